@@ -1,0 +1,40 @@
+# The verbs of the project. Two are all a fresh machine needs: `make run` and `make test`.
+VENV ?= .venv
+BIN := $(VENV)/bin
+# uv does not read pip's configuration: hand over a local wheel folder where there is one.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+# `make run TORCH_BACKEND=cpu` (or cu130, auto) chooses the build of torch; empty takes the registry's default.
+TORCH_BACKEND ?=
+UV_INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND))
+
+.PHONY: run test lint bench clean
+
+run: $(VENV)/.core
+	$(BIN)/landscope run
+
+test: $(VENV)/.dev lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/ty check src
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks
+
+$(BIN)/uv:
+	python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv
+
+$(VENV)/.core: $(BIN)/uv pyproject.toml constraints.txt
+	$(UV_INSTALL) -e .
+	touch $@
+
+$(VENV)/.dev: $(BIN)/uv pyproject.toml constraints.txt
+	$(UV_INSTALL) -e ".[data,dev]"
+	touch $(VENV)/.core $@
+
+clean:
+	rm -rf $(VENV) runs .pytest_cache .ruff_cache .import_linter_cache

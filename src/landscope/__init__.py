@@ -1,0 +1,72 @@
+"""landscope: what a training run does in the loss landscape.
+
+The public names below are loaded when first used, so that ``import landscope`` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ParameterSpace": "parameters",
+    "EmpiricalRisk": "risk",
+    "TrajectoryRecorder": "recorder",
+    "Trajectory": "trajectory",
+    "open_trajectory": "trajectory",
+    "PrincipalModes": "modes",
+    "principal_modes": "modes",
+    "subspace_overlap": "modes",
+    "cosine_content": "modes",
+    "LossProfiles": "landscape",
+    "loss_profiles": "landscape",
+    "ProfileFits": "landscape",
+    "fit_profiles": "landscape",
+    "Flatness": "landscape",
+    "flatness": "landscape",
+    "directional_curvature": "landscape",
+    "PowerLaw": "scaling",
+    "fit_power_law": "scaling",
+    "VarianceFlatnessLaw": "law",
+    "variance_flatness_law": "law",
+    "shuffled_increments": "controls",
+    "variance_along": "controls",
+    "MinibatchOrder": "sampling",
+    "save": "storage",
+    "load": "storage",
+}
+
+__all__ = list(_HOMES)
+
+if TYPE_CHECKING:
+    from landscope.controls import shuffled_increments, variance_along
+    from landscope.landscape import (
+        Flatness,
+        LossProfiles,
+        ProfileFits,
+        directional_curvature,
+        fit_profiles,
+        flatness,
+        loss_profiles,
+    )
+    from landscope.law import VarianceFlatnessLaw, variance_flatness_law
+    from landscope.modes import PrincipalModes, cosine_content, principal_modes, subspace_overlap
+    from landscope.parameters import ParameterSpace
+    from landscope.recorder import TrajectoryRecorder
+    from landscope.risk import EmpiricalRisk
+    from landscope.sampling import MinibatchOrder
+    from landscope.scaling import PowerLaw, fit_power_law
+    from landscope.storage import load, save
+    from landscope.trajectory import Trajectory, open_trajectory
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"landscope.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'landscope' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,121 @@
+"""Preconditions, one function each; they raise, and return the value made ready for use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+
+import torch
+from torch import Tensor
+
+from landscope.errors import InputError, NonFiniteError
+
+__all__ = ["check_choice", "check_count", "check_directions", "check_finite", "check_positive", "check_vector"]
+
+
+def check_count(name: str, value: int, *, minimum: int, hint: str = "Pass a larger number.") -> int:
+    """Return ``value`` if it is an integer of at least ``minimum``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise InputError(expected=f"{name} to be an integer of at least {minimum}", got=repr(value), hint=hint)
+    return value
+
+
+def check_positive(name: str, value: float, *, hint: str = "Pass a positive number.") -> float:
+    """Return ``value`` if it is finite and above zero."""
+    if not (math.isfinite(value) and value > 0):
+        raise InputError(expected=f"{name} to be positive and finite", got=repr(value), hint=hint)
+    return value
+
+
+def check_choice(name: str, value: str, choices: Collection[str]) -> str:
+    """Return ``value`` if it is one of ``choices``."""
+    if value not in choices:
+        raise InputError(
+            expected=f"{name} to be one of {', '.join(sorted(choices))}", got=repr(value), hint="Check the spelling."
+        )
+    return value
+
+
+def check_finite(name: str, value: Tensor, *, hint: str) -> Tensor:
+    """Return ``value`` if it holds neither NaN nor infinity."""
+    if not bool(torch.isfinite(value).all()):
+        bad = int((~torch.isfinite(value)).sum())
+        raise NonFiniteError(
+            expected=f"finite {name}", got=f"{bad} of {value.numel()} entries NaN or infinite", hint=hint
+        )
+    return value
+
+
+def _check_floating(name: str, value: Tensor) -> None:
+    if not value.is_floating_point():
+        raise InputError(
+            expected=f"{name} of a floating-point dtype", got=str(value.dtype), hint=f"Convert {name} with .to()."
+        )
+
+
+def check_vector(
+    name: str, value: Tensor, *, dim: int, device: torch.device | None = None, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Return ``value`` as ``dtype`` if its last axis has length ``dim`` and it lies on ``device``."""
+    _check_floating(name, value)
+    if value.ndim == 0 or value.shape[-1] != dim:
+        raise InputError(
+            expected=f"{name} with a last axis of {dim} selected parameters",
+            got=f"shape {tuple(value.shape)}",
+            hint="Use weights of the same model and selection, for example space.flatten(model).",
+        )
+    if device is not None and value.device != device:
+        raise InputError(
+            expected=f"{name} on {device}", got=f"{value.device}", hint=f"Move it with {name}.to('{device}')."
+        )
+    check_finite(name, value, hint=f"Look where {name} was computed; landscope never repairs weights.")
+    return value if dtype is None else value.to(dtype)
+
+
+def check_directions(
+    directions: Tensor, *, dim: int, device: torch.device | None = None, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Return ``directions[k, N]`` if no row is zero and no two rows are parallel."""
+    if directions.ndim != 2:
+        raise InputError(
+            expected="directions of shape [k, N]",
+            got=f"shape {tuple(directions.shape)}",
+            hint="Pass one direction as direction[None].",
+        )
+    directions = check_vector("directions", directions, dim=dim, device=device, dtype=dtype)
+    norms = torch.linalg.vector_norm(directions, dim=1)
+    if bool((norms == 0).any()):
+        raise InputError(
+            expected="directions that are not zero",
+            got=f"a zero row at index {int((norms == 0).nonzero()[0])}",
+            hint="Leave that direction out.",
+        )
+    pair = _parallel_pair(directions, norms)
+    if pair is not None:
+        raise InputError(
+            expected="directions that differ from one another",
+            got=f"rows {pair[0]} and {pair[1]} along the same line",
+            hint="Leave one of them out.",
+        )
+    return directions
+
+
+def _parallel_pair(directions: Tensor, norms: Tensor) -> tuple[int, int] | None:
+    """Two rows along one line, found by a few random projections first: k N work, not k^2 N."""
+    if len(directions) < 2:
+        return None
+    generator = torch.Generator().manual_seed(0)
+    dim = directions.shape[1]
+    # Signs, not normals: cheap to make for a large N, and two distinct lines still part almost surely.
+    probes = torch.randint(0, 2, (dim, 3), generator=generator).mul_(2).sub_(1).to(directions)
+    marks = (directions @ probes / norms[:, None]).double().cpu()
+    marks *= torch.where(marks[:, :1] < 0, -1.0, 1.0).double()
+    tolerance = 64 * torch.finfo(directions.dtype).eps * math.sqrt(dim)
+    order = torch.argsort(marks[:, 0])
+    for first, second in zip(order[:-1].tolist(), order[1:].tolist(), strict=True):
+        if float((marks[first] - marks[second]).abs().max()) > tolerance:
+            continue
+        cosine = directions[first] @ directions[second] / (norms[first] * norms[second])
+        if 1 - abs(float(cosine)) <= 8 * torch.finfo(directions.dtype).eps:
+            return min(first, second), max(first, second)
+    return None

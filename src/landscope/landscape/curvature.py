@@ -1,0 +1,62 @@
+"""Curvature of the loss along directions: the local counterpart of flatness."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from landscope._checks import check_directions, check_vector
+from landscope.protocols import LossLandscape, ProgressCallback
+
+__all__ = ["directional_curvature"]
+
+
+def directional_curvature(
+    landscape: LossLandscape,
+    w0: Float[Tensor, " N"],
+    directions: Float[Tensor, "k N"],
+    *,
+    progress: ProgressCallback | None = None,
+) -> Float[Tensor, " k"]:
+    r"""Second derivatives along directions, :math:`H_{ii} = p_i^\top \nabla^2 L(w_0)\, p_i`.
+
+    Where ln L is quadratic, :math:`F_i = \sqrt{8 L_0 / H_{ii}}` (paper, below Eq. 10, with H_ii = L0 M_ii).
+
+    Args:
+        landscape: A landscape with ``hessian_vector_product``, or any that torch can differentiate twice.
+        w0: Where.
+        directions: p_i, used as they are.
+        progress: Told how many directions are done.
+
+    Returns:
+        H_ii in float64.
+
+    Raises:
+        InputError: If a shape, dtype or device does not fit, or directions are zero or repeated.
+        NonFiniteError: If w0 or a direction is not finite.
+
+    Example:
+        >>> import torch
+        >>> from landscope.synthetic import QuadraticBowl
+        >>> directional_curvature(QuadraticBowl(torch.tensor([2.0, 8.0])), torch.zeros(2), torch.eye(2)).tolist()
+        [2.0, 8.0]
+    """
+    w0 = check_vector("w0", w0, dim=directions.shape[-1] if directions.ndim else 0)
+    directions = check_directions(directions, dim=len(w0), device=w0.device, dtype=w0.dtype)
+    product = getattr(landscape, "hessian_vector_product", None) or _product_by_autograd(landscape)
+    curvature = torch.empty(len(directions), dtype=torch.float64)
+    for row, direction in enumerate(directions):
+        curvature[row] = direction.double() @ product(w0, direction).double()
+        if progress is not None:
+            progress(row + 1, len(directions))
+    return curvature
+
+
+def _product_by_autograd(landscape: LossLandscape):  # noqa: ANN202 - a closure of (w, v) -> Hv
+    def product(w: Tensor, vector: Tensor) -> Tensor:
+        w = w.detach().clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(landscape(w), w, create_graph=True)
+        return torch.autograd.grad(gradient @ vector.to(gradient), w)[0]
+
+    return product

@@ -1,0 +1,156 @@
+"""Flatness along directions (paper, Eq. 7): how far one can go until the loss has grown by a factor e."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Generator
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from landscope._checks import check_positive
+from landscope.errors import InputError
+from landscope.landscape.crossing import Crossing, find_crossing
+from landscope.landscape.walk import Walk, start_walk
+from landscope.protocols import LossLandscape, ProgressCallback
+from landscope.results import Result, stamp
+
+__all__ = ["Flatness", "flatness"]
+
+_START = 0.05
+_REACH = 10.0
+_REACH_AT_ORIGIN = 100.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Flatness(
+    Result,
+    kind="flatness",
+    dims={name: ("direction",) for name in ("left", "right", "width", "bracketed", "evaluations")},
+):
+    """Widths of the region where the loss stays below ``ratio`` times its value at the centre.
+
+    Args:
+        left: theta^l, the nearest crossing on the negative side, at most 0, ``[k]``; NaN where there is none.
+        right: theta^r, the nearest crossing on the positive side.
+        width: F_i = theta^r - theta^l; NaN where a side has no crossing within reach.
+        bracketed: Whether both sides have a crossing; the others are censored, to be counted and left out of fits.
+        evaluations: Losses evaluated along each direction.
+        loss0: L(w0).
+        ratio: The factor; e in the paper.
+        max_displacement: How far was looked.
+    """
+
+    left: Float[Tensor, " k"]
+    right: Float[Tensor, " k"]
+    width: Float[Tensor, " k"]
+    bracketed: Bool[Tensor, " k"]
+    evaluations: Int[Tensor, " k"]
+    loss0: float
+    ratio: float
+    max_displacement: float
+
+
+def flatness(
+    landscape: LossLandscape,
+    w0: Float[Tensor, " N"],
+    directions: Float[Tensor, "k N"],
+    ratio: float = math.e,
+    rtol: float = 1e-3,
+    max_displacement: float | None = None,
+    *,
+    progress: ProgressCallback | None = None,
+) -> Flatness:
+    r"""Flatness :math:`F_i = \theta^r_i - \theta^l_i` with :math:`L(w_0 + \theta_i p_i) = r L(w_0)` (paper, Eq. 7).
+
+    On each side the nearest crossing counts. Each direction is searched on its own: the answer does not depend on
+    which other directions are asked for. No crossing nearer than the one given was seen at a third and two thirds
+    of its distance; a narrower dip between such points can go unseen.
+
+    Args:
+        landscape: Any landscape.
+        w0: Centre; the loss may fall below L(w0) along a line, as w0 is no exact minimum.
+        directions: p_i, used as they are: F_i counts in units of their length.
+        ratio: Factor r, above 1.
+        rtol: Relative tolerance of each crossing.
+        max_displacement: How far to look; ten times the norm of w0 by default (100 at the origin).
+        progress: Told how many directions are done.
+
+    Returns:
+        The flatness; a direction without a crossing within reach has ``bracketed`` False and ``width`` NaN.
+
+    Raises:
+        InputError: If a shape, dtype, device or range does not fit, directions are zero or repeated, or the loss at
+            w0 is not positive.
+        NonFiniteError: If the loss is NaN anywhere or infinite at w0.
+
+    Example:
+        For an inverse Gaussian of log-curvature M the flatness is sqrt(8/M) (paper, below Eq. 10).
+
+        >>> import torch
+        >>> from landscope.synthetic import InverseGaussian
+        >>> well = InverseGaussian(torch.tensor([8.0, 2.0]), minimum=1e-3)
+        >>> found = flatness(well, torch.zeros(2), torch.eye(2))
+        >>> [round(x, 2) for x in found.width.tolist()], found.bracketed.tolist()
+        ([1.0, 2.0], [True, True])
+    """
+    if not (math.isfinite(ratio) and ratio > 1):
+        raise InputError(expected="ratio above 1", got=f"{ratio}", hint="The paper uses e.")
+    check_positive("rtol", rtol)
+    walk = start_walk(landscape, w0, directions)
+    if walk.loss <= 0:
+        raise InputError(
+            expected="a positive loss at w0", got=f"{walk.loss:.6g}", hint="Flatness is a ratio of losses; add a constant."
+        )
+    # The direction need not be a unit vector: lengths are asked for in its units.
+    shortest = float(torch.linalg.vector_norm(directions.double(), dim=1).min())
+    reach = max_displacement or (_REACH * walk.scale or _REACH_AT_ORIGIN) / shortest
+    check_positive("max_displacement", reach)
+    count = len(directions)
+    sides = torch.full((2, count), math.nan, dtype=torch.float64)
+    evaluations = torch.zeros(count, dtype=torch.int64)
+    for first in range(0, count, walk.lines.group):
+        rows = range(first, min(first + walk.lines.group, count))
+        for (row, sign), crossing in _search_together(walk, rows, math.log(ratio), reach, rtol).items():
+            sides[int(sign > 0), row] = sign * crossing.displacement
+            evaluations[row] += crossing.evaluations
+        if progress is not None:
+            progress(rows[-1] + 1, count)
+    left, right = sides
+    return Flatness(
+        left=left,
+        right=right,
+        width=right - left,
+        bracketed=torch.isfinite(right - left),
+        evaluations=evaluations,
+        loss0=walk.loss,
+        ratio=ratio,
+        max_displacement=reach,
+        provenance=stamp(ratio=ratio, rtol=rtol, max_displacement=reach),
+    )
+
+
+def _search_together(
+    walk: Walk, rows: range, target: float, reach: float, rtol: float
+) -> dict[tuple[int, int], Crossing]:
+    """Run the searches of both sides of several directions in step, so that each pass over the data serves them all."""
+    start = _START * reach / _REACH
+    searches: dict[tuple[int, int], Generator[float, float, Crossing]] = {
+        (row, sign): find_crossing(target, start=start, limit=reach, rtol=rtol) for row in rows for sign in (-1, 1)
+    }
+    asked = {key: next(search) for key, search in searches.items()}
+    found: dict[tuple[int, int], Crossing] = {}
+    while asked:
+        keys = list(asked)
+        index = torch.tensor([row for row, _ in keys])
+        displacement = torch.tensor([sign * asked[row, sign] for row, sign in keys], dtype=torch.float64)
+        rises = torch.log(walk.losses(index, displacement) / walk.loss).tolist()
+        for key, rise in zip(keys, rises, strict=True):
+            try:
+                asked[key] = searches[key].send(rise)
+            except StopIteration as stop:
+                found[key] = stop.value
+                del asked[key]
+    return found

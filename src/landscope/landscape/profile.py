@@ -1,0 +1,182 @@
+"""Loss profiles along directions (paper, Eq. 6), and how well simple forms describe them (Fig. 2B)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from landscope._checks import check_finite
+from landscope.errors import InputError
+from landscope.landscape.walk import start_walk
+from landscope.protocols import LossLandscape, ProgressCallback
+from landscope.results import Result, stamp
+
+__all__ = ["LossProfiles", "ProfileFits", "fit_profiles", "loss_profiles"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class LossProfiles(
+    Result,
+    kind="loss_profiles",
+    dims={"displacements": ("direction", "point"), "loss": ("direction", "point")},
+):
+    """Losses along lines through one point.
+
+    Args:
+        displacements: delta theta, in units of the length of each direction, ``[k, S]``.
+        loss: L_i(delta theta), ``[k, S]``; infinite where the loss overflows.
+        loss0: L(w0).
+    """
+
+    displacements: Float[Tensor, "k S"]
+    loss: Float[Tensor, "k S"]
+    loss0: float
+
+
+def loss_profiles(
+    landscape: LossLandscape,
+    w0: Float[Tensor, " N"],
+    directions: Float[Tensor, "k N"],
+    displacements: Float[Tensor, "*k S"],
+    *,
+    progress: ProgressCallback | None = None,
+) -> LossProfiles:
+    r"""The loss along directions: :math:`L_i(\delta\theta) = L(w_0 + \delta\theta\, p_i)` (paper, Eq. 6).
+
+    Args:
+        landscape: Any landscape.
+        w0: Where the lines cross.
+        directions: p_i, used as they are: a displacement counts in units of their length.
+        displacements: delta theta for all directions ``[S]``, or for each ``[k, S]``.
+        progress: Told how many directions are done.
+
+    Returns:
+        The profiles, in float64.
+
+    Raises:
+        InputError: If a shape, dtype or device does not fit, or directions are zero or repeated.
+        NonFiniteError: If the loss at w0 is not finite, or NaN anywhere.
+
+    Example:
+        >>> import torch
+        >>> from landscope.synthetic import QuadraticBowl
+        >>> bowl = QuadraticBowl(torch.tensor([2.0, 8.0]), minimum=1.0)
+        >>> loss_profiles(bowl, torch.zeros(2), torch.eye(2), torch.tensor([0.0, 1.0])).loss.tolist()
+        [[1.0, 2.0], [1.0, 5.0]]
+    """
+    walk = start_walk(landscape, w0, directions)
+    count = len(directions)
+    check_finite("displacements", displacements, hint="Pass finite numbers.")
+    if displacements.ndim not in (1, 2) or (displacements.ndim == 2 and len(displacements) != count):
+        raise InputError(
+            expected=f"displacements of shape [S] or [{count}, S]",
+            got=f"{tuple(displacements.shape)}",
+            hint="One row a direction.",
+        )
+    steps = displacements.double().cpu().expand(count, -1).contiguous()
+    loss = torch.empty_like(steps)
+    for first in range(0, count, walk.lines.group):
+        rows = torch.arange(first, min(first + walk.lines.group, count))
+        index = rows.repeat_interleave(steps.shape[1])
+        loss[rows] = walk.losses(index, steps[rows].flatten()).view(len(rows), -1)
+        if progress is not None:
+            progress(int(rows[-1]) + 1, count)
+    return LossProfiles(displacements=steps, loss=loss, loss0=walk.loss, provenance=stamp())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ProfileFits(
+    Result,
+    kind="profile_fits",
+    dims={
+        name: ("direction",)
+        for name in (
+            "log_curvature", "log_slope", "log_offset", "log_residual",
+            "curvature", "slope", "offset", "quadratic_residual",
+        )
+    },
+):
+    """Two descriptions of each profile, fitted to the same points (paper, Fig. 2B).
+
+    Args:
+        log_curvature: M of ln L = log_offset + log_slope d + M d^2/2, ``[k]``.
+        log_slope: Slope of ln L at d = 0.
+        log_offset: ln L at d = 0, as fitted.
+        log_residual: Root mean square of ln L minus the fit: the inverse Gaussian.
+        curvature: H of L = offset + slope d + H d^2/2.
+        slope: Slope of L at d = 0.
+        offset: L at d = 0, as fitted.
+        quadratic_residual: Root mean square of ln L minus the logarithm of that quadratic (points where it is not
+            positive count as L0/100): the two residuals are on one scale.
+    """
+
+    log_curvature: Float[Tensor, " k"]
+    log_slope: Float[Tensor, " k"]
+    log_offset: Float[Tensor, " k"]
+    log_residual: Float[Tensor, " k"]
+    curvature: Float[Tensor, " k"]
+    slope: Float[Tensor, " k"]
+    offset: Float[Tensor, " k"]
+    quadratic_residual: Float[Tensor, " k"]
+
+
+def fit_profiles(profiles: LossProfiles) -> ProfileFits:
+    r"""Fit each profile by an inverse Gaussian and by a quadratic, with least squares (paper, Fig. 2B).
+
+    .. math:: \ln L \approx \ln L_0 + b\,\delta + \tfrac12 M \delta^2
+              \qquad\text{and}\qquad L \approx L_0 + g\,\delta + \tfrac12 H \delta^2
+
+    Each is fitted on its own scale, as one would draw it; both residuals are measured on ln L.
+
+    Args:
+        profiles: Profiles; points with an infinite loss are refused.
+
+    Returns:
+        The fits.
+
+    Raises:
+        InputError: If there are fewer than four points a direction.
+        NonFiniteError: If a loss is not finite.
+
+    Example:
+        >>> import torch
+        >>> from landscope.synthetic import InverseGaussian
+        >>> well = InverseGaussian(torch.tensor([3.0]), minimum=0.1)
+        >>> d = torch.linspace(-1, 1, 21)
+        >>> fits = fit_profiles(loss_profiles(well, torch.zeros(1), torch.eye(1), d))
+        >>> round(float(fits.log_curvature[0]), 4), bool(fits.log_residual[0] < fits.quadratic_residual[0])
+        (3.0, True)
+    """
+    if profiles.loss.shape[1] < 4:
+        raise InputError(
+            expected="at least 4 points a profile", got=f"{profiles.loss.shape[1]}", hint="Sample more displacements."
+        )
+    loss = check_finite("losses to fit", profiles.loss, hint="Fit a range where the loss is finite.")
+    log_loss = torch.log(loss)
+    log_fit, log_values = _quadratic_fit(profiles.displacements, log_loss)
+    fit, values = _quadratic_fit(profiles.displacements, loss)
+    floor = profiles.loss0 / 100
+    return ProfileFits(
+        log_offset=log_fit[:, 0],
+        log_slope=log_fit[:, 1],
+        log_curvature=log_fit[:, 2],
+        log_residual=(log_loss - log_values).square().mean(dim=1).sqrt(),
+        offset=fit[:, 0],
+        slope=fit[:, 1],
+        curvature=fit[:, 2],
+        quadratic_residual=(log_loss - torch.log(values.clamp(min=floor))).square().mean(dim=1).sqrt(),
+        provenance=stamp(),
+    )
+
+
+def _quadratic_fit(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Least squares of y on 1, x, x^2/2, row by row; x is scaled to keep the system well conditioned."""
+    scale = x.abs().amax(dim=1, keepdim=True)
+    u = x / scale
+    design = torch.stack([torch.ones_like(u), u, u.square() / 2], dim=2)
+    solution = torch.linalg.lstsq(design, y[..., None]).solution[..., 0]
+    values = (design @ solution[..., None])[..., 0]
+    return solution / torch.cat([torch.ones_like(scale), scale, scale**2], dim=1), values

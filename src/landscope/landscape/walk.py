@@ -1,0 +1,66 @@
+"""How every analysis of this package gets its losses: checked lines through one point."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from landscope._checks import check_directions, check_vector
+from landscope.errors import NonFiniteError
+from landscope.protocols import Lines, LossLandscape, WalksLines
+from landscope.walking import PlainLines
+
+__all__ = ["Walk", "start_walk"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Walk:
+    """Lines through ``w0`` and the loss there.
+
+    Args:
+        lines: Losses along the lines.
+        loss: L0 = L(w0), finite.
+        scale: Norm of w0, a natural length; 0 at the origin.
+    """
+
+    lines: Lines
+    loss: float
+    scale: float
+
+    def losses(self, index: Tensor, displacement: Tensor) -> Tensor:
+        """``index[n], displacement[n] -> L[n]``; infinite losses pass, NaN raises."""
+        losses = self.lines(index, displacement)
+        bad = torch.isnan(losses)
+        if bool(bad.any()):
+            first = int(bad.nonzero()[0])
+            raise NonFiniteError(
+                expected="a loss that is a number along every line",
+                got=f"NaN at displacement {float(displacement[first]):.6g} along direction {int(index[first])}",
+                hint="Walk less far, or look why the model gives NaN there.",
+            )
+        return losses
+
+
+def start_walk(landscape: LossLandscape, w0: Tensor, directions: Tensor) -> Walk:
+    """Check the start and the directions, and measure the loss at the start.
+
+    Raises:
+        InputError: If a shape, dtype or device does not fit, or directions are zero or repeated.
+        NonFiniteError: If the loss at ``w0`` is NaN or infinite.
+    """
+    w0 = check_vector("w0", w0, dim=directions.shape[-1] if directions.ndim else 0)
+    directions = check_directions(directions, dim=len(w0), device=w0.device)
+    lines = (
+        landscape.lines(w0, directions)
+        if isinstance(landscape, WalksLines)
+        else PlainLines(landscape, w0, directions.to(w0.dtype))
+    )
+    # L0 is taken along a line too, so that the ratio L/L0 is free of any difference between two ways of summing.
+    loss = float(lines(torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.float64))[0])
+    if not torch.isfinite(torch.tensor(loss)):
+        raise NonFiniteError(
+            expected="a finite loss at w0", got=f"{loss}", hint="Choose a w0 where the model works, or check the data."
+        )
+    return Walk(lines, loss, float(torch.linalg.vector_norm(w0)))

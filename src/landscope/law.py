@@ -1,0 +1,214 @@
+"""The variance-flatness law (paper, Eq. 8): one exponent, with its interval, from given modes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from scipy import stats
+from torch import Tensor
+
+from landscope._checks import check_count
+from landscope.errors import InputError
+from landscope.landscape import Flatness
+from landscope.results import Result, stamp
+from landscope.scaling import fit_power_law, fit_power_laws_resampled
+
+__all__ = ["VarianceFlatnessLaw", "block_variances", "prediction_band", "seed_interval", "variance_flatness_law"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class VarianceFlatnessLaw(
+    Result,
+    kind="variance_flatness_law",
+    dims={"used": ("mode",)},
+):
+    """A fitted law sigma_i^2 = prefactor F_i^(-psi).
+
+    Args:
+        psi: The exponent.
+        confidence_interval: From blocks of time, at ``confidence_level``; (NaN, NaN) where no blocks were given.
+        confidence_level: Probability the interval is meant to hold.
+        prefactor: sigma^2 at F = 1.
+        residual: Root mean square residual of ln sigma^2.
+        mode_range: First and last mode considered, counted from 1.
+        used: Which of all modes were fitted, ``[k]``.
+        n_used: Their number.
+        n_censored: Modes in the range without a flatness within reach, left out.
+        n_still: Modes in the range without variance, left out.
+        flatness_range: Smallest and largest F fitted.
+    """
+
+    psi: float
+    confidence_interval: tuple[float, float]
+    confidence_level: float
+    prefactor: float
+    residual: float
+    mode_range: tuple[int, int]
+    used: Bool[Tensor, " k"]
+    n_used: int
+    n_censored: int
+    n_still: int
+    flatness_range: tuple[float, float]
+
+
+def variance_flatness_law(
+    variance: Float[Tensor, " k"],
+    flatness: Flatness,
+    mode_range: tuple[int, int] = (2, 500),
+    *,
+    blocks: Float[Tensor, "b m k"] | None = None,
+    confidence_level: float = 0.95,
+    seed: int = 0,
+) -> VarianceFlatnessLaw:
+    r"""Fit :math:`\sigma_i^2 \sim F_i^{-\psi}` (paper, Eq. 8) over a range of modes.
+
+    Least squares of ln sigma^2 on ln F, each mode with equal weight. Modes whose flatness is censored or whose variance
+    is zero are counted and left out. The interval comes from blocks of time (a percentile bootstrap that draws whole
+    blocks, with modes and flatness held fixed), never from the scatter of modes about the line, which are not
+    independent. It does not hold the spread over seeds, and says too little where a mode is slower than a block.
+
+    Args:
+        variance: sigma_i^2 of the modes, from mode 1 on; in-sample or of another window.
+        flatness: F_i of the same modes.
+        mode_range: First and last mode to fit, counted from 1; mode 1 drifts and is left out by default.
+        blocks: Moments of each block of time along each mode, from :func:`block_variances`.
+        confidence_level: Probability the interval is meant to hold.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        The law.
+
+    Raises:
+        InputError: If lengths differ, the range is empty, or fewer than three modes can be fitted.
+
+    Example:
+        >>> import torch
+        >>> from landscope.landscape import flatness
+        >>> from landscope.synthetic import InverseGaussian
+        >>> well = InverseGaussian(torch.tensor([8.0, 4.0, 2.0, 1.0]))
+        >>> F = flatness(well, torch.zeros(4), torch.eye(4), rtol=1e-6)
+        >>> round(variance_flatness_law(F.width**-4, F, (1, 4)).psi, 4)
+        4.0
+    """
+    if len(variance) != len(flatness.width):
+        raise InputError(
+            expected="a variance and a flatness for each mode",
+            got=f"{len(variance)} and {len(flatness.width)}",
+            hint="Measure the flatness of the same modes.",
+        )
+    first, last = mode_range[0], min(mode_range[1], len(variance))
+    check_count("first mode of mode_range", first, minimum=1)
+    if last < first:
+        raise InputError(
+            expected=f"a mode_range within 1 to {len(variance)}", got=f"{mode_range}", hint="Measure more modes."
+        )
+    rank = torch.arange(1, len(variance) + 1)
+    in_range = (rank >= first) & (rank <= last)
+    moving = variance > 0
+    used = in_range & flatness.bracketed & moving
+    fit = fit_power_law(flatness.width[used], variance[used])
+    return VarianceFlatnessLaw(
+        psi=-fit.exponent,
+        confidence_interval=_block_interval(flatness.width[used], blocks, used, confidence_level, seed),
+        confidence_level=confidence_level,
+        prefactor=fit.prefactor,
+        residual=fit.residual,
+        mode_range=(first, last),
+        used=used,
+        n_used=fit.n_points,
+        n_censored=int((in_range & ~flatness.bracketed).sum()),
+        n_still=int((in_range & ~moving).sum()),
+        flatness_range=fit.fit_range,
+        provenance=stamp(mode_range=mode_range, confidence_level=confidence_level, seed=seed),
+    )
+
+
+def block_variances(coordinates: Float[Tensor, "T k"], n_blocks: int = 10) -> Float[Tensor, "b 2 k"]:
+    """First and second moments of each of ``n_blocks`` stretches of time, for a bootstrap over them.
+
+    Args:
+        coordinates: Principal coordinates theta_i(t).
+        n_blocks: Stretches; the ten epochs of the paper's window by default.
+
+    Returns:
+        Mean of theta and of theta squared in each block and mode.
+
+    Raises:
+        InputError: If there are fewer than two rows a block.
+
+    Example:
+        >>> import torch
+        >>> block_variances(torch.arange(8.0)[:, None].double(), n_blocks=2)[:, 0].tolist()
+        [[1.5], [5.5]]
+    """
+    check_count("rows of coordinates", len(coordinates), minimum=2 * n_blocks, hint="Use fewer blocks.")
+    parts = coordinates.double().tensor_split(n_blocks)
+    return torch.stack([torch.stack([part.mean(dim=0), part.square().mean(dim=0)]) for part in parts])
+
+
+def resampled_variances(blocks: Float[Tensor, "b 2 k"], n_resamples: int, seed: int) -> Float[Tensor, "r k"]:
+    """Variances of windows made of blocks drawn with replacement."""
+    draws = np.random.default_rng(seed).integers(len(blocks), size=(n_resamples, len(blocks)))
+    weights = torch.zeros(n_resamples, len(blocks), dtype=torch.float64)
+    weights.scatter_add_(1, torch.from_numpy(draws), torch.full(draws.shape, 1 / len(blocks), dtype=torch.float64))
+    mean, square = weights @ blocks[:, 0], weights @ blocks[:, 1]
+    return square - mean.square()
+
+
+def bootstrap_exponents(
+    x: Float[Tensor, " n"], blocks: Float[Tensor, "b 2 n"], *, seed: int, n_resamples: int = 2000
+) -> Float[Tensor, " r"]:
+    """Exponents of the variance on x over windows made of resampled blocks.
+
+    A draw of one block over and over has lost the variance between blocks; a mode left without any is no point.
+    """
+    variances = resampled_variances(blocks, n_resamples, seed)
+    return fit_power_laws_resampled(x, variances[(variances > 0).all(dim=1)])
+
+
+def percentile_interval(values: Tensor, level: float) -> tuple[float, float]:
+    """The central interval that holds a share ``level`` of the values."""
+    tail = (1 - level) / 2
+    low, high = torch.quantile(values, torch.tensor([tail, 1 - tail], dtype=values.dtype)).tolist()
+    return low, high
+
+
+def _block_interval(
+    width: Tensor, blocks: Tensor | None, used: Tensor, level: float, seed: int
+) -> tuple[float, float]:
+    if blocks is None:
+        return (float("nan"), float("nan"))
+    low, high = percentile_interval(bootstrap_exponents(width, blocks[:, :, used], seed=seed), level)
+    return (-high, -low)
+
+
+def seed_interval(values: list[float], level: float = 0.95) -> tuple[float, float]:
+    """Student's interval of the mean of independent runs; (NaN, NaN) for fewer than two.
+
+    Example:
+        >>> [round(x, 3) for x in seed_interval([1.0, 2.0, 3.0])]
+        [-0.484, 4.484]
+    """
+    return _student(values, level, spread_of_one=False)
+
+
+def prediction_band(values: list[float], level: float = 0.95) -> tuple[float, float]:
+    """The band that holds one further draw from the same law as ``values``; (NaN, NaN) for fewer than two.
+
+    Example:
+        >>> [round(x, 3) for x in prediction_band([1.0, 2.0, 3.0])]
+        [-2.968, 6.968]
+    """
+    return _student(values, level, spread_of_one=True)
+
+
+def _student(values: list[float], level: float, *, spread_of_one: bool) -> tuple[float, float]:
+    count = len(values)
+    if count < 2:
+        return (float("nan"), float("nan"))
+    scale = float(np.std(values, ddof=1)) * np.sqrt(1 / count + (1 if spread_of_one else 0))
+    reach = float(stats.t.ppf(0.5 + level / 2, count - 1)) * scale
+    return (float(np.mean(values)) - reach, float(np.mean(values)) + reach)

@@ -1,0 +1,1 @@
+"""Feng & Tu (PNAS 2021): its claims as data, its figures as functions from measurements to results."""

@@ -1,0 +1,300 @@
+"""Fig. 2: the landscape along the modes and the variance-flatness law, in-sample, in fresh data, and under the null."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from scipy import stats
+from torch import Tensor
+
+from landscope.controls import shuffled_increments
+from landscope.errors import InputError
+from landscope.landscape import Flatness, LossProfiles, flatness, loss_profiles
+from landscope.law import VarianceFlatnessLaw, prediction_band, variance_flatness_law
+from landscope.modes import principal_modes
+from landscope.paper.spectrum import Spectrum, random_walk_drift_share, spectrum_exponent
+from landscope.paper.claims import Control, Measurement
+from landscope.protocols import LossLandscape, ProgressCallback
+from landscope.results import Result, stamp
+from landscope.trajectory import Trajectory
+
+__all__ = ["Laws", "SurrogateLaw", "drawn_profiles", "laws", "measurements", "surrogate_law"]
+
+_DRAWN_MODES = (10, 20, 50, 100)
+_POINTS = 41
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class SurrogateLaw(
+    Result,
+    kind="surrogate_law",
+    dims={"variance": ("mode",), "width": ("mode",), "bracketed": ("mode",)},
+):
+    """The law of one shuffled-increment surrogate.
+
+    Args:
+        seed: Seed of the shuffle.
+        variance: sigma_i^2 of its modes.
+        width: F_i along its modes.
+        bracketed: Whether F_i was found within reach.
+        total_variance: Sum over all N directions.
+        psi: Its exponent; NaN where fewer than three modes could be fitted.
+        gamma: Exponent of its spectrum.
+    """
+
+    seed: int
+    variance: Float[Tensor, " k"]
+    width: Float[Tensor, " k"]
+    bracketed: Bool[Tensor, " k"]
+    total_variance: float
+    psi: float
+    gamma: float
+
+
+def surrogate_law(
+    landscape: LossLandscape,
+    window: Trajectory,
+    *,
+    seed: int,
+    law_modes: tuple[int, int] = (2, 500),
+    gamma_ranks: tuple[int, int] = (20, 200),
+    rtol: float = 1e-3,
+    max_displacement: float | None = None,
+    progress: ProgressCallback | None = None,
+) -> SurrogateLaw:
+    """Send a shuffled-increment surrogate of a window through the same modes, flatness and law.
+
+    The surrogate ends where the window ends, so its flatness is measured around the same w0.
+
+    Args:
+        landscape: The risk at the window's end.
+        window: The window.
+        seed: Seed of the shuffle.
+        law_modes: Range of the fit.
+        gamma_ranks: Range of the spectrum's fit.
+        rtol: Tolerance of the crossings.
+        max_displacement: How far to look.
+        progress: Told how many modes are done.
+
+    Returns:
+        The surrogate's law.
+
+    Raises:
+        InputError: If the window has fewer than three rows.
+
+    Example:
+        >>> from landscope.synthetic import InverseGaussian, sgd_in_bowl
+        >>> curvature = torch.logspace(0, 2, 12).double()
+        >>> window = Trajectory.of(sgd_in_bowl(curvature, 500, learning_rate=0.01, noise_variance=1.0, seed=0))
+        >>> law = surrogate_law(InverseGaussian(curvature), window, seed=0, law_modes=(2, 10), gamma_ranks=(2, 10))
+        >>> law.variance.shape
+        torch.Size([10])
+    """
+    surrogate = shuffled_increments(window, seed=seed)
+    count = min(max(law_modes[1], gamma_ranks[1]), len(window) - 1, window.dim)
+    modes = principal_modes(surrogate, count)
+    found = flatness(
+        landscape,
+        window.row(-1),
+        modes.directions[: law_modes[1]],
+        rtol=rtol,
+        max_displacement=max_displacement,
+        progress=progress,
+    )
+    law = _law_or_none(modes.variance[: law_modes[1]], found, law_modes)
+    return SurrogateLaw(
+        seed=seed,
+        variance=modes.variance,
+        width=_padded(found.width, count, math.nan),
+        bracketed=_padded(found.bracketed, count, False),
+        total_variance=modes.total_variance,
+        psi=law.psi if law else math.nan,
+        gamma=spectrum_exponent(modes.variance, gamma_ranks),
+        provenance=stamp(seed=seed, law_modes=law_modes, gamma_ranks=gamma_ranks, rtol=rtol),
+    )
+
+
+def _padded(values: Tensor, count: int, fill: float | bool) -> Tensor:
+    padding = torch.full((count - len(values),), fill, dtype=values.dtype)
+    return torch.cat([values, padding])
+
+
+def drawn_profiles(
+    landscape: LossLandscape, window: Trajectory, directions: Float[Tensor, "k N"], found: Flatness
+) -> tuple[LossProfiles, tuple[int, ...]]:
+    """Profiles along a few modes (ranks 10, 20, 50, 100 where they exist), from crossing to crossing and a bit more.
+
+    Returns:
+        The profiles and the ranks drawn.
+    """
+    bracketed = [rank for rank in _DRAWN_MODES if rank <= len(found.width) and bool(found.bracketed[rank - 1])]
+    ranks = bracketed or [int(i) + 1 for i in found.bracketed.nonzero().flatten()[:4]]
+    if not ranks:
+        raise InputError(
+            expected="at least one mode with a flatness within reach", got="none", hint="Look farther or train longer."
+        )
+    rows = torch.tensor(ranks) - 1
+    reach = torch.maximum(-found.left[rows], found.right[rows])
+    steps = 1.2 * reach[:, None] * torch.linspace(-1, 1, _POINTS, dtype=torch.float64)
+    return loss_profiles(landscape, window.row(-1), directions[rows], steps), tuple(ranks)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Laws(Result, kind="laws", dims={"used": ("mode",)}):
+    """The variance-flatness law of one window, beside its controls.
+
+    Args:
+        psi: In-sample exponent, modes and variances from the same window.
+        psi_interval: From blocks of time.
+        psi_cross: The same modes and flatness, variances of the next window.
+        psi_cross_interval: From blocks of that window.
+        psi_null: Exponents of the shuffled-increment surrogates.
+        psi_null_band: Where one further surrogate falls with 95 %.
+        gamma_null: Spectral exponents of the surrogates.
+        gamma_null_band: Likewise.
+        prefactor: sigma^2 at F = 1, in-sample.
+        prefactor_cross: The same of the next window.
+        residual: Root mean square residual of ln sigma^2 in-sample.
+        rank_correlation: Spearman correlation of flatness with rank over the fitted modes.
+        used: Modes fitted.
+        n_used: Their number.
+        n_censored: Modes in the range left out: no flatness within reach.
+        n_still: Modes in the range left out: no variance.
+        n_censored_all: Modes without a flatness within reach among all that were measured.
+        mode_range: Range asked for, as far as it exists.
+        flatness_range: Smallest and largest flatness fitted.
+    """
+
+    psi: float
+    psi_interval: tuple[float, float]
+    psi_cross: float
+    psi_cross_interval: tuple[float, float]
+    psi_null: tuple[float, ...]
+    psi_null_band: tuple[float, float]
+    gamma_null: tuple[float, ...]
+    gamma_null_band: tuple[float, float]
+    prefactor: float
+    prefactor_cross: float
+    residual: float
+    rank_correlation: float
+    used: Bool[Tensor, " k"]
+    n_used: int
+    n_censored: int
+    n_still: int
+    n_censored_all: int
+    mode_range: tuple[int, int]
+    flatness_range: tuple[float, float]
+
+
+def laws(
+    found: Spectrum,
+    widths: Flatness,
+    surrogates: Sequence[SurrogateLaw],
+    *,
+    law_modes: tuple[int, int] = (2, 500),
+    seed: int = 0,
+) -> Laws:
+    """Fit the variance-flatness law in-sample, in fresh data, and under the null.
+
+    Args:
+        found: The spectrum of the window.
+        widths: Flatness of its modes, from mode 1 on; may be of fewer modes.
+        surrogates: Laws of shuffled-increment surrogates.
+        law_modes: Range of the fit.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        The exponents.
+
+    Raises:
+        InputError: If fewer than three modes can be fitted.
+    """
+    count = len(widths.width)
+    fit = {"mode_range": law_modes, "seed": seed}
+    own = variance_flatness_law(found.variance[:count], widths, blocks=found.moments[:, :, :count], **fit)
+    fresh = variance_flatness_law(found.cross_variance[:count], widths, blocks=found.cross_moments[:, :, :count], **fit)
+    psi_null = tuple(law.psi for law in surrogates)
+    gamma_null = tuple(law.gamma for law in surrogates)
+    rank = torch.arange(1, count + 1)[own.used]
+    return Laws(
+        psi=own.psi,
+        psi_interval=own.confidence_interval,
+        psi_cross=fresh.psi,
+        psi_cross_interval=fresh.confidence_interval,
+        psi_null=psi_null,
+        psi_null_band=prediction_band(list(psi_null)),
+        gamma_null=gamma_null,
+        gamma_null_band=prediction_band(list(gamma_null)),
+        prefactor=own.prefactor,
+        prefactor_cross=fresh.prefactor,
+        residual=own.residual,
+        rank_correlation=float(stats.spearmanr(rank.numpy(), widths.width[own.used].numpy()).statistic),
+        used=own.used,
+        n_used=own.n_used,
+        n_censored=own.n_censored,
+        n_still=own.n_still,
+        n_censored_all=int((~widths.bracketed).sum()),
+        mode_range=own.mode_range,
+        flatness_range=own.flatness_range,
+        provenance=stamp(law_modes=law_modes, seed=seed),
+    )
+
+
+def _law_or_none(variance: Tensor, found: Flatness, law_modes: tuple[int, int]) -> VarianceFlatnessLaw | None:
+    try:
+        return variance_flatness_law(variance, found, law_modes)
+    except InputError:  # a surrogate with too few modes within reach has no exponent
+        return None
+
+
+def measurements(
+    found: Spectrum, fitted: Laws, residual_ratio: float, *, exploration_reached: bool
+) -> dict[str, Measurement]:
+    """What one run says on each claim of Figs. 1 and 2.
+
+    Args:
+        found: The spectrum.
+        fitted: The laws.
+        residual_ratio: Median over drawn modes of the residual of the inverse Gaussian over that of the quadratic.
+        exploration_reached: Whether the training error was zero when the window began.
+
+    Returns:
+        Measurements by claim.
+    """
+    note = "" if exploration_reached else "the training error was not zero when the window began"
+    walk_share = random_walk_drift_share()
+    others = found.drift_share[1 : fitted.mode_range[1]]
+    chance = 1.96 / math.sqrt(found.dim)
+    return {
+        "gamma": Measurement(
+            found.gamma,
+            found.gamma_interval,
+            (Control("the shuffled-increment null", fitted.gamma_null_band, "differ"),),
+            note,
+        ),
+        "modes_for_90_percent": Measurement(found.modes_for_90_percent, note=note),
+        "drift_share": Measurement(
+            float(found.drift_share[0]),
+            controls=(Control("the first mode of a driftless random walk", (0.0, walk_share), "differ"),),
+            note=note,
+        ),
+        "alignment": Measurement(
+            found.alignment, controls=(Control("a random direction (95 %)", (0.0, chance), "differ"),), note=note
+        ),
+        "diffusion_share": Measurement(float(others.nanmedian()) if len(others) else math.nan, note=note),
+        "inverse_gaussian": Measurement(residual_ratio, note=note),
+        "flatness_rises": Measurement(fitted.rank_correlation, note=note),
+        "psi": Measurement(
+            fitted.psi,
+            fitted.psi_interval,
+            (
+                Control("the shuffled-increment null", fitted.psi_null_band, "differ"),
+                Control("the same modes in the next window", (fitted.psi_cross,) * 2, "agree"),
+            ),
+            note,
+        ),
+    }

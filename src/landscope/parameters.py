@@ -1,0 +1,179 @@
+"""Selected named parameters of a model as one vector of R^N; the only flatten and unflatten."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import math
+from collections.abc import Iterable, Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from landscope._checks import check_vector
+from landscope.errors import InputError
+
+__all__ = ["ParameterSpace"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ParameterSpace:
+    """A selection of named parameters, laid out one after another in the order of the model.
+
+    Make one with :meth:`of`. Equal spaces describe the same vector of R^N.
+
+    Args:
+        names: Parameter names, as in ``model.named_parameters()``.
+        shapes: Their shapes.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU(), torch.nn.Linear(2, 1))
+        >>> space = ParameterSpace.of(model, select="*.weight")
+        >>> space.names, space.dim
+        (('0.weight', '2.weight'), 8)
+        >>> w = space.flatten(model)
+        >>> bool((space.unflatten(w)["2.weight"] == model[2].weight).all())
+        True
+    """
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, model: nn.Module, select: str | Iterable[str] | None = None) -> ParameterSpace:
+        """Select parameters of ``model`` by name.
+
+        Args:
+            model: Any module.
+            select: A glob over parameter names (``"2.weight"``, ``"encoder.*"``), several of them, or None
+                for every parameter that requires a gradient.
+
+        Returns:
+            The space of the selected parameters.
+
+        Raises:
+            InputError: If a pattern matches nothing, or a selected parameter is of an integer dtype, is tied
+                to a parameter that is not selected, or differs in dtype or device from the others.
+        """
+        everything = dict(model.named_parameters(remove_duplicate=False))
+        selected = _match(everything, select)
+        _check_dtypes(selected)
+        return cls(*_without_aliases(everything, selected))
+
+    @property
+    def dim(self) -> int:
+        """Number of selected weights, N."""
+        return sum(self.sizes)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of weights of each parameter."""
+        return tuple(math.prod(shape) for shape in self.shapes)
+
+    def flatten(self, source: nn.Module | Mapping[str, Tensor]) -> Float[Tensor, " N"]:
+        """A copy of the selected weights as one vector.
+
+        Args:
+            source: A model, or tensors by parameter name, such as a ``state_dict``.
+
+        Returns:
+            The vector ``w[N]``, detached.
+
+        Raises:
+            InputError: If a parameter is missing or has another shape: the source is another model.
+        """
+        return torch.cat([tensor.detach().reshape(-1) for tensor in self.tensors(source)])
+
+    def unflatten(self, w: Float[Tensor, " N"]) -> dict[str, Tensor]:
+        """Views of ``w`` in the shapes of the parameters, by name.
+
+        Args:
+            w: A vector of length ``dim``.
+
+        Returns:
+            Tensors by parameter name, sharing memory with ``w`` and its graph.
+
+        Raises:
+            InputError: If the length is not ``dim``.
+        """
+        if w.shape != (self.dim,):
+            check_vector("w", w, dim=self.dim)
+        parts = torch.split(w, list(self.sizes))
+        return {name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)}
+
+    def tensors(self, source: nn.Module | Mapping[str, Tensor]) -> list[Tensor]:
+        """The live tensors of ``source`` that this space selects, in order."""
+        by_name = dict(source.named_parameters(remove_duplicate=False)) if isinstance(source, nn.Module) else source
+        missing = [name for name in self.names if name not in by_name]
+        if missing:
+            raise InputError(
+                expected=f"a model with the parameters {', '.join(self.names)}",
+                got=f"one without {', '.join(missing)}",
+                hint="Use the model this selection was made of.",
+            )
+        tensors = [by_name[name] for name in self.names]
+        for name, tensor, shape in zip(self.names, tensors, self.shapes, strict=True):
+            if tuple(tensor.shape) != shape:
+                raise InputError(
+                    expected=f"{name} of shape {shape}",
+                    got=f"{tuple(tensor.shape)}",
+                    hint="Use the model this selection was made of.",
+                )
+        return tensors
+
+
+def _match(everything: Mapping[str, Tensor], select: str | Iterable[str] | None) -> dict[str, Tensor]:
+    if select is None:
+        selected = {name: tensor for name, tensor in everything.items() if tensor.requires_grad}
+        patterns: tuple[str, ...] = ("parameters that require a gradient",)
+    else:
+        patterns = (select,) if isinstance(select, str) else tuple(select)
+        hits = {pattern: fnmatch.filter(everything, pattern) for pattern in patterns}
+        unmatched = [pattern for pattern, names in hits.items() if not names]
+        chosen = set() if unmatched else {name for names in hits.values() for name in names}
+        selected = {name: tensor for name, tensor in everything.items() if name in chosen}
+        patterns = tuple(unmatched) or patterns
+    if not selected:
+        names = list(everything)
+        listing = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+        raise InputError(
+            expected=f"a selection that matches parameters of the model ({', '.join(patterns)})",
+            got="no match",
+            hint=f"The model has: {listing or 'no parameters'}.",
+        )
+    return selected
+
+
+def _check_dtypes(selected: Mapping[str, Tensor]) -> None:
+    for name, tensor in selected.items():
+        if not tensor.is_floating_point():
+            raise InputError(
+                expected="floating-point parameters", got=f"{name} of {tensor.dtype}", hint="Select other parameters."
+            )
+    kinds = {(tensor.dtype, tensor.device) for tensor in selected.values()}
+    if len(kinds) > 1:
+        listing = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
+        raise InputError(
+            expected="selected parameters of one dtype on one device", got=listing, hint="Select them separately."
+        )
+
+
+def _without_aliases(
+    everything: Mapping[str, Tensor], selected: Mapping[str, Tensor]
+) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
+    """Count a tied tensor once, and refuse to move one of its names while the others stay behind."""
+    kept: dict[int, str] = {}
+    for name, tensor in selected.items():
+        aliases = [other for other, candidate in everything.items() if candidate is tensor]
+        left_out = [other for other in aliases if other not in selected]
+        if left_out:
+            raise InputError(
+                expected="a tied parameter to be selected under all its names",
+                got=f"{name} without {', '.join(left_out)}, the same tensor",
+                hint=f"Select {', '.join(aliases)} together: they move as one.",
+            )
+        kept.setdefault(id(tensor), name)
+    names = tuple(kept.values())
+    return names, tuple(tuple(selected[name].shape) for name in names)

@@ -1,0 +1,53 @@
+"""What the analyses need of a landscape; anything that has these methods will do."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+__all__ = ["Ensemble", "Lines", "LossLandscape", "ProgressCallback", "WalksLines"]
+
+
+class LossLandscape(Protocol):
+    """A loss on R^N: ``landscape(w[..., N]) -> L[...]``.
+
+    A plain function of tensors is one. A network with its data (:class:`landscope.EmpiricalRisk`), a formula
+    (:mod:`landscope.synthetic`) or a penalised loss is used the same way.
+    """
+
+    def __call__(self, w: Tensor, /) -> Tensor: ...
+
+
+class Ensemble(LossLandscape, Protocol):
+    """A landscape that is the mean of minibatch landscapes L^mu (paper, Eq. 3)."""
+
+    def batch_losses(self, w: Tensor, /) -> Tensor:
+        """``w[..., N] -> L^mu[..., batches]``."""
+        ...
+
+
+class Lines(Protocol):
+    """The losses along given lines ``w0 + d p_i``, asked for a few points at a time."""
+
+    group: int
+    """How many directions are best walked together."""
+
+    def __call__(self, index: Tensor, displacement: Tensor, /) -> Tensor:
+        """``index[n], displacement[n] -> L(w0 + displacement p_index)[n]`` in float64."""
+        ...
+
+
+@runtime_checkable
+class WalksLines(Protocol):
+    """A landscape with a way of its own to walk lines, faster than one call a point."""
+
+    def lines(self, w0: Tensor, directions: Tensor) -> Lines:
+        """Prepare the walk from ``w0[N]`` along ``directions[k, N]``."""
+        ...
+
+
+class ProgressCallback(Protocol):
+    """Told how much of a long computation is done."""
+
+    def __call__(self, done: int, total: int, /) -> None: ...

@@ -1,0 +1,257 @@
+"""The plug-in for anybody's training loop: record the selected weights after every optimiser step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from landscope._checks import check_count
+from landscope.errors import InputError, NonFiniteError, StorageError
+from landscope.parameters import ParameterSpace
+from landscope.results import stamp
+from landscope.storage import RowStore
+from landscope.trajectory import Trajectory, open_trajectory, trajectory_columns
+
+__all__ = ["TrajectoryRecorder"]
+
+_BLOCK_BYTES = 2**22
+_MAX_BLOCK_ROWS = 1024
+
+
+class TrajectoryRecorder:
+    """Records the weights of a training run, one row after each ``optimizer.step()``.
+
+    It hooks the optimiser, so one line serves any loop, any ``torch.optim`` optimiser and gradient
+    accumulation. It only reads: the training is bit for bit what it would be without it. In memory it holds
+    everything; with a path it holds one block of rows and writes blocks to disk.
+
+    Args:
+        model: The model in training.
+        optimizer: Its optimiser; a row is recorded after each of its steps.
+        select: Which parameters, see :meth:`landscope.ParameterSpace.of`.
+        path: Folder for the trajectory; in memory by default.
+        every: Record every so many steps.
+        first_step: Number of the first step taken while recording.
+        resume: Go on with the rows that ``path`` holds up to ``first_step``.
+
+    Raises:
+        InputError: If the optimiser holds none of the selected parameters.
+        StorageError: If ``path`` exists (and ``resume`` is not asked for), belongs to another model, or
+            cannot be written.
+        NonFiniteError: While recording or when it ends, if a weight became NaN or infinite; the rows before
+            that are kept.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> with TrajectoryRecorder(model, optimizer, select="weight") as recorder:
+        ...     for _ in range(3):
+        ...         loss = model(torch.ones(4, 2)).square().mean()
+        ...         optimizer.zero_grad()
+        ...         loss.backward()
+        ...         recorder.note_loss(loss)
+        ...         optimizer.step()
+        >>> recorder.trajectory().weights.shape, recorder.trajectory().learning_rate.tolist()
+        (torch.Size([3, 2]), [0.1, 0.1, 0.1])
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        select: str | Iterable[str] | None = None,
+        *,
+        path: str | Path | None = None,
+        every: int = 1,
+        first_step: int = 1,
+        resume: bool = False,
+    ) -> None:
+        self.space = ParameterSpace.of(model, select)
+        self._tensors = self.space.tensors(model)
+        self._optimizer = optimizer
+        self._every = check_count("every", every, minimum=1)
+        self._step = check_count("first_step", first_step, minimum=0) - 1
+        self._learning_rate_group = self._group_of_selected()
+        dtype = self._tensors[0].dtype
+        self._rows_per_block = max(1, min(_MAX_BLOCK_ROWS, _BLOCK_BYTES // (self.space.dim * dtype.itemsize)))
+        self._sink = (
+            _MemorySink(self.space)
+            if path is None
+            else _DiskSink(self.space, Path(path), dtype, self._rows_per_block, resume=resume, before=first_step)
+        )
+        self._hook: torch.utils.hooks.RemovableHandle | None = None
+        self._start_block()
+
+    def _group_of_selected(self) -> dict:
+        selected = {id(tensor) for tensor in self._tensors}
+        for group in self._optimizer.param_groups:
+            if any(id(parameter) in selected for parameter in group["params"]):
+                return group
+        raise InputError(
+            expected=f"an optimiser of {', '.join(self.space.names)}",
+            got="one that holds none of them",
+            hint="Make the optimiser from the parameters of this very model object.",
+        )
+
+    def _start_block(self) -> None:
+        rows = self._rows_per_block
+        self._weights = torch.empty(rows, self.space.dim, dtype=self._tensors[0].dtype)
+        self._losses = torch.full((rows,), torch.nan, dtype=torch.float64)
+        self._steps: list[int] = []
+        self._rates: list[float] = []
+        self._views = [
+            [part.view(shape) for part, shape in zip(row.split(list(self.space.sizes)), self.space.shapes, strict=True)]
+            for row in self._weights
+        ]
+
+    def __enter__(self) -> Self:
+        if self._hook is None:
+            self._hook = self._optimizer.register_step_post_hook(self._after_step)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except (NonFiniteError, StorageError):
+            if kind is None:  # an error that is already under way comes first
+                raise
+
+    def close(self) -> None:
+        """Stop recording and write what is held; called by the ``with`` statement."""
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
+        self.flush()
+
+    def note_loss(self, loss: Tensor | float) -> None:
+        """Say the minibatch loss of the step about to be taken; call it before ``optimizer.step()``."""
+        self._losses[len(self._steps)] = loss.detach() if isinstance(loss, Tensor) else loss
+
+    @torch.no_grad()
+    def _after_step(self, *_: object) -> None:
+        self._step += 1
+        if self._step % self._every:
+            return
+        row = len(self._steps)
+        for view, tensor in zip(self._views[row], self._tensors, strict=True):
+            view.copy_(tensor)
+        self._steps.append(self._step)
+        self._rates.append(self._learning_rate_group["lr"])
+        if row + 1 == self._rows_per_block:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand the rows held to memory or disk.
+
+        Raises:
+            NonFiniteError: If a weight is NaN or infinite; the finite rows before it are kept.
+        """
+        held = len(self._steps)
+        if held == 0:
+            return
+        finite = torch.isfinite(self._weights[:held]).all(dim=1) & ~torch.isinf(self._losses[:held])
+        good = held if bool(finite.all()) else int((~finite).nonzero()[0])
+        block = (
+            self._weights[:good],
+            torch.tensor(self._steps[:good]),
+            torch.tensor([float(rate) for rate in self._rates[:good]], dtype=torch.float64),
+            self._losses[:good],
+        )
+        bad_step = None if good == held else self._steps[good]
+        self._start_block()
+        if good:
+            self._sink.add(*block)
+        if bad_step is not None:
+            if self._hook is not None:
+                self._hook.remove()
+                self._hook = None
+            raise NonFiniteError(
+                expected="finite weights and losses while recording",
+                got=f"NaN or infinity in the weights or the noted loss of step {bad_step}",
+                hint="The rows before are kept; lower the learning rate or look at that minibatch.",
+            )
+
+    def trajectory(self) -> Trajectory:
+        """What was recorded so far.
+
+        Returns:
+            The trajectory, in memory or reading from ``path``.
+
+        Raises:
+            InputError: If no step was recorded.
+        """
+        self.flush()
+        return self._sink.trajectory()
+
+
+class _MemorySink:
+    """Keeps every block."""
+
+    def __init__(self, space: ParameterSpace) -> None:
+        self._space = space
+        self._blocks: list[tuple[Tensor, ...]] = []
+
+    def add(self, *block: Tensor) -> None:
+        self._blocks.append(block)
+
+    def trajectory(self) -> Trajectory:
+        if not self._blocks:
+            raise InputError(
+                expected="at least one optimiser step while recording",
+                got="none",
+                hint="Call optimizer.step() of the optimiser the recorder was given, inside the with block.",
+            )
+        if len(self._blocks) > 1:  # joined once, so that asking twice costs nothing
+            self._blocks = [tuple(torch.cat(parts) for parts in zip(*self._blocks, strict=True))]
+        weights, steps, rates, losses = self._blocks[0]
+        return Trajectory.of(weights, steps=steps, learning_rate=rates, loss=losses, space=self._space)
+
+
+class _DiskSink:
+    """Writes every block to a folder."""
+
+    def __init__(
+        self, space: ParameterSpace, path: Path, dtype: torch.dtype, rows_per_block: int, *, resume: bool, before: int
+    ) -> None:
+        self._path = path
+        if resume and path.exists():
+            self._store = RowStore.open(path, writable=True)
+            self._check_same(space)
+            self._store.truncate(int((self._store.read("steps", 0, self._store.rows) < before).sum()))
+        else:
+            self._store = RowStore.create(
+                path,
+                trajectory_columns(space, dtype),
+                rows_per_block=rows_per_block,
+                attributes={"names": space.names, "shapes": space.shapes, "provenance": stamp()},
+            )
+
+    def _check_same(self, space: ParameterSpace) -> None:
+        names = tuple(self._store.attributes.get("names", ()))
+        shapes = tuple(tuple(shape) for shape in self._store.attributes.get("shapes", ()))
+        if (names, shapes) != (space.names, space.shapes):
+            raise StorageError(
+                expected=f"a trajectory of {', '.join(space.names)} at {self._path}",
+                got=f"one of {', '.join(names) or 'nothing'}",
+                hint="Choose another path for this model.",
+            )
+
+    def add(self, weights: Tensor, steps: Tensor, rates: Tensor, losses: Tensor) -> None:
+        self._store.append(
+            weights=weights.numpy(), steps=steps.numpy(), learning_rate=rates.numpy(), loss=losses.numpy()
+        )
+
+    def trajectory(self) -> Trajectory:
+        if self._store.rows == 0:
+            raise InputError(
+                expected="at least one optimiser step while recording", got="none", hint="Train inside the with block."
+            )
+        return open_trajectory(self._path)

@@ -1,0 +1,305 @@
+"""EmpiricalRisk: a model with its data, seen as a function of the selected weights (paper, Eq. 1)."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from landscope._checks import check_directions, check_positive, check_vector
+from landscope.errors import InputError, NondeterministicLossError
+from landscope.parameters import ParameterSpace
+from landscope.protocols import Lines
+from landscope.risk.batches import Block, blocks_of, materialised
+from landscope.risk.evaluation import ClosureLosses, TracedLosses
+from landscope.risk.lines import TracedLines
+from landscope.risk.losses import SampleLosses, is_plain_cross_entropy, sample_losses_of
+from landscope.risk.minibatches import MinibatchRisk, partition
+from landscope.risk.tracing import split_model
+from landscope.walking import PlainLines
+
+__all__ = ["EmpiricalRisk"]
+
+_BLOCK_ELEMENTS = 2**19
+"""Numbers a block holds at the frontier: about 2 MB in float32, near the size of a second-level cache."""
+_INPUT_ELEMENTS = 2**21
+
+
+class EmpiricalRisk:
+    r"""The loss of a network on a data set, as a landscape over its selected weights.
+
+    .. math:: L(w) = \frac1M \sum_{k=1}^M d(Y_k(w), Z_k)
+
+    (paper, Eq. 1). All weights are copied at construction, the model is taken in eval mode, the data are read
+    once; the user's model, data and random state are left as they were. Per-sample losses are added in float64.
+
+    Where the model can be traced, what the selected weights cannot change is evaluated once and kept
+    (``cache_bytes`` bounds the memory); where not, every call evaluates the whole model, with the same answers.
+
+    Args:
+        model: The network.
+        criterion: ``criterion(outputs, targets)``: a ``torch.nn`` loss, its functional twin, or any callable that
+            returns a loss a sample or their mean.
+        data: ``(inputs, targets)`` tensors, or an iterable of such batches, like a ``DataLoader``.
+        space: Which parameters are the coordinates; all that require a gradient by default.
+        cache_bytes: Memory for frozen activations.
+
+    Raises:
+        InputError: If the data are empty or not pairs, or the loss does not depend on the selected weights.
+        NondeterministicLossError: If two evaluations at the same weights differ.
+
+    Example:
+        Half the squared error of one weight is a parabola.
+
+        >>> import torch
+        >>> model = torch.nn.Linear(1, 1, bias=False)
+        >>> data = (torch.ones(4, 1), torch.zeros(4, 1))
+        >>> risk = EmpiricalRisk(model, torch.nn.MSELoss(), data)
+        >>> risk(torch.tensor([[1.0], [2.0], [3.0]])).tolist()
+        [1.0, 4.0, 9.0]
+        >>> risk.gradient(torch.tensor([3.0])).tolist()
+        [6.0]
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        criterion: Callable[..., Tensor],
+        data: Any,
+        *,
+        space: ParameterSpace | None = None,
+        cache_bytes: int = 2**30,
+    ) -> None:
+        self._start(model, space, cache_bytes)
+        pairs = materialised(data, self._device)
+        sample_losses = sample_losses_of(criterion)
+        self._class_major = is_plain_cross_entropy(criterion)
+        self._blocks = self._traced(pairs, sample_losses) or self._whole(pairs, sample_losses)
+        self._check()
+
+    @classmethod
+    def from_closure(
+        cls,
+        model: nn.Module,
+        batch_losses: Callable[[nn.Module, Any], Tensor | tuple[Tensor, Any]],
+        data: Iterable[Any],
+        *,
+        space: ParameterSpace | None = None,
+    ) -> Self:
+        """A risk for batches of any structure.
+
+        Args:
+            model: The network.
+            batch_losses: ``batch_losses(model, batch)`` returns the loss of each sample, or ``(sum, count)``. It must
+                use the model it is given.
+            data: The batches, read once.
+            space: Which parameters are the coordinates.
+
+        Returns:
+            The risk; every call evaluates the whole model.
+
+        Raises:
+            InputError: If the closure returns something else or does not use the model it is given.
+            NondeterministicLossError: If two evaluations at the same weights differ.
+
+        Example:
+            >>> import torch
+            >>> model = torch.nn.Linear(1, 1, bias=False)
+            >>> batches = [{"x": torch.ones(2, 1), "y": torch.zeros(2, 1)}]
+            >>> def batch_losses(model, batch):
+            ...     return (model(batch["x"]) - batch["y"]).square().squeeze(1)
+            >>> EmpiricalRisk.from_closure(model, batch_losses, batches)(torch.tensor([3.0])).item()
+            9.0
+        """
+        risk = cls.__new__(cls)
+        risk._start(model, space, 0)
+        risk._class_major = False
+        risk._blocks = ClosureLosses(risk._model, batch_losses, data)
+        risk._check()
+        return risk
+
+    def _start(self, model: nn.Module, space: ParameterSpace | None, cache_bytes: int) -> None:
+        self.space = space or ParameterSpace.of(model)
+        self._cache_bytes = cache_bytes if cache_bytes == 0 else int(check_positive("cache_bytes", cache_bytes))
+        self._model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.w0 = self.space.flatten(self._model)
+        self._device, self._dtype = self.w0.device, self.w0.dtype
+
+    def _traced(self, pairs: list[Block], sample_losses: SampleLosses) -> TracedLosses | None:
+        try:
+            split = split_model(self._model, self.space.names)
+            rows = _INPUT_ELEMENTS // max(1, _numel_per_sample(pairs[0][0]))
+            with torch.no_grad():
+                inputs, _ = blocks_of(pairs, min(rows, 64))[0]
+                frontier = split.prefix(inputs)
+                _check_same_outputs(split.suffix(*frontier), self._model(inputs))
+            largest = max([1, *(_numel_per_sample(value) for value in frontier if isinstance(value, Tensor))])
+            rows = max(16, min(8192, _BLOCK_ELEMENTS // largest))
+            return TracedLosses(split, sample_losses, blocks_of(pairs, rows), self._cache_bytes)
+        except Exception as error:  # noqa: BLE001 - any model may fail to trace in any way; full evaluation still holds
+            warnings.warn(
+                f"landscope evaluates the whole model at every point, which is slower: it could not be traced "
+                f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})",
+                UserWarning,
+                stacklevel=3,
+            )
+            return None
+
+    def _whole(self, pairs: list[Block], sample_losses: SampleLosses) -> ClosureLosses:
+        rows = max(16, min(8192, _INPUT_ELEMENTS // max(1, _numel_per_sample(pairs[0][0]))))
+
+        def batch_losses(model: nn.Module, batch: Block) -> tuple[Tensor, Tensor | float]:
+            losses, weight = sample_losses(model(batch[0]), batch[1])
+            return losses if isinstance(weight, float) and weight == len(losses) else (losses.double().sum(), weight)
+
+        return ClosureLosses(self._model, batch_losses, blocks_of(pairs, rows))
+
+    def _check(self) -> None:
+        """The loss must depend on the weights and on nothing that changes between two calls."""
+        with torch.random.fork_rng(devices=[]):
+            w = self.w0.clone().requires_grad_()
+            total = self._blocks.losses(self.space.unflatten(w), 0)[0].double().sum()
+            with torch.no_grad():
+                again = self._blocks.losses(self.space.unflatten(self.w0), 0)[0].double().sum()
+        if not total.requires_grad:
+            raise InputError(
+                expected=f"a loss that depends on {', '.join(self.space.names)}",
+                got="one that does not",
+                hint="Select parameters the output depends on; a closure must use the model it is given.",
+            )
+        if not torch.allclose(total.detach(), again, rtol=1e-6, atol=0, equal_nan=True):
+            raise NondeterministicLossError(
+                expected="the same loss at the same weights in eval mode",
+                got=f"{float(total):.9g}, then {float(again):.9g}",
+                hint="Switch off what draws random numbers in eval mode (dropout, sampling, augmentation).",
+            )
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether lines are walked from a frozen prefix; otherwise every point evaluates the whole model."""
+        return isinstance(self._blocks, TracedLosses)
+
+    def __call__(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
+        """The risk at ``w``.
+
+        Args:
+            w: Selected weights, any number of leading axes; the graph is kept where ``w`` requires a gradient.
+
+        Returns:
+            L in float64.
+
+        Raises:
+            InputError: If the last axis is not N, or the dtype or device does not fit.
+            NonFiniteError: If ``w`` holds NaN or infinity.
+        """
+        w = self._checked("w", w)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and w.requires_grad):
+            points = [self._risk(point) for point in w.reshape(-1, self.space.dim)]
+            return torch.stack(points).reshape(w.shape[:-1])
+
+    def _checked(self, name: str, w: Tensor) -> Tensor:
+        return check_vector(name, w, dim=self.space.dim, device=self._device, dtype=self._dtype)
+
+    def _losses(self, w: Tensor) -> Iterator[tuple[Tensor, Tensor | float]]:
+        parameters = self.space.unflatten(w)
+        for block in range(self._blocks.n_blocks):
+            yield self._blocks.losses(parameters, block)
+
+    def _risk(self, w: Tensor) -> Tensor:
+        total, weight = torch.zeros((), dtype=torch.float64, device=self._device), 0.0
+        for losses, block_weight in self._losses(w):
+            total = total + losses.sum(dtype=torch.float64)
+            weight = weight + float(block_weight)
+        return total / weight
+
+    @torch.no_grad()
+    def sample_losses(self, w: Float[Tensor, " N"]) -> Float[Tensor, " M"]:
+        """The loss of every sample at ``w``, in float64, in the order of the data.
+
+        Raises:
+            InputError: If the criterion or closure gives sums of samples only.
+        """
+        parts = list(self._losses(self._checked("w", w)))
+        if any(len(losses) != float(weight) for losses, weight in parts):
+            raise InputError(
+                expected="a loss a sample",
+                got="sums over several samples",
+                hint="Use a criterion that returns unreduced losses.",
+            )
+        return torch.cat([losses.double() for losses, _ in parts])
+
+    def gradient(self, w: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+        """The gradient of the risk at ``w``, summed over blocks in float64, in the dtype of the model."""
+        return self._summed(w, lambda loss, w: torch.autograd.grad(loss, w)[0])
+
+    def hessian_vector_product(self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+        r"""The product :math:`\nabla^2 L(w)\, v`, by differentiating the gradient along v."""
+        vector = self._checked("vector", vector)
+
+        def product(loss: Tensor, w: Tensor) -> Tensor:
+            (gradient,) = torch.autograd.grad(loss, w, create_graph=True)
+            if not gradient.requires_grad:  # a loss linear in w
+                return torch.zeros_like(w)
+            answer = torch.autograd.grad(gradient @ vector, w, allow_unused=True)[0]
+            return torch.zeros_like(w) if answer is None else answer
+
+        return self._summed(w, product)
+
+    def _summed(self, w: Tensor, derivative: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        w = self._checked("w", w).detach().clone().requires_grad_()
+        total, weight = torch.zeros(self.space.dim, dtype=torch.float64, device=self._device), 0.0
+        for block in range(self._blocks.n_blocks):  # one graph at a time
+            with torch.enable_grad():
+                losses, block_weight = self._blocks.losses(self.space.unflatten(w), block)
+                total += derivative(losses.sum(), w).double()
+            weight += float(block_weight)
+        return (total / weight).to(self._dtype)
+
+    def minibatches(self, batch_size: int, *, seed: int | None = None) -> MinibatchRisk:
+        """The risk as an ensemble of minibatch losses (paper, Eq. 3).
+
+        Args:
+            batch_size: Samples a minibatch, B; a remainder of the data is left out.
+            seed: Shuffle the data first; by default minibatches are contiguous in the order of the data.
+
+        Returns:
+            The ensemble.
+
+        Raises:
+            InputError: If the batch size does not fit the data.
+        """
+        n_samples = len(self.sample_losses(self.w0))
+        return MinibatchRisk(self.sample_losses, partition(n_samples, batch_size, seed))
+
+    def lines(self, w0: Float[Tensor, " N"], directions: Float[Tensor, "k N"]) -> Lines:
+        """Prepare to walk from ``w0`` along ``directions``; used by every analysis that follows lines."""
+        w0 = self._checked("w0", w0)
+        directions = check_directions(directions, dim=self.space.dim, device=self._device, dtype=self._dtype)
+        if isinstance(self._blocks, TracedLosses):
+            return TracedLines(
+                self._blocks,
+                self.space,
+                w0,
+                directions,
+                class_major=self._class_major and self._targets_are_classes(),
+                cache_bytes=self._cache_bytes,
+            )
+        return PlainLines(self, w0, directions)
+
+    def _targets_are_classes(self) -> bool:
+        assert isinstance(self._blocks, TracedLosses)  # noqa: S101 - narrows the type
+        targets = [targets for _, targets in self._blocks.blocks]
+        return all(t.ndim == 1 and not t.is_floating_point() and int(t.min()) >= 0 for t in targets)
+
+
+def _numel_per_sample(value: Any) -> int:
+    return value[0].numel() if isinstance(value, Tensor) and value.ndim and len(value) else 1
+
+
+def _check_same_outputs(traced: Any, whole: Any) -> None:
+    torch.testing.assert_close(traced, whole, rtol=1e-4, atol=1e-5, equal_nan=True)

@@ -1,0 +1,104 @@
+"""Losses of blocks of data as a function of the selected parameters: the one thing every risk is made of."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from landscope.errors import InputError
+from landscope.risk.batches import Block
+from landscope.risk.losses import SampleLosses
+from landscope.risk.tracing import SplitModel, substituted_call
+
+__all__ = ["BlockLosses", "ClosureLosses", "Frontier", "TracedLosses"]
+
+
+class BlockLosses(Protocol):
+    """The losses of the samples of one block, differentiable in the parameters."""
+
+    n_blocks: int
+
+    def losses(self, parameters: dict[str, Tensor], block: int) -> tuple[Tensor, Tensor | float]:
+        """``parameters, block -> (losses[m], weight)``."""
+        ...
+
+
+class _ClosureModule(nn.Module):
+    """Makes ``batch_losses(model, batch)`` a module, so that its parameters can be replaced for one call."""
+
+    def __init__(self, model: nn.Module, batch_losses: Callable[[nn.Module, Any], Any]) -> None:
+        super().__init__()
+        self.model = model
+        self._batch_losses = batch_losses
+
+    def forward(self, batch: Any) -> Any:
+        return self._batch_losses(self.model, batch)
+
+
+class ClosureLosses:
+    """Full evaluation of ``batch_losses(model, batch)``, whatever the model and the batch are."""
+
+    def __init__(self, model: nn.Module, batch_losses: Callable[[nn.Module, Any], Any], batches: Iterable[Any]) -> None:
+        self._module = _ClosureModule(model, batch_losses)
+        self._batches = list(batches)
+        self.n_blocks = len(self._batches)
+        if self.n_blocks == 0:
+            raise InputError(expected="at least one batch", got="no data", hint="Check the loader.")
+
+    def losses(self, parameters: dict[str, Tensor], block: int) -> tuple[Tensor, Tensor | float]:
+        replaced = {f"model.{name}": value for name, value in parameters.items()}
+        answer = torch.func.functional_call(self._module, replaced, (self._batches[block],))
+        if isinstance(answer, Tensor) and answer.ndim >= 1:
+            return answer.flatten(), float(answer.numel())
+        if isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], Tensor):
+            return answer[0].reshape(1), answer[1]
+        raise InputError(
+            expected="batch_losses to return the loss of each sample, or (sum, count)",
+            got=f"a scalar {answer.dtype}" if isinstance(answer, Tensor) else type(answer).__name__,
+            hint="Return reduction='none' losses, or (losses.sum(), len(losses)).",
+        )
+
+
+class Frontier:
+    """Frontier values of every block, computed once and kept as far as the memory limit allows."""
+
+    def __init__(self, split: SplitModel, blocks: list[Block], cache_bytes: int) -> None:
+        self._split, self._blocks = split, blocks
+        self._kept: dict[int, tuple[Any, ...]] = {}
+        self._bytes_left = cache_bytes
+
+    def __call__(self, block: int) -> tuple[Any, ...]:
+        if block in self._kept:
+            return self._kept[block]
+        with torch.no_grad():
+            values = self._split.prefix(self._blocks[block][0])
+        # A value that is the data itself costs nothing to keep.
+        own = {self._blocks[block][0].data_ptr()} if isinstance(self._blocks[block][0], Tensor) else set()
+        size = sum(v.nbytes for v in values if isinstance(v, Tensor) and v.data_ptr() not in own)
+        if size <= self._bytes_left:
+            self._bytes_left -= size
+            self._kept[block] = values
+        return values
+
+
+class TracedLosses:
+    """Evaluation from the frontier on, for a model that could be cut by tracing."""
+
+    def __init__(self, split: SplitModel, sample_losses: SampleLosses, blocks: list[Block], cache_bytes: int) -> None:
+        self.split, self.sample_losses, self.blocks = split, sample_losses, blocks
+        self.frontier = Frontier(split, blocks, cache_bytes)
+        self.n_blocks = len(blocks)
+
+    def losses(self, parameters: dict[str, Tensor], block: int) -> tuple[Tensor, Tensor | float]:
+        outputs = substituted_call(self.split.suffix, self.split.suffix_names, parameters, self.frontier(block))
+        return self.sample_losses(outputs, self.blocks[block][1])
+
+
+def replica(module: nn.Module) -> nn.Module:
+    """A second module object on the same tensors, so that two threads can replace parameters at once."""
+    shared = [*module.parameters(), *module.buffers()]
+    return copy.deepcopy(module, {id(tensor): tensor for tensor in shared})

@@ -1,0 +1,135 @@
+"""Losses of single samples from a user's criterion, accurate where losses are tiny."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from landscope.errors import InputError
+
+__all__ = ["SampleLosses", "cross_entropy_class_major", "is_plain_cross_entropy", "sample_losses_of"]
+
+_MODULES: dict[Callable[..., Tensor], Callable[[], nn.Module]] = {
+    F.cross_entropy: nn.CrossEntropyLoss,
+    F.mse_loss: nn.MSELoss,
+    F.nll_loss: nn.NLLLoss,
+    F.l1_loss: nn.L1Loss,
+    F.smooth_l1_loss: nn.SmoothL1Loss,
+    F.huber_loss: nn.HuberLoss,
+    F.binary_cross_entropy: nn.BCELoss,
+    F.binary_cross_entropy_with_logits: nn.BCEWithLogitsLoss,
+}
+
+
+class SampleLosses(Protocol):
+    """``outputs, targets -> (losses[m], weight)``; the risk is sum(losses) / sum(weight) over all data."""
+
+    def __call__(self, outputs: Any, targets: Any, /) -> tuple[Tensor, Tensor | float]: ...
+
+
+def sample_losses_of(criterion: Callable[..., Tensor]) -> SampleLosses:
+    """Turn ``criterion(outputs, targets)`` into the losses of single samples.
+
+    A ``torch.nn`` loss, or its functional twin, is asked for unreduced losses. Any other callable may return one
+    loss a sample; a scalar is taken as the mean over the batch.
+
+    Args:
+        criterion: The user's criterion.
+
+    Returns:
+        A function of outputs and targets.
+    """
+    module = criterion if isinstance(criterion, nn.Module) else _MODULES[criterion]() if _known(criterion) else None
+    if is_plain_cross_entropy(criterion):
+        return _cross_entropy
+    if isinstance(module, nn.CrossEntropyLoss | nn.NLLLoss):
+        return _Weighted(module)
+    if module is not None and hasattr(module, "reduction"):
+        return _Unreduced(_without_reduction(module))
+    return _Unreduced(criterion)
+
+
+def _known(criterion: Callable[..., Tensor]) -> bool:
+    try:
+        return criterion in _MODULES
+    except TypeError:
+        return False
+
+
+def is_plain_cross_entropy(criterion: Callable[..., Tensor]) -> bool:
+    """Whether the criterion is cross-entropy without class weights, smoothing or ignored targets."""
+    if isinstance(criterion, nn.CrossEntropyLoss):
+        return criterion.weight is None and criterion.label_smoothing == 0 and criterion.ignore_index == -100
+    return criterion is F.cross_entropy
+
+
+def _without_reduction(module: nn.Module) -> nn.Module:
+    unreduced = copy.copy(module)
+    unreduced.reduction = "none"
+    return unreduced
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | float]:
+    if logits.ndim != 2 or targets.is_floating_point() or bool((targets < 0).any()):
+        return _Weighted(nn.CrossEntropyLoss())(logits, targets)
+    # -log softmax = softplus(log sum over the wrong classes of exp(z_j - z_y)): keeps the digits of a loss of
+    # 1e-9, which log(1 + small) in the usual form drops.
+    margins = logits - logits.gather(1, targets[:, None])
+    wrong = margins.masked_fill(F.one_hot(targets, logits.shape[1]).bool(), -torch.inf)
+    return F.softplus(torch.logsumexp(wrong, dim=1)), float(len(targets))
+
+
+def cross_entropy_class_major(logits: Tensor, targets: Tensor) -> Tensor:
+    """Summed cross-entropy of logits ``[classes, b]`` with targets ``[1, b]`` in float64; ``logits`` is used up.
+
+    The same losses as the sample-major form, laid out so that every reduction runs along contiguous memory.
+    """
+    logits -= logits.gather(0, targets)
+    losses = torch.exp(logits).scatter_(0, targets, 0).sum(dim=0).log1p_()
+    total = losses.sum(dtype=torch.float64)
+    if not torch.isfinite(total):  # exp overflowed: the margin itself is the loss
+        wrong = logits.scatter(0, targets, -torch.inf)
+        total = F.softplus(torch.logsumexp(wrong, dim=0)).sum(dtype=torch.float64)
+    return total
+
+
+class _Weighted:
+    """Class weights and ignored targets: the mean is over the weights that count."""
+
+    def __init__(self, module: nn.CrossEntropyLoss | nn.NLLLoss) -> None:
+        self._unreduced = _without_reduction(module)
+        self._weight, self._ignored = module.weight, module.ignore_index
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | float]:
+        losses = self._unreduced(outputs, targets)
+        if targets.is_floating_point():  # class probabilities: every sample counts as one
+            return losses.flatten(), float(losses.numel())
+        counted = targets != self._ignored
+        if self._weight is None:
+            return losses[counted], float(counted.sum())
+        return losses[counted], self._weight.to(outputs)[targets[counted]].sum()
+
+
+class _Unreduced:
+    """A criterion that gives a loss a sample, or a mean over the batch."""
+
+    def __init__(self, criterion: Callable[..., Tensor]) -> None:
+        self._criterion = criterion
+
+    def __call__(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor | float]:
+        losses = self._criterion(outputs, targets)
+        count = len(targets)
+        if not isinstance(losses, Tensor):
+            raise InputError(
+                expected="criterion(outputs, targets) to return a tensor",
+                got=type(losses).__name__,
+                hint="Return the loss of each sample, or their mean.",
+            )
+        if losses.ndim == 0:
+            return losses.reshape(1) * count, float(count)
+        return losses.reshape(len(losses), -1).mean(dim=1), float(len(losses))

@@ -1,0 +1,227 @@
+"""A model cut in two by tracing: what the selected parameters cannot change, and the rest."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+__all__ = ["SplitModel", "split_model"]
+
+_LINEAR_IN_PARAMETERS = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+    nn.Embedding,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+)
+"""Modules whose output, in eval mode and at a fixed input, is linear in their parameters taken together."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AffineNode:
+    """A module that the selected parameters enter linearly, fed by frozen values only."""
+
+    module: nn.Module
+    inputs: tuple[int, ...]
+    """Positions of its inputs among the frontier values."""
+    selected: dict[str, str]
+    """Its own parameter names -> names in the model, for the selected ones."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitModel:
+    """``model(x) == suffix(parameters, *prefix(x))``, and the same along a line from the affine nodes on.
+
+    Args:
+        prefix: inputs -> tuple of frontier values, which no selected parameter changes.
+        suffix: frontier values -> outputs.
+        suffix_names: names of selected parameters inside ``suffix`` -> names in the model.
+        affine: nodes whose outputs move linearly along a line.
+        tail: outputs of the affine nodes, then the frontier values in ``tail_inputs`` -> outputs, or what enters
+            ``head`` where there is one.
+        tail_inputs: positions of the frontier values that the tail reads.
+        tail_names: names of selected parameters inside ``tail`` -> names in the model; empty in the fast case.
+        head: the last linear layer, where it is fixed.
+        output_is_affine: whether the one affine node is itself the output.
+    """
+
+    prefix: fx.GraphModule
+    suffix: fx.GraphModule
+    suffix_names: dict[str, str]
+    affine: tuple[AffineNode, ...]
+    tail: fx.GraphModule
+    tail_inputs: tuple[int, ...]
+    tail_names: dict[str, str]
+    head: nn.Linear | None
+    output_is_affine: bool
+
+
+def split_model(model: nn.Module, names: Sequence[str]) -> SplitModel:
+    """Trace ``model`` and cut it where the parameters ``names`` enter.
+
+    Args:
+        model: A private copy in eval mode, called with one input.
+        names: Selected parameter names.
+
+    Returns:
+        The parts.
+
+    Raises:
+        Exception: Whatever tracing raises; the caller then evaluates the whole model.
+    """
+    traced = fx.symbolic_trace(model)
+    canonical = {id(dict(model.named_parameters())[name]): name for name in names}
+    cut = _Cut(traced, canonical)
+    head = cut.head()
+    tail_output = head.args[0] if head is not None else cut.output
+    frontier, affine = cut.frontier, cut.affine
+    tail_frontier = [node for node in frontier if any(user in cut.touched and user not in affine for user in node.users)]
+    position = {node: index for index, node in enumerate(frontier)}
+    suffix = cut.extract(frontier, cut.output)
+    tail = cut.extract([*affine, *tail_frontier], tail_output)
+    return SplitModel(
+        prefix=cut.extract(cut.placeholders, tuple(frontier)),
+        suffix=suffix,
+        suffix_names=_names_within(suffix, canonical),
+        affine=tuple(
+            AffineNode(
+                module=cut.module(node),
+                inputs=tuple(position[source] for source in node.all_input_nodes),
+                selected=_names_within(cut.module(node), canonical),
+            )
+            for node in affine
+        ),
+        tail=tail,
+        tail_inputs=tuple(position[node] for node in tail_frontier),
+        tail_names=_names_within(tail, canonical),
+        head=None if head is None else cut.module(head),
+        output_is_affine=affine == [cut.output],
+    )
+
+
+def _names_within(module: nn.Module, canonical: dict[int, str]) -> dict[str, str]:
+    parameters = module.named_parameters(remove_duplicate=False)
+    return {name: canonical[id(parameter)] for name, parameter in parameters if id(parameter) in canonical}
+
+
+class _Cut:
+    """Sorts the nodes of a traced model by what they depend on."""
+
+    def __init__(self, traced: fx.GraphModule, canonical: dict[int, str]) -> None:
+        self._traced, self._canonical = traced, canonical
+        nodes = list(traced.graph.nodes)
+        self.placeholders = [node for node in nodes if node.op == "placeholder"]
+        self.output = next(node for node in nodes if node.op == "output").args[0]
+        self.touched = self._reached_from([node for node in nodes if self._holds_selected(node)], nodes)
+        on_data = self._reached_from(self.placeholders, nodes)
+        self.frontier = [
+            node
+            for node in nodes
+            if node in on_data and node not in self.touched and any(user in self.touched for user in node.users)
+        ]
+        self.affine = [node for node in nodes if self._is_affine(node)]
+
+    def module(self, node: fx.Node) -> Any:
+        return self._traced.get_submodule(str(node.target))
+
+    def _holds_selected(self, node: fx.Node) -> bool:
+        if node.op == "call_module":
+            return any(id(parameter) in self._canonical for parameter in self.module(node).parameters())
+        if node.op == "get_attr":
+            value = self._traced
+            for part in str(node.target).split("."):
+                value = getattr(value, part)
+            return id(value) in self._canonical
+        return False
+
+    @staticmethod
+    def _reached_from(sources: Iterable[fx.Node], nodes: list[fx.Node]) -> set[fx.Node]:
+        reached = set(sources)
+        for node in nodes:  # in order of execution
+            if node.op != "output" and any(source in reached for source in node.all_input_nodes):
+                reached.add(node)
+        return reached
+
+    def _is_affine(self, node: fx.Node) -> bool:
+        return (
+            node.op == "call_module"
+            and self._holds_selected(node)
+            and type(self.module(node)) in _LINEAR_IN_PARAMETERS
+            and not node.kwargs
+            and all(source in self.frontier for source in node.all_input_nodes)
+            and getattr(self.module(node), "max_norm", None) is None
+        )
+
+    def head(self) -> fx.Node | None:
+        """The output, where it is a linear layer that no selected parameter enters, used nowhere else."""
+        node = self.output
+        fixed = (
+            isinstance(node, fx.Node)
+            and node.op == "call_module"
+            and type(self.module(node)) is nn.Linear
+            and not self._holds_selected(node)
+            and isinstance(node.args[0], fx.Node)
+        )
+        return node if fixed else None
+
+    def extract(self, inputs: Sequence[fx.Node], output: Any) -> fx.GraphModule:
+        """The part of the graph that computes ``output`` from ``inputs``."""
+        graph = fx.Graph()
+        made: dict[fx.Node, fx.Node] = {
+            node: graph.placeholder(f"in_{node.name}", default_value=_default_of(node)) for node in inputs
+        }
+        needed = self._needed(inputs, output)
+        for node in self._traced.graph.nodes:
+            if node in needed:
+                made[node] = graph.node_copy(node, made.__getitem__)
+        graph.output(fx.node.map_arg(output, made.__getitem__))
+        part = fx.GraphModule(self._traced, graph)
+        return part.eval()
+
+    @staticmethod
+    def _needed(inputs: Sequence[fx.Node], output: Any) -> set[fx.Node]:
+        pending: list[fx.Node] = []
+        fx.node.map_arg(output, pending.append)
+        needed: set[fx.Node] = set()
+        while pending:
+            node = pending.pop()
+            if node not in needed and node not in inputs:
+                needed.add(node)
+                pending.extend(node.all_input_nodes)
+        return needed
+
+
+def _default_of(node: fx.Node) -> Any:
+    return node.args[0] if node.op == "placeholder" and node.args else inspect.Signature.empty
+
+
+def substituted_call(
+    module: nn.Module, names: dict[str, str], parameters: dict[str, Tensor], args: Sequence[Any]
+) -> Any:
+    """Call ``module`` with some of its parameters replaced (``names``: its names -> keys of ``parameters``)."""
+    if not names:
+        return module(*args)
+    replaced = {own: parameters[name] for own, name in names.items()}
+    return torch.func.functional_call(module, replaced, tuple(args))
+
+
+def affine_shift(node: AffineNode, parameters: dict[str, Tensor], values: Sequence[Any]) -> Tensor:
+    """What one unit along a direction adds to the output of an affine node: the unselected parameters drop out."""
+    shift = {name: torch.zeros_like(parameter) for name, parameter in node.module.named_parameters()}
+    shift |= {own: parameters[name] for own, name in node.selected.items()}
+    return torch.func.functional_call(node.module, shift, tuple(values[position] for position in node.inputs))
+
+

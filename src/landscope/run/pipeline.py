@@ -1,0 +1,64 @@
+"""The stages of a run in order; what is done is not done again."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+
+from landscope.protocols import ProgressCallback
+from landscope.run.analyse import find_modes, fit_laws, measure_flatness
+from landscope.run.folder import RunFolder
+from landscope.run.problem import Problem
+from landscope.run.progress import Reporter
+from landscope.run.train import train_run
+
+__all__ = ["STAGES", "Stage", "run_stages"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One arrow of the flow.
+
+    Args:
+        name: Its command.
+        artefact: The file that says it is done, written last.
+        title: What a person reads while it runs.
+        perform: Does it.
+    """
+
+    name: str
+    artefact: str
+    title: str
+    perform: Callable[[RunFolder, Problem, ProgressCallback], None]
+
+
+STAGES = (
+    Stage("train", "training", "Training (epochs, at most)", train_run),
+    Stage("modes", "modes", "Principal modes (passes)", find_modes),
+    Stage("flatness", "flatness", "Flatness (modes)", measure_flatness),
+    Stage("law", "laws", "Law and null (modes)", fit_laws),
+)
+"""From settings to the law; the report is drawn from what these leave behind."""
+
+
+def run_stages(run: RunFolder, reporter: Reporter, *, until: str = "law") -> None:
+    """Perform the stages up to ``until`` that are not done yet.
+
+    Args:
+        run: The run.
+        reporter: Told of progress.
+        until: Name of the last stage.
+    """
+    problem = Problem(run.settings)
+    with run.locked():
+        for stage in STAGES:
+            if not run.has(stage.artefact):
+                started = time.perf_counter()
+                with reporter.stage(stage.title) as progress:
+                    stage.perform(run, problem, progress)
+                seconds = time.perf_counter() - started
+                run.note_time(stage.name, seconds)
+                reporter.note(f"[green]done[/green] {stage.name} in {seconds:.1f} s")
+            if stage.name == until:
+                break

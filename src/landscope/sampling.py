@@ -1,0 +1,75 @@
+"""The order in which minibatches are drawn (paper, Eq. 2: mu(t)); a pure function of seed and epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscope._checks import check_choice, check_count
+from landscope._names import Sampling
+
+__all__ = ["MinibatchOrder"]
+
+
+
+@dataclasses.dataclass(frozen=True)
+class MinibatchOrder:
+    """Which samples make up each minibatch of each epoch.
+
+    The order of an epoch depends on the seed and the epoch's number alone, so a run that was stopped
+    goes on with the same minibatches. Where the batch size does not divide the number of samples, the
+    remainder is left out of that epoch.
+
+    Args:
+        n_samples: Number of samples M.
+        batch_size: Samples a minibatch, B.
+        sampling: ``"reshuffled"``, a new permutation each epoch; ``"shuffled-once"``, one permutation for
+            all epochs; ``"fixed"``, the order of the data; ``"with-replacement"``, independent draws.
+        seed: Seed of the order.
+
+    Raises:
+        InputError: If the batch size is below 1 or above the number of samples, or the sampling is unknown.
+
+    Example:
+        >>> order = MinibatchOrder(n_samples=6, batch_size=2, sampling="reshuffled", seed=0)
+        >>> order.epoch(0).shape, sorted(order.epoch(3).flatten().tolist())
+        (torch.Size([3, 2]), [0, 1, 2, 3, 4, 5])
+    """
+
+    n_samples: int
+    batch_size: int
+    sampling: Sampling = "reshuffled"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_count("batch_size", self.batch_size, minimum=1)
+        check_count(
+            "n_samples", self.n_samples, minimum=self.batch_size, hint="Choose a batch size within the data set."
+        )
+        check_choice("sampling", self.sampling, get_args(Sampling))
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Minibatches an epoch, M // B."""
+        return self.n_samples // self.batch_size
+
+    def epoch(self, number: int) -> Tensor:
+        """The sample indices of epoch ``number`` (from 0), shape ``[batches, B]``."""
+        n_used = self.batches_per_epoch * self.batch_size
+        if self.sampling == "fixed":
+            order = torch.arange(n_used)
+        else:
+            generator = self._generator(0 if self.sampling == "shuffled-once" else number)
+            if self.sampling == "with-replacement":
+                order = torch.randint(self.n_samples, (n_used,), generator=generator)
+            else:
+                order = torch.randperm(self.n_samples, generator=generator)[:n_used]
+        return order.view(-1, self.batch_size)
+
+    def _generator(self, number: int) -> torch.Generator:
+        state = np.random.SeedSequence([self.seed, number]).generate_state(1, np.uint64)[0]
+        return torch.Generator().manual_seed(int(state >> np.uint64(1)))

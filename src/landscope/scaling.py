@@ -1,0 +1,142 @@
+"""Power laws between two positive quantities (paper, Eq. 8)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy import stats
+from torch import Tensor
+
+from landscope._checks import check_positive
+from landscope.errors import InputError, NonFiniteError
+from landscope.results import Result, stamp
+
+__all__ = ["PowerLaw", "fit_power_law"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class PowerLaw(Result, kind="power_law"):
+    """A fitted law ``y = prefactor * x ** exponent``.
+
+    Args:
+        exponent: Slope of ln y on ln x.
+        prefactor: ``exp`` of the intercept, in the unit of y.
+        stderr: Standard error of the exponent from the scatter of the points about the line.
+        confidence_interval: The interval of that scatter, at ``confidence_level``.
+        confidence_level: Probability the interval is meant to hold.
+        n_points: Points fitted.
+        n_outside: Points left out because x lies outside ``fit_range``.
+        fit_range: Smallest and largest x fitted.
+        residual: Root mean square of the residuals of ln y.
+    """
+
+    exponent: float
+    prefactor: float
+    stderr: float
+    confidence_interval: tuple[float, float]
+    confidence_level: float
+    n_points: int
+    n_outside: int
+    fit_range: tuple[float, float]
+    residual: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The fitted y at x."""
+        return self.prefactor * x**self.exponent
+
+
+def fit_power_law(
+    x: Float[Tensor, " n"],
+    y: Float[Tensor, " n"],
+    fit_range: tuple[float, float] | None = None,
+    *,
+    confidence_level: float = 0.95,
+) -> PowerLaw:
+    r"""Fit ``y ~ x ** exponent`` by least squares of the logarithms, each point with equal weight.
+
+    .. math:: \ln y_i = \ln c + s \ln x_i + \varepsilon_i, \qquad
+              \hat s = \frac{\sum_i (\ln x_i - \overline{\ln x}) \ln y_i}{\sum_i (\ln x_i - \overline{\ln x})^2}
+
+    The paper's exponents are minus the slope: psi of Eq. 8 is ``-fit_power_law(F, variance).exponent``.
+    The interval holds for independent points. Principal modes of one run are not independent: take the
+    interval of such an exponent from several seeds or from blocks of time (:mod:`landscope.law`).
+
+    Args:
+        x: Positive abscissae, any unit.
+        y: Positive ordinates, same length.
+        fit_range: Fit only points with ``fit_range[0] <= x <= fit_range[1]``; all by default.
+        confidence_level: Probability the interval is meant to hold.
+
+    Returns:
+        The law, a :class:`PowerLaw`.
+
+    Raises:
+        InputError: If lengths differ, fewer than three points lie in the range, a value is not positive,
+            or all x are equal.
+        NonFiniteError: If a value in the range is NaN or infinite.
+
+    Example:
+        >>> import torch
+        >>> x = torch.tensor([1.0, 2.0, 4.0, 8.0])
+        >>> law = fit_power_law(x, 3.0 * x**-4)
+        >>> round(law.exponent, 6), round(law.prefactor, 5), law.n_points
+        (-4.0, 3.0, 4)
+    """
+    if len(x) != len(y):
+        raise InputError(expected="x and y of one length", got=f"{len(x)} and {len(y)}", hint="Pass paired values.")
+    if not 0 < check_positive("confidence_level", confidence_level) < 1:
+        raise InputError(
+            expected="confidence_level between 0 and 1", got=f"{confidence_level}", hint="Pass 0.95, say."
+        )
+    low, high = fit_range if fit_range is not None else (-np.inf, np.inf)
+    xs, ys = (np.asarray(values.detach().cpu(), dtype=np.float64) for values in (x, y))
+    inside = ~((xs < low) | (xs > high))
+    log_x, log_y = _logarithms(xs[inside], ys[inside])
+    fit = stats.linregress(log_x, log_y)
+    reach = float(stats.t.ppf(0.5 + confidence_level / 2, len(log_x) - 2)) * float(fit.stderr)
+    slope = float(fit.slope)
+    return PowerLaw(
+        exponent=slope,
+        prefactor=float(np.exp(fit.intercept)),
+        stderr=float(fit.stderr),
+        confidence_interval=(slope - reach, slope + reach),
+        confidence_level=confidence_level,
+        n_points=int(inside.sum()),
+        n_outside=int((~inside).sum()),
+        fit_range=(float(np.exp(log_x.min())), float(np.exp(log_x.max()))),
+        residual=float(np.sqrt(np.mean((log_y - fit.intercept - slope * log_x) ** 2))),
+        provenance=stamp(fit_range=fit_range, confidence_level=confidence_level),
+    )
+
+
+def _logarithms(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if len(x) < 3:
+        raise InputError(
+            expected="at least 3 points in the fit range", got=f"{len(x)}", hint="Widen fit_range or measure more."
+        )
+    for name, values in (("x", x), ("y", y)):
+        if not np.isfinite(values).all():
+            raise NonFiniteError(
+                expected=f"finite {name}",
+                got=f"{int((~np.isfinite(values)).sum())} of {len(values)} NaN or infinite",
+                hint="Leave censored points out, for example those with bracketed=False.",
+            )
+        if (values <= 0).any():
+            raise InputError(
+                expected=f"positive {name}",
+                got=f"{int((values <= 0).sum())} of {len(values)} at or below zero",
+                hint="Leave those points out: they have no logarithm.",
+            )
+    if np.ptp(np.log(x)) == 0:
+        raise InputError(expected="x values that differ", got="one value", hint="A slope needs two abscissae.")
+    return np.log(x), np.log(y)
+
+
+def fit_power_laws_resampled(x: Tensor, ys: Float[Tensor, "r n"]) -> Float[Tensor, " r"]:
+    """Exponents of many replicates of y on the same x: the slopes of :func:`fit_power_law`, in one product."""
+    log_x = torch.log(x.double())
+    centred = log_x - log_x.mean()
+    return torch.log(ys.double()) @ centred / (centred @ centred)

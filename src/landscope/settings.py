@@ -1,0 +1,129 @@
+"""What a run is asked for: one typed object, a YAML file, or options on the line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from landscope._names import Network, Sampling
+from landscope.errors import InputError
+
+__all__ = ["Settings"]
+
+Range = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+
+
+class Settings(BaseModel):
+    """Settings of ``landscope run``; the defaults are the paper's, on the built-in digits.
+
+    Example:
+        >>> Settings(data="mnist").batch_size
+        50
+        >>> Settings.of({"learnig_rate": 0.2})
+        Traceback (most recent call last):
+        landscope.errors.InputError: Expected settings of landscope; got learnig_rate: unknown. Did you mean
+        learning_rate?
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str = "digits"
+    """Data set: digits, mnist, cifar10, fashion-mnist, any hub id, or a folder in the hub's layout."""
+    network: Network = "mlp"
+    """Network: a multilayer perceptron or one of the paper's two CNNs."""
+    hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (50, 50)
+    """Widths of the hidden layers of the perceptron."""
+    bias: bool = False
+    """Give the layers of the perceptron a bias; the paper's have none."""
+    select: str | None = None
+    """Glob of the recorded parameters; by default the weights between the first two hidden layers."""
+    batch_size: Annotated[int, Field(ge=1)] = 50
+    """Samples a minibatch, B."""
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
+    """Learning rate, alpha."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Momentum of SGD."""
+    sampling: Sampling = "reshuffled"
+    """Order of the minibatches."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the initial weights, the minibatches and the surrogates."""
+    start: Literal["zero-error"] | Annotated[int, Field(ge=0)] = "zero-error"
+    """Epoch after which the window starts, or zero-error: the first epoch without a training error."""
+    max_epochs: Annotated[int, Field(ge=1)] = 200
+    """Epochs to wait for zero training error; the window then starts anyway and the report says so."""
+    window_epochs: Annotated[int, Field(ge=1)] | None = None
+    """Epochs of the window; by default 10, or as many as make 3,000 steps where that is more."""
+    law_modes: Range = (2, 500)
+    """First and last mode of the variance-flatness fit."""
+    gamma_ranks: Range = (20, 200)
+    """First and last rank of the fit of the spectrum."""
+    flatness_modes: Annotated[int, Field(ge=3)] | None = None
+    """How many modes to measure the flatness of; all by default."""
+    surrogates: Annotated[int, Field(ge=0)] = 3
+    """Shuffled-increment surrogates to send through the same analysis; two or more give a band."""
+    rtol: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+    """Relative tolerance of each crossing."""
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Settings:
+        """Settings from a mapping, with an error a person can use.
+
+        Raises:
+            InputError: If a name is unknown or a value does not fit.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise InputError(
+                expected="settings of landscope", got=_problems(error), hint=_suggestion(values, cls)
+            ) from None
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> dict[str, Any]:
+        """The settings a YAML file names, checked; what it does not name is left to the defaults.
+
+        Raises:
+            InputError: If the file is missing, is no mapping, or holds an unknown name or a bad value.
+        """
+        try:
+            values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise InputError(
+                expected=f"a YAML file of settings at {path}",
+                got=str(error).splitlines()[0],
+                hint="landscope run --print-config shows one.",
+            ) from None
+        if not isinstance(values, dict):
+            raise InputError(
+                expected=f"names and values in {path}",
+                got=type(values).__name__,
+                hint="landscope run --print-config shows a file.",
+            )
+        cls.of(values)
+        return values
+
+    def to_yaml(self) -> str:
+        """The settings as YAML, to be read by :meth:`from_yaml`."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def _problems(error: ValidationError) -> str:
+    parts: dict[str, str] = {}
+    for item in error.errors():
+        name = str(item["loc"][0]) if item["loc"] else "settings"
+        unknown = item["type"] == "extra_forbidden"
+        parts.setdefault(name, "unknown" if unknown else f"{item['msg'].lower()} (not {item['input']!r})")
+    return "; ".join(f"{name}: {message}" for name, message in parts.items())
+
+
+def _suggestion(values: Mapping[str, Any], cls: type[Settings]) -> str:
+    for name in values:
+        if name not in cls.model_fields:
+            close = difflib.get_close_matches(str(name), cls.model_fields, n=1)
+            return f"Did you mean {close[0]}?" if close else f"Known are: {', '.join(cls.model_fields)}."
+    return "Correct the value; landscope run --help says what each setting takes."

@@ -1,0 +1,16 @@
+"""Everything landscope keeps on disk: results in one file each, trajectories in blocks of rows; never pickled."""
+
+from landscope.storage.archive import load, read_archive, save, write_archive
+from landscope.storage.atomic import replaced_atomically, write_json, write_text
+from landscope.storage.rows import RowStore
+
+__all__ = [
+    "RowStore",
+    "load",
+    "read_archive",
+    "replaced_atomically",
+    "save",
+    "write_archive",
+    "write_json",
+    "write_text",
+]

@@ -1,0 +1,165 @@
+"""One result, one file: a zipped zarr group that xarray opens, replaced atomically."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import zarr
+from torch import Tensor
+from zarr.storage import ZipStore
+
+from landscope.errors import StorageError
+from landscope.results import Result, result_kinds
+from landscope.storage.atomic import replaced_atomically
+
+__all__ = ["FORMAT", "load", "read_archive", "save", "write_archive"]
+
+FORMAT = 1
+"""Number of the on-disk format; raised when an older reader would misread the file."""
+
+_MARK = "landscope_format"
+AnyResult = TypeVar("AnyResult", bound=Result)
+
+
+def save(result: Result, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Write a result to one file, whole or not at all.
+
+    The file is a zipped zarr group (``xarray.open_zarr(zarr.storage.ZipStore(path))`` reads it too), with
+    every tensor along its named axes and everything else as JSON. Nothing is pickled.
+
+    Args:
+        result: Any result of landscope.
+        path: File to write; by habit it ends in ``.zarr.zip``.
+        overwrite: Replace a file that is there.
+
+    Returns:
+        The path written.
+
+    Raises:
+        StorageError: If the file exists, the folder cannot be written, or the disk is full.
+
+    Example:
+        >>> import landscope as ls, tempfile, torch
+        >>> law = ls.fit_power_law(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1.0, 4.0, 16.0]))
+        >>> path = ls.save(law, tempfile.mkdtemp() + "/law.zarr.zip")
+        >>> ls.load(path).exponent == law.exponent
+        True
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise StorageError(
+            expected=f"a new file at {path}", got="one that exists", hint="Pass overwrite=True or another path."
+        )
+    arrays = {
+        name: (result.dims.get(name, tuple(f"{name}_{axis}" for axis in range(tensor.ndim))), tensor)
+        for name, tensor in result.tensors().items()
+    }
+    write_archive(path, kind=result.kind, arrays=arrays, attributes=result.attributes())
+    return path
+
+
+def load(path: str | Path, kind: type[AnyResult] | None = None) -> Any:
+    """Read a result that :func:`save` wrote.
+
+    Args:
+        path: The file.
+        kind: The class the result must be of; any by default.
+
+    Returns:
+        The result, of the class it was saved from, tensors on the CPU.
+
+    Raises:
+        StorageError: If the file is missing, damaged, not of landscope, of a newer format, or another kind.
+
+    Example:
+        >>> import landscope as ls
+        >>> ls.load("nothing-here.zarr.zip")
+        Traceback (most recent call last):
+        landscope.errors.StorageError: Expected a file at nothing-here.zarr.zip; got none. Check the path.
+    """
+    name, arrays, attributes = read_archive(Path(path))
+    cls = _class_of(name)
+    if cls is None or (kind is not None and not issubclass(cls, kind)):
+        wanted = kind.kind if kind is not None else "a kind of result this version knows"
+        raise StorageError(
+            expected=f"{wanted} in {path}", got=name, hint="Load it with the version or function it belongs to."
+        )
+    known = {field.name: field for field in dataclasses.fields(cls)}
+    values = {**arrays, **{key: _tuples(value) if key != "provenance" else value for key, value in attributes.items()}}
+    if set(values) - set(known):
+        raise StorageError(
+            expected=f"the fields of {name}", got=", ".join(sorted(set(values) - set(known))), hint="Upgrade landscope."
+        )
+    return cls(**values)
+
+
+def write_archive(
+    path: Path,
+    *,
+    kind: str,
+    arrays: Mapping[str, tuple[tuple[str, ...], Tensor]],
+    attributes: Mapping[str, Any],
+) -> None:
+    """Write named tensors with named axes, and JSON beside them, to one file."""
+    with replaced_atomically(path) as partial, ZipStore(partial, mode="w") as store, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zarr remarks on zip stores it cannot rewrite; each is written once
+        root = zarr.create_group(
+            store, attributes={_MARK: FORMAT, "kind": kind, "attributes": json.dumps(dict(attributes))}
+        )
+        for name, (dims, tensor) in arrays.items():
+            values = tensor.detach().cpu()
+            if values.dtype == torch.bfloat16:  # numpy has no bfloat16; float32 holds it exactly
+                values = values.float()
+            root.create_array(name, data=np.ascontiguousarray(values.numpy()), dimension_names=list(dims))
+
+
+def read_archive(path: Path) -> tuple[str, dict[str, Tensor], dict[str, Any]]:
+    """Read ``kind``, tensors and JSON back from a file of :func:`write_archive`."""
+    if not path.exists():
+        raise StorageError(expected=f"a file at {path}", got="none", hint="Check the path.")
+    try:
+        with ZipStore(path, mode="r") as store:
+            root = zarr.open_group(store, mode="r")
+            _check_format(path, root.attrs.get(_MARK))
+            arrays = {name: torch.from_numpy(np.asarray(array[...]).copy()) for name, array in root.arrays()}
+            return str(root.attrs["kind"]), arrays, json.loads(str(root.attrs["attributes"]))
+    except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zarr.errors.BaseZarrError) as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(
+            expected=f"a file written by landscope.save at {path}",
+            got=f"one that cannot be read ({type(error).__name__})",
+            hint="It is damaged, cut short or not of landscope; make it again from the stage before.",
+        ) from error
+
+
+def _check_format(path: Path, number: object) -> None:
+    if not isinstance(number, int):
+        raise StorageError(
+            expected=f"a file written by landscope at {path}", got="a file without its mark", hint="Check the path."
+        )
+    if number > FORMAT:
+        raise StorageError(
+            expected=f"format {FORMAT} or older in {path}", got=f"format {number}", hint="Upgrade landscope."
+        )
+
+
+def _class_of(kind: str) -> type[Result] | None:
+    if kind not in result_kinds():
+        import landscope
+
+        for name in landscope.__all__:  # importing the public names registers every kind
+            getattr(landscope, name)
+    return result_kinds().get(kind)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

@@ -1,0 +1,53 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from landscope.errors import StorageError
+
+__all__ = ["replaced_atomically", "write_json", "write_text"]
+
+
+@contextlib.contextmanager
+def replaced_atomically(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; put it in place when the block ends well, drop it otherwise.
+
+    Raises:
+        StorageError: If the folder cannot be written or the disk is full; ``path`` is then as it was.
+    """
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        raise _not_writable(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _not_writable(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        expected=f"to write {path}",
+        got=error.strerror or str(error),
+        hint="Free space or choose another folder; what was there before is unchanged.",
+    )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path``, whole or not at all."""
+    with replaced_atomically(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` to ``path`` as JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2) + os.linesep)

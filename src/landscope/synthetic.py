@@ -1,0 +1,204 @@
+"""Landscapes and processes whose answers are known: what every analysis is tested on."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from landscope._checks import check_count
+from landscope.errors import InputError
+
+__all__ = [
+    "InverseGaussian",
+    "QuadraticBowl",
+    "autoregressive",
+    "random_walk",
+    "random_walk_shares",
+    "sgd_in_bowl",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class QuadraticBowl:
+    r"""The landscape :math:`L(w) = L_0 + \frac12 \sum_i \lambda_i w_i^2`.
+
+    Its flatness at ratio e along axis i is :math:`2\sqrt{2(e-1)L_0/\lambda_i}`.
+
+    Args:
+        curvature: lambda_i, ``[N]``.
+        minimum: L_0.
+
+    Example:
+        >>> import torch
+        >>> QuadraticBowl(torch.tensor([2.0, 8.0]), minimum=1.0)(torch.tensor([1.0, 0.5]))
+        tensor(3.)
+    """
+
+    curvature: Float[Tensor, " N"]
+    minimum: float = 1.0
+
+    def __call__(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
+        """The loss at ``w``."""
+        return self.minimum + 0.5 * (self.curvature.to(w.dtype) * w.square()).sum(dim=-1)
+
+    def flatness(self, ratio: float = math.e) -> Float[Tensor, " N"]:
+        """The exact flatness of every axis at the minimum."""
+        return 2 * torch.sqrt(2 * (ratio - 1) * self.minimum / self.curvature)
+
+
+@dataclasses.dataclass(frozen=True)
+class InverseGaussian:
+    r"""The landscape :math:`L(w) = L_0 \exp(\beta w_1 + \frac12 \sum_i M_i w_i^2)` (paper, Eq. 10).
+
+    Its flatness at ratio e along axis i is :math:`\sqrt{8/M_i}`, whatever L_0 (axis 1 with beta = 0).
+
+    Args:
+        curvature: M_i, curvature of the log-loss, ``[N]``.
+        minimum: L_0.
+        drift: beta, slope of the log-loss along the first axis.
+
+    Example:
+        >>> import torch
+        >>> landscape = InverseGaussian(torch.tensor([8.0, 2.0]), minimum=0.5)
+        >>> landscape.flatness().tolist()
+        [1.0, 2.0]
+    """
+
+    curvature: Float[Tensor, " N"]
+    minimum: float = 1.0
+    drift: float = 0.0
+
+    def __call__(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
+        """The loss at ``w``."""
+        return self.minimum * torch.exp(self.drift * w[..., 0] + 0.5 * (self.curvature.to(w) * w.square()).sum(dim=-1))
+
+    def flatness(self, ratio: float = math.e) -> Float[Tensor, " N"]:
+        """The exact flatness of every axis at the minimum, for zero drift."""
+        return torch.sqrt(8 * math.log(ratio) / self.curvature)
+
+
+def random_walk(n_steps: int, dim: int, *, seed: int, drift: float = 0.0) -> Float[Tensor, "T N"]:
+    """A walk with independent normal increments of variance 1, and ``drift`` a step along the first axis.
+
+    Args:
+        n_steps: Rows T.
+        dim: Dimension N.
+        seed: Seed of the increments.
+        drift: Mean increment along axis 1, in standard deviations.
+
+    Returns:
+        Positions in float64.
+
+    Raises:
+        InputError: If a size is below 1.
+
+    Example:
+        >>> random_walk(4, 2, seed=0).shape
+        torch.Size([4, 2])
+    """
+    check_count("n_steps", n_steps, minimum=1)
+    check_count("dim", dim, minimum=1)
+    increments = torch.randn(n_steps, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    increments[:, 0] += drift
+    return increments.cumsum(dim=0)
+
+
+def random_walk_shares(n_steps: int, n_modes: int) -> Float[Tensor, " k"]:
+    r"""Expected shares of variance of the principal modes of a random walk in many dimensions.
+
+    .. math:: \frac{\sigma_k^2}{\sum_j \sigma_j^2} = \frac{3}{2 (T^2 - 1) \sin^2(\pi k / 2T)}
+              \;\to\; \frac{6}{\pi^2 k^2} \qquad (N \gg T)
+
+    (Antognini & Sohl-Dickstein, arXiv 1806.08805.) The null for every spectrum of a trajectory.
+
+    Args:
+        n_steps: Rows T of the window.
+        n_modes: Shares of the modes 1 to n_modes.
+
+    Returns:
+        The shares, falling.
+
+    Raises:
+        InputError: If ``n_modes`` is not below ``n_steps``.
+
+    Example:
+        >>> round(float(random_walk_shares(1000, 1)[0]), 4)
+        0.6079
+    """
+    if not 0 < n_modes < n_steps:
+        raise InputError(expected=f"n_modes below {n_steps}", got=f"{n_modes}", hint="A window of T rows has T - 1.")
+    rank = torch.arange(1, n_modes + 1, dtype=torch.float64)
+    return 3 / (2 * (n_steps**2 - 1) * torch.sin(math.pi * rank / (2 * n_steps)) ** 2)
+
+
+def autoregressive(
+    coefficient: Float[Tensor, " N"], n_steps: int, *, seed: int, noise_variance: float = 1.0
+) -> Float[Tensor, "T N"]:
+    r"""Independent stationary AR(1) processes :math:`x_{t+1} = a x_t + \xi_t`, :math:`\xi \sim N(0, s^2)`.
+
+    :math:`\sigma^2 = s^2/(1-a^2)`; the variance of the increments is :math:`2 s^2/(1+a)`. A centred window of T
+    points loses the share :math:`(1+a)/((1-a)T)` of the variance.
+
+    Args:
+        coefficient: a of each process, between -1 and 1.
+        n_steps: Rows T.
+        seed: Seed of the noise.
+        noise_variance: s^2.
+
+    Returns:
+        The processes, started from their stationary law, in float64.
+
+    Raises:
+        InputError: If a coefficient is not inside (-1, 1).
+
+    Example:
+        >>> import torch
+        >>> autoregressive(torch.tensor([0.5]), 3, seed=0).shape
+        torch.Size([3, 1])
+    """
+    a = coefficient.double()
+    if bool((a.abs() >= 1).any()):
+        raise InputError(expected="coefficients inside (-1, 1)", got=f"{a.tolist()}", hint="Others have no variance.")
+    generator = torch.Generator().manual_seed(seed)
+    noise = math.sqrt(noise_variance) * torch.randn(n_steps, len(a), dtype=torch.float64, generator=generator)
+    rows = torch.empty_like(noise)
+    x = noise[0] / torch.sqrt(1 - a**2)
+    for step in range(n_steps):
+        rows[step] = x
+        x = a * x + noise[(step + 1) % n_steps]
+    return rows
+
+
+def sgd_in_bowl(
+    curvature: Float[Tensor, " N"], n_steps: int, *, learning_rate: float, noise_variance: float, seed: int
+) -> Float[Tensor, "T N"]:
+    r"""SGD on :math:`\frac12 \sum \lambda_i w_i^2` with independent gradient noise of variance s^2.
+
+    It is the AR(1) process with :math:`a = 1 - \alpha\lambda`, so
+    :math:`\sigma_i^2 = \alpha s^2 / (\lambda_i (2 - \alpha\lambda_i))`.
+
+    Args:
+        curvature: lambda_i.
+        n_steps: Rows T.
+        learning_rate: alpha.
+        noise_variance: s^2, variance of each component of the gradient noise.
+        seed: Seed of the noise.
+
+    Returns:
+        The weights of each step, in float64.
+
+    Raises:
+        InputError: If alpha lambda is not inside (0, 2): the iteration diverges or does not relax.
+
+    Example:
+        >>> import torch
+        >>> sgd_in_bowl(torch.tensor([1.0, 4.0]), 10, learning_rate=0.1, noise_variance=1.0, seed=0).shape
+        torch.Size([10, 2])
+    """
+    return autoregressive(
+        1 - learning_rate * curvature.double(), n_steps, seed=seed, noise_variance=learning_rate**2 * noise_variance
+    )
