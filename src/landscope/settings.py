@@ -79,9 +79,12 @@ class Settings(BaseModel):
         try:
             return cls(**values)
         except ValidationError as error:
-            raise InputError(
-                expected="settings of landscope", got=_problems(error), hint=_suggestion(values, cls)
-            ) from None
+            raise cls.explain(error, values) from None
+
+    @classmethod
+    def explain(cls, error: ValidationError, values: Mapping[str, Any] | None = None) -> InputError:
+        """What was wrong with the settings, in words a person can use."""
+        return InputError(expected="settings of landscope", got=_problems(error), hint=_suggestion(values or {}, cls))
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> dict[str, Any]:

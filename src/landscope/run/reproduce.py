@@ -18,7 +18,7 @@ from landscope.run.progress import Reporter
 from landscope.settings import Settings
 from landscope.storage import write_json, write_text
 
-__all__ = ["PAIRS", "Pooled", "reproduce"]
+__all__ = ["COLUMNS", "PAIRS", "Pooled", "reproduce", "table_rows"]
 
 PAIRS = ((50, 0.1), (100, 0.1), (50, 0.2))
 """Batch size B and learning rate alpha of the runs; the paper's own pair first."""
@@ -170,26 +170,49 @@ def _as_dict(entry: Pooled) -> dict[str, Any]:
     }
 
 
+COLUMNS = (
+    "B",
+    "alpha",
+    "seeds",
+    "psi in-sample",
+    "psi next window",
+    "psi shuffled increments",
+    "gamma",
+    "gamma shuffled increments",
+    "modes for 90 %",
+    "psi: verdict",
+)
+"""Headings of the table of a reproduction."""
+
+
+def table_rows(pooled: Sequence[Pooled]) -> list[list[str]]:
+    """The table, one row a (B, alpha)."""
+    return [
+        [
+            f"{entry.batch_size}",
+            f"{entry.learning_rate:g}",
+            f"{len(entry.seeds)}",
+            _cell(entry.values["psi"]),
+            _cell(entry.values["psi_cross"]),
+            _cell(entry.null["psi"]),
+            _cell(entry.values["gamma"]),
+            _cell(entry.null["gamma"]),
+            _cell(entry.values["modes_for_90_percent"]),
+            next(judgement.verdict for judgement in entry.judgements if judgement.claim.key == "psi"),
+        ]
+        for entry in pooled
+    ]
+
+
 def _cell(values: Sequence[float]) -> str:
     low, high = seed_interval(list(values))
-    return f"{_mean(values):.2f} [{low:.2f}, {high:.2f}]"
+    return f"{_mean(values):.2f} [{low:.2f}, {high:.2f}]" if values else "-"
 
 
 def _table(pooled: Sequence[Pooled], settings: Settings) -> str:
-    head = (
-        "| B | alpha | seeds | psi in-sample | psi next window | psi shuffled increments | gamma | "
-        "gamma shuffled increments | modes for 90 % | psi: verdict |\n"
-        "|---|---|---|---|---|---|---|---|---|---|\n"
-    )
-    rows = [
-        f"| {entry.batch_size} | {entry.learning_rate:g} | {len(entry.seeds)} | {_cell(entry.values['psi'])} | "
-        f"{_cell(entry.values['psi_cross'])} | {_cell(entry.null['psi'])} | {_cell(entry.values['gamma'])} | "
-        f"{_cell(entry.null['gamma'])} | {_cell(entry.values['modes_for_90_percent'])} | "
-        f"{next(j.verdict for j in entry.judgements if j.claim.key == 'psi')} |"
-        for entry in pooled
-    ]
+    lines = [COLUMNS, ("---",) * len(COLUMNS), *table_rows(pooled)]
     about = (
-        f"\nData {settings.data}, modes {settings.law_modes[0]} to {settings.law_modes[1]}. Mean over seeds with "
-        "Student's 95 % interval; the null pools the surrogates of all seeds.\n"
+        f"Data {settings.data}, modes {settings.law_modes[0]} to {settings.law_modes[1]}. Mean over seeds with "
+        "Student's 95 % interval; the null pools the surrogates of all seeds."
     )
-    return head + "\n".join(rows) + "\n" + about
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{about}\n"

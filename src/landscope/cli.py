@@ -1,0 +1,286 @@
+"""The command line: parse, one call, show. One command for each arrow of the flow."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import pydantic
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from landscope import __version__
+from landscope.errors import InputError, LandscopeError
+from landscope.settings import Settings
+
+if TYPE_CHECKING:
+    from landscope.run import RunFolder
+    from landscope.run.progress import Reporter
+
+__all__ = ["app", "main"]
+
+app = App(
+    name="landscope",
+    version=__version__,
+    help="Show what a training run does in the loss landscape.",
+    help_on_error=False,
+    result_action="return_value",
+)
+
+Options = Annotated[Settings | None, Parameter(name="*", consume_multiple=True, negative_iterable=())]
+Out = Annotated[Path | None, Parameter(help="Folder of the run; runs/DATA by default.")]
+Config = Annotated[Path | None, Parameter(help="YAML file of settings; options on the line go first.")]
+PrintConfig = Annotated[bool, Parameter(help="Print the settings as YAML and do nothing.", negative=())]
+AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON on standard output, and no progress.", negative=())]
+Run = Annotated[Path, Parameter(help="Folder of a run.")]
+
+_interrupted_hint: list[str] = []
+
+
+def _settings(options: Settings | None, config: Path | None, **fixed: Any) -> Settings:
+    values = Settings.from_yaml(config) if config is not None else {}
+    given = {name: getattr(options, name) for name in options.model_fields_set} if options is not None else {}
+    return Settings.of({**fixed, **values, **given})
+
+
+def _reporter(as_json: bool) -> Reporter:
+    from landscope.run.progress import ConsoleReporter, QuietReporter
+
+    return QuietReporter() if as_json else ConsoleReporter()
+
+
+def _open_or_create(out: Path | None, settings: Settings) -> RunFolder:
+    from landscope.run import RunFolder
+
+    return RunFolder.create(out or Path("runs") / Path(settings.data).name, settings)
+
+
+def _stages(run: RunFolder, until: str, as_json: bool) -> None:
+    from landscope.run import run_stages
+
+    _interrupted_hint[:] = [f"The run in {run.path} is whole as far as it went; give the same command to go on."]
+    run_stages(run, _reporter(as_json), until=until)
+
+
+@app.command
+def run(
+    *,
+    settings: Options = None,
+    out: Out = None,
+    config: Config = None,
+    print_config: PrintConfig = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a network and find its variance-flatness law: all stages, ending in a report.
+
+    A run that was stopped goes on with the same command. Example: landscope run --data mnist
+    """
+    chosen = _settings(settings, config)
+    if print_config:
+        print(chosen.to_yaml(), end="")
+        return
+    folder = _open_or_create(out, chosen)
+    _stages(folder, "law", as_json)
+    _finish(folder, as_json)
+
+
+def _finish(run: RunFolder, as_json: bool) -> None:
+    from landscope.report import judgements_of, write_report
+
+    path = write_report(run)
+    judgements = judgements_of(run)
+    if as_json:
+        verdicts = {judgement.claim.key: judgement.verdict for judgement in judgements}
+        print(json.dumps({**run.summary(), "verdicts": verdicts, "report": str(path)}, indent=2))
+        return
+    console = Console()
+    console.print(_claims_table(judgements))
+    console.print(f"Report: {path}", soft_wrap=True, highlight=False)
+
+
+def _claims_table(judgements: list) -> Table:
+    table = Table(title="Against Feng & Tu, PNAS 2021", title_justify="left")
+    for heading in ("source", "verdict", "why"):
+        table.add_column(heading)
+    colours = {"reproduced": "green", "contested": "yellow", "not reproduced": "red"}
+    for judgement in judgements:
+        colour = colours.get(judgement.verdict, "dim")
+        table.add_row(judgement.claim.source, f"[{colour}]{judgement.verdict}[/]", judgement.sentence)
+    return table
+
+
+@app.command
+def train(
+    *,
+    settings: Options = None,
+    out: Out = None,
+    config: Config = None,
+    print_config: PrintConfig = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a network and record its weights over two windows of the exploration phase.
+
+    Example: landscope train --data mnist --seed 1 --out runs/mnist-1
+    """
+    chosen = _settings(settings, config)
+    if print_config:
+        print(chosen.to_yaml(), end="")
+        return
+    folder = _open_or_create(out, chosen)
+    _stages(folder, "train", as_json)
+    _say(folder, "training.zarr.zip", as_json)
+
+
+def _say(run: RunFolder, artefact: str, as_json: bool) -> None:
+    path = str(run.path / artefact)
+    print(json.dumps({"run": str(run.path), "artefact": path}) if as_json else f"Wrote {path}")
+
+
+def _one_stage(path: Path, stage: str, artefact: str, as_json: bool) -> None:
+    from landscope.run import RunFolder
+
+    folder = RunFolder.open(path)
+    _stages(folder, stage, as_json)
+    _say(folder, artefact, as_json)
+
+
+@app.command
+def modes(run: Run, *, as_json: AsJson = False) -> None:
+    """Find the principal modes of a run (and do the stages before, if they are missing).
+
+    Example: landscope modes runs/mnist
+    """
+    _one_stage(run, "modes", "modes.zarr.zip", as_json)
+
+
+@app.command
+def flatness(run: Run, *, as_json: AsJson = False) -> None:
+    """Measure the flatness along the modes of a run.
+
+    Example: landscope flatness runs/mnist
+    """
+    _one_stage(run, "flatness", "flatness.zarr.zip", as_json)
+
+
+@app.command
+def law(run: Run, *, as_json: AsJson = False) -> None:
+    """Fit the variance-flatness law of a run, in-sample, in fresh data, and under the null.
+
+    Example: landscope law runs/mnist
+    """
+    _one_stage(run, "law", "laws.zarr.zip", as_json)
+
+
+@app.command
+def report(run: Run, *, as_json: AsJson = False) -> None:
+    """Write report.html of a run (and do the stages before, if they are missing).
+
+    Example: landscope report runs/mnist
+    """
+    from landscope.run import RunFolder
+
+    folder = RunFolder.open(run)
+    _stages(folder, "law", as_json)
+    _finish(folder, as_json)
+
+
+@app.command
+def claims(run: Run, *, as_json: AsJson = False) -> None:
+    """Show the paper's claims beside what a finished run measured.
+
+    Example: landscope claims runs/mnist
+    """
+    from landscope.report import judgements_of
+    from landscope.run import RunFolder
+
+    judgements = judgements_of(RunFolder.open(run))
+    if as_json:
+        plain = [
+            {"claim": j.claim.key, "source": j.claim.source, "verdict": j.verdict, "sentence": j.sentence}
+            for j in judgements
+        ]
+        print(json.dumps(plain, indent=2))
+    else:
+        Console().print(_claims_table(judgements))
+
+
+@app.command
+def reproduce(
+    figure: Literal["fig1", "fig2"],
+    *,
+    seeds: Annotated[int, Parameter(help="Number of seeds, from 0.")] = 5,
+    pairs: Annotated[
+        str, Parameter(help="Batch sizes and learning rates, as B:alpha,B:alpha,...; three for fig2, the first for fig1.")
+    ] = "",
+    settings: Options = None,
+    out: Out = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a figure of the paper over seeds (and for fig2 over batch sizes and learning rates), with intervals.
+
+    Each run is kept in a folder of its own; a stopped reproduction goes on with the same command. Unless asked
+    otherwise it takes MNIST, 500 modes and one surrogate a run. Example: landscope reproduce fig2 --seeds 5
+    """
+    from landscope.report import write_reproduction_report
+    from landscope.run import reproduce as reproduce_runs
+
+    chosen = _settings(settings, config, data="mnist", flatness_modes=500, surrogates=1)
+    folder = out or Path("runs") / f"reproduce-{figure}-{Path(chosen.data).name}"
+    _interrupted_hint[:] = [f"Finished runs are kept in {folder}; give the same command to go on."]
+    wanted = _pairs(pairs, figure)
+    pooled = reproduce_runs(folder, chosen, seeds=seeds, pairs=wanted, reporter=_reporter(as_json))
+    page = write_reproduction_report(folder, pooled, figure, chosen.data)
+    if as_json:
+        print((folder / "table.json").read_text(encoding="utf-8"), end="")
+    else:
+        print((folder / "table.md").read_text(encoding="utf-8"))
+        print(f"Report: {page}")
+
+
+def _pairs(text: str, figure: str) -> list[tuple[int, float]]:
+    from landscope.run.reproduce import PAIRS
+
+    if not text:
+        return list(PAIRS if figure == "fig2" else PAIRS[:1])
+    try:
+        return [(int(b), float(a)) for b, a in (part.split(":") for part in text.split(","))]
+    except ValueError:
+        raise InputError(
+            expected="--pairs as B:alpha,B:alpha", got=repr(text), hint="For example --pairs 50:0.1,100:0.1."
+        ) from None
+
+
+def _guarded(call: Callable[[], Any]) -> int:
+    """Run a command; turn what went wrong into a line a person can use and an exit status."""
+    try:
+        call()
+    except KeyboardInterrupt:
+        print("\nStopped.", *_interrupted_hint, file=sys.stderr)
+        return 130
+    except CycloptsError as error:
+        if isinstance(error.__cause__, pydantic.ValidationError):
+            print(f"error: {Settings.explain(error.__cause__)}", file=sys.stderr)
+        else:
+            print(f"error: {error}", file=sys.stderr)
+        return 2
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except LandscopeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The entry point of ``landscope``.
+
+    Args:
+        arguments: Words of the command line; those of the process by default.
+    """
+    sys.exit(_guarded(lambda: app(arguments, exit_on_error=False, print_error=False)))
