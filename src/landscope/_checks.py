@@ -10,7 +10,14 @@ from torch import Tensor
 
 from landscope.errors import InputError, NonFiniteError
 
-__all__ = ["check_choice", "check_count", "check_directions", "check_finite", "check_positive", "check_vector"]
+__all__ = [
+    "check_choice",
+    "check_count",
+    "check_directions",
+    "check_finite",
+    "check_positive",
+    "check_vector",
+]
 
 
 def check_count(name: str, value: int, *, minimum: int, hint: str = "Pass a larger number.") -> int:
@@ -31,7 +38,9 @@ def check_choice(name: str, value: str, choices: Collection[str]) -> str:
     """Return ``value`` if it is one of ``choices``."""
     if value not in choices:
         raise InputError(
-            expected=f"{name} to be one of {', '.join(sorted(choices))}", got=repr(value), hint="Check the spelling."
+            expected=f"{name} to be one of {', '.join(sorted(choices))}",
+            got=repr(value),
+            hint="Check the spelling.",
         )
     return value
 
@@ -49,12 +58,19 @@ def check_finite(name: str, value: Tensor, *, hint: str) -> Tensor:
 def _check_floating(name: str, value: Tensor) -> None:
     if not value.is_floating_point():
         raise InputError(
-            expected=f"{name} of a floating-point dtype", got=str(value.dtype), hint=f"Convert {name} with .to()."
+            expected=f"{name} of a floating-point dtype",
+            got=str(value.dtype),
+            hint=f"Convert {name} with .to().",
         )
 
 
 def check_vector(
-    name: str, value: Tensor, *, dim: int, device: torch.device | None = None, dtype: torch.dtype | None = None
+    name: str,
+    value: Tensor,
+    *,
+    dim: int,
+    device: torch.device | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Return ``value`` as ``dtype`` if its last axis has length ``dim`` and it lies on ``device``."""
     _check_floating(name, value)

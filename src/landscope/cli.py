@@ -13,7 +13,7 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from landscope import __version__
+from landscope._version import __version__
 from landscope.errors import InputError, LandscopeError
 from landscope.settings import Settings
 
@@ -214,7 +214,8 @@ def reproduce(
     *,
     seeds: Annotated[int, Parameter(help="Number of seeds, from 0.")] = 5,
     pairs: Annotated[
-        str, Parameter(help="Batch sizes and learning rates, as B:alpha,B:alpha,...; three for fig2, the first for fig1.")
+        str,
+        Parameter(help="Batch sizes and learning rates, as B:alpha,B:alpha,...; three for fig2, the first for fig1."),
     ] = "",
     settings: Options = None,
     out: Out = None,

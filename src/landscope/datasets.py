@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,11 @@ from landscope.errors import DataUnavailableError, InputError
 
 __all__ = ["ImageData", "load_images"]
 
-_HUB_IDS = {"mnist": "ylecun/mnist", "cifar10": "uoft-cs/cifar10", "fashion-mnist": "zalando-datasets/fashion_mnist"}
+_HUB_IDS = {
+    "mnist": "ylecun/mnist",
+    "cifar10": "uoft-cs/cifar10",
+    "fashion-mnist": "zalando-datasets/fashion_mnist",
+}
 _N_DIGITS_TRAIN = 1500
 _DATA_FOLDER = "LANDSCOPE_DATA"
 
@@ -155,7 +159,7 @@ def _hub_answers() -> bool:
 
 
 @contextlib.contextmanager
-def _quiet(datasets: Any) -> Iterator[None]:
+def _quiet(datasets: Any) -> Generator[None]:
     """No progress bars from inside the loader; the setting comes back."""
     hidden = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import torch
@@ -16,7 +17,14 @@ from landscope.landscape import Flatness
 from landscope.results import Result, stamp
 from landscope.scaling import fit_power_law, fit_power_laws_resampled
 
-__all__ = ["VarianceFlatnessLaw", "block_variances", "prediction_band", "seed_interval", "variance_flatness_law"]
+__all__ = [
+    "VarianceFlatnessLaw",
+    "block_variances",
+    "exponent_interval",
+    "prediction_band",
+    "seed_interval",
+    "variance_flatness_law",
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -61,14 +69,13 @@ def variance_flatness_law(
     *,
     blocks: Float[Tensor, "b m k"] | None = None,
     confidence_level: float = 0.95,
-    seed: int = 0,
 ) -> VarianceFlatnessLaw:
     r"""Fit :math:`\sigma_i^2 \sim F_i^{-\psi}` (paper, Eq. 8) over a range of modes.
 
     Least squares of ln sigma^2 on ln F, each mode with equal weight. Modes whose flatness is censored or whose variance
-    is zero are counted and left out. The interval comes from blocks of time (a percentile bootstrap that draws whole
-    blocks, with modes and flatness held fixed), never from the scatter of modes about the line, which are not
-    independent. It does not hold the spread over seeds, and says too little where a mode is slower than a block.
+    is zero are counted and left out. The interval comes from blocks of time (a jackknife that leaves out one
+    block after another, with modes and flatness held fixed), never from the scatter of modes about the line: modes are
+    not independent. It does not hold the spread over seeds, and says too little where a mode is slower than a block.
 
     Args:
         variance: sigma_i^2 of the modes, from mode 1 on; in-sample or of another window.
@@ -76,7 +83,6 @@ def variance_flatness_law(
         mode_range: First and last mode to fit, counted from 1; mode 1 drifts and is left out by default.
         blocks: Moments of each block of time along each mode, from :func:`block_variances`.
         confidence_level: Probability the interval is meant to hold.
-        seed: Seed of the bootstrap.
 
     Returns:
         The law.
@@ -110,9 +116,13 @@ def variance_flatness_law(
     moving = variance > 0
     used = in_range & flatness.bracketed & moving
     fit = fit_power_law(flatness.width[used], variance[used])
+    interval = (math.nan, math.nan)
+    if blocks is not None:
+        low, high = exponent_interval(flatness.width[used], blocks[:, :, used], fit.exponent, confidence_level)
+        interval = (-high, -low)
     return VarianceFlatnessLaw(
         psi=-fit.exponent,
-        confidence_interval=_block_interval(flatness.width[used], blocks, used, confidence_level, seed),
+        confidence_interval=interval,
         confidence_level=confidence_level,
         prefactor=fit.prefactor,
         residual=fit.residual,
@@ -122,12 +132,12 @@ def variance_flatness_law(
         n_censored=int((in_range & ~flatness.bracketed).sum()),
         n_still=int((in_range & ~moving).sum()),
         flatness_range=fit.fit_range,
-        provenance=stamp(mode_range=mode_range, confidence_level=confidence_level, seed=seed),
+        provenance=stamp(mode_range=mode_range, confidence_level=confidence_level),
     )
 
 
 def block_variances(coordinates: Float[Tensor, "T k"], n_blocks: int = 10) -> Float[Tensor, "b 2 k"]:
-    """First and second moments of each of ``n_blocks`` stretches of time, for a bootstrap over them.
+    """First and second moments of each of ``n_blocks`` stretches of time, for a jackknife over them.
 
     Args:
         coordinates: Principal coordinates theta_i(t).
@@ -149,40 +159,22 @@ def block_variances(coordinates: Float[Tensor, "T k"], n_blocks: int = 10) -> Fl
     return torch.stack([torch.stack([part.mean(dim=0), part.square().mean(dim=0)]) for part in parts])
 
 
-def resampled_variances(blocks: Float[Tensor, "b 2 k"], n_resamples: int, seed: int) -> Float[Tensor, "r k"]:
-    """Variances of windows made of blocks drawn with replacement."""
-    draws = np.random.default_rng(seed).integers(len(blocks), size=(n_resamples, len(blocks)))
-    weights = torch.zeros(n_resamples, len(blocks), dtype=torch.float64)
-    weights.scatter_add_(1, torch.from_numpy(draws), torch.full(draws.shape, 1 / len(blocks), dtype=torch.float64))
-    mean, square = weights @ blocks[:, 0], weights @ blocks[:, 1]
-    return square - mean.square()
-
-
-def bootstrap_exponents(
-    x: Float[Tensor, " n"], blocks: Float[Tensor, "b 2 n"], *, seed: int, n_resamples: int = 2000
-) -> Float[Tensor, " r"]:
-    """Exponents of the variance on x over windows made of resampled blocks.
-
-    A draw of one block over and over has lost the variance between blocks; a mode left without any is no point.
-    """
-    variances = resampled_variances(blocks, n_resamples, seed)
-    return fit_power_laws_resampled(x, variances[(variances > 0).all(dim=1)])
-
-
-def percentile_interval(values: Tensor, level: float) -> tuple[float, float]:
-    """The central interval that holds a share ``level`` of the values."""
-    tail = (1 - level) / 2
-    low, high = torch.quantile(values, torch.tensor([tail, 1 - tail], dtype=values.dtype)).tolist()
-    return low, high
-
-
-def _block_interval(
-    width: Tensor, blocks: Tensor | None, used: Tensor, level: float, seed: int
+def exponent_interval(
+    x: Float[Tensor, " n"], blocks: Float[Tensor, "b 2 n"], exponent: float, level: float = 0.95
 ) -> tuple[float, float]:
-    if blocks is None:
-        return (float("nan"), float("nan"))
-    low, high = percentile_interval(bootstrap_exponents(width, blocks[:, :, used], seed=seed), level)
-    return (-high, -low)
+    r"""Interval of the exponent of the variance on x, by the jackknife over blocks of time.
+
+    With :math:`s_j` the exponent without block j, :math:`\mathrm{se}^2 = \frac{b-1}{b} \sum_j (s_j - \bar s)^2`, and
+    Student's quantile with b - 1 degrees of freedom. Ten blocks are too few for percentiles of a bootstrap, which
+    also lose the variance between blocks.
+    """
+    count = len(blocks)
+    rest = (blocks.sum(dim=0) - blocks) / (count - 1)
+    variances = (rest[:, 1] - rest[:, 0].square()).clamp(min=torch.finfo(torch.float64).tiny)
+    without = fit_power_laws_resampled(x, variances)
+    stderr = float(((count - 1) / count * (without - without.mean()).square().sum()).sqrt())
+    reach = float(stats.t.ppf(0.5 + level / 2, count - 1)) * stderr
+    return exponent - reach, exponent + reach
 
 
 def seed_interval(values: list[float], level: float = 0.95) -> tuple[float, float]:

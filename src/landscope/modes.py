@@ -11,7 +11,7 @@ from torch import Tensor
 
 from landscope._checks import check_count, check_vector
 from landscope.errors import InputError
-from landscope.protocols import ProgressCallback
+from landscope.protocols import ProgressCallback, silent
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
 
@@ -109,7 +109,7 @@ def principal_modes(
             got=f"{wanted}",
             hint="Record longer or ask for fewer modes.",
         )
-    report = progress or (lambda done, total: None)
+    report = progress or silent
     mean = _mean(trajectory)
     report(1, 3)
     basis, total = (_by_covariance if count > dim else _by_gram)(trajectory, mean, wanted)

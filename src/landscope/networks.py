@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -40,7 +41,7 @@ def mlp(sizes: Sequence[int], *, bias: bool = False, seed: int | None = None) ->
 
     def build() -> nn.Sequential:
         layers: list[nn.Module] = []
-        for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+        for inputs, outputs in itertools.pairwise(sizes):
             layers += [nn.Linear(inputs, outputs, bias=bias), nn.ReLU()]
         return nn.Sequential(*layers[:-1])
 

@@ -150,13 +150,17 @@ def _check_dtypes(selected: Mapping[str, Tensor]) -> None:
     for name, tensor in selected.items():
         if not tensor.is_floating_point():
             raise InputError(
-                expected="floating-point parameters", got=f"{name} of {tensor.dtype}", hint="Select other parameters."
+                expected="floating-point parameters",
+                got=f"{name} of {tensor.dtype}",
+                hint="Select other parameters.",
             )
     kinds = {(tensor.dtype, tensor.device) for tensor in selected.values()}
     if len(kinds) > 1:
         listing = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
         raise InputError(
-            expected="selected parameters of one dtype on one device", got=listing, hint="Select them separately."
+            expected="selected parameters of one dtype on one device",
+            got=listing,
+            hint="Select them separately.",
         )
 
 

@@ -36,8 +36,9 @@ _HEIGHT = 420
 def _figure(x: str, y: str, *, log_x: bool = False, log_y: bool = False) -> go.Figure:
     figure = go.Figure()
     _style(figure)
-    figure.update_xaxes(title=x, type="log" if log_x else "linear")
-    figure.update_yaxes(title=y, type="log" if log_y else "linear")
+    # A tick a decade: the labels between them only clutter.
+    figure.update_xaxes(title=x, **({"type": "log", "dtick": 1} if log_x else {}))
+    figure.update_yaxes(title=y, **({"type": "log", "dtick": 1} if log_y else {}))
     return figure
 
 
@@ -45,8 +46,8 @@ def _style(figure: go.Figure) -> None:
     figure.update_layout(
         template="simple_white",
         height=_HEIGHT,
-        margin={"l": 70, "r": 15, "t": 15, "b": 55},
-        legend={"bgcolor": "rgba(255,255,255,0.75)", "font": {"size": 11}},
+        margin={"l": 70, "r": 15, "t": 30, "b": 95},
+        legend={"orientation": "h", "y": -0.2, "yanchor": "top", "font": {"size": 11}},
         font={"size": 13},
     )
     # Powers of ten on logarithmic axes: "10^-6", not "1u".
@@ -94,7 +95,6 @@ def training_curves(history: TrainingHistory) -> go.Figure:
     figure.update_xaxes(title="epoch")
     figure.update_yaxes(title="loss", type="log", secondary_y=False)
     figure.update_yaxes(title="error (%)", rangemode="tozero", secondary_y=True)
-    figure.update_layout(legend={"orientation": "h", "y": 1.12})
     return figure
 
 
@@ -115,7 +115,9 @@ def variance_spectrum(found: Spectrum, surrogates: Sequence[SurrogateLaw]) -> go
     if found.gamma == found.gamma:
         ranks = np.array([first, last], dtype=float)
         middle = _numbers(found.variance[first - 1 : last])
-        scale = np.exp(np.mean(np.log(middle[middle > 0]) + found.gamma * np.log(_ranks(len(middle), first)[middle > 0])))
+        scale = np.exp(
+            np.mean(np.log(middle[middle > 0]) + found.gamma * np.log(_ranks(len(middle), first)[middle > 0]))
+        )
         _line(figure, ranks, scale * ranks**-found.gamma, f"γ = {found.gamma:.2f}", _FIT, width=2)
     top = float(found.variance[0])
     figure.update_yaxes(range=[np.log10(top) - 11, np.log10(top) + 0.5])
@@ -242,7 +244,7 @@ def variance_by_flatness(
 
 
 def pooled_exponents(pooled: Sequence[Pooled]) -> go.Figure:
-    """psi of every run, in-sample, in fresh data and under the null, for each (B, alpha)."""
+    """Exponents psi of every run, in-sample, in fresh data and under the null, for each (B, alpha)."""
     figure = _figure("", "ψ")
     for name, color, offset in (("psi", _OWN, -0.2), ("psi_cross", _FRESH, 0.0), ("null", _NULL, 0.2)):
         label = {"psi": "in-sample", "psi_cross": "same modes, next window", "null": "shuffled increments"}[name]

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-__all__ = ["Ensemble", "Lines", "LossLandscape", "ProgressCallback", "WalksLines"]
+__all__ = ["Ensemble", "Lines", "LossLandscape", "ProgressCallback", "WalksLines", "silent"]
 
 
 class LossLandscape(Protocol):
@@ -16,7 +16,9 @@ class LossLandscape(Protocol):
     (:mod:`landscope.synthetic`) or a penalised loss is used the same way.
     """
 
-    def __call__(self, w: Tensor, /) -> Tensor: ...
+    def __call__(self, w: Tensor, /) -> Tensor:
+        """``w[..., N] -> L[...]``."""
+        ...
 
 
 class Ensemble(LossLandscape, Protocol):
@@ -50,4 +52,10 @@ class WalksLines(Protocol):
 class ProgressCallback(Protocol):
     """Told how much of a long computation is done."""
 
-    def __call__(self, done: int, total: int, /) -> None: ...
+    def __call__(self, done: int, total: int, /) -> None:
+        """``done`` of ``total``."""
+        ...
+
+
+def silent(done: int, total: int, /) -> None:
+    """A progress callback that says nothing."""

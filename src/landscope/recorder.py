@@ -219,7 +219,14 @@ class _DiskSink:
     """Writes every block to a folder."""
 
     def __init__(
-        self, space: ParameterSpace, path: Path, dtype: torch.dtype, rows_per_block: int, *, resume: bool, before: int
+        self,
+        space: ParameterSpace,
+        path: Path,
+        dtype: torch.dtype,
+        rows_per_block: int,
+        *,
+        resume: bool,
+        before: int,
     ) -> None:
         self._path = path
         if resume and path.exists():
@@ -252,6 +259,8 @@ class _DiskSink:
     def trajectory(self) -> Trajectory:
         if self._store.rows == 0:
             raise InputError(
-                expected="at least one optimiser step while recording", got="none", hint="Train inside the with block."
+                expected="at least one optimiser step while recording",
+                got="none",
+                hint="Train inside the with block.",
             )
         return open_trajectory(self._path)

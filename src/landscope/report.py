@@ -113,8 +113,8 @@ def _lead(summary: dict[str, Any]) -> list[str]:
     """What the numbers mean, said from the numbers."""
     share, few = 100 * summary["first_mode_share"], summary["modes_for_90_percent"]
     sentences = [
-        f"Over {summary['window_steps']:,} steps the {summary['weights']:,} weights went {share:.0f} % of their squared "
-        f"way along one direction; of the rest, 90 % lies in modes 2 to {few}."
+        f"Over {summary['window_steps']:,} steps the {summary['weights']:,} weights went {share:.0f} % of their "
+        f"squared way along one direction; of the rest, 90 % lies in modes 2 to {few}."
     ]
     direction = "flatter directions wander less" if summary["psi"] > 0 else "flatter directions wander more"
     law = f"In this window {direction}: σ² ~ F^−ψ with ψ = {summary['psi']:.2f}"
@@ -173,14 +173,20 @@ def _facts(summary: dict[str, Any], timings: dict[str, float]) -> list[tuple[str
     start = "zero training error" if summary["exploration_reached"] else "training error not zero"
     return [
         ("Data", settings["data"]),
-        ("Network", settings["network"] + (f" {list(settings['hidden'])}" if settings["network"] == "mlp" else "")),
+        (
+            "Network",
+            settings["network"] + (f" {list(settings['hidden'])}" if settings["network"] == "mlp" else ""),
+        ),
         ("Weights recorded, N", f"{summary['weights']:,}"),
         ("Batch size B, learning rate α", f"{settings['batch_size']}, {settings['learning_rate']:g}"),
         ("Sampling, momentum, seed", f"{settings['sampling']}, {settings['momentum']:g}, {settings['seed']}"),
         ("Window begins after epoch", f"{summary['start_epoch']} ({start})"),
         ("Window", f"{summary['window_epochs']} epochs, {summary['window_steps']:,} steps"),
         ("Loss at w₀", f"{summary['loss_at_w0']:.3g}"),
-        ("Training, test error at w₀", f"{100 * summary['train_error_at_w0']:.2f} %, {100 * summary['test_error_at_w0']:.2f} %"),
+        (
+            "Training, test error at w₀",
+            f"{100 * summary['train_error_at_w0']:.2f} %, {100 * summary['test_error_at_w0']:.2f} %",
+        ),
         ("cos(p₁, w₀)", f"{summary['alignment']:.2f}"),
         ("Seconds", ", ".join(f"{name} {seconds:.0f}" for name, seconds in timings.items()) or "–"),
     ]

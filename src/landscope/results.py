@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from landscope._version import __version__
+
 if TYPE_CHECKING:
     import xarray
 
@@ -32,8 +34,6 @@ def stamp(**settings: object) -> dict[str, Any]:
         >>> stamp(ratio=2.0)["settings"]
         {'ratio': 2.0}
     """
-    from landscope import __version__
-
     return {
         "landscope": __version__,
         "torch": str(torch.__version__),

@@ -15,7 +15,6 @@ from landscope._names import Sampling
 __all__ = ["MinibatchOrder"]
 
 
-
 @dataclasses.dataclass(frozen=True)
 class MinibatchOrder:
     """Which samples make up each minibatch of each epoch.
@@ -48,7 +47,10 @@ class MinibatchOrder:
     def __post_init__(self) -> None:
         check_count("batch_size", self.batch_size, minimum=1)
         check_count(
-            "n_samples", self.n_samples, minimum=self.batch_size, hint="Choose a batch size within the data set."
+            "n_samples",
+            self.n_samples,
+            minimum=self.batch_size,
+            hint="Choose a batch size within the data set.",
         )
         check_choice("sampling", self.sampling, get_args(Sampling))
 

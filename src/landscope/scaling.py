@@ -88,9 +88,7 @@ def fit_power_law(
     if len(x) != len(y):
         raise InputError(expected="x and y of one length", got=f"{len(x)} and {len(y)}", hint="Pass paired values.")
     if not 0 < check_positive("confidence_level", confidence_level) < 1:
-        raise InputError(
-            expected="confidence_level between 0 and 1", got=f"{confidence_level}", hint="Pass 0.95, say."
-        )
+        raise InputError(expected="confidence_level between 0 and 1", got=f"{confidence_level}", hint="Pass 0.95, say.")
     low, high = fit_range if fit_range is not None else (-np.inf, np.inf)
     xs, ys = (np.asarray(values.detach().cpu(), dtype=np.float64) for values in (x, y))
     inside = ~((xs < low) | (xs > high))
@@ -115,7 +113,9 @@ def fit_power_law(
 def _logarithms(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if len(x) < 3:
         raise InputError(
-            expected="at least 3 points in the fit range", got=f"{len(x)}", hint="Widen fit_range or measure more."
+            expected="at least 3 points in the fit range",
+            got=f"{len(x)}",
+            hint="Widen fit_range or measure more.",
         )
     for name, values in (("x", x), ("y", y)):
         if not np.isfinite(values).all():

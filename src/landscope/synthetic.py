@@ -200,5 +200,8 @@ def sgd_in_bowl(
         torch.Size([10, 2])
     """
     return autoregressive(
-        1 - learning_rate * curvature.double(), n_steps, seed=seed, noise_variance=learning_rate**2 * noise_variance
+        1 - learning_rate * curvature.double(),
+        n_steps,
+        seed=seed,
+        noise_variance=learning_rate**2 * noise_variance,
     )

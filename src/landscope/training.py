@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from landscope._checks import check_count
 from landscope.errors import NonFiniteError
-from landscope.protocols import LossLandscape
 from landscope.sampling import MinibatchOrder
 
 __all__ = ["Epoch", "evaluate", "train"]
@@ -40,7 +39,7 @@ def train(
     order: MinibatchOrder,
     *,
     first_epoch: int = 1,
-    penalty: Callable[[nn.Module], Tensor] | LossLandscape | None = None,
+    penalty: Callable[[nn.Module], Tensor] | None = None,
     before_step: Callable[[Tensor], None] | None = None,
 ) -> Iterator[Epoch]:
     r"""Train epoch after epoch: :math:`w \leftarrow w - \alpha \nabla L^{\mu(t)}(w)` and the like.
@@ -101,9 +100,7 @@ def train(
 
 
 @torch.no_grad()
-def evaluate(
-    model: nn.Module, data: tuple[Tensor, Tensor], *, samples_per_call: int = 4096
-) -> tuple[float, float]:
+def evaluate(model: nn.Module, data: tuple[Tensor, Tensor], *, samples_per_call: int = 4096) -> tuple[float, float]:
     """Mean cross-entropy and share of wrong answers of a classifier, in eval mode; the mode comes back.
 
     Args:

@@ -265,7 +265,9 @@ def open_trajectory(path: str | Path) -> Trajectory:
     try:
         names = tuple(str(name) for name in store.attributes["names"])
         shapes = tuple(tuple(int(length) for length in shape) for shape in store.attributes["shapes"])
-        columns = {name: torch.from_numpy(store.read(name, 0, store.rows)) for name in ("steps", "learning_rate", "loss")}
+        columns = {
+            name: torch.from_numpy(store.read(name, 0, store.rows)) for name in ("steps", "learning_rate", "loss")
+        }
     except (KeyError, TypeError, ValueError) as error:
         raise StorageError(
             expected=f"a trajectory recorded by landscope at {path}",

@@ -39,7 +39,9 @@ class PlainLines:
         losses = [
             self._landscape(self._w0 + part_step * self._directions[part]).double()
             for part, part_step in zip(
-                index.to(self._w0.device).split(self._points_per_call), step.split(self._points_per_call), strict=True
+                index.to(self._w0.device).split(self._points_per_call),
+                step.split(self._points_per_call),
+                strict=True,
             )
         ]
         return torch.cat(losses).cpu()

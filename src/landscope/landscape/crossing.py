@@ -55,9 +55,7 @@ class _Search:
         return self.low + (self.high - self.low) * at_low / (at_low - at_high)
 
 
-def find_crossing(
-    target: float, *, start: float, limit: float, rtol: float
-) -> Generator[float, float, Crossing]:
+def find_crossing(target: float, *, start: float, limit: float, rtol: float) -> Generator[float, float, Crossing]:
     """Search outward from 0 for the nearest d > 0 with ``ln(L(d)/L0) = target``.
 
     A generator: it yields a displacement and is sent ``ln(L/L0)`` there (infinity is fine), so that a driver can

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -53,7 +55,7 @@ def directional_curvature(
     return curvature
 
 
-def _product_by_autograd(landscape: LossLandscape):  # noqa: ANN202 - a closure of (w, v) -> Hv
+def _product_by_autograd(landscape: LossLandscape) -> Callable[[Tensor, Tensor], Tensor]:
     def product(w: Tensor, vector: Tensor) -> Tensor:
         w = w.detach().clone().requires_grad_()
         (gradient,) = torch.autograd.grad(landscape(w), w, create_graph=True)

@@ -28,7 +28,7 @@ _REACH_AT_ORIGIN = 100.0
 class Flatness(
     Result,
     kind="flatness",
-    dims={name: ("direction",) for name in ("left", "right", "width", "bracketed", "evaluations")},
+    dims=dict.fromkeys(("left", "right", "width", "bracketed", "evaluations"), ("direction",)),
 ):
     """Widths of the region where the loss stays below ``ratio`` times its value at the centre.
 
@@ -102,7 +102,9 @@ def flatness(
     walk = start_walk(landscape, w0, directions)
     if walk.loss <= 0:
         raise InputError(
-            expected="a positive loss at w0", got=f"{walk.loss:.6g}", hint="Flatness is a ratio of losses; add a constant."
+            expected="a positive loss at w0",
+            got=f"{walk.loss:.6g}",
+            hint="Flatness is a ratio of losses; add a constant.",
         )
     # The direction need not be a unit vector: lengths are asked for in its units.
     shortest = float(torch.linalg.vector_norm(directions.double(), dim=1).min())

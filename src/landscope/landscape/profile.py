@@ -91,13 +91,19 @@ def loss_profiles(
 class ProfileFits(
     Result,
     kind="profile_fits",
-    dims={
-        name: ("direction",)
-        for name in (
-            "log_curvature", "log_slope", "log_offset", "log_residual",
-            "curvature", "slope", "offset", "quadratic_residual",
-        )
-    },
+    dims=dict.fromkeys(
+        (
+            "log_curvature",
+            "log_slope",
+            "log_offset",
+            "log_residual",
+            "curvature",
+            "slope",
+            "offset",
+            "quadratic_residual",
+        ),
+        ("direction",),
+    ),
 ):
     """Two descriptions of each profile, fitted to the same points (paper, Fig. 2B).
 
@@ -152,7 +158,9 @@ def fit_profiles(profiles: LossProfiles) -> ProfileFits:
     """
     if profiles.loss.shape[1] < 4:
         raise InputError(
-            expected="at least 4 points a profile", got=f"{profiles.loss.shape[1]}", hint="Sample more displacements."
+            expected="at least 4 points a profile",
+            got=f"{profiles.loss.shape[1]}",
+            hint="Sample more displacements.",
         )
     loss = check_finite("losses to fit", profiles.loss, hint="Fit a range where the loss is finite.")
     log_loss = torch.log(loss)

@@ -61,6 +61,8 @@ def start_walk(landscape: LossLandscape, w0: Tensor, directions: Tensor) -> Walk
     loss = float(lines(torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.float64))[0])
     if not torch.isfinite(torch.tensor(loss)):
         raise NonFiniteError(
-            expected="a finite loss at w0", got=f"{loss}", hint="Choose a w0 where the model works, or check the data."
+            expected="a finite loss at w0",
+            got=f"{loss}",
+            hint="Choose a w0 where the model works, or check the data.",
         )
     return Walk(lines, loss, float(torch.linalg.vector_norm(w0)))

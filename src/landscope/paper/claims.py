@@ -131,7 +131,7 @@ CLAIMS = (
     Claim(
         "inverse_gaussian",
         "Fig. 2B",
-        "Near the minimum ln L is closer to a quadratic than L is: residual of the first over the second, median of modes.",
+        "Near the minimum ln L is closer to a quadratic than L is (ratio of residuals, median of modes).",
         "better",
         (0.0, 1.0),
         "below one is better",

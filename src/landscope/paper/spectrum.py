@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from landscope.law import block_variances, bootstrap_exponents, percentile_interval
+from landscope.law import block_variances, exponent_interval
 from landscope.modes import PrincipalModes, cosine_content
 from landscope.results import Result, stamp
 from landscope.scaling import fit_power_law
@@ -79,7 +79,6 @@ def spectrum(
     next_window: Trajectory,
     *,
     gamma_ranks: tuple[int, int] = (20, 200),
-    seed: int = 0,
 ) -> Spectrum:
     r"""Measure what Fig. 1 shows: the spectrum, its exponent, and the motion along the modes.
 
@@ -88,7 +87,6 @@ def spectrum(
         window: The trajectory they were found on.
         next_window: The trajectory that follows, for cross-fitted variances.
         gamma_ranks: First and last rank of the fit :math:`\sigma_i^2 \sim i^{-\gamma}`.
-        seed: Seed of the bootstrap.
 
     Returns:
         The measurements.
@@ -108,8 +106,7 @@ def spectrum(
     coordinates = modes.project_trajectory(window)
     next_coordinates = modes.project_trajectory(next_window)
     moments = block_variances(coordinates, _BLOCKS)
-    gamma, interval, ranks = _gamma(modes.variance, moments, gamma_ranks, seed)
-    rest = modes.variance[1:].cumsum(0) / (modes.total_variance - float(modes.variance[0]))
+    gamma, interval, ranks = _gamma(modes.variance, moments, gamma_ranks)
     every = max(1, -(-len(window) // _PLOTTED_ROWS))
     drawn = tuple(rank for rank in _DRAWN_MODES if rank <= len(modes.variance))
     w0 = window.row(-1).double()
@@ -129,21 +126,27 @@ def spectrum(
         gamma=gamma,
         gamma_interval=interval,
         gamma_ranks=ranks,
-        modes_for_90_percent=int((rest < 0.9).sum()) + 2,
+        modes_for_90_percent=modes_for_share(modes.variance, modes.total_variance, 0.9),
         alignment=float((modes.directions[0] @ w0 / torch.linalg.vector_norm(w0)).abs()),
-        provenance=stamp(gamma_ranks=gamma_ranks, seed=seed),
+        provenance=stamp(gamma_ranks=gamma_ranks),
     )
 
 
+def modes_for_share(variance: Float[Tensor, " k"], total: float, share: float) -> int:
+    """Rank n at which modes 2 to n hold ``share`` of the variance without mode 1; k + 1 where k modes do not."""
+    rest = variance[1:].cumsum(0) / (total - float(variance[0]))
+    return int((rest < share).sum()) + 2
+
+
 def spectrum_exponent(variance: Float[Tensor, " k"], ranks: tuple[int, int]) -> float:
-    """gamma of sigma_i^2 ~ i^(-gamma) over ranks that exist and move; NaN where fewer than three do."""
+    """The exponent gamma of sigma_i^2 ~ i^(-gamma) over ranks that exist and move; NaN where fewer than three do."""
     rank = torch.arange(1, len(variance) + 1, dtype=torch.float64)
     used = (rank >= ranks[0]) & (rank <= ranks[1]) & (variance > 0)
     return -fit_power_law(rank[used], variance[used]).exponent if int(used.sum()) >= 3 else math.nan
 
 
 def _gamma(
-    variance: Tensor, moments: Tensor, ranks: tuple[int, int], seed: int
+    variance: Tensor, moments: Tensor, ranks: tuple[int, int]
 ) -> tuple[float, tuple[float, float], tuple[int, int]]:
     ranks = (ranks[0], min(ranks[1], len(variance)))
     gamma = spectrum_exponent(variance, ranks)
@@ -152,8 +155,7 @@ def _gamma(
     used = slice(ranks[0] - 1, ranks[1])
     rank = torch.arange(ranks[0], ranks[1] + 1, dtype=torch.float64)
     moving = variance[used] > 0
-    exponents = bootstrap_exponents(rank[moving], moments[:, :, used][:, :, moving], seed=seed)
-    low, high = percentile_interval(exponents, 0.95)
+    low, high = exponent_interval(rank[moving], moments[:, :, used][:, :, moving], -gamma)
     return gamma, (-high, -low), ranks
 
 

@@ -16,13 +16,13 @@ from landscope.errors import InputError
 from landscope.landscape import Flatness, LossProfiles, flatness, loss_profiles
 from landscope.law import VarianceFlatnessLaw, prediction_band, variance_flatness_law
 from landscope.modes import principal_modes
-from landscope.paper.spectrum import Spectrum, random_walk_drift_share, spectrum_exponent
 from landscope.paper.claims import Control, Measurement
+from landscope.paper.spectrum import Spectrum, modes_for_share, random_walk_drift_share, spectrum_exponent
 from landscope.protocols import LossLandscape, ProgressCallback
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
 
-__all__ = ["Laws", "SurrogateLaw", "drawn_profiles", "laws", "measurements", "surrogate_law"]
+__all__ = ["Laws", "SurrogateLaw", "drawn_profiles", "few_modes_control", "laws", "measurements", "surrogate_law"]
 
 _DRAWN_MODES = (10, 20, 50, 100)
 _POINTS = 41
@@ -156,6 +156,7 @@ class Laws(Result, kind="laws", dims={"used": ("mode",)}):
         psi_null_band: Where one further surrogate falls with 95 %.
         gamma_null: Spectral exponents of the surrogates.
         gamma_null_band: Likewise.
+        modes_for_90_percent_null: Modes 2 to n that hold 90 % of the variance without mode 1 in each surrogate.
         prefactor: sigma^2 at F = 1, in-sample.
         prefactor_cross: The same of the next window.
         residual: Root mean square residual of ln sigma^2 in-sample.
@@ -177,6 +178,7 @@ class Laws(Result, kind="laws", dims={"used": ("mode",)}):
     psi_null_band: tuple[float, float]
     gamma_null: tuple[float, ...]
     gamma_null_band: tuple[float, float]
+    modes_for_90_percent_null: tuple[int, ...]
     prefactor: float
     prefactor_cross: float
     residual: float
@@ -196,7 +198,6 @@ def laws(
     surrogates: Sequence[SurrogateLaw],
     *,
     law_modes: tuple[int, int] = (2, 500),
-    seed: int = 0,
 ) -> Laws:
     """Fit the variance-flatness law in-sample, in fresh data, and under the null.
 
@@ -205,7 +206,6 @@ def laws(
         widths: Flatness of its modes, from mode 1 on; may be of fewer modes.
         surrogates: Laws of shuffled-increment surrogates.
         law_modes: Range of the fit.
-        seed: Seed of the bootstrap.
 
     Returns:
         The exponents.
@@ -214,9 +214,10 @@ def laws(
         InputError: If fewer than three modes can be fitted.
     """
     count = len(widths.width)
-    fit = {"mode_range": law_modes, "seed": seed}
-    own = variance_flatness_law(found.variance[:count], widths, blocks=found.moments[:, :, :count], **fit)
-    fresh = variance_flatness_law(found.cross_variance[:count], widths, blocks=found.cross_moments[:, :, :count], **fit)
+    own, fresh = (
+        variance_flatness_law(variance[:count], widths, law_modes, blocks=moments[:, :, :count])
+        for variance, moments in ((found.variance, found.moments), (found.cross_variance, found.cross_moments))
+    )
     psi_null = tuple(law.psi for law in surrogates)
     gamma_null = tuple(law.gamma for law in surrogates)
     rank = torch.arange(1, count + 1)[own.used]
@@ -229,6 +230,7 @@ def laws(
         psi_null_band=prediction_band(list(psi_null)),
         gamma_null=gamma_null,
         gamma_null_band=prediction_band(list(gamma_null)),
+        modes_for_90_percent_null=tuple(modes_for_share(law.variance, law.total_variance, 0.9) for law in surrogates),
         prefactor=own.prefactor,
         prefactor_cross=fresh.prefactor,
         residual=own.residual,
@@ -240,7 +242,7 @@ def laws(
         n_censored_all=int((~widths.bracketed).sum()),
         mode_range=own.mode_range,
         flatness_range=own.flatness_range,
-        provenance=stamp(law_modes=law_modes, seed=seed),
+        provenance=stamp(law_modes=law_modes),
     )
 
 
@@ -276,7 +278,11 @@ def measurements(
             (Control("the shuffled-increment null", fitted.gamma_null_band, "differ"),),
             note,
         ),
-        "modes_for_90_percent": Measurement(found.modes_for_90_percent, note=note),
+        "modes_for_90_percent": Measurement(
+            found.modes_for_90_percent,
+            controls=(few_modes_control(fitted.modes_for_90_percent_null, found.dim),),
+            note=note,
+        ),
         "drift_share": Measurement(
             float(found.drift_share[0]),
             controls=(Control("the first mode of a driftless random walk", (0.0, walk_share), "differ"),),
@@ -293,8 +299,14 @@ def measurements(
             fitted.psi_interval,
             (
                 Control("the shuffled-increment null", fitted.psi_null_band, "differ"),
-                Control("the same modes in the next window", (fitted.psi_cross,) * 2, "agree"),
+                Control("the same modes in the next window", (fitted.psi_cross, fitted.psi_cross), "agree"),
             ),
             note,
         ),
     }
+
+
+def few_modes_control(null: Sequence[float], dim: int) -> Control:
+    """Low dimension shows as fewer modes than the null needs: its band reaches up to all N."""
+    low, _ = prediction_band([float(count) for count in null])
+    return Control("the shuffled-increment null", (low, math.nan if math.isnan(low) else float(dim)), "differ")

@@ -153,9 +153,11 @@ class EmpiricalRisk:
     def _whole(self, pairs: list[Block], sample_losses: SampleLosses) -> ClosureLosses:
         rows = max(16, min(8192, _INPUT_ELEMENTS // max(1, _numel_per_sample(pairs[0][0]))))
 
-        def batch_losses(model: nn.Module, batch: Block) -> tuple[Tensor, Tensor | float]:
+        def batch_losses(model: nn.Module, batch: Block) -> Tensor | tuple[Tensor, Tensor | float]:
             losses, weight = sample_losses(model(batch[0]), batch[1])
-            return losses if isinstance(weight, float) and weight == len(losses) else (losses.double().sum(), weight)
+            if isinstance(weight, float) and weight == len(losses):
+                return losses
+            return losses.double().sum(), weight
 
         return ClosureLosses(self._model, batch_losses, blocks_of(pairs, rows))
 

@@ -36,6 +36,7 @@ class _ClosureModule(nn.Module):
         self._batch_losses = batch_losses
 
     def forward(self, batch: Any) -> Any:
+        """The losses of one batch."""
         return self._batch_losses(self.model, batch)
 
 
@@ -50,6 +51,7 @@ class ClosureLosses:
             raise InputError(expected="at least one batch", got="no data", hint="Check the loader.")
 
     def losses(self, parameters: dict[str, Tensor], block: int) -> tuple[Tensor, Tensor | float]:
+        """The losses of one batch with the selected parameters replaced."""
         replaced = {f"model.{name}": value for name, value in parameters.items()}
         answer = torch.func.functional_call(self._module, replaced, (self._batches[block],))
         if isinstance(answer, Tensor) and answer.ndim >= 1:
@@ -72,6 +74,7 @@ class Frontier:
         self._bytes_left = cache_bytes
 
     def __call__(self, block: int) -> tuple[Any, ...]:
+        """The frontier values of one block."""
         if block in self._kept:
             return self._kept[block]
         with torch.no_grad():
@@ -94,6 +97,7 @@ class TracedLosses:
         self.n_blocks = len(blocks)
 
     def losses(self, parameters: dict[str, Tensor], block: int) -> tuple[Tensor, Tensor | float]:
+        """The losses of one block with the selected parameters replaced."""
         outputs = substituted_call(self.split.suffix, self.split.suffix_names, parameters, self.frontier(block))
         return self.sample_losses(outputs, self.blocks[block][1])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -91,7 +92,7 @@ class TracedLines:
 
         # Contiguous stripes: which block a thread takes must not matter, and neighbours share the cache.
         edges = [round(part * n_blocks / len(workers)) for part in range(len(workers) + 1)]
-        stripes = [range(first, last) for first, last in zip(edges, edges[1:], strict=False)]
+        stripes = [range(first, last) for first, last in itertools.pairwise(edges)]
         _run_single_threaded([lambda w=w, s=s: stripe(w, s) for w, s in zip(workers, stripes, strict=True)])
         return sums, weights
 
@@ -132,9 +133,7 @@ class _Worker:
         parameters = self._lines._space.unflatten(self._lines._w0)
         values = self._lines._losses.frontier(block)
         base = tuple(
-            self._laid_out(
-                substituted_call(node.module, node.selected, parameters, [values[i] for i in node.inputs])
-            )
+            self._laid_out(substituted_call(node.module, node.selected, parameters, [values[i] for i in node.inputs]))
             for node in self._affine
         )
         if getattr(self._lines, "_keep", False):
@@ -144,8 +143,9 @@ class _Worker:
     def _shift(self, direction: int, block: int) -> tuple[Tensor, ...]:
         """What one unit along a direction adds to them."""
         kept = self._lines._shifts.get(direction)
-        if kept is not None and kept[block] is not None:
-            return kept[block]
+        known = None if kept is None else kept[block]
+        if known is not None:
+            return known
         parameters = self._lines._space.unflatten(self._lines._directions[direction])
         values = self._lines._losses.frontier(block)
         shift = tuple(self._laid_out(affine_shift(node, parameters, values)) for node in self._affine)

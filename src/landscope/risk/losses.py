@@ -27,9 +27,11 @@ _MODULES: dict[Callable[..., Tensor], Callable[[], nn.Module]] = {
 
 
 class SampleLosses(Protocol):
-    """``outputs, targets -> (losses[m], weight)``; the risk is sum(losses) / sum(weight) over all data."""
+    """Losses of single samples; the risk is sum(losses) / sum(weight) over all data."""
 
-    def __call__(self, outputs: Any, targets: Any, /) -> tuple[Tensor, Tensor | float]: ...
+    def __call__(self, outputs: Any, targets: Any, /) -> tuple[Tensor, Tensor | float]:
+        """``outputs, targets -> (losses[m], weight)``."""
+        ...
 
 
 def sample_losses_of(criterion: Callable[..., Tensor]) -> SampleLosses:
@@ -70,7 +72,7 @@ def is_plain_cross_entropy(criterion: Callable[..., Tensor]) -> bool:
 
 def _without_reduction(module: nn.Module) -> nn.Module:
     unreduced = copy.copy(module)
-    unreduced.reduction = "none"
+    setattr(unreduced, "reduction", "none")  # noqa: B010 - every torch.nn loss has it, nn.Module does not say so
     return unreduced
 
 

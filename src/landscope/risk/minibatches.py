@@ -42,7 +42,9 @@ def partition(n_samples: int, batch_size: int, seed: int | None) -> Tensor:
     """Indices of whole minibatches: in the order of the data, or shuffled by a seed."""
     if not 1 <= batch_size <= n_samples:
         raise InputError(
-            expected=f"a batch size between 1 and {n_samples}", got=f"{batch_size}", hint="Choose another batch size."
+            expected=f"a batch size between 1 and {n_samples}",
+            got=f"{batch_size}",
+            hint="Choose another batch size.",
         )
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     order = torch.arange(n_samples) if seed is None else torch.randperm(n_samples, generator=generator)

@@ -88,7 +88,9 @@ def split_model(model: nn.Module, names: Sequence[str]) -> SplitModel:
     head = cut.head()
     tail_output = head.args[0] if head is not None else cut.output
     frontier, affine = cut.frontier, cut.affine
-    tail_frontier = [node for node in frontier if any(user in cut.touched and user not in affine for user in node.users)]
+    tail_frontier = [
+        node for node in frontier if any(user in cut.touched and user not in affine for user in node.users)
+    ]
     position = {node: index for index, node in enumerate(frontier)}
     suffix = cut.extract(frontier, cut.output)
     tail = cut.extract([*affine, *tail_frontier], tail_output)
@@ -223,5 +225,3 @@ def affine_shift(node: AffineNode, parameters: dict[str, Tensor], values: Sequen
     shift = {name: torch.zeros_like(parameter) for name, parameter in node.module.named_parameters()}
     shift |= {own: parameters[name] for own, name in node.selected.items()}
     return torch.func.functional_call(node.module, shift, tuple(values[position] for position in node.inputs))
-
-

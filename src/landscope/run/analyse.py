@@ -47,7 +47,7 @@ def find_modes(run: RunFolder, problem: Problem, progress: ProgressCallback) -> 
     window, next_window = windows(run, run.load("training", TrainingHistory))
     modes = principal_modes(window, progress=progress)
     settings = run.settings
-    run.save("spectrum", spectrum(modes, window, next_window, gamma_ranks=settings.gamma_ranks, seed=settings.seed))
+    run.save("spectrum", spectrum(modes, window, next_window, gamma_ranks=settings.gamma_ranks))
     run.save("modes", modes)
 
 
@@ -117,7 +117,7 @@ def fit_laws(run: RunFolder, problem: Problem, progress: ProgressCallback) -> No
     settings = run.settings
     found, widths = run.load("spectrum", Spectrum), run.load("flatness", Flatness)
     surrogates = _surrogates(run, problem, widths, progress)
-    fitted = laws(found, widths, surrogates, law_modes=settings.law_modes, seed=settings.seed)
+    fitted = laws(found, widths, surrogates, law_modes=settings.law_modes)
     history, fits = run.load("training", TrainingHistory), run.load("profile-fits", ProfileFits)
     ratio = float((fits.log_residual / fits.quadratic_residual).median())
     measured = measurements(found, fitted, ratio, exploration_reached=history.exploration_reached)
@@ -126,9 +126,7 @@ def fit_laws(run: RunFolder, problem: Problem, progress: ProgressCallback) -> No
     run.save("laws", fitted)
 
 
-def _surrogates(
-    run: RunFolder, problem: Problem, widths: Flatness, progress: ProgressCallback
-) -> list[SurrogateLaw]:
+def _surrogates(run: RunFolder, problem: Problem, widths: Flatness, progress: ProgressCallback) -> list[SurrogateLaw]:
     settings = run.settings
     names = [f"surrogate-{number}" for number in range(settings.surrogates)]
     missing = [number for number, name in enumerate(names) if not run.has(name)]
@@ -173,11 +171,7 @@ def _summary(
         "alignment": found.alignment,
         "drift_share": float(found.drift_share[0]),
         "inverse_gaussian_residual_ratio": ratio,
-        **{
-            name: value
-            for name, value in fitted.attributes().items()
-            if name not in ("provenance",)
-        },
+        **{name: value for name, value in fitted.attributes().items() if name not in ("provenance",)},
     }
 
 

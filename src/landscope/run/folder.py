@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ import filelock
 import torch
 import yaml
 
-from landscope import __version__
+from landscope._version import __version__
 from landscope.errors import InputError, StorageError
 from landscope.results import Result
 from landscope.settings import Settings
@@ -47,7 +47,9 @@ class RunFolder:
         if (path / _SETTINGS).exists():
             run = cls.open(path)
             ours, theirs = settings.model_dump(mode="json"), run.settings.model_dump(mode="json")
-            different = [f"{name}: {theirs[name]} there, {ours[name]} asked" for name in ours if ours[name] != theirs[name]]
+            different = [
+                f"{name}: {theirs[name]} there, {ours[name]} asked" for name in ours if ours[name] != theirs[name]
+            ]
             if different:
                 raise StorageError(
                     expected=f"the settings of the run in {path}",
@@ -95,7 +97,7 @@ class RunFolder:
         return cls(path, settings)
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Generator[None]:
         """Keep a second process out while this one works on the run; the lock ends with the process."""
         try:
             with filelock.FileLock(self.path / ".lock", timeout=0):

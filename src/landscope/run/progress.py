@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from landscope.protocols import ProgressCallback
+from landscope.protocols import ProgressCallback, silent
 
 __all__ = ["ConsoleReporter", "QuietReporter", "Reporter"]
 
@@ -30,9 +30,9 @@ class QuietReporter:
     """Shows nothing."""
 
     @contextlib.contextmanager
-    def stage(self, title: str) -> Iterator[ProgressCallback]:  # noqa: ARG002 - the protocol's argument
+    def stage(self, title: str) -> Generator[ProgressCallback]:  # noqa: ARG002 - the protocol's argument
         """A bar that is not drawn."""
-        yield lambda done, total: None
+        yield silent
 
     def note(self, text: str) -> None:
         """Nothing."""
@@ -49,7 +49,7 @@ class ConsoleReporter:
         self._console = console or Console(stderr=True)
 
     @contextlib.contextmanager
-    def stage(self, title: str) -> Iterator[ProgressCallback]:
+    def stage(self, title: str) -> Generator[ProgressCallback]:
         """A bar that goes away when the stage ends."""
         columns = (
             TextColumn("{task.description:<34}"),

@@ -12,6 +12,7 @@ from typing import Any
 from landscope.errors import InputError
 from landscope.law import prediction_band, seed_interval
 from landscope.paper.claims import Control, Judgement, Measurement, judge_all
+from landscope.paper.variance_flatness import few_modes_control
 from landscope.run.folder import RunFolder
 from landscope.run.pipeline import run_stages
 from landscope.run.progress import Reporter
@@ -99,8 +100,9 @@ def _pool(batch_size: int, learning_rate: float, runs: Sequence[RunFolder]) -> P
     values = {name: [_value(summary[name]) for summary in summaries] for name in _QUANTITIES}
     null = {
         name: [_value(x) for summary in summaries for x in summary[f"{name}_null"] if x is not None]
-        for name in ("psi", "gamma")
+        for name in ("psi", "gamma", "modes_for_90_percent")
     }
+    dim = summaries[0]["weights"]
     reached = all(summary["exploration_reached"] for summary in summaries)
     return Pooled(
         batch_size,
@@ -108,7 +110,7 @@ def _pool(batch_size: int, learning_rate: float, runs: Sequence[RunFolder]) -> P
         tuple(summary["settings"]["seed"] for summary in summaries),
         values,
         null,
-        judge_all(_measurements(values, null, runs, reached=reached)),
+        judge_all(_measurements(values, null, runs, dim, reached=reached)),
         tuple(run.path for run in runs),
     )
 
@@ -122,11 +124,18 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _measurements(
-    values: Mapping[str, list[float]], null: Mapping[str, list[float]], runs: Sequence[RunFolder], *, reached: bool
+    values: Mapping[str, list[float]],
+    null: Mapping[str, list[float]],
+    runs: Sequence[RunFolder],
+    dim: int,
+    *,
+    reached: bool,
 ) -> dict[str, Measurement]:
     """The claims' measurements over seeds: means, Student's intervals, and the same controls as for one run."""
     note = "" if reached else "in some runs the training error was not zero when the window began"
-    single = {item["claim"]["key"]: item["measurement"] for item in json.loads((runs[0].path / "claims.json").read_text())}
+    single = {
+        item["claim"]["key"]: item["measurement"] for item in json.loads((runs[0].path / "claims.json").read_text())
+    }
 
     def over_seeds(name: str, *controls: Control) -> Measurement:
         return Measurement(_mean(values[name]), seed_interval(values[name]), controls, note)
@@ -142,7 +151,9 @@ def _measurements(
     ]
     return {
         "gamma": over_seeds("gamma", Control("the shuffled-increment null", prediction_band(null["gamma"]), "differ")),
-        "modes_for_90_percent": over_seeds("modes_for_90_percent"),
+        "modes_for_90_percent": over_seeds(
+            "modes_for_90_percent", few_modes_control(null["modes_for_90_percent"], dim)
+        ),
         "drift_share": over_seeds("drift_share", *fixed("drift_share")),
         "alignment": over_seeds("alignment", *fixed("alignment")),
         "diffusion_share": Measurement(_mean(diffusion), seed_interval(diffusion), note=note),
@@ -164,9 +175,7 @@ def _as_dict(entry: Pooled) -> dict[str, Any]:
         "values": dict(entry.values),
         "intervals": {name: seed_interval(values) for name, values in entry.values.items()},
         "null": dict(entry.null),
-        "claims": [
-            {"key": j.claim.key, "verdict": j.verdict, "sentence": j.sentence} for j in entry.judgements
-        ],
+        "claims": [{"key": j.claim.key, "verdict": j.verdict, "sentence": j.sentence} for j in entry.judgements],
     }
 
 

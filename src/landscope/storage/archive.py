@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib
 import json
 import warnings
 import zipfile
@@ -14,6 +16,7 @@ import numpy as np
 import torch
 import zarr
 from torch import Tensor
+from zarr.errors import BaseZarrError
 from zarr.storage import ZipStore
 
 from landscope.errors import StorageError
@@ -56,13 +59,17 @@ def save(result: Result, path: str | Path, *, overwrite: bool = False) -> Path:
     path = Path(path)
     if path.exists() and not overwrite:
         raise StorageError(
-            expected=f"a new file at {path}", got="one that exists", hint="Pass overwrite=True or another path."
+            expected=f"a new file at {path}",
+            got="one that exists",
+            hint="Pass overwrite=True or another path.",
         )
     arrays = {
         name: (result.dims.get(name, tuple(f"{name}_{axis}" for axis in range(tensor.ndim))), tensor)
         for name, tensor in result.tensors().items()
     }
-    write_archive(path, kind=result.kind, arrays=arrays, attributes=result.attributes())
+    write_archive(
+        path, kind=result.kind, arrays=arrays, attributes={"module": type(result).__module__, **result.attributes()}
+    )
     return path
 
 
@@ -86,19 +93,26 @@ def load(path: str | Path, kind: type[AnyResult] | None = None) -> Any:
         landscope.errors.StorageError: Expected a file at nothing-here.zarr.zip; got none. Check the path.
     """
     name, arrays, attributes = read_archive(Path(path))
-    cls = _class_of(name)
+    cls = _class_of(name, str(attributes.pop("module", "")))
     if cls is None or (kind is not None and not issubclass(cls, kind)):
         wanted = kind.kind if kind is not None else "a kind of result this version knows"
         raise StorageError(
-            expected=f"{wanted} in {path}", got=name, hint="Load it with the version or function it belongs to."
+            expected=f"{wanted} in {path}",
+            got=name,
+            hint="Load it with the version or function it belongs to.",
         )
     known = {field.name: field for field in dataclasses.fields(cls)}
-    values = {**arrays, **{key: _tuples(value) if key != "provenance" else value for key, value in attributes.items()}}
+    values = {
+        **arrays,
+        **{key: _tuples(value) if key != "provenance" else value for key, value in attributes.items()},
+    }
     if set(values) - set(known):
         raise StorageError(
-            expected=f"the fields of {name}", got=", ".join(sorted(set(values) - set(known))), hint="Upgrade landscope."
+            expected=f"the fields of {name}",
+            got=", ".join(sorted(set(values) - set(known))),
+            hint="Upgrade landscope.",
         )
-    return cls(**values)
+    return cls(**values)  # ty: ignore[invalid-argument-type] - the fields were checked above
 
 
 def write_archive(
@@ -109,7 +123,11 @@ def write_archive(
     attributes: Mapping[str, Any],
 ) -> None:
     """Write named tensors with named axes, and JSON beside them, to one file."""
-    with replaced_atomically(path) as partial, ZipStore(partial, mode="w") as store, warnings.catch_warnings():
+    with (
+        replaced_atomically(path) as partial,
+        ZipStore(partial, mode="w") as store,
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")  # zarr remarks on zip stores it cannot rewrite; each is written once
         root = zarr.create_group(
             store, attributes={_MARK: FORMAT, "kind": kind, "attributes": json.dumps(dict(attributes))}
@@ -131,7 +149,14 @@ def read_archive(path: Path) -> tuple[str, dict[str, Tensor], dict[str, Any]]:
             _check_format(path, root.attrs.get(_MARK))
             arrays = {name: torch.from_numpy(np.asarray(array[...]).copy()) for name, array in root.arrays()}
             return str(root.attrs["kind"]), arrays, json.loads(str(root.attrs["attributes"]))
-    except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zarr.errors.BaseZarrError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        BaseZarrError,
+    ) as error:
         if isinstance(error, StorageError):
             raise
         raise StorageError(
@@ -144,7 +169,9 @@ def read_archive(path: Path) -> tuple[str, dict[str, Tensor], dict[str, Any]]:
 def _check_format(path: Path, number: object) -> None:
     if not isinstance(number, int):
         raise StorageError(
-            expected=f"a file written by landscope at {path}", got="a file without its mark", hint="Check the path."
+            expected=f"a file written by landscope at {path}",
+            got="a file without its mark",
+            hint="Check the path.",
         )
     if number > FORMAT:
         raise StorageError(
@@ -152,12 +179,11 @@ def _check_format(path: Path, number: object) -> None:
         )
 
 
-def _class_of(kind: str) -> type[Result] | None:
-    if kind not in result_kinds():
-        import landscope
-
-        for name in landscope.__all__:  # importing the public names registers every kind
-            getattr(landscope, name)
+def _class_of(kind: str, module: str) -> type[Result] | None:
+    """The class of a kind; its module registers it when it is imported, and only modules of landscope are."""
+    if kind not in result_kinds() and module.startswith("landscope."):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
     return result_kinds().get(kind)
 
 

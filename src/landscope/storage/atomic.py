@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ __all__ = ["replaced_atomically", "write_json", "write_text"]
 
 
 @contextlib.contextmanager
-def replaced_atomically(path: Path) -> Iterator[Path]:
+def replaced_atomically(path: Path) -> Generator[Path]:
     """Give a temporary path beside ``path``; put it in place when the block ends well, drop it otherwise.
 
     Raises:

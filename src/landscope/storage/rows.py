@@ -26,8 +26,8 @@ _COMPRESSORS = (BloscCodec(cname="lz4", clevel=1, shuffle="shuffle"), Crc32cCode
 class RowStore:
     """A zarr group whose columns grow together, in blocks of rows.
 
-    The marker ``committed.json`` beside the group counts the rows that are whole; it is replaced, atomically, after each
-    block. Rows past it are the remains of a killed writer and are never read. Every block carries a
+    The marker ``committed.json`` beside the group counts the rows that are whole; it is replaced, atomically,
+    after each block. Rows past it are the remains of a killed writer and are never read. Every block carries a
     checksum, so a damaged one raises instead of being read as numbers.
 
     Make one with :meth:`create` or :meth:`open`.
@@ -53,7 +53,9 @@ class RowStore:
         """
         if path.exists():
             raise StorageError(
-                expected=f"a new folder at {path}", got="one that exists", hint="Choose another path or remove it."
+                expected=f"a new folder at {path}",
+                got="one that exists",
+                hint="Choose another path or remove it.",
             )
         try:
             group = zarr.open_group(path / _GROUP, mode="w-", attributes=dict(attributes))
@@ -86,7 +88,7 @@ class RowStore:
         try:
             group = zarr.open_group(path / _GROUP, mode="r+" if writable else "r", use_consolidated=False)
             store = cls(path, group, rows)
-        except Exception as error:  # noqa: BLE001 - whatever zarr stumbles over, the folder is not a sound table
+        except Exception as error:
             raise _failed("a recorded trajectory", path, error) from error
         short = [name for name, array in store._columns.items() if array.shape[0] < rows]
         if short or not store._columns:
@@ -159,7 +161,7 @@ class RowStore:
         try:
             column = self._columns[name]
             return np.asarray(column[start:stop, part] if column.ndim > 1 else column[start:stop])
-        except Exception as error:  # noqa: BLE001 - codecs raise many kinds for one cause
+        except Exception as error:
             raise _failed(f"rows {start} to {stop}", self.path, error) from error
 
     def _commit(self, rows: int) -> None:
