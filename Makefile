@@ -12,8 +12,10 @@ UV_INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints
 run: $(VENV)/.core
 	$(BIN)/landscope run
 
+# Shapes are checked at run time in the first part; the second shows what a user sees, without that check.
 test: $(VENV)/.dev lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --jaxtyping-packages=landscope,shape_checker.checked --ignore=tests/bad_input
+	$(BIN)/python -m pytest tests/bad_input
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -201,6 +201,7 @@ def _student(values: list[float], level: float, *, spread_of_one: bool) -> tuple
     count = len(values)
     if count < 2:
         return (float("nan"), float("nan"))
-    scale = float(np.std(values, ddof=1)) * np.sqrt(1 / count + (1 if spread_of_one else 0))
+    scale = float(np.std(values, ddof=1)) * math.sqrt(1 / count + (1 if spread_of_one else 0))
     reach = float(stats.t.ppf(0.5 + level / 2, count - 1)) * scale
-    return (float(np.mean(values)) - reach, float(np.mean(values)) + reach)
+    mean = float(np.mean(values))
+    return (mean - reach, mean + reach)

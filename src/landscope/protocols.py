@@ -9,6 +9,7 @@ from torch import Tensor
 __all__ = ["Ensemble", "Lines", "LossLandscape", "ProgressCallback", "WalksLines", "silent"]
 
 
+@runtime_checkable
 class LossLandscape(Protocol):
     """A loss on R^N: ``landscape(w[..., N]) -> L[...]``.
 
@@ -21,6 +22,7 @@ class LossLandscape(Protocol):
         ...
 
 
+@runtime_checkable
 class Ensemble(LossLandscape, Protocol):
     """A landscape that is the mean of minibatch landscapes L^mu (paper, Eq. 3)."""
 
@@ -29,6 +31,7 @@ class Ensemble(LossLandscape, Protocol):
         ...
 
 
+@runtime_checkable
 class Lines(Protocol):
     """The losses along given lines ``w0 + d p_i``, asked for a few points at a time."""
 
@@ -49,6 +52,7 @@ class WalksLines(Protocol):
         ...
 
 
+@runtime_checkable
 class ProgressCallback(Protocol):
     """Told how much of a long computation is done."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -110,7 +109,7 @@ class TrajectoryRecorder:
             for row in self._weights
         ]
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> TrajectoryRecorder:
         if self._hook is None:
             self._hook = self._optimizer.register_step_post_hook(self._after_step)
         return self

@@ -79,6 +79,11 @@ class Result:
         """The tensor fields, by name."""
         return {name: value for name, value in self._items() if isinstance(value, Tensor)}
 
+    def dims_of(self, name: str) -> tuple[str, ...]:
+        """Names of the axes of a tensor field."""
+        named = self.dims.get(name)
+        return named or tuple(f"{name}_{axis}" for axis in range(getattr(self, name).ndim))
+
     def attributes(self) -> dict[str, Any]:
         """The fields that are no tensors, by name."""
         return {name: value for name, value in self._items() if not isinstance(value, Tensor)}
@@ -96,7 +101,7 @@ class Result:
         import xarray
 
         variables = {
-            name: (self.dims.get(name, ()), tensor.detach().cpu().numpy()) for name, tensor in self.tensors().items()
+            name: (self.dims_of(name), tensor.detach().cpu().numpy()) for name, tensor in self.tensors().items()
         }
         return xarray.Dataset(variables, attrs={"kind": self.kind, **self.attributes()})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ __all__ = ["Trajectory", "open_trajectory"]
 _BLOCK_BYTES = 2**26
 
 
+@runtime_checkable
 class _Rows(Protocol):
     """Where the weights lie: something that can read a range of rows."""
 
@@ -53,7 +54,14 @@ class _StoredRows:
         return self.store.shape("weights")
 
     def read(self, start: int, stop: int, columns: slice = slice(None)) -> Tensor:
-        return torch.from_numpy(self.store.read("weights", start, stop, columns))
+        rows = torch.from_numpy(self.store.read("weights", start, stop, columns))
+        if bool(torch.isnan(rows).any()):  # a recorder writes finite weights only
+            raise StorageError(
+                expected=f"whole rows {start} to {stop} in {self.store.path}",
+                got="a missing block",
+                hint="The folder is damaged; cut the trajectory with .window(), or record again.",
+            )
+        return rows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -208,7 +216,7 @@ class Trajectory:
         return dataclasses.replace(
             self,
             _selection=slice(positions.start, positions.stop, positions.step),
-            steps=self.steps[part],
+            steps=self.steps[part].contiguous(),
             learning_rate=self.learning_rate[part],
             loss=self.loss[part],
         )

@@ -10,7 +10,8 @@ __all__ = ["Crossing", "find_crossing"]
 
 _GROWTH = 4.0
 _MAX_EVALUATIONS = 200
-_INWARD = (1 / 3, 2 / 3)
+_INWARD = ((0.0, 0.5, 1 / 3), (0.5, 0.9, 2 / 3))
+"""Stretches of the way to the crossing, and where to look in each if no point lies there."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,27 +33,34 @@ class _Search:
     """The points known so far, and the bracket they give: the rise is below target at ``low``, not at ``high``."""
 
     def __init__(self, target: float) -> None:
-        self._target = math.sqrt(target)
+        self.root_of_target = math.sqrt(target)
         self.low, self.high = 0.0, math.inf
-        self.known: dict[float, float] = {0.0: -self._target}
+        self.known: dict[float, float] = {0.0: -self.root_of_target}
+        self._widths: list[float] = []
 
     def note(self, d: float, rise: float) -> None:
         """Record ln(L/L0) at d as sqrt(rise) - sqrt(target), which is nearly linear in d."""
-        root = math.copysign(math.sqrt(abs(rise)), rise) if math.isfinite(rise) else rise
-        self.known[d] = root - self._target
-        self._bracket_nearest()
-
-    def _bracket_nearest(self) -> None:
+        root = math.copysign(math.sqrt(abs(rise)), rise)
+        self.known[d] = root - self.root_of_target
         points = sorted(self.known)
         self.high = next((d for d in points if self.known[d] >= 0), math.inf)
-        self.low = max((d for d in points if d < self.high), default=0.0)
+        self.low = max(d for d in points if d < self.high)
+        self._widths.append(self.high - self.low)
+
+    @property
+    def evaluations(self) -> int:
+        return len(self.known) - 1
 
     def secant(self) -> float:
-        """Where the straight line through the ends of the bracket crosses zero, kept inside it."""
+        """Where the straight line through the ends of the bracket crosses zero; its middle if an end is infinite."""
         at_low, at_high = self.known[self.low], self.known[self.high]
         if not (math.isfinite(at_low) and math.isfinite(at_high)):
             return 0.5 * (self.low + self.high)
         return self.low + (self.high - self.low) * at_low / (at_low - at_high)
+
+    def shrinks(self) -> bool:
+        """Whether three points have at least halved the bracket; a secant with one end stuck does not."""
+        return len(self._widths) < 4 or self._widths[-1] <= 0.5 * self._widths[-4]
 
 
 def find_crossing(target: float, *, start: float, limit: float, rtol: float) -> Generator[float, float, Crossing]:
@@ -76,49 +84,40 @@ def find_crossing(target: float, *, start: float, limit: float, rtol: float) -> 
     """
     search = _Search(target)
     proposal: float | None = min(start, limit)
-    while proposal is not None:
+    while proposal is not None and search.evaluations < _MAX_EVALUATIONS:
         search.note(proposal, (yield proposal))
-        if len(search.known) > _MAX_EVALUATIONS:
-            return Crossing(math.nan, False, len(search.known) - 1)
-        proposal = _outward(search, limit) if math.isinf(search.high) else _inside(search, rtol)
-    if math.isinf(search.high):
-        return Crossing(math.nan, False, len(search.known) - 1)
-    return Crossing(_best(search), True, len(search.known) - 1)
+        proposal = _outward(search, limit) if math.isinf(search.high) else _inward(search, rtol)
+    bracketed = proposal is None and math.isfinite(search.high)
+    return Crossing(search.secant() if bracketed else math.nan, bracketed, search.evaluations)
 
 
 def _outward(search: _Search, limit: float) -> float | None:
     """Farther out: as far as the rise seen so far says, but not farther than a fixed growth."""
     if search.low >= limit:
         return None
-    target, root = search._target, search.known[search.low] + search._target
-    guess = 1.1 * search.low * target / root if root > 0 else math.inf
+    root = search.known[search.low] + search.root_of_target
+    guess = 1.1 * search.low * search.root_of_target / root if root > 0 else math.inf
     return min(limit, search.low * _GROWTH, max(guess, 1.2 * search.low))
 
 
-def _inside(search: _Search, rtol: float) -> float | None:
+def _inward(search: _Search, rtol: float) -> float | None:
     """The next point inside the bracket, or None when the crossing is known and nothing lies inward of it."""
-    tolerance = 0.5 * rtol * search.high
-    if search.high - search.low > 2 * tolerance:
-        if math.isfinite(search.known[search.high]):
-            proposal = search.secant()
-            nearest = min((search.low, search.high), key=lambda d: abs(search.known[d]))
-            # Converged by value: the secant's next step is below tolerance. Prove it by a point just beyond.
-            if abs(proposal - nearest) < 0.5 * tolerance and nearest > 0:
-                proposal = nearest + (tolerance if nearest == search.low else -tolerance)
-            inside = min(max(proposal, search.low + 0.25 * tolerance), search.high - 0.25 * tolerance)
-        else:
-            inside = 0.5 * (search.low + search.high)
-        return inside
-    return _unseen_inward(search)
+    tolerance = rtol * search.high
+    if search.high - search.low <= tolerance:
+        return _unseen(search)
+    if not search.shrinks():
+        return 0.5 * (search.low + search.high)
+    proposal = search.secant()
+    nearest = min((search.low, search.high), key=lambda d: abs(search.known[d]))
+    if abs(proposal - nearest) < 0.25 * tolerance:
+        # The secant has converged on an end: step just beyond it, so that the bracket closes from the other side.
+        proposal = nearest + (0.5 if nearest == search.low else -0.5) * tolerance
+    return proposal
 
 
-def _unseen_inward(search: _Search) -> float | None:
+def _unseen(search: _Search) -> float | None:
     """A third of the way to the crossing where nothing was evaluated yet."""
-    for first, last in ((0.0, 0.5), (0.5, 0.9)):
-        if not any(first * search.high < d < last * search.high for d in search.known if d > 0):
-            return search.high * _INWARD[0 if first == 0.0 else 1]
+    for first, last, third in _INWARD:
+        if not any(first * search.high < d < last * search.high for d in search.known):
+            return third * search.high
     return None
-
-
-def _best(search: _Search) -> float:
-    return search.secant()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -90,7 +90,7 @@ class EmpiricalRisk:
         data: Iterable[Any],
         *,
         space: ParameterSpace | None = None,
-    ) -> Self:
+    ) -> EmpiricalRisk:
         """A risk for batches of any structure.
 
         Args:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +15,10 @@ from landscope.risk.batches import Block
 from landscope.risk.losses import SampleLosses
 from landscope.risk.tracing import SplitModel, substituted_call
 
-__all__ = ["BlockLosses", "ClosureLosses", "Frontier", "TracedLosses"]
+__all__ = ["BlockLosses", "ClosureLosses", "Frontier", "TracedLosses", "one_thread", "replica"]
 
 
+@runtime_checkable
 class BlockLosses(Protocol):
     """The losses of the samples of one block, differentiable in the parameters."""
 
@@ -77,7 +79,7 @@ class Frontier:
         """The frontier values of one block."""
         if block in self._kept:
             return self._kept[block]
-        with torch.no_grad():
+        with torch.no_grad(), one_thread():  # the bits must not depend on who asks first
             values = self._split.prefix(self._blocks[block][0])
         # A value that is the data itself costs nothing to keep.
         own = {self._blocks[block][0].data_ptr()} if isinstance(self._blocks[block][0], Tensor) else set()
@@ -100,6 +102,19 @@ class TracedLosses:
         """The losses of one block with the selected parameters replaced."""
         outputs = substituted_call(self.split.suffix, self.split.suffix_names, parameters, self.frontier(block))
         return self.sample_losses(outputs, self.blocks[block][1])
+
+
+@contextlib.contextmanager
+def one_thread() -> Generator[None]:
+    """Run torch operations on one thread; the setting comes back."""
+    threads = torch.get_num_threads()
+    if threads > 1:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if threads > 1:
+            torch.set_num_threads(threads)
 
 
 def replica(module: nn.Module) -> nn.Module:

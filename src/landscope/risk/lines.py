@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from landscope.parameters import ParameterSpace
-from landscope.risk.evaluation import TracedLosses, replica
+from landscope.risk.evaluation import TracedLosses, one_thread, replica
 from landscope.risk.losses import cross_entropy_class_major
 from landscope.risk.tracing import SplitModel, affine_shift, substituted_call
 
@@ -99,17 +99,13 @@ class TracedLines:
 
 def _run_single_threaded(tasks: list[Callable[[], None]]) -> None:
     """Run tasks side by side, each operation on one thread; torch's own setting comes back."""
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
+    with one_thread():
         if len(tasks) == 1:
             tasks[0]()
             return
         with ThreadPoolExecutor(len(tasks), initializer=torch.set_num_threads, initargs=(1,)) as pool:
             for done in [pool.submit(task) for task in tasks]:
                 done.result()
-    finally:
-        torch.set_num_threads(threads)
 
 
 class _Worker:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,7 @@ _MODULES: dict[Callable[..., Tensor], Callable[[], nn.Module]] = {
 }
 
 
+@runtime_checkable
 class SampleLosses(Protocol):
     """Losses of single samples; the risk is sum(losses) / sum(weight) over all data."""
 

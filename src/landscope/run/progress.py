@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -14,6 +14,7 @@ from landscope.protocols import ProgressCallback, silent
 __all__ = ["ConsoleReporter", "QuietReporter", "Reporter"]
 
 
+@runtime_checkable
 class Reporter(Protocol):
     """Shows progress and notes."""
 

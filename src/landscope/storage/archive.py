@@ -63,10 +63,7 @@ def save(result: Result, path: str | Path, *, overwrite: bool = False) -> Path:
             got="one that exists",
             hint="Pass overwrite=True or another path.",
         )
-    arrays = {
-        name: (result.dims.get(name, tuple(f"{name}_{axis}" for axis in range(tensor.ndim))), tensor)
-        for name, tensor in result.tensors().items()
-    }
+    arrays = {name: (result.dims_of(name), tensor) for name, tensor in result.tensors().items()}
     write_archive(
         path, kind=result.kind, arrays=arrays, attributes={"module": type(result).__module__, **result.attributes()}
     )
@@ -144,6 +141,8 @@ def read_archive(path: Path) -> tuple[str, dict[str, Tensor], dict[str, Any]]:
     if not path.exists():
         raise StorageError(expected=f"a file at {path}", got="none", hint="Check the path.")
     try:
+        if not zipfile.is_zipfile(path):
+            raise zipfile.BadZipFile(str(path))
         with ZipStore(path, mode="r") as store:
             root = zarr.open_group(store, mode="r")
             _check_format(path, root.attrs.get(_MARK))

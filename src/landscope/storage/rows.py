@@ -66,6 +66,7 @@ class RowStore:
                     chunks=(rows_per_block, *(min(length, _CHUNK_COLUMNS) for length in shape)),
                     dtype=dtype,
                     compressors=_COMPRESSORS,
+                    fill_value=np.nan if np.issubdtype(dtype, np.floating) else -1,  # what a missing block reads as
                     dimension_names=["step", *(f"{name}_{axis}" for axis in range(len(shape)))],
                     config={"write_empty_chunks": True},  # a missing block is damage, not zeros
                 )

@@ -1,0 +1,83 @@
+"""What a user sees who passes something that cannot be used: expected, got, what to do."""
+
+import math
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+import landscope as ls
+from landscope.errors import InputError, NondeterministicLossError, NonFiniteError
+from landscope.networks import mlp
+from landscope.synthetic import QuadraticBowl
+
+
+def vectors(n=200):
+    return torch.randn(n, 6), torch.randint(0, 3, (n,))
+
+
+@pytest.mark.parametrize(
+    ("w0", "directions", "message"),
+    [
+        (torch.zeros(3), torch.eye(2), "last axis of 2"),
+        (torch.zeros(2), torch.zeros(1, 2), "zero row at index 0"),
+        (torch.zeros(2), torch.tensor([[1.0, 2.0], [0.0, 1.0], [-2.0, -4.0]]), "rows 0 and 2"),
+        (torch.zeros(2), torch.eye(2)[0], r"shape \[k, N\]"),
+        (torch.zeros(2), torch.eye(2).long(), "floating-point"),
+        (torch.zeros(2).long(), torch.eye(2), "floating-point"),
+    ],
+)
+def test_bad_centres_and_directions_are_refused(w0, directions, message):
+    with pytest.raises(InputError, match=message):
+        ls.flatness(lambda w: w.square().sum(-1) + 1, w0, directions)
+
+
+def test_nan_and_infinite_losses_are_refused():
+    with pytest.raises(NonFiniteError, match="finite loss at w0"):
+        ls.flatness(lambda w: torch.full(w.shape[:-1], math.inf), torch.zeros(1), torch.eye(1))
+    with pytest.raises(NonFiniteError, match="NaN at displacement"):
+        ls.flatness(lambda w: torch.where(w[..., 0] > 0.1, math.nan, 1.0), torch.zeros(1), torch.eye(1))
+    with pytest.raises(NonFiniteError, match="finite w0"):
+        ls.loss_profiles(QuadraticBowl(torch.ones(1)), torch.tensor([math.nan]), torch.eye(1), torch.zeros(1))
+    with pytest.raises(InputError, match="positive loss"):
+        ls.flatness(QuadraticBowl(torch.ones(1), minimum=0.0), torch.zeros(1), torch.eye(1))
+
+
+def test_ratio_and_tolerance_are_checked():
+    for arguments in ({"ratio": 1.0}, {"ratio": math.nan}, {"rtol": 0.0}, {"max_displacement": -1.0}):
+        with pytest.raises(InputError):
+            ls.flatness(QuadraticBowl(torch.ones(1)), torch.zeros(1), torch.eye(1), **arguments)
+
+
+def test_a_random_loss_in_eval_mode_is_refused():
+    class Noisy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(6, 3)
+
+        def forward(self, x):
+            return self.layer(x + torch.randn_like(x))
+
+    warnings.simplefilter("ignore")  # the model cannot be traced either
+    with pytest.raises(NondeterministicLossError, match="same loss at the same weights"):
+        ls.EmpiricalRisk(Noisy(), nn.functional.cross_entropy, vectors())
+
+
+def test_bad_data_and_weights_are_refused():
+    model, (inputs, targets) = mlp([6, 8, 3]), vectors(10)
+    make = ls.EmpiricalRisk
+    with pytest.raises(InputError, match="as many targets"):
+        make(model, nn.functional.cross_entropy, (inputs, targets[:5]))
+    with pytest.raises(InputError, match="at least one sample"):
+        make(model, nn.functional.cross_entropy, (inputs[:0], targets[:0]))
+    with pytest.raises(InputError, match="from_closure"):
+        make(model, nn.functional.cross_entropy, [{"x": inputs}])
+    with pytest.raises(InputError, match="depends on"):
+        ls.EmpiricalRisk.from_closure(model, lambda _, batch: batch.sum(dim=1), [inputs])
+    risk = make(model, nn.functional.cross_entropy, (inputs, targets))
+    with pytest.raises(InputError, match="last axis"):
+        risk(torch.zeros(3))
+    with pytest.raises(InputError, match="floating-point"):
+        risk(torch.zeros(risk.space.dim, dtype=torch.long))
+    assert math.isfinite(float(risk(risk.w0.double())))  # other precisions are converted

@@ -1,0 +1,155 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import landscope as ls
+from landscope.datasets import load_images
+from landscope.errors import DataUnavailableError, InputError, NonFiniteError, StorageError
+from landscope.law import variance_flatness_law
+from landscope.networks import mlp
+from landscope.settings import Settings
+from landscope.synthetic import InverseGaussian
+from landscope.training import train
+
+
+def test_selections_that_match_nothing_useful_are_refused():
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
+    with pytest.raises(InputError, match=r"The model has: 0\.weight"):
+        ls.ParameterSpace.of(model, "2.weight")
+    with pytest.raises(InputError, match=r"nothing\.\*"):
+        ls.ParameterSpace.of(model, ["0.weight", "nothing.*"])
+    model.register_parameter("steps", nn.Parameter(torch.tensor(3), requires_grad=False))
+    with pytest.raises(InputError, match=r"steps of torch\.int64"):
+        ls.ParameterSpace.of(model, "steps")
+    model[1] = model[1].double()
+    with pytest.raises(InputError, match="one dtype"):
+        ls.ParameterSpace.of(model, "*.weight")
+
+
+def test_a_tied_parameter_must_be_selected_under_all_its_names():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    model[1].weight = model[0].weight
+    with pytest.raises(InputError, match=r"0\.weight without 1\.weight"):
+        ls.ParameterSpace.of(model, "0.weight")
+
+
+def test_another_models_weights_are_refused():
+    space = ls.ParameterSpace.of(mlp([4, 3, 2]))
+    with pytest.raises(InputError, match=r"\(3, 4\)"):
+        space.flatten(mlp([5, 3, 2]))
+    with pytest.raises(InputError, match=r"without 0\.weight"):
+        space.flatten(nn.Linear(4, 3))
+    with pytest.raises(InputError, match="last axis of 18"):
+        space.unflatten(torch.zeros(17))
+
+
+def test_a_recorder_needs_the_optimiser_of_the_model_and_some_steps(tmp_path):
+    model, other = nn.Linear(3, 2), nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(other.parameters(), lr=0.1)
+    with pytest.raises(InputError, match="holds none of them"):
+        ls.TrajectoryRecorder(model, optimizer)
+    for path in (None, tmp_path / "t"):
+        with ls.TrajectoryRecorder(other, optimizer, path=path) as recorder:
+            pass
+        with pytest.raises(InputError, match="at least one optimiser step"):
+            recorder.trajectory()
+    with pytest.raises(StorageError, match="one that exists"):
+        ls.TrajectoryRecorder(other, optimizer, path=tmp_path / "t")
+    bigger = nn.Linear(4, 2)
+    with pytest.raises(StorageError, match="Choose another path"):
+        ls.TrajectoryRecorder(
+            bigger, torch.optim.SGD(bigger.parameters(), lr=0.1), path=tmp_path / "t", resume=True, select="weight"
+        )
+
+
+def test_short_windows_and_empty_windows_are_refused():
+    rows = ls.Trajectory.of(torch.randn(5, 3).cumsum(0))
+    with pytest.raises(InputError, match="at least 2 steps"):
+        ls.principal_modes(rows.window(1, 2))
+    with pytest.raises(InputError, match=r"min\(T - 1, N\) = 3"):
+        ls.principal_modes(rows, 4)
+    with pytest.raises(InputError, match="steps 1 to 5"):
+        rows.window(9, 12)
+    with pytest.raises(InputError, match="at least 3 rows"):
+        ls.shuffled_increments(rows.window(1, 3), seed=0)
+    with pytest.raises(NonFiniteError, match="recorded weights"):
+        ls.principal_modes(ls.Trajectory.of(torch.tensor([[0.0], [math.nan], [1.0]])))
+    with pytest.raises(InputError, match="strictly increasing"):
+        ls.Trajectory.of(torch.zeros(3, 2), steps=torch.tensor([1, 1, 2]))
+
+
+def test_a_trajectory_of_another_model_is_refused():
+    modes = ls.principal_modes(ls.Trajectory.of(torch.randn(9, 3)))
+    with pytest.raises(InputError, match="a trajectory of 3 weights"):
+        ls.variance_along(modes, ls.Trajectory.of(torch.randn(9, 4)))
+    with pytest.raises(InputError, match="weights of 3 columns"):
+        ls.Trajectory.of(torch.randn(9, 4), space=ls.ParameterSpace(("w",), ((3,),)))
+
+
+def test_power_laws_need_positive_finite_points():
+    x = torch.tensor([1.0, 2.0, 3.0])
+    with pytest.raises(InputError, match="at least 3 points"):
+        ls.fit_power_law(x[:2], x[:2])
+    with pytest.raises(InputError, match="positive y"):
+        ls.fit_power_law(x, torch.tensor([1.0, 0.0, 2.0]))
+    with pytest.raises(NonFiniteError, match="finite y"):
+        ls.fit_power_law(x, torch.tensor([1.0, math.inf, 2.0]))
+    with pytest.raises(InputError, match="one length"):
+        ls.fit_power_law(x, x[:2])
+    with pytest.raises(InputError, match="two abscissae"):
+        ls.fit_power_law(torch.ones(3), x)
+
+
+def test_laws_need_a_flatness_for_each_variance():
+    found = ls.flatness(InverseGaussian(torch.tensor([1.0, 2.0, 3.0])), torch.zeros(3), torch.eye(3))
+    with pytest.raises(InputError, match="2 and 3"):
+        variance_flatness_law(torch.ones(2), found)
+    with pytest.raises(InputError, match="within 1 to 3"):
+        variance_flatness_law(torch.ones(3), found, (5, 9))
+
+
+def test_a_diverging_training_says_so(digits):
+    model = mlp([64, 20, 10], seed=0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e30)
+    epochs = train(model, nn.functional.cross_entropy, digits, optimizer, ls.MinibatchOrder(1500, 50))
+    with pytest.raises(NonFiniteError, match="Lower the learning rate"):
+        list(zip(range(3), epochs, strict=False))
+
+
+def test_orders_and_networks_check_their_sizes():
+    with pytest.raises(InputError, match="batch size"):
+        ls.MinibatchOrder(10, 11)
+    with pytest.raises(InputError, match="one of fixed"):
+        ls.MinibatchOrder(10, 5, "random")
+    with pytest.raises(InputError, match="at least two sizes"):
+        mlp([3])
+
+
+def test_an_unknown_data_set_without_network_fails_at_once(monkeypatch):
+    import time
+
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    started = time.monotonic()
+    with pytest.raises(DataUnavailableError, match="no-such/data-set"):
+        load_images("no-such/data-set")
+    assert time.monotonic() - started < 15
+
+
+def test_settings_name_the_typo_and_the_value(tmp_path):
+    with pytest.raises(InputError, match="Did you mean learning_rate"):
+        Settings.of({"learnig_rate": 0.1})
+    with pytest.raises(InputError, match="batch_size"):
+        Settings.of({"batch_size": 0})
+    file = tmp_path / "settings.yaml"
+    for text, message in (
+        ("data: [", "a YAML file"),
+        ("- 3", "names and values"),
+        ("sampeling: fixed", "Did you mean sampling"),
+    ):
+        file.write_text(text)
+        with pytest.raises(InputError, match=message):
+            Settings.from_yaml(file)
+    with pytest.raises(InputError, match="No such file"):
+        Settings.from_yaml(tmp_path / "none.yaml")

@@ -1,0 +1,52 @@
+"""Shared fixtures: small networks whose losses can be computed naively, and the data on this machine."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import landscope as ls
+from landscope.datasets import load_images
+from landscope.networks import mlp
+from landscope.training import train
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Every test starts from one random state, and leaves torch's defaults as they were."""
+    torch.manual_seed(0)
+    yield
+    assert torch.get_default_dtype() == torch.float32
+
+
+@pytest.fixture(scope="session")
+def digits():
+    data = load_images("digits")
+    return data.train_images.flatten(1), data.train_labels
+
+
+@pytest.fixture(scope="session")
+def trained_digits(digits):
+    """A perceptron trained on the digits until its loss is small, as (model, data)."""
+    _, targets = digits
+    model = mlp([64, 20, 20, 10], seed=0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.2)
+    order = ls.MinibatchOrder(len(targets), 50, "reshuffled", 0)
+    for epoch in train(model, nn.functional.cross_entropy, digits, optimizer, order):
+        if epoch.number == 60:
+            return model, digits
+    raise AssertionError
+
+
+@pytest.fixture(scope="session")
+def mnist_folder():
+    """The folder with MNIST; where there is none the test is skipped, except where it must be there."""
+    root = os.environ.get("LANDSCOPE_DATA", "")
+    if root and (Path(root) / "mnist").is_dir():
+        return Path(root)
+    if os.environ.get("CI") and root:
+        pytest.fail(f"LANDSCOPE_DATA is {root}, but it holds no mnist folder")
+    pytest.skip("MNIST is not on this machine: set LANDSCOPE_DATA to a folder that holds mnist/")
+    return None

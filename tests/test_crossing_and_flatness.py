@@ -1,0 +1,180 @@
+import math
+
+import hypothesis
+import hypothesis.strategies as st
+import pytest
+import torch
+
+import landscope as ls
+from landscope.landscape.crossing import find_crossing
+from landscope.synthetic import InverseGaussian, QuadraticBowl
+from naive import naive_side
+
+
+def search(loss, *, start=0.1, limit=10.0, rtol=1e-3, target=1.0):
+    """Drive one search on ln(loss(d)/loss(0))."""
+    generator = find_crossing(target, start=start, limit=limit, rtol=rtol)
+    d = next(generator)
+    asked = []
+    while True:
+        asked.append(d)
+        try:
+            d = generator.send(math.log(loss(d) / loss(0.0)))
+        except StopIteration as stop:
+            return stop.value, asked
+
+
+@hypothesis.given(curvature=st.floats(1e-4, 1e6), minimum=st.floats(1e-8, 1e3))
+@hypothesis.settings(max_examples=60, deadline=None)
+def test_inverse_gaussian_has_flatness_sqrt_8_over_m(curvature, minimum):
+    well = InverseGaussian(torch.tensor([curvature], dtype=torch.float64), minimum=minimum)
+    found = ls.flatness(well, torch.zeros(1).double(), torch.eye(1).double(), max_displacement=1e3, rtol=1e-3)
+    assert bool(found.bracketed)
+    assert float(found.width) == pytest.approx(math.sqrt(8 / curvature), rel=1e-3)
+
+
+@hypothesis.given(curvature=st.floats(1e-3, 1e6), minimum=st.floats(1e-4, 1e1), ratio=st.floats(1.1, 20))
+@hypothesis.settings(max_examples=60, deadline=None)
+def test_quadratic_bowl_has_its_exact_flatness_at_any_ratio(curvature, minimum, ratio):
+    bowl = QuadraticBowl(torch.tensor([curvature], dtype=torch.float64), minimum=minimum)
+    found = ls.flatness(bowl, torch.zeros(1).double(), torch.eye(1).double(), ratio=ratio, max_displacement=1e5)
+    assert float(found.width) == pytest.approx(float(bowl.flatness(ratio)), rel=1e-3)
+
+
+@hypothesis.given(seed=st.integers(0, 10_000))
+@hypothesis.settings(max_examples=40, deadline=None)
+def test_random_smooth_lines_agree_with_scan_and_brent(seed):
+    generator = torch.Generator().manual_seed(seed)
+    a, b, c = torch.rand(3, generator=generator).tolist()
+
+    def loss(d):  # dips below its start on one side, and is far from quadratic
+        return 1e-3 * math.exp((0.5 - a) * d + (0.2 + b) * d**2 / (1 + c * abs(d)))
+
+    for sign in (1, -1):
+        crossing, _ = search(lambda d, s=sign: loss(s * d))
+        exact = naive_side(lambda d, s=sign: loss(s * d), 10.0)
+        assert crossing.displacement == pytest.approx(exact, rel=1e-3, nan_ok=True)
+
+
+def test_the_nearest_crossing_counts_where_there_are_several():
+    def loss(d):  # rises past e before 2, sinks again after 4, and rises for good at 10
+        return math.exp(2 * math.exp(-((d - 3) ** 2) / 2) + 0.01 * d**2)
+
+    crossing, asked = search(loss, start=6.0, limit=50.0)  # the first look lies beyond the bump
+    near = naive_side(loss, 5.0)
+    assert near < 2
+    assert max(asked) > 10
+    assert crossing.displacement == pytest.approx(near, rel=1e-3)
+
+
+def test_a_loss_that_dips_first_is_crossed_where_it_comes_back_up():
+    def loss(d):
+        return math.exp(-d + d**2)
+
+    crossing, _ = search(loss, limit=100.0)
+    assert crossing.displacement == pytest.approx((1 + math.sqrt(5)) / 2, rel=1e-3)
+
+
+def test_an_infinite_loss_is_an_upper_bracket():
+    crossing, _ = search(lambda d: math.inf if d > 1.5 else math.exp(d**2), start=8.0, limit=10.0)
+    assert crossing.displacement == pytest.approx(1.0, rel=1e-3)
+    wall, _ = search(lambda d: math.inf if d > 0.7 else 1.0, start=8.0, limit=10.0)
+    assert wall.displacement == pytest.approx(0.7, rel=1e-3)
+
+
+def test_a_line_that_never_rises_is_censored_not_invented():
+    crossing, asked = search(lambda d: 1.0 + 1e-3 * d, limit=10.0)
+    assert not crossing.bracketed
+    assert math.isnan(crossing.displacement)
+    assert max(asked) == 10.0
+    flat = ls.flatness(lambda w: torch.ones(w.shape[:-1]), torch.zeros(2), torch.eye(2), max_displacement=5.0)
+    assert flat.bracketed.tolist() == [False, False]
+    assert bool(torch.isnan(flat.width).all())
+
+
+def test_few_evaluations_near_a_quadratic_log_loss():
+    for width in (0.01, 0.1, 1.0):
+        _, asked = search(lambda d, s=width: math.exp((d / s) ** 2))
+        assert len(asked) <= 8
+
+
+def test_only_one_side_crossing_is_censored():
+    found = ls.flatness(lambda w: torch.exp(w[..., 0]), torch.zeros(1), torch.eye(1), max_displacement=50.0)
+    assert float(found.right) == pytest.approx(1.0, rel=1e-3)
+    assert math.isnan(float(found.left))
+    assert not bool(found.bracketed)
+
+
+class TestLaws:
+    @pytest.fixture
+    def rotated(self):
+        """A well in general position, its axes, and a centre that is no minimum."""
+        axes = torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64)).Q.T.contiguous()
+        well = InverseGaussian(torch.logspace(-1, 2, 6, dtype=torch.float64), minimum=1e-3)
+        return (lambda w: well(w @ axes.T)), axes, 0.05 * axes.sum(dim=0)
+
+    def test_rotating_space_leaves_flatness_alone(self, rotated):
+        landscape, axes, w0 = rotated
+        plain = ls.flatness(lambda w: landscape(w @ axes), w0 @ axes.T, torch.eye(6).double(), max_displacement=100.0)
+        turned = ls.flatness(landscape, w0, axes, max_displacement=100.0)
+        assert torch.allclose(plain.width, turned.width, rtol=1e-3)
+
+    def test_scaling_the_loss_leaves_flatness_alone(self, rotated):
+        landscape, axes, w0 = rotated
+        plain = ls.flatness(landscape, w0, axes, max_displacement=100.0)
+        scaled = ls.flatness(lambda w: 8.0 * landscape(w), w0, axes, max_displacement=100.0)
+        assert torch.equal(plain.width, scaled.width)  # a power of two scales floats exactly
+
+    def test_flipping_a_direction_swaps_the_sides(self, rotated):
+        landscape, axes, w0 = rotated
+        plain = ls.flatness(landscape, w0, axes, max_displacement=100.0)
+        flipped = ls.flatness(landscape, w0, -axes, max_displacement=100.0)
+        assert torch.equal(plain.left, -flipped.right)
+        assert torch.equal(plain.width, flipped.width)
+
+    def test_a_direction_is_searched_on_its_own(self, rotated):
+        landscape, axes, w0 = rotated
+        together = ls.flatness(landscape, w0, axes, max_displacement=100.0)
+        alone = [ls.flatness(landscape, w0, axis[None], max_displacement=100.0).width for axis in axes]
+        assert torch.equal(together.width, torch.cat(alone))
+
+    def test_a_longer_direction_counts_in_its_own_units(self, rotated):
+        landscape, axes, w0 = rotated
+        plain = ls.flatness(landscape, w0, axes, max_displacement=100.0)
+        doubled = ls.flatness(landscape, w0, 2 * axes, max_displacement=50.0)
+        assert torch.allclose(2 * doubled.width, plain.width, rtol=1e-3)
+
+
+def test_profile_at_zero_is_the_loss_at_the_centre():
+    bowl = QuadraticBowl(torch.tensor([2.0, 8.0], dtype=torch.float64), minimum=0.3)
+    w0 = torch.tensor([0.1, -0.2], dtype=torch.float64)
+    found = ls.loss_profiles(bowl, w0, torch.eye(2).double(), torch.linspace(-1, 1, 5))
+    assert torch.equal(found.loss[:, 2], bowl(w0).expand(2))
+    assert found.loss0 == float(bowl(w0))
+
+
+def test_profiles_take_displacements_of_their_own():
+    bowl = QuadraticBowl(torch.tensor([2.0, 8.0]), minimum=0.0)
+    found = ls.loss_profiles(bowl, torch.zeros(2), torch.eye(2), torch.tensor([[1.0, 2.0], [0.5, 1.0]]))
+    assert found.loss.tolist() == [[1.0, 4.0], [1.0, 4.0]]
+
+
+def test_fits_recover_both_forms():
+    d = torch.linspace(-2, 1.5, 31)
+    bowl = QuadraticBowl(torch.tensor([4.0], dtype=torch.float64), minimum=0.5)
+    w0 = torch.tensor([0.1], dtype=torch.float64)
+    fits = ls.fit_profiles(ls.loss_profiles(bowl, w0, torch.eye(1).double(), d))
+    assert float(fits.curvature) == pytest.approx(4.0, rel=1e-9)
+    assert float(fits.slope) == pytest.approx(0.4, rel=1e-9)
+    assert float(fits.quadratic_residual) < 1e-9 < float(fits.log_residual)
+
+
+def test_curvature_of_a_bowl_and_its_local_flatness():
+    curvature = torch.logspace(-2, 2, 5, dtype=torch.float64)
+    bowl = QuadraticBowl(curvature, minimum=1.0)
+    axes = torch.eye(5).double()
+    found = ls.directional_curvature(bowl, torch.zeros(5).double(), axes)
+    assert torch.allclose(found, curvature)
+    well = InverseGaussian(curvature, minimum=2.0)
+    local = torch.sqrt(8 * 2.0 / ls.directional_curvature(well, torch.zeros(5).double(), axes))
+    assert torch.allclose(local, well.flatness())

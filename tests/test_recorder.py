@@ -1,0 +1,209 @@
+import copy
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+import torch
+from torch import nn
+
+import landscope as ls
+from landscope.recorder import TrajectoryRecorder
+from landscope.trajectory import open_trajectory
+
+
+def loop(model, optimizer, steps, after=lambda step, loss: None, accumulate=1):
+    generator = torch.Generator().manual_seed(7)
+    for step in range(steps):
+        optimizer.zero_grad()
+        for _ in range(accumulate):
+            loss = model(torch.randn(6, 4, generator=generator)).square().mean()
+            loss.backward()
+        after(step, loss)
+        optimizer.step()
+
+
+OPTIMIZERS = {
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.1),
+    "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
+    "adam": lambda p: torch.optim.Adam(p, lr=0.01),
+    "adamw": lambda p: torch.optim.AdamW(p, lr=0.01),
+    "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.01),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_recording_changes_nothing_and_records_every_step(name, accumulate, tmp_path):
+    torch.manual_seed(3)
+    bare = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    watched = copy.deepcopy(bare)
+    seen = []
+    loop(bare, OPTIMIZERS[name](bare.parameters()), 25, accumulate=accumulate)
+    optimizer = OPTIMIZERS[name](watched.parameters())
+    with (
+        TrajectoryRecorder(watched, optimizer, select="*.weight") as memory,
+        TrajectoryRecorder(watched, optimizer, select="*.weight", path=tmp_path / "t") as disk,
+    ):
+        handle = optimizer.register_step_post_hook(lambda *_: seen.append(memory.space.flatten(watched)))
+        loop(watched, optimizer, 25, accumulate=accumulate)
+        handle.remove()
+    for ours, theirs in zip(watched.parameters(), bare.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    for recorder in (memory, disk):
+        trajectory = recorder.trajectory()
+        assert torch.equal(trajectory.weights, torch.stack(seen))
+        assert trajectory.steps.tolist() == list(range(1, 26))
+    assert not optimizer._optimizer_step_post_hooks
+
+
+def test_loss_and_learning_rate_are_those_of_the_step():
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.5)
+    noted = []
+    with TrajectoryRecorder(model, optimizer) as recorder:
+
+        def after(step, loss):
+            if step % 2 == 0:
+                recorder.note_loss(loss)
+                noted.append(float(loss.detach()))
+            if step:
+                schedule.step()
+
+        loop(model, optimizer, 6, after)
+    trajectory = recorder.trajectory()
+    assert trajectory.loss[::2].tolist() == pytest.approx(noted)
+    assert bool(trajectory.loss[1::2].isnan().all())
+    assert trajectory.learning_rate.tolist() == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.025, 0.025])
+
+
+def test_every_and_first_step():
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with TrajectoryRecorder(model, optimizer, every=5, first_step=11) as recorder:
+        loop(model, optimizer, 12)
+    assert recorder.trajectory().steps.tolist() == [15, 20]
+
+
+def test_nan_weights_stop_the_recording_and_keep_what_was_good(tmp_path):
+    for path in (None, tmp_path / "t"):
+        model = nn.Linear(4, 2)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        recorder = TrajectoryRecorder(model, optimizer, path=path)
+
+        def spoil(step, loss, model=model):
+            if step == 6:
+                with torch.no_grad():
+                    model.weight[0, 0] = float("nan")
+
+        with pytest.raises(ls.errors.NonFiniteError, match="step 7"), recorder:
+            loop(model, optimizer, 9, spoil)
+        assert recorder.trajectory().steps.tolist() == [1, 2, 3, 4, 5, 6]
+
+
+def test_an_error_in_the_loop_comes_first_and_rows_are_kept():
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    recorder = TrajectoryRecorder(model, optimizer)
+
+    def fail(step, loss):
+        if step == 3:
+            raise RuntimeError("the user's own")
+
+    with pytest.raises(RuntimeError, match="the user's own"), recorder:
+        loop(model, optimizer, 9, fail)
+    assert len(recorder.trajectory()) == 3
+
+
+def test_memory_is_bounded_with_a_path(tmp_path):
+    model = nn.Linear(1000, 100, bias=False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    recorder = TrajectoryRecorder(model, optimizer, path=tmp_path / "t")
+    assert recorder._weights.nbytes <= 2**22
+    with recorder:
+        for _ in range(35):
+            optimizer.step()
+    assert recorder.trajectory().weights.shape == (35, 100_000)
+
+
+def test_resuming_cuts_to_the_step_and_goes_on(tmp_path):
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with TrajectoryRecorder(model, optimizer, path=tmp_path / "t"):
+        loop(model, optimizer, 10)
+    kept = open_trajectory(tmp_path / "t").weights[:6]
+    with TrajectoryRecorder(model, optimizer, path=tmp_path / "t", first_step=7, resume=True) as recorder:
+        loop(model, optimizer, 3)
+    trajectory = recorder.trajectory()
+    assert trajectory.steps.tolist() == list(range(1, 10))
+    assert torch.equal(trajectory.weights[:6], kept)
+
+
+WRITER = """
+    import sys, torch
+    from landscope.recorder import TrajectoryRecorder
+    model = torch.nn.Linear(40, 50, bias=False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    recorder = TrajectoryRecorder(model, optimizer, path=sys.argv[1])
+    recorder._rows_per_block = 16
+    recorder._start_block()
+    with recorder:
+        step = 0
+        while True:
+            step += 1
+            with torch.no_grad():
+                model.weight.fill_(step)
+            optimizer.step()
+"""
+
+
+def test_a_killed_writer_leaves_only_whole_rows(tmp_path):
+    for number in range(2):
+        path = tmp_path / f"t{number}"
+        writer = subprocess.Popen([sys.executable, "-c", textwrap.dedent(WRITER), str(path)])
+        deadline = time.monotonic() + 60
+        while not (path / "committed.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.3 + 0.07 * number)
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.wait()
+        trajectory = open_trajectory(path)
+        weights = trajectory.weights
+        assert len(weights) > 16
+        assert torch.equal(weights[:, 0], torch.arange(1, len(weights) + 1).float())
+        assert torch.equal(weights[:, 0], weights[:, -1])
+
+
+def test_windows_and_thinning_read_the_same_rows(tmp_path):
+    rows = torch.randn(30, 4)
+    memory = ls.Trajectory.of(rows, steps=torch.arange(10, 70, 2))
+    part = memory.window(20, 50).thin(3)
+    assert part.steps.tolist() == [20, 26, 32, 38, 44]
+    assert torch.equal(part.weights, rows[5:20:3])
+    assert torch.equal(torch.cat(list(part.blocks(2))), part.weights)
+    assert torch.equal(part.row(-1), rows[17])
+    again = part.thin(2).window(30, None)
+    assert again.steps.tolist() == [32, 44]
+    assert torch.equal(again.weights, rows[[11, 17]])
+
+
+def test_parameter_space_round_trips():
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    for select in (None, "*.weight", ["2.*", "0.bias"]):
+        space = ls.ParameterSpace.of(model, select)
+        w = space.flatten(model)
+        assert len(w) == space.dim == sum(space.sizes)
+        assert torch.equal(space.flatten(space.unflatten(w)), w)
+        assert torch.equal(space.flatten(model.state_dict()), w)
+    assert ls.ParameterSpace.of(model, "2.weight").names == ("2.weight",)
+
+
+def test_tied_parameters_count_once_under_all_their_names():
+    model = nn.ModuleDict({"a": nn.Linear(3, 3, bias=False), "b": nn.Linear(3, 3, bias=False)})
+    model["b"].weight = model["a"].weight
+    assert ls.ParameterSpace.of(model).dim == 9
+    assert ls.ParameterSpace.of(model, "*.weight").names == ("a.weight",)

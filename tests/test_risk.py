@@ -1,0 +1,309 @@
+"""EmpiricalRisk and its lines against naive float64 twins, on random and on trained networks."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import landscope as ls
+from landscope.errors import InputError
+from landscope.networks import mlp
+from naive import naive_loss, naive_side
+
+RTOL = 1e-6  # float32 losses of single samples, summed in float64
+
+
+class Residual(nn.Module):
+    """Two paths meet, BatchNorm in eval mode, one layer used twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(6, 8)
+        self.norm = nn.BatchNorm1d(8)
+        self.twice = nn.Linear(8, 8)
+        self.last = nn.Linear(8, 3)
+
+    def forward(self, x):
+        h = torch.relu(self.norm(self.first(x)))
+        h = h + torch.tanh(self.twice(h))
+        return self.last(h + self.twice(h))
+
+
+class Branching(nn.Module):
+    """Python control flow on data: cannot be traced."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.layer(x) if x.sum() > -1e9 else -self.layer(x)
+
+
+class Functional(nn.Module):
+    """Parameters that are used without a module, and a size taken from the input."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.rand(6) + 0.5)
+        self.layer = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.layer((x * self.scale).reshape(x.shape[0], -1))
+
+
+def cnn():
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3), nn.ReLU(),
+        nn.Flatten(), nn.Linear(16, 3),
+    )  # fmt: skip
+
+
+def vectors(n=200):
+    return torch.randn(n, 6), torch.randint(0, 3, (n,))
+
+
+CASES = {
+    "hidden layer": (lambda: mlp([6, 8, 8, 3]), "2.weight", vectors),
+    "first layer": (lambda: mlp([6, 8, 8, 3]), "0.weight", vectors),
+    "last layer": (lambda: mlp([6, 8, 8, 3], bias=True), "4.*", vectors),
+    "biases": (lambda: mlp([6, 8, 8, 3], bias=True), "*.bias", vectors),
+    "all layers": (lambda: mlp([6, 8, 8, 3], bias=True), None, vectors),
+    "two of three layers": (lambda: mlp([6, 8, 8, 3]), ["2.weight", "4.weight"], vectors),
+    "residual, shared layer": (Residual, "twice.*", vectors),
+    "residual, norm": (Residual, "norm.*", vectors),
+    "functional parameter": (Functional, "scale", vectors),
+    "convolution": (cnn, "4.weight", lambda: (torch.randn(60, 1, 8, 8), torch.randint(0, 3, (60,)))),
+    "first convolution and norm": (cnn, ["0.*", "1.*"], lambda: (torch.randn(60, 1, 8, 8), torch.randint(0, 3, (60,)))),
+    "embedding": (
+        lambda: nn.Sequential(nn.Embedding(11, 5), nn.Flatten(), nn.ReLU(), nn.Linear(20, 3)),
+        "0.weight",
+        lambda: (torch.randint(0, 11, (70, 4)), torch.randint(0, 3, (70,))),
+    ),
+    "layer norm": (lambda: nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.GELU(), nn.Linear(8, 3)), "1.*", vectors),
+}  # fmt: skip
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    build, select, data = CASES[request.param]
+    model = build()
+    for module in model.modules():  # running statistics that do something
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.5, 0.5)
+            module.running_var.uniform_(0.5, 2.0)
+    space = ls.ParameterSpace.of(model, select)
+    inputs, targets = data()
+    risk = ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), (inputs, targets), space=space)
+    return model, inputs, targets, space, risk
+
+
+def test_risk_agrees_with_the_naive_twin(case):
+    model, inputs, targets, space, risk = case
+    assert risk.is_traced
+    for step in (0.0, 0.3, 3.0):
+        w = risk.w0 + step * torch.randn(space.dim)
+        assert float(risk(w)) == pytest.approx(naive_loss(model, inputs, targets, space, w), rel=RTOL)
+
+
+@pytest.mark.parametrize("cache_bytes", [2**30, 1])
+def test_lines_agree_with_the_naive_twin(case, cache_bytes):
+    model, inputs, targets, space, _ = case
+    risk = ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), (inputs, targets), space=space, cache_bytes=cache_bytes)
+    directions = torch.randn(3, space.dim)
+    displacements = torch.tensor([-2.0, -0.1, 0.0, 0.7])
+    found = ls.loss_profiles(risk, risk.w0, directions, displacements)
+    for row, direction in enumerate(directions):
+        for point, d in enumerate(displacements):
+            exact = naive_loss(model, inputs, targets, space, risk.w0.double() + d.double() * direction.double())
+            assert float(found.loss[row, point]) == pytest.approx(exact, rel=2 * RTOL)
+
+
+def test_gradient_and_hessian_agree_with_autograd(case):
+    model, inputs, targets, space, risk = case
+    twin = copy.deepcopy(model).double().eval().requires_grad_(False)
+
+    def loss(w):
+        replaced = space.unflatten(w)
+        outputs = torch.func.functional_call(
+            twin, replaced, (inputs.double() if inputs.is_floating_point() else inputs,)
+        )
+        return nn.functional.cross_entropy(outputs, targets)
+
+    w = risk.w0.double()
+    scale = float(torch.func.grad(loss)(w).norm())
+    assert torch.allclose(risk.gradient(risk.w0).double(), torch.func.grad(loss)(w), rtol=1e-4, atol=1e-5 * scale)
+    if space.dim <= 160:
+        hessian = torch.autograd.functional.hessian(loss, w)
+        vector = torch.randn(space.dim)
+        product = risk.hessian_vector_product(risk.w0, vector).double()
+        expected = hessian @ vector.double()
+        assert torch.allclose(product, expected, rtol=1e-3, atol=1e-4 * float(expected.norm()))
+
+
+def test_the_answer_does_not_depend_on_threads_or_blocks(trained_digits, monkeypatch):
+    from landscope.risk import empirical
+
+    model, data = trained_digits
+    space = ls.ParameterSpace.of(model, "2.weight")
+    directions = torch.randn(4, space.dim)
+    threads = torch.get_num_threads()
+    losses = []
+    for count in (1, 2, 3):
+        torch.set_num_threads(count)
+        try:
+            monkeypatch.setattr(empirical, "_BLOCK_ELEMENTS", 64 * 200)
+            risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, data, space=space)
+            losses.append(ls.loss_profiles(risk, risk.w0, directions, torch.linspace(-1, 1, 7)).loss)
+            assert torch.get_num_threads() == count
+        finally:
+            torch.set_num_threads(threads)
+    assert torch.equal(losses[0], losses[1])
+    assert torch.equal(losses[0], losses[2])
+
+
+def test_flatness_of_a_trained_network_agrees_with_scan_and_brent(trained_digits):
+    model, data = trained_digits
+    space = ls.ParameterSpace.of(model, "2.weight")
+    risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, data, space=space)
+    directions = torch.linalg.qr(torch.randn(space.dim, 3)).Q.T.contiguous()
+    found = ls.flatness(risk, risk.w0, directions)
+    assert bool(found.bracketed.all())
+    for row, direction in enumerate(directions):
+        for side, sign in ((found.left, -1), (found.right, 1)):
+
+            def loss(d, v=sign * direction):
+                return naive_loss(model, *data, space, risk.w0.double() + d * v.double())
+
+            exact = naive_side(loss, 2 * abs(float(side[row])))
+            assert abs(float(side[row])) == pytest.approx(exact, rel=1e-3)
+
+
+def test_tiny_losses_keep_their_digits():
+    logits = torch.tensor([[30.0, 0.0, -1.0], [0.0, 25.0, 3.0]])
+    targets = torch.tensor([0, 1])
+    model = nn.Linear(3, 3, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.eye(3))
+    risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, (logits, targets))
+    exact = naive_loss(model, logits, targets, risk.space, risk.w0)
+    assert float(risk(risk.w0)) == pytest.approx(exact, rel=RTOL)
+    assert ls.loss_profiles(risk, risk.w0, torch.ones(1, 9), torch.zeros(1)).loss0 == pytest.approx(exact, rel=RTOL)
+
+
+def test_losses_far_out_overflow_nothing():
+    model = nn.Linear(2, 2, bias=False)
+    data = (torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([1, 0]))
+    risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, data)
+    direction = torch.eye(2).reshape(1, 4)
+    far = ls.loss_profiles(risk, risk.w0, direction, torch.tensor([1e4])).loss
+    exact = naive_loss(model, *data, risk.space, risk.w0.double() + 1e4 * direction[0].double())
+    assert float(far) == pytest.approx(exact, rel=1e-6)
+
+
+CRITERIA = {
+    "mse": (nn.MSELoss(), torch.randn(50, 3)),
+    "functional mse": (nn.functional.mse_loss, torch.randn(50, 3)),
+    "weighted": (nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 5.0])), torch.randint(0, 3, (50,))),
+    "smoothed": (nn.CrossEntropyLoss(label_smoothing=0.1), torch.randint(0, 3, (50,))),
+    "ignored": (nn.CrossEntropyLoss(ignore_index=2), torch.arange(50) % 3),
+    "default ignored": (nn.CrossEntropyLoss(), torch.where(torch.arange(50) % 4 == 0, -100, 1)),
+    "own scalar": (lambda outputs, targets: (outputs - targets).abs().mean(), torch.randn(50, 3)),
+    "own unreduced": (lambda outputs, targets: (outputs - targets).abs(), torch.randn(50, 3)),
+    "probabilities": (nn.CrossEntropyLoss(), torch.softmax(torch.randn(50, 3), dim=1)),
+}
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_other_criteria_agree_with_their_mean(name):
+    criterion, targets = CRITERIA[name]
+    model, inputs = mlp([6, 5, 3]), torch.randn(50, 6)
+    risk = ls.EmpiricalRisk(model, criterion, (inputs, targets), space=ls.ParameterSpace.of(model, "0.weight"))
+
+    def twin(outputs, targets):
+        kwargs = {"weight": criterion.weight.double()} if name == "weighted" else {}
+        if kwargs:
+            return nn.functional.cross_entropy(outputs, targets, **kwargs)
+        return criterion(outputs, targets).mean()
+
+    w = risk.w0 + 0.1
+    exact = naive_loss(model, inputs, targets, risk.space, w, twin)
+    assert float(risk(w)) == pytest.approx(exact, rel=RTOL)
+    line = ls.loss_profiles(risk, risk.w0, torch.ones(1, risk.space.dim), torch.tensor([0.1])).loss
+    assert float(line) == pytest.approx(exact, rel=RTOL)
+
+
+def test_an_untraceable_model_gets_the_same_numbers_and_one_notice():
+    model, (inputs, targets) = Branching(), vectors()
+    with pytest.warns(UserWarning, match="slower: it could not be traced"):
+        risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, (inputs, targets))
+    assert not risk.is_traced
+    w = risk.w0 + 0.5
+    assert float(risk(w)) == pytest.approx(naive_loss(model, inputs, targets, risk.space, w), rel=RTOL)
+    found = ls.flatness(risk, risk.w0, torch.randn(2, risk.space.dim), max_displacement=30.0)
+    assert bool(found.bracketed.all())
+
+
+def test_closures_take_any_batches():
+    model, (inputs, targets) = mlp([6, 8, 3]), vectors(90)
+    plain = ls.EmpiricalRisk(model, nn.functional.cross_entropy, (inputs, targets))
+    batches = [{"x": x, "y": y} for x, y in zip(inputs.split(40), targets.split(40), strict=True)]
+
+    def sums(model, batch):
+        losses = nn.functional.cross_entropy(model(batch["x"]), batch["y"], reduction="none")
+        return losses.sum(), len(losses)
+
+    def samples(model, batch):
+        return nn.functional.cross_entropy(model(batch["x"]), batch["y"], reduction="none")
+
+    for closure in (sums, samples):
+        risk = ls.EmpiricalRisk.from_closure(model, closure, batches)
+        assert float(risk(plain.w0)) == pytest.approx(float(plain(plain.w0)), rel=RTOL)
+        assert torch.allclose(risk.gradient(plain.w0), plain.gradient(plain.w0), atol=1e-6)
+    with pytest.raises(InputError, match="sums over several samples"):
+        ls.EmpiricalRisk.from_closure(model, sums, batches).sample_losses(plain.w0)
+
+
+def test_a_loader_is_read_once_and_equals_its_tensors():
+    model, (inputs, targets) = mlp([6, 8, 3]), vectors(103)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(inputs, targets), batch_size=16, shuffle=True)
+    risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, loader)
+    plain = ls.EmpiricalRisk(model, nn.functional.cross_entropy, (inputs, targets))
+    assert float(risk(risk.w0)) == pytest.approx(float(plain(plain.w0)), rel=RTOL)
+
+
+def test_minibatches_average_to_the_risk_and_partition_the_data():
+    model, (inputs, targets) = mlp([6, 8, 3]), vectors(100)
+    risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, (inputs, targets))
+    ensemble = risk.minibatches(20, seed=1)
+    assert sorted(ensemble.batches.flatten().tolist()) == list(range(100))
+    points = torch.stack([risk.w0, risk.w0 + 0.1])
+    assert ensemble.batch_losses(points).shape == (2, 5)
+    assert torch.allclose(ensemble(points), risk(points), rtol=1e-12)
+    with pytest.raises(InputError, match="between 1 and 100"):
+        risk.minibatches(101)
+
+
+def test_weights_are_a_snapshot_and_the_user_keeps_everything():
+    model, (inputs, targets) = Residual(), vectors()
+    model.train()
+    model.first.weight.requires_grad_(False)
+    before = copy.deepcopy(model.state_dict())
+    flags = [parameter.requires_grad for parameter in model.parameters()]
+    state = torch.get_rng_state()
+    risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, (inputs, targets))
+    at_start = float(risk(risk.w0))
+    risk.gradient(risk.w0)
+    ls.flatness(risk, risk.w0, torch.ones(1, risk.space.dim))
+    with pytest.raises(InputError):
+        ls.flatness(risk, risk.w0, torch.zeros(1, risk.space.dim))
+    assert model.training
+    assert model.norm.training
+    assert torch.equal(state, torch.get_rng_state())
+    assert flags == [parameter.requires_grad for parameter in model.parameters()]
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    with torch.no_grad():
+        model.last.weight.zero_()
+    assert float(risk(risk.w0)) == at_start
