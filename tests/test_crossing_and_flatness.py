@@ -178,3 +178,25 @@ def test_curvature_of_a_bowl_and_its_local_flatness():
     well = InverseGaussian(curvature, minimum=2.0)
     local = torch.sqrt(8 * 2.0 / ls.directional_curvature(well, torch.zeros(5).double(), axes))
     assert torch.allclose(local, well.flatness())
+
+
+def test_reach_belongs_to_each_direction():
+    well = InverseGaussian(torch.tensor([8.0, 8e-4]), minimum=1.0)
+    directions = torch.tensor([[1e-3, 0.0], [0.0, 1.0]])
+    together = ls.flatness(well, torch.zeros(2), directions)
+    alone = ls.flatness(well, torch.zeros(2), directions[1:])
+    assert torch.equal(together.width[1:], alone.width)
+    assert float(together.max_displacement[0]) == pytest.approx(1e5)
+
+
+def test_large_and_tiny_losses_are_as_good_as_any():
+    for minimum in (1e-200, 1e40, 1e300):
+        well = InverseGaussian(torch.tensor([8.0], dtype=torch.float64), minimum=minimum)
+        found = ls.flatness(well, torch.zeros(1).double(), torch.eye(1).double())
+        assert float(found.width) == pytest.approx(1.0, rel=1e-3)
+
+
+def test_the_finest_tolerance_ends():
+    well = InverseGaussian(torch.tensor([8.0], dtype=torch.float64))
+    found = ls.flatness(well, torch.zeros(1).double(), torch.eye(1).double(), rtol=1e-12)
+    assert float(found.width) == pytest.approx(1.0, rel=1e-11)

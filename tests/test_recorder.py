@@ -207,3 +207,15 @@ def test_tied_parameters_count_once_under_all_their_names():
     model["b"].weight = model["a"].weight
     assert ls.ParameterSpace.of(model).dim == 9
     assert ls.ParameterSpace.of(model, "*.weight").names == ("a.weight",)
+
+
+def test_learning_rates_that_are_tensors_and_bfloat16_weights(tmp_path):
+    model = nn.Linear(4, 2).to(torch.bfloat16)
+    optimizer = torch.optim.SGD(model.parameters(), lr=torch.tensor(0.5))
+    with TrajectoryRecorder(model, optimizer, path=tmp_path / "t") as recorder:
+        for _ in range(3):
+            optimizer.step()
+            optimizer.param_groups[0]["lr"].mul_(0.5)
+    trajectory = recorder.trajectory()
+    assert trajectory.learning_rate.tolist() == [0.5, 0.25, 0.125]
+    assert torch.equal(trajectory.row(-1).bfloat16(), recorder.space.flatten(model))

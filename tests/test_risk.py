@@ -307,3 +307,129 @@ def test_weights_are_a_snapshot_and_the_user_keeps_everything():
     with torch.no_grad():
         model.last.weight.zero_()
     assert float(risk(risk.w0)) == at_start
+
+
+class NormInForward(nn.Module):
+    """Divides by a norm of its own parameters: tracing freezes what it walks over in Python."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.layer(x) / sum(float(p.detach().norm()) for p in self.parameters())
+
+
+def hooked(position):
+    model = mlp([6, 8, 8, 3])
+    model[position].register_forward_hook(lambda module, inputs, output: output.square())
+    return model
+
+
+class InPlace(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 3)
+
+    def forward(self, x):
+        x -= 0.5
+        x /= 0.3
+        return self.layer(x)
+
+
+class InPlaceOnKept(nn.Module):
+    """A kept value is changed by what comes after it."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        h = torch.relu(x)
+        h += self.first(h)
+        return self.second(h)
+
+
+AWKWARD = {
+    "norm in forward": (NormInForward, None),
+    "hook on the head": (lambda: hooked(4), "2.weight"),
+    "hook on the selected layer": (lambda: hooked(2), "2.weight"),
+    "in place on the inputs": (InPlace, None),
+    "in place on a kept value": (InPlaceOnKept, "first.*"),
+    "inplace relu first": (lambda: nn.Sequential(nn.ReLU(inplace=True), nn.Linear(6, 3)), None),
+}
+
+
+@pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")
+@pytest.mark.parametrize("name", AWKWARD)
+def test_awkward_models_get_right_numbers_away_from_w0(name):
+    build, select = AWKWARD[name]
+    model, (inputs, targets) = build(), vectors(300)
+    kept = inputs.clone()
+    space = ls.ParameterSpace.of(model, select)
+    risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, (inputs, targets), space=space)
+    direction = torch.randn(space.dim)
+    for repeat in range(2):
+        for step in (0.0, 0.5, 2.0):
+            w = risk.w0 + step * direction
+            twin = copy.deepcopy(model).eval()
+            with torch.no_grad():
+                for name_, value in space.unflatten(w).items():
+                    dict(twin.named_parameters())[name_].copy_(value)
+                exact = float(nn.functional.cross_entropy(twin(kept.clone()).double(), targets))
+            assert float(risk(w)) == pytest.approx(exact, rel=1e-5), (repeat, step)
+            line = ls.loss_profiles(risk, risk.w0, direction[None], torch.tensor([step])).loss
+            assert float(line) == pytest.approx(exact, rel=1e-5), (repeat, step)
+    assert torch.equal(inputs, kept)
+
+
+def test_data_are_copied_and_loaders_leave_the_random_state():
+    model, (inputs, targets) = mlp([6, 8, 3]), vectors(50)
+    generator = torch.Generator().manual_seed(5)
+    dataset = torch.utils.data.TensorDataset(inputs, targets)
+    state, own = torch.get_rng_state(), generator.get_state()
+    for data in (
+        (inputs, targets),
+        torch.utils.data.DataLoader(dataset, batch_size=10, shuffle=True),
+        torch.utils.data.DataLoader(dataset, batch_size=10, shuffle=True, generator=generator),
+    ):
+        risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, data)
+        before = float(risk(risk.w0))
+        inputs.mul_(2)
+        assert float(risk(risk.w0)) == before
+        inputs.div_(2)
+    assert torch.equal(state, torch.get_rng_state())
+    assert torch.equal(own, generator.get_state())
+
+
+def test_a_subclass_of_a_loss_is_asked_for_its_own_answer():
+    class Focal(nn.CrossEntropyLoss):
+        def forward(self, outputs, targets):
+            p = torch.softmax(outputs, dim=1).gather(1, targets[:, None])
+            return ((1 - p) ** 2 * -p.log()).mean()
+
+    model, (inputs, targets) = mlp([6, 8, 3]), vectors(50)
+    for criterion in (Focal(), nn.KLDivLoss(reduction="batchmean", log_target=True)):
+        if isinstance(criterion, nn.KLDivLoss):
+            targets = torch.log_softmax(torch.randn(50, 3), dim=1)
+        risk = ls.EmpiricalRisk(model, criterion, (inputs, targets))
+        exact = naive_loss(model, inputs, targets, risk.space, risk.w0, criterion)
+        assert float(risk(risk.w0)) == pytest.approx(exact, rel=1e-5)
+
+
+def test_a_risk_can_be_made_and_used_without_gradients():
+    model, data = mlp([6, 8, 3]), vectors(50)
+    with torch.no_grad():
+        risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, data)
+        assert risk.gradient(risk.w0).norm() > 0
+        assert risk(torch.zeros(0, risk.space.dim)).shape == (0,)
+
+
+def test_memory_for_frozen_values_is_bounded():
+    model = nn.Sequential(nn.Flatten(0, 0), nn.ReLU(), nn.Linear(100, 5))
+    inputs, targets = torch.randn(4000, 100), torch.randint(0, 5, (4000,))
+    limit = 400_000
+    risk = ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), (inputs, targets), cache_bytes=limit)
+    risk(risk.w0)
+    kept = risk._blocks.frontier._kept
+    assert sum(v.untyped_storage().nbytes() for values in kept.values() for v in values) <= limit

@@ -32,7 +32,7 @@ SMALL = {
     "flatness_modes": 80,
     "surrogates": 2,
 }
-ARTEFACTS = ("training", "spectrum", "modes", "flatness", "profiles", "surrogate-0", "surrogate-1", "laws")
+ARTEFACTS = ("training", "spectrum", "modes", "flatness", "profiles", "profile-fits", "surrogate-0", "laws")
 
 
 def contents(path):
@@ -46,12 +46,15 @@ def contents(path):
     return found
 
 
+def without_nan(tensor):
+    return tensor.nan_to_num(-1.0) if tensor.is_floating_point() else tensor
+
+
 def assert_same(first, second):
     assert first.keys() == second.keys()
     for name, value in first.items():
         if isinstance(value, torch.Tensor):
-            assert torch.equal(value.nan_to_num(-1.0) if value.is_floating_point() else value,
-                               second[name].nan_to_num(-1.0) if value.is_floating_point() else second[name]), name  # fmt: skip
+            assert torch.equal(without_nan(value), without_nan(second[name])), name
         else:
             assert repr(value) == repr(second[name]), name
 
@@ -146,7 +149,9 @@ def test_a_second_process_is_kept_out(small_run):
 
 def command(folder):
     config = folder.parent / "settings.yaml"
-    config.write_text(yaml.safe_dump({**SMALL, "start": 60, "window_epochs": 20, "flatness_modes": 140}))
+    config.write_text(
+        yaml.safe_dump({**SMALL, "start": 60, "window_epochs": 20, "flatness_modes": 140, "surrogates": 1})
+    )
     return [sys.executable, "-m", "landscope", "run", "--config", str(config), "--out", str(folder), "--json"]
 
 
@@ -275,3 +280,33 @@ def test_reproducing_pools_seeds_and_settings(tmp_path):
 def test_stages_are_the_arrows():
     assert [stage.name for stage in STAGES] == ["train", "modes", "flatness", "law"]
     assert Path(ls.__file__).parent.name == "landscope"
+
+
+def test_a_run_without_any_flatness_within_reach_still_ends_in_a_page(tmp_path, monkeypatch):
+    """Censored modes are data: the law is not measured, and the page says so."""
+    module = sys.modules["landscope.landscape.flatness"]
+    monkeypatch.setattr(module, "_REACH", 1e-6)
+    monkeypatch.setattr(module, "_START", 5e-9)
+    run = RunFolder.create(tmp_path / "run", Settings.of({**SMALL, "surrogates": 1}))
+    run_stages(run, QuietReporter())
+    assert run.summary()["psi"] is None
+    assert run.summary()["n_censored"] == 59
+    verdicts = {judgement.claim.key: judgement.verdict for judgement in judgements_of(run)}
+    assert verdicts["psi"] == "not measured"
+    assert "could not be fitted" in write_report(run).read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"select": "nope"}, "no match"),
+        ({"window_epochs": 1, "batch_size": 100}, "steps of a window"),
+    ],
+)
+def test_what_cannot_work_fails_before_training(tmp_path, change, message):
+    run = RunFolder.create(tmp_path / "run", Settings.of({**SMALL, **change}))
+    started = time.monotonic()
+    with pytest.raises(ls.errors.InputError, match=message):
+        run_stages(run, QuietReporter())
+    assert time.monotonic() - started < 20
+    assert not (tmp_path / "run" / "checkpoints").exists()

@@ -29,6 +29,7 @@ app = App(
     help="Show what a training run does in the loss landscape.",
     help_on_error=False,
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 
 Options = Annotated[Settings | None, Parameter(name="*", consume_multiple=True, negative_iterable=())]

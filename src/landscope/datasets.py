@@ -25,6 +25,8 @@ _HUB_IDS = {
 }
 _N_DIGITS_TRAIN = 1500
 _DATA_FOLDER = "LANDSCOPE_DATA"
+_GREY_MODES = {"1", "L", "LA"}
+_BYTE_MODES = _GREY_MODES | {"P", "RGB", "RGBA", "CMYK", "YCbCr"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,14 +54,6 @@ class ImageData:
         """Channels, height and width of an image."""
         channels, height, width = self.train_images.shape[1:]
         return channels, height, width
-
-    def flat(self) -> ImageData:
-        """The same with each image as one row of pixels (a view), as a multilayer perceptron reads it."""
-        return dataclasses.replace(
-            self,
-            train_images=self.train_images.flatten(1)[:, None, None],
-            test_images=self.test_images.flatten(1)[:, None, None],
-        )
 
 
 def load_images(name: str) -> ImageData:
@@ -205,11 +199,20 @@ def _images(part: Any, column: str) -> Tensor:
     from PIL import Image
 
     cells = part.with_format("arrow")[:][column].to_pylist()
-    arrays = [np.asarray(Image.open(io.BytesIO(cell["bytes"]) if cell["bytes"] else cell["path"])) for cell in cells]
+    images = [Image.open(io.BytesIO(cell["bytes"]) if cell["bytes"] else cell["path"]) for cell in cells]
+    modes = {image.mode for image in images}
+    if modes - _BYTE_MODES:
+        raise InputError(
+            expected="images of 8 bits a channel",
+            got=", ".join(sorted(modes - _BYTE_MODES)),
+            hint="Convert them first.",
+        )
+    mode = "L" if modes <= _GREY_MODES else "RGB"
+    arrays = [np.asarray(image if image.mode == mode else image.convert(mode)) for image in images]
     shapes = {array.shape for array in arrays}
     if len(shapes) != 1:
         raise InputError(
-            expected="images of one size and mode",
+            expected="images of one size",
             got=f"{len(shapes)} different ones",
             hint="Resize them to one size first; --data takes a folder in the hub's layout.",
         )

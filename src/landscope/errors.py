@@ -29,8 +29,16 @@ class LandscopeError(Exception):
         super().__init__(expected, got, hint)
         self.expected, self.got, self.hint = expected, got, hint
 
+    def __reduce__(self) -> tuple:
+        return _rebuilt, (type(self), self.expected, self.got, self.hint)
+
     def __str__(self) -> str:
         return f"Expected {self.expected}; got {self.got}. {self.hint}"
+
+
+def _rebuilt(kind: type[LandscopeError], expected: str, got: str, hint: str) -> LandscopeError:
+    """An error again, after it crossed from another process."""
+    return kind(expected=expected, got=got, hint=hint)
 
 
 class InputError(LandscopeError, ValueError):

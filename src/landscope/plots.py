@@ -191,7 +191,7 @@ def log_profiles(drawn: LossProfiles, fits: ProfileFits, ranks: Sequence[int], f
             showlegend=False, row=2, col=1,
         )  # fmt: skip
     left, right = float(found.left[ranks[row] - 1]), float(found.right[ranks[row] - 1])
-    level = np.log(drawn.loss0) + 1
+    level = np.log(drawn.loss0) + np.log(found.ratio)
     figure.add_scatter(
         x=[left, right], y=[level, level], name=f"F = {right - left:.3g}", mode="lines+markers",
         line={"color": _WALK}, marker={"symbol": "line-ns-open", "size": 12},

@@ -77,7 +77,8 @@ class TrajectoryRecorder:
         self._every = check_count("every", every, minimum=1)
         self._step = check_count("first_step", first_step, minimum=0) - 1
         self._learning_rate_group = self._group_of_selected()
-        dtype = self._tensors[0].dtype
+        # Files know no bfloat16; float32 holds it exactly.
+        self._dtype = dtype = torch.float32 if self._tensors[0].dtype == torch.bfloat16 else self._tensors[0].dtype
         self._rows_per_block = max(1, min(_MAX_BLOCK_ROWS, _BLOCK_BYTES // (self.space.dim * dtype.itemsize)))
         self._sink = (
             _MemorySink(self.space)
@@ -100,7 +101,7 @@ class TrajectoryRecorder:
 
     def _start_block(self) -> None:
         rows = self._rows_per_block
-        self._weights = torch.empty(rows, self.space.dim, dtype=self._tensors[0].dtype)
+        self._weights = torch.empty(rows, self.space.dim, dtype=self._dtype)
         self._losses = torch.full((rows,), torch.nan, dtype=torch.float64)
         self._steps: list[int] = []
         self._rates: list[float] = []
@@ -143,7 +144,7 @@ class TrajectoryRecorder:
         for view, tensor in zip(self._views[row], self._tensors, strict=True):
             view.copy_(tensor)
         self._steps.append(self._step)
-        self._rates.append(self._learning_rate_group["lr"])
+        self._rates.append(float(self._learning_rate_group["lr"]))
         if row + 1 == self._rows_per_block:
             self.flush()
 
@@ -161,7 +162,7 @@ class TrajectoryRecorder:
         block = (
             self._weights[:good],
             torch.tensor(self._steps[:good]),
-            torch.tensor([float(rate) for rate in self._rates[:good]], dtype=torch.float64),
+            torch.tensor(self._rates[:good], dtype=torch.float64),
             self._losses[:good],
         )
         bad_step = None if good == held else self._steps[good]

@@ -116,6 +116,11 @@ def _lead(summary: dict[str, Any]) -> list[str]:
         f"Over {summary['window_steps']:,} steps the {summary['weights']:,} weights went {share:.0f} % of their "
         f"squared way along one direction; of the rest, 90 % lies in modes 2 to {few}."
     ]
+    if summary["psi"] is None:
+        return [
+            *sentences,
+            "Too few modes have a flatness within reach: the variance-flatness law could not be fitted.",
+        ]
     direction = "flatter directions wander less" if summary["psi"] > 0 else "flatter directions wander more"
     law = f"In this window {direction}: σ² ~ F^−ψ with ψ = {summary['psi']:.2f}"
     law += f", and ψ = {summary['psi_cross']:.2f} when the same modes are measured on the next window."

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from landscope._names import Network, Sampling
 from landscope.errors import InputError
@@ -66,8 +66,21 @@ class Settings(BaseModel):
     """How many modes to measure the flatness of; all by default."""
     surrogates: Annotated[int, Field(ge=0)] = 3
     """Shuffled-increment surrogates to send through the same analysis; two or more give a band."""
-    rtol: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+    rtol: Annotated[float, Field(ge=1e-12, lt=1)] = 1e-3
     """Relative tolerance of each crossing."""
+
+    @field_validator("law_modes", "gamma_ranks")
+    @classmethod
+    def _three_at_least(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if value[1] - value[0] < 2:
+            raise ValueError("needs a first and a last one with at least three between and with them")
+        return value
+
+    @model_validator(mode="after")
+    def _enough_for_the_law(self) -> Settings:
+        if self.flatness_modes is not None and self.flatness_modes < self.law_modes[0] + 2:
+            raise ValueError(f"flatness_modes must reach {self.law_modes[0] + 2}: the law needs three modes")
+        return self
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Settings:

@@ -119,6 +119,12 @@ class Trajectory:
         Raises:
             InputError: If lengths differ or steps do not increase.
         """
+        if weights.ndim != 2:
+            raise InputError(
+                expected="weights of shape [T, N]",
+                got=f"{tuple(weights.shape)}",
+                hint="One row a step, one column a weight.",
+            )
         count = len(weights)
         unknown = torch.full((count,), torch.nan, dtype=torch.float64)
         trajectory = cls(
@@ -136,6 +142,13 @@ class Trajectory:
                 got=f"{weights.shape[1]}",
                 hint="Pass the space the weights were flattened with.",
             )
+        for name in ("learning_rate", "loss"):
+            if len(getattr(trajectory, name)) != count:
+                raise InputError(
+                    expected=f"{name} of {count} steps",
+                    got=f"{len(getattr(trajectory, name))}",
+                    hint="One value a row.",
+                )
         if len(trajectory.steps) != count or bool((torch.diff(trajectory.steps) <= 0).any()):
             raise InputError(
                 expected=f"{count} strictly increasing steps",

@@ -81,3 +81,22 @@ def test_bad_data_and_weights_are_refused():
     with pytest.raises(InputError, match="floating-point"):
         risk(torch.zeros(risk.space.dim, dtype=torch.long))
     assert math.isfinite(float(risk(risk.w0.double())))  # other precisions are converted
+
+
+def test_labels_without_an_output_and_bare_datasets_are_refused():
+    model, (inputs, _) = mlp([6, 8, 3]), vectors(10)
+    with pytest.raises(InputError, match="labels from 0 to 2"):
+        ls.EmpiricalRisk(model, nn.functional.cross_entropy, (inputs, torch.full((10,), 3)))
+    with pytest.raises(InputError, match="DataLoader"):
+        ls.EmpiricalRisk(model, nn.functional.cross_entropy, [(row, 1) for row in inputs])
+    labels = torch.randint(0, 3, (10,))
+    narrow = ls.EmpiricalRisk(model, nn.functional.cross_entropy, (inputs, labels.to(torch.uint8)))
+    wide = ls.EmpiricalRisk(model, nn.functional.cross_entropy, (inputs, labels))
+    assert float(narrow(narrow.w0)) == float(wide(wide.w0))
+
+
+def test_errors_cross_processes():
+    import pickle
+
+    error = InputError(expected="a", got="b", hint="c.")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)

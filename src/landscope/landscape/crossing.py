@@ -37,6 +37,7 @@ class _Search:
         self.low, self.high = 0.0, math.inf
         self.known: dict[float, float] = {0.0: -self.root_of_target}
         self._widths: list[float] = []
+        self.evaluations = 0
 
     def note(self, d: float, rise: float) -> None:
         """Record ln(L/L0) at d as sqrt(rise) - sqrt(target), which is nearly linear in d."""
@@ -46,10 +47,7 @@ class _Search:
         self.high = next((d for d in points if self.known[d] >= 0), math.inf)
         self.low = max(d for d in points if d < self.high)
         self._widths.append(self.high - self.low)
-
-    @property
-    def evaluations(self) -> int:
-        return len(self.known) - 1
+        self.evaluations += 1
 
     def secant(self) -> float:
         """Where the straight line through the ends of the bracket crosses zero; its middle if an end is infinite."""

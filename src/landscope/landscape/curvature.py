@@ -58,7 +58,8 @@ def directional_curvature(
 def _product_by_autograd(landscape: LossLandscape) -> Callable[[Tensor, Tensor], Tensor]:
     def product(w: Tensor, vector: Tensor) -> Tensor:
         w = w.detach().clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(landscape(w), w, create_graph=True)
-        return torch.autograd.grad(gradient @ vector.to(gradient), w)[0]
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(landscape(w), w, create_graph=True)
+            return torch.autograd.grad(gradient @ vector.to(gradient), w)[0]
 
     return product

@@ -22,13 +22,14 @@ __all__ = ["Flatness", "flatness"]
 _START = 0.05
 _REACH = 10.0
 _REACH_AT_ORIGIN = 100.0
+_FINEST = 1e-12
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Flatness(
     Result,
     kind="flatness",
-    dims=dict.fromkeys(("left", "right", "width", "bracketed", "evaluations"), ("direction",)),
+    dims=dict.fromkeys(("left", "right", "width", "bracketed", "evaluations", "max_displacement"), ("direction",)),
 ):
     """Widths of the region where the loss stays below ``ratio`` times its value at the centre.
 
@@ -40,7 +41,7 @@ class Flatness(
         evaluations: Losses evaluated along each direction.
         loss0: L(w0).
         ratio: The factor; e in the paper.
-        max_displacement: How far was looked.
+        max_displacement: How far was looked along each direction.
     """
 
     left: Float[Tensor, " k"]
@@ -50,7 +51,7 @@ class Flatness(
     evaluations: Int[Tensor, " k"]
     loss0: float
     ratio: float
-    max_displacement: float
+    max_displacement: Float[Tensor, " k"]
 
 
 def flatness(
@@ -98,7 +99,8 @@ def flatness(
     """
     if not (math.isfinite(ratio) and ratio > 1):
         raise InputError(expected="ratio above 1", got=f"{ratio}", hint="The paper uses e.")
-    check_positive("rtol", rtol)
+    if not rtol >= _FINEST:
+        raise InputError(expected=f"rtol of at least {_FINEST:g}", got=f"{rtol}", hint="Float64 gives no more.")
     walk = start_walk(landscape, w0, directions)
     if walk.loss <= 0:
         raise InputError(
@@ -106,16 +108,17 @@ def flatness(
             got=f"{walk.loss:.6g}",
             hint="Flatness is a ratio of losses; add a constant.",
         )
-    # The direction need not be a unit vector: lengths are asked for in its units.
-    shortest = float(torch.linalg.vector_norm(directions.double(), dim=1).min())
-    reach = max_displacement or (_REACH * walk.scale or _REACH_AT_ORIGIN) / shortest
-    check_positive("max_displacement", reach)
     count = len(directions)
+    # A direction need not be a unit vector: displacements count in units of its own length.
+    lengths = torch.linalg.vector_norm(directions.double(), dim=1).cpu()
+    reach = (_REACH * walk.scale or _REACH_AT_ORIGIN) / lengths
+    if max_displacement is not None:
+        reach = torch.full_like(reach, check_positive("max_displacement", max_displacement))
     sides = torch.full((2, count), math.nan, dtype=torch.float64)
     evaluations = torch.zeros(count, dtype=torch.int64)
     for first in range(0, count, walk.lines.group):
         rows = range(first, min(first + walk.lines.group, count))
-        for (row, sign), crossing in _search_together(walk, rows, math.log(ratio), reach, rtol).items():
+        for (row, sign), crossing in _search_together(walk, rows, math.log(ratio), reach.tolist(), rtol).items():
             sides[int(sign > 0), row] = sign * crossing.displacement
             evaluations[row] += crossing.evaluations
         if progress is not None:
@@ -130,17 +133,18 @@ def flatness(
         loss0=walk.loss,
         ratio=ratio,
         max_displacement=reach,
-        provenance=stamp(ratio=ratio, rtol=rtol, max_displacement=reach),
+        provenance=stamp(ratio=ratio, rtol=rtol, max_displacement=max_displacement),
     )
 
 
 def _search_together(
-    walk: Walk, rows: range, target: float, reach: float, rtol: float
+    walk: Walk, rows: range, target: float, reach: list[float], rtol: float
 ) -> dict[tuple[int, int], Crossing]:
     """Run the searches of both sides of several directions in step, so that each pass over the data serves them all."""
-    start = _START * reach / _REACH
     searches: dict[tuple[int, int], Generator[float, float, Crossing]] = {
-        (row, sign): find_crossing(target, start=start, limit=reach, rtol=rtol) for row in rows for sign in (-1, 1)
+        (row, sign): find_crossing(target, start=_START / _REACH * reach[row], limit=reach[row], rtol=rtol)
+        for row in rows
+        for sign in (-1, 1)
     }
     asked = {key: next(search) for key, search in searches.items()}
     found: dict[tuple[int, int], Crossing] = {}

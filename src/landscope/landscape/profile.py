@@ -144,7 +144,7 @@ def fit_profiles(profiles: LossProfiles) -> ProfileFits:
         The fits.
 
     Raises:
-        InputError: If there are fewer than four points a direction.
+        InputError: If there are fewer than four points a direction, or a loss is not positive.
         NonFiniteError: If a loss is not finite.
 
     Example:
@@ -163,6 +163,8 @@ def fit_profiles(profiles: LossProfiles) -> ProfileFits:
             hint="Sample more displacements.",
         )
     loss = check_finite("losses to fit", profiles.loss, hint="Fit a range where the loss is finite.")
+    if bool((loss <= 0).any()):
+        raise InputError(expected="positive losses to fit", got=f"{float(loss.min()):.3g}", hint="ln L needs them.")
     log_loss = torch.log(loss)
     log_fit, log_values = _quadratic_fit(profiles.displacements, log_loss)
     fit, values = _quadratic_fit(profiles.displacements, loss)
@@ -181,10 +183,21 @@ def fit_profiles(profiles: LossProfiles) -> ProfileFits:
 
 
 def _quadratic_fit(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Least squares of y on 1, x, x^2/2, row by row; x is scaled to keep the system well conditioned."""
-    scale = x.abs().amax(dim=1, keepdim=True)
-    u = x / scale
-    design = torch.stack([torch.ones_like(u), u, u.square() / 2], dim=2)
-    solution = torch.linalg.lstsq(design, y[..., None]).solution[..., 0]
-    values = (design @ solution[..., None])[..., 0]
-    return solution / torch.cat([torch.ones_like(scale), scale, scale**2], dim=1), values
+    """Least squares of y on 1, x, x^2/2, row by row: offset, slope and curvature, and the fitted values.
+
+    By orthogonal polynomials and plain sums: a library solver gives other last bits from call to call.
+    """
+
+    def mean(values: Tensor) -> Tensor:
+        return values.sum(dim=1, keepdim=True) / values.shape[1]
+
+    centre = mean(x)
+    linear = x - centre
+    square = x.square() / 2
+    tilt = mean(square * linear) / mean(linear.square())
+    curved = square - mean(square) - tilt * linear
+    curvature = mean(y * curved) / mean(curved.square())
+    along = mean(y * linear) / mean(linear.square())
+    slope = along - curvature * tilt
+    offset = mean(y) - along * centre - curvature * (mean(square) - tilt * centre)
+    return torch.cat([offset, slope, curvature], dim=1), offset + slope * x + curvature * square

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import torch
 from torch import Tensor
@@ -59,7 +60,7 @@ def start_walk(landscape: LossLandscape, w0: Tensor, directions: Tensor) -> Walk
     )
     # L0 is taken along a line too, so that the ratio L/L0 is free of any difference between two ways of summing.
     loss = float(lines(torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.float64))[0])
-    if not torch.isfinite(torch.tensor(loss)):
+    if not math.isfinite(loss):
         raise NonFiniteError(
             expected="a finite loss at w0",
             got=f"{loss}",

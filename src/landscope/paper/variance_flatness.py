@@ -92,11 +92,11 @@ def surrogate_law(
         >>> window = Trajectory.of(sgd_in_bowl(curvature, 500, learning_rate=0.01, noise_variance=1.0, seed=0))
         >>> law = surrogate_law(InverseGaussian(curvature), window, seed=0, law_modes=(2, 10), gamma_ranks=(2, 10))
         >>> law.variance.shape
-        torch.Size([10])
+        torch.Size([12])
     """
     surrogate = shuffled_increments(window, seed=seed)
-    count = min(max(law_modes[1], gamma_ranks[1]), len(window) - 1, window.dim)
-    modes = principal_modes(surrogate, count)
+    modes = principal_modes(surrogate)
+    count = len(modes.variance)
     found = flatness(
         landscape,
         window.row(-1),
@@ -105,14 +105,14 @@ def surrogate_law(
         max_displacement=max_displacement,
         progress=progress,
     )
-    law = _law_or_none(modes.variance[: law_modes[1]], found, law_modes)
+    law = _law_or_nan(modes.variance[: law_modes[1]], found, law_modes)
     return SurrogateLaw(
         seed=seed,
         variance=modes.variance,
         width=_padded(found.width, count, math.nan),
         bracketed=_padded(found.bracketed, count, False),
         total_variance=modes.total_variance,
-        psi=law.psi if law else math.nan,
+        psi=law.psi,
         gamma=spectrum_exponent(modes.variance, gamma_ranks),
         provenance=stamp(seed=seed, law_modes=law_modes, gamma_ranks=gamma_ranks, rtol=rtol),
     )
@@ -131,14 +131,11 @@ def drawn_profiles(
     Returns:
         The profiles and the ranks drawn.
     """
-    bracketed = [rank for rank in _DRAWN_MODES if rank <= len(found.width) and bool(found.bracketed[rank - 1])]
-    ranks = bracketed or [int(i) + 1 for i in found.bracketed.nonzero().flatten()[:4]]
-    if not ranks:
-        raise InputError(
-            expected="at least one mode with a flatness within reach", got="none", hint="Look farther or train longer."
-        )
+    ranks = [rank for rank in _DRAWN_MODES if rank <= len(found.width) and bool(found.bracketed[rank - 1])]
+    ranks = ranks or [int(i) + 1 for i in found.bracketed.nonzero().flatten()[:4]] or [1]
     rows = torch.tensor(ranks) - 1
     reach = torch.maximum(-found.left[rows], found.right[rows])
+    reach = torch.where(torch.isnan(reach), found.max_displacement[rows] / 10, reach)
     steps = 1.2 * reach[:, None] * torch.linspace(-1, 1, _POINTS, dtype=torch.float64)
     return loss_profiles(landscape, window.row(-1), directions[rows], steps), tuple(ranks)
 
@@ -208,14 +205,11 @@ def laws(
         law_modes: Range of the fit.
 
     Returns:
-        The exponents.
-
-    Raises:
-        InputError: If fewer than three modes can be fitted.
+        The exponents.        Where fewer than three modes can be fitted the exponents are NaN.
     """
     count = len(widths.width)
     own, fresh = (
-        variance_flatness_law(variance[:count], widths, law_modes, blocks=moments[:, :, :count])
+        _law_or_nan(variance[:count], widths, law_modes, moments[:, :, :count])
         for variance, moments in ((found.variance, found.moments), (found.cross_variance, found.cross_moments))
     )
     psi_null = tuple(law.psi for law in surrogates)
@@ -234,7 +228,7 @@ def laws(
         prefactor=own.prefactor,
         prefactor_cross=fresh.prefactor,
         residual=own.residual,
-        rank_correlation=float(stats.spearmanr(rank.numpy(), widths.width[own.used].numpy()).statistic),
+        rank_correlation=_rank_correlation(rank, widths.width[own.used]),
         used=own.used,
         n_used=own.n_used,
         n_censored=own.n_censored,
@@ -246,11 +240,33 @@ def laws(
     )
 
 
-def _law_or_none(variance: Tensor, found: Flatness, law_modes: tuple[int, int]) -> VarianceFlatnessLaw | None:
+def _rank_correlation(rank: Tensor, width: Tensor) -> float:
+    return float(stats.spearmanr(rank.numpy(), width.numpy()).statistic) if len(rank) >= 3 else math.nan
+
+
+def _law_or_nan(
+    variance: Tensor, found: Flatness, law_modes: tuple[int, int], blocks: Tensor | None = None
+) -> VarianceFlatnessLaw:
+    """The law; where too few modes have a flatness within reach, one whose numbers are NaN."""
     try:
-        return variance_flatness_law(variance, found, law_modes)
-    except InputError:  # a surrogate with too few modes within reach has no exponent
-        return None
+        return variance_flatness_law(variance, found, law_modes, blocks=blocks)
+    except InputError:
+        last = min(law_modes[1], len(variance))
+        considered = slice(law_modes[0] - 1, last)
+        nothing = (math.nan, math.nan)
+        return VarianceFlatnessLaw(
+            psi=math.nan,
+            confidence_interval=nothing,
+            confidence_level=0.95,
+            prefactor=math.nan,
+            residual=math.nan,
+            mode_range=(law_modes[0], last),
+            used=torch.zeros(len(variance), dtype=torch.bool),
+            n_used=0,
+            n_censored=int((~found.bracketed[considered]).sum()),
+            n_still=int((variance[considered] <= 0).sum()),
+            flatness_range=nothing,
+        )
 
 
 def measurements(

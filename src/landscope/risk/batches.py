@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import copy
+from collections.abc import Generator, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -10,16 +12,19 @@ from torch import Tensor
 
 from landscope.errors import InputError
 
-__all__ = ["Block", "blocks_of", "materialised"]
+__all__ = ["Block", "blocks_of", "materialised", "read_once"]
 
 Block = tuple[Any, Any]
 """Inputs and targets of some samples."""
 
 
-def materialised(data: Any, device: torch.device) -> list[Block]:
+def materialised(data: Any, device: torch.device) -> tuple[list[Block], int]:
     """Read ``data`` once: ``(inputs, targets)``, or an iterable of such pairs like a ``DataLoader``.
 
     Pairs of tensors of one shape a sample are joined, so that they can be cut into blocks of any size.
+
+    Returns:
+        The pairs, and the batch size of the loader: how much the user finds fit to evaluate at once.
 
     Raises:
         InputError: If the data are empty, or a batch is not a pair of inputs and targets.
@@ -27,7 +32,7 @@ def materialised(data: Any, device: torch.device) -> list[Block]:
     if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
         pairs: list[Block] = [(data[0], data[1])]
     elif isinstance(data, Iterable):
-        pairs = [_pair(batch) for batch in data]
+        pairs = [_pair(batch) for batch in read_once(data)]
     else:
         raise InputError(
             expected="data as (inputs, targets) tensors or an iterable of such batches",
@@ -44,11 +49,18 @@ def materialised(data: Any, device: torch.device) -> list[Block]:
                 got=f"{len(inputs)} inputs, {len(targets)} targets",
                 hint="Pass pairs.",
             )
-    return [_joined(pairs)] if _can_join(pairs) else pairs
+    largest = max(_length(inputs) for inputs, _ in pairs)
+    return ([_joined(pairs)] if _can_join(pairs) else pairs), largest
 
 
 def _pair(batch: Any) -> Block:
     if isinstance(batch, Sequence) and len(batch) == 2:
+        if isinstance(batch[1], int | float):
+            raise InputError(
+                expected="batches of inputs and targets",
+                got="single samples",
+                hint="Wrap the Dataset in a torch.utils.data.DataLoader.",
+            )
         return batch[0], batch[1]
     raise InputError(
         expected="batches of (inputs, targets)",
@@ -58,8 +70,25 @@ def _pair(batch: Any) -> Block:
 
 
 def _to(value: Any, device: torch.device) -> Any:
-    # A copy of the reference is enough: landscope never writes to the user's data.
-    return value.detach().to(device) if isinstance(value, Tensor) else value
+    """A copy: what the user does to the data later changes nothing here, nor the other way round."""
+    return value.detach().to(device, copy=True) if isinstance(value, Tensor) else copy.deepcopy(value)
+
+
+@contextlib.contextmanager
+def _random_state_kept(data: Any) -> Generator[None]:
+    """A loader draws random numbers even where it does not shuffle; they come back."""
+    own = getattr(data, "generator", None)
+    state = own.get_state() if isinstance(own, torch.Generator) else None
+    with torch.random.fork_rng(devices=[]):
+        yield
+    if isinstance(own, torch.Generator) and state is not None:
+        own.set_state(state)
+
+
+def read_once(data: Iterable[Any]) -> list[Any]:
+    """The batches of a loader, with the random state as it was before."""
+    with _random_state_kept(data):
+        return list(data)
 
 
 def _length(value: Any) -> int:

@@ -20,7 +20,7 @@ from landscope.risk.evaluation import ClosureLosses, TracedLosses
 from landscope.risk.lines import TracedLines
 from landscope.risk.losses import SampleLosses, is_plain_cross_entropy, sample_losses_of
 from landscope.risk.minibatches import MinibatchRisk, partition
-from landscope.risk.tracing import split_model
+from landscope.risk.tracing import SplitModel, largest_tensor, split_model
 from landscope.walking import PlainLines
 
 __all__ = ["EmpiricalRisk"]
@@ -28,6 +28,7 @@ __all__ = ["EmpiricalRisk"]
 _BLOCK_ELEMENTS = 2**19
 """Numbers a block holds at the frontier: about 2 MB in float32, near the size of a second-level cache."""
 _INPUT_ELEMENTS = 2**21
+_PROBE_ROWS = 64
 
 
 class EmpiricalRisk:
@@ -76,10 +77,12 @@ class EmpiricalRisk:
         cache_bytes: int = 2**30,
     ) -> None:
         self._start(model, space, cache_bytes)
-        pairs = materialised(data, self._device)
+        pairs, largest_batch = materialised(data, self._device)
         sample_losses = sample_losses_of(criterion)
         self._class_major = is_plain_cross_entropy(criterion)
-        self._blocks = self._traced(pairs, sample_losses) or self._whole(pairs, sample_losses)
+        if self._class_major:
+            self._check_labels(pairs)
+        self._blocks = self._traced(pairs, sample_losses) or self._whole(pairs, sample_losses, largest_batch)
         self._check()
 
     @classmethod
@@ -133,14 +136,13 @@ class EmpiricalRisk:
     def _traced(self, pairs: list[Block], sample_losses: SampleLosses) -> TracedLosses | None:
         try:
             split = split_model(self._model, self.space.names)
-            rows = _INPUT_ELEMENTS // max(1, _numel_per_sample(pairs[0][0]))
+            inputs, targets = blocks_of(pairs, _PROBE_ROWS)[0]
+            self._check_split(split, sample_losses, (inputs, targets))
+            few = copy.deepcopy(inputs[:2] if isinstance(inputs, Tensor) else inputs)
             with torch.no_grad():
-                inputs, _ = blocks_of(pairs, min(rows, 64))[0]
-                frontier = split.prefix(inputs)
-                _check_same_outputs(split.suffix(*frontier), self._model(inputs))
-            largest = max([1, *(_numel_per_sample(value) for value in frontier if isinstance(value, Tensor))])
-            rows = max(16, min(8192, _BLOCK_ELEMENTS // largest))
-            return TracedLosses(split, sample_losses, blocks_of(pairs, rows), self._cache_bytes)
+                largest = largest_tensor(split.suffix, split.prefix(few)) // max(1, len(few))
+            rows = max(16, min(8192, _BLOCK_ELEMENTS // max(1, largest)))
+            return TracedLosses(split, sample_losses, blocks_of(pairs, rows), self._cache_bytes // 2)
         except Exception as error:  # noqa: BLE001 - any model may fail to trace in any way; full evaluation still holds
             warnings.warn(
                 f"landscope evaluates the whole model at every point, which is slower: it could not be traced "
@@ -150,8 +152,30 @@ class EmpiricalRisk:
             )
             return None
 
-    def _whole(self, pairs: list[Block], sample_losses: SampleLosses) -> ClosureLosses:
-        rows = max(16, min(8192, _INPUT_ELEMENTS // max(1, _numel_per_sample(pairs[0][0]))))
+    @torch.no_grad()
+    def _check_split(self, split: SplitModel, sample_losses: SampleLosses, block: Block) -> None:
+        """Compare the parts with the whole model, away from w0 too: tracing freezes what it cannot follow."""
+        few = TracedLosses(split, sample_losses, [block], self._cache_bytes // 2)
+        direction = torch.randn(self.space.dim, generator=torch.Generator().manual_seed(0)).to(self.w0)
+        direction *= (torch.linalg.vector_norm(self.w0) + 1e-3) / torch.linalg.vector_norm(direction)
+        lines = self._lines_of(few, self.w0, direction[None])
+        versions = [value._version for value in few.frontier(0) if isinstance(value, Tensor)]
+        rtol = min(1e-2, 100 * torch.finfo(self._dtype).eps)
+        for step in (0.0, 0.5, 2.0):
+            parameters = self.space.unflatten(self.w0 + step * direction)
+            whole = torch.func.functional_call(self._model, parameters, (copy.deepcopy(block[0]),))
+            losses, weight = sample_losses(whole, block[1])
+            expected = losses.sum(dtype=torch.float64).cpu() / float(weight)
+            losses, weight = few.losses(parameters, 0)
+            suffix = losses.sum(dtype=torch.float64).cpu() / float(weight)
+            walked = lines(torch.zeros(1, dtype=torch.long), torch.tensor([step], dtype=torch.float64))[0]
+            for found in (suffix, walked):
+                torch.testing.assert_close(found, expected, rtol=rtol, atol=1e-12, equal_nan=True)
+        if versions != [value._version for value in few.frontier(0) if isinstance(value, Tensor)]:
+            raise RuntimeError("it works in place on values that are kept")
+
+    def _whole(self, pairs: list[Block], sample_losses: SampleLosses, largest_batch: int) -> ClosureLosses:
+        rows = max(1, min(largest_batch, _INPUT_ELEMENTS // max(1, _numel_per_sample(pairs[0][0]))))
 
         def batch_losses(model: nn.Module, batch: Block) -> Tensor | tuple[Tensor, Tensor | float]:
             losses, weight = sample_losses(model(batch[0]), batch[1])
@@ -161,9 +185,22 @@ class EmpiricalRisk:
 
         return ClosureLosses(self._model, batch_losses, blocks_of(pairs, rows))
 
+    @torch.no_grad()
+    def _check_labels(self, pairs: list[Block]) -> None:
+        with torch.random.fork_rng(devices=[]):
+            logits = self._model(copy.deepcopy(pairs[0][0][:1]))
+        labels = [targets for _, targets in pairs if isinstance(targets, Tensor) and not targets.is_floating_point()]
+        largest = max((int(targets.max()) for targets in labels), default=0)
+        if isinstance(logits, Tensor) and logits.ndim == 2 and largest >= logits.shape[1]:
+            raise InputError(
+                expected=f"labels from 0 to {logits.shape[1] - 1}, one for each output",
+                got=f"label {largest}",
+                hint="Check the labels, or give the model an output for each class.",
+            )
+
     def _check(self) -> None:
         """The loss must depend on the weights and on nothing that changes between two calls."""
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
             w = self.w0.clone().requires_grad_()
             total = self._blocks.losses(self.space.unflatten(w), 0)[0].double().sum()
             with torch.no_grad():
@@ -202,7 +239,7 @@ class EmpiricalRisk:
         w = self._checked("w", w)
         with torch.set_grad_enabled(torch.is_grad_enabled() and w.requires_grad):
             points = [self._risk(point) for point in w.reshape(-1, self.space.dim)]
-            return torch.stack(points).reshape(w.shape[:-1])
+            return torch.stack(points).reshape(w.shape[:-1]) if points else w.new_empty(w.shape[:-1]).double()
 
     def _checked(self, name: str, w: Tensor) -> Tensor:
         return check_vector(name, w, dim=self.space.dim, device=self._device, dtype=self._dtype)
@@ -283,25 +320,22 @@ class EmpiricalRisk:
         w0 = self._checked("w0", w0)
         directions = check_directions(directions, dim=self.space.dim, device=self._device, dtype=self._dtype)
         if isinstance(self._blocks, TracedLosses):
-            return TracedLines(
-                self._blocks,
-                self.space,
-                w0,
-                directions,
-                class_major=self._class_major and self._targets_are_classes(),
-                cache_bytes=self._cache_bytes,
-            )
+            return self._lines_of(self._blocks, w0, directions)
         return PlainLines(self, w0, directions)
 
-    def _targets_are_classes(self) -> bool:
-        assert isinstance(self._blocks, TracedLosses)  # noqa: S101 - narrows the type
-        targets = [targets for _, targets in self._blocks.blocks]
-        return all(t.ndim == 1 and not t.is_floating_point() and int(t.min()) >= 0 for t in targets)
+    def _lines_of(self, losses: TracedLosses, w0: Tensor, directions: Tensor) -> TracedLines:
+        class_major = self._class_major and all(_are_classes(targets) for _, targets in losses.blocks)
+        return TracedLines(
+            losses, self.space, w0, directions, class_major=class_major, cache_bytes=self._cache_bytes // 2
+        )
 
 
 def _numel_per_sample(value: Any) -> int:
     return value[0].numel() if isinstance(value, Tensor) and value.ndim and len(value) else 1
 
 
-def _check_same_outputs(traced: Any, whole: Any) -> None:
-    torch.testing.assert_close(traced, whole, rtol=1e-4, atol=1e-5, equal_nan=True)
+def _are_classes(targets: Any) -> bool:
+    """Whether these are labels of the fast layout: whole, one a sample, none ignored."""
+    return (
+        isinstance(targets, Tensor) and targets.ndim == 1 and targets.dtype == torch.int64 and int(targets.min()) >= 0
+    )

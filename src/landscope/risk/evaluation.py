@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from landscope.errors import InputError
-from landscope.risk.batches import Block
+from landscope.risk.batches import Block, read_once
 from landscope.risk.losses import SampleLosses
 from landscope.risk.tracing import SplitModel, substituted_call
 
@@ -47,7 +47,7 @@ class ClosureLosses:
 
     def __init__(self, model: nn.Module, batch_losses: Callable[[nn.Module, Any], Any], batches: Iterable[Any]) -> None:
         self._module = _ClosureModule(model, batch_losses)
-        self._batches = list(batches)
+        self._batches = copy.deepcopy(read_once(batches))
         self.n_blocks = len(self._batches)
         if self.n_blocks == 0:
             raise InputError(expected="at least one batch", got="no data", hint="Check the loader.")
@@ -55,7 +55,8 @@ class ClosureLosses:
     def losses(self, parameters: dict[str, Tensor], block: int) -> tuple[Tensor, Tensor | float]:
         """The losses of one batch with the selected parameters replaced."""
         replaced = {f"model.{name}": value for name, value in parameters.items()}
-        answer = torch.func.functional_call(self._module, replaced, (self._batches[block],))
+        batch = copy.deepcopy(self._batches[block])  # a model may work in place
+        answer = torch.func.functional_call(self._module, replaced, (batch,))
         if isinstance(answer, Tensor) and answer.ndim >= 1:
             return answer.flatten(), float(answer.numel())
         if isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], Tensor):
@@ -79,15 +80,22 @@ class Frontier:
         """The frontier values of one block."""
         if block in self._kept:
             return self._kept[block]
+        inputs = self._blocks[block][0]
+        if self._split.prefix_is_empty:
+            return (inputs,)
         with torch.no_grad(), one_thread():  # the bits must not depend on who asks first
-            values = self._split.prefix(self._blocks[block][0])
-        # A value that is the data itself costs nothing to keep.
-        own = {self._blocks[block][0].data_ptr()} if isinstance(self._blocks[block][0], Tensor) else set()
-        size = sum(v.nbytes for v in values if isinstance(v, Tensor) and v.data_ptr() not in own)
+            # A copy of the inputs, as a model may work in place; and of small views of large tensors.
+            values = tuple(_compact(value) for value in self._split.prefix(copy.deepcopy(inputs)))
+        size = sum(value.nbytes for value in values if isinstance(value, Tensor))
         if size <= self._bytes_left:
             self._bytes_left -= size
             self._kept[block] = values
         return values
+
+
+def _compact(value: Any) -> Any:
+    small = isinstance(value, Tensor) and value.untyped_storage().nbytes() > value.nbytes
+    return value.clone() if small else value
 
 
 class TracedLosses:

@@ -49,7 +49,7 @@ class TracedLines:
     ) -> None:
         self._losses, self._space, self._w0, self._directions = losses, space, w0, directions
         self._class_major = class_major
-        self._weight = 0.0
+        self._keep = False
         self._base: list[tuple[Tensor, ...] | None] = [None] * losses.n_blocks
         self._shifts: dict[int, list[tuple[Tensor, ...] | None]] = {}
         per_direction = self._preactivation_bytes()
@@ -132,7 +132,7 @@ class _Worker:
             self._laid_out(substituted_call(node.module, node.selected, parameters, [values[i] for i in node.inputs]))
             for node in self._affine
         )
-        if getattr(self._lines, "_keep", False):
+        if self._lines._keep:
             self._lines._base[block] = base
         return base
 

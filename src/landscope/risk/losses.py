@@ -50,10 +50,11 @@ def sample_losses_of(criterion: Callable[..., Tensor]) -> SampleLosses:
     module = criterion if isinstance(criterion, nn.Module) else _MODULES[criterion]() if _known(criterion) else None
     if is_plain_cross_entropy(criterion):
         return _cross_entropy
-    if isinstance(module, nn.CrossEntropyLoss | nn.NLLLoss):
+    # Exact types only: a subclass may compute something else, and is asked for its own answer.
+    if isinstance(module, nn.CrossEntropyLoss | nn.NLLLoss) and type(module) in (nn.CrossEntropyLoss, nn.NLLLoss):
         return _Weighted(module)
-    if module is not None and hasattr(module, "reduction"):
-        return _Unreduced(_without_reduction(module))
+    if module is not None and type(module).__module__ == nn.MSELoss.__module__ and hasattr(module, "reduction"):
+        return _Unreduced(_without_reduction(module), add_up=module.reduction in ("batchmean", "sum"))
     return _Unreduced(criterion)
 
 
@@ -66,7 +67,7 @@ def _known(criterion: Callable[..., Tensor]) -> bool:
 
 def is_plain_cross_entropy(criterion: Callable[..., Tensor]) -> bool:
     """Whether the criterion is cross-entropy without class weights, smoothing or ignored targets."""
-    if isinstance(criterion, nn.CrossEntropyLoss):
+    if type(criterion) is nn.CrossEntropyLoss:
         return criterion.weight is None and criterion.label_smoothing == 0 and criterion.ignore_index == -100
     return criterion is F.cross_entropy
 
@@ -82,6 +83,7 @@ def _cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | fl
         return _Weighted(nn.CrossEntropyLoss())(logits, targets)
     # -log softmax = softplus(log sum over the wrong classes of exp(z_j - z_y)): keeps the digits of a loss of
     # 1e-9, which log(1 + small) in the usual form drops.
+    targets = targets.long()
     margins = logits - logits.gather(1, targets[:, None])
     wrong = margins.masked_fill(F.one_hot(targets, logits.shape[1]).bool(), -torch.inf)
     return F.softplus(torch.logsumexp(wrong, dim=1)), float(len(targets))
@@ -121,8 +123,8 @@ class _Weighted:
 class _Unreduced:
     """A criterion that gives a loss a sample, or a mean over the batch."""
 
-    def __init__(self, criterion: Callable[..., Tensor]) -> None:
-        self._criterion = criterion
+    def __init__(self, criterion: Callable[..., Tensor], *, add_up: bool = False) -> None:
+        self._criterion, self._add_up = criterion, add_up
 
     def __call__(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor | float]:
         losses = self._criterion(outputs, targets)
@@ -135,4 +137,5 @@ class _Unreduced:
             )
         if losses.ndim == 0:
             return losses.reshape(1) * count, float(count)
-        return losses.reshape(len(losses), -1).mean(dim=1), float(len(losses))
+        rows = losses.reshape(len(losses), -1)
+        return rows.sum(dim=1) if self._add_up else rows.mean(dim=1), float(len(losses))

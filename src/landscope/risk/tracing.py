@@ -47,6 +47,7 @@ class SplitModel:
 
     Args:
         prefix: inputs -> tuple of frontier values, which no selected parameter changes.
+        prefix_is_empty: whether the inputs themselves are the frontier.
         suffix: frontier values -> outputs.
         suffix_names: names of selected parameters inside ``suffix`` -> names in the model.
         affine: nodes whose outputs move linearly along a line.
@@ -59,6 +60,7 @@ class SplitModel:
     """
 
     prefix: fx.GraphModule
+    prefix_is_empty: bool
     suffix: fx.GraphModule
     suffix_names: dict[str, str]
     affine: tuple[AffineNode, ...]
@@ -96,6 +98,7 @@ def split_model(model: nn.Module, names: Sequence[str]) -> SplitModel:
     tail = cut.extract([*affine, *tail_frontier], tail_output)
     return SplitModel(
         prefix=cut.extract(cut.placeholders, tuple(frontier)),
+        prefix_is_empty=frontier == cut.placeholders,
         suffix=suffix,
         suffix_names=_names_within(suffix, canonical),
         affine=tuple(
@@ -208,6 +211,26 @@ class _Cut:
 
 def _default_of(node: fx.Node) -> Any:
     return node.args[0] if node.op == "placeholder" and node.args else inspect.Signature.empty
+
+
+class _Sizes(fx.Interpreter):
+    """Runs a graph and remembers the largest tensor that any node made."""
+
+    largest = 1
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if isinstance(value, Tensor):
+            self.largest = max(self.largest, value.numel())
+        return value
+
+
+def largest_tensor(part: fx.GraphModule, values: Sequence[Any]) -> int:
+    """Numbers in the largest tensor that ``part`` makes of ``values``."""
+    sizes = _Sizes(part)
+    with torch.no_grad():
+        sizes.run(*values)
+    return max([sizes.largest, *(value.numel() for value in values if isinstance(value, Tensor))])
 
 
 def substituted_call(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -121,8 +120,8 @@ def fit_laws(run: RunFolder, problem: Problem, progress: ProgressCallback) -> No
     history, fits = run.load("training", TrainingHistory), run.load("profile-fits", ProfileFits)
     ratio = float((fits.log_residual / fits.quadratic_residual).median())
     measured = measurements(found, fitted, ratio, exploration_reached=history.exploration_reached)
-    write_json(run.path / "claims.json", [_plain(judgement.as_dict()) for judgement in judge_all(measured)])
-    write_json(run.path / "summary.json", _plain(_summary(run, history, found, widths, fitted, ratio)))
+    write_json(run.path / "claims.json", [judgement.as_dict() for judgement in judge_all(measured)])
+    write_json(run.path / "summary.json", _summary(run, history, found, widths, fitted, ratio))
     run.save("laws", fitted)
 
 
@@ -140,7 +139,6 @@ def _surrogates(run: RunFolder, problem: Problem, widths: Flatness, progress: Pr
                 law_modes=(settings.law_modes[0], min(settings.law_modes[1], len(widths.width))),
                 gamma_ranks=settings.gamma_ranks,
                 rtol=settings.rtol,
-                max_displacement=widths.max_displacement,
                 progress=lambda done, total, number=number: progress(number * total + done, len(names) * total),
             )
             run.save(names[number], law)
@@ -173,15 +171,6 @@ def _summary(
         "inverse_gaussian_residual_ratio": ratio,
         **{name: value for name, value in fitted.attributes().items() if name not in ("provenance",)},
     }
-
-
-def _plain(value: Any) -> Any:
-    """NaN has no JSON: it becomes null."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def load_profiles(run: RunFolder) -> tuple[LossProfiles, ProfileFits, tuple[int, ...]]:

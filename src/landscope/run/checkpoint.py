@@ -14,18 +14,15 @@ from landscope.storage import read_archive, write_archive
 
 __all__ = ["TrainingState", "load_model", "save_model"]
 
-_MODEL, _OPTIMIZER, _LOSSES, _EPOCHS = "model/", "optimizer/", "minibatch_loss", "epochs"
+_MODEL, _OPTIMIZER, _LOSSES, _EPOCHS = "model.", "optimizer.", "minibatch_loss", "epochs"
 
 
 def _arrays(prefix: str, tensors: dict[str, Tensor]) -> dict[str, tuple[tuple[str, ...], Tensor]]:
-    return {
-        prefix.replace("/", ".") + name: (tuple(f"axis_{i}" for i in range(t.ndim)), t) for name, t in tensors.items()
-    }
+    return {prefix + name: (tuple(f"axis_{i}" for i in range(t.ndim)), t) for name, t in tensors.items()}
 
 
 def _named(prefix: str, arrays: dict[str, Tensor]) -> dict[str, Tensor]:
-    start = prefix.replace("/", ".")
-    return {name[len(start) :]: tensor for name, tensor in arrays.items() if name.startswith(start)}
+    return {name.removeprefix(prefix): tensor for name, tensor in arrays.items() if name.startswith(prefix)}
 
 
 def save_model(path: Path, model: nn.Module, step: int) -> None:

@@ -44,6 +44,8 @@ class RunFolder:
             StorageError: If the folder holds a run of other settings, something else, or cannot be written.
         """
         path = Path(path)
+        if path.exists() and not path.is_dir():
+            raise StorageError(expected=f"a folder at {path}", got="a file", hint="Choose another --out.")
         if (path / _SETTINGS).exists():
             run = cls.open(path)
             ours, theirs = settings.model_dump(mode="json"), run.settings.model_dump(mode="json")

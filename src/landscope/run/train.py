@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from landscope._checks import check_count
+from landscope.parameters import ParameterSpace
 from landscope.protocols import ProgressCallback
 from landscope.recorder import TrajectoryRecorder
 from landscope.results import Result, stamp
@@ -22,6 +24,7 @@ from landscope.trajectory import Trajectory, open_trajectory
 __all__ = ["TrainingHistory", "train_run", "windows"]
 
 _SAVE_EVERY_SECONDS = 5.0
+_MIN_WINDOW_STEPS = 20  # ten blocks of time with two rows each
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -81,6 +84,9 @@ class _Training:
         self._run, self._problem, self._progress = run, problem, progress
         settings = run.settings
         self._model = problem.network()
+        ParameterSpace.of(self._model, problem.selection)  # a selection that matches nothing is told now, not later
+        steps = problem.window_epochs * problem.order.batches_per_epoch
+        check_count("steps of a window", steps, minimum=_MIN_WINDOW_STEPS, hint="Raise --window-epochs.")
         self._optimizer = torch.optim.SGD(
             self._model.parameters(), lr=settings.learning_rate, momentum=settings.momentum
         )

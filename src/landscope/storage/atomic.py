@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import uuid
 from collections.abc import Generator
@@ -49,5 +50,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` to ``path`` as JSON, whole or not at all."""
-    write_text(path, json.dumps(value, indent=2) + os.linesep)
+    """Write ``value`` to ``path`` as JSON, whole or not at all; NaN and infinity, which JSON lacks, become null."""
+    write_text(path, json.dumps(_plain(value), indent=2) + os.linesep)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,8 +59,9 @@ class RowStore:
                 got="one that exists",
                 hint="Choose another path or remove it.",
             )
+        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
         try:
-            group = zarr.open_group(path / _GROUP, mode="w-", attributes=dict(attributes))
+            group = zarr.open_group(partial / _GROUP, mode="w-", attributes=dict(attributes))
             for name, (shape, dtype) in columns.items():
                 group.create_array(
                     name,
@@ -70,11 +73,12 @@ class RowStore:
                     dimension_names=["step", *(f"{name}_{axis}" for axis in range(len(shape)))],
                     config={"write_empty_chunks": True},  # a missing block is damage, not zeros
                 )
+            cls(partial, group, 0)._commit(0)
+            partial.rename(path)  # whole or absent, so that a killed creator blocks nobody
         except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
             raise _failed("to create a table", path, error) from error
-        store = cls(path, group, 0)
-        store._commit(0)
-        return store
+        return cls.open(path, writable=True)
 
     @classmethod
     def open(cls, path: Path, *, writable: bool = False) -> RowStore:
