@@ -32,6 +32,7 @@ class PrincipalModes(
         variance: Variance sigma_i^2 along each, in squared weight units, divided by T, ``[k]``.
         total_variance: Sum of the variances of all N directions.
         n_steps: Rows T of the window.
+        parameters: Names of the parameters, where the trajectory knew them.
     """
 
     mean: Float[Tensor, " N"]
@@ -39,6 +40,7 @@ class PrincipalModes(
     variance: Float[Tensor, " k"]
     total_variance: float
     n_steps: int
+    parameters: tuple[str, ...] = ()
 
     def project(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points k"]:
         r"""Principal coordinates :math:`\theta_i = (w - \langle w \rangle) \cdot p_i` (paper, Eq. 5).
@@ -57,10 +59,11 @@ class PrincipalModes(
 
     def project_trajectory(self, trajectory: Trajectory) -> Float[Tensor, "T k"]:
         """Principal coordinates of every row of a trajectory, read a block at a time."""
-        if trajectory.dim != len(self.mean):
+        names = trajectory.space.names if trajectory.space is not None else ()
+        if trajectory.dim != len(self.mean) or (names and self.parameters and names != self.parameters):
             raise InputError(
-                expected=f"a trajectory of {len(self.mean)} weights",
-                got=f"one of {trajectory.dim}",
+                expected=f"a trajectory of {len(self.mean)} weights ({', '.join(self.parameters) or 'unnamed'})",
+                got=f"one of {trajectory.dim} ({', '.join(names) or 'unnamed'})",
                 hint="Measure along modes of the same model and selection.",
             )
         return torch.cat([self.project(block) for block in trajectory.blocks()])
@@ -125,6 +128,7 @@ def principal_modes(
         variance=variance[order],
         total_variance=total,
         n_steps=count,
+        parameters=trajectory.space.names if trajectory.space is not None else (),
         provenance=stamp(n_modes=wanted, source=dict(trajectory.provenance)),
     )
 

@@ -166,7 +166,7 @@ def _exponents(summary: dict[str, Any]) -> list[dict[str, str]]:
         {
             "name": "cross-fitted: the same modes, variances of the next window",
             "psi": _spread(summary["psi_cross"], summary["psi_cross_interval"]),
-            "gamma": "–",
+            "gamma": _spread(summary["gamma_cross"], summary["gamma_cross_interval"]),
         },
         {"name": "null: shuffled increments of the same window", "psi": band("psi"), "gamma": band("gamma")},
         {"name": "null: isotropic random walk, N ≫ T (exact)", "psi": "–", "gamma": "2.00"},

@@ -245,19 +245,6 @@ class Trajectory:
         for block in self.blocks():
             check_finite("recorded weights", block, hint="Cut the trajectory before them with .window(stop=...).")
 
-    def check_same_space(self, other: Trajectory) -> None:
-        """Raise unless ``other`` records the same parameters."""
-        if self.dim != other.dim or (self.space and other.space and self.space != other.space):
-            raise InputError(
-                expected=f"a trajectory of the same {self.dim} weights ({_describe(self)})",
-                got=f"one of {other.dim} ({_describe(other)})",
-                hint="Measure along modes of the same model and selection.",
-            )
-
-
-def _describe(trajectory: Trajectory) -> str:
-    return ", ".join(trajectory.space.names) if trajectory.space else "unnamed"
-
 
 def open_trajectory(path: str | Path) -> Trajectory:
     """Open a trajectory that a recorder wrote; its weights stay on disk until they are read.

@@ -84,6 +84,10 @@ def test_a_trajectory_of_another_model_is_refused():
     modes = ls.principal_modes(ls.Trajectory.of(torch.randn(9, 3)))
     with pytest.raises(InputError, match="a trajectory of 3 weights"):
         ls.variance_along(modes, ls.Trajectory.of(torch.randn(9, 4)))
+    one, other = ls.ParameterSpace(("a",), ((3,),)), ls.ParameterSpace(("b",), ((3,),))
+    named = ls.principal_modes(ls.Trajectory.of(torch.randn(9, 3), space=one))
+    with pytest.raises(InputError, match=r"one of 3 \(b\)"):
+        ls.variance_along(named, ls.Trajectory.of(torch.randn(9, 3), space=other))
     with pytest.raises(InputError, match="weights of 3 columns"):
         ls.Trajectory.of(torch.randn(9, 4), space=ls.ParameterSpace(("w",), ((3,),)))
 

@@ -49,6 +49,8 @@ class Spectrum(
         dim: Number of weights N.
         gamma: Exponent of the spectrum, sigma_i^2 ~ i^(-gamma); NaN where fewer than three ranks exist.
         gamma_interval: From blocks of time.
+        gamma_cross: The same exponent with the variances of the next window.
+        gamma_cross_interval: From blocks of that window.
         gamma_ranks: Ranks fitted.
         modes_for_90_percent: Rank n at which modes 2 to n hold 90 % of the variance without mode 1.
         alignment: Cosine between p_1 and w0, its absolute value.
@@ -68,6 +70,8 @@ class Spectrum(
     dim: int
     gamma: float
     gamma_interval: tuple[float, float]
+    gamma_cross: float
+    gamma_cross_interval: tuple[float, float]
     gamma_ranks: tuple[int, int]
     modes_for_90_percent: int
     alignment: float
@@ -105,16 +109,18 @@ def spectrum(
     """
     coordinates = modes.project_trajectory(window)
     next_coordinates = modes.project_trajectory(next_window)
-    moments = block_variances(coordinates, _BLOCKS)
+    moments, next_moments = (block_variances(theta, _BLOCKS) for theta in (coordinates, next_coordinates))
+    next_variance = next_coordinates.var(dim=0, correction=0)
     gamma, interval, ranks = _gamma(modes.variance, moments, gamma_ranks)
+    gamma_cross, cross_interval, _ = _gamma(next_variance, next_moments, gamma_ranks)
     every = max(1, -(-len(window) // _PLOTTED_ROWS))
     drawn = tuple(rank for rank in _DRAWN_MODES if rank <= len(modes.variance))
     w0 = window.row(-1).double()
     return Spectrum(
         variance=modes.variance,
-        cross_variance=next_coordinates.var(dim=0, correction=0),
+        cross_variance=next_variance,
         moments=moments,
-        cross_moments=block_variances(next_coordinates, _BLOCKS),
+        cross_moments=next_moments,
         cosine_content=cosine_content(coordinates),
         drift_share=drift_share(coordinates, _BLOCKS),
         path=coordinates[::every, [rank - 1 for rank in drawn]].clone(),
@@ -125,6 +131,8 @@ def spectrum(
         dim=window.dim,
         gamma=gamma,
         gamma_interval=interval,
+        gamma_cross=gamma_cross,
+        gamma_cross_interval=cross_interval,
         gamma_ranks=ranks,
         modes_for_90_percent=modes_for_share(modes.variance, modes.total_variance, 0.9),
         alignment=float((modes.directions[0] @ w0 / torch.linalg.vector_norm(w0)).abs()),

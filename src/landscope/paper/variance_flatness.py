@@ -291,7 +291,10 @@ def measurements(
         "gamma": Measurement(
             found.gamma,
             found.gamma_interval,
-            (Control("the shuffled-increment null", fitted.gamma_null_band, "differ"),),
+            (
+                Control("the shuffled-increment null", fitted.gamma_null_band, "differ"),
+                Control("the same modes in the next window", (found.gamma_cross, found.gamma_cross), "agree"),
+            ),
             note,
         ),
         "modes_for_90_percent": Measurement(

@@ -163,6 +163,8 @@ def _summary(
         "test_error_at_w0": float(history.test_error[end]),
         "gamma": found.gamma,
         "gamma_interval": found.gamma_interval,
+        "gamma_cross": found.gamma_cross,
+        "gamma_cross_interval": found.gamma_cross_interval,
         "gamma_ranks": found.gamma_ranks,
         "modes_for_90_percent": found.modes_for_90_percent,
         "first_mode_share": float(found.variance[0]) / found.total_variance,

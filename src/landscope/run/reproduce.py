@@ -24,8 +24,17 @@ __all__ = ["COLUMNS", "PAIRS", "Pooled", "reproduce", "table_rows"]
 PAIRS = ((50, 0.1), (100, 0.1), (50, 0.2))
 """Batch size B and learning rate alpha of the runs; the paper's own pair first."""
 
-_QUANTITIES = ("gamma", "psi", "psi_cross", "modes_for_90_percent", "alignment", "drift_share", "rank_correlation",
-               "inverse_gaussian_residual_ratio")  # fmt: skip
+_QUANTITIES = (
+    "gamma",
+    "gamma_cross",
+    "psi",
+    "psi_cross",
+    "modes_for_90_percent",
+    "alignment",
+    "drift_share",
+    "rank_correlation",
+    "inverse_gaussian_residual_ratio",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +159,11 @@ def _measurements(
         if item["claim"]["key"] == "diffusion_share"
     ]
     return {
-        "gamma": over_seeds("gamma", Control("the shuffled-increment null", prediction_band(null["gamma"]), "differ")),
+        "gamma": over_seeds(
+            "gamma",
+            Control("the shuffled-increment null", prediction_band(null["gamma"]), "differ"),
+            Control("the same modes in the next window", seed_interval(values["gamma_cross"]), "agree"),
+        ),
         "modes_for_90_percent": over_seeds(
             "modes_for_90_percent", few_modes_control(null["modes_for_90_percent"], dim)
         ),
@@ -186,7 +199,8 @@ COLUMNS = (
     "psi in-sample",
     "psi next window",
     "psi shuffled increments",
-    "gamma",
+    "gamma in-sample",
+    "gamma next window",
     "gamma shuffled increments",
     "modes for 90 %",
     "psi: verdict",
@@ -205,6 +219,7 @@ def table_rows(pooled: Sequence[Pooled]) -> list[list[str]]:
             _cell(entry.values["psi_cross"]),
             _cell(entry.null["psi"]),
             _cell(entry.values["gamma"]),
+            _cell(entry.values["gamma_cross"]),
             _cell(entry.null["gamma"]),
             _cell(entry.values["modes_for_90_percent"]),
             next(judgement.verdict for judgement in entry.judgements if judgement.claim.key == "psi"),
