@@ -310,3 +310,18 @@ def test_what_cannot_work_fails_before_training(tmp_path, change, message):
         run_stages(run, QuietReporter())
     assert time.monotonic() - started < 20
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_run_of_another_version_is_told_apart(small_run, tmp_path):
+    import shutil
+
+    from landscope.run.analyse import SUMMARY_NAMES
+
+    assert set(small_run.summary()) == set(SUMMARY_NAMES)
+    copy = tmp_path / "copy"
+    shutil.copytree(small_run.path, copy)
+    summary = json.loads((copy / "summary.json").read_text())
+    del summary["gamma_cross"]
+    (copy / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(StorageError, match="gamma_cross"):
+        write_report(RunFolder.open(copy))

@@ -18,7 +18,7 @@ from landscope.paper.claims import Control, Judgement, Measurement, judge_all
 from landscope.paper.spectrum import Spectrum
 from landscope.paper.variance_flatness import Laws, SurrogateLaw
 from landscope.run import RunFolder
-from landscope.run.analyse import load_profiles
+from landscope.run.analyse import SUMMARY_NAMES, load_profiles
 from landscope.run.reproduce import COLUMNS, Pooled, table_rows
 from landscope.run.train import TrainingHistory
 from landscope.storage import write_text
@@ -74,7 +74,7 @@ def write_report(run: RunFolder) -> Path:
     Raises:
         StorageError: If a stage is missing or an artefact is damaged.
     """
-    summary = run.summary()
+    summary = _whole_summary(run)
     page = _render(
         "report.html.j2",
         title=f"landscope: {summary['settings']['data']}",
@@ -90,6 +90,18 @@ def write_report(run: RunFolder) -> Path:
     path = run.path / "report.html"
     write_text(path, page)
     return path
+
+
+def _whole_summary(run: RunFolder) -> dict[str, Any]:
+    summary = run.summary()
+    missing = [name for name in SUMMARY_NAMES if name not in summary]
+    if missing:
+        raise StorageError(
+            expected=f"the numbers of a finished run in {run.path / 'summary.json'}",
+            got=f"none of {', '.join(missing[:4])}",
+            hint="Delete laws.zarr.zip in that folder and give landscope law RUN: the file is of another version.",
+        )
+    return summary
 
 
 def _figures(run: RunFolder) -> dict[str, Any]:

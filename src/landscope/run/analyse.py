@@ -29,6 +29,32 @@ __all__ = ["DrawnModes", "find_modes", "fit_laws", "measure_flatness"]
 
 _PART = 128
 
+SUMMARY_NAMES = (
+    "settings",
+    "provenance",
+    "threads",
+    "weights",
+    "window_steps",
+    "start_epoch",
+    "window_epochs",
+    "exploration_reached",
+    "loss_at_w0",
+    "train_error_at_w0",
+    "test_error_at_w0",
+    "gamma",
+    "gamma_interval",
+    "gamma_cross",
+    "gamma_cross_interval",
+    "gamma_ranks",
+    "modes_for_90_percent",
+    "first_mode_share",
+    "alignment",
+    "drift_share",
+    "inverse_gaussian_residual_ratio",
+    *(field.name for field in dataclasses.fields(Laws) if field.name not in ("provenance", "used")),
+)
+"""What ``summary.json`` of a finished run names."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class DrawnModes(Result, kind="drawn_modes"):

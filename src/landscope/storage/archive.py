@@ -103,11 +103,17 @@ def load(path: str | Path, kind: type[AnyResult] | None = None) -> Any:
         **arrays,
         **{key: _tuples(value) if key != "provenance" else value for key, value in attributes.items()},
     }
-    if set(values) - set(known):
+    required = {
+        key
+        for key, field in known.items()
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    }
+    odd = sorted((set(values) - set(known)) | (required - set(values)))
+    if odd:
         raise StorageError(
-            expected=f"the fields of {name}",
-            got=", ".join(sorted(set(values) - set(known))),
-            hint="Upgrade landscope.",
+            expected=f"the fields of {name} as this version has them in {path}",
+            got=f"a difference in {', '.join(odd)}",
+            hint="Make it again, or load it with the version that wrote it.",
         )
     return cls(**values)  # ty: ignore[invalid-argument-type] - the fields were checked above
 
