@@ -94,7 +94,7 @@ def training_curves(history: TrainingHistory) -> go.Figure:
         )  # fmt: skip
     figure.update_xaxes(title="epoch")
     figure.update_yaxes(title="loss", type="log", secondary_y=False)
-    figure.update_yaxes(title="error (%)", rangemode="tozero", secondary_y=True)
+    figure.update_yaxes(title="error (%)", rangemode="tozero", tickmode="auto", nticks=6, secondary_y=True)
     return figure
 
 
@@ -221,6 +221,7 @@ def variance_by_flatness(
 ) -> go.Figure:
     """Fig. 2D: variance against flatness, in-sample, in fresh data, and under the null."""
     figure = _figure("flatness F<sub>i</sub>", "variance σ<sub>i</sub>²", log_x=True, log_y=True)
+    figure.update_xaxes(dtick="D2")  # often less than a decade
     first, last = fitted.mode_range
     for number, law in enumerate(surrogates):
         kept = _numbers(law.bracketed[first - 1 : last])
@@ -263,6 +264,7 @@ def pooled_variance_by_flatness(
 ) -> go.Figure:
     """Fig. 2D over settings: variance against flatness of every seed, one colour a (B, alpha)."""
     figure = _figure("flatness F<sub>i</sub>", "variance σ<sub>i</sub>²", log_x=True, log_y=True)
+    figure.update_xaxes(dtick="D2")  # often less than a decade
     for name, color, group in zip(names, _PALETTE, runs, strict=False):
         kept = [_numbers(fitted.used) for _, _, fitted in group]
         pairs = list(zip(group, kept, strict=True))

@@ -59,7 +59,12 @@ def _number(value: float | None) -> float:
 def _measurement(item: dict[str, Any]) -> Measurement:
     low, high = (_number(value) for value in item["interval"])
     controls = [
-        Control(control["name"], (_number(control["band"][0]), _number(control["band"][1])), control["must"])
+        Control(
+            control["name"],
+            (_number(control["band"][0]), _number(control["band"][1])),
+            control["must"],
+            control["finding"],
+        )
         for control in item["controls"]
     ]
     return Measurement(_number(item["value"]), (low, high), tuple(controls), item["note"])
@@ -205,7 +210,10 @@ def _facts(summary: dict[str, Any], timings: dict[str, float]) -> list[tuple[str
             f"{100 * summary['train_error_at_w0']:.2f} %, {100 * summary['test_error_at_w0']:.2f} %",
         ),
         ("cos(p₁, w₀)", f"{summary['alignment']:.2f}"),
-        ("Seconds", ", ".join(f"{name} {seconds:.0f}" for name, seconds in timings.items()) or "–"),
+        (
+            "Seconds of each stage, when last done",
+            ", ".join(f"{name} {seconds:.0f}" for name, seconds in timings.items()) or "–",
+        ),
     ]
 
 

@@ -42,11 +42,16 @@ class Control:
         band: Range of the quantity there; one further draw falls inside with 95 % where it was estimated.
         must: ``"differ"``: an effect shows as a value outside the band (a null). ``"agree"``: an effect shows here
             too (fresh data), so the band must lie within what the claim accepts.
+        finding: What it shows, in words, for a band that is open to one side.
     """
 
     name: str
     band: tuple[float, float]
     must: Literal["differ", "agree"]
+    finding: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.finding or 'gives ' + _band(self.band)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,16 +208,16 @@ def _objection(claim: Claim, measurement: Measurement, control: Control) -> str:
     if math.isnan(low) or math.isnan(high):
         return ""
     if control.must == "differ" and _overlap(_reach(measurement), control.band):
-        return f"but {control.name} gives {_band(control.band)}, so this value does not need the claimed cause"
+        return f"but {control}, so this value does not need the claimed cause"
     if control.must == "agree" and not (_inside(low, claim.accepted) and _inside(high, claim.accepted)):
-        return f"but {control.name} gives {_band(control.band)}, which the claim does not cover"
+        return f"but {control}, which the claim does not cover"
     return ""
 
 
 def _support(control: Control) -> str:
     if math.isnan(control.band[0]):
         return f"{control.name} was not measured"
-    return f"{control.name} gives {_band(control.band)}"
+    return str(control)
 
 
 def _reach(measurement: Measurement) -> tuple[float, float]:

@@ -304,11 +304,17 @@ def measurements(
         ),
         "drift_share": Measurement(
             float(found.drift_share[0]),
-            controls=(Control("the first mode of a driftless random walk", (0.0, walk_share), "differ"),),
+            controls=(
+                Control(
+                    "the first mode of a driftless random walk", (0.0, walk_share), "differ", f"has {walk_share:.2f}"
+                ),
+            ),
             note=note,
         ),
         "alignment": Measurement(
-            found.alignment, controls=(Control("a random direction (95 %)", (0.0, chance), "differ"),), note=note
+            found.alignment,
+            controls=(Control("a random direction", (0.0, chance), "differ", f"stays below {chance:.2f} (95 %)"),),
+            note=note,
         ),
         "diffusion_share": Measurement(float(others.nanmedian()) if len(others) else math.nan, note=note),
         "inverse_gaussian": Measurement(residual_ratio, note=note),
@@ -328,4 +334,5 @@ def measurements(
 def few_modes_control(null: Sequence[float], dim: int) -> Control:
     """Low dimension shows as fewer modes than the null needs: its band reaches up to all N."""
     low, _ = prediction_band([float(count) for count in null])
-    return Control("the shuffled-increment null", (low, math.nan if math.isnan(low) else float(dim)), "differ")
+    needs = f"needs {min(null):.0f} to {max(null):.0f}" if null else ""
+    return Control("the shuffled-increment null", (low, math.nan if math.isnan(low) else float(dim)), "differ", needs)
