@@ -216,7 +216,7 @@ def reproduce(
     seeds: Annotated[int, Parameter(help="Number of seeds, from 0.")] = 5,
     pairs: Annotated[
         str,
-        Parameter(help="Batch sizes and learning rates, as B:alpha,B:alpha,...; four for fig2, the first for fig1."),
+        Parameter(help="Batch sizes and learning rates, as B:alpha,B:alpha,...; three for fig2, the first for fig1."),
     ] = "",
     settings: Options = None,
     out: Out = None,

@@ -21,7 +21,7 @@ from landscope.storage import write_json, write_text
 
 __all__ = ["COLUMNS", "PAIRS", "Pooled", "reproduce", "table_rows"]
 
-PAIRS = ((50, 0.1), (100, 0.1), (50, 0.05), (50, 0.2))
+PAIRS = ((50, 0.1), (100, 0.1), (50, 0.2))
 """Batch size B and learning rate alpha of the runs; the paper's own pair first."""
 
 _QUANTITIES = (
