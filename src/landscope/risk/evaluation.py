@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -14,8 +13,9 @@ from landscope.errors import InputError
 from landscope.risk.batches import Block, read_once
 from landscope.risk.losses import SampleLosses
 from landscope.risk.tracing import SplitModel, substituted_call
+from landscope.threads import one_thread
 
-__all__ = ["BlockLosses", "ClosureLosses", "Frontier", "TracedLosses", "one_thread", "replica"]
+__all__ = ["BlockLosses", "ClosureLosses", "Frontier", "TracedLosses", "replica"]
 
 
 @runtime_checkable
@@ -110,19 +110,6 @@ class TracedLosses:
         """The losses of one block with the selected parameters replaced."""
         outputs = substituted_call(self.split.suffix, self.split.suffix_names, parameters, self.frontier(block))
         return self.sample_losses(outputs, self.blocks[block][1])
-
-
-@contextlib.contextmanager
-def one_thread() -> Generator[None]:
-    """Run torch operations on one thread; the setting comes back."""
-    threads = torch.get_num_threads()
-    if threads > 1:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        if threads > 1:
-            torch.set_num_threads(threads)
 
 
 def replica(module: nn.Module) -> nn.Module:

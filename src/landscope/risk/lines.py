@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from landscope.parameters import ParameterSpace
-from landscope.risk.evaluation import TracedLosses, one_thread, replica
+from landscope.risk.evaluation import TracedLosses, replica
 from landscope.risk.losses import cross_entropy_class_major
 from landscope.risk.tracing import affine_shift, substituted_call
+from landscope.threads import one_thread
 
 __all__ = ["TracedLines"]
 

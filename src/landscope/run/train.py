@@ -18,6 +18,7 @@ from landscope.results import Result, stamp
 from landscope.run.checkpoint import TrainingState, save_model
 from landscope.run.folder import RunFolder
 from landscope.run.problem import Problem
+from landscope.threads import one_thread
 from landscope.training import Epoch, evaluate, train
 from landscope.trajectory import Trajectory, open_trajectory
 
@@ -102,6 +103,10 @@ class _Training:
     def finish(self) -> None:
         state = self._state
         with contextlib.ExitStack() as stack:
+            if self._run.settings.network == "mlp":
+                # Its operations are too small to share: two threads gain little, lose much on a busy machine,
+                # and would make the bits depend on their number.
+                stack.enter_context(one_thread())
             self._save_log_spaced(stack)
             recorder = self._record(stack) if state.start_epoch is not None else None
             epochs = train(
