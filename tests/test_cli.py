@@ -74,6 +74,7 @@ def test_printed_settings_read_back(tmp_path):
         (["report", "nowhere"], "no run.yaml"),
         (["reproduce", "fig2", "--seeds", "1"], "at least 2 seeds"),
         (["reproduce", "fig2", "--pairs", "fifty"], "--pairs 50:0.1"),
+        (["reproduce", "fig2", "--batch-size", "30"], "--pairs"),
         (["reproduce", "fig9"], "fig9"),
         (["runn"], "runn"),
     ],

@@ -138,7 +138,7 @@ def train(
 
 def _say(run: RunFolder, artefact: str, as_json: bool) -> None:
     path = str(run.path / artefact)
-    print(json.dumps({"run": str(run.path), "artefact": path}) if as_json else f"Wrote {path}")
+    print(json.dumps({"run": str(run.path), "artefact": path}) if as_json else f"Ready: {path}")
 
 
 def _one_stage(path: Path, stage: str, artefact: str, as_json: bool) -> None:
@@ -231,6 +231,13 @@ def reproduce(
     from landscope.report import write_reproduction_report
     from landscope.run import reproduce as reproduce_runs
 
+    given = {*(settings.model_fields_set if settings else ()), *(Settings.from_yaml(config) if config else ())}
+    if taken := sorted(given & {"seed", "batch_size", "learning_rate"}):
+        raise InputError(
+            expected="seeds, batch sizes and learning rates as --seeds and --pairs",
+            got=", ".join(taken),
+            hint="For example --seeds 5 --pairs 50:0.1,100:0.1.",
+        )
     chosen = _settings(settings, config, data="mnist", flatness_modes=500, surrogates=1)
     folder = out or Path("runs") / f"reproduce-{figure}-{Path(chosen.data).name}"
     _interrupted_hint[:] = [f"Finished runs are kept in {folder}; give the same command to go on."]
@@ -261,6 +268,9 @@ def _guarded(call: Callable[[], Any]) -> int:
     """Run a command; turn what went wrong into a line a person can use and an exit status."""
     try:
         call()
+    except BrokenPipeError:  # the reader has seen enough
+        sys.stderr.close()
+        return 0
     except KeyboardInterrupt:
         print("\nStopped.", *_interrupted_hint, file=sys.stderr)
         return 130

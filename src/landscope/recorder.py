@@ -35,11 +35,11 @@ class TrajectoryRecorder:
         select: Which parameters, see :meth:`landscope.ParameterSpace.of`.
         path: Folder for the trajectory; in memory by default.
         every: Record every so many steps.
-        first_step: Number of the first step taken while recording.
+        first_step: Number of the first step taken while recording; 1 by default, to be given when resuming.
         resume: Go on with the rows that ``path`` holds up to ``first_step``.
 
     Raises:
-        InputError: If the optimiser holds none of the selected parameters.
+        InputError: If the optimiser holds none of the selected parameters, or resuming without ``first_step``.
         StorageError: If ``path`` exists (and ``resume`` is not asked for), belongs to another model, or
             cannot be written.
         NonFiniteError: While recording or when it ends, if a weight became NaN or infinite; the rows before
@@ -68,14 +68,21 @@ class TrajectoryRecorder:
         *,
         path: str | Path | None = None,
         every: int = 1,
-        first_step: int = 1,
+        first_step: int | None = None,
         resume: bool = False,
     ) -> None:
         self.space = ParameterSpace.of(model, select)
         self._tensors = self.space.tensors(model)
         self._optimizer = optimizer
         self._every = check_count("every", every, minimum=1)
-        self._step = check_count("first_step", first_step, minimum=0) - 1
+        if resume and first_step is None:
+            raise InputError(
+                expected="first_step, the number of the next step, when resuming",
+                got="none",
+                hint="Rows from that step on are recorded again; pass first_step=last_step + 1 to keep all.",
+            )
+        first_step = check_count("first_step", 1 if first_step is None else first_step, minimum=0)
+        self._step = first_step - 1
         self._learning_rate_group = self._group_of_selected()
         # Files know no bfloat16; float32 holds it exactly.
         self._dtype = dtype = torch.float32 if self._tensors[0].dtype == torch.bfloat16 else self._tensors[0].dtype
@@ -100,15 +107,11 @@ class TrajectoryRecorder:
         )
 
     def _start_block(self) -> None:
-        rows = self._rows_per_block
-        self._weights = torch.empty(rows, self.space.dim, dtype=self._dtype)
-        self._losses = torch.full((rows,), torch.nan, dtype=torch.float64)
+        # Copies of the tensors as they are, on their own device: joined and moved once a block, not once a step.
+        self._copies: list[list[Tensor]] = []
+        self._losses = torch.full((self._rows_per_block,), torch.nan, dtype=torch.float64)
         self._steps: list[int] = []
         self._rates: list[float] = []
-        self._views = [
-            [part.view(shape) for part, shape in zip(row.split(list(self.space.sizes)), self.space.shapes, strict=True)]
-            for row in self._weights
-        ]
 
     def __enter__(self) -> TrajectoryRecorder:
         if self._hook is None:
@@ -135,18 +138,20 @@ class TrajectoryRecorder:
         """Say the minibatch loss of the step about to be taken; call it before ``optimizer.step()``."""
         self._losses[len(self._steps)] = loss.detach() if isinstance(loss, Tensor) else loss
 
-    @torch.no_grad()
     def _after_step(self, *_: object) -> None:
         self._step += 1
         if self._step % self._every:
             return
-        row = len(self._steps)
-        for view, tensor in zip(self._views[row], self._tensors, strict=True):
-            view.copy_(tensor)
+        self._copies.append([tensor.detach().clone() for tensor in self._tensors])
         self._steps.append(self._step)
         self._rates.append(float(self._learning_rate_group["lr"]))
-        if row + 1 == self._rows_per_block:
+        if len(self._steps) == self._rows_per_block:
             self.flush()
+
+    def _weights(self) -> Tensor:
+        """The rows held, as one matrix on the CPU."""
+        columns = [torch.stack(copies).flatten(1) for copies in zip(*self._copies, strict=True)]
+        return torch.cat(columns, dim=1).to("cpu", self._dtype)
 
     def flush(self) -> None:
         """Hand the rows held to memory or disk.
@@ -157,10 +162,11 @@ class TrajectoryRecorder:
         held = len(self._steps)
         if held == 0:
             return
-        finite = torch.isfinite(self._weights[:held]).all(dim=1) & ~torch.isinf(self._losses[:held])
+        weights = self._weights()
+        finite = torch.isfinite(weights).all(dim=1) & ~torch.isinf(self._losses[:held])
         good = held if bool(finite.all()) else int((~finite).nonzero()[0])
         block = (
-            self._weights[:good],
+            weights[:good],
             torch.tensor(self._steps[:good]),
             torch.tensor(self._rates[:good], dtype=torch.float64),
             self._losses[:good],

@@ -47,7 +47,7 @@ def judgements_of(run: RunFolder) -> list[Judgement]:
         raise StorageError(
             expected=f"the claims of a finished run at {path}",
             got=type(error).__name__,
-            hint="landscope law RUN makes them.",
+            hint="Delete laws.zarr.zip in the folder, if it is there, and give landscope law RUN.",
         ) from error
     return judge_all(measured)
 

@@ -50,7 +50,7 @@ class Settings(BaseModel):
     """Momentum of SGD."""
     sampling: Sampling = "reshuffled"
     """Order of the minibatches."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of the initial weights, the minibatches and the surrogates."""
     start: Literal["zero-error"] | Annotated[int, Field(ge=0)] = "zero-error"
     """Epoch after which the window starts, or zero-error: the first epoch without a training error."""

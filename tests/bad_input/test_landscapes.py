@@ -75,6 +75,8 @@ def test_bad_data_and_weights_are_refused():
         make(model, nn.functional.cross_entropy, [{"x": inputs}])
     with pytest.raises(InputError, match="depends on"):
         ls.EmpiricalRisk.from_closure(model, lambda _, batch: batch.sum(dim=1), [inputs])
+    with pytest.raises(InputError, match="depends on"):
+        ls.EmpiricalRisk.from_closure(model, lambda _, batch: model(batch).square().sum(dim=1), [inputs])
     risk = make(model, nn.functional.cross_entropy, (inputs, targets))
     with pytest.raises(InputError, match="last axis"):
         risk(torch.zeros(3))

@@ -57,10 +57,19 @@ def test_a_recorder_needs_the_optimiser_of_the_model_and_some_steps(tmp_path):
             recorder.trajectory()
     with pytest.raises(StorageError, match="one that exists"):
         ls.TrajectoryRecorder(other, optimizer, path=tmp_path / "t")
+    with pytest.raises(InputError, match="first_step"):
+        ls.TrajectoryRecorder(other, optimizer, path=tmp_path / "t", resume=True)
+    with pytest.raises(InputError, match="path="):
+        ls.save(ls.Trajectory.of(torch.zeros(3, 2)), tmp_path / "x")
     bigger = nn.Linear(4, 2)
     with pytest.raises(StorageError, match="Choose another path"):
         ls.TrajectoryRecorder(
-            bigger, torch.optim.SGD(bigger.parameters(), lr=0.1), path=tmp_path / "t", resume=True, select="weight"
+            bigger,
+            torch.optim.SGD(bigger.parameters(), lr=0.1),
+            path=tmp_path / "t",
+            first_step=1,
+            resume=True,
+            select="weight",
         )
 
 

@@ -146,10 +146,15 @@ def modes_for_share(variance: Float[Tensor, " k"], total: float, share: float) -
     return int((rest < share).sum()) + 2
 
 
+def _moving(variance: Tensor) -> Tensor:
+    """Modes whose variance stands above the rounding of the weights, 1e-12 of the first."""
+    return variance > 1e-12 * variance[0]
+
+
 def spectrum_exponent(variance: Float[Tensor, " k"], ranks: tuple[int, int]) -> float:
     """The exponent gamma of sigma_i^2 ~ i^(-gamma) over ranks that exist and move; NaN where fewer than three do."""
     rank = torch.arange(1, len(variance) + 1, dtype=torch.float64)
-    used = (rank >= ranks[0]) & (rank <= ranks[1]) & (variance > 0)
+    used = (rank >= ranks[0]) & (rank <= ranks[1]) & _moving(variance)
     return -fit_power_law(rank[used], variance[used]).exponent if int(used.sum()) >= 3 else math.nan
 
 
@@ -162,7 +167,7 @@ def _gamma(
         return gamma, (math.nan, math.nan), ranks
     used = slice(ranks[0] - 1, ranks[1])
     rank = torch.arange(ranks[0], ranks[1] + 1, dtype=torch.float64)
-    moving = variance[used] > 0
+    moving = _moving(variance)[used]
     low, high = exponent_interval(rank[moving], moments[:, :, used][:, :, moving], -gamma)
     return gamma, (-high, -low), ranks
 

@@ -205,7 +205,8 @@ class EmpiricalRisk:
             total = self._blocks.losses(self.space.unflatten(w), 0)[0].double().sum()
             with torch.no_grad():
                 again = self._blocks.losses(self.space.unflatten(self.w0), 0)[0].double().sum()
-        if not total.requires_grad:
+            unused = total.requires_grad and torch.autograd.grad(total, w, allow_unused=True)[0] is None
+        if unused or not total.requires_grad:
             raise InputError(
                 expected=f"a loss that depends on {', '.join(self.space.names)}",
                 got="one that does not",

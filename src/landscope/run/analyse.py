@@ -193,7 +193,7 @@ def _summary(
         "gamma_cross_interval": found.gamma_cross_interval,
         "gamma_ranks": found.gamma_ranks,
         "modes_for_90_percent": found.modes_for_90_percent,
-        "first_mode_share": float(found.variance[0]) / found.total_variance,
+        "first_mode_share": float(found.variance[0] / max(found.total_variance, 1e-300)),
         "alignment": found.alignment,
         "drift_share": float(found.drift_share[0]),
         "inverse_gaussian_residual_ratio": ratio,

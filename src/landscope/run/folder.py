@@ -48,6 +48,8 @@ class RunFolder:
             raise StorageError(expected=f"a folder at {path}", got="a file", hint="Choose another --out.")
         if (path / _SETTINGS).exists():
             run = cls.open(path)
+            if {entry.name for entry in path.iterdir()} <= {_SETTINGS, ".lock", "timings.json"}:
+                return cls._begun(path, settings)  # nothing was done yet: a start that failed binds nobody
             ours, theirs = settings.model_dump(mode="json"), run.settings.model_dump(mode="json")
             different = [
                 f"{name}: {theirs[name]} there, {ours[name]} asked" for name in ours if ours[name] != theirs[name]
@@ -63,6 +65,10 @@ class RunFolder:
             raise StorageError(
                 expected=f"an empty folder or a run at {path}", got="other files", hint="Choose another --out."
             )
+        return cls._begun(path, settings)
+
+    @classmethod
+    def _begun(cls, path: Path, settings: Settings) -> RunFolder:
         heading = {"format": _FORMAT, "landscope": __version__, "torch": str(torch.__version__)}
         content = {**heading, "settings": settings.model_dump(mode="json")}
         write_text(path / _SETTINGS, yaml.safe_dump(content, sort_keys=False))

@@ -19,7 +19,7 @@ from torch import Tensor
 from zarr.errors import BaseZarrError
 from zarr.storage import ZipStore
 
-from landscope.errors import StorageError
+from landscope.errors import InputError, StorageError
 from landscope.results import Result, result_kinds
 from landscope.storage.atomic import replaced_atomically
 
@@ -47,6 +47,7 @@ def save(result: Result, path: str | Path, *, overwrite: bool = False) -> Path:
         The path written.
 
     Raises:
+        InputError: If it is no result.
         StorageError: If the file exists, the folder cannot be written, or the disk is full.
 
     Example:
@@ -57,6 +58,12 @@ def save(result: Result, path: str | Path, *, overwrite: bool = False) -> Path:
         True
     """
     path = Path(path)
+    if not isinstance(result, Result):
+        raise InputError(
+            expected="a result of landscope",
+            got=type(result).__name__,
+            hint="A trajectory is kept by recording it with path=...",
+        )
     if path.exists() and not overwrite:
         raise StorageError(
             expected=f"a new file at {path}",
@@ -167,7 +174,7 @@ def read_archive(path: Path) -> tuple[str, dict[str, Tensor], dict[str, Any]]:
         raise StorageError(
             expected=f"a file written by landscope.save at {path}",
             got=f"one that cannot be read ({type(error).__name__})",
-            hint="It is damaged, cut short or not of landscope; make it again from the stage before.",
+            hint="It is damaged, cut short or not of landscope; delete it and make it again.",
         ) from error
 
 
