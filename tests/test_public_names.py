@@ -11,7 +11,7 @@ import landscope as ls
 
 NAMES = {
     "Flatness", "LossProfiles", "MinibatchOrder", "EmpiricalRisk", "ParameterSpace", "PowerLaw", "PrincipalModes",
-    "ProfileFits", "Trajectory", "TrajectoryRecorder", "VarianceFlatnessLaw", "cosine_content",
+    "ProfileFits", "Trajectory", "TrajectoryRecorder", "VarianceFlatnessLaw", "block_variances", "cosine_content",
     "directional_curvature", "fit_power_law", "fit_profiles", "flatness", "load", "loss_profiles", "open_trajectory",
     "principal_modes", "save", "shuffled_increments", "subspace_overlap", "variance_along", "variance_flatness_law",
 }  # fmt: skip

@@ -14,7 +14,7 @@ def test_the_python_of_the_readme_runs(capsys, monkeypatch, tmp_path):
     for block in blocks:
         exec(compile(block, "README.md", "exec"), scope)
     printed = capsys.readouterr().out
-    assert re.search(r"psi = -?\d+\.\d\d from \d+ modes", printed)
+    assert re.search(r"psi = -?\d+\.\d\d \[-?\d+\.\d\d, -?\d+\.\d\d\] from \d+ modes", printed)
     assert re.search(r"psi of the null = -?\d+\.\d\d", printed)
     assert not list(tmp_path.iterdir())
 

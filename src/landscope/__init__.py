@@ -31,6 +31,7 @@ _HOMES = {
     "fit_power_law": "scaling",
     "VarianceFlatnessLaw": "law",
     "variance_flatness_law": "law",
+    "block_variances": "law",
     "shuffled_increments": "controls",
     "variance_along": "controls",
     "MinibatchOrder": "sampling",
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
         flatness,
         loss_profiles,
     )
-    from landscope.law import VarianceFlatnessLaw, variance_flatness_law
+    from landscope.law import VarianceFlatnessLaw, block_variances, variance_flatness_law
     from landscope.modes import PrincipalModes, cosine_content, principal_modes, subspace_overlap
     from landscope.parameters import ParameterSpace
     from landscope.recorder import TrajectoryRecorder

@@ -108,7 +108,7 @@ def variance_spectrum(found: Spectrum, surrogates: Sequence[SurrogateLaw]) -> go
             line={"color": _NULL, "width": 2}, legendgroup="null", showlegend=number == 0,
         )  # fmt: skip
     walk = random_walk_shares(found.n_steps, min(count, found.n_steps - 1)) * found.total_variance
-    _line(figure, _ranks(len(walk)), _numbers(walk), "random walk (exact, N ≫ T)", _WALK, dash="dot", width=1.5)
+    _line(figure, _ranks(len(walk)), _numbers(walk), "random walk (expected for N ≫ T)", _WALK, dash="dot", width=1.5)
     _points(figure, _ranks(count), _numbers(found.cross_variance), "same modes, next window", _FRESH, 3)
     _points(figure, _ranks(count), _numbers(found.variance), "in-sample", _OWN, 3.5)
     first, last = found.gamma_ranks
@@ -129,7 +129,7 @@ def accumulated_variance(found: Spectrum, surrogates: Sequence[SurrogateLaw]) ->
     figure = _figure("number of modes n", "share of the variance without mode 1", log_x=True)
     spectra = [(law.variance, law.total_variance, "shuffled increments", _NULL) for law in surrogates]
     walk = random_walk_shares(found.n_steps, min(len(found.variance), found.n_steps - 1))
-    spectra += [(walk, 1.0, "random walk (exact, N ≫ T)", _WALK)]
+    spectra += [(walk, 1.0, "random walk (expected for N ≫ T)", _WALK)]
     spectra += [(found.variance, found.total_variance, "in-sample", _OWN)]
     shown: set[str] = set()
     for variance, total, name, color in spectra:

@@ -130,7 +130,7 @@ def _lead(summary: dict[str, Any]) -> list[str]:
     """What the numbers mean, said from the numbers."""
     share, few = 100 * summary["first_mode_share"], summary["modes_for_90_percent"]
     sentences = [
-        f"Over {summary['window_steps']:,} steps the {summary['weights']:,} weights went {share:.0f} % of their "
+        f"Over {summary['window_steps']:,} steps the {summary['weights']:,} weights went {share:.1f} % of their "
         f"squared way along one direction; of the rest, 90 % lies in modes 2 to {few}."
     ]
     if summary["psi"] is None:
@@ -139,7 +139,7 @@ def _lead(summary: dict[str, Any]) -> list[str]:
             "Too few modes have a flatness within reach: the variance-flatness law could not be fitted.",
         ]
     direction = "flatter directions wander less" if summary["psi"] > 0 else "flatter directions wander more"
-    law = f"In this window {direction}: σ² ~ F^−ψ with ψ = {summary['psi']:.2f}"
+    law = f"In this window {direction}: the variance goes as F to the power −ψ with ψ = {summary['psi']:.2f}"
     law += f", and ψ = {summary['psi_cross']:.2f} when the same modes are measured on the next window."
     low, high = (_number(value) for value in summary["psi_null_band"])
     if not math.isnan(low):
@@ -147,12 +147,16 @@ def _lead(summary: dict[str, Any]) -> list[str]:
         law += (
             f" The window's own steps in random order, sent through the same analysis, give {low:.2f} to {high:.2f}: "
             + (
-                "the in-sample exponent is what that null makes."
+                "the in-sample exponent is what this null makes."
                 if inside
-                else "the in-sample exponent is not what that null makes, though it need not be free of it."
+                else "the in-sample exponent lies outside what this null makes."
             )
         )
     sentences.append(law)
+    if "mnist" not in summary["settings"]["data"].lower() or summary["settings"]["network"] != "mlp":
+        sentences.append(
+            "This is not the paper's setting (a perceptron on MNIST): its numbers stand here for comparison only."
+        )
     if not summary["exploration_reached"]:
         sentences.append(
             "The training error was not zero when the window began, so this is not the paper's exploration phase."

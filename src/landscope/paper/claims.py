@@ -112,7 +112,7 @@ CLAIMS = (
     Claim(
         "drift_share",
         "Fig. 1C",
-        "The run drifts steadily along the first mode, for much longer than an epoch.",
+        "The run drifts steadily along the first mode, for much longer than an epoch (share of one-way motion).",
         "persistent",
         (0.5, 1.0),
         "half of the squared epoch displacements in one direction",
@@ -120,7 +120,7 @@ CLAIMS = (
     Claim(
         "alignment",
         "Fig. 1C, text",
-        "The first mode points along the weights themselves.",
+        "The first mode points along the weights themselves (cosine).",
         "highly aligned",
         (0.7, 1.0),
         "an angle below 45 degrees",
@@ -128,7 +128,7 @@ CLAIMS = (
     Claim(
         "diffusion_share",
         "Fig. 1D",
-        "Along the other modes the run wanders without drift.",
+        "Along the other modes the run wanders without drift (median share of one-way motion).",
         "diffusive",
         (0.0, 0.25),
         "a quarter of the squared epoch displacements in one direction, at most",
