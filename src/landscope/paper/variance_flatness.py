@@ -334,5 +334,5 @@ def measurements(
 def few_modes_control(null: Sequence[float], dim: int) -> Control:
     """Low dimension shows as fewer modes than the null needs: its band reaches up to all N."""
     low, _ = prediction_band([float(count) for count in null])
-    needs = f"needs {min(null):.0f} to {max(null):.0f}" if null else ""
+    needs = f"needs {' to '.join(f'{count:.0f}' for count in sorted({min(null), max(null)}))}" if null else ""
     return Control("the shuffled-increment null", (low, math.nan if math.isnan(low) else float(dim)), "differ", needs)
