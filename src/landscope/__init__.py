@@ -32,6 +32,8 @@ _HOMES = {
     "VarianceFlatnessLaw": "law",
     "variance_flatness_law": "law",
     "block_variances": "law",
+    "VelocityStatistics": "noise.velocity",
+    "velocity_statistics": "noise.velocity",
     "shuffled_increments": "controls",
     "variance_along": "controls",
     "MinibatchOrder": "sampling",
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     )
     from landscope.law import VarianceFlatnessLaw, block_variances, variance_flatness_law
     from landscope.modes import PrincipalModes, cosine_content, principal_modes, subspace_overlap
+    from landscope.noise.velocity import VelocityStatistics, velocity_statistics
     from landscope.parameters import ParameterSpace
     from landscope.recorder import TrajectoryRecorder
     from landscope.risk import EmpiricalRisk

@@ -6,7 +6,16 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-__all__ = ["Ensemble", "Lines", "LossLandscape", "ProgressCallback", "WalksLines", "silent"]
+__all__ = [
+    "BatchLines",
+    "Ensemble",
+    "Lines",
+    "LossLandscape",
+    "ProgressCallback",
+    "WalksBatchLines",
+    "WalksLines",
+    "silent",
+]
 
 
 @runtime_checkable
@@ -48,6 +57,35 @@ class WalksLines(Protocol):
     """A landscape with a way of its own to walk lines, faster than one call a point."""
 
     def lines(self, w0: Tensor, directions: Tensor) -> Lines:
+        """Prepare the walk from ``w0[N]`` along ``directions[k, N]``."""
+        ...
+
+
+@runtime_checkable
+class BatchLines(Protocol):
+    """The losses of every minibatch along given lines, with their first and second derivatives."""
+
+    group: int
+    """How many directions are best walked together."""
+
+    def losses(self, index: Tensor, displacement: Tensor, /) -> Tensor:
+        """``index[n], displacement[n] -> L^mu(w0 + displacement p_index)[n, batches]`` in float64."""
+        ...
+
+    def slopes(self, index: Tensor, displacement: Tensor, /) -> tuple[Tensor, Tensor]:
+        """``index[n], displacement[n] -> L^mu[n, batches], dL^mu/d(displacement)[n, batches]``."""
+        ...
+
+    def curvatures(self, first: Tensor, second: Tensor, /) -> Tensor:
+        """``first[n], second[n] -> p_first' (Hess L^mu)(w0) p_second[n, batches]``."""
+        ...
+
+
+@runtime_checkable
+class WalksBatchLines(Protocol):
+    """An ensemble with a way of its own to walk lines, faster than one call a point."""
+
+    def batch_lines(self, w0: Tensor, directions: Tensor) -> BatchLines:
         """Prepare the walk from ``w0[N]`` along ``directions[k, N]``."""
         ...
 

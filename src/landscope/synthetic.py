@@ -10,15 +10,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope._checks import check_count
+from landscope._names import Sampling
 from landscope.errors import InputError
+from landscope.sampling import MinibatchOrder
 
 __all__ = [
     "InverseGaussian",
     "QuadraticBowl",
+    "RandomSprings",
     "autoregressive",
     "random_walk",
     "random_walk_shares",
     "sgd_in_bowl",
+    "sgd_in_springs",
+    "sgd_over_epochs",
 ]
 
 
@@ -81,6 +86,68 @@ class InverseGaussian:
         return torch.sqrt(8 * math.log(ratio) / self.curvature)
 
 
+@dataclasses.dataclass(frozen=True)
+class RandomSprings:
+    r"""An ensemble of random springs (paper, Eqs. 9 and 11).
+
+    .. math:: L^\mu(w) = L_{min}^\mu \exp\left[\tfrac12 \sum_{ij} M_{ij}^\mu (w_i - \theta_i^\mu)(w_j - \theta_j^\mu)\right]
+
+    Args:
+        stiffness: M^mu, ``[batches, N, N]``, symmetric.
+        centre: theta^mu, ``[batches, N]``.
+        minimum: L_min^mu, ``[batches]``.
+
+    Example:
+        >>> import torch
+        >>> springs = RandomSprings(torch.eye(2).expand(3, 2, 2), torch.zeros(3, 2), torch.ones(3))
+        >>> springs.batch_losses(torch.zeros(2)).tolist(), float(springs(torch.zeros(2)))
+        ([1.0, 1.0, 1.0], 1.0)
+    """
+
+    stiffness: Float[Tensor, "b N N"]
+    centre: Float[Tensor, "b N"]
+    minimum: Float[Tensor, " b"]
+
+    @classmethod
+    def draw(cls, flatness: Float[Tensor, " N"], n_batches: int, *, seed: int, coupling: float = 0.0) -> RandomSprings:
+        """Springs with M_ii ~ 8/F_i^2, theta_i ~ F_i/10 and lognormal minima, all independent.
+
+        Args:
+            flatness: F_i of the axes.
+            n_batches: Springs.
+            seed: Seed of the draw.
+            coupling: Size of M_ij against sqrt(M_ii M_jj).
+
+        Returns:
+            The ensemble, in float64.
+        """
+        generator = torch.Generator().manual_seed(seed)
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+        dim = len(flatness)
+        scale = math.sqrt(8) / flatness.double()
+        shape = coupling * normal(n_batches, dim, dim)
+        shape = (shape + shape.transpose(1, 2)) / 2
+        shape.diagonal(dim1=1, dim2=2).copy_((1 + 0.2 * normal(n_batches, dim)).clamp(min=0.1))
+        return cls(
+            shape * scale[:, None] * scale,
+            0.1 * flatness.double() * normal(n_batches, dim),
+            torch.exp(0.5 * normal(n_batches)),
+        )
+
+    def batch_losses(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points b"]:
+        """``w[..., N] -> L^mu[..., b]``."""
+        away = w[..., None, :].to(self.centre) - self.centre
+        energy = torch.einsum("...bi,bij,...bj->...b", away, self.stiffness, away)
+        return self.minimum * torch.exp(energy / 2)
+
+    def __call__(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
+        """The mean over springs."""
+        return self.batch_losses(w).mean(dim=-1)
+
+
 def random_walk(n_steps: int, dim: int, *, seed: int, drift: float = 0.0) -> Float[Tensor, "T N"]:
     """A walk with independent normal increments of variance 1, and ``drift`` a step along the first axis.
 
@@ -136,7 +203,7 @@ def random_walk_shares(n_steps: int, n_modes: int) -> Float[Tensor, " k"]:
 
 
 def autoregressive(
-    coefficient: Float[Tensor, " N"], n_steps: int, *, seed: int, noise_variance: float = 1.0
+    coefficient: Float[Tensor, " N"], n_steps: int, *, seed: int, noise_variance: float | Float[Tensor, " N"] = 1.0
 ) -> Float[Tensor, "T N"]:
     r"""Independent stationary AR(1) processes :math:`x_{t+1} = a x_t + \xi_t`, :math:`\xi \sim N(0, s^2)`.
 
@@ -147,7 +214,7 @@ def autoregressive(
         coefficient: a of each process, between -1 and 1.
         n_steps: Rows T.
         seed: Seed of the noise.
-        noise_variance: s^2.
+        noise_variance: s^2, one for all or one a process.
 
     Returns:
         The processes, started from their stationary law, in float64.
@@ -164,7 +231,8 @@ def autoregressive(
     if bool((a.abs() >= 1).any()):
         raise InputError(expected="coefficients inside (-1, 1)", got=f"{a.tolist()}", hint="Others have no variance.")
     generator = torch.Generator().manual_seed(seed)
-    noise = math.sqrt(noise_variance) * torch.randn(n_steps, len(a), dtype=torch.float64, generator=generator)
+    strength = torch.as_tensor(noise_variance, dtype=torch.float64).sqrt()
+    noise = strength * torch.randn(n_steps, len(a), dtype=torch.float64, generator=generator)
     rows = torch.empty_like(noise)
     x = noise[0] / torch.sqrt(1 - a**2)
     for step in range(n_steps):
@@ -205,3 +273,78 @@ def sgd_in_bowl(
         seed=seed,
         noise_variance=learning_rate**2 * noise_variance,
     )
+
+
+def sgd_in_springs(
+    stiffness: Float[Tensor, " N"], spread: Float[Tensor, " N"], n_steps: int, *, seed: int
+) -> Float[Tensor, "T N"]:
+    r"""The linear dynamics of random springs (paper, Eq. 11): :math:`\Delta\theta_i = -k_i (\theta_i - \theta_i^\mu)`.
+
+    With independent centres of variance :math:`m_i^2`: :math:`\sigma_i^2 = k_i m_i^2/(2 - k_i)` and
+    :math:`D_i = 2 k_i^2 m_i^2/(2 - k_i)`.
+
+    Args:
+        stiffness: k_i = alpha L_0 M_ii, inside (0, 2).
+        spread: m_i, standard deviation of the centres.
+        n_steps: Rows T.
+        seed: Seed of the centres.
+
+    Returns:
+        theta over time, from its stationary law, in float64.
+
+    Raises:
+        InputError: If a stiffness is not inside (0, 2).
+
+    Example:
+        >>> import torch
+        >>> sgd_in_springs(torch.tensor([0.1]), torch.tensor([1.0]), 5, seed=0).shape
+        torch.Size([5, 1])
+    """
+    k, m = stiffness.double(), spread.double()
+    return autoregressive(1 - k, n_steps, seed=seed, noise_variance=(k * m) ** 2)
+
+
+def sgd_over_epochs(
+    gradients: Float[Tensor, "M N"],
+    n_epochs: int,
+    *,
+    learning_rate: float,
+    seed: int,
+    curvature: Float[Tensor, " N"] | None = None,
+    momentum: float = 0.0,
+    sampling: Sampling = "reshuffled",
+) -> Float[Tensor, "T N"]:
+    r"""SGD on minibatch losses :math:`\tfrac12 \sum \lambda_i w_i^2 + g^\mu \cdot w`, epoch after epoch.
+
+    On a flat direction the centred window of E epochs has :math:`\sigma^2/D = \frac{M+1}{6}(1 - \frac1{2E})` where
+    epochs are reshuffled, :math:`(M+1)/12` in one fixed order of a random draw
+    (Kühn & Rosenow, arXiv 2306.05300, for M >> 1).
+
+    Args:
+        gradients: g^mu of the M minibatches; their mean should be zero.
+        n_epochs: Epochs E; T = M E rows.
+        learning_rate: alpha.
+        seed: Seed of the order.
+        curvature: lambda_i; flat by default.
+        momentum: Momentum of the heavy ball.
+        sampling: Order of the minibatches, see :class:`landscope.MinibatchOrder`.
+
+    Returns:
+        The weights after each step, from the origin, in float64.
+
+    Example:
+        >>> import torch
+        >>> path = sgd_over_epochs(torch.tensor([[1.0], [-1.0]]), 3, learning_rate=0.1, seed=0)
+        >>> path.shape, round(float(path[-1]), 6)
+        (torch.Size([6, 1]), 0.0)
+    """
+    count, dim = gradients.shape
+    g, bend = gradients.double(), torch.zeros(dim, dtype=torch.float64) if curvature is None else curvature.double()
+    order = MinibatchOrder(count, 1, sampling, seed)
+    rows = torch.empty(count * n_epochs, dim, dtype=torch.float64)
+    w, velocity = torch.zeros(dim, dtype=torch.float64), torch.zeros(dim, dtype=torch.float64)
+    for step, batch in enumerate(torch.cat([order.epoch(epoch).flatten() for epoch in range(n_epochs)]).tolist()):
+        velocity = momentum * velocity + bend * w + g[batch]
+        w = w - learning_rate * velocity
+        rows[step] = w
+    return rows

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import abc
+from collections.abc import Callable, Iterator, Sequence
+
 import torch
 from torch import Tensor
 
 from landscope.protocols import LossLandscape
 
-__all__ = ["PlainLines"]
+__all__ = ["DifferentiableLines", "PlainBatchLines", "PlainLines"]
 
 
 class PlainLines:
@@ -45,3 +48,77 @@ class PlainLines:
             )
         ]
         return torch.cat(losses).cpu()
+
+
+class DifferentiableLines(abc.ABC):
+    """First and second derivatives of many losses along lines, by forward-mode differentiation in one pass each."""
+
+    @abc.abstractmethod
+    def pieces(self, directions: Sequence[int]) -> Iterator[Callable[..., Tensor]]:
+        """For each part of the losses in turn, these as a function of one step along each of ``directions``."""
+
+    def slopes(self, index: Tensor, displacement: Tensor) -> tuple[Tensor, Tensor]:
+        """``index[n], displacement[n] -> losses[n, M], d losses/d displacement[n, M]`` in float64."""
+        losses, slopes = [], []
+        for direction, step in zip(index.tolist(), displacement, strict=True):
+            parts = [_first_derivative(piece, step) for piece in self.pieces([direction])]
+            losses.append(torch.cat([value.double() for value, _ in parts]))
+            slopes.append(torch.cat([slope.double() for _, slope in parts]))
+        return torch.stack(losses).cpu(), torch.stack(slopes).cpu()
+
+    def curvatures(self, first: Tensor, second: Tensor) -> Tensor:
+        """``first[n], second[n] -> mixed second derivatives of the losses[n, M]`` at the start, in float64."""
+        pairs = zip(first.tolist(), second.tolist(), strict=True)
+        rows = [[_mixed_derivative(piece).double() for piece in self.pieces(pair)] for pair in pairs]
+        return torch.stack([torch.cat(row) for row in rows]).cpu()
+
+
+def _first_derivative(losses: Callable[..., Tensor], step: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.func.jvp(losses, (step,), (torch.ones_like(step),))
+
+
+def _mixed_derivative(losses: Callable[..., Tensor]) -> Tensor:
+    zero, one = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
+
+    def slope(second: Tensor) -> Tensor:
+        return torch.func.jvp(lambda first: losses(first, second), (zero,), (one,))[1]
+
+    return torch.func.jvp(slope, (zero,), (one,))[1]
+
+
+class PlainBatchLines(DifferentiableLines):
+    """Many losses along lines, by plain calls of a function ``w[N] -> losses[M]``.
+
+    Args:
+        values: The losses, differentiable by torch.
+        w0: Where the lines start, ``[N]``.
+        directions: Their directions, ``[k, N]``.
+
+    Example:
+        >>> import torch
+        >>> lines = PlainBatchLines(lambda w: torch.stack([w[0] ** 2, w[0] * w[1]]), torch.ones(2), torch.eye(2))
+        >>> lines.slopes(torch.tensor([0]), torch.tensor([0.0]))[1].tolist()
+        [[2.0, 1.0]]
+    """
+
+    group = 16
+
+    def __init__(self, values: Callable[[Tensor], Tensor], w0: Tensor, directions: Tensor) -> None:
+        self._values, self._w0, self._directions = values, w0, directions.to(w0)
+
+    @torch.no_grad()
+    def losses(self, index: Tensor, displacement: Tensor) -> Tensor:
+        """``index[n], displacement[n] -> losses[n, M]`` in float64."""
+        points = zip(index.tolist(), displacement.tolist(), strict=True)
+        return torch.stack([self._values(self._w0 + step * self._directions[i]).double() for i, step in points]).cpu()
+
+    def pieces(self, directions: Sequence[int]) -> Iterator[Callable[..., Tensor]]:
+        """All losses at once."""
+        lines = self._directions[list(directions)]
+
+        def losses(*steps: Tensor) -> Tensor:
+            return self._values(
+                self._w0 + sum(step.to(self._w0) * line for step, line in zip(steps, lines, strict=True))
+            )
+
+        yield losses

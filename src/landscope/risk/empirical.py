@@ -8,20 +8,20 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from landscope._checks import check_directions, check_positive, check_vector
 from landscope.errors import InputError, NondeterministicLossError
 from landscope.parameters import ParameterSpace
-from landscope.protocols import Lines
+from landscope.protocols import BatchLines, Lines
 from landscope.risk.batches import Block, blocks_of, materialised
 from landscope.risk.evaluation import ClosureLosses, TracedLosses
 from landscope.risk.lines import TracedLines
 from landscope.risk.losses import SampleLosses, is_plain_cross_entropy, sample_losses_of
 from landscope.risk.minibatches import MinibatchRisk, partition
 from landscope.risk.tracing import SplitModel, largest_tensor, split_model
-from landscope.walking import PlainLines
+from landscope.walking import PlainBatchLines, PlainLines
 
 __all__ = ["EmpiricalRisk"]
 
@@ -264,7 +264,10 @@ class EmpiricalRisk:
         Raises:
             InputError: If the criterion or closure gives sums of samples only.
         """
-        parts = list(self._losses(self._checked("w", w)))
+        return self._sample_losses(self._checked("w", w))
+
+    def _sample_losses(self, w: Tensor) -> Tensor:
+        parts = list(self._losses(w))
         if any(len(losses) != float(weight) for losses, weight in parts):
             raise InputError(
                 expected="a loss a sample",
@@ -314,15 +317,39 @@ class EmpiricalRisk:
             InputError: If the batch size does not fit the data.
         """
         n_samples = len(self.sample_losses(self.w0))
-        return MinibatchRisk(self.sample_losses, partition(n_samples, batch_size, seed))
+        batches = partition(n_samples, batch_size, seed)
+        return MinibatchRisk(self, batches, n_left_out=n_samples - batches.numel())
+
+    def mean_gradient(self, w: Float[Tensor, " N"], rows: Int[Tensor, " B"]) -> Float[Tensor, " N"]:
+        """The gradient at ``w`` of the mean loss of some samples, in the dtype of the model.
+
+        Args:
+            w: Selected weights.
+            rows: Their numbers, in the order of the data.
+        """
+        w = self._checked("w", w).detach().clone().requires_grad_()
+        parameters = self.space.unflatten(w)
+        with torch.enable_grad():
+            total = self._blocks.picked(parameters, rows.to(self._device)).sum(dtype=torch.float64) / len(rows)
+            return torch.autograd.grad(total, w)[0]
+
+    def sample_lines(self, w0: Float[Tensor, " N"], directions: Float[Tensor, "k N"]) -> BatchLines:
+        """The losses of every sample along lines from ``w0``, with their derivatives."""
+        w0, directions = self._checked_lines(w0, directions)
+        if isinstance(self._blocks, TracedLosses):
+            return self._lines_of(self._blocks, w0, directions)
+        return PlainBatchLines(self._sample_losses, w0, directions)
 
     def lines(self, w0: Float[Tensor, " N"], directions: Float[Tensor, "k N"]) -> Lines:
         """Prepare to walk from ``w0`` along ``directions``; used by every analysis that follows lines."""
-        w0 = self._checked("w0", w0)
-        directions = check_directions(directions, dim=self.space.dim, device=self._device, dtype=self._dtype)
+        w0, directions = self._checked_lines(w0, directions)
         if isinstance(self._blocks, TracedLosses):
             return self._lines_of(self._blocks, w0, directions)
         return PlainLines(self, w0, directions)
+
+    def _checked_lines(self, w0: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        w0 = self._checked("w0", w0)
+        return w0, check_directions(directions, dim=self.space.dim, device=self._device, dtype=self._dtype)
 
     def _lines_of(self, losses: TracedLosses, w0: Tensor, directions: Tensor) -> TracedLines:
         class_major = self._class_major and all(_are_classes(targets) for _, targets in losses.blocks)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -28,6 +29,10 @@ class BlockLosses(Protocol):
         """``parameters, block -> (losses[m], weight)``."""
         ...
 
+    def picked(self, parameters: dict[str, Tensor], rows: Tensor) -> Tensor:
+        """``parameters, rows[n] -> losses[n]`` of single samples, numbered in the order of the data."""
+        ...
+
 
 class _ClosureModule(nn.Module):
     """Makes ``batch_losses(model, batch)`` a module, so that its parameters can be replaced for one call."""
@@ -49,6 +54,7 @@ class ClosureLosses:
         self._module = _ClosureModule(model, batch_losses)
         self._batches = copy.deepcopy(read_once(batches))
         self.n_blocks = len(self._batches)
+        self._sizes: list[int] = []
         if self.n_blocks == 0:
             raise InputError(expected="at least one batch", got="no data", hint="Check the loader.")
 
@@ -66,6 +72,21 @@ class ClosureLosses:
             got=f"a scalar {answer.dtype}" if isinstance(answer, Tensor) else type(answer).__name__,
             hint="Return reduction='none' losses, or (losses.sum(), len(losses)).",
         )
+
+    def picked(self, parameters: dict[str, Tensor], rows: Tensor) -> Tensor:
+        """The losses of some samples, from every batch that holds one of them."""
+        if not self._sizes:
+            with torch.no_grad():
+                self._sizes = [len(self.losses(parameters, block)[0]) for block in range(self.n_blocks)]
+        return torch.cat([self.losses(parameters, block)[0][places] for block, places in _homes(self._sizes, rows)])
+
+
+def _homes(sizes: Sequence[int], rows: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """The blocks that hold some of the samples ``rows``, each with their places in it."""
+    ends = torch.tensor(list(itertools.accumulate(sizes)), device=rows.device)
+    home = torch.searchsorted(ends, rows, right=True)
+    for block in home.unique().tolist():
+        yield block, rows[home == block] - (ends[block] - sizes[block])
 
 
 class Frontier:
@@ -110,6 +131,17 @@ class TracedLosses:
         """The losses of one block with the selected parameters replaced."""
         outputs = substituted_call(self.split.suffix, self.split.suffix_names, parameters, self.frontier(block))
         return self.sample_losses(outputs, self.blocks[block][1])
+
+    def picked(self, parameters: dict[str, Tensor], rows: Tensor) -> Tensor:
+        """The losses of some samples, block after block."""
+        picked = list(_homes([len(targets) for _, targets in self.blocks], rows))
+        if not all(isinstance(part, Tensor) for block, _ in picked for part in self.blocks[block]):
+            return torch.cat([self.losses(parameters, block)[0][places] for block, places in picked])
+        inputs, targets = (torch.cat([self.blocks[b][part][places] for b, places in picked]) for part in (0, 1))
+        with torch.no_grad():
+            values = (inputs,) if self.split.prefix_is_empty else self.split.prefix(inputs)
+        outputs = substituted_call(self.split.suffix, self.split.suffix_names, parameters, values)
+        return self.sample_losses(outputs, targets)[0]
 
 
 def replica(module: nn.Module) -> nn.Module:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,6 +17,7 @@ from landscope.risk.evaluation import TracedLosses, replica
 from landscope.risk.losses import cross_entropy_class_major
 from landscope.risk.tracing import affine_shift, substituted_call
 from landscope.threads import one_thread
+from landscope.walking import DifferentiableLines
 
 __all__ = ["TracedLines"]
 
@@ -26,7 +28,7 @@ Preactivations = tuple[Tensor, ...]
 """Outputs of the affine nodes for one block of data."""
 
 
-class TracedLines:
+class TracedLines(DifferentiableLines):
     """Losses ``L(w0 + d p_i)`` from the frontier of a traced model.
 
     Along a line an affine node gives ``a0 + d q_i``; ``a0`` is computed once, ``q_i`` once a direction, and both are
@@ -61,22 +63,60 @@ class TracedLines:
 
     def __call__(self, index: Tensor, displacement: Tensor) -> Tensor:
         """``index[n], displacement[n] -> L[n]`` in float64."""
+        sums = torch.zeros(self._course.losses.n_blocks, len(displacement), dtype=torch.float64)
+
+        def add_up(block: int, point: int, losses: Tensor) -> None:
+            sums[block, point] = losses.sum(dtype=torch.float64)
+
+        weights = self._walk(index, displacement, add_up)
+        return sums.sum(dim=0) / weights.sum()
+
+    def losses(self, index: Tensor, displacement: Tensor) -> Tensor:
+        """``index[n], displacement[n] -> losses[n, M]`` of every sample, in the order of the data."""
+        starts = self._course.starts
+        losses = torch.empty(len(displacement), starts[-1], dtype=self._course.w0.dtype)
+
+        def keep(block: int, point: int, values: Tensor) -> None:
+            losses[point, starts[block] : starts[block + 1]] = values
+
+        self._walk(index, displacement, keep)
+        return losses
+
+    def pieces(self, directions: Sequence[int]) -> Iterator[Callable[..., Tensor]]:
+        """For each block of data, its losses as a function of one step along each of ``directions``."""
+        self._kept.make_room(set(directions))
+        for block in range(self._course.losses.n_blocks):
+            yield self._walkers[0].differentiable(block, directions)
+
+    def slopes(self, index: Tensor, displacement: Tensor) -> tuple[Tensor, Tensor]:
+        """Losses and their derivatives, see the base; small operations are faster on one thread."""
+        with one_thread():
+            return super().slopes(index, displacement)
+
+    def curvatures(self, first: Tensor, second: Tensor) -> Tensor:
+        """Mixed second derivatives, see the base."""
+        with one_thread():
+            return super().curvatures(first, second)
+
+    def _walk(self, index: Tensor, displacement: Tensor, keep: Callable[[int, int, Tensor], None]) -> Tensor:
+        """Hand the losses of every block at every point to ``keep``; return the weights of the blocks."""
         index = index.cpu()
         points = {int(i): (index == i).nonzero().flatten().tolist() for i in index.unique()}
         steps = displacement.tolist()
         self._kept.make_room(set(points))
-        sums = torch.zeros(self._course.losses.n_blocks, len(steps), dtype=torch.float64)
-        weights = torch.zeros(len(sums), dtype=torch.float64)
+        weights = torch.zeros(self._course.losses.n_blocks, dtype=torch.float64)
 
         def stripe(walker: _Walker, blocks: Sequence[int]) -> None:
             for block in blocks:
-                weights[block] = walker.walk(block, points, steps, sums[block])
+                weights[block] = walker.walk(
+                    block, points, steps, lambda p, losses, block=block: keep(block, p, losses)
+                )
 
         # Contiguous stripes: which block a thread takes must not matter, and neighbours share the cache.
-        edges = [round(part * len(sums) / len(self._walkers)) for part in range(len(self._walkers) + 1)]
+        edges = [round(part * len(weights) / len(self._walkers)) for part in range(len(self._walkers) + 1)]
         stripes = [range(first, last) for first, last in itertools.pairwise(edges)]
         _run_side_by_side([lambda w=w, s=s: stripe(w, s) for w, s in zip(self._walkers, stripes, strict=True)])
-        return sums.sum(dim=0) / weights.sum()
+        return weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +133,11 @@ class _Course:
     def transposed(self) -> bool:
         """Whether the pre-activations are the logits themselves, to be kept as ``[classes, b]``."""
         return self.class_major and self.losses.split.output_is_affine
+
+    @functools.cached_property
+    def starts(self) -> list[int]:
+        """Where the samples of each block begin, and where the last one ends."""
+        return [0, *itertools.accumulate(len(targets) for _, targets in self.losses.blocks)]
 
 
 class _Kept:
@@ -158,18 +203,20 @@ class _Walker:
         self._tail = replica(self._split.tail)
 
     @torch.no_grad()
-    def walk(self, block: int, points: dict[int, list[int]], steps: list[float], sums: Tensor) -> float:
-        """Write the summed losses of one block at the points; return the weight of the block."""
+    def walk(
+        self, block: int, points: dict[int, list[int]], steps: list[float], keep: Callable[[int, Tensor], None]
+    ) -> float:
+        """Hand the losses of one block at each point to ``keep``; return the weight of the block."""
         base, weight = self._kept.base(block, lambda: self.base(block)), 0.0
-        values = self._course.losses.frontier(block)
-        rest = [values[position] for position in self._split.tail_inputs]
+        rest = self._rest(block)
         targets = self._course.losses.blocks[block][1]
         for direction, positions in points.items():
-            shift = self._kept.shift(direction, block, lambda d=direction: self._shift(d, block))
+            shift = self.shift(direction, block)
             for position in positions:
                 moved = [torch.add(a, q, alpha=steps[position]) for a, q in zip(base, shift, strict=True)]
                 parameters = self._parameters(direction, steps[position])
-                sums[position], weight = self._loss(moved, rest, parameters, targets)
+                losses, weight = self._losses(moved, rest, parameters, targets)
+                keep(position, losses)
         return float(weight)
 
     def base(self, block: int) -> Preactivations:
@@ -182,8 +229,11 @@ class _Walker:
         )
         return tuple(self._laid_out(output) for output in outputs)
 
-    def _shift(self, direction: int, block: int) -> Preactivations:
+    def shift(self, direction: int, block: int) -> Preactivations:
         """What one unit along a direction adds to them."""
+        return self._kept.shift(direction, block, lambda: self._shift(direction, block))
+
+    def _shift(self, direction: int, block: int) -> Preactivations:
         parameters = self._course.space.unflatten(self._course.directions[direction])
         values = self._course.losses.frontier(block)
         return tuple(self._laid_out(affine_shift(node, parameters, values)) for node in self._affine)
@@ -197,10 +247,37 @@ class _Walker:
             return {}
         return self._course.space.unflatten(self._course.w0 + step * self._course.directions[direction])
 
-    def _loss(
+    def _rest(self, block: int) -> list[Any]:
+        """The frontier values that the tail reads."""
+        values = self._course.losses.frontier(block)
+        return [values[position] for position in self._split.tail_inputs]
+
+    def differentiable(self, block: int, directions: Sequence[int]) -> Callable[..., Tensor]:
+        """The losses of a block as a function of steps along a few directions, to be differentiated by torch."""
+        course = self._course
+        with torch.no_grad():
+            base = self._kept.base(block, lambda: self.base(block))
+            shifts = [self.shift(direction, block) for direction in directions]
+        lines = course.directions[list(directions)]
+
+        def losses(*steps: Tensor) -> Tensor:
+            moved = [
+                a + sum(step.to(a) * shift[part] for step, shift in zip(steps, shifts, strict=True))
+                for part, a in enumerate(base)
+            ]
+            moved = [a.T for a in moved] if course.transposed else moved
+            w = course.w0 + sum(step.to(line) * line for step, line in zip(steps, lines, strict=True))
+            parameters = course.space.unflatten(w) if self._split.tail_names else {}
+            hidden = substituted_call(self._tail, self._split.tail_names, parameters, [*moved, *self._rest(block)])
+            outputs = hidden if self._split.head is None else self._split.head(hidden)
+            return course.losses.sample_losses(outputs, course.losses.blocks[block][1])[0]
+
+        return losses
+
+    def _losses(
         self, moved: list[Tensor], rest: list[Any], parameters: dict[str, Tensor], targets: Any
     ) -> tuple[Tensor, Tensor | float]:
-        """Summed loss and weight of a block from the moved pre-activations on."""
+        """Losses and weight of a block from the moved pre-activations on."""
         if self._course.transposed:
             return cross_entropy_class_major(moved[0], targets[None]), float(len(targets))
         hidden = substituted_call(self._tail, self._split.tail_names, parameters, [*moved, *rest])
@@ -210,5 +287,4 @@ class _Walker:
             if head.bias is not None:
                 logits += head.bias[:, None]
             return cross_entropy_class_major(logits, targets[None]), float(len(targets))
-        losses, weight = self._course.losses.sample_losses(hidden if head is None else head(hidden), targets)
-        return losses.sum(dtype=torch.float64), weight
+        return self._course.losses.sample_losses(hidden if head is None else head(hidden), targets)

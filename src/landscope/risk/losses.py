@@ -90,17 +90,16 @@ def _cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | fl
 
 
 def cross_entropy_class_major(logits: Tensor, targets: Tensor) -> Tensor:
-    """Summed cross-entropy of logits ``[classes, b]`` with targets ``[1, b]`` in float64; ``logits`` is used up.
+    """Cross-entropy of logits ``[classes, b]`` with targets ``[1, b]``, a loss a sample; ``logits`` is used up.
 
     The same losses as the sample-major form, laid out so that every reduction runs along contiguous memory.
     """
     logits -= logits.gather(0, targets)
     losses = torch.exp(logits).scatter_(0, targets, 0).sum(dim=0).log1p_()
-    total = losses.sum(dtype=torch.float64)
-    if not torch.isfinite(total):  # exp overflowed: the margin itself is the loss
+    if not torch.isfinite(losses.sum()):  # exp overflowed: the margin itself is the loss
         wrong = logits.scatter(0, targets, -torch.inf)
-        total = F.softplus(torch.logsumexp(wrong, dim=0)).sum(dtype=torch.float64)
-    return total
+        losses = F.softplus(torch.logsumexp(wrong, dim=0))
+    return losses
 
 
 class _Weighted:

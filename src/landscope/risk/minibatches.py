@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from landscope.errors import InputError
+from landscope.protocols import BatchLines
 
-__all__ = ["MinibatchRisk"]
+__all__ = ["MinibatchRisk", "SampledRisk"]
+
+
+@runtime_checkable
+class SampledRisk(Protocol):
+    """What an ensemble needs of a risk: the losses of single samples, along lines too, and of some of them."""
+
+    def sample_losses(self, w: Tensor) -> Tensor:
+        """``w[N] -> losses[M]``."""
+        ...
+
+    def sample_lines(self, w0: Tensor, directions: Tensor) -> BatchLines:
+        """The same along lines."""
+        ...
+
+    def mean_gradient(self, w: Tensor, rows: Tensor) -> Tensor:
+        """Gradient of the mean loss of the samples ``rows``."""
+        ...
 
 
 class MinibatchRisk:
@@ -19,23 +39,56 @@ class MinibatchRisk:
     Made by :meth:`landscope.EmpiricalRisk.minibatches`. Called like the risk, it gives the mean over minibatches.
 
     Args:
-        sample_losses: ``w[N] -> losses[M]`` of all samples.
+        risk: The risk.
         batches: Sample indices of each minibatch, ``[batches, B]``.
+        n_left_out: Samples that no minibatch holds, because the batch size does not divide the data.
     """
 
-    def __init__(
-        self, sample_losses: Callable[[Tensor], Float[Tensor, " M"]], batches: Int[Tensor, "batches B"]
-    ) -> None:
-        self._sample_losses, self.batches = sample_losses, batches
+    def __init__(self, risk: SampledRisk, batches: Int[Tensor, "batches B"], n_left_out: int = 0) -> None:
+        self._risk, self.batches, self.n_left_out = risk, batches, n_left_out
 
     def batch_losses(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points batches"]:
         """``w[..., N] -> L^mu[..., batches]`` in float64."""
-        rows = [self._sample_losses(point)[self.batches].mean(dim=1) for point in w.reshape(-1, w.shape[-1])]
+        rows = [self._risk.sample_losses(point)[self.batches].mean(dim=1) for point in w.reshape(-1, w.shape[-1])]
         return torch.stack(rows).reshape(*w.shape[:-1], len(self.batches))
 
     def __call__(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
         """Mean of the minibatch losses."""
         return self.batch_losses(w).mean(dim=-1)
+
+    def batch_lines(self, w0: Float[Tensor, " N"], directions: Float[Tensor, "k N"]) -> BatchLines:
+        """The minibatch losses along lines, from one sweep of the losses of all samples."""
+        return _GroupedLines(self._risk.sample_lines(w0, directions), self.batches)
+
+    def batch_gradients(self, w: Float[Tensor, " N"]) -> Iterator[Float[Tensor, " N"]]:
+        r"""The gradients :math:`\nabla L^\mu(w)`, one minibatch after another."""
+        for rows in self.batches:
+            yield self._risk.mean_gradient(w, rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class _GroupedLines:
+    """Lines of samples, averaged over minibatches in float64."""
+
+    lines: BatchLines
+    batches: Tensor
+
+    @property
+    def group(self) -> int:
+        return self.lines.group
+
+    def losses(self, index: Tensor, displacement: Tensor) -> Tensor:
+        return self._grouped(self.lines.losses(index, displacement))
+
+    def slopes(self, index: Tensor, displacement: Tensor) -> tuple[Tensor, Tensor]:
+        losses, slopes = self.lines.slopes(index, displacement)
+        return self._grouped(losses), self._grouped(slopes)
+
+    def curvatures(self, first: Tensor, second: Tensor) -> Tensor:
+        return self._grouped(self.lines.curvatures(first, second))
+
+    def _grouped(self, samples: Tensor) -> Tensor:
+        return torch.stack([row[self.batches].mean(dim=1, dtype=torch.float64) for row in samples])
 
 
 def partition(n_samples: int, batch_size: int, seed: int | None) -> Tensor:
