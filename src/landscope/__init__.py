@@ -34,6 +34,14 @@ _HOMES = {
     "block_variances": "law",
     "VelocityStatistics": "noise.velocity",
     "velocity_statistics": "noise.velocity",
+    "MinibatchEnsemble": "noise.ensemble",
+    "minibatch_ensemble": "noise.ensemble",
+    "LogHessian": "noise.log_hessian",
+    "log_hessian": "noise.log_hessian",
+    "GradientNoise": "noise.gradient",
+    "gradient_noise": "noise.gradient",
+    "ActiveTemperature": "noise.temperature",
+    "active_temperature": "noise.temperature",
     "shuffled_increments": "controls",
     "variance_along": "controls",
     "MinibatchOrder": "sampling",
@@ -56,6 +64,10 @@ if TYPE_CHECKING:
     )
     from landscope.law import VarianceFlatnessLaw, block_variances, variance_flatness_law
     from landscope.modes import PrincipalModes, cosine_content, principal_modes, subspace_overlap
+    from landscope.noise.ensemble import MinibatchEnsemble, minibatch_ensemble
+    from landscope.noise.gradient import GradientNoise, gradient_noise
+    from landscope.noise.log_hessian import LogHessian, log_hessian
+    from landscope.noise.temperature import ActiveTemperature, active_temperature
     from landscope.noise.velocity import VelocityStatistics, velocity_statistics
     from landscope.parameters import ParameterSpace
     from landscope.recorder import TrajectoryRecorder

@@ -90,7 +90,8 @@ class InverseGaussian:
 class RandomSprings:
     r"""An ensemble of random springs (paper, Eqs. 9 and 11).
 
-    .. math:: L^\mu(w) = L_{min}^\mu \exp\left[\tfrac12 \sum_{ij} M_{ij}^\mu (w_i - \theta_i^\mu)(w_j - \theta_j^\mu)\right]
+    .. math:: L^\mu(w) = L_{min}^\mu
+              \exp\left[\tfrac12 \sum_{ij} M_{ij}^\mu (w_i - \theta_i^\mu)(w_j - \theta_j^\mu)\right]
 
     Args:
         stiffness: M^mu, ``[batches, N, N]``, symmetric.

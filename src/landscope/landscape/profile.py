@@ -14,7 +14,7 @@ from landscope.landscape.walk import start_walk
 from landscope.protocols import LossLandscape, ProgressCallback
 from landscope.results import Result, stamp
 
-__all__ = ["LossProfiles", "ProfileFits", "fit_profiles", "loss_profiles"]
+__all__ = ["LossProfiles", "ProfileFits", "fit_profiles", "loss_profiles", "quadratic_fit"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -166,8 +166,8 @@ def fit_profiles(profiles: LossProfiles) -> ProfileFits:
     if bool((loss <= 0).any()):
         raise InputError(expected="positive losses to fit", got=f"{float(loss.min()):.3g}", hint="ln L needs them.")
     log_loss = torch.log(loss)
-    log_fit, log_values = _quadratic_fit(profiles.displacements, log_loss)
-    fit, values = _quadratic_fit(profiles.displacements, loss)
+    log_fit, log_values = quadratic_fit(profiles.displacements, log_loss)
+    fit, values = quadratic_fit(profiles.displacements, loss)
     floor = profiles.loss0 / 100
     return ProfileFits(
         log_offset=log_fit[:, 0],
@@ -182,7 +182,7 @@ def fit_profiles(profiles: LossProfiles) -> ProfileFits:
     )
 
 
-def _quadratic_fit(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def quadratic_fit(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Least squares of y on 1, x, x^2/2, row by row: offset, slope and curvature, and the fitted values.
 
     By orthogonal polynomials and plain sums: a library solver gives other last bits from call to call.

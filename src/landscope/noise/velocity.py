@@ -154,7 +154,7 @@ def velocity_statistics(
 
 
 def white_time(n_rows: int) -> float:
-    r"""tau of white velocities in a centred window of T rows, along directions fixed beforehand.
+    r"""Time tau of white velocities in a centred window of T rows, along directions fixed beforehand.
 
     .. math:: \tau = \frac{T^2 - 1}{6 T}
 
@@ -168,7 +168,7 @@ def white_time(n_rows: int) -> float:
 
 
 def white_time_in_sample(n_rows: int, dim: int, n_modes: int) -> Float[Tensor, " k"]:
-    r"""tau that white isotropic velocities show along the principal modes of the window they were recorded in.
+    r"""Time tau that white isotropic velocities show along the principal modes of the window they were recorded in.
 
     .. math:: \tau_k \approx \frac{N}{4 T \sin^2(\pi k/2T)\,(1 + N/T)} \;\to\; \frac{N T}{\pi^2 k^2 (1 + N/T)}
 

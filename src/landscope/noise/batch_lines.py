@@ -1,0 +1,77 @@
+"""How every analysis of the noise gets its minibatch losses: checked lines through one point."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from landscope._checks import check_directions, check_finite, check_vector
+from landscope.errors import InputError, NonFiniteError
+from landscope.protocols import BatchLines, Ensemble, WalksBatchLines
+from landscope.walking import PlainBatchLines
+
+__all__ = ["gradients_of", "left_out", "start_batch_lines", "steps_for"]
+
+_MIN_BATCHES = 3
+
+
+def start_batch_lines(ensemble: Ensemble, w0: Tensor, directions: Tensor) -> tuple[BatchLines, Tensor]:
+    """Check the start and the directions; return the lines and the minibatch losses at the start.
+
+    Raises:
+        InputError: If a shape, dtype or device does not fit, directions are zero or repeated, or there are fewer
+            than three minibatches.
+        NonFiniteError: If a minibatch loss at ``w0`` is NaN or infinite.
+    """
+    w0 = check_vector("w0", w0, dim=directions.shape[-1] if directions.ndim else 0)
+    directions = check_directions(directions, dim=len(w0), device=w0.device, dtype=w0.dtype)
+    lines = (
+        ensemble.batch_lines(w0, directions)
+        if isinstance(ensemble, WalksBatchLines)
+        else PlainBatchLines(ensemble.batch_losses, w0, directions)
+    )
+    at_start = lines.losses(torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.float64))[0]
+    if len(at_start) < _MIN_BATCHES:
+        raise InputError(
+            expected=f"an ensemble of at least {_MIN_BATCHES} minibatches",
+            got=f"{len(at_start)}",
+            hint="Use a smaller batch size.",
+        )
+    if not bool(torch.isfinite(at_start).all()):
+        raise NonFiniteError(
+            expected="finite minibatch losses at w0",
+            got=f"{int((~torch.isfinite(at_start)).sum())} of {len(at_start)} NaN or infinite",
+            hint="Choose a w0 where the model works, or check the data.",
+        )
+    return lines, at_start
+
+
+def steps_for(displacements: Tensor, count: int) -> Tensor:
+    """Displacements as ``[k, S]`` in float64.
+
+    Raises:
+        InputError: If they are neither ``[S]`` nor one row a direction.
+        NonFiniteError: If one is not finite.
+    """
+    check_finite("displacements", displacements, hint="Pass finite numbers.")
+    if displacements.ndim not in (1, 2) or (displacements.ndim == 2 and len(displacements) != count):
+        raise InputError(
+            expected=f"displacements of shape [S] or [{count}, S]",
+            got=f"{tuple(displacements.shape)}",
+            hint="One row a direction.",
+        )
+    return displacements.double().cpu().expand(count, -1).contiguous()
+
+
+def gradients_of(ensemble: Ensemble, w: Tensor, directions: Tensor | None) -> Tensor:
+    """Gradients of all minibatch losses, ``[batches, N]``, or their components along directions, ``[batches, k]``."""
+    own = getattr(ensemble, "batch_gradients", None)
+    gradients = own(w) if own is not None else torch.func.jacrev(ensemble.batch_losses)(w)
+    basis = None if directions is None else directions.double()
+    rows = [gradient.double() if basis is None else basis @ gradient.double() for gradient in gradients]
+    return torch.stack(rows).detach().cpu()
+
+
+def left_out(ensemble: Ensemble) -> int:
+    """Samples that no minibatch holds; 0 for an ensemble that does not say."""
+    return int(getattr(ensemble, "n_left_out", 0))

@@ -1,0 +1,110 @@
+"""Gradient noise along directions (paper, below Eq. 4), and how many minibatches it takes to see the gradient."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from landscope._checks import check_directions, check_vector
+from landscope.errors import InputError
+from landscope.noise.batch_lines import gradients_of, left_out
+from landscope.protocols import Ensemble
+from landscope.results import Result, stamp
+
+__all__ = ["GradientNoise", "gradient_noise"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class GradientNoise(
+    Result,
+    kind="gradient_noise",
+    dims={
+        **dict.fromkeys(("mean", "variance", "mean_square", "minibatches_needed"), ("mode",)),
+        "covariance": ("mode", "other"),
+    },
+):
+    """Minibatch gradients at one point, along directions; without the factor alpha of Eq. 4.
+
+    Args:
+        mean: Gradient of the loss along each direction, ``[k]``.
+        covariance: C_ij = <d_i delta L^mu d_j delta L^mu>, divided by the number of minibatches, ``[k, k]``.
+        variance: C_ii, ``[k]``.
+        mean_square: <(d_i L^mu)^2>: at fixed weights D_i = alpha^2 times it, exactly.
+        minibatches_needed: C_ii/mean_i^2: how many independent minibatches until the standard error of their mean
+            gradient is as small as the gradient itself; infinite where the gradient vanishes.
+        n_batches: Minibatches.
+        n_left_out: Samples that no minibatch holds.
+    """
+
+    mean: Float[Tensor, " k"]
+    covariance: Float[Tensor, "k k"]
+    variance: Float[Tensor, " k"]
+    mean_square: Float[Tensor, " k"]
+    minibatches_needed: Float[Tensor, " k"]
+    n_batches: int
+    n_left_out: int
+
+    def velocity_variance(self, learning_rate: float) -> Float[Tensor, " k"]:
+        """D_i = alpha^2 <(d_i L^mu)^2> of plain SGD that stands at this point (exact form of Eq. 12)."""
+        return learning_rate**2 * self.mean_square
+
+    def temperature(self, learning_rate: float) -> Float[Tensor, " k"]:
+        """T_i(0) = alpha C_ii/2 (Eq. 15 at w0)."""
+        return learning_rate / 2 * self.variance
+
+
+def gradient_noise(ensemble: Ensemble, w0: Float[Tensor, " N"], directions: Float[Tensor, "k N"]) -> GradientNoise:
+    r"""Mean and covariance of the minibatch gradients at w0, in any basis.
+
+    .. math:: C_{ij} = \left\langle \partial_i \delta L^\mu\, \partial_j \delta L^\mu \right\rangle_\mu,
+              \qquad \delta L^\mu = L^\mu - L
+
+    (paper, below Eq. 4, divided by alpha squared). One gradient a minibatch, whatever the number of directions.
+
+    Args:
+        ensemble: A landscape that gives its minibatch losses.
+        w0: Where.
+        directions: p_i, used as they are.
+
+    Returns:
+        The statistics, in float64.
+
+    Raises:
+        InputError: If a shape, dtype or device does not fit, directions are zero or repeated, or there are fewer than
+            three minibatches.
+        NonFiniteError: If w0 or a direction is not finite.
+
+    Example:
+        >>> import torch
+        >>> from landscope.synthetic import RandomSprings
+        >>> centres = torch.tensor([[-1.0], [1.0], [1.0], [-1.0]])
+        >>> springs = RandomSprings(torch.full((4, 1, 1), 2.0), centres, torch.ones(4))
+        >>> found = gradient_noise(springs, torch.zeros(1), torch.eye(1))
+        >>> float(found.mean), round(float(found.variance / (2 * torch.e) ** 2), 6)
+        (0.0, 1.0)
+    """
+    w0 = check_vector("w0", w0, dim=directions.shape[-1] if directions.ndim else 0)
+    directions = check_directions(directions, dim=len(w0), device=w0.device)
+    rows = gradients_of(ensemble, w0, directions)
+    if len(rows) < 3:
+        raise InputError(
+            expected="an ensemble of at least 3 minibatches", got=f"{len(rows)}", hint="Use a smaller batch size."
+        )
+    mean = rows.mean(dim=0)
+    centred = rows - mean
+    covariance = centred.T @ centred / len(rows)
+    variance = covariance.diagonal().clone()
+    return GradientNoise(
+        mean=mean,
+        covariance=covariance,
+        variance=variance,
+        mean_square=rows.square().mean(dim=0),
+        minibatches_needed=torch.where(mean != 0, variance / mean.square(), math.inf),
+        n_batches=len(rows),
+        n_left_out=left_out(ensemble),
+        provenance=stamp(),
+    )
