@@ -10,10 +10,17 @@ import pytest
 import landscope as ls
 
 NAMES = {
-    "Flatness", "LossProfiles", "MinibatchOrder", "EmpiricalRisk", "ParameterSpace", "PowerLaw", "PrincipalModes",
-    "ProfileFits", "Trajectory", "TrajectoryRecorder", "VarianceFlatnessLaw", "block_variances", "cosine_content",
-    "directional_curvature", "fit_power_law", "fit_profiles", "flatness", "load", "loss_profiles", "open_trajectory",
-    "principal_modes", "save", "shuffled_increments", "subspace_overlap", "variance_along", "variance_flatness_law",
+    "ActiveTemperature", "Basis", "DriftLaw", "EmpiricalRisk", "Flatness", "GradientNoise", "LogHessian",
+    "LossProfiles", "LyapunovResidual", "MinibatchEnsemble", "MinibatchOrder", "ParameterSpace", "Phases",
+    "PowerLaw", "PrincipalModes", "ProfileFits", "Trajectory", "TrajectoryRecorder", "VarianceFlatnessLaw",
+    "VelocityStatistics", "YaidaRelation", "active_temperature", "block_variances", "cosine_content",
+    "crossover_curvature", "directional_curvature", "drift_law", "epoch_noise_time", "fit_power_law",
+    "fit_profiles", "flatness", "gradient_noise", "gradient_noise_basis", "hessian_basis", "langevin",
+    "learning_dimension", "learning_dimension_over_time", "learning_phases", "load", "log_hessian",
+    "loss_profiles", "lyapunov_residual", "minibatch_ensemble", "modes_along", "open_trajectory",
+    "ornstein_uhlenbeck", "principal_modes", "random_basis", "random_walk_like", "save", "sharp_dimension",
+    "shuffled_increments", "sign_flipped_epochs", "subspace_overlap", "variance_along", "variance_flatness_law",
+    "velocity_statistics", "yaida_relation",
 }  # fmt: skip
 
 

@@ -42,7 +42,29 @@ _HOMES = {
     "gradient_noise": "noise.gradient",
     "ActiveTemperature": "noise.temperature",
     "active_temperature": "noise.temperature",
+    "YaidaRelation": "noise.stationarity",
+    "yaida_relation": "noise.stationarity",
+    "LyapunovResidual": "noise.stationarity",
+    "lyapunov_residual": "noise.stationarity",
+    "Phases": "noise.drift",
+    "learning_phases": "noise.drift",
+    "DriftLaw": "noise.drift",
+    "drift_law": "noise.drift",
+    "sharp_dimension": "dimension",
+    "learning_dimension": "dimension",
+    "learning_dimension_over_time": "dimension",
     "shuffled_increments": "controls",
+    "Basis": "controls",
+    "hessian_basis": "controls",
+    "gradient_noise_basis": "controls",
+    "random_basis": "controls",
+    "modes_along": "controls",
+    "sign_flipped_epochs": "controls",
+    "random_walk_like": "controls",
+    "ornstein_uhlenbeck": "controls",
+    "langevin": "controls",
+    "crossover_curvature": "controls",
+    "epoch_noise_time": "controls",
     "variance_along": "controls",
     "MinibatchOrder": "sampling",
     "save": "storage",
@@ -52,7 +74,22 @@ _HOMES = {
 __all__ = list(_HOMES)
 
 if TYPE_CHECKING:
-    from landscope.controls import shuffled_increments, variance_along
+    from landscope.controls import (
+        Basis,
+        crossover_curvature,
+        epoch_noise_time,
+        gradient_noise_basis,
+        hessian_basis,
+        langevin,
+        modes_along,
+        ornstein_uhlenbeck,
+        random_basis,
+        random_walk_like,
+        shuffled_increments,
+        sign_flipped_epochs,
+        variance_along,
+    )
+    from landscope.dimension import learning_dimension, learning_dimension_over_time, sharp_dimension
     from landscope.landscape import (
         Flatness,
         LossProfiles,
@@ -64,9 +101,11 @@ if TYPE_CHECKING:
     )
     from landscope.law import VarianceFlatnessLaw, block_variances, variance_flatness_law
     from landscope.modes import PrincipalModes, cosine_content, principal_modes, subspace_overlap
+    from landscope.noise.drift import DriftLaw, Phases, drift_law, learning_phases
     from landscope.noise.ensemble import MinibatchEnsemble, minibatch_ensemble
     from landscope.noise.gradient import GradientNoise, gradient_noise
     from landscope.noise.log_hessian import LogHessian, log_hessian
+    from landscope.noise.stationarity import LyapunovResidual, YaidaRelation, lyapunov_residual, yaida_relation
     from landscope.noise.temperature import ActiveTemperature, active_temperature
     from landscope.noise.velocity import VelocityStatistics, velocity_statistics
     from landscope.parameters import ParameterSpace

@@ -65,9 +65,6 @@ class WalksLines(Protocol):
 class BatchLines(Protocol):
     """The losses of every minibatch along given lines, with their first and second derivatives."""
 
-    group: int
-    """How many directions are best walked together."""
-
     def losses(self, index: Tensor, displacement: Tensor, /) -> Tensor:
         """``index[n], displacement[n] -> L^mu(w0 + displacement p_index)[n, batches]`` in float64."""
         ...

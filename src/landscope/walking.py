@@ -74,7 +74,8 @@ class DifferentiableLines(abc.ABC):
 
 
 def _first_derivative(losses: Callable[..., Tensor], step: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.func.jvp(losses, (step,), (torch.ones_like(step),))
+    value, slope = torch.func.jvp(losses, (step,), (torch.ones_like(step),))[:2]
+    return value, slope
 
 
 def _mixed_derivative(losses: Callable[..., Tensor]) -> Tensor:
@@ -100,8 +101,6 @@ class PlainBatchLines(DifferentiableLines):
         >>> lines.slopes(torch.tensor([0]), torch.tensor([0.0]))[1].tolist()
         [[2.0, 1.0]]
     """
-
-    group = 16
 
     def __init__(self, values: Callable[[Tensor], Tensor], w0: Tensor, directions: Tensor) -> None:
         self._values, self._w0, self._directions = values, w0, directions.to(w0)

@@ -73,10 +73,6 @@ class _GroupedLines:
     lines: BatchLines
     batches: Tensor
 
-    @property
-    def group(self) -> int:
-        return self.lines.group
-
     def losses(self, index: Tensor, displacement: Tensor) -> Tensor:
         return self._grouped(self.lines.losses(index, displacement))
 

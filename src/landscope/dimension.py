@@ -1,0 +1,109 @@
+"""Effective dimensions of a solution and of the search for it (paper, Fig. 6)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from landscope._checks import check_count, check_positive
+from landscope.errors import InputError
+from landscope.landscape import Flatness
+from landscope.trajectory import Trajectory
+
+__all__ = ["learning_dimension", "learning_dimension_over_time", "sharp_dimension"]
+
+
+def sharp_dimension(flatness: Flatness, threshold: float) -> int:
+    r"""D_s: the number of directions whose flatness lies below a threshold (paper, Fig. 6B).
+
+    Directions without a crossing within reach count as flat.
+
+    Args:
+        flatness: F_i of the modes.
+        threshold: The paper takes half the norm of the selected weights.
+
+    Returns:
+        The number.
+
+    Raises:
+        InputError: If the threshold is not positive.
+
+    Example:
+        >>> import torch
+        >>> from landscope.landscape import flatness
+        >>> from landscope.synthetic import InverseGaussian
+        >>> F = flatness(InverseGaussian(torch.tensor([8.0, 2.0])), torch.zeros(2), torch.eye(2))
+        >>> sharp_dimension(F, threshold=1.5)
+        1
+    """
+    check_positive("threshold", threshold)
+    return int((flatness.bracketed & (flatness.width < threshold)).sum())
+
+
+def learning_dimension(variance: Float[Tensor, " k"], fraction: float = 0.99, *, drift: bool = True) -> int:
+    r"""D_l: the number of principal modes that hold a fraction of the weight variance (paper, Fig. 6).
+
+    Args:
+        variance: sigma_i^2, falling; of all modes, or the fraction counts of those given.
+        fraction: 0.99 or 0.999 in the paper.
+        drift: Count the first mode, which drifts; without it the fraction is of the rest.
+
+    Returns:
+        The number of modes.
+
+    Raises:
+        InputError: If the fraction is not between 0 and 1, or there is no variance.
+
+    Example:
+        >>> import torch
+        >>> learning_dimension(torch.tensor([90.0, 9.0, 0.9, 0.1]), 0.99)
+        2
+    """
+    if not 0 < fraction < 1:
+        raise InputError(expected="a fraction between 0 and 1", got=f"{fraction}", hint="Pass 0.99, say.")
+    counted = variance.double() if drift else variance[1:].double()
+    total = counted.sum()
+    if not float(total) > 0:
+        raise InputError(expected="a variance above zero", got=f"{float(total)}", hint="The weights did not move.")
+    # A rounding of the sum must not add a mode.
+    return int((counted.cumsum(0) < (fraction - 1e-12) * total).sum()) + 1
+
+
+def learning_dimension_over_time(
+    trajectory: Trajectory, rows: int, fraction: float = 0.99, *, drift: bool = True
+) -> tuple[Float[Tensor, " windows"], Float[Tensor, " windows"]]:
+    r"""D_l of successive windows of a run: does the search narrow as it goes on?
+
+    Args:
+        trajectory: The run.
+        rows: Rows a window.
+        fraction: Of the variance of each window.
+        drift: Count the first mode of each window.
+
+    Returns:
+        The last step of each whole window, and its D_l.
+
+    Raises:
+        InputError: If no window of at least three rows fits.
+
+    Example:
+        >>> import torch
+        >>> from landscope.synthetic import random_walk
+        >>> steps, dimension = learning_dimension_over_time(Trajectory.of(random_walk(100, 50, seed=0)), 50, 0.9)
+        >>> steps.tolist(), bool((dimension > 1).all())
+        ([50.0, 100.0], True)
+    """
+    check_count("rows", rows, minimum=3)
+    check_count("rows of the trajectory", len(trajectory), minimum=rows, hint="Use shorter windows.")
+    steps, found = [], []
+    for start in range(0, len(trajectory) - rows + 1, rows):
+        weights = trajectory.rows(start, start + rows).double()
+        centred = weights - weights.mean(dim=0)
+        gram = centred @ centred.T if rows <= trajectory.dim else centred.T @ centred
+        variance = torch.linalg.eigvalsh(gram).flip(0).clamp(min=0) / rows
+        steps.append(float(trajectory.steps[start + rows - 1]))
+        found.append(learning_dimension(variance, fraction, drift=drift) if float(variance.sum()) > 0 else math.nan)
+    return torch.tensor(steps, dtype=torch.float64), torch.tensor(found, dtype=torch.float64)

@@ -1,0 +1,172 @@
+"""The two phases of learning and the slow drift of the second one (paper, SI sections S1 and S2)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+from torch import Tensor
+
+from landscope._checks import check_positive
+from landscope.errors import InputError
+from landscope.results import Result, stamp
+
+__all__ = ["DriftLaw", "Phases", "drift_law", "learning_phases"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Phases(Result, kind="learning_phases"):
+    """Where the fast phase of learning ends.
+
+    Args:
+        break_epoch: End of the first of two straight lines through ln L against epoch, the best such pair.
+        rate_before: Slope of ln L an epoch in the fast phase.
+        rate_after: The same after it.
+        zero_error_epoch: First epoch with a training error of zero; None if there is none.
+        two_phases: Whether the slope of the second line is less than half that of the first, downhill both.
+    """
+
+    break_epoch: int
+    rate_before: float
+    rate_after: float
+    zero_error_epoch: int | None
+    two_phases: bool
+
+
+def learning_phases(train_loss: Float[Tensor, " epochs"], train_error: Float[Tensor, " epochs"]) -> Phases:
+    r"""Tell the fast phase of learning from the exploration phase, from losses and errors of each epoch.
+
+    Two straight lines are fitted to ln L against the epoch; the break is where their summed squares are least.
+
+    Args:
+        train_loss: Loss on the training set after each epoch, positive.
+        train_error: Share of wrong answers there.
+
+    Returns:
+        The break and the rates.
+
+    Raises:
+        InputError: If there are fewer than six epochs, lengths differ, or a loss is not positive.
+
+    Example:
+        >>> import torch
+        >>> epochs = torch.arange(1.0, 41)
+        >>> loss = torch.exp(-torch.where(epochs < 10, 0.5 * epochs, 4.5 + 0.05 * epochs))
+        >>> found = learning_phases(loss, (epochs < 12).double())
+        >>> found.break_epoch in (9, 10), found.zero_error_epoch, found.two_phases
+        (True, 12, True)
+    """
+    count = len(train_loss)
+    if count < 6 or len(train_error) != count:
+        raise InputError(
+            expected="losses and errors of at least 6 epochs",
+            got=f"{count} and {len(train_error)}",
+            hint="Train longer.",
+        )
+    if not bool((train_loss > 0).all()):
+        raise InputError(expected="positive losses", got=f"{float(train_loss.min())}", hint="ln L needs them.")
+    epoch, log_loss = np.arange(1, count + 1.0), np.log(train_loss.double().numpy())
+    fits = [
+        (split, _line(epoch[:split], log_loss[:split]), _line(epoch[split:], log_loss[split:]))
+        for split in range(3, count - 2)
+    ]
+    split, before, after = min(fits, key=lambda fit: fit[1][1] + fit[2][1])
+    zero = (train_error == 0).nonzero().flatten()
+    return Phases(
+        break_epoch=split,
+        rate_before=before[0],
+        rate_after=after[0],
+        zero_error_epoch=int(zero[0]) + 1 if len(zero) else None,
+        two_phases=before[0] < 0 and after[0] > before[0] / 2,
+        provenance=stamp(),
+    )
+
+
+def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Slope and summed squares of the residuals of a straight line."""
+    fit = stats.linregress(x, y)
+    return float(fit.slope), float(np.square(y - fit.intercept - fit.slope * x).sum())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class DriftLaw(Result, kind="drift_law", dims={"steps": ("point",), "loss": ("point",)}):
+    """The fall of the loss over a window against the law of a drift along one mode.
+
+    Args:
+        steps: Optimisation steps, ``[points]``.
+        loss: L at each.
+        slope: Slope of 1/L against steps.
+        slope_interval: 95 % of the scatter about the line; residuals of a slow process are correlated, so it says
+            too little.
+        r_squared: Share of the variance of 1/L that the line explains: 1 for the law.
+        r_squared_exponential: The same for ln L, the alternative of a plain exponential fall.
+        predicted_slope: alpha beta^2, which holds where all trained weights move along p_1 alone.
+        ratio: slope/predicted_slope: above 1 where other layers, or other directions, lower the loss too.
+        beta: Slope of ln L along p_1 at w0.
+    """
+
+    steps: Float[Tensor, " points"]
+    loss: Float[Tensor, " points"]
+    slope: float
+    slope_interval: tuple[float, float]
+    r_squared: float
+    r_squared_exponential: float
+    predicted_slope: float
+    ratio: float
+    beta: float
+
+
+def drift_law(
+    steps: Float[Tensor, " points"], loss: Float[Tensor, " points"], *, beta: float, learning_rate: float
+) -> DriftLaw:
+    r"""Compare the loss over time with the drift it would drive along the first mode (paper, S2).
+
+    With :math:`L = L_0 e^{\beta\theta_1}` and gradient descent along p_1 alone,
+
+    .. math:: \frac1{L(t)} = \frac1{L_0} + \alpha\beta^2 t.
+
+    Args:
+        steps: Optimisation steps.
+        loss: Loss at each, positive; of the whole training set.
+        beta: Slope of ln L along p_1, which equals E[g_1] of :func:`landscope.log_hessian`.
+        learning_rate: alpha.
+
+    Returns:
+        The fit and the prediction.
+
+    Raises:
+        InputError: If there are fewer than four points, lengths differ, or a loss is not positive.
+
+    Example:
+        >>> import torch
+        >>> t = torch.arange(0.0, 100, 10).double()
+        >>> found = drift_law(t, 1 / (50 + 0.1 * 0.5**2 * t), beta=0.5, learning_rate=0.1)
+        >>> round(found.ratio, 6), round(found.r_squared, 6)
+        (1.0, 1.0)
+    """
+    check_positive("learning_rate", learning_rate)
+    if len(steps) < 4 or len(steps) != len(loss):
+        raise InputError(
+            expected="at least 4 steps with their losses", got=f"{len(steps)} and {len(loss)}", hint="Record longer."
+        )
+    if not bool((loss > 0).all()):
+        raise InputError(expected="positive losses", got=f"{float(loss.min())}", hint="1/L needs them.")
+    x, y = steps.double().numpy(), loss.double().numpy()
+    fit = stats.linregress(x, 1 / y)
+    reach = float(stats.t.ppf(0.975, len(x) - 2)) * float(fit.stderr)
+    slope, predicted = float(fit.slope), learning_rate * beta**2
+    return DriftLaw(
+        steps=steps.double(),
+        loss=loss.double(),
+        slope=slope,
+        slope_interval=(slope - reach, slope + reach),
+        r_squared=float(fit.rvalue) ** 2,
+        r_squared_exponential=float(stats.linregress(x, np.log(y)).rvalue) ** 2,
+        predicted_slope=predicted,
+        ratio=slope / predicted if predicted > 0 else math.nan,
+        beta=beta,
+        provenance=stamp(learning_rate=learning_rate),
+    )

@@ -1,0 +1,209 @@
+"""Is a window stationary, direction by direction? Two relations that hold only there."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from landscope._checks import check_count, check_positive
+from landscope.modes import PrincipalModes
+from landscope.protocols import LossLandscape, ProgressCallback
+from landscope.results import Result, stamp
+from landscope.trajectory import Trajectory
+
+__all__ = ["LyapunovResidual", "YaidaRelation", "gradient_function", "lyapunov_residual", "yaida_relation"]
+
+_BLOCKS = 10
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class YaidaRelation(
+    Result,
+    kind="yaida_relation",
+    dims=dict.fromkeys(("restoring", "driving", "ratio", "stderr"), ("mode",)),
+):
+    """Both sides of Yaida's relation along each direction.
+
+    Args:
+        restoring: <(theta_i - mean) d_i L>, ``[k]``: what the landscape takes back.
+        driving: (alpha/2) <(d_i L^mu)^2> = D_i/(2 alpha): what the noise puts in.
+        ratio: restoring/driving; 1 at stationarity, 0 for free diffusion.
+        stderr: Standard error of the ratio, from ten blocks of time (blocks of correlated points say too little).
+        n_points: Points of the trajectory at which the gradient was taken.
+    """
+
+    restoring: Float[Tensor, " k"]
+    driving: Float[Tensor, " k"]
+    ratio: Float[Tensor, " k"]
+    stderr: Float[Tensor, " k"]
+    n_points: int
+
+
+def gradient_function(landscape: LossLandscape) -> Callable[[Tensor], Tensor]:
+    """The gradient of a landscape: its own, or by torch."""
+    own = getattr(landscape, "gradient", None)
+    if own is not None:
+        return own
+
+    def gradient(w: Tensor) -> Tensor:
+        w = w.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            return torch.autograd.grad(landscape(w), w)[0]
+
+    return gradient
+
+
+def yaida_relation(
+    trajectory: Trajectory,
+    landscape: LossLandscape,
+    modes: PrincipalModes,
+    *,
+    learning_rate: float,
+    n_points: int = 100,
+    progress: ProgressCallback | None = None,
+) -> YaidaRelation:
+    r"""Test stationarity along each direction (Yaida, arXiv 1810.00004).
+
+    .. math:: \langle \theta_i\, \partial_i L \rangle = \frac\alpha2 \langle (\partial_i L^\mu)^2 \rangle
+
+    holds for plain SGD at stationarity with independent minibatches. The left side takes full gradients at points
+    spread evenly over the window; the right side is D_i/(2 alpha), from the steps that were made. Where only some of
+    the weights are recorded, the rest is taken as it is in the landscape.
+
+    Args:
+        trajectory: The window, of plain SGD.
+        landscape: The risk.
+        modes: The directions.
+        learning_rate: alpha.
+        n_points: How many full gradients to take.
+        progress: Told how many gradients are done.
+
+    Returns:
+        Both sides and their ratio.
+
+    Raises:
+        InputError: If the window is of other weights or too short, or the learning rate is not positive.
+
+    Example:
+        >>> import torch
+        >>> from landscope.modes import principal_modes
+        >>> from landscope.synthetic import QuadraticBowl, sgd_in_bowl
+        >>> curvature = torch.tensor([1.0, 4.0])
+        >>> path = sgd_in_bowl(curvature, 20_000, learning_rate=0.1, noise_variance=1.0, seed=0)
+        >>> window = Trajectory.of(path)
+        >>> modes = principal_modes(window)
+        >>> found = yaida_relation(window, QuadraticBowl(curvature), modes, learning_rate=0.1, n_points=5000)
+        >>> bool(((found.ratio - 1).abs() < 0.2).all())
+        True
+    """
+    check_positive("learning_rate", learning_rate)
+    check_count("n_points", n_points, minimum=_BLOCKS)
+    trajectory.check(minimum_rows=n_points)
+    gradient = gradient_function(landscape)
+    theta = modes.project_trajectory(trajectory)
+    centred = theta - theta.mean(dim=0)
+    # The gradient at w_t goes with the step that leaves w_t: stratified points over all but the last row.
+    rows = torch.linspace(0, len(trajectory) - 2, n_points).round().long().tolist()
+    products = torch.empty(n_points, theta.shape[1], dtype=torch.float64)
+    for number, row in enumerate(rows):
+        force = modes.directions @ gradient(trajectory.row(row)).double()
+        products[number] = centred[row] * force
+        if progress is not None:
+            progress(number + 1, n_points)
+    driving = theta.diff(dim=0).square().mean(dim=0) / (2 * learning_rate)
+    means = torch.stack([part.mean(dim=0) for part in products.tensor_split(_BLOCKS)])
+    scale = torch.where(driving > 0, driving, math.nan)
+    return YaidaRelation(
+        restoring=products.mean(dim=0),
+        driving=driving,
+        ratio=products.mean(dim=0) / scale,
+        stderr=means.std(dim=0) / math.sqrt(_BLOCKS) / scale,
+        n_points=n_points,
+        provenance=stamp(learning_rate=learning_rate, n_points=n_points),
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class LyapunovResidual(
+    Result,
+    kind="lyapunov_residual",
+    dims={"restoring": ("mode", "other"), "driving": ("mode", "other"), "ratio": ("mode",)},
+):
+    """Both sides of the Lyapunov equation in a basis.
+
+    Args:
+        restoring: H Sigma + Sigma H, ``[k, k]``.
+        driving: alpha C, ``[k, k]``.
+        ratio: Diagonal of restoring over that of driving: 1 at stationarity.
+        residual: Norm of the difference over the norm of the driving side.
+    """
+
+    restoring: Float[Tensor, "k k"]
+    driving: Float[Tensor, "k k"]
+    ratio: Float[Tensor, " k"]
+    residual: float
+
+
+def lyapunov_residual(
+    trajectory: Trajectory,
+    product: Callable[[Float[Tensor, " N"], Float[Tensor, " N"]], Float[Tensor, " N"]],
+    modes: PrincipalModes,
+    covariance: Float[Tensor, "k k"],
+    *,
+    learning_rate: float,
+) -> LyapunovResidual:
+    r"""Test :math:`H \Sigma + \Sigma H = \alpha C` (small steps, white noise), seen along given directions.
+
+    The covariance of the weights is taken whole, so no direction is left out of the products; only the result is
+    projected. (Xiong et al., arXiv 2207.04932, write it as H S + S H^T = 2 D_m.)
+
+    Args:
+        trajectory: The window.
+        product: ``(w, v) -> Hess L(w) v``, as ``risk.hessian_vector_product``; taken at the last row.
+        modes: A few directions p_i, orthonormal.
+        covariance: C_ij of the gradient noise along the same directions, as of :func:`landscope.gradient_noise`.
+        learning_rate: alpha.
+
+    Returns:
+        Both sides and their distance.
+
+    Raises:
+        InputError: If the window is of other weights, or the learning rate is not positive.
+
+    Example:
+        >>> import torch
+        >>> from landscope.modes import principal_modes
+        >>> from landscope.synthetic import sgd_in_bowl
+        >>> curvature = torch.tensor([1.0, 2.0]).double()
+        >>> window = Trajectory.of(sgd_in_bowl(curvature, 50_000, learning_rate=0.01, noise_variance=1.0, seed=0))
+        >>> modes = principal_modes(window)
+        >>> covariance = torch.eye(2).double()
+        >>> found = lyapunov_residual(window, lambda w, v: curvature * v, modes, covariance, learning_rate=0.01)
+        >>> found.residual < 0.3
+        True
+    """
+    check_positive("learning_rate", learning_rate)
+    theta = modes.project_trajectory(trajectory)
+    centred = theta - theta.mean(dim=0)
+    mean = sum(block.double().sum(dim=0) for block in trajectory.blocks()) / len(trajectory)
+    cross = torch.zeros(theta.shape[1], trajectory.dim, dtype=torch.float64)
+    start = 0
+    for block in trajectory.blocks():
+        cross += centred[start : start + len(block)].T @ (block.double() - mean)
+        start += len(block)
+    cross /= len(trajectory)
+    w0 = trajectory.row(-1)
+    pulled = torch.stack([product(w0, row.to(w0)).double() for row in cross]) @ modes.directions.T
+    restoring, driving = pulled + pulled.T, learning_rate * covariance
+    return LyapunovResidual(
+        restoring=restoring,
+        driving=driving,
+        ratio=restoring.diagonal() / driving.diagonal(),
+        residual=float(torch.linalg.matrix_norm(restoring - driving) / torch.linalg.matrix_norm(driving)),
+        provenance=stamp(learning_rate=learning_rate),
+    )
