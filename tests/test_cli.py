@@ -96,7 +96,11 @@ def test_commands_one_after_another(tmp_path):
     trained = landscope("train", *options, "--out", run, "--json")
     assert json.loads(trained.stdout)["artefact"].endswith("training.zarr.zip")
     assert not (run / "modes.zarr.zip").exists()
-    for command, artefact in (("modes", "modes.zarr.zip"), ("flatness", "flatness.zarr.zip"), ("law", "laws.zarr.zip")):
+    for command, artefact in (
+        ("modes", "modes.zarr.zip"),
+        ("flatness", "flatness.zarr.zip"),
+        ("law", "exponents-in-sample.zarr.zip"),
+    ):
         answer = landscope(command, run)
         assert answer.returncode == 0, answer.stderr
         assert (run / artefact).exists()

@@ -14,9 +14,10 @@ import yaml
 
 import landscope as ls
 from landscope.errors import StorageError
-from landscope.report import judgements_of, write_report
+from landscope.report import write_report
 from landscope.run import STAGES, RunFolder, reproduce, run_stages
 from landscope.run.analyse import load_profiles
+from landscope.run.measured import judgements_of
 from landscope.run.progress import QuietReporter
 from landscope.run.train import TrainingHistory, windows
 from landscope.settings import Settings
@@ -32,7 +33,10 @@ SMALL = {
     "flatness_modes": 80,
     "surrogates": 2,
 }
-ARTEFACTS = ("training", "spectrum", "modes", "flatness", "profiles", "profile-fits", "surrogate-0", "laws")
+ARTEFACTS = (
+    "training", "spectrum", "modes", "motion", "motion-next", "flatness", "profiles", "profile-fits",
+    "exponents-shuffled-0", "exponents-in-sample", "exponents-next-window",
+)  # fmt: skip
 
 
 def contents(path):
@@ -76,11 +80,16 @@ def test_a_run_measures_what_the_library_measures(small_run):
     assert torch.equal(modes.variance, saved.variance)
     widths = small_run.load("flatness", ls.Flatness)
     assert len(widths.width) == 80
-    fitted = ls.load(small_run.file("laws"))
+    fitted = ls.load(small_run.file("exponents-in-sample"))
+    next_fitted = ls.load(small_run.file("exponents-next-window"))
     law = ls.variance_flatness_law(saved.variance[:80], widths, (2, 60))
     assert fitted.psi == law.psi
     fresh = ls.variance_flatness_law(ls.variance_along(saved, next_window)[:80], widths, (2, 60))
-    assert fitted.psi_cross == pytest.approx(fresh.psi, rel=1e-9)
+    assert next_fitted.psi == pytest.approx(fresh.psi, rel=1e-9)
+    steps = window.weights.double().diff(dim=0) @ saved.directions.T
+    strength = ls.variance_flatness_law(steps.square().mean(dim=0)[:80], widths, (2, 60))
+    assert fitted.psi_D == pytest.approx(strength.psi, rel=1e-9)
+    assert fitted.psi_tau == pytest.approx(fitted.psi - fitted.psi_D)
 
 
 def test_profiles_cross_where_flatness_says(small_run):
@@ -114,7 +123,7 @@ def test_a_damaged_artefact_is_named(small_run, tmp_path):
 
     copy = tmp_path / "copy"
     shutil.copytree(small_run.path, copy)
-    (copy / "laws.zarr.zip").unlink()
+    (copy / "exponents-in-sample.zarr.zip").unlink()
     content = (copy / "flatness.zarr.zip").read_bytes()
     (copy / "flatness.zarr.zip").write_bytes(content[:200])
     with pytest.raises(StorageError, match=r"flatness\.zarr\.zip"):
@@ -163,7 +172,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(tmp_path):
         "trajectory/committed.json",
         "spectrum.zarr.zip",
         "flatness-from-1.zarr.zip",
-        "surrogate-0.zarr.zip",
+        "exponents-shuffled-0.zarr.zip",
     )
     for milestone in milestones:
         process = subprocess.Popen(command(tmp_path / "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -252,11 +261,10 @@ def test_verdicts_are_computed_again_not_read(small_run, tmp_path):
 
     copy = tmp_path / "copy"
     shutil.copytree(small_run.path, copy)
-    items = json.loads((copy / "claims.json").read_text())
-    for item in items:
-        item["verdict"] = "reproduced"
-        item["measurement"]["value"] = 1e6
-    (copy / "claims.json").write_text(json.dumps(items))
+    items = json.loads((copy / "measurements-law.json").read_text())
+    for item in items.values():
+        item |= {"verdict": "reproduced", "value": 1e6, "interval": [None, None]}
+    (copy / "measurements-law.json").write_text(json.dumps(items))
     assert {judgement.verdict for judgement in judgements_of(RunFolder.open(copy))} == {"not reproduced"}
 
 
@@ -266,7 +274,7 @@ def test_reproducing_pools_seeds_and_settings(tmp_path):
     assert [(entry.batch_size, entry.learning_rate) for entry in pooled] == [(100, 0.2), (50, 0.1)]
     summaries = [RunFolder.open(path).summary() for path in pooled[0].folders]
     assert pooled[0].values["psi"] == [summary["psi"] for summary in summaries]
-    assert len(pooled[0].null["psi"]) == 2
+    assert len(pooled[0].rows["shuffled increments"]["psi_tau"]) == 2
     table = json.loads((tmp_path / "r" / "table.json").read_text())
     low, high = table[0]["intervals"]["psi"]
     assert low < sum(pooled[0].values["psi"]) / 2 < high
@@ -278,7 +286,7 @@ def test_reproducing_pools_seeds_and_settings(tmp_path):
 
 
 def test_stages_are_the_arrows():
-    assert [stage.name for stage in STAGES] == ["train", "modes", "flatness", "law"]
+    assert [stage.name for stage in STAGES] == ["train", "modes", "flatness", "law", "noise", "controls"]
     assert Path(ls.__file__).parent.name == "landscope"
 
 

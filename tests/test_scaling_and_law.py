@@ -8,10 +8,11 @@ import torch
 from scipy import stats
 
 import landscope as ls
-from landscope.law import block_variances, exponent_interval, prediction_band, seed_interval, variance_flatness_law
-from landscope.paper.claims import CLAIMS, Claim, Control, Measurement, judge, judge_all
-from landscope.paper.spectrum import drift_share, random_walk_drift_share
-from landscope.paper.variance_flatness import surrogate_law
+from landscope.law import exponent_interval, prediction_band, seed_interval, variance_flatness_law
+from landscope.motion import block_variances, drift_share, random_walk_drift_share
+from landscope.paper.claims import Claim, Control, Measurement, judge
+from landscope.paper.statements import CLAIMS
+from landscope.paper.variance_flatness import exponents_of
 from landscope.synthetic import InverseGaussian, autoregressive, sgd_in_bowl
 
 
@@ -116,7 +117,8 @@ def test_the_null_of_white_increments_is_like_itself():
     modes = ls.principal_modes(window)
     found = ls.flatness(well, window.row(-1), modes.directions)
     psi = variance_flatness_law(modes.variance, found, (2, 15)).psi
-    nulls = [surrogate_law(well, window, seed=seed, law_modes=(2, 15), gamma_ranks=(2, 15)).psi for seed in range(8)]
+    shuffled = [ls.shuffled_increments(window, seed=seed) for seed in range(8)]
+    nulls = [exponents_of("null", well, window.row(-1), walk, law_modes=(2, 15)).psi for walk in shuffled]
     low, high = prediction_band(nulls, 0.999)
     assert low < psi < high
 
@@ -173,6 +175,11 @@ class TestVerdicts:
         inside, in_null = 3.4 <= value <= 4.6, low <= value <= low + width
         assert verdict == ("not reproduced" if not inside else "contested" if in_null else "reproduced")
 
-    def test_every_claim_is_judged(self):
-        assert [judgement.verdict for judgement in judge_all({})] == ["not measured"] * len(CLAIMS)
+    def test_an_interval_over_an_edge_decides_nothing(self):
+        assert self.verdict(4.5, interval=(4.2, 4.8)) == "undecided"
+        assert self.verdict(4.8, interval=(4.5, 5.1)) == "undecided"
+        assert self.verdict(4.8, interval=(4.7, 4.9)) == "not reproduced"
+        assert self.verdict(4.5, Control("fresh", (1.5, 1.5), "agree"), interval=(4.2, 4.8)) == "contested"
+
+    def test_every_claim_has_a_name_of_its_own(self):
         assert len({claim.key for claim in CLAIMS}) == len(CLAIMS)

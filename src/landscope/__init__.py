@@ -31,7 +31,12 @@ _HOMES = {
     "fit_power_law": "scaling",
     "VarianceFlatnessLaw": "law",
     "variance_flatness_law": "law",
-    "block_variances": "law",
+    "block_variances": "motion",
+    "Motion": "motion",
+    "motion_along": "motion",
+    "Exponents": "exponents",
+    "flatness_exponents": "exponents",
+    "errors_in_variables_exponent": "scaling",
     "VelocityStatistics": "noise.velocity",
     "velocity_statistics": "noise.velocity",
     "MinibatchEnsemble": "noise.ensemble",
@@ -90,6 +95,7 @@ if TYPE_CHECKING:
         variance_along,
     )
     from landscope.dimension import learning_dimension, learning_dimension_over_time, sharp_dimension
+    from landscope.exponents import Exponents, flatness_exponents
     from landscope.landscape import (
         Flatness,
         LossProfiles,
@@ -99,8 +105,9 @@ if TYPE_CHECKING:
         flatness,
         loss_profiles,
     )
-    from landscope.law import VarianceFlatnessLaw, block_variances, variance_flatness_law
+    from landscope.law import VarianceFlatnessLaw, variance_flatness_law
     from landscope.modes import PrincipalModes, cosine_content, principal_modes, subspace_overlap
+    from landscope.motion import Motion, block_variances, motion_along
     from landscope.noise.drift import DriftLaw, Phases, drift_law, learning_phases
     from landscope.noise.ensemble import MinibatchEnsemble, minibatch_ensemble
     from landscope.noise.gradient import GradientNoise, gradient_noise
@@ -112,7 +119,7 @@ if TYPE_CHECKING:
     from landscope.recorder import TrajectoryRecorder
     from landscope.risk import EmpiricalRisk
     from landscope.sampling import MinibatchOrder
-    from landscope.scaling import PowerLaw, fit_power_law
+    from landscope.scaling import PowerLaw, errors_in_variables_exponent, fit_power_law
     from landscope.storage import load, save
     from landscope.trajectory import Trajectory, open_trajectory
 

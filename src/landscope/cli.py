@@ -90,7 +90,8 @@ def run(
 
 
 def _finish(run: RunFolder, as_json: bool) -> None:
-    from landscope.report import judgements_of, write_report
+    from landscope.report import write_report
+    from landscope.run.measured import judgements_of
 
     path = write_report(run)
     judgements = judgements_of(run)
@@ -107,7 +108,7 @@ def _claims_table(judgements: list) -> Table:
     table = Table(title="Against Feng & Tu, PNAS 2021", title_justify="left")
     for heading in ("source", "verdict", "why"):
         table.add_column(heading)
-    colours = {"reproduced": "green", "contested": "yellow", "not reproduced": "red"}
+    colours = {"reproduced": "green", "contested": "yellow", "undecided": "blue", "not reproduced": "red"}
     for judgement in judgements:
         colour = colours.get(judgement.verdict, "dim")
         table.add_row(judgement.claim.source, f"[{colour}]{judgement.verdict}[/]", judgement.sentence)
@@ -173,7 +174,33 @@ def law(run: Run, *, as_json: AsJson = False) -> None:
 
     Example: landscope law runs/mnist
     """
-    _one_stage(run, "law", "laws.zarr.zip", as_json)
+    _one_stage(run, "law", "exponents-in-sample.zarr.zip", as_json)
+
+
+@app.command
+def noise(run: Run, *, as_json: AsJson = False) -> None:
+    """Measure the minibatch noise of a run: springs, temperatures, drift, curvature (Figs. 3 and 5, S1 to S5).
+
+    Nothing is trained again. Example: landscope noise runs/mnist
+    """
+    _later_stage(run, "noise", as_json)
+
+
+@app.command
+def controls(run: Run, *, as_json: AsJson = False) -> None:
+    """Put a run beside its controls: other directions, surrogates, samplings, and thermal equilibrium.
+
+    Trains on from the saved end of the window for the samplings only. Example: landscope controls runs/mnist
+    """
+    _later_stage(run, "controls", as_json)
+
+
+def _later_stage(path: Path, stage: str, as_json: bool) -> None:
+    from landscope.run import RunFolder
+
+    folder = RunFolder.open(path)
+    _stages(folder, stage, as_json)
+    _finish(folder, as_json)
 
 
 @app.command
@@ -195,8 +222,8 @@ def claims(run: Run, *, as_json: AsJson = False) -> None:
 
     Example: landscope claims runs/mnist
     """
-    from landscope.report import judgements_of
     from landscope.run import RunFolder
+    from landscope.run.measured import judgements_of
 
     judgements = judgements_of(RunFolder.open(run))
     if as_json:
@@ -211,12 +238,12 @@ def claims(run: Run, *, as_json: AsJson = False) -> None:
 
 @app.command
 def reproduce(
-    figure: Literal["fig1", "fig2"],
+    figure: Literal["fig1", "fig2", "fig3", "fig5", "sec-S2", "sec-S3", "fig-S7"],
     *,
     seeds: Annotated[int, Parameter(help="Number of seeds, from 0.")] = 5,
     pairs: Annotated[
         str,
-        Parameter(help="Batch sizes and learning rates, as B:alpha,B:alpha,...; three for fig2, the first for fig1."),
+        Parameter(help="Batch sizes and learning rates, as B:alpha,B:alpha,...; three for fig2, else the first."),
     ] = "",
     settings: Options = None,
     out: Out = None,
@@ -230,6 +257,7 @@ def reproduce(
     """
     from landscope.report import write_reproduction_report
     from landscope.run import reproduce as reproduce_runs
+    from landscope.run.reproduce import FIGURES
 
     given = {*(settings.model_fields_set if settings else ()), *(Settings.from_yaml(config) if config else ())}
     if taken := sorted(given & {"seed", "batch_size", "learning_rate"}):
@@ -242,7 +270,9 @@ def reproduce(
     folder = out or Path("runs") / f"reproduce-{figure}-{Path(chosen.data).name}"
     _interrupted_hint[:] = [f"Finished runs are kept in {folder}; give the same command to go on."]
     wanted = _pairs(pairs, figure)
-    pooled = reproduce_runs(folder, chosen, seeds=seeds, pairs=wanted, reporter=_reporter(as_json))
+    pooled = reproduce_runs(
+        folder, chosen, seeds=seeds, pairs=wanted, reporter=_reporter(as_json), until=FIGURES[figure]
+    )
     page = write_reproduction_report(folder, pooled, figure, chosen.data)
     if as_json:
         print((folder / "table.json").read_text(encoding="utf-8"), end="")

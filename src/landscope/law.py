@@ -19,12 +19,15 @@ from landscope.scaling import fit_power_law, fit_power_laws_resampled
 
 __all__ = [
     "VarianceFlatnessLaw",
-    "block_variances",
     "exponent_interval",
+    "exponents_without_each",
+    "jackknife_interval",
     "prediction_band",
     "seed_interval",
     "variance_flatness_law",
 ]
+
+_MIN_MODES = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -81,14 +84,14 @@ def variance_flatness_law(
         variance: sigma_i^2 of the modes, from mode 1 on; in-sample or of another window.
         flatness: F_i of the same modes.
         mode_range: First and last mode to fit, counted from 1; mode 1 drifts and is left out by default.
-        blocks: Moments of each block of time along each mode, from :func:`block_variances`.
+        blocks: Moments of each block of time along each mode, from :func:`landscope.block_variances`.
         confidence_level: Probability the interval is meant to hold.
 
     Returns:
-        The law.
+        The law; where fewer than three modes can be fitted its numbers are NaN and ``n_used`` says so.
 
     Raises:
-        InputError: If lengths differ, the range is empty, or fewer than three modes can be fitted.
+        InputError: If lengths differ or the range is empty.
 
     Example:
         >>> import torch
@@ -115,48 +118,25 @@ def variance_flatness_law(
     in_range = (rank >= first) & (rank <= last)
     moving = variance > 0
     used = in_range & flatness.bracketed & moving
-    fit = fit_power_law(flatness.width[used], variance[used])
     interval = (math.nan, math.nan)
-    if blocks is not None:
+    fit = fit_power_law(flatness.width[used], variance[used]) if int(used.sum()) >= _MIN_MODES else None
+    if fit is not None and blocks is not None:
         low, high = exponent_interval(flatness.width[used], blocks[:, :, used], fit.exponent, confidence_level)
         interval = (-high, -low)
     return VarianceFlatnessLaw(
-        psi=-fit.exponent,
+        psi=-fit.exponent if fit else math.nan,
         confidence_interval=interval,
         confidence_level=confidence_level,
-        prefactor=fit.prefactor,
-        residual=fit.residual,
+        prefactor=fit.prefactor if fit else math.nan,
+        residual=fit.residual if fit else math.nan,
         mode_range=(first, last),
         used=used,
-        n_used=fit.n_points,
+        n_used=int(used.sum()),
         n_censored=int((in_range & ~flatness.bracketed).sum()),
         n_still=int((in_range & ~moving).sum()),
-        flatness_range=fit.fit_range,
+        flatness_range=fit.fit_range if fit else (math.nan, math.nan),
         provenance=stamp(mode_range=mode_range, confidence_level=confidence_level),
     )
-
-
-def block_variances(coordinates: Float[Tensor, "T k"], n_blocks: int = 10) -> Float[Tensor, "b 2 k"]:
-    """First and second moments of each of ``n_blocks`` stretches of time, for a jackknife over them.
-
-    Args:
-        coordinates: Principal coordinates theta_i(t).
-        n_blocks: Stretches; the ten epochs of the paper's window by default.
-
-    Returns:
-        Mean of theta and of theta squared in each block and mode.
-
-    Raises:
-        InputError: If there are fewer than two rows a block.
-
-    Example:
-        >>> import torch
-        >>> block_variances(torch.arange(8.0)[:, None].double(), n_blocks=2)[:, 0].tolist()
-        [[1.5], [5.5]]
-    """
-    check_count("rows of coordinates", len(coordinates), minimum=2 * n_blocks, hint="Use fewer blocks.")
-    parts = coordinates.double().tensor_split(n_blocks)
-    return torch.stack([torch.stack([part.mean(dim=0), part.square().mean(dim=0)]) for part in parts])
 
 
 def exponent_interval(
@@ -168,13 +148,24 @@ def exponent_interval(
     Student's quantile with b - 1 degrees of freedom. Ten blocks are too few for percentiles of a bootstrap, which
     also lose the variance between blocks.
     """
-    count = len(blocks)
-    rest = (blocks.sum(dim=0) - blocks) / (count - 1)
-    variances = (rest[:, 1] - rest[:, 0].square()).clamp(min=torch.finfo(torch.float64).tiny)
-    without = fit_power_laws_resampled(x, variances)
+    return jackknife_interval(exponents_without_each(x, blocks), exponent, level)
+
+
+def exponents_without_each(
+    x: Float[Tensor, " n"], blocks: Float[Tensor, "b 2 n"], *, about_mean: bool = True
+) -> Float[Tensor, " b"]:
+    """The exponent of the variance on x without each block in turn; of the mean square where ``about_mean`` is off."""
+    rest = (blocks.sum(dim=0) - blocks) / (len(blocks) - 1)
+    variances = rest[:, 1] - rest[:, 0].square() if about_mean else rest[:, 1]
+    return fit_power_laws_resampled(x, variances.clamp(min=torch.finfo(torch.float64).tiny))
+
+
+def jackknife_interval(without: Float[Tensor, " b"], value: float, level: float = 0.95) -> tuple[float, float]:
+    """The interval of ``value`` from its values without each block."""
+    count = len(without)
     stderr = float(((count - 1) / count * (without - without.mean()).square().sum()).sqrt())
     reach = float(stats.t.ppf(0.5 + level / 2, count - 1)) * stderr
-    return exponent - reach, exponent + reach
+    return value - reach, value + reach
 
 
 def seed_interval(values: list[float], level: float = 0.95) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from landscope._checks import check_positive
 from landscope.errors import InputError, NonFiniteError
 from landscope.results import Result, stamp
 
-__all__ = ["PowerLaw", "fit_power_law"]
+__all__ = ["PowerLaw", "errors_in_variables_exponent", "fit_power_law"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -133,6 +133,45 @@ def _logarithms(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if np.ptp(np.log(x)) == 0:
         raise InputError(expected="x values that differ", got="one value", hint="A slope needs two abscissae.")
     return np.log(x), np.log(y)
+
+
+def errors_in_variables_exponent(x: Tensor, y: Tensor, *, error_ratio: float = 1.0) -> float:
+    r"""The exponent where both sides have errors (Deming regression of ln y on ln x).
+
+    With :math:`\delta` the variance of the errors of ln y over that of ln x, and S the second moments,
+
+    .. math:: s = \frac{S_{yy} - \delta S_{xx} + \sqrt{(S_{yy} - \delta S_{xx})^2 + 4 \delta S_{xy}^2}}{2 S_{xy}}.
+
+    Large :math:`\delta` is least squares of ln y on ln x, small :math:`\delta` that of ln x on ln y; where the two
+    differ much, points scatter about no line and an exponent says little.
+
+    Args:
+        x: Positive abscissae.
+        y: Positive ordinates, same length.
+        error_ratio: delta; 1 is orthogonal regression.
+
+    Returns:
+        The exponent; NaN where ln x and ln y are uncorrelated.
+
+    Raises:
+        InputError: If fewer than three points are given, a value is not positive, or the ratio is not.
+        NonFiniteError: If a value is NaN or infinite.
+
+    Example:
+        >>> import torch
+        >>> x = torch.tensor([1.0, 2.0, 4.0, 8.0])
+        >>> round(errors_in_variables_exponent(x, 3.0 * x**-4), 6)
+        -4.0
+    """
+    check_positive("error_ratio", error_ratio)
+    if len(x) != len(y):
+        raise InputError(expected="x and y of one length", got=f"{len(x)} and {len(y)}", hint="Pass paired values.")
+    log_x, log_y = _logarithms(*(np.asarray(values.detach().cpu(), dtype=np.float64) for values in (x, y)))
+    (sxx, sxy), (_, syy) = np.cov(log_x, log_y)
+    if sxy == 0:
+        return float("nan")
+    bend = syy - error_ratio * sxx
+    return float((bend + np.sqrt(bend**2 + 4 * error_ratio * sxy**2)) / (2 * sxy))
 
 
 def fit_power_laws_resampled(x: Tensor, ys: Float[Tensor, "r n"]) -> Float[Tensor, " r"]:

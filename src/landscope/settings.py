@@ -66,6 +66,12 @@ class Settings(BaseModel):
     """How many modes to measure the flatness of; all by default."""
     surrogates: Annotated[int, Field(ge=0)] = 3
     """Shuffled-increment surrogates to send through the same analysis; two or more give a band."""
+    noise_modes: Annotated[int, Field(ge=5)] = 100
+    """Log-spaced modes along which the minibatch losses are measured."""
+    basis_modes: Annotated[int, Field(ge=5)] = 200
+    """Directions of the bases that are not chosen by variance: Hessian, gradient noise, random."""
+    langevin_steps: Annotated[int, Field(ge=100)] = 6000
+    """Steps of the equilibrium control."""
     rtol: Annotated[float, Field(ge=1e-12, lt=1)] = 1e-3
     """Relative tolerance of each crossing."""
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from landscope.controls import shuffled_increments
 from landscope.errors import StorageError
+from landscope.exponents import Exponents, flatness_exponents
 from landscope.landscape import Flatness, LossProfiles, ProfileFits, fit_profiles, flatness
+from landscope.law import prediction_band
 from landscope.modes import PrincipalModes, principal_modes
-from landscope.paper.claims import judge_all
+from landscope.motion import Motion, motion_along
+from landscope.paper.claims import Measurement
 from landscope.paper.spectrum import Spectrum, spectrum
-from landscope.paper.variance_flatness import Laws, SurrogateLaw, drawn_profiles, laws, measurements, surrogate_law
+from landscope.paper.variance_flatness import drawn_profiles, exponents_of, measurements
 from landscope.protocols import ProgressCallback
 from landscope.results import Result, stamp
 from landscope.risk import EmpiricalRisk
@@ -25,9 +29,37 @@ from landscope.run.train import TrainingHistory, windows
 from landscope.storage import write_json
 from landscope.trajectory import Trajectory
 
-__all__ = ["DrawnModes", "find_modes", "fit_laws", "measure_flatness"]
+__all__ = [
+    "EXPONENTS",
+    "IN_SAMPLE",
+    "NEXT_WINDOW",
+    "SHUFFLED",
+    "SUMMARY_NAMES",
+    "DrawnModes",
+    "find_modes",
+    "fit_laws",
+    "load_profiles",
+    "measure_flatness",
+    "risk_at_window_end",
+    "write_claims",
+]
 
 _PART = 128
+
+IN_SAMPLE = "in-sample"
+NEXT_WINDOW = "same modes, next window"
+SHUFFLED = "shuffled increments"
+EXPONENTS = ("psi", "psi_D", "psi_tau", "gamma")
+_OF_THE_FIT = (
+    "prefactor",
+    "residual",
+    "rank_correlation",
+    "mode_range",
+    "flatness_range",
+    "n_used",
+    "n_censored",
+    "n_still",
+)
 
 SUMMARY_NAMES = (
     "settings",
@@ -41,17 +73,20 @@ SUMMARY_NAMES = (
     "loss_at_w0",
     "train_error_at_w0",
     "test_error_at_w0",
-    "gamma",
-    "gamma_interval",
-    "gamma_cross",
-    "gamma_cross_interval",
+    *(
+        f"{key}{kind}"
+        for key in EXPONENTS
+        for kind in ("", "_interval", "_cross", "_cross_interval", "_null", "_null_band")
+    ),
     "gamma_ranks",
     "modes_for_90_percent",
+    "modes_for_90_percent_null",
     "first_mode_share",
     "alignment",
     "drift_share",
     "inverse_gaussian_residual_ratio",
-    *(field.name for field in dataclasses.fields(Laws) if field.name not in ("provenance", "used")),
+    "n_censored_all",
+    *_OF_THE_FIT,
 )
 """What ``summary.json`` of a finished run names."""
 
@@ -71,14 +106,16 @@ def find_modes(run: RunFolder, problem: Problem, progress: ProgressCallback) -> 
     """Principal modes of the first window, and what Fig. 1 shows of both."""
     window, next_window = windows(run, run.load("training", TrainingHistory))
     modes = principal_modes(window, progress=progress)
-    settings = run.settings
-    run.save("spectrum", spectrum(modes, window, next_window, gamma_ranks=settings.gamma_ranks))
+    motion, next_motion = motion_along(modes, window), motion_along(modes, next_window)
+    run.save("motion", motion)
+    run.save("motion-next", next_motion)
+    run.save("spectrum", spectrum(modes, window, motion, next_motion, gamma_ranks=run.settings.gamma_ranks))
     run.save("modes", modes)
 
 
 def measure_flatness(run: RunFolder, problem: Problem, progress: ProgressCallback) -> None:
     """Flatness along the modes, in parts that survive a kill, and a few profiles."""
-    risk, window = _risk_at_window_end(run, problem)
+    risk, window = risk_at_window_end(run, problem)
     modes = run.load("modes", PrincipalModes)
     count = min(run.settings.flatness_modes or len(modes.directions), len(modes.directions))
     parts = [
@@ -95,7 +132,8 @@ def measure_flatness(run: RunFolder, problem: Problem, progress: ProgressCallbac
         run.file(f"flatness-from-{first + 1}").unlink(missing_ok=True)
 
 
-def _risk_at_window_end(run: RunFolder, problem: Problem) -> tuple[EmpiricalRisk, Trajectory]:
+def risk_at_window_end(run: RunFolder, problem: Problem) -> tuple[EmpiricalRisk, Trajectory]:
+    """The risk at w0, the end of the first window, and that window."""
     window, _ = windows(run, run.load("training", TrainingHistory))
     model = problem.network()
     load_model(run.file("w0"), model)
@@ -138,43 +176,73 @@ def _joined(parts: Sequence[Flatness]) -> Flatness:
 
 
 def fit_laws(run: RunFolder, problem: Problem, progress: ProgressCallback) -> None:
-    """The law in-sample, in fresh data and under the null; the claims and the summary."""
-    settings = run.settings
-    found, widths = run.load("spectrum", Spectrum), run.load("flatness", Flatness)
-    surrogates = _surrogates(run, problem, widths, progress)
-    fitted = laws(found, widths, surrogates, law_modes=settings.law_modes)
-    history, fits = run.load("training", TrainingHistory), run.load("profile-fits", ProfileFits)
+    """The exponents in-sample, in fresh data and under the null; the claims and the summary."""
+    settings, widths = run.settings, run.load("flatness", Flatness)
+    ranges = {"mode_range": settings.law_modes, "gamma_ranks": settings.gamma_ranks}
+    own, fresh = (
+        flatness_exponents(name, run.load(motion, Motion), widths, **ranges)
+        for name, motion in ((IN_SAMPLE, "motion"), (NEXT_WINDOW, "motion-next"))
+    )
+    nulls = _nulls(run, problem, widths, progress)
+    found, history = run.load("spectrum", Spectrum), run.load("training", TrainingHistory)
+    fits = run.load("profile-fits", ProfileFits)
     ratio = float((fits.log_residual / fits.quadratic_residual).median())
-    measured = measurements(found, fitted, ratio, exploration_reached=history.exploration_reached)
-    write_json(run.path / "claims.json", [judgement.as_dict() for judgement in judge_all(measured)])
-    write_json(run.path / "summary.json", _summary(run, history, found, widths, fitted, ratio))
-    run.save("laws", fitted)
+    measured = measurements(found, own, fresh, nulls, ratio, exploration_reached=history.exploration_reached)
+    write_claims(run, "law", measured)
+    write_json(run.path / "summary.json", _summary(run, history, found, widths, own, fresh, nulls, ratio))
+    run.save("exponents-next-window", fresh)
+    run.save("exponents-in-sample", own)
 
 
-def _surrogates(run: RunFolder, problem: Problem, widths: Flatness, progress: ProgressCallback) -> list[SurrogateLaw]:
+def _nulls(run: RunFolder, problem: Problem, widths: Flatness, progress: ProgressCallback) -> list[Exponents]:
     settings = run.settings
-    names = [f"surrogate-{number}" for number in range(settings.surrogates)]
+    names = [f"exponents-shuffled-{number}" for number in range(settings.surrogates)]
     missing = [number for number, name in enumerate(names) if not run.has(name)]
     if missing:
-        risk, window = _risk_at_window_end(run, problem)
+        risk, window = risk_at_window_end(run, problem)
         for number in missing:
-            law = surrogate_law(
+            found = exponents_of(
+                SHUFFLED,
                 risk,
-                window,
-                seed=settings.seed * 1000 + number,
+                risk.w0,
+                shuffled_increments(window, seed=settings.seed * 1000 + number),
                 law_modes=(settings.law_modes[0], min(settings.law_modes[1], len(widths.width))),
                 gamma_ranks=settings.gamma_ranks,
                 rtol=settings.rtol,
                 progress=lambda done, total, number=number: progress(number * total + done, len(names) * total),
             )
-            run.save(names[number], law)
-    return [run.load(name, SurrogateLaw) for name in names]
+            run.save(names[number], found)
+    return [run.load(name, Exponents) for name in names]
+
+
+def write_claims(run: RunFolder, stage: str, measured: Mapping[str, Measurement]) -> None:
+    """Keep what a stage measured; verdicts are computed from it whenever they are shown."""
+    values = {key: dataclasses.asdict(measurement) for key, measurement in measured.items()}
+    write_json(run.path / f"measurements-{stage}.json", values)
 
 
 def _summary(
-    run: RunFolder, history: TrainingHistory, found: Spectrum, widths: Flatness, fitted: Laws, ratio: float
+    run: RunFolder,
+    history: TrainingHistory,
+    found: Spectrum,
+    widths: Flatness,
+    own: Exponents,
+    fresh: Exponents,
+    nulls: Sequence[Exponents],
+    ratio: float,
 ) -> dict[str, Any]:
     end = history.start_epoch + history.window_epochs - 1
+    exponents = {}
+    for key in EXPONENTS:
+        null = [float(getattr(law, key)) for law in nulls]
+        exponents |= {
+            key: getattr(own, key),
+            f"{key}_interval": getattr(own, f"{key}_interval"),
+            f"{key}_cross": getattr(fresh, key),
+            f"{key}_cross_interval": getattr(fresh, f"{key}_interval"),
+            f"{key}_null": null,
+            f"{key}_null_band": prediction_band(null),
+        }
     return {
         "settings": run.settings.model_dump(mode="json"),
         "provenance": stamp(),
@@ -187,17 +255,16 @@ def _summary(
         "loss_at_w0": widths.loss0,
         "train_error_at_w0": float(history.train_error[end]),
         "test_error_at_w0": float(history.test_error[end]),
-        "gamma": found.gamma,
-        "gamma_interval": found.gamma_interval,
-        "gamma_cross": found.gamma_cross,
-        "gamma_cross_interval": found.gamma_cross_interval,
+        **exponents,
         "gamma_ranks": found.gamma_ranks,
         "modes_for_90_percent": found.modes_for_90_percent,
+        "modes_for_90_percent_null": [law.modes_for_90_percent for law in nulls],
         "first_mode_share": float(found.variance[0] / max(found.total_variance, 1e-300)),
         "alignment": found.alignment,
         "drift_share": float(found.drift_share[0]),
         "inverse_gaussian_residual_ratio": ratio,
-        **{name: value for name, value in fitted.attributes().items() if name not in ("provenance",)},
+        "n_censored_all": int((~widths.bracketed).sum()),
+        **{name: getattr(own, name) for name in _OF_THE_FIT},
     }
 
 

@@ -8,7 +8,9 @@ from collections.abc import Callable
 
 from landscope.protocols import ProgressCallback
 from landscope.run.analyse import find_modes, fit_laws, measure_flatness
+from landscope.run.controls import measure_controls
 from landscope.run.folder import RunFolder
+from landscope.run.noise import measure_noise
 from landscope.run.problem import Problem
 from landscope.run.progress import Reporter
 from landscope.run.train import train_run
@@ -37,7 +39,9 @@ STAGES = (
     Stage("train", "training", "Training (epochs, at most)", train_run),
     Stage("modes", "modes", "Principal modes (passes)", find_modes),
     Stage("flatness", "flatness", "Flatness (modes)", measure_flatness),
-    Stage("law", "laws", "Law and null (modes)", fit_laws),
+    Stage("law", "exponents-in-sample", "Law and null (modes)", fit_laws),
+    Stage("noise", "noise", "Minibatch noise (parts)", measure_noise),
+    Stage("controls", "controls", "Controls (rows)", measure_controls),
 )
 """From settings to the law; the report is drawn from what these leave behind."""
 

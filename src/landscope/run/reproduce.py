@@ -3,38 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from landscope.errors import InputError
+from landscope.exponents import Exponents
 from landscope.law import prediction_band, seed_interval
-from landscope.paper.claims import Control, Judgement, Measurement, judge_all
-from landscope.paper.variance_flatness import few_modes_control
+from landscope.paper.claims import Control, Judgement, Measurement, judge
+from landscope.paper.statements import CLAIMS
+from landscope.paper.variance_flatness import NULL_NAME, few_modes_control
+from landscope.run.analyse import EXPONENTS
+from landscope.run.controls import ROWS
 from landscope.run.folder import RunFolder
+from landscope.run.measured import measurements_of
 from landscope.run.pipeline import run_stages
 from landscope.run.progress import Reporter
 from landscope.settings import Settings
 from landscope.storage import write_json, write_text
 
-__all__ = ["COLUMNS", "PAIRS", "Pooled", "reproduce", "table_rows"]
+__all__ = ["COLUMNS", "FIGURES", "PAIRS", "Pooled", "exponent_rows", "reproduce", "table_rows"]
 
 PAIRS = ((50, 0.1), (100, 0.1), (50, 0.2))
 """Batch size B and learning rate alpha of the runs; the paper's own pair first."""
 
-_QUANTITIES = (
-    "gamma",
-    "gamma_cross",
-    "psi",
-    "psi_cross",
-    "modes_for_90_percent",
-    "alignment",
-    "drift_share",
-    "rank_correlation",
-    "inverse_gaussian_residual_ratio",
-)
+FIGURES = {
+    "fig1": "law",
+    "fig2": "law",
+    "fig3": "controls",
+    "fig5": "noise",
+    "sec-S2": "noise",
+    "sec-S3": "noise",
+    "fig-S7": "noise",
+}
+"""Figures that can be reproduced, and the last stage each of them needs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +48,8 @@ class Pooled:
         batch_size: B.
         learning_rate: alpha.
         seeds: Seeds run.
-        values: Quantity -> its value in each run.
-        null: ``psi`` and ``gamma`` -> values of all surrogates of all runs.
+        rows: Row of the table of exponents -> exponent -> its value in each run (each surrogate, for the null).
+        values: Claim -> what was measured in each run.
         judgements: The claims, judged on means over seeds.
         folders: The runs.
     """
@@ -54,8 +57,8 @@ class Pooled:
     batch_size: int
     learning_rate: float
     seeds: tuple[int, ...]
+    rows: Mapping[str, Mapping[str, list[float]]]
     values: Mapping[str, list[float]]
-    null: Mapping[str, list[float]]
     judgements: list[Judgement]
     folders: tuple[Path, ...]
 
@@ -67,6 +70,7 @@ def reproduce(
     seeds: int,
     pairs: Sequence[tuple[int, float]],
     reporter: Reporter,
+    until: str = "law",
 ) -> list[Pooled]:
     """Run every pair and seed (finished runs are kept), and write ``table.md`` and ``table.json``.
 
@@ -76,6 +80,7 @@ def reproduce(
         seeds: Number of seeds, from 0.
         pairs: Batch sizes and learning rates.
         reporter: Told of progress.
+        until: Last stage of every run.
 
     Returns:
         The pooled numbers, one entry a pair.
@@ -96,88 +101,70 @@ def reproduce(
             name = f"B{batch_size}-alpha{learning_rate:g}-seed{seed}"
             run = RunFolder.create(folder / name, Settings.of({**settings.model_dump(), **changed}))
             reporter.note(f"[bold]{name}[/bold]")
-            run_stages(run, reporter)
+            run_stages(run, reporter, until=until)
             runs.append(run)
         pooled.append(_pool(batch_size, learning_rate, runs))
     write_json(folder / "table.json", [_as_dict(entry) for entry in pooled])
-    write_text(folder / "table.md", _table(pooled, settings))
+    write_text(folder / "table.md", _markdown(pooled, settings))
     return pooled
 
 
 def _pool(batch_size: int, learning_rate: float, runs: Sequence[RunFolder]) -> Pooled:
-    summaries = [run.summary() for run in runs]
-    values = {name: [_value(summary[name]) for summary in summaries] for name in _QUANTITIES}
-    null = {
-        name: [_value(x) for summary in summaries for x in summary[f"{name}_null"] if x is not None]
-        for name in ("psi", "gamma", "modes_for_90_percent")
-    }
-    dim = summaries[0]["weights"]
-    reached = all(summary["exploration_reached"] for summary in summaries)
+    rows = _rows(runs)
+    measured = [measurements_of(run) for run in runs]
+    shared = [key for key in measured[0] if all(key in other for other in measured)]
+    dim = runs[0].summary()["weights"]
+    over_seeds = {key: _over_seeds(key, [other[key] for other in measured], rows, runs, dim) for key in shared}
     return Pooled(
         batch_size,
         learning_rate,
-        tuple(summary["settings"]["seed"] for summary in summaries),
-        values,
-        null,
-        judge_all(_measurements(values, null, runs, dim, reached=reached)),
+        tuple(run.settings.seed for run in runs),
+        rows,
+        {key: [other[key].value for other in measured] for key in shared},
+        [judge(claim, over_seeds[claim.key]) for claim in CLAIMS if claim.key in over_seeds],
         tuple(run.path for run in runs),
     )
 
 
-def _value(number: float | None) -> float:
-    return math.nan if number is None else float(number)
+def _rows(runs: Sequence[RunFolder]) -> dict[str, dict[str, list[float]]]:
+    """The table of exponents: every row that all runs have."""
+    artefacts = ["exponents-in-sample", "exponents-next-window"]
+    shuffled = [f"exponents-shuffled-{number}" for number in range(runs[0].settings.surrogates)]
+    others = [f"exponents-{key}" for key in ROWS]
+    rows: dict[str, dict[str, list[float]]] = {}
+    for artefact in (*artefacts, *shuffled, *others):
+        if not all(run.has(artefact) for run in runs):
+            continue
+        for found in (run.load(artefact, Exponents) for run in runs):
+            row = rows.setdefault(found.name, {key: [] for key in EXPONENTS})
+            for key in EXPONENTS:
+                row[key].append(float(getattr(found, key)))
+    return rows
+
+
+def _over_seeds(
+    key: str, single: Sequence[Measurement], rows: Mapping[str, Any], runs: Sequence[RunFolder], dim: int
+) -> Measurement:
+    """Mean with Student's interval; each control with the hull of its bands, the null with that of all surrogates."""
+    values = [measurement.value for measurement in single]
+    controls = []
+    for number, control in enumerate(single[0].controls):
+        others = [measurement.controls[number] for measurement in single if len(measurement.controls) > number]
+        finding = control.finding if len({other.finding for other in others}) == 1 else ""
+        low, high = min(other.band[0] for other in others), max(other.band[1] for other in others)
+        if control.name == NULL_NAME:
+            if key == "modes_for_90_percent":
+                null = [float(count) for run in runs for count in run.summary()["modes_for_90_percent_null"]]
+                controls.append(few_modes_control(null, dim))
+                continue
+            low, high = prediction_band(rows.get("shuffled increments", {}).get(key, []))
+        controls.append(Control(control.name, (low, high), control.must, finding))
+    notes = {measurement.note for measurement in single}
+    return Measurement(_mean(values), seed_interval(values), tuple(controls), notes.pop() if len(notes) == 1 else "")
 
 
 def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _measurements(
-    values: Mapping[str, list[float]],
-    null: Mapping[str, list[float]],
-    runs: Sequence[RunFolder],
-    dim: int,
-    *,
-    reached: bool,
-) -> dict[str, Measurement]:
-    """The claims' measurements over seeds: means, Student's intervals, and the same controls as for one run."""
-    note = "" if reached else "in some runs the training error was not zero when the window began"
-    single = {
-        item["claim"]["key"]: item["measurement"] for item in json.loads((runs[0].path / "claims.json").read_text())
-    }
-
-    def over_seeds(name: str, *controls: Control) -> Measurement:
-        return Measurement(_mean(values[name]), seed_interval(values[name]), controls, note)
-
-    def fixed(key: str) -> tuple[Control, ...]:
-        return tuple(Control(c["name"], tuple(c["band"]), c["must"], c["finding"]) for c in single[key]["controls"])
-
-    diffusion = [
-        item["measurement"]["value"]
-        for run in runs
-        for item in json.loads((run.path / "claims.json").read_text())
-        if item["claim"]["key"] == "diffusion_share"
-    ]
-    return {
-        "gamma": over_seeds(
-            "gamma",
-            Control("the shuffled-increment null", prediction_band(null["gamma"]), "differ"),
-            Control("the same modes in the next window", seed_interval(values["gamma_cross"]), "agree"),
-        ),
-        "modes_for_90_percent": over_seeds(
-            "modes_for_90_percent", few_modes_control(null["modes_for_90_percent"], dim)
-        ),
-        "drift_share": over_seeds("drift_share", *fixed("drift_share")),
-        "alignment": over_seeds("alignment", *fixed("alignment")),
-        "diffusion_share": Measurement(_mean(diffusion), seed_interval(diffusion), note=note),
-        "inverse_gaussian": over_seeds("inverse_gaussian_residual_ratio"),
-        "flatness_rises": over_seeds("rank_correlation"),
-        "psi": over_seeds(
-            "psi",
-            Control("the shuffled-increment null", prediction_band(null["psi"]), "differ"),
-            Control("the same modes in the next window", seed_interval(values["psi_cross"]), "agree"),
-        ),
-    }
+    return sum(values) / len(values) if values else math.nan
 
 
 def _as_dict(entry: Pooled) -> dict[str, Any]:
@@ -187,56 +174,53 @@ def _as_dict(entry: Pooled) -> dict[str, Any]:
         "seeds": list(entry.seeds),
         "values": dict(entry.values),
         "intervals": {name: seed_interval(values) for name, values in entry.values.items()},
-        "null": dict(entry.null),
+        "exponents": {name: dict(row) for name, row in entry.rows.items()},
         "claims": [{"key": j.claim.key, "verdict": j.verdict, "sentence": j.sentence} for j in entry.judgements],
     }
 
 
-COLUMNS = (
-    "B",
-    "alpha",
-    "seeds",
-    "psi in-sample",
-    "psi next window",
-    "psi shuffled increments",
-    "gamma in-sample",
-    "gamma next window",
-    "gamma shuffled increments",
-    "modes for 90 %",
-    "psi: verdict",
-)
-"""Headings of the table of a reproduction."""
+COLUMNS = ("B", "alpha", "seeds", "row", "psi", "psi_D", "psi_tau", "gamma")
+"""Headings of the table of exponents."""
 
 
 def table_rows(pooled: Sequence[Pooled]) -> list[list[str]]:
-    """The table, one row a (B, alpha)."""
-    return [
-        [
-            f"{entry.batch_size}",
-            f"{entry.learning_rate:g}",
-            f"{len(entry.seeds)}",
-            _cell(entry.values["psi"]),
-            _cell(entry.values["psi_cross"]),
-            _cell(entry.null["psi"]),
-            _cell(entry.values["gamma"]),
-            _cell(entry.values["gamma_cross"]),
-            _cell(entry.null["gamma"]),
-            _cell(entry.values["modes_for_90_percent"]),
-            next(judgement.verdict for judgement in entry.judgements if judgement.claim.key == "psi"),
-        ]
-        for entry in pooled
-    ]
+    """The table of exponents of all settings."""
+    return [row for entry in pooled for row in exponent_rows(entry)]
+
+
+def exponent_rows(entry: Pooled) -> list[list[str]]:
+    """The table of exponents of one (B, alpha): one row for each set of directions and window."""
+    head = [f"{entry.batch_size}", f"{entry.learning_rate:g}", f"{len(entry.seeds)}"]
+    return [[*head, name, *(_cell(row[key]) for key in EXPONENTS)] for name, row in entry.rows.items()]
 
 
 def _cell(values: Sequence[float]) -> str:
-    low, high = seed_interval(list(values))
-    return f"{_mean(values):.2f} [{low:.2f}, {high:.2f}]" if values else "-"
+    finite = [value for value in values if not math.isnan(value)]
+    low, high = seed_interval(finite)
+    return f"{_mean(finite):.2f} [{low:.2f}, {high:.2f}]" if len(finite) > 1 else "–"
 
 
-def _table(pooled: Sequence[Pooled], settings: Settings) -> str:
-    lines = [COLUMNS, ("---",) * len(COLUMNS), *table_rows(pooled)]
+def _markdown(pooled: Sequence[Pooled], settings: Settings) -> str:
     about = (
-        f"Data {settings.data}, modes {settings.law_modes[0]} to {settings.law_modes[1]}. Mean over seeds with "
-        "Student's 95 % interval; the null pools the surrogates of all seeds."
+        f"Data {settings.data}, principal modes {settings.law_modes[0]} to {settings.law_modes[1]}. Mean over seeds "
+        "with Student's 95 % interval; the null pools the surrogates of all seeds."
     )
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{about}\n"
+    claims = [
+        [
+            f"{entry.batch_size}", f"{entry.learning_rate:g}", j.claim.source, j.claim.statement, j.claim.quoted,
+            f"{j.measurement.value:.3g}" + _interval(j.measurement.interval), j.verdict,
+        ]
+        for entry in pooled
+        for j in entry.judgements
+    ]  # fmt: skip
+    headings = ("B", "alpha", "source", "claim", "paper", "measured", "verdict")
+    return f"{_lines(COLUMNS, table_rows(pooled))}\n\n{about}\n\n{_lines(headings, claims)}\n"
+
+
+def _interval(interval: tuple[float, float]) -> str:
+    return "" if math.isnan(interval[0]) else f" [{interval[0]:.3g}, {interval[1]:.3g}]"
+
+
+def _lines(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [headings, ("---",) * len(headings), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

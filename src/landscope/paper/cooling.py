@@ -1,0 +1,150 @@
+"""Fig. 5: the active temperature along modes and along training."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float, Int
+from scipy import stats
+from torch import Tensor
+
+from landscope.noise.gradient import GradientNoise, gradient_noise
+from landscope.noise.temperature import ActiveTemperature, active_temperature
+from landscope.paper.claims import Measurement
+from landscope.protocols import Ensemble, ProgressCallback, silent
+from landscope.results import Result, stamp
+
+__all__ = ["Cooling", "measure_cooling", "temperature_measurements"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Cooling(
+    Result,
+    kind="paper_cooling",
+    dims={
+        "steps": ("checkpoint",), "loss": ("checkpoint",), "temperature": ("checkpoint", "mode"), "ranks": ("mode",),
+        "displacements": ("point",), "profiles": ("drawn", "point"), "drawn_steps": ("drawn",),
+    },
+):  # fmt: skip
+    """Active temperature at checkpoints of a training, along modes found at its end.
+
+    Args:
+        steps: Optimisation steps.
+        loss: L of the whole training set at each.
+        ranks: Ranks of the modes.
+        temperature: T_i(0) at each checkpoint, ``[checkpoints, k]``.
+        displacements: Of the profiles along one mode.
+        profiles: T_i(delta theta) there at a few checkpoints.
+        drawn_steps: Those checkpoints.
+        drawn_rank: That mode.
+        correlation: Pearson correlation of ln T_i(0) with ln L over checkpoints, median of modes.
+    """
+
+    steps: Float[Tensor, " c"]
+    loss: Float[Tensor, " c"]
+    ranks: Int[Tensor, " k"]
+    temperature: Float[Tensor, "c k"]
+    displacements: Float[Tensor, " S"]
+    profiles: Float[Tensor, "d S"]
+    drawn_steps: Float[Tensor, " d"]
+    drawn_rank: int
+    correlation: float
+
+
+def measure_cooling(
+    checkpoints: Iterable[tuple[int, Ensemble, Tensor]],
+    n_checkpoints: int,
+    directions: Float[Tensor, "k N"],
+    ranks: Int[Tensor, " k"],
+    displacements: Float[Tensor, " S"],
+    *,
+    learning_rate: float,
+    drawn: int,
+    progress: ProgressCallback | None = None,
+) -> Cooling:
+    """Measure T_i(0) and L at checkpoints, and T_i(delta theta) along one mode at some of them.
+
+    Args:
+        checkpoints: Steps, minibatch losses and weights, one checkpoint after another.
+        n_checkpoints: Their number.
+        directions: Modes.
+        ranks: Their ranks.
+        displacements: Of the profiles.
+        learning_rate: alpha.
+        drawn: Which of ``directions`` the profiles follow.
+        progress: Told how many checkpoints are done.
+
+    Returns:
+        The measurements.
+    """
+    report = progress or silent
+    steps, loss, rows, profiles, drawn_steps = [], [], [], [], []
+    picked = set(torch.linspace(0, n_checkpoints - 1, 5).round().long().tolist())
+    for number, (step, ensemble, w) in enumerate(checkpoints):
+        noise = gradient_noise(ensemble, w, directions)
+        steps.append(float(step))
+        loss.append(float(ensemble(w)))
+        rows.append(noise.temperature(learning_rate))
+        if number in picked:
+            along = active_temperature(
+                ensemble, w, directions[drawn : drawn + 1].to(w), displacements, learning_rate=learning_rate
+            )
+            profiles.append(along.temperature[0])
+            drawn_steps.append(float(step))
+        report(number + 1, n_checkpoints)
+    temperature, losses = torch.stack(rows), torch.tensor(loss, dtype=torch.float64)
+    log_t, log_l = torch.log(temperature), torch.log(losses)
+    correlations = [
+        float(stats.pearsonr(column.numpy(), log_l.numpy()).statistic) if len(log_l) > 2 else math.nan
+        for column in log_t.T
+    ]
+    return Cooling(
+        steps=torch.tensor(steps, dtype=torch.float64),
+        loss=losses,
+        ranks=ranks,
+        temperature=temperature,
+        displacements=displacements.double(),
+        profiles=torch.stack(profiles),
+        drawn_steps=torch.tensor(drawn_steps, dtype=torch.float64),
+        drawn_rank=int(ranks[drawn]),
+        correlation=float(torch.tensor(correlations).median()),
+        provenance=stamp(learning_rate=learning_rate),
+    )
+
+
+def temperature_measurements(
+    along: ActiveTemperature,
+    noise: GradientNoise,
+    width: Float[Tensor, " k"],
+    cooling: Cooling,
+    mode_range: tuple[int, int],
+) -> dict[str, Measurement]:
+    """What the temperatures say on the claims of Fig. 5.
+
+    Args:
+        along: Profiles of a few modes.
+        noise: Gradient noise at w0 along the first modes.
+        width: Their flatness, NaN where not within reach.
+        cooling: Along training.
+        mode_range: Modes to speak of.
+
+    Returns:
+        Measurements by claim.
+    """
+    likeness = [
+        float(stats.spearmanr(t.numpy(), loss.numpy()).statistic)
+        for t, loss in zip(along.temperature, along.loss, strict=True)
+    ]
+    used = slice(mode_range[0] - 1, min(mode_range[1], len(width), len(noise.variance)))
+    kept = torch.isfinite(width[used])
+    falling = float(stats.spearmanr(noise.variance[used][kept].numpy(), width[used][kept].numpy()).statistic)
+    return {
+        "temperature_profile": Measurement(float(torch.tensor(likeness).median()) if likeness else math.nan),
+        "temperature_by_flatness": Measurement(falling if int(kept.sum()) > 2 else math.nan),
+        "cooling": Measurement(
+            cooling.correlation, note=f"over {len(cooling.steps)} checkpoints, modes of the end of training"
+        ),
+    }

@@ -1,0 +1,102 @@
+"""Exponents of all rows, samplings against the theory of epoch noise, growth with the window, equilibrium."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+import torch
+from plotly.subplots import make_subplots
+from torch import Tensor
+
+from landscope.controls import crossover_curvature, epoch_noise_time
+from landscope.exponents import Exponents
+from landscope.paper.sensitivity import Growth
+from landscope.plots.style import (
+    FIT,
+    FRESH,
+    NULL,
+    OWN,
+    PALETTE,
+    WALK,
+    add_line,
+    add_points,
+    new_figure,
+    numbers,
+    styled,
+)
+
+__all__ = ["all_exponents", "equilibrium", "growth", "sampling_times"]
+
+
+def all_exponents(rows: Sequence[Exponents]) -> go.Figure:
+    """psi, psi_D and psi_tau of every row of the table, with intervals."""
+    figure = make_subplots(
+        rows=1,
+        cols=3,
+        shared_yaxes=True,
+        horizontal_spacing=0.03,
+        subplot_titles=("ψ", "ψ<sub>D</sub>", "ψ<sub>τ</sub>"),
+    )
+    styled(figure)
+    names = [row.name for row in rows]
+    for column, (key, paper) in enumerate((("psi", 4), ("psi_D", 2), ("psi_tau", 1.8)), start=1):
+        values = np.array([getattr(row, key) for row in rows])
+        reach = np.array([getattr(row, f"{key}_interval")[1] for row in rows]) - values
+        figure.add_scatter(
+            x=values, y=names, mode="markers", marker={"color": OWN, "size": 7}, showlegend=False,
+            error_x={"type": "data", "array": np.nan_to_num(reach), "color": NULL}, row=1, col=column,
+        )  # fmt: skip
+        figure.add_vline(x=paper, line={"color": FIT, "dash": "dash", "width": 1}, row=1, col=column)
+        figure.add_vline(x=0, line={"color": WALK, "width": 1}, row=1, col=column)
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    figure.update_layout(height=140 + 26 * len(rows), margin={"l": 330})
+    return figure
+
+
+def sampling_times(
+    rows: Mapping[str, Exponents], ranks: Tensor, curvature: Tensor, learning_rate: float, batches_per_epoch: int
+) -> go.Figure:
+    """Correlation time against curvature under several samplings, with what the order of the minibatches predicts."""
+    figure = new_figure("curvature H<sub>ii</sub>", "correlation time τ<sub>i</sub> (steps)", log_x=True, log_y=True)
+    kept = curvature > 0
+    for (name, row), color in zip(rows.items(), PALETTE, strict=False):
+        add_points(figure, numbers(curvature[kept]), numbers(row.correlation_time[ranks - 1][kept]), name, color, 5)
+    reach = curvature[kept]
+    grid = torch.logspace(float(reach.min().log10()), float(reach.max().log10()), 60, dtype=torch.float64)
+    grid = grid[learning_rate * grid < 1.9]
+    for reshuffled, name, dash in ((True, "theory, reshuffled", "solid"), (False, "theory, with replacement", "dot")):
+        tau = epoch_noise_time(
+            grid, learning_rate=learning_rate, batches_per_epoch=batches_per_epoch, reshuffled=reshuffled
+        )
+        add_line(figure, numbers(grid), numbers(tau), name, WALK, dash=dash, width=1.5)
+    crossover = crossover_curvature(learning_rate, batches_per_epoch)
+    figure.add_vline(x=crossover, line={"color": FIT, "dash": "dash", "width": 1}, annotation_text="crossover 3/(αM)")
+    return figure
+
+
+def growth(found: Growth) -> go.Figure:
+    """Variance against the length of the window, along the sharpest and the flattest Hessian directions."""
+    figure = new_figure("window (epochs)", "σ² over its value in the shortest window", log_x=True, log_y=True)
+    order = torch.argsort(torch.nan_to_num(found.width, nan=float("inf")))
+    quarter = max(1, len(order) // 4)
+    relative = found.variance / found.variance[0]
+    for part, name, color, slope in (
+        (order[:quarter], "sharpest quarter", FRESH, found.sharp_exponent),
+        (order[-quarter:], "flattest quarter", OWN, found.flat_exponent),
+    ):
+        middle = relative[:, part].median(dim=1).values
+        add_line(figure, numbers(found.epochs), numbers(middle), f"{name}, exponent {slope:.2f}", color)
+    add_line(figure, numbers(found.epochs), numbers(found.epochs / found.epochs[0]), "free diffusion", WALK, dash="dot")
+    return figure
+
+
+def equilibrium(run: Exponents, control: Exponents) -> go.Figure:
+    """Variance against flatness along Hessian eigenvectors: the run, and isotropic noise around the same solution."""
+    figure = new_figure("flatness F<sub>i</sub>", "variance σ<sub>i</sub>²", log_x=True, log_y=True)
+    figure.update_xaxes(dtick="D2")
+    for row, name, color in ((run, "the run (SGD)", OWN), (control, "isotropic Langevin", FRESH)):
+        x, y = numbers(row.width[row.used]), numbers(row.variance[row.used])
+        add_points(figure, x, y, f"{name}, ψ = {row.psi:.2f}", color, 5)
+    return figure

@@ -1,0 +1,267 @@
+"""Figs. 1 and 2: training, spectrum, motion, profiles, flatness and the law."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from landscope.exponents import Exponents
+from landscope.landscape import Flatness, LossProfiles, ProfileFits
+from landscope.paper.spectrum import Spectrum
+from landscope.plots.style import (
+    FIT,
+    FRESH,
+    NULL,
+    OWN,
+    PALETTE,
+    WALK,
+    add_line,
+    add_points,
+    new_figure,
+    numbers,
+    ranks_of,
+    styled,
+)
+from landscope.run.reproduce import Pooled
+from landscope.run.train import TrainingHistory
+from landscope.synthetic import random_walk_shares
+
+__all__ = [
+    "accumulated_variance",
+    "flatness_by_rank",
+    "log_profiles",
+    "memory_by_flatness",
+    "motion",
+    "noise_by_flatness",
+    "pooled_exponents",
+    "pooled_variance_by_flatness",
+    "profiles",
+    "training_curves",
+    "variance_by_flatness",
+    "variance_spectrum",
+]
+
+
+def training_curves(history: TrainingHistory) -> go.Figure:
+    """Loss and errors over epochs, with the two windows."""
+    figure = make_subplots(specs=[[{"secondary_y": True}]])
+    styled(figure)
+    epochs = ranks_of(len(history.train_loss))
+    for values, name, color, dash, second in (
+        (history.train_loss, "training loss", OWN, "solid", False),
+        (history.test_loss, "test loss", OWN, "dot", False),
+        (100 * history.train_error, "training error", FRESH, "solid", True),
+        (100 * history.test_error, "test error", FRESH, "dot", True),
+    ):
+        line = {"color": color, "dash": dash}
+        figure.add_trace(
+            go.Scatter(x=epochs, y=numbers(values), name=name, mode="lines", line=line), secondary_y=second
+        )
+    start, width = history.start_epoch, history.window_epochs
+    for first, text, color in ((start, "window", OWN), (start + width, "next window", FRESH)):
+        figure.add_vrect(
+            x0=first, x1=first + width, fillcolor=color, opacity=0.08, line_width=0,
+            annotation_text=text, annotation_position="top left",
+        )  # fmt: skip
+    figure.update_xaxes(title="epoch")
+    figure.update_yaxes(title="loss", type="log", secondary_y=False)
+    figure.update_yaxes(title="error (%)", rangemode="tozero", tickmode="auto", nticks=6, secondary_y=True)
+    return figure
+
+
+def variance_spectrum(found: Spectrum, surrogates: Sequence[Exponents]) -> go.Figure:
+    """Fig. 1A: variance against rank, with the nulls."""
+    figure = new_figure("rank i", "variance σ<sub>i</sub>²", log_x=True, log_y=True)
+    count = len(found.variance)
+    for number, law in enumerate(surrogates):
+        figure.add_scatter(
+            x=ranks_of(len(law.variance)), y=numbers(law.variance), name="shuffled increments", mode="lines",
+            line={"color": NULL, "width": 2}, legendgroup="null", showlegend=number == 0,
+        )  # fmt: skip
+    walk = random_walk_shares(found.n_steps, min(count, found.n_steps - 1)) * found.total_variance
+    add_line(
+        figure, ranks_of(len(walk)), numbers(walk), "random walk (expected for N ≫ T)", WALK, dash="dot", width=1.5
+    )
+    add_points(figure, ranks_of(count), numbers(found.cross_variance), "same modes, next window", FRESH, 3)
+    add_points(figure, ranks_of(count), numbers(found.variance), "in-sample", OWN, 3.5)
+    first, last = found.gamma_ranks
+    if found.gamma == found.gamma:
+        ranks = np.array([first, last], dtype=float)
+        middle = numbers(found.variance[first - 1 : last])
+        scale = np.exp(
+            np.mean(np.log(middle[middle > 0]) + found.gamma * np.log(ranks_of(len(middle), first)[middle > 0]))
+        )
+        add_line(figure, ranks, scale * ranks**-found.gamma, f"γ = {found.gamma:.2f}", FIT, width=2)
+    top = float(found.variance[0])
+    figure.update_yaxes(range=[np.log10(top) - 11, np.log10(top) + 0.5])
+    return figure
+
+
+def accumulated_variance(found: Spectrum, surrogates: Sequence[Exponents]) -> go.Figure:
+    """Fig. 1B: share of the variance without mode 1 that modes 2 to n hold."""
+    figure = new_figure("number of modes n", "share of the variance without mode 1", log_x=True)
+    spectra = [(law.variance, law.total_variance, "shuffled increments", NULL) for law in surrogates]
+    walk = random_walk_shares(found.n_steps, min(len(found.variance), found.n_steps - 1))
+    spectra += [(walk, 1.0, "random walk (expected for N ≫ T)", WALK)]
+    spectra += [(found.variance, found.total_variance, "in-sample", OWN)]
+    shown: set[str] = set()
+    for variance, total, name, color in spectra:
+        share = numbers(variance[1:].cumsum(0)) / (total - float(variance[0]))
+        figure.add_scatter(
+            x=ranks_of(len(share), 2), y=share, name=name, mode="lines", legendgroup=name, showlegend=name not in shown,
+            line={"color": color, "dash": "dot" if color == WALK else "solid"},
+        )  # fmt: skip
+        shown.add(name)
+    figure.add_hline(y=0.9, line={"color": FIT, "dash": "dash", "width": 1})
+    figure.add_vline(x=found.modes_for_90_percent, line={"color": FIT, "dash": "dash", "width": 1})
+    figure.update_yaxes(range=[0, 1.03])
+    return figure
+
+
+def motion(found: Spectrum, first: int, second: int) -> go.Figure | None:
+    """Fig. 1C and D: the path in the plane of two modes; None where one of them does not exist."""
+    if not {first, second} <= set(found.drawn):
+        return None
+    columns = [found.drawn.index(rank) for rank in (first, second)]
+    figure = new_figure(f"θ<sub>{first}</sub>", f"θ<sub>{second}</sub>")
+    x, y = (numbers(found.path[:, column]) for column in columns)
+    steps = numbers(found.path_steps)
+    figure.add_scatter(
+        x=x, y=y, mode="lines+markers", line={"color": "rgba(120,120,120,0.35)", "width": 1}, showlegend=False,
+        marker={"color": steps, "colorscale": "Viridis", "size": 4, "colorbar": {"title": "step", "thickness": 12}},
+        text=[f"step {step}" for step in steps],
+    )  # fmt: skip
+    return figure
+
+
+def profiles(drawn: LossProfiles, ranks: Sequence[int]) -> go.Figure:
+    """Fig. 2A: the loss along a few modes."""
+    figure = new_figure("displacement δθ", "loss L<sub>i</sub>")
+    for row, (rank, color) in enumerate(zip(ranks, PALETTE, strict=False)):
+        x, y = numbers(drawn.displacements[row]), numbers(drawn.loss[row])
+        figure.add_scatter(x=x, y=y, name=f"i = {rank}", mode="lines+markers", marker={"size": 4, "color": color})
+    figure.add_hline(y=np.e * drawn.loss0, line={"color": WALK, "dash": "dash", "width": 1}, annotation_text="e L₀")
+    return figure
+
+
+def log_profiles(drawn: LossProfiles, fits: ProfileFits, ranks: Sequence[int], found: Flatness) -> go.Figure:
+    """Fig. 2B: the log-loss along one mode with both fits, their residuals below, and the flatness marked."""
+    row = len(ranks) // 2 if len(ranks) > 2 else 0
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.68, 0.32], vertical_spacing=0.05)
+    styled(figure)
+    x, loss = numbers(drawn.displacements[row]), numbers(drawn.loss[row])
+    log_fit = float(fits.log_offset[row]) + float(fits.log_slope[row]) * x + float(fits.log_curvature[row]) * x**2 / 2
+    quadratic = float(fits.offset[row]) + float(fits.slope[row]) * x + float(fits.curvature[row]) * x**2 / 2
+    quadratic = np.log(np.maximum(quadratic, drawn.loss0 / 100))
+    figure.add_scatter(
+        x=x, y=np.log(loss), name=f"ln L, i = {ranks[row]}", mode="markers", marker={"color": OWN, "size": 6}
+    )
+    for values, name, color in ((log_fit, "inverse Gaussian", FIT), (quadratic, "quadratic", "#2e7d32")):
+        line = {"color": color, "dash": "dash"}
+        figure.add_scatter(x=x, y=values, name=name, mode="lines", line=line, legendgroup=name)
+        figure.add_scatter(
+            x=x, y=np.log(loss) - values, mode="lines+markers", line=line, marker={"size": 4}, legendgroup=name,
+            showlegend=False, row=2, col=1,
+        )  # fmt: skip
+    left, right = float(found.left[ranks[row] - 1]), float(found.right[ranks[row] - 1])
+    level = np.log(drawn.loss0) + np.log(found.ratio)
+    figure.add_scatter(
+        x=[left, right], y=[level, level], name=f"F = {right - left:.3g}", mode="lines+markers",
+        line={"color": WALK}, marker={"symbol": "line-ns-open", "size": 12},
+    )  # fmt: skip
+    figure.update_yaxes(title="ln L", row=1, col=1)
+    figure.update_yaxes(title="residual", row=2, col=1)
+    figure.update_xaxes(title="displacement δθ", row=2, col=1)
+    return figure
+
+
+def flatness_by_rank(found: Flatness, surrogates: Sequence[Exponents]) -> go.Figure:
+    """Fig. 2C: flatness against rank."""
+    figure = new_figure("rank i", "flatness F<sub>i</sub>", log_x=True, log_y=True)
+    for number, law in enumerate(surrogates):
+        kept = numbers(law.bracketed)
+        figure.add_scatter(
+            x=ranks_of(len(kept))[kept], y=numbers(law.width)[kept], name="shuffled increments", mode="markers",
+            marker={"color": NULL, "size": 3}, legendgroup="null", showlegend=number == 0,
+        )  # fmt: skip
+    kept = numbers(found.bracketed)
+    add_points(figure, ranks_of(len(kept))[kept], numbers(found.width)[kept], "in-sample modes", OWN)
+    return figure
+
+
+def variance_by_flatness(own: Exponents, fresh: Exponents, nulls: Sequence[Exponents]) -> go.Figure:
+    """Fig. 2D: variance against flatness, in-sample, in fresh data, and under the null."""
+    return _by_flatness("variance σ<sub>i</sub>²", "variance", "psi", "ψ", own, fresh, nulls)
+
+
+def noise_by_flatness(own: Exponents, fresh: Exponents, nulls: Sequence[Exponents]) -> go.Figure:
+    """Fig. 3B, D: velocity variance against flatness."""
+    return _by_flatness(
+        "velocity variance D<sub>i</sub>", "velocity_variance", "psi_D", "ψ<sub>D</sub>", own, fresh, nulls
+    )
+
+
+def memory_by_flatness(
+    own: Exponents, fresh: Exponents, nulls: Sequence[Exponents], white_time: float | None = None
+) -> go.Figure:
+    """Fig. 3B, tau: correlation time against flatness, with the value that white velocities have in fresh data."""
+    figure = _by_flatness(
+        "correlation time τ<sub>i</sub> (steps)", "correlation_time", "psi_tau", "ψ<sub>τ</sub>", own, fresh, nulls
+    )
+    if white_time is not None:
+        figure.add_hline(
+            y=white_time, line={"color": WALK, "dash": "dot", "width": 1}, annotation_text="white, fixed directions"
+        )
+    return figure
+
+
+def _by_flatness(
+    title: str, quantity: str, exponent: str, symbol: str, own: Exponents, fresh: Exponents, nulls: Sequence[Exponents]
+) -> go.Figure:
+    figure = new_figure("flatness F<sub>i</sub>", title, log_x=True, log_y=True)
+    figure.update_xaxes(dtick="D2")  # often less than a decade
+    for number, law in enumerate(nulls):
+        figure.add_scatter(
+            x=numbers(law.width[law.used]), y=numbers(getattr(law, quantity)[law.used]), name="shuffled increments",
+            mode="markers", marker={"color": NULL, "size": 3}, legendgroup="null", showlegend=number == 0,
+        )  # fmt: skip
+    for law, name, color in ((fresh, "same modes, next window", FRESH), (own, "in-sample", OWN)):
+        x, y = numbers(law.width[law.used]), numbers(getattr(law, quantity)[law.used])
+        add_points(figure, x, y, name, color)
+    for law, name, color in ((own, "in-sample", OWN), (fresh, "next window", FRESH)):
+        slope = getattr(law, exponent)
+        if law.n_used < 3:
+            continue
+        x, y = numbers(law.width[law.used]), numbers(getattr(law, quantity)[law.used])
+        ends, middle = np.array([x.min(), x.max()]), np.exp(np.mean(np.log(y) + slope * np.log(x)))
+        add_line(figure, ends, middle * ends**-slope, f"{symbol} = {slope:.2f} ({name})", color, width=2)
+    return figure
+
+
+def pooled_exponents(pooled: Sequence[Pooled]) -> go.Figure:
+    """Exponents psi of every run, in-sample, in fresh data and under the null, for each (B, alpha)."""
+    figure = new_figure("", "ψ")
+    shown = ("in-sample", "same modes, next window", "shuffled increments")
+    for label, color, offset in zip(shown, (OWN, FRESH, NULL), (-0.2, 0.0, 0.2), strict=True):
+        values = [entry.rows.get(label, {}).get("psi", []) for entry in pooled]
+        x = [number + offset for number, part in enumerate(values) for _ in part]
+        add_points(figure, np.array(x), np.array([value for part in values for value in part]), label, color, 8)
+    names = [f"B = {entry.batch_size}, α = {entry.learning_rate:g}" for entry in pooled]
+    figure.add_hline(y=4, line={"color": FIT, "dash": "dash", "width": 1}, annotation_text="paper: about 4")
+    figure.update_xaxes(tickvals=list(range(len(names))), ticktext=names)
+    figure.update_yaxes(rangemode="tozero")
+    return figure
+
+
+def pooled_variance_by_flatness(names: Sequence[str], runs: Sequence[Sequence[Exponents]]) -> go.Figure:
+    """Fig. 2D over settings: variance against flatness of every seed, one colour a (B, alpha)."""
+    figure = new_figure("flatness F<sub>i</sub>", "variance σ<sub>i</sub>²", log_x=True, log_y=True)
+    figure.update_xaxes(dtick="D2")  # often less than a decade
+    for name, color, group in zip(names, PALETTE, runs, strict=False):
+        x = np.concatenate([numbers(law.width[law.used]) for law in group])
+        y = np.concatenate([numbers(law.variance[law.used]) for law in group])
+        add_points(figure, x, y, name, color, 3)
+    return figure

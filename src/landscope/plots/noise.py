@@ -1,0 +1,268 @@
+"""Figs. 3, 5, S7 and sections S1 to S3: springs, temperatures, drift, curvature."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+from torch import Tensor
+
+from landscope.noise.drift import DriftLaw
+from landscope.noise.gradient import GradientNoise
+from landscope.noise.stationarity import YaidaRelation
+from landscope.noise.temperature import ActiveTemperature
+from landscope.noise.velocity import VelocityStatistics
+from landscope.paper.cooling import Cooling
+from landscope.paper.drifting import Activity, AlongDrift
+from landscope.paper.locality import LayerNoise, Locality
+from landscope.paper.springs import Springs
+from landscope.plots.style import (
+    FIT,
+    FRESH,
+    NULL,
+    OWN,
+    PALETTE,
+    WALK,
+    add_line,
+    add_points,
+    new_figure,
+    numbers,
+    ranks_of,
+    styled,
+)  # fmt: skip
+
+__all__ = [
+    "active_windows",
+    "along_drift",
+    "autocorrelation",
+    "cooling_curves",
+    "cooling_profiles",
+    "drift_line",
+    "locality",
+    "mean_squared_displacement",
+    "minibatch_profiles",
+    "noise_by_curvature",
+    "predictions",
+    "spring_statistics",
+    "stationarity",
+    "temperature_by_flatness",
+    "temperature_by_loss",
+    "temperature_profiles",
+]
+
+
+def minibatch_profiles(springs: Springs) -> go.Figure:
+    """Fig. 3A: ln L of single minibatches and of all data along one mode."""
+    row = min(1, len(springs.drawn_ranks) - 1)
+    figure = new_figure(f"displacement δθ, i = {int(springs.drawn_ranks[row])}", "ln L")
+    x = numbers(springs.displacements[row])
+    for number, profile in enumerate(numbers(springs.profiles[row]).T):
+        figure.add_scatter(
+            x=x, y=np.log(np.maximum(profile, 1e-300)), name="single minibatches", mode="lines", legendgroup="batch",
+            showlegend=number == 0, line={"color": OWN, "dash": "dash", "width": 1},
+        )  # fmt: skip
+    add_line(figure, x, np.log(numbers(springs.loss[row])), "all data", FIT, width=3)
+    return figure
+
+
+def spring_statistics(springs: Springs) -> go.Figure:
+    """Fig. S7: mean stiffness and spread of the minima against flatness."""
+    figure = new_figure("flatness F<sub>i</sub>", "M<sub>ii</sub> and σ̃<sub>i</sub>", log_x=True, log_y=True)
+    figure.update_xaxes(dtick="D2")
+    x = numbers(springs.width)
+    for values, name, color, (slope, _) in (
+        (springs.mean_stiffness, "mean stiffness M", OWN, springs.stiffness_law),
+        (springs.centre_scale, "spread of the minima σ̃ (median)", FRESH, springs.centre_law),
+    ):
+        y = numbers(values)
+        add_points(figure, x, y, name, color)
+        kept = np.isfinite(y) & (y > 0)
+        if slope == slope:
+            scale = np.exp(np.mean(np.log(y[kept]) - slope * np.log(x[kept])))
+            ends = np.array([x.min(), x.max()])
+            add_line(figure, ends, scale * ends**slope, f"exponent {slope:.2f}", color, width=1.5)
+    return figure
+
+
+def predictions(springs: Springs) -> go.Figure:
+    """Eqs. 10 and 12: predicted over measured flatness and velocity variance."""
+    figure = new_figure("rank i", "predicted / measured", log_x=True, log_y=True)
+    ranks = numbers(springs.ranks)
+    ratio = springs.predicted_velocity_variance / springs.velocity_variance
+    add_points(figure, ranks, numbers(springs.predicted_flatness / springs.width), "flatness F (Eq. 10)", OWN)
+    add_points(figure, ranks, numbers(ratio), "velocity variance D (Eq. 12)", FRESH)
+    add_points(figure, ranks, numbers(springs.mean_field_ratio), "joint moment / product (mean field)", NULL)
+    figure.add_hline(y=1, line={"color": WALK, "dash": "dash", "width": 1})
+    return figure
+
+
+def _drawn(count: int) -> list[int]:
+    return [rank for rank in (1, 2, 10, 50, 200) if rank <= count]
+
+
+def autocorrelation(velocity: VelocityStatistics, steps_per_epoch: int) -> go.Figure:
+    """Velocity autocorrelation of a few modes, summed over lags: noise of single steps would hide it otherwise."""
+    figure = new_figure("lag (epochs)", "1 + 2 Σ c<sub>i</sub>(t) up to the lag")
+    lags = np.arange(len(velocity.autocorrelation)) * velocity.dt / steps_per_epoch
+    for rank, color in zip(_drawn(velocity.autocorrelation.shape[1]), [*PALETTE, FIT], strict=False):
+        add_line(figure, lags, numbers(2 * velocity.autocorrelation[:, rank - 1].cumsum(0) - 1), f"i = {rank}", color)
+    return figure
+
+
+def mean_squared_displacement(velocity: VelocityStatistics) -> go.Figure:
+    """Mean squared displacement of a few modes."""
+    figure = new_figure("lag (steps)", "mean squared displacement", log_x=True, log_y=True)
+    for rank, color in zip(_drawn(velocity.msd.shape[1]), [*PALETTE, FIT], strict=False):
+        slope = float(velocity.msd_exponent[rank - 1])
+        name = f"i = {rank}, exponent {slope:.2f}"
+        add_line(figure, numbers(velocity.msd_lags), numbers(velocity.msd[:, rank - 1]), name, color)
+    return figure
+
+
+def temperature_profiles(along: ActiveTemperature, ranks: Tensor) -> go.Figure:
+    """Fig. 5A: active temperature (left) and loss (right) along modes, over their values at w0."""
+    figure = make_subplots(rows=1, cols=2, subplot_titles=("active temperature", "loss"), horizontal_spacing=0.12)
+    styled(figure)
+    for row, (rank, color) in enumerate(zip(ranks.tolist(), PALETTE, strict=False)):
+        x = numbers(along.displacements[row])
+        for column, values in ((1, along.temperature[row]), (2, along.loss[row])):
+            figure.add_scatter(
+                x=x, y=numbers(values), name=f"i = {rank}", mode="lines+markers", marker={"size": 4, "color": color},
+                legendgroup=str(rank), showlegend=column == 1, row=1, col=column,
+            )  # fmt: skip
+    figure.update_xaxes(title="displacement δθ")
+    figure.update_yaxes(type="log", dtick=1)
+    return figure
+
+
+def temperature_by_flatness(noise: GradientNoise, width: Tensor, learning_rate: float) -> go.Figure:
+    """Fig. 5B: active temperature at w0 against rank and against flatness."""
+    figure = make_subplots(rows=1, cols=2, subplot_titles=("against rank", "against flatness"), horizontal_spacing=0.12)
+    styled(figure)
+    temperature = numbers(noise.temperature(learning_rate))
+    kept = np.isfinite(numbers(width))
+    for column, x in ((1, ranks_of(len(temperature))[kept]), (2, numbers(width)[kept])):
+        figure.add_scatter(
+            x=x, y=temperature[kept], mode="markers", marker={"size": 4, "color": OWN}, showlegend=False, row=1,
+            col=column,
+        )  # fmt: skip
+    figure.update_xaxes(type="log", dtick=1, title="rank i", row=1, col=1)
+    figure.update_xaxes(type="log", dtick="D2", title="flatness F<sub>i</sub>", row=1, col=2)
+    figure.update_yaxes(type="log", dtick=1)
+    figure.update_yaxes(title="T<sub>i</sub>(0)", row=1, col=1)
+    return figure
+
+
+def cooling_profiles(cooling: Cooling) -> go.Figure:
+    """Fig. 5C: active temperature along one mode at several times."""
+    figure = new_figure(f"displacement δθ, i = {cooling.drawn_rank}", "active temperature", log_y=True)
+    shades = np.linspace(0.15, 1, max(2, len(cooling.profiles)))
+    for profile, step, shade in zip(numbers(cooling.profiles), cooling.drawn_steps.tolist(), shades, strict=False):
+        color = f"rgba(31, 95, 168, {shade:.2f})"
+        add_line(figure, numbers(cooling.displacements), profile, f"step {step:,.0f}", color)
+    return figure
+
+
+def cooling_curves(cooling: Cooling) -> go.Figure:
+    """Fig. 5D: loss and active temperatures along training."""
+    figure = new_figure("step (0 drawn at 0.5)", "loss and active temperature", log_x=True, log_y=True)
+    x = np.maximum(numbers(cooling.steps), 0.5)
+    for column in range(0, len(cooling.ranks), max(1, len(cooling.ranks) // 8)):
+        y = numbers(cooling.temperature[:, column])
+        figure.add_scatter(
+            x=x, y=y, name=f"T<sub>i</sub>, i = {int(cooling.ranks[column])}", mode="lines",
+            line={"color": OWN, "width": 1}, opacity=0.3 + 0.7 * (1 - column / len(cooling.ranks)),
+        )  # fmt: skip
+    add_line(figure, x, numbers(cooling.loss), "loss L", FIT, width=3)
+    return figure
+
+
+def temperature_by_loss(cooling: Cooling) -> go.Figure:
+    """Fig. 5D, inset: active temperature against loss over checkpoints."""
+    figure = new_figure("loss L", "active temperature T<sub>i</sub>(0)", log_x=True, log_y=True)
+    for column, color in zip(range(0, len(cooling.ranks), max(1, len(cooling.ranks) // 4)), PALETTE, strict=False):
+        name = f"i = {int(cooling.ranks[column])}"
+        figure.add_scatter(
+            x=numbers(cooling.loss), y=numbers(cooling.temperature[:, column]), name=name, mode="lines+markers",
+            line={"color": color, "width": 1}, marker={"size": 5},
+        )  # fmt: skip
+    return figure
+
+
+def drift_line(law: DriftLaw) -> go.Figure:
+    """S2: 1/L over time, the line through it, and the slope of a drift along p_1 alone."""
+    figure = new_figure("step", "1/L")
+    x, y = numbers(law.steps), 1 / numbers(law.loss)
+    add_points(figure, x, y, "training loss, after each epoch", OWN, 6)
+    middle = y.mean()
+    for slope, name, color in (
+        (law.slope, f"line, R² = {law.r_squared:.3f}", FIT),
+        (law.predicted_slope, "αβ²: drift along p<sub>1</sub> alone", NULL),
+    ):
+        add_line(figure, x, middle + slope * (x - x.mean()), name, color, width=2)
+    return figure
+
+
+def along_drift(along: AlongDrift) -> go.Figure:
+    """S2: margin and test error on the way along the drift."""
+    figure = make_subplots(specs=[[{"secondary_y": True}]])
+    styled(figure)
+    x = numbers(along.displacements)
+    for values, name, color, second in (
+        (along.margin / along.margin[0], "margin over its value at w₀", OWN, False),
+        (along.relative_margin / along.relative_margin[0], "the same per norm of the weights", NULL, False),
+        (100 * along.test_error, "test error (%)", FRESH, True),
+    ):
+        trace = go.Scatter(x=x, y=numbers(values), name=name, mode="lines+markers", line={"color": color})
+        figure.add_trace(trace, secondary_y=second)
+    figure.update_xaxes(title="displacement along p<sub>1</sub> from w₀")
+    figure.update_yaxes(title="margin", secondary_y=False)
+    figure.update_yaxes(title="test error (%)", rangemode="tozero", secondary_y=True)
+    return figure
+
+
+def locality(found: Locality) -> go.Figure:
+    """S3: flatness over its local value against rank."""
+    figure = new_figure("rank i", "F<sub>i</sub> √(H<sub>ii</sub>/8L₀)", log_x=True)
+    add_points(figure, numbers(found.ranks), numbers(found.ratio), "measured over local", OWN)
+    figure.add_hline(y=1, line={"color": WALK, "dash": "dash", "width": 1}, annotation_text="ln L quadratic")
+    return figure
+
+
+def noise_by_curvature(layers: Sequence[LayerNoise]) -> go.Figure:
+    """Gradient noise against curvature, layer by layer, in two bases."""
+    figure = new_figure("curvature H<sub>ii</sub>", "gradient noise C<sub>ii</sub>", log_x=True, log_y=True)
+    for number, layer in enumerate(layers):
+        kept = numbers((layer.curvature > 0) & (layer.variance > 0))
+        symbol = "circle" if number % 2 == 0 else "circle-open"
+        name = f"{layer.layer}, {layer.basis}: {layer.exponent:.2f}"
+        figure.add_scatter(
+            x=numbers(layer.curvature)[kept], y=numbers(layer.variance)[kept], name=name, mode="markers",
+            marker={"size": 5, "symbol": symbol, "color": PALETTE[number // 2 % len(PALETTE)]},
+        )  # fmt: skip
+    return figure
+
+
+def stationarity(yaida: YaidaRelation) -> go.Figure:
+    """Yaida's ratio against rank."""
+    figure = new_figure("rank i", "⟨θ ∂L⟩ / (D/2α)", log_x=True)
+    x, y = ranks_of(len(yaida.ratio)), numbers(yaida.ratio)
+    figure.add_scatter(
+        x=x, y=y, mode="markers", marker={"size": 4, "color": OWN}, name="ratio",
+        error_y={"type": "data", "array": 2 * numbers(yaida.stderr), "thickness": 0.5, "color": NULL},
+    )  # fmt: skip
+    figure.add_hline(y=1, line={"color": WALK, "dash": "dash", "width": 1}, annotation_text="stationary")
+    return figure
+
+
+def active_windows(activity: Activity, steps_per_epoch: int) -> go.Figure:
+    """How many modes hold 99 % of the variance, window after window."""
+    figure = new_figure("epoch", f"modes that hold {100 * activity.fraction:g} % of the variance")
+    epochs = numbers(activity.steps) / steps_per_epoch
+    without = activity.dimension_without_drift
+    for values, name, color in ((activity.dimension, "drift included", OWN), (without, "without mode 1", FRESH)):
+        add_points(figure, epochs, numbers(values), name, color, 7)
+    figure.update_yaxes(rangemode="tozero")
+    return figure

@@ -1,0 +1,77 @@
+"""What all figures share: colours, axes, points and lines."""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+from torch import Tensor
+
+__all__ = [
+    "FIT",
+    "FRESH",
+    "NULL",
+    "OWN",
+    "PALETTE",
+    "WALK",
+    "add_line",
+    "add_points",
+    "as_html",
+    "new_figure",
+    "numbers",
+    "ranks_of",
+    "styled",
+]
+
+OWN, FRESH, NULL, WALK, FIT = "#1f5fa8", "#d9760b", "#9aa0a6", "#4a4a4a", "#b3261e"
+PALETTE = ("#1f5fa8", "#d9760b", "#2e7d32", "#7b3fa0")
+HEIGHT = 420
+
+
+def new_figure(x: str, y: str, *, log_x: bool = False, log_y: bool = False) -> go.Figure:
+    """An empty figure with titled axes, logarithmic where asked."""
+    figure = go.Figure()
+    styled(figure)
+    # A tick a decade: the labels between them only clutter.
+    figure.update_xaxes(title=x, **({"type": "log", "dtick": 1} if log_x else {}))
+    figure.update_yaxes(title=y, **({"type": "log", "dtick": 1} if log_y else {}))
+    return figure
+
+
+def styled(figure: go.Figure) -> None:
+    """Give a figure the look that all share."""
+    figure.update_layout(
+        template="simple_white",
+        height=HEIGHT,
+        margin={"l": 70, "r": 15, "t": 30, "b": 95},
+        legend={"orientation": "h", "y": -0.2, "yanchor": "top", "font": {"size": 11}},
+        font={"size": 13},
+    )
+    # Powers of ten on logarithmic axes: "10^-6", not "1u".
+    figure.update_xaxes(exponentformat="power")
+    figure.update_yaxes(exponentformat="power")
+
+
+def numbers(values: Tensor) -> np.ndarray:
+    """A tensor as plotly takes it."""
+    return values.detach().cpu().numpy()
+
+
+def ranks_of(count: int, first: int = 1) -> np.ndarray:
+    """Ranks 1 to ``count``, or from another first one."""
+    return np.arange(first, first + count)
+
+
+def add_line(figure: go.Figure, x: np.ndarray, y: np.ndarray, name: str, color: str, **line: object) -> None:
+    """Draw a line."""
+    figure.add_scatter(x=x, y=y, name=name, mode="lines", line={"color": color, **line})
+
+
+def add_points(figure: go.Figure, x: np.ndarray, y: np.ndarray, name: str, color: str, size: float = 4) -> None:
+    """Draw points."""
+    figure.add_scatter(x=x, y=y, name=name, mode="markers", marker={"color": color, "size": size})
+
+
+def as_html(figure: go.Figure, name: str) -> str:
+    """A figure as a piece of a page that already holds plotly.js."""
+    config = {"displaylogo": False, "responsive": True, "toImageButtonOptions": {"filename": name, "scale": 2}}
+    return figure.to_html(full_html=False, include_plotlyjs=False, div_id=name, config=config)

@@ -1,0 +1,127 @@
+"""Which figures a run has, from the artefacts its stages left."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import torch
+
+from landscope import plots
+from landscope._names import Sampling
+from landscope.exponents import Exponents
+from landscope.landscape import Flatness
+from landscope.noise.drift import DriftLaw
+from landscope.noise.gradient import GradientNoise
+from landscope.noise.stationarity import YaidaRelation
+from landscope.noise.temperature import ActiveTemperature
+from landscope.noise.velocity import VelocityStatistics
+from landscope.paper.cooling import Cooling
+from landscope.paper.drifting import Activity, AlongDrift
+from landscope.paper.locality import LayerNoise, Locality
+from landscope.paper.sensitivity import Growth
+from landscope.paper.spectrum import Spectrum
+from landscope.paper.springs import Springs
+from landscope.run import RunFolder
+from landscope.run.analyse import load_profiles
+from landscope.run.controls import ROWS
+from landscope.run.noise import layer_artefacts
+from landscope.run.problem import Problem
+from landscope.run.train import TrainingHistory
+
+__all__ = ["exponent_rows", "figures_of"]
+
+
+def figures_of(run: RunFolder) -> dict[str, Any]:
+    """All figures of a run by name, those of the stages that are done."""
+    figures = _law_figures(run)
+    if run.has("noise"):
+        figures |= _noise_figures(run)
+    if run.has("controls"):
+        figures |= _control_figures(run)
+    return {name: figure for name, figure in figures.items() if figure is not None}
+
+
+def exponent_rows(run: RunFolder) -> list[Exponents]:
+    """The rows of the table of exponents that a run has."""
+    shuffled = [f"shuffled-{number}" for number in range(run.settings.surrogates)]
+    names = [f"exponents-{key}" for key in ("in-sample", "next-window", *shuffled, *ROWS)]
+    return [run.load(name, Exponents) for name in names if run.has(name)]
+
+
+def _nulls(run: RunFolder) -> list[Exponents]:
+    return [run.load(f"exponents-shuffled-{number}", Exponents) for number in range(run.settings.surrogates)]
+
+
+def _law_figures(run: RunFolder) -> dict[str, Any]:
+    found, widths = run.load("spectrum", Spectrum), run.load("flatness", Flatness)
+    own, fresh = (run.load(f"exponents-{key}", Exponents) for key in ("in-sample", "next-window"))
+    nulls = _nulls(run)
+    drawn, fits, ranks = load_profiles(run)
+    return {
+        "training": plots.training_curves(run.load("training", TrainingHistory)),
+        "fig1a": plots.variance_spectrum(found, nulls),
+        "fig1b": plots.accumulated_variance(found, nulls),
+        "fig1c": plots.motion(found, 1, 2),
+        "fig1d": plots.motion(found, 49, 50),
+        "fig2a": plots.profiles(drawn, ranks),
+        "fig2b": plots.log_profiles(drawn, fits, ranks, widths),
+        "fig2c": plots.flatness_by_rank(widths, nulls),
+        "fig2d": plots.variance_by_flatness(own, fresh, nulls),
+        "fig3b-d": plots.noise_by_flatness(own, fresh, nulls),
+        "fig3b-tau": plots.memory_by_flatness(own, fresh, nulls),
+    }
+
+
+def _noise_figures(run: RunFolder) -> dict[str, Any]:
+    history = run.load("training", TrainingHistory)
+    velocity, springs = run.load("noise-velocity", VelocityStatistics), run.load("noise-springs", Springs)
+    along = run.load("noise-temperature", ActiveTemperature)
+    cooling, noise = run.load("noise-cooling", Cooling), run.load("noise-gradient", GradientNoise)
+    width = run.load("flatness", Flatness).width[: len(noise.variance)]
+    own, fresh = (run.load(f"exponents-{key}", Exponents) for key in ("in-sample", "next-window"))
+    layers = [run.load(name, LayerNoise) for name in layer_artefacts(Problem(run.settings))]
+    return {
+        "fig3a": plots.minibatch_profiles(springs),
+        "fig3b-tau": plots.memory_by_flatness(own, fresh, _nulls(run), velocity.white_time),
+        "figs7": plots.spring_statistics(springs),
+        "predictions": plots.predictions(springs),
+        "autocorrelation": plots.autocorrelation(velocity, history.steps_per_epoch),
+        "msd": plots.mean_squared_displacement(velocity),
+        "fig5a": plots.temperature_profiles(along, _temperature_ranks(run, along)),
+        "fig5b": plots.temperature_by_flatness(noise, width, run.settings.learning_rate),
+        "fig5c": plots.cooling_profiles(cooling),
+        "fig5d": plots.cooling_curves(cooling),
+        "fig5d-inset": plots.temperature_by_loss(cooling),
+        "drift-line": plots.drift_line(run.load("noise-drift-law", DriftLaw)),
+        "along-drift": plots.along_drift(run.load("noise-along-drift", AlongDrift)),
+        "locality": plots.locality(run.load("noise-locality", Locality)),
+        "layers": plots.noise_by_curvature(layers),
+        "stationarity": plots.stationarity(run.load("noise-yaida", YaidaRelation)),
+        "activity": plots.active_windows(run.load("noise-activity", Activity), history.steps_per_epoch),
+    }
+
+
+def _temperature_ranks(run: RunFolder, along: ActiveTemperature) -> torch.Tensor:
+    """Ranks of the modes of the temperature profiles: those nearest to 2, 10, 50 and 200 among the springs."""
+    ranks = run.load("noise-springs", Springs).ranks
+    nearest = torch.tensor(sorted({int(ranks[(ranks - rank).abs().argmin()]) for rank in (2, 10, 50, 200)}))
+    return nearest[: len(along.temperature)]
+
+
+def _control_figures(run: RunFolder) -> dict[str, Any]:
+    rows = exponent_rows(run)
+    sgd, thermal = (run.load(f"exponents-{key}", Exponents) for key in ("hessian", "langevin"))
+    figures = {
+        "exponents": plots.all_exponents(rows),
+        "equilibrium": plots.equilibrium(sgd, thermal),
+        "growth": plots.growth(run.load("growth", Growth)),
+    }
+    if run.has("noise-locality"):
+        found, history = run.load("noise-locality", Locality), run.load("training", TrainingHistory)
+        samplings = {name: run.load(f"exponents-sampling-{name}", Exponents) for name in get_args(Sampling)}
+        last = len(next(iter(samplings.values())).width)
+        kept = found.ranks <= last
+        figures["samplings"] = plots.sampling_times(
+            samplings, found.ranks[kept], found.curvature[kept], run.settings.learning_rate, history.steps_per_epoch
+        )
+    return figures

@@ -1,0 +1,223 @@
+"""The stage of the controls: other directions, other trajectories, other samplings, equilibrium; from a saved run."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import get_args
+
+import torch
+
+from landscope._names import Sampling
+from landscope.controls import (
+    SURROGATES,
+    Basis,
+    gradient_noise_basis,
+    hessian_basis,
+    langevin,
+    modes_along,
+    random_basis,
+    surrogate,
+)
+from landscope.exponents import Exponents, flatness_exponents
+from landscope.landscape import Flatness, flatness
+from landscope.modes import PrincipalModes
+from landscope.motion import motion_along
+from landscope.noise.velocity import velocity_statistics
+from landscope.paper.sensitivity import Growth, Sensitivity, control_measurements, measure_growth, measure_sensitivity
+from landscope.paper.variance_flatness import exponents_of
+from landscope.protocols import ProgressCallback
+from landscope.recorder import TrajectoryRecorder
+from landscope.risk import EmpiricalRisk
+from landscope.run.analyse import risk_at_window_end, write_claims
+from landscope.run.checkpoint import load_model
+from landscope.run.folder import RunFolder
+from landscope.run.parts import Done, part
+from landscope.run.problem import Problem
+from landscope.run.train import TrainingHistory, windows
+from landscope.sampling import MinibatchOrder
+from landscope.threads import one_thread
+from landscope.training import train
+from landscope.trajectory import Trajectory, open_trajectory
+
+__all__ = ["ROWS", "measure_controls"]
+
+ROWS = {
+    "hessian": "Hessian eigenvectors, window",
+    "hessian-next": "Hessian eigenvectors, next window",
+    "gradient-noise": "gradient-noise eigenvectors, window",
+    "random": "random directions, window",
+    "sign-flipped": "surrogate: sign-flipped epochs",
+    "random-walk": "surrogate: isotropic random walk",
+    "random-walk-with-drift": "surrogate: isotropic random walk with the drift",
+    "ornstein-uhlenbeck": "surrogate: fitted Ornstein-Uhlenbeck",
+    "langevin": "equilibrium: isotropic Langevin, Hessian eigenvectors",
+    **{f"sampling-{name}": f"continued, {name}, same modes" for name in get_args(Sampling)},
+}
+"""Rows of the table of exponents that this stage adds, by the name of their artefact."""
+
+_BURN_IN = 0.2
+_LANGEVIN_EXCESS = 0.05
+"""Thermal energy of the equilibrium control over L0: k T/2 summed over the directions it moves in."""
+
+
+def measure_controls(run: RunFolder, problem: Problem, progress: ProgressCallback) -> None:
+    """Every row of the table of controls, part by part, the sensitivities, and the claims they decide."""
+    work = _Work(run, problem)
+    for number, key in enumerate(ROWS):
+        work.row(key)
+        progress(number + 1, len(ROWS) + 2)
+    sensitivity = work.sensitivity
+    progress(len(ROWS) + 1, len(ROWS) + 2)
+    rows = {key: work.row(key) for key in ROWS}
+    fresh = run.load("exponents-next-window", Exponents)
+    write_claims(run, "controls", control_measurements(fresh, rows, work.growth, sensitivity))
+    progress(len(ROWS) + 2, len(ROWS) + 2)
+    run.save("controls", Done())
+
+
+class _Work:
+    """The parts of the stage; each is made when first asked for and kept."""
+
+    def __init__(self, run: RunFolder, problem: Problem) -> None:
+        self.run, self.problem, self.settings = run, problem, run.settings
+        self.history = run.load("training", TrainingHistory)
+        self.window, self.next_window = windows(run, self.history)
+        self.modes = run.load("modes", PrincipalModes)
+        widths = run.load("flatness", Flatness)
+        self.last = min(self.settings.law_modes[1], len(widths.width))
+        self.widths = _first(widths, self.last)
+
+    @functools.cached_property
+    def risk(self) -> EmpiricalRisk:
+        """The risk at w0."""
+        return risk_at_window_end(self.run, self.problem)[0]
+
+    @property
+    def law_modes(self) -> tuple[int, int]:
+        """Range of the law for principal modes: the first one drifts."""
+        return self.settings.law_modes[0], self.last
+
+    def row(self, key: str) -> Exponents:
+        """One row of the table."""
+        return part(self.run, f"exponents-{key}", Exponents, lambda: self._row(key))
+
+    def _row(self, key: str) -> Exponents:
+        if key.startswith("sampling-"):
+            return self._continued(key.removeprefix("sampling-"))
+        if key in SURROGATES:
+            return self._surrogate(key)
+        if key == "langevin":
+            return self._langevin()
+        basis = self.basis(key.removesuffix("-next"))
+        window = self.next_window if key.endswith("-next") else self.window
+        return self._along(ROWS[key], basis, self.basis_flatness(key.removesuffix("-next")), window)
+
+    @property
+    def n_basis(self) -> int:
+        """Directions of each basis; that of the gradient noise has fewer where there are fewer minibatches."""
+        return min(self.settings.basis_modes, self.window.dim - 1)
+
+    def basis(self, key: str) -> Basis:
+        """Hessian, gradient-noise or random directions at w0."""
+
+        def make() -> Basis:
+            if key == "hessian":
+                with one_thread():
+                    return hessian_basis(self.risk, self.risk.w0, self.n_basis, seed=self.settings.seed)
+            if key == "gradient-noise":
+                ensemble = self.risk.minibatches(self.settings.batch_size, seed=self.settings.seed)
+                n_modes = min(self.n_basis, self.problem.order.batches_per_epoch - 1)
+                return gradient_noise_basis(ensemble, self.risk.w0, n_modes)
+            return random_basis(self.window.dim, self.n_basis, seed=self.settings.seed)
+
+        return part(self.run, f"basis-{key}", Basis, make)
+
+    def basis_flatness(self, key: str) -> Flatness:
+        """Flatness along a basis."""
+        return part(
+            self.run, f"flatness-{key}", Flatness,
+            lambda: flatness(
+                self.risk, self.risk.w0, self.basis(key).directions.to(self.risk.w0), rtol=self.settings.rtol
+            ),
+        )  # fmt: skip
+
+    def _along(self, name: str, basis: Basis, widths: Flatness, trajectory: Trajectory) -> Exponents:
+        """Exponents along a basis that is not chosen by variance: all its directions count."""
+        motion = motion_along(modes_along(basis, trajectory), trajectory)
+        return flatness_exponents(name, motion, widths, (1, len(widths.width)), gamma_ranks=self.settings.gamma_ranks)
+
+    def _surrogate(self, key: str) -> Exponents:
+        made = surrogate(
+            key, self.window, self.modes, seed=self.settings.seed, steps_per_epoch=self.history.steps_per_epoch
+        )
+        return exponents_of(
+            ROWS[key], self.risk, self.risk.w0, made, law_modes=self.law_modes,
+            gamma_ranks=self.settings.gamma_ranks, rtol=self.settings.rtol,
+        )  # fmt: skip
+
+    def _langevin(self) -> Exponents:
+        """Isotropic noise within the convex part of the Hessian basis; only directions that equilibrated count."""
+        basis, widths = self.basis("hessian"), self.basis_flatness("hessian")
+        convex = basis.values > 0
+        directions = basis.directions[convex]
+        temperature = 2 * _LANGEVIN_EXCESS * widths.loss0 / len(directions)
+        with one_thread():
+            walk = langevin(
+                self.risk, self.risk.w0, temperature=temperature, step=1 / float(basis.values[0]),
+                n_steps=self.settings.langevin_steps, seed=self.settings.seed, within=directions,
+            )  # fmt: skip
+        walk = walk.window(int(_BURN_IN * self.settings.langevin_steps))
+        modes = modes_along(basis, walk)
+        settled = velocity_statistics(walk, modes, 1).resolved & convex
+        settled_widths = dataclasses.replace(widths, bracketed=widths.bracketed & settled)
+        return self._along(ROWS["langevin"], basis, settled_widths, walk)
+
+    def _continued(self, sampling: str) -> Exponents:
+        """Train on from w0 for a window with another order of the minibatches, and measure along the same modes."""
+        model = self.problem.network()
+        load_model(self.run.file("w0"), model)
+        optimizer = torch.optim.SGD(model.parameters(), lr=self.settings.learning_rate, momentum=self.settings.momentum)
+        samples = len(self.problem.images.train_labels)
+        order = MinibatchOrder(samples, self.settings.batch_size, sampling, self.settings.seed + 1)  # ty: ignore[invalid-argument-type]
+        with one_thread(), TrajectoryRecorder(model, optimizer, self.problem.selection) as recorder:
+            for epoch in train(model, torch.nn.functional.cross_entropy, self.problem.train_data, optimizer, order):
+                if epoch.number == self.history.window_epochs:
+                    break
+        motion = motion_along(self.modes, recorder.trajectory())
+        return flatness_exponents(
+            ROWS[f"sampling-{sampling}"], motion, self.widths, self.law_modes, gamma_ranks=self.settings.gamma_ranks
+        )
+
+    @functools.cached_property
+    def growth(self) -> Growth:
+        """Variance against the length of the window, along directions not chosen by it."""
+        everything = open_trajectory(self.run.path / "trajectory")
+        return part(
+            self.run, "growth", Growth,
+            lambda: measure_growth(
+                everything, self.basis("hessian"), self.basis_flatness("hessian"), self.history.steps_per_epoch
+            ),
+        )  # fmt: skip
+
+    @functools.cached_property
+    def sensitivity(self) -> Sensitivity:
+        """The in-sample exponents under other choices."""
+
+        def make() -> Sensitivity:
+            other = flatness(
+                self.risk, self.risk.w0, self.modes.directions[: self.last].to(self.risk.w0), ratio=2.0,
+                rtol=self.settings.rtol,
+            )  # fmt: skip
+            everything = open_trajectory(self.run.path / "trajectory")
+            return measure_sensitivity(
+                self.risk, self.risk.w0, self.window, everything, self.modes, self.widths, other,
+                law_modes=self.law_modes, steps_per_epoch=self.history.steps_per_epoch, rtol=self.settings.rtol,
+            )  # fmt: skip
+
+        return part(self.run, "sensitivity", Sensitivity, make)
+
+
+def _first(widths: Flatness, count: int) -> Flatness:
+    """The flatness of the first directions."""
+    return dataclasses.replace(widths, **{name: getattr(widths, name)[:count] for name in Flatness.dims})

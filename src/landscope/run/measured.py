@@ -1,0 +1,67 @@
+"""What the stages of a run measured on the paper's claims, read back and judged."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from landscope.errors import StorageError
+from landscope.paper.claims import Control, Judgement, Measurement, judge
+from landscope.paper.statements import CLAIMS
+from landscope.run.folder import RunFolder
+
+__all__ = ["judgements_of", "measurements_of"]
+
+_STAGES = ("law", "noise", "controls")
+
+
+def judgements_of(run: RunFolder) -> list[Judgement]:
+    """The claims of the stages that are done, judged from saved measurements: no verdict is read from a file.
+
+    Raises:
+        StorageError: If the law stage has not been done, or a file is damaged.
+    """
+    measured = measurements_of(run)
+    return [judge(claim, measured[claim.key]) for claim in CLAIMS if claim.key in measured]
+
+
+def measurements_of(run: RunFolder) -> dict[str, Measurement]:
+    """What the stages of a run measured, by claim.
+
+    Raises:
+        StorageError: If the law stage has not been done, or a file is damaged.
+    """
+    found: dict[str, Measurement] = {}
+    for stage in _STAGES:
+        path = run.path / f"measurements-{stage}.json"
+        if stage != "law" and not path.exists():
+            continue
+        try:
+            items = json.loads(path.read_text(encoding="utf-8"))
+            found |= {key: _measurement(item) for key, item in items.items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StorageError(
+                expected=f"the measurements of a finished run at {path}",
+                got=type(error).__name__,
+                hint=f"Give landscope {stage} RUN; if that finds nothing to do, delete the stage's file first.",
+            ) from error
+    return found
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _measurement(item: dict[str, Any]) -> Measurement:
+    low, high = (_number(value) for value in item["interval"])
+    controls = [
+        Control(
+            control["name"],
+            (_number(control["band"][0]), _number(control["band"][1])),
+            control["must"],
+            control["finding"],
+        )
+        for control in item["controls"]
+    ]
+    return Measurement(_number(item["value"]), (low, high), tuple(controls), item["note"])
