@@ -155,11 +155,11 @@ def test_langevin_gives_the_einstein_relation_through_the_same_code():
     modes = modes_along(basis_of(axes), walk)
     widths = ls.flatness(well, origin, axes)
     law = ls.variance_flatness_law(modes.variance, widths, (1, 10))
-    # sigma_i^2 = T/(lambda_i (1 - eta lambda_i/2)): the step bends the exponent by eta/2 over the lever.
+    # sigma_i^2 = T/lambda_i at any step; T/L0 = 1e-4 bends the exponential well by about as much.
     memory = 2 / (step * curvature)
     error = 4 * float(torch.sqrt(2 * memory / 60_000).mean()) / float(torch.log(widths.width).std())
-    assert abs(law.psi + 2) < error / math.sqrt(10) + step / 2 / float(torch.log(widths.width).max())
-    expected = temperature / (curvature * (1 - step * curvature / 2))
+    assert abs(law.psi + 2) < error / math.sqrt(10) + 0.01
+    expected = temperature / curvature
     assert ((modes.variance / expected - 1).abs() < 4 * torch.sqrt(2 * memory / 60_000) + 0.02).all()
 
 

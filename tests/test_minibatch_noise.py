@@ -1,6 +1,7 @@
 """The minibatch ensemble, the log-sum-exp identity, gradient noise and temperature, on springs and on networks."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -26,6 +27,23 @@ class Small(nn.Module):
         return self.layers(x) if x.sum() > -1e9 else -self.layers(x)
 
 
+class Attention(nn.Module):
+    """Fused attention, in both forms that torch has."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Linear(3, 8)
+        self.mixed = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.qkv = nn.Linear(8, 24)
+        self.last = nn.Linear(8, 3)
+
+    def forward(self, x):
+        h = self.embed(x.reshape(-1, 2, 3))
+        h = h + self.mixed(h, h, h, need_weights=False)[0]
+        q, k, v = self.qkv(h)[:, None].split(8, -1)
+        return self.last(nn.functional.scaled_dot_product_attention(q, k, v)[:, 0].mean(1))
+
+
 def risk_of(kind, dtype=torch.float64):
     x, y = torch.randn(60, 6).to(dtype), torch.randint(0, 3, (60,))
     if kind == "traced":
@@ -36,6 +54,11 @@ def risk_of(kind, dtype=torch.float64):
         return ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), (x, y), space=ls.ParameterSpace.of(model, "4.weight"))
     if kind == "all layers":
         return ls.EmpiricalRisk(mlp([6, 8, 8, 3]).to(dtype), nn.CrossEntropyLoss(), (x, y))
+    if kind == "attention":
+        model = Attention().to(dtype)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch traces one form of attention and not the other
+            return ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), (x, y))
     model = Small().to(dtype)
     if kind == "untraceable":
         with pytest.warns(UserWarning, match="could not be traced"):
@@ -45,7 +68,7 @@ def risk_of(kind, dtype=torch.float64):
     return ls.EmpiricalRisk.from_closure(model, lambda m, b: loss(m(b[0]), b[1]), batches)
 
 
-KINDS = ["traced", "last layer", "all layers", "untraceable", "closure"]
+KINDS = ["traced", "last layer", "all layers", "untraceable", "closure", "attention"]
 
 
 def naive_gradients(ensemble, w):

@@ -107,7 +107,7 @@ def test_profiles_cross_where_flatness_says(small_run):
 def test_log_spaced_checkpoints_start_at_step_0(small_run):
     names = sorted(path.name for path in (small_run.path / "checkpoints").iterdir())
     steps = [int(name.split("-")[1].split(".")[0]) for name in names]
-    assert steps == [0, 1, 2, 4, 8, 16, 32, 64, 128, 256]
+    assert steps == [0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384]
 
 
 def test_finished_stages_are_not_done_again(small_run):

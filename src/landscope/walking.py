@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from landscope.kernels import plain_kernels
 from landscope.protocols import LossLandscape
 
 __all__ = ["DifferentiableLines", "PlainBatchLines", "PlainLines"]
@@ -61,7 +62,8 @@ class DifferentiableLines(abc.ABC):
         """``index[n], displacement[n] -> losses[n, M], d losses/d displacement[n, M]`` in float64."""
         losses, slopes = [], []
         for direction, step in zip(index.tolist(), displacement, strict=True):
-            parts = [_first_derivative(piece, step) for piece in self.pieces([direction])]
+            with plain_kernels():
+                parts = [_first_derivative(piece, step) for piece in self.pieces([direction])]
             losses.append(torch.cat([value.double() for value, _ in parts]))
             slopes.append(torch.cat([slope.double() for _, slope in parts]))
         return torch.stack(losses).cpu(), torch.stack(slopes).cpu()
@@ -69,7 +71,8 @@ class DifferentiableLines(abc.ABC):
     def curvatures(self, first: Tensor, second: Tensor) -> Tensor:
         """``first[n], second[n] -> mixed second derivatives of the losses[n, M]`` at the start, in float64."""
         pairs = zip(first.tolist(), second.tolist(), strict=True)
-        rows = [[_mixed_derivative(piece).double() for piece in self.pieces(pair)] for pair in pairs]
+        with plain_kernels():
+            rows = [[_mixed_derivative(piece).double() for piece in self.pieces(pair)] for pair in pairs]
         return torch.stack([torch.cat(row) for row in rows]).cpu()
 
 

@@ -228,6 +228,12 @@ def modes_along(basis: Basis, trajectory: Trajectory) -> PrincipalModes:
         >>> modes_along(random_basis(3, 2, seed=0), window).variance.shape
         torch.Size([2])
     """
+    if basis.directions.shape[1] != trajectory.dim:
+        raise InputError(
+            expected=f"a trajectory of {basis.directions.shape[1]} weights",
+            got=f"one of {trajectory.dim}",
+            hint="Measure along a basis of the same model and selection.",
+        )
     mean = sum(block.double().sum(dim=0) for block in trajectory.blocks()) / len(trajectory)
     total = sum(float((block.double() - mean).square().sum()) for block in trajectory.blocks()) / len(trajectory)
     modes = PrincipalModes(

@@ -15,6 +15,15 @@ __all__ = ["gradients_of", "left_out", "start_batch_lines", "steps_for"]
 _MIN_BATCHES = 3
 
 
+def _check_ensemble(ensemble: Ensemble) -> None:
+    if not callable(getattr(ensemble, "batch_losses", None)):
+        raise InputError(
+            expected="an ensemble of minibatch losses",
+            got=type(ensemble).__name__,
+            hint="Pass risk.minibatches(batch_size), or an object with batch_losses(w[..., N]) -> L[..., batches].",
+        )
+
+
 def start_batch_lines(ensemble: Ensemble, w0: Tensor, directions: Tensor) -> tuple[BatchLines, Tensor]:
     """Check the start and the directions; return the lines and the minibatch losses at the start.
 
@@ -23,6 +32,7 @@ def start_batch_lines(ensemble: Ensemble, w0: Tensor, directions: Tensor) -> tup
             than three minibatches.
         NonFiniteError: If a minibatch loss at ``w0`` is NaN or infinite.
     """
+    _check_ensemble(ensemble)
     w0 = check_vector("w0", w0, dim=directions.shape[-1] if directions.ndim else 0)
     directions = check_directions(directions, dim=len(w0), device=w0.device, dtype=w0.dtype)
     lines = (
@@ -65,6 +75,7 @@ def steps_for(displacements: Tensor, count: int) -> Tensor:
 
 def gradients_of(ensemble: Ensemble, w: Tensor, directions: Tensor | None) -> Tensor:
     """Gradients of all minibatch losses, ``[batches, N]``, or their components along directions, ``[batches, k]``."""
+    _check_ensemble(ensemble)
     own = getattr(ensemble, "batch_gradients", None)
     gradients = own(w) if own is not None else torch.func.jacrev(ensemble.batch_losses)(w)
     basis = None if directions is None else directions.double()

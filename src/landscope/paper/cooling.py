@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from scipy import stats
@@ -40,7 +41,11 @@ class Cooling(
         profiles: T_i(delta theta) there at a few checkpoints.
         drawn_steps: Those checkpoints.
         drawn_rank: That mode.
-        correlation: Pearson correlation of ln T_i(0) with ln L over checkpoints, median of modes.
+        first_counted: First checkpoint of the numbers below: the first after a whole epoch.
+        correlation: Pearson correlation of ln T_i(0) with ln L from there on, median of modes.
+        correlation_from_start: The same over all checkpoints.
+        freezing: T of the flattest quarter of the modes over that of the sharpest (medians), at the last checkpoint
+            over the first counted: below 1 where flat directions cool sooner.
     """
 
     steps: Float[Tensor, " c"]
@@ -51,7 +56,10 @@ class Cooling(
     profiles: Float[Tensor, "d S"]
     drawn_steps: Float[Tensor, " d"]
     drawn_rank: int
+    first_counted: int
     correlation: float
+    correlation_from_start: float
+    freezing: float
 
 
 def measure_cooling(
@@ -60,8 +68,10 @@ def measure_cooling(
     directions: Float[Tensor, "k N"],
     ranks: Int[Tensor, " k"],
     displacements: Float[Tensor, " S"],
+    width: Float[Tensor, " k"],
     *,
     learning_rate: float,
+    steps_per_epoch: int,
     drawn: int,
     progress: ProgressCallback | None = None,
 ) -> Cooling:
@@ -73,7 +83,9 @@ def measure_cooling(
         directions: Modes.
         ranks: Their ranks.
         displacements: Of the profiles.
+        width: Flatness of the modes.
         learning_rate: alpha.
+        steps_per_epoch: Minibatches an epoch.
         drawn: Which of ``directions`` the profiles follow.
         progress: Told how many checkpoints are done.
 
@@ -96,11 +108,11 @@ def measure_cooling(
             drawn_steps.append(float(step))
         report(number + 1, n_checkpoints)
     temperature, losses = torch.stack(rows), torch.tensor(loss, dtype=torch.float64)
-    log_t, log_l = torch.log(temperature), torch.log(losses)
-    correlations = [
-        float(stats.pearsonr(column.numpy(), log_l.numpy()).statistic) if len(log_l) > 2 else math.nan
-        for column in log_t.T
-    ]
+    first = next((number for number, step in enumerate(steps) if step >= steps_per_epoch), len(steps) - 1)
+    order = torch.argsort(width)
+    quarter = max(1, len(order) // 4)
+    flat, sharp = (temperature[:, part].median(dim=1).values for part in (order[-quarter:], order[:quarter]))
+    relative = flat / sharp
     return Cooling(
         steps=torch.tensor(steps, dtype=torch.float64),
         loss=losses,
@@ -110,9 +122,20 @@ def measure_cooling(
         profiles=torch.stack(profiles),
         drawn_steps=torch.tensor(drawn_steps, dtype=torch.float64),
         drawn_rank=int(ranks[drawn]),
-        correlation=float(torch.tensor(correlations).median()),
+        first_counted=first,
+        correlation=_correlation(temperature[first:], losses[first:]),
+        correlation_from_start=_correlation(temperature, losses),
+        freezing=float(relative[-1] / relative[first]),
         provenance=stamp(learning_rate=learning_rate),
     )
+
+
+def _correlation(temperature: Tensor, loss: Tensor) -> float:
+    """Median over modes of the correlation of ln T with ln L; NaN for fewer than three checkpoints."""
+    if len(loss) < 3:
+        return math.nan
+    log_loss = torch.log(loss).numpy()
+    return float(np.median([stats.pearsonr(torch.log(t).numpy(), log_loss).statistic for t in temperature.T]))
 
 
 def temperature_measurements(
@@ -145,6 +168,9 @@ def temperature_measurements(
         "temperature_profile": Measurement(float(torch.tensor(likeness).median()) if likeness else math.nan),
         "temperature_by_flatness": Measurement(falling if int(kept.sum()) > 2 else math.nan),
         "cooling": Measurement(
-            cooling.correlation, note=f"over {len(cooling.steps)} checkpoints, modes of the end of training"
+            cooling.correlation,
+            note=f"over {len(cooling.steps) - cooling.first_counted} checkpoints from the first epoch on, along modes "
+            f"of the end of training; over all from step 0 it is {cooling.correlation_from_start:.2f}",
         ),
+        "frozen": Measurement(cooling.freezing),
     }

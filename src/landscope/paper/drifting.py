@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 from jaxtyping import Float
 from torch import Tensor
@@ -72,16 +71,13 @@ class Activity(
     rows: int
 
 
-def drift_measurements(
-    law: DriftLaw, along: AlongDrift, phases: Phases, dimensions: Float[Tensor, " windows"]
-) -> dict[str, Measurement]:
+def drift_measurements(law: DriftLaw, along: AlongDrift, phases: Phases) -> dict[str, Measurement]:
     """What the drift says on the claims of S1 and S2.
 
     Args:
         law: 1/L over the windows.
         along: The walk along p_1.
         phases: The two phases.
-        dimensions: Learning dimension of successive stretches of what was recorded.
 
     Returns:
         Measurements by claim.
@@ -107,11 +103,5 @@ def drift_measurements(
                 f"relative to the norm of the weights {100 * own:+.2g} %; "
                 f"the test error changes by {change:+.2f} points on the way"
             ),
-        ),
-        "frozen": Measurement(
-            float(dimensions[-1] / dimensions[0]) if len(dimensions) > 1 else math.nan,
-            note=f"{int(dimensions[0])} to {int(dimensions[-1])} modes over what was recorded"
-            if len(dimensions)
-            else "",
         ),
     }  # fmt: skip

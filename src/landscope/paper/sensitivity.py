@@ -26,7 +26,7 @@ from landscope.trajectory import Trajectory
 __all__ = ["Growth", "Sensitivity", "control_measurements", "measure_growth", "measure_sensitivity"]
 
 _RANGES = ((2, 50), (2, 100), (2, 200), (20, 200), (50, 500))
-_EPOCHS = (1, 3, 10, 30, 100)
+_EPOCHS = (1, 3, 10, 20, 50, 100)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)

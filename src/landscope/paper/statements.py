@@ -218,11 +218,12 @@ NOISE = (
     Claim(
         "frozen",
         "text on Fig. 6",
-        "The search narrows: fewer modes hold 99 % of the variance later (last over first window).",
+        "Activity along flat directions freezes first (T of the flattest over the sharpest modes, end of training over"
+        " its first epoch).",
         "quickly frozen",
-        (0.0, 1.0),
-        "no more than at first",
-        "the learning dimension epoch by epoch",
+        (0.0, 0.5),
+        "at least halved",
+        "temperatures along fixed modes at checkpoints; the learning dimension epoch by epoch",
         stage="noise",
     ),
     Claim(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from landscope._checks import check_directions, check_positive, check_vector
 from landscope.errors import InputError, NondeterministicLossError
+from landscope.kernels import plain_kernels
 from landscope.parameters import ParameterSpace
 from landscope.protocols import BatchLines, Lines
 from landscope.risk.batches import Block, blocks_of, materialised
@@ -291,7 +292,8 @@ class EmpiricalRisk:
             answer = torch.autograd.grad(gradient @ vector, w, allow_unused=True)[0]
             return torch.zeros_like(w) if answer is None else answer
 
-        return self._summed(w, product)
+        with plain_kernels():
+            return self._summed(w, product)
 
     def _summed(self, w: Tensor, derivative: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         w = self._checked("w", w).detach().clone().requires_grad_()

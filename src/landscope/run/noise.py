@@ -59,7 +59,7 @@ def measure_noise(run: RunFolder, problem: Problem, progress: ProgressCallback) 
         lambda: work.velocity, lambda: work.springs, lambda: work.gradient, lambda: work.log_hessian,
         lambda: work.temperature, lambda: work.cooling, lambda: work.locality, lambda: work.layers,
         lambda: work.along_drift, lambda: work.drift_law, lambda: work.activity, lambda: work.yaida,
-        lambda: work.lyapunov, lambda: work.null_velocity,
+        lambda: work.lyapunov, lambda: work.null_velocity, lambda: work.fresh_velocity,
     ]  # fmt: skip
     for number, make in enumerate(parts):
         make()
@@ -126,6 +126,15 @@ class _Work:
         return part(self.run, "noise-null-velocity", VelocityStatistics, make)
 
     @functools.cached_property
+    def fresh_velocity(self) -> VelocityStatistics:
+        """The first mode in the next window."""
+        first = _first(self.modes, self.modes.directions[:1])
+        return part(
+            self.run, "noise-fresh-velocity", VelocityStatistics,
+            lambda: velocity_statistics(self.next_window, first, 1, steps_per_epoch=self.history.steps_per_epoch),
+        )  # fmt: skip
+
+    @functools.cached_property
     def springs(self) -> Springs:
         return part(
             self.run, "noise-springs", Springs,
@@ -182,7 +191,8 @@ class _Work:
         def make() -> Cooling:
             return measure_cooling(
                 self._checkpoints(paths), len(paths), self.modes.directions[self.ranks - 1], self.ranks,
-                self._basin(int(self.ranks[drawn])), learning_rate=self.rate, drawn=drawn,
+                self._basin(int(self.ranks[drawn])), self.widths.width[self.ranks - 1], learning_rate=self.rate,
+                steps_per_epoch=self.history.steps_per_epoch, drawn=drawn,
             )  # fmt: skip
 
         return part(self.run, "noise-cooling", Cooling, make)
@@ -323,10 +333,15 @@ class _Work:
         width = self.widths.width[: len(self.law_directions)]
         return {
             **spring_measurements(
-                self.springs, self.velocity, self.gradient, law, float(self.null_velocity.persistence[0])
+                self.springs,
+                self.velocity,
+                self.gradient,
+                law,
+                null_persistence=float(self.null_velocity.persistence[0]),
+                fresh_persistence=float(self.fresh_velocity.persistence[0]),
             ),
             **temperature_measurements(self.temperature, self.gradient, width, self.cooling, law),
-            **drift_measurements(self.drift_law, self.along_drift, self.phases, self.activity.dimension_without_drift),
+            **drift_measurements(self.drift_law, self.along_drift, self.phases),
             **locality_measurements(self.locality, self.layers, self.problem.selection, self.yaida, self.lyapunov),
         }
 

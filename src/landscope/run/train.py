@@ -171,7 +171,7 @@ class _Training:
         self._saved_at = time.monotonic()
 
     def _save_log_spaced(self, stack: contextlib.ExitStack) -> None:
-        """Full checkpoints at steps 0, 1, 2, 4, 8, ..."""
+        """Full checkpoints at steps 0, 1, 2, 3, 4, 6, 8, 12, ...: two an octave."""
         folder = self._run.path / "checkpoints"
         step = self._state.epoch * self._steps_per_epoch
         if step == 0:
@@ -180,7 +180,8 @@ class _Training:
         def after_step(*_: object) -> None:
             nonlocal step
             step += 1
-            if step & (step - 1) == 0:
+            third = step // 3 if step % 3 == 0 else step
+            if step & (step - 1) == 0 or third & (third - 1) == 0:
                 save_model(folder / f"step-{step:09d}.zarr.zip", self._model, step)
 
         handle = self._optimizer.register_step_post_hook(after_step)

@@ -1,0 +1,161 @@
+"""What a user sees who hands the noise, the controls or the exponents something that does not fit."""
+
+import math
+
+import pytest
+import torch
+
+import landscope as ls
+from landscope.errors import InputError, NonFiniteError
+from landscope.motion import motion_along
+from landscope.noise.drift import drift_law
+from landscope.synthetic import InverseGaussian, QuadraticBowl, RandomSprings, random_walk
+
+SPRINGS = RandomSprings.draw(torch.tensor([1.0, 2.0]), 10, seed=0)
+ORIGIN, AXES = torch.zeros(2).double(), torch.eye(2).double()
+LINE = torch.linspace(-1, 1, 7)
+
+
+def risk():
+    model = torch.nn.Linear(2, 3)
+    return ls.EmpiricalRisk(model, torch.nn.CrossEntropyLoss(), (torch.randn(20, 2), torch.randint(0, 3, (20,))))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda e, w, d: ls.minibatch_ensemble(e, w, d, LINE),
+        lambda e, w, d: ls.active_temperature(e, w, d, LINE, learning_rate=0.1),
+        lambda e, w, d: ls.log_hessian(e, w, d),
+        lambda e, w, d: ls.gradient_noise(e, w, d),
+    ],
+)
+class TestEveryNoiseAnalysis:
+    def test_wants_minibatches(self, call):
+        whole = risk()
+        with pytest.raises(InputError, match=r"risk\.minibatches"):
+            call(whole, whole.w0, torch.eye(9)[:2])
+
+    def test_wants_three_of_them(self, call):
+        whole = risk()
+        with pytest.raises(InputError, match="at least 3 minibatches"):
+            call(whole.minibatches(10), whole.w0, torch.eye(9)[:2])
+
+    def test_checks_shapes(self, call):
+        with pytest.raises(InputError, match=r"shape \[k, N\]"):
+            call(SPRINGS, ORIGIN, AXES[0])
+        with pytest.raises(InputError, match="last axis of 2"):
+            call(SPRINGS, torch.zeros(3).double(), AXES)
+        with pytest.raises(InputError, match="not zero"):
+            call(SPRINGS, ORIGIN, 0 * AXES)
+
+    def test_checks_numbers(self, call):
+        with pytest.raises(NonFiniteError, match="w0"):
+            call(SPRINGS, ORIGIN * math.nan, AXES)
+
+
+def test_a_minibatch_loss_that_is_infinite_at_w0():
+    endless = RandomSprings(SPRINGS.stiffness, SPRINGS.centre, SPRINGS.minimum * math.inf)
+    with pytest.raises(NonFiniteError, match="10 of 10"):
+        ls.minibatch_ensemble(endless, ORIGIN, AXES, LINE)
+
+
+def test_too_few_or_odd_displacements():
+    with pytest.raises(InputError, match="at least 5"):
+        ls.minibatch_ensemble(SPRINGS, ORIGIN, AXES, LINE[:4])
+    with pytest.raises(InputError, match="One row a direction"):
+        ls.minibatch_ensemble(SPRINGS, ORIGIN, AXES, torch.zeros(3, 7))
+    with pytest.raises(NonFiniteError):
+        ls.active_temperature(SPRINGS, ORIGIN, AXES, LINE * math.nan, learning_rate=0.1)
+    with pytest.raises(InputError, match="learning_rate"):
+        ls.active_temperature(SPRINGS, ORIGIN, AXES, LINE, learning_rate=0.0)
+
+
+def test_minibatches_of_sums_cannot_be_told_apart():
+    model = torch.nn.Linear(2, 1)
+    batches = [(torch.randn(4, 2), torch.randn(4, 1)) for _ in range(5)]
+    whole = ls.EmpiricalRisk.from_closure(model, lambda m, b: ((m(b[0]) - b[1]).square().sum(), 4), batches)
+    with pytest.raises(InputError, match="a loss a sample"):
+        whole.minibatches(4)
+
+
+def window(rows=40, dim=3):
+    return ls.Trajectory.of(random_walk(rows, dim, seed=0))
+
+
+def test_windows_that_are_too_short():
+    modes = ls.principal_modes(window())
+    with pytest.raises(InputError, match="at least 21 steps"):
+        motion_along(modes, window(20))
+    with pytest.raises(InputError, match="at least 4 steps"):
+        ls.velocity_statistics(window(3), modes)
+    with pytest.raises(InputError, match="two epochs"):
+        ls.sign_flipped_epochs(window(), seed=0, steps_per_epoch=30)
+    with pytest.raises(InputError, match="at least 3 rows"):
+        ls.random_walk_like(window(2), seed=0)
+    with pytest.raises(InputError, match="rows of the trajectory"):
+        ls.learning_dimension_over_time(window(), 50)
+    with pytest.raises(InputError, match="at least 100 steps"):
+        ls.yaida_relation(window(), QuadraticBowl(torch.ones(3).double()), modes, learning_rate=0.1)
+
+
+def test_a_window_of_other_weights():
+    modes = ls.principal_modes(window())
+    for call in (
+        lambda: ls.velocity_statistics(window(dim=4), modes),
+        lambda: motion_along(modes, window(dim=4)),
+        lambda: ls.ornstein_uhlenbeck(window(dim=4), modes, seed=0),
+        lambda: ls.modes_along(ls.random_basis(5, 2, seed=0), window()),
+    ):
+        with pytest.raises(InputError, match="trajectory of"):
+            call()
+
+
+def test_a_mode_without_variance_is_left_out_and_counted():
+    path = random_walk(60, 6, seed=0)
+    path[:, 2] = 0
+    still = ls.Trajectory.of(path)
+    modes = ls.modes_along(
+        ls.Basis(directions=torch.eye(6).double(), values=torch.ones(6), residuals=torch.zeros(6), name="axes"), still
+    )
+    F = ls.flatness(InverseGaussian(torch.arange(1.0, 7).double()), torch.zeros(6).double(), modes.directions)
+    found = ls.flatness_exponents("x", motion_along(modes, still), F, (1, 6))
+    assert (found.n_used, found.n_still) == (5, 1)
+    assert math.isnan(found.correlation_time[2])
+
+
+def test_too_few_modes_give_flagged_exponents():
+    modes = ls.principal_modes(window())
+    F = ls.flatness(InverseGaussian(torch.ones(3).double()), torch.zeros(3).double(), modes.directions)
+    found = ls.flatness_exponents("x", motion_along(modes, window()), F, (2, 3))
+    assert found.n_used == 2
+    assert math.isnan(found.psi)
+    assert math.isnan(found.psi_tau_interval[0])
+
+
+def test_controls_that_cannot_be():
+    bowl = QuadraticBowl(torch.ones(3).double())
+    origin = torch.zeros(3).double()
+    with pytest.raises(InputError, match="temperature"):
+        ls.langevin(bowl, origin, temperature=-1, step=0.1, n_steps=10, seed=0)
+    with pytest.raises(NonFiniteError, match="diverged"):
+        ls.langevin(bowl, origin, temperature=1.0, step=30.0, n_steps=400, seed=0)
+    with pytest.raises(InputError, match="between 1 and 2"):
+        ls.hessian_basis(bowl, origin, 3)
+    with pytest.raises(InputError, match="at most 9"):
+        ls.gradient_noise_basis(RandomSprings.draw(torch.ones(20), 10, seed=0), torch.zeros(20).double(), 10)
+    with pytest.raises(InputError, match="between 1 and 3"):
+        ls.random_basis(3, 4, seed=0)
+    with pytest.raises(InputError, match="learning_rate"):
+        ls.crossover_curvature(-0.1, 100)
+
+
+def test_dimensions_and_drift():
+    with pytest.raises(InputError, match="between 0 and 1"):
+        ls.learning_dimension(torch.ones(3), 99)
+    with pytest.raises(InputError, match="4 steps"):
+        drift_law(torch.ones(2), torch.ones(2), beta=1.0, learning_rate=0.1)
+    with pytest.raises(InputError, match="positive losses"):
+        drift_law(torch.arange(5.0), torch.zeros(5), beta=1.0, learning_rate=0.1)
+    with pytest.raises(InputError, match="one length"):
+        ls.errors_in_variables_exponent(torch.ones(3), torch.ones(4))
