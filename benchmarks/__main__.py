@@ -1,4 +1,4 @@
-"""Recorder overhead, time per landscape point, time per mode: ``python -m benchmarks [--json FILE]``."""
+"""Recorder overhead, time per landscape point and mode, jobs of the noise: ``python -m benchmarks [--json FILE]``."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ import torch
 from torch import nn
 
 import landscope as ls
+from benchmarks.noise import noise_work
 from landscope.datasets import load_images
 from landscope.networks import mlp
 from landscope.training import train
 
 REPEATS = 5
+NOISE_REPEATS = 3
 
 
 def subject() -> tuple[nn.Module, tuple[torch.Tensor, torch.Tensor], str]:
@@ -120,10 +122,13 @@ def landscape_points(model: nn.Module, data: tuple[torch.Tensor, torch.Tensor]) 
 
 def table(results: dict) -> str:
     """The results as Markdown."""
-    lines = [f"Data: {results['data']}. Median of {REPEATS} (smallest to largest).", ""]
+    lines = [
+        f"Data: {results['data']}. Median of {REPEATS}, of {NOISE_REPEATS} for whole jobs (smallest to largest).",
+        "",
+    ]
     lines += ["| threads | quantity | value |", "|---|---|---|"]
     for entry in results["runs"]:
-        flat = {**entry["points"], "bare step (us)": entry["recorder"]["bare step (us)"]}
+        flat = {**entry["points"], **entry["noise"], "bare step (us)": entry["recorder"]["bare step (us)"]}
         flat |= {
             f"recorder overhead in {where} (%)": value for where, value in entry["recorder"]["overhead (%)"].items()
         }
@@ -144,6 +149,7 @@ def main() -> None:
     for threads in sorted({1, available}):
         torch.set_num_threads(threads)
         run = {"points": landscape_points(model, data), "recorder": recorder_overhead(model, data)}
+        run["noise"] = {name: spread(values) for name, values in noise_work(model, data, NOISE_REPEATS).items()}
         results["runs"].append({"threads": threads, **run})
     print(table(results))
     if arguments.json is not None:

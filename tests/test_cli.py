@@ -91,7 +91,8 @@ def test_mistakes_get_one_clear_line(arguments, message, tmp_path):
 
 def test_commands_one_after_another(tmp_path):
     options = ["--hidden", 8, 8, "--batch-size", 100, "--start", 8, "--window-epochs", 4, "--law-modes", 2, 30,
-               "--gamma-ranks", 3, 20, "--flatness-modes", 30, "--surrogates", 2]  # fmt: skip
+               "--gamma-ranks", 3, 20, "--flatness-modes", 30, "--surrogates", 2, "--noise-modes", 8,
+               "--basis-modes", 10, "--langevin-steps", 300]  # fmt: skip
     run = tmp_path / "run"
     trained = landscope("train", *options, "--out", run, "--json")
     assert json.loads(trained.stdout)["artefact"].endswith("training.zarr.zip")
@@ -106,7 +107,12 @@ def test_commands_one_after_another(tmp_path):
         assert (run / artefact).exists()
         assert artefact in answer.stdout
     report = json.loads(landscope("report", run, "--json").stdout)
-    assert set(report["verdicts"].values()) <= {"reproduced", "not reproduced", "contested", "not measured"}
+    verdicts = {"reproduced", "not reproduced", "contested", "undecided", "not measured"}
+    assert set(report["verdicts"].values()) <= verdicts
+    for command, claim in (("noise", "cooling"), ("controls", "inverse_einstein")):
+        assert claim not in report["verdicts"]
+        report = json.loads(landscope(command, run, "--json").stdout)
+        assert report["verdicts"][claim] in verdicts
     assert (run / "report.html").exists()
     claims = json.loads(landscope("claims", run, "--json").stdout)
     assert {claim["claim"]: claim["verdict"] for claim in claims} == report["verdicts"]

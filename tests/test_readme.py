@@ -9,13 +9,15 @@ ROOT = Path(__file__).parents[1]
 def test_the_python_of_the_readme_runs(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 4
     scope = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), scope)
     printed = capsys.readouterr().out
     assert re.search(r"psi = -?\d+\.\d\d \[-?\d+\.\d\d, -?\d+\.\d\d\] from \d+ modes", printed)
     assert re.search(r"psi of the null = -?\d+\.\d\d", printed)
+    assert re.search(r"psi = -?\d+\.\d\d = -?\d+\.\d\d \(noise strength\) \+ -?\d+\.\d\d \(memory\)", printed)
+    assert re.search(r"psi along the Hessian = -?\d+\.\d\d", printed)
     assert not list(tmp_path.iterdir())
 
 
