@@ -120,7 +120,7 @@ def judge(claim: Claim, measurement: Measurement) -> Judgement:
         'not reproduced'
     """
     found = f"Measured {_number(measurement.value)}{_interval(measurement.interval)}"
-    said = f"the paper says {claim.quoted} (accepted {_number(claim.accepted[0])} to {_number(claim.accepted[1])})"
+    said = f"claimed {claim.quoted} (accepted {_number(claim.accepted[0])} to {_number(claim.accepted[1])})"
     if math.isnan(measurement.value):
         return Judgement(claim, measurement, "not measured", _joined(f"Not measured; {said}", measurement.note))
     reach = _reach(measurement)

@@ -60,7 +60,7 @@ def sampling_times(
 ) -> go.Figure:
     """Correlation time against curvature under several samplings, with what the order of the minibatches predicts."""
     figure = new_figure("curvature H<sub>ii</sub>", "correlation time τ<sub>i</sub> (steps)", log_x=True, log_y=True)
-    kept = curvature > 0
+    kept = curvature > 1e-5 * curvature.max()  # below that no curvature is seen within float32
     for (name, row), color in zip(rows.items(), PALETTE, strict=False):
         add_points(figure, numbers(curvature[kept]), numbers(row.correlation_time[ranks - 1][kept]), name, color, 5)
     reach = curvature[kept]
@@ -71,6 +71,7 @@ def sampling_times(
             grid, learning_rate=learning_rate, batches_per_epoch=batches_per_epoch, reshuffled=reshuffled
         )
         add_line(figure, numbers(grid), numbers(tau), name, WALK, dash=dash, width=1.5)
+    figure.update_layout(legend={"y": -0.25})
     crossover = crossover_curvature(learning_rate, batches_per_epoch)
     figure.add_vline(x=crossover, line={"color": FIT, "dash": "dash", "width": 1}, annotation_text="crossover 3/(αM)")
     return figure

@@ -27,6 +27,7 @@ from landscope.plots.style import (
     WALK,
     add_line,
     add_points,
+    few_ticks,
     new_figure,
     numbers,
     ranks_of,
@@ -95,6 +96,7 @@ def predictions(springs: Springs) -> go.Figure:
     add_points(figure, ranks, numbers(ratio), "velocity variance D (Eq. 12)", FRESH)
     add_points(figure, ranks, numbers(springs.mean_field_ratio), "joint moment / product (mean field)", NULL)
     figure.add_hline(y=1, line={"color": WALK, "dash": "dash", "width": 1})
+    figure.update_yaxes(range=[-4, 4])  # beyond that a prediction is none
     return figure
 
 
@@ -176,6 +178,7 @@ def cooling_curves(cooling: Cooling) -> go.Figure:
             line={"color": OWN, "width": 1}, opacity=0.3 + 0.7 * (1 - column / len(cooling.ranks)),
         )  # fmt: skip
     add_line(figure, x, numbers(cooling.loss), "loss L", FIT, width=3)
+    few_ticks(figure)
     return figure
 
 
@@ -219,7 +222,7 @@ def along_drift(along: AlongDrift) -> go.Figure:
         figure.add_trace(trace, secondary_y=second)
     figure.update_xaxes(title="displacement along p<sub>1</sub> from w₀")
     figure.update_yaxes(title="margin", secondary_y=False)
-    figure.update_yaxes(title="test error (%)", rangemode="tozero", secondary_y=True)
+    figure.update_yaxes(title="test error (%)", rangemode="tozero", tickmode="auto", nticks=6, secondary_y=True)
     return figure
 
 
@@ -242,17 +245,16 @@ def noise_by_curvature(layers: Sequence[LayerNoise]) -> go.Figure:
             x=numbers(layer.curvature)[kept], y=numbers(layer.variance)[kept], name=name, mode="markers",
             marker={"size": 5, "symbol": symbol, "color": PALETTE[number // 2 % len(PALETTE)]},
         )  # fmt: skip
+    figure.update_layout(height=430 + 12 * len(layers), margin={"b": 110 + 12 * len(layers)}, legend={"y": -0.3})
     return figure
 
 
 def stationarity(yaida: YaidaRelation) -> go.Figure:
     """Yaida's ratio against rank."""
-    figure = new_figure("rank i", "⟨θ ∂L⟩ / (D/2α)", log_x=True)
-    x, y = ranks_of(len(yaida.ratio)), numbers(yaida.ratio)
-    figure.add_scatter(
-        x=x, y=y, mode="markers", marker={"size": 4, "color": OWN}, name="ratio",
-        error_y={"type": "data", "array": 2 * numbers(yaida.stderr), "thickness": 0.5, "color": NULL},
-    )  # fmt: skip
+    figure = new_figure("rank i", "⟨θ ∂L⟩ / (D/2α)", log_x=True, log_y=True)
+    ratio, ranks = numbers(yaida.ratio), ranks_of(len(yaida.ratio))
+    add_points(figure, ranks[ratio > 0], ratio[ratio > 0], "ratio", OWN)
+    add_points(figure, ranks[ratio < 0], -ratio[ratio < 0], "minus a negative ratio", NULL)
     figure.add_hline(y=1, line={"color": WALK, "dash": "dash", "width": 1}, annotation_text="stationary")
     return figure
 

@@ -16,6 +16,7 @@ __all__ = [
     "add_line",
     "add_points",
     "as_html",
+    "few_ticks",
     "new_figure",
     "numbers",
     "ranks_of",
@@ -49,6 +50,12 @@ def styled(figure: go.Figure) -> None:
     # Powers of ten on logarithmic axes: "10^-6", not "1u".
     figure.update_xaxes(exponentformat="power")
     figure.update_yaxes(exponentformat="power")
+
+
+def few_ticks(figure: go.Figure) -> None:
+    """Leave the ticks of logarithmic axes to plotly: one a decade is too many over many decades."""
+    figure.update_xaxes(dtick=None, nticks=8)
+    figure.update_yaxes(dtick=None, nticks=8)
 
 
 def numbers(values: Tensor) -> np.ndarray:
