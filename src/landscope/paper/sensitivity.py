@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -20,7 +20,7 @@ from landscope.paper.claims import Control, Measurement
 from landscope.paper.variance_flatness import exponents_of
 from landscope.protocols import LossLandscape
 from landscope.results import Result, stamp
-from landscope.scaling import errors_in_variables_exponent
+from landscope.scaling import errors_in_variables_exponent, fit_power_law
 from landscope.trajectory import Trajectory
 
 __all__ = ["Growth", "Sensitivity", "control_measurements", "measure_growth", "measure_sensitivity"]
@@ -31,7 +31,7 @@ _EPOCHS = (1, 3, 10, 20, 50, 100)
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Sensitivity(Result, kind="paper_sensitivity", dims={"exponents": ("choice", "exponent")}):
-    """In-sample exponents under other choices.
+    """The exponents under other choices: of the modes fitted, also in fresh data and under the null.
 
     Args:
         choices: What was chosen, one a row.
@@ -50,6 +50,8 @@ def measure_sensitivity(
     modes: PrincipalModes,
     widths: Flatness,
     widths_at_two: Flatness,
+    fresh: Exponents,
+    nulls: Sequence[Exponents],
     *,
     law_modes: tuple[int, int],
     steps_per_epoch: int,
@@ -65,6 +67,8 @@ def measure_sensitivity(
         modes: Principal modes of the window.
         widths: Flatness at ratio e of the first modes.
         widths_at_two: Flatness at ratio 2 of the same.
+        fresh: Exponents of the next window along the same modes.
+        nulls: Exponents of shuffled-increment surrogates; the first is shown.
         law_modes: Range of the law.
         steps_per_epoch: Minibatches an epoch.
         rtol: Tolerance of the crossings.
@@ -75,9 +79,13 @@ def measure_sensitivity(
     motion = motion_along(modes, window)
     own = flatness_exponents("", motion, widths, law_modes)
     rows: list[tuple[str, Exponents | tuple[float, float, float]]] = [("as reported", own)]
-    for first, last in _RANGES:
-        if last - first >= 2 and last <= len(widths.width):
-            rows.append((f"modes {first} to {last}", flatness_exponents("", motion, widths, (first, last))))
+    tables = [("in-sample", own), ("next window", fresh), *(("shuffled increments", null) for null in nulls[:1])]
+    rows += [
+        (f"modes {first} to {last}, {name}", _over(found, first, last))
+        for first, last in _RANGES
+        if last <= len(widths.width)
+        for name, found in tables
+    ]
     rows.append(("flatness at 2 L0 instead of e L0", flatness_exponents("", motion, widths_at_two, law_modes)))
     rows += _slopes(own)
     start = int(window.steps[0])
@@ -96,6 +104,19 @@ def measure_sensitivity(
         exponents=torch.tensor(numbers, dtype=torch.float64),
         provenance=stamp(law_modes=law_modes),
     )
+
+
+def _over(row: Exponents, first: int, last: int) -> tuple[float, float, float]:
+    """psi, psi_D and psi_tau over other modes; NaN where fewer than three can be fitted."""
+    part = slice(first - 1, last)
+    moving = (row.variance[part] > 0) & (row.velocity_variance[part] > 0)
+    kept = row.bracketed[part] & moving
+    if int(kept.sum()) < 3:
+        return math.nan, math.nan, math.nan
+    width = row.width[part][kept]
+    psi = -fit_power_law(width, row.variance[part][kept]).exponent
+    noise = -fit_power_law(width, row.velocity_variance[part][kept]).exponent
+    return psi, noise, psi - noise
 
 
 def _slopes(own: Exponents) -> list[tuple[str, tuple[float, float, float]]]:
@@ -197,7 +218,8 @@ def control_measurements(
     """
     hessian, hessian_next, equilibrium = rows["hessian"], rows["hessian-next"], rows["langevin"]
     replaced, reshuffled = rows["sampling-with-replacement"], rows["sampling-reshuffled"]
-    psi = sensitivity.exponents[:, 0]
+    others = [" next window" in choice or "shuffled" in choice for choice in sensitivity.choices]
+    psi = sensitivity.exponents[~torch.tensor(others), 0]
     spread = psi[torch.isfinite(psi)]
     between = f"in-sample psi is {float(spread.min()):.2f} to {float(spread.max()):.2f} over {len(spread)} choices"
     return {

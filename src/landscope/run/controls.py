@@ -212,6 +212,8 @@ class _Work:
             everything = open_trajectory(self.run.path / "trajectory")
             return measure_sensitivity(
                 self.risk, self.risk.w0, self.window, everything, self.modes, self.widths, other,
+                self.run.load("exponents-next-window", Exponents),
+                [self.run.load(f"exponents-shuffled-{n}", Exponents) for n in range(self.settings.surrogates)],
                 law_modes=self.law_modes, steps_per_epoch=self.history.steps_per_epoch, rtol=self.settings.rtol,
             )  # fmt: skip
 
