@@ -94,7 +94,8 @@ def drift_measurements(law: DriftLaw, along: AlongDrift, phases: Phases) -> dict
                         f"is as straight to {law.r_squared_exponential:.3f}"),
             ) if law.r_squared_exponential >= law.r_squared else (),
             note=(
-                f"the slope is {law.ratio:.3g} times alpha beta^2: what exceeds 1 is other directions and layers; {two}"
+                f"the slope is {law.ratio:.3g} times alpha beta^2: what exceeds 1 is other directions and layers; "
+                f"beta is {along.beta_slope:.3g} from the line and {along.beta_ensemble:.3g} as E[g_1]; {two}"
             ),
         ),
         "margin": Measurement(

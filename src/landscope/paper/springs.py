@@ -13,6 +13,7 @@ from torch import Tensor
 from landscope.landscape import Flatness
 from landscope.noise.ensemble import minibatch_ensemble
 from landscope.noise.gradient import GradientNoise
+from landscope.noise.log_hessian import LogHessian
 from landscope.noise.velocity import VelocityStatistics
 from landscope.paper.claims import Control, Measurement
 from landscope.protocols import Ensemble, ProgressCallback
@@ -183,6 +184,7 @@ def spring_measurements(
     springs: Springs,
     velocity: VelocityStatistics,
     noise: GradientNoise,
+    hessian: LogHessian,
     mode_range: tuple[int, int],
     *,
     null_persistence: float,
@@ -194,6 +196,7 @@ def spring_measurements(
         springs: Of log-spaced modes.
         velocity: Of the window along all modes.
         noise: Gradient noise at w0 along the first modes.
+        hessian: Curvature of ln L along a few modes, minibatch by minibatch.
         mode_range: Modes to speak of.
         null_persistence: Persistence of the first mode of a shuffled-increment surrogate.
         fresh_persistence: Persistence along the first mode in the next window.
@@ -218,7 +221,11 @@ def spring_measurements(
         ),
         "spring_flatness": Measurement(_median(springs.predicted_flatness / springs.width)),
         "spring_noise": Measurement(_median(springs.predicted_velocity_variance / springs.velocity_variance)),
-        "mean_field": Measurement(_median(springs.mean_field_ratio)),
+        "mean_field": Measurement(
+            _median(springs.mean_field_ratio),
+            note=f"M_ij off the diagonal is {hessian.off_diagonal:.2f} of sqrt(M_ii M_jj), root mean square: 0 for "
+            "independent modes",
+        ),
         "stiffness_exponent": Measurement(-exponent, (-interval[1], -interval[0])),
         "centre_exponent": Measurement(centre, centre_interval, note=heavy),
         "tau_counts_minibatches": Measurement(float(likeness)),

@@ -156,6 +156,10 @@ def _facts(summary: dict[str, Any], timings: dict[str, float]) -> list[tuple[str
         ),
         ("cos(p₁, w₀)", f"{summary['alignment']:.2f}"),
         (
+            "Cosine content of modes 1 to 4 (1: a random walk)",
+            ", ".join(f"{content:.2f}" for content in summary["cosine_content"]),
+        ),
+        (
             "Seconds of each stage, when last done",
             ", ".join(f"{name} {seconds:.0f}" for name, seconds in timings.items()) or "–",
         ),

@@ -336,6 +336,7 @@ class _Work:
                 self.springs,
                 self.velocity,
                 self.gradient,
+                self.log_hessian,
                 law,
                 null_persistence=float(self.null_velocity.persistence[0]),
                 fresh_persistence=float(self.fresh_velocity.persistence[0]),
