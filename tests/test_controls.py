@@ -55,15 +55,20 @@ def test_every_surrogate_keeps_length_start_and_steps():
 
 
 def test_sign_flips_keep_epochs_and_lose_the_drift():
-    window = Trajectory.of(random_walk(4001, 3, seed=0, drift=2.0))
+    # As a run records it: rows from step 1 of an epoch on, so the first increment is the epoch's second.
+    window = Trajectory.of(random_walk(4000, 3, seed=0, drift=2.0), steps=torch.arange(1201, 5201))
     flipped = sign_flipped_epochs(window, seed=0, steps_per_epoch=100)
-    ratio = flipped.weights.diff(dim=0) / window.weights.diff(dim=0)
-    per_epoch = ratio.view(40, 100, 3)
-    assert (per_epoch.round() == per_epoch[:, :1, :1].round()).all()
-    moves = flipped.weights[::100].diff(dim=0)[:, 0]
-    assert abs(float(moves.sign().mean())) < 4 / math.sqrt(40)
+    ratio = (flipped.weights.diff(dim=0) / window.weights.diff(dim=0)).round()
+    epoch = (window.steps[1:] - 1) // 100
+    for number in epoch.unique():
+        assert len(ratio[epoch == number].unique()) == 1
+    moves = flipped.weights[99::100].diff(dim=0)[:, 0]
+    assert abs(float(moves.sign().mean())) < 4 / math.sqrt(39)
     with pytest.raises(InputError, match="two epochs"):
-        sign_flipped_epochs(window.window(0, 150), seed=0, steps_per_epoch=100)
+        sign_flipped_epochs(window.window(1201, 1301), seed=0, steps_per_epoch=100)
+    assert len(sign_flipped_epochs(window.window(1201, 1401), seed=0, steps_per_epoch=100)) == 200
+    with pytest.raises(InputError, match="shufled"):
+        surrogate("shufled", window, ls.principal_modes(window), seed=0, steps_per_epoch=100)
 
 
 def test_random_walk_like_has_the_mean_squared_step():

@@ -30,10 +30,12 @@ def test_censored_directions_count_as_flat():
 
 def test_learning_dimension_of_each_window_equals_that_of_its_modes():
     path = Trajectory.of(random_walk(200, 20, seed=0))
-    steps, found = learning_dimension_over_time(path, 50, 0.95)
+    steps, found, without = learning_dimension_over_time(path, 50, 0.95)
     for number in range(4):
         window = path.window(50 * number + 1, 50 * number + 51)
-        assert found[number] == learning_dimension(ls.principal_modes(window).variance, 0.95)
+        variance = ls.principal_modes(window).variance
+        assert found[number] == learning_dimension(variance, 0.95)
+        assert without[number] == learning_dimension(variance, 0.95, drift=False)
     assert steps.tolist() == [50, 100, 150, 200]
 
 
@@ -54,7 +56,9 @@ def test_phases():
     flat = learning_phases(torch.exp(-0.3 * epochs), torch.full((30,), 0.1))
     assert not flat.two_phases
     assert flat.zero_error_epoch is None
-    with pytest.raises(InputError, match="6 epochs"):
-        learning_phases(torch.ones(3), torch.ones(3))
+    uphill = learning_phases(torch.cat([torch.exp(-0.3 * epochs), torch.exp(-9 + 0.1 * epochs)]), torch.ones(60))
+    assert not uphill.two_phases
+    short = learning_phases(torch.ones(3), torch.tensor([0.5, 0.0, 0.0]))
+    assert (short.break_epoch, short.zero_error_epoch, short.two_phases) == (0, 2, False)
     with pytest.raises(InputError, match="positive"):
         learning_phases(torch.zeros(8), torch.ones(8))

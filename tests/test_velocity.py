@@ -114,6 +114,21 @@ def test_drift_is_persistent_and_diffusion_is_not():
     assert abs(float(found.drift[0]) - 1) < 4 / math.sqrt(5000)
 
 
+def test_epochs_without_net_motion_have_no_persistence_of_their_own():
+    # Reshuffled epochs on a flat direction end where they began; cut one step late they would show -1/2.
+    gradients = torch.randn(30, 200, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    gradients -= gradients.mean(dim=0)
+    path = sgd_over_epochs(gradients, 40, learning_rate=1.0, seed=0)
+    drifting = path + torch.randn(40, 200, dtype=torch.float64).mul(0.5).cumsum(0).repeat_interleave(30, dim=0)
+    found = measured(drifting, steps_per_epoch=30)
+    assert abs(float(found.persistence.mean())) < 4 / math.sqrt(38 * 200)
+
+
+def test_a_free_walk_is_never_resolved_along_fixed_directions():
+    found = measured(random_walk(3000, 500, seed=0))
+    assert not found.resolved.any()
+
+
 def test_short_windows_and_still_modes_are_flagged():
     path = torch.cat([random_walk(50, 1, seed=0), torch.zeros(50, 1, dtype=torch.float64)], dim=1)
     found = measured(path, steps_per_epoch=100)

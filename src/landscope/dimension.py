@@ -73,18 +73,17 @@ def learning_dimension(variance: Float[Tensor, " k"], fraction: float = 0.99, *,
 
 
 def learning_dimension_over_time(
-    trajectory: Trajectory, rows: int, fraction: float = 0.99, *, drift: bool = True
-) -> tuple[Float[Tensor, " windows"], Float[Tensor, " windows"]]:
+    trajectory: Trajectory, rows: int, fraction: float = 0.99
+) -> tuple[Float[Tensor, " windows"], Float[Tensor, " windows"], Float[Tensor, " windows"]]:
     r"""D_l of successive windows of a run: does the search narrow as it goes on?
 
     Args:
         trajectory: The run.
         rows: Rows a window.
         fraction: Of the variance of each window.
-        drift: Count the first mode of each window.
 
     Returns:
-        The last step of each whole window, and its D_l.
+        The last step of each whole window, its D_l, and its D_l without its first mode; NaN where nothing moves.
 
     Raises:
         InputError: If no window of at least three rows fits.
@@ -92,18 +91,29 @@ def learning_dimension_over_time(
     Example:
         >>> import torch
         >>> from landscope.synthetic import random_walk
-        >>> steps, dimension = learning_dimension_over_time(Trajectory.of(random_walk(100, 50, seed=0)), 50, 0.9)
-        >>> steps.tolist(), bool((dimension > 1).all())
+        >>> path = Trajectory.of(random_walk(100, 50, seed=0))
+        >>> steps, dimension, without = learning_dimension_over_time(path, 50, 0.9)
+        >>> steps.tolist(), bool((without > dimension).all())
         ([50.0, 100.0], True)
     """
     check_count("rows", rows, minimum=3)
     check_count("rows of the trajectory", len(trajectory), minimum=rows, hint="Use shorter windows.")
-    steps, found = [], []
-    for start in range(0, len(trajectory) - rows + 1, rows):
-        weights = trajectory.rows(start, start + rows).double()
-        centred = weights - weights.mean(dim=0)
-        gram = centred @ centred.T if rows <= trajectory.dim else centred.T @ centred
-        variance = torch.linalg.eigvalsh(gram).flip(0).clamp(min=0) / rows
-        steps.append(float(trajectory.steps[start + rows - 1]))
-        found.append(learning_dimension(variance, fraction, drift=drift) if float(variance.sum()) > 0 else math.nan)
-    return torch.tensor(steps, dtype=torch.float64), torch.tensor(found, dtype=torch.float64)
+    starts = range(0, len(trajectory) - rows + 1, rows)
+    steps = [float(trajectory.steps[start + rows - 1]) for start in starts]
+    found = []
+    for start in starts:
+        variance = _variances(trajectory.rows(start, start + rows).double())
+        found.append([_dimension_or_nan(variance, fraction), _dimension_or_nan(variance[1:], fraction)])
+    columns = torch.tensor(found, dtype=torch.float64).T
+    return torch.tensor(steps, dtype=torch.float64), columns[0], columns[1]
+
+
+def _variances(weights: Float[Tensor, "rows N"]) -> Float[Tensor, " k"]:
+    """The variances of all principal modes, falling."""
+    centred = weights - weights.mean(dim=0)
+    square = centred @ centred.T if len(centred) <= centred.shape[1] else centred.T @ centred
+    return torch.linalg.eigvalsh(square).flip(0).clamp(min=0) / len(weights)
+
+
+def _dimension_or_nan(variance: Float[Tensor, " k"], fraction: float) -> float:
+    return learning_dimension(variance, fraction) if float(variance.sum()) > 0 else math.nan

@@ -54,7 +54,8 @@ class Exponents(
         mode_range: First and last mode considered.
         flatness_range: Smallest and largest F fitted.
         n_used: Modes fitted.
-        n_censored: Modes in the range left out: no flatness within reach.
+        n_censored: Modes in the range left out: no flatness within reach, or, in the equilibrium control, not
+            equilibrated.
         n_still: Modes in the range left out: no variance.
     """
 

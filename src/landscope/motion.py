@@ -13,7 +13,14 @@ from landscope.modes import PrincipalModes, cosine_content
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
 
-__all__ = ["Motion", "block_variances", "drift_share", "motion_along", "random_walk_drift_share"]
+__all__ = [
+    "Motion",
+    "block_variances",
+    "drift_share",
+    "mean_and_total_variance",
+    "motion_along",
+    "random_walk_drift_share",
+]
 
 _BLOCKS = 10
 
@@ -76,8 +83,6 @@ def motion_along(modes: PrincipalModes, trajectory: Trajectory) -> Motion:
     """
     trajectory.check(minimum_rows=2 * _BLOCKS + 1)
     theta = modes.project_trajectory(trajectory)
-    mean = sum((block.double().sum(dim=0) for block in trajectory.blocks()), torch.zeros(1)) / len(trajectory)
-    total = sum(float((block.double() - mean).square().sum()) for block in trajectory.blocks()) / len(trajectory)
     velocity = theta.diff(dim=0)
     centred = theta - theta.mean(dim=0)
     return Motion(
@@ -87,10 +92,19 @@ def motion_along(modes: PrincipalModes, trajectory: Trajectory) -> Motion:
         velocity_moments=block_variances(velocity, _BLOCKS),
         drift_share=drift_share(theta, _BLOCKS),
         cosine_content=cosine_content(centred),
-        total_variance=total,
+        total_variance=mean_and_total_variance(trajectory)[1],
         n_steps=len(trajectory),
         provenance=stamp(source=dict(trajectory.provenance)),
     )
+
+
+def mean_and_total_variance(trajectory: Trajectory) -> tuple[Float[Tensor, " N"], float]:
+    """Mean of all rows, and the variance about it summed over all N directions."""
+    mean = torch.zeros(trajectory.dim, dtype=torch.float64)
+    for block in trajectory.blocks():
+        mean += block.double().sum(dim=0) / len(trajectory)
+    total = sum(float((block.double() - mean).square().sum()) for block in trajectory.blocks()) / len(trajectory)
+    return mean, total
 
 
 def block_variances(coordinates: Float[Tensor, "T k"], n_blocks: int = 10) -> Float[Tensor, "b 2 k"]:

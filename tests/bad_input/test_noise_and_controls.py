@@ -79,6 +79,32 @@ def test_minibatches_of_sums_cannot_be_told_apart():
         whole.minibatches(4)
 
 
+def test_ignored_targets_and_losses_a_token_make_no_minibatches():
+    model = torch.nn.Linear(2, 3)
+    x, y = torch.randn(20, 2), torch.randint(0, 3, (20,))
+    y[3] = -100
+    ignoring = ls.EmpiricalRisk(model, torch.nn.CrossEntropyLoss(), (x, y))
+    with pytest.raises(InputError, match="19 losses"):
+        ignoring.minibatches(5)
+
+
+def test_padded_batches_of_different_lengths():
+    class Pooled(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 3)
+
+        def forward(self, x):
+            return self.layer(x.mean(dim=1))
+
+    batches = [(torch.randn(8, n, 2), torch.randint(0, 3, (8,))) for n in (5, 7, 4)]
+    whole = ls.EmpiricalRisk(Pooled(), torch.nn.CrossEntropyLoss(), batches)
+    ensemble = whole.minibatches(6, seed=0)
+    found = torch.stack(list(ensemble.batch_gradients(whole.w0)))
+    _, slopes = ensemble.batch_lines(whole.w0, torch.eye(9)).slopes(torch.arange(9), torch.zeros(9))
+    torch.testing.assert_close(found.double(), slopes.T, rtol=1e-4, atol=1e-7)
+
+
 def window(rows=40, dim=3):
     return ls.Trajectory.of(random_walk(rows, dim, seed=0))
 
@@ -90,11 +116,14 @@ def test_windows_that_are_too_short():
     with pytest.raises(InputError, match="at least 4 steps"):
         ls.velocity_statistics(window(3), modes)
     with pytest.raises(InputError, match="two epochs"):
-        ls.sign_flipped_epochs(window(), seed=0, steps_per_epoch=30)
+        ls.sign_flipped_epochs(window(), seed=0, steps_per_epoch=60)
     with pytest.raises(InputError, match="at least 3 rows"):
         ls.random_walk_like(window(2), seed=0)
     with pytest.raises(InputError, match="rows of the trajectory"):
         ls.learning_dimension_over_time(window(), 50)
+    thinned = ls.Trajectory.of(random_walk(300, 3, seed=0)).thin(2)
+    with pytest.raises(InputError, match="a row for every step"):
+        ls.yaida_relation(thinned, QuadraticBowl(torch.ones(3).double()), modes, learning_rate=0.1)
     with pytest.raises(InputError, match="at least 100 steps"):
         ls.yaida_relation(window(), QuadraticBowl(torch.ones(3).double()), modes, learning_rate=0.1)
 
@@ -153,8 +182,9 @@ def test_controls_that_cannot_be():
 def test_dimensions_and_drift():
     with pytest.raises(InputError, match="between 0 and 1"):
         ls.learning_dimension(torch.ones(3), 99)
-    with pytest.raises(InputError, match="4 steps"):
-        drift_law(torch.ones(2), torch.ones(2), beta=1.0, learning_rate=0.1)
+    assert math.isnan(drift_law(torch.ones(2), torch.ones(2), beta=1.0, learning_rate=0.1).ratio)
+    with pytest.raises(InputError, match="a loss for each step"):
+        drift_law(torch.ones(5), torch.ones(4), beta=1.0, learning_rate=0.1)
     with pytest.raises(InputError, match="positive losses"):
         drift_law(torch.arange(5.0), torch.zeros(5), beta=1.0, learning_rate=0.1)
     with pytest.raises(InputError, match="one length"):

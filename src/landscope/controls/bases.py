@@ -14,6 +14,7 @@ from torch import Tensor
 from landscope._checks import check_count, check_vector
 from landscope.errors import InputError
 from landscope.modes import PrincipalModes
+from landscope.motion import mean_and_total_variance
 from landscope.noise.batch_lines import gradients_of
 from landscope.protocols import Ensemble, LossLandscape, ProgressCallback, silent
 from landscope.results import Result, stamp
@@ -234,10 +235,9 @@ def modes_along(basis: Basis, trajectory: Trajectory) -> PrincipalModes:
             got=f"one of {trajectory.dim}",
             hint="Measure along a basis of the same model and selection.",
         )
-    mean = sum(block.double().sum(dim=0) for block in trajectory.blocks()) / len(trajectory)
-    total = sum(float((block.double() - mean).square().sum()) for block in trajectory.blocks()) / len(trajectory)
+    mean, total = mean_and_total_variance(trajectory)
     modes = PrincipalModes(
-        mean=torch.as_tensor(mean),
+        mean=mean,
         directions=basis.directions,
         variance=torch.zeros(len(basis.directions), dtype=torch.float64),
         total_variance=total,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from landscope._checks import check_choice
 from landscope.errors import InputError
 from landscope.modes import PrincipalModes
 from landscope.results import stamp
@@ -66,7 +67,7 @@ def sign_flipped_epochs(trajectory: Trajectory, *, seed: int, steps_per_epoch: i
         A trajectory of the same length from the same first row, in memory.
 
     Raises:
-        InputError: If the window is shorter than two epochs.
+        InputError: If the window lies within one epoch.
 
     Example:
         >>> import torch
@@ -76,16 +77,18 @@ def sign_flipped_epochs(trajectory: Trajectory, *, seed: int, steps_per_epoch: i
         [1.0]
     """
     first, increments = _increments(trajectory)
-    if len(increments) < 2 * steps_per_epoch:
+    # The increment that ends at step s was made by the minibatch of epoch (s - 1) // M.
+    epoch = (trajectory.steps[1:] - 1) // steps_per_epoch
+    epoch = epoch - epoch[0]
+    if int(epoch[-1]) < 1:
         raise InputError(
-            expected=f"a window of at least two epochs, {2 * steps_per_epoch} steps",
-            got=f"{len(increments)}",
+            expected=f"a window that reaches into at least two epochs of {steps_per_epoch} steps",
+            got=f"{len(increments)} steps of one",
             hint="Record longer.",
         )
     generator = torch.Generator().manual_seed(seed)
-    epochs = -(-len(increments) // steps_per_epoch)
-    signs = 2.0 * torch.randint(0, 2, (epochs,), generator=generator).double() - 1
-    flipped = increments * signs.repeat_interleave(steps_per_epoch)[: len(increments), None]
+    signs = 2.0 * torch.randint(0, 2, (int(epoch[-1]) + 1,), generator=generator).double() - 1
+    flipped = increments * signs[epoch][:, None]
     return _walked(trajectory, first, flipped, "sign-flipped epochs", seed)
 
 
@@ -191,7 +194,12 @@ SURROGATES = ("shuffled", "sign-flipped", "random-walk", "random-walk-with-drift
 def surrogate(
     name: str, trajectory: Trajectory, modes: PrincipalModes, *, seed: int, steps_per_epoch: int
 ) -> Trajectory:
-    """The surrogate of a name in :data:`SURROGATES`."""
+    """The surrogate of a name in :data:`SURROGATES`.
+
+    Raises:
+        InputError: If there is none of that name, or the window is too short for it.
+    """
+    check_choice("name", name, SURROGATES)
     if name == "sign-flipped":
         return sign_flipped_epochs(trajectory, seed=seed, steps_per_epoch=steps_per_epoch)
     if name == "ornstein-uhlenbeck":

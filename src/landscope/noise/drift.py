@@ -16,17 +16,21 @@ from landscope.results import Result, stamp
 
 __all__ = ["DriftLaw", "Phases", "drift_law", "learning_phases"]
 
+_MIN_EPOCHS = 6
+_MIN_POINTS = 4
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Phases(Result, kind="learning_phases"):
     """Where the fast phase of learning ends.
 
     Args:
-        break_epoch: End of the first of two straight lines through ln L against epoch, the best such pair.
+        break_epoch: End of the first of two straight lines through ln L against epoch, the best such pair; 0 for a
+            training of fewer than six epochs, with NaN rates.
         rate_before: Slope of ln L an epoch in the fast phase.
         rate_after: The same after it.
         zero_error_epoch: First epoch with a training error of zero; None if there is none.
-        two_phases: Whether the slope of the second line is less than half that of the first, downhill both.
+        two_phases: Whether both lines go downhill, the second one less than half as steeply.
     """
 
     break_epoch: int
@@ -49,7 +53,7 @@ def learning_phases(train_loss: Float[Tensor, " epochs"], train_error: Float[Ten
         The break and the rates.
 
     Raises:
-        InputError: If there are fewer than six epochs, lengths differ, or a loss is not positive.
+        InputError: If lengths differ, or a loss is not positive.
 
     Example:
         >>> import torch
@@ -60,27 +64,34 @@ def learning_phases(train_loss: Float[Tensor, " epochs"], train_error: Float[Ten
         (True, 12, True)
     """
     count = len(train_loss)
-    if count < 6 or len(train_error) != count:
+    if len(train_error) != count:
         raise InputError(
-            expected="losses and errors of at least 6 epochs",
-            got=f"{count} and {len(train_error)}",
-            hint="Train longer.",
+            expected="a loss and an error for each epoch", got=f"{count} and {len(train_error)}", hint="Pass pairs."
         )
     if not bool((train_loss > 0).all()):
         raise InputError(expected="positive losses", got=f"{float(train_loss.min())}", hint="ln L needs them.")
+    zero = (train_error == 0).nonzero().flatten()
+    zero_error_epoch = int(zero[0]) + 1 if len(zero) else None
+    if count < _MIN_EPOCHS:
+        return Phases(
+            break_epoch=0,
+            rate_before=math.nan,
+            rate_after=math.nan,
+            zero_error_epoch=zero_error_epoch,
+            two_phases=False,
+        )
     epoch, log_loss = np.arange(1, count + 1.0), np.log(train_loss.double().numpy())
     fits = [
         (split, _line(epoch[:split], log_loss[:split]), _line(epoch[split:], log_loss[split:]))
         for split in range(3, count - 2)
     ]
     split, before, after = min(fits, key=lambda fit: fit[1][1] + fit[2][1])
-    zero = (train_error == 0).nonzero().flatten()
     return Phases(
         break_epoch=split,
         rate_before=before[0],
         rate_after=after[0],
-        zero_error_epoch=int(zero[0]) + 1 if len(zero) else None,
-        two_phases=before[0] < 0 and after[0] > before[0] / 2,
+        zero_error_epoch=zero_error_epoch,
+        two_phases=before[0] < 0 and before[0] / 2 < after[0] <= 0,
         provenance=stamp(),
     )
 
@@ -135,10 +146,10 @@ def drift_law(
         learning_rate: alpha.
 
     Returns:
-        The fit and the prediction.
+        The fit and the prediction; NaN for fewer than four points.
 
     Raises:
-        InputError: If there are fewer than four points, lengths differ, or a loss is not positive.
+        InputError: If lengths differ, or a loss or the learning rate is not positive.
 
     Example:
         >>> import torch
@@ -148,12 +159,22 @@ def drift_law(
         (1.0, 1.0)
     """
     check_positive("learning_rate", learning_rate)
-    if len(steps) < 4 or len(steps) != len(loss):
-        raise InputError(
-            expected="at least 4 steps with their losses", got=f"{len(steps)} and {len(loss)}", hint="Record longer."
-        )
+    if len(steps) != len(loss):
+        raise InputError(expected="a loss for each step", got=f"{len(steps)} and {len(loss)}", hint="Pass pairs.")
     if not bool((loss > 0).all()):
         raise InputError(expected="positive losses", got=f"{float(loss.min())}", hint="1/L needs them.")
+    if len(steps) < _MIN_POINTS:
+        return DriftLaw(
+            steps=steps,
+            loss=loss,
+            slope=math.nan,
+            slope_interval=(math.nan, math.nan),
+            r_squared=math.nan,
+            r_squared_exponential=math.nan,
+            predicted_slope=learning_rate * beta**2,
+            ratio=math.nan,
+            beta=beta,
+        )
     x, y = steps.double().numpy(), loss.double().numpy()
     fit = stats.linregress(x, 1 / y)
     reach = float(stats.t.ppf(0.975, len(x) - 2)) * float(fit.stderr)

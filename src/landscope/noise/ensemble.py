@@ -51,7 +51,7 @@ class MinibatchEnsemble(
         batch_profiles: Profiles of a few minibatches, ``[k, S, drawn]``.
         loss0: L_0^mu = L^mu(w0), ``[b]``.
         stiffness: M_ii^mu, ``[k, b]``; NaN where the loss is zero or infinite on the way.
-        centre: theta_i^mu, where the fitted parabola has its minimum; NaN likewise.
+        centre: theta_i^mu, where the fitted parabola is level: its minimum for M > 0; NaN likewise.
         log_minimum: ln L_min^mu.
         r_squared: Share of the variance of ln L^mu along the line that the fit explains.
         good: Fits that count: M > 0 and r_squared above the threshold.

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope._checks import check_count, check_positive
+from landscope.errors import InputError
 from landscope.modes import PrincipalModes
 from landscope.protocols import LossLandscape, ProgressCallback
 from landscope.results import Result, stamp
@@ -71,9 +72,10 @@ def yaida_relation(
 
     .. math:: \langle \theta_i\, \partial_i L \rangle = \frac\alpha2 \langle (\partial_i L^\mu)^2 \rangle
 
-    holds for plain SGD at stationarity with independent minibatches. The left side takes full gradients at points
-    spread evenly over the window; the right side is D_i/(2 alpha), from the steps that were made. Where only some of
-    the weights are recorded, the rest is taken as it is in the landscape.
+    holds for plain SGD without momentum, at stationarity, with independent minibatches: draw them with replacement, as
+    reshuffled epochs undo their own noise and give a ratio far below one in a stationary bowl too. The left side takes
+    full gradients at points spread evenly over the window; the right side is D_i/(2 alpha), from the steps that were
+    made. Where only some of the weights are recorded, the rest is taken as it is in the landscape.
 
     Args:
         trajectory: The window, of plain SGD.
@@ -87,7 +89,7 @@ def yaida_relation(
         Both sides and their ratio.
 
     Raises:
-        InputError: If the window is of other weights or too short, or the learning rate is not positive.
+        InputError: If the window is of other weights, too short or thinned, or the learning rate is not positive.
 
     Example:
         >>> import torch
@@ -104,6 +106,10 @@ def yaida_relation(
     check_positive("learning_rate", learning_rate)
     check_count("n_points", n_points, minimum=_BLOCKS)
     trajectory.check(minimum_rows=n_points)
+    if bool((trajectory.steps.diff() != 1).any()):
+        raise InputError(
+            expected="a row for every step", got="gaps between steps", hint="Use the trajectory before thinning."
+        )
     gradient = gradient_function(landscape)
     theta = modes.project_trajectory(trajectory)
     centred = theta - theta.mean(dim=0)
@@ -159,7 +165,8 @@ def lyapunov_residual(
 ) -> LyapunovResidual:
     r"""Test :math:`H \Sigma + \Sigma H = \alpha C` (small steps, white noise), seen along given directions.
 
-    The covariance of the weights is taken whole, so no direction is left out of the products; only the result is
+    It holds for plain SGD with independent minibatches, as :func:`yaida_relation` does. The covariance of the weights
+    is taken whole, so no direction is left out of the products; only the result is
     projected. (Xiong et al., arXiv 2207.04932, write it as H S + S H^T = 2 D_m.)
 
     Args:

@@ -21,6 +21,7 @@ __all__ = ["VelocityStatistics", "velocity_statistics", "white_time", "white_tim
 
 _COLUMNS = 128
 _ENOUGH_SAMPLES = 50
+_MIN_EPOCHS = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -51,11 +52,13 @@ class VelocityStatistics(
         msd: Mean squared displacement at ``msd_lags``, ``[lags, k]``.
         msd_lags: Lags in steps.
         msd_exponent: Slope of ln msd on ln lag: 1 for diffusion, 2 for drift, 0 for a confined mode.
-        integrated_time: Integrated autocorrelation time of theta_i itself.
+        integrated_time: Integrated autocorrelation time of theta_i itself, up to where the correlation vanishes.
         effective_samples: T/integrated_time: how many independent values sigma_i^2 is made of.
-        resolved: Whether those are at least 50; where not, sigma_i^2 and tau_i grow with the window.
-        persistence: Correlation of the displacements of successive epochs, drift included; NaN where fewer than
-            three epochs are at hand.
+        resolved: Whether the mode moves and those are at least 50; where not, sigma_i^2 and tau_i grow with the window.
+            It speaks of directions fixed beforehand: in-sample modes of a free walk oscillate and can look resolved, so
+            compare their correlation_time with ``white_time_in_sample``.
+        persistence: Correlation of the displacements of successive epochs, drift included; NaN where the window
+            holds fewer than five ends of epochs.
         n_steps: Rows T.
         dt: Steps between rows.
     """
@@ -145,8 +148,8 @@ def velocity_statistics(
         msd_exponent=_slope(torch.log(lags.double()), torch.log(msd)),
         integrated_time=integrated * dt,
         effective_samples=effective,
-        resolved=effective >= _ENOUGH_SAMPLES,
-        persistence=_persistence(theta, steps_per_epoch, dt),
+        resolved=(effective >= _ENOUGH_SAMPLES) & (strength > 0),
+        persistence=_persistence(theta, trajectory.steps, steps_per_epoch),
         n_steps=count,
         dt=dt,
         provenance=stamp(max_lag=lag, steps_per_epoch=steps_per_epoch),
@@ -172,13 +175,13 @@ def white_time_in_sample(n_rows: int, dim: int, n_modes: int) -> Float[Tensor, "
 
     .. math:: \tau_k \approx \frac{N}{4 T \sin^2(\pi k/2T)\,(1 + N/T)} \;\to\; \frac{N T}{\pi^2 k^2 (1 + N/T)}
 
-    Choosing directions by their variance makes tau fall with rank where there is no memory at all; exact for N >> T
-    or N << T, within a factor of two between.
+    Choosing directions by their variance makes tau fall with rank where there is no memory at all. Good for N >> T,
+    within a factor of two elsewhere.
 
     Args:
         n_rows: Rows T of the window.
         dim: Dimension N.
-        n_modes: Modes asked for; those from rank min(T - 1, N) on are NaN.
+        n_modes: Modes asked for; those beyond rank min(T - 1, N) are NaN.
 
     Example:
         >>> [round(x) for x in white_time_in_sample(1000, 10**9, 2).tolist()]
@@ -214,16 +217,15 @@ def _autocovariance(values: Float[Tensor, "T k"], max_lag: int) -> Float[Tensor,
     return found
 
 
-def _integrated_time(theta: Float[Tensor, "T k"], window: float = 5.0) -> Float[Tensor, " k"]:
-    """1 + 2 sum rho(t), summed to the first lag beyond ``window`` times the sum so far (Sokal's rule)."""
+def _integrated_time(theta: Float[Tensor, "T k"]) -> Float[Tensor, " k"]:
+    """1 + 2 sum rho(t) up to the first lag at which rho is not positive: a slow oscillation must not cancel itself."""
     count, columns = theta.shape
     found = torch.empty(columns, dtype=torch.float64)
     for first in range(0, columns, _COLUMNS):
         covariance = _autocovariance(theta[:, first : first + _COLUMNS], count // 2)
-        sums = 2 * (covariance / covariance[0].clamp(min=torch.finfo(torch.float64).tiny)).cumsum(dim=0) - 1
-        enough = torch.arange(len(sums))[:, None] >= window * sums
-        last = torch.where(enough.any(dim=0), enough.double().argmax(dim=0), len(sums) - 1)
-        found[first : first + _COLUMNS] = sums.gather(0, last[None])[0]
+        rho = covariance / covariance[0].clamp(min=torch.finfo(torch.float64).tiny)
+        before = (rho > 0).cumprod(dim=0)
+        found[first : first + _COLUMNS] = 2 * (rho * before).sum(dim=0) - 1
     return found.clamp(min=1.0)
 
 
@@ -236,11 +238,16 @@ def _slope(x: Tensor, y: Tensor) -> Tensor:
     return (centred[:, None] * y).sum(dim=0) / centred.square().sum()
 
 
-def _persistence(theta: Float[Tensor, "T k"], steps_per_epoch: int | None, dt: int) -> Float[Tensor, " k"]:
-    """Correlation of the displacements of one epoch with those of the next."""
-    rows = 0 if steps_per_epoch is None else steps_per_epoch // dt
-    if rows < 1 or len(theta) < 3 * rows:
+def _persistence(
+    theta: Float[Tensor, "T k"], steps: Int[Tensor, " T"], steps_per_epoch: int | None
+) -> Float[Tensor, " k"]:
+    """Correlation of the displacements of one epoch with those of the next, about zero.
+
+    Epochs are cut where they end: one step later, the last minibatch of each would count in the wrong one.
+    """
+    ends = theta[steps % steps_per_epoch == 0] if steps_per_epoch is not None else theta[:0]
+    if len(ends) < _MIN_EPOCHS:
         return torch.full((theta.shape[1],), math.nan, dtype=torch.float64)
-    moves = theta[::rows].diff(dim=0)
+    moves = ends.diff(dim=0)
     scale = (moves[1:].square().sum(dim=0) * moves[:-1].square().sum(dim=0)).sqrt()
     return (moves[1:] * moves[:-1]).sum(dim=0) / torch.where(scale > 0, scale, math.nan)

@@ -12,13 +12,15 @@ from jaxtyping import Float, Int
 from scipy import stats
 from torch import Tensor
 
-from landscope.noise.gradient import GradientNoise, gradient_noise
+from landscope.dimension import learning_dimension
+from landscope.noise.batch_lines import gradients_of
+from landscope.noise.gradient import GradientNoise
 from landscope.noise.temperature import ActiveTemperature, active_temperature
 from landscope.paper.claims import Measurement
 from landscope.protocols import Ensemble, ProgressCallback, silent
 from landscope.results import Result, stamp
 
-__all__ = ["Cooling", "measure_cooling", "temperature_measurements"]
+__all__ = ["Cooling", "drawn_ranks", "measure_cooling", "temperature_measurements"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -26,7 +28,8 @@ class Cooling(
     Result,
     kind="paper_cooling",
     dims={
-        "steps": ("checkpoint",), "loss": ("checkpoint",), "temperature": ("checkpoint", "mode"), "ranks": ("mode",),
+        "steps": ("checkpoint",), "loss": ("checkpoint",), "noise_dimension": ("checkpoint",),
+        "temperature": ("checkpoint", "mode"), "ranks": ("mode",),
         "displacements": ("point",), "profiles": ("drawn", "point"), "drawn_steps": ("drawn",),
     },
 ):  # fmt: skip
@@ -44,8 +47,8 @@ class Cooling(
         first_counted: First checkpoint of the numbers below: the first after a whole epoch.
         correlation: Pearson correlation of ln T_i(0) with ln L from there on, median of modes.
         correlation_from_start: The same over all checkpoints.
-        freezing: T of the flattest quarter of the modes over that of the sharpest (medians), at the last checkpoint
-            over the first counted: below 1 where flat directions cool sooner.
+        noise_dimension: Directions that hold 99 % of the gradient noise at each checkpoint, in its own basis:
+            modes found at the end would look active there by their choice alone.
     """
 
     steps: Float[Tensor, " c"]
@@ -59,7 +62,12 @@ class Cooling(
     first_counted: int
     correlation: float
     correlation_from_start: float
-    freezing: float
+    noise_dimension: Float[Tensor, " c"]
+
+
+def drawn_ranks(ranks: Int[Tensor, " k"]) -> Int[Tensor, " drawn"]:
+    """The modes whose temperature profiles are drawn: those nearest to 2, 10, 50 and 200."""
+    return torch.tensor(sorted({int(ranks[(ranks - rank).abs().argmin()]) for rank in (2, 10, 50, 200)}))
 
 
 def measure_cooling(
@@ -68,7 +76,6 @@ def measure_cooling(
     directions: Float[Tensor, "k N"],
     ranks: Int[Tensor, " k"],
     displacements: Float[Tensor, " S"],
-    width: Float[Tensor, " k"],
     *,
     learning_rate: float,
     steps_per_epoch: int,
@@ -83,7 +90,6 @@ def measure_cooling(
         directions: Modes.
         ranks: Their ranks.
         displacements: Of the profiles.
-        width: Flatness of the modes.
         learning_rate: alpha.
         steps_per_epoch: Minibatches an epoch.
         drawn: Which of ``directions`` the profiles follow.
@@ -93,13 +99,15 @@ def measure_cooling(
         The measurements.
     """
     report = progress or silent
-    steps, loss, rows, profiles, drawn_steps = [], [], [], [], []
+    steps, loss, rows, profiles, drawn_steps, dimensions = [], [], [], [], [], []
     picked = set(torch.linspace(0, n_checkpoints - 1, 5).round().long().tolist())
     for number, (step, ensemble, w) in enumerate(checkpoints):
-        noise = gradient_noise(ensemble, w, directions)
+        gradients = gradients_of(ensemble, w, None)
+        gradients -= gradients.mean(dim=0)
+        dimensions.append(learning_dimension(torch.linalg.svdvals(gradients).square(), 0.99))
         steps.append(float(step))
         loss.append(float(ensemble(w)))
-        rows.append(noise.temperature(learning_rate))
+        rows.append(learning_rate / 2 * (gradients @ directions.T).square().mean(dim=0))
         if number in picked:
             along = active_temperature(
                 ensemble, w, directions[drawn : drawn + 1].to(w), displacements, learning_rate=learning_rate
@@ -109,10 +117,6 @@ def measure_cooling(
         report(number + 1, n_checkpoints)
     temperature, losses = torch.stack(rows), torch.tensor(loss, dtype=torch.float64)
     first = next((number for number, step in enumerate(steps) if step >= steps_per_epoch), len(steps) - 1)
-    order = torch.argsort(width)
-    quarter = max(1, len(order) // 4)
-    flat, sharp = (temperature[:, part].median(dim=1).values for part in (order[-quarter:], order[:quarter]))
-    relative = flat / sharp
     return Cooling(
         steps=torch.tensor(steps, dtype=torch.float64),
         loss=losses,
@@ -125,7 +129,7 @@ def measure_cooling(
         first_counted=first,
         correlation=_correlation(temperature[first:], losses[first:]),
         correlation_from_start=_correlation(temperature, losses),
-        freezing=float(relative[-1] / relative[first]),
+        noise_dimension=torch.tensor(dimensions, dtype=torch.float64),
         provenance=stamp(learning_rate=learning_rate),
     )
 
@@ -172,5 +176,9 @@ def temperature_measurements(
             note=f"over {len(cooling.steps) - cooling.first_counted} checkpoints from the first epoch on, along modes "
             f"of the end of training; over all from step 0 it is {cooling.correlation_from_start:.2f}",
         ),
-        "frozen": Measurement(cooling.freezing),
+        "frozen": Measurement(
+            float(cooling.noise_dimension[-1] / cooling.noise_dimension[cooling.first_counted]),
+            note=f"{cooling.noise_dimension[cooling.first_counted]:.0f} directions after the first epoch, "
+            f"{cooling.noise_dimension[-1]:.0f} at the end, of at most as many as minibatches",
+        ),
     }

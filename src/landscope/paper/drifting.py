@@ -90,11 +90,12 @@ def drift_measurements(law: DriftLaw, along: AlongDrift, phases: Phases) -> dict
         "logarithmic_drift": Measurement(
             law.r_squared,
             controls=(
-                Control("an exponential fall", (law.r_squared_exponential, 1.0), "differ",
-                        f"is as straight to {law.r_squared_exponential:.3f}"),
-            ) if law.r_squared_exponential >= law.r_squared else (),
+                # As straight as ln L or less: then the line is no sign of this law.
+                Control("ln L", (0.0, law.r_squared_exponential), "differ",
+                        f"is straight to {law.r_squared_exponential:.3f}"),
+            ),
             note=(
-                f"the slope is {law.ratio:.3g} times alpha beta^2: what exceeds 1 is other directions and layers; "
+                f"the slope is {law.ratio:.3g} times alpha beta^2 (1 where nothing but p_1 moves); "
                 f"beta is {along.beta_slope:.3g} from the line and {along.beta_ensemble:.3g} as E[g_1]; {two}"
             ),
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -12,7 +13,6 @@ from torch import Tensor
 from landscope.controls import Basis, gradient_noise_basis, hessian_basis
 from landscope.landscape import Flatness, directional_curvature
 from landscope.noise.gradient import gradient_noise
-from landscope.noise.stationarity import LyapunovResidual, YaidaRelation
 from landscope.paper.claims import Measurement
 from landscope.protocols import Ensemble, LossLandscape, ProgressCallback
 from landscope.results import Result, stamp
@@ -93,7 +93,6 @@ class LayerNoise(
         variance: C_ii.
         curvature: H_ii.
         exponent: g of C_ii ~ H_ii^g over positive H_ii.
-        interval: From the scatter of the directions about the line: it does not hold the spread over seeds.
         n_not_convex: Directions left out for a curvature that is not positive.
     """
 
@@ -102,7 +101,6 @@ class LayerNoise(
     variance: Float[Tensor, " k"]
     curvature: Float[Tensor, " k"]
     exponent: float
-    interval: tuple[float, float]
     n_not_convex: int
 
 
@@ -132,49 +130,37 @@ def _layer_noise(layer: str, basis: Basis, risk: LossLandscape, ensemble: Ensemb
     variance = gradient_noise(ensemble, w0, directions).variance
     curvature = directional_curvature(risk, w0, directions)
     kept = (curvature > 0) & (variance > 0)
-    exponent, interval = math.nan, (math.nan, math.nan)
-    if int(kept.sum()) >= 3:
-        law = fit_power_law(curvature[kept], variance[kept])
-        exponent, interval = law.exponent, law.confidence_interval
+    exponent = fit_power_law(curvature[kept], variance[kept]).exponent if int(kept.sum()) >= 3 else math.nan
     return LayerNoise(
         layer=layer,
         basis=basis.name,
         variance=variance,
         curvature=curvature,
         exponent=exponent,
-        interval=interval,
         n_not_convex=int((curvature <= 0).sum()),
         provenance=stamp(),
     )
 
 
 def locality_measurements(
-    locality: Locality, layers: list[LayerNoise], recorded: str, yaida: YaidaRelation, lyapunov: LyapunovResidual
+    locality: Locality, layers: Sequence[LayerNoise], recorded: Sequence[str]
 ) -> dict[str, Measurement]:
-    """What curvature and stationarity say on the claims of S3 and the follow-ups.
+    """What curvature says on the claims of S3 and of the follow-ups.
 
     Args:
         locality: Flatness against curvature.
-        layers: Noise against curvature, Hessian eigenvectors first.
-        recorded: The layer that was recorded.
-        yaida: Yaida's relation along all modes.
-        lyapunov: Residual along the first modes.
+        layers: Noise against curvature, for each layer the Hessian eigenvectors first.
+        recorded: Names of the recorded parameters; the first of them that is a layer counts.
 
     Returns:
         Measurements by claim.
     """
-    own = next((layer for layer in layers if layer.layer == recorded), None)
+    own = next((layer for layer in layers if layer.layer in recorded), None)
     others = ", ".join(f"{layer.exponent:.2f} in {layer.layer} ({layer.basis})" for layer in layers if layer is not own)
     return {
         "flatness_and_hessian": Measurement(
             float(locality.ratio.nanmedian()),
             note=f"{locality.n_not_convex} of {len(locality.ranks)} modes have no positive curvature but a flatness",
         ),
-        "noise_by_curvature": Measurement(
-            own.exponent if own else math.nan, own.interval if own else (math.nan, math.nan), note=others
-        ),
-        "stationary": Measurement(
-            float(yaida.ratio[1:].nanmedian()),
-            note=f"residual of the Lyapunov equation along {len(lyapunov.ratio)} modes {lyapunov.residual:.2g}",
-        ),
+        "noise_by_curvature": Measurement(own.exponent if own else math.nan, note=others),
     }

@@ -16,6 +16,7 @@ from landscope.exponents import Exponents, flatness_exponents
 from landscope.landscape import Flatness
 from landscope.modes import PrincipalModes
 from landscope.motion import motion_along
+from landscope.noise.stationarity import LyapunovResidual, YaidaRelation
 from landscope.paper.claims import Control, Measurement
 from landscope.paper.variance_flatness import exponents_of
 from landscope.protocols import LossLandscape
@@ -25,6 +26,7 @@ from landscope.trajectory import Trajectory
 
 __all__ = ["Growth", "Sensitivity", "control_measurements", "measure_growth", "measure_sensitivity"]
 
+_NOTHING = (math.nan, math.nan)
 _RANGES = ((2, 50), (2, 100), (2, 200), (20, 200), (50, 500))
 _EPOCHS = (1, 3, 10, 20, 50, 100)
 
@@ -91,12 +93,11 @@ def measure_sensitivity(
     start = int(window.steps[0])
     for epochs in _EPOCHS:
         rows_needed = epochs * steps_per_epoch
-        if rows_needed == len(window) or rows_needed < 30 or rows_needed > len(everything):
+        last = min(law_modes[1], rows_needed - 1)
+        if rows_needed in (len(window), 0) or not 30 <= rows_needed <= len(everything) or last < law_modes[0] + 2:
             continue
         part = everything.window(start, start + rows_needed)
-        found = exponents_of(
-            "", landscape, w0, part, law_modes=(law_modes[0], min(law_modes[1], rows_needed - 1)), rtol=rtol
-        )
+        found = exponents_of("", landscape, w0, part, law_modes=(law_modes[0], last), rtol=rtol)
         rows.append((f"a window of {epochs} epochs", found))
     numbers = [row if isinstance(row, tuple) else (row.psi, row.psi_D, row.psi_tau) for _, row in rows]
     return Sensitivity(
@@ -203,50 +204,76 @@ def measure_growth(everything: Trajectory, basis: Basis, widths: Flatness, steps
 
 
 def control_measurements(
-    fresh: Exponents, rows: Mapping[str, Exponents], growth: Growth, sensitivity: Sensitivity
+    rows: Mapping[str, Exponents],
+    growth: Growth,
+    sensitivity: Sensitivity,
+    yaida: YaidaRelation,
+    lyapunov: LyapunovResidual,
+    *,
+    momentum: float,
 ) -> dict[str, Measurement]:
     """What the controls say on the contested claims.
 
     Args:
-        fresh: Exponents of the next window along the same modes.
         rows: The controls, by key.
         growth: Variance against window length.
-        sensitivity: In-sample exponents under other choices.
+        sensitivity: The exponents under other choices.
+        yaida: Yaida's relation of the window continued with replacement.
+        lyapunov: The Lyapunov equation of the same.
+        momentum: Of the optimiser: the tests of stationarity are for plain SGD.
 
     Returns:
         Measurements by claim.
     """
-    hessian, hessian_next, equilibrium = rows["hessian"], rows["hessian-next"], rows["langevin"]
+    hessian, fresh, equilibrium = rows["hessian"], rows["hessian-next"], rows["langevin"]
     replaced, reshuffled = rows["sampling-with-replacement"], rows["sampling-reshuffled"]
     others = [" next window" in choice or "shuffled" in choice for choice in sensitivity.choices]
     psi = sensitivity.exponents[~torch.tensor(others), 0]
     spread = psi[torch.isfinite(psi)]
-    between = f"in-sample psi is {float(spread.min()):.2f} to {float(spread.max()):.2f} over {len(spread)} choices"
+    between = ""
+    if len(spread):
+        between = f"along principal modes psi is {float(spread.min()):.2f} to {float(spread.max()):.2f} "
+        between += f"over {len(spread)} choices"
+    # Without its equilibrium the sign decides nothing.
+    settled = not math.isnan(equilibrium.psi)
+    plain = momentum == 0
     return {
         "psi_hessian": Measurement(
             hessian.psi,
             hessian.psi_interval,
-            (Control("the next window", (hessian_next.psi, hessian_next.psi), "agree"),),
-            between if len(spread) else "",
+            (Control("the next window", (fresh.psi, fresh.psi), "agree"),),
+            between,
         ),
         "inverse_einstein": Measurement(
-            fresh.psi,
-            fresh.psi_interval,
-            (Control("isotropic Langevin noise around the same solution", _band(equilibrium, "psi"), "differ"),),
+            fresh.psi if settled else math.nan,
+            fresh.psi_interval if settled else _NOTHING,
+            (Control("isotropic Langevin noise along the same directions", _band(equilibrium, "psi"), "differ"),),
             f"{equilibrium.n_used} directions equilibrated",
         ),
         "tau_by_sampling": Measurement(
-            replaced.psi_tau,
-            replaced.psi_tau_interval,
-            note=f"reshuffled it is {reshuffled.psi_tau:.2f}; noise strength goes with psi_D {replaced.psi_D:.2f} and "
-            f"{reshuffled.psi_D:.2f}",
+            replaced.psi_tau - reshuffled.psi_tau,
+            _difference_interval(replaced, reshuffled, "psi_tau"),
+            note=f"{replaced.psi_tau:.2f} with replacement, {reshuffled.psi_tau:.2f} reshuffled",
         ),
         "flat_modes_stationary": Measurement(
             growth.flat_exponent,
             note=f"the sharpest quarter has {growth.sharp_exponent:.2f}; 1 is free diffusion; lengths of "
             f"{growth.epochs[0]:.0f} to {growth.epochs[-1]:.0f} epochs",
         ),
+        "stationary": Measurement(
+            float(yaida.ratio[1:].nanmedian()) if plain and len(yaida.ratio) > 1 else math.nan,
+            note=f"residual of the Lyapunov equation along {len(lyapunov.ratio)} modes {lyapunov.residual:.2g}"
+            if plain
+            else "both tests are for SGD without momentum",
+        ),
     }
+
+
+def _difference_interval(first: Exponents, second: Exponents, key: str) -> tuple[float, float]:
+    """Interval of the difference of two runs that are independent: half widths add in squares."""
+    reach = math.hypot(*(getattr(row, f"{key}_interval")[1] - getattr(row, key) for row in (first, second)))
+    middle = getattr(first, key) - getattr(second, key)
+    return middle - reach, middle + reach
 
 
 def _band(row: Exponents, key: str) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from landscope.noise.velocity import VelocityStatistics
 from landscope.paper.claims import Control, Measurement
 from landscope.protocols import Ensemble, ProgressCallback
 from landscope.results import Result, stamp
-from landscope.scaling import PowerLaw, fit_power_law
+from landscope.scaling import fit_power_law
 
 __all__ = ["Springs", "log_spaced_ranks", "measure_springs", "spring_measurements"]
 
@@ -64,8 +64,8 @@ class Springs(
         displacements: Of their profiles.
         loss: Mean over all minibatches.
         profiles: Of a few minibatches.
-        stiffness_law: M^(0) against F, in logarithms.
-        centre_law: sigma~ against F.
+        stiffness_exponent: Of M^(0) on F.
+        centre_exponent: Of sigma~ on F, its median form.
         n_batches: Minibatches.
         n_left_out: Samples in none of them.
     """
@@ -88,8 +88,8 @@ class Springs(
     displacements: Float[Tensor, "drawn S"]
     loss: Float[Tensor, "drawn S"]
     profiles: Float[Tensor, "drawn S batches"]
-    stiffness_law: tuple[float, tuple[float, float]]
-    centre_law: tuple[float, tuple[float, float]]
+    stiffness_exponent: float
+    centre_exponent: float
     n_batches: int
     n_left_out: int
 
@@ -115,7 +115,7 @@ def measure_springs(
     n_modes: int = 100,
     progress: ProgressCallback | None = None,
 ) -> Springs:
-    """Fit the springs of log-spaced modes, each over the width of its own basin.
+    """Fit the springs of log-spaced modes, each out to the farther of its two crossings on both sides.
 
     Args:
         ensemble: The minibatch losses.
@@ -150,8 +150,8 @@ def measure_springs(
         displacements=found.displacements[drawn],
         loss=found.loss[drawn],
         profiles=found.batch_profiles[drawn],
-        stiffness_law=_law(width, found.mean_stiffness),
-        centre_law=_law(width, found.centre_scale),
+        stiffness_exponent=_exponent(width, found.mean_stiffness),
+        centre_exponent=_exponent(width, found.centre_scale),
         n_batches=len(found.loss0),
         n_left_out=found.n_left_out,
         provenance=stamp(learning_rate=learning_rate, n_modes=n_modes),
@@ -171,13 +171,10 @@ _COPIED = (
 )
 
 
-def _law(x: Tensor, y: Tensor) -> tuple[float, tuple[float, float]]:
-    """Exponent of y on x with the interval of the scatter; NaN where too few are positive."""
+def _exponent(x: Tensor, y: Tensor) -> float:
+    """Exponent of y on x; NaN where too few are positive."""
     kept = torch.isfinite(y) & (y > 0)
-    if int(kept.sum()) < 3:
-        return math.nan, (math.nan, math.nan)
-    law: PowerLaw = fit_power_law(x[kept], y[kept])
-    return law.exponent, law.confidence_interval
+    return fit_power_law(x[kept], y[kept]).exponent if int(kept.sum()) >= 3 else math.nan
 
 
 def spring_measurements(
@@ -187,6 +184,7 @@ def spring_measurements(
     hessian: LogHessian,
     mode_range: tuple[int, int],
     *,
+    learning_rate: float,
     null_persistence: float,
     fresh_persistence: float,
 ) -> dict[str, Measurement]:
@@ -198,6 +196,7 @@ def spring_measurements(
         noise: Gradient noise at w0 along the first modes.
         hessian: Curvature of ln L along a few modes, minibatch by minibatch.
         mode_range: Modes to speak of.
+        learning_rate: alpha.
         null_persistence: Persistence of the first mode of a shuffled-increment surrogate.
         fresh_persistence: Persistence along the first mode in the next window.
 
@@ -209,8 +208,10 @@ def spring_measurements(
     tau, needed = velocity.correlation_time[:count][used], noise.minibatches_needed[used]
     kept = torch.isfinite(tau) & torch.isfinite(needed)
     likeness = stats.spearmanr(tau[kept].numpy(), needed[kept].numpy()).statistic if int(kept.sum()) > 2 else math.nan
-    exponent, interval = springs.stiffness_law
-    centre, centre_interval = springs.centre_law
+    near = springs.ranks <= count
+    at_w0 = noise.velocity_variance(learning_rate)[springs.ranks[near] - 1]
+    predicted = springs.predicted_velocity_variance
+    over_window = f"{_median(predicted / springs.velocity_variance):.3g} of the D of the window"
     kurtosis = _median(springs.excess_kurtosis[:, 1])
     heavy = f"the median of |theta^mu| is taken, as its excess kurtosis is {kurtosis:.3g}"
     left_out = f"{springs.n_left_out} samples are in no minibatch" if springs.n_left_out else ""
@@ -220,14 +221,14 @@ def spring_measurements(
             note=_joined(f"{100 * float(springs.good_share.mean()):.0f} % of the fits count", left_out),
         ),
         "spring_flatness": Measurement(_median(springs.predicted_flatness / springs.width)),
-        "spring_noise": Measurement(_median(springs.predicted_velocity_variance / springs.velocity_variance)),
+        "spring_noise": Measurement(_median(predicted[near] / at_w0), note=over_window),
         "mean_field": Measurement(
             _median(springs.mean_field_ratio),
             note=f"M_ij off the diagonal is {hessian.off_diagonal:.2f} of sqrt(M_ii M_jj), root mean square: 0 for "
             "independent modes",
         ),
-        "stiffness_exponent": Measurement(-exponent, (-interval[1], -interval[0])),
-        "centre_exponent": Measurement(centre, centre_interval, note=heavy),
+        "stiffness_exponent": Measurement(-springs.stiffness_exponent),
+        "centre_exponent": Measurement(springs.centre_exponent, note=heavy),
         "tau_counts_minibatches": Measurement(float(likeness)),
         "short_memory": Measurement(_median(velocity.persistence[used])),
         "persistence": Measurement(

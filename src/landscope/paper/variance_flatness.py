@@ -124,16 +124,19 @@ def measurements(
     others = found.drift_share[1 : own.mode_range[1]]
     chance = 1.96 / math.sqrt(found.dim)
 
-    def exponent(key: str) -> Measurement:
+    def exponent(key: str, null: Control) -> Measurement:
         value = getattr(fresh, key)
-        controls = (
-            Control(NULL_NAME, prediction_band([getattr(null, key) for null in nulls]), "differ"),
-            Control("the same modes in the next window", (value, value), "agree"),
-        )
+        controls = (null, Control("the same modes in the next window", (value, value), "agree"))
         return Measurement(getattr(own, key), getattr(own, f"{key}_interval"), controls, note)
 
+    def shuffled(key: str) -> Control:
+        return Control(NULL_NAME, prediction_band([getattr(null, key) for null in nulls]), "differ")
+
+    # D holds no memory, so shuffling keeps what makes psi_D: its null is noise of one strength in all directions.
+    isotropic = Control("isotropic noise", (0.0, 0.0), "differ", "has 0 exactly")
     return {
-        **{key: exponent(key) for key in ("gamma", "psi", "psi_D", "psi_tau")},
+        **{key: exponent(key, shuffled(key)) for key in ("gamma", "psi", "psi_tau")},
+        "psi_D": exponent("psi_D", isotropic),
         "modes_for_90_percent": Measurement(
             found.modes_for_90_percent,
             controls=(few_modes_control([null.modes_for_90_percent for null in nulls], found.dim),),

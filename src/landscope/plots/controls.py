@@ -56,9 +56,19 @@ def all_exponents(rows: Sequence[Exponents]) -> go.Figure:
 
 
 def sampling_times(
-    rows: Mapping[str, Exponents], ranks: Tensor, curvature: Tensor, learning_rate: float, batches_per_epoch: int
-) -> go.Figure:
-    """Correlation time against curvature under several samplings, with what the order of the minibatches predicts."""
+    rows: Mapping[str, Exponents],
+    ranks: Tensor,
+    curvature: Tensor,
+    learning_rate: float,
+    batches_per_epoch: int,
+    momentum: float,
+) -> go.Figure | None:
+    """Correlation time against curvature under several samplings, with what their order predicts of plain SGD.
+
+    None where no curvature is positive.
+    """
+    if not bool((curvature > 0).any()):
+        return None
     figure = new_figure("curvature H<sub>ii</sub>", "correlation time τ<sub>i</sub> (steps)", log_x=True, log_y=True)
     kept = curvature > 1e-5 * curvature.max()  # below that no curvature is seen within float32
     for (name, row), color in zip(rows.items(), PALETTE, strict=False):
@@ -66,14 +76,17 @@ def sampling_times(
     reach = curvature[kept]
     grid = torch.logspace(float(reach.min().log10()), float(reach.max().log10()), 60, dtype=torch.float64)
     grid = grid[learning_rate * grid < 1.9]
-    for reshuffled, name, dash in ((True, "theory, reshuffled", "solid"), (False, "theory, with replacement", "dot")):
+    theories = ((True, "theory, reshuffled", "solid"), (False, "theory, with replacement", "dot"))
+    for reshuffled, name, dash in () if momentum else theories:
         tau = epoch_noise_time(
             grid, learning_rate=learning_rate, batches_per_epoch=batches_per_epoch, reshuffled=reshuffled
         )
         add_line(figure, numbers(grid), numbers(tau), name, WALK, dash=dash, width=1.5)
     figure.update_layout(legend={"y": -0.25})
-    crossover = crossover_curvature(learning_rate, batches_per_epoch)
-    figure.add_vline(x=crossover, line={"color": FIT, "dash": "dash", "width": 1}, annotation_text="crossover 3/(αM)")
+    crossover = crossover_curvature(learning_rate, batches_per_epoch, momentum)
+    figure.add_vline(
+        x=crossover, line={"color": FIT, "dash": "dash", "width": 1}, annotation_text="crossover 3(1−β)/(αM)"
+    )
     return figure
 
 

@@ -73,9 +73,9 @@ def spring_statistics(springs: Springs) -> go.Figure:
     figure = new_figure("flatness F<sub>i</sub>", "M<sub>ii</sub> and σ̃<sub>i</sub>", log_x=True, log_y=True)
     figure.update_xaxes(dtick="D2")
     x = numbers(springs.width)
-    for values, name, color, (slope, _) in (
-        (springs.mean_stiffness, "mean stiffness M", OWN, springs.stiffness_law),
-        (springs.centre_scale, "spread of the minima σ̃ (median)", FRESH, springs.centre_law),
+    for values, name, color, slope in (
+        (springs.mean_stiffness, "mean stiffness M", OWN, springs.stiffness_exponent),
+        (springs.centre_scale, "spread of the minima σ̃ (median)", FRESH, springs.centre_exponent),
     ):
         y = numbers(values)
         add_points(figure, x, y, name, color)

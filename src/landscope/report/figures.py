@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-import torch
-
 from landscope import plots
 from landscope._names import Sampling
 from landscope.exponents import Exponents
@@ -15,7 +13,7 @@ from landscope.noise.gradient import GradientNoise
 from landscope.noise.stationarity import YaidaRelation
 from landscope.noise.temperature import ActiveTemperature
 from landscope.noise.velocity import VelocityStatistics
-from landscope.paper.cooling import Cooling
+from landscope.paper.cooling import Cooling, drawn_ranks
 from landscope.paper.drifting import Activity, AlongDrift
 from landscope.paper.locality import LayerNoise, Locality
 from landscope.paper.sensitivity import Growth
@@ -87,7 +85,7 @@ def _noise_figures(run: RunFolder) -> dict[str, Any]:
         "predictions": plots.predictions(springs),
         "autocorrelation": plots.autocorrelation(velocity, history.steps_per_epoch),
         "msd": plots.mean_squared_displacement(velocity),
-        "fig5a": plots.temperature_profiles(along, _temperature_ranks(run, along)),
+        "fig5a": plots.temperature_profiles(along, drawn_ranks(springs.ranks)),
         "fig5b": plots.temperature_by_flatness(noise, width, run.settings.learning_rate),
         "fig5c": plots.cooling_profiles(cooling),
         "fig5d": plots.cooling_curves(cooling),
@@ -96,16 +94,8 @@ def _noise_figures(run: RunFolder) -> dict[str, Any]:
         "along-drift": plots.along_drift(run.load("noise-along-drift", AlongDrift)),
         "locality": plots.locality(run.load("noise-locality", Locality)),
         "layers": plots.noise_by_curvature(layers),
-        "stationarity": plots.stationarity(run.load("noise-yaida", YaidaRelation)),
         "activity": plots.active_windows(run.load("noise-activity", Activity), history.steps_per_epoch),
     }
-
-
-def _temperature_ranks(run: RunFolder, along: ActiveTemperature) -> torch.Tensor:
-    """Ranks of the modes of the temperature profiles: those nearest to 2, 10, 50 and 200 among the springs."""
-    ranks = run.load("noise-springs", Springs).ranks
-    nearest = torch.tensor(sorted({int(ranks[(ranks - rank).abs().argmin()]) for rank in (2, 10, 50, 200)}))
-    return nearest[: len(along.temperature)]
 
 
 def _control_figures(run: RunFolder) -> dict[str, Any]:
@@ -115,6 +105,7 @@ def _control_figures(run: RunFolder) -> dict[str, Any]:
         "exponents": plots.all_exponents(rows),
         "equilibrium": plots.equilibrium(sgd, thermal),
         "growth": plots.growth(run.load("growth", Growth)),
+        "stationarity": plots.stationarity(run.load("controls-yaida", YaidaRelation)),
     }
     if run.has("noise-locality"):
         found, history = run.load("noise-locality", Locality), run.load("training", TrainingHistory)
@@ -122,6 +113,11 @@ def _control_figures(run: RunFolder) -> dict[str, Any]:
         last = len(next(iter(samplings.values())).width)
         kept = found.ranks <= last
         figures["samplings"] = plots.sampling_times(
-            samplings, found.ranks[kept], found.curvature[kept], run.settings.learning_rate, history.steps_per_epoch
+            samplings,
+            found.ranks[kept],
+            found.curvature[kept],
+            run.settings.learning_rate,
+            history.steps_per_epoch,
+            run.settings.momentum,
         )
     return figures

@@ -21,7 +21,7 @@ _SHOWN = {
     "fig3": ("fig3a", "fig3b-d", "fig3b-tau", "predictions", "samplings", "equilibrium", "growth", "exponents"),
     "fig5": ("fig5a", "fig5b", "fig5c", "fig5d", "fig5d-inset"),
     "sec-S2": ("training", "drift-line", "along-drift", "fig1c", "activity"),
-    "sec-S3": ("locality", "layers", "stationarity"),
+    "sec-S3": ("locality", "layers"),
     "fig-S7": ("figs7", "predictions"),
 }
 """Figures of the first run that a reproduction shows."""

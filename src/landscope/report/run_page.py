@@ -61,7 +61,7 @@ def _whole_summary(run: RunFolder) -> dict[str, Any]:
         raise StorageError(
             expected=f"the numbers of a finished run in {run.path / 'summary.json'}",
             got=f"none of {', '.join(missing[:4])}",
-            hint="It is of another version: delete exponents-in-sample.zarr.zip there and give landscope law RUN.",
+            hint="It is of another version: delete modes.zarr.zip and exponents-in-sample.zarr.zip, and repeat.",
         )
     return summary
 

@@ -316,9 +316,15 @@ class EmpiricalRisk:
             The ensemble.
 
         Raises:
-            InputError: If the batch size does not fit the data.
+            InputError: If the batch size does not fit the data, or there is no single loss for each sample.
         """
         n_samples = len(self.sample_losses(self.w0))
+        if isinstance(self._blocks, TracedLosses) and n_samples != self._blocks.n_samples:
+            raise InputError(
+                expected=f"one loss for each of {self._blocks.n_samples} samples, to make minibatches of",
+                got=f"{n_samples} losses: targets are ignored, or count one by one",
+                hint="Use EmpiricalRisk.from_closure with a closure that returns one loss a sample.",
+            )
         batches = partition(n_samples, batch_size, seed)
         return MinibatchRisk(self, batches, n_left_out=n_samples - batches.numel())
 

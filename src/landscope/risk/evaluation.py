@@ -89,6 +89,12 @@ def _homes(sizes: Sequence[int], rows: Tensor) -> Iterator[tuple[int, Tensor]]:
         yield block, rows[home == block] - (ends[block] - sizes[block])
 
 
+def _can_join(blocks: Sequence[Block]) -> bool:
+    """Whether blocks are tensors that differ in their number of samples only."""
+    shapes = {tuple(part.shape[1:] if isinstance(part, Tensor) else None for part in block) for block in blocks}
+    return len(shapes) == 1 and None not in next(iter(shapes))
+
+
 class Frontier:
     """Frontier values of every block, computed once and kept as far as the memory limit allows."""
 
@@ -132,10 +138,15 @@ class TracedLosses:
         outputs = substituted_call(self.split.suffix, self.split.suffix_names, parameters, self.frontier(block))
         return self.sample_losses(outputs, self.blocks[block][1])
 
+    @property
+    def n_samples(self) -> int:
+        """Samples in all blocks."""
+        return sum(len(targets) for _, targets in self.blocks)
+
     def picked(self, parameters: dict[str, Tensor], rows: Tensor) -> Tensor:
         """The losses of some samples, block after block."""
         picked = list(_homes([len(targets) for _, targets in self.blocks], rows))
-        if not all(isinstance(part, Tensor) for block, _ in picked for part in self.blocks[block]):
+        if not _can_join([self.blocks[block] for block, _ in picked]):
             return torch.cat([self.losses(parameters, block)[0][places] for block, places in picked])
         inputs, targets = (torch.cat([self.blocks[b][part][places] for b, places in picked]) for part in (0, 1))
         with torch.no_grad():

@@ -24,6 +24,7 @@ from landscope.results import Result, stamp
 from landscope.risk import EmpiricalRisk
 from landscope.run.checkpoint import load_model
 from landscope.run.folder import RunFolder
+from landscope.run.parts import part
 from landscope.run.problem import Problem
 from landscope.run.train import TrainingHistory, windows
 from landscope.storage import write_json
@@ -107,9 +108,8 @@ def find_modes(run: RunFolder, problem: Problem, progress: ProgressCallback) -> 
     """Principal modes of the first window, and what Fig. 1 shows of both."""
     window, next_window = windows(run, run.load("training", TrainingHistory))
     modes = principal_modes(window, progress=progress)
-    motion, next_motion = motion_along(modes, window), motion_along(modes, next_window)
-    run.save("motion", motion)
-    run.save("motion-next", next_motion)
+    motion = part(run, "motion", Motion, lambda: motion_along(modes, window))
+    next_motion = part(run, "motion-next", Motion, lambda: motion_along(modes, next_window))
     run.save("spectrum", spectrum(modes, window, motion, next_motion, gamma_ranks=run.settings.gamma_ranks))
     run.save("modes", modes)
 

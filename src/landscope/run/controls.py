@@ -23,6 +23,8 @@ from landscope.exponents import Exponents, flatness_exponents
 from landscope.landscape import Flatness, flatness
 from landscope.modes import PrincipalModes
 from landscope.motion import motion_along
+from landscope.noise.gradient import gradient_noise
+from landscope.noise.stationarity import LyapunovResidual, YaidaRelation, lyapunov_residual, yaida_relation
 from landscope.noise.velocity import velocity_statistics
 from landscope.paper.sensitivity import Growth, Sensitivity, control_measurements, measure_growth, measure_sensitivity
 from landscope.paper.variance_flatness import exponents_of
@@ -57,6 +59,8 @@ ROWS = {
 """Rows of the table of exponents that this stage adds, by the name of their artefact."""
 
 _BURN_IN = 0.2
+_BALANCED_MODES = 30
+_YAIDA_POINTS = 100
 _LANGEVIN_EXCESS = 0.05
 """Thermal energy of the equilibrium control over L0: k T/2 summed over the directions it moves in."""
 
@@ -70,8 +74,10 @@ def measure_controls(run: RunFolder, problem: Problem, progress: ProgressCallbac
     sensitivity = work.sensitivity
     progress(len(ROWS) + 1, len(ROWS) + 2)
     rows = {key: work.row(key) for key in ROWS}
-    fresh = run.load("exponents-next-window", Exponents)
-    write_claims(run, "controls", control_measurements(fresh, rows, work.growth, sensitivity))
+    yaida, lyapunov = run.load("controls-yaida", YaidaRelation), run.load("controls-lyapunov", LyapunovResidual)
+    momentum = run.settings.momentum
+    measured = control_measurements(rows, work.growth, sensitivity, yaida, lyapunov, momentum=momentum)
+    write_claims(run, "controls", measured)
     progress(len(ROWS) + 2, len(ROWS) + 2)
     run.save("controls", Done())
 
@@ -100,6 +106,8 @@ class _Work:
 
     def row(self, key: str) -> Exponents:
         """One row of the table."""
+        if key == "sampling-with-replacement" and not self.run.has("controls-lyapunov"):
+            self.run.save(f"exponents-{key}", self._row(key))  # the tests of stationarity come with it
         return part(self.run, f"exponents-{key}", Exponents, lambda: self._row(key))
 
     def _row(self, key: str) -> Exponents:
@@ -160,6 +168,9 @@ class _Work:
         """Isotropic noise within the convex part of the Hessian basis; only directions that equilibrated count."""
         basis, widths = self.basis("hessian"), self.basis_flatness("hessian")
         convex = basis.values > 0
+        if not bool(convex.any()):  # nothing holds the walk: no direction counts
+            nowhere = dataclasses.replace(widths, bracketed=torch.zeros_like(widths.bracketed))
+            return self._along(ROWS["langevin"], basis, nowhere, self.window)
         directions = basis.directions[convex]
         temperature = 2 * _LANGEVIN_EXCESS * widths.loss0 / len(directions)
         with one_thread():
@@ -184,10 +195,29 @@ class _Work:
             for epoch in train(model, torch.nn.functional.cross_entropy, self.problem.train_data, optimizer, order):
                 if epoch.number == self.history.window_epochs:
                     break
-        motion = motion_along(self.modes, recorder.trajectory())
+        continued = recorder.trajectory()
+        if sampling == "with-replacement":
+            self._test_stationarity(continued)
+        motion = motion_along(self.modes, continued)
         return flatness_exponents(
             ROWS[f"sampling-{sampling}"], motion, self.widths, self.law_modes, gamma_ranks=self.settings.gamma_ranks
         )
+
+    def _test_stationarity(self, continued: Trajectory) -> None:
+        """Two relations that need independent minibatches, on the run continued with them."""
+        rate = self.settings.learning_rate
+        law = _directions_only(self.modes, slice(0, self.last))
+        few = _directions_only(self.modes, slice(1, 1 + _BALANCED_MODES))
+        ensemble = self.risk.minibatches(self.settings.batch_size, seed=self.settings.seed)
+        covariance = gradient_noise(ensemble, self.risk.w0, few.directions.to(self.risk.w0)).covariance
+        with one_thread():  # gradients of a small network
+            points = min(_YAIDA_POINTS, len(continued) - 1)
+            yaida = yaida_relation(continued, self.risk, law, learning_rate=rate, n_points=points)
+            lyapunov = lyapunov_residual(
+                continued, self.risk.hessian_vector_product, few, covariance, learning_rate=rate
+            )
+        self.run.save("controls-yaida", yaida)
+        self.run.save("controls-lyapunov", lyapunov)
 
     @functools.cached_property
     def growth(self) -> Growth:
@@ -218,6 +248,11 @@ class _Work:
             )  # fmt: skip
 
         return part(self.run, "sensitivity", Sensitivity, make)
+
+
+def _directions_only(modes: PrincipalModes, part: slice) -> PrincipalModes:
+    """Some of the modes."""
+    return dataclasses.replace(modes, directions=modes.directions[part], variance=modes.variance[part])
 
 
 def _first(widths: Flatness, count: int) -> Flatness:

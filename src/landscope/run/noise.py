@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -12,15 +13,16 @@ from torch import Tensor
 
 from landscope.controls import shuffled_increments
 from landscope.dimension import learning_dimension_over_time
+from landscope.errors import InputError
 from landscope.landscape import Flatness, loss_profiles
 from landscope.modes import PrincipalModes, principal_modes
 from landscope.noise.drift import DriftLaw, Phases, drift_law, learning_phases
 from landscope.noise.gradient import GradientNoise, gradient_noise
 from landscope.noise.log_hessian import LogHessian, log_hessian
-from landscope.noise.stationarity import LyapunovResidual, YaidaRelation, lyapunov_residual, yaida_relation
 from landscope.noise.temperature import ActiveTemperature, active_temperature
 from landscope.noise.velocity import VelocityStatistics, velocity_statistics
-from landscope.paper.cooling import Cooling, measure_cooling, temperature_measurements
+from landscope.paper.claims import Measurement
+from landscope.paper.cooling import Cooling, drawn_ranks, measure_cooling, temperature_measurements
 from landscope.paper.drifting import Activity, AlongDrift, drift_measurements
 from landscope.paper.locality import (
     LayerNoise,
@@ -39,31 +41,27 @@ from landscope.run.folder import RunFolder
 from landscope.run.parts import Done, part
 from landscope.run.problem import Problem
 from landscope.run.train import TrainingHistory, windows
-from landscope.threads import one_thread
 from landscope.training import evaluate
 from landscope.trajectory import open_trajectory
 
 __all__ = ["layer_artefacts", "measure_noise"]
 
+_MIN_MODES = 3
 _FEW_MODES = 12
-_BALANCED_MODES = 30
 _LAYER_MODES = 30
-_YAIDA_POINTS = 100
 _ALONG_POINTS = 11
 
 
 def measure_noise(run: RunFolder, problem: Problem, progress: ProgressCallback) -> None:
     """All that Figs. 3 and 5 and sections S1 to S5 need, part by part, and the claims they decide."""
     work = _Work(run, problem)
-    parts: list[Callable[[], object]] = [
-        lambda: work.velocity, lambda: work.springs, lambda: work.gradient, lambda: work.log_hessian,
-        lambda: work.temperature, lambda: work.cooling, lambda: work.locality, lambda: work.layers,
-        lambda: work.along_drift, lambda: work.drift_law, lambda: work.activity, lambda: work.yaida,
-        lambda: work.lyapunov, lambda: work.null_velocity, lambda: work.fresh_velocity,
-    ]  # fmt: skip
-    for number, make in enumerate(parts):
-        make()
-        progress(number + 1, len(parts))
+    names = (
+        "velocity", "springs", "gradient", "log_hessian", "temperature", "cooling", "locality", "layers", "along_drift",
+        "drift_law", "activity", "null_velocity", "fresh_velocity",
+    )  # fmt: skip
+    for number, name in enumerate(names):
+        getattr(work, name)
+        progress(number + 1, len(names))
     write_claims(run, "noise", work.measurements())
     run.save("noise", Done())
 
@@ -89,6 +87,12 @@ class _Work:
         self.window, self.next_window = windows(run, self.history)
         self.rate = self.settings.learning_rate
         self.ranks = log_spaced_ranks(self.widths, self.settings.noise_modes)
+        if len(self.ranks) < _MIN_MODES:
+            raise InputError(
+                expected=f"at least {_MIN_MODES} modes with a flatness within reach, to measure minibatch losses along",
+                got=f"{len(self.ranks)}",
+                hint="Train longer, or measure the flatness of more modes.",
+            )
 
     @functools.cached_property
     def risk(self) -> EmpiricalRisk:
@@ -168,17 +172,13 @@ class _Work:
         return float(reach) / 2 * torch.linspace(-1, 1, points, dtype=torch.float64)
 
     @functools.cached_property
-    def drawn_ranks(self) -> Tensor:
-        """Modes with temperature profiles: those nearest to 2, 10, 50 and 200."""
-        return torch.tensor(sorted({int(self.ranks[(self.ranks - rank).abs().argmin()]) for rank in (2, 10, 50, 200)}))
-
-    @functools.cached_property
     def temperature(self) -> ActiveTemperature:
-        steps = torch.stack([self._basin(int(rank)) for rank in self.drawn_ranks])
+        drawn = drawn_ranks(self.ranks)
+        steps = torch.stack([self._basin(int(rank)) for rank in drawn])
         return part(
             self.run, "noise-temperature", ActiveTemperature,
             lambda: active_temperature(
-                self.ensemble, self.risk.w0, self.modes.directions[self.drawn_ranks - 1].to(self.risk.w0), steps,
+                self.ensemble, self.risk.w0, self.modes.directions[drawn - 1].to(self.risk.w0), steps,
                 learning_rate=self.rate,
             ),
         )  # fmt: skip
@@ -191,7 +191,7 @@ class _Work:
         def make() -> Cooling:
             return measure_cooling(
                 self._checkpoints(paths), len(paths), self.modes.directions[self.ranks - 1], self.ranks,
-                self._basin(int(self.ranks[drawn])), self.widths.width[self.ranks - 1], learning_rate=self.rate,
+                self._basin(int(self.ranks[drawn])), learning_rate=self.rate,
                 steps_per_epoch=self.history.steps_per_epoch, drawn=drawn,
             )  # fmt: skip
 
@@ -199,8 +199,9 @@ class _Work:
 
     def _checkpoints(self, paths: list[Path]) -> Iterator[tuple[int, Ensemble, Tensor]]:
         model = self.problem.network()
-        steps = [(load_model(path, model), path) for path in paths]
-        for step, path in sorted(steps):
+        w0_step = self.history.window_step
+        steps = {path: int(path.name.removeprefix("step-").split(".")[0]) for path in paths[:-1]} | {paths[-1]: w0_step}
+        for path, step in sorted(steps.items(), key=lambda item: item[1]):
             load_model(path, model)
             risk = self.problem.risk(model)
             yield step, risk.minibatches(self.settings.batch_size, seed=self.settings.seed), risk.w0
@@ -280,7 +281,7 @@ class _Work:
         def make() -> DriftLaw:
             return drift_law(
                 epochs * history.steps_per_epoch, history.train_loss[first:],
-                beta=self.along_drift.beta_slope, learning_rate=self.rate,
+                beta=self.along_drift.beta_slope, learning_rate=self.rate / (1 - self.settings.momentum),
             )  # fmt: skip
 
         return part(self.run, "noise-drift-law", DriftLaw, make)
@@ -297,39 +298,14 @@ class _Work:
         def make() -> Activity:
             everything = open_trajectory(self.run.path / "trajectory")
             rows = max(3, self.history.steps_per_epoch)
-            steps, dimension = learning_dimension_over_time(everything, rows, 0.99)
-            without = learning_dimension_over_time(everything, rows, 0.99, drift=False)[1]
+            steps, dimension, without = learning_dimension_over_time(everything, rows, 0.99)
             return Activity(steps=steps, dimension=dimension, dimension_without_drift=without, fraction=0.99, rows=rows)
 
         return part(self.run, "noise-activity", Activity, make)
 
-    @functools.cached_property
-    def yaida(self) -> YaidaRelation:
-        def make() -> YaidaRelation:
-            points = min(_YAIDA_POINTS, len(self.window) - 1)
-            with one_thread():  # gradients of a small network
-                return yaida_relation(
-                    self.window, self.risk, _first(self.modes, self.law_directions), learning_rate=self.rate,
-                    n_points=points,
-                )  # fmt: skip
-
-        return part(self.run, "noise-yaida", YaidaRelation, make)
-
-    @functools.cached_property
-    def lyapunov(self) -> LyapunovResidual:
-        few = _first(self.modes, self.modes.directions[1 : 1 + _BALANCED_MODES])
-        return part(
-            self.run, "noise-lyapunov", LyapunovResidual,
-            lambda: lyapunov_residual(
-                self.window, self.risk.hessian_vector_product, few,
-                gradient_noise(self.ensemble, self.risk.w0, few.directions.to(self.risk.w0)).covariance,
-                learning_rate=self.rate,
-            ),
-        )  # fmt: skip
-
     def measurements(self) -> dict:
         """What all parts say on the claims."""
-        law = self.settings.law_modes
+        law, plain = self.settings.law_modes, self.settings.momentum == 0
         width = self.widths.width[: len(self.law_directions)]
         return {
             **spring_measurements(
@@ -338,12 +314,14 @@ class _Work:
                 self.gradient,
                 self.log_hessian,
                 law,
+                learning_rate=self.rate,
                 null_persistence=float(self.null_velocity.persistence[0]),
                 fresh_persistence=float(self.fresh_velocity.persistence[0]),
             ),
+            **({} if plain else {"spring_noise": Measurement(math.nan, note="Eq. 12 is for SGD without momentum")}),
             **temperature_measurements(self.temperature, self.gradient, width, self.cooling, law),
             **drift_measurements(self.drift_law, self.along_drift, self.phases),
-            **locality_measurements(self.locality, self.layers, self.problem.selection, self.yaida, self.lyapunov),
+            **locality_measurements(self.locality, self.layers, self.risk.space.names),
         }
 
 

@@ -14,7 +14,7 @@ from landscope.law import prediction_band, seed_interval
 from landscope.paper.claims import Control, Judgement, Measurement, judge
 from landscope.paper.statements import CLAIMS
 from landscope.paper.variance_flatness import NULL_NAME, few_modes_control
-from landscope.run.analyse import EXPONENTS
+from landscope.run.analyse import EXPONENTS, SHUFFLED
 from landscope.run.controls import ROWS
 from landscope.run.folder import RunFolder
 from landscope.run.measured import measurements_of
@@ -147,20 +147,36 @@ def _over_seeds(
 ) -> Measurement:
     """Mean with Student's interval; each control with the hull of its bands, the null with that of all surrogates."""
     values = [measurement.value for measurement in single]
-    controls = []
-    for number, control in enumerate(single[0].controls):
-        others = [measurement.controls[number] for measurement in single if len(measurement.controls) > number]
-        finding = control.finding if len({other.finding for other in others}) == 1 else ""
-        low, high = min(other.band[0] for other in others), max(other.band[1] for other in others)
-        if control.name == NULL_NAME:
-            if key == "modes_for_90_percent":
-                null = [float(count) for run in runs for count in run.summary()["modes_for_90_percent_null"]]
-                controls.append(few_modes_control(null, dim))
-                continue
-            low, high = prediction_band(rows.get("shuffled increments", {}).get(key, []))
-        controls.append(Control(control.name, (low, high), control.must, finding))
+    named: dict[str, list[Control]] = {}
+    for control in (control for measurement in single for control in measurement.controls):
+        named.setdefault(control.name, []).append(control)
+    controls = [_pooled_control(key, same, rows, runs, dim) for same in named.values()]
     notes = {measurement.note for measurement in single}
     return Measurement(_mean(values), seed_interval(values), tuple(controls), notes.pop() if len(notes) == 1 else "")
+
+
+def _pooled_control(
+    key: str, same: Sequence[Control], rows: Mapping[str, Any], runs: Sequence[RunFolder], dim: int
+) -> Control:
+    """One control of all runs.
+
+    The null: a band of all surrogates. What must agree: an interval of the mean over seeds, so that more seeds say
+    more. What must differ: the hull of all bands.
+    """
+    first = same[0]
+    if first.name == NULL_NAME and key == "modes_for_90_percent":
+        return few_modes_control([float(n) for run in runs for n in run.summary()["modes_for_90_percent_null"]], dim)
+    if first.name == NULL_NAME:
+        return dataclasses.replace(first, band=prediction_band(rows.get(SHUFFLED, {}).get(key, [])))
+    bands = [control.band for control in same if not any(math.isnan(edge) for edge in control.band)]
+    finding = first.finding if len({control.finding for control in same}) == 1 else ""
+    if not bands:
+        band = (math.nan, math.nan)
+    elif first.must == "agree" and len(bands) > 1:
+        band = seed_interval([(low + high) / 2 for low, high in bands])
+    else:
+        band = (min(low for low, _ in bands), max(high for _, high in bands))
+    return Control(first.name, band, first.must, finding)
 
 
 def _mean(values: Sequence[float]) -> float:

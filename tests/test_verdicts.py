@@ -1,0 +1,110 @@
+"""Every verdict of the noise and the controls can come out both ways: worlds with the effect, and without."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from landscope.exponents import Exponents
+from landscope.noise.drift import drift_law, learning_phases
+from landscope.noise.stationarity import LyapunovResidual, YaidaRelation
+from landscope.paper.claims import Control, Measurement, judge
+from landscope.paper.drifting import AlongDrift, drift_measurements
+from landscope.paper.sensitivity import Growth, Sensitivity, control_measurements
+from landscope.paper.statements import CLAIMS
+from landscope.run.reproduce import _pooled_control
+
+BY_KEY = {claim.key: claim for claim in CLAIMS}
+NOTHING = (math.nan, math.nan)
+EMPTY = torch.zeros(0)
+
+
+def verdict(key, measurements):
+    return judge(BY_KEY[key], measurements[key]).verdict
+
+
+def drift(loss):
+    t = torch.arange(0.0, 200, 10).double()
+    line = torch.linspace(0, 1, 5).double()
+    along = AlongDrift(
+        displacements=line, loss=1 - 0.1 * line, margin=1 + line, relative_margin=1 + 0.1 * line, train_error=0 * line,
+        test_loss=line, test_error=0 * line, window_way=1.0, beta_slope=-0.5, beta_ensemble=-0.5,
+    )  # fmt: skip
+    law = drift_law(t, loss(t), beta=-0.5, learning_rate=0.1)
+    return drift_measurements(law, along, learning_phases(1 / (1 + t), t))
+
+
+def test_a_logarithmic_drift_and_an_exponential_fall_are_told_apart():
+    assert verdict("logarithmic_drift", drift(lambda t: 1 / (5 + 0.02 * t))) == "reproduced"
+    assert verdict("logarithmic_drift", drift(lambda t: torch.exp(-0.002 * t))) == "contested"
+    assert verdict("logarithmic_drift", drift(lambda t: 1 + torch.sin(t) / 2)) == "not reproduced"
+
+
+def row(psi, psi_tau=0.0, half=0.05):
+    around = {key: (value - half, value + half) for key, value in (("psi", psi), ("psi_tau", psi_tau))}
+    return Exponents(
+        name="", psi=psi, psi_interval=around["psi"], psi_D=2.0, psi_D_interval=(1.9, 2.1), psi_tau=psi_tau,
+        psi_tau_interval=around["psi_tau"], gamma=1.0, gamma_interval=NOTHING, modes_for_90_percent=3, variance=EMPTY,
+        velocity_variance=EMPTY, width=EMPTY, bracketed=EMPTY.bool(), used=EMPTY.bool(), total_variance=1.0,
+        prefactor=1.0, residual=0.1, rank_correlation=1.0, mode_range=(1, 2), flatness_range=NOTHING, n_used=9,
+        n_censored=0, n_still=0,
+    )  # fmt: skip
+
+
+def controls(*, hessian=1.0, thermal=-2.0, replaced=-1.0, reshuffled=-1.0, ratio=1.0, momentum=0.0, flat=0.0):
+    rows = {
+        "hessian": row(hessian), "hessian-next": row(hessian), "langevin": row(thermal),
+        "sampling-with-replacement": row(0, replaced), "sampling-reshuffled": row(0, reshuffled),
+    }  # fmt: skip
+    growth = Growth(
+        epochs=torch.tensor([1.0, 2.0]), variance=torch.zeros(2, 0), width=EMPTY, flat_exponent=flat, sharp_exponent=0.0
+    )
+    sensitivity = Sensitivity(choices=("as reported",), exponents=torch.full((1, 3), 4.0))
+    ratios = torch.full((5,), ratio)
+    yaida = YaidaRelation(restoring=ratios, driving=ratios, ratio=ratios, stderr=ratios, n_points=5)
+    nothing = torch.zeros(0, 0)
+    lyapunov = LyapunovResidual(restoring=nothing, driving=nothing, ratio=EMPTY, residual=0.1)
+    return control_measurements(rows, growth, sensitivity, yaida, lyapunov, momentum=momentum)
+
+
+@pytest.mark.parametrize(
+    ("key", "world", "expected"),
+    [
+        ("inverse_einstein", {"hessian": 1.0}, "reproduced"),
+        ("inverse_einstein", {"hessian": -1.0}, "not reproduced"),
+        ("inverse_einstein", {"hessian": 0.9, "thermal": 0.9}, "contested"),
+        ("inverse_einstein", {"thermal": math.nan}, "not measured"),
+        ("tau_by_sampling", {}, "reproduced"),
+        ("tau_by_sampling", {"replaced": -2.0}, "not reproduced"),
+        ("tau_by_sampling", {"replaced": -1.3}, "undecided"),
+        ("psi_hessian", {"hessian": 4.0}, "reproduced"),
+        ("psi_hessian", {"hessian": 1.0}, "not reproduced"),
+        ("stationary", {"ratio": 1.0}, "reproduced"),
+        ("stationary", {"ratio": 0.1}, "not reproduced"),
+        ("stationary", {"momentum": 0.9}, "not measured"),
+        ("flat_modes_stationary", {"flat": 0.0}, "reproduced"),
+        ("flat_modes_stationary", {"flat": 1.0}, "not reproduced"),
+    ],
+)
+def test_the_controls_decide(key, world, expected):
+    assert verdict(key, controls(**world)) == expected
+
+
+def test_pooled_controls_do_not_depend_on_the_order_of_seeds():
+    bands = [(1.2, 1.4), NOTHING, (1.3, 1.6)]
+    for must, expected in (("differ", (1.2, 1.6)), ("agree", None)):
+        same = [Control("c", band, must) for band in bands]
+        first, second = (_pooled_control("x", order, {}, [], 3).band for order in (same, same[::-1]))
+        assert first == pytest.approx(second)
+        if expected:
+            assert first == expected
+    nothing = _pooled_control("x", [Control("c", NOTHING, "differ")], {}, [], 3)
+    assert math.isnan(nothing.band[0])
+
+
+def test_a_measurement_is_judged_with_what_it_carries():
+    claim = dataclasses.replace(BY_KEY["psi_D"])
+    isotropic = Control("isotropic noise", (0.0, 0.0), "differ")
+    assert judge(claim, Measurement(2.1, (2.0, 2.2), (isotropic,))).verdict == "reproduced"
+    assert judge(claim, Measurement(0.0, (-0.1, 0.1), (isotropic,))).verdict == "not reproduced"
