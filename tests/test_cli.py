@@ -100,7 +100,7 @@ def test_commands_one_after_another(tmp_path):
     for command, artefact in (
         ("modes", "modes.zarr.zip"),
         ("flatness", "flatness.zarr.zip"),
-        ("law", "exponents-in-sample.zarr.zip"),
+        ("law", "law.zarr.zip"),
     ):
         answer = landscope(command, run)
         assert answer.returncode == 0, answer.stderr

@@ -21,7 +21,7 @@ from landscope.run.controls import ROWS
 from landscope.run.measured import judgements_of, measurements_of
 from landscope.run.problem import Problem
 from landscope.run.progress import QuietReporter
-from landscope.run.reproduce import FIGURES
+from landscope.run.reproduce import FIGURES, judgements_on
 from landscope.run.train import TrainingHistory, windows
 from landscope.settings import Settings
 from landscope.trajectory import Trajectory
@@ -106,6 +106,29 @@ def test_a_killed_stage_goes_on_to_the_same_bits(late_run, tmp_path):
     assert repr(measurements_of(late_run)) == repr(measurements_of(RunFolder.open(copy)))
 
 
+def test_a_deleted_part_is_made_again(late_run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(late_run.path, copy)
+    artefacts = ("noise-springs", "basis-hessian", "exponents-shuffled-0", "motion", "profile-fits")
+    gone = [*(f"{name}.zarr.zip" for name in artefacts), "measurements-noise.json"]
+    for name in gone:
+        (copy / name).unlink()
+    run_stages(RunFolder.open(copy), QuietReporter(), until="controls")
+    assert all((copy / name).exists() for name in gone)
+    assert repr(measurements_of(late_run)) == repr(measurements_of(RunFolder.open(copy)))
+
+
+def test_without_checkpoints_nothing_is_said_on_cooling(late_run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(late_run.path, copy)
+    shutil.rmtree(copy / "checkpoints")
+    (copy / "noise-cooling.zarr.zip").unlink()
+    run = RunFolder.open(copy)
+    run_stages(run, QuietReporter(), until="noise")
+    verdicts = {judgement.claim.key: judgement.verdict for judgement in judgements_of(run)}
+    assert verdicts["cooling"] == verdicts["frozen"] == "not measured"
+
+
 def test_the_page_shows_the_later_stages(late_run):
     page = write_report(late_run).read_text()
     for name in ("fig3a", "fig3b-d", "fig3b-tau", "figs7", "fig5a", "fig5b", "fig5c", "fig5d", "drift-line", "locality",
@@ -125,13 +148,12 @@ def test_damaged_measurements_are_named(late_run, tmp_path):
 
 def test_reproducing_a_figure_pools_rows_and_claims(tmp_path):
     settings = Settings.of({**SMALL, **LATE, "surrogates": 1, "flatness_modes": 60})
-    pooled = reproduce(
-        tmp_path / "r", settings, seeds=2, pairs=[(100, 0.2)], reporter=QuietReporter(), until=FIGURES["fig3"]
-    )
+    pooled = reproduce(tmp_path / "r", settings, seeds=2, pairs=[(100, 0.2)], reporter=QuietReporter(), figure="fig3")
     rows = json.loads((tmp_path / "r" / "table.json").read_text())[0]["exponents"]
     assert set(rows) == {"in-sample", "same modes, next window", "shuffled increments", *ROWS.values()}
     assert all(len(row["psi"]) == 2 for row in rows.values())
-    keys = {judgement.claim.key for judgement in pooled[0].judgements}
+    keys = {judgement.claim.key for judgement in judgements_on(pooled[0], "fig3")}
+    assert {key for _, about in FIGURES.values() for key in about} == {claim.key for claim in CLAIMS}
     assert {"psi_D", "psi_tau", "inverse_einstein", "psi_hessian"} <= keys
     page = write_reproduction_report(tmp_path / "r", pooled, "fig3", "digits").read_text()
     assert 'id="fig3a"' in page

@@ -123,7 +123,7 @@ def test_a_damaged_artefact_is_named(small_run, tmp_path):
 
     copy = tmp_path / "copy"
     shutil.copytree(small_run.path, copy)
-    (copy / "exponents-in-sample.zarr.zip").unlink()
+    (copy / "law.zarr.zip").unlink()
     content = (copy / "flatness.zarr.zip").read_bytes()
     (copy / "flatness.zarr.zip").write_bytes(content[:200])
     with pytest.raises(StorageError, match=r"flatness\.zarr\.zip"):

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import hypothesis
@@ -180,6 +181,11 @@ class TestVerdicts:
         assert self.verdict(4.8, interval=(4.5, 5.1)) == "undecided"
         assert self.verdict(4.8, interval=(4.7, 4.9)) == "not reproduced"
         assert self.verdict(4.5, Control("fresh", (1.5, 1.5), "agree"), interval=(4.2, 4.8)) == "contested"
+
+    def test_an_interval_may_reach_beyond_what_can_be(self):
+        share = dataclasses.replace(self.CLAIM, accepted=(0.5, 1.0), possible=(0.0, 1.0))
+        assert judge(share, Measurement(0.97, (0.88, 1.07))).verdict == "reproduced"
+        assert judge(share, Measurement(0.6, (0.4, 1.07))).verdict == "undecided"
 
     def test_every_claim_has_a_name_of_its_own(self):
         assert len({claim.key for claim in CLAIMS}) == len(CLAIMS)

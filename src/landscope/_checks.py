@@ -16,6 +16,7 @@ __all__ = [
     "check_directions",
     "check_finite",
     "check_positive",
+    "check_start",
     "check_vector",
 ]
 
@@ -86,6 +87,21 @@ def check_vector(
         )
     check_finite(name, value, hint=f"Look where {name} was computed; landscope never repairs weights.")
     return value if dtype is None else value.to(dtype)
+
+
+def check_start(w0: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a point ``w0[N]`` and ``directions[k, N]`` through it, on its device and in its dtype."""
+    for name, value, shape in (("w0", w0, "[N]"), ("directions", directions, "[k, N]")):
+        if not isinstance(value, Tensor):
+            raise InputError(
+                expected=f"{name} as a tensor of shape {shape}",
+                got=type(value).__name__,
+                hint="Pass modes.directions, for example." if name == "directions" else "Pass risk.w0, for example.",
+            )
+    if w0.ndim != 1:
+        raise InputError(expected="w0 of shape [N]", got=f"shape {tuple(w0.shape)}", hint="Pass one point.")
+    w0 = check_vector("w0", w0, dim=len(w0))
+    return w0, check_directions(directions, dim=len(w0), device=w0.device, dtype=w0.dtype)
 
 
 def check_directions(

@@ -106,12 +106,14 @@ def _finish(run: RunFolder, as_json: bool) -> None:
 
 def _claims_table(judgements: list) -> Table:
     table = Table(title="Against Feng & Tu, PNAS 2021", title_justify="left")
-    for heading in ("source", "verdict", "why"):
+    for heading in ("source", "claim", "verdict", "why"):
         table.add_column(heading)
     colours = {"reproduced": "green", "contested": "yellow", "undecided": "blue", "not reproduced": "red"}
     for judgement in judgements:
         colour = colours.get(judgement.verdict, "dim")
-        table.add_row(judgement.claim.source, f"[{colour}]{judgement.verdict}[/]", judgement.sentence)
+        table.add_row(
+            judgement.claim.source, judgement.claim.statement, f"[{colour}]{judgement.verdict}[/]", judgement.sentence
+        )
     return table
 
 
@@ -174,7 +176,7 @@ def law(run: Run, *, as_json: AsJson = False) -> None:
 
     Example: landscope law runs/mnist
     """
-    _one_stage(run, "law", "exponents-in-sample.zarr.zip", as_json)
+    _one_stage(run, "law", "law.zarr.zip", as_json)
 
 
 @app.command
@@ -257,7 +259,6 @@ def reproduce(
     """
     from landscope.report import write_reproduction_report
     from landscope.run import reproduce as reproduce_runs
-    from landscope.run.reproduce import FIGURES
 
     given = {*(settings.model_fields_set if settings else ()), *(Settings.from_yaml(config) if config else ())}
     if taken := sorted(given & {"seed", "batch_size", "learning_rate"}):
@@ -270,9 +271,7 @@ def reproduce(
     folder = out or Path("runs") / f"reproduce-{figure}-{Path(chosen.data).name}"
     _interrupted_hint[:] = [f"Finished runs are kept in {folder}; give the same command to go on."]
     wanted = _pairs(pairs, figure)
-    pooled = reproduce_runs(
-        folder, chosen, seeds=seeds, pairs=wanted, reporter=_reporter(as_json), until=FIGURES[figure]
-    )
+    pooled = reproduce_runs(folder, chosen, seeds=seeds, pairs=wanted, reporter=_reporter(as_json), figure=figure)
     page = write_reproduction_report(folder, pooled, figure, chosen.data)
     if as_json:
         print((folder / "table.json").read_text(encoding="utf-8"), end="")

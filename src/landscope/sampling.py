@@ -11,6 +11,7 @@ from torch import Tensor
 
 from landscope._checks import check_choice, check_count
 from landscope._names import Sampling
+from landscope.errors import InputError
 
 __all__ = ["MinibatchOrder"]
 
@@ -46,12 +47,12 @@ class MinibatchOrder:
 
     def __post_init__(self) -> None:
         check_count("batch_size", self.batch_size, minimum=1)
-        check_count(
-            "n_samples",
-            self.n_samples,
-            minimum=self.batch_size,
-            hint="Choose a batch size within the data set.",
-        )
+        if self.batch_size > self.n_samples:
+            raise InputError(
+                expected=f"a batch size of at most {self.n_samples}, the number of samples",
+                got=f"{self.batch_size}",
+                hint="Choose a smaller one.",
+            )
         check_choice("sampling", self.sampling, get_args(Sampling))
 
     @property

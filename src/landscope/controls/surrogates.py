@@ -172,6 +172,7 @@ def _check_length(trajectory: Trajectory) -> None:
 
 def _increments(trajectory: Trajectory) -> tuple[Tensor, Tensor]:
     _check_length(trajectory)
+    trajectory.check()
     weights = trajectory.weights.double()
     return weights[:1], torch.diff(weights, dim=0)
 

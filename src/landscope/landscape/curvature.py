@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_directions, check_vector
+from landscope._checks import check_start
 from landscope.protocols import LossLandscape, ProgressCallback
 
 __all__ = ["directional_curvature"]
@@ -44,8 +44,7 @@ def directional_curvature(
         >>> directional_curvature(QuadraticBowl(torch.tensor([2.0, 8.0])), torch.zeros(2), torch.eye(2)).tolist()
         [2.0, 8.0]
     """
-    w0 = check_vector("w0", w0, dim=directions.shape[-1] if directions.ndim else 0)
-    directions = check_directions(directions, dim=len(w0), device=w0.device, dtype=w0.dtype)
+    w0, directions = check_start(w0, directions)
     product = getattr(landscape, "hessian_vector_product", None) or _product_by_autograd(landscape)
     curvature = torch.empty(len(directions), dtype=torch.float64)
     for row, direction in enumerate(directions):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from landscope._checks import check_directions, check_finite, check_vector
+from landscope._checks import check_finite, check_start
 from landscope.errors import InputError, NonFiniteError
 from landscope.protocols import BatchLines, Ensemble, WalksBatchLines
 from landscope.walking import PlainBatchLines
@@ -33,8 +33,7 @@ def start_batch_lines(ensemble: Ensemble, w0: Tensor, directions: Tensor) -> tup
         NonFiniteError: If a minibatch loss at ``w0`` is NaN or infinite.
     """
     _check_ensemble(ensemble)
-    w0 = check_vector("w0", w0, dim=directions.shape[-1] if directions.ndim else 0)
-    directions = check_directions(directions, dim=len(w0), device=w0.device, dtype=w0.dtype)
+    w0, directions = check_start(w0, directions)
     lines = (
         ensemble.batch_lines(w0, directions)
         if isinstance(ensemble, WalksBatchLines)
@@ -63,6 +62,10 @@ def steps_for(displacements: Tensor, count: int) -> Tensor:
         InputError: If they are neither ``[S]`` nor one row a direction.
         NonFiniteError: If one is not finite.
     """
+    if not isinstance(displacements, Tensor):
+        raise InputError(
+            expected="displacements as a tensor", got=type(displacements).__name__, hint="Wrap them in torch.tensor."
+        )
     check_finite("displacements", displacements, hint="Pass finite numbers.")
     if displacements.ndim not in (1, 2) or (displacements.ndim == 2 and len(displacements) != count):
         raise InputError(
@@ -80,7 +83,11 @@ def gradients_of(ensemble: Ensemble, w: Tensor, directions: Tensor | None) -> Te
     gradients = own(w) if own is not None else torch.func.jacrev(ensemble.batch_losses)(w)
     basis = None if directions is None else directions.double()
     rows = [gradient.double() if basis is None else basis @ gradient.double() for gradient in gradients]
-    return torch.stack(rows).detach().cpu()
+    return check_finite(
+        "minibatch gradients",
+        torch.stack(rows).detach().cpu(),
+        hint="Choose a w0 where the model works, or check the data.",
+    )
 
 
 def left_out(ensemble: Ensemble) -> int:

@@ -145,9 +145,12 @@ def minibatch_ensemble(
     lines, at_start = start_batch_lines(ensemble, w0, directions)
     count = len(directions)
     steps = steps_for(displacements, count)
-    if steps.shape[1] < 5:
+    distinct = min(len(row.unique()) for row in steps)
+    if distinct < 5:
         raise InputError(
-            expected="at least 5 displacements", got=f"{steps.shape[1]}", hint="A parabola with its quality needs them."
+            expected="at least 5 different displacements",
+            got=f"{distinct}",
+            hint="A parabola with its quality needs them.",
         )
     rows = []
     for direction in range(count):

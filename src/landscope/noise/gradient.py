@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_directions, check_vector
+from landscope._checks import check_start
 from landscope.errors import InputError
 from landscope.noise.batch_lines import gradients_of, left_out
 from landscope.protocols import Ensemble
@@ -76,7 +76,7 @@ def gradient_noise(ensemble: Ensemble, w0: Float[Tensor, " N"], directions: Floa
     Raises:
         InputError: If a shape, dtype or device does not fit, directions are zero or repeated, or there are fewer than
             three minibatches.
-        NonFiniteError: If w0 or a direction is not finite.
+        NonFiniteError: If w0, a direction or a gradient is not finite.
 
     Example:
         >>> import torch
@@ -87,8 +87,7 @@ def gradient_noise(ensemble: Ensemble, w0: Float[Tensor, " N"], directions: Floa
         >>> float(found.mean), round(float(found.variance / (2 * torch.e) ** 2), 6)
         (0.0, 1.0)
     """
-    w0 = check_vector("w0", w0, dim=directions.shape[-1] if directions.ndim else 0)
-    directions = check_directions(directions, dim=len(w0), device=w0.device)
+    w0, directions = check_start(w0, directions)
     rows = gradients_of(ensemble, w0, directions)
     if len(rows) < 3:
         raise InputError(

@@ -122,6 +122,8 @@ def velocity_statistics(
         ([1.0, 1.0], [False, False])
     """
     trajectory.check(minimum_rows=4)
+    if steps_per_epoch is not None:
+        check_count("steps_per_epoch", steps_per_epoch, minimum=1, hint="Whole minibatches: n_samples // batch_size.")
     count, dt = len(trajectory), _spacing(trajectory)
     lag = max(1, count // 10) if max_lag is None else check_count("max_lag", max_lag, minimum=1)
     if lag > count - 2:

@@ -24,6 +24,7 @@ class Claim:
         reason: Why that tolerance.
         decider: What settles it, where it is contested.
         stage: The stage of a run that measures it.
+        possible: Smallest and largest value there can be: an interval over seeds may not reach beyond.
     """
 
     key: str
@@ -34,6 +35,7 @@ class Claim:
     reason: str
     decider: str = ""
     stage: str = "law"
+    possible: tuple[float, float] = (-math.inf, math.inf)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,10 +122,10 @@ def judge(claim: Claim, measurement: Measurement) -> Judgement:
         'not reproduced'
     """
     found = f"Measured {_number(measurement.value)}{_interval(measurement.interval)}"
-    said = f"claimed {claim.quoted} (accepted {_number(claim.accepted[0])} to {_number(claim.accepted[1])})"
+    said = f"claimed {claim.quoted} (accepted {_band(claim.accepted)}: {claim.reason})"
     if math.isnan(measurement.value):
         return Judgement(claim, measurement, "not measured", _joined(f"Not measured; {said}", measurement.note))
-    reach = _reach(measurement)
+    reach = _reach(measurement, claim.possible)
     inside = _inside(measurement.value, claim.accepted)
     if not inside and not _overlap(reach, claim.accepted):
         return Judgement(claim, measurement, "not reproduced", _joined(f"{found}; {said}", measurement.note))
@@ -153,13 +155,16 @@ def _objection(claim: Claim, measurement: Measurement, control: Control) -> str:
 
 def _support(control: Control) -> str:
     if math.isnan(control.band[0]):
-        return f"{control.name} was not measured"
+        return f"{control.name} {control.finding or 'was not measured'}"
     return str(control)
 
 
-def _reach(measurement: Measurement) -> tuple[float, float]:
+def _reach(measurement: Measurement, possible: tuple[float, float] = (-math.inf, math.inf)) -> tuple[float, float]:
+    """The interval as far as it can be, or the value where there is none."""
     low, high = measurement.interval
-    return (measurement.value, measurement.value) if math.isnan(low) or math.isnan(high) else (low, high)
+    if math.isnan(low) or math.isnan(high):
+        return measurement.value, measurement.value
+    return max(low, possible[0]), min(high, possible[1])
 
 
 def _overlap(first: tuple[float, float], second: tuple[float, float]) -> bool:

@@ -22,6 +22,8 @@ from landscope.results import Result, stamp
 
 __all__ = ["Cooling", "drawn_ranks", "measure_cooling", "temperature_measurements"]
 
+_MIN_CHECKPOINTS = 4
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Cooling(
@@ -161,6 +163,8 @@ def temperature_measurements(
     Returns:
         Measurements by claim.
     """
+    counted = len(cooling.steps) - cooling.first_counted
+    enough = counted >= _MIN_CHECKPOINTS
     likeness = [
         float(stats.spearmanr(t.numpy(), loss.numpy()).statistic)
         for t, loss in zip(along.temperature, along.loss, strict=True)
@@ -172,12 +176,12 @@ def temperature_measurements(
         "temperature_profile": Measurement(float(torch.tensor(likeness).median()) if likeness else math.nan),
         "temperature_by_flatness": Measurement(falling if int(kept.sum()) > 2 else math.nan),
         "cooling": Measurement(
-            cooling.correlation,
-            note=f"over {len(cooling.steps) - cooling.first_counted} checkpoints from the first epoch on, along modes "
+            cooling.correlation if enough else math.nan,
+            note=f"over {counted} checkpoints from the first epoch on, along modes "
             f"of the end of training; over all from step 0 it is {cooling.correlation_from_start:.2f}",
         ),
         "frozen": Measurement(
-            float(cooling.noise_dimension[-1] / cooling.noise_dimension[cooling.first_counted]),
+            float(cooling.noise_dimension[-1] / cooling.noise_dimension[cooling.first_counted]) if enough else math.nan,
             note=f"{cooling.noise_dimension[cooling.first_counted]:.0f} directions after the first epoch, "
             f"{cooling.noise_dimension[-1]:.0f} at the end, of at most as many as minibatches",
         ),

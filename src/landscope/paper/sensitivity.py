@@ -98,7 +98,7 @@ def measure_sensitivity(
             continue
         part = everything.window(start, start + rows_needed)
         found = exponents_of("", landscape, w0, part, law_modes=(law_modes[0], last), rtol=rtol)
-        rows.append((f"a window of {epochs} epochs", found))
+        rows.append((f"a window of {epochs} epoch{'s' if epochs > 1 else ''}", found))
     numbers = [row if isinstance(row, tuple) else (row.psi, row.psi_D, row.psi_tau) for _, row in rows]
     return Sensitivity(
         choices=tuple(name for name, _ in rows),
@@ -234,6 +234,8 @@ def control_measurements(
     if len(spread):
         between = f"along principal modes psi is {float(spread.min()):.2f} to {float(spread.max()):.2f} "
         between += f"over {len(spread)} choices"
+    firsts = [count for count in (20, 50, 100, 200, 500) if count < len(hessian.variance)]
+    sizes = ", ".join(f"{_over(hessian, 1, count)[0]:.2f} over the first {count}" for count in firsts)
     # Without its equilibrium the sign decides nothing.
     settled = not math.isnan(equilibrium.psi)
     plain = momentum == 0
@@ -242,7 +244,7 @@ def control_measurements(
             hessian.psi,
             hessian.psi_interval,
             (Control("the next window", (fresh.psi, fresh.psi), "agree"),),
-            between,
+            "; ".join(text for text in (sizes and f"the basis decides too: {sizes}", between) if text),
         ),
         "inverse_einstein": Measurement(
             fresh.psi if settled else math.nan,

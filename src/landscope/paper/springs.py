@@ -213,7 +213,7 @@ def spring_measurements(
     predicted = springs.predicted_velocity_variance
     over_window = f"{_median(predicted / springs.velocity_variance):.3g} of the D of the window"
     kurtosis = _median(springs.excess_kurtosis[:, 1])
-    heavy = f"the median of |theta^mu| is taken, as its excess kurtosis is {kurtosis:.3g}"
+    heavy = f"from the median of |theta^mu|, which a few do not rule; its excess kurtosis is {kurtosis:.3g}"
     left_out = f"{springs.n_left_out} samples are in no minibatch" if springs.n_left_out else ""
     return {
         "minibatch_springs": Measurement(

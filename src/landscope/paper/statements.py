@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from landscope.paper.claims import Claim
 
 __all__ = ["CLAIMS", "CONTROLS", "LAW", "NOISE"]
@@ -10,7 +12,7 @@ LAW = (
     Claim(
         "gamma",
         "Fig. 1A",
-        "The variance falls with rank as a power law between ranks 20 and 200.",
+        "The variance falls with rank as a power law over the ranks fitted, 20 to 200 in the paper.",
         "about 2.6 (2 to 3)",
         (2.0, 3.0),
         "the caption's range",
@@ -32,6 +34,7 @@ LAW = (
         "persistent",
         (0.5, 1.0),
         "half of the squared epoch displacements in one direction",
+        possible=(0.0, 1.0),
     ),
     Claim(
         "alignment",
@@ -40,6 +43,7 @@ LAW = (
         "highly aligned",
         (0.7, 1.0),
         "an angle below 45 degrees",
+        possible=(0.0, 1.0),
     ),
     Claim(
         "diffusion_share",
@@ -48,6 +52,7 @@ LAW = (
         "diffusive",
         (0.0, 0.25),
         "a quarter of the squared epoch displacements in one direction, at most",
+        possible=(0.0, 1.0),
     ),
     Claim(
         "inverse_gaussian",
@@ -56,6 +61,7 @@ LAW = (
         "better",
         (0.0, 1.0),
         "below one is better",
+        possible=(0.0, math.inf),
     ),
     Claim(
         "flatness_rises",
@@ -64,6 +70,7 @@ LAW = (
         "increases",
         (0.5, 1.0),
         "a clear monotone trend",
+        possible=(-1.0, 1.0),
     ),
     Claim(
         "psi",
@@ -105,6 +112,7 @@ NOISE = (
         "nine tenths of the variance along the line",
         "the fit quality of every one",
         stage="noise",
+        possible=(-math.inf, 1.0),
     ),
     Claim(
         "spring_flatness",
@@ -143,7 +151,7 @@ NOISE = (
         "2",
         (1.7, 2.3),
         "15 %",
-        "springs of all minibatches along 100 modes",
+        "springs of all minibatches along log-spaced modes",
         stage="noise",
     ),
     Claim(
@@ -153,7 +161,7 @@ NOISE = (
         "1",
         (0.85, 1.15),
         "15 %",
-        "springs of all minibatches along 100 modes",
+        "springs of all minibatches along log-spaced modes",
         stage="noise",
     ),
     Claim(
@@ -165,6 +173,7 @@ NOISE = (
         "a clear monotone relation",
         "C_ii over the squared mean gradient, directly, at w0",
         stage="noise",
+        possible=(-1.0, 1.0),
     ),
     Claim(
         "short_memory",
@@ -172,9 +181,10 @@ NOISE = (
         "Along the other modes velocities forget within an epoch (median correlation of the"
         " displacements of successive epochs).",
         "shorter than one epoch",
-        (-1.0, 0.25),
-        "a quarter at most; negative is sooner than forgotten",
+        (-0.25, 0.25),
+        "a quarter either way: epochs that undo one another remember too",
         stage="noise",
+        possible=(-1.0, 1.0),
     ),
     Claim(
         "persistence",
@@ -185,6 +195,7 @@ NOISE = (
         "half at least",
         "the same direction in the next window",
         stage="noise",
+        possible=(-1.0, 1.0),
     ),
     Claim(
         "temperature_profile",
@@ -195,6 +206,7 @@ NOISE = (
         (0.8, 1.0),
         "a clear monotone relation",
         stage="noise",
+        possible=(-1.0, 1.0),
     ),
     Claim(
         "temperature_by_flatness",
@@ -205,6 +217,7 @@ NOISE = (
         "a clear monotone relation",
         "T against F at one L",
         stage="noise",
+        possible=(-1.0, 1.0),
     ),
     Claim(
         "cooling",
@@ -214,6 +227,7 @@ NOISE = (
         (0.8, 1.0),
         "a clear relation",
         stage="noise",
+        possible=(-1.0, 1.0),
     ),
     Claim(
         "frozen",
@@ -224,6 +238,7 @@ NOISE = (
         "a tenth fewer at least",
         "the spectrum of the gradient noise at each checkpoint, in its own basis",
         stage="noise",
+        possible=(0.0, math.inf),
     ),
     Claim(
         "logarithmic_drift",
@@ -234,6 +249,7 @@ NOISE = (
         "a twentieth of the variance unexplained at most",
         "1/L against ln L: which is the straighter line",
         stage="noise",
+        possible=(0.0, 1.0),
     ),
     Claim(
         "margin",

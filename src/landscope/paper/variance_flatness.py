@@ -130,8 +130,9 @@ def measurements(
         return Measurement(getattr(own, key), getattr(own, f"{key}_interval"), controls, note)
 
     def shuffled(key: str) -> Control:
-        return Control(NULL_NAME, prediction_band([getattr(null, key) for null in nulls]), "differ")
+        return Control(NULL_NAME, prediction_band([getattr(null, key) for null in nulls]), "differ", no_band)
 
+    no_band = "" if len(nulls) > 1 else "has no band with fewer than two surrogates"
     # D holds no memory, so shuffling keeps what makes psi_D: its null is noise of one strength in all directions.
     isotropic = Control("isotropic noise", (0.0, 0.0), "differ", "has 0 exactly")
     return {
@@ -165,5 +166,7 @@ def measurements(
 def few_modes_control(null: Sequence[float], dim: int) -> Control:
     """Low dimension shows as fewer modes than the null needs: its band reaches up to all N."""
     low, _ = prediction_band([float(count) for count in null])
-    needs = f"needs {' to '.join(f'{count:.0f}' for count in sorted({min(null), max(null)}))}" if null else ""
-    return Control(NULL_NAME, (low, math.nan if math.isnan(low) else float(dim)), "differ", needs)
+    if len(null) < 2:
+        return Control(NULL_NAME, (math.nan, math.nan), "differ", "has no band with fewer than two surrogates")
+    needs = f"needs {' to '.join(f'{count:.0f}' for count in sorted({min(null), max(null)}))}"
+    return Control(NULL_NAME, (low, float(dim)), "differ", needs)

@@ -10,7 +10,7 @@ from landscope.exponents import Exponents
 from landscope.report.figures import figures_of
 from landscope.report.render import render
 from landscope.run import RunFolder
-from landscope.run.reproduce import COLUMNS, Pooled, table_rows
+from landscope.run.reproduce import COLUMNS, Pooled, judgements_on, table_rows
 from landscope.storage import write_text
 
 __all__ = ["write_reproduction_report"]
@@ -57,7 +57,7 @@ def write_reproduction_report(folder: str | Path, pooled: Sequence[Pooled], figu
         columns=COLUMNS,
         rows=table_rows(pooled),
         figures=figures,
-        pooled=pooled,
+        pooled=[(entry.batch_size, entry.learning_rate, judgements_on(entry, figure)) for entry in pooled],
     )
     path = Path(folder) / "report.html"
     write_text(path, page)

@@ -61,7 +61,7 @@ def _whole_summary(run: RunFolder) -> dict[str, Any]:
         raise StorageError(
             expected=f"the numbers of a finished run in {run.path / 'summary.json'}",
             got=f"none of {', '.join(missing[:4])}",
-            hint="It is of another version: delete modes.zarr.zip and exponents-in-sample.zarr.zip, and repeat.",
+            hint="It is of another version: delete law.zarr.zip there and give landscope law RUN.",
         )
     return summary
 
@@ -82,6 +82,9 @@ def _lead(summary: dict[str, Any]) -> list[str]:
     law = f"In this window {direction}: the variance goes as F to the power −ψ with ψ = {summary['psi']:.2f}"
     law += f", and ψ = {summary['psi_cross']:.2f} when the same modes are measured on the next window."
     low, high = (_number(value) for value in summary["psi_null_band"])
+    null = [value for value in summary["psi_null"] if value is not None]
+    if len(null) == 1:
+        law += f" The window's own steps in random order, sent through the same analysis, give {null[0]:.2f}."
     if not math.isnan(low):
         inside = low <= summary["psi"] <= high
         law += (

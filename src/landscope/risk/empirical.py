@@ -308,6 +308,9 @@ class EmpiricalRisk:
     def minibatches(self, batch_size: int, *, seed: int | None = None) -> MinibatchRisk:
         """The risk as an ensemble of minibatch losses (paper, Eq. 3).
 
+        Statistics of the noise that a run felt need the run's own batch size. The model is in eval mode, so the noise
+        that dropout and batch statistics add in training is not in them.
+
         Args:
             batch_size: Samples a minibatch, B; a remainder of the data is left out.
             seed: Shuffle the data first; by default minibatches are contiguous in the order of the data.

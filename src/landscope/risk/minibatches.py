@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from landscope._checks import check_count
 from landscope.errors import InputError
 from landscope.protocols import BatchLines
 
@@ -30,6 +31,10 @@ class SampledRisk(Protocol):
 
     def mean_gradient(self, w: Tensor, rows: Tensor) -> Tensor:
         """Gradient of the mean loss of the samples ``rows``."""
+        ...
+
+    def hessian_vector_product(self, w: Tensor, vector: Tensor) -> Tensor:
+        """Hessian of the mean of all samples times a vector."""
         ...
 
 
@@ -65,6 +70,24 @@ class MinibatchRisk:
         for rows in self.batches:
             yield self._risk.mean_gradient(w, rows)
 
+    def gradient(self, w: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+        """Gradient of the mean over minibatches."""
+        return torch.stack(list(self.batch_gradients(w))).double().mean(dim=0).to(w)
+
+    def hessian_vector_product(self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+        """Hessian of the mean times a vector.
+
+        Raises:
+            InputError: If samples are left out, so that the mean is not the risk.
+        """
+        if self.n_left_out:
+            raise InputError(
+                expected="minibatches that hold all samples, for a Hessian",
+                got=f"{self.n_left_out} left out",
+                hint="Pass the risk itself.",
+            )
+        return self._risk.hessian_vector_product(w, vector)
+
 
 @dataclasses.dataclass(frozen=True)
 class _GroupedLines:
@@ -89,7 +112,7 @@ class _GroupedLines:
 
 def partition(n_samples: int, batch_size: int, seed: int | None) -> Tensor:
     """Indices of whole minibatches: in the order of the data, or shuffled by a seed."""
-    if not 1 <= batch_size <= n_samples:
+    if not 1 <= check_count("batch_size", batch_size, minimum=1) <= n_samples:
         raise InputError(
             expected=f"a batch size between 1 and {n_samples}",
             got=f"{batch_size}",

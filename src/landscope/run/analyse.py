@@ -24,7 +24,7 @@ from landscope.results import Result, stamp
 from landscope.risk import EmpiricalRisk
 from landscope.run.checkpoint import load_model
 from landscope.run.folder import RunFolder
-from landscope.run.parts import part
+from landscope.run.parts import Done, part
 from landscope.run.problem import Problem
 from landscope.run.train import TrainingHistory, windows
 from landscope.storage import write_json
@@ -108,8 +108,10 @@ def find_modes(run: RunFolder, problem: Problem, progress: ProgressCallback) -> 
     """Principal modes of the first window, and what Fig. 1 shows of both."""
     window, next_window = windows(run, run.load("training", TrainingHistory))
     modes = principal_modes(window, progress=progress)
-    motion = part(run, "motion", Motion, lambda: motion_along(modes, window))
-    next_motion = part(run, "motion-next", Motion, lambda: motion_along(modes, next_window))
+    motion, next_motion = (
+        part(run, name, Motion, lambda rows=rows: motion_along(modes, rows))
+        for name, rows in (("motion", window), ("motion-next", next_window))
+    )
     run.save("spectrum", spectrum(modes, window, motion, next_motion, gamma_ranks=run.settings.gamma_ranks))
     run.save("modes", modes)
 
@@ -181,8 +183,8 @@ def fit_laws(run: RunFolder, problem: Problem, progress: ProgressCallback) -> No
     settings, widths = run.settings, run.load("flatness", Flatness)
     ranges = {"mode_range": settings.law_modes, "gamma_ranks": settings.gamma_ranks}
     own, fresh = (
-        flatness_exponents(name, run.load(motion, Motion), widths, **ranges)
-        for name, motion in ((IN_SAMPLE, "motion"), (NEXT_WINDOW, "motion-next"))
+        flatness_exponents(name, motion, widths, **ranges)
+        for name, motion in ((IN_SAMPLE, run.load("motion", Motion)), (NEXT_WINDOW, run.load("motion-next", Motion)))
     )
     nulls = _nulls(run, problem, widths, progress)
     found, history = run.load("spectrum", Spectrum), run.load("training", TrainingHistory)
@@ -193,6 +195,7 @@ def fit_laws(run: RunFolder, problem: Problem, progress: ProgressCallback) -> No
     write_json(run.path / "summary.json", _summary(run, history, found, widths, own, fresh, nulls, ratio))
     run.save("exponents-next-window", fresh)
     run.save("exponents-in-sample", own)
+    run.save("law", Done(parts=("exponents-in-sample", "exponents-next-window", *run.names("exponents-shuffled-"))))
 
 
 def _nulls(run: RunFolder, problem: Problem, widths: Flatness, progress: ProgressCallback) -> list[Exponents]:

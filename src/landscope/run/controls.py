@@ -58,6 +58,7 @@ ROWS = {
 }
 """Rows of the table of exponents that this stage adds, by the name of their artefact."""
 
+_BASES = ("hessian", "gradient-noise", "random")
 _BURN_IN = 0.2
 _BALANCED_MODES = 30
 _YAIDA_POINTS = 100
@@ -68,6 +69,8 @@ _LANGEVIN_EXCESS = 0.05
 def measure_controls(run: RunFolder, problem: Problem, progress: ProgressCallback) -> None:
     """Every row of the table of controls, part by part, the sensitivities, and the claims they decide."""
     work = _Work(run, problem)
+    for key in _BASES:
+        work.basis_flatness(key)
     for number, key in enumerate(ROWS):
         work.row(key)
         progress(number + 1, len(ROWS) + 2)
@@ -79,7 +82,9 @@ def measure_controls(run: RunFolder, problem: Problem, progress: ProgressCallbac
     measured = control_measurements(rows, work.growth, sensitivity, yaida, lyapunov, momentum=momentum)
     write_claims(run, "controls", measured)
     progress(len(ROWS) + 2, len(ROWS) + 2)
-    run.save("controls", Done())
+    bases = [f"{kind}-{key}" for key in _BASES for kind in ("basis", "flatness")]
+    rows_kept = [f"exponents-{key}" for key in ROWS]
+    run.save("controls", Done(parts=(*rows_kept, *bases, *run.names("controls-"), "growth", "sensitivity")))
 
 
 class _Work:
@@ -143,10 +148,11 @@ class _Work:
 
     def basis_flatness(self, key: str) -> Flatness:
         """Flatness along a basis."""
+        basis = self.basis(key)
         return part(
             self.run, f"flatness-{key}", Flatness,
             lambda: flatness(
-                self.risk, self.risk.w0, self.basis(key).directions.to(self.risk.w0), rtol=self.settings.rtol
+                self.risk, self.risk.w0, basis.directions.to(self.risk.w0), rtol=self.settings.rtol
             ),
         )  # fmt: skip
 

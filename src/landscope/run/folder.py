@@ -22,6 +22,7 @@ __all__ = ["RunFolder"]
 
 _FORMAT = 1
 _SETTINGS = "run.yaml"
+_SUFFIX = ".zarr.zip"
 AnyResult = TypeVar("AnyResult", bound=Result)
 
 
@@ -121,16 +122,30 @@ class RunFolder:
                 expected=f"to write in {self.path}", got=str(error.strerror), hint="Choose a folder you can write to."
             ) from error
 
+    def names(self, prefix: str = "") -> tuple[str, ...]:
+        """Names of the artefacts that begin so."""
+        return tuple(sorted(path.name.removesuffix(_SUFFIX) for path in self.path.glob(f"{prefix}*{_SUFFIX}")))
+
     def file(self, name: str) -> Path:
         """Where the artefact ``name`` lies."""
-        return self.path / f"{name}.zarr.zip"
+        return self.path / f"{name}{_SUFFIX}"
 
     def has(self, name: str) -> bool:
         """Whether the artefact ``name`` is there."""
         return self.file(name).exists()
 
     def load(self, name: str, kind: type[AnyResult]) -> AnyResult:
-        """Read an artefact."""
+        """Read an artefact.
+
+        Raises:
+            StorageError: If it is missing or damaged; its stage makes it again once the file is gone.
+        """
+        if not self.has(name):
+            raise StorageError(
+                expected=f"{self.file(name)}",
+                got="none",
+                hint=f"Give the command of its stage: landscope modes, flatness, law, noise or controls {self.path}.",
+            )
         return load(self.file(name), kind)
 
     def save(self, name: str, result: Result) -> None:

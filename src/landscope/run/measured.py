@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 from landscope.errors import StorageError
@@ -11,7 +13,7 @@ from landscope.paper.claims import Control, Judgement, Measurement, judge
 from landscope.paper.statements import CLAIMS
 from landscope.run.folder import RunFolder
 
-__all__ = ["judgements_of", "measurements_of"]
+__all__ = ["has_measurements", "judgements_of", "measurements_of"]
 
 _STAGES = ("law", "noise", "controls")
 
@@ -26,6 +28,15 @@ def judgements_of(run: RunFolder) -> list[Judgement]:
     return [judge(claim, measured[claim.key]) for claim in CLAIMS if claim.key in measured]
 
 
+def has_measurements(run: RunFolder, stage: str) -> bool:
+    """Whether the measurements of a stage are there."""
+    return _path(run, stage).exists()
+
+
+def _path(run: RunFolder, stage: str) -> Path:
+    return run.path / f"measurements-{stage}.json"
+
+
 def measurements_of(run: RunFolder) -> dict[str, Measurement]:
     """What the stages of a run measured, by claim.
 
@@ -34,7 +45,7 @@ def measurements_of(run: RunFolder) -> dict[str, Measurement]:
     """
     found: dict[str, Measurement] = {}
     for stage in _STAGES:
-        path = run.path / f"measurements-{stage}.json"
+        path = _path(run, stage)
         if stage != "law" and not path.exists():
             continue
         try:
@@ -44,9 +55,15 @@ def measurements_of(run: RunFolder) -> dict[str, Measurement]:
             raise StorageError(
                 expected=f"the measurements of a finished run at {path}",
                 got=type(error).__name__,
-                hint=f"Give landscope {stage} RUN; if that finds nothing to do, delete the stage's file first.",
+                hint=f"Delete {path.name} if it is there, and give landscope {stage} {run.path}.",
             ) from error
-    return found
+    if run.summary().get("exploration_reached", True):
+        return found
+    caveat = "the training error was not zero when the window began"
+    return {
+        key: m if caveat in m.note else dataclasses.replace(m, note=f"{m.note}; {caveat}" if m.note else caveat)
+        for key, m in found.items()
+    }
 
 
 def _number(value: float | None) -> float:

@@ -63,7 +63,7 @@ def measure_noise(run: RunFolder, problem: Problem, progress: ProgressCallback) 
         getattr(work, name)
         progress(number + 1, len(names))
     write_claims(run, "noise", work.measurements())
-    run.save("noise", Done())
+    run.save("noise", Done(parts=run.names("noise-")))
 
 
 def layer_artefacts(problem: Problem) -> list[str]:

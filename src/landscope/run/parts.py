@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -13,8 +14,15 @@ __all__ = ["Done", "part"]
 AnyResult = TypeVar("AnyResult", bound=Result)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Done(Result, kind="done"):
-    """Says that a stage is whole; its results lie in its parts."""
+    """Says that a stage is whole as long as its parts are there.
+
+    Args:
+        parts: Names of the artefacts that hold its results.
+    """
+
+    parts: tuple[str, ...]
 
 
 def part(run: RunFolder, name: str, kind: type[AnyResult], make: Callable[[], AnyResult]) -> AnyResult:

@@ -10,7 +10,9 @@ from landscope.protocols import ProgressCallback
 from landscope.run.analyse import find_modes, fit_laws, measure_flatness
 from landscope.run.controls import measure_controls
 from landscope.run.folder import RunFolder
+from landscope.run.measured import has_measurements
 from landscope.run.noise import measure_noise
+from landscope.run.parts import Done
 from landscope.run.problem import Problem
 from landscope.run.progress import Reporter
 from landscope.run.train import train_run
@@ -39,11 +41,28 @@ STAGES = (
     Stage("train", "training", "Training (epochs, at most)", train_run),
     Stage("modes", "modes", "Principal modes (passes)", find_modes),
     Stage("flatness", "flatness", "Flatness (modes)", measure_flatness),
-    Stage("law", "exponents-in-sample", "Law and null (modes)", fit_laws),
+    Stage("law", "law", "Law and null (modes)", fit_laws),
     Stage("noise", "noise", "Minibatch noise (parts)", measure_noise),
     Stage("controls", "controls", "Controls (rows)", measure_controls),
 )
 """From settings to the law; the report is drawn from what these leave behind."""
+
+
+_BESIDE = {
+    "train": (),
+    "modes": ("motion", "motion-next", "spectrum"),
+    "flatness": ("profiles", "profile-fits", "drawn-modes"),
+}
+"""What else the earlier stages leave; the later ones name their parts in their mark."""
+
+
+def _is_whole(run: RunFolder, stage: Stage) -> bool:
+    """Whether a stage is done and nothing of it has been deleted since."""
+    if not run.has(stage.artefact):
+        return False
+    if stage.name in _BESIDE:
+        return all(run.has(name) for name in _BESIDE[stage.name])
+    return all(run.has(name) for name in run.load(stage.artefact, Done).parts) and has_measurements(run, stage.name)
 
 
 def run_stages(run: RunFolder, reporter: Reporter, *, until: str = "law") -> None:
@@ -57,7 +76,7 @@ def run_stages(run: RunFolder, reporter: Reporter, *, until: str = "law") -> Non
     problem = Problem(run.settings)
     with run.locked():
         for stage in STAGES:
-            if not run.has(stage.artefact):
+            if not _is_whole(run, stage):
                 started = time.perf_counter()
                 with reporter.stage(stage.title) as progress:
                     stage.perform(run, problem, progress)

@@ -23,21 +23,37 @@ from landscope.run.progress import Reporter
 from landscope.settings import Settings
 from landscope.storage import write_json, write_text
 
-__all__ = ["COLUMNS", "FIGURES", "PAIRS", "Pooled", "exponent_rows", "reproduce", "table_rows"]
+__all__ = [
+    "COLUMNS",
+    "FIGURES",
+    "PAIRS",
+    "Pooled",
+    "exponent_rows",
+    "judgements_on",
+    "reproduce",
+    "table_rows",
+]
 
 PAIRS = ((50, 0.1), (100, 0.1), (50, 0.2))
 """Batch size B and learning rate alpha of the runs; the paper's own pair first."""
 
-FIGURES = {
-    "fig1": "law",
-    "fig2": "law",
-    "fig3": "controls",
-    "fig5": "noise",
-    "sec-S2": "noise",
-    "sec-S3": "noise",
-    "fig-S7": "noise",
-}
-"""Figures that can be reproduced, and the last stage each of them needs."""
+FIGURES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "fig1": ("law", ("gamma", "modes_for_90_percent", "drift_share", "alignment", "diffusion_share")),
+    "fig2": ("law", ("inverse_gaussian", "flatness_rises", "psi")),
+    "fig3": (
+        "controls",
+        (
+            "psi", "psi_D", "psi_tau", "minibatch_springs", "spring_flatness", "spring_noise", "mean_field",
+            "tau_counts_minibatches", "psi_hessian", "inverse_einstein", "stationary", "tau_by_sampling",
+            "flat_modes_stationary",
+        ),
+    ),
+    "fig5": ("noise", ("temperature_profile", "temperature_by_flatness", "cooling", "frozen")),
+    "sec-S2": ("noise", ("logarithmic_drift", "margin", "persistence", "short_memory", "drift_share", "alignment")),
+    "sec-S3": ("noise", ("flatness_and_hessian", "noise_by_curvature")),
+    "fig-S7": ("noise", ("stiffness_exponent", "centre_exponent", "mean_field")),
+}  # fmt: skip
+"""Figures that can be reproduced: the last stage each of them needs, and the claims it is about."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +86,7 @@ def reproduce(
     seeds: int,
     pairs: Sequence[tuple[int, float]],
     reporter: Reporter,
-    until: str = "law",
+    figure: str = "fig2",
 ) -> list[Pooled]:
     """Run every pair and seed (finished runs are kept), and write ``table.md`` and ``table.json``.
 
@@ -80,7 +96,7 @@ def reproduce(
         seeds: Number of seeds, from 0.
         pairs: Batch sizes and learning rates.
         reporter: Told of progress.
-        until: Last stage of every run.
+        figure: Which figure: it says how far every run goes, and which claims the table shows; ``table.json`` has all.
 
     Returns:
         The pooled numbers, one entry a pair.
@@ -101,11 +117,11 @@ def reproduce(
             name = f"B{batch_size}-alpha{learning_rate:g}-seed{seed}"
             run = RunFolder.create(folder / name, Settings.of({**settings.model_dump(), **changed}))
             reporter.note(f"[bold]{name}[/bold]")
-            run_stages(run, reporter, until=until)
+            run_stages(run, reporter, until=FIGURES[figure][0])
             runs.append(run)
         pooled.append(_pool(batch_size, learning_rate, runs))
     write_json(folder / "table.json", [_as_dict(entry) for entry in pooled])
-    write_text(folder / "table.md", _markdown(pooled, settings))
+    write_text(folder / "table.md", _markdown(pooled, settings, figure))
     return pooled
 
 
@@ -210,13 +226,18 @@ def exponent_rows(entry: Pooled) -> list[list[str]]:
     return [[*head, name, *(_cell(row[key]) for key in EXPONENTS)] for name, row in entry.rows.items()]
 
 
+def judgements_on(entry: Pooled, figure: str) -> list[Judgement]:
+    """The judgements on the claims of one figure."""
+    return [judgement for judgement in entry.judgements if judgement.claim.key in FIGURES[figure][1]]
+
+
 def _cell(values: Sequence[float]) -> str:
     finite = [value for value in values if not math.isnan(value)]
     low, high = seed_interval(finite)
     return f"{_mean(finite):.2f} [{low:.2f}, {high:.2f}]" if len(finite) > 1 else "–"
 
 
-def _markdown(pooled: Sequence[Pooled], settings: Settings) -> str:
+def _markdown(pooled: Sequence[Pooled], settings: Settings, figure: str) -> str:
     about = (
         f"Data {settings.data}, principal modes {settings.law_modes[0]} to {settings.law_modes[1]}. Mean over seeds "
         "with Student's 95 % interval; the null pools the surrogates of all seeds."
@@ -227,7 +248,7 @@ def _markdown(pooled: Sequence[Pooled], settings: Settings) -> str:
             f"{j.measurement.value:.3g}" + _interval(j.measurement.interval), j.verdict,
         ]
         for entry in pooled
-        for j in entry.judgements
+        for j in judgements_on(entry, figure)
     ]  # fmt: skip
     headings = ("B", "alpha", "source", "claim", "paper", "measured", "verdict")
     return f"{_lines(COLUMNS, table_rows(pooled))}\n\n{about}\n\n{_lines(headings, claims)}\n"

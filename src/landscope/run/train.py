@@ -25,7 +25,7 @@ from landscope.trajectory import Trajectory, open_trajectory
 __all__ = ["TrainingHistory", "train_run", "windows"]
 
 _SAVE_EVERY_SECONDS = 5.0
-_MIN_WINDOW_STEPS = 20  # ten blocks of time with two rows each
+_MIN_WINDOW_STEPS = 21  # ten blocks of time with two steps each
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
