@@ -47,7 +47,7 @@ def row(psi, psi_tau=0.0, half=0.05):
         name="", psi=psi, psi_interval=around["psi"], psi_D=2.0, psi_D_interval=(1.9, 2.1), psi_tau=psi_tau,
         psi_tau_interval=around["psi_tau"], gamma=1.0, gamma_interval=NOTHING, modes_for_90_percent=3, variance=EMPTY,
         velocity_variance=EMPTY, width=EMPTY, bracketed=EMPTY.bool(), used=EMPTY.bool(), total_variance=1.0,
-        prefactor=1.0, residual=0.1, rank_correlation=1.0, mode_range=(1, 2), flatness_range=NOTHING, n_used=9,
+        prefactor=1.0, residual=0.1, rank_correlation=1.0, mode_range=(1, 2), flatness_range=NOTHING, n_used=2,
         n_censored=0, n_still=0,
     )  # fmt: skip
 
@@ -65,7 +65,7 @@ def controls(*, hessian=1.0, thermal=-2.0, replaced=-1.0, reshuffled=-1.0, ratio
     yaida = YaidaRelation(restoring=ratios, driving=ratios, ratio=ratios, stderr=ratios, n_points=5)
     nothing = torch.zeros(0, 0)
     lyapunov = LyapunovResidual(restoring=nothing, driving=nothing, ratio=EMPTY, residual=0.1)
-    return control_measurements(rows, growth, sensitivity, yaida, lyapunov, momentum=momentum)
+    return control_measurements(rows, growth, sensitivity, yaida, lyapunov, curvature=EMPTY, momentum=momentum)
 
 
 @pytest.mark.parametrize(

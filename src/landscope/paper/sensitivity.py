@@ -210,6 +210,7 @@ def control_measurements(
     yaida: YaidaRelation,
     lyapunov: LyapunovResidual,
     *,
+    curvature: Float[Tensor, " k"],
     momentum: float,
 ) -> dict[str, Measurement]:
     """What the controls say on the contested claims.
@@ -220,6 +221,7 @@ def control_measurements(
         sensitivity: The exponents under other choices.
         yaida: Yaida's relation of the window continued with replacement.
         lyapunov: The Lyapunov equation of the same.
+        curvature: H_ii along the Hessian eigenvectors: against the local width 1/sqrt(H) the equilibrium must give -2.
         momentum: Of the optimiser: the tests of stationarity are for plain SGD.
 
     Returns:
@@ -250,7 +252,8 @@ def control_measurements(
             fresh.psi if settled else math.nan,
             fresh.psi_interval if settled else _NOTHING,
             (Control("isotropic Langevin noise along the same directions", _band(equilibrium, "psi"), "differ"),),
-            f"{equilibrium.n_used} directions equilibrated",
+            f"{equilibrium.n_used} directions equilibrated; against 1/sqrt(H) instead of F the noise gives "
+            f"{_local_exponent(equilibrium, curvature):.2f} (-2 in a bowl)",
         ),
         "tau_by_sampling": Measurement(
             replaced.psi_tau - reshuffled.psi_tau,
@@ -269,6 +272,13 @@ def control_measurements(
             else "both tests are for SGD without momentum",
         ),
     }
+
+
+def _local_exponent(row: Exponents, curvature: Float[Tensor, " k"]) -> float:
+    """Psi with the local width in place of F."""
+    if row.n_used < 3:
+        return math.nan
+    return -fit_power_law(curvature[row.used].rsqrt(), row.variance[row.used]).exponent
 
 
 def _difference_interval(first: Exponents, second: Exponents, key: str) -> tuple[float, float]:

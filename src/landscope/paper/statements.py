@@ -181,8 +181,8 @@ NOISE = (
         "Along the other modes velocities forget within an epoch (median correlation of the"
         " displacements of successive epochs).",
         "shorter than one epoch",
-        (-0.25, 0.25),
-        "a quarter either way: epochs that undo one another remember too",
+        (-0.6, 0.25),
+        "0 for free diffusion, -1/2 where every epoch ends at an independent place: both forget",
         stage="noise",
         possible=(-1.0, 1.0),
     ),

@@ -79,7 +79,10 @@ def measure_controls(run: RunFolder, problem: Problem, progress: ProgressCallbac
     rows = {key: work.row(key) for key in ROWS}
     yaida, lyapunov = run.load("controls-yaida", YaidaRelation), run.load("controls-lyapunov", LyapunovResidual)
     momentum = run.settings.momentum
-    measured = control_measurements(rows, work.growth, sensitivity, yaida, lyapunov, momentum=momentum)
+    curvature = work.basis("hessian").values
+    measured = control_measurements(
+        rows, work.growth, sensitivity, yaida, lyapunov, curvature=curvature, momentum=momentum
+    )
     write_claims(run, "controls", measured)
     progress(len(ROWS) + 2, len(ROWS) + 2)
     bases = [f"{kind}-{key}" for key in _BASES for kind in ("basis", "flatness")]
