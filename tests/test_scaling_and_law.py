@@ -186,6 +186,9 @@ class TestVerdicts:
         share = dataclasses.replace(self.CLAIM, accepted=(0.5, 1.0), possible=(0.0, 1.0))
         assert judge(share, Measurement(0.97, (0.88, 1.07))).verdict == "reproduced"
         assert judge(share, Measurement(0.6, (0.4, 1.07))).verdict == "undecided"
+        assert (
+            judge(share, Measurement(0.97, controls=(Control("fresh", (0.9, 1.1), "agree"),))).verdict == "reproduced"
+        )
 
     def test_every_claim_has_a_name_of_its_own(self):
         assert len({claim.key for claim in CLAIMS}) == len(CLAIMS)

@@ -146,7 +146,8 @@ def _objection(claim: Claim, measurement: Measurement, control: Control) -> str:
     low, high = control.band
     if math.isnan(low) or math.isnan(high):
         return ""
-    if control.must == "differ" and _overlap(_reach(measurement), control.band):
+    low, high = max(low, claim.possible[0]), min(high, claim.possible[1])
+    if control.must == "differ" and _overlap(_reach(measurement, claim.possible), (low, high)):
         return f"but {control}, so this value does not need the claimed cause"
     if control.must == "agree" and not (_inside(low, claim.accepted) and _inside(high, claim.accepted)):
         return f"but {control}, which the claim does not cover"

@@ -25,7 +25,6 @@ from landscope.modes import PrincipalModes
 from landscope.motion import motion_along
 from landscope.noise.gradient import gradient_noise
 from landscope.noise.stationarity import LyapunovResidual, YaidaRelation, lyapunov_residual, yaida_relation
-from landscope.noise.velocity import velocity_statistics
 from landscope.paper.sensitivity import Growth, Sensitivity, control_measurements, measure_growth, measure_sensitivity
 from landscope.paper.variance_flatness import exponents_of
 from landscope.protocols import ProgressCallback
@@ -62,7 +61,9 @@ _BASES = ("hessian", "gradient-noise", "random")
 _BURN_IN = 0.2
 _BALANCED_MODES = 30
 _YAIDA_POINTS = 100
-_LANGEVIN_EXCESS = 0.05
+_RELAXATIONS = 50
+"""How many relaxation times the equilibrium control must last in a direction for it to count."""
+_LANGEVIN_EXCESS = 5e-4
 """Thermal energy of the equilibrium control over L0: k T/2 summed over the directions it moves in."""
 
 
@@ -181,15 +182,15 @@ class _Work:
             nowhere = dataclasses.replace(widths, bracketed=torch.zeros_like(widths.bracketed))
             return self._along(ROWS["langevin"], basis, nowhere, self.window)
         directions = basis.directions[convex]
-        temperature = 2 * _LANGEVIN_EXCESS * widths.loss0 / len(directions)
+        temperature, step = 2 * _LANGEVIN_EXCESS * widths.loss0 / len(directions), 1 / float(basis.values[0])
         with one_thread():
             walk = langevin(
-                self.risk, self.risk.w0, temperature=temperature, step=1 / float(basis.values[0]),
-                n_steps=self.settings.langevin_steps, seed=self.settings.seed, within=directions,
+                self.risk, self.risk.w0, temperature=temperature, step=step, n_steps=self.settings.langevin_steps,
+                seed=self.settings.seed, within=directions,
             )  # fmt: skip
         walk = walk.window(int(_BURN_IN * self.settings.langevin_steps))
-        modes = modes_along(basis, walk)
-        settled = velocity_statistics(walk, modes, 1).resolved & convex
+        # By what is known beforehand: choosing by the measured memory would choose small variances.
+        settled = step * basis.values * len(walk) / 2 >= _RELAXATIONS
         settled_widths = dataclasses.replace(widths, bracketed=widths.bracketed & settled)
         return self._along(ROWS["langevin"], basis, settled_widths, walk)
 
