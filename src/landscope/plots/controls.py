@@ -83,6 +83,7 @@ def sampling_times(
         )
         add_line(figure, numbers(grid), numbers(tau), name, WALK, dash=dash, width=1.5)
     figure.update_layout(legend={"y": -0.25})
+    figure.update_xaxes(range=[float(reach.min().log10()) - 0.2, float(reach.max().log10()) + 1])
     crossover = crossover_curvature(learning_rate, batches_per_epoch, momentum)
     figure.add_vline(
         x=crossover, line={"color": FIT, "dash": "dash", "width": 1}, annotation_text="crossover 3(1−β)/(αM)"

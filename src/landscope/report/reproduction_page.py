@@ -7,6 +7,7 @@ from pathlib import Path
 
 from landscope import plots
 from landscope.exponents import Exponents
+from landscope.report.captions import CAPTIONS, WIDE
 from landscope.report.figures import figures_of
 from landscope.report.render import render
 from landscope.run import RunFolder
@@ -38,14 +39,25 @@ def write_reproduction_report(folder: str | Path, pooled: Sequence[Pooled], figu
     first = RunFolder.open(pooled[0].folders[0])
     every = figures_of(first)
     figures = [
-        ("Exponents.", plots.as_html(plots.pooled_exponents(pooled), "pooled-exponents"), "Every run is a point."),
+        (
+            "Exponents.",
+            plots.as_html(plots.pooled_exponents(pooled), "pooled-exponents"),
+            "Every run is a point.",
+            False,
+        ),
         (
             "Variance against flatness.",
             plots.as_html(plots.pooled_variance_by_flatness(names, runs), "pooled-law"),
             "In-sample, all seeds.",
+            False,
         ),
         *(
-            (f"{name}.", plots.as_html(every[name], name), f"{names[0]}, seed {first.settings.seed}.")
+            (
+                CAPTIONS[name][0],
+                plots.as_html(every[name], name),
+                f"{CAPTIONS[name][1]} ({names[0]}, seed {first.settings.seed})",
+                name in WIDE,
+            )
             for name in _SHOWN[figure]
             if name in every
         ),

@@ -11,6 +11,7 @@ from typing import Any
 from landscope import plots
 from landscope.errors import StorageError
 from landscope.paper.sensitivity import Sensitivity
+from landscope.report.captions import CAPTIONS, WIDE
 from landscope.report.figures import exponent_rows, figures_of
 from landscope.report.render import render
 from landscope.run import STAGES, RunFolder
@@ -44,6 +45,8 @@ def write_report(run: RunFolder) -> Path:
         exponents=_exponents(run),
         sensitivity=_sensitivity(run),
         facts=_facts(summary, run.timings()),
+        captions=CAPTIONS,
+        wide=WIDE,
         figures={name: plots.as_html(figure, name) for name, figure in figures_of(run).items()},
         stages=[stage.name for stage in STAGES if run.has(stage.artefact)],
         settings_yaml=run.settings.to_yaml(),
