@@ -44,8 +44,12 @@ class TestEveryNoiseAnalysis:
     def test_checks_shapes(self, call):
         with pytest.raises(InputError, match=r"shape \[k, N\]"):
             call(SPRINGS, ORIGIN, AXES[0])
-        with pytest.raises(InputError, match="last axis of 2"):
+        with pytest.raises(InputError, match="directions with a last axis of 3"):
             call(SPRINGS, torch.zeros(3).double(), AXES)
+        with pytest.raises(InputError, match=r"w0 of shape \[N\]"):
+            call(SPRINGS, ORIGIN[None], AXES)
+        with pytest.raises(InputError, match="directions as a tensor"):
+            call(SPRINGS, ORIGIN, AXES.tolist())
         with pytest.raises(InputError, match="not zero"):
             call(SPRINGS, ORIGIN, 0 * AXES)
 
@@ -69,6 +73,23 @@ def test_too_few_or_odd_displacements():
         ls.active_temperature(SPRINGS, ORIGIN, AXES, LINE * math.nan, learning_rate=0.1)
     with pytest.raises(InputError, match="learning_rate"):
         ls.active_temperature(SPRINGS, ORIGIN, AXES, LINE, learning_rate=0.0)
+
+
+def test_minibatches_of_no_whole_number_of_samples():
+    with pytest.raises(InputError, match="batch_size to be an integer"):
+        risk().minibatches(5.0)
+    with pytest.raises(InputError, match="batch_size to be an integer"):
+        risk().minibatches(True)
+
+
+def test_an_ensemble_stands_for_its_risk():
+    whole = risk()
+    ensemble = whole.minibatches(5)
+    torch.testing.assert_close(ensemble.gradient(whole.w0), whole.gradient(whole.w0), rtol=1e-4, atol=1e-7)
+    first, second = (ls.hessian_basis(landscape, whole.w0, 2).values for landscape in (whole, ensemble))
+    torch.testing.assert_close(first, second)
+    with pytest.raises(InputError, match="2 left out"):
+        ls.hessian_basis(whole.minibatches(6), whole.w0, 2)
 
 
 def test_minibatches_of_sums_cannot_be_told_apart():
