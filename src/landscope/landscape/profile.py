@@ -10,7 +10,7 @@ from torch import Tensor
 
 from landscope._checks import check_finite
 from landscope.errors import InputError
-from landscope.landscape.walk import start_walk
+from landscope.landscape.walk import start_walk, steps_for
 from landscope.protocols import LossLandscape, ProgressCallback
 from landscope.results import Result, stamp
 
@@ -69,14 +69,7 @@ def loss_profiles(
     """
     walk = start_walk(landscape, w0, directions)
     count = len(directions)
-    check_finite("displacements", displacements, hint="Pass finite numbers.")
-    if displacements.ndim not in (1, 2) or (displacements.ndim == 2 and len(displacements) != count):
-        raise InputError(
-            expected=f"displacements of shape [S] or [{count}, S]",
-            got=f"{tuple(displacements.shape)}",
-            hint="One row a direction.",
-        )
-    steps = displacements.double().cpu().expand(count, -1).contiguous()
+    steps = steps_for(displacements, count)
     loss = torch.empty_like(steps)
     for first in range(0, count, walk.lines.group):
         rows = torch.arange(first, min(first + walk.lines.group, count))

@@ -8,12 +8,12 @@ import math
 import torch
 from torch import Tensor
 
-from landscope._checks import check_directions, check_vector
-from landscope.errors import NonFiniteError
+from landscope._checks import check_directions, check_finite, check_vector
+from landscope.errors import InputError, NonFiniteError
 from landscope.protocols import Lines, LossLandscape, WalksLines
 from landscope.walking import PlainLines
 
-__all__ = ["Walk", "start_walk"]
+__all__ = ["Walk", "start_walk", "steps_for"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,3 +67,24 @@ def start_walk(landscape: LossLandscape, w0: Tensor, directions: Tensor) -> Walk
             hint="Choose a w0 where the model works, or check the data.",
         )
     return Walk(lines, loss, float(torch.linalg.vector_norm(w0)))
+
+
+def steps_for(displacements: Tensor, count: int) -> Tensor:
+    """Displacements as ``[k, S]`` in float64.
+
+    Raises:
+        InputError: If they are neither ``[S]`` nor one row a direction.
+        NonFiniteError: If one is not finite.
+    """
+    if not isinstance(displacements, Tensor):
+        raise InputError(
+            expected="displacements as a tensor", got=type(displacements).__name__, hint="Wrap them in torch.tensor."
+        )
+    check_finite("displacements", displacements, hint="Pass finite numbers.")
+    if displacements.ndim not in (1, 2) or (displacements.ndim == 2 and len(displacements) != count):
+        raise InputError(
+            expected=f"displacements of shape [S] or [{count}, S]",
+            got=f"{tuple(displacements.shape)}",
+            hint="One row a direction.",
+        )
+    return displacements.double().cpu().expand(count, -1).contiguous()

@@ -10,7 +10,7 @@ from landscope.errors import InputError, NonFiniteError
 from landscope.protocols import BatchLines, Ensemble, WalksBatchLines
 from landscope.walking import PlainBatchLines
 
-__all__ = ["gradients_of", "left_out", "start_batch_lines", "steps_for"]
+__all__ = ["gradients_of", "left_out", "start_batch_lines"]
 
 _MIN_BATCHES = 3
 
@@ -53,27 +53,6 @@ def start_batch_lines(ensemble: Ensemble, w0: Tensor, directions: Tensor) -> tup
             hint="Choose a w0 where the model works, or check the data.",
         )
     return lines, at_start
-
-
-def steps_for(displacements: Tensor, count: int) -> Tensor:
-    """Displacements as ``[k, S]`` in float64.
-
-    Raises:
-        InputError: If they are neither ``[S]`` nor one row a direction.
-        NonFiniteError: If one is not finite.
-    """
-    if not isinstance(displacements, Tensor):
-        raise InputError(
-            expected="displacements as a tensor", got=type(displacements).__name__, hint="Wrap them in torch.tensor."
-        )
-    check_finite("displacements", displacements, hint="Pass finite numbers.")
-    if displacements.ndim not in (1, 2) or (displacements.ndim == 2 and len(displacements) != count):
-        raise InputError(
-            expected=f"displacements of shape [S] or [{count}, S]",
-            got=f"{tuple(displacements.shape)}",
-            hint="One row a direction.",
-        )
-    return displacements.double().cpu().expand(count, -1).contiguous()
 
 
 def gradients_of(ensemble: Ensemble, w: Tensor, directions: Tensor | None) -> Tensor:
