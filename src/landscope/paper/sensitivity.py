@@ -221,7 +221,8 @@ def control_measurements(
         sensitivity: The exponents under other choices.
         yaida: Yaida's relation of the window continued with replacement.
         lyapunov: The Lyapunov equation of the same.
-        curvature: H_ii along the Hessian eigenvectors: against the local width 1/sqrt(H) the equilibrium must give -2.
+        curvature: Curvature along the Hessian eigenvectors, near w0 and kinks included: against 1/sqrt of it the
+            equilibrium must give -2.
         momentum: Of the optimiser: the tests of stationarity are for plain SGD.
 
     Returns:
@@ -252,7 +253,7 @@ def control_measurements(
             fresh.psi if settled else math.nan,
             fresh.psi_interval if settled else _NOTHING,
             (Control("isotropic Langevin noise along the same directions", _band(equilibrium, "psi"), "differ"),),
-            f"{equilibrium.n_used} directions equilibrated; against 1/sqrt(H) instead of F the noise gives "
+            f"{equilibrium.n_used} directions equilibrated; against the curvature near w0 instead of F the noise gives "
             f"{_local_exponent(equilibrium, curvature):.2f} (-2 in a bowl)",
         ),
         "tau_by_sampling": Measurement(
@@ -278,7 +279,8 @@ def _local_exponent(row: Exponents, curvature: Float[Tensor, " k"]) -> float:
     """Psi with the local width in place of F."""
     if row.n_used < 3:
         return math.nan
-    return -fit_power_law(curvature[row.used].rsqrt(), row.variance[row.used]).exponent
+    kept = row.used & (curvature > 0)
+    return -fit_power_law(curvature[kept].rsqrt(), row.variance[kept]).exponent
 
 
 def _difference_interval(first: Exponents, second: Exponents, key: str) -> tuple[float, float]:

@@ -7,6 +7,7 @@ import functools
 from typing import get_args
 
 import torch
+from torch import Tensor
 
 from landscope._names import Sampling
 from landscope.controls import (
@@ -20,7 +21,7 @@ from landscope.controls import (
     surrogate,
 )
 from landscope.exponents import Exponents, flatness_exponents
-from landscope.landscape import Flatness, flatness
+from landscope.landscape import Flatness, LossProfiles, flatness, loss_profiles
 from landscope.modes import PrincipalModes
 from landscope.motion import motion_along
 from landscope.noise.gradient import gradient_noise
@@ -59,6 +60,8 @@ ROWS = {
 
 _BASES = ("hessian", "gradient-noise", "random")
 _BURN_IN = 0.2
+_NEAR = 0.02
+"""Second differences are taken over this share of the flatness: about as far as the equilibrium control walks."""
 _BALANCED_MODES = 30
 _YAIDA_POINTS = 100
 _RELAXATIONS = 50
@@ -80,9 +83,8 @@ def measure_controls(run: RunFolder, problem: Problem, progress: ProgressCallbac
     rows = {key: work.row(key) for key in ROWS}
     yaida, lyapunov = run.load("controls-yaida", YaidaRelation), run.load("controls-lyapunov", LyapunovResidual)
     momentum = run.settings.momentum
-    curvature = work.basis("hessian").values
     measured = control_measurements(
-        rows, work.growth, sensitivity, yaida, lyapunov, curvature=curvature, momentum=momentum
+        rows, work.growth, sensitivity, yaida, lyapunov, curvature=work.near_curvature(), momentum=momentum
     )
     write_claims(run, "controls", measured)
     progress(len(ROWS) + 2, len(ROWS) + 2)
@@ -159,6 +161,23 @@ class _Work:
                 self.risk, self.risk.w0, basis.directions.to(self.risk.w0), rtol=self.settings.rtol
             ),
         )  # fmt: skip
+
+    def near_curvature(self) -> Tensor:
+        """Curvature along the Hessian eigenvectors by second differences.
+
+        The kinks of ReLUs count in it, as they do for a walk; automatic differentiation sees none.
+        """
+        widths = self.basis_flatness("hessian")
+        step = _NEAR * torch.nan_to_num(widths.width, nan=1.0)
+        near = part(
+            self.run, "controls-near", LossProfiles,
+            lambda: loss_profiles(
+                self.risk, self.risk.w0, self.basis("hessian").directions.to(self.risk.w0),
+                step[:, None] * torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64),
+            ),
+        )  # fmt: skip
+        left, middle, right = near.loss.T
+        return (left + right - 2 * middle) / step.square()
 
     def _along(self, name: str, basis: Basis, widths: Flatness, trajectory: Trajectory) -> Exponents:
         """Exponents along a basis that is not chosen by variance: all its directions count."""
