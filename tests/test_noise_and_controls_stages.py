@@ -129,7 +129,10 @@ def test_without_checkpoints_nothing_is_said_on_cooling(late_run, tmp_path):
     assert verdicts["cooling"] == verdicts["frozen"] == "not measured"
 
 
-def test_the_page_shows_the_later_stages(late_run):
+def test_the_page_shows_the_later_stages_without_the_data(late_run, monkeypatch):
+    from landscope.run import problem
+
+    monkeypatch.setattr(problem, "load_images", None)  # a finished run needs them no more
     page = write_report(late_run).read_text()
     for name in ("fig3a", "fig3b-d", "fig3b-tau", "figs7", "fig5a", "fig5b", "fig5c", "fig5d", "drift-line", "locality",
                  "layers", "stationarity", "activity", "exponents", "equilibrium", "samplings", "growth"):  # fmt: skip

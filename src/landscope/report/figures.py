@@ -23,7 +23,6 @@ from landscope.run import RunFolder
 from landscope.run.analyse import load_profiles
 from landscope.run.controls import ROWS
 from landscope.run.noise import layer_artefacts
-from landscope.run.problem import Problem
 from landscope.run.train import TrainingHistory
 
 __all__ = ["exponent_rows", "figures_of"]
@@ -77,7 +76,7 @@ def _noise_figures(run: RunFolder) -> dict[str, Any]:
     cooling, noise = run.load("noise-cooling", Cooling), run.load("noise-gradient", GradientNoise)
     width = run.load("flatness", Flatness).width[: len(noise.variance)]
     own, fresh = (run.load(f"exponents-{key}", Exponents) for key in ("in-sample", "next-window"))
-    layers = [run.load(name, LayerNoise) for name in layer_artefacts(Problem(run.settings))]
+    layers = [run.load(name, LayerNoise) for name in layer_artefacts(run)]
     return {
         "fig3a": plots.minibatch_profiles(springs),
         "fig3b-tau": plots.memory_by_flatness(own, fresh, _nulls(run), velocity.white_time),

@@ -46,6 +46,7 @@ from landscope.trajectory import open_trajectory
 
 __all__ = ["layer_artefacts", "measure_noise"]
 
+_LAYER = "noise-layer-"
 _MIN_MODES = 3
 _FEW_MODES = 12
 _LAYER_MODES = 30
@@ -66,10 +67,10 @@ def measure_noise(run: RunFolder, problem: Problem, progress: ProgressCallback) 
     run.save("noise", Done(parts=run.names("noise-")))
 
 
-def layer_artefacts(problem: Problem) -> list[str]:
-    """Names of the artefacts that hold noise against curvature, layer by layer."""
-    count = len(_weight_names(problem))
-    return [f"noise-layer-{number}-{basis}" for number in range(count) for basis in ("hessian", "gradient-noise")]
+def layer_artefacts(run: RunFolder) -> list[str]:
+    """Names of the artefacts that hold noise against curvature: layer by layer, Hessian eigenvectors first."""
+    names = run.names(_LAYER)
+    return sorted(names, key=lambda name: (int(name.removeprefix(_LAYER).split("-")[0]), not name.endswith("hessian")))
 
 
 def _weight_names(problem: Problem) -> list[str]:
@@ -215,15 +216,12 @@ class _Work:
 
     @functools.cached_property
     def layers(self) -> list[LayerNoise]:
-        names = _weight_names(self.problem)
-        artefacts = layer_artefacts(self.problem)
-        for number, name in enumerate(names):
-            first, second = artefacts[2 * number : 2 * number + 2]
-            if not (self.run.has(first) and self.run.has(second)):
-                pair = self._layer(name)
-                self.run.save(first, pair[0])
-                self.run.save(second, pair[1])
-        return [self.run.load(artefact, LayerNoise) for artefact in artefacts]
+        for number, name in enumerate(_weight_names(self.problem)):
+            artefacts = [f"{_LAYER}{number}-{basis}" for basis in ("hessian", "gradient-noise")]
+            if not all(self.run.has(artefact) for artefact in artefacts):
+                for artefact, found in zip(artefacts, self._layer(name), strict=True):
+                    self.run.save(artefact, found)
+        return [self.run.load(artefact, LayerNoise) for artefact in layer_artefacts(self.run)]
 
     def _layer(self, name: str) -> tuple[LayerNoise, LayerNoise]:
         model = self._model()
