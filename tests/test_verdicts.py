@@ -6,14 +6,20 @@ import math
 import pytest
 import torch
 
+import landscope as ls
 from landscope.exponents import Exponents
 from landscope.noise.drift import drift_law, learning_phases
+from landscope.noise.gradient import GradientNoise
 from landscope.noise.stationarity import LyapunovResidual, YaidaRelation
+from landscope.noise.temperature import ActiveTemperature
 from landscope.paper.claims import Control, Measurement, judge
+from landscope.paper.cooling import Cooling, temperature_measurements
 from landscope.paper.drifting import AlongDrift, drift_measurements
 from landscope.paper.sensitivity import Growth, Sensitivity, control_measurements
+from landscope.paper.springs import measure_springs, spring_measurements
 from landscope.paper.statements import CLAIMS
 from landscope.run.reproduce import _pooled_control
+from landscope.synthetic import RandomSprings, random_walk
 
 BY_KEY = {claim.key: claim for claim in CLAIMS}
 NOTHING = (math.nan, math.nan)
@@ -108,3 +114,75 @@ def test_a_measurement_is_judged_with_what_it_carries():
     isotropic = Control("isotropic noise", (0.0, 0.0), "differ")
     assert judge(claim, Measurement(2.1, (2.0, 2.2), (isotropic,))).verdict == "reproduced"
     assert judge(claim, Measurement(0.0, (-0.1, 0.1), (isotropic,))).verdict == "not reproduced"
+
+
+def temperatures(*, profile=1.0, slope=-2.0, correlation=0.97, narrowing=0.5, checkpoints=6):
+    width = torch.logspace(0, 1, 20, dtype=torch.float64)
+    line = torch.linspace(-1, 1, 11, dtype=torch.float64)[None]
+    along = ActiveTemperature(
+        displacements=line, temperature=torch.exp(profile * line.square()), loss=torch.exp(line.square()),
+        learning_rate=0.1, n_left_out=0,
+    )  # fmt: skip
+    variance = width**slope
+    noise = GradientNoise(
+        mean=0 * width, covariance=torch.diag(variance), variance=variance, mean_square=variance,
+        minibatches_needed=width, n_batches=9, n_left_out=0,
+    )  # fmt: skip
+    cooling = Cooling(
+        steps=torch.arange(float(checkpoints)), loss=torch.ones(checkpoints), ranks=torch.tensor([2]),
+        temperature=torch.ones(checkpoints, 1), displacements=line[0], profiles=line, drawn_steps=torch.zeros(1),
+        noise_dimension=torch.linspace(100, 100 * narrowing, checkpoints), drawn_rank=2, first_counted=0,
+        correlation=correlation, correlation_from_start=0.0,
+    )  # fmt: skip
+    return temperature_measurements(along, noise, width, cooling, (2, 20))
+
+
+@pytest.mark.parametrize(
+    ("key", "world", "expected"),
+    [
+        ("temperature_profile", {}, "reproduced"),
+        ("temperature_profile", {"profile": -1.0}, "not reproduced"),
+        ("temperature_by_flatness", {}, "reproduced"),
+        ("temperature_by_flatness", {"slope": 2.0}, "not reproduced"),
+        ("cooling", {}, "reproduced"),
+        ("cooling", {"correlation": 0.2}, "not reproduced"),
+        ("cooling", {"checkpoints": 3}, "not measured"),
+        ("frozen", {}, "reproduced"),
+        ("frozen", {"narrowing": 1.1}, "not reproduced"),
+    ],
+)
+def test_the_temperatures_decide(key, world, expected):
+    assert verdict(key, temperatures(**world)) == expected
+
+
+def springs(*, coupled):
+    """Independent springs, or springs whose minima lie far where their loss at w0 is large."""
+    flatness = torch.logspace(0, 0.6, 30, dtype=torch.float64)
+    world = RandomSprings.draw(flatness, 300, seed=0)
+    if coupled:
+        size = torch.linspace(0.2, 2, 300, dtype=torch.float64)
+        world = RandomSprings(world.stiffness, world.centre * size[:, None], world.minimum)
+    origin, axes = torch.zeros(30, dtype=torch.float64), torch.eye(30, dtype=torch.float64)
+    modes = ls.modes_along(
+        ls.Basis(directions=axes, values=flatness, residuals=flatness, name="axes"), window := random_window(flatness)
+    )
+    widths = ls.flatness(world, origin, axes)
+    velocity = ls.velocity_statistics(window, modes, 2, steps_per_epoch=20)
+    found = measure_springs(world, origin, axes, widths, velocity, learning_rate=0.1, n_modes=30)
+    noise, hessian = ls.gradient_noise(world, origin, axes), ls.log_hessian(world, origin, axes[:3])
+    return spring_measurements(
+        found, velocity, noise, hessian, (2, 30), learning_rate=0.1, null_persistence=0.0, fresh_persistence=1.0
+    )
+
+
+def random_window(scale):
+    return ls.Trajectory.of(random_walk(400, len(scale), seed=0) / scale)
+
+
+def test_the_springs_decide():
+    free, bound = springs(coupled=False), springs(coupled=True)
+    for key in ("minibatch_springs", "spring_flatness", "stiffness_exponent", "centre_exponent", "mean_field"):
+        assert verdict(key, free) == "reproduced", key
+    assert verdict("mean_field", bound) == "not reproduced"
+    assert verdict("spring_noise", free) == "reproduced"
+    assert verdict("spring_noise", bound) == "not reproduced"
