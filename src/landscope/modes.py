@@ -57,6 +57,10 @@ class PrincipalModes(
         w = check_vector("w", w, dim=len(self.mean))
         return (w.double() - self.mean) @ self.directions.T
 
+    def part(self, which: slice) -> PrincipalModes:
+        """Some of the modes, with the mean and total variance of all."""
+        return dataclasses.replace(self, directions=self.directions[which], variance=self.variance[which])
+
     def project_trajectory(self, trajectory: Trajectory) -> Float[Tensor, "T k"]:
         """Principal coordinates of every row of a trajectory, read a block at a time."""
         names = trajectory.space.names if trajectory.space is not None else ()

@@ -17,6 +17,7 @@ from landscope.noise.batch_lines import gradients_of
 from landscope.noise.gradient import GradientNoise
 from landscope.noise.temperature import ActiveTemperature, active_temperature
 from landscope.paper.claims import Measurement
+from landscope.paper.springs import nearest_ranks
 from landscope.protocols import Ensemble, ProgressCallback, silent
 from landscope.results import Result, stamp
 
@@ -69,7 +70,7 @@ class Cooling(
 
 def drawn_ranks(ranks: Int[Tensor, " k"]) -> Int[Tensor, " drawn"]:
     """The modes whose temperature profiles are drawn: those nearest to 2, 10, 50 and 200."""
-    return torch.tensor(sorted({int(ranks[(ranks - rank).abs().argmin()]) for rank in (2, 10, 50, 200)}))
+    return ranks[nearest_ranks(ranks, (2, 10, 50, 200))]
 
 
 def measure_cooling(

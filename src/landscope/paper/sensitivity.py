@@ -252,7 +252,7 @@ def control_measurements(
         "inverse_einstein": Measurement(
             fresh.psi if settled else math.nan,
             fresh.psi_interval if settled else _NOTHING,
-            (Control("isotropic Langevin noise along the same directions", _band(equilibrium, "psi"), "differ"),),
+            (Control("isotropic Langevin noise along the same directions", _psi_band(equilibrium), "differ"),),
             f"{equilibrium.n_used} directions equilibrated; against the curvature near w0 instead of F the noise gives "
             f"{_local_exponent(equilibrium, curvature):.2f} (-2 in a bowl)",
         ),
@@ -290,7 +290,5 @@ def _difference_interval(first: Exponents, second: Exponents, key: str) -> tuple
     return middle - reach, middle + reach
 
 
-def _band(row: Exponents, key: str) -> tuple[float, float]:
-    low, high = getattr(row, f"{key}_interval")
-    value = getattr(row, key)
-    return (value, value) if math.isnan(low) else (low, high)
+def _psi_band(row: Exponents) -> tuple[float, float]:
+    return (row.psi, row.psi) if math.isnan(row.psi_interval[0]) else row.psi_interval

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -20,7 +21,7 @@ from landscope.protocols import Ensemble, ProgressCallback
 from landscope.results import Result, stamp
 from landscope.scaling import fit_power_law
 
-__all__ = ["Springs", "log_spaced_ranks", "measure_springs", "spring_measurements"]
+__all__ = ["Springs", "log_spaced_ranks", "measure_springs", "nearest_ranks", "spring_measurements"]
 
 _POINTS = 41
 
@@ -104,6 +105,11 @@ def log_spaced_ranks(flatness: Flatness, n_modes: int, first: int = 2) -> Int[Te
     return spaced[flatness.bracketed[spaced - 1]]
 
 
+def nearest_ranks(ranks: Int[Tensor, " k"], wanted: Sequence[int]) -> Int[Tensor, " drawn"]:
+    """Places in ``ranks`` of those nearest to the wanted ones, each once."""
+    return torch.tensor([int((ranks - rank).abs().argmin()) for rank in wanted]).unique()
+
+
 def measure_springs(
     ensemble: Ensemble,
     w0: Float[Tensor, " N"],
@@ -137,7 +143,7 @@ def measure_springs(
     found = minibatch_ensemble(
         ensemble, w0, directions[rows].to(w0), steps, learning_rate=learning_rate, progress=progress
     )
-    drawn = torch.tensor(sorted({int((ranks - wanted).abs().argmin()) for wanted in (10, 50, 200)}))
+    drawn = nearest_ranks(ranks, (10, 50, 200))
     width = flatness.width[rows]
     return Springs(
         ranks=ranks,

@@ -65,7 +65,7 @@ _NEAR = 0.02
 _BALANCED_MODES = 30
 _YAIDA_POINTS = 100
 _RELAXATIONS = 50
-"""How many relaxation times the equilibrium control must last in a direction for it to count."""
+"""How many independent values, T eta lambda/2, the equilibrium control must have in a direction for it to count."""
 _LANGEVIN_EXCESS = 5e-4
 """Thermal energy of the equilibrium control over L0: k T/2 summed over the directions it moves in."""
 
@@ -235,8 +235,7 @@ class _Work:
     def _test_stationarity(self, continued: Trajectory) -> None:
         """Two relations that need independent minibatches, on the run continued with them."""
         rate = self.settings.learning_rate
-        law = _directions_only(self.modes, slice(0, self.last))
-        few = _directions_only(self.modes, slice(1, 1 + _BALANCED_MODES))
+        law, few = self.modes.part(slice(self.last)), self.modes.part(slice(1, 1 + _BALANCED_MODES))
         ensemble = self.risk.minibatches(self.settings.batch_size, seed=self.settings.seed)
         covariance = gradient_noise(ensemble, self.risk.w0, few.directions.to(self.risk.w0)).covariance
         with one_thread():  # gradients of a small network
@@ -277,11 +276,6 @@ class _Work:
             )  # fmt: skip
 
         return part(self.run, "sensitivity", Sensitivity, make)
-
-
-def _directions_only(modes: PrincipalModes, part: slice) -> PrincipalModes:
-    """Some of the modes."""
-    return dataclasses.replace(modes, directions=modes.directions[part], variance=modes.variance[part])
 
 
 def _first(widths: Flatness, count: int) -> Flatness:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from collections.abc import Iterator
@@ -31,7 +30,7 @@ from landscope.paper.locality import (
     measure_layer_noise,
     measure_locality,
 )
-from landscope.paper.springs import Springs, log_spaced_ranks, measure_springs, spring_measurements
+from landscope.paper.springs import Springs, log_spaced_ranks, measure_springs, nearest_ranks, spring_measurements
 from landscope.parameters import ParameterSpace
 from landscope.protocols import Ensemble, ProgressCallback
 from landscope.risk import EmpiricalRisk
@@ -133,7 +132,7 @@ class _Work:
     @functools.cached_property
     def fresh_velocity(self) -> VelocityStatistics:
         """The first mode in the next window."""
-        first = _first(self.modes, self.modes.directions[:1])
+        first = self.modes.part(slice(1))
         return part(
             self.run, "noise-fresh-velocity", VelocityStatistics,
             lambda: velocity_statistics(self.next_window, first, 1, steps_per_epoch=self.history.steps_per_epoch),
@@ -187,7 +186,7 @@ class _Work:
     @functools.cached_property
     def cooling(self) -> Cooling:
         paths = [*sorted((self.run.path / "checkpoints").glob("step-*.zarr.zip")), self.run.file("w0")]
-        drawn = int((self.ranks - 10).abs().argmin())
+        (drawn,) = nearest_ranks(self.ranks, (10,)).tolist()
 
         def make() -> Cooling:
             return measure_cooling(
@@ -321,11 +320,6 @@ class _Work:
             **drift_measurements(self.drift_law, self.along_drift, self.phases),
             **locality_measurements(self.locality, self.layers, self.risk.space.names),
         }
-
-
-def _first(modes: PrincipalModes, directions: Tensor) -> PrincipalModes:
-    """The modes with some of their directions."""
-    return dataclasses.replace(modes, directions=directions, variance=modes.variance[: len(directions)])
 
 
 def _mean_margin(model: torch.nn.Module, data: tuple[Tensor, Tensor]) -> float:
