@@ -1,6 +1,7 @@
 """EmpiricalRisk and its lines against naive float64 twins, on random and on trained networks."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from torch import nn
 import landscope as ls
 from landscope.errors import InputError
 from landscope.networks import mlp
+from landscope.risk import batches
+from landscope.risk.lines import TracedLines
 from naive import naive_loss, naive_side
 
 RTOL = 1e-6  # float32 losses of single samples, summed in float64
@@ -85,8 +88,15 @@ CASES = {
 }  # fmt: skip
 
 
+@pytest.fixture(params=["blocks as they come", "blocks by label"])
+def layout(request, monkeypatch):
+    """Few samples of each label are not worth blocks of their own; here they get them all the same."""
+    if request.param == "blocks by label":
+        monkeypatch.setattr(batches, "_FEWEST_ROWS", 1)
+
+
 @pytest.fixture(params=CASES)
-def case(request):
+def case(request, layout):
     build, select, data = CASES[request.param]
     model = build()
     for module in model.modules():  # running statistics that do something
@@ -161,6 +171,124 @@ def test_the_answer_does_not_depend_on_threads_or_blocks(trained_digits, monkeyp
             torch.set_num_threads(threads)
     assert torch.equal(losses[0], losses[1])
     assert torch.equal(losses[0], losses[2])
+
+
+@pytest.mark.parametrize("select", ["2.weight", "4.weight"])
+def test_samples_come_in_the_order_of_the_data_whatever_the_blocks(trained_digits, monkeypatch, select):
+    model, data = trained_digits
+    space = ls.ParameterSpace.of(model, select)
+    plain = ls.EmpiricalRisk(model, nn.functional.cross_entropy, data, space=space)
+    monkeypatch.setattr(batches, "_FEWEST_ROWS", 1)
+    sorted_ = ls.EmpiricalRisk(model, nn.functional.cross_entropy, data, space=space)
+    directions = torch.randn(2, space.dim)
+    index, displacement = torch.tensor([0, 1, 1]), torch.tensor([0.0, 0.1, -0.3])
+    rows = torch.tensor([3, 700, 4, 4])
+
+    def answers(risk):
+        lines = risk.sample_lines(risk.w0, directions)
+        return {
+            "losses": risk.sample_losses(risk.w0),
+            "along lines": lines.losses(index, displacement),
+            "slopes": torch.stack(lines.slopes(index, displacement)),
+            "curvatures": lines.curvatures(torch.tensor([0]), torch.tensor([1])),
+            "gradient of some": risk.mean_gradient(risk.w0, rows),
+        }
+
+    assert sorted_._blocks.n_blocks > plain._blocks.n_blocks
+    expected = answers(plain)
+    for name, found in answers(sorted_).items():
+        scale = float(expected[name].abs().max())
+        assert torch.allclose(found, expected[name], rtol=1e-4, atol=1e-6 * scale), name
+
+
+def test_nothing_that_is_kept_is_overwritten(trained_digits):
+    model, data = trained_digits
+    space = ls.ParameterSpace.of(model, "0.weight")  # two ReLUs work in place on what follows
+    risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, data, space=space)
+    lines = risk.lines(risk.w0, torch.randn(2, space.dim))
+    index, displacement = torch.tensor([0, 1, 0]), torch.tensor([0.3, -0.2, 0.0]).double()
+    first = lines(index, displacement)
+    assert torch.equal(lines(index, displacement), first)
+    assert torch.equal(torch.cat([lines(i[None], d[None]) for i, d in zip(index, displacement, strict=True)]), first)
+
+
+def test_a_sketch_saves_evaluations_and_changes_no_answer(trained_digits, monkeypatch):
+    model, data = trained_digits
+    space = ls.ParameterSpace.of(model, "2.weight")
+    risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, data, space=space)
+    directions = torch.linalg.qr(torch.randn(space.dim, 8)).Q.T.contiguous()
+    guided = ls.flatness(risk, risk.w0, directions)
+    alone = ls.flatness(risk, risk.w0, directions[5:6])
+    assert torch.equal(alone.width, guided.width[5:6])
+    monkeypatch.setattr(TracedLines, "sketch", lambda self: None)
+    plain = ls.flatness(risk, risk.w0, directions)
+    assert torch.allclose(guided.left, plain.left, rtol=1e-3)
+    assert torch.allclose(guided.right, plain.right, rtol=1e-3)
+    assert float(guided.evaluations.double().mean()) < 0.7 * float(plain.evaluations.double().mean())
+
+
+def test_a_sketch_is_offered_only_where_few_samples_carry_the_loss():
+    model, inputs = mlp([6, 8, 8, 3]), torch.randn(400, 6)
+    space = ls.ParameterSpace.of(model, "2.weight")
+    even = ls.EmpiricalRisk(model, nn.functional.cross_entropy, (inputs, torch.randint(0, 3, (400,))), space=space)
+    assert even.lines(even.w0, torch.randn(1, space.dim)).sketch() is None
+    signed = ls.EmpiricalRisk(model, lambda z, y: z[:, 0], (inputs, torch.zeros(400)), space=space)
+    assert signed.lines(signed.w0, torch.randn(1, space.dim)).sketch() is None
+
+
+class TestAMisleadingSketch:
+    """A sketch is for guesses: wherever it points, the crossing found is that of the loss itself."""
+
+    class Lines:
+        group = 4
+
+        def __init__(self, losses, likeness=None):
+            self._losses, self._likeness = losses, likeness
+
+        def __call__(self, index, displacement):
+            return self._losses(displacement)
+
+        def sketch(self):
+            return None if self._likeness is None else type(self)(self._likeness)
+
+    @pytest.mark.parametrize(
+        "likeness",
+        [
+            lambda d: torch.exp(25 * d**2),  # too sharp
+            lambda d: torch.exp(d**2 / 25),  # too flat
+            lambda d: torch.ones_like(d),  # never crosses
+            lambda d: torch.where(d.abs() < 1e-3, 1.0, torch.inf).double(),  # a wall
+            lambda d: torch.zeros_like(d),  # no loss at all
+            lambda d: torch.exp(0.99 * d**2),  # close
+        ],
+    )
+    def test_it_changes_no_answer(self, likeness):
+        outer = self
+
+        class Landscape:
+            def __call__(self, w):
+                return torch.exp(w[..., 0] ** 2)
+
+            def lines(self, w0, directions):
+                return outer.Lines(lambda d: torch.exp(d**2), likeness)
+
+        found = ls.flatness(Landscape(), torch.zeros(1), torch.ones(1, 1), max_displacement=50.0)
+        assert float(found.right) == pytest.approx(1.0, rel=1e-3)
+        assert float(found.left) == pytest.approx(-1.0, rel=1e-3)
+
+    def test_an_inner_crossing_it_does_not_show_is_found_where_it_was_far_off(self):
+        def bump(d):
+            return torch.exp(3 * torch.exp(-(((d.abs() - 1.0) / 0.4) ** 2)) + (d / 3) ** 2 - 3 * math.exp(-6.25))
+
+        class Landscape:
+            def __call__(self, w):
+                return bump(w[..., 0])
+
+            def lines(self, w0, directions):
+                return TestAMisleadingSketch.Lines(bump, lambda d: torch.exp((d / 4) ** 2))
+
+        found = ls.flatness(Landscape(), torch.zeros(1), torch.ones(1, 1), max_displacement=50.0)
+        assert float(found.right) < 1.0
 
 
 def test_flatness_of_a_trained_network_agrees_with_scan_and_brent(trained_digits):

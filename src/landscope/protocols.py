@@ -11,6 +11,7 @@ __all__ = [
     "Ensemble",
     "Lines",
     "LossLandscape",
+    "SketchesLines",
     "ProgressCallback",
     "WalksBatchLines",
     "WalksLines",
@@ -49,6 +50,15 @@ class Lines(Protocol):
 
     def __call__(self, index: Tensor, displacement: Tensor, /) -> Tensor:
         """``index[n], displacement[n] -> L(w0 + displacement p_index)[n]`` in float64."""
+        ...
+
+
+@runtime_checkable
+class SketchesLines(Lines, Protocol):
+    """Lines that also know a cheap likeness of themselves, good for guessing where to look and for nothing else."""
+
+    def sketch(self) -> Lines | None:
+        """A likeness, along the same lines; None where none is cheaper."""
         ...
 
 

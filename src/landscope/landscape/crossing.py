@@ -10,8 +10,8 @@ __all__ = ["Crossing", "find_crossing"]
 
 _GROWTH = 4.0
 _MAX_EVALUATIONS = 200
-_INWARD = ((0.0, 0.5, 1 / 3), (0.5, 0.9, 2 / 3))
-"""Stretches of the way to the crossing, and where to look in each if no point lies there."""
+_TRUSTED = 0.1
+"""How near an expected crossing must have been, relative to the one found, for its looks inward to count."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +22,13 @@ class Crossing:
         displacement: The distance, positive; NaN where not bracketed.
         bracketed: Whether the rise reaches the target within reach.
         evaluations: Points evaluated.
+        slope: Of the square root of the rise, there.
     """
 
     displacement: float
     bracketed: bool
     evaluations: int
+    slope: float = math.nan
 
 
 class _Search:
@@ -56,23 +58,31 @@ class _Search:
             return 0.5 * (self.low + self.high)
         return self.low + (self.high - self.low) * at_low / (at_low - at_high)
 
+    def slope(self) -> float:
+        """Of the square root of the rise, across the bracket."""
+        return (self.known[self.high] - self.known[self.low]) / (self.high - self.low)
+
     def shrinks(self) -> bool:
         """Whether three points have at least halved the bracket; a secant with one end stuck does not."""
         return len(self._widths) < 4 or self._widths[-1] <= 0.5 * self._widths[-4]
 
 
-def find_crossing(target: float, *, start: float, limit: float, rtol: float) -> Generator[float, float, Crossing]:
+def find_crossing(
+    target: float, *, start: float, limit: float, rtol: float, looks: int = 2, expected: Crossing | None = None
+) -> Generator[float, float, Crossing]:
     """Search outward from 0 for the nearest d > 0 with ``ln(L(d)/L0) = target``.
 
     A generator: it yields a displacement and is sent ``ln(L/L0)`` there (infinity is fine), so that a driver can
     run many searches side by side. It brackets outward, closes in by the secant on the square root of the rise, and
-    then looks inward at thirds of the crossing; a crossing found there replaces the one outside it.
+    then looks inward at evenly spaced parts of the crossing; a crossing found there replaces the one outside it.
 
     Args:
         target: Rise of the log-loss to find, above 0.
         start: First displacement tried.
         limit: Largest displacement tried.
         rtol: Relative tolerance of the crossing.
+        looks: Places to look at inward of the crossing.
+        expected: The crossing of a loss like this one, bracketed, to start from; where it was near, its looks count.
 
     Yields:
         The next displacement to evaluate.
@@ -82,27 +92,49 @@ def find_crossing(target: float, *, start: float, limit: float, rtol: float) -> 
     """
     search = _Search(target)
     proposal: float | None = min(start, limit)
+    if expected is not None:
+        proposal = min(expected.displacement, limit)
+        search.note(proposal, (yield proposal))
+        proposal = _beyond(search, proposal, expected.slope, rtol) or _next(search, limit, rtol, looks)
     while proposal is not None and search.evaluations < _MAX_EVALUATIONS:
         search.note(proposal, (yield proposal))
-        proposal = _outward(search, limit) if math.isinf(search.high) else _inward(search, rtol)
+        near = expected is not None and abs(expected.displacement - search.high) <= _TRUSTED * search.high
+        proposal = _next(search, limit, rtol, 0 if near else looks)
     bracketed = proposal is None and math.isfinite(search.high)
-    return Crossing(search.secant() if bracketed else math.nan, bracketed, search.evaluations)
+    if not bracketed:
+        return Crossing(math.nan, False, search.evaluations)
+    return Crossing(search.secant(), True, search.evaluations, search.slope())
 
 
-def _outward(search: _Search, limit: float) -> float | None:
-    """Farther out: as far as the rise seen so far says, but not farther than a fixed growth."""
-    if search.low >= limit:
+def _beyond(search: _Search, d: float, slope: float, rtol: float) -> float | None:
+    """Just beyond where a line of this slope through the point at ``d`` crosses, to bracket the crossing at once."""
+    step = -search.known[d] / slope if slope > 0 and math.isfinite(slope) else math.inf
+    if abs(step) > _TRUSTED * d:
         return None
-    root = search.known[search.low] + search.root_of_target
-    guess = 1.1 * search.low * search.root_of_target / root if root > 0 else math.inf
-    return min(limit, search.low * _GROWTH, max(guess, 1.2 * search.low))
+    return d + step + math.copysign(0.25 * rtol * d, step)
 
 
-def _inward(search: _Search, rtol: float) -> float | None:
+def _next(search: _Search, limit: float, rtol: float, looks: int) -> float | None:
+    return _outward(search, limit, rtol) if math.isinf(search.high) else _inward(search, rtol, looks)
+
+
+def _outward(search: _Search, limit: float, rtol: float) -> float | None:
+    """Farther out: as far as the rise seen so far says, but not farther than a fixed growth."""
+    low = search.low
+    if low >= limit:
+        return None
+    root = search.known[low] + search.root_of_target
+    missing = search.root_of_target / root - 1 if root > 0 else math.inf
+    guess = low * (1 + missing + min(0.1 * (1 + missing), max(missing, 0.5 * rtol)))
+    gap = low - max(d for d in search.known if d < low)
+    return min(limit, low * _GROWTH, max(guess, low + min(0.2 * low, 2 * gap)))
+
+
+def _inward(search: _Search, rtol: float, looks: int) -> float | None:
     """The next point inside the bracket, or None when the crossing is known and nothing lies inward of it."""
     tolerance = rtol * search.high
     if search.high - search.low <= tolerance:
-        return _unseen(search)
+        return _unseen(search, looks)
     if not search.shrinks():
         return 0.5 * (search.low + search.high)
     proposal = search.secant()
@@ -113,9 +145,10 @@ def _inward(search: _Search, rtol: float) -> float | None:
     return proposal
 
 
-def _unseen(search: _Search) -> float | None:
-    """A third of the way to the crossing where nothing was evaluated yet."""
-    for first, last, third in _INWARD:
-        if not any(first * search.high < d < last * search.high for d in search.known):
-            return third * search.high
+def _unseen(search: _Search, looks: int) -> float | None:
+    """An evenly spaced part of the way to the crossing with no point near it yet."""
+    part = search.high / (looks + 1)
+    for look in range(1, looks + 1):
+        if not any(abs(d - look * part) <= 0.5 * part for d in search.known if d > 0):
+            return look * part
     return None

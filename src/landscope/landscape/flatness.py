@@ -23,6 +23,8 @@ _START = 0.05
 _REACH = 10.0
 _REACH_AT_ORIGIN = 100.0
 _FINEST = 1e-12
+_SKETCH_RTOL = 3e-3
+_SKETCH_LOOKS = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -114,11 +116,21 @@ def flatness(
     reach = (_REACH * walk.scale or _REACH_AT_ORIGIN) / lengths
     if max_displacement is not None:
         reach = torch.full_like(reach, check_positive("max_displacement", max_displacement))
+    starts = (_START / _REACH * reach).tolist()
     sides = torch.full((2, count), math.nan, dtype=torch.float64)
     evaluations = torch.zeros(count, dtype=torch.int64)
+    sketch = walk.sketch()
     for first in range(0, count, walk.lines.group):
         rows = range(first, min(first + walk.lines.group, count))
-        for (row, sign), crossing in _search_together(walk, rows, math.log(ratio), reach.tolist(), rtol).items():
+        tasks = {
+            (row, sign): _Task(math.log(ratio), start=starts[row], limit=float(reach[row]), rtol=rtol)
+            for row in rows
+            for sign in (-1, 1)
+        }
+        if sketch is not None:
+            guesses = _search_together(sketch, {side: task.roughly() for side, task in tasks.items()})
+            tasks = {side: task.near(guesses[side]) for side, task in tasks.items()}
+        for (row, sign), crossing in _search_together(walk, tasks).items():
             sides[int(sign > 0), row] = sign * crossing.displacement
             evaluations[row] += crossing.evaluations
         if progress is not None:
@@ -137,26 +149,47 @@ def flatness(
     )
 
 
-def _search_together(
-    walk: Walk, rows: range, target: float, reach: list[float], rtol: float
-) -> dict[tuple[int, int], Crossing]:
-    """Run the searches of both sides of several directions in step, so that each pass over the data serves them all."""
-    searches: dict[tuple[int, int], Generator[float, float, Crossing]] = {
-        (row, sign): find_crossing(target, start=_START / _REACH * reach[row], limit=reach[row], rtol=rtol)
-        for row in rows
-        for sign in (-1, 1)
-    }
-    asked = {key: next(search) for key, search in searches.items()}
-    found: dict[tuple[int, int], Crossing] = {}
+Side = tuple[int, int]
+"""A direction and a sign."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    """A search of one side, see :func:`landscope.landscape.crossing.find_crossing`."""
+
+    target: float
+    start: float
+    limit: float
+    rtol: float
+    looks: int = 2
+    expected: Crossing | None = None
+
+    def roughly(self) -> _Task:
+        """The same on a sketch, where looks are cheap and the last digits say nothing."""
+        return dataclasses.replace(self, rtol=max(self.rtol, _SKETCH_RTOL), looks=_SKETCH_LOOKS)
+
+    def near(self, guess: Crossing) -> _Task:
+        """The same from a guess."""
+        return dataclasses.replace(self, expected=guess) if guess.bracketed else self
+
+    def begin(self) -> Generator[float, float, Crossing]:
+        return find_crossing(**{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
+
+
+def _search_together(walk: Walk, tasks: dict[Side, _Task]) -> dict[Side, Crossing]:
+    """Run many searches in step, so that each pass over the data serves them all."""
+    searches = {side: task.begin() for side, task in tasks.items()}
+    asked = {side: next(search) for side, search in searches.items()}
+    found: dict[Side, Crossing] = {}
     while asked:
-        keys = list(asked)
-        index = torch.tensor([row for row, _ in keys])
-        displacement = torch.tensor([sign * asked[row, sign] for row, sign in keys], dtype=torch.float64)
+        sides = list(asked)
+        index = torch.tensor([row for row, _ in sides])
+        displacement = torch.tensor([sign * asked[row, sign] for row, sign in sides], dtype=torch.float64)
         rises = torch.log(walk.losses(index, displacement) / walk.loss).tolist()
-        for key, rise in zip(keys, rises, strict=True):
+        for side, rise in zip(sides, rises, strict=True):
             try:
-                asked[key] = searches[key].send(rise)
+                asked[side] = searches[side].send(rise)
             except StopIteration as stop:
-                found[key] = stop.value
-                del asked[key]
+                found[side] = stop.value
+                del asked[side]
     return found

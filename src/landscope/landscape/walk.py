@@ -10,7 +10,7 @@ from torch import Tensor
 
 from landscope._checks import check_directions, check_finite, check_vector
 from landscope.errors import InputError, NonFiniteError
-from landscope.protocols import Lines, LossLandscape, WalksLines
+from landscope.protocols import Lines, LossLandscape, SketchesLines, WalksLines
 from landscope.walking import PlainLines
 
 __all__ = ["Walk", "start_walk", "steps_for"]
@@ -29,6 +29,12 @@ class Walk:
     lines: Lines
     loss: float
     scale: float
+
+    def sketch(self) -> Walk | None:
+        """The same lines over the few samples that carry nearly all of the loss, where that is cheaper."""
+        lines = self.lines.sketch() if isinstance(self.lines, SketchesLines) else None
+        loss = math.nan if lines is None else _loss_at_start(lines)
+        return Walk(lines, loss, self.scale) if lines is not None and 0 < loss < math.inf else None
 
     def losses(self, index: Tensor, displacement: Tensor) -> Tensor:
         """``index[n], displacement[n] -> L[n]``; infinite losses pass, NaN raises."""
@@ -59,7 +65,7 @@ def start_walk(landscape: LossLandscape, w0: Tensor, directions: Tensor) -> Walk
         else PlainLines(landscape, w0, directions.to(w0.dtype))
     )
     # L0 is taken along a line too, so that the ratio L/L0 is free of any difference between two ways of summing.
-    loss = float(lines(torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.float64))[0])
+    loss = _loss_at_start(lines)
     if not math.isfinite(loss):
         raise NonFiniteError(
             expected="a finite loss at w0",
@@ -67,6 +73,10 @@ def start_walk(landscape: LossLandscape, w0: Tensor, directions: Tensor) -> Walk
             hint="Choose a w0 where the model works, or check the data.",
         )
     return Walk(lines, loss, float(torch.linalg.vector_norm(w0)))
+
+
+def _loss_at_start(lines: Lines) -> float:
+    return float(lines(torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.float64))[0])
 
 
 def steps_for(displacements: Tensor, count: int) -> Tensor:

@@ -12,10 +12,13 @@ from torch import Tensor
 
 from landscope.errors import InputError
 
-__all__ = ["Block", "blocks_of", "materialised", "read_once"]
+__all__ = ["Block", "are_classes", "blocks_by_label", "blocks_of", "can_join", "materialised", "read_once"]
 
 Block = tuple[Any, Any]
 """Inputs and targets of some samples."""
+
+_FEWEST_ROWS = 1000
+"""Samples a label, on average, for which blocks of one label each are worth their number."""
 
 
 def materialised(data: Any, device: torch.device) -> tuple[list[Block], int]:
@@ -50,7 +53,7 @@ def materialised(data: Any, device: torch.device) -> tuple[list[Block], int]:
                 hint="Pass pairs.",
             )
     largest = max(_length(inputs) for inputs, _ in pairs)
-    return ([_joined(pairs)] if _can_join(pairs) else pairs), largest
+    return ([_joined(pairs)] if can_join(pairs) else pairs), largest
 
 
 def _pair(batch: Any) -> Block:
@@ -95,7 +98,8 @@ def _length(value: Any) -> int:
     return len(value) if hasattr(value, "__len__") else 1
 
 
-def _can_join(pairs: list[Block]) -> bool:
+def can_join(pairs: Sequence[Block]) -> bool:
+    """Whether the pairs are tensors that differ in their number of samples only."""
     shapes = {
         (inputs.shape[1:], inputs.dtype, targets.shape[1:], targets.dtype)
         if isinstance(inputs, Tensor) and isinstance(targets, Tensor) and inputs.ndim and targets.ndim
@@ -117,3 +121,28 @@ def blocks_of(pairs: list[Block], rows: int) -> list[Block]:
         return pairs
     inputs, targets = pairs[0]
     return list(zip(inputs.split(rows), targets.split(rows), strict=True))
+
+
+def blocks_by_label(pairs: list[Block], rows: int) -> tuple[list[Block], Tensor] | None:
+    """Cut joined data into blocks of samples that share their label, where there are enough of each.
+
+    Returns:
+        The blocks, of at most ``rows`` samples, and the number of each of their samples in the order of the data; None
+        where the targets are no labels, or labels have too few samples.
+    """
+    inputs, targets = pairs[0]
+    if len(pairs) > 1 or not isinstance(inputs, Tensor) or not are_classes(targets):
+        return None
+    order = torch.argsort(targets, stable=True)
+    labels, counts = targets.unique(return_counts=True)
+    if len(targets) < _FEWEST_ROWS * len(labels):
+        return None
+    parts = [part for same in order.split(counts.tolist()) for part in same.tensor_split(-(-len(same) // rows))]
+    return [(inputs[part], targets[part]) for part in parts], order
+
+
+def are_classes(targets: Any) -> bool:
+    """Whether these are labels: whole numbers, one a sample, none ignored."""
+    return (
+        isinstance(targets, Tensor) and targets.ndim == 1 and targets.dtype == torch.int64 and int(targets.min()) >= 0
+    )

@@ -16,7 +16,7 @@ from landscope.errors import InputError, NondeterministicLossError
 from landscope.kernels import plain_kernels
 from landscope.parameters import ParameterSpace
 from landscope.protocols import BatchLines, Lines
-from landscope.risk.batches import Block, blocks_of, materialised
+from landscope.risk.batches import Block, are_classes, blocks_by_label, blocks_of, materialised
 from landscope.risk.evaluation import ClosureLosses, TracedLosses
 from landscope.risk.lines import TracedLines
 from landscope.risk.losses import SampleLosses, is_plain_cross_entropy, sample_losses_of
@@ -143,7 +143,9 @@ class EmpiricalRisk:
             with torch.no_grad():
                 largest = largest_tensor(split.suffix, split.prefix(few)) // max(1, len(few))
             rows = max(16, min(8192, _BLOCK_ELEMENTS // max(1, largest)))
-            return TracedLosses(split, sample_losses, blocks_of(pairs, rows), self._cache_bytes // 2)
+            by_label = blocks_by_label(pairs, rows) if self._class_major else None
+            blocks, order = by_label or (blocks_of(pairs, rows), None)
+            return TracedLosses(split, sample_losses, blocks, self._cache_bytes // 2, order)
         except Exception as error:  # noqa: BLE001 - any model may fail to trace in any way; full evaluation still holds
             warnings.warn(
                 f"landscope evaluates the whole model at every point, which is slower: it could not be traced "
@@ -275,7 +277,7 @@ class EmpiricalRisk:
                 got="sums over several samples",
                 hint="Use a criterion that returns unreduced losses.",
             )
-        return torch.cat([losses.double() for losses, _ in parts])
+        return self._blocks.in_data_order(torch.cat([losses.double() for losses, _ in parts]))
 
     def gradient(self, w: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         """The gradient of the risk at ``w``, summed over blocks in float64, in the dtype of the model."""
@@ -363,7 +365,7 @@ class EmpiricalRisk:
         return w0, check_directions(directions, dim=self.space.dim, device=self._device, dtype=self._dtype)
 
     def _lines_of(self, losses: TracedLosses, w0: Tensor, directions: Tensor) -> TracedLines:
-        class_major = self._class_major and all(_are_classes(targets) for _, targets in losses.blocks)
+        class_major = self._class_major and all(are_classes(targets) for _, targets in losses.blocks)
         return TracedLines(
             losses, self.space, w0, directions, class_major=class_major, cache_bytes=self._cache_bytes // 2
         )
@@ -371,10 +373,3 @@ class EmpiricalRisk:
 
 def _numel_per_sample(value: Any) -> int:
     return value[0].numel() if isinstance(value, Tensor) and value.ndim and len(value) else 1
-
-
-def _are_classes(targets: Any) -> bool:
-    """Whether these are labels of the fast layout: whole, one a sample, none ignored."""
-    return (
-        isinstance(targets, Tensor) and targets.ndim == 1 and targets.dtype == torch.int64 and int(targets.min()) >= 0
-    )

@@ -5,18 +5,20 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from landscope.errors import InputError
-from landscope.risk.batches import Block, read_once
+from landscope.risk.batches import Block, blocks_of, can_join, read_once
 from landscope.risk.losses import SampleLosses
 from landscope.risk.tracing import SplitModel, substituted_call
 from landscope.threads import one_thread
 
 __all__ = ["BlockLosses", "ClosureLosses", "Frontier", "TracedLosses", "replica"]
+
+M = TypeVar("M", bound=nn.Module)
 
 
 @runtime_checkable
@@ -30,7 +32,11 @@ class BlockLosses(Protocol):
         ...
 
     def picked(self, parameters: dict[str, Tensor], rows: Tensor) -> Tensor:
-        """``parameters, rows[n] -> losses[n]`` of single samples, numbered in the order of the data."""
+        """``parameters, rows[n] -> losses[n]`` of single samples, numbered in the order of the data; in any order."""
+        ...
+
+    def in_data_order(self, values: Tensor) -> Tensor:
+        """``values[..., M]`` of all samples, block after block -> the same in the order of the data."""
         ...
 
 
@@ -80,6 +86,10 @@ class ClosureLosses:
                 self._sizes = [len(self.losses(parameters, block)[0]) for block in range(self.n_blocks)]
         return torch.cat([self.losses(parameters, block)[0][places] for block, places in _homes(self._sizes, rows)])
 
+    def in_data_order(self, values: Tensor) -> Tensor:
+        """They are: batches stay as they come."""
+        return values
+
 
 def _homes(sizes: Sequence[int], rows: Tensor) -> Iterator[tuple[int, Tensor]]:
     """The blocks that hold some of the samples ``rows``, each with their places in it."""
@@ -89,19 +99,13 @@ def _homes(sizes: Sequence[int], rows: Tensor) -> Iterator[tuple[int, Tensor]]:
         yield block, rows[home == block] - (ends[block] - sizes[block])
 
 
-def _can_join(blocks: Sequence[Block]) -> bool:
-    """Whether blocks are tensors that differ in their number of samples only."""
-    shapes = {tuple(part.shape[1:] if isinstance(part, Tensor) else None for part in block) for block in blocks}
-    return len(shapes) == 1 and None not in next(iter(shapes))
-
-
 class Frontier:
     """Frontier values of every block, computed once and kept as far as the memory limit allows."""
 
     def __init__(self, split: SplitModel, blocks: list[Block], cache_bytes: int) -> None:
         self._split, self._blocks = split, blocks
         self._kept: dict[int, tuple[Any, ...]] = {}
-        self._bytes_left = cache_bytes
+        self.cache_bytes = self._bytes_left = cache_bytes
 
     def __call__(self, block: int) -> tuple[Any, ...]:
         """The frontier values of one block."""
@@ -126,12 +130,28 @@ def _compact(value: Any) -> Any:
 
 
 class TracedLosses:
-    """Evaluation from the frontier on, for a model that could be cut by tracing."""
+    """Evaluation from the frontier on, for a model that could be cut by tracing.
 
-    def __init__(self, split: SplitModel, sample_losses: SampleLosses, blocks: list[Block], cache_bytes: int) -> None:
+    Args:
+        split: The model, cut.
+        sample_losses: The criterion.
+        blocks: The data.
+        cache_bytes: Memory for frontier values.
+        order: Number in the data of each sample, block after block; the same order by default.
+    """
+
+    def __init__(
+        self,
+        split: SplitModel,
+        sample_losses: SampleLosses,
+        blocks: list[Block],
+        cache_bytes: int,
+        order: Tensor | None = None,
+    ) -> None:
         self.split, self.sample_losses, self.blocks = split, sample_losses, blocks
         self.frontier = Frontier(split, blocks, cache_bytes)
         self.n_blocks = len(blocks)
+        self._places = None if order is None else torch.argsort(order)
 
     def losses(self, parameters: dict[str, Tensor], block: int) -> tuple[Tensor, Tensor | float]:
         """The losses of one block with the selected parameters replaced."""
@@ -139,23 +159,63 @@ class TracedLosses:
         return self.sample_losses(outputs, self.blocks[block][1])
 
     @property
+    def sizes(self) -> list[int]:
+        """Samples of each block."""
+        return [len(targets) for _, targets in self.blocks]
+
+    @property
     def n_samples(self) -> int:
         """Samples in all blocks."""
-        return sum(len(targets) for _, targets in self.blocks)
+        return sum(self.sizes)
+
+    def in_data_order(self, values: Tensor) -> Tensor:
+        """``values[..., M]`` of all samples, block after block -> the same in the order of the data."""
+        return values if self._places is None else values[..., self._places.to(values.device)]
 
     def picked(self, parameters: dict[str, Tensor], rows: Tensor) -> Tensor:
         """The losses of some samples, block after block."""
-        picked = list(_homes([len(targets) for _, targets in self.blocks], rows))
-        if not _can_join([self.blocks[block] for block, _ in picked]):
+        return self._losses_of(parameters, rows if self._places is None else self._places[rows])
+
+    def _losses_of(self, parameters: dict[str, Tensor], positions: Tensor) -> Tensor:
+        picked = list(_homes(self.sizes, positions))
+        if not can_join([self.blocks[block] for block, _ in picked]):
             return torch.cat([self.losses(parameters, block)[0][places] for block, places in picked])
-        inputs, targets = (torch.cat([self.blocks[b][part][places] for b, places in picked]) for part in (0, 1))
+        inputs, targets = self._samples(picked)
         with torch.no_grad():
             values = (inputs,) if self.split.prefix_is_empty else self.split.prefix(inputs)
         outputs = substituted_call(self.split.suffix, self.split.suffix_names, parameters, values)
         return self.sample_losses(outputs, targets)[0]
 
+    def _samples(self, picked: list[tuple[int, Tensor]]) -> Block:
+        """Inputs and targets of some samples of each of some blocks."""
+        inputs, targets = (torch.cat([self.blocks[b][part][places] for b, places in picked]) for part in (0, 1))
+        return inputs, targets
 
-def replica(module: nn.Module) -> nn.Module:
+    @torch.no_grad()
+    def hardest(
+        self, parameters: dict[str, Tensor], *, enough: float, least: float, at_most: float
+    ) -> TracedLosses | None:
+        """The samples of the largest losses, until they carry the share ``enough`` of the loss.
+
+        Returns:
+            The same losses of those samples only, or of the part ``at_most`` of all samples where that carries at
+            ``least`` this share; None where it does not, or where there is not one loss a sample.
+        """
+        parts = [self.losses(parameters, block)[0].double() for block in range(self.n_blocks)]
+        losses = torch.cat(parts)
+        if [len(part) for part in parts] != self.sizes or not can_join(self.blocks) or not bool((losses >= 0).all()):
+            return None
+        falling = torch.sort(losses, descending=True, stable=True)
+        carried = torch.cumsum(falling.values, dim=0) / losses.sum()
+        count = min(int((carried < enough).sum()) + 1, int(at_most * len(losses)))
+        if count == 0 or not float(carried[count - 1]) >= least:
+            return None
+        samples = self._samples(list(_homes(self.sizes, falling.indices[:count])))
+        blocks = blocks_of([samples], max(self.sizes))
+        return TracedLosses(self.split, self.sample_losses, blocks, self.frontier.cache_bytes)
+
+
+def replica(module: M) -> M:
     """A second module object on the same tensors, so that two threads can replace parameters at once."""
     shared = [*module.parameters(), *module.buffers()]
     return copy.deepcopy(module, {id(tensor): tensor for tensor in shared})

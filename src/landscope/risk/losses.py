@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from landscope.errors import InputError
 
-__all__ = ["SampleLosses", "cross_entropy_class_major", "is_plain_cross_entropy", "sample_losses_of"]
+__all__ = ["SampleLosses", "cross_entropy_of_margins", "is_plain_cross_entropy", "margins_of", "sample_losses_of"]
 
 _MODULES: dict[Callable[..., Tensor], Callable[[], nn.Module]] = {
     F.cross_entropy: nn.CrossEntropyLoss,
@@ -89,16 +89,27 @@ def _cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | fl
     return F.softplus(torch.logsumexp(wrong, dim=1)), float(len(targets))
 
 
-def cross_entropy_class_major(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of logits ``[classes, b]`` with targets ``[1, b]``, a loss a sample; ``logits`` is used up.
+def margins_of(logits: Tensor, targets: Tensor | int) -> Tensor:
+    """Margins ``z_j - z_y`` of every class over the right one y, class-major, for :func:`cross_entropy_of_margins`.
 
-    The same losses as the sample-major form, laid out so that every reduction runs along contiguous memory.
+    Args:
+        logits: ``[classes, b]``; used up.
+        targets: Right classes ``[b]``, or the one that all samples share, which is then left out.
     """
-    logits -= logits.gather(0, targets)
-    losses = torch.exp(logits).scatter_(0, targets, 0).sum(dim=0).log1p_()
+    if isinstance(targets, int):
+        return torch.cat([logits[:targets], logits[targets + 1 :]]) - logits[targets]
+    logits -= logits.gather(0, targets[None])
+    return logits.scatter_(0, targets[None], -torch.inf)
+
+
+def cross_entropy_of_margins(margins: Tensor) -> Tensor:
+    """Cross-entropy of each sample from its margins ``[classes, b]``, every reduction along contiguous memory.
+
+    The same losses as the sample-major form: ``log(1 + sum_j exp(z_j - z_y))`` over the wrong classes.
+    """
+    losses = torch.exp(margins).sum(dim=0).log1p_()
     if not torch.isfinite(losses.sum()):  # exp overflowed: the margin itself is the loss
-        wrong = logits.scatter(0, targets, -torch.inf)
-        losses = F.softplus(torch.logsumexp(wrong, dim=0))
+        losses = F.softplus(torch.logsumexp(margins, dim=0))
     return losses
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 from collections.abc import Iterable, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-__all__ = ["SplitModel", "split_model"]
+__all__ = ["AffineNode", "SplitModel", "affine_shift", "in_place", "largest_tensor", "split_model", "substituted_call"]
 
 _LINEAR_IN_PARAMETERS = (
     nn.Linear,
@@ -243,8 +244,53 @@ def substituted_call(
     return torch.func.functional_call(module, replaced, tuple(args))
 
 
-def affine_shift(node: AffineNode, parameters: dict[str, Tensor], values: Sequence[Any]) -> Tensor:
-    """What one unit along a direction adds to the output of an affine node: the unselected parameters drop out."""
+def affine_shift(
+    node: AffineNode, parameters: dict[str, Tensor], values: Sequence[Any], out: Tensor | None = None
+) -> Tensor:
+    """What one unit along a direction adds to the output of an affine node: the unselected parameters drop out.
+
+    Args:
+        node: The node.
+        parameters: The direction, by names of the model.
+        values: Frontier values.
+        out: Written to where it fits; fresh memory takes longer to get than to fill.
+    """
+    inputs = tuple(values[position] for position in node.inputs)
+    own = {name: parameters[selected] for name, selected in node.selected.items()}
+    if out is not None and type(node.module) is nn.Linear and own.keys() == {"weight"} and inputs[0].ndim == 2:
+        weight = own["weight"]
+        if out.shape == (len(inputs[0]), len(weight)):
+            return torch.mm(inputs[0], weight.T, out=out)
     shift = {name: torch.zeros_like(parameter) for name, parameter in node.module.named_parameters()}
-    shift |= {own: parameters[name] for own, name in node.selected.items()}
-    return torch.func.functional_call(node.module, shift, tuple(values[position] for position in node.inputs))
+    return torch.func.functional_call(node.module, shift | own, inputs)
+
+
+def in_place(part: fx.GraphModule, n_own: int) -> fx.GraphModule:
+    """The same part, with ReLUs that overwrite their input where nothing else can read it.
+
+    Args:
+        part: A traced part; left as it is.
+        n_own: How many of its inputs, the first ones, may be overwritten.
+    """
+    graph = copy.deepcopy(part.graph)
+    own = [node for node in graph.nodes if node.op == "placeholder"][:n_own]
+    for node in list(graph.nodes):
+        if _is_relu(part, node):
+            (source,) = node.all_input_nodes
+            if len(source.users) == 1 and (source in own or _makes_new(part, source)):
+                with graph.inserting_after(node):
+                    overwriting = graph.call_function(torch.relu_, (source,))
+                node.replace_all_uses_with(overwriting)
+                graph.erase_node(node)
+    return fx.GraphModule(part, graph)
+
+
+def _is_relu(part: fx.GraphModule, node: fx.Node) -> bool:
+    if node.op == "call_module":
+        return type(part.get_submodule(str(node.target))) is nn.ReLU
+    return node.op == "call_function" and node.target in (torch.relu, nn.functional.relu)
+
+
+def _makes_new(part: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether the output shares no memory with anything."""
+    return node.op == "call_module" and type(part.get_submodule(str(node.target))) in (nn.Linear, nn.Conv1d, nn.Conv2d)
