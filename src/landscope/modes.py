@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -16,6 +17,14 @@ from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
 
 __all__ = ["PrincipalModes", "cosine_content", "principal_modes", "subspace_overlap"]
+
+_TOLD = 1e-6
+"""Part of the largest eigenvalue down to which one decomposition is taken: relative errors stay near 1e-9."""
+_NOTHING = 1e-12
+"""Part of the largest length below which a direction is rounding."""
+_PANEL = 256
+_PART = 2**16
+"""Fewest columns multiplied at once, and most columns copied at once."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -80,10 +89,10 @@ def principal_modes(
 
     .. math:: C = \frac1T \sum_t (w_t - \bar w)(w_t - \bar w)^\top, \qquad C p_i = \sigma_i^2 p_i
 
-    The covariance is used where T > N and the Gram matrix where N >= T; all sums are float64. Each
-    variance is then measured again by projecting the rows on its direction: an eigenvalue of C carries an
-    absolute error near 1e-16 of the first, a projection a relative one, so that small modes are right too.
-    The trajectory is read a piece at a time and may lie on disk.
+    The covariance is used where T > N and the Gram matrix where N >= T; all sums are float64. An eigenvalue carries
+    an absolute error near 1e-16 of the first, so modes below 1e-6 of the first variance are found in a second look,
+    with what is known taken out of the rows: small modes are as right as a float64 singular value decomposition of
+    the rows makes them. The trajectory is read a piece at a time and may lie on disk.
 
     Args:
         trajectory: Rows w_t, any floating dtype.
@@ -119,18 +128,16 @@ def principal_modes(
     report = progress or silent
     mean = _mean(trajectory)
     report(1, 3)
-    basis, total = (_by_covariance if count > dim else _by_gram)(trajectory, mean, wanted)
+    squares, directions = (_by_covariance if count > dim else _by_gram)(trajectory, mean, wanted)
     report(2, 3)
-    coordinates = _coordinates(trajectory, mean, basis)
-    variance = coordinates.square().mean(dim=0)
-    order = torch.argsort(variance, descending=True, stable=True)
-    sign = torch.where(coordinates[-1] < coordinates[0], -1.0, 1.0).double()
+    first, last = (trajectory.row(row).double() - mean for row in (0, -1))
+    sign = torch.where(directions @ (last - first) < 0, -1.0, 1.0).double()
     report(3, 3)
     return PrincipalModes(
         mean=mean,
-        directions=(basis * sign[:, None])[order],
-        variance=variance[order],
-        total_variance=total,
+        directions=directions.mul_(sign[:, None]),
+        variance=squares.values / count,
+        total_variance=squares.total / count,
         n_steps=count,
         parameters=trajectory.space.names if trajectory.space is not None else (),
         provenance=stamp(n_modes=wanted, source=dict(trajectory.provenance)),
@@ -140,48 +147,113 @@ def principal_modes(
 def _mean(trajectory: Trajectory) -> Tensor:
     total = torch.zeros(trajectory.dim, dtype=torch.float64)
     for block in trajectory.blocks():
-        total += block.double().sum(dim=0)
+        total += block.sum(dim=0, dtype=torch.float64)
     return total / len(trajectory)
 
 
-def _by_covariance(trajectory: Trajectory, mean: Tensor, wanted: int) -> tuple[Tensor, float]:
-    covariance = torch.zeros(trajectory.dim, trajectory.dim, dtype=torch.float64)
-    for block in trajectory.blocks():
-        centred = block.double() - mean
-        covariance.addmm_(centred.T, centred)
-    covariance /= len(trajectory)
-    _, vectors = torch.linalg.eigh(covariance)
-    return vectors.flip(1)[:, :wanted].T.contiguous(), float(covariance.trace())
+def _by_covariance(trajectory: Trajectory, mean: Tensor, wanted: int) -> tuple[_Squares, Tensor]:
+    """From sums over rows, ``[N, N]``; the eigenvectors are the directions."""
+
+    def products(known: Tensor) -> Tensor:
+        total = torch.zeros(trajectory.dim, trajectory.dim, dtype=torch.float64)
+        for block in trajectory.blocks():
+            rows = block - mean
+            _add_products(total, rows - (rows @ known) @ known.T)
+        return total
+
+    squares = _largest(products, trajectory.dim, wanted)
+    return squares, squares.vectors.T.contiguous()
 
 
-def _by_gram(trajectory: Trajectory, mean: Tensor, wanted: int) -> tuple[Tensor, float]:
-    count = len(trajectory)
-    gram = torch.zeros(count, count, dtype=torch.float64)
+def _by_gram(trajectory: Trajectory, mean: Tensor, wanted: int) -> tuple[_Squares, Tensor]:
+    """From sums over columns, ``[T, T]``; the eigenvectors say how the rows make up the directions."""
+
+    def products(known: Tensor) -> Tensor:
+        total = torch.zeros(len(trajectory), len(trajectory), dtype=torch.float64)
+        for columns, panel in trajectory.panels():
+            rows = panel - mean[columns]
+            _add_products(total, (rows - known @ (known.T @ rows)).T)
+        return total
+
+    squares = _largest(products, len(trajectory), wanted)
+    directions = torch.empty(wanted, trajectory.dim, dtype=torch.float64)
     for columns, panel in trajectory.panels():
-        centred = panel.double() - mean[columns]
-        gram.addmm_(centred, centred.T)
-    _, vectors = torch.linalg.eigh(gram)
-    leading = vectors.flip(1)[:, :wanted].T
-    basis = torch.empty(wanted, trajectory.dim, dtype=torch.float64)
-    for columns, panel in trajectory.panels():
-        basis[:, columns] = leading @ (panel.double() - mean[columns])
-    return _orthonormalised(basis), float(gram.trace()) / count
+        torch.mm(squares.vectors.T, panel - mean[columns], out=directions[:, columns])
+    return squares, _orthonormalised(directions)
 
 
-def _orthonormalised(basis: Tensor) -> Tensor:
-    """Rows made orthonormal in order; rows of a window without that many directions are completed."""
-    # Householder, not Gram-Schmidt: stays orthonormal where rows are nearly dependent.
-    q, r = torch.linalg.qr(basis.T)
-    return (q * torch.where(r.diagonal() < 0, -1.0, 1.0).double()).T.contiguous()
+@dataclasses.dataclass(frozen=True)
+class _Squares:
+    """Largest eigenvalues of a matrix of products, falling; their eigenvectors as columns; the trace."""
+
+    values: Tensor
+    vectors: Tensor
+    total: float
 
 
-def _coordinates(trajectory: Trajectory, mean: Tensor, basis: Tensor) -> Tensor:
-    if len(trajectory) > trajectory.dim:
-        return torch.cat([(block.double() - mean) @ basis.T for block in trajectory.blocks()])
-    coordinates = torch.zeros(len(trajectory), len(basis), dtype=torch.float64)
-    for columns, panel in trajectory.panels():
-        coordinates.addmm_(panel.double() - mean[columns], basis[:, columns].T)
-    return coordinates
+def _largest(products: Callable[[Tensor], Tensor], size: int, wanted: int) -> _Squares:
+    """Eigenvalues with a small *relative* error, however far they fall.
+
+    An eigenvalue carries an absolute error near 1e-16 of the largest. So only those within ``_TOLD`` of it are taken;
+    the products are then formed anew without what was found, and the rest is looked for in what is left.
+
+    Args:
+        products: The products when some orthonormal columns are projected out of what is multiplied.
+        size: Of the matrix.
+        wanted: How many.
+    """
+    found = torch.empty(size, 0, dtype=torch.float64)
+    values = torch.empty(0, dtype=torch.float64)
+    rest: Tensor | None = None
+    total = 0.0
+    while len(values) < wanted:
+        matrix = products(found)
+        if rest is None:
+            total = float(matrix.trace())
+        else:
+            matrix = rest.T @ _mirrored(matrix) @ rest
+        rising, vectors = torch.linalg.eigh(matrix, UPLO="U")
+        falling = rising.flip(0).clamp(min=0)
+        vectors = vectors.flip(1) if rest is None else rest @ vectors.flip(1)
+        told = int((falling >= _TOLD * falling[0]).sum())
+        # Below the rounding of the rows themselves there is nothing left to tell apart.
+        if float(falling[0]) <= _NOTHING**2 * total:
+            told = len(falling)
+        count = min(told, wanted - len(values))
+        found = torch.cat([found, vectors[:, :count]], dim=1)
+        values = torch.cat([values, falling[:count]])
+        rest = vectors[:, count:]
+    # Each look is in order, and the next one ends below it but for rounding.
+    order = torch.argsort(values, descending=True, stable=True)
+    return _Squares(values[order], found[:, order], total)
+
+
+def _add_products(total: Tensor, rows: Tensor) -> None:
+    """``total += rows.T @ rows``, on and above the diagonal: half the work."""
+    width = max(_PANEL, -(-len(total) // 8))
+    for first in range(0, len(total), width):
+        total[first : first + width, first:].addmm_(rows[:, first : first + width].T, rows[:, first:])
+
+
+def _mirrored(upper: Tensor) -> Tensor:
+    return upper.triu() + upper.triu(1).T
+
+
+def _orthonormalised(rows: Tensor) -> Tensor:
+    """Nearly orthogonal rows made orthonormal in their order, in place where that is safe."""
+    lengths = torch.linalg.vector_norm(rows, dim=1)
+    if float(lengths.min()) <= _NOTHING * float(lengths.max()):
+        # The window has not that many directions. Householder completes them, Gram and Schmidt would not.
+        q, r = torch.linalg.qr(rows.T)
+        return (q * torch.where(r.diagonal() < 0, -1.0, 1.0).double()).T.contiguous()
+    rows.div_(lengths[:, None])
+    products = torch.zeros(len(rows), len(rows), dtype=torch.float64)
+    for part in rows.split(_PART, dim=1):
+        _add_products(products, part.T)
+    factor = torch.linalg.cholesky(_mirrored(products))
+    for part in rows.split(_PART, dim=1):
+        part.copy_(torch.linalg.solve_triangular(factor, part, upper=False))
+    return rows
 
 
 def subspace_overlap(first: Float[Tensor, "k N"], second: Float[Tensor, "k N"]) -> float:
