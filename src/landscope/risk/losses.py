@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
@@ -108,7 +109,7 @@ def cross_entropy_of_margins(margins: Tensor) -> Tensor:
     The same losses as the sample-major form: ``log(1 + sum_j exp(z_j - z_y))`` over the wrong classes.
     """
     losses = torch.exp(margins).sum(dim=0).log1p_()
-    if not torch.isfinite(losses.sum()):  # exp overflowed: the margin itself is the loss
+    if not math.isfinite(losses.sum()):  # exp overflowed: the margin itself is the loss
         losses = F.softplus(torch.logsumexp(margins, dim=0))
     return losses
 

@@ -239,7 +239,7 @@ def substituted_call(
 ) -> Any:
     """Call ``module`` with some of its parameters replaced (``names``: its names -> keys of ``parameters``)."""
     if not names:
-        return module(*args)
+        return module.forward(*args)  # nobody hooks the parts of a private copy
     replaced = {own: parameters[name] for own, name in names.items()}
     return torch.func.functional_call(module, replaced, tuple(args))
 
@@ -257,7 +257,8 @@ def affine_shift(
     """
     inputs = tuple(values[position] for position in node.inputs)
     own = {name: parameters[selected] for name, selected in node.selected.items()}
-    if out is not None and type(node.module) is nn.Linear and own.keys() == {"weight"} and inputs[0].ndim == 2:
+    plain = type(node.module) is nn.Linear and own.keys() == {"weight"} and inputs[0].ndim == 2
+    if out is not None and plain and not (node.module._forward_hooks or node.module._forward_pre_hooks):
         weight = own["weight"]
         if out.shape == (len(inputs[0]), len(weight)):
             return torch.mm(inputs[0], weight.T, out=out)

@@ -111,10 +111,13 @@ class Walker:
         """Hand the losses of one block at each point to ``keep``, read at once; return the weight of the block."""
         base, weight = self._kept.base(block, lambda: self.base(block)), 0.0
         rest = self._rest(block)
+        # Buffers that every point uses again: fresh memory costs more than a sum.
+        moved = [self._buffer(node, a) for node, a in enumerate(base)]
         for direction, positions in points.items():
             shift = self.shift(direction, block)
             for position in positions:
-                moved = self._moved(base, shift, steps[position])
+                for a, q, into in zip(base, shift, moved, strict=True):
+                    torch.add(a, q, alpha=steps[position], out=into)
                 losses, weight = self._losses(block, moved, rest, self._parameters(direction, steps[position]))
                 keep(position, losses)
         return float(weight)
@@ -150,13 +153,6 @@ class Walker:
         if isinstance(targets, int):
             return margins_of(logits, targets)
         return logits - logits.gather(0, targets[None])
-
-    def _moved(self, base: Preactivations, shift: Preactivations, step: float) -> list[Tensor]:
-        """Pre-activations at a point, in buffers that the next point uses again: fresh memory costs more than a sum."""
-        return [
-            torch.add(a, q, alpha=step, out=self._buffer(node, a))
-            for node, (a, q) in enumerate(zip(base, shift, strict=True))
-        ]
 
     def _buffer(self, node: int, like: Tensor) -> Tensor:
         held = self._buffers.get(node)

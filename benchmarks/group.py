@@ -1,0 +1,45 @@
+"""One group of benchmarks in a process of its own: ``python -m benchmarks.group NAME SUBJECT THREADS DEVICE OUT``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from benchmarks.architectures import architectures
+from benchmarks.end_to_end import end_to_end
+from benchmarks.growth import growth
+from benchmarks.lines import flatness, points, whole_jobs
+from benchmarks.measure import Row
+from benchmarks.modes import modes
+from benchmarks.subject import Subject
+from benchmarks.training import training
+
+GROUPS: dict[str, Callable[[Subject, str], list[Row]]] = {
+    "points": points,
+    "flatness": flatness,
+    "architectures": architectures,
+    "modes": modes,
+    "training": training,
+    "whole-jobs": whole_jobs,
+    "growth": growth,
+    "end-to-end": end_to_end,
+}
+ON_GPU = ("points", "flatness", "architectures")
+ONCE = ("modes", "growth", "end-to-end")
+"""Measured on all threads only: minutes each."""
+
+
+def main() -> None:
+    """Measure and write the rows."""
+    name, path, threads, device, out = sys.argv[1:]
+    torch.set_num_threads(int(threads))
+    rows = GROUPS[name](Subject(Path(path), device), device)
+    Path(out).write_text(json.dumps([row.summary() for row in rows]))
+
+
+if __name__ == "__main__":
+    main()
