@@ -67,6 +67,10 @@ def growth(subject: Subject, device: str) -> list[Row]:  # noqa: ARG001 - groups
             {n: _call(ls.velocity_statistics, t, axes(500), 100) for n, t in tall.items()},
         ),
     ]
+    measured += [
+        ("proximal step", "N (N_c = 50)", {n: _proximal(n, 50) for n in (20_000, 40_000, 80_000, 160_000)}),
+        ("proximal step", "N_c (N = 40,000)", {k: _proximal(40_000, k) for k in (25, 50, 100, 200)}),
+    ]
     return [_row(name, variable, calls) for name, variable, calls in measured]
 
 
@@ -91,6 +95,21 @@ def _temperatures(risk: ls.EmpiricalRisk, directions: torch.Tensor) -> Callable[
 def _noise(risk: ls.EmpiricalRisk, directions: torch.Tensor) -> Callable[[], object]:
     ensemble = risk.minibatches(50, seed=0)
     return lambda: ls.gradient_noise(ensemble, risk.w0, directions)
+
+
+def _proximal(dim: int, n_constrained: int) -> Callable[[], object]:
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.linalg.qr(torch.randn(dim, n_constrained, generator=generator)).Q.T.contiguous()
+    penalty = ls.QuadraticPenalty(
+        anchor=torch.zeros(dim), directions=directions, stiffness=torch.ones(n_constrained), floor=0.1
+    )
+    weights = torch.randn(dim, generator=generator)
+
+    def steps() -> None:
+        for _ in range(10):
+            penalty.proximal_step(weights, 0.1)
+
+    return steps
 
 
 def _row(name: str, variable: str, calls: dict[int, Callable[[], object]]) -> Row:

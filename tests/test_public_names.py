@@ -12,16 +12,16 @@ import landscope as ls
 NAMES = {
     "ActiveTemperature", "Basis", "DriftLaw", "EmpiricalRisk", "Exponents", "Flatness", "GradientNoise",
     "LogHessian", "LossProfiles", "LyapunovResidual", "MinibatchEnsemble", "MinibatchOrder", "Motion",
-    "ParameterSpace", "Phases", "PowerLaw", "PrincipalModes", "ProfileFits", "Trajectory", "TrajectoryRecorder",
-    "VarianceFlatnessLaw", "VelocityStatistics", "YaidaRelation", "active_temperature", "block_variances",
-    "cosine_content", "crossover_curvature", "directional_curvature", "drift_law", "epoch_noise_time",
-    "errors_in_variables_exponent", "fit_power_law", "fit_profiles", "flatness", "flatness_exponents",
-    "gradient_noise", "gradient_noise_basis", "hessian_basis", "langevin", "learning_dimension",
-    "learning_dimension_over_time", "learning_phases", "load", "log_hessian", "loss_profiles",
-    "lyapunov_residual", "minibatch_ensemble", "modes_along", "motion_along", "open_trajectory",
-    "ornstein_uhlenbeck", "principal_modes", "random_basis", "random_walk_like", "save", "sharp_dimension",
-    "shuffled_increments", "sign_flipped_epochs", "subspace_overlap", "variance_along", "variance_flatness_law",
-    "velocity_statistics", "yaida_relation",
+    "ParameterSpace", "Phases", "PowerLaw", "PrincipalModes", "ProfileFits", "QuadraticPenalty", "Trajectory",
+    "TrajectoryRecorder", "VarianceFlatnessLaw", "VelocityStatistics", "YaidaRelation", "active_temperature",
+    "block_variances", "cosine_content", "crossover_curvature", "directional_curvature", "drift_law",
+    "epoch_noise_time", "errors_in_variables_exponent", "fit_power_law", "fit_profiles", "flatness",
+    "flatness_exponents", "gradient_noise", "gradient_noise_basis", "hessian_basis", "langevin",
+    "learning_dimension", "learning_dimension_over_time", "learning_phases", "load", "log_hessian",
+    "loss_profiles", "lyapunov_residual", "minibatch_ensemble", "modes_along", "motion_along",
+    "open_trajectory", "ornstein_uhlenbeck", "principal_modes", "random_basis", "random_walk_like", "save",
+    "sharp_dimension", "shuffled_increments", "sign_flipped_epochs", "subspace_overlap", "variance_along",
+    "variance_flatness_law", "velocity_statistics", "yaida_relation",
 }  # fmt: skip
 
 

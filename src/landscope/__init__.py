@@ -55,6 +55,7 @@ _HOMES = {
     "learning_phases": "noise.drift",
     "DriftLaw": "noise.drift",
     "drift_law": "noise.drift",
+    "QuadraticPenalty": "penalties",
     "sharp_dimension": "dimension",
     "learning_dimension": "dimension",
     "learning_dimension_over_time": "dimension",
@@ -116,6 +117,7 @@ if TYPE_CHECKING:
     from landscope.noise.temperature import ActiveTemperature, active_temperature
     from landscope.noise.velocity import VelocityStatistics, velocity_statistics
     from landscope.parameters import ParameterSpace
+    from landscope.penalties import QuadraticPenalty
     from landscope.recorder import TrajectoryRecorder
     from landscope.risk import EmpiricalRisk
     from landscope.sampling import MinibatchOrder

@@ -1,0 +1,145 @@
+"""A quadratic penalty along few directions, with a floor along all others (paper, Eq. 14)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from landscope._checks import check_finite, check_positive, check_vector
+from landscope.errors import InputError
+from landscope.results import Result
+
+__all__ = ["QuadraticPenalty"]
+
+_ORTHONORMAL = 1e-3
+"""Largest entry of P P' - 1 that passes: float32 modes of any length keep well below."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class QuadraticPenalty(
+    Result,
+    kind="quadratic_penalty",
+    dims={"anchor": ("weight",), "directions": ("direction", "weight"), "stiffness": ("direction",)},
+):
+    r"""A landscape of low rank plus isotropic, zero at its anchor.
+
+    .. math:: V(w) = \lambda \Big[ k_0\, |w - w_1|^2
+              + \sum_{i=1}^{k} (k_i - k_0) \big(p_i \cdot (w - w_1)\big)^2 \Big]
+
+    so that the stiffness is :math:`k_i` along :math:`p_i` and :math:`k_0` along everything orthogonal to them. With
+    :math:`k_0 = 0` and :math:`k_i = 1/F_i^2` it is the paper's landscape-dependent constraint (Eq. 14; no half).
+    It holds (k + 1) N + k numbers, or 2 N without directions, where each weight has a stiffness of its own.
+
+    Args:
+        anchor: w_1, where the weights are to stay, ``[N]``.
+        stiffness: k_i along each direction ``[k]``, or of each weight ``[N]`` without directions; not negative.
+        directions: Orthonormal p_i, ``[k, N]``.
+        floor: k_0; 0 without directions.
+        strength: lambda.
+
+    Raises:
+        InputError: If shapes, dtypes or devices do not fit, directions are not orthonormal, or a number is negative.
+        NonFiniteError: If a number is NaN or infinite.
+
+    Example:
+        >>> import torch
+        >>> penalty = QuadraticPenalty(
+        ...     anchor=torch.zeros(3), directions=torch.eye(3)[:1], stiffness=torch.tensor([3.5]), floor=0.5
+        ... )
+        >>> penalty(torch.tensor([1.0, 2.0, 0.0])).item()
+        5.5
+        >>> penalty.proximal_step(torch.tensor([8.0, 2.0, 0.0]), step_size=1.0).tolist()
+        [1.0, 1.0, 0.0]
+    """
+
+    anchor: Float[Tensor, " N"]
+    stiffness: Float[Tensor, " k"]
+    directions: Float[Tensor, "k N"] | None = None
+    floor: float = 0.0
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        dim = len(check_vector("anchor", self.anchor, dim=self.anchor.shape[-1]))
+        check_finite("stiffness", self.stiffness, hint="Leave directions without a flatness out; the floor holds them.")
+        for name, value in (("floor", self.floor), ("strength", self.strength)):
+            if not 0 <= value < float("inf"):
+                raise InputError(expected=f"{name} of at least 0, finite", got=f"{value}", hint="Pass a plain number.")
+        if bool((self.stiffness < 0).any()):
+            raise InputError(
+                expected="stiffnesses of at least 0",
+                got=f"{float(self.stiffness.min()):.3g}",
+                hint="Clamp or leave out.",
+            )
+        expected = dim if self.directions is None else len(self.directions)
+        if self.stiffness.shape != (expected,):
+            raise InputError(
+                expected=f"{expected} stiffnesses, one a {'weight' if self.directions is None else 'direction'}",
+                got=f"shape {tuple(self.stiffness.shape)}",
+                hint="Without directions every weight needs one.",
+            )
+        if self.directions is not None:
+            self._check_directions(self.directions, dim)
+        elif self.floor:
+            raise InputError(
+                expected="no floor without directions",
+                got=f"{self.floor}",
+                hint="Add it to the stiffness of each weight.",
+            )
+
+    def _check_directions(self, directions: Tensor, dim: int) -> None:
+        check_vector("directions", directions, dim=dim, device=self.anchor.device)
+        products = directions @ directions.T
+        error = float((products - torch.eye(len(products)).to(products)).abs().max()) if len(products) else 0.0
+        if error > _ORTHONORMAL:
+            raise InputError(
+                expected="orthonormal directions",
+                got=f"products that differ from the identity by {error:.2g}",
+                hint="Pass modes.directions, or orthonormalise by torch.linalg.qr.",
+            )
+
+    def __call__(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
+        """V(w); differentiable by torch."""
+        z = self._from_anchor(w)
+        if self.directions is None:
+            return self.strength * (self.stiffness.to(z) * z.square()).sum(dim=-1)
+        along = z @ self.directions.to(z).T
+        stretched = ((self.stiffness.to(z) - self.floor) * along.square()).sum(dim=-1)
+        return self.strength * (stretched + self.floor * z.square().sum(dim=-1))
+
+    def gradient(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points N"]:
+        r""":math:`\nabla V(w) = 2 \lambda [k_0 z + \sum_i (k_i - k_0) p_i (p_i \cdot z)]`, z = w - w_1."""
+        return self._scaled(self._from_anchor(w), 2 * self.strength * self.stiffness, 2 * self.strength * self.floor)
+
+    def proximal_step(self, w: Float[Tensor, "*points N"], step_size: float) -> Float[Tensor, "*points N"]:
+        r"""The exact implicit step, stable at any strength; explicit descent diverges where alpha lambda k_i > 1.
+
+        .. math:: \arg\min_u V(u) + \frac{|u - w|^2}{2 \alpha}
+                  = w_1 + a_0 z + \sum_i (a_i - a_0)\, p_i (p_i \cdot z),
+                  \qquad a_i = \frac{1}{1 + 2 \alpha \lambda k_i}
+
+        Args:
+            w: Where the step begins.
+            step_size: alpha, above 0.
+
+        Returns:
+            Where it ends; the anchor stays where it is. Costs two products with the directions, 4 k N operations.
+
+        Raises:
+            InputError: If the shape or device does not fit, or the step size is not positive.
+        """
+        rate = 2 * check_positive("step_size", step_size) * self.strength
+        z = self._from_anchor(w)
+        return self.anchor.to(z) + self._scaled(z, 1 / (1 + rate * self.stiffness), 1 / (1 + rate * self.floor))
+
+    def _from_anchor(self, w: Tensor) -> Tensor:
+        return check_vector("w", w, dim=len(self.anchor), device=self.anchor.device) - self.anchor
+
+    def _scaled(self, z: Tensor, along: Tensor, otherwise: float) -> Tensor:
+        """``z`` times one factor along each direction, and times another along all others."""
+        if self.directions is None:
+            return along.to(z) * z
+        directions = self.directions.to(z)
+        return otherwise * z + ((along.to(z) - otherwise) * (z @ directions.T)) @ directions
