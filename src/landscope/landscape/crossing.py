@@ -141,8 +141,9 @@ def _inward(search: _Search, rtol: float, looks: int) -> float | None:
     nearest = min((search.low, search.high), key=lambda d: abs(search.known[d]))
     if abs(proposal - nearest) < 0.25 * tolerance:
         # The secant has converged on an end: step just beyond it, so that the bracket closes from the other side.
-        proposal = nearest + (0.5 if nearest == search.low else -0.5) * tolerance
-    return proposal
+        return nearest + (0.5 if nearest == search.low else -0.5) * tolerance
+    # A little past where the secant points, seen from the nearer end, so that the bracket closes if it is right.
+    return proposal + math.copysign(min(0.1 * tolerance, 0.1 * (search.high - search.low)), proposal - nearest)
 
 
 def _unseen(search: _Search, looks: int) -> float | None:

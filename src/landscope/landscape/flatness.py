@@ -119,7 +119,7 @@ def flatness(
     starts = (_START / _REACH * reach).tolist()
     sides = torch.full((2, count), math.nan, dtype=torch.float64)
     evaluations = torch.zeros(count, dtype=torch.int64)
-    sketch = walk.sketch()
+    rougher = _rougher_first(walk)
     for first in range(0, count, walk.lines.group):
         rows = range(first, min(first + walk.lines.group, count))
         tasks = {
@@ -127,7 +127,7 @@ def flatness(
             for row in rows
             for sign in (-1, 1)
         }
-        if sketch is not None:
+        for sketch in rougher:
             guesses = _search_together(sketch, {side: task.roughly() for side, task in tasks.items()})
             tasks = {side: task.near(guesses[side]) for side, task in tasks.items()}
         for (row, sign), crossing in _search_together(walk, tasks).items():
@@ -174,6 +174,14 @@ class _Task:
 
     def begin(self) -> Generator[float, float, Crossing]:
         return find_crossing(**{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
+
+
+def _rougher_first(walk: Walk) -> list[Walk]:
+    """The sketch of the walk, the sketch of that and so on, cheapest first."""
+    sketches: list[Walk] = []
+    while (sketch := (sketches[-1] if sketches else walk).sketch()) is not None:
+        sketches.append(sketch)
+    return sketches[::-1]
 
 
 def _search_together(walk: Walk, tasks: dict[Side, _Task]) -> dict[Side, Crossing]:

@@ -21,8 +21,11 @@ _SHARED_BYTES = 2**18
 """Pre-activations a block from which on threads pay: below, Python's own lock is what they would wait for."""
 _MAX_GROUP = 16
 """Directions walked together: they share each pass over the data, and their pre-activations must stay near."""
-_SKETCH_SHARES = {"enough": 0.99, "least": 0.9, "at_most": 0.25}
-"""How much of the loss the samples of a sketch carry, and what part of all samples they may be."""
+_SKETCHES = (
+    {"enough": 0.999, "least": 0.9, "at_most": 0.25},
+    {"enough": 0.9, "least": 0.5, "at_most": 0.5},
+)
+"""How much of the loss the samples of a sketch carry, and what part of all they may be; then of a sketch of it."""
 
 
 class TracedLines(DifferentiableLines):
@@ -39,6 +42,7 @@ class TracedLines(DifferentiableLines):
         directions: Their directions.
         class_major: Whether the criterion is plain cross-entropy on labels, which has a faster layout.
         cache_bytes: Memory for pre-activations.
+        sketches: What a sketch holds, a sketch of that, and so on.
     """
 
     def __init__(
@@ -50,7 +54,9 @@ class TracedLines(DifferentiableLines):
         *,
         class_major: bool,
         cache_bytes: int,
+        sketches: Sequence[dict[str, float]] = _SKETCHES,
     ) -> None:
+        self._sketches = sketches
         self._course = course = Course(losses, space, w0, directions, class_major)
         self._cache_bytes = cache_bytes
         bytes_each = _preactivation_bytes(course)
@@ -101,7 +107,9 @@ class TracedLines(DifferentiableLines):
     def sketch(self) -> TracedLines | None:
         """Lines over the few samples that carry nearly all of the loss at w0, where few do; for guesses only."""
         course = self._course
-        hard = course.losses.hardest(course.space.unflatten(course.w0), **_SKETCH_SHARES)
+        if not self._sketches:
+            return None
+        hard = course.losses.hardest(course.space.unflatten(course.w0), **self._sketches[0])
         if hard is None:
             return None
         return TracedLines(
@@ -111,6 +119,7 @@ class TracedLines(DifferentiableLines):
             course.directions,
             class_major=course.class_major,
             cache_bytes=self._cache_bytes,
+            sketches=self._sketches[1:],
         )
 
     def _walk(self, index: Tensor, displacement: Tensor, keep: Callable[[int, int, Tensor], None]) -> Tensor:
