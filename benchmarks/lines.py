@@ -81,7 +81,7 @@ def flatness(subject: Subject, device: str) -> list[Row]:  # noqa: ARG001 - grou
     def bisect() -> None:
         evaluations.append(_bisected(subject, few) / len(few))
 
-    some = subject.modes(64)
+    some = subject.modes(250)  # as in use: what a call costs before its first mode is shared by all
     guided: list[ls.Flatness] = []
     times = in_turns(
         {"landscope": lambda: guided.append(ls.flatness(risk, risk.w0, some)), "bisection": bisect}, 3, warm_up=False

@@ -10,7 +10,7 @@ from torch import nn
 import landscope as ls
 from landscope.errors import InputError
 from landscope.networks import mlp
-from landscope.risk import batches
+from landscope.risk import batches, empirical, lines
 from landscope.risk.lines import TracedLines
 from naive import naive_loss, naive_side
 
@@ -152,25 +152,27 @@ def test_gradient_and_hessian_agree_with_autograd(case):
         assert torch.allclose(product, expected, rtol=1e-3, atol=1e-4 * float(expected.norm()))
 
 
-def test_the_answer_does_not_depend_on_threads_or_blocks(trained_digits, monkeypatch):
-    from landscope.risk import empirical
-
+@pytest.mark.parametrize("rows", [200, 2000])  # more blocks than threads, and one block for all of them
+def test_the_answer_does_not_depend_on_threads(trained_digits, monkeypatch, rows):
     model, data = trained_digits
     space = ls.ParameterSpace.of(model, "2.weight")
-    directions = torch.randn(4, space.dim)
+    directions = torch.randn(5, space.dim)
+    monkeypatch.setattr(empirical, "_BLOCK_ELEMENTS", 64 * rows)
+    monkeypatch.setattr(lines, "_SHARED_BYTES", 0)
     threads = torch.get_num_threads()
-    losses = []
+    answers = []
     for count in (1, 2, 3):
         torch.set_num_threads(count)
         try:
-            monkeypatch.setattr(empirical, "_BLOCK_ELEMENTS", 64 * 200)
             risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, data, space=space)
-            losses.append(ls.loss_profiles(risk, risk.w0, directions, torch.linspace(-1, 1, 7)).loss)
+            losses = ls.loss_profiles(risk, risk.w0, directions, torch.linspace(-1, 1, 7)).loss
+            answers.append(torch.cat([losses, ls.flatness(risk, risk.w0, directions).width[:, None]], dim=1))
+            assert len(risk.lines(risk.w0, directions)._walkers) == count
             assert torch.get_num_threads() == count
         finally:
             torch.set_num_threads(threads)
-    assert torch.equal(losses[0], losses[1])
-    assert torch.equal(losses[0], losses[2])
+    assert torch.equal(answers[0], answers[1])
+    assert torch.equal(answers[0], answers[2])
 
 
 @pytest.mark.parametrize("select", ["2.weight", "4.weight"])

@@ -40,7 +40,7 @@ class Flatness(
         right: theta^r, the nearest crossing on the positive side.
         width: F_i = theta^r - theta^l; NaN where a side has no crossing within reach.
         bracketed: Whether both sides have a crossing; the others are censored, to be counted and left out of fits.
-        evaluations: Losses evaluated along each direction.
+        evaluations: Losses of all data evaluated along each direction.
         loss0: L(w0).
         ratio: The factor; e in the paper.
         max_displacement: How far was looked along each direction.
@@ -71,6 +71,10 @@ def flatness(
     On each side the nearest crossing counts. Each direction is searched on its own: the answer does not depend on
     which other directions are asked for. No crossing nearer than the one given was seen at a third and two thirds
     of its distance; a narrower dip between such points can go unseen.
+
+    Where few samples carry most of the loss, a search along them goes first, looking at five places inward. The
+    crossing is always one of the whole loss, bracketed to ``rtol``; where it lies within a tenth of the one found
+    first, those looks count and are not taken again.
 
     Args:
         landscape: Any landscape.
