@@ -42,7 +42,8 @@ def main() -> None:
         parser.error(f"no group named {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
     chosen = arguments.groups or [name for name in GROUPS if arguments.device == "cpu" or name in ON_GPU]
     kept = json.loads(arguments.json.read_text())["groups"] if arguments.json and arguments.json.exists() else []
-    done = {(group["name"], group["threads"]): group for group in kept}
+    done = {(group["name"], group["threads"], group["device"]): group for group in kept}
+    device = "cpu" if arguments.device == "cpu" else torch.cuda.get_device_name()
     with tempfile.TemporaryDirectory() as folder:
         subject = Path(folder) / "subject.pt"
         prepare(subject)
@@ -50,14 +51,15 @@ def main() -> None:
             for threads in arguments.threads if name not in ONCE else [max(arguments.threads)]:
                 print(f"{name}, {threads} thread(s)", file=sys.stderr, flush=True)
                 rows = measured(name, subject, threads, arguments.device)
-                done[name, threads] = {"name": name, "threads": threads, "rows": rows}
+                done[name, threads, device] = {"name": name, "threads": threads, "device": device, "rows": rows}
                 results = {
                     "data": Subject(subject).name,
-                    "device": arguments.device if arguments.device == "cpu" else torch.cuda.get_device_name(),
                     "versions": {"torch": torch.__version__.split("+")[0]}
                     | {"scikit-learn": importlib.metadata.version("scikit-learn")}
                     | peers.versions(),
-                    "groups": sorted(done.values(), key=lambda g: (list(GROUPS).index(g["name"]), g["threads"])),
+                    "groups": sorted(
+                        done.values(), key=lambda g: (list(GROUPS).index(g["name"]), g["device"], g["threads"])
+                    ),
                 }
                 if arguments.json is not None:
                     arguments.json.write_text(json.dumps(results, indent=1) + "\n")

@@ -15,7 +15,7 @@ from landscope.networks import mnist_cnn
 
 __all__ = ["architectures"]
 
-_REPEATS = 3
+_REPEATS = 2
 _DIRECTIONS = 4
 _POINTS = 10
 _CALL = 100

@@ -14,13 +14,13 @@ from landscope.networks import mlp
 
 __all__ = ["growth"]
 
-_REPEATS = 3
+_REPEATS = 2
 
 
 def growth(subject: Subject, device: str) -> list[Row]:  # noqa: ARG001 - groups share a form
     """Exponents against samples M, weights N, directions k, points S and rows T; everything else fixed."""
     risk, full = subject.risk(), subject.modes(64)
-    risks = {n: subject.risk(n) for n in (7_500, 15_000, 30_000, 60_000)}
+    risks = {n: subject.risk(n) for n in (15_000, 30_000, 60_000)}
     some, steps = full[:8], torch.linspace(-0.5, 0.5, 16)
     generator = torch.Generator().manual_seed(0)
 
@@ -46,15 +46,15 @@ def growth(subject: Subject, device: str) -> list[Row]:  # noqa: ARG001 - groups
     measured: list[tuple[str, str, dict[int, Callable[[], object]]]] = [
         ("losses along lines", "M", {n: _line(r, some, steps) for n, r in risks.items()}),
         ("losses along lines", "N (at M = 15,000)", {n: _line(*pair, steps) for n, pair in widths.items()}),
-        ("losses along lines", "k", {k: _line(risk, full[:k], steps) for k in (8, 16, 32, 64)}),
-        ("losses along lines", "S", {n: _line(risk, some, torch.linspace(-0.5, 0.5, n)) for n in (8, 16, 32, 64)}),
+        ("losses along lines", "k", {k: _line(risk, full[:k], steps) for k in (8, 16, 32)}),
+        ("losses along lines", "S", {n: _line(risk, some, torch.linspace(-0.5, 0.5, n)) for n in (8, 16, 32)}),
         ("flatness", "M", {n: _call(ls.flatness, r, r.w0, some) for n, r in risks.items()}),
-        ("flatness", "k", {k: _call(ls.flatness, risk, risk.w0, full[:k]) for k in (8, 16, 32, 64)}),
+        ("flatness", "k", {k: _call(ls.flatness, risk, risk.w0, full[:k]) for k in (8, 16, 32)}),
         ("minibatch sweep and springs", "M", {n: _springs(r, some, 16) for n, r in risks.items()}),
-        ("minibatch sweep and springs", "k", {k: _springs(risk, full[:k], 16) for k in (8, 16, 32, 64)}),
-        ("minibatch sweep and springs", "S", {n: _springs(risk, some, n) for n in (8, 16, 32, 64)}),
+        ("minibatch sweep and springs", "k", {k: _springs(risk, full[:k], 16) for k in (8, 16, 32)}),
+        ("minibatch sweep and springs", "S", {n: _springs(risk, some, n) for n in (8, 16, 32)}),
         ("directional derivatives", "M", {n: _temperatures(r, some) for n, r in risks.items()}),
-        ("directional derivatives", "k", {k: _temperatures(risk, full[:k]) for k in (8, 16, 32, 64)}),
+        ("directional derivatives", "k", {k: _temperatures(risk, full[:k]) for k in (8, 16, 32)}),
         ("gradient noise", "M", {n: _noise(r, some) for n, r in risks.items()}),
         ("gradient", "M", {n: _call(r.gradient, r.w0) for n, r in risks.items()}),
         ("Hessian product", "M", {n: _call(r.hessian_vector_product, r.w0, some[0]) for n, r in risks.items()}),

@@ -18,6 +18,8 @@ __all__ = ["flatness", "points", "whole_jobs"]
 _REPEATS = 5
 _POINTS = 41
 _DIRECTIONS = 32
+_CALL = 2000
+"""Samples a full forward takes at once: fastest here."""
 _FEW = 8
 """Points of a line for those whose time a point does not depend on it."""
 
@@ -30,7 +32,8 @@ def points(subject: Subject, device: str) -> list[Row]:  # noqa: ARG001 - groups
 
     def forward() -> None:
         with torch.no_grad():
-            nn.functional.cross_entropy(model(data[0]), data[1]).item()
+            for x, y in zip(data[0].split(_CALL), data[1].split(_CALL), strict=True):
+                nn.functional.cross_entropy(model(x), y, reduction="sum").item()
 
     calls = {
         "landscope": (lambda: ls.loss_profiles(risk, risk.w0, directions, displacements), _DIRECTIONS * _POINTS),
@@ -42,17 +45,22 @@ def points(subject: Subject, device: str) -> list[Row]:  # noqa: ARG001 - groups
         calls[f"{name} {version}"] = (lines[name](model, data, LAYER, directions[0], _FEW), _FEW)
     times = in_turns({name: call for name, (call, _) in calls.items()}, _REPEATS)
     each = {name: [1e3 * t / calls[name][1] for t in taken] for name, taken in times.items()}
+    first = seconds(lambda: ls.loss_profiles(subject.risk(), risk.w0, directions[:1], displacements))
     best = _best_possible(data[0].device)
     rows = [Row.of(f"loss at a point: {name}", "ms", taken) for name, taken in each.items()]
-    rows.append(Row.of("loss at a point: best the machine could do", "ms", best, _CEILING))
+    rows.append(Row.of("first line of a new risk (tracing, sorting, frozen prefix)", "ms", 1e3 * first))
+    rows.append(Row.of("loss at a point: ceiling estimate", "ms", best, _CEILING))
     others = [name for name in each if name != "landscope"]
     rows += [Row.of(f"{name} / landscope", "x", ratio(each[name], each["landscope"])) for name in others]
-    rows.append(Row.of("landscope / best possible", "x", [t / best for t in each["landscope"]]))
+    rows.append(Row.of("landscope / ceiling estimate", "x", [t / best for t in each["landscope"]]))
     missing = {"loss-landscapes", "landscaper"} - installed.keys()
     return [*rows, *(Row.of(f"loss at a point: {name}", "ms", math.nan, "not installed") for name in missing)]
 
 
-_CEILING = "one 10 x 50 product a sample at the rate of a large square one, and two passes over 50 numbers a sample"
+_CEILING = (
+    "one 10 x 50 product a sample at the rate of a large square one, and reading 2 x 50 numbers a sample at the rate of a "
+    "large copy; no exponentials"
+)
 
 
 def _best_possible(device: torch.device) -> float:
@@ -95,10 +103,21 @@ def flatness(subject: Subject, device: str) -> list[Row]:  # noqa: ARG001 - grou
         Row.of("flatness of a mode: landscope", "ms", ours),
         Row.of("flatness of a mode: bisection with full forwards", "ms", theirs),
         Row.of("bisection / landscope", "x", ratio(theirs, ours)),
-        Row.of("evaluations a mode: landscope", "", [float(f.evaluations.double().mean()) for f in guided]),
-        Row.of("evaluations a mode: bisection", "", evaluations),
+        Row.of("evaluations of all data a mode: landscope", "", [float(f.evaluations.double().mean()) for f in guided]),
+        Row.of("time of a mode / time of one evaluation", "", [t / _evaluation(risk, some) for t in ours], _SEARCHES),
+        Row.of("evaluations of all data a mode: bisection", "", evaluations),
         Row.of(f"flatness of {len(found.width)} modes", "s", every, f"{int(found.bracketed.sum())} bracketed"),
     ]
+
+
+_SEARCHES = "what is more than the evaluations: pre-activations of the direction, and searches on the few hard samples"
+
+
+def _evaluation(risk: ls.EmpiricalRisk, directions: Tensor) -> float:
+    """Milliseconds of one point on a line whose pre-activations are known."""
+    lines, steps = risk.lines(risk.w0, directions[:1]), torch.linspace(-0.5, 0.5, 50).double()
+    index = torch.zeros(len(steps), dtype=torch.long)
+    return 1e3 * min(in_turns({"points": lambda: lines(index, steps)}, 3)["points"]) / len(steps)
 
 
 @torch.no_grad()

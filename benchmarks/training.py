@@ -112,6 +112,7 @@ def _alone(model: nn.Module, optimizer: torch.optim.Optimizer, weight: Tensor, s
         with ls.TrajectoryRecorder(model, optimizer, select=LAYER) as recorder:
             for _ in range(steps):
                 recorder._after_step()
+        assert len(recorder.trajectory()) == steps
 
     times = in_turns({"copy": copies, "record": records}, _REPEATS)
     each = {name: [1e6 * t / steps for t in taken] for name, taken in times.items()}

@@ -153,8 +153,8 @@ def test_gradient_and_hessian_agree_with_autograd(case):
 
 
 @pytest.mark.parametrize("rows", [200, 2000])  # more blocks than threads, and one block for all of them
-def test_the_answer_does_not_depend_on_threads(trained_digits, monkeypatch, rows):
-    model, data = trained_digits
+def test_the_answer_does_not_depend_on_threads(confident, monkeypatch, rows):
+    model, data = confident
     space = ls.ParameterSpace.of(model, "2.weight")
     directions = torch.randn(5, space.dim)
     monkeypatch.setattr(empirical, "_BLOCK_ELEMENTS", 64 * rows)
@@ -166,6 +166,7 @@ def test_the_answer_does_not_depend_on_threads(trained_digits, monkeypatch, rows
         try:
             risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, data, space=space)
             losses = ls.loss_profiles(risk, risk.w0, directions, torch.linspace(-1, 1, 7)).loss
+            assert risk.lines(risk.w0, directions).sketch() is not None
             answers.append(torch.cat([losses, ls.flatness(risk, risk.w0, directions).width[:, None]], dim=1))
             assert len(risk.lines(risk.w0, directions)._walkers) == count
             assert torch.get_num_threads() == count
@@ -214,8 +215,18 @@ def test_nothing_that_is_kept_is_overwritten(trained_digits):
     assert torch.equal(torch.cat([lines(i[None], d[None]) for i, d in zip(index, displacement, strict=True)]), first)
 
 
-def test_a_sketch_saves_evaluations_and_changes_no_answer(trained_digits, monkeypatch):
+@pytest.fixture
+def confident(trained_digits):
+    """Larger logits, as after long training: few samples carry the loss."""
     model, data = trained_digits
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        model[-1].weight *= 4
+    return model, data
+
+
+def test_a_sketch_changes_answers_within_the_tolerance_only(confident, monkeypatch):
+    model, data = confident
     space = ls.ParameterSpace.of(model, "2.weight")
     risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, data, space=space)
     directions = torch.linalg.qr(torch.randn(space.dim, 8)).Q.T.contiguous()
@@ -226,7 +237,7 @@ def test_a_sketch_saves_evaluations_and_changes_no_answer(trained_digits, monkey
     plain = ls.flatness(risk, risk.w0, directions)
     assert torch.allclose(guided.left, plain.left, rtol=1e-3)
     assert torch.allclose(guided.right, plain.right, rtol=1e-3)
-    assert float(guided.evaluations.double().mean()) < 0.7 * float(plain.evaluations.double().mean())
+    assert float(guided.evaluations.double().mean()) < float(plain.evaluations.double().mean())
 
 
 def test_a_sketch_is_offered_only_where_few_samples_carry_the_loss():
@@ -278,9 +289,22 @@ class TestAMisleadingSketch:
         assert float(found.right) == pytest.approx(1.0, rel=1e-3)
         assert float(found.left) == pytest.approx(-1.0, rel=1e-3)
 
-    def test_an_inner_crossing_it_does_not_show_is_found_where_it_was_far_off(self):
+    def test_a_good_one_saves_more_than_half_of_the_evaluations(self):
+        class Landscape:
+            def __call__(self, w):
+                return torch.exp(w[..., 0] ** 2)
+
+            def lines(self, w0, directions):
+                return TestAMisleadingSketch.Lines(lambda d: torch.exp(d**2), lambda d: torch.exp(0.999 * d**2))
+
+        guided = ls.flatness(Landscape(), torch.zeros(1), torch.ones(1, 1))
+        plain = ls.flatness(lambda w: torch.exp(w[..., 0] ** 2), torch.zeros(1), torch.ones(1, 1))
+        assert float(guided.width) == pytest.approx(2.0, rel=1e-3)
+        assert 2 * int(guided.evaluations) < int(plain.evaluations)
+
+    def test_an_inner_crossing_is_found_as_without_it_where_it_was_far_off(self):
         def bump(d):
-            return torch.exp(3 * torch.exp(-(((d.abs() - 1.0) / 0.4) ** 2)) + (d / 3) ** 2 - 3 * math.exp(-6.25))
+            return torch.exp(3 * torch.exp(-(((d.abs() - 0.8) / 0.4) ** 2)) + (d / 3) ** 2 - 3 * math.exp(-4))
 
         class Landscape:
             def __call__(self, w):
@@ -289,8 +313,23 @@ class TestAMisleadingSketch:
             def lines(self, w0, directions):
                 return TestAMisleadingSketch.Lines(bump, lambda d: torch.exp((d / 4) ** 2))
 
+        guided = ls.flatness(Landscape(), torch.zeros(1), torch.ones(1, 1), max_displacement=50.0)
+        plain = ls.flatness(lambda w: bump(w[..., 0]), torch.zeros(1), torch.ones(1, 1), max_displacement=50.0)
+        assert float(guided.right) < 1.0
+        assert float(guided.right) == pytest.approx(float(plain.right), rel=1e-5)
+
+    def test_nan_on_it_is_no_error(self):
+        class Landscape:
+            def __call__(self, w):
+                return torch.exp(w[..., 0] ** 2)
+
+            def lines(self, w0, directions):
+                whole = lambda d: torch.where(d.abs() < 6, torch.exp(d**2), torch.nan)  # noqa: E731
+                likeness = lambda d: torch.where(d.abs() < 6, 1 + 1e-3 * d**2, torch.nan)  # noqa: E731
+                return TestAMisleadingSketch.Lines(whole, likeness)
+
         found = ls.flatness(Landscape(), torch.zeros(1), torch.ones(1, 1), max_displacement=50.0)
-        assert float(found.right) < 1.0
+        assert float(found.width) == pytest.approx(2.0, rel=1e-3)
 
 
 def test_flatness_of_a_trained_network_agrees_with_scan_and_brent(trained_digits):
@@ -563,3 +602,69 @@ def test_memory_for_frozen_values_is_bounded():
     risk(risk.w0)
     kept = risk._blocks.frontier._kept
     assert sum(v.untyped_storage().nbytes() for values in kept.values() for v in values) <= limit
+
+
+def test_derivatives_far_out_overflow_no_earlier_than_losses():
+    model = nn.Linear(2, 3, bias=False)
+    nn.init.zeros_(model.weight)
+    risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, (torch.ones(4, 2), torch.zeros(4, dtype=torch.long)))
+    direction = torch.zeros(3, 2)
+    direction[2, 0] = 10.0  # margins of 87 at 8.7: exp(87) fits float32, ten times that does not
+    lines = risk.sample_lines(risk.w0, direction.reshape(1, -1))
+    losses, slopes = lines.slopes(torch.tensor([0]), torch.tensor([8.7]))
+    assert torch.allclose(losses, torch.full_like(losses, 87.0), rtol=1e-5)
+    assert torch.allclose(slopes, torch.full_like(slopes, 10.0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("place", ["on the activation", "on the last layer", "on the moved layer"])
+def test_what_hooks_do_is_part_of_the_model(place):
+    model = mlp([6, 8, 8, 3])
+    layer = {"on the activation": 3, "on the last layer": 4, "on the moved layer": 2}[place]
+    model[layer].register_forward_hook(lambda module, inputs, output: output.clamp(max=0.05))
+    inputs, targets = torch.randn(200, 6), torch.randint(0, 3, (200,))
+    inputs[:64] *= 1e-3  # the hook does nothing to the samples that are looked at first
+    space = ls.ParameterSpace.of(model, "2.weight")
+    risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, (inputs, targets), space=space)
+    steps = torch.tensor([0.0, 1.0])
+    direction = torch.randn(1, space.dim)
+    found = ls.loss_profiles(risk, risk.w0, direction, steps).loss[0]
+    for step, loss in zip(steps, found, strict=True):
+        exact = naive_loss(model, inputs, targets, space, risk.w0 + step * direction[0])
+        assert float(loss) == pytest.approx(exact, rel=2 * RTOL)
+
+
+class WorksInPlace(nn.Module):
+    """Overwrites a value that no selected parameter changes and that the rest of the model reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.moved, self.head = nn.Linear(6, 8), nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(self.stem(x).add_(torch.tanh(self.moved(x))))
+
+
+@pytest.mark.parametrize("cache_bytes", [2**30, 1])
+@pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")
+def test_a_model_that_works_in_place_gives_the_same_answers(cache_bytes):
+    model, (inputs, targets) = WorksInPlace(), vectors()
+    space = ls.ParameterSpace.of(model, "moved.weight")
+    risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, (inputs, targets), space=space, cache_bytes=cache_bytes)
+    direction, steps = torch.randn(1, space.dim), torch.tensor([0.2, -0.3, 0.7])
+    found = ls.loss_profiles(risk, risk.w0, direction, steps).loss[0]
+    for step, loss in zip(steps, found, strict=True):
+        exact = naive_loss(model, inputs, targets, space, risk.w0 + step * direction[0])
+        assert float(loss) == pytest.approx(exact, rel=2 * RTOL)
+
+
+def test_walking_in_another_order_changes_no_bit(trained_digits, monkeypatch):
+    model, data = trained_digits
+    monkeypatch.setattr(lines, "_MAX_GROUP", 2)  # directions are forgotten, and their memory is used again
+    space = ls.ParameterSpace.of(model, "2.weight")
+    risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, data, space=space)
+    directions, step = torch.randn(6, space.dim), torch.tensor([0.3]).double()
+    walk = risk.lines(risk.w0, directions)
+    forth = [walk(torch.tensor([i]), step) for i in range(6)]
+    back = [walk(torch.tensor([i]), step) for i in reversed(range(6))]
+    assert torch.equal(torch.cat(forth), torch.cat(back[::-1]))
+    assert torch.equal(torch.cat(forth), walk(torch.arange(6), step.expand(6)))

@@ -23,8 +23,9 @@ _TOLD = 1e-6
 _NOTHING = 1e-12
 """Part of the largest length below which a direction is rounding."""
 _PANEL = 256
+"""Fewest columns of a product that are formed at once."""
 _PART = 2**16
-"""Fewest columns multiplied at once, and most columns copied at once."""
+"""Columns of long rows that are orthonormalised at once."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -97,7 +98,7 @@ def principal_modes(
     Args:
         trajectory: Rows w_t, any floating dtype.
         n_modes: How many modes; min(T - 1, N), all there are, by default.
-        progress: Told how many passes over the trajectory are done.
+        progress: Told how many of three parts are done: the mean, the modes, their signs.
 
     Returns:
         The modes, in float64.
@@ -158,7 +159,9 @@ def _by_covariance(trajectory: Trajectory, mean: Tensor, wanted: int) -> tuple[_
         total = torch.zeros(trajectory.dim, trajectory.dim, dtype=torch.float64)
         for block in trajectory.blocks():
             rows = block - mean
-            _add_products(total, rows - (rows @ known) @ known.T)
+            if known.shape[1]:
+                rows.addmm_(rows @ known, known.T, alpha=-1)
+            _add_products(total, rows)
         return total
 
     squares = _largest(products, trajectory.dim, wanted)
@@ -172,7 +175,9 @@ def _by_gram(trajectory: Trajectory, mean: Tensor, wanted: int) -> tuple[_Square
         total = torch.zeros(len(trajectory), len(trajectory), dtype=torch.float64)
         for columns, panel in trajectory.panels():
             rows = panel - mean[columns]
-            _add_products(total, (rows - known @ (known.T @ rows)).T)
+            if known.shape[1]:
+                rows.addmm_(known, known.T @ rows, alpha=-1)
+            _add_products(total, rows.T)
         return total
 
     squares = _largest(products, len(trajectory), wanted)
@@ -223,7 +228,7 @@ def _largest(products: Callable[[Tensor], Tensor], size: int, wanted: int) -> _S
         found = torch.cat([found, vectors[:, :count]], dim=1)
         values = torch.cat([values, falling[:count]])
         rest = vectors[:, count:]
-    # Each look is in order, and the next one ends below it but for rounding.
+    # Each look is in order, and the next one begins below it but for rounding.
     order = torch.argsort(values, descending=True, stable=True)
     return _Squares(values[order], found[:, order], total)
 

@@ -11,7 +11,7 @@ __all__ = ["Crossing", "find_crossing"]
 _GROWTH = 4.0
 _MAX_EVALUATIONS = 200
 _TRUSTED = 0.1
-"""How near an expected crossing must have been, relative to the one found, for its looks inward to count."""
+"""How near an expected crossing must be to be of use, relative to where it is looked for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,12 +34,12 @@ class Crossing:
 class _Search:
     """The points known so far, and the bracket they give: the rise is below target at ``low``, not at ``high``."""
 
-    def __init__(self, target: float) -> None:
+    def __init__(self, target: float, evaluations: int = 0) -> None:
         self.root_of_target = math.sqrt(target)
         self.low, self.high = 0.0, math.inf
         self.known: dict[float, float] = {0.0: -self.root_of_target}
         self._widths: list[float] = []
-        self.evaluations = 0
+        self.evaluations = evaluations
 
     def note(self, d: float, rise: float) -> None:
         """Record ln(L/L0) at d as sqrt(rise) - sqrt(target), which is nearly linear in d."""
@@ -68,7 +68,14 @@ class _Search:
 
 
 def find_crossing(
-    target: float, *, start: float, limit: float, rtol: float, looks: int = 2, expected: Crossing | None = None
+    target: float,
+    *,
+    start: float,
+    limit: float,
+    rtol: float,
+    looks: int = 2,
+    expected: Crossing | None = None,
+    spare_looks: bool = False,
 ) -> Generator[float, float, Crossing]:
     """Search outward from 0 for the nearest d > 0 with ``ln(L(d)/L0) = target``.
 
@@ -82,7 +89,8 @@ def find_crossing(
         limit: Largest displacement tried.
         rtol: Relative tolerance of the crossing.
         looks: Places to look at inward of the crossing.
-        expected: The crossing of a loss like this one, bracketed, to start from; where it was near, its looks count.
+        expected: The crossing of a loss like this one, bracketed, to start from; where it is far off it is forgotten.
+        spare_looks: Do not look inward where the crossing is near the expected one.
 
     Yields:
         The next displacement to evaluate.
@@ -95,27 +103,28 @@ def find_crossing(
     if expected is not None:
         proposal = min(expected.displacement, limit)
         search.note(proposal, (yield proposal))
-        proposal = _beyond(search, proposal, expected.slope, rtol) or _next(search, limit, rtol, looks)
+        beyond = _beyond(search, proposal, expected.slope, limit, rtol)
+        if beyond is None:
+            search, beyond = _Search(target, evaluations=1), min(start, limit)
+        proposal = beyond
     while proposal is not None and search.evaluations < _MAX_EVALUATIONS:
         search.note(proposal, (yield proposal))
-        near = expected is not None and abs(expected.displacement - search.high) <= _TRUSTED * search.high
-        proposal = _next(search, limit, rtol, 0 if near else looks)
+        if math.isinf(search.high):
+            proposal = _outward(search, limit, rtol)
+        else:
+            near = expected is not None and abs(expected.displacement - search.high) <= _TRUSTED * search.high
+            proposal = _inward(search, rtol, 0 if near and spare_looks else looks)
     bracketed = proposal is None and math.isfinite(search.high)
     if not bracketed:
         return Crossing(math.nan, False, search.evaluations)
     return Crossing(search.secant(), True, search.evaluations, search.slope())
 
 
-def _beyond(search: _Search, d: float, slope: float, rtol: float) -> float | None:
-    """Just beyond where a line of this slope through the point at ``d`` crosses, to bracket the crossing at once."""
-    step = -search.known[d] / slope if slope > 0 and math.isfinite(slope) else math.inf
-    if abs(step) > _TRUSTED * d:
-        return None
-    return d + step + math.copysign(0.25 * rtol * d, step)
-
-
-def _next(search: _Search, limit: float, rtol: float, looks: int) -> float | None:
-    return _outward(search, limit, rtol) if math.isinf(search.high) else _inward(search, rtol, looks)
+def _beyond(search: _Search, d: float, slope: float, limit: float, rtol: float) -> float | None:
+    """Just beyond where a line of this slope through the point at ``d`` crosses; None if far off or out of reach."""
+    step = -search.known[d] / slope if slope > 0 else math.inf
+    step += math.copysign(0.25 * rtol * d, step)
+    return d + step if abs(step) <= _TRUSTED * d and d + step <= limit else None
 
 
 def _outward(search: _Search, limit: float, rtol: float) -> float | None:

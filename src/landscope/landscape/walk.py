@@ -24,22 +24,28 @@ class Walk:
         lines: Losses along the lines.
         loss: L0 = L(w0), finite.
         scale: Norm of w0, a natural length; 0 at the origin.
+        is_sketch: Whether the losses are for guesses only.
     """
 
     lines: Lines
     loss: float
     scale: float
+    is_sketch: bool = False
 
     def sketch(self) -> Walk | None:
         """The same lines over the few samples that carry nearly all of the loss, where that is cheaper."""
         lines = self.lines.sketch() if isinstance(self.lines, SketchesLines) else None
         loss = math.nan if lines is None else _loss_at_start(lines)
-        return Walk(lines, loss, self.scale) if lines is not None and 0 < loss < math.inf else None
+        if lines is None or not 0 < loss < math.inf:
+            return None
+        return Walk(lines, loss, self.scale, is_sketch=True)
 
     def losses(self, index: Tensor, displacement: Tensor) -> Tensor:
-        """``index[n], displacement[n] -> L[n]``; infinite losses pass, NaN raises."""
+        """``index[n], displacement[n] -> L[n]``; infinite losses pass, NaN raises; on a sketch it is infinite."""
         losses = self.lines(index, displacement)
         bad = torch.isnan(losses)
+        if self.is_sketch:
+            return losses.masked_fill(bad, math.inf)
         if bool(bad.any()):
             first = int(bad.nonzero()[0])
             raise NonFiniteError(

@@ -171,8 +171,9 @@ class EmpiricalRisk:
             expected = losses.sum(dtype=torch.float64).cpu() / float(weight)
             losses, weight = few.losses(parameters, 0)
             suffix = losses.sum(dtype=torch.float64).cpu() / float(weight)
-            walked = lines(torch.zeros(1, dtype=torch.long), torch.tensor([step], dtype=torch.float64))[0]
-            for found in (suffix, walked):
+            # Twice in one call: the second point must find what the first one read as it was.
+            walked = lines(torch.zeros(2, dtype=torch.long), torch.tensor([step, step], dtype=torch.float64))
+            for found in (suffix, *walked):
                 torch.testing.assert_close(found, expected, rtol=rtol, atol=1e-12, equal_nan=True)
         if versions != [value._version for value in few.frontier(0) if isinstance(value, Tensor)]:
             raise RuntimeError("it works in place on values that are kept")

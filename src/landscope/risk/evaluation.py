@@ -201,18 +201,20 @@ class TracedLosses:
             The same losses of those samples only, or of the part ``at_most`` of all samples where that carries at
             ``least`` this share; None where it does not, or where there is not one loss a sample.
         """
-        parts = [self.losses(parameters, block)[0].double() for block in range(self.n_blocks)]
-        losses = torch.cat(parts)
+        with one_thread():  # which samples they are must not depend on threads
+            parts = [self.losses(parameters, block)[0].double().cpu() for block in range(self.n_blocks)]
+            losses = torch.cat(parts)
         if [len(part) for part in parts] != self.sizes or not can_join(self.blocks) or not bool((losses >= 0).all()):
             return None
         falling = torch.sort(losses, descending=True, stable=True)
-        carried = torch.cumsum(falling.values, dim=0) / losses.sum()
+        carried = torch.cumsum(falling.values, dim=0)
+        carried /= carried[-1].clone()
         count = min(int((carried < enough).sum()) + 1, int(at_most * len(losses)))
         if count == 0 or not float(carried[count - 1]) >= least:
             return None
-        samples = self._samples(list(_homes(self.sizes, falling.indices[:count])))
+        samples = self._samples(list(_homes(self.sizes, falling.indices[:count].to(self.blocks[0][1].device))))
         blocks = blocks_of([samples], max(self.sizes))
-        return TracedLosses(self.split, self.sample_losses, blocks, self.frontier.cache_bytes)
+        return TracedLosses(self.split, self.sample_losses, blocks, self.frontier.cache_bytes // 4)
 
 
 def replica(module: M) -> M:

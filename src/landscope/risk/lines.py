@@ -22,7 +22,7 @@ _SHARED_BYTES = 2**18
 _MAX_GROUP = 16
 """Directions walked together: they share each pass over the data, and their pre-activations must stay near."""
 _SKETCHES = (
-    {"enough": 0.999, "least": 0.9, "at_most": 0.25},
+    {"enough": 0.999, "least": 0.99, "at_most": 0.25},
     {"enough": 0.9, "least": 0.5, "at_most": 0.5},
 )
 """How much of the loss the samples of a sketch carry, and what part of all they may be; then of a sketch of it."""
@@ -64,7 +64,8 @@ class TracedLines(DifferentiableLines):
         self.group = min(_MAX_GROUP, room) if room >= 1 else _MAX_GROUP
         self._kept = Kept(losses.n_blocks, self.group if room >= 1 else 0)
         worth_sharing = bytes_each >= _SHARED_BYTES * losses.n_blocks
-        self._walkers = [Walker(course, self._kept) for _ in range(torch.get_num_threads() if worth_sharing else 1)]
+        hands = min(torch.get_num_threads(), max(losses.n_blocks, self.group)) if worth_sharing else 1
+        self._walkers = [Walker(course, self._kept) for _ in range(hands)]
 
     def __call__(self, index: Tensor, displacement: Tensor) -> Tensor:
         """``index[n], displacement[n] -> L[n]`` in float64."""
@@ -74,7 +75,10 @@ class TracedLines(DifferentiableLines):
             sums[block, point] = losses.sum(dtype=torch.float64)
 
         weights = self._walk(index, displacement, add_up)
-        return sums.sum(dim=0) / weights.sum()
+        total = torch.zeros(len(displacement), dtype=torch.float64)
+        for of_block in sums:  # one after another: a sum of columns may take another order for the last of them
+            total += of_block
+        return total / weights.sum()
 
     def losses(self, index: Tensor, displacement: Tensor) -> Tensor:
         """``index[n], displacement[n] -> losses[n, M]`` of every sample, in the order of the data."""
@@ -88,7 +92,10 @@ class TracedLines(DifferentiableLines):
         return self._course.losses.in_data_order(losses)
 
     def pieces(self, directions: Sequence[int]) -> Iterator[Callable[..., Tensor]]:
-        """For each block of data, its losses as a function of one step along each of ``directions``."""
+        """For each block of data, its losses as a function of one step along each of ``directions``.
+
+        To be used before other directions are walked: what it holds is then written over.
+        """
         self._kept.make_room(set(directions))
         for block in range(self._course.losses.n_blocks):
             yield self._walkers[0].differentiable(block, directions)
@@ -118,7 +125,7 @@ class TracedLines(DifferentiableLines):
             course.w0,
             course.directions,
             class_major=course.class_major,
-            cache_bytes=self._cache_bytes,
+            cache_bytes=self._cache_bytes // 4,
             sketches=self._sketches[1:],
         )
 
@@ -148,8 +155,8 @@ class TracedLines(DifferentiableLines):
         """What each thread does: some blocks, or, where these are few, some directions. Whose turn must not matter."""
         blocks, directions = range(self._course.losses.n_blocks), list(points)
         hands = len(self._walkers)
-        if len(blocks) >= hands:
-            return [(part, points) for part in _stripes(blocks, hands)]
+        if len(blocks) >= min(hands, len(directions)):
+            return [(part, points) for part in _stripes(blocks, min(hands, len(blocks)))]
         return [(blocks, {i: points[i] for i in part}) for part in _stripes(directions, min(hands, len(directions)))]
 
 

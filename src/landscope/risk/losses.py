@@ -13,7 +13,14 @@ from torch import Tensor, nn
 
 from landscope.errors import InputError
 
-__all__ = ["SampleLosses", "cross_entropy_of_margins", "is_plain_cross_entropy", "margins_of", "sample_losses_of"]
+__all__ = [
+    "SampleLosses",
+    "cross_entropy_of_margins",
+    "is_plain_cross_entropy",
+    "margins_of",
+    "sample_losses_of",
+    "smooth_cross_entropy_of_margins",
+]
 
 _MODULES: dict[Callable[..., Tensor], Callable[[], nn.Module]] = {
     F.cross_entropy: nn.CrossEntropyLoss,
@@ -109,9 +116,12 @@ def cross_entropy_of_margins(margins: Tensor) -> Tensor:
     The same losses as the sample-major form: ``log(1 + sum_j exp(z_j - z_y))`` over the wrong classes.
     """
     losses = torch.exp(margins).sum(dim=0).log1p_()
-    if not math.isfinite(losses.sum()):  # exp overflowed: the margin itself is the loss
-        losses = F.softplus(torch.logsumexp(margins, dim=0))
-    return losses
+    return losses if math.isfinite(losses.sum()) else smooth_cross_entropy_of_margins(margins)
+
+
+def smooth_cross_entropy_of_margins(margins: Tensor) -> Tensor:
+    """The same, slower, where exp overflows or derivatives are taken: these overflow earlier than the loss does."""
+    return F.softplus(torch.logsumexp(margins, dim=0))
 
 
 class _Weighted:

@@ -166,6 +166,7 @@ class _Cut:
             node.op == "call_module"
             and self._holds_selected(node)
             and type(self.module(node)) in _LINEAR_IN_PARAMETERS
+            and not _is_hooked(self.module(node))
             and not node.kwargs
             and all(source in self.frontier for source in node.all_input_nodes)
             and getattr(self.module(node), "max_norm", None) is None
@@ -178,6 +179,7 @@ class _Cut:
             isinstance(node, fx.Node)
             and node.op == "call_module"
             and type(self.module(node)) is nn.Linear
+            and not _is_hooked(self.module(node))
             and not self._holds_selected(node)
             and isinstance(node.args[0], fx.Node)
         )
@@ -257,11 +259,10 @@ def affine_shift(
     """
     inputs = tuple(values[position] for position in node.inputs)
     own = {name: parameters[selected] for name, selected in node.selected.items()}
-    plain = type(node.module) is nn.Linear and own.keys() == {"weight"} and inputs[0].ndim == 2
-    if out is not None and plain and not (node.module._forward_hooks or node.module._forward_pre_hooks):
+    if type(node.module) is nn.Linear and own.keys() == {"weight"} and inputs[0].ndim == 2:
         weight = own["weight"]
-        if out.shape == (len(inputs[0]), len(weight)):
-            return torch.mm(inputs[0], weight.T, out=out)
+        fits = out is not None and out.shape == (len(inputs[0]), len(weight))
+        return torch.mm(inputs[0], weight.T, out=out if fits else None)
     shift = {name: torch.zeros_like(parameter) for name, parameter in node.module.named_parameters()}
     return torch.func.functional_call(node.module, shift | own, inputs)
 
@@ -288,10 +289,19 @@ def in_place(part: fx.GraphModule, n_own: int) -> fx.GraphModule:
 
 def _is_relu(part: fx.GraphModule, node: fx.Node) -> bool:
     if node.op == "call_module":
-        return type(part.get_submodule(str(node.target))) is nn.ReLU
+        module = part.get_submodule(str(node.target))
+        return type(module) is nn.ReLU and not _is_hooked(module)
     return node.op == "call_function" and node.target in (torch.relu, nn.functional.relu)
 
 
 def _makes_new(part: fx.GraphModule, node: fx.Node) -> bool:
     """Whether the output shares no memory with anything."""
-    return node.op == "call_module" and type(part.get_submodule(str(node.target))) in (nn.Linear, nn.Conv1d, nn.Conv2d)
+    if node.op != "call_module":
+        return False
+    module = part.get_submodule(str(node.target))
+    return type(module) in (nn.Linear, nn.Conv1d, nn.Conv2d) and not _is_hooked(module)
+
+
+def _is_hooked(module: nn.Module) -> bool:
+    """Whether calling it does more, or something else, than its class says."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)

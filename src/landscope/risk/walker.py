@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from landscope.parameters import ParameterSpace
 from landscope.risk.evaluation import TracedLosses, replica
-from landscope.risk.losses import cross_entropy_of_margins, margins_of
+from landscope.risk.losses import cross_entropy_of_margins, margins_of, smooth_cross_entropy_of_margins
 from landscope.risk.tracing import affine_shift, in_place, substituted_call
 
 __all__ = ["Course", "Kept", "Walker"]
@@ -76,10 +76,13 @@ class Kept:
         self, direction: int, block: int, compute: Callable[[Preactivations | None], Preactivations]
     ) -> Preactivations:
         """Those of a direction; ``compute`` is given tensors of no further use, to write into where they fit."""
-        spare = self._spare[block]
-        return self._from(
-            self._shifts.get(direction), block, lambda: compute(spare.pop() if self._room and spare else None)
-        )
+        return self._from(self._shifts.get(direction), block, lambda: compute(self._unused(block)))
+
+    def _unused(self, block: int) -> Preactivations | None:
+        try:
+            return self._spare[block].pop()
+        except IndexError:
+            return None
 
     @staticmethod
     def _from(
@@ -185,7 +188,7 @@ class Walker:
                 for part, a in enumerate(base)
             ]
             if course.on_margins:
-                return cross_entropy_of_margins(self._wrong(block, moved[0]))
+                return smooth_cross_entropy_of_margins(self._wrong(block, moved[0]))
             w = course.w0 + sum(step.to(line) * line for step, line in zip(steps, lines, strict=True))
             parameters = course.space.unflatten(w) if self._split.tail_names else {}
             hidden = substituted_call(self._tail, self._split.tail_names, parameters, [*moved, *self._rest(block)])
