@@ -58,8 +58,8 @@ def points(subject: Subject, device: str) -> list[Row]:  # noqa: ARG001 - groups
 
 
 _CEILING = (
-    "one 10 x 50 product a sample at the rate of a large square one, and reading 2 x 50 numbers a sample at the rate of a "
-    "large copy; no exponentials"
+    "one 10 x 50 product a sample at the rate of a large square one, and reading 2 x 50 numbers a sample at the rate "
+    "of a large copy; no exponentials"
 )
 
 

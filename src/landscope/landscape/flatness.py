@@ -24,7 +24,6 @@ _REACH = 10.0
 _REACH_AT_ORIGIN = 100.0
 _FINEST = 1e-12
 _SKETCH_RTOL = 3e-3
-_SKETCH_LOOKS = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -73,9 +72,8 @@ def flatness(
     of its distance; a narrower dip between such points can go unseen.
 
     Where a quarter of the samples or fewer carry 99 % of the loss, they are searched first. The crossing given is
-    always one of the whole loss, bracketed to ``rtol``; but where it lies within a tenth of theirs, the loss was looked
-    at inward along those samples only (at a quarter, half and three quarters), and a nearer crossing that all the
-    others make on their own would go unseen.
+    always one of the whole loss, bracketed to ``rtol``; but where it lies within a tenth of theirs, it was their loss
+    that was looked at inward, and a nearer crossing that all the others make on their own would go unseen.
 
     Args:
         landscape: Any landscape.
@@ -166,13 +164,12 @@ class _Task:
     start: float
     limit: float
     rtol: float
-    looks: int = 2
     expected: Crossing | None = None
     spare_looks: bool = True
 
     def roughly(self) -> _Task:
-        """The same on a sketch, where looks are cheap and the last digits say nothing."""
-        return dataclasses.replace(self, rtol=max(self.rtol, _SKETCH_RTOL), looks=_SKETCH_LOOKS, spare_looks=False)
+        """The same on a sketch, whose last digits say nothing."""
+        return dataclasses.replace(self, rtol=max(self.rtol, _SKETCH_RTOL), spare_looks=False)
 
     def near(self, guess: Crossing) -> _Task:
         """The same from a guess."""
