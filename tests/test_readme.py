@@ -1,7 +1,10 @@
 """What the README shows runs as it stands."""
 
+import json
 import re
 from pathlib import Path
+
+from benchmarks import table
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,3 +28,12 @@ def test_links_lead_somewhere():
     for page in ("README.md", "CONTRIBUTING.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
             assert target.startswith("http") or (ROOT / target).exists(), target
+
+
+def test_the_tables_of_speed_are_what_the_benchmark_wrote(tmp_path):
+    results = json.loads((ROOT / "docs/results/benchmark.json").read_text())
+    assert (ROOT / "docs/results/benchmark.md").read_text() == table.markdown(results)
+    page = tmp_path / "README.md"
+    page.write_text((ROOT / "README.md").read_text())
+    table.put_into(page, table.summary(results))
+    assert page.read_text() == (ROOT / "README.md").read_text()
