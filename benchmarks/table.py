@@ -13,7 +13,8 @@ _SHOWN = (
     r"loss at a point: .*", r".* / landscope$", r"landscope / ceiling estimate", r"flatness of .*",
     r"(CNN|residual net|transformer), .*full forward / lines",
     r"modes of .*: (landscope|scikit-learn [^,]*|scikit-learn .*float64)",
-    r"record / copy", r"DataLoader loop / .*trainer", r"sweep of .*", r"derivatives of .*", r"velocity statistics of .*",
+    r"record / copy", r"DataLoader loop / .*trainer", r"sweep of .*", r"derivatives of .*",
+    r"velocity statistics of .*",
     r"landscope run --data \w+$",
 )  # fmt: skip
 

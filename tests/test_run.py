@@ -83,7 +83,8 @@ def test_a_run_measures_what_the_library_measures(small_run):
     fitted = ls.load(small_run.file("exponents-in-sample"))
     next_fitted = ls.load(small_run.file("exponents-next-window"))
     law = ls.variance_flatness_law(saved.variance[:80], widths, (2, 60))
-    assert fitted.psi == law.psi
+    # One from the eigenvalues, one from coordinates of the rows: they agree to the error of the eigenvalues.
+    assert fitted.psi == pytest.approx(law.psi, rel=1e-9)
     fresh = ls.variance_flatness_law(ls.variance_along(saved, next_window)[:80], widths, (2, 60))
     assert next_fitted.psi == pytest.approx(fresh.psi, rel=1e-9)
     steps = window.weights.double().diff(dim=0) @ saved.directions.T
