@@ -73,7 +73,6 @@ def find_crossing(
     start: float,
     limit: float,
     rtol: float,
-    looks: int = 2,
     expected: Crossing | None = None,
     spare_looks: bool = False,
 ) -> Generator[float, float, Crossing]:
@@ -81,14 +80,13 @@ def find_crossing(
 
     A generator: it yields a displacement and is sent ``ln(L/L0)`` there (infinity is fine), so that a driver can
     run many searches side by side. It brackets outward, closes in by the secant on the square root of the rise, and
-    then looks inward at evenly spaced parts of the crossing; a crossing found there replaces the one outside it.
+    then looks inward at thirds of the crossing; a crossing found there replaces the one outside it.
 
     Args:
         target: Rise of the log-loss to find, above 0.
         start: First displacement tried.
         limit: Largest displacement tried.
         rtol: Relative tolerance of the crossing.
-        looks: Places to look at inward of the crossing.
         expected: The crossing of a loss like this one, bracketed, to start from; where it is far off it is forgotten.
         spare_looks: Do not look inward where the crossing is near the expected one.
 
@@ -113,7 +111,7 @@ def find_crossing(
             proposal = _outward(search, limit, rtol)
         else:
             near = expected is not None and abs(expected.displacement - search.high) <= _TRUSTED * search.high
-            proposal = _inward(search, rtol, 0 if near and spare_looks else looks)
+            proposal = _inward(search, rtol, look=not (near and spare_looks))
     bracketed = proposal is None and math.isfinite(search.high)
     if not bracketed:
         return Crossing(math.nan, False, search.evaluations)
@@ -139,11 +137,11 @@ def _outward(search: _Search, limit: float, rtol: float) -> float | None:
     return min(limit, low * _GROWTH, max(guess, low + min(0.2 * low, 2 * gap)))
 
 
-def _inward(search: _Search, rtol: float, looks: int) -> float | None:
+def _inward(search: _Search, rtol: float, *, look: bool) -> float | None:
     """The next point inside the bracket, or None when the crossing is known and nothing lies inward of it."""
     tolerance = rtol * search.high
     if search.high - search.low <= tolerance:
-        return _unseen(search, looks)
+        return _unseen(search) if look else None
     if not search.shrinks():
         return 0.5 * (search.low + search.high)
     proposal = search.secant()
@@ -155,10 +153,10 @@ def _inward(search: _Search, rtol: float, looks: int) -> float | None:
     return proposal + math.copysign(min(0.1 * tolerance, 0.1 * (search.high - search.low)), proposal - nearest)
 
 
-def _unseen(search: _Search, looks: int) -> float | None:
-    """An evenly spaced part of the way to the crossing with no point near it yet."""
-    part = search.high / (looks + 1)
-    for look in range(1, looks + 1):
-        if not any(abs(d - look * part) <= 0.5 * part for d in search.known if d > 0):
-            return look * part
+def _unseen(search: _Search) -> float | None:
+    """A third of the way to the crossing with no point near it yet."""
+    part = search.high / 3
+    for place in (part, 2 * part):
+        if not any(abs(d - place) <= 0.5 * part for d in search.known if d > 0):
+            return place
     return None

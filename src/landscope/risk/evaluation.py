@@ -174,10 +174,7 @@ class TracedLosses:
 
     def picked(self, parameters: dict[str, Tensor], rows: Tensor) -> Tensor:
         """The losses of some samples, block after block."""
-        return self._losses_of(parameters, rows if self._places is None else self._places[rows])
-
-    def _losses_of(self, parameters: dict[str, Tensor], positions: Tensor) -> Tensor:
-        picked = list(_homes(self.sizes, positions))
+        picked = list(_homes(self.sizes, rows if self._places is None else self._places[rows]))
         if not can_join([self.blocks[block] for block, _ in picked]):
             return torch.cat([self.losses(parameters, block)[0][places] for block, places in picked])
         inputs, targets = self._samples(picked)
