@@ -1,0 +1,7 @@
+"""Classification data of images, text and sequences: built in, by hub id, or from a folder in the hub's layout."""
+
+from landscope.datasets.images import ImageData
+from landscope.datasets.loading import load_data, load_images
+from landscope.datasets.text import TokenData
+
+__all__ = ["ImageData", "TokenData", "load_data", "load_images"]
