@@ -37,7 +37,7 @@ $(VENV)/.core: $(BIN)/uv pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(BIN)/uv pyproject.toml constraints.txt
-	$(UV_INSTALL) -e ".[data,dev]"
+	$(UV_INSTALL) -e ".[data,dev,huggingface,lightning]"
 	touch $(VENV)/.core $@
 
 clean:

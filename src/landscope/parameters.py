@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from landscope._checks import check_vector
 from landscope.errors import InputError
 
-__all__ = ["ParameterSpace"]
+__all__ = ["ParameterSpace", "Selection"]
+
+Selection = str | type[nn.Module]
+"""A glob over names of parameters or modules, or a class of modules."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,13 +46,14 @@ class ParameterSpace:
     shapes: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def of(cls, model: nn.Module, select: str | Iterable[str] | None = None) -> ParameterSpace:
-        """Select parameters of ``model`` by name.
+    def of(cls, model: nn.Module, select: Selection | Iterable[Selection] | None = None) -> ParameterSpace:
+        """Select parameters of ``model`` by name, layer, or kind of layer.
 
         Args:
             model: Any module.
-            select: A glob over parameter names (``"2.weight"``, ``"encoder.*"``), several of them, or None
-                for every parameter that requires a gradient.
+            select: A glob over parameter names (``"2.weight"``, ``"encoder.*"``), or over the names of modules,
+                for all their parameters (``"encoder.layers.0"``); a class of modules (``torch.nn.Linear``); several
+                of these; or None for every parameter that requires a gradient.
 
         Returns:
             The space of the selected parameters.
@@ -58,9 +63,28 @@ class ParameterSpace:
                 to a parameter that is not selected, or differs in dtype or device from the others.
         """
         everything = dict(model.named_parameters(remove_duplicate=False))
-        selected = _match(everything, select)
+        selected = _selected(model, everything, select)
         _check_dtypes(selected)
         return cls(*_without_aliases(everything, selected))
+
+    def part(self, select: str | Iterable[str]) -> ParameterSpace:
+        """Some of the selected parameters.
+
+        Args:
+            select: Globs over their names.
+
+        Raises:
+            InputError: If a pattern matches nothing.
+        """
+        shapes = dict(zip(self.names, self.shapes, strict=True))
+        names = tuple(_match_names(self.names, (select,) if isinstance(select, str) else tuple(select)))
+        return ParameterSpace(names, tuple(shapes[name] for name in names))
+
+    def columns(self, names: Iterable[str]) -> Int[Tensor, " n"]:
+        """Where the weights of some parameters lie in the vector."""
+        ends = list(itertools.accumulate(self.sizes))
+        places = {name: torch.arange(end - n, end) for name, n, end in zip(self.names, self.sizes, ends, strict=True)}
+        return torch.cat([places[name] for name in names])
 
     @property
     def dim(self) -> int:
@@ -124,26 +148,63 @@ class ParameterSpace:
         return tensors
 
 
-def _match(everything: Mapping[str, Tensor], select: str | Iterable[str] | None) -> dict[str, Tensor]:
+def _selected(
+    model: nn.Module, everything: Mapping[str, Tensor], select: Selection | Iterable[Selection] | None
+) -> dict[str, Tensor]:
     if select is None:
         selected = {name: tensor for name, tensor in everything.items() if tensor.requires_grad}
-        patterns: tuple[str, ...] = ("parameters that require a gradient",)
-    else:
-        patterns = (select,) if isinstance(select, str) else tuple(select)
-        hits = {pattern: fnmatch.filter(everything, pattern) for pattern in patterns}
-        unmatched = [pattern for pattern, names in hits.items() if not names]
-        chosen = set() if unmatched else {name for names in hits.values() for name in names}
-        selected = {name: tensor for name, tensor in everything.items() if name in chosen}
-        patterns = tuple(unmatched) or patterns
-    if not selected:
-        names = list(everything)
-        listing = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
-        raise InputError(
-            expected=f"a selection that matches parameters of the model ({', '.join(patterns)})",
-            got="no match",
-            hint=f"The model has: {listing or 'no parameters'}.",
-        )
-    return selected
+        if not selected:
+            raise _no_match(everything, "parameters that require a gradient")
+        return selected
+    chosen: set[str] = set()
+    for one in (select,) if isinstance(select, str | type) else tuple(select):
+        names = _names_of_kind(model, one) if isinstance(one, type) else _names_like(model, everything, one)
+        if not names:
+            raise _no_match(everything, one.__name__ if isinstance(one, type) else one)
+        chosen |= names
+    if not chosen:
+        raise _no_match(everything, "an empty selection")
+    return {name: tensor for name, tensor in everything.items() if name in chosen}
+
+
+def _names_like(model: nn.Module, everything: Iterable[str], pattern: str) -> set[str]:
+    """Parameters whose name matches, or all parameters of the modules whose name does."""
+    names = set(fnmatch.filter(everything, pattern))
+    if names:
+        return names
+    modules = fnmatch.filter((name for name, _ in model.named_modules(remove_duplicate=False)), pattern)
+    return {name for name in everything if any(name.startswith(f"{module}.") for module in modules)}
+
+
+def _names_of_kind(model: nn.Module, kind: type) -> set[str]:
+    """The parameters that modules of a kind hold themselves."""
+    modules = [(name, part) for name, part in model.named_modules(remove_duplicate=False) if isinstance(part, kind)]
+    return {
+        f"{name}.{own}" if name else own
+        for name, part in modules
+        for own, _ in part.named_parameters(recurse=False, remove_duplicate=False)
+    }
+
+
+def _match_names(everything: Iterable[str], patterns: Iterable[str]) -> list[str]:
+    """The names that match a pattern, in their own order; each pattern must match one."""
+    everything, chosen = list(everything), set()
+    for pattern in patterns:
+        names = fnmatch.filter(everything, pattern)
+        if not names:
+            raise _no_match(everything, pattern)
+        chosen.update(names)
+    return [name for name in everything if name in chosen]
+
+
+def _no_match(everything: Iterable[str], asked: str) -> InputError:
+    names = list(everything)
+    listing = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+    return InputError(
+        expected=f"a selection that matches parameters of the model ({asked})",
+        got="no match",
+        hint=f"The model has: {listing or 'no parameters'}.",
+    )
 
 
 def _check_dtypes(selected: Mapping[str, Tensor]) -> None:

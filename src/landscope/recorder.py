@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from landscope._checks import check_count
 from landscope.errors import InputError, NonFiniteError, StorageError
-from landscope.parameters import ParameterSpace
+from landscope.parameters import ParameterSpace, Selection
 from landscope.results import stamp
 from landscope.storage import RowStore
 from landscope.trajectory import Trajectory, open_trajectory, trajectory_columns
@@ -64,7 +64,7 @@ class TrajectoryRecorder:
         self,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
-        select: str | Iterable[str] | None = None,
+        select: Selection | Iterable[Selection] | None = None,
         *,
         path: str | Path | None = None,
         every: int = 1,
@@ -133,6 +133,11 @@ class TrajectoryRecorder:
             self._hook.remove()
             self._hook = None
         self.flush()
+
+    @property
+    def step(self) -> int:
+        """Number of the last step the optimiser took."""
+        return self._step
 
     def note_loss(self, loss: Tensor | float) -> None:
         """Say the minibatch loss of the step about to be taken; call it before ``optimizer.step()``."""

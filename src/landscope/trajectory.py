@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -62,6 +62,28 @@ class _StoredRows:
                 hint="The folder is damaged; cut the trajectory with .window(), or record again.",
             )
         return rows
+
+
+@dataclasses.dataclass(frozen=True)
+class _SomeColumns:
+    """Some columns of other rows, each times a factor where factors are given."""
+
+    source: _Rows
+    columns: Int[Tensor, " n"]
+    scale: Float[Tensor, " n"] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.source.shape[0], len(self.columns))
+
+    def read(self, start: int, stop: int, columns: slice = slice(None)) -> Tensor:
+        wanted = self.columns[columns]
+        if len(wanted) == 0:
+            return self.source.read(start, stop, slice(0, 0))
+        first, last = int(wanted.min()), int(wanted.max())
+        rows = self.source.read(start, stop, slice(first, last + 1))
+        rows = rows if len(wanted) == rows.shape[1] else rows[:, wanted - first]
+        return rows if self.scale is None else rows * self.scale[columns].to(rows)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -223,6 +245,43 @@ class Trajectory:
         """Every ``every``-th row, from the first."""
         check_count("every", every, minimum=1)
         return self._part(slice(0, len(self), every))
+
+    def of_parameters(self, select: str | Iterable[str]) -> Trajectory:
+        """The columns of some of the recorded parameters: of a layer, say.
+
+        Args:
+            select: Globs over the names that were recorded.
+
+        Returns:
+            The part, reading the same rows.
+
+        Raises:
+            InputError: If a pattern matches nothing, or it is not known what the columns are.
+        """
+        if self.space is None:
+            raise InputError(
+                expected="a trajectory that knows its parameters",
+                got="one without a space",
+                hint="Record it with TrajectoryRecorder, or pass space= to Trajectory.of.",
+            )
+        part = self.space.part(select)
+        columns = self.space.columns(part.names)
+        return dataclasses.replace(self, _rows=_SomeColumns(self._rows, columns), space=part)
+
+    def scaled(self, scale: Float[Tensor, " N"]) -> Trajectory:
+        """The path of ``scale * w``: the same run in other coordinates.
+
+        Args:
+            scale: A factor for each column.
+
+        Raises:
+            InputError: If there is not one factor a column.
+        """
+        if scale.shape != (self.dim,):
+            raise InputError(
+                expected=f"{self.dim} scales", got=f"{tuple(scale.shape)}", hint="One for each recorded weight."
+            )
+        return dataclasses.replace(self, _rows=_SomeColumns(self._rows, torch.arange(self.dim), scale), space=None)
 
     def _part(self, part: slice) -> Trajectory:
         positions = range(*self._selection.indices(self._rows.shape[0]))[part]

@@ -1,0 +1,217 @@
+"""Recording under the Hugging Face Trainer, and the loss of a language model token by token."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from landscope._checks import check_count
+from landscope.errors import InputError, LandscopeError
+from landscope.parameters import ParameterSpace, Selection
+from landscope.recorder import TrajectoryRecorder
+from landscope.trajectory import Trajectory
+
+try:
+    from accelerate.optimizer import AcceleratedOptimizer
+    from accelerate.utils import extract_model_from_parallel
+    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+    from transformers.utils import ModelOutput
+except ImportError as error:
+    raise ImportError(f"Expected transformers and accelerate; got: {error}. Install landscope[huggingface].") from error
+
+__all__ = ["RecorderCallback", "language_model_losses"]
+
+_IGNORED = -100
+_STEPS_TAKEN = "landscope_optimizer_steps"
+
+
+class RecorderCallback(TrainerCallback):
+    """Records the weights of a ``transformers.Trainer``, one row after each step of its optimiser.
+
+    Parameter names are those of the model itself, without what ``torch.compile`` or distributed training wrap
+    around it. A row is one step that the optimiser took: gradient accumulation counts once, and a step that
+    mixed precision skipped does not count, so row numbers can lag behind ``state.global_step``. In a distributed
+    run only the main process records. Sharded parameters (FSDP, DeepSpeed ZeRO) cannot be recorded.
+
+    A training resumed from a checkpoint goes on with the numbers of that checkpoint; a ``path`` keeps its rows up to
+    there. Without a path each training starts anew in memory.
+
+    The Trainer tells no callback of an exception. Rows held until then are still given by :meth:`trajectory`, which
+    also writes them to ``path``.
+
+    Args:
+        select: Which parameters, see :meth:`landscope.ParameterSpace.of`.
+        path: Folder for the trajectory; in memory by default.
+        every: Record every so many steps.
+
+    Raises:
+        InputError: If ``every`` is no positive number; when training begins, if the selection does not fit the model.
+        StorageError: When training begins, if ``path`` exists (and no checkpoint is resumed) or cannot be written.
+        NonFiniteError: While recording or when training ends, if a weight became NaN or infinite.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
+        >>> model = GPT2LMHeadModel(GPT2Config(vocab_size=7, n_positions=8, n_embd=4, n_layer=1, n_head=1))
+        >>> tokens = [{"input_ids": row, "labels": row} for row in torch.randint(7, (8, 5))]
+        >>> recorder = RecorderCallback(select="*.c_fc.weight")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     arguments = TrainingArguments(folder, max_steps=3, use_cpu=True, disable_tqdm=True, report_to=[])
+        ...     done = Trainer(model, arguments, train_dataset=tokens, callbacks=[recorder]).train()
+        {'train_runtime': ...}
+        >>> recorder.space.names, recorder.trajectory().weights.shape
+        (('transformer.h.0.mlp.c_fc.weight',), torch.Size([3, 64]))
+    """
+
+    def __init__(
+        self,
+        select: Selection | Iterable[Selection] | None = None,
+        *,
+        path: str | Path | None = None,
+        every: int = 1,
+    ) -> None:
+        self._select = select if select is None or isinstance(select, str | type) else tuple(select)
+        self._path = path
+        self._every = check_count("every", every, minimum=1)
+        self._recorder: TrajectoryRecorder | None = None
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,  # noqa: ARG002 - the Trainer's signature
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **kwargs: Any,
+    ) -> None:
+        """Start to record; called by the Trainer."""
+        if self._recorder is not None:
+            # A training that broke off may have left its hook; that it went wrong is known by now.
+            with contextlib.suppress(LandscopeError):
+                self._recorder.close()
+            self._recorder = None
+        if not state.is_world_process_zero:
+            return
+        self._recorder = TrajectoryRecorder(
+            _model_itself(kwargs["model"]),
+            _optimizer_itself(kwargs["optimizer"]),
+            self._select,
+            path=self._path,
+            every=self._every,
+            first_step=_steps_taken(state) + 1,
+            resume=state.global_step > 0,
+        ).__enter__()
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
+        """Leave the number of steps taken where checkpoints keep it; called by the Trainer."""
+        if self._recorder is not None:
+            _kept(state)[_STEPS_TAKEN] = self._recorder.step
+
+    def on_train_end(
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,  # noqa: ARG002
+        control: TrainerControl,  # noqa: ARG002
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
+        """Stop recording and write what is held; called by the Trainer."""
+        if self._recorder is not None:
+            self._recorder.close()
+
+    @property
+    def space(self) -> ParameterSpace:
+        """Which parameters are recorded."""
+        return self._begun().space
+
+    def trajectory(self) -> Trajectory:
+        """What was recorded so far.
+
+        Returns:
+            The trajectory, in memory or reading from ``path``.
+
+        Raises:
+            InputError: If no training began, or no step was recorded.
+        """
+        return self._begun().trajectory()
+
+    def _begun(self) -> TrajectoryRecorder:
+        if self._recorder is None:
+            raise InputError(
+                expected="a training that has begun on this process",
+                got="none",
+                hint="Pass this callback to Trainer(callbacks=[...]) and call train(); only the main process records.",
+            )
+        return self._recorder
+
+
+def _model_itself(model: nn.Module) -> nn.Module:
+    return extract_model_from_parallel(model, keep_torch_compile=False)
+
+
+def _optimizer_itself(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The optimiser whose step is a step: accelerate's wrapper is also called where none is taken."""
+    while isinstance(optimizer, AcceleratedOptimizer):
+        optimizer = optimizer.optimizer
+    return optimizer
+
+
+def _steps_taken(state: TrainerState) -> int:
+    """Steps before this training; global_step counts those too that mixed precision skipped."""
+    return _kept(state).get(_STEPS_TAKEN, state.global_step) if state.global_step else 0
+
+
+def _kept(state: TrainerState) -> dict[str, Any]:
+    """What checkpoints keep for callbacks: a dict from its construction on, whatever its annotation says."""
+    return cast("dict[str, Any]", state.stateful_callbacks)
+
+
+def language_model_losses(
+    outputs: ModelOutput | Float[Tensor, "b t C"], labels: Int[Tensor, "b t"]
+) -> tuple[Float[Tensor, " b"], float]:
+    r"""The loss of each sequence under a causal language model, and how many tokens it counts.
+
+    .. math:: l_k = -\sum_{i < t,\; z_{k,i+1} \ne -100} \log p(z_{k,i+1} \mid z_{k,\le i})
+
+    The sum of the losses of all batches over the sum of their counts is the mean over tokens.
+
+    Args:
+        outputs: What the model returns, or its logits ``[b, t, C]``; position i predicts token i + 1.
+        labels: Tokens ``[b, t]``, not shifted; -100 where a token is not counted.
+
+    Returns:
+        Losses ``[b]``, summed over tokens (in float32 where logits are of half precision), and the count.
+
+    Raises:
+        InputError: If there are no logits, or the shapes do not fit.
+
+    Example:
+        Two tokens count, and each of three is as likely.
+
+        >>> import torch
+        >>> losses, count = language_model_losses(torch.zeros(1, 4, 3), torch.tensor([[0, 1, -100, 2]]))
+        >>> losses.exp().round().tolist(), count
+        ([9.0], 2.0)
+    """
+    logits = outputs if isinstance(outputs, Tensor) else getattr(outputs, "logits", None)
+    if logits is None or logits.ndim != 3 or logits.shape[:2] != labels.shape:
+        raise InputError(
+            expected="logits [b, t, C] with labels [b, t]",
+            got=f"{'no logits' if logits is None else list(logits.shape)} with labels {list(labels.shape)}",
+            hint="Use a causal language model, and labels of the same shape as its input tokens.",
+        )
+    logits = logits.float() if logits.dtype.itemsize < torch.float32.itemsize else logits
+    targets = labels[:, 1:]
+    losses = nn.functional.cross_entropy(
+        logits[:, :-1].flatten(0, 1), targets.flatten().long(), ignore_index=_IGNORED, reduction="none"
+    )
+    return losses.view(targets.shape).sum(dim=1), float((targets != _IGNORED).sum())
