@@ -2,10 +2,16 @@
 
 from typing import Literal
 
-__all__ = ["Network", "Sampling"]
+__all__ = ["Loss", "Network", "Optimizer", "Sampling"]
 
 Sampling = Literal["reshuffled", "shuffled-once", "fixed", "with-replacement"]
 """Orders of minibatches, see :class:`landscope.MinibatchOrder`."""
 
-Network = Literal["mlp", "mnist-cnn", "cifar-cnn"]
+Network = Literal["mlp", "mnist-cnn", "cifar-cnn", "residual", "gpt2"]
 """Networks that ``landscope run`` builds, see :mod:`landscope.networks`."""
+
+Optimizer = Literal["sgd", "adam"]
+"""Optimisers that ``landscope run`` trains with."""
+
+Loss = Literal["cross-entropy", "mse"]
+"""Losses of a minibatch; mse is the squared distance of the outputs from the unit vector of the class."""

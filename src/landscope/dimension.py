@@ -10,10 +10,11 @@ from torch import Tensor
 
 from landscope._checks import check_count, check_positive
 from landscope.errors import InputError
-from landscope.landscape import Flatness
+from landscope.landscape import Flatness, flatness, joined
+from landscope.protocols import LossLandscape, ProgressCallback, silent
 from landscope.trajectory import Trajectory
 
-__all__ = ["learning_dimension", "learning_dimension_over_time", "sharp_dimension"]
+__all__ = ["learning_dimension", "learning_dimension_over_time", "sharp_dimension", "sharp_directions"]
 
 
 def sharp_dimension(flatness: Flatness, threshold: float) -> int:
@@ -43,19 +44,71 @@ def sharp_dimension(flatness: Flatness, threshold: float) -> int:
     return int((flatness.bracketed & (flatness.width < threshold)).sum())
 
 
-def learning_dimension(variance: Float[Tensor, " k"], fraction: float = 0.99, *, drift: bool = True) -> int:
+def sharp_directions(
+    landscape: LossLandscape,
+    w0: Float[Tensor, " N"],
+    directions: Float[Tensor, "k N"],
+    threshold: float,
+    *,
+    rtol: float = 1e-3,
+    patience: int = 64,
+    progress: ProgressCallback = silent,
+) -> Flatness:
+    """Flatness in rank order, only as far as directions are sharp: what :func:`sharp_dimension` counts.
+
+    Stops after ``patience`` directions in a row that are flatter than the threshold.
+
+    Args:
+        landscape: The risk.
+        w0: Where.
+        directions: Modes, in falling order of variance.
+        threshold: Flatness from which a direction is flat.
+        rtol: Tolerance of the crossings.
+        patience: How many flat directions in a row end the search.
+        progress: Told how many directions are done.
+
+    Returns:
+        Flatness of the first directions, as many as were looked at.
+
+    Raises:
+        InputError: If the threshold or the patience is not positive.
+
+    Example:
+        >>> import torch
+        >>> from landscope.synthetic import InverseGaussian
+        >>> well = InverseGaussian(torch.tensor([8.0, 2.0, 2.0, 2.0, 2.0]))
+        >>> found = sharp_directions(well, torch.zeros(5), torch.eye(5), threshold=1.5, patience=2)
+        >>> len(found.width), sharp_dimension(found, threshold=1.5)
+        (4, 1)
+    """
+    check_positive("threshold", threshold)
+    check_count("patience", patience, minimum=1)
+    parts: list[Flatness] = []
+    for first in range(0, len(directions), patience):
+        parts.append(flatness(landscape, w0, directions[first : first + patience], rtol=rtol))
+        progress(min(first + patience, len(directions)), len(directions))
+        if sharp_dimension(parts[-1], threshold) == 0:
+            break
+    return joined(parts)
+
+
+def learning_dimension(
+    variance: Float[Tensor, " k"], fraction: float = 0.99, *, drift: bool = True, total: float | None = None
+) -> int:
     r"""D_l: the number of principal modes that hold a fraction of the weight variance (paper, Fig. 6).
 
     Args:
-        variance: sigma_i^2, falling; of all modes, or the fraction counts of those given.
+        variance: sigma_i^2, falling, of all modes or of the first ones.
         fraction: 0.99 or 0.999 in the paper.
         drift: Count the first mode, which drifts; without it the fraction is of the rest.
+        total: Variance summed over all directions; that of the modes given by default.
 
     Returns:
         The number of modes.
 
     Raises:
-        InputError: If the fraction is not between 0 and 1, or there is no variance.
+        InputError: If the fraction is not between 0 and 1, there is no variance, or the modes given do not hold the
+            fraction.
 
     Example:
         >>> import torch
@@ -65,11 +118,18 @@ def learning_dimension(variance: Float[Tensor, " k"], fraction: float = 0.99, *,
     if not 0 < fraction < 1:
         raise InputError(expected="a fraction between 0 and 1", got=f"{fraction}", hint="Pass 0.99, say.")
     counted = variance.double() if drift else variance[1:].double()
-    total = counted.sum()
-    if not float(total) > 0:
-        raise InputError(expected="a variance above zero", got=f"{float(total)}", hint="The weights did not move.")
+    whole = float(counted.sum()) if total is None else total - (0.0 if drift else float(variance[0]))
+    if not whole > 0:
+        raise InputError(expected="a variance above zero", got=f"{whole}", hint="The weights did not move.")
     # A rounding of the sum must not add a mode.
-    return int((counted.cumsum(0) < (fraction - 1e-12) * total).sum()) + 1
+    needed = int((counted.cumsum(0) < (fraction - 1e-12) * whole).sum()) + 1
+    if needed > len(counted):
+        raise InputError(
+            expected=f"modes that hold {fraction:g} of the variance",
+            got=f"{len(counted)} that hold {float(counted.sum()) / whole:.3g}",
+            hint="Ask principal_modes for more.",
+        )
+    return needed
 
 
 def learning_dimension_over_time(

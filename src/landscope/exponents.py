@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy import stats
 from torch import Tensor
 
@@ -16,7 +16,7 @@ from landscope.motion import Motion
 from landscope.results import Result, stamp
 from landscope.scaling import fit_power_law
 
-__all__ = ["Exponents", "flatness_exponents", "modes_for_share", "spectrum_exponent"]
+__all__ = ["Exponents", "flatness_exponents", "modes_for_share", "spectrum_exponent", "spread_ranks"]
 
 _NOTHING = (math.nan, math.nan)
 
@@ -96,6 +96,7 @@ def flatness_exponents(
     flatness: Flatness,
     mode_range: tuple[int, int] = (2, 500),
     *,
+    ranks: Int[Tensor, " m"] | None = None,
     gamma_ranks: tuple[int, int] = (20, 200),
 ) -> Exponents:
     r"""Fit how variance, noise strength and memory go with flatness.
@@ -109,8 +110,9 @@ def flatness_exponents(
     Args:
         name: What the row of a table should be called.
         motion: Along the directions, from :func:`landscope.motion_along`.
-        flatness: Along the same directions, from the first on; may be of fewer.
+        flatness: Along the same directions, from the first on, or along some of them.
         mode_range: First and last mode to fit, counted from 1.
+        ranks: Which of them the flatness was measured along, counted from 1; the first ones by default.
         gamma_ranks: First and last rank of the fit of the spectrum.
 
     Returns:
@@ -135,24 +137,29 @@ def flatness_exponents(
         >>> abs(found.psi - found.psi_D - found.psi_tau) < 1e-9, found.psi < -1
         (True, True)
     """
-    count, measured = len(motion.variance), len(flatness.width)
-    variance, strength = motion.variance[:measured], motion.velocity_variance[:measured]
+    ranks = torch.arange(1, len(flatness.width) + 1) if ranks is None else ranks
+    rows = ranks - 1
+    variance, strength = motion.variance[rows], motion.velocity_variance[rows]
     # One set of modes for all three: those that move in both senses.
     both = torch.where(strength > 0, variance, 0.0)
-    law = variance_flatness_law(both, flatness, mode_range)
+    law = variance_flatness_law(both, flatness, mode_range, ranks=ranks)
     used, width = law.used, flatness.width[law.used]
     found = {"psi": law.psi, "psi_D": math.nan, "psi_tau": math.nan}
     intervals = dict.fromkeys(found, _NOTHING)
     if law.n_used >= 3:
         found["psi_D"] = -fit_power_law(width, strength[used]).exponent
         found["psi_tau"] = found["psi"] - found["psi_D"]
-        moments, velocity_moments = motion.moments[:, :, :measured], motion.velocity_moments[:, :, :measured]
+        moments, velocity_moments = motion.moments[:, :, rows], motion.velocity_moments[:, :, rows]
         without = {"psi": -exponents_without_each(width, moments[:, :, used])}
         without["psi_D"] = -exponents_without_each(width, velocity_moments[:, :, used], about_mean=False)
         without["psi_tau"] = without["psi"] - without["psi_D"]
         intervals = {key: jackknife_interval(without[key], found[key]) for key in found}
     gamma, gamma_interval = spectrum_exponent(motion.variance, motion.moments, gamma_ranks)
-    rank = torch.arange(1, measured + 1)[used]
+    rank = ranks[used]
+
+    def at_ranks(values: Tensor, fill: float | bool) -> Tensor:
+        return torch.full((len(motion.variance),), fill, dtype=values.dtype).index_copy(0, rows, values)
+
     return Exponents(
         name=name,
         psi=found["psi"],
@@ -166,9 +173,9 @@ def flatness_exponents(
         modes_for_90_percent=modes_for_share(motion.variance, motion.total_variance, 0.9),
         variance=motion.variance,
         velocity_variance=motion.velocity_variance,
-        width=_padded(flatness.width, count, math.nan),
-        bracketed=_padded(flatness.bracketed, count, False),
-        used=_padded(used, count, False),
+        width=at_ranks(flatness.width, math.nan),
+        bracketed=at_ranks(flatness.bracketed, False),
+        used=at_ranks(used, False),
         total_variance=motion.total_variance,
         prefactor=law.prefactor,
         residual=law.residual,
@@ -182,8 +189,21 @@ def flatness_exponents(
     )
 
 
-def _padded(values: Tensor, count: int, fill: float | bool) -> Tensor:
-    return torch.cat([values, torch.full((count - len(values),), fill, dtype=values.dtype)])
+def spread_ranks(last: int, count: int | None = None, first: int = 1) -> Int[Tensor, " m"]:
+    """Ranks from ``first`` to ``last``: all of them, or about ``count``, log-spaced.
+
+    Example:
+        >>> spread_ranks(100, 8).tolist()
+        [1, 2, 4, 7, 14, 27, 52, 100]
+    """
+    if count is None or count >= last - first + 1:
+        return torch.arange(first, last + 1)
+    points = count
+    while True:  # dense at the low end, where several points round to one rank
+        ranks = torch.logspace(math.log10(first), math.log10(last), points, dtype=torch.float64).round().long().unique()
+        if len(ranks) >= count:
+            return ranks
+        points += count - len(ranks)
 
 
 def modes_for_share(variance: Float[Tensor, " k"], total: float, share: float) -> int:

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy import stats
 from torch import Tensor
 
@@ -70,6 +70,7 @@ def variance_flatness_law(
     flatness: Flatness,
     mode_range: tuple[int, int] = (2, 500),
     *,
+    ranks: Int[Tensor, " k"] | None = None,
     blocks: Float[Tensor, "b m k"] | None = None,
     confidence_level: float = 0.95,
 ) -> VarianceFlatnessLaw:
@@ -84,6 +85,7 @@ def variance_flatness_law(
         variance: sigma_i^2 of the modes, from mode 1 on; in-sample or of another window.
         flatness: F_i of the same modes.
         mode_range: First and last mode to fit, counted from 1; mode 1 drifts and is left out by default.
+        ranks: Which modes these are, counted from 1; 1 to k by default.
         blocks: Moments of each block of time along each mode, from :func:`landscope.block_variances`.
         confidence_level: Probability the interval is meant to hold.
 
@@ -108,13 +110,14 @@ def variance_flatness_law(
             got=f"{len(variance)} and {len(flatness.width)}",
             hint="Measure the flatness of the same modes.",
         )
-    first, last = mode_range[0], min(mode_range[1], len(variance))
+    rank = torch.arange(1, len(variance) + 1) if ranks is None else ranks
+    highest = int(rank.max()) if len(rank) else 0
+    first, last = mode_range[0], min(mode_range[1], highest)
     check_count("first mode of mode_range", first, minimum=1)
     if last < first:
         raise InputError(
-            expected=f"a mode_range within 1 to {len(variance)}", got=f"{mode_range}", hint="Measure more modes."
+            expected=f"a mode_range within 1 to {highest}", got=f"{mode_range}", hint="Measure more modes."
         )
-    rank = torch.arange(1, len(variance) + 1)
     in_range = (rank >= first) & (rank <= last)
     moving = variance > 0
     used = in_range & flatness.bracketed & moving

@@ -1,17 +1,19 @@
-"""The paper's networks: multilayer perceptrons and two convolutional networks (Methods)."""
+"""The paper's networks (Methods): perceptrons and two convolutional networks; and two of later kinds beside them."""
 
 from __future__ import annotations
 
+import collections
 import itertools
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from landscope._checks import check_count
 from landscope.errors import InputError
 
-__all__ = ["cifar_cnn", "mlp", "mnist_cnn"]
+__all__ = ["cifar_cnn", "gpt2", "mlp", "mnist_cnn", "residual_network"]
 
 
 def mlp(sizes: Sequence[int], *, bias: bool = False, seed: int | None = None) -> nn.Sequential:
@@ -48,56 +50,208 @@ def mlp(sizes: Sequence[int], *, bias: bool = False, seed: int | None = None) ->
     return _seeded(build, seed)
 
 
-def mnist_cnn(*, seed: int | None = None) -> nn.Sequential:
-    """The paper's CNN for 1x28x28 images: 3x3x16 and 5x5x32 convolutions, each pooled, then 1,568x10; no bias.
+def mnist_cnn(
+    shape: tuple[int, int, int] = (1, 28, 28), n_classes: int = 10, *, seed: int | None = None
+) -> nn.Sequential:
+    """The paper's CNN for MNIST: 3x3x16 and 5x5x32 convolutions, each pooled, then one linear layer; no bias.
 
     Args:
+        shape: Channels, height and width of an image; with MNIST's the last layer is the paper's 1,568x10.
+        n_classes: Number of outputs.
         seed: Seed of the initialisation; the global random state by default.
 
     Returns:
         The network.
 
+    Raises:
+        InputError: If the images are smaller than 4x4.
+
     Example:
-        >>> mnist_cnn(seed=0)(torch.zeros(2, 1, 28, 28)).shape
-        torch.Size([2, 10])
+        >>> [tuple(p.shape) for p in mnist_cnn(seed=0).parameters()]
+        [(16, 1, 3, 3), (32, 16, 5, 5), (10, 1568)]
     """
+    channels, height, width = _at_least(shape, 4)
 
     def build() -> nn.Sequential:
         return nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(channels, 16, 3, padding=1, bias=False), nn.ReLU(), nn.MaxPool2d(2),
             nn.Conv2d(16, 32, 5, padding=2, bias=False), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Flatten(), nn.Linear(1568, 10, bias=False),
+            nn.Flatten(), nn.Linear(32 * (height // 4) * (width // 4), n_classes, bias=False),
         )  # fmt: skip
 
     return _seeded(build, seed)
 
 
-def cifar_cnn(*, seed: int | None = None) -> nn.Sequential:
-    """The paper's CNN for 3x32x32 images: two 5x5 convolutions, pooled, and three linear layers; no bias.
+def cifar_cnn(
+    shape: tuple[int, int, int] = (3, 32, 32), n_classes: int = 10, *, seed: int | None = None
+) -> nn.Sequential:
+    """The paper's CNN for CIFAR-10: two 5x5 convolutions, pooled, no padding, and three linear layers; no bias.
 
     Args:
+        shape: Channels, height and width of an image; with CIFAR-10's the first linear layer is the paper's 400x120.
+        n_classes: Number of outputs.
         seed: Seed of the initialisation; the global random state by default.
 
     Returns:
         The network.
 
+    Raises:
+        InputError: If the images are smaller than 16x16.
+
     Example:
-        >>> cifar_cnn(seed=0)(torch.zeros(2, 3, 32, 32)).shape
-        torch.Size([2, 10])
+        >>> [tuple(p.shape) for p in cifar_cnn(seed=0).parameters()]
+        [(6, 3, 5, 5), (16, 6, 5, 5), (120, 400), (84, 120), (10, 84)]
     """
+    channels, height, width = _at_least(shape, 16)
+    left = ((height - 4) // 2 - 4) // 2 * (((width - 4) // 2 - 4) // 2)
 
     def build() -> nn.Sequential:
         return nn.Sequential(
-            nn.Conv2d(3, 6, 5, bias=False), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(channels, 6, 5, bias=False), nn.ReLU(), nn.MaxPool2d(2),
             nn.Conv2d(6, 16, 5, bias=False), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Flatten(), nn.Linear(400, 120, bias=False), nn.ReLU(),
-            nn.Linear(120, 84, bias=False), nn.ReLU(), nn.Linear(84, 10, bias=False),
+            nn.Flatten(), nn.Linear(16 * left, 120, bias=False), nn.ReLU(),
+            nn.Linear(120, 84, bias=False), nn.ReLU(), nn.Linear(84, n_classes, bias=False),
         )  # fmt: skip
 
     return _seeded(build, seed)
 
 
-def _seeded(build: Callable[[], nn.Sequential], seed: int | None) -> nn.Sequential:
+def _at_least(shape: tuple[int, int, int], side: int) -> tuple[int, int, int]:
+    if min(shape[1:]) < side:
+        raise InputError(
+            expected=f"images of at least {side}x{side}",
+            got=f"{shape[1]}x{shape[2]}",
+            hint="Enlarge them, or choose another network.",
+        )
+    return shape
+
+
+class _Block(nn.Module):
+    """Two 3x3 convolutions with batch normalisation, added to what went in."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
+        self.conv2, self.norm2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[b, c, h, w] -> [b, c, h, w]``."""
+        inner = torch.relu(self.norm1(self.conv1(x)))
+        return torch.relu(x + self.norm2(self.conv2(inner)))
+
+
+def residual_network(
+    shape: tuple[int, int, int] = (1, 28, 28),
+    n_classes: int = 10,
+    *,
+    channels: int = 8,
+    blocks: int = 2,
+    seed: int | None = None,
+) -> nn.Sequential:
+    """A small residual network with batch normalisation (He et al. 2016, arXiv 1512.03385).
+
+    A 3x3 convolution with stride 2, ``blocks`` residual blocks of two 3x3 convolutions, the mean over 4x4 regions,
+    a linear layer. Parameters of a block are named ``"stages.0.conv1.weight"`` and so on.
+
+    Args:
+        shape: Channels, height and width of an image.
+        n_classes: Number of outputs.
+        channels: Channels within.
+        blocks: Residual blocks.
+        seed: Seed of the initialisation; the global random state by default.
+
+    Returns:
+        The network.
+
+    Raises:
+        InputError: If the images are smaller than 8x8.
+
+    Example:
+        >>> [name for name, _ in residual_network(blocks=1).named_parameters()][:3]
+        ['stem.weight', 'stages.0.conv1.weight', 'stages.0.norm1.weight']
+    """
+    colours, _, _ = _at_least(shape, 8)
+
+    def build() -> nn.Sequential:
+        return nn.Sequential(
+            collections.OrderedDict(
+                stem=nn.Conv2d(colours, channels, 3, stride=2, padding=1, bias=False),
+                stages=nn.Sequential(*(_Block(channels) for _ in range(blocks))),
+                pool=nn.AdaptiveAvgPool2d(4),
+                flatten=nn.Flatten(),
+                head=nn.Linear(16 * channels, n_classes),
+            )
+        )
+
+    return _seeded(build, seed)
+
+
+class _LastPosition(nn.Module):
+    """A GPT-2 read out at the last position of each sequence."""
+
+    def __init__(self, body: nn.Module, width: int, n_classes: int) -> None:
+        super().__init__()
+        self.transformer, self.head = body, nn.Linear(width, n_classes, bias=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """``tokens[b, length] -> logits[b, classes]``; token 0 is padding, on the right."""
+        last = (tokens != 0).sum(dim=1).clamp(min=1) - 1
+        states = self.transformer(input_ids=tokens, attention_mask=(tokens != 0).long()).last_hidden_state
+        return self.head(states[torch.arange(len(tokens), device=tokens.device), last])
+
+
+def gpt2(
+    n_tokens: int,
+    length: int,
+    n_classes: int,
+    *,
+    width: int = 32,
+    layers: int = 2,
+    heads: int = 2,
+    seed: int | None = None,
+) -> nn.Module:
+    """A tiny GPT-2 made from a configuration (Hugging Face ``transformers``, no download), without dropout.
+
+    Its answer is read at the last token that is no padding. Attention is the plain kind, which can be differentiated
+    twice. Parameters are named ``"transformer.h.0.mlp.c_fc.weight"`` and so on.
+
+    Args:
+        n_tokens: Size of the vocabulary; token 0 is padding.
+        length: Longest sequence.
+        n_classes: Number of outputs.
+        width: Width of the states.
+        layers: Blocks.
+        heads: Attention heads a block.
+        seed: Seed of the initialisation; the global random state by default.
+
+    Returns:
+        The network, ``tokens[b, length] -> logits[b, n_classes]``.
+
+    Raises:
+        InputError: If ``transformers`` is not installed.
+
+    Example:
+        >>> gpt2(33, 3, 31, seed=0)(torch.tensor([[1, 2, 32]])).shape
+        torch.Size([1, 31])
+    """
+    try:
+        from transformers import GPT2Config, GPT2Model
+    except ImportError as error:
+        raise InputError(
+            expected="the package transformers, for a GPT-2", got="none", hint="Install landscope[huggingface]."
+        ) from error
+    config = GPT2Config(
+        vocab_size=n_tokens, n_positions=length, n_embd=width, n_layer=layers, n_head=heads, use_cache=False,
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=None, eos_token_id=None,
+    )  # fmt: skip
+    config._attn_implementation = "eager"
+    return _seeded(lambda: _LastPosition(GPT2Model(config), width, n_classes), seed)
+
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def _seeded(build: Callable[[], M], seed: int | None) -> M:
     if seed is None:
         return build()
     with torch.random.fork_rng(devices=[]):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from landscope._names import Network, Sampling
+from landscope._names import Loss, Network, Optimizer, Sampling
 from landscope.errors import InputError
 
 __all__ = ["Settings"]
@@ -33,21 +33,37 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     data: str = "digits"
-    """Data set: digits, mnist, cifar10, fashion-mnist, any hub id, or a folder in the hub's layout."""
+    """Data set: digits, mnist, cifar10, fashion-mnist, modular-addition, any hub id of images or texts, or a folder."""
+    train_samples: Annotated[int, Field(ge=2)] | None = None
+    """Train on so many samples only, the same ones in every run."""
+    label_noise: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the training labels that are replaced by another class, drawn once."""
     network: Network = "mlp"
-    """Network: a multilayer perceptron or one of the paper's two CNNs."""
+    """Network: a perceptron, one of the paper's two CNNs, a residual network, or a GPT-2 for sequences."""
     hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (50, 50)
     """Widths of the hidden layers of the perceptron."""
     bias: bool = False
     """Give the layers of the perceptron a bias; the paper's have none."""
+    equal_norm: bool = False
+    """Give every weight matrix the same initial norm in all seeds: what its distribution has on average."""
+    initial: str | None = None
+    """Checkpoint to start from in place of new weights: a file under checkpoints/ of a run of the same network."""
     select: str | None = None
     """Glob of the recorded parameters; by default the weights between the first two hidden layers."""
+    record_every: Annotated[int, Field(ge=1)] = 1
+    """Record the weights every so many steps; must divide the steps of an epoch."""
+    loss: Loss = "cross-entropy"
+    """Loss: cross-entropy, or mse, the squared distance from the unit vector of the class."""
+    optimizer: Optimizer = "sgd"
+    """Optimiser: sgd (with momentum where asked for) or adam."""
     batch_size: Annotated[int, Field(ge=1)] = 50
     """Samples a minibatch, B."""
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
     """Learning rate, alpha."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Momentum of SGD."""
+    nesterov: bool = False
+    """Nesterov's form of the momentum."""
     sampling: Sampling = "reshuffled"
     """Order of the minibatches."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -64,6 +80,8 @@ class Settings(BaseModel):
     """First and last rank of the fit of the spectrum."""
     flatness_modes: Annotated[int, Field(ge=3)] | None = None
     """How many modes to measure the flatness of; all by default."""
+    flatness_samples: Annotated[int, Field(ge=2)] | None = None
+    """Training samples that the landscape is measured on, the first ones; all by default."""
     surrogates: Annotated[int, Field(ge=0)] = 3
     """Shuffled-increment surrogates to send through the same analysis; two or more give a band."""
     noise_modes: Annotated[int, Field(ge=5)] = 100
@@ -74,6 +92,8 @@ class Settings(BaseModel):
     """Steps of the equilibrium control."""
     rtol: Annotated[float, Field(ge=1e-12, lt=1)] = 1e-3
     """Relative tolerance of each crossing."""
+    device: str = "cpu"
+    """Where to compute: cpu, cuda, cuda:1, ..."""
 
     @field_validator("law_modes", "gamma_ranks")
     @classmethod
@@ -87,6 +107,19 @@ class Settings(BaseModel):
         if self.flatness_modes is not None and self.flatness_modes < self.law_modes[0] + 2:
             raise ValueError(f"flatness_modes must reach {self.law_modes[0] + 2}: the law needs three modes")
         return self
+
+    @model_validator(mode="after")
+    def _momentum_where_there_is_one(self) -> Settings:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0")
+        if self.optimizer == "adam" and (self.momentum or self.nesterov):
+            raise ValueError("adam has no momentum of its own to set; leave momentum and nesterov out")
+        return self
+
+    @property
+    def is_plain_sgd(self) -> bool:
+        """Whether a step is the learning rate times the gradient, as the paper's formulas take it."""
+        return self.optimizer == "sgd" and self.momentum == 0
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Settings:

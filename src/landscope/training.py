@@ -50,7 +50,7 @@ def train(
 
     Args:
         model: Trained in place.
-        criterion: Mean loss of a minibatch.
+        criterion: ``criterion(outputs, targets)``: the losses of a minibatch, or their mean.
         data: ``(inputs, targets)``.
         optimizer: Of the model's parameters.
         order: The minibatches.
@@ -81,7 +81,7 @@ def train(
         losses = torch.empty(order.batches_per_epoch, dtype=torch.float64)
         for row, batch in enumerate(order.epoch(number - 1).to(inputs.device)):
             # index_select copies rows three times as fast as inputs[batch].
-            loss = criterion(model(inputs.index_select(0, batch)), targets.index_select(0, batch))
+            loss = criterion(model(inputs.index_select(0, batch)), targets.index_select(0, batch)).mean()
             total = loss if penalty is None else loss + penalty(model)
             optimizer.zero_grad()
             total.backward()
@@ -101,12 +101,19 @@ def train(
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, data: tuple[Tensor, Tensor], *, samples_per_call: int = 4096) -> tuple[float, float]:
-    """Mean cross-entropy and share of wrong answers of a classifier, in eval mode; the mode comes back.
+def evaluate(
+    model: nn.Module,
+    data: tuple[Tensor, Tensor],
+    criterion: Callable[[Tensor, Tensor], Tensor] = torch.nn.functional.cross_entropy,
+    *,
+    samples_per_call: int = 4096,
+) -> tuple[float, float]:
+    """Mean loss and share of wrong answers of a classifier, in eval mode; the mode comes back.
 
     Args:
-        model: Gives logits.
+        model: Gives one output a class; the largest is its answer.
         data: ``(inputs, labels)``.
+        criterion: ``criterion(outputs, labels)``: the losses of some samples, or their mean.
         samples_per_call: Samples a forward pass.
 
     Returns:
@@ -124,7 +131,7 @@ def evaluate(model: nn.Module, data: tuple[Tensor, Tensor], *, samples_per_call:
         loss, wrong = 0.0, 0
         for inputs, labels in zip(*(part.split(samples_per_call) for part in data), strict=True):
             logits = model(inputs)
-            loss += float(torch.nn.functional.cross_entropy(logits.double(), labels, reduction="sum"))
+            loss += float(criterion(logits.double(), labels).mean()) * len(labels)
             wrong += int((logits.argmax(dim=1) != labels).sum())
     finally:
         model.train(was_training)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,7 +17,7 @@ from landscope.landscape.walk import Walk, start_walk
 from landscope.protocols import LossLandscape, ProgressCallback
 from landscope.results import Result, stamp
 
-__all__ = ["Flatness", "flatness"]
+__all__ = ["Flatness", "flatness", "joined"]
 
 _START = 0.05
 _REACH = 10.0
@@ -150,6 +150,12 @@ def flatness(
         max_displacement=reach,
         provenance=stamp(ratio=ratio, rtol=rtol, max_displacement=max_displacement),
     )
+
+
+def joined(parts: Sequence[Flatness]) -> Flatness:
+    """The flatness of several sets of directions around one w0, one after another."""
+    tensors = {name: torch.cat([getattr(part, name) for part in parts]) for name in Flatness.dims}
+    return dataclasses.replace(parts[0], **tensors)
 
 
 Side = tuple[int, int]

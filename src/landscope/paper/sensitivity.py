@@ -211,7 +211,7 @@ def control_measurements(
     lyapunov: LyapunovResidual,
     *,
     curvature: Float[Tensor, " k"],
-    momentum: float,
+    plain: bool,
 ) -> dict[str, Measurement]:
     """What the controls say on the contested claims.
 
@@ -223,7 +223,7 @@ def control_measurements(
         lyapunov: The Lyapunov equation of the same.
         curvature: Curvature along the Hessian eigenvectors, near w0 and kinks included: against 1/sqrt of it the
             equilibrium must give -2.
-        momentum: Of the optimiser: the tests of stationarity are for plain SGD.
+        plain: Whether the run is of SGD without momentum, which the tests of stationarity are for.
 
     Returns:
         Measurements by claim.
@@ -241,7 +241,6 @@ def control_measurements(
     sizes = ", ".join(f"{_over(hessian, 1, count)[0]:.2f} over the first {count}" for count in firsts)
     # Without its equilibrium the sign decides nothing.
     settled = not math.isnan(equilibrium.psi)
-    plain = momentum == 0
     return {
         "psi_hessian": Measurement(
             hessian.psi,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from landscope.paper.claims import Claim
+from landscope.paper.statements_across import ACROSS
 
 __all__ = ["CLAIMS", "CONTROLS", "LAW", "NOISE"]
 
@@ -340,5 +341,5 @@ CONTROLS = (
 )
 """The claims that controls decide."""
 
-CLAIMS = (*LAW, *NOISE, *CONTROLS)
+CLAIMS = (*LAW, *NOISE, *CONTROLS, *ACROSS)
 """All claims, in the order of the stages that measure them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, get_args
 
 from landscope import plots
@@ -117,6 +118,6 @@ def _control_figures(run: RunFolder) -> dict[str, Any]:
             found.curvature[kept],
             run.settings.learning_rate,
             history.steps_per_epoch,
-            run.settings.momentum,
+            run.settings.momentum if run.settings.optimizer == "sgd" else math.nan,
         )
     return figures

@@ -12,11 +12,12 @@ from torch import Tensor
 from landscope.controls import shuffled_increments
 from landscope.errors import StorageError
 from landscope.exponents import Exponents, flatness_exponents
-from landscope.landscape import Flatness, LossProfiles, ProfileFits, fit_profiles, flatness
+from landscope.landscape import Flatness, LossProfiles, ProfileFits, fit_profiles, flatness, joined
 from landscope.law import prediction_band
 from landscope.modes import PrincipalModes, principal_modes
 from landscope.motion import Motion, motion_along
 from landscope.paper.claims import Measurement
+from landscope.paper.relation import IN_SAMPLE, NEXT_WINDOW, SHUFFLED
 from landscope.paper.spectrum import Spectrum, spectrum
 from landscope.paper.variance_flatness import drawn_profiles, exponents_of, measurements
 from landscope.protocols import ProgressCallback
@@ -32,9 +33,6 @@ from landscope.trajectory import Trajectory
 
 __all__ = [
     "EXPONENTS",
-    "IN_SAMPLE",
-    "NEXT_WINDOW",
-    "SHUFFLED",
     "SUMMARY_NAMES",
     "DrawnModes",
     "find_modes",
@@ -47,9 +45,6 @@ __all__ = [
 
 _PART = 128
 
-IN_SAMPLE = "in-sample"
-NEXT_WINDOW = "same modes, next window"
-SHUFFLED = "shuffled increments"
 EXPONENTS = ("psi", "psi_D", "psi_tau", "gamma")
 _OF_THE_FIT = (
     "prefactor",
@@ -125,7 +120,7 @@ def measure_flatness(run: RunFolder, problem: Problem, progress: ProgressCallbac
         _flatness_part(run, risk, window, modes.directions, range(first, min(first + _PART, count)), count, progress)
         for first in range(0, count, _PART)
     ]
-    found = _joined(parts)
+    found = joined(parts)
     profiles, ranks = drawn_profiles(risk, window, modes.directions, found)
     run.save("profiles", profiles)
     run.save("profile-fits", fit_profiles(profiles))
@@ -172,18 +167,11 @@ def _flatness_part(
     return run.load(name, Flatness)
 
 
-def _joined(parts: Sequence[Flatness]) -> Flatness:
-    names = Flatness.dims
-    tensors = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
-    return dataclasses.replace(parts[0], **tensors)
-
-
 def fit_laws(run: RunFolder, problem: Problem, progress: ProgressCallback) -> None:
     """The exponents in-sample, in fresh data and under the null; the claims and the summary."""
     settings, widths = run.settings, run.load("flatness", Flatness)
-    ranges = {"mode_range": settings.law_modes, "gamma_ranks": settings.gamma_ranks}
     own, fresh = (
-        flatness_exponents(name, motion, widths, **ranges)
+        flatness_exponents(name, motion, widths, settings.law_modes, gamma_ranks=settings.gamma_ranks)
         for name, motion in ((IN_SAMPLE, run.load("motion", Motion)), (NEXT_WINDOW, run.load("motion-next", Motion)))
     )
     nulls = _nulls(run, problem, widths, progress)

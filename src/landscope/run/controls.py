@@ -37,7 +37,6 @@ from landscope.run.folder import RunFolder
 from landscope.run.parts import Done, part
 from landscope.run.problem import Problem
 from landscope.run.train import TrainingHistory, windows
-from landscope.sampling import MinibatchOrder
 from landscope.threads import one_thread
 from landscope.training import train
 from landscope.trajectory import Trajectory, open_trajectory
@@ -82,9 +81,9 @@ def measure_controls(run: RunFolder, problem: Problem, progress: ProgressCallbac
     progress(len(ROWS) + 1, len(ROWS) + 2)
     rows = {key: work.row(key) for key in ROWS}
     yaida, lyapunov = run.load("controls-yaida", YaidaRelation), run.load("controls-lyapunov", LyapunovResidual)
-    momentum = run.settings.momentum
+    plain = run.settings.is_plain_sgd
     measured = control_measurements(
-        rows, work.growth, sensitivity, yaida, lyapunov, curvature=work.near_curvature(), momentum=momentum
+        rows, work.growth, sensitivity, yaida, lyapunov, curvature=work.near_curvature(), plain=plain
     )
     write_claims(run, "controls", measured)
     progress(len(ROWS) + 2, len(ROWS) + 2)
@@ -217,11 +216,10 @@ class _Work:
         """Train on from w0 for a window with another order of the minibatches, and measure along the same modes."""
         model = self.problem.network()
         load_model(self.run.file("w0"), model)
-        optimizer = torch.optim.SGD(model.parameters(), lr=self.settings.learning_rate, momentum=self.settings.momentum)
-        samples = len(self.problem.images.train_labels)
-        order = MinibatchOrder(samples, self.settings.batch_size, sampling, self.settings.seed + 1)  # ty: ignore[invalid-argument-type]
-        with one_thread(), TrajectoryRecorder(model, optimizer, self.problem.selection) as recorder:
-            for epoch in train(model, torch.nn.functional.cross_entropy, self.problem.train_data, optimizer, order):
+        optimizer, every = self.problem.optimizer(model), self.settings.record_every
+        order = dataclasses.replace(self.problem.order, sampling=sampling, seed=self.settings.seed + 1)
+        with one_thread(), TrajectoryRecorder(model, optimizer, self.problem.selection, every=every) as recorder:
+            for epoch in train(model, self.problem.criterion, self.problem.train_data, optimizer, order):
                 if epoch.number == self.history.window_epochs:
                     break
         continued = recorder.trajectory()

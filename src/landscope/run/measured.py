@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from landscope.paper.claims import Control, Judgement, Measurement, judge
 from landscope.paper.statements import CLAIMS
 from landscope.run.folder import RunFolder
 
-__all__ = ["has_measurements", "judgements_of", "measurements_of"]
+__all__ = ["has_measurements", "judged", "judgements_of", "measurements_of"]
 
 _STAGES = ("law", "noise", "controls")
 
@@ -24,7 +25,11 @@ def judgements_of(run: RunFolder) -> list[Judgement]:
     Raises:
         StorageError: If the law stage has not been done, or a file is damaged.
     """
-    measured = measurements_of(run)
+    return judged(measurements_of(run))
+
+
+def judged(measured: Mapping[str, Measurement]) -> list[Judgement]:
+    """The claims that something was measured on, in their own order."""
     return [judge(claim, measured[claim.key]) for claim in CLAIMS if claim.key in measured]
 
 

@@ -31,7 +31,6 @@ from landscope.paper.locality import (
     measure_locality,
 )
 from landscope.paper.springs import Springs, log_spaced_ranks, measure_springs, nearest_ranks, spring_measurements
-from landscope.parameters import ParameterSpace
 from landscope.protocols import Ensemble, ProgressCallback
 from landscope.risk import EmpiricalRisk
 from landscope.run.analyse import risk_at_window_end, write_claims
@@ -224,9 +223,7 @@ class _Work:
 
     def _layer(self, name: str) -> tuple[LayerNoise, LayerNoise]:
         model = self._model()
-        risk = EmpiricalRisk(
-            model, torch.nn.functional.cross_entropy, self.problem.train_data, space=ParameterSpace.of(model, name)
-        )
+        risk = self.problem.risk(model, name)
         ensemble = risk.minibatches(self.settings.batch_size, seed=self.settings.seed)
         n_modes = min(_LAYER_MODES, self.problem.order.batches_per_epoch - 1)
         return measure_layer_noise(name, risk, ensemble, risk.w0, n_modes)
@@ -253,7 +250,8 @@ class _Work:
                 tensor.copy_(value)
             margin = _mean_margin(model, train_data)
             norm = float(torch.linalg.vector_norm(w))
-            rows.append([margin, margin / norm, *evaluate(model, train_data), *evaluate(model, test_data)])
+            measured = [evaluate(model, data, self.problem.criterion) for data in (train_data, test_data)]
+            rows.append([margin, margin / norm, *measured[0], *measured[1]])
         columns = torch.tensor(rows, dtype=torch.float64).T
         tiny = 1e-2 * abs(way)
         ends = loss_profiles(self.risk, w0, direction[None].to(w0), torch.tensor([-tiny, tiny])).loss[0]
@@ -302,7 +300,7 @@ class _Work:
 
     def measurements(self) -> dict:
         """What all parts say on the claims."""
-        law, plain = self.settings.law_modes, self.settings.momentum == 0
+        law, plain = self.settings.law_modes, self.settings.is_plain_sgd
         width = self.widths.width[: len(self.law_directions)]
         return {
             **spring_measurements(
@@ -315,9 +313,14 @@ class _Work:
                 null_persistence=float(self.null_velocity.persistence[0]),
                 fresh_persistence=float(self.fresh_velocity.persistence[0]),
             ),
-            **({} if plain else {"spring_noise": Measurement(math.nan, note="Eq. 12 is for SGD without momentum")}),
+            **({} if plain else {"spring_noise": Measurement(math.nan, note="Eq. 12 is for plain SGD")}),
             **temperature_measurements(self.temperature, self.gradient, width, self.cooling, law),
             **drift_measurements(self.drift_law, self.along_drift, self.phases),
+            **(
+                {"logarithmic_drift": Measurement(math.nan, note="the law is for SGD")}
+                if self.settings.optimizer != "sgd"
+                else {}
+            ),
             **locality_measurements(self.locality, self.layers, self.risk.space.names),
         }
 

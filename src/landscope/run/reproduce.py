@@ -12,9 +12,10 @@ from landscope.errors import InputError
 from landscope.exponents import Exponents
 from landscope.law import prediction_band, seed_interval
 from landscope.paper.claims import Control, Judgement, Measurement, judge
+from landscope.paper.relation import SHUFFLED
 from landscope.paper.statements import CLAIMS
 from landscope.paper.variance_flatness import NULL_NAME, few_modes_control
-from landscope.run.analyse import EXPONENTS, SHUFFLED
+from landscope.run.analyse import EXPONENTS
 from landscope.run.controls import ROWS
 from landscope.run.folder import RunFolder
 from landscope.run.measured import measurements_of
@@ -30,6 +31,7 @@ __all__ = [
     "Pooled",
     "exponent_rows",
     "judgements_on",
+    "pool",
     "reproduce",
     "table_rows",
 ]
@@ -119,13 +121,14 @@ def reproduce(
             reporter.note(f"[bold]{name}[/bold]")
             run_stages(run, reporter, until=FIGURES[figure][0])
             runs.append(run)
-        pooled.append(_pool(batch_size, learning_rate, runs))
+        pooled.append(pool(batch_size, learning_rate, runs))
     write_json(folder / "table.json", [_as_dict(entry) for entry in pooled])
     write_text(folder / "table.md", _markdown(pooled, settings, figure))
     return pooled
 
 
-def _pool(batch_size: int, learning_rate: float, runs: Sequence[RunFolder]) -> Pooled:
+def pool(batch_size: int, learning_rate: float, runs: Sequence[RunFolder]) -> Pooled:
+    """Numbers of runs that differ in their seed only."""
     rows = _rows(runs)
     measured = [measurements_of(run) for run in runs]
     shared = [key for key in measured[0] if all(key in other for other in measured)]

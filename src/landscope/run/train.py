@@ -11,7 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope._checks import check_count
+from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
+from landscope.preconditioning import adam_preconditioner
 from landscope.protocols import ProgressCallback
 from landscope.recorder import TrajectoryRecorder
 from landscope.results import Result, stamp
@@ -86,11 +88,8 @@ class _Training:
         settings = run.settings
         self._model = problem.network()
         ParameterSpace.of(self._model, problem.selection)  # a selection that matches nothing is told now, not later
-        steps = problem.window_epochs * problem.order.batches_per_epoch
-        check_count("steps of a window", steps, minimum=_MIN_WINDOW_STEPS, hint="Raise --window-epochs.")
-        self._optimizer = torch.optim.SGD(
-            self._model.parameters(), lr=settings.learning_rate, momentum=settings.momentum
-        )
+        self._check_window()
+        self._optimizer = problem.optimizer(self._model)
         self._latest = run.file("training-state")
         self._saved_at = time.monotonic()
         self._state = TrainingState()
@@ -100,18 +99,28 @@ class _Training:
             self._state.start_epoch = 0
         self._steps_per_epoch = problem.order.batches_per_epoch
 
+    def _check_window(self) -> None:
+        steps, every = self._problem.order.batches_per_epoch, self._run.settings.record_every
+        if steps % every:
+            raise InputError(
+                expected=f"record_every to divide the {steps} steps of an epoch, so that windows end on a recorded one",
+                got=f"{every}",
+                hint="Choose a divisor.",
+            )
+        rows = self._problem.window_epochs * steps // every
+        check_count("recorded steps of a window", rows, minimum=_MIN_WINDOW_STEPS, hint="Raise --window-epochs.")
+
     def finish(self) -> None:
         state = self._state
         with contextlib.ExitStack() as stack:
-            if self._run.settings.network == "mlp":
-                # Its operations are too small to share: two threads gain little, lose much on a busy machine,
-                # and would make the bits depend on their number.
+            if self._problem.is_small:
+                # Two threads would gain little, lose much on a busy machine, and make the bits depend on their number.
                 stack.enter_context(one_thread())
             self._save_log_spaced(stack)
             recorder = self._record(stack) if state.start_epoch is not None else None
             epochs = train(
                 self._model,
-                torch.nn.functional.cross_entropy,
+                self._problem.criterion,
                 self._problem.train_data,
                 self._optimizer,
                 self._problem.order,
@@ -124,7 +133,7 @@ class _Training:
                     state.start_epoch = state.epoch
                     recorder = self._record(stack)
                 if state.start_epoch is not None and state.epoch == state.start_epoch + self._problem.window_epochs:
-                    save_model(self._run.file("w0"), self._model, state.epoch * self._steps_per_epoch)
+                    self._save_w0()
                 self._save_if_due(recorder)
         self._run.save("training", self._history())
         self._latest.unlink(missing_ok=True)
@@ -143,12 +152,20 @@ class _Training:
     def _note(self, epoch: Epoch) -> None:
         self._state.epoch = epoch.number
         self._state.losses.append(epoch.losses)
-        train_row = evaluate(self._model, self._problem.train_data)
-        self._state.rows.append([*train_row, *evaluate(self._model, self._problem.test_data)])
+        parts = (self._problem.train_data, self._problem.test_data)
+        rows = [evaluate(self._model, data, self._problem.criterion) for data in parts]
+        self._state.rows.append([*rows[0], *rows[1]])
         settings, start = self._run.settings, self._state.start_epoch
         known = start if start is not None else settings.start
         last = (settings.max_epochs if isinstance(known, str) else known) + 2 * self._problem.window_epochs
         self._progress(epoch.number, last)
+
+    def _save_w0(self) -> None:
+        """The whole model at the end of the window, and the coordinates its optimiser takes plain steps in."""
+        if isinstance(self._optimizer, torch.optim.Adam):
+            space = ParameterSpace.of(self._model, self._problem.selection)
+            self._run.save("preconditioner", adam_preconditioner(self._model, self._optimizer, space))
+        save_model(self._run.file("w0"), self._model, self._state.epoch * self._steps_per_epoch)
 
     def _record(self, stack: contextlib.ExitStack) -> TrajectoryRecorder:
         return stack.enter_context(
@@ -157,6 +174,7 @@ class _Training:
                 self._optimizer,
                 self._problem.selection,
                 path=self._run.path / "trajectory",
+                every=self._run.settings.record_every,
                 first_step=self._state.epoch * self._steps_per_epoch + 1,
                 resume=True,
             )

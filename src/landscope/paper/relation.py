@@ -1,0 +1,107 @@
+"""The inverse relation of any run, three ways: in-sample, the same modes in fresh data, and its null."""
+
+from __future__ import annotations
+
+import functools
+
+from jaxtyping import Int
+from torch import Tensor
+
+from landscope.controls import shuffled_increments
+from landscope.exponents import Exponents, flatness_exponents, spread_ranks
+from landscope.landscape import Flatness, flatness
+from landscope.modes import PrincipalModes, principal_modes
+from landscope.motion import motion_along
+from landscope.protocols import LossLandscape, ProgressCallback, silent
+from landscope.trajectory import Trajectory
+
+__all__ = ["IN_SAMPLE", "NEXT_WINDOW", "SHUFFLED", "InverseRelation"]
+
+IN_SAMPLE = "in-sample"
+NEXT_WINDOW = "same modes, next window"
+SHUFFLED = "shuffled increments"
+
+_ROWS = 3000
+
+
+class InverseRelation:
+    r"""How variance goes with flatness along the principal modes of a window (paper, Eq. 8; Figs. 2D, S3, S10).
+
+    The same three numbers for any model, optimiser and loss: psi along the window's own modes; along the same
+    modes in the next window, where nothing was selected; and along the modes of the window's shuffled increments.
+
+    Where both the rows and the weights are more than 3,000, modes are found from evenly spaced rows (at least 3,000);
+    variances along them are of all rows.
+
+    Args:
+        landscape: The risk.
+        window: The window; its last row is w0.
+        next_window: The one after it.
+        law_modes: First and last mode of the fit.
+        n_modes: Measure the flatness of so many modes, log-spaced; of all in the range by default.
+        rtol: Tolerance of the crossings.
+        progress: Told how many directions of each flatness are done.
+
+    Example:
+        >>> import torch
+        >>> from landscope.synthetic import InverseGaussian, sgd_in_bowl
+        >>> curvature = torch.logspace(0, 2, 12).double()
+        >>> run = Trajectory.of(sgd_in_bowl(curvature, 1000, learning_rate=0.01, noise_variance=1.0, seed=0))
+        >>> relation = InverseRelation(InverseGaussian(curvature), run.window(1, 501), run.window(501), (2, 12))
+        >>> own, fresh, null = relation.in_sample(), relation.next_window(), relation.null(seed=0)
+        >>> own.n_used == fresh.n_used, null.name
+        (True, 'shuffled increments')
+    """
+
+    def __init__(
+        self,
+        landscape: LossLandscape,
+        window: Trajectory,
+        next_window: Trajectory,
+        law_modes: tuple[int, int] = (2, 500),
+        *,
+        n_modes: int | None = None,
+        rtol: float = 1e-3,
+        progress: ProgressCallback = silent,
+    ) -> None:
+        self._landscape, self._window, self._next = landscape, window, next_window
+        self._law_modes, self._n_modes, self._rtol, self._progress = law_modes, n_modes, rtol, progress
+
+    def in_sample(self) -> Exponents:
+        """Along the window's own modes."""
+        return self._exponents(IN_SAMPLE, self._modes, self._window, self._widths)
+
+    def next_window(self) -> Exponents:
+        """Along the same modes in the next window."""
+        return self._exponents(NEXT_WINDOW, self._modes, self._next, self._widths)
+
+    def null(self, *, seed: int) -> Exponents:
+        """Along the modes of shuffled increments of the window."""
+        surrogate = shuffled_increments(self._window, seed=seed)
+        modes = self._modes_of(surrogate)
+        return self._exponents(SHUFFLED, modes, surrogate, self._flatness(modes))
+
+    @functools.cached_property
+    def _modes(self) -> PrincipalModes:
+        return self._modes_of(self._window)
+
+    @functools.cached_property
+    def _widths(self) -> Flatness:
+        return self._flatness(self._modes)
+
+    def _modes_of(self, trajectory: Trajectory) -> PrincipalModes:
+        smaller = min(len(trajectory), trajectory.dim)
+        rows = trajectory.thin(max(1, len(trajectory) // _ROWS)) if smaller > _ROWS else trajectory
+        return principal_modes(rows, min(self._law_modes[1], len(rows) - 1, rows.dim))
+
+    def _ranks(self, modes: PrincipalModes) -> Int[Tensor, " m"]:
+        return spread_ranks(len(modes.directions), self._n_modes, self._law_modes[0])
+
+    def _flatness(self, modes: PrincipalModes) -> Flatness:
+        w0 = self._window.row(-1)
+        directions = modes.directions[self._ranks(modes) - 1].to(w0)
+        return flatness(self._landscape, w0, directions, rtol=self._rtol, progress=self._progress)
+
+    def _exponents(self, name: str, modes: PrincipalModes, trajectory: Trajectory, widths: Flatness) -> Exponents:
+        motion = motion_along(modes, trajectory)
+        return flatness_exponents(name, motion, widths, self._law_modes, ranks=self._ranks(modes))

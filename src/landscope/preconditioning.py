@@ -1,0 +1,114 @@
+"""The coordinates in which an adaptive optimiser takes plain gradient steps."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from landscope.errors import InputError
+from landscope.parameters import ParameterSpace
+from landscope.protocols import Lines, LossLandscape, WalksLines
+from landscope.results import Result, stamp
+from landscope.walking import PlainLines
+
+__all__ = ["Preconditioned", "Preconditioner", "adam_preconditioner"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Preconditioner(Result, kind="preconditioner", dims={"scale": ("weight",)}):
+    """Scales s of the coordinates u = s w.
+
+    Args:
+        scale: s of each selected weight, above 0, ``[N]``.
+    """
+
+    scale: Float[Tensor, " N"]
+
+
+def adam_preconditioner(model: nn.Module, optimizer: torch.optim.Optimizer, space: ParameterSpace) -> Preconditioner:
+    r"""The coordinates in which Adam, as it stands, takes plain gradient steps.
+
+    Adam steps by :math:`-\alpha\, \hat m/(\sqrt{\hat v} + \epsilon)` (Kingma & Ba 2015). With
+    :math:`s = (\sqrt{\hat v} + \epsilon)^{1/2}` and :math:`u = s\, w` that is :math:`-\alpha\, \partial L/\partial u`
+    where the momentum follows the gradient: variance and flatness along directions of u are those a plain optimiser
+    would see.
+
+    Args:
+        model: The model.
+        optimizer: ``torch.optim.Adam`` or ``AdamW`` of its parameters, after a step at least.
+        space: The selected parameters.
+
+    Returns:
+        The scales.
+
+    Raises:
+        InputError: If the optimiser keeps no second moments of the selected parameters.
+
+    Example:
+        >>> model = nn.Linear(2, 1, bias=False)
+        >>> optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+        >>> model(torch.tensor([[4.0, 1.0]])).sum().backward()
+        >>> optimizer.step()
+        >>> adam_preconditioner(model, optimizer, ParameterSpace.of(model)).scale.round(decimals=4).tolist()
+        [2.0, 1.0]
+    """
+    groups = {id(tensor): group for group in optimizer.param_groups for tensor in group["params"]}
+    parts = {}
+    for name, tensor in zip(space.names, space.tensors(model), strict=True):
+        state = optimizer.state.get(tensor, {})
+        if "exp_avg_sq" not in state:
+            raise InputError(
+                expected=f"an Adam that has stepped {name}",
+                got=f"{type(optimizer).__name__} without its second moment",
+                hint="Pass the optimiser of this model, after its first step.",
+            )
+        group = groups[id(tensor)]
+        corrected = state["exp_avg_sq"].double() / (1 - group["betas"][1] ** float(state["step"]))
+        parts[name] = (corrected.sqrt() + group["eps"]).sqrt()
+    scale = torch.cat([parts[name].reshape(-1) for name in space.names]).cpu()
+    return Preconditioner(scale=scale, provenance=stamp(optimizer=type(optimizer).__name__))
+
+
+class Preconditioned:
+    r"""A landscape over the coordinates u = s w: :math:`\tilde L(u) = L(u/s)`.
+
+    Args:
+        landscape: L over w.
+        scale: s, ``[N]``, above 0.
+
+    Raises:
+        InputError: If a scale is not positive and finite.
+
+    Example:
+        A parabola whose axes differ becomes round.
+
+        >>> from landscope.synthetic import InverseGaussian
+        >>> import landscope as ls
+        >>> well = InverseGaussian(torch.tensor([8.0, 2.0]))
+        >>> round_well = Preconditioned(well, torch.tensor([2.0, 1.0]))
+        >>> ls.flatness(round_well, torch.zeros(2), torch.eye(2)).width.round(decimals=2).tolist()
+        [2.0, 2.0]
+    """
+
+    def __init__(self, landscape: LossLandscape, scale: Float[Tensor, " N"]) -> None:
+        if not bool((torch.isfinite(scale) & (scale > 0)).all()):
+            raise InputError(
+                expected="scales above 0", got=f"{float(scale.min())} among them", hint="Leave still weights out."
+            )
+        self._landscape, self._scale = landscape, scale
+
+    def __call__(self, u: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
+        """``u[..., N] -> L[...]``."""
+        return self._landscape(self._back(u))
+
+    def lines(self, u0: Float[Tensor, " N"], directions: Float[Tensor, "k N"]) -> Lines:
+        """The lines of the landscape itself, seen from u."""
+        if isinstance(self._landscape, WalksLines):
+            return self._landscape.lines(self._back(u0), self._back(directions))
+        return PlainLines(self, u0, directions)
+
+    def _back(self, u: Tensor) -> Tensor:
+        return u / self._scale.to(u)
