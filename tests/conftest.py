@@ -13,6 +13,15 @@ from landscope.networks import mlp
 from landscope.training import train
 
 
+def pytest_addoption(parser):
+    parser.addoption("--device", default="cpu", help="Where the tests that take a device compute: cpu, cuda, ...")
+
+
+@pytest.fixture
+def device(request):
+    return torch.device(request.config.getoption("--device"))
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     """Every test starts from one random state, and leaves torch's defaults as they were."""

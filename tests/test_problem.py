@@ -42,7 +42,7 @@ def test_the_landscape_can_be_of_fewer_samples():
     model = part.network()
     expected = nn.functional.cross_entropy(model(part.train_data[0][:100]), part.train_data[1][:100])
     assert float(part.risk(model)(ls.ParameterSpace.of(model, "2.weight").flatten(model))) == pytest.approx(
-        float(expected), rel=1e-6
+        expected.item(), rel=1e-6
     )
 
 

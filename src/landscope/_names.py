@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-__all__ = ["Loss", "Network", "Optimizer", "Sampling"]
+__all__ = ["BatchNorm", "Loss", "Network", "Optimizer", "Sampling"]
 
 Sampling = Literal["reshuffled", "shuffled-once", "fixed", "with-replacement"]
 """Orders of minibatches, see :class:`landscope.MinibatchOrder`."""
@@ -15,3 +15,6 @@ Optimizer = Literal["sgd", "adam"]
 
 Loss = Literal["cross-entropy", "mse"]
 """Losses of a minibatch; mse is the squared distance of the outputs from the unit vector of the class."""
+
+BatchNorm = Literal["kept", "re-estimated"]
+"""Statistics of batch normalisation, see :class:`landscope.EmpiricalRisk`."""

@@ -16,7 +16,7 @@ from landscope._version import __version__
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["Result", "result_kinds", "stamp"]
+__all__ = ["Result", "described", "result_kinds", "stamp"]
 
 _KINDS: dict[str, type[Result]] = {}
 
@@ -41,6 +41,11 @@ def stamp(**settings: object) -> dict[str, Any]:
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "settings": settings,
     }
+
+
+def described(landscape: object) -> Any:
+    """What a stamp says of a landscape: what it says of itself, or its type."""
+    return getattr(landscape, "provenance", None) or type(landscape).__name__
 
 
 def result_kinds() -> Mapping[str, type[Result]]:

@@ -28,6 +28,13 @@ def test_selections_that_match_nothing_useful_are_refused():
         ls.ParameterSpace.of(model, "*.weight")
 
 
+def test_statistics_are_kept_or_re_estimated():
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    data = (torch.randn(5, 3), torch.randint(0, 2, (5,)))
+    with pytest.raises(InputError, match="batch_norm"):
+        ls.EmpiricalRisk(model, nn.functional.cross_entropy, data, batch_norm="new")
+
+
 def test_a_tied_parameter_must_be_selected_under_all_its_names():
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     model[1].weight = model[0].weight

@@ -15,7 +15,7 @@ from landscope.errors import InputError
 from landscope.landscape.crossing import Crossing, find_crossing
 from landscope.landscape.walk import Walk, start_walk
 from landscope.protocols import LossLandscape, ProgressCallback
-from landscope.results import Result, stamp
+from landscope.results import Result, described, stamp
 
 __all__ = ["Flatness", "flatness", "joined"]
 
@@ -148,7 +148,7 @@ def flatness(
         loss0=walk.loss,
         ratio=ratio,
         max_displacement=reach,
-        provenance=stamp(ratio=ratio, rtol=rtol, max_displacement=max_displacement),
+        provenance=stamp(ratio=ratio, rtol=rtol, max_displacement=max_displacement, landscape=described(landscape)),
     )
 
 

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Generator, Iterable, Sequence
+import inspect
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from landscope.errors import InputError
 
-__all__ = ["Block", "are_classes", "blocks_by_label", "blocks_of", "can_join", "materialised", "read_once"]
+__all__ = [
+    "Block",
+    "are_classes",
+    "blocks_by_label",
+    "blocks_of",
+    "call_model",
+    "can_join",
+    "check_labels",
+    "materialised",
+    "read_once",
+]
 
 Block = tuple[Any, Any]
 """Inputs and targets of some samples."""
@@ -21,8 +33,15 @@ _FEWEST_ROWS = 1000
 """Samples a label, on average, for which blocks of one label each are worth their number."""
 
 
+_TARGETS = ("labels", "label", "targets", "target")
+_DATASET_BATCH = 256
+
+
 def materialised(data: Any, device: torch.device) -> tuple[list[Block], int]:
-    """Read ``data`` once: ``(inputs, targets)``, or an iterable of such pairs like a ``DataLoader``.
+    """Read ``data`` once: ``(inputs, targets)``, a ``Dataset``, or an iterable of batches like a ``DataLoader``.
+
+    A batch is a pair of inputs and targets; several inputs, then targets; or a mapping with the targets under
+    ``labels``, ``label``, ``targets`` or ``target``.
 
     Pairs of tensors of one shape a sample are joined, so that they can be cut into blocks of any size.
 
@@ -34,8 +53,8 @@ def materialised(data: Any, device: torch.device) -> tuple[list[Block], int]:
     """
     if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
         pairs: list[Block] = [(data[0], data[1])]
-    elif isinstance(data, Iterable):
-        pairs = [_pair(batch) for batch in read_once(data)]
+    elif isinstance(data, Dataset | Iterable):
+        pairs = [_pair(batch) for batch in read_once(_loader_of(data))]
     else:
         raise InputError(
             expected="data as (inputs, targets) tensors or an iterable of such batches",
@@ -56,7 +75,25 @@ def materialised(data: Any, device: torch.device) -> tuple[list[Block], int]:
     return ([_joined(pairs)] if can_join(pairs) else pairs), largest
 
 
+def _loader_of(data: Any) -> Iterable[Any]:
+    """A data set that can be counted, in batches; anything else as it is."""
+    if isinstance(data, Dataset) and hasattr(data, "__len__") and not isinstance(data, IterableDataset):
+        return DataLoader(data, batch_size=_DATASET_BATCH)
+    return data
+
+
 def _pair(batch: Any) -> Block:
+    if isinstance(batch, Mapping):
+        named = [name for name in _TARGETS if name in batch]
+        if not named or len(batch) < 2:
+            raise InputError(
+                expected=f"batches with inputs, and targets under one of {', '.join(_TARGETS)}",
+                got=", ".join(map(str, batch)) or "an empty mapping",
+                hint="Rename the targets, or use EmpiricalRisk.from_closure(model, batch_losses, data).",
+            )
+        return {name: value for name, value in batch.items() if name != named[0]}, batch[named[0]]
+    if isinstance(batch, Sequence) and not isinstance(batch, str) and len(batch) > 2:
+        return tuple(batch[:-1]), batch[-1]
     if isinstance(batch, Sequence) and len(batch) == 2:
         if isinstance(batch[1], int | float):
             raise InputError(
@@ -66,7 +103,7 @@ def _pair(batch: Any) -> Block:
             )
         return batch[0], batch[1]
     raise InputError(
-        expected="batches of (inputs, targets)",
+        expected="batches of (inputs, targets), or mappings",
         got=f"{type(batch).__name__}" + (f" of {len(batch)} parts" if isinstance(batch, Sequence) else ""),
         hint="Use EmpiricalRisk.from_closure(model, batch_losses, data) for batches of any other structure.",
     )
@@ -74,7 +111,47 @@ def _pair(batch: Any) -> Block:
 
 def _to(value: Any, device: torch.device) -> Any:
     """A copy: what the user does to the data later changes nothing here, nor the other way round."""
-    return value.detach().to(device, copy=True) if isinstance(value, Tensor) else copy.deepcopy(value)
+    if isinstance(value, Tensor):
+        return value.detach().to(device, copy=True)
+    if isinstance(value, Mapping):
+        return {name: _to(part, device) for name, part in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_to(part, device) for part in value)
+    return copy.deepcopy(value)
+
+
+def call_model(model: nn.Module, inputs: Any) -> Any:
+    """``model(inputs)``, the parts of a mapping as keywords and those of a tuple one by one where ``forward`` fits."""
+    if isinstance(inputs, Mapping) and _fits(model, (), inputs):
+        return model(**inputs)
+    if isinstance(inputs, tuple) and _fits(model, inputs, {}):
+        return model(*inputs)
+    return model(inputs)
+
+
+def _fits(model: nn.Module, positional: tuple[Any, ...], keywords: Mapping[Any, Any]) -> bool:
+    try:
+        inspect.signature(model.forward).bind(*positional, **keywords)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+@torch.no_grad()
+def check_labels(model: nn.Module, pairs: Sequence[Block]) -> None:
+    """Raise where a label has no output of its own; evaluation would only say "index out of range"."""
+    if not isinstance(pairs[0][0], Tensor):
+        return
+    with torch.random.fork_rng(devices=[]):
+        logits = model(copy.deepcopy(pairs[0][0][:1]))
+    labels = [targets for _, targets in pairs if isinstance(targets, Tensor) and not targets.is_floating_point()]
+    largest = max((int(targets.max()) for targets in labels), default=0)
+    if isinstance(logits, Tensor) and logits.ndim == 2 and largest >= logits.shape[1]:
+        raise InputError(
+            expected=f"labels from 0 to {logits.shape[1] - 1}, one for each output",
+            got=f"label {largest}",
+            hint="Check the labels, or give the model an output for each class.",
+        )
 
 
 @contextlib.contextmanager

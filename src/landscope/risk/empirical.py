@@ -5,22 +5,24 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from landscope._checks import check_directions, check_positive, check_vector
+from landscope._checks import check_choice, check_directions, check_positive, check_vector
+from landscope._names import BatchNorm
 from landscope.errors import InputError, NondeterministicLossError
 from landscope.kernels import plain_kernels
 from landscope.parameters import ParameterSpace
 from landscope.protocols import BatchLines, Lines
-from landscope.risk.batches import Block, are_classes, blocks_by_label, blocks_of, materialised
-from landscope.risk.evaluation import ClosureLosses, TracedLosses
+from landscope.risk.batches import Block, are_classes, blocks_by_label, blocks_of, check_labels, materialised
+from landscope.risk.evaluation import ClosureLosses, TracedLosses, whole_evaluation
 from landscope.risk.lines import TracedLines
 from landscope.risk.losses import SampleLosses, is_plain_cross_entropy, sample_losses_of
 from landscope.risk.minibatches import MinibatchRisk, partition
+from landscope.risk.normalisation import ReestimatedLosses
 from landscope.risk.tracing import SplitModel, largest_tensor, split_model
 from landscope.walking import PlainBatchLines, PlainLines
 
@@ -30,6 +32,7 @@ _BLOCK_ELEMENTS = 2**19
 """Numbers a block holds at the frontier: about 2 MB in float32, near the size of a second-level cache."""
 _INPUT_ELEMENTS = 2**21
 _PROBE_ROWS = 64
+_NORM_ROWS = 1024
 
 
 class EmpiricalRisk:
@@ -46,13 +49,18 @@ class EmpiricalRisk:
     Args:
         model: The network.
         criterion: ``criterion(outputs, targets)``: a ``torch.nn`` loss, its functional twin, or any callable that
-            returns a loss a sample or their mean.
-        data: ``(inputs, targets)`` tensors, or an iterable of such batches, like a ``DataLoader``.
+            returns a loss a sample, their mean, or ``(losses, weight)`` to be summed and divided over all batches.
+        data: ``(inputs, targets)`` tensors, a ``Dataset``, or an iterable of batches, like a ``DataLoader``: pairs;
+            several inputs, then targets; or mappings with the targets under ``labels`` and the rest as keywords.
         space: Which parameters are the coordinates; all that require a gradient by default.
         cache_bytes: Memory for frozen activations.
+        batch_norm: Statistics that batch normalisation divides by: ``"kept"``, those the model has in eval mode; or
+            ``"re-estimated"``, taken anew from all data at every point. These cost one more pass a point, and have no
+            derivatives here.
 
     Raises:
-        InputError: If the data are empty or not pairs, or the loss does not depend on the selected weights.
+        InputError: If the data are empty or not pairs, the loss does not depend on the selected weights, or there are
+            no statistics to estimate.
         NondeterministicLossError: If two evaluations at the same weights differ.
 
     Example:
@@ -76,14 +84,20 @@ class EmpiricalRisk:
         *,
         space: ParameterSpace | None = None,
         cache_bytes: int = 2**30,
+        batch_norm: BatchNorm = "kept",
     ) -> None:
         self._start(model, space, cache_bytes)
+        self._batch_norm = check_choice("batch_norm", batch_norm, get_args(BatchNorm))
         pairs, largest_batch = materialised(data, self._device)
         sample_losses = sample_losses_of(criterion)
         self._class_major = is_plain_cross_entropy(criterion)
         if self._class_major:
-            self._check_labels(pairs)
-        self._blocks = self._traced(pairs, sample_losses) or self._whole(pairs, sample_losses, largest_batch)
+            check_labels(self._model, pairs)
+        self._blocks = (
+            ReestimatedLosses(self._model, sample_losses, blocks_of(pairs, min(largest_batch, _NORM_ROWS)))
+            if self._batch_norm == "re-estimated"
+            else self._traced(pairs, sample_losses) or self._whole(pairs, sample_losses, largest_batch)
+        )
         self._check()
 
     @classmethod
@@ -129,6 +143,7 @@ class EmpiricalRisk:
 
     def _start(self, model: nn.Module, space: ParameterSpace | None, cache_bytes: int) -> None:
         self.space = space or ParameterSpace.of(model)
+        self._batch_norm = "kept"
         self._cache_bytes = cache_bytes if cache_bytes == 0 else int(check_positive("cache_bytes", cache_bytes))
         self._model = copy.deepcopy(model).eval().requires_grad_(False)
         self.w0 = self.space.flatten(self._model)
@@ -136,10 +151,12 @@ class EmpiricalRisk:
 
     def _traced(self, pairs: list[Block], sample_losses: SampleLosses) -> TracedLosses | None:
         try:
-            split = split_model(self._model, self.space.names)
             inputs, targets = blocks_of(pairs, _PROBE_ROWS)[0]
+            if not isinstance(inputs, Tensor):
+                raise TypeError("batches of several inputs")
+            split = split_model(self._model, self.space.names)
             self._check_split(split, sample_losses, (inputs, targets))
-            few = copy.deepcopy(inputs[:2] if isinstance(inputs, Tensor) else inputs)
+            few = copy.deepcopy(inputs[:2])
             with torch.no_grad():
                 largest = largest_tensor(split.suffix, split.prefix(few)) // max(1, len(few))
             rows = max(16, min(8192, _BLOCK_ELEMENTS // max(1, largest)))
@@ -180,48 +197,46 @@ class EmpiricalRisk:
 
     def _whole(self, pairs: list[Block], sample_losses: SampleLosses, largest_batch: int) -> ClosureLosses:
         rows = max(1, min(largest_batch, _INPUT_ELEMENTS // max(1, _numel_per_sample(pairs[0][0]))))
-
-        def batch_losses(model: nn.Module, batch: Block) -> Tensor | tuple[Tensor, Tensor | float]:
-            losses, weight = sample_losses(model(batch[0]), batch[1])
-            if isinstance(weight, float) and weight == len(losses):
-                return losses
-            return losses.double().sum(), weight
-
-        return ClosureLosses(self._model, batch_losses, blocks_of(pairs, rows))
-
-    @torch.no_grad()
-    def _check_labels(self, pairs: list[Block]) -> None:
-        with torch.random.fork_rng(devices=[]):
-            logits = self._model(copy.deepcopy(pairs[0][0][:1]))
-        labels = [targets for _, targets in pairs if isinstance(targets, Tensor) and not targets.is_floating_point()]
-        largest = max((int(targets.max()) for targets in labels), default=0)
-        if isinstance(logits, Tensor) and logits.ndim == 2 and largest >= logits.shape[1]:
-            raise InputError(
-                expected=f"labels from 0 to {logits.shape[1] - 1}, one for each output",
-                got=f"label {largest}",
-                hint="Check the labels, or give the model an output for each class.",
-            )
+        return ClosureLosses(self._model, whole_evaluation(sample_losses), blocks_of(pairs, rows))
 
     def _check(self) -> None:
         """The loss must depend on the weights and on nothing that changes between two calls."""
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            w = self.w0.clone().requires_grad_()
-            total = self._blocks.losses(self.space.unflatten(w), 0)[0].double().sum()
+        with torch.random.fork_rng(devices=[]):
+            total, depends = self._first_block()
             with torch.no_grad():
                 again = self._blocks.losses(self.space.unflatten(self.w0), 0)[0].double().sum()
-            unused = total.requires_grad and torch.autograd.grad(total, w, allow_unused=True)[0] is None
-        if unused or not total.requires_grad:
+        if not depends:
             raise InputError(
                 expected=f"a loss that depends on {', '.join(self.space.names)}",
                 got="one that does not",
                 hint="Select parameters the output depends on; a closure must use the model it is given.",
             )
-        if not torch.allclose(total.detach(), again, rtol=1e-6, atol=0, equal_nan=True):
+        if not torch.allclose(total, again, rtol=1e-6, atol=0, equal_nan=True):
             raise NondeterministicLossError(
                 expected="the same loss at the same weights in eval mode",
                 got=f"{float(total):.9g}, then {float(again):.9g}",
                 hint="Switch off what draws random numbers in eval mode (dropout, sampling, augmentation).",
             )
+
+    def _first_block(self) -> tuple[Tensor, bool]:
+        """The loss of the first block at w0, and whether it depends on the weights."""
+        if isinstance(self._blocks, ReestimatedLosses):  # no derivatives: ask at another point
+            away = self.w0 * torch.rand(self.space.dim, generator=torch.Generator().manual_seed(0)).to(self.w0) + 1e-3
+            with torch.no_grad():
+                here, there = (
+                    self._blocks.losses(self.space.unflatten(w), 0)[0].double().sum() for w in (self.w0, away)
+                )
+            return here, bool(here != there)
+        with torch.enable_grad():
+            w = self.w0.clone().requires_grad_()
+            total = self._blocks.losses(self.space.unflatten(w), 0)[0].double().sum()
+            used = total.requires_grad and torch.autograd.grad(total, w, allow_unused=True)[0] is not None
+        return total.detach(), used
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What results say of the landscape they were measured on."""
+        return {"parameters": list(self.space.names), "traced": self.is_traced, "batch_norm": self._batch_norm}
 
     @property
     def is_traced(self) -> bool:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from landscope.errors import InputError
-from landscope.risk.batches import Block, blocks_of, can_join, read_once
+from landscope.risk.batches import Block, blocks_of, call_model, can_join, read_once
 from landscope.risk.losses import SampleLosses
 from landscope.risk.tracing import SplitModel, substituted_call
 from landscope.threads import one_thread
 
-__all__ = ["BlockLosses", "ClosureLosses", "Frontier", "TracedLosses", "replica"]
+__all__ = ["BlockLosses", "ClosureLosses", "Frontier", "TracedLosses", "replica", "whole_evaluation"]
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -38,6 +38,18 @@ class BlockLosses(Protocol):
     def in_data_order(self, values: Tensor) -> Tensor:
         """``values[..., M]`` of all samples, block after block -> the same in the order of the data."""
         ...
+
+
+def whole_evaluation(sample_losses: SampleLosses) -> Callable[[nn.Module, Block], Tensor | tuple[Tensor, Any]]:
+    """The losses of a batch by the whole model: of every sample where there is one each, else their sum and weight."""
+
+    def batch_losses(model: nn.Module, batch: Block) -> Tensor | tuple[Tensor, Tensor | float]:
+        losses, weight = sample_losses(call_model(model, batch[0]), batch[1])
+        if isinstance(weight, float) and weight == len(losses):
+            return losses
+        return losses.double().sum(), weight
+
+    return batch_losses
 
 
 class _ClosureModule(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -46,8 +46,9 @@ class SampleLosses(Protocol):
 def sample_losses_of(criterion: Callable[..., Tensor]) -> SampleLosses:
     """Turn ``criterion(outputs, targets)`` into the losses of single samples.
 
-    A ``torch.nn`` loss, or its functional twin, is asked for unreduced losses. Any other callable may return one
-    loss a sample; a scalar is taken as the mean over the batch.
+    A ``torch.nn`` loss, or its functional twin, is asked for unreduced losses, of the ``logits`` where a model returns
+    several things. Any other callable may return one loss a sample; a scalar, taken as the mean over the batch; or
+    ``(losses, weight)``, whose sums over all batches are divided: a loss a token, and how many of them count.
 
     Args:
         criterion: The user's criterion.
@@ -57,12 +58,12 @@ def sample_losses_of(criterion: Callable[..., Tensor]) -> SampleLosses:
     """
     module = criterion if isinstance(criterion, nn.Module) else _MODULES[criterion]() if _known(criterion) else None
     if is_plain_cross_entropy(criterion):
-        return _cross_entropy
+        return _OfLogits(_cross_entropy)
     # Exact types only: a subclass may compute something else, and is asked for its own answer.
     if isinstance(module, nn.CrossEntropyLoss | nn.NLLLoss) and type(module) in (nn.CrossEntropyLoss, nn.NLLLoss):
-        return _Weighted(module)
+        return _OfLogits(_Weighted(module))
     if module is not None and type(module).__module__ == nn.MSELoss.__module__ and hasattr(module, "reduction"):
-        return _Unreduced(_without_reduction(module), add_up=module.reduction in ("batchmean", "sum"))
+        return _OfLogits(_Unreduced(_without_reduction(module), add_up=module.reduction in ("batchmean", "sum")))
     return _Unreduced(criterion)
 
 
@@ -124,6 +125,25 @@ def smooth_cross_entropy_of_margins(margins: Tensor) -> Tensor:
     return F.softplus(torch.logsumexp(margins, dim=0))
 
 
+class _OfLogits:
+    """A loss of torch, for models that return their logits among other things."""
+
+    def __init__(self, losses: SampleLosses) -> None:
+        self._losses = losses
+
+    def __call__(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor | float]:
+        if isinstance(outputs, Tensor):
+            return self._losses(outputs, targets)
+        logits = outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)
+        if not isinstance(logits, Tensor):
+            raise InputError(
+                expected="a model that returns a tensor, or something with logits",
+                got=type(outputs).__name__,
+                hint="Pass a criterion of your own that takes what the model returns.",
+            )
+        return self._losses(logits, targets)
+
+
 class _Weighted:
     """Class weights and ignored targets: the mean is over the weights that count."""
 
@@ -149,12 +169,15 @@ class _Unreduced:
 
     def __call__(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor | float]:
         losses = self._criterion(outputs, targets)
+        if isinstance(losses, tuple) and len(losses) == 2 and isinstance(losses[0], Tensor):
+            weight = losses[1]
+            return losses[0].reshape(-1), weight if isinstance(weight, Tensor) else float(weight)
         count = len(targets)
         if not isinstance(losses, Tensor):
             raise InputError(
                 expected="criterion(outputs, targets) to return a tensor",
                 got=type(losses).__name__,
-                hint="Return the loss of each sample, or their mean.",
+                hint="Return the loss of each sample, their mean, or (losses, weight).",
             )
         if losses.ndim == 0:
             return losses.reshape(1) * count, float(count)
