@@ -50,5 +50,50 @@ ACROSS = (
         "the same modes' number in shuffled increments of each window",
         stage="fig6",
     ),
+    Claim(
+        "flatness_noise_error",
+        "sec-S9",
+        "Only noise that depends on the flatness leads gradient descent to low test error (difference from isotropic"
+        " noise of the same trace, in points of a per cent).",
+        "lower",
+        (-100.0, 0.0),
+        "the sign",
+        "noise of equal trace in several shapes, from the same initial weights, seed by seed",
+        stage="sec-S9",
+    ),
+    Claim(
+        "flatness_noise_width",
+        "sec-S9",
+        "Only noise that depends on the flatness leads gradient descent to flat minima (difference of ln F/|w| from"
+        " isotropic noise of the same trace).",
+        "flatter",
+        (0.0, math.inf),
+        "the sign",
+        "noise of equal trace in several shapes, from the same initial weights, seed by seed",
+        stage="sec-S9",
+    ),
+    Claim(
+        "freezing",
+        "Yang et al., arXiv 2601.10962",
+        "The valley is chosen early: the later runs part, the lower the barrier between their ends (rank correlation of"
+        " barrier and step).",
+        "early escapes, then freezing",
+        (-1.0, -0.5),
+        "a clear monotone trend",
+        "branches from the same checkpoints, the barrier of ln L on the straight way between their ends",
+        stage="branches",
+        possible=(-1.0, 1.0),
+    ),
+    Claim(
+        "noise_chooses_flat",
+        "text; Yang et al., arXiv 2601.10962",
+        "Stronger noise (smaller B, larger alpha) ends in flatter valleys (difference of ln F/|w| from the weakest,"
+        " among the earliest branches).",
+        "flatter",
+        (0.0, math.inf),
+        "the sign",
+        "branches from one checkpoint with other B and alpha, trained for the same learning rate times steps",
+        stage="branches",
+    ),
 )
 """Claims that recipes decide, each over runs of their own."""

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from landscope._checks import check_choice, check_directions, check_positive, check_vector
 from landscope._names import BatchNorm
 from landscope.errors import InputError, NondeterministicLossError
-from landscope.kernels import plain_kernels
 from landscope.parameters import ParameterSpace
 from landscope.protocols import BatchLines, Lines
+from landscope.risk import derivatives
 from landscope.risk.batches import Block, are_classes, blocks_by_label, blocks_of, check_labels, materialised
 from landscope.risk.evaluation import ClosureLosses, TracedLosses, whole_evaluation
 from landscope.risk.lines import TracedLines
@@ -297,31 +297,12 @@ class EmpiricalRisk:
 
     def gradient(self, w: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         """The gradient of the risk at ``w``, summed over blocks in float64, in the dtype of the model."""
-        return self._summed(w, lambda loss, w: torch.autograd.grad(loss, w)[0])
+        return derivatives.gradient(self._blocks, self.space, self._checked("w", w))
 
     def hessian_vector_product(self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         r"""The product :math:`\nabla^2 L(w)\, v`, by differentiating the gradient along v."""
-        vector = self._checked("vector", vector)
-
-        def product(loss: Tensor, w: Tensor) -> Tensor:
-            (gradient,) = torch.autograd.grad(loss, w, create_graph=True)
-            if not gradient.requires_grad:  # a loss linear in w
-                return torch.zeros_like(w)
-            answer = torch.autograd.grad(gradient @ vector, w, allow_unused=True)[0]
-            return torch.zeros_like(w) if answer is None else answer
-
-        with plain_kernels():
-            return self._summed(w, product)
-
-    def _summed(self, w: Tensor, derivative: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        w = self._checked("w", w).detach().clone().requires_grad_()
-        total, weight = torch.zeros(self.space.dim, dtype=torch.float64, device=self._device), 0.0
-        for block in range(self._blocks.n_blocks):  # one graph at a time
-            with torch.enable_grad():
-                losses, block_weight = self._blocks.losses(self.space.unflatten(w), block)
-                total += derivative(losses.sum(), w).double()
-            weight += float(block_weight)
-        return (total / weight).to(self._dtype)
+        w, vector = self._checked("w", w), self._checked("vector", vector)
+        return derivatives.hessian_vector_product(self._blocks, self.space, w, vector)
 
     def minibatches(self, batch_size: int, *, seed: int | None = None) -> MinibatchRisk:
         """The risk as an ensemble of minibatch losses (paper, Eq. 3).
@@ -356,11 +337,22 @@ class EmpiricalRisk:
             w: Selected weights.
             rows: Their numbers, in the order of the data.
         """
-        w = self._checked("w", w).detach().clone().requires_grad_()
-        parameters = self.space.unflatten(w)
-        with torch.enable_grad():
-            total = self._blocks.picked(parameters, rows.to(self._device)).sum(dtype=torch.float64) / len(rows)
-            return torch.autograd.grad(total, w)[0]
+        return derivatives.mean_gradient(self._blocks, self.space, self._checked("w", w), rows)
+
+    def weighted_gradient(self, w: Float[Tensor, " N"], weights: Float[Tensor, " M"]) -> Float[Tensor, " N"]:
+        r"""The gradient :math:`\sum_k c_k \nabla d_k(w)` of a weighted sum of the losses of all samples.
+
+        Args:
+            w: Selected weights.
+            weights: c_k, in the order of the data.
+
+        Returns:
+            The gradient, in the dtype of the model.
+
+        Raises:
+            InputError: If there is not one weight and one loss for each sample.
+        """
+        return derivatives.weighted_gradient(self._blocks, self.space, self._checked("w", w), weights)
 
     def sample_lines(self, w0: Float[Tensor, " N"], directions: Float[Tensor, "k N"]) -> BatchLines:
         """The losses of every sample along lines from ``w0``, with their derivatives."""

@@ -39,6 +39,10 @@ class BlockLosses(Protocol):
         """``values[..., M]`` of all samples, block after block -> the same in the order of the data."""
         ...
 
+    def in_block_order(self, values: Tensor) -> Tensor:
+        """``values[M]`` of all samples in the order of the data -> the same, block after block."""
+        ...
+
 
 def whole_evaluation(sample_losses: SampleLosses) -> Callable[[nn.Module, Block], Tensor | tuple[Tensor, Any]]:
     """The losses of a batch by the whole model: of every sample where there is one each, else their sum and weight."""
@@ -100,6 +104,10 @@ class ClosureLosses:
 
     def in_data_order(self, values: Tensor) -> Tensor:
         """They are: batches stay as they come."""
+        return values
+
+    def in_block_order(self, values: Tensor) -> Tensor:
+        """Likewise."""
         return values
 
 
@@ -183,6 +191,10 @@ class TracedLosses:
     def in_data_order(self, values: Tensor) -> Tensor:
         """``values[..., M]`` of all samples, block after block -> the same in the order of the data."""
         return values if self._places is None else values[..., self._places.to(values.device)]
+
+    def in_block_order(self, values: Tensor) -> Tensor:
+        """``values[M]`` of all samples in the order of the data -> the same, block after block."""
+        return values if self._places is None else values[torch.argsort(self._places).to(values.device)]
 
     def picked(self, parameters: dict[str, Tensor], rows: Tensor) -> Tensor:
         """The losses of some samples, block after block."""

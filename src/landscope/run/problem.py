@@ -44,16 +44,16 @@ class Problem:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = settings
 
     @functools.cached_property
     def data(self) -> ImageData | TokenData:
         """The data set, whole."""
-        data = load_data(self._settings.data)
-        if (self._settings.network == "gpt2") != isinstance(data, TokenData):
+        data = load_data(self.settings.data)
+        if (self.settings.network == "gpt2") != isinstance(data, TokenData):
             raise InputError(
                 expected="sequences of tokens for gpt2, images for the other networks",
-                got=f"{data.name} for {self._settings.network}",
+                got=f"{data.name} for {self.settings.network}",
                 hint="landscope run --data modular-addition --network gpt2 is one that fits.",
             )
         return data
@@ -62,12 +62,12 @@ class Problem:
     def device(self) -> torch.device:
         """Where to compute."""
         try:
-            device = torch.device(self._settings.device)
+            device = torch.device(self.settings.device)
             torch.empty(1, device=device)
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             raise InputError(
                 expected="a device that torch can use here",
-                got=f"{self._settings.device} ({str(error).splitlines()[0]})",
+                got=f"{self.settings.device} ({str(error).splitlines()[0]})",
                 hint="Leave --device out to use the processor.",
             ) from error
         return device
@@ -76,7 +76,7 @@ class Problem:
     def train_data(self) -> tuple[Tensor, Tensor]:
         """Training inputs in the shape the network reads, and labels."""
         inputs, labels = self._inputs("train"), self.data.train_labels
-        count = self._settings.train_samples
+        count = self.settings.train_samples
         if count is not None:
             if count > len(labels):
                 raise InputError(
@@ -95,7 +95,7 @@ class Problem:
     def landscape_data(self) -> tuple[Tensor, Tensor]:
         """The training data that the landscape is measured on."""
         inputs, labels = self.train_data
-        count = self._settings.flatness_samples
+        count = self.settings.flatness_samples
         return inputs[:count], labels[:count]
 
     def _inputs(self, part: str) -> Tensor:
@@ -103,7 +103,7 @@ class Problem:
         if isinstance(data, TokenData):
             return data.train_tokens if part == "train" else data.test_tokens
         images = data.train_images if part == "train" else data.test_images
-        if self._settings.network == "mlp":
+        if self.settings.network == "mlp":
             return images.flatten(1)
         times = self._enlargement
         return images.repeat_interleave(times, 2).repeat_interleave(times, 3) if times > 1 else images
@@ -112,14 +112,14 @@ class Problem:
     def _enlargement(self) -> int:
         """Whole factor by which images too small for the network are enlarged."""
         assert isinstance(self.data, ImageData)  # noqa: S101 - checked where the data are loaded
-        return -(-_SMALLEST_SIDE[self._settings.network] // min(self.data.shape[1:]))
+        return -(-_SMALLEST_SIDE[self.settings.network] // min(self.data.shape[1:]))
 
     def _noisy(self, labels: Tensor) -> Tensor:
         """The labels, a share of them replaced by one of the other classes."""
-        count = round(self._settings.label_noise * len(labels))
+        count = round(self.settings.label_noise * len(labels))
         if count == 0:
             return labels
-        random = np.random.default_rng([self._settings.seed, _LABEL_NOISE])
+        random = np.random.default_rng([self.settings.seed, _LABEL_NOISE])
         which = torch.from_numpy(random.permutation(len(labels))[:count])
         shift = torch.from_numpy(random.integers(1, self.data.n_classes, count))
         return labels.index_copy(0, which, (labels[which] + shift) % self.data.n_classes)
@@ -127,30 +127,30 @@ class Problem:
     @property
     def order(self) -> MinibatchOrder:
         """The minibatches."""
-        settings = self._settings
+        settings = self.settings
         samples = settings.train_samples or len(self.data.train_labels)
         return MinibatchOrder(samples, settings.batch_size, settings.sampling, settings.seed)
 
     @property
     def window_epochs(self) -> int:
         """Epochs of the window."""
-        if self._settings.window_epochs is not None:
-            return self._settings.window_epochs
+        if self.settings.window_epochs is not None:
+            return self.settings.window_epochs
         return max(_MIN_WINDOW_EPOCHS, -(-_MIN_WINDOW_STEPS // self.order.batches_per_epoch))
 
     @property
     def criterion(self) -> Callable[[Tensor, Tensor], Tensor]:
         """The loss: of each sample, or their mean."""
-        return CRITERIA[self._settings.loss]
+        return CRITERIA[self.settings.loss]
 
     @property
     def is_small(self) -> bool:
         """Whether its operations are too small to be shared by threads."""
-        return self._settings.network in _SMALL_NETWORKS and self.device.type == "cpu"
+        return self.settings.network in _SMALL_NETWORKS and self.device.type == "cpu"
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """The optimiser of a model."""
-        settings = self._settings
+        settings = self.settings
         if settings.optimizer == "adam":
             return torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
         return torch.optim.SGD(
@@ -160,14 +160,14 @@ class Problem:
     def network(self) -> nn.Module:
         """The network with its initial weights."""
         model = self._new_network()
-        if self._settings.equal_norm:
+        if self.settings.equal_norm:
             _give_expected_norms(model)
-        if self._settings.initial is not None:
-            load_model(Path(self._settings.initial), model)
+        if self.settings.initial is not None:
+            load_model(Path(self.settings.initial), model)
         return model.to(self.device)
 
     def _new_network(self) -> nn.Module:
-        settings, data = self._settings, self.data
+        settings, data = self.settings, self.data
         if isinstance(data, TokenData):
             return gpt2(data.n_tokens, data.train_tokens.shape[1], data.n_classes, seed=settings.seed)
         channels, height, width = data.shape
@@ -181,7 +181,7 @@ class Problem:
     @property
     def selection(self) -> str:
         """Which parameters are recorded."""
-        return self._settings.select or _DEFAULT_SELECTION[self._settings.network]
+        return self.settings.select or _DEFAULT_SELECTION[self.settings.network]
 
     def risk(self, model: nn.Module, selection: str | None = None) -> EmpiricalRisk:
         """The empirical risk of a trained network over the selected weights, or over others."""

@@ -1,11 +1,14 @@
 """Recipes: one for each figure or section of the paper that needs runs of its own."""
 
+from landscope.run.recipes.branching import Branching
 from landscope.run.recipes.figures import Figures
+from landscope.run.recipes.noisy_descent import NoisyDescent
 from landscope.run.recipes.recipe import Plan, Recipe, Section
 from landscope.run.recipes.universality import Universality
 from landscope.run.recipes.widths import Widths
 
 __all__ = ["RECIPES", "Plan", "Recipe", "Section"]
 
-RECIPES: dict[str, Recipe] = {recipe.key: recipe for recipe in (Figures(), Universality(), Widths())}
+_ALL: tuple[Recipe, ...] = (Figures(), Universality(), Widths(), NoisyDescent(), Branching())
+RECIPES = {recipe.key: recipe for recipe in _ALL}
 """All recipes, in the order that ``reproduce all`` takes them."""

@@ -1,0 +1,81 @@
+"""Runs that part from one checkpoint: which valley does each end in?"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from scipy import stats
+
+from landscope.law import seed_interval
+from landscope.paper.claims import Measurement
+from landscope.results import Result
+
+__all__ = ["Branch", "branch_measurements"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Branch(Result, kind="paper_branch"):
+    """Where a branch ended.
+
+    Args:
+        parent: Seed of the run it parts from.
+        step: Where it parts.
+        batch_size: B.
+        learning_rate: alpha.
+        loss: Training loss at the end.
+        train_error: Share of wrong answers on the training set.
+        test_error: On the test set.
+        flatness: Median F of the sharpest directions over the norm of the weights.
+        distance: From the end of the branch with the parent's own B and alpha, over its norm.
+        barrier: Rise of ln L on the straight way there, above the higher end.
+    """
+
+    parent: int
+    step: int
+    batch_size: int
+    learning_rate: float
+    loss: float
+    train_error: float
+    test_error: float
+    flatness: float
+    distance: float
+    barrier: float
+
+    @property
+    def noise(self) -> float:
+        """Strength of the noise, alpha/B."""
+        return self.learning_rate / self.batch_size
+
+
+def branch_measurements(branches: Sequence[Branch]) -> dict[str, Measurement]:
+    """Whether the valley is chosen early, and whether stronger noise chooses a flatter one.
+
+    Args:
+        branches: Of all parents.
+
+    Returns:
+        Measurements by claim.
+    """
+    parents = sorted({branch.parent for branch in branches})
+    of_parent = [[branch for branch in branches if branch.parent == parent] for parent in parents]
+    freezing = [_correlation(group) for group in of_parent]
+    gains = [_gain(group) for group in of_parent]
+    return {
+        "freezing": Measurement(sum(freezing) / len(freezing), seed_interval(freezing)),
+        "noise_chooses_flat": Measurement(sum(gains) / len(gains), seed_interval(gains)),
+    }
+
+
+def _correlation(group: Sequence[Branch]) -> float:
+    apart = [branch for branch in group if branch.distance > 0]
+    if len({branch.step for branch in apart}) < 2 or len({branch.barrier for branch in apart}) < 2:
+        return math.nan
+    return float(stats.spearmanr([b.step for b in apart], [b.barrier for b in apart]).statistic)
+
+
+def _gain(group: Sequence[Branch]) -> float:
+    first = min(branch.step for branch in group)
+    early = sorted((branch for branch in group if branch.step == first), key=lambda branch: branch.noise)
+    return math.log(early[-1].flatness / early[0].flatness)

@@ -1,0 +1,90 @@
+"""How flat a valley is, and whether two solutions lie in one."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from landscope.controls import hessian_basis
+from landscope.landscape import flatness
+from landscope.protocols import LossLandscape
+from landscope.results import Result, stamp
+
+__all__ = ["Valley", "log_barrier", "measure_valley"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Valley(Result, kind="paper_valley", dims=dict.fromkeys(("width", "curvature"), ("direction",))):
+    """The valley around a solution, along the leading eigenvectors of its Hessian.
+
+    Args:
+        width: F of each; NaN where not within reach.
+        curvature: Eigenvalues.
+        norm: Of the weights.
+        loss: L there.
+    """
+
+    width: Float[Tensor, " k"]
+    curvature: Float[Tensor, " k"]
+    norm: float
+    loss: float
+
+    @property
+    def relative_flatness(self) -> float:
+        """Median of F over the norm: does not change when a layer is scaled and the next one divided by it."""
+        return float(self.width.nanmedian()) / self.norm
+
+
+def measure_valley(landscape: LossLandscape, w: Float[Tensor, " N"], n_directions: int = 20, seed: int = 0) -> Valley:
+    """The flatness of a solution in its sharpest directions.
+
+    Args:
+        landscape: The risk.
+        w: The solution.
+        n_directions: How many eigenvectors.
+        seed: Of the iterations that find them.
+
+    Example:
+        >>> from landscope.synthetic import InverseGaussian
+        >>> well = InverseGaussian(torch.tensor([8.0, 2.0, 0.5]).double())
+        >>> measure_valley(well, torch.tensor([0.0, 0.0, 1.0]).double(), 2).width.round(decimals=2).tolist()
+        [1.0, 2.0]
+    """
+    basis = hessian_basis(landscape, w, n_directions, rtol=1e-2, seed=seed)
+    found = flatness(landscape, w, basis.directions.to(w))
+    return Valley(
+        width=found.width,
+        curvature=basis.values,
+        norm=float(torch.linalg.vector_norm(w.double())),
+        loss=found.loss0,
+        provenance=stamp(n_directions=n_directions, seed=seed),
+    )
+
+
+def log_barrier(
+    landscape: LossLandscape, first: Float[Tensor, " N"], second: Float[Tensor, " N"], n_points: int = 21
+) -> float:
+    r"""How much the log-loss rises on the straight way between two solutions, above the higher of the two.
+
+    .. math:: \max_{0 \le s \le 1} \ln L(w_1 + s (w_2 - w_1)) - \max(\ln L(w_1), \ln L(w_2))
+
+    Near 0 where both lie in one valley.
+
+    Args:
+        landscape: The risk.
+        first: One solution.
+        second: The other.
+        n_points: Points on the way, ends included.
+
+    Example:
+        >>> from landscope.synthetic import InverseGaussian
+        >>> well = InverseGaussian(torch.tensor([2.0]))
+        >>> log_barrier(well, torch.tensor([-1.0]), torch.tensor([2.0]))
+        0.0
+    """
+    way = torch.linspace(0, 1, n_points, dtype=first.dtype, device=first.device)[:, None]
+    logs = torch.log(landscape(first + way * (second - first)))
+    return max(0.0, float(logs.max() - torch.maximum(logs[0], logs[-1])))

@@ -1,0 +1,79 @@
+"""Derivatives of a risk: block after block, one graph at a time, added in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from landscope.errors import InputError
+from landscope.kernels import plain_kernels
+from landscope.parameters import ParameterSpace
+from landscope.risk.evaluation import BlockLosses
+
+__all__ = ["gradient", "hessian_vector_product", "mean_gradient", "weighted_gradient"]
+
+
+def gradient(blocks: BlockLosses, space: ParameterSpace, w: Tensor) -> Tensor:
+    """Gradient of the mean over all samples."""
+    return _summed(blocks, space, w, lambda loss, w: torch.autograd.grad(loss, w)[0])
+
+
+def hessian_vector_product(blocks: BlockLosses, space: ParameterSpace, w: Tensor, vector: Tensor) -> Tensor:
+    """Hessian of the mean over all samples, times a vector."""
+
+    def product(loss: Tensor, w: Tensor) -> Tensor:
+        (slope,) = torch.autograd.grad(loss, w, create_graph=True)
+        if not slope.requires_grad:  # a loss linear in w
+            return torch.zeros_like(w)
+        answer = torch.autograd.grad(slope @ vector, w, allow_unused=True)[0]
+        return torch.zeros_like(w) if answer is None else answer
+
+    with plain_kernels():
+        return _summed(blocks, space, w, product)
+
+
+def _summed(
+    blocks: BlockLosses, space: ParameterSpace, w: Tensor, derivative: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    w = w.detach().clone().requires_grad_()
+    total, weight = torch.zeros(space.dim, dtype=torch.float64, device=w.device), 0.0
+    for block in range(blocks.n_blocks):
+        with torch.enable_grad():
+            losses, block_weight = blocks.losses(space.unflatten(w), block)
+            total += derivative(losses.sum(), w).double()
+        weight += float(block_weight)
+    return (total / weight).to(w.dtype)
+
+
+def weighted_gradient(blocks: BlockLosses, space: ParameterSpace, w: Tensor, weights: Tensor) -> Tensor:
+    """Gradient of a weighted sum of the losses of all samples, the weights in the order of the data."""
+    w = w.detach().clone().requires_grad_()
+    total = torch.zeros(space.dim, dtype=torch.float64, device=w.device)
+    left = blocks.in_block_order(weights.to(w.device))
+    for block in range(blocks.n_blocks):
+        with torch.enable_grad():
+            losses, _ = blocks.losses(space.unflatten(w), block)
+            part, left = left[: len(losses)], left[len(losses) :]
+            _check_one_each(len(part), len(losses))
+            total += torch.autograd.grad((losses * part.to(losses)).sum(), w)[0].double()
+    _check_one_each(len(left), 0)
+    return total.to(w.dtype)
+
+
+def _check_one_each(weights: int, losses: int) -> None:
+    if weights != losses:
+        raise InputError(
+            expected="a weight and a loss for each sample",
+            got=f"{weights} weights left for {losses} losses",
+            hint="Pass as many weights as there are samples; a criterion must give a loss each.",
+        )
+
+
+def mean_gradient(blocks: BlockLosses, space: ParameterSpace, w: Tensor, rows: Tensor) -> Tensor:
+    """Gradient of the mean loss of some samples."""
+    w = w.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        total = blocks.picked(space.unflatten(w), rows.to(w.device)).sum(dtype=torch.float64) / len(rows)
+        return torch.autograd.grad(total, w)[0]
