@@ -10,6 +10,8 @@ import pytest
 import landscope as ls
 
 NAMES = {
+    "InverseRelation", "NoisyGradientDescent", "Preconditioned", "adam_preconditioner", "gradient_noise_like",
+    "sharp_directions",
     "ActiveTemperature", "Basis", "DriftLaw", "EmpiricalRisk", "Exponents", "Flatness", "GradientNoise",
     "LogHessian", "LossProfiles", "LyapunovResidual", "MinibatchEnsemble", "MinibatchOrder", "Motion",
     "ParameterSpace", "Phases", "PowerLaw", "PrincipalModes", "ProfileFits", "QuadraticPenalty", "Trajectory",

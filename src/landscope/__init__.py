@@ -34,6 +34,11 @@ _HOMES = {
     "block_variances": "motion",
     "Motion": "motion",
     "motion_along": "motion",
+    "InverseRelation": "paper.relation",
+    "Preconditioned": "preconditioning",
+    "adam_preconditioner": "preconditioning",
+    "NoisyGradientDescent": "noisy_descent",
+    "gradient_noise_like": "noisy_descent",
     "Exponents": "exponents",
     "flatness_exponents": "exponents",
     "errors_in_variables_exponent": "scaling",
@@ -57,6 +62,7 @@ _HOMES = {
     "drift_law": "noise.drift",
     "QuadraticPenalty": "penalties",
     "sharp_dimension": "dimension",
+    "sharp_directions": "dimension",
     "learning_dimension": "dimension",
     "learning_dimension_over_time": "dimension",
     "shuffled_increments": "controls",
@@ -95,7 +101,7 @@ if TYPE_CHECKING:
         sign_flipped_epochs,
         variance_along,
     )
-    from landscope.dimension import learning_dimension, learning_dimension_over_time, sharp_dimension
+    from landscope.dimension import learning_dimension, learning_dimension_over_time, sharp_dimension, sharp_directions
     from landscope.exponents import Exponents, flatness_exponents
     from landscope.landscape import (
         Flatness,
@@ -116,8 +122,11 @@ if TYPE_CHECKING:
     from landscope.noise.stationarity import LyapunovResidual, YaidaRelation, lyapunov_residual, yaida_relation
     from landscope.noise.temperature import ActiveTemperature, active_temperature
     from landscope.noise.velocity import VelocityStatistics, velocity_statistics
+    from landscope.noisy_descent import NoisyGradientDescent, gradient_noise_like
+    from landscope.paper.relation import InverseRelation
     from landscope.parameters import ParameterSpace
     from landscope.penalties import QuadraticPenalty
+    from landscope.preconditioning import Preconditioned, adam_preconditioner
     from landscope.recorder import TrajectoryRecorder
     from landscope.risk import EmpiricalRisk
     from landscope.sampling import MinibatchOrder

@@ -73,7 +73,10 @@ def check_vector(
     device: torch.device | None = None,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """Return ``value`` as ``dtype`` if its last axis has length ``dim`` and it lies on ``device``."""
+    """Return ``value`` on ``device`` and as ``dtype`` if its last axis has length ``dim``.
+
+    Trajectories and modes lie in main memory, landscapes where their model does: points go to the landscape.
+    """
     _check_floating(name, value)
     if value.ndim == 0 or value.shape[-1] != dim:
         raise InputError(
@@ -81,12 +84,8 @@ def check_vector(
             got=f"shape {tuple(value.shape)}",
             hint="Use weights of the same model and selection, for example space.flatten(model).",
         )
-    if device is not None and value.device != device:
-        raise InputError(
-            expected=f"{name} on {device}", got=f"{value.device}", hint=f"Move it with {name}.to('{device}')."
-        )
     check_finite(name, value, hint=f"Look where {name} was computed; landscope never repairs weights.")
-    return value if dtype is None else value.to(dtype)
+    return value.to(device=device, dtype=dtype)
 
 
 def check_start(w0: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:

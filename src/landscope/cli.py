@@ -39,6 +39,12 @@ PrintConfig = Annotated[bool, Parameter(help="Print the settings as YAML and do 
 AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON on standard output, and no progress.", negative=())]
 Run = Annotated[Path, Parameter(help="Folder of a run.")]
 
+Figure = Literal[
+    "all", "figures", "sec-S6", "fig6", "sec-S9", "branches",
+    "fig1", "fig2", "fig3", "fig5", "sec-S2", "sec-S3", "fig-S7",
+]  # fmt: skip
+_RECIPES = ("figures", "sec-S6", "fig6", "sec-S9", "branches")
+
 _interrupted_hint: list[str] = []
 
 
@@ -240,26 +246,40 @@ def claims(run: Run, *, as_json: AsJson = False) -> None:
 
 @app.command
 def reproduce(
-    figure: Literal["fig1", "fig2", "fig3", "fig5", "sec-S2", "sec-S3", "fig-S7"],
+    figure: Figure,
     *,
-    seeds: Annotated[int, Parameter(help="Number of seeds, from 0.")] = 5,
+    seeds: Annotated[int | None, Parameter(help="Number of seeds, from 0.")] = None,
     pairs: Annotated[
         str,
-        Parameter(help="Batch sizes and learning rates, as B:alpha,B:alpha,...; three for fig2, else the first."),
+        Parameter(help="Batch sizes and learning rates of single figures, as B:alpha,B:alpha,...; three for fig2."),
     ] = "",
+    quick: Annotated[bool, Parameter(help="Small sizes on the built-in data, in minutes.", negative=())] = False,
+    jobs: Annotated[int, Parameter(help="Processes side by side, for recipes.")] = 1,
     settings: Options = None,
     out: Out = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a figure of the paper over seeds (and for fig2 over batch sizes and learning rates), with intervals.
+    """Run a figure of the paper, or all, over seeds, with intervals and one page of claims.
+
+    fig1 to fig5, sec-S2, sec-S3 and fig-S7 are of the paper's own network, fig2 over batch sizes and learning rates.
+    Recipes train many: sec-S6 (other networks, optimisers, losses, data), fig6 (widths), sec-S9 (noise put into
+    gradient descent), branches (from checkpoints), figures (all of the first kind), and all.
 
     Each run is kept in a folder of its own; a stopped reproduction goes on with the same command. Unless asked
-    otherwise it takes MNIST, 500 modes and one surrogate a run. Example: landscope reproduce fig2 --seeds 5
+    otherwise it takes MNIST, 500 modes and one surrogate a run. Example: landscope reproduce all --quick --jobs 2
     """
+    if figure == "all" or figure in _RECIPES:
+        _reproduce_recipes(figure, seeds, quick, jobs, pairs, settings, config, out, as_json)
+        return
     from landscope.report import write_reproduction_report
     from landscope.run import reproduce as reproduce_runs
 
+    if quick or jobs != 1:
+        raise InputError(
+            expected=f"--quick and --jobs with {', '.join(('all', *_RECIPES))}", got=figure, hint="Leave them out."
+        )
+    seeds = 5 if seeds is None else seeds
     given = {*(settings.model_fields_set if settings else ()), *(Settings.from_yaml(config) if config else ())}
     if taken := sorted(given & {"seed", "batch_size", "learning_rate"}):
         raise InputError(
@@ -278,6 +298,40 @@ def reproduce(
     else:
         print((folder / "table.md").read_text(encoding="utf-8"))
         print(f"Report: {page}")
+
+
+def _reproduce_recipes(
+    figure: str,
+    seeds: int | None,
+    quick: bool,
+    jobs: int,
+    pairs: str,
+    settings: Settings | None,
+    config: Path | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Recipes: one, or all of them."""
+    from landscope.report import write_everything_report
+    from landscope.run.everything import reproduce_recipes
+    from landscope.run.recipes import QUICK, RECIPES, Plan
+
+    if pairs:
+        raise InputError(expected="--pairs with fig1 to fig-S7", got=figure, hint="Leave it out: recipes choose.")
+    defaults = QUICK if quick else {"data": "mnist", "flatness_modes": 500, "surrogates": 1}
+    chosen = _settings(settings, config, **defaults)
+    suffix = "-quick" if quick else ""
+    folder = out or Path("runs") / f"reproduce-{figure}-{Path(chosen.data).name}{suffix}"
+    _interrupted_hint[:] = [f"Finished parts are kept in {folder}; give the same command to go on."]
+    plan = Plan(folder, chosen, (2 if quick else 3) if seeds is None else seeds, quick)
+    recipes = list(RECIPES.values()) if figure == "all" else [RECIPES[figure]]
+    found = reproduce_recipes(plan, recipes, _reporter(as_json), processes=jobs)
+    page = write_everything_report(found)
+    if as_json:
+        print((folder / "numbers.json").read_text(encoding="utf-8"), end="")
+    else:
+        Console().print(_claims_table(found.judgements))
+        print(f"Numbers: {folder / 'claims.md'}\nReport: {page}")
 
 
 def _pairs(text: str, figure: str) -> list[tuple[int, float]]:

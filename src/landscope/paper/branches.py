@@ -63,9 +63,14 @@ def branch_measurements(branches: Sequence[Branch]) -> dict[str, Measurement]:
     freezing = [_correlation(group) for group in of_parent]
     gains = [_gain(group) for group in of_parent]
     return {
-        "freezing": Measurement(sum(freezing) / len(freezing), seed_interval(freezing)),
+        "freezing": Measurement(sum(freezing) / len(freezing), seed_interval(freezing), note=_barriers(branches)),
         "noise_chooses_flat": Measurement(sum(gains) / len(gains), seed_interval(gains)),
     }
+
+
+def _barriers(branches: Sequence[Branch]) -> str:
+    largest = max(branch.barrier for branch in branches)
+    return f"the highest barrier is {largest:.2f}" if largest > 0 else "no barrier anywhere: all end in one valley"
 
 
 def _correlation(group: Sequence[Branch]) -> float:

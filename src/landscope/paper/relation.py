@@ -42,6 +42,9 @@ class InverseRelation:
         rtol: Tolerance of the crossings.
         progress: Told how many directions of each flatness are done.
 
+    Raises:
+        InputError: When measured, if a window is too short for the modes or of other weights than the landscape.
+
     Example:
         >>> import torch
         >>> from landscope.synthetic import InverseGaussian, sgd_in_bowl

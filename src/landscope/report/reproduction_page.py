@@ -14,9 +14,9 @@ from landscope.run import RunFolder
 from landscope.run.reproduce import COLUMNS, Pooled, judgements_on, table_rows
 from landscope.storage import write_text
 
-__all__ = ["write_reproduction_report"]
+__all__ = ["SHOWN", "write_reproduction_report"]
 
-_SHOWN = {
+SHOWN = {
     "fig1": ("fig1a", "fig1b", "fig1c", "fig1d"),
     "fig2": ("fig2a", "fig2b", "fig2c", "fig2d"),
     "fig3": ("fig3a", "fig3b-d", "fig3b-tau", "predictions", "samplings", "equilibrium", "growth", "exponents"),
@@ -58,7 +58,7 @@ def write_reproduction_report(folder: str | Path, pooled: Sequence[Pooled], figu
                 f"{CAPTIONS[name][1]} ({names[0]}, seed {first.settings.seed})",
                 name in WIDE,
             )
-            for name in _SHOWN[figure]
+            for name in SHOWN[figure]
             if name in every
         ),
     ]

@@ -136,7 +136,7 @@ def risk_at_window_end(run: RunFolder, problem: Problem) -> tuple[EmpiricalRisk,
     model = problem.network()
     load_model(run.file("w0"), model)
     risk = problem.risk(model)
-    if not torch.equal(risk.w0, window.row(-1)):
+    if not torch.equal(risk.w0.cpu(), window.row(-1)):
         raise StorageError(
             expected=f"the last recorded weights of the window in {run.file('w0')}",
             got="other weights",

@@ -7,7 +7,13 @@ from landscope.run.recipes.recipe import Plan, Recipe, Section
 from landscope.run.recipes.universality import Universality
 from landscope.run.recipes.widths import Widths
 
-__all__ = ["RECIPES", "Plan", "Recipe", "Section"]
+__all__ = ["QUICK", "RECIPES", "Plan", "Recipe", "Section"]
+
+QUICK = {
+    "data": "digits", "window_epochs": 40, "law_modes": (2, 150), "flatness_modes": 150, "gamma_ranks": (10, 100),
+    "surrogates": 1, "noise_modes": 30, "basis_modes": 40, "langevin_steps": 2000,
+}  # fmt: skip
+"""Settings of a quick reproduction."""
 
 _ALL: tuple[Recipe, ...] = (Figures(), Universality(), Widths(), NoisyDescent(), Branching())
 RECIPES = {recipe.key: recipe for recipe in _ALL}

@@ -110,8 +110,8 @@ CELLS = (
         layers=("2.weight", "4.weight", "6.weight"), n_modes=200,
     ),
     Cell(
-        "gpt2", "tiny GPT-2, Adam, modular addition", _SEQUENCES, layers=("transformer.h.0.mlp.c_fc.weight",),
-        n_modes=100,
+        "gpt2", "tiny GPT-2, Adam, modular addition", _SEQUENCES, {"window_epochs": 60}, n_modes=100,
+        layers=("transformer.h.0.mlp.c_fc.weight",),
     ),
 )  # fmt: skip
 """Those that take longest first, so that processes side by side end together."""
