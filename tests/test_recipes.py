@@ -69,7 +69,7 @@ def test_every_recipe_and_one_page(small, tmp_path):
     (universal,) = (section for section in found.sections if section.key == "sec-S6")
     layers = sum(max(1, len(cell.layers)) for cell in cells.CELLS)
     assert len(universal.rows) == layers
-    assert all(row[5] != "–" for row in universal.rows)
+    assert all(row[7] != "–" for row in universal.rows)
     numbers = json.loads((tmp_path / "all" / "numbers.json").read_text())
     assert set(numbers) >= {"sec-S6", "fig6", "sec-S9", "branches"}
     text = (tmp_path / "all" / "claims.md").read_text()
@@ -241,7 +241,9 @@ def verdict(key, measured):
 )
 def test_universality(own, fresh, null, expected):
     cases = [
-        Case(f"case {n}", "w", 6, [0.0], [exponents(own[n])], [exponents(fresh[n])], [exponents(null[n])])
+        Case(
+            f"case {n}", "digits", 100, "w", 6, [0.0], [exponents(own[n])], [exponents(fresh[n])], [exponents(null[n])]
+        )
         for n in range(2)
     ]
     assert verdict("universal", universality_measurements(cases)) == expected

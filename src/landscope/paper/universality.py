@@ -18,6 +18,8 @@ class Case:
 
     Args:
         name: Which.
+        data: Trained on which set.
+        samples: How many of it.
         weights: Of which layer.
         dim: How many, N.
         training_error: Of each run, at the end of its window.
@@ -27,6 +29,8 @@ class Case:
     """
 
     name: str
+    data: str
+    samples: int
     weights: str
     dim: int
     training_error: Sequence[float]

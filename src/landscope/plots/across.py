@@ -13,7 +13,19 @@ from landscope.paper.annealing import NoisyRun
 from landscope.paper.branches import Branch
 from landscope.paper.dimensions import EffectiveDimension
 from landscope.paper.universality import Case
-from landscope.plots.style import FIT, FRESH, NULL, OWN, PALETTE, add_line, add_points, new_figure, numbers, ranks_of
+from landscope.plots.style import (
+    FIT,
+    FRESH,
+    NULL,
+    OWN,
+    PALETTE,
+    add_level,
+    add_line,
+    add_points,
+    new_figure,
+    numbers,
+    ranks_of,
+)
 
 __all__ = ["barriers", "dimensions_by_size", "exponents_of_cases", "flatness_spectra", "noisy_training"]
 
@@ -21,7 +33,7 @@ __all__ = ["barriers", "dimensions_by_size", "exponents_of_cases", "flatness_spe
 def exponents_of_cases(cases: Sequence[Case]) -> go.Figure:
     """Psi of every case three ways; every run is a point."""
     figure = new_figure("ψ", "")
-    names = [f"{case.name}<br><span style='font-size:10px'>{case.weights}</span>" for case in cases]
+    names = [f"{case.name}, {case.weights}" for case in cases]
     parts = {"own": ("in-sample", OWN), "fresh": ("next window", FRESH), "null": ("shuffled increments", NULL)}
     for number, (part, (label, color)) in enumerate(parts.items()):
         points = [(row.psi, place) for place, case in enumerate(cases) for row in getattr(case, part)]
@@ -30,7 +42,8 @@ def exponents_of_cases(cases: Sequence[Case]) -> go.Figure:
     figure.add_vline(x=4, line={"color": FIT, "dash": "dash", "width": 1}, annotation_text="paper: about 4")
     figure.add_vline(x=0, line={"color": "#888", "width": 1})
     figure.update_yaxes(tickvals=list(range(len(cases))), ticktext=names, autorange="reversed")
-    figure.update_layout(height=140 + 38 * len(cases), margin={"l": 260, "r": 15, "t": 30, "b": 95})
+    height = 150 + 34 * len(cases)
+    figure.update_layout(height=height, margin={"l": 330, "r": 15, "t": 30, "b": 95}, legend={"y": -60 / height})
     return figure
 
 
@@ -41,7 +54,7 @@ def flatness_spectra(found: Mapping[int, Sequence[EffectiveDimension]]) -> go.Fi
     for (width, group), color in zip(sorted(found.items()), colors, strict=True):
         values = numbers(group[0].width) / group[0].norm
         add_line(figure, ranks_of(len(values)), values, f"width {width}", color, width=1.5)
-    figure.add_hline(y=0.5, line={"color": FIT, "dash": "dash", "width": 1}, annotation_text="threshold")
+    add_level(figure, 0.5, "threshold", FIT)
     figure.update_yaxes(dtick="D2")
     return figure
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -20,6 +21,7 @@ from landscope.plots.style import (
     OWN,
     PALETTE,
     WALK,
+    add_level,
     add_line,
     add_points,
     new_figure,
@@ -85,9 +87,8 @@ def sampling_times(
     figure.update_layout(legend={"y": -0.25})
     figure.update_xaxes(range=[float(reach.min().log10()) - 0.2, float(reach.max().log10()) + 1])
     crossover = crossover_curvature(learning_rate, batches_per_epoch, momentum)
-    figure.add_vline(
-        x=crossover, line={"color": FIT, "dash": "dash", "width": 1}, annotation_text="crossover 3(1−β)/(αM)"
-    )
+    if math.isfinite(crossover):
+        add_level(figure, crossover, "crossover 3(1−β)/(αM)", FIT, upright=True)
     return figure
 
 

@@ -18,6 +18,7 @@ from landscope.plots.style import (
     OWN,
     PALETTE,
     WALK,
+    add_level,
     add_line,
     add_points,
     new_figure,
@@ -212,9 +213,7 @@ def memory_by_flatness(
         "correlation time τ<sub>i</sub> (steps)", "correlation_time", "psi_tau", "ψ<sub>τ</sub>", own, fresh, nulls
     )
     if white_time is not None:
-        figure.add_hline(
-            y=white_time, line={"color": WALK, "dash": "dot", "width": 1}, annotation_text="white, fixed directions"
-        )
+        add_level(figure, white_time, "white, fixed directions", WALK, dash="dot")
     return figure
 
 

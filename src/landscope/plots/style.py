@@ -13,6 +13,7 @@ __all__ = [
     "OWN",
     "PALETTE",
     "WALK",
+    "add_level",
     "add_line",
     "add_points",
     "as_html",
@@ -76,6 +77,21 @@ def add_line(figure: go.Figure, x: np.ndarray, y: np.ndarray, name: str, color: 
 def add_points(figure: go.Figure, x: np.ndarray, y: np.ndarray, name: str, color: str, size: float = 4) -> None:
     """Draw points."""
     figure.add_scatter(x=x, y=y, name=name, mode="markers", marker={"color": color, "size": size})
+
+
+def add_level(
+    figure: go.Figure, value: float, text: str, color: str, *, dash: str = "dash", upright: bool = False
+) -> None:
+    """Draw a level across the figure, named at its end.
+
+    As a labelled shape: an annotation of a logarithmic axis would be taken for its logarithm and stretch the axis.
+    """
+    figure.add_shape(
+        type="line", line={"color": color, "dash": dash, "width": 1},
+        label={"text": text, "textposition": "middle" if upright else "end", "font": {"size": 12}},
+        **({"yref": "paper", "y0": 0, "y1": 1, "x0": value, "x1": value} if upright else
+           {"xref": "paper", "x0": 0, "x1": 1, "y0": value, "y1": value}),
+    )  # fmt: skip
 
 
 def as_html(figure: go.Figure, name: str) -> str:

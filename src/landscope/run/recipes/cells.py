@@ -54,7 +54,7 @@ _QUICK_CNN = {"record_every": 1, "flatness_samples": None, "window_epochs": 20, 
 CELLS = (
     Cell(
         "cifar-cnn",
-        "CIFAR-10 CNN, SGD, α = 0.02",
+        "the paper's CIFAR-10 CNN, SGD, α = 0.02",
         {
             "data": "cifar10", "network": "cifar-cnn", "learning_rate": 0.02, "select": "*.weight", "record_every": 10,
             "flatness_samples": 10_000, "max_epochs": 60,
@@ -64,7 +64,7 @@ CELLS = (
     ),
     Cell(
         "cifar-cnn-5000",
-        "CIFAR-10 CNN, SGD, α = 0.05, 5,000 samples",
+        "the paper's CIFAR-10 CNN, SGD, α = 0.05",
         {
             "data": "cifar10", "network": "cifar-cnn", "learning_rate": 0.05, "select": "*.weight",
             "train_samples": 5000, "max_epochs": 300,
@@ -74,14 +74,14 @@ CELLS = (
     ),
     Cell(
         "mnist-cnn",
-        "MNIST CNN, SGD",
+        "the paper's MNIST CNN, SGD",
         {"network": "mnist-cnn", "select": "*.weight", "record_every": 5, "flatness_samples": 5_000},
         _QUICK_CNN,
         ("0.weight", "3.weight", "7.weight"), n_modes=100, seeds=1,
     ),
     Cell(
         "residual",
-        "residual network with BatchNorm, SGD, 12,000 samples",
+        "residual network with BatchNorm, SGD",
         {"network": "residual", "train_samples": 12_000, "flatness_samples": 5_000},
         {"train_samples": None, **_QUICK_CNN},
         ("stages.0.conv1.weight",), n_modes=100, seeds=2,
@@ -110,7 +110,7 @@ CELLS = (
         layers=("2.weight", "4.weight", "6.weight"), n_modes=200,
     ),
     Cell(
-        "gpt2", "tiny GPT-2, Adam, modular addition", _SEQUENCES, {"window_epochs": 60}, n_modes=100,
+        "gpt2", "tiny GPT-2, Adam", _SEQUENCES, n_modes=100,
         layers=("transformer.h.0.mlp.c_fc.weight",),
     ),
 )  # fmt: skip

@@ -29,7 +29,18 @@ __all__ = ["Universality"]
 
 _QUICK_MODES = 30
 _KEPT = ("psi", "psi_interval", "psi_D", "psi_tau", "gamma", "n_used", "n_censored", "flatness_range")
-_HEADINGS = ("case", "weights", "N", "seeds", "training error", "ψ in-sample", "ψ next window", "ψ null")
+_HEADINGS = (
+    "case",
+    "data",
+    "samples",
+    "weights",
+    "N",
+    "seeds",
+    "training error",
+    "ψ in-sample",
+    "ψ next window",
+    "ψ null",
+)
 _TEXT = (
     "The exponent ψ of σ² ~ F^(-ψ) along principal modes: in-sample as in the paper, along the same modes in the next "
     "window, and along the modes of the window's own steps in random order. Mean over seeds with Student's 95 % "
@@ -60,7 +71,7 @@ class Universality:
         return [
             Section(
                 self.key, self.title, _TEXT, _HEADINGS, [_row(case) for case in cases], judged(measured),
-                {case.name: _values(case) for case in cases}, cases,
+                {f"{case.name}, {case.weights}": _values(case) for case in cases}, cases,
             )
         ]  # fmt: skip
 
@@ -125,6 +136,8 @@ def _case(cell: Cell, layer: str, runs: Sequence[RunFolder]) -> Case:
     ends = [history.start_epoch + history.window_epochs - 1 for history in histories]
     return Case(
         name=cell.title,
+        data=settings.data,
+        samples=settings.batch_size * histories[0].steps_per_epoch,
         weights=", ".join(space.names),
         dim=space.dim,
         training_error=[float(h.train_error[end]) for h, end in zip(histories, ends, strict=True)],
@@ -136,10 +149,9 @@ def _case(cell: Cell, layer: str, runs: Sequence[RunFolder]) -> Case:
 
 def _row(case: Case) -> list[str]:
     errors = [100 * error for error in case.training_error]
-    return [
-        case.name, case.weights, f"{case.dim:,}", f"{len(case.own)}", f"{sum(errors) / len(errors):.2g} %",
-        *(_cell(row) for row in (case.own, case.fresh, case.null)),
-    ]  # fmt: skip
+    about = [case.name, case.data, f"{case.samples:,}", case.weights, f"{case.dim:,}", f"{len(case.own)}"]
+    found = [_cell(row) for row in (case.own, case.fresh, case.null)]
+    return [*about, f"{sum(errors) / len(errors):.2g} %", *found]
 
 
 def _cell(found: Sequence[Exponents]) -> str:
@@ -153,7 +165,8 @@ def _cell(found: Sequence[Exponents]) -> str:
 def _values(case: Case) -> dict[str, Any]:
     parts = {"in-sample": case.own, "next window": case.fresh, "null": case.null}
     return {
-        "weights": case.weights,
+        "data": case.data,
+        "samples": case.samples,
         "training_error": case.training_error,
         **{name: {key: [getattr(row, key) for row in rows] for key in _KEPT} for name, rows in parts.items()},
     }
