@@ -219,3 +219,30 @@ def test_learning_rates_that_are_tensors_and_bfloat16_weights(tmp_path):
     trajectory = recorder.trajectory()
     assert trajectory.learning_rate.tolist() == [0.5, 0.25, 0.125]
     assert torch.equal(trajectory.row(-1).bfloat16(), recorder.space.flatten(model))
+
+
+def test_mixed_precision_accumulation_and_schedules_as_a_loop_has_them():
+    """A row is a step the optimiser took: not a micro-batch, and not one that the scaler skipped."""
+    model = nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    seen, rates = [], []
+    with ls.TrajectoryRecorder(model, optimizer) as recorder:
+        for batch in range(12):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                loss = model(torch.randn(5, 4)).float().square().mean()
+            scaler.scale(loss * (torch.inf if batch == 5 else 1.0)).backward()
+            if batch % 2:
+                rates.append(optimizer.param_groups[0]["lr"])
+                scaler.step(optimizer)
+                scaler.update()
+                optimizer.zero_grad()
+                seen.append(recorder.space.flatten(model))
+                if batch != 5:
+                    schedule.step()
+    path = recorder.trajectory()
+    assert len(path) == 5  # of six, one was skipped
+    del seen[2], rates[2]
+    assert torch.equal(path.weights, torch.stack(seen))
+    assert path.learning_rate.tolist() == pytest.approx(rates)
