@@ -377,10 +377,11 @@ def test_mappings_need_inputs_and_targets(batch):
 # Batch normalisation with statistics taken anew -----------------------------------------------------------------------
 
 
-def test_statistics_are_kept_or_taken_anew(device):
+def test_statistics_are_kept_or_taken_anew(device, monkeypatch):
     """At each point: means and variances of the batches averaged, everything else in eval mode."""
     model = prepared(Vectors, device)
     x, y = torch.randn(N, 4, device=device), torch.randint(0, CLASSES, (N,), device=device)
+    monkeypatch.setattr("landscope.risk.empirical._NORM_ROWS", 20)  # 24 samples: two batches of 12
     batches = [(x[:12], y[:12]), (x[12:], y[12:])]
     space = ls.ParameterSpace.of(model, "first.*")
     before = state_of(model)
@@ -432,3 +433,51 @@ def test_new_statistics_have_no_derivatives_and_need_a_norm():
             LowRank(), F.cross_entropy, (torch.randn(N, 4), torch.randint(0, CLASSES, (N,))), batch_norm="re-estimated"
         )
     assert math.isfinite(float(risk(risk.w0)))
+
+
+@pytest.mark.parametrize("structure", ["tensors", "loader", "dataset", "uneven batches"])
+def test_new_statistics_do_not_depend_on_how_the_data_come(structure):
+    x, y = torch.randn(N, 4), torch.randint(0, CLASSES, (N,))
+    model = prepared(Vectors, torch.device("cpu"))
+    whole = ls.EmpiricalRisk(model, F.cross_entropy, (x, y), batch_norm="re-estimated")
+    other = ls.EmpiricalRisk(model, F.cross_entropy, structured(structure, ["x"], (x,), y), batch_norm="re-estimated")
+    assert float(other(other.w0)) == pytest.approx(float(whole(whole.w0)), rel=1e-9)
+
+
+# Criteria that give one number a batch --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("structure", ["tensors", "mappings"])
+@pytest.mark.parametrize(
+    "criterion",
+    [
+        lambda o, y: F.cross_entropy(o, y, reduction="sum"),
+        lambda o, y: F.cross_entropy(o, y, ignore_index=1),
+        lambda o, y: F.cross_entropy(o, y, weight=torch.tensor([0.2, 1.0, 3.0])),
+    ],
+    ids=["sum", "ignored", "weighted"],
+)
+def test_one_number_that_is_no_mean_over_samples_is_refused(structure, criterion):
+    """Its weight among batches could only be guessed."""
+    x, y = torch.randn(N, 4), torch.arange(N) % 2
+    y[: N // 2] = 0
+    with pytest.raises(InputError, match="the mean over its samples"):
+        ls.EmpiricalRisk(Vectors(), criterion, structured(structure, ["x"], (x,), y))
+
+
+def test_weights_are_one_number():
+    data = (torch.randn(N, 4), torch.randint(0, CLASSES, (N,)))
+    with pytest.raises(InputError, match="one number as weight"):
+        ls.EmpiricalRisk(Vectors(), lambda o, y: (F.cross_entropy(o, y, reduction="none"), torch.ones(len(y))), data)
+
+
+def test_batches_that_do_not_fit_forward_are_told_by_name():
+    batches = [{"image": torch.randn(5, 4), "index": torch.arange(5), "labels": torch.randint(0, CLASSES, (5,))}]
+    with pytest.raises(InputError, match=r"forward takes: first, second; got image, index"):
+        ls.EmpiricalRisk(TwoInputs(), F.cross_entropy, batches)
+
+
+def test_logits_of_tokens_must_have_their_classes_second():
+    tokens = torch.randint(0, 7, (N, LENGTH))
+    with pytest.raises(InputError, match="language_model_losses"):
+        ls.EmpiricalRisk(Attention(), nn.CrossEntropyLoss(), (tokens, tokens))

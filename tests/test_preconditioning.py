@@ -25,9 +25,10 @@ def stepped(steps=5, lr=1e-3, **options):
     return model, optimizer, data, step
 
 
-def test_a_step_of_adam_is_a_plain_step_of_u():
+@pytest.mark.parametrize("amsgrad", [False, True])
+def test_a_step_of_adam_is_a_plain_step_of_u(amsgrad):
     """Without momentum (beta_1 = 0), in its own coordinates Adam moves by -alpha dL/du."""
-    model, optimizer, data, step = stepped(betas=(0.0, 0.9))
+    model, optimizer, data, step = stepped(betas=(0.0, 0.9), amsgrad=amsgrad)
     space = ls.ParameterSpace.of(model)
     before = space.flatten(model)
     risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, data)
@@ -63,5 +64,15 @@ def test_what_has_no_second_moment_is_told():
     model = nn.Linear(2, 1)
     with pytest.raises(InputError, match="SGD"):
         adam_preconditioner(model, torch.optim.SGD(model.parameters(), lr=0.1), ls.ParameterSpace.of(model))
+    with pytest.raises(InputError, match="NAdam"):
+        adam_preconditioner(model, torch.optim.NAdam(model.parameters(), lr=0.1), ls.ParameterSpace.of(model))
     with pytest.raises(InputError, match="above 0"):
         Preconditioned(lambda w: w.sum(-1), torch.tensor([1.0, 0.0]))
+
+
+def test_the_hessian_in_other_coordinates(trained_digits):
+    model, data = trained_digits
+    risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, data, space=ls.ParameterSpace.of(model, "2.weight"))
+    scale, vector = torch.rand(risk.space.dim) + 0.5, torch.randn(risk.space.dim)
+    found = Preconditioned(risk, scale).hessian_vector_product(risk.w0 * scale, vector)
+    torch.testing.assert_close(found, risk.hessian_vector_product(risk.w0, vector / scale) / scale)

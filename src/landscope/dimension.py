@@ -56,7 +56,7 @@ def sharp_directions(
 ) -> Flatness:
     """Flatness in rank order, only as far as directions are sharp: what :func:`sharp_dimension` counts.
 
-    Stops after ``patience`` directions in a row that are flatter than the threshold.
+    Goes on by groups of ``patience`` directions, and stops after a group of which all are flatter than the threshold.
 
     Args:
         landscape: The risk.
@@ -64,7 +64,7 @@ def sharp_directions(
         directions: Modes, in falling order of variance.
         threshold: Flatness from which a direction is flat.
         rtol: Tolerance of the crossings.
-        patience: How many flat directions in a row end the search.
+        patience: Directions of a group.
         progress: Told how many directions are done.
 
     Returns:

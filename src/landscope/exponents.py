@@ -112,7 +112,8 @@ def flatness_exponents(
         motion: Along the directions, from :func:`landscope.motion_along`.
         flatness: Along the same directions, from the first on, or along some of them.
         mode_range: First and last mode to fit, counted from 1.
-        ranks: Which of them the flatness was measured along, counted from 1; the first ones by default.
+        ranks: Which of them the flatness was measured along, rising, counted from 1; the first ones by default. In the
+            fit each counts for all the ranks that it is nearest to, on a logarithmic scale.
         gamma_ranks: First and last rank of the fit of the spectrum.
 
     Returns:
@@ -143,15 +144,23 @@ def flatness_exponents(
     # One set of modes for all three: those that move in both senses.
     both = torch.where(strength > 0, variance, 0.0)
     law = variance_flatness_law(both, flatness, mode_range, ranks=ranks)
-    used, width = law.used, flatness.width[law.used]
-    found = {"psi": law.psi, "psi_D": math.nan, "psi_tau": math.nan}
+    used = law.used
+    # A rank that was not measured is stood for by the nearest one: the fit is over all modes, whatever was measured.
+    fitted = used.nonzero()[:, 0].repeat_interleave(_stands_for(ranks)[used])
+    width = flatness.width[fitted]
+    found = dict.fromkeys(("psi", "psi_D", "psi_tau"), math.nan)
     intervals = dict.fromkeys(found, _NOTHING)
+    prefactor, residual = law.prefactor, law.residual
     if law.n_used >= 3:
-        found["psi_D"] = -fit_power_law(width, strength[used]).exponent
+        fit = fit_power_law(width, variance[fitted])
+        prefactor, residual = fit.prefactor, fit.residual
+        found["psi"], found["psi_D"] = -fit.exponent, -fit_power_law(width, strength[fitted]).exponent
         found["psi_tau"] = found["psi"] - found["psi_D"]
-        moments, velocity_moments = motion.moments[:, :, rows], motion.velocity_moments[:, :, rows]
-        without = {"psi": -exponents_without_each(width, moments[:, :, used])}
-        without["psi_D"] = -exponents_without_each(width, velocity_moments[:, :, used], about_mean=False)
+        moments, velocity_moments = (
+            each[:, :, rows][:, :, fitted] for each in (motion.moments, motion.velocity_moments)
+        )
+        without = {"psi": -exponents_without_each(width, moments)}
+        without["psi_D"] = -exponents_without_each(width, velocity_moments, about_mean=False)
         without["psi_tau"] = without["psi"] - without["psi_D"]
         intervals = {key: jackknife_interval(without[key], found[key]) for key in found}
     gamma, gamma_interval = spectrum_exponent(motion.variance, motion.moments, gamma_ranks)
@@ -177,9 +186,11 @@ def flatness_exponents(
         bracketed=at_ranks(flatness.bracketed, False),
         used=at_ranks(used, False),
         total_variance=motion.total_variance,
-        prefactor=law.prefactor,
-        residual=law.residual,
-        rank_correlation=float(stats.spearmanr(rank.numpy(), width.numpy()).statistic) if len(rank) > 2 else math.nan,
+        prefactor=prefactor,
+        residual=residual,
+        rank_correlation=float(stats.spearmanr(rank.numpy(), flatness.width[used].numpy()).statistic)
+        if len(rank) > 2
+        else math.nan,
         mode_range=law.mode_range,
         flatness_range=law.flatness_range,
         n_used=law.n_used,
@@ -187,6 +198,13 @@ def flatness_exponents(
         n_still=law.n_still,
         provenance=stamp(mode_range=mode_range, gamma_ranks=gamma_ranks),
     )
+
+
+def _stands_for(ranks: Int[Tensor, " m"]) -> Int[Tensor, " m"]:
+    """How many ranks, from the first to the last, are nearest to each of these, on a logarithmic scale."""
+    every = torch.arange(int(ranks[0]), int(ranks[-1]) + 1, dtype=torch.float64)
+    middles = (ranks[1:].double() * ranks[:-1]).sqrt()
+    return torch.bincount(torch.searchsorted(middles, every), minlength=len(ranks))
 
 
 def spread_ranks(last: int, count: int | None = None, first: int = 1) -> Int[Tensor, " m"]:

@@ -74,10 +74,11 @@ class NoisyGradientDescent(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         (group,) = self.param_groups
-        tensors = [tensor for tensor in group["params"] if tensor.grad is not None]
+        tensors = group["params"]
         noise = self._noise(torch.cat([tensor.reshape(-1) for tensor in tensors]))
         for tensor, part in zip(tensors, noise.split([tensor.numel() for tensor in tensors]), strict=True):
-            tensor.sub_(group["lr"] * (tensor.grad + part.view_as(tensor)))
+            slope = 0.0 if tensor.grad is None else tensor.grad
+            tensor.sub_(group["lr"] * (slope + part.view_as(tensor)))
         return loss
 
 
@@ -121,7 +122,9 @@ def gradient_noise_like(
     """
     check_choice("kind", kind, NOISES)
     check_count("batch_size", batch_size, minimum=1)
-    return _Shaped(kind, risk, batch_size, check_count("n_directions", n_directions, minimum=1), refresh, seed)
+    check_count("n_directions", n_directions, minimum=1)
+    check_count("refresh", refresh, minimum=1)
+    return _Shaped(kind, risk, batch_size, n_directions, refresh, seed)
 
 
 class _Shaped:

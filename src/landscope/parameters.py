@@ -71,7 +71,7 @@ class ParameterSpace:
         """Some of the selected parameters.
 
         Args:
-            select: Globs over their names.
+            select: Globs over their names, or over the names of their layers.
 
         Raises:
             InputError: If a pattern matches nothing.
@@ -190,7 +190,7 @@ def _match_names(everything: Iterable[str], patterns: Iterable[str]) -> list[str
     """The names that match a pattern, in their own order; each pattern must match one."""
     everything, chosen = list(everything), set()
     for pattern in patterns:
-        names = fnmatch.filter(everything, pattern)
+        names = fnmatch.filter(everything, pattern) or fnmatch.filter(everything, f"{pattern}.*")
         if not names:
             raise _no_match(everything, pattern)
         chosen.update(names)

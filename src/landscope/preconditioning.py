@@ -45,7 +45,7 @@ def adam_preconditioner(model: nn.Module, optimizer: torch.optim.Optimizer, spac
         The scales.
 
     Raises:
-        InputError: If the optimiser keeps no second moments of the selected parameters.
+        InputError: If the optimiser is another one, or keeps no second moments of the selected parameters.
 
     Example:
         >>> model = nn.Linear(2, 1, bias=False)
@@ -59,14 +59,15 @@ def adam_preconditioner(model: nn.Module, optimizer: torch.optim.Optimizer, spac
     parts = {}
     for name, tensor in zip(space.names, space.tensors(model), strict=True):
         state = optimizer.state.get(tensor, {})
-        if "exp_avg_sq" not in state:
+        if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW) or "exp_avg_sq" not in state:
             raise InputError(
                 expected=f"an Adam that has stepped {name}",
                 got=f"{type(optimizer).__name__} without its second moment",
                 hint="Pass the optimiser of this model, after its first step.",
             )
         group = groups[id(tensor)]
-        corrected = state["exp_avg_sq"].double() / (1 - group["betas"][1] ** float(state["step"]))
+        moment = state["max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"]
+        corrected = moment.double() / (1 - group["betas"][1] ** float(state["step"]))
         parts[name] = (corrected.sqrt() + group["eps"]).sqrt()
     scale = torch.cat([parts[name].reshape(-1) for name in space.names]).cpu()
     return Preconditioner(scale=scale, provenance=stamp(optimizer=type(optimizer).__name__))
@@ -77,10 +78,10 @@ class Preconditioned:
 
     Args:
         landscape: L over w.
-        scale: s, ``[N]``, above 0.
+        scale: s, ``[N]``, above 0; or what :func:`adam_preconditioner` gives.
 
     Raises:
-        InputError: If a scale is not positive and finite.
+        InputError: If a scale is not positive and finite, or there is not one for each weight.
 
     Example:
         A parabola whose axes differ becomes round.
@@ -93,12 +94,31 @@ class Preconditioned:
         [2.0, 2.0]
     """
 
-    def __init__(self, landscape: LossLandscape, scale: Float[Tensor, " N"]) -> None:
+    def __init__(self, landscape: LossLandscape, scale: Float[Tensor, " N"] | Preconditioner) -> None:
+        scale = scale.scale if isinstance(scale, Preconditioner) else scale
         if not bool((torch.isfinite(scale) & (scale > 0)).all()):
             raise InputError(
                 expected="scales above 0", got=f"{float(scale.min())} among them", hint="Leave still weights out."
             )
+        w0 = getattr(landscape, "w0", None)
+        if isinstance(w0, Tensor) and scale.shape != w0.shape:
+            raise InputError(
+                expected=f"{len(w0)} scales, one for each weight of the landscape",
+                got=f"{tuple(scale.shape)}",
+                hint="Make them with the space of the landscape.",
+            )
         self._landscape, self._scale = landscape, scale
+
+    @property
+    def w0(self) -> Float[Tensor, " N"]:
+        """Where the landscape below was taken, in u."""
+        w0: Tensor = self._landscape.w0  # ty: ignore[unresolved-attribute]
+        return w0 * self._scale.to(w0)
+
+    def hessian_vector_product(self, u: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+        """The Hessian in u, S^-1 H S^-1, times a vector."""
+        product = self._landscape.hessian_vector_product  # ty: ignore[unresolved-attribute]
+        return self._back(product(self._back(u), self._back(vector)))
 
     def __call__(self, u: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
         """``u[..., N] -> L[...]``."""

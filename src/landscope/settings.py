@@ -37,7 +37,7 @@ class Settings(BaseModel):
     train_samples: Annotated[int, Field(ge=2)] | None = None
     """Train on so many samples only, the same ones in every run."""
     label_noise: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the training labels that are replaced by another class, drawn once."""
+    """Share of the training labels that are replaced by another class, the same ones in every run."""
     network: Network = "mlp"
     """Network: a perceptron, one of the paper's two CNNs, a residual network, or a GPT-2 for sequences."""
     hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (50, 50)
@@ -114,6 +114,8 @@ class Settings(BaseModel):
             raise ValueError("nesterov needs a momentum above 0")
         if self.optimizer == "adam" and (self.momentum or self.nesterov):
             raise ValueError("adam has no momentum of its own to set; leave momentum and nesterov out")
+        if self.equal_norm and self.network == "gpt2":
+            raise ValueError("equal_norm is for networks whose weights torch initialises; gpt2 has its own")
         return self
 
     @property

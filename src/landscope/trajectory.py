@@ -86,7 +86,7 @@ class _SomeColumns:
         return rows if self.scale is None else rows * self.scale[columns].to(rows)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Trajectory:
     """The path of the selected weights: one row after each optimisation step.
 
@@ -179,6 +179,10 @@ class Trajectory:
             )
         return trajectory
 
+    def __repr__(self) -> str:
+        reach = f"{int(self.steps[0])} to {int(self.steps[-1])}" if len(self) else "none"
+        return f"Trajectory(rows={len(self)}, dim={self.dim}, steps={reach})"
+
     def __len__(self) -> int:
         return len(range(*self._selection.indices(self._rows.shape[0])))
 
@@ -250,7 +254,7 @@ class Trajectory:
         """The columns of some of the recorded parameters: of a layer, say.
 
         Args:
-            select: Globs over the names that were recorded.
+            select: Globs over the names that were recorded, or over the names of their layers.
 
         Returns:
             The part, reading the same rows.

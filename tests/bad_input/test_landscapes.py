@@ -20,7 +20,7 @@ def vectors(n=200):
 @pytest.mark.parametrize(
     ("w0", "directions", "message"),
     [
-        (torch.zeros(3), torch.eye(2), "last axis of 2"),
+        (torch.zeros(3), torch.eye(2), "directions with a last axis of 3"),
         (torch.zeros(2), torch.zeros(1, 2), "zero row at index 0"),
         (torch.zeros(2), torch.tensor([[1.0, 2.0], [0.0, 1.0], [-2.0, -4.0]]), "rows 0 and 2"),
         (torch.zeros(2), torch.eye(2)[0], r"shape \[k, N\]"),

@@ -73,7 +73,7 @@ def langevin(
     if within is not None:
         within = check_directions(within, dim=len(w0)).to(w0)
     gradient = gradient_function(landscape)
-    at_start = gradient(w0)
+    at_start = gradient(w0).to(w0)
     generator = torch.Generator().manual_seed(seed)
 
     def draw() -> Tensor:
@@ -83,7 +83,7 @@ def langevin(
     rows, w, last = torch.empty(n_steps, len(w0), dtype=w0.dtype), w0.clone(), draw()
     for row in range(n_steps):
         kick = draw()
-        move = last + kick - step * (gradient(w) - at_start)
+        move = last + kick - step * (gradient(w).to(w0) - at_start)
         last = kick
         w = w + (move if within is None else (within @ move) @ within)
         rows[row] = w

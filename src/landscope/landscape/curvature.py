@@ -48,7 +48,7 @@ def directional_curvature(
     product = getattr(landscape, "hessian_vector_product", None) or _product_by_autograd(landscape)
     curvature = torch.empty(len(directions), dtype=torch.float64)
     for row, direction in enumerate(directions):
-        curvature[row] = direction.double() @ product(w0, direction).double()
+        curvature[row] = direction.double() @ product(w0, direction).to(direction).double()
         if progress is not None:
             progress(row + 1, len(directions))
     return curvature

@@ -63,7 +63,7 @@ def start_walk(landscape: LossLandscape, w0: Tensor, directions: Tensor) -> Walk
         InputError: If a shape, dtype or device does not fit, or directions are zero or repeated.
         NonFiniteError: If the loss at ``w0`` is NaN or infinite.
     """
-    w0 = check_vector("w0", w0, dim=directions.shape[-1] if directions.ndim else 0)
+    w0 = check_vector("w0", w0, dim=w0.shape[-1] if w0.ndim else 0)
     directions = check_directions(directions, dim=len(w0), device=w0.device)
     lines = (
         landscape.lines(w0, directions)

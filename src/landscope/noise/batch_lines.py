@@ -61,7 +61,7 @@ def gradients_of(ensemble: Ensemble, w: Tensor, directions: Tensor | None) -> Te
     own = getattr(ensemble, "batch_gradients", None)
     gradients = own(w) if own is not None else torch.func.jacrev(ensemble.batch_losses)(w)
     basis = None if directions is None else directions.double()
-    rows = [gradient.double() if basis is None else basis @ gradient.double() for gradient in gradients]
+    rows = [gradient.double() if basis is None else basis @ gradient.to(basis) for gradient in gradients]
     return check_finite(
         "minibatch gradients",
         torch.stack(rows).detach().cpu(),

@@ -117,7 +117,7 @@ def yaida_relation(
     rows = torch.linspace(0, len(trajectory) - 2, n_points).round().long().tolist()
     products = torch.empty(n_points, theta.shape[1], dtype=torch.float64)
     for number, row in enumerate(rows):
-        force = modes.directions @ gradient(trajectory.row(row)).double()
+        force = modes.directions @ gradient(trajectory.row(row)).to(modes.directions)
         products[number] = centred[row] * force
         if progress is not None:
             progress(number + 1, n_points)
@@ -205,7 +205,7 @@ def lyapunov_residual(
         start += len(block)
     cross /= len(trajectory)
     w0 = trajectory.row(-1)
-    pulled = torch.stack([product(w0, row.to(w0)).double() for row in cross]) @ modes.directions.T
+    pulled = torch.stack([product(w0, row.to(w0)).to(modes.directions) for row in cross]) @ modes.directions.T
     restoring, driving = pulled + pulled.T, learning_rate * covariance
     return LyapunovResidual(
         restoring=restoring,

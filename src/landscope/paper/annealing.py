@@ -55,37 +55,33 @@ def annealing_measurements(found: Mapping[str, Sequence[NoisyRun]]) -> dict[str,
     error = {name: [float(run.test_error[-1]) for run in runs] for name, runs in found.items()}
     width = {name: [math.log(run.flatness) for run in runs] for name, runs in found.items()}
     reached = {name: sum(not math.isnan(run.exploration_step) for run in runs) for name, runs in found.items()}
-    others = [name for name in found if name not in ("flatness", "isotropic")]
     note = "without training error in the end: " + ", ".join(
         f"{name} {count} of {len(found[name])}" for name, count in reached.items()
     )
     return {
-        "flatness_noise_error": _against_isotropic(error, others, 100.0, note),
-        "flatness_noise_width": _against_isotropic(width, others, 1.0, ""),
+        "flatness_noise_error": _against_isotropic(error, 100.0, note),
+        "flatness_noise_width": _against_isotropic(width, 1.0, ""),
     }
 
 
-def _against_isotropic(
-    values: Mapping[str, Sequence[float]], others: Sequence[str], unit: float, note: str
-) -> Measurement:
-    """The difference from isotropic noise seed by seed; beside it that of other noises, as only this one is claimed."""
-    gain = _differences(values["flatness"], values["isotropic"], unit)
-    controls = []
-    for name in others:
-        difference = _differences(values[name], values["isotropic"], unit)
-        low, high = seed_interval(difference)
-        controls.append(Control(_NAMES.get(name, f"{name} noise"), (low, high), "differ"))
-    return Measurement(sum(gain) / len(gain), seed_interval(gain), tuple(controls), note)
+def _against_isotropic(values: Mapping[str, Sequence[float]], unit: float, note: str) -> Measurement:
+    """The difference from isotropic noise, seed by seed.
 
-
-_NAMES = {
-    "none": "no noise",
-    "sgd": "SGD itself",
-    "covariance": "noise with the covariance of SGD's",
-    "diagonal": "noise with its diagonal",
-    "hessian": "noise shaped like the Hessian",
-}
-
-
-def _differences(first: Sequence[float], second: Sequence[float], unit: float) -> list[float]:
-    return [unit * (a - b) for a, b in zip(first, second, strict=True)]
+    Descent without noise must not do as well. Noise with the covariance of SGD's, its diagonal, the Hessian's shape,
+    and SGD itself depend on the landscape too: what they do is told, and decides nothing.
+    """
+    differences = {
+        name: [unit * (a - b) for a, b in zip(runs, values["isotropic"], strict=True)] for name, runs in values.items()
+    }
+    gain = differences["flatness"]
+    told = [
+        f"{name} {sum(difference) / len(difference):.2g}"
+        for name, difference in differences.items()
+        if name not in ("flatness", "isotropic", "none")
+    ]
+    controls = ()
+    if "none" in differences:
+        controls = (Control("descent without noise", seed_interval(differences["none"]), "differ"),)
+    beside = f"beside it: {', '.join(told)}" if told else ""
+    note = "; ".join(text for text in (beside, note) if text)
+    return Measurement(sum(gain) / len(gain), seed_interval(gain), controls, note)

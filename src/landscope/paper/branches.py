@@ -28,7 +28,8 @@ class Branch(Result, kind="paper_branch"):
         train_error: Share of wrong answers on the training set.
         test_error: On the test set.
         flatness: Median F of the sharpest directions over the norm of the weights.
-        distance: From the end of the branch with the parent's own B and alpha, over its norm.
+        distance: From the end of the branch with the parent's own B and alpha (for that branch itself, from one with
+            other minibatches), over its norm.
         barrier: Rise of ln L on the straight way there, above the higher end.
     """
 
@@ -63,9 +64,16 @@ def branch_measurements(branches: Sequence[Branch]) -> dict[str, Measurement]:
     freezing = [_correlation(group) for group in of_parent]
     gains = [_gain(group) for group in of_parent]
     return {
-        "freezing": Measurement(sum(freezing) / len(freezing), seed_interval(freezing), note=_barriers(branches)),
-        "noise_chooses_flat": Measurement(sum(gains) / len(gains), seed_interval(gains)),
+        "freezing": _over_parents(freezing, _barriers(branches)),
+        "noise_chooses_flat": _over_parents(gains),
     }
+
+
+def _over_parents(values: Sequence[float], note: str = "") -> Measurement:
+    finite = [value for value in values if not math.isnan(value)]
+    if len(finite) < len(values):
+        note += f"{'; ' if note else ''}{len(values) - len(finite)} of {len(values)} parents do not say"
+    return Measurement(sum(finite) / len(finite) if finite else math.nan, seed_interval(finite), note=note)
 
 
 def _barriers(branches: Sequence[Branch]) -> str:

@@ -113,7 +113,8 @@ def dimension_measurements(found: Mapping[int, Sequence[EffectiveDimension]]) ->
     Returns:
         Measurements by claim.
     """
-    inside = {width: group for width, group in found.items() if _FIRST_WIDTH <= width <= _LAST_WIDTH} or dict(found)
+    inside = {width: group for width, group in found.items() if _FIRST_WIDTH <= width <= _LAST_WIDTH}
+    inside = inside if len(inside) > 2 else dict(found)
     sharp = _growth(inside, lambda one: one.n_sharp)
     # The drift along the first mode can hold 99 % alone: what is searched shows in the others.
     learning = _growth(inside, lambda one: one.n_learning[2])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from landscope.controls import shuffled_increments
+from landscope.errors import InputError
 from landscope.exponents import Exponents, flatness_exponents, spread_ranks
 from landscope.landscape import Flatness, flatness
 from landscope.modes import PrincipalModes, principal_modes
@@ -38,12 +40,15 @@ class InverseRelation:
         window: The window; its last row is w0.
         next_window: The one after it.
         law_modes: First and last mode of the fit.
-        n_modes: Measure the flatness of so many modes, log-spaced; of all in the range by default.
+        n_modes: Measure the flatness of so many modes, log-spaced, each of which then counts for the ranks it is
+            nearest to; of all in the range by default.
+        gamma_ranks: First and last rank of the fit of the spectrum.
         rtol: Tolerance of the crossings.
         progress: Told how many directions of each flatness are done.
 
     Raises:
-        InputError: When measured, if a window is too short for the modes or of other weights than the landscape.
+        InputError: If a landscape with a ``w0`` was not taken at the window's last row; when measured, if a window is
+            too short for the modes.
 
     Example:
         >>> import torch
@@ -64,11 +69,14 @@ class InverseRelation:
         law_modes: tuple[int, int] = (2, 500),
         *,
         n_modes: int | None = None,
+        gamma_ranks: tuple[int, int] = (20, 200),
         rtol: float = 1e-3,
         progress: ProgressCallback = silent,
     ) -> None:
         self._landscape, self._window, self._next = landscape, window, next_window
-        self._law_modes, self._n_modes, self._rtol, self._progress = law_modes, n_modes, rtol, progress
+        _check_taken_at_the_end(landscape, window)
+        self._law_modes, self._n_modes, self._gamma_ranks = law_modes, n_modes, gamma_ranks
+        self._rtol, self._progress = rtol, progress
 
     def in_sample(self) -> Exponents:
         """Along the window's own modes."""
@@ -107,4 +115,17 @@ class InverseRelation:
 
     def _exponents(self, name: str, modes: PrincipalModes, trajectory: Trajectory, widths: Flatness) -> Exponents:
         motion = motion_along(modes, trajectory)
-        return flatness_exponents(name, motion, widths, self._law_modes, ranks=self._ranks(modes))
+        return flatness_exponents(
+            name, motion, widths, self._law_modes, ranks=self._ranks(modes), gamma_ranks=self._gamma_ranks
+        )
+
+
+def _check_taken_at_the_end(landscape: LossLandscape, window: Trajectory) -> None:
+    """The other weights of a network are frozen where its risk was taken: that must be the end of the window."""
+    w0, last = getattr(landscape, "w0", None), window.row(-1)
+    if isinstance(w0, Tensor) and not (w0.shape == last.shape and torch.allclose(w0.to(last), last, rtol=1e-4)):
+        raise InputError(
+            expected="a landscape taken at the last row of the window, in the same coordinates",
+            got="one taken elsewhere",
+            hint="Make EmpiricalRisk when the window ends; for Preconditioned pass trajectory.scaled(scale).",
+        )

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 from landscope.exponents import Exponents
+from landscope.law import prediction_band, seed_interval
 from landscope.paper.claims import Control, Measurement
 
 __all__ = ["Case", "universality_measurements"]
@@ -40,7 +41,7 @@ class Case:
 
 
 def universality_measurements(cases: Sequence[Case]) -> dict[str, Measurement]:
-    """What the cases say on the claim: the smallest exponent of any of them.
+    """What the cases say on the claim: the smallest exponent of any of them, each beside its own null.
 
     Args:
         cases: All that were run.
@@ -48,37 +49,51 @@ def universality_measurements(cases: Sequence[Case]) -> dict[str, Measurement]:
     Returns:
         The measurement of the claim ``universal``.
     """
-    own, fresh, null = ([_mean(getattr(case, part)) for case in cases] for part in ("own", "fresh", "null"))
-    measured = [value for value in own if not math.isnan(value)]
+    measured = [case for case in cases if not math.isnan(_mean(case.own))]
     if not measured:
         return {"universal": Measurement(math.nan, note="no case has an exponent")}
-    against = [f"{case.name} ({case.weights})" for case, value in zip(cases, fresh, strict=True) if value <= 0]
-    unreached = [case.name for case in cases if max(case.training_error) > 0]
-    notes = [f"{len(measured)} cases, largest {max(measured):.2f}"]
-    notes += [f"in fresh data it is not inverse for {', '.join(against)}"] if against else []
-    notes += [f"the training error was not zero for {', '.join(dict.fromkeys(unreached))}"] if unreached else []
-    return {
-        "universal": Measurement(
-            min(measured),
-            controls=(
-                Control("the shuffled-increment null", _range(null), "differ", f"is inverse too, {_words(null)}"),
-                Control("the same modes in the next window", _range(fresh), "agree"),
-            ),
-            note="; ".join(notes),
-        )
-    }
+    smallest = min(measured, key=lambda case: _mean(case.own))
+    fresh = [_mean(case.fresh) for case in measured if not math.isnan(_mean(case.fresh))]
+    note = f"{len(measured)} cases, largest {max(_mean(case.own) for case in measured):.2f}"
+    for text, named in (
+        ("not measured for", [case for case in cases if case not in measured]),
+        ("in fresh data not inverse for", [case for case in measured if _mean(case.fresh) <= 0]),
+        ("the training error was not zero for", [case for case in measured if max(case.training_error) > 0]),
+    ):
+        note += f"; {text} {', '.join(dict.fromkeys(_name(case) for case in named))}" if named else ""
+    controls = (
+        _null(measured),
+        Control(
+            "the same modes in the next window", (min(fresh, default=math.nan), max(fresh, default=math.nan)), "agree"
+        ),
+    )
+    return {"universal": Measurement(_mean(smallest.own), _interval(smallest.own), controls, note)}
+
+
+def _null(cases: Sequence[Case]) -> Control:
+    """Each case beside its own surrogates: a null as inverse as the run leaves nothing for the dynamics."""
+    tested = [case for case in cases if any(not math.isnan(row.psi) for row in case.null)]
+    as_inverse = [case for case in tested if _mean(case.own) <= _upper(case.null)]
+    share = f"{len(as_inverse)} of {len(tested)} cases"
+    if as_inverse:
+        return Control("the shuffled-increment null", (-math.inf, math.inf), "differ", f"is as inverse in {share}")
+    return Control("the shuffled-increment null", (math.nan, math.nan), "differ", f"is as inverse in {share}")
+
+
+def _upper(null: Sequence[Exponents]) -> float:
+    """Where a further surrogate would lie at most; the one there is, where there is one."""
+    values = [row.psi for row in null if not math.isnan(row.psi)]
+    return prediction_band(values)[1] if len(values) > 1 else values[0]
+
+
+def _interval(rows: Sequence[Exponents]) -> tuple[float, float]:
+    return seed_interval([row.psi for row in rows]) if len(rows) > 1 else rows[0].psi_interval
+
+
+def _name(case: Case) -> str:
+    return f"{case.name} ({case.weights})"
 
 
 def _mean(rows: Sequence[Exponents]) -> float:
     values = [row.psi for row in rows if not math.isnan(row.psi)]
     return sum(values) / len(values) if values else math.nan
-
-
-def _range(values: Sequence[float]) -> tuple[float, float]:
-    finite = [value for value in values if not math.isnan(value)]
-    return (min(finite), max(finite)) if finite else (math.nan, math.nan)
-
-
-def _words(values: Sequence[float]) -> str:
-    low, high = _range(values)
-    return f"{low:.2f} to {high:.2f}"

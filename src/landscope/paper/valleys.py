@@ -34,7 +34,11 @@ class Valley(Result, kind="paper_valley", dims=dict.fromkeys(("width", "curvatur
 
     @property
     def relative_flatness(self) -> float:
-        """Median of F over the norm: does not change when a layer is scaled and the next one divided by it."""
+        """Median of F over the norm.
+
+        For the weights of one layer it stays the same when that layer is scaled and the next one divided by it; over
+        several layers it does not.
+        """
         return float(self.width.nanmedian()) / self.norm
 
 

@@ -21,7 +21,9 @@ __all__ = [
     "blocks_of",
     "call_model",
     "can_join",
+    "check_inputs",
     "check_labels",
+    "even_blocks_of",
     "materialised",
     "read_once",
 ]
@@ -33,6 +35,7 @@ _FEWEST_ROWS = 1000
 """Samples a label, on average, for which blocks of one label each are worth their number."""
 
 
+_IGNORED = -100
 _TARGETS = ("labels", "label", "targets", "target")
 _DATASET_BATCH = 256
 
@@ -64,6 +67,12 @@ def materialised(data: Any, device: torch.device) -> tuple[list[Block], int]:
     pairs = [(_to(inputs, device), _to(targets, device)) for inputs, targets in pairs]
     if not pairs or not any(_length(inputs) for inputs, _ in pairs):
         raise InputError(expected="at least one sample", got="no data", hint="Check the loader or the tensors.")
+    if any(isinstance(targets, Tensor) and targets.ndim == 0 for _, targets in pairs):
+        raise InputError(
+            expected="batches of inputs and targets",
+            got="single samples",
+            hint="Pass torch.utils.data.DataLoader(samples, batch_size=100).",
+        )
     for inputs, targets in pairs:
         if isinstance(inputs, Tensor) and isinstance(targets, Tensor) and len(inputs) != len(targets):
             raise InputError(
@@ -129,6 +138,17 @@ def call_model(model: nn.Module, inputs: Any) -> Any:
     return model(inputs)
 
 
+def check_inputs(model: nn.Module, inputs: Any) -> None:
+    """Raise where the keys of a batch are not what the model takes; the model would only speak of wrong types."""
+    wanted = list(inspect.signature(model.forward).parameters)
+    if isinstance(inputs, Mapping) and not _fits(model, (), inputs) and (len(wanted) != 1 or wanted[0] in inputs):
+        raise InputError(
+            expected=f"batches with what {type(model).__name__}.forward takes: {', '.join(wanted)}",
+            got=", ".join(map(str, inputs)),
+            hint="Rename or drop keys, or use EmpiricalRisk.from_closure(model, batch_losses, data).",
+        )
+
+
 def _fits(model: nn.Module, positional: tuple[Any, ...], keywords: Mapping[Any, Any]) -> bool:
     try:
         inspect.signature(model.forward).bind(*positional, **keywords)
@@ -140,6 +160,16 @@ def _fits(model: nn.Module, positional: tuple[Any, ...], keywords: Mapping[Any, 
 @torch.no_grad()
 def check_labels(model: nn.Module, pairs: Sequence[Block]) -> None:
     """Raise where a label has no output of its own; evaluation would only say "index out of range"."""
+    negative = [
+        int(targets.min())
+        for _, targets in pairs
+        if isinstance(targets, Tensor) and targets.numel() and not targets.is_floating_point()
+    ]
+    if any(least < 0 and least != _IGNORED for least in negative):
+        raise InputError(
+            expected=f"labels from 0, or {_IGNORED} for targets that do not count", got=f"label {min(negative)}",
+            hint="Check the labels.",
+        )  # fmt: skip
     if not isinstance(pairs[0][0], Tensor):
         return
     with torch.random.fork_rng(devices=[]):
@@ -198,6 +228,15 @@ def blocks_of(pairs: list[Block], rows: int) -> list[Block]:
         return pairs
     inputs, targets = pairs[0]
     return list(zip(inputs.split(rows), targets.split(rows), strict=True))
+
+
+def even_blocks_of(pairs: list[Block], rows: int) -> list[Block]:
+    """The same in blocks of nearly one size, at most ``rows`` samples each: for statistics of blocks."""
+    if len(pairs) > 1 or not isinstance(pairs[0][0], Tensor):
+        return pairs
+    inputs, targets = pairs[0]
+    count = -(-len(targets) // rows)
+    return list(zip(inputs.tensor_split(count), targets.tensor_split(count), strict=True))
 
 
 def blocks_by_label(pairs: list[Block], rows: int) -> tuple[list[Block], Tensor] | None:

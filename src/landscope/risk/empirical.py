@@ -17,8 +17,17 @@ from landscope.errors import InputError, NondeterministicLossError
 from landscope.parameters import ParameterSpace
 from landscope.protocols import BatchLines, Lines
 from landscope.risk import derivatives
-from landscope.risk.batches import Block, are_classes, blocks_by_label, blocks_of, check_labels, materialised
-from landscope.risk.evaluation import ClosureLosses, TracedLosses, whole_evaluation
+from landscope.risk.batches import (
+    Block,
+    are_classes,
+    blocks_by_label,
+    blocks_of,
+    check_inputs,
+    check_labels,
+    even_blocks_of,
+    materialised,
+)
+from landscope.risk.evaluation import ClosureLosses, TracedLosses, check_mean, whole_evaluation
 from landscope.risk.lines import TracedLines
 from landscope.risk.losses import SampleLosses, is_plain_cross_entropy, sample_losses_of
 from landscope.risk.minibatches import MinibatchRisk, partition
@@ -55,8 +64,8 @@ class EmpiricalRisk:
         space: Which parameters are the coordinates; all that require a gradient by default.
         cache_bytes: Memory for frozen activations.
         batch_norm: Statistics that batch normalisation divides by: ``"kept"``, those the model has in eval mode; or
-            ``"re-estimated"``, taken anew from all data at every point. These cost one more pass a point, and have no
-            derivatives here.
+            ``"re-estimated"``, taken anew at every point: averaged over batches of nearly one size, at most 1,024
+            samples each. These cost one more pass a point, and have no derivatives here.
 
     Raises:
         InputError: If the data are empty or not pairs, the loss does not depend on the selected weights, or there are
@@ -89,12 +98,15 @@ class EmpiricalRisk:
         self._start(model, space, cache_bytes)
         self._batch_norm = check_choice("batch_norm", batch_norm, get_args(BatchNorm))
         pairs, largest_batch = materialised(data, self._device)
+        self._n_samples = sum(len(targets) for _, targets in pairs if isinstance(targets, Tensor)) or None
+        check_inputs(self._model, pairs[0][0])
         sample_losses = sample_losses_of(criterion)
+        check_mean(self._model, sample_losses, pairs)
         self._class_major = is_plain_cross_entropy(criterion)
         if self._class_major:
             check_labels(self._model, pairs)
         self._blocks = (
-            ReestimatedLosses(self._model, sample_losses, blocks_of(pairs, min(largest_batch, _NORM_ROWS)))
+            ReestimatedLosses(self._model, sample_losses, even_blocks_of(pairs, self._rows_at_once(pairs, _NORM_ROWS)))
             if self._batch_norm == "re-estimated"
             else self._traced(pairs, sample_losses) or self._whole(pairs, sample_losses, largest_batch)
         )
@@ -143,7 +155,7 @@ class EmpiricalRisk:
 
     def _start(self, model: nn.Module, space: ParameterSpace | None, cache_bytes: int) -> None:
         self.space = space or ParameterSpace.of(model)
-        self._batch_norm = "kept"
+        self._batch_norm, self._n_samples = "kept", None
         self._cache_bytes = cache_bytes if cache_bytes == 0 else int(check_positive("cache_bytes", cache_bytes))
         self._model = copy.deepcopy(model).eval().requires_grad_(False)
         self.w0 = self.space.flatten(self._model)
@@ -163,6 +175,8 @@ class EmpiricalRisk:
             by_label = blocks_by_label(pairs, rows) if self._class_major else None
             blocks, order = by_label or (blocks_of(pairs, rows), None)
             return TracedLosses(split, sample_losses, blocks, self._cache_bytes // 2, order)
+        except InputError:
+            raise
         except Exception as error:  # noqa: BLE001 - any model may fail to trace in any way; full evaluation still holds
             warnings.warn(
                 f"landscope evaluates the whole model at every point, which is slower: it could not be traced "
@@ -196,8 +210,14 @@ class EmpiricalRisk:
             raise RuntimeError("it works in place on values that are kept")
 
     def _whole(self, pairs: list[Block], sample_losses: SampleLosses, largest_batch: int) -> ClosureLosses:
-        rows = max(1, min(largest_batch, _INPUT_ELEMENTS // max(1, _numel_per_sample(pairs[0][0]))))
+        rows = self._rows_at_once(pairs, largest_batch)
         return ClosureLosses(self._model, whole_evaluation(sample_losses), blocks_of(pairs, rows))
+
+    @staticmethod
+    def _rows_at_once(pairs: list[Block], most: int) -> int:
+        inputs = pairs[0][0]
+        each = inputs[0].numel() if isinstance(inputs, Tensor) and inputs.ndim and len(inputs) else 1
+        return max(1, min(most, _INPUT_ELEMENTS // max(1, each)))
 
     def _check(self) -> None:
         """The loss must depend on the weights and on nothing that changes between two calls."""
@@ -287,11 +307,12 @@ class EmpiricalRisk:
 
     def _sample_losses(self, w: Tensor) -> Tensor:
         parts = list(self._losses(w))
-        if any(len(losses) != float(weight) for losses, weight in parts):
+        count = sum(len(losses) for losses, _ in parts)
+        if any(len(losses) != float(weight) for losses, weight in parts) or count != (self._n_samples or count):
             raise InputError(
-                expected="a loss a sample",
-                got="sums over several samples",
-                hint="Use a criterion that returns unreduced losses.",
+                expected=f"a loss a sample{f', {self._n_samples} in all' if self._n_samples else ''}",
+                got=f"{count} losses: sums over several samples, ignored targets, or targets that count one by one",
+                hint="Use EmpiricalRisk.from_closure with a closure that returns one loss a sample.",
             )
         return self._blocks.in_data_order(torch.cat([losses.double() for losses, _ in parts]))
 
@@ -321,12 +342,6 @@ class EmpiricalRisk:
             InputError: If the batch size does not fit the data, or there is no single loss for each sample.
         """
         n_samples = len(self.sample_losses(self.w0))
-        if isinstance(self._blocks, TracedLosses) and n_samples != self._blocks.n_samples:
-            raise InputError(
-                expected=f"one loss for each of {self._blocks.n_samples} samples, to make minibatches of",
-                got=f"{n_samples} losses: targets are ignored, or count one by one",
-                hint="Use EmpiricalRisk.from_closure with a closure that returns one loss a sample.",
-            )
         batches = partition(n_samples, batch_size, seed)
         return MinibatchRisk(self, batches, n_left_out=n_samples - batches.numel())
 
@@ -377,7 +392,3 @@ class EmpiricalRisk:
         return TracedLines(
             losses, self.space, w0, directions, class_major=class_major, cache_bytes=self._cache_bytes // 2
         )
-
-
-def _numel_per_sample(value: Any) -> int:
-    return value[0].numel() if isinstance(value, Tensor) and value.ndim and len(value) else 1

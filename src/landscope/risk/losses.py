@@ -15,6 +15,7 @@ from landscope.errors import InputError
 
 __all__ = [
     "SampleLosses",
+    "Unreduced",
     "cross_entropy_of_margins",
     "is_plain_cross_entropy",
     "margins_of",
@@ -63,8 +64,8 @@ def sample_losses_of(criterion: Callable[..., Tensor]) -> SampleLosses:
     if isinstance(module, nn.CrossEntropyLoss | nn.NLLLoss) and type(module) in (nn.CrossEntropyLoss, nn.NLLLoss):
         return _OfLogits(_Weighted(module))
     if module is not None and type(module).__module__ == nn.MSELoss.__module__ and hasattr(module, "reduction"):
-        return _OfLogits(_Unreduced(_without_reduction(module), add_up=module.reduction in ("batchmean", "sum")))
-    return _Unreduced(criterion)
+        return _OfLogits(Unreduced(_without_reduction(module), add_up=module.reduction in ("batchmean", "sum")))
+    return Unreduced(criterion)
 
 
 def _known(criterion: Callable[..., Tensor]) -> bool:
@@ -133,13 +134,24 @@ class _OfLogits:
 
     def __call__(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor | float]:
         if isinstance(outputs, Tensor):
-            return self._losses(outputs, targets)
+            return self._of(outputs, targets)
         logits = outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)
         if not isinstance(logits, Tensor):
             raise InputError(
                 expected="a model that returns a tensor, or something with logits",
                 got=type(outputs).__name__,
                 hint="Pass a criterion of your own that takes what the model returns.",
+            )
+        return self._of(logits, targets)
+
+    def _of(self, logits: Tensor, targets: Any) -> tuple[Tensor, Tensor | float]:
+        of_tokens = isinstance(targets, Tensor) and targets.ndim == 2 and not targets.is_floating_point()
+        if of_tokens and logits.ndim == 3 and logits.shape[:2] == targets.shape != logits.shape[::2]:
+            raise InputError(
+                expected=f"class scores along the second axis, {list(targets.shape)} as [b, t] -> [b, C, t]",
+                got=f"logits of shape {list(logits.shape)}",
+                hint="Pass a criterion of your own: transpose(1, 2) them; for a causal model use "
+                "landscope.adapters.huggingface.language_model_losses, which shifts the targets too.",
             )
         return self._losses(logits, targets)
 
@@ -161,17 +173,17 @@ class _Weighted:
         return losses[counted], self._weight.to(outputs)[targets[counted]].sum()
 
 
-class _Unreduced:
-    """A criterion that gives a loss a sample, or a mean over the batch."""
+class Unreduced:
+    """A criterion that gives a loss a sample, a mean over the batch, or losses and their weight."""
 
-    def __init__(self, criterion: Callable[..., Tensor], *, add_up: bool = False) -> None:
+    def __init__(self, criterion: Callable[..., Any], *, add_up: bool = False) -> None:
         self._criterion, self._add_up = criterion, add_up
 
     def __call__(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor | float]:
+        """Losses and their weight."""
         losses = self._criterion(outputs, targets)
         if isinstance(losses, tuple) and len(losses) == 2 and isinstance(losses[0], Tensor):
-            weight = losses[1]
-            return losses[0].reshape(-1), weight if isinstance(weight, Tensor) else float(weight)
+            return losses[0].reshape(-1), _one_number(losses[1])
         count = len(targets)
         if not isinstance(losses, Tensor):
             raise InputError(
@@ -183,3 +195,20 @@ class _Unreduced:
             return losses.reshape(1) * count, float(count)
         rows = losses.reshape(len(losses), -1)
         return rows.sum(dim=1) if self._add_up else rows.mean(dim=1), float(len(losses))
+
+    def as_mean(self, outputs: Any, targets: Any) -> float | None:
+        """What the criterion itself says of a batch, where it is one number."""
+        found = self._criterion(outputs, targets)
+        return float(found) if isinstance(found, Tensor) and found.ndim == 0 else None
+
+
+def _one_number(weight: Tensor | float) -> Tensor | float:
+    if not isinstance(weight, Tensor):
+        return float(weight)
+    if weight.numel() != 1:
+        raise InputError(
+            expected="(losses, weight) with one number as weight: how many losses count",
+            got=f"a weight of shape {tuple(weight.shape)}",
+            hint="Multiply the losses by the mask, and return its sum.",
+        )
+    return weight.reshape(())

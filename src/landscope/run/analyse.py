@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from landscope._names import BatchNorm
 from landscope.controls import shuffled_increments
 from landscope.errors import StorageError
 from landscope.exponents import Exponents, flatness_exponents
@@ -130,12 +131,15 @@ def measure_flatness(run: RunFolder, problem: Problem, progress: ProgressCallbac
         run.file(f"flatness-from-{first + 1}").unlink(missing_ok=True)
 
 
-def risk_at_window_end(run: RunFolder, problem: Problem) -> tuple[EmpiricalRisk, Trajectory]:
-    """The risk at w0, the end of the first window, and that window."""
+def risk_at_window_end(
+    run: RunFolder, problem: Problem, layer: str | None = None, *, batch_norm: BatchNorm = "kept"
+) -> tuple[EmpiricalRisk, Trajectory]:
+    """The risk at w0, the end of the first window, and that window; of all recorded weights, or of a layer."""
     window, _ = windows(run, run.load("training", TrainingHistory))
+    window = window if layer is None else window.of_parameters(layer)
     model = problem.network()
     load_model(run.file("w0"), model)
-    risk = problem.risk(model)
+    risk = problem.risk(model, layer, batch_norm=batch_norm)
     if not torch.equal(risk.w0.cpu(), window.row(-1)):
         raise StorageError(
             expected=f"the last recorded weights of the window in {run.file('w0')}",

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from landscope._names import BatchNorm
 from landscope.criteria import CRITERIA
 from landscope.datasets import ImageData, TokenData, load_data
 from landscope.errors import InputError
@@ -119,7 +120,7 @@ class Problem:
         count = round(self.settings.label_noise * len(labels))
         if count == 0:
             return labels
-        random = np.random.default_rng([self.settings.seed, _LABEL_NOISE])
+        random = np.random.default_rng(_LABEL_NOISE)  # the same labels in every run, as the data are
         which = torch.from_numpy(random.permutation(len(labels))[:count])
         shift = torch.from_numpy(random.integers(1, self.data.n_classes, count))
         return labels.index_copy(0, which, (labels[which] + shift) % self.data.n_classes)
@@ -183,10 +184,10 @@ class Problem:
         """Which parameters are recorded."""
         return self.settings.select or _DEFAULT_SELECTION[self.settings.network]
 
-    def risk(self, model: nn.Module, selection: str | None = None) -> EmpiricalRisk:
+    def risk(self, model: nn.Module, selection: str | None = None, *, batch_norm: BatchNorm = "kept") -> EmpiricalRisk:
         """The empirical risk of a trained network over the selected weights, or over others."""
         space = ParameterSpace.of(model, selection or self.selection)
-        return EmpiricalRisk(model, self.criterion, self.landscape_data, space=space)
+        return EmpiricalRisk(model, self.criterion, self.landscape_data, space=space, batch_norm=batch_norm)
 
 
 @torch.no_grad()

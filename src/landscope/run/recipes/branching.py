@@ -11,6 +11,7 @@ from torch import nn
 from landscope.paper.branches import Branch, branch_measurements
 from landscope.paper.valleys import log_barrier, measure_valley
 from landscope.parameters import ParameterSpace
+from landscope.protocols import ProgressCallback
 from landscope.results import stamp
 from landscope.risk import EmpiricalRisk
 from landscope.run.folder import RunFolder
@@ -23,7 +24,6 @@ from landscope.run.recipes.cells import CELLS, settings_of
 from landscope.run.recipes.recipe import Plan, Section
 from landscope.run.train import TrainingHistory
 from landscope.settings import Settings
-from landscope.storage import load, save
 from landscope.threads import one_thread
 from landscope.training import evaluate, train
 
@@ -33,9 +33,10 @@ _EPOCHS = (0.1, 1.0, 10.0)
 """Where branches part, in epochs of the parent; the nearest checkpoint is taken."""
 _TIME = 40.0
 """Epochs of the parent that a branch lasts, in learning rate times steps."""
-_STRENGTHS = ((1, 1.0), (1, 0.2), (10, 1.0))
-"""Factors of the parent's batch size and learning rate: its own noise first, then two ways to weaken it."""
-_MOST_PARENTS = 2
+_STRENGTHS = ((1, 1.0), (1, 2.0), (10, 1.0))
+"""Factors of the parent's batch size and learning rate: its own noise first, then stronger, then weaker."""
+_PARENTS = 4
+"""Fewer leave intervals that decide nothing."""
 _FIRST, _TWIN = 1000, 2000
 """Where the seeds of the branches' minibatches begin."""
 _HEADINGS = (
@@ -45,7 +46,8 @@ _TEXT = (
     "Runs restarted from checkpoints of the standard run with other minibatches, batch size and learning rate, for the "
     "same learning rate times steps. Distance and barrier are from the end of the branch with the parent's own B and "
     "α: the rise of ln L on the straight way between the two, above the higher end; near 0 where both lie in one "
-    "valley. That branch itself is compared with another one that differs in the order of the minibatches only."
+    "valley. That branch itself is compared with another one that differs in the order of the minibatches only. F/‖w‖ "
+    "is of the weights between the hidden layers."
 )
 
 
@@ -56,9 +58,8 @@ class Branching:
     title = "Branches from checkpoints (sec-S1; arXiv 2601.10962)"
 
     def jobs(self, plan: Plan) -> list[Job]:
-        """One job a parent and checkpoint."""
-        return [Job(f"branches-seed{parent}-{epochs:g}", _run, (plan, parent, epochs))
-                for parent in _parents(plan) for epochs in _EPOCHS]  # fmt: skip
+        """One job a parent: its branches start from one run."""
+        return [Job(f"branches-seed{parent}", _run, (plan, parent)) for parent in _parents(plan)]
 
     def sections(self, plan: Plan) -> list[Section]:
         """The table, and what branches say on freezing."""
@@ -69,38 +70,43 @@ class Branching:
 
 
 def _parents(plan: Plan) -> range:
-    return range(min(_MOST_PARENTS, plan.seeds))
+    return range(plan.seeds if plan.quick else max(_PARENTS, plan.seeds))
 
 
-def _path(plan: Plan, parent: int, epochs: float, number: int) -> Path:
-    return plan.run_path(f"branches-seed{parent}-{epochs:g}") / f"branch-{number}.zarr.zip"
+def _folder(plan: Plan, parent: int, epochs: float, settings: Settings) -> RunFolder:
+    """Where the branches from one checkpoint go; refused where other settings made what lies there."""
+    return RunFolder.create(plan.run_path(f"branches-seed{parent}-{epochs:g}"), settings)
 
 
 def _load(plan: Plan, parent: int, epochs: float) -> list[Branch]:
-    paths = [_path(plan, parent, epochs, number) for number in range(len(_STRENGTHS))]
-    return [branch for path in paths if isinstance(branch := load(path), Branch)]
+    run = RunFolder.open(plan.run_path(f"branches-seed{parent}-{epochs:g}"))
+    return [run.load(f"branch-{number}", Branch) for number in range(len(_STRENGTHS))]
 
 
-def _run(reporter: Reporter, plan: Plan, parent: int, epochs: float) -> None:
-    """Train all branches from one checkpoint, then compare their ends with that of the first."""
-    paths = [_path(plan, parent, epochs, number) for number in range(len(_STRENGTHS))]
-    if all(path.exists() for path in paths):
-        return
+def _run(reporter: Reporter, plan: Plan, parent: int) -> None:
+    """Train the branches from each checkpoint of a parent, and compare their ends."""
     (cell,) = (cell for cell in CELLS if cell.key == "sgd")
     run = RunFolder.create(plan.run_path(cell.run_name(parent)), settings_of(cell, plan, parent))
     run_stages(run, reporter, until="train")
+    for epochs in _EPOCHS:
+        branches = _folder(plan, parent, epochs, run.settings)
+        if not all(branches.has(f"branch-{number}") for number in range(len(_STRENGTHS))):
+            with branches.locked(), one_thread(), reporter.stage(branches.path.name) as progress:
+                _measure(branches, run, parent, epochs, progress)
+
+
+def _measure(branches: RunFolder, run: RunFolder, parent: int, epochs: float, progress: ProgressCallback) -> None:
     step, start = _checkpoint(run, epochs)
     strengths = [*_STRENGTHS, _STRENGTHS[0]]
-    with one_thread(), reporter.stage(f"Branches from step {step}") as progress:
-        ends: list[tuple[Problem, nn.Module]] = []
-        for number, strength in enumerate(strengths):
-            order = _TWIN if number == len(_STRENGTHS) else _FIRST
-            ends.append(_trained(run.settings, start, strength, seed=order + parent))
-            progress(number + 1, len(strengths) + 1)
-        for number, path in enumerate(paths):
-            problem, model = ends[number]
-            other = ends[-1] if number == 0 else ends[0]
-            save(_compared(problem, model, other[1], parent, step), path, overwrite=True)
+    ends: list[tuple[Problem, nn.Module]] = []
+    for number, strength in enumerate(strengths):
+        order = _TWIN if number == len(_STRENGTHS) else _FIRST
+        ends.append(_trained(run.settings, start, strength, seed=order + parent))
+        progress(number + 1, len(strengths) + 1)
+    for number in range(len(_STRENGTHS)):
+        problem, model = ends[number]
+        _, other = ends[-1] if number == 0 else ends[0]
+        branches.save(f"branch-{number}", _compared(problem, model, other, parent, step))
 
 
 def _checkpoint(run: RunFolder, epochs: float) -> tuple[int, Path]:

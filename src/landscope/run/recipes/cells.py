@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from landscope._names import BatchNorm
 from landscope.run.recipes.recipe import Plan
 from landscope.settings import Settings
 
@@ -24,6 +25,7 @@ class Cell:
         layers: Layers to look at one by one, all of them recorded; the selection as a whole where none is named.
         n_modes: Log-spaced modes to measure a layer along; all of the fitted range by default.
         preconditioned: Measure in the coordinates that the optimiser takes plain steps in.
+        batch_norm: Statistics of batch normalisation on the landscape, kept or re-estimated at every point.
         seeds: At most so many seeds, for cells that take long.
         run: Key of the cell whose runs these are; its own by default.
     """
@@ -35,6 +37,7 @@ class Cell:
     layers: tuple[str, ...] = ()
     n_modes: int | None = None
     preconditioned: bool = False
+    batch_norm: BatchNorm = "kept"
     seeds: int | None = None
     run: str | None = None
 
@@ -81,10 +84,17 @@ CELLS = (
     ),
     Cell(
         "residual",
-        "residual network with BatchNorm, SGD",
-        {"network": "residual", "train_samples": 12_000, "flatness_samples": 5_000},
+        "residual network, SGD, statistics of BatchNorm kept",
+        {"network": "residual", "train_samples": 12_000, "flatness_samples": 2_000},
         {"train_samples": None, **_QUICK_CNN},
         ("stages.0.conv1.weight",), n_modes=100, seeds=2,
+    ),
+    Cell(
+        "residual-re-estimated",
+        "the same, statistics re-estimated at every point",
+        {"network": "residual", "train_samples": 12_000, "flatness_samples": 2_000},
+        {"train_samples": None, **_QUICK_CNN},
+        ("stages.0.conv1.weight",), n_modes=40, seeds=2, run="residual", batch_norm="re-estimated",
     ),
     Cell("sgd", "MLP, SGD"),
     Cell("sgd-B100", "MLP, SGD, B = 100", {"batch_size": 100}),

@@ -15,12 +15,12 @@ from landscope.paper.valleys import measure_valley
 from landscope.parameters import ParameterSpace
 from landscope.results import stamp
 from landscope.risk import EmpiricalRisk
+from landscope.run.folder import RunFolder
 from landscope.run.jobs import Job
 from landscope.run.measured import judged
 from landscope.run.problem import Problem
 from landscope.run.progress import Reporter
 from landscope.run.recipes.recipe import Plan, Section, mean_with_interval
-from landscope.storage import load, save
 from landscope.threads import one_thread
 from landscope.training import evaluate, train
 
@@ -37,9 +37,10 @@ _HEADINGS = (
 _TEXT = (
     "Gradient descent on a fixed subset of the training data, all of it at every step, with noise added that has the "
     "trace of the gradient noise of minibatches of 10 at the weights of the moment, and different shapes; beside it "
-    "descent without noise, and SGD on the same subset. F/‖w‖: median over the 20 leading eigenvectors of the Hessian "
-    "of all weights. The paper does not print its formula; here noise by flatness has a variance ~ F^-2 along 20 "
-    "eigenvectors of the gradient noise. Mean over seeds with Student's 95 % interval."
+    "descent without noise, and SGD on the same subset, with replacement. F/‖w‖: median over the 20 leading "
+    "eigenvectors of the Hessian of the weights between the hidden layers. The paper does not print its formula; here "
+    "noise by flatness has a variance ~ F^-2 along 20 eigenvectors of the gradient noise. Mean over seeds with "
+    "Student's 95 % interval."
 )
 
 
@@ -67,19 +68,20 @@ def _name(shape: str, seed: int) -> str:
 
 
 def _load(plan: Plan, shape: str, seed: int) -> NoisyRun:
-    found = load(plan.run_path(_name(shape, seed)).with_suffix(".zarr.zip"))
-    assert isinstance(found, NoisyRun)  # noqa: S101 - saved by the job of this name
-    return found
+    return RunFolder.open(plan.run_path(_name(shape, seed))).load("noisy-run", NoisyRun)
 
 
 def _run(reporter: Reporter, plan: Plan, shape: str, seed: int) -> None:
-    path = plan.run_path(_name(shape, seed)).with_suffix(".zarr.zip")
-    if path.exists():
-        return
     samples, steps = (_QUICK_SAMPLES, _QUICK_STEPS) if plan.quick else (_SAMPLES, _STEPS)
-    problem = Problem(plan.settings_with(train_samples=samples, batch_size=_BATCH_SIZE, seed=seed, equal_norm=True))
+    settings = plan.settings_with(
+        train_samples=samples, batch_size=_BATCH_SIZE, seed=seed, equal_norm=True, sampling="with-replacement"
+    )
+    run = RunFolder.create(plan.run_path(_name(shape, seed)), settings)
+    if run.has("noisy-run"):
+        return
+    problem = Problem(settings)
     model = problem.network()
-    with one_thread(), reporter.stage(_name(shape, seed)) as progress:
+    with run.locked(), one_thread(), reporter.stage(_name(shape, seed)) as progress:
         rows: list[list[float]] = []
 
         def after(step: int) -> None:
@@ -89,7 +91,7 @@ def _run(reporter: Reporter, plan: Plan, shape: str, seed: int) -> None:
                 progress(step, steps)
 
         _descend(problem, model, shape, steps, seed, after)
-        save(_measured(shape, problem, model, rows), path)
+        run.save("noisy-run", _measured(shape, problem, model, rows))
 
 
 def _descend(
@@ -126,7 +128,7 @@ def _whole_risk(problem: Problem, model: nn.Module) -> EmpiricalRisk:
 
 
 def _measured(shape: str, problem: Problem, model: nn.Module, rows: Sequence[Sequence[float]]) -> NoisyRun:
-    risk = _whole_risk(problem, model)
+    risk = problem.risk(model)  # of one layer: over several, F/|w| depends on how the scale is shared out
     valley = measure_valley(risk, risk.w0, seed=problem.settings.seed)
     step, loss, error, test_error = torch.tensor(rows, dtype=torch.float64).T
     settled = (error == 0).nonzero()

@@ -11,7 +11,7 @@ from landscope.paper.relation import InverseRelation
 from landscope.paper.universality import Case, universality_measurements
 from landscope.preconditioning import Preconditioned, Preconditioner
 from landscope.protocols import LossLandscape, ProgressCallback
-from landscope.run.checkpoint import load_model
+from landscope.run.analyse import risk_at_window_end
 from landscope.run.folder import RunFolder
 from landscope.run.jobs import Job
 from landscope.run.measured import judged
@@ -43,7 +43,8 @@ _HEADINGS = (
 )
 _TEXT = (
     "The exponent ψ of σ² ~ F^(-ψ) along principal modes: in-sample as in the paper, along the same modes in the next "
-    "window, and along the modes of the window's own steps in random order. Mean over seeds with Student's 95 % "
+    "window, and along the modes of the window's own steps in random order. All modes in the range count equally; "
+    "where log-spaced ones were measured, each stands for those nearest to it. Mean over seeds with Student's 95 % "
     "interval; with one seed, a jackknife over ten blocks of time, in round brackets. Exploration was reached where "
     "the training error is 0."
 )
@@ -89,7 +90,8 @@ def _measure_runs(reporter: Reporter, plan: Plan, name: str, seed: int) -> None:
 
 def _artefacts(cell: Cell, layer: str, settings: Settings) -> list[str]:
     """Names of the exponents of a layer: in-sample, next window, and each null."""
-    kind = "relation-preconditioned" if cell.preconditioned else "relation"
+    marks = (("preconditioned", cell.preconditioned), ("re-estimated", cell.batch_norm == "re-estimated"))
+    kind = "-".join(["relation", *(mark for mark, holds in marks if holds)])
     stem = f"{kind}-{layer}" if cell.layers else "exponents"
     shuffled = [f"{stem}-shuffled-{number}" for number in range(settings.surrogates)]
     return [f"{stem}-in-sample", f"{stem}-next-window", *shuffled]
@@ -101,8 +103,9 @@ def _measure_layer(run: RunFolder, cell: Cell, layer: str, n_modes: int | None, 
         return
     landscape, *both = _landscape_and_windows(run, cell, layer)
     relation = InverseRelation(
-        landscape, *both, settings.law_modes, n_modes=n_modes, rtol=settings.rtol, progress=progress
-    )
+        landscape, *both, settings.law_modes, n_modes=n_modes, gamma_ranks=settings.gamma_ranks, rtol=settings.rtol,
+        progress=progress,
+    )  # fmt: skip
     part(run, names[0], Exponents, relation.in_sample)
     part(run, names[1], Exponents, relation.next_window)
     for number, name in enumerate(names[2:]):
@@ -110,15 +113,12 @@ def _measure_layer(run: RunFolder, cell: Cell, layer: str, n_modes: int | None, 
 
 
 def _landscape_and_windows(run: RunFolder, cell: Cell, layer: str) -> tuple[LossLandscape, Trajectory, Trajectory]:
-    problem = Problem(run.settings)
-    model = problem.network()
-    load_model(run.file("w0"), model)
+    risk, _ = risk_at_window_end(run, Problem(run.settings), layer, batch_norm=cell.batch_norm)
     window, next_window = (part.of_parameters(layer) for part in windows(run, run.load("training", TrainingHistory)))
-    landscape = problem.risk(model, layer)
     if not cell.preconditioned:
-        return landscape, window, next_window
+        return risk, window, next_window
     scale = run.load("preconditioner", Preconditioner).scale
-    return Preconditioned(landscape, scale), window.scaled(scale), next_window.scaled(scale)
+    return Preconditioned(risk, scale), window.scaled(scale), next_window.scaled(scale)
 
 
 def _cases(plan: Plan, cell: Cell) -> list[Case]:
@@ -155,7 +155,7 @@ def _row(case: Case) -> list[str]:
 
 
 def _cell(found: Sequence[Exponents]) -> str:
-    if len(found) > 1:
+    if len(found) != 1:
         return mean_with_interval([row.psi for row in found])
     (row,) = found
     low, high = row.psi_interval

@@ -21,9 +21,9 @@ __all__ = ["Widths"]
 
 _WIDTHS = {400: 2, 200: 3, 100: 10, 80: 10, 60: 10, 50: 10, 40: 10, 30: 10, 20: 10}
 """Width of the two hidden layers -> seeds; the largest first, as they take longest."""
-_QUICK_WIDTHS = {40: 2, 20: 2, 10: 2}
+_QUICK_WIDTHS = {40: 2, 30: 2, 20: 2}
 _ROWS_AN_EPOCH = 300
-"""At most: at width 400 a window of ten epochs is 2 GB then, 8 GB with a row a step."""
+"""About: at width 400 a window of ten epochs is 2 GB then, 8 GB with a row a step."""
 _HEADINGS = (
     "width", "N", "seeds", "‖w‖", "D_s", "D_s/N", "D_l 99 %", "D_l 99.9 %", "99 % without mode 1",
     "the same, null",
@@ -31,11 +31,11 @@ _HEADINGS = (
 )  # fmt: skip
 _TEXT = (
     "Perceptrons with two hidden layers of one width, and equal initial norms at each. D_s counts principal modes "
-    "whose flatness lies below half the norm of the weights between the hidden layers, in rank order until 64 in a row "
-    "are flatter; D_l counts the modes that hold 99 % or 99.9 % of the variance of the window. Null: the window's own "
-    "steps in random order. Mean over seeds with Student's 95 % interval. As D_s compares the flatness with a norm, it "
-    "stays the same when a layer is multiplied and the next one divided by one factor, which changes every width F; it "
-    "does change where each hidden unit gets a factor of its own."
+    "whose flatness lies below half the norm of the weights between the hidden layers, in rank order, 64 at a time "
+    "until none of them does; D_l counts the modes that hold 99 % or 99.9 % of the variance of the window. Null: the "
+    "window's own steps in random order. Mean over seeds with Student's 95 % interval. As D_s compares the flatness "
+    "with a norm, it stays the same when a layer is multiplied and the next one divided by one factor, which changes "
+    "every width F; it does change where each hidden unit gets a factor of its own."
 )
 
 
@@ -78,10 +78,12 @@ def _load(plan: Plan, width: int, seed: int) -> EffectiveDimension:
 
 def _measure(reporter: Reporter, plan: Plan, width: int, seed: int) -> None:
     steps = Problem(plan.settings).order.batches_per_epoch
-    every = next(every for every in range(max(1, steps // _ROWS_AN_EPOCH), steps + 1) if steps % every == 0)
+    divisors = [every for every in range(1, steps + 1) if steps % every == 0]
+    every = min(divisors, key=lambda every: abs(steps / every - _ROWS_AN_EPOCH))
     settings = plan.settings_with(hidden=(width, width), equal_norm=True, seed=seed, record_every=every)
     run = RunFolder.create(plan.run_path(_name(width, seed)), settings)
     if run.has("effective-dimension"):
+        _forget_rows(run)
         return
     run_stages(run, reporter, until="train")
     with run.locked(), reporter.stage(f"Sharp directions of {_name(width, seed)}") as progress:
@@ -93,7 +95,12 @@ def _measure(reporter: Reporter, plan: Plan, width: int, seed: int) -> None:
             rtol=settings.rtol, progress=progress,
         )  # fmt: skip
         run.save("effective-dimension", found)
-        shutil.rmtree(run.path / "trajectory")  # gigabytes that nothing asks for any more
+    _forget_rows(run)
+
+
+def _forget_rows(run: RunFolder) -> None:
+    """Gigabytes that nothing asks for any more; without them a run can only be trained anew."""
+    shutil.rmtree(run.path / "trajectory", ignore_errors=True)
 
 
 def _row(width: int, group: Sequence[EffectiveDimension]) -> list[str]:
