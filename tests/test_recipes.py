@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 
 import pytest
 import torch
@@ -72,15 +73,18 @@ def test_every_recipe_and_one_page(small, tmp_path):
     assert len(universal.rows) == layers
     assert all(row[7] != "–" for row in universal.rows)
     numbers = json.loads((tmp_path / "all" / "numbers.json").read_text())
-    assert set(numbers) >= {"sec-S6", "fig6", "sec-S9", "branches"}
+    assert set(numbers) >= {"claims", "fig2", "sec-S6", "fig6", "sec-S9", "branches"}
+    assert {item["key"] for item in numbers["claims"]} == set(keys)
     text = (tmp_path / "all" / "claims.md").read_text()
     assert all(section.title in text for section in found.sections if section.rows)
     page = write_everything_report(found).read_text()
     assert all(section.title.split(":")[0] in page for section in found.sections)
     assert set(found.seconds) == {recipe.title for recipe in RECIPES.values()}
 
-    again = reproduce_recipes(plan, list(RECIPES.values()), QuietReporter())  # nothing is done twice
-    assert again.judgements == found.judgements
+    told = []
+    again = reproduce_recipes(plan, list(RECIPES.values()), QuietReporter(), after=told.append)  # nothing is done twice
+    assert [len(so_far.seconds) for so_far in told] == list(range(1, len(RECIPES) + 1))
+    assert repr(again.judgements) == repr(found.judgements)  # some values are NaN
     assert [section.rows for section in again.sections] == [section.rows for section in found.sections]
 
 
@@ -375,3 +379,12 @@ def test_a_landscape_of_another_moment_or_other_coordinates_is_refused(trained_d
     InverseRelation(ls.Preconditioned(risk, scale), window.scaled(scale), window.scaled(scale))
     with pytest.raises(InputError, match=r"trajectory\.scaled"):
         InverseRelation(ls.Preconditioned(risk, scale), window, window)
+
+
+def die(reporter):
+    os._exit(9)
+
+
+def test_a_killed_process_is_told(tmp_path):
+    with pytest.raises(StorageError, match="--jobs 1 to go on"):
+        perform([Job("dies", die, ())], QuietReporter(), tmp_path / "times.json", processes=2)

@@ -71,7 +71,7 @@ def controls(*, hessian=1.0, thermal=-2.0, replaced=-1.0, reshuffled=-1.0, ratio
     yaida = YaidaRelation(restoring=ratios, driving=ratios, ratio=ratios, stderr=ratios, n_points=5)
     nothing = torch.zeros(0, 0)
     lyapunov = LyapunovResidual(restoring=nothing, driving=nothing, ratio=EMPTY, residual=0.1)
-    return control_measurements(rows, growth, sensitivity, yaida, lyapunov, curvature=EMPTY, momentum=momentum)
+    return control_measurements(rows, growth, sensitivity, yaida, lyapunov, curvature=EMPTY, plain=momentum == 0)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,10 @@ Figure = Literal[
     "all", "figures", "sec-S6", "fig6", "sec-S9", "branches",
     "fig1", "fig2", "fig3", "fig5", "sec-S2", "sec-S3", "fig-S7",
 ]  # fmt: skip
+_CHOSEN_BY_RECIPES = {
+    "seed", "network", "optimizer", "momentum", "nesterov", "loss", "label_noise", "initial", "equal_norm", "select",
+    "record_every", "sampling",
+}  # fmt: skip
 _RECIPES = ("figures", "sec-S6", "fig6", "sec-S9", "branches")
 
 _interrupted_hint: list[str] = []
@@ -318,6 +322,13 @@ def _reproduce_recipes(
 
     if pairs:
         raise InputError(expected="--pairs with fig1 to fig-S7", got=figure, hint="Leave it out: recipes choose.")
+    given = {*(settings.model_fields_set if settings else ()), *(Settings.from_yaml(config) if config else ())}
+    if taken := sorted(given & _CHOSEN_BY_RECIPES):
+        raise InputError(
+            expected="recipes to choose network, optimiser, loss and seeds themselves",
+            got=", ".join(f"--{name.replace('_', '-')}" for name in taken),
+            hint="Leave them out; landscope run takes them.",
+        )
     defaults = QUICK if quick else {"data": "mnist", "flatness_modes": 500, "surrogates": 1}
     chosen = _settings(settings, config, **defaults)
     suffix = "-quick" if quick else ""
@@ -325,8 +336,8 @@ def _reproduce_recipes(
     _interrupted_hint[:] = [f"Finished parts are kept in {folder}; give the same command to go on."]
     plan = Plan(folder, chosen, (2 if quick else 3) if seeds is None else seeds, quick)
     recipes = list(RECIPES.values()) if figure == "all" else [RECIPES[figure]]
-    found = reproduce_recipes(plan, recipes, _reporter(as_json), processes=jobs)
-    page = write_everything_report(found)
+    found = reproduce_recipes(plan, recipes, _reporter(as_json), processes=jobs, after=write_everything_report)
+    page = folder / "report.html"
     if as_json:
         print((folder / "numbers.json").read_text(encoding="utf-8"), end="")
     else:

@@ -112,12 +112,12 @@ class Preconditioned:
     @property
     def w0(self) -> Float[Tensor, " N"]:
         """Where the landscape below was taken, in u."""
-        w0: Tensor = self._landscape.w0  # ty: ignore[unresolved-attribute]
+        w0: Tensor = self._landscape.w0  # ty: ignore[missing-attribute]
         return w0 * self._scale.to(w0)
 
     def hessian_vector_product(self, u: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         """The Hessian in u, S^-1 H S^-1, times a vector."""
-        product = self._landscape.hessian_vector_product  # ty: ignore[unresolved-attribute]
+        product = self._landscape.hessian_vector_product  # ty: ignore[missing-attribute]
         return self._back(product(self._back(u), self._back(vector)))
 
     def __call__(self, u: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:

@@ -85,12 +85,14 @@ class Judgement:
         measurement: The measurement.
         verdict: Computed by :func:`judge`.
         sentence: The reason, in one sentence.
+        why: Its part on controls and circumstances, without the numbers.
     """
 
     claim: Claim
     measurement: Measurement
     verdict: Verdict
     sentence: str
+    why: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -124,11 +126,13 @@ def judge(claim: Claim, measurement: Measurement) -> Judgement:
     found = f"Measured {_number(measurement.value)}{_interval(measurement.interval)}"
     said = f"claimed {claim.quoted} (accepted {_band(claim.accepted)}: {claim.reason})"
     if math.isnan(measurement.value):
-        return Judgement(claim, measurement, "not measured", _joined(f"Not measured; {said}", measurement.note))
+        sentence = _joined(f"Not measured; {said}", measurement.note)
+        return Judgement(claim, measurement, "not measured", sentence, measurement.note)
     reach = _reach(measurement, claim.possible)
     inside = _inside(measurement.value, claim.accepted)
     if not inside and not _overlap(reach, claim.accepted):
-        return Judgement(claim, measurement, "not reproduced", _joined(f"{found}; {said}", measurement.note))
+        sentence = _joined(f"{found}; {said}", measurement.note)
+        return Judgement(claim, measurement, "not reproduced", sentence, measurement.note)
     objections = [text for control in measurement.controls if (text := _objection(claim, measurement, control))]
     verdict: Verdict
     if inside and objections:
@@ -137,9 +141,8 @@ def judge(claim: Claim, measurement: Measurement) -> Judgement:
         verdict, support = "reproduced", [_support(control) for control in measurement.controls]
     else:
         verdict, support = "undecided", ["but the interval reaches over an edge of what is accepted"]
-    return Judgement(
-        claim, measurement, verdict, _joined(f"{found}; {said}", *[text for text in support if text], measurement.note)
-    )
+    why = "; ".join(text for text in (*support, measurement.note) if text)
+    return Judgement(claim, measurement, verdict, _joined(f"{found}; {said}", why), why)
 
 
 def _objection(claim: Claim, measurement: Measurement, control: Control) -> str:

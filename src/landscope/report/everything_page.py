@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,13 +62,19 @@ def write_everything_report(found: Reproduction) -> Path:
     return path
 
 
+@functools.lru_cache(maxsize=1)
+def _figures_of(path: Path) -> dict[str, go.Figure]:
+    """The figures of a run, drawn once for all sections about it."""
+    return figures_of(RunFolder.open(path))
+
+
 def _figures(section: Section) -> list[Drawn]:
     if section.key in _DRAWN:
         return [
             (heading, plots.as_html(draw(section.shown), f"{section.key}-{number}"), caption, wide)
             for number, (draw, heading, caption, wide) in enumerate(_DRAWN[section.key])
         ]
-    every = figures_of(RunFolder.open(section.shown))
+    every = _figures_of(section.shown)
     return [
         (CAPTIONS[name][0], plots.as_html(every[name], f"{section.key}-{name}"), CAPTIONS[name][1], name in WIDE)
         for name in SHOWN.get(section.key, ())

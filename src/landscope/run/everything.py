@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from landscope.errors import InputError, StorageError
 from landscope.paper.claims import Judgement
@@ -24,7 +24,7 @@ class Reproduction:
     Args:
         plan: What was asked for.
         sections: What each recipe says.
-        seconds: Of each recipe, over all times it was begun, added over processes.
+        seconds: Of the jobs of each recipe that ended, added over processes.
     """
 
     plan: Plan
@@ -41,14 +41,22 @@ class Reproduction:
         return list(seen.values())
 
 
-def reproduce_recipes(plan: Plan, recipes: Sequence[Recipe], reporter: Reporter, *, processes: int = 1) -> Reproduction:
-    """Run recipes one after another (what is there is kept), and write ``claims.md`` and ``numbers.json``.
+def reproduce_recipes(
+    plan: Plan,
+    recipes: Sequence[Recipe],
+    reporter: Reporter,
+    *,
+    processes: int = 1,
+    after: Callable[[Reproduction], object] = lambda _: None,
+) -> Reproduction:
+    """Run recipes one after another (what is there is kept), and after each write ``claims.md`` and ``numbers.json``.
 
     Args:
         plan: Where, with which settings, over how many seeds.
         recipes: Which.
         reporter: Told of progress.
         processes: Jobs side by side.
+        after: Told what was found so far, after each recipe.
 
     Returns:
         What was found.
@@ -65,18 +73,33 @@ def reproduce_recipes(plan: Plan, recipes: Sequence[Recipe], reporter: Reporter,
         raise StorageError(
             expected=f"an empty folder or a reproduction at {plan.folder}", got="other files", hint="Choose another."
         )
-    sections: list[Section] = []
-    seconds: dict[str, float] = {}
-    for recipe in recipes:
+    planned = [(recipe, recipe.jobs(plan)) for recipe in recipes]  # what is missing is told before hours of work
+    found = Reproduction(plan, [], {})
+    for recipe, jobs in planned:
         reporter.note(f"[bold]{recipe.title}[/bold]")
         timings = plan.folder / "timings" / f"{recipe.key}.json"
-        perform(recipe.jobs(plan), reporter, timings, processes=processes)
-        sections += recipe.sections(plan)
-        seconds[recipe.title] = sum(seconds_of(timings).values())
-    found = Reproduction(plan, sections, seconds)
-    write_json(plan.folder / "numbers.json", {section.key: dict(section.values) for section in sections})
-    write_text(plan.folder / "claims.md", as_markdown(found))
+        perform(jobs, reporter, timings, processes=processes)
+        seconds = {**found.seconds, recipe.title: sum(seconds_of(timings).values())}
+        found = Reproduction(plan, [*found.sections, *recipe.sections(plan)], seconds)
+        _write(found)
+        after(found)
     return found
+
+
+def _write(found: Reproduction) -> None:
+    claims = [
+        {
+            "key": judgement.claim.key,
+            "verdict": judgement.verdict,
+            "value": judgement.measurement.value,
+            "interval": judgement.measurement.interval,
+            "sentence": judgement.sentence,
+        }
+        for judgement in found.judgements
+    ]
+    numbers = {section.key: dict(section.values) for section in found.sections}
+    write_json(found.plan.folder / "numbers.json", {"claims": claims, **numbers})
+    write_text(found.plan.folder / "claims.md", as_markdown(found))
 
 
 def as_markdown(found: Reproduction) -> str:
@@ -85,7 +108,8 @@ def as_markdown(found: Reproduction) -> str:
     claims = [_claim(judgement) for judgement in found.judgements]
     times = [[title, f"{seconds / 60:.1f}"] for title, seconds in found.seconds.items()]
     parts = [
-        f"Data {settings.data}, {found.plan.seeds} seeds. Verdicts are computed from means over seeds.",
+        f"Data {settings.data}, {found.plan.seeds} seeds where a table does not say otherwise. Verdicts are computed "
+        "from means over seeds.",
         table(_CLAIM_HEADINGS, claims),
         *(_as_text(section) for section in found.sections if section.rows),
         "## Time of every part",
@@ -103,10 +127,8 @@ def _claim(judgement: Judgement) -> list[str]:
     claim, measured = judgement.claim, judgement.measurement
     low, high = measured.interval
     interval = "" if low != low else f" [{low:.3g}, {high:.3g}]"
-    why = judgement.sentence.split("; ", 2)[-1] if judgement.sentence.count("; ") > 1 else ""
-    return [
-        claim.source, claim.statement, claim.quoted, f"{measured.value:.3g}{interval}", judgement.verdict, why,
-    ]  # fmt: skip
+    value = f"{measured.value:.3g}{interval}"
+    return [claim.source, claim.statement, claim.quoted, value, judgement.verdict, judgement.why]
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from landscope._checks import check_count
+from landscope.errors import StorageError
 from landscope.run.progress import QuietReporter, Reporter
 from landscope.storage import write_json
 
@@ -44,10 +45,11 @@ def perform(jobs: Sequence[Job], reporter: Reporter, timings: Path, *, processes
     Args:
         jobs: What to do; the order is kept as far as processes allow.
         reporter: Told of each job.
-        timings: JSON file that collects the seconds of each job, over all times it was begun.
+        timings: JSON file that collects the seconds of each job, as often as it ends.
         processes: How many at a time; with two or more, each on its share of the threads.
 
     Raises:
+        StorageError: If a process was killed.
         Exception: What the first failing job raised; what was begun beside it is finished.
     """
     check_count("processes", processes, minimum=1)
@@ -76,6 +78,12 @@ def _performed(jobs: Sequence[Job], reporter: Reporter, processes: int) -> Itera
         try:
             for done in concurrent.futures.as_completed(started):
                 yield started[done], done.result()
+        except concurrent.futures.BrokenExecutor as error:
+            raise StorageError(
+                expected="every process to live until its job is done",
+                got="one that was killed, perhaps for want of memory",
+                hint="Give the same command with --jobs 1 to go on.",
+            ) from error
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise

@@ -29,6 +29,7 @@ __all__ = [
     "FIGURES",
     "PAIRS",
     "Pooled",
+    "as_dict",
     "exponent_rows",
     "judgements_on",
     "pool",
@@ -122,7 +123,7 @@ def reproduce(
             run_stages(run, reporter, until=FIGURES[figure][0])
             runs.append(run)
         pooled.append(pool(batch_size, learning_rate, runs))
-    write_json(folder / "table.json", [_as_dict(entry) for entry in pooled])
+    write_json(folder / "table.json", [as_dict(entry) for entry in pooled])
     write_text(folder / "table.md", _markdown(pooled, settings, figure))
     return pooled
 
@@ -202,7 +203,8 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else math.nan
 
 
-def _as_dict(entry: Pooled) -> dict[str, Any]:
+def as_dict(entry: Pooled) -> dict[str, Any]:
+    """Plain values, for JSON."""
     return {
         "batch_size": entry.batch_size,
         "learning_rate": entry.learning_rate,

@@ -20,7 +20,7 @@ class Cell:
     Args:
         key: Short name; of its run folders too.
         title: What a person reads.
-        changes: Settings that differ from the shared ones.
+        changes: Settings that differ from the shared ones; none where the runs are of another cell.
         quick: Further changes where the reproduction is a quick one.
         layers: Layers to look at one by one, all of them recorded; the selection as a whole where none is named.
         n_modes: Log-spaced modes to measure a layer along; all of the fitted range by default.
@@ -92,9 +92,7 @@ CELLS = (
     Cell(
         "residual-re-estimated",
         "the same, statistics re-estimated at every point",
-        {"network": "residual", "train_samples": 12_000, "flatness_samples": 2_000},
-        {"train_samples": None, **_QUICK_CNN},
-        ("stages.0.conv1.weight",), n_modes=40, seeds=2, run="residual", batch_norm="re-estimated",
+        layers=("stages.0.conv1.weight",), n_modes=40, seeds=2, run="residual", batch_norm="re-estimated",
     ),
     Cell("sgd", "MLP, SGD"),
     Cell("sgd-B100", "MLP, SGD, B = 100", {"batch_size": 100}),
@@ -106,8 +104,8 @@ CELLS = (
     ),
     Cell("adam", "MLP, Adam, α = 0.001", {"optimizer": "adam", "learning_rate": 1e-3}),
     Cell(
-        "adam-preconditioned", "the same in Adam's preconditioned coordinates",
-        {"optimizer": "adam", "learning_rate": 1e-3}, run="adam", preconditioned=True, layers=("2.weight",),
+        "adam-preconditioned", "the same in Adam's preconditioned coordinates", run="adam", preconditioned=True,
+        layers=("2.weight",),
     ),
     Cell("mse", "MLP, SGD, squared error", {"loss": "mse", "max_epochs": 100}),
     Cell("label-noise", "MLP, SGD, 10 % label noise", {"label_noise": 0.1, "max_epochs": 100}),
@@ -128,5 +126,6 @@ CELLS = (
 
 
 def settings_of(cell: Cell, plan: Plan, seed: int) -> Settings:
-    """Settings of a run of a cell."""
-    return plan.settings_with(**{**cell.changes, **(cell.quick if plan.quick else {}), "seed": seed})
+    """Settings of a run of a cell, or of the cell whose runs it takes."""
+    owner = next(other for other in CELLS if other.key == (cell.run or cell.key))
+    return plan.settings_with(**{**owner.changes, **(owner.quick if plan.quick else {}), "seed": seed})

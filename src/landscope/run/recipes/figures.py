@@ -8,7 +8,7 @@ from landscope.run.pipeline import run_stages
 from landscope.run.progress import Reporter
 from landscope.run.recipes.cells import CELLS, Cell, settings_of
 from landscope.run.recipes.recipe import Plan, Section
-from landscope.run.reproduce import COLUMNS, FIGURES, exponent_rows, judgements_on, pool
+from landscope.run.reproduce import COLUMNS, FIGURES, as_dict, exponent_rows, judgements_on, pool
 
 __all__ = ["Figures"]
 
@@ -47,10 +47,11 @@ class Figures:
             pooled.append(pool(runs[0].settings.batch_size, runs[0].settings.learning_rate, runs))
         standard = pooled[0]
         rows = {"fig2": [row for entry in pooled for row in exponent_rows(entry)[:3]], "fig3": exponent_rows(standard)}
+        values = {"fig2": {f"B = {e.batch_size}, alpha = {e.learning_rate:g}": as_dict(e) for e in pooled}}
         return [
             Section(
                 figure, title, "", COLUMNS if figure in rows else (), rows.get(figure, []),
-                judgements_on(standard, figure), {}, standard.folders[0],
+                judgements_on(standard, figure), values.get(figure, {}), standard.folders[0],
             )
             for figure, title in _TITLES.items()
             if figure in FIGURES

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from landscope.datasets import load_data
 from landscope.exponents import Exponents
 from landscope.paper.relation import InverseRelation
 from landscope.paper.universality import Case, universality_measurements
@@ -57,7 +58,9 @@ class Universality:
     title = "The inverse relation over networks, optimisers, losses and data (Figs. 2D, S3, S10, sec-S6)"
 
     def jobs(self, plan: Plan) -> list[Job]:
-        """One job a cell and seed; cells that share runs come in one."""
+        """One job a cell and seed; cells that share runs come in one. Every data set must be there."""
+        for name in {settings_of(cell, plan, 0).data for cell in CELLS}:
+            load_data(name)
         return [
             Job(cell.run_name(seed), _measure_runs, (plan, cell.run_name(seed), seed))
             for cell in CELLS
