@@ -42,7 +42,8 @@ def test_every_measurement_at_given_weights(trained_digits, device):
         twin.to(where)
         space = ls.ParameterSpace.of(twin, "2.weight")
         risk = ls.EmpiricalRisk(twin, nn.CrossEntropyLoss(), tuple(part.to(where) for part in data), space=space)
-        window = ls.Trajectory.of(risk.w0.cpu() + steps.cumsum(0), space=space)
+        path = steps.cumsum(0)
+        window = ls.Trajectory.of(risk.w0.cpu() + path - path[-1], space=space)
         modes = ls.principal_modes(window, 10)  # in main memory, wherever the model is
         widths = ls.flatness(risk, risk.w0, modes.directions)
         ensemble = risk.minibatches(50, seed=0)

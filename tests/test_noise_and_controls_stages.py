@@ -13,7 +13,8 @@ from landscope.errors import StorageError
 from landscope.exponents import Exponents
 from landscope.paper.sensitivity import Sensitivity, measure_growth
 from landscope.paper.springs import Springs, log_spaced_ranks
-from landscope.paper.statements import CLAIMS
+from landscope.paper.statements import CONTROLS as CONTROLLED
+from landscope.paper.statements import LAW, NOISE
 from landscope.report import write_report, write_reproduction_report
 from landscope.run import RunFolder, reproduce, run_stages
 from landscope.run.analyse import risk_at_window_end
@@ -28,6 +29,8 @@ from landscope.trajectory import Trajectory
 from test_run import SMALL, assert_same
 
 LATE = {"noise_modes": 12, "basis_modes": 20, "langevin_steps": 1500}
+
+OF_A_RUN = (*LAW, *NOISE, *CONTROLLED)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +48,7 @@ def parts(late_run):
 
 def test_every_claim_is_measured_and_every_row_is_there(late_run):
     judged = {judgement.claim.key: judgement for judgement in judgements_of(late_run)}
-    assert set(judged) == {claim.key for claim in CLAIMS}
+    assert set(judged) == {claim.key for claim in OF_A_RUN}
     assert all(late_run.has(f"exponents-{key}") for key in ROWS)
     unmeasured = {key for key, judgement in judged.items() if judgement.verdict == "not measured"}
     assert unmeasured <= {"gamma", "noise_by_curvature"}
@@ -132,7 +135,7 @@ def test_without_checkpoints_nothing_is_said_on_cooling(late_run, tmp_path):
 def test_the_page_shows_the_later_stages_without_the_data(late_run, monkeypatch):
     from landscope.run import problem
 
-    monkeypatch.setattr(problem, "load_images", None)  # a finished run needs them no more
+    monkeypatch.setattr(problem, "load_data", None)  # a finished run needs them no more
     page = write_report(late_run).read_text()
     for name in ("fig3a", "fig3b-d", "fig3b-tau", "figs7", "fig5a", "fig5b", "fig5c", "fig5d", "drift-line", "locality",
                  "layers", "stationarity", "activity", "exponents", "equilibrium", "samplings", "growth"):  # fmt: skip
@@ -156,7 +159,7 @@ def test_reproducing_a_figure_pools_rows_and_claims(tmp_path):
     assert set(rows) == {"in-sample", "same modes, next window", "shuffled increments", *ROWS.values()}
     assert all(len(row["psi"]) == 2 for row in rows.values())
     keys = {judgement.claim.key for judgement in judgements_on(pooled[0], "fig3")}
-    assert {key for _, about in FIGURES.values() for key in about} == {claim.key for claim in CLAIMS}
+    assert {key for _, about in FIGURES.values() for key in about} == {claim.key for claim in OF_A_RUN}
     assert {"psi_D", "psi_tau", "inverse_einstein", "psi_hessian"} <= keys
     page = write_reproduction_report(tmp_path / "r", pooled, "fig3", "digits").read_text()
     assert 'id="fig3a"' in page

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.optim.optimizer import ParamsT
 
 from landscope._checks import check_choice, check_count, check_positive
 from landscope.controls import Basis, gradient_noise_basis, hessian_basis
@@ -56,7 +57,7 @@ class NoisyGradientDescent(torch.optim.Optimizer):
         [-0.10000000149011612, -0.20000000298023224]
     """
 
-    def __init__(self, params: Iterable[torch.nn.Parameter], lr: float, noise: NoiseSource) -> None:
+    def __init__(self, params: ParamsT, lr: float, noise: NoiseSource) -> None:
         super().__init__(params, {"lr": check_positive("lr", lr)})
         self._noise = noise
         if len(self.param_groups) != 1:
