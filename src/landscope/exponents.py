@@ -14,11 +14,12 @@ from landscope.landscape import Flatness
 from landscope.law import exponent_interval, exponents_without_each, jackknife_interval, variance_flatness_law
 from landscope.motion import Motion
 from landscope.results import Result, stamp
-from landscope.scaling import fit_power_law
+from landscope.scaling import PowerLaw, fit_power_law
 
 __all__ = ["Exponents", "flatness_exponents", "modes_for_share", "spectrum_exponent", "spread_ranks"]
 
 _NOTHING = (math.nan, math.nan)
+_EXPONENTS = ("psi", "psi_D", "psi_tau")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -147,22 +148,11 @@ def flatness_exponents(
     used = law.used
     # A rank that was not measured is stood for by the nearest one: the fit is over all modes, whatever was measured.
     fitted = used.nonzero()[:, 0].repeat_interleave(_stands_for(ranks)[used])
-    width = flatness.width[fitted]
-    found = dict.fromkeys(("psi", "psi_D", "psi_tau"), math.nan)
-    intervals = dict.fromkeys(found, _NOTHING)
+    found, intervals = dict.fromkeys(_EXPONENTS, math.nan), dict.fromkeys(_EXPONENTS, _NOTHING)
     prefactor, residual = law.prefactor, law.residual
     if law.n_used >= 3:
-        fit = fit_power_law(width, variance[fitted])
+        fit, found, intervals = _fits(flatness.width[fitted], motion, rows[fitted])
         prefactor, residual = fit.prefactor, fit.residual
-        found["psi"], found["psi_D"] = -fit.exponent, -fit_power_law(width, strength[fitted]).exponent
-        found["psi_tau"] = found["psi"] - found["psi_D"]
-        moments, velocity_moments = (
-            each[:, :, rows][:, :, fitted] for each in (motion.moments, motion.velocity_moments)
-        )
-        without = {"psi": -exponents_without_each(width, moments)}
-        without["psi_D"] = -exponents_without_each(width, velocity_moments, about_mean=False)
-        without["psi_tau"] = without["psi"] - without["psi_D"]
-        intervals = {key: jackknife_interval(without[key], found[key]) for key in found}
     gamma, gamma_interval = spectrum_exponent(motion.variance, motion.moments, gamma_ranks)
     rank = ranks[used]
 
@@ -198,6 +188,20 @@ def flatness_exponents(
         n_still=law.n_still,
         provenance=stamp(mode_range=mode_range, gamma_ranks=gamma_ranks),
     )
+
+
+def _fits(
+    width: Float[Tensor, " n"], motion: Motion, rows: Int[Tensor, " n"]
+) -> tuple[PowerLaw, dict[str, float], dict[str, tuple[float, float]]]:
+    """The law of the variance, the three exponents, and their intervals, over some rows of the motion."""
+    fit = fit_power_law(width, motion.variance[rows])
+    found = {"psi": -fit.exponent, "psi_D": -fit_power_law(width, motion.velocity_variance[rows]).exponent}
+    without = {
+        "psi": -exponents_without_each(width, motion.moments[:, :, rows]),
+        "psi_D": -exponents_without_each(width, motion.velocity_moments[:, :, rows], about_mean=False),
+    }
+    found["psi_tau"], without["psi_tau"] = found["psi"] - found["psi_D"], without["psi"] - without["psi_D"]
+    return fit, found, {key: jackknife_interval(without[key], found[key]) for key in _EXPONENTS}
 
 
 def _stands_for(ranks: Int[Tensor, " m"]) -> Int[Tensor, " m"]:

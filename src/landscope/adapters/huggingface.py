@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from landscope._checks import check_count
+from landscope.adapters.recording import Recording
 from landscope.errors import InputError, LandscopeError
-from landscope.parameters import ParameterSpace, Selection
 from landscope.recorder import TrajectoryRecorder
-from landscope.trajectory import Trajectory
 
 try:
     from accelerate.optimizer import AcceleratedOptimizer
@@ -31,7 +27,7 @@ _IGNORED = -100
 _STEPS_TAKEN = "landscope_optimizer_steps"
 
 
-class RecorderCallback(TrainerCallback):
+class RecorderCallback(Recording, TrainerCallback):
     """Records the weights of a ``transformers.Trainer``, one row after each step of its optimiser.
 
     Parameter names are those of the model itself, without what ``torch.compile`` or distributed training wrap
@@ -68,18 +64,6 @@ class RecorderCallback(TrainerCallback):
         >>> recorder.space.names, recorder.trajectory().weights.shape
         (('transformer.h.0.mlp.c_fc.weight',), torch.Size([3, 64]))
     """
-
-    def __init__(
-        self,
-        select: Selection | Iterable[Selection] | None = None,
-        *,
-        path: str | Path | None = None,
-        every: int = 1,
-    ) -> None:
-        self._select = select if select is None or isinstance(select, str | type) else tuple(select)
-        self._path = path
-        self._every = check_count("every", every, minimum=1)
-        self._recorder: TrajectoryRecorder | None = None
 
     def on_train_begin(
         self,
@@ -127,31 +111,6 @@ class RecorderCallback(TrainerCallback):
         """Stop recording and write what is held; called by the Trainer."""
         if self._recorder is not None:
             self._recorder.close()
-
-    @property
-    def space(self) -> ParameterSpace:
-        """Which parameters are recorded."""
-        return self._begun().space
-
-    def trajectory(self) -> Trajectory:
-        """What was recorded so far.
-
-        Returns:
-            The trajectory, in memory or reading from ``path``.
-
-        Raises:
-            InputError: If no training began, or no step was recorded.
-        """
-        return self._begun().trajectory()
-
-    def _begun(self) -> TrajectoryRecorder:
-        if self._recorder is None:
-            raise InputError(
-                expected="a training that has begun on this process",
-                got="none",
-                hint="Pass this callback to Trainer(callbacks=[...]) and call train(); only the main process records.",
-            )
-        return self._recorder
 
 
 def _model_itself(model: nn.Module) -> nn.Module:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from landscope._checks import check_count
+from landscope.adapters.recording import Recording
 from landscope.errors import InputError, LandscopeError
-from landscope.parameters import ParameterSpace, Selection
+from landscope.parameters import ParameterSpace
 from landscope.recorder import TrajectoryRecorder
-from landscope.trajectory import Trajectory
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -25,7 +22,7 @@ __all__ = ["RecorderCallback"]
 _STEPS_TAKEN = "landscope_optimizer_steps"
 
 
-class RecorderCallback(Callback):
+class RecorderCallback(Recording, Callback):
     """Records the weights of a ``lightning.Trainer``, one row after each step of an optimiser.
 
     Parameter names are those of the ``LightningModule``. Of several optimisers, the one that holds the selected
@@ -65,18 +62,8 @@ class RecorderCallback(Callback):
         (('layer.weight',), torch.Size([3, 2]))
     """
 
-    def __init__(
-        self,
-        select: Selection | Iterable[Selection] | None = None,
-        *,
-        path: str | Path | None = None,
-        every: int = 1,
-    ) -> None:
-        self._select = select if select is None or isinstance(select, str | type) else tuple(select)
-        self._path = path
-        self._every = check_count("every", every, minimum=1)
-        self._recorder: TrajectoryRecorder | None = None
-        self._steps_taken: int | None = None
+    _begin = "fit()"
+    _steps_taken: int | None = None
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002 - Lightning's signature
         """Let the checkpoint keep the number of steps taken; called by Lightning."""
@@ -117,31 +104,6 @@ class RecorderCallback(Callback):
         if self._recorder is not None:
             self._steps_taken = self._recorder.step
             self._recorder.close()
-
-    @property
-    def space(self) -> ParameterSpace:
-        """Which parameters are recorded."""
-        return self._begun().space
-
-    def trajectory(self) -> Trajectory:
-        """What was recorded so far.
-
-        Returns:
-            The trajectory, in memory or reading from ``path``.
-
-        Raises:
-            InputError: If no training began, or no step was recorded.
-        """
-        return self._begun().trajectory()
-
-    def _begun(self) -> TrajectoryRecorder:
-        if self._recorder is None:
-            raise InputError(
-                expected="a training that has begun on this process",
-                got="none",
-                hint="Pass this callback to Trainer(callbacks=[...]) and call fit(); only the main process records.",
-            )
-        return self._recorder
 
 
 def _holder(

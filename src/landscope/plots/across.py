@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -100,4 +99,4 @@ def barriers(branches: Sequence[Branch]) -> go.Figure:
 
 def _shades(count: int) -> list[str]:
     places = [0.15 + 0.75 * number / max(1, count - 1) for number in range(count)]
-    return sample_colorscale("Viridis", [place for place in places if not math.isnan(place)])
+    return sample_colorscale("Viridis", places)

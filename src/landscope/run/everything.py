@@ -10,6 +10,7 @@ from landscope.paper.claims import Judgement
 from landscope.run.jobs import perform, seconds_of
 from landscope.run.progress import Reporter
 from landscope.run.recipes import Plan, Recipe, Section
+from landscope.run.reproduce import measured_cell, table
 from landscope.storage import write_json, write_text
 
 __all__ = ["Reproduction", "reproduce_recipes"]
@@ -124,14 +125,5 @@ def _as_text(section: Section) -> str:
 
 
 def _claim(judgement: Judgement) -> list[str]:
-    claim, measured = judgement.claim, judgement.measurement
-    low, high = measured.interval
-    interval = "" if low != low else f" [{low:.3g}, {high:.3g}]"
-    value = f"{measured.value:.3g}{interval}"
+    claim, value = judgement.claim, measured_cell(judgement.measurement)
     return [claim.source, claim.statement, claim.quoted, value, judgement.verdict, judgement.why]
-
-
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = [headings, ("---",) * len(headings), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

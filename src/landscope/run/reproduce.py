@@ -32,8 +32,10 @@ __all__ = [
     "as_dict",
     "exponent_rows",
     "judgements_on",
+    "measured_cell",
     "pool",
     "reproduce",
+    "table",
     "table_rows",
 ]
 
@@ -250,19 +252,22 @@ def _markdown(pooled: Sequence[Pooled], settings: Settings, figure: str) -> str:
     claims = [
         [
             f"{entry.batch_size}", f"{entry.learning_rate:g}", j.claim.source, j.claim.statement, j.claim.quoted,
-            f"{j.measurement.value:.3g}" + _interval(j.measurement.interval), j.verdict,
+            measured_cell(j.measurement), j.verdict,
         ]
         for entry in pooled
         for j in judgements_on(entry, figure)
     ]  # fmt: skip
     headings = ("B", "alpha", "source", "claim", "paper", "measured", "verdict")
-    return f"{_lines(COLUMNS, table_rows(pooled))}\n\n{about}\n\n{_lines(headings, claims)}\n"
+    return f"{table(COLUMNS, table_rows(pooled))}\n\n{about}\n\n{table(headings, claims)}\n"
 
 
-def _interval(interval: tuple[float, float]) -> str:
-    return "" if math.isnan(interval[0]) else f" [{interval[0]:.3g}, {interval[1]:.3g}]"
+def measured_cell(measurement: Measurement) -> str:
+    """A value with its interval, for a table."""
+    low, high = measurement.interval
+    return f"{measurement.value:.3g}" + ("" if math.isnan(low) else f" [{low:.3g}, {high:.3g}]")
 
 
-def _lines(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
     lines = [headings, ("---",) * len(headings), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

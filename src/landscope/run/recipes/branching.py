@@ -73,13 +73,12 @@ def _parents(plan: Plan) -> range:
     return range(plan.seeds if plan.quick else max(_PARENTS, plan.seeds))
 
 
-def _folder(plan: Plan, parent: int, epochs: float, settings: Settings) -> RunFolder:
-    """Where the branches from one checkpoint go; refused where other settings made what lies there."""
-    return RunFolder.create(plan.run_path(f"branches-seed{parent}-{epochs:g}"), settings)
+def _path(plan: Plan, parent: int, epochs: float) -> Path:
+    return plan.run_path(f"branches-seed{parent}-{epochs:g}")
 
 
 def _load(plan: Plan, parent: int, epochs: float) -> list[Branch]:
-    run = RunFolder.open(plan.run_path(f"branches-seed{parent}-{epochs:g}"))
+    run = RunFolder.open(_path(plan, parent, epochs))
     return [run.load(f"branch-{number}", Branch) for number in range(len(_STRENGTHS))]
 
 
@@ -89,7 +88,7 @@ def _run(reporter: Reporter, plan: Plan, parent: int) -> None:
     run = RunFolder.create(plan.run_path(cell.run_name(parent)), settings_of(cell, plan, parent))
     run_stages(run, reporter, until="train")
     for epochs in _EPOCHS:
-        branches = _folder(plan, parent, epochs, run.settings)
+        branches = RunFolder.create(_path(plan, parent, epochs), run.settings)
         if not all(branches.has(f"branch-{number}") for number in range(len(_STRENGTHS))):
             with branches.locked(), one_thread(), reporter.stage(branches.path.name) as progress:
                 _measure(branches, run, parent, epochs, progress)

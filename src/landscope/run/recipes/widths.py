@@ -105,18 +105,14 @@ def _forget_rows(run: RunFolder) -> None:
 
 def _row(width: int, group: Sequence[EffectiveDimension]) -> list[str]:
     size = group[0].n_weights
-
-    def over_seeds(values: Sequence[float], form: str = ".0f") -> str:
-        return mean_with_interval(values, form)
-
     return [
         f"{width}",
         f"{size:,}",
         f"{len(group)}",
-        over_seeds([one.norm for one in group], ".2f"),
-        over_seeds([one.n_sharp for one in group], ".1f"),
+        mean_with_interval([one.norm for one in group], ".2f"),
+        mean_with_interval([one.n_sharp for one in group], ".1f"),
         f"{sum(one.n_sharp for one in group) / len(group) / size:.2g}",
-        *(over_seeds([one.n_learning[place] for one in group], ".1f") for place in (0, 1, 2)),
-        over_seeds([one.n_null[1] for one in group], ".1f"),
+        *(mean_with_interval([one.n_learning[place] for one in group], ".1f") for place in (0, 1, 2)),
+        mean_with_interval([one.n_null[1] for one in group], ".1f"),
         f"{100 * math.fsum(one.test_error for one in group) / len(group):.2f} %",
     ]
