@@ -21,8 +21,7 @@ __all__ = [
     "blocks_of",
     "call_model",
     "can_join",
-    "check_inputs",
-    "check_labels",
+    "fits",
     "even_blocks_of",
     "materialised",
     "read_once",
@@ -35,7 +34,6 @@ _FEWEST_ROWS = 1000
 """Samples a label, on average, for which blocks of one label each are worth their number."""
 
 
-_IGNORED = -100
 _TARGETS = ("labels", "label", "targets", "target")
 _DATASET_BATCH = 256
 
@@ -131,57 +129,20 @@ def _to(value: Any, device: torch.device) -> Any:
 
 def call_model(model: nn.Module, inputs: Any) -> Any:
     """``model(inputs)``, the parts of a mapping as keywords and those of a tuple one by one where ``forward`` fits."""
-    if isinstance(inputs, Mapping) and _fits(model, (), inputs):
+    if isinstance(inputs, Mapping) and fits(model, (), inputs):
         return model(**inputs)
-    if isinstance(inputs, tuple) and _fits(model, inputs, {}):
+    if isinstance(inputs, tuple) and fits(model, inputs, {}):
         return model(*inputs)
     return model(inputs)
 
 
-def check_inputs(model: nn.Module, inputs: Any) -> None:
-    """Raise where the keys of a batch are not what the model takes; the model would only speak of wrong types."""
-    wanted = list(inspect.signature(model.forward).parameters)
-    if isinstance(inputs, Mapping) and not _fits(model, (), inputs) and (len(wanted) != 1 or wanted[0] in inputs):
-        raise InputError(
-            expected=f"batches with what {type(model).__name__}.forward takes: {', '.join(wanted)}",
-            got=", ".join(map(str, inputs)),
-            hint="Rename or drop keys, or use EmpiricalRisk.from_closure(model, batch_losses, data).",
-        )
-
-
-def _fits(model: nn.Module, positional: tuple[Any, ...], keywords: Mapping[Any, Any]) -> bool:
+def fits(model: nn.Module, positional: tuple[Any, ...], keywords: Mapping[Any, Any]) -> bool:
+    """Whether ``model.forward`` takes these arguments."""
     try:
         inspect.signature(model.forward).bind(*positional, **keywords)
     except (TypeError, ValueError):
         return False
     return True
-
-
-@torch.no_grad()
-def check_labels(model: nn.Module, pairs: Sequence[Block]) -> None:
-    """Raise where a label has no output of its own; evaluation would only say "index out of range"."""
-    negative = [
-        int(targets.min())
-        for _, targets in pairs
-        if isinstance(targets, Tensor) and targets.numel() and not targets.is_floating_point()
-    ]
-    if any(least < 0 and least != _IGNORED for least in negative):
-        raise InputError(
-            expected=f"labels from 0, or {_IGNORED} for targets that do not count", got=f"label {min(negative)}",
-            hint="Check the labels.",
-        )  # fmt: skip
-    if not isinstance(pairs[0][0], Tensor):
-        return
-    with torch.random.fork_rng(devices=[]):
-        logits = model(copy.deepcopy(pairs[0][0][:1]))
-    labels = [targets for _, targets in pairs if isinstance(targets, Tensor) and not targets.is_floating_point()]
-    largest = max((int(targets.max()) for targets in labels), default=0)
-    if isinstance(logits, Tensor) and logits.ndim == 2 and largest >= logits.shape[1]:
-        raise InputError(
-            expected=f"labels from 0 to {logits.shape[1] - 1}, one for each output",
-            got=f"label {largest}",
-            hint="Check the labels, or give the model an output for each class.",
-        )
 
 
 @contextlib.contextmanager

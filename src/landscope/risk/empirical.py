@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from landscope._checks import check_choice, check_directions, check_positive, check_vector
 from landscope._names import BatchNorm
-from landscope.errors import InputError, NondeterministicLossError
+from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.protocols import BatchLines, Lines
 from landscope.risk import derivatives
@@ -22,12 +22,11 @@ from landscope.risk.batches import (
     are_classes,
     blocks_by_label,
     blocks_of,
-    check_inputs,
-    check_labels,
     even_blocks_of,
     materialised,
 )
-from landscope.risk.evaluation import ClosureLosses, TracedLosses, check_mean, whole_evaluation
+from landscope.risk.checks import check_inputs, check_labels, check_losses, check_mean
+from landscope.risk.evaluation import ClosureLosses, TracedLosses, whole_evaluation
 from landscope.risk.lines import TracedLines
 from landscope.risk.losses import SampleLosses, is_plain_cross_entropy, sample_losses_of
 from landscope.risk.minibatches import MinibatchRisk, partition
@@ -110,7 +109,7 @@ class EmpiricalRisk:
             if self._batch_norm == "re-estimated"
             else self._traced(pairs, sample_losses) or self._whole(pairs, sample_losses, largest_batch)
         )
-        self._check()
+        check_losses(self._blocks, self.space, self.w0)
 
     @classmethod
     def from_closure(
@@ -150,7 +149,7 @@ class EmpiricalRisk:
         risk._start(model, space, 0)
         risk._class_major = False
         risk._blocks = ClosureLosses(risk._model, batch_losses, data)
-        risk._check()
+        check_losses(risk._blocks, risk.space, risk.w0)
         return risk
 
     def _start(self, model: nn.Module, space: ParameterSpace | None, cache_bytes: int) -> None:
@@ -218,40 +217,6 @@ class EmpiricalRisk:
         inputs = pairs[0][0]
         each = inputs[0].numel() if isinstance(inputs, Tensor) and inputs.ndim and len(inputs) else 1
         return max(1, min(most, _INPUT_ELEMENTS // max(1, each)))
-
-    def _check(self) -> None:
-        """The loss must depend on the weights and on nothing that changes between two calls."""
-        with torch.random.fork_rng(devices=[]):
-            total, depends = self._first_block()
-            with torch.no_grad():
-                again = self._blocks.losses(self.space.unflatten(self.w0), 0)[0].double().sum()
-        if not depends:
-            raise InputError(
-                expected=f"a loss that depends on {', '.join(self.space.names)}",
-                got="one that does not",
-                hint="Select parameters the output depends on; a closure must use the model it is given.",
-            )
-        if not torch.allclose(total, again, rtol=1e-6, atol=0, equal_nan=True):
-            raise NondeterministicLossError(
-                expected="the same loss at the same weights in eval mode",
-                got=f"{float(total):.9g}, then {float(again):.9g}",
-                hint="Switch off what draws random numbers in eval mode (dropout, sampling, augmentation).",
-            )
-
-    def _first_block(self) -> tuple[Tensor, bool]:
-        """The loss of the first block at w0, and whether it depends on the weights."""
-        if isinstance(self._blocks, ReestimatedLosses):  # no derivatives: ask at another point
-            away = self.w0 * torch.rand(self.space.dim, generator=torch.Generator().manual_seed(0)).to(self.w0) + 1e-3
-            with torch.no_grad():
-                here, there = (
-                    self._blocks.losses(self.space.unflatten(w), 0)[0].double().sum() for w in (self.w0, away)
-                )
-            return here, bool(here != there)
-        with torch.enable_grad():
-            w = self.w0.clone().requires_grad_()
-            total = self._blocks.losses(self.space.unflatten(w), 0)[0].double().sum()
-            used = total.requires_grad and torch.autograd.grad(total, w, allow_unused=True)[0] is not None
-        return total.detach(), used
 
     @property
     def provenance(self) -> dict[str, Any]:

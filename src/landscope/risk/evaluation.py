@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -13,13 +12,12 @@ from torch import Tensor, nn
 
 from landscope.errors import InputError
 from landscope.risk.batches import Block, blocks_of, call_model, can_join, read_once
-from landscope.risk.losses import SampleLosses, Unreduced
+from landscope.risk.losses import SampleLosses
 from landscope.risk.tracing import SplitModel, substituted_call
 from landscope.threads import one_thread
 
-__all__ = ["BlockLosses", "ClosureLosses", "Frontier", "TracedLosses", "check_mean", "replica", "whole_evaluation"]
+__all__ = ["BlockLosses", "ClosureLosses", "Frontier", "TracedLosses", "replica", "whole_evaluation"]
 
-_PROBED = 32
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -56,42 +54,6 @@ def whole_evaluation(sample_losses: SampleLosses) -> Callable[[nn.Module, Block]
         return losses.double().sum(), weight
 
     return batch_losses
-
-
-@torch.no_grad()
-def check_mean(model: nn.Module, sample_losses: SampleLosses, pairs: Sequence[Block]) -> None:
-    """Raise where a criterion gives one number a batch that is no mean over its samples.
-
-    A sum, or a mean over targets of which some are ignored, would be weighted wrongly over batches: asked of the first
-    and the last samples, alone and together.
-    """
-    if not isinstance(sample_losses, Unreduced) or not all(isinstance(targets, Tensor) for _, targets in pairs):
-        return
-    with torch.random.fork_rng(devices=[]):
-        most = _PROBED if len(pairs) > 1 else min(_PROBED, max(1, len(pairs[0][1]) // 2))
-        ends = [_few_outputs(model, *pairs[0], slice(0, most)), _few_outputs(model, *pairs[-1], slice(-most, None))]
-        if not all(isinstance(outputs, Tensor) and outputs.ndim for outputs, _ in ends):
-            return
-        if len({(outputs.shape[1:], targets.shape[1:]) for outputs, targets in ends}) > 1:
-            return
-        together = (torch.cat([outputs for outputs, _ in ends]), torch.cat([targets for _, targets in ends]))
-        first, second, both = (sample_losses.as_mean(*part) for part in (*ends, together))
-    if first is None or second is None or both is None:
-        return
-    share = len(ends[0][1]) / len(together[1])
-    expected = share * first + (1 - share) * second
-    if math.isfinite(both) and not math.isclose(expected, both, rel_tol=1e-3, abs_tol=1e-12):
-        raise InputError(
-            expected="a criterion whose one number a batch is the mean over its samples",
-            got=f"{both:.4g} for samples whose own means make {expected:.4g}",
-            hint="Return (losses, weight): losses to be summed, and how many count; or one loss a sample.",
-        )
-
-
-def _few_outputs(model: nn.Module, inputs: Any, targets: Tensor, few: slice) -> tuple[Any, Tensor]:
-    if isinstance(inputs, Tensor):
-        inputs, targets = inputs[few], targets[few]
-    return call_model(model, copy.deepcopy(inputs)), targets
 
 
 class _ClosureModule(nn.Module):

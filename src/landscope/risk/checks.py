@@ -1,0 +1,132 @@
+"""What a risk asks of a model, a criterion and data before anything is measured; each check raises."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from landscope.errors import InputError, NondeterministicLossError
+from landscope.parameters import ParameterSpace
+from landscope.risk.batches import Block, call_model, fits
+from landscope.risk.evaluation import BlockLosses
+from landscope.risk.losses import SampleLosses, Unreduced
+from landscope.risk.normalisation import ReestimatedLosses
+
+__all__ = ["check_inputs", "check_labels", "check_losses", "check_mean"]
+
+_IGNORED = -100
+_PROBED = 32
+
+
+def check_inputs(model: nn.Module, inputs: Any) -> None:
+    """Raise where the keys of a batch are not what the model takes; the model would only speak of wrong types."""
+    wanted = list(inspect.signature(model.forward).parameters)
+    if isinstance(inputs, Mapping) and not fits(model, (), inputs) and (len(wanted) != 1 or wanted[0] in inputs):
+        raise InputError(
+            expected=f"batches with what {type(model).__name__}.forward takes: {', '.join(wanted)}",
+            got=", ".join(map(str, inputs)),
+            hint="Rename or drop keys, or use EmpiricalRisk.from_closure(model, batch_losses, data).",
+        )
+
+
+@torch.no_grad()
+def check_labels(model: nn.Module, pairs: Sequence[Block]) -> None:
+    """Raise where a label has no output of its own; evaluation would only say "index out of range"."""
+    negative = [
+        int(targets.min())
+        for _, targets in pairs
+        if isinstance(targets, Tensor) and targets.numel() and not targets.is_floating_point()
+    ]
+    if any(least < 0 and least != _IGNORED for least in negative):
+        raise InputError(
+            expected=f"labels from 0, or {_IGNORED} for targets that do not count", got=f"label {min(negative)}",
+            hint="Check the labels.",
+        )  # fmt: skip
+    if not isinstance(pairs[0][0], Tensor):
+        return
+    with torch.random.fork_rng(devices=[]):
+        logits = model(copy.deepcopy(pairs[0][0][:1]))
+    labels = [targets for _, targets in pairs if isinstance(targets, Tensor) and not targets.is_floating_point()]
+    largest = max((int(targets.max()) for targets in labels), default=0)
+    if isinstance(logits, Tensor) and logits.ndim == 2 and largest >= logits.shape[1]:
+        raise InputError(
+            expected=f"labels from 0 to {logits.shape[1] - 1}, one for each output",
+            got=f"label {largest}",
+            hint="Check the labels, or give the model an output for each class.",
+        )
+
+
+@torch.no_grad()
+def check_mean(model: nn.Module, sample_losses: SampleLosses, pairs: Sequence[Block]) -> None:
+    """Raise where a criterion gives one number a batch that is no mean over its samples.
+
+    A sum, or a mean over targets of which some are ignored, would be weighted wrongly over batches: asked of the first
+    and the last samples, alone and together.
+    """
+    if not isinstance(sample_losses, Unreduced) or not all(isinstance(targets, Tensor) for _, targets in pairs):
+        return
+    with torch.random.fork_rng(devices=[]):
+        most = _PROBED if len(pairs) > 1 else min(_PROBED, max(1, len(pairs[0][1]) // 2))
+        ends = [_few_outputs(model, *pairs[0], slice(0, most)), _few_outputs(model, *pairs[-1], slice(-most, None))]
+        if not all(isinstance(outputs, Tensor) and outputs.ndim for outputs, _ in ends):
+            return
+        if len({(outputs.shape[1:], targets.shape[1:]) for outputs, targets in ends}) > 1:
+            return
+        together = (torch.cat([outputs for outputs, _ in ends]), torch.cat([targets for _, targets in ends]))
+        first, second, both = (sample_losses.as_mean(*part) for part in (*ends, together))
+    if first is None or second is None or both is None:
+        return
+    share = len(ends[0][1]) / len(together[1])
+    expected = share * first + (1 - share) * second
+    if math.isfinite(both) and not math.isclose(expected, both, rel_tol=1e-3, abs_tol=1e-12):
+        raise InputError(
+            expected="a criterion whose one number a batch is the mean over its samples",
+            got=f"{both:.4g} for samples whose own means make {expected:.4g}",
+            hint="Return (losses, weight): losses to be summed, and how many count; or one loss a sample.",
+        )
+
+
+def _few_outputs(model: nn.Module, inputs: Any, targets: Tensor, few: slice) -> tuple[Any, Tensor]:
+    if isinstance(inputs, Tensor):
+        inputs, targets = inputs[few], targets[few]
+    return call_model(model, copy.deepcopy(inputs)), targets
+
+
+def check_losses(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> None:
+    """Raise where the loss does not depend on the weights, or on something that changes between two calls."""
+    with torch.random.fork_rng(devices=[]):
+        total, depends = _first_block(blocks, space, w0)
+        with torch.no_grad():
+            again = blocks.losses(space.unflatten(w0), 0)[0].double().sum()
+    if not depends:
+        raise InputError(
+            expected=f"a loss that depends on {', '.join(space.names)}",
+            got="one that does not",
+            hint="Select parameters the output depends on; a closure must use the model it is given.",
+        )
+    if not torch.allclose(total, again, rtol=1e-6, atol=0, equal_nan=True):
+        raise NondeterministicLossError(
+            expected="the same loss at the same weights in eval mode",
+            got=f"{float(total):.9g}, then {float(again):.9g}",
+            hint="Switch off what draws random numbers in eval mode (dropout, sampling, augmentation).",
+        )
+
+
+def _first_block(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> tuple[Tensor, bool]:
+    """The loss of the first block at w0, and whether it depends on the weights."""
+    if isinstance(blocks, ReestimatedLosses):  # no derivatives: ask at another point
+        away = w0 * torch.rand(space.dim, generator=torch.Generator().manual_seed(0)).to(w0) + 1e-3
+        with torch.no_grad():
+            here, there = (blocks.losses(space.unflatten(w), 0)[0].double().sum() for w in (w0, away))
+        return here, bool(here != there)
+    with torch.enable_grad():
+        w = w0.clone().requires_grad_()
+        total = blocks.losses(space.unflatten(w), 0)[0].double().sum()
+        used = total.requires_grad and torch.autograd.grad(total, w, allow_unused=True)[0] is not None
+    return total.detach(), used
