@@ -61,6 +61,16 @@ _HOMES = {
     "DriftLaw": "noise.drift",
     "drift_law": "noise.drift",
     "QuadraticPenalty": "penalties",
+    "landscape_dependent_constraint": "penalties",
+    "flatness_from_variance": "penalties",
+    "elastic_weight_consolidation": "penalties",
+    "kronecker_elastic_weight_consolidation": "penalties",
+    "KroneckerPenalty": "penalties",
+    "curvature_constraint": "penalties",
+    "distance_penalty": "penalties",
+    "PenaltySum": "penalties",
+    "merged_penalty": "penalties",
+    "load_penalty": "penalties",
     "sharp_dimension": "dimension",
     "sharp_directions": "dimension",
     "learning_dimension": "dimension",
@@ -125,7 +135,19 @@ if TYPE_CHECKING:
     from landscope.noisy_descent import NoisyGradientDescent, gradient_noise_like
     from landscope.paper.relation import InverseRelation
     from landscope.parameters import ParameterSpace
-    from landscope.penalties import QuadraticPenalty
+    from landscope.penalties import (
+        KroneckerPenalty,
+        PenaltySum,
+        QuadraticPenalty,
+        curvature_constraint,
+        distance_penalty,
+        elastic_weight_consolidation,
+        flatness_from_variance,
+        kronecker_elastic_weight_consolidation,
+        landscape_dependent_constraint,
+        load_penalty,
+        merged_penalty,
+    )
     from landscope.preconditioning import Preconditioned, adam_preconditioner
     from landscope.recorder import TrajectoryRecorder
     from landscope.risk import EmpiricalRisk

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Ensemble",
     "Lines",
     "LossLandscape",
+    "Penalty",
     "SketchesLines",
     "ProgressCallback",
     "WalksBatchLines",
@@ -38,6 +40,32 @@ class Ensemble(LossLandscape, Protocol):
 
     def batch_losses(self, w: Tensor, /) -> Tensor:
         """``w[..., N] -> L^mu[..., batches]``."""
+        ...
+
+
+@runtime_checkable
+class Penalty(LossLandscape, Protocol):
+    """A landscape that holds weights back, with an implicit step that is stable at any strength."""
+
+    @property
+    def n_stored(self) -> int:
+        """Numbers it holds."""
+        ...
+
+    def gradient(self, w: Tensor, /) -> Tensor:
+        """``w[..., N] -> gradient[..., N]``."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What ``torch.save`` can keep of it."""
+        ...
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Penalty:
+        """The same on another device or in another dtype."""
+        ...
+
+    def proximal_step(self, w: Tensor, step_size: float) -> Tensor:
+        """``w[..., N] -> argmin_u V(u) + |u - w|^2 / (2 step_size)``."""
         ...
 
 

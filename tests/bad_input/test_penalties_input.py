@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import landscope as ls
-from landscope.errors import InputError, NonFiniteError
+from landscope.errors import InputError, NonFiniteError, StorageError
 
 GOOD = {"anchor": torch.zeros(4), "directions": torch.eye(4)[:2], "stiffness": torch.ones(2)}
 
@@ -32,3 +32,90 @@ def test_weights_of_another_model_and_steps_of_no_size_are_refused():
         penalty(torch.zeros(5))
     with pytest.raises(InputError, match="step_size"):
         penalty.proximal_step(torch.zeros(4), 0.0)
+
+
+def modes(rows=12, dim=6):
+    return ls.principal_modes(ls.Trajectory.of(torch.randn(rows, dim)))
+
+
+@pytest.mark.parametrize(
+    ("flatness", "options", "error", "says"),
+    [
+        (torch.tensor([1.0, float("inf"), 1.0]), {}, NonFiniteError, "inf at mode 2"),
+        (torch.tensor([1.0, 1.0, 0.0]), {}, NonFiniteError, "at mode 3"),
+        (torch.full((3,), float("nan")), {}, InputError, "at least one mode"),
+        (torch.ones(3), {"n_modes": 4}, InputError, "at least 4 modes"),
+        (torch.ones(9), {}, InputError, "at least 9 modes"),
+        (torch.ones(3), {"floor": "steep"}, InputError, "last-mode"),
+        (torch.ones(3), {"floor": -1.0}, InputError, "floor"),
+        (torch.ones(3), {"strength": -1.0}, InputError, "strength"),
+    ],
+)
+def test_a_constraint_from_bad_numbers_is_refused(flatness, options, error, says):
+    with pytest.raises(error, match=says):
+        ls.landscape_dependent_constraint(torch.zeros(6), modes(), flatness, **options)
+
+
+def test_more_modes_than_the_window_has_and_other_weights_are_refused():
+    still = torch.zeros(12, 6)
+    still[:, :2] = torch.randn(12, 2)
+    found = ls.principal_modes(ls.Trajectory.of(still))
+    with pytest.raises(InputError, match="at most 2, the modes the weights moved along"):
+        ls.landscape_dependent_constraint(torch.zeros(6), found, torch.ones(6))
+    with pytest.raises(InputError, match="6 selected parameters"):
+        ls.landscape_dependent_constraint(torch.zeros(7), modes(), torch.ones(3))
+    with pytest.raises(NonFiniteError, match="w1"):
+        ls.landscape_dependent_constraint(torch.full((6,), float("nan")), modes(), torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("psi", "measured", "ranks", "error", "says"),
+    [
+        (-4.0, torch.ones(1), [1], InputError, "psi"),
+        (4.0, torch.ones(2), [1], InputError, "a flatness for each"),
+        (4.0, torch.ones(1), [7], InputError, "from 1 to 6"),
+        (4.0, torch.tensor([float("nan")]), [1], InputError, "at least one"),
+    ],
+)
+def test_a_law_that_gives_no_flatness_is_refused(psi, measured, ranks, error, says):
+    with pytest.raises(error, match=says):
+        ls.flatness_from_variance(torch.ones(6), psi, measured, ranks)
+    with pytest.raises(NonFiniteError, match="variances"):
+        ls.flatness_from_variance(torch.zeros(6), 4.0, torch.ones(1), [1])
+
+
+def test_penalties_that_do_not_belong_together_are_not_merged():
+    low_rank = ls.QuadraticPenalty(**GOOD)
+    diagonal = ls.QuadraticPenalty(anchor=torch.zeros(4), stiffness=torch.ones(4))
+    with pytest.raises(InputError, match="all have directions"):
+        ls.merged_penalty([low_rank, diagonal])
+    with pytest.raises(InputError, match="same weights"):
+        ls.merged_penalty([diagonal, ls.QuadraticPenalty(anchor=torch.zeros(5), stiffness=torch.ones(5))])
+    for empty in (lambda: ls.merged_penalty([]), lambda: ls.PenaltySum(())):
+        with pytest.raises(InputError, match="at least one penalty"):
+            empty()
+
+
+def test_states_of_something_else_are_refused():
+    with pytest.raises(StorageError, match="the state of a penalty"):
+        ls.load_penalty({"weights": torch.zeros(2)})
+    state = ls.QuadraticPenalty(**GOOD).state_dict()
+    del state["floor"]
+    with pytest.raises(StorageError, match="another version"):
+        ls.load_penalty(state)
+
+
+def test_layers_and_losses_without_a_fisher_information_are_refused():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.LayerNorm(3), torch.nn.Linear(3, 2))
+    data = (torch.randn(4, 3), torch.tensor([0, 1, 0, 1]))
+    risk = ls.EmpiricalRisk(model, torch.nn.CrossEntropyLoss(), data)
+    with pytest.raises(InputError, match=r"0\.bias, 0\.weight of LayerNorm"):
+        ls.kronecker_elastic_weight_consolidation(risk, risk.w0)
+    with pytest.raises(InputError, match="at most 14"):
+        ls.elastic_weight_consolidation(risk, risk.w0, n_weights=15)
+    squared = ls.EmpiricalRisk(model, torch.nn.MSELoss(), (data[0], torch.randn(4, 2)))
+    for refused in (ls.elastic_weight_consolidation, ls.kronecker_elastic_weight_consolidation):
+        with pytest.raises(InputError, match="classifier"):
+            refused(squared, squared.w0)
+    assert ls.elastic_weight_consolidation(squared, squared.w0, fisher="empirical").n_stored == 28

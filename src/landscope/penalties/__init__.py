@@ -1,5 +1,27 @@
 """Penalties that keep weights near where an earlier task left them (paper, Eq. 14)."""
 
+from landscope.penalties.constraint import Floor, flatness_from_variance, landscape_dependent_constraint
+from landscope.penalties.elastic import (
+    curvature_constraint,
+    distance_penalty,
+    elastic_weight_consolidation,
+    kronecker_elastic_weight_consolidation,
+)
+from landscope.penalties.kronecker import KroneckerPenalty
 from landscope.penalties.quadratic import QuadraticPenalty
+from landscope.penalties.sums import PenaltySum, load_penalty, merged_penalty
 
-__all__ = ["QuadraticPenalty"]
+__all__ = [
+    "Floor",
+    "KroneckerPenalty",
+    "PenaltySum",
+    "QuadraticPenalty",
+    "curvature_constraint",
+    "distance_penalty",
+    "elastic_weight_consolidation",
+    "flatness_from_variance",
+    "kronecker_elastic_weight_consolidation",
+    "landscape_dependent_constraint",
+    "load_penalty",
+    "merged_penalty",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from landscope._checks import check_finite, check_positive, check_vector
 from landscope.errors import InputError
+from landscope.penalties.state import fields_of
 from landscope.results import Result
 
 __all__ = ["QuadraticPenalty"]
@@ -24,14 +26,15 @@ class QuadraticPenalty(
     kind="quadratic_penalty",
     dims={"anchor": ("weight",), "directions": ("direction", "weight"), "stiffness": ("direction",)},
 ):
-    r"""A landscape of low rank plus isotropic, zero at its anchor.
+    r"""A landscape of low rank plus isotropic, least at its anchor.
 
-    .. math:: V(w) = \lambda \Big[ k_0\, |w - w_1|^2
+    .. math:: V(w) = V_0 + \lambda \Big[ k_0\, |w - w_1|^2
               + \sum_{i=1}^{k} (k_i - k_0) \big(p_i \cdot (w - w_1)\big)^2 \Big]
 
     so that the stiffness is :math:`k_i` along :math:`p_i` and :math:`k_0` along everything orthogonal to them. With
     :math:`k_0 = 0` and :math:`k_i = 1/F_i^2` it is the paper's landscape-dependent constraint (Eq. 14; no half).
-    It holds (k + 1) N + k numbers, or 2 N without directions, where each weight has a stiffness of its own.
+    It holds (k + 1) N + k numbers, or 2 N without directions, where each weight has a stiffness of its own. A penalty
+    of one task is zero at its anchor; only sums of several have a V_0, see :func:`landscope.merged_penalty`.
 
     Args:
         anchor: w_1, where the weights are to stay, ``[N]``.
@@ -39,6 +42,8 @@ class QuadraticPenalty(
         directions: Orthonormal p_i, ``[k, N]``.
         floor: k_0; 0 without directions.
         strength: lambda.
+        offset: V_0.
+        parameters: Names of the parameters that w is made of, where they are known.
 
     Raises:
         InputError: If shapes, dtypes or devices do not fit, directions are not orthonormal, or a number is negative.
@@ -60,6 +65,8 @@ class QuadraticPenalty(
     directions: Float[Tensor, "k N"] | None = None
     floor: float = 0.0
     strength: float = 1.0
+    offset: float = 0.0
+    parameters: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         dim = len(check_vector("anchor", self.anchor, dim=self.anchor.shape[-1]))
@@ -104,10 +111,10 @@ class QuadraticPenalty(
         """V(w); differentiable by torch."""
         z = self._from_anchor(w)
         if self.directions is None:
-            return self.strength * (self.stiffness.to(z) * z.square()).sum(dim=-1)
+            return self.offset + self.strength * (self.stiffness.to(z) * z.square()).sum(dim=-1)
         along = z @ self.directions.to(z).T
         stretched = ((self.stiffness.to(z) - self.floor) * along.square()).sum(dim=-1)
-        return self.strength * (stretched + self.floor * z.square().sum(dim=-1))
+        return self.offset + self.strength * (stretched + self.floor * z.square().sum(dim=-1))
 
     def gradient(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points N"]:
         r""":math:`\nabla V(w) = 2 \lambda [k_0 z + \sum_i (k_i - k_0) p_i (p_i \cdot z)]`, z = w - w_1."""
@@ -133,6 +140,20 @@ class QuadraticPenalty(
         rate = 2 * check_positive("step_size", step_size) * self.strength
         z = self._from_anchor(w)
         return self.anchor.to(z) + self._scaled(z, 1 / (1 + rate * self.stiffness), 1 / (1 + rate * self.floor))
+
+    @property
+    def n_stored(self) -> int:
+        """Numbers it holds."""
+        return sum(tensor.numel() for tensor in self.tensors().values())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Its fields, for ``torch.save``; :func:`landscope.load_penalty` makes a penalty of them."""
+        return fields_of(self)
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> QuadraticPenalty:
+        """The same on another device or in another dtype."""
+        moved = {name: tensor.to(device=device, dtype=dtype) for name, tensor in self.tensors().items()}
+        return dataclasses.replace(self, **moved)
 
     def _from_anchor(self, w: Tensor) -> Tensor:
         return check_vector("w", w, dim=len(self.anchor), device=self.anchor.device) - self.anchor

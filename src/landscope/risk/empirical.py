@@ -26,7 +26,9 @@ from landscope.risk.batches import (
     materialised,
 )
 from landscope.risk.checks import check_inputs, check_labels, check_losses, check_mean
-from landscope.risk.evaluation import ClosureLosses, TracedLosses, whole_evaluation
+from landscope.risk.evaluation import BlockLosses, BlockOutputs, ClosureLosses, TracedLosses, WholeLosses
+from landscope.risk.fisher import FisherInformation
+from landscope.risk.kronecker import LayerFactors, kronecker_factors
 from landscope.risk.lines import TracedLines
 from landscope.risk.losses import SampleLosses, is_plain_cross_entropy, sample_losses_of
 from landscope.risk.minibatches import MinibatchRisk, partition
@@ -104,7 +106,7 @@ class EmpiricalRisk:
         self._class_major = is_plain_cross_entropy(criterion)
         if self._class_major:
             check_labels(self._model, pairs)
-        self._blocks = (
+        self._blocks: BlockLosses = (
             ReestimatedLosses(self._model, sample_losses, even_blocks_of(pairs, self._rows_at_once(pairs, _NORM_ROWS)))
             if self._batch_norm == "re-estimated"
             else self._traced(pairs, sample_losses) or self._whole(pairs, sample_losses, largest_batch)
@@ -208,9 +210,8 @@ class EmpiricalRisk:
         if versions != [value._version for value in few.frontier(0) if isinstance(value, Tensor)]:
             raise RuntimeError("it works in place on values that are kept")
 
-    def _whole(self, pairs: list[Block], sample_losses: SampleLosses, largest_batch: int) -> ClosureLosses:
-        rows = self._rows_at_once(pairs, largest_batch)
-        return ClosureLosses(self._model, whole_evaluation(sample_losses), blocks_of(pairs, rows))
+    def _whole(self, pairs: list[Block], sample_losses: SampleLosses, largest_batch: int) -> WholeLosses:
+        return WholeLosses(self._model, sample_losses, blocks_of(pairs, self._rows_at_once(pairs, largest_batch)))
 
     @staticmethod
     def _rows_at_once(pairs: list[Block], most: int) -> int:
@@ -333,6 +334,22 @@ class EmpiricalRisk:
             InputError: If there is not one weight and one loss for each sample.
         """
         return derivatives.weighted_gradient(self._blocks, self.space, self._checked("w", w), weights)
+
+    def fisher_information(self) -> FisherInformation:
+        """What the answers of the model say about the selected weights; for elastic weight consolidation."""
+        return FisherInformation(self._blocks, self.space, is_classifier=self._class_major)
+
+    def kronecker_factors(self, w: Float[Tensor, " N"]) -> list[LayerFactors]:
+        """Kronecker factors of that information at ``w``, for each layer that holds selected weights.
+
+        Raises:
+            InputError: If the risk is of no classifier, or a layer is neither linear nor a plain convolution.
+        """
+        if not self._class_major or not isinstance(self._blocks, BlockOutputs):
+            raise InputError(
+                expected="a classifier under plain cross-entropy", got="another risk", hint="Use another penalty."
+            )
+        return kronecker_factors(self._model, self.space, self._blocks.pairs, self._checked("w", w))
 
     def sample_lines(self, w0: Float[Tensor, " N"], directions: Float[Tensor, "k N"]) -> BatchLines:
         """The losses of every sample along lines from ``w0``, with their derivatives."""

@@ -16,7 +16,16 @@ from landscope.risk.losses import SampleLosses
 from landscope.risk.tracing import SplitModel, substituted_call
 from landscope.threads import one_thread
 
-__all__ = ["BlockLosses", "ClosureLosses", "Frontier", "TracedLosses", "replica", "whole_evaluation"]
+__all__ = [
+    "BlockLosses",
+    "BlockOutputs",
+    "ClosureLosses",
+    "Frontier",
+    "TracedLosses",
+    "WholeLosses",
+    "replica",
+    "whole_evaluation",
+]
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -41,6 +50,33 @@ class BlockLosses(Protocol):
 
     def in_block_order(self, values: Tensor) -> Tensor:
         """``values[M]`` of all samples in the order of the data -> the same, block after block."""
+        ...
+
+
+@runtime_checkable
+class BlockOutputs(Protocol):
+    """What a model answers for the samples of one block, where that is known apart from the losses."""
+
+    @property
+    def pairs(self) -> list[Block]:
+        """Inputs and targets of each block."""
+        ...
+
+    @property
+    def sizes(self) -> list[int]:
+        """Samples of each block."""
+        ...
+
+    def arguments(self, block: int) -> tuple[Any, ...]:
+        """What :meth:`outputs` is to be given for a block: frozen values, or the inputs."""
+        ...
+
+    def outputs(self, parameters: dict[str, Tensor], arguments: tuple[Any, ...]) -> Any:
+        """``parameters, arguments -> outputs`` of the model."""
+        ...
+
+    def losses_of(self, outputs: Any, block: int) -> tuple[Tensor, Tensor | float]:
+        """``outputs, block -> (losses[m], weight)``."""
         ...
 
 
@@ -111,6 +147,43 @@ class ClosureLosses:
         return values
 
 
+class WholeLosses(ClosureLosses):
+    """Full evaluation of a model and a criterion.
+
+    Args:
+        model: A private copy in eval mode.
+        sample_losses: The criterion.
+        blocks: The data.
+    """
+
+    def __init__(self, model: nn.Module, sample_losses: SampleLosses, blocks: Sequence[Block]) -> None:
+        super().__init__(model, whole_evaluation(sample_losses), blocks)
+        self._answers, self._sample_losses = _ClosureModule(model, call_model), sample_losses
+
+    @property
+    def pairs(self) -> list[Block]:
+        """Inputs and targets of each block."""
+        return copy.deepcopy(self._batches)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Samples of each block."""
+        return [len(targets) for _, targets in self._batches]
+
+    def arguments(self, block: int) -> tuple[Any, ...]:
+        """The inputs."""
+        return (copy.deepcopy(self._batches[block][0]),)
+
+    def outputs(self, parameters: dict[str, Tensor], arguments: tuple[Any, ...]) -> Any:
+        """The whole model."""
+        replaced = {f"model.{name}": value for name, value in parameters.items()}
+        return torch.func.functional_call(self._answers, replaced, arguments)
+
+    def losses_of(self, outputs: Any, block: int) -> tuple[Tensor, Tensor | float]:
+        """The criterion."""
+        return self._sample_losses(outputs, self._batches[block][1])
+
+
 def _homes(sizes: Sequence[int], rows: Tensor) -> Iterator[tuple[int, Tensor]]:
     """The blocks that hold some of the samples ``rows``, each with their places in it."""
     ends = torch.tensor(list(itertools.accumulate(sizes)), device=rows.device)
@@ -175,8 +248,24 @@ class TracedLosses:
 
     def losses(self, parameters: dict[str, Tensor], block: int) -> tuple[Tensor, Tensor | float]:
         """The losses of one block with the selected parameters replaced."""
-        outputs = substituted_call(self.split.suffix, self.split.suffix_names, parameters, self.frontier(block))
+        return self.losses_of(self.outputs(parameters, self.frontier(block)), block)
+
+    def arguments(self, block: int) -> tuple[Any, ...]:
+        """Frontier values."""
+        return self.frontier(block)
+
+    def outputs(self, parameters: dict[str, Tensor], arguments: tuple[Any, ...]) -> Any:
+        """The model from its frontier on."""
+        return substituted_call(self.split.suffix, self.split.suffix_names, parameters, arguments)
+
+    def losses_of(self, outputs: Any, block: int) -> tuple[Tensor, Tensor | float]:
+        """The criterion."""
         return self.sample_losses(outputs, self.blocks[block][1])
+
+    @property
+    def pairs(self) -> list[Block]:
+        """Inputs and targets of each block."""
+        return copy.deepcopy(self.blocks)
 
     @property
     def sizes(self) -> list[int]:
@@ -204,8 +293,7 @@ class TracedLosses:
         inputs, targets = self._samples(picked)
         with torch.no_grad():
             values = (inputs,) if self.split.prefix_is_empty else self.split.prefix(inputs)
-        outputs = substituted_call(self.split.suffix, self.split.suffix_names, parameters, values)
-        return self.sample_losses(outputs, targets)[0]
+        return self.sample_losses(self.outputs(parameters, values), targets)[0]
 
     def _samples(self, picked: list[tuple[int, Tensor]]) -> Block:
         """Inputs and targets of some samples of each of some blocks."""

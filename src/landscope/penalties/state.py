@@ -1,0 +1,41 @@
+"""Penalties as plain mappings, to be kept inside a user's own checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from landscope.errors import StorageError
+from landscope.results import Result, result_kinds
+
+__all__ = ["fields_of", "penalty_from"]
+
+
+def fields_of(penalty: Result) -> dict[str, Any]:
+    """The kind and fields of a penalty, its provenance left out: what torch.save keeps without pickling classes."""
+    names = [field.name for field in dataclasses.fields(penalty) if field.name != "provenance"]
+    values = {name: getattr(penalty, name) for name in names}
+    return {"kind": penalty.kind, **{k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}}
+
+
+def penalty_from(state: Mapping[str, Any], kinds: tuple[type[Result], ...]) -> Any:
+    """The penalty of a mapping made by :func:`fields_of`.
+
+    Raises:
+        StorageError: If it is none, or of another version of landscope.
+    """
+    values = dict(state)
+    kind = result_kinds().get(str(values.pop("kind", "")))
+    if kind is None or not issubclass(kind, kinds):
+        raise StorageError(
+            expected="the state of a penalty", got=f"the keys {', '.join(map(str, state))}",
+            hint="Pass what penalty.state_dict() returned.",
+        )  # fmt: skip
+    if values.keys() != {field.name for field in dataclasses.fields(kind)} - {"provenance"}:
+        raise StorageError(
+            expected=f"the state of a {kind.__name__}", got=f"the fields {', '.join(map(str, values))}",
+            hint="It was made by another version of landscope.",
+        )  # fmt: skip
+    made: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return kind(**made)

@@ -1,0 +1,183 @@
+"""The Fisher information of a classifier about its selected weights: its diagonal, its products, its factors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from landscope._checks import check_choice, check_count, check_vector
+from landscope.errors import InputError
+from landscope.kernels import plain_kernels
+from landscope.parameters import ParameterSpace
+from landscope.risk.derivatives import mean_gradient
+from landscope.risk.evaluation import BlockLosses, BlockOutputs
+
+__all__ = ["FisherInformation", "FisherKind"]
+
+FisherKind = Literal["exact", "empirical", "batch-mean"]
+"""Labels drawn from the model; the labels of the data; or those, with gradients averaged before they are squared."""
+
+_GRADIENT_NUMBERS = 2**23
+"""Numbers of single-sample gradients held at once: 32 MB in float32."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FisherInformation:
+    r"""What the answers of a classifier say about its weights.
+
+    .. math:: \mathcal F(w) = \frac1M \sum_k \sum_c p_c(x_k)\, g_{kc}\, g_{kc}^\top,
+              \qquad g_{kc} = \nabla \ln p_c(x_k)
+
+    with probabilities p = softmax(outputs). For cross-entropy it is also the generalised Gauss-Newton matrix, and near
+    a solution the Hessian. Made by :meth:`landscope.EmpiricalRisk.fisher_information`.
+
+    Args:
+        blocks: The data and the model.
+        space: The selected weights.
+        is_classifier: Whether the loss is plain cross-entropy of the outputs.
+
+    Example:
+        >>> import torch
+        >>> from landscope import EmpiricalRisk
+        >>> model = torch.nn.Linear(1, 2, bias=False)
+        >>> risk = EmpiricalRisk(model, torch.nn.CrossEntropyLoss(), (torch.ones(4, 1), torch.tensor([0, 1, 0, 1])))
+        >>> [round(x, 6) for x in risk.fisher_information().diagonal(torch.zeros(2)).tolist()]
+        [0.25, 0.25]
+    """
+
+    blocks: BlockLosses
+    space: ParameterSpace
+    is_classifier: bool = True
+
+    def diagonal(
+        self, w: Float[Tensor, " N"], kind: FisherKind = "exact", *, batch_size: int = 50
+    ) -> Float[Tensor, " N"]:
+        r"""The diagonal, :math:`\mathcal F_{jj}`.
+
+        Args:
+            w: Where.
+            kind: ``"exact"``, the sum over all answers above; ``"empirical"``, the mean square of the gradients of
+                single samples, by their own labels; ``"batch-mean"``, the mean square of gradients of minibatches,
+                as some programs take it, smaller by up to the batch size.
+            batch_size: Of ``"batch-mean"``.
+
+        Returns:
+            The diagonal in float64.
+
+        Raises:
+            InputError: If the outputs are not known or, for ``"exact"``, no logits ``[b, classes]``.
+        """
+        check_choice("kind", kind, get_args(FisherKind))
+        w = check_vector("w", w, dim=self.space.dim)
+        if kind == "batch-mean":
+            return self._mean_squares_of_batches(w, check_count("batch_size", batch_size, minimum=1))
+        squares = torch.zeros(self.space.dim, dtype=torch.float64, device=w.device)
+        for block in range(self.blocks.n_blocks):
+            for cotangent in self._of_all_answers(w, block) if kind == "exact" else self._of_labels(w, block):
+                for gradients in self._sample_gradients(w, block, cotangent):
+                    squares += gradients.square().sum(dim=0, dtype=torch.float64)
+        return squares / sum(self._known().sizes)
+
+    def product(self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+        r"""The product :math:`\mathcal F(w)\, v` with the exact matrix: J' (diag(p) - p p') J v, summed over samples.
+
+        Raises:
+            InputError: If the outputs are not known or no logits ``[b, classes]``.
+        """
+        w, vector = (check_vector(name, x, dim=self.space.dim) for name, x in (("w", w), ("vector", vector)))
+        total = torch.zeros(self.space.dim, dtype=torch.float64, device=w.device)
+        with plain_kernels():
+            for block in range(self.blocks.n_blocks):
+                total += self._block_product(w, vector.to(w), block).double()
+        return total / sum(self._known().sizes)
+
+    def _block_product(self, w: Tensor, vector: Tensor, block: int) -> Tensor:
+        outputs = self._outputs_of(block)
+        logits, pull, *_ = torch.func.vjp(outputs, w)
+        _, change, *_ = torch.func.jvp(outputs, (w,), (vector,))
+        p = self._checked_logits(logits).softmax(dim=1)
+        return pull(p * change - p * (p * change).sum(dim=1, keepdim=True))[0]
+
+    def _of_all_answers(self, w: Tensor, block: int) -> Iterator[Tensor]:
+        """For each class, sqrt(p_c) times the slope of ln p_c along the outputs."""
+        with torch.no_grad():
+            p = self._checked_logits(self._outputs_of(block)(w)).softmax(dim=1)
+        for one in torch.eye(p.shape[1], dtype=p.dtype, device=p.device):
+            yield (p @ one).sqrt()[:, None] * (one - p)
+
+    def _of_labels(self, w: Tensor, block: int) -> Iterator[Tensor]:
+        """The slope of the loss of each sample along its outputs."""
+        with torch.no_grad():
+            outputs = _tensor(self._outputs_of(block)(w))
+        with torch.enable_grad():
+            losses, _ = self._known().losses_of(outputs.requires_grad_(), block)
+            yield torch.autograd.grad(losses.sum(), outputs)[0]
+
+    def _sample_gradients(self, w: Tensor, block: int, cotangent: Tensor) -> Iterator[Tensor]:
+        """J_k' c_k of every sample k, some samples at a time: ``[b, N]``."""
+        known, rows = self._known(), len(cotangent)
+        arguments = known.arguments(block)
+        once = max(1, _GRADIENT_NUMBERS // self.space.dim)
+
+        def pulled(own: Tensor, *sample: Any) -> Tensor:
+            single = tree_map(lambda x: x[None] if isinstance(x, Tensor) else x, sample)
+            outputs = lambda w: known.outputs(self.space.unflatten(w), single)[0]  # noqa: E731
+            return torch.func.vjp(outputs, w)[1](own)[0]
+
+        for first in range(0, rows, once):
+            part = slice(first, first + once)
+            few = tree_map(lambda x, part=part: x[part] if _has_rows(x, rows) else x, arguments)
+            axes = tree_map(lambda x: 0 if _has_rows(x, rows) else None, arguments)
+            with plain_kernels():
+                yield torch.func.vmap(pulled, in_dims=(0, *axes))(cotangent[part], *few)
+
+    def _mean_squares_of_batches(self, w: Tensor, batch_size: int) -> Tensor:
+        count = sum(self._known().sizes)
+        if batch_size > count:
+            raise InputError(
+                expected=f"a batch size of at most {count}", got=f"{batch_size}", hint="Choose a smaller one."
+            )
+        batches = torch.arange(count // batch_size * batch_size, device=w.device).view(-1, batch_size)
+        squares = torch.zeros(self.space.dim, dtype=torch.float64, device=w.device)
+        for batch in batches:
+            squares += mean_gradient(self.blocks, self.space, w, batch).double().square()
+        return squares / len(batches)
+
+    def _outputs_of(self, block: int) -> Any:
+        known = self._known()
+        return lambda w: known.outputs(self.space.unflatten(w), known.arguments(block))
+
+    def _known(self) -> BlockOutputs:
+        if isinstance(self.blocks, BlockOutputs):
+            return self.blocks
+        raise InputError(
+            expected="a risk whose outputs are known", got="one made by from_closure or with re-estimated statistics",
+            hint="Make it as EmpiricalRisk(model, criterion, data).",
+        )  # fmt: skip
+
+    def _checked_logits(self, outputs: Any) -> Tensor:
+        if self.is_classifier and _tensor(outputs).ndim == 2:
+            return outputs
+        raise InputError(
+            expected="a classifier: outputs [b, classes] under plain cross-entropy", got="another loss or shape",
+            hint='Take the empirical Fisher information: kind="empirical".',
+        )  # fmt: skip
+
+
+def _has_rows(value: Any, rows: int) -> bool:
+    return isinstance(value, Tensor) and value.ndim > 0 and len(value) == rows
+
+
+def _tensor(outputs: Any) -> Tensor:
+    if isinstance(outputs, Tensor):
+        return outputs
+    raise InputError(
+        expected="a model that returns a tensor", got=type(outputs).__name__,
+        hint='Take kind="batch-mean" with a batch size of 1.',
+    )  # fmt: skip
