@@ -71,6 +71,7 @@ _HOMES = {
     "PenaltySum": "penalties",
     "merged_penalty": "penalties",
     "load_penalty": "penalties",
+    "ProximalSteps": "proximal",
     "sharp_dimension": "dimension",
     "sharp_directions": "dimension",
     "learning_dimension": "dimension",
@@ -149,6 +150,7 @@ if TYPE_CHECKING:
         merged_penalty,
     )
     from landscope.preconditioning import Preconditioned, adam_preconditioner
+    from landscope.proximal import ProximalSteps
     from landscope.recorder import TrajectoryRecorder
     from landscope.risk import EmpiricalRisk
     from landscope.sampling import MinibatchOrder

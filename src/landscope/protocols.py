@@ -48,6 +48,11 @@ class Penalty(LossLandscape, Protocol):
     """A landscape that holds weights back, with an implicit step that is stable at any strength."""
 
     @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the parameters that w is made of, where they are known."""
+        ...
+
+    @property
     def n_stored(self) -> int:
         """Numbers it holds."""
         ...

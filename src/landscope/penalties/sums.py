@@ -106,6 +106,11 @@ class PenaltySum:
         return PenaltySum(tuple(part.to(device, dtype) for part in self.parts))
 
     @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the parameters that w is made of, where they are known."""
+        return next((part.parameters for part in self.parts if part.parameters), ())
+
+    @property
     def n_stored(self) -> int:
         """Numbers it holds."""
         return sum(part.n_stored for part in self.parts)

@@ -1,0 +1,146 @@
+"""A penalty in anybody's training loop: one implicit step of it after every step of the optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import TracebackType
+
+import torch
+from torch import Tensor, nn
+
+from landscope.errors import InputError, NonFiniteError
+from landscope.parameters import ParameterSpace, Selection
+from landscope.protocols import Penalty
+
+__all__ = ["ProximalSteps"]
+
+
+class ProximalSteps:
+    r"""Takes the implicit step of a penalty after each ``optimizer.step()``.
+
+    .. math:: w \leftarrow \arg\min_u V(u) + \frac{|u - w|^2}{2\alpha}
+
+    with the learning rate :math:`\alpha` of the moment, so that schedules are followed. Added to a loss, a stiff
+    penalty makes the training diverge (:math:`\alpha \lambda k > 1`); this is stable at any strength, and at a small
+    rate the same. It hooks the optimiser, so one line serves any loop, gradient accumulation and mixed precision; a
+    step that a gradient scaler skips is skipped here too.
+
+    Args:
+        penalty: On the selected weights.
+        model: The model in training.
+        optimizer: Its optimiser, with one learning rate for the selected weights.
+        select: Which parameters, see :meth:`landscope.ParameterSpace.of`; those the penalty names by default.
+
+    Raises:
+        InputError: If the penalty is on other weights, or the optimiser does not hold all of them.
+        NonFiniteError: While training, if the weights became NaN or infinite; they are left as the optimiser made them.
+
+    Example:
+        >>> import torch
+        >>> from landscope import QuadraticPenalty
+        >>> model = torch.nn.Linear(1, 1, bias=False)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+        >>> penalty = QuadraticPenalty(anchor=torch.zeros(1), stiffness=torch.ones(1))
+        >>> _ = model.weight.data.fill_(2.0)
+        >>> with ProximalSteps(penalty, model, optimizer):
+        ...     (0.0 * model.weight.sum()).backward()
+        ...     optimizer.step()
+        >>> model.weight.item()
+        1.0
+    """
+
+    def __init__(
+        self,
+        penalty: Penalty,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        select: Selection | Iterable[Selection] | None = None,
+    ) -> None:
+        self.space = _space_of(penalty, model, select)
+        self._tensors = self.space.tensors(model)
+        self._groups = _groups_of(self.space, self._tensors, optimizer)
+        w = self._weights()
+        self.penalty = penalty.to(w.device, w.dtype)
+        self.penalty(w)  # one of another length is told now, not in the middle of a step
+        self._optimizer = optimizer
+        self._hook: torch.utils.hooks.RemovableHandle | None = None
+
+    def __enter__(self) -> ProximalSteps:
+        if self._hook is None:
+            self._hook = self._optimizer.register_step_post_hook(self._after_step)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take no more steps; called by the ``with`` statement."""
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
+
+    @torch.no_grad()
+    def value(self) -> float:
+        """V at the weights of the moment."""
+        return float(self.penalty(self._weights()))
+
+    @torch.no_grad()
+    def _after_step(self, *_: object) -> None:
+        rates = {float(group["lr"]) for group in self._groups}
+        if len(rates) > 1:
+            raise InputError(
+                expected="one learning rate for the selected weights",
+                got=", ".join(f"{rate:g}" for rate in sorted(rates)),
+                hint="Make one penalty for each group of parameters.",
+            )
+        (rate,) = rates
+        if rate == 0:  # a warm-up's first step moves nothing
+            return
+        try:
+            held = self.penalty.proximal_step(self._weights(), rate)
+        except NonFiniteError as error:
+            raise NonFiniteError(
+                expected="finite weights after a step of the optimiser",
+                got=error.got,
+                hint="Lower the learning rate, or look at that minibatch.",
+            ) from error
+        for tensor, value in zip(self._tensors, self.space.unflatten(held).values(), strict=True):
+            tensor.copy_(value)
+
+    def _weights(self) -> Tensor:
+        return torch.cat([tensor.detach().reshape(-1) for tensor in self._tensors])
+
+
+def _space_of(penalty: Penalty, model: nn.Module, select: Selection | Iterable[Selection] | None) -> ParameterSpace:
+    names = tuple(penalty.parameters)
+    if select is None and names:
+        present = dict(model.named_parameters(remove_duplicate=False))
+        if missing := [name for name in names if name not in present]:
+            raise InputError(
+                expected=f"a model with the parameters of the penalty, {', '.join(names)}",
+                got=f"one without {', '.join(missing)}",
+                hint="Pass the model of the earlier task, or select= where parameters were renamed.",
+            )
+        select = [_literal(name) for name in names]
+    return ParameterSpace.of(model, select)
+
+
+def _literal(name: str) -> str:
+    """A pattern that matches this name only."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+
+
+def _groups_of(space: ParameterSpace, tensors: list[Tensor], optimizer: torch.optim.Optimizer) -> list[dict]:
+    """The groups of the optimiser that hold the selected parameters."""
+    home = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
+    strangers = [name for name, tensor in zip(space.names, tensors, strict=True) if id(tensor) not in home]
+    if strangers:
+        raise InputError(
+            expected=f"an optimiser that holds all of {', '.join(space.names)}",
+            got=f"one without {', '.join(strangers)}",
+            hint="Make it from the parameters of this very model object; a penalty must not move what is frozen.",
+        )
+    groups = {id(home[id(tensor)]): home[id(tensor)] for tensor in tensors}
+    return list(groups.values())

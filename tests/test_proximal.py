@@ -1,0 +1,100 @@
+"""Implicit steps of a penalty in a training loop."""
+
+import contextlib
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import landscope as ls
+from landscope.errors import InputError, NonFiniteError
+from landscope.networks import mlp
+
+DATA = (torch.randn(8, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1] * 4))
+
+
+def penalty_on(model, select="2.weight", stiffness=3.0):
+    space = ls.ParameterSpace.of(model, select)
+    w = space.flatten(model)
+    return ls.QuadraticPenalty(anchor=w, stiffness=torch.full_like(w, stiffness), parameters=space.names)
+
+
+def train(model, optimizer, steps=5, scheduler=None):
+    for _ in range(steps):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(DATA[0]), DATA[1]).backward()
+        optimizer.step()
+        if scheduler is not None:
+            scheduler.step()
+
+
+@pytest.mark.parametrize("make", [
+    lambda p: torch.optim.SGD(p, lr=0.3), lambda p: torch.optim.SGD(p, lr=0.3, momentum=0.9, nesterov=True),
+    lambda p: torch.optim.AdamW(p, lr=0.01),
+])  # fmt: skip
+def test_each_step_is_the_optimisers_own_and_then_the_implicit_step(make):
+    model = mlp([4, 3, 3, 2], seed=0)
+    twin = copy.deepcopy(model)
+    penalty = penalty_on(model)
+    ours, theirs = make(model.parameters()), make(twin.parameters())
+    schedules = [torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.5) for optimizer in (ours, theirs)]
+    with ls.ProximalSteps(penalty, model, ours):
+        train(model, ours, scheduler=schedules[0])
+    for _ in range(5):
+        rate = theirs.param_groups[0]["lr"]
+        train(twin, theirs, steps=1)
+        with torch.no_grad():
+            twin[2].weight.copy_(penalty.proximal_step(twin[2].weight.flatten(), rate).view(3, 3))
+        schedules[1].step()
+    for first, second in zip(model.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(first, second)
+
+
+def test_it_ends_with_the_block_also_after_an_error():
+    model = mlp([4, 3, 3, 2], seed=0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+    with contextlib.suppress(ZeroDivisionError), ls.ProximalSteps(penalty_on(model), model, optimizer) as steps:
+        train(model, optimizer)
+        assert steps.value() > 0
+        raise ZeroDivisionError
+    assert not optimizer._optimizer_step_post_hooks
+
+
+def test_a_penalty_that_makes_explicit_descent_diverge_is_held():
+    model = mlp([4, 3, 3, 2], seed=0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+    with ls.ProximalSteps(penalty_on(model, stiffness=1e6), model, optimizer) as steps:
+        train(model, optimizer, steps=50)
+    assert steps.value() < 1e-4
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_done():
+    model = mlp([4, 3, 3, 2], seed=0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+    penalty = penalty_on(model)
+    with pytest.raises(InputError, match=r"one without 2\.weight"):
+        ls.ProximalSteps(penalty, nn.Linear(4, 2), optimizer)
+    with pytest.raises(InputError, match="9 selected parameters"):
+        ls.ProximalSteps(penalty, model, optimizer, select="4.weight")
+    with pytest.raises(InputError, match=r"one without 2\.weight"):
+        ls.ProximalSteps(penalty, model, torch.optim.SGD(model[4].parameters(), lr=0.1))
+    wider = mlp([4, 5, 5, 2], seed=0)
+    with pytest.raises(InputError, match="9 selected parameters"):
+        ls.ProximalSteps(penalty, wider, torch.optim.SGD(wider.parameters(), lr=0.1))
+    assert not optimizer._optimizer_step_post_hooks
+
+
+def test_two_learning_rates_and_nan_are_told():
+    model = mlp([4, 3, 3, 2], seed=0)
+    groups = [{"params": [model[2].weight], "lr": 0.1}, {"params": [model[4].weight], "lr": 0.2}]
+    optimizer = torch.optim.SGD(groups)
+    both = penalty_on(model, ["2.weight", "4.weight"])
+    with ls.ProximalSteps(both, model, optimizer), pytest.raises(InputError, match="one learning rate"):
+        train(model, optimizer, steps=1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    penalty = penalty_on(model)
+    model(DATA[0]).sum().backward()
+    model[2].weight.grad.fill_(float("nan"))
+    with ls.ProximalSteps(penalty, model, optimizer), pytest.raises(NonFiniteError, match="after a step"):
+        optimizer.step()
