@@ -40,14 +40,14 @@ AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON on standard o
 Run = Annotated[Path, Parameter(help="Folder of a run.")]
 
 Figure = Literal[
-    "all", "figures", "sec-S6", "fig6", "sec-S9", "branches",
+    "all", "figures", "sec-S6", "fig6", "sec-S9", "branches", "fig4",
     "fig1", "fig2", "fig3", "fig5", "sec-S2", "sec-S3", "fig-S7",
 ]  # fmt: skip
 _CHOSEN_BY_RECIPES = {
     "seed", "network", "optimizer", "momentum", "nesterov", "loss", "label_noise", "initial", "equal_norm", "select",
     "record_every", "sampling",
 }  # fmt: skip
-_RECIPES = ("figures", "sec-S6", "fig6", "sec-S9", "branches")
+_RECIPES = ("figures", "sec-S6", "fig6", "sec-S9", "branches", "fig4")
 
 _interrupted_hint: list[str] = []
 

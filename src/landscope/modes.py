@@ -21,7 +21,7 @@ __all__ = ["PrincipalModes", "cosine_content", "principal_modes", "subspace_over
 _TOLD = 1e-6
 """Part of the largest eigenvalue down to which one decomposition is taken: relative errors stay near 1e-9."""
 _NOTHING = 1e-12
-"""Part of the largest length below which a direction is rounding."""
+"""Part of the largest length, or variance, at and below which a direction is rounding."""
 _PANEL = 256
 """Fewest columns of a product that are formed at once."""
 _PART = 2**16
@@ -66,6 +66,11 @@ class PrincipalModes(
         """
         w = check_vector("w", w, dim=len(self.mean))
         return (w.double() - self.mean) @ self.directions.T
+
+    @property
+    def n_moving(self) -> int:
+        """Modes along which the weights moved by more than rounding: the rank of the window."""
+        return int((self.variance > _NOTHING * self.variance[0]).sum())
 
     def part(self, which: slice) -> PrincipalModes:
         """Some of the modes, with the mean and total variance of all."""

@@ -6,6 +6,7 @@ import math
 
 from landscope.paper.claims import Claim
 from landscope.paper.statements_across import ACROSS
+from landscope.paper.statements_on_tasks import ON_TASKS
 
 __all__ = ["CLAIMS", "CONTROLS", "LAW", "NOISE"]
 
@@ -341,5 +342,5 @@ CONTROLS = (
 )
 """The claims that controls decide."""
 
-CLAIMS = (*LAW, *NOISE, *CONTROLS, *ACROSS)
+CLAIMS = (*LAW, *NOISE, *CONTROLS, *ACROSS, *ON_TASKS)
 """All claims, in the order of the stages that measure them."""

@@ -23,8 +23,6 @@ Floor = Literal["last-mode", "none"]
 
 _LOG_LOSS = 4.0
 """ln L = ln L0 + 4 d^2/F^2 along a direction of flatness F (paper, Eq. 7, for an inverse Gaussian)."""
-_STILL = 1e-12
-"""Part of the first variance at and below which a mode is rounding."""
 
 
 def landscape_dependent_constraint(
@@ -100,11 +98,10 @@ def _check_modes(modes: PrincipalModes, known: Tensor, count: int) -> None:
             got=f"{len(modes.variance)} modes and {len(known)} flatnesses",
             hint="Measure more, or constrain fewer.",
         )
-    moving = int((modes.variance > _STILL * modes.variance[0]).sum())
-    if count > moving:
+    if count > modes.n_moving:
         raise InputError(
-            expected=f"n_modes of at most {moving}, the modes the weights moved along in the window of {modes.n_steps}"
-            " rows",
+            expected=f"n_modes of at most {modes.n_moving}, the modes the weights moved along in the window of"
+            f" {modes.n_steps} rows",
             got=f"{count}",
             hint="Record longer, or constrain fewer: directions without variance are arbitrary.",
         )

@@ -64,11 +64,7 @@ def elastic_weight_consolidation(
     w1 = check_vector("w1", w1, dim=risk.space.dim)
     diagonal = risk.fisher_information().diagonal(w1, fisher, batch_size=batch_size)
     if n_weights is not None:
-        if check_count("n_weights", n_weights, minimum=1) > len(diagonal):
-            raise InputError(expected=f"n_weights of at most {len(diagonal)}", got=f"{n_weights}", hint="Hold fewer.")
-        held = torch.zeros_like(diagonal)
-        held[diagonal.topk(n_weights).indices] = 1
-        diagonal = diagonal * held
+        diagonal = _largest(diagonal, n_weights)
     return QuadraticPenalty(
         anchor=w1.detach().clone(),
         stiffness=(diagonal / 2).to(w1),
@@ -76,6 +72,14 @@ def elastic_weight_consolidation(
         parameters=risk.space.names,
         provenance=stamp(fisher=fisher, batch_size=batch_size, n_weights=n_weights, strength=strength),
     )
+
+
+def _largest(values: Tensor, count: int) -> Tensor:
+    """The largest values, and zeros for the others."""
+    if check_count("n_weights", count, minimum=1) > len(values):
+        raise InputError(expected=f"n_weights of at most {len(values)}", got=f"{count}", hint="Hold fewer.")
+    kept = values.topk(count).indices
+    return torch.zeros_like(values).index_copy(0, kept, values[kept])
 
 
 def kronecker_elastic_weight_consolidation(

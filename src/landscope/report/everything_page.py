@@ -38,6 +38,13 @@ _DRAWN: dict[str, tuple[tuple[Callable[[Any], go.Figure], str, str, bool], ...]]
         (plots.dimensions_by_size, "Effective dimensions.", "Every seed is a point.", False),
     ),
     "sec-S9": ((plots.noisy_training, "Test error.", "Mean over seeds, by the shape of the noise.", False),),
+    "fig4": (
+        (plots.errors_over_steps, "Errors while task 2 is learnt (Fig. 4A, C).", "P; mean over seeds.", False),
+        (plots.displacements, "Displacements (Fig. 4B, D).", "P, one seed, after an epoch.", False),
+        (plots.fronts, "Both errors over strengths, after an epoch (Fig. 4E).", "P; mean over seeds.", False),
+        (plots.late_fronts, "The same after five epochs.", "P; mean over seeds.", False),
+        (plots.error_by_number, "Errors by the number of constraints (Fig. 4F).", "P, after an epoch.", False),
+    ),
     "branches": ((plots.barriers, "Barriers.", "Every branch is a point.", False),),
 }
 

@@ -1,0 +1,162 @@
+"""Fig. 4 and S7: does holding the weights in the valley of a task keep it?"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import torch
+
+from landscope.law import seed_interval
+from landscope.paper.claims import Control, Measurement
+from landscope.tasks import Forgetting
+from landscope.tasks.comparison import Tuned, at_strength, error_by_count, strengths_of, tuned
+
+__all__ = ["PAPER_BOUND", "PAPER_STRENGTH", "PSI_METHODS", "Protocol", "keeping_measurements"]
+
+PAPER_STRENGTH = 10.0
+"""lambda of Fig. 4."""
+PAPER_BOUND = 0.008
+"""q/F of Fig. 4D."""
+PSI_METHODS = {3: "ldc-psi3", 4: "ldc-psi4", 5: "ldc-psi5"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """One way to prepare the network, over seeds.
+
+    Args:
+        name: What a person reads.
+        reported: The seeds that are reported.
+        tuning: Other seeds, on which strengths are chosen.
+        n_modes: N_c of the paper.
+        stops: Minibatches of the second task: the paper's early look, an epoch, and long after.
+    """
+
+    name: str
+    reported: Sequence[Forgetting]
+    tuning: Sequence[Forgetting]
+    n_modes: int
+    stops: tuple[int, int, int]
+
+    def at(self, method: str, strength: float, step: int, n_modes: int | None = None) -> Tuned:
+        """A method at a given strength."""
+        return at_strength(method, strength, self.n_modes if n_modes is None else n_modes, step, self.reported)
+
+    def best(self, method: str, step: int, n_modes: int | None = None) -> Tuned:
+        """A method at the strength that the tuning seeds found best."""
+        return tuned(method, self.n_modes if n_modes is None else n_modes, step, self.reported, self.tuning)
+
+    def counts(self, method: str) -> list[int]:
+        """How many directions, or weights, a method was tried with, each at several strengths; 0 for all weights."""
+        rows = zip(self.tuning[0].method, self.tuning[0].n_modes.tolist(), strict=True)
+        counts = sorted({count for name, count in rows if name == method})
+        return [count for count in counts if len(strengths_of(self.tuning[0], method, count)) > 1]
+
+
+def keeping_measurements(own: Protocol) -> dict[str, Measurement]:
+    """What one protocol says on the claims of Fig. 4 and S7, in points of a per cent.
+
+    Args:
+        own: The paper's: layers pre-trained on the tasks' own classes.
+
+    Returns:
+        Measurements by claim.
+    """
+    _, epoch, late = own.stops
+    constrained = own.at("ldc", PAPER_STRENGTH, epoch)
+    return {
+        "forgetting": _mean(_first(own.at("none", math.nan, epoch, 0))),
+        "constraint_keeps": _mean(_first(constrained), _random(own, epoch)),
+        "constraint_learns": _difference(_second(constrained), _second(own.at("none", math.nan, epoch, 0))),
+        "constraint_lasts": _mean(_first(own.at("ldc", PAPER_STRENGTH, late)), _random(own, late)),
+        "displacement_bound": _bound(own, epoch),
+        "better_than_ewc": _against_ewc(own, epoch),
+        "few_modes_suffice": _best_count(own, epoch),
+        "ewc_needs_all": _ewc_share(own, epoch),
+        "any_psi": _psi_spread(own, epoch),
+    }
+
+
+def _first(found: Tuned) -> list[float]:
+    return (100 * found.errors[:, 0]).tolist()
+
+
+def _second(found: Tuned) -> list[float]:
+    return (100 * found.errors[:, -1]).tolist()
+
+
+def _summed(found: Tuned) -> list[float]:
+    return [100 * value for value in found.summed]
+
+
+def _mean(values: Sequence[float], *controls: Control, note: str = "") -> Measurement:
+    return Measurement(sum(values) / len(values), seed_interval(list(values)), controls, note)
+
+
+def _difference(first: Sequence[float], second: Sequence[float], *controls: Control, note: str = "") -> Measurement:
+    return _mean([a - b for a, b in zip(first, second, strict=True)], *controls, note=note)
+
+
+def _random(own: Protocol, step: int) -> Control:
+    values = _first(own.at("random", PAPER_STRENGTH, step))
+    return Control("as many random directions, as stiff", seed_interval(values), "differ")
+
+
+def _bound(own: Protocol, step: int) -> Measurement:
+    """The 95th percentile of q_i/F_i over the constrained modes."""
+    shares = [_percentile(one, "ldc", step) for one in own.reported]
+    free = [_percentile(one, "none", step) for one in own.reported]
+    return _mean(shares, Control("without constraint", seed_interval(free), "differ"))
+
+
+def _percentile(found: Forgetting, method: str, step: int) -> float:
+    (row,) = (row for row, number in enumerate(found.moved) if found.method[number] == method)
+    ratio = found.displacement[row, found.step.tolist().index(step)] / found.flatness
+    return float(torch.nanquantile(ratio[: min(len(ratio), _constrained(found))], 0.95))
+
+
+def _constrained(found: Forgetting) -> int:
+    """N_c of the trial whose displacements were kept."""
+    return max(int(found.n_modes[number]) for number in found.moved)
+
+
+def _against_ewc(own: Protocol, step: int) -> Measurement:
+    """Summed error of tuned constraints minus that of tuned EWC, seed by seed."""
+    mine = _summed(own.best("ldc", step))
+    told = {
+        "EWC with the empirical Fisher": own.best("ewc-empirical", step, 0),
+        "Kronecker-factored EWC": own.best("kfac", step, 0),
+        "the distance from w1": own.best("l2", step, 0),
+    }
+    note = "; ".join(f"against {name} {_difference(mine, _summed(other)).value:+.2f}" for name, other in told.items())
+    return _difference(mine, _summed(own.best("ewc", step, 0)), note=note)
+
+
+def _best_count(own: Protocol, step: int) -> Measurement:
+    """The smallest number of modes whose summed error is within a tenth of the best, in each seed."""
+    best = []
+    for one in own.reported:
+        errors = error_by_count(one, "ldc", PAPER_STRENGTH, step)
+        level = 1.1 * min(errors.values())
+        best.append(float(min(count for count, error in errors.items() if error <= level)))
+    counts = sorted(error_by_count(own.reported[0], "ldc", PAPER_STRENGTH, step))
+    return _mean(best, note=f"tried {', '.join(map(str, counts))} at lambda = {PAPER_STRENGTH:g}")
+
+
+def _ewc_share(own: Protocol, step: int) -> Measurement:
+    """The share of weights at which EWC, tuned at each number, does best, in each seed."""
+    found = {count: _summed(own.best("ewc", step, count)) for count in own.counts("ewc")}
+    dim, seeds = own.reported[0].dim, range(len(own.reported))
+    best = [min(found, key=lambda count: (found[count][seed], count)) for seed in seeds]
+    return _mean([(count or dim) / dim for count in best], note=f"of {', '.join(str(c or dim) for c in found)} weights")
+
+
+def _psi_spread(own: Protocol, step: int) -> Measurement:
+    """Largest difference of summed error between the exponents, in each seed, beside that to measured flatness."""
+    columns = [_summed(own.at(method, PAPER_STRENGTH, step)) for method in PSI_METHODS.values()]
+    measured = _summed(own.at("ldc", PAPER_STRENGTH, step))
+    spread = [max(row) - min(row) for row in zip(*columns, strict=True)]
+    means = ", ".join(f"psi {psi}: {sum(c) / len(c):.2f}" for psi, c in zip(PSI_METHODS, columns, strict=True))
+    return _mean(spread, note=f"summed errors {means}; F measured: {sum(measured) / len(measured):.2f}")

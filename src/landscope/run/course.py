@@ -1,0 +1,58 @@
+"""The courses of a reproduction: which network, which tasks, and what was learnt before them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+
+from landscope.run.problem import Problem
+from landscope.settings import Settings
+from landscope.tasks import Course, Learner, class_tasks, joined_tasks
+
+__all__ = ["PRETRAINING_EPOCHS", "Pretraining", "begin_course"]
+
+Pretraining = Literal["tasks", "all", "none"]
+"""What the frozen layers were trained on: the classes of the tasks, all classes; or nothing is frozen."""
+
+PRETRAINING_EPOCHS = 30
+"""Longest training of the layers that are then frozen."""
+_FRESH = 10_000
+"""Added to the seed of the free weights, which start anew."""
+
+
+def begin_course(
+    settings: Settings, groups: Sequence[Sequence[int]], pretraining: Pretraining, n_modes: int | None = None
+) -> Course:
+    """A network before its first task.
+
+    As in the paper, all layers are first trained on all tasks (``"tasks"``) or on all classes (``"all"``) until there
+    is no training error; then the layers that are not selected are frozen, and the selected weights start anew. Both
+    leak what the tasks are into the frozen layers; with ``"none"`` nothing is trained before, all weights are free.
+
+    Args:
+        settings: Data, network, selected weights, batch size, learning rate and seed.
+        groups: Classes of each task.
+        pretraining: What was learnt before.
+        n_modes: Most modes that are found at the end of each task.
+
+    Returns:
+        The course.
+    """
+    problem = Problem(settings)
+    model = problem.network()
+    tasks = class_tasks(problem.train_data, problem.test_data, groups)
+    learner = Learner(settings.batch_size, settings.learning_rate, problem.criterion)
+    if pretraining == "none":
+        return Course.begin(model, settings.select, tasks, learner, settings.seed, n_modes)
+    known = joined_tasks(tasks).train if pretraining == "tasks" else problem.train_data
+    learner.until_learnt(model, known, seed=settings.seed, max_epochs=PRETRAINING_EPOCHS)
+    course = Course.begin(model, problem.selection, tasks, learner, settings.seed, n_modes)
+    fresh = Problem(Settings.of({**settings.model_dump(), "seed": settings.seed + _FRESH})).network()
+    own = dict(fresh.named_parameters())
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                parameter.copy_(own[name])
+    return course

@@ -1,0 +1,26 @@
+"""Tasks learnt one after another, and the methods that keep the earlier ones (paper, Fig. 4)."""
+
+from landscope.tasks.course import Course
+from landscope.tasks.finished import FinishedTask
+from landscope.tasks.forgetting import Forgetting, Trial, measure_forgetting
+from landscope.tasks.frozen import FreeLayers
+from landscope.tasks.groups import Task, class_tasks, joined_tasks
+from landscope.tasks.learning import Learner, Watched
+from landscope.tasks.methods import METHODS, Method, with_strength
+
+__all__ = [
+    "METHODS",
+    "Course",
+    "FinishedTask",
+    "Forgetting",
+    "FreeLayers",
+    "Learner",
+    "Method",
+    "Task",
+    "Trial",
+    "Watched",
+    "class_tasks",
+    "joined_tasks",
+    "measure_forgetting",
+    "with_strength",
+]

@@ -1,0 +1,79 @@
+"""What is known at the end of a task: its risk, its window, and what is measured on them when it is asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+from torch import Tensor
+
+from landscope.controls import Basis, hessian_basis
+from landscope.landscape import Flatness, flatness, joined
+from landscope.modes import PrincipalModes, principal_modes
+from landscope.protocols import LossLandscape
+from landscope.risk import EmpiricalRisk, FisherInformation
+from landscope.trajectory import Trajectory
+
+__all__ = ["FinishedTask"]
+
+
+class FinishedTask:
+    """A task that was learnt.
+
+    Args:
+        risk: Its loss.
+        trajectory: Its last window.
+        n_modes: How many modes may be asked for; all by default.
+    """
+
+    def __init__(self, risk: EmpiricalRisk, trajectory: Trajectory, n_modes: int | None = None) -> None:
+        self.risk, self.trajectory, self._n_modes = risk, trajectory, n_modes
+        self.w1 = risk.w0
+        self._parts: list[Flatness] = []
+        self._bases: dict[tuple[str, int], Basis] = {}
+
+    @functools.cached_property
+    def modes(self) -> PrincipalModes:
+        """Principal modes of the window."""
+        available = min(len(self.trajectory) - 1, self.trajectory.dim)
+        return principal_modes(self.trajectory, min(self._n_modes or available, available))
+
+    def flatness(self, n_modes: int) -> Flatness:
+        """F of the first modes; measured once."""
+        done = sum(len(part.width) for part in self._parts)
+        if done < n_modes:
+            directions = self.modes.directions[done:n_modes].to(self.w1)
+            self._parts.append(flatness(self.risk, self.w1, directions))
+        known = joined(self._parts)
+        return known if len(known.width) == n_modes else _first(known, n_modes)
+
+    def hessian(self, n_modes: int) -> Basis:
+        """Leading eigenvectors of the Hessian."""
+        return self._leading("hessian", n_modes, self.risk)
+
+    def leading_fisher(self, n_modes: int) -> Basis:
+        """Leading eigenvectors of the Fisher information."""
+        return self._leading("fisher", n_modes, _Products(self.risk.fisher_information()))
+
+    def _leading(self, name: str, n_modes: int, landscape: LossLandscape) -> Basis:
+        if (name, n_modes) not in self._bases:
+            self._bases[name, n_modes] = hessian_basis(landscape, self.w1, n_modes)
+        return self._bases[name, n_modes]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Products:
+    """The Fisher information in the place of a Hessian."""
+
+    fisher: FisherInformation
+
+    def __call__(self, w: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def hessian_vector_product(self, w: Tensor, vector: Tensor) -> Tensor:
+        return self.fisher.product(w, vector)
+
+
+def _first(known: Flatness, count: int) -> Flatness:
+    tensors = {name: getattr(known, name)[:count] for name in Flatness.dims}
+    return dataclasses.replace(known, **tensors)

@@ -1,0 +1,125 @@
+"""The methods that keep a task, by name: each makes a penalty of what is known at the task's end."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+
+from landscope.controls import random_basis
+from landscope.penalties import (
+    Floor,
+    KroneckerPenalty,
+    PenaltySum,
+    QuadraticPenalty,
+    curvature_constraint,
+    distance_penalty,
+    elastic_weight_consolidation,
+    flatness_from_variance,
+    kronecker_elastic_weight_consolidation,
+    landscape_dependent_constraint,
+)
+from landscope.protocols import Penalty
+from landscope.risk import FisherKind
+from landscope.tasks.finished import FinishedTask
+
+__all__ = ["METHODS", "Method", "with_strength"]
+
+_MEASURED_RANKS = (2, 5, 10, 20, 50, 100, 200)
+"""Modes that set the scale where flatness comes from variance."""
+Build = Callable[[FinishedTask, int], Penalty]
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A way to keep a task.
+
+    Args:
+        name: What a person reads.
+        build: Makes the penalty of strength 1 of a finished task and a number of directions.
+        strengths: lambda to try, rising.
+        default: lambda that needs no tuning, where the method has one.
+        takes_modes: Whether it holds directions, as many as it is told; otherwise all weights.
+    """
+
+    name: str
+    build: Build
+    strengths: tuple[float, ...]
+    default: float | None = None
+    takes_modes: bool = True
+
+
+def with_strength(penalty: Penalty, strength: float) -> Penalty:
+    """The same penalty with another lambda."""
+    if isinstance(penalty, PenaltySum):
+        return PenaltySum(tuple(with_strength(part, strength) for part in penalty.parts))
+    if isinstance(penalty, QuadraticPenalty | KroneckerPenalty):
+        return dataclasses.replace(penalty, strength=strength)
+    raise TypeError(type(penalty).__name__)
+
+
+def _constraint(task: FinishedTask, n_modes: int, *, floor: Floor, psi: float | None = None) -> Penalty:
+    """Landscape-dependent constraints, with F measured or from the variance."""
+    modes = task.modes
+    if psi is None:
+        known = task.flatness(n_modes)
+    else:
+        ranks = [rank for rank in _MEASURED_RANKS if rank <= n_modes]
+        measured = task.flatness(max(ranks)).width[[rank - 1 for rank in ranks]]
+        known = flatness_from_variance(modes.variance[:n_modes], psi, measured, ranks)
+    return landscape_dependent_constraint(task.w1, modes, known, n_modes=n_modes, floor=floor, strength=1.0)
+
+
+def _random(task: FinishedTask, n_modes: int) -> Penalty:
+    """Random directions, as stiff as the modes."""
+    basis = random_basis(len(task.w1), n_modes, seed=0)
+    stiffness = task.flatness(n_modes).width.square().reciprocal().nan_to_num(0.0)
+    return curvature_constraint(task.w1, basis.directions, 2 * stiffness)
+
+
+def _leading(task: FinishedTask, n_modes: int, *, matrix: str) -> Penalty:
+    basis = task.hessian(n_modes) if matrix == "hessian" else task.leading_fisher(n_modes)
+    return curvature_constraint(task.w1, basis.directions, basis.values)
+
+
+def _elastic(task: FinishedTask, n_weights: int, *, fisher: FisherKind) -> Penalty:
+    """Elastic weight consolidation; of the ``n_weights`` of largest information, or of all for 0."""
+    return elastic_weight_consolidation(task.risk, task.w1, fisher=fisher, n_weights=n_weights or None)
+
+
+def _kronecker(task: FinishedTask, _: int) -> Penalty:
+    return kronecker_elastic_weight_consolidation(task.risk, task.w1)
+
+
+def _distance(task: FinishedTask, _: int) -> Penalty:
+    return distance_penalty(task.w1)
+
+
+def _decades(first: int, last: int, a_decade: int = 2) -> tuple[float, ...]:
+    return tuple(round(10 ** (k / a_decade), 10) for k in range(first * a_decade, last * a_decade + 1))
+
+
+_FLATNESS = _decades(-1, 3)
+_CURVATURE = _decades(1, 6)
+
+
+def _of_weights(name: str, build: Build) -> Method:
+    return Method(name, build, _CURVATURE, takes_modes=False)
+
+
+METHODS: Mapping[str, Method] = {
+    "ldc": Method("LDC, no floor", functools.partial(_constraint, floor="none"), _FLATNESS, 10.0),
+    "ldc-floor": Method("LDC with floor", functools.partial(_constraint, floor="last-mode"), _FLATNESS, 4.0),
+    "ldc-psi3": Method("LDC, F from psi = 3", functools.partial(_constraint, floor="none", psi=3.0), _FLATNESS, 10.0),
+    "ldc-psi4": Method("LDC, F from psi = 4", functools.partial(_constraint, floor="none", psi=4.0), _FLATNESS, 10.0),
+    "ldc-psi5": Method("LDC, F from psi = 5", functools.partial(_constraint, floor="none", psi=5.0), _FLATNESS, 10.0),
+    "random": Method("random directions", _random, _FLATNESS),
+    "hessian": Method("Hessian, leading", functools.partial(_leading, matrix="hessian"), _CURVATURE),
+    "fisher": Method("Fisher, leading", functools.partial(_leading, matrix="fisher"), _CURVATURE),
+    "ewc": _of_weights("EWC, exact Fisher", functools.partial(_elastic, fisher="exact")),
+    "ewc-empirical": _of_weights("EWC, empirical Fisher", functools.partial(_elastic, fisher="empirical")),
+    "ewc-batch": _of_weights("EWC, batch-mean Fisher", functools.partial(_elastic, fisher="batch-mean")),
+    "kfac": _of_weights("EWC, Kronecker factors", _kronecker),
+    "l2": Method("distance from w1", _distance, _decades(-3, 2), takes_modes=False),
+}
+"""All of them; a number of directions that a method does not need is passed over."""
