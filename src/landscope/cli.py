@@ -40,14 +40,14 @@ AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON on standard o
 Run = Annotated[Path, Parameter(help="Folder of a run.")]
 
 Figure = Literal[
-    "all", "figures", "sec-S6", "fig6", "sec-S9", "branches", "fig4",
+    "all", "figures", "sec-S6", "fig6", "sec-S9", "branches", "fig4", "sec-S7", "sec-S8",
     "fig1", "fig2", "fig3", "fig5", "sec-S2", "sec-S3", "fig-S7",
 ]  # fmt: skip
 _CHOSEN_BY_RECIPES = {
     "seed", "network", "optimizer", "momentum", "nesterov", "loss", "label_noise", "initial", "equal_norm", "select",
     "record_every", "sampling",
 }  # fmt: skip
-_RECIPES = ("figures", "sec-S6", "fig6", "sec-S9", "branches", "fig4")
+_RECIPES = ("figures", "sec-S6", "fig6", "sec-S9", "branches", "fig4", "sec-S7", "sec-S8")
 
 _interrupted_hint: list[str] = []
 
@@ -268,7 +268,8 @@ def reproduce(
 
     fig1 to fig5, sec-S2, sec-S3 and fig-S7 are of the paper's own network, fig2 over batch sizes and learning rates.
     Recipes train many: sec-S6 (other networks, optimisers, losses, data), fig6 (widths), sec-S9 (noise put into
-    gradient descent), branches (from checkpoints), figures (all of the first kind), and all.
+    gradient descent), branches (from checkpoints), fig4, sec-S7 and sec-S8 (tasks learnt one after another),
+    figures (all of the first kind), and all.
 
     Each run is kept in a folder of its own; a stopped reproduction goes on with the same command. Unless asked
     otherwise it takes MNIST, 500 modes and one surrogate a run. Example: landscope reproduce all --quick --jobs 2

@@ -13,7 +13,15 @@ from landscope.paper.claims import Control, Measurement
 from landscope.tasks import Forgetting
 from landscope.tasks.comparison import Tuned, at_strength, error_by_count, strengths_of, tuned
 
-__all__ = ["PAPER_BOUND", "PAPER_STRENGTH", "PSI_METHODS", "Protocol", "keeping_measurements"]
+__all__ = [
+    "PAPER_BOUND",
+    "PAPER_STRENGTH",
+    "PSI_METHODS",
+    "Protocol",
+    "keeping_measurements",
+    "psi_measurements",
+    "wider_measurements",
+]
 
 PAPER_STRENGTH = 10.0
 """lambda of Fig. 4."""
@@ -56,7 +64,7 @@ class Protocol:
 
 
 def keeping_measurements(own: Protocol) -> dict[str, Measurement]:
-    """What one protocol says on the claims of Fig. 4 and S7, in points of a per cent.
+    """What one protocol says on the claims of Fig. 4, in points of a per cent.
 
     Args:
         own: The paper's: layers pre-trained on the tasks' own classes.
@@ -75,8 +83,20 @@ def keeping_measurements(own: Protocol) -> dict[str, Measurement]:
         "better_than_ewc": _against_ewc(own, epoch),
         "few_modes_suffice": _best_count(own, epoch),
         "ewc_needs_all": _ewc_share(own, epoch),
-        "any_psi": _psi_spread(own, epoch),
     }
+
+
+def psi_measurements(own: Protocol) -> dict[str, Measurement]:
+    """Whether the exponent matters that flatness is taken from the variance with (sec-S7)."""
+    return {"any_psi": _psi_spread(own, own.stops[1])}
+
+
+def wider_measurements(protocols: Sequence[Protocol]) -> dict[str, Measurement]:
+    """The difference from EWC on larger tasks: of all pairs of tasks the one where it is largest (sec-S8)."""
+    found = {one.name: _against_ewc(one, one.stops[1]) for one in protocols}
+    worst = max(found, key=lambda name: found[name].value)
+    note = "; ".join(f"{name}: {m.value:+.2f} ({m.note})" for name, m in found.items())
+    return {"better_on_larger_tasks": dataclasses.replace(found[worst], note=note)}
 
 
 def _first(found: Tuned) -> list[float]:

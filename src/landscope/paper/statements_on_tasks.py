@@ -94,6 +94,17 @@ ON_TASKS = (
         possible=(0.0, 1.0),
     ),
     Claim(
+        "better_on_larger_tasks",
+        "sec-S8",
+        "The same holds for five digits a task and for CIFAR-10 (largest difference of summed errors from EWC, in"
+        " points).",
+        "better",
+        (-100.0, 0.0),
+        "the sign",
+        "each at the strength that other seeds found best, after an epoch",
+        stage="sec-S8",
+    ),
+    Claim(
         "any_psi",
         "sec-S7",
         "It does not matter whether flatness comes from the variance with psi = 3, 4 or 5 (spread of summed errors, in"

@@ -45,6 +45,13 @@ _DRAWN: dict[str, tuple[tuple[Callable[[Any], go.Figure], str, str, bool], ...]]
         (plots.late_fronts, "The same after five epochs.", "P; mean over seeds.", False),
         (plots.error_by_number, "Errors by the number of constraints (Fig. 4F).", "P, after an epoch.", False),
     ),
+    **dict.fromkeys(
+        ("sec-S8-five-digits", "sec-S8-cifar"),
+        (
+            (plots.errors_over_steps, "Errors while task 2 is learnt.", "Mean over seeds.", False),
+            (plots.fronts, "Both errors over strengths, after an epoch.", "Mean over seeds.", False),
+        ),
+    ),
     "branches": ((plots.barriers, "Barriers.", "Every branch is a point.", False),),
 }
 
@@ -76,6 +83,8 @@ def _figures_of(path: Path) -> dict[str, go.Figure]:
 
 
 def _figures(section: Section) -> list[Drawn]:
+    if section.shown is None:
+        return []
     if section.key in _DRAWN:
         return [
             (heading, plots.as_html(draw(section.shown), f"{section.key}-{number}"), caption, wide)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import time
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -29,6 +31,8 @@ class FinishedTask:
     def __init__(self, risk: EmpiricalRisk, trajectory: Trajectory, n_modes: int | None = None) -> None:
         self.risk, self.trajectory, self._n_modes = risk, trajectory, n_modes
         self.w1 = risk.w0
+        self.modes_seconds = self.flatness_seconds = 0.0
+        """What the modes took, and the flatness of one of them."""
         self._parts: list[Flatness] = []
         self._bases: dict[tuple[str, int], Basis] = {}
 
@@ -36,16 +40,24 @@ class FinishedTask:
     def modes(self) -> PrincipalModes:
         """Principal modes of the window."""
         available = min(len(self.trajectory) - 1, self.trajectory.dim)
-        return principal_modes(self.trajectory, min(self._n_modes or available, available))
+        begun = time.perf_counter()
+        found = principal_modes(self.trajectory, min(self._n_modes or available, available))
+        self.modes_seconds = time.perf_counter() - begun
+        return found
 
     def flatness(self, n_modes: int) -> Flatness:
-        """F of the first modes; measured once."""
+        """F of the first modes; each is measured once."""
         done = sum(len(part.width) for part in self._parts)
         if done < n_modes:
-            directions = self.modes.directions[done:n_modes].to(self.w1)
-            self._parts.append(flatness(self.risk, self.w1, directions))
+            begun = time.perf_counter()
+            self._parts.append(self.flatness_along(list(range(done, n_modes))))
+            self.flatness_seconds = (time.perf_counter() - begun) / (n_modes - done)
         known = joined(self._parts)
         return known if len(known.width) == n_modes else _first(known, n_modes)
+
+    def flatness_along(self, modes: Sequence[int]) -> Flatness:
+        """F of some modes, counted from 0; measured anew."""
+        return flatness(self.risk, self.w1, self.modes.directions[list(modes)].to(self.w1))
 
     def hessian(self, n_modes: int) -> Basis:
         """Leading eigenvectors of the Hessian."""

@@ -56,7 +56,7 @@ class Forgetting(
         strength: lambda of each.
         n_modes: Directions, or weights, that each holds.
         n_stored: Numbers that its penalty holds.
-        build_seconds: To make it, what is measured for several counted where it was measured.
+        build_seconds: To make it, with the modes and the flatness that several share.
         step_seconds: Of one step of training with it.
         step: Minibatches of the second task, 0 first.
         error: Share of wrong answers on the test data of each task.
@@ -114,6 +114,8 @@ def measure_forgetting(
     task, learnt = course.finish(0)
     both = joined_tasks(course.tasks).train
     most = task.modes.n_moving
+    known = max([1, *(min(trial.n_modes, most) for trial in trials if not _counts_weights(trial.method))])
+    task.flatness(known)
     built: dict[tuple[str, int], tuple[Penalty, float]] = {}
     rows: list[list[float]] = []
     errors, moves, moved = [], [], []
@@ -130,7 +132,6 @@ def measure_forgetting(
             moves.append(((watched.weights - task.w1) @ along.T).abs().double())
         progress(number + 1, len(trials))
     columns = torch.tensor(rows, dtype=torch.float64).T
-    known = max([1, *(min(trial.n_modes, most) for trial in trials if not _counts_weights(trial.method))])
     return Forgetting(
         method=tuple(trial.method for trial in trials),
         strength=columns[0],
@@ -152,6 +153,13 @@ def measure_forgetting(
     )
 
 
+def _shared_seconds(task: FinishedTask, method: str, count: int) -> float:
+    """What the modes and their flatness took, which are measured once for all trials."""
+    measures = METHODS[method].measures
+    modes = task.modes_seconds if measures else 0.0
+    return modes + (task.flatness_seconds * count if measures == "flatness" else 0.0)
+
+
 def _counts_weights(method: str) -> bool:
     return method.startswith("ewc")
 
@@ -165,6 +173,7 @@ def _penalty(
     key = (trial.method, count)
     if key not in built:
         begun = time.perf_counter()
-        built[key] = METHODS[trial.method].build(task, count), time.perf_counter() - begun
+        penalty = METHODS[trial.method].build(task, count)
+        built[key] = penalty, time.perf_counter() - begun + _shared_seconds(task, trial.method, count)
     penalty, seconds = built[key]
     return with_strength(penalty, trial.strength), seconds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 from landscope.controls import random_basis
 from landscope.penalties import (
@@ -27,6 +28,7 @@ __all__ = ["METHODS", "Method", "with_strength"]
 
 _MEASURED_RANKS = (2, 5, 10, 20, 50, 100, 200)
 """Modes that set the scale where flatness comes from variance."""
+Measures = Literal["", "modes", "flatness"]
 Build = Callable[[FinishedTask, int], Penalty]
 
 
@@ -39,6 +41,7 @@ class Method:
         build: Makes the penalty of strength 1 of a finished task and a number of directions.
         strengths: lambda to try, rising.
         default: lambda that needs no tuning, where the method has one.
+        measures: What it needs that others share.
         takes_modes: Whether it holds directions, as many as it is told; otherwise all weights.
     """
 
@@ -47,6 +50,7 @@ class Method:
     strengths: tuple[float, ...]
     default: float | None = None
     takes_modes: bool = True
+    measures: Measures = ""
 
 
 def with_strength(penalty: Penalty, strength: float) -> Penalty:
@@ -65,7 +69,7 @@ def _constraint(task: FinishedTask, n_modes: int, *, floor: Floor, psi: float | 
         known = task.flatness(n_modes)
     else:
         ranks = [rank for rank in _MEASURED_RANKS if rank <= n_modes]
-        measured = task.flatness(max(ranks)).width[[rank - 1 for rank in ranks]]
+        measured = task.flatness_along([rank - 1 for rank in ranks])
         known = flatness_from_variance(modes.variance[:n_modes], psi, measured, ranks)
     return landscape_dependent_constraint(task.w1, modes, known, n_modes=n_modes, floor=floor, strength=1.0)
 
@@ -99,8 +103,11 @@ def _decades(first: int, last: int, a_decade: int = 2) -> tuple[float, ...]:
     return tuple(round(10 ** (k / a_decade), 10) for k in range(first * a_decade, last * a_decade + 1))
 
 
-_FLATNESS = _decades(-1, 3)
 _CURVATURE = _decades(1, 6)
+
+
+def _of_modes(name: str, build: Build, default: float | None, measures: Measures = "flatness") -> Method:
+    return Method(name, build, _decades(-1, 3), default, measures=measures)
 
 
 def _of_weights(name: str, build: Build) -> Method:
@@ -108,12 +115,12 @@ def _of_weights(name: str, build: Build) -> Method:
 
 
 METHODS: Mapping[str, Method] = {
-    "ldc": Method("LDC, no floor", functools.partial(_constraint, floor="none"), _FLATNESS, 10.0),
-    "ldc-floor": Method("LDC with floor", functools.partial(_constraint, floor="last-mode"), _FLATNESS, 4.0),
-    "ldc-psi3": Method("LDC, F from psi = 3", functools.partial(_constraint, floor="none", psi=3.0), _FLATNESS, 10.0),
-    "ldc-psi4": Method("LDC, F from psi = 4", functools.partial(_constraint, floor="none", psi=4.0), _FLATNESS, 10.0),
-    "ldc-psi5": Method("LDC, F from psi = 5", functools.partial(_constraint, floor="none", psi=5.0), _FLATNESS, 10.0),
-    "random": Method("random directions", _random, _FLATNESS),
+    "ldc": _of_modes("LDC, no floor", functools.partial(_constraint, floor="none"), 10.0),
+    "ldc-floor": _of_modes("LDC with floor", functools.partial(_constraint, floor="last-mode"), 4.0),
+    "ldc-psi3": _of_modes("LDC, F from psi = 3", functools.partial(_constraint, floor="none", psi=3.0), 10.0, "modes"),
+    "ldc-psi4": _of_modes("LDC, F from psi = 4", functools.partial(_constraint, floor="none", psi=4.0), 10.0, "modes"),
+    "ldc-psi5": _of_modes("LDC, F from psi = 5", functools.partial(_constraint, floor="none", psi=5.0), 10.0, "modes"),
+    "random": _of_modes("random directions", _random, None),
     "hessian": Method("Hessian, leading", functools.partial(_leading, matrix="hessian"), _CURVATURE),
     "fisher": Method("Fisher, leading", functools.partial(_leading, matrix="fisher"), _CURVATURE),
     "ewc": _of_weights("EWC, exact Fisher", functools.partial(_elastic, fisher="exact")),

@@ -2,7 +2,7 @@
 
 from landscope.run.recipes.branching import Branching
 from landscope.run.recipes.figures import Figures
-from landscope.run.recipes.forgetting import Keeping
+from landscope.run.recipes.forgetting import Keeping, KeepingByLaw, KeepingMore
 from landscope.run.recipes.noisy_descent import NoisyDescent
 from landscope.run.recipes.recipe import Plan, Recipe, Section
 from landscope.run.recipes.universality import Universality
@@ -16,6 +16,15 @@ QUICK = {
 }  # fmt: skip
 """Settings of a quick reproduction."""
 
-_ALL: tuple[Recipe, ...] = (Figures(), Universality(), Widths(), NoisyDescent(), Branching(), Keeping())
+_ALL: tuple[Recipe, ...] = (
+    Figures(),
+    Universality(),
+    Widths(),
+    NoisyDescent(),
+    Branching(),
+    Keeping(),
+    KeepingByLaw(),
+    KeepingMore(),
+)
 RECIPES = {recipe.key: recipe for recipe in _ALL}
 """All recipes, in the order that ``reproduce all`` takes them."""

@@ -1,39 +1,48 @@
-"""Fig. 4: what keeps a first task while a second one is learnt; over strengths, stops, and how many directions."""
+"""Fig. 4, sec-S7 and sec-S8: what keeps a first task while a second one is learnt."""
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Sequence
 
-from landscope.paper.keeping import PAPER_STRENGTH, PSI_METHODS, Protocol, keeping_measurements
-from landscope.run.course import Pretraining, begin_course
-from landscope.run.folder import RunFolder
+from torch import Tensor
+
+from landscope.paper.keeping import keeping_measurements, psi_measurements, wider_measurements
 from landscope.run.jobs import Job
 from landscope.run.measured import judged
-from landscope.run.progress import Reporter
-from landscope.run.recipes.recipe import Plan, Section
-from landscope.tasks import METHODS, Forgetting, Trial, measure_forgetting
-from landscope.tasks.comparison import Tuned
-from landscope.threads import one_thread
+from landscope.run.recipes.pairs import Pair, headings, numbers_of, pair_jobs, protocol_of, rows_of
+from landscope.run.recipes.recipe import Plan, Section, mean_with_interval
 
-__all__ = ["Keeping"]
+__all__ = ["Keeping", "KeepingByLaw", "KeepingMore"]
 
-_GROUPS = ((0, 1), (2, 3))
-_PRETRAINING: dict[Pretraining, str] = {"tasks": "P", "all": "A"}
-_SEEDS, _TUNING, _FIRST_TUNING = 10, 5, 100
-_STOPS = (100, 241, 1205)
-"""Minibatches of the second task: early, one epoch on MNIST, five."""
-_WATCH = (5, 10, 20, 40, 70, 100, 150, 241, 400, 700, 1205)
-_COUNTS = (5, 10, 20, 50, 100, 200, 300)
-_WEIGHTS = (50, 100, 200, 500, 1000, 2000)
-_N_MODES, _ALL_MODES = 200, 400
-_COMPARED = (
-    ("ldc", _N_MODES), ("ldc-floor", _N_MODES), ("ldc-floor", _ALL_MODES), ("kfac", 0), ("hessian", _N_MODES),
-    ("fisher", _N_MODES), ("ewc", 0), ("ewc-empirical", 0), ("ewc-batch", 0), ("random", _N_MODES), ("l2", 0),
+_METHODS = (
+    ("ldc", 200), ("ldc-floor", 200), ("ldc-floor", 400), ("kfac", 0), ("hessian", 200), ("fisher", 200), ("ewc", 0),
+    ("ewc-empirical", 0), ("ewc-batch", 0), ("random", 200), ("l2", 0),
 )  # fmt: skip
-_ROWS = (("none", 0), *_COMPARED, ("joint", 0))
-_PLAIN = {"none": "nothing", "joint": "both tasks at once"}
+_FEWER = (
+    ("ldc", 200),
+    ("ldc-floor", 200),
+    ("ldc-floor", 400),
+    ("kfac", 0),
+    ("ewc", 0),
+    ("ewc-empirical", 0),
+    ("l2", 0),
+)
+_COUNTS = (5, 10, 20, 50, 100, 300, 200, 400)
+_WEIGHTS = (50, 100, 200, 500, 1000, 2000)
+_DIGITS = ((0, 1), (2, 3))
+PAIRS = (
+    Pair("P", "P", _DIGITS, "tasks", 10, _METHODS, _COUNTS, _WEIGHTS, psi=True),
+    Pair("A", "A", _DIGITS, "all", 10, _METHODS, _COUNTS, _WEIGHTS, psi=True),
+)
+"""Fig. 4: layers trained before on the tasks' own digits, or on all."""
+MORE = (
+    Pair("five-digits", "5 + 5 digits", ((0, 1, 2, 3, 4), (5, 6, 7, 8, 9)), "all", 5, _FEWER, _COUNTS),
+    Pair(
+        "cifar", "CIFAR-10, animals then objects", ((2, 3, 4, 5, 6, 7), (0, 1, 8, 9)), "all", 5, _FEWER, _COUNTS,
+        changes={"data": "cifar10", "network": "cifar-cnn", "learning_rate": 0.02},
+    ),
+)  # fmt: skip
+"""sec-S8."""
 _TEXT = (
     "Task 1 is the digits 0 and 1, task 2 the digits 2 and 3, all ten answers allowed. Input and output layers were "
     "trained before, on the digits of the tasks (P) or on all (A), and are frozen; the weights between the hidden "
@@ -41,6 +50,10 @@ _TEXT = (
     "cent after so many minibatches of task 2, mean and standard deviation over the reported seeds; every method at "
     "the strength of the smallest summed error on other seeds (edge: the first or last that was tried), every penalty "
     "taken as an implicit step. Where the window has fewer moving modes than a row names, all of them are held."
+)
+_TEXT_MORE = (
+    "As Fig. 4, with five digits in each task, and with the animals, then the man-made objects of CIFAR-10, where the "
+    "weights between the first two linear layers of the CNN learn and all others were trained on all classes before."
 )
 
 
@@ -51,110 +64,68 @@ class Keeping:
     title = "Landscape-dependent constraints against forgetting (Fig. 4)"
 
     def jobs(self, plan: Plan) -> list[Job]:
-        """One job a pre-training and seed: its trials share the first task and all that is measured on it."""
-        return [
-            Job(_name(pretraining, seed), _run, (plan, pretraining, seed))
-            for pretraining in _PRETRAINING
-            for seed in (*_reported(plan), *_tuning(plan))
-        ]
+        """One job a pre-training and seed."""
+        return [job for pair in PAIRS for job in pair_jobs(plan, pair)]
 
     def sections(self, plan: Plan) -> list[Section]:
         """The table of methods, and the claims."""
-        protocols = [_protocol(plan, pretraining) for pretraining in _PRETRAINING]
-        rows = [_row(method, n_modes, protocols) for method, n_modes in _ROWS]
-        values = {one.name: _numbers(one) for one in protocols}
+        protocols = [protocol_of(plan, pair) for pair in PAIRS]
+        values = {one.name: numbers_of(_METHODS, one) for one in protocols}
         judgements = judged(keeping_measurements(protocols[0]))
-        return [Section(self.key, self.title, _TEXT, _headings(protocols), rows, judgements, values, protocols)]
+        rows = rows_of(_METHODS, protocols)
+        return [Section(self.key, self.title, _TEXT, headings(protocols), rows, judgements, values, protocols)]
 
 
-def _reported(plan: Plan) -> range:
-    """Seeds whose errors are given: ten, or as many as the plan has where that is more; a quick plan has its own."""
-    return range(plan.seeds if plan.quick else max(_SEEDS, plan.seeds))
+class KeepingByLaw:
+    """The same runs: flatness from the variance."""
+
+    key = "sec-S7"
+    title = "Constraints from the variance alone (sec-S7)"
+
+    def jobs(self, plan: Plan) -> list[Job]:
+        """Those of Fig. 4; what is there is kept."""
+        return [job for pair in PAIRS for job in pair_jobs(plan, pair)]
+
+    def sections(self, plan: Plan) -> list[Section]:
+        """Errors by exponent, and the claim."""
+        protocols = [protocol_of(plan, pair) for pair in PAIRS]
+        names = ("ldc", "ldc-psi3", "ldc-psi4", "ldc-psi5")
+        rows = [
+            [label, *(_errors(one.at(name, 10.0, stop).errors) for one in protocols for stop in one.stops)]
+            for name, label in zip(names, ("F measured", "psi = 3", "psi = 4", "psi = 5"), strict=True)
+        ]
+        titles = ["flatness", *(f"{one.name}, {stop}" for one in protocols for stop in one.stops)]
+        text = "Summed errors in per cent at lambda = 10 and 200 modes, no floor; Student's 95 % interval over seeds."
+        judgements = judged(psi_measurements(protocols[0]))
+        return [Section(self.key, self.title, text, titles, rows, judgements, {}, None)]
 
 
-def _tuning(plan: Plan) -> range:
-    return range(_FIRST_TUNING, _FIRST_TUNING + (plan.seeds if plan.quick else _TUNING))
+class KeepingMore:
+    """Larger tasks, and another data set and network."""
+
+    key = "sec-S8"
+    title = "Larger tasks (sec-S8)"
+
+    def jobs(self, plan: Plan) -> list[Job]:
+        """One job a pair and seed; a quick reproduction has no CIFAR-10."""
+        return [job for pair in _more(plan) for job in pair_jobs(plan, pair)]
+
+    def sections(self, plan: Plan) -> list[Section]:
+        """One table a pair, and the claim that constraints do better than EWC."""
+        protocols = [protocol_of(plan, pair) for pair in _more(plan)]
+        judgements = judged(wider_measurements(protocols))
+        return [
+            Section(
+                f"{self.key}-{pair.key}", f"{self.title}: {pair.name}", _TEXT_MORE if number == 0 else "",
+                headings([one]), rows_of(_FEWER, [one]), judgements, numbers_of(_FEWER, one), [one],
+            )
+            for number, (pair, one) in enumerate(zip(_more(plan), protocols, strict=True))
+        ]  # fmt: skip
 
 
-def _name(pretraining: Pretraining, seed: int) -> str:
-    return f"keeping-{pretraining}-seed{seed}"
+def _more(plan: Plan) -> Sequence[Pair]:
+    return MORE[:1] if plan.quick else MORE
 
 
-def _trials(*, quick: bool) -> list[Trial]:
-    """Everything that is tried after one first task."""
-    every = 4 if quick else 1  # of the strengths
-    counts, weights = (*_COUNTS[every - 1 :: every], _N_MODES, _ALL_MODES), _WEIGHTS[every - 1 :: every]
-    paper = [Trial("ldc", PAPER_STRENGTH, count, moved=count == _N_MODES) for count in counts]
-    floored = [Trial("ldc-floor", METHODS["ldc-floor"].default or 1.0, count) for count in counts]
-    swept = [
-        Trial(method, strength, count) for method, count in _COMPARED for strength in METHODS[method].strengths[::every]
-    ]
-    random = [Trial("random", PAPER_STRENGTH, _N_MODES)]
-    psi = [Trial(method, PAPER_STRENGTH, _N_MODES) for method in PSI_METHODS.values()]
-    few = [Trial("ewc", strength, count) for count in weights for strength in METHODS["ewc"].strengths[2 :: 2 * every]]
-    plain = [Trial("none", moved=True), Trial("joint")]
-    kept = {(trial.method, trial.strength, trial.n_modes): trial for trial in [*swept, *random, *psi, *few, *floored]}
-    kept |= {(trial.method, trial.strength, trial.n_modes): trial for trial in paper}
-    return [*plain, *kept.values()]
-
-
-def _run(reporter: Reporter, plan: Plan, pretraining: Pretraining, seed: int) -> None:
-    run = RunFolder.create(plan.run_path(_name(pretraining, seed)), plan.settings_with(seed=seed))
-    if run.has("forgetting"):
-        return
-    with run.locked(), one_thread(), reporter.stage(_name(pretraining, seed)) as progress:
-        course = begin_course(run.settings, _GROUPS, pretraining, _ALL_MODES)
-        run.save("forgetting", measure_forgetting(course, _trials(quick=plan.quick), _WATCH, progress))
-
-
-def _protocol(plan: Plan, pretraining: Pretraining) -> Protocol:
-    def load(seeds: range) -> list[Forgetting]:
-        folders = [RunFolder.open(plan.run_path(_name(pretraining, seed))) for seed in seeds]
-        return [folder.load("forgetting", Forgetting) for folder in folders]
-
-    return Protocol(_PRETRAINING[pretraining], load(_reported(plan)), load(_tuning(plan)), _N_MODES, _STOPS)
-
-
-def _row(method: str, n_modes: int, protocols: Sequence[Protocol]) -> list[str]:
-    """Summed errors of a method at every stop of every protocol, at its tuned strength, and what it costs."""
-    cells = [_cell(one.best(method, stop, n_modes)) for one in protocols for stop in one.stops]
-    name = METHODS[method].name if method in METHODS else _PLAIN[method]
-    return [f"{name}{f', {n_modes} modes' if n_modes else ''}", *cells, *_cost(protocols[0].reported, method, n_modes)]
-
-
-def _cell(found: Tuned) -> str:
-    strength = "" if math.isnan(found.strength) else f" (λ {found.strength:.2g}{', edge' if found.at_edge else ''})"
-    return mean_with_spread([100 * value for value in found.summed]) + strength
-
-
-def _cost(reported: Sequence[Forgetting], method: str, n_modes: int) -> list[str]:
-    """Numbers stored over N, seconds to build, and a step beside one without penalty; medians over seeds."""
-    rows = []
-    for one in reported:
-        number = one.trials_of(method, n_modes)[0]
-        plain = float(one.step_seconds[one.method.index("none")])
-        stored = float(one.n_stored[number]) / one.dim
-        rows.append((stored, float(one.build_seconds[number]), float(one.step_seconds[number]) / plain))
-    return [f"{statistics.median(column):.2g}" for column in zip(*rows, strict=True)]
-
-
-def _headings(protocols: Sequence[Protocol]) -> list[str]:
-    stops = [f"{one.name}, {stop}" for one in protocols for stop in one.stops]
-    return ["method", *stops, "numbers / N", "to build (s)", "step / plain"]
-
-
-def _numbers(one: Protocol) -> dict[str, object]:
-    """Errors of both tasks of every row, by stop."""
-    return {
-        f"{method} {n_modes or ''}".strip(): {
-            str(stop): {"strength": found.strength, "errors": found.errors.tolist()}
-            for stop in one.stops
-            for found in [one.best(method, stop, n_modes)]
-        }
-        for method, n_modes in _ROWS
-    }
-
-
-def mean_with_spread(values: Sequence[float]) -> str:
-    """A mean and its standard deviation over seeds."""
-    return f"{statistics.fmean(values):.2f} ± {statistics.stdev(values):.2f}"
+def _errors(errors: Tensor) -> str:
+    return mean_with_interval((100 * errors.sum(dim=1)).tolist())
