@@ -13,7 +13,7 @@ import yaml
 from landscope.settings import Settings
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("run", "train", "modes", "flatness", "law", "report", "reproduce", "claims")
+COMMANDS = ("run", "train", "modes", "flatness", "law", "report", "reproduce", "claims", "forget")
 
 
 def landscope(*arguments, **options):

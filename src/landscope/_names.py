@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-__all__ = ["BatchNorm", "Loss", "Network", "Optimizer", "Sampling"]
+__all__ = ["BatchNorm", "KeepingMethod", "Loss", "Network", "Optimizer", "Pretraining", "Sampling"]
 
 Sampling = Literal["reshuffled", "shuffled-once", "fixed", "with-replacement"]
 """Orders of minibatches, see :class:`landscope.MinibatchOrder`."""
@@ -18,3 +18,12 @@ Loss = Literal["cross-entropy", "mse"]
 
 BatchNorm = Literal["kept", "re-estimated"]
 """Statistics of batch normalisation, see :class:`landscope.EmpiricalRisk`."""
+
+Pretraining = Literal["tasks", "all", "none"]
+"""What frozen layers were trained on: the classes of the tasks, all classes; or nothing is frozen."""
+
+KeepingMethod = Literal[
+    "ldc", "ldc-floor", "ldc-psi3", "ldc-psi4", "ldc-psi5", "random", "hessian", "fisher", "ewc", "ewc-empirical",
+    "ewc-batch", "kfac", "l2",
+]  # fmt: skip
+"""What keeps earlier tasks, see :data:`landscope.tasks.METHODS`."""

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from landscope._names import Loss, Network, Optimizer, Sampling
+from landscope._names import KeepingMethod, Loss, Network, Optimizer, Pretraining, Sampling
 from landscope.errors import InputError
 
-__all__ = ["Settings"]
+__all__ = ["ForgetOptions", "Settings"]
 
 Range = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 
@@ -167,6 +167,25 @@ class Settings(BaseModel):
     def to_yaml(self) -> str:
         """The settings as YAML, to be read by :meth:`from_yaml`."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+class ForgetOptions(BaseModel):
+    """What ``landscope forget`` is asked for, beside the settings of a run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tasks: str = "0,1;2,3"
+    """Classes of each task: classes by commas, tasks by semicolons."""
+    methods: tuple[KeepingMethod, ...] = ("ldc-floor",)
+    """What keeps the earlier tasks; training without anything is always beside it."""
+    pretraining: Pretraining = "all"
+    """Train all layers before on the classes of the tasks, or on all, and freeze those not selected; or none."""
+    n_modes: Annotated[int, Field(ge=1)] = 200
+    """Directions to constrain for each task."""
+    strength: Annotated[float, Field(gt=0)] | None = None
+    """lambda; a method's own default otherwise."""
+    rank: Annotated[int, Field(ge=1)] | None = None
+    """Directions that the penalties of all tasks together keep; all by default."""
 
 
 def _problems(error: ValidationError) -> str:

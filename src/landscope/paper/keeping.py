@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from landscope.law import seed_interval
 from landscope.paper.claims import Control, Measurement
-from landscope.tasks import Forgetting
+from landscope.tasks import Forgetting, TasksInTurn
 from landscope.tasks.comparison import Tuned, at_strength, error_by_count, strengths_of, tuned
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "PAPER_STRENGTH",
     "PSI_METHODS",
     "Protocol",
+    "in_turn_measurements",
     "keeping_measurements",
     "psi_measurements",
     "wider_measurements",
@@ -84,6 +85,24 @@ def keeping_measurements(own: Protocol) -> dict[str, Measurement]:
         "few_modes_suffice": _best_count(own, epoch),
         "ewc_needs_all": _ewc_share(own, epoch),
     }
+
+
+def in_turn_measurements(found: Mapping[str, TasksInTurn]) -> dict[str, Measurement]:
+    """What one sequence of tasks says: the error of the first task after the second, without anything and with LDC.
+
+    Args:
+        found: ``"none"``, and methods.
+
+    Returns:
+        Measurements by claim, without intervals.
+    """
+    after = {method: 100 * float(one.error[1, 0]) for method, one in found.items()}
+    note = "one seed, learnt until no training error, and a window more"
+    measured = {"forgetting": Measurement(after["none"], note=note)} if "none" in after else {}
+    paper = found.get("ldc")
+    if paper is not None and math.isclose(paper.strength, PAPER_STRENGTH):
+        measured["constraint_lasts"] = Measurement(after["ldc"], note=note)
+    return measured
 
 
 def psi_measurements(own: Protocol) -> dict[str, Measurement]:

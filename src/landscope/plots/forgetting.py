@@ -10,10 +10,10 @@ import plotly.graph_objects as go
 
 from landscope.paper.keeping import PAPER_BOUND, PAPER_STRENGTH, Protocol
 from landscope.plots.style import FIT, FRESH, NULL, OWN, PALETTE, add_line, add_points, new_figure, numbers, ranks_of
-from landscope.tasks import METHODS
+from landscope.tasks import METHODS, TasksInTurn
 from landscope.tasks.comparison import error_by_count, front
 
-__all__ = ["displacements", "error_by_number", "errors_over_steps", "fronts", "late_fronts"]
+__all__ = ["displacements", "error_by_number", "errors_in_turn", "errors_over_steps", "fronts", "late_fronts"]
 
 _COLORS = (*PALETTE, FIT, "#00838f", NULL, "#000", "#ad8b00", "#c2185b")
 _SHOWN = ("ldc", "ldc-floor", "kfac", "hessian", "ewc", "ewc-empirical", "random", "l2")
@@ -107,3 +107,23 @@ def _name_once(figure: go.Figure) -> None:
     for trace in figure.data:
         trace.showlegend = trace.name not in seen
         seen.add(trace.name)
+
+
+def errors_in_turn(found: TasksInTurn) -> go.Figure:
+    """Errors of all tasks while each is learnt in turn."""
+    figure = new_figure("minibatches", "test error (%)", log_y=True)
+    starts = _starts(found)
+    steps = numbers(found.watched_step) + starts[numbers(found.watched_task)]
+    for task, name in enumerate(found.tasks):
+        color = _COLORS[task % len(_COLORS)]
+        add_line(figure, steps, _drawn(numbers(found.watched_error[:, task])), f"task {name}", color, width=1.6)
+    for number, start in enumerate(starts):
+        end = starts[number + 1] if number + 1 < len(starts) else steps[-1]
+        figure.add_vrect(x0=start, x1=end, fillcolor=_COLORS[number % len(_COLORS)], opacity=0.06, line_width=0)
+    return figure
+
+
+def _starts(found: TasksInTurn) -> np.ndarray:
+    """The step of the whole sequence at which each task begins."""
+    last = [int(found.watched_step[found.watched_task == task].max()) for task in range(len(found.tasks))]
+    return np.array([0, *np.cumsum(last)[:-1]])

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 
+from landscope._names import Pretraining
 from landscope.run.problem import Problem
 from landscope.settings import Settings
 from landscope.tasks import Course, Learner, class_tasks, joined_tasks
 
-__all__ = ["PRETRAINING_EPOCHS", "Pretraining", "begin_course"]
-
-Pretraining = Literal["tasks", "all", "none"]
-"""What the frozen layers were trained on: the classes of the tasks, all classes; or nothing is frozen."""
+__all__ = ["PRETRAINING_EPOCHS", "begin_course"]
 
 PRETRAINING_EPOCHS = 30
 """Longest training of the layers that are then frozen."""

@@ -160,6 +160,10 @@ class RunFolder:
         """Seconds of each stage that is done."""
         return self._json("timings.json")
 
+    def note(self, name: str) -> dict[str, Any]:
+        """What a JSON file of the run says; nothing where there is none."""
+        return self._json(name)
+
     def summary(self) -> dict[str, Any]:
         """The run's numbers, written by the law stage."""
         return self._json("summary.json")

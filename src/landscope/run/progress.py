@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Protocol, runtime_checkable
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 from landscope.protocols import ProgressCallback, silent
 
 __all__ = ["ConsoleReporter", "QuietReporter", "Reporter"]
+
+
+ErrorsCallback = Callable[[int, int, Sequence[float]], None]
+"""Told the task that is learnt, the step, and the error of every task."""
 
 
 @runtime_checkable
@@ -26,6 +32,10 @@ class Reporter(Protocol):
         """One line."""
         ...
 
+    def errors(self, title: str, tasks: Sequence[str]) -> contextlib.AbstractContextManager[ErrorsCallback]:
+        """The errors of several tasks as they change."""
+        ...
+
 
 class QuietReporter:
     """Shows nothing."""
@@ -37,6 +47,11 @@ class QuietReporter:
 
     def note(self, text: str) -> None:
         """Nothing."""
+
+    @contextlib.contextmanager
+    def errors(self, title: str, tasks: Sequence[str]) -> Generator[ErrorsCallback]:  # noqa: ARG002 - likewise
+        """Errors that are not shown."""
+        yield lambda task, step, errors: None  # noqa: ARG005 - likewise
 
 
 class ConsoleReporter:
@@ -67,3 +82,17 @@ class ConsoleReporter:
     def note(self, text: str) -> None:
         """Print one line."""
         self._console.print(text, highlight=False, soft_wrap=True)
+
+    @contextlib.contextmanager
+    def errors(self, title: str, tasks: Sequence[str]) -> Generator[ErrorsCallback]:
+        """A table that is drawn anew at each look, and stays with the last errors."""
+
+        def table(task: int, step: int, errors: Sequence[float]) -> Table:
+            drawn = Table(title=f"{title}: task {tasks[task]}, step {step}", title_justify="left", min_width=60)
+            for name in tasks:
+                drawn.add_column(f"task {name}", justify="right")
+            drawn.add_row(*(f"{100 * error:.2f} %" for error in errors))
+            return drawn
+
+        with Live(console=self._console, refresh_per_second=4) as live:
+            yield lambda task, step, errors: live.update(table(task, step, errors))

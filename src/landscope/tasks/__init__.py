@@ -7,6 +7,7 @@ from landscope.tasks.frozen import FreeLayers
 from landscope.tasks.groups import Task, class_tasks, joined_tasks
 from landscope.tasks.learning import Learner, Watched
 from landscope.tasks.methods import METHODS, Method, with_strength
+from landscope.tasks.sequence import TasksInTurn, combined_penalty, learn_in_turn
 
 __all__ = [
     "METHODS",
@@ -17,10 +18,13 @@ __all__ = [
     "Learner",
     "Method",
     "Task",
+    "TasksInTurn",
     "Trial",
     "Watched",
     "class_tasks",
+    "combined_penalty",
     "joined_tasks",
+    "learn_in_turn",
     "measure_forgetting",
     "with_strength",
 ]

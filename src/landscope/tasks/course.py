@@ -79,22 +79,44 @@ class Course:
     def _space(self) -> ParameterSpace:
         return ParameterSpace.of(self.part)
 
-    def finish(self, number: int, *, penalty: Penalty | None = None) -> tuple[FinishedTask, bool]:
-        """Learn a task until there is no training error, record a window, and look back on it.
+    def errors(self) -> Float[Tensor, " tasks"]:
+        """Share of wrong answers on the test data of every task, at the weights of the moment."""
+        return self.learner.errors(self.part, self.tasks)
+
+    def finish(
+        self,
+        number: int,
+        *,
+        penalty: Penalty | None = None,
+        data: Labelled | None = None,
+        epochs: int | None = None,
+        after_step: Callable[[], None] | None = None,
+    ) -> FinishedTask:
+        """Learn a task, record a window at its end, and look back on it.
 
         Args:
             number: Of the task, from 0.
             penalty: That keeps the earlier ones.
+            data: Learnt in place of the task's own, for joint training.
+            epochs: Longest wait for a training error of zero, before the window.
+            after_step: Called after every step.
 
         Returns:
-            The finished task, and whether its training error was zero when the window began.
+            The finished task.
         """
-        data, seed = self.tasks[number].train, self._order(number)
-        learnt = self.learner.until_learnt(self.part, data, seed=seed, max_epochs=self.max_epochs, penalty=penalty)
-        epochs = max(self.window_epochs, -(-self.window_steps // self.learner.steps_per_epoch(data)))
-        trajectory = self.learner.window(self.part, data, seed=seed + 1, epochs=epochs, penalty=penalty)
-        risk = EmpiricalRisk(self.part, self.learner.criterion, data, space=self._space)
-        return FinishedTask(risk, trajectory, self.n_modes), learnt
+        own, seed = self.tasks[number].train if data is None else data, self._order(number)
+        wait, window = self.max_epochs if epochs is None else epochs, self._window_epochs(own)
+        learnt = self.learner.until_learnt(
+            self.part, own, seed=seed, max_epochs=wait, penalty=penalty, after_step=after_step
+        )
+        trajectory = self.learner.window(
+            self.part, own, seed=seed + 1, epochs=window, penalty=penalty, after_step=after_step
+        )
+        risk = EmpiricalRisk(self.part, self.learner.criterion, own, space=self._space)
+        return FinishedTask(risk, trajectory, self.n_modes, learnt=learnt)
+
+    def _window_epochs(self, data: Labelled) -> int:
+        return max(self.window_epochs, -(-self.window_steps // self.learner.steps_per_epoch(data)))
 
     def learn(
         self,
@@ -102,7 +124,6 @@ class Course:
         watch: Sequence[int],
         penalty: Penalty | None = None,
         data: Labelled | None = None,
-        told: Callable[[int, Tensor], None] | None = None,
     ) -> tuple[Watched, float]:
         """Learn a task from the weights of the moment, and put these back afterwards.
 
@@ -111,7 +132,6 @@ class Course:
             watch: Steps at which all tasks are tested.
             penalty: That keeps the earlier ones.
             data: Learnt in place of the task's own, for joint training.
-            told: Called with each step that is watched and its errors.
 
         Returns:
             What was seen, and the seconds it took.
@@ -120,7 +140,7 @@ class Course:
         own = self.tasks[number].train if data is None else data
         try:
             watched = self.learner.watched(
-                self.part, own, self.tasks, seed=self._order(number), watch=watch, penalty=penalty, told=told
+                self.part, own, self.tasks, seed=self._order(number), watch=watch, penalty=penalty
             )
         finally:
             self.put(before)

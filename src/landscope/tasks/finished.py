@@ -26,10 +26,13 @@ class FinishedTask:
         risk: Its loss.
         trajectory: Its last window.
         n_modes: How many modes may be asked for; all by default.
+        learnt: Whether the training error was zero when the window began.
     """
 
-    def __init__(self, risk: EmpiricalRisk, trajectory: Trajectory, n_modes: int | None = None) -> None:
-        self.risk, self.trajectory, self._n_modes = risk, trajectory, n_modes
+    def __init__(
+        self, risk: EmpiricalRisk, trajectory: Trajectory, n_modes: int | None = None, *, learnt: bool = True
+    ) -> None:
+        self.risk, self.trajectory, self.learnt, self._n_modes = risk, trajectory, learnt, n_modes
         self.w1 = risk.w0
         self.modes_seconds = self.flatness_seconds = 0.0
         """What the modes took, and the flatness of one of them."""

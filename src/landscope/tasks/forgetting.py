@@ -111,7 +111,7 @@ def measure_forgetting(
     Returns:
         All errors.
     """
-    task, learnt = course.finish(0)
+    task = course.finish(0)
     both = joined_tasks(course.tasks).train
     most = task.modes.n_moving
     known = max([1, *(min(trial.n_modes, most) for trial in trials if not _counts_weights(trial.method))])
@@ -147,7 +147,7 @@ def measure_forgetting(
         variance=task.modes.variance[:known].double(),
         n_moving=most,
         dim=len(task.w1),
-        learnt=learnt,
+        learnt=task.learnt,
         tasks=tuple(one.name for one in course.tasks),
         provenance=stamp(seed=course.seed, batch_size=course.learner.batch_size),
     )

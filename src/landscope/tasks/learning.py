@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -62,22 +62,34 @@ class Learner:
         return len(data[1]) // min(self.batch_size, len(data[1]))
 
     def until_learnt(
-        self, model: nn.Module, data: Labelled, *, seed: int, max_epochs: int, penalty: Penalty | None = None
+        self,
+        model: nn.Module,
+        data: Labelled,
+        *,
+        seed: int,
+        max_epochs: int,
+        penalty: Penalty | None = None,
+        after_step: Callable[[], None] | None = None,
     ) -> bool:
         """Train until there is no training error, or so many epochs; say whether there is none."""
-        optimizer = self.optimizer(model)
-        with _held(model, optimizer, penalty):
+        with self._session(model, penalty, after_step) as optimizer:
             for epoch in self._epochs(model, data, optimizer, seed):
                 if epoch >= max_epochs or evaluate(model, data, self.criterion)[1] == 0:
                     break
         return evaluate(model, data, self.criterion)[1] == 0
 
     def window(
-        self, model: nn.Module, data: Labelled, *, seed: int, epochs: int, penalty: Penalty | None = None
+        self,
+        model: nn.Module,
+        data: Labelled,
+        *,
+        seed: int,
+        epochs: int,
+        penalty: Penalty | None = None,
+        after_step: Callable[[], None] | None = None,
     ) -> Trajectory:
         """Train on, and record the free weights of every step."""
-        optimizer = self.optimizer(model)
-        with _held(model, optimizer, penalty), TrajectoryRecorder(model, optimizer) as recorder:
+        with self._session(model, penalty, after_step) as optimizer, TrajectoryRecorder(model, optimizer) as recorder:
             for epoch in self._epochs(model, data, optimizer, seed):
                 if epoch >= epochs:
                     break
@@ -92,7 +104,6 @@ class Learner:
         seed: int,
         watch: Sequence[int],
         penalty: Penalty | None = None,
-        told: Callable[[int, Tensor], None] | None = None,
     ) -> Watched:
         """Learn from some data until the last step to be watched.
 
@@ -103,36 +114,27 @@ class Learner:
             seed: Of the order of the minibatches.
             watch: Steps, rising; 0 is added.
             penalty: Taken as an implicit step after each step.
-            told: Called at each of these steps with the errors.
 
         Returns:
             What was seen.
         """
-        space, optimizer = ParameterSpace.of(model), self.optimizer(model)
+        space = ParameterSpace.of(model)
         steps: list[int] = []
         errors: list[Tensor] = []
         weights: list[Tensor] = []
+        taken, wanted, last = itertools.count(), {0, *watch}, max(watch)
 
-        def look(step: int) -> None:
-            steps.append(step)
-            errors.append(self.errors(model, tasks))
-            weights.append(space.flatten(model))
-            if told is not None:
-                told(step, errors[-1])
-
-        taken, wanted, last = itertools.count(1), set(watch), max(watch)
-
-        def after(*_: object) -> None:
+        def look() -> None:
             if (step := next(taken)) in wanted:
-                look(step)
+                steps.append(step)
+                errors.append(self.errors(model, tasks))
+                weights.append(space.flatten(model))
 
-        look(0)
-        with _held(model, optimizer, penalty):
-            hook = optimizer.register_step_post_hook(after)  # after the implicit step
+        look()
+        with self._session(model, penalty, look) as optimizer:
             for epoch in self._epochs(model, data, optimizer, seed):
                 if epoch * self.steps_per_epoch(data) >= last:
                     break
-            hook.remove()
         return Watched(tuple(steps), torch.stack(errors), torch.stack(weights))
 
     def errors(self, model: nn.Module, tasks: Sequence[Task]) -> Float[Tensor, " tasks"]:
@@ -144,9 +146,15 @@ class Learner:
         for epoch in train(model, self.criterion, data, optimizer, order):
             yield epoch.number
 
-
-def _held(
-    model: nn.Module, optimizer: torch.optim.Optimizer, penalty: Penalty | None
-) -> contextlib.AbstractContextManager[object]:
-    """The implicit steps of a penalty, where there is one."""
-    return contextlib.nullcontext() if penalty is None else ProximalSteps(penalty, model, optimizer)
+    @contextlib.contextmanager
+    def _session(
+        self, model: nn.Module, penalty: Penalty | None, after_step: Callable[[], None] | None
+    ) -> Generator[torch.optim.Optimizer]:
+        """An optimiser whose steps are followed by those of a penalty, and then by a look."""
+        optimizer = self.optimizer(model)
+        with contextlib.ExitStack() as stack:
+            if penalty is not None:
+                stack.enter_context(ProximalSteps(penalty, model, optimizer))
+            if after_step is not None:
+                stack.callback(optimizer.register_step_post_hook(lambda *_: after_step()).remove)
+            yield optimizer

@@ -8,8 +8,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from landscope._names import Pretraining
 from landscope.paper.keeping import PAPER_STRENGTH, PSI_METHODS, Protocol
-from landscope.run.course import Pretraining, begin_course
+from landscope.run.course import begin_course
 from landscope.run.folder import RunFolder
 from landscope.run.jobs import Job
 from landscope.run.progress import Reporter

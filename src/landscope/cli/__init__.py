@@ -1,0 +1,53 @@
+"""The command line: parse, one call, show. One command for each arrow of the flow."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pydantic
+from cyclopts import CycloptsError
+
+from landscope.cli import forgetting as forgetting
+from landscope.cli import reproduction as reproduction
+from landscope.cli import single as single
+from landscope.cli.shared import app, interrupted_hint
+from landscope.errors import InputError, LandscopeError
+from landscope.settings import Settings
+
+__all__ = ["app", "main"]
+
+
+def _guarded(call: Callable[[], Any]) -> int:
+    """Run a command; turn what went wrong into a line a person can use and an exit status."""
+    try:
+        call()
+    except BrokenPipeError:  # the reader has seen enough
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        print("\nStopped.", *interrupted_hint, file=sys.stderr)
+        return 130
+    except CycloptsError as error:
+        if isinstance(error.__cause__, pydantic.ValidationError):
+            print(f"error: {Settings.explain(error.__cause__)}", file=sys.stderr)
+        else:
+            print(f"error: {error}", file=sys.stderr)
+        return 2
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except LandscopeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The entry point of ``landscope``.
+
+    Args:
+        arguments: Words of the command line; those of the process by default.
+    """
+    sys.exit(_guarded(lambda: app(arguments, exit_on_error=False, print_error=False)))

@@ -1,0 +1,66 @@
+"""``landscope forget``: tasks one after another, and what keeps the earlier ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from landscope.cli.shared import (
+    AsJson,
+    Config,
+    Options,
+    Out,
+    app,
+    claims_table,
+    hint_if_stopped,
+    open_or_create,
+    reporter_of,
+    settings_of,
+)
+from landscope.settings import ForgetOptions
+
+__all__ = ["forget"]
+
+Wishes = Annotated[ForgetOptions | None, Parameter(name="*", consume_multiple=True, negative_iterable=())]
+
+
+@app.command
+def forget(
+    *,
+    options: Wishes = None,
+    settings: Options = None,
+    out: Out = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Learn tasks one after another, without and with something that keeps the earlier ones; shows all errors live.
+
+    Methods: ldc (the paper's constraints), ldc-floor, ldc-psi3 to ldc-psi5, ewc, ewc-empirical, ewc-batch, kfac,
+    hessian, fisher, random, l2. Example: landscope forget --tasks "0,1;2,3" --methods ldc-floor --methods ldc
+    """
+    from landscope.report import FORGET_HEADINGS, forget_rows, write_forget_report
+    from landscope.run.forget import forget as learn
+    from landscope.run.forget import forget_judgements
+
+    wishes, chosen = options or ForgetOptions(), settings_of(settings, config)
+    folder = open_or_create(out or Path("runs") / f"forget-{Path(chosen.data).name}", chosen)
+    hint_if_stopped(f"Finished methods are kept in {folder.path}; give the same command to go on.")
+    found = learn(folder, wishes, reporter_of(as_json))
+    page = write_forget_report(folder, wishes, found)
+    if as_json:
+        errors = {method: one.error.tolist() for method, one in found.items()}
+        print(json.dumps({"tasks": wishes.tasks, "errors": errors, "report": str(page)}, indent=2))
+        return
+    console, table = Console(), Table(title="After the last task", title_justify="left")
+    for heading in (*FORGET_HEADINGS, *(f"task {name} (%)" for name in next(iter(found.values())).tasks)):
+        table.add_column(heading)
+    for row in forget_rows(found):
+        table.add_row(*row)
+    console.print(table)
+    console.print(claims_table(forget_judgements(found)))
+    console.print(f"Report: {page}", soft_wrap=True, highlight=False)

@@ -1,0 +1,187 @@
+"""Many tasks in a row: one penalty a task, added up, and what is left of each at the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import math
+import time
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from landscope.penalties import PenaltySum, QuadraticPenalty, merged_penalty
+from landscope.protocols import Penalty
+from landscope.results import Result, stamp
+from landscope.tasks.course import Course
+from landscope.tasks.finished import FinishedTask
+from landscope.tasks.groups import joined_tasks
+from landscope.tasks.methods import METHODS, with_strength
+
+__all__ = ["TasksInTurn", "combined_penalty", "learn_in_turn"]
+
+Told = Callable[[int, int, Tensor], None]
+"""Told the number of the task that is learnt, the step, and the errors of all tasks."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class TasksInTurn(
+    Result,
+    kind="tasks_in_turn",
+    dims={
+        "error": ("learnt", "task"), "watched_task": ("watched",), "watched_step": ("watched",),
+        "watched_error": ("watched", "task"), "seconds": ("learnt",), "keeping_seconds": ("learnt",),
+        "n_stored": ("learnt",),
+    },
+):  # fmt: skip
+    """Errors of all tasks, each learnt after the other.
+
+    Args:
+        method: What kept the earlier ones.
+        strength: lambda.
+        n_modes: Directions that each task holds at most.
+        tasks: Names.
+        error: Share of wrong answers on the test data of each task, after each task was learnt.
+        watched_task: Number of the task that was learnt when errors were looked at in between.
+        watched_step: Minibatches of it until then.
+        watched_error: The errors.
+        seconds: To learn each task.
+        keeping_seconds: To make its penalty.
+        n_stored: Numbers that the penalty of all tasks so far holds.
+        dim: Number of weights, N.
+    """
+
+    method: str
+    strength: float
+    n_modes: int
+    tasks: tuple[str, ...]
+    error: Float[Tensor, "learnt tasks"]
+    watched_task: Int[Tensor, " watched"]
+    watched_step: Int[Tensor, " watched"]
+    watched_error: Float[Tensor, "watched tasks"]
+    seconds: Float[Tensor, " learnt"]
+    keeping_seconds: Float[Tensor, " learnt"]
+    n_stored: Int[Tensor, " learnt"]
+    dim: int
+
+    @property
+    def stored_over_weights(self) -> float:
+        """Numbers that the penalty held at the end, over the number of weights."""
+        return float(self.n_stored[-1]) / self.dim
+
+    @property
+    def average_error(self) -> float:
+        """Mean error of all tasks after the last."""
+        return float(self.error[-1].mean())
+
+    @property
+    def forgetting(self) -> float:
+        """Mean rise of the error of each task from its least one, the last task left out (Chaudhry et al. 2018)."""
+        if len(self.tasks) < 2:
+            return 0.0
+        earlier = self.error[:, :-1]
+        learnt = [earlier[task:, task] for task in range(earlier.shape[1])]
+        return float(torch.stack([column[-1] - column[:-1].min() for column in learnt]).mean())
+
+    @property
+    def backward_transfer(self) -> float:
+        """Mean change of each accuracy since its task was learnt, the last left out (Lopez-Paz & Ranzato 2017)."""
+        if len(self.tasks) < 2:
+            return 0.0
+        return float((self.error.diagonal()[:-1] - self.error[-1, :-1]).mean())
+
+
+def learn_in_turn(
+    course: Course,
+    method: str,
+    *,
+    strength: float = math.nan,
+    n_modes: int = 200,
+    epochs: int | None = None,
+    rank: int | None = None,
+    watch_every: int = 0,
+    told: Told | None = None,
+) -> TasksInTurn:
+    """Learn all tasks of a course, each with the penalties of those before it.
+
+    Args:
+        course: Of two tasks or more; its weights are those after the last one when this is done.
+        method: A key of :data:`landscope.tasks.METHODS`; ``"none"``; or ``"joint"``: all tasks so far together.
+        strength: lambda.
+        n_modes: Directions that each task holds, at most as many as its window has.
+        epochs: Longest wait for a training error of zero in each task, before its window; the course's by default.
+        rank: Directions that the penalties of all tasks together keep; all by default.
+        watch_every: Look at all errors every so many steps; not by default.
+        told: Told of each look.
+
+    Returns:
+        All errors.
+    """
+    earlier: Penalty | None = None
+    errors, seconds, keeping, stored = [], [], [], []
+    looks: list[tuple[int, int, Tensor]] = []
+
+    def look(number: int, step: int) -> None:
+        looks.append((number, step, course.errors()))
+        if told is not None:
+            told(*looks[-1])
+
+    for number in range(len(course.tasks)):
+        data = joined_tasks(course.tasks[: number + 1]).train if method == "joint" else None
+        begun = time.perf_counter()
+        after_step = _every(watch_every, functools.partial(look, number)) if watch_every else None
+        finished = course.finish(number, penalty=earlier, data=data, epochs=epochs, after_step=after_step)
+        seconds.append(time.perf_counter() - begun)
+        begun = time.perf_counter()
+        if method in METHODS and number + 1 < len(course.tasks):
+            own = _own_penalty(finished, method, strength, n_modes)
+            earlier = own if earlier is None else combined_penalty(earlier, own, rank)
+        keeping.append(time.perf_counter() - begun)
+        stored.append(0 if earlier is None else earlier.n_stored)
+        errors.append(course.errors())
+    n_tasks = len(course.tasks)
+    return TasksInTurn(
+        method=method,
+        strength=strength,
+        n_modes=n_modes,
+        tasks=tuple(task.name for task in course.tasks),
+        error=torch.stack(errors),
+        watched_task=torch.tensor([task for task, _, _ in looks], dtype=torch.int64),
+        watched_step=torch.tensor([step for _, step, _ in looks], dtype=torch.int64),
+        watched_error=torch.stack([e for _, _, e in looks]) if looks else torch.zeros(0, n_tasks, dtype=torch.float64),
+        seconds=torch.tensor(seconds, dtype=torch.float64),
+        keeping_seconds=torch.tensor(keeping, dtype=torch.float64),
+        n_stored=torch.tensor(stored),
+        dim=len(course.weights),
+        provenance=stamp(seed=course.seed, rank=rank, epochs=epochs),
+    )
+
+
+def _every(count: int, look: Callable[[int], None]) -> Callable[[], None]:
+    steps = itertools.count(1)
+
+    def after_step() -> None:
+        if (step := next(steps)) % count == 0:
+            look(step)
+
+    return after_step
+
+
+def _own_penalty(finished: FinishedTask, method: str, strength: float, n_modes: int) -> Penalty:
+    count = min(n_modes, finished.modes.n_moving) if METHODS[method].measures else n_modes
+    return with_strength(METHODS[method].build(finished, count), strength)
+
+
+def combined_penalty(earlier: Penalty, own: Penalty, rank: int | None = None) -> Penalty:
+    """The sum of the penalties of earlier tasks and of one more.
+
+    One quadratic penalty where both are of one kind, of at most ``rank`` directions; otherwise their sum.
+    """
+    quadratic = isinstance(earlier, QuadraticPenalty) and isinstance(own, QuadraticPenalty)
+    if quadratic and (earlier.directions is None) == (own.directions is None):
+        return merged_penalty([earlier, own], rank)
+    parts = (*earlier.parts, own) if isinstance(earlier, PenaltySum) else (earlier, own)
+    return PenaltySum(parts)

@@ -1,0 +1,353 @@
+"""Tasks one after another: what is frozen, learnt, kept, compared, and refused."""
+
+import copy
+import dataclasses
+import json
+import math
+from typing import get_args
+
+import pytest
+import torch
+from torch import nn
+
+import landscope as ls
+from landscope._names import KeepingMethod
+from landscope.cli import main
+from landscope.errors import InputError, StorageError
+from landscope.networks import mlp, mnist_cnn
+from landscope.paper.keeping import (
+    Protocol,
+    in_turn_measurements,
+    keeping_measurements,
+    psi_measurements,
+    wider_measurements,
+)
+from landscope.run.course import begin_course
+from landscope.run.measured import judged
+from landscope.settings import Settings
+from landscope.tasks import (
+    METHODS,
+    Course,
+    Forgetting,
+    FreeLayers,
+    Learner,
+    Trial,
+    class_tasks,
+    combined_penalty,
+    joined_tasks,
+    learn_in_turn,
+    measure_forgetting,
+    with_strength,
+)
+from landscope.tasks.comparison import errors_of, tuned
+
+GROUPS = ((0, 1), (2, 3))
+
+
+@pytest.fixture(scope="module")
+def data():
+    generator = torch.Generator().manual_seed(0)
+    centres = 2 * torch.randn(6, 8, generator=generator)
+    labels = torch.arange(6).repeat(40)
+    return centres[labels] + 0.3 * torch.randn(240, 8, generator=generator), labels
+
+
+def course(data, groups=GROUPS, seed=0):
+    """A network that learnt all classes, its hidden weights made anew."""
+    tasks, learner = class_tasks(data, data, groups), Learner(batch_size=10)
+    model = mlp([8, 12, 12, 6], seed=seed)
+    learner.until_learnt(model, data, seed=seed, max_epochs=20)
+    with torch.no_grad():
+        model[2].weight.copy_(mlp([8, 12, 12, 6], seed=seed + 50)[2].weight)
+    begun = Course.begin(model, "2.weight", tasks, learner, seed)
+    begun.window_steps, begun.window_epochs = 60, 2
+    return begun
+
+
+def test_tasks_hold_the_samples_of_their_classes_and_nothing_else(data):
+    first, second = class_tasks(data, data, GROUPS)
+    assert first.train[1].unique().tolist() == [0, 1]
+    assert torch.equal(first.train[0], data[0][(data[1] == 0) | (data[1] == 1)])
+    both = joined_tasks([first, second])
+    assert len(both.test[1]) == len(first.test[1]) + len(second.test[1])
+
+
+@pytest.mark.parametrize(("model", "select", "shape"), [
+    (lambda: mlp([16, 5, 4, 3], bias=True), "2.*", (16,)), (lambda: mnist_cnn((1, 4, 4), 3), "3.weight", (1, 4, 4)),
+    (lambda: mlp([16, 5, 3]), None, (16,)),
+])  # fmt: skip
+def test_the_free_part_on_features_is_the_network(model, select, shape):
+    network = model()
+    x = torch.randn(7, *shape)
+    before = network(x)
+    free = FreeLayers(network, select)
+    assert torch.equal(free.part(free.features(x)), before)
+    names = ls.ParameterSpace.of(free.part).names
+    assert {name for name, p in network.named_parameters() if p.requires_grad} == set(names)
+    with torch.no_grad():
+        dict(free.part.named_parameters())[names[0]].add_(1.0)
+    assert torch.allclose(free.part(free.features(x)), network(x), atol=1e-6), "one and the same weights"
+
+
+def test_learning_puts_the_weights_back_and_depends_on_nothing_but_its_seed(data):
+    begun = course(data)
+    task = begun.finish(0)
+    before = begun.weights
+    first, _ = begun.learn(1, [1, 5, 30])
+    again, _ = begun.learn(1, [1, 5, 30])
+    assert torch.equal(begun.weights, before)
+    assert torch.equal(before, task.w1)
+    assert first.steps == (0, 1, 5, 30)
+    assert torch.equal(first.errors, again.errors)
+    assert torch.equal(first.weights, again.weights)
+    assert torch.equal(first.weights[0], before)
+
+
+def test_watching_with_a_penalty_is_plain_descent_and_an_implicit_step(data):
+    begun = course(data)
+    task = begun.finish(0)
+    penalty = METHODS["ldc-floor"].build(task, 5)
+    watched, _ = begun.learn(1, [3], penalty)
+    twin = copy.deepcopy(begun.part)
+    parameter = dict(twin.named_parameters())["2.weight"]
+    inputs, labels = begun.tasks[1].train
+    order = ls.MinibatchOrder(len(labels), 10, "reshuffled", begun._order(1))
+    for batch in order.epoch(0)[:3]:
+        (slope,) = torch.autograd.grad(nn.functional.cross_entropy(twin(inputs[batch]), labels[batch]), parameter)
+        with torch.no_grad():
+            parameter.sub_(0.1 * slope)
+            parameter.copy_(penalty.proximal_step(parameter.flatten(), 0.1).view(12, 12))
+    assert torch.allclose(watched.weights[-1], parameter.detach().flatten(), atol=1e-6)
+
+
+def test_every_method_makes_a_penalty_that_rests_at_the_end_of_its_task(data):
+    assert set(METHODS) == set(get_args(KeepingMethod))
+    task = course(data).finish(0)
+    w = task.w1 + 0.1 * torch.randn(144, generator=torch.Generator().manual_seed(0))
+    for name, method in METHODS.items():
+        penalty = method.build(task, 4)
+        assert float(penalty(task.w1)) == pytest.approx(0, abs=1e-10), name
+        assert float(penalty(w)) > 0, name
+        assert float(with_strength(penalty, 3.0)(w)) == pytest.approx(3 * float(penalty(w)), rel=1e-5), name
+
+
+def test_the_leading_fisher_directions_are_eigenvectors(data):
+    task = course(data).finish(0)
+    basis = task.leading_fisher(3)
+    fisher = task.risk.fisher_information()
+    for direction, value in zip(basis.directions, basis.values, strict=True):
+        product = fisher.product(task.w1, direction.to(task.w1))
+        assert torch.allclose(product.double(), value * direction, atol=1e-3 * float(basis.values[0]))
+
+
+TRIALS = [Trial("none", moved=True), Trial("joint")] + [
+    Trial(method, strength, count, moved=(method, strength, count) == ("ldc", 10.0, 4))
+    for method, counts in (("ldc", (2, 4)), ("ldc-floor", (4,)), ("random", (4,)), ("l2", (0,)), ("ewc", (0, 10)),
+                           ("ewc-empirical", (0,)), ("kfac", (0,)))
+    for count in counts
+    for strength in (1.0, 10.0)
+] + [Trial(f"ldc-psi{psi}", 10.0, 4) for psi in (3, 4, 5)]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def found(data):
+    return [measure_forgetting(course(data, seed=seed), TRIALS, [5, 20, 60]) for seed in range(3)]
+
+
+def test_all_trials_start_from_one_first_task_and_are_found_again(found, tmp_path):
+    one = found[0]
+    assert one.error.shape == (len(TRIALS), 4, 2)
+    assert bool((one.error[:, 0] == one.error[0, 0]).all())
+    assert one.tasks == ("0,1", "2,3")
+    row = one.trials_of("ldc", 4)[1]
+    assert torch.equal(errors_of(one, "ldc", 10.0, 4, 20), one.error[row, 2])
+    held = int((~torch.isnan(one.flatness)).sum())  # modes without a flatness within reach are left out
+    assert int(one.n_stored[row]) == (held + 1) * one.dim + held
+    assert float(one.build_seconds[row]) > 0
+    loaded = ls.load(ls.save(one, tmp_path / "forgetting.zarr.zip"))
+    assert torch.equal(loaded.error, one.error)
+    assert tuple(loaded.method) == one.method
+    with pytest.raises(InputError, match="a trial that was made"):
+        errors_of(one, "ldc", 7.0, 4, 20)
+
+
+def test_displacements_are_distances_along_the_modes(data, found):
+    begun = course(data)
+    task = begun.finish(0)
+    watched, _ = begun.learn(1, [5, 20, 60])
+    moved = (watched.weights - task.w1).double() @ task.modes.directions.T
+    expected = moved.abs()[:, : found[0].displacement.shape[2]]
+    assert torch.allclose(found[0].displacement[0], expected, atol=1e-5)
+
+
+def test_strengths_are_chosen_on_other_seeds_than_those_reported(found):
+    best = tuned("ldc", 4, 60, found[:2], found[2:])
+    by_hand = {s: float(errors_of(found[2], "ldc", s, 4, 60).sum()) for s in (1.0, 10.0)}
+    assert best.strength == min(by_hand, key=by_hand.get)
+    assert best.at_edge
+    assert best.errors.shape == (2, 2)
+    assert math.isnan(tuned("none", 0, 60, found[:2], found[2:]).strength)
+
+
+def edited(found, method, change):
+    """The same results with other errors of a method."""
+    out = []
+    for one in found:
+        error = one.error.clone()
+        for number, name in enumerate(one.method):
+            if name == method:
+                error[number] = change
+        out.append(dataclasses.replace(one, error=error))
+    return out
+
+
+def verdicts(found, measure=keeping_measurements):
+    own = Protocol("P", found[:2], found[2:], 4, (5, 20, 60))
+    return {j.claim.key: j.verdict for j in judged(measure(own))}
+
+
+def test_claims_on_keeping_can_come_out_either_way(found):
+    good = found
+    for method, error in (("none", 0.9), ("ldc", 0.01), ("random", 0.8), ("ewc", 0.2), ("kfac", 0.1), ("l2", 0.3)):
+        good = edited(good, method, error)
+    got = verdicts(good)
+    assert got["forgetting"] == "reproduced"
+    assert got["constraint_keeps"] == "reproduced"
+    assert got["constraint_lasts"] == "reproduced"
+    assert got["better_than_ewc"] == "reproduced"
+    bad = edited(edited(edited(good, "none", 0.0), "ldc", 0.5), "ewc", 0.1)
+    got = verdicts(bad)
+    assert got["forgetting"] == "not reproduced"
+    assert got["constraint_keeps"] == "not reproduced"
+    assert got["better_than_ewc"] == "not reproduced"
+    as_good = edited(good, "random", 0.01)
+    assert verdicts(as_good)["constraint_keeps"] == "contested"
+
+
+def test_claims_on_exponents_larger_tasks_and_one_run_can_come_out_either_way(data, found):
+    assert verdicts(edited(found, "ldc-psi3", 0.9), psi_measurements)["any_psi"] == "not reproduced"
+    same = found
+    for psi in (3, 4, 5):
+        same = edited(same, f"ldc-psi{psi}", 0.1)
+    assert verdicts(same, psi_measurements)["any_psi"] == "reproduced"
+    better, worse = edited(edited(found, "ldc", 0.0), "ewc", 0.4), edited(edited(found, "ldc", 0.4), "ewc", 0.0)
+    pairs = [Protocol(name, one[:2], one[2:], 4, (5, 20, 60)) for name, one in (("a", better), ("b", worse))]
+    assert [j.verdict for j in judged(wider_measurements(pairs[:1]))] == ["reproduced"]
+    assert [j.verdict for j in judged(wider_measurements(pairs))] == ["not reproduced"]
+    run = learn_in_turn(course(data), "none")
+    forgot = dataclasses.replace(run, error=torch.tensor([[0.0, 1.0], [0.9, 0.0]]).double())
+    kept = dataclasses.replace(run, error=torch.tensor([[0.0, 1.0], [0.0, 0.0]]).double())
+    for one, verdict in ((forgot, "reproduced"), (kept, "not reproduced")):
+        assert [j.verdict for j in judged(in_turn_measurements({"none": one}))] == [verdict]
+
+
+def test_metrics_in_turn_are_those_of_the_field(data):
+    run = learn_in_turn(course(data), "none")
+    error = torch.tensor([[0.1, 0.9, 0.9], [0.5, 0.2, 0.9], [0.4, 0.6, 0.0]]).double()
+    run = dataclasses.replace(run, error=error, tasks=("a", "b", "c"))
+    assert run.average_error == pytest.approx(1 / 3)
+    assert run.forgetting == pytest.approx(((0.4 - 0.1) + (0.6 - 0.2)) / 2)
+    assert run.backward_transfer == pytest.approx(((0.1 - 0.4) + (0.2 - 0.6)) / 2)
+
+
+@pytest.mark.parametrize("method", ["none", "ldc-floor", "ewc", "kfac", "l2", "joint"])
+def test_three_tasks_in_a_row(data, method):
+    begun = course(data, ((0, 1), (2, 3), (4, 5)))
+    looks = []
+    run = learn_in_turn(begun, method, strength=4.0, n_modes=5, rank=6, epochs=10, watch_every=20,
+                        told=lambda *look: looks.append(look))  # fmt: skip
+    assert run.error.shape == (3, 3)
+    assert torch.equal(run.error[-1], begun.errors())
+    assert len(run.watched_step) == len(looks) > 3
+    if method == "ldc-floor":
+        assert run.n_stored.tolist()[1] <= 7 * run.dim + 6
+    if method == "joint":
+        assert run.average_error < 0.1
+
+
+def test_penalties_of_different_kinds_are_added_up(data):
+    task = course(data).finish(0)
+    low, diagonal, layer = (METHODS[name].build(task, 4) for name in ("ldc", "ewc", "kfac"))
+    w = task.w1 + 0.1
+    for first, second in ((low, low), (low, diagonal), (diagonal, diagonal), (layer, low), (layer, layer)):
+        both = combined_penalty(first, second)
+        assert float(both(w)) == pytest.approx(float(first(w) + second(w)), rel=1e-5)
+    assert isinstance(combined_penalty(low, low), ls.QuadraticPenalty)
+
+
+def test_pretraining_freezes_what_it_learnt_and_starts_the_rest_anew():
+    settings = Settings(train_samples=300)
+    begun = begin_course(settings, GROUPS, "tasks")
+    assert begun.tasks[0].train[0].shape[1] == 50
+    fresh = mlp([64, 50, 50, 10], seed=10_000)
+    assert torch.equal(begun.weights, fresh[2].weight.flatten().detach())
+    assert ls.ParameterSpace.of(begun.part).names == ("2.weight",)
+    whole = begin_course(settings, GROUPS, "none")
+    assert len(ls.ParameterSpace.of(whole.part).names) == 3
+
+
+@pytest.mark.parametrize(("groups", "says"), [
+    (((0, 1), (1, 2)), "each class in one"), (((0,), (9,)), "0 to 5"), ((), "groups of classes"),
+    (((0, 1), ()), "groups of classes"),
+])  # fmt: skip
+def test_groups_that_make_no_tasks_are_refused(data, groups, says):
+    with pytest.raises(InputError, match=says):
+        class_tasks(data, data, groups)
+
+
+@pytest.fixture
+def forget(capsys, tmp_path):
+    """``landscope forget`` in this process: exit status, what it prints, what it says on errors."""
+
+    def command(*words, folder=tmp_path / "forget"):
+        with pytest.raises(SystemExit) as stopped:
+            main(["forget", "--train-samples", "200", "--out", str(folder), *words])
+        printed = capsys.readouterr()
+        return stopped.value.code, printed.out, printed.err
+
+    return command
+
+
+def test_the_command_shows_keeps_and_adds(forget, tmp_path):
+    folder = tmp_path / "forget"
+    code, out, err = forget("--json", "--methods", "l2", "--strength", "0.1")
+    assert code == 0, err
+    assert set(json.loads(out)["errors"]) == {"none", "l2"}
+    page = (folder / "report.html").read_text()
+    assert "Kept by: distance from w1" in page
+    assert "http" not in page.split("</script>")[-1]
+    before = (folder / "in-turn-none.zarr.zip").stat().st_mtime_ns
+    code, out, err = forget("--methods", "ldc-floor")
+    assert code == 0, err
+    assert "After the last task" in out
+    assert {path.name for path in folder.glob("in-turn-*")} == {
+        "in-turn-none.zarr.zip", "in-turn-l2-0.1-200.zarr.zip", "in-turn-ldc-floor-4-200.zarr.zip",
+    }  # fmt: skip
+    assert (folder / "in-turn-none.zarr.zip").stat().st_mtime_ns == before
+    code, _, err = forget("--tasks", "4,5;6,7")
+    assert code == 1
+    assert "0,1;2,3" in err
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (["--tasks", "0,1"], "two tasks or more"), (["--tasks", "a;b"], "two tasks or more"),
+    (["--methods", "hessian"], "a strength for hessian"), (["--tasks", "0,1;1,2"], "each class in one"),
+    (["--methods", "magic"], "magic"), (["--data", "modular-addition"], "images"),
+])  # fmt: skip
+def test_the_command_refuses_what_makes_no_sense(forget, words, says):
+    code, _, err = forget(*words)
+    assert code == 2
+    assert says in err
+    assert "Traceback" not in err
+
+
+def test_a_folder_of_something_else_is_left_alone(forget, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    code, _, _ = forget(folder=tmp_path)
+    assert code == 1
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_results_of_another_version_are_told(tmp_path):
+    with pytest.raises(StorageError):
+        ls.load(tmp_path / "missing.zarr.zip", Forgetting)
