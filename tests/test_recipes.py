@@ -24,7 +24,18 @@ from landscope.run.everything import reproduce_recipes
 from landscope.run.jobs import Job, perform, seconds_of
 from landscope.run.measured import judged
 from landscope.run.progress import QuietReporter
-from landscope.run.recipes import RECIPES, Plan, branching, cells, noisy_descent, widths
+from landscope.run.recipes import (
+    RECIPES,
+    Plan,
+    branching,
+    capacity,
+    cells,
+    forgetting,
+    in_turn,
+    noisy_descent,
+    pairs,
+    widths,
+)
 from landscope.settings import Settings
 from landscope.synthetic import InverseGaussian, sgd_in_bowl
 
@@ -57,6 +68,27 @@ def small(monkeypatch):
     monkeypatch.setattr(noisy_descent, "_QUICK_SAMPLES", 60)
     monkeypatch.setattr(noisy_descent, "_QUICK_STEPS", 20)
     monkeypatch.setattr(branching, "_TIME", 4.0)
+    small_tasks(monkeypatch)
+
+
+def small_tasks(monkeypatch):
+    """Pairs and rows of tasks in seconds: few steps, few methods, little that was learnt before."""
+    for name, steps in (("_EARLY", 5), ("_EPOCH", 10), ("_EPOCHS", 2)):
+        monkeypatch.setattr(pairs, name, steps)
+    monkeypatch.setattr("landscope.run.course.PRETRAINING_EPOCHS", 20)
+    few = [(method, min(count, 20)) for method, count in forgetting._METHODS if method not in ("hessian", "fisher")]
+    changes = {"counts": (10, 20), "methods": few, "weights": forgetting._WEIGHTS[:1]}
+    both = tuple(dataclasses.replace(pair, **changes) for pair in forgetting.PAIRS)
+    monkeypatch.setattr(pairs, "_N_MODES", 20)
+    monkeypatch.setattr(forgetting, "PAIRS", both)
+    monkeypatch.setattr(forgetting, "MORE", tuple(dataclasses.replace(p, **changes) for p in forgetting.MORE))
+    monkeypatch.setattr(forgetting, "_METHODS", few)
+    monkeypatch.setattr(forgetting, "_FEWER", few)
+    some = {size: dataclasses.replace(pair, counts=(5, 10, 20), changes={}) for size, pair in capacity.PAIRS.items()
+            if size in ((50, 2), (50, 5))}  # fmt: skip
+    monkeypatch.setattr(capacity, "PAIRS", some)
+    rows = (("none", 0, None, (math.nan,)), ("ldc-floor", 10, 15, (4.0,)), ("joint", 0, None, (math.nan,)))
+    monkeypatch.setattr(in_turn, "_TRIED", rows)
 
 
 @pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")  # the transformer
@@ -65,15 +97,19 @@ def test_every_recipe_and_one_page(small, tmp_path):
     found = reproduce_recipes(plan, list(RECIPES.values()), QuietReporter())
     keys = [judgement.claim.key for judgement in found.judgements]
     assert len(keys) == len(set(keys))
-    for key in ("psi", "psi_D", "cooling", "universal", "sharp_dimension",
-                "learning_dimension", "flatness_noise_error", "freezing", "noise_chooses_flat"):  # fmt: skip
+    expected = (
+        "psi", "psi_D", "cooling", "universal", "sharp_dimension", "learning_dimension", "flatness_noise_error",
+        "freezing", "noise_chooses_flat", "constraint_keeps", "better_than_ewc", "any_psi", "better_on_larger_tasks",
+        "memory_in_modes",
+    )  # fmt: skip
+    for key in expected:
         assert key in keys
     (universal,) = (section for section in found.sections if section.key == "sec-S6")
     layers = sum(max(1, len(cell.layers)) for cell in cells.CELLS)
     assert len(universal.rows) == layers
     assert all(row[7] != "–" for row in universal.rows)
     numbers = json.loads((tmp_path / "all" / "numbers.json").read_text())
-    assert set(numbers) >= {"claims", "fig2", "sec-S6", "fig6", "sec-S9", "branches"}
+    assert set(numbers) >= {"claims", "fig2", "sec-S6", "fig6", "sec-S9", "branches", "fig4", "in-turn", "capacity"}
     assert {item["key"] for item in numbers["claims"]} == set(keys)
     text = (tmp_path / "all" / "claims.md").read_text()
     assert all(section.title in text for section in found.sections if section.rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -18,6 +19,8 @@ __all__ = [
     "PAPER_STRENGTH",
     "PSI_METHODS",
     "Protocol",
+    "capacity_measurements",
+    "fewest_modes",
     "in_turn_measurements",
     "keeping_measurements",
     "psi_measurements",
@@ -57,6 +60,10 @@ class Protocol:
         """A method at the strength that the tuning seeds found best."""
         return tuned(method, self.n_modes if n_modes is None else n_modes, step, self.reported, self.tuning)
 
+    def error_by_count(self, method: str) -> list[dict[int, float]]:
+        """Summed error of each seed after an epoch, by the number of modes held at the paper's strength."""
+        return [error_by_count(one, method, PAPER_STRENGTH, self.stops[1]) for one in self.reported]
+
     def counts(self, method: str) -> list[int]:
         """How many directions, or weights, a method was tried with, each at several strengths; 0 for all weights."""
         rows = zip(self.tuning[0].method, self.tuning[0].n_modes.tolist(), strict=True)
@@ -82,7 +89,7 @@ def keeping_measurements(own: Protocol) -> dict[str, Measurement]:
         "constraint_lasts": _mean(_first(own.at("ldc", PAPER_STRENGTH, late)), _random(own, late)),
         "displacement_bound": _bound(own, epoch),
         "better_than_ewc": _against_ewc(own, epoch),
-        "few_modes_suffice": _best_count(own, epoch),
+        "few_modes_suffice": _best_count(own),
         "ewc_needs_all": _ewc_share(own, epoch),
     }
 
@@ -173,15 +180,41 @@ def _against_ewc(own: Protocol, step: int) -> Measurement:
     return _difference(mine, _summed(own.best("ewc", step, 0)), note=note)
 
 
-def _best_count(own: Protocol, step: int) -> Measurement:
-    """The smallest number of modes whose summed error is within a tenth of the best, in each seed."""
-    best = []
-    for one in own.reported:
-        errors = error_by_count(one, "ldc", PAPER_STRENGTH, step)
+def _best_count(own: Protocol) -> Measurement:
+    counts = sorted(own.error_by_count("ldc")[0])
+    note = f"tried {', '.join(map(str, counts))} at lambda = {PAPER_STRENGTH:g}; within a tenth of the smallest error"
+    return _mean(fewest_modes(own), note=note)
+
+
+def fewest_modes(own: Protocol) -> list[float]:
+    """N_c* of every seed: the fewest modes whose summed error is within a tenth of the smallest, after an epoch."""
+    found = []
+    for errors in own.error_by_count("ldc"):
         level = 1.1 * min(errors.values())
-        best.append(float(min(count for count, error in errors.items() if error <= level)))
-    counts = sorted(error_by_count(own.reported[0], "ldc", PAPER_STRENGTH, step))
-    return _mean(best, note=f"tried {', '.join(map(str, counts))} at lambda = {PAPER_STRENGTH:g}")
+        found.append(float(min(count for count, error in errors.items() if error <= level)))
+    return found
+
+
+def capacity_measurements(found: Mapping[tuple[int, int], Protocol]) -> dict[str, Measurement]:
+    """Whether more modes remember more: N_c* for the most classes a task over that for the fewest, at one width.
+
+    Args:
+        found: Hidden width and classes a task -> protocol, the paper's width and two classes among them.
+
+    Returns:
+        The measurement of the claim ``memory_in_modes``.
+    """
+    width = statistics.mode(width for width, _ in found)
+    classes = sorted(count for w, count in found if w == width)
+    least, most = (fewest_modes(found[width, count]) for count in (classes[0], classes[-1]))
+    logs = [math.log(b / a) for a, b in zip(least, most, strict=True)]
+    low, high = seed_interval(logs)
+    widths = [
+        f"{w}: {statistics.fmean(fewest_modes(one)):.0f}" for (w, count), one in found.items() if count == classes[0]
+    ]
+    note = f"{classes[-1]} against {classes[0]} classes a task; by width, at {classes[0]}, {', '.join(widths)}"
+    ratio = math.exp(statistics.fmean(logs))
+    return {"memory_in_modes": Measurement(ratio, (math.exp(low), math.exp(high)), note=note)}
 
 
 def _ewc_share(own: Protocol, step: int) -> Measurement:

@@ -83,6 +83,18 @@ ON_TASKS = (
         stage="fig4",
     ),
     Claim(
+        "memory_in_modes",
+        "Fig. 4F, text",
+        "The number of modes that remember a task, N_c*, says how much a network holds (N_c* for five classes a task"
+        " over that for two).",
+        "an estimate of the capacity",
+        (1.25, 1e6),
+        "more to remember must take clearly more modes",
+        "five seeds, seed by seed, one width; N_c* within a tenth of the smallest error",
+        stage="capacity",
+        possible=(0.0, 1e6),
+    ),
+    Claim(
         "ewc_needs_all",
         "Fig. 4F",
         "Elastic weight consolidation is best when all weights are held (share of weights at its best).",

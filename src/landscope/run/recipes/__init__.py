@@ -1,8 +1,10 @@
 """Recipes: one for each figure or section of the paper that needs runs of its own."""
 
 from landscope.run.recipes.branching import Branching
+from landscope.run.recipes.capacity import Capacity
 from landscope.run.recipes.figures import Figures
 from landscope.run.recipes.forgetting import Keeping, KeepingByLaw, KeepingMore
+from landscope.run.recipes.in_turn import TasksInARow
 from landscope.run.recipes.noisy_descent import NoisyDescent
 from landscope.run.recipes.recipe import Plan, Recipe, Section
 from landscope.run.recipes.universality import Universality
@@ -25,6 +27,8 @@ _ALL: tuple[Recipe, ...] = (
     Keeping(),
     KeepingByLaw(),
     KeepingMore(),
+    TasksInARow(),
+    Capacity(),
 )
 RECIPES = {recipe.key: recipe for recipe in _ALL}
 """All recipes, in the order that ``reproduce all`` takes them."""

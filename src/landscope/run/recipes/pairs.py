@@ -93,9 +93,9 @@ def _key(trial: Trial) -> tuple[str, float, int]:
     return trial.method, trial.strength, trial.n_modes
 
 
-def pair_jobs(plan: Plan, pair: Pair) -> list[Job]:
+def pair_jobs(plan: Plan, pair: Pair, *, tuned: bool = True) -> list[Job]:
     """One job a seed: its trials share the first task and all that is measured on it."""
-    seeds = (*pair.reported(plan), *pair.tuning(plan))
+    seeds = (*pair.reported(plan), *(pair.tuning(plan) if tuned else ()))
     return [Job(pair.folder(seed), _run, (plan, pair, seed)) for seed in seeds]
 
 
@@ -117,7 +117,7 @@ def watched_steps(course: Course) -> list[int]:
     return sorted({*stops, *(step for step in between if step > 0)})
 
 
-def protocol_of(plan: Plan, pair: Pair) -> Protocol:
+def protocol_of(plan: Plan, pair: Pair, *, tuned: bool = True) -> Protocol:
     """All seeds of a pair."""
 
     def load(seeds: range) -> list[Forgetting]:
@@ -127,7 +127,7 @@ def protocol_of(plan: Plan, pair: Pair) -> Protocol:
     reported = load(pair.reported(plan))
     last = int(reported[0].step[-1])
     stops = (_EARLY, last // _EPOCHS, last)
-    return Protocol(pair.name, reported, load(pair.tuning(plan)), _N_MODES, stops)
+    return Protocol(pair.name, reported, load(pair.tuning(plan)) if tuned else [], _N_MODES, stops)
 
 
 def headings(protocols: Sequence[Protocol]) -> list[str]:

@@ -1,0 +1,66 @@
+"""How many modes remember a task (Fig. 4F), over widths and numbers of classes: is it a capacity?"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+
+from landscope.paper.keeping import Protocol, capacity_measurements, fewest_modes
+from landscope.run.jobs import Job
+from landscope.run.measured import judged
+from landscope.run.recipes.pairs import Pair, mean_with_spread, pair_jobs, protocol_of
+from landscope.run.recipes.recipe import Plan, Section
+
+__all__ = ["Capacity"]
+
+_COUNTS = (2, 5, 10, 20, 35, 50, 70, 100, 140, 200, 300, 400)
+_HEADINGS = ("hidden width", "classes a task", "N", "modes that moved", "N_c*", "error there (%)", "error of none (%)")
+_TEXT = (
+    "N_c*: fewest modes whose summed test error is within a tenth of the smallest over all numbers tried, at lambda = "
+    "10 without a floor after an epoch of the second task; layers trained before on all digits; mean and standard "
+    "deviation over seeds. Where the window has fewer moving modes than were asked for, all of them were held."
+)
+
+
+def _pair(width: int, classes: int) -> Pair:
+    groups = (tuple(range(classes)), tuple(range(5, 5 + classes)))
+    return Pair(
+        f"width{width}-classes{classes}", f"{width}, {classes}", groups, "all", 5, (), _COUNTS,
+        changes={"hidden": (width, width)},
+    )  # fmt: skip
+
+
+PAIRS: Mapping[tuple[int, int], Pair] = {
+    (width, classes): _pair(width, classes) for width, classes in ((20, 2), (50, 2), (100, 2), (50, 3), (50, 5))
+}
+"""Width and classes a task."""
+
+
+class Capacity:
+    """Widths and classes over seeds."""
+
+    key = "capacity"
+    title = "How many modes remember a task"
+
+    def jobs(self, plan: Plan) -> list[Job]:
+        """One job a network, task and seed; nothing is tuned."""
+        return [job for pair in PAIRS.values() for job in pair_jobs(plan, pair, tuned=False)]
+
+    def sections(self, plan: Plan) -> list[Section]:
+        """The table, and whether N_c* grows with what there is to remember."""
+        found = {size: protocol_of(plan, pair, tuned=False) for size, pair in PAIRS.items()}
+        rows = [_row(*size, one) for size, one in found.items()]
+        values = {pair.key: fewest_modes(found[size]) for size, pair in PAIRS.items()}
+        judgements = judged(capacity_measurements(found))
+        return [Section(self.key, self.title, _TEXT, _HEADINGS, rows, judgements, values, None)]
+
+
+def _row(width: int, classes: int, one: Protocol) -> list[str]:
+    best = one.error_by_count("ldc")
+    nothing = one.at("none", float("nan"), one.stops[1], 0).summed
+    return [
+        f"{width}", f"{classes}", f"{one.reported[0].dim}",
+        f"{statistics.median(found.n_moving for found in one.reported):.0f}", mean_with_spread(fewest_modes(one)),
+        mean_with_spread([min(errors.values()) * 100 for errors in best]),
+        mean_with_spread([100 * error for error in nothing]),
+    ]  # fmt: skip

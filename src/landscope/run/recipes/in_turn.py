@@ -1,0 +1,137 @@
+"""Five tasks of two digits in a row (sec-S8): the mean error of all at the end, by method."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+
+from landscope.run.course import begin_course
+from landscope.run.folder import RunFolder
+from landscope.run.jobs import Job
+from landscope.run.progress import Reporter
+from landscope.run.recipes.pairs import mean_with_spread
+from landscope.run.recipes.recipe import Plan, Section
+from landscope.tasks import METHODS, TasksInTurn, learn_in_turn
+from landscope.threads import one_thread
+
+__all__ = ["TasksInARow"]
+
+_GROUPS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
+_SEEDS, _TUNING, _FIRST_TUNING = 5, 2, 100
+_WINDOW_EPOCHS = 5
+_RANK = 600
+_TRIED: tuple[tuple[str, int, int | None, tuple[float, ...]], ...] = (
+    ("none", 0, None, (math.nan,)), ("ldc", 200, None, (4.0, 10.0, 40.0)), ("ldc-floor", 200, None, (1.0, 4.0, 10.0)),
+    ("ldc-floor", 400, None, (1.0, 4.0, 10.0)), ("ldc-floor", 400, _RANK, (1.0, 4.0, 10.0)),
+    ("ewc", 0, None, (1e3, 1e4, 1e5)), ("kfac", 0, None, (1e2, 1e3, 1e4)), ("l2", 0, None, (0.03, 0.1, 0.3)),
+    ("joint", 0, None, (math.nan,)),
+)  # fmt: skip
+"""Method, modes a task, directions of all tasks together, strengths."""
+_NAMES = {"none": "nothing", "joint": "all tasks so far at once"}
+_HEADINGS = (
+    "method",
+    "mean error (%)",
+    "forgetting (points)",
+    "λ",
+    "numbers / N",
+    "seconds a task",
+    "error of each task (%)",
+)
+_TEXT = (
+    "Layers trained before on all digits; the weights between the hidden layers learn two digits after two, each pair "
+    "until there is no training error and a window of five epochs more. Every task leaves a penalty; all are added up, "
+    "in one row merged to 600 directions. Test errors after the last task, all ten answers allowed, mean and standard "
+    "deviation over five seeds; strengths chosen on two others. Forgetting as Chaudhry et al. 2018."
+)
+
+
+class TasksInARow:
+    """One job a seed: every method at every strength from the same pre-trained layers."""
+
+    key = "in-turn"
+    title = "Five tasks in a row (sec-S8)"
+
+    def jobs(self, plan: Plan) -> list[Job]:
+        """One job a seed."""
+        return [Job(_name(seed), _run, (plan, seed)) for seed in (*_reported(plan), *_tuning(plan))]
+
+    def sections(self, plan: Plan) -> list[Section]:
+        """The table."""
+        rows, values = [], {}
+        for method, n_modes, rank, strengths in _tried(quick=plan.quick):
+            best = _best(plan, method, n_modes, rank, strengths)
+            found = [_load(plan, seed, method, n_modes, rank, best) for seed in _reported(plan)]
+            rows.append(_row(method, n_modes, rank, best, found))
+            values[_artefact(method, n_modes, rank, best)] = [one.error.tolist() for one in found]
+        return [Section(self.key, self.title, _TEXT, _HEADINGS, rows, [], values, None)]
+
+
+def _reported(plan: Plan) -> range:
+    return range(plan.seeds if plan.quick else max(_SEEDS, plan.seeds))
+
+
+def _tuning(plan: Plan) -> range:
+    return range(_FIRST_TUNING, _FIRST_TUNING + (0 if plan.quick else _TUNING))  # a quick one has nothing to choose
+
+
+def _tried(*, quick: bool) -> list[tuple[str, int, int | None, tuple[float, ...]]]:
+    """What is tried; a quick reproduction takes the middle strength only."""
+    return [(m, n, rank, (s[len(s) // 2],) if quick else s) for m, n, rank, s in _TRIED]
+
+
+def _name(seed: int) -> str:
+    return f"in-turn-seed{seed}"
+
+
+def _artefact(method: str, n_modes: int, rank: int | None, strength: float) -> str:
+    return f"in-turn-{method}-{strength:g}-{n_modes}" + ("" if rank is None else f"-rank{rank}")
+
+
+def _run(reporter: Reporter, plan: Plan, seed: int) -> None:
+    run = RunFolder.create(plan.run_path(_name(seed)), plan.settings_with(seed=seed))
+    wanted = [(m, n, rank, s) for m, n, rank, strengths in _tried(quick=plan.quick) for s in strengths]
+    missing = [row for row in wanted if not run.has(_artefact(*row))]
+    if not missing:
+        return
+    with run.locked(), one_thread(), reporter.stage(_name(seed)) as progress:
+        course = begin_course(run.settings, _GROUPS, "all", max(n for _, n, _, _ in wanted))
+        course.window_epochs, start = _WINDOW_EPOCHS, course.weights
+        for number, (method, n_modes, rank, strength) in enumerate(missing):
+            course.put(start)
+            found = learn_in_turn(course, method, strength=strength, n_modes=max(1, n_modes), rank=rank)
+            run.save(_artefact(method, n_modes, rank, strength), found)
+            progress(number + 1, len(missing))
+
+
+def _load(plan: Plan, seed: int, method: str, n_modes: int, rank: int | None, strength: float) -> TasksInTurn:
+    run = RunFolder.open(plan.run_path(_name(seed)))
+    return run.load(_artefact(method, n_modes, rank, strength), TasksInTurn)
+
+
+def _best(plan: Plan, method: str, n_modes: int, rank: int | None, strengths: Sequence[float]) -> float:
+    """The strength of the smallest mean error on the tuning seeds."""
+    if len(strengths) == 1:
+        return strengths[0]
+
+    def error(strength: float) -> float:
+        return statistics.fmean(
+            _load(plan, seed, method, n_modes, rank, strength).average_error for seed in _tuning(plan)
+        )
+
+    return min(strengths, key=error)
+
+
+def _row(method: str, n_modes: int, rank: int | None, strength: float, found: Sequence[TasksInTurn]) -> list[str]:
+    name = METHODS[method].name if method in METHODS else _NAMES[method]
+    name += (f", {n_modes} modes a task" if n_modes else "") + (f", merged to {rank}" if rank else "")
+    last = [statistics.fmean(100 * float(one.error[-1, task]) for one in found) for task in range(len(found[0].tasks))]
+    return [
+        name,
+        mean_with_spread([100 * one.average_error for one in found]),
+        mean_with_spread([100 * one.forgetting for one in found]),
+        "–" if math.isnan(strength) else f"{strength:g}",
+        f"{statistics.median(one.stored_over_weights for one in found):.0f}",
+        f"{statistics.median(float((one.seconds + one.keeping_seconds).mean()) for one in found):.1f}",
+        ", ".join(f"{error:.1f}" for error in last),
+    ]
