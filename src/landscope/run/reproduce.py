@@ -189,7 +189,8 @@ def _pooled_control(
     if first.name == NULL_NAME and key == "modes_for_90_percent":
         return few_modes_control([float(n) for run in runs for n in run.summary()["modes_for_90_percent_null"]], dim)
     if first.name == NULL_NAME:
-        return dataclasses.replace(first, band=prediction_band(rows.get(SHUFFLED, {}).get(key, [])))
+        # What one run says of its few surrogates says nothing of those of all runs.
+        return dataclasses.replace(first, band=prediction_band(rows.get(SHUFFLED, {}).get(key, [])), finding="")
     bands = [control.band for control in same if not any(math.isnan(edge) for edge in control.band)]
     finding = first.finding if len({control.finding for control in same}) == 1 else ""
     if not bands:
