@@ -279,7 +279,7 @@ def test_merged_diagonals_are_the_sum_and_leave_free_weights_where_they_are():
     assert float(merged.anchor[2]) == float(anchors[-1, 2])
 
 
-def test_a_merge_to_a_smaller_rank_is_as_wrong_as_it_says_and_no_other_of_its_form_is_nearer():
+def test_a_merge_to_a_smaller_rank_is_as_wrong_as_it_says():
     torch.manual_seed(5)
     parts = [low_rank(k=4), low_rank(k=4)]
     exact, _ = form_of(PenaltySum(tuple(parts)))
@@ -291,7 +291,7 @@ def test_a_merge_to_a_smaller_rank_is_as_wrong_as_it_says_and_no_other_of_its_fo
         largest = float(torch.linalg.eigvalsh(difference).abs().max())
         assert largest == pytest.approx(merged.provenance["settings"]["largest_error"], rel=1e-6, abs=1e-12)
         assert torch.allclose(merged.anchor, ls.merged_penalty(parts).anchor, atol=1e-9)
-        # One number for all other directions: their mean stiffness is the best in the Frobenius norm.
+        # The floor is the mean stiffness of all that is not kept.
         assert abs(float(difference.trace())) < 1e-9
 
 

@@ -16,7 +16,7 @@ from landscope.protocols import ProgressCallback, silent
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
 
-__all__ = ["PrincipalModes", "cosine_content", "principal_modes", "subspace_overlap"]
+__all__ = ["PrincipalModes", "cosine_content", "principal_modes", "principal_variances", "subspace_overlap"]
 
 _TOLD = 1e-6
 """Part of the largest eigenvalue down to which one decomposition is taken: relative errors stay near 1e-9."""
@@ -150,6 +150,29 @@ def principal_modes(
     )
 
 
+def principal_variances(trajectory: Trajectory) -> Float[Tensor, " k"]:
+    """The variances of all principal modes of a trajectory, falling, without the modes: T^2 or N^2 numbers of memory.
+
+    Args:
+        trajectory: Rows w_t.
+
+    Returns:
+        sigma_i^2, divided by T, in float64; as many as :func:`principal_modes` finds.
+
+    Raises:
+        InputError: If the trajectory has fewer than two rows.
+
+    Example:
+        >>> import torch
+        >>> principal_variances(Trajectory.of(torch.tensor([[0.0, 0.0], [2.0, 0.0]]))).tolist()
+        [1.0]
+    """
+    count, dim = len(trajectory), trajectory.dim
+    trajectory.check()
+    products = (_covariance if count > dim else _gram)(trajectory, _mean(trajectory))
+    return _largest(products, min(count, dim), min(count - 1, dim)).values / count
+
+
 def _mean(trajectory: Trajectory) -> Tensor:
     total = torch.zeros(trajectory.dim, dtype=torch.float64)
     for block in trajectory.blocks():
@@ -157,8 +180,8 @@ def _mean(trajectory: Trajectory) -> Tensor:
     return total / len(trajectory)
 
 
-def _by_covariance(trajectory: Trajectory, mean: Tensor, wanted: int) -> tuple[_Squares, Tensor]:
-    """From sums over rows, ``[N, N]``; the eigenvectors are the directions."""
+def _covariance(trajectory: Trajectory, mean: Tensor) -> Callable[[Tensor], Tensor]:
+    """Sums over rows, ``[N, N]``, with some directions taken out."""
 
     def products(known: Tensor) -> Tensor:
         total = torch.zeros(trajectory.dim, trajectory.dim, dtype=torch.float64)
@@ -169,12 +192,17 @@ def _by_covariance(trajectory: Trajectory, mean: Tensor, wanted: int) -> tuple[_
             _add_products(total, rows)
         return total
 
-    squares = _largest(products, trajectory.dim, wanted)
+    return products
+
+
+def _by_covariance(trajectory: Trajectory, mean: Tensor, wanted: int) -> tuple[_Squares, Tensor]:
+    """The eigenvectors are the directions."""
+    squares = _largest(_covariance(trajectory, mean), trajectory.dim, wanted)
     return squares, squares.vectors.T.contiguous()
 
 
-def _by_gram(trajectory: Trajectory, mean: Tensor, wanted: int) -> tuple[_Squares, Tensor]:
-    """From sums over columns, ``[T, T]``; the eigenvectors say how the rows make up the directions."""
+def _gram(trajectory: Trajectory, mean: Tensor) -> Callable[[Tensor], Tensor]:
+    """Sums over columns, ``[T, T]``, with some combinations of rows taken out."""
 
     def products(known: Tensor) -> Tensor:
         total = torch.zeros(len(trajectory), len(trajectory), dtype=torch.float64)
@@ -185,7 +213,12 @@ def _by_gram(trajectory: Trajectory, mean: Tensor, wanted: int) -> tuple[_Square
             _add_products(total, rows.T)
         return total
 
-    squares = _largest(products, len(trajectory), wanted)
+    return products
+
+
+def _by_gram(trajectory: Trajectory, mean: Tensor, wanted: int) -> tuple[_Squares, Tensor]:
+    """The eigenvectors say how the rows make up the directions."""
+    squares = _largest(_gram(trajectory, mean), len(trajectory), wanted)
     directions = torch.empty(wanted, trajectory.dim, dtype=torch.float64)
     for columns, panel in trajectory.panels():
         torch.mm(squares.vectors.T, panel - mean[columns], out=directions[:, columns])

@@ -48,6 +48,11 @@ class Penalty(LossLandscape, Protocol):
     """A landscape that holds weights back, with an implicit step that is stable at any strength."""
 
     @property
+    def dim(self) -> int:
+        """Length N of w."""
+        ...
+
+    @property
     def parameters(self) -> tuple[str, ...]:
         """Names of the parameters that w is made of, where they are known."""
         ...
@@ -59,6 +64,10 @@ class Penalty(LossLandscape, Protocol):
 
     def gradient(self, w: Tensor, /) -> Tensor:
         """``w[..., N] -> gradient[..., N]``."""
+        ...
+
+    def hessian_vector_product(self, w: Tensor, vector: Tensor) -> Tensor:
+        """The Hessian, the same everywhere, times ``vector[..., N]``."""
         ...
 
     def state_dict(self) -> dict[str, Any]:

@@ -47,9 +47,15 @@ def shuffled_increments(trajectory: Trajectory, *, seed: int) -> Trajectory:
         >>> float(surrogate[0]), float(surrogate[-1]), sorted(surrogate.diff().tolist())
         (0.0, 6.0, [1.0, 2.0, 3.0])
     """
-    first, increments = _increments(trajectory)
-    order = torch.randperm(len(increments), generator=torch.Generator().manual_seed(seed))
-    return _walked(trajectory, first, increments[order], "shuffled increments", seed)
+    _check_length(trajectory)
+    trajectory.check()
+    order = torch.randperm(len(trajectory) - 1, generator=torch.Generator().manual_seed(seed))
+    walk = torch.empty(len(trajectory), trajectory.dim, dtype=trajectory.row(0).dtype)
+    for columns, panel in trajectory.panels():  # a window of a wide layer is gigabytes in float64
+        rows = panel.double()
+        steps = torch.diff(rows, dim=0)[order]
+        walk[:, columns] = torch.cat([rows[:1], rows[:1] + steps.cumsum(dim=0)]).to(walk)
+    return _surrogate_of(trajectory, walk, "shuffled increments", seed)
 
 
 def sign_flipped_epochs(trajectory: Trajectory, *, seed: int, steps_per_epoch: int) -> Trajectory:
@@ -180,11 +186,12 @@ def _increments(trajectory: Trajectory) -> tuple[Tensor, Tensor]:
 def _walked(trajectory: Trajectory, first: Tensor, increments: Tensor, name: str, seed: int) -> Trajectory:
     """The increments added up again from the first row."""
     walk = torch.cat([first, first + increments.cumsum(dim=0)])
+    return _surrogate_of(trajectory, walk.to(trajectory.row(0).dtype), name, seed)
+
+
+def _surrogate_of(trajectory: Trajectory, walk: Tensor, name: str, seed: int) -> Trajectory:
     return Trajectory.of(
-        walk.to(trajectory.row(0).dtype),
-        steps=trajectory.steps,
-        space=trajectory.space,
-        provenance=stamp(surrogate=name, seed=seed),
+        walk, steps=trajectory.steps, space=trajectory.space, provenance=stamp(surrogate=name, seed=seed)
     )
 
 

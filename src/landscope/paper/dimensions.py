@@ -14,7 +14,7 @@ from torch import Tensor
 from landscope.controls import shuffled_increments
 from landscope.dimension import learning_dimension, sharp_dimension, sharp_directions
 from landscope.law import seed_interval
-from landscope.modes import principal_modes
+from landscope.modes import principal_modes, principal_variances
 from landscope.paper.claims import Control, Measurement
 from landscope.protocols import LossLandscape, ProgressCallback, silent
 from landscope.results import Result, stamp
@@ -83,13 +83,13 @@ def measure_dimensions(
         progress: Told how many directions are done.
     """
     modes = principal_modes(window, min(_MOST_MODES, len(window) - 1, window.dim))
-    null = principal_modes(shuffled_increments(window, seed=seed), len(modes.variance))
+    null = principal_variances(shuffled_increments(window, seed=seed))
     w0 = window.row(-1)
     norm = float(torch.linalg.vector_norm(w0.double()))
-    found = sharp_directions(landscape, w0, modes.directions.to(w0), _THRESHOLD * norm, rtol=rtol, progress=progress)
+    found = sharp_directions(landscape, w0, modes.directions, _THRESHOLD * norm, rtol=rtol, progress=progress)
     counted = [(fraction, drift) for drift in (True, False) for fraction in (0.99, 0.999)]
     dimension = [learning_dimension(modes.variance, f, drift=d, total=modes.total_variance) for f, d in counted]
-    of_null = [learning_dimension(null.variance, 0.99, drift=d, total=null.total_variance) for d in (True, False)]
+    of_null = [learning_dimension(null, 0.99, drift=d) for d in (True, False)]
     return EffectiveDimension(
         n_weights=window.dim,
         norm=norm,

@@ -97,8 +97,14 @@ class KroneckerPenalty(
 
     def gradient(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points N"]:
         r""":math:`\nabla V = 2 \lambda\, G Z A`, put where the weights of the layer lie."""
-        z = self._from_anchor(w)
-        slope = torch.zeros(w.shape, dtype=z.dtype, device=z.device)
+        return self._spread(self._from_anchor(w))
+
+    def hessian_vector_product(self, w: Float[Tensor, "*points N"], vector: Tensor) -> Float[Tensor, "*points N"]:  # noqa: ARG002
+        """The Hessian, the same everywhere, times a vector."""
+        return self._spread(vector[..., self.columns])
+
+    def _spread(self, z: Tensor) -> Tensor:
+        slope = torch.zeros(*z.shape[:-2], self.dim, dtype=z.dtype, device=z.device)
         slope[..., self.columns] = 2 * self.strength * self._multiplied(z)
         return slope
 

@@ -98,9 +98,10 @@ class QuadraticPenalty(
 
     def _check_directions(self, directions: Tensor, dim: int) -> None:
         check_vector("directions", directions, dim=dim, device=self.anchor.device)
-        products = directions @ directions.T
+        rows = directions.to(torch.promote_types(directions.dtype, torch.float32))
+        products = rows @ rows.T
         error = float((products - torch.eye(len(products)).to(products)).abs().max()) if len(products) else 0.0
-        if error > _ORTHONORMAL:
+        if error > max(_ORTHONORMAL, 4 * torch.finfo(directions.dtype).eps):
             raise InputError(
                 expected="orthonormal directions",
                 got=f"products that differ from the identity by {error:.2g}",
@@ -118,7 +119,11 @@ class QuadraticPenalty(
 
     def gradient(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points N"]:
         r""":math:`\nabla V(w) = 2 \lambda [k_0 z + \sum_i (k_i - k_0) p_i (p_i \cdot z)]`, z = w - w_1."""
-        return self._scaled(self._from_anchor(w), 2 * self.strength * self.stiffness, 2 * self.strength * self.floor)
+        return self.hessian_vector_product(w, self._from_anchor(w))
+
+    def hessian_vector_product(self, w: Float[Tensor, "*points N"], vector: Tensor) -> Float[Tensor, "*points N"]:  # noqa: ARG002
+        """The Hessian, the same everywhere, times a vector."""
+        return self._scaled(vector, 2 * self.strength * self.stiffness, 2 * self.strength * self.floor)
 
     def proximal_step(self, w: Float[Tensor, "*points N"], step_size: float) -> Float[Tensor, "*points N"]:
         r"""The exact implicit step, stable at any strength; explicit descent diverges where alpha lambda k_i > 1.
@@ -140,6 +145,11 @@ class QuadraticPenalty(
         rate = 2 * check_positive("step_size", step_size) * self.strength
         z = self._from_anchor(w)
         return self.anchor.to(z) + self._scaled(z, 1 / (1 + rate * self.stiffness), 1 / (1 + rate * self.floor))
+
+    @property
+    def dim(self) -> int:
+        """Length N of w."""
+        return len(self.anchor)
 
     @property
     def n_stored(self) -> int:

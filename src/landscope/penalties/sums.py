@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_count, check_positive
+from landscope._checks import check_count, check_positive, check_vector
 from landscope.errors import InputError
 from landscope.penalties.kronecker import KroneckerPenalty
 from landscope.penalties.quadratic import QuadraticPenalty
@@ -23,7 +24,7 @@ __all__ = ["PenaltySum", "load_penalty", "merged_penalty"]
 
 _SUM = "penalty_sum"
 _RESIDUAL = {torch.float32: 1e-6, torch.float64: 1e-11}
-"""Residual of an implicit step over the length of its right-hand side; 1e-3 in smaller dtypes."""
+"""Residual of an implicit step over the length of its right-hand side."""
 _NOTHING = 1e-9
 """Part of the largest stiffness below which a direction is free."""
 
@@ -53,6 +54,15 @@ class PenaltySum:
     def __post_init__(self) -> None:
         if not self.parts:
             raise InputError(expected="at least one penalty", got="none", hint="Pass the penalties of earlier tasks.")
+        kinds = {(part.dim, names) for part in self.parts for names in [part.parameters] if names}
+        if len({part.dim for part in self.parts}) > 1 or len(kinds) > 1:
+            raise InputError(
+                expected="penalties on the same weights",
+                got=", ".join(
+                    sorted(f"{part.dim} of {'; '.join(part.parameters) or 'unnamed'}" for part in self.parts)
+                ),
+                hint="Use one selection of one model for all tasks.",
+            )
 
     def __call__(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
         """V(w); differentiable by torch."""
@@ -68,34 +78,58 @@ class PenaltySum:
             total = total + part.gradient(w)
         return total
 
-    def proximal_step(self, w: Float[Tensor, " N"], step_size: float) -> Float[Tensor, " N"]:
+    def hessian_vector_product(self, w: Float[Tensor, "*points N"], vector: Tensor) -> Float[Tensor, "*points N"]:
+        """The Hessian, the same everywhere, times a vector."""
+        total = self.parts[0].hessian_vector_product(w, vector)
+        for part in self.parts[1:]:
+            total = total + part.hessian_vector_product(w, vector)
+        return total
+
+    def proximal_step(self, w: Float[Tensor, "*points N"], step_size: float) -> Float[Tensor, "*points N"]:
         r"""The implicit step of the sum, :math:`u + \alpha \nabla V(u) = w`, by conjugate gradients.
 
-        Penalties on different weights need none: their own steps after one another are the answer.
+        Penalties on different weights need none: their own steps after one another are the answer. What single
+        precision cannot solve is solved in double.
 
         Args:
             w: Where the step begins.
             step_size: alpha, above 0.
 
         Returns:
-            Where it ends, to a residual of 1e-6 in float32.
+            Where it ends, to a residual of 1e-6 of the right-hand side in float32.
 
         Raises:
             InputError: If the shape or device does not fit, or the step size is not positive.
         """
         check_positive("step_size", step_size)
-        guess = w
+        points = check_vector("w", w, dim=self.dim).reshape(-1, self.dim)
+        return torch.stack([self._step(point, step_size) for point in points]).reshape(w.shape)
+
+    def _step(self, w: Tensor, step_size: float) -> Tensor:
+        working = torch.promote_types(w.dtype, torch.float32)
+        start, rtol = w.to(working), _RESIDUAL[working]
+        guess = start
         for part in self.parts:
-            guess = part.proximal_step(guess, step_size)
-        residual = w.to(guess) - guess - step_size * self.gradient(guess)
-        at_zero = self.gradient(torch.zeros_like(guess))
+            guess = part.proximal_step(guess, step_size).to(working)
 
         def system(x: Tensor) -> Tensor:
-            return x + step_size * (self.gradient(x) - at_zero)
+            return x + step_size * self.hessian_vector_product(start, x).to(working)
 
-        rtol = _RESIDUAL.get(guess.dtype, 1e-3)
-        scale = float(torch.linalg.vector_norm(w.to(guess) - step_size * at_zero))
-        return guess + _conjugate_gradients(system, residual, rtol * scale)
+        # In u - w the right-hand side is the slope at w: no digits are lost to a far anchor.
+        right = -step_size * self.gradient(start).to(working)
+        moved, solved = _conjugate_gradients(system, right, guess - start, rtol)
+        if solved or working == torch.float64:
+            return (start + moved).to(w.dtype)
+        return self._double.proximal_step(w.double(), step_size).to(w.dtype)
+
+    @functools.cached_property
+    def _double(self) -> PenaltySum:
+        return self.to(dtype=torch.float64)
+
+    @property
+    def dim(self) -> int:
+        """Length N of w."""
+        return self.parts[0].dim
 
     def state_dict(self) -> dict[str, Any]:
         """The fields of all parts, for ``torch.save``; :func:`load_penalty` makes a penalty of them."""
@@ -139,29 +173,34 @@ def load_penalty(state: Mapping[str, Any]) -> Penalty:
     return penalty_from(state, (QuadraticPenalty, KroneckerPenalty))
 
 
-def _conjugate_gradients(system: Callable[[Tensor], Tensor], right: Tensor, tolerance: float) -> Tensor:
-    """Solve a symmetric positive system to a residual, or as far as rounding lets 4 N steps go."""
-    x, residual, direction = torch.zeros_like(right), right, right
-    square = float(residual @ residual)
+def _conjugate_gradients(
+    system: Callable[[Tensor], Tensor], right: Tensor, x: Tensor, rtol: float
+) -> tuple[Tensor, bool]:
+    """Solve a symmetric positive system from a guess to a residual, or as far as rounding lets 4 N steps go."""
+    residual = right - system(x)
+    direction, square = residual, float(residual @ residual)
+    tolerance = rtol**2 * float(right @ right)
     for _ in range(4 * len(right)):
-        if math.sqrt(square) <= tolerance:
-            break
+        if square <= tolerance:
+            return x, True
         image = system(direction)
         step = square / float(direction @ image)
         x = x + step * direction
         residual = residual - step * image
         square, before = float(residual @ residual), square
         direction = residual + square / before * direction
-    return x
+        if not math.isfinite(square):
+            break
+    return x, square <= tolerance
 
 
 def merged_penalty(penalties: Sequence[QuadraticPenalty], rank: int | None = None) -> QuadraticPenalty:
     r"""One penalty equal to a sum of several, or, of a smaller rank, as near to it as that rank allows.
 
     The sum of quadratic forms :math:`\sum_t \lambda_t (w - w_t)^\top A_t (w - w_t)` is one quadratic form about its own
-    minimum, plus a constant. Of low rank plus isotropic it is again one; directions beyond ``rank`` are those whose
-    stiffness is nearest to the floor, and the floor takes their mean, which is the nearest matrix of that form in the
-    Frobenius norm. Merging after every task keeps (rank + 1) N numbers however many tasks there are.
+    minimum, plus a constant. Of low rank plus isotropic it is again one; beyond ``rank``, the directions whose
+    stiffness is nearest to the floor are given up, and the floor becomes the mean stiffness of all that are not kept.
+    Merging after every task keeps (rank + 1) N numbers however many tasks there are.
 
     Args:
         penalties: All with directions, or all without.
@@ -227,8 +266,8 @@ def _merged_low_ranks(penalties: Sequence[QuadraticPenalty], rank: int | None) -
     free = len(anchor) - len(kept)
     shift = float(excess[dropped].sum()) / free if free else 0.0
     errors = [abs(shift), *(excess[dropped] - shift).abs().tolist()] if len(dropped) else [0.0]
-    stiffness = (floor + excess[kept]).clamp(min=0)
-    return _about(anchor, penalties, directions[kept], stiffness, floor + shift, max(errors))
+    stiffness = (floor + excess[kept]).clamp(min=0)  # rounding may reach below
+    return _about(anchor, penalties, directions[kept], stiffness, max(0.0, floor + shift), max(errors))
 
 
 def _extra_stiffness(penalties: Sequence[QuadraticPenalty]) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
@@ -113,7 +114,7 @@ class Course:
             self.part, own, seed=seed + 1, epochs=window, penalty=penalty, after_step=after_step
         )
         risk = EmpiricalRisk(self.part, self.learner.criterion, own, space=self._space)
-        return FinishedTask(risk, trajectory, self.n_modes, learnt=learnt)
+        return FinishedTask(risk, trajectory, self.n_modes, learnt=learnt, seed=seed)
 
     def _window_epochs(self, data: Labelled) -> int:
         return max(self.window_epochs, -(-self.window_steps // self.learner.steps_per_epoch(data)))
@@ -136,14 +137,14 @@ class Course:
         Returns:
             What was seen, and the seconds it took.
         """
-        before, begun = self.weights, time.perf_counter()
+        before, begun = copy.deepcopy(self.part.state_dict()), time.perf_counter()
         own = self.tasks[number].train if data is None else data
         try:
             watched = self.learner.watched(
                 self.part, own, self.tasks, seed=self._order(number), watch=watch, penalty=penalty
             )
         finally:
-            self.put(before)
+            self.part.load_state_dict(before)  # statistics of batch normalisation too
         return watched, time.perf_counter() - begun
 
     def _order(self, number: int) -> int:

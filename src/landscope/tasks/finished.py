@@ -27,13 +27,20 @@ class FinishedTask:
         trajectory: Its last window.
         n_modes: How many modes may be asked for; all by default.
         learnt: Whether the training error was zero when the window began.
+        seed: Of what is drawn for it.
     """
 
     def __init__(
-        self, risk: EmpiricalRisk, trajectory: Trajectory, n_modes: int | None = None, *, learnt: bool = True
+        self,
+        risk: EmpiricalRisk,
+        trajectory: Trajectory,
+        n_modes: int | None = None,
+        *,
+        learnt: bool = True,
+        seed: int = 0,
     ) -> None:
         self.risk, self.trajectory, self.learnt, self._n_modes = risk, trajectory, learnt, n_modes
-        self.w1 = risk.w0
+        self.w1, self.seed = risk.w0, seed
         self.modes_seconds = self.flatness_seconds = 0.0
         """What the modes took, and the flatness of one of them."""
         self._parts: list[Flatness] = []

@@ -76,7 +76,7 @@ def _constraint(task: FinishedTask, n_modes: int, *, floor: Floor, psi: float | 
 
 def _random(task: FinishedTask, n_modes: int) -> Penalty:
     """Random directions, as stiff as the modes."""
-    basis = random_basis(len(task.w1), n_modes, seed=0)
+    basis = random_basis(len(task.w1), n_modes, seed=task.seed)
     stiffness = task.flatness(n_modes).width.square().reciprocal().nan_to_num(0.0)
     return curvature_constraint(task.w1, basis.directions, 2 * stiffness)
 

@@ -171,7 +171,9 @@ def _every(count: int, look: Callable[[int], None]) -> Callable[[], None]:
 
 
 def _own_penalty(finished: FinishedTask, method: str, strength: float, n_modes: int) -> Penalty:
-    count = min(n_modes, finished.modes.n_moving) if METHODS[method].measures else n_modes
+    count = n_modes if METHODS[method].takes_modes else 0
+    if METHODS[method].measures:
+        count = min(count, finished.modes.n_moving)
     return with_strength(METHODS[method].build(finished, count), strength)
 
 
