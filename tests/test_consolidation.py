@@ -151,6 +151,42 @@ def _positions(part, entered, width):
     return rows if rows.shape[1] == width else torch.cat([rows, torch.ones(len(rows), 1).double()], dim=1)
 
 
+class CountsItsSamples(nn.Module):
+    """Reads the number of samples before the free layer, and forgets the first axis of a batch of one."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 6, bias=False), nn.Linear(3, CLASSES)
+
+    def forward(self, x):
+        count = x.size(0)
+        return self.last(torch.relu(self.first(x)).view(count, 2, 3).sum(dim=1)).squeeze()
+
+
+def test_models_that_know_how_many_samples_they_see_have_the_same_fisher_information():
+    model = CountsItsSamples().double()
+    data = (torch.randn(SAMPLES, 6).double(), torch.randint(CLASSES, (SAMPLES,)))
+    risk = ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), data, space=ls.ParameterSpace.of(model, "first.weight"))
+    whole = torch.zeros(36).double()
+    for row in range(SAMPLES):
+        outputs = model(data[0])[row]
+        p = outputs.softmax(dim=0).detach()
+        for answer in range(CLASSES):
+            slope = torch.autograd.grad(model(data[0])[row].log_softmax(dim=0)[answer], model.first.weight)[0].flatten()
+            whole += p[answer] * slope.square()
+    found = risk.fisher_information().diagonal(risk.w0)
+    assert torch.allclose(found, whole / SAMPLES, rtol=1e-9, atol=1e-15)
+
+
+def test_weights_come_to_the_model_in_its_dtype(capfd):
+    model = mlp([4, 3, 3, 2], seed=0)
+    data = (torch.randn(8, 4), torch.tensor([0, 1] * 4))
+    risk = ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), data, space=ls.ParameterSpace.of(model, "2.weight"))
+    penalty = ls.elastic_weight_consolidation(risk, risk.w0.double())
+    assert torch.allclose(penalty.stiffness.float(), ls.elastic_weight_consolidation(risk, risk.w0).stiffness)
+    assert capfd.readouterr().err == ""
+
+
 def test_for_one_sample_and_one_layer_the_factors_are_the_fisher_information():
     torch.manual_seed(0)
     model = nn.Linear(4, CLASSES).double()
@@ -293,6 +329,36 @@ def test_a_merge_to_a_smaller_rank_is_as_wrong_as_it_says():
         assert torch.allclose(merged.anchor, ls.merged_penalty(parts).anchor, atol=1e-9)
         # The floor is the mean stiffness of all that is not kept.
         assert abs(float(difference.trace())) < 1e-9
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_penalties_on_the_same_directions_merge_at_any_rank(dtype):
+    for seed in range(20):
+        torch.manual_seed(seed)
+        directions = torch.linalg.qr(torch.randn(11, 3).to(dtype)).Q.T.contiguous()
+        parts = [ls.QuadraticPenalty(anchor=torch.randn(11).to(dtype), directions=directions,
+                                     stiffness=torch.rand(3).to(dtype)) for _ in range(2)]  # fmt: skip
+        merged = ls.merged_penalty(parts, rank=3)
+        w = torch.randn(11).to(dtype)
+        assert float(merged(w)) == pytest.approx(float(PenaltySum(tuple(parts))(w)), rel=1e-3)
+
+
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 1e-4), (torch.bfloat16, 3e-2), (torch.float16, 3e-3)])
+def test_implicit_steps_of_sums_hold_in_small_dtypes_and_at_any_strength(dtype, atol):
+    torch.manual_seed(7)
+    exact = PenaltySum((layer_penalty(strength=1e6), low_rank(strength=1e4), low_rank(strength=1e-2)))
+    w = torch.randn(4, 11).to(dtype)
+    matrix, at_zero = form_of(exact)
+    right = w.double() - 0.1 * at_zero
+    expected = torch.linalg.solve(torch.eye(11).double() + 0.1 * matrix, right.T).T
+    found = exact.proximal_step(w, 0.1)
+    assert found.dtype == dtype
+    assert torch.allclose(found.double(), expected, rtol=0, atol=atol * float(expected.abs().max()))
+
+
+def test_modes_in_half_precision_make_a_penalty():
+    directions = torch.linalg.qr(torch.randn(12, 5)).Q.T.contiguous().bfloat16()
+    ls.QuadraticPenalty(anchor=torch.zeros(12).bfloat16(), directions=directions, stiffness=torch.ones(5).bfloat16())
 
 
 def test_twenty_tasks_keep_bounded_memory():

@@ -29,11 +29,12 @@ def train(model, optimizer, steps=5, scheduler=None):
             scheduler.step()
 
 
-@pytest.mark.parametrize("make", [
-    lambda p: torch.optim.SGD(p, lr=0.3), lambda p: torch.optim.SGD(p, lr=0.3, momentum=0.9, nesterov=True),
-    lambda p: torch.optim.AdamW(p, lr=0.01),
+@pytest.mark.parametrize(("make", "factor"), [
+    (lambda p: torch.optim.SGD(p, lr=0.3), 1), (lambda p: torch.optim.AdamW(p, lr=0.01), 1),
+    (lambda p: torch.optim.SGD(p, lr=0.03, momentum=0.9, nesterov=True), 10),
+    (lambda p: torch.optim.SGD(p, lr=0.03, momentum=0.8, dampening=0.5), 2.5),
 ])  # fmt: skip
-def test_each_step_is_the_optimisers_own_and_then_the_implicit_step(make):
+def test_each_step_is_the_optimisers_own_and_then_the_implicit_step(make, factor):
     model = mlp([4, 3, 3, 2], seed=0)
     twin = copy.deepcopy(model)
     penalty = penalty_on(model)
@@ -45,10 +46,10 @@ def test_each_step_is_the_optimisers_own_and_then_the_implicit_step(make):
         rate = theirs.param_groups[0]["lr"]
         train(twin, theirs, steps=1)
         with torch.no_grad():
-            twin[2].weight.copy_(penalty.proximal_step(twin[2].weight.flatten(), rate).view(3, 3))
+            twin[2].weight.copy_(penalty.proximal_step(twin[2].weight.flatten(), factor * rate).view(3, 3))
         schedules[1].step()
     for first, second in zip(model.parameters(), twin.parameters(), strict=True):
-        assert torch.equal(first, second)
+        assert torch.allclose(first, second, rtol=1e-6)
 
 
 def test_it_ends_with_the_block_also_after_an_error():
@@ -90,11 +91,59 @@ def test_two_learning_rates_and_nan_are_told():
     groups = [{"params": [model[2].weight], "lr": 0.1}, {"params": [model[4].weight], "lr": 0.2}]
     optimizer = torch.optim.SGD(groups)
     both = penalty_on(model, ["2.weight", "4.weight"])
-    with ls.ProximalSteps(both, model, optimizer), pytest.raises(InputError, match="one learning rate"):
-        train(model, optimizer, steps=1)
+    with pytest.raises(InputError, match="one learning rate"):
+        ls.ProximalSteps(both, model, optimizer)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     penalty = penalty_on(model)
     model(DATA[0]).sum().backward()
     model[2].weight.grad.fill_(float("nan"))
     with ls.ProximalSteps(penalty, model, optimizer), pytest.raises(NonFiniteError, match="after a step"):
         optimizer.step()
+
+
+@pytest.mark.parametrize("make", [
+    lambda p: torch.optim.SGD(p, lr=0.02), lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.9),
+    lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.9, nesterov=True),
+    lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.5, dampening=0.3),
+])  # fmt: skip
+def test_it_comes_to_rest_where_loss_plus_penalty_is_least(make):
+    """L = (w - 1)^2 / 2 and V = w^2 / 2 meet at 1/2."""
+    model = nn.Linear(1, 1, bias=False).double()
+    penalty = ls.QuadraticPenalty(anchor=torch.zeros(1).double(), stiffness=torch.full((1,), 0.5).double())
+    optimizer = make(model.parameters())
+    with ls.ProximalSteps(penalty, model, optimizer):
+        for _ in range(3000):
+            optimizer.zero_grad()
+            (0.5 * (model.weight - 1).square().sum()).backward()
+            optimizer.step()
+    assert float(model.weight.detach()) == pytest.approx(0.5, rel=1e-6)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_steps_that_a_scaler_skips_are_skipped(fused):
+    model = nn.Linear(1, 1, bias=False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5, fused=fused)
+    penalty = ls.QuadraticPenalty(anchor=torch.zeros(1), stiffness=torch.ones(1))
+    scaler = torch.amp.GradScaler("cpu")
+    with ls.ProximalSteps(penalty, model, optimizer):
+        for gradient, moves in ((float("inf"), False), (0.0, True)):
+            with torch.no_grad():
+                model.weight.fill_(1.0)
+            optimizer.zero_grad()
+            scaler.scale((gradient * model.weight).sum()).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            assert float(model.weight.detach()) == (0.5 if moves else 1.0)
+
+
+def test_tied_weights_are_held_under_all_their_names():
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 2, bias=False))
+    model[2].weight = model[0].weight
+    data = (torch.randn(6, 2), torch.tensor([0, 1] * 3))
+    risk = ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), data)
+    penalty = ls.elastic_weight_consolidation(risk, risk.w0, strength=1e9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with ls.ProximalSteps(penalty, model, optimizer):
+        nn.functional.cross_entropy(model(data[0]), 1 - data[1]).backward()
+        optimizer.step()
+    assert torch.allclose(model[0].weight.flatten(), risk.w0, atol=1e-3)

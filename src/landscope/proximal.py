@@ -20,10 +20,14 @@ class ProximalSteps:
 
     .. math:: w \leftarrow \arg\min_u V(u) + \frac{|u - w|^2}{2\alpha}
 
-    with the learning rate :math:`\alpha` of the moment, so that schedules are followed. Added to a loss, a stiff
-    penalty makes the training diverge (:math:`\alpha \lambda k > 1`); this is stable at any strength, and at a small
-    rate the same. It hooks the optimiser, so one line serves any loop, gradient accumulation and mixed precision; a
-    step that a gradient scaler skips is skipped here too.
+    with the step size :math:`\alpha` of the moment, so that schedules are followed. Added to a loss, a stiff penalty
+    makes the training diverge (:math:`\alpha \lambda k > 1`); this is stable at any strength, and comes to rest where
+    training on loss plus penalty would. For SGD with momentum that needs
+    :math:`\alpha = \mathrm{lr} (1 - \mathrm{dampening}) / (1 - \mathrm{momentum})`, and so it is; an adaptive optimiser
+    has no one step size, and as with AdamW's decay the penalty is apart from its scaling: there lambda is another one.
+
+    It hooks the optimiser, so one line serves any loop, gradient accumulation and mixed precision; a step that a
+    gradient scaler skips is skipped here too. Enter a recorder after it, to record the weights after both steps.
 
     Args:
         penalty: On the selected weights.
@@ -63,6 +67,7 @@ class ProximalSteps:
         self.penalty = penalty.to(w.device, w.dtype)
         self.penalty(w)  # one of another length is told now, not in the middle of a step
         self._optimizer = optimizer
+        self._step_size()  # likewise two learning rates
         self._hook: torch.utils.hooks.RemovableHandle | None = None
 
     def __enter__(self) -> ProximalSteps:
@@ -88,15 +93,9 @@ class ProximalSteps:
 
     @torch.no_grad()
     def _after_step(self, *_: object) -> None:
-        rates = {float(group["lr"]) for group in self._groups}
-        if len(rates) > 1:
-            raise InputError(
-                expected="one learning rate for the selected weights",
-                got=", ".join(f"{rate:g}" for rate in sorted(rates)),
-                hint="Make one penalty for each group of parameters.",
-            )
-        (rate,) = rates
-        if rate == 0:  # a warm-up's first step moves nothing
+        skipped = getattr(self._optimizer, "found_inf", None)  # a scaler tells fused optimisers so
+        rate = self._step_size()
+        if rate == 0 or (skipped is not None and bool(skipped)):  # a warm-up's first step moves nothing
             return
         try:
             held = self.penalty.proximal_step(self._weights(), rate)
@@ -108,6 +107,17 @@ class ProximalSteps:
             ) from error
         for tensor, value in zip(self._tensors, self.space.unflatten(held).values(), strict=True):
             tensor.copy_(value)
+
+    def _step_size(self) -> float:
+        """The length of a lasting step along a lasting gradient."""
+        sizes = {float(group["lr"]) * _lengthened(self._optimizer, group) for group in self._groups}
+        if len(sizes) > 1:
+            raise InputError(
+                expected="one learning rate for the selected weights",
+                got=", ".join(f"{size:g}" for size in sorted(sizes)),
+                hint="Make one penalty for each group of parameters.",
+            )
+        return sizes.pop()
 
     def _weights(self) -> Tensor:
         return torch.cat([tensor.detach().reshape(-1) for tensor in self._tensors])
@@ -123,8 +133,16 @@ def _space_of(penalty: Penalty, model: nn.Module, select: Selection | Iterable[S
                 got=f"one without {', '.join(missing)}",
                 hint="Pass the model of the earlier task, or select= where parameters were renamed.",
             )
-        select = [_literal(name) for name in names]
+        tied = [other for name in names for other, tensor in present.items() if tensor is present[name]]
+        select = [_literal(name) for name in tied]
     return ParameterSpace.of(model, select)
+
+
+def _lengthened(optimizer: torch.optim.Optimizer, group: dict) -> float:
+    """How much farther momentum carries a lasting gradient than one step."""
+    if not isinstance(optimizer, torch.optim.SGD) or not group["momentum"]:
+        return 1.0
+    return (1 - group["dampening"]) / (1 - group["momentum"])
 
 
 def _literal(name: str) -> str:

@@ -119,3 +119,33 @@ def test_layers_and_losses_without_a_fisher_information_are_refused():
         with pytest.raises(InputError, match="classifier"):
             refused(squared, squared.w0)
     assert ls.elastic_weight_consolidation(squared, squared.w0, fisher="empirical").n_stored == 28
+
+
+class Uncalled(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.used = torch.nn.Linear(3, 2)
+
+    def forward(self, x):
+        return torch.nn.functional.linear(x, self.used.weight)
+
+
+def test_layers_whose_factors_would_say_nothing_are_refused():
+    data = (torch.randn(4, 3), torch.tensor([0, 1, 0, 1]))
+    model = Uncalled()
+    space = ls.ParameterSpace.of(model, "used.weight")
+    risk = ls.EmpiricalRisk(model, torch.nn.CrossEntropyLoss(), data, space=space)
+    with pytest.raises(InputError, match="without calling it"):
+        ls.kronecker_elastic_weight_consolidation(risk, risk.w0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3, bias=False), torch.nn.Linear(3, 3, bias=False))
+    model[1].weight = model[0].weight
+    risk = ls.EmpiricalRisk(model, torch.nn.CrossEntropyLoss(), data)
+    with pytest.raises(InputError, match="tied to another"):
+        ls.kronecker_elastic_weight_consolidation(risk, risk.w0)
+
+
+def test_penalties_on_different_weights_are_not_added_up():
+    with pytest.raises(InputError, match="same weights"):
+        ls.PenaltySum((ls.distance_penalty(torch.zeros(4)), ls.distance_penalty(torch.zeros(5))))
+    with pytest.raises(InputError, match="same weights"):
+        ls.PenaltySum(tuple(ls.distance_penalty(torch.zeros(4), parameters=(name,)) for name in "ab"))

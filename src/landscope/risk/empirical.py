@@ -337,7 +337,7 @@ class EmpiricalRisk:
 
     def fisher_information(self) -> FisherInformation:
         """What the answers of the model say about the selected weights; for elastic weight consolidation."""
-        return FisherInformation(self._blocks, self.space, is_classifier=self._class_major)
+        return FisherInformation(self._blocks, self.space, self.w0, is_classifier=self._class_major)
 
     def kronecker_factors(self, w: Float[Tensor, " N"]) -> list[LayerFactors]:
         """Kronecker factors of that information at ``w``, for each layer that holds selected weights.
@@ -349,7 +349,7 @@ class EmpiricalRisk:
             raise InputError(
                 expected="a classifier under plain cross-entropy", got="another risk", hint="Use another penalty."
             )
-        return kronecker_factors(self._model, self.space, self._blocks.pairs, self._checked("w", w))
+        return kronecker_factors(self._model, self.space, self._blocks.pairs(), self._checked("w", w))
 
     def sample_lines(self, w0: Float[Tensor, " N"], directions: Float[Tensor, "k N"]) -> BatchLines:
         """The losses of every sample along lines from ``w0``, with their derivatives."""

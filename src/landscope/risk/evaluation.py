@@ -57,7 +57,6 @@ class BlockLosses(Protocol):
 class BlockOutputs(Protocol):
     """What a model answers for the samples of one block, where that is known apart from the losses."""
 
-    @property
     def pairs(self) -> list[Block]:
         """Inputs and targets of each block."""
         ...
@@ -160,7 +159,6 @@ class WholeLosses(ClosureLosses):
         super().__init__(model, whole_evaluation(sample_losses), blocks)
         self._answers, self._sample_losses = _ClosureModule(model, call_model), sample_losses
 
-    @property
     def pairs(self) -> list[Block]:
         """Inputs and targets of each block."""
         return copy.deepcopy(self._batches)
@@ -262,7 +260,6 @@ class TracedLosses:
         """The criterion."""
         return self.sample_losses(outputs, self.blocks[block][1])
 
-    @property
     def pairs(self) -> list[Block]:
         """Inputs and targets of each block."""
         return copy.deepcopy(self.blocks)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 from collections.abc import Iterator
 from typing import Any, Literal, get_args
 
@@ -40,6 +42,7 @@ class FisherInformation:
     Args:
         blocks: The data and the model.
         space: The selected weights.
+        like: Weights on the device and in the dtype of the model.
         is_classifier: Whether the loss is plain cross-entropy of the outputs.
 
     Example:
@@ -53,6 +56,7 @@ class FisherInformation:
 
     blocks: BlockLosses
     space: ParameterSpace
+    like: Float[Tensor, " N"]
     is_classifier: bool = True
 
     def diagonal(
@@ -74,7 +78,7 @@ class FisherInformation:
             InputError: If the outputs are not known or, for ``"exact"``, no logits ``[b, classes]``.
         """
         check_choice("kind", kind, get_args(FisherKind))
-        w = check_vector("w", w, dim=self.space.dim)
+        w = self._checked("w", w)
         if kind == "batch-mean":
             return self._mean_squares_of_batches(w, check_count("batch_size", batch_size, minimum=1))
         squares = torch.zeros(self.space.dim, dtype=torch.float64, device=w.device)
@@ -90,11 +94,11 @@ class FisherInformation:
         Raises:
             InputError: If the outputs are not known or no logits ``[b, classes]``.
         """
-        w, vector = (check_vector(name, x, dim=self.space.dim) for name, x in (("w", w), ("vector", vector)))
+        w, vector = self._checked("w", w), self._checked("vector", vector)
         total = torch.zeros(self.space.dim, dtype=torch.float64, device=w.device)
         with plain_kernels():
             for block in range(self.blocks.n_blocks):
-                total += self._block_product(w, vector.to(w), block).double()
+                total += self._block_product(w, vector, block).double()
         return total / sum(self._known().sizes)
 
     def _block_product(self, w: Tensor, vector: Tensor, block: int) -> Tensor:
@@ -121,6 +125,18 @@ class FisherInformation:
 
     def _sample_gradients(self, w: Tensor, block: int, cotangent: Tensor) -> Iterator[Tensor]:
         """J_k' c_k of every sample k, some samples at a time: ``[b, N]``."""
+        mapped = self._mapped(w, block, cotangent)
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):  # a traced module prints where it fails
+                first = next(mapped)
+        except Exception:  # noqa: BLE001 - a model that knows how many samples it was given fails in any way on one
+            yield from self._one_by_one(w, block, cotangent)
+            return
+        yield first
+        yield from mapped
+
+    def _mapped(self, w: Tensor, block: int, cotangent: Tensor) -> Iterator[Tensor]:
+        """All samples at once, each as a batch of one."""
         known, rows = self._known(), len(cotangent)
         arguments = known.arguments(block)
         once = max(1, _GRADIENT_NUMBERS // self.space.dim)
@@ -130,12 +146,20 @@ class FisherInformation:
             outputs = lambda w: known.outputs(self.space.unflatten(w), single)[0]  # noqa: E731
             return torch.func.vjp(outputs, w)[1](own)[0]
 
+        axes = tree_map(lambda x: 0 if _has_rows(x, rows) else None, arguments)
         for first in range(0, rows, once):
             part = slice(first, first + once)
             few = tree_map(lambda x, part=part: x[part] if _has_rows(x, rows) else x, arguments)
-            axes = tree_map(lambda x: 0 if _has_rows(x, rows) else None, arguments)
             with plain_kernels():
                 yield torch.func.vmap(pulled, in_dims=(0, *axes))(cotangent[part], *few)
+
+    def _one_by_one(self, w: Tensor, block: int, cotangent: Tensor) -> Iterator[Tensor]:
+        """One backward pass of the whole block for each sample."""
+        w = w.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            outputs = self._outputs_of(block)(w)
+            for row, own in enumerate(cotangent):
+                yield torch.autograd.grad(outputs[row], w, own, retain_graph=True)[0][None]
 
     def _mean_squares_of_batches(self, w: Tensor, batch_size: int) -> Tensor:
         count = sum(self._known().sizes)
@@ -148,6 +172,9 @@ class FisherInformation:
         for batch in batches:
             squares += mean_gradient(self.blocks, self.space, w, batch).double().square()
         return squares / len(batches)
+
+    def _checked(self, name: str, w: Tensor) -> Tensor:
+        return check_vector(name, w, dim=self.space.dim, device=self.like.device, dtype=self.like.dtype)
 
     def _outputs_of(self, block: int) -> Any:
         known = self._known()

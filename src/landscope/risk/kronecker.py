@@ -103,7 +103,12 @@ def _add(layers: list[_Layer], logits: Tensor) -> None:
             hint="Use another penalty.",
         )
     for layer in layers:
-        assert layer.entered is not None  # noqa: S101 - every watched layer was called
+        if layer.entered is None:
+            raise InputError(
+                expected="layers that are called as modules",
+                got=f"{layer.name}, whose weights are used without calling it, or not at all",
+                hint="Select other weights, or use another penalty.",
+            )
         rows = layer.positions(layer.entered).flatten(0, 1).double()
         layer.a += rows.T @ rows
     logs = logits.log_softmax(dim=1)
@@ -156,10 +161,10 @@ def _layers(model: nn.Module, space: ParameterSpace) -> list[_Layer]:
     """The layers that hold the selected parameters."""
     modules = dict(model.named_modules())
     homes = dict.fromkeys(name.rpartition(".")[0] for name in space.names)
-    return [_layer(name, modules[name], space) for name in homes]
+    return [_layer(name, modules[name], model, space) for name in homes]
 
 
-def _layer(name: str, module: nn.Module, space: ParameterSpace) -> _Layer:
+def _layer(name: str, module: nn.Module, model: nn.Module, space: ParameterSpace) -> _Layer:
     prefix = f"{name}." if name else ""
     own = {full.removeprefix(prefix) for full in space.names if full.rpartition(".")[0] == name}
     plain = isinstance(module, nn.Linear) or (
@@ -173,6 +178,12 @@ def _layer(name: str, module: nn.Module, space: ParameterSpace) -> _Layer:
             hint="Select other weights, or use another penalty.",
         )
     assert isinstance(module, nn.Linear | nn.Conv2d)  # noqa: S101 - just asked
+    everything = model.named_parameters(remove_duplicate=False)
+    if sum(parameter is module.weight for _, parameter in everything) > 1:
+        raise InputError(
+            expected="layers with weights of their own", got=f"{name}, tied to another",
+            hint="The factors of one use say nothing of the other: use another penalty.",
+        )  # fmt: skip
     columns = space.columns([f"{prefix}weight"]).view(len(module.weight), -1)
     if "bias" in own:
         columns = torch.cat([columns, space.columns([f"{prefix}bias"])[:, None]], dim=1)
