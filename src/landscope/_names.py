@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-__all__ = ["BatchNorm", "KeepingMethod", "Loss", "Network", "Optimizer", "Pretraining", "Sampling"]
+__all__ = ["BatchNorm", "Loss", "Network", "Optimizer", "Pretraining", "Sampling"]
 
 Sampling = Literal["reshuffled", "shuffled-once", "fixed", "with-replacement"]
 """Orders of minibatches, see :class:`landscope.MinibatchOrder`."""
@@ -21,9 +21,3 @@ BatchNorm = Literal["kept", "re-estimated"]
 
 Pretraining = Literal["tasks", "all", "none"]
 """What frozen layers were trained on: the classes of the tasks, all classes; or nothing is frozen."""
-
-KeepingMethod = Literal[
-    "ldc", "ldc-floor", "ldc-psi3", "ldc-psi4", "ldc-psi5", "random", "hessian", "fisher", "ewc", "ewc-empirical",
-    "ewc-batch", "kfac", "l2",
-]  # fmt: skip
-"""What keeps earlier tasks, see :data:`landscope.tasks.METHODS`."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from landscope._names import KeepingMethod, Loss, Network, Optimizer, Pretraining, Sampling
+from landscope._names import Loss, Network, Optimizer, Pretraining, Sampling
 from landscope.errors import InputError
 
 __all__ = ["ForgetOptions", "Settings"]
@@ -176,14 +176,12 @@ class ForgetOptions(BaseModel):
 
     tasks: str = "0,1;2,3"
     """Classes of each task: classes by commas, tasks by semicolons."""
-    methods: tuple[KeepingMethod, ...] = ("ldc-floor",)
-    """What keeps the earlier tasks; training without anything is always beside it."""
+    methods: tuple[str, ...] = ("ldc-floor",)
+    """What keeps the earlier tasks, each with its lambda as name:lambda; a method's own where it has one."""
     pretraining: Pretraining = "all"
     """Train all layers before on the classes of the tasks, or on all, and freeze those not selected; or none."""
     n_modes: Annotated[int, Field(ge=1)] = 200
     """Directions to constrain for each task."""
-    strength: Annotated[float, Field(gt=0)] | None = None
-    """lambda; a method's own default otherwise."""
     rank: Annotated[int, Field(ge=1)] | None = None
     """Directions that the penalties of all tasks together keep; all by default."""
 

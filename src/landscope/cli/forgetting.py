@@ -22,7 +22,7 @@ from landscope.cli.shared import (
     reporter_of,
     settings_of,
 )
-from landscope.settings import ForgetOptions
+from landscope.settings import ForgetOptions, Settings
 
 __all__ = ["forget"]
 
@@ -41,26 +41,30 @@ def forget(
     """Learn tasks one after another, without and with something that keeps the earlier ones; shows all errors live.
 
     Methods: ldc (the paper's constraints), ldc-floor, ldc-psi3 to ldc-psi5, ewc, ewc-empirical, ewc-batch, kfac,
-    hessian, fisher, random, l2. Example: landscope forget --tasks "0,1;2,3" --methods ldc-floor --methods ldc
+    hessian, fisher, random, l2, and joint for all tasks so far at once. A folder keeps what it has; more methods can be
+    added to it. Example: landscope forget --tasks "0,1;2,3" --methods ldc-floor --methods ewc:1000
     """
     from landscope.report import FORGET_HEADINGS, forget_rows, write_forget_report
+    from landscope.run.forget import check_settings, forget_judgements, groups_of, ways_of
     from landscope.run.forget import forget as learn
-    from landscope.run.forget import forget_judgements
 
     wishes, chosen = options or ForgetOptions(), settings_of(settings, config)
+    check_settings({*(settings.model_fields_set if settings else ()), *(Settings.from_yaml(config) if config else ())})
+    groups_of(wishes.tasks), ways_of(wishes.methods)  # told before a folder is made
     folder = open_or_create(out or Path("runs") / f"forget-{Path(chosen.data).name}", chosen)
     hint_if_stopped(f"Finished methods are kept in {folder.path}; give the same command to go on.")
     found = learn(folder, wishes, reporter_of(as_json))
-    page = write_forget_report(folder, wishes, found)
+    page = write_forget_report(folder, found)
     if as_json:
-        errors = {method: one.error.tolist() for method, one in found.items()}
-        print(json.dumps({"tasks": wishes.tasks, "errors": errors, "report": str(page)}, indent=2))
+        rows = [{"method": one.method, "strength": one.strength, "errors": one.error.tolist()} for one in found]
+        print(json.dumps({"tasks": groups_of(wishes.tasks), "found": rows, "report": str(page)}, indent=2))
         return
     console, table = Console(), Table(title="After the last task", title_justify="left")
-    for heading in (*FORGET_HEADINGS, *(f"task {name} (%)" for name in next(iter(found.values())).tasks)):
+    for heading in (*FORGET_HEADINGS, *(f"task {name} (%)" for name in found[0].tasks)):
         table.add_column(heading)
     for row in forget_rows(found):
         table.add_row(*row)
     console.print(table)
-    console.print(claims_table(forget_judgements(found)))
+    if judgements := forget_judgements(folder, found):
+        console.print(claims_table(judgements))
     console.print(f"Report: {page}", soft_wrap=True, highlight=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 
@@ -29,6 +29,8 @@ __all__ = [
 
 PAPER_STRENGTH = 10.0
 """lambda of Fig. 4."""
+PAPER_MODES = 200
+"""N_c of Fig. 4."""
 PAPER_BOUND = 0.008
 """q/F of Fig. 4D."""
 PSI_METHODS = {3: "ldc-psi3", 4: "ldc-psi4", 5: "ldc-psi5"}
@@ -56,9 +58,10 @@ class Protocol:
         """A method at a given strength."""
         return at_strength(method, strength, self.n_modes if n_modes is None else n_modes, step, self.reported)
 
-    def best(self, method: str, step: int, n_modes: int | None = None) -> Tuned:
-        """A method at the strength that the tuning seeds found best."""
-        return tuned(method, self.n_modes if n_modes is None else n_modes, step, self.reported, self.tuning)
+    def best(self, method: str, step: int, n_modes: int | None = None, among: Collection[float] | None = None) -> Tuned:
+        """A method at the strength that the tuning seeds found best, of all that were tried or among some."""
+        count = self.n_modes if n_modes is None else n_modes
+        return tuned(method, count, step, self.reported, self.tuning, among)
 
     def error_by_count(self, method: str) -> list[dict[int, float]]:
         """Summed error of each seed after an epoch, by the number of modes held at the paper's strength."""
@@ -94,21 +97,29 @@ def keeping_measurements(own: Protocol) -> dict[str, Measurement]:
     }
 
 
-def in_turn_measurements(found: Mapping[str, TasksInTurn]) -> dict[str, Measurement]:
-    """What one sequence of tasks says: the error of the first task after the second, without anything and with LDC.
+def in_turn_measurements(found: Sequence[TasksInTurn], step: int) -> dict[str, Measurement]:
+    """What one seed says in the paper's setting: errors of the first task after an epoch of the second.
 
     Args:
-        found: ``"none"``, and methods.
+        found: Without anything, and with methods; watched while they learnt.
+        step: Minibatches of an epoch of the second task.
 
     Returns:
         Measurements by claim, without intervals.
     """
-    after = {method: 100 * float(one.error[1, 0]) for method, one in found.items()}
-    note = "one seed, learnt until no training error, and a window more"
-    measured = {"forgetting": Measurement(after["none"], note=note)} if "none" in after else {}
-    paper = found.get("ldc")
-    if paper is not None and math.isclose(paper.strength, PAPER_STRENGTH):
-        measured["constraint_lasts"] = Measurement(after["ldc"], note=note)
+    measured = {}
+    for one in found:
+        seen = (one.watched_task == 1) & (one.watched_step >= step)
+        if not bool(seen.any()):
+            continue
+        place = int(seen.nonzero()[0])
+        value = 100 * float(one.watched_error[place, 0])
+        note = f"one seed, after {int(one.watched_step[place])} minibatches"
+        paper = one.method == "ldc" and math.isclose(one.strength, PAPER_STRENGTH) and one.n_modes == PAPER_MODES
+        if one.method == "none":
+            measured["forgetting"] = Measurement(value, note=note)
+        elif paper:
+            measured["constraint_keeps"] = Measurement(value, note=note)
     return measured
 
 
@@ -182,6 +193,8 @@ def _against_ewc(own: Protocol, step: int) -> Measurement:
 
 def _best_count(own: Protocol) -> Measurement:
     counts = sorted(own.error_by_count("ldc")[0])
+    if sum(count < own.n_modes / 2 for count in counts) < 2:
+        return Measurement(math.nan, note=f"only {', '.join(map(str, counts))} modes were tried")
     note = f"tried {', '.join(map(str, counts))} at lambda = {PAPER_STRENGTH:g}; within a tenth of the smallest error"
     return _mean(fewest_modes(own), note=note)
 
@@ -218,11 +231,12 @@ def capacity_measurements(found: Mapping[tuple[int, int], Protocol]) -> dict[str
 
 
 def _ewc_share(own: Protocol, step: int) -> Measurement:
-    """The share of weights at which EWC, tuned at each number, does best, in each seed."""
-    found = {count: _summed(own.best("ewc", step, count)) for count in own.counts("ewc")}
-    dim, seeds = own.reported[0].dim, range(len(own.reported))
-    best = [min(found, key=lambda count: (found[count][seed], count)) for seed in seeds]
-    return _mean([(count or dim) / dim for count in best], note=f"of {', '.join(str(c or dim) for c in found)} weights")
+    """The share of weights at which EWC, tuned alike at each number, does best, in each seed; of equals the fewest."""
+    counts, dim = own.counts("ewc"), own.reported[0].dim
+    shared = set.intersection(*(set(strengths_of(own.tuning[0], "ewc", count)) for count in counts))
+    found = {count or dim: _summed(own.best("ewc", step, count, shared)) for count in counts}
+    best = [min(found, key=lambda count: (found[count][seed], count)) for seed in range(len(own.reported))]
+    return _mean([count / dim for count in best], note=f"of {', '.join(str(count) for count in sorted(found))} weights")
 
 
 def _psi_spread(own: Protocol, step: int) -> Measurement:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -14,19 +15,28 @@ from landscope.run.course import begin_course
 from landscope.run.folder import RunFolder
 from landscope.run.measured import judged
 from landscope.run.progress import Reporter
-from landscope.settings import ForgetOptions
+from landscope.settings import ForgetOptions, Settings
 from landscope.storage import write_json
-from landscope.tasks import METHODS, TasksInTurn, learn_in_turn
+from landscope.tasks import METHODS, Course, TasksInTurn, learn_in_turn
 from landscope.threads import one_thread
 
-__all__ = ["forget", "forget_judgements", "groups_of"]
+__all__ = ["FORGET_SETTINGS", "check_settings", "forget", "forget_judgements", "groups_of", "name_of", "ways_of"]
 
+FORGET_SETTINGS = {
+    "data", "train_samples", "label_noise", "network", "hidden", "bias", "equal_norm", "select", "loss", "batch_size",
+    "learning_rate", "seed", "device",
+}  # fmt: skip
+"""Settings of a run that learning tasks in turn takes: it is plain SGD on reshuffled minibatches."""
 _FILE = "forget.json"
 _LOOKS = 40
 """How often errors are looked at while a task is learnt, about."""
+_PAPER = {"tasks": [[0, 1], [2, 3]], "pretraining": "tasks"}
+_NAMES = {"none": "nothing", "joint": "all tasks so far at once"}
+Way = tuple[str, float]
+"""A method and its strength."""
 
 
-def groups_of(text: str) -> list[tuple[int, ...]]:
+def groups_of(text: str) -> list[list[int]]:
     """Classes of each task.
 
     Raises:
@@ -34,10 +44,10 @@ def groups_of(text: str) -> list[tuple[int, ...]]:
 
     Example:
         >>> groups_of("0,1;2,3")
-        [(0, 1), (2, 3)]
+        [[0, 1], [2, 3]]
     """
     try:
-        groups = [tuple(int(label) for label in part.split(",")) for part in text.split(";")]
+        groups = [[int(label) for label in part.split(",")] for part in text.split(";")]
     except ValueError:
         groups = []
     if len(groups) < 2:
@@ -49,8 +59,59 @@ def groups_of(text: str) -> list[tuple[int, ...]]:
     return groups
 
 
-def forget(run: RunFolder, options: ForgetOptions, reporter: Reporter) -> dict[str, TasksInTurn]:
-    """Learn the tasks once without anything and once with each method; what is there is kept.
+def ways_of(words: Sequence[str]) -> list[Way]:
+    """Methods with their strengths, as ``name`` or ``name:strength``; training without anything first.
+
+    Raises:
+        InputError: If a method is unknown, a strength is no positive number, or one is missing.
+
+    Example:
+        >>> ways_of(["ldc-floor", "ewc:1000"])
+        [('none', nan), ('ldc-floor', 4.0), ('ewc', 1000.0)]
+    """
+    ways: list[Way] = [("none", math.nan)]
+    for word in words:
+        method, _, text = word.partition(":")
+        if method in _NAMES:
+            ways += [] if method == "none" else [(method, math.nan)]
+        elif method in METHODS:
+            ways.append((method, _strength(method, text)))
+        else:
+            raise InputError(
+                expected=f"a method: {', '.join((*METHODS, 'joint'))}", got=method, hint="Check the spelling."
+            )
+    return list(dict.fromkeys(ways))
+
+
+def _strength(method: str, text: str) -> float:
+    default = METHODS[method].default
+    if not text and default is None:
+        raise InputError(
+            expected=f"a strength for {method}, which has none of its own",
+            got="none",
+            hint=f"Write {method}:1000, say.",
+        )
+    try:
+        strength = float(text) if text else default
+    except ValueError:
+        strength = None
+    if strength is None or not 0 < strength < math.inf:
+        raise InputError(expected=f"{method}:strength, above 0", got=f"{method}:{text}", hint=f"Write {method}:1000.")
+    return strength
+
+
+def check_settings(given: set[str]) -> None:
+    """Raise where settings were asked for that learning tasks in turn does not take."""
+    if unused := sorted(given - FORGET_SETTINGS):
+        raise InputError(
+            expected="settings that learning tasks in turn takes (plain SGD on reshuffled minibatches)",
+            got=", ".join(f"--{name.replace('_', '-')}" for name in unused),
+            hint="Leave them out.",
+        )
+
+
+def forget(run: RunFolder, options: ForgetOptions, reporter: Reporter) -> list[TasksInTurn]:
+    """Learn the tasks once without anything and once in each way; what is there is kept.
 
     Args:
         run: Where; of the settings that all share.
@@ -58,24 +119,21 @@ def forget(run: RunFolder, options: ForgetOptions, reporter: Reporter) -> dict[s
         reporter: Told of errors as they come.
 
     Returns:
-        What happened, by method.
+        What happened in every way that the folder holds, without anything first.
 
     Raises:
         InputError: If a method or a class is unknown, or a method needs a strength.
         StorageError: If the folder holds other tasks.
     """
-    groups = groups_of(options.tasks)
-    strengths = {method: _strength(method, options.strength) for method in options.methods}
-    _same_tasks(run, options)
-    found: dict[str, TasksInTurn] = {}
+    groups, ways = groups_of(options.tasks), ways_of(options.methods)
     with run.locked(), one_thread():
-        for method in dict.fromkeys(("none", *options.methods)):
-            strength = strengths.get(method, math.nan)
+        _check_same_tasks(run, groups, options)
+        for method, strength in ways:
             name = _artefact(method, strength, options)
             if not run.has(name):
                 run.save(name, _learnt(run, options, groups, method, strength, reporter))
-            found[method] = run.load(name, TasksInTurn)
-    return found
+    held = [run.load(name, TasksInTurn) for name in run.names("in-turn-")]
+    return sorted(held, key=lambda one: one.method != "none")
 
 
 def _learnt(
@@ -86,55 +144,56 @@ def _learnt(
     strength: float,
     reporter: Reporter,
 ) -> TasksInTurn:
-    title = "without anything" if method == "none" else METHODS[method].name
-    with reporter.errors(title, [",".join(map(str, group)) for group in groups]) as told:
-        course = begin_course(run.settings, groups, options.pretraining, options.n_modes)
+    course = begin_course(run.settings, groups, options.pretraining, options.n_modes)
+    write_json(run.path / _FILE, _tasks(groups, options))  # only now: tasks that cannot be learnt bind nobody
+    with reporter.errors(name_of(method, strength), [task.name for task in course.tasks]) as told:
 
         def look(number: int, step: int, errors: Tensor) -> None:
             told(number, step, errors.tolist())
 
-        epoch = course.learner.steps_per_epoch(course.tasks[0].train)
-        every = max(1, epoch * course.window_epochs // _LOOKS)
         return learn_in_turn(
-            course, method, strength=strength, n_modes=options.n_modes, rank=options.rank, watch_every=every, told=look
-        )
+            course, method, strength=strength, n_modes=options.n_modes, rank=options.rank,
+            watch_every=max(1, _epoch(course) * course.window_epochs // _LOOKS), told=look,
+        )  # fmt: skip
 
 
-def _strength(method: str, asked: float | None) -> float:
-    if method not in METHODS:
-        raise InputError(
-            expected=f"a method: {', '.join(METHODS)}",
-            got=method,
-            hint="Training without anything is always beside it.",
-        )
-    strength = METHODS[method].default if asked is None else asked
-    if strength is None:
-        raise InputError(
-            expected=f"a strength for {method}, which has none of its own",
-            got="none",
-            hint="Pass --strength 1000, say.",
-        )
-    return strength
+def _epoch(course: Course) -> int:
+    return course.learner.steps_per_epoch(course.tasks[1].train)
+
+
+def name_of(method: str, strength: float) -> str:
+    """What a person reads."""
+    return f"{METHODS[method].name}, λ = {strength:g}" if method in METHODS else _NAMES[method]
 
 
 def _artefact(method: str, strength: float, options: ForgetOptions) -> str:
-    if method == "none":
-        return "in-turn-none"
+    if method in _NAMES:
+        return f"in-turn-{method}"
     rank = "" if options.rank is None else f"-rank{options.rank}"
     return f"in-turn-{method}-{strength:g}-{options.n_modes}{rank}"
 
 
-def _same_tasks(run: RunFolder, options: ForgetOptions) -> None:
+def _tasks(groups: Sequence[Sequence[int]], options: ForgetOptions) -> dict[str, object]:
+    return {"tasks": [list(group) for group in groups], "pretraining": options.pretraining}
+
+
+def _check_same_tasks(run: RunFolder, groups: Sequence[Sequence[int]], options: ForgetOptions) -> None:
     """A folder holds one sequence of tasks; methods may be added to it."""
-    ours = {"tasks": options.tasks, "pretraining": options.pretraining}
-    theirs = run.note(_FILE)
+    ours, theirs = _tasks(groups, options), run.note(_FILE)
     if theirs and theirs != ours:
         raise StorageError(
-            expected=f"the tasks of {run.path}: {theirs}", got=f"{ours}", hint="Choose another folder with --out."
-        )
-    write_json(run.path / _FILE, ours)
+            expected=f"the tasks of {run.path}: {json.dumps(theirs)}", got=json.dumps(ours),
+            hint="Choose another folder with --out.",
+        )  # fmt: skip
 
 
-def forget_judgements(found: Mapping[str, TasksInTurn]) -> list[Judgement]:
-    """What one run says on the paper's claims; without an interval, as it is one seed."""
-    return judged(in_turn_measurements(found))
+def forget_judgements(run: RunFolder, found: Sequence[TasksInTurn]) -> list[Judgement]:
+    """What one seed says on the paper's claims, where it is in the paper's setting; nothing otherwise."""
+    paper = run.settings == Settings(data="mnist", seed=run.settings.seed)
+    if not paper or run.note(_FILE) != _PAPER:
+        return []
+    return judged(in_turn_measurements(found, step=_EPOCH))
+
+
+_EPOCH = 241
+"""Minibatches in an epoch of the digits 2 and 3 of MNIST."""

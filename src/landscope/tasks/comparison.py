@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from jaxtyping import Float
@@ -73,7 +73,14 @@ def strengths_of(found: Forgetting, method: str, n_modes: int) -> list[float]:
     return sorted(strength for strength in strengths if not math.isnan(strength))
 
 
-def tuned(method: str, n_modes: int, step: int, reported: Sequence[Forgetting], tuning: Sequence[Forgetting]) -> Tuned:
+def tuned(
+    method: str,
+    n_modes: int,
+    step: int,
+    reported: Sequence[Forgetting],
+    tuning: Sequence[Forgetting],
+    among: Collection[float] | None = None,
+) -> Tuned:
     """A method at the strength of the smallest mean summed error on the tuning seeds.
 
     Args:
@@ -82,8 +89,10 @@ def tuned(method: str, n_modes: int, step: int, reported: Sequence[Forgetting], 
         step: Stop.
         reported: Seeds whose errors are given.
         tuning: Other seeds, on which the strength is chosen.
+        among: Strengths to choose from; all that were tried by default.
     """
-    strengths = strengths_of(tuning[0], method, n_modes)
+    tried = strengths_of(tuning[0], method, n_modes)
+    strengths = tried if among is None else [strength for strength in tried if strength in among]
     if not strengths:
         best = math.nan
     else:

@@ -77,13 +77,13 @@ class Pair:
     def trials(self, *, quick: bool) -> list[Trial]:
         """Everything that is tried after one first task."""
         every = 4 if quick else 1  # of the strengths
-        counts = self.counts[-2:] if quick else self.counts
+        counts = self.counts[2::2] if quick else self.counts
         paper = [Trial("ldc", PAPER_STRENGTH, count, moved=count == _N_MODES) for count in counts]
         floored = [Trial("ldc-floor", METHODS["ldc-floor"].default or 1.0, count) for count in counts]
         swept = [Trial(m, strength, count) for m, count in self.methods for strength in METHODS[m].strengths[::every]]
         random = [Trial("random", PAPER_STRENGTH, _N_MODES)]
         psi = [Trial(method, PAPER_STRENGTH, _N_MODES) for method in PSI_METHODS.values()] if self.psi else []
-        strengths = METHODS["ewc"].strengths[2 :: 2 * every]
+        strengths = METHODS["ewc"].strengths[:: 2 * every]
         few = [Trial("ewc", strength, count) for count in self.weights[::every] for strength in strengths]
         kept = {_key(trial): trial for trial in [*swept, *random, *psi, *few, *floored]} | {_key(t): t for t in paper}
         return [Trial("none", moved=True), Trial("joint"), *kept.values()]
