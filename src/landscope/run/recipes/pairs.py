@@ -77,7 +77,7 @@ class Pair:
     def trials(self, *, quick: bool) -> list[Trial]:
         """Everything that is tried after one first task."""
         every = 4 if quick else 1  # of the strengths
-        counts = self.counts[2::2] if quick else self.counts
+        counts = sorted({*(self.counts[2::2] if quick else self.counts), _N_MODES})
         paper = [Trial("ldc", PAPER_STRENGTH, count, moved=count == _N_MODES) for count in counts]
         floored = [Trial("ldc-floor", METHODS["ldc-floor"].default or 1.0, count) for count in counts]
         swept = [Trial(m, strength, count) for m, count in self.methods for strength in METHODS[m].strengths[::every]]
