@@ -74,6 +74,15 @@ def _constraint(task: FinishedTask, n_modes: int, *, floor: Floor, psi: float | 
     return landscape_dependent_constraint(task.w1, modes, known, n_modes=n_modes, floor=floor, strength=1.0)
 
 
+def _low_floor(task: FinishedTask, n_modes: int) -> Penalty:
+    """A floor from the flattest of twice as many modes as are held."""
+    widths = task.flatness(min(2 * n_modes, task.modes.n_moving)).width
+    floor = float(widths[~widths.isnan()].max()) ** -2
+    return landscape_dependent_constraint(
+        task.w1, task.modes, widths[:n_modes], n_modes=n_modes, floor=floor, strength=1.0
+    )
+
+
 def _random(task: FinishedTask, n_modes: int) -> Penalty:
     """Random directions, as stiff as the modes."""
     basis = random_basis(len(task.w1), n_modes, seed=task.seed)
@@ -117,6 +126,7 @@ def _of_weights(name: str, build: Build) -> Method:
 METHODS: Mapping[str, Method] = {
     "ldc": _of_modes("LDC, no floor", functools.partial(_constraint, floor="none"), 10.0),
     "ldc-floor": _of_modes("LDC with floor", functools.partial(_constraint, floor="last-mode"), 4.0),
+    "ldc-low-floor": _of_modes("LDC with a lower floor", _low_floor, 4.0),
     "ldc-psi3": _of_modes("LDC, F from psi = 3", functools.partial(_constraint, floor="none", psi=3.0), 10.0, "modes"),
     "ldc-psi4": _of_modes("LDC, F from psi = 4", functools.partial(_constraint, floor="none", psi=4.0), 10.0, "modes"),
     "ldc-psi5": _of_modes("LDC, F from psi = 5", functools.partial(_constraint, floor="none", psi=5.0), 10.0, "modes"),
