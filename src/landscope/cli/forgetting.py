@@ -41,8 +41,8 @@ def forget(
     """Learn tasks one after another, without and with something that keeps the earlier ones; shows all errors live.
 
     Methods: ldc (the paper's constraints), ldc-floor, ldc-low-floor, ldc-psi3 to ldc-psi5, ewc, ewc-empirical,
-    ewc-batch, kfac, hessian, fisher, random, l2, and joint for all tasks so far at once. A folder keeps what it has; more methods can be
-    added to it. Example: landscope forget --tasks "0,1;2,3" --methods ldc-floor --methods ewc:1000
+    ewc-batch, kfac, hessian, fisher, random, l2, and joint for all tasks so far at once. A folder keeps what it has;
+    more methods can be added to it. Example: landscope forget --methods ldc-floor --methods ewc:1000
     """
     from landscope.report import FORGET_HEADINGS, forget_rows, write_forget_report
     from landscope.run.forget import check_settings, forget_judgements, groups_of, ways_of

@@ -50,8 +50,8 @@ _TEXT = (
     "layers start anew, learn task 1 until there is no training error, and a window more. Summed test errors in per "
     "cent after so many minibatches of task 2, mean and standard deviation over the reported seeds; every method at "
     "the strength of the smallest summed error on other seeds (edge: the first or last that was tried), every penalty "
-    "taken as an implicit step. Where the window has fewer moving modes than a row names, all of them are held. Two modes "
-    "store as much as the Kronecker factors do; the lower floor is that of the flattest of twice as many modes."
+    "taken as an implicit step. Where the window has fewer moving modes than a row names, all of them are held. Two "
+    "modes store as much as the Kronecker factors do; the lower floor is that of the flattest of twice as many modes."
 )
 _TEXT_MORE = (
     "As Fig. 4, with five digits in each task, and with the animals, then the man-made objects of CIFAR-10, where the "
