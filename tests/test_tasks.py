@@ -280,7 +280,7 @@ def test_claims_on_exponents_larger_tasks_and_one_run_can_come_out_either_way(da
 
 
 def test_metrics_in_turn_are_those_of_the_field(data):
-    run = learn_in_turn(course(data), "none")
+    run = learn_in_turn(course(data, ((0, 1), (2, 3), (4, 5))), "none", epochs=1)
     error = torch.tensor([[0.1, 0.9, 0.9], [0.5, 0.2, 0.9], [0.4, 0.6, 0.0]]).double()
     run = dataclasses.replace(run, error=error, tasks=("a", "b", "c"))
     assert run.average_error == pytest.approx(1 / 3)

@@ -70,8 +70,10 @@ def open_or_create(out: Path | None, settings: Settings) -> RunFolder:
 
 def do_stages(run: RunFolder, until: str, as_json: bool) -> None:
     """Do the stages of a run that are missing, as far as one of them."""
+    from landscope.run import run_stages
+
     hint_if_stopped(f"The run in {run.path} is whole as far as it went; give the same command to go on.")
-    rundo_stages(run, reporter_of(as_json), until=until)
+    run_stages(run, reporter_of(as_json), until=until)
 
 
 def finish(run: RunFolder, as_json: bool) -> None:

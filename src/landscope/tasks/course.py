@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from landscope.parameters import ParameterSpace
+from landscope.parameters import ParameterSpace, Selection
 from landscope.protocols import Penalty
 from landscope.risk import EmpiricalRisk
 from landscope.tasks.finished import FinishedTask
@@ -55,7 +55,7 @@ class Course:
     def begin(
         cls,
         model: nn.Module,
-        select: str | None,
+        select: Selection | Iterable[Selection] | None,
         tasks: Sequence[Task],
         learner: Learner,
         seed: int,
