@@ -147,3 +147,16 @@ def test_tied_weights_are_held_under_all_their_names():
         nn.functional.cross_entropy(model(data[0]), 1 - data[1]).backward()
         optimizer.step()
     assert torch.allclose(model[0].weight.flatten(), risk.w0, atol=1e-3)
+
+
+def test_layers_in_another_order_and_frozen_ones_are_refused():
+    def network(order):
+        return nn.ModuleDict({name: nn.Linear(4, 4, bias=False) for name in order})
+
+    old, new = network("ab"), network("ba")
+    penalty = penalty_on(old, None)
+    with pytest.raises(InputError, match=r"in the order a\.weight, b\.weight"):
+        ls.ProximalSteps(penalty, new, torch.optim.SGD(new.parameters(), lr=0.1))
+    old["a"].requires_grad_(False)
+    with pytest.raises(InputError, match=r"one without a\.weight"):
+        ls.ProximalSteps(penalty, old, torch.optim.SGD(old.parameters(), lr=0.1))

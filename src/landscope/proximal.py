@@ -134,7 +134,14 @@ def _space_of(penalty: Penalty, model: nn.Module, select: Selection | Iterable[S
                 hint="Pass the model of the earlier task, or select= where parameters were renamed.",
             )
         tied = [other for name in names for other, tensor in present.items() if tensor is present[name]]
-        select = [_literal(name) for name in tied]
+        space = ParameterSpace.of(model, [_literal(name) for name in tied])
+        if space.names != names:
+            raise InputError(
+                expected=f"a model with its parameters in the order {', '.join(names)}",
+                got=", ".join(space.names),
+                hint="Register its layers in the order of the earlier model: a penalty is one vector.",
+            )
+        return space
     return ParameterSpace.of(model, select)
 
 
@@ -153,12 +160,16 @@ def _literal(name: str) -> str:
 def _groups_of(space: ParameterSpace, tensors: list[Tensor], optimizer: torch.optim.Optimizer) -> list[dict]:
     """The groups of the optimiser that hold the selected parameters."""
     home = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
-    strangers = [name for name, tensor in zip(space.names, tensors, strict=True) if id(tensor) not in home]
+    strangers = [
+        name
+        for name, tensor in zip(space.names, tensors, strict=True)
+        if id(tensor) not in home or not tensor.requires_grad
+    ]
     if strangers:
         raise InputError(
             expected=f"an optimiser that holds all of {', '.join(space.names)}",
             got=f"one without {', '.join(strangers)}",
-            hint="Make it from the parameters of this very model object; a penalty must not move what is frozen.",
+            hint="Make it from this very model's parameters, none of them frozen: a penalty moves them all.",
         )
     groups = {id(home[id(tensor)]): home[id(tensor)] for tensor in tensors}
     return list(groups.values())
