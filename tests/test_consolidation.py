@@ -297,7 +297,8 @@ def _elsewhere(penalty, taken):
 def test_a_merged_penalty_is_the_sum(floors):
     torch.manual_seed(4)
     parts = [low_rank(floor=floor) for floor in floors]
-    merged, total = ls.merged_penalty(parts), PenaltySum(tuple(parts))
+    total = PenaltySum(tuple(parts))
+    merged = ls.merged_penalty([total])
     w = torch.randn(20, 11).double() * 3
     assert torch.allclose(merged(w), total(w), rtol=1e-9)
     assert torch.allclose(merged.gradient(w), total.gradient(w), rtol=1e-9, atol=1e-9)

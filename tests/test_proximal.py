@@ -160,3 +160,36 @@ def test_layers_in_another_order_and_frozen_ones_are_refused():
     old["a"].requires_grad_(False)
     with pytest.raises(InputError, match=r"one without a\.weight"):
         ls.ProximalSteps(penalty, old, torch.optim.SGD(old.parameters(), lr=0.1))
+
+
+def test_a_recorder_sees_the_weights_after_both_steps_in_either_order():
+    seen = []
+    for recorder_first in (True, False):
+        model = mlp([4, 3, 3, 2], seed=0)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+        recorder = ls.TrajectoryRecorder(model, optimizer, select="2.weight")
+        steps = ls.ProximalSteps(penalty_on(model), model, optimizer)
+        with contextlib.ExitStack() as stack:
+            for entered in (recorder, steps) if recorder_first else (steps, recorder):
+                stack.enter_context(entered)
+            train(model, optimizer)
+        seen.append(recorder.trajectory().weights)
+        assert torch.equal(seen[-1][-1], model[2].weight.detach().flatten())
+    assert torch.equal(*seen)
+
+
+def test_what_takes_no_step_and_what_no_penalty_holds_is_said():
+    model = mlp([4, 3, 3, 2], seed=0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+    with pytest.warns(UserWarning, match="never entered"):
+        ls.ProximalSteps(penalty_on(model), model, optimizer)
+    normalised = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    optimizer = torch.optim.SGD(normalised.parameters(), lr=0.3)
+    penalty = penalty_on(normalised, "0.weight")
+    with pytest.warns(UserWarning, match="running statistics of 1 are no weights"):
+        steps = ls.ProximalSteps(penalty, normalised, optimizer)
+    with steps:
+        pass
+    normalised[1].eval()
+    with ls.ProximalSteps(penalty, normalised, optimizer):
+        pass

@@ -17,6 +17,7 @@ __all__ = [
     "check_finite",
     "check_positive",
     "check_start",
+    "check_strength",
     "check_vector",
 ]
 
@@ -32,6 +33,13 @@ def check_positive(name: str, value: float, *, hint: str = "Pass a positive numb
     """Return ``value`` if it is finite and above zero."""
     if not (math.isfinite(value) and value > 0):
         raise InputError(expected=f"{name} to be positive and finite", got=repr(value), hint=hint)
+    return value
+
+
+def check_strength(name: str, value: float) -> float:
+    """Return ``value`` if it is a finite number of at least zero."""
+    if not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise InputError(expected=f"{name} of at least 0, finite", got=repr(value), hint="Pass a plain number.")
     return value
 
 
@@ -57,6 +65,10 @@ def check_finite(name: str, value: Tensor, *, hint: str) -> Tensor:
 
 
 def _check_floating(name: str, value: Tensor) -> None:
+    if not isinstance(value, Tensor):
+        raise InputError(
+            expected=f"{name} as a tensor", got=type(value).__name__, hint=f"Convert {name} by torch.as_tensor(...)."
+        )
     if not value.is_floating_point():
         raise InputError(
             expected=f"{name} of a floating-point dtype",

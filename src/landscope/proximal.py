@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from types import TracebackType
 
@@ -27,7 +28,7 @@ class ProximalSteps:
     has no one step size, and as with AdamW's decay the penalty is apart from its scaling: there lambda is another one.
 
     It hooks the optimiser, so one line serves any loop, gradient accumulation and mixed precision; a step that a
-    gradient scaler skips is skipped here too. Enter a recorder after it, to record the weights after both steps.
+    gradient scaler skips is skipped here too. A recorder sees the weights after both steps.
 
     Args:
         penalty: On the selected weights.
@@ -38,6 +39,10 @@ class ProximalSteps:
     Raises:
         InputError: If the penalty is on other weights, or the optimiser does not hold all of them.
         NonFiniteError: While training, if the weights became NaN or infinite; they are left as the optimiser made them.
+
+    Warns:
+        UserWarning: If the model takes running statistics (batch normalisation): they are no weights, and go over to
+            the next task unheld; or if it is thrown away without having been entered by ``with``.
 
     Example:
         >>> import torch
@@ -62,6 +67,7 @@ class ProximalSteps:
     ) -> None:
         self.space = _space_of(penalty, model, select)
         self._tensors = self.space.tensors(model)
+        _warn_of_statistics(model)
         self._groups = _groups_of(self.space, self._tensors, optimizer)
         w = self._weights()
         self.penalty = penalty.to(w.device, w.dtype)
@@ -69,11 +75,23 @@ class ProximalSteps:
         self._optimizer = optimizer
         self._step_size()  # likewise two learning rates
         self._hook: torch.utils.hooks.RemovableHandle | None = None
+        self._unused = True
 
     def __enter__(self) -> ProximalSteps:
         if self._hook is None:
             self._hook = self._optimizer.register_step_post_hook(self._after_step)
+            # Before all others, so that a recorder that was entered earlier sees the weights after this step too.
+            self._optimizer._optimizer_step_post_hooks.move_to_end(self._hook.id, last=False)  # ty: ignore[missing-attribute] - typed as a dict
+        self._unused = False
         return self
+
+    def __del__(self) -> None:
+        if getattr(self, "_unused", False):
+            warnings.warn(
+                "a landscope.ProximalSteps was never entered, and took no step; write with ls.ProximalSteps(...):",
+                UserWarning,
+                stacklevel=2,
+            )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -124,6 +142,10 @@ class ProximalSteps:
 
 
 def _space_of(penalty: Penalty, model: nn.Module, select: Selection | Iterable[Selection] | None) -> ParameterSpace:
+    if not isinstance(penalty, Penalty):
+        raise InputError(
+            expected="a penalty", got=type(penalty).__name__, hint="ls.landscape_dependent_constraint(...) makes one."
+        )
     names = tuple(penalty.parameters)
     if select is None and names:
         present = dict(model.named_parameters(remove_duplicate=False))
@@ -143,6 +165,21 @@ def _space_of(penalty: Penalty, model: nn.Module, select: Selection | Iterable[S
             )
         return space
     return ParameterSpace.of(model, select)
+
+
+def _warn_of_statistics(model: nn.Module) -> None:
+    taking = [
+        name
+        for name, module in model.named_modules()
+        if module.training and getattr(module, "track_running_stats", False) and hasattr(module, "running_mean")
+    ]
+    if taking:
+        warnings.warn(
+            f"the running statistics of {', '.join(taking[:3])}{', ...' if len(taking) > 3 else ''} are no weights: "
+            "they go over to the next task, and no penalty holds them; put these layers in eval mode to keep them",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _lengthened(optimizer: torch.optim.Optimizer, group: dict) -> float:

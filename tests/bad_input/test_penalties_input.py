@@ -19,6 +19,7 @@ GOOD = {"anchor": torch.zeros(4), "directions": torch.eye(4)[:2], "stiffness": t
         ({"directions": torch.eye(5)[:2]}, InputError, "4 selected parameters"),
         ({"floor": -1.0}, InputError, "floor"),
         ({"strength": float("nan")}, InputError, "strength"),
+        ({"strength": "strong"}, InputError, "strength"),
     ],
 )
 def test_a_penalty_that_makes_no_sense_is_refused(change, error, says):
@@ -45,7 +46,7 @@ def modes(rows=12, dim=6):
         (torch.tensor([1.0, 1.0, 0.0]), {}, NonFiniteError, "at mode 3"),
         (torch.full((3,), float("nan")), {}, InputError, "at least one mode"),
         (torch.ones(3), {"n_modes": 4}, InputError, "at least 4 modes"),
-        (torch.ones(9), {}, InputError, "at least 9 modes"),
+        (torch.ones(9), {"n_modes": 9}, InputError, "at least 9 modes"),
         (torch.ones(3), {"floor": "steep"}, InputError, "last-mode"),
         (torch.ones(3), {"floor": -1.0}, InputError, "floor"),
         (torch.ones(3), {"strength": -1.0}, InputError, "strength"),
@@ -61,7 +62,10 @@ def test_more_modes_than_the_window_has_and_other_weights_are_refused():
     still[:, :2] = torch.randn(12, 2)
     found = ls.principal_modes(ls.Trajectory.of(still))
     with pytest.raises(InputError, match="at most 2, the modes the weights moved along"):
-        ls.landscape_dependent_constraint(torch.zeros(6), found, torch.ones(6))
+        ls.landscape_dependent_constraint(torch.zeros(6), found, torch.ones(6), n_modes=6)
+    assert len(ls.landscape_dependent_constraint(torch.zeros(6), found, torch.ones(6)).stiffness) == 2
+    with pytest.raises(InputError, match="w1 as a tensor"):
+        ls.landscape_dependent_constraint([0.0] * 6, modes(), torch.ones(3))
     with pytest.raises(InputError, match="6 selected parameters"):
         ls.landscape_dependent_constraint(torch.zeros(7), modes(), torch.ones(3))
     with pytest.raises(NonFiniteError, match="w1"):
@@ -91,6 +95,14 @@ def test_penalties_that_do_not_belong_together_are_not_merged():
         ls.merged_penalty([low_rank, diagonal])
     with pytest.raises(InputError, match="same weights"):
         ls.merged_penalty([diagonal, ls.QuadraticPenalty(anchor=torch.zeros(5), stiffness=torch.ones(5))])
+    with pytest.raises(InputError, match="no rank"):
+        ls.merged_penalty([diagonal, diagonal], rank=2)
+    factors = torch.eye(2)
+    layer = ls.KroneckerPenalty(
+        anchor=factors, columns=torch.arange(4).view(2, 2), dim=4, inputs=factors, outputs=factors
+    )
+    with pytest.raises(InputError, match="got KroneckerPenalty"):
+        ls.merged_penalty([ls.PenaltySum((diagonal, layer))])
     for empty in (lambda: ls.merged_penalty([]), lambda: ls.PenaltySum(())):
         with pytest.raises(InputError, match="at least one penalty"):
             empty()
@@ -149,3 +161,9 @@ def test_penalties_on_different_weights_are_not_added_up():
         ls.PenaltySum((ls.distance_penalty(torch.zeros(4)), ls.distance_penalty(torch.zeros(5))))
     with pytest.raises(InputError, match="same weights"):
         ls.PenaltySum(tuple(ls.distance_penalty(torch.zeros(4), parameters=(name,)) for name in "ab"))
+
+
+def test_anything_but_a_penalty_is_refused():
+    model = torch.nn.Linear(2, 2)
+    with pytest.raises(InputError, match="a penalty; got float"):
+        ls.ProximalSteps(3.0, model, torch.optim.SGD(model.parameters(), lr=0.3))

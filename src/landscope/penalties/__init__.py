@@ -8,8 +8,9 @@ from landscope.penalties.elastic import (
     kronecker_elastic_weight_consolidation,
 )
 from landscope.penalties.kronecker import KroneckerPenalty
+from landscope.penalties.merging import merged_penalty
 from landscope.penalties.quadratic import QuadraticPenalty
-from landscope.penalties.sums import PenaltySum, load_penalty, merged_penalty
+from landscope.penalties.sums import PenaltySum, load_penalty
 
 __all__ = [
     "Floor",

@@ -41,15 +41,19 @@ def landscape_dependent_constraint(
 
     with :math:`z_\perp` the part of :math:`w - w_1` along none of the :math:`p_i`. The paper has the first sum only
     (``floor="none"``): there, learning leaks into the directions that are free, and trained on for long, the first task
-    is forgotten after all. Near w_1, :math:`\ln L_1 \approx \ln L_1(w_1) + 4 d^2/F^2`, so :math:`\lambda = 4` makes V
-    the rise of ln L_1: the default, which needs no tuning. The paper's own choice is 10.
+    is forgotten after all.
+
+    Along one mode :math:`\ln L_1 \approx \ln L_1(w_1) + 4 d^2/F^2`, so with :math:`\lambda = 4` V is about the rise of
+    ln L_1 along the modes that are held: a default with a meaning, to start from (the paper's choice is 10). The floor
+    is as stiff as the last of them: the fewer modes, the stiffer all the rest. Where the next task is not learnt, hold
+    more modes, or lower ``floor`` or ``strength``; where the last one is forgotten, the other way round.
 
     Args:
         w1: Weights at the end of the task.
         modes: Principal modes of its exploration phase, the first one, which drifts, included.
         flatness: F_i along at least ``n_modes`` of them, measured, or :func:`flatness_from_variance`. A mode without a
             flatness within reach (NaN) is left to the floor.
-        n_modes: N_c, how many modes to constrain; all that ``flatness`` has by default.
+        n_modes: N_c, how many modes to constrain; by default all that ``flatness`` has and the weights moved along.
         floor: ``"last-mode"``, the stiffness of the last constrained mode (of the flattest one where that is not
             known); ``"none"``; or a stiffness, not negative.
         strength: lambda.
@@ -74,7 +78,7 @@ def landscape_dependent_constraint(
     """
     w1 = check_vector("w1", w1, dim=len(modes.mean))
     known = flatness.width if isinstance(flatness, Flatness) else flatness
-    count = check_count("n_modes", len(known) if n_modes is None else n_modes, minimum=1)
+    count = check_count("n_modes", min(len(known), modes.n_moving) if n_modes is None else n_modes, minimum=1)
     _check_modes(modes, known, count)
     width = known[:count].double()
     _check_widths(width)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from landscope._checks import check_finite, check_positive, check_vector
+from landscope._checks import check_finite, check_positive, check_strength, check_vector
 from landscope.errors import InputError
 from landscope.penalties.state import fields_of
 from landscope.results import Result
@@ -85,10 +85,7 @@ class KroneckerPenalty(
                 got=f"{tuple(self.columns.shape)} for {tuple(self.anchor.shape)}, up to {int(self.columns.max())}",
                 hint="They are the places of these weights in w.",
             )
-        if not 0 <= self.strength < float("inf"):
-            raise InputError(
-                expected="strength of at least 0, finite", got=f"{self.strength}", hint="Pass a plain number."
-            )
+        check_strength("strength", self.strength)
 
     def __call__(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
         """V(w); differentiable by torch."""

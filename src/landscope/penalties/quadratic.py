@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_finite, check_positive, check_vector
+from landscope._checks import check_finite, check_positive, check_strength, check_vector
 from landscope.errors import InputError
 from landscope.penalties.state import fields_of
 from landscope.results import Result
@@ -72,8 +72,7 @@ class QuadraticPenalty(
         dim = len(check_vector("anchor", self.anchor, dim=self.anchor.shape[-1]))
         check_finite("stiffness", self.stiffness, hint="Leave directions without a flatness out; the floor holds them.")
         for name, value in (("floor", self.floor), ("strength", self.strength)):
-            if not 0 <= value < float("inf"):
-                raise InputError(expected=f"{name} of at least 0, finite", got=f"{value}", hint="Pass a plain number.")
+            check_strength(name, value)
         if bool((self.stiffness < 0).any()):
             raise InputError(
                 expected="stiffnesses of at least 0",

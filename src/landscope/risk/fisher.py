@@ -193,7 +193,7 @@ class FisherInformation:
             return outputs
         raise InputError(
             expected="a classifier: outputs [b, classes] under plain cross-entropy", got="another loss or shape",
-            hint='Take the empirical Fisher information: kind="empirical".',
+            hint='Take another Fisher information, "empirical".',
         )  # fmt: skip
 
 
@@ -206,5 +206,5 @@ def _tensor(outputs: Any) -> Tensor:
         return outputs
     raise InputError(
         expected="a model that returns a tensor", got=type(outputs).__name__,
-        hint='Take kind="batch-mean" with a batch size of 1.',
+        hint='Take the Fisher information "batch-mean" with a batch size of 1.',
     )  # fmt: skip

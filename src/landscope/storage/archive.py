@@ -62,7 +62,7 @@ def save(result: Result, path: str | Path, *, overwrite: bool = False) -> Path:
         raise InputError(
             expected="a result of landscope",
             got=type(result).__name__,
-            hint="A trajectory is kept by recording it with path=...",
+            hint="Record a trajectory with path=...; keep a sum of penalties by torch.save(penalty.state_dict(), ...).",
         )
     if path.exists() and not overwrite:
         raise StorageError(

@@ -184,6 +184,6 @@ def combined_penalty(earlier: Penalty, own: Penalty, rank: int | None = None) ->
     """
     quadratic = isinstance(earlier, QuadraticPenalty) and isinstance(own, QuadraticPenalty)
     if quadratic and (earlier.directions is None) == (own.directions is None):
-        return merged_penalty([earlier, own], rank)
+        return merged_penalty([earlier, own], None if own.directions is None else rank)
     parts = (*earlier.parts, own) if isinstance(earlier, PenaltySum) else (earlier, own)
     return PenaltySum(parts)
