@@ -20,6 +20,7 @@ from landscope.paper.keeping import (
     psi_measurements,
     wider_measurements,
 )
+from landscope.run import RunFolder
 from landscope.run.course import begin_course
 from landscope.run.measured import judged
 from landscope.settings import Settings
@@ -357,7 +358,11 @@ def test_the_command_shows_keeps_and_adds(forget, tmp_path):
     folder = tmp_path / "forget"
     code, out, err = forget("--json", "--methods", "l2:0.1")
     assert code == 0, err
-    assert [one["method"] for one in json.loads(out)["found"]] == ["none", "l2"]
+    none, held = json.loads(out)["found"]
+    assert (none["method"], none["strength"], held["name"]) == ("none", None, "distance from w1, λ = 0.1")
+    assert held["average_error"] == pytest.approx(sum(held["errors"][-1]) / 2)
+    assert held["numbers_stored"][-1] == held["weights"] == 2500
+    assert len(held["minibatches"]) == 2
     page = (folder / "report.html").read_text()
     assert "Kept by: distance from w1" in page
     assert "http" not in page.split("</script>")[-1]
@@ -367,7 +372,8 @@ def test_the_command_shows_keeps_and_adds(forget, tmp_path):
     assert "After the last task" in out
     page = (folder / "report.html").read_text()
     assert "Kept by: distance from w1" in page
-    assert "Kept by: LDC with floor" in page
+    assert "Kept by: LDC with floor, λ = 4, 200 modes a task" in page
+    assert "Classes 0,1; then 2,3; all layers trained before on all classes; 2500 weights learn; seed 0" in page
     assert {path.name for path in folder.glob("in-turn-*")} == {
         "in-turn-none.zarr.zip", "in-turn-l2-0.1-200.zarr.zip", "in-turn-ldc-floor-4-200.zarr.zip",
     }  # fmt: skip
@@ -382,7 +388,8 @@ def test_the_command_shows_keeps_and_adds(forget, tmp_path):
     (["--methods", "hessian"], "a strength for hessian"), (["--tasks", "0,1;1,2"], "each class in one"),
     (["--methods", "magic"], "magic"), (["--data", "modular-addition"], "images"),
     (["--methods", "ewc:much"], "ewc:strength"), (["--methods", "ewc:-1"], "above 0"),
-    (["--momentum", "0.9"], "--momentum"),
+    (["--momentum", "0.9"], "--momentum"), (["--methods", "joint:3"], "joint:3"),
+    (["--loss", "mse", "--methods", "kfac:10"], "cross-entropy"), (["--n-modes", "0"], "n_modes"),
 ])  # fmt: skip
 def test_the_command_refuses_what_makes_no_sense(forget, words, says):
     code, _, err = forget(*words)
@@ -395,6 +402,38 @@ def test_a_refused_command_binds_nobody(forget):
     assert forget("--tasks", "0,1;1,2")[0] == 2
     assert forget("--tasks", "0,1;77,2")[0] == 2
     assert forget("--methods", "joint")[0] == 0
+
+
+def test_settings_that_tasks_do_not_take_are_refused_from_a_file_too(forget, tmp_path):
+    (tmp_path / "my.yaml").write_text("momentum: 0.9\n")
+    code, _, err = forget("--config", str(tmp_path / "my.yaml"))
+    assert (code, "momentum" in err) == (2, True)
+
+
+def test_a_folder_of_tasks_is_no_folder_of_a_run(forget, capsys, tmp_path):
+    folder = tmp_path / "forget"
+    assert forget("--methods", "joint")[0] == 0
+    page = (folder / "report.html").read_text()
+    for words in (
+        ["report", str(folder)],
+        ["claims", str(folder)],
+        ["run", "--train-samples", "200", "--out", str(folder)],
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main(words)
+        assert stopped.value.code == 1
+        assert "one of landscope forget" in capsys.readouterr().err
+    assert (folder / "report.html").read_text() == page
+    RunFolder.create(tmp_path / "run", Settings(train_samples=200))
+    code, _, err = forget(folder=tmp_path / "run")
+    assert (code, "one of landscope run" in err) == (1, True)
+
+
+def test_fewer_modes_than_were_asked_for_are_said(data):
+    run = learn_in_turn(course(data), "ldc-floor", strength=4.0, n_modes=2000, epochs=10)
+    assert run.n_held[0] < 2000
+    assert run.label == f"LDC with floor, λ = 4, 2000 modes a task ({run.n_held[0]} moved)"
+    assert run.n_steps.min() > 0
 
 
 def test_a_folder_of_something_else_is_left_alone(forget, tmp_path):

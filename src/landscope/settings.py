@@ -13,22 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from landscope._names import Loss, Network, Optimizer, Pretraining, Sampling
 from landscope.errors import InputError
 
-__all__ = ["ForgetOptions", "Settings"]
+__all__ = ["ForgetOptions", "Settings", "TaskSettings"]
 
 Range = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 
 
-class Settings(BaseModel):
-    """Settings of ``landscope run``; the defaults are the paper's, on the built-in digits.
-
-    Example:
-        >>> Settings(data="mnist").batch_size
-        50
-        >>> Settings.of({"learnig_rate": 0.2})
-        Traceback (most recent call last):
-        landscope.errors.InputError: Expected settings of landscope; got learnig_rate: unknown. Did you mean
-        learning_rate?
-    """
+class TaskSettings(BaseModel):
+    """What every training is asked for: plain SGD on reshuffled minibatches of some data."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,28 +37,54 @@ class Settings(BaseModel):
     """Give the layers of the perceptron a bias; the paper's have none."""
     equal_norm: bool = False
     """Give every weight matrix the same initial norm in all seeds: what its distribution has on average."""
-    initial: str | None = None
-    """Checkpoint to start from in place of new weights: a file under checkpoints/ of a run of the same network."""
     select: str | None = None
-    """Glob of the recorded parameters; by default the weights between the first two hidden layers."""
-    record_every: Annotated[int, Field(ge=1)] = 1
-    """Record the weights every so many steps; must divide the steps of an epoch."""
+    """Glob of the weights in question; by default those between the first two hidden layers."""
     loss: Loss = "cross-entropy"
     """Loss: cross-entropy, or mse, the squared distance from the unit vector of the class."""
-    optimizer: Optimizer = "sgd"
-    """Optimiser: sgd (with momentum where asked for) or adam."""
     batch_size: Annotated[int, Field(ge=1)] = 50
     """Samples a minibatch, B."""
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
     """Learning rate, alpha."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of everything that is drawn."""
+    device: str = "cpu"
+    """Where to compute: cpu, cuda, cuda:1, ..."""
+
+    def to_yaml(self) -> str:
+        """The settings as YAML, to be read by :meth:`Settings.from_yaml`."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+    @model_validator(mode="after")
+    def _equal_norm_where_torch_initialises(self) -> TaskSettings:
+        if self.equal_norm and self.network == "gpt2":
+            raise ValueError("equal_norm is for networks whose weights torch initialises; gpt2 has its own")
+        return self
+
+
+class Settings(TaskSettings):
+    """Settings of ``landscope run``; the defaults are the paper's, on the built-in digits.
+
+    Example:
+        >>> Settings(data="mnist").batch_size
+        50
+        >>> Settings.of({"learnig_rate": 0.2})
+        Traceback (most recent call last):
+        landscope.errors.InputError: Expected settings of landscope; got learnig_rate: unknown. Did you mean
+        learning_rate?
+    """
+
+    initial: str | None = None
+    """Checkpoint to start from in place of new weights: a file under checkpoints/ of a run of the same network."""
+    record_every: Annotated[int, Field(ge=1)] = 1
+    """Record the weights every so many steps; must divide the steps of an epoch."""
+    optimizer: Optimizer = "sgd"
+    """Optimiser: sgd (with momentum where asked for) or adam."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Momentum of SGD."""
     nesterov: bool = False
     """Nesterov's form of the momentum."""
     sampling: Sampling = "reshuffled"
     """Order of the minibatches."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Seed of the initial weights, the minibatches and the surrogates."""
     start: Literal["zero-error"] | Annotated[int, Field(ge=0)] = "zero-error"
     """Epoch after which the window starts, or zero-error: the first epoch without a training error."""
     max_epochs: Annotated[int, Field(ge=1)] = 200
@@ -92,8 +109,6 @@ class Settings(BaseModel):
     """Steps of the equilibrium control."""
     rtol: Annotated[float, Field(ge=1e-12, lt=1)] = 1e-3
     """Relative tolerance of each crossing."""
-    device: str = "cpu"
-    """Where to compute: cpu, cuda, cuda:1, ..."""
 
     @field_validator("law_modes", "gamma_ranks")
     @classmethod
@@ -114,8 +129,6 @@ class Settings(BaseModel):
             raise ValueError("nesterov needs a momentum above 0")
         if self.optimizer == "adam" and (self.momentum or self.nesterov):
             raise ValueError("adam has no momentum of its own to set; leave momentum and nesterov out")
-        if self.equal_norm and self.network == "gpt2":
-            raise ValueError("equal_norm is for networks whose weights torch initialises; gpt2 has its own")
         return self
 
     @property
@@ -164,10 +177,6 @@ class Settings(BaseModel):
         cls.of(values)
         return values
 
-    def to_yaml(self) -> str:
-        """The settings as YAML, to be read by :meth:`from_yaml`."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
-
 
 class ForgetOptions(BaseModel):
     """What ``landscope forget`` is asked for, beside the settings of a run."""
@@ -181,7 +190,7 @@ class ForgetOptions(BaseModel):
     pretraining: Pretraining = "all"
     """Train all layers before on the classes of the tasks, or on all, and freeze those not selected; or none."""
     n_modes: Annotated[int, Field(ge=1)] = 200
-    """Directions to constrain for each task."""
+    """Directions to constrain for each task; all that it moved along where it has fewer."""
     rank: Annotated[int, Field(ge=1)] | None = None
     """Directions that the penalties of all tasks together keep; all by default."""
 

@@ -13,28 +13,27 @@ from rich.table import Table
 from landscope.cli.shared import (
     AsJson,
     Config,
-    Options,
-    Out,
     app,
     claims_table,
     hint_if_stopped,
-    open_or_create,
     reporter_of,
     settings_of,
 )
-from landscope.settings import ForgetOptions, Settings
+from landscope.settings import ForgetOptions, TaskSettings
 
 __all__ = ["forget"]
 
 Wishes = Annotated[ForgetOptions | None, Parameter(name="*", consume_multiple=True, negative_iterable=())]
+Trained = Annotated[TaskSettings | None, Parameter(name="*", consume_multiple=True, negative_iterable=())]
+Folder = Annotated[Path | None, Parameter(help="Folder of the tasks; runs/forget-DATA by default.")]
 
 
 @app.command
 def forget(
     *,
     options: Wishes = None,
-    settings: Options = None,
-    out: Out = None,
+    settings: Trained = None,
+    out: Folder = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
@@ -45,19 +44,20 @@ def forget(
     more methods can be added to it. Example: landscope forget --methods ldc-floor --methods ewc:1000
     """
     from landscope.report import FORGET_HEADINGS, forget_rows, write_forget_report
-    from landscope.run.forget import check_settings, forget_judgements, groups_of, ways_of
+    from landscope.run import RunFolder
+    from landscope.run.forget import check_request, forget_judgements, groups_of, numbers_of
     from landscope.run.forget import forget as learn
 
     wishes, chosen = options or ForgetOptions(), settings_of(settings, config)
-    check_settings({*(settings.model_fields_set if settings else ()), *(Settings.from_yaml(config) if config else ())})
-    groups_of(wishes.tasks), ways_of(wishes.methods)  # told before a folder is made
-    folder = open_or_create(out or Path("runs") / f"forget-{Path(chosen.data).name}", chosen)
+    check_request(wishes, chosen)
+    folder = RunFolder.create(out or Path("runs") / f"forget-{Path(chosen.data).name}", chosen, "forget")
     hint_if_stopped(f"Finished methods are kept in {folder.path}; give the same command to go on.")
     found = learn(folder, wishes, reporter_of(as_json))
     page = write_forget_report(folder, found)
     if as_json:
-        rows = [{"method": one.method, "strength": one.strength, "errors": one.error.tolist()} for one in found]
-        print(json.dumps({"tasks": groups_of(wishes.tasks), "found": rows, "report": str(page)}, indent=2))
+        rows = [numbers_of(one) for one in found]
+        whole = {"tasks": groups_of(wishes.tasks), "found": rows, "report": str(page)}
+        print(json.dumps(whole, indent=2, allow_nan=False))
         return
     console, table = Console(), Table(title="After the last task", title_justify="left")
     for heading in (*FORGET_HEADINGS, *(f"task {name} (%)" for name in found[0].tasks)):

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from landscope._version import __version__
-from landscope.settings import Settings
+from landscope.settings import Settings, TaskSettings
 
 if TYPE_CHECKING:
     from landscope.run import RunFolder
@@ -47,7 +47,7 @@ def hint_if_stopped(text: str) -> None:
     interrupted_hint[:] = [text]
 
 
-def settings_of(options: Settings | None, config: Path | None, **fixed: Any) -> Settings:
+def settings_of(options: TaskSettings | None, config: Path | None, **fixed: Any) -> Settings:
     """Settings from a file and the line; the line goes first, and what is fixed last."""
     values = Settings.from_yaml(config) if config is not None else {}
     given = {name: getattr(options, name) for name in options.model_fields_set} if options is not None else {}

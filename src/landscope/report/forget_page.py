@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from landscope import plots
 from landscope.report.render import render
 from landscope.run import RunFolder
-from landscope.run.forget import forget_judgements, name_of
+from landscope.run.forget import forget_judgements
+from landscope.settings import TaskSettings
 from landscope.storage import write_text
 from landscope.tasks import TasksInTurn
 
 __all__ = ["FORGET_HEADINGS", "forget_rows", "write_forget_report"]
 
-FORGET_HEADINGS = ("kept by", "average error (%)", "forgetting (points)", "numbers / N", "seconds")
+FORGET_HEADINGS = (
+    "kept by", "average error (%)", "forgetting (points)", "stored / weights", "minibatches", "seconds",
+)  # fmt: skip
 
 
 def write_forget_report(run: RunFolder, found: Sequence[TasksInTurn]) -> Path:
@@ -25,30 +27,44 @@ def write_forget_report(run: RunFolder, found: Sequence[TasksInTurn]) -> Path:
         Its path.
     """
     figures = [
-        (name_of(one.method, one.strength), plots.as_html(plots.errors_in_turn(one), f"errors-{number}"))
-        for number, one in enumerate(found)
+        (one.label, plots.as_html(plots.errors_in_turn(one), f"errors-{number}")) for number, one in enumerate(found)
     ]
     page = render(
         "forget.html.j2",
         title=f"Tasks in turn on {run.settings.data}",
-        about=f"{json.dumps(run.note('forget.json'))}; one seed",
+        about=_about(run, found[0]),
         judgements=forget_judgements(run, found),
         headings=[*FORGET_HEADINGS, *(f"task {name} (%)" for name in found[0].tasks)],
         rows=forget_rows(found),
         figures=figures,
-        settings_yaml=run.settings.to_yaml(),
+        settings_yaml=TaskSettings(**run.settings.model_dump(include=set(TaskSettings.model_fields))).to_yaml(),
     )
     path = run.path / "report.html"
     write_text(path, page)
     return path
 
 
+_BEFORE = {
+    "tasks": "all layers trained before on the classes of the tasks",
+    "all": "all layers trained before on all classes",
+    "none": "all layers free, nothing trained before",
+}
+
+
+def _about(run: RunFolder, found: TasksInTurn) -> str:
+    """Which tasks, how the network came to them, and the seed."""
+    before = _BEFORE[run.note("forget.json")["pretraining"]]
+    tasks = "; then ".join(found.tasks)
+    return f"Classes {tasks}; {before}; {found.dim} weights learn; seed {run.settings.seed}"
+
+
 def forget_rows(found: Sequence[TasksInTurn]) -> list[list[str]]:
     """One row a way: errors at the end, what was forgotten, and what it took."""
     return [
         [
-            name_of(one.method, one.strength),
+            one.label,
             f"{100 * one.average_error:.2f}", f"{100 * one.forgetting:.2f}", f"{one.stored_over_weights:.3g}",
+            f"{int(one.n_steps.sum())}",
             f"{float(one.seconds.sum() + one.keeping_seconds.sum()):.1f}",
             *(f"{100 * error:.2f}" for error in one.error[-1].tolist()),
         ]

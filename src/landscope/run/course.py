@@ -9,9 +9,9 @@ import torch
 from landscope._names import Pretraining
 from landscope.run.problem import Problem
 from landscope.settings import Settings
-from landscope.tasks import Course, Learner, class_tasks, joined_tasks
+from landscope.tasks import UNPROTECTED, Course, Learner, class_tasks, joined_tasks
 
-__all__ = ["PRETRAINING_EPOCHS", "begin_course"]
+__all__ = ["PRETRAINING_EPOCHS", "begin_course", "in_turn_artefact"]
 
 PRETRAINING_EPOCHS = 30
 """Longest training of the layers that are then frozen."""
@@ -53,3 +53,10 @@ def begin_course(
             if parameter.requires_grad:
                 parameter.copy_(own[name])
     return course
+
+
+def in_turn_artefact(method: str, strength: float, n_modes: int, rank: int | None) -> str:
+    """Under which name a run keeps what one way to learn tasks in turn gave."""
+    if method in UNPROTECTED:
+        return f"in-turn-{method}"
+    return f"in-turn-{method}-{strength:g}-{n_modes}" + ("" if rank is None else f"-rank{rank}")

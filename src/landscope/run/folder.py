@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import filelock
 import torch
@@ -22,6 +22,8 @@ __all__ = ["RunFolder"]
 
 _FORMAT = 1
 _SETTINGS = "run.yaml"
+Purpose = Literal["run", "forget"]
+"""What a folder is for: one training and what it says, or tasks in turn."""
 _SUFFIX = ".zarr.zip"
 AnyResult = TypeVar("AnyResult", bound=Result)
 
@@ -38,8 +40,13 @@ class RunFolder:
         self.path, self.settings = path, settings
 
     @classmethod
-    def create(cls, path: str | Path, settings: Settings) -> RunFolder:
+    def create(cls, path: str | Path, settings: Settings, purpose: Purpose = "run") -> RunFolder:
         """A new run, or the run that is there if it has the same settings.
+
+        Args:
+            path: The folder.
+            settings: What is asked for.
+            purpose: What the folder is for; it serves no other.
 
         Raises:
             StorageError: If the folder holds a run of other settings, something else, or cannot be written.
@@ -48,9 +55,9 @@ class RunFolder:
         if path.exists() and not path.is_dir():
             raise StorageError(expected=f"a folder at {path}", got="a file", hint="Choose another --out.")
         if (path / _SETTINGS).exists():
-            run = cls.open(path)
+            run = cls.open(path, purpose)
             if {entry.name for entry in path.iterdir()} <= {_SETTINGS, ".lock", "timings.json"}:
-                return cls._begun(path, settings)  # nothing was done yet: a start that failed binds nobody
+                return cls._begun(path, settings, purpose)  # nothing was done yet: a start that failed binds nobody
             ours, theirs = settings.model_dump(mode="json"), run.settings.model_dump(mode="json")
             different = [
                 f"{name}: {theirs[name]} there, {ours[name]} asked" for name in ours if ours[name] != theirs[name]
@@ -66,21 +73,21 @@ class RunFolder:
             raise StorageError(
                 expected=f"an empty folder or a run at {path}", got="other files", hint="Choose another --out."
             )
-        return cls._begun(path, settings)
+        return cls._begun(path, settings, purpose)
 
     @classmethod
-    def _begun(cls, path: Path, settings: Settings) -> RunFolder:
-        heading = {"format": _FORMAT, "landscope": __version__, "torch": str(torch.__version__)}
+    def _begun(cls, path: Path, settings: Settings, purpose: Purpose) -> RunFolder:
+        heading = {"format": _FORMAT, "purpose": purpose, "landscope": __version__, "torch": str(torch.__version__)}
         content = {**heading, "settings": settings.model_dump(mode="json")}
         write_text(path / _SETTINGS, yaml.safe_dump(content, sort_keys=False))
         return cls(path, settings)
 
     @classmethod
-    def open(cls, path: str | Path) -> RunFolder:
+    def open(cls, path: str | Path, purpose: Purpose = "run") -> RunFolder:
         """The run at ``path``.
 
         Raises:
-            StorageError: If there is none, or it is damaged or of a newer format.
+            StorageError: If there is none, it is for something else, or it is damaged or of a newer format.
         """
         path = Path(path)
         try:
@@ -103,6 +110,11 @@ class RunFolder:
             raise StorageError(
                 expected=f"format {_FORMAT} or older in {path}", got=f"format {number}", hint="Upgrade landscope."
             )
+        if (there := content.get("purpose", "run")) != purpose:
+            raise StorageError(
+                expected=f"a folder of landscope {purpose} at {path}", got=f"one of landscope {there}",
+                hint="Choose another folder; that one is left as it is.",
+            )  # fmt: skip
         return cls(path, settings)
 
     @contextlib.contextmanager

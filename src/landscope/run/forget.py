@@ -11,27 +11,23 @@ from torch import Tensor
 from landscope.errors import InputError, StorageError
 from landscope.paper.claims import Judgement
 from landscope.paper.keeping import in_turn_measurements
-from landscope.run.course import begin_course
+from landscope.run.course import begin_course, in_turn_artefact
 from landscope.run.folder import RunFolder
 from landscope.run.measured import judged
 from landscope.run.progress import Reporter
-from landscope.settings import ForgetOptions, Settings
+from landscope.settings import ForgetOptions, Settings, TaskSettings
 from landscope.storage import write_json
-from landscope.tasks import METHODS, Course, TasksInTurn, learn_in_turn
+from landscope.tasks import METHODS, UNPROTECTED, Course, TasksInTurn, learn_in_turn, method_name
 from landscope.threads import one_thread
 
-__all__ = ["FORGET_SETTINGS", "check_settings", "forget", "forget_judgements", "groups_of", "name_of", "ways_of"]
+__all__ = ["check_request", "forget", "forget_judgements", "groups_of", "numbers_of", "ways_of"]
 
-FORGET_SETTINGS = {
-    "data", "train_samples", "label_noise", "network", "hidden", "bias", "equal_norm", "select", "loss", "batch_size",
-    "learning_rate", "seed", "device",
-}  # fmt: skip
-"""Settings of a run that learning tasks in turn takes: it is plain SGD on reshuffled minibatches."""
 _FILE = "forget.json"
 _LOOKS = 40
 """How often errors are looked at while a task is learnt, about."""
 _PAPER = {"tasks": [[0, 1], [2, 3]], "pretraining": "tasks"}
-_NAMES = {"none": "nothing", "joint": "all tasks so far at once"}
+_EPOCH = 241
+"""Minibatches in an epoch of the digits 2 and 3 of MNIST."""
 Way = tuple[str, float]
 """A method and its strength."""
 
@@ -72,13 +68,13 @@ def ways_of(words: Sequence[str]) -> list[Way]:
     ways: list[Way] = [("none", math.nan)]
     for word in words:
         method, _, text = word.partition(":")
-        if method in _NAMES:
+        if method in UNPROTECTED and not text:
             ways += [] if method == "none" else [(method, math.nan)]
         elif method in METHODS:
             ways.append((method, _strength(method, text)))
         else:
             raise InputError(
-                expected=f"a method: {', '.join((*METHODS, 'joint'))}", got=method, hint="Check the spelling."
+                expected=f"a method: {', '.join((*METHODS, 'joint'))}", got=word, hint="Check the spelling."
             )
     return list(dict.fromkeys(ways))
 
@@ -100,14 +96,25 @@ def _strength(method: str, text: str) -> float:
     return strength
 
 
-def check_settings(given: set[str]) -> None:
-    """Raise where settings were asked for that learning tasks in turn does not take."""
-    if unused := sorted(given - FORGET_SETTINGS):
+def check_request(options: ForgetOptions, settings: Settings) -> None:
+    """Raise where something is asked for that cannot be done, before a folder is made.
+
+    Raises:
+        InputError: If the tasks or methods make no sense, a setting is one that learning tasks in turn does not take
+            (it is plain SGD on reshuffled minibatches), or a method is for classifiers and the loss another.
+    """
+    groups_of(options.tasks)
+    if unused := sorted(settings.model_fields_set - set(TaskSettings.model_fields)):
         raise InputError(
             expected="settings that learning tasks in turn takes (plain SGD on reshuffled minibatches)",
-            got=", ".join(f"--{name.replace('_', '-')}" for name in unused),
-            hint="Leave them out.",
-        )
+            got=", ".join(unused), hint="Leave them out.",
+        )  # fmt: skip
+    unfit = [m for m, _ in ways_of(options.methods) if m in METHODS and METHODS[m].classifiers]
+    if settings.loss != "cross-entropy" and unfit:
+        raise InputError(
+            expected=f"cross-entropy, which {', '.join(unfit)} is made for", got=settings.loss,
+            hint="Take ewc-empirical, or a method of another kind.",
+        )  # fmt: skip
 
 
 def forget(run: RunFolder, options: ForgetOptions, reporter: Reporter) -> list[TasksInTurn]:
@@ -129,7 +136,7 @@ def forget(run: RunFolder, options: ForgetOptions, reporter: Reporter) -> list[T
     with run.locked(), one_thread():
         _check_same_tasks(run, groups, options)
         for method, strength in ways:
-            name = _artefact(method, strength, options)
+            name = in_turn_artefact(method, strength, options.n_modes, options.rank)
             if not run.has(name):
                 run.save(name, _learnt(run, options, groups, method, strength, reporter))
     held = [run.load(name, TasksInTurn) for name in run.names("in-turn-")]
@@ -146,7 +153,7 @@ def _learnt(
 ) -> TasksInTurn:
     course = begin_course(run.settings, groups, options.pretraining, options.n_modes)
     write_json(run.path / _FILE, _tasks(groups, options))  # only now: tasks that cannot be learnt bind nobody
-    with reporter.errors(name_of(method, strength), [task.name for task in course.tasks]) as told:
+    with reporter.errors(_title(method, strength), [task.name for task in course.tasks]) as told:
 
         def look(number: int, step: int, errors: Tensor) -> None:
             told(number, step, errors.tolist())
@@ -161,16 +168,8 @@ def _epoch(course: Course) -> int:
     return course.learner.steps_per_epoch(course.tasks[1].train)
 
 
-def name_of(method: str, strength: float) -> str:
-    """What a person reads."""
-    return f"{METHODS[method].name}, λ = {strength:g}" if method in METHODS else _NAMES[method]
-
-
-def _artefact(method: str, strength: float, options: ForgetOptions) -> str:
-    if method in _NAMES:
-        return f"in-turn-{method}"
-    rank = "" if options.rank is None else f"-rank{options.rank}"
-    return f"in-turn-{method}-{strength:g}-{options.n_modes}{rank}"
+def _title(method: str, strength: float) -> str:
+    return method_name(method) + ("" if math.isnan(strength) else f", λ = {strength:g}")
 
 
 def _tasks(groups: Sequence[Sequence[int]], options: ForgetOptions) -> dict[str, object]:
@@ -195,5 +194,22 @@ def forget_judgements(run: RunFolder, found: Sequence[TasksInTurn]) -> list[Judg
     return judged(in_turn_measurements(found, step=_EPOCH))
 
 
-_EPOCH = 241
-"""Minibatches in an epoch of the digits 2 and 3 of MNIST."""
+def numbers_of(found: TasksInTurn) -> dict[str, object]:
+    """What one way gave, as plain numbers for JSON; None where there is no number."""
+    return {
+        "method": found.method,
+        "name": found.label,
+        "strength": None if math.isnan(found.strength) else found.strength,
+        "modes_asked": found.n_modes if found.method in METHODS and METHODS[found.method].takes_modes else None,
+        "modes_held": found.n_held.tolist(),
+        "rank": found.rank,
+        "average_error": found.average_error,
+        "forgetting": found.forgetting,
+        "backward_transfer": found.backward_transfer,
+        "errors": found.error.tolist(),
+        "minibatches": found.n_steps.tolist(),
+        "seconds": found.seconds.tolist(),
+        "keeping_seconds": found.keeping_seconds.tolist(),
+        "numbers_stored": found.n_stored.tolist(),
+        "weights": found.dim,
+    }

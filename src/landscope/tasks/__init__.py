@@ -6,11 +6,12 @@ from landscope.tasks.forgetting import Forgetting, Trial, measure_forgetting
 from landscope.tasks.frozen import FreeLayers
 from landscope.tasks.groups import Task, class_tasks, joined_tasks
 from landscope.tasks.learning import Learner, Watched
-from landscope.tasks.methods import METHODS, Method, with_strength
+from landscope.tasks.methods import METHODS, UNPROTECTED, Method, method_name, with_strength
 from landscope.tasks.sequence import TasksInTurn, combined_penalty, learn_in_turn
 
 __all__ = [
     "METHODS",
+    "UNPROTECTED",
     "Course",
     "FinishedTask",
     "Forgetting",
@@ -26,5 +27,6 @@ __all__ = [
     "joined_tasks",
     "learn_in_turn",
     "measure_forgetting",
+    "method_name",
     "with_strength",
 ]

@@ -24,10 +24,12 @@ from landscope.protocols import Penalty
 from landscope.risk import FisherKind
 from landscope.tasks.finished import FinishedTask
 
-__all__ = ["METHODS", "Method", "with_strength"]
+__all__ = ["METHODS", "UNPROTECTED", "Method", "method_name", "with_strength"]
 
 _MEASURED_RANKS = (2, 5, 10, 20, 50, 100, 200)
 """Modes that set the scale where flatness comes from variance."""
+UNPROTECTED: Mapping[str, str] = {"none": "nothing", "joint": "all tasks so far at once"}
+"""Ways to learn without a penalty, and what a person reads."""
 Measures = Literal["", "modes", "flatness"]
 Build = Callable[[FinishedTask, int], Penalty]
 
@@ -42,6 +44,7 @@ class Method:
         strengths: lambda to try, rising.
         default: lambda that needs no tuning, where the method has one.
         measures: What it needs that others share.
+        classifiers: Whether it is for plain cross-entropy only.
         takes_modes: Whether it holds directions, as many as it is told; otherwise all weights.
     """
 
@@ -51,6 +54,12 @@ class Method:
     default: float | None = None
     takes_modes: bool = True
     measures: Measures = ""
+    classifiers: bool = False
+
+
+def method_name(method: str) -> str:
+    """What a person reads for a key of :data:`METHODS` or :data:`UNPROTECTED`."""
+    return METHODS[method].name if method in METHODS else UNPROTECTED[method]
 
 
 def with_strength(penalty: Penalty, strength: float) -> Penalty:
@@ -119,8 +128,8 @@ def _of_modes(name: str, build: Build, default: float | None, measures: Measures
     return Method(name, build, _decades(-1, 3), default, measures=measures)
 
 
-def _of_weights(name: str, build: Build) -> Method:
-    return Method(name, build, _CURVATURE, takes_modes=False)
+def _of_weights(name: str, build: Build, *, classifiers: bool = True) -> Method:
+    return Method(name, build, _CURVATURE, takes_modes=False, classifiers=classifiers)
 
 
 METHODS: Mapping[str, Method] = {
@@ -132,10 +141,14 @@ METHODS: Mapping[str, Method] = {
     "ldc-psi5": _of_modes("LDC, F from psi = 5", functools.partial(_constraint, floor="none", psi=5.0), 10.0, "modes"),
     "random": _of_modes("random directions", _random, None),
     "hessian": Method("Hessian, leading", functools.partial(_leading, matrix="hessian"), _CURVATURE),
-    "fisher": Method("Fisher, leading", functools.partial(_leading, matrix="fisher"), _CURVATURE),
+    "fisher": Method("Fisher, leading", functools.partial(_leading, matrix="fisher"), _CURVATURE, classifiers=True),
     "ewc": _of_weights("EWC, exact Fisher", functools.partial(_elastic, fisher="exact")),
-    "ewc-empirical": _of_weights("EWC, empirical Fisher", functools.partial(_elastic, fisher="empirical")),
-    "ewc-batch": _of_weights("EWC, batch-mean Fisher", functools.partial(_elastic, fisher="batch-mean")),
+    "ewc-empirical": _of_weights(
+        "EWC, empirical Fisher", functools.partial(_elastic, fisher="empirical"), classifiers=False
+    ),
+    "ewc-batch": _of_weights(
+        "EWC, batch-mean Fisher", functools.partial(_elastic, fisher="batch-mean"), classifiers=False
+    ),
     "kfac": _of_weights("EWC, Kronecker factors", _kronecker),
     "l2": Method("distance from w1", _distance, _decades(-3, 2), takes_modes=False),
 }

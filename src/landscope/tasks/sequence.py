@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 import math
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from landscope.results import Result, stamp
 from landscope.tasks.course import Course
 from landscope.tasks.finished import FinishedTask
 from landscope.tasks.groups import joined_tasks
-from landscope.tasks.methods import METHODS, with_strength
+from landscope.tasks.methods import METHODS, UNPROTECTED, method_name, with_strength
 
 __all__ = ["TasksInTurn", "combined_penalty", "learn_in_turn"]
 
@@ -34,7 +33,7 @@ class TasksInTurn(
     dims={
         "error": ("learnt", "task"), "watched_task": ("watched",), "watched_step": ("watched",),
         "watched_error": ("watched", "task"), "seconds": ("learnt",), "keeping_seconds": ("learnt",),
-        "n_stored": ("learnt",),
+        "n_stored": ("learnt",), "n_held": ("learnt",), "n_steps": ("learnt",),
     },
 ):  # fmt: skip
     """Errors of all tasks, each learnt after the other.
@@ -42,7 +41,8 @@ class TasksInTurn(
     Args:
         method: What kept the earlier ones.
         strength: lambda.
-        n_modes: Directions that each task holds at most.
+        n_modes: Directions that were asked for.
+        rank: Directions that the penalties of all tasks together keep, or None for all.
         tasks: Names.
         error: Share of wrong answers on the test data of each task, after each task was learnt.
         watched_task: Number of the task that was learnt when errors were looked at in between.
@@ -51,12 +51,15 @@ class TasksInTurn(
         seconds: To learn each task.
         keeping_seconds: To make its penalty.
         n_stored: Numbers that the penalty of all tasks so far holds.
+        n_held: Directions that the penalty of each task alone holds: as many as its window has at most.
+        n_steps: Minibatches until each task was learnt, its window included.
         dim: Number of weights, N.
     """
 
     method: str
     strength: float
     n_modes: int
+    rank: int | None
     tasks: tuple[str, ...]
     error: Float[Tensor, "learnt tasks"]
     watched_task: Int[Tensor, " watched"]
@@ -65,7 +68,22 @@ class TasksInTurn(
     seconds: Float[Tensor, " learnt"]
     keeping_seconds: Float[Tensor, " learnt"]
     n_stored: Int[Tensor, " learnt"]
+    n_held: Int[Tensor, " learnt"]
+    n_steps: Int[Tensor, " learnt"]
     dim: int
+
+    @property
+    def label(self) -> str:
+        """What kept the tasks, for a person."""
+        if self.method in UNPROTECTED:
+            return method_name(self.method)
+        words = [method_name(self.method), f"λ = {self.strength:g}"]
+        if METHODS[self.method].takes_modes:
+            held = self.n_held[:-1].tolist()
+            moved = "" if min(held) == self.n_modes else f" ({', '.join(map(str, held))} moved)"
+            words += [f"{self.n_modes} modes a task{moved}"]
+            words += [] if self.rank is None else [f"merged to {self.rank}"]
+        return ", ".join(words)
 
     @property
     def stored_over_weights(self) -> float:
@@ -121,7 +139,7 @@ def learn_in_turn(
         All errors.
     """
     earlier: Penalty | None = None
-    errors, seconds, keeping, stored = [], [], [], []
+    errors, seconds, keeping, stored, held, steps = [], [], [], [], [], []
     looks: list[tuple[int, int, Tensor]] = []
 
     def look(number: int, step: int) -> None:
@@ -132,13 +150,16 @@ def learn_in_turn(
     for number in range(len(course.tasks)):
         data = joined_tasks(course.tasks[: number + 1]).train if method == "joint" else None
         begun = time.perf_counter()
-        after_step = _every(watch_every, functools.partial(look, number)) if watch_every else None
-        finished = course.finish(number, penalty=earlier, data=data, epochs=epochs, after_step=after_step)
+        counted = _Steps(watch_every, functools.partial(look, number))
+        finished = course.finish(number, penalty=earlier, data=data, epochs=epochs, after_step=counted)
         seconds.append(time.perf_counter() - begun)
-        begun = time.perf_counter()
+        steps.append(counted.taken)
+        begun, count = time.perf_counter(), 0
         if method in METHODS and number + 1 < len(course.tasks):
-            own = _own_penalty(finished, method, strength, n_modes)
+            count = _held(finished, method, n_modes)
+            own = with_strength(METHODS[method].build(finished, count), strength)
             earlier = own if earlier is None else combined_penalty(earlier, own, rank)
+        held.append(count)
         keeping.append(time.perf_counter() - begun)
         stored.append(0 if earlier is None else earlier.n_stored)
         errors.append(course.errors())
@@ -147,6 +168,7 @@ def learn_in_turn(
         method=method,
         strength=strength,
         n_modes=n_modes,
+        rank=rank,
         tasks=tuple(task.name for task in course.tasks),
         error=torch.stack(errors),
         watched_task=torch.tensor([task for task, _, _ in looks], dtype=torch.int64),
@@ -155,26 +177,29 @@ def learn_in_turn(
         seconds=torch.tensor(seconds, dtype=torch.float64),
         keeping_seconds=torch.tensor(keeping, dtype=torch.float64),
         n_stored=torch.tensor(stored),
+        n_held=torch.tensor(held),
+        n_steps=torch.tensor(steps),
         dim=len(course.weights),
-        provenance=stamp(seed=course.seed, rank=rank, epochs=epochs),
+        provenance=stamp(seed=course.seed, epochs=epochs),
     )
 
 
-def _every(count: int, look: Callable[[int], None]) -> Callable[[], None]:
-    steps = itertools.count(1)
+class _Steps:
+    """Counts steps, and looks every so many of them (0: never)."""
 
-    def after_step() -> None:
-        if (step := next(steps)) % count == 0:
-            look(step)
+    def __init__(self, every: int, look: Callable[[int], None]) -> None:
+        self.taken, self._every, self._look = 0, every, look
 
-    return after_step
+    def __call__(self) -> None:
+        self.taken += 1
+        if self._every and self.taken % self._every == 0:
+            self._look(self.taken)
 
 
-def _own_penalty(finished: FinishedTask, method: str, strength: float, n_modes: int) -> Penalty:
+def _held(finished: FinishedTask, method: str, n_modes: int) -> int:
+    """How many directions a penalty of this task holds."""
     count = n_modes if METHODS[method].takes_modes else 0
-    if METHODS[method].measures:
-        count = min(count, finished.modes.n_moving)
-    return with_strength(METHODS[method].build(finished, count), strength)
+    return min(count, finished.modes.n_moving) if METHODS[method].measures else count
 
 
 def combined_penalty(earlier: Penalty, own: Penalty, rank: int | None = None) -> Penalty:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from landscope.paper.keeping import keeping_measurements, psi_measurements, wider_measurements
+from landscope.paper.keeping import PAPER_STRENGTH, keeping_measurements, psi_measurements, wider_measurements
 from landscope.run.jobs import Job
 from landscope.run.measured import judged
 from landscope.run.recipes.pairs import Pair, headings, numbers_of, pair_jobs, protocol_of, rows_of
@@ -93,7 +93,7 @@ class KeepingByLaw:
         protocols = [protocol_of(plan, pair) for pair in PAIRS]
         names = ("ldc", "ldc-psi3", "ldc-psi4", "ldc-psi5")
         rows = [
-            [label, *(_errors(one.at(name, 10.0, stop).errors) for one in protocols for stop in one.stops)]
+            [label, *(_errors(one.at(name, PAPER_STRENGTH, stop).errors) for one in protocols for stop in one.stops)]
             for name, label in zip(names, ("F measured", "psi = 3", "psi = 4", "psi = 5"), strict=True)
         ]
         titles = ["flatness", *(f"{one.name}, {stop}" for one in protocols for stop in one.stops)]

@@ -6,13 +6,13 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from landscope.run.course import begin_course
+from landscope.run.course import begin_course, in_turn_artefact
 from landscope.run.folder import RunFolder
 from landscope.run.jobs import Job
 from landscope.run.progress import Reporter
 from landscope.run.recipes.pairs import mean_with_spread
 from landscope.run.recipes.recipe import Plan, Section
-from landscope.tasks import METHODS, TasksInTurn, learn_in_turn
+from landscope.tasks import TasksInTurn, learn_in_turn, method_name
 from landscope.threads import one_thread
 
 __all__ = ["TasksInARow"]
@@ -28,7 +28,6 @@ _TRIED: tuple[tuple[str, int, int | None, tuple[float, ...]], ...] = (
     ("joint", 0, None, (math.nan,)),
 )  # fmt: skip
 """Method, modes a task, directions of all tasks together, strengths."""
-_NAMES = {"none": "nothing", "joint": "all tasks so far at once"}
 _HEADINGS = (
     "method",
     "mean error (%)",
@@ -63,7 +62,7 @@ class TasksInARow:
             best = _best(plan, method, n_modes, rank, strengths)
             found = [_load(plan, seed, method, n_modes, rank, best) for seed in _reported(plan)]
             rows.append(_row(method, n_modes, rank, best, found))
-            values[_artefact(method, n_modes, rank, best)] = [one.error.tolist() for one in found]
+            values[in_turn_artefact(method, best, n_modes, rank)] = [one.error.tolist() for one in found]
         return [Section(self.key, self.title, _TEXT, _HEADINGS, rows, [], values, None)]
 
 
@@ -84,29 +83,25 @@ def _name(seed: int) -> str:
     return f"in-turn-seed{seed}"
 
 
-def _artefact(method: str, n_modes: int, rank: int | None, strength: float) -> str:
-    return f"in-turn-{method}-{strength:g}-{n_modes}" + ("" if rank is None else f"-rank{rank}")
-
-
 def _run(reporter: Reporter, plan: Plan, seed: int) -> None:
     run = RunFolder.create(plan.run_path(_name(seed)), plan.settings_with(seed=seed))
-    wanted = [(m, n, rank, s) for m, n, rank, strengths in _tried(quick=plan.quick) for s in strengths]
-    missing = [row for row in wanted if not run.has(_artefact(*row))]
+    wanted = [(m, s, n, rank) for m, n, rank, strengths in _tried(quick=plan.quick) for s in strengths]
+    missing = [row for row in wanted if not run.has(in_turn_artefact(*row))]
     if not missing:
         return
     with run.locked(), one_thread(), reporter.stage(_name(seed)) as progress:
-        course = begin_course(run.settings, _GROUPS, "all", max(n for _, n, _, _ in wanted))
+        course = begin_course(run.settings, _GROUPS, "all", max(n for _, _, n, _ in wanted))
         course.window_epochs, start = _WINDOW_EPOCHS, course.weights
-        for number, (method, n_modes, rank, strength) in enumerate(missing):
+        for number, (method, strength, n_modes, rank) in enumerate(missing):
             course.put(start)
             found = learn_in_turn(course, method, strength=strength, n_modes=max(1, n_modes), rank=rank)
-            run.save(_artefact(method, n_modes, rank, strength), found)
+            run.save(in_turn_artefact(method, strength, n_modes, rank), found)
             progress(number + 1, len(missing))
 
 
 def _load(plan: Plan, seed: int, method: str, n_modes: int, rank: int | None, strength: float) -> TasksInTurn:
     run = RunFolder.open(plan.run_path(_name(seed)))
-    return run.load(_artefact(method, n_modes, rank, strength), TasksInTurn)
+    return run.load(in_turn_artefact(method, strength, n_modes, rank), TasksInTurn)
 
 
 def _best(plan: Plan, method: str, n_modes: int, rank: int | None, strengths: Sequence[float]) -> float:
@@ -123,11 +118,10 @@ def _best(plan: Plan, method: str, n_modes: int, rank: int | None, strengths: Se
 
 
 def _row(method: str, n_modes: int, rank: int | None, strength: float, found: Sequence[TasksInTurn]) -> list[str]:
-    name = METHODS[method].name if method in METHODS else _NAMES[method]
-    name += (f", {n_modes} modes a task" if n_modes else "") + (f", merged to {rank}" if rank else "")
+    modes, merged = f", {n_modes} modes a task" if n_modes else "", f", merged to {rank}" if rank else ""
     last = [statistics.fmean(100 * float(one.error[-1, task]) for one in found) for task in range(len(found[0].tasks))]
     return [
-        name,
+        f"{method_name(method)}{modes}{merged}",
         mean_with_spread([100 * one.average_error for one in found]),
         mean_with_spread([100 * one.forgetting for one in found]),
         "–" if math.isnan(strength) else f"{strength:g}",

@@ -16,7 +16,7 @@ from landscope.run.jobs import Job
 from landscope.run.progress import Reporter
 from landscope.run.recipes.recipe import Plan
 from landscope.settings import Settings
-from landscope.tasks import METHODS, Course, Forgetting, Trial, measure_forgetting
+from landscope.tasks import METHODS, Course, Forgetting, Trial, measure_forgetting, method_name
 from landscope.tasks.comparison import Tuned
 from landscope.threads import one_thread
 
@@ -26,8 +26,6 @@ _TUNING, _FIRST_TUNING = 5, 100
 _EARLY, _EPOCH, _EPOCHS = 100, 241, 5
 """Stops: so many minibatches of the second task; an epoch, or this many where it is shorter; so many epochs."""
 _N_MODES, _ALL_MODES = 200, 400
-_WEIGHTS = (50, 100, 200, 500, 1000, 2000)
-_PLAIN = {"none": "nothing", "joint": "both tasks at once"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,8 +141,8 @@ def rows_of(methods: Sequence[tuple[str, int]], protocols: Sequence[Protocol]) -
 
 def _row(method: str, n_modes: int, protocols: Sequence[Protocol]) -> list[str]:
     cells = [_cell(one.best(method, stop, n_modes)) for one in protocols for stop in one.stops]
-    name = METHODS[method].name if method in METHODS else _PLAIN[method]
-    return [f"{name}{f', {n_modes} modes' if n_modes else ''}", *cells, *_cost(protocols[0].reported, method, n_modes)]
+    modes = f", {n_modes} modes" if n_modes else ""
+    return [f"{method_name(method)}{modes}", *cells, *_cost(protocols[0].reported, method, n_modes)]
 
 
 def _cell(found: Tuned) -> str:
