@@ -451,3 +451,36 @@ def test_the_penalty_is_zero_and_flat_at_its_anchor_and_knows_its_parameters():
     assert penalty.anchor.dtype == torch.float32
     assert float(penalty(w1)) == 0
     assert not bool(penalty.gradient(w1).any())
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.3])
+def test_a_factored_penalty_keeps_the_stiffness_of_rows_and_columns(floor):
+    torch.manual_seed(6)
+    space = ls.ParameterSpace(("a.weight", "a.bias", "scale"), ((2, 4), (2,), ()))
+    penalty = low_rank(floor=floor)
+    factored = ls.factored_penalty(penalty, space)
+    matrix = form_of(penalty)[0]
+    for part, shape in zip(factored.parts, ((2, 4), (2, 1), (1, 1)), strict=True):
+        m, n = shape
+        places = part.columns.flatten()
+        block = matrix[places][:, places].view(m, n, m, n)
+        own = form_of(part)[0][places][:, places].view(m, n, m, n)
+        assert torch.allclose(
+            own, torch.einsum("op,ij->oipj", part.outputs, part.inputs) * 2 * part.strength, rtol=1e-9
+        )
+        for kept in ("oipi->op", "oioj->ij"):
+            assert torch.allclose(torch.einsum(kept, own), torch.einsum(kept, block), rtol=1e-9, atol=1e-12)
+    assert float(factored(penalty.anchor)) == pytest.approx(0.0, abs=1e-12)
+    assert torch.allclose(factored.gradient(penalty.anchor), torch.zeros(11).double())
+
+
+def test_a_direction_of_rank_one_is_factored_exactly():
+    torch.manual_seed(7)
+    along = torch.outer(torch.randn(3).double(), torch.randn(4).double()).flatten()
+    penalty = ls.QuadraticPenalty(
+        anchor=torch.randn(12).double(), directions=(along / along.norm())[None], stiffness=torch.tensor([2.0]).double()
+    )
+    w = torch.randn(5, 12).double()
+    factored = ls.factored_penalty(penalty, ls.ParameterSpace(("w",), ((3, 4),)))
+    assert torch.allclose(factored(w), penalty(w), rtol=1e-9, atol=1e-12)
+    assert factored.n_stored == 12 + 9 + 16

@@ -13,7 +13,7 @@ NAMES = {
     "InverseRelation", "NoisyGradientDescent", "Preconditioned", "adam_preconditioner", "gradient_noise_like",
     "sharp_directions", "KroneckerPenalty", "PenaltySum", "curvature_constraint", "distance_penalty",
     "elastic_weight_consolidation", "flatness_from_variance", "kronecker_elastic_weight_consolidation",
-    "landscape_dependent_constraint", "load_penalty", "merged_penalty", "ProximalSteps",
+    "landscape_dependent_constraint", "load_penalty", "merged_penalty", "factored_penalty", "ProximalSteps",
     "ActiveTemperature", "Basis", "DriftLaw", "EmpiricalRisk", "Exponents", "Flatness", "GradientNoise",
     "LogHessian", "LossProfiles", "LyapunovResidual", "MinibatchEnsemble", "MinibatchOrder", "Motion",
     "ParameterSpace", "Phases", "PowerLaw", "PrincipalModes", "ProfileFits", "QuadraticPenalty", "Trajectory",

@@ -167,3 +167,14 @@ def test_anything_but_a_penalty_is_refused():
     model = torch.nn.Linear(2, 2)
     with pytest.raises(InputError, match="a penalty; got float"):
         ls.ProximalSteps(3.0, model, torch.optim.SGD(model.parameters(), lr=0.3))
+
+
+def test_penalties_that_cannot_be_factored_are_refused():
+    diagonal = ls.QuadraticPenalty(anchor=torch.zeros(4), stiffness=torch.ones(4))
+    with pytest.raises(InputError, match="along directions"):
+        ls.factored_penalty(diagonal, ls.ParameterSpace(("w",), ((2, 2),)))
+    with pytest.raises(InputError, match="the 4 weights"):
+        ls.factored_penalty(ls.QuadraticPenalty(**GOOD), ls.ParameterSpace(("w",), ((2, 3),)))
+    named = ls.QuadraticPenalty(**GOOD, parameters=("v",))
+    with pytest.raises(InputError, match="4 of w"):
+        ls.factored_penalty(named, ls.ParameterSpace(("w",), ((2, 2),)))

@@ -7,6 +7,7 @@ from landscope.penalties.elastic import (
     elastic_weight_consolidation,
     kronecker_elastic_weight_consolidation,
 )
+from landscope.penalties.factored import factored_penalty
 from landscope.penalties.kronecker import KroneckerPenalty
 from landscope.penalties.merging import merged_penalty
 from landscope.penalties.quadratic import QuadraticPenalty
@@ -20,6 +21,7 @@ __all__ = [
     "curvature_constraint",
     "distance_penalty",
     "elastic_weight_consolidation",
+    "factored_penalty",
     "flatness_from_variance",
     "kronecker_elastic_weight_consolidation",
     "landscape_dependent_constraint",

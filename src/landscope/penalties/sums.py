@@ -91,6 +91,8 @@ class PenaltySum:
             InputError: If the shape or device does not fit, or the step size is not positive.
         """
         check_positive("step_size", step_size)
+        if len(self.parts) == 1:
+            return self.parts[0].proximal_step(w, step_size)
         points = check_vector("w", w, dim=self.dim).reshape(-1, self.dim)
         return torch.stack([self._step(point, step_size) for point in points]).reshape(w.shape)
 

@@ -16,7 +16,7 @@ from landscope.tasks.comparison import error_by_count, front
 __all__ = ["displacements", "error_by_number", "errors_in_turn", "errors_over_steps", "fronts", "late_fronts"]
 
 _COLORS = (*PALETTE, FIT, "#00838f", NULL, "#000", "#ad8b00", "#c2185b")
-_SHOWN = ("ldc", "ldc-floor", "kfac", "hessian", "ewc", "ewc-empirical", "random", "l2")
+_SHOWN = ("ldc", "ldc-floor", "ldc-psi4-factored", "kfac", "hessian", "ewc", "ewc-empirical", "random", "l2")
 _FLOOR = 0.01
 """Per cent: an error of nothing is drawn here on a logarithmic axis."""
 
@@ -67,7 +67,8 @@ def late_fronts(protocols: Sequence[Protocol]) -> go.Figure:
 def _fronts(own: Protocol, step: int) -> go.Figure:
     figure = new_figure("test error of task 1 (%)", "test error of task 2 (%)", log_x=True, log_y=True)
     for method, color in zip(_SHOWN, _COLORS, strict=False):
-        points = front(method, own.n_modes if METHODS[method].takes_modes else 0, step, own.reported)
+        counts = (own.n_modes, 2 * own.n_modes) if METHODS[method].takes_modes else (0,)
+        points = next(filter(None, (front(method, count, step, own.reported) for count in counts)), [])
         x, y = (_drawn(np.array([errors[task] for _, errors in points])) for task in (0, 1))
         text = [f"λ = {strength:.3g}" for strength, _ in points]
         figure.add_scatter(

@@ -7,7 +7,9 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from landscope.controls import random_basis
+from landscope.controls import random_basis, variance_along
+from landscope.landscape import flatness
+from landscope.modes import principal_modes
 from landscope.penalties import (
     Floor,
     KroneckerPenalty,
@@ -16,6 +18,7 @@ from landscope.penalties import (
     curvature_constraint,
     distance_penalty,
     elastic_weight_consolidation,
+    factored_penalty,
     flatness_from_variance,
     kronecker_elastic_weight_consolidation,
     landscape_dependent_constraint,
@@ -83,6 +86,26 @@ def _constraint(task: FinishedTask, n_modes: int, *, floor: Floor, psi: float | 
     return landscape_dependent_constraint(task.w1, modes, known, n_modes=n_modes, floor=floor, strength=1.0)
 
 
+def _fresh(task: FinishedTask, n_modes: int) -> Penalty:
+    """F from the variance of steps that did not choose the modes: modes of the first half, variance of the second."""
+    half = len(task.trajectory) // 2
+    middle = int(task.trajectory.steps[half])
+    modes = principal_modes(task.trajectory.window(stop=middle), min(n_modes, half - 1))
+    count = min(n_modes, modes.n_moving)
+    ranks = [rank for rank in _MEASURED_RANKS if rank <= count]
+    measured = flatness(task.risk, task.w1, modes.directions[[rank - 1 for rank in ranks]].to(task.w1))
+    variance = variance_along(modes, task.trajectory.window(start=middle))[:count]
+    known = flatness_from_variance(variance, 4.0, measured, ranks)
+    return landscape_dependent_constraint(task.w1, modes, known, n_modes=count, strength=1.0)
+
+
+def _factored(task: FinishedTask, n_modes: int, *, psi: float | None = None) -> Penalty:
+    """Constraints without a floor, as one Kronecker product a layer."""
+    constraint = _constraint(task, n_modes, floor="none", psi=psi)
+    assert isinstance(constraint, QuadraticPenalty)  # noqa: S101 - it is one
+    return factored_penalty(constraint, task.risk.space)
+
+
 def _low_floor(task: FinishedTask, n_modes: int) -> Penalty:
     """A floor from the flattest of twice as many modes as are held."""
     widths = task.flatness(min(2 * n_modes, task.modes.n_moving)).width
@@ -139,6 +162,14 @@ METHODS: Mapping[str, Method] = {
     "ldc-psi3": _of_modes("LDC, F from psi = 3", functools.partial(_constraint, floor="none", psi=3.0), 10.0, "modes"),
     "ldc-psi4": _of_modes("LDC, F from psi = 4", functools.partial(_constraint, floor="none", psi=4.0), 10.0, "modes"),
     "ldc-psi5": _of_modes("LDC, F from psi = 5", functools.partial(_constraint, floor="none", psi=5.0), 10.0, "modes"),
+    "ldc-psi4-floor": _of_modes(
+        "LDC with floor, F from psi = 4", functools.partial(_constraint, floor="last-mode", psi=4.0), 4.0, "modes"
+    ),
+    "ldc-fresh": _of_modes("LDC with floor, F from psi = 4 and fresh steps", _fresh, 4.0, "modes"),
+    "ldc-factored": _of_modes("LDC, factored", _factored, 4.0),
+    "ldc-psi4-factored": _of_modes(
+        "LDC, F from psi = 4, factored", functools.partial(_factored, psi=4.0), 4.0, "modes"
+    ),
     "random": _of_modes("random directions", _random, None),
     "hessian": Method("Hessian, leading", functools.partial(_leading, matrix="hessian"), _CURVATURE),
     "fisher": Method("Fisher, leading", functools.partial(_leading, matrix="fisher"), _CURVATURE, classifiers=True),

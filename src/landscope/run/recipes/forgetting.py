@@ -15,7 +15,8 @@ from landscope.run.recipes.recipe import Plan, Section, mean_with_interval
 __all__ = ["Keeping", "KeepingByLaw", "KeepingMore"]
 
 _METHODS = (
-    ("ldc", 200), ("ldc-floor", 2), ("ldc-floor", 200), ("ldc-low-floor", 200), ("ldc-floor", 400), ("kfac", 0),
+    ("ldc", 200), ("ldc-floor", 2), ("ldc-floor", 200), ("ldc-low-floor", 200), ("ldc-floor", 400),
+    ("ldc-psi4-floor", 400), ("ldc-fresh", 400), ("ldc-factored", 400), ("ldc-psi4-factored", 400), ("kfac", 0),
     ("hessian", 200), ("fisher", 200), ("ewc", 0),
     ("ewc-empirical", 0), ("ewc-batch", 0), ("random", 200), ("l2", 0),
 )  # fmt: skip
@@ -23,6 +24,7 @@ _FEWER = (
     ("ldc", 200),
     ("ldc-floor", 200),
     ("ldc-floor", 400),
+    ("ldc-psi4-factored", 400),
     ("kfac", 0),
     ("ewc", 0),
     ("ewc-empirical", 0),
@@ -51,7 +53,9 @@ _TEXT = (
     "cent after so many minibatches of task 2, mean and standard deviation over the reported seeds; every method at "
     "the strength of the smallest summed error on other seeds (edge: the first or last that was tried), every penalty "
     "taken as an implicit step. Where the window has fewer moving modes than a row names, all of them are held. Two "
-    "modes store as much as the Kronecker factors do; the lower floor is that of the flattest of twice as many modes."
+    "modes store as much as the Kronecker factors do; the lower floor is that of the flattest of twice as many modes; "
+    "factored constraints keep all modes as one Kronecker product; fresh steps are the second half of the window, the "
+    "modes those of the first."
 )
 _TEXT_MORE = (
     "As Fig. 4, with five digits in each task, and with the animals, then the man-made objects of CIFAR-10, where the "

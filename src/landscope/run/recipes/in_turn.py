@@ -24,6 +24,7 @@ _RANK = 600
 _TRIED: tuple[tuple[str, int, int | None, tuple[float, ...]], ...] = (
     ("none", 0, None, (math.nan,)), ("ldc", 200, None, (4.0, 10.0, 40.0)), ("ldc-floor", 200, None, (1.0, 4.0, 10.0)),
     ("ldc-floor", 400, None, (1.0, 4.0, 10.0)), ("ldc-floor", 400, _RANK, (1.0, 4.0, 10.0)),
+    ("ldc-psi4-factored", 400, None, (1.0, 4.0, 10.0)),
     ("ewc", 0, None, (1e3, 1e4, 1e5)), ("kfac", 0, None, (1e2, 1e3, 1e4)), ("l2", 0, None, (0.03, 0.1, 0.3)),
     ("joint", 0, None, (math.nan,)),
 )  # fmt: skip
