@@ -20,6 +20,7 @@ __all__ = [
     "BlockLosses",
     "BlockOutputs",
     "ClosureLosses",
+    "ClosureModule",
     "Frontier",
     "TracedLosses",
     "WholeLosses",
@@ -91,7 +92,7 @@ def whole_evaluation(sample_losses: SampleLosses) -> Callable[[nn.Module, Block]
     return batch_losses
 
 
-class _ClosureModule(nn.Module):
+class ClosureModule(nn.Module):
     """Makes ``batch_losses(model, batch)`` a module, so that its parameters can be replaced for one call."""
 
     def __init__(self, model: nn.Module, batch_losses: Callable[[nn.Module, Any], Any]) -> None:
@@ -108,7 +109,7 @@ class ClosureLosses:
     """Full evaluation of ``batch_losses(model, batch)``, whatever the model and the batch are."""
 
     def __init__(self, model: nn.Module, batch_losses: Callable[[nn.Module, Any], Any], batches: Iterable[Any]) -> None:
-        self._module = _ClosureModule(model, batch_losses)
+        self._module = ClosureModule(model, batch_losses)
         self._batches = copy.deepcopy(read_once(batches))
         self.n_blocks = len(self._batches)
         self._sizes: list[int] = []
@@ -157,7 +158,7 @@ class WholeLosses(ClosureLosses):
 
     def __init__(self, model: nn.Module, sample_losses: SampleLosses, blocks: Sequence[Block]) -> None:
         super().__init__(model, whole_evaluation(sample_losses), blocks)
-        self._answers, self._sample_losses = _ClosureModule(model, call_model), sample_losses
+        self._answers, self._sample_losses = ClosureModule(model, call_model), sample_losses
 
     def pairs(self) -> list[Block]:
         """Inputs and targets of each block."""

@@ -15,6 +15,7 @@ from landscope.errors import InputError
 from landscope.kernels import plain_kernels
 from landscope.parameters import ParameterSpace
 from landscope.risk.batches import Block, call_model
+from landscope.risk.evaluation import ClosureModule
 
 __all__ = ["LayerFactors", "kronecker_factors"]
 
@@ -84,11 +85,12 @@ def kronecker_factors(
     layers = _layers(model, space)
     for layer in layers:
         layer.begin(w.device)
-    count = 0
+    called, count = ClosureModule(model, call_model), 0
     for inputs, _ in pairs:
         with _watched(layers), torch.enable_grad(), plain_kernels():
             parameters = space.unflatten(w.detach().clone().requires_grad_())
-            logits = _called(model, parameters, inputs)
+            replaced = {f"model.{name}": value for name, value in parameters.items()}
+            logits = torch.func.functional_call(called, replaced, (inputs,))
             _add(layers, logits)
         count += len(logits)
     return [LayerFactors(layer.name, layer.columns, layer.a / count, layer.g / count) for layer in layers]
@@ -119,18 +121,6 @@ def _add(layers: list[_Layer], logits: Tensor) -> None:
             slopes = layer.slopes(g)
             rows = (weight[:, None, None] * slopes).flatten(0, 1).double()
             layer.g += rows.T @ rows / slopes.shape[1]
-
-
-def _called(model: nn.Module, parameters: dict[str, Tensor], inputs: object) -> Tensor:
-    class Called(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self) -> Tensor:
-            return call_model(self.model, inputs)
-
-    return torch.func.functional_call(Called(), {f"model.{name}": value for name, value in parameters.items()}, ())
 
 
 @contextlib.contextmanager
