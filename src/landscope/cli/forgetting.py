@@ -40,7 +40,7 @@ def forget(
     """Learn tasks one after another, without and with something that keeps the earlier ones; shows all errors live.
 
     Methods: ldc (the paper's constraints), ldc-floor, ldc-low-floor, ldc-factored (two small matrices a layer), with
-    flatness from the variance ldc-psi3 to ldc-psi5, ldc-psi4-floor, ldc-psi4-factored and ldc-fresh, ewc, ewc-empirical,
+    F from the variance ldc-psi3 to ldc-psi5, ldc-psi4-floor, ldc-psi4-factored and ldc-fresh; ewc, ewc-empirical,
     ewc-batch, kfac, hessian, fisher, random, l2, and joint for all tasks so far at once. A folder keeps what it has;
     more methods can be added to it. Example: landscope forget --methods ldc-floor --methods ewc:1000
     """
