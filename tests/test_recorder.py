@@ -246,3 +246,29 @@ def test_mixed_precision_accumulation_and_schedules_as_a_loop_has_them():
     del seen[2], rates[2]
     assert torch.equal(path.weights, torch.stack(seen))
     assert path.learning_rate.tolist() == pytest.approx(rates)
+
+
+def test_the_last_rows_are_those_of_the_whole():
+    torch.manual_seed(0)
+    model = nn.Linear(700, 700)  # two rows a block
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def train(steps):
+        for _ in range(steps):
+            optimizer.zero_grad()
+            model(torch.ones(2, 700)).square().mean().backward()
+            optimizer.step()
+
+    with TrajectoryRecorder(model, optimizer) as whole, TrajectoryRecorder(model, optimizer, last=5) as few:
+        train(3)
+        assert torch.equal(few.trajectory().weights, whole.trajectory().weights)
+        train(10)
+    assert torch.equal(few.trajectory().weights, whole.trajectory().weights[-5:])
+    assert few.trajectory().steps.tolist() == [9, 10, 11, 12, 13]
+    assert sum(len(block[1]) for block in few._sink._blocks) <= 5 + few._rows_per_block
+
+
+def test_the_last_rows_are_kept_in_memory_only(tmp_path):
+    model = nn.Linear(2, 1)
+    with pytest.raises(ls.errors.InputError, match="last in memory, or a path"):
+        TrajectoryRecorder(model, torch.optim.SGD(model.parameters(), lr=0.1), last=5, path=tmp_path / "t")

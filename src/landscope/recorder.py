@@ -27,7 +27,7 @@ class TrajectoryRecorder:
 
     It hooks the optimiser, so one line serves any loop, any ``torch.optim`` optimiser and gradient
     accumulation. It only reads: the training is bit for bit what it would be without it. In memory it holds
-    everything; with a path it holds one block of rows and writes blocks to disk.
+    everything, or the ``last`` rows; with a path it holds one block of rows and writes blocks to disk.
 
     Args:
         model: The model in training.
@@ -35,11 +35,13 @@ class TrajectoryRecorder:
         select: Which parameters, see :meth:`landscope.ParameterSpace.of`.
         path: Folder for the trajectory; in memory by default.
         every: Record every so many steps.
+        last: Keep only so many of the latest rows, in memory.
         first_step: Number of the first step taken while recording; 1 by default, to be given when resuming.
         resume: Go on with the rows that ``path`` holds up to ``first_step``.
 
     Raises:
-        InputError: If the optimiser holds none of the selected parameters, or resuming without ``first_step``.
+        InputError: If the optimiser holds none of the selected parameters, when resuming without ``first_step``, or
+            with both ``last`` and ``path``.
         StorageError: If ``path`` exists (and ``resume`` is not asked for), belongs to another model, or
             cannot be written.
         NonFiniteError: While recording or when it ends, if a weight became NaN or infinite; the rows before
@@ -68,9 +70,16 @@ class TrajectoryRecorder:
         *,
         path: str | Path | None = None,
         every: int = 1,
+        last: int | None = None,
         first_step: int | None = None,
         resume: bool = False,
     ) -> None:
+        if last is not None:
+            check_count("last", last, minimum=1)
+            if path is not None:
+                raise InputError(
+                    expected="last in memory, or a path", got="both", hint="Cut what is on disk with .window(...)."
+                )
         self.space = ParameterSpace.of(model, select)
         self._tensors = self.space.tensors(model)
         self._optimizer = optimizer
@@ -88,7 +97,7 @@ class TrajectoryRecorder:
         self._dtype = dtype = torch.float32 if self._tensors[0].dtype == torch.bfloat16 else self._tensors[0].dtype
         self._rows_per_block = max(1, min(_MAX_BLOCK_ROWS, _BLOCK_BYTES // (self.space.dim * dtype.itemsize)))
         self._sink = (
-            _MemorySink(self.space)
+            _MemorySink(self.space, last)
             if path is None
             else _DiskSink(self.space, Path(path), dtype, self._rows_per_block, resume=resume, before=first_step)
         )
@@ -204,14 +213,18 @@ class TrajectoryRecorder:
 
 
 class _MemorySink:
-    """Keeps every block."""
+    """Keeps every block, or as few of the latest as hold the last rows."""
 
-    def __init__(self, space: ParameterSpace) -> None:
-        self._space = space
+    def __init__(self, space: ParameterSpace, last: int | None) -> None:
+        self._space, self._last = space, last
         self._blocks: list[tuple[Tensor, ...]] = []
 
     def add(self, *block: Tensor) -> None:
         self._blocks.append(block)
+        if self._last is not None:
+            rows = sum(len(steps) for _, steps, _, _ in self._blocks)
+            while rows - len(self._blocks[0][1]) >= self._last:
+                rows -= len(self._blocks.pop(0)[1])
 
     def trajectory(self) -> Trajectory:
         if not self._blocks:
@@ -222,7 +235,8 @@ class _MemorySink:
             )
         if len(self._blocks) > 1:  # joined once, so that asking twice costs nothing
             self._blocks = [tuple(torch.cat(parts) for parts in zip(*self._blocks, strict=True))]
-        weights, steps, rates, losses = self._blocks[0]
+        kept = slice(None) if self._last is None else slice(-self._last, None)
+        weights, steps, rates, losses = (part[kept] for part in self._blocks[0])
         return Trajectory.of(weights, steps=steps, learning_rate=rates, loss=losses, space=self._space)
 
 
