@@ -73,6 +73,7 @@ _HOMES = {
     "merged_penalty": "penalties",
     "load_penalty": "penalties",
     "ProximalSteps": "proximal",
+    "TaskMemory": "tasks",
     "sharp_dimension": "dimension",
     "sharp_directions": "dimension",
     "learning_dimension": "dimension",
@@ -158,6 +159,7 @@ if TYPE_CHECKING:
     from landscope.sampling import MinibatchOrder
     from landscope.scaling import PowerLaw, errors_in_variables_exponent, fit_power_law
     from landscope.storage import load, save
+    from landscope.tasks import TaskMemory
     from landscope.trajectory import Trajectory, open_trajectory
 
 

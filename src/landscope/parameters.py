@@ -46,14 +46,16 @@ class ParameterSpace:
     shapes: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def of(cls, model: nn.Module, select: Selection | Iterable[Selection] | None = None) -> ParameterSpace:
+    def of(
+        cls, model: nn.Module, select: Selection | Iterable[Selection] | ParameterSpace | None = None
+    ) -> ParameterSpace:
         """Select parameters of ``model`` by name, layer, or kind of layer.
 
         Args:
             model: Any module.
             select: A glob over parameter names (``"2.weight"``, ``"encoder.*"``), or over the names of modules,
                 for all their parameters (``"encoder.layers.0"``); a class of modules (``torch.nn.Linear``); several
-                of these; or None for every parameter that requires a gradient.
+                of these; None for every parameter that requires a gradient; or a space made before, for the same.
 
         Returns:
             The space of the selected parameters.
@@ -62,6 +64,9 @@ class ParameterSpace:
             InputError: If a pattern matches nothing, or a selected parameter is of an integer dtype, is tied
                 to a parameter that is not selected, or differs in dtype or device from the others.
         """
+        if isinstance(select, ParameterSpace):
+            select.tensors(model)
+            return select
         everything = dict(model.named_parameters(remove_duplicate=False))
         selected = _selected(model, everything, select)
         _check_dtypes(selected)

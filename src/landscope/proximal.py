@@ -63,7 +63,7 @@ class ProximalSteps:
         penalty: Penalty,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
-        select: Selection | Iterable[Selection] | None = None,
+        select: Selection | Iterable[Selection] | ParameterSpace | None = None,
     ) -> None:
         self.space = _space_of(penalty, model, select)
         self._tensors = self.space.tensors(model)
@@ -141,7 +141,9 @@ class ProximalSteps:
         return torch.cat([tensor.detach().reshape(-1) for tensor in self._tensors])
 
 
-def _space_of(penalty: Penalty, model: nn.Module, select: Selection | Iterable[Selection] | None) -> ParameterSpace:
+def _space_of(
+    penalty: Penalty, model: nn.Module, select: Selection | Iterable[Selection] | ParameterSpace | None
+) -> ParameterSpace:
     if not isinstance(penalty, Penalty):
         raise InputError(
             expected="a penalty", got=type(penalty).__name__, hint="ls.landscape_dependent_constraint(...) makes one."

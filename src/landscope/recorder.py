@@ -66,7 +66,7 @@ class TrajectoryRecorder:
         self,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
-        select: Selection | Iterable[Selection] | None = None,
+        select: Selection | Iterable[Selection] | ParameterSpace | None = None,
         *,
         path: str | Path | None = None,
         every: int = 1,

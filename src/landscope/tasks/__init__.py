@@ -1,13 +1,15 @@
 """Tasks learnt one after another, and the methods that keep the earlier ones (paper, Fig. 4)."""
 
+from landscope.tasks.combining import combined_penalty
 from landscope.tasks.course import Course
 from landscope.tasks.finished import FinishedTask
 from landscope.tasks.forgetting import Forgetting, Trial, measure_forgetting
 from landscope.tasks.frozen import FreeLayers
 from landscope.tasks.groups import Task, class_tasks, joined_tasks
 from landscope.tasks.learning import Learner, Watched
+from landscope.tasks.memory import TaskMemory
 from landscope.tasks.methods import METHODS, UNPROTECTED, Method, method_name, with_strength
-from landscope.tasks.sequence import TasksInTurn, combined_penalty, learn_in_turn
+from landscope.tasks.sequence import TasksInTurn, learn_in_turn
 
 __all__ = [
     "METHODS",
@@ -19,6 +21,7 @@ __all__ = [
     "Learner",
     "Method",
     "Task",
+    "TaskMemory",
     "TasksInTurn",
     "Trial",
     "Watched",

@@ -12,15 +12,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from landscope.penalties import PenaltySum, QuadraticPenalty, merged_penalty
 from landscope.protocols import Penalty
 from landscope.results import Result, stamp
+from landscope.tasks.combining import combined_penalty, held_directions, own_penalty
 from landscope.tasks.course import Course
-from landscope.tasks.finished import FinishedTask
 from landscope.tasks.groups import joined_tasks
-from landscope.tasks.methods import METHODS, UNPROTECTED, method_name, with_strength
+from landscope.tasks.methods import METHODS, UNPROTECTED, method_name
 
-__all__ = ["TasksInTurn", "combined_penalty", "learn_in_turn"]
+__all__ = ["TasksInTurn", "learn_in_turn"]
 
 Told = Callable[[int, int, Tensor], None]
 """Told the number of the task that is learnt, the step, and the errors of all tasks."""
@@ -156,9 +155,8 @@ def learn_in_turn(
         steps.append(counted.taken)
         begun, count = time.perf_counter(), 0
         if method in METHODS and number + 1 < len(course.tasks):
-            count = _held(finished, method, n_modes)
-            own = with_strength(METHODS[method].build(finished, count), strength)
-            earlier = own if earlier is None else combined_penalty(earlier, own, rank)
+            count = held_directions(finished, method, n_modes)
+            earlier = combined_penalty(earlier, own_penalty(finished, method, strength, n_modes), rank)
         held.append(count)
         keeping.append(time.perf_counter() - begun)
         stored.append(0 if earlier is None else earlier.n_stored)
@@ -194,21 +192,3 @@ class _Steps:
         self.taken += 1
         if self._every and self.taken % self._every == 0:
             self._look(self.taken)
-
-
-def _held(finished: FinishedTask, method: str, n_modes: int) -> int:
-    """How many directions a penalty of this task holds."""
-    count = n_modes if METHODS[method].takes_modes else 0
-    return min(count, finished.modes.n_moving) if METHODS[method].measures else count
-
-
-def combined_penalty(earlier: Penalty, own: Penalty, rank: int | None = None) -> Penalty:
-    """The sum of the penalties of earlier tasks and of one more.
-
-    One quadratic penalty where both are of one kind, of at most ``rank`` directions; otherwise their sum.
-    """
-    quadratic = isinstance(earlier, QuadraticPenalty) and isinstance(own, QuadraticPenalty)
-    if quadratic and (earlier.directions is None) == (own.directions is None):
-        return merged_penalty([earlier, own], None if own.directions is None else rank)
-    parts = (*earlier.parts, own) if isinstance(earlier, PenaltySum) else (earlier, own)
-    return PenaltySum(parts)

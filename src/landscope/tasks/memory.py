@@ -1,0 +1,290 @@
+"""What a network remembers of the tasks it learnt, in anybody's training loop."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from landscope._checks import check_choice, check_count, check_strength
+from landscope.errors import InputError, NonFiniteError, StorageError
+from landscope.parameters import ParameterSpace, Selection
+from landscope.penalties import load_penalty
+from landscope.protocols import Penalty
+from landscope.proximal import ProximalSteps
+from landscope.recorder import TrajectoryRecorder
+from landscope.risk import EmpiricalRisk
+from landscope.tasks.combining import combined_penalty, own_penalty
+from landscope.tasks.finished import FinishedTask
+from landscope.tasks.methods import METHODS
+from landscope.trajectory import Trajectory
+
+__all__ = ["TaskMemory"]
+
+_FORMAT = 1
+
+
+class TaskMemory:
+    r"""Records a model while it learns a task, and holds it there while it learns the next ones (paper, Eq. 14).
+
+    While it trains, the latest weights are recorded, and each step of the optimiser is followed by the implicit step of
+    the penalty V of all earlier tasks. At the end of a task, :meth:`consolidate` finds the principal modes of the
+    recorded weights, measures the flatness along them, and adds the penalty of this task to V.
+
+    Args:
+        model: The model in training.
+        select: Which weights to hold, see :meth:`landscope.ParameterSpace.of`: those that all tasks share.
+        method: What holds them: ``"ldc-floor"``, or another name of ``landscope.tasks.METHODS``.
+        strength: lambda; the method's own by default.
+        n_modes: Directions that each task holds, at most as many as its weights moved along.
+        window: How many of the latest rows of a task are looked back on.
+        every: Record every so many steps.
+        rank: Directions that all tasks together keep; beyond, those of smallest stiffness are given up, so that the
+            memory of many tasks is that of one. All by default.
+        implicit: Take implicit steps; False where you add :meth:`penalty` to the loss yourself.
+
+    Raises:
+        InputError: If the selection does not fit, the method is unknown or needs a strength, or a number makes no
+            sense.
+
+    Example:
+        >>> import torch
+        >>> _ = torch.manual_seed(0)
+        >>> model = torch.nn.Linear(4, 2)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> criterion, x = torch.nn.CrossEntropyLoss(), torch.randn(32, 4)
+        >>> memory = TaskMemory(model, n_modes=3)
+        >>> for targets in ((x[:, 0] > 0).long(), (x[:, 1] > 0).long()):
+        ...     with memory.training(optimizer):
+        ...         for _ in range(50):
+        ...             batch = torch.randint(32, (8,))
+        ...             optimizer.zero_grad()
+        ...             criterion(model(x[batch]), targets[batch]).backward()
+        ...             optimizer.step()
+        ...     memory.consolidate(criterion, (x, targets))
+        >>> memory.n_tasks, memory.held.dim
+        (2, 10)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        select: Selection | Iterable[Selection] | None = None,
+        *,
+        method: str = "ldc-floor",
+        strength: float | None = None,
+        n_modes: int = 100,
+        window: int = 500,
+        every: int = 1,
+        rank: int | None = None,
+        implicit: bool = True,
+    ) -> None:
+        self.model, self.space = model, ParameterSpace.of(model, select)
+        self.method = check_choice("method", method, METHODS)
+        self.strength = _strength(method, strength)
+        self.n_modes = check_count("n_modes", n_modes, minimum=1)
+        self.window = check_count("window", window, minimum=3)
+        self.every = check_count("every", every, minimum=1)
+        self.rank = rank if rank is None else check_count("rank", rank, minimum=0)
+        self.implicit, self.n_tasks = implicit, 0
+        self.held: Penalty | None = None
+        """V of all tasks so far; None before the first is consolidated."""
+        self._rows: Trajectory | None = None
+        self._step, self._busy = 0, False
+        self._recorder: TrajectoryRecorder | None = None
+
+    @contextlib.contextmanager
+    def training(self, optimizer: torch.optim.Optimizer) -> Generator[None]:
+        """Record, and hold what was learnt, while this optimiser trains the model; for a task, once or in pieces.
+
+        Args:
+            optimizer: Of the model; the same as before or another.
+
+        Raises:
+            InputError: If it is in use already, the optimiser does not hold the selected weights, or the model's
+                parameters changed name or shape.
+            NonFiniteError: If the weights became NaN or infinite.
+        """
+        if self._busy:
+            raise InputError(
+                expected="one training at a time", got="another within it", hint="Leave its with block first."
+            )
+        self.space.tensors(self.model)  # told now where parameters changed name or shape
+        with contextlib.ExitStack() as stack:
+            if self.held is not None and self.implicit:
+                stack.enter_context(ProximalSteps(self.held, self.model, optimizer, self.space))
+            if METHODS[self.method].measures:
+                self._recorder = stack.enter_context(self._recording(optimizer))
+                stack.push(self._end)
+            stack.enter_context(self._in_use())
+            yield
+
+    def _recording(self, optimizer: torch.optim.Optimizer) -> TrajectoryRecorder:
+        return TrajectoryRecorder(
+            self.model, optimizer, self.space, every=self.every, last=self.window, first_step=self._step + 1
+        )
+
+    @contextlib.contextmanager
+    def _in_use(self) -> Generator[None]:
+        self._busy = True
+        try:
+            yield
+        finally:
+            self._busy = False
+
+    def _end(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Keep what was recorded; an optimiser that took no step left nothing."""
+        try:
+            self._rows = self._latest()
+        except NonFiniteError:
+            if kind is None:  # an error that is already under way comes first
+                raise
+        finally:
+            assert self._recorder is not None  # noqa: S101 - set by training()
+            self._step, self._recorder = self._recorder.step, None
+
+    def _latest(self) -> Trajectory | None:
+        """The latest rows of the task, those of earlier pieces of its training included."""
+        if self._recorder is None or self._recorder.step // self.every == self._step // self.every:
+            return self._rows
+        new = self._recorder.trajectory()
+        return new if self._rows is None else _joined(self._rows, new, self.window)
+
+    def consolidate(self, criterion: Callable[..., Tensor], data: Any) -> Penalty:
+        """End a task: from now on the weights are held where they are.
+
+        Args:
+            criterion: Its loss, see :class:`landscope.EmpiricalRisk`.
+            data: Its training data, or enough of them to know the loss by: see there.
+
+        Returns:
+            V of all tasks so far, which is also ``memory.held``.
+
+        Raises:
+            InputError: If nothing was recorded since the last task, the data do not fit, or no flatness is within
+                reach; the memory is as it was then.
+        """
+        self._check_ended()
+        return self.consolidate_at(EmpiricalRisk(self.model, criterion, data, space=self.space))
+
+    def consolidate_at(self, risk: EmpiricalRisk) -> Penalty:
+        """The same for a risk that was made already, for example by ``EmpiricalRisk.from_closure``.
+
+        Args:
+            risk: Of the task, at the weights at its end, on the selected weights.
+
+        Returns:
+            V of all tasks so far.
+
+        Raises:
+            InputError: If nothing was recorded since the last task, or the risk is on other weights.
+        """
+        self._check_ended()
+        if risk.space != self.space:
+            raise InputError(
+                expected=f"a risk on {', '.join(self.space.names)}", got=f"one on {', '.join(risk.space.names)}",
+                hint="Make it with space=memory.space.",
+            )  # fmt: skip
+        window = Trajectory.of(risk.w0[None].cpu()) if self._rows is None else self._rows
+        finished = FinishedTask(risk, window, seed=self.n_tasks)
+        own = own_penalty(finished, self.method, self.strength, self.n_modes)
+        self.held = combined_penalty(self.held, own, self.rank)
+        self.n_tasks, self._rows = self.n_tasks + 1, None
+        return self.held
+
+    def penalty(self) -> Tensor:
+        """V at the weights of the moment, to be added to a loss; zero before the first task is consolidated.
+
+        Stiff directions make plain descent diverge where the learning rate times twice their stiffness exceeds 2; the
+        implicit steps, taken by default, do not. Use one of both: ``TaskMemory(..., implicit=False)`` with this.
+        """
+        tensors = self.space.tensors(self.model)
+        w = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        if self.held is None:
+            return w.new_zeros(())
+        self.held = self.held.to(w.device, w.dtype)
+        return self.held(w)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that must be kept to go on after a stop, also in the middle of a task: for ``torch.save``."""
+        window = self._latest()
+        rows = None if window is None else {
+            "weights": window.weights, "steps": window.steps, "learning_rate": window.learning_rate,
+            "loss": window.loss,
+        }  # fmt: skip
+        return {
+            "format": _FORMAT,
+            "settings": self._settings(),
+            "n_tasks": self.n_tasks,
+            "step": self._step if self._recorder is None else self._recorder.step,
+            "rows": rows,
+            "penalty": None if self.held is None else self.held.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what :meth:`state_dict` gave.
+
+        Args:
+            state: The mapping, as it came or read by ``torch.load``.
+
+        Raises:
+            StorageError: If it is no such state, or of a memory of other weights or settings; nothing is taken over.
+        """
+        if state.get("format") != _FORMAT or "settings" not in state:
+            raise StorageError(
+                expected="the state of a TaskMemory", got=f"the keys {', '.join(map(str, state))}",
+                hint="Pass what memory.state_dict() returned.",
+            )  # fmt: skip
+        ours, theirs = self._settings(), dict(state["settings"])
+        if different := [name for name in ours if theirs.get(name) != ours[name]]:
+            raise StorageError(
+                expected="; ".join(f"{name} {ours[name]}" for name in different),
+                got="; ".join(f"{name} {theirs.get(name)}" for name in different),
+                hint="Make the memory for the same model with the same settings.",
+            )
+        rows, penalty = state["rows"], state["penalty"]
+        window = None if rows is None else Trajectory.of(**rows, space=self.space)
+        self.held = None if penalty is None else load_penalty(penalty)
+        self._rows, self.n_tasks, self._step = window, int(state["n_tasks"]), int(state["step"])
+
+    def _settings(self) -> dict[str, Any]:
+        names = ("method", "strength", "n_modes", "window", "every", "rank")
+        shapes = [list(shape) for shape in self.space.shapes]
+        return {name: getattr(self, name) for name in names} | {"parameters": list(self.space.names), "shapes": shapes}
+
+    def _check_ended(self) -> None:
+        """Raise unless a task was learnt that can be looked back on."""
+        self.space.tensors(self.model)
+        if self._busy:
+            raise InputError(
+                expected="a training that has ended", got="one under way",
+                hint="Consolidate after the `with memory.training(...)` block.",
+            )  # fmt: skip
+        if METHODS[self.method].measures and self._rows is None:
+            raise InputError(
+                expected="weights recorded since the last task", got="none",
+                hint="Train inside `with memory.training(optimizer):` before consolidating.",
+            )  # fmt: skip
+
+
+def _strength(method: str, strength: float | None) -> float:
+    known = METHODS[method].default if strength is None else strength
+    if known is None:
+        raise InputError(
+            expected=f"a strength for {method}", got="none", hint="It has none of its own: pass strength=."
+        )
+    return float(check_strength("strength", known))
+
+
+def _joined(first: Trajectory, second: Trajectory, last: int) -> Trajectory:
+    """The last rows of both, one after the other."""
+    return Trajectory.of(
+        torch.cat([first.weights, second.weights])[-last:],
+        steps=torch.cat([first.steps, second.steps])[-last:],
+        learning_rate=torch.cat([first.learning_rate, second.learning_rate])[-last:],
+        loss=torch.cat([first.loss, second.loss])[-last:],
+        space=second.space,
+    )

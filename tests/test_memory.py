@@ -1,0 +1,279 @@
+"""What a network remembers of its tasks, in a plain loop."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import landscope as ls
+from landscope.errors import InputError, NonFiniteError, StorageError
+from landscope.tasks import METHODS, FinishedTask
+from landscope.tasks.combining import own_penalty
+
+CRITERION = nn.CrossEntropyLoss()
+
+
+def task(number, samples=256):
+    """Which of three blobs, each task at another place of the plane."""
+    generator = torch.Generator().manual_seed(number)
+    labels = torch.randint(3, (samples,), generator=generator)
+    angle = 2.1 * labels + 0.9 * number
+    centre = torch.tensor([[6.0 * (number % 3), 4.0 * (number // 3)]])
+    places = centre + torch.stack([angle.cos(), angle.sin()], dim=1)
+    return places + 0.1 * torch.randn(samples, 2, generator=generator), labels
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(2, 24), nn.ReLU(), nn.Linear(24, 24), nn.ReLU(), nn.Linear(24, 3))
+
+
+def sgd(model):
+    return torch.optim.SGD(model.parameters(), lr=0.05)
+
+
+def learn(model, optimizer, data, steps, generator):
+    inputs, labels = data
+    for _ in range(steps):
+        batch = torch.randint(len(labels), (16,), generator=generator)
+        optimizer.zero_grad()
+        CRITERION(model(inputs[batch]), labels[batch]).backward()
+        optimizer.step()
+
+
+def right(model, data):
+    with torch.no_grad():
+        return float((model(data[0]).argmax(1) == data[1]).double().mean())
+
+
+def through_two_tasks(memory, model, steps=1500):
+    optimizer, generator = sgd(model), torch.Generator().manual_seed(1)
+    for number in range(2):
+        with memory.training(optimizer):
+            learn(model, optimizer, task(number), steps, generator)
+        memory.consolidate(CRITERION, task(number))
+    return [right(model, task(number)) for number in range(2)]
+
+
+def test_the_first_task_is_kept_where_it_is_lost_without():
+    lost = network()
+    optimizer, generator = sgd(lost), torch.Generator().manual_seed(1)
+    for number in range(2):
+        learn(lost, optimizer, task(number), 1500, generator)
+    kept = network()
+    old, new = through_two_tasks(ls.TaskMemory(kept), kept)
+    assert right(lost, task(0)) < 0.75
+    assert old > 0.95
+    assert new > 0.8
+
+
+def test_it_is_the_penalty_that_the_parts_make_by_hand():
+    model, by_hand = network(), network()
+    memory = ls.TaskMemory(model, n_modes=9, window=60)
+    for one, around in ((model, memory.training), (by_hand, None)):
+        optimizer, generator = sgd(one), torch.Generator().manual_seed(2)
+        if around is None:
+            learn(one, optimizer, task(0), 140, generator)
+            with ls.TrajectoryRecorder(one, optimizer) as recorder:
+                learn(one, optimizer, task(0), 60, generator)
+        else:
+            with around(optimizer):
+                learn(one, optimizer, task(0), 200, generator)
+    held = memory.consolidate(CRITERION, task(0))
+    risk = ls.EmpiricalRisk(by_hand, CRITERION, task(0))
+    modes = ls.principal_modes(recorder.trajectory())
+    widths = ls.flatness(risk, risk.w0, modes.directions[:9])
+    expected = ls.landscape_dependent_constraint(risk.w0, modes, widths, n_modes=9)
+    assert torch.equal(held.anchor, expected.anchor)
+    w = risk.w0 + torch.randn(5, risk.space.dim)
+    assert torch.allclose(held(w), expected(w), rtol=1e-4)
+
+
+def test_pieces_of_a_training_are_one_window():
+    windows = []
+    for pieces in ((50,), (13, 0, 37), (49, 1)):
+        model = network()
+        memory, generator = ls.TaskMemory(model, every=3, window=7), torch.Generator().manual_seed(3)
+        for steps in pieces:
+            optimizer = sgd(model)  # a new one each time
+            with memory.training(optimizer):
+                learn(model, optimizer, task(0), steps, generator)
+        windows.append(memory.state_dict()["rows"])
+    assert windows[0]["steps"].tolist() == [30, 33, 36, 39, 42, 45, 48]
+    for other in windows[1:]:
+        assert all(torch.equal(windows[0][name], other[name]) for name in ("steps", "weights"))
+
+
+@pytest.mark.parametrize("stop", [0, 40, 100, 130])
+@pytest.mark.parametrize("rank", [None, 6])
+def test_saved_killed_and_resumed_it_gives_the_same_bits(tmp_path, stop, rank):
+    """Two tasks of 100 steps; stopped after some of all 200 and gone on with by new objects."""
+
+    def begun():
+        model = network()
+        return model, torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9), ls.TaskMemory(
+            model, n_modes=5, window=30, rank=rank
+        )  # fmt: skip
+
+    def steps(model, optimizer, memory, first, last):
+        for step in range(first, last):
+            with memory.training(optimizer):
+                learn(model, optimizer, task(step // 100), 1, torch.Generator().manual_seed(step))
+            if step % 100 == 99:
+                memory.consolidate(CRITERION, task(step // 100))
+
+    whole = begun()
+    steps(*whole, 0, 200)
+    first = begun()
+    steps(*first, 0, stop)
+    torch.save([part.state_dict() for part in first], tmp_path / "checkpoint.pt")
+    second = begun()
+    for part, state in zip(second, torch.load(tmp_path / "checkpoint.pt", weights_only=True), strict=True):
+        part.load_state_dict(state)
+    steps(*second, stop, 200)
+    assert torch.equal(whole[2].space.flatten(whole[0]), second[2].space.flatten(second[0]))
+    w = torch.randn(3, whole[2].space.dim)
+    assert torch.equal(whole[2].held(w), second[2].held(w))
+
+
+def test_many_tasks_take_the_memory_of_one():
+    model = network()
+    memory, optimizer, generator = ls.TaskMemory(model, n_modes=8, rank=16, window=60), sgd(model), torch.Generator()
+    stored = []
+    for number in range(8):
+        with memory.training(optimizer):
+            learn(model, optimizer, task(number), 80, generator)
+        memory.consolidate(CRITERION, task(number))
+        stored.append(memory.held.n_stored)
+    dim = memory.space.dim
+    assert stored[0] <= 9 * dim + 8
+    assert max(stored) <= 17 * dim + 16
+    assert memory.n_tasks == 8
+
+
+@pytest.mark.parametrize("method", ["ewc", "kfac", "l2"])
+def test_methods_that_look_at_the_loss_alone_record_nothing(method):
+    model = network()
+    memory = ls.TaskMemory(model, method=method, strength=1.0)
+    with memory.training(sgd(model)):
+        learn(model, sgd(model), task(0), 3, torch.Generator())
+    assert memory.state_dict()["rows"] is None
+    memory.consolidate(CRITERION, task(0))
+    assert memory.held.dim == memory.space.dim
+
+
+def test_a_penalty_in_the_loss_has_the_slope_of_the_penalty():
+    model = network()
+    memory, optimizer = ls.TaskMemory(model, implicit=False, n_modes=5, window=30), sgd(model)
+    assert float(memory.penalty()) == 0
+    with memory.training(optimizer):
+        learn(model, optimizer, task(0), 40, torch.Generator())
+    memory.consolidate(CRITERION, task(0))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.01)
+    model.zero_grad()
+    memory.penalty().backward()
+    slope = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+    assert torch.allclose(slope, memory.held.gradient(memory.space.flatten(model)), rtol=1e-4, atol=1e-6)
+    twin, before = copy.deepcopy(model), memory.space.flatten(model)
+    with memory.training(optimizer):
+        learn(model, optimizer, task(1), 1, torch.Generator().manual_seed(5))
+    learn(twin, sgd(twin), task(1), 1, torch.Generator().manual_seed(5))
+    assert torch.equal(memory.space.flatten(model), memory.space.flatten(twin))  # no implicit step on top
+    assert not torch.equal(before, memory.space.flatten(model))
+
+
+def test_weights_of_its_own_and_a_head_a_task():
+    class Headed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.trunk = nn.Sequential(nn.Linear(2, 24), nn.ReLU())
+            self.heads = nn.ModuleList(nn.Linear(24, 3) for _ in range(2))
+            self.head = 0
+
+        def forward(self, x):
+            return self.heads[self.head](self.trunk(x))
+
+    torch.manual_seed(0)
+    model = Headed()
+    memory, generator = ls.TaskMemory(model, "trunk"), torch.Generator()
+    for number in range(2):
+        model.head = number
+        optimizer = torch.optim.Adam([*model.trunk.parameters(), *model.heads[number].parameters()], lr=0.01)
+        with memory.training(optimizer):
+            learn(model, optimizer, task(number), 300, generator)
+        memory.consolidate(CRITERION, task(number))
+    assert memory.space.names == ("trunk.0.weight", "trunk.0.bias")
+    assert right(model, task(1)) > 0.9
+    model.head = 0
+    assert right(model, task(0)) > 0.9
+
+
+def test_what_does_not_fit_is_refused_and_changes_nothing():
+    model = network()
+    memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30), sgd(model)
+    with pytest.raises(InputError, match="recorded since the last task"):
+        memory.consolidate(CRITERION, task(0))
+    with memory.training(optimizer):
+        learn(model, optimizer, task(0), 20, torch.Generator())
+        with pytest.raises(InputError, match="one training at a time"), memory.training(optimizer):
+            pass
+        with pytest.raises(InputError, match="a training that has ended"):
+            memory.consolidate(CRITERION, task(0))
+    with pytest.raises(InputError, match="a risk on"):
+        memory.consolidate_at(
+            ls.EmpiricalRisk(model, CRITERION, task(0), space=ls.ParameterSpace.of(model, "2.weight"))
+        )
+    memory.consolidate(CRITERION, task(0))
+    stranger = network()
+    with pytest.raises(InputError, match="one without"), memory.training(sgd(stranger)):
+        pass
+    model[2] = nn.Linear(24, 12)
+    with pytest.raises(InputError, match="2"), memory.training(sgd(model)):
+        pass
+    assert memory.n_tasks == 1
+    with pytest.raises(InputError, match="a strength for ewc"):
+        ls.TaskMemory(network(), method="ewc")
+    with pytest.raises(InputError, match="method to be one of"):
+        ls.TaskMemory(network(), method="magic")
+
+
+def test_weights_that_became_nan_are_told_and_the_rows_before_kept():
+    model = network()
+    memory, optimizer = ls.TaskMemory(model, window=30), sgd(model)
+
+    def broken():
+        with memory.training(optimizer):
+            learn(model, optimizer, task(0), 5, torch.Generator())
+            with torch.no_grad():
+                model[0].weight.fill_(float("nan"))
+            learn(model, optimizer, task(0), 2, torch.Generator())
+
+    with pytest.raises(NonFiniteError, match="step 6"):
+        broken()
+    assert memory.state_dict()["rows"] is None or len(memory.state_dict()["rows"]["steps"]) <= 5
+    assert not optimizer._optimizer_step_post_hooks
+
+
+def test_states_of_something_else_are_refused():
+    memory = ls.TaskMemory(network())
+    with pytest.raises(StorageError, match="the state of a TaskMemory"):
+        memory.load_state_dict({"weights": torch.zeros(2)})
+    with pytest.raises(StorageError, match="n_modes"):
+        memory.load_state_dict(ls.TaskMemory(network(), n_modes=3).state_dict())
+    with pytest.raises(StorageError, match="parameters"):
+        memory.load_state_dict(ls.TaskMemory(network(), "2.weight").state_dict())
+
+
+def test_every_method_serves():
+    model = network()
+    optimizer = sgd(model)
+    learn(model, optimizer, task(0), 400, torch.Generator())
+    with ls.TrajectoryRecorder(model, optimizer) as recorder:
+        learn(model, optimizer, task(0), 60, torch.Generator())
+    finished = FinishedTask(ls.EmpiricalRisk(model, CRITERION, task(0)), recorder.trajectory())
+    for method in METHODS:
+        penalty = own_penalty(finished, method, 2.0, 6)
+        assert float(penalty(finished.w1)) == pytest.approx(0.0, abs=1e-9), method
