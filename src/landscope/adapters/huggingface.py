@@ -1,14 +1,16 @@
-"""Recording under the Hugging Face Trainer, and the loss of a language model token by token."""
+"""Recording, and holding tasks, under the Hugging Face Trainer; the loss of a language model token by token."""
 
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from landscope.adapters.holding import Holding
 from landscope.adapters.recording import Recording
 from landscope.errors import InputError, LandscopeError
 from landscope.recorder import TrajectoryRecorder
@@ -21,10 +23,11 @@ try:
 except ImportError as error:
     raise ImportError(f"Expected transformers and accelerate; got: {error}. Install landscope[huggingface].") from error
 
-__all__ = ["RecorderCallback", "language_model_losses"]
+__all__ = ["RecorderCallback", "TaskMemoryCallback", "language_model_losses"]
 
 _IGNORED = -100
 _STEPS_TAKEN = "landscope_optimizer_steps"
+_MEMORY_FILE = "landscope_task_memory.pt"
 
 
 class RecorderCallback(Recording, TrainerCallback):
@@ -111,6 +114,74 @@ class RecorderCallback(Recording, TrainerCallback):
         """Stop recording and write what is held; called by the Trainer."""
         if self._recorder is not None:
             self._recorder.close()
+
+
+class TaskMemoryCallback(Holding, TrainerCallback):
+    """Records a task, and holds the earlier ones, while a ``transformers.Trainer`` trains.
+
+    Call ``memory.consolidate(...)`` after ``train()``. Every checkpoint keeps the memory in a file beside its own, and
+    a training resumed from it goes on where it was.
+
+    Args:
+        memory: Of the Trainer's model, or of a module within it.
+
+    Raises:
+        InputError: When training begins, if the memory is of another model, or a checkpoint to resume from has none.
+        NonFiniteError: While training, if a weight became NaN or infinite.
+
+    Example:
+        >>> from landscope import TaskMemory
+        >>> callback = TaskMemoryCallback(TaskMemory(torch.nn.Linear(2, 1)))
+        >>> callback.memory.n_tasks  # then Trainer(callbacks=[callback])
+        0
+    """
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **kwargs: Any,
+    ) -> None:
+        """Record and hold from now on; called by the Trainer."""
+        if state.global_step > 0:
+            self.memory.load_state_dict(_kept_memory(args, state))
+        self._enter(_model_itself(kwargs["model"]), _optimizer_itself(kwargs["optimizer"]))
+
+    def on_save(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
+        """Keep the memory beside a checkpoint; called by the Trainer."""
+        if state.is_world_process_zero:
+            torch.save(self.memory.state_dict(), _checkpoint(args, state) / _MEMORY_FILE)
+
+    def on_train_end(
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,  # noqa: ARG002
+        control: TrainerControl,  # noqa: ARG002
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
+        """Stop; called by the Trainer."""
+        self._leave()
+
+
+def _checkpoint(args: TrainingArguments, state: TrainerState) -> Path:
+    return Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
+
+
+def _kept_memory(args: TrainingArguments, state: TrainerState) -> dict[str, Any]:
+    path = _checkpoint(args, state) / _MEMORY_FILE
+    if not path.exists():
+        raise InputError(
+            expected=f"the memory of the checkpoint at {path}", got="none",
+            hint="Resume from a checkpoint in output_dir that was saved with this callback.",
+        )  # fmt: skip
+    return torch.load(path, weights_only=True)
 
 
 def _model_itself(model: nn.Module) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Recording under the Lightning Trainer."""
+"""Recording, and holding tasks, under the Lightning Trainer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from landscope.adapters.holding import Holding
 from landscope.adapters.recording import Recording
 from landscope.errors import InputError, LandscopeError
 from landscope.parameters import ParameterSpace
@@ -17,7 +18,7 @@ try:
 except ImportError as error:
     raise ImportError(f"Expected lightning; got: {error}. Install landscope[lightning].") from error
 
-__all__ = ["RecorderCallback"]
+__all__ = ["RecorderCallback", "TaskMemoryCallback"]
 
 _STEPS_TAKEN = "landscope_optimizer_steps"
 
@@ -106,8 +107,51 @@ class RecorderCallback(Recording, Callback):
             self._recorder.close()
 
 
+class TaskMemoryCallback(Holding, Callback):
+    """Records a task, and holds the earlier ones, while a ``lightning.Trainer`` trains.
+
+    Call ``memory.consolidate(...)`` after ``fit()``. Checkpoints keep the memory, in the middle of a task too.
+
+    Args:
+        memory: Of the ``LightningModule``, or of a module within it.
+
+    Raises:
+        InputError: When training begins, if the memory is of another model, or the selected weights lie in none or
+            several of its optimisers.
+        NonFiniteError: While training, if a weight became NaN or infinite.
+
+    Example:
+        >>> from landscope import TaskMemory
+        >>> callback = TaskMemoryCallback(TaskMemory(torch.nn.Linear(2, 1)))
+        >>> callback.memory.n_tasks  # then lightning.Trainer(callbacks=[callback])
+        0
+    """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record and hold from now on; called by Lightning."""
+        self._check(pl_module)
+        self._enter(pl_module, _holder(trainer.optimizers, self.memory.space, self.memory.model))
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
+        """Stop; called by Lightning."""
+        self._leave()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
+        """Stop, without hiding the exception; called by Lightning."""
+        with contextlib.suppress(LandscopeError):
+            self._leave()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps; called by Lightning."""
+        return self.memory.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what a checkpoint kept; called by Lightning."""
+        self.memory.load_state_dict(state_dict)
+
+
 def _holder(
-    optimizers: list[torch.optim.Optimizer], space: ParameterSpace, model: LightningModule
+    optimizers: list[torch.optim.Optimizer], space: ParameterSpace, model: torch.nn.Module
 ) -> torch.optim.Optimizer:
     """The one optimiser that moves the selected parameters."""
     selected = {id(tensor) for tensor in space.tensors(model)}

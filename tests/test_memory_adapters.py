@@ -1,0 +1,209 @@
+"""Holding tasks under the Trainers of other frameworks: the same five lines, and the same bits after a stop."""
+
+import types
+
+import lightning
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+from transformers import Trainer, TrainingArguments
+from transformers.utils import ModelOutput
+
+import landscope as ls
+from landscope.adapters import avalanche, huggingface
+from landscope.adapters import lightning as pl
+from landscope.errors import InputError
+from test_memory import CRITERION, learn, network, right, sgd, task
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
+    pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"),
+    pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty:UserWarning"),
+]
+STEPS = 1500
+
+
+class Lit(lightning.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.network = network()
+
+    def training_step(self, batch, _):
+        return CRITERION(self.network(batch[0]), batch[1])
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.05, momentum=0.5)
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.network = network()
+
+    def forward(self, x, labels=None):
+        logits = self.network(x)
+        return ModelOutput(loss=CRITERION(logits, labels), logits=logits)
+
+
+def lightning_trainer(*callbacks, steps=STEPS, root=None):
+    return lightning.Trainer(
+        max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, callbacks=list(callbacks), default_root_dir=root,
+    )  # fmt: skip
+
+
+def loader(number, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return DataLoader(TensorDataset(*task(number)), batch_size=16, shuffle=True, generator=generator)
+
+
+def hugging_face_trainer(model, number, folder, *callbacks, steps=STEPS, **options):
+    inputs, labels = task(number)
+    rows = [{"x": x, "labels": y} for x, y in zip(inputs, labels, strict=True)]
+    settings = {"save_strategy": "no", "learning_rate": 0.05, "lr_scheduler_type": "constant"} | options
+    arguments = TrainingArguments(
+        str(folder), max_steps=steps, per_device_train_batch_size=16, report_to=[], disable_tqdm=True, use_cpu=True,
+        seed=3, optim="sgd", **settings,
+    )  # fmt: skip
+    return Trainer(model, arguments, train_dataset=rows, callbacks=list(callbacks))
+
+
+def plain(held, folder):
+    model = network()
+    optimizer, generator = sgd(model), torch.Generator().manual_seed(1)
+    memory = ls.TaskMemory(model)
+    for number in range(2):
+        if held:
+            with memory.training(optimizer):
+                learn(model, optimizer, task(number), STEPS, generator)
+            memory.consolidate(CRITERION, task(number))
+        else:
+            learn(model, optimizer, task(number), STEPS, generator)
+    return model
+
+
+def under_lightning(held, folder):
+    model = Lit()
+    memory = ls.TaskMemory(model.network)
+    for number in range(2):
+        callbacks = [pl.TaskMemoryCallback(memory)] if held else []
+        lightning_trainer(*callbacks, root=folder).fit(model, loader(number))
+        if held:
+            memory.consolidate(CRITERION, task(number))
+    return model.network
+
+
+def under_hugging_face(held, folder):
+    model = Classifier()
+    memory = ls.TaskMemory(model.network)
+    for number in range(2):
+        callbacks = [huggingface.TaskMemoryCallback(memory)] if held else []
+        hugging_face_trainer(model, number, folder, *callbacks).train()
+        if held:
+            memory.consolidate(CRITERION, task(number))
+    return model.network
+
+
+def under_avalanche(held, folder):
+    """A strategy in Avalanche's manner: it calls those hooks that a plugin has."""
+    model = network()
+    optimizer, generator = sgd(model), torch.Generator().manual_seed(1)
+    plugin = avalanche.TaskMemoryPlugin(ls.TaskMemory(model))
+    for number in range(2):
+        dataset = [(x, int(y), number) for x, y in zip(*task(number), strict=True)]
+        experience = types.SimpleNamespace(dataset=dataset)
+        strategy = types.SimpleNamespace(model=model, optimizer=optimizer, _criterion=CRITERION, experience=experience)
+        for event in ("before_training_exp", "during", "after_training_exp"):
+            if event == "during":
+                learn(model, optimizer, task(number), STEPS, generator)
+            elif held:
+                getattr(plugin, event)(strategy)
+    assert plugin.memory.n_tasks == (2 if held else 0)
+    return model
+
+
+@pytest.mark.parametrize("loop", [plain, under_lightning, under_hugging_face, under_avalanche])
+def test_the_first_task_is_kept_in_every_loop(loop, tmp_path):
+    lost, kept = loop(held=False, folder=tmp_path / "a"), loop(held=True, folder=tmp_path / "b")
+    assert right(lost, task(0)) < 0.8
+    assert right(kept, task(0)) > 0.95
+    assert right(kept, task(1)) > 0.75
+
+
+def memory_of(model):
+    return ls.TaskMemory(model, n_modes=5, window=30)
+
+
+def test_a_hugging_face_training_resumed_in_a_task_gives_the_same_bits(tmp_path):
+    weights, held = [], []
+    for stop in (None, 25):
+        model = Classifier()
+        memory = memory_of(model.network)
+        folder = tmp_path / str(stop)
+        hugging_face_trainer(model, 0, folder, huggingface.TaskMemoryCallback(memory), steps=40).train()
+        memory.consolidate(CRITERION, task(0))
+        options = {"save_strategy": "steps", "save_steps": 25}
+        callback = huggingface.TaskMemoryCallback(memory)
+        first = hugging_face_trainer(model, 1, folder, callback, steps=stop or 40, **options)
+        first.train()
+        if stop is not None:
+            model = Classifier()
+            memory = memory_of(model.network)
+            again = hugging_face_trainer(model, 1, folder, huggingface.TaskMemoryCallback(memory), steps=40, **options)
+            again.train(resume_from_checkpoint=str(folder / "checkpoint-25"))
+        memory.consolidate(CRITERION, task(1))
+        weights.append(memory.space.flatten(model.network))
+        held.append(memory.held)
+    assert torch.equal(*weights)
+    assert torch.equal(held[0](weights[0] + 0.1), held[1](weights[0] + 0.1))
+
+
+def test_a_lightning_training_resumed_in_a_task_gives_the_same_bits(tmp_path):
+    """A stop of one epoch; Lightning's own checkpoint carries the memory."""
+
+    def trainer(memory, epochs):
+        return lightning.Trainer(
+            max_epochs=epochs, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+            callbacks=[pl.TaskMemoryCallback(memory)], default_root_dir=tmp_path, enable_checkpointing=False,
+        )  # fmt: skip
+
+    def data():
+        return DataLoader(TensorDataset(*task(1)), batch_size=16)
+
+    def begun():
+        model = Lit()
+        memory = memory_of(model.network)
+        lightning_trainer(pl.TaskMemoryCallback(memory), steps=40, root=tmp_path).fit(model, loader(0))
+        memory.consolidate(CRITERION, task(0))
+        return model, memory
+
+    model, memory = begun()
+    trainer(memory, 4).fit(model, data())
+    stopped, at_stop = begun()
+    first = trainer(at_stop, 2)
+    first.fit(stopped, data())
+    first.save_checkpoint(tmp_path / "stop.ckpt", weights_only=False)
+    gone_on = Lit()
+    resumed = memory_of(gone_on.network)
+    trainer(resumed, 4).fit(gone_on, data(), ckpt_path=tmp_path / "stop.ckpt", weights_only=False)
+    assert torch.equal(memory.space.flatten(model.network), resumed.space.flatten(gone_on.network))
+    ours, theirs = memory.state_dict(), resumed.state_dict()
+    assert torch.equal(ours["rows"]["weights"], theirs["rows"]["weights"])
+    assert ours["rows"]["steps"].tolist() == theirs["rows"]["steps"].tolist()
+
+
+def test_a_memory_of_another_model_and_a_checkpoint_without_one_are_refused(tmp_path):
+    memory = ls.TaskMemory(network())
+    with pytest.raises(InputError, match="the model of the memory"):
+        lightning_trainer(pl.TaskMemoryCallback(memory), steps=2, root=tmp_path).fit(Lit(), loader(0))
+    with pytest.raises(InputError, match="the model of the memory"):
+        hugging_face_trainer(Classifier(), 0, tmp_path, huggingface.TaskMemoryCallback(memory), steps=2).train()
+    options = {"save_strategy": "steps", "save_steps": 2}
+    model = Classifier()
+    hugging_face_trainer(model, 0, tmp_path / "bare", steps=2, **options).train()
+    callback = huggingface.TaskMemoryCallback(ls.TaskMemory(model))
+    with pytest.raises(InputError, match="the memory of the checkpoint"):
+        hugging_face_trainer(model, 0, tmp_path / "bare", callback, steps=4, **options).train(
+            resume_from_checkpoint=str(tmp_path / "bare" / "checkpoint-2")
+        )
