@@ -33,8 +33,8 @@ def test_the_python_of_the_readme_runs(capsys, monkeypatch, tmp_path):
 
 def test_without_the_penalty_of_the_readme_the_old_task_is_lost(capsys):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    (shown,) = [block for block in blocks if "ProximalSteps" in block]
-    line = "with ls.ProximalSteps(penalty, model, optimizer):  # one line around any loop"
+    (shown,) = [block for block in blocks if "TaskMemory" in block]
+    line = "with memory.training(optimizer):  # records, and holds what was learnt"
     assert line in shown
     scope = {}
     for block in (blocks[0], shown.replace(line, "if True:")):
