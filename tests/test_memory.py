@@ -277,3 +277,89 @@ def test_every_method_serves():
     for method in METHODS:
         penalty = own_penalty(finished, method, 2.0, 6)
         assert float(penalty(finished.w1)) == pytest.approx(0.0, abs=1e-9), method
+
+
+@pytest.mark.parametrize("method", ["ldc-floor", "ldc-factored", "ldc-fresh"])
+def test_layer_by_layer_it_is_the_sum_of_what_each_alone_gives(method):
+    """With all but one layer frozen, the modes and the loss along them are those of that layer."""
+    model = network()
+    memory, optimizer = ls.TaskMemory(model, method=method, n_modes=4, window=60, per_layer=True), sgd(model)
+    learn(model, optimizer, task(0), 200, torch.Generator().manual_seed(4))
+    with memory.training(optimizer), ls.TrajectoryRecorder(model, optimizer, last=60) as recorder:
+        learn(model, optimizer, task(0), 80, torch.Generator().manual_seed(5))
+    held = memory.consolidate(CRITERION, task(0))
+    w = memory.space.flatten(model) + 0.1 * torch.randn(memory.space.dim, generator=torch.Generator().manual_seed(6))
+    expected = 0.0
+    for layer in ("0", "2", "4"):
+        space = memory.space.part(layer)
+        risk = ls.EmpiricalRisk(model, CRITERION, task(0), space=space)
+        finished = FinishedTask(risk, recorder.trajectory().of_parameters(layer))
+        expected += float(own_penalty(finished, method, 4.0, 4)(w[memory.space.columns(space.names)]))
+    assert float(held(w)) == pytest.approx(expected, rel=1e-3)
+    slope = torch.autograd.grad(held(w.requires_grad_()), w)[0]
+    assert torch.allclose(held.gradient(w.detach()), slope, rtol=1e-4, atol=1e-6)
+    step = held.proximal_step(w.detach(), 0.1)
+    assert torch.allclose(step + 0.1 * held.gradient(step), w.detach(), atol=1e-5)
+    again = ls.load_penalty(held.state_dict())
+    assert float(again(w.detach())) == float(held(w.detach()))
+
+
+def test_layer_by_layer_many_tasks_are_merged_layer_by_layer():
+    model = network()
+    memory, optimizer = ls.TaskMemory(model, n_modes=4, rank=6, window=60, per_layer=True), sgd(model)
+    for number in range(3):
+        with memory.training(optimizer):
+            learn(model, optimizer, task(number), 80, torch.Generator().manual_seed(number))
+        memory.consolidate(CRITERION, task(number))
+    assert len(memory.held.parts) == 3
+    assert memory.held.n_stored <= 7 * memory.space.dim + 18
+    with pytest.raises(InputError, match="holds modes"):
+        ls.TaskMemory(model, method="ewc", strength=1.0, per_layer=True)
+
+
+class LowRank(nn.Module):
+    """A frozen layer and a learnt change of low rank, as in LoRA."""
+
+    def __init__(self, layer, rank=2):
+        super().__init__()
+        self.layer = layer.requires_grad_(requires_grad=False)
+        self.a = nn.Parameter(torch.randn(rank, layer.in_features) / 10)
+        self.b = nn.Parameter(torch.zeros(layer.out_features, rank))
+
+    def forward(self, x):
+        return self.layer(x) + x @ self.a.T @ self.b.T
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_low_rank_changes_of_a_frozen_network_with_schedule_scaler_and_accumulation(accumulate):
+    model = network()
+    learn(model, sgd(model), task(5), 500, torch.Generator())
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    for place in (0, 2, 4):
+        model[place] = LowRank(model[place])
+    memory = ls.TaskMemory(model, strength=20.0)
+    assert set(memory.space.names) == {f"{place}.{part}" for place in (0, 2, 4) for part in "ab"}
+    kept = []
+    for number in range(2):
+        optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.02, momentum=0.5)
+        schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.3, total_iters=900)
+        scaler = torch.amp.GradScaler("cpu")
+        inputs, labels = task(number)
+        generator = torch.Generator().manual_seed(number)
+        with memory.training(optimizer):
+            for step in range(900 * accumulate):
+                batch = torch.randint(len(labels), (16,), generator=generator)
+                with torch.autocast("cpu", dtype=torch.bfloat16):
+                    loss = CRITERION(model(inputs[batch]), labels[batch]) / accumulate
+                scaler.scale(loss).backward()
+                if step % accumulate == accumulate - 1:
+                    scaler.step(optimizer)
+                    scaler.update()
+                    optimizer.zero_grad()
+                    schedule.step()
+        memory.consolidate(CRITERION, task(number))
+        kept.append(right(model, task(number)))
+    assert kept[0] > 0.9
+    assert right(model, task(0)) > kept[0] - 0.05  # 0.5 without
+    for place in (0, 2, 4):
+        assert torch.equal(model[place].layer.weight, before[f"{place}.weight"])

@@ -11,7 +11,7 @@ import landscope as ls
 
 NAMES = {
     "InverseRelation", "NoisyGradientDescent", "Preconditioned", "adam_preconditioner", "gradient_noise_like",
-    "sharp_directions", "KroneckerPenalty", "PenaltySum", "curvature_constraint", "distance_penalty",
+    "sharp_directions", "KroneckerPenalty", "PartPenalty", "PenaltySum", "curvature_constraint", "distance_penalty",
     "elastic_weight_consolidation", "flatness_from_variance", "kronecker_elastic_weight_consolidation",
     "landscape_dependent_constraint", "load_penalty", "merged_penalty", "factored_penalty", "ProximalSteps",
     "TaskMemory",

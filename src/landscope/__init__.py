@@ -69,6 +69,7 @@ _HOMES = {
     "KroneckerPenalty": "penalties",
     "curvature_constraint": "penalties",
     "distance_penalty": "penalties",
+    "PartPenalty": "penalties",
     "PenaltySum": "penalties",
     "merged_penalty": "penalties",
     "load_penalty": "penalties",
@@ -140,6 +141,7 @@ if TYPE_CHECKING:
     from landscope.parameters import ParameterSpace
     from landscope.penalties import (
         KroneckerPenalty,
+        PartPenalty,
         PenaltySum,
         QuadraticPenalty,
         curvature_constraint,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import warnings
 from collections.abc import Iterable
 from types import TracebackType
@@ -158,7 +159,7 @@ def _space_of(
                 hint="Pass the model of the earlier task, or select= where parameters were renamed.",
             )
         tied = [other for name in names for other, tensor in present.items() if tensor is present[name]]
-        space = ParameterSpace.of(model, [_literal(name) for name in tied])
+        space = ParameterSpace.of(model, [glob.escape(name) for name in tied])
         if space.names != names:
             raise InputError(
                 expected=f"a model with its parameters in the order {', '.join(names)}",
@@ -189,11 +190,6 @@ def _lengthened(optimizer: torch.optim.Optimizer, group: dict) -> float:
     if not isinstance(optimizer, torch.optim.SGD) or not group["momentum"]:
         return 1.0
     return (1 - group["dampening"]) / (1 - group["momentum"])
-
-
-def _literal(name: str) -> str:
-    """A pattern that matches this name only."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
 
 
 def _groups_of(space: ParameterSpace, tensors: list[Tensor], optimizer: torch.optim.Optimizer) -> list[dict]:

@@ -10,12 +10,14 @@ from landscope.penalties.elastic import (
 from landscope.penalties.factored import factored_penalty
 from landscope.penalties.kronecker import KroneckerPenalty
 from landscope.penalties.merging import merged_penalty
+from landscope.penalties.part import PartPenalty
 from landscope.penalties.quadratic import QuadraticPenalty
 from landscope.penalties.sums import PenaltySum, load_penalty
 
 __all__ = [
     "Floor",
     "KroneckerPenalty",
+    "PartPenalty",
     "PenaltySum",
     "QuadraticPenalty",
     "curvature_constraint",

@@ -16,6 +16,7 @@ from torch import Tensor
 from landscope._checks import check_positive, check_vector
 from landscope.errors import InputError
 from landscope.penalties.kronecker import KroneckerPenalty
+from landscope.penalties.part import PART, PartPenalty
 from landscope.penalties.quadratic import QuadraticPenalty
 from landscope.penalties.state import penalty_from
 from landscope.protocols import Penalty
@@ -165,6 +166,9 @@ def load_penalty(state: Mapping[str, Any]) -> Penalty:
     """
     if state.get("kind") == _SUM:
         return PenaltySum(tuple(load_penalty(part) for part in state.get("parts", ())))
+    if state.get("kind") == PART:
+        columns, names = state["columns"], tuple(state["parameters"])
+        return PartPenalty(load_penalty(state["part"]), columns, dim=state["dim"], parameters=names)
     return penalty_from(state, (QuadraticPenalty, KroneckerPenalty))
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from landscope.penalties import PenaltySum, QuadraticPenalty, merged_penalty
+import dataclasses
+
+import torch
+
+from landscope.penalties import PartPenalty, PenaltySum, QuadraticPenalty, merged_penalty
 from landscope.protocols import Penalty
 from landscope.tasks.finished import FinishedTask
 from landscope.tasks.methods import METHODS, with_strength
 
-__all__ = ["combined_penalty", "held_directions", "own_penalty"]
+__all__ = ["combined_penalty", "held_directions", "own_penalty", "penalty_by_layer"]
 
 
 def held_directions(finished: FinishedTask, method: str, n_modes: int) -> int:
@@ -21,6 +25,18 @@ def own_penalty(finished: FinishedTask, method: str, strength: float, n_modes: i
     return with_strength(METHODS[method].build(finished, held_directions(finished, method, n_modes)), strength)
 
 
+def penalty_by_layer(finished: FinishedTask, method: str, strength: float, n_modes: int) -> Penalty:
+    """The sum of a penalty for each layer, along modes of its own."""
+    parts = [
+        PartPenalty(
+            own_penalty(layer, method, strength, n_modes), layer.columns.to(finished.w1.device),
+            dim=len(finished.w1), parameters=finished.space.names,
+        )
+        for layer in finished.layers()
+    ]  # fmt: skip
+    return PenaltySum(tuple(parts))
+
+
 def combined_penalty(earlier: Penalty | None, own: Penalty, rank: int | None = None) -> Penalty:
     """The sum of the penalties of earlier tasks and of one more.
 
@@ -28,8 +44,26 @@ def combined_penalty(earlier: Penalty | None, own: Penalty, rank: int | None = N
     """
     if earlier is None:
         return own
+    if layers := _same_layers(earlier, own):
+        return PenaltySum(tuple(_combined_parts(*pair, rank) for pair in layers))
     quadratic = isinstance(earlier, QuadraticPenalty) and isinstance(own, QuadraticPenalty)
     if quadratic and (earlier.directions is None) == (own.directions is None):
         return merged_penalty([earlier, own], None if own.directions is None else rank)
     parts = (*earlier.parts, own) if isinstance(earlier, PenaltySum) else (earlier, own)
     return PenaltySum(parts)
+
+
+def _same_layers(first: Penalty, second: Penalty) -> list[tuple[PartPenalty, PartPenalty]]:
+    """The parts of two sums, pair by pair, where both are of the same layers; nothing otherwise."""
+    if not (isinstance(first, PenaltySum) and isinstance(second, PenaltySum) and len(first.parts) == len(second.parts)):
+        return []
+    pairs = list(zip(first.parts, second.parts, strict=True))
+    same = all(
+        isinstance(a, PartPenalty) and isinstance(b, PartPenalty) and torch.equal(a.columns, b.columns)
+        for a, b in pairs
+    )
+    return pairs if same else []  # ty: ignore[invalid-explicit-return] - just asked
+
+
+def _combined_parts(first: PartPenalty, second: PartPenalty, rank: int | None) -> PartPenalty:
+    return dataclasses.replace(first, part=combined_penalty(first.part, second.part, rank))

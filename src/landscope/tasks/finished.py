@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import glob
 import time
 from collections.abc import Sequence
 
@@ -12,11 +13,12 @@ from torch import Tensor
 from landscope.controls import Basis, hessian_basis
 from landscope.landscape import Flatness, flatness, joined
 from landscope.modes import PrincipalModes, principal_modes
+from landscope.parameters import ParameterSpace
 from landscope.protocols import LossLandscape
 from landscope.risk import EmpiricalRisk, FisherInformation
 from landscope.trajectory import Trajectory
 
-__all__ = ["FinishedTask"]
+__all__ = ["FinishedTask", "LayerOfTask"]
 
 
 class FinishedTask:
@@ -67,7 +69,23 @@ class FinishedTask:
 
     def flatness_along(self, modes: Sequence[int]) -> Flatness:
         """F of some modes, counted from 0; measured anew."""
-        return flatness(self.risk, self.w1, self.modes.directions[list(modes)].to(self.w1))
+        return self.flatness_of(self.modes.directions[list(modes)])
+
+    def flatness_of(self, directions: Tensor) -> Flatness:
+        """F along any directions."""
+        return flatness(self.risk, self.w1, directions.to(self.w1))
+
+    @property
+    def space(self) -> ParameterSpace:
+        """Which weights it is on."""
+        return self.risk.space
+
+    def layers(self) -> list[LayerOfTask]:
+        """The same task, layer by layer."""
+        homes = dict.fromkeys(name.rpartition(".")[0] for name in self.space.names)
+        return [
+            LayerOfTask(self, [name for name in self.space.names if name.rpartition(".")[0] == home]) for home in homes
+        ]
 
     def hessian(self, n_modes: int) -> Basis:
         """Leading eigenvectors of the Hessian."""
@@ -81,6 +99,33 @@ class FinishedTask:
         if (name, n_modes) not in self._bases:
             self._bases[name, n_modes] = hessian_basis(landscape, self.w1, n_modes)
         return self._bases[name, n_modes]
+
+
+class LayerOfTask(FinishedTask):
+    """A task as one layer saw it: modes of its weights alone, the loss along them with all others at rest.
+
+    Args:
+        whole: The task.
+        names: Parameters of the layer.
+    """
+
+    def __init__(self, whole: FinishedTask, names: Sequence[str]) -> None:
+        part = whole.trajectory.of_parameters([glob.escape(name) for name in names])
+        super().__init__(whole.risk, part, learnt=whole.learnt, seed=whole.seed)
+        self.columns, self._whole = whole.space.columns(names), whole
+        self.w1 = whole.w1[self.columns.to(whole.w1.device)]
+
+    @property
+    def space(self) -> ParameterSpace:
+        """The parameters of the layer."""
+        assert self.trajectory.space is not None  # noqa: S101 - of_parameters() needs one
+        return self.trajectory.space
+
+    def flatness_of(self, directions: Tensor) -> Flatness:
+        """F along directions of the layer."""
+        everywhere = directions.new_zeros(len(directions), len(self._whole.w1))
+        everywhere[:, self.columns] = directions
+        return self._whole.flatness_of(everywhere)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ from landscope.protocols import Penalty
 from landscope.proximal import ProximalSteps
 from landscope.recorder import TrajectoryRecorder
 from landscope.risk import EmpiricalRisk
-from landscope.tasks.combining import combined_penalty, own_penalty
+from landscope.tasks.combining import combined_penalty, own_penalty, penalty_by_layer
 from landscope.tasks.finished import FinishedTask
 from landscope.tasks.methods import METHODS
 from landscope.trajectory import Trajectory
@@ -44,6 +44,7 @@ class TaskMemory:
         every: Record every so many steps.
         rank: Directions that all tasks together keep; beyond, those of smallest stiffness are given up, so that the
             memory of many tasks is that of one. All by default.
+        per_layer: Take modes of every layer by itself, ``n_modes`` of each; by default those of all weights together.
         implicit: Take implicit steps; False where you add :meth:`penalty` to the loss yourself.
 
     Raises:
@@ -80,6 +81,7 @@ class TaskMemory:
         window: int = 500,
         every: int = 1,
         rank: int | None = None,
+        per_layer: bool = False,
         implicit: bool = True,
     ) -> None:
         self.model, self.space = model, ParameterSpace.of(model, select)
@@ -89,7 +91,11 @@ class TaskMemory:
         self.window = check_count("window", window, minimum=3)
         self.every = check_count("every", every, minimum=1)
         self.rank = rank if rank is None else check_count("rank", rank, minimum=0)
-        self.implicit, self.n_tasks = implicit, 0
+        if per_layer and not METHODS[method].measures:
+            raise InputError(
+                expected="a method that holds modes, layer by layer", got=method, hint="It holds every weight anyway."
+            )
+        self.per_layer, self.implicit, self.n_tasks = per_layer, implicit, 0
         self.held: Penalty | None = None
         """V of all tasks so far; None before the first is consolidated."""
         self._rows: Trajectory | None = None
@@ -190,7 +196,8 @@ class TaskMemory:
             )  # fmt: skip
         window = Trajectory.of(risk.w0[None].cpu()) if self._rows is None else self._rows
         finished = FinishedTask(risk, window, seed=self.n_tasks)
-        own = own_penalty(finished, self.method, self.strength, self.n_modes)
+        make = penalty_by_layer if self.per_layer else own_penalty
+        own = make(finished, self.method, self.strength, self.n_modes)
         self.held = combined_penalty(self.held, own, self.rank)
         self.n_tasks, self._rows = self.n_tasks + 1, None
         return self.held
@@ -251,7 +258,7 @@ class TaskMemory:
         self._rows, self.n_tasks, self._step = window, int(state["n_tasks"]), int(state["step"])
 
     def _settings(self) -> dict[str, Any]:
-        names = ("method", "strength", "n_modes", "window", "every", "rank")
+        names = ("method", "strength", "n_modes", "window", "every", "rank", "per_layer")
         shapes = [list(shape) for shape in self.space.shapes]
         return {name: getattr(self, name) for name in names} | {"parameters": list(self.space.names), "shapes": shapes}
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 from landscope.controls import random_basis, variance_along
-from landscope.landscape import flatness
 from landscope.modes import principal_modes
 from landscope.penalties import (
     Floor,
@@ -93,7 +92,7 @@ def _fresh(task: FinishedTask, n_modes: int) -> Penalty:
     modes = principal_modes(task.trajectory.window(stop=middle), min(n_modes, half - 1))
     count = min(n_modes, modes.n_moving)
     ranks = [rank for rank in _MEASURED_RANKS if rank <= count]
-    measured = flatness(task.risk, task.w1, modes.directions[[rank - 1 for rank in ranks]].to(task.w1))
+    measured = task.flatness_of(modes.directions[[rank - 1 for rank in ranks]])
     variance = variance_along(modes, task.trajectory.window(start=middle))[:count]
     known = flatness_from_variance(variance, 4.0, measured, ranks)
     return landscape_dependent_constraint(task.w1, modes, known, n_modes=count, strength=1.0)
@@ -103,7 +102,7 @@ def _factored(task: FinishedTask, n_modes: int, *, psi: float | None = None) -> 
     """Constraints without a floor, as one Kronecker product a layer."""
     constraint = _constraint(task, n_modes, floor="none", psi=psi)
     assert isinstance(constraint, QuadraticPenalty)  # noqa: S101 - it is one
-    return factored_penalty(constraint, task.risk.space)
+    return factored_penalty(constraint, task.space)
 
 
 def _low_floor(task: FinishedTask, n_modes: int) -> Penalty:
