@@ -71,6 +71,7 @@ _HOMES = {
     "distance_penalty": "penalties",
     "PartPenalty": "penalties",
     "PenaltySum": "penalties",
+    "memory_aware_synapses": "penalties",
     "merged_penalty": "penalties",
     "load_penalty": "penalties",
     "ProximalSteps": "proximal",
@@ -152,6 +153,7 @@ if TYPE_CHECKING:
         kronecker_elastic_weight_consolidation,
         landscape_dependent_constraint,
         load_penalty,
+        memory_aware_synapses,
         merged_penalty,
     )
     from landscope.preconditioning import Preconditioned, adam_preconditioner

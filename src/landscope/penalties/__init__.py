@@ -6,6 +6,7 @@ from landscope.penalties.elastic import (
     distance_penalty,
     elastic_weight_consolidation,
     kronecker_elastic_weight_consolidation,
+    memory_aware_synapses,
 )
 from landscope.penalties.factored import factored_penalty
 from landscope.penalties.kronecker import KroneckerPenalty
@@ -28,5 +29,6 @@ __all__ = [
     "kronecker_elastic_weight_consolidation",
     "landscape_dependent_constraint",
     "load_penalty",
+    "memory_aware_synapses",
     "merged_penalty",
 ]

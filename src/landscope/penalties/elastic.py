@@ -19,6 +19,7 @@ __all__ = [
     "distance_penalty",
     "elastic_weight_consolidation",
     "kronecker_elastic_weight_consolidation",
+    "memory_aware_synapses",
 ]
 
 
@@ -127,6 +128,40 @@ def kronecker_elastic_weight_consolidation(
         for layer in risk.kronecker_factors(w1)
     ]
     return PenaltySum(tuple(parts))
+
+
+def memory_aware_synapses(risk: EmpiricalRisk, w1: Float[Tensor, " N"], *, strength: float = 1.0) -> QuadraticPenalty:
+    r"""Hold each weight by how much it moves the outputs f (Aljundi et al., ECCV 2018, arXiv 1711.09601, Eq. 4).
+
+    .. math:: V(w) = \lambda \sum_j \Omega_j (w_j - w_{1j})^2, \qquad
+              \Omega_j = \Big\langle \Big| \frac{\partial |f(x)|^2}{\partial w_j} \Big| \Big\rangle
+
+    Args:
+        risk: Of the task; its labels are not asked for.
+        w1: Weights at its end.
+        strength: lambda.
+
+    Returns:
+        The penalty: 2 N numbers.
+
+    Raises:
+        InputError: If the outputs of the model are not known.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(1, 1, bias=False)
+        >>> risk = EmpiricalRisk(model, torch.nn.MSELoss(), (torch.ones(2, 1), torch.ones(2, 1)))
+        >>> memory_aware_synapses(risk, torch.tensor([3.0])).stiffness.tolist()
+        [6.0]
+    """
+    w1 = check_vector("w1", w1, dim=risk.space.dim)
+    return QuadraticPenalty(
+        anchor=w1.detach().clone(),
+        stiffness=risk.fisher_information().output_sensitivity(w1).to(w1),
+        strength=strength,
+        parameters=risk.space.names,
+        provenance=stamp(strength=strength),
+    )
 
 
 def curvature_constraint(

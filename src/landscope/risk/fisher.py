@@ -88,6 +88,25 @@ class FisherInformation:
                     squares += gradients.square().sum(dim=0, dtype=torch.float64)
         return squares / sum(self._known().sizes)
 
+    def output_sensitivity(self, w: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+        r"""How much each weight moves the outputs f.
+
+        .. math:: \Omega_j = \frac1M \sum_k \Big| \frac{\partial |f(x_k)|^2}{\partial w_j} \Big|
+
+        It knows no labels, and any outputs will do (Aljundi et al., ECCV 2018, arXiv 1711.09601, Eq. 3 and Sec. 4.1).
+
+        Raises:
+            InputError: If the outputs are not known.
+        """
+        w = self._checked("w", w)
+        total = torch.zeros(self.space.dim, dtype=torch.float64, device=w.device)
+        for block in range(self.blocks.n_blocks):
+            with torch.no_grad():
+                outputs = _tensor(self._outputs_of(block)(w))
+            for gradients in self._sample_gradients(w, block, 2 * outputs):
+                total += gradients.abs().sum(dim=0, dtype=torch.float64)
+        return total / sum(self._known().sizes)
+
     def product(self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         r"""The product :math:`\mathcal F(w)\, v` with the exact matrix: J' (diag(p) - p p') J v, summed over samples.
 

@@ -202,6 +202,11 @@ class TaskMemory:
         self.n_tasks, self._rows = self.n_tasks + 1, None
         return self.held
 
+    @property
+    def n_stored(self) -> int:
+        """Numbers that are kept of earlier tasks."""
+        return 0 if self.held is None else self.held.n_stored
+
     def penalty(self) -> Tensor:
         """V at the weights of the moment, to be added to a loss; zero before the first task is consolidated.
 

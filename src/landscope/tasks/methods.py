@@ -21,6 +21,7 @@ from landscope.penalties import (
     flatness_from_variance,
     kronecker_elastic_weight_consolidation,
     landscape_dependent_constraint,
+    memory_aware_synapses,
 )
 from landscope.protocols import Penalty
 from landscope.risk import FisherKind
@@ -135,6 +136,10 @@ def _kronecker(task: FinishedTask, _: int) -> Penalty:
     return kronecker_elastic_weight_consolidation(task.risk, task.w1)
 
 
+def _synapses(task: FinishedTask, _: int) -> Penalty:
+    return memory_aware_synapses(task.risk, task.w1)
+
+
 def _distance(task: FinishedTask, _: int) -> Penalty:
     return distance_penalty(task.w1)
 
@@ -180,6 +185,7 @@ METHODS: Mapping[str, Method] = {
         "EWC, batch-mean Fisher", functools.partial(_elastic, fisher="batch-mean"), classifiers=False
     ),
     "kfac": _of_weights("EWC, Kronecker factors", _kronecker),
+    "mas": _of_weights("memory-aware synapses", _synapses, classifiers=False),
     "l2": Method("distance from w1", _distance, _decades(-3, 2), takes_modes=False),
 }
 """All of them; a number of directions that a method does not need is passed over."""

@@ -1,0 +1,164 @@
+"""Other ways to keep tasks, beside slow and obvious twins."""
+
+import contextlib
+
+import pytest
+import torch
+from torch import nn
+
+import landscope as ls
+from landscope.baselines import (
+    GradientProjectionMemory,
+    Memory,
+    OrthogonalGradientDescent,
+    Replay,
+    SynapticIntelligence,
+)
+from landscope.errors import InputError
+from test_memory import CRITERION, learn, network, sgd, task
+
+MEMORIES = {
+    "task memory": ls.TaskMemory,
+    "si": lambda model: SynapticIntelligence(model, strength=100.0),
+    "gpm": lambda model: GradientProjectionMemory(model, threshold=0.99),
+    "ogd": lambda model: OrthogonalGradientDescent(model, n_samples=200),
+    "replay": lambda model: Replay(model, n_samples=50, batch_size=16),
+}
+
+
+def loss_of_the_first_task(model):
+    inputs, labels = task(0)
+    with torch.no_grad():
+        return float(CRITERION(model(inputs), labels))
+
+
+@pytest.mark.parametrize("name", list(MEMORIES))
+def test_all_keep_something_behind_one_protocol(name):
+    losses = {}
+    for held in (False, True):
+        model = network()
+        memory, optimizer, generator = MEMORIES[name](model), sgd(model), torch.Generator().manual_seed(1)
+        assert isinstance(memory, Memory)
+        assert memory.n_stored == 0
+        for number, steps in enumerate((800, 100)):
+            with memory.training(optimizer) if held else contextlib.nullcontext():
+                learn(model, optimizer, task(number), steps, generator)
+            if held:
+                memory.consolidate(CRITERION, task(number))
+        losses[held] = loss_of_the_first_task(model)
+        assert not optimizer._optimizer_step_pre_hooks
+        assert not optimizer._optimizer_step_post_hooks
+    assert losses[True] < 0.7 * losses[False]
+    assert memory.n_tasks == 2
+    assert memory.n_stored > 0
+
+
+def test_synaptic_intelligence_is_the_path_integral():
+    model, twin = network(), network()
+    memory, ours, theirs = SynapticIntelligence(model, strength=2.0, damping=0.3), sgd(model), sgd(twin)
+    with memory.training(ours):
+        learn(model, ours, task(0), 20, torch.Generator().manual_seed(2))
+    memory.consolidate()
+    done, path = 0.0, [memory.space.flatten(twin)]
+    generator = torch.Generator().manual_seed(2)
+    for _ in range(20):
+        learn(twin, theirs, task(0), 1, generator)  # leaves its gradient
+        slope = torch.cat([p.grad.flatten() for p in twin.parameters()])
+        path.append(memory.space.flatten(twin))
+        done = done - slope * (path[-1] - path[-2])
+    expected = done.clamp(min=0) / ((path[-1] - path[0]) ** 2 + 0.3)
+    assert torch.allclose(memory.held.stiffness, expected, rtol=1e-5)
+    assert torch.equal(memory.held.anchor, path[-1])
+    assert memory.held.strength == 2.0
+
+
+def test_the_inputs_of_earlier_tasks_give_what_they_gave():
+    """With all directions of the inputs held, no step changes the outputs on them."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+    inputs, labels = torch.randn(3, 6), torch.tensor([0, 1, 2])  # fewer samples than inputs
+    memory, optimizer = GradientProjectionMemory(model, threshold=1.0), torch.optim.SGD(model.parameters(), lr=0.1)
+    memory.consolidate(CRITERION, (inputs, labels))
+    before = model(inputs).detach()
+    others = torch.randn(64, 6), torch.randint(3, (64,))
+    at_start = model(others[0]).detach()
+    with memory.training(optimizer):
+        learn(model, optimizer, others, 50, torch.Generator().manual_seed(3))
+    assert torch.allclose(model(inputs), before, atol=1e-4)
+    assert not torch.allclose(model(others[0]), at_start, atol=1e-2)
+
+
+@pytest.mark.parametrize("threshold", [0.6, 0.9, 0.999])
+def test_a_projection_keeps_as_few_directions_as_hold_the_share(threshold):
+    torch.manual_seed(0)
+    model = nn.Linear(8, 2, bias=False)
+    data = [(torch.randn(40, 8) * torch.logspace(0, -2, 8), torch.randint(2, (40,))) for _ in range(2)]
+    memory = GradientProjectionMemory(model, threshold=threshold)
+    memory.consolidate(CRITERION, data[0])
+    first = memory._layers[0][1]
+    u, s, _ = torch.linalg.svd(data[0][0].T)
+    share = (s.square() / s.square().sum()).cumsum(0)
+    count = int((share < threshold).sum()) + 1
+    assert first.shape[1] == count
+    assert torch.allclose(first @ first.T, u[:, :count] @ u[:, :count].T, atol=1e-4)
+    memory.consolidate(CRITERION, data[1])
+    both = memory._layers[0][1]
+    held = (both.T @ data[1][0].T).square().sum() / data[1][0].square().sum()
+    assert float(held) >= threshold - 1e-5
+    assert torch.allclose(both.T @ both, torch.eye(both.shape[1]), atol=1e-5)
+    assert torch.allclose(both @ (both.T @ first), first, atol=1e-5)
+
+
+def test_orthogonal_gradients_leave_the_logits_to_first_order():
+    model = network()
+    memory = OrthogonalGradientDescent(model, n_samples=20, seed=1)
+    inputs, labels = task(0, samples=20)
+    memory.consolidate(None, (inputs, labels))
+    slope = memory.projected(torch.randn(memory.space.dim))
+    for x, y in zip(inputs, labels, strict=True):
+        own = torch.autograd.grad(model(x[None])[0, y], list(model.parameters()))
+        own = torch.cat([part.flatten() for part in own])
+        assert abs(float(own @ slope)) < 1e-3 * float(own.norm() * slope.norm())
+
+
+def test_replay_adds_the_gradient_of_what_it_kept():
+    model, twin = network(), network()
+    inputs, labels = task(0)
+    memory, ours, theirs = Replay(model, n_samples=4, batch_size=64, seed=0), sgd(model), sgd(twin)
+    memory.consolidate(CRITERION, (inputs[:4], labels[:4]))
+    with memory.training(ours):
+        learn(model, ours, task(1), 1, torch.Generator().manual_seed(5))
+    chosen = torch.randperm(4, generator=(drawn := torch.Generator().manual_seed(0)))
+    rows = torch.randint(4, (64,), generator=drawn)
+    batch = torch.randint(256, (16,), generator=torch.Generator().manual_seed(5))
+    new_inputs, new_labels = task(1)
+    loss = CRITERION(twin(new_inputs[batch]), new_labels[batch])
+    loss = loss + CRITERION(twin(inputs[:4][chosen][rows]), labels[:4][chosen][rows])
+    theirs.zero_grad()
+    loss.backward()
+    theirs.step()
+    for a, b in zip(model.parameters(), twin.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_memory_aware_synapses_are_the_mean_slopes_of_the_outputs():
+    model = network().double()
+    inputs, labels = task(0, samples=12)
+    risk = ls.EmpiricalRisk(model, CRITERION, (inputs.double(), labels))
+    penalty = ls.memory_aware_synapses(risk, risk.w0, strength=3.0)
+    total = 0.0
+    for x in inputs.double():
+        own = torch.autograd.grad(model(x[None]).square().sum(), list(model.parameters()))
+        total = total + torch.cat([part.flatten() for part in own]).abs()
+    assert torch.allclose(penalty.stiffness, total / 12, rtol=1e-9)
+    assert penalty.strength == 3.0
+
+
+def test_numbers_that_make_no_sense_are_refused():
+    model = network()
+    with pytest.raises(InputError, match="threshold"):
+        GradientProjectionMemory(model, threshold=1.5)
+    with pytest.raises(InputError, match="strength"):
+        SynapticIntelligence(model, strength=0.0)
+    with pytest.raises(InputError, match="n_samples"):
+        Replay(model, n_samples=0)
