@@ -457,7 +457,7 @@ def test_the_penalty_is_zero_and_flat_at_its_anchor_and_knows_its_parameters():
 def test_a_factored_penalty_keeps_the_stiffness_of_rows_and_columns(floor):
     torch.manual_seed(6)
     space = ls.ParameterSpace(("a.weight", "a.bias", "scale"), ((2, 4), (2,), ()))
-    penalty = low_rank(floor=floor)
+    penalty = low_rank(floor=floor, k=5)
     factored = ls.factored_penalty(penalty, space)
     matrix = form_of(penalty)[0]
     for part, shape in zip(factored.parts, ((2, 4), (2, 1), (1, 1)), strict=True):
@@ -474,13 +474,25 @@ def test_a_factored_penalty_keeps_the_stiffness_of_rows_and_columns(floor):
     assert torch.allclose(factored.gradient(penalty.anchor), torch.zeros(11).double())
 
 
-def test_a_direction_of_rank_one_is_factored_exactly():
+def test_directions_with_a_common_side_are_factored_exactly():
     torch.manual_seed(7)
-    along = torch.outer(torch.randn(3).double(), torch.randn(4).double()).flatten()
+    side, others = torch.randn(3).double(), torch.linalg.qr(torch.randn(4, 3).double()).Q.T
+    directions = torch.stack([torch.outer(side / side.norm(), other).flatten() for other in others])
     penalty = ls.QuadraticPenalty(
-        anchor=torch.randn(12).double(), directions=(along / along.norm())[None], stiffness=torch.tensor([2.0]).double()
+        anchor=torch.randn(12).double(), directions=directions, stiffness=torch.tensor([2.0, 0.5, 7.0]).double()
     )
     w = torch.randn(5, 12).double()
     factored = ls.factored_penalty(penalty, ls.ParameterSpace(("w",), ((3, 4),)))
-    assert torch.allclose(factored(w), penalty(w), rtol=1e-9, atol=1e-12)
+    assert torch.allclose(factored(w), penalty(w), rtol=1e-9)
     assert factored.n_stored == 12 + 9 + 16
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.3])
+def test_what_factors_would_make_larger_keeps_its_diagonal(floor):
+    torch.manual_seed(8)
+    penalty = low_rank(floor=floor, k=3)
+    factored = ls.factored_penalty(penalty, ls.ParameterSpace(("long", "short"), ((9,), (2,))))
+    assert [type(part).__name__ for part in factored.parts] == ["PartPenalty", "KroneckerPenalty"]
+    diagonal = form_of(factored)[0].diagonal()[:9]
+    assert torch.allclose(diagonal, form_of(penalty)[0].diagonal()[:9], rtol=1e-9)
+    assert factored.n_stored == 2 * 9 + (2 + 4 + 1)

@@ -76,12 +76,12 @@ def test_what_does_not_fit_is_refused_before_anything_is_done():
     penalty = penalty_on(model)
     with pytest.raises(InputError, match=r"one without 2\.weight"):
         ls.ProximalSteps(penalty, nn.Linear(4, 2), optimizer)
-    with pytest.raises(InputError, match="9 selected parameters"):
+    with pytest.raises(InputError, match=r"the 6 selected parameters.*got one on 9"):
         ls.ProximalSteps(penalty, model, optimizer, select="4.weight")
     with pytest.raises(InputError, match=r"one without 2\.weight"):
         ls.ProximalSteps(penalty, model, torch.optim.SGD(model[4].parameters(), lr=0.1))
     wider = mlp([4, 5, 5, 2], seed=0)
-    with pytest.raises(InputError, match="9 selected parameters"):
+    with pytest.raises(InputError, match=r"the 25 selected parameters.*got one on 9"):
         ls.ProximalSteps(penalty, wider, torch.optim.SGD(wider.parameters(), lr=0.1))
     assert not optimizer._optimizer_step_post_hooks
 
@@ -186,10 +186,27 @@ def test_what_takes_no_step_and_what_no_penalty_holds_is_said():
     normalised = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
     optimizer = torch.optim.SGD(normalised.parameters(), lr=0.3)
     penalty = penalty_on(normalised, "0.weight")
-    with pytest.warns(UserWarning, match="running statistics of 1 are no weights"):
+    with pytest.warns(UserWarning, match="running statistics of layer '1' are no weights"):
         steps = ls.ProximalSteps(penalty, normalised, optimizer)
     with steps:
         pass
     normalised[1].eval()
     with ls.ProximalSteps(penalty, normalised, optimizer):
         pass
+
+
+def test_two_on_the_same_weights_are_no_sum_and_refused():
+    model = mlp([4, 3, 3, 2], seed=0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+    with ls.ProximalSteps(penalty_on(model), model, optimizer):
+        with ls.ProximalSteps(penalty_on(model, "4.weight"), model, optimizer):
+            train(model, optimizer)
+        second = ls.ProximalSteps(penalty_on(model), model, optimizer)
+        with pytest.raises(InputError, match="PenaltySum"):
+            second.__enter__()
+    with second:
+        train(model, optimizer)
+    assert not optimizer._optimizer_step_post_hooks
+    optimizer.param_groups[0]["momentum"] = 1.0
+    with pytest.raises(InputError, match="a momentum below 1"):
+        ls.ProximalSteps(penalty_on(model), model, optimizer)

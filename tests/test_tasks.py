@@ -333,7 +333,7 @@ def test_pretraining_freezes_what_it_learnt_and_starts_the_rest_anew():
 
 
 @pytest.mark.parametrize(("groups", "says"), [
-    (((0, 1), (1, 2)), "each class in one"), (((0,), (9,)), "0 to 5"), ((), "groups of classes"),
+    (((0, 1), (1, 2)), "each class in one"), (((0,), (9,)), "0, 1, 2, 3, 4, 5"), ((), "groups of classes"),
     (((0, 1), ()), "groups of classes"),
 ])  # fmt: skip
 def test_groups_that_make_no_tasks_are_refused(data, groups, says):
@@ -375,7 +375,7 @@ def test_the_command_shows_keeps_and_adds(forget, tmp_path):
     assert "Kept by: LDC with floor, λ = 4, 200 modes a task" in page
     assert "Classes 0,1; then 2,3; all layers trained before on all classes; 2500 weights learn; seed 0" in page
     assert {path.name for path in folder.glob("in-turn-*")} == {
-        "in-turn-none.zarr.zip", "in-turn-l2-0.1-200.zarr.zip", "in-turn-ldc-floor-4-200.zarr.zip",
+        "in-turn-none.zarr.zip", "in-turn-l2-0.1-0.zarr.zip", "in-turn-ldc-floor-4-200.zarr.zip",
     }  # fmt: skip
     assert (folder / "in-turn-none.zarr.zip").stat().st_mtime_ns == before
     code, _, err = forget("--tasks", "4,5;6,7")
@@ -446,3 +446,20 @@ def test_a_folder_of_something_else_is_left_alone(forget, tmp_path):
 def test_results_of_another_version_are_told(tmp_path):
     with pytest.raises(StorageError):
         ls.load(tmp_path / "missing.zarr.zip", Forgetting)
+
+
+def test_methods_without_modes_are_done_once_whatever_number_is_asked_for(forget, tmp_path):
+    assert forget("--methods", "l2:0.1")[0] == 0
+    assert forget("--methods", "l2:0.1", "--n-modes", "30")[0] == 0
+    assert len(list((tmp_path / "forget").glob("in-turn-l2*"))) == 1
+
+
+@pytest.mark.parametrize("content", ["{", None])
+def test_results_whose_tasks_are_not_known_any_more_get_no_company(forget, tmp_path, content):
+    assert forget("--methods", "joint")[0] == 0
+    note = tmp_path / "forget" / "forget.json"
+    note.unlink() if content is None else note.write_text(content)
+    code, _, err = forget("--methods", "l2:0.1")
+    assert code == 1
+    assert "forget.json" in err
+    assert "Traceback" not in err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,11 +16,14 @@ __all__ = [
     "check_count",
     "check_directions",
     "check_finite",
+    "check_kind",
     "check_positive",
     "check_start",
     "check_strength",
     "check_vector",
 ]
+
+T = TypeVar("T")
 
 
 def check_count(name: str, value: int, *, minimum: int, hint: str = "Pass a larger number.") -> int:
@@ -40,6 +44,13 @@ def check_strength(name: str, value: float) -> float:
     """Return ``value`` if it is a finite number of at least zero."""
     if not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise InputError(expected=f"{name} of at least 0, finite", got=repr(value), hint="Pass a plain number.")
+    return value
+
+
+def check_kind(name: str, value: Any, kind: type[T], *, hint: str) -> T:
+    """Return ``value`` if it is of a kind."""
+    if not isinstance(value, kind):
+        raise InputError(expected=f"{name} of type {kind.__name__}", got=type(value).__name__, hint=hint)
     return value
 
 

@@ -10,6 +10,7 @@ from types import TracebackType
 import torch
 from torch import Tensor, nn
 
+from landscope._checks import check_kind
 from landscope.errors import InputError, NonFiniteError
 from landscope.parameters import ParameterSpace, Selection
 from landscope.protocols import Penalty
@@ -66,13 +67,15 @@ class ProximalSteps:
         optimizer: torch.optim.Optimizer,
         select: Selection | Iterable[Selection] | ParameterSpace | None = None,
     ) -> None:
+        check_kind("the model", model, nn.Module, hint="Call ProximalSteps(penalty, model, optimizer).")
+        check_kind("the optimizer", optimizer, torch.optim.Optimizer, hint="A scheduler's is scheduler.optimizer.")
         self.space = _space_of(penalty, model, select)
+        self._check_length(penalty)
         self._tensors = self.space.tensors(model)
         _warn_of_statistics(model)
         self._groups = _groups_of(self.space, self._tensors, optimizer)
         w = self._weights()
         self.penalty = penalty.to(w.device, w.dtype)
-        self.penalty(w)  # one of another length is told now, not in the middle of a step
         self._optimizer = optimizer
         self._step_size()  # likewise two learning rates
         self._hook: torch.utils.hooks.RemovableHandle | None = None
@@ -80,6 +83,7 @@ class ProximalSteps:
 
     def __enter__(self) -> ProximalSteps:
         if self._hook is None:
+            self._check_alone()
             self._hook = self._optimizer.register_step_post_hook(self._after_step)
             # Before all others, so that a recorder that was entered earlier sees the weights after this step too.
             self._optimizer._optimizer_step_post_hooks.move_to_end(self._hook.id, last=False)  # ty: ignore[missing-attribute] - typed as a dict
@@ -104,6 +108,26 @@ class ProximalSteps:
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
+
+    def _check_length(self, penalty: Penalty) -> None:
+        if penalty.dim != self.space.dim:
+            raise InputError(
+                expected=f"a penalty on the {self.space.dim} selected parameters, {', '.join(self.space.names)}",
+                got=f"one on {penalty.dim}",
+                hint="Pass the select= that it was made with, or parameters=space.names when making it.",
+            )
+
+    def _check_alone(self) -> None:
+        """Raise if another penalty takes its own steps on some of these weights: one after another they are no sum."""
+        ours = {id(tensor) for tensor in self._tensors}
+        for hook in self._optimizer._optimizer_step_post_hooks.values():
+            other = getattr(hook, "__self__", None)
+            if isinstance(other, ProximalSteps) and ours & {id(tensor) for tensor in other._tensors}:
+                raise InputError(
+                    expected="one ProximalSteps on these weights",
+                    got="a second one",
+                    hint="Add penalties up by ls.PenaltySum.",
+                )
 
     @torch.no_grad()
     def value(self) -> float:
@@ -156,7 +180,7 @@ def _space_of(
             raise InputError(
                 expected=f"a model with the parameters of the penalty, {', '.join(names)}",
                 got=f"one without {', '.join(missing)}",
-                hint="Pass the model of the earlier task, or select= where parameters were renamed.",
+                hint="Pass the model of the earlier task (the one inside a compiled one), or select= for other names.",
             )
         tied = [other for name in names for other, tensor in present.items() if tensor is present[name]]
         space = ParameterSpace.of(model, [glob.escape(name) for name in tied])
@@ -177,9 +201,10 @@ def _warn_of_statistics(model: nn.Module) -> None:
         if module.training and getattr(module, "track_running_stats", False) and hasattr(module, "running_mean")
     ]
     if taking:
+        layers = ", ".join([*map(repr, taking[:3]), *(["..."] if len(taking) > 3 else [])])
         warnings.warn(
-            f"the running statistics of {', '.join(taking[:3])}{', ...' if len(taking) > 3 else ''} are no weights: "
-            "they go over to the next task, and no penalty holds them; put these layers in eval mode to keep them",
+            f"the running statistics of layer {layers} are no weights: they go over to the next task, and no "
+            "penalty holds them; put these layers in eval mode to keep them",
             UserWarning,
             stacklevel=4,
         )
@@ -189,6 +214,10 @@ def _lengthened(optimizer: torch.optim.Optimizer, group: dict) -> float:
     """How much farther momentum carries a lasting gradient than one step."""
     if not isinstance(optimizer, torch.optim.SGD) or not group["momentum"]:
         return 1.0
+    if group["momentum"] >= 1:
+        raise InputError(
+            expected="a momentum below 1", got=f"{group['momentum']}", hint="Steps would grow without an end."
+        )
     return (1 - group["dampening"]) / (1 - group["momentum"])
 
 

@@ -209,4 +209,4 @@ def _suggestion(values: Mapping[str, Any], cls: type[Settings]) -> str:
         if name not in cls.model_fields:
             close = difflib.get_close_matches(str(name), cls.model_fields, n=1)
             return f"Did you mean {close[0]}?" if close else f"Known are: {', '.join(cls.model_fields)}."
-    return "Correct the value; landscope run --help says what each setting takes."
+    return "Correct the value; --help says what each setting takes."

@@ -178,3 +178,29 @@ def test_penalties_that_cannot_be_factored_are_refused():
     named = ls.QuadraticPenalty(**GOOD, parameters=("v",))
     with pytest.raises(InputError, match="4 of w"):
         ls.factored_penalty(named, ls.ParameterSpace(("w",), ((2, 2),)))
+
+
+def test_wrong_kinds_are_named():
+    penalty, found = ls.QuadraticPenalty(**GOOD), modes()
+    model = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    w1 = torch.zeros(6)
+    for wrong, says in (
+        (lambda: ls.landscape_dependent_constraint(w1, found, [1.0, 2.0]), "flatness of type Tensor"),
+        (lambda: ls.landscape_dependent_constraint(w1, found, torch.ones(3, 1)), "one flatness a mode"),
+        (lambda: ls.landscape_dependent_constraint(w1, found.directions, torch.ones(3)), "PrincipalModes"),
+        (lambda: ls.landscape_dependent_constraint(w1, found, torch.ones(3), floor=None), "floor of at least 0"),
+        (lambda: ls.PenaltySum((penalty, None)), "each part of type Penalty"),
+        (lambda: ls.factored_penalty(penalty, model), "ParameterSpace"),
+        (lambda: ls.factored_penalty(ls.PenaltySum((penalty,)), None), "QuadraticPenalty"),
+        (lambda: ls.elastic_weight_consolidation(model, w1), "EmpiricalRisk"),
+        (lambda: ls.merged_penalty(penalty), "penalties of type Sequence"),
+        (lambda: ls.load_penalty("file.pt"), "torch.load"),
+        (lambda: ls.ProximalSteps(penalty, optimizer, model), "the model of type Module"),
+        (lambda: ls.curvature_constraint(w1, torch.eye(6)[:1], torch.ones(1), floor=-1.0), "-1.0"),
+    ):
+        with pytest.raises(InputError, match=says):
+            wrong()
+    still = ls.principal_modes(ls.Trajectory.of(torch.ones(12, 6)))
+    with pytest.raises(InputError, match="in which the weights moved"):
+        ls.landscape_dependent_constraint(w1, still, torch.ones(3))

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_count, check_positive, check_vector
+from landscope._checks import check_count, check_kind, check_positive, check_strength, check_vector
 from landscope.errors import InputError, NonFiniteError
 from landscope.landscape import Flatness
 from landscope.modes import PrincipalModes
@@ -76,8 +76,13 @@ def landscape_dependent_constraint(
         >>> round(float(penalty(w1 + modes.directions[0].to(w1))), 3), penalty.floor
         (16.0, 0.25)
     """
-    w1 = check_vector("w1", w1, dim=len(modes.mean))
-    known = flatness.width if isinstance(flatness, Flatness) else flatness
+    check_kind("modes", modes, PrincipalModes, hint="Pass what ls.principal_modes(trajectory) returned.")
+    w1, known = check_vector("w1", w1, dim=len(modes.mean)), _widths_of(flatness)
+    if modes.n_moving == 0:
+        raise InputError(
+            expected="a window in which the weights moved", got="one in which they did not",
+            hint="Record while the optimiser trains them.",
+        )  # fmt: skip
     count = check_count("n_modes", min(len(known), modes.n_moving) if n_modes is None else n_modes, minimum=1)
     _check_modes(modes, known, count)
     width = known[:count].double()
@@ -93,6 +98,14 @@ def landscape_dependent_constraint(
         parameters=modes.parameters,
         provenance=stamp(n_modes=count, floor=floor, strength=strength, source=dict(modes.provenance)),
     )
+
+
+def _widths_of(flatness: Flatness | Tensor) -> Float[Tensor, " k"]:
+    width = flatness.width if isinstance(flatness, Flatness) else flatness
+    check_kind("flatness", width, Tensor, hint="Pass what ls.flatness(...) returned, or a tensor.")
+    if width.ndim != 1:
+        raise InputError(expected="one flatness a mode, [k]", got=f"shape {tuple(width.shape)}", hint="Flatten it.")
+    return width
 
 
 def _check_modes(modes: PrincipalModes, known: Tensor, count: int) -> None:
@@ -133,7 +146,7 @@ def _floor(floor: Floor | float, width: Tensor, stiffness: Tensor) -> float:
         return last**-2 if last == last else float(stiffness.min())
     if isinstance(floor, str):
         raise InputError(expected='floor "last-mode", "none", or a stiffness', got=repr(floor), hint="Choose one.")
-    return float(floor)
+    return float(check_strength("floor", floor))
 
 
 def flatness_from_variance(
@@ -168,7 +181,7 @@ def flatness_from_variance(
         [1.0, 2.0]
     """
     check_positive("psi", psi, hint="The relation is inverse; take 4.")
-    known = (measured.width if isinstance(measured, Flatness) else measured).double()
+    known = _widths_of(measured).double()
     if len(known) != len(ranks) or any(not 1 <= rank <= len(variance) for rank in ranks):
         raise InputError(
             expected=f"a flatness for each of the ranks, from 1 to {len(variance)}",

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_count, check_vector
+from landscope._checks import check_count, check_kind, check_strength, check_vector
 from landscope.errors import InputError
 from landscope.penalties.kronecker import KroneckerPenalty
 from landscope.penalties.quadratic import QuadraticPenalty
@@ -36,7 +36,8 @@ def elastic_weight_consolidation(
 
     .. math:: V(w) = \frac{\lambda}{2} \sum_j \mathcal F_{jj} (w_j - w_{1j})^2
 
-    as published, with the half in the stiffness: ``strength`` is the published lambda.
+    as published, with the half in the stiffness: ``strength`` is the published lambda. Weights without information,
+    such as those of dead units, stay free however large it is.
 
     Args:
         risk: Of the task.
@@ -62,6 +63,7 @@ def elastic_weight_consolidation(
         >>> round(float(penalty(torch.tensor([1.0, 0.0]))), 6)
         0.125
     """
+    check_kind("the risk", risk, EmpiricalRisk, hint="Make one: ls.EmpiricalRisk(model, criterion, data).")
     w1 = check_vector("w1", w1, dim=risk.space.dim)
     diagonal = risk.fisher_information().diagonal(w1, fisher, batch_size=batch_size)
     if n_weights is not None:
@@ -113,6 +115,7 @@ def kronecker_elastic_weight_consolidation(
         >>> round(float(penalty(torch.tensor([1.0, 0.0]))), 6)
         0.125
     """
+    check_kind("the risk", risk, EmpiricalRisk, hint="Make one: ls.EmpiricalRisk(model, criterion, data).")
     w1 = check_vector("w1", w1, dim=risk.space.dim)
     parts = [
         KroneckerPenalty(
@@ -202,7 +205,7 @@ def curvature_constraint(
         anchor=w1.detach().clone(),
         directions=directions.to(w1),
         stiffness=(curvature.clamp(min=0) / 2).to(w1),
-        floor=floor / 2,
+        floor=check_strength("floor", floor) / 2,
         strength=strength,
         parameters=parameters,
         provenance=stamp(n_directions=len(directions), floor=floor, strength=strength),

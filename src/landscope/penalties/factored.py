@@ -5,9 +5,11 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
+from landscope._checks import check_kind
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.penalties.kronecker import KroneckerPenalty
+from landscope.penalties.part import PartPenalty
 from landscope.penalties.quadratic import QuadraticPenalty
 from landscope.penalties.sums import PenaltySum
 from landscope.results import stamp
@@ -16,7 +18,7 @@ __all__ = ["factored_penalty"]
 
 
 def factored_penalty(penalty: QuadraticPenalty, space: ParameterSpace) -> PenaltySum:
-    r"""A penalty along directions as one Kronecker product a layer: 3 N numbers or so in place of (k + 1) N.
+    r"""A penalty along directions as one Kronecker product a layer: 3 N numbers for square ones, in place of (k + 1) N.
 
     With P_i the part of :math:`p_i` on a weight matrix ``[m, n]``, and K its stiffness there,
 
@@ -25,14 +27,15 @@ def factored_penalty(penalty: QuadraticPenalty, space: ParameterSpace) -> Penalt
 
     so that the mean stiffness of every row and of every column of the matrix stays what it was; what couples two layers
     is left out. It spreads the stiffness over directions like those that were held: a constraint without a floor
-    (``floor="none"``) needs none after it. Exact where one direction of rank one is held in one layer.
+    (``floor="none"``) needs none after it. Exact where all :math:`P_i = u v_i^\top` with one u. A layer whose
+    factors would hold more than its directions, such as a long vector or an embedding, keeps the diagonal of K.
 
     Args:
         penalty: With directions; a floor is taken in.
         space: The weights it is on. Convolutions are matrices with a row for each output, vectors have one column.
 
     Returns:
-        The sum of one penalty a layer: m n + m^2 + n^2 numbers for each.
+        The sum of one penalty a parameter: m n + m^2 + n^2 numbers, or 2 m n where that is more than (k + 1) m n.
 
     Raises:
         InputError: If the penalty has no directions, or is on other weights.
@@ -40,13 +43,15 @@ def factored_penalty(penalty: QuadraticPenalty, space: ParameterSpace) -> Penalt
     Example:
         >>> import torch
         >>> space = ParameterSpace(("weight",), ((2, 2),))
-        >>> along = torch.tensor([[0.6, 0.8, 0.0, 0.0]])  # the first row of the matrix
-        >>> penalty = QuadraticPenalty(anchor=torch.zeros(4), directions=along, stiffness=torch.tensor([3.0]))
+        >>> along = torch.tensor([[0.6, 0.8, 0.0, 0.0], [-0.8, 0.6, 0.0, 0.0]])  # the first row of the matrix
+        >>> penalty = QuadraticPenalty(anchor=torch.zeros(4), directions=along, stiffness=torch.tensor([3.0, 1.0]))
         >>> factored = factored_penalty(penalty, space)
         >>> w = torch.tensor([1.0, 1.0, 1.0, 1.0])
         >>> round(float(penalty(w)), 4), round(float(factored(w)), 4)
-        (5.88, 5.88)
+        (5.92, 5.92)
     """
+    check_kind("the penalty", penalty, QuadraticPenalty, hint="Factor the parts of a sum one by one.")
+    check_kind("the space", space, ParameterSpace, hint="Pass recorder.space or risk.space.")
     if penalty.directions is None:
         raise InputError(
             expected="a penalty along directions", got="a stiffness for every weight",
@@ -61,9 +66,12 @@ def factored_penalty(penalty: QuadraticPenalty, space: ParameterSpace) -> Penalt
     return PenaltySum(tuple(_layer(penalty, space, name) for name in space.names))
 
 
-def _layer(penalty: QuadraticPenalty, space: ParameterSpace, name: str) -> KroneckerPenalty:
+def _layer(penalty: QuadraticPenalty, space: ParameterSpace, name: str) -> KroneckerPenalty | PartPenalty:
     shape = space.shapes[space.names.index(name)]
     columns = space.columns([name]).to(penalty.anchor.device).view(shape[0] if shape else 1, -1)
+    m, n = columns.shape
+    if m * m + n * n > len(penalty.stiffness) * m * n:
+        return _diagonal(penalty, space, columns.flatten())
     outputs, inputs = _factors(penalty, columns)
     return KroneckerPenalty(
         anchor=penalty.anchor[columns],
@@ -75,6 +83,17 @@ def _layer(penalty: QuadraticPenalty, space: ParameterSpace, name: str) -> Krone
         parameters=space.names,
         provenance=stamp(source=dict(penalty.provenance)),
     )
+
+
+def _diagonal(penalty: QuadraticPenalty, space: ParameterSpace, columns: Tensor) -> PartPenalty:
+    """The stiffness of each weight of one parameter."""
+    assert penalty.directions is not None  # noqa: S101 - asked for before
+    excess = (penalty.stiffness.double() - penalty.floor)[:, None]
+    stiffness = penalty.floor + (excess * penalty.directions[:, columns].double().square()).sum(dim=0)
+    own = QuadraticPenalty(
+        anchor=penalty.anchor[columns], stiffness=stiffness.clamp(min=0).to(penalty.anchor), strength=penalty.strength
+    )
+    return PartPenalty(own, columns, dim=penalty.dim, parameters=space.names)
 
 
 def _factors(penalty: QuadraticPenalty, columns: Tensor) -> tuple[Float[Tensor, "m m"], Float[Tensor, "n n"]]:

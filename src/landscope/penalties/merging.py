@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from landscope._checks import check_count
+from landscope._checks import check_count, check_kind
 from landscope.errors import InputError
 from landscope.penalties.quadratic import QuadraticPenalty
 from landscope.penalties.sums import PenaltySum
@@ -25,7 +25,8 @@ def merged_penalty(penalties: Sequence[Penalty], rank: int | None = None) -> Qua
 
     The sum of quadratic forms :math:`\sum_t \lambda_t (w - w_t)^\top A_t (w - w_t)` is one quadratic form about its own
     minimum, plus a constant. Of low rank plus isotropic it is again one; beyond ``rank``, the directions whose
-    stiffness is nearest to the floor are given up, and the floor becomes the mean stiffness of all that are not kept.
+    stiffness is nearest to the floor are given up, and the floor becomes the mean stiffness of all that are not kept:
+    the nearest in the sum of squares of the difference.
     Merging after every task keeps (rank + 1) N numbers however many tasks there are.
 
     Args:
@@ -33,8 +34,8 @@ def merged_penalty(penalties: Sequence[Penalty], rank: int | None = None) -> Qua
         rank: Directions to keep; all by default, and then the sum is exact.
 
     Returns:
-        The penalty, of strength 1. Its provenance says ``largest_error``: how far the stiffness of any direction is
-        from that of the sum.
+        The penalty, of strength 1. Its ``provenance["settings"]["largest_error"]`` says how far the stiffness of any
+        direction is from that of the sum.
 
     Raises:
         InputError: If there are none, their weights differ, some have directions and others do not, or one is a
@@ -47,6 +48,7 @@ def merged_penalty(penalties: Sequence[Penalty], rank: int | None = None) -> Qua
         >>> one.anchor.tolist(), one.offset
         ([1.0], 2.0)
     """
+    check_kind("penalties", penalties, Sequence, hint="Pass a list of them.")
     if not penalties:
         raise InputError(expected="at least one penalty", got="none", hint="Pass the penalties of earlier tasks.")
     quadratic = [part for penalty in penalties for part in _quadratic_parts(penalty)]
@@ -88,7 +90,9 @@ def _check_alike(penalties: Sequence[QuadraticPenalty]) -> None:
     if len(spaces) > 1 or len(names) > 1:
         raise InputError(
             expected="penalties on the same weights",
-            got="; ".join(sorted(f"{n} of {dtype} on {device}" for n, device, dtype in spaces)),
+            got="; ".join(
+                [*sorted(f"{n} of {dtype} on {device}" for n, device, dtype in spaces), *map(", ".join, names)]
+            ),
             hint="Use one selection of one model for all tasks.",
         )
 

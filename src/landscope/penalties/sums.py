@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_positive, check_vector
+from landscope._checks import check_kind, check_positive, check_vector
 from landscope.errors import InputError
 from landscope.penalties.kronecker import KroneckerPenalty
 from landscope.penalties.part import PART, PartPenalty
@@ -53,6 +53,8 @@ class PenaltySum:
     def __post_init__(self) -> None:
         if not self.parts:
             raise InputError(expected="at least one penalty", got="none", hint="Pass the penalties of earlier tasks.")
+        for part in self.parts:
+            check_kind("each part", part, Penalty, hint="Pass penalties only.")
         kinds = {(part.dim, names) for part in self.parts for names in [part.parameters] if names}
         if len({part.dim for part in self.parts}) > 1 or len(kinds) > 1:
             raise InputError(
@@ -164,6 +166,7 @@ def load_penalty(state: Mapping[str, Any]) -> Penalty:
         >>> load_penalty(penalty.state_dict())(torch.zeros(2)).item()
         2.0
     """
+    check_kind("the state", state, Mapping, hint="Read a file by torch.load(path) first.")
     if state.get("kind") == _SUM:
         return PenaltySum(tuple(load_penalty(part) for part in state.get("parts", ())))
     if state.get("kind") == PART:

@@ -9,7 +9,7 @@ import torch
 from landscope._names import Pretraining
 from landscope.run.problem import Problem
 from landscope.settings import Settings
-from landscope.tasks import UNPROTECTED, Course, Learner, class_tasks, joined_tasks
+from landscope.tasks import METHODS, UNPROTECTED, Course, Learner, class_tasks, joined_tasks
 
 __all__ = ["PRETRAINING_EPOCHS", "begin_course", "in_turn_artefact"]
 
@@ -59,4 +59,5 @@ def in_turn_artefact(method: str, strength: float, n_modes: int, rank: int | Non
     """Under which name a run keeps what one way to learn tasks in turn gave."""
     if method in UNPROTECTED:
         return f"in-turn-{method}"
-    return f"in-turn-{method}-{strength:g}-{n_modes}" + ("" if rank is None else f"-rank{rank}")
+    modes = n_modes if METHODS[method].takes_modes else 0
+    return f"in-turn-{method}-{strength:g}-{modes}" + ("" if rank is None else f"-rank{rank}")

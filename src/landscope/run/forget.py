@@ -74,7 +74,9 @@ def ways_of(words: Sequence[str]) -> list[Way]:
             ways.append((method, _strength(method, text)))
         else:
             raise InputError(
-                expected=f"a method: {', '.join((*METHODS, 'joint'))}", got=word, hint="Check the spelling."
+                expected=f"a method: {', '.join((*METHODS, 'joint'))}",
+                got=repr(word),
+                hint=f"{method} takes no strength." if method in UNPROTECTED else "Check the spelling.",
             )
     return list(dict.fromkeys(ways))
 
@@ -92,7 +94,9 @@ def _strength(method: str, text: str) -> float:
     except ValueError:
         strength = None
     if strength is None or not 0 < strength < math.inf:
-        raise InputError(expected=f"{method}:strength, above 0", got=f"{method}:{text}", hint=f"Write {method}:1000.")
+        raise InputError(
+            expected=f"{method}:strength, above 0", got=f"{method}:{text}", hint=f"Write {method}:{default or 1000:g}."
+        )
     return strength
 
 
@@ -179,6 +183,11 @@ def _tasks(groups: Sequence[Sequence[int]], options: ForgetOptions) -> dict[str,
 def _check_same_tasks(run: RunFolder, groups: Sequence[Sequence[int]], options: ForgetOptions) -> None:
     """A folder holds one sequence of tasks; methods may be added to it."""
     ours, theirs = _tasks(groups, options), run.note(_FILE)
+    if run.names("in-turn-") and not theirs:
+        raise StorageError(
+            expected=f"{run.path / _FILE}, which says what the results there are of", got="none, or a damaged one",
+            hint="Choose another folder with --out.",
+        )  # fmt: skip
     if theirs and theirs != ours:
         raise StorageError(
             expected=f"the tasks of {run.path}: {json.dumps(theirs)}", got=json.dumps(ours),

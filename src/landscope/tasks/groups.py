@@ -65,9 +65,9 @@ def class_tasks(train: Labelled, test: Labelled, groups: Sequence[Sequence[int]]
     known = set(train[1].unique().tolist()) & set(test[1].unique().tolist())
     if missing := sorted(set(classes) - known):
         raise InputError(
-            expected=f"classes of the data, {min(known)} to {max(known)}",
+            expected=f"classes of the training and test data: {', '.join(map(str, sorted(known)))}",
             got=", ".join(map(str, missing)),
-            hint="Choose others.",
+            hint="Choose others, or train on more samples.",
         )
     return [Task(",".join(map(str, group)), _of(train, group), _of(test, group)) for group in groups]
 

@@ -12,6 +12,7 @@ from landscope.modes import principal_modes
 from landscope.penalties import (
     Floor,
     KroneckerPenalty,
+    PartPenalty,
     PenaltySum,
     QuadraticPenalty,
     curvature_constraint,
@@ -69,6 +70,8 @@ def with_strength(penalty: Penalty, strength: float) -> Penalty:
     """The same penalty with another lambda."""
     if isinstance(penalty, PenaltySum):
         return PenaltySum(tuple(with_strength(part, strength) for part in penalty.parts))
+    if isinstance(penalty, PartPenalty):
+        return dataclasses.replace(penalty, part=with_strength(penalty.part, strength))
     if isinstance(penalty, QuadraticPenalty | KroneckerPenalty):
         return dataclasses.replace(penalty, strength=strength)
     raise TypeError(type(penalty).__name__)
