@@ -5,7 +5,7 @@ from landscope.tasks.course import Course
 from landscope.tasks.finished import FinishedTask
 from landscope.tasks.forgetting import Forgetting, Trial, measure_forgetting
 from landscope.tasks.frozen import FreeLayers
-from landscope.tasks.groups import Task, class_tasks, joined_tasks
+from landscope.tasks.groups import Labelled, Task, class_tasks, joined_tasks
 from landscope.tasks.learning import Learner, Watched
 from landscope.tasks.memory import TaskMemory
 from landscope.tasks.methods import METHODS, UNPROTECTED, Method, method_name, with_strength
@@ -18,6 +18,7 @@ __all__ = [
     "FinishedTask",
     "Forgetting",
     "FreeLayers",
+    "Labelled",
     "Learner",
     "Method",
     "Task",

@@ -7,12 +7,17 @@ import torch
 from torch import nn
 
 import landscope as ls
-from landscope.baselines import (
+from landscope.continual import (
     GradientProjectionMemory,
     Memory,
     OrthogonalGradientDescent,
     Replay,
+    Schooling,
     SynapticIntelligence,
+    learn_scenario,
+    permuted_scenario,
+    rival_name,
+    split_scenario,
 )
 from landscope.errors import InputError
 from test_memory import CRITERION, learn, network, sgd, task
@@ -162,3 +167,71 @@ def test_numbers_that_make_no_sense_are_refused():
         SynapticIntelligence(model, strength=0.0)
     with pytest.raises(InputError, match="n_samples"):
         Replay(model, n_samples=0)
+
+
+def blobs(samples, seed):
+    """Six classes on a circle, in four dimensions."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(6, (samples,), generator=generator)
+    angle = labels * (torch.pi / 3)
+    clean = torch.stack([angle.cos(), angle.sin(), (2 * angle).cos(), (2 * angle).sin()], dim=1)
+    return clean + 0.1 * torch.randn(samples, 4, generator=generator), labels
+
+
+BLOBS = (blobs(600, 0), blobs(300, 1))
+GROUPS = ((0, 1), (2, 3), (4, 5))
+SCENARIOS = {
+    **{kind: split_scenario(*BLOBS, GROUPS, kind) for kind in ("task", "domain", "class")},
+    "permuted": permuted_scenario(*BLOBS, 3, seed=0),
+}
+SHORT = Schooling(epochs=12, batch_size=20, learning_rate=0.1, n_modes=10, window=60, rank=20)
+
+
+def body(n_outputs):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 20), nn.ReLU(), nn.Linear(20, n_outputs))
+
+
+@pytest.mark.parametrize("scenario", list(SCENARIOS))
+@pytest.mark.parametrize(("method", "strength"), [
+    ("none", float("nan")), ("joint", float("nan")), ("ldc-floor", 4.0), ("ewc", 100.0), ("mas", 1.0), ("si", 10.0),
+    ("gpm", 0.97), ("ogd", float("nan")), ("replay", float("nan")),
+])  # fmt: skip
+def test_every_rival_learns_every_scenario(scenario, method, strength):
+    found = learn_scenario(SCENARIOS[scenario], body, method, strength=strength, schooling=SHORT)
+    again = learn_scenario(SCENARIOS[scenario], body, method, strength=strength, schooling=SHORT)
+    assert torch.equal(found.error, again.error)
+    assert found.error.shape == (3, 3)
+    assert float(found.error[0, 0]) < 0.2  # the first task is learnt, whatever follows
+    assert rival_name(method)
+    if method == "joint":
+        assert found.average_error < 0.1
+    if method in ("none", "joint"):
+        assert int(found.n_stored[-1]) == 0
+    else:
+        assert int(found.n_stored[-1]) > 0
+    if (scenario, method) in (("class", "none"), ("domain", "none")):
+        assert found.forgetting > 0.2
+    if (scenario, method) == ("class", "replay"):
+        assert found.average_error < 0.2
+
+
+def test_labels_count_within_the_outputs_that_may_answer():
+    for kind, scenario in SCENARIOS.items():
+        for one, outputs in zip(scenario.tasks, scenario.outputs, strict=True):
+            assert int(one.train[1].max()) == (len(outputs) - 1 if kind != "class" else int(one.name[-1]))
+            assert max(outputs) < scenario.n_outputs
+    assert SCENARIOS["task"].n_outputs == SCENARIOS["class"].n_outputs == 6
+    assert SCENARIOS["domain"].n_outputs == 2
+    first, second = SCENARIOS["permuted"].tasks[:2]
+    assert torch.equal(first.train[0], BLOBS[0][0])
+    assert torch.equal(first.train[0].sort(dim=1).values, second.train[0].sort(dim=1).values)
+    assert not torch.equal(first.train[0], second.train[0])
+
+
+def test_where_tasks_have_heads_only_what_they_share_is_held():
+    """The head of the first task is still what it was, without being held, and that of the last is free to learn."""
+    found = learn_scenario(SCENARIOS["task"], body, "ldc-floor", strength=1e4, schooling=SHORT)
+    assert int(found.n_stored[-1]) < 21 * (4 * 20 + 20) + 21
+    assert float(found.error.diagonal().max()) < 0.2
+    assert found.forgetting < 0.02

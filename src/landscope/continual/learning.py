@@ -1,0 +1,197 @@
+"""Tasks of a scenario learnt in turn, with one way to keep the earlier ones."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import math
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from landscope.continual.path_integral import SynapticIntelligence
+from landscope.continual.projection import GradientProjectionMemory, OrthogonalGradientDescent
+from landscope.continual.protocol import Memory
+from landscope.continual.replay import Replay
+from landscope.continual.scenarios import Answers, Scenario
+from landscope.results import stamp
+from landscope.sampling import MinibatchOrder
+from landscope.tasks import METHODS, Labelled, TaskMemory, TasksInTurn, joined_tasks, method_name
+from landscope.training import evaluate, train
+
+__all__ = ["Schooling", "learn_scenario", "rival_name"]
+
+_RIVALS: Mapping[str, str] = {
+    "si": "synaptic intelligence",
+    "gpm": "GPM",
+    "ogd": "OGD, 200 gradients a task",
+    "replay": "replay, 100 samples a task",
+}
+_ORDERS = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Schooling:
+    """How every task is learnt, and what is kept of it.
+
+    Args:
+        epochs: Of each task.
+        batch_size: B.
+        learning_rate: alpha of plain SGD.
+        n_modes: Directions that each task holds.
+        window: Latest steps that are looked back on.
+        rank: Directions that all tasks together keep.
+        max_samples: Samples of a task that its loss is measured on, the first ones.
+    """
+
+    epochs: int = 1
+    batch_size: int = 50
+    learning_rate: float = 0.1
+    n_modes: int = 50
+    window: int = 200
+    rank: int | None = 100
+    max_samples: int = 2000
+
+
+def rival_name(method: str) -> str:
+    """What a person reads for a way to keep tasks."""
+    return _RIVALS[method] if method in _RIVALS else method_name(method)
+
+
+def learn_scenario(
+    scenario: Scenario,
+    make_network: Callable[[int], nn.Module],
+    method: str,
+    *,
+    strength: float = math.nan,
+    schooling: Schooling | None = None,
+    seed: int = 0,
+) -> TasksInTurn:
+    """Learn all tasks of a scenario in turn.
+
+    Args:
+        scenario: The tasks.
+        make_network: ``make_network(n_outputs)``; its parameters are trained, all of them.
+        method: A key of ``landscope.tasks.METHODS``; ``"si"``, ``"gpm"``, ``"ogd"``, ``"replay"``; ``"none"``; or
+            ``"joint"``: all tasks so far together, each asked for all outputs it may give.
+        strength: lambda, c of SI, the threshold of GPM; passed over by others.
+        schooling: How; that of the class by default.
+        seed: Of the minibatches and what is drawn.
+
+    Returns:
+        Errors of all tasks after each, times, and what was stored.
+    """
+    how = Schooling() if schooling is None else schooling
+    model = Answers(make_network(scenario.n_outputs))
+    memory = _memory_of(method, model, _shared(model) if scenario.has_heads else None, strength, how, seed)
+    optimizer = torch.optim.SGD(model.parameters(), lr=how.learning_rate)
+    errors, seconds, keeping, stored, steps = [], [], [], [], []
+    for number, outputs in enumerate(scenario.outputs):
+        model.ask(outputs)
+        begun = time.perf_counter()
+        with memory.training(optimizer) if memory is not None else contextlib.nullcontext():
+            taken = _learn(model, scenario, number, optimizer, how, seed, joint=method == "joint")
+        seconds.append(time.perf_counter() - begun)
+        begun = time.perf_counter()
+        if memory is not None and number + 1 < len(scenario.tasks):
+            memory.consolidate(F.cross_entropy, _few(scenario.tasks[number].train, how.max_samples))
+        keeping.append(time.perf_counter() - begun)
+        stored.append(0 if memory is None else memory.n_stored)
+        steps.append(taken)
+        errors.append(_errors(model, scenario))
+    count = len(scenario.tasks)
+    return TasksInTurn(
+        method=method, strength=strength, n_modes=how.n_modes, rank=how.rank,
+        tasks=tuple(task.name for task in scenario.tasks), error=torch.stack(errors),
+        watched_task=torch.zeros(0, dtype=torch.int64), watched_step=torch.zeros(0, dtype=torch.int64),
+        watched_error=torch.zeros(0, count, dtype=torch.float64),
+        seconds=torch.tensor(seconds, dtype=torch.float64), keeping_seconds=torch.tensor(keeping, dtype=torch.float64),
+        n_stored=torch.tensor(stored), n_held=torch.full((count,), how.n_modes), n_steps=torch.tensor(steps),
+        dim=sum(parameter.numel() for parameter in model.parameters()),
+        provenance=stamp(scenario=scenario.name, seed=seed, **dataclasses.asdict(how)),
+    )  # fmt: skip
+
+
+def _memory_of(
+    method: str, model: Answers, select: list[str] | None, strength: float, how: Schooling, seed: int
+) -> Memory | None:
+    if method in METHODS:
+        return TaskMemory(
+            model, select, method=method, strength=strength, n_modes=how.n_modes, window=how.window, rank=how.rank
+        )
+    make: dict[str, Callable[[], Memory]] = {
+        "si": lambda: SynapticIntelligence(model, select, strength=strength),
+        "gpm": lambda: GradientProjectionMemory(model, select, threshold=strength),
+        "ogd": lambda: OrthogonalGradientDescent(model, select, seed=seed),
+        "replay": lambda: _ReplayOfAnswers(model, seed),
+    }
+    return make[method]() if method in make else None
+
+
+class _ReplayOfAnswers(Replay):
+    """Kept samples are asked what they were asked in their task."""
+
+    def __init__(self, model: Answers, seed: int) -> None:
+        super().__init__(model.body, seed=seed)
+        self._answers = model
+
+    def consolidate(self, criterion: Callable[..., Tensor], data: Labelled) -> None:
+        asked = self._answers.outputs
+        super().consolidate(lambda outputs, labels: criterion(outputs[:, asked], labels), data)
+
+
+def _shared(model: Answers) -> list[str]:
+    """All layers but the last."""
+    names = [name for name, _ in model.named_parameters()]
+    last = names[-1].rpartition(".")[0]
+    return [name for name in names if name.rpartition(".")[0] != last]
+
+
+def _few(data: Labelled, count: int) -> Labelled:
+    return data[0][:count], data[1][:count]
+
+
+def _learn(
+    model: Answers, scenario: Scenario, number: int, optimizer: torch.optim.Optimizer, how: Schooling, seed: int, *,
+    joint: bool,
+) -> int:  # fmt: skip
+    """Steps taken."""
+    if not joint:
+        return _epochs(model, scenario.tasks[number].train, F.cross_entropy, optimizer, how, seed, number)
+    known = range(number + 1)
+    model.ask(range(scenario.n_outputs))
+    starts = torch.tensor([scenario.outputs[task][0] for task in known])
+    both = joined_tasks([scenario.tasks[task] for task in known])
+    task = torch.cat([torch.full_like(scenario.tasks[task].train[1], task) for task in known])
+    width = len(scenario.outputs[0])
+
+    def criterion(outputs: Tensor, packed: Tensor) -> Tensor:
+        own, labels = packed // scenario.n_outputs, packed % scenario.n_outputs
+        columns = starts.to(own.device)[own][:, None] + torch.arange(width, device=own.device)
+        return F.cross_entropy(outputs.gather(1, columns), labels)
+
+    return _epochs(
+        model, (both.train[0], task * scenario.n_outputs + both.train[1]), criterion, optimizer, how, seed, number
+    )
+
+
+def _epochs(
+    model: nn.Module, data: Labelled, criterion: Callable[[Tensor, Tensor], Tensor], optimizer: torch.optim.Optimizer,
+    how: Schooling, seed: int, number: int,
+) -> int:  # fmt: skip
+    order = MinibatchOrder(len(data[1]), how.batch_size, "reshuffled", _ORDERS * seed + number)
+    epochs = itertools.islice(train(model, criterion, data, optimizer, order), how.epochs)
+    return max(epoch.step for epoch in epochs)
+
+
+def _errors(model: Answers, scenario: Scenario) -> Tensor:
+    """Share of wrong answers in every task."""
+    found = []
+    for task, outputs in zip(scenario.tasks, scenario.outputs, strict=True):
+        model.ask(outputs)
+        found.append(evaluate(model, task.test)[1])
+    return torch.tensor(found, dtype=torch.float64)
