@@ -30,6 +30,7 @@ from landscope.run.recipes import (
     branching,
     capacity,
     cells,
+    continual,
     forgetting,
     in_turn,
     noisy_descent,
@@ -89,6 +90,8 @@ def small_tasks(monkeypatch):
     monkeypatch.setattr(capacity, "PAIRS", some)
     rows = (("none", 0, None, (math.nan,)), ("ldc-floor", 10, 15, (4.0,)), ("joint", 0, None, (math.nan,)))
     monkeypatch.setattr(in_turn, "_TRIED", rows)
+    some = {method: continual._TRIED[method] for method in ("none", "ldc-floor", "gpm")}
+    monkeypatch.setattr(continual, "_TRIED", some)
 
 
 @pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")  # the transformer
@@ -109,7 +112,18 @@ def test_every_recipe_and_one_page(small, tmp_path):
     assert len(universal.rows) == layers
     assert all(row[7] != "–" for row in universal.rows)
     numbers = json.loads((tmp_path / "all" / "numbers.json").read_text())
-    assert set(numbers) >= {"claims", "fig2", "sec-S6", "fig6", "sec-S9", "branches", "fig4", "in-turn", "capacity"}
+    assert set(numbers) >= {
+        "claims",
+        "fig2",
+        "sec-S6",
+        "fig6",
+        "sec-S9",
+        "branches",
+        "fig4",
+        "in-turn",
+        "capacity",
+        "continual-class",
+    }
     assert {item["key"] for item in numbers["claims"]} == set(keys)
     text = (tmp_path / "all" / "claims.md").read_text()
     assert all(section.title in text for section in found.sections if section.rows)

@@ -26,13 +26,26 @@ __all__ = ["reproduce"]
 
 Figure = Literal[
     "all", "figures", "sec-S6", "fig6", "sec-S9", "branches", "fig4", "sec-S7", "sec-S8", "in-turn", "capacity",
+    "continual",
     "fig1", "fig2", "fig3", "fig5", "sec-S2", "sec-S3", "fig-S7",
 ]  # fmt: skip
 _CHOSEN_BY_RECIPES = {
     "seed", "network", "optimizer", "momentum", "nesterov", "loss", "label_noise", "initial", "equal_norm", "select",
     "record_every", "sampling",
 }  # fmt: skip
-_RECIPES = ("figures", "sec-S6", "fig6", "sec-S9", "branches", "fig4", "sec-S7", "sec-S8", "in-turn", "capacity")
+_RECIPES = (
+    "figures",
+    "sec-S6",
+    "fig6",
+    "sec-S9",
+    "branches",
+    "fig4",
+    "sec-S7",
+    "sec-S8",
+    "in-turn",
+    "capacity",
+    "continual",
+)
 
 
 @app.command

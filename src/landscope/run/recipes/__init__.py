@@ -2,6 +2,7 @@
 
 from landscope.run.recipes.branching import Branching
 from landscope.run.recipes.capacity import Capacity
+from landscope.run.recipes.continual import Continual
 from landscope.run.recipes.figures import Figures
 from landscope.run.recipes.forgetting import Keeping, KeepingByLaw, KeepingMore
 from landscope.run.recipes.in_turn import TasksInARow
@@ -29,6 +30,7 @@ _ALL: tuple[Recipe, ...] = (
     KeepingMore(),
     TasksInARow(),
     Capacity(),
+    Continual(),
 )
 RECIPES = {recipe.key: recipe for recipe in _ALL}
 """All recipes, in the order that ``reproduce all`` takes them."""

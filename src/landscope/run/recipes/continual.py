@@ -1,0 +1,219 @@
+"""Tasks in turn where the field measures: split and permuted sets, all layers trained, many ways to keep tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from torch import nn
+
+from landscope.continual import Scenario, Schooling, learn_scenario, permuted_scenario, rival_name, split_scenario
+from landscope.networks import cifar_cnn, mlp
+from landscope.run.folder import RunFolder
+from landscope.run.jobs import Job
+from landscope.run.problem import Problem
+from landscope.run.progress import Reporter
+from landscope.run.recipes.pairs import mean_with_spread
+from landscope.run.recipes.recipe import Plan, Section
+from landscope.settings import Settings
+from landscope.tasks import TasksInTurn
+from landscope.threads import one_thread
+
+__all__ = ["Continual"]
+
+_SEEDS, _TUNING, _FIRST_TUNING = 5, 2, 100
+_GROUPS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
+_NONE = (math.nan,)
+_TRIED: Mapping[str, tuple[float, ...]] = {
+    "none": _NONE, "ldc": (1.0, 10.0, 100.0), "ldc-floor": (0.4, 4.0, 40.0), "ldc-psi4-factored": (0.4, 4.0, 40.0),
+    "ewc": (1e1, 1e2, 1e3, 1e4), "kfac": (1e1, 1e2, 1e3, 1e4), "si": (0.1, 1.0, 10.0, 100.0),
+    "mas": (0.01, 0.1, 1.0, 10.0), "l2": (1e-3, 1e-2, 1e-1), "gpm": (0.9, 0.97, 0.99), "ogd": _NONE, "replay": _NONE,
+    "joint": _NONE,
+}  # fmt: skip
+"""Strengths that are tried; of GPM, thresholds."""
+_HEADINGS = (
+    "method", "average accuracy (%)", "backward transfer (points)", "forgetting (points)", "strength",
+    "stored / weights", "seconds a task",
+)  # fmt: skip
+_TEXT = (
+    "All layers are trained from the beginning, by plain SGD; nothing of later tasks is known before. Task- "
+    "incremental: the task of a test sample is known, and what tasks share is held, all layers but the last. "
+    "Domain-incremental: all tasks share their outputs. Class-incremental: the class among all of all tasks is "
+    "asked for. Accuracy over all tasks after the last, backward transfer and forgetting by their usual "
+    "definitions, mean and standard deviation over seeds; strengths of the best average accuracy on other seeds. "
+    "LDC holds the modes of the last 200 steps of a task, {modes} of each, all tasks together at most {rank}; "
+    "penalties are taken as implicit steps. Stored: numbers kept at the end, samples included, over the number of "
+    "weights. van de Ven & Tolias (arXiv 1904.07734) found 98.64 / 63.95 / 20.01 for EWC, 99.09 / 65.36 / 19.99 for "
+    "SI, 87.19 / 59.21 / 19.90 without anything and 99.66 / 98.42 / 97.94 for joint training on split MNIST, with "
+    "two hidden layers of 400, Adam, and 2,000 minibatches of 128 a task."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Course:
+    """A scenario on a data set.
+
+    Args:
+        key: Of its runs.
+        name: What a table says.
+        kind: Of the split, or ``"permuted"``.
+        schooling: How every task is learnt.
+        changes: Of the shared settings.
+    """
+
+    key: str
+    name: str
+    kind: Literal["task", "domain", "class", "permuted"]
+    schooling: Schooling
+    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def scenario(self, problem: Problem) -> Scenario:
+        """The tasks."""
+        train, test = problem.train_data, problem.test_data
+        if self.kind == "permuted":
+            return permuted_scenario(train, test, len(_GROUPS), seed=0)
+        return split_scenario(train, test, _GROUPS, self.kind)
+
+    def network(self, problem: Problem, seed: int) -> Callable[[int], nn.Module]:
+        """The network for a number of outputs."""
+        shape = tuple(problem.train_data[0].shape[1:])
+        if problem.settings.network == "cifar-cnn":
+            return lambda n_outputs: cifar_cnn((shape[0], shape[1], shape[2]), n_outputs, seed=seed)
+        return lambda n_outputs: mlp([math.prod(shape), *problem.settings.hidden, n_outputs], bias=True, seed=seed)
+
+
+_MLP = {"hidden": (100, 100)}
+_CNN = {"data": "cifar10", "network": "cifar-cnn"}
+COURSES = (
+    _Course("task", "Split MNIST, task-incremental", "task", Schooling(), _MLP),
+    _Course("domain", "Split MNIST, domain-incremental", "domain", Schooling(), _MLP),
+    _Course("class", "Split MNIST, class-incremental", "class", Schooling(), _MLP),
+    _Course("permuted", "Permuted MNIST, five orders", "permuted", Schooling(), _MLP),
+    _Course("cifar-task", "Split CIFAR-10, task-incremental", "task", Schooling(epochs=5, learning_rate=0.05), _CNN),
+    _Course("cifar-class", "Split CIFAR-10, class-incremental", "class", Schooling(epochs=5, learning_rate=0.05), _CNN),
+)
+
+
+class Continual:
+    """One job a scenario: strengths on two seeds, then every method at its best on others."""
+
+    key = "continual"
+    title = "Tasks in turn where the field measures"
+
+    def jobs(self, plan: Plan) -> list[Job]:
+        """One job a scenario."""
+        return [Job(f"continual-{course.key}", _run, (plan, course)) for course in _courses(plan)]
+
+    def sections(self, plan: Plan) -> list[Section]:
+        """One table a scenario."""
+        return [_section(plan, number, course) for number, course in enumerate(_courses(plan))]
+
+
+def _courses(plan: Plan) -> Sequence[_Course]:
+    """A quick reproduction has the digits, with and without the task known, and names them so."""
+    if not plan.quick:
+        return COURSES
+    short = Schooling(epochs=20, window=100, n_modes=20, rank=40)
+    quick = [dataclasses.replace(course, schooling=short) for course in COURSES if course.key in ("task", "class")]
+    return [dataclasses.replace(course, name=course.name.replace("MNIST", "digits")) for course in quick]
+
+
+def _tried(*, quick: bool) -> Mapping[str, tuple[float, ...]]:
+    """What is tried; a quick reproduction takes the middle strength only."""
+    return {method: (s[len(s) // 2],) if quick else s for method, s in _TRIED.items()}
+
+
+def _reported(plan: Plan) -> range:
+    return range(plan.seeds if plan.quick else max(_SEEDS, plan.seeds))
+
+
+def _tuning(plan: Plan) -> range:
+    return range(_FIRST_TUNING, _FIRST_TUNING + (0 if plan.quick else _TUNING))
+
+
+def _run(reporter: Reporter, plan: Plan, course: _Course) -> None:
+    tried = _tried(quick=plan.quick)
+    with reporter.stage(f"continual-{course.key}") as progress:
+        seeds = [*_tuning(plan), *_reported(plan)]
+        for done, seed in enumerate(seeds, start=1):
+            for method, strengths in tried.items():
+                wanted = strengths if seed in _tuning(plan) else (_best(plan, course, method, strengths),)
+                for strength in wanted:
+                    _learn(plan, course, seed, method, strength)
+            progress(done, len(seeds))
+
+
+def _settings(plan: Plan, course: _Course, seed: int) -> Settings:
+    return plan.settings_with(**course.changes, seed=seed)
+
+
+def _folder(plan: Plan, course: _Course, seed: int) -> RunFolder:
+    return RunFolder.create(plan.run_path(f"continual-{course.key}-seed{seed}"), _settings(plan, course, seed))
+
+
+def _learn(plan: Plan, course: _Course, seed: int, method: str, strength: float) -> None:
+    run, name = _folder(plan, course, seed), _artefact(method, strength)
+    if run.has(name):
+        return
+    with run.locked(), one_thread():
+        problem = _problem(run.settings)
+        network = course.network(problem, seed)
+        found = learn_scenario(
+            course.scenario(problem), network, method, strength=strength, schooling=course.schooling, seed=seed
+        )
+        run.save(name, found)
+
+
+@functools.lru_cache(maxsize=1)
+def _problem(settings: Settings) -> Problem:
+    return Problem(settings)
+
+
+def _artefact(method: str, strength: float) -> str:
+    return f"continual-{method}" + ("" if math.isnan(strength) else f"-{strength:g}")
+
+
+def _load(plan: Plan, course: _Course, seed: int, method: str, strength: float) -> TasksInTurn:
+    return _folder(plan, course, seed).load(_artefact(method, strength), TasksInTurn)
+
+
+def _best(plan: Plan, course: _Course, method: str, strengths: Sequence[float]) -> float:
+    """The strength of the smallest mean error on the tuning seeds."""
+    if len(strengths) == 1:
+        return strengths[0]
+
+    def error(strength: float) -> float:
+        found = [_load(plan, course, seed, method, strength) for seed in _tuning(plan)]
+        return statistics.fmean(one.average_error for one in found)
+
+    return min(strengths, key=error)
+
+
+def _section(plan: Plan, number: int, course: _Course) -> Section:
+    rows, values = [], {}
+    for method, strengths in _tried(quick=plan.quick).items():
+        best = _best(plan, course, method, strengths)
+        found = [_load(plan, course, seed, method, best) for seed in _reported(plan)]
+        at_edge = len(strengths) > 1 and best in (strengths[0], strengths[-1])
+        rows.append(_row(method, best, found, at_edge=at_edge))
+        values[_artefact(method, best)] = [one.error.tolist() for one in found]
+    how = course.schooling
+    text = _TEXT.format(modes=how.n_modes, rank=how.rank) if number == 0 else ""
+    return Section(f"continual-{course.key}", course.name, text, _HEADINGS, rows, [], values, None)
+
+
+def _row(method: str, strength: float, found: Sequence[TasksInTurn], *, at_edge: bool) -> list[str]:
+    edge = " (edge)" if at_edge else ""
+    return [
+        rival_name(method),
+        mean_with_spread([100 * (1 - one.average_error) for one in found]),
+        mean_with_spread([100 * one.backward_transfer for one in found]),
+        mean_with_spread([100 * one.forgetting for one in found]),
+        "–" if math.isnan(strength) else f"{strength:g}{edge}",
+        f"{statistics.median(one.stored_over_weights for one in found):.2g}",
+        f"{statistics.median(float((one.seconds + one.keeping_seconds).mean()) for one in found):.1f}",
+    ]
