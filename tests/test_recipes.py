@@ -325,7 +325,9 @@ def test_dimensions(sharp, learning, expected):
         w: [solution(w * w, int(sharp(w * w)) + s, int(learning(w * w)) + s, w) for s in range(3)]
         for w in (20, 40, 50, 100)
     }
+    found[400] = [solution(160_000, 3, 9, 9)]  # all three directions there were
     measured = dimension_measurements(found)
+    assert "D_s is at least 3 at width 400" in measured["sharp_dimension"].note
     assert (verdict("sharp_dimension", measured), verdict("learning_dimension", measured)) == expected
     assert verdict("few_sharp", measured) == "reproduced"
 

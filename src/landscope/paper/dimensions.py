@@ -55,6 +55,11 @@ class EffectiveDimension(Result, kind="paper_effective_dimension", dims={"width"
     test_error: float
     start_epoch: int
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether all directions that the window has are sharp, so that D_s is a lower bound."""
+        return self.n_sharp == len(self.width)
+
     def numbers(self) -> dict[str, Any]:
         """What a table needs."""
         names = ("n_weights", "norm", "n_sharp", "n_learning", "n_null", "loss0", "test_error", "start_epoch")
@@ -120,7 +125,7 @@ def dimension_measurements(found: Mapping[int, Sequence[EffectiveDimension]]) ->
     learning = _growth(inside, lambda one: one.n_learning[2])
     null = _mean(_growth(inside, lambda one: one.n_null[1]))
     beyond = [width for width in found if width > max(inside)]
-    wider = ", ".join(f"{_mean([one.n_sharp for one in found[w]]):.0f} at width {w}" for w in beyond)
+    wider = ", ".join(f"{_sharp_of(found[width])} at width {width}" for width in beyond)
     nearest = min(found, key=lambda width: abs(width - _PAPER_WIDTH))
     shares = [one.n_sharp / one.n_weights for one in found[nearest]]
     widths = f"widths {min(inside)} to {max(inside)}"
@@ -136,6 +141,11 @@ def dimension_measurements(found: Mapping[int, Sequence[EffectiveDimension]]) ->
             f"{widths}, without the first mode",
         ),
     }
+
+
+def _sharp_of(group: Sequence[EffectiveDimension]) -> str:
+    at_least = "at least " if any(one.is_bound for one in group) else ""
+    return f"{at_least}{_mean([one.n_sharp for one in group]):.0f}"
 
 
 def _growth(found: Mapping[int, Sequence[EffectiveDimension]], quantity: Any) -> list[float]:
