@@ -119,7 +119,7 @@ def _reproduce_recipes(
     """Recipes: one, or all of them."""
     from landscope.report import write_everything_report
     from landscope.run.everything import reproduce_recipes
-    from landscope.run.recipes import QUICK, RECIPES, Plan
+    from landscope.run.recipes import OF_THE_PAPER, QUICK, RECIPES, Plan
 
     if pairs:
         raise InputError(expected="--pairs with fig1 to fig-S7", got=figure, hint="Leave it out: recipes choose.")
@@ -136,7 +136,7 @@ def _reproduce_recipes(
     folder = out or Path("runs") / f"reproduce-{figure}-{Path(chosen.data).name}{suffix}"
     hint_if_stopped(f"Finished parts are kept in {folder}; give the same command to go on.")
     plan = Plan(folder, chosen, (2 if quick else 3) if seeds is None else seeds, quick)
-    recipes = list(RECIPES.values()) if figure == "all" else [RECIPES[figure]]
+    recipes = [RECIPES[key] for key in (OF_THE_PAPER if figure == "all" else [figure])]
     found = reproduce_recipes(plan, recipes, reporter_of(as_json), processes=jobs, after=write_everything_report)
     page = folder / "report.html"
     if as_json:
