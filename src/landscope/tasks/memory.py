@@ -65,7 +65,7 @@ class TaskMemory:
         ...             optimizer.zero_grad()
         ...             criterion(model(x[batch]), targets[batch]).backward()
         ...             optimizer.step()
-        ...     memory.consolidate(criterion, (x, targets))
+        ...     _ = memory.consolidate(criterion, (x, targets))
         >>> memory.n_tasks, memory.held.dim
         (2, 10)
     """
