@@ -369,7 +369,7 @@ def test_the_command_shows_keeps_and_adds(forget, tmp_path):
     before = (folder / "in-turn-none.zarr.zip").stat().st_mtime_ns
     code, out, err = forget("--methods", "ldc-floor")
     assert code == 0, err
-    assert "After the last task" in out
+    assert "Errors after the last task" in out
     page = (folder / "report.html").read_text()
     assert "Kept by: distance from w1" in page
     assert "Kept by: LDC with floor, λ = 4, 200 modes a task" in page

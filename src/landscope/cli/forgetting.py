@@ -41,7 +41,7 @@ def forget(
 
     Methods: ldc (the paper's constraints), ldc-floor, ldc-low-floor, ldc-factored (two small matrices a layer), with
     F from the variance ldc-psi3 to ldc-psi5, ldc-psi4-floor, ldc-psi4-factored and ldc-fresh; ewc, ewc-empirical,
-    ewc-batch, kfac, hessian, fisher, random, l2, and joint for all tasks so far at once. A folder keeps what it has;
+    ewc-batch, kfac, mas, hessian, fisher, random, l2, and joint for all tasks so far at once. A folder keeps all;
     more methods can be added to it. Example: landscope forget --methods ldc-floor --methods ewc:1000
     """
     from landscope.report import FORGET_HEADINGS, forget_rows, write_forget_report
@@ -60,11 +60,11 @@ def forget(
         whole = {"tasks": groups_of(wishes.tasks), "found": rows, "report": str(page)}
         print(json.dumps(whole, indent=2, allow_nan=False))
         return
-    console, table = Console(), Table(title="After the last task", title_justify="left")
-    for heading in (*FORGET_HEADINGS, *(f"task {name} (%)" for name in found[0].tasks)):
+    console, table = Console(), Table(title="Errors after the last task (%)", title_justify="left")
+    for heading in ("kept by", "average", "forgetting", *(f"task {name}" for name in found[0].tasks)):
         table.add_column(heading)
     for row in forget_rows(found):
-        table.add_row(*row)
+        table.add_row(*row[:3], *row[len(FORGET_HEADINGS) :])  # the rest is on the page
     console.print(table)
     if judgements := forget_judgements(folder, found):
         console.print(claims_table(judgements))
