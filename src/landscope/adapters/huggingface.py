@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import nn
 
 from landscope.adapters.holding import Holding
 from landscope.adapters.recording import Recording
+from landscope.criteria import language_model_losses
 from landscope.errors import InputError, LandscopeError
 from landscope.recorder import TrajectoryRecorder
 
@@ -19,13 +19,11 @@ try:
     from accelerate.optimizer import AcceleratedOptimizer
     from accelerate.utils import extract_model_from_parallel
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-    from transformers.utils import ModelOutput
 except ImportError as error:
     raise ImportError(f"Expected transformers and accelerate; got: {error}. Install landscope[huggingface].") from error
 
 __all__ = ["RecorderCallback", "TaskMemoryCallback", "language_model_losses"]
 
-_IGNORED = -100
 _STEPS_TAKEN = "landscope_optimizer_steps"
 _MEMORY_FILE = "landscope_task_memory.pt"
 
@@ -203,45 +201,3 @@ def _steps_taken(state: TrainerState) -> int:
 def _kept(state: TrainerState) -> dict[str, Any]:
     """What checkpoints keep for callbacks: a dict from its construction on, whatever its annotation says."""
     return cast("dict[str, Any]", state.stateful_callbacks)
-
-
-def language_model_losses(
-    outputs: ModelOutput | Float[Tensor, "b t C"], labels: Int[Tensor, "b t"]
-) -> tuple[Float[Tensor, " b"], float]:
-    r"""The loss of each sequence under a causal language model, and how many tokens it counts.
-
-    .. math:: l_k = -\sum_{i < t,\; z_{k,i+1} \ne -100} \log p(z_{k,i+1} \mid z_{k,\le i})
-
-    The sum of the losses of all batches over the sum of their counts is the mean over tokens.
-
-    Args:
-        outputs: What the model returns, or its logits ``[b, t, C]``; position i predicts token i + 1.
-        labels: Tokens ``[b, t]``, not shifted; -100 where a token is not counted.
-
-    Returns:
-        Losses ``[b]``, summed over tokens (in float32 where logits are of half precision), and the count.
-
-    Raises:
-        InputError: If there are no logits, or the shapes do not fit.
-
-    Example:
-        Two tokens count, and each of three is as likely.
-
-        >>> import torch
-        >>> losses, count = language_model_losses(torch.zeros(1, 4, 3), torch.tensor([[0, 1, -100, 2]]))
-        >>> losses.exp().round().tolist(), count
-        ([9.0], 2.0)
-    """
-    logits = outputs if isinstance(outputs, Tensor) else getattr(outputs, "logits", None)
-    if logits is None or logits.ndim != 3 or logits.shape[:2] != labels.shape:
-        raise InputError(
-            expected="logits [b, t, C] with labels [b, t]",
-            got=f"{'no logits' if logits is None else list(logits.shape)} with labels {list(labels.shape)}",
-            hint="Use a causal language model, and labels of the same shape as its input tokens.",
-        )
-    logits = logits.float() if logits.dtype.itemsize < torch.float32.itemsize else logits
-    targets = labels[:, 1:]
-    losses = nn.functional.cross_entropy(
-        logits[:, :-1].flatten(0, 1), targets.flatten().long(), ignore_index=_IGNORED, reduction="none"
-    )
-    return losses.view(targets.shape).sum(dim=1), float((targets != _IGNORED).sum())

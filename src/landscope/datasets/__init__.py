@@ -3,5 +3,6 @@
 from landscope.datasets.images import ImageData
 from landscope.datasets.loading import load_data, load_images
 from landscope.datasets.text import TokenData
+from landscope.datasets.texts import byte_sequences, python_texts
 
-__all__ = ["ImageData", "TokenData", "load_data", "load_images"]
+__all__ = ["ImageData", "TokenData", "byte_sequences", "load_data", "load_images", "python_texts"]

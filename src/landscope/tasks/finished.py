@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import glob
+import math
 import time
 from collections.abc import Sequence
 
+from jaxtyping import Float
 from torch import Tensor
 
 from landscope.controls import Basis, hessian_basis
@@ -30,6 +32,7 @@ class FinishedTask:
         n_modes: How many modes may be asked for; all by default.
         learnt: Whether the training error was zero when the window began.
         seed: Of what is drawn for it.
+        ratio: The loss at the edges of its valley over that at w1.
     """
 
     def __init__(
@@ -40,9 +43,10 @@ class FinishedTask:
         *,
         learnt: bool = True,
         seed: int = 0,
+        ratio: float = math.e,
     ) -> None:
         self.risk, self.trajectory, self.learnt, self._n_modes = risk, trajectory, learnt, n_modes
-        self.w1, self.seed = risk.w0, seed
+        self.w1, self.seed, self.ratio = risk.w0, seed, ratio
         self.modes_seconds = self.flatness_seconds = 0.0
         """What the modes took, and the flatness of one of them."""
         self._parts: list[Flatness] = []
@@ -73,7 +77,11 @@ class FinishedTask:
 
     def flatness_of(self, directions: Tensor) -> Flatness:
         """F along any directions."""
-        return flatness(self.risk, self.w1, directions.to(self.w1))
+        return flatness(self.risk, self.w1, directions.to(self.w1), ratio=self.ratio)
+
+    def widths(self, found: Flatness) -> Float[Tensor, " k"]:
+        """F at e times the loss, of a ln L that goes on as it does up to the ratio: F_ratio / sqrt(ln ratio)."""
+        return found.width / math.sqrt(math.log(self.ratio))
 
     @property
     def space(self) -> ParameterSpace:
@@ -111,7 +119,7 @@ class LayerOfTask(FinishedTask):
 
     def __init__(self, whole: FinishedTask, names: Sequence[str]) -> None:
         part = whole.trajectory.of_parameters([glob.escape(name) for name in names])
-        super().__init__(whole.risk, part, learnt=whole.learnt, seed=whole.seed)
+        super().__init__(whole.risk, part, learnt=whole.learnt, seed=whole.seed, ratio=whole.ratio)
         self.columns, self._whole = whole.space.columns(names), whole
         self.w1 = whole.w1[self.columns.to(whole.w1.device)]
 

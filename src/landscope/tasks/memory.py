@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
 
@@ -42,6 +43,8 @@ class TaskMemory:
         n_modes: Directions that each task holds, at most as many as its weights moved along.
         window: How many of the latest rows of a task are looked back on.
         every: Record every so many steps.
+        ratio: The loss at the edges of a valley over that at its bottom, where its width is measured. Of a loss that
+            cannot rise by e, like that of a language model, nearer to 1: 1.1.
         rank: Directions that all tasks together keep; beyond, those of smallest stiffness are given up, so that the
             memory of many tasks is that of one. All by default.
         per_layer: Take modes of every layer by itself, ``n_modes`` of each; by default those of all weights together.
@@ -80,6 +83,7 @@ class TaskMemory:
         n_modes: int = 100,
         window: int = 500,
         every: int = 1,
+        ratio: float = math.e,
         rank: int | None = None,
         per_layer: bool = False,
         implicit: bool = True,
@@ -90,6 +94,9 @@ class TaskMemory:
         self.n_modes = check_count("n_modes", n_modes, minimum=1)
         self.window = check_count("window", window, minimum=3)
         self.every = check_count("every", every, minimum=1)
+        if not 1 < ratio < math.inf:
+            raise InputError(expected="a ratio above 1", got=f"{ratio}", hint="Take e, or 1.1 for a language model.")
+        self.ratio = ratio
         self.rank = rank if rank is None else check_count("rank", rank, minimum=0)
         if per_layer and not METHODS[method].measures:
             raise InputError(
@@ -159,7 +166,7 @@ class TaskMemory:
         new = self._recorder.trajectory()
         return new if self._rows is None else _joined(self._rows, new, self.window)
 
-    def consolidate(self, criterion: Callable[..., Tensor], data: Any) -> Penalty:
+    def consolidate(self, criterion: Callable[..., Any], data: Any) -> Penalty:
         """End a task: from now on the weights are held where they are.
 
         Args:
@@ -195,7 +202,7 @@ class TaskMemory:
                 hint="Make it with space=memory.space.",
             )  # fmt: skip
         window = Trajectory.of(risk.w0[None].cpu()) if self._rows is None else self._rows
-        finished = FinishedTask(risk, window, seed=self.n_tasks)
+        finished = FinishedTask(risk, window, seed=self.n_tasks, ratio=self.ratio)
         make = penalty_by_layer if self.per_layer else own_penalty
         own = make(finished, self.method, self.strength, self.n_modes)
         self.held = combined_penalty(self.held, own, self.rank)
@@ -263,7 +270,7 @@ class TaskMemory:
         self._rows, self.n_tasks, self._step = window, int(state["n_tasks"]), int(state["step"])
 
     def _settings(self) -> dict[str, Any]:
-        names = ("method", "strength", "n_modes", "window", "every", "rank", "per_layer")
+        names = ("method", "strength", "n_modes", "window", "every", "ratio", "rank", "per_layer")
         shapes = [list(shape) for shape in self.space.shapes]
         return {name: getattr(self, name) for name in names} | {"parameters": list(self.space.names), "shapes": shapes}
 

@@ -81,10 +81,10 @@ def _constraint(task: FinishedTask, n_modes: int, *, floor: Floor, psi: float | 
     """Landscape-dependent constraints, with F measured or from the variance."""
     modes = task.modes
     if psi is None:
-        known = task.flatness(n_modes)
+        known = task.widths(task.flatness(n_modes))
     else:
         ranks = [rank for rank in _MEASURED_RANKS if rank <= n_modes]
-        measured = task.flatness_along([rank - 1 for rank in ranks])
+        measured = task.widths(task.flatness_along([rank - 1 for rank in ranks]))
         known = flatness_from_variance(modes.variance[:n_modes], psi, measured, ranks)
     return landscape_dependent_constraint(task.w1, modes, known, n_modes=n_modes, floor=floor, strength=1.0)
 
@@ -96,7 +96,7 @@ def _fresh(task: FinishedTask, n_modes: int) -> Penalty:
     modes = principal_modes(task.trajectory.window(stop=middle), min(n_modes, half - 1))
     count = min(n_modes, modes.n_moving)
     ranks = [rank for rank in _MEASURED_RANKS if rank <= count]
-    measured = task.flatness_of(modes.directions[[rank - 1 for rank in ranks]])
+    measured = task.widths(task.flatness_of(modes.directions[[rank - 1 for rank in ranks]]))
     variance = variance_along(modes, task.trajectory.window(start=middle))[:count]
     known = flatness_from_variance(variance, 4.0, measured, ranks)
     return landscape_dependent_constraint(task.w1, modes, known, n_modes=count, strength=1.0)
@@ -111,7 +111,7 @@ def _factored(task: FinishedTask, n_modes: int, *, psi: float | None = None) -> 
 
 def _low_floor(task: FinishedTask, n_modes: int) -> Penalty:
     """A floor from the flattest of twice as many modes as are held."""
-    widths = task.flatness(min(2 * n_modes, task.modes.n_moving)).width
+    widths = task.widths(task.flatness(min(2 * n_modes, task.modes.n_moving)))
     floor = float(widths[~widths.isnan()].max()) ** -2
     return landscape_dependent_constraint(
         task.w1, task.modes, widths[:n_modes], n_modes=n_modes, floor=floor, strength=1.0
@@ -121,7 +121,7 @@ def _low_floor(task: FinishedTask, n_modes: int) -> Penalty:
 def _random(task: FinishedTask, n_modes: int) -> Penalty:
     """Random directions, as stiff as the modes."""
     basis = random_basis(len(task.w1), n_modes, seed=task.seed)
-    stiffness = task.flatness(n_modes).width.square().reciprocal().nan_to_num(0.0)
+    stiffness = task.widths(task.flatness(n_modes)).square().reciprocal().nan_to_num(0.0)
     return curvature_constraint(task.w1, basis.directions, 2 * stiffness)
 
 
