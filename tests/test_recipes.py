@@ -33,6 +33,7 @@ from landscope.run.recipes import (
     continual,
     forgetting,
     in_turn,
+    language,
     noisy_descent,
     pairs,
     widths,
@@ -92,6 +93,7 @@ def small_tasks(monkeypatch):
     monkeypatch.setattr(in_turn, "_TRIED", rows)
     some = {method: continual._TRIED[method] for method in ("none", "ldc-floor", "gpm")}
     monkeypatch.setattr(continual, "_TRIED", some)
+    monkeypatch.setattr(language, "_TRIED", {method: language._TRIED[method] for method in ("none", "l2")})
 
 
 @pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")  # the transformer
@@ -123,6 +125,7 @@ def test_every_recipe_and_one_page(small, tmp_path):
         "in-turn",
         "capacity",
         "continual-class",
+        "language-low-rank",
     }
     assert {item["key"] for item in numbers["claims"]} == set(keys)
     text = (tmp_path / "all" / "claims.md").read_text()

@@ -26,7 +26,7 @@ __all__ = ["reproduce"]
 
 Figure = Literal[
     "all", "figures", "sec-S6", "fig6", "sec-S9", "branches", "fig4", "sec-S7", "sec-S8", "in-turn", "capacity",
-    "continual",
+    "continual", "language",
     "fig1", "fig2", "fig3", "fig5", "sec-S2", "sec-S3", "fig-S7",
 ]  # fmt: skip
 _CHOSEN_BY_RECIPES = {
@@ -45,6 +45,7 @@ _RECIPES = (
     "in-turn",
     "capacity",
     "continual",
+    "language",
 )
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -102,7 +103,7 @@ def fine_tune(
     how = Tuning() if tuning is None else tuning
     torch.manual_seed(seed)  # of the changes of low rank
     generator = torch.Generator().manual_seed(seed)
-    losses, (first, second) = [], texts
+    losses, (first, second), model = [], texts, _Logits(model)
     if how.low_rank is not None:  # the first text is learnt by the whole model, its valley known in the changes
         _learn(model, first[0], how, how.steps[0], generator, None)
         add_low_rank(model, how.layers, how.low_rank)
@@ -124,6 +125,18 @@ def fine_tune(
         n_stored=0 if memory is None else memory.n_stored, n_recorded=n_weights * how.window if measured else 0,
         seconds=seconds, keeping_seconds=keeping, provenance=stamp(seed=seed, **dataclasses.asdict(how)),
     )  # fmt: skip
+
+
+class _Logits(nn.Module):
+    """A language model that returns its logits and nothing else."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Any) -> Any:
+        """``[b, t] -> [b, t, tokens]``; of anything, as it is also traced."""
+        return self.model(input_ids=input_ids).logits
 
 
 def _memory(model: nn.Module, method: str, strength: float, how: Tuning) -> TaskMemory:

@@ -6,6 +6,7 @@ from landscope.run.recipes.continual import Continual
 from landscope.run.recipes.figures import Figures
 from landscope.run.recipes.forgetting import Keeping, KeepingByLaw, KeepingMore
 from landscope.run.recipes.in_turn import TasksInARow
+from landscope.run.recipes.language import Language
 from landscope.run.recipes.noisy_descent import NoisyDescent
 from landscope.run.recipes.recipe import Plan, Recipe, Section
 from landscope.run.recipes.universality import Universality
@@ -31,7 +32,7 @@ _ALL: tuple[Recipe, ...] = (
     TasksInARow(),
     Capacity(),
 )
-_BEYOND: tuple[Recipe, ...] = (Continual(),)
+_BEYOND: tuple[Recipe, ...] = (Continual(), Language())
 RECIPES = {recipe.key: recipe for recipe in (*_ALL, *_BEYOND)}
 """All recipes."""
 OF_THE_PAPER = tuple(recipe.key for recipe in _ALL)
