@@ -10,6 +10,7 @@ from torch import nn
 import landscope as ls
 from landscope.errors import InputError, NonFiniteError
 from landscope.networks import mlp
+from landscope.step_size import step_size
 
 DATA = (torch.randn(8, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1] * 4))
 
@@ -30,7 +31,7 @@ def train(model, optimizer, steps=5, scheduler=None):
 
 
 @pytest.mark.parametrize(("make", "factor"), [
-    (lambda p: torch.optim.SGD(p, lr=0.3), 1), (lambda p: torch.optim.AdamW(p, lr=0.01), 1),
+    (lambda p: torch.optim.SGD(p, lr=0.3), 1), (lambda p: torch.optim.Adagrad(p, lr=0.01), 1),
     (lambda p: torch.optim.SGD(p, lr=0.03, momentum=0.9, nesterov=True), 10),
     (lambda p: torch.optim.SGD(p, lr=0.03, momentum=0.8, dampening=0.5), 2.5),
 ])  # fmt: skip
@@ -210,3 +211,42 @@ def test_two_on_the_same_weights_are_no_sum_and_refused():
     optimizer.param_groups[0]["momentum"] = 1.0
     with pytest.raises(InputError, match="a momentum below 1"):
         ls.ProximalSteps(penalty_on(model), model, optimizer)
+
+
+@pytest.mark.parametrize("make", [
+    lambda p: torch.optim.Adam(p, lr=0.01), lambda p: torch.optim.AdamW(p, lr=0.01, amsgrad=True, betas=(0.8, 0.9)),
+    lambda p: torch.optim.RMSprop(p, lr=0.01),
+])  # fmt: skip
+def test_the_step_of_an_adaptive_optimiser_is_that_of_its_mean_scaling(make):
+    """Without momentum its step over the gradient is lr / (sqrt(v) + eps), weight by weight."""
+    model = mlp([4, 3, 3, 2], seed=0)
+    optimizer = make(model.parameters())
+    train(model, optimizer, steps=4)
+    weight, group = model[2].weight, optimizer.param_groups[0]
+    state = optimizer.state[weight]
+    v = state.get("max_exp_avg_sq", state.get("exp_avg_sq", state.get("square_avg")))
+    v = v / (1 - group["betas"][1] ** 4) if "betas" in group else v
+    expected = 0.01 / (float(v.sqrt().mean()) + group["eps"])
+    assert step_size(optimizer, [group], [weight]) == pytest.approx(expected, rel=1e-5)
+    fresh = make(mlp([4, 3, 3, 2], seed=0).parameters())
+    assert step_size(fresh, fresh.param_groups, fresh.param_groups[0]["params"]) == 0.01
+
+
+def test_under_adam_it_comes_to_rest_near_where_loss_plus_penalty_is_least():
+    """L = s (w - 1)^2 / 2 and V = s w^2 / 2 meet at 1/2 for any s, with gradients that noise keeps alive."""
+    for scale in (1e-3, 1.0, 1e3):
+        model = nn.Linear(1, 1, bias=False).double()
+        penalty = ls.QuadraticPenalty(
+            anchor=torch.zeros(1).double(), stiffness=torch.full((1,), 0.5).double(), strength=scale
+        )
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, eps=0.0)
+        generator = torch.Generator().manual_seed(0)
+        seen = []
+        with ls.ProximalSteps(penalty, model, optimizer):
+            for _ in range(6000):
+                optimizer.zero_grad()
+                noise = torch.randn(1, generator=generator).double()
+                (scale * (0.5 * (model.weight - 1).square() + noise * model.weight).sum()).backward()
+                optimizer.step()
+                seen.append(float(model.weight.detach()))
+        assert sum(seen[3000:]) / 3000 == pytest.approx(0.5, abs=0.1), scale

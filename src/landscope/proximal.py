@@ -14,6 +14,7 @@ from landscope._checks import check_kind
 from landscope.errors import InputError, NonFiniteError
 from landscope.parameters import ParameterSpace, Selection
 from landscope.protocols import Penalty
+from landscope.step_size import step_size
 
 __all__ = ["ProximalSteps"]
 
@@ -26,8 +27,9 @@ class ProximalSteps:
     with the step size :math:`\alpha` of the moment, so that schedules are followed. Added to a loss, a stiff penalty
     makes the training diverge (:math:`\alpha \lambda k > 1`); this is stable at any strength, and comes to rest where
     training on loss plus penalty would. For SGD with momentum that needs
-    :math:`\alpha = \mathrm{lr} (1 - \mathrm{dampening}) / (1 - \mathrm{momentum})`, and so it is; an adaptive optimiser
-    has no one step size, and as with AdamW's decay the penalty is apart from its scaling: there lambda is another one.
+    :math:`\alpha = \mathrm{lr} (1 - \mathrm{dampening}) / (1 - \mathrm{momentum})`. Adam and its kin have a step size
+    for each weight; with :math:`\alpha = \mathrm{lr} / (\langle \sqrt{v} \rangle + \epsilon)`, v their mean squared
+    gradients and the mean over weights, lambda keeps its meaning, but they come to rest near that place, not at it.
 
     It hooks the optimiser, so one line serves any loop, gradient accumulation and mixed precision; a step that a
     gradient scaler skips is skipped here too. A recorder sees the weights after both steps.
@@ -152,15 +154,7 @@ class ProximalSteps:
             tensor.copy_(value)
 
     def _step_size(self) -> float:
-        """The length of a lasting step along a lasting gradient."""
-        sizes = {float(group["lr"]) * _lengthened(self._optimizer, group) for group in self._groups}
-        if len(sizes) > 1:
-            raise InputError(
-                expected="one learning rate for the selected weights",
-                got=", ".join(f"{size:g}" for size in sorted(sizes)),
-                hint="Make one penalty for each group of parameters.",
-            )
-        return sizes.pop()
+        return step_size(self._optimizer, self._groups, self._tensors)
 
     def _weights(self) -> Tensor:
         return torch.cat([tensor.detach().reshape(-1) for tensor in self._tensors])
@@ -208,17 +202,6 @@ def _warn_of_statistics(model: nn.Module) -> None:
             UserWarning,
             stacklevel=4,
         )
-
-
-def _lengthened(optimizer: torch.optim.Optimizer, group: dict) -> float:
-    """How much farther momentum carries a lasting gradient than one step."""
-    if not isinstance(optimizer, torch.optim.SGD) or not group["momentum"]:
-        return 1.0
-    if group["momentum"] >= 1:
-        raise InputError(
-            expected="a momentum below 1", got=f"{group['momentum']}", hint="Steps would grow without an end."
-        )
-    return (1 - group["dampening"]) / (1 - group["momentum"])
 
 
 def _groups_of(space: ParameterSpace, tensors: list[Tensor], optimizer: torch.optim.Optimizer) -> list[dict]:

@@ -19,13 +19,14 @@ from landscope.run.problem import Problem
 from landscope.run.progress import Reporter
 from landscope.run.recipes.pairs import mean_with_spread
 from landscope.run.recipes.recipe import Plan, Section
+from landscope.run.recipes.strengths import Seeds, best_strength, shown_strength, tried_strengths
 from landscope.settings import Settings
 from landscope.tasks import TasksInTurn
 from landscope.threads import one_thread
 
 __all__ = ["Continual"]
 
-_SEEDS, _TUNING, _FIRST_TUNING = 5, 2, 100
+_SEEDS = Seeds(reported=5, tuning=2)
 _GROUPS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
 _NONE = (math.nan,)
 _TRIED: Mapping[str, tuple[float, ...]] = {
@@ -122,27 +123,14 @@ def _courses(plan: Plan) -> Sequence[_Course]:
     return [dataclasses.replace(course, name=course.name.replace("MNIST", "digits")) for course in quick]
 
 
-def _tried(*, quick: bool) -> Mapping[str, tuple[float, ...]]:
-    """What is tried; a quick reproduction takes the middle strength only."""
-    return {method: (s[len(s) // 2],) if quick else s for method, s in _TRIED.items()}
-
-
-def _reported(plan: Plan) -> range:
-    return range(plan.seeds if plan.quick else max(_SEEDS, plan.seeds))
-
-
-def _tuning(plan: Plan) -> range:
-    return range(_FIRST_TUNING, _FIRST_TUNING + (0 if plan.quick else _TUNING))
-
-
 def _run(reporter: Reporter, plan: Plan, course: _Course) -> None:
-    tried = _tried(quick=plan.quick)
     with reporter.stage(f"continual-{course.key}") as progress:
-        seeds = [*_tuning(plan), *_reported(plan)]
+        seeds = [*_SEEDS.tuning_of(plan), *_SEEDS.reported_of(plan)]
         for done, seed in enumerate(seeds, start=1):
-            for method, strengths in tried.items():
-                wanted = strengths if seed in _tuning(plan) else (_best(plan, course, method, strengths),)
-                for strength in wanted:
+            for method in _TRIED:
+                strengths = tried_strengths(_TRIED[method], plan)
+                is_tuning = seed in _SEEDS.tuning_of(plan)
+                for strength in strengths if is_tuning else (_best(plan, course, method, strengths),):
                     _learn(plan, course, seed, method, strength)
             progress(done, len(seeds))
 
@@ -183,37 +171,34 @@ def _load(plan: Plan, course: _Course, seed: int, method: str, strength: float) 
 
 def _best(plan: Plan, course: _Course, method: str, strengths: Sequence[float]) -> float:
     """The strength of the smallest mean error on the tuning seeds."""
-    if len(strengths) == 1:
-        return strengths[0]
 
     def error(strength: float) -> float:
-        found = [_load(plan, course, seed, method, strength) for seed in _tuning(plan)]
+        found = [_load(plan, course, seed, method, strength) for seed in _SEEDS.tuning_of(plan)]
         return statistics.fmean(one.average_error for one in found)
 
-    return min(strengths, key=error)
+    return best_strength(strengths, error)
 
 
 def _section(plan: Plan, number: int, course: _Course) -> Section:
     rows, values = [], {}
-    for method, strengths in _tried(quick=plan.quick).items():
+    for method in _TRIED:
+        strengths = tried_strengths(_TRIED[method], plan)
         best = _best(plan, course, method, strengths)
-        found = [_load(plan, course, seed, method, best) for seed in _reported(plan)]
-        at_edge = len(strengths) > 1 and best in (strengths[0], strengths[-1])
-        rows.append(_row(method, best, found, at_edge=at_edge))
+        found = [_load(plan, course, seed, method, best) for seed in _SEEDS.reported_of(plan)]
+        rows.append(_row(method, shown_strength(best, strengths), found))
         values[_artefact(method, best)] = [one.error.tolist() for one in found]
     how = course.schooling
     text = _TEXT.format(modes=how.n_modes, rank=how.rank) if number == 0 else ""
     return Section(f"continual-{course.key}", course.name, text, _HEADINGS, rows, [], values, None)
 
 
-def _row(method: str, strength: float, found: Sequence[TasksInTurn], *, at_edge: bool) -> list[str]:
-    edge = " (edge)" if at_edge else ""
+def _row(method: str, strength: str, found: Sequence[TasksInTurn]) -> list[str]:
     return [
         rival_name(method),
         mean_with_spread([100 * (1 - one.average_error) for one in found]),
         mean_with_spread([100 * one.backward_transfer for one in found]),
         mean_with_spread([100 * one.forgetting for one in found]),
-        "–" if math.isnan(strength) else f"{strength:g}{edge}",
+        strength,
         f"{statistics.median(one.stored_over_weights for one in found):.2g}",
         f"{statistics.median(float((one.seconds + one.keeping_seconds).mean()) for one in found):.1f}",
     ]

@@ -12,13 +12,14 @@ from landscope.run.jobs import Job
 from landscope.run.progress import Reporter
 from landscope.run.recipes.pairs import mean_with_spread
 from landscope.run.recipes.recipe import Plan, Section
+from landscope.run.recipes.strengths import Seeds, best_strength, shown_strength, tried_strengths
 from landscope.tasks import TasksInTurn, learn_in_turn, method_name
 from landscope.threads import one_thread
 
 __all__ = ["TasksInARow"]
 
 _GROUPS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
-_SEEDS, _TUNING, _FIRST_TUNING = 5, 2, 100
+_SEEDS = Seeds(reported=5, tuning=2)
 _WINDOW_EPOCHS = 5
 _RANK = 600
 _TRIED: tuple[tuple[str, int, int | None, tuple[float, ...]], ...] = (
@@ -54,30 +55,21 @@ class TasksInARow:
 
     def jobs(self, plan: Plan) -> list[Job]:
         """One job a seed."""
-        return [Job(_name(seed), _run, (plan, seed)) for seed in (*_reported(plan), *_tuning(plan))]
+        return [Job(_name(seed), _run, (plan, seed)) for seed in (*_SEEDS.reported_of(plan), *_SEEDS.tuning_of(plan))]
 
     def sections(self, plan: Plan) -> list[Section]:
         """The table."""
         rows, values = [], {}
-        for method, n_modes, rank, strengths in _tried(quick=plan.quick):
+        for method, n_modes, rank, strengths in _tried(plan):
             best = _best(plan, method, n_modes, rank, strengths)
-            found = [_load(plan, seed, method, n_modes, rank, best) for seed in _reported(plan)]
-            rows.append(_row(method, n_modes, rank, best, found))
+            found = [_load(plan, seed, method, n_modes, rank, best) for seed in _SEEDS.reported_of(plan)]
+            rows.append(_row(method, n_modes, rank, shown_strength(best, strengths), found))
             values[in_turn_artefact(method, best, n_modes, rank)] = [one.error.tolist() for one in found]
         return [Section(self.key, self.title, _TEXT, _HEADINGS, rows, [], values, None)]
 
 
-def _reported(plan: Plan) -> range:
-    return range(plan.seeds if plan.quick else max(_SEEDS, plan.seeds))
-
-
-def _tuning(plan: Plan) -> range:
-    return range(_FIRST_TUNING, _FIRST_TUNING + (0 if plan.quick else _TUNING))  # a quick one has nothing to choose
-
-
-def _tried(*, quick: bool) -> list[tuple[str, int, int | None, tuple[float, ...]]]:
-    """What is tried; a quick reproduction takes the middle strength only."""
-    return [(m, n, rank, (s[len(s) // 2],) if quick else s) for m, n, rank, s in _TRIED]
+def _tried(plan: Plan) -> list[tuple[str, int, int | None, tuple[float, ...]]]:
+    return [(m, n, rank, tried_strengths(strengths, plan)) for m, n, rank, strengths in _TRIED]
 
 
 def _name(seed: int) -> str:
@@ -86,7 +78,7 @@ def _name(seed: int) -> str:
 
 def _run(reporter: Reporter, plan: Plan, seed: int) -> None:
     run = RunFolder.create(plan.run_path(_name(seed)), plan.settings_with(seed=seed))
-    wanted = [(m, s, n, rank) for m, n, rank, strengths in _tried(quick=plan.quick) for s in strengths]
+    wanted = [(m, s, n, rank) for m, n, rank, strengths in _tried(plan) for s in strengths]
     missing = [row for row in wanted if not run.has(in_turn_artefact(*row))]
     if not missing:
         return
@@ -107,25 +99,23 @@ def _load(plan: Plan, seed: int, method: str, n_modes: int, rank: int | None, st
 
 def _best(plan: Plan, method: str, n_modes: int, rank: int | None, strengths: Sequence[float]) -> float:
     """The strength of the smallest mean error on the tuning seeds."""
-    if len(strengths) == 1:
-        return strengths[0]
 
     def error(strength: float) -> float:
         return statistics.fmean(
-            _load(plan, seed, method, n_modes, rank, strength).average_error for seed in _tuning(plan)
+            _load(plan, seed, method, n_modes, rank, strength).average_error for seed in _SEEDS.tuning_of(plan)
         )
 
-    return min(strengths, key=error)
+    return best_strength(strengths, error)
 
 
-def _row(method: str, n_modes: int, rank: int | None, strength: float, found: Sequence[TasksInTurn]) -> list[str]:
+def _row(method: str, n_modes: int, rank: int | None, strength: str, found: Sequence[TasksInTurn]) -> list[str]:
     modes, merged = f", {n_modes} modes a task" if n_modes else "", f", merged to {rank}" if rank else ""
     last = [statistics.fmean(100 * float(one.error[-1, task]) for one in found) for task in range(len(found[0].tasks))]
     return [
         f"{method_name(method)}{modes}{merged}",
         mean_with_spread([100 * one.average_error for one in found]),
         mean_with_spread([100 * one.forgetting for one in found]),
-        "–" if math.isnan(strength) else f"{strength:g}",
+        strength,
         f"{statistics.median(one.stored_over_weights for one in found):.0f}",
         f"{statistics.median(float((one.seconds + one.keeping_seconds).mean()) for one in found):.1f}",
         ", ".join(f"{error:.1f}" for error in last),

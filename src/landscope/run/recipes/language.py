@@ -18,11 +18,12 @@ from landscope.run.jobs import Job
 from landscope.run.progress import Reporter
 from landscope.run.recipes.pairs import mean_with_spread
 from landscope.run.recipes.recipe import Plan, Section
+from landscope.run.recipes.strengths import Seeds, best_strength, shown_strength, tried_strengths
 from landscope.threads import one_thread
 
 __all__ = ["Language"]
 
-_SEEDS, _TUNING, _FIRST_TUNING = 5, 2, 100
+_SEEDS = Seeds(reported=5, tuning=2)
 _NONE = (math.nan,)
 _TRIED: Mapping[str, tuple[float, ...]] = {
     "none": _NONE, "ldc": (4.0, 40.0, 400.0), "ldc-floor": (0.4, 4.0, 40.0), "ldc-psi4-factored": (4.0, 40.0, 400.0),
@@ -93,26 +94,14 @@ def _size(plan: Plan) -> _Size:
     return _Size(width=16, layers=1, length=16, most_bytes=20_000) if plan.quick else _Size()
 
 
-def _tried(*, quick: bool) -> Mapping[str, tuple[float, ...]]:
-    """What is tried; a quick reproduction takes the middle strength only."""
-    return {method: (s[len(s) // 2],) if quick else s for method, s in _TRIED.items()}
-
-
-def _reported(plan: Plan) -> range:
-    return range(plan.seeds if plan.quick else max(_SEEDS, plan.seeds))
-
-
-def _tuning(plan: Plan) -> range:
-    return range(_FIRST_TUNING, _FIRST_TUNING + (0 if plan.quick else _TUNING))
-
-
 def _run(reporter: Reporter, plan: Plan, way: _Way) -> None:
     with reporter.stage(f"language-{way.key}") as progress:
-        seeds = [*_tuning(plan), *_reported(plan)]
+        seeds = [*_SEEDS.tuning_of(plan), *_SEEDS.reported_of(plan)]
         for done, seed in enumerate(seeds, start=1):
-            for method, strengths in _tried(quick=plan.quick).items():
-                wanted = strengths if seed in _tuning(plan) else (_best(plan, way, method, strengths),)
-                for strength in wanted:
+            for method in _TRIED:
+                strengths = tried_strengths(_TRIED[method], plan)
+                is_tuning = seed in _SEEDS.tuning_of(plan)
+                for strength in strengths if is_tuning else (_best(plan, way, method, strengths),):
                     _learn(plan, way, seed, method, strength)
             progress(done, len(seeds))
 
@@ -154,43 +143,38 @@ def _load(plan: Plan, way: _Way, seed: int, method: str, strength: float) -> Fin
 
 def _best(plan: Plan, way: _Way, method: str, strengths: Sequence[float]) -> float:
     """The strength of the smallest mean log perplexity of both texts on the tuning seeds."""
-    if len(strengths) == 1:
-        return strengths[0]
 
     def loss(strength: float) -> float:
         return statistics.fmean(
-            float(_load(plan, way, seed, method, strength).log_loss[-1].mean()) for seed in _tuning(plan)
+            float(_load(plan, way, seed, method, strength).log_loss[-1].mean()) for seed in _SEEDS.tuning_of(plan)
         )
 
-    return min(strengths, key=loss)
+    return best_strength(strengths, loss)
 
 
 def _section(plan: Plan, number: int, way: _Way) -> Section:
     rows, values = [], {}
-    plain = {seed: _load(plan, way, seed, "none", math.nan).seconds for seed in _reported(plan)}
-    for method, strengths in _tried(quick=plan.quick).items():
+    plain = {seed: _load(plan, way, seed, "none", math.nan).seconds for seed in _SEEDS.reported_of(plan)}
+    for method in _TRIED:
+        strengths = tried_strengths(_TRIED[method], plan)
         best = _best(plan, way, method, strengths)
-        found = {seed: _load(plan, way, seed, method, best) for seed in _reported(plan)}
-        at_edge = len(strengths) > 1 and best in (strengths[0], strengths[-1])
-        rows.append(_row(method, best, found, plain, at_edge=at_edge))
+        found = {seed: _load(plan, way, seed, method, best) for seed in _SEEDS.reported_of(plan)}
+        rows.append(_row(method, shown_strength(best, strengths), found, plain))
         values[_artefact(method, best)] = [one.log_loss.tolist() for one in found.values()]
     size = _size(plan)
     text = _TEXT.format(width=size.width, layers=size.layers, rank=_RANK) if number == 0 else ""
     return Section(f"language-{way.key}", way.name, text, _HEADINGS, rows, [], values, None)
 
 
-def _row(
-    method: str, strength: float, found: Mapping[int, FineTuned], plain: Mapping[int, float], *, at_edge: bool
-) -> list[str]:
+def _row(method: str, strength: str, found: Mapping[int, FineTuned], plain: Mapping[int, float]) -> list[str]:
     perplexities = [
         [float(one.perplexity[stage, text]) for one in found.values()] for stage, text in ((0, 0), (1, 0), (1, 1))
     ]
     ratios = [one.seconds / plain[seed] for seed, one in found.items()]
-    edge = " (edge)" if at_edge else ""
     return [
         rival_name(method),
         *(mean_with_spread(values) for values in perplexities),
-        "–" if math.isnan(strength) else f"{strength:g}{edge}",
+        strength,
         f"{statistics.median(one.n_stored / one.n_weights for one in found.values()):.2g}",
         f"{statistics.median(one.n_recorded / one.n_weights for one in found.values()):.3g}",
         f"{statistics.median(one.keeping_seconds for one in found.values()):.1f}",

@@ -1,0 +1,77 @@
+"""How far a step of an optimiser goes along a lasting gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from landscope.errors import InputError
+
+__all__ = ["step_size"]
+
+_SQUARES = ("max_exp_avg_sq", "exp_avg_sq", "square_avg")
+"""Where Adam and its kin keep the mean square of each gradient."""
+
+
+def step_size(optimizer: torch.optim.Optimizer, groups: Sequence[dict[str, Any]], tensors: Sequence[Tensor]) -> float:
+    r"""The length of a step per unit of a lasting gradient.
+
+    SGD with momentum goes :math:`\mathrm{lr} (1 - \mathrm{dampening}) / (1 - \mathrm{momentum})`. Adam, AdamW and
+    RMSprop divide each gradient by the root of its mean square v: :math:`\mathrm{lr} / (\langle \sqrt{v} \rangle +
+    \epsilon)`, with the mean over weights, which weights without gradients do not make infinite. All others: lr.
+
+    Args:
+        optimizer: Any of ``torch.optim``.
+        groups: Those of its groups that hold the weights.
+        tensors: The weights.
+
+    Returns:
+        The length; of Adam before its first step, lr.
+
+    Raises:
+        InputError: If the groups have several, or a momentum is 1 or more.
+
+    Example:
+        >>> weight = torch.nn.Parameter(torch.zeros(1))
+        >>> optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
+        >>> round(step_size(optimizer, optimizer.param_groups, [weight]), 6)
+        1.0
+    """
+    rates = {float(group["lr"]) * _carried(optimizer, group) for group in groups}
+    if len(rates) > 1:
+        raise InputError(
+            expected="one learning rate for the selected weights",
+            got=", ".join(f"{rate:g}" for rate in sorted(rates)),
+            hint="Make one penalty for each group of parameters.",
+        )
+    (rate,) = rates
+    divisor = _divisor(optimizer, groups[0], tensors)
+    return rate if divisor is None else rate / divisor
+
+
+def _carried(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> float:
+    """How much farther momentum carries a lasting gradient than one step."""
+    if not isinstance(optimizer, torch.optim.SGD) or not group["momentum"]:
+        return 1.0
+    if group["momentum"] >= 1:
+        raise InputError(
+            expected="a momentum below 1", got=f"{group['momentum']}", hint="Steps would grow without an end."
+        )
+    return (1 - group["dampening"]) / (1 - group["momentum"])
+
+
+def _divisor(optimizer: torch.optim.Optimizer, group: dict[str, Any], tensors: Sequence[Tensor]) -> float | None:
+    """The mean root of the mean squares that an adaptive optimiser divides by; None for others."""
+    total, count = 0.0, 0
+    for tensor in tensors:
+        state = optimizer.state.get(tensor, {})
+        squares = next((state[name] for name in _SQUARES if isinstance(state.get(name), Tensor)), None)
+        if squares is None:
+            continue
+        unbiased = 1 - group["betas"][1] ** float(state["step"]) if "betas" in group else 1.0
+        total += float(squares.sqrt().sum()) / unbiased**0.5
+        count += tensor.numel()
+    return total / count + group.get("eps", 0.0) if count else None
