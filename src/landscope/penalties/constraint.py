@@ -134,7 +134,9 @@ def _check_widths(width: Tensor) -> None:
         )
     if bool(torch.isnan(width).all()):
         raise InputError(
-            expected="a flatness of at least one mode", got="none within reach", hint="Look farther: max_displacement."
+            expected="a flatness of at least one mode",
+            got="none within reach",
+            hint="Look farther (max_displacement), or at a smaller ratio: the loss may be unable to rise by e.",
         )
 
 
