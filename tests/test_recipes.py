@@ -85,6 +85,7 @@ def small_tasks(monkeypatch):
     monkeypatch.setattr(forgetting, "PAIRS", both)
     monkeypatch.setattr(forgetting, "MORE", tuple(dataclasses.replace(p, **changes) for p in forgetting.MORE))
     monkeypatch.setattr(forgetting, "_METHODS", few)
+    monkeypatch.setattr(forgetting, "_UNTUNED", (("ldc-floor", 20),))
     monkeypatch.setattr(forgetting, "_FEWER", few)
     some = {size: dataclasses.replace(pair, counts=(5, 10, 20), changes={}) for size, pair in capacity.PAIRS.items()
             if size in ((50, 2), (50, 5))}  # fmt: skip

@@ -9,7 +9,7 @@ from torch import Tensor
 from landscope.paper.keeping import PAPER_STRENGTH, keeping_measurements, psi_measurements, wider_measurements
 from landscope.run.jobs import Job
 from landscope.run.measured import judged
-from landscope.run.recipes.pairs import Pair, headings, numbers_of, pair_jobs, protocol_of, rows_of
+from landscope.run.recipes.pairs import Pair, headings, numbers_of, pair_jobs, protocol_of, rows_of, untuned_rows
 from landscope.run.recipes.recipe import Plan, Section, mean_with_interval
 
 __all__ = ["Keeping", "KeepingByLaw", "KeepingMore"]
@@ -30,6 +30,7 @@ _FEWER = (
     ("ewc-empirical", 0),
     ("l2", 0),
 )
+_UNTUNED = (("ldc", 200), ("ldc-floor", 200), ("ldc-floor", 400))
 _COUNTS = (5, 10, 20, 50, 100, 200, 300, 400)
 _WEIGHTS = (50, 100, 200, 500, 1000, 2000)
 _DIGITS = ((0, 1), (2, 3))
@@ -78,7 +79,7 @@ class Keeping:
         protocols = [protocol_of(plan, pair) for pair in PAIRS]
         values = {one.name: numbers_of(_METHODS, one) for one in protocols}
         judgements = judged(keeping_measurements(protocols[0]))
-        rows = rows_of(_METHODS, protocols)
+        rows = [*rows_of(_METHODS, protocols), *untuned_rows(_UNTUNED, protocols)]
         return [Section(self.key, self.title, _TEXT, headings(protocols), rows, judgements, values, protocols)]
 
 

@@ -20,7 +20,7 @@ from landscope.tasks import METHODS, Course, Forgetting, Trial, measure_forgetti
 from landscope.tasks.comparison import Tuned
 from landscope.threads import one_thread
 
-__all__ = ["Pair", "headings", "mean_with_spread", "numbers_of", "pair_jobs", "protocol_of", "rows_of"]
+__all__ = ["Pair", "headings", "mean_with_spread", "numbers_of", "pair_jobs", "protocol_of", "rows_of", "untuned_rows"]
 
 _TUNING, _FIRST_TUNING = 5, 100
 _EARLY, _EPOCH, _EPOCHS = 100, 241, 5
@@ -75,7 +75,7 @@ class Pair:
     def trials(self, *, quick: bool) -> list[Trial]:
         """Everything that is tried after one first task."""
         every = 4 if quick else 1  # of the strengths
-        counts = sorted({*(self.counts[2::2] if quick else self.counts), _N_MODES})
+        counts = sorted({*(self.counts[2::2] if quick else self.counts), _N_MODES, max(self.counts)})
         paper = [Trial("ldc", PAPER_STRENGTH, count, moved=count == _N_MODES) for count in counts]
         floored = [Trial("ldc-floor", METHODS["ldc-floor"].default or 1.0, count) for count in counts]
         swept = [Trial(m, strength, count) for m, count in self.methods for strength in METHODS[m].strengths[::every]]
@@ -139,10 +139,21 @@ def rows_of(methods: Sequence[tuple[str, int]], protocols: Sequence[Protocol]) -
     return [_row(method, n_modes, protocols) for method, n_modes in (("none", 0), *methods, ("joint", 0))]
 
 
-def _row(method: str, n_modes: int, protocols: Sequence[Protocol]) -> list[str]:
-    cells = [_cell(one.best(method, stop, n_modes)) for one in protocols for stop in one.stops]
+def untuned_rows(methods: Sequence[tuple[str, int]], protocols: Sequence[Protocol]) -> list[list[str]]:
+    """The same at the strengths that methods have of their own."""
+    return [_row(method, n_modes, protocols, METHODS[method].default) for method, n_modes in methods]
+
+
+def _row(method: str, n_modes: int, protocols: Sequence[Protocol], strength: float | None = None) -> list[str]:
+    """At the strength that tuning seeds chose, or at one that nobody chose."""
+    found = [
+        one.best(method, stop, n_modes) if strength is None else one.at(method, strength, stop, n_modes)
+        for one in protocols
+        for stop in one.stops
+    ]
+    cells, untuned = [_cell(one) for one in found], "" if strength is None else ", untuned"
     modes = f", {n_modes} modes" if n_modes else ""
-    return [f"{method_name(method)}{modes}", *cells, *_cost(protocols[0].reported, method, n_modes)]
+    return [f"{method_name(method)}{modes}{untuned}", *cells, *_cost(protocols[0].reported, method, n_modes)]
 
 
 def _cell(found: Tuned) -> str:
