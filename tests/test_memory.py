@@ -385,3 +385,15 @@ def test_the_width_does_not_depend_on_the_ratio_where_ln_l_is_quadratic():
         assert float(finished.widths(finished.flatness(1))) == pytest.approx(2**0.5, rel=3e-3), ratio
     with pytest.raises(InputError, match="a ratio above 1"):
         ls.TaskMemory(model, ratio=1.0)
+
+
+def test_a_state_is_not_loaded_into_a_training_and_what_is_held_is_counted():
+    model = network()
+    memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30), sgd(model)
+    state = memory.state_dict()
+    with memory.training(optimizer):
+        learn(model, optimizer, task(0), 20, torch.Generator())
+        with pytest.raises(InputError, match="a memory at rest"):
+            memory.load_state_dict(state)
+    memory.consolidate(CRITERION, task(0))
+    assert memory.n_held == 4

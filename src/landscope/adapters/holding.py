@@ -34,12 +34,15 @@ class Holding:
 
     def _enter(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self._check(model)
-        # A training that broke off may have left its hook; that it went wrong is known by now.
-        with contextlib.suppress(LandscopeError):
-            self._leave()
+        self._abandon()
         training = self.memory.training(optimizer)
         training.__enter__()
         self._training = training
+
+    def _abandon(self) -> None:
+        """Leave a training that broke off and left its hook; that it went wrong is known by now."""
+        with contextlib.suppress(LandscopeError):
+            self._leave()
 
     def _leave(self) -> None:
         training, self._training = self._training, None

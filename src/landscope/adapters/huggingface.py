@@ -142,6 +142,7 @@ class TaskMemoryCallback(Holding, TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Record and hold from now on; called by the Trainer."""
+        self._abandon()  # before its rows could mix with those of the checkpoint
         if state.global_step > 0:
             self.memory.load_state_dict(_kept_memory(args, state))
         self._enter(_model_itself(kwargs["model"]), _optimizer_itself(kwargs["optimizer"]))

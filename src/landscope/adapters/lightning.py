@@ -138,8 +138,7 @@ class TaskMemoryCallback(Holding, Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
         """Stop, without hiding the exception; called by Lightning."""
-        with contextlib.suppress(LandscopeError):
-            self._leave()
+        self._abandon()
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps; called by Lightning."""

@@ -89,17 +89,18 @@ def learn_scenario(
     model = Answers(make_network(scenario.n_outputs))
     memory = _memory_of(method, model, _shared(model) if scenario.has_heads else None, strength, how, seed)
     optimizer = torch.optim.SGD(model.parameters(), lr=how.learning_rate)
-    errors, seconds, keeping, stored, steps = [], [], [], [], []
+    errors, seconds, keeping, stored, steps, held = [], [], [], [], [], []
     for number, outputs in enumerate(scenario.outputs):
         model.ask(outputs)
         begun = time.perf_counter()
         with memory.training(optimizer) if memory is not None else contextlib.nullcontext():
             taken = _learn(model, scenario, number, optimizer, how, seed, joint=method == "joint")
         seconds.append(time.perf_counter() - begun)
-        begun = time.perf_counter()
+        begun, before = time.perf_counter(), memory.n_tasks if isinstance(memory, TaskMemory) else 0
         if memory is not None and number + 1 < len(scenario.tasks):
             memory.consolidate(F.cross_entropy, _few(scenario.tasks[number].train, how.max_samples))
         keeping.append(time.perf_counter() - begun)
+        held.append(memory.n_held if isinstance(memory, TaskMemory) and memory.n_tasks > before else 0)
         stored.append(0 if memory is None else memory.n_stored)
         steps.append(taken)
         errors.append(_errors(model, scenario))
@@ -110,7 +111,7 @@ def learn_scenario(
         watched_task=torch.zeros(0, dtype=torch.int64), watched_step=torch.zeros(0, dtype=torch.int64),
         watched_error=torch.zeros(0, count, dtype=torch.float64),
         seconds=torch.tensor(seconds, dtype=torch.float64), keeping_seconds=torch.tensor(keeping, dtype=torch.float64),
-        n_stored=torch.tensor(stored), n_held=torch.full((count,), how.n_modes), n_steps=torch.tensor(steps),
+        n_stored=torch.tensor(stored), n_held=torch.tensor(held), n_steps=torch.tensor(steps),
         dim=sum(parameter.numel() for parameter in model.parameters()),
         provenance=stamp(scenario=scenario.name, seed=seed, **dataclasses.asdict(how)),
     )  # fmt: skip

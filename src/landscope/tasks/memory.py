@@ -18,7 +18,7 @@ from landscope.protocols import Penalty
 from landscope.proximal import ProximalSteps
 from landscope.recorder import TrajectoryRecorder
 from landscope.risk import EmpiricalRisk
-from landscope.tasks.combining import combined_penalty, own_penalty, penalty_by_layer
+from landscope.tasks.combining import combined_penalty, held_directions, own_penalty, penalty_by_layer
 from landscope.tasks.finished import FinishedTask
 from landscope.tasks.methods import METHODS
 from landscope.trajectory import Trajectory
@@ -105,6 +105,8 @@ class TaskMemory:
         self.per_layer, self.implicit, self.n_tasks = per_layer, implicit, 0
         self.held: Penalty | None = None
         """V of all tasks so far; None before the first is consolidated."""
+        self.n_held = 0
+        """Directions of all weights together that the last task holds; 0 where every layer holds its own."""
         self._rows: Trajectory | None = None
         self._step, self._busy = 0, False
         self._recorder: TrajectoryRecorder | None = None
@@ -125,7 +127,9 @@ class TaskMemory:
             raise InputError(
                 expected="one training at a time", got="another within it", hint="Leave its with block first."
             )
-        self.space.tensors(self.model)  # told now where parameters changed name or shape
+        like = self.space.tensors(self.model)[0]  # told now where parameters changed name or shape
+        if self.held is not None:
+            self.held = self.held.to(like.device, like.dtype)  # once a training: it looks at all directions again
         with contextlib.ExitStack() as stack:
             if self.held is not None and self.implicit:
                 stack.enter_context(ProximalSteps(self.held, self.model, optimizer, self.space))
@@ -205,8 +209,9 @@ class TaskMemory:
         finished = FinishedTask(risk, window, seed=self.n_tasks, ratio=self.ratio)
         make = penalty_by_layer if self.per_layer else own_penalty
         own = make(finished, self.method, self.strength, self.n_modes)
+        n_held = 0 if self.per_layer else held_directions(finished, self.method, self.n_modes)
         self.held = combined_penalty(self.held, own, self.rank)
-        self.n_tasks, self._rows = self.n_tasks + 1, None
+        self.n_tasks, self.n_held, self._rows = self.n_tasks + 1, n_held, None
         return self.held
 
     @property
@@ -224,7 +229,6 @@ class TaskMemory:
         w = torch.cat([tensor.reshape(-1) for tensor in tensors])
         if self.held is None:
             return w.new_zeros(())
-        self.held = self.held.to(w.device, w.dtype)
         return self.held(w)
 
     def state_dict(self) -> dict[str, Any]:
@@ -250,8 +254,13 @@ class TaskMemory:
             state: The mapping, as it came or read by ``torch.load``.
 
         Raises:
+            InputError: If a training is under way.
             StorageError: If it is no such state, or of a memory of other weights or settings; nothing is taken over.
         """
+        if self._busy:
+            raise InputError(
+                expected="a memory at rest", got="one in a training", hint="Load before `with memory.training(...)`."
+            )
         if state.get("format") != _FORMAT or "settings" not in state:
             raise StorageError(
                 expected="the state of a TaskMemory", got=f"the keys {', '.join(map(str, state))}",

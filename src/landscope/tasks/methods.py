@@ -46,7 +46,7 @@ class Method:
         name: What a person reads.
         build: Makes the penalty of strength 1 of a finished task and a number of directions.
         strengths: lambda to try, rising.
-        default: lambda that needs no tuning, where the method has one.
+        default: lambda of its own, where the method has one.
         measures: What it needs that others share.
         classifiers: Whether it is for plain cross-entropy only.
         takes_modes: Whether it holds directions, as many as it is told; otherwise all weights.
