@@ -14,6 +14,7 @@ NAMES = {
     "sharp_directions", "KroneckerPenalty", "PartPenalty", "PenaltySum", "curvature_constraint", "distance_penalty",
     "elastic_weight_consolidation", "flatness_from_variance", "kronecker_elastic_weight_consolidation",
     "landscape_dependent_constraint", "load_penalty", "memory_aware_synapses", "merged_penalty",
+    "nearest_kronecker_penalty",
     "factored_penalty", "ProximalSteps",
     "TaskMemory",
     "ActiveTemperature", "Basis", "DriftLaw", "EmpiricalRisk", "Exponents", "Flatness", "GradientNoise",

@@ -73,6 +73,7 @@ _HOMES = {
     "PenaltySum": "penalties",
     "memory_aware_synapses": "penalties",
     "merged_penalty": "penalties",
+    "nearest_kronecker_penalty": "penalties",
     "load_penalty": "penalties",
     "ProximalSteps": "proximal",
     "TaskMemory": "tasks",
@@ -155,6 +156,7 @@ if TYPE_CHECKING:
         load_penalty,
         memory_aware_synapses,
         merged_penalty,
+        nearest_kronecker_penalty,
     )
     from landscope.preconditioning import Preconditioned, adam_preconditioner
     from landscope.proximal import ProximalSteps

@@ -11,6 +11,7 @@ from landscope.penalties.elastic import (
 from landscope.penalties.factored import factored_penalty
 from landscope.penalties.kronecker import KroneckerPenalty
 from landscope.penalties.merging import merged_penalty
+from landscope.penalties.nearest import nearest_kronecker_penalty
 from landscope.penalties.part import PartPenalty
 from landscope.penalties.quadratic import QuadraticPenalty
 from landscope.penalties.sums import PenaltySum, load_penalty
@@ -31,4 +32,5 @@ __all__ = [
     "load_penalty",
     "memory_aware_synapses",
     "merged_penalty",
+    "nearest_kronecker_penalty",
 ]

@@ -73,7 +73,7 @@ def _quadratic_parts(penalty: Penalty) -> list[QuadraticPenalty]:
         return [penalty]
     raise InputError(
         expected="quadratic penalties, or sums of them", got=type(penalty).__name__,
-        hint="Add others up by PenaltySum: Kronecker products have no common eigenvectors.",
+        hint="Kronecker products: nearest_kronecker_penalty, layer by layer; add others up by PenaltySum.",
     )  # fmt: skip
 
 

@@ -94,8 +94,8 @@ class PenaltySum:
             InputError: If the shape or device does not fit, or the step size is not positive.
         """
         check_positive("step_size", step_size)
-        if len(self.parts) == 1:
-            return self.parts[0].proximal_step(w, step_size)
+        if len(self.parts) == 1 or self._apart:
+            return functools.reduce(lambda at, part: part.proximal_step(at, step_size), self.parts, w)
         points = check_vector("w", w, dim=self.dim).reshape(-1, self.dim)
         return torch.stack([self._step(point, step_size) for point in points]).reshape(w.shape)
 
@@ -115,6 +115,12 @@ class PenaltySum:
         if solved or working == torch.float64:
             return (start + moved).to(w.dtype)
         return self._double.proximal_step(w.double(), step_size).to(w.dtype)
+
+    @functools.cached_property
+    def _apart(self) -> bool:
+        """Whether no weight is held by two parts."""
+        places = [part.columns.flatten() for part in self.parts if isinstance(part, PartPenalty | KroneckerPenalty)]
+        return len(places) == len(self.parts) and len(torch.cat(places).unique()) == sum(map(len, places))
 
     @functools.cached_property
     def _double(self) -> PenaltySum:

@@ -6,7 +6,14 @@ import dataclasses
 
 import torch
 
-from landscope.penalties import PartPenalty, PenaltySum, QuadraticPenalty, merged_penalty
+from landscope.penalties import (
+    KroneckerPenalty,
+    PartPenalty,
+    PenaltySum,
+    QuadraticPenalty,
+    merged_penalty,
+    nearest_kronecker_penalty,
+)
 from landscope.protocols import Penalty
 from landscope.tasks.finished import FinishedTask
 from landscope.tasks.methods import METHODS, with_strength
@@ -40,30 +47,44 @@ def penalty_by_layer(finished: FinishedTask, method: str, strength: float, n_mod
 def combined_penalty(earlier: Penalty | None, own: Penalty, rank: int | None = None) -> Penalty:
     """The sum of the penalties of earlier tasks and of one more.
 
-    One quadratic penalty where both are of one kind, of at most ``rank`` directions; otherwise their sum.
+    One quadratic penalty where both are of one kind, of at most ``rank`` directions; with a rank, one Kronecker product
+    a layer where both are; otherwise their sum.
     """
     if earlier is None:
         return own
     if layers := _same_layers(earlier, own):
-        return PenaltySum(tuple(_combined_parts(*pair, rank) for pair in layers))
-    quadratic = isinstance(earlier, QuadraticPenalty) and isinstance(own, QuadraticPenalty)
-    if quadratic and (earlier.directions is None) == (own.directions is None):
-        return merged_penalty([earlier, own], None if own.directions is None else rank)
+        merged = [_combined_layer(*pair, rank) for pair in layers]
+        if all(one is not None for one in merged):
+            return PenaltySum(tuple(one for one in merged if one is not None))
+    if (one := _combined_directions(earlier, own, rank)) is not None:
+        return one
     parts = (*earlier.parts, own) if isinstance(earlier, PenaltySum) else (earlier, own)
     return PenaltySum(parts)
 
 
-def _same_layers(first: Penalty, second: Penalty) -> list[tuple[PartPenalty, PartPenalty]]:
+def _combined_directions(earlier: Penalty, own: Penalty, rank: int | None) -> Penalty | None:
+    quadratic = isinstance(earlier, QuadraticPenalty) and isinstance(own, QuadraticPenalty)
+    if not quadratic or (earlier.directions is None) != (own.directions is None):
+        return None
+    return merged_penalty([earlier, own], None if own.directions is None else rank)
+
+
+def _same_layers(first: Penalty, second: Penalty) -> list[tuple[Penalty, Penalty]]:
     """The parts of two sums, pair by pair, where both are of the same layers; nothing otherwise."""
     if not (isinstance(first, PenaltySum) and isinstance(second, PenaltySum) and len(first.parts) == len(second.parts)):
         return []
     pairs = list(zip(first.parts, second.parts, strict=True))
-    same = all(
-        isinstance(a, PartPenalty) and isinstance(b, PartPenalty) and torch.equal(a.columns, b.columns)
-        for a, b in pairs
-    )
-    return pairs if same else []  # ty: ignore[invalid-explicit-return] - just asked
+    return pairs if all(_same_layer(*pair) for pair in pairs) else []
 
 
-def _combined_parts(first: PartPenalty, second: PartPenalty, rank: int | None) -> PartPenalty:
-    return dataclasses.replace(first, part=combined_penalty(first.part, second.part, rank))
+def _same_layer(first: Penalty, second: Penalty) -> bool:
+    places = [one.columns for one in (first, second) if isinstance(one, PartPenalty | KroneckerPenalty)]
+    return type(first) is type(second) and len(places) == 2 and torch.equal(*places)
+
+
+def _combined_layer(first: Penalty, second: Penalty, rank: int | None) -> Penalty | None:
+    if isinstance(first, PartPenalty) and isinstance(second, PartPenalty):
+        return dataclasses.replace(first, part=combined_penalty(first.part, second.part, rank))
+    if isinstance(first, KroneckerPenalty) and isinstance(second, KroneckerPenalty) and rank is not None:
+        return nearest_kronecker_penalty(first, second)
+    return None

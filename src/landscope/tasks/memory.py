@@ -46,7 +46,8 @@ class TaskMemory:
         ratio: The loss at the edges of a valley over that at its bottom, where its width is measured. Of a loss that
             cannot rise by e, like that of a language model, nearer to 1: 1.1.
         rank: Directions that all tasks together keep; beyond, those of smallest stiffness are given up, so that the
-            memory of many tasks is that of one. All by default.
+            memory of many tasks is that of one; Kronecker products become the nearest one a layer, whatever the
+            number. All by default.
         per_layer: Take modes of every layer by itself, ``n_modes`` of each; by default those of all weights together.
         implicit: Take implicit steps; False where you add :meth:`penalty` to the loss yourself.
 

@@ -1,0 +1,117 @@
+"""One Kronecker product that stands for those of two tasks."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from landscope._checks import check_kind
+from landscope.errors import InputError
+from landscope.penalties.kronecker import KroneckerPenalty
+from landscope.results import stamp
+
+__all__ = ["nearest_kronecker_penalty"]
+
+_NOTHING = 1e-12
+"""Part of the stiffness below which a direction is free, in float64."""
+
+
+def nearest_kronecker_penalty(first: KroneckerPenalty, second: KroneckerPenalty) -> KroneckerPenalty:
+    r"""One Kronecker product in place of a sum of two on the same layer, so that many tasks keep as much as one.
+
+    The new anchor is where the sum is least, :math:`\sum_t \lambda_t G_t (W - W_t) A_t = 0`; what neither holds stays
+    where the second has it. The stiffness is the Kronecker product nearest to
+    :math:`\sum_t \lambda_t G_t \otimes A_t` in the sum of squares of the difference (Van Loan and Pitsianis, 1993): G a
+    sum of the G_t, A one of the A_t, with weights of no negative sign. Exact where the G, or the A, are the same but
+    for a factor.
+
+    Args:
+        first: On a layer.
+        second: On the same layer, of a later task.
+
+    Returns:
+        The penalty, of strength 1; the sum is this and a constant. Its ``provenance["settings"]["relative_error"]`` is
+        the length of the difference of stiffness over the length of the stiffness.
+
+    Raises:
+        InputError: If they are on other weights.
+
+    Example:
+        >>> import torch
+        >>> def held_at(x):
+        ...     return KroneckerPenalty(
+        ...         anchor=torch.full((1, 2), x), columns=torch.tensor([[0, 1]]), dim=2, inputs=torch.eye(2),
+        ...         outputs=torch.eye(1),
+        ...     )
+        >>> both = nearest_kronecker_penalty(held_at(0.0), held_at(2.0))
+        >>> both.anchor.tolist(), both(torch.ones(2)).item(), round(both(torch.zeros(2)).item(), 4)
+        ([[1.0, 1.0]], 0.0, 4.0)
+    """
+    pair = (first, second)
+    for penalty in pair:
+        check_kind("a penalty", penalty, KroneckerPenalty, hint="Merge others by ls.merged_penalty.")
+    if first.dim != second.dim or not torch.equal(first.columns, second.columns):
+        raise InputError(
+            expected="two penalties on the same weights of one layer",
+            got=f"{tuple(first.columns.shape)} of {first.dim} and {tuple(second.columns.shape)} of {second.dim}",
+            hint="Merge layer by layer.",
+        )
+    outputs, inputs, error = _nearest(pair)
+    like = second.anchor
+    return KroneckerPenalty(
+        anchor=_least(*pair).to(like),
+        columns=second.columns,
+        inputs=inputs.to(like),
+        outputs=outputs.to(like),
+        dim=second.dim,
+        parameters=second.parameters or first.parameters,
+        provenance=stamp(relative_error=error),
+    )
+
+
+def _nearest(pair: tuple[KroneckerPenalty, KroneckerPenalty]) -> tuple[Tensor, Tensor, float]:
+    r"""The leading singular pair of :math:`\sum_t vec(G_t) vec(A_t)^\top`, within the span of the two."""
+    g = torch.stack([penalty.strength * penalty.outputs.double() for penalty in pair])
+    a = torch.stack([penalty.inputs.double() for penalty in pair])
+    among_g, among_a = (torch.einsum("tij, uij -> tu", factor, factor) for factor in (g, a))
+    square = float((among_g * among_a).sum())
+    if square == 0:
+        return g[0], a[0], 0.0
+    values, vectors = torch.linalg.eig(among_a @ among_g)  # real, and the leading vector of one sign
+    weights = vectors[:, values.real.argmax()].real.abs()
+    outputs = torch.einsum("t, tij -> ij", weights, g)
+    length = float(outputs.square().sum())
+    inputs = torch.einsum("t, tij -> ij", among_g @ weights / length, a)
+    rest = square - length * float(inputs.square().sum())
+    return outputs, inputs, (max(0.0, rest) / square) ** 0.5
+
+
+def _least(first: KroneckerPenalty, second: KroneckerPenalty) -> Float[Tensor, "m n"]:
+    """Where the sum is least, in coordinates that make both outputs, and both inputs, diagonal."""
+    u, from_u, g, h = _common(first.strength * first.outputs.double(), second.strength * second.outputs.double())
+    v, from_v, a, b = _common(first.inputs.double(), second.inputs.double())
+    last = second.anchor.double()
+    pulled = g[:, None] * a
+    total = pulled + h[:, None] * b
+    held = total > _NOTHING * float(total.sum())
+    share = torch.where(held, pulled / torch.where(held, total, 1.0), 0.0)
+    apart = from_u @ (first.anchor.double() - last) @ from_v.T
+    return last + u @ (share * apart) @ v.T
+
+
+def _common(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Columns u, and their inverse, with u' (first) u and u' (second) u diagonal, and both diagonals.
+
+    What neither sees is left out.
+    """
+    sizes = [float(matrix.trace()) or 1.0 for matrix in (first, second)]
+    scaled = [matrix / size for matrix, size in zip((first, second), sizes, strict=True)]
+    values, vectors = torch.linalg.eigh(scaled[0] + scaled[1])
+    seen = values > _NOTHING * float(values.max())
+    lengths = values[seen].sqrt()
+    white = vectors[:, seen] / lengths
+    shares, turned = torch.linalg.eigh(white.T @ scaled[0] @ white)
+    shares = shares.clamp(0, 1)
+    back = turned.T @ (lengths[:, None] * vectors[:, seen].T)
+    return white @ turned, back, sizes[0] * shares, sizes[1] * (1 - shares)
