@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from landscope.continual import Tuning, add_low_rank, fine_tune
+from landscope.continual import FineTuning, Tuning, add_low_rank
 from landscope.datasets import byte_sequences, python_texts
 from landscope.errors import InputError
 
@@ -39,7 +39,8 @@ def test_texts_are_cut_into_rows_and_nothing_is_lost():
 @pytest.mark.parametrize("low_rank", [None, 2])
 def test_the_first_text_is_held_and_the_second_learnt(low_rank):
     tuning = Tuning(low_rank=low_rank, **SHORT)
-    found = {method: fine_tune(gpt2(), TEXTS, method, strength=strength, tuning=tuning)
+    learnt = FineTuning(gpt2(), TEXTS, tuning)
+    found = {method: learnt.second(method, strength)
              for method, strength in (("none", float("nan")), ("l2", 3.0), ("ldc-floor", 40.0))}  # fmt: skip
     none = found["none"].log_loss
     assert none[1, 0] > none[0, 0]  # forgotten

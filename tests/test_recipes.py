@@ -90,7 +90,7 @@ def small_tasks(monkeypatch):
     some = {size: dataclasses.replace(pair, counts=(5, 10, 20), changes={}) for size, pair in capacity.PAIRS.items()
             if size in ((50, 2), (50, 5))}  # fmt: skip
     monkeypatch.setattr(capacity, "PAIRS", some)
-    rows = (("none", 0, None, (math.nan,)), ("ldc-floor", 10, 15, (4.0,)), ("joint", 0, None, (math.nan,)))
+    rows = {("none", 0, None): (math.nan,), ("ldc-floor", 10, 15): (4.0,), ("joint", 0, None): (math.nan,)}
     monkeypatch.setattr(in_turn, "_TRIED", rows)
     some = {method: continual._TRIED[method] for method in ("none", "ldc-floor", "gpm")}
     monkeypatch.setattr(continual, "_TRIED", some)

@@ -1,6 +1,6 @@
 """Tasks in turn where the field measures: scenarios, and rivals of :class:`landscope.TaskMemory`."""
 
-from landscope.continual.language import FineTuned, Tuning, fine_tune
+from landscope.continual.language import FineTuned, FineTuning, Tuning
 from landscope.continual.learning import Schooling, learn_scenario, rival_name
 from landscope.continual.low_rank import add_low_rank
 from landscope.continual.path_integral import SynapticIntelligence
@@ -11,6 +11,7 @@ from landscope.continual.scenarios import Scenario, permuted_scenario, split_sce
 
 __all__ = [
     "FineTuned",
+    "FineTuning",
     "GradientProjectionMemory",
     "Memory",
     "OrthogonalGradientDescent",
@@ -20,7 +21,6 @@ __all__ = [
     "SynapticIntelligence",
     "Tuning",
     "add_low_rank",
-    "fine_tune",
     "learn_scenario",
     "permuted_scenario",
     "rival_name",

@@ -15,10 +15,14 @@ from torch import Tensor, nn
 
 from landscope.continual.low_rank import add_low_rank
 from landscope.criteria import language_model_losses
+from landscope.parameters import ParameterSpace
+from landscope.proximal import ProximalSteps
+from landscope.recorder import TrajectoryRecorder
 from landscope.results import Result, stamp
-from landscope.tasks import METHODS, TaskMemory
+from landscope.risk import EmpiricalRisk
+from landscope.tasks import METHODS, FinishedTask, TimedPenalties, held_directions
 
-__all__ = ["FineTuned", "Tuning", "fine_tune"]
+__all__ = ["FineTuned", "FineTuning", "Tuning"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,53 +82,89 @@ class FineTuned(Result, kind="fine_tuned", dims={"log_loss": ("stage", "text")})
         return self.log_loss.exp()
 
 
-def fine_tune(
-    model: nn.Module,
-    texts: Sequence[tuple[Int[Tensor, "M t"], Int[Tensor, "m t"]]],
-    method: str,
-    *,
-    strength: float = math.nan,
-    tuning: Tuning | None = None,
-    seed: int = 0,
-) -> FineTuned:
-    """Learn one text and then another.
+class FineTuning:
+    """A language model that learnt a first text, and learns the second from there as often as it is asked to.
 
     Args:
         model: A causal language model of Hugging Face: called with ``input_ids``, it returns ``logits``.
         texts: Two texts, each with rows to learn from and to be tested on.
-        method: A key of ``landscope.tasks.METHODS``, or ``"none"``.
-        strength: lambda; NaN for none.
         tuning: How; that of the class by default.
         seed: Of the minibatches.
-
-    Returns:
-        Losses, sizes and times.
     """
-    how = Tuning() if tuning is None else tuning
-    torch.manual_seed(seed)  # of the changes of low rank
-    generator = torch.Generator().manual_seed(seed)
-    losses, (first, second), model = [], texts, _Logits(model)
-    if how.low_rank is not None:  # the first text is learnt by the whole model, its valley known in the changes
-        _learn(model, first[0], how, how.steps[0], generator, None)
-        add_low_rank(model, how.layers, how.low_rank)
-    memory = None if method not in METHODS else _memory(model, method, strength, how)
-    _learn(model, first[0], how, how.steps[0] if how.low_rank is None else how.window, generator, memory)
-    losses.append([_loss(model, test) for _, test in texts])
-    begun = time.perf_counter()
-    if memory is not None:
-        rows = first[0][: how.max_samples]
-        memory.consolidate(language_model_losses, [{"input_ids": rows, "labels": rows}])
-    keeping, begun = time.perf_counter() - begun, time.perf_counter()
-    _learn(model, second[0], how, how.steps[1], generator, memory)
-    seconds = time.perf_counter() - begun
-    losses.append([_loss(model, test) for _, test in texts])
-    n_weights = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    measured = method in METHODS and bool(METHODS[method].measures)
-    return FineTuned(
-        method=method, strength=strength, log_loss=torch.tensor(losses, dtype=torch.float64), n_weights=n_weights,
-        n_stored=0 if memory is None else memory.n_stored, n_recorded=n_weights * how.window if measured else 0,
-        seconds=seconds, keeping_seconds=keeping, provenance=stamp(seed=seed, **dataclasses.asdict(how)),
-    )  # fmt: skip
+
+    def __init__(
+        self,
+        model: nn.Module,
+        texts: Sequence[tuple[Int[Tensor, "M t"], Int[Tensor, "m t"]]],
+        tuning: Tuning | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.how, self.texts, self.model, self.seed = tuning or Tuning(), texts, _Logits(model), seed
+        torch.manual_seed(seed)  # of the changes of low rank
+        self._generator = torch.Generator().manual_seed(seed)
+        how, (rows, _), optimizer = self.how, texts[0], self._optimizer()
+        self._learn(rows, how.steps[0] - how.window, optimizer)
+        if how.low_rank is not None:  # the first text is learnt by the whole model, its valley known in the changes
+            self._learn(rows, how.window, optimizer)
+            add_low_rank(self.model, how.layers, how.low_rank)
+            optimizer = self._optimizer()
+        with TrajectoryRecorder(self.model, optimizer) as recorder:
+            self._learn(rows, how.window, optimizer)
+        risk = self._risk(rows[: how.max_samples], recorder.space)
+        self.finished = FinishedTask(risk, recorder.trajectory(), how.n_modes, seed=seed, ratio=how.ratio)
+        """The first text."""
+        self._penalties = TimedPenalties(self.finished)
+        self._at_end = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        self._drawn, self._losses = self._generator.get_state(), self._test()
+
+    def second(self, method: str, strength: float = math.nan) -> FineTuned:
+        """Learn the second text.
+
+        Args:
+            method: A key of ``landscope.tasks.METHODS``, or ``"none"``.
+            strength: lambda; NaN for none.
+
+        Returns:
+            Losses, sizes and times.
+        """
+        self.model.load_state_dict(self._at_end)
+        self._generator.set_state(self._drawn)
+        how, finished, optimizer = self.how, self.finished, self._optimizer()
+        penalty, keeping = None, 0.0
+        if method in METHODS:
+            count = held_directions(finished, method, how.n_modes)
+            penalty, keeping = self._penalties(method, strength, count)
+        steps = ProximalSteps(penalty, self.model, optimizer) if penalty is not None else contextlib.nullcontext()
+        begun = time.perf_counter()
+        with steps:
+            self._learn(self.texts[1][0], how.steps[1], optimizer)
+        seconds, n_weights = time.perf_counter() - begun, finished.space.dim
+        measured = method in METHODS and bool(METHODS[method].measures)
+        return FineTuned(
+            method=method, strength=strength, log_loss=torch.stack([self._losses, self._test()]), n_weights=n_weights,
+            n_stored=0 if penalty is None else penalty.n_stored, n_recorded=n_weights * how.window if measured else 0,
+            seconds=seconds, keeping_seconds=keeping, provenance=stamp(seed=self.seed, **dataclasses.asdict(how)),
+        )  # fmt: skip
+
+    def _risk(self, rows: Tensor, space: ParameterSpace) -> EmpiricalRisk:
+        return EmpiricalRisk(self.model, language_model_losses, [{"input_ids": rows, "labels": rows}], space=space)
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        free = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        return torch.optim.AdamW(free, lr=self.how.learning_rate, weight_decay=0.0)
+
+    def _learn(self, rows: Tensor, steps: int, optimizer: torch.optim.Optimizer) -> None:
+        self.model.train()
+        for _ in range(steps):
+            batch = rows[torch.randint(len(rows), (self.how.batch_size,), generator=self._generator)]
+            total, count = language_model_losses(self.model(input_ids=batch), batch)
+            optimizer.zero_grad()
+            (total.sum() / count).backward()
+            optimizer.step()
+
+    def _test(self) -> Tensor:
+        """Mean loss of a byte of both texts."""
+        return torch.tensor([_loss(self.model, rows) for _, rows in self.texts], dtype=torch.float64)
 
 
 class _Logits(nn.Module):
@@ -137,26 +177,6 @@ class _Logits(nn.Module):
     def forward(self, input_ids: Any) -> Any:
         """``[b, t] -> [b, t, tokens]``; of anything, as it is also traced."""
         return self.model(input_ids=input_ids).logits
-
-
-def _memory(model: nn.Module, method: str, strength: float, how: Tuning) -> TaskMemory:
-    return TaskMemory(model, method=method, strength=strength, n_modes=how.n_modes, window=how.window, ratio=how.ratio)
-
-
-def _learn(
-    model: nn.Module, rows: Tensor, how: Tuning, steps: int, generator: torch.Generator, memory: TaskMemory | None
-) -> None:
-    optimizer = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad], lr=how.learning_rate, weight_decay=0.0
-    )
-    model.train()
-    with memory.training(optimizer) if memory is not None else contextlib.nullcontext():
-        for _ in range(steps):
-            batch = rows[torch.randint(len(rows), (how.batch_size,), generator=generator)]
-            total, count = language_model_losses(model(input_ids=batch), batch)
-            optimizer.zero_grad()
-            (total.sum() / count).backward()
-            optimizer.step()
 
 
 @torch.no_grad()

@@ -89,7 +89,7 @@ class EmpiricalRisk:
     def __init__(
         self,
         model: nn.Module,
-        criterion: Callable[..., Tensor],
+        criterion: Callable[..., Any],
         data: Any,
         *,
         space: ParameterSpace | None = None,

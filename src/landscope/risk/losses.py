@@ -44,7 +44,7 @@ class SampleLosses(Protocol):
         ...
 
 
-def sample_losses_of(criterion: Callable[..., Tensor]) -> SampleLosses:
+def sample_losses_of(criterion: Callable[..., Any]) -> SampleLosses:
     """Turn ``criterion(outputs, targets)`` into the losses of single samples.
 
     A ``torch.nn`` loss, or its functional twin, is asked for unreduced losses, of the ``logits`` where a model returns
@@ -68,14 +68,14 @@ def sample_losses_of(criterion: Callable[..., Tensor]) -> SampleLosses:
     return Unreduced(criterion)
 
 
-def _known(criterion: Callable[..., Tensor]) -> bool:
+def _known(criterion: Callable[..., Any]) -> bool:
     try:
         return criterion in _MODULES
     except TypeError:
         return False
 
 
-def is_plain_cross_entropy(criterion: Callable[..., Tensor]) -> bool:
+def is_plain_cross_entropy(criterion: Callable[..., Any]) -> bool:
     """Whether the criterion is cross-entropy without class weights, smoothing or ignored targets."""
     if type(criterion) is nn.CrossEntropyLoss:
         return criterion.weight is None and criterion.label_smoothing == 0 and criterion.ignore_index == -100

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from landscope.protocols import Penalty
 from landscope.results import Result, stamp
 from landscope.tasks.course import Course
-from landscope.tasks.finished import FinishedTask
 from landscope.tasks.groups import joined_tasks
-from landscope.tasks.methods import METHODS, with_strength
+from landscope.tasks.methods import UNPROTECTED
+from landscope.tasks.timed import TimedPenalties
 
 __all__ = ["Forgetting", "Trial", "measure_forgetting"]
 
@@ -116,12 +114,13 @@ def measure_forgetting(
     most = task.modes.n_moving
     known = max([1, *(min(trial.n_modes, most) for trial in trials if not _counts_weights(trial.method))])
     task.flatness(known)
-    built: dict[tuple[str, int], tuple[Penalty, float]] = {}
+    penalties = TimedPenalties(task)
     rows: list[list[float]] = []
     errors, moves, moved = [], [], []
     for number, trial in enumerate(trials):
         count = trial.n_modes if _counts_weights(trial.method) else min(trial.n_modes, most)
-        penalty, seconds = _penalty(task, trial, count, built)
+        made = None if trial.method in UNPROTECTED else penalties(trial.method, trial.strength, count)
+        penalty, seconds = made or (None, 0.0)
         watched, taken = course.learn(1, watch, penalty, both if trial.method == "joint" else None)
         stored = 0 if penalty is None else penalty.n_stored
         rows.append([trial.strength, count, stored, seconds, taken / max(watch)])
@@ -153,27 +152,5 @@ def measure_forgetting(
     )
 
 
-def _shared_seconds(task: FinishedTask, method: str, count: int) -> float:
-    """What the modes and their flatness took, which are measured once for all trials."""
-    measures = METHODS[method].measures
-    modes = task.modes_seconds if measures else 0.0
-    return modes + (task.flatness_seconds * count if measures == "flatness" else 0.0)
-
-
 def _counts_weights(method: str) -> bool:
     return method.startswith("ewc")
-
-
-def _penalty(
-    task: FinishedTask, trial: Trial, count: int, built: dict[tuple[str, int], tuple[Penalty, float]]
-) -> tuple[Penalty | None, float]:
-    """The penalty of a trial; the same at another strength is made once."""
-    if trial.method in ("none", "joint"):
-        return None, 0.0
-    key = (trial.method, count)
-    if key not in built:
-        begun = time.perf_counter()
-        penalty = METHODS[trial.method].build(task, count)
-        built[key] = penalty, time.perf_counter() - begun + _shared_seconds(task, trial.method, count)
-    penalty, seconds = built[key]
-    return with_strength(penalty, trial.strength), seconds

@@ -19,7 +19,7 @@ from landscope.run.problem import Problem
 from landscope.run.progress import Reporter
 from landscope.run.recipes.pairs import mean_with_spread
 from landscope.run.recipes.recipe import Plan, Section
-from landscope.run.recipes.strengths import Seeds, best_strength, shown_strength, tried_strengths
+from landscope.run.recipes.strengths import Comparison, Seeds
 from landscope.settings import Settings
 from landscope.tasks import TasksInTurn
 from landscope.threads import one_thread
@@ -30,7 +30,7 @@ _SEEDS = Seeds(reported=5, tuning=2)
 _GROUPS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
 _NONE = (math.nan,)
 _TRIED: Mapping[str, tuple[float, ...]] = {
-    "none": _NONE, "ldc": (1.0, 10.0, 100.0), "ldc-floor": (0.4, 4.0, 40.0), "ldc-psi4-factored": (0.4, 4.0, 40.0),
+    "none": _NONE, "ldc": (1.0, 10.0, 100.0), "ldc-floor": (0.04, 0.4, 4.0), "ldc-psi4-factored": (0.4, 4.0, 40.0),
     "ewc": (1e1, 1e2, 1e3, 1e4), "kfac": (1e1, 1e2, 1e3, 1e4), "si": (0.1, 1.0, 10.0, 100.0),
     "mas": (0.01, 0.1, 1.0, 10.0), "l2": (1e-3, 1e-2, 1e-1), "gpm": (0.9, 0.97, 0.99), "ogd": _NONE, "replay": _NONE,
     "joint": _NONE,
@@ -87,6 +87,7 @@ class _Course:
         return lambda n_outputs: mlp([math.prod(shape), *problem.settings.hidden, n_outputs], bias=True, seed=seed)
 
 
+_LONGER = Schooling(epochs=5, learning_rate=0.05, max_samples=1000)
 _MLP = {"hidden": (100, 100)}
 _CNN = {"data": "cifar10", "network": "cifar-cnn"}
 COURSES = (
@@ -94,8 +95,8 @@ COURSES = (
     _Course("domain", "Split MNIST, domain-incremental", "domain", Schooling(), _MLP),
     _Course("class", "Split MNIST, class-incremental", "class", Schooling(), _MLP),
     _Course("permuted", "Permuted MNIST, five orders", "permuted", Schooling(), _MLP),
-    _Course("cifar-task", "Split CIFAR-10, task-incremental", "task", Schooling(epochs=5, learning_rate=0.05), _CNN),
-    _Course("cifar-class", "Split CIFAR-10, class-incremental", "class", Schooling(epochs=5, learning_rate=0.05), _CNN),
+    _Course("cifar-task", "Split CIFAR-10, task-incremental", "task", _LONGER, _CNN),
+    _Course("cifar-class", "Split CIFAR-10, class-incremental", "class", _LONGER, _CNN),
 )
 
 
@@ -125,14 +126,15 @@ def _courses(plan: Plan) -> Sequence[_Course]:
 
 def _run(reporter: Reporter, plan: Plan, course: _Course) -> None:
     with reporter.stage(f"continual-{course.key}") as progress:
-        seeds = [*_SEEDS.tuning_of(plan), *_SEEDS.reported_of(plan)]
-        for done, seed in enumerate(seeds, start=1):
-            for method in _TRIED:
-                strengths = tried_strengths(_TRIED[method], plan)
-                is_tuning = seed in _SEEDS.tuning_of(plan)
-                for strength in strengths if is_tuning else (_best(plan, course, method, strengths),):
-                    _learn(plan, course, seed, method, strength)
-            progress(done, len(seeds))
+        for done, (seed, trials) in enumerate(_comparison(plan, course).in_order(), start=1):
+            for method, strength in trials:
+                _learn(plan, course, seed, method, strength)
+            progress(done, _SEEDS.count_of(plan))
+
+
+def _comparison(plan: Plan, course: _Course) -> Comparison[str, TasksInTurn]:
+    load = functools.partial(_load, plan, course)
+    return Comparison(plan, _SEEDS, _TRIED, load, lambda found: found.average_error)
 
 
 def _settings(plan: Plan, course: _Course, seed: int) -> Settings:
@@ -169,24 +171,12 @@ def _load(plan: Plan, course: _Course, seed: int, method: str, strength: float) 
     return _folder(plan, course, seed).load(_artefact(method, strength), TasksInTurn)
 
 
-def _best(plan: Plan, course: _Course, method: str, strengths: Sequence[float]) -> float:
-    """The strength of the smallest mean error on the tuning seeds."""
-
-    def error(strength: float) -> float:
-        found = [_load(plan, course, seed, method, strength) for seed in _SEEDS.tuning_of(plan)]
-        return statistics.fmean(one.average_error for one in found)
-
-    return best_strength(strengths, error)
-
-
 def _section(plan: Plan, number: int, course: _Course) -> Section:
-    rows, values = [], {}
+    rows, values, comparison = [], {}, _comparison(plan, course)
     for method in _TRIED:
-        strengths = tried_strengths(_TRIED[method], plan)
-        best = _best(plan, course, method, strengths)
-        found = [_load(plan, course, seed, method, best) for seed in _SEEDS.reported_of(plan)]
-        rows.append(_row(method, shown_strength(best, strengths), found))
-        values[_artefact(method, best)] = [one.error.tolist() for one in found]
+        found = comparison.reported(method)
+        rows.append(_row(method, comparison.shown(method), found))
+        values[_artefact(method, comparison.best(method))] = [one.error.tolist() for one in found]
     how = course.schooling
     text = _TEXT.format(modes=how.n_modes, rank=how.rank) if number == 0 else ""
     return Section(f"continual-{course.key}", course.name, text, _HEADINGS, rows, [], values, None)

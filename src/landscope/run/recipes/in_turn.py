@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from landscope.run.course import begin_course, in_turn_artefact
 from landscope.run.folder import RunFolder
@@ -12,7 +13,7 @@ from landscope.run.jobs import Job
 from landscope.run.progress import Reporter
 from landscope.run.recipes.pairs import mean_with_spread
 from landscope.run.recipes.recipe import Plan, Section
-from landscope.run.recipes.strengths import Seeds, best_strength, shown_strength, tried_strengths
+from landscope.run.recipes.strengths import Comparison, Seeds
 from landscope.tasks import TasksInTurn, learn_in_turn, method_name
 from landscope.threads import one_thread
 
@@ -22,14 +23,16 @@ _GROUPS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
 _SEEDS = Seeds(reported=5, tuning=2)
 _WINDOW_EPOCHS = 5
 _RANK = 600
-_TRIED: tuple[tuple[str, int, int | None, tuple[float, ...]], ...] = (
-    ("none", 0, None, (math.nan,)), ("ldc", 200, None, (4.0, 10.0, 40.0)), ("ldc-floor", 200, None, (1.0, 4.0, 10.0)),
-    ("ldc-floor", 400, None, (1.0, 4.0, 10.0)), ("ldc-floor", 400, _RANK, (1.0, 4.0, 10.0)),
-    ("ldc-psi4-factored", 400, None, (1.0, 4.0, 10.0)),
-    ("ewc", 0, None, (1e3, 1e4, 1e5)), ("kfac", 0, None, (1e2, 1e3, 1e4)), ("l2", 0, None, (0.03, 0.1, 0.3)),
-    ("joint", 0, None, (math.nan,)),
-)  # fmt: skip
-"""Method, modes a task, directions of all tasks together, strengths."""
+_Way = tuple[str, int, int | None]
+"""Method, modes a task, directions of all tasks together."""
+_TRIED: Mapping[_Way, tuple[float, ...]] = {
+    ("none", 0, None): (math.nan,), ("ldc", 200, None): (4.0, 10.0, 40.0), ("ldc-floor", 200, None): (1.0, 4.0, 10.0),
+    ("ldc-floor", 400, None): (1.0, 4.0, 10.0), ("ldc-floor", 400, _RANK): (1.0, 4.0, 10.0),
+    ("ldc-psi4-factored", 400, None): (1.0, 4.0, 10.0),
+    ("ewc", 0, None): (1e3, 1e4, 1e5), ("kfac", 0, None): (1e2, 1e3, 1e4), ("l2", 0, None): (0.03, 0.1, 0.3),
+    ("joint", 0, None): (math.nan,),
+}  # fmt: skip
+"""Strengths."""
 _HEADINGS = (
     "method",
     "mean error (%)",
@@ -59,17 +62,12 @@ class TasksInARow:
 
     def sections(self, plan: Plan) -> list[Section]:
         """The table."""
-        rows, values = [], {}
-        for method, n_modes, rank, strengths in _tried(plan):
-            best = _best(plan, method, n_modes, rank, strengths)
-            found = [_load(plan, seed, method, n_modes, rank, best) for seed in _SEEDS.reported_of(plan)]
-            rows.append(_row(method, n_modes, rank, shown_strength(best, strengths), found))
-            values[in_turn_artefact(method, best, n_modes, rank)] = [one.error.tolist() for one in found]
+        rows, values, comparison = [], {}, _comparison(plan)
+        for way in _TRIED:
+            found = comparison.reported(way)
+            rows.append(_row(way, comparison.shown(way), found))
+            values[_artefact(way, comparison.best(way))] = [one.error.tolist() for one in found]
         return [Section(self.key, self.title, _TEXT, _HEADINGS, rows, [], values, None)]
-
-
-def _tried(plan: Plan) -> list[tuple[str, int, int | None, tuple[float, ...]]]:
-    return [(m, n, rank, tried_strengths(strengths, plan)) for m, n, rank, strengths in _TRIED]
 
 
 def _name(seed: int) -> str:
@@ -78,37 +76,39 @@ def _name(seed: int) -> str:
 
 def _run(reporter: Reporter, plan: Plan, seed: int) -> None:
     run = RunFolder.create(plan.run_path(_name(seed)), plan.settings_with(seed=seed))
-    wanted = [(m, s, n, rank) for m, n, rank, strengths in _tried(plan) for s in strengths]
-    missing = [row for row in wanted if not run.has(in_turn_artefact(*row))]
+    comparison = _comparison(plan)
+    missing = [
+        (way, strength) for way in _TRIED for strength in comparison.tried(way) if not run.has(_artefact(way, strength))
+    ]
     if not missing:
         return
     with run.locked(), one_thread(), reporter.stage(_name(seed)) as progress:
-        course = begin_course(run.settings, _GROUPS, "all", max(n for _, _, n, _ in wanted))
+        course = begin_course(run.settings, _GROUPS, "all", max(n_modes for _, n_modes, _ in _TRIED))
         course.window_epochs, start = _WINDOW_EPOCHS, course.weights
-        for number, (method, strength, n_modes, rank) in enumerate(missing):
+        for number, (way, strength) in enumerate(missing):
+            method, n_modes, rank = way
             course.put(start)
             found = learn_in_turn(course, method, strength=strength, n_modes=max(1, n_modes), rank=rank)
-            run.save(in_turn_artefact(method, strength, n_modes, rank), found)
+            run.save(_artefact(way, strength), found)
             progress(number + 1, len(missing))
 
 
-def _load(plan: Plan, seed: int, method: str, n_modes: int, rank: int | None, strength: float) -> TasksInTurn:
-    run = RunFolder.open(plan.run_path(_name(seed)))
-    return run.load(in_turn_artefact(method, strength, n_modes, rank), TasksInTurn)
+def _comparison(plan: Plan) -> Comparison[_Way, TasksInTurn]:
+    load = functools.partial(_load, plan)
+    return Comparison(plan, _SEEDS, _TRIED, load, lambda found: found.average_error)
 
 
-def _best(plan: Plan, method: str, n_modes: int, rank: int | None, strengths: Sequence[float]) -> float:
-    """The strength of the smallest mean error on the tuning seeds."""
-
-    def error(strength: float) -> float:
-        return statistics.fmean(
-            _load(plan, seed, method, n_modes, rank, strength).average_error for seed in _SEEDS.tuning_of(plan)
-        )
-
-    return best_strength(strengths, error)
+def _load(plan: Plan, seed: int, way: _Way, strength: float) -> TasksInTurn:
+    return RunFolder.open(plan.run_path(_name(seed))).load(_artefact(way, strength), TasksInTurn)
 
 
-def _row(method: str, n_modes: int, rank: int | None, strength: str, found: Sequence[TasksInTurn]) -> list[str]:
+def _artefact(way: _Way, strength: float) -> str:
+    method, n_modes, rank = way
+    return in_turn_artefact(method, strength, n_modes, rank)
+
+
+def _row(way: _Way, strength: str, found: Sequence[TasksInTurn]) -> list[str]:
+    method, n_modes, rank = way
     modes, merged = f", {n_modes} modes a task" if n_modes else "", f", merged to {rank}" if rank else ""
     last = [statistics.fmean(100 * float(one.error[-1, task]) for one in found) for task in range(len(found[0].tasks))]
     return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -11,14 +12,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from landscope.continual import FineTuned, Tuning, fine_tune, rival_name
+from landscope.continual import FineTuned, FineTuning, Tuning, rival_name
 from landscope.datasets import byte_sequences, python_texts
 from landscope.run.folder import RunFolder
 from landscope.run.jobs import Job
 from landscope.run.progress import Reporter
 from landscope.run.recipes.pairs import mean_with_spread
 from landscope.run.recipes.recipe import Plan, Section
-from landscope.run.recipes.strengths import Seeds, best_strength, shown_strength, tried_strengths
+from landscope.run.recipes.strengths import Comparison, Seeds
 from landscope.threads import one_thread
 
 __all__ = ["Language"]
@@ -26,8 +27,9 @@ __all__ = ["Language"]
 _SEEDS = Seeds(reported=5, tuning=2)
 _NONE = (math.nan,)
 _TRIED: Mapping[str, tuple[float, ...]] = {
-    "none": _NONE, "ldc": (4.0, 40.0, 400.0), "ldc-floor": (0.4, 4.0, 40.0), "ldc-psi4-factored": (4.0, 40.0, 400.0),
-    "ewc-empirical": (1e1, 1e3, 1e5), "l2": (1e-2, 1e-1, 1.0),
+    "none": _NONE, "ldc": (4.0, 40.0, 400.0, 4e3), "ldc-floor": (4e-3, 0.04, 0.4, 4.0, 40.0),
+    "ldc-psi4-factored": (0.4, 4.0, 40.0, 400.0, 4e3, 4e4), "ewc-empirical": (1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0),
+    "l2": (1e-3, 1e-2, 0.1, 1.0),
 }  # fmt: skip
 _HEADINGS = (
     "method", "first text, before", "first text, after", "second text", "λ", "stored / weights", "recorded / weights",
@@ -96,14 +98,16 @@ def _size(plan: Plan) -> _Size:
 
 def _run(reporter: Reporter, plan: Plan, way: _Way) -> None:
     with reporter.stage(f"language-{way.key}") as progress:
-        seeds = [*_SEEDS.tuning_of(plan), *_SEEDS.reported_of(plan)]
-        for done, seed in enumerate(seeds, start=1):
-            for method in _TRIED:
-                strengths = tried_strengths(_TRIED[method], plan)
-                is_tuning = seed in _SEEDS.tuning_of(plan)
-                for strength in strengths if is_tuning else (_best(plan, way, method, strengths),):
-                    _learn(plan, way, seed, method, strength)
-            progress(done, len(seeds))
+        for done, (seed, trials) in enumerate(_comparison(plan, way).in_order(), start=1):
+            for method, strength in trials:
+                _learn(plan, way, seed, method, strength)
+            progress(done, _SEEDS.count_of(plan))
+
+
+def _comparison(plan: Plan, way: _Way) -> Comparison[str, FineTuned]:
+    """By the mean log perplexity of both texts."""
+    load = functools.partial(_load, plan, way)
+    return Comparison(plan, _SEEDS, _TRIED, load, lambda found: float(found.log_loss[-1].mean()))
 
 
 def _folder(plan: Plan, way: _Way, seed: int) -> RunFolder:
@@ -111,13 +115,18 @@ def _folder(plan: Plan, way: _Way, seed: int) -> RunFolder:
 
 
 def _learn(plan: Plan, way: _Way, seed: int, method: str, strength: float) -> None:
-    run, name, size = _folder(plan, way, seed), _artefact(method, strength), _size(plan)
+    run, name = _folder(plan, way, seed), _artefact(method, strength)
     if run.has(name):
         return
-    texts = [byte_sequences(text[: size.most_bytes], size.length) for text in python_texts().values()]
     with run.locked(), one_thread():
-        found = fine_tune(_gpt2(size, seed), texts, method, strength=strength, tuning=way.tuning, seed=seed)
-        run.save(name, found)
+        run.save(name, _first_learnt(_size(plan), way.tuning, seed).second(method, strength))
+
+
+@functools.lru_cache(maxsize=1)
+def _first_learnt(size: _Size, tuning: Tuning, seed: int) -> FineTuning:
+    """All methods of a seed go on from the same first text."""
+    texts = [byte_sequences(text[: size.most_bytes], size.length) for text in python_texts().values()]
+    return FineTuning(_gpt2(size, seed), texts, tuning, seed)
 
 
 def _gpt2(size: _Size, seed: int) -> nn.Module:
@@ -141,42 +150,27 @@ def _load(plan: Plan, way: _Way, seed: int, method: str, strength: float) -> Fin
     return _folder(plan, way, seed).load(_artefact(method, strength), FineTuned)
 
 
-def _best(plan: Plan, way: _Way, method: str, strengths: Sequence[float]) -> float:
-    """The strength of the smallest mean log perplexity of both texts on the tuning seeds."""
-
-    def loss(strength: float) -> float:
-        return statistics.fmean(
-            float(_load(plan, way, seed, method, strength).log_loss[-1].mean()) for seed in _SEEDS.tuning_of(plan)
-        )
-
-    return best_strength(strengths, loss)
-
-
 def _section(plan: Plan, number: int, way: _Way) -> Section:
-    rows, values = [], {}
-    plain = {seed: _load(plan, way, seed, "none", math.nan).seconds for seed in _SEEDS.reported_of(plan)}
+    rows, values, comparison = [], {}, _comparison(plan, way)
+    plain = [one.seconds for one in comparison.reported("none")]
     for method in _TRIED:
-        strengths = tried_strengths(_TRIED[method], plan)
-        best = _best(plan, way, method, strengths)
-        found = {seed: _load(plan, way, seed, method, best) for seed in _SEEDS.reported_of(plan)}
-        rows.append(_row(method, shown_strength(best, strengths), found, plain))
-        values[_artefact(method, best)] = [one.log_loss.tolist() for one in found.values()]
+        found = comparison.reported(method)
+        rows.append(_row(method, comparison.shown(method), found, plain))
+        values[_artefact(method, comparison.best(method))] = [one.log_loss.tolist() for one in found]
     size = _size(plan)
     text = _TEXT.format(width=size.width, layers=size.layers, rank=_RANK) if number == 0 else ""
     return Section(f"language-{way.key}", way.name, text, _HEADINGS, rows, [], values, None)
 
 
-def _row(method: str, strength: str, found: Mapping[int, FineTuned], plain: Mapping[int, float]) -> list[str]:
-    perplexities = [
-        [float(one.perplexity[stage, text]) for one in found.values()] for stage, text in ((0, 0), (1, 0), (1, 1))
-    ]
-    ratios = [one.seconds / plain[seed] for seed, one in found.items()]
+def _row(method: str, strength: str, found: Sequence[FineTuned], plain: Sequence[float]) -> list[str]:
+    perplexities = [[float(one.perplexity[stage, text]) for one in found] for stage, text in ((0, 0), (1, 0), (1, 1))]
+    ratios = [one.seconds / unprotected for one, unprotected in zip(found, plain, strict=True)]
     return [
         rival_name(method),
         *(mean_with_spread(values) for values in perplexities),
         strength,
-        f"{statistics.median(one.n_stored / one.n_weights for one in found.values()):.2g}",
-        f"{statistics.median(one.n_recorded / one.n_weights for one in found.values()):.3g}",
-        f"{statistics.median(one.keeping_seconds for one in found.values()):.1f}",
+        f"{statistics.median(one.n_stored / one.n_weights for one in found):.2g}",
+        f"{statistics.median(one.n_recorded / one.n_weights for one in found):.3g}",
+        f"{statistics.median(one.keeping_seconds for one in found):.1f}",
         f"{statistics.median(ratios):.1f}",
     ]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Generic, TypeVar
 
 from landscope.run.recipes.recipe import Plan
 
-__all__ = ["Seeds", "best_strength", "shown_strength", "tried_strengths"]
+__all__ = ["Comparison", "Seeds"]
 
 _FIRST_TUNING = 100
+_Row = TypeVar("_Row")
+_Found = TypeVar("_Found")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,20 +37,57 @@ class Seeds:
         """Seeds on which strengths are chosen."""
         return range(_FIRST_TUNING, _FIRST_TUNING + (0 if plan.quick else self.tuning))
 
-
-def tried_strengths(strengths: Sequence[float], plan: Plan) -> tuple[float, ...]:
-    """What is tried; a quick reproduction takes the middle strength only."""
-    return (strengths[len(strengths) // 2],) if plan.quick else tuple(strengths)
-
-
-def best_strength(strengths: Sequence[float], error: Callable[[float], float]) -> float:
-    """The strength of the smallest error on the tuning seeds, which is not asked for where there is no choice."""
-    return strengths[0] if len(strengths) == 1 else min(strengths, key=error)
+    def count_of(self, plan: Plan) -> int:
+        """All of them."""
+        return len(self.tuning_of(plan)) + len(self.reported_of(plan))
 
 
-def shown_strength(strength: float, strengths: Sequence[float]) -> str:
-    """A strength for a table, and whether it is the first or last that was tried."""
-    if math.isnan(strength):
-        return "–"
-    at_edge = len(strengths) > 1 and strength in (strengths[0], strengths[-1])
-    return f"{strength:g}{' (edge)' if at_edge else ''}"
+@dataclasses.dataclass(frozen=True)
+class Comparison(Generic[_Row, _Found]):
+    """Rows of a table, each at the strength of its smallest error on tuning seeds.
+
+    Args:
+        plan: Of the reproduction; a quick one takes the middle strength of every row.
+        seeds: Reported and tuning ones.
+        strengths: What is tried, by row.
+        load: ``load(seed, row, strength)``, a result.
+        error: What is to be small.
+    """
+
+    plan: Plan
+    seeds: Seeds
+    strengths: Mapping[_Row, Sequence[float]]
+    load: Callable[[int, _Row, float], _Found]
+    error: Callable[[_Found], float]
+
+    def tried(self, row: _Row) -> Sequence[float]:
+        """Strengths that are tried."""
+        strengths = self.strengths[row]
+        return strengths[len(strengths) // 2 :][:1] if self.plan.quick else strengths
+
+    def in_order(self) -> Iterator[tuple[int, Iterator[tuple[_Row, float]]]]:
+        """Every seed, tuning ones first, and what to learn on it: all strengths there, the best on the reported."""
+        for seed in self.seeds.tuning_of(self.plan):
+            yield seed, ((row, strength) for row in self.strengths for strength in self.tried(row))
+        for seed in self.seeds.reported_of(self.plan):
+            yield seed, ((row, self.best(row)) for row in self.strengths)
+
+    def best(self, row: _Row) -> float:
+        """The strength of the smallest mean error on the tuning seeds; the only one where there is no choice."""
+        tried = self.tried(row)
+        return tried[0] if len(tried) == 1 else min(tried, key=lambda strength: self._mean_error(row, strength))
+
+    def shown(self, row: _Row) -> str:
+        """The best strength for a table, and whether it is the first or last that was tried."""
+        strength, tried = self.best(row), self.tried(row)
+        if math.isnan(strength):
+            return "–"
+        at_edge = len(tried) > 1 and strength in (tried[0], tried[-1])
+        return f"{strength:g}{' (edge)' if at_edge else ''}"
+
+    def reported(self, row: _Row) -> list[_Found]:
+        """Results of the reported seeds at the best strength."""
+        return [self.load(seed, row, self.best(row)) for seed in self.seeds.reported_of(self.plan)]
+
+    def _mean_error(self, row: _Row, strength: float) -> float:
+        return statistics.fmean(self.error(self.load(seed, row, strength)) for seed in self.seeds.tuning_of(self.plan))

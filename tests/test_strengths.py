@@ -1,0 +1,50 @@
+"""Strengths are chosen on seeds that are not reported."""
+
+import math
+
+import pytest
+
+from landscope.run.recipes.recipe import Plan
+from landscope.run.recipes.strengths import Comparison, Seeds
+from landscope.settings import Settings
+
+STRENGTHS = {"held": (0.1, 1.0, 10.0), "free": (math.nan,)}
+
+
+def comparison(tmp_path, best=1.0, *, quick=False, asked=None):
+    """Errors are least at ``best`` on tuning seeds, and at 0.1 on reported ones."""
+
+    def load(seed, row, strength):
+        if asked is not None:
+            asked.append((seed, row, strength))
+        return abs(math.log10(strength / (best if seed >= 100 else 0.1)))
+
+    plan = Plan(tmp_path, Settings(), seeds=2, quick=quick)
+    return Comparison(plan, Seeds(reported=3, tuning=2), STRENGTHS, load, lambda error: error)
+
+
+def test_the_best_is_that_of_the_tuning_seeds_and_the_others_are_reported_with_it(tmp_path):
+    asked = []
+    found = comparison(tmp_path, asked=asked)
+    assert found.best("held") == 1.0
+    assert {seed for seed, *_ in asked} == {100, 101}
+    assert found.reported("held") == pytest.approx([1.0, 1.0, 1.0])
+    assert found.shown("held") == "1"
+    assert comparison(tmp_path, best=10.0).shown("held") == "10 (edge)"
+    assert found.shown("free") == "–"
+
+
+def test_every_strength_on_tuning_seeds_first_and_the_best_on_the_others(tmp_path):
+    order = [(seed, list(trials)) for seed, trials in comparison(tmp_path).in_order()]
+    assert [seed for seed, _ in order] == [100, 101, 0, 1, 2]
+    assert [strength for row, strength in order[0][1] if row == "held"] == [0.1, 1.0, 10.0]
+    assert [strength for row, strength in order[-1][1] if row == "held"] == [1.0]
+
+
+def test_a_quick_one_takes_the_middle_and_chooses_nothing(tmp_path):
+    asked = []
+    quick = comparison(tmp_path, best=10.0, quick=True, asked=asked)
+    assert [seed for seed, _ in quick.in_order()] == [0, 1]
+    assert quick.best("held") == 1.0
+    assert quick.shown("held") == "1"
+    assert not asked
