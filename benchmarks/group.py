@@ -16,6 +16,7 @@ from benchmarks.lines import flatness, points, whole_jobs
 from benchmarks.measure import Row
 from benchmarks.modes import modes
 from benchmarks.subject import Subject
+from benchmarks.tasks import tasks
 from benchmarks.training import training
 
 GROUPS: dict[str, Callable[[Subject, str], list[Row]]] = {
@@ -26,10 +27,11 @@ GROUPS: dict[str, Callable[[Subject, str], list[Row]]] = {
     "training": training,
     "whole-jobs": whole_jobs,
     "growth": growth,
+    "tasks": tasks,
     "end-to-end": end_to_end,
 }
 ON_GPU = ("points", "flatness", "architectures")
-ONCE = ("modes", "growth", "end-to-end")
+ONCE = ("modes", "growth", "tasks", "end-to-end")
 """Measured on all threads only: minutes each."""
 
 
