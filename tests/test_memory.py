@@ -240,6 +240,15 @@ def test_what_does_not_fit_is_refused_and_changes_nothing():
         ls.TaskMemory(network(), method="magic")
 
 
+def test_a_model_on_two_devices_is_refused():
+    model = network()
+    model[2].to("meta")
+    with pytest.raises(InputError, match="one dtype on one device"):
+        ls.TaskMemory(model)
+    assert model[2].weight.device.type == "meta"
+    assert ls.TaskMemory(model, "0.weight").space.names == ("0.weight",)
+
+
 def test_weights_that_became_nan_are_told_and_the_rows_before_kept():
     model = network()
     memory, optimizer = ls.TaskMemory(model, window=30), sgd(model)
