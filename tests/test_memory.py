@@ -240,6 +240,79 @@ def test_what_does_not_fit_is_refused_and_changes_nothing():
         ls.TaskMemory(network(), method="magic")
 
 
+def test_an_optimiser_that_does_not_fit_is_refused_before_anything_is_learnt():
+    model = network()
+    memory = ls.TaskMemory(model)
+    first, *others = model.parameters()
+    groups = [{"params": [first]}, {"params": others, "lr": 0.01}]
+    for optimizer, message in (
+        (torch.optim.SGD(others, lr=0.1), "one without 0.weight"),
+        (torch.optim.SGD(groups, lr=0.1), "one learning rate for the selected weights"),
+    ):
+        with pytest.raises(InputError, match=message), memory.training(optimizer):
+            pass
+    with memory.training(sgd(model)):
+        pass
+    loose = ls.TaskMemory(model, implicit=False)
+    with loose.training(torch.optim.SGD(groups, lr=0.1)):
+        pass
+
+
+def test_layers_that_were_frozen_when_it_was_made_are_named():
+    model = network()
+    model[0].requires_grad_(requires_grad=False)
+    memory, chosen = ls.TaskMemory(model), ls.TaskMemory(model, "2.weight")
+    model[0].requires_grad_(requires_grad=True)
+    told = pytest.warns(UserWarning, match=r"moves 0.weight, 0.bias, which the memory does not hold")
+    with told, memory.training(sgd(model)):
+        pass
+    with chosen.training(sgd(model)):
+        pass
+
+
+def test_short_and_still_windows_are_told():
+    model = network()
+    memory, generator = ls.TaskMemory(model, n_modes=20), torch.Generator()
+    with memory.training(sgd(model)):
+        learn(model, sgd(model), task(0), 0, generator)
+    with pytest.raises(InputError, match="recorded since the last task"):
+        memory.consolidate(CRITERION, task(0))
+    still = torch.optim.SGD(model.parameters(), lr=0.0)
+    with memory.training(still):
+        learn(model, still, task(0), 30, generator)
+    with pytest.raises(InputError, match="30 rows that are the same"):
+        memory.consolidate(CRITERION, task(0))
+    few, optimizer = ls.TaskMemory(model, n_modes=20), sgd(model)
+    with few.training(optimizer):
+        learn(model, optimizer, task(0), 6, generator)
+    with pytest.warns(UserWarning, match="6 steps were recorded, which move along 5 directions"):
+        few.consolidate(CRITERION, task(0))
+
+
+@pytest.mark.filterwarnings("ignore:how far a step of Adafactor:UserWarning")
+def test_an_optimiser_whose_steps_are_not_known_is_named():
+    model = network()
+    penalty = ls.distance_penalty(ls.ParameterSpace.of(model).flatten(model))
+    optimizer = torch.optim.Rprop(model.parameters())
+    with ls.ProximalSteps(penalty, model, optimizer), pytest.warns(UserWarning, match="a step of Rprop"):
+        learn(model, optimizer, task(0), 2, torch.Generator())
+    for known in (sgd(model), torch.optim.NAdam(model.parameters()), torch.optim.RMSprop(model.parameters())):
+        with ls.ProximalSteps(penalty, model, known):
+            learn(model, known, task(0), 2, torch.Generator())
+    loose = torch.optim.Adafactor(model.parameters())  # its eps is a pair
+    with ls.ProximalSteps(penalty, model, loose):
+        learn(model, loose, task(0), 2, torch.Generator())
+
+
+def test_a_rank_bounds_one_task_too():
+    model = network()
+    memory, optimizer = ls.TaskMemory(model, n_modes=8, rank=3, window=60), sgd(model)
+    with memory.training(optimizer):
+        learn(model, optimizer, task(0), 80, torch.Generator())
+    memory.consolidate(CRITERION, task(0))
+    assert memory.n_stored == 4 * memory.space.dim + 3
+
+
 def test_a_model_on_two_devices_is_refused():
     model = network()
     model[2].to("meta")
@@ -274,6 +347,16 @@ def test_states_of_something_else_are_refused():
         memory.load_state_dict(ls.TaskMemory(network(), n_modes=3).state_dict())
     with pytest.raises(StorageError, match="parameters"):
         memory.load_state_dict(ls.TaskMemory(network(), "2.weight").state_dict())
+
+
+def test_damaged_states_are_refused_and_change_nothing():
+    memory = ls.TaskMemory(network(), n_modes=4, window=30)
+    good = memory.state_dict()
+    missing = {name: value for name, value in good.items() if name != "penalty"}
+    for state in (missing, good | {"rows": "x"}, good | {"step": "x"}, good | {"format": 99}):
+        with pytest.raises(StorageError, match="the state of a TaskMemory"):
+            memory.load_state_dict(state)
+    assert memory.state_dict() == good
 
 
 def test_every_method_serves():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.utils import ModelOutput
 
 import landscope as ls
@@ -157,6 +157,52 @@ def test_a_hugging_face_training_resumed_in_a_task_gives_the_same_bits(tmp_path)
         held.append(memory.held)
     assert torch.equal(*weights)
     assert torch.equal(held[0](weights[0] + 0.1), held[1](weights[0] + 0.1))
+
+
+def test_a_checkpoint_is_told_from_others_by_its_weights_and_may_lie_anywhere(tmp_path):
+    """Two runs; one is resumed from the other's checkpoint, moved, or in another folder of results."""
+    options = {"save_strategy": "steps", "save_steps": 5}
+    held = {}
+    for number, name in enumerate("ab"):
+        model = Classifier()
+        memory = memory_of(model.network)
+        callback = huggingface.TaskMemoryCallback(memory)
+        hugging_face_trainer(model, number, tmp_path / f"{name}-first", callback, steps=40).train()
+        held[name] = memory.consolidate(CRITERION, task(number))
+        hugging_face_trainer(model, 1 - number, tmp_path / name, callback, steps=5, **options).train()
+    best = (tmp_path / "a" / "checkpoint-5").rename(tmp_path / "a" / "best")
+
+    def resumed(output, resume_from=None):
+        model = Classifier()
+        memory = memory_of(model.network)
+        callback = huggingface.TaskMemoryCallback(memory, resume_from)
+        trainer = hugging_face_trainer(model, 1, tmp_path / output, callback, steps=8, **options)
+        trainer.train(resume_from_checkpoint=str(best))
+        return memory.held
+
+    for found in (resumed("a"), resumed("b", best), resumed("new", best)):
+        assert torch.equal(found.anchor, held["a"].anchor)
+    with pytest.raises(InputError, match=r"none at these weights in .*resume_from"):
+        resumed("b")
+
+
+def test_a_memory_of_a_trainer_that_broke_off_can_be_used_again(tmp_path):
+    class Stops(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == 35:
+                raise KeyboardInterrupt
+
+    model = Classifier()
+    memory = memory_of(model.network)
+    callback = huggingface.TaskMemoryCallback(memory)
+    for again in (callback, huggingface.TaskMemoryCallback(memory)):  # this one, or a new one of the same memory
+        with pytest.raises(KeyboardInterrupt):
+            hugging_face_trainer(model, 0, tmp_path, again, Stops(), steps=40).train()
+    with pytest.raises(InputError, match=r"call close\(\) of its callback"):
+        memory.consolidate(CRITERION, task(0))
+    callback.close()
+    memory.consolidate(CRITERION, task(0))
+    assert memory.n_tasks == 1
 
 
 def test_a_lightning_training_resumed_in_a_task_gives_the_same_bits(tmp_path):

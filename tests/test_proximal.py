@@ -30,6 +30,7 @@ def train(model, optimizer, steps=5, scheduler=None):
             scheduler.step()
 
 
+@pytest.mark.filterwarnings("ignore:how far a step of Adagrad:UserWarning")
 @pytest.mark.parametrize(("make", "factor"), [
     (lambda p: torch.optim.SGD(p, lr=0.3), 1), (lambda p: torch.optim.Adagrad(p, lr=0.01), 1),
     (lambda p: torch.optim.SGD(p, lr=0.03, momentum=0.9, nesterov=True), 10),

@@ -6,6 +6,7 @@ import glob
 import warnings
 from collections.abc import Iterable
 from types import TracebackType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +15,9 @@ from landscope._checks import check_kind
 from landscope.errors import InputError, NonFiniteError
 from landscope.parameters import ParameterSpace, Selection
 from landscope.protocols import Penalty
-from landscope.step_size import step_size
+from landscope.step_size import is_known, step_size
 
-__all__ = ["ProximalSteps"]
+__all__ = ["ProximalSteps", "check_optimizer"]
 
 
 class ProximalSteps:
@@ -46,7 +47,8 @@ class ProximalSteps:
 
     Warns:
         UserWarning: If the model takes running statistics (batch normalisation): they are no weights, and go over to
-            the next task unheld; or if it is thrown away without having been entered by ``with``.
+            the next task unheld; if the steps of the optimiser are of no length that is known; or if it is thrown away
+        without having been entered by ``with``.
 
     Example:
         >>> import torch
@@ -75,13 +77,12 @@ class ProximalSteps:
         self._check_length(penalty)
         self._tensors = self.space.tensors(model)
         _warn_of_statistics(model)
-        self._groups = _groups_of(self.space, self._tensors, optimizer)
+        self._groups = check_optimizer(self.space, self._tensors, optimizer)
         w = self._weights()
         self.penalty = penalty.to(w.device, w.dtype)
         self._optimizer = optimizer
-        self._step_size()  # likewise two learning rates
         self._hook: torch.utils.hooks.RemovableHandle | None = None
-        self._unused = True
+        self._unused = self._unasked = True
 
     def __enter__(self) -> ProximalSteps:
         if self._hook is None:
@@ -142,6 +143,9 @@ class ProximalSteps:
         rate = self._step_size()
         if rate == 0 or (skipped is not None and bool(skipped)):  # a warm-up's first step moves nothing
             return
+        if self._unasked:
+            self._unasked = False
+            _warn_of_steps(self._optimizer, self._tensors)
         try:
             held = self.penalty.proximal_step(self._weights(), rate)
         except NonFiniteError as error:
@@ -204,8 +208,32 @@ def _warn_of_statistics(model: nn.Module) -> None:
         )
 
 
-def _groups_of(space: ParameterSpace, tensors: list[Tensor], optimizer: torch.optim.Optimizer) -> list[dict]:
-    """The groups of the optimiser that hold the selected parameters."""
+def _warn_of_steps(optimizer: torch.optim.Optimizer, tensors: list[Tensor]) -> None:
+    if not is_known(optimizer, tensors):
+        warnings.warn(
+            f"how far a step of {type(optimizer).__name__} goes is not known, and its learning rate is taken: the "
+            "strength has another meaning than under SGD and Adam, and must be tried",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def check_optimizer(
+    space: ParameterSpace, tensors: list[Tensor], optimizer: torch.optim.Optimizer
+) -> list[dict[str, Any]]:
+    """The groups of an optimiser that hold some parameters.
+
+    Args:
+        space: Their names.
+        tensors: The parameters.
+        optimizer: Of all of them.
+
+    Returns:
+        Its groups.
+
+    Raises:
+        InputError: If it does not hold all of them, or has no one step size for them.
+    """
     home = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
     strangers = [
         name
@@ -218,5 +246,6 @@ def _groups_of(space: ParameterSpace, tensors: list[Tensor], optimizer: torch.op
             got=f"one without {', '.join(strangers)}",
             hint="Make it from this very model's parameters, none of them frozen: a penalty moves them all.",
         )
-    groups = {id(home[id(tensor)]): home[id(tensor)] for tensor in tensors}
-    return list(groups.values())
+    groups = list({id(home[id(tensor)]): home[id(tensor)] for tensor in tensors}.values())
+    step_size(optimizer, groups, tensors)
+    return groups

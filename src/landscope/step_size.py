@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from landscope.errors import InputError
 
-__all__ = ["step_size"]
+__all__ = ["is_known", "step_size"]
 
 _SQUARES = ("max_exp_avg_sq", "exp_avg_sq", "square_avg")
 """Where Adam and its kin keep the mean square of each gradient."""
@@ -21,7 +21,8 @@ def step_size(optimizer: torch.optim.Optimizer, groups: Sequence[dict[str, Any]]
 
     SGD with momentum goes :math:`\mathrm{lr} (1 - \mathrm{dampening}) / (1 - \mathrm{momentum})`. Adam, AdamW and
     RMSprop divide each gradient by the root of its mean square v: :math:`\mathrm{lr} / (\langle \sqrt{v} \rangle +
-    \epsilon)`, with the mean over weights, which weights without gradients do not make infinite. All others: lr.
+    \epsilon)`, with the mean over weights, which weights without gradients do not make infinite. All others: lr, see
+    :func:`is_known`.
 
     Args:
         optimizer: Any of ``torch.optim``.
@@ -32,7 +33,7 @@ def step_size(optimizer: torch.optim.Optimizer, groups: Sequence[dict[str, Any]]
         The length; of Adam before its first step, lr.
 
     Raises:
-        InputError: If the groups have several, or a momentum is 1 or more.
+        InputError: If the groups have several, or none, or a momentum is 1 or more.
 
     Example:
         >>> weight = torch.nn.Parameter(torch.zeros(1))
@@ -40,16 +41,26 @@ def step_size(optimizer: torch.optim.Optimizer, groups: Sequence[dict[str, Any]]
         >>> round(step_size(optimizer, optimizer.param_groups, [weight]), 6)
         1.0
     """
+    if any(not isinstance(group.get("lr"), int | float | Tensor) for group in groups):
+        raise InputError(
+            expected="a learning rate", got="an optimiser that chooses its own",
+            hint="Pass lr= to it: a penalty follows the length of its steps.",
+        )  # fmt: skip
     rates = {float(group["lr"]) * _carried(optimizer, group) for group in groups}
     if len(rates) > 1:
         raise InputError(
             expected="one learning rate for the selected weights",
             got=", ".join(f"{rate:g}" for rate in sorted(rates)),
-            hint="Make one penalty for each group of parameters.",
+            hint="Give them one; or hold each group by a penalty or memory of its own, with select=.",
         )
     (rate,) = rates
     divisor = _divisor(optimizer, groups[0], tensors)
     return rate if divisor is None else rate / divisor
+
+
+def is_known(optimizer: torch.optim.Optimizer, tensors: Sequence[Tensor]) -> bool:
+    """Whether :func:`step_size` is the length of its steps, after the first of them, and not lr for want of better."""
+    return isinstance(optimizer, torch.optim.SGD) or _squares(optimizer, tensors) is not None
 
 
 def _carried(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> float:
@@ -65,13 +76,22 @@ def _carried(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> float:
 
 def _divisor(optimizer: torch.optim.Optimizer, group: dict[str, Any], tensors: Sequence[Tensor]) -> float | None:
     """The mean root of the mean squares that an adaptive optimiser divides by; None for others."""
+    found = _squares(optimizer, tensors)
+    if found is None:
+        return None
     total, count = 0.0, 0
-    for tensor in tensors:
-        state = optimizer.state.get(tensor, {})
-        squares = next((state[name] for name in _SQUARES if isinstance(state.get(name), Tensor)), None)
-        if squares is None:
-            continue
+    for state, squares in found:
         unbiased = 1 - group["betas"][1] ** float(state["step"]) if "betas" in group else 1.0
         total += float(squares.sqrt().sum()) / unbiased**0.5
-        count += tensor.numel()
-    return total / count + group.get("eps", 0.0) if count else None
+        count += squares.numel()
+    return total / count + group.get("eps", 0.0)
+
+
+def _squares(
+    optimizer: torch.optim.Optimizer, tensors: Sequence[Tensor]
+) -> list[tuple[Mapping[str, Any], Tensor]] | None:
+    """The state of each weight that has one, with its mean squares; None where some keep nothing of the kind."""
+    states = [state for tensor in tensors if (state := optimizer.state.get(tensor))]
+    found = [next((state[name] for name in _SQUARES if isinstance(state.get(name), Tensor)), None) for state in states]
+    pairs = [(state, squares) for state, squares in zip(states, found, strict=True) if squares is not None]
+    return pairs if pairs and len(pairs) == len(states) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 
 import torch
 from torch import nn
@@ -11,6 +12,9 @@ from landscope.errors import InputError, LandscopeError
 from landscope.tasks import TaskMemory
 
 __all__ = ["Holding"]
+
+_UNDER_WAY: weakref.WeakKeyDictionary[TaskMemory, contextlib.AbstractContextManager[None]] = weakref.WeakKeyDictionary()
+"""What a memory is in. Of all callbacks together: one of a Trainer that broke off is often gone."""
 
 
 class Holding:
@@ -22,7 +26,10 @@ class Holding:
 
     def __init__(self, memory: TaskMemory) -> None:
         self.memory = memory
-        self._training: contextlib.AbstractContextManager[None] | None = None
+
+    def close(self) -> None:
+        """Leave a training that broke off, so that its memory can be consolidated; an ended one is left already."""
+        self._abandon()
 
     def _check(self, model: nn.Module) -> None:
         """Raise unless the memory is of this model or of a part of it."""
@@ -37,7 +44,7 @@ class Holding:
         self._abandon()
         training = self.memory.training(optimizer)
         training.__enter__()
-        self._training = training
+        _UNDER_WAY[self.memory] = training
 
     def _abandon(self) -> None:
         """Leave a training that broke off and left its hook; that it went wrong is known by now."""
@@ -45,6 +52,6 @@ class Holding:
             self._leave()
 
     def _leave(self) -> None:
-        training, self._training = self._training, None
+        training = _UNDER_WAY.pop(self.memory, None)
         if training is not None:
             training.__exit__(None, None, None)

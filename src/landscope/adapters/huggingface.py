@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from landscope.adapters.recording import Recording
 from landscope.criteria import language_model_losses
 from landscope.errors import InputError, LandscopeError
 from landscope.recorder import TrajectoryRecorder
+from landscope.tasks import TaskMemory
 
 try:
     from accelerate.optimizer import AcceleratedOptimizer
@@ -118,10 +120,12 @@ class TaskMemoryCallback(Holding, TrainerCallback):
     """Records a task, and holds the earlier ones, while a ``transformers.Trainer`` trains.
 
     Call ``memory.consolidate(...)`` after ``train()``. Every checkpoint keeps the memory in a file beside its own, and
-    a training resumed from it goes on where it was.
+    a training resumed from it goes on where it was: the file is looked for in the folders of ``output_dir``, and taken
+    if it was written at the weights that were loaded.
 
     Args:
         memory: Of the Trainer's model, or of a module within it.
+        resume_from: The checkpoint to resume from, where it lies outside of ``output_dir``.
 
     Raises:
         InputError: When training begins, if the memory is of another model, or a checkpoint to resume from has none.
@@ -134,6 +138,10 @@ class TaskMemoryCallback(Holding, TrainerCallback):
         0
     """
 
+    def __init__(self, memory: TaskMemory, resume_from: str | Path | None = None) -> None:
+        super().__init__(memory)
+        self._resume_from = resume_from
+
     def on_train_begin(
         self,
         args: TrainingArguments,
@@ -143,8 +151,9 @@ class TaskMemoryCallback(Holding, TrainerCallback):
     ) -> None:
         """Record and hold from now on; called by the Trainer."""
         self._abandon()  # before its rows could mix with those of the checkpoint
+        self._check(_model_itself(kwargs["model"]))
         if state.global_step > 0:
-            self.memory.load_state_dict(_kept_memory(args, state))
+            self.memory.load_state_dict(self._kept(args))
         self._enter(_model_itself(kwargs["model"]), _optimizer_itself(kwargs["optimizer"]))
 
     def on_save(
@@ -156,7 +165,8 @@ class TaskMemoryCallback(Holding, TrainerCallback):
     ) -> None:
         """Keep the memory beside a checkpoint; called by the Trainer."""
         if state.is_world_process_zero:
-            torch.save(self.memory.state_dict(), _checkpoint(args, state) / _MEMORY_FILE)
+            kept = {"weights": _digest(self.memory), "memory": self.memory.state_dict()}
+            torch.save(kept, _checkpoint(args, state) / _MEMORY_FILE)
 
     def on_train_end(
         self,
@@ -168,19 +178,28 @@ class TaskMemoryCallback(Holding, TrainerCallback):
         """Stop; called by the Trainer."""
         self._leave()
 
+    def _kept(self, args: TrainingArguments) -> dict[str, Any]:
+        """The memory that was kept at the weights of the moment."""
+        known = [Path(folder) / _MEMORY_FILE for folder in (self._resume_from, args.resume_from_checkpoint) if folder]
+        home = Path(args.output_dir or ".")
+        for path in (*known, *sorted(home.glob(f"*/{_MEMORY_FILE}"))):
+            if path.exists() and (kept := torch.load(path, weights_only=True)).get("weights") == _digest(self.memory):
+                return kept["memory"]
+        raise InputError(
+            expected="the memory of the checkpoint that the training resumes from",
+            got=f"none at these weights in {', '.join(str(path) for path in known) or home}",
+            hint="Pass TaskMemoryCallback(memory, resume_from=...) its folder, saved with this callback.",
+        )
+
+
+def _digest(memory: TaskMemory) -> str:
+    """Of the weights that a memory is of, to the bit."""
+    w = memory.space.flatten(memory.model).detach().cpu().contiguous()
+    return hashlib.sha256(w.view(torch.uint8).numpy().tobytes()).hexdigest()
+
 
 def _checkpoint(args: TrainingArguments, state: TrainerState) -> Path:
     return Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
-
-
-def _kept_memory(args: TrainingArguments, state: TrainerState) -> dict[str, Any]:
-    path = _checkpoint(args, state) / _MEMORY_FILE
-    if not path.exists():
-        raise InputError(
-            expected=f"the memory of the checkpoint at {path}", got="none",
-            hint="Resume from a checkpoint in output_dir that was saved with this callback.",
-        )  # fmt: skip
-    return torch.load(path, weights_only=True)
 
 
 def _model_itself(model: nn.Module) -> nn.Module:

@@ -57,6 +57,11 @@ def sample_losses_of(criterion: Callable[..., Any]) -> SampleLosses:
     Returns:
         A function of outputs and targets.
     """
+    if isinstance(criterion, type) or not callable(criterion):
+        raise InputError(
+            expected="a criterion, called with outputs and targets", got=f"{criterion!r}",
+            hint="torch.nn.functional.cross_entropy, or an object: torch.nn.CrossEntropyLoss().",
+        )  # fmt: skip
     module = criterion if isinstance(criterion, nn.Module) else _MODULES[criterion]() if _known(criterion) else None
     if is_plain_cross_entropy(criterion):
         return _OfLogits(_cross_entropy)

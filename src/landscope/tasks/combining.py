@@ -51,7 +51,7 @@ def combined_penalty(earlier: Penalty | None, own: Penalty, rank: int | None = N
     a layer where both are; otherwise their sum.
     """
     if earlier is None:
-        return own
+        return own if rank is None else _bounded(own, rank)
     if layers := _same_layers(earlier, own):
         merged = [_combined_layer(*pair, rank) for pair in layers]
         if all(one is not None for one in merged):
@@ -60,6 +60,17 @@ def combined_penalty(earlier: Penalty | None, own: Penalty, rank: int | None = N
         return one
     parts = (*earlier.parts, own) if isinstance(earlier, PenaltySum) else (earlier, own)
     return PenaltySum(parts)
+
+
+def _bounded(penalty: Penalty, rank: int) -> Penalty:
+    """One task alone, of at most so many directions."""
+    if isinstance(penalty, PenaltySum):
+        return PenaltySum(tuple(_bounded(part, rank) for part in penalty.parts))
+    if isinstance(penalty, PartPenalty):
+        return dataclasses.replace(penalty, part=_bounded(penalty.part, rank))
+    if isinstance(penalty, QuadraticPenalty) and penalty.directions is not None and len(penalty.stiffness) > rank:
+        return merged_penalty([penalty], rank)
+    return penalty
 
 
 def _combined_directions(earlier: Penalty, own: Penalty, rank: int | None) -> Penalty | None:

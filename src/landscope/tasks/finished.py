@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope.controls import Basis, hessian_basis
+from landscope.errors import InputError
 from landscope.landscape import Flatness, flatness, joined
 from landscope.modes import PrincipalModes, principal_modes
 from landscope.parameters import ParameterSpace
@@ -59,6 +60,11 @@ class FinishedTask:
         begun = time.perf_counter()
         found = principal_modes(self.trajectory, min(self._n_modes or available, available))
         self.modes_seconds = time.perf_counter() - begun
+        if found.n_moving == 0:
+            raise InputError(
+                expected="recorded weights that move", got=f"{len(self.trajectory)} rows that are the same",
+                hint="Look at the learning rate, and whether the training came to a halt or diverged.",
+            )  # fmt: skip
         return found
 
     def flatness(self, n_modes: int) -> Flatness:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from landscope._checks import check_choice, check_count, check_strength
+from landscope._checks import check_choice, check_count, check_kind, check_strength
 from landscope.errors import InputError, NonFiniteError, StorageError
 from landscope.parameters import ParameterSpace, Selection
 from landscope.penalties import load_penalty
 from landscope.protocols import Penalty
-from landscope.proximal import ProximalSteps
+from landscope.proximal import ProximalSteps, check_optimizer
 from landscope.recorder import TrajectoryRecorder
 from landscope.risk import EmpiricalRisk
 from landscope.tasks.combining import combined_penalty, held_directions, own_penalty, penalty_by_layer
@@ -26,6 +27,7 @@ from landscope.trajectory import Trajectory
 __all__ = ["TaskMemory"]
 
 _FORMAT = 1
+_OWN_STATE = "Pass what memory.state_dict() returned."
 
 
 class TaskMemory:
@@ -45,9 +47,9 @@ class TaskMemory:
         every: Record every so many steps.
         ratio: The loss at the edges of a valley over that at its bottom, where its width is measured. Of a loss that
             cannot rise by e, like that of a language model, nearer to 1: 1.1.
-        rank: Directions that all tasks together keep; beyond, those of smallest stiffness are given up, so that the
-            memory of many tasks is that of one; Kronecker products become the nearest one a layer, whatever the
-            number. All by default.
+        rank: Directions that all tasks together keep (0: their mean stiffness alone); beyond, those of smallest
+            stiffness are given up, so that the memory of many tasks is that of one; Kronecker products become the
+            nearest one a layer, whatever the number. All by default.
         per_layer: Take modes of every layer by itself, ``n_modes`` of each; by default those of all weights together.
         implicit: Take implicit steps; False where you add :meth:`penalty` to the loss yourself.
 
@@ -89,7 +91,7 @@ class TaskMemory:
         per_layer: bool = False,
         implicit: bool = True,
     ) -> None:
-        self.model, self.space = model, ParameterSpace.of(model, select)
+        self.model, self.space, self._of_all = model, ParameterSpace.of(model, select), select is None
         self.method = check_choice("method", method, METHODS)
         self.strength = _strength(method, strength)
         self.n_modes = check_count("n_modes", n_modes, minimum=1)
@@ -120,15 +122,25 @@ class TaskMemory:
             optimizer: Of the model; the same as before or another.
 
         Raises:
-            InputError: If it is in use already, the optimiser does not hold the selected weights, or the model's
-                parameters changed name or shape.
+            InputError: If it is in use already, the optimiser does not hold the selected weights or has no one
+                learning rate for them, or the model's parameters changed name or shape.
             NonFiniteError: If the weights became NaN or infinite.
+
+        Warns:
+            UserWarning: If all weights were to be held, and the optimiser moves others, such as layers that were
+                frozen when the memory was made.
         """
+        check_kind("the optimizer", optimizer, torch.optim.Optimizer, hint="A scheduler's is scheduler.optimizer.")
         if self._busy:
             raise InputError(
                 expected="one training at a time", got="another within it", hint="Leave its with block first."
             )
-        like = self.space.tensors(self.model)[0]  # told now where parameters changed name or shape
+        tensors = self.space.tensors(self.model)  # told now where parameters changed name or shape
+        like = tensors[0]
+        if self.implicit:
+            check_optimizer(self.space, tensors, optimizer)
+        if self._of_all:
+            _warn_of_others(self.model, tensors, optimizer)
         if self.held is not None:
             self.held = self.held.to(like.device, like.dtype)  # once a training: it looks at all directions again
         with contextlib.ExitStack() as stack:
@@ -184,6 +196,9 @@ class TaskMemory:
         Raises:
             InputError: If nothing was recorded since the last task, the data do not fit, or no flatness is within
                 reach; the memory is as it was then.
+
+        Warns:
+            UserWarning: If fewer steps were recorded than directions are to be held.
         """
         self._check_ended()
         return self.consolidate_at(EmpiricalRisk(self.model, criterion, data, space=self.space))
@@ -207,6 +222,8 @@ class TaskMemory:
                 hint="Make it with space=memory.space.",
             )  # fmt: skip
         window = Trajectory.of(risk.w0[None].cpu()) if self._rows is None else self._rows
+        if METHODS[self.method].measures and len(window) <= min(self.n_modes, self.space.dim):
+            _warn_of_rows(len(window), self.n_modes)
         finished = FinishedTask(risk, window, seed=self.n_tasks, ratio=self.ratio)
         make = penalty_by_layer if self.per_layer else own_penalty
         own = make(finished, self.method, self.strength, self.n_modes)
@@ -262,11 +279,10 @@ class TaskMemory:
             raise InputError(
                 expected="a memory at rest", got="one in a training", hint="Load before `with memory.training(...)`."
             )
-        if state.get("format") != _FORMAT or "settings" not in state:
+        if not isinstance(state, Mapping) or state.get("format") != _FORMAT or "settings" not in state:
             raise StorageError(
-                expected="the state of a TaskMemory", got=f"the keys {', '.join(map(str, state))}",
-                hint="Pass what memory.state_dict() returned.",
-            )  # fmt: skip
+                expected=f"the state of a TaskMemory, of format {_FORMAT}", got=_described(state), hint=_OWN_STATE
+            )
         ours, theirs = self._settings(), dict(state["settings"])
         if different := [name for name in ours if theirs.get(name) != ours[name]]:
             raise StorageError(
@@ -274,10 +290,16 @@ class TaskMemory:
                 got="; ".join(f"{name} {theirs.get(name)}" for name in different),
                 hint="Make the memory for the same model with the same settings.",
             )
-        rows, penalty = state["rows"], state["penalty"]
-        window = None if rows is None else Trajectory.of(**rows, space=self.space)
-        self.held = None if penalty is None else load_penalty(penalty)
-        self._rows, self.n_tasks, self._step = window, int(state["n_tasks"]), int(state["step"])
+        try:
+            rows, penalty, counts = state["rows"], state["penalty"], (int(state["n_tasks"]), int(state["step"]))
+            window = None if rows is None else Trajectory.of(**rows, space=self.space)
+            held = None if penalty is None else load_penalty(penalty)
+        except (KeyError, TypeError, ValueError) as error:
+            raise StorageError(
+                expected="the state of a TaskMemory", got=f"one that is damaged ({type(error).__name__}: {error})",
+                hint=_OWN_STATE,
+            ) from error  # fmt: skip
+        self.held, self._rows, (self.n_tasks, self._step) = held, window, counts
 
     def _settings(self) -> dict[str, Any]:
         names = ("method", "strength", "n_modes", "window", "every", "ratio", "rank", "per_layer")
@@ -290,13 +312,42 @@ class TaskMemory:
         if self._busy:
             raise InputError(
                 expected="a training that has ended", got="one under way",
-                hint="Consolidate after the `with memory.training(...)` block.",
+                hint="Consolidate after the `with memory.training(...)` block; after a Trainer that broke off, call "
+                "close() of its callback first.",
             )  # fmt: skip
         if METHODS[self.method].measures and self._rows is None:
             raise InputError(
                 expected="weights recorded since the last task", got="none",
                 hint="Train inside `with memory.training(optimizer):` before consolidating.",
             )  # fmt: skip
+
+
+def _warn_of_others(model: nn.Module, tensors: list[Tensor], optimizer: torch.optim.Optimizer) -> None:
+    held, moved = set(map(id, tensors)), {id(p) for group in optimizer.param_groups for p in group["params"]}
+    others = [name for name, p in model.named_parameters() if p.requires_grad and id(p) in moved and id(p) not in held]
+    if others:
+        shown = ", ".join([*others[:3], *(["..."] if len(others) > 3 else [])])
+        warnings.warn(
+            f"the optimiser moves {shown}, which the memory does not hold: frozen when it was made; make one with "
+            "select= that names them, or of the model with all layers free",
+            UserWarning,
+            stacklevel=5,
+        )
+
+
+def _warn_of_rows(count: int, n_modes: int) -> None:
+    warnings.warn(
+        f"{count} steps were recorded, which move along {count - 1} directions and not along {n_modes}: the hold is "
+        "another than after a long window; train more steps in memory.training, or ask for fewer n_modes",
+        UserWarning,
+        stacklevel=4,
+    )
+
+
+def _described(state: object) -> str:
+    if not isinstance(state, Mapping):
+        return type(state).__name__
+    return f"the keys {', '.join(map(str, state))}" + (f" of format {state['format']}" if "format" in state else "")
 
 
 def _strength(method: str, strength: float | None) -> float:
