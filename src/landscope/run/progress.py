@@ -96,3 +96,5 @@ class ConsoleReporter:
 
         with Live(console=self._console, refresh_per_second=4) as live:
             yield lambda task, step, errors: live.update(table(task, step, errors))
+        if not self._console.is_terminal:
+            self._console.print()  # only a terminal's last table ends its line

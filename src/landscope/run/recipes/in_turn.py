@@ -24,7 +24,7 @@ _SEEDS = Seeds(reported=5, tuning=2)
 _EPOCHS, _WINDOW_EPOCHS = 5, 5
 """Longest wait for a training error of zero, and the window after it."""
 _RANK = 600
-_CONSTRAINT, _CURVATURE = (0.1, 0.4, 1.0, 4.0), (1e1, 1e2, 1e3, 1e4)
+_CONSTRAINT, _CURVATURE = (0.1, 0.4, 1.0, 4.0), (1.0, 1e1, 1e2, 1e3)
 _Way = tuple[str, int, int | None]
 """Method, modes a task, directions of all tasks together."""
 _TRIED: Mapping[_Way, tuple[float, ...]] = {
