@@ -52,10 +52,8 @@ def combined_penalty(earlier: Penalty | None, own: Penalty, rank: int | None = N
     """
     if earlier is None:
         return own if rank is None else _bounded(own, rank)
-    if layers := _same_layers(earlier, own):
-        merged = [_combined_layer(*pair, rank) for pair in layers]
-        if all(one is not None for one in merged):
-            return PenaltySum(tuple(one for one in merged if one is not None))
+    if layers := _same_layers(earlier, own, rank):
+        return PenaltySum(tuple(_combined_layer(*pair, rank) for pair in layers))
     if (one := _combined_directions(earlier, own, rank)) is not None:
         return one
     parts = (*earlier.parts, own) if isinstance(earlier, PenaltySum) else (earlier, own)
@@ -80,22 +78,24 @@ def _combined_directions(earlier: Penalty, own: Penalty, rank: int | None) -> Pe
     return merged_penalty([earlier, own], None if own.directions is None else rank)
 
 
-def _same_layers(first: Penalty, second: Penalty) -> list[tuple[Penalty, Penalty]]:
-    """The parts of two sums, pair by pair, where both are of the same layers; nothing otherwise."""
+_Layer = PartPenalty | KroneckerPenalty
+
+
+def _same_layers(first: Penalty, second: Penalty, rank: int | None) -> list[tuple[_Layer, _Layer]]:
+    """The parts of two sums, pair by pair, where all can become one; nothing otherwise."""
     if not (isinstance(first, PenaltySum) and isinstance(second, PenaltySum) and len(first.parts) == len(second.parts)):
         return []
-    pairs = list(zip(first.parts, second.parts, strict=True))
-    return pairs if all(_same_layer(*pair) for pair in pairs) else []
+    kinds = PartPenalty if rank is None else _Layer  # Kronecker products only nearly, where that is asked for
+    pairs = [
+        (a, b)
+        for a, b in zip(first.parts, second.parts, strict=True)
+        if isinstance(a, kinds) and isinstance(b, kinds) and type(a) is type(b) and torch.equal(a.columns, b.columns)
+    ]
+    return pairs if len(pairs) == len(first.parts) else []
 
 
-def _same_layer(first: Penalty, second: Penalty) -> bool:
-    places = [one.columns for one in (first, second) if isinstance(one, PartPenalty | KroneckerPenalty)]
-    return type(first) is type(second) and len(places) == 2 and torch.equal(*places)
-
-
-def _combined_layer(first: Penalty, second: Penalty, rank: int | None) -> Penalty | None:
+def _combined_layer(first: _Layer, second: _Layer, rank: int | None) -> _Layer:
     if isinstance(first, PartPenalty) and isinstance(second, PartPenalty):
         return dataclasses.replace(first, part=combined_penalty(first.part, second.part, rank))
-    if isinstance(first, KroneckerPenalty) and isinstance(second, KroneckerPenalty) and rank is not None:
-        return nearest_kronecker_penalty(first, second)
-    return None
+    assert isinstance(first, KroneckerPenalty) and isinstance(second, KroneckerPenalty)  # noqa: PT018, S101 - alike
+    return nearest_kronecker_penalty(first, second)
