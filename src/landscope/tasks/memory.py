@@ -198,7 +198,7 @@ class TaskMemory:
                 reach; the memory is as it was then.
 
         Warns:
-            UserWarning: If fewer steps were recorded than directions are to be held.
+            UserWarning: If far fewer steps were recorded than directions are to be held.
         """
         self._check_ended()
         return self.consolidate_at(EmpiricalRisk(self.model, criterion, data, space=self.space))
@@ -222,7 +222,7 @@ class TaskMemory:
                 hint="Make it with space=memory.space.",
             )  # fmt: skip
         window = Trajectory.of(risk.w0[None].cpu()) if self._rows is None else self._rows
-        if METHODS[self.method].measures and len(window) <= min(self.n_modes, self.space.dim):
+        if METHODS[self.method].measures and 2 * len(window) < min(self.n_modes, self.space.dim):
             _warn_of_rows(len(window), self.n_modes)
         finished = FinishedTask(risk, window, seed=self.n_tasks, ratio=self.ratio)
         make = penalty_by_layer if self.per_layer else own_penalty
