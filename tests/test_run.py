@@ -221,7 +221,13 @@ def test_training_resumes_inside_the_search_and_inside_the_windows(tmp_path, mon
 
 
 def test_ctrl_c_leaves_a_resumable_run_and_says_so(tmp_path):
-    process = subprocess.Popen(command(tmp_path / "run"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A shell that runs the tests in the background has them ignore Ctrl-C, and all that they start.
+    heeding = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    heeding += "from landscope.cli import main; main(sys.argv[1:])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", heeding, *command(tmp_path / "run")[3:]],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
     deadline = time.monotonic() + 60
     while not (tmp_path / "run" / "trajectory").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
