@@ -50,8 +50,8 @@ def test_what_neither_holds_stays_where_the_later_has_it():
     one = ls.nearest_kronecker_penalty(first, second)
     both = stiffness(first) + stiffness(second)
     moved = (one.anchor - second.anchor).flatten()
-    spans = [torch.linalg.svd(torch.cat([a, b])).Vh[:2] for a, b in [(first.outputs, second.outputs)]]
-    outside = torch.eye(M, dtype=torch.float64) - spans[0].T @ spans[0]
+    held = torch.linalg.svd(torch.cat([first.outputs, second.outputs])).Vh[:2]
+    outside = torch.eye(M, dtype=torch.float64) - held.T @ held
     assert torch.allclose(outside @ moved.view(M, N), torch.zeros(M, N, dtype=torch.float64), atol=1e-9)
     assert float((both @ moved).norm()) > 0.01  # it did move where they hold
 

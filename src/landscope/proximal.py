@@ -48,7 +48,7 @@ class ProximalSteps:
     Warns:
         UserWarning: If the model takes running statistics (batch normalisation): they are no weights, and go over to
             the next task unheld; if the steps of the optimiser are of no length that is known; or if it is thrown away
-        without having been entered by ``with``.
+            without having been entered by ``with``.
 
     Example:
         >>> import torch

@@ -41,7 +41,7 @@ def step_size(optimizer: torch.optim.Optimizer, groups: Sequence[dict[str, Any]]
         >>> round(step_size(optimizer, optimizer.param_groups, [weight]), 6)
         1.0
     """
-    if any(not isinstance(group.get("lr"), int | float | Tensor) for group in groups):
+    if any(group.get("lr") is None for group in groups):
         raise InputError(
             expected="a learning rate", got="an optimiser that chooses its own",
             hint="Pass lr= to it: a penalty follows the length of its steps.",

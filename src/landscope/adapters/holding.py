@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import weakref
 
 import torch
 from torch import nn
@@ -12,9 +11,6 @@ from landscope.errors import InputError, LandscopeError
 from landscope.tasks import TaskMemory
 
 __all__ = ["Holding"]
-
-_UNDER_WAY: weakref.WeakKeyDictionary[TaskMemory, contextlib.AbstractContextManager[None]] = weakref.WeakKeyDictionary()
-"""What a memory is in. Of all callbacks together: one of a Trainer that broke off is often gone."""
 
 
 class Holding:
@@ -26,10 +22,12 @@ class Holding:
 
     def __init__(self, memory: TaskMemory) -> None:
         self.memory = memory
+        self._training: contextlib.AbstractContextManager[None] | None = None
 
     def close(self) -> None:
-        """Leave a training that broke off, so that its memory can be consolidated; an ended one is left already."""
-        self._abandon()
+        """Leave a training that broke off; that it went wrong is known by now. An ended one is left already."""
+        with contextlib.suppress(LandscopeError):
+            self.memory.close()
 
     def _check(self, model: nn.Module) -> None:
         """Raise unless the memory is of this model or of a part of it."""
@@ -41,17 +39,12 @@ class Holding:
 
     def _enter(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self._check(model)
-        self._abandon()
+        self.close()
         training = self.memory.training(optimizer)
         training.__enter__()
-        _UNDER_WAY[self.memory] = training
-
-    def _abandon(self) -> None:
-        """Leave a training that broke off and left its hook; that it went wrong is known by now."""
-        with contextlib.suppress(LandscopeError):
-            self._leave()
+        self._training = training
 
     def _leave(self) -> None:
-        training = _UNDER_WAY.pop(self.memory, None)
+        training, self._training = self._training, None
         if training is not None:
             training.__exit__(None, None, None)

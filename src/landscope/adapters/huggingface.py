@@ -150,10 +150,10 @@ class TaskMemoryCallback(Holding, TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Record and hold from now on; called by the Trainer."""
-        self._abandon()  # before its rows could mix with those of the checkpoint
+        self.close()  # before its rows could mix with those of the checkpoint
         self._check(_model_itself(kwargs["model"]))
         if state.global_step > 0:
-            self.memory.load_state_dict(self._kept(args))
+            self.memory.load_state_dict(self._kept_at_these_weights(args, state))
         self._enter(_model_itself(kwargs["model"]), _optimizer_itself(kwargs["optimizer"]))
 
     def on_save(
@@ -178,16 +178,17 @@ class TaskMemoryCallback(Holding, TrainerCallback):
         """Stop; called by the Trainer."""
         self._leave()
 
-    def _kept(self, args: TrainingArguments) -> dict[str, Any]:
-        """The memory that was kept at the weights of the moment."""
-        known = [Path(folder) / _MEMORY_FILE for folder in (self._resume_from, args.resume_from_checkpoint) if folder]
-        home = Path(args.output_dir or ".")
-        for path in (*known, *sorted(home.glob(f"*/{_MEMORY_FILE}"))):
-            if path.exists() and (kept := torch.load(path, weights_only=True)).get("weights") == _digest(self.memory):
+    def _kept_at_these_weights(self, args: TrainingArguments, state: TrainerState) -> dict[str, Any]:
+        """The memory that was kept at the weights of the moment, looked for where it should lie first."""
+        told = [Path(folder) for folder in (self._resume_from, args.resume_from_checkpoint) if folder]
+        folders, digest = [*told, _checkpoint(args, state)], _digest(self.memory)
+        elsewhere = sorted(folders[-1].parent.glob(f"*/{_MEMORY_FILE}"))
+        for path in (*(folder / _MEMORY_FILE for folder in folders), *elsewhere):
+            if path.exists() and (kept := torch.load(path, weights_only=True)).get("weights") == digest:
                 return kept["memory"]
         raise InputError(
             expected="the memory of the checkpoint that the training resumes from",
-            got=f"none at these weights in {', '.join(str(path) for path in known) or home}",
+            got=f"none at these weights in {', '.join(map(str, told)) or folders[-1].parent}",
             hint="Pass TaskMemoryCallback(memory, resume_from=...) its folder, saved with this callback.",
         )
 

@@ -138,7 +138,7 @@ class TaskMemoryCallback(Holding, Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
         """Stop, without hiding the exception; called by Lightning."""
-        self._abandon()
+        self.close()
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps; called by Lightning."""

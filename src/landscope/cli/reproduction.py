@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -24,29 +24,16 @@ from landscope.settings import Settings
 
 __all__ = ["reproduce"]
 
-Figure = Literal[
-    "all", "figures", "sec-S6", "fig6", "sec-S9", "branches", "fig4", "sec-S7", "sec-S8", "in-turn", "capacity",
-    "continual", "language",
-    "fig1", "fig2", "fig3", "fig5", "sec-S2", "sec-S3", "fig-S7",
+_Recipe = Literal[
+    "figures", "sec-S6", "fig6", "sec-S9", "branches", "fig4", "sec-S7", "sec-S8", "in-turn", "capacity", "continual",
+    "language",
 ]  # fmt: skip
+Figure = Literal["all", _Recipe, "fig1", "fig2", "fig3", "fig5", "sec-S2", "sec-S3", "fig-S7"]
 _CHOSEN_BY_RECIPES = {
     "seed", "network", "optimizer", "momentum", "nesterov", "loss", "label_noise", "initial", "equal_norm", "select",
     "record_every", "sampling",
 }  # fmt: skip
-_RECIPES = (
-    "figures",
-    "sec-S6",
-    "fig6",
-    "sec-S9",
-    "branches",
-    "fig4",
-    "sec-S7",
-    "sec-S8",
-    "in-turn",
-    "capacity",
-    "continual",
-    "language",
-)
+_RECIPES = get_args(_Recipe)
 
 
 @app.command

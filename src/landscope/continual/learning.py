@@ -96,11 +96,12 @@ def learn_scenario(
         with memory.training(optimizer) if memory is not None else contextlib.nullcontext():
             taken = _learn(model, scenario, number, optimizer, how, seed, joint=method == "joint")
         seconds.append(time.perf_counter() - begun)
-        begun, before = time.perf_counter(), memory.n_tasks if isinstance(memory, TaskMemory) else 0
+        begun, directions = time.perf_counter(), 0
         if memory is not None and number + 1 < len(scenario.tasks):
             memory.consolidate(F.cross_entropy, _few(scenario.tasks[number].train, how.max_samples))
+            directions = memory.n_held if isinstance(memory, TaskMemory) else 0
         keeping.append(time.perf_counter() - begun)
-        held.append(memory.n_held if isinstance(memory, TaskMemory) and memory.n_tasks > before else 0)
+        held.append(directions)
         stored.append(0 if memory is None else memory.n_stored)
         steps.append(taken)
         errors.append(_errors(model, scenario))

@@ -119,8 +119,8 @@ def measure_forgetting(
     errors, moves, moved = [], [], []
     for number, trial in enumerate(trials):
         count = trial.n_modes if _counts_weights(trial.method) else min(trial.n_modes, most)
-        made = None if trial.method in UNPROTECTED else penalties(trial.method, trial.strength, count)
-        penalty, seconds = made or (None, 0.0)
+        unprotected = trial.method in UNPROTECTED
+        penalty, seconds = (None, 0.0) if unprotected else penalties(trial.method, trial.strength, count)
         watched, taken = course.learn(1, watch, penalty, both if trial.method == "joint" else None)
         stored = 0 if penalty is None else penalty.n_stored
         rows.append([trial.strength, count, stored, seconds, taken / max(watch)])

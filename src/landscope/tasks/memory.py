@@ -111,7 +111,8 @@ class TaskMemory:
         self.n_held = 0
         """Directions of all weights together that the last task holds; 0 where every layer holds its own."""
         self._rows: Trajectory | None = None
-        self._step, self._busy = 0, False
+        self._step = 0
+        self._under_way: contextlib.ExitStack | None = None
         self._recorder: TrajectoryRecorder | None = None
 
     @contextlib.contextmanager
@@ -131,7 +132,7 @@ class TaskMemory:
                 frozen when the memory was made.
         """
         check_kind("the optimizer", optimizer, torch.optim.Optimizer, hint="A scheduler's is scheduler.optimizer.")
-        if self._busy:
+        if self._under_way is not None:
             raise InputError(
                 expected="one training at a time", got="another within it", hint="Leave its with block first."
             )
@@ -144,26 +145,31 @@ class TaskMemory:
         if self.held is not None:
             self.held = self.held.to(like.device, like.dtype)  # once a training: it looks at all directions again
         with contextlib.ExitStack() as stack:
+            stack.callback(self._left)
             if self.held is not None and self.implicit:
                 stack.enter_context(ProximalSteps(self.held, self.model, optimizer, self.space))
             if METHODS[self.method].measures:
                 self._recorder = stack.enter_context(self._recording(optimizer))
                 stack.push(self._end)
-            stack.enter_context(self._in_use())
+            self._under_way = stack
             yield
+
+    def close(self) -> None:
+        """Leave a training that broke off and was never left, as under a Trainer; an ended one is left already.
+
+        Raises:
+            NonFiniteError: If the weights became NaN or infinite; it is left all the same.
+        """
+        if self._under_way is not None:
+            self._under_way.close()
 
     def _recording(self, optimizer: torch.optim.Optimizer) -> TrajectoryRecorder:
         return TrajectoryRecorder(
             self.model, optimizer, self.space, every=self.every, last=self.window, first_step=self._step + 1
         )
 
-    @contextlib.contextmanager
-    def _in_use(self) -> Generator[None]:
-        self._busy = True
-        try:
-            yield
-        finally:
-            self._busy = False
+    def _left(self) -> None:
+        self._under_way = None
 
     def _end(self, kind: type[BaseException] | None, *_: object) -> None:
         """Keep what was recorded; an optimiser that took no step left nothing."""
@@ -275,7 +281,7 @@ class TaskMemory:
             InputError: If a training is under way.
             StorageError: If it is no such state, or of a memory of other weights or settings; nothing is taken over.
         """
-        if self._busy:
+        if self._under_way is not None:
             raise InputError(
                 expected="a memory at rest", got="one in a training", hint="Load before `with memory.training(...)`."
             )
@@ -309,11 +315,11 @@ class TaskMemory:
     def _check_ended(self) -> None:
         """Raise unless a task was learnt that can be looked back on."""
         self.space.tensors(self.model)
-        if self._busy:
+        if self._under_way is not None:
             raise InputError(
                 expected="a training that has ended", got="one under way",
                 hint="Consolidate after the `with memory.training(...)` block; after a Trainer that broke off, call "
-                "close() of its callback first.",
+                "close() of its callback, or of the memory, first.",
             )  # fmt: skip
         if METHODS[self.method].measures and self._rows is None:
             raise InputError(

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from landscope.paper.keeping import Protocol, capacity_measurements, fewest_modes
 from landscope.run.jobs import Job
 from landscope.run.measured import judged
-from landscope.run.recipes.pairs import Pair, mean_with_spread, pair_jobs, protocol_of
-from landscope.run.recipes.recipe import Plan, Section
+from landscope.run.recipes.pairs import Pair, pair_jobs, protocol_of
+from landscope.run.recipes.recipe import Plan, Section, mean_with_spread
 
 __all__ = ["Capacity"]
 

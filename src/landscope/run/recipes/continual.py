@@ -17,9 +17,8 @@ from landscope.run.folder import RunFolder
 from landscope.run.jobs import Job
 from landscope.run.problem import Problem
 from landscope.run.progress import Reporter
-from landscope.run.recipes.pairs import mean_with_spread
-from landscope.run.recipes.recipe import Plan, Section
-from landscope.run.recipes.strengths import Comparison, Seeds
+from landscope.run.recipes.recipe import Plan, Section, mean_with_spread
+from landscope.run.recipes.strengths import Comparison, Seeds, trial_name
 from landscope.settings import Settings
 from landscope.tasks import TasksInTurn
 from landscope.threads import one_thread
@@ -126,10 +125,7 @@ def _courses(plan: Plan) -> Sequence[_Course]:
 
 def _run(reporter: Reporter, plan: Plan, course: _Course) -> None:
     with reporter.stage(f"continual-{course.key}") as progress:
-        for done, (seed, trials) in enumerate(_comparison(plan, course).in_order(), start=1):
-            for method, strength in trials:
-                _learn(plan, course, seed, method, strength)
-            progress(done, _SEEDS.count_of(plan))
+        _comparison(plan, course).learn(functools.partial(_learn, plan, course), progress)
 
 
 def _comparison(plan: Plan, course: _Course) -> Comparison[str, TasksInTurn]:
@@ -163,8 +159,7 @@ def _problem(settings: Settings) -> Problem:
     return Problem(settings)
 
 
-def _artefact(method: str, strength: float) -> str:
-    return f"continual-{method}" + ("" if math.isnan(strength) else f"-{strength:g}")
+_artefact = functools.partial(trial_name, "continual")
 
 
 def _load(plan: Plan, course: _Course, seed: int, method: str, strength: float) -> TasksInTurn:

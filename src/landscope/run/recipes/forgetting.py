@@ -9,7 +9,16 @@ from torch import Tensor
 from landscope.paper.keeping import PAPER_STRENGTH, keeping_measurements, psi_measurements, wider_measurements
 from landscope.run.jobs import Job
 from landscope.run.measured import judged
-from landscope.run.recipes.pairs import Pair, headings, numbers_of, pair_jobs, protocol_of, rows_of, untuned_rows
+from landscope.run.recipes.pairs import (
+    Pair,
+    headings,
+    numbers_of,
+    pair_jobs,
+    protocol_of,
+    rows_of,
+    seeds_told,
+    untuned_rows,
+)
 from landscope.run.recipes.recipe import Plan, Section, mean_with_interval
 
 __all__ = ["Keeping", "KeepingByLaw", "KeepingMore"]
@@ -80,7 +89,8 @@ class Keeping:
         values = {one.name: numbers_of(_METHODS, one) for one in protocols}
         judgements = judged(keeping_measurements(protocols[0]))
         rows = [*rows_of(_METHODS, protocols), *untuned_rows(_UNTUNED, protocols)]
-        return [Section(self.key, self.title, _TEXT, headings(protocols), rows, judgements, values, protocols)]
+        text = _TEXT + seeds_told(protocols[0])
+        return [Section(self.key, self.title, text, headings(protocols), rows, judgements, values, protocols)]
 
 
 class KeepingByLaw:
@@ -121,9 +131,10 @@ class KeepingMore:
         """One table a pair, and the claim that constraints do better than EWC."""
         protocols = [protocol_of(plan, pair) for pair in _more(plan)]
         judgements = judged(wider_measurements(protocols))
+        text = _TEXT_MORE + seeds_told(protocols[0])
         return [
             Section(
-                f"{self.key}-{pair.key}", f"{self.title}: {pair.name}", _TEXT_MORE if number == 0 else "",
+                f"{self.key}-{pair.key}", f"{self.title}: {pair.name}", text if number == 0 else "",
                 headings([one]), rows_of(_FEWER, [one]), judgements, numbers_of(_FEWER, one), [one],
             )
             for number, (pair, one) in enumerate(zip(_more(plan), protocols, strict=True))

@@ -11,8 +11,7 @@ from landscope.run.course import begin_course, in_turn_artefact
 from landscope.run.folder import RunFolder
 from landscope.run.jobs import Job
 from landscope.run.progress import Reporter
-from landscope.run.recipes.pairs import mean_with_spread
-from landscope.run.recipes.recipe import Plan, Section
+from landscope.run.recipes.recipe import Plan, Section, mean_with_spread
 from landscope.run.recipes.strengths import Comparison, Seeds
 from landscope.tasks import TasksInTurn, learn_in_turn, method_name
 from landscope.threads import one_thread

@@ -17,9 +17,8 @@ from landscope.datasets import byte_sequences, python_texts
 from landscope.run.folder import RunFolder
 from landscope.run.jobs import Job
 from landscope.run.progress import Reporter
-from landscope.run.recipes.pairs import mean_with_spread
-from landscope.run.recipes.recipe import Plan, Section
-from landscope.run.recipes.strengths import Comparison, Seeds
+from landscope.run.recipes.recipe import Plan, Section, mean_with_spread
+from landscope.run.recipes.strengths import Comparison, Seeds, trial_name
 from landscope.threads import one_thread
 
 __all__ = ["Language"]
@@ -98,10 +97,7 @@ def _size(plan: Plan) -> _Size:
 
 def _run(reporter: Reporter, plan: Plan, way: _Way) -> None:
     with reporter.stage(f"language-{way.key}") as progress:
-        for done, (seed, trials) in enumerate(_comparison(plan, way).in_order(), start=1):
-            for method, strength in trials:
-                _learn(plan, way, seed, method, strength)
-            progress(done, _SEEDS.count_of(plan))
+        _comparison(plan, way).learn(functools.partial(_learn, plan, way), progress)
 
 
 def _comparison(plan: Plan, way: _Way) -> Comparison[str, FineTuned]:
@@ -142,8 +138,7 @@ def _gpt2(size: _Size, seed: int) -> nn.Module:
     return GPT2LMHeadModel(config)
 
 
-def _artefact(method: str, strength: float) -> str:
-    return f"language-{method}" + ("" if math.isnan(strength) else f"-{strength:g}")
+_artefact = functools.partial(trial_name, "language")
 
 
 def _load(plan: Plan, way: _Way, seed: int, method: str, strength: float) -> FineTuned:

@@ -14,15 +14,16 @@ from landscope.run.course import begin_course
 from landscope.run.folder import RunFolder
 from landscope.run.jobs import Job
 from landscope.run.progress import Reporter
-from landscope.run.recipes.recipe import Plan
+from landscope.run.recipes.recipe import Plan, mean_with_spread
+from landscope.run.recipes.strengths import Seeds
 from landscope.settings import Settings
 from landscope.tasks import METHODS, Course, Forgetting, Trial, measure_forgetting, method_name
 from landscope.tasks.comparison import Tuned
 from landscope.threads import one_thread
 
-__all__ = ["Pair", "headings", "mean_with_spread", "numbers_of", "pair_jobs", "protocol_of", "rows_of", "untuned_rows"]
+__all__ = ["Pair", "headings", "numbers_of", "pair_jobs", "protocol_of", "rows_of", "seeds_told", "untuned_rows"]
 
-_TUNING, _FIRST_TUNING = 5, 100
+_TUNING = 5
 _EARLY, _EPOCH, _EPOCHS = 100, 241, 5
 """Stops: so many minibatches of the second task; an epoch, or this many where it is shorter; so many epochs."""
 _N_MODES, _ALL_MODES = 200, 400
@@ -58,11 +59,15 @@ class Pair:
 
     def reported(self, plan: Plan) -> range:
         """Seeds whose errors are given."""
-        return range(plan.seeds if plan.quick else max(self.seeds, plan.seeds))
+        return self._seeds.reported_of(plan)
 
     def tuning(self, plan: Plan) -> range:
         """Other seeds, on which strengths are chosen."""
-        return range(_FIRST_TUNING, _FIRST_TUNING + (plan.seeds if plan.quick else _TUNING))
+        return self._seeds.tuning_of(plan)
+
+    @property
+    def _seeds(self) -> Seeds:
+        return Seeds(self.seeds, _TUNING, chosen_when_quick=True)
 
     def settings(self, plan: Plan, seed: int) -> Settings:
         """Settings of one seed."""
@@ -128,6 +133,11 @@ def protocol_of(plan: Plan, pair: Pair, *, tuned: bool = True) -> Protocol:
     return Protocol(pair.name, reported, load(pair.tuning(plan)) if tuned else [], _N_MODES, stops)
 
 
+def seeds_told(one: Protocol) -> str:
+    """For the text above a table."""
+    return f" Reported are {len(one.reported)} seeds, strengths chosen on {len(one.tuning)} others."
+
+
 def headings(protocols: Sequence[Protocol]) -> list[str]:
     """Of the table of methods."""
     stops = [f"{one.name}, {stop}" for one in protocols for stop in one.stops]
@@ -183,8 +193,3 @@ def numbers_of(methods: Sequence[tuple[str, int]], one: Protocol) -> dict[str, o
         }
         for method, n_modes in (("none", 0), *methods, ("joint", 0))
     }
-
-
-def mean_with_spread(values: Sequence[float]) -> str:
-    """A mean and its standard deviation over seeds."""
-    return f"{statistics.fmean(values):.2f} ± {statistics.stdev(values):.2f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -12,7 +13,7 @@ from landscope.paper.claims import Judgement
 from landscope.run.jobs import Job
 from landscope.settings import Settings
 
-__all__ = ["Plan", "Recipe", "Section", "mean_with_interval"]
+__all__ = ["Plan", "Recipe", "Section", "mean_with_interval", "mean_with_spread"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,3 +90,8 @@ def mean_with_interval(values: Sequence[float], form: str = ".2f") -> str:
     low, high = seed_interval(finite)
     mean = sum(finite) / len(finite)
     return f"{mean:{form}}" + ("" if len(finite) < 2 else f" [{low:{form}}, {high:{form}}]")
+
+
+def mean_with_spread(values: Sequence[float]) -> str:
+    """A mean and its standard deviation over seeds."""
+    return f"{statistics.fmean(values):.2f} ± {statistics.stdev(values):.2f}"

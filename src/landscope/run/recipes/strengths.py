@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from landscope.run.recipes.recipe import Plan
 
-__all__ = ["Comparison", "Seeds"]
+__all__ = ["Comparison", "Seeds", "trial_name"]
 
 _FIRST_TUNING = 100
 _Row = TypeVar("_Row")
@@ -23,11 +23,13 @@ class Seeds:
 
     Args:
         reported: Seeds whose numbers are given, from 0; a quick reproduction takes its own number.
-        tuning: Others, on which strengths are chosen; a quick reproduction chooses nothing.
+        tuning: Others, on which strengths are chosen.
+        chosen_when_quick: Whether a quick reproduction chooses too, on as many as it reports.
     """
 
     reported: int = 5
     tuning: int = 2
+    chosen_when_quick: bool = False
 
     def reported_of(self, plan: Plan) -> range:
         """Seeds whose numbers are given."""
@@ -35,11 +37,8 @@ class Seeds:
 
     def tuning_of(self, plan: Plan) -> range:
         """Seeds on which strengths are chosen."""
-        return range(_FIRST_TUNING, _FIRST_TUNING + (0 if plan.quick else self.tuning))
-
-    def count_of(self, plan: Plan) -> int:
-        """All of them."""
-        return len(self.tuning_of(plan)) + len(self.reported_of(plan))
+        quick = plan.seeds if self.chosen_when_quick else 0
+        return range(_FIRST_TUNING, _FIRST_TUNING + (quick if plan.quick else self.tuning))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +71,14 @@ class Comparison(Generic[_Row, _Found]):
         for seed in self.seeds.reported_of(self.plan):
             yield seed, ((row, self.best(row)) for row in self.strengths)
 
+    def learn(self, learn: Callable[[int, _Row, float], None], progress: Callable[[int, int], None]) -> None:
+        """Call ``learn(seed, row, strength)`` for all of them; ``progress`` is told how many seeds are done."""
+        count = len(self.seeds.tuning_of(self.plan)) + len(self.seeds.reported_of(self.plan))
+        for done, (seed, trials) in enumerate(self.in_order(), start=1):
+            for row, strength in trials:
+                learn(seed, row, strength)
+            progress(done, count)
+
     def best(self, row: _Row) -> float:
         """The strength of the smallest mean error on the tuning seeds; the only one where there is no choice."""
         tried = self.tried(row)
@@ -87,7 +94,13 @@ class Comparison(Generic[_Row, _Found]):
 
     def reported(self, row: _Row) -> list[_Found]:
         """Results of the reported seeds at the best strength."""
-        return [self.load(seed, row, self.best(row)) for seed in self.seeds.reported_of(self.plan)]
+        best = self.best(row)
+        return [self.load(seed, row, best) for seed in self.seeds.reported_of(self.plan)]
 
     def _mean_error(self, row: _Row, strength: float) -> float:
         return statistics.fmean(self.error(self.load(seed, row, strength)) for seed in self.seeds.tuning_of(self.plan))
+
+
+def trial_name(kind: str, method: str, strength: float) -> str:
+    """Under which name a run keeps a method at a strength; NaN for none."""
+    return f"{kind}-{method}" + ("" if math.isnan(strength) else f"-{strength:g}")
