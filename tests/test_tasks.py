@@ -373,14 +373,15 @@ def test_the_command_shows_keeps_and_adds(forget, tmp_path):
     page = (folder / "report.html").read_text()
     assert "Kept by: distance from w1" in page
     assert "Kept by: LDC with floor, λ = 4, 200 modes a task" in page
-    assert "Classes 0,1; then 2,3; all layers trained before on all classes; 2500 weights learn; seed 0" in page
+    assert "Classes 0,1; then 2,3; all layers trained before on all classes; each until no training error, at" in page
     assert {path.name for path in folder.glob("in-turn-*")} == {
         "in-turn-none.zarr.zip", "in-turn-l2-0.1-0.zarr.zip", "in-turn-ldc-floor-4-200.zarr.zip",
     }  # fmt: skip
     assert (folder / "in-turn-none.zarr.zip").stat().st_mtime_ns == before
-    code, _, err = forget("--tasks", "4,5;6,7")
-    assert code == 1
-    assert "[[0, 1], [2, 3]]" in err
+    for words in (["--tasks", "4,5;6,7"], ["--max-epochs", "3"]):
+        code, _, err = forget(*words)
+        assert code == 1
+        assert "[[0, 1], [2, 3]]" in err
 
 
 @pytest.mark.parametrize(("words", "says"), [
@@ -396,6 +397,14 @@ def test_the_command_refuses_what_makes_no_sense(forget, words, says):
     assert code == 2, err
     assert says in err
     assert "Traceback" not in err
+
+
+def test_how_long_tasks_are_learnt_is_chosen(forget, tmp_path):
+    code, out, err = forget("--json", "--methods", "l2:0.1", "--max-epochs", "1", "--window-epochs", "600")
+    assert code == 0, err
+    for found in json.loads(out)["found"]:
+        assert found["minibatches"] == [601, 601]  # each task has fewer samples than one minibatch
+    assert "at most 1 epochs, and 600 to look back on" in (tmp_path / "forget" / "report.html").read_text()
 
 
 def test_a_refused_command_binds_nobody(forget):

@@ -192,7 +192,11 @@ class ForgetOptions(BaseModel):
     n_modes: Annotated[int, Field(ge=1)] = 200
     """Directions to constrain for each task; all that it moved along where it has fewer."""
     rank: Annotated[int, Field(ge=1)] | None = None
-    """Directions that the penalties of all tasks together keep; all by default."""
+    """Directions that the penalties of all tasks together keep (of Kronecker products: one a layer); all by default."""
+    max_epochs: Annotated[int, Field(ge=1)] = 50
+    """Longest wait for a training error of zero in each task, in epochs."""
+    window_epochs: Annotated[int, Field(ge=1)] = 10
+    """Epochs that each task is trained on for after that and looked back on; more where they are below 500 steps."""
 
 
 def _problems(error: ValidationError) -> str:

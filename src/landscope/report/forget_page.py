@@ -53,9 +53,11 @@ _BEFORE = {
 
 def _about(run: RunFolder, found: TasksInTurn) -> str:
     """Which tasks, how the network came to them, and the seed."""
-    before = _BEFORE[run.note("forget.json")["pretraining"]]
-    tasks = "; then ".join(found.tasks)
-    return f"Classes {tasks}; {before}; {found.dim} weights learn; seed {run.settings.seed}"
+    how, tasks = run.note("forget.json"), "; then ".join(found.tasks)
+    wait = f"each until no training error, at most {how['max_epochs']} epochs"
+    window = f"and {how['window_epochs']} to look back on"
+    about = [f"Classes {tasks}", _BEFORE[how["pretraining"]], f"{wait}, {window}", f"{found.dim} weights learn"]
+    return "; ".join([*about, f"seed {run.settings.seed}"])
 
 
 def forget_rows(found: Sequence[TasksInTurn]) -> list[list[str]]:

@@ -25,7 +25,7 @@ __all__ = ["check_request", "forget", "forget_judgements", "groups_of", "numbers
 _FILE = "forget.json"
 _LOOKS = 40
 """How often errors are looked at while a task is learnt, about."""
-_PAPER = {"tasks": [[0, 1], [2, 3]], "pretraining": "tasks"}
+_PAPER = {"tasks": [[0, 1], [2, 3]], "pretraining": "tasks", "max_epochs": 50, "window_epochs": 10}
 _EPOCH = 241
 """Minibatches in an epoch of the digits 2 and 3 of MNIST."""
 Way = tuple[str, float]
@@ -156,6 +156,7 @@ def _learnt(
     reporter: Reporter,
 ) -> TasksInTurn:
     course = begin_course(run.settings, groups, options.pretraining, options.n_modes)
+    course.max_epochs, course.window_epochs = options.max_epochs, options.window_epochs
     write_json(run.path / _FILE, _tasks(groups, options))  # only now: tasks that cannot be learnt bind nobody
     with reporter.errors(_title(method, strength), [task.name for task in course.tasks]) as told:
 
@@ -177,7 +178,8 @@ def _title(method: str, strength: float) -> str:
 
 
 def _tasks(groups: Sequence[Sequence[int]], options: ForgetOptions) -> dict[str, object]:
-    return {"tasks": [list(group) for group in groups], "pretraining": options.pretraining}
+    how = options.model_dump(include={"pretraining", "max_epochs", "window_epochs"})
+    return {"tasks": [list(group) for group in groups], **how}
 
 
 def _check_same_tasks(run: RunFolder, groups: Sequence[Sequence[int]], options: ForgetOptions) -> None:
