@@ -40,13 +40,13 @@ def test_texts_are_cut_into_rows_and_nothing_is_lost():
 def test_the_first_text_is_held_and_the_second_learnt(low_rank):
     tuning = Tuning(low_rank=low_rank, **SHORT)
     learnt = FineTuning(gpt2(), TEXTS, tuning)
-    found = {method: learnt.second(method, strength)
-             for method, strength in (("none", float("nan")), ("l2", 3.0), ("ldc-floor", 40.0))}  # fmt: skip
+    tried = {"none": float("nan"), "l2": 3.0, "ldc-floor": 40.0, "ewc-empirical": 100.0}
+    found = {method: learnt.second(method, strength) for method, strength in tried.items()}
     none = found["none"].log_loss
     assert torch.equal(learnt.second("none").log_loss, none)  # each goes on from the same place
     assert none[1, 0] > none[0, 0]  # forgotten
     assert none[1, 1] < none[0, 1]  # learnt
-    for method in ("l2", "ldc-floor"):
+    for method in ("l2", "ldc-floor", "ewc-empirical"):
         held = found[method].log_loss
         assert held[1, 0] < none[1, 0]
         assert found[method].n_stored > 0

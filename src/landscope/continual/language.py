@@ -7,6 +7,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -98,7 +99,7 @@ class FineTuning:
         tuning: Tuning | None = None,
         seed: int = 0,
     ) -> None:
-        self.how, self.texts, self.model, self.seed = tuning or Tuning(), texts, model, seed
+        self.how, self.texts, self.model, self.seed = tuning or Tuning(), texts, _Logits(model), seed
         torch.manual_seed(seed)  # of the changes of low rank
         self._generator = torch.Generator().manual_seed(seed)
         how, (rows, _), optimizer = self.how, texts[0], self._optimizer()
@@ -164,6 +165,18 @@ class FineTuning:
     def _test(self) -> Tensor:
         """Mean loss of a byte of both texts."""
         return torch.tensor([_loss(self.model, rows) for _, rows in self.texts], dtype=torch.float64)
+
+
+class _Logits(nn.Module):
+    """A language model that returns its logits and nothing else, as the empirical Fisher information asks for."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Any) -> Any:
+        """``[b, t] -> [b, t, tokens]``; of anything, as it is also traced."""
+        return self.model(input_ids=input_ids).logits
 
 
 @torch.no_grad()

@@ -24,13 +24,14 @@ _EPOCHS, _WINDOW_EPOCHS = 5, 5
 """Longest wait for a training error of zero, and the window after it."""
 _RANK = 600
 _CONSTRAINT, _CURVATURE = (0.1, 0.4, 1.0, 4.0), (1.0, 1e1, 1e2, 1e3)
+_STRONGER = (0.4, 1.0, 4.0, 10.0, 40.0)
 _Way = tuple[str, int, int | None]
 """Method, modes a task, directions of all tasks together."""
 _TRIED: Mapping[_Way, tuple[float, ...]] = {
-    ("none", 0, None): (math.nan,), ("ldc", 200, None): (1.0, 4.0, 10.0, 40.0), ("ldc-floor", 200, None): _CONSTRAINT,
+    ("none", 0, None): (math.nan,), ("ldc", 200, None): (0.1, *_STRONGER), ("ldc-floor", 200, None): _CONSTRAINT,
     ("ldc-floor", 400, None): _CONSTRAINT, ("ldc-floor", 400, _RANK): _CONSTRAINT,
-    ("ldc-psi4-factored", 400, None): _CONSTRAINT, ("ldc-psi4-factored", 400, _RANK): _CONSTRAINT,
-    ("ewc", 0, None): _CURVATURE, ("kfac", 0, None): _CURVATURE, ("kfac", 0, _RANK): _CURVATURE,
+    ("ldc-psi4-factored", 400, None): _CONSTRAINT, ("ldc-psi4-factored", 400, _RANK): _STRONGER,
+    ("ewc", 0, None): (1e1, 1e2, 1e3, 1e4, 1e5), ("kfac", 0, None): _CURVATURE, ("kfac", 0, _RANK): _CURVATURE,
     ("l2", 0, None): (0.01, 0.03, 0.1, 0.3), ("joint", 0, None): (math.nan,),
 }  # fmt: skip
 """Strengths."""
