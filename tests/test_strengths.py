@@ -34,17 +34,23 @@ def test_the_best_is_that_of_the_tuning_seeds_and_the_others_are_reported_with_i
     assert found.shown("free") == "–"
 
 
-def test_every_strength_on_tuning_seeds_first_and_the_best_on_the_others(tmp_path):
-    order = [(seed, list(trials)) for seed, trials in comparison(tmp_path).in_order()]
-    assert [seed for seed, _ in order] == [100, 101, 0, 1, 2]
-    assert [strength for row, strength in order[0][1] if row == "held"] == [0.1, 1.0, 10.0]
-    assert [strength for row, strength in order[-1][1] if row == "held"] == [1.0]
+def test_every_strength_there_is_a_choice_of_on_tuning_seeds_first_and_the_best_on_the_others(tmp_path):
+    found = comparison(tmp_path)
+    jobs = found.jobs(lambda seed: f"seed {seed}", print, "told")
+    assert [(job.name, job.arguments, job.stage) for job in jobs] == [
+        ("seed 100", ("told", 100), 0), ("seed 101", ("told", 101), 0),
+        ("seed 0", ("told", 0), 1), ("seed 1", ("told", 1), 1), ("seed 2", ("told", 2), 1),
+    ]  # fmt: skip
+    assert found.trials(100) == [("held", 0.1), ("held", 1.0), ("held", 10.0)]
+    (row, strength), (free, none) = found.trials(2)
+    assert (row, strength, free) == ("held", 1.0, "free")
+    assert math.isnan(none)
 
 
 def test_a_quick_one_takes_the_middle_and_chooses_nothing(tmp_path):
     asked = []
     quick = comparison(tmp_path, best=10.0, quick=True, asked=asked)
-    assert [seed for seed, _ in quick.in_order()] == [0, 1]
+    assert [job.arguments for job in quick.jobs(str, print)] == [(0,), (1,)]
     assert quick.best("held") == 1.0
     assert quick.shown("held") == "1"
     assert not asked

@@ -54,7 +54,7 @@ class Schooling:
     n_modes: int = 50
     window: int = 200
     rank: int | None = 100
-    max_samples: int = 2000
+    max_samples: int = 1000
 
 
 def rival_name(method: str) -> str:

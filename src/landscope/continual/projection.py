@@ -18,6 +18,9 @@ from landscope.risk import EmpiricalRisk
 
 __all__ = ["GradientProjectionMemory", "OrthogonalGradientDescent"]
 
+_INDEPENDENT = 1e-6
+"""Part of the longest row that must be new for a direction to count: what float32 gradients tell apart."""
+
 
 class _Projection(abc.ABC):
     """Projects the gradient before every step of an optimiser."""
@@ -171,9 +174,7 @@ class OrthogonalGradientDescent(_Projection):
         inputs, labels = data
         chosen = torch.randperm(len(labels), generator=self._generator)[: self.n_samples]
         rows = torch.stack([self._gradient(inputs[k : k + 1], int(labels[k])) for k in chosen.tolist()])
-        basis, triangle = torch.linalg.qr(torch.cat([self._basis.to(rows), rows]).double().T)
-        independent = triangle.diagonal().abs() > 1e-6 * triangle.diagonal().abs().max()
-        self._basis = basis.T[independent].to(rows)
+        self._basis = torch.cat([self._basis.to(rows), _new_directions(self._basis.to(rows), rows)])
         self.n_tasks += 1
 
     def _gradient(self, inputs: Tensor, label: int) -> Float[Tensor, " N"]:
@@ -192,3 +193,13 @@ class OrthogonalGradientDescent(_Projection):
     def n_stored(self) -> int:
         """Numbers that are kept of earlier tasks."""
         return self._basis.numel()
+
+
+def _new_directions(basis: Float[Tensor, "k N"], rows: Float[Tensor, "n N"]) -> Float[Tensor, "n2 N"]:
+    """Orthonormal directions that an orthonormal basis lacks to span some rows too."""
+    known, left = basis.double(), rows.double()
+    longest = torch.linalg.vector_norm(left, dim=1).max()
+    for _ in range(2):  # the second time takes out what rounding left of a row nearly within the basis
+        left = left - (left @ known.T) @ known
+    q, triangle = torch.linalg.qr(left.T)
+    return q.T[triangle.diagonal().abs() > _INDEPENDENT * longest].to(rows)

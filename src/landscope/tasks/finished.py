@@ -125,7 +125,7 @@ class LayerOfTask(FinishedTask):
 
     def __init__(self, whole: FinishedTask, names: Sequence[str]) -> None:
         part = whole.trajectory.of_parameters([glob.escape(name) for name in names])
-        super().__init__(whole.risk, part, learnt=whole.learnt, seed=whole.seed, ratio=whole.ratio)
+        super().__init__(whole.risk, part, whole._n_modes, learnt=whole.learnt, seed=whole.seed, ratio=whole.ratio)
         self.columns, self._whole = whole.space.columns(names), whole
         self.w1 = whole.w1[self.columns.to(whole.w1.device)]
 

@@ -21,7 +21,7 @@ from landscope.recorder import TrajectoryRecorder
 from landscope.risk import EmpiricalRisk
 from landscope.tasks.combining import combined_penalty, held_directions, own_penalty, penalty_by_layer
 from landscope.tasks.finished import FinishedTask
-from landscope.tasks.methods import METHODS
+from landscope.tasks.methods import METHODS, MOST_LOOKED_AT
 from landscope.trajectory import Trajectory
 
 __all__ = ["TaskMemory"]
@@ -230,7 +230,7 @@ class TaskMemory:
         window = Trajectory.of(risk.w0[None].cpu()) if self._rows is None else self._rows
         if METHODS[self.method].measures and 2 * len(window) < min(self.n_modes, self.space.dim):
             _warn_of_rows(len(window), self.n_modes)
-        finished = FinishedTask(risk, window, seed=self.n_tasks, ratio=self.ratio)
+        finished = FinishedTask(risk, window, MOST_LOOKED_AT * self.n_modes, seed=self.n_tasks, ratio=self.ratio)
         make = penalty_by_layer if self.per_layer else own_penalty
         own = make(finished, self.method, self.strength, self.n_modes)
         n_held = 0 if self.per_layer else held_directions(finished, self.method, self.n_modes)

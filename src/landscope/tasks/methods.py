@@ -28,10 +28,12 @@ from landscope.protocols import Penalty
 from landscope.risk import FisherKind
 from landscope.tasks.finished import FinishedTask
 
-__all__ = ["METHODS", "UNPROTECTED", "Method", "method_name", "with_strength"]
+__all__ = ["METHODS", "MOST_LOOKED_AT", "UNPROTECTED", "Method", "method_name", "with_strength"]
 
 _MEASURED_RANKS = (2, 5, 10, 20, 50, 100, 200)
 """Modes that set the scale where flatness comes from variance."""
+MOST_LOOKED_AT = 2
+"""Modes that any method looks at, in multiples of those it holds."""
 UNPROTECTED: Mapping[str, str] = {"none": "nothing", "joint": "all tasks so far at once"}
 """Ways to learn without a penalty, and what a person reads."""
 Measures = Literal["", "modes", "flatness"]
@@ -111,7 +113,7 @@ def _factored(task: FinishedTask, n_modes: int, *, psi: float | None = None) -> 
 
 def _low_floor(task: FinishedTask, n_modes: int) -> Penalty:
     """A floor from the flattest of twice as many modes as are held."""
-    widths = task.widths(task.flatness(min(2 * n_modes, task.modes.n_moving)))
+    widths = task.widths(task.flatness(min(MOST_LOOKED_AT * n_modes, task.modes.n_moving)))
     floor = float(widths[~widths.isnan()].max()) ** -2
     return landscape_dependent_constraint(
         task.w1, task.modes, widths[:n_modes], n_modes=n_modes, floor=floor, strength=1.0

@@ -13,7 +13,8 @@ from landscope.run.recipes.recipe import Plan, Section, mean_with_spread
 
 __all__ = ["Capacity"]
 
-_COUNTS = (2, 5, 10, 20, 35, 50, 70, 100, 140, 200, 300, 400)
+_COUNTS = (2, 5, 10, 20, 35, 50, 70, 100, 140, 200, 300, 400, 600, 800, 1200, 2000)
+"""Up to all the modes that moved, with the paper's width and five classes."""
 _HEADINGS = ("hidden width", "classes a task", "N", "modes that moved", "N_c*", "error there (%)", "error of none (%)")
 _TEXT = (
     "N_c*: fewest modes whose summed test error is within a tenth of the smallest over all numbers tried, at lambda = "
@@ -25,8 +26,8 @@ _TEXT = (
 def _pair(width: int, classes: int) -> Pair:
     groups = (tuple(range(classes)), tuple(range(5, 5 + classes)))
     return Pair(
-        f"width{width}-classes{classes}", f"{width}, {classes}", groups, "all", 5, (), _COUNTS,
-        changes={"hidden": (width, width)},
+        f"width{width}-classes{classes}", f"{width}, {classes}", groups, "all", 3, (), _COUNTS,
+        epochs=1, changes={"hidden": (width, width)},
     )  # fmt: skip
 
 

@@ -54,14 +54,14 @@ _TEXT = (
 
 
 class TasksInARow:
-    """One job a seed: every method at every strength from the same pre-trained layers."""
+    """One job a seed: every method from the same pre-trained layers."""
 
     key = "in-turn"
     title = "Five tasks in a row (sec-S8)"
 
     def jobs(self, plan: Plan) -> list[Job]:
         """One job a seed."""
-        return [Job(_name(seed), _run, (plan, seed)) for seed in (*_SEEDS.reported_of(plan), *_SEEDS.tuning_of(plan))]
+        return _comparison(plan).jobs(_name, _run, plan)
 
     def sections(self, plan: Plan) -> list[Section]:
         """The table."""
@@ -79,10 +79,7 @@ def _name(seed: int) -> str:
 
 def _run(reporter: Reporter, plan: Plan, seed: int) -> None:
     run = RunFolder.create(plan.run_path(_name(seed)), plan.settings_with(seed=seed))
-    comparison = _comparison(plan)
-    missing = [
-        (way, strength) for way in _TRIED for strength in comparison.tried(way) if not run.has(_artefact(way, strength))
-    ]
+    missing = [trial for trial in _comparison(plan).trials(seed) if not run.has(_artefact(*trial))]
     if not missing:
         return
     with run.locked(), one_thread(), reporter.stage(_name(seed)) as progress:

@@ -71,14 +71,18 @@ class _Size:
 
 
 class Language:
-    """One job a way: strengths on two seeds, then every method at its best on others."""
+    """One job a way and seed: strengths on two seeds, then every method at its best on others."""
 
     key = "language"
     title = "A language model from one text to another"
 
     def jobs(self, plan: Plan) -> list[Job]:
-        """One job a way."""
-        return [Job(f"language-{way.key}", _run, (plan, way)) for way in _ways(plan)]
+        """One job a way and seed."""
+        return [
+            job
+            for way in _ways(plan)
+            for job in _comparison(plan, way).jobs(functools.partial(_name, way), _run, plan, way)
+        ]
 
     def sections(self, plan: Plan) -> list[Section]:
         """One table a way."""
@@ -95,9 +99,20 @@ def _size(plan: Plan) -> _Size:
     return _Size(width=16, layers=1, length=16, most_bytes=20_000) if plan.quick else _Size()
 
 
-def _run(reporter: Reporter, plan: Plan, way: _Way) -> None:
-    with reporter.stage(f"language-{way.key}") as progress:
-        _comparison(plan, way).learn(functools.partial(_learn, plan, way), progress)
+def _name(way: _Way, seed: int) -> str:
+    return f"language-{way.key}-seed{seed}"
+
+
+def _run(reporter: Reporter, plan: Plan, way: _Way, seed: int) -> None:
+    run = _folder(plan, way, seed)
+    missing = [trial for trial in _comparison(plan, way).trials(seed) if not run.has(_artefact(*trial))]
+    if not missing:
+        return
+    with run.locked(), one_thread(), reporter.stage(_name(way, seed)) as progress:
+        tuned = _first_learnt(_size(plan), way.tuning, seed)  # all methods go on from the same first text
+        for number, (method, strength) in enumerate(missing):
+            run.save(_artefact(method, strength), tuned.second(method, strength))
+            progress(number + 1, len(missing))
 
 
 def _comparison(plan: Plan, way: _Way) -> Comparison[str, FineTuned]:
@@ -107,20 +122,10 @@ def _comparison(plan: Plan, way: _Way) -> Comparison[str, FineTuned]:
 
 
 def _folder(plan: Plan, way: _Way, seed: int) -> RunFolder:
-    return RunFolder.create(plan.run_path(f"language-{way.key}-seed{seed}"), plan.settings_with(seed=seed))
+    return RunFolder.create(plan.run_path(_name(way, seed)), plan.settings_with(seed=seed))
 
 
-def _learn(plan: Plan, way: _Way, seed: int, method: str, strength: float) -> None:
-    run, name = _folder(plan, way, seed), _artefact(method, strength)
-    if run.has(name):
-        return
-    with run.locked(), one_thread():
-        run.save(name, _first_learnt(_size(plan), way.tuning, seed).second(method, strength))
-
-
-@functools.lru_cache(maxsize=1)
 def _first_learnt(size: _Size, tuning: Tuning, seed: int) -> FineTuning:
-    """All methods of a seed go on from the same first text."""
     texts = [byte_sequences(text[: size.most_bytes], size.length) for text in python_texts().values()]
     return FineTuning(_gpt2(size, seed), texts, tuning, seed)
 

@@ -25,7 +25,7 @@ __all__ = ["Pair", "headings", "numbers_of", "pair_jobs", "protocol_of", "rows_o
 
 _TUNING = 5
 _EARLY, _EPOCH, _EPOCHS = 100, 241, 5
-"""Stops: so many minibatches of the second task; an epoch, or this many where it is shorter; so many epochs."""
+"""Stops: so many minibatches of the second task; an epoch, or this many where it is shorter; usually so many epochs."""
 _N_MODES, _ALL_MODES = 200, 400
 
 
@@ -43,6 +43,7 @@ class Pair:
         counts: Numbers of modes that are tried at the default strengths.
         weights: Numbers of weights that EWC is tried with.
         psi: Whether to take flatness from the variance too.
+        epochs: Of the second task, until the last stop.
         changes: Of the shared settings.
     """
 
@@ -55,6 +56,7 @@ class Pair:
     counts: Sequence[int] = (_N_MODES, _ALL_MODES)
     weights: Sequence[int] = ()
     psi: bool = False
+    epochs: int = _EPOCHS
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def reported(self, plan: Plan) -> range:
@@ -107,16 +109,16 @@ def _run(reporter: Reporter, plan: Plan, pair: Pair, seed: int) -> None:
     if run.has("forgetting"):
         return
     with run.locked(), one_thread(), reporter.stage(pair.folder(seed)) as progress:
-        course = begin_course(run.settings, pair.groups, pair.pretraining, _ALL_MODES)
-        found = measure_forgetting(course, pair.trials(quick=plan.quick), watched_steps(course), progress)
+        course = begin_course(run.settings, pair.groups, pair.pretraining, max(pair.counts))
+        found = measure_forgetting(course, pair.trials(quick=plan.quick), watched_steps(course, pair.epochs), progress)
         run.save("forgetting", found)
 
 
-def watched_steps(course: Course) -> list[int]:
+def watched_steps(course: Course, epochs: int = _EPOCHS) -> list[int]:
     """The stops, and some steps before and between them."""
     epoch = max(_EPOCH, course.learner.steps_per_epoch(course.tasks[1].train))
-    stops = (_EARLY, epoch, _EPOCHS * epoch)
-    between = {round(_EPOCHS * epoch * 0.6**k) for k in range(11)}
+    stops = (_EARLY, epoch, epochs * epoch)
+    between = {round(epochs * epoch * 0.6**k) for k in range(11)}
     return sorted({*stops, *(step for step in between if step > 0)})
 
 
@@ -129,7 +131,7 @@ def protocol_of(plan: Plan, pair: Pair, *, tuned: bool = True) -> Protocol:
 
     reported = load(pair.reported(plan))
     last = int(reported[0].step[-1])
-    stops = (_EARLY, last // _EPOCHS, last)
+    stops = (_EARLY, last // pair.epochs, last)
     return Protocol(pair.name, reported, load(pair.tuning(plan)) if tuned else [], _N_MODES, stops)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
+from landscope.run.jobs import Job
 from landscope.run.recipes.recipe import Plan
 
 __all__ = ["Comparison", "Seeds", "trial_name"]
@@ -64,20 +65,17 @@ class Comparison(Generic[_Row, _Found]):
         strengths = self.strengths[row]
         return strengths[len(strengths) // 2 :][:1] if self.plan.quick else strengths
 
-    def in_order(self) -> Iterator[tuple[int, Iterator[tuple[_Row, float]]]]:
-        """Every seed, tuning ones first, and what to learn on it: all strengths there, the best on the reported."""
-        for seed in self.seeds.tuning_of(self.plan):
-            yield seed, ((row, strength) for row in self.strengths for strength in self.tried(row))
-        for seed in self.seeds.reported_of(self.plan):
-            yield seed, ((row, self.best(row)) for row in self.strengths)
+    def jobs(self, name: Callable[[int], str], call: Callable[..., None], *arguments: Any) -> list[Job]:
+        """One job a seed, ``call(reporter, *arguments, seed)``; those of tuning seeds are done before the others."""
+        seeds = [(seed, 0) for seed in self.seeds.tuning_of(self.plan)]
+        seeds += [(seed, 1) for seed in self.seeds.reported_of(self.plan)]
+        return [Job(name(seed), call, (*arguments, seed), stage) for seed, stage in seeds]
 
-    def learn(self, learn: Callable[[int, _Row, float], None], progress: Callable[[int, int], None]) -> None:
-        """Call ``learn(seed, row, strength)`` for all of them; ``progress`` is told how many seeds are done."""
-        count = len(self.seeds.tuning_of(self.plan)) + len(self.seeds.reported_of(self.plan))
-        for done, (seed, trials) in enumerate(self.in_order(), start=1):
-            for row, strength in trials:
-                learn(seed, row, strength)
-            progress(done, count)
+    def trials(self, seed: int) -> list[tuple[_Row, float]]:
+        """What to learn on a seed: every strength there is a choice of, or on a reported one the best of each row."""
+        if seed in self.seeds.tuning_of(self.plan):
+            return [(row, s) for row in self.strengths if len(self.tried(row)) > 1 for s in self.tried(row)]
+        return [(row, self.best(row)) for row in self.strengths]
 
     def best(self, row: _Row) -> float:
         """The strength of the smallest mean error on the tuning seeds; the only one where there is no choice."""
