@@ -27,7 +27,7 @@ def _pair(width: int, classes: int) -> Pair:
     groups = (tuple(range(classes)), tuple(range(5, 5 + classes)))
     return Pair(
         f"width{width}-classes{classes}", f"{width}, {classes}", groups, "all", 3, (), _COUNTS,
-        epochs=1, changes={"hidden": (width, width)},
+        floored=False, epochs=1, changes={"hidden": (width, width)},
     )  # fmt: skip
 
 

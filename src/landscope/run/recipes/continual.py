@@ -29,10 +29,10 @@ _SEEDS = Seeds(reported=5, tuning=2)
 _GROUPS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
 _NONE = (math.nan,)
 _TRIED: Mapping[str, tuple[float, ...]] = {
-    "none": _NONE, "ldc": (1.0, 10.0, 100.0), "ldc-floor": (0.004, 0.04, 0.4, 4.0), "ldc-psi4-factored": (0.4, 4.0, 40.0),
-    "ewc": (1e1, 1e2, 1e3, 1e4), "kfac": (1e1, 1e2, 1e3, 1e4), "si": (0.1, 1.0, 10.0, 100.0),
-    "mas": (0.01, 0.1, 1.0, 10.0), "l2": (1e-3, 1e-2, 1e-1), "gpm": (0.9, 0.97, 0.99), "ogd": _NONE, "replay": _NONE,
-    "joint": _NONE,
+    "none": _NONE, "ldc": (1.0, 10.0, 100.0), "ldc-floor": (0.004, 0.04, 0.4, 4.0),
+    "ldc-psi4-factored": (0.4, 4.0, 40.0), "ewc": (1e1, 1e2, 1e3, 1e4), "kfac": (1e1, 1e2, 1e3, 1e4),
+    "si": (0.1, 1.0, 10.0, 100.0), "mas": (0.01, 0.1, 1.0, 10.0), "l2": (1e-3, 1e-2, 1e-1), "gpm": (0.9, 0.97, 0.99),
+    "ogd": _NONE, "replay": _NONE, "joint": _NONE,
 }  # fmt: skip
 """Strengths that are tried; of GPM, thresholds."""
 _HEADINGS = (

@@ -41,6 +41,7 @@ class Pair:
         seeds: Reported, from 0; a quick reproduction takes its own number.
         methods: Compared over strengths, each with the number of modes it may hold (0 for all weights).
         counts: Numbers of modes that are tried at the default strengths.
+        floored: Whether with a floor too.
         weights: Numbers of weights that EWC is tried with.
         psi: Whether to take flatness from the variance too.
         epochs: Of the second task, until the last stop.
@@ -54,6 +55,7 @@ class Pair:
     seeds: int
     methods: Sequence[tuple[str, int]]
     counts: Sequence[int] = (_N_MODES, _ALL_MODES)
+    floored: bool = True
     weights: Sequence[int] = ()
     psi: bool = False
     epochs: int = _EPOCHS
@@ -84,7 +86,9 @@ class Pair:
         every = 4 if quick else 1  # of the strengths
         counts = sorted({*(self.counts[2::2] if quick else self.counts), _N_MODES, max(self.counts)})
         paper = [Trial("ldc", PAPER_STRENGTH, count, moved=count == _N_MODES) for count in counts]
-        floored = [Trial("ldc-floor", METHODS["ldc-floor"].default or 1.0, count) for count in counts]
+        floored = [
+            Trial("ldc-floor", METHODS["ldc-floor"].default or 1.0, count) for count in counts if self.floored
+        ]
         swept = [Trial(m, strength, count) for m, count in self.methods for strength in METHODS[m].strengths[::every]]
         random = [Trial("random", PAPER_STRENGTH, _N_MODES)]
         psi = [Trial(method, PAPER_STRENGTH, _N_MODES) for method in PSI_METHODS.values()] if self.psi else []
