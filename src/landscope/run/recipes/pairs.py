@@ -86,9 +86,7 @@ class Pair:
         every = 4 if quick else 1  # of the strengths
         counts = sorted({*(self.counts[2::2] if quick else self.counts), _N_MODES, max(self.counts)})
         paper = [Trial("ldc", PAPER_STRENGTH, count, moved=count == _N_MODES) for count in counts]
-        floored = [
-            Trial("ldc-floor", METHODS["ldc-floor"].default or 1.0, count) for count in counts if self.floored
-        ]
+        floored = [Trial("ldc-floor", METHODS["ldc-floor"].default or 1.0, count) for count in counts if self.floored]
         swept = [Trial(m, strength, count) for m, count in self.methods for strength in METHODS[m].strengths[::every]]
         random = [Trial("random", PAPER_STRENGTH, _N_MODES)]
         psi = [Trial(method, PAPER_STRENGTH, _N_MODES) for method in PSI_METHODS.values()] if self.psi else []
