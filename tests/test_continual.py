@@ -119,6 +119,7 @@ def test_orthogonal_gradients_leave_the_logits_to_first_order():
     memory = OrthogonalGradientDescent(model, n_samples=20, seed=1)
     inputs, labels = task(0, samples=20)
     memory.consolidate(None, (inputs, labels))
+    assert model.training
     slope = memory.projected(torch.randn(memory.space.dim))
     for x, y in zip(inputs, labels, strict=True):
         own = torch.autograd.grad(model(x[None])[0, y], list(model.parameters()))

@@ -489,3 +489,16 @@ def test_a_state_is_not_loaded_into_a_training_and_what_is_held_is_counted():
             memory.load_state_dict(state)
     memory.consolidate(CRITERION, task(0))
     assert memory.n_held == 4
+    again = ls.TaskMemory(model, n_modes=4, window=30)
+    again.load_state_dict(memory.state_dict())
+    assert again.n_held == 4
+
+
+@pytest.mark.parametrize("method", ["ldc-psi4", "ldc-psi4-floor", "ldc-psi4-factored", "ldc-fresh"])
+def test_one_mode_alone_sets_its_own_scale(method):
+    model = network()
+    memory, optimizer = ls.TaskMemory(model, method=method, n_modes=1, window=30), sgd(model)
+    with memory.training(optimizer):
+        learn(model, optimizer, task(0), 30, torch.Generator())
+    memory.consolidate(CRITERION, task(0))
+    assert memory.n_held == 1

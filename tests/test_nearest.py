@@ -108,6 +108,24 @@ def test_many_tasks_keep_as_much_as_one_where_a_rank_is_told():
     assert float(bounded.parts[1].part.stiffness) == 5
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_layer_that_one_task_holds_weight_by_weight_is_held_so_for_all(order):
+    product, places = layer(0), torch.arange(M * N)
+    own = ls.QuadraticPenalty(anchor=torch.ones(M * N).double(), stiffness=torch.rand(M * N).double())
+    single = PartPenalty(own, product.columns.flatten(), dim=product.dim)
+    parts = [PenaltySum((part,)) for part in (product, single)][::order]
+    both = combined_penalty(parts[0], parts[1], 10)
+    assert len(both.parts) == 1
+    assert both.n_stored == single.n_stored == 2 * len(places)
+    # Along a single weight the diagonal is all there is.
+    w = torch.randn(product.dim, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for k in product.columns.flatten().tolist():
+        axis = torch.zeros(product.dim, dtype=torch.float64)
+        axis[k] = 1
+        curvatures = [float(axis @ p.hessian_vector_product(w, axis)) for p in (product, single, both)]
+        assert curvatures[2] == pytest.approx(curvatures[0] + curvatures[1], rel=1e-12)
+
+
 def test_other_weights_are_refused():
     one = layer(0)
     other = KroneckerPenalty(

@@ -173,12 +173,16 @@ class OrthogonalGradientDescent(_Projection):
         """Add the gradients of some samples ``(inputs, labels)`` of this task."""
         inputs, labels = data
         chosen = torch.randperm(len(labels), generator=self._generator)[: self.n_samples]
-        rows = torch.stack([self._gradient(inputs[k : k + 1], int(labels[k])) for k in chosen.tolist()])
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            rows = torch.stack([self._gradient(inputs[k : k + 1], int(labels[k])) for k in chosen.tolist()])
+        finally:
+            self.model.train(was_training)
         self._basis = torch.cat([self._basis.to(rows), _new_directions(self._basis.to(rows), rows)])
         self.n_tasks += 1
 
     def _gradient(self, inputs: Tensor, label: int) -> Float[Tensor, " N"]:
-        self.model.eval()
         slopes = torch.autograd.grad(
             self.model(inputs)[0, label], self.space.tensors(self.model), allow_unused=True, materialize_grads=True
         )

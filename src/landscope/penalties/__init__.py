@@ -8,7 +8,7 @@ from landscope.penalties.elastic import (
     kronecker_elastic_weight_consolidation,
     memory_aware_synapses,
 )
-from landscope.penalties.factored import factored_penalty
+from landscope.penalties.factored import factored_penalty, uncoupled_penalty
 from landscope.penalties.kronecker import KroneckerPenalty
 from landscope.penalties.merging import merged_penalty
 from landscope.penalties.nearest import nearest_kronecker_penalty
@@ -33,4 +33,5 @@ __all__ = [
     "memory_aware_synapses",
     "merged_penalty",
     "nearest_kronecker_penalty",
+    "uncoupled_penalty",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from landscope.penalties.quadratic import QuadraticPenalty
 from landscope.penalties.sums import PenaltySum
 from landscope.results import stamp
 
-__all__ = ["factored_penalty"]
+__all__ = ["factored_penalty", "uncoupled_penalty"]
 
 
 def factored_penalty(penalty: QuadraticPenalty, space: ParameterSpace) -> PenaltySum:
@@ -83,6 +84,29 @@ def _layer(penalty: QuadraticPenalty, space: ParameterSpace, name: str) -> Krone
         parameters=space.names,
         provenance=stamp(source=dict(penalty.provenance)),
     )
+
+
+def uncoupled_penalty(penalty: KroneckerPenalty) -> PartPenalty:
+    """The stiffness of each weight by itself, 2 m n numbers: what couples the weights of the layer is left out.
+
+    Args:
+        penalty: On one layer.
+
+    Returns:
+        The penalty on the same weights.
+
+    Example:
+        >>> import torch
+        >>> one = KroneckerPenalty(
+        ...     anchor=torch.zeros(1, 2), columns=torch.tensor([[0, 1]]), dim=2, outputs=torch.eye(1),
+        ...     inputs=torch.tensor([[2.0, 1.0], [1.0, 3.0]]),
+        ... )
+        >>> one(torch.ones(2)).item(), uncoupled_penalty(one)(torch.ones(2)).item()
+        (7.0, 5.0)
+    """
+    stiffness = torch.outer(penalty.outputs.diagonal(), penalty.inputs.diagonal()).flatten()
+    own = QuadraticPenalty(anchor=penalty.anchor.flatten(), stiffness=stiffness.clamp(min=0), strength=penalty.strength)
+    return PartPenalty(own, penalty.columns.flatten(), dim=penalty.dim, parameters=penalty.parameters)
 
 
 def _diagonal(penalty: QuadraticPenalty, space: ParameterSpace, columns: Tensor) -> PartPenalty:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import torch
 
@@ -13,6 +14,7 @@ from landscope.penalties import (
     QuadraticPenalty,
     merged_penalty,
     nearest_kronecker_penalty,
+    uncoupled_penalty,
 )
 from landscope.protocols import Penalty
 from landscope.tasks.finished import FinishedTask
@@ -85,13 +87,25 @@ def _same_layers(first: Penalty, second: Penalty, rank: int | None) -> list[tupl
     """The parts of two sums, pair by pair, where all can become one; nothing otherwise."""
     if not (isinstance(first, PenaltySum) and isinstance(second, PenaltySum) and len(first.parts) == len(second.parts)):
         return []
-    kinds = PartPenalty if rank is None else _Layer  # Kronecker products only nearly, where that is asked for
-    pairs = [
+    pairs = zip(first.parts, second.parts, strict=True)
+    if rank is not None:  # where that is asked for, layers may become what they nearly are
+        pairs = itertools.starmap(_of_one_kind, pairs)
+    kinds = PartPenalty if rank is None else _Layer
+    alike = [
         (a, b)
-        for a, b in zip(first.parts, second.parts, strict=True)
+        for a, b in pairs
         if isinstance(a, kinds) and isinstance(b, kinds) and type(a) is type(b) and torch.equal(a.columns, b.columns)
     ]
-    return pairs if len(pairs) == len(first.parts) else []
+    return alike if len(alike) == len(first.parts) else []
+
+
+def _of_one_kind(first: Penalty, second: Penalty) -> tuple[Penalty, Penalty]:
+    """A product of one task where the other has stiffnesses of single weights: these alone are what both can tell."""
+    if isinstance(first, KroneckerPenalty) and isinstance(second, PartPenalty):
+        return uncoupled_penalty(first), second
+    if isinstance(first, PartPenalty) and isinstance(second, KroneckerPenalty):
+        return first, uncoupled_penalty(second)
+    return first, second
 
 
 def _combined_layer(first: _Layer, second: _Layer, rank: int | None) -> _Layer:

@@ -266,6 +266,7 @@ class TaskMemory:
             "format": _FORMAT,
             "settings": self._settings(),
             "n_tasks": self.n_tasks,
+            "n_held": self.n_held,
             "step": self._step if self._recorder is None else self._recorder.step,
             "rows": rows,
             "penalty": None if self.held is None else self.held.state_dict(),
@@ -297,7 +298,8 @@ class TaskMemory:
                 hint="Make the memory for the same model with the same settings.",
             )
         try:
-            rows, penalty, counts = state["rows"], state["penalty"], (int(state["n_tasks"]), int(state["step"]))
+            rows, penalty = state["rows"], state["penalty"]
+            n_tasks, n_held, step = (int(state[name]) for name in ("n_tasks", "n_held", "step"))
             window = None if rows is None else Trajectory.of(**rows, space=self.space)
             held = None if penalty is None else load_penalty(penalty)
         except (KeyError, TypeError, ValueError) as error:
@@ -305,7 +307,8 @@ class TaskMemory:
                 expected="the state of a TaskMemory", got=f"one that is damaged ({type(error).__name__}: {error})",
                 hint=_OWN_STATE,
             ) from error  # fmt: skip
-        self.held, self._rows, (self.n_tasks, self._step) = held, window, counts
+        self.held, self._rows = held, window
+        self.n_tasks, self.n_held, self._step = n_tasks, n_held, step
 
     def _settings(self) -> dict[str, Any]:
         names = ("method", "strength", "n_modes", "window", "every", "ratio", "rank", "per_layer")

@@ -85,10 +85,15 @@ def _constraint(task: FinishedTask, n_modes: int, *, floor: Floor, psi: float | 
     if psi is None:
         known = task.widths(task.flatness(n_modes))
     else:
-        ranks = [rank for rank in _MEASURED_RANKS if rank <= n_modes]
+        ranks = _measured_ranks(n_modes)
         measured = task.widths(task.flatness_along([rank - 1 for rank in ranks]))
         known = flatness_from_variance(modes.variance[:n_modes], psi, measured, ranks)
     return landscape_dependent_constraint(task.w1, modes, known, n_modes=n_modes, floor=floor, strength=1.0)
+
+
+def _measured_ranks(n_modes: int) -> list[int]:
+    """Those that set the scale; the drift only where nothing else moved."""
+    return [rank for rank in _MEASURED_RANKS if rank <= n_modes] or [1]
 
 
 def _fresh(task: FinishedTask, n_modes: int) -> Penalty:
@@ -97,7 +102,7 @@ def _fresh(task: FinishedTask, n_modes: int) -> Penalty:
     middle = int(task.trajectory.steps[half])
     modes = principal_modes(task.trajectory.window(stop=middle), min(n_modes, half - 1))
     count = min(n_modes, modes.n_moving)
-    ranks = [rank for rank in _MEASURED_RANKS if rank <= count]
+    ranks = _measured_ranks(count)
     measured = task.widths(task.flatness_of(modes.directions[[rank - 1 for rank in ranks]]))
     variance = variance_along(modes, task.trajectory.window(start=middle))[:count]
     known = flatness_from_variance(variance, 4.0, measured, ranks)

@@ -74,8 +74,8 @@ class TasksInTurn(
     @property
     def label(self) -> str:
         """What kept the tasks, for a person."""
-        if self.method in UNPROTECTED:
-            return method_name(self.method)
+        if self.method not in METHODS:
+            return UNPROTECTED.get(self.method, self.method)
         words = [method_name(self.method), f"λ = {self.strength:g}"]
         if METHODS[self.method].takes_modes:
             held = self.n_held[:-1].tolist()

@@ -41,10 +41,10 @@ class Pair:
         seeds: Reported, from 0; a quick reproduction takes its own number.
         methods: Compared over strengths, each with the number of modes it may hold (0 for all weights).
         counts: Numbers of modes that are tried at the default strengths.
-        floored: Whether with a floor too.
         weights: Numbers of weights that EWC is tried with.
         psi: Whether to take flatness from the variance too.
         epochs: Of the second task, until the last stop.
+        floored: Whether the numbers of modes are tried with a floor too.
         changes: Of the shared settings.
     """
 
@@ -55,10 +55,10 @@ class Pair:
     seeds: int
     methods: Sequence[tuple[str, int]]
     counts: Sequence[int] = (_N_MODES, _ALL_MODES)
-    floored: bool = True
     weights: Sequence[int] = ()
     psi: bool = False
     epochs: int = _EPOCHS
+    floored: bool = True
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def reported(self, plan: Plan) -> range:
