@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from landscope.errors import InputError, StorageError
 from landscope.networks import mlp, mnist_cnn
 from landscope.paper.keeping import (
     Protocol,
+    capacity_measurements,
     in_turn_measurements,
     keeping_measurements,
     psi_measurements,
@@ -278,6 +280,27 @@ def test_claims_on_exponents_larger_tasks_and_one_run_can_come_out_either_way(da
         seen = {"watched_task": torch.tensor([0, 1, 1]), "watched_step": torch.tensor([9, 5, 12])}
         seen["watched_error"] = torch.tensor([[0.0, 1.0], [0.5, 0.5], [error, 0.0]]).double()
         assert [j.verdict for j in judged(in_turn_measurements([dataclasses.replace(run, **seen)], 10))] == [verdict]
+
+
+class Held(Protocol):
+    """Two seeds whose errors are small from a number of modes on."""
+
+    def __init__(self, fewest, moving):
+        object.__setattr__(self, "reported", [SimpleNamespace(n_moving=moving)] * 2)
+        object.__setattr__(self, "errors", {fewest // 2: 0.5, fewest: 0.01, moving: 0.01})
+
+    def error_by_count(self, method):
+        return [self.errors] * 2
+
+
+@pytest.mark.parametrize(("few", "many", "expected"), [
+    ((20, 100), (60, 100), "reproduced"),
+    ((20, 100), (60, 300), "contested"),  # three times as many modes moved, and the same share of them is held
+    ((20, 100), (20, 300), "not reproduced"),
+])  # fmt: skip
+def test_more_modes_remember_more_unless_there_are_as_many_more(few, many, expected):
+    found = {(50, 2): Held(*few), (50, 5): Held(*many), (20, 2): Held(10, 20)}
+    assert [j.verdict for j in judged(capacity_measurements(found))] == [expected]
 
 
 def test_metrics_in_turn_are_those_of_the_field(data):

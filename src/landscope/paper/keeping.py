@@ -211,6 +211,8 @@ def fewest_modes(own: Protocol) -> list[float]:
 def capacity_measurements(found: Mapping[tuple[int, int], Protocol]) -> dict[str, Measurement]:
     """Whether more modes remember more: N_c* for the most classes a task over that for the fewest, at one width.
 
+    Its control is the same of N_c* over the number of modes that moved: what is held may grow only as there is more.
+
     Args:
         found: Hidden width and classes a task -> protocol, the paper's width and two classes among them.
 
@@ -219,15 +221,27 @@ def capacity_measurements(found: Mapping[tuple[int, int], Protocol]) -> dict[str
     """
     width = statistics.mode(width for width, _ in found)
     classes = sorted(count for w, count in found if w == width)
-    least, most = (fewest_modes(found[width, count]) for count in (classes[0], classes[-1]))
-    logs = [math.log(b / a) for a, b in zip(least, most, strict=True)]
-    low, high = seed_interval(logs)
+    few, many = found[width, classes[0]], found[width, classes[-1]]
+    ratio, interval = _mean_ratio(fewest_modes(many), fewest_modes(few))
+    _, shares = _mean_ratio(_shares_of_moving(many), _shares_of_moving(few))
+    control = Control("N_c* over the number of modes that moved", shares, "agree")
     widths = [
         f"{w}: {statistics.fmean(fewest_modes(one)):.0f}" for (w, count), one in found.items() if count == classes[0]
     ]
     note = f"{classes[-1]} against {classes[0]} classes a task; by width, at {classes[0]}, {', '.join(widths)}"
-    ratio = math.exp(statistics.fmean(logs))
-    return {"memory_in_modes": Measurement(ratio, (math.exp(low), math.exp(high)), note=note)}
+    return {"memory_in_modes": Measurement(ratio, interval, (control,), note)}
+
+
+def _shares_of_moving(own: Protocol) -> list[float]:
+    """N_c* of every seed over all the modes its window has: a longer window of more data has more of them."""
+    return [count / one.n_moving for count, one in zip(fewest_modes(own), own.reported, strict=True)]
+
+
+def _mean_ratio(above: Sequence[float], below: Sequence[float]) -> tuple[float, tuple[float, float]]:
+    """Geometric mean over seeds, and its interval."""
+    logs = [math.log(a / b) for a, b in zip(above, below, strict=True)]
+    low, high = seed_interval(logs)
+    return math.exp(statistics.fmean(logs)), (math.exp(low), math.exp(high))
 
 
 def _ewc_share(own: Protocol, step: int) -> Measurement:

@@ -93,7 +93,7 @@ ON_TASKS = (
         "an estimate of the capacity",
         (1.25, math.inf),
         "more to remember must take clearly more modes",
-        "five seeds, seed by seed, one width; N_c* within a tenth of the smallest error",
+        "three seeds, seed by seed, one width; N_c* within a tenth of the smallest error; also as a share of all modes",
         stage="capacity",
         possible=(0.0, math.inf),
     ),

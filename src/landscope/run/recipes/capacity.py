@@ -13,7 +13,7 @@ from landscope.run.recipes.recipe import Plan, Section, mean_with_spread
 
 __all__ = ["Capacity"]
 
-_COUNTS = (2, 5, 10, 20, 35, 50, 70, 100, 140, 200, 300, 400, 600, 800, 1200, 2000)
+_COUNTS = (2, 5, 10, 20, 35, 50, 70, 100, 140, 200, 300, 400, 600, 800, 1200, 2000, 2500)
 """Up to all the modes that moved, with the paper's width and five classes."""
 _HEADINGS = (
     "hidden width", "classes a task", "N", "modes that moved", "N_c*", "all that moved", "first task learnt",
