@@ -353,9 +353,12 @@ def test_damaged_states_are_refused_and_change_nothing():
     memory = ls.TaskMemory(network(), n_modes=4, window=30)
     good = memory.state_dict()
     missing = {name: value for name, value in good.items() if name != "penalty"}
-    for state in (missing, good | {"rows": "x"}, good | {"step": "x"}, good | {"format": 99}):
+    wrong = ({"rows": "x"}, {"step": "x"}, {"format": 99}, {"n_tasks": 1}, {"step": -5})  # a task without its penalty
+    for state in (missing, *(good | change for change in wrong)):
         with pytest.raises(StorageError, match="the state of a TaskMemory"):
             memory.load_state_dict(state)
+    with pytest.raises(StorageError, match="the same settings"):
+        memory.load_state_dict(good | {"settings": None})
     assert memory.state_dict() == good
 
 

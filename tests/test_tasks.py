@@ -408,7 +408,7 @@ def test_the_command_shows_keeps_and_adds(forget, tmp_path):
 
 
 @pytest.mark.parametrize(("words", "says"), [
-    (["--tasks", "0,1"], "two tasks or more"), (["--tasks", "a;b"], "two tasks or more"),
+    (["--tasks", "0,1"], "two tasks or more"), (["--tasks", "a;b"], "classes as whole numbers"),
     (["--methods", "hessian"], "a strength for hessian"), (["--tasks", "0,1;1,2"], "each class in one"),
     (["--methods", "magic"], "magic"), (["--data", "modular-addition"], "images"),
     (["--methods", "ewc:much"], "ewc:strength"), (["--methods", "ewc:-1"], "above 0"),
@@ -464,7 +464,7 @@ def test_a_folder_of_tasks_is_no_folder_of_a_run(forget, capsys, tmp_path):
 def test_fewer_modes_than_were_asked_for_are_said(data):
     run = learn_in_turn(course(data), "ldc-floor", strength=4.0, n_modes=2000, epochs=10)
     assert run.n_held[0] < 2000
-    assert run.label == f"LDC with floor, λ = 4, 2000 modes a task ({run.n_held[0]} moved)"
+    assert run.label == f"LDC with floor, λ = 4, 2000 modes a task ({run.n_held[0]} held)"
     assert run.n_steps.min() > 0
 
 

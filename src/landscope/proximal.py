@@ -152,7 +152,7 @@ class ProximalSteps:
             raise NonFiniteError(
                 expected="finite weights after a step of the optimiser",
                 got=error.got,
-                hint="Lower the learning rate, or look at that minibatch.",
+                hint="Lower the learning rate, or look at that minibatch, and go on from weights that were saved.",
             ) from error
         for tensor, value in zip(self._tensors, self.space.unflatten(held).values(), strict=True):
             tensor.copy_(value)

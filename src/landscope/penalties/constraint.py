@@ -44,8 +44,9 @@ def landscape_dependent_constraint(
     is forgotten after all.
 
     Along one mode :math:`\ln L_1 \approx \ln L_1(w_1) + 4 d^2/F^2`, so with :math:`\lambda = 4` V is about the rise of
-    ln L_1 along the modes that are held: a default with a meaning, to start from (the paper's choice is 10). The floor
-    is as stiff as the last of them: the fewer modes, the stiffer all the rest. Where the next task is not learnt, hold
+    ln L_1 along the modes that are held: a default with a meaning, to start from (the paper's choice is 10). V is no
+    estimate of the loss of the task: most of what the weights move later is along none of the modes. The floor is as
+    stiff as the last of them: the fewer modes, the stiffer all the rest. Where the next task is not learnt, hold
     more modes, or lower ``floor`` or ``strength``; where the last one is forgotten, the other way round.
 
     Args:

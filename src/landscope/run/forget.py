@@ -42,16 +42,15 @@ def groups_of(text: str) -> list[list[int]]:
         >>> groups_of("0,1;2,3")
         [[0, 1], [2, 3]]
     """
+    hint = 'For example --tasks "0,1;2,3".'
     try:
         groups = [[int(label) for label in part.split(",")] for part in text.split(";")]
     except ValueError:
-        groups = []
-    if len(groups) < 2:
         raise InputError(
-            expected="two tasks or more, as classes by commas and tasks by semicolons",
-            got=repr(text),
-            hint='For example --tasks "0,1;2,3".',
-        )
+            expected="classes as whole numbers, by commas, and tasks by semicolons", got=repr(text), hint=hint
+        ) from None
+    if len(groups) < 2:
+        raise InputError(expected="two tasks or more, by semicolons", got=repr(text), hint=hint)
     return groups
 
 

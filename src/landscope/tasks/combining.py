@@ -20,13 +20,19 @@ from landscope.protocols import Penalty
 from landscope.tasks.finished import FinishedTask
 from landscope.tasks.methods import METHODS, with_strength
 
-__all__ = ["combined_penalty", "held_directions", "own_penalty", "penalty_by_layer"]
+__all__ = ["combined_penalty", "directions_in", "held_directions", "own_penalty", "penalty_by_layer"]
 
 
 def held_directions(finished: FinishedTask, method: str, n_modes: int) -> int:
     """How many directions a penalty of this task holds: as many as were asked for, or as the weights moved along."""
     count = n_modes if METHODS[method].takes_modes else 0
     return min(count, finished.modes.n_moving) if METHODS[method].measures else count
+
+
+def directions_in(penalty: Penalty, asked: int) -> int:
+    """How many of the directions that were asked for a penalty has: those without a flatness are left to its floor."""
+    has_directions = isinstance(penalty, QuadraticPenalty) and penalty.directions is not None
+    return len(penalty.stiffness) if has_directions else asked
 
 
 def own_penalty(finished: FinishedTask, method: str, strength: float, n_modes: int) -> Penalty:

@@ -19,7 +19,7 @@ from landscope.protocols import Penalty
 from landscope.proximal import ProximalSteps, check_optimizer
 from landscope.recorder import TrajectoryRecorder
 from landscope.risk import EmpiricalRisk
-from landscope.tasks.combining import combined_penalty, held_directions, own_penalty, penalty_by_layer
+from landscope.tasks.combining import combined_penalty, directions_in, held_directions, own_penalty, penalty_by_layer
 from landscope.tasks.finished import FinishedTask
 from landscope.tasks.methods import METHODS, MOST_LOOKED_AT
 from landscope.trajectory import Trajectory
@@ -233,7 +233,8 @@ class TaskMemory:
         finished = FinishedTask(risk, window, MOST_LOOKED_AT * self.n_modes, seed=self.n_tasks, ratio=self.ratio)
         make = penalty_by_layer if self.per_layer else own_penalty
         own = make(finished, self.method, self.strength, self.n_modes)
-        n_held = 0 if self.per_layer else held_directions(finished, self.method, self.n_modes)
+        asked = 0 if self.per_layer else held_directions(finished, self.method, self.n_modes)
+        n_held = directions_in(own, asked)
         self.held = combined_penalty(self.held, own, self.rank)
         self.n_tasks, self.n_held, self._rows = self.n_tasks + 1, n_held, None
         return self.held
@@ -290,7 +291,7 @@ class TaskMemory:
             raise StorageError(
                 expected=f"the state of a TaskMemory, of format {_FORMAT}", got=_described(state), hint=_OWN_STATE
             )
-        ours, theirs = self._settings(), dict(state["settings"])
+        ours, theirs = self._settings(), state["settings"] if isinstance(state["settings"], Mapping) else {}
         if different := [name for name in ours if theirs.get(name) != ours[name]]:
             raise StorageError(
                 expected="; ".join(f"{name} {ours[name]}" for name in different),
@@ -302,6 +303,7 @@ class TaskMemory:
             n_tasks, n_held, step = (int(state[name]) for name in ("n_tasks", "n_held", "step"))
             window = None if rows is None else Trajectory.of(**rows, space=self.space)
             held = None if penalty is None else load_penalty(penalty)
+            _check_counts(n_tasks, n_held, step, held)
         except (KeyError, TypeError, ValueError) as error:
             raise StorageError(
                 expected="the state of a TaskMemory", got=f"one that is damaged ({type(error).__name__}: {error})",
@@ -366,6 +368,13 @@ def _strength(method: str, strength: float | None) -> float:
             expected=f"a strength for {method}", got="none", hint="It has none of its own: pass strength=."
         )
     return float(check_strength("strength", known))
+
+
+def _check_counts(n_tasks: int, n_held: int, step: int, held: Penalty | None) -> None:
+    """Raise where numbers of a state do not belong together: a memory without its penalty would hold nothing."""
+    if min(n_tasks, n_held, step) < 0 or (n_tasks > 0) != (held is not None):
+        kept = "no penalty" if held is None else "a penalty"
+        raise ValueError(f"{n_tasks} tasks, {n_held} directions, step {step} and {kept}")
 
 
 def _joined(first: Trajectory, second: Trajectory, last: int) -> Trajectory:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from landscope.protocols import Penalty
 from landscope.results import Result, stamp
-from landscope.tasks.combining import combined_penalty, held_directions, own_penalty
+from landscope.tasks.combining import combined_penalty, directions_in, held_directions, own_penalty
 from landscope.tasks.course import Course
 from landscope.tasks.groups import joined_tasks
 from landscope.tasks.methods import METHODS, UNPROTECTED, method_name
@@ -50,7 +50,7 @@ class TasksInTurn(
         seconds: To learn each task.
         keeping_seconds: To make its penalty.
         n_stored: Numbers that the penalty of all tasks so far holds.
-        n_held: Directions that the penalty of each task alone holds: as many as its window has at most.
+        n_held: Directions that the penalty of each task alone holds: at most as many as moved and have a flatness.
         n_steps: Minibatches until each task was learnt, its window included.
         dim: Number of weights, N.
     """
@@ -79,8 +79,8 @@ class TasksInTurn(
         words = [method_name(self.method), f"λ = {self.strength:g}"]
         if METHODS[self.method].takes_modes:
             held = self.n_held[:-1].tolist()
-            moved = "" if min(held) == self.n_modes else f" ({', '.join(map(str, held))} moved)"
-            words += [f"{self.n_modes} modes a task{moved}"]
+            fewer = "" if min(held) == self.n_modes else f" ({', '.join(map(str, held))} held)"
+            words += [f"{self.n_modes} modes a task{fewer}"]
             words += [] if self.rank is None else [f"merged to {self.rank}"]
         return ", ".join(words)
 
@@ -155,8 +155,9 @@ def learn_in_turn(
         steps.append(counted.taken)
         begun, count = time.perf_counter(), 0
         if method in METHODS and number + 1 < len(course.tasks):
-            count = held_directions(finished, method, n_modes)
-            earlier = combined_penalty(earlier, own_penalty(finished, method, strength, n_modes), rank)
+            own = own_penalty(finished, method, strength, n_modes)
+            count = directions_in(own, held_directions(finished, method, n_modes))
+            earlier = combined_penalty(earlier, own, rank)
         held.append(count)
         keeping.append(time.perf_counter() - begun)
         stored.append(0 if earlier is None else earlier.n_stored)
