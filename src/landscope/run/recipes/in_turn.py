@@ -31,8 +31,8 @@ _TRIED: Mapping[_Way, tuple[float, ...]] = {
     ("none", 0, None): (math.nan,), ("ldc", 200, None): (0.03, 0.1, *_STRONGER), ("ldc-floor", 200, None): _CONSTRAINT,
     ("ldc-floor", 400, None): _CONSTRAINT, ("ldc-floor", 400, _RANK): _CONSTRAINT,
     ("ldc-psi4-factored", 400, None): _CONSTRAINT, ("ldc-psi4-factored", 400, _RANK): _STRONGER,
-    ("ewc", 0, None): (0.1, 1.0, 1e1, 1e2, 1e3, 1e4), ("kfac", 0, None): _CURVATURE, ("kfac", 0, _RANK): _CURVATURE,
-    ("l2", 0, None): (0.03, 0.1, 0.3, 1.0), ("joint", 0, None): (math.nan,),
+    ("ewc", 0, None): (1.0, 1e1, 1e2, 1e3, 1e4, 1e5), ("kfac", 0, None): _CURVATURE, ("kfac", 0, _RANK): _CURVATURE,
+    ("l2", 0, None): (0.1, 0.3, 1.0, 3.0, 10.0), ("joint", 0, None): (math.nan,),
 }  # fmt: skip
 """Strengths."""
 _HEADINGS = (
