@@ -111,7 +111,7 @@ def as_markdown(found: Reproduction) -> str:
     parts = [
         f"Data {settings.data}, {found.plan.seeds} seeds where a table does not say otherwise. Verdicts are computed "
         "from means over seeds.",
-        table(_CLAIM_HEADINGS, claims),
+        *([table(_CLAIM_HEADINGS, claims)] if claims else []),
         *(_as_text(section) for section in found.sections if section.rows),
         "## Time of every part",
         table(("part", "minutes of one process"), times),
