@@ -110,15 +110,16 @@ def test_many_tasks_keep_as_much_as_one_where_a_rank_is_told():
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_layer_that_one_task_holds_weight_by_weight_is_held_so_for_all(order):
-    product, places = layer(0), torch.arange(M * N)
-    own = ls.QuadraticPenalty(anchor=torch.ones(M * N).double(), stiffness=torch.rand(M * N).double())
+    product, generator = layer(0), torch.Generator().manual_seed(1)
+    stiffness_of_each = torch.rand(M * N, dtype=torch.float64, generator=generator)
+    own = ls.QuadraticPenalty(anchor=torch.ones(M * N).double(), stiffness=stiffness_of_each)
     single = PartPenalty(own, product.columns.flatten(), dim=product.dim)
     parts = [PenaltySum((part,)) for part in (product, single)][::order]
     both = combined_penalty(parts[0], parts[1], 10)
     assert len(both.parts) == 1
-    assert both.n_stored == single.n_stored == 2 * len(places)
+    assert both.n_stored == single.n_stored == 2 * M * N
     # Along a single weight the diagonal is all there is.
-    w = torch.randn(product.dim, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    w = torch.randn(product.dim, dtype=torch.float64, generator=generator)
     for k in product.columns.flatten().tolist():
         axis = torch.zeros(product.dim, dtype=torch.float64)
         axis[k] = 1
