@@ -4,6 +4,9 @@ import math
 
 import pytest
 
+from landscope.controls import random_basis
+from landscope.run.folder import RunFolder
+from landscope.run.progress import QuietReporter
 from landscope.run.recipes.recipe import Plan
 from landscope.run.recipes.strengths import Comparison, Seeds
 from landscope.settings import Settings
@@ -54,3 +57,22 @@ def test_a_quick_one_takes_the_middle_and_chooses_nothing(tmp_path):
     assert quick.best("held") == 1.0
     assert quick.shown("held") == "1"
     assert not asked
+
+
+def test_what_is_missing_alone_is_learnt_and_nothing_begun_for_nothing(tmp_path):
+    found, run = comparison(tmp_path), RunFolder.create(tmp_path / "seed100", Settings())
+    begun, learnt = [], []
+
+    def begin():
+        begun.append("prepared")
+        return lambda row, strength: learnt.append((row, strength)) or random_basis(3, 1, seed=0)
+
+    def named(row, strength):
+        return f"{row}-{strength:g}"
+
+    run.save(named("held", 1.0), random_basis(3, 1, seed=0))
+    for _ in range(2):
+        found.learn(QuietReporter(), run, 100, named, begin)
+    assert begun == ["prepared"]
+    assert learnt == [("held", 0.1), ("held", 10.0)]
+    assert run.names() == ("held-0.1", "held-1", "held-10")

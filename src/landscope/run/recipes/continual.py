@@ -21,7 +21,6 @@ from landscope.run.recipes.recipe import Plan, Section, mean_with_spread
 from landscope.run.recipes.strengths import Comparison, Seeds, trial_name
 from landscope.settings import Settings
 from landscope.tasks import TasksInTurn
-from landscope.threads import one_thread
 
 __all__ = ["Continual"]
 
@@ -29,10 +28,10 @@ _SEEDS = Seeds(reported=5, tuning=2)
 _GROUPS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
 _NONE = (math.nan,)
 _TRIED: Mapping[str, tuple[float, ...]] = {
-    "none": _NONE, "ldc": (1.0, 10.0, 100.0), "ldc-floor": (0.004, 0.04, 0.4, 4.0),
-    "ldc-psi4-factored": (0.4, 4.0, 40.0), "ewc": (1e1, 1e2, 1e3, 1e4), "kfac": (1.0, 1e1, 1e2, 1e3, 1e4),
-    "si": (0.1, 1.0, 10.0, 100.0), "mas": (0.01, 0.1, 1.0, 10.0), "l2": (1e-3, 1e-2, 1e-1, 1.0),
-    "gpm": (0.9, 0.97, 0.99), "ogd": _NONE, "replay": _NONE, "joint": _NONE,
+    "none": _NONE, "ldc": (10.0, 100.0, 1e3), "ldc-floor": (0.04, 0.4, 4.0, 40.0),
+    "ldc-psi4-factored": (4.0, 40.0, 400.0, 4e3), "ewc": (1e2, 1e3, 1e4, 1e5), "kfac": (1e1, 1e2, 1e3, 1e4, 1e5),
+    "si": (1.0, 10.0, 100.0, 1e3), "mas": (0.1, 1.0, 10.0), "l2": (1e-2, 1e-1, 1.0, 10.0),
+    "gpm": (0.8, 0.9, 0.97, 0.99), "ogd": _NONE, "replay": _NONE, "joint": _NONE,
 }  # fmt: skip
 """Strengths that are tried; of GPM, thresholds."""
 _HEADINGS = (
@@ -141,17 +140,14 @@ def _name(course: _Course, seed: int) -> str:
 
 
 def _run(reporter: Reporter, plan: Plan, course: _Course, seed: int) -> None:
-    run, trials = _folder(plan, course, seed), _comparison(plan, course).trials(seed)
-    missing = [trial for trial in trials if not run.has(_artefact(*trial))]
-    if not missing:
-        return
-    with run.locked(), one_thread(), reporter.stage(_name(course, seed)) as progress:
+    def begin() -> Callable[[str, float], TasksInTurn]:
         problem = _problem(_settings(plan, course, 0))
         scenario, network = course.scenario(problem), course.network(problem, seed)
-        for number, (method, strength) in enumerate(missing):
-            found = learn_scenario(scenario, network, method, strength=strength, schooling=course.schooling, seed=seed)
-            run.save(_artefact(method, strength), found)
-            progress(number + 1, len(missing))
+        return lambda method, strength: learn_scenario(
+            scenario, network, method, strength=strength, schooling=course.schooling, seed=seed
+        )
+
+    _comparison(plan, course).learn(reporter, _folder(plan, course, seed), seed, _artefact, begin)
 
 
 def _comparison(plan: Plan, course: _Course) -> Comparison[str, TasksInTurn]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from landscope.run.course import begin_course, in_turn_artefact
 from landscope.run.folder import RunFolder
@@ -13,8 +13,8 @@ from landscope.run.jobs import Job
 from landscope.run.progress import Reporter
 from landscope.run.recipes.recipe import Plan, Section, mean_with_spread
 from landscope.run.recipes.strengths import Comparison, Seeds
+from landscope.settings import Settings
 from landscope.tasks import TasksInTurn, learn_in_turn, method_name
-from landscope.threads import one_thread
 
 __all__ = ["TasksInARow"]
 
@@ -81,18 +81,20 @@ def _name(seed: int) -> str:
 
 def _run(reporter: Reporter, plan: Plan, seed: int) -> None:
     run = RunFolder.create(plan.run_path(_name(seed)), plan.settings_with(seed=seed))
-    missing = [trial for trial in _comparison(plan).trials(seed) if not run.has(_artefact(*trial))]
-    if not missing:
-        return
-    with run.locked(), one_thread(), reporter.stage(_name(seed)) as progress:
-        course = begin_course(run.settings, _GROUPS, "all", max(n_modes for _, n_modes, _ in _TRIED))
-        course.window_epochs, start = _WINDOW_EPOCHS, course.weights
-        for number, (way, strength) in enumerate(missing):
-            method, n_modes, rank = way
-            course.put(start)
-            found = learn_in_turn(course, method, strength=strength, n_modes=max(1, n_modes), epochs=_EPOCHS, rank=rank)
-            run.save(_artefact(way, strength), found)
-            progress(number + 1, len(missing))
+    _comparison(plan).learn(reporter, run, seed, _artefact, functools.partial(_begin, run.settings))
+
+
+def _begin(settings: Settings) -> Callable[[_Way, float], TasksInTurn]:
+    """Every way goes on from the same layers."""
+    course = begin_course(settings, _GROUPS, "all", max(n_modes for _, n_modes, _ in _TRIED))
+    course.window_epochs, start = _WINDOW_EPOCHS, course.weights
+
+    def learn(way: _Way, strength: float) -> TasksInTurn:
+        method, n_modes, rank = way
+        course.put(start)
+        return learn_in_turn(course, method, strength=strength, n_modes=max(1, n_modes), epochs=_EPOCHS, rank=rank)
+
+    return learn
 
 
 def _comparison(plan: Plan) -> Comparison[_Way, TasksInTurn]:

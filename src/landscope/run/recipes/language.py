@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,6 @@ from landscope.run.jobs import Job
 from landscope.run.progress import Reporter
 from landscope.run.recipes.recipe import Plan, Section, mean_with_spread
 from landscope.run.recipes.strengths import Comparison, Seeds, trial_name
-from landscope.threads import one_thread
 
 __all__ = ["Language"]
 
@@ -104,15 +103,10 @@ def _name(way: _Way, seed: int) -> str:
 
 
 def _run(reporter: Reporter, plan: Plan, way: _Way, seed: int) -> None:
-    run = _folder(plan, way, seed)
-    missing = [trial for trial in _comparison(plan, way).trials(seed) if not run.has(_artefact(*trial))]
-    if not missing:
-        return
-    with run.locked(), one_thread(), reporter.stage(_name(way, seed)) as progress:
-        tuned = _first_learnt(_size(plan), way.tuning, seed)  # all methods go on from the same first text
-        for number, (method, strength) in enumerate(missing):
-            run.save(_artefact(method, strength), tuned.second(method, strength))
-            progress(number + 1, len(missing))
+    def begin() -> Callable[[str, float], FineTuned]:
+        return _first_learnt(_size(plan), way.tuning, seed).second  # all methods go on from the same first text
+
+    _comparison(plan, way).learn(reporter, _folder(plan, way, seed), seed, _artefact, begin)
 
 
 def _comparison(plan: Plan, way: _Way) -> Comparison[str, FineTuned]:

@@ -8,8 +8,11 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
+from landscope.run.folder import RunFolder
 from landscope.run.jobs import Job
+from landscope.run.progress import Reporter
 from landscope.run.recipes.recipe import Plan
+from landscope.threads import one_thread
 
 __all__ = ["Comparison", "Seeds", "trial_name"]
 
@@ -76,6 +79,32 @@ class Comparison(Generic[_Row, _Found]):
         if seed in self.seeds.tuning_of(self.plan):
             return [(row, s) for row in self.strengths if len(self.tried(row)) > 1 for s in self.tried(row)]
         return [(row, self.best(row)) for row in self.strengths]
+
+    def learn(
+        self,
+        reporter: Reporter,
+        run: RunFolder,
+        seed: int,
+        named: Callable[[_Row, float], str],
+        begin: Callable[[], Callable[[_Row, float], Any]],
+    ) -> None:
+        """What is not in the folder of a seed yet.
+
+        Args:
+            reporter: Of progress.
+            run: Of the seed.
+            seed: Reported or tuning.
+            named: Under which name a run keeps a row at a strength.
+            begin: Prepares what all rows need, and gives what learns a row at a strength; not called for nothing.
+        """
+        missing = [trial for trial in self.trials(seed) if not run.has(named(*trial))]
+        if not missing:
+            return
+        with run.locked(), one_thread(), reporter.stage(run.path.name) as progress:
+            learnt = begin()
+            for number, (row, strength) in enumerate(missing):
+                run.save(named(row, strength), learnt(row, strength))
+                progress(number + 1, len(missing))
 
     def best(self, row: _Row) -> float:
         """The strength of the smallest mean error on the tuning seeds; the only one where there is no choice."""
