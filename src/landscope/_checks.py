@@ -42,7 +42,7 @@ def check_positive(name: str, value: float, *, hint: str = "Pass a positive numb
 
 def check_strength(name: str, value: float) -> float:
     """Return ``value`` if it is a finite number of at least zero."""
-    if not isinstance(value, int | float) or not 0 <= value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise InputError(expected=f"{name} of at least 0, finite", got=repr(value), hint="Pass a plain number.")
     return value
 

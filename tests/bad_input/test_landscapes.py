@@ -97,6 +97,22 @@ def test_labels_without_an_output_and_bare_datasets_are_refused():
     assert float(narrow(narrow.w0)) == float(wide(wide.w0))
 
 
+@pytest.mark.parametrize("targets", [torch.rand(10), torch.rand(10, 5)])
+def test_targets_that_the_criterion_does_not_take_are_named(targets):
+    model, (inputs, _) = mlp([6, 8, 3]), vectors(10)
+    shapes = rf"outputs \[10, 3\] of float32 with targets \[{', '.join(map(str, targets.shape))}\] of float32"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing is said of tracing
+        with pytest.raises(InputError, match=shapes):
+            ls.EmpiricalRisk(model, nn.functional.cross_entropy, (inputs, targets))
+
+
+def test_an_error_of_the_model_itself_comes_as_it_is():
+    model, (_, targets) = mlp([6, 8, 3]), vectors(10)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        ls.EmpiricalRisk(model, nn.functional.cross_entropy, (torch.randn(10, 5), targets))
+
+
 def test_errors_cross_processes():
     import pickle
 

@@ -20,6 +20,7 @@ GOOD = {"anchor": torch.zeros(4), "directions": torch.eye(4)[:2], "stiffness": t
         ({"floor": -1.0}, InputError, "floor"),
         ({"strength": float("nan")}, InputError, "strength"),
         ({"strength": "strong"}, InputError, "strength"),
+        ({"strength": True}, InputError, "strength"),
     ],
 )
 def test_a_penalty_that_makes_no_sense_is_refused(change, error, says):

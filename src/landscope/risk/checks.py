@@ -18,7 +18,7 @@ from landscope.risk.evaluation import BlockLosses
 from landscope.risk.losses import SampleLosses, Unreduced
 from landscope.risk.normalisation import ReestimatedLosses
 
-__all__ = ["check_inputs", "check_labels", "check_losses", "check_mean"]
+__all__ = ["check_criterion", "check_inputs", "check_labels", "check_losses", "check_mean"]
 
 _IGNORED = -100
 _PROBED = 32
@@ -63,6 +63,29 @@ def check_labels(model: nn.Module, pairs: Sequence[Block]) -> None:
 
 
 @torch.no_grad()
+def check_criterion(model: nn.Module, sample_losses: SampleLosses, block: Block) -> None:
+    """Raise where the criterion refuses what the model returns; an error of the model itself passes as it is."""
+    with torch.random.fork_rng(devices=[]):
+        outputs, targets = _few_outputs(model, *block, slice(0, _PROBED))
+    try:
+        sample_losses(outputs, targets)
+    except InputError:
+        raise
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(
+            expected=f"a criterion for outputs {_told(outputs)} with targets {_told(targets)}",
+            got=f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}",
+            hint="Look at the shape and the dtype of the targets; labels of classes are integers.",
+        ) from error
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{list(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
+    return f"of type {type(value).__name__}"
+
+
+@torch.no_grad()
 def check_mean(model: nn.Module, sample_losses: SampleLosses, pairs: Sequence[Block]) -> None:
     """Raise where a criterion gives one number a batch that is no mean over its samples.
 
@@ -92,8 +115,8 @@ def check_mean(model: nn.Module, sample_losses: SampleLosses, pairs: Sequence[Bl
         )
 
 
-def _few_outputs(model: nn.Module, inputs: Any, targets: Tensor, few: slice) -> tuple[Any, Tensor]:
-    if isinstance(inputs, Tensor):
+def _few_outputs(model: nn.Module, inputs: Any, targets: Any, few: slice) -> tuple[Any, Any]:
+    if isinstance(inputs, Tensor) and isinstance(targets, Tensor):
         inputs, targets = inputs[few], targets[few]
     return call_model(model, copy.deepcopy(inputs)), targets
 

@@ -25,7 +25,7 @@ from landscope.risk.batches import (
     even_blocks_of,
     materialised,
 )
-from landscope.risk.checks import check_inputs, check_labels, check_losses, check_mean
+from landscope.risk.checks import check_criterion, check_inputs, check_labels, check_losses, check_mean
 from landscope.risk.evaluation import BlockLosses, BlockOutputs, ClosureLosses, TracedLosses, WholeLosses
 from landscope.risk.fisher import FisherInformation
 from landscope.risk.kronecker import LayerFactors, kronecker_factors
@@ -102,10 +102,11 @@ class EmpiricalRisk:
         self._n_samples = sum(len(targets) for _, targets in pairs if isinstance(targets, Tensor)) or None
         check_inputs(self._model, pairs[0][0])
         sample_losses = sample_losses_of(criterion)
-        check_mean(self._model, sample_losses, pairs)
         self._class_major = is_plain_cross_entropy(criterion)
         if self._class_major:
             check_labels(self._model, pairs)
+        check_criterion(self._model, sample_losses, pairs[0])
+        check_mean(self._model, sample_losses, pairs)
         self._blocks: BlockLosses = (
             ReestimatedLosses(self._model, sample_losses, even_blocks_of(pairs, self._rows_at_once(pairs, _NORM_ROWS)))
             if self._batch_norm == "re-estimated"
