@@ -1,6 +1,7 @@
 """What a network remembers of its tasks, in a plain loop."""
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -287,6 +288,40 @@ def test_short_and_still_windows_are_told():
         learn(model, optimizer, task(0), 6, generator)
     with pytest.warns(UserWarning, match="6 steps were recorded, which move along 5 directions"):
         few.consolidate(CRITERION, task(0))
+
+
+def test_a_training_that_nobody_enters_is_told():
+    model = network()
+    memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30), sgd(model)
+    with pytest.warns(UserWarning, match="never entered: nothing was recorded or held"):
+        memory.training(optimizer)
+    with memory.training(optimizer):
+        learn(model, optimizer, task(0), 30, torch.Generator())
+
+
+def test_weights_that_are_not_where_the_recording_ended_are_told():
+    model, elsewhere = network(), network(seed=1)
+    memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30), sgd(model)
+    with memory.training(optimizer):
+        learn(model, optimizer, task(0), 60, torch.Generator())
+    within = memory.state_dict()["rows"]["weights"][10]
+    model.load_state_dict(memory.space.unflatten(within))  # such as the best of the last steps
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        memory.consolidate(CRITERION, task(0))
+    with memory.training(optimizer):
+        learn(model, optimizer, task(1), 60, torch.Generator())
+    model.load_state_dict(elsewhere.state_dict())
+    with pytest.warns(UserWarning, match="times as far from the last ones recorded as these went"):
+        memory.consolidate(CRITERION, task(1))
+    assert torch.equal(memory.space.flatten(model), memory.space.flatten(elsewhere))
+
+
+def test_layers_without_kronecker_factors_are_refused_before_anything_is_learnt():
+    model = nn.Sequential(nn.Linear(2, 4), nn.LayerNorm(4), nn.Linear(4, 3))
+    with pytest.raises(InputError, match=r"1.bias, 1.weight of LayerNorm"):
+        ls.TaskMemory(model, method="kfac", strength=1.0)
+    assert ls.TaskMemory(model, nn.Linear, method="kfac", strength=1.0).space.dim == 27
 
 
 @pytest.mark.filterwarnings("ignore:how far a step of Adafactor:UserWarning")

@@ -239,6 +239,44 @@ def test_a_lightning_training_resumed_in_a_task_gives_the_same_bits(tmp_path):
     assert ours["rows"]["steps"].tolist() == theirs["rows"]["steps"].tolist()
 
 
+def test_the_memories_of_two_parts_resume_from_one_checkpoint(tmp_path):
+    """Each of a layer, as groups with learning rates of their own need them."""
+
+    def parts(model):
+        return [ls.TaskMemory(model.network, layer, n_modes=5, window=30) for layer in ("2", "4")]
+
+    def lightning_of(memories, epochs):
+        trainer = lightning_trainer(*map(pl.TaskMemoryCallback, memories), steps=-1, root=tmp_path)
+        trainer.fit_loop.max_epochs = epochs
+        return trainer
+
+    options = {"save_strategy": "steps", "save_steps": 5}
+    model = Lit()
+    kept = parts(model)
+    trainer = lightning_of(kept, 1)
+    trainer.fit(model, loader(0))
+    trainer.save_checkpoint(tmp_path / "stop.ckpt", weights_only=False)
+    again = Lit()
+    resumed = parts(again)
+    lightning_of(resumed, 1).fit(again, loader(0), ckpt_path=tmp_path / "stop.ckpt", weights_only=False)
+    for before, after in zip(kept, resumed, strict=True):
+        assert torch.equal(before.state_dict()["rows"]["weights"], after.state_dict()["rows"]["weights"])
+
+    model = Classifier()
+    kept = parts(model)
+    callbacks = [huggingface.TaskMemoryCallback(memory) for memory in kept]
+    hugging_face_trainer(model, 0, tmp_path, *callbacks, steps=5, **options).train()
+    again = Classifier()
+    resumed = parts(again)
+    callbacks = [huggingface.TaskMemoryCallback(memory) for memory in resumed]
+    last = hugging_face_trainer(again, 0, tmp_path, *callbacks, steps=6, **options)
+    last.train(resume_from_checkpoint=str(tmp_path / "checkpoint-5"))
+    for before, after in zip(kept, resumed, strict=True):
+        rows = after.state_dict()["rows"]["weights"]
+        assert torch.equal(before.state_dict()["rows"]["weights"], rows[:5])
+        assert len(rows) == 6
+
+
 def test_a_memory_of_another_model_and_a_checkpoint_without_one_are_refused(tmp_path):
     memory = ls.TaskMemory(network())
     with pytest.raises(InputError, match="the model of the memory"):

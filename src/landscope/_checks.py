@@ -26,7 +26,7 @@ __all__ = [
 T = TypeVar("T")
 
 
-def check_count(name: str, value: int, *, minimum: int, hint: str = "Pass a larger number.") -> int:
+def check_count(name: str, value: int, *, minimum: int, hint: str = "Pass an integer, as large.") -> int:
     """Return ``value`` if it is an integer of at least ``minimum``."""
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise InputError(expected=f"{name} to be an integer of at least {minimum}", got=repr(value), hint=hint)

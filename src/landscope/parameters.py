@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from landscope._checks import check_vector
+from landscope._checks import check_kind, check_vector
 from landscope.errors import InputError
 
 __all__ = ["ParameterSpace", "Selection"]
@@ -61,9 +61,11 @@ class ParameterSpace:
             The space of the selected parameters.
 
         Raises:
-            InputError: If a pattern matches nothing, or a selected parameter is of an integer dtype, is tied
-                to a parameter that is not selected, or differs in dtype or device from the others.
+            InputError: If a pattern matches nothing or is none, or a selected parameter has no shape yet, is of an
+                integer dtype, is tied to a parameter that is not selected, or differs in dtype or device from the
+                others.
         """
+        check_kind("the model", model, nn.Module, hint="Pass the model itself, not its parameters or its state.")
         if isinstance(select, ParameterSpace):
             select.tensors(model)
             return select
@@ -161,8 +163,14 @@ def _selected(
         if not selected:
             raise _no_match(everything, "parameters that require a gradient")
         return selected
+    several = isinstance(select, Iterable) and not isinstance(select, str | type)
     chosen: set[str] = set()
-    for one in (select,) if isinstance(select, str | type) else tuple(select):
+    for one in tuple(select) if several else (select,):
+        if not isinstance(one, str | type):
+            raise InputError(
+                expected="a glob over names or a class of modules, or several of these", got=repr(one),
+                hint='Such as "*.weight", "encoder.layers.0" or torch.nn.Linear.',
+            )  # fmt: skip
         names = _names_of_kind(model, one) if isinstance(one, type) else _names_like(model, everything, one)
         if not names:
             raise _no_match(everything, one.__name__ if isinstance(one, type) else one)
@@ -214,6 +222,10 @@ def _no_match(everything: Iterable[str], asked: str) -> InputError:
 
 def _check_dtypes(selected: Mapping[str, Tensor]) -> None:
     for name, tensor in selected.items():
+        if nn.parameter.is_lazy(tensor):
+            raise InputError(
+                expected="parameters with a shape", got=f"{name}, of a lazy layer", hint="Call the model once before."
+            )
         if not tensor.is_floating_point():
             raise InputError(
                 expected="floating-point parameters",

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import landscope as ls
+from landscope.adapters import huggingface, lightning
 from landscope.errors import InputError, StorageError
 
 
@@ -20,3 +21,26 @@ def test_wrong_kinds_are_named():
     for criterion in ("cross_entropy", nn.CrossEntropyLoss):
         with pytest.raises(InputError, match="a criterion, called with outputs and targets"):
             ls.EmpiricalRisk(model, criterion, data)
+
+
+def test_arguments_of_a_wrong_kind_are_named():
+    model = nn.Linear(3, 2)
+    for wrong in (None, model.state_dict(), list(model.parameters())):
+        with pytest.raises(InputError, match="the model of type Module; got"):
+            ls.TaskMemory(wrong)
+    for select in (3, [3]):
+        with pytest.raises(InputError, match="a glob over names or a class of modules"):
+            ls.TaskMemory(model, select)
+    with pytest.raises(InputError, match=r"parameters with a shape; got 0.weight"):
+        ls.TaskMemory(nn.Sequential(nn.LazyLinear(2)))
+    for ratio in ("e", True, 1.0):
+        with pytest.raises(InputError, match="a ratio above 1"):
+            ls.TaskMemory(model, ratio=ratio)
+    for flag in ({"per_layer": "yes"}, {"implicit": None}):
+        with pytest.raises(InputError, match="of type bool"):
+            ls.TaskMemory(model, **flag)
+    with pytest.raises(InputError, match=r"an integer of at least 1; got 2\.5\. Pass an integer"):
+        ls.TaskMemory(model, n_modes=2.5)
+    for callback in (huggingface.TaskMemoryCallback, lightning.TaskMemoryCallback):
+        with pytest.raises(InputError, match="the memory of type TaskMemory; got Linear"):
+            callback(model)

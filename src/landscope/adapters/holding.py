@@ -7,6 +7,7 @@ import contextlib
 import torch
 from torch import nn
 
+from landscope._checks import check_kind
 from landscope.errors import InputError, LandscopeError
 from landscope.tasks import TaskMemory
 
@@ -21,7 +22,7 @@ class Holding:
     """
 
     def __init__(self, memory: TaskMemory) -> None:
-        self.memory = memory
+        self.memory = check_kind("the memory", memory, TaskMemory, hint="Pass ls.TaskMemory(model).")
         self._training: contextlib.AbstractContextManager[None] | None = None
 
     def close(self) -> None:

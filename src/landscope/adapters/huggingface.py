@@ -27,7 +27,6 @@ except ImportError as error:
 __all__ = ["RecorderCallback", "TaskMemoryCallback", "language_model_losses"]
 
 _STEPS_TAKEN = "landscope_optimizer_steps"
-_MEMORY_FILE = "landscope_task_memory.pt"
 
 
 class RecorderCallback(Recording, TrainerCallback):
@@ -166,7 +165,7 @@ class TaskMemoryCallback(Holding, TrainerCallback):
         """Keep the memory beside a checkpoint; called by the Trainer."""
         if state.is_world_process_zero:
             kept = {"weights": _digest(self.memory), "memory": self.memory.state_dict()}
-            torch.save(kept, _checkpoint(args, state) / _MEMORY_FILE)
+            torch.save(kept, _checkpoint(args, state) / _memory_file(self.memory))
 
     def on_train_end(
         self,
@@ -182,8 +181,9 @@ class TaskMemoryCallback(Holding, TrainerCallback):
         """The memory that was kept at the weights of the moment, looked for where it should lie first."""
         told = [Path(folder) for folder in (self._resume_from, args.resume_from_checkpoint) if folder]
         folders, digest = [*told, _checkpoint(args, state)], _digest(self.memory)
-        elsewhere = sorted(folders[-1].parent.glob(f"*/{_MEMORY_FILE}"))
-        for path in (*(folder / _MEMORY_FILE for folder in folders), *elsewhere):
+        name = _memory_file(self.memory)
+        elsewhere = sorted(folders[-1].parent.glob(f"*/{name}"))
+        for path in (*(folder / name for folder in folders), *elsewhere):
             if path.exists() and (kept := torch.load(path, weights_only=True)).get("weights") == digest:
                 return kept["memory"]
         raise InputError(
@@ -197,6 +197,12 @@ def _digest(memory: TaskMemory) -> str:
     """Of the weights that a memory is of, to the bit."""
     w = memory.space.flatten(memory.model).detach().cpu().contiguous()
     return hashlib.sha256(w.view(torch.uint8).numpy().tobytes()).hexdigest()
+
+
+def _memory_file(memory: TaskMemory) -> str:
+    """Of its own for every part of a model that has a memory."""
+    names = hashlib.sha256("\n".join(memory.space.names).encode()).hexdigest()
+    return f"landscope_task_memory-{names[:12]}.pt"
 
 
 def _checkpoint(args: TrainingArguments, state: TrainerState) -> Path:

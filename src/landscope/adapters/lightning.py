@@ -127,6 +127,11 @@ class TaskMemoryCallback(Holding, Callback):
         0
     """
 
+    @property
+    def state_key(self) -> str:
+        """Tells the memories of several parts of a model apart in a checkpoint; asked for by Lightning."""
+        return self._generate_state_key(parameters=self.memory.space.names)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record and hold from now on; called by Lightning."""
         self._check(pl_module)

@@ -42,14 +42,14 @@ class Tuning:
     """
 
     steps: tuple[int, int] = (1000, 500)
-    batch_size: int = 32
+    batch_size: int = 16
     learning_rate: float = 1e-3
     low_rank: int | None = None
     layers: str = "*.c_fc"
     n_modes: int = 50
     window: int = 300
     ratio: float = 1.1
-    max_samples: int = 200
+    max_samples: int = 64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -2,6 +2,7 @@
 
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.risk.fisher import FisherInformation, FisherKind
+from landscope.risk.kronecker import check_layers
 from landscope.risk.minibatches import MinibatchRisk
 
-__all__ = ["EmpiricalRisk", "FisherInformation", "FisherKind", "MinibatchRisk"]
+__all__ = ["EmpiricalRisk", "FisherInformation", "FisherKind", "MinibatchRisk", "check_layers"]

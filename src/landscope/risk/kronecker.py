@@ -17,7 +17,7 @@ from landscope.parameters import ParameterSpace
 from landscope.risk.batches import Block, call_model
 from landscope.risk.evaluation import ClosureModule
 
-__all__ = ["LayerFactors", "kronecker_factors"]
+__all__ = ["LayerFactors", "check_layers", "kronecker_factors"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _add(layers: list[_Layer], logits: Tensor) -> None:
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         raise InputError(
             expected="outputs [b, classes], the logits of a classifier",
-            got="another shape",
+            got=f"shape {list(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__,
             hint="Use another penalty.",
         )
     for layer in layers:
@@ -145,6 +145,11 @@ def _watched(layers: list[_Layer]) -> Generator[None]:
         for handle, layer in zip(handles, layers, strict=True):
             handle.remove()
             layer.entered = layer.left = None
+
+
+def check_layers(model: nn.Module, space: ParameterSpace) -> None:
+    """Raise where a selected parameter belongs to a layer that has no such factors."""
+    _layers(model, space)
 
 
 def _layers(model: nn.Module, space: ParameterSpace) -> list[_Layer]:

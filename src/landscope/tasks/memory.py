@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
 
@@ -22,6 +21,7 @@ from landscope.risk import EmpiricalRisk
 from landscope.tasks.combining import combined_penalty, directions_in, held_directions, own_penalty, penalty_by_layer
 from landscope.tasks.finished import FinishedTask
 from landscope.tasks.methods import METHODS, MOST_LOOKED_AT
+from landscope.tasks.told import Entered, warn_of_another_place, warn_of_others, warn_of_rows
 from landscope.trajectory import Trajectory
 
 __all__ = ["TaskMemory"]
@@ -54,8 +54,8 @@ class TaskMemory:
         implicit: Take implicit steps; False where you add :meth:`penalty` to the loss yourself.
 
     Raises:
-        InputError: If the selection does not fit, the method is unknown or needs a strength, or a number makes no
-            sense.
+        InputError: If the selection does not fit, the method is unknown, needs a strength or does not serve these
+            layers, or a number makes no sense.
 
     Example:
         >>> import torch
@@ -97,14 +97,17 @@ class TaskMemory:
         self.n_modes = check_count("n_modes", n_modes, minimum=1)
         self.window = check_count("window", window, minimum=3)
         self.every = check_count("every", every, minimum=1)
-        if not 1 < ratio < math.inf:
-            raise InputError(expected="a ratio above 1", got=f"{ratio}", hint="Take e, or 1.1 for a language model.")
+        if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 1 < ratio < math.inf:
+            raise InputError(expected="a ratio above 1", got=f"{ratio!r}", hint="Take e, or 1.1 for a language model.")
         self.ratio = ratio
         self.rank = rank if rank is None else check_count("rank", rank, minimum=0)
         if per_layer and not METHODS[method].measures:
             raise InputError(
                 expected="a method that holds modes, layer by layer", got=method, hint="It holds every weight anyway."
             )
+        for name, flag in (("per_layer", per_layer), ("implicit", implicit)):
+            check_kind(name, flag, bool, hint="Pass True or False.")
+        METHODS[method].check(model, self.space)
         self.per_layer, self.implicit, self.n_tasks = per_layer, implicit, 0
         self.held: Penalty | None = None
         """V of all tasks so far; None before the first is consolidated."""
@@ -115,8 +118,7 @@ class TaskMemory:
         self._under_way: contextlib.ExitStack | None = None
         self._recorder: TrajectoryRecorder | None = None
 
-    @contextlib.contextmanager
-    def training(self, optimizer: torch.optim.Optimizer) -> Generator[None]:
+    def training(self, optimizer: torch.optim.Optimizer) -> contextlib.AbstractContextManager[None]:
         """Record, and hold what was learnt, while this optimiser trains the model; for a task, once or in pieces.
 
         Args:
@@ -129,8 +131,12 @@ class TaskMemory:
 
         Warns:
             UserWarning: If all weights were to be held, and the optimiser moves others, such as layers that were
-                frozen when the memory was made.
+                frozen when the memory was made; if it is thrown away without having been entered by ``with``.
         """
+        return Entered(self._training(optimizer))
+
+    @contextlib.contextmanager
+    def _training(self, optimizer: torch.optim.Optimizer) -> Generator[None]:
         check_kind("the optimizer", optimizer, torch.optim.Optimizer, hint="A scheduler's is scheduler.optimizer.")
         if self._under_way is not None:
             raise InputError(
@@ -141,7 +147,7 @@ class TaskMemory:
         if self.implicit:
             check_optimizer(self.space, tensors, optimizer)
         if self._of_all:
-            _warn_of_others(self.model, tensors, optimizer)
+            warn_of_others(self.model, tensors, optimizer)
         if self.held is not None:
             self.held = self.held.to(like.device, like.dtype)  # once a training: it looks at all directions again
         with contextlib.ExitStack() as stack:
@@ -204,7 +210,8 @@ class TaskMemory:
                 reach; the memory is as it was then.
 
         Warns:
-            UserWarning: If far fewer steps were recorded than directions are to be held.
+            UserWarning: If far fewer steps were recorded than directions are to be held, or the weights are not where
+                the recording ended.
         """
         self._check_ended()
         return self.consolidate_at(EmpiricalRisk(self.model, criterion, data, space=self.space))
@@ -229,7 +236,8 @@ class TaskMemory:
             )  # fmt: skip
         window = Trajectory.of(risk.w0[None].cpu()) if self._rows is None else self._rows
         if METHODS[self.method].measures and 2 * len(window) < min(self.n_modes, self.space.dim):
-            _warn_of_rows(len(window), self.n_modes)
+            warn_of_rows(len(window), self.n_modes)
+        warn_of_another_place(window, risk.w0)
         finished = FinishedTask(risk, window, MOST_LOOKED_AT * self.n_modes, seed=self.n_tasks, ratio=self.ratio)
         make = penalty_by_layer if self.per_layer else own_penalty
         own = make(finished, self.method, self.strength, self.n_modes)
@@ -331,28 +339,6 @@ class TaskMemory:
                 expected="weights recorded since the last task", got="none",
                 hint="Train inside `with memory.training(optimizer):` before consolidating.",
             )  # fmt: skip
-
-
-def _warn_of_others(model: nn.Module, tensors: list[Tensor], optimizer: torch.optim.Optimizer) -> None:
-    held, moved = set(map(id, tensors)), {id(p) for group in optimizer.param_groups for p in group["params"]}
-    others = [name for name, p in model.named_parameters() if p.requires_grad and id(p) in moved and id(p) not in held]
-    if others:
-        shown = ", ".join([*others[:3], *(["..."] if len(others) > 3 else [])])
-        warnings.warn(
-            f"the optimiser moves {shown}, which the memory does not hold: frozen when it was made; make one with "
-            "select= that names them, or of the model with all layers free",
-            UserWarning,
-            stacklevel=5,
-        )
-
-
-def _warn_of_rows(count: int, n_modes: int) -> None:
-    warnings.warn(
-        f"{count} steps were recorded, which move along {count - 1} directions and not along {n_modes}: the hold is "
-        "another than after a long window; train more steps in memory.training, or ask for fewer n_modes",
-        UserWarning,
-        stacklevel=4,
-    )
 
 
 def _described(state: object) -> str:

@@ -7,8 +7,11 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Literal
 
+from torch import nn
+
 from landscope.controls import random_basis, variance_along
 from landscope.modes import principal_modes
+from landscope.parameters import ParameterSpace
 from landscope.penalties import (
     Floor,
     KroneckerPenalty,
@@ -25,7 +28,7 @@ from landscope.penalties import (
     memory_aware_synapses,
 )
 from landscope.protocols import Penalty
-from landscope.risk import FisherKind
+from landscope.risk import FisherKind, check_layers
 from landscope.tasks.finished import FinishedTask
 
 __all__ = ["METHODS", "MOST_LOOKED_AT", "UNPROTECTED", "Method", "method_name", "with_strength"]
@@ -52,6 +55,7 @@ class Method:
         measures: What it needs that others share.
         classifiers: Whether it is for plain cross-entropy only.
         takes_modes: Whether it holds directions, as many as it is told; otherwise all weights.
+        check: Raises where it does not serve the layers of these weights.
     """
 
     name: str
@@ -61,6 +65,7 @@ class Method:
     takes_modes: bool = True
     measures: Measures = ""
     classifiers: bool = False
+    check: Callable[[nn.Module, ParameterSpace], None] = lambda *_: None
 
 
 def method_name(method: str) -> str:
@@ -194,7 +199,7 @@ METHODS: Mapping[str, Method] = {
     "ewc-batch": _of_weights(
         "EWC, batch-mean Fisher", functools.partial(_elastic, fisher="batch-mean"), classifiers=False
     ),
-    "kfac": _of_weights("EWC, Kronecker factors", _kronecker),
+    "kfac": dataclasses.replace(_of_weights("EWC, Kronecker factors", _kronecker), check=check_layers),
     "mas": _of_weights("memory-aware synapses", _synapses, classifiers=False),
     "l2": Method("distance from w1", _distance, _decades(-3, 2), takes_modes=False),
 }

@@ -1,0 +1,81 @@
+"""What a memory of tasks warns of: what is passed over in silence, and holds less or more than was meant."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from types import TracebackType
+
+import torch
+from torch import Tensor, nn
+
+from landscope.trajectory import Trajectory
+
+__all__ = ["Entered", "warn_of_another_place", "warn_of_others", "warn_of_rows"]
+
+
+class Entered(contextlib.AbstractContextManager[None]):
+    """A training that says so where nobody enters it.
+
+    Args:
+        training: Records and holds between its beginning and its end.
+    """
+
+    def __init__(self, training: contextlib.AbstractContextManager[None]) -> None:
+        self._training, self._unused = training, True
+
+    def __enter__(self) -> None:
+        self._unused = False
+        self._training.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return self._training.__exit__(kind, error, traceback)
+
+    def __del__(self) -> None:
+        if self._unused:
+            warnings.warn(
+                "a training of a landscope.TaskMemory was never entered: nothing was recorded or held; write "
+                "with memory.training(optimizer):",
+                UserWarning,
+                stacklevel=2,
+            )
+
+
+def warn_of_others(model: nn.Module, tensors: list[Tensor], optimizer: torch.optim.Optimizer) -> None:
+    """Where all weights were to be held, and the optimiser moves more."""
+    held, moved = set(map(id, tensors)), {id(p) for group in optimizer.param_groups for p in group["params"]}
+    others = [name for name, p in model.named_parameters() if p.requires_grad and id(p) in moved and id(p) not in held]
+    if others:
+        shown = ", ".join([*others[:3], *(["..."] if len(others) > 3 else [])])
+        warnings.warn(
+            f"the optimiser moves {shown}, which the memory does not hold: frozen when it was made, or added since; "
+            "say select= of what it is to hold when it is made, or make it of the model with all layers free",
+            UserWarning,
+            stacklevel=6,
+        )
+
+
+def warn_of_rows(count: int, n_modes: int) -> None:
+    """Where far fewer steps were recorded than directions are to be held."""
+    warnings.warn(
+        f"{count} steps were recorded, which move along {count - 1} directions and not along {n_modes}: the hold is "
+        "another than after a long window; train more steps in memory.training, or ask for fewer n_modes",
+        UserWarning,
+        stacklevel=4,
+    )
+
+
+def warn_of_another_place(window: Trajectory, w1: Tensor) -> None:
+    """Where the weights are farther from the last ones recorded than the recording ever was."""
+    last = window.weights[-1]
+    reach = max(float(torch.dist(row, last)) for row in window.weights)
+    away = float(torch.dist(w1.to(last), last))
+    if away > reach > 0:
+        warnings.warn(
+            f"the weights lie {away / reach:.2g} times as far from the last ones recorded as these went: held is "
+            "where they are now, along directions that were found elsewhere; consolidate where the training ended",
+            UserWarning,
+            stacklevel=4,
+        )
