@@ -29,7 +29,8 @@ class Course:
         kind: Of the split, or ``"permuted"``.
         schooling: How every task is learnt.
         changes: Of the shared settings.
-        widely: Whether strengths far from the usual are tried too.
+        strengths: From and to which of each method they are tried: the strongest where outputs are shared, the
+            weakest where tasks have little in common.
     """
 
     key: str
@@ -37,7 +38,7 @@ class Course:
     kind: Literal["task", "domain", "class", "permuted"]
     schooling: Schooling
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    widely: bool = True
+    strengths: tuple[int, int | None] = (1, None)
 
     def scenario(self, problem: Problem) -> Scenario:
         """The tasks."""
@@ -63,8 +64,8 @@ COURSES = (
     Course("task", "Split MNIST, task-incremental", "task", _TWICE, _MLP),
     Course("domain", "Split MNIST, domain-incremental", "domain", _TWICE, _MLP),
     Course("class", "Split MNIST, class-incremental", "class", _TWICE, _MLP),
-    Course("permuted", "Permuted MNIST, five orders", "permuted", Schooling(), _MLP, widely=False),
-    Course("cifar-task", "Split CIFAR-10, task-incremental", "task", _CIFAR, _CNN, widely=False),
+    Course("permuted", "Permuted MNIST, five orders", "permuted", Schooling(), _MLP, strengths=(0, 3)),
+    Course("cifar-task", "Split CIFAR-10, task-incremental", "task", _CIFAR, _CNN, strengths=(1, 4)),
 )
 
 
