@@ -57,7 +57,7 @@ class Course:
 
 _TWICE = Schooling(epochs=2)
 """So that the window begins after a task is learnt."""
-_CIFAR = Schooling(epochs=2, learning_rate=0.05, max_samples=300)
+_CIFAR = Schooling(epochs=2, max_samples=300)
 _MLP = {"hidden": (50, 50)}
 _CNN = {"data": "cifar10", "network": "cifar-cnn"}
 COURSES = (
