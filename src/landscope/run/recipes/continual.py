@@ -133,7 +133,7 @@ def _overview(plan: Plan, courses: Sequence[Course]) -> Section:
     rows = []
     for method in _TRIED:
         cells = [_accuracy_told(one[method], one[_REFERENCE]) for one in found]
-        stored = _range([_stored(one[method]) for one in found], ".2g")
+        stored = _range([_stored(one[method]) for one in found], ".3g")
         rows.append([rival_name(method), *cells, stored, _range([_time(one[method]) for one in found], ".1f")])
     counts = {"reported": len(_SEEDS.reported_of(plan)), "tuning": len(_SEEDS.tuning_of(plan))}
     text = _TEXT.format(rank=courses[0].schooling.rank, **counts)
@@ -171,7 +171,7 @@ def _row(method: str, strength: str, found: Sequence[TasksInTurn], reference: Se
         mean_with_spread([100 * one.backward_transfer for one in found]),
         mean_with_spread([100 * one.forgetting for one in found]),
         strength,
-        f"{_stored(found):.2g}",
+        f"{_stored(found):.3g}",
         f"{_time(found):.1f}",
     ]
 
