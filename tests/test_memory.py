@@ -179,11 +179,24 @@ def test_a_penalty_in_the_loss_has_the_slope_of_the_penalty():
     slope = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
     assert torch.allclose(slope, memory.held.gradient(memory.space.flatten(model)), rtol=1e-4, atol=1e-6)
     twin, before = copy.deepcopy(model), memory.space.flatten(model)
-    with memory.training(optimizer):
+    with pytest.warns(UserWarning, match="no gradient of it was taken"), memory.training(optimizer):
         learn(model, optimizer, task(1), 1, torch.Generator().manual_seed(5))
     learn(twin, sgd(twin), task(1), 1, torch.Generator().manual_seed(5))
     assert torch.equal(memory.space.flatten(model), memory.space.flatten(twin))  # no implicit step on top
     assert not torch.equal(before, memory.space.flatten(model))
+    with memory.training(optimizer):
+        (CRITERION(model(task(1)[0]), task(1)[1]) + memory.penalty()).backward()
+
+
+def test_a_penalty_in_the_loss_beside_implicit_steps_is_told_once():
+    model = network()
+    memory, optimizer = ls.TaskMemory(model, method="l2", strength=0.1), sgd(model)
+    memory.consolidate(CRITERION, task(0))
+    with memory.training(optimizer):
+        assert memory.penalty() == 0  # a look at it is no gradient
+        with pytest.warns(UserWarning, match="held twice"):
+            memory.penalty().backward()
+        memory.penalty().backward()  # warnings are errors here
 
 
 def test_weights_of_its_own_and_a_head_a_task():

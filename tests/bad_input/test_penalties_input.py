@@ -114,8 +114,11 @@ def test_states_of_something_else_are_refused():
         ls.load_penalty({"weights": torch.zeros(2)})
     state = ls.QuadraticPenalty(**GOOD).state_dict()
     del state["floor"]
-    with pytest.raises(StorageError, match="another version"):
-        ls.load_penalty(state)
+    damaged = ls.PenaltySum((ls.QuadraticPenalty(**GOOD),)).state_dict()
+    del damaged["parts"]
+    for broken in (state, damaged, {"kind": "part_penalty"}):
+        with pytest.raises(StorageError, match="another version"):
+            ls.load_penalty(broken)
 
 
 def test_layers_and_losses_without_a_fisher_information_are_refused():

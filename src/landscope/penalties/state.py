@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from landscope.errors import StorageError
 from landscope.results import Result, result_kinds
 
-__all__ = ["fields_of", "penalty_from"]
+__all__ = ["check_keys", "fields_of", "penalty_from"]
 
 
 def fields_of(penalty: Result) -> dict[str, Any]:
@@ -32,10 +32,17 @@ def penalty_from(state: Mapping[str, Any], kinds: tuple[type[Result], ...]) -> A
             expected="the state of a penalty", got=f"the keys {', '.join(map(str, state))}",
             hint="Pass what penalty.state_dict() returned.",
         )  # fmt: skip
-    if values.keys() != {field.name for field in dataclasses.fields(kind)} - {"provenance"}:
-        raise StorageError(
-            expected=f"the state of a {kind.__name__}", got=f"the fields {', '.join(map(str, values))}",
-            hint="It was made by another version of landscope.",
-        )  # fmt: skip
+    check_keys(values, [field.name for field in dataclasses.fields(kind) if field.name != "provenance"])
     made: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     return kind(**made)
+
+
+def check_keys(state: Mapping[str, Any], wanted: Iterable[str]) -> None:
+    """Raise where the state of a penalty has other keys than it should."""
+    keys = state.keys() - {"kind"}
+    if keys != set(wanted):
+        raise StorageError(
+            expected=f"the state of a penalty with {', '.join(sorted(wanted))}",
+            got=f"{', '.join(sorted(map(str, keys))) or 'none of them'}",
+            hint="It is damaged, or was made by another version of landscope.",
+        )

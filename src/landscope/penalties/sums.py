@@ -18,7 +18,7 @@ from landscope.errors import InputError
 from landscope.penalties.kronecker import KroneckerPenalty
 from landscope.penalties.part import PART, PartPenalty
 from landscope.penalties.quadratic import QuadraticPenalty
-from landscope.penalties.state import penalty_from
+from landscope.penalties.state import check_keys, penalty_from
 from landscope.protocols import Penalty
 
 __all__ = ["PenaltySum", "load_penalty"]
@@ -174,8 +174,10 @@ def load_penalty(state: Mapping[str, Any]) -> Penalty:
     """
     check_kind("the state", state, Mapping, hint="Read a file by torch.load(path) first.")
     if state.get("kind") == _SUM:
-        return PenaltySum(tuple(load_penalty(part) for part in state.get("parts", ())))
+        check_keys(state, ("parts",))
+        return PenaltySum(tuple(load_penalty(part) for part in state["parts"]))
     if state.get("kind") == PART:
+        check_keys(state, ("part", "columns", "dim", "parameters"))
         columns, names = state["columns"], tuple(state["parameters"])
         return PartPenalty(load_penalty(state["part"]), columns, dim=state["dim"], parameters=names)
     return penalty_from(state, (QuadraticPenalty, KroneckerPenalty))

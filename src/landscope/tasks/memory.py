@@ -21,7 +21,14 @@ from landscope.risk import EmpiricalRisk
 from landscope.tasks.combining import combined_penalty, directions_in, held_directions, own_penalty, penalty_by_layer
 from landscope.tasks.finished import FinishedTask
 from landscope.tasks.methods import METHODS, MOST_LOOKED_AT
-from landscope.tasks.told import Entered, warn_of_another_place, warn_of_others, warn_of_rows
+from landscope.tasks.told import (
+    Entered,
+    warn_of_another_place,
+    warn_of_no_penalty,
+    warn_of_others,
+    warn_of_rows,
+    warn_of_two_holds,
+)
 from landscope.trajectory import Trajectory
 
 __all__ = ["TaskMemory"]
@@ -117,6 +124,7 @@ class TaskMemory:
         self._step = 0
         self._under_way: contextlib.ExitStack | None = None
         self._recorder: TrajectoryRecorder | None = None
+        self._added = False
 
     def training(self, optimizer: torch.optim.Optimizer) -> contextlib.AbstractContextManager[None]:
         """Record, and hold what was learnt, while this optimiser trains the model; for a task, once or in pieces.
@@ -131,7 +139,8 @@ class TaskMemory:
 
         Warns:
             UserWarning: If all weights were to be held, and the optimiser moves others, such as layers that were
-                frozen when the memory was made; if it is thrown away without having been entered by ``with``.
+                frozen when the memory was made; if it is thrown away without having been entered by ``with``; if a loss
+            has :meth:`penalty` in it beside implicit steps, or, where those are not taken, has not.
         """
         return Entered(self._training(optimizer))
 
@@ -154,10 +163,12 @@ class TaskMemory:
             stack.callback(self._left)
             if self.held is not None and self.implicit:
                 stack.enter_context(ProximalSteps(self.held, self.model, optimizer, self.space))
+            elif self.held is not None:
+                stack.push(self._check_added)
             if METHODS[self.method].measures:
                 self._recorder = stack.enter_context(self._recording(optimizer))
                 stack.push(self._end)
-            self._under_way = stack
+            self._under_way, self._added = stack, False
             yield
 
     def close(self) -> None:
@@ -262,7 +273,20 @@ class TaskMemory:
         w = torch.cat([tensor.reshape(-1) for tensor in tensors])
         if self.held is None:
             return w.new_zeros(())
-        return self.held(w)
+        value = self.held(w)
+        if value.requires_grad and self._under_way is not None:
+            value.register_hook(self._is_added)
+        return value
+
+    def _is_added(self, _: Tensor) -> None:
+        """Called as often as a gradient of :meth:`penalty` is taken."""
+        if self.implicit and not self._added:
+            warn_of_two_holds()
+        self._added = True
+
+    def _check_added(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and not self._added:
+            warn_of_no_penalty()
 
     def state_dict(self) -> dict[str, Any]:
         """All that must be kept to go on after a stop, also in the middle of a task: for ``torch.save``."""

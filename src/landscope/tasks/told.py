@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from landscope.trajectory import Trajectory
 
-__all__ = ["Entered", "warn_of_another_place", "warn_of_others", "warn_of_rows"]
+__all__ = [
+    "Entered", "warn_of_another_place", "warn_of_no_penalty", "warn_of_others", "warn_of_rows", "warn_of_two_holds",
+]  # fmt: skip
 
 
 class Entered(contextlib.AbstractContextManager[None]):
@@ -55,6 +57,26 @@ def warn_of_others(model: nn.Module, tensors: list[Tensor], optimizer: torch.opt
             UserWarning,
             stacklevel=6,
         )
+
+
+def warn_of_two_holds() -> None:
+    """Where the gradient of the penalty is taken and implicit steps as well."""
+    warnings.warn(
+        "the loss has memory.penalty() in it and implicit steps are taken too, so that earlier tasks are held twice: "
+        "leave it out, or make the memory with implicit=False",
+        UserWarning,
+        stacklevel=3,
+    )
+
+
+def warn_of_no_penalty() -> None:
+    """Where neither is."""
+    warnings.warn(
+        "with implicit=False nothing holds earlier tasks but memory.penalty() in the loss, and no gradient of it was "
+        "taken: add it, or leave implicit=False out",
+        UserWarning,
+        stacklevel=3,
+    )
 
 
 def warn_of_rows(count: int, n_modes: int) -> None:
