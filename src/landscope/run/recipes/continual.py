@@ -25,10 +25,10 @@ __all__ = ["Continual"]
 _SEEDS = Seeds(reported=5, tuning=2)
 _NONE = (math.nan,)
 _TRIED: Mapping[str, tuple[float, ...]] = {
-    "none": _NONE, "ldc": (1.0, 10.0, 100.0, 1e3, 1e4), "ldc-floor": (0.004, 0.04, 0.4, 4.0, 40.0, 400.0),
-    "ldc-psi4-factored": (0.4, 4.0, 40.0, 400.0, 4e3, 4e4, 4e5), "ewc": (1e1, 1e2, 1e3, 1e4, 1e5, 1e6),
-    "kfac": (1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7), "si": (0.1, 1.0, 10.0, 100.0, 1e3, 1e4),
-    "mas": (0.01, 0.1, 1.0, 10.0, 100.0, 1e3), "l2": (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0),
+    "none": _NONE, "ldc": (0.1, 1.0, 10.0, 100.0, 1e3, 1e4), "ldc-floor": (4e-4, 0.004, 0.04, 0.4, 4.0, 40.0, 400.0),
+    "ldc-psi4-factored": (0.04, 0.4, 4.0, 40.0, 400.0, 4e3, 4e4, 4e5), "ewc": (1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6),
+    "kfac": (0.1, 1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7), "si": (0.01, 0.1, 1.0, 10.0, 100.0, 1e3, 1e4),
+    "mas": (1e-3, 0.01, 0.1, 1.0, 10.0, 100.0, 1e3), "l2": (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0),
     "gpm": (0.8, 0.9, 0.97, 0.99), "ogd": _NONE, "replay": _NONE, "joint": _NONE,
 }  # fmt: skip
 """Strengths, of which each scenario tries some in a row; of GPM, thresholds, which are tried everywhere."""
@@ -39,7 +39,7 @@ _HEADINGS = (
     "forgetting (points)", "strength", "stored / weights", "seconds a task",
 )  # fmt: skip
 _TEXT = (
-    "All layers are trained from the beginning, by plain SGD; nothing of later tasks is known before. Task- "
+    "All layers are trained from the beginning, by plain SGD; nothing of later tasks is known before. Task-"
     "incremental: the task of a test sample is known, and what tasks share is held, all layers but the last. "
     "Domain-incremental: all tasks share their outputs. Class-incremental: the class among all of all tasks is "
     "asked for. Accuracy over all tasks after the last, backward transfer and forgetting by their usual "
@@ -135,8 +135,7 @@ def _overview(plan: Plan, courses: Sequence[Course]) -> Section:
         cells = [_accuracy_told(one[method], one[_REFERENCE]) for one in found]
         stored = _range([_stored(one[method]) for one in found], ".3g")
         rows.append([rival_name(method), *cells, stored, _range([_time(one[method]) for one in found], ".1f")])
-    counts = {"reported": len(_SEEDS.reported_of(plan)), "tuning": len(_SEEDS.tuning_of(plan))}
-    text = _TEXT.format(rank=courses[0].schooling.rank, **counts)
+    text = _TEXT.format(rank=courses[0].schooling.rank, **_SEEDS.counts_of(plan))
     headings = ("method", *(course.name for course in courses), "stored / weights", "seconds a task")
     return Section("continual", "Tasks in turn: average accuracy (%)", text, headings, rows, [], {}, None)
 

@@ -71,7 +71,7 @@ class TasksInARow:
             found = comparison.reported(way)
             rows.append(_row(way, comparison.shown(way), found))
             values[_artefact(way, comparison.best(way))] = [one.error.tolist() for one in found]
-        text = _TEXT.format(reported=len(_SEEDS.reported_of(plan)), tuning=len(_SEEDS.tuning_of(plan)))
+        text = _TEXT.format(**_SEEDS.counts_of(plan))
         return [Section(self.key, self.title, text, _HEADINGS, rows, [], values, None)]
 
 

@@ -152,8 +152,8 @@ def _section(plan: Plan, number: int, way: _Way) -> Section:
         rows.append(_row(method, comparison.shown(method), found, plain))
         values[_artefact(method, comparison.best(method))] = [one.log_loss.tolist() for one in found]
     size = _size(plan)
-    counts = {"reported": len(_SEEDS.reported_of(plan)), "tuning": len(_SEEDS.tuning_of(plan))}
-    text = _TEXT.format(width=size.width, layers=size.layers, rank=_RANK, **counts) if number == 0 else ""
+    told = _TEXT.format(width=size.width, layers=size.layers, rank=_RANK, **_SEEDS.counts_of(plan))
+    text = told if number == 0 else ""
     return Section(f"language-{way.key}", way.name, text, _HEADINGS, rows, [], values, None)
 
 

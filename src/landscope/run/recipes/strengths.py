@@ -44,6 +44,10 @@ class Seeds:
         quick = plan.seeds if self.chosen_when_quick else 0
         return range(_FIRST_TUNING, _FIRST_TUNING + (quick if plan.quick else self.tuning))
 
+    def counts_of(self, plan: Plan) -> dict[str, int]:
+        """How many of each, for a text."""
+        return {"reported": len(self.reported_of(plan)), "tuning": len(self.tuning_of(plan))}
+
 
 @dataclasses.dataclass(frozen=True)
 class Comparison(Generic[_Row, _Found]):
