@@ -239,6 +239,22 @@ def test_a_lightning_training_resumed_in_a_task_gives_the_same_bits(tmp_path):
     assert ours["rows"]["steps"].tolist() == theirs["rows"]["steps"].tolist()
 
 
+def test_a_checkpoint_that_is_only_tested_leaves_the_memory_as_it_is(tmp_path):
+    class Tested(Lit):
+        def test_step(self, batch):
+            self.log("loss", CRITERION(self.network(batch[0]), batch[1]))
+
+    model = Tested()
+    memory = ls.TaskMemory(model.network, method="l2", strength=1.0)
+    trainer = lightning_trainer(pl.TaskMemoryCallback(memory), steps=20)
+    trainer.fit(model, loader(0))
+    trainer.save_checkpoint(tmp_path / "in.ckpt")
+    memory.consolidate(CRITERION, task(0))
+    trainer.test(model, loader(0), ckpt_path=tmp_path / "in.ckpt", verbose=False, weights_only=False)
+    assert memory.n_tasks == 1
+    assert memory.held is not None
+
+
 def test_the_memories_of_two_parts_resume_from_one_checkpoint(tmp_path):
     """Each of a layer, as groups with learning rates of their own need them."""
 

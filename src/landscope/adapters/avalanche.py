@@ -61,7 +61,8 @@ class TaskMemoryPlugin(Holding):
 
     def before_training_exp(self, strategy: _Strategy, **_: Any) -> None:
         """Record and hold from now on; called by the strategy."""
-        self._enter(strategy.model, strategy.optimizer)
+        self._check(strategy.model)
+        self._enter(strategy.optimizer)
 
     def after_training_exp(self, strategy: _Strategy, **_: Any) -> None:
         """Consolidate what was learnt; called by the strategy."""

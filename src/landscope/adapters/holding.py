@@ -38,8 +38,7 @@ class Holding:
                 hint="Make the memory of the very model that is trained.",
             )  # fmt: skip
 
-    def _enter(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        self._check(model)
+    def _enter(self, optimizer: torch.optim.Optimizer) -> None:
         self.close()
         training = self.memory.training(optimizer)
         training.__enter__()

@@ -153,7 +153,7 @@ class TaskMemoryCallback(Holding, TrainerCallback):
         self._check(_model_itself(kwargs["model"]))
         if state.global_step > 0:
             self.memory.load_state_dict(self._kept_at_these_weights(args, state))
-        self._enter(_model_itself(kwargs["model"]), _optimizer_itself(kwargs["optimizer"]))
+        self._enter(_optimizer_itself(kwargs["optimizer"]))
 
     def on_save(
         self,

@@ -110,7 +110,8 @@ class RecorderCallback(Recording, Callback):
 class TaskMemoryCallback(Holding, Callback):
     """Records a task, and holds the earlier ones, while a ``lightning.Trainer`` trains.
 
-    Call ``memory.consolidate(...)`` after ``fit()``. Checkpoints keep the memory, in the middle of a task too.
+    Call ``memory.consolidate(...)`` after ``fit()``. Checkpoints keep the memory, in the middle of a task too: a
+    ``fit`` that resumes from one takes it over, a ``validate`` or ``test`` of one leaves the memory as it is.
 
     Args:
         memory: Of the ``LightningModule``, or of a module within it.
@@ -132,10 +133,16 @@ class TaskMemoryCallback(Holding, Callback):
         """Tells the memories of several parts of a model apart in a checkpoint; asked for by Lightning."""
         return self._generate_state_key(parameters=self.memory.space.names)
 
+    _trains = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002 - Lightning's signature
+        """Know what a checkpoint is read for; called by Lightning."""
+        self._trains = stage == "fit"
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record and hold from now on; called by Lightning."""
         self._check(pl_module)
-        self._enter(pl_module, _holder(trainer.optimizers, self.memory.space, self.memory.model))
+        self._enter(_holder(trainer.optimizers, self.memory.space, self.memory.model))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
         """Stop; called by Lightning."""
@@ -150,8 +157,9 @@ class TaskMemoryCallback(Holding, Callback):
         return self.memory.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what a checkpoint kept; called by Lightning."""
-        self.memory.load_state_dict(state_dict)
+        """Take over what a checkpoint kept, where a training resumes from it; called by Lightning."""
+        if self._trains:
+            self.memory.load_state_dict(state_dict)
 
 
 def _holder(
