@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 import landscope as ls
 from landscope.errors import InputError, NonFiniteError
 from landscope.networks import mlp
-from landscope.step_size import step_size
+from landscope.step_size import is_known, step_size
 
 DATA = (torch.randn(8, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1] * 4))
 
@@ -122,12 +123,13 @@ def test_it_comes_to_rest_where_loss_plus_penalty_is_least(make):
 
 
 @pytest.mark.parametrize("fused", [False, True])
-def test_steps_that_a_scaler_skips_are_skipped(fused):
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW])
+def test_steps_that_a_scaler_skips_are_skipped(kind, fused):
     model = nn.Linear(1, 1, bias=False)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.5, fused=fused)
+    optimizer = kind(model.parameters(), lr=0.5, fused=fused, weight_decay=0.0)
     penalty = ls.QuadraticPenalty(anchor=torch.zeros(1), stiffness=torch.ones(1))
     scaler = torch.amp.GradScaler("cpu")
-    with ls.ProximalSteps(penalty, model, optimizer):
+    with ls.TrajectoryRecorder(model, optimizer) as recorder, ls.ProximalSteps(penalty, model, optimizer):
         for gradient, moves in ((float("inf"), False), (0.0, True)):
             with torch.no_grad():
                 model.weight.fill_(1.0)
@@ -135,7 +137,10 @@ def test_steps_that_a_scaler_skips_are_skipped(fused):
             scaler.scale((gradient * model.weight).sum()).backward()
             scaler.step(optimizer)
             scaler.update()
-            assert float(model.weight.detach()) == (0.5 if moves else 1.0)
+            held = float(model.weight.detach())
+            assert held == 1.0 if not moves else held <= 0.5
+    assert recorder.trajectory().weights.tolist() == [[held]]
+    assert recorder.trajectory().steps.tolist() == [1]
 
 
 def test_tied_weights_are_held_under_all_their_names():
@@ -231,6 +236,29 @@ def test_the_step_of_an_adaptive_optimiser_is_that_of_its_mean_scaling(make):
     assert step_size(optimizer, [group], [weight]) == pytest.approx(expected, rel=1e-5)
     fresh = make(mlp([4, 3, 3, 2], seed=0).parameters())
     assert step_size(fresh, fresh.param_groups, fresh.param_groups[0]["params"]) == 0.01
+
+
+def test_momentum_carries_rmsprop_farther_and_what_goes_another_way_is_told():
+    def stepped(make):
+        model = nn.Linear(1, 1, bias=False)
+        optimizer = make(model.parameters())
+        for _ in range(400):  # a lasting gradient of 2
+            optimizer.zero_grad()
+            (2 * model.weight).sum().backward()
+            before = float(model.weight.detach())
+            optimizer.step()
+        return before - float(model.weight.detach()), optimizer, model.weight
+
+    for momentum in (0.0, 0.9):
+        moved, optimizer, weight = stepped(functools.partial(torch.optim.RMSprop, lr=0.01, momentum=momentum))
+        assert moved / 2 == pytest.approx(step_size(optimizer, optimizer.param_groups, [weight]), rel=0.01)
+        assert is_known(optimizer, [weight])
+    for make in (
+        functools.partial(torch.optim.RMSprop, lr=0.01, centered=True), torch.optim.Adadelta, torch.optim.RAdam,
+    ):  # fmt: skip
+        _, optimizer, weight = stepped(make)
+        assert not is_known(optimizer, [weight])
+        assert step_size(optimizer, optimizer.param_groups, [weight]) == optimizer.param_groups[0]["lr"]
 
 
 def test_under_adam_it_comes_to_rest_near_where_loss_plus_penalty_is_least():

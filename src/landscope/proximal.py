@@ -15,7 +15,7 @@ from landscope._checks import check_kind
 from landscope.errors import InputError, NonFiniteError
 from landscope.parameters import ParameterSpace, Selection
 from landscope.protocols import Penalty
-from landscope.step_size import is_known, step_size
+from landscope.step_size import is_known, step_size, was_skipped
 
 __all__ = ["ProximalSteps", "check_optimizer"]
 
@@ -139,9 +139,7 @@ class ProximalSteps:
 
     @torch.no_grad()
     def _after_step(self, *_: object) -> None:
-        skipped = getattr(self._optimizer, "found_inf", None)  # a scaler tells fused optimisers so
-        rate = self._step_size()
-        if rate == 0 or (skipped is not None and bool(skipped)):  # a warm-up's first step moves nothing
+        if was_skipped(self._optimizer) or (rate := self._step_size()) == 0:  # a warm-up's first step moves nothing
             return
         if self._unasked:
             self._unasked = False

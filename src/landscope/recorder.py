@@ -13,6 +13,7 @@ from landscope._checks import check_count
 from landscope.errors import InputError, NonFiniteError, StorageError
 from landscope.parameters import ParameterSpace, Selection
 from landscope.results import stamp
+from landscope.step_size import was_skipped
 from landscope.storage import RowStore
 from landscope.trajectory import Trajectory, open_trajectory, trajectory_columns
 
@@ -153,6 +154,8 @@ class TrajectoryRecorder:
         self._losses[len(self._steps)] = loss.detach() if isinstance(loss, Tensor) else loss
 
     def _after_step(self, *_: object) -> None:
+        if was_skipped(self._optimizer):
+            return
         self._step += 1
         if self._step % self._every:
             return

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from landscope.errors import InputError
 
-__all__ = ["is_known", "step_size"]
+__all__ = ["is_known", "step_size", "was_skipped"]
 
 _SQUARES = ("max_exp_avg_sq", "exp_avg_sq", "square_avg")
 """Where Adam and its kin keep the mean square of each gradient."""
+_OTHERS = (torch.optim.Adadelta, torch.optim.RAdam)
+"""They keep it too, and go another way."""
 
 
 def step_size(optimizer: torch.optim.Optimizer, groups: Sequence[dict[str, Any]], tensors: Sequence[Tensor]) -> float:
@@ -21,8 +23,8 @@ def step_size(optimizer: torch.optim.Optimizer, groups: Sequence[dict[str, Any]]
 
     SGD with momentum goes :math:`\mathrm{lr} (1 - \mathrm{dampening}) / (1 - \mathrm{momentum})`. Adam, AdamW and
     RMSprop divide each gradient by the root of its mean square v: :math:`\mathrm{lr} / (\langle \sqrt{v} \rangle +
-    \epsilon)`, with the mean over weights, which weights without gradients do not make infinite. All others: lr, see
-    :func:`is_known`.
+    \epsilon)`, with the mean over weights, which weights without gradients do not make infinite; RMSprop with momentum
+    goes :math:`1 / (1 - \mathrm{momentum})` times as far. All others: lr, see :func:`is_known`.
 
     Args:
         optimizer: Any of ``torch.optim``.
@@ -65,13 +67,19 @@ def is_known(optimizer: torch.optim.Optimizer, tensors: Sequence[Tensor]) -> boo
 
 def _carried(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> float:
     """How much farther momentum carries a lasting gradient than one step."""
-    if not isinstance(optimizer, torch.optim.SGD) or not group["momentum"]:
+    if not isinstance(optimizer, torch.optim.SGD | torch.optim.RMSprop) or not group["momentum"]:
         return 1.0
     if group["momentum"] >= 1:
         raise InputError(
             expected="a momentum below 1", got=f"{group['momentum']}", hint="Steps would grow without an end."
         )
-    return (1 - group["dampening"]) / (1 - group["momentum"])
+    return (1 - group.get("dampening", 0.0)) / (1 - group["momentum"])
+
+
+def was_skipped(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether the step under way moves nothing, as a gradient scaler tells fused optimisers after an overflow."""
+    overflowed = getattr(optimizer, "found_inf", None)
+    return overflowed is not None and bool(overflowed)
 
 
 def _divisor(optimizer: torch.optim.Optimizer, group: dict[str, Any], tensors: Sequence[Tensor]) -> float | None:
@@ -90,7 +98,9 @@ def _divisor(optimizer: torch.optim.Optimizer, group: dict[str, Any], tensors: S
 def _squares(
     optimizer: torch.optim.Optimizer, tensors: Sequence[Tensor]
 ) -> list[tuple[Mapping[str, Any], Tensor]] | None:
-    """The state of each weight that has one, with its mean squares; None where some keep nothing of the kind."""
+    """The state of each weight that has one, with its mean squares; None where steps are not by their root."""
+    if isinstance(optimizer, _OTHERS) or any(group.get("centered") for group in optimizer.param_groups):
+        return None
     states = [state for tensor in tensors if (state := optimizer.state.get(tensor))]
     found = [next((state[name] for name in _SQUARES if isinstance(state.get(name), Tensor)), None) for state in states]
     pairs = [(state, squares) for state, squares in zip(states, found, strict=True) if squares is not None]
