@@ -156,9 +156,9 @@ def test_many_tasks_take_the_memory_of_one():
 @pytest.mark.parametrize("method", ["ewc", "kfac", "l2"])
 def test_methods_that_look_at_the_loss_alone_record_nothing(method):
     model = network()
-    memory = ls.TaskMemory(model, method=method, strength=1.0)
-    with memory.training(sgd(model)):
-        learn(model, sgd(model), task(0), 3, torch.Generator())
+    memory, optimizer = ls.TaskMemory(model, method=method, strength=1.0), sgd(model)
+    with memory.training(optimizer):
+        learn(model, optimizer, task(0), 3, torch.Generator())
     assert memory.state_dict()["rows"] is None
     memory.consolidate(CRITERION, task(0))
     assert memory.held.dim == memory.space.dim
@@ -383,8 +383,34 @@ def test_weights_that_became_nan_are_told_and_the_rows_before_kept():
 
     with pytest.raises(NonFiniteError, match="step 6"):
         broken()
-    assert memory.state_dict()["rows"] is None or len(memory.state_dict()["rows"]["steps"]) <= 5
+    assert memory.state_dict()["rows"]["steps"].tolist() == [1, 2, 3, 4, 5]
     assert not optimizer._optimizer_step_post_hooks
+    with pytest.raises(NonFiniteError, match="step 8"), memory.training(optimizer):
+        learn(model, optimizer, task(0), 1, torch.Generator())
+    assert memory.state_dict()["rows"]["steps"].tolist() == [1, 2, 3, 4, 5]
+
+
+def test_rows_of_pieces_take_no_more_than_the_window():
+    model = network()
+    memory, optimizer = ls.TaskMemory(model, window=20), sgd(model)
+    for _ in range(2):
+        with memory.training(optimizer):
+            learn(model, optimizer, task(0), 20, torch.Generator())
+    weights = memory.state_dict()["rows"]["weights"]
+    assert weights.untyped_storage().nbytes() == 20 * memory.space.dim * weights.element_size()
+
+
+@pytest.mark.parametrize("method", ["ldc", "ldc-low-floor", "random"])
+def test_a_loss_that_cannot_rise_that_far_holds_nothing_and_says_so(method):
+    """At uniform answers to random labels no weights of this reach make the loss 1e6 times as large."""
+    model = network()
+    strength = 1.0 if method == "random" else None
+    memory, optimizer = ls.TaskMemory(model, method=method, strength=strength, ratio=1e6, n_modes=3), sgd(model)
+    with memory.training(optimizer):
+        learn(model, optimizer, task(0), 20, torch.Generator())
+    with pytest.raises(InputError, match="none within reach"):
+        memory.consolidate(lambda outputs, _: outputs.tanh().mean(dim=1) + 2, task(0))
+    assert memory.held is None
 
 
 def test_states_of_something_else_are_refused():

@@ -20,6 +20,8 @@ __all__ = ["GradientProjectionMemory", "OrthogonalGradientDescent"]
 
 _INDEPENDENT = 1e-6
 """Part of the longest row that must be new for a direction to count: what float32 gradients tell apart."""
+_ROUNDED = 1e-6
+"""Of a share that is asked for, what a basis in float32 may lack."""
 
 
 class _Projection(abc.ABC):
@@ -124,7 +126,7 @@ def _grown(basis: Float[Tensor, "n k"], inputs: Float[Tensor, "n n"], threshold:
     values, vectors = torch.linalg.eigh(outside @ inputs @ outside)
     values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
     shares = (held + torch.cat([values.new_zeros(1), values.cumsum(0)])) / float(inputs.trace())
-    enough = (shares >= threshold * (1 - 1e-12)).nonzero()
+    enough = (shares >= threshold * (1 - _ROUNDED)).nonzero()
     count = int(enough[0]) if len(enough) else len(values)
     count = min(count, len(inputs) - basis.shape[1])
     return torch.linalg.qr(torch.cat([basis, vectors[:, :count]], dim=1)).Q
@@ -205,5 +207,5 @@ def _new_directions(basis: Float[Tensor, "k N"], rows: Float[Tensor, "n N"]) -> 
     longest = torch.linalg.vector_norm(left, dim=1).max()
     for _ in range(2):  # the second time takes out what rounding left of a row nearly within the basis
         left = left - (left @ known.T) @ known
-    q, triangle = torch.linalg.qr(left.T)
-    return q.T[triangle.diagonal().abs() > _INDEPENDENT * longest].to(rows)
+    _, lengths, directions = torch.linalg.svd(left, full_matrices=False)
+    return directions[lengths > _INDEPENDENT * longest].to(rows)

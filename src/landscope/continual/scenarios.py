@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from landscope._checks import check_choice, check_count
+from landscope.errors import InputError
 from landscope.tasks import Labelled, Task, class_tasks
 
 __all__ = ["Answers", "Kind", "Scenario", "permuted_scenario", "split_scenario"]
@@ -53,7 +54,7 @@ def split_scenario(train: Labelled, test: Labelled, groups: Sequence[Sequence[in
         The scenario.
 
     Raises:
-        InputError: If a class is in two groups or has no samples, or the kind is unknown.
+        InputError: If a class is in two groups or has no samples, groups differ in size, or the kind is unknown.
 
     Example:
         >>> import torch
@@ -66,6 +67,11 @@ def split_scenario(train: Labelled, test: Labelled, groups: Sequence[Sequence[in
         [2, 3] (0, 1, 2, 3)
     """
     check_choice("kind", kind, ("task", "domain", "class"))
+    if len({len(group) for group in groups}) != 1:
+        raise InputError(
+            expected="as many classes in each group", got=f"{[len(group) for group in groups]}",
+            hint="Give every task as many classes.",
+        )  # fmt: skip
     first = [sum(len(group) for group in groups[:number]) for number in range(len(groups))]
     total = first[-1] + len(groups[-1])
     tasks, outputs = [], []

@@ -1,6 +1,11 @@
 """Penalties that keep weights near where an earlier task left them (paper, Eq. 14)."""
 
-from landscope.penalties.constraint import Floor, flatness_from_variance, landscape_dependent_constraint
+from landscope.penalties.constraint import (
+    Floor,
+    check_widths,
+    flatness_from_variance,
+    landscape_dependent_constraint,
+)
 from landscope.penalties.elastic import (
     curvature_constraint,
     distance_penalty,
@@ -22,6 +27,7 @@ __all__ = [
     "PartPenalty",
     "PenaltySum",
     "QuadraticPenalty",
+    "check_widths",
     "curvature_constraint",
     "distance_penalty",
     "elastic_weight_consolidation",

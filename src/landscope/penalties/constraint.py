@@ -16,7 +16,7 @@ from landscope.modes import PrincipalModes
 from landscope.penalties.quadratic import QuadraticPenalty
 from landscope.results import stamp
 
-__all__ = ["Floor", "flatness_from_variance", "landscape_dependent_constraint"]
+__all__ = ["Floor", "check_widths", "flatness_from_variance", "landscape_dependent_constraint"]
 
 Floor = Literal["last-mode", "none"]
 """Stiffness of all other directions: that of the last constrained mode, or none, as in the paper."""
@@ -87,7 +87,7 @@ def landscape_dependent_constraint(
     count = check_count("n_modes", min(len(known), modes.n_moving) if n_modes is None else n_modes, minimum=1)
     _check_modes(modes, known, count)
     width = known[:count].double()
-    _check_widths(width)
+    check_widths(width)
     bracketed = ~torch.isnan(width)
     stiffness = width[bracketed] ** -2
     return QuadraticPenalty(
@@ -125,7 +125,8 @@ def _check_modes(modes: PrincipalModes, known: Tensor, count: int) -> None:
         )
 
 
-def _check_widths(width: Tensor) -> None:
+def check_widths(width: Float[Tensor, " k"]) -> None:
+    """Raise where flatnesses are not positive numbers, or none is known."""
     bad = torch.isinf(width) | (width <= 0)
     if bool(bad.any()):
         raise NonFiniteError(

@@ -120,7 +120,7 @@ def kronecker_elastic_weight_consolidation(
     parts = [
         KroneckerPenalty(
             anchor=w1.detach()[layer.columns],
-            columns=layer.columns,
+            columns=layer.columns.to(w1.device),
             dim=len(w1),
             inputs=layer.inputs.to(w1),
             outputs=(layer.outputs / 2).to(w1),

@@ -193,6 +193,8 @@ class TaskMemory:
         try:
             self._rows = self._latest()
         except NonFiniteError:
+            with contextlib.suppress(InputError):  # of no step before it went wrong
+                self._rows = self._latest()
             if kind is None:  # an error that is already under way comes first
                 raise
         finally:
@@ -389,10 +391,11 @@ def _check_counts(n_tasks: int, n_held: int, step: int, held: Penalty | None) ->
 
 def _joined(first: Trajectory, second: Trajectory, last: int) -> Trajectory:
     """The last rows of both, one after the other."""
+
+    def latest(name: str) -> Tensor:
+        return torch.cat([getattr(first, name), getattr(second, name)])[-last:].clone()  # no view of all of them
+
     return Trajectory.of(
-        torch.cat([first.weights, second.weights])[-last:],
-        steps=torch.cat([first.steps, second.steps])[-last:],
-        learning_rate=torch.cat([first.learning_rate, second.learning_rate])[-last:],
-        loss=torch.cat([first.loss, second.loss])[-last:],
+        latest("weights"), steps=latest("steps"), learning_rate=latest("learning_rate"), loss=latest("loss"),
         space=second.space,
-    )
+    )  # fmt: skip

@@ -18,6 +18,7 @@ from landscope.penalties import (
     PartPenalty,
     PenaltySum,
     QuadraticPenalty,
+    check_widths,
     curvature_constraint,
     distance_penalty,
     elastic_weight_consolidation,
@@ -124,6 +125,7 @@ def _factored(task: FinishedTask, n_modes: int, *, psi: float | None = None) -> 
 def _low_floor(task: FinishedTask, n_modes: int) -> Penalty:
     """A floor from the flattest of twice as many modes as are held."""
     widths = task.widths(task.flatness(min(MOST_LOOKED_AT * n_modes, task.modes.n_moving)))
+    check_widths(widths)
     floor = float(widths[~widths.isnan()].max()) ** -2
     return landscape_dependent_constraint(
         task.w1, task.modes, widths[:n_modes], n_modes=n_modes, floor=floor, strength=1.0
@@ -133,8 +135,9 @@ def _low_floor(task: FinishedTask, n_modes: int) -> Penalty:
 def _random(task: FinishedTask, n_modes: int) -> Penalty:
     """Random directions, as stiff as the modes."""
     basis = random_basis(len(task.w1), n_modes, seed=task.seed)
-    stiffness = task.widths(task.flatness(n_modes)).square().reciprocal().nan_to_num(0.0)
-    return curvature_constraint(task.w1, basis.directions, 2 * stiffness)
+    widths = task.widths(task.flatness(n_modes))
+    check_widths(widths)
+    return curvature_constraint(task.w1, basis.directions, 2 * widths.square().reciprocal().nan_to_num(0.0))
 
 
 def _leading(task: FinishedTask, n_modes: int, *, matrix: str) -> Penalty:
