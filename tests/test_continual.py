@@ -114,6 +114,30 @@ def test_a_projection_keeps_as_few_directions_as_hold_the_share(threshold):
     assert torch.allclose(both @ (both.T @ first), first, atol=1e-5)
 
 
+def test_all_directions_of_two_tasks_can_be_held_and_the_others_are_left():
+    model = nn.Linear(6, 3)
+    memory, generator = GradientProjectionMemory(model, threshold=1.0), torch.Generator().manual_seed(0)
+    known = []
+    for columns in ((0, 1), (2, 3)):
+        inputs = torch.zeros(20, 6)
+        inputs[:, columns] = torch.randn(20, 2, generator=generator)
+        known.append(inputs)
+        memory.consolidate(CRITERION, (inputs, torch.arange(20) % 3))
+    slope = memory.projected(torch.randn(memory.space.dim, generator=generator))[:18].view(3, 6)
+    for inputs in known:
+        assert float((inputs @ slope.T).abs().max()) < 1e-5
+    assert float(slope[:, 4:].abs().min()) > 0.01
+
+
+def test_orthogonal_gradients_span_what_dependent_samples_span():
+    model = nn.Linear(2, 2, bias=False)
+    memory = OrthogonalGradientDescent(model)
+    inputs = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    memory.consolidate(None, (inputs, torch.zeros(4, dtype=torch.int64)))
+    assert torch.allclose(memory.projected(torch.ones(4)), torch.tensor([0.0, 0.0, 1.0, 1.0]), atol=1e-6)
+    assert memory.n_stored == 2 * 4
+
+
 def test_orthogonal_gradients_leave_the_logits_to_first_order():
     model = network()
     memory = OrthogonalGradientDescent(model, n_samples=20, seed=1)
@@ -215,6 +239,17 @@ def test_every_rival_learns_every_scenario(scenario, method, strength):
         assert found.forgetting > 0.2
     if (scenario, method) == ("class", "replay"):
         assert found.average_error < 0.2
+    if scenario == "domain":  # the first task is lost without what keeps it
+        at_end = float(found.error[-1, 0])
+        assert at_end > 0.3 if method == "none" else at_end < 0.1
+
+
+def test_methods_that_are_none_and_groups_of_unlike_size_are_refused():
+    with pytest.raises(InputError, match="method to be one of"):
+        learn_scenario(SCENARIOS["task"], body, "ldc-flor", strength=4.0, schooling=SHORT)
+    for groups in ([], ((0, 1, 2), (3, 4))):
+        with pytest.raises(InputError, match="as many classes"):
+            split_scenario(*BLOBS, groups, "task")
 
 
 def test_labels_count_within_the_outputs_that_may_answer():

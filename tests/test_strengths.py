@@ -1,14 +1,16 @@
 """Strengths are chosen on seeds that are not reported."""
 
+import dataclasses
 import math
 
 import pytest
 
 from landscope.controls import random_basis
+from landscope.errors import StorageError
 from landscope.run.folder import RunFolder
 from landscope.run.progress import QuietReporter
 from landscope.run.recipes.recipe import Plan
-from landscope.run.recipes.strengths import Comparison, Seeds
+from landscope.run.recipes.strengths import Comparison, Seeds, learnt_as
 from landscope.settings import Settings
 
 STRENGTHS = {"held": (0.1, 1.0, 10.0), "free": (math.nan,)}
@@ -76,3 +78,15 @@ def test_what_is_missing_alone_is_learnt_and_nothing_begun_for_nothing(tmp_path)
     assert begun == ["prepared"]
     assert learnt == [("held", 0.1), ("held", 10.0)]
     assert run.names() == ("held-0.1", "held-1", "held-10")
+
+
+def test_results_that_were_learnt_in_another_way_are_not_taken_over():
+    @dataclasses.dataclass(frozen=True)
+    class How:
+        epochs: int = 2
+        steps: tuple[int, int] = (10, 5)
+
+    found = dataclasses.replace(random_basis(4, 1, seed=0), provenance={"settings": {"epochs": 2, "steps": [10, 5]}})
+    assert learnt_as(found, How()) is found
+    with pytest.raises(StorageError, match="results of epochs 3; got some of epochs 2"):
+        learnt_as(found, How(epochs=3))

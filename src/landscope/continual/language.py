@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from landscope._checks import check_choice
 from landscope.continual.low_rank import add_low_rank
 from landscope.criteria import language_model_losses
 from landscope.parameters import ParameterSpace
@@ -126,7 +127,11 @@ class FineTuning:
 
         Returns:
             Losses, sizes and times.
+
+        Raises:
+            InputError: If the method is none of these.
         """
+        check_choice("method", method, ("none", *METHODS))
         self.model.load_state_dict(self._at_end)
         self._generator.set_state(self._drawn)
         how, finished, optimizer = self.how, self.finished, self._optimizer()

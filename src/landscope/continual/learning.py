@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from landscope._checks import check_choice
 from landscope.continual.path_integral import SynapticIntelligence
 from landscope.continual.projection import GradientProjectionMemory, OrthogonalGradientDescent
 from landscope.continual.protocol import Memory
@@ -20,7 +21,16 @@ from landscope.continual.replay import Replay
 from landscope.continual.scenarios import Answers, Scenario
 from landscope.results import stamp
 from landscope.sampling import MinibatchOrder
-from landscope.tasks import METHODS, Labelled, TaskMemory, TasksInTurn, joined_tasks, method_name
+from landscope.tasks import (
+    METHODS,
+    UNPROTECTED,
+    Labelled,
+    LearntTask,
+    TaskMemory,
+    TasksInTurn,
+    joined_tasks,
+    method_name,
+)
 from landscope.training import evaluate, train
 
 __all__ = ["Schooling", "learn_scenario", "rival_name"]
@@ -84,36 +94,31 @@ def learn_scenario(
 
     Returns:
         Errors of all tasks after each, times, and what was stored.
+
+    Raises:
+        InputError: If the method is none of these, or needs another strength.
     """
+    check_choice("method", method, (*UNPROTECTED, *METHODS, *_RIVALS))
     how = Schooling() if schooling is None else schooling
     model = Answers(make_network(scenario.n_outputs))
     memory = _memory_of(method, model, _shared(model) if scenario.has_heads else None, strength, how, seed)
     optimizer = torch.optim.SGD(model.parameters(), lr=how.learning_rate)
-    errors, seconds, keeping, stored, steps, held = [], [], [], [], [], []
+    learnt: list[LearntTask] = []
     for number, outputs in enumerate(scenario.outputs):
         model.ask(outputs)
         begun = time.perf_counter()
         with memory.training(optimizer) if memory is not None else contextlib.nullcontext():
             taken = _learn(model, scenario, number, optimizer, how, seed, joint=method == "joint")
-        seconds.append(time.perf_counter() - begun)
+        seconds = time.perf_counter() - begun
         begun, directions = time.perf_counter(), 0
         if memory is not None and number + 1 < len(scenario.tasks):
             memory.consolidate(F.cross_entropy, _few(scenario.tasks[number].train, how.max_samples))
             directions = memory.n_held if isinstance(memory, TaskMemory) else 0
-        keeping.append(time.perf_counter() - begun)
-        held.append(directions)
-        stored.append(0 if memory is None else memory.n_stored)
-        steps.append(taken)
-        errors.append(_errors(model, scenario))
-    count = len(scenario.tasks)
-    return TasksInTurn(
-        method=method, strength=strength, n_modes=how.n_modes, rank=how.rank,
-        tasks=tuple(task.name for task in scenario.tasks), error=torch.stack(errors),
-        watched_task=torch.zeros(0, dtype=torch.int64), watched_step=torch.zeros(0, dtype=torch.int64),
-        watched_error=torch.zeros(0, count, dtype=torch.float64),
-        seconds=torch.tensor(seconds, dtype=torch.float64), keeping_seconds=torch.tensor(keeping, dtype=torch.float64),
-        n_stored=torch.tensor(stored), n_held=torch.tensor(held), n_steps=torch.tensor(steps),
-        dim=sum(parameter.numel() for parameter in model.parameters()),
+        keeping, stored = time.perf_counter() - begun, 0 if memory is None else memory.n_stored
+        learnt.append(LearntTask(_errors(model, scenario), seconds, keeping, stored, directions, taken))
+    return TasksInTurn.of(
+        learnt, method=method, strength=strength, n_modes=how.n_modes, rank=how.rank,
+        tasks=tuple(task.name for task in scenario.tasks), dim=sum(p.numel() for p in model.parameters()),
         provenance=stamp(scenario=scenario.name, seed=seed, **dataclasses.asdict(how)),
     )  # fmt: skip
 

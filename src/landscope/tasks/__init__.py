@@ -9,7 +9,7 @@ from landscope.tasks.groups import Labelled, Task, class_tasks, joined_tasks
 from landscope.tasks.learning import Learner, Watched
 from landscope.tasks.memory import TaskMemory
 from landscope.tasks.methods import METHODS, UNPROTECTED, Method, method_name, with_strength
-from landscope.tasks.sequence import TasksInTurn, learn_in_turn
+from landscope.tasks.sequence import LearntTask, TasksInTurn, learn_in_turn
 from landscope.tasks.timed import TimedPenalties
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Forgetting",
     "FreeLayers",
     "Labelled",
+    "LearntTask",
     "Learner",
     "Method",
     "Task",

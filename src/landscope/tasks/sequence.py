@@ -6,12 +6,14 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from landscope._checks import check_choice
 from landscope.protocols import Penalty
 from landscope.results import Result, stamp
 from landscope.tasks.combining import combined_penalty, directions_in, held_directions, own_penalty
@@ -19,10 +21,32 @@ from landscope.tasks.course import Course
 from landscope.tasks.groups import joined_tasks
 from landscope.tasks.methods import METHODS, UNPROTECTED, method_name
 
-__all__ = ["TasksInTurn", "learn_in_turn"]
+__all__ = ["LearntTask", "TasksInTurn", "learn_in_turn"]
 
+Look = tuple[int, int, Tensor]
 Told = Callable[[int, int, Tensor], None]
 """Told the number of the task that is learnt, the step, and the errors of all tasks."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LearntTask:
+    """What is known once a task was learnt.
+
+    Args:
+        error: Of all tasks.
+        seconds: To learn it.
+        keeping_seconds: To make what keeps it.
+        n_stored: Numbers that are kept of all tasks so far.
+        n_held: Directions that what keeps it alone holds.
+        n_steps: Minibatches.
+    """
+
+    error: Float[Tensor, " tasks"]
+    seconds: float
+    keeping_seconds: float
+    n_stored: int
+    n_held: int
+    n_steps: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -70,6 +94,24 @@ class TasksInTurn(
     n_held: Int[Tensor, " learnt"]
     n_steps: Int[Tensor, " learnt"]
     dim: int
+
+    @classmethod
+    def of(cls, learnt: Sequence[LearntTask], looks: Sequence[Look] = (), **rest: Any) -> TasksInTurn:
+        """One row a task, and one a look in between: the task that was learnt, the step, the errors."""
+        tasks, steps = ([look[place] for look in looks] for place in (0, 1))
+        watched = [errors for *_, errors in looks]
+        return cls(
+            error=torch.stack([one.error for one in learnt]),
+            watched_task=torch.tensor(tasks, dtype=torch.int64),
+            watched_step=torch.tensor(steps, dtype=torch.int64),
+            watched_error=torch.stack(watched) if watched else learnt[0].error[None][:0],
+            seconds=torch.tensor([one.seconds for one in learnt], dtype=torch.float64),
+            keeping_seconds=torch.tensor([one.keeping_seconds for one in learnt], dtype=torch.float64),
+            n_stored=torch.tensor([one.n_stored for one in learnt]),
+            n_held=torch.tensor([one.n_held for one in learnt]),
+            n_steps=torch.tensor([one.n_steps for one in learnt]),
+            **rest,
+        )
 
     @property
     def label(self) -> str:
@@ -136,10 +178,14 @@ def learn_in_turn(
 
     Returns:
         All errors.
+
+    Raises:
+        InputError: If the method is none of these.
     """
+    check_choice("method", method, (*UNPROTECTED, *METHODS))
     earlier: Penalty | None = None
-    errors, seconds, keeping, stored, held, steps = [], [], [], [], [], []
-    looks: list[tuple[int, int, Tensor]] = []
+    learnt: list[LearntTask] = []
+    looks: list[Look] = []
 
     def look(number: int, step: int) -> None:
         looks.append((number, step, course.errors()))
@@ -151,36 +197,19 @@ def learn_in_turn(
         begun = time.perf_counter()
         counted = _Steps(watch_every, functools.partial(look, number))
         finished = course.finish(number, penalty=earlier, data=data, epochs=epochs, after_step=counted)
-        seconds.append(time.perf_counter() - begun)
-        steps.append(counted.taken)
+        seconds = time.perf_counter() - begun
         begun, count = time.perf_counter(), 0
         if method in METHODS and number + 1 < len(course.tasks):
             own = own_penalty(finished, method, strength, n_modes)
             count = directions_in(own, held_directions(finished, method, n_modes))
             earlier = combined_penalty(earlier, own, rank)
-        held.append(count)
-        keeping.append(time.perf_counter() - begun)
-        stored.append(0 if earlier is None else earlier.n_stored)
-        errors.append(course.errors())
-    n_tasks = len(course.tasks)
-    return TasksInTurn(
-        method=method,
-        strength=strength,
-        n_modes=n_modes,
-        rank=rank,
-        tasks=tuple(task.name for task in course.tasks),
-        error=torch.stack(errors),
-        watched_task=torch.tensor([task for task, _, _ in looks], dtype=torch.int64),
-        watched_step=torch.tensor([step for _, step, _ in looks], dtype=torch.int64),
-        watched_error=torch.stack([e for _, _, e in looks]) if looks else torch.zeros(0, n_tasks, dtype=torch.float64),
-        seconds=torch.tensor(seconds, dtype=torch.float64),
-        keeping_seconds=torch.tensor(keeping, dtype=torch.float64),
-        n_stored=torch.tensor(stored),
-        n_held=torch.tensor(held),
-        n_steps=torch.tensor(steps),
-        dim=len(course.weights),
+        keeping, stored = time.perf_counter() - begun, 0 if earlier is None else earlier.n_stored
+        learnt.append(LearntTask(course.errors(), seconds, keeping, stored, count, counted.taken))
+    return TasksInTurn.of(
+        learnt, looks, method=method, strength=strength, n_modes=n_modes, rank=rank,
+        tasks=tuple(task.name for task in course.tasks), dim=len(course.weights),
         provenance=stamp(seed=course.seed, epochs=epochs),
-    )
+    )  # fmt: skip
 
 
 class _Steps:

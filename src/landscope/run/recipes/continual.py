@@ -16,7 +16,7 @@ from landscope.run.problem import Problem
 from landscope.run.progress import Reporter
 from landscope.run.recipes.courses import Course, courses_of
 from landscope.run.recipes.recipe import Plan, Section, mean_with_interval, mean_with_spread
-from landscope.run.recipes.strengths import Comparison, Seeds, trial_name
+from landscope.run.recipes.strengths import Comparison, Seeds, learnt_as, trial_name
 from landscope.settings import Settings
 from landscope.tasks import TasksInTurn
 
@@ -39,20 +39,20 @@ _HEADINGS = (
     "forgetting (points)", "strength", "stored / weights", "seconds a task",
 )  # fmt: skip
 _TEXT = (
-    "All layers are trained from the beginning, by plain SGD; nothing of later tasks is known before. Task-"
-    "incremental: the task of a test sample is known, and what tasks share is held, all layers but the last. "
-    "Domain-incremental: all tasks share their outputs. Class-incremental: the class among all of all tasks is "
-    "asked for. Accuracy over all tasks after the last, backward transfer and forgetting by their usual "
-    "definitions, mean and standard deviation over {reported} seeds; strengths of the best average test accuracy "
-    "on {tuning} other seeds. Ahead and behind: of LDC kept as Kronecker products, seed by seed, where the 95 % "
-    "interval of the mean difference does not reach zero. Penalties are taken as implicit steps. Those of all "
-    "tasks together are kept in bounded memory: directions to {rank}, Kronecker products (factored LDC and EWC) as "
-    "the nearest one. SI and MAS hold each task where it ended, as EWC does. Stored: numbers kept at the end, "
-    "samples included, over the number of weights; LDC records its window besides, SI two numbers a weight, while "
-    "a task is learnt. Seconds were measured beside whatever else the machine did. van de Ven & Tolias (arXiv "
-    "1904.07734) found 98.64 / 63.95 / 20.01 for EWC, 99.09 / 65.36 / 19.99 for SI, 87.19 / 59.21 / 19.90 without "
-    "anything and 99.66 / 98.42 / 97.94 for joint training on split MNIST (task, domain, class), with two hidden "
-    "layers of 400, Adam, and 2,000 minibatches of 128 a task, some ten times as much training as here."
+    "All layers are trained from the beginning, by plain SGD; nothing of later tasks is known before. "
+    "Task-incremental: the task of a test sample is known, and what tasks share is held, all layers but the last. "
+    "Domain-incremental: all tasks share their outputs. Class-incremental: the class among all of all tasks is asked "
+    "for. Accuracy over all tasks after the last, backward transfer and forgetting by their usual definitions, mean "
+    "and standard deviation over {reported} seeds; strengths of the best average accuracy on the same test samples "
+    "over {tuning} other seeds. Ahead and behind: of LDC kept as Kronecker products, seed by seed, where the 95 % "
+    "interval of the mean difference does not reach zero. Penalties are taken as implicit steps. Those of all tasks "
+    "together are kept in bounded memory: directions to {rank}, Kronecker products (factored LDC and EWC) as the "
+    "nearest one. SI and MAS hold each task where it ended, as EWC does. Stored: numbers kept at the end, samples "
+    "included, over the number of weights; LDC records its window besides, SI two numbers a weight, while a task is "
+    "learnt. Seconds were measured beside whatever else the machine did. van de Ven & Tolias (arXiv 1904.07734) found "
+    "98.64 / 63.95 / 20.01 for EWC, 99.09 / 65.36 / 19.99 for SI, 87.19 / 59.21 / 19.90 without anything and 99.66 / "
+    "98.42 / 97.94 for joint training on split MNIST (task, domain, class), with two hidden layers of 400, Adam, and "
+    "2,000 minibatches of 128 a task, some ten times as much training as here."
 )
 _HOW = (
     "Each task for {epochs} epochs of minibatches of {batch_size}, learning rate {learning_rate:g}. LDC holds "
@@ -124,7 +124,8 @@ _artefact = functools.partial(trial_name, "continual")
 
 
 def _load(plan: Plan, course: Course, seed: int, method: str, strength: float) -> TasksInTurn:
-    return _folder(plan, course, seed).load(_artefact(method, strength), TasksInTurn)
+    found = _folder(plan, course, seed).load(_artefact(method, strength), TasksInTurn)
+    return learnt_as(found, course.schooling)
 
 
 def _overview(plan: Plan, courses: Sequence[Course]) -> Section:

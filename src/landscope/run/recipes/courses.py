@@ -65,7 +65,7 @@ COURSES = (
     Course("domain", "Split MNIST, domain-incremental", "domain", _TWICE, _MLP),
     Course("class", "Split MNIST, class-incremental", "class", _TWICE, _MLP, strengths=(2, -1)),
     Course("permuted", "Permuted MNIST, five orders", "permuted", Schooling(), _MLP, strengths=(0, 4)),
-    Course("cifar-task", "Split CIFAR-10, task-incremental", "task", _CIFAR, _CNN, strengths=(2, 5)),
+    Course("cifar-task", "Split CIFAR-10, task-incremental", "task", _CIFAR, _CNN, strengths=(1, 6)),
 )
 
 

@@ -47,10 +47,10 @@ _HEADINGS = (
 _TEXT = (
     "Layers trained before on all digits; the weights between the hidden layers learn two digits after two, each pair "
     "until there is no training error, five epochs at most, and a window of five epochs more. Every task leaves a "
-    "penalty; all are added up, or merged: directions to 600, Kronecker products to the nearest one. Test errors after "
-    "the last task, all ten answers allowed, mean and standard deviation over {reported} seeds; strengths of the "
-    "smallest mean test error on {tuning} others. Forgetting as Chaudhry et al. 2018. Seconds were measured beside "
-    "whatever else the machine did; a window is recorded for every method."
+    "penalty; all are added up, or merged: directions to 600, Kronecker products to the nearest one. Test errors "
+    "after the last task, all ten answers allowed, mean and standard deviation over {reported} seeds; strengths of "
+    "the smallest mean test error, of the same samples, on {tuning} others. Forgetting as Chaudhry et al. 2018. "
+    "Seconds were measured beside whatever else the machine did; a window is recorded for every method."
 )
 
 

@@ -18,7 +18,7 @@ from landscope.run.folder import RunFolder
 from landscope.run.jobs import Job
 from landscope.run.progress import Reporter
 from landscope.run.recipes.recipe import Plan, Section, mean_with_spread
-from landscope.run.recipes.strengths import Comparison, Seeds, trial_name
+from landscope.run.recipes.strengths import Comparison, Seeds, learnt_as, trial_name
 
 __all__ = ["Language"]
 
@@ -36,9 +36,10 @@ _HEADINGS = (
 _TEXT = (
     "A GPT-2 made from a configuration ({width} wide, {layers} blocks), byte by byte, by AdamW: first Python's "
     "handbook in English, then source code of Python's library; perplexity of a byte on parts of both that were not "
-    "learnt, mean and standard deviation over {reported} seeds; λ of the smallest mean log perplexity of both texts on "
-    "others ({tuning}). Low rank: the first text is learnt by the whole model, the second by changes of rank {rank} of "
-    "one layer a block, whose valley is found while they learn on in the first text."
+    "learnt, mean and standard deviation over {reported} seeds; λ of the smallest mean log perplexity of both texts, "
+    "on the same parts, over other seeds ({tuning}). Low rank: the first text is learnt by the whole model, the "
+    "second by changes of rank {rank} of one layer a block, whose valley is found while they learn on in the first "
+    "text."
 )
 
 
@@ -70,7 +71,7 @@ class _Size:
 
 
 class Language:
-    """One job a way and seed: strengths on two seeds, then every method at its best on others."""
+    """One job a way and seed: strengths on one seed, then every method at its best on others."""
 
     key = "language"
     title = "A language model from one text to another"
@@ -141,7 +142,8 @@ _artefact = functools.partial(trial_name, "language")
 
 
 def _load(plan: Plan, way: _Way, seed: int, method: str, strength: float) -> FineTuned:
-    return _folder(plan, way, seed).load(_artefact(method, strength), FineTuned)
+    found = _folder(plan, way, seed).load(_artefact(method, strength), FineTuned)
+    return learnt_as(found, way.tuning)
 
 
 def _section(plan: Plan, number: int, way: _Way) -> Section:

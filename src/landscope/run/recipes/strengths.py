@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
+from landscope.errors import StorageError
+from landscope.results import Result
 from landscope.run.folder import RunFolder
 from landscope.run.jobs import Job
 from landscope.run.progress import Reporter
 from landscope.run.recipes.recipe import Plan
 from landscope.threads import one_thread
 
-__all__ = ["Comparison", "Seeds", "trial_name"]
+__all__ = ["Comparison", "Seeds", "learnt_as", "trial_name"]
 
 _FIRST_TUNING = 100
 _Row = TypeVar("_Row")
 _Found = TypeVar("_Found")
+_AnyResult = TypeVar("_AnyResult", bound=Result)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,3 +139,26 @@ class Comparison(Generic[_Row, _Found]):
 def trial_name(kind: str, method: str, strength: float) -> str:
     """Under which name a run keeps a method at a strength; NaN for none."""
     return f"{kind}-{method}" + ("" if math.isnan(strength) else f"-{strength:g}")
+
+
+def learnt_as(found: _AnyResult, how: Any) -> _AnyResult:
+    """A result of an earlier command.
+
+    Args:
+        found: The result.
+        how: A dataclass that says how it would be learnt now.
+
+    Returns:
+        The result.
+
+    Raises:
+        StorageError: If it was learnt in another way, which must not be mixed with what is learnt now.
+    """
+    then, now = found.provenance.get("settings", {}), json.loads(json.dumps(dataclasses.asdict(how)))
+    if changed := [name for name in now if then.get(name) != now[name]]:
+        raise StorageError(
+            expected=f"results of {', '.join(f'{name} {now[name]}' for name in changed)}",
+            got=f"some of {', '.join(f'{name} {then.get(name)}' for name in changed)}",
+            hint="Choose another --out, or delete the runs they are in.",
+        )
+    return found
