@@ -14,6 +14,7 @@ from landscope.continual import (
     Replay,
     Schooling,
     SynapticIntelligence,
+    add_low_rank,
     learn_scenario,
     permuted_scenario,
     rival_name,
@@ -182,6 +183,40 @@ def test_memory_aware_synapses_are_the_mean_slopes_of_the_outputs():
         total = total + torch.cat([part.flatten() for part in own]).abs()
     assert torch.allclose(penalty.stiffness, total / 12, rtol=1e-9)
     assert penalty.strength == 3.0
+
+
+@pytest.mark.parametrize("make", [lambda model: SynapticIntelligence(model, strength=1.0), Replay])
+def test_a_scaler_and_a_fused_optimiser_change_nothing(make):
+    ends = []
+    for fused in (False, True):
+        model = network()
+        memory = make(model)
+        optimizer, scaler = torch.optim.SGD(model.parameters(), lr=0.05, fused=fused), torch.amp.GradScaler("cpu")
+        for number in range(2):
+            generator = torch.Generator().manual_seed(number)
+            with memory.training(optimizer):
+                for _ in range(20):
+                    inputs, labels = task(number)
+                    batch = torch.randint(len(labels), (16,), generator=generator)
+                    optimizer.zero_grad()
+                    scaler.scale(CRITERION(model(inputs[batch]), labels[batch])).backward()
+                    scaler.step(optimizer)
+                    scaler.update()
+            memory.consolidate(CRITERION, task(number))
+        ends.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    assert torch.allclose(*ends, rtol=1e-3, atol=1e-5)
+
+
+def test_an_optimiser_of_another_model_and_layers_that_are_not_linear_are_refused():
+    model = network()
+    for memory in (
+        SynapticIntelligence(model, strength=1.0), GradientProjectionMemory(model), OrthogonalGradientDescent(model),
+        Replay(model),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match="of other weights"), memory.training(sgd(network())):
+            pass
+    with pytest.raises(InputError, match=r"linear layers like 1; got 0, 2, 4"):
+        add_low_rank(model, "1", 2)
 
 
 def test_numbers_that_make_no_sense_are_refused():

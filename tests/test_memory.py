@@ -1,6 +1,8 @@
 """What a network remembers of its tasks, in a plain loop."""
 
+import contextlib
 import copy
+import dataclasses
 import warnings
 
 import pytest
@@ -98,7 +100,8 @@ def test_pieces_of_a_training_are_one_window():
         memory, generator = ls.TaskMemory(model, every=3, window=7), torch.Generator().manual_seed(3)
         for steps in pieces:
             optimizer = sgd(model)  # a new one each time
-            with memory.training(optimizer):
+            empty = pytest.warns(UserWarning, match="took no step") if steps == 0 else contextlib.nullcontext()
+            with empty, memory.training(optimizer):
                 learn(model, optimizer, task(0), steps, generator)
         windows.append(memory.state_dict()["rows"])
     assert windows[0]["steps"].tolist() == [30, 33, 36, 39, 42, 45, 48]
@@ -186,6 +189,7 @@ def test_a_penalty_in_the_loss_has_the_slope_of_the_penalty():
     assert not torch.equal(before, memory.space.flatten(model))
     with memory.training(optimizer):
         (CRITERION(model(task(1)[0]), task(1)[1]) + memory.penalty()).backward()
+        optimizer.step()
 
 
 def test_a_penalty_in_the_loss_beside_implicit_steps_is_told_once():
@@ -197,6 +201,7 @@ def test_a_penalty_in_the_loss_beside_implicit_steps_is_told_once():
         with pytest.warns(UserWarning, match="held twice"):
             memory.penalty().backward()
         memory.penalty().backward()  # warnings are errors here
+        optimizer.step()
 
 
 def test_weights_of_its_own_and_a_head_a_task():
@@ -265,30 +270,42 @@ def test_an_optimiser_that_does_not_fit_is_refused_before_anything_is_learnt():
     ):
         with pytest.raises(InputError, match=message), memory.training(optimizer):
             pass
-    with memory.training(sgd(model)):
-        pass
-    loose = ls.TaskMemory(model, implicit=False)
-    with loose.training(torch.optim.SGD(groups, lr=0.1)):
-        pass
+    loose, optimizer = ls.TaskMemory(model, implicit=False), torch.optim.SGD(groups, lr=0.1)
+    with loose.training(optimizer):
+        learn(model, optimizer, task(0), 1, torch.Generator())
+
+
+def test_an_optimiser_that_takes_no_step_and_a_wrapper_are_told():
+    class Wrapper(torch.optim.Optimizer):
+        def __init__(self, optimizer):
+            self.optimizer, self.param_groups = optimizer, optimizer.param_groups
+
+    model = network()
+    memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30), sgd(model)
+    for begin in (memory.training, lambda wrapper: ls.TrajectoryRecorder(model, wrapper)):
+        with pytest.raises(InputError, match=r"a wrapper, Wrapper.*optimizer\.optimizer"), begin(Wrapper(optimizer)):
+            pass
+    with pytest.warns(UserWarning, match="took no step"), memory.training(optimizer):
+        learn(model, sgd(model), task(0), 5, torch.Generator())
 
 
 def test_layers_that_were_frozen_when_it_was_made_are_named():
     model = network()
     model[0].requires_grad_(requires_grad=False)
-    memory, chosen = ls.TaskMemory(model), ls.TaskMemory(model, "2.weight")
+    default, chosen = ls.TaskMemory(model), ls.TaskMemory(model, "2.weight")
     model[0].requires_grad_(requires_grad=True)
     told = pytest.warns(UserWarning, match=r"moves 0.weight, 0.bias, which the memory does not hold")
-    with told, memory.training(sgd(model)):
-        pass
-    with chosen.training(sgd(model)):
-        pass
+    for memory, expected in ((default, told), (chosen, contextlib.nullcontext())):
+        optimizer = sgd(model)
+        with expected, memory.training(optimizer):
+            learn(model, optimizer, task(0), 1, torch.Generator())
 
 
 def test_short_and_still_windows_are_told():
     model = network()
     memory, generator = ls.TaskMemory(model, n_modes=20), torch.Generator()
-    with memory.training(sgd(model)):
-        learn(model, sgd(model), task(0), 0, generator)
+    with pytest.warns(UserWarning, match="took no step"), memory.training(sgd(model)):
+        pass
     with pytest.raises(InputError, match="recorded since the last task"):
         memory.consolidate(CRITERION, task(0))
     still = torch.optim.SGD(model.parameters(), lr=0.0)
@@ -458,12 +475,18 @@ def test_layer_by_layer_it_is_the_sum_of_what_each_alone_gives(method):
         learn(model, optimizer, task(0), 80, torch.Generator().manual_seed(5))
     held = memory.consolidate(CRITERION, task(0))
     w = memory.space.flatten(model) + 0.1 * torch.randn(memory.space.dim, generator=torch.Generator().manual_seed(6))
-    expected = 0.0
+    alone = []
     for layer in ("0", "2", "4"):
         space = memory.space.part(layer)
         risk = ls.EmpiricalRisk(model, CRITERION, task(0), space=space)
         finished = FinishedTask(risk, recorder.trajectory().of_parameters(layer))
-        expected += float(own_penalty(finished, method, 4.0, 4)(w[memory.space.columns(space.names)]))
+        alone.append((own_penalty(finished, method, 4.0, 4), w[memory.space.columns(space.names)]))
+    if method != "ldc-factored":  # no direction of any layer is held more softly than the floor of the stiffest
+        floor = max(own.floor for own, _ in alone)
+        alone = [
+            (dataclasses.replace(own, floor=floor, stiffness=own.stiffness.clamp(min=floor)), v) for own, v in alone
+        ]
+    expected = sum(float(own(v)) for own, v in alone)
     assert float(held(w)) == pytest.approx(expected, rel=1e-3)
     slope = torch.autograd.grad(held(w.requires_grad_()), w)[0]
     assert torch.allclose(held.gradient(w.detach()), slope, rtol=1e-4, atol=1e-6)
@@ -471,6 +494,44 @@ def test_layer_by_layer_it_is_the_sum_of_what_each_alone_gives(method):
     assert torch.allclose(step + 0.1 * held.gradient(step), w.detach(), atol=1e-5)
     again = ls.load_penalty(held.state_dict())
     assert float(again(w.detach())) == float(held(w.detach()))
+
+
+@pytest.mark.parametrize("per_layer", [False, True])
+def test_layer_by_layer_a_task_is_kept_as_along_modes_of_all_weights(per_layer):
+    """A direction of one layer is flat only while the others are at rest; held by its own floor alone, 70 % stay."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(256, 8, generator=generator)
+    tasks = [(inputs, inputs[:, :3].argmax(1)), (moved := inputs + 6 * torch.eye(8)[7], moved[:, 3:6].argmax(1))]
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 3))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    memory = ls.TaskMemory(model, n_modes=20, window=200, per_layer=per_layer)
+    with memory.training(optimizer):
+        learn(model, optimizer, tasks[0], 1200, generator)
+    memory.consolidate(CRITERION, tasks[0])
+    with memory.training(optimizer):
+        learn(model, optimizer, tasks[1], 600, generator)
+    assert right(model, tasks[0]) > 0.9
+
+
+def test_a_head_that_no_task_used_yet_is_told():
+    model = network()
+    model.add_module("unused", nn.Identity())
+    model.unused.weight = nn.Parameter(torch.zeros(3))
+    memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30), sgd(model)
+    with memory.training(optimizer):
+        learn(model, optimizer, task(0), 30, torch.Generator())
+    with pytest.warns(UserWarning, match=r"^unused.weight did not move.*pass select="):
+        memory.consolidate(CRITERION, task(0))
+
+
+def test_a_state_of_fewer_tasks_is_told():
+    model = network()
+    memory = ls.TaskMemory(model, method="l2", strength=1.0)
+    before = memory.state_dict()
+    memory.consolidate(CRITERION, task(0))
+    with pytest.warns(UserWarning, match="holds 0 tasks, and the memory held 1"):
+        memory.load_state_dict(before)
 
 
 def test_layer_by_layer_many_tasks_are_merged_layer_by_layer():

@@ -255,6 +255,17 @@ def test_a_checkpoint_that_is_only_tested_leaves_the_memory_as_it_is(tmp_path):
     assert memory.held is not None
 
 
+def test_a_lightning_training_resumed_without_its_memory_is_refused(tmp_path):
+    model = Lit()
+    trainer = lightning_trainer(pl.TaskMemoryCallback(ls.TaskMemory(model, method="l2", strength=1.0)), steps=4)
+    trainer.fit(model, loader(0))
+    trainer.save_checkpoint(tmp_path / "in.ckpt")
+    other = ls.TaskMemory(model.network, method="l2", strength=1.0)
+    resumed = lightning_trainer(pl.TaskMemoryCallback(other), steps=8)
+    with pytest.raises(InputError, match=r"a checkpoint with a memory of 0\.weight"):
+        resumed.fit(model, loader(0), ckpt_path=tmp_path / "in.ckpt", weights_only=False)
+
+
 def test_the_memories_of_two_parts_resume_from_one_checkpoint(tmp_path):
     """Each of a layer, as groups with learning rates of their own need them."""
 

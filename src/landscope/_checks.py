@@ -16,6 +16,7 @@ __all__ = [
     "check_count",
     "check_directions",
     "check_finite",
+    "check_hooked",
     "check_kind",
     "check_positive",
     "check_start",
@@ -52,6 +53,18 @@ def check_kind(name: str, value: Any, kind: type[T], *, hint: str) -> T:
     if not isinstance(value, kind):
         raise InputError(expected=f"{name} of type {kind.__name__}", got=type(value).__name__, hint=hint)
     return value
+
+
+def check_hooked(optimizer: Any) -> torch.optim.Optimizer:
+    """Return an optimiser that tells hooks of its steps; wrappers tell nobody."""
+    check_kind("the optimizer", optimizer, torch.optim.Optimizer, hint="A scheduler's is scheduler.optimizer.")
+    if not hasattr(optimizer, "_optimizer_step_post_hooks"):
+        raise InputError(
+            expected="an optimizer that hooks can follow",
+            got=f"a wrapper, {type(optimizer).__name__}",
+            hint="Pass the one it wraps, mostly optimizer.optimizer.",
+        )
+    return optimizer
 
 
 def check_choice(name: str, value: str, choices: Collection[str]) -> str:

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscope._checks import check_kind
+from landscope._checks import check_hooked, check_kind
 from landscope.errors import InputError, NonFiniteError
 from landscope.parameters import ParameterSpace, Selection
 from landscope.protocols import Penalty
 from landscope.step_size import is_known, step_size, was_skipped
 
-__all__ = ["ProximalSteps", "check_optimizer"]
+__all__ = ["ProximalSteps", "check_optimizer", "warn_of_statistics"]
 
 
 class ProximalSteps:
@@ -72,11 +72,11 @@ class ProximalSteps:
         select: Selection | Iterable[Selection] | ParameterSpace | None = None,
     ) -> None:
         check_kind("the model", model, nn.Module, hint="Call ProximalSteps(penalty, model, optimizer).")
-        check_kind("the optimizer", optimizer, torch.optim.Optimizer, hint="A scheduler's is scheduler.optimizer.")
+        check_hooked(optimizer)
         self.space = _space_of(penalty, model, select)
         self._check_length(penalty)
         self._tensors = self.space.tensors(model)
-        _warn_of_statistics(model)
+        warn_of_statistics(model)
         self._groups = check_optimizer(self.space, self._tensors, optimizer)
         w = self._weights()
         self.penalty = penalty.to(w.device, w.dtype)
@@ -190,7 +190,8 @@ def _space_of(
     return ParameterSpace.of(model, select)
 
 
-def _warn_of_statistics(model: nn.Module) -> None:
+def warn_of_statistics(model: nn.Module) -> None:
+    """Where layers take running statistics, which no penalty holds."""
     taking = [
         name
         for name, module in model.named_modules()
@@ -242,7 +243,8 @@ def check_optimizer(
         raise InputError(
             expected=f"an optimiser that holds all of {', '.join(space.names)}",
             got=f"one without {', '.join(strangers)}",
-            hint="Make it from this very model's parameters, none of them frozen: a penalty moves them all.",
+            hint="Make it from this very model's parameters, none of them frozen: a penalty moves them all. Some may "
+            "be frozen where its value is added to the loss instead: ls.TaskMemory(..., implicit=False).",
         )
     groups = list({id(home[id(tensor)]): home[id(tensor)] for tensor in tensors}.values())
     step_size(optimizer, groups, tensors)

@@ -9,7 +9,7 @@ from types import TracebackType
 import torch
 from torch import Tensor, nn
 
-from landscope._checks import check_count
+from landscope._checks import check_count, check_hooked
 from landscope.errors import InputError, NonFiniteError, StorageError
 from landscope.parameters import ParameterSpace, Selection
 from landscope.results import stamp
@@ -83,7 +83,7 @@ class TrajectoryRecorder:
                 )
         self.space = ParameterSpace.of(model, select)
         self._tensors = self.space.tensors(model)
-        self._optimizer = optimizer
+        self._optimizer = check_hooked(optimizer)
         self._every = check_count("every", every, minimum=1)
         if resume and first_step is None:
             raise InputError(

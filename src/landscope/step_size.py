@@ -10,7 +10,7 @@ from torch import Tensor
 
 from landscope.errors import InputError
 
-__all__ = ["is_known", "step_size", "was_skipped"]
+__all__ = ["gradient_scale", "is_known", "step_size", "was_skipped"]
 
 _SQUARES = ("max_exp_avg_sq", "exp_avg_sq", "square_avg")
 """Where Adam and its kin keep the mean square of each gradient."""
@@ -105,3 +105,9 @@ def _squares(
     found = [next((state[name] for name in _SQUARES if isinstance(state.get(name), Tensor)), None) for state in states]
     pairs = [(state, squares) for state, squares in zip(states, found, strict=True) if squares is not None]
     return pairs if pairs and len(pairs) == len(states) else None
+
+
+def gradient_scale(optimizer: torch.optim.Optimizer) -> Tensor | float:
+    """What gradients were multiplied by, where a fused optimiser divides by it within the step under way."""
+    scale = getattr(optimizer, "grad_scale", None)
+    return 1.0 if scale is None else scale

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import pickle
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from torch import nn
 from landscope.adapters.holding import Holding
 from landscope.adapters.recording import Recording
 from landscope.criteria import language_model_losses
-from landscope.errors import InputError, LandscopeError
+from landscope.errors import InputError, LandscopeError, StorageError
 from landscope.recorder import TrajectoryRecorder
 from landscope.tasks import TaskMemory
 
@@ -128,6 +129,7 @@ class TaskMemoryCallback(Holding, TrainerCallback):
 
     Raises:
         InputError: When training begins, if the memory is of another model, or a checkpoint to resume from has none.
+        StorageError: When a training is resumed, if the memory's file is damaged.
         NonFiniteError: While training, if a weight became NaN or infinite.
 
     Example:
@@ -184,13 +186,23 @@ class TaskMemoryCallback(Holding, TrainerCallback):
         name = _memory_file(self.memory)
         elsewhere = sorted(folders[-1].parent.glob(f"*/{name}"))
         for path in (*(folder / name for folder in folders), *elsewhere):
-            if path.exists() and (kept := torch.load(path, weights_only=True)).get("weights") == digest:
+            if path.exists() and (kept := _read(path)).get("weights") == digest:
                 return kept["memory"]
         raise InputError(
             expected="the memory of the checkpoint that the training resumes from",
             got=f"none at these weights in {', '.join(map(str, told)) or folders[-1].parent}",
             hint="Pass TaskMemoryCallback(memory, resume_from=...) its folder, saved with this callback.",
         )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return torch.load(path, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise StorageError(
+            expected=f"the memory of a checkpoint in {path}", got="a damaged file",
+            hint="Resume from another checkpoint, or remove the file.",
+        ) from error  # fmt: skip
 
 
 def _digest(memory: TaskMemory) -> str:

@@ -117,8 +117,8 @@ class TaskMemoryCallback(Holding, Callback):
         memory: Of the ``LightningModule``, or of a module within it.
 
     Raises:
-        InputError: When training begins, if the memory is of another model, or the selected weights lie in none or
-            several of its optimisers.
+        InputError: When training begins, if the memory is of another model, a checkpoint to resume from has none of
+            these weights, or they lie in none or several of its optimisers.
         NonFiniteError: While training, if a weight became NaN or infinite.
 
     Example:
@@ -133,15 +133,20 @@ class TaskMemoryCallback(Holding, Callback):
         """Tells the memories of several parts of a model apart in a checkpoint; asked for by Lightning."""
         return self._generate_state_key(parameters=self.memory.space.names)
 
-    _trains = False
+    _trains = _loaded = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002 - Lightning's signature
         """Know what a checkpoint is read for; called by Lightning."""
-        self._trains = stage == "fit"
+        self._trains, self._loaded = stage == "fit", False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record and hold from now on; called by Lightning."""
         self._check(pl_module)
+        if trainer.ckpt_path is not None and not self._loaded:
+            raise InputError(
+                expected=f"a checkpoint with a memory of {', '.join(self.memory.space.names)}", got="one without",
+                hint="Resume with a memory of the same model and select= as it was written with, or train anew.",
+            )  # fmt: skip
         self._enter(_holder(trainer.optimizers, self.memory.space, self.memory.model))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
@@ -160,6 +165,7 @@ class TaskMemoryCallback(Holding, Callback):
         """Take over what a checkpoint kept, where a training resumes from it; called by Lightning."""
         if self._trains:
             self.memory.load_state_dict(state_dict)
+            self._loaded = True
 
 
 def _holder(
@@ -176,6 +182,6 @@ def _holder(
         raise InputError(
             expected=f"one optimiser that holds {', '.join(space.names)}",
             got=f"{len(holders) or 'none'} of {len(optimizers)}",
-            hint="Select parameters of one optimiser; use a recorder for each of several.",
+            hint="Select parameters of one optimiser; use a recorder or memory for each of several.",
         )
     return holders[0]

@@ -88,7 +88,8 @@ def learn_scenario(
         make_network: ``make_network(n_outputs)``; its parameters are trained, all of them.
         method: A key of ``landscope.tasks.METHODS``; ``"si"``, ``"gpm"``, ``"ogd"``, ``"replay"``; ``"none"``; or
             ``"joint"``: all tasks so far together, each asked for all outputs it may give.
-        strength: lambda, c of SI, the threshold of GPM; passed over by others.
+        strength: lambda, c of SI, the threshold of GPM, passed over by others; that of the method by default, where it
+            has one.
         schooling: How; that of the class by default.
         seed: Of the minibatches and what is drawn.
 
@@ -127,8 +128,9 @@ def _memory_of(
     method: str, model: Answers, select: list[str] | None, strength: float, how: Schooling, seed: int
 ) -> Memory | None:
     if method in METHODS:
+        own = None if math.isnan(strength) else strength
         return TaskMemory(
-            model, select, method=method, strength=strength, n_modes=how.n_modes, window=how.window, rank=how.rank
+            model, select, method=method, strength=own, n_modes=how.n_modes, window=how.window, rank=how.rank
         )
     make: dict[str, Callable[[], Memory]] = {
         "si": lambda: SynapticIntelligence(model, select, strength=strength),

@@ -55,9 +55,11 @@ def add_low_rank(model: nn.Module, pattern: str, rank: int) -> nn.Module:
         ['0.down', '0.up']
     """
     check_count("rank", rank, minimum=1)
-    found = {name: layer for name, layer in model.named_modules() if fnmatch.fnmatchcase(name, pattern)}
+    linear = {name: layer for name, layer in model.named_modules() if _is_linear(layer)}
+    found = {name: layer for name, layer in linear.items() if fnmatch.fnmatchcase(name, pattern)}
     if not found:
-        raise InputError(expected=f"layers like {pattern}", got="none", hint="See model.named_modules().")
+        told = ", ".join(linear) or "none at all"
+        raise InputError(expected=f"linear layers like {pattern}", got=told, hint="See model.named_modules().")
     model.requires_grad_(requires_grad=False)
     for name, layer in found.items():
         weight = layer.get_parameter("weight")
@@ -66,3 +68,7 @@ def add_low_rank(model: nn.Module, pattern: str, rank: int) -> nn.Module:
         home = model.get_submodule(name.rpartition(".")[0])
         setattr(home, name.rpartition(".")[2], LowRankChange(layer, inputs, outputs, rank).to(weight))
     return model
+
+
+def _is_linear(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Linear) or type(layer).__name__ == "Conv1D"

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from landscope._checks import check_positive
+from landscope.continual.protocol import check_moves
 from landscope.parameters import ParameterSpace, Selection
 from landscope.penalties import QuadraticPenalty
 from landscope.protocols import Penalty
 from landscope.proximal import ProximalSteps
+from landscope.step_size import gradient_scale, was_skipped
 from landscope.tasks import combined_penalty
 
 __all__ = ["SynapticIntelligence"]
@@ -74,14 +76,18 @@ class SynapticIntelligence:
     @contextlib.contextmanager
     def training(self, optimizer: torch.optim.Optimizer) -> Generator[None]:
         """Add up what each weight does, and hold earlier tasks."""
+        check_moves(optimizer, self.model)
         tensors = self.space.tensors(self.model)
         before: list[Tensor] = []
 
         def look(*_: object) -> None:
             slopes = [torch.zeros_like(p) if p.grad is None else p.grad.detach() for p in tensors]
-            before[:] = [torch.cat([slope.reshape(-1) for slope in slopes]), self.space.flatten(self.model)]
+            slope = torch.cat([slope.reshape(-1) for slope in slopes]) / gradient_scale(optimizer)
+            before[:] = [slope, self.space.flatten(self.model)]
 
         def add(*_: object) -> None:
+            if was_skipped(optimizer):
+                return
             slope, w = before
             self._done -= slope * (self.space.flatten(self.model) - w)
 

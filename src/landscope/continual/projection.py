@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from landscope._checks import check_count
+from landscope.continual.protocol import check_moves
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace, Selection
 from landscope.risk import EmpiricalRisk
@@ -33,6 +34,7 @@ class _Projection(abc.ABC):
     @contextlib.contextmanager
     def training(self, optimizer: torch.optim.Optimizer) -> Generator[None]:
         """Take what earlier tasks use out of every gradient."""
+        check_moves(optimizer, self.model)
         tensors = self.space.tensors(self.model)
 
         def project(*_: object) -> None:

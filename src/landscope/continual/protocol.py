@@ -6,8 +6,12 @@ import contextlib
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from torch import nn
 
-__all__ = ["Memory"]
+from landscope._checks import check_hooked
+from landscope.errors import InputError
+
+__all__ = ["Memory", "check_moves"]
 
 
 @runtime_checkable
@@ -29,3 +33,13 @@ class Memory(Protocol):
     def consolidate(self, criterion: Any, data: Any) -> object:
         """End a task."""
         ...
+
+
+def check_moves(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
+    """Raise where an optimiser moves nothing of a model."""
+    held = set(map(id, model.parameters()))
+    if all(id(p) not in held for group in check_hooked(optimizer).param_groups for p in group["params"]):
+        raise InputError(
+            expected="an optimiser of the model", got="one of other weights",
+            hint="Make it from this very model's parameters.",
+        )  # fmt: skip

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from landscope._checks import check_count
+from landscope.continual.protocol import check_moves
+from landscope.step_size import gradient_scale
 
 __all__ = ["Replay"]
 
@@ -48,6 +50,7 @@ class Replay:
     @contextlib.contextmanager
     def training(self, optimizer: torch.optim.Optimizer) -> Generator[None]:
         """Add the gradient of kept samples before every step."""
+        check_moves(optimizer, self.model)
         handle = optimizer.register_step_pre_hook(self._add)
         try:
             yield
@@ -55,7 +58,7 @@ class Replay:
             handle.remove()
 
     @torch.enable_grad()
-    def _add(self, *_: object) -> None:
+    def _add(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
         if not self._kept:
             return
         counts = torch.tensor([len(labels) for _, _, labels in self._kept])
@@ -66,7 +69,7 @@ class Replay:
             rows = place[task == number].to(labels.device)
             if len(rows):
                 loss = criterion(self.model(inputs[rows]), labels[rows])
-                (loss.mean() * len(rows) / self.batch_size).backward()
+                (loss.mean() * (len(rows) / self.batch_size) * gradient_scale(optimizer)).backward()
 
     def consolidate(self, criterion: Callable[..., Tensor], data: tuple[Tensor, Tensor]) -> None:
         """Keep some samples ``(inputs, labels)`` of this task, and its loss."""

@@ -131,7 +131,8 @@ def check_losses(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> None
         raise InputError(
             expected=f"a loss that depends on {', '.join(space.names)}",
             got="one that does not",
-            hint="Select parameters the output depends on; a closure must use the model it is given.",
+            hint="Select parameters the output depends on; a closure must use the model it is given. A forward that "
+            "was put into the model, as by torch.compile(model.forward), calls the first model still: take it out.",
         )
     if not torch.allclose(total, again, rtol=1e-6, atol=0, equal_nan=True):
         raise NondeterministicLossError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 
 import torch
 
@@ -41,15 +42,30 @@ def own_penalty(finished: FinishedTask, method: str, strength: float, n_modes: i
 
 
 def penalty_by_layer(finished: FinishedTask, method: str, strength: float, n_modes: int) -> Penalty:
-    """The sum of a penalty for each layer, along modes of its own."""
+    """The sum of a penalty for each layer, along modes of its own.
+
+    A direction of one layer is flat while the others are at rest, and not where they move: where methods have a floor,
+    that of the stiffest layer holds all directions of all layers.
+    """
+    layers = finished.layers()
+    found = _levelled([own_penalty(layer, method, strength, n_modes) for layer in layers])
     parts = [
         PartPenalty(
-            own_penalty(layer, method, strength, n_modes), layer.columns.to(finished.w1.device),
-            dim=len(finished.w1), parameters=finished.space.names,
+            own, layer.columns.to(finished.w1.device), dim=len(finished.w1), parameters=finished.space.names
         )
-        for layer in finished.layers()
+        for own, layer in zip(found, layers, strict=True)
     ]  # fmt: skip
     return PenaltySum(tuple(parts))
+
+
+def _levelled(penalties: Sequence[Penalty]) -> Sequence[Penalty]:
+    floor = max((one.floor for one in penalties if isinstance(one, QuadraticPenalty)), default=0.0)
+    return [
+        dataclasses.replace(one, stiffness=one.stiffness.clamp(min=floor), floor=floor)
+        if isinstance(one, QuadraticPenalty) and floor > 0
+        else one
+        for one in penalties
+    ]
 
 
 def combined_penalty(earlier: Penalty | None, own: Penalty, rank: int | None = None) -> Penalty:

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscope._checks import check_choice, check_count, check_kind, check_strength
+from landscope._checks import check_choice, check_count, check_hooked, check_kind, check_strength
 from landscope.errors import InputError, NonFiniteError, StorageError
 from landscope.parameters import ParameterSpace, Selection
 from landscope.penalties import load_penalty
 from landscope.protocols import Penalty
-from landscope.proximal import ProximalSteps, check_optimizer
+from landscope.proximal import ProximalSteps, check_optimizer, warn_of_statistics
 from landscope.recorder import TrajectoryRecorder
 from landscope.risk import EmpiricalRisk
 from landscope.tasks.combining import combined_penalty, directions_in, held_directions, own_penalty, penalty_by_layer
@@ -24,9 +24,12 @@ from landscope.tasks.methods import METHODS, MOST_LOOKED_AT
 from landscope.tasks.told import (
     Entered,
     warn_of_another_place,
+    warn_of_fewer_tasks,
     warn_of_no_penalty,
+    warn_of_no_step,
     warn_of_others,
     warn_of_rows,
+    warn_of_still,
     warn_of_two_holds,
 )
 from landscope.trajectory import Trajectory
@@ -124,7 +127,7 @@ class TaskMemory:
         self._step = 0
         self._under_way: contextlib.ExitStack | None = None
         self._recorder: TrajectoryRecorder | None = None
-        self._added = False
+        self._added = self._stepped = False
 
     def training(self, optimizer: torch.optim.Optimizer) -> contextlib.AbstractContextManager[None]:
         """Record, and hold what was learnt, while this optimiser trains the model; for a task, once or in pieces.
@@ -139,14 +142,15 @@ class TaskMemory:
 
         Warns:
             UserWarning: If all weights were to be held, and the optimiser moves others, such as layers that were
-                frozen when the memory was made; if it is thrown away without having been entered by ``with``; if a loss
-            has :meth:`penalty` in it beside implicit steps, or, where those are not taken, has not.
+                frozen when the memory was made; if it is thrown away without having been entered by ``with``, or left
+            without a step of this optimiser; if a loss has :meth:`penalty` in it beside implicit steps, or, where those
+            are not taken, has not.
         """
         return Entered(self._training(optimizer))
 
     @contextlib.contextmanager
     def _training(self, optimizer: torch.optim.Optimizer) -> Generator[None]:
-        check_kind("the optimizer", optimizer, torch.optim.Optimizer, hint="A scheduler's is scheduler.optimizer.")
+        check_hooked(optimizer)
         if self._under_way is not None:
             raise InputError(
                 expected="one training at a time", got="another within it", hint="Leave its with block first."
@@ -164,11 +168,14 @@ class TaskMemory:
             if self.held is not None and self.implicit:
                 stack.enter_context(ProximalSteps(self.held, self.model, optimizer, self.space))
             elif self.held is not None:
+                warn_of_statistics(self.model)
                 stack.push(self._check_added)
             if METHODS[self.method].measures:
                 self._recorder = stack.enter_context(self._recording(optimizer))
                 stack.push(self._end)
-            self._under_way, self._added = stack, False
+            stack.push(self._check_stepped)
+            stack.callback(optimizer.register_step_post_hook(self._is_stepped).remove)
+            self._under_way, self._added, self._stepped = stack, False, False
             yield
 
     def close(self) -> None:
@@ -223,8 +230,8 @@ class TaskMemory:
                 reach; the memory is as it was then.
 
         Warns:
-            UserWarning: If far fewer steps were recorded than directions are to be held, or the weights are not where
-                the recording ended.
+            UserWarning: If far fewer steps were recorded than directions are to be held, the weights are not where
+                the recording ended, or some were held by default that never moved.
         """
         self._check_ended()
         return self.consolidate_at(EmpiricalRisk(self.model, criterion, data, space=self.space))
@@ -250,6 +257,8 @@ class TaskMemory:
         window = Trajectory.of(risk.w0[None].cpu()) if self._rows is None else self._rows
         if METHODS[self.method].measures and 2 * len(window) < min(self.n_modes, self.space.dim):
             warn_of_rows(len(window), self.n_modes)
+        if self._of_all and self.n_tasks == 0 and self._rows is not None:
+            warn_of_still(self._rows, self.space)
         warn_of_another_place(window, risk.w0)
         finished = FinishedTask(risk, window, MOST_LOOKED_AT * self.n_modes, seed=self.n_tasks, ratio=self.ratio)
         make = penalty_by_layer if self.per_layer else own_penalty
@@ -286,8 +295,15 @@ class TaskMemory:
             warn_of_two_holds()
         self._added = True
 
+    def _is_stepped(self, *_: object) -> None:
+        self._stepped = True
+
+    def _check_stepped(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and not self._stepped:
+            warn_of_no_step()
+
     def _check_added(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None and not self._added:
+        if kind is None and self._stepped and not self._added:
             warn_of_no_penalty()
 
     def state_dict(self) -> dict[str, Any]:
@@ -316,6 +332,9 @@ class TaskMemory:
         Raises:
             InputError: If a training is under way.
             StorageError: If it is no such state, or of a memory of other weights or settings; nothing is taken over.
+
+        Warns:
+            UserWarning: If the memory has consolidated more tasks than the state.
         """
         if self._under_way is not None:
             raise InputError(
@@ -343,6 +362,8 @@ class TaskMemory:
                 expected="the state of a TaskMemory", got=f"one that is damaged ({type(error).__name__}: {error})",
                 hint=_OWN_STATE,
             ) from error  # fmt: skip
+        if n_tasks < self.n_tasks:
+            warn_of_fewer_tasks(n_tasks, self.n_tasks)
         self.held, self._rows = held, window
         self.n_tasks, self.n_held, self._step = n_tasks, n_held, step
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from types import TracebackType
 
 import torch
 from torch import Tensor, nn
 
+from landscope.parameters import ParameterSpace
 from landscope.trajectory import Trajectory
 
 __all__ = [
-    "Entered", "warn_of_another_place", "warn_of_no_penalty", "warn_of_others", "warn_of_rows", "warn_of_two_holds",
+    "Entered", "warn_of_another_place", "warn_of_fewer_tasks", "warn_of_no_penalty", "warn_of_no_step",
+    "warn_of_others", "warn_of_rows", "warn_of_still", "warn_of_two_holds",
 ]  # fmt: skip
 
 
@@ -77,6 +80,39 @@ def warn_of_no_penalty() -> None:
         UserWarning,
         stacklevel=3,
     )
+
+
+def warn_of_no_step() -> None:
+    """Where a training ended without a step of its optimiser."""
+    warnings.warn(
+        "the optimiser that memory.training(optimizer) was given took no step: nothing was recorded or held; pass the "
+        "one whose step() is called, the inner one of a wrapper",
+        UserWarning,
+        stacklevel=3,
+    )
+
+
+def warn_of_fewer_tasks(count: int, before: int) -> None:
+    """Where a state is from before the last task was consolidated."""
+    warnings.warn(
+        f"the state holds {count} tasks, and the memory held {before}: what was consolidated since is given up; write "
+        "a checkpoint after consolidate() to resume from",
+        UserWarning,
+        stacklevel=3,
+    )
+
+
+def warn_of_still(window: Trajectory, space: ParameterSpace) -> None:
+    """Where parameters did not move while the first task was learnt, and are held nevertheless."""
+    moved = (window.weights[0] != window.weights[-1]).split([math.prod(shape) for shape in space.shapes])
+    still = [name for name, part in zip(space.names, moved, strict=True) if not part.any()]
+    if 0 < len(still) < len(space.names):
+        warnings.warn(
+            f"{', '.join(still[:3])}{', ...' if len(still) > 3 else ''} did not move while the task was learnt, and is "
+            "held where it began: if another task is to learn it, as its own head, pass select= of what tasks share",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def warn_of_rows(count: int, n_modes: int) -> None:

@@ -61,11 +61,11 @@ _CIFAR = Schooling(epochs=2, max_samples=300)
 _MLP = {"hidden": (50, 50)}
 _CNN = {"data": "cifar10", "network": "cifar-cnn"}
 COURSES = (
-    Course("task", "Split MNIST, task-incremental", "task", _TWICE, _MLP, strengths=(2, -1)),
+    Course("task", "Split MNIST, task-incremental", "task", _TWICE, _MLP, strengths=(1, -1)),
     Course("domain", "Split MNIST, domain-incremental", "domain", _TWICE, _MLP),
     Course("class", "Split MNIST, class-incremental", "class", _TWICE, _MLP, strengths=(2, -1)),
     Course("permuted", "Permuted MNIST, five orders", "permuted", Schooling(), _MLP, strengths=(0, 4)),
-    Course("cifar-task", "Split CIFAR-10, task-incremental", "task", _CIFAR, _CNN, strengths=(1, 6)),
+    Course("cifar-task", "Split CIFAR-10, task-incremental", "task", _CIFAR, _CNN, strengths=(1, 7)),
 )
 
 
