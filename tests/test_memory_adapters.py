@@ -13,7 +13,7 @@ from transformers.utils import ModelOutput
 import landscope as ls
 from landscope.adapters import avalanche, huggingface
 from landscope.adapters import lightning as pl
-from landscope.errors import InputError
+from landscope.errors import InputError, StorageError
 from test_memory import CRITERION, learn, network, right, sgd, task
 
 pytestmark = [
@@ -123,6 +123,41 @@ def under_avalanche(held, folder):
     return model
 
 
+@pytest.mark.filterwarnings("ignore:.*could not be traced:UserWarning")
+def test_a_model_with_a_head_for_each_task_is_measured_with_the_task():
+    class Headed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.trunk, self.heads = nn.Linear(2, 8), nn.ModuleList(nn.Linear(8, 3) for _ in range(2))
+
+        def forward(self, x, task_labels):
+            return self.heads[int(task_labels[0])](self.trunk(x).relu())
+
+    model = Headed()
+    optimizer = sgd(model)
+    plugin = avalanche.TaskMemoryPlugin(ls.TaskMemory(model, "trunk", method="ewc-empirical", strength=1.0))
+    for number in range(2):
+        inputs, labels = task(number)
+        experience = types.SimpleNamespace(dataset=[(x, int(y), number) for x, y in zip(inputs, labels, strict=True)])
+        strategy = types.SimpleNamespace(model=model, optimizer=optimizer, _criterion=CRITERION, experience=experience)
+        plugin.before_training_exp(strategy)
+        learn(
+            lambda x, number=number: model(x, torch.tensor([number])),
+            optimizer,
+            (inputs, labels),
+            20,
+            torch.Generator(),
+        )
+        w = plugin.memory.space.flatten(model)
+        told = DataLoader(TensorDataset(inputs, torch.full((len(labels),), number), labels), batch_size=64)
+        risk = ls.EmpiricalRisk(model, CRITERION, told, space=plugin.memory.space)
+        expected = ls.elastic_weight_consolidation(risk, w, fisher="empirical")
+        before = plugin.memory.held
+        plugin.after_training_exp(strategy)
+        added = plugin.memory.held(w + 0.1) - (before(w + 0.1) if before else 0.0)
+        assert float(added) == pytest.approx(float(expected(w + 0.1)), rel=1e-4)
+
+
 @pytest.mark.parametrize("loop", [plain, under_lightning, under_hugging_face, under_avalanche])
 def test_the_first_task_is_kept_in_every_loop(loop, tmp_path):
     lost, kept = loop(held=False, folder=tmp_path / "a"), loop(held=True, folder=tmp_path / "b")
@@ -184,6 +219,10 @@ def test_a_checkpoint_is_told_from_others_by_its_weights_and_may_lie_anywhere(tm
         assert torch.equal(found.anchor, held["a"].anchor)
     with pytest.raises(InputError, match=r"none at these weights in .*resume_from"):
         resumed("b")
+    (kept,) = best.glob("landscope_task_memory-*")
+    kept.write_bytes(kept.read_bytes()[:100])
+    with pytest.raises(StorageError, match=r"landscope_task_memory.*damaged"):
+        resumed("a", best)
 
 
 def test_a_memory_of_a_trainer_that_broke_off_can_be_used_again(tmp_path):
@@ -255,6 +294,7 @@ def test_a_checkpoint_that_is_only_tested_leaves_the_memory_as_it_is(tmp_path):
     assert memory.held is not None
 
 
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`:UserWarning")
 def test_a_lightning_training_resumed_without_its_memory_is_refused(tmp_path):
     model = Lit()
     trainer = lightning_trainer(pl.TaskMemoryCallback(ls.TaskMemory(model, method="l2", strength=1.0)), steps=4)

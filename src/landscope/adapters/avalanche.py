@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -31,7 +32,8 @@ class _Strategy(Protocol):
 class TaskMemoryPlugin(Holding):
     """Holds earlier experiences while later ones are learnt, and consolidates each when it ends.
 
-    Give it to any supervised strategy: ``Naive(..., plugins=[TaskMemoryPlugin(memory)])``.
+    Give it to any supervised strategy: ``Naive(..., plugins=[TaskMemoryPlugin(memory)])``. A model called with the
+    inputs and the number of their task, such as one with a head for each, is measured so too.
 
     Args:
         memory: Of the strategy's model.
@@ -67,18 +69,26 @@ class TaskMemoryPlugin(Holding):
     def after_training_exp(self, strategy: _Strategy, **_: Any) -> None:
         """Consolidate what was learnt; called by the strategy."""
         self._leave()
-        self.memory.consolidate(strategy._criterion, _Pairs(strategy.experience.dataset))
+        samples = _Samples(strategy.experience.dataset, with_task=_asks_for_task(self.memory.model))
+        self.memory.consolidate(strategy._criterion, samples)
 
 
-class _Pairs(Dataset[tuple[Tensor, Tensor]]):
-    """Inputs and targets of samples that carry more, such as the number of their task."""
+class _Samples(Dataset[tuple[Tensor, ...]]):
+    """Inputs and targets of samples ``(inputs, targets, task)``, the task between them where a model asks for it."""
 
-    def __init__(self, samples: Any) -> None:
-        self._samples = samples
+    def __init__(self, samples: Any, *, with_task: bool) -> None:
+        self._samples, self._with_task = samples, with_task
 
     def __len__(self) -> int:
         return len(self._samples)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        inputs, targets, *_ = self._samples[index]
-        return inputs, torch.as_tensor(targets)
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        inputs, targets, *rest = self._samples[index]
+        told = [torch.as_tensor(rest[-1])] if self._with_task else []
+        return inputs, *told, torch.as_tensor(targets)
+
+
+def _asks_for_task(model: nn.Module) -> bool:
+    """Whether the model is called with the task beside the inputs, as multi-task modules are."""
+    needed = [one for one in inspect.signature(model.forward).parameters.values() if one.default is one.empty]
+    return sum(one.kind is one.POSITIONAL_OR_KEYWORD for one in needed) > 1
