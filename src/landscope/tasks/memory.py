@@ -23,14 +23,12 @@ from landscope.tasks.finished import FinishedTask
 from landscope.tasks.methods import METHODS, MOST_LOOKED_AT
 from landscope.tasks.told import (
     Entered,
+    Watch,
     warn_of_another_place,
     warn_of_fewer_tasks,
-    warn_of_no_penalty,
-    warn_of_no_step,
     warn_of_others,
     warn_of_rows,
     warn_of_still,
-    warn_of_two_holds,
 )
 from landscope.trajectory import Trajectory
 
@@ -127,7 +125,7 @@ class TaskMemory:
         self._step = 0
         self._under_way: contextlib.ExitStack | None = None
         self._recorder: TrajectoryRecorder | None = None
-        self._added = self._stepped = False
+        self._watch: Watch | None = None
 
     def training(self, optimizer: torch.optim.Optimizer) -> contextlib.AbstractContextManager[None]:
         """Record, and hold what was learnt, while this optimiser trains the model; for a task, once or in pieces.
@@ -169,13 +167,11 @@ class TaskMemory:
                 stack.enter_context(ProximalSteps(self.held, self.model, optimizer, self.space))
             elif self.held is not None:
                 warn_of_statistics(self.model)
-                stack.push(self._check_added)
             if METHODS[self.method].measures:
                 self._recorder = stack.enter_context(self._recording(optimizer))
                 stack.push(self._end)
-            stack.push(self._check_stepped)
-            stack.callback(optimizer.register_step_post_hook(self._is_stepped).remove)
-            self._under_way, self._added, self._stepped = stack, False, False
+            watch = Watch(optimizer, implicit=self.implicit, holds=self.held is not None)
+            self._under_way, self._watch = stack, stack.enter_context(watch)
             yield
 
     def close(self) -> None:
@@ -193,7 +189,7 @@ class TaskMemory:
         )
 
     def _left(self) -> None:
-        self._under_way = None
+        self._under_way = self._watch = None
 
     def _end(self, kind: type[BaseException] | None, *_: object) -> None:
         """Keep what was recorded; an optimiser that took no step left nothing."""
@@ -285,26 +281,9 @@ class TaskMemory:
         if self.held is None:
             return w.new_zeros(())
         value = self.held(w)
-        if value.requires_grad and self._under_way is not None:
-            value.register_hook(self._is_added)
+        if value.requires_grad and self._watch is not None:
+            value.register_hook(self._watch.penalty_added)
         return value
-
-    def _is_added(self, _: Tensor) -> None:
-        """Called as often as a gradient of :meth:`penalty` is taken."""
-        if self.implicit and not self._added:
-            warn_of_two_holds()
-        self._added = True
-
-    def _is_stepped(self, *_: object) -> None:
-        self._stepped = True
-
-    def _check_stepped(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None and not self._stepped:
-            warn_of_no_step()
-
-    def _check_added(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None and self._stepped and not self._added:
-            warn_of_no_penalty()
 
     def state_dict(self) -> dict[str, Any]:
         """All that must be kept to go on after a stop, also in the middle of a task: for ``torch.save``."""

@@ -14,8 +14,8 @@ from landscope.parameters import ParameterSpace
 from landscope.trajectory import Trajectory
 
 __all__ = [
-    "Entered", "warn_of_another_place", "warn_of_fewer_tasks", "warn_of_no_penalty", "warn_of_no_step",
-    "warn_of_others", "warn_of_rows", "warn_of_still", "warn_of_two_holds",
+    "Entered", "Watch", "warn_of_another_place", "warn_of_fewer_tasks", "warn_of_others", "warn_of_rows",
+    "warn_of_still",
 ]  # fmt: skip
 
 
@@ -48,6 +48,53 @@ class Entered(contextlib.AbstractContextManager[None]):
             )
 
 
+class Watch(contextlib.AbstractContextManager["Watch"]):
+    """A training that says so where nothing was held, or all of it twice.
+
+    Args:
+        optimizer: Whose steps are expected.
+        implicit: Whether implicit steps are taken, and not the gradient of a penalty in the loss.
+        holds: Whether there are tasks to hold.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, *, implicit: bool, holds: bool) -> None:
+        self._optimizer, self._implicit, self._holds = optimizer, implicit, holds
+        self._stepped = self._added = False
+
+    def __enter__(self) -> Watch:
+        self._handle = self._optimizer.register_step_post_hook(self._step_taken)
+        return self
+
+    def _step_taken(self, *_: object) -> None:
+        self._stepped = True
+
+    def penalty_added(self, _: Tensor) -> None:
+        """To be called as often as a gradient of the penalty is taken."""
+        if self._implicit and not self._added:
+            _warn(
+                "the loss has memory.penalty() in it and implicit steps are taken too, so that earlier tasks are held "
+                "twice: leave it out, or make the memory with implicit=False"
+            )
+        self._added = True
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._handle.remove()
+        if kind is None and not self._stepped:
+            _warn(
+                "the optimiser that memory.training(optimizer) was given took no step: nothing was recorded or held; "
+                "pass the one whose step() is called, the inner one of a wrapper"
+            )
+        elif kind is None and self._holds and not (self._implicit or self._added):
+            _warn(
+                "with implicit=False nothing holds earlier tasks but memory.penalty() in the loss, and no gradient of "
+                "it was taken: add it, or leave implicit=False out"
+            )
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, UserWarning, stacklevel=4)
+
+
 def warn_of_others(model: nn.Module, tensors: list[Tensor], optimizer: torch.optim.Optimizer) -> None:
     """Where all weights were to be held, and the optimiser moves more."""
     held, moved = set(map(id, tensors)), {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -60,36 +107,6 @@ def warn_of_others(model: nn.Module, tensors: list[Tensor], optimizer: torch.opt
             UserWarning,
             stacklevel=6,
         )
-
-
-def warn_of_two_holds() -> None:
-    """Where the gradient of the penalty is taken and implicit steps as well."""
-    warnings.warn(
-        "the loss has memory.penalty() in it and implicit steps are taken too, so that earlier tasks are held twice: "
-        "leave it out, or make the memory with implicit=False",
-        UserWarning,
-        stacklevel=3,
-    )
-
-
-def warn_of_no_penalty() -> None:
-    """Where neither is."""
-    warnings.warn(
-        "with implicit=False nothing holds earlier tasks but memory.penalty() in the loss, and no gradient of it was "
-        "taken: add it, or leave implicit=False out",
-        UserWarning,
-        stacklevel=3,
-    )
-
-
-def warn_of_no_step() -> None:
-    """Where a training ended without a step of its optimiser."""
-    warnings.warn(
-        "the optimiser that memory.training(optimizer) was given took no step: nothing was recorded or held; pass the "
-        "one whose step() is called, the inner one of a wrapper",
-        UserWarning,
-        stacklevel=3,
-    )
 
 
 def warn_of_fewer_tasks(count: int, before: int) -> None:
