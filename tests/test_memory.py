@@ -453,6 +453,25 @@ def test_damaged_states_are_refused_and_change_nothing():
     assert memory.state_dict() == good
 
 
+def test_damaged_rows_and_penalties_are_refused():
+    model = network()
+    memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30), sgd(model)
+    for _ in range(2):
+        with memory.training(optimizer):
+            learn(model, optimizer, task(0), 30, torch.Generator())
+        good = memory.state_dict()
+        if memory.n_tasks == 0:
+            memory.consolidate(CRITERION, task(0))
+    rows, penalty = good["rows"], good["penalty"]
+    for change in (
+        {"rows": rows | {"weights": rows["weights"] * float("nan")}}, {"rows": {"weights": rows["weights"]}},
+        {"rows": rows | {"weights": "x"}}, {"penalty": penalty | {"anchor": "x"}}, {"penalty": {}},
+    ):  # fmt: skip
+        with pytest.raises(StorageError):
+            memory.load_state_dict(good | change)
+    memory.load_state_dict(good)
+
+
 def test_every_method_serves():
     model = network()
     optimizer = sgd(model)

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from landscope._checks import check_choice, check_count, check_hooked, check_kind, check_strength
-from landscope.errors import InputError, NonFiniteError, StorageError
+from landscope.errors import InputError, NonFiniteError
 from landscope.parameters import ParameterSpace, Selection
-from landscope.penalties import load_penalty
 from landscope.protocols import Penalty
 from landscope.proximal import ProximalSteps, check_optimizer, warn_of_statistics
 from landscope.recorder import TrajectoryRecorder
@@ -21,6 +20,7 @@ from landscope.risk import EmpiricalRisk
 from landscope.tasks.combining import combined_penalty, directions_in, held_directions, own_penalty, penalty_by_layer
 from landscope.tasks.finished import FinishedTask
 from landscope.tasks.methods import METHODS, MOST_LOOKED_AT
+from landscope.tasks.remembered import Remembered
 from landscope.tasks.told import (
     Entered,
     Watch,
@@ -33,9 +33,6 @@ from landscope.tasks.told import (
 from landscope.trajectory import Trajectory
 
 __all__ = ["TaskMemory"]
-
-_FORMAT = 1
-_OWN_STATE = "Pass what memory.state_dict() returned."
 
 
 class TaskMemory:
@@ -287,20 +284,8 @@ class TaskMemory:
 
     def state_dict(self) -> dict[str, Any]:
         """All that must be kept to go on after a stop, also in the middle of a task: for ``torch.save``."""
-        window = self._latest()
-        rows = None if window is None else {
-            "weights": window.weights, "steps": window.steps, "learning_rate": window.learning_rate,
-            "loss": window.loss,
-        }  # fmt: skip
-        return {
-            "format": _FORMAT,
-            "settings": self._settings(),
-            "n_tasks": self.n_tasks,
-            "n_held": self.n_held,
-            "step": self._step if self._recorder is None else self._recorder.step,
-            "rows": rows,
-            "penalty": None if self.held is None else self.held.state_dict(),
-        }
+        step = self._step if self._recorder is None else self._recorder.step
+        return Remembered(self.n_tasks, self.n_held, step, self._latest(), self.held).mapping(self._settings())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what :meth:`state_dict` gave.
@@ -319,32 +304,11 @@ class TaskMemory:
             raise InputError(
                 expected="a memory at rest", got="one in a training", hint="Load before `with memory.training(...)`."
             )
-        if not isinstance(state, Mapping) or state.get("format") != _FORMAT or "settings" not in state:
-            raise StorageError(
-                expected=f"the state of a TaskMemory, of format {_FORMAT}", got=_described(state), hint=_OWN_STATE
-            )
-        ours, theirs = self._settings(), state["settings"] if isinstance(state["settings"], Mapping) else {}
-        if different := [name for name in ours if theirs.get(name) != ours[name]]:
-            raise StorageError(
-                expected="; ".join(f"{name} {ours[name]}" for name in different),
-                got="; ".join(f"{name} {theirs.get(name)}" for name in different),
-                hint="Make the memory for the same model with the same settings.",
-            )
-        try:
-            rows, penalty = state["rows"], state["penalty"]
-            n_tasks, n_held, step = (int(state[name]) for name in ("n_tasks", "n_held", "step"))
-            window = None if rows is None else Trajectory.of(**rows, space=self.space)
-            held = None if penalty is None else load_penalty(penalty)
-            _check_counts(n_tasks, n_held, step, held)
-        except (KeyError, TypeError, ValueError) as error:
-            raise StorageError(
-                expected="the state of a TaskMemory", got=f"one that is damaged ({type(error).__name__}: {error})",
-                hint=_OWN_STATE,
-            ) from error  # fmt: skip
-        if n_tasks < self.n_tasks:
-            warn_of_fewer_tasks(n_tasks, self.n_tasks)
-        self.held, self._rows = held, window
-        self.n_tasks, self.n_held, self._step = n_tasks, n_held, step
+        found = Remembered.read(state, self._settings(), self.space)
+        if found.n_tasks < self.n_tasks:
+            warn_of_fewer_tasks(found.n_tasks, self.n_tasks)
+        self.held, self._rows = found.held, found.rows
+        self.n_tasks, self.n_held, self._step = found.n_tasks, found.n_held, found.step
 
     def _settings(self) -> dict[str, Any]:
         names = ("method", "strength", "n_modes", "window", "every", "ratio", "rank", "per_layer")
@@ -367,12 +331,6 @@ class TaskMemory:
             )  # fmt: skip
 
 
-def _described(state: object) -> str:
-    if not isinstance(state, Mapping):
-        return type(state).__name__
-    return f"the keys {', '.join(map(str, state))}" + (f" of format {state['format']}" if "format" in state else "")
-
-
 def _strength(method: str, strength: float | None) -> float:
     known = METHODS[method].default if strength is None else strength
     if known is None:
@@ -380,13 +338,6 @@ def _strength(method: str, strength: float | None) -> float:
             expected=f"a strength for {method}", got="none", hint="It has none of its own: pass strength=."
         )
     return float(check_strength("strength", known))
-
-
-def _check_counts(n_tasks: int, n_held: int, step: int, held: Penalty | None) -> None:
-    """Raise where numbers of a state do not belong together: a memory without its penalty would hold nothing."""
-    if min(n_tasks, n_held, step) < 0 or (n_tasks > 0) != (held is not None):
-        kept = "no penalty" if held is None else "a penalty"
-        raise ValueError(f"{n_tasks} tasks, {n_held} directions, step {step} and {kept}")
 
 
 def _joined(first: Trajectory, second: Trajectory, last: int) -> Trajectory:
