@@ -56,6 +56,7 @@ class TaskMemory:
             stiffness are given up, so that the memory of many tasks is that of one; Kronecker products become the
             nearest one a layer, whatever the number. All by default.
         per_layer: Take modes of every layer by itself, ``n_modes`` of each; by default those of all weights together.
+            A layer's directions are flat only while the others rest, so that the floor is that of the stiffest layer.
         implicit: Take implicit steps; False where you add :meth:`penalty` to the loss yourself.
 
     Raises:
