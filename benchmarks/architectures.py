@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import landscope as ls
 from benchmarks.measure import Row, in_turns, ratio
-from landscope.networks import mnist_cnn
+from landscope.reproduction.experiment.networks import mnist_cnn
 
 __all__ = ["architectures"]
 

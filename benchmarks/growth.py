@@ -10,7 +10,7 @@ from torch import nn
 import landscope as ls
 from benchmarks.measure import Row, seconds
 from benchmarks.subject import Subject
-from landscope.networks import mlp
+from landscope.reproduction.experiment.networks import mlp
 
 __all__ = ["growth"]
 

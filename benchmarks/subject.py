@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 import landscope as ls
-from landscope.datasets import load_images
-from landscope.networks import mlp
 from landscope.recorder import TrajectoryRecorder
-from landscope.training import evaluate, train
+from landscope.reproduction.experiment.datasets.loading import load_images
+from landscope.reproduction.experiment.networks import mlp
+from landscope.reproduction.experiment.training import evaluate, train
 
 __all__ = ["Subject", "prepare"]
 

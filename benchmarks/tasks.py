@@ -10,9 +10,10 @@ from torch import nn
 import landscope as ls
 from benchmarks.measure import Row
 from benchmarks.subject import Subject
-from landscope.continual import Schooling, learn_scenario, permuted_scenario, rival_name
-from landscope.networks import mlp
-from landscope.tasks import TasksInTurn
+from landscope.reproduction.experiment.networks import mlp
+from landscope.reproduction.sequential.scenario_training import Schooling, learn_scenario, rival_name
+from landscope.reproduction.sequential.scenarios import permuted_scenario
+from landscope.reproduction.sequential.sequence import TasksInTurn
 
 __all__ = ["tasks"]
 

@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import landscope as ls
 from benchmarks.measure import Row, in_turns, ratio, seconds
 from benchmarks.subject import LAYER, Subject
-from landscope.networks import mlp
-from landscope.training import train
+from landscope.reproduction.experiment.networks import mlp
+from landscope.reproduction.experiment.training import train
 
 __all__ = ["training"]
 
@@ -74,7 +74,7 @@ def training(subject: Subject, device: str) -> list[Row]:  # noqa: ARG001 - grou
                 "bare loop": bare,
                 "one minibatch again and again (no data to fetch)": same_batch,
                 "DataLoader loop": loader,
-                "landscope.training.train": lambda: next(
+                "landscope.reproduction.experiment.training.train": lambda: next(
                     train(model, nn.functional.cross_entropy, data, optimizer, order)
                 ),
                 "bare loop with a copy of the weights": copied,
@@ -89,7 +89,7 @@ def training(subject: Subject, device: str) -> list[Row]:  # noqa: ARG001 - grou
         Row.of(
             "DataLoader loop / landscope's trainer",
             "x",
-            ratio(each["DataLoader loop"], each["landscope.training.train"]),
+            ratio(each["DataLoader loop"], each["landscope.reproduction.experiment.training.train"]),
         ),
         Row.of(
             "DataLoader loop / no data to fetch",

@@ -8,9 +8,14 @@ import torch
 from torch import nn
 
 import landscope as ls
-from landscope.datasets import load_images
-from landscope.networks import mlp
-from landscope.training import train
+from landscope.progress import QuietReporter
+from landscope.reproduction.experiment.datasets.loading import load_images
+from landscope.reproduction.experiment.networks import mlp
+from landscope.reproduction.experiment.settings import Settings
+from landscope.reproduction.experiment.training import train
+from landscope.study.folder import RunFolder
+from landscope.study.pipeline import run_stages
+from small_run import SMALL
 
 
 def pytest_addoption(parser):
@@ -59,3 +64,11 @@ def mnist_folder():
         pytest.fail(f"LANDSCOPE_DATA is {root}, but it holds no mnist folder")
     pytest.skip("MNIST is not on this machine: set LANDSCOPE_DATA to a folder that holds mnist/")
     return None
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory):
+    """A run on the digits as far as the law, done once."""
+    run = RunFolder.create(tmp_path_factory.mktemp("runs") / "small", Settings.of(SMALL))
+    run_stages(run, QuietReporter())
+    return run

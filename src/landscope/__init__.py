@@ -12,36 +12,36 @@ from landscope._version import __version__
 
 _HOMES = {
     "ParameterSpace": "parameters",
-    "EmpiricalRisk": "risk",
+    "EmpiricalRisk": "risk.empirical",
     "TrajectoryRecorder": "recorder",
     "Trajectory": "trajectory",
     "open_trajectory": "trajectory",
-    "PrincipalModes": "modes",
-    "principal_modes": "modes",
-    "subspace_overlap": "modes",
-    "cosine_content": "modes",
-    "LossProfiles": "landscape",
-    "loss_profiles": "landscape",
-    "ProfileFits": "landscape",
-    "fit_profiles": "landscape",
-    "Flatness": "landscape",
-    "flatness": "landscape",
-    "directional_curvature": "landscape",
-    "PowerLaw": "scaling",
-    "fit_power_law": "scaling",
-    "VarianceFlatnessLaw": "law",
-    "variance_flatness_law": "law",
-    "block_variances": "motion",
-    "Motion": "motion",
-    "motion_along": "motion",
-    "InverseRelation": "paper.relation",
-    "Preconditioned": "preconditioning",
-    "adam_preconditioner": "preconditioning",
-    "NoisyGradientDescent": "noisy_descent",
-    "gradient_noise_like": "noisy_descent",
-    "Exponents": "exponents",
-    "flatness_exponents": "exponents",
-    "errors_in_variables_exponent": "scaling",
+    "PrincipalModes": "directions.principal",
+    "principal_modes": "directions.principal",
+    "subspace_overlap": "directions.overlap",
+    "cosine_content": "noise.cosine_content",
+    "LossProfiles": "landscape.profile",
+    "loss_profiles": "landscape.profile",
+    "ProfileFits": "landscape.profile",
+    "fit_profiles": "landscape.profile",
+    "Flatness": "landscape.flatness",
+    "flatness": "landscape.flatness",
+    "directional_curvature": "landscape.curvature",
+    "PowerLaw": "power_law",
+    "fit_power_law": "power_law",
+    "VarianceFlatnessLaw": "law.variance_flatness",
+    "variance_flatness_law": "law.variance_flatness",
+    "block_variances": "noise.mode_statistics",
+    "Motion": "noise.mode_statistics",
+    "motion_along": "noise.mode_statistics",
+    "InverseRelation": "law.inverse_relation",
+    "Preconditioned": "landscape.preconditioned",
+    "adam_preconditioner": "landscape.preconditioned",
+    "NoisyGradientDescent": "surrogates.noisy_descent",
+    "gradient_noise_like": "surrogates.noisy_descent",
+    "Exponents": "law.exponents",
+    "flatness_exponents": "law.exponents",
+    "errors_in_variables_exponent": "power_law",
     "VelocityStatistics": "noise.velocity",
     "velocity_statistics": "noise.velocity",
     "MinibatchEnsemble": "noise.ensemble",
@@ -60,112 +60,108 @@ _HOMES = {
     "learning_phases": "noise.drift",
     "DriftLaw": "noise.drift",
     "drift_law": "noise.drift",
-    "QuadraticPenalty": "penalties",
-    "landscape_dependent_constraint": "penalties",
-    "flatness_from_variance": "penalties",
-    "elastic_weight_consolidation": "penalties",
-    "factored_penalty": "penalties",
-    "kronecker_elastic_weight_consolidation": "penalties",
-    "KroneckerPenalty": "penalties",
-    "curvature_constraint": "penalties",
-    "distance_penalty": "penalties",
-    "PartPenalty": "penalties",
-    "PenaltySum": "penalties",
-    "memory_aware_synapses": "penalties",
-    "merged_penalty": "penalties",
-    "nearest_kronecker_penalty": "penalties",
-    "load_penalty": "penalties",
-    "ProximalSteps": "proximal",
-    "TaskMemory": "tasks",
-    "sharp_dimension": "dimension",
-    "sharp_directions": "dimension",
-    "learning_dimension": "dimension",
-    "learning_dimension_over_time": "dimension",
-    "shuffled_increments": "controls",
-    "Basis": "controls",
-    "hessian_basis": "controls",
-    "gradient_noise_basis": "controls",
-    "random_basis": "controls",
-    "modes_along": "controls",
-    "sign_flipped_epochs": "controls",
-    "random_walk_like": "controls",
-    "ornstein_uhlenbeck": "controls",
-    "langevin": "controls",
-    "crossover_curvature": "controls",
-    "epoch_noise_time": "controls",
-    "variance_along": "controls",
+    "QuadraticPenalty": "penalties.quadratic",
+    "landscape_dependent_constraint": "penalties.ldc",
+    "flatness_from_variance": "penalties.ldc",
+    "elastic_weight_consolidation": "penalties.fisher",
+    "factored_penalty": "penalties.compression.factored",
+    "kronecker_elastic_weight_consolidation": "penalties.fisher",
+    "KroneckerPenalty": "penalties.kronecker",
+    "curvature_constraint": "penalties.fisher",
+    "distance_penalty": "penalties.fisher",
+    "PartPenalty": "penalties.part",
+    "PenaltySum": "penalties.sums",
+    "memory_aware_synapses": "penalties.fisher",
+    "merged_penalty": "penalties.compression.merged",
+    "nearest_kronecker_penalty": "penalties.compression.nearest",
+    "load_penalty": "penalties.sums",
+    "ProximalSteps": "penalties.proximal",
+    "TaskMemory": "memory.task_memory",
+    "sharp_dimension": "landscape.dimension",
+    "sharp_directions": "landscape.dimension",
+    "learning_dimension": "landscape.dimension",
+    "learning_dimension_over_time": "landscape.dimension",
+    "shuffled_increments": "surrogates.trajectories",
+    "Basis": "directions.basis",
+    "hessian_basis": "directions.hessian",
+    "gradient_noise_basis": "directions.gradient_noise",
+    "random_basis": "directions.random",
+    "modes_along": "directions.basis",
+    "sign_flipped_epochs": "surrogates.trajectories",
+    "random_walk_like": "surrogates.trajectories",
+    "ornstein_uhlenbeck": "surrogates.trajectories",
+    "langevin": "surrogates.langevin",
+    "crossover_curvature": "surrogates.epoch_noise",
+    "epoch_noise_time": "surrogates.epoch_noise",
+    "variance_along": "directions.basis",
     "MinibatchOrder": "sampling",
-    "save": "storage",
-    "load": "storage",
+    "save": "storage.archive",
+    "load": "storage.archive",
 }
 
 __all__ = list(_HOMES)
 
 if TYPE_CHECKING:
-    from landscope.controls import (
-        Basis,
-        crossover_curvature,
-        epoch_noise_time,
-        gradient_noise_basis,
-        hessian_basis,
-        langevin,
-        modes_along,
-        ornstein_uhlenbeck,
-        random_basis,
-        random_walk_like,
-        shuffled_increments,
-        sign_flipped_epochs,
-        variance_along,
+    from landscope.directions.basis import Basis, modes_along, variance_along
+    from landscope.directions.gradient_noise import gradient_noise_basis
+    from landscope.directions.hessian import hessian_basis
+    from landscope.directions.overlap import subspace_overlap
+    from landscope.directions.principal import PrincipalModes, principal_modes
+    from landscope.directions.random import random_basis
+    from landscope.landscape.curvature import directional_curvature
+    from landscope.landscape.dimension import (
+        learning_dimension,
+        learning_dimension_over_time,
+        sharp_dimension,
+        sharp_directions,
     )
-    from landscope.dimension import learning_dimension, learning_dimension_over_time, sharp_dimension, sharp_directions
-    from landscope.exponents import Exponents, flatness_exponents
-    from landscope.landscape import (
-        Flatness,
-        LossProfiles,
-        ProfileFits,
-        directional_curvature,
-        fit_profiles,
-        flatness,
-        loss_profiles,
-    )
-    from landscope.law import VarianceFlatnessLaw, variance_flatness_law
-    from landscope.modes import PrincipalModes, cosine_content, principal_modes, subspace_overlap
-    from landscope.motion import Motion, block_variances, motion_along
+    from landscope.landscape.flatness import Flatness, flatness
+    from landscope.landscape.preconditioned import Preconditioned, adam_preconditioner
+    from landscope.landscape.profile import LossProfiles, ProfileFits, fit_profiles, loss_profiles
+    from landscope.law.exponents import Exponents, flatness_exponents
+    from landscope.law.inverse_relation import InverseRelation
+    from landscope.law.variance_flatness import VarianceFlatnessLaw, variance_flatness_law
+    from landscope.memory.task_memory import TaskMemory
+    from landscope.noise.cosine_content import cosine_content
     from landscope.noise.drift import DriftLaw, Phases, drift_law, learning_phases
     from landscope.noise.ensemble import MinibatchEnsemble, minibatch_ensemble
     from landscope.noise.gradient import GradientNoise, gradient_noise
     from landscope.noise.log_hessian import LogHessian, log_hessian
+    from landscope.noise.mode_statistics import Motion, block_variances, motion_along
     from landscope.noise.stationarity import LyapunovResidual, YaidaRelation, lyapunov_residual, yaida_relation
     from landscope.noise.temperature import ActiveTemperature, active_temperature
     from landscope.noise.velocity import VelocityStatistics, velocity_statistics
-    from landscope.noisy_descent import NoisyGradientDescent, gradient_noise_like
-    from landscope.paper.relation import InverseRelation
     from landscope.parameters import ParameterSpace
-    from landscope.penalties import (
-        KroneckerPenalty,
-        PartPenalty,
-        PenaltySum,
-        QuadraticPenalty,
+    from landscope.penalties.compression.factored import factored_penalty
+    from landscope.penalties.compression.merged import merged_penalty
+    from landscope.penalties.compression.nearest import nearest_kronecker_penalty
+    from landscope.penalties.fisher import (
         curvature_constraint,
         distance_penalty,
         elastic_weight_consolidation,
-        factored_penalty,
-        flatness_from_variance,
         kronecker_elastic_weight_consolidation,
-        landscape_dependent_constraint,
-        load_penalty,
         memory_aware_synapses,
-        merged_penalty,
-        nearest_kronecker_penalty,
     )
-    from landscope.preconditioning import Preconditioned, adam_preconditioner
-    from landscope.proximal import ProximalSteps
+    from landscope.penalties.kronecker import KroneckerPenalty
+    from landscope.penalties.ldc import flatness_from_variance, landscape_dependent_constraint
+    from landscope.penalties.part import PartPenalty
+    from landscope.penalties.proximal import ProximalSteps
+    from landscope.penalties.quadratic import QuadraticPenalty
+    from landscope.penalties.sums import PenaltySum, load_penalty
+    from landscope.power_law import PowerLaw, errors_in_variables_exponent, fit_power_law
     from landscope.recorder import TrajectoryRecorder
-    from landscope.risk import EmpiricalRisk
+    from landscope.risk.empirical import EmpiricalRisk
     from landscope.sampling import MinibatchOrder
-    from landscope.scaling import PowerLaw, errors_in_variables_exponent, fit_power_law
-    from landscope.storage import load, save
-    from landscope.tasks import TaskMemory
+    from landscope.storage.archive import load, save
+    from landscope.surrogates.epoch_noise import crossover_curvature, epoch_noise_time
+    from landscope.surrogates.langevin import langevin
+    from landscope.surrogates.noisy_descent import NoisyGradientDescent, gradient_noise_like
+    from landscope.surrogates.trajectories import (
+        ornstein_uhlenbeck,
+        random_walk_like,
+        shuffled_increments,
+        sign_flipped_epochs,
+    )
     from landscope.trajectory import Trajectory, open_trajectory
 
 

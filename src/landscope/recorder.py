@@ -14,7 +14,7 @@ from landscope.errors import InputError, NonFiniteError, StorageError
 from landscope.parameters import ParameterSpace, Selection
 from landscope.results import stamp
 from landscope.step_size import was_skipped
-from landscope.storage import RowStore
+from landscope.storage.rows import RowStore
 from landscope.trajectory import Trajectory, open_trajectory, trajectory_columns
 
 __all__ = ["TrajectoryRecorder"]

@@ -16,7 +16,7 @@ from landscope._checks import check_count, check_finite
 from landscope.errors import InputError, StorageError
 from landscope.parameters import ParameterSpace
 from landscope.results import stamp
-from landscope.storage import RowStore
+from landscope.storage.rows import RowStore
 
 __all__ = ["Trajectory", "open_trajectory"]
 

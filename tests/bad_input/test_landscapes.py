@@ -9,7 +9,7 @@ from torch import nn
 
 import landscope as ls
 from landscope.errors import InputError, NondeterministicLossError, NonFiniteError
-from landscope.networks import mlp
+from landscope.reproduction.experiment.networks import mlp
 from landscope.synthetic import QuadraticBowl
 
 

@@ -7,8 +7,8 @@ import torch
 
 import landscope as ls
 from landscope.errors import InputError, NonFiniteError
-from landscope.motion import motion_along
 from landscope.noise.drift import drift_law
+from landscope.noise.mode_statistics import motion_along
 from landscope.synthetic import InverseGaussian, QuadraticBowl, RandomSprings, random_walk
 
 SPRINGS = RandomSprings.draw(torch.tensor([1.0, 2.0]), 10, seed=0)

@@ -5,13 +5,13 @@ import torch
 from torch import nn
 
 import landscope as ls
-from landscope.datasets import load_images
 from landscope.errors import DataUnavailableError, InputError, NonFiniteError, StorageError
-from landscope.law import variance_flatness_law
-from landscope.networks import mlp
-from landscope.settings import Settings
+from landscope.law.variance_flatness import variance_flatness_law
+from landscope.reproduction.experiment.datasets.loading import load_images
+from landscope.reproduction.experiment.networks import mlp
+from landscope.reproduction.experiment.settings import Settings
+from landscope.reproduction.experiment.training import train
 from landscope.synthetic import InverseGaussian
-from landscope.training import train
 
 
 def test_selections_that_match_nothing_useful_are_refused():

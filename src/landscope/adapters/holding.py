@@ -9,7 +9,7 @@ from torch import nn
 
 from landscope._checks import check_kind
 from landscope.errors import InputError, LandscopeError
-from landscope.tasks import TaskMemory
+from landscope.memory.task_memory import TaskMemory
 
 __all__ = ["Holding"]
 

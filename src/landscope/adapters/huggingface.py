@@ -13,10 +13,10 @@ from torch import nn
 
 from landscope.adapters.holding import Holding
 from landscope.adapters.recording import Recording
-from landscope.criteria import language_model_losses
 from landscope.errors import InputError, LandscopeError, StorageError
+from landscope.memory.task_memory import TaskMemory
 from landscope.recorder import TrajectoryRecorder
-from landscope.tasks import TaskMemory
+from landscope.risk.language_model import language_model_losses
 
 try:
     from accelerate.optimizer import AcceleratedOptimizer

@@ -14,7 +14,7 @@ from landscope.cli import reproduction as reproduction
 from landscope.cli import single as single
 from landscope.cli.shared import app, interrupted_hint
 from landscope.errors import InputError, LandscopeError
-from landscope.settings import Settings
+from landscope.reproduction.experiment.settings import Settings
 
 __all__ = ["app", "main"]
 

@@ -10,16 +10,8 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from landscope.cli.shared import (
-    AsJson,
-    Config,
-    app,
-    claims_table,
-    hint_if_stopped,
-    reporter_of,
-    settings_of,
-)
-from landscope.settings import ForgetOptions, TaskSettings
+from landscope.cli.shared import AsJson, Config, app, claims_table, hint_if_stopped, reporter_of, settings_of
+from landscope.reproduction.experiment.settings import ForgetOptions, TaskSettings
 
 __all__ = ["forget"]
 
@@ -44,10 +36,10 @@ def forget(
     ewc-batch, kfac, mas, hessian, fisher, random, l2, and joint for all tasks so far at once. A folder keeps all;
     more methods can be added to it. Example: landscope forget --methods ldc-floor --methods ewc:1000
     """
-    from landscope.report import FORGET_HEADINGS, forget_rows, write_forget_report
-    from landscope.run import RunFolder
-    from landscope.run.forget import check_request, forget_judgements, groups_of, numbers_of
-    from landscope.run.forget import forget as learn
+    from landscope.reproduction.pages.forget_page import FORGET_HEADINGS, forget_rows, write_forget_report
+    from landscope.reproduction.sequential.forget import check_request, forget_judgements, groups_of, numbers_of
+    from landscope.reproduction.sequential.forget import forget as learn
+    from landscope.study.folder import RunFolder
 
     wishes, chosen = options or ForgetOptions(), settings_of(settings, config)
     check_request(wishes, chosen)

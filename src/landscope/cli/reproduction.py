@@ -20,7 +20,7 @@ from landscope.cli.shared import (
     settings_of,
 )
 from landscope.errors import InputError
-from landscope.settings import Settings
+from landscope.reproduction.experiment.settings import Settings
 
 __all__ = ["reproduce"]
 
@@ -65,8 +65,8 @@ def reproduce(
     if figure == "all" or figure in _RECIPES:
         _reproduce_recipes(figure, seeds, quick, jobs, pairs, settings, config, out, as_json)
         return
-    from landscope.report import write_reproduction_report
-    from landscope.run import reproduce as reproduce_runs
+    from landscope.reproduction.pages.reproduction_page import write_reproduction_report
+    from landscope.reproduction.pooling import reproduce as reproduce_runs
 
     if quick or jobs != 1:
         raise InputError(
@@ -105,9 +105,10 @@ def _reproduce_recipes(
     as_json: bool,
 ) -> None:
     """Recipes: one, or all of them."""
-    from landscope.report import write_everything_report
-    from landscope.run.everything import reproduce_recipes
-    from landscope.run.recipes import OF_THE_PAPER, QUICK, RECIPES, Plan
+    from landscope.reproduction.everything import reproduce_recipes
+    from landscope.reproduction.figures import OF_THE_PAPER, QUICK, RECIPES
+    from landscope.reproduction.figures.recipe import Plan
+    from landscope.reproduction.pages.everything_page import write_everything_report
 
     if pairs:
         raise InputError(expected="--pairs with fig1 to fig-S7", got=figure, hint="Leave it out: recipes choose.")
@@ -135,7 +136,7 @@ def _reproduce_recipes(
 
 
 def _pairs(text: str, figure: str) -> list[tuple[int, float]]:
-    from landscope.run.reproduce import PAIRS
+    from landscope.reproduction.pooling import PAIRS
 
     if not text:
         return list(PAIRS if figure == "fig2" else PAIRS[:1])

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from landscope._version import __version__
-from landscope.settings import Settings, TaskSettings
+from landscope.reproduction.experiment.settings import Settings, TaskSettings
 
 if TYPE_CHECKING:
-    from landscope.run import RunFolder
-    from landscope.run.progress import Reporter
+    from landscope.progress import Reporter
+    from landscope.study.folder import RunFolder
 
 __all__ = [
     "AsJson", "Config", "Options", "Out", "PrintConfig", "Run", "app", "claims_table", "do_stages", "finish",
@@ -56,21 +56,21 @@ def settings_of(options: TaskSettings | None, config: Path | None, **fixed: Any)
 
 def reporter_of(as_json: bool) -> Reporter:
     """Progress on the console, or none beside JSON."""
-    from landscope.run.progress import ConsoleReporter, QuietReporter
+    from landscope.progress import ConsoleReporter, QuietReporter
 
     return QuietReporter() if as_json else ConsoleReporter()
 
 
 def open_or_create(out: Path | None, settings: Settings) -> RunFolder:
     """The run in a folder, or a new one."""
-    from landscope.run import RunFolder
+    from landscope.study.folder import RunFolder
 
     return RunFolder.create(out or Path("runs") / Path(settings.data).name, settings)
 
 
 def do_stages(run: RunFolder, until: str, as_json: bool) -> None:
     """Do the stages of a run that are missing, as far as one of them."""
-    from landscope.run import run_stages
+    from landscope.study.pipeline import run_stages
 
     hint_if_stopped(f"The run in {run.path} is whole as far as it went; give the same command to go on.")
     run_stages(run, reporter_of(as_json), until=until)
@@ -78,8 +78,8 @@ def do_stages(run: RunFolder, until: str, as_json: bool) -> None:
 
 def finish(run: RunFolder, as_json: bool) -> None:
     """Write the page of a run and show its claims."""
-    from landscope.report import write_report
-    from landscope.run.measured import judgements_of
+    from landscope.report.run_page import write_report
+    from landscope.study.measured import judgements_of
 
     path = write_report(run)
     judgements = judgements_of(run)

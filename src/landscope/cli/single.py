@@ -71,7 +71,7 @@ def train(
 
 
 def _one_stage(path: Path, stage: str, artefact: str, as_json: bool) -> None:
-    from landscope.run import RunFolder
+    from landscope.study.folder import RunFolder
 
     folder = RunFolder.open(path)
     do_stages(folder, stage, as_json)
@@ -124,7 +124,7 @@ def controls(run: Run, *, as_json: AsJson = False) -> None:
 
 
 def _later_stage(path: Path, stage: str, as_json: bool) -> None:
-    from landscope.run import RunFolder
+    from landscope.study.folder import RunFolder
 
     folder = RunFolder.open(path)
     do_stages(folder, stage, as_json)
@@ -137,7 +137,7 @@ def report(run: Run, *, as_json: AsJson = False) -> None:
 
     Example: landscope report runs/mnist
     """
-    from landscope.run import RunFolder
+    from landscope.study.folder import RunFolder
 
     folder = RunFolder.open(run)
     do_stages(folder, "law", as_json)
@@ -150,8 +150,8 @@ def claims(run: Run, *, as_json: AsJson = False) -> None:
 
     Example: landscope claims runs/mnist
     """
-    from landscope.run import RunFolder
-    from landscope.run.measured import judgements_of
+    from landscope.study.folder import RunFolder
+    from landscope.study.measured import judgements_of
 
     judgements = judgements_of(RunFolder.open(run))
     if as_json:

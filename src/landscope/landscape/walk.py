@@ -10,8 +10,8 @@ from torch import Tensor
 
 from landscope._checks import check_directions, check_finite, check_vector
 from landscope.errors import InputError, NonFiniteError
+from landscope.plain_lines import PlainLines
 from landscope.protocols import Lines, LossLandscape, SketchesLines, WalksLines
-from landscope.walking import PlainLines
 
 __all__ = ["Walk", "start_walk", "steps_for"]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from landscope._checks import check_start
 from landscope.errors import InputError
-from landscope.noise.batch_lines import gradients_of, left_out
+from landscope.minibatch_lines import gradients_of, left_out
 from landscope.protocols import Ensemble
 from landscope.results import Result, stamp
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope.errors import InputError
-from landscope.noise.batch_lines import left_out, start_batch_lines
+from landscope.minibatch_lines import left_out, start_batch_lines
 from landscope.protocols import Ensemble
 from landscope.results import Result, stamp
 

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope._checks import check_count, check_positive
+from landscope.directions.principal import PrincipalModes
 from landscope.errors import InputError
-from landscope.modes import PrincipalModes
 from landscope.protocols import LossLandscape, ProgressCallback
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
@@ -93,7 +93,7 @@ def yaida_relation(
 
     Example:
         >>> import torch
-        >>> from landscope.modes import principal_modes
+        >>> from landscope.directions.principal import principal_modes
         >>> from landscope.synthetic import QuadraticBowl, sgd_in_bowl
         >>> curvature = torch.tensor([1.0, 4.0])
         >>> path = sgd_in_bowl(curvature, 20_000, learning_rate=0.1, noise_variance=1.0, seed=0)
@@ -184,7 +184,7 @@ def lyapunov_residual(
 
     Example:
         >>> import torch
-        >>> from landscope.modes import principal_modes
+        >>> from landscope.directions.principal import principal_modes
         >>> from landscope.synthetic import sgd_in_bowl
         >>> curvature = torch.tensor([1.0, 2.0]).double()
         >>> window = Trajectory.of(sgd_in_bowl(curvature, 50_000, learning_rate=0.01, noise_variance=1.0, seed=0))

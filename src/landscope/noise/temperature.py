@@ -10,7 +10,7 @@ from torch import Tensor
 
 from landscope._checks import check_positive
 from landscope.landscape.walk import steps_for
-from landscope.noise.batch_lines import left_out, start_batch_lines
+from landscope.minibatch_lines import left_out, start_batch_lines
 from landscope.protocols import Ensemble, ProgressCallback
 from landscope.results import Result, stamp
 

@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from landscope._checks import check_count
+from landscope.directions.principal import PrincipalModes
 from landscope.errors import InputError
-from landscope.modes import PrincipalModes
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
 
@@ -114,7 +114,7 @@ def velocity_statistics(
         A walk of independent steps of variance 1: D = 1, and no memory beyond lag 0.
 
         >>> import torch
-        >>> from landscope.modes import principal_modes
+        >>> from landscope.directions.principal import principal_modes
         >>> from landscope.synthetic import random_walk
         >>> window = Trajectory.of(random_walk(4000, 2, seed=0))
         >>> found = velocity_statistics(window, principal_modes(window), max_lag=2)

@@ -1,22 +1,17 @@
 """Penalties that keep weights near where an earlier task left them (paper, Eq. 14)."""
 
-from landscope.penalties.constraint import (
-    Floor,
-    check_widths,
-    flatness_from_variance,
-    landscape_dependent_constraint,
-)
-from landscope.penalties.elastic import (
+from landscope.penalties.compression.factored import factored_penalty, uncoupled_penalty
+from landscope.penalties.compression.merged import merged_penalty
+from landscope.penalties.compression.nearest import nearest_kronecker_penalty
+from landscope.penalties.fisher import (
     curvature_constraint,
     distance_penalty,
     elastic_weight_consolidation,
     kronecker_elastic_weight_consolidation,
     memory_aware_synapses,
 )
-from landscope.penalties.factored import factored_penalty, uncoupled_penalty
 from landscope.penalties.kronecker import KroneckerPenalty
-from landscope.penalties.merging import merged_penalty
-from landscope.penalties.nearest import nearest_kronecker_penalty
+from landscope.penalties.ldc import Floor, check_widths, flatness_from_variance, landscape_dependent_constraint
 from landscope.penalties.part import PartPenalty
 from landscope.penalties.quadratic import QuadraticPenalty
 from landscope.penalties.sums import PenaltySum, load_penalty

@@ -11,9 +11,8 @@ import torch
 from plotly.subplots import make_subplots
 from torch import Tensor
 
-from landscope.controls import crossover_curvature, epoch_noise_time
-from landscope.exponents import Exponents
-from landscope.paper.sensitivity import Growth
+from landscope.law.exponents import Exponents
+from landscope.law.window_growth import Growth
 from landscope.plots.style import (
     FIT,
     FRESH,
@@ -28,6 +27,7 @@ from landscope.plots.style import (
     numbers,
     styled,
 )
+from landscope.surrogates.epoch_noise import crossover_curvature, epoch_noise_time
 
 __all__ = ["all_exponents", "equilibrium", "growth", "sampling_times"]
 

@@ -8,9 +8,10 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from landscope.exponents import Exponents
-from landscope.landscape import Flatness, LossProfiles, ProfileFits
-from landscope.paper.spectrum import Spectrum
+from landscope.landscape.flatness import Flatness
+from landscope.landscape.profile import LossProfiles, ProfileFits
+from landscope.law.exponents import Exponents
+from landscope.law.spectrum import Spectrum
 from landscope.plots.style import (
     FIT,
     FRESH,
@@ -26,9 +27,8 @@ from landscope.plots.style import (
     ranks_of,
     styled,
 )
-from landscope.run.reproduce import Pooled
-from landscope.run.train import TrainingHistory
 from landscope.synthetic import random_walk_shares
+from landscope.training_history import TrainingHistory
 
 __all__ = [
     "accumulated_variance",
@@ -37,8 +37,6 @@ __all__ = [
     "memory_by_flatness",
     "motion",
     "noise_by_flatness",
-    "pooled_exponents",
-    "pooled_variance_by_flatness",
     "profiles",
     "training_curves",
     "variance_by_flatness",
@@ -237,30 +235,4 @@ def _by_flatness(
         x, y = numbers(law.width[law.used]), numbers(getattr(law, quantity)[law.used])
         ends, middle = np.array([x.min(), x.max()]), np.exp(np.mean(np.log(y) + slope * np.log(x)))
         add_line(figure, ends, middle * ends**-slope, f"{symbol} = {slope:.2f} ({name})", color, width=2)
-    return figure
-
-
-def pooled_exponents(pooled: Sequence[Pooled]) -> go.Figure:
-    """Exponents psi of every run, in-sample, in fresh data and under the null, for each (B, alpha)."""
-    figure = new_figure("", "ψ")
-    shown = ("in-sample", "same modes, next window", "shuffled increments")
-    for label, color, offset in zip(shown, (OWN, FRESH, NULL), (-0.2, 0.0, 0.2), strict=True):
-        values = [entry.rows.get(label, {}).get("psi", []) for entry in pooled]
-        x = [number + offset for number, part in enumerate(values) for _ in part]
-        add_points(figure, np.array(x), np.array([value for part in values for value in part]), label, color, 8)
-    names = [f"B = {entry.batch_size}, α = {entry.learning_rate:g}" for entry in pooled]
-    figure.add_hline(y=4, line={"color": FIT, "dash": "dash", "width": 1}, annotation_text="paper: about 4")
-    figure.update_xaxes(tickvals=list(range(len(names))), ticktext=names)
-    figure.update_yaxes(rangemode="tozero")
-    return figure
-
-
-def pooled_variance_by_flatness(names: Sequence[str], runs: Sequence[Sequence[Exponents]]) -> go.Figure:
-    """Fig. 2D over settings: variance against flatness of every seed, one colour a (B, alpha)."""
-    figure = new_figure("flatness F<sub>i</sub>", "variance σ<sub>i</sub>²", log_x=True, log_y=True)
-    figure.update_xaxes(dtick="D2")  # often less than a decade
-    for name, color, group in zip(names, PALETTE, runs, strict=False):
-        x = np.concatenate([numbers(law.width[law.used]) for law in group])
-        y = np.concatenate([numbers(law.variance[law.used]) for law in group])
-        add_points(figure, x, y, name, color, 3)
     return figure

@@ -9,15 +9,16 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from torch import Tensor
 
+from landscope.landscape.flatness_and_curvature import Locality
 from landscope.noise.drift import DriftLaw
+from landscope.noise.drift_path import Activity, AlongDrift
 from landscope.noise.gradient import GradientNoise
+from landscope.noise.noise_and_curvature import LayerNoise
+from landscope.noise.springs import Springs
 from landscope.noise.stationarity import YaidaRelation
 from landscope.noise.temperature import ActiveTemperature
+from landscope.noise.temperature_over_training import Cooling
 from landscope.noise.velocity import VelocityStatistics
-from landscope.paper.cooling import Cooling
-from landscope.paper.drifting import Activity, AlongDrift
-from landscope.paper.locality import LayerNoise, Locality
-from landscope.paper.springs import Springs
 from landscope.plots.style import (
     FIT,
     FRESH,
@@ -32,7 +33,7 @@ from landscope.plots.style import (
     numbers,
     ranks_of,
     styled,
-)  # fmt: skip
+)
 
 __all__ = [
     "active_windows",

@@ -7,24 +7,25 @@ from typing import Any, get_args
 
 from landscope import plots
 from landscope._names import Sampling
-from landscope.exponents import Exponents
-from landscope.landscape import Flatness
+from landscope.landscape.flatness import Flatness
+from landscope.landscape.flatness_and_curvature import Locality
+from landscope.law.exponents import Exponents
+from landscope.law.spectrum import Spectrum
+from landscope.law.window_growth import Growth
 from landscope.noise.drift import DriftLaw
+from landscope.noise.drift_path import Activity, AlongDrift
 from landscope.noise.gradient import GradientNoise
+from landscope.noise.noise_and_curvature import LayerNoise
+from landscope.noise.springs import Springs
 from landscope.noise.stationarity import YaidaRelation
 from landscope.noise.temperature import ActiveTemperature
+from landscope.noise.temperature_over_training import Cooling, drawn_ranks
 from landscope.noise.velocity import VelocityStatistics
-from landscope.paper.cooling import Cooling, drawn_ranks
-from landscope.paper.drifting import Activity, AlongDrift
-from landscope.paper.locality import LayerNoise, Locality
-from landscope.paper.sensitivity import Growth
-from landscope.paper.spectrum import Spectrum
-from landscope.paper.springs import Springs
-from landscope.run import RunFolder
-from landscope.run.analyse import load_profiles
-from landscope.run.controls import ROWS
-from landscope.run.noise import layer_artefacts
-from landscope.run.train import TrainingHistory
+from landscope.study.analyse import load_profiles
+from landscope.study.controls import ROWS
+from landscope.study.folder import RunFolder
+from landscope.study.noise import layer_artefacts
+from landscope.training_history import TrainingHistory
 
 __all__ = ["exponent_rows", "figures_of"]
 

@@ -10,14 +10,15 @@ from typing import Any
 
 from landscope import plots
 from landscope.errors import StorageError
-from landscope.paper.sensitivity import Sensitivity
+from landscope.law.sensitivity import Sensitivity
 from landscope.report.captions import CAPTIONS, WIDE
 from landscope.report.figures import exponent_rows, figures_of
 from landscope.report.render import render
-from landscope.run import STAGES, RunFolder
-from landscope.run.analyse import EXPONENTS, SUMMARY_NAMES
-from landscope.run.measured import judgements_of
-from landscope.storage import write_text
+from landscope.storage.atomic import write_text
+from landscope.study.analyse import EXPONENTS, SUMMARY_NAMES
+from landscope.study.folder import RunFolder
+from landscope.study.measured import judgements_of
+from landscope.study.pipeline import STAGES
 
 __all__ = ["write_report"]
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from landscope.errors import InputError, NondeterministicLossError
 from landscope.parameters import ParameterSpace
-from landscope.risk.batches import Block, call_model, fits
+from landscope.risk.batch_norm import ReestimatedLosses
+from landscope.risk.data import Block, call_model, fits
 from landscope.risk.evaluation import BlockLosses
 from landscope.risk.losses import SampleLosses, Unreduced
-from landscope.risk.normalisation import ReestimatedLosses
 
 __all__ = ["check_criterion", "check_inputs", "check_labels", "check_losses", "check_mean"]
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from landscope.attention import plain_kernels
 from landscope.errors import InputError
-from landscope.kernels import plain_kernels
 from landscope.parameters import ParameterSpace
 from landscope.risk.evaluation import BlockLosses
 

@@ -15,26 +15,19 @@ from landscope._checks import check_choice, check_directions, check_positive, ch
 from landscope._names import BatchNorm
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
+from landscope.plain_lines import PlainBatchLines, PlainLines
 from landscope.protocols import BatchLines, Lines
 from landscope.risk import derivatives
-from landscope.risk.batches import (
-    Block,
-    are_classes,
-    blocks_by_label,
-    blocks_of,
-    even_blocks_of,
-    materialised,
-)
+from landscope.risk.batch_norm import ReestimatedLosses
 from landscope.risk.checks import check_criterion, check_inputs, check_labels, check_losses, check_mean
+from landscope.risk.data import Block, are_classes, blocks_by_label, blocks_of, even_blocks_of, materialised
 from landscope.risk.evaluation import BlockLosses, BlockOutputs, ClosureLosses, TracedLosses, WholeLosses
 from landscope.risk.fisher import FisherInformation
 from landscope.risk.kronecker import LayerFactors, kronecker_factors
 from landscope.risk.lines import TracedLines
 from landscope.risk.losses import SampleLosses, is_plain_cross_entropy, sample_losses_of
 from landscope.risk.minibatches import MinibatchRisk, partition
-from landscope.risk.normalisation import ReestimatedLosses
 from landscope.risk.tracing import SplitModel, largest_tensor, split_model
-from landscope.walking import PlainBatchLines, PlainLines
 
 __all__ = ["EmpiricalRisk"]
 

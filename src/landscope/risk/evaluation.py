@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from landscope.errors import InputError
-from landscope.risk.batches import Block, blocks_of, call_model, can_join, read_once
+from landscope.risk.data import Block, blocks_of, call_model, can_join, read_once
 from landscope.risk.losses import SampleLosses
 from landscope.risk.tracing import SplitModel, substituted_call
 from landscope.threads import one_thread

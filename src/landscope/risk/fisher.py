@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from landscope._checks import check_choice, check_count, check_vector
+from landscope.attention import plain_kernels
 from landscope.errors import InputError
-from landscope.kernels import plain_kernels
 from landscope.parameters import ParameterSpace
 from landscope.risk.derivatives import mean_gradient
 from landscope.risk.evaluation import BlockLosses, BlockOutputs

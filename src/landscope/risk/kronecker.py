@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from landscope.attention import plain_kernels
 from landscope.errors import InputError
-from landscope.kernels import plain_kernels
 from landscope.parameters import ParameterSpace
-from landscope.risk.batches import Block, call_model
+from landscope.risk.data import Block, call_model
 from landscope.risk.evaluation import ClosureModule
 
 __all__ = ["LayerFactors", "check_layers", "kronecker_factors"]

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from landscope.parameters import ParameterSpace
+from landscope.plain_lines import DifferentiableLines
 from landscope.risk.evaluation import TracedLosses
 from landscope.risk.walker import Course, Kept, Walker
 from landscope.threads import one_thread
-from landscope.walking import DifferentiableLines
 
 __all__ = ["TracedLines"]
 

@@ -1,0 +1,1 @@
+"""Directions in weight space: principal modes, Hessian and gradient-noise eigenvectors, random ones."""

@@ -1,0 +1,55 @@
+"""Bases: other directions for the same analysis, and the variance of any window along them."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from landscope._checks import check_count
+from landscope.directions.basis import Basis
+from landscope.errors import InputError
+from landscope.minibatch_lines import gradients_of
+from landscope.protocols import Ensemble
+from landscope.results import stamp
+
+__all__ = ["gradient_noise_basis"]
+
+
+def gradient_noise_basis(ensemble: Ensemble, w0: Float[Tensor, " N"], n_modes: int) -> Basis:
+    r"""The leading eigenvectors of the covariance of the minibatch gradients at w0 (paper, below Eq. 4).
+
+    Args:
+        ensemble: A landscape that gives its minibatch losses.
+        w0: Where.
+        n_modes: How many, below the number of minibatches and at most N.
+
+    Returns:
+        The basis; its values are C_ii, without the factor alpha squared.
+
+    Raises:
+        InputError: If there are not that many.
+
+    Example:
+        >>> import torch
+        >>> from landscope.synthetic import RandomSprings
+        >>> springs = RandomSprings.draw(torch.tensor([1.0, 2.0, 4.0]), 50, seed=0)
+        >>> found = gradient_noise_basis(springs, torch.zeros(3).double(), 2)
+        >>> round(abs(float(found.directions[0, 0])), 1)
+        1.0
+    """
+    rows = gradients_of(ensemble, w0, None)
+    available = min(len(rows) - 1, rows.shape[1])
+    if not 1 <= check_count("n_modes", n_modes, minimum=1) <= available:
+        raise InputError(
+            expected=f"n_modes of at most {available}", got=f"{n_modes}", hint="More minibatches give more directions."
+        )
+    _, singular, vectors = torch.linalg.svd(rows - rows.mean(dim=0), full_matrices=False)
+    values = singular[:n_modes].square() / len(rows)
+    return Basis(
+        directions=vectors[:n_modes].contiguous(),
+        values=values,
+        residuals=torch.zeros_like(values),
+        name="gradient-noise eigenvectors",
+        provenance=stamp(n_modes=n_modes),
+    )

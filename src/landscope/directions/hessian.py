@@ -1,0 +1,116 @@
+"""Bases: other directions for the same analysis, and the variance of any window along them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+from torch import Tensor
+
+from landscope._checks import check_count, check_vector
+from landscope.directions.basis import Basis
+from landscope.errors import InputError
+from landscope.protocols import LossLandscape, ProgressCallback, silent
+from landscope.results import stamp
+
+__all__ = ["hessian_basis"]
+
+
+def hessian_basis(
+    landscape: LossLandscape,
+    w0: Float[Tensor, " N"],
+    n_modes: int,
+    *,
+    rtol: float = 1e-4,
+    seed: int = 0,
+    progress: ProgressCallback | None = None,
+) -> Basis:
+    r"""The leading eigenvectors of the Hessian, :math:`\nabla^2 L(w_0)\, p_i = \lambda_i p_i`, largest lambda first.
+
+    By Lanczos iterations on Hessian-vector products (``scipy.sparse.linalg.eigsh``).
+
+    Args:
+        landscape: A landscape with ``hessian_vector_product``, or any that torch can differentiate twice.
+        w0: Where.
+        n_modes: How many, below N.
+        rtol: Accuracy of the eigenvalues, relative to the largest.
+        seed: Seed of the starting vector.
+        progress: Told how many products are done, of a rough guess.
+
+    Returns:
+        The basis, with the residual of every eigenvector.
+
+    Raises:
+        InputError: If ``n_modes`` is not between 1 and N - 1, or the iterations do not converge.
+
+    Example:
+        >>> import torch
+        >>> from landscope.synthetic import QuadraticBowl
+        >>> bowl = QuadraticBowl(torch.tensor([1.0, 5.0, 3.0]).double())
+        >>> found = hessian_basis(bowl, torch.zeros(3).double(), 2)
+        >>> [round(x, 6) for x in found.values.tolist()], bool((found.residuals < 1e-3).all())
+        ([5.0, 3.0], True)
+    """
+    w0 = check_vector("w0", w0, dim=w0.shape[-1])
+    dim = len(w0)
+    if not 1 <= check_count("n_modes", n_modes, minimum=1) < dim:
+        raise InputError(expected=f"n_modes between 1 and {dim - 1}", got=f"{n_modes}", hint="Ask for fewer.")
+    multiply = _counted(_hessian_product(landscape, w0), 4 * n_modes, progress or silent)
+    start = np.random.default_rng(seed).standard_normal(dim)
+    try:
+        values, vectors = eigsh(_Symmetric(dim, multiply), k=n_modes, which="LA", tol=rtol, v0=start)
+    except ArpackNoConvergence as error:
+        raise InputError(
+            expected=f"{n_modes} eigenvectors to converge",
+            got=f"{len(error.eigenvalues)}",
+            hint="Ask for fewer, or a larger rtol.",
+        ) from error
+    order = np.argsort(-values)
+    values, vectors = values[order], vectors[:, order]
+    residuals = np.array([np.linalg.norm(multiply(v) - x * v) for x, v in zip(values, vectors.T, strict=True)])
+    return Basis(
+        directions=torch.from_numpy(np.ascontiguousarray(vectors.T)),
+        values=torch.from_numpy(values.copy()),
+        residuals=torch.from_numpy(residuals / max(abs(values[0]), np.finfo(float).tiny)),
+        name="Hessian eigenvectors",
+        provenance=stamp(n_modes=n_modes, rtol=rtol, seed=seed),
+    )
+
+
+class _Symmetric(LinearOperator):
+    """A symmetric matrix of which only products are known."""
+
+    def __init__(self, dim: int, multiply: Callable[[np.ndarray], np.ndarray]) -> None:
+        super().__init__(np.float64, (dim, dim))
+        self._multiply = multiply
+
+    def _matvec(self, x: np.ndarray) -> np.ndarray:
+        return self._multiply(x)
+
+
+def _hessian_product(landscape: LossLandscape, w0: Tensor) -> Callable[[np.ndarray], np.ndarray]:
+    own = getattr(landscape, "hessian_vector_product", None)
+
+    def product(vector: np.ndarray) -> np.ndarray:
+        v = torch.from_numpy(np.asarray(vector, dtype=np.float64).ravel().copy()).to(w0)
+        answer = own(w0, v) if own is not None else torch.func.jvp(torch.func.grad(landscape), (w0,), (v,))[1]
+        return answer.detach().double().cpu().numpy()
+
+    return product
+
+
+def _counted(
+    product: Callable[[np.ndarray], np.ndarray], guess: int, progress: ProgressCallback
+) -> Callable[[np.ndarray], np.ndarray]:
+    done = 0
+
+    def multiply(vector: np.ndarray) -> np.ndarray:
+        nonlocal done
+        done += 1
+        progress(done, max(guess, done))
+        return product(vector)
+
+    return multiply

@@ -1,0 +1,304 @@
+"""Principal modes of a trajectory (paper, Eq. 5): the directions a run wanders along, and how far."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from landscope._checks import check_count, check_vector
+from landscope.errors import InputError
+from landscope.protocols import ProgressCallback, silent
+from landscope.results import Result, stamp
+from landscope.trajectory import Trajectory
+
+__all__ = ["PrincipalModes", "principal_modes", "principal_variances"]
+
+_TOLD = 1e-6
+"""Part of the largest eigenvalue down to which one decomposition is taken: relative errors stay near 1e-9."""
+
+
+_NOTHING = 1e-12
+"""Part of the largest length, or variance, at and below which a direction is rounding."""
+
+
+_PANEL = 256
+"""Fewest columns of a product that are formed at once."""
+
+
+_PART = 2**16
+"""Columns of long rows that are orthonormalised at once."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class PrincipalModes(
+    Result,
+    kind="principal_modes",
+    dims={"mean": ("weight",), "directions": ("mode", "weight"), "variance": ("mode",)},
+):
+    """Orthonormal directions p_i, in the order of falling variance.
+
+    Args:
+        mean: Mean weights of the window, ``[N]``.
+        directions: Unit vectors p_i, ``[k, N]``; each points the way the run went from first to last row.
+        variance: Variance sigma_i^2 along each, in squared weight units, divided by T, ``[k]``.
+        total_variance: Sum of the variances of all N directions.
+        n_steps: Rows T of the window.
+        parameters: Names of the parameters, where the trajectory knew them.
+    """
+
+    mean: Float[Tensor, " N"]
+    directions: Float[Tensor, "k N"]
+    variance: Float[Tensor, " k"]
+    total_variance: float
+    n_steps: int
+    parameters: tuple[str, ...] = ()
+
+    def project(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points k"]:
+        r"""Principal coordinates :math:`\theta_i = (w - \langle w \rangle) \cdot p_i` (paper, Eq. 5).
+
+        Args:
+            w: Weights, any number of leading axes.
+
+        Returns:
+            Coordinates in float64.
+
+        Raises:
+            InputError: If the last axis is not N.
+        """
+        w = check_vector("w", w, dim=len(self.mean))
+        return (w.double() - self.mean) @ self.directions.T
+
+    @property
+    def n_moving(self) -> int:
+        """Modes along which the weights moved by more than rounding: the rank of the window."""
+        return int((self.variance > _NOTHING * self.variance[0]).sum())
+
+    def part(self, which: slice) -> PrincipalModes:
+        """Some of the modes, with the mean and total variance of all."""
+        return dataclasses.replace(self, directions=self.directions[which], variance=self.variance[which])
+
+    def project_trajectory(self, trajectory: Trajectory) -> Float[Tensor, "T k"]:
+        """Principal coordinates of every row of a trajectory, read a block at a time."""
+        names = trajectory.space.names if trajectory.space is not None else ()
+        if trajectory.dim != len(self.mean) or (names and self.parameters and names != self.parameters):
+            raise InputError(
+                expected=f"a trajectory of {len(self.mean)} weights ({', '.join(self.parameters) or 'unnamed'})",
+                got=f"one of {trajectory.dim} ({', '.join(names) or 'unnamed'})",
+                hint="Measure along modes of the same model and selection.",
+            )
+        return torch.cat([self.project(block) for block in trajectory.blocks()])
+
+
+def principal_modes(
+    trajectory: Trajectory, n_modes: int | None = None, *, progress: ProgressCallback | None = None
+) -> PrincipalModes:
+    r"""Principal component analysis of the rows of a trajectory (paper, Eq. 5 and Methods).
+
+    .. math:: C = \frac1T \sum_t (w_t - \bar w)(w_t - \bar w)^\top, \qquad C p_i = \sigma_i^2 p_i
+
+    The covariance is used where T > N and the Gram matrix where N >= T; all sums are float64. An eigenvalue carries
+    an absolute error near 1e-16 of the first, so modes below 1e-6 of the first variance are found in a second look,
+    with what is known taken out of the rows: small modes are as right as a float64 singular value decomposition of
+    the rows makes them. The trajectory is read a piece at a time and may lie on disk.
+
+    Args:
+        trajectory: Rows w_t, any floating dtype.
+        n_modes: How many modes; min(T - 1, N), all there are, by default.
+        progress: Told how many of three parts are done: the mean, the modes, their signs.
+
+    Returns:
+        The modes, in float64.
+
+    Raises:
+        InputError: If the trajectory has fewer than two rows, or fewer than ``n_modes + 1``.
+        NonFiniteError: If a weight is NaN or infinite.
+
+    Example:
+        A straight walk has all its variance along the way it goes, (T^2 - 1)/12 squared steps.
+
+        >>> import torch
+        >>> way = torch.tensor([0.6, 0.8])
+        >>> modes = principal_modes(Trajectory.of(torch.arange(5.0)[:, None] * way), n_modes=1)
+        >>> [round(x, 6) for x in modes.directions[0].tolist()], round(float(modes.variance[0]), 6)
+        ([0.6, 0.8], 2.0)
+    """
+    count, dim = len(trajectory), trajectory.dim
+    trajectory.check()
+    available = min(count - 1, dim)
+    wanted = available if n_modes is None else check_count("n_modes", n_modes, minimum=1)
+    if wanted > available:
+        raise InputError(
+            expected=f"n_modes of at most min(T - 1, N) = {available} for a window of T = {count} rows, N = {dim}",
+            got=f"{wanted}",
+            hint="Record longer or ask for fewer modes.",
+        )
+    report = progress or silent
+    mean = _mean(trajectory)
+    report(1, 3)
+    squares, directions = (_by_covariance if count > dim else _by_gram)(trajectory, mean, wanted)
+    report(2, 3)
+    first, last = (trajectory.row(row).double() - mean for row in (0, -1))
+    sign = torch.where(directions @ (last - first) < 0, -1.0, 1.0).double()
+    report(3, 3)
+    return PrincipalModes(
+        mean=mean,
+        directions=directions.mul_(sign[:, None]),
+        variance=squares.values / count,
+        total_variance=squares.total / count,
+        n_steps=count,
+        parameters=trajectory.space.names if trajectory.space is not None else (),
+        provenance=stamp(n_modes=wanted, source=dict(trajectory.provenance)),
+    )
+
+
+def principal_variances(trajectory: Trajectory) -> Float[Tensor, " k"]:
+    """The variances of all principal modes of a trajectory, falling, without the modes: T^2 or N^2 numbers of memory.
+
+    Args:
+        trajectory: Rows w_t.
+
+    Returns:
+        sigma_i^2, divided by T, in float64; as many as :func:`principal_modes` finds.
+
+    Raises:
+        InputError: If the trajectory has fewer than two rows.
+
+    Example:
+        >>> import torch
+        >>> principal_variances(Trajectory.of(torch.tensor([[0.0, 0.0], [2.0, 0.0]]))).tolist()
+        [1.0]
+    """
+    count, dim = len(trajectory), trajectory.dim
+    trajectory.check()
+    products = (_covariance if count > dim else _gram)(trajectory, _mean(trajectory))
+    return _largest(products, min(count, dim), min(count - 1, dim)).values / count
+
+
+def _mean(trajectory: Trajectory) -> Tensor:
+    total = torch.zeros(trajectory.dim, dtype=torch.float64)
+    for block in trajectory.blocks():
+        total += block.sum(dim=0, dtype=torch.float64)
+    return total / len(trajectory)
+
+
+def _covariance(trajectory: Trajectory, mean: Tensor) -> Callable[[Tensor], Tensor]:
+    """Sums over rows, ``[N, N]``, with some directions taken out."""
+
+    def products(known: Tensor) -> Tensor:
+        total = torch.zeros(trajectory.dim, trajectory.dim, dtype=torch.float64)
+        for block in trajectory.blocks():
+            rows = block - mean
+            if known.shape[1]:
+                rows.addmm_(rows @ known, known.T, alpha=-1)
+            _add_products(total, rows)
+        return total
+
+    return products
+
+
+def _by_covariance(trajectory: Trajectory, mean: Tensor, wanted: int) -> tuple[_Squares, Tensor]:
+    """The eigenvectors are the directions."""
+    squares = _largest(_covariance(trajectory, mean), trajectory.dim, wanted)
+    return squares, squares.vectors.T.contiguous()
+
+
+def _gram(trajectory: Trajectory, mean: Tensor) -> Callable[[Tensor], Tensor]:
+    """Sums over columns, ``[T, T]``, with some combinations of rows taken out."""
+
+    def products(known: Tensor) -> Tensor:
+        total = torch.zeros(len(trajectory), len(trajectory), dtype=torch.float64)
+        for columns, panel in trajectory.panels():
+            rows = panel - mean[columns]
+            if known.shape[1]:
+                rows.addmm_(known, known.T @ rows, alpha=-1)
+            _add_products(total, rows.T)
+        return total
+
+    return products
+
+
+def _by_gram(trajectory: Trajectory, mean: Tensor, wanted: int) -> tuple[_Squares, Tensor]:
+    """The eigenvectors say how the rows make up the directions."""
+    squares = _largest(_gram(trajectory, mean), len(trajectory), wanted)
+    directions = torch.empty(wanted, trajectory.dim, dtype=torch.float64)
+    for columns, panel in trajectory.panels():
+        torch.mm(squares.vectors.T, panel - mean[columns], out=directions[:, columns])
+    return squares, _orthonormalised(directions)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Squares:
+    """Largest eigenvalues of a matrix of products, falling; their eigenvectors as columns; the trace."""
+
+    values: Tensor
+    vectors: Tensor
+    total: float
+
+
+def _largest(products: Callable[[Tensor], Tensor], size: int, wanted: int) -> _Squares:
+    """Eigenvalues with a small *relative* error, however far they fall.
+
+    An eigenvalue carries an absolute error near 1e-16 of the largest. So only those within ``_TOLD`` of it are taken;
+    the products are then formed anew without what was found, and the rest is looked for in what is left.
+
+    Args:
+        products: The products when some orthonormal columns are projected out of what is multiplied.
+        size: Of the matrix.
+        wanted: How many.
+    """
+    found = torch.empty(size, 0, dtype=torch.float64)
+    values = torch.empty(0, dtype=torch.float64)
+    rest: Tensor | None = None
+    total = 0.0
+    while len(values) < wanted:
+        matrix = products(found)
+        if rest is None:
+            total = float(matrix.trace())
+        else:
+            matrix = rest.T @ _mirrored(matrix) @ rest
+        rising, vectors = torch.linalg.eigh(matrix, UPLO="U")
+        falling = rising.flip(0).clamp(min=0)
+        vectors = vectors.flip(1) if rest is None else rest @ vectors.flip(1)
+        told = int((falling >= _TOLD * falling[0]).sum())
+        # Below the rounding of the rows themselves there is nothing left to tell apart.
+        if float(falling[0]) <= _NOTHING**2 * total:
+            told = len(falling)
+        count = min(told, wanted - len(values))
+        found = torch.cat([found, vectors[:, :count]], dim=1)
+        values = torch.cat([values, falling[:count]])
+        rest = vectors[:, count:]
+    # Each look is in order, and the next one begins below it but for rounding.
+    order = torch.argsort(values, descending=True, stable=True)
+    return _Squares(values[order], found[:, order], total)
+
+
+def _add_products(total: Tensor, rows: Tensor) -> None:
+    """``total += rows.T @ rows``, on and above the diagonal: half the work."""
+    width = max(_PANEL, -(-len(total) // 8))
+    for first in range(0, len(total), width):
+        total[first : first + width, first:].addmm_(rows[:, first : first + width].T, rows[:, first:])
+
+
+def _mirrored(upper: Tensor) -> Tensor:
+    return upper.triu() + upper.triu(1).T
+
+
+def _orthonormalised(rows: Tensor) -> Tensor:
+    """Nearly orthogonal rows made orthonormal in their order, in place where that is safe."""
+    lengths = torch.linalg.vector_norm(rows, dim=1)
+    if float(lengths.min()) <= _NOTHING * float(lengths.max()):
+        # The window has not that many directions. Householder completes them, Gram and Schmidt would not.
+        q, r = torch.linalg.qr(rows.T)
+        return (q * torch.where(r.diagonal() < 0, -1.0, 1.0).double()).T.contiguous()
+    rows.div_(lengths[:, None])
+    products = torch.zeros(len(rows), len(rows), dtype=torch.float64)
+    for part in rows.split(_PART, dim=1):
+        _add_products(products, part.T)
+    factor = torch.linalg.cholesky(_mirrored(products))
+    for part in rows.split(_PART, dim=1):
+        part.copy_(torch.linalg.solve_triangular(factor, part, upper=False))
+    return rows

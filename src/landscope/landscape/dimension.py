@@ -1,0 +1,180 @@
+"""Effective dimensions of a solution and of the search for it (paper, Fig. 6)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from landscope._checks import check_count, check_positive
+from landscope.errors import InputError
+from landscope.landscape import flatness
+from landscope.landscape.flatness import Flatness, joined
+from landscope.protocols import LossLandscape, ProgressCallback, silent
+from landscope.trajectory import Trajectory
+
+__all__ = ["learning_dimension", "learning_dimension_over_time", "sharp_dimension", "sharp_directions"]
+
+
+def sharp_dimension(flatness: Flatness, threshold: float) -> int:
+    r"""D_s: the number of directions whose flatness lies below a threshold (paper, Fig. 6B).
+
+    Directions without a crossing within reach count as flat.
+
+    Args:
+        flatness: F_i of the modes.
+        threshold: The paper takes half the norm of the selected weights.
+
+    Returns:
+        The number.
+
+    Raises:
+        InputError: If the threshold is not positive.
+
+    Example:
+        >>> import torch
+        >>> from landscope.landscape import flatness
+        >>> from landscope.synthetic import InverseGaussian
+        >>> F = flatness(InverseGaussian(torch.tensor([8.0, 2.0])), torch.zeros(2), torch.eye(2))
+        >>> sharp_dimension(F, threshold=1.5)
+        1
+    """
+    check_positive("threshold", threshold)
+    return int((flatness.bracketed & (flatness.width < threshold)).sum())
+
+
+def sharp_directions(
+    landscape: LossLandscape,
+    w0: Float[Tensor, " N"],
+    directions: Float[Tensor, "k N"],
+    threshold: float,
+    *,
+    rtol: float = 1e-3,
+    patience: int = 64,
+    progress: ProgressCallback = silent,
+) -> Flatness:
+    """Flatness in rank order, only as far as directions are sharp: what :func:`sharp_dimension` counts.
+
+    Goes on by groups of ``patience`` directions, and stops after a group of which all are flatter than the threshold.
+
+    Args:
+        landscape: The risk.
+        w0: Where.
+        directions: Modes, in falling order of variance.
+        threshold: Flatness from which a direction is flat.
+        rtol: Tolerance of the crossings.
+        patience: Directions of a group.
+        progress: Told how many directions are done.
+
+    Returns:
+        Flatness of the first directions, as many as were looked at.
+
+    Raises:
+        InputError: If the threshold or the patience is not positive.
+
+    Example:
+        >>> import torch
+        >>> from landscope.synthetic import InverseGaussian
+        >>> well = InverseGaussian(torch.tensor([8.0, 2.0, 2.0, 2.0, 2.0]))
+        >>> found = sharp_directions(well, torch.zeros(5), torch.eye(5), threshold=1.5, patience=2)
+        >>> len(found.width), sharp_dimension(found, threshold=1.5)
+        (4, 1)
+    """
+    check_positive("threshold", threshold)
+    check_count("patience", patience, minimum=1)
+    parts: list[Flatness] = []
+    for first in range(0, len(directions), patience):
+        parts.append(flatness(landscape, w0, directions[first : first + patience], rtol=rtol))
+        progress(min(first + patience, len(directions)), len(directions))
+        if sharp_dimension(parts[-1], threshold) == 0:
+            break
+    return joined(parts)
+
+
+def learning_dimension(
+    variance: Float[Tensor, " k"], fraction: float = 0.99, *, drift: bool = True, total: float | None = None
+) -> int:
+    r"""D_l: the number of principal modes that hold a fraction of the weight variance (paper, Fig. 6).
+
+    Args:
+        variance: sigma_i^2, falling, of all modes or of the first ones.
+        fraction: 0.99 or 0.999 in the paper.
+        drift: Count the first mode, which drifts; without it the fraction is of the rest.
+        total: Variance summed over all directions; that of the modes given by default.
+
+    Returns:
+        The number of modes.
+
+    Raises:
+        InputError: If the fraction is not between 0 and 1, there is no variance, or the modes given do not hold the
+            fraction.
+
+    Example:
+        >>> import torch
+        >>> learning_dimension(torch.tensor([90.0, 9.0, 0.9, 0.1]), 0.99)
+        2
+    """
+    if not 0 < fraction < 1:
+        raise InputError(expected="a fraction between 0 and 1", got=f"{fraction}", hint="Pass 0.99, say.")
+    counted = variance.double() if drift else variance[1:].double()
+    whole = float(counted.sum()) if total is None else total - (0.0 if drift else float(variance[0]))
+    if not whole > 0:
+        raise InputError(expected="a variance above zero", got=f"{whole}", hint="The weights did not move.")
+    # A rounding of the sum must not add a mode.
+    needed = int((counted.cumsum(0) < (fraction - 1e-12) * whole).sum()) + 1
+    if needed > len(counted):
+        raise InputError(
+            expected=f"modes that hold {fraction:g} of the variance",
+            got=f"{len(counted)} that hold {float(counted.sum()) / whole:.3g}",
+            hint="Ask principal_modes for more.",
+        )
+    return needed
+
+
+def learning_dimension_over_time(
+    trajectory: Trajectory, rows: int, fraction: float = 0.99
+) -> tuple[Float[Tensor, " windows"], Float[Tensor, " windows"], Float[Tensor, " windows"]]:
+    r"""D_l of successive windows of a run: does the search narrow as it goes on?
+
+    Args:
+        trajectory: The run.
+        rows: Rows a window.
+        fraction: Of the variance of each window.
+
+    Returns:
+        The last step of each whole window, its D_l, and its D_l without its first mode; NaN where nothing moves.
+
+    Raises:
+        InputError: If no window of at least three rows fits.
+
+    Example:
+        >>> import torch
+        >>> from landscope.synthetic import random_walk
+        >>> path = Trajectory.of(random_walk(100, 50, seed=0))
+        >>> steps, dimension, without = learning_dimension_over_time(path, 50, 0.9)
+        >>> steps.tolist(), bool((without > dimension).all())
+        ([50.0, 100.0], True)
+    """
+    check_count("rows", rows, minimum=3)
+    check_count("rows of the trajectory", len(trajectory), minimum=rows, hint="Use shorter windows.")
+    starts = range(0, len(trajectory) - rows + 1, rows)
+    steps = [float(trajectory.steps[start + rows - 1]) for start in starts]
+    found = []
+    for start in starts:
+        variance = _variances(trajectory.rows(start, start + rows).double())
+        found.append([_dimension_or_nan(variance, fraction), _dimension_or_nan(variance[1:], fraction)])
+    columns = torch.tensor(found, dtype=torch.float64).T
+    return torch.tensor(steps, dtype=torch.float64), columns[0], columns[1]
+
+
+def _variances(weights: Float[Tensor, "rows N"]) -> Float[Tensor, " k"]:
+    """The variances of all principal modes, falling."""
+    centred = weights - weights.mean(dim=0)
+    square = centred @ centred.T if len(centred) <= centred.shape[1] else centred.T @ centred
+    return torch.linalg.eigvalsh(square).flip(0).clamp(min=0) / len(weights)
+
+
+def _dimension_or_nan(variance: Float[Tensor, " k"], fraction: float) -> float:
+    return learning_dimension(variance, fraction) if float(variance.sum()) > 0 else math.nan

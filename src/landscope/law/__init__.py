@@ -1,0 +1,1 @@
+"""The variance-flatness law (Eq. 8): exponents, their intervals, and their values under each null."""

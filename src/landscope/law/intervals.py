@@ -1,0 +1,74 @@
+"""The variance-flatness law (paper, Eq. 8): one exponent, with its interval, from given modes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy import stats
+from torch import Tensor
+
+from landscope.power_law import fit_power_laws_resampled
+
+__all__ = ["exponent_interval", "exponents_without_each", "jackknife_interval", "prediction_band", "seed_interval"]
+
+
+def exponent_interval(
+    x: Float[Tensor, " n"], blocks: Float[Tensor, "b 2 n"], exponent: float, level: float = 0.95
+) -> tuple[float, float]:
+    r"""Interval of the exponent of the variance on x, by the jackknife over blocks of time.
+
+    With :math:`s_j` the exponent without block j, :math:`\mathrm{se}^2 = \frac{b-1}{b} \sum_j (s_j - \bar s)^2`, and
+    Student's quantile with b - 1 degrees of freedom. Ten blocks are too few for percentiles of a bootstrap, which
+    also lose the variance between blocks.
+    """
+    return jackknife_interval(exponents_without_each(x, blocks), exponent, level)
+
+
+def exponents_without_each(
+    x: Float[Tensor, " n"], blocks: Float[Tensor, "b 2 n"], *, about_mean: bool = True
+) -> Float[Tensor, " b"]:
+    """The exponent of the variance on x without each block in turn; of the mean square where ``about_mean`` is off."""
+    rest = (blocks.sum(dim=0) - blocks) / (len(blocks) - 1)
+    variances = rest[:, 1] - rest[:, 0].square() if about_mean else rest[:, 1]
+    return fit_power_laws_resampled(x, variances.clamp(min=torch.finfo(torch.float64).tiny))
+
+
+def jackknife_interval(without: Float[Tensor, " b"], value: float, level: float = 0.95) -> tuple[float, float]:
+    """The interval of ``value`` from its values without each block."""
+    count = len(without)
+    stderr = float(((count - 1) / count * (without - without.mean()).square().sum()).sqrt())
+    reach = float(stats.t.ppf(0.5 + level / 2, count - 1)) * stderr
+    return value - reach, value + reach
+
+
+def seed_interval(values: list[float], level: float = 0.95) -> tuple[float, float]:
+    """Student's interval of the mean of independent runs; (NaN, NaN) for fewer than two.
+
+    Example:
+        >>> [round(x, 3) for x in seed_interval([1.0, 2.0, 3.0])]
+        [-0.484, 4.484]
+    """
+    return _student(values, level, spread_of_one=False)
+
+
+def prediction_band(values: list[float], level: float = 0.95) -> tuple[float, float]:
+    """The band that holds one further draw from the same law as ``values``; (NaN, NaN) for fewer than two.
+
+    Example:
+        >>> [round(x, 3) for x in prediction_band([1.0, 2.0, 3.0])]
+        [-2.968, 6.968]
+    """
+    return _student(values, level, spread_of_one=True)
+
+
+def _student(values: list[float], level: float, *, spread_of_one: bool) -> tuple[float, float]:
+    count = len(values)
+    if count < 2:
+        return (float("nan"), float("nan"))
+    scale = float(np.std(values, ddof=1)) * math.sqrt(1 / count + (1 if spread_of_one else 0))
+    reach = float(stats.t.ppf(0.5 + level / 2, count - 1)) * scale
+    mean = float(np.mean(values))
+    return (mean - reach, mean + reach)

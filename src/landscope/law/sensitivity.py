@@ -1,0 +1,137 @@
+"""What the exponents depend on: modes, window, threshold, errors on both sides; and what the controls decide."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from landscope.directions.principal import PrincipalModes
+from landscope.landscape.flatness import Flatness
+from landscope.law.exponents import Exponents, flatness_exponents
+from landscope.law.route import exponents_of
+from landscope.noise.mode_statistics import motion_along
+from landscope.power_law import errors_in_variables_exponent, fit_power_law
+from landscope.protocols import LossLandscape
+from landscope.results import Result, stamp
+from landscope.trajectory import Trajectory
+
+__all__ = ["Sensitivity", "measure_sensitivity"]
+
+_NOTHING = (math.nan, math.nan)
+
+
+_RANGES = ((2, 50), (2, 100), (2, 200), (20, 200), (50, 500))
+
+
+_EPOCHS = (1, 3, 10, 20, 50, 100)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Sensitivity(Result, kind="paper_sensitivity", dims={"exponents": ("choice", "exponent")}):
+    """The exponents under other choices: of the modes fitted, also in fresh data and under the null.
+
+    Args:
+        choices: What was chosen, one a row.
+        exponents: psi, psi_D, psi_tau, ``[choices, 3]``; NaN where it does not apply.
+    """
+
+    choices: tuple[str, ...]
+    exponents: Float[Tensor, "choices 3"]
+
+
+def measure_sensitivity(
+    landscape: LossLandscape,
+    w0: Float[Tensor, " N"],
+    window: Trajectory,
+    everything: Trajectory,
+    modes: PrincipalModes,
+    widths: Flatness,
+    widths_at_two: Flatness,
+    fresh: Exponents,
+    nulls: Sequence[Exponents],
+    *,
+    law_modes: tuple[int, int],
+    steps_per_epoch: int,
+    rtol: float,
+) -> Sensitivity:
+    """The exponents of a window under other ranges, thresholds, slopes and window lengths.
+
+    Args:
+        landscape: The risk at w0.
+        w0: The end of the window.
+        window: The window.
+        everything: All that was recorded, for longer windows; those are measured around the same w0.
+        modes: Principal modes of the window.
+        widths: Flatness at ratio e of the first modes.
+        widths_at_two: Flatness at ratio 2 of the same.
+        fresh: Exponents of the next window along the same modes.
+        nulls: Exponents of shuffled-increment surrogates; the first is shown.
+        law_modes: Range of the law.
+        steps_per_epoch: Minibatches an epoch.
+        rtol: Tolerance of the crossings.
+
+    Returns:
+        The table.
+    """
+    motion = motion_along(modes, window)
+    own = flatness_exponents("", motion, widths, law_modes)
+    rows: list[tuple[str, Exponents | tuple[float, float, float]]] = [("as reported", own)]
+    tables = [("in-sample", own), ("next window", fresh), *(("shuffled increments", null) for null in nulls[:1])]
+    rows += [
+        (f"modes {first} to {last}, {name}", _over(found, first, last))
+        for first, last in _RANGES
+        if last <= len(widths.width)
+        for name, found in tables
+    ]
+    rows.append(("flatness at 2 L0 instead of e L0", flatness_exponents("", motion, widths_at_two, law_modes)))
+    rows += _slopes(own)
+    start = int(window.steps[0])
+    for epochs in _EPOCHS:
+        rows_needed = epochs * steps_per_epoch
+        last = min(law_modes[1], rows_needed - 1)
+        if rows_needed in (len(window), 0) or not 30 <= rows_needed <= len(everything) or last < law_modes[0] + 2:
+            continue
+        part = everything.window(start, start + rows_needed)
+        found = exponents_of("", landscape, w0, part, law_modes=(law_modes[0], last), rtol=rtol)
+        rows.append((f"a window of {epochs} epoch{'s' if epochs > 1 else ''}", found))
+    numbers = [row if isinstance(row, tuple) else (row.psi, row.psi_D, row.psi_tau) for _, row in rows]
+    return Sensitivity(
+        choices=tuple(name for name, _ in rows),
+        exponents=torch.tensor(numbers, dtype=torch.float64),
+        provenance=stamp(law_modes=law_modes),
+    )
+
+
+def _over(row: Exponents, first: int, last: int) -> tuple[float, float, float]:
+    """psi, psi_D and psi_tau over other modes; NaN where fewer than three can be fitted."""
+    part = slice(first - 1, last)
+    moving = (row.variance[part] > 0) & (row.velocity_variance[part] > 0)
+    kept = row.bracketed[part] & moving
+    if int(kept.sum()) < 3:
+        return math.nan, math.nan, math.nan
+    width = row.width[part][kept]
+    psi = -fit_power_law(width, row.variance[part][kept]).exponent
+    noise = -fit_power_law(width, row.velocity_variance[part][kept]).exponent
+    return psi, noise, psi - noise
+
+
+def _slopes(own: Exponents) -> list[tuple[str, tuple[float, float, float]]]:
+    """Orthogonal and inverse regression beside least squares of the variance on the flatness."""
+    width = own.width[own.used]
+    if len(width) < 3:
+        return []
+    sides = (own.variance[own.used], own.velocity_variance[own.used], own.correlation_time[own.used])
+
+    def slopes(ratio: float) -> tuple[float, float, float]:
+        first, second, third = (-errors_in_variables_exponent(width, y, error_ratio=ratio) for y in sides)
+        return first, second, third
+
+    return [
+        ("errors in both, of equal size (orthogonal)", slopes(1.0)),
+        ("errors in F only (inverse regression)", slopes(1e-9)),
+    ]

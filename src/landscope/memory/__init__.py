@@ -1,0 +1,1 @@
+"""TaskMemory: keep earlier tasks while a model learns the next one, in any training loop."""

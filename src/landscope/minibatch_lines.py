@@ -1,0 +1,74 @@
+"""How every analysis of the noise gets its minibatch losses: checked lines through one point."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from landscope._checks import check_finite, check_start
+from landscope.errors import InputError, NonFiniteError
+from landscope.plain_lines import PlainBatchLines
+from landscope.protocols import BatchLines, Ensemble, WalksBatchLines
+
+__all__ = ["gradients_of", "left_out", "start_batch_lines"]
+
+_MIN_BATCHES = 3
+
+
+def _check_ensemble(ensemble: Ensemble) -> None:
+    if not callable(getattr(ensemble, "batch_losses", None)):
+        raise InputError(
+            expected="an ensemble of minibatch losses",
+            got=type(ensemble).__name__,
+            hint="Pass risk.minibatches(batch_size), or an object with batch_losses(w[..., N]) -> L[..., batches].",
+        )
+
+
+def start_batch_lines(ensemble: Ensemble, w0: Tensor, directions: Tensor) -> tuple[BatchLines, Tensor]:
+    """Check the start and the directions; return the lines and the minibatch losses at the start.
+
+    Raises:
+        InputError: If a shape, dtype or device does not fit, directions are zero or repeated, or there are fewer
+            than three minibatches.
+        NonFiniteError: If a minibatch loss at ``w0`` is NaN or infinite.
+    """
+    _check_ensemble(ensemble)
+    w0, directions = check_start(w0, directions)
+    lines = (
+        ensemble.batch_lines(w0, directions)
+        if isinstance(ensemble, WalksBatchLines)
+        else PlainBatchLines(ensemble.batch_losses, w0, directions)
+    )
+    at_start = lines.losses(torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.float64))[0]
+    if len(at_start) < _MIN_BATCHES:
+        raise InputError(
+            expected=f"an ensemble of at least {_MIN_BATCHES} minibatches",
+            got=f"{len(at_start)}",
+            hint="Use a smaller batch size.",
+        )
+    if not bool(torch.isfinite(at_start).all()):
+        raise NonFiniteError(
+            expected="finite minibatch losses at w0",
+            got=f"{int((~torch.isfinite(at_start)).sum())} of {len(at_start)} NaN or infinite",
+            hint="Choose a w0 where the model works, or check the data.",
+        )
+    return lines, at_start
+
+
+def gradients_of(ensemble: Ensemble, w: Tensor, directions: Tensor | None) -> Tensor:
+    """Gradients of all minibatch losses, ``[batches, N]``, or their components along directions, ``[batches, k]``."""
+    _check_ensemble(ensemble)
+    own = getattr(ensemble, "batch_gradients", None)
+    gradients = own(w) if own is not None else torch.func.jacrev(ensemble.batch_losses)(w)
+    basis = None if directions is None else directions.double()
+    rows = [gradient.double() if basis is None else basis @ gradient.to(basis) for gradient in gradients]
+    return check_finite(
+        "minibatch gradients",
+        torch.stack(rows).detach().cpu(),
+        hint="Choose a w0 where the model works, or check the data.",
+    )
+
+
+def left_out(ensemble: Ensemble) -> int:
+    """Samples that no minibatch holds; 0 for an ensemble that does not say."""
+    return int(getattr(ensemble, "n_left_out", 0))

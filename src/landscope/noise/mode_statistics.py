@@ -1,0 +1,147 @@
+"""How much a window moves along given directions: the one measurement every exponent starts from."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from landscope._checks import check_count
+from landscope.directions.principal import PrincipalModes
+from landscope.directions.variance import mean_and_total_variance
+from landscope.noise.cosine_content import cosine_content
+from landscope.results import Result, stamp
+from landscope.trajectory import Trajectory
+
+__all__ = ["Motion", "block_variances", "drift_share", "motion_along", "random_walk_drift_share"]
+
+_BLOCKS = 10
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Motion(
+    Result,
+    kind="motion",
+    dims={
+        **dict.fromkeys(("variance", "velocity_variance", "drift_share", "cosine_content"), ("mode",)),
+        **dict.fromkeys(("moments", "velocity_moments"), ("block", "moment", "mode")),
+    },
+):
+    """Variances along directions, of positions and of velocities, with their parts in ten stretches of time.
+
+    Args:
+        variance: sigma_i^2 of the window about its own mean, divided by T, ``[k]``.
+        velocity_variance: D_i = <v_i^2>, v the change from row to row (paper, Eq. 12).
+        moments: Mean of theta and of theta squared in each of ten stretches, ``[10, 2, k]``.
+        velocity_moments: The same of the velocity.
+        drift_share: Share of the squared displacements of the stretches that goes one way.
+        cosine_content: Likeness of coordinate k to the k-th cosine of a random walk.
+        total_variance: Sum of the variance over all N directions.
+        n_steps: Rows T.
+    """
+
+    variance: Float[Tensor, " k"]
+    velocity_variance: Float[Tensor, " k"]
+    moments: Float[Tensor, "b 2 k"]
+    velocity_moments: Float[Tensor, "b 2 k"]
+    drift_share: Float[Tensor, " k"]
+    cosine_content: Float[Tensor, " k"]
+    total_variance: float
+    n_steps: int
+
+
+def motion_along(modes: PrincipalModes, trajectory: Trajectory) -> Motion:
+    r"""Variance and velocity variance of a window along given directions.
+
+    .. math:: \sigma_i^2 = \frac1T \sum_t (\theta_i(t) - \bar\theta_i)^2, \qquad
+              D_i = \frac1{T-1} \sum_t (\theta_i(t+1) - \theta_i(t))^2
+
+    Args:
+        modes: Directions: principal modes of this window or of another, or a basis (:func:`landscope.modes_along`).
+        trajectory: The window to measure on.
+
+    Returns:
+        The motion, in float64.
+
+    Raises:
+        InputError: If the trajectory is of other weights or has fewer than 21 rows: ten stretches of two steps.
+
+    Example:
+        >>> import torch
+        >>> from landscope.directions.principal import principal_modes
+        >>> window = Trajectory.of(torch.randn(50, 3, generator=torch.Generator().manual_seed(0)))
+        >>> modes = principal_modes(window)
+        >>> torch.allclose(motion_along(modes, window).variance, modes.variance)
+        True
+    """
+    trajectory.check(minimum_rows=2 * _BLOCKS + 1)
+    theta = modes.project_trajectory(trajectory)
+    velocity = theta.diff(dim=0)
+    centred = theta - theta.mean(dim=0)
+    return Motion(
+        variance=centred.square().mean(dim=0),
+        velocity_variance=velocity.square().mean(dim=0),
+        moments=block_variances(theta, _BLOCKS),
+        velocity_moments=block_variances(velocity, _BLOCKS),
+        drift_share=drift_share(theta, _BLOCKS),
+        cosine_content=cosine_content(centred),
+        total_variance=mean_and_total_variance(trajectory)[1],
+        n_steps=len(trajectory),
+        provenance=stamp(source=dict(trajectory.provenance)),
+    )
+
+
+def block_variances(coordinates: Float[Tensor, "T k"], n_blocks: int = 10) -> Float[Tensor, "b 2 k"]:
+    """First and second moments of each of ``n_blocks`` stretches of time, for a jackknife over them.
+
+    Args:
+        coordinates: Principal coordinates theta_i(t).
+        n_blocks: Stretches; the ten epochs of the paper's window by default.
+
+    Returns:
+        Mean of theta and of theta squared in each block and mode.
+
+    Raises:
+        InputError: If there are fewer than two rows a block.
+
+    Example:
+        >>> import torch
+        >>> block_variances(torch.arange(8.0)[:, None].double(), n_blocks=2)[:, 0].tolist()
+        [[1.5], [5.5]]
+    """
+    check_count("rows of coordinates", len(coordinates), minimum=2 * n_blocks, hint="Use fewer blocks.")
+    parts = coordinates.double().tensor_split(n_blocks)
+    return torch.stack([torch.stack([part.mean(dim=0), part.square().mean(dim=0)]) for part in parts])
+
+
+def drift_share(coordinates: Float[Tensor, "T k"], n_blocks: int) -> Float[Tensor, " k"]:
+    r"""How one-sided the motion is: displacements :math:`\Delta_b` over ``n_blocks`` stretches of time.
+
+    .. math:: \frac{(\sum_b \Delta_b)^2}{n \sum_b \Delta_b^2}
+
+    1 for a steady drift, 1/n on average for independent displacements. The first principal mode of a random walk is
+    half a cosine and has :math:`\approx 8/\pi^2 = 0.81`: PCA alone makes a walk look like a drift.
+
+    Args:
+        coordinates: theta over time.
+        n_blocks: Stretches n.
+
+    Returns:
+        The share of each mode, between 0 and 1; NaN for one that does not move.
+
+    Example:
+        >>> import torch
+        >>> drift_share(torch.arange(11.0)[:, None], 5).tolist()
+        [1.0]
+    """
+    edges = torch.linspace(0, len(coordinates) - 1, n_blocks + 1).round().long()
+    displacements = coordinates[edges].double().diff(dim=0)
+    return displacements.sum(dim=0).square() / (n_blocks * displacements.square().sum(dim=0))
+
+
+def random_walk_drift_share(n_blocks: int = _BLOCKS) -> float:
+    """The drift share of the first principal mode of a random walk in many dimensions: half a cosine."""
+    edges = torch.cos(torch.pi * torch.linspace(0, 1, n_blocks + 1, dtype=torch.float64))
+    return float(drift_share(edges[:, None], n_blocks)[0])

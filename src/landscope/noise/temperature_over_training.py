@@ -1,0 +1,143 @@
+"""Fig. 5: the active temperature along modes and along training."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy import stats
+from torch import Tensor
+
+from landscope.landscape.dimension import learning_dimension
+from landscope.minibatch_lines import gradients_of
+from landscope.noise.springs import nearest_ranks
+from landscope.noise.temperature import active_temperature
+from landscope.protocols import Ensemble, ProgressCallback, silent
+from landscope.results import Result, stamp
+
+__all__ = ["Cooling", "drawn_ranks", "measure_cooling"]
+
+_MIN_CHECKPOINTS = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Cooling(
+    Result,
+    kind="paper_cooling",
+    dims={
+        "steps": ("checkpoint",), "loss": ("checkpoint",), "noise_dimension": ("checkpoint",),
+        "temperature": ("checkpoint", "mode"), "ranks": ("mode",),
+        "displacements": ("point",), "profiles": ("drawn", "point"), "drawn_steps": ("drawn",),
+    },
+):  # fmt: skip
+    """Active temperature at checkpoints of a training, along modes found at its end.
+
+    Args:
+        steps: Optimisation steps.
+        loss: L of the whole training set at each.
+        ranks: Ranks of the modes.
+        temperature: T_i(0) at each checkpoint, ``[checkpoints, k]``.
+        displacements: Of the profiles along one mode.
+        profiles: T_i(delta theta) there at a few checkpoints.
+        drawn_steps: Those checkpoints.
+        drawn_rank: That mode.
+        first_counted: First checkpoint of the numbers below: the first after a whole epoch.
+        correlation: Pearson correlation of ln T_i(0) with ln L from there on, median of modes.
+        correlation_from_start: The same over all checkpoints.
+        noise_dimension: Directions that hold 99 % of the gradient noise at each checkpoint, in its own basis:
+            modes found at the end would look active there by their choice alone.
+    """
+
+    steps: Float[Tensor, " c"]
+    loss: Float[Tensor, " c"]
+    ranks: Int[Tensor, " k"]
+    temperature: Float[Tensor, "c k"]
+    displacements: Float[Tensor, " S"]
+    profiles: Float[Tensor, "d S"]
+    drawn_steps: Float[Tensor, " d"]
+    drawn_rank: int
+    first_counted: int
+    correlation: float
+    correlation_from_start: float
+    noise_dimension: Float[Tensor, " c"]
+
+
+def drawn_ranks(ranks: Int[Tensor, " k"]) -> Int[Tensor, " drawn"]:
+    """The modes whose temperature profiles are drawn: those nearest to 2, 10, 50 and 200."""
+    return ranks[nearest_ranks(ranks, (2, 10, 50, 200))]
+
+
+def measure_cooling(
+    checkpoints: Iterable[tuple[int, Ensemble, Tensor]],
+    n_checkpoints: int,
+    directions: Float[Tensor, "k N"],
+    ranks: Int[Tensor, " k"],
+    displacements: Float[Tensor, " S"],
+    *,
+    learning_rate: float,
+    steps_per_epoch: int,
+    drawn: int,
+    progress: ProgressCallback | None = None,
+) -> Cooling:
+    """Measure T_i(0) and L at checkpoints, and T_i(delta theta) along one mode at some of them.
+
+    Args:
+        checkpoints: Steps, minibatch losses and weights, one checkpoint after another.
+        n_checkpoints: Their number.
+        directions: Modes.
+        ranks: Their ranks.
+        displacements: Of the profiles.
+        learning_rate: alpha.
+        steps_per_epoch: Minibatches an epoch.
+        drawn: Which of ``directions`` the profiles follow.
+        progress: Told how many checkpoints are done.
+
+    Returns:
+        The measurements.
+    """
+    report = progress or silent
+    steps, loss, rows, profiles, drawn_steps, dimensions = [], [], [], [], [], []
+    picked = set(torch.linspace(0, n_checkpoints - 1, 5).round().long().tolist())
+    for number, (step, ensemble, w) in enumerate(checkpoints):
+        gradients = gradients_of(ensemble, w, None)
+        gradients -= gradients.mean(dim=0)
+        dimensions.append(learning_dimension(torch.linalg.svdvals(gradients).square(), 0.99))
+        steps.append(float(step))
+        loss.append(float(ensemble(w)))
+        rows.append(learning_rate / 2 * (gradients @ directions.T).square().mean(dim=0))
+        if number in picked:
+            along = active_temperature(
+                ensemble, w, directions[drawn : drawn + 1].to(w), displacements, learning_rate=learning_rate
+            )
+            profiles.append(along.temperature[0])
+            drawn_steps.append(float(step))
+        report(number + 1, n_checkpoints)
+    temperature, losses = torch.stack(rows), torch.tensor(loss, dtype=torch.float64)
+    first = next((number for number, step in enumerate(steps) if step >= steps_per_epoch), len(steps) - 1)
+    return Cooling(
+        steps=torch.tensor(steps, dtype=torch.float64),
+        loss=losses,
+        ranks=ranks,
+        temperature=temperature,
+        displacements=displacements.double(),
+        profiles=torch.stack(profiles),
+        drawn_steps=torch.tensor(drawn_steps, dtype=torch.float64),
+        drawn_rank=int(ranks[drawn]),
+        first_counted=first,
+        correlation=_correlation(temperature[first:], losses[first:]),
+        correlation_from_start=_correlation(temperature, losses),
+        noise_dimension=torch.tensor(dimensions, dtype=torch.float64),
+        provenance=stamp(learning_rate=learning_rate),
+    )
+
+
+def _correlation(temperature: Tensor, loss: Tensor) -> float:
+    """Median over modes of the correlation of ln T with ln L; NaN for fewer than three checkpoints."""
+    if len(loss) < 3:
+        return math.nan
+    log_loss = torch.log(loss).numpy()
+    return float(np.median([stats.pearsonr(torch.log(t).numpy(), log_loss).statistic for t in temperature.T]))

@@ -1,0 +1,1 @@
+"""Penalties stored in fewer numbers: merged over tasks, factored by layer."""

@@ -1,0 +1,245 @@
+"""Other quadratic penalties behind the same protocol: elastic weight consolidation, its kin, and the plainest."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from landscope._checks import check_count, check_kind, check_strength, check_vector
+from landscope.errors import InputError
+from landscope.penalties.kronecker import KroneckerPenalty
+from landscope.penalties.quadratic import QuadraticPenalty
+from landscope.penalties.sums import PenaltySum
+from landscope.results import stamp
+from landscope.risk.empirical import EmpiricalRisk
+from landscope.risk.fisher import FisherKind
+
+__all__ = [
+    "curvature_constraint",
+    "distance_penalty",
+    "elastic_weight_consolidation",
+    "kronecker_elastic_weight_consolidation",
+    "memory_aware_synapses",
+]
+
+
+def elastic_weight_consolidation(
+    risk: EmpiricalRisk,
+    w1: Float[Tensor, " N"],
+    *,
+    strength: float = 1.0,
+    fisher: FisherKind = "exact",
+    batch_size: int = 50,
+    n_weights: int | None = None,
+) -> QuadraticPenalty:
+    r"""Hold each weight by its Fisher information (Kirkpatrick et al., PNAS 2017, Eq. 3).
+
+    .. math:: V(w) = \frac{\lambda}{2} \sum_j \mathcal F_{jj} (w_j - w_{1j})^2
+
+    as published, with the half in the stiffness: ``strength`` is the published lambda. Weights without information,
+    such as those of dead units, stay free however large it is.
+
+    Args:
+        risk: Of the task.
+        w1: Weights at its end.
+        strength: lambda.
+        fisher: ``"exact"``, over all answers of the model; ``"empirical"`` or ``"batch-mean"``, which other programs
+            take for it, see :meth:`landscope.risk.fisher.FisherInformation.diagonal`.
+        batch_size: Of ``"batch-mean"``.
+        n_weights: Hold only so many weights, those of the largest information (paper, Fig. 4F); all by default.
+
+    Returns:
+        The penalty: 2 N numbers.
+
+    Raises:
+        InputError: If the risk is of no classifier and ``fisher`` exact, or ``n_weights`` is not between 1 and N.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(1, 2, bias=False)
+        >>> data = (torch.ones(4, 1), torch.tensor([0, 1, 0, 1]))
+        >>> risk = EmpiricalRisk(model, torch.nn.CrossEntropyLoss(), data)
+        >>> penalty = elastic_weight_consolidation(risk, torch.zeros(2))
+        >>> round(float(penalty(torch.tensor([1.0, 0.0]))), 6)
+        0.125
+    """
+    check_kind("the risk", risk, EmpiricalRisk, hint="Make one: ls.EmpiricalRisk(model, criterion, data).")
+    w1 = check_vector("w1", w1, dim=risk.space.dim)
+    diagonal = risk.fisher_information().diagonal(w1, fisher, batch_size=batch_size)
+    if n_weights is not None:
+        diagonal = _largest(diagonal, n_weights)
+    return QuadraticPenalty(
+        anchor=w1.detach().clone(),
+        stiffness=(diagonal / 2).to(w1),
+        strength=strength,
+        parameters=risk.space.names,
+        provenance=stamp(fisher=fisher, batch_size=batch_size, n_weights=n_weights, strength=strength),
+    )
+
+
+def _largest(values: Tensor, count: int) -> Tensor:
+    """The largest values, and zeros for the others."""
+    if check_count("n_weights", count, minimum=1) > len(values):
+        raise InputError(expected=f"n_weights of at most {len(values)}", got=f"{count}", hint="Hold fewer.")
+    kept = values.topk(count).indices
+    return torch.zeros_like(values).index_copy(0, kept, values[kept])
+
+
+def kronecker_elastic_weight_consolidation(
+    risk: EmpiricalRisk, w1: Float[Tensor, " N"], *, strength: float = 1.0
+) -> PenaltySum:
+    r"""Hold each layer by a Kronecker-factored Fisher information (Ritter et al., NeurIPS 2018, arXiv 1805.07810).
+
+    .. math:: V(w) = \frac{\lambda}{2} \sum_{layers} \mathrm{vec}(Z)^\top (A \otimes G)\, \mathrm{vec}(Z)
+
+    with A the mean square of the inputs of a layer and G that of the slopes at its outputs, over all answers of the
+    model (Martens & Grosse 2015, arXiv 1503.05671; convolutions: Grosse & Martens 2016, arXiv 1602.01407).
+
+    Args:
+        risk: Of the task; its selected weights must be those of linear and convolutional layers.
+        w1: Weights at its end.
+        strength: lambda, as published: the half is in G.
+
+    Returns:
+        The sum of one penalty a layer.
+
+    Raises:
+        InputError: If the risk is of no classifier, or a selected parameter belongs to another kind of layer.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(1, 2, bias=False)
+        >>> data = (torch.ones(4, 1), torch.tensor([0, 1, 0, 1]))
+        >>> risk = EmpiricalRisk(model, torch.nn.CrossEntropyLoss(), data)
+        >>> penalty = kronecker_elastic_weight_consolidation(risk, torch.zeros(2))
+        >>> round(float(penalty(torch.tensor([1.0, 0.0]))), 6)
+        0.125
+    """
+    check_kind("the risk", risk, EmpiricalRisk, hint="Make one: ls.EmpiricalRisk(model, criterion, data).")
+    w1 = check_vector("w1", w1, dim=risk.space.dim)
+    parts = [
+        KroneckerPenalty(
+            anchor=w1.detach()[layer.columns],
+            columns=layer.columns.to(w1.device),
+            dim=len(w1),
+            inputs=layer.inputs.to(w1),
+            outputs=(layer.outputs / 2).to(w1),
+            strength=strength,
+            parameters=risk.space.names,
+            provenance=stamp(strength=strength),
+        )
+        for layer in risk.kronecker_factors(w1)
+    ]
+    return PenaltySum(tuple(parts))
+
+
+def memory_aware_synapses(risk: EmpiricalRisk, w1: Float[Tensor, " N"], *, strength: float = 1.0) -> QuadraticPenalty:
+    r"""Hold each weight by how much it moves the outputs f (Aljundi et al., ECCV 2018, arXiv 1711.09601, Eq. 4).
+
+    .. math:: V(w) = \lambda \sum_j \Omega_j (w_j - w_{1j})^2, \qquad
+              \Omega_j = \Big\langle \Big| \frac{\partial |f(x)|^2}{\partial w_j} \Big| \Big\rangle
+
+    Args:
+        risk: Of the task; its labels are not asked for.
+        w1: Weights at its end.
+        strength: lambda.
+
+    Returns:
+        The penalty: 2 N numbers.
+
+    Raises:
+        InputError: If the outputs of the model are not known.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(1, 1, bias=False)
+        >>> risk = EmpiricalRisk(model, torch.nn.MSELoss(), (torch.ones(2, 1), torch.ones(2, 1)))
+        >>> memory_aware_synapses(risk, torch.tensor([3.0])).stiffness.tolist()
+        [6.0]
+    """
+    w1 = check_vector("w1", w1, dim=risk.space.dim)
+    return QuadraticPenalty(
+        anchor=w1.detach().clone(),
+        stiffness=risk.fisher_information().output_sensitivity(w1).to(w1),
+        strength=strength,
+        parameters=risk.space.names,
+        provenance=stamp(strength=strength),
+    )
+
+
+def curvature_constraint(
+    w1: Float[Tensor, " N"],
+    directions: Float[Tensor, "k N"],
+    curvature: Float[Tensor, " k"],
+    *,
+    floor: float = 0.0,
+    strength: float = 1.0,
+    parameters: tuple[str, ...] = (),
+) -> QuadraticPenalty:
+    r"""Hold the weights along given directions by their curvature: the loss of the task to second order.
+
+    .. math:: V(w) = \frac{\lambda}{2} \sum_i h_i (p_i \cdot (w - w_1))^2
+
+    Args:
+        w1: Weights at the end of the task.
+        directions: Orthonormal, for example the leading eigenvectors of the Hessian (:func:`landscope.hessian_basis`),
+            of the Fisher information, or random ones.
+        curvature: h_i, for example the eigenvalues. Negative ones hold nothing.
+        floor: Curvature of all other directions.
+        strength: lambda.
+        parameters: Names of the parameters.
+
+    Returns:
+        The penalty: (k + 1) N numbers.
+
+    Raises:
+        InputError: If shapes do not fit or directions are not orthonormal.
+
+    Example:
+        >>> import torch
+        >>> penalty = curvature_constraint(torch.zeros(2), torch.eye(2)[:1], torch.tensor([8.0]))
+        >>> penalty(torch.tensor([1.0, 5.0])).item()
+        4.0
+    """
+    return QuadraticPenalty(
+        anchor=w1.detach().clone(),
+        directions=directions.to(w1),
+        stiffness=(curvature.clamp(min=0) / 2).to(w1),
+        floor=check_strength("floor", floor) / 2,
+        strength=strength,
+        parameters=parameters,
+        provenance=stamp(n_directions=len(directions), floor=floor, strength=strength),
+    )
+
+
+def distance_penalty(
+    w1: Float[Tensor, " N"], *, strength: float = 1.0, parameters: tuple[str, ...] = ()
+) -> QuadraticPenalty:
+    r"""Hold all weights alike: :math:`V(w) = \lambda |w - w_1|^2`, of rank zero with a floor of 1.
+
+    Args:
+        w1: Weights at the end of the task.
+        strength: lambda.
+        parameters: Names of the parameters.
+
+    Returns:
+        The penalty: N numbers.
+
+    Raises:
+        InputError: If the strength is negative.
+
+    Example:
+        >>> import torch
+        >>> distance_penalty(torch.zeros(2), strength=0.5)(torch.tensor([1.0, 1.0])).item()
+        1.0
+    """
+    return QuadraticPenalty(
+        anchor=w1.detach().clone(),
+        directions=w1.new_empty(0, len(w1)),
+        stiffness=w1.new_empty(0),
+        floor=1.0,
+        strength=strength,
+        parameters=parameters,
+        provenance=stamp(strength=strength),
+    )

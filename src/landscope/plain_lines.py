@@ -1,0 +1,126 @@
+"""Walking lines by plain calls: the slow, obvious way that any landscape allows."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from landscope.attention import plain_kernels
+from landscope.protocols import LossLandscape
+
+__all__ = ["DifferentiableLines", "PlainBatchLines", "PlainLines"]
+
+
+class PlainLines:
+    """Losses along lines, one call of the landscape a batch of points.
+
+    Args:
+        landscape: Any landscape.
+        w0: Where the lines start, ``[N]``.
+        directions: Their directions, ``[k, N]``.
+        points_per_call: Points handed to one call; a formula takes many at once, a network one.
+
+    Example:
+        >>> import torch
+        >>> lines = PlainLines(lambda w: w.square().sum(-1), torch.zeros(2), torch.eye(2))
+        >>> lines(torch.tensor([0, 1]), torch.tensor([1.0, 3.0])).tolist()
+        [1.0, 9.0]
+    """
+
+    group = 64
+
+    def __init__(self, landscape: LossLandscape, w0: Tensor, directions: Tensor, points_per_call: int = 256) -> None:
+        self._landscape, self._w0, self._directions = landscape, w0, directions
+        self._points_per_call = points_per_call
+
+    @torch.no_grad()
+    def __call__(self, index: Tensor, displacement: Tensor) -> Tensor:
+        """``index[n], displacement[n] -> L[n]`` in float64."""
+        step = displacement.to(self._directions)[:, None]
+        losses = [
+            self._landscape(self._w0 + part_step * self._directions[part]).double()
+            for part, part_step in zip(
+                index.to(self._w0.device).split(self._points_per_call),
+                step.split(self._points_per_call),
+                strict=True,
+            )
+        ]
+        return torch.cat(losses).cpu()
+
+
+class DifferentiableLines(abc.ABC):
+    """First and second derivatives of many losses along lines, by forward-mode differentiation in one pass each."""
+
+    @abc.abstractmethod
+    def pieces(self, directions: Sequence[int]) -> Iterator[Callable[..., Tensor]]:
+        """For each part of the losses in turn, these as a function of one step along each of ``directions``."""
+
+    def slopes(self, index: Tensor, displacement: Tensor) -> tuple[Tensor, Tensor]:
+        """``index[n], displacement[n] -> losses[n, M], d losses/d displacement[n, M]`` in float64."""
+        losses, slopes = [], []
+        for direction, step in zip(index.tolist(), displacement, strict=True):
+            with plain_kernels():
+                parts = [_first_derivative(piece, step) for piece in self.pieces([direction])]
+            losses.append(torch.cat([value.double() for value, _ in parts]))
+            slopes.append(torch.cat([slope.double() for _, slope in parts]))
+        return torch.stack(losses).cpu(), torch.stack(slopes).cpu()
+
+    def curvatures(self, first: Tensor, second: Tensor) -> Tensor:
+        """``first[n], second[n] -> mixed second derivatives of the losses[n, M]`` at the start, in float64."""
+        pairs = zip(first.tolist(), second.tolist(), strict=True)
+        with plain_kernels():
+            rows = [[_mixed_derivative(piece).double() for piece in self.pieces(pair)] for pair in pairs]
+        return torch.stack([torch.cat(row) for row in rows]).cpu()
+
+
+def _first_derivative(losses: Callable[..., Tensor], step: Tensor) -> tuple[Tensor, Tensor]:
+    value, slope = torch.func.jvp(losses, (step,), (torch.ones_like(step),))[:2]
+    return value, slope
+
+
+def _mixed_derivative(losses: Callable[..., Tensor]) -> Tensor:
+    zero, one = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
+
+    def slope(second: Tensor) -> Tensor:
+        return torch.func.jvp(lambda first: losses(first, second), (zero,), (one,))[1]
+
+    return torch.func.jvp(slope, (zero,), (one,))[1]
+
+
+class PlainBatchLines(DifferentiableLines):
+    """Many losses along lines, by plain calls of a function ``w[N] -> losses[M]``.
+
+    Args:
+        values: The losses, differentiable by torch.
+        w0: Where the lines start, ``[N]``.
+        directions: Their directions, ``[k, N]``.
+
+    Example:
+        >>> import torch
+        >>> lines = PlainBatchLines(lambda w: torch.stack([w[0] ** 2, w[0] * w[1]]), torch.ones(2), torch.eye(2))
+        >>> lines.slopes(torch.tensor([0]), torch.tensor([0.0]))[1].tolist()
+        [[2.0, 1.0]]
+    """
+
+    def __init__(self, values: Callable[[Tensor], Tensor], w0: Tensor, directions: Tensor) -> None:
+        self._values, self._w0, self._directions = values, w0, directions.to(w0)
+
+    @torch.no_grad()
+    def losses(self, index: Tensor, displacement: Tensor) -> Tensor:
+        """``index[n], displacement[n] -> losses[n, M]`` in float64."""
+        points = zip(index.tolist(), displacement.tolist(), strict=True)
+        return torch.stack([self._values(self._w0 + step * self._directions[i]).double() for i, step in points]).cpu()
+
+    def pieces(self, directions: Sequence[int]) -> Iterator[Callable[..., Tensor]]:
+        """All losses at once."""
+        lines = self._directions[list(directions)]
+
+        def losses(*steps: Tensor) -> Tensor:
+            return self._values(
+                self._w0 + sum(step.to(self._w0) * line for step, line in zip(steps, lines, strict=True))
+            )
+
+        yield losses

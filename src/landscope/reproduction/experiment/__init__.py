@@ -1,0 +1,1 @@
+"""What an experiment trains: settings, networks, data sets, training."""

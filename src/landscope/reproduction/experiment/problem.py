@@ -1,0 +1,202 @@
+"""What a run trains: its data, its network, its optimiser, and the weights it watches."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from landscope._names import BatchNorm
+from landscope.errors import InputError
+from landscope.parameters import ParameterSpace
+from landscope.reproduction.experiment.criteria import CRITERIA
+from landscope.reproduction.experiment.datasets.images import ImageData
+from landscope.reproduction.experiment.datasets.loading import load_data
+from landscope.reproduction.experiment.datasets.text import TokenData
+from landscope.reproduction.experiment.networks import cifar_cnn, gpt2, mlp, mnist_cnn, residual_network
+from landscope.reproduction.experiment.settings import Settings
+from landscope.risk.empirical import EmpiricalRisk
+from landscope.sampling import MinibatchOrder
+from landscope.study.checkpoint import load_model
+
+__all__ = ["Problem"]
+
+_DEFAULT_SELECTION = {
+    "mlp": "2.weight",
+    "mnist-cnn": "3.weight",
+    "cifar-cnn": "9.weight",
+    "residual": "stages.0.conv1.weight",
+    "gpt2": "transformer.h.0.mlp.c_fc.weight",
+}
+_SMALLEST_SIDE = {"mnist-cnn": 4, "cifar-cnn": 16, "residual": 8}
+_SMALL_NETWORKS = ("mlp", "gpt2")
+_MIN_WINDOW_STEPS = 3000
+_MIN_WINDOW_EPOCHS = 10
+_LABEL_NOISE = 1
+
+
+class Problem:
+    """Builds the parts of a run from its settings, each once and when it is needed.
+
+    Args:
+        settings: What the run was asked for.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @functools.cached_property
+    def data(self) -> ImageData | TokenData:
+        """The data set, whole."""
+        data = load_data(self.settings.data)
+        if (self.settings.network == "gpt2") != isinstance(data, TokenData):
+            raise InputError(
+                expected="sequences of tokens for gpt2, images for the other networks",
+                got=f"{data.name} for {self.settings.network}",
+                hint="landscope run --data modular-addition --network gpt2 is one that fits.",
+            )
+        return data
+
+    @functools.cached_property
+    def device(self) -> torch.device:
+        """Where to compute."""
+        try:
+            device = torch.device(self.settings.device)
+            torch.empty(1, device=device)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            raise InputError(
+                expected="a device that torch can use here",
+                got=f"{self.settings.device} ({str(error).splitlines()[0]})",
+                hint="Leave --device out to use the processor.",
+            ) from error
+        return device
+
+    @functools.cached_property
+    def train_data(self) -> tuple[Tensor, Tensor]:
+        """Training inputs in the shape the network reads, and labels."""
+        inputs, labels = self._inputs("train"), self.data.train_labels
+        count = self.settings.train_samples
+        if count is not None:
+            if count > len(labels):
+                raise InputError(
+                    expected=f"train_samples of at most {len(labels)}", got=f"{count}", hint="Leave it out for all."
+                )
+            chosen = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:count]
+            inputs, labels = inputs[chosen], labels[chosen]
+        return inputs.to(self.device), self._noisy(labels).to(self.device)
+
+    @functools.cached_property
+    def test_data(self) -> tuple[Tensor, Tensor]:
+        """The same for testing."""
+        return self._inputs("test").to(self.device), self.data.test_labels.to(self.device)
+
+    @property
+    def landscape_data(self) -> tuple[Tensor, Tensor]:
+        """The training data that the landscape is measured on."""
+        inputs, labels = self.train_data
+        count = self.settings.flatness_samples
+        return inputs[:count], labels[:count]
+
+    def _inputs(self, part: str) -> Tensor:
+        data = self.data
+        if isinstance(data, TokenData):
+            return data.train_tokens if part == "train" else data.test_tokens
+        images = data.train_images if part == "train" else data.test_images
+        if self.settings.network == "mlp":
+            return images.flatten(1)
+        times = self._enlargement
+        return images.repeat_interleave(times, 2).repeat_interleave(times, 3) if times > 1 else images
+
+    @property
+    def _enlargement(self) -> int:
+        """Whole factor by which images too small for the network are enlarged."""
+        assert isinstance(self.data, ImageData)  # noqa: S101 - checked where the data are loaded
+        return -(-_SMALLEST_SIDE[self.settings.network] // min(self.data.shape[1:]))
+
+    def _noisy(self, labels: Tensor) -> Tensor:
+        """The labels, a share of them replaced by one of the other classes."""
+        count = round(self.settings.label_noise * len(labels))
+        if count == 0:
+            return labels
+        random = np.random.default_rng(_LABEL_NOISE)  # the same labels in every run, as the data are
+        which = torch.from_numpy(random.permutation(len(labels))[:count])
+        shift = torch.from_numpy(random.integers(1, self.data.n_classes, count))
+        return labels.index_copy(0, which, (labels[which] + shift) % self.data.n_classes)
+
+    @property
+    def order(self) -> MinibatchOrder:
+        """The minibatches."""
+        settings = self.settings
+        samples = settings.train_samples or len(self.data.train_labels)
+        return MinibatchOrder(samples, settings.batch_size, settings.sampling, settings.seed)
+
+    @property
+    def window_epochs(self) -> int:
+        """Epochs of the window."""
+        if self.settings.window_epochs is not None:
+            return self.settings.window_epochs
+        return max(_MIN_WINDOW_EPOCHS, -(-_MIN_WINDOW_STEPS // self.order.batches_per_epoch))
+
+    @property
+    def criterion(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """The loss: of each sample, or their mean."""
+        return CRITERIA[self.settings.loss]
+
+    @property
+    def is_small(self) -> bool:
+        """Whether its operations are too small to be shared by threads."""
+        return self.settings.network in _SMALL_NETWORKS and self.device.type == "cpu"
+
+    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """The optimiser of a model."""
+        settings = self.settings
+        if settings.optimizer == "adam":
+            return torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
+        return torch.optim.SGD(
+            model.parameters(), lr=settings.learning_rate, momentum=settings.momentum, nesterov=settings.nesterov
+        )
+
+    def network(self) -> nn.Module:
+        """The network with its initial weights."""
+        model = self._new_network()
+        if self.settings.equal_norm:
+            _give_expected_norms(model)
+        if self.settings.initial is not None:
+            load_model(Path(self.settings.initial), model)
+        return model.to(self.device)
+
+    def _new_network(self) -> nn.Module:
+        settings, data = self.settings, self.data
+        if isinstance(data, TokenData):
+            return gpt2(data.n_tokens, data.train_tokens.shape[1], data.n_classes, seed=settings.seed)
+        channels, height, width = data.shape
+        if settings.network == "mlp":
+            sizes = [channels * height * width, *settings.hidden, data.n_classes]
+            return mlp(sizes, bias=settings.bias, seed=settings.seed)
+        shape = (channels, height * self._enlargement, width * self._enlargement)
+        build = {"mnist-cnn": mnist_cnn, "cifar-cnn": cifar_cnn, "residual": residual_network}[settings.network]
+        return build(shape, data.n_classes, seed=settings.seed)
+
+    @property
+    def selection(self) -> str:
+        """Which parameters are recorded."""
+        return self.settings.select or _DEFAULT_SELECTION[self.settings.network]
+
+    def risk(self, model: nn.Module, selection: str | None = None, *, batch_norm: BatchNorm = "kept") -> EmpiricalRisk:
+        """The empirical risk of a trained network over the selected weights, or over others."""
+        space = ParameterSpace.of(model, selection or self.selection)
+        return EmpiricalRisk(model, self.criterion, self.landscape_data, space=space, batch_norm=batch_norm)
+
+
+@torch.no_grad()
+def _give_expected_norms(model: nn.Module) -> None:
+    """Scale each weight matrix to the norm that torch's default, uniform in +-1/sqrt(inputs), has on average."""
+    for tensor in model.parameters():
+        if tensor.ndim > 1:
+            inputs = tensor[0].numel()
+            expected = (tensor.numel() / (3 * inputs)) ** 0.5
+            tensor *= expected / torch.linalg.vector_norm(tensor)

@@ -1,0 +1,104 @@
+"""Independent pieces of a reproduction, one after another or side by side in processes."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import itertools
+import json
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from landscope._checks import check_count
+from landscope.errors import StorageError
+from landscope.progress import QuietReporter, Reporter
+from landscope.storage.atomic import write_json
+
+__all__ = ["Job", "perform", "seconds_of"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A piece of work that leaves its results in files, does nothing where they are there, and can be killed.
+
+    Args:
+        name: What a person reads.
+        call: A function of a module, so that another process can find it; called with a reporter and ``arguments``.
+        arguments: What else it is given.
+        stage: It begins when all jobs of lower stages are done.
+    """
+
+    name: str
+    call: Callable[..., None]
+    arguments: tuple[Any, ...]
+    stage: int = 0
+
+
+def perform(jobs: Sequence[Job], reporter: Reporter, timings: Path, *, processes: int = 1) -> None:
+    """Do every job.
+
+    Small networks gain little from a second thread and nearly all of a second core from a second process: two
+    processes trained ten networks 1.7 times as fast as one, all ten in one batched pass on two threads 1.6 times.
+
+    Args:
+        jobs: What to do, stage by stage; within one the order is kept as far as processes allow.
+        reporter: Told of each job.
+        timings: JSON file that collects the seconds of each job, as often as it ends.
+        processes: How many at a time; with two or more, each on its share of the threads.
+
+    Raises:
+        StorageError: If a process was killed.
+        Exception: What the first failing job raised; what was begun beside it is finished.
+    """
+    check_count("processes", processes, minimum=1)
+    begun = time.perf_counter()
+    for number, (job, seconds) in enumerate(_performed(jobs, reporter, processes)):
+        known = seconds_of(timings)
+        write_json(timings, {**known, job.name: round(known.get(job.name, 0.0) + seconds, 2)})
+        minutes = (time.perf_counter() - begun) / 60
+        reporter.note(f"{number + 1} of {len(jobs)}: {job.name} in {seconds:.1f} s ({minutes:.1f} min so far)")
+
+
+def seconds_of(timings: Path) -> dict[str, float]:
+    """Seconds of each job so far."""
+    return json.loads(timings.read_text(encoding="utf-8")) if timings.exists() else {}
+
+
+def _performed(jobs: Sequence[Job], reporter: Reporter, processes: int) -> Iterator[tuple[Job, float]]:
+    stages = [[job for job in jobs if job.stage == stage] for stage in sorted({job.stage for job in jobs})]
+    if processes == 1:
+        for job in itertools.chain.from_iterable(stages):
+            yield job, _timed(job, reporter)
+        return
+    threads = max(1, torch.get_num_threads() // processes)
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(processes, context, torch.set_num_threads, (threads,)) as pool:
+        for stage in stages:
+            yield from _performed_in(pool, stage)
+
+
+def _performed_in(pool: concurrent.futures.ProcessPoolExecutor, jobs: Sequence[Job]) -> Iterator[tuple[Job, float]]:
+    started = {pool.submit(_timed, job, QuietReporter()): job for job in jobs}
+    try:
+        for done in concurrent.futures.as_completed(started):
+            yield started[done], done.result()
+    except concurrent.futures.BrokenExecutor as error:
+        raise StorageError(
+            expected="every process to live until its job is done",
+            got="one that was killed, perhaps for want of memory",
+            hint="Give the same command with --jobs 1 to go on.",
+        ) from error
+    except BaseException:
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
+
+
+def _timed(job: Job, reporter: Reporter) -> float:
+    started = time.perf_counter()
+    job.call(reporter, *job.arguments)
+    return time.perf_counter() - started

@@ -1,0 +1,1 @@
+"""Tasks learnt one after another: scenarios, trainer, tuning, baselines."""

@@ -1,0 +1,1 @@
+"""Published methods that keep tasks, for comparison with TaskMemory."""

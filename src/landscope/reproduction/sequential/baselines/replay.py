@@ -1,0 +1,84 @@
+"""A few samples of every task, learnt again with the next ones."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator
+
+import torch
+from torch import Tensor, nn
+
+from landscope._checks import check_count
+from landscope.reproduction.sequential.baselines.protocol import check_moves
+from landscope.step_size import gradient_scale
+
+__all__ = ["Replay"]
+
+
+class Replay:
+    r"""Adds the loss of a minibatch of kept samples to every step (Chaudhry et al., arXiv 1902.10486).
+
+    .. math:: g \leftarrow \nabla L(\text{minibatch}) + \nabla L(\text{minibatch of all kept samples})
+
+    What is allowed to keep samples is hard to beat by what is not: the upper practice to compare with.
+
+    Args:
+        model: The model in training.
+        n_samples: Samples kept of each task, chosen at random.
+        batch_size: Samples of a minibatch of them.
+        seed: Of both choices.
+
+    Raises:
+        InputError: If a number is not positive.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(2, 2)
+        >>> memory = Replay(model, n_samples=3)
+        >>> memory.consolidate(torch.nn.CrossEntropyLoss(), (torch.randn(9, 2), torch.tensor([0, 1, 1] * 3)))
+        >>> memory.n_tasks, memory.n_stored
+        (1, 9)
+    """
+
+    def __init__(self, model: nn.Module, *, n_samples: int = 100, batch_size: int = 50, seed: int = 0) -> None:
+        self.model, self.n_tasks = model, 0
+        self.n_samples = check_count("n_samples", n_samples, minimum=1)
+        self.batch_size = check_count("batch_size", batch_size, minimum=1)
+        self._generator = torch.Generator().manual_seed(seed)
+        self._kept: list[tuple[Callable[..., Tensor], Tensor, Tensor]] = []
+
+    @contextlib.contextmanager
+    def training(self, optimizer: torch.optim.Optimizer) -> Generator[None]:
+        """Add the gradient of kept samples before every step."""
+        check_moves(optimizer, self.model)
+        handle = optimizer.register_step_pre_hook(self._add)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    @torch.enable_grad()
+    def _add(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+        if not self._kept:
+            return
+        counts = torch.tensor([len(labels) for _, _, labels in self._kept])
+        drawn = torch.randint(int(counts.sum()), (self.batch_size,), generator=self._generator)
+        task = torch.bucketize(drawn, counts.cumsum(0), right=True)
+        place = drawn - (counts.cumsum(0) - counts)[task]
+        for number, (criterion, inputs, labels) in enumerate(self._kept):
+            rows = place[task == number].to(labels.device)
+            if len(rows):
+                loss = criterion(self.model(inputs[rows]), labels[rows])
+                (loss.mean() * (len(rows) / self.batch_size) * gradient_scale(optimizer)).backward()
+
+    def consolidate(self, criterion: Callable[..., Tensor], data: tuple[Tensor, Tensor]) -> None:
+        """Keep some samples ``(inputs, labels)`` of this task, and its loss."""
+        inputs, labels = data
+        chosen = torch.randperm(len(labels), generator=self._generator)[: self.n_samples].to(labels.device)
+        self._kept.append((criterion, inputs[chosen].clone(), labels[chosen].clone()))
+        self.n_tasks += 1
+
+    @property
+    def n_stored(self) -> int:
+        """Numbers that are kept of earlier tasks."""
+        return sum(inputs.numel() + labels.numel() for _, inputs, labels in self._kept)

@@ -1,0 +1,70 @@
+"""Batch normalisation with statistics taken anew at every point of the landscape."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from landscope.errors import InputError
+from landscope.risk.data import Block
+from landscope.risk.evaluation import ClosureLosses, whole_evaluation
+from landscope.risk.losses import SampleLosses
+
+__all__ = ["ReestimatedLosses"]
+
+
+class ReestimatedLosses(ClosureLosses):
+    """Full evaluation after one pass over all data that renews the statistics of batch normalisation.
+
+    As ``torch.optim.swa_utils.update_bn`` does: means and variances of the batches, averaged; but everything else, such
+    as dropout, stays in eval mode.
+
+    Args:
+        model: A private copy in eval mode.
+        sample_losses: The criterion.
+        blocks: The data, in batches to take statistics of.
+
+    Raises:
+        InputError: If the model has no running statistics.
+    """
+
+    def __init__(self, model: nn.Module, sample_losses: SampleLosses, blocks: Sequence[Block]) -> None:
+        super().__init__(copy.deepcopy(model), whole_evaluation(sample_losses), blocks)
+        self._norms = [
+            part for part in self._module.modules() if isinstance(part, _BatchNorm) and part.track_running_stats
+        ]
+        self._estimated_at: dict[str, Tensor] | None = None
+        if not self._norms:
+            raise InputError(
+                expected="a model with running statistics of batch normalisation",
+                got="none",
+                hint='Leave batch_norm="re-estimated" out.',
+            )
+
+    def losses(self, parameters: dict[str, Tensor], block: int) -> tuple[Tensor, Tensor | float]:
+        """The losses of one batch, with the statistics that these parameters make on all batches."""
+        if torch.is_grad_enabled() and any(value.requires_grad for value in parameters.values()):
+            raise InputError(
+                expected="no derivatives of a loss with re-estimated statistics",
+                got="weights that require a gradient",
+                hint='Use batch_norm="kept" for gradients, Hessians and minibatch noise.',
+            )
+        if parameters is not self._estimated_at:
+            self._estimate(parameters)
+        return super().losses(parameters, block)
+
+    @torch.no_grad()
+    def _estimate(self, parameters: dict[str, Tensor]) -> None:
+        for norm in self._norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain average over batches
+            norm.train()
+        for block in range(self.n_blocks):
+            super().losses(parameters, block)
+        for norm in self._norms:
+            norm.eval()
+        self._estimated_at = parameters

@@ -1,0 +1,1 @@
+"""A folder for one training run: recording, results, resumable stages, page."""

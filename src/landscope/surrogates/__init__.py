@@ -1,0 +1,1 @@
+"""Surrogate trajectories: nulls and controls that go through the same analysis as the run itself."""

@@ -1,0 +1,51 @@
+"""What training did, epoch by epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from jaxtyping import Float
+from torch import Tensor
+
+from landscope.results import Result
+
+__all__ = ["TrainingHistory"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class TrainingHistory(
+    Result,
+    kind="training_history",
+    dims={
+        "minibatch_loss": ("epoch", "batch"), "train_loss": ("epoch",), "train_error": ("epoch",),
+        "test_loss": ("epoch",), "test_error": ("epoch",),
+    },
+):  # fmt: skip
+    """What training did, epoch by epoch.
+
+    Args:
+        minibatch_loss: Loss of every minibatch, before its step.
+        train_loss: Loss on the training set at the end of each epoch.
+        train_error: Share of wrong answers there.
+        test_loss: Loss on the test set.
+        test_error: Share of wrong answers there.
+        start_epoch: Epoch after which the first window starts.
+        exploration_reached: Whether it starts at zero training error.
+        window_epochs: Epochs of each of the two windows.
+        steps_per_epoch: Minibatches an epoch.
+    """
+
+    minibatch_loss: Float[Tensor, "epochs batches"]
+    train_loss: Float[Tensor, " epochs"]
+    train_error: Float[Tensor, " epochs"]
+    test_loss: Float[Tensor, " epochs"]
+    test_error: Float[Tensor, " epochs"]
+    start_epoch: int
+    exploration_reached: bool
+    window_epochs: int
+    steps_per_epoch: int
+
+    @property
+    def window_step(self) -> int:
+        """Last step of the first window, where w0 is taken."""
+        return (self.start_epoch + self.window_epochs) * self.steps_per_epoch

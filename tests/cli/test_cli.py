@@ -1,0 +1,127 @@
+"""The command line: thin, quick, quiet, and every command documented."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from landscope.reproduction.experiment.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = ("run", "train", "modes", "flatness", "law", "report", "reproduce", "claims", "forget")
+
+
+def landscope(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "landscope", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,
+    )
+
+
+def test_the_version_comes_quickly_and_without_torch():
+    probe = "import sys, landscope.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        answer = landscope("--version")
+        times.append(time.perf_counter() - started)
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", answer.stdout)
+    assert answer.stderr == ""
+    assert min(times) < 2
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example_and_stands_in_the_readme(command):
+    answer = landscope(command, "--help")
+    assert answer.returncode == 0
+    assert f"Example: landscope {command}" in " ".join(answer.stdout.split()) or "Example:" in answer.stdout
+    assert f"landscope {command}" in (ROOT / "README.md").read_text()
+
+
+def test_commands_are_all_known():
+    answer = landscope("--help")
+    assert all(re.search(rf"^│ {command} ", answer.stdout, re.MULTILINE) for command in COMMANDS)
+
+
+def test_printed_settings_read_back(tmp_path):
+    answer = landscope("run", "--print-config", "--data", "mnist", "--hidden", 30, 20, "--law-modes", 2, 90)
+    settings = Settings.of(yaml.safe_load(answer.stdout))
+    assert (settings.data, settings.hidden, settings.law_modes) == ("mnist", (30, 20), (2, 90))
+    file = tmp_path / "s.yaml"
+    file.write_text(answer.stdout)
+    again = landscope("run", "--print-config", "--config", file, "--seed", 3)
+    changed = Settings.of(yaml.safe_load(again.stdout))
+    assert changed == settings.model_copy(update={"seed": 3})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--learnig-rate", "1"], "--learning-rate"),
+        (["run", "--learning-rate", "-1"], "learning_rate"),
+        (["run", "--start", "soon"], "start"),
+        (["run", "--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["claims", "nowhere"], "no run.yaml"),
+        (["report", "nowhere"], "no run.yaml"),
+        (["reproduce", "fig2", "--seeds", "1"], "at least 2 seeds"),
+        (["reproduce", "fig2", "--pairs", "fifty"], "--pairs 50:0.1"),
+        (["reproduce", "fig2", "--batch-size", "30"], "--pairs"),
+        (["reproduce", "fig9"], "fig9"),
+        (["reproduce", "fig2", "--quick"], "--quick and --jobs with all"),
+        (["reproduce", "all", "--pairs", "50:0.1"], "--pairs with fig1"),
+        (["reproduce", "all", "--seeds", "1"], "at least 2 seeds"),
+        (["reproduce", "fig6", "--optimizer", "adam", "--seed", "3"], "--optimizer, --seed"),
+        (["run", "--nesterov"], "momentum above 0"),
+        (["run", "--network", "gpt2", "--equal-norm"], "equal_norm"),
+        (["runn"], "runn"),
+    ],
+)
+def test_mistakes_get_one_clear_line(arguments, message, tmp_path):
+    answer = landscope(*arguments, cwd=tmp_path)
+    assert answer.returncode in (1, 2)
+    assert answer.stdout == ""
+    assert message in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert len(answer.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_commands_one_after_another(tmp_path):
+    options = ["--hidden", 8, 8, "--batch-size", 100, "--start", 8, "--window-epochs", 4, "--law-modes", 2, 30,
+               "--gamma-ranks", 3, 20, "--flatness-modes", 30, "--surrogates", 2, "--noise-modes", 8,
+               "--basis-modes", 10, "--langevin-steps", 300]  # fmt: skip
+    run = tmp_path / "run"
+    trained = landscope("train", *options, "--out", run, "--json")
+    assert json.loads(trained.stdout)["artefact"].endswith("training.zarr.zip")
+    assert not (run / "modes.zarr.zip").exists()
+    for command, artefact in (
+        ("modes", "modes.zarr.zip"),
+        ("flatness", "flatness.zarr.zip"),
+        ("law", "law.zarr.zip"),
+    ):
+        answer = landscope(command, run)
+        assert answer.returncode == 0, answer.stderr
+        assert (run / artefact).exists()
+        assert artefact in answer.stdout
+    report = json.loads(landscope("report", run, "--json").stdout)
+    verdicts = {"reproduced", "not reproduced", "contested", "undecided", "not measured"}
+    assert set(report["verdicts"].values()) <= verdicts
+    for command, claim in (("noise", "cooling"), ("controls", "inverse_einstein")):
+        assert claim not in report["verdicts"]
+        report = json.loads(landscope(command, run, "--json").stdout)
+        assert report["verdicts"][claim] in verdicts
+    assert (run / "report.html").exists()
+    claims = json.loads(landscope("claims", run, "--json").stdout)
+    assert {claim["claim"]: claim["verdict"] for claim in claims} == report["verdicts"]
+    again = landscope("run", *options, "--out", run)
+    assert "contested" in again.stdout or "reproduced" in again.stdout
+    assert "Report:" in again.stdout

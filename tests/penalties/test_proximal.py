@@ -1,0 +1,281 @@
+"""Implicit steps of a penalty in a training loop."""
+
+import contextlib
+import copy
+import functools
+
+import pytest
+import torch
+from torch import nn
+
+import landscope as ls
+from landscope.errors import InputError, NonFiniteError
+from landscope.reproduction.experiment.networks import mlp
+from landscope.step_size import is_known, step_size
+
+DATA = (torch.randn(8, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1] * 4))
+
+
+def penalty_on(model, select="2.weight", stiffness=3.0):
+    space = ls.ParameterSpace.of(model, select)
+    w = space.flatten(model)
+    return ls.QuadraticPenalty(anchor=w, stiffness=torch.full_like(w, stiffness), parameters=space.names)
+
+
+def train(model, optimizer, steps=5, scheduler=None):
+    for _ in range(steps):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(DATA[0]), DATA[1]).backward()
+        optimizer.step()
+        if scheduler is not None:
+            scheduler.step()
+
+
+@pytest.mark.filterwarnings("ignore:how far a step of Adagrad:UserWarning")
+@pytest.mark.parametrize(("make", "factor"), [
+    (lambda p: torch.optim.SGD(p, lr=0.3), 1), (lambda p: torch.optim.Adagrad(p, lr=0.01), 1),
+    (lambda p: torch.optim.SGD(p, lr=0.03, momentum=0.9, nesterov=True), 10),
+    (lambda p: torch.optim.SGD(p, lr=0.03, momentum=0.8, dampening=0.5), 2.5),
+])  # fmt: skip
+def test_each_step_is_the_optimisers_own_and_then_the_implicit_step(make, factor):
+    model = mlp([4, 3, 3, 2], seed=0)
+    twin = copy.deepcopy(model)
+    penalty = penalty_on(model)
+    ours, theirs = make(model.parameters()), make(twin.parameters())
+    schedules = [torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.5) for optimizer in (ours, theirs)]
+    with ls.ProximalSteps(penalty, model, ours):
+        train(model, ours, scheduler=schedules[0])
+    for _ in range(5):
+        rate = theirs.param_groups[0]["lr"]
+        train(twin, theirs, steps=1)
+        with torch.no_grad():
+            twin[2].weight.copy_(penalty.proximal_step(twin[2].weight.flatten(), factor * rate).view(3, 3))
+        schedules[1].step()
+    for first, second in zip(model.parameters(), twin.parameters(), strict=True):
+        assert torch.allclose(first, second, rtol=1e-6)
+
+
+def test_it_ends_with_the_block_also_after_an_error():
+    model = mlp([4, 3, 3, 2], seed=0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+    with contextlib.suppress(ZeroDivisionError), ls.ProximalSteps(penalty_on(model), model, optimizer) as steps:
+        train(model, optimizer)
+        assert steps.value() > 0
+        raise ZeroDivisionError
+    assert not optimizer._optimizer_step_post_hooks
+
+
+def test_a_penalty_that_makes_explicit_descent_diverge_is_held():
+    model = mlp([4, 3, 3, 2], seed=0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+    with ls.ProximalSteps(penalty_on(model, stiffness=1e6), model, optimizer) as steps:
+        train(model, optimizer, steps=50)
+    assert steps.value() < 1e-4
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_done():
+    model = mlp([4, 3, 3, 2], seed=0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+    penalty = penalty_on(model)
+    with pytest.raises(InputError, match=r"one without 2\.weight"):
+        ls.ProximalSteps(penalty, nn.Linear(4, 2), optimizer)
+    with pytest.raises(InputError, match=r"the 6 selected parameters.*got one on 9"):
+        ls.ProximalSteps(penalty, model, optimizer, select="4.weight")
+    with pytest.raises(InputError, match=r"one without 2\.weight"):
+        ls.ProximalSteps(penalty, model, torch.optim.SGD(model[4].parameters(), lr=0.1))
+    wider = mlp([4, 5, 5, 2], seed=0)
+    with pytest.raises(InputError, match=r"the 25 selected parameters.*got one on 9"):
+        ls.ProximalSteps(penalty, wider, torch.optim.SGD(wider.parameters(), lr=0.1))
+    assert not optimizer._optimizer_step_post_hooks
+
+
+def test_two_learning_rates_and_nan_are_told():
+    model = mlp([4, 3, 3, 2], seed=0)
+    groups = [{"params": [model[2].weight], "lr": 0.1}, {"params": [model[4].weight], "lr": 0.2}]
+    optimizer = torch.optim.SGD(groups)
+    both = penalty_on(model, ["2.weight", "4.weight"])
+    with pytest.raises(InputError, match="one learning rate"):
+        ls.ProximalSteps(both, model, optimizer)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    penalty = penalty_on(model)
+    model(DATA[0]).sum().backward()
+    model[2].weight.grad.fill_(float("nan"))
+    with ls.ProximalSteps(penalty, model, optimizer), pytest.raises(NonFiniteError, match="after a step"):
+        optimizer.step()
+
+
+@pytest.mark.parametrize("make", [
+    lambda p: torch.optim.SGD(p, lr=0.02), lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.9),
+    lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.9, nesterov=True),
+    lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.5, dampening=0.3),
+])  # fmt: skip
+def test_it_comes_to_rest_where_loss_plus_penalty_is_least(make):
+    """L = (w - 1)^2 / 2 and V = w^2 / 2 meet at 1/2."""
+    model = nn.Linear(1, 1, bias=False).double()
+    penalty = ls.QuadraticPenalty(anchor=torch.zeros(1).double(), stiffness=torch.full((1,), 0.5).double())
+    optimizer = make(model.parameters())
+    with ls.ProximalSteps(penalty, model, optimizer):
+        for _ in range(3000):
+            optimizer.zero_grad()
+            (0.5 * (model.weight - 1).square().sum()).backward()
+            optimizer.step()
+    assert float(model.weight.detach()) == pytest.approx(0.5, rel=1e-6)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW])
+def test_steps_that_a_scaler_skips_are_skipped(kind, fused):
+    model = nn.Linear(1, 1, bias=False)
+    optimizer = kind(model.parameters(), lr=0.5, fused=fused, weight_decay=0.0)
+    penalty = ls.QuadraticPenalty(anchor=torch.zeros(1), stiffness=torch.ones(1))
+    scaler = torch.amp.GradScaler("cpu")
+    with ls.TrajectoryRecorder(model, optimizer) as recorder, ls.ProximalSteps(penalty, model, optimizer):
+        for gradient, moves in ((float("inf"), False), (0.0, True)):
+            with torch.no_grad():
+                model.weight.fill_(1.0)
+            optimizer.zero_grad()
+            scaler.scale((gradient * model.weight).sum()).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            held = float(model.weight.detach())
+            assert held == 1.0 if not moves else held <= 0.5
+    assert recorder.trajectory().weights.tolist() == [[held]]
+    assert recorder.trajectory().steps.tolist() == [1]
+
+
+def test_tied_weights_are_held_under_all_their_names():
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 2, bias=False))
+    model[2].weight = model[0].weight
+    data = (torch.randn(6, 2), torch.tensor([0, 1] * 3))
+    risk = ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), data)
+    penalty = ls.elastic_weight_consolidation(risk, risk.w0, strength=1e9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with ls.ProximalSteps(penalty, model, optimizer):
+        nn.functional.cross_entropy(model(data[0]), 1 - data[1]).backward()
+        optimizer.step()
+    assert torch.allclose(model[0].weight.flatten(), risk.w0, atol=1e-3)
+
+
+def test_layers_in_another_order_and_frozen_ones_are_refused():
+    def network(order):
+        return nn.ModuleDict({name: nn.Linear(4, 4, bias=False) for name in order})
+
+    old, new = network("ab"), network("ba")
+    penalty = penalty_on(old, None)
+    with pytest.raises(InputError, match=r"in the order a\.weight, b\.weight"):
+        ls.ProximalSteps(penalty, new, torch.optim.SGD(new.parameters(), lr=0.1))
+    old["a"].requires_grad_(False)
+    with pytest.raises(InputError, match=r"one without a\.weight"):
+        ls.ProximalSteps(penalty, old, torch.optim.SGD(old.parameters(), lr=0.1))
+
+
+def test_a_recorder_sees_the_weights_after_both_steps_in_either_order():
+    seen = []
+    for recorder_first in (True, False):
+        model = mlp([4, 3, 3, 2], seed=0)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+        recorder = ls.TrajectoryRecorder(model, optimizer, select="2.weight")
+        steps = ls.ProximalSteps(penalty_on(model), model, optimizer)
+        with contextlib.ExitStack() as stack:
+            for entered in (recorder, steps) if recorder_first else (steps, recorder):
+                stack.enter_context(entered)
+            train(model, optimizer)
+        seen.append(recorder.trajectory().weights)
+        assert torch.equal(seen[-1][-1], model[2].weight.detach().flatten())
+    assert torch.equal(*seen)
+
+
+def test_what_takes_no_step_and_what_no_penalty_holds_is_said():
+    model = mlp([4, 3, 3, 2], seed=0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+    with pytest.warns(UserWarning, match="never entered"):
+        ls.ProximalSteps(penalty_on(model), model, optimizer)
+    normalised = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    optimizer = torch.optim.SGD(normalised.parameters(), lr=0.3)
+    penalty = penalty_on(normalised, "0.weight")
+    with pytest.warns(UserWarning, match="running statistics of layer '1' are no weights"):
+        steps = ls.ProximalSteps(penalty, normalised, optimizer)
+    with steps:
+        pass
+    normalised[1].eval()
+    with ls.ProximalSteps(penalty, normalised, optimizer):
+        pass
+
+
+def test_two_on_the_same_weights_are_no_sum_and_refused():
+    model = mlp([4, 3, 3, 2], seed=0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+    with ls.ProximalSteps(penalty_on(model), model, optimizer):
+        with ls.ProximalSteps(penalty_on(model, "4.weight"), model, optimizer):
+            train(model, optimizer)
+        second = ls.ProximalSteps(penalty_on(model), model, optimizer)
+        with pytest.raises(InputError, match="PenaltySum"):
+            second.__enter__()
+    with second:
+        train(model, optimizer)
+    assert not optimizer._optimizer_step_post_hooks
+    optimizer.param_groups[0]["momentum"] = 1.0
+    with pytest.raises(InputError, match="a momentum below 1"):
+        ls.ProximalSteps(penalty_on(model), model, optimizer)
+
+
+@pytest.mark.parametrize("make", [
+    lambda p: torch.optim.Adam(p, lr=0.01), lambda p: torch.optim.AdamW(p, lr=0.01, amsgrad=True, betas=(0.8, 0.9)),
+    lambda p: torch.optim.RMSprop(p, lr=0.01),
+])  # fmt: skip
+def test_the_step_of_an_adaptive_optimiser_is_that_of_its_mean_scaling(make):
+    """Without momentum its step over the gradient is lr / (sqrt(v) + eps), weight by weight."""
+    model = mlp([4, 3, 3, 2], seed=0)
+    optimizer = make(model.parameters())
+    train(model, optimizer, steps=4)
+    weight, group = model[2].weight, optimizer.param_groups[0]
+    state = optimizer.state[weight]
+    v = state.get("max_exp_avg_sq", state.get("exp_avg_sq", state.get("square_avg")))
+    v = v / (1 - group["betas"][1] ** 4) if "betas" in group else v
+    expected = 0.01 / (float(v.sqrt().mean()) + group["eps"])
+    assert step_size(optimizer, [group], [weight]) == pytest.approx(expected, rel=1e-5)
+    fresh = make(mlp([4, 3, 3, 2], seed=0).parameters())
+    assert step_size(fresh, fresh.param_groups, fresh.param_groups[0]["params"]) == 0.01
+
+
+def test_momentum_carries_rmsprop_farther_and_what_goes_another_way_is_told():
+    def stepped(make):
+        model = nn.Linear(1, 1, bias=False)
+        optimizer = make(model.parameters())
+        for _ in range(400):  # a lasting gradient of 2
+            optimizer.zero_grad()
+            (2 * model.weight).sum().backward()
+            before = float(model.weight.detach())
+            optimizer.step()
+        return before - float(model.weight.detach()), optimizer, model.weight
+
+    for momentum in (0.0, 0.9):
+        moved, optimizer, weight = stepped(functools.partial(torch.optim.RMSprop, lr=0.01, momentum=momentum))
+        assert moved / 2 == pytest.approx(step_size(optimizer, optimizer.param_groups, [weight]), rel=0.01)
+        assert is_known(optimizer, [weight])
+    for make in (
+        functools.partial(torch.optim.RMSprop, lr=0.01, centered=True), torch.optim.Adadelta, torch.optim.RAdam,
+    ):  # fmt: skip
+        _, optimizer, weight = stepped(make)
+        assert not is_known(optimizer, [weight])
+        assert step_size(optimizer, optimizer.param_groups, [weight]) == optimizer.param_groups[0]["lr"]
+
+
+def test_under_adam_it_comes_to_rest_near_where_loss_plus_penalty_is_least():
+    """L = s (w - 1)^2 / 2 and V = s w^2 / 2 meet at 1/2 for any s, with gradients that noise keeps alive."""
+    for scale in (1e-3, 1.0, 1e3):
+        model = nn.Linear(1, 1, bias=False).double()
+        penalty = ls.QuadraticPenalty(
+            anchor=torch.zeros(1).double(), stiffness=torch.full((1,), 0.5).double(), strength=scale
+        )
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, eps=0.0)
+        generator = torch.Generator().manual_seed(0)
+        seen = []
+        with ls.ProximalSteps(penalty, model, optimizer):
+            for _ in range(6000):
+                optimizer.zero_grad()
+                noise = torch.randn(1, generator=generator).double()
+                (scale * (0.5 * (model.weight - 1).square() + noise * model.weight).sum()).backward()
+                optimizer.step()
+                seen.append(float(model.weight.detach()))
+        assert sum(seen[3000:]) / 3000 == pytest.approx(0.5, abs=0.1), scale

@@ -1,0 +1,64 @@
+"""The page: self-contained, quiet, readable; looked at in a real browser."""
+
+import re
+import shutil
+
+import pytest
+
+from landscope.report.run_page import write_report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def page(small_run):
+    return write_report(small_run)
+
+
+def test_the_page_holds_everything_and_links_nothing(page):
+    html = page.read_text()
+    assert "Content-Security-Policy" in html
+    without_script = re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", without_script)
+    for text in ("Against the paper", "shuffled increments", "Fig. 1", "Fig. 2", "contested"):
+        assert text in html
+    for name in ("training", "fig1a", "fig1b", "fig1c", "fig2a", "fig2b", "fig2c", "fig2d"):
+        assert f'id="{name}"' in html
+
+
+@pytest.mark.browser
+def test_the_page_in_a_browser(page, tmp_path):
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on the PATH: install Debian's chromium to look at the page")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        context = browser.new_context(offline=True, viewport={"width": 1200, "height": 900})
+        tab = context.new_page()
+        requests, problems = [], []
+        tab.on("request", lambda request: requests.append(request.url))
+        tab.on("pageerror", lambda error: problems.append(str(error)))
+        tab.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        tab.goto(page.as_uri())
+        tab.wait_for_function("document.querySelectorAll('.main-svg').length >= 8")
+        assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
+        assert problems == []
+        # Nothing wider than the page, no empty plot, and no plot drawn over its neighbour.
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 1200
+        boxes = tab.evaluate(
+            "[...document.querySelectorAll('figure')].map(f => { const r = f.getBoundingClientRect();"
+            " return [r.left, r.top, r.right, r.bottom] })"
+        )
+        assert all(right - left > 300 and bottom - top > 300 for left, top, right, bottom in boxes)
+        for i, a in enumerate(boxes):
+            for b in boxes[i + 1 :]:
+                assert a[2] <= b[0] + 1 or b[2] <= a[0] + 1 or a[3] <= b[1] + 1 or b[3] <= a[1] + 1
+        points = tab.evaluate("[...document.querySelectorAll('.js-plotly-plot')].map(p => p.data.length)")
+        assert min(points) >= 1
+        shot = tmp_path / "page.png"
+        tab.screenshot(path=shot, full_page=True)
+        assert shot.stat().st_size > 100_000
+        tab.emulate_media(media="print")
+        assert tab.pdf(path=tmp_path / "page.pdf")
+        browser.close()

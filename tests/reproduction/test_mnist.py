@@ -1,0 +1,63 @@
+"""The paper's data and network, for real but short; the long runs are under docs/results."""
+
+import hashlib
+import math
+
+import pytest
+import torch
+
+import landscope as ls
+from landscope.progress import QuietReporter
+from landscope.reproduction.experiment.datasets.loading import load_images
+from landscope.reproduction.experiment.settings import Settings
+from landscope.study.folder import RunFolder
+from landscope.study.pipeline import run_stages
+
+pytestmark = pytest.mark.mnist
+
+
+@pytest.fixture(scope="module")
+def mnist(mnist_folder):
+    return load_images("mnist")
+
+
+def test_mnist_is_byte_for_byte_the_canonical_set(mnist):
+    """The raw IDX files without their headers (16 bytes of images, 8 of labels) have these digests with them."""
+    header = bytes.fromhex("00000803 0000ea60 0000001c 0000001c".replace(" ", ""))
+    pixels = (mnist.train_images * 255).round().to(torch.uint8).numpy().tobytes()
+    assert hashlib.md5(header + pixels).hexdigest() == "6bbc9ace898e44ae57da46a324031adb"
+    labels = bytes.fromhex("00000801 0000ea60".replace(" ", "")) + mnist.train_labels.to(torch.uint8).numpy().tobytes()
+    assert hashlib.md5(labels).hexdigest() == "a25bea736e30d166cdddb491f175f624"
+    assert (len(mnist.test_labels), mnist.n_classes) == (10_000, 10)
+
+
+def test_the_papers_network_on_all_images(mnist, tmp_path):
+    """Three epochs in, the pipeline holds on 60,000 images and 2,500 weights, and agrees with plain forwards."""
+    settings = {"data": "mnist", "start": 3, "window_epochs": 1, "flatness_modes": 24, "law_modes": [2, 24],
+                "gamma_ranks": [5, 100], "surrogates": 0}  # fmt: skip
+    run = RunFolder.create(tmp_path / "run", Settings.of(settings))
+    run_stages(run, QuietReporter())
+    summary = run.summary()
+    assert summary["weights"] == 2500
+    assert summary["window_steps"] == 1200
+    assert math.isfinite(summary["psi"])
+    assert summary["test_error_at_w0"] < 0.06
+    widths = run.load("flatness", ls.Flatness)
+    modes = run.load("modes", ls.PrincipalModes)
+    assert bool(widths.bracketed.all())
+
+    from landscope.reproduction.experiment.problem import Problem
+    from landscope.study.checkpoint import load_model
+    from naive import naive_loss
+
+    model = Problem(run.settings).network()
+    load_model(run.file("w0"), model)
+    space = ls.ParameterSpace.of(model, "2.weight")
+    data = (mnist.train_images.flatten(1), mnist.train_labels)
+    w0 = space.flatten(model).double()
+    loss0 = naive_loss(model, *data, space, w0)
+    assert widths.loss0 == pytest.approx(loss0, rel=1e-6)
+    for row in (1, 12, 23):
+        at_crossing = naive_loss(model, *data, space, w0 + float(widths.right[row]) * modes.directions[row])
+        # the crossing is right to 1e-3 of its distance, and ln L grows by about 2 per relative distance
+        assert math.log(at_crossing / loss0) == pytest.approx(1.0, abs=4e-3)

@@ -1,0 +1,28 @@
+"""A run on the digits of a few seconds, and what it takes for two results to be the same."""
+
+import torch
+
+SMALL = {
+    "hidden": [12, 12],
+    "batch_size": 100,
+    "learning_rate": 0.2,
+    "start": 20,
+    "window_epochs": 6,
+    "law_modes": [2, 60],
+    "gamma_ranks": [5, 40],
+    "flatness_modes": 80,
+    "surrogates": 2,
+}
+
+
+def without_nan(tensor):
+    return tensor.nan_to_num(-1.0) if tensor.is_floating_point() else tensor
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(without_nan(value), without_nan(second[name])), name
+        else:
+            assert repr(value) == repr(second[name]), name
