@@ -8,10 +8,10 @@ SMALL = {
     "learning_rate": 0.2,
     "start": 20,
     "window_epochs": 6,
-    "law_modes": [2, 60],
-    "gamma_ranks": [5, 40],
+    "fit_modes": [2, 60],
+    "spectrum_ranks": [5, 40],
     "flatness_modes": 80,
-    "surrogates": 2,
+    "n_nulls": 2,
 }
 
 

@@ -32,15 +32,15 @@ _HOMES = {
     "VarianceFlatnessLaw": "law.variance_flatness",
     "variance_flatness_law": "law.variance_flatness",
     "block_variances": "noise.mode_statistics",
-    "Motion": "noise.mode_statistics",
-    "motion_along": "noise.mode_statistics",
+    "ModeStatistics": "noise.mode_statistics",
+    "mode_statistics": "noise.mode_statistics",
     "InverseRelation": "law.inverse_relation",
     "Preconditioned": "landscape.preconditioned",
     "adam_preconditioner": "landscape.preconditioned",
     "NoisyGradientDescent": "surrogates.noisy_descent",
     "gradient_noise_like": "surrogates.noisy_descent",
     "Exponents": "law.exponents",
-    "flatness_exponents": "law.exponents",
+    "fit_exponents": "law.exponents",
     "errors_in_variables_exponent": "power_law",
     "VelocityStatistics": "noise.velocity",
     "velocity_statistics": "noise.velocity",
@@ -78,7 +78,7 @@ _HOMES = {
     "ProximalSteps": "penalties.proximal",
     "TaskMemory": "memory.task_memory",
     "sharp_dimension": "landscape.dimension",
-    "sharp_directions": "landscape.dimension",
+    "flatness_until_flat": "landscape.dimension",
     "learning_dimension": "landscape.dimension",
     "learning_dimension_over_time": "landscape.dimension",
     "shuffled_increments": "surrogates.trajectories",
@@ -110,15 +110,15 @@ if TYPE_CHECKING:
     from landscope.directions.random import random_basis
     from landscope.landscape.curvature import directional_curvature
     from landscope.landscape.dimension import (
+        flatness_until_flat,
         learning_dimension,
         learning_dimension_over_time,
         sharp_dimension,
-        sharp_directions,
     )
     from landscope.landscape.flatness import Flatness, flatness
     from landscope.landscape.preconditioned import Preconditioned, adam_preconditioner
     from landscope.landscape.profile import LossProfiles, ProfileFits, fit_profiles, loss_profiles
-    from landscope.law.exponents import Exponents, flatness_exponents
+    from landscope.law.exponents import Exponents, fit_exponents
     from landscope.law.inverse_relation import InverseRelation
     from landscope.law.variance_flatness import VarianceFlatnessLaw, variance_flatness_law
     from landscope.memory.task_memory import TaskMemory
@@ -127,7 +127,7 @@ if TYPE_CHECKING:
     from landscope.noise.ensemble import MinibatchEnsemble, minibatch_ensemble
     from landscope.noise.gradient import GradientNoise, gradient_noise
     from landscope.noise.log_hessian import LogHessian, log_hessian
-    from landscope.noise.mode_statistics import Motion, block_variances, motion_along
+    from landscope.noise.mode_statistics import ModeStatistics, block_variances, mode_statistics
     from landscope.noise.stationarity import LyapunovResidual, YaidaRelation, lyapunov_residual, yaida_relation
     from landscope.noise.temperature import ActiveTemperature, active_temperature
     from landscope.noise.velocity import VelocityStatistics, velocity_statistics

@@ -8,7 +8,7 @@ import torch
 import landscope as ls
 from landscope.errors import InputError, NonFiniteError
 from landscope.noise.drift import drift_law
-from landscope.noise.mode_statistics import motion_along
+from landscope.noise.mode_statistics import mode_statistics
 from landscope.synthetic import InverseGaussian, QuadraticBowl, RandomSprings, random_walk
 
 SPRINGS = RandomSprings.draw(torch.tensor([1.0, 2.0]), 10, seed=0)
@@ -133,7 +133,7 @@ def window(rows=40, dim=3):
 def test_windows_that_are_too_short():
     modes = ls.principal_modes(window())
     with pytest.raises(InputError, match="at least 21 steps"):
-        motion_along(modes, window(20))
+        mode_statistics(modes, window(20))
     with pytest.raises(InputError, match="at least 4 steps"):
         ls.velocity_statistics(window(3), modes)
     with pytest.raises(InputError, match="two epochs"):
@@ -153,7 +153,7 @@ def test_a_window_of_other_weights():
     modes = ls.principal_modes(window())
     for call in (
         lambda: ls.velocity_statistics(window(dim=4), modes),
-        lambda: motion_along(modes, window(dim=4)),
+        lambda: mode_statistics(modes, window(dim=4)),
         lambda: ls.ornstein_uhlenbeck(window(dim=4), modes, seed=0),
         lambda: ls.modes_along(ls.random_basis(5, 2, seed=0), window()),
     ):
@@ -169,7 +169,7 @@ def test_a_mode_without_variance_is_left_out_and_counted():
         ls.Basis(directions=torch.eye(6).double(), values=torch.ones(6), residuals=torch.zeros(6), name="axes"), still
     )
     F = ls.flatness(InverseGaussian(torch.arange(1.0, 7).double()), torch.zeros(6).double(), modes.directions)
-    found = ls.flatness_exponents("x", motion_along(modes, still), F, (1, 6))
+    found = ls.fit_exponents("x", mode_statistics(modes, still), F, (1, 6))
     assert (found.n_used, found.n_still) == (5, 1)
     assert math.isnan(found.correlation_time[2])
 
@@ -177,7 +177,7 @@ def test_a_mode_without_variance_is_left_out_and_counted():
 def test_too_few_modes_give_flagged_exponents():
     modes = ls.principal_modes(window())
     F = ls.flatness(InverseGaussian(torch.ones(3).double()), torch.zeros(3).double(), modes.directions)
-    found = ls.flatness_exponents("x", motion_along(modes, window()), F, (2, 3))
+    found = ls.fit_exponents("x", mode_statistics(modes, window()), F, (2, 3))
     assert found.n_used == 2
     assert math.isnan(found.psi)
     assert math.isnan(found.psi_tau_interval[0])

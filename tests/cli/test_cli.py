@@ -53,9 +53,9 @@ def test_commands_are_all_known():
 
 
 def test_printed_settings_read_back(tmp_path):
-    answer = landscope("run", "--print-config", "--data", "mnist", "--hidden", 30, 20, "--law-modes", 2, 90)
+    answer = landscope("run", "--print-config", "--data", "mnist", "--hidden", 30, 20, "--fit-modes", 2, 90)
     settings = Settings.of(yaml.safe_load(answer.stdout))
-    assert (settings.data, settings.hidden, settings.law_modes) == ("mnist", (30, 20), (2, 90))
+    assert (settings.data, settings.hidden, settings.fit_modes) == ("mnist", (30, 20), (2, 90))
     file = tmp_path / "s.yaml"
     file.write_text(answer.stdout)
     again = landscope("run", "--print-config", "--config", file, "--seed", 3)
@@ -96,8 +96,8 @@ def test_mistakes_get_one_clear_line(arguments, message, tmp_path):
 
 
 def test_commands_one_after_another(tmp_path):
-    options = ["--hidden", 8, 8, "--batch-size", 100, "--start", 8, "--window-epochs", 4, "--law-modes", 2, 30,
-               "--gamma-ranks", 3, 20, "--flatness-modes", 30, "--surrogates", 2, "--noise-modes", 8,
+    options = ["--hidden", 8, 8, "--batch-size", 100, "--start", 8, "--window-epochs", 4, "--fit-modes", 2, 30,
+               "--spectrum-ranks", 3, 20, "--flatness-modes", 30, "--n-nulls", 2, "--noise-modes", 8,
                "--basis-modes", 10, "--langevin-steps", 300]  # fmt: skip
     run = tmp_path / "run"
     trained = landscope("train", *options, "--out", run, "--json")

@@ -120,7 +120,7 @@ def test_the_null_of_white_increments_is_like_itself():
     found = ls.flatness(well, window.row(-1), modes.directions)
     psi = variance_flatness_law(modes.variance, found, (2, 15)).psi
     shuffled = [ls.shuffled_increments(window, seed=seed) for seed in range(8)]
-    nulls = [exponents_of("null", well, window.row(-1), walk, law_modes=(2, 15)).psi for walk in shuffled]
+    nulls = [exponents_of("null", well, window.row(-1), walk, fit_modes=(2, 15)).psi for walk in shuffled]
     low, high = prediction_band(nulls, 0.999)
     assert low < psi < high
 

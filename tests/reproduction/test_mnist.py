@@ -33,8 +33,8 @@ def test_mnist_is_byte_for_byte_the_canonical_set(mnist):
 
 def test_the_papers_network_on_all_images(mnist, tmp_path):
     """Three epochs in, the pipeline holds on 60,000 images and 2,500 weights, and agrees with plain forwards."""
-    settings = {"data": "mnist", "start": 3, "window_epochs": 1, "flatness_modes": 24, "law_modes": [2, 24],
-                "gamma_ranks": [5, 100], "surrogates": 0}  # fmt: skip
+    settings = {"data": "mnist", "start": 3, "window_epochs": 1, "flatness_modes": 24, "fit_modes": [2, 24],
+                "spectrum_ranks": [5, 100], "n_nulls": 0}  # fmt: skip
     run = RunFolder.create(tmp_path / "run", Settings.of(settings))
     run_stages(run, QuietReporter())
     summary = run.summary()

@@ -138,9 +138,9 @@ def test_runs_of_every_kind_reach_the_law(tmp_path, settings):
         "hidden": [8, 8],
         "start": 3,
         "window_epochs": 4,
-        "law_modes": [2, 20],
+        "fit_modes": [2, 20],
         "flatness_modes": 20,
-        "surrogates": 2,
+        "n_nulls": 2,
     }
     run = RunFolder.create(tmp_path / "run", Settings.of({**small, **settings}))
     run_stages(run, QuietReporter())

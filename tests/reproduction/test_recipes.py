@@ -13,7 +13,7 @@ from landscope.errors import InputError, StorageError
 from landscope.landscape.barrier import log_barrier
 from landscope.law.exponents import spread_ranks
 from landscope.law.inverse_relation import InverseRelation
-from landscope.noise.mode_statistics import Motion
+from landscope.noise.mode_statistics import ModeStatistics
 from landscope.progress import QuietReporter
 from landscope.reproduction.everything import reproduce_recipes
 from landscope.reproduction.experiment.networks import mlp
@@ -37,8 +37,8 @@ from landscope.study.measured import judged
 from landscope.synthetic import InverseGaussian, sgd_in_bowl
 
 SMOKE = {
-    "hidden": (12, 12), "batch_size": 100, "learning_rate": 0.2, "start": 20, "window_epochs": 6, "law_modes": (2, 12),
-    "flatness_modes": 12, "gamma_ranks": (2, 10), "surrogates": 1, "noise_modes": 5, "basis_modes": 6,
+    "hidden": (12, 12), "batch_size": 100, "learning_rate": 0.2, "start": 20, "window_epochs": 6, "fit_modes": (2, 12),
+    "flatness_modes": 12, "spectrum_ranks": (2, 10), "n_nulls": 1, "noise_modes": 5, "basis_modes": 6,
     "langevin_steps": 100,
 }  # fmt: skip
 
@@ -405,7 +405,7 @@ def test_measured_modes_stand_for_those_between_them():
     ranks = torch.arange(1, 401)
     width = ranks.double() ** 0.5 * (1 + ranks / 200.0)
     variance = width**-3 * torch.exp(-ranks / 300.0)
-    motion = Motion(
+    motion = ModeStatistics(
         variance=variance, velocity_variance=variance**0.5,
         moments=torch.stack([torch.zeros(10, 400), variance.expand(10, -1)], dim=1).double(),
         velocity_moments=torch.stack([torch.zeros(10, 400), variance.sqrt().expand(10, -1)], dim=1).double(),
@@ -418,7 +418,7 @@ def test_measured_modes_stand_for_those_between_them():
             bracketed=torch.ones(len(few)).bool(), evaluations=torch.ones(len(few)).long(), loss0=1.0, ratio=math.e,
             max_displacement=torch.ones(len(few)).double(),
         )  # fmt: skip
-        return ls.flatness_exponents("x", motion, found, (2, 400), ranks=few).psi
+        return ls.fit_exponents("x", motion, found, (2, 400), ranks=few).psi
 
     exact = psi(spread_ranks(400, None, 2))
     assert psi(spread_ranks(400, 40, 2)) == pytest.approx(exact, abs=0.02)

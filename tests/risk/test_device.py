@@ -12,8 +12,8 @@ from landscope.study.measured import measurements_of
 from landscope.study.pipeline import run_stages
 
 SMALL = {
-    "hidden": [12, 12], "batch_size": 100, "learning_rate": 0.2, "start": 20, "window_epochs": 6, "law_modes": [2, 20],
-    "gamma_ranks": [5, 20], "flatness_modes": 20, "surrogates": 2, "noise_modes": 8, "basis_modes": 10,
+    "hidden": [12, 12], "batch_size": 100, "learning_rate": 0.2, "start": 20, "window_epochs": 6, "fit_modes": [2, 20],
+    "spectrum_ranks": [5, 20], "flatness_modes": 20, "n_nulls": 2, "noise_modes": 8, "basis_modes": 10,
     "langevin_steps": 200,
 }  # fmt: skip
 

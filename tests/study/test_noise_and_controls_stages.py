@@ -89,7 +89,7 @@ def test_rows_measure_what_they_say(late_run, parts):
     assert late_run.load("exponents-random-walk", Exponents).psi_D == pytest.approx(0, abs=0.2)
     history = late_run.load("training", TrainingHistory)
     window, next_window = windows(late_run, history)
-    along_next = ls.motion_along(ls.modes_along(basis, next_window), next_window)
+    along_next = ls.mode_statistics(ls.modes_along(basis, next_window), next_window)
     assert torch.equal(along_next.variance, late_run.load("exponents-hessian-next", Exponents).variance)
 
 
@@ -157,7 +157,7 @@ def test_damaged_measurements_are_named(late_run, tmp_path):
 
 
 def test_reproducing_a_figure_pools_rows_and_claims(tmp_path):
-    settings = Settings.of({**SMALL, **LATE, "surrogates": 1, "flatness_modes": 60})
+    settings = Settings.of({**SMALL, **LATE, "n_nulls": 1, "flatness_modes": 60})
     pooled = reproduce(tmp_path / "r", settings, seeds=2, pairs=[(100, 0.2)], reporter=QuietReporter(), figure="fig3")
     rows = json.loads((tmp_path / "r" / "table.json").read_text())[0]["exponents"]
     assert set(rows) == {"in-sample", "same modes, next window", "shuffled increments", *ROWS.values()}

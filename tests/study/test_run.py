@@ -132,9 +132,7 @@ def test_a_second_process_is_kept_out(small_run):
 
 def command(folder):
     config = folder.parent / "settings.yaml"
-    config.write_text(
-        yaml.safe_dump({**SMALL, "start": 60, "window_epochs": 20, "flatness_modes": 140, "surrogates": 1})
-    )
+    config.write_text(yaml.safe_dump({**SMALL, "start": 60, "window_epochs": 20, "flatness_modes": 140, "n_nulls": 1}))
     return [sys.executable, "-m", "landscope", "run", "--config", str(config), "--out", str(folder), "--json"]
 
 
@@ -227,7 +225,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_later(tmp_path):
 
 
 def test_an_unreached_exploration_phase_is_said(tmp_path):
-    settings = {**SMALL, "start": "zero-error", "max_epochs": 2, "surrogates": 0}
+    settings = {**SMALL, "start": "zero-error", "max_epochs": 2, "n_nulls": 0}
     run = RunFolder.create(tmp_path / "run", Settings.of(settings))
     run_stages(run, QuietReporter())
     assert run.summary()["exploration_reached"] is False
@@ -249,7 +247,7 @@ def test_verdicts_are_computed_again_not_read(small_run, tmp_path):
 
 
 def test_reproducing_pools_seeds_and_settings(tmp_path):
-    settings = Settings.of({**SMALL, "surrogates": 1, "flatness_modes": 60})
+    settings = Settings.of({**SMALL, "n_nulls": 1, "flatness_modes": 60})
     pooled = reproduce(tmp_path / "r", settings, seeds=2, pairs=[(100, 0.2), (50, 0.1)], reporter=QuietReporter())
     assert [(entry.batch_size, entry.learning_rate) for entry in pooled] == [(100, 0.2), (50, 0.1)]
     summaries = [RunFolder.open(path).summary() for path in pooled[0].folders]
@@ -275,7 +273,7 @@ def test_a_run_without_any_flatness_within_reach_still_ends_in_a_page(tmp_path, 
     module = sys.modules["landscope.landscape.flatness"]
     monkeypatch.setattr(module, "_REACH", 1e-6)
     monkeypatch.setattr(module, "_START", 5e-9)
-    run = RunFolder.create(tmp_path / "run", Settings.of({**SMALL, "surrogates": 1}))
+    run = RunFolder.create(tmp_path / "run", Settings.of({**SMALL, "n_nulls": 1}))
     run_stages(run, QuietReporter())
     assert run.summary()["psi"] is None
     assert run.summary()["n_censored"] == 59

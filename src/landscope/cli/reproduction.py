@@ -80,7 +80,7 @@ def reproduce(
             got=", ".join(taken),
             hint="For example --seeds 5 --pairs 50:0.1,100:0.1.",
         )
-    chosen = settings_of(settings, config, data="mnist", flatness_modes=500, surrogates=1)
+    chosen = settings_of(settings, config, data="mnist", flatness_modes=500, n_nulls=1)
     folder = out or Path("runs") / f"reproduce-{figure}-{Path(chosen.data).name}"
     hint_if_stopped(f"Finished runs are kept in {folder}; give the same command to go on.")
     wanted = _pairs(pairs, figure)
@@ -119,7 +119,7 @@ def _reproduce_recipes(
             got=", ".join(f"--{name.replace('_', '-')}" for name in taken),
             hint="Leave them out; landscope run takes them.",
         )
-    defaults = QUICK if quick else {"data": "mnist", "flatness_modes": 500, "surrogates": 1}
+    defaults = QUICK if quick else {"data": "mnist", "flatness_modes": 500, "n_nulls": 1}
     chosen = settings_of(settings, config, **defaults)
     suffix = "-quick" if quick else ""
     folder = out or Path("runs") / f"reproduce-{figure}-{Path(chosen.data).name}{suffix}"

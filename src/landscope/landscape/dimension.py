@@ -15,7 +15,7 @@ from landscope.landscape.flatness import Flatness, joined
 from landscope.protocols import LossLandscape, ProgressCallback, silent
 from landscope.trajectory import Trajectory
 
-__all__ = ["learning_dimension", "learning_dimension_over_time", "sharp_dimension", "sharp_directions"]
+__all__ = ["learning_dimension", "learning_dimension_over_time", "sharp_dimension", "flatness_until_flat"]
 
 
 def sharp_dimension(flatness: Flatness, threshold: float) -> int:
@@ -45,7 +45,7 @@ def sharp_dimension(flatness: Flatness, threshold: float) -> int:
     return int((flatness.bracketed & (flatness.width < threshold)).sum())
 
 
-def sharp_directions(
+def flatness_until_flat(
     landscape: LossLandscape,
     w0: Float[Tensor, " N"],
     directions: Float[Tensor, "k N"],
@@ -78,7 +78,7 @@ def sharp_directions(
         >>> import torch
         >>> from landscope.synthetic import InverseGaussian
         >>> well = InverseGaussian(torch.tensor([8.0, 2.0, 2.0, 2.0, 2.0]))
-        >>> found = sharp_directions(well, torch.zeros(5), torch.eye(5), threshold=1.5, patience=2)
+        >>> found = flatness_until_flat(well, torch.zeros(5), torch.eye(5), threshold=1.5, patience=2)
         >>> len(found.width), sharp_dimension(found, threshold=1.5)
         (4, 1)
     """

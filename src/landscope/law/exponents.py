@@ -13,11 +13,11 @@ from torch import Tensor
 from landscope.landscape.flatness import Flatness
 from landscope.law.intervals import exponent_interval, exponents_without_each, jackknife_interval
 from landscope.law.variance_flatness import variance_flatness_law
-from landscope.noise.mode_statistics import Motion
+from landscope.noise.mode_statistics import ModeStatistics
 from landscope.power_law import PowerLaw, fit_power_law
 from landscope.results import Result, stamp
 
-__all__ = ["Exponents", "flatness_exponents", "modes_for_share", "spectrum_exponent", "spread_ranks"]
+__all__ = ["Exponents", "fit_exponents", "modes_for_share", "spectrum_exponent", "spread_ranks"]
 
 _NOTHING = (math.nan, math.nan)
 _EXPONENTS = ("psi", "psi_D", "psi_tau")
@@ -92,14 +92,14 @@ class Exponents(
         return self.variance / torch.where(self.velocity_variance > 0, self.velocity_variance, math.nan)
 
 
-def flatness_exponents(
+def fit_exponents(
     name: str,
-    motion: Motion,
+    motion: ModeStatistics,
     flatness: Flatness,
     mode_range: tuple[int, int] = (2, 500),
     *,
     ranks: Int[Tensor, " m"] | None = None,
-    gamma_ranks: tuple[int, int] = (20, 200),
+    spectrum_ranks: tuple[int, int] = (20, 200),
 ) -> Exponents:
     r"""Fit how variance, noise strength and memory go with flatness.
 
@@ -111,12 +111,12 @@ def flatness_exponents(
 
     Args:
         name: What the row of a table should be called.
-        motion: Along the directions, from :func:`landscope.motion_along`.
+        motion: Along the directions, from :func:`landscope.mode_statistics`.
         flatness: Along the same directions, from the first on, or along some of them.
         mode_range: First and last mode to fit, counted from 1.
         ranks: Which of them the flatness was measured along, rising, counted from 1; the first ones by default. In the
             fit each counts for all the ranks that it is nearest to, on a logarithmic scale.
-        gamma_ranks: First and last rank of the fit of the spectrum.
+        spectrum_ranks: First and last rank of the fit of the spectrum.
 
     Returns:
         The exponents.
@@ -128,7 +128,7 @@ def flatness_exponents(
         >>> import torch
         >>> from landscope.landscape import flatness
         >>> from landscope.directions.principal import principal_modes
-        >>> from landscope.noise.mode_statistics import motion_along
+        >>> from landscope.noise.mode_statistics import mode_statistics
         >>> from landscope.synthetic import InverseGaussian, sgd_in_bowl
         >>> from landscope.trajectory import Trajectory
         >>> curvature = torch.logspace(0, 1, 8).double()
@@ -136,7 +136,7 @@ def flatness_exponents(
         >>> window = Trajectory.of(path)
         >>> modes = principal_modes(window)
         >>> F = flatness(InverseGaussian(curvature), torch.zeros(8).double(), modes.directions)
-        >>> found = flatness_exponents("in-sample", motion_along(modes, window), F, (1, 8))
+        >>> found = fit_exponents("in-sample", mode_statistics(modes, window), F, (1, 8))
         >>> abs(found.psi - found.psi_D - found.psi_tau) < 1e-9, found.psi < -1
         (True, True)
     """
@@ -154,7 +154,7 @@ def flatness_exponents(
     if law.n_used >= 3:
         fit, found, intervals = _fits(flatness.width[fitted], motion, rows[fitted])
         prefactor, residual = fit.prefactor, fit.residual
-    gamma, gamma_interval = spectrum_exponent(motion.variance, motion.moments, gamma_ranks)
+    gamma, gamma_interval = spectrum_exponent(motion.variance, motion.moments, spectrum_ranks)
     rank = ranks[used]
 
     def at_ranks(values: Tensor, fill: float | bool) -> Tensor:
@@ -187,12 +187,12 @@ def flatness_exponents(
         n_used=law.n_used,
         n_censored=law.n_censored,
         n_still=law.n_still,
-        provenance=stamp(mode_range=mode_range, gamma_ranks=gamma_ranks),
+        provenance=stamp(mode_range=mode_range, spectrum_ranks=spectrum_ranks),
     )
 
 
 def _fits(
-    width: Float[Tensor, " n"], motion: Motion, rows: Int[Tensor, " n"]
+    width: Float[Tensor, " n"], motion: ModeStatistics, rows: Int[Tensor, " n"]
 ) -> tuple[PowerLaw, dict[str, float], dict[str, tuple[float, float]]]:
     """The law of the variance, the three exponents, and their intervals, over some rows of the motion."""
     fit = fit_power_law(width, motion.variance[rows])

@@ -12,8 +12,8 @@ from landscope.directions.principal import PrincipalModes, principal_modes
 from landscope.errors import InputError
 from landscope.landscape import flatness
 from landscope.landscape.flatness import Flatness
-from landscope.law.exponents import Exponents, flatness_exponents, spread_ranks
-from landscope.noise.mode_statistics import motion_along
+from landscope.law.exponents import Exponents, fit_exponents, spread_ranks
+from landscope.noise.mode_statistics import mode_statistics
 from landscope.protocols import LossLandscape, ProgressCallback, silent
 from landscope.surrogates.trajectories import shuffled_increments
 from landscope.trajectory import Trajectory
@@ -40,10 +40,10 @@ class InverseRelation:
         landscape: The risk.
         window: The window; its last row is w0.
         next_window: The one after it.
-        law_modes: First and last mode of the fit.
+        fit_modes: First and last mode of the fit.
         n_modes: Measure the flatness of so many modes, log-spaced, each of which then counts for the ranks it is
             nearest to; of all in the range by default.
-        gamma_ranks: First and last rank of the fit of the spectrum.
+        spectrum_ranks: First and last rank of the fit of the spectrum.
         rtol: Tolerance of the crossings.
         progress: Told how many directions of each flatness are done.
 
@@ -67,16 +67,16 @@ class InverseRelation:
         landscape: LossLandscape,
         window: Trajectory,
         next_window: Trajectory,
-        law_modes: tuple[int, int] = (2, 500),
+        fit_modes: tuple[int, int] = (2, 500),
         *,
         n_modes: int | None = None,
-        gamma_ranks: tuple[int, int] = (20, 200),
+        spectrum_ranks: tuple[int, int] = (20, 200),
         rtol: float = 1e-3,
         progress: ProgressCallback = silent,
     ) -> None:
         self._landscape, self._window, self._next = landscape, window, next_window
         _check_taken_at_the_end(landscape, window)
-        self._law_modes, self._n_modes, self._gamma_ranks = law_modes, n_modes, gamma_ranks
+        self._law_modes, self._n_modes, self._gamma_ranks = fit_modes, n_modes, spectrum_ranks
         self._rtol, self._progress = rtol, progress
 
     def in_sample(self) -> Exponents:
@@ -115,9 +115,9 @@ class InverseRelation:
         return flatness(self._landscape, w0, directions, rtol=self._rtol, progress=self._progress)
 
     def _exponents(self, name: str, modes: PrincipalModes, trajectory: Trajectory, widths: Flatness) -> Exponents:
-        motion = motion_along(modes, trajectory)
-        return flatness_exponents(
-            name, motion, widths, self._law_modes, ranks=self._ranks(modes), gamma_ranks=self._gamma_ranks
+        motion = mode_statistics(modes, trajectory)
+        return fit_exponents(
+            name, motion, widths, self._law_modes, ranks=self._ranks(modes), spectrum_ranks=self._gamma_ranks
         )
 
 

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from landscope.directions.principal import PrincipalModes, principal_modes
 from landscope.landscape import flatness
-from landscope.law.exponents import Exponents, flatness_exponents
-from landscope.noise.mode_statistics import motion_along
+from landscope.law.exponents import Exponents, fit_exponents
+from landscope.noise.mode_statistics import mode_statistics
 from landscope.protocols import LossLandscape, ProgressCallback
 from landscope.trajectory import Trajectory
 
@@ -22,8 +22,8 @@ def exponents_of(
     trajectory: Trajectory,
     *,
     modes: PrincipalModes | None = None,
-    law_modes: tuple[int, int] = (2, 500),
-    gamma_ranks: tuple[int, int] = (20, 200),
+    fit_modes: tuple[int, int] = (2, 500),
+    spectrum_ranks: tuple[int, int] = (20, 200),
     rtol: float = 1e-3,
     max_displacement: float | None = None,
     progress: ProgressCallback | None = None,
@@ -36,8 +36,8 @@ def exponents_of(
         w0: The window's end, around which the flatness is measured.
         trajectory: The window, a surrogate, or another run.
         modes: Directions; the principal modes of the trajectory by default.
-        law_modes: Range of the fit; the flatness is measured as far as it reaches.
-        gamma_ranks: Range of the spectrum's fit.
+        fit_modes: Range of the fit; the flatness is measured as far as it reaches.
+        spectrum_ranks: Range of the spectrum's fit.
         rtol: Tolerance of the crossings.
         max_displacement: How far to look.
         progress: Told how many modes are done.
@@ -54,16 +54,16 @@ def exponents_of(
         >>> curvature = torch.logspace(0, 2, 12).double()
         >>> window = Trajectory.of(sgd_in_bowl(curvature, 500, learning_rate=0.01, noise_variance=1.0, seed=0))
         >>> null, w0 = shuffled_increments(window, seed=0), window.row(-1)
-        >>> exponents_of("null", InverseGaussian(curvature), w0, null, law_modes=(2, 10)).variance.shape
+        >>> exponents_of("null", InverseGaussian(curvature), w0, null, fit_modes=(2, 10)).variance.shape
         torch.Size([12])
     """
     modes = modes or principal_modes(trajectory)
     widths = flatness(
         landscape,
         w0,
-        modes.directions[: law_modes[1]].to(w0),
+        modes.directions[: fit_modes[1]].to(w0),
         rtol=rtol,
         max_displacement=max_displacement,
         progress=progress,
     )
-    return flatness_exponents(name, motion_along(modes, trajectory), widths, law_modes, gamma_ranks=gamma_ranks)
+    return fit_exponents(name, mode_statistics(modes, trajectory), widths, fit_modes, spectrum_ranks=spectrum_ranks)

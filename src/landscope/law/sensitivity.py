@@ -12,9 +12,9 @@ from torch import Tensor
 
 from landscope.directions.principal import PrincipalModes
 from landscope.landscape.flatness import Flatness
-from landscope.law.exponents import Exponents, flatness_exponents
+from landscope.law.exponents import Exponents, fit_exponents
 from landscope.law.route import exponents_of
-from landscope.noise.mode_statistics import motion_along
+from landscope.noise.mode_statistics import mode_statistics
 from landscope.power_law import errors_in_variables_exponent, fit_power_law
 from landscope.protocols import LossLandscape
 from landscope.results import Result, stamp
@@ -55,7 +55,7 @@ def measure_sensitivity(
     fresh: Exponents,
     nulls: Sequence[Exponents],
     *,
-    law_modes: tuple[int, int],
+    fit_modes: tuple[int, int],
     steps_per_epoch: int,
     rtol: float,
 ) -> Sensitivity:
@@ -71,15 +71,15 @@ def measure_sensitivity(
         widths_at_two: Flatness at ratio 2 of the same.
         fresh: Exponents of the next window along the same modes.
         nulls: Exponents of shuffled-increment surrogates; the first is shown.
-        law_modes: Range of the law.
+        fit_modes: Range of the law.
         steps_per_epoch: Minibatches an epoch.
         rtol: Tolerance of the crossings.
 
     Returns:
         The table.
     """
-    motion = motion_along(modes, window)
-    own = flatness_exponents("", motion, widths, law_modes)
+    motion = mode_statistics(modes, window)
+    own = fit_exponents("", motion, widths, fit_modes)
     rows: list[tuple[str, Exponents | tuple[float, float, float]]] = [("as reported", own)]
     tables = [("in-sample", own), ("next window", fresh), *(("shuffled increments", null) for null in nulls[:1])]
     rows += [
@@ -88,22 +88,22 @@ def measure_sensitivity(
         if last <= len(widths.width)
         for name, found in tables
     ]
-    rows.append(("flatness at 2 L0 instead of e L0", flatness_exponents("", motion, widths_at_two, law_modes)))
+    rows.append(("flatness at 2 L0 instead of e L0", fit_exponents("", motion, widths_at_two, fit_modes)))
     rows += _slopes(own)
     start = int(window.steps[0])
     for epochs in _EPOCHS:
         rows_needed = epochs * steps_per_epoch
-        last = min(law_modes[1], rows_needed - 1)
-        if rows_needed in (len(window), 0) or not 30 <= rows_needed <= len(everything) or last < law_modes[0] + 2:
+        last = min(fit_modes[1], rows_needed - 1)
+        if rows_needed in (len(window), 0) or not 30 <= rows_needed <= len(everything) or last < fit_modes[0] + 2:
             continue
         part = everything.window(start, start + rows_needed)
-        found = exponents_of("", landscape, w0, part, law_modes=(law_modes[0], last), rtol=rtol)
+        found = exponents_of("", landscape, w0, part, fit_modes=(fit_modes[0], last), rtol=rtol)
         rows.append((f"a window of {epochs} epoch{'s' if epochs > 1 else ''}", found))
     numbers = [row if isinstance(row, tuple) else (row.psi, row.psi_D, row.psi_tau) for _, row in rows]
     return Sensitivity(
         choices=tuple(name for name, _ in rows),
         exponents=torch.tensor(numbers, dtype=torch.float64),
-        provenance=stamp(law_modes=law_modes),
+        provenance=stamp(fit_modes=fit_modes),
     )
 
 

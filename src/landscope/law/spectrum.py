@@ -10,7 +10,7 @@ from torch import Tensor
 
 from landscope.directions.principal import PrincipalModes
 from landscope.law.exponents import modes_for_share, spectrum_exponent
-from landscope.noise.mode_statistics import Motion
+from landscope.noise.mode_statistics import ModeStatistics
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
 
@@ -46,7 +46,7 @@ class Spectrum(
         gamma_interval: From blocks of time.
         gamma_cross: The same exponent with the variances of the next window.
         gamma_cross_interval: From blocks of that window.
-        gamma_ranks: Ranks fitted.
+        spectrum_ranks: Ranks fitted.
         modes_for_90_percent: Rank n at which modes 2 to n hold 90 % of the variance without mode 1.
         alignment: Cosine between p_1 and w0, its absolute value.
     """
@@ -65,7 +65,7 @@ class Spectrum(
     gamma_interval: tuple[float, float]
     gamma_cross: float
     gamma_cross_interval: tuple[float, float]
-    gamma_ranks: tuple[int, int]
+    spectrum_ranks: tuple[int, int]
     modes_for_90_percent: int
     alignment: float
 
@@ -73,10 +73,10 @@ class Spectrum(
 def spectrum(
     modes: PrincipalModes,
     window: Trajectory,
-    motion: Motion,
-    next_motion: Motion,
+    motion: ModeStatistics,
+    next_motion: ModeStatistics,
     *,
-    gamma_ranks: tuple[int, int] = (20, 200),
+    spectrum_ranks: tuple[int, int] = (20, 200),
 ) -> Spectrum:
     r"""Measure what Fig. 1 shows: the spectrum, its exponent, and the motion along the modes.
 
@@ -85,7 +85,7 @@ def spectrum(
         window: The trajectory they were found on.
         motion: Of the window along its modes.
         next_motion: Of the window that follows, along the same modes.
-        gamma_ranks: First and last rank of the fit :math:`\sigma_i^2 \sim i^{-\gamma}`.
+        spectrum_ranks: First and last rank of the fit :math:`\sigma_i^2 \sim i^{-\gamma}`.
 
     Returns:
         The measurements.
@@ -95,18 +95,18 @@ def spectrum(
 
     Example:
         >>> from landscope.directions.principal import principal_modes
-        >>> from landscope.noise.mode_statistics import motion_along
+        >>> from landscope.noise.mode_statistics import mode_statistics
         >>> from landscope.synthetic import random_walk
         >>> walk = random_walk(400, 60, seed=0)
         >>> first, second = Trajectory.of(walk[:200]), Trajectory.of(walk[200:])
         >>> modes = principal_modes(first)
-        >>> along, next_along = motion_along(modes, first), motion_along(modes, second)
-        >>> found = spectrum(modes, first, along, next_along, gamma_ranks=(3, 20))
+        >>> along, next_along = mode_statistics(modes, first), mode_statistics(modes, second)
+        >>> found = spectrum(modes, first, along, next_along, spectrum_ranks=(3, 20))
         >>> round(found.gamma, 1), round(float(found.cosine_content[0]), 1)
         (2.0, 1.0)
     """
-    gamma, interval = spectrum_exponent(motion.variance, motion.moments, gamma_ranks)
-    gamma_cross, cross_interval = spectrum_exponent(next_motion.variance, next_motion.moments, gamma_ranks)
+    gamma, interval = spectrum_exponent(motion.variance, motion.moments, spectrum_ranks)
+    gamma_cross, cross_interval = spectrum_exponent(next_motion.variance, next_motion.moments, spectrum_ranks)
     every = max(1, -(-len(window) // _PLOTTED_ROWS))
     drawn = tuple(rank for rank in _DRAWN_MODES if rank <= len(modes.variance))
     path = torch.cat(
@@ -128,8 +128,8 @@ def spectrum(
         gamma_interval=interval,
         gamma_cross=gamma_cross,
         gamma_cross_interval=cross_interval,
-        gamma_ranks=gamma_ranks,
+        spectrum_ranks=spectrum_ranks,
         modes_for_90_percent=modes_for_share(motion.variance, motion.total_variance, 0.9),
         alignment=float((modes.directions[0] @ w0 / torch.linalg.vector_norm(w0)).abs()),
-        provenance=stamp(gamma_ranks=gamma_ranks),
+        provenance=stamp(spectrum_ranks=spectrum_ranks),
     )

@@ -15,13 +15,13 @@ from landscope.noise.cosine_content import cosine_content
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
 
-__all__ = ["Motion", "block_variances", "drift_share", "motion_along", "random_walk_drift_share"]
+__all__ = ["ModeStatistics", "block_variances", "drift_share", "mode_statistics", "random_walk_drift_share"]
 
 _BLOCKS = 10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Motion(
+class ModeStatistics(
     Result,
     kind="motion",
     dims={
@@ -52,7 +52,7 @@ class Motion(
     n_steps: int
 
 
-def motion_along(modes: PrincipalModes, trajectory: Trajectory) -> Motion:
+def mode_statistics(modes: PrincipalModes, trajectory: Trajectory) -> ModeStatistics:
     r"""Variance and velocity variance of a window along given directions.
 
     .. math:: \sigma_i^2 = \frac1T \sum_t (\theta_i(t) - \bar\theta_i)^2, \qquad
@@ -73,14 +73,14 @@ def motion_along(modes: PrincipalModes, trajectory: Trajectory) -> Motion:
         >>> from landscope.directions.principal import principal_modes
         >>> window = Trajectory.of(torch.randn(50, 3, generator=torch.Generator().manual_seed(0)))
         >>> modes = principal_modes(window)
-        >>> torch.allclose(motion_along(modes, window).variance, modes.variance)
+        >>> torch.allclose(mode_statistics(modes, window).variance, modes.variance)
         True
     """
     trajectory.check(minimum_rows=2 * _BLOCKS + 1)
     theta = modes.project_trajectory(trajectory)
     velocity = theta.diff(dim=0)
     centred = theta - theta.mean(dim=0)
-    return Motion(
+    return ModeStatistics(
         variance=centred.square().mean(dim=0),
         velocity_variance=velocity.square().mean(dim=0),
         moments=block_variances(theta, _BLOCKS),

@@ -39,7 +39,7 @@ class VelocityStatistics(
         "autocorrelation": ("lag", "mode"), "msd": ("msd_lag", "mode"), "msd_lags": ("msd_lag",),
     },
 ):  # fmt: skip
-    """Motion along modes; times count steps.
+    """ModeStatistics along modes; times count steps.
 
     Args:
         drift: Mean velocity of each mode, weight units a step, ``[k]``.

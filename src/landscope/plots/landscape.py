@@ -86,7 +86,7 @@ def variance_spectrum(found: Spectrum, surrogates: Sequence[Exponents]) -> go.Fi
     )
     add_points(figure, ranks_of(count), numbers(found.cross_variance), "same modes, next window", FRESH, 3)
     add_points(figure, ranks_of(count), numbers(found.variance), "in-sample", OWN, 3.5)
-    first, last = found.gamma_ranks
+    first, last = found.spectrum_ranks
     if found.gamma == found.gamma:
         ranks = np.array([first, last], dtype=float)
         middle = numbers(found.variance[first - 1 : last])

@@ -42,13 +42,13 @@ def figures_of(run: RunFolder) -> dict[str, Any]:
 
 def exponent_rows(run: RunFolder) -> list[Exponents]:
     """The rows of the table of exponents that a run has."""
-    shuffled = [f"shuffled-{number}" for number in range(run.settings.surrogates)]
+    shuffled = [f"shuffled-{number}" for number in range(run.settings.n_nulls)]
     names = [f"exponents-{key}" for key in ("in-sample", "next-window", *shuffled, *ROWS)]
     return [run.load(name, Exponents) for name in names if run.has(name)]
 
 
 def _nulls(run: RunFolder) -> list[Exponents]:
-    return [run.load(f"exponents-shuffled-{number}", Exponents) for number in range(run.settings.surrogates)]
+    return [run.load(f"exponents-shuffled-{number}", Exponents) for number in range(run.settings.n_nulls)]
 
 
 def _law_figures(run: RunFolder) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def pool(batch_size: int, learning_rate: float, runs: Sequence[RunFolder]) -> Po
 def _rows(runs: Sequence[RunFolder]) -> dict[str, dict[str, list[float]]]:
     """The table of exponents: every row that all runs have."""
     artefacts = ["exponents-in-sample", "exponents-next-window"]
-    shuffled = [f"exponents-shuffled-{number}" for number in range(runs[0].settings.surrogates)]
+    shuffled = [f"exponents-shuffled-{number}" for number in range(runs[0].settings.n_nulls)]
     others = [f"exponents-{key}" for key in ROWS]
     rows: dict[str, dict[str, list[float]]] = {}
     for artefact in (*artefacts, *shuffled, *others):
@@ -247,7 +247,7 @@ def _cell(values: Sequence[float]) -> str:
 
 def _markdown(pooled: Sequence[Pooled], settings: Settings, figure: str) -> str:
     about = (
-        f"Data {settings.data}, principal modes {settings.law_modes[0]} to {settings.law_modes[1]}. Mean over seeds "
+        f"Data {settings.data}, principal modes {settings.fit_modes[0]} to {settings.fit_modes[1]}. Mean over seeds "
         "with Student's 95 % interval; the null pools the surrogates of all seeds."
     )
     claims = [

@@ -18,12 +18,12 @@ from landscope.landscape import flatness
 from landscope.landscape.drawn_profiles import drawn_profiles
 from landscope.landscape.flatness import Flatness, joined
 from landscope.landscape.profile import LossProfiles, ProfileFits, fit_profiles
-from landscope.law.exponents import Exponents, flatness_exponents
+from landscope.law.exponents import Exponents, fit_exponents
 from landscope.law.intervals import prediction_band
 from landscope.law.inverse_relation import IN_SAMPLE, NEXT_WINDOW, SHUFFLED
 from landscope.law.route import exponents_of
 from landscope.law.spectrum import Spectrum, spectrum
-from landscope.noise.mode_statistics import Motion, motion_along
+from landscope.noise.mode_statistics import ModeStatistics, mode_statistics
 from landscope.protocols import ProgressCallback
 from landscope.reproduction.experiment.problem import Problem
 from landscope.reproduction.experiment.train import windows
@@ -80,7 +80,7 @@ SUMMARY_NAMES = (
         for key in EXPONENTS
         for kind in ("", "_interval", "_cross", "_cross_interval", "_null", "_null_band")
     ),
-    "gamma_ranks",
+    "spectrum_ranks",
     "modes_for_90_percent",
     "modes_for_90_percent_null",
     "first_mode_share",
@@ -110,10 +110,10 @@ def find_modes(run: RunFolder, problem: Problem, progress: ProgressCallback) -> 
     window, next_window = windows(run, run.load("training", TrainingHistory))
     modes = principal_modes(window, progress=progress)
     motion, next_motion = (
-        part(run, name, Motion, lambda rows=rows: motion_along(modes, rows))
+        part(run, name, ModeStatistics, lambda rows=rows: mode_statistics(modes, rows))
         for name, rows in (("motion", window), ("motion-next", next_window))
     )
-    run.save("spectrum", spectrum(modes, window, motion, next_motion, gamma_ranks=run.settings.gamma_ranks))
+    run.save("spectrum", spectrum(modes, window, motion, next_motion, spectrum_ranks=run.settings.spectrum_ranks))
     run.save("modes", modes)
 
 
@@ -180,8 +180,11 @@ def fit_laws(run: RunFolder, problem: Problem, progress: ProgressCallback) -> No
     """The exponents in-sample, in fresh data and under the null; the claims and the summary."""
     settings, widths = run.settings, run.load("flatness", Flatness)
     own, fresh = (
-        flatness_exponents(name, motion, widths, settings.law_modes, gamma_ranks=settings.gamma_ranks)
-        for name, motion in ((IN_SAMPLE, run.load("motion", Motion)), (NEXT_WINDOW, run.load("motion-next", Motion)))
+        fit_exponents(name, motion, widths, settings.fit_modes, spectrum_ranks=settings.spectrum_ranks)
+        for name, motion in (
+            (IN_SAMPLE, run.load("motion", ModeStatistics)),
+            (NEXT_WINDOW, run.load("motion-next", ModeStatistics)),
+        )
     )
     nulls = _nulls(run, problem, widths, progress)
     found, history = run.load("spectrum", Spectrum), run.load("training", TrainingHistory)
@@ -197,7 +200,7 @@ def fit_laws(run: RunFolder, problem: Problem, progress: ProgressCallback) -> No
 
 def _nulls(run: RunFolder, problem: Problem, widths: Flatness, progress: ProgressCallback) -> list[Exponents]:
     settings = run.settings
-    names = [f"exponents-shuffled-{number}" for number in range(settings.surrogates)]
+    names = [f"exponents-shuffled-{number}" for number in range(settings.n_nulls)]
     missing = [number for number, name in enumerate(names) if not run.has(name)]
     if missing:
         risk, window = risk_at_window_end(run, problem)
@@ -207,8 +210,8 @@ def _nulls(run: RunFolder, problem: Problem, widths: Flatness, progress: Progres
                 risk,
                 risk.w0,
                 shuffled_increments(window, seed=settings.seed * 1000 + number),
-                law_modes=(settings.law_modes[0], min(settings.law_modes[1], len(widths.width))),
-                gamma_ranks=settings.gamma_ranks,
+                fit_modes=(settings.fit_modes[0], min(settings.fit_modes[1], len(widths.width))),
+                spectrum_ranks=settings.spectrum_ranks,
                 rtol=settings.rtol,
                 progress=lambda done, total, number=number: progress(number * total + done, len(names) * total),
             )
@@ -257,7 +260,7 @@ def _summary(
         "train_error_at_w0": float(history.train_error[end]),
         "test_error_at_w0": float(history.test_error[end]),
         **exponents,
-        "gamma_ranks": found.gamma_ranks,
+        "spectrum_ranks": found.spectrum_ranks,
         "modes_for_90_percent": found.modes_for_90_percent,
         "modes_for_90_percent_null": [law.modes_for_90_percent for law in nulls],
         "first_mode_share": float(found.variance[0] / max(found.total_variance, 1e-300)),

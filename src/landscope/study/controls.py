@@ -19,12 +19,12 @@ from landscope.directions.random import random_basis
 from landscope.landscape import flatness
 from landscope.landscape.flatness import Flatness
 from landscope.landscape.profile import LossProfiles, loss_profiles
-from landscope.law.exponents import Exponents, flatness_exponents
+from landscope.law.exponents import Exponents, fit_exponents
 from landscope.law.route import exponents_of
 from landscope.law.sensitivity import Sensitivity, measure_sensitivity
 from landscope.law.window_growth import Growth, measure_growth
 from landscope.noise.gradient import gradient_noise
-from landscope.noise.mode_statistics import motion_along
+from landscope.noise.mode_statistics import mode_statistics
 from landscope.noise.stationarity import LyapunovResidual, YaidaRelation, lyapunov_residual, yaida_relation
 from landscope.protocols import ProgressCallback
 from landscope.recorder import TrajectoryRecorder
@@ -102,7 +102,7 @@ class _Work:
         self.window, self.next_window = windows(run, self.history)
         self.modes = run.load("modes", PrincipalModes)
         widths = run.load("flatness", Flatness)
-        self.last = min(self.settings.law_modes[1], len(widths.width))
+        self.last = min(self.settings.fit_modes[1], len(widths.width))
         self.widths = _first(widths, self.last)
 
     @functools.cached_property
@@ -111,9 +111,9 @@ class _Work:
         return risk_at_window_end(self.run, self.problem)[0]
 
     @property
-    def law_modes(self) -> tuple[int, int]:
+    def fit_modes(self) -> tuple[int, int]:
         """Range of the law for principal modes: the first one drifts."""
-        return self.settings.law_modes[0], self.last
+        return self.settings.fit_modes[0], self.last
 
     def row(self, key: str) -> Exponents:
         """One row of the table."""
@@ -181,16 +181,16 @@ class _Work:
 
     def _along(self, name: str, basis: Basis, widths: Flatness, trajectory: Trajectory) -> Exponents:
         """Exponents along a basis that is not chosen by variance: all its directions count."""
-        motion = motion_along(modes_along(basis, trajectory), trajectory)
-        return flatness_exponents(name, motion, widths, (1, len(widths.width)), gamma_ranks=self.settings.gamma_ranks)
+        motion = mode_statistics(modes_along(basis, trajectory), trajectory)
+        return fit_exponents(name, motion, widths, (1, len(widths.width)), spectrum_ranks=self.settings.spectrum_ranks)
 
     def _surrogate(self, key: str) -> Exponents:
         made = surrogate(
             key, self.window, self.modes, seed=self.settings.seed, steps_per_epoch=self.history.steps_per_epoch
         )
         return exponents_of(
-            ROWS[key], self.risk, self.risk.w0, made, law_modes=self.law_modes,
-            gamma_ranks=self.settings.gamma_ranks, rtol=self.settings.rtol,
+            ROWS[key], self.risk, self.risk.w0, made, fit_modes=self.fit_modes,
+            spectrum_ranks=self.settings.spectrum_ranks, rtol=self.settings.rtol,
         )  # fmt: skip
 
     def _langevin(self) -> Exponents:
@@ -226,9 +226,13 @@ class _Work:
         continued = recorder.trajectory()
         if sampling == "with-replacement":
             self._test_stationarity(continued)
-        motion = motion_along(self.modes, continued)
-        return flatness_exponents(
-            ROWS[f"sampling-{sampling}"], motion, self.widths, self.law_modes, gamma_ranks=self.settings.gamma_ranks
+        motion = mode_statistics(self.modes, continued)
+        return fit_exponents(
+            ROWS[f"sampling-{sampling}"],
+            motion,
+            self.widths,
+            self.fit_modes,
+            spectrum_ranks=self.settings.spectrum_ranks,
         )
 
     def _test_stationarity(self, continued: Trajectory) -> None:
@@ -270,8 +274,8 @@ class _Work:
             return measure_sensitivity(
                 self.risk, self.risk.w0, self.window, everything, self.modes, self.widths, other,
                 self.run.load("exponents-next-window", Exponents),
-                [self.run.load(f"exponents-shuffled-{n}", Exponents) for n in range(self.settings.surrogates)],
-                law_modes=self.law_modes, steps_per_epoch=self.history.steps_per_epoch, rtol=self.settings.rtol,
+                [self.run.load(f"exponents-shuffled-{n}", Exponents) for n in range(self.settings.n_nulls)],
+                fit_modes=self.fit_modes, steps_per_epoch=self.history.steps_per_epoch, rtol=self.settings.rtol,
             )  # fmt: skip
 
         return part(self.run, "sensitivity", Sensitivity, make)

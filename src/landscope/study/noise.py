@@ -107,7 +107,7 @@ class _Work:
     @functools.cached_property
     def law_directions(self) -> Tensor:
         """The modes that laws are fitted over."""
-        return self.modes.directions[: min(self.settings.law_modes[1], len(self.widths.width))]
+        return self.modes.directions[: min(self.settings.fit_modes[1], len(self.widths.width))]
 
     @functools.cached_property
     def velocity(self) -> VelocityStatistics:
@@ -301,7 +301,7 @@ class _Work:
 
     def measurements(self) -> dict:
         """What all parts say on the claims."""
-        law, plain = self.settings.law_modes, self.settings.is_plain_sgd
+        law, plain = self.settings.fit_modes, self.settings.is_plain_sgd
         width = self.widths.width[: len(self.law_directions)]
         return {
             **spring_measurements(

@@ -92,15 +92,15 @@ class Settings(TaskSettings):
     """Epochs to wait for zero training error; the window then starts anyway and the report says so."""
     window_epochs: Annotated[int, Field(ge=1)] | None = None
     """Epochs of the window; by default 10, or as many as make 3,000 steps where that is more."""
-    law_modes: Range = (2, 500)
+    fit_modes: Range = (2, 500)
     """First and last mode of the variance-flatness fit."""
-    gamma_ranks: Range = (20, 200)
+    spectrum_ranks: Range = (20, 200)
     """First and last rank of the fit of the spectrum."""
     flatness_modes: Annotated[int, Field(ge=3)] | None = None
     """How many modes to measure the flatness of; all by default."""
     flatness_samples: Annotated[int, Field(ge=2)] | None = None
     """Training samples that the landscape is measured on, the first ones; all by default."""
-    surrogates: Annotated[int, Field(ge=0)] = 3
+    n_nulls: Annotated[int, Field(ge=0)] = 3
     """Shuffled-increment surrogates to send through the same analysis; two or more give a band."""
     noise_modes: Annotated[int, Field(ge=5)] = 100
     """Log-spaced modes along which the minibatch losses are measured."""
@@ -111,7 +111,7 @@ class Settings(TaskSettings):
     rtol: Annotated[float, Field(ge=1e-12, lt=1)] = 1e-3
     """Relative tolerance of each crossing."""
 
-    @field_validator("law_modes", "gamma_ranks")
+    @field_validator("fit_modes", "spectrum_ranks")
     @classmethod
     def _three_at_least(cls, value: tuple[int, int]) -> tuple[int, int]:
         if value[1] - value[0] < 2:
@@ -120,8 +120,8 @@ class Settings(TaskSettings):
 
     @model_validator(mode="after")
     def _enough_for_the_law(self) -> Settings:
-        if self.flatness_modes is not None and self.flatness_modes < self.law_modes[0] + 2:
-            raise ValueError(f"flatness_modes must reach {self.law_modes[0] + 2}: the law needs three modes")
+        if self.flatness_modes is not None and self.flatness_modes < self.fit_modes[0] + 2:
+            raise ValueError(f"flatness_modes must reach {self.fit_modes[0] + 2}: the law needs three modes")
         return self
 
     @model_validator(mode="after")

@@ -15,8 +15,8 @@ from landscope.reproduction.figures.split_digits import TasksInARow
 __all__ = ["OF_THE_PAPER", "QUICK", "RECIPES", "Plan", "Recipe", "Section"]
 
 QUICK = {
-    "data": "digits", "window_epochs": 40, "law_modes": (2, 150), "flatness_modes": 150, "gamma_ranks": (10, 100),
-    "surrogates": 1, "noise_modes": 30, "basis_modes": 40, "langevin_steps": 2000,
+    "data": "digits", "window_epochs": 40, "fit_modes": (2, 150), "flatness_modes": 150, "spectrum_ranks": (10, 100),
+    "n_nulls": 1, "noise_modes": 30, "basis_modes": 40, "langevin_steps": 2000,
 }  # fmt: skip
 """Settings of a quick reproduction."""
 

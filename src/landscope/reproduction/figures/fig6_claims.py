@@ -13,7 +13,7 @@ from torch import Tensor
 
 from landscope.claims.verdict import Control, Measurement
 from landscope.directions.principal import principal_modes, principal_variances
-from landscope.landscape.dimension import learning_dimension, sharp_dimension, sharp_directions
+from landscope.landscape.dimension import flatness_until_flat, learning_dimension, sharp_dimension
 from landscope.law.intervals import seed_interval
 from landscope.power_law import fit_power_law
 from landscope.protocols import LossLandscape, ProgressCallback, silent
@@ -91,7 +91,7 @@ def measure_dimensions(
     null = principal_variances(shuffled_increments(window, seed=seed))
     w0 = window.row(-1)
     norm = float(torch.linalg.vector_norm(w0.double()))
-    found = sharp_directions(landscape, w0, modes.directions, _THRESHOLD * norm, rtol=rtol, progress=progress)
+    found = flatness_until_flat(landscape, w0, modes.directions, _THRESHOLD * norm, rtol=rtol, progress=progress)
     counted = [(fraction, drift) for drift in (True, False) for fraction in (0.99, 0.999)]
     dimension = [learning_dimension(modes.variance, f, drift=d, total=modes.total_variance) for f, d in counted]
     of_null = [learning_dimension(null, 0.99, drift=d) for d in (True, False)]

@@ -97,7 +97,7 @@ def _artefacts(cell: Cell, layer: str, settings: Settings) -> list[str]:
     marks = (("preconditioned", cell.preconditioned), ("re-estimated", cell.batch_norm == "re-estimated"))
     kind = "-".join(["relation", *(mark for mark, holds in marks if holds)])
     stem = f"{kind}-{layer}" if cell.layers else "exponents"
-    shuffled = [f"{stem}-shuffled-{number}" for number in range(settings.surrogates)]
+    shuffled = [f"{stem}-shuffled-{number}" for number in range(settings.n_nulls)]
     return [f"{stem}-in-sample", f"{stem}-next-window", *shuffled]
 
 
@@ -107,8 +107,8 @@ def _measure_layer(run: RunFolder, cell: Cell, layer: str, n_modes: int | None, 
         return
     landscape, *both = _landscape_and_windows(run, cell, layer)
     relation = InverseRelation(
-        landscape, *both, settings.law_modes, n_modes=n_modes, gamma_ranks=settings.gamma_ranks, rtol=settings.rtol,
-        progress=progress,
+        landscape, *both, settings.fit_modes, n_modes=n_modes, spectrum_ranks=settings.spectrum_ranks,
+        rtol=settings.rtol, progress=progress,
     )  # fmt: skip
     part(run, names[0], Exponents, relation.in_sample)
     part(run, names[1], Exponents, relation.next_window)
