@@ -69,12 +69,12 @@ _HOMES = {
     "KroneckerPenalty": "penalties.kronecker",
     "curvature_constraint": "penalties.fisher",
     "distance_penalty": "penalties.fisher",
-    "PartPenalty": "penalties.part",
-    "PenaltySum": "penalties.sums",
+    "PartPenalty": "penalties.blocks",
+    "PenaltySum": "penalties.blocks",
     "memory_aware_synapses": "penalties.fisher",
     "merged_penalty": "penalties.compression.merged",
     "nearest_kronecker_penalty": "penalties.compression.nearest",
-    "load_penalty": "penalties.sums",
+    "load_penalty": "penalties.blocks",
     "ProximalSteps": "penalties.proximal",
     "TaskMemory": "memory.task_memory",
     "sharp_dimension": "landscape.dimension",
@@ -132,6 +132,7 @@ if TYPE_CHECKING:
     from landscope.noise.temperature import ActiveTemperature, active_temperature
     from landscope.noise.velocity import VelocityStatistics, velocity_statistics
     from landscope.parameters import ParameterSpace
+    from landscope.penalties.blocks import PartPenalty, PenaltySum, load_penalty
     from landscope.penalties.compression.factored import factored_penalty
     from landscope.penalties.compression.merged import merged_penalty
     from landscope.penalties.compression.nearest import nearest_kronecker_penalty
@@ -144,10 +145,8 @@ if TYPE_CHECKING:
     )
     from landscope.penalties.kronecker import KroneckerPenalty
     from landscope.penalties.ldc import flatness_from_variance, landscape_dependent_constraint
-    from landscope.penalties.part import PartPenalty
     from landscope.penalties.proximal import ProximalSteps
     from landscope.penalties.quadratic import QuadraticPenalty
-    from landscope.penalties.sums import PenaltySum, load_penalty
     from landscope.power_law import PowerLaw, errors_in_variables_exponent, fit_power_law
     from landscope.recorder import TrajectoryRecorder
     from landscope.risk.empirical import EmpiricalRisk

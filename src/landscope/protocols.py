@@ -70,6 +70,10 @@ class Penalty(LossLandscape, Protocol):
         """The Hessian, the same everywhere, times ``vector[..., N]``."""
         ...
 
+    def with_strength(self, strength: float) -> Penalty:
+        """The same penalty with another lambda, for all parts of a sum."""
+        ...
+
     def state_dict(self) -> dict[str, Any]:
         """What ``torch.save`` can keep of it."""
         ...

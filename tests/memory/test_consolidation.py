@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import landscope as ls
+from landscope.penalties.blocks import PenaltySum
 from landscope.penalties.kronecker import KroneckerPenalty
-from landscope.penalties.sums import PenaltySum
 from landscope.reproduction.experiment.networks import mlp
 from landscope.synthetic import InverseGaussian
 

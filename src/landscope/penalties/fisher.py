@@ -8,9 +8,9 @@ from torch import Tensor
 
 from landscope._checks import check_count, check_kind, check_strength, check_vector
 from landscope.errors import InputError
+from landscope.penalties.blocks import PenaltySum
 from landscope.penalties.kronecker import KroneckerPenalty
 from landscope.penalties.quadratic import QuadraticPenalty
-from landscope.penalties.sums import PenaltySum
 from landscope.results import stamp
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.risk.fisher import FisherKind

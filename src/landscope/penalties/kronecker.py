@@ -135,6 +135,10 @@ class KroneckerPenalty(
         """Its fields, for ``torch.save``; :func:`landscope.load_penalty` makes a penalty of them."""
         return fields_of(self)
 
+    def with_strength(self, strength: float) -> KroneckerPenalty:
+        """The same penalty with another lambda."""
+        return dataclasses.replace(self, strength=strength)
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> KroneckerPenalty:
         """The same on another device or in another dtype."""
         floats = {name: tensor.to(device, dtype) for name, tensor in self.tensors().items() if name != "columns"}

@@ -159,6 +159,10 @@ class QuadraticPenalty(
         """Its fields, for ``torch.save``; :func:`landscope.load_penalty` makes a penalty of them."""
         return fields_of(self)
 
+    def with_strength(self, strength: float) -> QuadraticPenalty:
+        """The same penalty with another lambda."""
+        return dataclasses.replace(self, strength=strength)
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> QuadraticPenalty:
         """The same on another device or in another dtype."""
         moved = {name: tensor.to(device=device, dtype=dtype) for name, tensor in self.tensors().items()}

@@ -9,10 +9,9 @@ from torch import Tensor
 from landscope._checks import check_kind
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
+from landscope.penalties.blocks import PartPenalty, PenaltySum
 from landscope.penalties.kronecker import KroneckerPenalty
-from landscope.penalties.part import PartPenalty
 from landscope.penalties.quadratic import QuadraticPenalty
-from landscope.penalties.sums import PenaltySum
 from landscope.results import stamp
 
 __all__ = ["factored_penalty", "uncoupled_penalty"]

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from landscope._checks import check_count, check_kind
 from landscope.errors import InputError
+from landscope.penalties.blocks import PenaltySum
 from landscope.penalties.quadratic import QuadraticPenalty
-from landscope.penalties.sums import PenaltySum
 from landscope.protocols import Penalty
 from landscope.results import stamp
 
