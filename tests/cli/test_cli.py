@@ -13,7 +13,7 @@ import yaml
 from landscope.reproduction.experiment.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("run", "train", "modes", "flatness", "law", "report", "reproduce", "claims", "forget")
+COMMANDS = ("run", "train", "modes", "flatness", "law", "report", "reproduce", "claims", "continual")
 
 
 def landscope(*arguments, **options):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from landscope.claims.statements_across import ACROSS
-from landscope.claims.statements_on_tasks import ON_TASKS
 from landscope.claims.verdict import Claim
 
 __all__ = ["CLAIMS", "CONTROLS", "LAW", "NOISE"]
@@ -342,5 +341,5 @@ CONTROLS = (
 )
 """The claims that controls decide."""
 
-CLAIMS = (*LAW, *NOISE, *CONTROLS, *ACROSS, *ON_TASKS)
+CLAIMS = (*LAW, *NOISE, *CONTROLS, *ACROSS)
 """All claims, in the order of the stages that measure them."""

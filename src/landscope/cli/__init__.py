@@ -9,7 +9,7 @@ from typing import Any
 import pydantic
 from cyclopts import CycloptsError
 
-from landscope.cli import forgetting as forgetting
+from landscope.cli import continual as continual
 from landscope.cli import reproduction as reproduction
 from landscope.cli import single as single
 from landscope.cli.shared import app, interrupted_hint

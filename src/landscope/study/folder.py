@@ -23,7 +23,7 @@ __all__ = ["RunFolder"]
 
 _FORMAT = 1
 _SETTINGS = "run.yaml"
-Purpose = Literal["run", "forget"]
+Purpose = Literal["run", "continual"]
 """What a folder is for: one training and what it says, or tasks in turn."""
 _SUFFIX = ".zarr.zip"
 AnyResult = TypeVar("AnyResult", bound=Result)
