@@ -170,7 +170,7 @@ class Continual:
         comparisons = self._comparisons(plan)
         results = [_reported(comparison) for _, comparison in comparisons]
         overview = self._overview(plan, [benchmark for benchmark, _ in comparisons], results)
-        return [overview, *(_section(*pair, found) for pair, found in zip(comparisons, results, strict=True))]
+        return [overview, *(_section(*pair, by_method) for pair, by_method in zip(comparisons, results, strict=True))]
 
     def _comparisons(self, plan: Plan) -> list[tuple[ContinualBenchmark, MethodComparison]]:
         return [(benchmark, self._comparison(plan, benchmark)) for benchmark in self._benchmarks(plan)]
@@ -194,9 +194,9 @@ class Continual:
         """Methods x benchmarks."""
         rows = []
         for method in self.strengths:
-            cells = [_accuracy_cell(found[method], found[_REFERENCE]) for found in results]
-            stored = _range([_stored(found[method]) for found in results], ".3g")
-            seconds = _range([_seconds(found[method]) for found in results], ".1f")
+            cells = [_accuracy_cell(runs[method], runs[_REFERENCE]) for runs in results]
+            stored = _range([_stored(runs[method]) for runs in results], ".3g")
+            seconds = _range([_seconds(runs[method]) for runs in results], ".1f")
             rows.append([method_label(method), *cells, stored, seconds])
         text = _TEXT.format(rank=benchmarks[0].rank, **self.seeds.counts_of(plan))
         headings = ("method", *(benchmark.name for benchmark in benchmarks), "stored / weights", "seconds a task")

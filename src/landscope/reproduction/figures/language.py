@@ -147,18 +147,18 @@ def _gpt2(experiment: LanguageExperiment, seed: int) -> nn.Module:
 def _rows(comparison: MethodComparison, experiment: LanguageExperiment) -> list[list[str]]:
     tuner = comparison.tuner
     results = {row: tuner.results(row) for row in comparison.strengths}
-    (plain,) = ([float(r.seconds[-1]) for r in found] for row, found in results.items() if row.method == "none")
+    (plain,) = ([float(r.seconds[-1]) for r in runs] for row, runs in results.items() if row.method == "none")
     rows = []
-    for row, found in results.items():
-        perplexities = [[float(r.error[stage, text].exp()) for r in found] for stage, text in ((0, 0), (1, 0), (1, 1))]
-        ratios = [float(r.seconds[-1]) / seconds for r, seconds in zip(found, plain, strict=True)]
+    for row, runs in results.items():
+        perplexities = [[float(r.error[stage, text].exp()) for r in runs] for stage, text in ((0, 0), (1, 0), (1, 1))]
+        ratios = [float(r.seconds[-1]) / seconds for r, seconds in zip(runs, plain, strict=True)]
         rows.append([
             method_label(row.method),
             *(mean_with_spread(values) for values in perplexities),
             str(tuner.best(row)),
-            f"{statistics.median(r.stored_over_weights for r in found):.2g}",
+            f"{statistics.median(r.stored_over_weights for r in runs):.2g}",
             f"{experiment.fine_tuning.window if row.needs_recording else 0:.3g}",
-            f"{statistics.median(float(r.consolidation_seconds[0]) for r in found):.1f}",
+            f"{statistics.median(float(r.consolidation_seconds[0]) for r in runs):.1f}",
             f"{statistics.median(ratios):.1f}",
         ])  # fmt: skip
     return rows

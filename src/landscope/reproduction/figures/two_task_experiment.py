@@ -262,15 +262,17 @@ def mean_measurement(
 
 def against_ewc(results: TwoTaskResults, step: int) -> Measurement:
     """Summed error of tuned constraints minus that of tuned EWC, seed by seed."""
-    own = results.best(PAPER_METHOD, step).summed
+    constrained = results.best(PAPER_METHOD, step).summed
     others = {
         "EWC with the empirical Fisher": "ewc-empirical",
         "Kronecker-factored EWC": "kfac",
         "the distance from w1": "l2",
     }
-    differences = {name: mean_measurement(own, minus=results.best(m, step, 0).summed) for name, m in others.items()}
+    differences = {
+        name: mean_measurement(constrained, minus=results.best(m, step, 0).summed) for name, m in others.items()
+    }
     note = "; ".join(f"against {name} {difference.value:+.2f}" for name, difference in differences.items())
-    return mean_measurement(own, minus=results.best("ewc", step, 0).summed, note=note)
+    return mean_measurement(constrained, minus=results.best("ewc", step, 0).summed, note=note)
 
 
 def fewest_modes(results: TwoTaskResults) -> list[float]:

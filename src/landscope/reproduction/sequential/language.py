@@ -18,6 +18,7 @@ from landscope.reproduction.sequential.penalty_cache import PenaltyCache
 from landscope.reproduction.sequential.preparation import unchanged
 from landscope.reproduction.sequential.task_data import Criterion, Labelled, Task
 from landscope.reproduction.sequential.trainer import train_sequentially
+from landscope.reproduction.sequential.training import TaskTraining
 from landscope.risk.language_model import language_model_losses
 
 __all__ = ["FineTuning", "FineTuningSettings", "TextTraining"]
@@ -51,22 +52,17 @@ class FineTuningSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class TextTraining:
-    """AdamW on sequences that are drawn with replacement.
+class TextTraining(TaskTraining):
+    """AdamW on sequences that are drawn with replacement, for ``max_steps``.
 
     Args:
-        how: Batch size, learning rate, and sequences that a loss is measured on.
-        steps: Steps of each task.
-        seed: Seed of the model and the minibatches, for the provenance.
+        how: Learning rate, batch size and window.
         generator: Source of the minibatches.
-        criterion: Loss of a minibatch, see :func:`landscope.risk.language_model.language_model_losses`.
     """
 
-    how: FineTuningSettings
-    steps: int
-    seed: int
-    generator: torch.Generator
     criterion: Criterion = language_model_losses
+    how: FineTuningSettings = dataclasses.field(default_factory=FineTuningSettings)
+    generator: torch.Generator = dataclasses.field(default_factory=torch.Generator)
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """AdamW on the free parameters."""
@@ -78,13 +74,13 @@ class TextTraining:
         model: nn.Module,
         data: Labelled,
         optimizer: torch.optim.Optimizer,
-        number: int,  # noqa: ARG002 - argument of the protocol
+        number: int,  # noqa: ARG002 - all texts are learnt alike
         criterion: Criterion,
     ) -> bool:
         """Learn a text."""
         rows, _ = data
         model.train()
-        for _ in range(self.steps):
+        for _ in range(self.max_steps or 0):
             batch = rows[torch.randint(len(rows), (self.how.batch_size,), generator=self.generator)]
             total, count = criterion(model(batch), batch)
             optimizer.zero_grad()
@@ -92,8 +88,8 @@ class TextTraining:
             optimizer.step()
         return False
 
-    def window(self, data: Labelled) -> int | None:  # noqa: ARG002 - argument of the protocol
-        """Length of the window."""
+    def window(self, data: Labelled) -> int:  # noqa: ARG002 - the same for all texts
+        """Steps of the window."""
         return self.how.window
 
     @torch.no_grad()
@@ -109,7 +105,7 @@ class TextTraining:
         return [{"input_ids": rows, "labels": rows}]
 
     def settings(self) -> dict[str, Any]:
-        """All numbers."""
+        """The numbers that describe it, for the provenance of results."""
         return {"seed": self.seed, **dataclasses.asdict(self.how)}
 
 
@@ -143,7 +139,7 @@ class FineTuning:
         self._penalties, self._drawn = PenaltyCache(snapshot.task), self._generator.get_state()
 
     def _train(self, method: MethodSettings, steps: int, **rest: Any) -> ContinualResult:
-        training = TextTraining(self.settings, steps, self.seed, self._generator)
+        training = TextTraining(max_steps=steps, seed=self.seed, how=self.settings, generator=self._generator)
         return train_sequentially(self.model, self.tasks, method, training, **rest)
 
     def learn_second(self, method: MethodSettings) -> ContinualResult:

@@ -168,7 +168,7 @@ class EndSnapshot(HeldPenalty):
 
     Args:
         model: The model in training.
-        n_modes: Most modes that will be asked for; all by default.
+        n_modes: Largest number of modes to find; all by default.
         window: Steps of the window; the trainer sets those of the task by default.
         ratio: Loss at the edges of the valley over that at its bottom.
         seed: Seed of random directions.
@@ -243,6 +243,6 @@ class ReplayOfSelectedOutputs(Replay):
         self._columns = (lambda: model.columns) if isinstance(model, SelectedOutputs) else (lambda: slice(None))
 
     def consolidate(self, criterion: Callable[..., Tensor], data: Labelled) -> None:
-        """Keep some samples of this task, its loss, and its outputs."""
+        """Store some samples of this task, its loss, and its outputs."""
         columns = self._columns()
         super().consolidate(lambda outputs, labels: criterion(outputs[:, columns], labels), data)

@@ -15,7 +15,7 @@ from landscope.reproduction.sequential.baselines.protocol import Memory
 from landscope.reproduction.sequential.continual_result import ContinualResult, LearntTask, Observation
 from landscope.reproduction.sequential.methods import EndSnapshot, MethodSettings, SelectedOutputs
 from landscope.reproduction.sequential.task_data import Task, have_heads, joint_task
-from landscope.reproduction.sequential.training import Training
+from landscope.reproduction.sequential.training import TaskTraining
 from landscope.results import stamp
 
 __all__ = ["task_errors", "train_sequentially"]
@@ -28,7 +28,7 @@ def train_sequentially(
     model: nn.Module,
     tasks: Sequence[Task],
     method: MethodSettings,
-    training: Training,
+    training: TaskTraining,
     *,
     memory: Memory | None = None,
     earlier: Sequence[LearntTask] = (),
@@ -54,8 +54,6 @@ def train_sequentially(
 
     Example:
         >>> import torch
-        >>> from landscope.reproduction.sequential.methods import MethodSettings
-        >>> from landscope.reproduction.sequential.training import TaskTraining
         >>> x = torch.linspace(-1, 1, 20)[:, None]
         >>> tasks = [Task(f"above {edge}", *2 * ((x, (x[:, 0] > edge).long()),)) for edge in (-0.5, 0.5)]
         >>> _ = torch.manual_seed(0)
@@ -106,7 +104,7 @@ def train_sequentially(
     )  # fmt: skip
 
 
-def task_errors(model: nn.Module, tasks: Sequence[Task], training: Training) -> Float[Tensor, " tasks"]:
+def task_errors(model: nn.Module, tasks: Sequence[Task], training: TaskTraining) -> Float[Tensor, " tasks"]:
     """Error of every task at the present weights."""
     columns = model.columns if isinstance(model, SelectedOutputs) else slice(None)
     errors = []

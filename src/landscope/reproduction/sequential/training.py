@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,47 +15,7 @@ from landscope.reproduction.experiment.training import evaluate, train
 from landscope.reproduction.sequential.task_data import Criterion, Labelled, Task
 from landscope.sampling import MinibatchOrder
 
-__all__ = ["TaskTraining", "Training"]
-
-
-class Training(Protocol):
-    """How the tasks of a sequence are learnt; :func:`train_sequentially` asks for nothing else."""
-
-    @property
-    def seed(self) -> int:
-        """Seed of the minibatches."""
-        ...
-
-    @property
-    def criterion(self) -> Criterion:
-        """Loss of a task."""
-        ...
-
-    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """An optimiser of the free parameters."""
-        ...
-
-    def train(
-        self, model: nn.Module, data: Labelled, optimizer: torch.optim.Optimizer, number: int, criterion: Criterion
-    ) -> bool:
-        """Learn task ``number``; True if its training error was zero when its window began."""
-        ...
-
-    def window(self, data: Labelled) -> int | None:
-        """Steps of the window at the end of a task; None if a task has no window of its own."""
-        ...
-
-    def error(self, model: nn.Module, task: Task) -> float:
-        """Error on the test data of a task."""
-        ...
-
-    def measured_on(self, data: Labelled) -> Any:
-        """Data on which the loss of a learnt task is measured."""
-        ...
-
-    def settings(self) -> dict[str, Any]:
-        """The numbers that describe it, for the provenance of results."""
-        ...
+__all__ = ["TaskTraining"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,10 +106,10 @@ class TaskTraining:
         """Share of wrong answers on the test data."""
         return evaluate(model, task.test)[1]
 
-    def measured_on(self, data: Labelled) -> Labelled:
-        """The first ``max_samples`` samples."""
+    def measured_on(self, data: Labelled) -> Any:
+        """Data on which the loss of a task is measured: its first ``max_samples`` samples."""
         return data[0][: self.max_samples], data[1][: self.max_samples]
 
     def settings(self) -> dict[str, Any]:
-        """All numbers."""
+        """The numbers that describe it, for the provenance of results."""
         return {name: value for name, value in vars(self).items() if name != "criterion"}

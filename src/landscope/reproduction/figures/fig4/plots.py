@@ -15,7 +15,16 @@ from landscope.reproduction.figures.two_task_experiment import PAPER_METHOD, PAP
 from landscope.reproduction.sequential.ablations import COMPARED
 from landscope.reproduction.sequential.continual_result import ContinualResult
 
-__all__ = ["displacements", "error_by_number", "errors_in_sequence", "errors_over_steps", "fronts", "late_fronts"]
+__all__ = [
+    "PAPER_PLOTS",
+    "PLOTS",
+    "displacements",
+    "error_by_number",
+    "errors_in_sequence",
+    "errors_over_steps",
+    "fronts",
+    "late_fronts",
+]
 
 _COLORS = (*PALETTE, FIT, "#00838f", NULL, "#000", "#ad8b00", "#c2185b")
 _SHOWN = (
@@ -121,3 +130,18 @@ def errors_in_sequence(result: ContinualResult) -> go.Figure:
     for number, (start, end) in enumerate(itertools.pairwise(starts)):
         figure.add_vrect(x0=start, x1=end, fillcolor=_COLORS[number % len(_COLORS)], opacity=0.06, line_width=0)
     return figure
+
+
+PAPER_PLOTS = (
+    (errors_over_steps, "Errors while task 2 is learnt (Fig. 4A, C).", "P; mean over seeds."),
+    (displacements, "Displacements (Fig. 4B, D).", "P, one seed, after an epoch."),
+    (fronts, "Both errors over strengths, after an epoch (Fig. 4E).", "P; mean over seeds."),
+    (late_fronts, "The same after five epochs.", "P; mean over seeds."),
+    (error_by_number, "Errors by the number of constraints (Fig. 4F).", "P, after an epoch."),
+)
+"""Pictures of Fig. 4: the function, the heading and the caption."""
+PLOTS = (
+    (errors_over_steps, "Errors while task 2 is learnt.", "Mean over seeds."),
+    (fronts, "Both errors over strengths, after an epoch.", "Mean over seeds."),
+)
+"""Pictures of sec-S8."""
