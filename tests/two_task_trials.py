@@ -13,7 +13,7 @@ TRIALS = [MethodSettings("none"), MethodSettings("joint")] + [
                            ("ewc", (0, 10)), ("ewc-empirical", (0,)), ("kfac", (0,)))
     for count in counts
     for strength in (1.0, 10.0)
-] + [MethodSettings(method.key, 10.0, 4) for method in PSI_METHODS.values()]  # fmt: skip
+] + [MethodSettings("ldc-floor", 4.0, 4)] + [MethodSettings(m.key, 10.0, 4) for m in PSI_METHODS.values()]  # fmt: skip
 PAPER = MethodSettings("ldc-no-floor", 10.0, 4)
 
 
