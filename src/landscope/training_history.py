@@ -1,4 +1,4 @@
-"""What training did, epoch by epoch."""
+"""The losses and errors of a training, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class TrainingHistory(
         "test_loss": ("epoch",), "test_error": ("epoch",),
     },
 ):  # fmt: skip
-    """What training did, epoch by epoch.
+    """The losses and errors of a training, epoch by epoch.
 
     Args:
-        minibatch_loss: Loss of every minibatch, before its step.
+        minibatch_loss: Loss of every minibatch before its step.
         train_loss: Loss on the training set at the end of each epoch.
-        train_error: Share of wrong answers there.
-        test_loss: Loss on the test set.
-        test_error: Share of wrong answers there.
+        train_error: Fraction of wrong answers on the training set.
+        test_loss: Loss on the test set at the end of each epoch.
+        test_error: Fraction of wrong answers on the test set.
         start_epoch: Epoch after which the first window starts.
-        exploration_reached: Whether it starts at zero training error.
-        window_epochs: Epochs of each of the two windows.
-        steps_per_epoch: Minibatches an epoch.
+        exploration_reached: Whether the training error is zero when the first window starts.
+        window_epochs: Number of epochs in each of the two windows.
+        steps_per_epoch: Number of minibatches in an epoch.
     """
 
     minibatch_loss: Float[Tensor, "epochs batches"]
@@ -47,5 +47,5 @@ class TrainingHistory(
 
     @property
     def window_step(self) -> int:
-        """Last step of the first window, where w0 is taken."""
+        """The last step of the first window; its weights are w0."""
         return (self.start_epoch + self.window_epochs) * self.steps_per_epoch

@@ -70,14 +70,16 @@ def test_the_nearest_crossing_counts_where_there_are_several():
 @pytest.mark.parametrize("expected", [0.5, 0.9, 0.999, 1.0, 1.001, 1.1, 3.0])
 @pytest.mark.parametrize("slope", [-1.0, 0.01, 1.0, 100.0, math.inf, math.nan])
 def test_a_guess_may_be_wrong_in_any_way(expected, slope):
-    crossing, asked = search(lambda d: math.exp(d**2), expected=Crossing(expected, True, 5, slope), spare_looks=True)
+    crossing, asked = search(
+        lambda d: math.exp(d**2), expected=Crossing(expected, True, 5, slope), skip_inward_checks=True
+    )
     assert crossing.displacement == pytest.approx(1.0, rel=1e-3)
     assert all(0 < d <= 10.0 for d in asked)
 
 
 def test_a_good_guess_takes_two_or_three_evaluations():
     for expected in (0.99, 0.9997, 1.0, 1.0003, 1.01):
-        _, asked = search(lambda d: math.exp(d**2), expected=Crossing(expected, True, 5, 1.0), spare_looks=True)
+        _, asked = search(lambda d: math.exp(d**2), expected=Crossing(expected, True, 5, 1.0), skip_inward_checks=True)
         assert len(asked) == (2 if abs(expected - 1) < 7e-4 else 3)
 
 
@@ -87,15 +89,15 @@ def test_a_guess_inside_the_limit_leads_to_no_crossing_outside_it():
     assert max(asked) <= 0.9995
 
 
-def test_looks_are_spared_only_when_asked_to():
+def test_inward_checks_are_skipped_only_on_request():
     def rise(d):
         return (d / 3) ** 2 + 1.5 * math.exp(-(((d - 1) / 0.3) ** 2)) - 1.5 * math.exp(-((1 / 0.3) ** 2))
 
     guess = Crossing(3.0, True, 5, 1 / 3)
     careful, _ = search(lambda d: math.exp(rise(d)), limit=50.0, expected=guess)
     assert careful.displacement < 1
-    spared, _ = search(lambda d: math.exp(rise(d)), limit=50.0, expected=guess, spare_looks=True)
-    assert spared.displacement == pytest.approx(3.0, rel=1e-3)
+    skipped, _ = search(lambda d: math.exp(rise(d)), limit=50.0, expected=guess, skip_inward_checks=True)
+    assert skipped.displacement == pytest.approx(3.0, rel=1e-3)
 
 
 def test_a_loss_that_dips_first_is_crossed_where_it_comes_back_up():

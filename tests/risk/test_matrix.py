@@ -426,7 +426,7 @@ def test_new_statistics_have_no_derivatives_and_need_a_norm():
     risk = ls.EmpiricalRisk(
         Vectors(), F.cross_entropy, (torch.randn(N, 4), torch.randint(0, CLASSES, (N,))), batch_norm="re-estimated"
     )
-    with pytest.raises(InputError, match="no derivatives"):
+    with pytest.raises(InputError, match="without derivatives"):
         risk.gradient(risk.w0)
     with pytest.raises(InputError, match="running statistics"):
         ls.EmpiricalRisk(
@@ -461,7 +461,7 @@ def test_one_number_that_is_no_mean_over_samples_is_refused(structure, criterion
     """Its weight among batches could only be guessed."""
     x, y = torch.randn(N, 4), torch.arange(N) % 2
     y[: N // 2] = 0
-    with pytest.raises(InputError, match="the mean over its samples"):
+    with pytest.raises(InputError, match="the mean over the samples"):
         ls.EmpiricalRisk(Vectors(), criterion, structured(structure, ["x"], (x,), y))
 
 
@@ -473,7 +473,7 @@ def test_weights_are_one_number():
 
 def test_batches_that_do_not_fit_forward_are_told_by_name():
     batches = [{"image": torch.randn(5, 4), "index": torch.arange(5), "labels": torch.randint(0, CLASSES, (5,))}]
-    with pytest.raises(InputError, match=r"forward takes: first, second; got image, index"):
+    with pytest.raises(InputError, match=r"forward: first, second; got image, index"):
         ls.EmpiricalRisk(TwoInputs(), F.cross_entropy, batches)
 
 

@@ -169,7 +169,7 @@ def test_the_answer_does_not_depend_on_threads(confident, monkeypatch, rows):
             losses = ls.loss_profiles(risk, risk.w0, directions, torch.linspace(-1, 1, 7)).loss
             assert risk.lines(risk.w0, directions).sketch() is not None
             answers.append(torch.cat([losses, ls.flatness(risk, risk.w0, directions).width[:, None]], dim=1))
-            assert len(risk.lines(risk.w0, directions)._walkers) == count
+            assert len(risk.lines(risk.w0, directions)._evaluators) == count
             assert torch.get_num_threads() == count
         finally:
             torch.set_num_threads(threads)
@@ -256,17 +256,17 @@ class TestAMisleadingSketch:
     class Lines:
         group = 4
 
-        def __init__(self, losses, likeness=None):
-            self._losses, self._likeness = losses, likeness
+        def __init__(self, losses, approximation=None):
+            self._losses, self._approximation = losses, approximation
 
         def __call__(self, index, displacement):
             return self._losses(displacement)
 
         def sketch(self):
-            return None if self._likeness is None else type(self)(self._likeness)
+            return None if self._approximation is None else type(self)(self._approximation)
 
     @pytest.mark.parametrize(
-        "likeness",
+        "approximation",
         [
             lambda d: torch.exp(25 * d**2),  # too sharp
             lambda d: torch.exp(d**2 / 25),  # too flat
@@ -276,7 +276,7 @@ class TestAMisleadingSketch:
             lambda d: torch.exp(0.99 * d**2),  # close
         ],
     )
-    def test_it_changes_no_answer(self, likeness):
+    def test_it_changes_no_answer(self, approximation):
         outer = self
 
         class Landscape:
@@ -284,7 +284,7 @@ class TestAMisleadingSketch:
                 return torch.exp(w[..., 0] ** 2)
 
             def lines(self, w0, directions):
-                return outer.Lines(lambda d: torch.exp(d**2), likeness)
+                return outer.Lines(lambda d: torch.exp(d**2), approximation)
 
         found = ls.flatness(Landscape(), torch.zeros(1), torch.ones(1, 1), max_displacement=50.0)
         assert float(found.right) == pytest.approx(1.0, rel=1e-3)
@@ -326,8 +326,8 @@ class TestAMisleadingSketch:
 
             def lines(self, w0, directions):
                 whole = lambda d: torch.where(d.abs() < 6, torch.exp(d**2), torch.nan)  # noqa: E731
-                likeness = lambda d: torch.where(d.abs() < 6, 1 + 1e-3 * d**2, torch.nan)  # noqa: E731
-                return TestAMisleadingSketch.Lines(whole, likeness)
+                approximation = lambda d: torch.where(d.abs() < 6, 1 + 1e-3 * d**2, torch.nan)  # noqa: E731
+                return TestAMisleadingSketch.Lines(whole, approximation)
 
         found = ls.flatness(Landscape(), torch.zeros(1), torch.ones(1, 1), max_displacement=50.0)
         assert float(found.width) == pytest.approx(2.0, rel=1e-3)
@@ -406,7 +406,7 @@ def test_other_criteria_agree_with_their_mean(name):
 
 def test_an_untraceable_model_gets_the_same_numbers_and_one_notice():
     model, (inputs, targets) = Branching(), vectors()
-    with pytest.warns(UserWarning, match="slower: it could not be traced"):
+    with pytest.warns(UserWarning, match="because the model could not be traced"):
         risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, (inputs, targets))
     assert not risk.is_traced
     w = risk.w0 + 0.5
@@ -601,7 +601,7 @@ def test_memory_for_frozen_values_is_bounded():
     limit = 400_000
     risk = ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), (inputs, targets), cache_bytes=limit)
     risk(risk.w0)
-    kept = risk._blocks.frontier._kept
+    kept = risk._blocks.prefix_outputs._values
     assert sum(v.untyped_storage().nbytes() for values in kept.values() for v in values) <= limit
 
 

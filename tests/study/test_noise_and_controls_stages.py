@@ -75,7 +75,7 @@ def test_beta_is_the_slope_of_the_log_loss(late_run):
     along = ls.load(late_run.file("noise-along-drift"))
     # central differences over 1 % of the window's way: the third derivative bends them by little
     assert along.beta_ensemble == pytest.approx(along.beta_slope, rel=0.05)
-    assert along.window_way > 0
+    assert along.window_displacement > 0
 
 
 def test_rows_measure_what_they_say(late_run, parts):

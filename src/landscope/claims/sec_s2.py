@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from landscope.claims.verdict import Control, Measurement
 from landscope.noise.drift import DriftLaw, Phases
-from landscope.noise.drift_path import AlongDrift
+from landscope.noise.drift_path import DriftPath
 
 __all__ = ["drift_measurements"]
 
 
-def drift_measurements(law: DriftLaw, along: AlongDrift, phases: Phases) -> dict[str, Measurement]:
+def drift_measurements(law: DriftLaw, along: DriftPath, phases: Phases) -> dict[str, Measurement]:
     """What the drift says on the claims of S1 and S2.
 
     Args:

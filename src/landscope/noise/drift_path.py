@@ -9,13 +9,13 @@ from torch import Tensor
 
 from landscope.results import Result
 
-__all__ = ["Activity", "AlongDrift"]
+__all__ = ["Activity", "DriftPath"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class AlongDrift(
+class DriftPath(
     Result,
-    kind="paper_along_drift",
+    kind="drift_path",
     dims=dict.fromkeys(
         ("displacements", "loss", "margin", "relative_margin", "test_loss", "test_error", "train_error"), ("point",)
     ),
@@ -31,7 +31,7 @@ class AlongDrift(
         train_error: Share of wrong answers on the training set.
         test_loss: Loss on the test set.
         test_error: Share of wrong answers there.
-        window_way: How far theta_1 went in the window.
+        window_displacement: How far theta_1 went in the window.
         beta_slope: Slope of ln L along p_1 at w0, by differences along the line.
         beta_ensemble: E[g_1] from the minibatch losses, which must equal it.
     """
@@ -43,14 +43,14 @@ class AlongDrift(
     train_error: Float[Tensor, " points"]
     test_loss: Float[Tensor, " points"]
     test_error: Float[Tensor, " points"]
-    window_way: float
+    window_displacement: float
     beta_slope: float
     beta_ensemble: float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Activity(
-    Result, kind="paper_activity", dims=dict.fromkeys(("steps", "dimension", "dimension_without_drift"), ("window",))
+    Result, kind="activity", dims=dict.fromkeys(("steps", "dimension", "dimension_without_drift"), ("window",))
 ):
     """How many modes the search is active in, window after window of all that was recorded.
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from landscope._checks import check_positive
 from landscope.errors import InputError
+from landscope.landscape.lines import steps_for
 from landscope.landscape.profile import quadratic_fit
-from landscope.landscape.walk import steps_for
 from landscope.minibatch_lines import left_out, start_batch_lines
 from landscope.protocols import Ensemble, ProgressCallback
 from landscope.results import Result, stamp

@@ -17,13 +17,13 @@ from landscope.power_law import fit_power_law
 from landscope.protocols import Ensemble, LossLandscape
 from landscope.results import Result, stamp
 
-__all__ = ["LayerNoise", "measure_layer_noise"]
+__all__ = ["NoiseAndCurvature", "measure_noise_and_curvature"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class LayerNoise(
+class NoiseAndCurvature(
     Result,
-    kind="paper_layer_noise",
+    kind="noise_and_curvature",
     dims=dict.fromkeys(("variance", "curvature"), ("mode",)),
 ):
     """Gradient noise against curvature in one layer.
@@ -45,9 +45,9 @@ class LayerNoise(
     n_not_convex: int
 
 
-def measure_layer_noise(
+def measure_noise_and_curvature(
     layer: str, risk: LossLandscape, ensemble: Ensemble, w0: Float[Tensor, " N"], n_modes: int
-) -> tuple[LayerNoise, LayerNoise]:
+) -> tuple[NoiseAndCurvature, NoiseAndCurvature]:
     """C_ii against H_ii along Hessian eigenvectors and along gradient-noise eigenvectors of one layer.
 
     Args:
@@ -62,17 +62,19 @@ def measure_layer_noise(
     """
     n_modes = min(n_modes, len(w0) - 1)
     bases = (hessian_basis(risk, w0, n_modes, rtol=1e-3), gradient_noise_basis(ensemble, w0, n_modes))
-    first, second = (_layer_noise(layer, basis, risk, ensemble, w0) for basis in bases)
+    first, second = (_noise_and_curvature(layer, basis, risk, ensemble, w0) for basis in bases)
     return first, second
 
 
-def _layer_noise(layer: str, basis: Basis, risk: LossLandscape, ensemble: Ensemble, w0: Tensor) -> LayerNoise:
+def _noise_and_curvature(
+    layer: str, basis: Basis, risk: LossLandscape, ensemble: Ensemble, w0: Tensor
+) -> NoiseAndCurvature:
     directions = basis.directions.to(w0)
     variance = gradient_noise(ensemble, w0, directions).variance
     curvature = directional_curvature(risk, w0, directions)
     kept = (curvature > 0) & (variance > 0)
     exponent = fit_power_law(curvature[kept], variance[kept]).exponent if int(kept.sum()) >= 3 else math.nan
-    return LayerNoise(
+    return NoiseAndCurvature(
         layer=layer,
         basis=basis.name,
         variance=variance,

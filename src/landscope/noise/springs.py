@@ -25,7 +25,7 @@ _POINTS = 41
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Springs(
     Result,
-    kind="paper_springs",
+    kind="springs",
     dims={
         **dict.fromkeys(
             (

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope._checks import check_positive
-from landscope.landscape.walk import steps_for
+from landscope.landscape.lines import steps_for
 from landscope.minibatch_lines import left_out, start_batch_lines
 from landscope.protocols import Ensemble, ProgressCallback
 from landscope.results import Result, stamp

@@ -19,15 +19,15 @@ from landscope.noise.temperature import active_temperature
 from landscope.protocols import Ensemble, ProgressCallback, silent
 from landscope.results import Result, stamp
 
-__all__ = ["Cooling", "drawn_ranks", "measure_cooling"]
+__all__ = ["TemperatureOverTraining", "drawn_ranks", "measure_temperature_over_training"]
 
-_MIN_CHECKPOINTS = 4
+MIN_CHECKPOINTS = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Cooling(
+class TemperatureOverTraining(
     Result,
-    kind="paper_cooling",
+    kind="temperature_over_training",
     dims={
         "steps": ("checkpoint",), "loss": ("checkpoint",), "noise_dimension": ("checkpoint",),
         "temperature": ("checkpoint", "mode"), "ranks": ("mode",),
@@ -71,7 +71,7 @@ def drawn_ranks(ranks: Int[Tensor, " k"]) -> Int[Tensor, " drawn"]:
     return ranks[nearest_ranks(ranks, (2, 10, 50, 200))]
 
 
-def measure_cooling(
+def measure_temperature_over_training(
     checkpoints: Iterable[tuple[int, Ensemble, Tensor]],
     n_checkpoints: int,
     directions: Float[Tensor, "k N"],
@@ -82,7 +82,7 @@ def measure_cooling(
     steps_per_epoch: int,
     drawn: int,
     progress: ProgressCallback | None = None,
-) -> Cooling:
+) -> TemperatureOverTraining:
     """Measure T_i(0) and L at checkpoints, and T_i(delta theta) along one mode at some of them.
 
     Args:
@@ -118,7 +118,7 @@ def measure_cooling(
         report(number + 1, n_checkpoints)
     temperature, losses = torch.stack(rows), torch.tensor(loss, dtype=torch.float64)
     first = next((number for number, step in enumerate(steps) if step >= steps_per_epoch), len(steps) - 1)
-    return Cooling(
+    return TemperatureOverTraining(
         steps=torch.tensor(steps, dtype=torch.float64),
         loss=losses,
         ranks=ranks,

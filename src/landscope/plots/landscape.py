@@ -1,4 +1,4 @@
-"""Figs. 1 and 2: training, spectrum, motion, profiles, flatness and the law."""
+"""Figs. 1 and 2: training, spectrum, path_in_plane, profiles, flatness and the law."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
     "flatness_by_rank",
     "log_profiles",
     "memory_by_flatness",
-    "motion",
+    "path_in_plane",
     "noise_by_flatness",
     "profiles",
     "training_curves",
@@ -120,7 +120,7 @@ def accumulated_variance(found: Spectrum, surrogates: Sequence[Exponents]) -> go
     return figure
 
 
-def motion(found: Spectrum, first: int, second: int) -> go.Figure | None:
+def path_in_plane(found: Spectrum, first: int, second: int) -> go.Figure | None:
     """Fig. 1C and D: the path in the plane of two modes; None where one of them does not exist."""
     if not {first, second} <= set(found.drawn):
         return None

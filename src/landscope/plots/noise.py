@@ -9,15 +9,15 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from torch import Tensor
 
-from landscope.landscape.flatness_and_curvature import Locality
+from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature
 from landscope.noise.drift import DriftLaw
-from landscope.noise.drift_path import Activity, AlongDrift
+from landscope.noise.drift_path import Activity, DriftPath
 from landscope.noise.gradient import GradientNoise
-from landscope.noise.noise_and_curvature import LayerNoise
+from landscope.noise.noise_and_curvature import NoiseAndCurvature
 from landscope.noise.springs import Springs
 from landscope.noise.stationarity import YaidaRelation
 from landscope.noise.temperature import ActiveTemperature
-from landscope.noise.temperature_over_training import Cooling
+from landscope.noise.temperature_over_training import TemperatureOverTraining
 from landscope.noise.velocity import VelocityStatistics
 from landscope.plots.style import (
     FIT,
@@ -37,16 +37,16 @@ from landscope.plots.style import (
 
 __all__ = [
     "active_windows",
-    "along_drift",
+    "drift_path",
     "autocorrelation",
-    "cooling_curves",
-    "cooling_profiles",
+    "temperature_over_training_curves",
+    "temperature_profiles_over_training",
     "drift_line",
-    "locality",
+    "flatness_over_local_curvature",
     "mean_squared_displacement",
     "minibatch_profiles",
     "noise_by_curvature",
-    "predictions",
+    "spring_predictions",
     "spring_statistics",
     "stationarity",
     "temperature_by_flatness",
@@ -88,7 +88,7 @@ def spring_statistics(springs: Springs) -> go.Figure:
     return figure
 
 
-def predictions(springs: Springs) -> go.Figure:
+def spring_predictions(springs: Springs) -> go.Figure:
     """Eqs. 10 and 12: predicted over measured flatness and velocity variance."""
     figure = new_figure("rank i", "predicted / measured", log_x=True, log_y=True)
     ranks = numbers(springs.ranks)
@@ -158,39 +158,43 @@ def temperature_by_flatness(noise: GradientNoise, width: Tensor, learning_rate: 
     return figure
 
 
-def cooling_profiles(cooling: Cooling) -> go.Figure:
+def temperature_profiles_over_training(over_training: TemperatureOverTraining) -> go.Figure:
     """Fig. 5C: active temperature along one mode at several times."""
-    figure = new_figure(f"displacement δθ, i = {cooling.drawn_rank}", "active temperature", log_y=True)
-    shades = np.linspace(0.15, 1, max(2, len(cooling.profiles)))
-    for profile, step, shade in zip(numbers(cooling.profiles), cooling.drawn_steps.tolist(), shades, strict=False):
+    figure = new_figure(f"displacement δθ, i = {over_training.drawn_rank}", "active temperature", log_y=True)
+    shades = np.linspace(0.15, 1, max(2, len(over_training.profiles)))
+    for profile, step, shade in zip(
+        numbers(over_training.profiles), over_training.drawn_steps.tolist(), shades, strict=False
+    ):
         color = f"rgba(31, 95, 168, {shade:.2f})"
-        add_line(figure, numbers(cooling.displacements), profile, f"step {step:,.0f}", color)
+        add_line(figure, numbers(over_training.displacements), profile, f"step {step:,.0f}", color)
     return figure
 
 
-def cooling_curves(cooling: Cooling) -> go.Figure:
+def temperature_over_training_curves(over_training: TemperatureOverTraining) -> go.Figure:
     """Fig. 5D: loss and active temperatures along training."""
     figure = new_figure("step (0 drawn at 0.5)", "loss and active temperature", log_x=True, log_y=True)
-    x = np.maximum(numbers(cooling.steps), 0.5)
-    for column in range(0, len(cooling.ranks), max(1, len(cooling.ranks) // 8)):
-        y = numbers(cooling.temperature[:, column])
+    x = np.maximum(numbers(over_training.steps), 0.5)
+    for column in range(0, len(over_training.ranks), max(1, len(over_training.ranks) // 8)):
+        y = numbers(over_training.temperature[:, column])
         figure.add_scatter(
-            x=x, y=y, name=f"T<sub>i</sub>, i = {int(cooling.ranks[column])}", mode="lines",
-            line={"color": OWN, "width": 1}, opacity=0.3 + 0.7 * (1 - column / len(cooling.ranks)),
+            x=x, y=y, name=f"T<sub>i</sub>, i = {int(over_training.ranks[column])}", mode="lines",
+            line={"color": OWN, "width": 1}, opacity=0.3 + 0.7 * (1 - column / len(over_training.ranks)),
         )  # fmt: skip
-    add_line(figure, x, numbers(cooling.loss), "loss L", FIT, width=3)
+    add_line(figure, x, numbers(over_training.loss), "loss L", FIT, width=3)
     few_ticks(figure)
     return figure
 
 
-def temperature_by_loss(cooling: Cooling) -> go.Figure:
+def temperature_by_loss(over_training: TemperatureOverTraining) -> go.Figure:
     """Fig. 5D, inset: active temperature against loss over checkpoints."""
     figure = new_figure("loss L", "active temperature T<sub>i</sub>(0)", log_x=True, log_y=True)
-    for column, color in zip(range(0, len(cooling.ranks), max(1, len(cooling.ranks) // 4)), PALETTE, strict=False):
-        name = f"i = {int(cooling.ranks[column])}"
+    for column, color in zip(
+        range(0, len(over_training.ranks), max(1, len(over_training.ranks) // 4)), PALETTE, strict=False
+    ):
+        name = f"i = {int(over_training.ranks[column])}"
         figure.add_scatter(
-            x=numbers(cooling.loss), y=numbers(cooling.temperature[:, column]), name=name, mode="lines+markers",
-            line={"color": color, "width": 1}, marker={"size": 5},
+            x=numbers(over_training.loss), y=numbers(over_training.temperature[:, column]), name=name,
+            mode="lines+markers", line={"color": color, "width": 1}, marker={"size": 5},
         )  # fmt: skip
     return figure
 
@@ -209,7 +213,7 @@ def drift_line(law: DriftLaw) -> go.Figure:
     return figure
 
 
-def along_drift(along: AlongDrift) -> go.Figure:
+def drift_path(along: DriftPath) -> go.Figure:
     """S2: margin and test error on the way along the drift."""
     figure = make_subplots(specs=[[{"secondary_y": True}]])
     styled(figure)
@@ -227,7 +231,7 @@ def along_drift(along: AlongDrift) -> go.Figure:
     return figure
 
 
-def locality(found: Locality) -> go.Figure:
+def flatness_over_local_curvature(found: FlatnessAndCurvature) -> go.Figure:
     """S3: flatness over its local value against rank."""
     figure = new_figure("rank i", "F<sub>i</sub> √(H<sub>ii</sub>/8L₀)", log_x=True)
     add_points(figure, numbers(found.ranks), numbers(found.ratio), "measured over local", OWN)
@@ -235,7 +239,7 @@ def locality(found: Locality) -> go.Figure:
     return figure
 
 
-def noise_by_curvature(layers: Sequence[LayerNoise]) -> go.Figure:
+def noise_by_curvature(layers: Sequence[NoiseAndCurvature]) -> go.Figure:
     """Gradient noise against curvature, layer by layer, in two bases."""
     figure = new_figure("curvature H<sub>ii</sub>", "gradient noise C<sub>ii</sub>", log_x=True, log_y=True)
     for number, layer in enumerate(layers):

@@ -89,7 +89,7 @@ CAPTIONS = {
         "Profiles along one mode at checkpoints of the training.",
     ),
     "fig5d": (
-        "D. Cooling.",
+        "D. Temperature over training.",
         "Loss and active temperatures along training; modes of the end of training.",
     ),
     "fig5d-inset": (

@@ -8,18 +8,18 @@ from typing import Any, get_args
 from landscope import plots
 from landscope._names import Sampling
 from landscope.landscape.flatness import Flatness
-from landscope.landscape.flatness_and_curvature import Locality
+from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature
 from landscope.law.exponents import Exponents
 from landscope.law.spectrum import Spectrum
 from landscope.law.window_growth import Growth
 from landscope.noise.drift import DriftLaw
-from landscope.noise.drift_path import Activity, AlongDrift
+from landscope.noise.drift_path import Activity, DriftPath
 from landscope.noise.gradient import GradientNoise
-from landscope.noise.noise_and_curvature import LayerNoise
+from landscope.noise.noise_and_curvature import NoiseAndCurvature
 from landscope.noise.springs import Springs
 from landscope.noise.stationarity import YaidaRelation
 from landscope.noise.temperature import ActiveTemperature
-from landscope.noise.temperature_over_training import Cooling, drawn_ranks
+from landscope.noise.temperature_over_training import TemperatureOverTraining, drawn_ranks
 from landscope.noise.velocity import VelocityStatistics
 from landscope.study.analyse import load_profiles
 from landscope.study.controls import ROWS
@@ -60,8 +60,8 @@ def _law_figures(run: RunFolder) -> dict[str, Any]:
         "training": plots.training_curves(run.load("training", TrainingHistory)),
         "fig1a": plots.variance_spectrum(found, nulls),
         "fig1b": plots.accumulated_variance(found, nulls),
-        "fig1c": plots.motion(found, 1, 2),
-        "fig1d": plots.motion(found, 49, 50),
+        "fig1c": plots.path_in_plane(found, 1, 2),
+        "fig1d": plots.path_in_plane(found, 49, 50),
         "fig2a": plots.profiles(drawn, ranks),
         "fig2b": plots.log_profiles(drawn, fits, ranks, widths),
         "fig2c": plots.flatness_by_rank(widths, nulls),
@@ -75,25 +75,25 @@ def _noise_figures(run: RunFolder) -> dict[str, Any]:
     history = run.load("training", TrainingHistory)
     velocity, springs = run.load("noise-velocity", VelocityStatistics), run.load("noise-springs", Springs)
     along = run.load("noise-temperature", ActiveTemperature)
-    cooling, noise = run.load("noise-cooling", Cooling), run.load("noise-gradient", GradientNoise)
+    cooling, noise = run.load("noise-cooling", TemperatureOverTraining), run.load("noise-gradient", GradientNoise)
     width = run.load("flatness", Flatness).width[: len(noise.variance)]
     own, fresh = (run.load(f"exponents-{key}", Exponents) for key in ("in-sample", "next-window"))
-    layers = [run.load(name, LayerNoise) for name in layer_artefacts(run)]
+    layers = [run.load(name, NoiseAndCurvature) for name in layer_artefacts(run)]
     return {
         "fig3a": plots.minibatch_profiles(springs),
         "fig3b-tau": plots.memory_by_flatness(own, fresh, _nulls(run), velocity.white_time),
         "figs7": plots.spring_statistics(springs),
-        "predictions": plots.predictions(springs),
+        "predictions": plots.spring_predictions(springs),
         "autocorrelation": plots.autocorrelation(velocity, history.steps_per_epoch),
         "msd": plots.mean_squared_displacement(velocity),
         "fig5a": plots.temperature_profiles(along, drawn_ranks(springs.ranks)),
         "fig5b": plots.temperature_by_flatness(noise, width, run.settings.learning_rate),
-        "fig5c": plots.cooling_profiles(cooling),
-        "fig5d": plots.cooling_curves(cooling),
+        "fig5c": plots.temperature_profiles_over_training(cooling),
+        "fig5d": plots.temperature_over_training_curves(cooling),
         "fig5d-inset": plots.temperature_by_loss(cooling),
         "drift-line": plots.drift_line(run.load("noise-drift-law", DriftLaw)),
-        "along-drift": plots.along_drift(run.load("noise-along-drift", AlongDrift)),
-        "locality": plots.locality(run.load("noise-locality", Locality)),
+        "along-drift": plots.drift_path(run.load("noise-along-drift", DriftPath)),
+        "locality": plots.flatness_over_local_curvature(run.load("noise-locality", FlatnessAndCurvature)),
         "layers": plots.noise_by_curvature(layers),
         "activity": plots.active_windows(run.load("noise-activity", Activity), history.steps_per_epoch),
     }
@@ -109,7 +109,7 @@ def _control_figures(run: RunFolder) -> dict[str, Any]:
         "stationarity": plots.stationarity(run.load("controls-yaida", YaidaRelation)),
     }
     if run.has("noise-locality"):
-        found, history = run.load("noise-locality", Locality), run.load("training", TrainingHistory)
+        found, history = run.load("noise-locality", FlatnessAndCurvature), run.load("training", TrainingHistory)
         samplings = {name: run.load(f"exponents-sampling-{name}", Exponents) for name in get_args(Sampling)}
         last = len(next(iter(samplings.values())).width)
         kept = found.ranks <= last

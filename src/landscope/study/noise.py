@@ -19,16 +19,20 @@ from landscope.directions.principal import PrincipalModes, principal_modes
 from landscope.errors import InputError
 from landscope.landscape.dimension import learning_dimension_over_time
 from landscope.landscape.flatness import Flatness
-from landscope.landscape.flatness_and_curvature import Locality, measure_locality
+from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature, measure_flatness_and_curvature
 from landscope.landscape.profile import loss_profiles
 from landscope.noise.drift import DriftLaw, Phases, drift_law, learning_phases
-from landscope.noise.drift_path import Activity, AlongDrift
+from landscope.noise.drift_path import Activity, DriftPath
 from landscope.noise.gradient import GradientNoise, gradient_noise
 from landscope.noise.log_hessian import LogHessian, log_hessian
-from landscope.noise.noise_and_curvature import LayerNoise, measure_layer_noise
+from landscope.noise.noise_and_curvature import NoiseAndCurvature, measure_noise_and_curvature
 from landscope.noise.springs import Springs, log_spaced_ranks, measure_springs, nearest_ranks
 from landscope.noise.temperature import ActiveTemperature, active_temperature
-from landscope.noise.temperature_over_training import Cooling, drawn_ranks, measure_cooling
+from landscope.noise.temperature_over_training import (
+    TemperatureOverTraining,
+    drawn_ranks,
+    measure_temperature_over_training,
+)
 from landscope.noise.velocity import VelocityStatistics, velocity_statistics
 from landscope.protocols import Ensemble, ProgressCallback
 from landscope.reproduction.experiment.problem import Problem
@@ -184,18 +188,18 @@ class _Work:
         )  # fmt: skip
 
     @functools.cached_property
-    def cooling(self) -> Cooling:
+    def cooling(self) -> TemperatureOverTraining:
         paths = [*sorted((self.run.path / "checkpoints").glob("step-*.zarr.zip")), self.run.file("w0")]
         (drawn,) = nearest_ranks(self.ranks, (10,)).tolist()
 
-        def make() -> Cooling:
-            return measure_cooling(
+        def make() -> TemperatureOverTraining:
+            return measure_temperature_over_training(
                 self._checkpoints(paths), len(paths), self.modes.directions[self.ranks - 1], self.ranks,
                 self._basin(int(self.ranks[drawn])), learning_rate=self.rate,
                 steps_per_epoch=self.history.steps_per_epoch, drawn=drawn,
             )  # fmt: skip
 
-        return part(self.run, "noise-cooling", Cooling, make)
+        return part(self.run, "noise-cooling", TemperatureOverTraining, make)
 
     def _checkpoints(self, paths: list[Path]) -> Iterator[tuple[int, Ensemble, Tensor]]:
         model = self.problem.network()
@@ -207,27 +211,29 @@ class _Work:
             yield step, risk.minibatches(self.settings.batch_size, seed=self.settings.seed), risk.w0
 
     @functools.cached_property
-    def locality(self) -> Locality:
+    def locality(self) -> FlatnessAndCurvature:
         return part(
-            self.run, "noise-locality", Locality,
-            lambda: measure_locality(self.risk, self.risk.w0, self.modes.directions, self.widths, self.ranks),
+            self.run, "noise-locality", FlatnessAndCurvature,
+            lambda: measure_flatness_and_curvature(
+                self.risk, self.risk.w0, self.modes.directions, self.widths, self.ranks
+            ),
         )  # fmt: skip
 
     @functools.cached_property
-    def layers(self) -> list[LayerNoise]:
+    def layers(self) -> list[NoiseAndCurvature]:
         for number, name in enumerate(_weight_names(self.problem)):
             artefacts = [f"{_LAYER}{number}-{basis}" for basis in ("hessian", "gradient-noise")]
             if not all(self.run.has(artefact) for artefact in artefacts):
                 for artefact, found in zip(artefacts, self._layer(name), strict=True):
                     self.run.save(artefact, found)
-        return [self.run.load(artefact, LayerNoise) for artefact in layer_artefacts(self.run)]
+        return [self.run.load(artefact, NoiseAndCurvature) for artefact in layer_artefacts(self.run)]
 
-    def _layer(self, name: str) -> tuple[LayerNoise, LayerNoise]:
+    def _layer(self, name: str) -> tuple[NoiseAndCurvature, NoiseAndCurvature]:
         model = self._model()
         risk = self.problem.risk(model, name)
         ensemble = risk.minibatches(self.settings.batch_size, seed=self.settings.seed)
         n_modes = min(_LAYER_MODES, self.problem.order.batches_per_epoch - 1)
-        return measure_layer_noise(name, risk, ensemble, risk.w0, n_modes)
+        return measure_noise_and_curvature(name, risk, ensemble, risk.w0, n_modes)
 
     def _model(self) -> torch.nn.Module:
         model = self.problem.network()
@@ -235,11 +241,11 @@ class _Work:
         return model
 
     @functools.cached_property
-    def along_drift(self) -> AlongDrift:
-        return part(self.run, "noise-along-drift", AlongDrift, self._walk_along_drift)
+    def along_drift(self) -> DriftPath:
+        return part(self.run, "noise-along-drift", DriftPath, self._walk_along_drift)
 
     @torch.no_grad()
-    def _walk_along_drift(self) -> AlongDrift:
+    def _walk_along_drift(self) -> DriftPath:
         direction, w0 = self.modes.directions[0], self.risk.w0
         way = float(direction @ (self.window.row(-1).double() - self.window.row(0).double()))
         steps = torch.linspace(0, way, _ALONG_POINTS, dtype=torch.float64)
@@ -256,7 +262,7 @@ class _Work:
         columns = torch.tensor(rows, dtype=torch.float64).T
         tiny = 1e-2 * abs(way)
         ends = loss_profiles(self.risk, w0, direction[None].to(w0), torch.tensor([-tiny, tiny])).loss[0]
-        return AlongDrift(
+        return DriftPath(
             displacements=steps,
             margin=columns[0],
             relative_margin=columns[1],
@@ -264,7 +270,7 @@ class _Work:
             train_error=columns[3],
             test_loss=columns[4],
             test_error=columns[5],
-            window_way=way,
+            window_displacement=way,
             beta_slope=float(torch.log(ends[1] / ends[0])) / (2 * tiny),
             beta_ensemble=float(self.log_hessian.slope[0]),
         )
