@@ -20,7 +20,7 @@ def test_the_page_holds_everything_and_links_nothing(page):
     assert "Content-Security-Policy" in html
     without_script = re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", without_script)
-    for text in ("Against the paper", "shuffled increments", "Fig. 1", "Fig. 2", "contested"):
+    for text in ("Comparison with the paper", "shuffled increments", "Fig. 1", "Fig. 2", "contested"):
         assert text in html
     for name in ("training", "fig1a", "fig1b", "fig1c", "fig2a", "fig2b", "fig2c", "fig2d"):
         assert f'id="{name}"' in html

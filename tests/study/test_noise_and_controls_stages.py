@@ -145,7 +145,7 @@ def test_the_page_shows_the_later_stages_without_the_data(late_run, monkeypatch)
                  "layers", "stationarity", "activity", "exponents", "equilibrium", "samplings", "growth"):  # fmt: skip
         assert f'id="{name}"' in page, name
     assert "isotropic Langevin" in page
-    assert "What decides" in page
+    assert "Criterion" in page
 
 
 def test_damaged_measurements_are_named(late_run, tmp_path):

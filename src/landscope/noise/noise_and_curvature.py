@@ -1,4 +1,4 @@
-"""S3 and the noise covariance: flatness against curvature, and gradient noise against curvature, layer by layer."""
+"""Gradient noise against curvature in each layer."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class NoiseAndCurvature(
     """Gradient noise against curvature in one layer.
 
     Args:
-        layer: Name of its parameters.
-        basis: Directions used.
-        variance: C_ii.
-        curvature: H_ii.
-        exponent: g of C_ii ~ H_ii^g over positive H_ii.
-        n_not_convex: Directions left out for a curvature that is not positive.
+        layer: Name of the layer.
+        basis: Name of the directions.
+        variance: Gradient variance C_ii.
+        curvature: Curvature H_ii.
+        exponent: Exponent g of C_ii ~ H_ii^g over positive H_ii.
+        n_not_convex: Number of directions with a curvature that is not positive; the fit omits them.
     """
 
     layer: str
@@ -48,17 +48,17 @@ class NoiseAndCurvature(
 def measure_noise_and_curvature(
     layer: str, risk: LossLandscape, ensemble: Ensemble, w0: Float[Tensor, " N"], n_modes: int
 ) -> tuple[NoiseAndCurvature, NoiseAndCurvature]:
-    """C_ii against H_ii along Hessian eigenvectors and along gradient-noise eigenvectors of one layer.
+    """Compare C_ii with H_ii along the Hessian eigenvectors and the gradient-noise eigenvectors of one layer.
 
     Args:
-        layer: Its name.
-        risk: Its loss.
-        ensemble: Its minibatch losses.
-        w0: Its weights.
-        n_modes: Directions of each basis.
+        layer: Name of the layer.
+        risk: Loss as a function of the weights of the layer.
+        ensemble: Minibatch losses as functions of the same weights.
+        w0: Weights of the layer.
+        n_modes: Number of directions in each basis.
 
     Returns:
-        The comparison in both bases: each is chosen by one of the two quantities and favours it.
+        The comparison in both bases; each basis favours the quantity that defines it.
     """
     n_modes = min(n_modes, len(w0) - 1)
     bases = (hessian_basis(risk, w0, n_modes, rtol=1e-3), gradient_noise_basis(ensemble, w0, n_modes))

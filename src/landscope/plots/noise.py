@@ -1,4 +1,4 @@
-"""Figs. 3, 5, S7 and sections S1 to S3: springs, temperatures, drift, curvature."""
+"""Figures 3, 5, S7 and of the sections S1 to S3: springs, temperatures, drift and curvature."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def spring_statistics(springs: Springs) -> go.Figure:
 
 
 def spring_predictions(springs: Springs) -> go.Figure:
-    """Eqs. 10 and 12: predicted over measured flatness and velocity variance."""
+    """Ratios of predicted and measured flatness (Eq. 10) and velocity variance (Eq. 12)."""
     figure = new_figure("rank i", "predicted / measured", log_x=True, log_y=True)
     ranks = numbers(springs.ranks)
     ratio = springs.predicted_velocity_variance / springs.velocity_variance
@@ -97,7 +97,7 @@ def spring_predictions(springs: Springs) -> go.Figure:
     add_points(figure, ranks, numbers(ratio), "velocity variance D (Eq. 12)", FRESH)
     add_points(figure, ranks, numbers(springs.mean_field_ratio), "joint moment / product (mean field)", NULL)
     figure.add_hline(y=1, line={"color": WALK, "dash": "dash", "width": 1})
-    figure.update_yaxes(range=[-4, 4])  # beyond that a prediction is none
+    figure.update_yaxes(range=[-4, 4])  # larger ratios mean that the prediction fails
     return figure
 
 
@@ -106,7 +106,7 @@ def _drawn(count: int) -> list[int]:
 
 
 def autocorrelation(velocity: VelocityStatistics, steps_per_epoch: int) -> go.Figure:
-    """Velocity autocorrelation of a few modes, summed over lags: noise of single steps would hide it otherwise."""
+    """Velocity autocorrelation of a few modes, summed over lags, because single lags are too noisy."""
     figure = new_figure("lag (epochs)", "1 + 2 Σ c<sub>i</sub>(t) up to the lag")
     lags = np.arange(len(velocity.autocorrelation)) * velocity.dt / steps_per_epoch
     for rank, color in zip(_drawn(velocity.autocorrelation.shape[1]), [*PALETTE, FIT], strict=False):
@@ -125,7 +125,7 @@ def mean_squared_displacement(velocity: VelocityStatistics) -> go.Figure:
 
 
 def temperature_profiles(along: ActiveTemperature, ranks: Tensor) -> go.Figure:
-    """Fig. 5A: active temperature (left) and loss (right) along modes, over their values at w0."""
+    """Fig. 5A: active temperature (left) and loss (right) along modes."""
     figure = make_subplots(rows=1, cols=2, subplot_titles=("active temperature", "loss"), horizontal_spacing=0.12)
     styled(figure)
     for row, (rank, color) in enumerate(zip(ranks.tolist(), PALETTE, strict=False)):
@@ -159,7 +159,7 @@ def temperature_by_flatness(noise: GradientNoise, width: Tensor, learning_rate: 
 
 
 def temperature_profiles_over_training(over_training: TemperatureOverTraining) -> go.Figure:
-    """Fig. 5C: active temperature along one mode at several times."""
+    """Fig. 5C: active temperature along one mode at several checkpoints."""
     figure = new_figure(f"displacement δθ, i = {over_training.drawn_rank}", "active temperature", log_y=True)
     shades = np.linspace(0.15, 1, max(2, len(over_training.profiles)))
     for profile, step, shade in zip(
@@ -171,7 +171,7 @@ def temperature_profiles_over_training(over_training: TemperatureOverTraining) -
 
 
 def temperature_over_training_curves(over_training: TemperatureOverTraining) -> go.Figure:
-    """Fig. 5D: loss and active temperatures along training."""
+    """Fig. 5D: loss and active temperatures over training."""
     figure = new_figure("step (0 drawn at 0.5)", "loss and active temperature", log_x=True, log_y=True)
     x = np.maximum(numbers(over_training.steps), 0.5)
     for column in range(0, len(over_training.ranks), max(1, len(over_training.ranks) // 8)):
@@ -186,7 +186,7 @@ def temperature_over_training_curves(over_training: TemperatureOverTraining) -> 
 
 
 def temperature_by_loss(over_training: TemperatureOverTraining) -> go.Figure:
-    """Fig. 5D, inset: active temperature against loss over checkpoints."""
+    """Fig. 5D, inset: active temperature against loss at the checkpoints."""
     figure = new_figure("loss L", "active temperature T<sub>i</sub>(0)", log_x=True, log_y=True)
     for column, color in zip(
         range(0, len(over_training.ranks), max(1, len(over_training.ranks) // 4)), PALETTE, strict=False
@@ -200,7 +200,7 @@ def temperature_by_loss(over_training: TemperatureOverTraining) -> go.Figure:
 
 
 def drift_line(law: DriftLaw) -> go.Figure:
-    """S2: 1/L over time, the line through it, and the slope of a drift along p_1 alone."""
+    """S2: 1/L over time, with a fitted line and the slope of a drift along p_1 alone."""
     figure = new_figure("step", "1/L")
     x, y = numbers(law.steps), 1 / numbers(law.loss)
     add_points(figure, x, y, "training loss, after each epoch", OWN, 6)
@@ -213,15 +213,15 @@ def drift_line(law: DriftLaw) -> go.Figure:
     return figure
 
 
-def drift_path(along: DriftPath) -> go.Figure:
-    """S2: margin and test error on the way along the drift."""
+def drift_path(path: DriftPath) -> go.Figure:
+    """S2: margin and test error along the drift."""
     figure = make_subplots(specs=[[{"secondary_y": True}]])
     styled(figure)
-    x = numbers(along.displacements)
+    x = numbers(path.displacements)
     for values, name, color, second in (
-        (along.margin / along.margin[0], "margin over its value at w₀", OWN, False),
-        (along.relative_margin / along.relative_margin[0], "the same per norm of the weights", NULL, False),
-        (100 * along.test_error, "test error (%)", FRESH, True),
+        (path.margin / path.margin[0], "margin over its value at w₀", OWN, False),
+        (path.relative_margin / path.relative_margin[0], "margin per norm of the weights", NULL, False),
+        (100 * path.test_error, "test error (%)", FRESH, True),
     ):
         trace = go.Scatter(x=x, y=numbers(values), name=name, mode="lines+markers", line={"color": color})
         figure.add_trace(trace, secondary_y=second)
@@ -231,16 +231,16 @@ def drift_path(along: DriftPath) -> go.Figure:
     return figure
 
 
-def flatness_over_local_curvature(found: FlatnessAndCurvature) -> go.Figure:
-    """S3: flatness over its local value against rank."""
+def flatness_over_local_curvature(comparison: FlatnessAndCurvature) -> go.Figure:
+    """S3: ratio of the flatness to its value from the local curvature, against rank."""
     figure = new_figure("rank i", "F<sub>i</sub> √(H<sub>ii</sub>/8L₀)", log_x=True)
-    add_points(figure, numbers(found.ranks), numbers(found.ratio), "measured over local", OWN)
+    add_points(figure, numbers(comparison.ranks), numbers(comparison.ratio), "measured over local", OWN)
     figure.add_hline(y=1, line={"color": WALK, "dash": "dash", "width": 1}, annotation_text="ln L quadratic")
     return figure
 
 
 def noise_by_curvature(layers: Sequence[NoiseAndCurvature]) -> go.Figure:
-    """Gradient noise against curvature, layer by layer, in two bases."""
+    """Gradient noise against curvature in each layer, in two bases."""
     figure = new_figure("curvature H<sub>ii</sub>", "gradient noise C<sub>ii</sub>", log_x=True, log_y=True)
     for number, layer in enumerate(layers):
         kept = numbers((layer.curvature > 0) & (layer.variance > 0))
@@ -255,21 +255,21 @@ def noise_by_curvature(layers: Sequence[NoiseAndCurvature]) -> go.Figure:
 
 
 def stationarity(yaida: YaidaRelation) -> go.Figure:
-    """Yaida's ratio against rank."""
+    """The ratio of Yaida's relation against rank."""
     figure = new_figure("rank i", "⟨θ ∂L⟩ / (D/2α)", log_x=True, log_y=True)
     ratio, ranks = numbers(yaida.ratio), ranks_of(len(yaida.ratio))
     add_points(figure, ranks[ratio > 0], ratio[ratio > 0], "ratio", OWN)
-    add_points(figure, ranks[ratio < 0], -ratio[ratio < 0], "minus a negative ratio", NULL)
+    add_points(figure, ranks[ratio < 0], -ratio[ratio < 0], "absolute value of a negative ratio", NULL)
     figure.add_hline(y=1, line={"color": WALK, "dash": "dash", "width": 1}, annotation_text="stationary")
     return figure
 
 
 def active_windows(activity: Activity, steps_per_epoch: int) -> go.Figure:
-    """How many modes hold 99 % of the variance, window after window."""
-    figure = new_figure("epoch", f"modes that hold {100 * activity.fraction:g} % of the variance")
+    """Number of modes with 99 % of the variance in each window."""
+    figure = new_figure("epoch", f"number of modes with {100 * activity.fraction:g} % of the variance")
     epochs = numbers(activity.steps) / steps_per_epoch
     without = activity.dimension_without_drift
-    for values, name, color in ((activity.dimension, "drift included", OWN), (without, "without mode 1", FRESH)):
+    for values, name, color in ((activity.dimension, "with mode 1", OWN), (without, "without mode 1", FRESH)):
         add_points(figure, epochs, numbers(values), name, color, 7)
     figure.update_yaxes(rangemode="tozero")
     return figure
