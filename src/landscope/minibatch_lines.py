@@ -10,7 +10,7 @@ from landscope.errors import InputError, NonFiniteError
 from landscope.plain_lines import PlainBatchLines
 from landscope.protocols import BatchLines, Ensemble, HasBatchGradients, LeavesSamplesOut, LineEnsemble
 
-__all__ = ["gradients_of", "left_out", "start_batch_lines"]
+__all__ = ["gradients_of", "count_left_out", "start_batch_lines"]
 
 _MIN_BATCHES = 3
 
@@ -72,6 +72,6 @@ def gradients_of(ensemble: Ensemble, w: Tensor, directions: Tensor | None) -> Te
     )
 
 
-def left_out(ensemble: Ensemble) -> int:
+def count_left_out(ensemble: Ensemble) -> int:
     """Number of samples outside all minibatches; 0 if the ensemble does not know it."""
     return ensemble.n_left_out if isinstance(ensemble, LeavesSamplesOut) else 0

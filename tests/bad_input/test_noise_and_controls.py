@@ -1,4 +1,4 @@
-"""What a user sees who hands the noise, the controls or the exponents something that does not fit."""
+"""Errors for invalid arguments of the noise, the controls and the exponents."""
 
 import math
 

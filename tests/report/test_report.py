@@ -1,4 +1,4 @@
-"""The page: self-contained, quiet, readable; looked at in a real browser."""
+"""The page is self-contained and readable, and a browser shows it without errors."""
 
 import re
 import shutil

@@ -13,7 +13,7 @@ from landscope._checks import check_positive
 from landscope.errors import InputError
 from landscope.landscape.lines import steps_for
 from landscope.landscape.profile import quadratic_fit
-from landscope.minibatch_lines import left_out, start_batch_lines
+from landscope.minibatch_lines import count_left_out, start_batch_lines
 from landscope.protocols import Ensemble, ProgressCallback
 from landscope.results import Result, stamp
 
@@ -167,7 +167,7 @@ def minibatch_ensemble(
         loss0=at_start,
         **fits,
         **{name: torch.stack([row[name] for row in statistics]) for name in statistics[0]},
-        n_left_out=left_out(ensemble),
+        n_left_out=count_left_out(ensemble),
         provenance=stamp(learning_rate=learning_rate, min_r_squared=min_r_squared),
     )
 

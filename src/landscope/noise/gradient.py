@@ -11,7 +11,7 @@ from torch import Tensor
 
 from landscope._checks import check_start
 from landscope.errors import InputError
-from landscope.minibatch_lines import gradients_of, left_out
+from landscope.minibatch_lines import count_left_out, gradients_of
 from landscope.protocols import Ensemble
 from landscope.results import Result, stamp
 
@@ -105,6 +105,6 @@ def gradient_noise(ensemble: Ensemble, w0: Float[Tensor, " N"], directions: Floa
         mean_square=rows.square().mean(dim=0),
         minibatches_needed=torch.where(mean != 0, variance / mean.square(), math.inf),
         n_batches=len(rows),
-        n_left_out=left_out(ensemble),
+        n_left_out=count_left_out(ensemble),
         provenance=stamp(),
     )

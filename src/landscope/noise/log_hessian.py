@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope.errors import InputError
-from landscope.minibatch_lines import left_out, start_batch_lines
+from landscope.minibatch_lines import count_left_out, start_batch_lines
 from landscope.protocols import Ensemble
 from landscope.results import Result, stamp
 
@@ -111,7 +111,7 @@ def log_hessian(ensemble: Ensemble, w0: Float[Tensor, " N"], directions: Float[T
         curvatures=curvatures,
         weight=weight,
         off_diagonal=_off_diagonal(curvatures),
-        n_left_out=left_out(ensemble),
+        n_left_out=count_left_out(ensemble),
         provenance=stamp(),
     )
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from landscope._checks import check_positive
 from landscope.landscape.lines import steps_for
-from landscope.minibatch_lines import left_out, start_batch_lines
+from landscope.minibatch_lines import count_left_out, start_batch_lines
 from landscope.protocols import Ensemble, ProgressCallback
 from landscope.results import Result, stamp
 
@@ -99,6 +99,6 @@ def active_temperature(
         temperature=temperature,
         loss=loss,
         learning_rate=learning_rate,
-        n_left_out=left_out(ensemble),
+        n_left_out=count_left_out(ensemble),
         provenance=stamp(learning_rate=learning_rate),
     )

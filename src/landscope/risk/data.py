@@ -17,14 +17,14 @@ from landscope.errors import InputError
 __all__ = [
     "Block",
     "are_classes",
-    "blocks_by_label",
-    "blocks_of",
+    "cut_blocks_by_label",
+    "cut_blocks",
     "call_model",
     "can_join",
     "fits",
-    "even_blocks_of",
-    "materialised",
-    "read_once",
+    "cut_even_blocks",
+    "read_data",
+    "read_batches",
 ]
 
 Block = tuple[Any, Any]
@@ -37,7 +37,7 @@ _TARGETS = ("labels", "label", "targets", "target")
 _DATASET_BATCH = 256
 
 
-def materialised(data: Any, device: torch.device) -> tuple[list[Block], int]:
+def read_data(data: Any, device: torch.device) -> tuple[list[Block], int]:
     """Read ``data`` once: ``(inputs, targets)``, a ``Dataset``, or an iterable of batches like a ``DataLoader``.
 
     A batch is a pair of inputs and targets; several inputs followed by the targets; or a mapping with the targets under
@@ -54,7 +54,7 @@ def materialised(data: Any, device: torch.device) -> tuple[list[Block], int]:
     if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
         pairs: list[Block] = [(data[0], data[1])]
     elif isinstance(data, Dataset | Iterable):
-        pairs = [_pair(batch) for batch in read_once(_loader_of(data))]
+        pairs = [_pair(batch) for batch in read_batches(_loader_of(data))]
     else:
         raise InputError(
             expected="data as (inputs, targets) tensors or an iterable of such batches",
@@ -155,7 +155,7 @@ def _random_state_kept(data: Any) -> Generator[None]:
         generator.set_state(state)
 
 
-def read_once(data: Iterable[Any]) -> list[Any]:
+def read_batches(data: Iterable[Any]) -> list[Any]:
     """The batches of a loader; the random state is restored afterwards."""
     with _random_state_kept(data):
         return list(data)
@@ -182,7 +182,7 @@ def _joined(pairs: list[Block]) -> Block:
     return torch.cat([inputs for inputs, _ in pairs]), torch.cat([targets for _, targets in pairs])
 
 
-def blocks_of(pairs: list[Block], rows: int) -> list[Block]:
+def cut_blocks(pairs: list[Block], rows: int) -> list[Block]:
     """Cut concatenated data into blocks of ``rows`` samples; separate batches are not changed."""
     if len(pairs) > 1 or not isinstance(pairs[0][0], Tensor):
         return pairs
@@ -190,7 +190,7 @@ def blocks_of(pairs: list[Block], rows: int) -> list[Block]:
     return list(zip(inputs.split(rows), targets.split(rows), strict=True))
 
 
-def even_blocks_of(pairs: list[Block], rows: int) -> list[Block]:
+def cut_even_blocks(pairs: list[Block], rows: int) -> list[Block]:
     """Cut the data into blocks of nearly equal size, at most ``rows`` samples each, for statistics of blocks."""
     if len(pairs) > 1 or not isinstance(pairs[0][0], Tensor):
         return pairs
@@ -199,7 +199,7 @@ def even_blocks_of(pairs: list[Block], rows: int) -> list[Block]:
     return list(zip(inputs.tensor_split(count), targets.tensor_split(count), strict=True))
 
 
-def blocks_by_label(pairs: list[Block], rows: int) -> tuple[list[Block], Tensor] | None:
+def cut_blocks_by_label(pairs: list[Block], rows: int) -> tuple[list[Block], Tensor] | None:
     """Cut concatenated data into blocks of samples with the same label, if each label has enough samples.
 
     Returns:

@@ -20,7 +20,7 @@ from landscope.protocols import BatchLines, Lines
 from landscope.risk import derivatives
 from landscope.risk.batch_norm import ReestimatedLosses
 from landscope.risk.checks import check_criterion, check_inputs, check_labels, check_losses, check_mean
-from landscope.risk.data import Block, are_classes, blocks_by_label, blocks_of, even_blocks_of, materialised
+from landscope.risk.data import Block, are_classes, cut_blocks, cut_blocks_by_label, cut_even_blocks, read_data
 from landscope.risk.evaluation import BlockLosses, BlockOutputs, ClosureLosses, TracedLosses, WholeLosses
 from landscope.risk.fisher import FisherInformation
 from landscope.risk.kronecker import LayerFactors, kronecker_factors
@@ -93,7 +93,7 @@ class EmpiricalRisk:
     ) -> None:
         self._start(model, space, cache_bytes)
         self._batch_norm = check_choice("batch_norm", batch_norm, get_args(BatchNorm))
-        pairs, largest_batch = materialised(data, self._device)
+        pairs, largest_batch = read_data(data, self._device)
         self._n_samples = sum(len(targets) for _, targets in pairs if isinstance(targets, Tensor)) or None
         check_inputs(self._model, pairs[0][0])
         sample_losses = sample_losses_of(criterion)
@@ -103,7 +103,7 @@ class EmpiricalRisk:
         check_criterion(self._model, sample_losses, pairs[0])
         check_mean(self._model, sample_losses, pairs)
         self._blocks: BlockLosses = (
-            ReestimatedLosses(self._model, sample_losses, even_blocks_of(pairs, self._rows_at_once(pairs, _NORM_ROWS)))
+            ReestimatedLosses(self._model, sample_losses, cut_even_blocks(pairs, self._rows_at_once(pairs, _NORM_ROWS)))
             if self._batch_norm == "re-estimated"
             else self._traced(pairs, sample_losses) or self._whole(pairs, sample_losses, largest_batch)
         )
@@ -160,7 +160,7 @@ class EmpiricalRisk:
 
     def _traced(self, pairs: list[Block], sample_losses: SampleLosses) -> TracedLosses | None:
         try:
-            inputs, targets = blocks_of(pairs, _PROBE_ROWS)[0]
+            inputs, targets = cut_blocks(pairs, _PROBE_ROWS)[0]
             if not isinstance(inputs, Tensor):
                 raise TypeError("batches of several inputs")
             split = split_model(self._model, self.space.names)
@@ -169,8 +169,8 @@ class EmpiricalRisk:
             with torch.no_grad():
                 largest = largest_tensor(split.suffix, split.prefix(few)) // max(1, len(few))
             rows = max(16, min(8192, _BLOCK_ELEMENTS // max(1, largest)))
-            by_label = blocks_by_label(pairs, rows) if self._class_major else None
-            blocks, order = by_label or (blocks_of(pairs, rows), None)
+            by_label = cut_blocks_by_label(pairs, rows) if self._class_major else None
+            blocks, order = by_label or (cut_blocks(pairs, rows), None)
             return TracedLosses(split, sample_losses, blocks, self._cache_bytes // 2, order)
         except InputError:
             raise
@@ -207,7 +207,7 @@ class EmpiricalRisk:
             raise RuntimeError("the model changes stored values in place")
 
     def _whole(self, pairs: list[Block], sample_losses: SampleLosses, largest_batch: int) -> WholeLosses:
-        return WholeLosses(self._model, sample_losses, blocks_of(pairs, self._rows_at_once(pairs, largest_batch)))
+        return WholeLosses(self._model, sample_losses, cut_blocks(pairs, self._rows_at_once(pairs, largest_batch)))
 
     @staticmethod
     def _rows_at_once(pairs: list[Block], most: int) -> int:

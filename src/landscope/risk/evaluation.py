@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from landscope.errors import InputError
-from landscope.risk.data import Block, blocks_of, call_model, can_join, read_once
+from landscope.risk.data import Block, call_model, can_join, cut_blocks, read_batches
 from landscope.risk.losses import SampleLosses
 from landscope.risk.tracing import SplitModel, substituted_call
 from landscope.threads import one_thread
@@ -110,7 +110,7 @@ class ClosureLosses:
 
     def __init__(self, model: nn.Module, batch_losses: Callable[[nn.Module, Any], Any], batches: Iterable[Any]) -> None:
         self._module = ClosureModule(model, batch_losses)
-        self._batches = copy.deepcopy(read_once(batches))
+        self._batches = copy.deepcopy(read_batches(batches))
         self.n_blocks = len(self._batches)
         self._sizes: list[int] = []
         if self.n_blocks == 0:
@@ -272,11 +272,6 @@ class TracedLosses:
         """Number of samples in each block."""
         return [len(targets) for _, targets in self.blocks]
 
-    @property
-    def n_samples(self) -> int:
-        """Number of samples in all blocks."""
-        return sum(self.sizes)
-
     def in_data_order(self, values: Tensor) -> Tensor:
         """Reorder ``values[..., M]`` of all samples from the order of the blocks to the order of the data."""
         return values if self._places is None else values[..., self._places.to(values.device)]
@@ -330,7 +325,7 @@ class TracedLosses:
         samples = self._samples(
             list(_places_by_block(self.sizes, descending.indices[:count].to(self.blocks[0][1].device)))
         )
-        blocks = blocks_of([samples], max(self.sizes))
+        blocks = cut_blocks([samples], max(self.sizes))
         return TracedLosses(self.split, self.sample_losses, blocks, self.prefix_outputs.cache_bytes // 4)
 
 
