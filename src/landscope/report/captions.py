@@ -7,7 +7,7 @@ __all__ = ["CAPTIONS", "WIDE"]
 CAPTIONS = {
     "training": (
         "Training.",
-        "Loss (left axis) and errors (right axis); the analysis uses the window, the controls the next window.",
+        "Loss (left axis) and errors (right axis); the analysis uses the window, the controls fresh data.",
     ),
     "fig1a": (
         "A. Spectrum.",
@@ -43,7 +43,7 @@ CAPTIONS = {
     "fig2d": (
         "D. Variance against flatness.",
         "Blue: the paper's way, modes and variances from one window. Orange: the same modes and flatness, "
-        "variances of the next window. Grey: shuffled increments through the same analysis. The law is an "
+        "variances of the fresh data. Grey: shuffled increments through the same analysis. The law is an "
         "effect of the dynamics only as far as blue and orange agree and grey does not.",
     ),
     "fig3a": (
