@@ -1,4 +1,4 @@
-"""Reporters: they show the progress of the stages."""
+"""Progress of long computations: on a console, to a callback, or not at all."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from landscope.protocols import ProgressCallback, silent
 
-__all__ = ["ConsoleReporter", "QuietReporter", "Reporter"]
+__all__ = ["CallbackReporter", "ConsoleReporter", "QuietReporter", "Reporter", "StageCallback", "reporter_of"]
 
+
+StageCallback = Callable[[str, int, int], None]
+"""``callback(stage, done, total)``: title of the stage, and how much of it is done."""
 
 ErrorsCallback = Callable[[int, int, Sequence[float]], None]
 """A function that receives the current task, the step, and the error of every task."""
@@ -70,7 +73,7 @@ class ConsoleReporter:
         columns = (
             TextColumn("{task.description:<34}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            TaskProgressColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -98,3 +101,36 @@ class ConsoleReporter:
             yield lambda task, step, errors: live.update(table(task, step, errors))
         if not self._console.is_terminal:
             self._console.print()  # only on a terminal does the last table end with a new line
+
+
+class CallbackReporter(QuietReporter):
+    """A reporter that passes the progress to a callback.
+
+    Args:
+        callback: Function ``callback(stage, done, total)``.
+    """
+
+    def __init__(self, callback: StageCallback) -> None:
+        self._callback = callback
+
+    @contextlib.contextmanager
+    def stage(self, title: str) -> Generator[ProgressCallback]:
+        """Progress of one stage."""
+        yield lambda done, total: self._callback(title, done, total)
+
+
+def reporter_of(progress: bool | StageCallback | None) -> Reporter:
+    """The reporter for an argument ``progress``.
+
+    Args:
+        progress: True for progress bars, False for none, a callback ``(stage, done, total)``, or None for bars only
+            in a terminal or a notebook.
+
+    Returns:
+        The reporter.
+    """
+    if callable(progress):
+        return CallbackReporter(progress)
+    console = Console(stderr=True)
+    shown = progress if progress is not None else console.is_terminal or console.is_jupyter
+    return ConsoleReporter(console) if shown else QuietReporter()

@@ -18,10 +18,10 @@ from landscope.protocols import LossLandscape, ProgressCallback, silent
 from landscope.surrogates.trajectories import shuffled_increments
 from landscope.trajectory import Trajectory
 
-__all__ = ["IN_SAMPLE", "NEXT_WINDOW", "SHUFFLED", "InverseRelation"]
+__all__ = ["IN_SAMPLE", "FRESH", "SHUFFLED", "InverseRelation"]
 
 IN_SAMPLE = "in-sample"
-NEXT_WINDOW = "same modes, next window"
+FRESH = "same modes, fresh data"
 SHUFFLED = "shuffled increments"
 
 _ROWS = 3000
@@ -31,7 +31,7 @@ class InverseRelation:
     r"""How variance goes with flatness along the principal modes of a window (paper, Eq. 8; Figs. 2D, S3, S10).
 
     The same three numbers for any model, optimiser and loss: psi along the window's own modes; along the same
-    modes in the next window, where nothing was selected; and along the modes of the window's shuffled increments.
+    modes in fresh data, where nothing was selected; and along the modes of the window's shuffled increments.
 
     Where both the rows and the weights are more than 3,000, modes are found from evenly spaced rows (at least 3,000);
     variances along them are of all rows.
@@ -84,8 +84,8 @@ class InverseRelation:
         return self._exponents(IN_SAMPLE, self._modes, self._window, self._widths)
 
     def next_window(self) -> Exponents:
-        """Along the same modes in the next window."""
-        return self._exponents(NEXT_WINDOW, self._modes, self._next, self._widths)
+        """Along the same modes in fresh data."""
+        return self._exponents(FRESH, self._modes, self._next, self._widths)
 
     def null(self, *, seed: int) -> Exponents:
         """Along the modes of shuffled increments of the window."""

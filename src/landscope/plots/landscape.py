@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
+import torch
 from plotly.subplots import make_subplots
 
 from landscope.landscape.flatness import Flatness
@@ -44,28 +45,36 @@ __all__ = [
 ]
 
 
-def training_curves(history: TrainingHistory) -> go.Figure:
-    """Loss and errors over epochs, with both windows marked."""
+def training_curves(
+    history: TrainingHistory, spans: Sequence[tuple[str, int, int]], steps_per_epoch: int | None = None
+) -> go.Figure:
+    """Loss and errors during the training, with the windows of the analysis.
+
+    Args:
+        history: Losses and errors.
+        spans: Name, first step and last step of each window.
+        steps_per_epoch: Steps in an epoch; the axis shows steps if it is unknown.
+    """
     figure = make_subplots(specs=[[{"secondary_y": True}]])
     styled(figure)
-    epochs = ranks_of(len(history.train_loss))
+    unit = steps_per_epoch or 1
+    time = numbers(history.steps) / unit
     for values, name, color, dash, second in (
         (history.train_loss, "training loss", OWN, "solid", False),
         (history.test_loss, "test loss", OWN, "dot", False),
         (100 * history.train_error, "training error", FRESH, "solid", True),
         (100 * history.test_error, "test error", FRESH, "dot", True),
     ):
+        if not bool(torch.isfinite(values).any()):
+            continue
         line = {"color": color, "dash": dash}
-        figure.add_trace(
-            go.Scatter(x=epochs, y=numbers(values), name=name, mode="lines", line=line), secondary_y=second
-        )
-    start, width = history.start_epoch, history.window_epochs
-    for first, text, color in ((start, "window", OWN), (start + width, "next window", FRESH)):
+        figure.add_trace(go.Scatter(x=time, y=numbers(values), name=name, mode="lines", line=line), secondary_y=second)
+    for (text, first, last), color in zip(spans, (OWN, FRESH), strict=False):
         figure.add_vrect(
-            x0=first, x1=first + width, fillcolor=color, opacity=0.08, line_width=0,
+            x0=(first - 1) / unit, x1=last / unit, fillcolor=color, opacity=0.08, line_width=0,
             annotation_text=text, annotation_position="top left",
         )  # fmt: skip
-    figure.update_xaxes(title="epoch")
+    figure.update_xaxes(title="step" if steps_per_epoch is None else "epoch")
     figure.update_yaxes(title="loss", type="log", secondary_y=False)
     figure.update_yaxes(title="error (%)", rangemode="tozero", tickmode="auto", nticks=6, secondary_y=True)
     return figure
@@ -84,7 +93,7 @@ def variance_spectrum(spectrum: Spectrum, surrogates: Sequence[Exponents]) -> go
     add_line(
         figure, ranks_of(len(walk)), numbers(walk), "random walk (expected for N ≫ T)", WALK, dash="dot", width=1.5
     )
-    add_points(figure, ranks_of(count), numbers(spectrum.cross_variance), "same modes, next window", FRESH, 3)
+    add_points(figure, ranks_of(count), numbers(spectrum.cross_variance), "same modes, fresh data", FRESH, 3)
     add_points(figure, ranks_of(count), numbers(spectrum.variance), "in-sample", OWN, 3.5)
     first, last = spectrum.spectrum_ranks
     if spectrum.gamma == spectrum.gamma:
@@ -191,12 +200,12 @@ def flatness_by_rank(flatness: Flatness, surrogates: Sequence[Exponents]) -> go.
     return figure
 
 
-def variance_by_flatness(in_sample: Exponents, fresh: Exponents, nulls: Sequence[Exponents]) -> go.Figure:
+def variance_by_flatness(in_sample: Exponents, fresh: Exponents | None, nulls: Sequence[Exponents]) -> go.Figure:
     """Fig. 2D: variance against flatness, in-sample, in fresh data, and for the null model."""
     return _by_flatness("variance σ<sub>i</sub>²", "variance", "psi", "ψ", in_sample, fresh, nulls)
 
 
-def noise_by_flatness(in_sample: Exponents, fresh: Exponents, nulls: Sequence[Exponents]) -> go.Figure:
+def noise_by_flatness(in_sample: Exponents, fresh: Exponents | None, nulls: Sequence[Exponents]) -> go.Figure:
     """Fig. 3B, D: velocity variance against flatness."""
     return _by_flatness(
         "velocity variance D<sub>i</sub>", "velocity_variance", "psi_D", "ψ<sub>D</sub>", in_sample, fresh, nulls
@@ -204,7 +213,7 @@ def noise_by_flatness(in_sample: Exponents, fresh: Exponents, nulls: Sequence[Ex
 
 
 def memory_by_flatness(
-    in_sample: Exponents, fresh: Exponents, nulls: Sequence[Exponents], white_time: float | None = None
+    in_sample: Exponents, fresh: Exponents | None, nulls: Sequence[Exponents], white_time: float | None = None
 ) -> go.Figure:
     """Fig. 3B, tau: correlation time against flatness, with the value for white velocities in fresh data."""
     figure = _by_flatness(
@@ -227,7 +236,7 @@ def _by_flatness(
     exponent: str,
     symbol: str,
     in_sample: Exponents,
-    fresh: Exponents,
+    fresh: Exponents | None,
     nulls: Sequence[Exponents],
 ) -> go.Figure:
     figure = new_figure("flatness F<sub>i</sub>", title, log_x=True, log_y=True)
@@ -237,10 +246,13 @@ def _by_flatness(
             x=numbers(law.width[law.used]), y=numbers(getattr(law, quantity)[law.used]), name="shuffled increments",
             mode="markers", marker={"color": NULL, "size": 3}, legendgroup="null", showlegend=number == 0,
         )  # fmt: skip
-    for law, name, color in ((fresh, "same modes, next window", FRESH), (in_sample, "in-sample", OWN)):
+    measured = [
+        (law, *rest) for law, *rest in ((fresh, "fresh data", FRESH), (in_sample, "in-sample", OWN)) if law is not None
+    ]
+    for law, name, color in measured:
         x, y = numbers(law.width[law.used]), numbers(getattr(law, quantity)[law.used])
         add_points(figure, x, y, name, color)
-    for law, name, color in ((in_sample, "in-sample", OWN), (fresh, "next window", FRESH)):
+    for law, name, color in reversed(measured):
         slope = getattr(law, exponent)
         if law.n_used < 3:
             continue

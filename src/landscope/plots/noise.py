@@ -105,10 +105,12 @@ def _drawn(count: int) -> list[int]:
     return [rank for rank in (1, 2, 10, 50, 200) if rank <= count]
 
 
-def autocorrelation(velocity: VelocityStatistics, steps_per_epoch: int) -> go.Figure:
+def autocorrelation(velocity: VelocityStatistics, steps_per_epoch: int | None) -> go.Figure:
     """Velocity autocorrelation of a few modes, summed over lags, because single lags are too noisy."""
-    figure = new_figure("lag (epochs)", "1 + 2 Σ c<sub>i</sub>(t) up to the lag")
-    lags = np.arange(len(velocity.autocorrelation)) * velocity.dt / steps_per_epoch
+    figure = new_figure(
+        f"lag ({'steps' if steps_per_epoch is None else 'epochs'})", "1 + 2 Σ c<sub>i</sub>(t) up to the lag"
+    )
+    lags = np.arange(len(velocity.autocorrelation)) * velocity.dt / (steps_per_epoch or 1)
     for rank, color in zip(_drawn(velocity.autocorrelation.shape[1]), [*PALETTE, FIT], strict=False):
         add_line(figure, lags, numbers(2 * velocity.autocorrelation[:, rank - 1].cumsum(0) - 1), f"i = {rank}", color)
     return figure
@@ -264,10 +266,13 @@ def stationarity(yaida: YaidaRelation) -> go.Figure:
     return figure
 
 
-def active_windows(activity: Activity, steps_per_epoch: int) -> go.Figure:
+def active_windows(activity: Activity, steps_per_epoch: int | None) -> go.Figure:
     """Number of modes with 99 % of the variance in each window."""
-    figure = new_figure("epoch", f"number of modes with {100 * activity.fraction:g} % of the variance")
-    epochs = numbers(activity.steps) / steps_per_epoch
+    figure = new_figure(
+        "step" if steps_per_epoch is None else "epoch",
+        f"number of modes with {100 * activity.fraction:g} % of the variance",
+    )
+    epochs = numbers(activity.steps) / (steps_per_epoch or 1)
     without = activity.dimension_without_drift
     for values, name, color in ((activity.dimension, "with mode 1", OWN), (without, "without mode 1", FRESH)):
         add_points(figure, epochs, numbers(values), name, color, 7)

@@ -7,7 +7,7 @@ __all__ = ["CAPTIONS", "WIDE"]
 CAPTIONS = {
     "training": (
         "Training.",
-        "Loss (left axis) and errors (right axis). The analysis uses the window, and the controls use the next window.",
+        "Loss (left axis) and errors (right axis). The analysis uses the window, and the controls use fresh data.",
     ),
     "fig1a": (
         "A. Spectrum.",
@@ -44,7 +44,7 @@ CAPTIONS = {
     "fig2d": (
         "D. Variance against flatness.",
         "Blue: modes and variances from one window, as in the paper. Orange: the same modes and flatness with the "
-        "variances of the next window. Grey: the same analysis of shuffled increments. The law is an effect of the "
+        "variances of the fresh data. Grey: the same analysis of shuffled increments. The law is an effect of the "
         "dynamics only if blue and orange agree and grey differs.",
     ),
     "fig3a": (

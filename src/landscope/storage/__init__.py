@@ -2,9 +2,11 @@
 
 from landscope.storage.archive import load, read_archive, save, write_archive
 from landscope.storage.atomic import replaced_atomically, write_json, write_text
+from landscope.storage.folder import ResultFolder
 from landscope.storage.rows import RowStore
 
 __all__ = [
+    "ResultFolder",
     "RowStore",
     "load",
     "read_archive",

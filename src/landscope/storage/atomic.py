@@ -13,7 +13,7 @@ from typing import Any
 
 from landscope.errors import StorageError
 
-__all__ = ["replaced_atomically", "write_json", "write_text"]
+__all__ = ["plain_values", "replaced_atomically", "write_json", "write_text"]
 
 
 @contextlib.contextmanager
@@ -51,12 +51,13 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` to ``path`` as JSON, completely or not at all; NaN and infinity become null."""
-    write_text(path, json.dumps(_plain(value), indent=2) + os.linesep)
+    write_text(path, json.dumps(plain_values(value), indent=2) + os.linesep)
 
 
-def _plain(value: Any) -> Any:
+def plain_values(value: Any) -> Any:
+    """Replace NaN and infinity, which JSON cannot represent, by None."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain_values(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain_values(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
