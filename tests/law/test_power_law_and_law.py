@@ -21,7 +21,7 @@ from landscope.synthetic import InverseGaussian, autoregressive, sgd_in_bowl
 @hypothesis.given(exponent=st.floats(-6, 6), prefactor=st.floats(1e-6, 1e6))
 def test_an_exact_power_law_is_found_exactly(exponent, prefactor):
     x = torch.logspace(-2, 2, 30, dtype=torch.float64)
-    law = ls.fit_power_law(x, prefactor * x**exponent)
+    law = ls.law.fit_power_law(x, prefactor * x**exponent)
     assert law.exponent == pytest.approx(exponent, abs=1e-9)
     assert law.prefactor == pytest.approx(prefactor, rel=1e-8)
     assert torch.allclose(law(x), prefactor * x**exponent, rtol=1e-7)
@@ -30,7 +30,7 @@ def test_an_exact_power_law_is_found_exactly(exponent, prefactor):
 def test_noisy_slopes_and_their_interval_agree_with_textbook_formulas():
     x = torch.logspace(0, 2, 40, dtype=torch.float64)
     y = x**-2 * torch.exp(0.3 * torch.randn(40, dtype=torch.float64))
-    law = ls.fit_power_law(x, y)
+    law = ls.law.fit_power_law(x, y)
     log_x, log_y = np.log(x.numpy()), np.log(y.numpy())
     design = np.stack([np.ones(40), log_x], axis=1)
     coefficients, residual, *_ = np.linalg.lstsq(design, log_y, rcond=None)
@@ -45,7 +45,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
     x, inside, trials = torch.logspace(0, 1, 12, dtype=torch.float64), 0, 400
     for _ in range(trials):
         y = x**-3 * torch.exp(0.5 * torch.randn(12, dtype=torch.float64))
-        low, high = ls.fit_power_law(x, y, confidence_level=0.9).confidence_interval
+        low, high = ls.law.fit_power_law(x, y, confidence_level=0.9).confidence_interval
         inside += low <= -3 <= high
     assert abs(inside / trials - 0.9) < 4 * math.sqrt(0.09 / trials)
 
@@ -53,7 +53,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
 def test_a_fit_range_leaves_points_out_and_counts_them():
     x = torch.tensor([0.1, 1.0, 2.0, 4.0, 100.0])
     y = torch.tensor([math.nan, 1.0, 4.0, 16.0, -1.0])
-    law = ls.fit_power_law(x, y, (0.5, 10.0))
+    law = ls.law.fit_power_law(x, y, (0.5, 10.0))
     assert law.exponent == pytest.approx(2.0)
     assert (law.n_points, law.n_outside, law.fit_range) == (3, 2, pytest.approx((1.0, 4.0)))
 
@@ -90,7 +90,7 @@ def test_the_block_interval_covers_the_exponent_of_a_stationary_process():
         rows = autoregressive(torch.full((count,), 0.5), 2000, seed=seed) * scale
         variance = rows.var(dim=0, correction=0)
         blocks = block_variances(rows)
-        slope = ls.fit_power_law(width, variance).exponent
+        slope = ls.law.fit_power_law(width, variance).exponent
         low, high = exponent_interval(width, blocks, slope)
         covered += low <= -3 <= high
     # 95 % nominal; four binomial standard errors below it
@@ -105,7 +105,7 @@ def test_langevin_noise_in_a_bowl_gives_the_einstein_relation():
     law = variance_flatness_law(rows.var(dim=0, correction=0), found, (1, 20), blocks=block_variances(rows))
     low, high = law.confidence_interval
     # sigma^2 = alpha s^2/(lam (2 - alpha lam)): exactly 2 for small alpha lam, here up to 0.2
-    exact = ls.fit_power_law(found.width, 1 / (curvature * (2 - 0.02 * curvature))).exponent
+    exact = ls.law.fit_power_law(found.width, 1 / (curvature * (2 - 0.02 * curvature))).exponent
     assert low <= -exact <= high
     assert law.psi < -1.8
 
@@ -119,7 +119,7 @@ def test_the_null_of_white_increments_is_like_itself():
     modes = ls.principal_modes(window)
     found = ls.flatness(well, window.row(-1), modes.directions)
     psi = variance_flatness_law(modes.variance, found, (2, 15)).psi
-    shuffled = [ls.shuffled_increments(window, seed=seed) for seed in range(8)]
+    shuffled = [ls.surrogates.shuffled_increments(window, seed=seed) for seed in range(8)]
     nulls = [exponents_of("null", well, window.row(-1), walk, fit_modes=(2, 15)).psi for walk in shuffled]
     low, high = prediction_band(nulls, 0.999)
     assert low < psi < high

@@ -192,15 +192,17 @@ def test_the_relation_is_what_its_parts_are(trained_digits):
     relation = InverseRelation(well, window, fresh, (2, 25))
     modes = ls.principal_modes(window, 25)
     widths = ls.flatness(well, window.row(-1), modes.directions[1:])
-    law = ls.variance_flatness_law(modes.variance[1:], widths, (1, 24))
+    law = ls.law.variance_flatness_law(modes.variance[1:], widths, (1, 24))
     assert relation.in_sample().psi == pytest.approx(law.psi, rel=1e-9)
-    along = ls.variance_along(modes, fresh)[1:]
-    assert relation.next_window().psi == pytest.approx(ls.variance_flatness_law(along, widths, (1, 24)).psi, rel=1e-9)
-    null = ls.shuffled_increments(window, seed=3)
+    along = ls.noise.mode_statistics(modes, fresh).variance[1:]
+    assert relation.next_window().psi == pytest.approx(
+        ls.law.variance_flatness_law(along, widths, (1, 24)).psi, rel=1e-9
+    )
+    null = ls.surrogates.shuffled_increments(window, seed=3)
     modes = ls.principal_modes(null, 25)
     widths = ls.flatness(well, window.row(-1), modes.directions[1:])
     assert relation.null(seed=3).psi == pytest.approx(
-        ls.variance_flatness_law(modes.variance[1:], widths, (1, 24)).psi, rel=1e-9
+        ls.law.variance_flatness_law(modes.variance[1:], widths, (1, 24)).psi, rel=1e-9
     )
 
 
@@ -267,8 +269,8 @@ def test_the_count_of_sharp_directions_does_not_see_it_either(trained_digits):
         )
         found = ls.flatness(risk, risk.w0, directions)
         threshold = 0.5 * float(risk.w0.norm())
-        counts.append(ls.sharp_dimension(found, threshold))
-        raw.append(ls.sharp_dimension(found, 0.5 * float(risk.w0.norm()) / factor))
+        counts.append(ls.landscape.sharp_dimension(found, threshold))
+        raw.append(ls.landscape.sharp_dimension(found, 0.5 * float(risk.w0.norm()) / factor))
     assert counts[0] == counts[1] > 0
     assert raw[0] != raw[1]
 
@@ -413,17 +415,17 @@ def test_measured_modes_stand_for_those_between_them():
     )  # fmt: skip
 
     def psi(few):
-        found = ls.Flatness(
+        found = ls.landscape.Flatness(
             left=-width[few - 1] / 2, right=width[few - 1] / 2, width=width[few - 1],
             bracketed=torch.ones(len(few)).bool(), evaluations=torch.ones(len(few)).long(), loss0=1.0, ratio=math.e,
             max_displacement=torch.ones(len(few)).double(),
         )  # fmt: skip
-        return ls.fit_exponents("x", motion, found, (2, 400), ranks=few).psi
+        return ls.law.fit_exponents("x", motion, found, (2, 400), ranks=few).psi
 
     exact = psi(spread_ranks(400, None, 2))
     assert psi(spread_ranks(400, 40, 2)) == pytest.approx(exact, abs=0.02)
     unweighted = -float(
-        ls.fit_power_law(width[spread_ranks(400, 40, 2) - 1], variance[spread_ranks(400, 40, 2) - 1]).exponent
+        ls.law.fit_power_law(width[spread_ranks(400, 40, 2) - 1], variance[spread_ranks(400, 40, 2) - 1]).exponent
     )
     assert abs(unweighted - exact) > 0.1
 
@@ -440,9 +442,9 @@ def test_a_landscape_of_another_moment_or_other_coordinates_is_refused(trained_d
             InverseRelation(risk, window, window)
     scale = torch.full((risk.space.dim,), 2.0)
     window = ls.Trajectory.of(torch.cat([rows, risk.w0[None]]))
-    InverseRelation(ls.Preconditioned(risk, scale), window.scaled(scale), window.scaled(scale))
+    InverseRelation(ls.landscape.Preconditioned(risk, scale), window.scaled(scale), window.scaled(scale))
     with pytest.raises(InputError, match=r"trajectory\.scaled"):
-        InverseRelation(ls.Preconditioned(risk, scale), window, window)
+        InverseRelation(ls.landscape.Preconditioned(risk, scale), window, window)
 
 
 def die(reporter):

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from landscope._checks import check_count, check_positive
 from landscope.errors import InputError
-from landscope.landscape import flatness
-from landscope.landscape.flatness import Flatness, joined
+from landscope.landscape.flatness import Flatness, flatness, joined
 from landscope.protocols import LossLandscape, ProgressCallback, silent
 from landscope.trajectory import Trajectory
 

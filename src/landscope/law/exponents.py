@@ -111,7 +111,7 @@ def fit_exponents(
 
     Args:
         name: What the row of a table should be called.
-        motion: Along the directions, from :func:`landscope.mode_statistics`.
+        motion: Along the directions, from :func:`landscope.noise.mode_statistics`.
         flatness: Along the same directions, from the first on, or along some of them.
         mode_range: First and last mode to fit, counted from 1.
         ranks: Which of them the flatness was measured along, rising, counted from 1; the first ones by default. In the

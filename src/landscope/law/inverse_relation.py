@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from landscope.directions.principal import PrincipalModes, principal_modes
+from landscope.directions.directions import Directions
+from landscope.directions.principal import principal_modes
 from landscope.errors import InputError
 from landscope.landscape import flatness
 from landscope.landscape.flatness import Flatness
@@ -94,27 +95,27 @@ class InverseRelation:
         return self._exponents(SHUFFLED, modes, surrogate, self._flatness(modes))
 
     @functools.cached_property
-    def _modes(self) -> PrincipalModes:
+    def _modes(self) -> Directions:
         return self._modes_of(self._window)
 
     @functools.cached_property
     def _widths(self) -> Flatness:
         return self._flatness(self._modes)
 
-    def _modes_of(self, trajectory: Trajectory) -> PrincipalModes:
+    def _modes_of(self, trajectory: Trajectory) -> Directions:
         smaller = min(len(trajectory), trajectory.dim)
         rows = trajectory.thin(max(1, len(trajectory) // _ROWS)) if smaller > _ROWS else trajectory
         return principal_modes(rows, min(self._law_modes[1], len(rows) - 1, rows.dim))
 
-    def _ranks(self, modes: PrincipalModes) -> Int[Tensor, " m"]:
+    def _ranks(self, modes: Directions) -> Int[Tensor, " m"]:
         return spread_ranks(len(modes.directions), self._n_modes, self._law_modes[0])
 
-    def _flatness(self, modes: PrincipalModes) -> Flatness:
+    def _flatness(self, modes: Directions) -> Flatness:
         w0 = self._window.row(-1)
         directions = modes.directions[self._ranks(modes) - 1].to(w0)
         return flatness(self._landscape, w0, directions, rtol=self._rtol, progress=self._progress)
 
-    def _exponents(self, name: str, modes: PrincipalModes, trajectory: Trajectory, widths: Flatness) -> Exponents:
+    def _exponents(self, name: str, modes: Directions, trajectory: Trajectory, widths: Flatness) -> Exponents:
         motion = mode_statistics(modes, trajectory)
         return fit_exponents(
             name, motion, widths, self._law_modes, ranks=self._ranks(modes), spectrum_ranks=self._gamma_ranks

@@ -5,7 +5,8 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope.directions.principal import PrincipalModes, principal_modes
+from landscope.directions.directions import Directions
+from landscope.directions.principal import principal_modes
 from landscope.landscape import flatness
 from landscope.law.exponents import Exponents, fit_exponents
 from landscope.noise.mode_statistics import mode_statistics
@@ -21,7 +22,7 @@ def exponents_of(
     w0: Float[Tensor, " N"],
     trajectory: Trajectory,
     *,
-    modes: PrincipalModes | None = None,
+    modes: Directions | None = None,
     fit_modes: tuple[int, int] = (2, 500),
     spectrum_ranks: tuple[int, int] = (20, 200),
     rtol: float = 1e-3,
@@ -49,6 +50,7 @@ def exponents_of(
         InputError: If the trajectory is too short.
 
     Example:
+        >>> import torch
         >>> from landscope.surrogates.trajectories import shuffled_increments
         >>> from landscope.synthetic import InverseGaussian, sgd_in_bowl
         >>> curvature = torch.logspace(0, 2, 12).double()

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope.directions.principal import PrincipalModes
+from landscope.directions.directions import Directions
 from landscope.landscape.flatness import Flatness
 from landscope.law.exponents import Exponents, fit_exponents
 from landscope.law.route import exponents_of
@@ -49,7 +49,7 @@ def measure_sensitivity(
     w0: Float[Tensor, " N"],
     window: Trajectory,
     everything: Trajectory,
-    modes: PrincipalModes,
+    modes: Directions,
     widths: Flatness,
     widths_at_two: Flatness,
     fresh: Exponents,

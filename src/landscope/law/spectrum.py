@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from landscope.directions.principal import PrincipalModes
+from landscope.directions.directions import Directions
 from landscope.law.exponents import modes_for_share, spectrum_exponent
 from landscope.noise.mode_statistics import ModeStatistics
 from landscope.results import Result, stamp
@@ -71,7 +71,7 @@ class Spectrum(
 
 
 def spectrum(
-    modes: PrincipalModes,
+    modes: Directions,
     window: Trajectory,
     motion: ModeStatistics,
     next_motion: ModeStatistics,

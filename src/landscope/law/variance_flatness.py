@@ -77,7 +77,7 @@ def variance_flatness_law(
         flatness: F_i of the same modes.
         mode_range: First and last mode to fit, counted from 1; mode 1 drifts and is left out by default.
         ranks: Which modes these are, counted from 1; 1 to k by default.
-        blocks: Moments of each block of time along each mode, from :func:`landscope.block_variances`.
+        blocks: Moments of each block of time along each mode, from :func:`landscope.noise.block_variances`.
         confidence_level: Probability the interval is meant to hold.
 
     Returns:

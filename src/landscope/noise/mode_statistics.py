@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope._checks import check_count
-from landscope.directions.principal import PrincipalModes
-from landscope.directions.variance import mean_and_total_variance
+from landscope.directions.directions import Directions
+from landscope.directions.variance import total_variance
 from landscope.noise.cosine_content import cosine_content
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
@@ -52,21 +52,21 @@ class ModeStatistics(
     n_steps: int
 
 
-def mode_statistics(modes: PrincipalModes, trajectory: Trajectory) -> ModeStatistics:
-    r"""Variance and velocity variance of a window along given directions.
+def mode_statistics(directions: Directions, window: Trajectory) -> ModeStatistics:
+    r"""Variance and velocity variance of a window along any directions, about the window's own mean.
 
     .. math:: \sigma_i^2 = \frac1T \sum_t (\theta_i(t) - \bar\theta_i)^2, \qquad
               D_i = \frac1{T-1} \sum_t (\theta_i(t+1) - \theta_i(t))^2
 
     Args:
-        modes: Directions: principal modes of this window or of another, or a basis (:func:`landscope.modes_along`).
-        trajectory: The window to measure on.
+        directions: Principal modes of this window or of another, or any other directions.
+        window: The window to measure on.
 
     Returns:
-        The motion, in float64.
+        The statistics, in float64.
 
     Raises:
-        InputError: If the trajectory is of other weights or has fewer than 21 rows: ten stretches of two steps.
+        InputError: If the window has other weights or fewer than 21 rows: ten stretches of two steps.
 
     Example:
         >>> import torch
@@ -76,8 +76,8 @@ def mode_statistics(modes: PrincipalModes, trajectory: Trajectory) -> ModeStatis
         >>> torch.allclose(mode_statistics(modes, window).variance, modes.variance)
         True
     """
-    trajectory.check(minimum_rows=2 * _BLOCKS + 1)
-    theta = modes.project_trajectory(trajectory)
+    window.check(minimum_rows=2 * _BLOCKS + 1)
+    theta = directions.project_trajectory(window)
     velocity = theta.diff(dim=0)
     centred = theta - theta.mean(dim=0)
     return ModeStatistics(
@@ -87,9 +87,9 @@ def mode_statistics(modes: PrincipalModes, trajectory: Trajectory) -> ModeStatis
         velocity_moments=block_variances(velocity, _BLOCKS),
         drift_share=drift_share(theta, _BLOCKS),
         cosine_content=cosine_content(centred),
-        total_variance=mean_and_total_variance(trajectory)[1],
-        n_steps=len(trajectory),
-        provenance=stamp(source=dict(trajectory.provenance)),
+        total_variance=total_variance(window),
+        n_steps=len(window),
+        provenance=stamp(directions=directions.name, source=dict(window.provenance)),
     )
 
 

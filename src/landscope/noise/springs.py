@@ -51,7 +51,7 @@ class Springs(
         centre_scale: The same from the median.
         predicted_velocity_variance: Eq. 12.
         predicted_flatness: Eq. 10.
-        mean_field_ratio: Of Eq. 12 to the joint moment; see :class:`landscope.MinibatchEnsemble`.
+        mean_field_ratio: Of Eq. 12 to the joint moment; see :class:`landscope.noise.MinibatchEnsemble`.
         median_r_squared: Median over minibatches of the fit quality.
         good_share: Share of the minibatches whose fit counts.
         correlations: Between the parameters of the springs.

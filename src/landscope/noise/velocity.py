@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from landscope._checks import check_count
-from landscope.directions.principal import PrincipalModes
+from landscope.directions.directions import Directions
 from landscope.errors import InputError
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
@@ -83,7 +83,7 @@ class VelocityStatistics(
 
 def velocity_statistics(
     trajectory: Trajectory,
-    modes: PrincipalModes,
+    modes: Directions,
     max_lag: int | None = None,
     *,
     steps_per_epoch: int | None = None,

@@ -12,7 +12,8 @@ from torch import Tensor
 from landscope._names import BatchNorm
 from landscope.claims.fig2 import measurements
 from landscope.claims.verdict import Measurement
-from landscope.directions.principal import PrincipalModes, principal_modes
+from landscope.directions.directions import Directions
+from landscope.directions.principal import principal_modes
 from landscope.errors import StorageError
 from landscope.landscape import flatness
 from landscope.landscape.drawn_profiles import drawn_profiles
@@ -120,7 +121,7 @@ def find_modes(run: RunFolder, problem: Problem, progress: ProgressCallback) -> 
 def measure_flatness(run: RunFolder, problem: Problem, progress: ProgressCallback) -> None:
     """Flatness along the modes, in parts that survive a kill, and a few profiles."""
     risk, window = risk_at_window_end(run, problem)
-    modes = run.load("modes", PrincipalModes)
+    modes = run.load("modes", Directions)
     count = min(run.settings.flatness_modes or len(modes.directions), len(modes.directions))
     parts = [
         _flatness_part(run, risk, window, modes.directions, range(first, min(first + _PART, count)), count, progress)

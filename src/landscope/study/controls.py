@@ -11,11 +11,10 @@ from torch import Tensor
 
 from landscope._names import Sampling
 from landscope.claims.controls import control_measurements
-from landscope.directions.basis import Basis, modes_along
-from landscope.directions.gradient_noise import gradient_noise_basis
-from landscope.directions.hessian import hessian_basis
-from landscope.directions.principal import PrincipalModes
-from landscope.directions.random import random_basis
+from landscope.directions.directions import Directions
+from landscope.directions.gradient_noise_eigenvectors import gradient_noise_eigenvectors
+from landscope.directions.hessian_eigenvectors import hessian_eigenvectors
+from landscope.directions.random_directions import random_directions
 from landscope.landscape import flatness
 from landscope.landscape.flatness import Flatness
 from landscope.landscape.profile import LossProfiles, loss_profiles
@@ -100,7 +99,7 @@ class _Work:
         self.run, self.problem, self.settings = run, problem, run.settings
         self.history = run.load("training", TrainingHistory)
         self.window, self.next_window = windows(run, self.history)
-        self.modes = run.load("modes", PrincipalModes)
+        self.modes = run.load("modes", Directions)
         widths = run.load("flatness", Flatness)
         self.last = min(self.settings.fit_modes[1], len(widths.width))
         self.widths = _first(widths, self.last)
@@ -137,20 +136,20 @@ class _Work:
         """Directions of each basis; that of the gradient noise has fewer where there are fewer minibatches."""
         return min(self.settings.basis_modes, self.window.dim - 1)
 
-    def basis(self, key: str) -> Basis:
+    def basis(self, key: str) -> Directions:
         """Hessian, gradient-noise or random directions at w0."""
 
-        def make() -> Basis:
+        def make() -> Directions:
             if key == "hessian":
                 with one_thread():
-                    return hessian_basis(self.risk, self.risk.w0, self.n_basis, seed=self.settings.seed)
+                    return hessian_eigenvectors(self.risk, self.risk.w0, self.n_basis, seed=self.settings.seed)
             if key == "gradient-noise":
                 ensemble = self.risk.minibatches(self.settings.batch_size, seed=self.settings.seed)
                 n_modes = min(self.n_basis, self.problem.order.batches_per_epoch - 1)
-                return gradient_noise_basis(ensemble, self.risk.w0, n_modes)
-            return random_basis(self.window.dim, self.n_basis, seed=self.settings.seed)
+                return gradient_noise_eigenvectors(ensemble, self.risk.w0, n_modes)
+            return random_directions(self.window.dim, self.n_basis, seed=self.settings.seed)
 
-        return part(self.run, f"basis-{key}", Basis, make)
+        return part(self.run, f"basis-{key}", Directions, make)
 
     def basis_flatness(self, key: str) -> Flatness:
         """Flatness along a basis."""
@@ -179,9 +178,9 @@ class _Work:
         left, middle, right = near.loss.T
         return (left + right - 2 * middle) / step.square()
 
-    def _along(self, name: str, basis: Basis, widths: Flatness, trajectory: Trajectory) -> Exponents:
+    def _along(self, name: str, basis: Directions, widths: Flatness, trajectory: Trajectory) -> Exponents:
         """Exponents along a basis that is not chosen by variance: all its directions count."""
-        motion = mode_statistics(modes_along(basis, trajectory), trajectory)
+        motion = mode_statistics(basis, trajectory)
         return fit_exponents(name, motion, widths, (1, len(widths.width)), spectrum_ranks=self.settings.spectrum_ranks)
 
     def _surrogate(self, key: str) -> Exponents:

@@ -15,7 +15,8 @@ from landscope.claims.fig5 import temperature_measurements
 from landscope.claims.sec_s2 import drift_measurements
 from landscope.claims.sec_s3 import locality_measurements
 from landscope.claims.verdict import Measurement
-from landscope.directions.principal import PrincipalModes, principal_modes
+from landscope.directions.directions import Directions
+from landscope.directions.principal import principal_modes
 from landscope.errors import InputError
 from landscope.landscape.dimension import learning_dimension_over_time
 from landscope.landscape.flatness import Flatness
@@ -82,7 +83,7 @@ class _Work:
     def __init__(self, run: RunFolder, problem: Problem) -> None:
         self.run, self.problem, self.settings = run, problem, run.settings
         self.history = run.load("training", TrainingHistory)
-        self.modes = run.load("modes", PrincipalModes)
+        self.modes = run.load("modes", Directions)
         self.widths = run.load("flatness", Flatness)
         self.window, self.next_window = windows(run, self.history)
         self.rate = self.settings.learning_rate
