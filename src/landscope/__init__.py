@@ -23,6 +23,7 @@ _HOMES = {
     "principal_modes": "directions.principal",
     "flatness": "landscape.flatness",
     "loss_profiles": "landscape.profile",
+    "variance_flatness": "law.exponents",
     "save": "storage.archive",
     "load": "storage.archive",
 }
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from landscope.directions.principal import principal_modes
     from landscope.landscape.flatness import flatness
     from landscope.landscape.profile import loss_profiles
+    from landscope.law.exponents import variance_flatness
     from landscope.memory.task_memory import TaskMemory
     from landscope.parameters import ParameterSpace
     from landscope.penalties.proximal import ProximalSteps

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 import landscope as ls
+from known import statistics_of
 from landscope.errors import DataUnavailableError, InputError, NonFiniteError, StorageError
-from landscope.law.variance_flatness import variance_flatness_law
 from landscope.reproduction.experiment.datasets.loading import load_images
 from landscope.reproduction.experiment.networks import mlp
 from landscope.reproduction.experiment.settings import Settings
@@ -125,10 +125,12 @@ def test_power_laws_need_positive_finite_points():
 
 def test_laws_need_a_flatness_for_each_variance():
     found = ls.flatness(InverseGaussian(torch.tensor([1.0, 2.0, 3.0])), torch.zeros(3), torch.eye(3))
-    with pytest.raises(InputError, match="2 and 3"):
-        variance_flatness_law(torch.ones(2), found)
+    with pytest.raises(InputError, match="at most 2 directions; got 3 for 3 ranks"):
+        ls.law.fit_exponents("x", statistics_of(torch.ones(2)), found)
+    with pytest.raises(InputError, match="got 3 for 2 ranks"):
+        ls.law.fit_exponents("x", statistics_of(torch.ones(3)), found, ranks=torch.tensor([1, 2]))
     with pytest.raises(InputError, match="within 1 to 3"):
-        variance_flatness_law(torch.ones(3), found, (5, 9))
+        ls.law.fit_exponents("x", statistics_of(torch.ones(3)), found, (5, 9))
 
 
 def test_a_diverging_training_says_so(digits):

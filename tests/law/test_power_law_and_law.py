@@ -9,11 +9,10 @@ import torch
 from scipy import stats
 
 import landscope as ls
+from known import statistics_of
 from landscope.claims.statements import CLAIMS
 from landscope.claims.verdict import Claim, Control, Measurement, judge
 from landscope.law.intervals import exponent_interval, prediction_band, seed_interval
-from landscope.law.route import exponents_of
-from landscope.law.variance_flatness import variance_flatness_law
 from landscope.noise.mode_statistics import block_variances, drift_share, random_walk_drift_share
 from landscope.synthetic import InverseGaussian, autoregressive, sgd_in_bowl
 
@@ -69,15 +68,14 @@ def wells(count=12):
 def test_a_known_law_is_found_and_censored_modes_are_counted():
     _, found = wells()
     variance = found.width**-4
-    law = variance_flatness_law(variance, found, (2, 12))
+    law = ls.law.fit_exponents("known", statistics_of(variance), found, (2, 12))
     assert law.psi == pytest.approx(4.0, abs=1e-6)
     assert (law.n_used, law.n_censored, law.n_still, law.mode_range) == (11, 0, 0, (2, 12))
-    import dataclasses
-
     bracketed = found.bracketed.clone()
     bracketed[[3, 4]] = False
     variance[6] = 0.0
-    partly = variance_flatness_law(variance, dataclasses.replace(found, bracketed=bracketed), (2, 500))
+    partial = dataclasses.replace(found, bracketed=bracketed)
+    partly = ls.law.fit_exponents("known", statistics_of(variance), partial, (2, 500))
     assert partly.psi == pytest.approx(4.0, abs=1e-6)
     assert (partly.n_used, partly.n_censored, partly.n_still, partly.mode_range) == (8, 2, 1, (2, 12))
 
@@ -102,8 +100,9 @@ def test_langevin_noise_in_a_bowl_gives_the_einstein_relation():
     curvature = torch.logspace(-1, 1, 20, dtype=torch.float64)
     rows = sgd_in_bowl(curvature, 200_000, learning_rate=0.02, noise_variance=1.0, seed=0)
     found = ls.flatness(InverseGaussian(curvature), torch.zeros(20).double(), torch.eye(20).double(), rtol=1e-6)
-    law = variance_flatness_law(rows.var(dim=0, correction=0), found, (1, 20), blocks=block_variances(rows))
-    low, high = law.confidence_interval
+    axes = ls.directions.Directions.of(torch.eye(20))
+    law = ls.variance_flatness(axes, ls.Trajectory.of(rows), found, (1, 20))
+    low, high = law.psi_interval
     # sigma^2 = alpha s^2/(lam (2 - alpha lam)): exactly 2 for small alpha lam, here up to 0.2
     exact = ls.law.fit_power_law(found.width, 1 / (curvature * (2 - 0.02 * curvature))).exponent
     assert low <= -exact <= high
@@ -118,9 +117,9 @@ def test_the_null_of_white_increments_is_like_itself():
     window = ls.Trajectory.of(rows - rows[-1])
     modes = ls.principal_modes(window)
     found = ls.flatness(well, window.row(-1), modes.directions)
-    psi = variance_flatness_law(modes.variance, found, (2, 15)).psi
+    psi = ls.variance_flatness(modes, window, found, (2, 15)).psi
     shuffled = [ls.surrogates.shuffled_increments(window, seed=seed) for seed in range(8)]
-    nulls = [exponents_of("null", well, window.row(-1), walk, fit_modes=(2, 15)).psi for walk in shuffled]
+    nulls = [ls.law.measure_exponents("null", well, window.row(-1), walk, fit_modes=(2, 15)).psi for walk in shuffled]
     low, high = prediction_band(nulls, 0.999)
     assert low < psi < high
 

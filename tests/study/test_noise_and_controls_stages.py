@@ -15,7 +15,7 @@ from landscope.law.exponents import Exponents
 from landscope.law.sensitivity import Sensitivity
 from landscope.law.window_growth import measure_growth
 from landscope.noise.mode_statistics import mode_statistics
-from landscope.noise.springs import Springs, log_spaced_ranks
+from landscope.noise.springs import Springs, spring_ranks
 from landscope.progress import QuietReporter
 from landscope.report.run_page import write_report
 from landscope.reproduction.experiment.problem import Problem
@@ -180,7 +180,7 @@ def test_growth_needs_an_epoch():
     )  # fmt: skip
     with pytest.raises(ls.errors.InputError, match="one epoch"):
         measure_growth(Trajectory.of(torch.randn(20, 5)), basis, widths, 30)
-    assert len(log_spaced_ranks(widths, 10)) == 0
+    assert len(spring_ranks(widths, 10)) == 0
 
 
 def test_crossover():

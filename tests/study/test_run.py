@@ -55,14 +55,13 @@ def test_a_run_measures_what_the_library_measures(small_run):
     assert len(widths.width) == 80
     fitted = ls.load(small_run.file("exponents-in-sample"))
     next_fitted = ls.load(small_run.file("exponents-next-window"))
-    law = ls.law.variance_flatness_law(saved.variance[:80], widths, (2, 60))
-    # One from the eigenvalues, one from coordinates of the rows: they agree to the error of the eigenvalues.
+    law = ls.variance_flatness(saved, window, widths, (2, 60))
     assert fitted.psi == pytest.approx(law.psi, rel=1e-9)
-    fresh = ls.law.variance_flatness_law(ls.noise.mode_statistics(saved, next_window).variance[:80], widths, (2, 60))
+    fresh = ls.variance_flatness(saved, next_window, widths, (2, 60))
     assert next_fitted.psi == pytest.approx(fresh.psi, rel=1e-9)
     steps = window.weights.double().diff(dim=0) @ saved.directions.T
-    strength = ls.law.variance_flatness_law(steps.square().mean(dim=0)[:80], widths, (2, 60))
-    assert fitted.psi_D == pytest.approx(strength.psi, rel=1e-9)
+    strength = ls.law.fit_power_law(widths.width[fitted.used[:80]], steps.square().mean(dim=0)[fitted.used])
+    assert fitted.psi_D == pytest.approx(-strength.exponent, rel=1e-9)
     assert fitted.psi_tau == pytest.approx(fitted.psi - fitted.psi_D)
 
 

@@ -150,7 +150,7 @@ def test_langevin_gives_the_einstein_relation_through_the_same_code():
     walk = langevin(well, origin, temperature=temperature, step=step, n_steps=60_000, seed=0)
     measured = mode_statistics(Directions.of(axes), walk)
     widths = ls.flatness(well, origin, axes)
-    law = ls.law.variance_flatness_law(measured.variance, widths, (1, 10))
+    law = ls.variance_flatness(Directions.of(axes), walk, widths, (1, 10))
     # sigma_i^2 = T/lambda_i at any step; T/L0 = 1e-4 bends the exponential well by about as much.
     memory = 2 / (step * curvature)
     error = 4 * float(torch.sqrt(2 * memory / 60_000).mean()) / float(torch.log(widths.width).std())

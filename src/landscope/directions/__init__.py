@@ -7,6 +7,7 @@ from landscope.directions.moving import moving
 from landscope.directions.overlap import subspace_overlap
 from landscope.directions.principal import principal_modes, principal_variances
 from landscope.directions.random_directions import random_directions as random
+from landscope.directions.ranks import log_spaced_ranks
 
 __all__ = [
     "Directions",
@@ -16,5 +17,6 @@ __all__ = [
     "gradient_noise",
     "random",
     "moving",
+    "log_spaced_ranks",
     "subspace_overlap",
 ]

@@ -19,10 +19,9 @@ from landscope.landscape import flatness
 from landscope.landscape.drawn_profiles import drawn_profiles
 from landscope.landscape.flatness import Flatness, joined
 from landscope.landscape.profile import LossProfiles, ProfileFits, fit_profiles
-from landscope.law.exponents import Exponents, fit_exponents
+from landscope.law.exponents import Exponents, fit_exponents, measure_exponents
 from landscope.law.intervals import prediction_band
 from landscope.law.inverse_relation import IN_SAMPLE, NEXT_WINDOW, SHUFFLED
-from landscope.law.route import exponents_of
 from landscope.law.spectrum import Spectrum, spectrum
 from landscope.noise.mode_statistics import ModeStatistics, mode_statistics
 from landscope.protocols import ProgressCallback
@@ -206,7 +205,7 @@ def _nulls(run: RunFolder, problem: Problem, widths: Flatness, progress: Progres
     if missing:
         risk, window = risk_at_window_end(run, problem)
         for number in missing:
-            found = exponents_of(
+            found = measure_exponents(
                 SHUFFLED,
                 risk,
                 risk.w0,

@@ -18,8 +18,7 @@ from landscope.directions.random_directions import random_directions
 from landscope.landscape import flatness
 from landscope.landscape.flatness import Flatness
 from landscope.landscape.profile import LossProfiles, loss_profiles
-from landscope.law.exponents import Exponents, fit_exponents
-from landscope.law.route import exponents_of
+from landscope.law.exponents import Exponents, fit_exponents, measure_exponents
 from landscope.law.sensitivity import Sensitivity, measure_sensitivity
 from landscope.law.window_growth import Growth, measure_growth
 from landscope.noise.gradient import gradient_noise
@@ -187,7 +186,7 @@ class _Work:
         made = surrogate(
             key, self.window, self.modes, seed=self.settings.seed, steps_per_epoch=self.history.steps_per_epoch
         )
-        return exponents_of(
+        return measure_exponents(
             ROWS[key], self.risk, self.risk.w0, made, fit_modes=self.fit_modes,
             spectrum_ranks=self.settings.spectrum_ranks, rtol=self.settings.rtol,
         )  # fmt: skip

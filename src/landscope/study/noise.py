@@ -27,7 +27,7 @@ from landscope.noise.drift_path import Activity, AlongDrift
 from landscope.noise.gradient import GradientNoise, gradient_noise
 from landscope.noise.log_hessian import LogHessian, log_hessian
 from landscope.noise.noise_and_curvature import LayerNoise, measure_layer_noise
-from landscope.noise.springs import Springs, log_spaced_ranks, measure_springs, nearest_ranks
+from landscope.noise.springs import Springs, measure_springs, nearest_ranks, spring_ranks
 from landscope.noise.temperature import ActiveTemperature, active_temperature
 from landscope.noise.temperature_over_training import Cooling, drawn_ranks, measure_cooling
 from landscope.noise.velocity import VelocityStatistics, velocity_statistics
@@ -87,7 +87,7 @@ class _Work:
         self.widths = run.load("flatness", Flatness)
         self.window, self.next_window = windows(run, self.history)
         self.rate = self.settings.learning_rate
-        self.ranks = log_spaced_ranks(self.widths, self.settings.noise_modes)
+        self.ranks = spring_ranks(self.widths, self.settings.noise_modes)
         if len(self.ranks) < _MIN_MODES:
             raise InputError(
                 expected=f"at least {_MIN_MODES} modes with a flatness within reach, to measure minibatch losses along",
