@@ -54,7 +54,7 @@ def test_it_is_the_penalty_that_the_parts_make_by_hand():
     risk = ls.EmpiricalRisk(by_hand, CRITERION, task(0))
     modes = ls.principal_modes(recorder.trajectory())
     widths = ls.flatness(risk, risk.w0, modes.directions[:9])
-    expected = ls.landscape_dependent_constraint(risk.w0, modes, widths, n_modes=9)
+    expected = ls.penalties.landscape_dependent_constraint(risk.w0, modes, widths, n_modes=9)
     assert torch.equal(held.anchor, expected.anchor)
     w = risk.w0 + torch.randn(5, risk.space.dim)
     assert torch.allclose(held(w), expected(w), rtol=1e-4)
@@ -324,7 +324,7 @@ def test_layers_without_kronecker_factors_are_refused_before_anything_is_learnt(
 @pytest.mark.filterwarnings("ignore:how far a step of Adafactor:UserWarning")
 def test_an_optimiser_whose_steps_are_not_known_is_named():
     model = network()
-    penalty = ls.distance_penalty(ls.ParameterSpace.of(model).flatten(model))
+    penalty = ls.penalties.distance_penalty(ls.ParameterSpace.of(model).flatten(model))
     optimizer = torch.optim.Rprop(model.parameters())
     with ls.ProximalSteps(penalty, model, optimizer), pytest.warns(UserWarning, match="a step of Rprop"):
         learn(model, optimizer, task(0), 2, torch.Generator())
@@ -478,7 +478,7 @@ def test_layer_by_layer_it_is_the_sum_of_what_each_alone_gives(method):
     assert torch.allclose(held.gradient(w.detach()), slope, rtol=1e-4, atol=1e-6)
     step = held.proximal_step(w.detach(), 0.1)
     assert torch.allclose(step + 0.1 * held.gradient(step), w.detach(), atol=1e-5)
-    again = ls.load_penalty(held.state_dict())
+    again = ls.penalties.load_penalty(held.state_dict())
     assert float(again(w.detach())) == float(held(w.detach()))
 
 

@@ -42,8 +42,8 @@ def test_the_papers_network_on_all_images(mnist, tmp_path):
     assert summary["window_steps"] == 1200
     assert math.isfinite(summary["psi"])
     assert summary["test_error_at_w0"] < 0.06
-    widths = run.load("flatness", ls.Flatness)
-    modes = run.load("modes", ls.PrincipalModes)
+    widths = run.load("flatness", ls.landscape.Flatness)
+    modes = run.load("modes", ls.directions.Directions)
     assert bool(widths.bracketed.all())
 
     from landscope.reproduction.experiment.problem import Problem

@@ -33,6 +33,7 @@ from landscope.reproduction.sequential.learning import Learner
 from landscope.reproduction.sequential.sequence import learn_in_turn
 from landscope.reproduction.sequential.task_data import class_tasks, joined_tasks
 from landscope.reproduction.sequential.two_tasks import Forgetting, Trial, measure_forgetting
+from landscope.sampling import MinibatchOrder
 from landscope.study.folder import RunFolder
 from landscope.study.measured import judged
 
@@ -147,7 +148,7 @@ def test_watching_with_a_penalty_is_plain_descent_and_an_implicit_step(data):
     twin = copy.deepcopy(begun.part)
     parameter = dict(twin.named_parameters())["2.weight"]
     inputs, labels = begun.tasks[1].train
-    order = ls.MinibatchOrder(len(labels), 10, "reshuffled", begun._order(1))
+    order = MinibatchOrder(len(labels), 10, "reshuffled", begun._order(1))
     for batch in order.epoch(0)[:3]:
         (slope,) = torch.autograd.grad(nn.functional.cross_entropy(twin(inputs[batch]), labels[batch]), parameter)
         with torch.no_grad():
@@ -335,7 +336,7 @@ def test_penalties_of_different_kinds_are_added_up(data):
     for first, second in ((low, low), (low, diagonal), (diagonal, diagonal), (layer, low), (layer, layer)):
         both = combined_penalty(first, second)
         assert float(both(w)) == pytest.approx(float(first(w) + second(w)), rel=1e-5)
-    assert isinstance(combined_penalty(low, low), ls.QuadraticPenalty)
+    assert isinstance(combined_penalty(low, low), ls.penalties.QuadraticPenalty)
 
 
 def test_pretraining_freezes_what_it_learnt_and_starts_the_rest_anew():

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope._checks import check_count, check_positive
+from landscope.directions.moving import ROUNDING, moving
 from landscope.errors import InputError
-from landscope.landscape import flatness
-from landscope.landscape.flatness import Flatness, joined
+from landscope.landscape.flatness import Flatness, flatness, joined
 from landscope.protocols import LossLandscape, ProgressCallback, silent
 from landscope.trajectory import Trajectory
 
@@ -57,19 +57,20 @@ def flatness_until_flat(
 ) -> Flatness:
     """Flatness in rank order, only as far as directions are sharp: what :func:`sharp_dimension` counts.
 
-    Goes on by groups of ``patience`` directions, and stops after a group of which all are flatter than the threshold.
+    Directions are measured in groups of ``patience``. The search stops after a group whose directions are all flatter
+    than the threshold.
 
     Args:
         landscape: The risk.
-        w0: Where.
+        w0: Weights around which the flatness is measured.
         directions: Modes, in falling order of variance.
         threshold: Flatness from which a direction is flat.
         rtol: Tolerance of the crossings.
-        patience: Directions of a group.
-        progress: Told how many directions are done.
+        patience: Number of directions in a group.
+        progress: Callback with the number of directions that are done.
 
     Returns:
-        Flatness of the first directions, as many as were looked at.
+        Flatness of the directions that were measured, from the first on.
 
     Raises:
         InputError: If the threshold or the patience is not positive.
@@ -117,10 +118,11 @@ def learning_dimension(
         2
     """
     if not 0 < fraction < 1:
-        raise InputError(expected="a fraction between 0 and 1", got=f"{fraction}", hint="Pass 0.99, say.")
-    counted = variance.double() if drift else variance[1:].double()
+        raise InputError(expected="a fraction between 0 and 1", got=f"{fraction}", hint="Pass 0.99, for example.")
+    kept = torch.where(moving(variance), variance, 0.0).double()
+    counted = kept if drift else kept[1:]
     whole = float(counted.sum()) if total is None else total - (0.0 if drift else float(variance[0]))
-    if not whole > 0:
+    if not whole > (0.0 if drift else ROUNDING * float(variance[0])):
         raise InputError(expected="a variance above zero", got=f"{whole}", hint="The weights did not move.")
     # A rounding of the sum must not add a mode.
     needed = int((counted.cumsum(0) < (fraction - 1e-12) * whole).sum()) + 1
@@ -136,12 +138,12 @@ def learning_dimension(
 def learning_dimension_over_time(
     trajectory: Trajectory, rows: int, fraction: float = 0.99
 ) -> tuple[Float[Tensor, " windows"], Float[Tensor, " windows"], Float[Tensor, " windows"]]:
-    r"""D_l of successive windows of a run: does the search narrow as it goes on?
+    r"""D_l of successive windows of a run: does the search narrow over time?
 
     Args:
         trajectory: The run.
-        rows: Rows a window.
-        fraction: Of the variance of each window.
+        rows: Rows in a window.
+        fraction: Fraction of the variance of each window.
 
     Returns:
         The last step of each whole window, its D_l, and its D_l without its first mode; NaN where nothing moves.
@@ -164,7 +166,7 @@ def learning_dimension_over_time(
     found = []
     for start in starts:
         variance = _variances(trajectory.rows(start, start + rows).double())
-        found.append([_dimension_or_nan(variance, fraction), _dimension_or_nan(variance[1:], fraction)])
+        found.append([_dimension_or_nan(variance, fraction, drift=drift) for drift in (True, False)])
     columns = torch.tensor(found, dtype=torch.float64).T
     return torch.tensor(steps, dtype=torch.float64), columns[0], columns[1]
 
@@ -176,5 +178,6 @@ def _variances(weights: Float[Tensor, "rows N"]) -> Float[Tensor, " k"]:
     return torch.linalg.eigvalsh(square).flip(0).clamp(min=0) / len(weights)
 
 
-def _dimension_or_nan(variance: Float[Tensor, " k"], fraction: float) -> float:
-    return learning_dimension(variance, fraction) if float(variance.sum()) > 0 else math.nan
+def _dimension_or_nan(variance: Float[Tensor, " k"], fraction: float, *, drift: bool) -> float:
+    n_moving = int(moving(variance).sum())
+    return learning_dimension(variance, fraction, drift=drift) if n_moving > (0 if drift else 1) else math.nan

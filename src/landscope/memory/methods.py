@@ -9,9 +9,8 @@ from typing import Literal
 
 from torch import nn
 
-from landscope.directions.basis import variance_along
 from landscope.directions.principal import principal_modes
-from landscope.directions.random import random_basis
+from landscope.directions.random_directions import random_directions
 from landscope.memory.snapshot import FinishedTask
 from landscope.parameters import ParameterSpace
 from landscope.penalties.compression.factored import factored_penalty
@@ -109,7 +108,7 @@ def _fresh(task: FinishedTask, n_modes: int) -> Penalty:
     count = min(n_modes, modes.n_moving)
     ranks = _measured_ranks(count)
     measured = task.widths(task.flatness_of(modes.directions[[rank - 1 for rank in ranks]]))
-    variance = variance_along(modes, task.trajectory.window(start=middle))[:count]
+    variance = modes.project_trajectory(task.trajectory.window(start=middle)).var(dim=0, correction=0)[:count]
     known = flatness_from_variance(variance, 4.0, measured, ranks)
     return landscape_dependent_constraint(task.w1, modes, known, n_modes=count, strength=1.0)
 
@@ -133,7 +132,7 @@ def _low_floor(task: FinishedTask, n_modes: int) -> Penalty:
 
 def _random(task: FinishedTask, n_modes: int) -> Penalty:
     """Random directions, as stiff as the modes."""
-    basis = random_basis(len(task.w1), n_modes, seed=task.seed)
+    basis = random_directions(len(task.w1), n_modes, seed=task.seed)
     widths = task.widths(task.flatness(n_modes))
     check_widths(widths)
     return curvature_constraint(task.w1, basis.directions, 2 * widths.square().reciprocal().nan_to_num(0.0))

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope.directions.basis import Basis
-from landscope.directions.hessian import hessian_basis
-from landscope.directions.principal import PrincipalModes, principal_modes
+from landscope.directions.directions import Directions
+from landscope.directions.hessian_eigenvectors import hessian_eigenvectors
+from landscope.directions.principal import principal_modes
 from landscope.errors import InputError
 from landscope.landscape import flatness
 from landscope.landscape.flatness import Flatness, joined
@@ -54,10 +54,10 @@ class FinishedTask:
         self.modes_seconds = self.flatness_seconds = 0.0
         """What the modes took, and the flatness of one of them."""
         self._parts: list[Flatness] = []
-        self._bases: dict[tuple[str, int], Basis] = {}
+        self._bases: dict[tuple[str, int], Directions] = {}
 
     @functools.cached_property
-    def modes(self) -> PrincipalModes:
+    def modes(self) -> Directions:
         """Principal modes of the window."""
         available = min(len(self.trajectory) - 1, self.trajectory.dim)
         begun = time.perf_counter()
@@ -104,17 +104,17 @@ class FinishedTask:
             LayerOfTask(self, [name for name in self.space.names if name.rpartition(".")[0] == home]) for home in homes
         ]
 
-    def hessian(self, n_modes: int) -> Basis:
+    def hessian(self, n_modes: int) -> Directions:
         """Leading eigenvectors of the Hessian."""
         return self._leading("hessian", n_modes, self.risk)
 
-    def leading_fisher(self, n_modes: int) -> Basis:
+    def leading_fisher(self, n_modes: int) -> Directions:
         """Leading eigenvectors of the Fisher information."""
         return self._leading("fisher", n_modes, _Products(self.risk.fisher_information()))
 
-    def _leading(self, name: str, n_modes: int, landscape: LossLandscape) -> Basis:
+    def _leading(self, name: str, n_modes: int, landscape: LossLandscape) -> Directions:
         if (name, n_modes) not in self._bases:
-            self._bases[name, n_modes] = hessian_basis(landscape, self.w1, n_modes)
+            self._bases[name, n_modes] = hessian_eigenvectors(landscape, self.w1, n_modes)
         return self._bases[name, n_modes]
 
 

@@ -142,7 +142,7 @@ def drift_law(
     Args:
         steps: Optimisation steps.
         loss: Loss at each, positive; of the whole training set.
-        beta: Slope of ln L along p_1, which equals E[g_1] of :func:`landscope.log_hessian`.
+        beta: Slope of ln L along p_1, which equals E[g_1] of :func:`landscope.noise.log_hessian`.
         learning_rate: alpha.
 
     Returns:

@@ -56,7 +56,7 @@ def active_temperature(
               \right)^2 \right\rangle_\mu, \qquad \delta L^\mu = L^\mu - L
 
     The derivatives of all minibatches come from one pass of forward-mode differentiation a point. For T_i(0) along
-    many directions at once :func:`landscope.gradient_noise` is faster.
+    many directions at once :func:`landscope.noise.gradient_noise` is faster.
 
     Args:
         ensemble: A landscape that gives its minibatch losses.

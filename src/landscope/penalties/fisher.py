@@ -183,8 +183,8 @@ def curvature_constraint(
 
     Args:
         w1: Weights at the end of the task.
-        directions: Orthonormal, for example the leading eigenvectors of the Hessian (:func:`landscope.hessian_basis`),
-            of the Fisher information, or random ones.
+        directions: Orthonormal, for example the leading eigenvectors of the Hessian
+            (:func:`landscope.directions.hessian`), of the Fisher information, or random ones.
         curvature: h_i, for example the eigenvalues. Negative ones hold nothing.
         floor: Curvature of all other directions.
         strength: lambda.

@@ -132,7 +132,7 @@ class KroneckerPenalty(
         return self.anchor.numel() + self.inputs.numel() + self.outputs.numel()
 
     def state_dict(self) -> dict[str, Any]:
-        """Its fields, for ``torch.save``; :func:`landscope.load_penalty` makes a penalty of them."""
+        """Its fields, for ``torch.save``; :func:`landscope.penalties.load_penalty` makes a penalty of them."""
         return fields_of(self)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> KroneckerPenalty:

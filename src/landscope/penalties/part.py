@@ -34,7 +34,7 @@ class PartPenalty:
 
     Example:
         >>> import torch
-        >>> from landscope import distance_penalty
+        >>> from landscope.penalties import distance_penalty
         >>> penalty = PartPenalty(distance_penalty(torch.zeros(2)), torch.tensor([0, 2]), dim=3)
         >>> penalty(torch.tensor([1.0, 5.0, 2.0])).item(), penalty.gradient(torch.tensor([1.0, 5.0, 2.0])).tolist()
         (5.0, [2.0, 0.0, 4.0])
@@ -77,7 +77,7 @@ class PartPenalty:
         return self.part.n_stored
 
     def state_dict(self) -> dict[str, Any]:
-        """Its fields, for ``torch.save``; :func:`landscope.load_penalty` makes a penalty of them."""
+        """Its fields, for ``torch.save``; :func:`landscope.penalties.load_penalty` makes a penalty of them."""
         return {
             "kind": PART, "part": self.part.state_dict(), "columns": self.columns, "dim": self.dim,
             "parameters": list(self.parameters),

@@ -52,7 +52,7 @@ class ProximalSteps:
 
     Example:
         >>> import torch
-        >>> from landscope import QuadraticPenalty
+        >>> from landscope.penalties import QuadraticPenalty
         >>> model = torch.nn.Linear(1, 1, bias=False)
         >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
         >>> penalty = QuadraticPenalty(anchor=torch.zeros(1), stiffness=torch.ones(1))
@@ -129,7 +129,7 @@ class ProximalSteps:
                 raise InputError(
                     expected="one ProximalSteps on these weights",
                     got="a second one",
-                    hint="Add penalties up by ls.PenaltySum.",
+                    hint="Add penalties up by ls.penalties.PenaltySum.",
                 )
 
     @torch.no_grad()
@@ -167,7 +167,9 @@ def _space_of(
 ) -> ParameterSpace:
     if not isinstance(penalty, Penalty):
         raise InputError(
-            expected="a penalty", got=type(penalty).__name__, hint="ls.landscape_dependent_constraint(...) makes one."
+            expected="a penalty",
+            got=type(penalty).__name__,
+            hint="Make one with penalties.landscape_dependent_constraint(...).",
         )
     names = tuple(penalty.parameters)
     if select is None and names:

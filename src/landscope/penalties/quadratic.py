@@ -34,7 +34,7 @@ class QuadraticPenalty(
     so that the stiffness is :math:`k_i` along :math:`p_i` and :math:`k_0` along everything orthogonal to them. With
     :math:`k_0 = 0` and :math:`k_i = 1/F_i^2` it is the paper's landscape-dependent constraint (Eq. 14; no half).
     It holds (k + 1) N + k numbers, or 2 N without directions, where each weight has a stiffness of its own. A penalty
-    of one task is zero at its anchor; only sums of several have a V_0, see :func:`landscope.merged_penalty`.
+    of one task is zero at its anchor; only sums of several have a V_0, see :func:`landscope.penalties.merged_penalty`.
 
     Args:
         anchor: w_1, where the weights are to stay, ``[N]``.
@@ -156,7 +156,7 @@ class QuadraticPenalty(
         return sum(tensor.numel() for tensor in self.tensors().values())
 
     def state_dict(self) -> dict[str, Any]:
-        """Its fields, for ``torch.save``; :func:`landscope.load_penalty` makes a penalty of them."""
+        """Its fields, for ``torch.save``; :func:`landscope.penalties.load_penalty` makes a penalty of them."""
         return fields_of(self)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> QuadraticPenalty:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from landscope.directions.principal import PrincipalModes, principal_modes
+from landscope.directions.directions import Directions
+from landscope.directions.principal import principal_modes
 from landscope.errors import InputError
 from landscope.landscape import Flatness
 from landscope.landscape.dimension import learning_dimension_over_time
@@ -18,7 +19,7 @@ from landscope.noise.drift_path import Activity, AlongDrift
 from landscope.noise.gradient import GradientNoise, gradient_noise
 from landscope.noise.log_hessian import LogHessian, log_hessian
 from landscope.noise.noise_and_curvature import LayerNoise, measure_layer_noise
-from landscope.noise.springs import Springs, log_spaced_ranks, measure_springs, nearest_ranks
+from landscope.noise.springs import Springs, measure_springs, nearest_ranks, spring_ranks
 from landscope.noise.temperature import ActiveTemperature, active_temperature
 from landscope.noise.temperature_over_training import Cooling, drawn_ranks, measure_cooling
 from landscope.noise.velocity import VelocityStatistics, velocity_statistics
@@ -44,7 +45,7 @@ _ACTIVITY_SHARE = 20
 
 def measured_ranks(analysis: Analysis) -> Tensor:
     """Ranks of the log-spaced modes along which the minibatch losses are measured."""
-    ranks = log_spaced_ranks(analysis.load("flatness", Flatness), analysis.settings.noise_modes)
+    ranks = spring_ranks(analysis.load("flatness", Flatness), analysis.settings.noise_modes)
     if len(ranks) < _MIN_MODES:
         raise InputError(
             expected=f"at least {_MIN_MODES} modes with a flatness within reach, to measure minibatch losses along",
@@ -54,8 +55,8 @@ def measured_ranks(analysis: Analysis) -> Tensor:
     return ranks
 
 
-def _modes(analysis: Analysis) -> PrincipalModes:
-    return analysis.load("modes", PrincipalModes)
+def _modes(analysis: Analysis) -> Directions:
+    return analysis.load("modes", Directions)
 
 
 def _basin(analysis: Analysis, rank: int, points: int = 21) -> Tensor:
