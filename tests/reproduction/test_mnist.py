@@ -46,8 +46,9 @@ def test_the_papers_network_on_all_images(mnist, tmp_path):
     modes = run.load("modes", ls.directions.Directions)
     assert bool(widths.bracketed.all())
 
-    from landscope.reproduction.experiment.problem import Problem
     from landscope.study.checkpoint import load_model
+
+    from landscope.reproduction.experiment.problem import Problem
     from naive import naive_loss
 
     model = Problem(run.settings).network()

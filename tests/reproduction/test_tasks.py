@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from landscope.study.measured import judged
 from torch import nn
 
 import landscope as ls
@@ -35,7 +36,6 @@ from landscope.reproduction.sequential.task_data import class_tasks, joined_task
 from landscope.reproduction.sequential.two_tasks import Forgetting, Trial, measure_forgetting
 from landscope.sampling import MinibatchOrder
 from landscope.study.folder import RunFolder
-from landscope.study.measured import judged
 
 GROUPS = ((0, 1), (2, 3))
 

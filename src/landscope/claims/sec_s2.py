@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from landscope.claims.verdict import Control, Measurement
 from landscope.noise.drift import DriftLaw, Phases
-from landscope.noise.drift_path import AlongDrift
+from landscope.noise.drift_path import DriftPath
 
 __all__ = ["drift_claims", "margin_claims"]
 
 
-def drift_claims(law: DriftLaw, path: AlongDrift, phases: Phases) -> dict[str, Measurement]:
+def drift_claims(law: DriftLaw, path: DriftPath, phases: Phases) -> dict[str, Measurement]:
     """Whether the loss falls as a drift along the first mode makes it fall.
 
     Args:
@@ -34,7 +34,7 @@ def drift_claims(law: DriftLaw, path: AlongDrift, phases: Phases) -> dict[str, M
     }  # fmt: skip
 
 
-def margin_claims(path: AlongDrift) -> dict[str, Measurement]:
+def margin_claims(path: DriftPath) -> dict[str, Measurement]:
     """Whether the margin grows along the drift.
 
     Args:

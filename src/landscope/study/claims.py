@@ -23,20 +23,20 @@ from landscope.claims.sec_s3 import locality_measurements
 from landscope.claims.statements import judged
 from landscope.claims.verdict import Judgement, Measurement
 from landscope.landscape import Flatness, LossProfiles, ProfileFits
-from landscope.landscape.flatness_and_curvature import Locality
+from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature
 from landscope.law.exponents import Exponents
 from landscope.law.sensitivity import Sensitivity
 from landscope.law.spectrum import Spectrum
 from landscope.law.window_growth import Growth
 from landscope.noise.drift import DriftLaw, Phases
-from landscope.noise.drift_path import AlongDrift
+from landscope.noise.drift_path import DriftPath
 from landscope.noise.gradient import GradientNoise
 from landscope.noise.log_hessian import LogHessian
-from landscope.noise.noise_and_curvature import LayerNoise
+from landscope.noise.noise_and_curvature import NoiseAndCurvature
 from landscope.noise.springs import Springs
 from landscope.noise.stationarity import LyapunovResidual, YaidaRelation
 from landscope.noise.temperature import ActiveTemperature
-from landscope.noise.temperature_over_training import Cooling
+from landscope.noise.temperature_over_training import TemperatureOverTraining
 from landscope.noise.velocity import VelocityStatistics
 from landscope.study.analysis import Analysis
 from landscope.study.stages.controls import near_curvature
@@ -110,7 +110,7 @@ def _temperature(analysis: Analysis) -> Mapping[str, Measurement]:
         analysis.load("noise-temperature", ActiveTemperature),
         noise,
         analysis.load("flatness", Flatness).width[: len(noise.variance)],
-        analysis.load("noise-cooling", Cooling),
+        analysis.load("noise-temperature-over-training", TemperatureOverTraining),
         analysis.settings.fit_modes,
     )
 
@@ -120,21 +120,23 @@ def _drift(analysis: Analysis) -> Mapping[str, Measurement]:
         return {"logarithmic_drift": Measurement(math.nan, note="the law is for SGD")}
     return drift_claims(
         analysis.load("noise-drift-law", DriftLaw),
-        analysis.load("noise-along-drift", AlongDrift),
+        analysis.load("noise-drift-path", DriftPath),
         analysis.load("noise-phases", Phases),
     )
 
 
 def _margin(analysis: Analysis) -> Mapping[str, Measurement]:
-    path = analysis.load("noise-along-drift", AlongDrift)
+    path = analysis.load("noise-drift-path", DriftPath)
     if bool(torch.isnan(path.margin[0])):
         return {"margin": Measurement(math.nan, note="needs evaluate=f with f(model) -> {'margin': ...}")}
     return margin_claims(path)
 
 
 def _curvature(analysis: Analysis) -> Mapping[str, Measurement]:
-    layers = [analysis.load(name, LayerNoise) for name in layer_names(analysis)]
-    return locality_measurements(analysis.load("noise-locality", Locality), layers, analysis.space.names)
+    layers = [analysis.load(name, NoiseAndCurvature) for name in layer_names(analysis)]
+    return locality_measurements(
+        analysis.load("flatness-and-curvature", FlatnessAndCurvature), layers, analysis.space.names
+    )
 
 
 def _row(key: str, analysis: Analysis) -> Exponents:
@@ -182,12 +184,12 @@ _GROUPS = (
     _Group(
         "noise",
         ("temperature_profile", "temperature_by_flatness", "cooling", "frozen"),
-        ("noise-temperature", "noise-gradient", "noise-cooling"),
+        ("noise-temperature", "noise-gradient", "noise-temperature-over-training"),
         _temperature,
     ),
-    _Group("noise", ("logarithmic_drift",), ("noise-drift-law", "noise-along-drift", "noise-phases"), _drift),
-    _Group("noise", ("margin",), ("noise-along-drift",), _margin),
-    _Group("noise", ("flatness_and_hessian", "noise_by_curvature"), ("noise-locality",), _curvature),
+    _Group("noise", ("logarithmic_drift",), ("noise-drift-law", "noise-drift-path", "noise-phases"), _drift),
+    _Group("noise", ("margin",), ("noise-drift-path",), _margin),
+    _Group("noise", ("flatness_and_hessian", "noise_by_curvature"), ("flatness-and-curvature",), _curvature),
     _Group("controls", ("psi_hessian",), ("exponents-hessian", "sensitivity"), _hessian),
     _Group(
         "controls",

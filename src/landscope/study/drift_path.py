@@ -8,7 +8,7 @@ import torch
 
 from landscope.directions.directions import Directions
 from landscope.landscape import loss_profiles
-from landscope.noise.drift_path import AlongDrift
+from landscope.noise.drift_path import DriftPath
 from landscope.noise.log_hessian import LogHessian
 from landscope.study.analysis import Analysis
 from landscope.study.subject import set_weights
@@ -19,7 +19,7 @@ _POINTS = 11
 _NAMES = ("train_error", "test_loss", "test_error")
 
 
-def walk_along_drift(analysis: Analysis) -> AlongDrift:
+def walk_along_drift(analysis: Analysis) -> DriftPath:
     """Losses from w0 along mode 1, as far as the window went, and errors where the study can evaluate a model."""
     direction, risk = analysis.load("modes", Directions).directions[0], analysis.risk
     first, last = (analysis.window.row(row).double() for row in (0, -1))
@@ -39,7 +39,7 @@ def walk_along_drift(analysis: Analysis) -> AlongDrift:
     tiny = 1e-2 * abs(length)
     ends = loss_profiles(risk, risk.w0, direction[None].to(risk.w0), torch.tensor([-tiny, tiny])).loss[0]
     hessian = analysis.load_if_there("noise-log-hessian", LogHessian)
-    return AlongDrift(
+    return DriftPath(
         displacements=displacements,
         margin=columns[0],
         relative_margin=columns[1],
@@ -47,7 +47,7 @@ def walk_along_drift(analysis: Analysis) -> AlongDrift:
         train_error=columns[3],
         test_loss=columns[4],
         test_error=columns[5],
-        window_way=length,
+        window_displacement=length,
         beta_slope=float(torch.log(ends[1] / ends[0])) / (2 * tiny),
         beta_ensemble=float(hessian.slope[0]) if hessian is not None else math.nan,
     )

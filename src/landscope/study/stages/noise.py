@@ -13,15 +13,19 @@ from landscope.directions.principal import principal_modes
 from landscope.errors import InputError
 from landscope.landscape import Flatness
 from landscope.landscape.dimension import learning_dimension_over_time
-from landscope.landscape.flatness_and_curvature import Locality, measure_locality
+from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature, measure_flatness_and_curvature
 from landscope.noise.drift import DriftLaw, Phases, drift_law, learning_phases
-from landscope.noise.drift_path import Activity, AlongDrift
+from landscope.noise.drift_path import Activity, DriftPath
 from landscope.noise.gradient import GradientNoise, gradient_noise
 from landscope.noise.log_hessian import LogHessian, log_hessian
-from landscope.noise.noise_and_curvature import LayerNoise, measure_layer_noise
+from landscope.noise.noise_and_curvature import NoiseAndCurvature, measure_noise_and_curvature
 from landscope.noise.springs import Springs, measure_springs, nearest_ranks, spring_ranks
 from landscope.noise.temperature import ActiveTemperature, active_temperature
-from landscope.noise.temperature_over_training import Cooling, drawn_ranks, measure_cooling
+from landscope.noise.temperature_over_training import (
+    TemperatureOverTraining,
+    drawn_ranks,
+    measure_temperature_over_training,
+)
 from landscope.noise.velocity import VelocityStatistics, velocity_statistics
 from landscope.parameters import ParameterSpace
 from landscope.results import Result
@@ -136,10 +140,10 @@ def _temperature(analysis: Analysis) -> ActiveTemperature:
     )  # fmt: skip
 
 
-def _temperature_over_training(analysis: Analysis) -> Cooling:
+def _temperature_over_training(analysis: Analysis) -> TemperatureOverTraining:
     ranks = measured_ranks(analysis)
     (drawn,) = nearest_ranks(ranks, (10,)).tolist()
-    return measure_cooling(
+    return measure_temperature_over_training(
         analysis.ensembles_at_checkpoints(), len(analysis.checkpoints.steps()),
         _modes(analysis).directions[ranks - 1], ranks, _basin(analysis, int(ranks[drawn])),
         learning_rate=analysis.learning_rate, steps_per_epoch=analysis.steps_per_epoch or 1, drawn=drawn,
@@ -147,20 +151,20 @@ def _temperature_over_training(analysis: Analysis) -> Cooling:
     )  # fmt: skip
 
 
-def _locality(analysis: Analysis) -> Locality:
-    return measure_locality(
+def _flatness_and_curvature(analysis: Analysis) -> FlatnessAndCurvature:
+    return measure_flatness_and_curvature(
         analysis.risk, analysis.risk.w0, _modes(analysis).directions, analysis.load("flatness", Flatness),
         measured_ranks(analysis),
     )  # fmt: skip
 
 
-def _layer(name: str, basis: int, analysis: Analysis) -> LayerNoise:
+def _layer(name: str, basis: int, analysis: Analysis) -> NoiseAndCurvature:
     """Gradient noise against curvature in one layer, along one of two sets of eigenvectors."""
     model = analysis.model_at(analysis.windows.step)
     risk = analysis.subject.risk(model, ParameterSpace.of(model, name), batch_norm=analysis.settings.batch_norm)
     ensemble = analysis.ensemble_of(risk)
     n_modes = min(_LAYER_MODES, risk.space.dim - 1, len(ensemble.batch_losses(risk.w0)) - 1)
-    return measure_layer_noise(name, risk, ensemble, risk.w0, n_modes)[basis]
+    return measure_noise_and_curvature(name, risk, ensemble, risk.w0, n_modes)[basis]
 
 
 def _drift_law(analysis: Analysis) -> DriftLaw:
@@ -169,7 +173,7 @@ def _drift_law(analysis: Analysis) -> DriftLaw:
     kept = (history.steps >= int(analysis.window.steps[0])) & torch.isfinite(history.train_loss)
     return drift_law(
         history.steps[kept].double(), history.train_loss[kept],
-        beta=analysis.load("noise-along-drift", AlongDrift).beta_slope,
+        beta=analysis.load("noise-drift-path", DriftPath).beta_slope,
         learning_rate=analysis.learning_rate / (1 - facts.momentum),
     )  # fmt: skip
 
@@ -198,7 +202,7 @@ def _noise(name: str, kind: type[Result], make: Callable[[Analysis], Result], *n
 
 def _parts(analysis: Analysis) -> tuple[Part, ...]:
     layers = [
-        _noise(f"{LAYER}{number}-{basis}", LayerNoise, functools.partial(_layer, name, index))
+        _noise(f"{LAYER}{number}-{basis}", NoiseAndCurvature, functools.partial(_layer, name, index))
         for number, name in enumerate(_weight_matrices(analysis))
         for index, basis in enumerate(("hessian", "gradient-noise"))
     ]
@@ -209,12 +213,15 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:
         _noise("noise-gradient", GradientNoise, _gradient),
         _noise("noise-log-hessian", LogHessian, _log_hessian),
         _noise("noise-temperature", ActiveTemperature, _temperature, "learning_rate"),
-        _noise("noise-cooling", Cooling, _temperature_over_training, "learning_rate", "checkpoints"),
-        Part("noise-locality", Locality, _locality, is_optional=True),
+        _noise(
+            "noise-temperature-over-training", TemperatureOverTraining, _temperature_over_training, "learning_rate",
+            "checkpoints",
+        ),
+        Part("flatness-and-curvature", FlatnessAndCurvature, _flatness_and_curvature, is_optional=True),
         *layers,
-        Part("noise-along-drift", AlongDrift, walk_along_drift, is_optional=True),
+        Part("noise-drift-path", DriftPath, walk_along_drift, is_optional=True),
         Part(
-            "noise-drift-law", DriftLaw, _drift_law, needs=("history", "learning_rate"), after=("noise-along-drift",),
+            "noise-drift-law", DriftLaw, _drift_law, needs=("history", "learning_rate"), after=("noise-drift-path",),
             is_optional=True,
         ),
         Part("noise-phases", Phases, _phases, needs=("history",), is_optional=True),
