@@ -172,7 +172,7 @@ def test_the_leading_fisher_directions_are_eigenvectors(data):
     fisher, values = task.risk.fisher_information(), 2 * penalty.stiffness.double()
     for direction, value in zip(penalty.directions, values, strict=True):
         product = fisher.product(task.w1, direction.to(task.w1))
-        assert torch.allclose(product.double(), value * direction, atol=1e-3 * float(values[0]))
+        assert torch.allclose(product.double(), value * direction.double(), atol=1e-3 * float(values[0]))
 
 
 TRIALS = [Trial("none", moved=True), Trial("joint")] + [
