@@ -62,7 +62,7 @@ def test_more_modes_than_the_window_has_and_other_weights_are_refused():
     still = torch.zeros(12, 6)
     still[:, :2] = torch.randn(12, 2)
     found = ls.principal_modes(ls.Trajectory.of(still))
-    with pytest.raises(InputError, match="at most 2, the modes the weights moved along"):
+    with pytest.raises(InputError, match="at most 2, the number of modes in which the weights moved"):
         ls.landscape_dependent_constraint(torch.zeros(6), found, torch.ones(6), n_modes=6)
     assert len(ls.landscape_dependent_constraint(torch.zeros(6), found, torch.ones(6)).stiffness) == 2
     with pytest.raises(InputError, match="w1 as a tensor"):
@@ -77,7 +77,7 @@ def test_more_modes_than_the_window_has_and_other_weights_are_refused():
     ("psi", "measured", "ranks", "error", "says"),
     [
         (-4.0, torch.ones(1), [1], InputError, "psi"),
-        (4.0, torch.ones(2), [1], InputError, "a flatness for each"),
+        (4.0, torch.ones(2), [1], InputError, "one flatness for each rank"),
         (4.0, torch.ones(1), [7], InputError, "from 1 to 6"),
         (4.0, torch.tensor([float("nan")]), [1], InputError, "at least one"),
     ],

@@ -216,7 +216,7 @@ def test_what_does_not_fit_is_refused_and_changes_nothing():
         )
     memory.consolidate(CRITERION, task(0))
     stranger = network()
-    with pytest.raises(InputError, match="one without"), memory.training(sgd(stranger)):
+    with pytest.raises(InputError, match="an optimiser without"), memory.training(sgd(stranger)):
         pass
     model[2] = nn.Linear(24, 12)
     with pytest.raises(InputError, match="2"), memory.training(sgd(model)):
@@ -234,7 +234,7 @@ def test_an_optimiser_that_does_not_fit_is_refused_before_anything_is_learnt():
     first, *others = model.parameters()
     groups = [{"params": [first]}, {"params": others, "lr": 0.01}]
     for optimizer, message in (
-        (torch.optim.SGD(others, lr=0.1), "one without 0.weight"),
+        (torch.optim.SGD(others, lr=0.1), "an optimiser without 0.weight"),
         (torch.optim.SGD(groups, lr=0.1), "one learning rate for the selected weights"),
     ):
         with pytest.raises(InputError, match=message), memory.training(optimizer):
@@ -323,12 +323,12 @@ def test_layers_without_kronecker_factors_are_refused_before_anything_is_learnt(
     assert ls.TaskMemory(model, nn.Linear, method="kfac", strength=1.0).space.dim == 27
 
 
-@pytest.mark.filterwarnings("ignore:how far a step of Adafactor:UserWarning")
+@pytest.mark.filterwarnings("ignore:the step size of Adafactor:UserWarning")
 def test_an_optimiser_whose_steps_are_not_known_is_named():
     model = network()
     penalty = ls.distance_penalty(ls.ParameterSpace.of(model).flatten(model))
     optimizer = torch.optim.Rprop(model.parameters())
-    with ls.ProximalSteps(penalty, model, optimizer), pytest.warns(UserWarning, match="a step of Rprop"):
+    with ls.ProximalSteps(penalty, model, optimizer), pytest.warns(UserWarning, match="the step size of Rprop"):
         learn(model, optimizer, task(0), 2, torch.Generator())
     for known in (sgd(model), torch.optim.NAdam(model.parameters()), torch.optim.RMSprop(model.parameters())):
         with ls.ProximalSteps(penalty, model, known):
