@@ -87,7 +87,7 @@ def small_tasks(monkeypatch):
     monkeypatch.setattr(capacity, "PAIRS", some)
     rows = {("none", 0, None): (math.nan,), ("ldc-floor", 10, 15): (4.0,), ("joint", 0, None): (math.nan,)}
     monkeypatch.setattr(in_turn, "_TRIED", rows)
-    some = {method: continual._TRIED[method] for method in ("none", "ldc-psi4-factored", "gpm")}
+    some = {method: continual._TRIED[method] for method in ("none", "ldc-variance-factored", "gpm")}
     monkeypatch.setattr(continual, "_TRIED", some)
     monkeypatch.setattr(language, "_TRIED", {method: language._TRIED[method] for method in ("none", "l2")})
 
