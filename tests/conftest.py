@@ -17,6 +17,9 @@ from landscope.study.folder import RunFolder
 from landscope.study.pipeline import run_stages
 from small_run import SMALL
 
+# The tests are small, and two processes run them: more threads would only wait for each other.
+torch.set_num_threads(1)
+
 
 def pytest_addoption(parser):
     parser.addoption("--device", default="cpu", help="Where the tests that take a device compute: cpu, cuda, ...")

@@ -94,7 +94,7 @@ class FreshVarianceLDC(Method):
         held = min(count, modes.n_moving)
         ranks = measured_ranks(held)
         measured = task.widths(task.flatness_of(modes.directions[[rank - 1 for rank in ranks]]))
-        variance = mode_statistics(modes, task.trajectory.window(start=middle).variance)[:held]
+        variance = mode_statistics(modes, task.trajectory.window(start=middle)).variance[:held]
         widths = flatness_from_variance(variance, _PSI, measured, ranks)
         return landscape_dependent_constraint(task.w1, modes, widths, n_modes=held, strength=1.0)
 
