@@ -1,4 +1,4 @@
-"""The few kinds of error landscope raises; every message says what was expected, what came, what to do."""
+"""The few kinds of errors and warnings of landscope; every error says what was expected, what came, what to do."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ __all__ = [
     "DataUnavailableError",
     "InputError",
     "LandscopeError",
+    "LandscopeWarning",
     "NondeterministicLossError",
     "NonFiniteError",
     "StorageError",
@@ -17,7 +18,7 @@ class LandscopeError(Exception):
 
     Args:
         expected: What the call needed.
-        got: What it was given.
+        got: What the call received.
         hint: What to do about it.
 
     Example:
@@ -59,3 +60,7 @@ class StorageError(LandscopeError, OSError):
 
 class DataUnavailableError(LandscopeError, LookupError):
     """A data set that is neither on this machine nor to be had from the hub."""
+
+
+class LandscopeWarning(UserWarning):
+    """Base of the warnings of landscope, so that one filter turns them into errors or hides them."""
