@@ -61,7 +61,7 @@ def test_a_recorder_needs_the_optimiser_of_the_model_and_some_steps(tmp_path):
     for path in (None, tmp_path / "t"):
         with pytest.warns(LandscopeWarning), ls.TrajectoryRecorder(other, optimizer, path=path) as recorder:
             pass
-        with pytest.raises(InputError, match="at least one optimiser step"):
+        with pytest.raises(InputError, match="at least one recorded optimiser step"):
             recorder.trajectory()
     with pytest.raises(StorageError, match="one that exists"):
         ls.TrajectoryRecorder(other, optimizer, path=tmp_path / "t")
