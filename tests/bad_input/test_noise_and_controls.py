@@ -162,6 +162,12 @@ def test_a_window_of_other_weights():
             call()
 
 
+def test_the_same_window_twice_is_no_fresh_data():
+    well = InverseGaussian(torch.arange(1.0, 4).double())
+    with pytest.raises(InputError, match="fresh data"):
+        ls.law.InverseRelation(well, window(), window())
+
+
 def test_a_mode_without_variance_is_left_out_and_counted():
     path = random_walk(60, 6, seed=0)
     path[:, 2] = 0

@@ -5,13 +5,13 @@ import math
 
 import pytest
 import torch
+from landscope.study.checkpoint import load_model
 
 import landscope as ls
 from landscope.progress import QuietReporter
 from landscope.reproduction.experiment import problem
 from landscope.reproduction.experiment.datasets.loading import load_images
 from landscope.reproduction.experiment.settings import Settings
-from landscope.study.checkpoint import load_model
 from landscope.study.folder import RunFolder
 from landscope.study.pipeline import run_stages
 from naive import naive_loss

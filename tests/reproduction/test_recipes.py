@@ -209,11 +209,11 @@ def test_long_windows_of_many_weights_are_thinned(monkeypatch):
     times = torch.linspace(0, 20, 400).double()
     shapes = torch.linalg.qr(torch.randn(60, 60).double()).Q[:3]
     rows = torch.stack([3 * torch.sin(times), 2 * torch.cos(2 * times), torch.sin(5 * times)], dim=1) @ shapes
-    window = ls.Trajectory.of(rows + 1e-6 * torch.randn_like(rows))
+    window, fresh = (ls.Trajectory.of(rows + 1e-6 * torch.randn_like(rows)) for _ in range(2))
     well = InverseGaussian(torch.ones(60).double())
-    thinned = InverseRelation(well, window, window, (1, 10)).in_sample()
+    thinned = InverseRelation(well, window, fresh, (1, 10)).in_sample()
     monkeypatch.setattr("landscope.law.inverse_relation._ROWS", 10**6)
-    whole = InverseRelation(well, window, window, (1, 10)).in_sample()
+    whole = InverseRelation(well, window, fresh, (1, 10)).in_sample()
     assert thinned.variance[:3].tolist() == pytest.approx(whole.variance[:3].tolist(), rel=0.02)
 
 
@@ -419,6 +419,10 @@ def test_measured_modes_stand_for_those_between_them():
     assert abs(unweighted - exact) > 0.1
 
 
+def later(window):
+    return dataclasses.replace(window, steps=window.steps + len(window))
+
+
 def test_a_landscape_of_another_moment_or_other_coordinates_is_refused(trained_digits):
     model, data = trained_digits
     risk = ls.EmpiricalRisk(
@@ -428,12 +432,12 @@ def test_a_landscape_of_another_moment_or_other_coordinates_is_refused(trained_d
     for last in (risk.w0 + 1e-2, 2 * risk.w0):
         window = ls.Trajectory.of(torch.cat([rows, last[None]]))
         with pytest.raises(InputError, match="last row of the window"):
-            InverseRelation(risk, window, window)
+            InverseRelation(risk, window, later(window))
     scale = torch.full((risk.space.dim,), 2.0)
     window = ls.Trajectory.of(torch.cat([rows, risk.w0[None]]))
-    InverseRelation(ls.landscape.Preconditioned(risk, scale), window.scaled(scale), window.scaled(scale))
+    InverseRelation(ls.landscape.Preconditioned(risk, scale), window.scaled(scale), later(window).scaled(scale))
     with pytest.raises(InputError, match=r"trajectory\.scaled"):
-        InverseRelation(ls.landscape.Preconditioned(risk, scale), window, window)
+        InverseRelation(ls.landscape.Preconditioned(risk, scale), window, later(window))
 
 
 def die(reporter):

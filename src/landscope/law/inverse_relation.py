@@ -15,7 +15,7 @@ from landscope.landscape.flatness import Flatness, flatness
 from landscope.law.exponents import Exponents, measure_exponents, ranks_to_measure, variance_flatness
 from landscope.protocols import LossLandscape, ProgressCallback, silent
 from landscope.surrogates.trajectories import shuffled_increments
-from landscope.trajectory import Trajectory
+from landscope.trajectory import Trajectory, check_fresh
 
 __all__ = ["IN_SAMPLE", "FRESH", "SHUFFLED", "InverseRelation"]
 
@@ -47,8 +47,8 @@ class InverseRelation:
         progress: Callback with the number of directions that are done, for each flatness.
 
     Raises:
-        InputError: If a landscape with a ``w0`` was not taken at the window's last row; when measured, if a window is
-            too short for the modes.
+        InputError: If both windows hold the same rows, if a landscape with a ``w0`` was not taken at the window's last
+            row; when measured, if a window is too short for the modes.
 
     Example:
         >>> import torch
@@ -74,6 +74,7 @@ class InverseRelation:
         progress: ProgressCallback = silent,
     ) -> None:
         self._landscape, self._window, self._next = landscape, window, next_window
+        check_fresh(window, next_window)
         _check_taken_at_the_end(landscape, window)
         self._fit_modes, self._n_modes, self._spectrum_ranks = fit_modes, n_modes, spectrum_ranks
         self._rtol, self._progress = rtol, progress
