@@ -6,6 +6,7 @@ __all__ = [
     "DataUnavailableError",
     "InputError",
     "LandscopeError",
+    "LandscopeWarning",
     "NondeterministicLossError",
     "NonFiniteError",
     "StorageError",
@@ -16,9 +17,9 @@ class LandscopeError(Exception):
     """Base class of all errors of landscope.
 
     Args:
-        expected: Requirement of the call.
-        got: Value that came instead.
-        hint: Advice for the user.
+        expected: What the call needed.
+        got: What the call received.
+        hint: What to do about it.
 
     Example:
         >>> print(InputError(expected="a window of at least 2 steps", got="1", hint="Record longer."))
@@ -59,3 +60,7 @@ class StorageError(LandscopeError, OSError):
 
 class DataUnavailableError(LandscopeError, LookupError):
     """A data set is not on this machine, and the hub does not provide it."""
+
+
+class LandscopeWarning(UserWarning):
+    """Base of the warnings of landscope, so that one filter turns them into errors or hides them."""

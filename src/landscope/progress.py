@@ -100,14 +100,14 @@ class ConsoleReporter:
         with Live(console=self._console, refresh_per_second=4) as live:
             yield lambda task, step, errors: live.update(table(task, step, errors))
         if not self._console.is_terminal:
-            self._console.print()  # only on a terminal does the last table end with a new line
+            self._console.print()  # only a terminal's last table ends its line
 
 
 class CallbackReporter(QuietReporter):
-    """A reporter that passes the progress to a callback.
+    """Passes progress to a callback.
 
     Args:
-        callback: Function ``callback(stage, done, total)``.
+        callback: ``callback(stage, done, total)``.
     """
 
     def __init__(self, callback: StageCallback) -> None:
@@ -120,11 +120,11 @@ class CallbackReporter(QuietReporter):
 
 
 def reporter_of(progress: bool | StageCallback | None) -> Reporter:
-    """The reporter for an argument ``progress``.
+    """The reporter that an argument ``progress`` asks for.
 
     Args:
-        progress: True for progress bars, False for none, a callback ``(stage, done, total)``, or None for bars only
-            in a terminal or a notebook.
+        progress: True for bars, False for silence, a callback ``(stage, done, total)``, or None for bars in a terminal
+            and a notebook only.
 
     Returns:
         The reporter.

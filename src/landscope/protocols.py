@@ -75,6 +75,10 @@ class Penalty(LossLandscape, Protocol):
         """The product of the constant Hessian and ``vector[..., N]``."""
         ...
 
+    def with_strength(self, strength: float) -> Penalty:
+        """The same penalty with another lambda, for all parts of a sum."""
+        ...
+
     def state_dict(self) -> dict[str, Any]:
         """The state as a dictionary that ``torch.save`` can write."""
         ...

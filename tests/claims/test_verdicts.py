@@ -168,13 +168,11 @@ def springs(*, coupled):
         size = torch.linspace(0.2, 2, 300, dtype=torch.float64)
         world = RandomSprings(world.stiffness, world.centre * size[:, None], world.minimum)
     origin, axes = torch.zeros(30, dtype=torch.float64), torch.eye(30, dtype=torch.float64)
-    modes = ls.modes_along(
-        ls.Basis(directions=axes, values=flatness, residuals=flatness, name="axes"), window := random_window(flatness)
-    )
+    modes, window = ls.directions.Directions.of(axes, name="axes"), random_window(flatness)
     widths = ls.flatness(world, origin, axes)
-    velocity = ls.velocity_statistics(window, modes, 2, steps_per_epoch=20)
+    velocity = ls.noise.velocity_statistics(window, modes, 2, steps_per_epoch=20)
     found = measure_springs(world, origin, axes, widths, velocity, learning_rate=0.1, n_modes=30)
-    noise, hessian = ls.gradient_noise(world, origin, axes), ls.log_hessian(world, origin, axes[:3])
+    noise, hessian = ls.noise.gradient_noise(world, origin, axes), ls.noise.log_hessian(world, origin, axes[:3])
     return spring_measurements(
         found, velocity, noise, hessian, (2, 30), learning_rate=0.1, null_persistence=0.0, fresh_persistence=1.0
     )

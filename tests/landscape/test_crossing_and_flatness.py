@@ -196,7 +196,7 @@ def test_fits_recover_both_forms():
     d = torch.linspace(-2, 1.5, 31)
     bowl = QuadraticBowl(torch.tensor([4.0], dtype=torch.float64), minimum=0.5)
     w0 = torch.tensor([0.1], dtype=torch.float64)
-    fits = ls.fit_profiles(ls.loss_profiles(bowl, w0, torch.eye(1).double(), d))
+    fits = ls.landscape.fit_profiles(ls.loss_profiles(bowl, w0, torch.eye(1).double(), d))
     assert float(fits.curvature) == pytest.approx(4.0, rel=1e-9)
     assert float(fits.slope) == pytest.approx(0.4, rel=1e-9)
     assert float(fits.quadratic_residual) < 1e-9 < float(fits.log_residual)
@@ -206,10 +206,10 @@ def test_curvature_of_a_bowl_and_its_local_flatness():
     curvature = torch.logspace(-2, 2, 5, dtype=torch.float64)
     bowl = QuadraticBowl(curvature, minimum=1.0)
     axes = torch.eye(5).double()
-    found = ls.directional_curvature(bowl, torch.zeros(5).double(), axes)
+    found = ls.landscape.directional_curvature(bowl, torch.zeros(5).double(), axes)
     assert torch.allclose(found, curvature)
     well = InverseGaussian(curvature, minimum=2.0)
-    local = torch.sqrt(8 * 2.0 / ls.directional_curvature(well, torch.zeros(5).double(), axes))
+    local = torch.sqrt(8 * 2.0 / ls.landscape.directional_curvature(well, torch.zeros(5).double(), axes))
     assert torch.allclose(local, well.flatness())
 
 

@@ -4,7 +4,6 @@ import re
 import shutil
 
 import pytest
-
 from landscope.report.run_page import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

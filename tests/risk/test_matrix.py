@@ -152,11 +152,24 @@ def structured(structure, names, inputs, targets):
     return [(*(x[cut] for x in inputs), targets[cut]) for cut in cuts]
 
 
+TRACED = (Vectors, Images, LowRank)
+WHOLE = tuple(loss for loss in LOSSES if loss != "tokens")
+ONE_NUMBER = tuple(loss for loss in WHOLE if not loss.startswith("own"))
+SEVERAL = ("loader", "dataset", "tuples", "mappings")
+# Not every triple, but every pair: loss with structure, and both with each architecture that takes them.
 CASES = [
-    (build, loss, structure)
-    for build, loss, structure in itertools.product(SELECT, LOSSES, STRUCTURES)
-    if (loss == "tokens") == (build is Attention) and not (build is TwoInputs and loss.startswith("own"))
+    *((TRACED[(i + j) % 3], loss, form) for i, loss in enumerate(WHOLE) for j, form in enumerate(STRUCTURES)),
+    *((Attention, "tokens", form) for form in STRUCTURES),
+    *((TwoInputs, *pair) for pair in zip(ONE_NUMBER, SEVERAL, strict=True)),
 ]
+
+
+def test_the_cases_meet_every_pair():
+    met = {pair for case in CASES for pair in itertools.combinations(case, 2)}
+    assert {*itertools.product(LOSSES, STRUCTURES)} <= met
+    assert {*itertools.product(TRACED, WHOLE), (Attention, "tokens")} <= met
+    assert {*itertools.product([*TRACED, Attention], STRUCTURES)} <= met
+    assert {*itertools.product([TwoInputs], [*ONE_NUMBER, *SEVERAL])} <= met
 
 
 def state_of(model):

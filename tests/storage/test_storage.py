@@ -123,7 +123,7 @@ def test_files_that_are_not_sound_are_refused(tmp_path, damage):
 def test_the_wrong_kind_is_refused(tmp_path):
     path = ls.save(everything(), tmp_path / "r.zarr.zip")
     with pytest.raises(StorageError, match="test_everything"):
-        ls.load(path, ls.Flatness)
+        ls.load(path, ls.landscape.Flatness)
 
 
 def test_nothing_is_pickled(tmp_path):

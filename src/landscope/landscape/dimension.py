@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope._checks import check_count, check_positive
+from landscope.directions.moving import ROUNDING, moving
 from landscope.errors import InputError
-from landscope.landscape import flatness
-from landscope.landscape.flatness import Flatness, joined
+from landscope.landscape.flatness import Flatness, flatness, joined
 from landscope.protocols import LossLandscape, ProgressCallback, silent
 from landscope.trajectory import Trajectory
 
@@ -118,20 +118,17 @@ def learning_dimension(
     """
     if not 0 < fraction < 1:
         raise InputError(expected="a fraction between 0 and 1", got=f"{fraction}", hint="Pass 0.99, for example.")
-    counted = variance.double() if drift else variance[1:].double()
-    total_variance = float(counted.sum()) if total is None else total - (0.0 if drift else float(variance[0]))
-    if not total_variance > 0:
-        raise InputError(
-            expected="a variance above zero",
-            got=f"{total_variance}",
-            hint="Check the recording: the weights did not move.",
-        )
-    # Rounding of the sum must not add a mode.
-    needed = int((counted.cumsum(0) < (fraction - 1e-12) * total_variance).sum()) + 1
+    kept = torch.where(moving(variance), variance, 0.0).double()
+    counted = kept if drift else kept[1:]
+    whole = float(counted.sum()) if total is None else total - (0.0 if drift else float(variance[0]))
+    if not whole > (0.0 if drift else ROUNDING * float(variance[0])):
+        raise InputError(expected="a variance above zero", got=f"{whole}", hint="The weights did not move.")
+    # A rounding of the sum must not add a mode.
+    needed = int((counted.cumsum(0) < (fraction - 1e-12) * whole).sum()) + 1
     if needed > len(counted):
         raise InputError(
             expected=f"modes with a fraction {fraction:g} of the variance",
-            got=f"{len(counted)} modes with {float(counted.sum()) / total_variance:.3g}",
+            got=f"{len(counted)} modes with {float(counted.sum()) / whole:.3g}",
             hint="Compute more modes with principal_modes.",
         )
     return needed
@@ -168,7 +165,7 @@ def learning_dimension_over_time(
     dimensions = []
     for start in starts:
         variance = _variances(trajectory.rows(start, start + rows).double())
-        dimensions.append([_dimension_or_nan(variance, fraction), _dimension_or_nan(variance[1:], fraction)])
+        dimensions.append([_dimension_or_nan(variance, fraction, drift=drift) for drift in (True, False)])
     columns = torch.tensor(dimensions, dtype=torch.float64).T
     return torch.tensor(steps, dtype=torch.float64), columns[0], columns[1]
 
@@ -180,5 +177,6 @@ def _variances(weights: Float[Tensor, "rows N"]) -> Float[Tensor, " k"]:
     return torch.linalg.eigvalsh(square).flip(0).clamp(min=0) / len(weights)
 
 
-def _dimension_or_nan(variance: Float[Tensor, " k"], fraction: float) -> float:
-    return learning_dimension(variance, fraction) if float(variance.sum()) > 0 else math.nan
+def _dimension_or_nan(variance: Float[Tensor, " k"], fraction: float, *, drift: bool) -> float:
+    n_moving = int(moving(variance).sum())
+    return learning_dimension(variance, fraction, drift=drift) if n_moving > (0 if drift else 1) else math.nan

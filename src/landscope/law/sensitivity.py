@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope.directions.principal import PrincipalModes
+from landscope.directions.directions import Directions
+from landscope.directions.moving import moving
 from landscope.landscape.flatness import Flatness
-from landscope.law.exponents import Exponents, fit_exponents
-from landscope.law.route import exponents_of
+from landscope.law.exponents import Exponents, fit_exponents, measure_exponents
 from landscope.noise.mode_statistics import mode_statistics
 from landscope.power_law import errors_in_variables_exponent, fit_power_law
 from landscope.protocols import LossLandscape
@@ -49,7 +49,7 @@ def measure_sensitivity(
     w0: Float[Tensor, " N"],
     window: Trajectory,
     everything: Trajectory,
-    modes: PrincipalModes,
+    modes: Directions,
     widths: Flatness,
     widths_at_two: Flatness,
     fresh: Exponents | None,
@@ -105,7 +105,7 @@ def measure_sensitivity(
         ):
             continue
         part = everything.part(slice(start, start + rows_needed))
-        found = exponents_of("", landscape, w0, part, fit_modes=(fit_modes[0], last), rtol=rtol)
+        found = measure_exponents("", landscape, w0, part, fit_modes=(fit_modes[0], last), rtol=rtol)
         rows.append((f"a window of {epochs} epoch{'s' if epochs > 1 else ''}", found))
     numbers = [row if isinstance(row, tuple) else (row.psi, row.psi_D, row.psi_tau) for _, row in rows]
     return Sensitivity(
@@ -118,8 +118,8 @@ def measure_sensitivity(
 def exponents_over(row: Exponents, first: int, last: int) -> tuple[float, float, float]:
     """psi, psi_D and psi_tau over other modes; NaN where fewer than three can be fitted."""
     part = slice(first - 1, last)
-    moving = (row.variance[part] > 0) & (row.velocity_variance[part] > 0)
-    kept = row.bracketed[part] & moving
+    moves = moving(row.variance) & (row.velocity_variance > 0)
+    kept = (row.bracketed & moves)[part]
     if int(kept.sum()) < 3:
         return math.nan, math.nan, math.nan
     width = row.width[part][kept]

@@ -148,7 +148,7 @@ def drift_law(
     Args:
         steps: Optimisation steps.
         loss: Positive loss of the whole training set at each step.
-        beta: Slope of ln L along p_1, which equals E[g_1] of :func:`landscope.log_hessian`.
+        beta: Slope of ln L along p_1, which equals E[g_1] of :func:`landscope.noise.log_hessian`.
         learning_rate: Learning rate alpha.
 
     Returns:

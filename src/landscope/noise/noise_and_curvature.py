@@ -8,9 +8,9 @@ import math
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope.directions.basis import Basis
-from landscope.directions.gradient_noise import gradient_noise_basis
-from landscope.directions.hessian import hessian_basis
+from landscope.directions.directions import Directions
+from landscope.directions.gradient_noise_eigenvectors import gradient_noise_eigenvectors
+from landscope.directions.hessian_eigenvectors import hessian_eigenvectors
 from landscope.landscape.curvature import directional_curvature
 from landscope.noise.gradient import gradient_noise
 from landscope.power_law import fit_power_law
@@ -61,13 +61,13 @@ def measure_noise_and_curvature(
         The comparison in both bases; each basis favours the quantity that defines it.
     """
     n_modes = min(n_modes, len(w0) - 1)
-    bases = (hessian_basis(risk, w0, n_modes, rtol=1e-3), gradient_noise_basis(ensemble, w0, n_modes))
+    bases = (hessian_eigenvectors(risk, w0, n_modes, rtol=1e-3), gradient_noise_eigenvectors(ensemble, w0, n_modes))
     first, second = (_noise_and_curvature(layer, basis, risk, ensemble, w0) for basis in bases)
     return first, second
 
 
 def _noise_and_curvature(
-    layer: str, basis: Basis, risk: LossLandscape, ensemble: Ensemble, w0: Tensor
+    layer: str, basis: Directions, risk: LossLandscape, ensemble: Ensemble, w0: Tensor
 ) -> NoiseAndCurvature:
     directions = basis.directions.to(w0)
     variance = gradient_noise(ensemble, w0, directions).variance

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from landscope.directions.ranks import log_spaced_ranks
 from landscope.landscape.flatness import Flatness
 from landscope.noise.ensemble import minibatch_ensemble
 from landscope.noise.velocity import VelocityStatistics
@@ -17,7 +18,7 @@ from landscope.power_law import fit_power_law
 from landscope.protocols import Ensemble, ProgressCallback
 from landscope.results import Result, stamp
 
-__all__ = ["Springs", "log_spaced_ranks", "measure_springs", "nearest_ranks"]
+__all__ = ["Springs", "measure_springs", "nearest_ranks", "spring_ranks"]
 
 _POINTS = 41
 
@@ -51,7 +52,8 @@ class Springs(
         centre_scale: Robust estimate of sigma~_i from the median.
         predicted_velocity_variance: Velocity variance by Eq. 12.
         predicted_flatness: Flatness by Eq. 10.
-        mean_field_ratio: Ratio of the joint moment to the product in Eq. 12; see :class:`landscope.MinibatchEnsemble`.
+        mean_field_ratio: Ratio of the joint moment to the product in Eq. 12, as in
+            :class:`landscope.noise.MinibatchEnsemble`.
         median_r_squared: Median over minibatches of the fit quality.
         good_share: Fraction of minibatches with a good fit.
         correlations: Correlations between the parameters of the springs.
@@ -91,14 +93,10 @@ class Springs(
     n_left_out: int
 
 
-def log_spaced_ranks(flatness: Flatness, n_modes: int, first: int = 2) -> Int[Tensor, " k"]:
-    """At most ``n_modes`` log-spaced ranks from ``first`` on whose modes have a flatness."""
-    last = len(flatness.width)
-    if last < first:
-        return torch.empty(0, dtype=torch.long)
-    spaced = torch.logspace(math.log10(first), math.log10(last), n_modes, dtype=torch.float64).round().long().unique()
-    spaced = spaced.clamp(first, last).unique()
-    return spaced[flatness.bracketed[spaced - 1]]
+def spring_ranks(flatness: Flatness, n_modes: int) -> Int[Tensor, " k"]:
+    """About ``n_modes`` log-spaced ranks from 2 on, those with a flatness within reach."""
+    ranks = log_spaced_ranks(len(flatness.width), n_modes, 2)
+    return ranks[flatness.bracketed[ranks - 1]]
 
 
 def nearest_ranks(ranks: Int[Tensor, " k"], wanted: Sequence[int]) -> Int[Tensor, " drawn"]:
@@ -132,7 +130,7 @@ def measure_springs(
     Returns:
         The summary.
     """
-    ranks = log_spaced_ranks(flatness, n_modes)
+    ranks = spring_ranks(flatness, n_modes)
     rows = ranks - 1
     reach = torch.maximum(-flatness.left[rows], flatness.right[rows])
     steps = reach[:, None] * torch.linspace(-1, 1, _POINTS, dtype=torch.float64)

@@ -56,7 +56,7 @@ def active_temperature(
               \right)^2 \right\rangle_\mu, \qquad \delta L^\mu = L^\mu - L
 
     One pass of forward-mode differentiation for each point gives the derivatives of all minibatches. For T_i(0) along
-    many directions, :func:`landscope.gradient_noise` is faster.
+    many directions, :func:`landscope.noise.gradient_noise` is faster.
 
     Args:
         ensemble: A landscape with minibatch losses.

@@ -29,10 +29,10 @@ from landscope.plots.style import (
 )
 from landscope.surrogates.epoch_noise import crossover_curvature, epoch_noise_time
 
-__all__ = ["all_exponents", "equilibrium", "growth", "sampling_times"]
+__all__ = ["correlation_time_by_sampling", "equilibrium", "exponents", "variance_against_window"]
 
 
-def all_exponents(rows: Sequence[Exponents]) -> go.Figure:
+def exponents(rows: Sequence[Exponents]) -> go.Figure:
     """The exponents psi, psi_D and psi_tau of every row of the table, with intervals."""
     figure = make_subplots(
         rows=1,
@@ -57,7 +57,7 @@ def all_exponents(rows: Sequence[Exponents]) -> go.Figure:
     return figure
 
 
-def sampling_times(
+def correlation_time_by_sampling(
     rows: Mapping[str, Exponents],
     ranks: Tensor,
     curvature: Tensor,
@@ -92,7 +92,7 @@ def sampling_times(
     return figure
 
 
-def growth(window_growth: Growth) -> go.Figure:
+def variance_against_window(window_growth: Growth) -> go.Figure:
     """Variance against the length of the window, along the sharpest and the flattest Hessian eigenvectors."""
     figure = new_figure("window (epochs)", "σ² over its value in the shortest window", log_x=True, log_y=True)
     order = torch.argsort(torch.nan_to_num(window_growth.width, nan=float("inf")))

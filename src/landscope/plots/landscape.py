@@ -33,14 +33,14 @@ from landscope.training_history import TrainingHistory
 
 __all__ = [
     "accumulated_variance",
-    "flatness_by_rank",
-    "log_profiles",
-    "memory_by_flatness",
+    "flatness_against_rank",
+    "log_loss_profiles",
+    "correlation_time_against_flatness",
     "path_in_plane",
-    "noise_by_flatness",
-    "profiles",
+    "noise_against_flatness",
+    "loss_profiles",
     "training_curves",
-    "variance_by_flatness",
+    "variance_against_flatness",
     "variance_spectrum",
 ]
 
@@ -53,7 +53,7 @@ def training_curves(
     Args:
         history: Losses and errors.
         spans: Name, first step and last step of each window.
-        steps_per_epoch: Steps in an epoch; the axis shows steps if it is unknown.
+        steps_per_epoch: Steps in an epoch; the axis counts steps where it is not known.
     """
     figure = make_subplots(specs=[[{"secondary_y": True}]])
     styled(figure)
@@ -145,7 +145,7 @@ def path_in_plane(spectrum: Spectrum, first: int, second: int) -> go.Figure | No
     return figure
 
 
-def profiles(drawn: LossProfiles, ranks: Sequence[int]) -> go.Figure:
+def loss_profiles(drawn: LossProfiles, ranks: Sequence[int]) -> go.Figure:
     """Fig. 2A: the loss along a few modes."""
     figure = new_figure("displacement δθ", "loss L<sub>i</sub>")
     for row, (rank, color) in enumerate(zip(ranks, PALETTE, strict=False)):
@@ -155,7 +155,7 @@ def profiles(drawn: LossProfiles, ranks: Sequence[int]) -> go.Figure:
     return figure
 
 
-def log_profiles(drawn: LossProfiles, fits: ProfileFits, ranks: Sequence[int], flatness: Flatness) -> go.Figure:
+def log_loss_profiles(drawn: LossProfiles, fits: ProfileFits, ranks: Sequence[int], flatness: Flatness) -> go.Figure:
     """Fig. 2B: the log-loss along one mode, with both fits, their residuals and the flatness."""
     row = len(ranks) // 2 if len(ranks) > 2 else 0
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.68, 0.32], vertical_spacing=0.05)
@@ -186,7 +186,7 @@ def log_profiles(drawn: LossProfiles, fits: ProfileFits, ranks: Sequence[int], f
     return figure
 
 
-def flatness_by_rank(flatness: Flatness, surrogates: Sequence[Exponents]) -> go.Figure:
+def flatness_against_rank(flatness: Flatness, surrogates: Sequence[Exponents]) -> go.Figure:
     """Fig. 2C: flatness against rank."""
     figure = new_figure("rank i", "flatness F<sub>i</sub>", log_x=True, log_y=True)
     for number, law in enumerate(surrogates):
@@ -200,19 +200,19 @@ def flatness_by_rank(flatness: Flatness, surrogates: Sequence[Exponents]) -> go.
     return figure
 
 
-def variance_by_flatness(in_sample: Exponents, fresh: Exponents | None, nulls: Sequence[Exponents]) -> go.Figure:
+def variance_against_flatness(in_sample: Exponents, fresh: Exponents | None, nulls: Sequence[Exponents]) -> go.Figure:
     """Fig. 2D: variance against flatness, in-sample, in fresh data, and for the null model."""
     return _by_flatness("variance σ<sub>i</sub>²", "variance", "psi", "ψ", in_sample, fresh, nulls)
 
 
-def noise_by_flatness(in_sample: Exponents, fresh: Exponents | None, nulls: Sequence[Exponents]) -> go.Figure:
+def noise_against_flatness(in_sample: Exponents, fresh: Exponents | None, nulls: Sequence[Exponents]) -> go.Figure:
     """Fig. 3B, D: velocity variance against flatness."""
     return _by_flatness(
         "velocity variance D<sub>i</sub>", "velocity_variance", "psi_D", "ψ<sub>D</sub>", in_sample, fresh, nulls
     )
 
 
-def memory_by_flatness(
+def correlation_time_against_flatness(
     in_sample: Exponents, fresh: Exponents | None, nulls: Sequence[Exponents], white_time: float | None = None
 ) -> go.Figure:
     """Fig. 3B, tau: correlation time against flatness, with the value for white velocities in fresh data."""

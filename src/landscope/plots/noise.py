@@ -36,21 +36,21 @@ from landscope.plots.style import (
 )
 
 __all__ = [
-    "active_windows",
-    "drift_path",
-    "autocorrelation",
-    "temperature_over_training_curves",
+    "active_modes",
+    "loss_along_drift",
+    "velocity_autocorrelation",
+    "temperature_over_training",
     "temperature_profiles_over_training",
-    "drift_line",
-    "flatness_over_local_curvature",
+    "inverse_loss_over_training",
+    "flatness_and_curvature",
     "mean_squared_displacement",
     "minibatch_profiles",
-    "noise_by_curvature",
+    "noise_against_curvature",
     "spring_predictions",
     "spring_statistics",
     "stationarity",
-    "temperature_by_flatness",
-    "temperature_by_loss",
+    "temperature_against_flatness",
+    "temperature_against_loss",
     "temperature_profiles",
 ]
 
@@ -105,8 +105,8 @@ def _drawn(count: int) -> list[int]:
     return [rank for rank in (1, 2, 10, 50, 200) if rank <= count]
 
 
-def autocorrelation(velocity: VelocityStatistics, steps_per_epoch: int | None) -> go.Figure:
-    """Velocity autocorrelation of a few modes, summed over lags, because single lags are too noisy."""
+def velocity_autocorrelation(velocity: VelocityStatistics, steps_per_epoch: int | None) -> go.Figure:
+    """Velocity autocorrelation of a few modes, summed over lags: noise of single steps would hide it otherwise."""
     figure = new_figure(
         f"lag ({'steps' if steps_per_epoch is None else 'epochs'})", "1 + 2 Σ c<sub>i</sub>(t) up to the lag"
     )
@@ -142,7 +142,7 @@ def temperature_profiles(along: ActiveTemperature, ranks: Tensor) -> go.Figure:
     return figure
 
 
-def temperature_by_flatness(noise: GradientNoise, width: Tensor, learning_rate: float) -> go.Figure:
+def temperature_against_flatness(noise: GradientNoise, width: Tensor, learning_rate: float) -> go.Figure:
     """Fig. 5B: active temperature at w0 against rank and against flatness."""
     figure = make_subplots(rows=1, cols=2, subplot_titles=("against rank", "against flatness"), horizontal_spacing=0.12)
     styled(figure)
@@ -172,7 +172,7 @@ def temperature_profiles_over_training(over_training: TemperatureOverTraining) -
     return figure
 
 
-def temperature_over_training_curves(over_training: TemperatureOverTraining) -> go.Figure:
+def temperature_over_training(over_training: TemperatureOverTraining) -> go.Figure:
     """Fig. 5D: loss and active temperatures over training."""
     figure = new_figure("step (0 drawn at 0.5)", "loss and active temperature", log_x=True, log_y=True)
     x = np.maximum(numbers(over_training.steps), 0.5)
@@ -187,7 +187,7 @@ def temperature_over_training_curves(over_training: TemperatureOverTraining) -> 
     return figure
 
 
-def temperature_by_loss(over_training: TemperatureOverTraining) -> go.Figure:
+def temperature_against_loss(over_training: TemperatureOverTraining) -> go.Figure:
     """Fig. 5D, inset: active temperature against loss at the checkpoints."""
     figure = new_figure("loss L", "active temperature T<sub>i</sub>(0)", log_x=True, log_y=True)
     for column, color in zip(
@@ -201,7 +201,7 @@ def temperature_by_loss(over_training: TemperatureOverTraining) -> go.Figure:
     return figure
 
 
-def drift_line(law: DriftLaw) -> go.Figure:
+def inverse_loss_over_training(law: DriftLaw) -> go.Figure:
     """S2: 1/L over time, with a fitted line and the slope of a drift along p_1 alone."""
     figure = new_figure("step", "1/L")
     x, y = numbers(law.steps), 1 / numbers(law.loss)
@@ -215,7 +215,7 @@ def drift_line(law: DriftLaw) -> go.Figure:
     return figure
 
 
-def drift_path(path: DriftPath) -> go.Figure:
+def loss_along_drift(path: DriftPath) -> go.Figure:
     """S2: margin and test error along the drift."""
     figure = make_subplots(specs=[[{"secondary_y": True}]])
     styled(figure)
@@ -233,7 +233,7 @@ def drift_path(path: DriftPath) -> go.Figure:
     return figure
 
 
-def flatness_over_local_curvature(comparison: FlatnessAndCurvature) -> go.Figure:
+def flatness_and_curvature(comparison: FlatnessAndCurvature) -> go.Figure:
     """S3: ratio of the flatness to its value from the local curvature, against rank."""
     figure = new_figure("rank i", "F<sub>i</sub> √(H<sub>ii</sub>/8L₀)", log_x=True)
     add_points(figure, numbers(comparison.ranks), numbers(comparison.ratio), "measured over local", OWN)
@@ -241,7 +241,7 @@ def flatness_over_local_curvature(comparison: FlatnessAndCurvature) -> go.Figure
     return figure
 
 
-def noise_by_curvature(layers: Sequence[NoiseAndCurvature]) -> go.Figure:
+def noise_against_curvature(layers: Sequence[NoiseAndCurvature]) -> go.Figure:
     """Gradient noise against curvature in each layer, in two bases."""
     figure = new_figure("curvature H<sub>ii</sub>", "gradient noise C<sub>ii</sub>", log_x=True, log_y=True)
     for number, layer in enumerate(layers):
@@ -266,7 +266,7 @@ def stationarity(yaida: YaidaRelation) -> go.Figure:
     return figure
 
 
-def active_windows(activity: Activity, steps_per_epoch: int | None) -> go.Figure:
+def active_modes(activity: Activity, steps_per_epoch: int | None) -> go.Figure:
     """Number of modes with 99 % of the variance in each window."""
     figure = new_figure(
         "step" if steps_per_epoch is None else "epoch",

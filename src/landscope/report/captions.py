@@ -44,7 +44,7 @@ CAPTIONS = {
     "fig2d": (
         "D. Variance against flatness.",
         "Blue: modes and variances from one window, as in the paper. Orange: the same modes and flatness with the "
-        "variances of the fresh data. Grey: the same analysis of shuffled increments. The law is an effect of the "
+        "variances of fresh data. Grey: the same analysis of shuffled increments. The law is an effect of the "
         "dynamics only if blue and orange agree and grey differs.",
     ),
     "fig3a": (

@@ -52,7 +52,7 @@ def save(result: Result, path: str | Path, *, overwrite: bool = False) -> Path:
 
     Example:
         >>> import landscope as ls, tempfile, torch
-        >>> law = ls.fit_power_law(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1.0, 4.0, 16.0]))
+        >>> law = ls.law.fit_power_law(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1.0, 4.0, 16.0]))
         >>> path = ls.save(law, tempfile.mkdtemp() + "/law.zarr.zip")
         >>> ls.load(path).exponent == law.exponent
         True

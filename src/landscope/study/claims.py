@@ -110,7 +110,7 @@ def _temperature(analysis: Analysis) -> Mapping[str, Measurement]:
         analysis.load("noise-temperature", ActiveTemperature),
         noise,
         analysis.load("flatness", Flatness).width[: len(noise.variance)],
-        analysis.load("noise-cooling", TemperatureOverTraining),
+        analysis.load("noise-temperature-over-training", TemperatureOverTraining),
         analysis.settings.fit_modes,
     )
 
@@ -120,13 +120,13 @@ def _drift(analysis: Analysis) -> Mapping[str, Measurement]:
         return {"logarithmic_drift": Measurement(math.nan, note="the law is for SGD")}
     return drift_claims(
         analysis.load("noise-drift-law", DriftLaw),
-        analysis.load("noise-along-drift", DriftPath),
+        analysis.load("noise-drift-path", DriftPath),
         analysis.load("noise-phases", Phases),
     )
 
 
 def _margin(analysis: Analysis) -> Mapping[str, Measurement]:
-    path = analysis.load("noise-along-drift", DriftPath)
+    path = analysis.load("noise-drift-path", DriftPath)
     if bool(torch.isnan(path.margin[0])):
         return {"margin": Measurement(math.nan, note="needs evaluate=f with f(model) -> {'margin': ...}")}
     return margin_claims(path)
@@ -134,7 +134,9 @@ def _margin(analysis: Analysis) -> Mapping[str, Measurement]:
 
 def _curvature(analysis: Analysis) -> Mapping[str, Measurement]:
     layers = [analysis.load(name, NoiseAndCurvature) for name in layer_names(analysis)]
-    return locality_measurements(analysis.load("noise-locality", FlatnessAndCurvature), layers, analysis.space.names)
+    return locality_measurements(
+        analysis.load("flatness-and-curvature", FlatnessAndCurvature), layers, analysis.space.names
+    )
 
 
 def _row(key: str, analysis: Analysis) -> Exponents:
@@ -182,12 +184,12 @@ _GROUPS = (
     _Group(
         "noise",
         ("temperature_profile", "temperature_by_flatness", "cooling", "frozen"),
-        ("noise-temperature", "noise-gradient", "noise-cooling"),
+        ("noise-temperature", "noise-gradient", "noise-temperature-over-training"),
         _temperature,
     ),
-    _Group("noise", ("logarithmic_drift",), ("noise-drift-law", "noise-along-drift", "noise-phases"), _drift),
-    _Group("noise", ("margin",), ("noise-along-drift",), _margin),
-    _Group("noise", ("flatness_and_hessian", "noise_by_curvature"), ("noise-locality",), _curvature),
+    _Group("noise", ("logarithmic_drift",), ("noise-drift-law", "noise-drift-path", "noise-phases"), _drift),
+    _Group("noise", ("margin",), ("noise-drift-path",), _margin),
+    _Group("noise", ("flatness_and_hessian", "noise_by_curvature"), ("flatness-and-curvature",), _curvature),
     _Group("controls", ("psi_hessian",), ("exponents-hessian", "sensitivity"), _hessian),
     _Group(
         "controls",

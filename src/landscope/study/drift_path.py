@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from landscope.directions.principal import PrincipalModes
+from landscope.directions.directions import Directions
 from landscope.landscape import loss_profiles
 from landscope.noise.drift_path import DriftPath
 from landscope.noise.log_hessian import LogHessian
@@ -21,7 +21,7 @@ _NAMES = ("train_error", "test_loss", "test_error")
 
 def walk_along_drift(analysis: Analysis) -> DriftPath:
     """Losses from w0 along mode 1, as far as the window went, and errors where the study can evaluate a model."""
-    direction, risk = analysis.load("modes", PrincipalModes).directions[0], analysis.risk
+    direction, risk = analysis.load("modes", Directions).directions[0], analysis.risk
     first, last = (analysis.window.row(row).double() for row in (0, -1))
     length = float(direction @ (last - first))
     displacements = torch.linspace(0, length, _POINTS, dtype=torch.float64)

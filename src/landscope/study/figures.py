@@ -81,20 +81,20 @@ def _training(analysis: Analysis) -> go.Figure:
 
 def _log_profiles(analysis: Analysis) -> go.Figure:
     drawn, ranks = _profiles(analysis)
-    return plots.log_profiles(
+    return plots.log_loss_profiles(
         drawn, analysis.load("profile-fits", ProfileFits), ranks, analysis.load("flatness", Flatness)
     )
 
 
 def _correlation_time(analysis: Analysis) -> go.Figure:
     velocity = analysis.load_if_there("noise-velocity", VelocityStatistics)
-    return plots.memory_by_flatness(*_rows(analysis), None if velocity is None else velocity.white_time)
+    return plots.correlation_time_against_flatness(*_rows(analysis), None if velocity is None else velocity.white_time)
 
 
 def _temperature(analysis: Analysis) -> go.Figure:
     noise = analysis.load("noise-gradient", GradientNoise)
     width = analysis.load("flatness", Flatness).width[: len(noise.variance)]
-    return plots.temperature_by_flatness(noise, width, analysis.learning_rate)
+    return plots.temperature_against_flatness(noise, width, analysis.learning_rate)
 
 
 def _temperature_profiles(analysis: Analysis) -> go.Figure:
@@ -103,7 +103,7 @@ def _temperature_profiles(analysis: Analysis) -> go.Figure:
 
 
 def _layers(analysis: Analysis) -> go.Figure:
-    return plots.noise_by_curvature([analysis.load(name, NoiseAndCurvature) for name in layer_names(analysis)])
+    return plots.noise_against_curvature([analysis.load(name, NoiseAndCurvature) for name in layer_names(analysis)])
 
 
 def _equilibrium(analysis: Analysis) -> go.Figure:
@@ -114,12 +114,12 @@ def _equilibrium(analysis: Analysis) -> go.Figure:
 def _samplings(analysis: Analysis) -> go.Figure | None:
     if analysis.steps_per_epoch is None:
         return None
-    found = analysis.load("noise-locality", FlatnessAndCurvature)
+    found = analysis.load("flatness-and-curvature", FlatnessAndCurvature)
     names = [name for name in get_args(Sampling) if analysis.folder.has(f"exponents-sampling-{name}")]
     samplings = {name: analysis.load(f"exponents-sampling-{name}", Exponents) for name in names}
     kept = found.ranks <= len(next(iter(samplings.values())).width)
     facts = analysis.facts
-    return plots.sampling_times(
+    return plots.correlation_time_by_sampling(
         samplings, found.ranks[kept], found.curvature[kept], analysis.learning_rate, analysis.steps_per_epoch,
         facts.momentum if facts.optimizer == "SGD" else float("nan"),
     )  # fmt: skip
@@ -134,21 +134,21 @@ FIGURES: dict[str, StudyFigure] = {
     ),
     "path_along_first_modes": StudyFigure("fig1c", _SPECTRUM, lambda a: plots.path_in_plane(_spectrum(a), 1, 2)),
     "path_along_later_modes": StudyFigure("fig1d", _SPECTRUM, lambda a: plots.path_in_plane(_spectrum(a), 49, 50)),
-    "loss_profiles": StudyFigure("fig2a", ("profiles", "drawn-modes"), lambda a: plots.profiles(*_profiles(a))),
+    "loss_profiles": StudyFigure("fig2a", ("profiles", "drawn-modes"), lambda a: plots.loss_profiles(*_profiles(a))),
     "log_loss_profiles": StudyFigure("fig2b", ("profiles", "profile-fits", "drawn-modes", "flatness"), _log_profiles),
     "flatness_against_rank": StudyFigure(
-        "fig2c", ("flatness",), lambda a: plots.flatness_by_rank(a.load("flatness", Flatness), _nulls(a))
+        "fig2c", ("flatness",), lambda a: plots.flatness_against_rank(a.load("flatness", Flatness), _nulls(a))
     ),
-    "variance_against_flatness": StudyFigure("fig2d", _LAW, lambda a: plots.variance_by_flatness(*_rows(a))),
+    "variance_against_flatness": StudyFigure("fig2d", _LAW, lambda a: plots.variance_against_flatness(*_rows(a))),
     "minibatch_profiles": StudyFigure(
         "fig3a", ("noise-springs",), lambda a: plots.minibatch_profiles(a.load("noise-springs", Springs))
     ),
-    "noise_against_flatness": StudyFigure("fig3b-d", _LAW, lambda a: plots.noise_by_flatness(*_rows(a))),
+    "noise_against_flatness": StudyFigure("fig3b-d", _LAW, lambda a: plots.noise_against_flatness(*_rows(a))),
     "correlation_time_against_flatness": StudyFigure("fig3b-tau", _LAW, _correlation_time),
     "velocity_autocorrelation": StudyFigure(
         "autocorrelation",
         ("noise-velocity",),
-        lambda a: plots.autocorrelation(a.load("noise-velocity", VelocityStatistics), a.steps_per_epoch),
+        lambda a: plots.velocity_autocorrelation(a.load("noise-velocity", VelocityStatistics), a.steps_per_epoch),
     ),
     "mean_squared_displacement": StudyFigure(
         "msd",
@@ -165,45 +165,51 @@ FIGURES: dict[str, StudyFigure] = {
     "temperature_against_flatness": StudyFigure("fig5b", ("noise-gradient",), _temperature),
     "temperature_profiles_over_training": StudyFigure(
         "fig5c",
-        ("noise-cooling",),
-        lambda a: plots.temperature_profiles_over_training(a.load("noise-cooling", TemperatureOverTraining)),
+        ("noise-temperature-over-training",),
+        lambda a: plots.temperature_profiles_over_training(
+            a.load("noise-temperature-over-training", TemperatureOverTraining)
+        ),
     ),
     "temperature_over_training": StudyFigure(
         "fig5d",
-        ("noise-cooling",),
-        lambda a: plots.temperature_over_training_curves(a.load("noise-cooling", TemperatureOverTraining)),
+        ("noise-temperature-over-training",),
+        lambda a: plots.temperature_over_training(a.load("noise-temperature-over-training", TemperatureOverTraining)),
     ),
     "temperature_against_loss": StudyFigure(
         "fig5d-inset",
-        ("noise-cooling",),
-        lambda a: plots.temperature_by_loss(a.load("noise-cooling", TemperatureOverTraining)),
+        ("noise-temperature-over-training",),
+        lambda a: plots.temperature_against_loss(a.load("noise-temperature-over-training", TemperatureOverTraining)),
     ),
     "active_modes": StudyFigure(
         "activity",
         ("noise-activity",),
-        lambda a: plots.active_windows(a.load("noise-activity", Activity), a.steps_per_epoch),
+        lambda a: plots.active_modes(a.load("noise-activity", Activity), a.steps_per_epoch),
     ),
     "inverse_loss_over_training": StudyFigure(
-        "drift-line", ("noise-drift-law",), lambda a: plots.drift_line(a.load("noise-drift-law", DriftLaw))
+        "drift-line",
+        ("noise-drift-law",),
+        lambda a: plots.inverse_loss_over_training(a.load("noise-drift-law", DriftLaw)),
     ),
     "loss_along_drift": StudyFigure(
-        "along-drift", ("noise-along-drift",), lambda a: plots.drift_path(a.load("noise-along-drift", DriftPath))
+        "along-drift", ("noise-drift-path",), lambda a: plots.loss_along_drift(a.load("noise-drift-path", DriftPath))
     ),
     "flatness_and_curvature": StudyFigure(
         "locality",
-        ("noise-locality",),
-        lambda a: plots.flatness_over_local_curvature(a.load("noise-locality", FlatnessAndCurvature)),
+        ("flatness-and-curvature",),
+        lambda a: plots.flatness_and_curvature(a.load("flatness-and-curvature", FlatnessAndCurvature)),
     ),
     "noise_against_curvature": StudyFigure("layers", (f"{LAYER}0-hessian",), _layers),
-    "exponents": StudyFigure("exponents", ("exponents-hessian",), lambda a: plots.all_exponents(exponent_rows(a))),
+    "exponents": StudyFigure("exponents", ("exponents-hessian",), lambda a: plots.exponents(exponent_rows(a))),
     "equilibrium": StudyFigure("equilibrium", ("exponents-hessian", "exponents-langevin"), _equilibrium),
     "correlation_time_by_sampling": StudyFigure(
-        "samplings", ("exponents-sampling-reshuffled", "noise-locality"), _samplings
+        "samplings", ("exponents-sampling-reshuffled", "flatness-and-curvature"), _samplings
     ),
     "stationarity": StudyFigure(
         "stationarity", ("controls-yaida",), lambda a: plots.stationarity(a.load("controls-yaida", YaidaRelation))
     ),
-    "variance_against_window": StudyFigure("growth", ("growth",), lambda a: plots.growth(a.load("growth", Growth))),
+    "variance_against_window": StudyFigure(
+        "growth", ("growth",), lambda a: plots.variance_against_window(a.load("growth", Growth))
+    ),
 }
 """Every figure of the page, by the name of its call ``study.plots.NAME()``."""
 

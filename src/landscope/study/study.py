@@ -12,7 +12,7 @@ from torch import nn
 
 from landscope._names import BatchNorm
 from landscope.claims.verdict import Judgement, Measurement
-from landscope.directions.principal import PrincipalModes
+from landscope.directions.directions import Directions
 from landscope.errors import InputError, StorageError
 from landscope.landscape import Flatness
 from landscope.parameters import ParameterSpace, Selection
@@ -289,9 +289,9 @@ class Study:
         return self._analysis.checkpoints.steps()
 
     @property
-    def modes(self) -> PrincipalModes:
+    def modes(self) -> Directions:
         """Principal modes of the window."""
-        return self._analysis.load("modes", PrincipalModes)
+        return self._analysis.load("modes", Directions)
 
     @property
     def flatness(self) -> Flatness:

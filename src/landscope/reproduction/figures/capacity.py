@@ -63,7 +63,11 @@ class Capacity:
 
 
 def _row(width: int, classes: int, one: Protocol) -> list[str]:
-    best, counts, moving = one.error_by_count("ldc"), fewest_modes(one), [found.n_moving for found in one.reported]
+    best, counts, moving = (
+        one.error_by_count("ldc-no-floor"),
+        fewest_modes(one),
+        [found.n_moving for found in one.reported],
+    )
     nothing = one.at("none", float("nan"), one.stops[1], 0).summed
     return [
         f"{width}", f"{classes}", f"{one.reported[0].dim}",

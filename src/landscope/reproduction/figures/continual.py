@@ -25,15 +25,16 @@ __all__ = ["Continual"]
 _SEEDS = Seeds(reported=5, tuning=2)
 _NONE = (math.nan,)
 _TRIED: Mapping[str, tuple[float, ...]] = {
-    "none": _NONE, "ldc": (0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5),
+    "none": _NONE, "ldc-no-floor": (0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5),
     "ldc-floor": (4e-4, 0.004, 0.04, 0.4, 4.0, 40.0, 400.0),
-    "ldc-psi4-factored": (0.04, 0.4, 4.0, 40.0, 400.0, 4e3, 4e4, 4e5, 4e6), "ewc": (1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6),
+    "ldc-variance-factored": (0.04, 0.4, 4.0, 40.0, 400.0, 4e3, 4e4, 4e5, 4e6),
+    "ewc": (1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6),
     "kfac": (0.1, 1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7), "si": (0.01, 0.1, 1.0, 10.0, 100.0, 1e3, 1e4),
     "mas": (1e-3, 0.01, 0.1, 1.0, 10.0, 100.0, 1e3), "l2": (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0),
     "gpm": (0.5, 0.65, 0.8, 0.9, 0.97, 0.99), "ogd": _NONE, "replay": _NONE, "joint": _NONE,
 }  # fmt: skip
 """Strengths, of which each scenario tries some in a row; of GPM, thresholds, which are tried everywhere."""
-_REFERENCE = "ldc-psi4-factored"
+_REFERENCE = "ldc-variance-factored"
 """What the others are compared with."""
 _HEADINGS = (
     "method", "average accuracy (%)", "ahead of factored LDC by (points)", "backward transfer (points)",

@@ -26,8 +26,8 @@ __all__ = ["Language"]
 _SEEDS = Seeds(reported=3, tuning=1)
 _NONE = (math.nan,)
 _TRIED: Mapping[str, tuple[float, ...]] = {
-    "none": _NONE, "ldc": (0.4, 4.0, 40.0, 400.0), "ldc-floor": (4e-3, 0.04, 0.4, 4.0, 40.0),
-    "ldc-psi4-factored": (4.0, 40.0, 400.0, 4e3), "ewc-empirical": (1e-3, 1e-2, 0.1, 1.0, 10.0),
+    "none": _NONE, "ldc-no-floor": (0.4, 4.0, 40.0, 400.0), "ldc-floor": (4e-3, 0.04, 0.4, 4.0, 40.0),
+    "ldc-variance-factored": (4.0, 40.0, 400.0, 4e3), "ewc-empirical": (1e-3, 1e-2, 0.1, 1.0, 10.0),
     "l2": (1e-4, 1e-3, 1e-2, 0.1, 1.0),
 }  # fmt: skip
 _HEADINGS = (

@@ -11,11 +11,11 @@ from torch import Tensor
 from landscope.claims.statements import judged
 from landscope.claims.verdict import Judgement
 from landscope.errors import InputError, StorageError
-from landscope.memory.methods import METHODS, UNPROTECTED, method_name
 from landscope.progress import Reporter
 from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.settings import ForgetOptions, Settings, TaskSettings
 from landscope.reproduction.figures.fig4_claims import in_turn_measurements
+from landscope.reproduction.sequential.ablations import COMPARED, UNPROTECTED, method_label
 from landscope.reproduction.sequential.course import Course
 from landscope.reproduction.sequential.courses import begin_course, in_turn_artefact
 from landscope.reproduction.sequential.sequence import TasksInTurn, learn_in_turn
@@ -71,11 +71,11 @@ def ways_of(words: Sequence[str]) -> list[Way]:
         method, _, text = word.partition(":")
         if method in UNPROTECTED and not text:
             ways += [] if method == "none" else [(method, math.nan)]
-        elif method in METHODS:
+        elif method in COMPARED:
             ways.append((method, _strength(method, text)))
         else:
             raise InputError(
-                expected=f"a method: {', '.join((*METHODS, 'joint'))}",
+                expected=f"a method: {', '.join((*COMPARED, 'joint'))}",
                 got=repr(word),
                 hint=f"{method} takes no strength." if method in UNPROTECTED else "Check the spelling.",
             )
@@ -83,7 +83,7 @@ def ways_of(words: Sequence[str]) -> list[Way]:
 
 
 def _strength(method: str, text: str) -> float:
-    default = METHODS[method].default
+    default = COMPARED[method].default_strength
     if not text and default is None:
         raise InputError(
             expected=f"a strength for {method}, which has none of its own",
@@ -114,7 +114,7 @@ def check_request(options: ForgetOptions, settings: Settings) -> None:
             expected="settings that learning tasks in turn takes (plain SGD on reshuffled minibatches)",
             got=", ".join(unused), hint="Leave them out.",
         )  # fmt: skip
-    unfit = [m for m, _ in ways_of(options.methods) if m in METHODS and METHODS[m].classifiers]
+    unfit = [m for m, _ in ways_of(options.methods) if m in COMPARED and COMPARED[m].needs_classifier]
     if settings.loss != "cross-entropy" and unfit:
         raise InputError(
             expected=f"cross-entropy, which {', '.join(unfit)} is made for", got=settings.loss,
@@ -175,7 +175,7 @@ def _epoch(course: Course) -> int:
 
 
 def _title(method: str, strength: float) -> str:
-    return method_name(method) + ("" if math.isnan(strength) else f", λ = {strength:g}")
+    return method_label(method) + ("" if math.isnan(strength) else f", λ = {strength:g}")
 
 
 def _tasks(groups: Sequence[Sequence[int]], options: ForgetOptions) -> dict[str, object]:
@@ -212,7 +212,7 @@ def numbers_of(found: TasksInTurn) -> dict[str, object]:
         "method": found.method,
         "name": found.label,
         "strength": None if math.isnan(found.strength) else found.strength,
-        "modes_asked": found.n_modes if found.method in METHODS and METHODS[found.method].takes_modes else None,
+        "modes_asked": found.n_modes if found.method in COMPARED and COMPARED[found.method].takes_modes else None,
         "modes_held": found.n_held.tolist(),
         "rank": found.rank,
         "average_error": found.average_error,

@@ -10,15 +10,13 @@ import torch
 from torch import Tensor
 
 from landscope._names import Sampling
-from landscope.directions.basis import Basis, modes_along
-from landscope.directions.gradient_noise import gradient_noise_basis
-from landscope.directions.hessian import hessian_basis
-from landscope.directions.principal import PrincipalModes
-from landscope.directions.random import random_basis
+from landscope.directions.directions import Directions
+from landscope.directions.gradient_noise_eigenvectors import gradient_noise_eigenvectors
+from landscope.directions.hessian_eigenvectors import hessian_eigenvectors
+from landscope.directions.random_directions import random_directions
 from landscope.errors import InputError
 from landscope.landscape import Flatness, LossProfiles, flatness, loss_profiles
-from landscope.law.exponents import Exponents, fit_exponents
-from landscope.law.route import exponents_of
+from landscope.law.exponents import Exponents, fit_exponents, measure_exponents
 from landscope.law.sensitivity import Sensitivity, measure_sensitivity
 from landscope.law.window_growth import Growth, measure_growth
 from landscope.noise.gradient import gradient_noise
@@ -78,28 +76,28 @@ def _fitted_flatness(analysis: Analysis) -> Flatness:
     return dataclasses.replace(widths, **{name: getattr(widths, name)[:last] for name in Flatness.dims})
 
 
-def _basis(key: str, analysis: Analysis) -> Basis:
+def _basis(key: str, analysis: Analysis) -> Directions:
     """Hessian, gradient-noise or random directions at w0."""
     seed, count = analysis.settings.seed, min(analysis.settings.basis_modes, analysis.window.dim - 1)
     if key == "hessian":
         with one_thread():
-            return hessian_basis(analysis.risk, analysis.risk.w0, count, seed=seed, progress=analysis.progress)
+            return hessian_eigenvectors(analysis.risk, analysis.risk.w0, count, seed=seed, progress=analysis.progress)
     if key == "gradient-noise":
         batches = len(analysis.ensemble.batch_losses(analysis.risk.w0))
-        return gradient_noise_basis(analysis.ensemble, analysis.risk.w0, min(count, batches - 1))
-    return random_basis(analysis.window.dim, count, seed=seed)
+        return gradient_noise_eigenvectors(analysis.ensemble, analysis.risk.w0, min(count, batches - 1))
+    return random_directions(analysis.window.dim, count, seed=seed)
 
 
 def _basis_flatness(key: str, analysis: Analysis) -> Flatness:
-    directions = analysis.load(f"basis-{key}", Basis).directions.to(analysis.risk.w0)
+    directions = analysis.load(f"basis-{key}", Directions).directions.to(analysis.risk.w0)
     return flatness(
         analysis.risk, analysis.risk.w0, directions, rtol=analysis.settings.rtol, progress=analysis.progress
     )
 
 
-def _along(name: str, basis: Basis, widths: Flatness, trajectory: Trajectory, analysis: Analysis) -> Exponents:
+def _along(name: str, basis: Directions, widths: Flatness, trajectory: Trajectory, analysis: Analysis) -> Exponents:
     """Exponents along directions that variance did not choose: all of them count."""
-    statistics = mode_statistics(modes_along(basis, trajectory), trajectory)
+    statistics = mode_statistics(basis, trajectory)
     fitted = (1, len(widths.width))
     return fit_exponents(name, statistics, widths, fitted, spectrum_ranks=analysis.settings.spectrum_ranks)
 
@@ -107,16 +105,16 @@ def _along(name: str, basis: Basis, widths: Flatness, trajectory: Trajectory, an
 def _basis_row(key: str, analysis: Analysis) -> Exponents:
     kind = key.removesuffix("-fresh")
     window = analysis.fresh if key.endswith("-fresh") else analysis.window
-    basis, widths = analysis.load(f"basis-{kind}", Basis), analysis.load(f"flatness-{kind}", Flatness)
+    basis, widths = analysis.load(f"basis-{kind}", Directions), analysis.load(f"flatness-{kind}", Flatness)
     return _along(ROWS[key], basis, widths, window, analysis)
 
 
 def _surrogate_row(key: str, analysis: Analysis) -> Exponents:
     made = surrogate(
-        key, analysis.window, analysis.load("modes", PrincipalModes), seed=analysis.settings.seed,
+        key, analysis.window, analysis.load("modes", Directions), seed=analysis.settings.seed,
         steps_per_epoch=analysis.steps_per_epoch or len(analysis.window),
     )  # fmt: skip
-    return exponents_of(
+    return measure_exponents(
         ROWS[key], analysis.risk, analysis.risk.w0, made, fit_modes=_fit_modes(analysis),
         spectrum_ranks=analysis.settings.spectrum_ranks, rtol=analysis.settings.rtol, progress=analysis.progress,
     )  # fmt: skip
@@ -125,7 +123,7 @@ def _surrogate_row(key: str, analysis: Analysis) -> Exponents:
 def _near_profiles(analysis: Analysis) -> LossProfiles:
     step = _near_step(analysis.load("flatness-hessian", Flatness))
     return loss_profiles(
-        analysis.risk, analysis.risk.w0, analysis.load("basis-hessian", Basis).directions.to(analysis.risk.w0),
+        analysis.risk, analysis.risk.w0, analysis.load("basis-hessian", Directions).directions.to(analysis.risk.w0),
         step[:, None] * torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64),
     )  # fmt: skip
 
@@ -145,7 +143,7 @@ def near_curvature(profiles: LossProfiles, widths: Flatness) -> Tensor:
 
 def _langevin_row(analysis: Analysis) -> Exponents:
     """Isotropic noise within the convex part of the Hessian basis; only directions that equilibrated count."""
-    basis, widths = analysis.load("basis-hessian", Basis), analysis.load("flatness-hessian", Flatness)
+    basis, widths = analysis.load("basis-hessian", Directions), analysis.load("flatness-hessian", Flatness)
     n_steps, name = analysis.settings.langevin_steps, ROWS["langevin"]
     convex = basis.values > 0
     if not bool(convex.any()):  # nothing holds the walk: no direction counts
@@ -193,7 +191,7 @@ def _sampling_row(sampling: str, analysis: Analysis) -> Exponents:
     continued = _continued(sampling, analysis)
     if sampling == "with-replacement" and not analysis.lacks("minibatches"):
         _test_stationarity(continued, analysis)
-    statistics = mode_statistics(analysis.load("modes", PrincipalModes), continued)
+    statistics = mode_statistics(analysis.load("modes", Directions), continued)
     return fit_exponents(
         ROWS[f"sampling-{sampling}"], statistics, _fitted_flatness(analysis), _fit_modes(analysis),
         spectrum_ranks=analysis.settings.spectrum_ranks,
@@ -202,7 +200,7 @@ def _sampling_row(sampling: str, analysis: Analysis) -> Exponents:
 
 def _test_stationarity(continued: Trajectory, analysis: Analysis) -> None:
     """Two relations that need independent minibatches, on the training continued with them."""
-    modes, rate, risk = analysis.load("modes", PrincipalModes), analysis.learning_rate, analysis.risk
+    modes, rate, risk = analysis.load("modes", Directions), analysis.learning_rate, analysis.risk
     fitted, few = modes.part(slice(_fit_modes(analysis)[1])), modes.part(slice(1, 1 + _BALANCED_MODES))
     covariance = gradient_noise(analysis.ensemble, risk.w0, few.directions.to(risk.w0)).covariance
     with one_thread():  # gradients of a small network
@@ -215,13 +213,13 @@ def _test_stationarity(continued: Trajectory, analysis: Analysis) -> None:
 
 def _growth(analysis: Analysis) -> Growth:
     """Variance against the length of the window, along directions that it did not choose."""
-    basis, widths = analysis.load("basis-hessian", Basis), analysis.load("flatness-hessian", Flatness)
+    basis, widths = analysis.load("basis-hessian", Directions), analysis.load("flatness-hessian", Flatness)
     return measure_growth(analysis.recorded, basis, widths, analysis.rows_per_epoch or 1)
 
 
 def _sensitivity(analysis: Analysis) -> Sensitivity:
     """The in-sample exponents under other choices."""
-    modes, last, rtol = analysis.load("modes", PrincipalModes), _fit_modes(analysis)[1], analysis.settings.rtol
+    modes, last, rtol = analysis.load("modes", Directions), _fit_modes(analysis)[1], analysis.settings.rtol
     doubled = flatness(
         analysis.risk, analysis.risk.w0, modes.directions[:last].to(analysis.risk.w0), ratio=2.0, rtol=rtol,
         progress=analysis.progress,
@@ -239,7 +237,7 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:  # noqa: ARG001 - stages sha
     for key in BASES:
         needs = ("minibatches",) if key == "gradient-noise" else ()
         bases += [
-            Part(f"basis-{key}", Basis, functools.partial(_basis, key), needs=needs, is_optional=True),
+            Part(f"basis-{key}", Directions, functools.partial(_basis, key), needs=needs, is_optional=True),
             Part(
                 f"flatness-{key}", Flatness, functools.partial(_basis_flatness, key), after=(f"basis-{key}",),
                 is_optional=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from landscope.directions.principal import PrincipalModes
+from landscope.directions.directions import Directions
 from landscope.landscape import Flatness, LossProfiles, ProfileFits, fit_profiles, flatness, joined
 from landscope.landscape.drawn_profiles import drawn_profiles
 from landscope.results import Result
@@ -28,7 +28,7 @@ class DrawnModes(Result, kind="drawn_modes"):
 
 
 def _flatness(analysis: Analysis) -> Flatness:
-    directions = analysis.load("modes", PrincipalModes).directions
+    directions = analysis.load("modes", Directions).directions
     count = min(analysis.settings.flatness_modes or len(directions), len(directions))
     pieces = []
     for first in range(0, count, _PIECE):
@@ -51,7 +51,7 @@ def _flatness(analysis: Analysis) -> Flatness:
 
 
 def _profiles(analysis: Analysis) -> LossProfiles:
-    directions = analysis.load("modes", PrincipalModes).directions
+    directions = analysis.load("modes", Directions).directions
     profiles, ranks = drawn_profiles(analysis.risk, analysis.window, directions, analysis.load("flatness", Flatness))
     analysis.folder.save("drawn-modes", DrawnModes(ranks=ranks))
     for name in analysis.folder.names("flatness-from-"):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import functools
 
 from landscope.landscape import Flatness
-from landscope.law.exponents import Exponents, fit_exponents
+from landscope.law.exponents import Exponents, fit_exponents, measure_exponents
 from landscope.law.inverse_relation import FRESH, IN_SAMPLE, SHUFFLED
-from landscope.law.route import exponents_of
 from landscope.noise.mode_statistics import ModeStatistics
 from landscope.study.analysis import Analysis
 from landscope.study.parts import Part, Stage
@@ -30,7 +29,7 @@ def _fitted(name: str, statistics: str, analysis: Analysis) -> Exponents:
 def _null(number: int, analysis: Analysis) -> Exponents:
     settings = analysis.settings
     measured = len(analysis.load("flatness", Flatness).width)
-    return exponents_of(
+    return measure_exponents(
         SHUFFLED,
         analysis.risk,
         analysis.risk.w0,

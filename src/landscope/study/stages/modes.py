@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from landscope.directions.principal import PrincipalModes, principal_modes
+from landscope.directions.directions import Directions
+from landscope.directions.principal import principal_modes
 from landscope.law.spectrum import Spectrum, spectrum
 from landscope.noise.mode_statistics import ModeStatistics, mode_statistics
 from landscope.study.analysis import Analysis
@@ -11,21 +12,21 @@ from landscope.study.parts import Part, Stage
 __all__ = ["MODES"]
 
 
-def _modes(analysis: Analysis) -> PrincipalModes:
+def _modes(analysis: Analysis) -> Directions:
     return principal_modes(analysis.window, progress=analysis.progress)
 
 
 def _statistics(analysis: Analysis) -> ModeStatistics:
-    return mode_statistics(analysis.load("modes", PrincipalModes), analysis.window)
+    return mode_statistics(analysis.load("modes", Directions), analysis.window)
 
 
 def _fresh_statistics(analysis: Analysis) -> ModeStatistics:
-    return mode_statistics(analysis.load("modes", PrincipalModes), analysis.fresh)
+    return mode_statistics(analysis.load("modes", Directions), analysis.fresh)
 
 
 def _spectrum(analysis: Analysis) -> Spectrum:
     return spectrum(
-        analysis.load("modes", PrincipalModes),
+        analysis.load("modes", Directions),
         analysis.window,
         analysis.load("statistics", ModeStatistics),
         analysis.load_if_there("statistics-fresh", ModeStatistics),
@@ -34,7 +35,7 @@ def _spectrum(analysis: Analysis) -> Spectrum:
 
 
 _PARTS = (
-    Part("modes", PrincipalModes, _modes),
+    Part("modes", Directions, _modes),
     Part("statistics", ModeStatistics, _statistics),
     Part("statistics-fresh", ModeStatistics, _fresh_statistics, needs=("fresh",)),
     Part("spectrum", Spectrum, _spectrum),

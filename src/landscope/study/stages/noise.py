@@ -8,7 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from landscope.directions.principal import PrincipalModes, principal_modes
+from landscope.directions.directions import Directions
+from landscope.directions.principal import principal_modes
 from landscope.errors import InputError
 from landscope.landscape import Flatness
 from landscope.landscape.dimension import learning_dimension_over_time
@@ -18,7 +19,7 @@ from landscope.noise.drift_path import Activity, DriftPath
 from landscope.noise.gradient import GradientNoise, gradient_noise
 from landscope.noise.log_hessian import LogHessian, log_hessian
 from landscope.noise.noise_and_curvature import NoiseAndCurvature, measure_noise_and_curvature
-from landscope.noise.springs import Springs, log_spaced_ranks, measure_springs, nearest_ranks
+from landscope.noise.springs import Springs, measure_springs, nearest_ranks, spring_ranks
 from landscope.noise.temperature import ActiveTemperature, active_temperature
 from landscope.noise.temperature_over_training import (
     TemperatureOverTraining,
@@ -48,7 +49,7 @@ _ACTIVITY_SHARE = 20
 
 def measured_ranks(analysis: Analysis) -> Tensor:
     """Ranks of the log-spaced modes along which the minibatch losses are measured."""
-    ranks = log_spaced_ranks(analysis.load("flatness", Flatness), analysis.settings.noise_modes)
+    ranks = spring_ranks(analysis.load("flatness", Flatness), analysis.settings.noise_modes)
     if len(ranks) < _MIN_MODES:
         raise InputError(
             expected=f"at least {_MIN_MODES} modes with a flatness within reach, to measure minibatch losses along",
@@ -58,8 +59,8 @@ def measured_ranks(analysis: Analysis) -> Tensor:
     return ranks
 
 
-def _modes(analysis: Analysis) -> PrincipalModes:
-    return analysis.load("modes", PrincipalModes)
+def _modes(analysis: Analysis) -> Directions:
+    return analysis.load("modes", Directions)
 
 
 def _basin(analysis: Analysis, rank: int, points: int = 21) -> Tensor:
@@ -150,7 +151,7 @@ def _temperature_over_training(analysis: Analysis) -> TemperatureOverTraining:
     )  # fmt: skip
 
 
-def _locality(analysis: Analysis) -> FlatnessAndCurvature:
+def _flatness_and_curvature(analysis: Analysis) -> FlatnessAndCurvature:
     return measure_flatness_and_curvature(
         analysis.risk, analysis.risk.w0, _modes(analysis).directions, analysis.load("flatness", Flatness),
         measured_ranks(analysis),
@@ -172,7 +173,7 @@ def _drift_law(analysis: Analysis) -> DriftLaw:
     kept = (history.steps >= int(analysis.window.steps[0])) & torch.isfinite(history.train_loss)
     return drift_law(
         history.steps[kept].double(), history.train_loss[kept],
-        beta=analysis.load("noise-along-drift", DriftPath).beta_slope,
+        beta=analysis.load("noise-drift-path", DriftPath).beta_slope,
         learning_rate=analysis.learning_rate / (1 - facts.momentum),
     )  # fmt: skip
 
@@ -212,12 +213,15 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:
         _noise("noise-gradient", GradientNoise, _gradient),
         _noise("noise-log-hessian", LogHessian, _log_hessian),
         _noise("noise-temperature", ActiveTemperature, _temperature, "learning_rate"),
-        _noise("noise-cooling", TemperatureOverTraining, _temperature_over_training, "learning_rate", "checkpoints"),
-        Part("noise-locality", FlatnessAndCurvature, _locality, is_optional=True),
+        _noise(
+            "noise-temperature-over-training", TemperatureOverTraining, _temperature_over_training, "learning_rate",
+            "checkpoints",
+        ),
+        Part("flatness-and-curvature", FlatnessAndCurvature, _flatness_and_curvature, is_optional=True),
         *layers,
-        Part("noise-along-drift", DriftPath, walk_along_drift, is_optional=True),
+        Part("noise-drift-path", DriftPath, walk_along_drift, is_optional=True),
         Part(
-            "noise-drift-law", DriftLaw, _drift_law, needs=("history", "learning_rate"), after=("noise-along-drift",),
+            "noise-drift-law", DriftLaw, _drift_law, needs=("history", "learning_rate"), after=("noise-drift-path",),
             is_optional=True,
         ),
         Part("noise-phases", Phases, _phases, needs=("history",), is_optional=True),
