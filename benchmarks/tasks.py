@@ -43,7 +43,7 @@ def _network(n_outputs: int) -> nn.Module:
 def _rows(name: str, result: ContinualResult) -> list[Row]:
     """From the third task on, whose penalty is the first of several tasks, to the last that is kept."""
     spent = (result.seconds + result.consolidation_seconds)[2:-1]
-    fit = ls.fit_power_law(torch.arange(3.0, 3.0 + len(spent)), spent)
+    fit = ls.law.fit_power_law(torch.arange(3.0, 3.0 + len(spent)), spent)
     note = f"standard error {fit.stderr:.2f}; {float(spent.mean()):.2g} s a task"
     rows = [Row.of(f"{name}: seconds of task t ~ t^a", "a", fit.exponent, note)]
     early, late = int(result.n_stored[1]), int(result.n_stored[-2])

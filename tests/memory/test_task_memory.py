@@ -56,7 +56,7 @@ def test_it_is_the_penalty_that_the_parts_make_by_hand():
     risk = ls.EmpiricalRisk(by_hand, CRITERION, task(0))
     modes = ls.principal_modes(recorder.trajectory())
     widths = ls.flatness(risk, risk.w0, modes.directions[:9])
-    expected = ls.landscape_dependent_constraint(risk.w0, modes, widths, n_modes=9)
+    expected = ls.penalties.landscape_dependent_constraint(risk.w0, modes, widths, n_modes=9)
     assert torch.equal(held.anchor, expected.anchor)
     w = risk.w0 + torch.randn(5, risk.space.dim)
     assert torch.allclose(held(w), expected(w), rtol=1e-4)
@@ -216,7 +216,7 @@ def test_what_does_not_fit_is_refused_and_changes_nothing():
         )
     memory.consolidate(CRITERION, task(0))
     stranger = network()
-    with pytest.raises(InputError, match="one without"), memory.training(sgd(stranger)):
+    with pytest.raises(InputError, match="an optimiser without"), memory.training(sgd(stranger)):
         pass
     model[2] = nn.Linear(24, 12)
     with pytest.raises(InputError, match="2"), memory.training(sgd(model)):
@@ -234,7 +234,7 @@ def test_an_optimiser_that_does_not_fit_is_refused_before_anything_is_learnt():
     first, *others = model.parameters()
     groups = [{"params": [first]}, {"params": others, "lr": 0.01}]
     for optimizer, message in (
-        (torch.optim.SGD(others, lr=0.1), "one without 0.weight"),
+        (torch.optim.SGD(others, lr=0.1), "an optimiser without 0.weight"),
         (torch.optim.SGD(groups, lr=0.1), "one learning rate for the selected weights"),
     ):
         with pytest.raises(InputError, match=message), memory.training(optimizer):
@@ -323,12 +323,12 @@ def test_layers_without_kronecker_factors_are_refused_before_anything_is_learnt(
     assert ls.TaskMemory(model, nn.Linear, method="kfac", strength=1.0).space.dim == 27
 
 
-@pytest.mark.filterwarnings("ignore:how far a step of Adafactor:UserWarning")
+@pytest.mark.filterwarnings("ignore:the step size of Adafactor:UserWarning")
 def test_an_optimiser_whose_steps_are_not_known_is_named():
     model = network()
-    penalty = ls.distance_penalty(ls.ParameterSpace.of(model).flatten(model))
+    penalty = ls.penalties.distance_penalty(ls.ParameterSpace.of(model).flatten(model))
     optimizer = torch.optim.Rprop(model.parameters())
-    with ls.ProximalSteps(penalty, model, optimizer), pytest.warns(UserWarning, match="a step of Rprop"):
+    with ls.ProximalSteps(penalty, model, optimizer), pytest.warns(UserWarning, match="the step size of Rprop"):
         learn(model, optimizer, task(0), 2, torch.Generator())
     for known in (sgd(model), torch.optim.NAdam(model.parameters()), torch.optim.RMSprop(model.parameters())):
         with ls.ProximalSteps(penalty, model, known):
@@ -480,7 +480,7 @@ def test_layer_by_layer_it_is_the_sum_of_what_each_alone_gives(method):
     assert torch.allclose(held.gradient(w.detach()), slope, rtol=1e-4, atol=1e-6)
     step = held.proximal_step(w.detach(), 0.1)
     assert torch.allclose(step + 0.1 * held.gradient(step), w.detach(), atol=1e-5)
-    again = ls.load_penalty(held.state_dict())
+    again = ls.penalties.load_penalty(held.state_dict())
     assert float(again(w.detach())) == float(held(w.detach()))
 
 

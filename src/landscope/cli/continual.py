@@ -38,6 +38,7 @@ def continual(
     together). A folder keeps all results; repeat the command with other methods to add them.
     Example: landscope continual --methods ldc-floor --methods ewc:1000
     """
+    from landscope.reproduction.experiment.folder import ExperimentFolder
     from landscope.reproduction.pages.continual_page import HEADINGS, table_rows, write_continual_report
     from landscope.reproduction.sequential.command import (
         check_request,
@@ -46,12 +47,11 @@ def continual(
         numbers_of,
         parse_groups,
     )
-    from landscope.study.folder import RunFolder
 
     chosen, run_settings = options or ContinualOptions(), settings_of(settings, config)
     check_request(chosen, run_settings)
     path = out or Path("runs") / f"continual-{Path(run_settings.data).name}"
-    folder = RunFolder.create(path, run_settings, "continual")
+    folder = ExperimentFolder.create(path, run_settings, "continual")
     hint_if_stopped(f"Finished methods are kept in {folder.path}; give the same command to go on.")
     results = learn_in_folder(folder, chosen, reporter_of(as_json))
     page = write_continual_report(folder, results)

@@ -11,16 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from landscope.parameters import ParameterSpace
+from landscope.penalties.proximal import UnusedContextWarning
 from landscope.trajectory import Trajectory
 
 __all__ = [
     "StepMonitor", "TrainingContext", "UnusedContextWarning", "warn_if_parameters_never_moved",
     "warn_if_weights_moved_since_recording", "warn_of_few_rows", "warn_of_fewer_tasks", "warn_of_unprotected",
 ]  # fmt: skip
-
-
-class UnusedContextWarning(UserWarning):
-    """A context manager was made and never entered, so that it did nothing."""
 
 
 class TrainingContext(contextlib.AbstractContextManager[None]):

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from landscope.cli import main
+from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.settings import Settings
-from landscope.study.folder import RunFolder
 
 JOINT = ("--methods", "joint", "--max-epochs", "3", "--window-epochs", "1")
 FEW = ("--max-epochs", "3", "--window-epochs", "1")
@@ -105,7 +105,7 @@ def test_a_folder_of_tasks_is_no_folder_of_a_run(continual, capsys, tmp_path):
         assert stopped.value.code == 1
         assert "one of landscope continual" in capsys.readouterr().err
     assert (folder / "report.html").read_text() == page
-    RunFolder.create(tmp_path / "run", Settings(train_samples=200))
+    ExperimentFolder.create(tmp_path / "run", Settings(train_samples=200))
     code, _, err = continual(folder=tmp_path / "run")
     assert (code, "one of landscope run" in err) == (1, True)
 

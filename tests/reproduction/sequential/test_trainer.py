@@ -100,7 +100,7 @@ def test_penalties_of_different_kinds_are_added_up():
     for first, second in ((low, low), (low, diagonal), (diagonal, diagonal), (layer, low), (layer, layer)):
         both = accumulate(first, second)
         assert float(both(w)) == pytest.approx(float(first(w) + second(w)), rel=1e-5)
-    assert isinstance(accumulate(low, low), ls.QuadraticPenalty)
+    assert isinstance(accumulate(low, low), ls.penalties.QuadraticPenalty)
 
 
 def test_metrics_are_those_of_the_literature():

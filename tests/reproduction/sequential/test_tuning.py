@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from landscope.directions.random import random_basis
+from landscope.directions.random_directions import random_directions
 from landscope.errors import StorageError
 from landscope.progress import QuietReporter
+from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.sequential.kept_results import kept_result, make_missing
 from landscope.reproduction.sequential.tuning import Seeds, Tuner, check_same_settings, middle_strengths
-from landscope.study.folder import RunFolder
 
 STRENGTHS = {"held": (0.1, 1.0, 10.0), "free": (math.nan,)}
 
@@ -66,24 +66,26 @@ def test_a_quick_plan_has_its_own_number_of_seeds(quick, tunes, expected):
 
 def test_only_missing_results_are_made_and_nothing_is_prepared_for_none(tmp_path):
     path, prepared, made = tmp_path / "seed100", [], []
-    RunFolder.create(path, Settings()).save("held-1", random_basis(3, 1, seed=0))
+    ExperimentFolder.create(path, Settings()).save("held-1", random_directions(3, 1, seed=0))
 
     def prepare():
         prepared.append("prepared")
-        return lambda strength: made.append(strength) or random_basis(3, 1, seed=int(strength))
+        return lambda strength: made.append(strength) or random_directions(3, 1, seed=int(strength))
 
     trials = {f"held-{strength:g}": strength for strength in STRENGTHS["held"]}
     for _ in range(2):
         make_missing(path, Settings(), trials, prepare, QuietReporter())
     assert prepared == ["prepared"]
     assert made == [0.1, 10.0]
-    first = random_basis(3, 1, seed=10).directions
-    assert bool((kept_result(path, "held-10", type(random_basis(3, 1, seed=0))).directions == first).all())
+    first = random_directions(3, 1, seed=10).directions
+    assert bool((kept_result(path, "held-10", type(random_directions(3, 1, seed=0))).directions == first).all())
 
 
 def test_results_of_other_settings_are_refused():
     settings = {"epochs": 2, "steps": (10, 5)}
-    result = dataclasses.replace(random_basis(4, 1, seed=0), provenance={"settings": {"epochs": 2, "steps": [10, 5]}})
+    result = dataclasses.replace(
+        random_directions(4, 1, seed=0), provenance={"settings": {"epochs": 2, "steps": [10, 5]}}
+    )
     assert check_same_settings(result, settings) is result
     with pytest.raises(StorageError, match="results of epochs 3; got some of epochs 2"):
         check_same_settings(result, {**settings, "epochs": 3})

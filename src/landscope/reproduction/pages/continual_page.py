@@ -7,12 +7,12 @@ from pathlib import Path
 
 from landscope import plots
 from landscope.report.render import render
+from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.settings import TaskSettings
 from landscope.reproduction.figures.fig4.plots import errors_in_sequence
-from landscope.reproduction.sequential.command import TASKS_FILE, judgements_of
+from landscope.reproduction.sequential.command import TASKS_NOTE, judgements_of
 from landscope.reproduction.sequential.continual_result import ContinualResult
 from landscope.storage.atomic import write_text
-from landscope.study.folder import RunFolder
 
 __all__ = ["HEADINGS", "table_rows", "write_continual_report"]
 
@@ -24,7 +24,7 @@ _PRETRAINING = {
 }
 
 
-def write_continual_report(run: RunFolder, results: Sequence[ContinualResult]) -> Path:
+def write_continual_report(run: ExperimentFolder, results: Sequence[ContinualResult]) -> Path:
     """Write ``report.html`` beside the results.
 
     Returns:
@@ -49,9 +49,9 @@ def write_continual_report(run: RunFolder, results: Sequence[ContinualResult]) -
     return path
 
 
-def _about(run: RunFolder, result: ContinualResult) -> str:
+def _about(run: ExperimentFolder, result: ContinualResult) -> str:
     """The tasks, the network before them, the training, and the seed."""
-    how = run.note(TASKS_FILE)
+    how = run.read_note(TASKS_NOTE)
     parts = [
         f"Classes {'; then '.join(result.tasks)}",
         _PRETRAINING[how["pretraining"]],

@@ -12,6 +12,7 @@ from torch import Tensor
 from landscope.claims.verdict import Judgement, judge
 from landscope.errors import InputError, StorageError
 from landscope.progress import Reporter
+from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.settings import ContinualOptions, Settings, TaskSettings
 from landscope.reproduction.figures.fig4.claims import CLAIMS, single_seed_measurements
 from landscope.reproduction.sequential.ablations import COMPARED, UNPROTECTED
@@ -19,13 +20,11 @@ from landscope.reproduction.sequential.continual_result import ContinualResult
 from landscope.reproduction.sequential.methods import MethodSettings, method_label
 from landscope.reproduction.sequential.preparation import SequentialTraining, prepare_class_tasks
 from landscope.reproduction.sequential.trainer import train_sequentially
-from landscope.storage.atomic import write_json
-from landscope.study.folder import RunFolder
 from landscope.threads import one_thread
 
 __all__ = ["check_request", "judgements_of", "learn_in_folder", "numbers_of", "parse_groups", "parse_methods"]
 
-TASKS_FILE = "tasks.json"
+TASKS_NOTE = "tasks"
 _PREFIX = "continual-"
 _OBSERVATIONS = 40
 """Measurements of all errors while a task is learnt, about."""
@@ -120,7 +119,7 @@ def check_request(options: ContinualOptions, settings: Settings) -> None:
         )  # fmt: skip
 
 
-def learn_in_folder(run: RunFolder, options: ContinualOptions, reporter: Reporter) -> list[ContinualResult]:
+def learn_in_folder(run: ExperimentFolder, options: ContinualOptions, reporter: Reporter) -> list[ContinualResult]:
     """Learn the tasks once without any method and once with each; finished ones are kept.
 
     Args:
@@ -146,13 +145,13 @@ def learn_in_folder(run: RunFolder, options: ContinualOptions, reporter: Reporte
 
 
 def _learn(
-    run: RunFolder, options: ContinualOptions, method: MethodSettings, reporter: Reporter
+    run: ExperimentFolder, options: ContinualOptions, method: MethodSettings, reporter: Reporter
 ) -> ContinualResult:  # fmt: skip
     prepared = prepare_class_tasks(
         run.settings, parse_groups(options.tasks), options.pretraining, epochs=options.max_epochs,
         window_epochs=options.window_epochs,
     )  # fmt: skip
-    write_json(run.path / TASKS_FILE, _tasks(options))  # only now, so that a folder of impossible tasks can be reused
+    run.note(TASKS_NOTE, _tasks(options))  # only now, so that a folder of impossible tasks can be reused
     title = method_label(method.method) + ("" if method.strength is None else f", λ = {method.strength:g}")
     every = max(1, _steps_per_epoch(prepared) * options.window_epochs // _OBSERVATIONS)
     with reporter.errors(title, [task.name for task in prepared.tasks]) as show:
@@ -175,12 +174,12 @@ def _tasks(options: ContinualOptions) -> dict[str, object]:
     return {"tasks": parse_groups(options.tasks), **sizes}
 
 
-def _check_same_tasks(run: RunFolder, options: ContinualOptions) -> None:
+def _check_same_tasks(run: ExperimentFolder, options: ContinualOptions) -> None:
     """A folder holds one sequence of tasks; methods may be added to it."""
-    ours, theirs = _tasks(options), run.note(TASKS_FILE)
+    ours, theirs = _tasks(options), run.read_note(TASKS_NOTE)
     if run.names(_PREFIX) and not theirs:
         raise StorageError(
-            expected=f"{run.path / TASKS_FILE}, which names the tasks of the results there",
+            expected=f"{run.path / TASKS_NOTE}.json, which names the tasks of the results there",
             got="none, or a damaged one", hint="Choose another folder with --out.",
         )  # fmt: skip
     if theirs and theirs != ours:
@@ -190,9 +189,9 @@ def _check_same_tasks(run: RunFolder, options: ContinualOptions) -> None:
         )  # fmt: skip
 
 
-def judgements_of(run: RunFolder, results: Sequence[ContinualResult]) -> list[Judgement]:
+def judgements_of(run: ExperimentFolder, results: Sequence[ContinualResult]) -> list[Judgement]:
     """Verdicts of one seed on the paper's claims, in the paper's setting; none otherwise."""
-    if run.settings != Settings(data="mnist", seed=run.settings.seed) or run.note(TASKS_FILE) != _PAPER:
+    if run.settings != Settings(data="mnist", seed=run.settings.seed) or run.read_note(TASKS_NOTE) != _PAPER:
         return []
     measured = single_seed_measurements(results, step=_EPOCH)
     return [judge(claim, measured[claim.key]) for claim in CLAIMS if claim.key in measured]

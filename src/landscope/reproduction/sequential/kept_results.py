@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from landscope.progress import Reporter
+from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.settings import Settings
 from landscope.results import Result
-from landscope.study.folder import RunFolder
 from landscope.threads import one_thread
 
 __all__ = ["kept_result", "make_missing"]
@@ -29,7 +29,7 @@ def kept_result(path: Path, name: str, kind: type[_AnyResult]) -> _AnyResult:
     Raises:
         StorageError: If it is missing or damaged.
     """
-    return RunFolder.open(path).load(name, kind)
+    return ExperimentFolder.open(path).load(name, kind)
 
 
 def make_missing(
@@ -52,7 +52,7 @@ def make_missing(
     Raises:
         StorageError: If the folder holds results of other settings, or another process works on it.
     """
-    folder = RunFolder.create(path, settings)
+    folder = ExperimentFolder.create(path, settings)
     missing = {name: trial for name, trial in trials.items() if not folder.has(name)}
     if not missing:
         return
