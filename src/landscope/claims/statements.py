@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from landscope.claims.statements_across import ACROSS
 from landscope.claims.statements_on_tasks import ON_TASKS
 from landscope.claims.verdict import Claim, Judgement, Measurement, judge
 
@@ -343,14 +342,15 @@ CONTROLS = (
 )
 """The claims that controls decide."""
 
-CLAIMS = (*LAW, *NOISE, *CONTROLS, *ACROSS, *ON_TASKS)
+CLAIMS = (*LAW, *NOISE, *CONTROLS, *ON_TASKS)
 """All claims, in the order of the stages that measure them."""
 
 
-def judged(measured: Mapping[str, Measurement]) -> list[Judgement]:
-    """The claims that something was measured on, in their own order.
+def judged(measured: Mapping[str, Measurement], claims: Sequence[Claim] = CLAIMS) -> list[Judgement]:
+    """Judge the claims that have a measurement, in their own order.
 
     Args:
         measured: Measurements by key of the claim.
+        claims: The claims; those of a study by default.
     """
-    return [judge(claim, measured[claim.key]) for claim in CLAIMS if claim.key in measured]
+    return [judge(claim, measured[claim.key]) for claim in claims if claim.key in measured]

@@ -6,9 +6,10 @@ import statistics
 from collections.abc import Iterable, Mapping
 
 from landscope.claims.statements import judged
+from landscope.law.intervals import mean_with_spread
 from landscope.reproduction.figures.fig4_claims import Protocol, capacity_measurements, fewest_modes
+from landscope.reproduction.figures.figure import Plan, Section
 from landscope.reproduction.figures.pairs import Pair, pair_jobs, protocol_of
-from landscope.reproduction.figures.recipe import Plan, Section, mean_with_spread
 from landscope.reproduction.jobs import Job
 
 __all__ = ["Capacity"]
@@ -59,7 +60,7 @@ class Capacity:
         values = {pair.key: fewest_modes(found[size]) for size, pair in PAIRS.items()}
         judgements = judged(capacity_measurements(found))
         text = _TEXT.format(seeds=len(next(iter(found.values())).reported))
-        return [Section(self.key, self.title, text, _HEADINGS, rows, judgements, values, None)]
+        return [Section(self.key, self.title, text, _HEADINGS, rows, judgements, values)]
 
 
 def _row(width: int, classes: int, one: Protocol) -> list[str]:

@@ -8,13 +8,13 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
-from landscope.law.intervals import seed_interval
+from landscope.law.intervals import mean_with_interval, mean_with_spread, seed_interval
 from landscope.progress import Reporter
 from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.problem import Problem
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.figures.continual_scenarios import Course, courses_of
-from landscope.reproduction.figures.recipe import Plan, Section, mean_with_interval, mean_with_spread
+from landscope.reproduction.figures.figure import Plan, Section
 from landscope.reproduction.figures.strengths import Comparison, Seeds, learnt_as, trial_name
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.scenario_training import learn_scenario, rival_name
@@ -140,7 +140,7 @@ def _overview(plan: Plan, courses: Sequence[Course]) -> Section:
         rows.append([rival_name(method), *cells, stored, _range([_time(one[method]) for one in found], ".1f")])
     text = _TEXT.format(rank=courses[0].schooling.rank, **_SEEDS.counts_of(plan))
     headings = ("method", *(course.name for course in courses), "stored / weights", "seconds a task")
-    return Section("continual", "Tasks in turn: average accuracy (%)", text, headings, rows, [], {}, None)
+    return Section("continual", "Tasks in turn: average accuracy (%)", text, headings, rows, [], {})
 
 
 def _section(plan: Plan, course: Course) -> Section:
@@ -150,7 +150,7 @@ def _section(plan: Plan, course: Course) -> Section:
         _artefact(method, comparison.best(method)): [one.error.tolist() for one in found[method]] for method in _TRIED
     }
     text = _network_told(plan, course) + _HOW.format(**dataclasses.asdict(course.schooling))
-    return Section(f"continual-{course.key}", course.name, text, _HEADINGS, rows, [], values, None)
+    return Section(f"continual-{course.key}", course.name, text, _HEADINGS, rows, [], values)
 
 
 def _reported(plan: Plan, course: Course) -> dict[str, list[TasksInTurn]]:

@@ -11,7 +11,7 @@ from torch import nn
 
 from landscope.reproduction.experiment.networks import cifar_cnn, mlp
 from landscope.reproduction.experiment.problem import Problem
-from landscope.reproduction.figures.recipe import Plan
+from landscope.reproduction.figures.figure import Plan
 from landscope.reproduction.sequential.scenario_training import Schooling
 from landscope.reproduction.sequential.scenarios import Scenario, permuted_scenario, split_scenario
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
 from landscope.claims.statements import judged
+from landscope.law.intervals import mean_with_interval
+from landscope.reproduction.figures import plots_forgetting
 from landscope.reproduction.figures.fig4_claims import (
     PAPER_STRENGTH,
     PSI_KEYS,
+    Protocol,
     keeping_measurements,
     psi_measurements,
     wider_measurements,
 )
+from landscope.reproduction.figures.figure import Plan, Plot, Section
 from landscope.reproduction.figures.pairs import (
     Pair,
     headings,
@@ -24,7 +30,6 @@ from landscope.reproduction.figures.pairs import (
     seeds_told,
     untuned_rows,
 )
-from landscope.reproduction.figures.recipe import Plan, Section, mean_with_interval
 from landscope.reproduction.jobs import Job
 
 __all__ = ["Keeping", "KeepingByLaw", "KeepingMore"]
@@ -79,6 +84,19 @@ _TEXT_MORE = (
 )
 
 
+_PLOTS = (
+    (plots_forgetting.errors_over_steps, "Errors while task 2 is learnt (Fig. 4A, C).", "P; mean over seeds."),
+    (plots_forgetting.displacements, "Displacements (Fig. 4B, D).", "P, one seed, after an epoch."),
+    (plots_forgetting.fronts, "Both errors over strengths, after an epoch (Fig. 4E).", "P; mean over seeds."),
+    (plots_forgetting.late_fronts, "The same after five epochs.", "P; mean over seeds."),
+    (plots_forgetting.error_by_number, "Errors by the number of constraints (Fig. 4F).", "P, after an epoch."),
+)
+_PLOTS_MORE = (
+    (plots_forgetting.errors_over_steps, "Errors while task 2 is learnt.", "Mean over seeds."),
+    (plots_forgetting.fronts, "Both errors over strengths, after an epoch.", "Mean over seeds."),
+)
+
+
 class Keeping:
     """Both pre-training choices over seeds, half as many again to choose strengths on."""
 
@@ -96,7 +114,8 @@ class Keeping:
         judgements = judged(keeping_measurements(protocols[0]))
         rows = [*rows_of(_METHODS, protocols), *untuned_rows(_UNTUNED, protocols)]
         text = _TEXT + seeds_told(protocols[0])
-        return [Section(self.key, self.title, text, headings(protocols), rows, judgements, values, protocols)]
+        plots = _plots(_PLOTS, protocols)
+        return [Section(self.key, self.title, text, headings(protocols), rows, judgements, values, plots)]
 
 
 class KeepingByLaw:
@@ -120,7 +139,7 @@ class KeepingByLaw:
         titles = ["flatness", *(f"{one.name}, {stop}" for one in protocols for stop in one.stops)]
         text = "Summed errors in per cent at lambda = 10 and 200 modes, no floor; Student's 95 % interval over seeds."
         judgements = judged(psi_measurements(protocols[0]))
-        return [Section(self.key, self.title, text, titles, rows, judgements, {}, None)]
+        return [Section(self.key, self.title, text, titles, rows, judgements, {})]
 
 
 class KeepingMore:
@@ -141,10 +160,15 @@ class KeepingMore:
         return [
             Section(
                 f"{self.key}-{pair.key}", f"{self.title}: {pair.name}", text if number == 0 else "",
-                headings([one]), rows_of(_FEWER, [one]), judgements, numbers_of(_FEWER, one), [one],
+                headings([one]), rows_of(_FEWER, [one]), judgements, numbers_of(_FEWER, one),
+                _plots(_PLOTS_MORE, [one]),
             )
             for number, (pair, one) in enumerate(zip(_more(plan), protocols, strict=True))
         ]  # fmt: skip
+
+
+def _plots(drawn: Sequence[tuple[Any, str, str]], protocols: Sequence[Protocol]) -> list[Plot]:
+    return [Plot(heading, functools.partial(draw, protocols), caption) for draw, heading, caption in drawn]
 
 
 def _more(plan: Plan) -> Sequence[Pair]:

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from landscope.law.intervals import mean_with_spread
 from landscope.progress import Reporter
 from landscope.reproduction.experiment.datasets.texts import byte_sequences, python_texts
 from landscope.reproduction.experiment.folder import ExperimentFolder
-from landscope.reproduction.figures.recipe import Plan, Section, mean_with_spread
+from landscope.reproduction.figures.figure import Plan, Section
 from landscope.reproduction.figures.strengths import Comparison, Seeds, learnt_as, trial_name
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.language import FineTuned, FineTuning, Tuning
@@ -157,7 +158,7 @@ def _section(plan: Plan, number: int, way: _Way) -> Section:
     size = _size(plan)
     told = _TEXT.format(width=size.width, layers=size.layers, rank=_RANK, **_SEEDS.counts_of(plan))
     text = told if number == 0 else ""
-    return Section(f"language-{way.key}", way.name, text, _HEADINGS, rows, [], values, None)
+    return Section(f"language-{way.key}", way.name, text, _HEADINGS, rows, [], values)
 
 
 def _row(method: str, strength: str, found: Sequence[FineTuned], plain: Sequence[float]) -> list[str]:

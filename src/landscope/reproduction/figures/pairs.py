@@ -8,12 +8,13 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from landscope.law.intervals import mean_with_spread
 from landscope.progress import Reporter
 from landscope.reproduction.experiment.choices import Pretraining
 from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.figures.fig4_claims import PAPER_STRENGTH, PSI_KEYS, Protocol
-from landscope.reproduction.figures.recipe import Plan, mean_with_spread
+from landscope.reproduction.figures.figure import Plan
 from landscope.reproduction.figures.strengths import Seeds
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.ablations import COMPARED, method_label, method_of

@@ -7,10 +7,11 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
+from landscope.law.intervals import mean_with_spread
 from landscope.progress import Reporter
 from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.settings import Settings
-from landscope.reproduction.figures.recipe import Plan, Section, mean_with_spread
+from landscope.reproduction.figures.figure import Plan, Section
 from landscope.reproduction.figures.strengths import Comparison, Seeds
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.ablations import method_label
@@ -74,7 +75,7 @@ class TasksInARow:
             rows.append(_row(way, comparison.shown(way), found))
             values[_artefact(way, comparison.best(way))] = [one.error.tolist() for one in found]
         text = _TEXT.format(**_SEEDS.counts_of(plan))
-        return [Section(self.key, self.title, text, _HEADINGS, rows, [], values, None)]
+        return [Section(self.key, self.title, text, _HEADINGS, rows, [], values)]
 
 
 def _name(seed: int) -> str:

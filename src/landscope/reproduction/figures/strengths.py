@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from landscope.errors import StorageError
 from landscope.progress import Reporter
 from landscope.reproduction.experiment.folder import ExperimentFolder
-from landscope.reproduction.figures.recipe import Plan
+from landscope.reproduction.figures.figure import Plan
 from landscope.reproduction.jobs import Job
 from landscope.results import Result
 from landscope.threads import one_thread
