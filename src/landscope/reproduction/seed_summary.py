@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from landscope.claims.fig2 import NULL_NAME, few_modes_control
+from landscope.claims.exponents import NULL_NAME
+from landscope.claims.fig1 import few_modes_control
 from landscope.claims.statements import judged
 from landscope.claims.verdict import Control, Judgement, Measurement
 from landscope.law.exponents import Exponents
