@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from landscope.reproduction.pooling import _pooled_control
 
 import landscope as ls
 from landscope.claims.controls import control_measurements
@@ -23,7 +24,6 @@ from landscope.noise.springs import measure_springs
 from landscope.noise.stationarity import LyapunovResidual, YaidaRelation
 from landscope.noise.temperature import ActiveTemperature
 from landscope.noise.temperature_over_training import TemperatureOverTraining
-from landscope.reproduction.pooling import _pooled_control
 from landscope.synthetic import RandomSprings, random_walk
 
 BY_KEY = {claim.key: claim for claim in CLAIMS}

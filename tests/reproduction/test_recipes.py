@@ -7,6 +7,14 @@ import os
 
 import pytest
 import torch
+from landscope.reproduction.everything import reproduce_recipes
+from landscope.reproduction.figures.branches_claims import Branch, branch_measurements
+from landscope.reproduction.figures.fig6_claims import EffectiveDimension, dimension_measurements
+from landscope.reproduction.figures.recipe import Plan
+from landscope.reproduction.figures.sec_s6_claims import Case, universality_measurements
+from landscope.reproduction.figures.sec_s9_claims import NoisyRun, annealing_measurements
+from landscope.reproduction.figures.valleys import measure_valley
+from landscope.reproduction.pages.everything_page import write_everything_report
 from landscope.study.measured import judged
 
 import landscope as ls
@@ -16,7 +24,6 @@ from landscope.errors import InputError, StorageError
 from landscope.landscape.barrier import log_barrier
 from landscope.law.inverse_relation import InverseRelation
 from landscope.progress import QuietReporter
-from landscope.reproduction.everything import reproduce_recipes
 from landscope.reproduction.experiment.networks import mlp
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.figures import RECIPES
@@ -24,14 +31,7 @@ from landscope.reproduction.figures import branches as branching
 from landscope.reproduction.figures import cases as cells
 from landscope.reproduction.figures import fig6 as widths
 from landscope.reproduction.figures import sec_s9 as noisy_descent
-from landscope.reproduction.figures.branches_claims import Branch, branch_measurements
-from landscope.reproduction.figures.fig6_claims import EffectiveDimension, dimension_measurements
-from landscope.reproduction.figures.recipe import Plan
-from landscope.reproduction.figures.sec_s6_claims import Case, universality_measurements
-from landscope.reproduction.figures.sec_s9_claims import NoisyRun, annealing_measurements
-from landscope.reproduction.figures.valleys import measure_valley
 from landscope.reproduction.jobs import Job, perform, seconds_of
-from landscope.reproduction.pages.everything_page import write_everything_report
 from landscope.synthetic import InverseGaussian, sgd_in_bowl
 
 SMOKE = {

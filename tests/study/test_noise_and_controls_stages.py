@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 from landscope.report.run_page import write_report
+from landscope.reproduction.pooling import FIGURES, judgements_on, reproduce
 from landscope.study.analyse import risk_at_window_end
 from landscope.study.controls import ROWS
 from landscope.study.measured import judgements_of, measurements_of
@@ -25,7 +26,6 @@ from landscope.reproduction.experiment.problem import Problem
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.experiment.train import windows
 from landscope.reproduction.pages.reproduction_page import write_reproduction_report
-from landscope.reproduction.pooling import FIGURES, judgements_on, reproduce
 from landscope.study.folder import RunFolder
 from landscope.study.pipeline import run_stages
 from landscope.surrogates.epoch_noise import crossover_curvature

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from landscope.report.run_page import write_report
+from landscope.reproduction.pooling import reproduce
 from landscope.study.analyse import load_profiles
 from landscope.study.measured import judgements_of
 
@@ -20,7 +21,6 @@ from landscope.errors import StorageError
 from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.experiment.train import windows
-from landscope.reproduction.pooling import reproduce
 from landscope.study.folder import RunFolder
 from landscope.study.pipeline import STAGES, run_stages
 from landscope.training_history import TrainingHistory
