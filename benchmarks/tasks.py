@@ -18,7 +18,7 @@ from landscope.reproduction.sequential.sequence import TasksInTurn
 __all__ = ["tasks"]
 
 _TASKS, _SAMPLES, _TESTED = 20, 10_000, 500
-_METHODS = (("none", math.nan), ("ldc-floor", 0.4), ("ldc-psi4-factored", 4.0), ("ewc", 1e3), ("kfac", 1e3))
+_METHODS = (("none", math.nan), ("ldc-floor", 0.4), ("ldc-variance-factored", 4.0), ("ewc", 1e3), ("kfac", 1e3))
 _SCHOOLING = Schooling(epochs=1, window=150, n_modes=20, rank=40, max_samples=1000)
 
 

@@ -10,8 +10,8 @@ import pytest
 import landscope as ls
 
 NAMES = {
-    "EmpiricalRisk", "ParameterSpace", "ProximalSteps", "TaskMemory", "Trajectory", "TrajectoryRecorder", "directions",
-    "flatness", "landscape", "law", "load", "loss_profiles", "noise", "open_trajectory", "penalties", "plots",
+    "EmpiricalRisk", "ParameterSpace", "ProximalSteps", "Study", "TaskMemory", "Trajectory", "TrajectoryRecorder",
+    "directions", "flatness", "landscape", "law", "load", "loss_profiles", "noise", "open_trajectory", "penalties", "plots",
     "principal_modes", "save", "surrogates", "synthetic", "variance_flatness",
 }  # fmt: skip
 MODULES = {"directions", "landscape", "law", "noise", "penalties", "plots", "surrogates", "synthetic"}

@@ -18,6 +18,7 @@ _HOMES = {
     "TrajectoryRecorder": "recorder",
     "Trajectory": "trajectory",
     "open_trajectory": "trajectory",
+    "Study": "study.study",
     "TaskMemory": "memory.task_memory",
     "ProximalSteps": "penalties.proximal",
     "principal_modes": "directions.principal",
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from landscope.recorder import TrajectoryRecorder
     from landscope.risk.empirical import EmpiricalRisk
     from landscope.storage.archive import load, save
+    from landscope.study.study import Study
     from landscope.trajectory import Trajectory, open_trajectory
 
 

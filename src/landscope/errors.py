@@ -1,4 +1,4 @@
-"""The few kinds of errors and warnings of landscope; every error says what was expected, what came, what to do."""
+"""The errors and warnings of landscope; every error says what was expected, what came, and what to do."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = [
 
 
 class LandscopeError(Exception):
-    """Base of all errors of landscope.
+    """Base class of all errors of landscope.
 
     Args:
-        expected: What the call needed.
-        got: What the call received.
-        hint: What to do about it.
+        expected: Requirement of the call.
+        got: Value that came instead.
+        hint: Advice for the user.
 
     Example:
         >>> print(InputError(expected="a window of at least 2 steps", got="1", hint="Record longer."))
@@ -38,29 +38,29 @@ class LandscopeError(Exception):
 
 
 def _rebuilt(kind: type[LandscopeError], expected: str, got: str, hint: str) -> LandscopeError:
-    """An error again, after it crossed from another process."""
+    """Rebuild an error that another process has pickled."""
     return kind(expected=expected, got=got, hint=hint)
 
 
 class InputError(LandscopeError, ValueError):
-    """An argument that cannot be used: a wrong shape, dtype, device, name or range."""
+    """An argument has a wrong shape, dtype, device, name or range."""
 
 
 class NonFiniteError(LandscopeError, ArithmeticError):
-    """NaN where a number is needed, or an infinite loss at the centre of a line."""
+    """A value is NaN where a number is needed, or the loss at the centre of a line is infinite."""
 
 
 class NondeterministicLossError(LandscopeError, RuntimeError):
-    """A loss that differs between two evaluations at the same weights."""
+    """The loss differs between two evaluations at the same weights."""
 
 
 class StorageError(LandscopeError, OSError):
-    """A file that cannot be read or written: damaged, foreign, of a newer format, read-only, disk full."""
+    """A file cannot be read or written: it is damaged, foreign, newer or read-only, or the disk is full."""
 
 
 class DataUnavailableError(LandscopeError, LookupError):
-    """A data set that is neither on this machine nor to be had from the hub."""
+    """A data set is not on this machine, and the hub does not provide it."""
 
 
 class LandscopeWarning(UserWarning):
-    """Base of the warnings of landscope, so that one filter turns them into errors or hides them."""
+    """Base class of the warnings of landscope: one filter turns them into errors or hides them."""

@@ -243,12 +243,12 @@ class Trajectory:
                 got=f"steps {reach}",
                 hint="Choose a window within them.",
             )
-        return self._part(slice(first, last, 1))
+        return self.part(slice(first, last, 1))
 
     def thin(self, every: int) -> Trajectory:
         """Every ``every``-th row, from the first."""
         check_count("every", every, minimum=1)
-        return self._part(slice(0, len(self), every))
+        return self.part(slice(0, len(self), every))
 
     def of_parameters(self, select: str | Iterable[str]) -> Trajectory:
         """The columns of some of the recorded parameters: of a layer, say.
@@ -287,7 +287,8 @@ class Trajectory:
             )
         return dataclasses.replace(self, _rows=_SomeColumns(self._rows, torch.arange(self.dim), scale), space=None)
 
-    def _part(self, part: slice) -> Trajectory:
+    def part(self, part: slice) -> Trajectory:
+        """The rows of a slice, counted in this trajectory, reading the same memory or file."""
         positions = range(*self._selection.indices(self._rows.shape[0]))[part]
         return dataclasses.replace(
             self,

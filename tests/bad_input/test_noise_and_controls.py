@@ -1,4 +1,4 @@
-"""What a user sees who hands the noise, the controls or the exponents something that does not fit."""
+"""Errors for invalid arguments of the noise, the controls and the exponents."""
 
 import math
 
@@ -68,7 +68,7 @@ def test_a_minibatch_loss_that_is_infinite_at_w0():
 def test_too_few_or_odd_displacements():
     with pytest.raises(InputError, match="at least 5"):
         ls.noise.minibatch_ensemble(SPRINGS, ORIGIN, AXES, LINE[:4])
-    with pytest.raises(InputError, match="One row a direction"):
+    with pytest.raises(InputError, match="one row for each direction"):
         ls.noise.minibatch_ensemble(SPRINGS, ORIGIN, AXES, torch.zeros(3, 7))
     with pytest.raises(NonFiniteError):
         ls.noise.active_temperature(SPRINGS, ORIGIN, AXES, LINE * math.nan, learning_rate=0.1)
@@ -89,7 +89,7 @@ def test_an_ensemble_stands_for_its_risk():
     torch.testing.assert_close(ensemble.gradient(whole.w0), whole.gradient(whole.w0), rtol=1e-4, atol=1e-7)
     first, second = (ls.directions.hessian(landscape, whole.w0, 2).values for landscape in (whole, ensemble))
     torch.testing.assert_close(first, second)
-    with pytest.raises(InputError, match="2 left out"):
+    with pytest.raises(InputError, match="2 samples left out"):
         ls.directions.hessian(whole.minibatches(6), whole.w0, 2)
 
 
@@ -97,7 +97,7 @@ def test_minibatches_of_sums_cannot_be_told_apart():
     model = torch.nn.Linear(2, 1)
     batches = [(torch.randn(4, 2), torch.randn(4, 1)) for _ in range(5)]
     whole = ls.EmpiricalRisk.from_closure(model, lambda m, b: ((m(b[0]) - b[1]).square().sum(), 4), batches)
-    with pytest.raises(InputError, match="a loss a sample"):
+    with pytest.raises(InputError, match="one loss for each sample"):
         whole.minibatches(4)
 
 

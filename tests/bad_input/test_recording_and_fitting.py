@@ -63,7 +63,7 @@ def test_a_recorder_needs_the_optimiser_of_the_model_and_some_steps(tmp_path):
             pass
         with pytest.raises(InputError, match="at least one recorded optimiser step"):
             recorder.trajectory()
-    with pytest.raises(StorageError, match="one that exists"):
+    with pytest.raises(StorageError, match="an existing file"):
         ls.TrajectoryRecorder(other, optimizer, path=tmp_path / "t")
     with pytest.raises(InputError, match="first_step"):
         ls.TrajectoryRecorder(other, optimizer, path=tmp_path / "t", resume=True)

@@ -17,12 +17,12 @@ from landscope.law.exponents import Exponents
 from landscope.law.sensitivity import Sensitivity
 from landscope.law.window_growth import Growth
 from landscope.noise.drift import drift_law, learning_phases
-from landscope.noise.drift_path import AlongDrift
+from landscope.noise.drift_path import DriftPath
 from landscope.noise.gradient import GradientNoise
 from landscope.noise.springs import measure_springs
 from landscope.noise.stationarity import LyapunovResidual, YaidaRelation
 from landscope.noise.temperature import ActiveTemperature
-from landscope.noise.temperature_over_training import Cooling
+from landscope.noise.temperature_over_training import TemperatureOverTraining
 from landscope.reproduction.pooling import _pooled_control
 from landscope.synthetic import RandomSprings, random_walk
 
@@ -38,9 +38,9 @@ def verdict(key, measurements):
 def drift(loss):
     t = torch.arange(0.0, 200, 10).double()
     line = torch.linspace(0, 1, 5).double()
-    along = AlongDrift(
+    along = DriftPath(
         displacements=line, loss=1 - 0.1 * line, margin=1 + line, relative_margin=1 + 0.1 * line, train_error=0 * line,
-        test_loss=line, test_error=0 * line, window_way=1.0, beta_slope=-0.5, beta_ensemble=-0.5,
+        test_loss=line, test_error=0 * line, window_displacement=1.0, beta_slope=-0.5, beta_ensemble=-0.5,
     )  # fmt: skip
     law = drift_law(t, loss(t), beta=-0.5, learning_rate=0.1)
     return drift_measurements(law, along, learning_phases(1 / (1 + t), t))
@@ -133,7 +133,7 @@ def temperatures(*, profile=1.0, slope=-2.0, correlation=0.97, narrowing=0.5, ch
         mean=0 * width, covariance=torch.diag(variance), variance=variance, mean_square=variance,
         minibatches_needed=width, n_batches=9, n_left_out=0,
     )  # fmt: skip
-    cooling = Cooling(
+    cooling = TemperatureOverTraining(
         steps=torch.arange(float(checkpoints)), loss=torch.ones(checkpoints), ranks=torch.tensor([2]),
         temperature=torch.ones(checkpoints, 1), displacements=line[0], profiles=line, drawn_steps=torch.zeros(1),
         noise_dimension=torch.linspace(100, 100 * narrowing, checkpoints), drawn_rank=2, first_counted=0,

@@ -72,7 +72,7 @@ KINDS = ["traced", "last layer", "all layers", "untraceable", "closure", "attent
 
 
 def naive_gradients(ensemble, w):
-    """Gradients of every minibatch loss, one loss after another, through the plain value."""
+    """Gradients of every minibatch loss, by backward passes of single losses."""
     rows = []
     for batch in range(len(ensemble.batches)):
         point = w.clone().requires_grad_()
@@ -164,7 +164,7 @@ def test_minibatches_that_are_no_springs_are_flagged():
         ls.noise.log_hessian(odd, ORIGIN, AXES[:1])
 
 
-def test_a_mode_without_good_fits_says_so():
+def test_a_mode_without_good_fits_has_nan_statistics():
     springs = RandomSprings.draw(FLATNESS, 20, seed=0)
     inverted = RandomSprings(-springs.stiffness, springs.centre, springs.minimum)
     found = ls.noise.minibatch_ensemble(inverted, ORIGIN, AXES[:2], torch.linspace(-1, 1, 15))

@@ -5,10 +5,9 @@ import torch
 
 import landscope as ls
 from landscope.errors import InputError
-from landscope.memory.accumulate import combined_penalty
+from landscope.memory.accumulate import accumulate
+from landscope.penalties.blocks import PartPenalty, PenaltySum
 from landscope.penalties.kronecker import KroneckerPenalty
-from landscope.penalties.part import PartPenalty
-from landscope.penalties.sums import PenaltySum
 
 M, N = 3, 4
 
@@ -104,7 +103,7 @@ def test_many_tasks_keep_as_much_as_one_where_a_rank_is_told():
 
     bounded = exact = None
     for seed in range(5):
-        bounded, exact = combined_penalty(bounded, task(seed), 10), combined_penalty(exact, task(seed))
+        bounded, exact = accumulate(bounded, task(seed), 10), accumulate(exact, task(seed))
     assert bounded.n_stored == task(0).n_stored
     assert exact.n_stored == 5 * task(0).n_stored
     assert float(bounded.parts[1].part.stiffness) == 5
@@ -117,7 +116,7 @@ def test_a_layer_that_one_task_holds_weight_by_weight_is_held_so_for_all(order):
     own = ls.penalties.QuadraticPenalty(anchor=torch.ones(M * N).double(), stiffness=stiffness_of_each)
     single = PartPenalty(own, product.columns.flatten(), dim=product.dim)
     parts = [PenaltySum((part,)) for part in (product, single)][::order]
-    both = combined_penalty(parts[0], parts[1], 10)
+    both = accumulate(parts[0], parts[1], 10)
     assert len(both.parts) == 1
     assert both.n_stored == single.n_stored == 2 * M * N
     # Along a single weight the diagonal is all there is.

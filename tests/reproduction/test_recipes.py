@@ -7,6 +7,7 @@ import os
 
 import pytest
 import torch
+from landscope.study.measured import judged
 
 import landscope as ls
 from known import flatness_of, statistics_of
@@ -33,7 +34,6 @@ from landscope.reproduction.figures.sec_s9_claims import NoisyRun, annealing_mea
 from landscope.reproduction.figures.valleys import measure_valley
 from landscope.reproduction.jobs import Job, perform, seconds_of
 from landscope.reproduction.pages.everything_page import write_everything_report
-from landscope.study.measured import judged
 from landscope.synthetic import InverseGaussian, sgd_in_bowl
 
 SMOKE = {
@@ -87,7 +87,7 @@ def small_tasks(monkeypatch):
     monkeypatch.setattr(capacity, "PAIRS", some)
     rows = {("none", 0, None): (math.nan,), ("ldc-floor", 10, 15): (4.0,), ("joint", 0, None): (math.nan,)}
     monkeypatch.setattr(in_turn, "_TRIED", rows)
-    some = {method: continual._TRIED[method] for method in ("none", "ldc-psi4-factored", "gpm")}
+    some = {method: continual._TRIED[method] for method in ("none", "ldc-variance-factored", "gpm")}
     monkeypatch.setattr(continual, "_TRIED", some)
     monkeypatch.setattr(language, "_TRIED", {method: language._TRIED[method] for method in ("none", "l2")})
 

@@ -1,14 +1,14 @@
-"""The same answers wherever it is computed: ``pytest --device cuda`` compares a GPU with the processor."""
+"""The same results on every device: ``pytest --device cuda`` compares a GPU with the processor."""
 
 import pytest
 import torch
+from landscope.study.measured import measurements_of
 from torch import nn
 
 import landscope as ls
 from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.settings import Settings
 from landscope.study.folder import RunFolder
-from landscope.study.measured import measurements_of
 from landscope.study.pipeline import run_stages
 
 SMALL = {
@@ -19,7 +19,7 @@ SMALL = {
 
 
 def test_a_run_with_all_stages(tmp_path, device):
-    """Trajectories part by rounding, so trained weights are compared loosely, and the law by its order of magnitude."""
+    """Rounding separates trajectories, so the tolerance of trained weights is wide, and that of the law even wider."""
     found = {}
     for where in ("cpu", str(device)):
         run = RunFolder.create(tmp_path / where.replace(":", "-") / "run", Settings.of({**SMALL, "device": where}))
@@ -32,7 +32,7 @@ def test_a_run_with_all_stages(tmp_path, device):
 
 
 def test_every_measurement_at_given_weights(trained_digits, device):
-    """The same model and weights: to the accuracy of single-precision losses of samples."""
+    """The same model and weights agree to the precision of float32 losses."""
     model, data = trained_digits
     steps = torch.randn(60, 400, generator=torch.Generator().manual_seed(1)) * 1e-3
     numbers = []

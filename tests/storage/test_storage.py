@@ -16,7 +16,7 @@ from landscope.storage.archive import read_archive, write_archive
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Everything(Result, kind="test_everything", dims={"matrix": ("row", "column")}):
-    """All kinds of field."""
+    """A result with every type of field."""
 
     matrix: torch.Tensor
     flags: torch.Tensor
@@ -69,7 +69,7 @@ def test_saving_refuses_to_overwrite_unless_asked(tmp_path):
     ls.save(everything(), path, overwrite=True)
 
 
-def test_a_failed_save_leaves_what_was_there(tmp_path, monkeypatch):
+def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     path = ls.save(everything(), tmp_path / "r.zarr.zip")
     before = path.read_bytes()
 

@@ -6,6 +6,10 @@ import shutil
 
 import pytest
 import torch
+from landscope.report.run_page import write_report
+from landscope.study.analyse import risk_at_window_end
+from landscope.study.controls import ROWS
+from landscope.study.measured import judgements_of, measurements_of
 
 import landscope as ls
 from landscope.claims.statements import CONTROLS as CONTROLLED
@@ -17,16 +21,12 @@ from landscope.law.window_growth import measure_growth
 from landscope.noise.mode_statistics import mode_statistics
 from landscope.noise.springs import Springs, spring_ranks
 from landscope.progress import QuietReporter
-from landscope.report.run_page import write_report
 from landscope.reproduction.experiment.problem import Problem
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.experiment.train import windows
 from landscope.reproduction.pages.reproduction_page import write_reproduction_report
 from landscope.reproduction.pooling import FIGURES, judgements_on, reproduce
-from landscope.study.analyse import risk_at_window_end
-from landscope.study.controls import ROWS
 from landscope.study.folder import RunFolder
-from landscope.study.measured import judgements_of, measurements_of
 from landscope.study.pipeline import run_stages
 from landscope.surrogates.epoch_noise import crossover_curvature
 from landscope.training_history import TrainingHistory
@@ -73,10 +73,10 @@ def test_the_noise_stage_keeps_what_the_library_measures(late_run, parts):
 
 
 def test_beta_is_the_slope_of_the_log_loss(late_run):
-    along = ls.load(late_run.file("noise-along-drift"))
+    along = ls.load(late_run.file("noise-drift-path"))
     # central differences over 1 % of the window's way: the third derivative bends them by little
     assert along.beta_ensemble == pytest.approx(along.beta_slope, rel=0.05)
-    assert along.window_way > 0
+    assert along.window_displacement > 0
 
 
 def test_rows_measure_what_they_say(late_run, parts):
@@ -105,10 +105,17 @@ def test_sensitivity_starts_with_what_is_reported(late_run):
 def test_a_killed_stage_goes_on_to_the_same_bits(late_run, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(late_run.path, copy)
-    for name in ("noise", "noise-springs", "noise-cooling", "controls", "exponents-langevin", "growth"):
+    for name in (
+        "noise",
+        "noise-springs",
+        "noise-temperature-over-training",
+        "controls",
+        "exponents-langevin",
+        "growth",
+    ):
         (copy / f"{name}.zarr.zip").unlink()
     run_stages(RunFolder.open(copy), QuietReporter(), until="controls")
-    for name in ("noise-springs", "noise-cooling", "exponents-langevin", "growth"):
+    for name in ("noise-springs", "noise-temperature-over-training", "exponents-langevin", "growth"):
         first, second = ls.load(late_run.file(name)), ls.load(copy / f"{name}.zarr.zip")
         assert_same(first.tensors(), second.tensors())
     assert repr(measurements_of(late_run)) == repr(measurements_of(RunFolder.open(copy)))
@@ -146,7 +153,7 @@ def test_the_page_shows_the_later_stages_without_the_data(late_run, monkeypatch)
                  "layers", "stationarity", "activity", "exponents", "equilibrium", "samplings", "growth"):  # fmt: skip
         assert f'id="{name}"' in page, name
     assert "isotropic Langevin" in page
-    assert "What decides" in page
+    assert "Criterion" in page
 
 
 def test_damaged_measurements_are_named(late_run, tmp_path):

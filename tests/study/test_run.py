@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from landscope.report.run_page import write_report
+from landscope.study.analyse import load_profiles
+from landscope.study.measured import judgements_of
 
 import landscope as ls
 from landscope.errors import StorageError
 from landscope.progress import QuietReporter
-from landscope.report.run_page import write_report
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.experiment.train import windows
 from landscope.reproduction.pooling import reproduce
-from landscope.study.analyse import load_profiles
 from landscope.study.folder import RunFolder
-from landscope.study.measured import judgements_of
 from landscope.study.pipeline import STAGES, run_stages
 from landscope.training_history import TrainingHistory
 from small_run import SMALL, assert_same

@@ -123,9 +123,9 @@ def test_what_does_not_fit_is_told(problem):
         NoisyGradientDescent([{"params": [p]} for p in model.parameters()], lr=0.1, noise=torch.zeros_like)
     with pytest.raises(InputError, match="lr"):
         NoisyGradientDescent(model.parameters(), lr=0.0, noise=torch.zeros_like)
-    with pytest.raises(InputError, match="weights left"):
+    with pytest.raises(InputError, match="weights for"):
         risk.weighted_gradient(risk.w0, torch.ones(SAMPLES + 1))
-    with pytest.raises(InputError, match="weights left"):
+    with pytest.raises(InputError, match="weights for"):
         risk.weighted_gradient(risk.w0, torch.ones(SAMPLES - 1))
 
 

@@ -17,10 +17,10 @@ from landscope.protocols import LossLandscape, ProgressCallback, silent
 from landscope.surrogates.trajectories import shuffled_increments
 from landscope.trajectory import Trajectory, check_fresh
 
-__all__ = ["IN_SAMPLE", "NEXT_WINDOW", "SHUFFLED", "InverseRelation"]
+__all__ = ["IN_SAMPLE", "FRESH", "SHUFFLED", "InverseRelation"]
 
 IN_SAMPLE = "in-sample"
-NEXT_WINDOW = "same modes, next window"
+FRESH = "same modes, fresh data"
 SHUFFLED = "shuffled increments"
 
 _ROWS = 3000
@@ -30,7 +30,7 @@ class InverseRelation:
     r"""How variance goes with flatness along the principal modes of a window (paper, Eq. 8; Figs. 2D, S3, S10).
 
     The same three numbers for any model, optimiser and loss: psi along the window's own modes; along the same
-    modes in the next window, where nothing was selected; and along the modes of the window's shuffled increments.
+    modes in fresh data, where nothing was selected; and along the modes of the window's shuffled increments.
 
     Where both the rows and the weights are more than 3,000, modes are found from evenly spaced rows (at least 3,000);
     variances along them are measured over all rows.
@@ -84,8 +84,8 @@ class InverseRelation:
         return self._along_own_modes(IN_SAMPLE, self._window)
 
     def next_window(self) -> Exponents:
-        """Along the same modes in the next window."""
-        return self._along_own_modes(NEXT_WINDOW, self._next)
+        """Along the same modes in fresh data."""
+        return self._along_own_modes(FRESH, self._next)
 
     def null(self, *, seed: int) -> Exponents:
         """Along the modes of shuffled increments of the window."""

@@ -36,7 +36,7 @@ class Spectrum(
 
     Args:
         variance: sigma_i^2 of every mode, in-sample.
-        cross_variance: The same modes measured on the next window.
+        cross_variance: The same modes measured on the fresh data.
         cosine_content: Likeness of each mode to the cosine of a random walk.
         drift_share: Share of the squared displacements of the ten stretches that goes one way, each mode.
         path: theta of the drawn modes over time, thinned.
@@ -47,7 +47,7 @@ class Spectrum(
         dim: Number of weights N.
         gamma: Exponent of the spectrum, sigma_i^2 ~ i^(-gamma); NaN where fewer than three ranks exist.
         gamma_interval: Its 95 % interval, from blocks of time.
-        gamma_cross: The same exponent with the variances of the next window.
+        gamma_cross: The same exponent with the variances of the fresh data.
         gamma_cross_interval: Its interval, from blocks of that window.
         spectrum_ranks: Ranks fitted.
         modes_for_90_percent: Rank n at which modes 2 to n hold 90 % of the variance without mode 1; 1 where nothing
@@ -78,7 +78,7 @@ def spectrum(
     modes: Directions,
     window: Trajectory,
     motion: ModeStatistics,
-    next_motion: ModeStatistics,
+    fresh: ModeStatistics | None = None,
     *,
     spectrum_ranks: tuple[int, int] = (20, 200),
 ) -> Spectrum:
@@ -88,7 +88,7 @@ def spectrum(
         modes: Principal modes of ``window``.
         window: The trajectory they were found on.
         motion: Statistics of the window along its modes.
-        next_motion: Statistics of the window that follows, along the same modes.
+        fresh: Statistics of fresh data along the same modes; what they give is NaN without them.
         spectrum_ranks: First and last rank of the fit :math:`\sigma_i^2 \sim i^{-\gamma}`.
 
     Returns:
@@ -110,7 +110,12 @@ def spectrum(
         (2.0, 1.0)
     """
     gamma, interval = spectrum_exponent(motion.variance, motion.moments, spectrum_ranks)
-    gamma_cross, cross_interval = spectrum_exponent(next_motion.variance, next_motion.moments, spectrum_ranks)
+    nothing = torch.full_like(motion.variance, math.nan)
+    gamma_cross, cross_interval = (
+        (math.nan, (math.nan, math.nan))
+        if fresh is None
+        else spectrum_exponent(fresh.variance, fresh.moments, spectrum_ranks)
+    )
     every = max(1, -(-len(window) // _PLOTTED_ROWS))
     drawn = tuple(rank for rank in _DRAWN_MODES if rank <= len(modes))
     path = torch.cat(
@@ -119,7 +124,7 @@ def spectrum(
     w0 = window.row(-1).double()
     return Spectrum(
         variance=motion.variance,
-        cross_variance=next_motion.variance,
+        cross_variance=nothing if fresh is None else fresh.variance,
         cosine_content=motion.cosine_content,
         drift_share=motion.drift_share,
         path=path[::every].clone(),
