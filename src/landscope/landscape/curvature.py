@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_start
+from landscope._checks import check_landscape, check_start
+from landscope.directions.directions import Directions, rows_of
 from landscope.protocols import HasHessianProduct, LossLandscape, ProgressCallback
 
 __all__ = ["directional_curvature", "hessian_product"]
@@ -17,7 +18,7 @@ __all__ = ["directional_curvature", "hessian_product"]
 def directional_curvature(
     landscape: LossLandscape,
     w0: Float[Tensor, " N"],
-    directions: Float[Tensor, "k N"],
+    directions: Directions | Float[Tensor, "k N"],
     *,
     progress: ProgressCallback | None = None,
 ) -> Float[Tensor, " k"]:
@@ -44,6 +45,8 @@ def directional_curvature(
         >>> directional_curvature(QuadraticBowl(torch.tensor([2.0, 8.0])), torch.zeros(2), torch.eye(2)).tolist()
         [2.0, 8.0]
     """
+    check_landscape(landscape)
+    directions = rows_of(directions)
     w0, directions = check_start(w0, directions)
     product = hessian_product(landscape)
     curvature = torch.empty(len(directions), dtype=torch.float64)
