@@ -11,8 +11,8 @@ import landscope as ls
 
 NAMES = {
     "EmpiricalRisk", "ParameterSpace", "ProximalSteps", "Study", "TaskMemory", "Trajectory", "TrajectoryRecorder",
-    "directions", "flatness", "landscape", "law", "load", "loss_profiles", "noise", "open_trajectory", "penalties", "plots",
-    "principal_modes", "save", "surrogates", "synthetic", "variance_flatness",
+    "directions", "flatness", "landscape", "law", "load", "loss_profiles", "noise", "open_trajectory", "penalties",
+    "plots", "principal_modes", "save", "surrogates", "synthetic", "variance_flatness",
 }  # fmt: skip
 MODULES = {"directions", "landscape", "law", "noise", "penalties", "plots", "surrogates", "synthetic"}
 

@@ -173,9 +173,7 @@ def check_start(w0: Tensor, directions: Tensor, *, same_dtype: bool = True) -> t
             raise InputError(
                 expected=f"{name} as a tensor of shape {shape}",
                 got=type(value).__name__,
-                hint="Pass what principal_modes(trajectory) returned, for example."
-                if name == "directions"
-                else "Pass risk.w0, for example.",
+                hint=f"Pass {'principal_modes(trajectory)' if name == 'directions' else 'risk.w0'}, for example.",
             )
     if w0.ndim != 1:
         raise InputError(expected="w0 of shape [N]", got=f"shape {tuple(w0.shape)}", hint="Pass a single point.")

@@ -1,4 +1,4 @@
-"""The errors and warnings of landscope; every error says what was expected, what came, and what to do."""
+"""The error classes of landscope; every message says what was expected, what came, and what to do."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class LandscopeError(Exception):
     """Base class of all errors of landscope.
 
     Args:
-        expected: Requirement of the call.
-        got: Value that came instead.
-        hint: Advice for the user.
+        expected: What the call needed.
+        got: What the call received.
+        hint: What to do about it.
 
     Example:
         >>> print(InputError(expected="a window of at least 2 steps", got="1", hint="Record longer."))
@@ -63,4 +63,4 @@ class DataUnavailableError(LandscopeError, LookupError):
 
 
 class LandscopeWarning(UserWarning):
-    """Base class of the warnings of landscope: one filter turns them into errors or hides them."""
+    """Base of the warnings of landscope, so that one filter turns them into errors or hides them."""

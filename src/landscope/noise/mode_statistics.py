@@ -24,7 +24,7 @@ _BLOCKS = 10
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ModeStatistics(
     Result,
-    kind="motion",
+    kind="mode_statistics",
     dims={
         **dict.fromkeys(("variance", "velocity_variance", "drift_share", "cosine_content"), ("mode",)),
         **dict.fromkeys(("moments", "velocity_moments"), ("block", "moment", "mode")),
