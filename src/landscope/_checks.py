@@ -24,6 +24,7 @@ __all__ = [
     "check_strength",
     "check_trajectory",
     "check_vector",
+    "device_with_float64",
 ]
 
 T = TypeVar("T")
@@ -133,7 +134,14 @@ def check_vector(
             hint="Use weights of the same model and selection, for example space.flatten(model).",
         )
     check_finite(name, value, hint=f"Check the computation of {name}; landscope does not repair weights.")
+    if dtype is None and device is not None and device_with_float64(device) != device and value.dtype == torch.float64:
+        dtype = torch.float32
     return value.to(device=device, dtype=dtype)
+
+
+def device_with_float64(device: torch.device) -> torch.device:
+    """The device for sums in float64: the host where the device itself has no float64, as Apple's MPS."""
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 def check_trajectory(value: Any) -> Any:
@@ -218,7 +226,7 @@ def _parallel_pair(directions: Tensor, norms: Tensor) -> tuple[int, int] | None:
     dim = directions.shape[1]
     # Random signs are cheaper than normal numbers for a large N, and still separate two lines almost surely.
     signs = torch.randint(0, 2, (dim, 3), generator=generator).mul_(2).sub_(1).to(directions)
-    projections = (directions @ signs / norms[:, None]).double().cpu()
+    projections = (directions @ signs / norms[:, None]).cpu().double()
     projections *= torch.where(projections[:, :1] < 0, -1.0, 1.0).double()
     tolerance = 64 * torch.finfo(directions.dtype).eps * math.sqrt(dim)
     order = torch.argsort(projections[:, 0])

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import landscope as ls
+from landscope._checks import check_vector, device_with_float64
 from landscope.errors import InputError, NondeterministicLossError, NonFiniteError
 from landscope.reproduction.experiment.networks import mlp
 from landscope.synthetic import InverseGaussian, QuadraticBowl, RandomSprings
@@ -156,3 +157,10 @@ def test_a_model_is_no_landscape():
         ls.flatness(lambda w: w.sum(-1), [0.0, 0.0], axes)
     with pytest.raises(InputError, match="directions as a tensor"):
         ls.flatness(lambda w: w.sum(-1), w0, None)
+
+
+def test_devices_without_float64_get_float32_and_sums_on_the_host():
+    mps, cpu = torch.device("mps"), torch.device("cpu")
+    assert device_with_float64(mps) == cpu
+    assert device_with_float64(cpu) == cpu
+    assert check_vector("w", torch.zeros(2).double(), dim=2, device=cpu).dtype == torch.float64

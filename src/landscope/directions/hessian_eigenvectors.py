@@ -145,7 +145,7 @@ def _hessian_product(landscape: LossLandscape, w0: Tensor) -> Callable[[Tensor],
 def _in_numpy(product: Callable[[Tensor], Tensor], like: Tensor) -> Callable[[np.ndarray], np.ndarray]:
     def multiply(vector: np.ndarray) -> np.ndarray:
         v = torch.from_numpy(np.asarray(vector, dtype=np.float64).ravel().copy()).to(like)
-        return product(v).detach().double().cpu().numpy()
+        return product(v).detach().cpu().double().numpy()
 
     return multiply
 
