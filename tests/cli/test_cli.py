@@ -1,6 +1,7 @@
 """The command line: thin, quick, quiet, and every command documented."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -49,6 +50,18 @@ def test_the_version_comes_quickly_and_without_torch():
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", answer.stdout)
     assert answer.stderr == ""
     assert seconds < 2
+
+
+def test_threads_that_wait_sleep_unless_the_user_says_otherwise():
+    """OpenMP shows its settings when it is loaded: the command must have chosen before it loads torch."""
+    loads_torch = "import sys, landscope.cli as c; sys.exit = print; c.main(['--version']); import torch"
+    inherited = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    for own, seen in (({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")):
+        shown = subprocess.run(
+            [sys.executable, "-c", loads_torch], env=inherited | own | {"OMP_DISPLAY_ENV": "true"},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert re.search(rf"OMP_WAIT_POLICY ?= ?'{seen}'", shown.stderr)
 
 
 def test_a_mistake_ends_the_process_with_one_line():
