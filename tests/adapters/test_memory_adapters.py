@@ -15,6 +15,7 @@ from blobs import CRITERION, learn, network, right, sgd, task
 from landscope.adapters import avalanche, huggingface
 from landscope.adapters import lightning as pl
 from landscope.errors import InputError, StorageError
+from landscope.memory import EWC
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
@@ -135,7 +136,7 @@ def test_a_model_with_a_head_for_each_task_is_measured_with_the_task():
 
     model = Headed()
     optimizer = sgd(model)
-    plugin = avalanche.TaskMemoryPlugin(ls.TaskMemory(model, "trunk", method="ewc-empirical", strength=1.0))
+    plugin = avalanche.TaskMemoryPlugin(ls.TaskMemory(model, "trunk", method=EWC("empirical"), strength=1.0))
     for number in range(2):
         inputs, labels = task(number)
         experience = types.SimpleNamespace(dataset=[(x, int(y), number) for x, y in zip(inputs, labels, strict=True)])
@@ -151,7 +152,7 @@ def test_a_model_with_a_head_for_each_task_is_measured_with_the_task():
         w = plugin.memory.space.flatten(model)
         told = DataLoader(TensorDataset(inputs, torch.full((len(labels),), number), labels), batch_size=64)
         risk = ls.EmpiricalRisk(model, CRITERION, told, space=plugin.memory.space)
-        expected = ls.elastic_weight_consolidation(risk, w, fisher="empirical")
+        expected = ls.penalties.elastic_weight_consolidation(risk, w, fisher="empirical")
         before = plugin.memory.held
         plugin.after_training_exp(strategy)
         added = plugin.memory.held(w + 0.1) - (before(w + 0.1) if before else 0.0)
@@ -217,7 +218,7 @@ def test_a_checkpoint_is_told_from_others_by_its_weights_and_may_lie_anywhere(tm
 
     for found in (resumed("a"), resumed("b", best), resumed("new", best)):
         assert torch.equal(found.anchor, held["a"].anchor)
-    with pytest.raises(InputError, match=r"none at these weights in .*resume_from"):
+    with pytest.raises(InputError, match=r"no memory saved at these weights in .*resume_from"):
         resumed("b")
     (kept,) = best.glob("landscope_task_memory-*")
     kept.write_bytes(kept.read_bytes()[:100])

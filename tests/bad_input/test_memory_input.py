@@ -13,13 +13,13 @@ def test_wrong_kinds_are_named():
     model = nn.Linear(3, 2)
     memory = ls.TaskMemory(model)
     for state in (None, []):
-        with pytest.raises(StorageError, match="the state of a TaskMemory, of format 1; got"):
+        with pytest.raises(StorageError, match="the state of a TaskMemory, of format 2; got"):
             memory.load_state_dict(state)
     with pytest.raises(InputError, match="optimizer of type Optimizer"), memory.training("adam"):
         pass
     data = (torch.randn(4, 3), torch.tensor([0, 1, 0, 1]))
     for criterion in ("cross_entropy", nn.CrossEntropyLoss):
-        with pytest.raises(InputError, match="a criterion, called with outputs and targets"):
+        with pytest.raises(InputError, match="a criterion that can be called"):
             ls.EmpiricalRisk(model, criterion, data)
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import landscope as ls
+from landscope.penalties.blocks import PenaltySum
 from landscope.penalties.kronecker import KroneckerPenalty
-from landscope.penalties.sums import PenaltySum
 from landscope.reproduction.experiment.networks import mlp
 from landscope.synthetic import InverseGaussian
 
@@ -98,8 +98,8 @@ def test_measuring_leaves_the_model_as_it_was(problem):
     model, _, risk = problem
     before = {name: value.clone() for name, value in model.state_dict().items()}
     random = torch.get_rng_state()
-    ls.elastic_weight_consolidation(risk, risk.w0)
-    ls.kronecker_elastic_weight_consolidation(risk, risk.w0)
+    ls.penalties.elastic_weight_consolidation(risk, risk.w0)
+    ls.penalties.kronecker_elastic_weight_consolidation(risk, risk.w0)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
     assert torch.equal(random, torch.get_rng_state())
@@ -183,8 +183,8 @@ def test_weights_come_to_the_model_in_its_dtype(capfd):
     model = mlp([4, 3, 3, 2], seed=0)
     data = (torch.randn(8, 4), torch.tensor([0, 1] * 4))
     risk = ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), data, space=ls.ParameterSpace.of(model, "2.weight"))
-    penalty = ls.elastic_weight_consolidation(risk, risk.w0.double())
-    assert torch.allclose(penalty.stiffness.float(), ls.elastic_weight_consolidation(risk, risk.w0).stiffness)
+    penalty = ls.penalties.elastic_weight_consolidation(risk, risk.w0.double())
+    assert torch.allclose(penalty.stiffness.float(), ls.penalties.elastic_weight_consolidation(risk, risk.w0).stiffness)
     assert capfd.readouterr().err == ""
 
 
@@ -204,11 +204,11 @@ def test_elastic_weight_consolidation_is_half_the_fisher_information_times_squar
     risk = problem[2]
     diagonal = fisher_matrix(*problem).diagonal()
     w1 = risk.w0 + 0.1
-    penalty = ls.elastic_weight_consolidation(risk, risk.w0, strength=7.0)
+    penalty = ls.penalties.elastic_weight_consolidation(risk, risk.w0, strength=7.0)
     assert float(penalty(w1)) == pytest.approx(7.0 / 2 * 0.01 * float(diagonal.sum()), rel=1e-9)
     assert penalty.n_stored == 2 * risk.space.dim
     identity = torch.eye(risk.space.dim).double()
-    same = ls.curvature_constraint(risk.w0, identity, diagonal, strength=7.0)
+    same = ls.penalties.curvature_constraint(risk.w0, identity, diagonal, strength=7.0)
     w = risk.w0 + torch.randn(risk.space.dim).double()
     assert torch.allclose(same(w), penalty(w))
     assert torch.allclose(same.gradient(w), penalty.gradient(w))
@@ -216,8 +216,8 @@ def test_elastic_weight_consolidation_is_half_the_fisher_information_times_squar
 
 def test_only_the_weights_of_largest_information_are_held(problem):
     risk = problem[2]
-    full = ls.elastic_weight_consolidation(risk, risk.w0).stiffness
-    few = ls.elastic_weight_consolidation(risk, risk.w0, n_weights=5).stiffness
+    full = ls.penalties.elastic_weight_consolidation(risk, risk.w0).stiffness
+    few = ls.penalties.elastic_weight_consolidation(risk, risk.w0, n_weights=5).stiffness
     assert int((few > 0).sum()) == 5
     assert float(few[few > 0].min()) >= float(full[few == 0].max())
     assert torch.equal(few[few > 0], full[few > 0])
@@ -236,7 +236,7 @@ def layer_penalty(dim=11, strength=2.0):
 
 
 def low_rank(dim=11, k=3, floor=0.2, strength=1.5):
-    return ls.QuadraticPenalty(
+    return ls.penalties.QuadraticPenalty(
         anchor=torch.randn(dim).double(), directions=torch.linalg.qr(torch.randn(dim, k).double()).Q.T.contiguous(),
         stiffness=torch.rand(k).double() * 5, floor=floor, strength=strength,
     )  # fmt: skip
@@ -255,11 +255,11 @@ SUMS = {
         (
             layer_penalty(),
             low_rank(),
-            ls.QuadraticPenalty(anchor=torch.ones(11).double(), stiffness=torch.rand(11).double()),
+            ls.penalties.QuadraticPenalty(anchor=torch.ones(11).double(), stiffness=torch.rand(11).double()),
         )
     ),
-    "merged": lambda: ls.merged_penalty([low_rank(), low_rank()]),
-    "merged to a rank": lambda: ls.merged_penalty([low_rank(), low_rank()], rank=2),
+    "merged": lambda: ls.penalties.merged_penalty([low_rank(), low_rank()]),
+    "merged to a rank": lambda: ls.penalties.merged_penalty([low_rank(), low_rank()], rank=2),
 }
 
 
@@ -299,7 +299,7 @@ def test_a_merged_penalty_is_the_sum(floors):
     torch.manual_seed(4)
     parts = [low_rank(floor=floor) for floor in floors]
     total = PenaltySum(tuple(parts))
-    merged = ls.merged_penalty([total])
+    merged = ls.penalties.merged_penalty([total])
     w = torch.randn(20, 11).double() * 3
     assert torch.allclose(merged(w), total(w), rtol=1e-9)
     assert torch.allclose(merged.gradient(w), total.gradient(w), rtol=1e-9, atol=1e-9)
@@ -311,8 +311,11 @@ def test_merged_diagonals_are_the_sum_and_leave_free_weights_where_they_are():
     anchors = torch.randn(3, 5).double()
     stiffness = torch.rand(3, 5).double()
     stiffness[:, 2] = 0
-    parts = [ls.QuadraticPenalty(anchor=a, stiffness=k, strength=2.0) for a, k in zip(anchors, stiffness, strict=True)]
-    merged, w = ls.merged_penalty(parts), torch.randn(7, 5).double()
+    parts = [
+        ls.penalties.QuadraticPenalty(anchor=a, stiffness=k, strength=2.0)
+        for a, k in zip(anchors, stiffness, strict=True)
+    ]
+    merged, w = ls.penalties.merged_penalty(parts), torch.randn(7, 5).double()
     assert torch.allclose(merged(w), PenaltySum(tuple(parts))(w), rtol=1e-9)
     assert float(merged.anchor[2]) == float(anchors[-1, 2])
 
@@ -322,13 +325,13 @@ def test_a_merge_to_a_smaller_rank_is_as_wrong_as_it_says():
     parts = [low_rank(k=4), low_rank(k=4)]
     exact, _ = form_of(PenaltySum(tuple(parts)))
     for rank in (0, 2, 5, 8):
-        merged = ls.merged_penalty(parts, rank=rank)
+        merged = ls.penalties.merged_penalty(parts, rank=rank)
         assert len(merged.stiffness) == rank
         assert merged.n_stored == (rank + 1) * 11 + rank
         difference = (form_of(merged)[0] - exact) / 2  # a slope is twice the stiffness
         largest = float(torch.linalg.eigvalsh(difference).abs().max())
         assert largest == pytest.approx(merged.provenance["settings"]["largest_error"], rel=1e-6, abs=1e-12)
-        assert torch.allclose(merged.anchor, ls.merged_penalty(parts).anchor, atol=1e-9)
+        assert torch.allclose(merged.anchor, ls.penalties.merged_penalty(parts).anchor, atol=1e-9)
         # The floor is the mean stiffness of all that is not kept.
         assert abs(float(difference.trace())) < 1e-9
 
@@ -338,9 +341,9 @@ def test_penalties_on_the_same_directions_merge_at_any_rank(dtype):
     for seed in range(20):
         torch.manual_seed(seed)
         directions = torch.linalg.qr(torch.randn(11, 3).to(dtype)).Q.T.contiguous()
-        parts = [ls.QuadraticPenalty(anchor=torch.randn(11).to(dtype), directions=directions,
+        parts = [ls.penalties.QuadraticPenalty(anchor=torch.randn(11).to(dtype), directions=directions,
                                      stiffness=torch.rand(3).to(dtype)) for _ in range(2)]  # fmt: skip
-        merged = ls.merged_penalty(parts, rank=3)
+        merged = ls.penalties.merged_penalty(parts, rank=3)
         w = torch.randn(11).to(dtype)
         assert float(merged(w)) == pytest.approx(float(PenaltySum(tuple(parts))(w)), rel=1e-3)
 
@@ -360,14 +363,16 @@ def test_implicit_steps_of_sums_hold_in_small_dtypes_and_at_any_strength(dtype, 
 
 def test_modes_in_half_precision_make_a_penalty():
     directions = torch.linalg.qr(torch.randn(12, 5)).Q.T.contiguous().bfloat16()
-    ls.QuadraticPenalty(anchor=torch.zeros(12).bfloat16(), directions=directions, stiffness=torch.ones(5).bfloat16())
+    ls.penalties.QuadraticPenalty(
+        anchor=torch.zeros(12).bfloat16(), directions=directions, stiffness=torch.ones(5).bfloat16()
+    )
 
 
 def test_twenty_tasks_keep_bounded_memory():
     torch.manual_seed(6)
     merged = low_rank(k=2)
     for _ in range(19):
-        merged = ls.merged_penalty([merged, low_rank(k=2)], rank=4)
+        merged = ls.penalties.merged_penalty([merged, low_rank(k=2)], rank=4)
     assert merged.n_stored == 5 * 11 + 4
 
 
@@ -375,7 +380,7 @@ def test_twenty_tasks_keep_bounded_memory():
 def test_states_come_back_through_torch_save(tmp_path, name):
     penalty = SUMS[name]()
     torch.save(penalty.state_dict(), tmp_path / "state.pt")
-    again = ls.load_penalty(torch.load(tmp_path / "state.pt", weights_only=True))
+    again = ls.penalties.load_penalty(torch.load(tmp_path / "state.pt", weights_only=True))
     w = torch.randn(11).double()
     assert torch.equal(again(w), penalty(w))
     assert torch.equal(again.proximal_step(w, 0.1), penalty.proximal_step(w, 0.1))
@@ -397,9 +402,9 @@ def test_the_constraint_is_equation_14_with_a_floor():
     w1, w = modes.mean + 0.1, torch.randn(12).double()
     q = modes.directions @ (w - w1)
     expected = sum(float(q[i]) ** 2 / float(F[i]) ** 2 for i in range(5))
-    paper = ls.landscape_dependent_constraint(w1, modes, F, n_modes=5, floor="none", strength=10.0)
+    paper = ls.penalties.landscape_dependent_constraint(w1, modes, F, n_modes=5, floor="none", strength=10.0)
     assert float(paper(w)) == pytest.approx(10 * expected, rel=1e-9)
-    floored = ls.landscape_dependent_constraint(w1, modes, F, n_modes=5)
+    floored = ls.penalties.landscape_dependent_constraint(w1, modes, F, n_modes=5)
     rest = float((w - w1).square().sum() - q[:5].square().sum())
     assert float(floored(w)) == pytest.approx(4 * (expected + rest / float(F[4]) ** 2), rel=1e-9)
     assert floored.n_stored == 6 * 12 + 5
@@ -410,10 +415,10 @@ def test_the_default_strength_makes_the_penalty_the_rise_of_the_log_loss_of_a_we
     well = InverseGaussian(curvature)
     F = ls.flatness(well, torch.zeros(4).double(), torch.eye(4).double(), rtol=1e-9)
     modes = ls.principal_modes(ls.Trajectory.of(torch.randn(30, 4).double() * torch.tensor([4.0, 3.0, 2.0, 1.0])))
-    modes = ls.PrincipalModes(
+    modes = ls.directions.Directions(
         mean=modes.mean, directions=torch.eye(4).double(), variance=modes.variance, total_variance=1.0, n_steps=30
     )
-    penalty = ls.landscape_dependent_constraint(torch.zeros(4).double(), modes, F)
+    penalty = ls.penalties.landscape_dependent_constraint(torch.zeros(4).double(), modes, F)
     w = torch.randn(4).double() * 0.1
     assert float(penalty(w)) == pytest.approx(math.log(float(well(w) / well(torch.zeros(4).double()))), rel=1e-6)
 
@@ -421,7 +426,7 @@ def test_the_default_strength_makes_the_penalty_the_rise_of_the_log_loss_of_a_we
 def test_a_mode_without_a_flatness_is_left_to_the_floor():
     modes = window()
     F = torch.tensor([1.0, math.nan, 2.0, math.nan])
-    penalty = ls.landscape_dependent_constraint(modes.mean, modes, F)
+    penalty = ls.penalties.landscape_dependent_constraint(modes.mean, modes, F)
     assert len(penalty.stiffness) == 2
     assert penalty.floor == 0.25
     along = float(penalty(modes.mean + modes.directions[1]))
@@ -431,9 +436,11 @@ def test_a_mode_without_a_flatness_is_left_to_the_floor():
 def test_flatness_from_variance_inverts_the_law_and_takes_its_scale_from_what_was_measured():
     variance = torch.logspace(0, -6, 30).double()
     F = 0.7 * variance ** (-1 / 4.0)
-    found = ls.flatness_from_variance(variance, 4.0, F[[1, 9, 25]], ranks=[2, 10, 26])
+    found = ls.penalties.flatness_from_variance(variance, 4.0, F[[1, 9, 25]], ranks=[2, 10, 26])
     assert torch.allclose(found, F, rtol=1e-12)
-    with_a_gap = ls.flatness_from_variance(variance, 4.0, torch.tensor([math.nan, float(F[9])]), ranks=[2, 10])
+    with_a_gap = ls.penalties.flatness_from_variance(
+        variance, 4.0, torch.tensor([math.nan, float(F[9])]), ranks=[2, 10]
+    )
     assert torch.allclose(with_a_gap, F, rtol=1e-6)
 
 
@@ -447,7 +454,7 @@ def test_the_penalty_is_zero_and_flat_at_its_anchor_and_knows_its_parameters():
             optimizer.step()
     modes = ls.principal_modes(recorder.trajectory(), 3)
     w1 = recorder.trajectory().row(-1)
-    penalty = ls.landscape_dependent_constraint(w1, modes, torch.ones(3))
+    penalty = ls.penalties.landscape_dependent_constraint(w1, modes, torch.ones(3))
     assert penalty.parameters == ("2.weight",)
     assert penalty.anchor.dtype == torch.float32
     assert float(penalty(w1)) == 0
@@ -459,7 +466,7 @@ def test_a_factored_penalty_keeps_the_stiffness_of_rows_and_columns(floor):
     torch.manual_seed(6)
     space = ls.ParameterSpace(("a.weight", "a.bias", "scale"), ((2, 4), (2,), ()))
     penalty = low_rank(floor=floor, k=5)
-    factored = ls.factored_penalty(penalty, space)
+    factored = ls.penalties.factored_penalty(penalty, space)
     matrix = form_of(penalty)[0]
     for part, shape in zip(factored.parts, ((2, 4), (2, 1), (1, 1)), strict=True):
         m, n = shape
@@ -479,11 +486,11 @@ def test_directions_with_a_common_side_are_factored_exactly():
     torch.manual_seed(7)
     side, others = torch.randn(3).double(), torch.linalg.qr(torch.randn(4, 3).double()).Q.T
     directions = torch.stack([torch.outer(side / side.norm(), other).flatten() for other in others])
-    penalty = ls.QuadraticPenalty(
+    penalty = ls.penalties.QuadraticPenalty(
         anchor=torch.randn(12).double(), directions=directions, stiffness=torch.tensor([2.0, 0.5, 7.0]).double()
     )
     w = torch.randn(5, 12).double()
-    factored = ls.factored_penalty(penalty, ls.ParameterSpace(("w",), ((3, 4),)))
+    factored = ls.penalties.factored_penalty(penalty, ls.ParameterSpace(("w",), ((3, 4),)))
     assert torch.allclose(factored(w), penalty(w), rtol=1e-9)
     assert factored.n_stored == 12 + 9 + 16
 
@@ -492,7 +499,7 @@ def test_directions_with_a_common_side_are_factored_exactly():
 def test_what_factors_would_make_larger_keeps_its_diagonal(floor):
     torch.manual_seed(8)
     penalty = low_rank(floor=floor, k=3)
-    factored = ls.factored_penalty(penalty, ls.ParameterSpace(("long", "short"), ((9,), (2,))))
+    factored = ls.penalties.factored_penalty(penalty, ls.ParameterSpace(("long", "short"), ((9,), (2,))))
     assert [type(part).__name__ for part in factored.parts] == ["PartPenalty", "KroneckerPenalty"]
     diagonal = form_of(factored)[0].diagonal()[:9]
     assert torch.allclose(diagonal, form_of(penalty)[0].diagonal()[:9], rtol=1e-9)

@@ -12,9 +12,11 @@ from torch import nn
 import landscope as ls
 from blobs import CRITERION, learn, network, right, sgd, task
 from landscope.errors import InputError, NonFiniteError, StorageError
-from landscope.memory.accumulate import own_penalty
-from landscope.memory.methods import METHODS
-from landscope.memory.snapshot import FinishedTask
+from landscope.memory import LDC
+from landscope.memory.accumulate import task_penalty
+from landscope.memory.snapshot import TaskSnapshot
+from landscope.memory.warnings import UnusedContextWarning
+from landscope.reproduction.sequential.ablations import COMPARED, FreshVarianceLDC, LowFloorLDC, RandomDirections
 
 
 def through_two_tasks(memory, model, steps=1500):
@@ -54,7 +56,7 @@ def test_it_is_the_penalty_that_the_parts_make_by_hand():
     risk = ls.EmpiricalRisk(by_hand, CRITERION, task(0))
     modes = ls.principal_modes(recorder.trajectory())
     widths = ls.flatness(risk, risk.w0, modes.directions[:9])
-    expected = ls.landscape_dependent_constraint(risk.w0, modes, widths, n_modes=9)
+    expected = ls.penalties.landscape_dependent_constraint(risk.w0, modes, widths, n_modes=9)
     assert torch.equal(held.anchor, expected.anchor)
     w = risk.w0 + torch.randn(5, risk.space.dim)
     assert torch.allclose(held(w), expected(w), rtol=1e-4)
@@ -165,7 +167,7 @@ def test_a_penalty_in_the_loss_beside_implicit_steps_is_told_once():
     memory.consolidate(CRITERION, task(0))
     with memory.training(optimizer):
         assert memory.penalty() == 0  # a look at it is no gradient
-        with pytest.warns(UserWarning, match="held twice"):
+        with pytest.warns(UserWarning, match="count twice"):
             memory.penalty().backward()
         memory.penalty().backward()  # warnings are errors here
         optimizer.step()
@@ -214,7 +216,7 @@ def test_what_does_not_fit_is_refused_and_changes_nothing():
         )
     memory.consolidate(CRITERION, task(0))
     stranger = network()
-    with pytest.raises(InputError, match="one without"), memory.training(sgd(stranger)):
+    with pytest.raises(InputError, match="an optimiser without"), memory.training(sgd(stranger)):
         pass
     model[2] = nn.Linear(24, 12)
     with pytest.raises(InputError, match="2"), memory.training(sgd(model)):
@@ -232,7 +234,7 @@ def test_an_optimiser_that_does_not_fit_is_refused_before_anything_is_learnt():
     first, *others = model.parameters()
     groups = [{"params": [first]}, {"params": others, "lr": 0.01}]
     for optimizer, message in (
-        (torch.optim.SGD(others, lr=0.1), "one without 0.weight"),
+        (torch.optim.SGD(others, lr=0.1), "an optimiser without 0.weight"),
         (torch.optim.SGD(groups, lr=0.1), "one learning rate for the selected weights"),
     ):
         with pytest.raises(InputError, match=message), memory.training(optimizer):
@@ -261,7 +263,7 @@ def test_layers_that_were_frozen_when_it_was_made_are_named():
     model[0].requires_grad_(requires_grad=False)
     default, chosen = ls.TaskMemory(model), ls.TaskMemory(model, "2.weight")
     model[0].requires_grad_(requires_grad=True)
-    told = pytest.warns(UserWarning, match=r"moves 0.weight, 0.bias, which the memory does not hold")
+    told = pytest.warns(UserWarning, match=r"moves 0.weight, 0.bias, which the memory does not protect")
     for memory, expected in ((default, told), (chosen, contextlib.nullcontext())):
         optimizer = sgd(model)
         with expected, memory.training(optimizer):
@@ -278,19 +280,19 @@ def test_short_and_still_windows_are_told():
     still = torch.optim.SGD(model.parameters(), lr=0.0)
     with memory.training(still):
         learn(model, still, task(0), 30, generator)
-    with pytest.raises(InputError, match="30 rows that are the same"):
+    with pytest.raises(InputError, match="30 identical rows"):
         memory.consolidate(CRITERION, task(0))
     few, optimizer = ls.TaskMemory(model, n_modes=20), sgd(model)
     with few.training(optimizer):
         learn(model, optimizer, task(0), 6, generator)
-    with pytest.warns(UserWarning, match="6 steps were recorded, which move along 5 directions"):
+    with pytest.warns(UserWarning, match="6 recorded steps span at most 5 of"):
         few.consolidate(CRITERION, task(0))
 
 
 def test_a_training_that_nobody_enters_is_told():
     model = network()
     memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30), sgd(model)
-    with pytest.warns(UserWarning, match="never entered: nothing was recorded or held"):
+    with pytest.warns(UnusedContextWarning, match="never entered, so nothing was recorded"):
         memory.training(optimizer)
     with memory.training(optimizer):
         learn(model, optimizer, task(0), 30, torch.Generator())
@@ -309,7 +311,7 @@ def test_weights_that_are_not_where_the_recording_ended_are_told():
     with memory.training(optimizer):
         learn(model, optimizer, task(1), 60, torch.Generator())
     model.load_state_dict(elsewhere.state_dict())
-    with pytest.warns(UserWarning, match="times as far from the last ones recorded as these went"):
+    with pytest.warns(UserWarning, match="times farther from the last recorded weights"):
         memory.consolidate(CRITERION, task(1))
     assert torch.equal(memory.space.flatten(model), memory.space.flatten(elsewhere))
 
@@ -321,12 +323,12 @@ def test_layers_without_kronecker_factors_are_refused_before_anything_is_learnt(
     assert ls.TaskMemory(model, nn.Linear, method="kfac", strength=1.0).space.dim == 27
 
 
-@pytest.mark.filterwarnings("ignore:how far a step of Adafactor:UserWarning")
+@pytest.mark.filterwarnings("ignore:the step size of Adafactor:UserWarning")
 def test_an_optimiser_whose_steps_are_not_known_is_named():
     model = network()
-    penalty = ls.distance_penalty(ls.ParameterSpace.of(model).flatten(model))
+    penalty = ls.penalties.distance_penalty(ls.ParameterSpace.of(model).flatten(model))
     optimizer = torch.optim.Rprop(model.parameters())
-    with ls.ProximalSteps(penalty, model, optimizer), pytest.warns(UserWarning, match="a step of Rprop"):
+    with ls.ProximalSteps(penalty, model, optimizer), pytest.warns(UserWarning, match="the step size of Rprop"):
         learn(model, optimizer, task(0), 2, torch.Generator())
     for known in (sgd(model), torch.optim.NAdam(model.parameters()), torch.optim.RMSprop(model.parameters())):
         with ls.ProximalSteps(penalty, model, known):
@@ -384,11 +386,11 @@ def test_rows_of_pieces_take_no_more_than_the_window():
     assert weights.untyped_storage().nbytes() == 20 * memory.space.dim * weights.element_size()
 
 
-@pytest.mark.parametrize("method", ["ldc", "ldc-low-floor", "random"])
+@pytest.mark.parametrize("method", [LDC(floor=False), LowFloorLDC(), RandomDirections()])
 def test_a_loss_that_cannot_rise_that_far_holds_nothing_and_says_so(method):
     """At uniform answers to random labels no weights of this reach make the loss 1e6 times as large."""
     model = network()
-    strength = 1.0 if method == "random" else None
+    strength = 1.0 if method == RandomDirections() else None
     memory, optimizer = ls.TaskMemory(model, method=method, strength=strength, ratio=1e6, n_modes=3), sgd(model)
     with memory.training(optimizer):
         learn(model, optimizer, task(0), 20, torch.Generator())
@@ -445,13 +447,13 @@ def test_every_method_serves():
     learn(model, optimizer, task(0), 400, torch.Generator())
     with ls.TrajectoryRecorder(model, optimizer) as recorder:
         learn(model, optimizer, task(0), 60, torch.Generator())
-    finished = FinishedTask(ls.EmpiricalRisk(model, CRITERION, task(0)), recorder.trajectory())
-    for method in METHODS:
-        penalty = own_penalty(finished, method, 2.0, 6)
+    finished = TaskSnapshot(ls.EmpiricalRisk(model, CRITERION, task(0)), recorder.trajectory())
+    for method in COMPARED.values():
+        penalty = task_penalty(finished, method, 2.0, 6)
         assert float(penalty(finished.w1)) == pytest.approx(0.0, abs=1e-9), method
 
 
-@pytest.mark.parametrize("method", ["ldc-floor", "ldc-factored", "ldc-fresh"])
+@pytest.mark.parametrize("method", [LDC(), LDC(factored=True), FreshVarianceLDC()])
 def test_layer_by_layer_it_is_the_sum_of_what_each_alone_gives(method):
     """With all but one layer frozen, the modes and the loss along them are those of that layer."""
     model = network()
@@ -465,9 +467,9 @@ def test_layer_by_layer_it_is_the_sum_of_what_each_alone_gives(method):
     for layer in ("0", "2", "4"):
         space = memory.space.part(layer)
         risk = ls.EmpiricalRisk(model, CRITERION, task(0), space=space)
-        finished = FinishedTask(risk, recorder.trajectory().of_parameters(layer))
-        alone.append((own_penalty(finished, method, 4.0, 4), w[memory.space.columns(space.names)]))
-    if method != "ldc-factored":  # no direction of any layer is held more softly than the floor of the stiffest
+        finished = TaskSnapshot(risk, recorder.trajectory().of_parameters(layer))
+        alone.append((task_penalty(finished, method, 4.0, 4), w[memory.space.columns(space.names)]))
+    if method != LDC(factored=True):  # no direction of any layer is held more softly than the floor of the stiffest
         floor = max(own.floor for own, _ in alone)
         alone = [
             (dataclasses.replace(own, floor=floor, stiffness=own.stiffness.clamp(min=floor)), v) for own, v in alone
@@ -478,7 +480,7 @@ def test_layer_by_layer_it_is_the_sum_of_what_each_alone_gives(method):
     assert torch.allclose(held.gradient(w.detach()), slope, rtol=1e-4, atol=1e-6)
     step = held.proximal_step(w.detach(), 0.1)
     assert torch.allclose(step + 0.1 * held.gradient(step), w.detach(), atol=1e-5)
-    again = ls.load_penalty(held.state_dict())
+    again = ls.penalties.load_penalty(held.state_dict())
     assert float(again(w.detach())) == float(held(w.detach()))
 
 
@@ -516,7 +518,7 @@ def test_a_state_of_fewer_tasks_is_told():
     memory = ls.TaskMemory(model, method="l2", strength=1.0)
     before = memory.state_dict()
     memory.consolidate(CRITERION, task(0))
-    with pytest.warns(UserWarning, match="holds 0 tasks, and the memory held 1"):
+    with pytest.warns(UserWarning, match="has 0 tasks and the memory had 1"):
         memory.load_state_dict(before)
 
 
@@ -597,7 +599,7 @@ def test_the_width_does_not_depend_on_the_ratio_where_ln_l_is_quadratic():
     data = (torch.ones(4, 1, dtype=torch.float64), torch.zeros(4, 1, dtype=torch.float64))
     risk = ls.EmpiricalRisk(model, lambda outputs, _: outputs.flatten(), data)
     for ratio in (1.01, 1.1, 2.718281828):
-        finished = FinishedTask(risk, path, ratio=ratio)
+        finished = TaskSnapshot(risk, path, ratio=ratio)
         assert float(finished.widths(finished.flatness(1))) == pytest.approx(2**0.5, rel=3e-3), ratio
     with pytest.raises(InputError, match="a ratio above 1"):
         ls.TaskMemory(model, ratio=1.0)
@@ -609,7 +611,7 @@ def test_a_state_is_not_loaded_into_a_training_and_what_is_held_is_counted():
     state = memory.state_dict()
     with memory.training(optimizer):
         learn(model, optimizer, task(0), 20, torch.Generator())
-        with pytest.raises(InputError, match="a memory at rest"):
+        with pytest.raises(InputError, match="a memory outside of a training"):
             memory.load_state_dict(state)
     memory.consolidate(CRITERION, task(0))
     assert memory.n_held == 4
@@ -618,7 +620,9 @@ def test_a_state_is_not_loaded_into_a_training_and_what_is_held_is_counted():
     assert again.n_held == 4
 
 
-@pytest.mark.parametrize("method", ["ldc-psi4", "ldc-psi4-floor", "ldc-psi4-factored", "ldc-fresh"])
+@pytest.mark.parametrize(
+    "method", [LDC("variance", floor=False), LDC("variance"), LDC("variance", factored=True), FreshVarianceLDC()]
+)
 def test_one_mode_alone_sets_its_own_scale(method):
     model = network()
     memory, optimizer = ls.TaskMemory(model, method=method, n_modes=1, window=30), sgd(model)

@@ -5,13 +5,13 @@ import math
 
 import pytest
 import torch
+from landscope.study.checkpoint import load_model
 
 import landscope as ls
 from landscope.progress import QuietReporter
 from landscope.reproduction.experiment import problem
 from landscope.reproduction.experiment.datasets.loading import load_images
 from landscope.reproduction.experiment.settings import Settings
-from landscope.study.checkpoint import load_model
 from landscope.study.folder import RunFolder
 from landscope.study.pipeline import run_stages
 from naive import naive_loss
@@ -46,8 +46,8 @@ def test_the_papers_network_on_all_images(mnist, tmp_path, monkeypatch):
     assert summary["window_steps"] == 1200
     assert math.isfinite(summary["psi"])
     assert summary["test_error_at_w0"] < 0.06
-    widths = run.load("flatness", ls.Flatness)
-    modes = run.load("modes", ls.PrincipalModes)
+    widths = run.load("flatness", ls.landscape.Flatness)
+    modes = run.load("modes", ls.directions.Directions)
     assert bool(widths.bracketed.all())
 
     model = problem.Problem(run.settings).network()

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from landscope.study.measured import judged
 from torch import nn
 
 import landscope as ls
 from landscope.cli import main
 from landscope.errors import InputError, StorageError
-from landscope.memory.accumulate import combined_penalty
-from landscope.memory.methods import METHODS, with_strength
+from landscope.memory.accumulate import accumulate
 from landscope.reproduction.experiment.networks import mlp, mnist_cnn
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.figures.fig4_claims import (
@@ -25,6 +25,7 @@ from landscope.reproduction.figures.fig4_claims import (
     psi_measurements,
     wider_measurements,
 )
+from landscope.reproduction.sequential.ablations import COMPARED, PSI_METHODS, LeadingFisher
 from landscope.reproduction.sequential.comparison import errors_of, tuned
 from landscope.reproduction.sequential.course import Course
 from landscope.reproduction.sequential.courses import begin_course
@@ -34,7 +35,6 @@ from landscope.reproduction.sequential.sequence import learn_in_turn
 from landscope.reproduction.sequential.task_data import class_tasks, joined_tasks
 from landscope.reproduction.sequential.two_tasks import Forgetting, Trial, measure_forgetting
 from landscope.study.folder import RunFolder
-from landscope.study.measured import judged
 
 GROUPS = ((0, 1), (2, 3))
 
@@ -142,7 +142,7 @@ def test_learning_puts_the_weights_back_and_depends_on_nothing_but_its_seed(data
 def test_watching_with_a_penalty_is_plain_descent_and_an_implicit_step(data):
     begun = course(data)
     task = begun.finish(0)
-    penalty = METHODS["ldc-floor"].build(task, 5)
+    penalty = COMPARED["ldc-floor"].penalty(task, 5)
     watched, _ = begun.learn(1, [3], penalty)
     twin = copy.deepcopy(begun.part)
     parameter = dict(twin.named_parameters())["2.weight"]
@@ -159,29 +159,30 @@ def test_watching_with_a_penalty_is_plain_descent_and_an_implicit_step(data):
 def test_every_method_makes_a_penalty_that_rests_at_the_end_of_its_task(data):
     task = course(data).finish(0)
     w = task.w1 + 0.1 * torch.randn(144, generator=torch.Generator().manual_seed(0))
-    for name, method in METHODS.items():
-        penalty = method.build(task, 4)
+    for name, method in COMPARED.items():
+        penalty = method.penalty(task, 4)
         assert float(penalty(task.w1)) == pytest.approx(0, abs=1e-10), name
         assert float(penalty(w)) > 0, name
-        assert float(with_strength(penalty, 3.0)(w)) == pytest.approx(3 * float(penalty(w)), rel=1e-5), name
+        assert float(penalty.with_strength(3.0)(w)) == pytest.approx(3 * float(penalty(w)), rel=1e-5), name
 
 
 def test_the_leading_fisher_directions_are_eigenvectors(data):
     task = course(data).finish(0)
-    basis = task.leading_fisher(3)
-    fisher = task.risk.fisher_information()
-    for direction, value in zip(basis.directions, basis.values, strict=True):
+    penalty = LeadingFisher().penalty(task, 3)
+    fisher, values = task.risk.fisher_information(), 2 * penalty.stiffness.double()
+    for direction, value in zip(penalty.directions, values, strict=True):
         product = fisher.product(task.w1, direction.to(task.w1))
-        assert torch.allclose(product.double(), value * direction, atol=1e-3 * float(basis.values[0]))
+        assert torch.allclose(product.double(), value * direction.double(), atol=1e-3 * float(values[0]))
 
 
 TRIALS = [Trial("none", moved=True), Trial("joint")] + [
-    Trial(method, strength, count, moved=(method, strength, count) == ("ldc", 10.0, 4))
-    for method, counts in (("ldc", (2, 4)), ("ldc-floor", (4,)), ("random", (4,)), ("l2", (0,)), ("ewc", (0, 10)),
+    Trial(method, strength, count, moved=(method, strength, count) == ("ldc-no-floor", 10.0, 4))
+    for method, counts in (("ldc-no-floor", (2, 4)), ("ldc-floor", (4,)), ("random", (4,)), ("l2", (0,)),
+                           ("ewc", (0, 10)),
                            ("ewc-empirical", (0,)), ("kfac", (0,)))
     for count in counts
     for strength in (1.0, 10.0)
-] + [Trial(f"ldc-psi{psi}", 10.0, 4) for psi in (3, 4, 5)]  # fmt: skip
+] + [Trial(method.key, 10.0, 4) for method in PSI_METHODS.values()]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -194,8 +195,8 @@ def test_all_trials_start_from_one_first_task_and_are_found_again(found, tmp_pat
     assert one.error.shape == (len(TRIALS), 4, 2)
     assert bool((one.error[:, 0] == one.error[0, 0]).all())
     assert one.tasks == ("0,1", "2,3")
-    row = one.trials_of("ldc", 4)[1]
-    assert torch.equal(errors_of(one, "ldc", 10.0, 4, 20), one.error[row, 2])
+    row = one.trials_of("ldc-no-floor", 4)[1]
+    assert torch.equal(errors_of(one, "ldc-no-floor", 10.0, 4, 20), one.error[row, 2])
     held = int((~torch.isnan(one.flatness)).sum())  # modes without a flatness within reach are left out
     assert int(one.n_stored[row]) == (held + 1) * one.dim + held
     assert float(one.build_seconds[row]) > 0
@@ -203,7 +204,7 @@ def test_all_trials_start_from_one_first_task_and_are_found_again(found, tmp_pat
     assert torch.equal(loaded.error, one.error)
     assert tuple(loaded.method) == one.method
     with pytest.raises(InputError, match="a trial that was made"):
-        errors_of(one, "ldc", 7.0, 4, 20)
+        errors_of(one, "ldc-no-floor", 7.0, 4, 20)
 
 
 def test_displacements_are_distances_along_the_modes(data, found):
@@ -216,8 +217,8 @@ def test_displacements_are_distances_along_the_modes(data, found):
 
 
 def test_strengths_are_chosen_on_other_seeds_than_those_reported(found):
-    best = tuned("ldc", 4, 60, found[:2], found[2:])
-    by_hand = {s: float(errors_of(found[2], "ldc", s, 4, 60).sum()) for s in (1.0, 10.0)}
+    best = tuned("ldc-no-floor", 4, 60, found[:2], found[2:])
+    by_hand = {s: float(errors_of(found[2], "ldc-no-floor", s, 4, 60).sum()) for s in (1.0, 10.0)}
     assert best.strength == min(by_hand, key=by_hand.get)
     assert best.at_edge
     assert best.errors.shape == (2, 2)
@@ -243,14 +244,21 @@ def verdicts(found, measure=keeping_measurements):
 
 def test_claims_on_keeping_can_come_out_either_way(found):
     good = found
-    for method, error in (("none", 0.9), ("ldc", 0.01), ("random", 0.8), ("ewc", 0.2), ("kfac", 0.1), ("l2", 0.3)):
+    for method, error in (
+        ("none", 0.9),
+        ("ldc-no-floor", 0.01),
+        ("random", 0.8),
+        ("ewc", 0.2),
+        ("kfac", 0.1),
+        ("l2", 0.3),
+    ):
         good = edited(good, method, error)
     got = verdicts(good)
     assert got["forgetting"] == "reproduced"
     assert got["constraint_keeps"] == "reproduced"
     assert got["constraint_lasts"] == "reproduced"
     assert got["better_than_ewc"] == "reproduced"
-    bad = edited(edited(edited(good, "none", 0.0), "ldc", 0.5), "ewc", 0.1)
+    bad = edited(edited(edited(good, "none", 0.0), "ldc-no-floor", 0.5), "ewc", 0.1)
     got = verdicts(bad)
     assert got["forgetting"] == "not reproduced"
     assert got["constraint_keeps"] == "not reproduced"
@@ -260,12 +268,15 @@ def test_claims_on_keeping_can_come_out_either_way(found):
 
 
 def test_claims_on_exponents_larger_tasks_and_one_run_can_come_out_either_way(data, found):
-    assert verdicts(edited(found, "ldc-psi3", 0.9), psi_measurements)["any_psi"] == "not reproduced"
+    assert verdicts(edited(found, PSI_METHODS[3].key, 0.9), psi_measurements)["any_psi"] == "not reproduced"
     same = found
     for psi in (3, 4, 5):
-        same = edited(same, f"ldc-psi{psi}", 0.1)
+        same = edited(same, PSI_METHODS[psi].key, 0.1)
     assert verdicts(same, psi_measurements)["any_psi"] == "reproduced"
-    better, worse = edited(edited(found, "ldc", 0.0), "ewc", 0.4), edited(edited(found, "ldc", 0.4), "ewc", 0.0)
+    better, worse = (
+        edited(edited(found, "ldc-no-floor", 0.0), "ewc", 0.4),
+        edited(edited(found, "ldc-no-floor", 0.4), "ewc", 0.0),
+    )
     pairs = [Protocol(name, one[:2], one[2:], 4, (5, 20, 60)) for name, one in (("a", better), ("b", worse))]
     assert [j.verdict for j in judged(wider_measurements(pairs[:1]))] == ["reproduced"]
     assert [j.verdict for j in judged(wider_measurements(pairs))] == ["not reproduced"]
@@ -320,7 +331,7 @@ def test_three_tasks_in_a_row(data, method):
     if method == "ewc":
         assert run.n_stored.tolist()[0] == 2 * run.dim
         finished = course(data).finish(0)
-        assert int((METHODS["ewc"].build(finished, 0).stiffness > 0).sum()) > run.dim / 2
+        assert int((COMPARED["ewc"].penalty(finished, 0).stiffness > 0).sum()) > run.dim / 2
     if method == "joint":
         assert run.average_error < 0.1
     lost = learn_in_turn(course(data, ((0, 1), (2, 3), (4, 5))), "none", epochs=10)
@@ -330,12 +341,12 @@ def test_three_tasks_in_a_row(data, method):
 
 def test_penalties_of_different_kinds_are_added_up(data):
     task = course(data).finish(0)
-    low, diagonal, layer = (METHODS[name].build(task, 4) for name in ("ldc", "ewc", "kfac"))
+    low, diagonal, layer = (COMPARED[name].penalty(task, 4) for name in ("ldc-no-floor", "ewc", "kfac"))
     w = task.w1 + 0.1
     for first, second in ((low, low), (low, diagonal), (diagonal, diagonal), (layer, low), (layer, layer)):
-        both = combined_penalty(first, second)
+        both = accumulate(first, second)
         assert float(both(w)) == pytest.approx(float(first(w) + second(w)), rel=1e-5)
-    assert isinstance(combined_penalty(low, low), ls.QuadraticPenalty)
+    assert isinstance(accumulate(low, low), ls.penalties.QuadraticPenalty)
 
 
 def test_pretraining_freezes_what_it_learnt_and_starts_the_rest_anew():

@@ -1,1 +1,1 @@
-"""Recorders for the training loops of other frameworks, one module each; import the one that is installed."""
+"""Callbacks for the training loops of other frameworks, one module a framework; import the installed one."""

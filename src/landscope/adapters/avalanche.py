@@ -1,27 +1,26 @@
-"""Holding tasks under an Avalanche strategy; by its hooks alone, so Avalanche need not be installed."""
+"""A plugin for Avalanche strategies that protects earlier experiences; it works without importing Avalanche."""
 
 from __future__ import annotations
 
 import inspect
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from landscope.adapters.holding import Holding
+from landscope.adapters.memory_session import MemorySession
+from landscope.adapters.session import Training
 
 __all__ = ["TaskMemoryPlugin"]
 
 
-@runtime_checkable
 class _Experience(Protocol):
     dataset: Any
 
 
-@runtime_checkable
 class _Strategy(Protocol):
-    """What is asked of a strategy."""
+    """The attributes of a strategy that the plugin reads."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -29,14 +28,14 @@ class _Strategy(Protocol):
     _criterion: Any
 
 
-class TaskMemoryPlugin(Holding):
-    """Holds earlier experiences while later ones are learnt, and consolidates each when it ends.
+class TaskMemoryPlugin(MemorySession):
+    """Protects earlier experiences while later ones are learnt, and consolidates each experience when it ends.
 
-    Give it to any supervised strategy: ``Naive(..., plugins=[TaskMemoryPlugin(memory)])``. A model called with the
-    inputs and the number of their task, such as one with a head for each, is measured so too.
+    Pass it to any supervised strategy: ``Naive(..., plugins=[TaskMemoryPlugin(memory)])``. A model that takes the task
+    label beside the inputs, such as one with a head for each task, is called with it.
 
     Args:
-        memory: Of the strategy's model.
+        memory: Memory of the strategy's model.
 
     Raises:
         InputError: When an experience begins, if the memory is of another model; when it ends, if the data do not fit.
@@ -47,7 +46,7 @@ class TaskMemoryPlugin(Holding):
         >>> model, x = torch.nn.Linear(2, 2), torch.randn(16, 2)
         >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         >>> plugin = TaskMemoryPlugin(TaskMemory(model, n_modes=2))
-        >>> strategy = types.SimpleNamespace(  # in the place of avalanche's
+        >>> strategy = types.SimpleNamespace(  # stands for an Avalanche strategy
         ...     model=model, optimizer=optimizer, _criterion=torch.nn.CrossEntropyLoss(),
         ...     experience=types.SimpleNamespace(dataset=[(row, int(row[0] > 0), 0) for row in x]),
         ... )
@@ -62,19 +61,18 @@ class TaskMemoryPlugin(Holding):
     """
 
     def before_training_exp(self, strategy: _Strategy, **_: Any) -> None:
-        """Record and hold from now on; called by the strategy."""
-        self._check(strategy.model)
-        self._enter(strategy.optimizer)
+        """Begin to record and to protect; called by the strategy."""
+        self._begin(Training(strategy.model, optimizer_for=lambda *_: strategy.optimizer))
 
     def after_training_exp(self, strategy: _Strategy, **_: Any) -> None:
-        """Consolidate what was learnt; called by the strategy."""
-        self._leave()
-        samples = _Samples(strategy.experience.dataset, with_task=_asks_for_task(self.memory.model))
+        """Consolidate the experience; called by the strategy."""
+        self._end()
+        samples = _Samples(strategy.experience.dataset, with_task=_takes_task(self.memory.model))
         self.memory.consolidate(strategy._criterion, samples)
 
 
 class _Samples(Dataset[tuple[Tensor, ...]]):
-    """Inputs and targets of samples ``(inputs, targets, task)``, the task between them where a model asks for it."""
+    """Inputs and targets of samples ``(inputs, targets, task)``, with the task between them if the model takes it."""
 
     def __init__(self, samples: Any, *, with_task: bool) -> None:
         self._samples, self._with_task = samples, with_task
@@ -84,11 +82,12 @@ class _Samples(Dataset[tuple[Tensor, ...]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         inputs, targets, *rest = self._samples[index]
-        told = [torch.as_tensor(rest[-1])] if self._with_task else []
-        return inputs, *told, torch.as_tensor(targets)
+        task = [torch.as_tensor(rest[-1])] if self._with_task else []
+        return inputs, *task, torch.as_tensor(targets)
 
 
-def _asks_for_task(model: nn.Module) -> bool:
-    """Whether the model is called with the task beside the inputs, as multi-task modules are."""
-    needed = [one for one in inspect.signature(model.forward).parameters.values() if one.default is one.empty]
-    return sum(one.kind is one.POSITIONAL_OR_KEYWORD for one in needed) > 1
+def _takes_task(model: nn.Module) -> bool:
+    """Whether the model is called with the task label beside the inputs, as Avalanche's multi-task modules are."""
+    parameters = inspect.signature(model.forward).parameters.values()
+    required = [parameter for parameter in parameters if parameter.default is parameter.empty]
+    return sum(parameter.kind is parameter.POSITIONAL_OR_KEYWORD for parameter in required) > 1

@@ -1,8 +1,7 @@
-"""Recording, and holding tasks, under the Hugging Face Trainer; the loss of a language model token by token."""
+"""Callbacks of the Hugging Face Trainer: record the weights, and protect earlier tasks; the loss of language models."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import pickle
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from landscope.adapters.holding import Holding
-from landscope.adapters.recording import Recording
-from landscope.errors import InputError, LandscopeError, StorageError
+from landscope.adapters.memory_session import MemorySession
+from landscope.adapters.recorder_session import RecorderSession
+from landscope.adapters.session import Training, TrainingSession
+from landscope.errors import InputError, StorageError
 from landscope.memory.task_memory import TaskMemory
-from landscope.recorder import TrajectoryRecorder
 from landscope.risk.language_model import language_model_losses
 
 try:
@@ -30,27 +29,60 @@ __all__ = ["RecorderCallback", "TaskMemoryCallback", "language_model_losses"]
 _STEPS_TAKEN = "landscope_optimizer_steps"
 
 
-class RecorderCallback(Recording, TrainerCallback):
-    """Records the weights of a ``transformers.Trainer``, one row after each step of its optimiser.
+class _TrainerSession(TrainingSession, TrainerCallback):
+    """Begins and ends a session with the Trainer's ``train``."""
 
-    Parameter names are those of the model itself, without what ``torch.compile`` or distributed training wrap
-    around it. A row is one step that the optimiser took: gradient accumulation counts once, and a step that
-    mixed precision skipped does not count, so row numbers can lag behind ``state.global_step``. In a distributed
-    run only the main process records. Sharded parameters (FSDP, DeepSpeed ZeRO) cannot be recorded.
+    def on_train_begin(
+        self,
+        args: TrainingArguments,  # noqa: ARG002 - the Trainer's signature
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **kwargs: Any,
+    ) -> None:
+        """Begin the session; called by the Trainer."""
+        optimizer = _unwrapped_optimizer(kwargs["optimizer"])
+        training = Training(
+            model=_unwrapped_model(kwargs["model"]),
+            optimizer_for=lambda *_: optimizer,
+            global_step=state.global_step,
+            steps_taken=_steps_taken(state),
+            is_main_process=state.is_world_process_zero,
+        )
+        self._begin(training)
 
-    A training resumed from a checkpoint goes on with the numbers of that checkpoint; a ``path`` keeps its rows up to
-    there. Without a path each training starts anew in memory.
+    def on_train_end(
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,  # noqa: ARG002
+        control: TrainerControl,  # noqa: ARG002
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
+        """End the session; called by the Trainer."""
+        self._end()
 
-    The Trainer tells no callback of an exception. Rows held until then are still given by :meth:`trajectory`, which
-    also writes them to ``path``.
+
+class RecorderCallback(RecorderSession, _TrainerSession):
+    """Records the weights during ``transformers.Trainer.train``, one row after each step of the optimiser.
+
+    Parameter names are those of the model itself, without the wrappers of ``torch.compile`` or distributed training.
+    Each row is one step of the optimiser: gradient accumulation counts once, and steps that mixed precision skipped do
+    not count, so row numbers can lag behind ``state.global_step``. In a distributed run only the main process records.
+    Sharded parameters (FSDP, DeepSpeed ZeRO) cannot be recorded.
+
+    A training resumed from a checkpoint continues the row numbers of that checkpoint, and a trajectory at ``path``
+    keeps its rows up to there. Without a path, each training starts a new trajectory in memory.
+
+    The Trainer does not tell callbacks about an exception. After one, :meth:`trajectory` still returns the rows
+    recorded until then, and also writes them to ``path``.
 
     Args:
-        select: Which parameters, see :meth:`landscope.ParameterSpace.of`.
-        path: Folder for the trajectory; in memory by default.
-        every: Record every so many steps.
+        select: Parameters to record, see :meth:`landscope.ParameterSpace.of`.
+        path: Folder of the trajectory; by default the trajectory is kept in memory.
+        every: Number of steps between two recorded rows.
 
     Raises:
-        InputError: If ``every`` is no positive number; when training begins, if the selection does not fit the model.
+        InputError: If ``every`` is not a positive integer; when training begins, if the selection does not fit the
+            model.
         StorageError: When training begins, if ``path`` exists (and no checkpoint is resumed) or cannot be written.
         NonFiniteError: While recording or when training ends, if a weight became NaN or infinite.
 
@@ -68,31 +100,6 @@ class RecorderCallback(Recording, TrainerCallback):
         (('transformer.h.0.mlp.c_fc.weight',), torch.Size([3, 64]))
     """
 
-    def on_train_begin(
-        self,
-        args: TrainingArguments,  # noqa: ARG002 - the Trainer's signature
-        state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002
-        **kwargs: Any,
-    ) -> None:
-        """Start to record; called by the Trainer."""
-        if self._recorder is not None:
-            # A training that broke off may have left its hook; that it went wrong is known by now.
-            with contextlib.suppress(LandscopeError):
-                self._recorder.close()
-            self._recorder = None
-        if not state.is_world_process_zero:
-            return
-        self._recorder = TrajectoryRecorder(
-            _model_itself(kwargs["model"]),
-            _optimizer_itself(kwargs["optimizer"]),
-            self._select,
-            path=self._path,
-            every=self._every,
-            first_step=_steps_taken(state) + 1,
-            resume=state.global_step > 0,
-        ).__enter__()
-
     def on_step_end(
         self,
         args: TrainingArguments,  # noqa: ARG002
@@ -100,37 +107,27 @@ class RecorderCallback(Recording, TrainerCallback):
         control: TrainerControl,  # noqa: ARG002
         **kwargs: Any,  # noqa: ARG002
     ) -> None:
-        """Leave the number of steps taken where checkpoints keep it; called by the Trainer."""
+        """Store the number of steps taken, so that checkpoints contain it; called by the Trainer."""
         if self._recorder is not None:
-            _kept(state)[_STEPS_TAKEN] = self._recorder.step
-
-    def on_train_end(
-        self,
-        args: TrainingArguments,  # noqa: ARG002
-        state: TrainerState,  # noqa: ARG002
-        control: TrainerControl,  # noqa: ARG002
-        **kwargs: Any,  # noqa: ARG002
-    ) -> None:
-        """Stop recording and write what is held; called by the Trainer."""
-        if self._recorder is not None:
-            self._recorder.close()
+            _stored(state)[_STEPS_TAKEN] = self._recorder.step
 
 
-class TaskMemoryCallback(Holding, TrainerCallback):
-    """Records a task, and holds the earlier ones, while a ``transformers.Trainer`` trains.
+class TaskMemoryCallback(MemorySession, _TrainerSession):
+    """Records the current task and protects the earlier ones during ``transformers.Trainer.train``.
 
-    Call ``memory.consolidate(...)`` after ``train()``. Every checkpoint keeps the memory in a file beside its own, and
-    a training resumed from it goes on where it was: the file is looked for in the folders of ``output_dir``, and taken
-    if it was written at the weights that were loaded.
+    Call ``memory.consolidate(...)`` after ``train()``. Every checkpoint folder contains a file with the memory. A
+    resumed training looks for that file in the folders of ``output_dir`` and loads it if it was written at the weights
+    that the Trainer loaded.
 
     Args:
-        memory: Of the Trainer's model, or of a module within it.
-        resume_from: The checkpoint to resume from, where it lies outside of ``output_dir``.
+        memory: Memory of the Trainer's model, or of a module inside it.
+        resume_from: Folder of the checkpoint to resume from, if it is outside of ``output_dir``.
 
     Raises:
-        InputError: When training begins, if the memory is of another model, or a checkpoint to resume from has none.
+        InputError: When training begins, if the memory is of another model, or the checkpoint to resume from contains
+            no memory.
         StorageError: When a training is resumed, if the memory's file is damaged.
-        NonFiniteError: While training, if a weight became NaN or infinite.
+        NonFiniteError: During training, if a weight became NaN or infinite.
 
     Example:
         >>> from landscope import TaskMemory
@@ -147,15 +144,15 @@ class TaskMemoryCallback(Holding, TrainerCallback):
         self,
         args: TrainingArguments,
         state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002
+        control: TrainerControl,
         **kwargs: Any,
     ) -> None:
-        """Record and hold from now on; called by the Trainer."""
-        self.close()  # before its rows could mix with those of the checkpoint
-        self._check(_model_itself(kwargs["model"]))
+        """Begin to record and to protect, after loading the memory of a checkpoint; called by the Trainer."""
+        self.close()  # an interrupted training must not mix its rows with those of the checkpoint
+        self._check_model(_unwrapped_model(kwargs["model"]))
         if state.global_step > 0:
-            self.memory.load_state_dict(self._kept_at_these_weights(args, state))
-        self._enter(_optimizer_itself(kwargs["optimizer"]))
+            self.memory.load_state_dict(self._stored_memory(args, state))
+        super().on_train_begin(args, state, control, **kwargs)
 
     def on_save(
         self,
@@ -164,34 +161,24 @@ class TaskMemoryCallback(Holding, TrainerCallback):
         control: TrainerControl,  # noqa: ARG002
         **kwargs: Any,  # noqa: ARG002
     ) -> None:
-        """Keep the memory beside a checkpoint; called by the Trainer."""
+        """Write the memory into the folder of a checkpoint; called by the Trainer."""
         if state.is_world_process_zero:
-            kept = {"weights": _digest(self.memory), "memory": self.memory.state_dict()}
-            torch.save(kept, _checkpoint(args, state) / _memory_file(self.memory))
+            contents = {"weights": _digest(self.memory), "memory": self.memory.state_dict()}
+            torch.save(contents, _checkpoint(args, state) / _memory_file(self.memory))
 
-    def on_train_end(
-        self,
-        args: TrainingArguments,  # noqa: ARG002
-        state: TrainerState,  # noqa: ARG002
-        control: TrainerControl,  # noqa: ARG002
-        **kwargs: Any,  # noqa: ARG002
-    ) -> None:
-        """Stop; called by the Trainer."""
-        self._leave()
-
-    def _kept_at_these_weights(self, args: TrainingArguments, state: TrainerState) -> dict[str, Any]:
-        """The memory that was kept at the weights of the moment, looked for where it should lie first."""
-        told = [Path(folder) for folder in (self._resume_from, args.resume_from_checkpoint) if folder]
-        folders, digest = [*told, _checkpoint(args, state)], _digest(self.memory)
+    def _stored_memory(self, args: TrainingArguments, state: TrainerState) -> dict[str, Any]:
+        """The memory that was saved at the current weights, first looked for where the user says."""
+        given = [Path(folder) for folder in (self._resume_from, args.resume_from_checkpoint) if folder]
+        folders, digest = [*given, _checkpoint(args, state)], _digest(self.memory)
         name = _memory_file(self.memory)
         elsewhere = sorted(folders[-1].parent.glob(f"*/{name}"))
         for path in (*(folder / name for folder in folders), *elsewhere):
-            if path.exists() and (kept := _read(path)).get("weights") == digest:
-                return kept["memory"]
+            if path.exists() and (contents := _read(path)).get("weights") == digest:
+                return contents["memory"]
         raise InputError(
             expected="the memory of the checkpoint that the training resumes from",
-            got=f"none at these weights in {', '.join(map(str, told)) or folders[-1].parent}",
-            hint="Pass TaskMemoryCallback(memory, resume_from=...) its folder, saved with this callback.",
+            got=f"no memory saved at these weights in {', '.join(map(str, given)) or folders[-1].parent}",
+            hint="Pass the folder of the checkpoint as TaskMemoryCallback(memory, resume_from=...).",
         )
 
 
@@ -201,18 +188,18 @@ def _read(path: Path) -> dict[str, Any]:
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise StorageError(
             expected=f"the memory of a checkpoint in {path}", got="a damaged file",
-            hint="Resume from another checkpoint, or remove the file.",
+            hint="Resume from another checkpoint, or delete the file.",
         ) from error  # fmt: skip
 
 
 def _digest(memory: TaskMemory) -> str:
-    """Of the weights that a memory is of, to the bit."""
+    """Hash of the memory's weights."""
     w = memory.space.flatten(memory.model).detach().cpu().contiguous()
     return hashlib.sha256(w.view(torch.uint8).numpy().tobytes()).hexdigest()
 
 
 def _memory_file(memory: TaskMemory) -> str:
-    """Of its own for every part of a model that has a memory."""
+    """Name of the memory's file, unique for each part of a model."""
     names = hashlib.sha256("\n".join(memory.space.names).encode()).hexdigest()
     return f"landscope_task_memory-{names[:12]}.pt"
 
@@ -221,22 +208,22 @@ def _checkpoint(args: TrainingArguments, state: TrainerState) -> Path:
     return Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
 
 
-def _model_itself(model: nn.Module) -> nn.Module:
+def _unwrapped_model(model: nn.Module) -> nn.Module:
     return extract_model_from_parallel(model, keep_torch_compile=False)
 
 
-def _optimizer_itself(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """The optimiser whose step is a step: accelerate's wrapper is also called where none is taken."""
+def _unwrapped_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The optimiser inside accelerate's wrapper, whose hooks also run where no step is taken."""
     while isinstance(optimizer, AcceleratedOptimizer):
         optimizer = optimizer.optimizer
     return optimizer
 
 
 def _steps_taken(state: TrainerState) -> int:
-    """Steps before this training; global_step counts those too that mixed precision skipped."""
-    return _kept(state).get(_STEPS_TAKEN, state.global_step) if state.global_step else 0
+    """Number of steps taken before this training; global_step also counts steps that mixed precision skipped."""
+    return _stored(state).get(_STEPS_TAKEN, state.global_step) if state.global_step else 0
 
 
-def _kept(state: TrainerState) -> dict[str, Any]:
-    """What checkpoints keep for callbacks: a dict from its construction on, whatever its annotation says."""
+def _stored(state: TrainerState) -> dict[str, Any]:
+    """The values of callbacks in a checkpoint; always a dict, although the annotation allows None."""
     return cast("dict[str, Any]", state.stateful_callbacks)

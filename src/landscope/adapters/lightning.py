@@ -1,17 +1,17 @@
-"""Recording, and holding tasks, under the Lightning Trainer."""
+"""Callbacks of the Lightning Trainer: record the weights, and protect earlier tasks."""
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 from typing import Any
 
 import torch
 
-from landscope.adapters.holding import Holding
-from landscope.adapters.recording import Recording
-from landscope.errors import InputError, LandscopeError
+from landscope.adapters.memory_session import MemorySession
+from landscope.adapters.recorder_session import RecorderSession
+from landscope.adapters.session import Training, TrainingSession
+from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
-from landscope.recorder import TrajectoryRecorder
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -23,31 +23,56 @@ __all__ = ["RecorderCallback", "TaskMemoryCallback"]
 _STEPS_TAKEN = "landscope_optimizer_steps"
 
 
-class RecorderCallback(Recording, Callback):
-    """Records the weights of a ``lightning.Trainer``, one row after each step of an optimiser.
+class _LightningSession(TrainingSession, Callback):
+    """Begins and ends a session with a ``fit`` of Lightning."""
 
-    Parameter names are those of the ``LightningModule``. Of several optimisers, the one that holds the selected
-    parameters is followed. A row is one step that it took: gradient accumulation counts once, and a step that
-    mixed precision skipped or another optimiser took does not count, so row numbers can lag behind
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin the session; called by Lightning."""
+        self._begin(self._training(trainer, pl_module))
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002 - Lightning's signature
+        """End the session; called by Lightning."""
+        self._end()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
+        """End the session without hiding the exception; called by Lightning."""
+        self.close()
+
+    def _training(self, trainer: Trainer, pl_module: LightningModule) -> Training:
+        return Training(
+            model=pl_module,
+            optimizer_for=lambda space, model: _optimizer_of(trainer.optimizers, space, model),
+            global_step=trainer.global_step,
+            steps_taken=trainer.global_step,
+            is_main_process=trainer.is_global_zero,
+        )
+
+
+class RecorderCallback(RecorderSession, _LightningSession):
+    """Records the weights during ``lightning.Trainer.fit``, one row after each step of an optimiser.
+
+    Parameter names are those of the ``LightningModule``. With several optimisers, the callback follows the one that
+    holds the selected parameters. Each row is one step of that optimiser: gradient accumulation counts once, and steps
+    that mixed precision skipped or other optimisers took do not count, so row numbers can lag behind
     ``trainer.global_step``. In a distributed run only the main process records. Sharded parameters cannot be recorded.
 
-    A training resumed from a checkpoint goes on with the numbers of that checkpoint; a ``path`` keeps its rows up to
-    there. Without a path each ``fit`` starts anew in memory.
+    A training resumed from a checkpoint continues the row numbers of that checkpoint, and a trajectory at ``path``
+    keeps its rows up to there. Without a path, each ``fit`` starts a new trajectory in memory.
 
     Args:
-        select: Which parameters, see :meth:`landscope.ParameterSpace.of`.
-        path: Folder for the trajectory; in memory by default.
-        every: Record every so many steps.
+        select: Parameters to record, see :meth:`landscope.ParameterSpace.of`.
+        path: Folder of the trajectory; by default the trajectory is kept in memory.
+        every: Number of steps between two recorded rows.
 
     Raises:
-        InputError: If ``every`` is no positive number; when training begins, if the selection does not fit the model,
-            or lies in none or several of its optimisers.
+        InputError: If ``every`` is not a positive integer; when training begins, if the selection does not fit the
+            model, or its parameters are in no optimiser or in several.
         StorageError: When training begins, if ``path`` exists (and no checkpoint is resumed) or cannot be written.
         NonFiniteError: While recording or when training ends, if a weight became NaN or infinite.
 
     Example:
         >>> import lightning, torch, warnings
-        >>> warnings.filterwarnings("ignore", module="lightning")  # of its own parts, under a newer torch
+        >>> warnings.filterwarnings("ignore", module="lightning")  # about its own use of torch
         >>> class Line(lightning.LightningModule):
         ...     def __init__(self):
         ...         super().__init__()
@@ -63,63 +88,44 @@ class RecorderCallback(Recording, Callback):
         (('layer.weight',), torch.Size([3, 2]))
     """
 
-    _begin = "fit()"
+    _begin_call = "fit()"
     _steps_taken: int | None = None
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002 - Lightning's signature
-        """Let the checkpoint keep the number of steps taken; called by Lightning."""
+        """Store the number of steps taken in the checkpoint; called by Lightning."""
         if self._recorder is not None:
             checkpoint.setdefault(_STEPS_TAKEN, {})[repr(self._select)] = self._recorder.step
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
-        """Take over the number of steps taken before a training is resumed; called by Lightning."""
-        kept = checkpoint.get(_STEPS_TAKEN, {})
-        self._steps_taken = kept.get(repr(self._select), checkpoint["global_step"])
+        """Read the number of steps taken from the checkpoint of a resumed training; called by Lightning."""
+        stored = checkpoint.get(_STEPS_TAKEN, {})
+        self._steps_taken = stored.get(repr(self._select), checkpoint["global_step"])
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start to record; called by Lightning."""
-        self._recorder = None
-        if not trainer.is_global_zero:
-            return
-        steps_taken = trainer.global_step if self._steps_taken is None else self._steps_taken
-        self._recorder = TrajectoryRecorder(
-            pl_module,
-            _holder(trainer.optimizers, ParameterSpace.of(pl_module, self._select), pl_module),
-            self._select,
-            path=self._path,
-            every=self._every,
-            first_step=1 if trainer.global_step == 0 else steps_taken + 1,
-            resume=trainer.global_step > 0,
-        ).__enter__()
+    def _training(self, trainer: Trainer, pl_module: LightningModule) -> Training:
+        training = super()._training(trainer, pl_module)
+        if trainer.global_step == 0 or self._steps_taken is None:
+            return training
+        return dataclasses.replace(training, steps_taken=self._steps_taken)
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
-        """Stop recording and write what is held; called by Lightning."""
-        self._close()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
-        """Stop recording and write what is held, without hiding the exception; called by Lightning."""
-        with contextlib.suppress(LandscopeError):
-            self._close()
-
-    def _close(self) -> None:
+    def _end(self) -> None:
         if self._recorder is not None:
             self._steps_taken = self._recorder.step
-            self._recorder.close()
+        super()._end()
 
 
-class TaskMemoryCallback(Holding, Callback):
-    """Records a task, and holds the earlier ones, while a ``lightning.Trainer`` trains.
+class TaskMemoryCallback(MemorySession, _LightningSession):
+    """Records the current task and protects the earlier ones during ``lightning.Trainer.fit``.
 
-    Call ``memory.consolidate(...)`` after ``fit()``. Checkpoints keep the memory, in the middle of a task too: a
-    ``fit`` that resumes from one takes it over, a ``validate`` or ``test`` of one leaves the memory as it is.
+    Call ``memory.consolidate(...)`` after ``fit()``. Lightning's checkpoints contain the memory, also in the middle of
+    a task: a ``fit`` that resumes from a checkpoint loads the memory from it, a ``validate`` or ``test`` does not.
 
     Args:
-        memory: Of the ``LightningModule``, or of a module within it.
+        memory: Memory of the ``LightningModule``, or of a module inside it.
 
     Raises:
-        InputError: When training begins, if the memory is of another model, a checkpoint to resume from has none of
-            these weights, or they lie in none or several of its optimisers.
-        NonFiniteError: While training, if a weight became NaN or infinite.
+        InputError: When training begins, if the memory is of another model, the checkpoint to resume from contains no
+            memory of these weights, or the weights are in no optimiser or in several.
+        NonFiniteError: During training, if a weight became NaN or infinite.
 
     Example:
         >>> from landscope import TaskMemory
@@ -130,48 +136,41 @@ class TaskMemoryCallback(Holding, Callback):
 
     @property
     def state_key(self) -> str:
-        """Tells the memories of several parts of a model apart in a checkpoint; asked for by Lightning."""
+        """Key of this memory in a checkpoint, unique for each part of the model; read by Lightning."""
         return self._generate_state_key(parameters=self.memory.space.names)
 
-    _trains = _loaded = False
+    _fitting = _loaded = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002 - Lightning's signature
-        """Know what a checkpoint is read for; called by Lightning."""
-        self._trains, self._loaded = stage == "fit", False
+        """Note whether a checkpoint will be read to resume a training; called by Lightning."""
+        self._fitting, self._loaded = stage == "fit", False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Record and hold from now on; called by Lightning."""
-        self._check(pl_module)
+        """Begin to record and to protect; called by Lightning."""
+        self._check_model(pl_module)
         if trainer.ckpt_path is not None and not self._loaded:
             raise InputError(
-                expected=f"a checkpoint with a memory of {', '.join(self.memory.space.names)}", got="one without",
-                hint="Resume with a memory of the same model and select= as it was written with, or train anew.",
-            )  # fmt: skip
-        self._enter(_holder(trainer.optimizers, self.memory.space, self.memory.model))
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
-        """Stop; called by Lightning."""
-        self._leave()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
-        """Stop, without hiding the exception; called by Lightning."""
-        self.close()
+                expected=f"a checkpoint with a memory of {', '.join(self.memory.space.names)}",
+                got="a checkpoint without it",
+                hint="Resume with the same model and select= as the checkpoint, or train from scratch.",
+            )
+        super().on_train_start(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps; called by Lightning."""
+        """State of the memory for a checkpoint; called by Lightning."""
         return self.memory.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what a checkpoint kept, where a training resumes from it; called by Lightning."""
-        if self._trains:
+        """Load the state of the memory where a training resumes from a checkpoint; called by Lightning."""
+        if self._fitting:
             self.memory.load_state_dict(state_dict)
             self._loaded = True
 
 
-def _holder(
+def _optimizer_of(
     optimizers: list[torch.optim.Optimizer], space: ParameterSpace, model: torch.nn.Module
 ) -> torch.optim.Optimizer:
-    """The one optimiser that moves the selected parameters."""
+    """The optimiser of the selected parameters."""
     selected = {id(tensor) for tensor in space.tensors(model)}
     holders = [
         optimizer
@@ -182,6 +181,6 @@ def _holder(
         raise InputError(
             expected=f"one optimiser that holds {', '.join(space.names)}",
             got=f"{len(holders) or 'none'} of {len(optimizers)}",
-            hint="Select parameters of one optimiser; use a recorder or memory for each of several.",
+            hint="Select parameters of one optimiser; use one recorder or memory for each optimiser.",
         )
     return holders[0]

@@ -31,19 +31,20 @@ def forget(
 ) -> None:
     """Learn tasks one after another, without and with something that keeps the earlier ones; shows all errors live.
 
-    Methods: ldc (the paper's constraints), ldc-floor, ldc-low-floor, ldc-factored (two small matrices a layer), with
-    F from the variance ldc-psi3 to ldc-psi5, ldc-psi4-floor, ldc-psi4-factored and ldc-fresh; ewc, ewc-empirical,
-    ewc-batch, kfac, mas, hessian, fisher, random, l2, and joint for all tasks so far at once. A folder keeps all;
-    more methods can be added to it. Example: landscope forget --methods ldc-floor --methods ewc:1000
+    Methods: ldc-no-floor (the paper's constraints), ldc-floor, ldc-low-floor, ldc-factored (two small matrices a
+    layer); with F from the variance ldc-variance-floor, ldc-variance-factored, ldc-variance-no-floor (psi = 4),
+    ldc-variance-psi3-no-floor, ldc-variance-psi5-no-floor and ldc-fresh; ewc, ewc-empirical, ewc-batch-mean,
+    kfac, mas, hessian, fisher, random, l2, and joint for all tasks so far at once. A folder keeps all; more methods can
+    be added to it. Example: landscope forget --methods ldc-floor --methods ewc:1000
     """
+    from landscope.reproduction.experiment.folder import ExperimentFolder
     from landscope.reproduction.pages.forget_page import FORGET_HEADINGS, forget_rows, write_forget_report
     from landscope.reproduction.sequential.forget import check_request, forget_judgements, groups_of, numbers_of
     from landscope.reproduction.sequential.forget import forget as learn
-    from landscope.study.folder import RunFolder
 
     wishes, chosen = options or ForgetOptions(), settings_of(settings, config)
     check_request(wishes, chosen)
-    folder = RunFolder.create(out or Path("runs") / f"forget-{Path(chosen.data).name}", chosen, "forget")
+    folder = ExperimentFolder.create(out or Path("runs") / f"forget-{Path(chosen.data).name}", chosen, "continual")
     hint_if_stopped(f"Finished methods are kept in {folder.path}; give the same command to go on.")
     found = learn(folder, wishes, reporter_of(as_json))
     page = write_forget_report(folder, found)

@@ -1,4 +1,4 @@
-"""The penalty of a finished task, and of all tasks so far."""
+"""The penalty of a finished task, and the accumulated penalty of all tasks."""
 
 from __future__ import annotations
 
@@ -8,82 +8,73 @@ from collections.abc import Sequence
 
 import torch
 
-from landscope.memory.methods import METHODS, with_strength
-from landscope.memory.snapshot import FinishedTask
+from landscope.memory.methods import Method
+from landscope.memory.snapshot import TaskSnapshot
+from landscope.penalties.blocks import PartPenalty, PenaltySum
 from landscope.penalties.compression.factored import uncoupled_penalty
 from landscope.penalties.compression.merged import merged_penalty
 from landscope.penalties.compression.nearest import nearest_kronecker_penalty
 from landscope.penalties.kronecker import KroneckerPenalty
-from landscope.penalties.part import PartPenalty
 from landscope.penalties.quadratic import QuadraticPenalty
-from landscope.penalties.sums import PenaltySum
 from landscope.protocols import Penalty
 
-__all__ = ["combined_penalty", "directions_in", "held_directions", "own_penalty", "penalty_by_layer"]
+__all__ = ["accumulate", "layerwise_penalty", "n_directions_of", "task_penalty"]
 
 
-def held_directions(finished: FinishedTask, method: str, n_modes: int) -> int:
-    """How many directions a penalty of this task holds: as many as were asked for, or as the weights moved along."""
-    count = n_modes if METHODS[method].takes_modes else 0
-    return min(count, finished.modes.n_moving) if METHODS[method].measures else count
-
-
-def directions_in(penalty: Penalty, asked: int) -> int:
-    """How many of the directions that were asked for a penalty has: those without a flatness are left to its floor."""
+def n_directions_of(penalty: Penalty, asked: int) -> int:
+    """Number of directions that a penalty holds: a mode without a flatness is left to the floor."""
     has_directions = isinstance(penalty, QuadraticPenalty) and penalty.directions is not None
     return len(penalty.stiffness) if has_directions else asked
 
 
-def own_penalty(finished: FinishedTask, method: str, strength: float, n_modes: int) -> Penalty:
+def task_penalty(task: TaskSnapshot, method: Method, strength: float, n_modes: int) -> Penalty:
     """The penalty of one task alone."""
-    return with_strength(METHODS[method].build(finished, held_directions(finished, method, n_modes)), strength)
+    return method.penalty(task, method.n_directions(task, n_modes)).with_strength(strength)
 
 
-def penalty_by_layer(finished: FinishedTask, method: str, strength: float, n_modes: int) -> Penalty:
-    """The sum of a penalty for each layer, along modes of its own.
+def layerwise_penalty(task: TaskSnapshot, method: Method, strength: float, n_modes: int) -> Penalty:
+    """The sum of one penalty a layer, along the modes of that layer.
 
-    A direction of one layer is flat while the others are at rest, and not where they move: where methods have a floor,
-    that of the stiffest layer holds all directions of all layers.
+    A direction of one layer is flat while the other layers are at rest, and not where they move. So where a method
+    has a floor, the floor of the stiffest layer holds all directions of all layers.
     """
-    layers = finished.layers()
-    found = _levelled([own_penalty(layer, method, strength, n_modes) for layer in layers])
+    layers = task.layers()
+    penalties = _with_stiffest_floor([task_penalty(layer, method, strength, n_modes) for layer in layers])
     parts = [
-        PartPenalty(
-            own, layer.columns.to(finished.w1.device), dim=len(finished.w1), parameters=finished.space.names
-        )
-        for own, layer in zip(found, layers, strict=True)
-    ]  # fmt: skip
+        PartPenalty(penalty, layer.columns.to(task.w1.device), dim=len(task.w1), parameters=task.space.names)
+        for penalty, layer in zip(penalties, layers, strict=True)
+    ]
     return PenaltySum(tuple(parts))
 
 
-def _levelled(penalties: Sequence[Penalty]) -> Sequence[Penalty]:
-    floor = max((one.floor for one in penalties if isinstance(one, QuadraticPenalty)), default=0.0)
+def _with_stiffest_floor(penalties: Sequence[Penalty]) -> Sequence[Penalty]:
+    floor = max((penalty.floor for penalty in penalties if isinstance(penalty, QuadraticPenalty)), default=0.0)
     return [
-        dataclasses.replace(one, stiffness=one.stiffness.clamp(min=floor), floor=floor)
-        if isinstance(one, QuadraticPenalty) and floor > 0
-        else one
-        for one in penalties
+        dataclasses.replace(penalty, stiffness=penalty.stiffness.clamp(min=floor), floor=floor)
+        if isinstance(penalty, QuadraticPenalty) and floor > 0
+        else penalty
+        for penalty in penalties
     ]
 
 
-def combined_penalty(earlier: Penalty | None, own: Penalty, rank: int | None = None) -> Penalty:
-    """The sum of the penalties of earlier tasks and of one more.
+def accumulate(earlier: Penalty | None, latest: Penalty, rank: int | None = None) -> Penalty:
+    """The sum of the penalty of all earlier tasks and that of the latest task.
 
-    One quadratic penalty where both are of one kind, of at most ``rank`` directions; with a rank, one Kronecker product
-    a layer where both are; otherwise their sum.
+    It is one quadratic penalty where both are of one kind, of at most ``rank`` directions; with a rank, one Kronecker
+    product a layer where both are Kronecker products; otherwise a :class:`PenaltySum`.
     """
     if earlier is None:
-        return own if rank is None else _bounded(own, rank)
-    if layers := _same_layers(earlier, own, rank):
-        return PenaltySum(tuple(_combined_layer(*pair, rank) for pair in layers))
-    if (one := _combined_directions(earlier, own, rank)) is not None:
-        return one
-    parts = (*earlier.parts, own) if isinstance(earlier, PenaltySum) else (earlier, own)
+        return latest if rank is None else _bounded(latest, rank)
+    if layers := _same_layers(earlier, latest, rank):
+        return PenaltySum(tuple(_accumulated_layer(*pair, rank) for pair in layers))
+    if (merged := _merged(earlier, latest, rank)) is not None:
+        return merged
+    parts = (*earlier.parts, latest) if isinstance(earlier, PenaltySum) else (earlier, latest)
     return PenaltySum(parts)
 
 
 def _bounded(penalty: Penalty, rank: int) -> Penalty:
-    """One task alone, of at most so many directions."""
+    """The penalty of one task, with at most ``rank`` directions."""
     if isinstance(penalty, PenaltySum):
         return PenaltySum(tuple(_bounded(part, rank) for part in penalty.parts))
     if isinstance(penalty, PartPenalty):
@@ -93,23 +84,24 @@ def _bounded(penalty: Penalty, rank: int) -> Penalty:
     return penalty
 
 
-def _combined_directions(earlier: Penalty, own: Penalty, rank: int | None) -> Penalty | None:
-    quadratic = isinstance(earlier, QuadraticPenalty) and isinstance(own, QuadraticPenalty)
-    if not quadratic or (earlier.directions is None) != (own.directions is None):
+def _merged(earlier: Penalty, latest: Penalty, rank: int | None) -> Penalty | None:
+    """One quadratic penalty, where both have directions or both have none."""
+    quadratic = isinstance(earlier, QuadraticPenalty) and isinstance(latest, QuadraticPenalty)
+    if not quadratic or (earlier.directions is None) != (latest.directions is None):
         return None
-    return merged_penalty([earlier, own], None if own.directions is None else rank)
+    return merged_penalty([earlier, latest], None if latest.directions is None else rank)
 
 
 _Layer = PartPenalty | KroneckerPenalty
 
 
 def _same_layers(first: Penalty, second: Penalty, rank: int | None) -> list[tuple[_Layer, _Layer]]:
-    """The parts of two sums, pair by pair, where all can become one; nothing otherwise."""
+    """The parts of two sums in pairs, where every pair can be merged; otherwise an empty list."""
     if not (isinstance(first, PenaltySum) and isinstance(second, PenaltySum) and len(first.parts) == len(second.parts)):
         return []
     pairs = zip(first.parts, second.parts, strict=True)
-    if rank is not None:  # where that is asked for, layers may become what they nearly are
-        pairs = itertools.starmap(_of_one_kind, pairs)
+    if rank is not None:  # a bounded memory may approximate a layer
+        pairs = itertools.starmap(_of_one_type, pairs)
     kinds = PartPenalty if rank is None else _Layer
     alike = [
         (a, b)
@@ -119,8 +111,8 @@ def _same_layers(first: Penalty, second: Penalty, rank: int | None) -> list[tupl
     return alike if len(alike) == len(first.parts) else []
 
 
-def _of_one_kind(first: Penalty, second: Penalty) -> tuple[Penalty, Penalty]:
-    """A product of one task where the other has stiffnesses of single weights: these alone are what both can tell."""
+def _of_one_type(first: Penalty, second: Penalty) -> tuple[Penalty, Penalty]:
+    """Where one is a Kronecker product and the other a stiffness a weight, keep the stiffness a weight of both."""
     if isinstance(first, KroneckerPenalty) and isinstance(second, PartPenalty):
         return uncoupled_penalty(first), second
     if isinstance(first, PartPenalty) and isinstance(second, KroneckerPenalty):
@@ -128,8 +120,8 @@ def _of_one_kind(first: Penalty, second: Penalty) -> tuple[Penalty, Penalty]:
     return first, second
 
 
-def _combined_layer(first: _Layer, second: _Layer, rank: int | None) -> _Layer:
+def _accumulated_layer(first: _Layer, second: _Layer, rank: int | None) -> _Layer:
     if isinstance(first, PartPenalty) and isinstance(second, PartPenalty):
-        return dataclasses.replace(first, part=combined_penalty(first.part, second.part, rank))
-    assert isinstance(first, KroneckerPenalty) and isinstance(second, KroneckerPenalty)  # noqa: PT018, S101 - alike
+        return dataclasses.replace(first, part=accumulate(first.part, second.part, rank))
+    assert isinstance(first, KroneckerPenalty) and isinstance(second, KroneckerPenalty)  # noqa: PT018, S101 - _same_layers
     return nearest_kronecker_penalty(first, second)

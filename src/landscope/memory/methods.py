@@ -1,208 +1,311 @@
-"""The methods that keep a task, by name: each makes a penalty of what is known at the task's end."""
+"""The methods that keep a task: each makes a penalty of a finished task."""
 
 from __future__ import annotations
 
+import abc
 import dataclasses
-import functools
-from collections.abc import Callable, Mapping
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, get_args
 
 from torch import nn
 
-from landscope.directions.basis import variance_along
-from landscope.directions.principal import principal_modes
-from landscope.directions.random import random_basis
-from landscope.memory.snapshot import FinishedTask
+from landscope._checks import check_choice, check_kind, check_positive
+from landscope.errors import InputError
+from landscope.memory.snapshot import TaskSnapshot
 from landscope.parameters import ParameterSpace
+from landscope.penalties.blocks import PenaltySum
 from landscope.penalties.compression.factored import factored_penalty
 from landscope.penalties.fisher import (
-    curvature_constraint,
     distance_penalty,
     elastic_weight_consolidation,
     kronecker_elastic_weight_consolidation,
     memory_aware_synapses,
 )
-from landscope.penalties.kronecker import KroneckerPenalty
-from landscope.penalties.ldc import Floor, check_widths, flatness_from_variance, landscape_dependent_constraint
-from landscope.penalties.part import PartPenalty
+from landscope.penalties.ldc import flatness_from_variance, landscape_dependent_constraint
 from landscope.penalties.quadratic import QuadraticPenalty
-from landscope.penalties.sums import PenaltySum
 from landscope.protocols import Penalty
 from landscope.risk.fisher import FisherKind
 from landscope.risk.kronecker import check_layers
 
-__all__ = ["METHODS", "MOST_LOOKED_AT", "UNPROTECTED", "Method", "method_name", "with_strength"]
+__all__ = ["EWC", "KFAC", "L2", "LDC", "MAS", "METHODS", "Method", "decades", "measured_ranks", "resolve_method"]
 
 _MEASURED_RANKS = (2, 5, 10, 20, 50, 100, 200)
-"""Modes that set the scale where flatness comes from variance."""
-MOST_LOOKED_AT = 2
-"""Modes that any method looks at, in multiples of those it holds."""
-UNPROTECTED: Mapping[str, str] = {"none": "nothing", "joint": "all tasks so far at once"}
-"""Ways to learn without a penalty, and what a person reads."""
-Measures = Literal["", "modes", "flatness"]
-Build = Callable[[FinishedTask, int], Penalty]
+"""Modes whose measured flatness sets the scale where the flatness comes from the variance."""
+
+FlatnessSource = Literal["measured", "variance"]
+
+
+def decades(first: int, last: int) -> tuple[float, ...]:
+    """Two strengths a decade, from ``10^first`` to ``10^last``."""
+    return tuple(round(10 ** (k / 2), 10) for k in range(2 * first, 2 * last + 1))
 
 
 @dataclasses.dataclass(frozen=True)
-class Method:
-    """A way to keep a task.
+class Method(abc.ABC):
+    """A method that keeps a task. Subclasses are frozen dataclasses whose fields are the options of the method."""
+
+    name: ClassVar[str]
+    """The string that stands for the method with its default options."""
+    title: ClassVar[str]
+    """What the method does, in a few words."""
+    strengths: ClassVar[tuple[float, ...]]
+    """Values of lambda to try when tuning, rising."""
+    takes_modes: ClassVar[bool] = False
+    """Whether the penalty holds a chosen number of directions; other methods hold every weight."""
+    takes_weights: ClassVar[bool] = False
+    """Whether the penalty can hold a chosen number of single weights."""
+    needs_recording: ClassVar[bool] = False
+    """Whether the method needs the recorded weights of the task."""
+
+    @property
+    def key(self) -> str:
+        """Short name that states every option, for file names and the command line."""
+        return self.name
+
+    @property
+    def label(self) -> str:
+        """Title and options, for tables and figures."""
+        return self.title
+
+    @property
+    def needs_classifier(self) -> bool:
+        """Whether the method works with plain cross-entropy only."""
+        return False
+
+    @property
+    def default_strength(self) -> float | None:
+        """Default lambda; None where a strength must be given."""
+        return None
+
+    @property
+    def measures_flatness(self) -> bool:
+        """Whether the method measures the flatness of every mode that it holds."""
+        return False
+
+    def check(self, model: nn.Module, space: ParameterSpace) -> None:  # noqa: B027 - most methods work for every layer
+        """Raise where the method does not work for the layers of the selected weights."""
+
+    @abc.abstractmethod
+    def penalty(self, task: TaskSnapshot, count: int) -> Penalty:
+        """Make the penalty of a finished task, at strength 1.
+
+        Args:
+            task: Snapshot of the finished task.
+            count: Number of directions to hold (:attr:`takes_modes`), or number of single weights
+                (:attr:`takes_weights`; 0 for all). Other methods ignore it.
+        """
+
+    def n_directions(self, task: TaskSnapshot, n_modes: int) -> int:
+        """The number of directions to hold: ``n_modes``, or fewer where the weights moved along fewer."""
+        if not self.takes_modes:
+            return 0
+        return min(n_modes, task.modes.n_moving) if self.needs_recording else n_modes
+
+    def settings(self) -> dict[str, Any]:
+        """Name and options, as plain values for a checkpoint."""
+        return {"name": self.name, **dataclasses.asdict(self)}
+
+
+@dataclasses.dataclass(frozen=True)
+class LDC(Method):
+    """Landscape-dependent constraints: hold the principal modes of the recorded weights (paper, Eq. 14).
 
     Args:
-        name: What a person reads.
-        build: Makes the penalty of strength 1 of a finished task and a number of directions.
-        strengths: lambda to try, rising.
-        default: lambda of its own, where the method has one.
-        measures: What it needs that others share.
-        classifiers: Whether it is for plain cross-entropy only.
-        takes_modes: Whether it holds directions, as many as it is told; otherwise all weights.
-        check: Raises where it does not serve the layers of these weights.
+        flatness: Source of the flatness F of every mode: ``"measured"`` along all modes, or ``"variance"``, from the
+            variance-flatness relation, with a few measured modes for the scale.
+        psi: Exponent of the variance-flatness relation; only for ``flatness="variance"``.
+        floor: Whether all other directions are held as stiffly as the flattest held mode. The paper has no floor.
+            True by default; a factored penalty has none.
+        factored: Store one Kronecker product a layer instead of all directions.
+
+    Raises:
+        InputError: If an option is unknown, or ``floor`` and ``factored`` are both asked for.
+
+    Example:
+        >>> LDC().key, LDC(flatness="variance", factored=True).label
+        ('ldc-floor', 'LDC, F from psi = 4, factored')
     """
 
-    name: str
-    build: Build
-    strengths: tuple[float, ...]
-    default: float | None = None
-    takes_modes: bool = True
-    measures: Measures = ""
-    classifiers: bool = False
-    check: Callable[[nn.Module, ParameterSpace], None] = lambda *_: None
+    flatness: FlatnessSource = "measured"
+    psi: float = 4.0
+    floor: bool | None = None
+    factored: bool = False
+
+    name: ClassVar[str] = "ldc"
+    title: ClassVar[str] = "LDC"
+    strengths: ClassVar[tuple[float, ...]] = decades(-1, 3)
+    takes_modes: ClassVar[bool] = True
+    needs_recording: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_choice("flatness", self.flatness, get_args(FlatnessSource))
+        check_positive("psi", self.psi)
+        check_kind("factored", self.factored, bool, hint="Pass True or False.")
+        if self.floor is None:
+            object.__setattr__(self, "floor", not self.factored)
+        check_kind("floor", self.floor, bool, hint="Pass True or False.")
+        if self.floor and self.factored:
+            raise InputError(
+                expected="no floor with factored=True", got="floor=True",
+                hint="Leave floor out: a factored penalty already spreads its stiffness over all directions.",
+            )  # fmt: skip
+        if self.flatness == "measured" and self.psi != LDC.psi:
+            raise InputError(
+                expected='flatness="variance" with psi', got='flatness="measured"',
+                hint="Leave psi out, or take the flatness from the variance.",
+            )  # fmt: skip
+
+    @property
+    def key(self) -> str:
+        """``ldc-floor``, ``ldc-no-floor``, ``ldc-factored``, ``ldc-variance-floor``, ..."""
+        source = [] if self.measures_flatness else ["variance" + ("" if self.psi == LDC.psi else f"-psi{self.psi:g}")]
+        return "-".join([self.name, *source, "factored" if self.factored else "floor" if self.floor else "no-floor"])
+
+    @property
+    def label(self) -> str:
+        """Name and options."""
+        kept = self.title + (" with floor" if self.floor else "" if self.factored else ", no floor")
+        source = [] if self.measures_flatness else [f"F from psi = {self.psi:g}"]
+        return ", ".join([kept, *source, *(["factored"] if self.factored else [])])
+
+    @property
+    def default_strength(self) -> float:
+        """4, where V is about the rise of ln L; 10 without a floor, as in the paper."""
+        return 4.0 if self.floor or self.factored else 10.0
+
+    @property
+    def measures_flatness(self) -> bool:
+        """Whether the flatness is measured along every mode."""
+        return self.flatness == "measured"
+
+    def penalty(self, task: TaskSnapshot, count: int) -> Penalty:
+        """The constraints along the first ``count`` modes."""
+        if self.measures_flatness:
+            widths = task.widths(task.flatness(count))
+        else:
+            ranks = measured_ranks(count)
+            measured = task.widths(task.flatness_along([rank - 1 for rank in ranks]))
+            widths = flatness_from_variance(task.modes.variance[:count], self.psi, measured, ranks)
+        constraint = landscape_dependent_constraint(
+            task.w1, task.modes, widths, n_modes=count, floor="last-mode" if self.floor else "none", strength=1.0
+        )
+        return factored_penalty(constraint, task.space) if self.factored else constraint
 
 
-def method_name(method: str) -> str:
-    """What a person reads for a key of :data:`METHODS` or :data:`UNPROTECTED`."""
-    return METHODS[method].name if method in METHODS else UNPROTECTED[method]
-
-
-def with_strength(penalty: Penalty, strength: float) -> Penalty:
-    """The same penalty with another lambda."""
-    if isinstance(penalty, PenaltySum):
-        return PenaltySum(tuple(with_strength(part, strength) for part in penalty.parts))
-    if isinstance(penalty, PartPenalty):
-        return dataclasses.replace(penalty, part=with_strength(penalty.part, strength))
-    if isinstance(penalty, QuadraticPenalty | KroneckerPenalty):
-        return dataclasses.replace(penalty, strength=strength)
-    raise TypeError(type(penalty).__name__)
-
-
-def _constraint(task: FinishedTask, n_modes: int, *, floor: Floor, psi: float | None = None) -> Penalty:
-    """Landscape-dependent constraints, with F measured or from the variance."""
-    modes = task.modes
-    if psi is None:
-        known = task.widths(task.flatness(n_modes))
-    else:
-        ranks = _measured_ranks(n_modes)
-        measured = task.widths(task.flatness_along([rank - 1 for rank in ranks]))
-        known = flatness_from_variance(modes.variance[:n_modes], psi, measured, ranks)
-    return landscape_dependent_constraint(task.w1, modes, known, n_modes=n_modes, floor=floor, strength=1.0)
-
-
-def _measured_ranks(n_modes: int) -> list[int]:
-    """Those that set the scale; the drift only where nothing else moved."""
+def measured_ranks(n_modes: int) -> list[int]:
+    """The modes whose flatness sets the scale; the drift mode only where no other mode moved."""
     return [rank for rank in _MEASURED_RANKS if rank <= n_modes] or [1]
 
 
-def _fresh(task: FinishedTask, n_modes: int) -> Penalty:
-    """F from the variance of steps that did not choose the modes: modes of the first half, variance of the second."""
-    half = len(task.trajectory) // 2
-    middle = int(task.trajectory.steps[half])
-    modes = principal_modes(task.trajectory.window(stop=middle), min(n_modes, half - 1))
-    count = min(n_modes, modes.n_moving)
-    ranks = _measured_ranks(count)
-    measured = task.widths(task.flatness_of(modes.directions[[rank - 1 for rank in ranks]]))
-    variance = variance_along(modes, task.trajectory.window(start=middle))[:count]
-    known = flatness_from_variance(variance, 4.0, measured, ranks)
-    return landscape_dependent_constraint(task.w1, modes, known, n_modes=count, strength=1.0)
+@dataclasses.dataclass(frozen=True)
+class EWC(Method):
+    """Elastic weight consolidation: hold every weight by its Fisher information.
+
+    Args:
+        fisher: Kind of Fisher information: ``"exact"``, ``"empirical"`` or ``"batch-mean"``, see
+            :meth:`landscope.risk.fisher.FisherInformation.diagonal`.
+
+    Raises:
+        InputError: If the kind is unknown.
+
+    Example:
+        >>> EWC().key, EWC(fisher="empirical").label
+        ('ewc', 'EWC, empirical Fisher')
+    """
+
+    fisher: FisherKind = "exact"
+
+    name: ClassVar[str] = "ewc"
+    title: ClassVar[str] = "EWC"
+    strengths: ClassVar[tuple[float, ...]] = decades(1, 6)
+    takes_weights: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_choice("fisher", self.fisher, get_args(FisherKind))
+
+    @property
+    def needs_classifier(self) -> bool:
+        """The exact Fisher information is that of a classifier."""
+        return self.fisher == "exact"
+
+    @property
+    def key(self) -> str:
+        """``ewc``, ``ewc-empirical`` or ``ewc-batch-mean``."""
+        return self.name if self.fisher == "exact" else f"{self.name}-{self.fisher}"
+
+    @property
+    def label(self) -> str:
+        """Name and kind of the Fisher information."""
+        return f"{self.title}, {self.fisher} Fisher"
+
+    def penalty(self, task: TaskSnapshot, count: int) -> QuadraticPenalty:
+        """Every weight by its information, or the ``count`` weights of largest information."""
+        return elastic_weight_consolidation(task.risk, task.w1, fisher=self.fisher, n_weights=count or None)
 
 
-def _factored(task: FinishedTask, n_modes: int, *, psi: float | None = None) -> Penalty:
-    """Constraints without a floor, as one Kronecker product a layer."""
-    constraint = _constraint(task, n_modes, floor="none", psi=psi)
-    assert isinstance(constraint, QuadraticPenalty)  # noqa: S101 - it is one
-    return factored_penalty(constraint, task.space)
+@dataclasses.dataclass(frozen=True)
+class KFAC(Method):
+    """Elastic weight consolidation with one Kronecker-factored Fisher information a layer."""
+
+    name: ClassVar[str] = "kfac"
+    title: ClassVar[str] = "EWC, Kronecker factors"
+    strengths: ClassVar[tuple[float, ...]] = decades(1, 6)
+
+    @property
+    def needs_classifier(self) -> bool:
+        """The Fisher information is that of a classifier."""
+        return True
+
+    def check(self, model: nn.Module, space: ParameterSpace) -> None:
+        """Raise unless every selected weight belongs to a linear or convolutional layer."""
+        check_layers(model, space)
+
+    def penalty(self, task: TaskSnapshot, count: int) -> PenaltySum:  # noqa: ARG002 - the protocol's argument
+        """One Kronecker product a layer."""
+        return kronecker_elastic_weight_consolidation(task.risk, task.w1)
 
 
-def _low_floor(task: FinishedTask, n_modes: int) -> Penalty:
-    """A floor from the flattest of twice as many modes as are held."""
-    widths = task.widths(task.flatness(min(MOST_LOOKED_AT * n_modes, task.modes.n_moving)))
-    check_widths(widths)
-    floor = float(widths[~widths.isnan()].max()) ** -2
-    return landscape_dependent_constraint(
-        task.w1, task.modes, widths[:n_modes], n_modes=n_modes, floor=floor, strength=1.0
-    )
+@dataclasses.dataclass(frozen=True)
+class MAS(Method):
+    """Memory-aware synapses: hold every weight by how much it moves the outputs."""
+
+    name: ClassVar[str] = "mas"
+    title: ClassVar[str] = "memory-aware synapses"
+    strengths: ClassVar[tuple[float, ...]] = decades(1, 6)
+
+    def penalty(self, task: TaskSnapshot, count: int) -> QuadraticPenalty:  # noqa: ARG002 - the protocol's argument
+        """One stiffness a weight."""
+        return memory_aware_synapses(task.risk, task.w1)
 
 
-def _random(task: FinishedTask, n_modes: int) -> Penalty:
-    """Random directions, as stiff as the modes."""
-    basis = random_basis(len(task.w1), n_modes, seed=task.seed)
-    widths = task.widths(task.flatness(n_modes))
-    check_widths(widths)
-    return curvature_constraint(task.w1, basis.directions, 2 * widths.square().reciprocal().nan_to_num(0.0))
+@dataclasses.dataclass(frozen=True)
+class L2(Method):
+    """Hold all weights alike, by their distance from the end of the task."""
+
+    name: ClassVar[str] = "l2"
+    title: ClassVar[str] = "distance from w1"
+    strengths: ClassVar[tuple[float, ...]] = decades(-3, 2)
+
+    def penalty(self, task: TaskSnapshot, count: int) -> QuadraticPenalty:  # noqa: ARG002 - the protocol's argument
+        """One stiffness for all weights."""
+        return distance_penalty(task.w1)
 
 
-def _leading(task: FinishedTask, n_modes: int, *, matrix: str) -> Penalty:
-    basis = task.hessian(n_modes) if matrix == "hessian" else task.leading_fisher(n_modes)
-    return curvature_constraint(task.w1, basis.directions, basis.values)
+METHODS: Mapping[str, Method] = {method.name: method for method in (LDC(), EWC(), KFAC(), MAS(), L2())}
+"""Every method with its default options, by name."""
 
 
-def _elastic(task: FinishedTask, n_weights: int, *, fisher: FisherKind) -> Penalty:
-    """Elastic weight consolidation; of the ``n_weights`` of largest information, or of all for 0."""
-    return elastic_weight_consolidation(task.risk, task.w1, fisher=fisher, n_weights=n_weights or None)
+def resolve_method(method: str | Method) -> Method:
+    """The method that a name stands for, or the method itself.
 
-
-def _kronecker(task: FinishedTask, _: int) -> Penalty:
-    return kronecker_elastic_weight_consolidation(task.risk, task.w1)
-
-
-def _synapses(task: FinishedTask, _: int) -> Penalty:
-    return memory_aware_synapses(task.risk, task.w1)
-
-
-def _distance(task: FinishedTask, _: int) -> Penalty:
-    return distance_penalty(task.w1)
-
-
-def _decades(first: int, last: int, a_decade: int = 2) -> tuple[float, ...]:
-    return tuple(round(10 ** (k / a_decade), 10) for k in range(first * a_decade, last * a_decade + 1))
-
-
-_CURVATURE = _decades(1, 6)
-
-
-def _of_modes(name: str, build: Build, default: float | None, measures: Measures = "flatness") -> Method:
-    return Method(name, build, _decades(-1, 3), default, measures=measures)
-
-
-def _of_weights(name: str, build: Build, *, classifiers: bool = True) -> Method:
-    return Method(name, build, _CURVATURE, takes_modes=False, classifiers=classifiers)
-
-
-METHODS: Mapping[str, Method] = {
-    "ldc": _of_modes("LDC, no floor", functools.partial(_constraint, floor="none"), 10.0),
-    "ldc-floor": _of_modes("LDC with floor", functools.partial(_constraint, floor="last-mode"), 4.0),
-    "ldc-low-floor": _of_modes("LDC with a lower floor", _low_floor, 4.0),
-    "ldc-psi3": _of_modes("LDC, F from psi = 3", functools.partial(_constraint, floor="none", psi=3.0), 10.0, "modes"),
-    "ldc-psi4": _of_modes("LDC, F from psi = 4", functools.partial(_constraint, floor="none", psi=4.0), 10.0, "modes"),
-    "ldc-psi5": _of_modes("LDC, F from psi = 5", functools.partial(_constraint, floor="none", psi=5.0), 10.0, "modes"),
-    "ldc-psi4-floor": _of_modes(
-        "LDC with floor, F from psi = 4", functools.partial(_constraint, floor="last-mode", psi=4.0), 4.0, "modes"
-    ),
-    "ldc-fresh": _of_modes("LDC with floor, F from psi = 4 and fresh steps", _fresh, 4.0, "modes"),
-    "ldc-factored": _of_modes("LDC, factored", _factored, 4.0),
-    "ldc-psi4-factored": _of_modes(
-        "LDC, F from psi = 4, factored", functools.partial(_factored, psi=4.0), 4.0, "modes"
-    ),
-    "random": _of_modes("random directions", _random, None),
-    "hessian": Method("Hessian, leading", functools.partial(_leading, matrix="hessian"), _CURVATURE),
-    "fisher": Method("Fisher, leading", functools.partial(_leading, matrix="fisher"), _CURVATURE, classifiers=True),
-    "ewc": _of_weights("EWC, exact Fisher", functools.partial(_elastic, fisher="exact")),
-    "ewc-empirical": _of_weights(
-        "EWC, empirical Fisher", functools.partial(_elastic, fisher="empirical"), classifiers=False
-    ),
-    "ewc-batch": _of_weights(
-        "EWC, batch-mean Fisher", functools.partial(_elastic, fisher="batch-mean"), classifiers=False
-    ),
-    "kfac": dataclasses.replace(_of_weights("EWC, Kronecker factors", _kronecker), check=check_layers),
-    "mas": _of_weights("memory-aware synapses", _synapses, classifiers=False),
-    "l2": Method("distance from w1", _distance, _decades(-3, 2), takes_modes=False),
-}
-"""All of them; a number of directions that a method does not need is passed over."""
+    Raises:
+        InputError: If there is no method of that name.
+    """
+    if isinstance(method, Method):
+        return method
+    if isinstance(method, str):
+        return METHODS[check_choice("method", method, METHODS)]
+    raise InputError(
+        expected=f"a method, or one of the names {', '.join(METHODS)}", got=type(method).__name__,
+        hint='Pass "ldc", or landscope.memory.LDC(...) with options.',
+    )  # fmt: skip

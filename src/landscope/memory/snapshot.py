@@ -1,4 +1,4 @@
-"""What is known at the end of a task: its risk, its window, and what is measured on them when it is asked for."""
+"""A finished task: its loss, its recorded weights, and the modes and flatness found from them when needed."""
 
 from __future__ import annotations
 
@@ -12,31 +12,28 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope.directions.basis import Basis
-from landscope.directions.hessian import hessian_basis
-from landscope.directions.principal import PrincipalModes, principal_modes
+from landscope.directions.directions import Directions
+from landscope.directions.principal import principal_modes
 from landscope.errors import InputError
 from landscope.landscape import flatness
 from landscope.landscape.flatness import Flatness, joined
 from landscope.parameters import ParameterSpace
-from landscope.protocols import LossLandscape
 from landscope.risk.empirical import EmpiricalRisk
-from landscope.risk.fisher import FisherInformation
 from landscope.trajectory import Trajectory
 
-__all__ = ["FinishedTask", "LayerOfTask"]
+__all__ = ["LayerSnapshot", "TaskSnapshot"]
 
 
-class FinishedTask:
-    """A task that was learnt.
+class TaskSnapshot:
+    """A finished task.
 
     Args:
-        risk: Its loss.
-        trajectory: Its last window.
-        n_modes: How many modes may be asked for; all by default.
-        learnt: Whether the training error was zero when the window began.
-        seed: Of what is drawn for it.
-        ratio: The loss at the edges of its valley over that at w1.
+        risk: Loss of the task, at the weights at its end.
+        trajectory: The last recorded weights of the task.
+        n_modes: Largest number of modes to find; all by default.
+        learnt: Whether the training error was zero when the recorded window began.
+        seed: Seed of random directions.
+        ratio: Loss at the edges of a valley over the loss at w1, where flatness is measured.
     """
 
     def __init__(
@@ -52,26 +49,25 @@ class FinishedTask:
         self.risk, self.trajectory, self.learnt, self._n_modes = risk, trajectory, learnt, n_modes
         self.w1, self.seed, self.ratio = risk.w0, seed, ratio
         self.modes_seconds = self.flatness_seconds = 0.0
-        """What the modes took, and the flatness of one of them."""
+        """Seconds to find the modes, and to measure the flatness of one of them."""
         self._parts: list[Flatness] = []
-        self._bases: dict[tuple[str, int], Basis] = {}
 
     @functools.cached_property
-    def modes(self) -> PrincipalModes:
-        """Principal modes of the window."""
+    def modes(self) -> Directions:
+        """Principal modes of the recorded weights."""
         available = min(len(self.trajectory) - 1, self.trajectory.dim)
         begun = time.perf_counter()
-        found = principal_modes(self.trajectory, min(self._n_modes or available, available))
+        modes = principal_modes(self.trajectory, min(self._n_modes or available, available))
         self.modes_seconds = time.perf_counter() - begun
-        if found.n_moving == 0:
+        if modes.n_moving == 0:
             raise InputError(
-                expected="recorded weights that move", got=f"{len(self.trajectory)} rows that are the same",
-                hint="Look at the learning rate, and whether the training came to a halt or diverged.",
+                expected="recorded weights that move", got=f"{len(self.trajectory)} identical rows",
+                hint="Check the learning rate, and whether the training stopped or diverged.",
             )  # fmt: skip
-        return found
+        return modes
 
     def flatness(self, n_modes: int) -> Flatness:
-        """F of the first modes; each is measured once."""
+        """Flatness of the first modes; each is measured once."""
         done = sum(len(part.width) for part in self._parts)
         if done < n_modes:
             begun = time.perf_counter()
@@ -81,52 +77,40 @@ class FinishedTask:
         return known if len(known.width) == n_modes else _first(known, n_modes)
 
     def flatness_along(self, modes: Sequence[int]) -> Flatness:
-        """F of some modes, counted from 0; measured anew."""
+        """Flatness of some modes, counted from 0; measured anew."""
         return self.flatness_of(self.modes.directions[list(modes)])
 
     def flatness_of(self, directions: Tensor) -> Flatness:
-        """F along any directions."""
+        """Flatness along any directions."""
         return flatness(self.risk, self.w1, directions.to(self.w1), ratio=self.ratio)
 
-    def widths(self, found: Flatness) -> Float[Tensor, " k"]:
-        """F at e times the loss, of a ln L that goes on as it does up to the ratio: F_ratio / sqrt(ln ratio)."""
-        return found.width / math.sqrt(math.log(self.ratio))
+    def widths(self, measured: Flatness) -> Float[Tensor, " k"]:
+        """Flatness at e times the loss, where ln L is quadratic: F_ratio / sqrt(ln ratio)."""
+        return measured.width / math.sqrt(math.log(self.ratio))
 
     @property
     def space(self) -> ParameterSpace:
-        """Which weights it is on."""
+        """The selected weights."""
         return self.risk.space
 
-    def layers(self) -> list[LayerOfTask]:
+    def layers(self) -> list[LayerSnapshot]:
         """The same task, layer by layer."""
-        homes = dict.fromkeys(name.rpartition(".")[0] for name in self.space.names)
+        layers = dict.fromkeys(name.rpartition(".")[0] for name in self.space.names)
         return [
-            LayerOfTask(self, [name for name in self.space.names if name.rpartition(".")[0] == home]) for home in homes
+            LayerSnapshot(self, [name for name in self.space.names if name.rpartition(".")[0] == layer])
+            for layer in layers
         ]
 
-    def hessian(self, n_modes: int) -> Basis:
-        """Leading eigenvectors of the Hessian."""
-        return self._leading("hessian", n_modes, self.risk)
 
-    def leading_fisher(self, n_modes: int) -> Basis:
-        """Leading eigenvectors of the Fisher information."""
-        return self._leading("fisher", n_modes, _Products(self.risk.fisher_information()))
-
-    def _leading(self, name: str, n_modes: int, landscape: LossLandscape) -> Basis:
-        if (name, n_modes) not in self._bases:
-            self._bases[name, n_modes] = hessian_basis(landscape, self.w1, n_modes)
-        return self._bases[name, n_modes]
-
-
-class LayerOfTask(FinishedTask):
-    """A task as one layer saw it: modes of its weights alone, the loss along them with all others at rest.
+class LayerSnapshot(TaskSnapshot):
+    """One layer of a finished task: modes of its weights alone, the loss along them with all other weights at rest.
 
     Args:
         whole: The task.
-        names: Parameters of the layer.
+        names: Names of the parameters of the layer.
     """
 
-    def __init__(self, whole: FinishedTask, names: Sequence[str]) -> None:
+    def __init__(self, whole: TaskSnapshot, names: Sequence[str]) -> None:
         part = whole.trajectory.of_parameters([glob.escape(name) for name in names])
         super().__init__(whole.risk, part, whole._n_modes, learnt=whole.learnt, seed=whole.seed, ratio=whole.ratio)
         self.columns, self._whole = whole.space.columns(names), whole
@@ -139,23 +123,10 @@ class LayerOfTask(FinishedTask):
         return self.trajectory.space
 
     def flatness_of(self, directions: Tensor) -> Flatness:
-        """F along directions of the layer."""
+        """Flatness along directions of the layer."""
         everywhere = directions.new_zeros(len(directions), len(self._whole.w1))
         everywhere[:, self.columns] = directions
         return self._whole.flatness_of(everywhere)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Products:
-    """The Fisher information in the place of a Hessian."""
-
-    fisher: FisherInformation
-
-    def __call__(self, w: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def hessian_vector_product(self, w: Tensor, vector: Tensor) -> Tensor:
-        return self.fisher.product(w, vector)
 
 
 def _first(known: Flatness, count: int) -> Flatness:

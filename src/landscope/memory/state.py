@@ -1,4 +1,4 @@
-"""What a memory of tasks keeps, as a plain mapping for a user's own checkpoints."""
+"""The state of a task memory, as a plain mapping for a user's own checkpoints."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import torch
 
 from landscope.errors import StorageError
 from landscope.parameters import ParameterSpace
-from landscope.penalties.sums import load_penalty
+from landscope.penalties.blocks import load_penalty
 from landscope.protocols import Penalty
 from landscope.trajectory import Trajectory
 
-__all__ = ["Remembered"]
+__all__ = ["MemoryState"]
 
-_FORMAT = 1
-_OWN_STATE = "Pass what memory.state_dict() returned."
+_FORMAT = 2
+_HINT = "Pass what memory.state_dict() returned."
 _COLUMNS = ("weights", "steps", "learning_rate", "loss")
 
 
 @dataclasses.dataclass(frozen=True)
-class Remembered:
-    """All that must be kept to go on after a stop.
+class MemoryState:
+    """Everything that a memory needs to continue after a restart.
 
     Args:
-        n_tasks: Tasks that were consolidated.
-        n_held: Directions that the last of them holds.
-        step: Number of the last step that was seen.
-        rows: The latest weights of the task that is learnt.
-        held: V of all tasks; None before the first.
+        n_tasks: Number of consolidated tasks.
+        n_held: Number of directions that the last of them holds.
+        step: Number of the last recorded step.
+        rows: The latest weights of the current task.
+        held: Penalty V of all tasks; None before the first.
     """
 
     n_tasks: int
@@ -40,7 +40,7 @@ class Remembered:
     held: Penalty | None
 
     def mapping(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """For ``torch.save``, beside the settings of the memory."""
+        """The state and the settings of the memory, for ``torch.save``."""
         return {
             "format": _FORMAT,
             "settings": dict(settings),
@@ -52,47 +52,47 @@ class Remembered:
         }
 
     @classmethod
-    def read(cls, state: Mapping[str, Any], settings: Mapping[str, Any], space: ParameterSpace) -> Remembered:
-        """What :meth:`mapping` gave.
+    def read(cls, state: Mapping[str, Any], settings: Mapping[str, Any], space: ParameterSpace) -> MemoryState:
+        """Read a mapping made by :meth:`mapping`.
 
         Raises:
-            StorageError: If it is no such mapping, damaged, or of other weights or settings.
+            StorageError: If the mapping is of another kind, damaged, or belongs to other weights or settings.
         """
         if not isinstance(state, Mapping) or state.get("format") != _FORMAT or "settings" not in state:
             raise StorageError(
-                expected=f"the state of a TaskMemory, of format {_FORMAT}", got=_described(state), hint=_OWN_STATE
+                expected=f"the state of a TaskMemory, of format {_FORMAT}", got=_described(state), hint=_HINT
             )
         _check_settings(settings, state["settings"])
         try:
             rows, penalty = state["rows"], state["penalty"]
-            found = cls(
+            loaded = cls(
                 *(int(state[name]) for name in ("n_tasks", "n_held", "step")),
                 rows=None if rows is None else Trajectory.of(**{k: rows[k] for k in _COLUMNS}, space=space),
                 held=None if penalty is None else load_penalty(penalty),
             )
-            found._check()
+            loaded._check()
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise StorageError(
-                expected="the state of a TaskMemory", got=f"one that is damaged ({type(error).__name__}: {error})",
-                hint=_OWN_STATE,
+                expected="the state of a TaskMemory", got=f"a damaged state ({type(error).__name__}: {error})",
+                hint=_HINT,
             ) from error  # fmt: skip
-        return found
+        return loaded
 
     def _check(self) -> None:
-        """Raise where numbers do not belong together: a memory without its penalty would hold nothing."""
+        """Raise where the fields contradict each other: a memory without its penalty would hold nothing."""
         if min(self.n_tasks, self.n_held, self.step) < 0 or (self.n_tasks > 0) != (self.held is not None):
-            kept = "no penalty" if self.held is None else "a penalty"
-            raise ValueError(f"{self.n_tasks} tasks, {self.n_held} directions, step {self.step} and {kept}")
+            penalty = "no penalty" if self.held is None else "a penalty"
+            raise ValueError(f"{self.n_tasks} tasks, {self.n_held} directions, step {self.step} and {penalty}")
         if self.rows is not None and not bool(torch.isfinite(self.rows.weights).all()):
             raise ValueError("weights that are NaN or infinite")
 
 
 def _check_settings(ours: Mapping[str, Any], theirs: Any) -> None:
-    known = theirs if isinstance(theirs, Mapping) else {}
-    if different := [name for name in ours if known.get(name) != ours[name]]:
+    stored = theirs if isinstance(theirs, Mapping) else {}
+    if different := [name for name in ours if stored.get(name) != ours[name]]:
         raise StorageError(
             expected="; ".join(f"{name} {ours[name]}" for name in different),
-            got="; ".join(f"{name} {known.get(name)}" for name in different),
+            got="; ".join(f"{name} {stored.get(name)}" for name in different),
             hint="Make the memory for the same model with the same settings.",
         )
 

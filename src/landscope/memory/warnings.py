@@ -1,4 +1,4 @@
-"""What a memory of tasks warns of: what is passed over in silence, and holds less or more than was meant."""
+"""Warnings of a task memory: cases where it would silently protect less or more than intended."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from landscope.parameters import ParameterSpace
+from landscope.penalties.proximal import UnusedContextWarning
 from landscope.trajectory import Trajectory
 
 __all__ = [
-    "Entered", "Watch", "warn_of_another_place", "warn_of_fewer_tasks", "warn_of_others", "warn_of_rows",
-    "warn_of_still",
+    "StepMonitor", "TrainingContext", "UnusedContextWarning", "warn_if_parameters_never_moved",
+    "warn_if_weights_moved_since_recording", "warn_of_few_rows", "warn_of_fewer_tasks", "warn_of_unprotected",
 ]  # fmt: skip
 
 
-class Entered(contextlib.AbstractContextManager[None]):
-    """A training that says so where nobody enters it.
+class TrainingContext(contextlib.AbstractContextManager[None]):
+    """A training context that warns if it is never entered.
 
     Args:
-        training: Records and holds between its beginning and its end.
+        training: Context manager that records and protects between entry and exit.
     """
 
     def __init__(self, training: contextlib.AbstractContextManager[None]) -> None:
@@ -41,53 +42,53 @@ class Entered(contextlib.AbstractContextManager[None]):
     def __del__(self) -> None:
         if self._unused:
             warnings.warn(
-                "a training of a landscope.TaskMemory was never entered: nothing was recorded or held; write "
-                "with memory.training(optimizer):",
-                UserWarning,
+                "memory.training(optimizer) was called but never entered, so nothing was recorded or protected; "
+                "write `with memory.training(optimizer):`",
+                UnusedContextWarning,
                 stacklevel=2,
             )
 
 
-class Watch(contextlib.AbstractContextManager["Watch"]):
-    """A training that says so where nothing was held, or all of it twice.
+class StepMonitor(contextlib.AbstractContextManager["StepMonitor"]):
+    """Warns at the end of a training that protected nothing, or that counted the penalty twice.
 
     Args:
-        optimizer: Whose steps are expected.
-        implicit: Whether implicit steps are taken, and not the gradient of a penalty in the loss.
-        holds: Whether there are tasks to hold.
+        optimizer: Optimiser whose steps are expected.
+        implicit: Whether implicit steps are taken; otherwise the loss must contain the penalty.
+        has_tasks: Whether there are earlier tasks to protect.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, *, implicit: bool, holds: bool) -> None:
-        self._optimizer, self._implicit, self._holds = optimizer, implicit, holds
-        self._stepped = self._added = False
+    def __init__(self, optimizer: torch.optim.Optimizer, *, implicit: bool, has_tasks: bool) -> None:
+        self._optimizer, self._implicit, self._has_tasks = optimizer, implicit, has_tasks
+        self._stepped = self._penalised = False
 
-    def __enter__(self) -> Watch:
-        self._handle = self._optimizer.register_step_post_hook(self._step_taken)
+    def __enter__(self) -> StepMonitor:
+        self._handle = self._optimizer.register_step_post_hook(self._after_step)
         return self
 
-    def _step_taken(self, *_: object) -> None:
+    def _after_step(self, *_: object) -> None:
         self._stepped = True
 
-    def penalty_added(self, _: Tensor) -> None:
-        """To be called as often as a gradient of the penalty is taken."""
-        if self._implicit and not self._added:
+    def penalty_differentiated(self, _: Tensor) -> None:
+        """Note that a gradient of the penalty was taken; a hook of its value."""
+        if self._implicit and not self._penalised:
             _warn(
-                "the loss has memory.penalty() in it and implicit steps are taken too, so that earlier tasks are held "
-                "twice: leave it out, or make the memory with implicit=False"
+                "the loss contains memory.penalty() although implicit steps are taken too, so earlier tasks count "
+                "twice; remove it from the loss, or make the memory with implicit=False"
             )
-        self._added = True
+        self._penalised = True
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._handle.remove()
         if kind is None and not self._stepped:
             _warn(
-                "the optimiser that memory.training(optimizer) was given took no step: nothing was recorded or held; "
-                "pass the one whose step() is called, the inner one of a wrapper"
+                "the optimiser passed to memory.training(optimizer) took no step, so nothing was recorded or "
+                "protected; pass the optimiser whose step() is called, not a wrapper of it"
             )
-        elif kind is None and self._holds and not (self._implicit or self._added):
+        elif kind is None and self._has_tasks and not (self._implicit or self._penalised):
             _warn(
-                "with implicit=False nothing holds earlier tasks but memory.penalty() in the loss, and no gradient of "
-                "it was taken: add it, or leave implicit=False out"
+                "implicit=False protects earlier tasks only if the loss contains memory.penalty(), and no gradient of "
+                "it was taken; add it to the loss, or leave implicit=False out"
             )
 
 
@@ -95,62 +96,69 @@ def _warn(message: str) -> None:
     warnings.warn(message, UserWarning, stacklevel=4)
 
 
-def warn_of_others(model: nn.Module, tensors: list[Tensor], optimizer: torch.optim.Optimizer) -> None:
-    """Where all weights were to be held, and the optimiser moves more."""
-    held, moved = set(map(id, tensors)), {id(p) for group in optimizer.param_groups for p in group["params"]}
-    others = [name for name, p in model.named_parameters() if p.requires_grad and id(p) in moved and id(p) not in held]
+def _listed(names: list[str]) -> str:
+    return ", ".join([*names[:3], *(["..."] if len(names) > 3 else [])])
+
+
+def warn_of_unprotected(model: nn.Module, tensors: list[Tensor], optimizer: torch.optim.Optimizer) -> None:
+    """Warn where all weights were to be protected and the optimiser moves others."""
+    protected, moved = set(map(id, tensors)), {id(p) for group in optimizer.param_groups for p in group["params"]}
+    others = [
+        name
+        for name, p in model.named_parameters()
+        if p.requires_grad and id(p) in moved and id(p) not in protected
+    ]  # fmt: skip
     if others:
-        shown = ", ".join([*others[:3], *(["..."] if len(others) > 3 else [])])
         warnings.warn(
-            f"the optimiser moves {shown}, which the memory does not hold: frozen when it was made, or added since; "
-            "say select= of what it is to hold when it is made, or make it of the model with all layers free",
+            f"the optimiser moves {_listed(others)}, which the memory does not protect, because it was frozen or did "
+            "not exist when the memory was made; pass select= to the memory, or make it when all layers are trainable",
             UserWarning,
             stacklevel=6,
         )
 
 
-def warn_of_fewer_tasks(count: int, before: int) -> None:
-    """Where a state is from before the last task was consolidated."""
+def warn_of_fewer_tasks(loaded: int, current: int) -> None:
+    """Warn where a loaded state is older than the last consolidated task."""
     warnings.warn(
-        f"the state holds {count} tasks, and the memory held {before}: what was consolidated since is given up; write "
-        "a checkpoint after consolidate() to resume from",
+        f"the loaded state has {loaded} tasks and the memory had {current}, so the later tasks are lost; save a "
+        "checkpoint after each consolidate()",
         UserWarning,
         stacklevel=3,
     )
 
 
-def warn_of_still(window: Trajectory, space: ParameterSpace) -> None:
-    """Where parameters did not move while the first task was learnt, and are held nevertheless."""
+def warn_if_parameters_never_moved(window: Trajectory, space: ParameterSpace) -> None:
+    """Warn where some parameters did not move during the first task and will be protected nevertheless."""
     moved = (window.weights[0] != window.weights[-1]).split([math.prod(shape) for shape in space.shapes])
     still = [name for name, part in zip(space.names, moved, strict=True) if not part.any()]
     if 0 < len(still) < len(space.names):
         warnings.warn(
-            f"{', '.join(still[:3])}{', ...' if len(still) > 3 else ''} did not move while the task was learnt, and is "
-            "held where it began: if another task is to learn it, as its own head, pass select= of what tasks share",
+            f"{_listed(still)} did not move during the task and will be held at the initial values; if another task "
+            "trains it, such as a head of its own, pass select= with the weights that all tasks share",
             UserWarning,
             stacklevel=4,
         )
 
 
-def warn_of_rows(count: int, n_modes: int) -> None:
-    """Where far fewer steps were recorded than directions are to be held."""
+def warn_of_few_rows(n_rows: int, n_modes: int) -> None:
+    """Warn where far fewer steps were recorded than directions were asked for."""
     warnings.warn(
-        f"{count} steps were recorded, which move along {count - 1} directions and not along {n_modes}: the hold is "
-        "another than after a long window; train more steps in memory.training, or ask for fewer n_modes",
+        f"{n_rows} recorded steps span at most {n_rows - 1} of the {n_modes} directions asked for, and the penalty "
+        "will differ from one built on a longer window; train more steps in memory.training, or lower n_modes",
         UserWarning,
         stacklevel=4,
     )
 
 
-def warn_of_another_place(window: Trajectory, w1: Tensor) -> None:
-    """Where the weights are farther from the last ones recorded than the recording ever was."""
+def warn_if_weights_moved_since_recording(window: Trajectory, w1: Tensor) -> None:
+    """Warn where the weights are farther from the last recorded ones than the recording ever was."""
     last = window.weights[-1]
     reach = max(float(torch.dist(row, last)) for row in window.weights)
     away = float(torch.dist(w1.to(last), last))
     if away > reach > 0:
         warnings.warn(
-            f"the weights lie {away / reach:.2g} times as far from the last ones recorded as these went: held is "
-            "where they are now, along directions that were found elsewhere; consolidate where the training ended",
+            f"the weights are {away / reach:.2g} times farther from the last recorded weights than any recorded row, "
+            "so the recorded directions may not fit them; consolidate at the weights where the training ended",
             UserWarning,
             stacklevel=4,
         )

@@ -1,5 +1,6 @@
-"""Penalties that keep weights near where an earlier task left them (paper, Eq. 14)."""
+"""Penalties that hold weights near those of an earlier task (paper, Eq. 14)."""
 
+from landscope.penalties.blocks import PartPenalty, PenaltySum, load_penalty
 from landscope.penalties.compression.factored import factored_penalty, uncoupled_penalty
 from landscope.penalties.compression.merged import merged_penalty
 from landscope.penalties.compression.nearest import nearest_kronecker_penalty
@@ -11,18 +12,16 @@ from landscope.penalties.fisher import (
     memory_aware_synapses,
 )
 from landscope.penalties.kronecker import KroneckerPenalty
-from landscope.penalties.ldc import Floor, check_widths, flatness_from_variance, landscape_dependent_constraint
-from landscope.penalties.part import PartPenalty
+from landscope.penalties.ldc import flatness_from_variance, landscape_dependent_constraint
+from landscope.penalties.proximal import ProximalSteps
 from landscope.penalties.quadratic import QuadraticPenalty
-from landscope.penalties.sums import PenaltySum, load_penalty
 
 __all__ = [
-    "Floor",
     "KroneckerPenalty",
     "PartPenalty",
     "PenaltySum",
+    "ProximalSteps",
     "QuadraticPenalty",
-    "check_widths",
     "curvature_constraint",
     "distance_penalty",
     "elastic_weight_consolidation",

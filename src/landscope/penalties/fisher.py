@@ -1,4 +1,4 @@
-"""Other quadratic penalties behind the same protocol: elastic weight consolidation, its kin, and the plainest."""
+"""Penalties from the Fisher information or a given curvature: EWC, its Kronecker-factored form, MAS, and L2."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torch import Tensor
 
 from landscope._checks import check_count, check_kind, check_strength, check_vector
 from landscope.errors import InputError
+from landscope.penalties.blocks import PenaltySum
 from landscope.penalties.kronecker import KroneckerPenalty
 from landscope.penalties.quadratic import QuadraticPenalty
-from landscope.penalties.sums import PenaltySum
 from landscope.results import stamp
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.risk.fisher import FisherKind
@@ -33,27 +33,29 @@ def elastic_weight_consolidation(
     batch_size: int = 50,
     n_weights: int | None = None,
 ) -> QuadraticPenalty:
-    r"""Hold each weight by its Fisher information (Kirkpatrick et al., PNAS 2017, Eq. 3).
+    r"""Elastic weight consolidation: hold each weight by its Fisher information (Kirkpatrick et al., PNAS 2017, Eq. 3).
 
     .. math:: V(w) = \frac{\lambda}{2} \sum_j \mathcal F_{jj} (w_j - w_{1j})^2
 
-    as published, with the half in the stiffness: ``strength`` is the published lambda. Weights without information,
-    such as those of dead units, stay free however large it is.
+    ``strength`` is the published lambda: the factor 1/2 is in the stiffness. Weights without information, such as
+    those of dead units, stay free at any strength.
 
     Args:
-        risk: Of the task.
-        w1: Weights at its end.
-        strength: lambda.
-        fisher: ``"exact"``, over all answers of the model; ``"empirical"`` or ``"batch-mean"``, which other programs
-            take for it, see :meth:`landscope.risk.fisher.FisherInformation.diagonal`.
-        batch_size: Of ``"batch-mean"``.
-        n_weights: Hold only so many weights, those of the largest information (paper, Fig. 4F); all by default.
+        risk: Loss of the task.
+        w1: Weights at the end of the task.
+        strength: Factor lambda.
+        fisher: Kind of Fisher information: ``"exact"``, over all possible labels; or ``"empirical"`` or
+            ``"batch-mean"``, the approximations of other programs, see
+            :meth:`landscope.risk.fisher.FisherInformation.diagonal`.
+        batch_size: Batch size of ``"batch-mean"``.
+        n_weights: Number of weights to hold, those of largest information (paper, Fig. 4F); all by default.
 
     Returns:
-        The penalty: 2 N numbers.
+        The penalty, which stores 2 N values.
 
     Raises:
-        InputError: If the risk is of no classifier and ``fisher`` exact, or ``n_weights`` is not between 1 and N.
+        InputError: If ``fisher`` is exact and the risk is not that of a classifier, or ``n_weights`` is not between 1
+            and N.
 
     Example:
         >>> import torch
@@ -64,7 +66,7 @@ def elastic_weight_consolidation(
         >>> round(float(penalty(torch.tensor([1.0, 0.0]))), 6)
         0.125
     """
-    check_kind("the risk", risk, EmpiricalRisk, hint="Make one: ls.EmpiricalRisk(model, criterion, data).")
+    check_kind("the risk", risk, EmpiricalRisk, hint="Pass ls.EmpiricalRisk(model, criterion, data).")
     w1 = check_vector("w1", w1, dim=risk.space.dim)
     diagonal = risk.fisher_information().diagonal(w1, fisher, batch_size=batch_size)
     if n_weights is not None:
@@ -79,9 +81,9 @@ def elastic_weight_consolidation(
 
 
 def _largest(values: Tensor, count: int) -> Tensor:
-    """The largest values, and zeros for the others."""
+    """The values with all but the largest set to zero."""
     if check_count("n_weights", count, minimum=1) > len(values):
-        raise InputError(expected=f"n_weights of at most {len(values)}", got=f"{count}", hint="Hold fewer.")
+        raise InputError(expected=f"n_weights of at most {len(values)}", got=f"{count}", hint="Hold fewer weights.")
     kept = values.topk(count).indices
     return torch.zeros_like(values).index_copy(0, kept, values[kept])
 
@@ -89,23 +91,23 @@ def _largest(values: Tensor, count: int) -> Tensor:
 def kronecker_elastic_weight_consolidation(
     risk: EmpiricalRisk, w1: Float[Tensor, " N"], *, strength: float = 1.0
 ) -> PenaltySum:
-    r"""Hold each layer by a Kronecker-factored Fisher information (Ritter et al., NeurIPS 2018, arXiv 1805.07810).
+    r"""Hold each layer by its Kronecker-factored Fisher information (Ritter et al., NeurIPS 2018, arXiv 1805.07810).
 
     .. math:: V(w) = \frac{\lambda}{2} \sum_{layers} \mathrm{vec}(Z)^\top (A \otimes G)\, \mathrm{vec}(Z)
 
-    with A the mean square of the inputs of a layer and G that of the slopes at its outputs, over all answers of the
-    model (Martens & Grosse 2015, arXiv 1503.05671; convolutions: Grosse & Martens 2016, arXiv 1602.01407).
+    with A the second moment of the inputs of a layer and G that of the gradients at its outputs, over all possible
+    labels (Martens & Grosse 2015, arXiv 1503.05671; convolutions: Grosse & Martens 2016, arXiv 1602.01407).
 
     Args:
-        risk: Of the task; its selected weights must be those of linear and convolutional layers.
-        w1: Weights at its end.
-        strength: lambda, as published: the half is in G.
+        risk: Loss of the task; the selected weights must belong to linear or convolutional layers.
+        w1: Weights at the end of the task.
+        strength: Published factor lambda; the factor 1/2 is in G.
 
     Returns:
         The sum of one penalty a layer.
 
     Raises:
-        InputError: If the risk is of no classifier, or a selected parameter belongs to another kind of layer.
+        InputError: If the risk is not that of a classifier, or a selected parameter belongs to another kind of layer.
 
     Example:
         >>> import torch
@@ -116,7 +118,7 @@ def kronecker_elastic_weight_consolidation(
         >>> round(float(penalty(torch.tensor([1.0, 0.0]))), 6)
         0.125
     """
-    check_kind("the risk", risk, EmpiricalRisk, hint="Make one: ls.EmpiricalRisk(model, criterion, data).")
+    check_kind("the risk", risk, EmpiricalRisk, hint="Pass ls.EmpiricalRisk(model, criterion, data).")
     w1 = check_vector("w1", w1, dim=risk.space.dim)
     parts = [
         KroneckerPenalty(
@@ -135,21 +137,23 @@ def kronecker_elastic_weight_consolidation(
 
 
 def memory_aware_synapses(risk: EmpiricalRisk, w1: Float[Tensor, " N"], *, strength: float = 1.0) -> QuadraticPenalty:
-    r"""Hold each weight by how much it moves the outputs f (Aljundi et al., ECCV 2018, arXiv 1711.09601, Eq. 4).
+    r"""Memory-aware synapses: hold each weight by how much it moves the outputs f.
 
     .. math:: V(w) = \lambda \sum_j \Omega_j (w_j - w_{1j})^2, \qquad
               \Omega_j = \Big\langle \Big| \frac{\partial |f(x)|^2}{\partial w_j} \Big| \Big\rangle
 
+    (Aljundi et al., ECCV 2018, arXiv 1711.09601, Eq. 4).
+
     Args:
-        risk: Of the task; its labels are not asked for.
-        w1: Weights at its end.
-        strength: lambda.
+        risk: Loss of the task; the labels are not used.
+        w1: Weights at the end of the task.
+        strength: Factor lambda.
 
     Returns:
-        The penalty: 2 N numbers.
+        The penalty, which stores 2 N values.
 
     Raises:
-        InputError: If the outputs of the model are not known.
+        InputError: If the risk does not know the outputs of the model.
 
     Example:
         >>> import torch
@@ -177,21 +181,21 @@ def curvature_constraint(
     strength: float = 1.0,
     parameters: tuple[str, ...] = (),
 ) -> QuadraticPenalty:
-    r"""Hold the weights along given directions by their curvature: the loss of the task to second order.
+    r"""Hold the weights along given directions by their curvature: the loss to second order.
 
     .. math:: V(w) = \frac{\lambda}{2} \sum_i h_i (p_i \cdot (w - w_1))^2
 
     Args:
         w1: Weights at the end of the task.
-        directions: Orthonormal, for example the leading eigenvectors of the Hessian (:func:`landscope.hessian_basis`),
-            of the Fisher information, or random ones.
-        curvature: h_i, for example the eigenvalues. Negative ones hold nothing.
-        floor: Curvature of all other directions.
-        strength: lambda.
-        parameters: Names of the parameters.
+        directions: Orthonormal directions p_i, for example the leading eigenvectors of the Hessian
+            (:func:`landscope.directions.hessian`) or of the Fisher information, or random directions.
+        curvature: Curvatures h_i, for example the eigenvalues; negative ones count as 0.
+        floor: Curvature along all other directions.
+        strength: Factor lambda.
+        parameters: Names of the parameters that make up w, if known.
 
     Returns:
-        The penalty: (k + 1) N numbers.
+        The penalty, which stores (k + 1) N values.
 
     Raises:
         InputError: If shapes do not fit or directions are not orthonormal.
@@ -216,15 +220,15 @@ def curvature_constraint(
 def distance_penalty(
     w1: Float[Tensor, " N"], *, strength: float = 1.0, parameters: tuple[str, ...] = ()
 ) -> QuadraticPenalty:
-    r"""Hold all weights alike: :math:`V(w) = \lambda |w - w_1|^2`, of rank zero with a floor of 1.
+    r"""Hold all weights equally: :math:`V(w) = \lambda |w - w_1|^2`, of rank zero with a floor of 1.
 
     Args:
         w1: Weights at the end of the task.
-        strength: lambda.
-        parameters: Names of the parameters.
+        strength: Factor lambda.
+        parameters: Names of the parameters that make up w, if known.
 
     Returns:
-        The penalty: N numbers.
+        The penalty, which stores N values.
 
     Raises:
         InputError: If the strength is negative.

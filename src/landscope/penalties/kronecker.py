@@ -29,21 +29,21 @@ class KroneckerPenalty(
         "outputs": ("output", "output_"),
     },
 ):  # fmt: skip
-    r"""A landscape on the weight matrix W of one layer, zero at its anchor.
+    r"""A quadratic penalty on the weight matrix W of one layer, zero at its anchor.
 
     .. math:: V(w) = \lambda \sum Z \circ (G Z A), \qquad Z = W - W_1
 
-    with G over outputs and A over inputs: the stiffness of the weights is their Kronecker product. Weights that are in
-    no column are free. It holds m n + m^2 + n^2 numbers, and m n whole numbers for the places.
+    with G over outputs and A over inputs: the stiffness of the weights is the Kronecker product of G and A. Weights of
+    other layers are free. It stores m n + m^2 + n^2 values and m n integer indices.
 
     Args:
-        anchor: W_1, ``[m, n]``; a column more where the layer has a bias.
-        columns: Where these weights lie in w, ``[m, n]``.
-        inputs: A, symmetric, no negative eigenvalues, ``[n, n]``.
-        outputs: G, the same, ``[m, m]``.
+        anchor: Weight matrix W_1 at the end of the task, ``[m, n]``, with one more column if the layer has a bias.
+        columns: Indices of these weights in w, ``[m, n]``.
+        inputs: Symmetric matrix A without negative eigenvalues, ``[n, n]``.
+        outputs: Symmetric matrix G without negative eigenvalues, ``[m, m]``.
         dim: Length N of w.
-        strength: lambda.
-        parameters: Names of the parameters that w is made of, where they are known.
+        strength: Factor lambda.
+        parameters: Names of the parameters that make up w, if known.
 
     Raises:
         InputError: If shapes do not fit, a factor is not symmetric, or the strength is negative.
@@ -71,49 +71,53 @@ class KroneckerPenalty(
         check_vector("anchor", self.anchor, dim=self.columns.shape[-1])
         sizes = {"outputs": self.columns.shape[0], "inputs": self.columns.shape[1]}
         for name, size in sizes.items():
-            factor = check_finite(name, getattr(self, name), hint="Look at the data and the weights.")
+            factor = check_finite(
+                name, getattr(self, name), hint="Check the data and the weights that the factor was computed from."
+            )
             if factor.shape != (size, size):
                 raise InputError(
                     expected=f"{name} of shape {(size, size)}", got=f"{tuple(factor.shape)}",
-                    hint="One row for each row or column of the weight matrix.",
+                    hint="Pass one row for each row (outputs) or column (inputs) of the weight matrix.",
                 )  # fmt: skip
             if float((factor - factor.T).abs().max()) > _ASYMMETRY * float(factor.abs().max()):
-                raise InputError(expected=f"symmetric {name}", got="another matrix", hint="Pass a covariance.")
+                raise InputError(
+                    expected=f"symmetric {name}", got="a matrix that is not symmetric", hint="Pass a covariance matrix."
+                )
         if self.anchor.shape != self.columns.shape or int(self.columns.max()) >= self.dim:
             raise InputError(
                 expected=f"as many columns as weights, each below {self.dim}",
                 got=f"{tuple(self.columns.shape)} for {tuple(self.anchor.shape)}, up to {int(self.columns.max())}",
-                hint="They are the places of these weights in w.",
+                hint="Pass the indices of these weights in w.",
             )
         check_strength("strength", self.strength)
 
     def __call__(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
-        """V(w); differentiable by torch."""
+        """The penalty V(w); differentiable by torch."""
         z = self._from_anchor(w)
         return self.strength * (z * self._multiplied(z)).sum(dim=(-2, -1))
 
     def gradient(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points N"]:
-        r""":math:`\nabla V = 2 \lambda\, G Z A`, put where the weights of the layer lie."""
-        return self._spread(self._from_anchor(w))
+        r"""The gradient :math:`2 \lambda\, G Z A` at the weights of the layer; zero for all other weights."""
+        return self._scattered(self._from_anchor(w))
 
     def hessian_vector_product(self, w: Float[Tensor, "*points N"], vector: Tensor) -> Float[Tensor, "*points N"]:  # noqa: ARG002
         """The Hessian, the same everywhere, times a vector."""
-        return self._spread(vector[..., self.columns])
+        return self._scattered(vector[..., self.columns])
 
-    def _spread(self, z: Tensor) -> Tensor:
-        slope = torch.zeros(*z.shape[:-2], self.dim, dtype=z.dtype, device=z.device)
-        slope[..., self.columns] = 2 * self.strength * self._multiplied(z)
-        return slope
+    def _scattered(self, z: Tensor) -> Tensor:
+        gradient = torch.zeros(*z.shape[:-2], self.dim, dtype=z.dtype, device=z.device)
+        gradient[..., self.columns] = 2 * self.strength * self._multiplied(z)
+        return gradient
 
     def proximal_step(self, w: Float[Tensor, "*points N"], step_size: float) -> Float[Tensor, "*points N"]:
         r"""The exact implicit step: in the eigenvectors of G and A, each entry shrinks on its own.
 
         Args:
-            w: Where the step begins.
-            step_size: alpha, above 0.
+            w: Weights before the step.
+            step_size: Step size alpha, above 0.
 
         Returns:
-            Where it ends.
+            Weights after the step.
 
         Raises:
             InputError: If the shape or device does not fit, or the step size is not positive.
@@ -128,15 +132,19 @@ class KroneckerPenalty(
 
     @property
     def n_stored(self) -> int:
-        """Numbers it holds, without the places."""
+        """Number of stored values, without the indices."""
         return self.anchor.numel() + self.inputs.numel() + self.outputs.numel()
 
     def state_dict(self) -> dict[str, Any]:
-        """Its fields, for ``torch.save``; :func:`landscope.load_penalty` makes a penalty of them."""
+        """The fields, for ``torch.save``; :func:`landscope.penalties.load_penalty` rebuilds the penalty."""
         return fields_of(self)
 
+    def with_strength(self, strength: float) -> KroneckerPenalty:
+        """The same penalty with another lambda."""
+        return dataclasses.replace(self, strength=strength)
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> KroneckerPenalty:
-        """The same on another device or in another dtype."""
+        """The same penalty on another device or in another dtype."""
         floats = {name: tensor.to(device, dtype) for name, tensor in self.tensors().items() if name != "columns"}
         return dataclasses.replace(self, **floats, columns=self.columns.to(device))
 

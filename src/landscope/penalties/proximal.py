@@ -1,9 +1,10 @@
-"""A penalty in anybody's training loop: one implicit step of it after every step of the optimiser."""
+"""Penalties in any training loop: one implicit step of the penalty after every step of the optimiser."""
 
 from __future__ import annotations
 
 import glob
 import warnings
+import weakref
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
@@ -17,7 +18,15 @@ from landscope.parameters import ParameterSpace, Selection
 from landscope.protocols import Penalty
 from landscope.step_size import is_known, step_size, was_skipped
 
-__all__ = ["ProximalSteps", "check_optimizer", "warn_of_statistics"]
+__all__ = ["ProximalSteps", "UnusedContextWarning", "check_optimizer", "warn_of_statistics"]
+
+
+class UnusedContextWarning(UserWarning):
+    """A context manager was made and never entered, so that it did nothing."""
+
+
+_ACTIVE: weakref.WeakSet[ProximalSteps] = weakref.WeakSet()
+"""The entered instances."""
 
 
 class ProximalSteps:
@@ -25,34 +34,35 @@ class ProximalSteps:
 
     .. math:: w \leftarrow \arg\min_u V(u) + \frac{|u - w|^2}{2\alpha}
 
-    with the step size :math:`\alpha` of the moment, so that schedules are followed. Added to a loss, a stiff penalty
-    makes the training diverge (:math:`\alpha \lambda k > 1`); this is stable at any strength, and comes to rest where
-    training on loss plus penalty would. For SGD with momentum that needs
-    :math:`\alpha = \mathrm{lr} (1 - \mathrm{dampening}) / (1 - \mathrm{momentum})`. Adam and its kin have a step size
-    for each weight; with :math:`\alpha = \mathrm{lr} / (\langle \sqrt{v} \rangle + \epsilon)`, v their mean squared
-    gradients and the mean over weights, lambda keeps its meaning, but they come to rest near that place, not at it.
+    with the current step size :math:`\alpha`, so that it follows learning-rate schedules. A stiff penalty that is added
+    to a loss makes training diverge (:math:`\alpha \lambda k > 1`). Implicit steps are stable at any strength and
+    converge to the minimum of loss plus penalty. For SGD with momentum the step size is
+    :math:`\alpha = \mathrm{lr} (1 - \mathrm{dampening}) / (1 - \mathrm{momentum})`. Adam and similar optimisers have a
+    step size for each weight; here :math:`\alpha = \mathrm{lr} / (\langle \sqrt{v} \rangle + \epsilon)`, with v the
+    mean squared gradients and the mean over weights. Lambda then keeps its meaning, but training converges only near
+    that minimum.
 
-    It hooks the optimiser, so one line serves any loop, gradient accumulation and mixed precision; a step that a
-    gradient scaler skips is skipped here too. A recorder sees the weights after both steps.
+    The steps are taken in a hook of the optimiser, so they work in any loop, with gradient accumulation and mixed
+    precision; a step that a gradient scaler skips is skipped here too. A recorder sees the weights after both steps.
 
     Args:
-        penalty: On the selected weights.
+        penalty: Penalty on the selected weights.
         model: The model in training.
-        optimizer: Its optimiser, with one learning rate for the selected weights.
-        select: Which parameters, see :meth:`landscope.ParameterSpace.of`; those the penalty names by default.
+        optimizer: Optimiser of the model, with one learning rate for the selected weights.
+        select: Parameters of the penalty, see :meth:`landscope.ParameterSpace.of`; by default those that it names.
 
     Raises:
         InputError: If the penalty is on other weights, or the optimiser does not hold all of them.
-        NonFiniteError: While training, if the weights became NaN or infinite; they are left as the optimiser made them.
+        NonFiniteError: During training, if the weights became NaN or infinite; they stay as the optimiser left them.
 
     Warns:
-        UserWarning: If the model takes running statistics (batch normalisation): they are no weights, and go over to
-            the next task unheld; if the steps of the optimiser are of no length that is known; or if it is thrown away
-            without having been entered by ``with``.
+        UserWarning: If the model updates running statistics (batch normalisation), which no penalty holds; or if the
+            step size of the optimiser is not known.
+        UnusedContextWarning: If it is never entered by ``with``.
 
     Example:
         >>> import torch
-        >>> from landscope import QuadraticPenalty
+        >>> from landscope.penalties import QuadraticPenalty
         >>> model = torch.nn.Linear(1, 1, bias=False)
         >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
         >>> penalty = QuadraticPenalty(anchor=torch.zeros(1), stiffness=torch.ones(1))
@@ -63,6 +73,8 @@ class ProximalSteps:
         >>> model.weight.item()
         1.0
     """
+
+    _unused = False
 
     def __init__(
         self,
@@ -82,22 +94,24 @@ class ProximalSteps:
         self.penalty = penalty.to(w.device, w.dtype)
         self._optimizer = optimizer
         self._hook: torch.utils.hooks.RemovableHandle | None = None
-        self._unused = self._unasked = True
+        self._unused = self._step_size_unchecked = True
 
     def __enter__(self) -> ProximalSteps:
         if self._hook is None:
             self._check_alone()
             self._hook = self._optimizer.register_step_post_hook(self._after_step)
-            # Before all others, so that a recorder that was entered earlier sees the weights after this step too.
+            # First of all hooks, so that a recorder that was entered earlier also sees the weights after this step.
             self._optimizer._optimizer_step_post_hooks.move_to_end(self._hook.id, last=False)  # ty: ignore[missing-attribute] - typed as a dict
+            _ACTIVE.add(self)
         self._unused = False
         return self
 
     def __del__(self) -> None:
-        if getattr(self, "_unused", False):
+        if self._unused:
             warnings.warn(
-                "a landscope.ProximalSteps was never entered, and took no step; write with ls.ProximalSteps(...):",
-                UserWarning,
+                "landscope.ProximalSteps was made but never entered, so it took no step; write "
+                "`with ls.ProximalSteps(...):`",
+                UnusedContextWarning,
                 stacklevel=2,
             )
 
@@ -107,52 +121,52 @@ class ProximalSteps:
         self.close()
 
     def close(self) -> None:
-        """Take no more steps; called by the ``with`` statement."""
+        """Stop taking steps; called by the ``with`` statement."""
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
+            _ACTIVE.discard(self)
 
     def _check_length(self, penalty: Penalty) -> None:
         if penalty.dim != self.space.dim:
             raise InputError(
                 expected=f"a penalty on the {self.space.dim} selected parameters, {', '.join(self.space.names)}",
-                got=f"one on {penalty.dim}",
-                hint="Pass the select= that it was made with, or parameters=space.names when making it.",
+                got=f"a penalty on {penalty.dim}",
+                hint="Pass the select= of the penalty, or make the penalty with parameters=space.names.",
             )
 
     def _check_alone(self) -> None:
-        """Raise if another penalty takes its own steps on some of these weights: one after another they are no sum."""
+        """Raise if another penalty takes implicit steps on some of these weights: two in sequence are not the sum."""
         ours = {id(tensor) for tensor in self._tensors}
-        for hook in self._optimizer._optimizer_step_post_hooks.values():
-            other = getattr(hook, "__self__", None)
-            if isinstance(other, ProximalSteps) and ours & {id(tensor) for tensor in other._tensors}:
+        for other in _ACTIVE:
+            if other._optimizer is self._optimizer and ours & {id(tensor) for tensor in other._tensors}:
                 raise InputError(
                     expected="one ProximalSteps on these weights",
-                    got="a second one",
-                    hint="Add penalties up by ls.PenaltySum.",
+                    got="a second ProximalSteps",
+                    hint="Add the penalties with ls.penalties.PenaltySum.",
                 )
 
     @torch.no_grad()
     def value(self) -> float:
-        """V at the weights of the moment."""
+        """The penalty V at the current weights."""
         return float(self.penalty(self._weights()))
 
     @torch.no_grad()
     def _after_step(self, *_: object) -> None:
-        if was_skipped(self._optimizer) or (rate := self._step_size()) == 0:  # a warm-up's first step moves nothing
+        if was_skipped(self._optimizer) or (rate := self._step_size()) == 0:  # the first step of a warm-up
             return
-        if self._unasked:
-            self._unasked = False
-            _warn_of_steps(self._optimizer, self._tensors)
+        if self._step_size_unchecked:
+            self._step_size_unchecked = False
+            _warn_of_unknown_step_size(self._optimizer, self._tensors)
         try:
-            held = self.penalty.proximal_step(self._weights(), rate)
+            weights = self.penalty.proximal_step(self._weights(), rate)
         except NonFiniteError as error:
             raise NonFiniteError(
                 expected="finite weights after a step of the optimiser",
                 got=error.got,
-                hint="Lower the learning rate, or look at that minibatch, and go on from weights that were saved.",
+                hint="Lower the learning rate or check that minibatch, and continue from saved weights.",
             ) from error
-        for tensor, value in zip(self._tensors, self.space.unflatten(held).values(), strict=True):
+        for tensor, value in zip(self._tensors, self.space.unflatten(weights).values(), strict=True):
             tensor.copy_(value)
 
     def _step_size(self) -> float:
@@ -167,7 +181,9 @@ def _space_of(
 ) -> ParameterSpace:
     if not isinstance(penalty, Penalty):
         raise InputError(
-            expected="a penalty", got=type(penalty).__name__, hint="ls.landscape_dependent_constraint(...) makes one."
+            expected="a penalty",
+            got=type(penalty).__name__,
+            hint="Pass the result of ls.penalties.landscape_dependent_constraint(...), for example.",
         )
     names = tuple(penalty.parameters)
     if select is None and names:
@@ -175,8 +191,8 @@ def _space_of(
         if missing := [name for name in names if name not in present]:
             raise InputError(
                 expected=f"a model with the parameters of the penalty, {', '.join(names)}",
-                got=f"one without {', '.join(missing)}",
-                hint="Pass the model of the earlier task (the one inside a compiled one), or select= for other names.",
+                got=f"a model without {', '.join(missing)}",
+                hint="Pass the model of the earlier task, without compile wrappers, or select= if names have changed.",
             )
         tied = [other for name in names for other, tensor in present.items() if tensor is present[name]]
         space = ParameterSpace.of(model, [glob.escape(name) for name in tied])
@@ -184,34 +200,34 @@ def _space_of(
             raise InputError(
                 expected=f"a model with its parameters in the order {', '.join(names)}",
                 got=", ".join(space.names),
-                hint="Register its layers in the order of the earlier model: a penalty is one vector.",
+                hint="Register the layers in the order of the earlier model, because the penalty is on one vector.",
             )
         return space
     return ParameterSpace.of(model, select)
 
 
 def warn_of_statistics(model: nn.Module) -> None:
-    """Where layers take running statistics, which no penalty holds."""
-    taking = [
+    """Warn where layers update running statistics, which no penalty holds."""
+    updating = [
         name
         for name, module in model.named_modules()
         if module.training and getattr(module, "track_running_stats", False) and hasattr(module, "running_mean")
     ]
-    if taking:
-        layers = ", ".join([*map(repr, taking[:3]), *(["..."] if len(taking) > 3 else [])])
+    if updating:
+        layers = ", ".join([*map(repr, updating[:3]), *(["..."] if len(updating) > 3 else [])])
         warnings.warn(
-            f"the running statistics of layer {layers} are no weights: they go over to the next task, and no "
-            "penalty holds them; put these layers in eval mode to keep them",
+            f"layers {layers} update running statistics, which are not weights, so no penalty holds them; put these "
+            "layers in eval mode to keep their statistics",
             UserWarning,
             stacklevel=4,
         )
 
 
-def _warn_of_steps(optimizer: torch.optim.Optimizer, tensors: list[Tensor]) -> None:
+def _warn_of_unknown_step_size(optimizer: torch.optim.Optimizer, tensors: list[Tensor]) -> None:
     if not is_known(optimizer, tensors):
         warnings.warn(
-            f"how far a step of {type(optimizer).__name__} goes is not known, and its learning rate is taken: the "
-            "strength has another meaning than under SGD and Adam, and must be tried",
+            f"the step size of {type(optimizer).__name__} is not known, so its learning rate is used; the strength has "
+            "another scale than with SGD or Adam and must be tuned",
             UserWarning,
             stacklevel=2,
         )
@@ -220,31 +236,31 @@ def _warn_of_steps(optimizer: torch.optim.Optimizer, tensors: list[Tensor]) -> N
 def check_optimizer(
     space: ParameterSpace, tensors: list[Tensor], optimizer: torch.optim.Optimizer
 ) -> list[dict[str, Any]]:
-    """The groups of an optimiser that hold some parameters.
+    """The parameter groups of an optimiser that hold the selected parameters.
 
     Args:
-        space: Their names.
+        space: Names of the parameters.
         tensors: The parameters.
-        optimizer: Of all of them.
+        optimizer: Optimiser of all these parameters.
 
     Returns:
-        Its groups.
+        The parameter groups.
 
     Raises:
-        InputError: If it does not hold all of them, or has no one step size for them.
+        InputError: If the optimiser does not hold all parameters, or has several step sizes for them.
     """
     home = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
-    strangers = [
+    missing = [
         name
         for name, tensor in zip(space.names, tensors, strict=True)
         if id(tensor) not in home or not tensor.requires_grad
     ]
-    if strangers:
+    if missing:
         raise InputError(
             expected=f"an optimiser that holds all of {', '.join(space.names)}",
-            got=f"one without {', '.join(strangers)}",
-            hint="Make it from this very model's parameters, none of them frozen: a penalty moves them all. Some may "
-            "be frozen where its value is added to the loss instead: ls.TaskMemory(..., implicit=False).",
+            got=f"an optimiser without {', '.join(missing)}",
+            hint="Make the optimiser from the parameters of this model object, none of them frozen. To freeze some, "
+            "add the penalty to the loss: ls.TaskMemory(..., implicit=False).",
         )
     groups = list({id(home[id(tensor)]): home[id(tensor)] for tensor in tensors}.values())
     step_size(optimizer, groups, tensors)

@@ -1,4 +1,4 @@
-"""A quadratic penalty along few directions, with a floor along all others (paper, Eq. 14)."""
+"""A quadratic penalty along a few directions, with a floor along all others (paper, Eq. 14)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from landscope.results import Result
 __all__ = ["QuadraticPenalty"]
 
 _ORTHONORMAL = 1e-3
-"""Largest entry of P P' - 1 that passes: float32 modes of any length keep well below."""
+"""Largest allowed entry of P P' - 1; float32 modes of any length are well below."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -26,24 +26,25 @@ class QuadraticPenalty(
     kind="quadratic_penalty",
     dims={"anchor": ("weight",), "directions": ("direction", "weight"), "stiffness": ("direction",)},
 ):
-    r"""A landscape of low rank plus isotropic, least at its anchor.
+    r"""A quadratic penalty of low rank plus an isotropic floor, smallest at its anchor.
 
     .. math:: V(w) = V_0 + \lambda \Big[ k_0\, |w - w_1|^2
               + \sum_{i=1}^{k} (k_i - k_0) \big(p_i \cdot (w - w_1)\big)^2 \Big]
 
-    so that the stiffness is :math:`k_i` along :math:`p_i` and :math:`k_0` along everything orthogonal to them. With
-    :math:`k_0 = 0` and :math:`k_i = 1/F_i^2` it is the paper's landscape-dependent constraint (Eq. 14; no half).
-    It holds (k + 1) N + k numbers, or 2 N without directions, where each weight has a stiffness of its own. A penalty
-    of one task is zero at its anchor; only sums of several have a V_0, see :func:`landscope.merged_penalty`.
+    so that the stiffness is :math:`k_i` along :math:`p_i` and :math:`k_0` along all orthogonal directions. With
+    :math:`k_0 = 0` and :math:`k_i = 1/F_i^2` it is the paper's landscape-dependent constraint (Eq. 14, without a
+    factor 1/2). It stores (k + 1) N + k values. Without directions, each weight has its own stiffness and it stores
+    2 N values. The penalty of one task is zero at its anchor; only merged penalties have an offset V_0, see
+    :func:`landscope.penalties.merged_penalty`.
 
     Args:
-        anchor: w_1, where the weights are to stay, ``[N]``.
-        stiffness: k_i along each direction ``[k]``, or of each weight ``[N]`` without directions; not negative.
-        directions: Orthonormal p_i, ``[k, N]``.
-        floor: k_0; 0 without directions.
-        strength: lambda.
-        offset: V_0.
-        parameters: Names of the parameters that w is made of, where they are known.
+        anchor: Weights w_1 at the end of the task, ``[N]``.
+        stiffness: Stiffness k_i along each direction ``[k]``, or of each weight ``[N]`` without directions; at least 0.
+        directions: Orthonormal directions p_i, ``[k, N]``.
+        floor: Stiffness k_0 of all other directions; must be 0 without directions.
+        strength: Factor lambda.
+        offset: Smallest value V_0.
+        parameters: Names of the parameters that make up w, if known.
 
     Raises:
         InputError: If shapes, dtypes or devices do not fit, directions are not orthonormal, or a number is negative.
@@ -70,21 +71,21 @@ class QuadraticPenalty(
 
     def __post_init__(self) -> None:
         dim = len(check_vector("anchor", self.anchor, dim=self.anchor.shape[-1]))
-        check_finite("stiffness", self.stiffness, hint="Leave directions without a flatness out; the floor holds them.")
+        check_finite("stiffness", self.stiffness, hint="Leave out directions without a flatness; the floor holds them.")
         for name, value in (("floor", self.floor), ("strength", self.strength)):
             check_strength(name, value)
         if bool((self.stiffness < 0).any()):
             raise InputError(
                 expected="stiffnesses of at least 0",
                 got=f"{float(self.stiffness.min()):.3g}",
-                hint="Clamp or leave out.",
+                hint="Clamp the negative ones to 0, or leave their directions out.",
             )
         expected = dim if self.directions is None else len(self.directions)
         if self.stiffness.shape != (expected,):
             raise InputError(
                 expected=f"{expected} stiffnesses, one a {'weight' if self.directions is None else 'direction'}",
                 got=f"shape {tuple(self.stiffness.shape)}",
-                hint="Without directions every weight needs one.",
+                hint="Pass one stiffness a direction or, without directions, one a weight.",
             )
         if self.directions is not None:
             self._check_directions(self.directions, dim)
@@ -92,7 +93,7 @@ class QuadraticPenalty(
             raise InputError(
                 expected="no floor without directions",
                 got=f"{self.floor}",
-                hint="Add it to the stiffness of each weight.",
+                hint="Add the floor to the stiffness of each weight.",
             )
 
     def _check_directions(self, directions: Tensor, dim: int) -> None:
@@ -104,11 +105,11 @@ class QuadraticPenalty(
             raise InputError(
                 expected="orthonormal directions",
                 got=f"products that differ from the identity by {error:.2g}",
-                hint="Pass modes.directions, or orthonormalise by torch.linalg.qr.",
+                hint="Pass modes.directions, or orthonormalise them with torch.linalg.qr.",
             )
 
     def __call__(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
-        """V(w); differentiable by torch."""
+        """The penalty V(w); differentiable by torch."""
         z = self._from_anchor(w)
         if self.directions is None:
             return self.offset + self.strength * (self.stiffness.to(z) * z.square()).sum(dim=-1)
@@ -131,12 +132,14 @@ class QuadraticPenalty(
                   = w_1 + a_0 z + \sum_i (a_i - a_0)\, p_i (p_i \cdot z),
                   \qquad a_i = \frac{1}{1 + 2 \alpha \lambda k_i}
 
+        It costs two products with the directions, 4 k N operations.
+
         Args:
-            w: Where the step begins.
-            step_size: alpha, above 0.
+            w: Weights before the step.
+            step_size: Step size alpha, above 0.
 
         Returns:
-            Where it ends; the anchor stays where it is. Costs two products with the directions, 4 k N operations.
+            Weights after the step; the anchor is a fixed point.
 
         Raises:
             InputError: If the shape or device does not fit, or the step size is not positive.
@@ -152,15 +155,19 @@ class QuadraticPenalty(
 
     @property
     def n_stored(self) -> int:
-        """Numbers it holds."""
+        """Number of stored values."""
         return sum(tensor.numel() for tensor in self.tensors().values())
 
     def state_dict(self) -> dict[str, Any]:
-        """Its fields, for ``torch.save``; :func:`landscope.load_penalty` makes a penalty of them."""
+        """The fields, for ``torch.save``; :func:`landscope.penalties.load_penalty` rebuilds the penalty."""
         return fields_of(self)
 
+    def with_strength(self, strength: float) -> QuadraticPenalty:
+        """The same penalty with another lambda."""
+        return dataclasses.replace(self, strength=strength)
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> QuadraticPenalty:
-        """The same on another device or in another dtype."""
+        """The same penalty on another device or in another dtype."""
         moved = {name: tensor.to(device=device, dtype=dtype) for name, tensor in self.tensors().items()}
         return dataclasses.replace(self, **moved)
 
@@ -168,7 +175,7 @@ class QuadraticPenalty(
         return check_vector("w", w, dim=len(self.anchor), device=self.anchor.device) - self.anchor
 
     def _scaled(self, z: Tensor, along: Tensor, otherwise: float) -> Tensor:
-        """``z`` times one factor along each direction, and times another along all others."""
+        """Scale ``z`` by a factor along each direction, and by another factor along everything orthogonal."""
         if self.directions is None:
             return along.to(z) * z
         directions = self.directions.to(z)

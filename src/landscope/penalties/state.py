@@ -1,4 +1,4 @@
-"""Penalties as plain mappings, to be kept inside a user's own checkpoints."""
+"""Penalties as plain mappings, for a user's own checkpoints."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ __all__ = ["check_keys", "fields_of", "penalty_from"]
 
 
 def fields_of(penalty: Result) -> dict[str, Any]:
-    """The kind and fields of a penalty, its provenance left out: what torch.save keeps without pickling classes."""
+    """Kind and fields of a penalty without its provenance; torch.save stores them without pickling classes."""
     names = [field.name for field in dataclasses.fields(penalty) if field.name != "provenance"]
     values = {name: getattr(penalty, name) for name in names}
     return {"kind": penalty.kind, **{k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}}
 
 
 def penalty_from(state: Mapping[str, Any], kinds: tuple[type[Result], ...]) -> Any:
-    """The penalty of a mapping made by :func:`fields_of`.
+    """Rebuild a penalty from a mapping made by :func:`fields_of`.
 
     Raises:
-        StorageError: If it is none, or of another version of landscope.
+        StorageError: If the mapping is not the state of a penalty, or is of another version of landscope.
     """
     values = dict(state)
     kind = result_kinds().get(str(values.pop("kind", "")))
@@ -33,16 +33,18 @@ def penalty_from(state: Mapping[str, Any], kinds: tuple[type[Result], ...]) -> A
             hint="Pass what penalty.state_dict() returned.",
         )  # fmt: skip
     check_keys(values, [field.name for field in dataclasses.fields(kind) if field.name != "provenance"])
-    made: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    return kind(**made)
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    return kind(**fields)
 
 
 def check_keys(state: Mapping[str, Any], wanted: Iterable[str]) -> None:
-    """Raise where the state of a penalty has other keys than it should."""
+    """Raise unless the state of a penalty has exactly the expected keys."""
     keys = state.keys() - {"kind"}
     if keys != set(wanted):
         raise StorageError(
             expected=f"the state of a penalty with {', '.join(sorted(wanted))}",
             got=f"{', '.join(sorted(map(str, keys))) or 'none of them'}",
-            hint="It is damaged, or was made by another version of landscope.",
+            hint="The state is damaged, or was made by another version of landscope.",
         )

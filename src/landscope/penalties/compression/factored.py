@@ -1,4 +1,4 @@
-"""A penalty along few directions, kept as two small matrices a layer."""
+"""A penalty along directions, stored as two small matrices a layer."""
 
 from __future__ import annotations
 
@@ -9,34 +9,37 @@ from torch import Tensor
 from landscope._checks import check_kind
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
+from landscope.penalties.blocks import PartPenalty, PenaltySum
 from landscope.penalties.kronecker import KroneckerPenalty
-from landscope.penalties.part import PartPenalty
 from landscope.penalties.quadratic import QuadraticPenalty
-from landscope.penalties.sums import PenaltySum
 from landscope.results import stamp
 
 __all__ = ["factored_penalty", "uncoupled_penalty"]
 
 
 def factored_penalty(penalty: QuadraticPenalty, space: ParameterSpace) -> PenaltySum:
-    r"""A penalty along directions as one Kronecker product a layer: 3 N numbers for square ones, in place of (k + 1) N.
+    r"""Replace a penalty along directions by one Kronecker product a layer.
 
-    With P_i the part of :math:`p_i` on a weight matrix ``[m, n]``, and K its stiffness there,
+    For square layers it stores 3 N values instead of (k + 1) N.
+
+    With P_i the part of :math:`p_i` on a weight matrix ``[m, n]``, and K the stiffness on that matrix,
 
     .. math:: K \to A \otimes G, \qquad G = \sum_i k_i P_i P_i^\top, \qquad
               A = \frac{\sum_i k_i P_i^\top P_i}{\sum_i k_i |P_i|^2}
 
-    so that the mean stiffness of every row and of every column of the matrix stays what it was; what couples two layers
-    is left out. It spreads the stiffness over directions like those that were held: a constraint without a floor
-    (``floor="none"``) needs none after it. Exact where all :math:`P_i = u v_i^\top` with one u. A layer whose
-    factors would hold more than its directions, such as a long vector or an embedding, keeps the diagonal of K.
+    This keeps the mean stiffness of every row and of every column of the matrix and drops the coupling of layers. It
+    spreads the stiffness over directions similar to the held ones, so a constraint without a floor
+    (``floor="none"``) needs no floor afterwards. It is exact if all :math:`P_i = u v_i^\top` with the same u. Where
+    the factors would store more than the directions, as for a long vector or an embedding, the diagonal of K is kept.
 
     Args:
-        penalty: With directions; a floor is taken in.
-        space: The weights it is on. Convolutions are matrices with a row for each output, vectors have one column.
+        penalty: Penalty along directions, with or without a floor.
+        space: Selected weights of the penalty. A convolution is a matrix with one row for each output, a vector is a
+            matrix with one column.
 
     Returns:
-        The sum of one penalty a parameter: m n + m^2 + n^2 numbers, or 2 m n where that is more than (k + 1) m n.
+        The sum of one penalty a parameter. Each stores m n + m^2 + n^2 values, or 2 m n where that would exceed
+        (k + 1) m n.
 
     Raises:
         InputError: If the penalty has no directions, or is on other weights.
@@ -51,12 +54,12 @@ def factored_penalty(penalty: QuadraticPenalty, space: ParameterSpace) -> Penalt
         >>> round(float(penalty(w)), 4), round(float(factored(w)), 4)
         (5.92, 5.92)
     """
-    check_kind("the penalty", penalty, QuadraticPenalty, hint="Factor the parts of a sum one by one.")
+    check_kind("the penalty", penalty, QuadraticPenalty, hint="Factor each part of a sum separately.")
     check_kind("the space", space, ParameterSpace, hint="Pass recorder.space or risk.space.")
     if penalty.directions is None:
         raise InputError(
-            expected="a penalty along directions", got="a stiffness for every weight",
-            hint="Keep it as it is: it holds 2 N numbers.",
+            expected="a penalty along directions", got="one stiffness a weight",
+            hint="Keep this penalty as it is: it stores only 2 N values.",
         )  # fmt: skip
     if space.dim != penalty.dim or (penalty.parameters and penalty.parameters != space.names):
         raise InputError(
@@ -87,42 +90,44 @@ def _layer(penalty: QuadraticPenalty, space: ParameterSpace, name: str) -> Krone
 
 
 def uncoupled_penalty(penalty: KroneckerPenalty) -> PartPenalty:
-    """The stiffness of each weight by itself, 2 m n numbers: what couples the weights of the layer is left out.
+    """Keep only the diagonal of the stiffness, without the coupling between weights.
 
     Args:
-        penalty: On one layer.
+        penalty: Penalty on one layer.
 
     Returns:
-        The penalty on the same weights.
+        A penalty on the same weights, which stores 2 m n values.
 
     Example:
         >>> import torch
-        >>> one = KroneckerPenalty(
+        >>> penalty = KroneckerPenalty(
         ...     anchor=torch.zeros(1, 2), columns=torch.tensor([[0, 1]]), dim=2, outputs=torch.eye(1),
         ...     inputs=torch.tensor([[2.0, 1.0], [1.0, 3.0]]),
         ... )
-        >>> one(torch.ones(2)).item(), uncoupled_penalty(one)(torch.ones(2)).item()
+        >>> penalty(torch.ones(2)).item(), uncoupled_penalty(penalty)(torch.ones(2)).item()
         (7.0, 5.0)
     """
     stiffness = torch.outer(penalty.outputs.diagonal(), penalty.inputs.diagonal()).flatten()
-    own = QuadraticPenalty(anchor=penalty.anchor.flatten(), stiffness=stiffness.clamp(min=0), strength=penalty.strength)
-    return PartPenalty(own, penalty.columns.flatten(), dim=penalty.dim, parameters=penalty.parameters)
+    weights = QuadraticPenalty(
+        anchor=penalty.anchor.flatten(), stiffness=stiffness.clamp(min=0), strength=penalty.strength
+    )
+    return PartPenalty(weights, penalty.columns.flatten(), dim=penalty.dim, parameters=penalty.parameters)
 
 
 def _diagonal(penalty: QuadraticPenalty, space: ParameterSpace, columns: Tensor) -> PartPenalty:
     """The stiffness of each weight of one parameter."""
-    assert penalty.directions is not None  # noqa: S101 - asked for before
+    assert penalty.directions is not None  # noqa: S101 - factored_penalty checked it
     excess = (penalty.stiffness.double() - penalty.floor)[:, None]
     stiffness = penalty.floor + (excess * penalty.directions[:, columns].double().square()).sum(dim=0)
-    own = QuadraticPenalty(
+    weights = QuadraticPenalty(
         anchor=penalty.anchor[columns], stiffness=stiffness.clamp(min=0).to(penalty.anchor), strength=penalty.strength
     )
-    return PartPenalty(own, columns, dim=penalty.dim, parameters=space.names)
+    return PartPenalty(weights, columns, dim=penalty.dim, parameters=space.names)
 
 
 def _factors(penalty: QuadraticPenalty, columns: Tensor) -> tuple[Float[Tensor, "m m"], Float[Tensor, "n n"]]:
     """G and A of the weights of one matrix, in float64."""
-    assert penalty.directions is not None  # noqa: S101 - asked for before
+    assert penalty.directions is not None  # noqa: S101 - factored_penalty checked it
     parts = penalty.directions[:, columns].double()
     excess = (penalty.stiffness.double() - penalty.floor)[:, None, None]
     weighted = excess * parts

@@ -1,4 +1,4 @@
-"""One quadratic penalty that stands for those of many tasks."""
+"""One quadratic penalty in place of those of many tasks."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from torch import Tensor
 
 from landscope._checks import check_count, check_kind
 from landscope.errors import InputError
+from landscope.penalties.blocks import PenaltySum
 from landscope.penalties.quadratic import QuadraticPenalty
-from landscope.penalties.sums import PenaltySum
 from landscope.protocols import Penalty
 from landscope.results import stamp
 
 __all__ = ["merged_penalty"]
 
 _NOTHING = 1e-9
-"""Part of the largest stiffness below which a direction is free."""
+"""Share of the largest stiffness below which a direction counts as free."""
 
 
 def merged_penalty(penalties: Sequence[Penalty], rank: int | None = None) -> QuadraticPenalty:
-    r"""One penalty equal to a sum of several, or, of a smaller rank, as near to it as that rank allows.
+    r"""Merge several penalties into one that equals their sum, or approximates it with a limited rank.
 
     The sum of quadratic forms :math:`\sum_t \lambda_t (w - w_t)^\top A_t (w - w_t)` is one quadratic form about its own
-    minimum, plus a constant. Of low rank plus isotropic it is again one; beyond ``rank``, the directions whose
-    stiffness is nearest to the floor are given up, and the floor becomes the mean stiffness of all that are not kept:
-    the nearest in the sum of squares of the difference.
-    Merging after every task keeps (rank + 1) N numbers however many tasks there are.
+    minimum, plus a constant. If all have low rank plus a floor, so has the sum. Beyond ``rank``, the directions whose
+    stiffness is nearest to the floor are dropped, and the floor becomes the mean stiffness of all directions that are
+    not kept; this minimises the sum of squares of the difference. Merging after every task stores (rank + 1) N values
+    for any number of tasks.
 
     Args:
-        penalties: Quadratic ones, all with directions or all without, and sums of such.
-        rank: Directions to keep; all by default, and then the sum is exact.
+        penalties: Quadratic penalties, all with directions or all without, or sums of such penalties.
+        rank: Number of directions to keep; all by default, which makes the result exact.
 
     Returns:
-        The penalty, of strength 1. Its ``provenance["settings"]["largest_error"]`` says how far the stiffness of any
-        direction is from that of the sum.
+        The penalty, of strength 1. Its ``provenance["settings"]["largest_error"]`` is the largest difference between
+        its stiffness and that of the sum, over all directions.
 
     Raises:
-        InputError: If there are none, their weights differ, some have directions and others do not, or one is a
-            Kronecker product.
+        InputError: If there are no penalties, their weights differ, only some have directions, or one is a Kronecker
+            product.
 
     Example:
         >>> import torch
@@ -48,7 +48,7 @@ def merged_penalty(penalties: Sequence[Penalty], rank: int | None = None) -> Qua
         >>> one.anchor.tolist(), one.offset
         ([1.0], 2.0)
     """
-    check_kind("penalties", penalties, Sequence, hint="Pass a list of them.")
+    check_kind("penalties", penalties, Sequence, hint="Pass a list of penalties.")
     if not penalties:
         raise InputError(expected="at least one penalty", got="none", hint="Pass the penalties of earlier tasks.")
     quadratic = [part for penalty in penalties for part in _quadratic_parts(penalty)]
@@ -59,21 +59,21 @@ def merged_penalty(penalties: Sequence[Penalty], rank: int | None = None) -> Qua
         if rank is not None:
             raise InputError(
                 expected="no rank where every weight has a stiffness of its own", got=f"{rank}",
-                hint="Leave it out: such penalties merge exactly, into 2 N numbers.",
+                hint="Leave rank out: such penalties merge exactly into 2 N values.",
             )  # fmt: skip
         return _merged_diagonals(quadratic)
     return _merged_low_ranks(quadratic, rank)
 
 
 def _quadratic_parts(penalty: Penalty) -> list[QuadraticPenalty]:
-    """What a penalty is made of, where that can be merged."""
+    """The quadratic penalties in a penalty."""
     if isinstance(penalty, PenaltySum):
-        return [own for part in penalty.parts for own in _quadratic_parts(part)]
+        return [quadratic for part in penalty.parts for quadratic in _quadratic_parts(part)]
     if isinstance(penalty, QuadraticPenalty):
         return [penalty]
     raise InputError(
         expected="quadratic penalties, or sums of them", got=type(penalty).__name__,
-        hint="Kronecker products: nearest_kronecker_penalty, layer by layer; add others up by PenaltySum.",
+        hint="Merge Kronecker products a layer with nearest_kronecker_penalty, or add penalties with PenaltySum.",
     )  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def _check_alike(penalties: Sequence[QuadraticPenalty]) -> None:
         raise InputError(
             expected="penalties that all have directions, or all have none",
             got="some of each",
-            hint="Add them up by PenaltySum.",
+            hint="Add them with PenaltySum.",
         )
     if len(spaces) > 1 or len(names) > 1:
         raise InputError(
@@ -93,7 +93,7 @@ def _check_alike(penalties: Sequence[QuadraticPenalty]) -> None:
             got="; ".join(
                 [*sorted(f"{n} of {dtype} on {device}" for n, device, dtype in spaces), *map(", ".join, names)]
             ),
-            hint="Use one selection of one model for all tasks.",
+            hint="Use the same selection of the same model for all tasks.",
         )
 
 
@@ -120,7 +120,7 @@ def _merged_low_ranks(penalties: Sequence[QuadraticPenalty], rank: int | None) -
 
 
 def _extra_stiffness(penalties: Sequence[QuadraticPenalty]) -> tuple[Tensor, Tensor]:
-    """Orthonormal directions that span all, and by how much each is stiffer than the floors together."""
+    """Orthonormal directions that span all penalties, and the stiffness of each in excess of the summed floors."""
     rows = torch.cat([_directions(p) for p in penalties])
     basis = torch.linalg.qr(rows.T).Q
     within = torch.zeros(basis.shape[1], basis.shape[1], dtype=torch.float64, device=rows.device)
@@ -132,13 +132,13 @@ def _extra_stiffness(penalties: Sequence[QuadraticPenalty]) -> tuple[Tensor, Ten
 
 
 def _least(penalties: Sequence[QuadraticPenalty], directions: Tensor, excess: Tensor, floor: float) -> Tensor:
-    """Where the sum is least, as near to the last anchor as that allows."""
+    """The minimum of the sum that is nearest to the last anchor."""
     last = penalties[-1].anchor.double()
     pull = torch.zeros_like(last)
     for p in penalties:
         z = p.anchor.double() - last
-        own = _directions(p)
-        pull += p.strength * (p.floor * z + ((p.stiffness.double() - p.floor) * (own @ z)) @ own)
+        rows = _directions(p)
+        pull += p.strength * (p.floor * z + ((p.stiffness.double() - p.floor) * (rows @ z)) @ rows)
     along = directions @ pull
     total = floor + excess
     held = total > _NOTHING * float(total.max()) if len(total) else total > 0
@@ -148,7 +148,7 @@ def _least(penalties: Sequence[QuadraticPenalty], directions: Tensor, excess: Te
 
 
 def _directions(penalty: QuadraticPenalty) -> Tensor:
-    assert penalty.directions is not None  # noqa: S101 - asked for before
+    assert penalty.directions is not None  # noqa: S101 - merged_penalty checked it
     return penalty.directions.double()
 
 
@@ -160,7 +160,7 @@ def _about(
     floor: float,
     error: float,
 ) -> QuadraticPenalty:
-    """The merged penalty in the dtype of its parts, its offset the sum at its anchor."""
+    """The merged penalty in the dtype of the first penalty; the offset is the sum at the anchor."""
     like = penalties[0].anchor
     anchor = anchor.to(like)
     return QuadraticPenalty(

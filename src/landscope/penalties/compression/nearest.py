@@ -1,4 +1,4 @@
-"""One Kronecker product that stands for those of two tasks."""
+"""One Kronecker product in place of those of two tasks."""
 
 from __future__ import annotations
 
@@ -14,43 +14,45 @@ from landscope.results import stamp
 __all__ = ["nearest_kronecker_penalty"]
 
 _NOTHING = 1e-12
-"""Part of the stiffness below which a direction is free, in float64."""
+"""Share of the stiffness below which a direction counts as free, in float64."""
 
 
 def nearest_kronecker_penalty(first: KroneckerPenalty, second: KroneckerPenalty) -> KroneckerPenalty:
-    r"""One Kronecker product in place of a sum of two on the same layer, so that many tasks keep as much as one.
+    r"""The Kronecker product nearest to a sum of two on the same layer, so that many tasks need the memory of one.
 
-    The new anchor is where the sum is least, :math:`\sum_t \lambda_t G_t (W - W_t) A_t = 0`; what neither holds stays
-    where the second has it. The stiffness is the Kronecker product nearest to
-    :math:`\sum_t \lambda_t G_t \otimes A_t` in the sum of squares of the difference (Van Loan and Pitsianis, 1993): G a
-    sum of the G_t, A one of the A_t, with weights of no negative sign. Exact where the G, or the A, are the same but
-    for a factor.
+    The new anchor minimises the sum, :math:`\sum_t \lambda_t G_t (W - W_t) A_t = 0`; directions that neither penalty
+    holds take the anchor of the second. The stiffness is the Kronecker product nearest to
+    :math:`\sum_t \lambda_t G_t \otimes A_t` in the sum of squares of the difference (Van Loan and Pitsianis, 1993): G
+    is a sum of the G_t and A a sum of the A_t, with weights of at least 0. It is exact if the G_t, or the A_t, are
+    proportional to each other.
 
     Args:
-        first: On a layer.
-        second: On the same layer, of a later task.
+        first: Penalty of an earlier task on a layer.
+        second: Penalty of a later task on the same layer.
 
     Returns:
-        The penalty, of strength 1; the sum is this and a constant. Its ``provenance["settings"]["relative_error"]`` is
-        the length of the difference of stiffness over the length of the stiffness.
+        The penalty, of strength 1, without the constant of the sum. Its ``provenance["settings"]["relative_error"]``
+        is the norm of the difference of stiffness over the norm of the stiffness.
 
     Raises:
-        InputError: If they are on other weights.
+        InputError: If the penalties are on different weights.
 
     Example:
         >>> import torch
-        >>> def held_at(x):
+        >>> def penalty_at(x):
         ...     return KroneckerPenalty(
         ...         anchor=torch.full((1, 2), x), columns=torch.tensor([[0, 1]]), dim=2, inputs=torch.eye(2),
         ...         outputs=torch.eye(1),
         ...     )
-        >>> both = nearest_kronecker_penalty(held_at(0.0), held_at(2.0))
+        >>> both = nearest_kronecker_penalty(penalty_at(0.0), penalty_at(2.0))
         >>> both.anchor.tolist(), both(torch.ones(2)).item(), round(both(torch.zeros(2)).item(), 4)
         ([[1.0, 1.0]], 0.0, 4.0)
     """
     pair = (first, second)
     for penalty in pair:
-        check_kind("a penalty", penalty, KroneckerPenalty, hint="Merge others by ls.merged_penalty.")
+        check_kind(
+            "a penalty", penalty, KroneckerPenalty, hint="Merge other penalties with ls.penalties.merged_penalty."
+        )
     if first.dim != second.dim or not torch.equal(first.columns, second.columns):
         raise InputError(
             expected="two penalties on the same weights of one layer",
@@ -88,7 +90,7 @@ def _nearest(pair: tuple[KroneckerPenalty, KroneckerPenalty]) -> tuple[Tensor, T
 
 
 def _least(first: KroneckerPenalty, second: KroneckerPenalty) -> Float[Tensor, "m n"]:
-    """Where the sum is least, in coordinates that make both outputs, and both inputs, diagonal."""
+    """The minimum of the sum, in coordinates in which both output and both input factors are diagonal."""
     u, from_u, g, h = _common(first.strength * first.outputs.double(), second.strength * second.outputs.double())
     v, from_v, a, b = _common(first.inputs.double(), second.inputs.double())
     last = second.anchor.double()
@@ -101,9 +103,9 @@ def _least(first: KroneckerPenalty, second: KroneckerPenalty) -> Float[Tensor, "
 
 
 def _common(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Columns u, and their inverse, with u' (first) u and u' (second) u diagonal, and both diagonals.
+    """Columns u with u' (first) u and u' (second) u diagonal, the inverse of u, and both diagonals.
 
-    What neither sees is left out.
+    Directions in which both matrices vanish are left out.
     """
     sizes = [float(matrix.trace()) or 1.0 for matrix in (first, second)]
     scaled = [matrix / size for matrix, size in zip((first, second), sizes, strict=True)]

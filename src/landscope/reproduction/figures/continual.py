@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from landscope.law.intervals import seed_interval
 from landscope.progress import Reporter
+from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.problem import Problem
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.figures.continual_scenarios import Course, courses_of
@@ -18,22 +19,22 @@ from landscope.reproduction.figures.strengths import Comparison, Seeds, learnt_a
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.scenario_training import learn_scenario, rival_name
 from landscope.reproduction.sequential.sequence import TasksInTurn
-from landscope.study.folder import RunFolder
 
 __all__ = ["Continual"]
 
 _SEEDS = Seeds(reported=5, tuning=2)
 _NONE = (math.nan,)
 _TRIED: Mapping[str, tuple[float, ...]] = {
-    "none": _NONE, "ldc": (0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5),
+    "none": _NONE, "ldc-no-floor": (0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5),
     "ldc-floor": (4e-4, 0.004, 0.04, 0.4, 4.0, 40.0, 400.0),
-    "ldc-psi4-factored": (0.04, 0.4, 4.0, 40.0, 400.0, 4e3, 4e4, 4e5, 4e6), "ewc": (1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6),
+    "ldc-variance-factored": (0.04, 0.4, 4.0, 40.0, 400.0, 4e3, 4e4, 4e5, 4e6),
+    "ewc": (1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6),
     "kfac": (0.1, 1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7), "si": (0.01, 0.1, 1.0, 10.0, 100.0, 1e3, 1e4),
     "mas": (1e-3, 0.01, 0.1, 1.0, 10.0, 100.0, 1e3), "l2": (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0),
     "gpm": (0.5, 0.65, 0.8, 0.9, 0.97, 0.99), "ogd": _NONE, "replay": _NONE, "joint": _NONE,
 }  # fmt: skip
 """Strengths, of which each scenario tries some in a row; of GPM, thresholds, which are tried everywhere."""
-_REFERENCE = "ldc-psi4-factored"
+_REFERENCE = "ldc-variance-factored"
 """What the others are compared with."""
 _HEADINGS = (
     "method", "average accuracy (%)", "ahead of factored LDC by (points)", "backward transfer (points)",
@@ -111,8 +112,8 @@ def _settings(plan: Plan, course: Course, seed: int) -> Settings:
     return plan.settings_with(**course.changes, seed=seed)
 
 
-def _folder(plan: Plan, course: Course, seed: int) -> RunFolder:
-    return RunFolder.create(plan.run_path(_name(course, seed)), _settings(plan, course, seed))
+def _folder(plan: Plan, course: Course, seed: int) -> ExperimentFolder:
+    return ExperimentFolder.create(plan.run_path(_name(course, seed)), _settings(plan, course, seed))
 
 
 @functools.lru_cache(maxsize=1)

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from landscope.claims.statements import judged
 from landscope.reproduction.figures.fig4_claims import (
     PAPER_STRENGTH,
+    PSI_KEYS,
     keeping_measurements,
     psi_measurements,
     wider_measurements,
@@ -24,27 +26,26 @@ from landscope.reproduction.figures.pairs import (
 )
 from landscope.reproduction.figures.recipe import Plan, Section, mean_with_interval
 from landscope.reproduction.jobs import Job
-from landscope.study.measured import judged
 
 __all__ = ["Keeping", "KeepingByLaw", "KeepingMore"]
 
 _METHODS = (
-    ("ldc", 200), ("ldc-floor", 2), ("ldc-floor", 200), ("ldc-low-floor", 200), ("ldc-floor", 400),
-    ("ldc-psi4-floor", 400), ("ldc-fresh", 400), ("ldc-factored", 400), ("ldc-psi4-factored", 400), ("kfac", 0),
+    ("ldc-no-floor", 200), ("ldc-floor", 2), ("ldc-floor", 200), ("ldc-low-floor", 200), ("ldc-floor", 400),
+    ("ldc-variance-floor", 400), ("ldc-fresh", 400), ("ldc-factored", 400), ("ldc-variance-factored", 400), ("kfac", 0),
     ("hessian", 200), ("fisher", 200), ("ewc", 0),
-    ("ewc-empirical", 0), ("ewc-batch", 0), ("random", 200), ("l2", 0),
+    ("ewc-empirical", 0), ("ewc-batch-mean", 0), ("random", 200), ("l2", 0),
 )  # fmt: skip
 _FEWER = (
-    ("ldc", 200),
+    ("ldc-no-floor", 200),
     ("ldc-floor", 200),
     ("ldc-floor", 400),
-    ("ldc-psi4-factored", 400),
+    ("ldc-variance-factored", 400),
     ("kfac", 0),
     ("ewc", 0),
     ("ewc-empirical", 0),
     ("l2", 0),
 )
-_UNTUNED = (("ldc", 200), ("ldc-floor", 200), ("ldc-floor", 400))
+_UNTUNED = (("ldc-no-floor", 200), ("ldc-floor", 200), ("ldc-floor", 400))
 _COUNTS = (5, 10, 20, 50, 100, 200, 300, 400)
 _WEIGHTS = (50, 100, 200, 500, 1000, 2000)
 _DIGITS = ((0, 1), (2, 3))
@@ -111,7 +112,7 @@ class KeepingByLaw:
     def sections(self, plan: Plan) -> list[Section]:
         """Errors by exponent, and the claim."""
         protocols = [protocol_of(plan, pair) for pair in PAIRS]
-        names = ("ldc", "ldc-psi3", "ldc-psi4", "ldc-psi5")
+        names = ("ldc-no-floor", *PSI_KEYS.values())
         rows = [
             [label, *(_errors(one.at(name, PAPER_STRENGTH, stop).errors) for one in protocols for stop in one.stops)]
             for name, label in zip(names, ("F measured", "psi = 3", "psi = 4", "psi = 5"), strict=True)

@@ -11,6 +11,7 @@ import torch
 
 from landscope.claims.verdict import Control, Measurement
 from landscope.law.intervals import seed_interval
+from landscope.reproduction.sequential.ablations import PSI_METHODS
 from landscope.reproduction.sequential.comparison import Tuned, at_strength, error_by_count, strengths_of, tuned
 from landscope.reproduction.sequential.sequence import TasksInTurn
 from landscope.reproduction.sequential.two_tasks import Forgetting
@@ -18,7 +19,7 @@ from landscope.reproduction.sequential.two_tasks import Forgetting
 __all__ = [
     "PAPER_BOUND",
     "PAPER_STRENGTH",
-    "PSI_METHODS",
+    "PSI_KEYS",
     "Protocol",
     "capacity_measurements",
     "fewest_modes",
@@ -34,7 +35,8 @@ PAPER_MODES = 200
 """N_c of Fig. 4."""
 PAPER_BOUND = 0.008
 """q/F of Fig. 4D."""
-PSI_METHODS = {3: "ldc-psi3", 4: "ldc-psi4", 5: "ldc-psi5"}
+PSI_KEYS = {psi: method.key for psi, method in PSI_METHODS.items()}
+"""Keys of the methods with F from the variance, by psi."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,12 +87,12 @@ def keeping_measurements(own: Protocol) -> dict[str, Measurement]:
         Measurements by claim.
     """
     _, epoch, late = own.stops
-    constrained = own.at("ldc", PAPER_STRENGTH, epoch)
+    constrained = own.at("ldc-no-floor", PAPER_STRENGTH, epoch)
     return {
         "forgetting": _mean(_first(own.at("none", math.nan, epoch, 0))),
         "constraint_keeps": _mean(_first(constrained), _random(own, epoch)),
         "constraint_learns": _difference(_second(constrained), _second(own.at("none", math.nan, epoch, 0))),
-        "constraint_lasts": _mean(_first(own.at("ldc", PAPER_STRENGTH, late)), _random(own, late)),
+        "constraint_lasts": _mean(_first(own.at("ldc-no-floor", PAPER_STRENGTH, late)), _random(own, late)),
         "displacement_bound": _bound(own, epoch),
         "better_than_ewc": _against_ewc(own, epoch),
         "few_modes_suffice": _best_count(own),
@@ -116,7 +118,9 @@ def in_turn_measurements(found: Sequence[TasksInTurn], step: int) -> dict[str, M
         place = int(seen.nonzero()[0])
         value = 100 * float(one.watched_error[place, 0])
         note = f"one seed, after {int(one.watched_step[place])} minibatches"
-        paper = one.method == "ldc" and math.isclose(one.strength, PAPER_STRENGTH) and one.n_modes == PAPER_MODES
+        paper = (
+            one.method == "ldc-no-floor" and math.isclose(one.strength, PAPER_STRENGTH) and one.n_modes == PAPER_MODES
+        )
         if one.method == "none":
             measured["forgetting"] = Measurement(value, note=note)
         elif paper:
@@ -164,7 +168,7 @@ def _random(own: Protocol, step: int) -> Control:
 
 def _bound(own: Protocol, step: int) -> Measurement:
     """The 95th percentile of q_i/F_i over the constrained modes."""
-    shares = [_percentile(one, "ldc", step) for one in own.reported]
+    shares = [_percentile(one, "ldc-no-floor", step) for one in own.reported]
     free = [_percentile(one, "none", step) for one in own.reported]
     return _mean(shares, Control("without constraint", seed_interval(free), "differ"))
 
@@ -182,7 +186,7 @@ def _constrained(found: Forgetting) -> int:
 
 def _against_ewc(own: Protocol, step: int) -> Measurement:
     """Summed error of tuned constraints minus that of tuned EWC, seed by seed."""
-    mine = _summed(own.best("ldc", step))
+    mine = _summed(own.best("ldc-no-floor", step))
     told = {
         "EWC with the empirical Fisher": own.best("ewc-empirical", step, 0),
         "Kronecker-factored EWC": own.best("kfac", step, 0),
@@ -193,7 +197,7 @@ def _against_ewc(own: Protocol, step: int) -> Measurement:
 
 
 def _best_count(own: Protocol) -> Measurement:
-    counts = sorted(own.error_by_count("ldc")[0])
+    counts = sorted(own.error_by_count("ldc-no-floor")[0])
     if sum(count < own.n_modes / 2 for count in counts) < 2:
         return Measurement(math.nan, note=f"only {', '.join(map(str, counts))} modes were tried")
     note = f"tried {', '.join(map(str, counts))} at lambda = {PAPER_STRENGTH:g}; within a tenth of the smallest error"
@@ -203,7 +207,7 @@ def _best_count(own: Protocol) -> Measurement:
 def fewest_modes(own: Protocol) -> list[float]:
     """N_c* of every seed: the fewest modes whose summed error is within a tenth of the smallest, after an epoch."""
     found = []
-    for errors in own.error_by_count("ldc"):
+    for errors in own.error_by_count("ldc-no-floor"):
         level = 1.1 * min(errors.values())
         found.append(float(min(count for count, error in errors.items() if error <= level)))
     return found
@@ -256,8 +260,8 @@ def _ewc_share(own: Protocol, step: int) -> Measurement:
 
 def _psi_spread(own: Protocol, step: int) -> Measurement:
     """Largest difference of summed error between the exponents, in each seed, beside that to measured flatness."""
-    columns = [_summed(own.at(method, PAPER_STRENGTH, step)) for method in PSI_METHODS.values()]
-    measured = _summed(own.at("ldc", PAPER_STRENGTH, step))
+    columns = [_summed(own.at(method, PAPER_STRENGTH, step)) for method in PSI_KEYS.values()]
+    measured = _summed(own.at("ldc-no-floor", PAPER_STRENGTH, step))
     spread = [max(row) - min(row) for row in zip(*columns, strict=True)]
-    means = ", ".join(f"psi {psi}: {sum(c) / len(c):.2f}" for psi, c in zip(PSI_METHODS, columns, strict=True))
+    means = ", ".join(f"psi {psi}: {sum(c) / len(c):.2f}" for psi, c in zip(PSI_KEYS, columns, strict=True))
     return _mean(spread, note=f"summed errors {means}; F measured: {sum(measured) / len(measured):.2f}")

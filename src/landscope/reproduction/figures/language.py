@@ -14,20 +14,20 @@ from torch import nn
 
 from landscope.progress import Reporter
 from landscope.reproduction.experiment.datasets.texts import byte_sequences, python_texts
+from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.figures.recipe import Plan, Section, mean_with_spread
 from landscope.reproduction.figures.strengths import Comparison, Seeds, learnt_as, trial_name
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.language import FineTuned, FineTuning, Tuning
 from landscope.reproduction.sequential.scenario_training import rival_name
-from landscope.study.folder import RunFolder
 
 __all__ = ["Language"]
 
 _SEEDS = Seeds(reported=3, tuning=1)
 _NONE = (math.nan,)
 _TRIED: Mapping[str, tuple[float, ...]] = {
-    "none": _NONE, "ldc": (0.4, 4.0, 40.0, 400.0), "ldc-floor": (4e-3, 0.04, 0.4, 4.0, 40.0),
-    "ldc-psi4-factored": (4.0, 40.0, 400.0, 4e3), "ewc-empirical": (1e-3, 1e-2, 0.1, 1.0, 10.0),
+    "none": _NONE, "ldc-no-floor": (0.4, 4.0, 40.0, 400.0), "ldc-floor": (4e-3, 0.04, 0.4, 4.0, 40.0),
+    "ldc-variance-factored": (4.0, 40.0, 400.0, 4e3), "ewc-empirical": (1e-3, 1e-2, 0.1, 1.0, 10.0),
     "l2": (1e-4, 1e-3, 1e-2, 0.1, 1.0),
 }  # fmt: skip
 _HEADINGS = (
@@ -117,8 +117,8 @@ def _comparison(plan: Plan, way: _Way) -> Comparison[str, FineTuned]:
     return Comparison(plan, _SEEDS, _TRIED, load, lambda found: float(found.log_loss[-1].mean()))
 
 
-def _folder(plan: Plan, way: _Way, seed: int) -> RunFolder:
-    return RunFolder.create(plan.run_path(_name(way, seed)), plan.settings_with(seed=seed))
+def _folder(plan: Plan, way: _Way, seed: int) -> ExperimentFolder:
+    return ExperimentFolder.create(plan.run_path(_name(way, seed)), plan.settings_with(seed=seed))
 
 
 def _first_learnt(size: _Size, tuning: Tuning, seed: int) -> FineTuning:

@@ -8,19 +8,19 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from landscope.memory.methods import METHODS, method_name
 from landscope.progress import Reporter
 from landscope.reproduction.experiment.choices import Pretraining
+from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.settings import Settings
-from landscope.reproduction.figures.fig4_claims import PAPER_STRENGTH, PSI_METHODS, Protocol
+from landscope.reproduction.figures.fig4_claims import PAPER_STRENGTH, PSI_KEYS, Protocol
 from landscope.reproduction.figures.recipe import Plan, mean_with_spread
 from landscope.reproduction.figures.strengths import Seeds
 from landscope.reproduction.jobs import Job
+from landscope.reproduction.sequential.ablations import COMPARED, method_label, method_of
 from landscope.reproduction.sequential.comparison import Tuned
 from landscope.reproduction.sequential.course import Course
 from landscope.reproduction.sequential.courses import begin_course
 from landscope.reproduction.sequential.two_tasks import Forgetting, Trial, measure_forgetting
-from landscope.study.folder import RunFolder
 from landscope.threads import one_thread
 
 __all__ = ["Pair", "headings", "numbers_of", "pair_jobs", "protocol_of", "rows_of", "seeds_told", "untuned_rows"]
@@ -87,12 +87,16 @@ class Pair:
         """Everything that is tried after one first task."""
         every = 4 if quick else 1  # of the strengths
         counts = sorted({*(self.counts[2::2] if quick else self.counts), _N_MODES, max(self.counts)})
-        paper = [Trial("ldc", PAPER_STRENGTH, count, moved=count == _N_MODES) for count in counts]
-        floored = [Trial("ldc-floor", METHODS["ldc-floor"].default or 1.0, count) for count in counts if self.floored]
-        swept = [Trial(m, strength, count) for m, count in self.methods for strength in METHODS[m].strengths[::every]]
+        paper = [Trial("ldc-no-floor", PAPER_STRENGTH, count, moved=count == _N_MODES) for count in counts]
+        floored = [
+            Trial("ldc-floor", method_of("ldc-floor").default_strength or 1.0, count)
+            for count in counts
+            if self.floored
+        ]
+        swept = [Trial(m, strength, count) for m, count in self.methods for strength in COMPARED[m].strengths[::every]]
         random = [Trial("random", PAPER_STRENGTH, _N_MODES)]
-        psi = [Trial(method, PAPER_STRENGTH, _N_MODES) for method in PSI_METHODS.values()] if self.psi else []
-        strengths = METHODS["ewc"].strengths[:: 2 * every]
+        psi = [Trial(method, PAPER_STRENGTH, _N_MODES) for method in PSI_KEYS.values()] if self.psi else []
+        strengths = COMPARED["ewc"].strengths[:: 2 * every]
         few = [Trial("ewc", strength, count) for count in self.weights[::every] for strength in strengths]
         kept = {_key(trial): trial for trial in [*swept, *random, *psi, *few, *floored]} | {_key(t): t for t in paper}
         return [Trial("none", moved=True), Trial("joint"), *kept.values()]
@@ -109,7 +113,7 @@ def pair_jobs(plan: Plan, pair: Pair, *, tuned: bool = True) -> list[Job]:
 
 
 def _run(reporter: Reporter, plan: Plan, pair: Pair, seed: int) -> None:
-    run = RunFolder.create(plan.run_path(pair.folder(seed)), pair.settings(plan, seed))
+    run = ExperimentFolder.create(plan.run_path(pair.folder(seed)), pair.settings(plan, seed))
     if run.has("forgetting"):
         return
     with run.locked(), one_thread(), reporter.stage(pair.folder(seed)) as progress:
@@ -130,7 +134,7 @@ def protocol_of(plan: Plan, pair: Pair, *, tuned: bool = True) -> Protocol:
     """All seeds of a pair."""
 
     def load(seeds: range) -> list[Forgetting]:
-        folders = [RunFolder.open(plan.run_path(pair.folder(seed))) for seed in seeds]
+        folders = [ExperimentFolder.open(plan.run_path(pair.folder(seed))) for seed in seeds]
         return [folder.load("forgetting", Forgetting) for folder in folders]
 
     reported = load(pair.reported(plan))
@@ -157,7 +161,7 @@ def rows_of(methods: Sequence[tuple[str, int]], protocols: Sequence[Protocol]) -
 
 def untuned_rows(methods: Sequence[tuple[str, int]], protocols: Sequence[Protocol]) -> list[list[str]]:
     """The same at the strengths that methods have of their own."""
-    return [_row(method, n_modes, protocols, METHODS[method].default) for method, n_modes in methods]
+    return [_row(method, n_modes, protocols, COMPARED[method].default_strength) for method, n_modes in methods]
 
 
 def _row(method: str, n_modes: int, protocols: Sequence[Protocol], strength: float | None = None) -> list[str]:
@@ -169,7 +173,7 @@ def _row(method: str, n_modes: int, protocols: Sequence[Protocol], strength: flo
     ]
     cells, untuned = [_cell(one) for one in found], "" if strength is None else ", untuned"
     modes = f", {n_modes} modes" if n_modes else ""
-    return [f"{method_name(method)}{modes}{untuned}", *cells, *_cost(protocols[0].reported, method, n_modes)]
+    return [f"{method_label(method)}{modes}{untuned}", *cells, *_cost(protocols[0].reported, method, n_modes)]
 
 
 def _cell(found: Tuned) -> str:

@@ -8,16 +8,26 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from landscope.memory.methods import METHODS
 from landscope.plots.style import FIT, FRESH, NULL, OWN, PALETTE, add_line, add_points, new_figure, numbers, ranks_of
 from landscope.reproduction.figures.fig4_claims import PAPER_BOUND, PAPER_STRENGTH, Protocol
+from landscope.reproduction.sequential.ablations import COMPARED, method_of
 from landscope.reproduction.sequential.comparison import error_by_count, front
 from landscope.reproduction.sequential.sequence import TasksInTurn
 
 __all__ = ["displacements", "error_by_number", "errors_in_turn", "errors_over_steps", "fronts", "late_fronts"]
 
 _COLORS = (*PALETTE, FIT, "#00838f", NULL, "#000", "#ad8b00", "#c2185b")
-_SHOWN = ("ldc", "ldc-floor", "ldc-psi4-factored", "kfac", "hessian", "ewc", "ewc-empirical", "random", "l2")
+_SHOWN = (
+    "ldc-no-floor",
+    "ldc-floor",
+    "ldc-variance-factored",
+    "kfac",
+    "hessian",
+    "ewc",
+    "ewc-empirical",
+    "random",
+    "l2",
+)
 _FLOOR = 0.01
 """Per cent: an error of nothing is drawn here on a logarithmic axis."""
 
@@ -27,8 +37,8 @@ def errors_over_steps(protocols: Sequence[Protocol]) -> go.Figure:
     own = protocols[0]
     shown = (
         ("none", math.nan, 0, "nothing", NULL),
-        ("ldc", PAPER_STRENGTH, own.n_modes, f"LDC, λ = {PAPER_STRENGTH:g}", OWN),
-        ("ldc-floor", METHODS["ldc-floor"].default or 1.0, own.n_modes, "with floor, λ = 4", FRESH),
+        ("ldc-no-floor", PAPER_STRENGTH, own.n_modes, f"LDC, λ = {PAPER_STRENGTH:g}", OWN),
+        ("ldc-floor", method_of("ldc-floor").default_strength or 1.0, own.n_modes, "with floor, λ = 4", FRESH),
     )
     figure = new_figure("minibatches of task 2", "test error (%)", log_x=True, log_y=True)
     steps = own.reported[0].step.tolist()[1:]
@@ -68,12 +78,12 @@ def late_fronts(protocols: Sequence[Protocol]) -> go.Figure:
 def _fronts(own: Protocol, step: int) -> go.Figure:
     figure = new_figure("test error of task 1 (%)", "test error of task 2 (%)", log_x=True, log_y=True)
     for method, color in zip(_SHOWN, _COLORS, strict=False):
-        counts = (own.n_modes, 2 * own.n_modes) if METHODS[method].takes_modes else (0,)
+        counts = (own.n_modes, 2 * own.n_modes) if COMPARED[method].takes_modes else (0,)
         points = next(filter(None, (front(method, count, step, own.reported) for count in counts)), [])
         x, y = (_drawn(np.array([errors[task] for _, errors in points])) for task in (0, 1))
         text = [f"λ = {strength:.3g}" for strength, _ in points]
         figure.add_scatter(
-            x=x, y=y, text=text, name=METHODS[method].name, mode="lines+markers",
+            x=x, y=y, text=text, name=COMPARED[method].label, mode="lines+markers",
             line={"color": color, "width": 1.3}, marker={"color": color, "size": 5},
         )  # fmt: skip
     return figure
@@ -84,8 +94,8 @@ def error_by_number(protocols: Sequence[Protocol]) -> go.Figure:
     own = protocols[0]
     figure = new_figure("number of constraints", "summed test error (%)", log_x=True, log_y=True)
     shown = (
-        ("ldc", PAPER_STRENGTH, f"LDC, λ = {PAPER_STRENGTH:g}", OWN),
-        ("ldc-floor", METHODS["ldc-floor"].default or 1.0, "with floor, λ = 4", FRESH),
+        ("ldc-no-floor", PAPER_STRENGTH, f"LDC, λ = {PAPER_STRENGTH:g}", OWN),
+        ("ldc-floor", method_of("ldc-floor").default_strength or 1.0, "with floor, λ = 4", FRESH),
     )
     for method, strength, label, color in shown:
         points = [pair for one in own.reported for pair in error_by_count(one, method, strength, own.stops[1]).items()]

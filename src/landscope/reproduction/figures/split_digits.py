@@ -7,15 +7,15 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
-from landscope.memory.methods import method_name
 from landscope.progress import Reporter
+from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.figures.recipe import Plan, Section, mean_with_spread
 from landscope.reproduction.figures.strengths import Comparison, Seeds
 from landscope.reproduction.jobs import Job
+from landscope.reproduction.sequential.ablations import method_label
 from landscope.reproduction.sequential.courses import begin_course, in_turn_artefact
 from landscope.reproduction.sequential.sequence import TasksInTurn, learn_in_turn
-from landscope.study.folder import RunFolder
 
 __all__ = ["TasksInARow"]
 
@@ -29,9 +29,10 @@ _STRONGER = (0.4, 1.0, 4.0, 10.0, 40.0)
 _Way = tuple[str, int, int | None]
 """Method, modes a task, directions of all tasks together."""
 _TRIED: Mapping[_Way, tuple[float, ...]] = {
-    ("none", 0, None): (math.nan,), ("ldc", 200, None): (0.03, 0.1, *_STRONGER), ("ldc-floor", 200, None): _CONSTRAINT,
+    ("none", 0, None): (math.nan,),
+    ("ldc-no-floor", 200, None): (0.03, 0.1, *_STRONGER), ("ldc-floor", 200, None): _CONSTRAINT,
     ("ldc-floor", 400, None): _CONSTRAINT, ("ldc-floor", 400, _RANK): _CONSTRAINT,
-    ("ldc-psi4-factored", 400, None): _CONSTRAINT, ("ldc-psi4-factored", 400, _RANK): _STRONGER,
+    ("ldc-variance-factored", 400, None): _CONSTRAINT, ("ldc-variance-factored", 400, _RANK): _STRONGER,
     ("ewc", 0, None): (1.0, 1e1, 1e2, 1e3, 1e4, 1e5), ("kfac", 0, None): _CURVATURE, ("kfac", 0, _RANK): _CURVATURE,
     ("l2", 0, None): (0.1, 0.3, 1.0, 3.0, 10.0), ("joint", 0, None): (math.nan,),
 }  # fmt: skip
@@ -81,7 +82,7 @@ def _name(seed: int) -> str:
 
 
 def _run(reporter: Reporter, plan: Plan, seed: int) -> None:
-    run = RunFolder.create(plan.run_path(_name(seed)), plan.settings_with(seed=seed))
+    run = ExperimentFolder.create(plan.run_path(_name(seed)), plan.settings_with(seed=seed))
     _comparison(plan).learn(reporter, run, seed, _artefact, functools.partial(_begin, run.settings))
 
 
@@ -104,7 +105,7 @@ def _comparison(plan: Plan) -> Comparison[_Way, TasksInTurn]:
 
 
 def _load(plan: Plan, seed: int, way: _Way, strength: float) -> TasksInTurn:
-    return RunFolder.open(plan.run_path(_name(seed))).load(_artefact(way, strength), TasksInTurn)
+    return ExperimentFolder.open(plan.run_path(_name(seed))).load(_artefact(way, strength), TasksInTurn)
 
 
 def _artefact(way: _Way, strength: float) -> str:
@@ -117,7 +118,7 @@ def _row(way: _Way, strength: str, found: Sequence[TasksInTurn]) -> list[str]:
     modes, merged = f", {n_modes} modes a task" if n_modes else "", ", merged" if rank else ""
     last = [statistics.fmean(100 * float(one.error[-1, task]) for one in found) for task in range(len(found[0].tasks))]
     return [
-        f"{method_name(method)}{modes}{merged}",
+        f"{method_label(method)}{modes}{merged}",
         mean_with_spread([100 * one.average_error for one in found]),
         mean_with_spread([100 * one.forgetting for one in found]),
         strength,

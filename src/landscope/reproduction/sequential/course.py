@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from landscope.memory.snapshot import FinishedTask
+from landscope.memory.snapshot import TaskSnapshot
 from landscope.parameters import ParameterSpace, Selection
 from landscope.protocols import Penalty
 from landscope.reproduction.sequential.frozen_prefix import FreeLayers
@@ -92,7 +92,7 @@ class Course:
         data: Labelled | None = None,
         epochs: int | None = None,
         after_step: Callable[[], None] | None = None,
-    ) -> FinishedTask:
+    ) -> TaskSnapshot:
         """Learn a task, record a window at its end, and look back on it.
 
         Args:
@@ -114,7 +114,7 @@ class Course:
             self.part, own, seed=seed + 1, epochs=window, penalty=penalty, after_step=after_step
         )
         risk = EmpiricalRisk(self.part, self.learner.criterion, own, space=self._space)
-        return FinishedTask(risk, trajectory, self.n_modes, learnt=learnt, seed=seed)
+        return TaskSnapshot(risk, trajectory, self.n_modes, learnt=learnt, seed=seed)
 
     def _window_epochs(self, data: Labelled) -> int:
         return max(self.window_epochs, -(-self.window_steps // self.learner.steps_per_epoch(data)))

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import torch
 
-from landscope.memory.methods import METHODS, UNPROTECTED
 from landscope.reproduction.experiment.choices import Pretraining
 from landscope.reproduction.experiment.problem import Problem
 from landscope.reproduction.experiment.settings import Settings
+from landscope.reproduction.sequential.ablations import COMPARED, UNPROTECTED
 from landscope.reproduction.sequential.course import Course
 from landscope.reproduction.sequential.learning import Learner
 from landscope.reproduction.sequential.task_data import class_tasks, joined_tasks
@@ -62,5 +62,5 @@ def in_turn_artefact(method: str, strength: float, n_modes: int, rank: int | Non
     """Under which name a run keeps what one way to learn tasks in turn gave."""
     if method in UNPROTECTED:
         return f"in-turn-{method}"
-    modes = n_modes if METHODS[method].takes_modes else 0
+    modes = n_modes if COMPARED[method].takes_modes else 0
     return f"in-turn-{method}-{strength:g}-{modes}" + ("" if rank is None else f"-rank{rank}")

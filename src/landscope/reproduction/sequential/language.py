@@ -14,12 +14,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from landscope._checks import check_choice
-from landscope.memory.accumulate import held_directions
-from landscope.memory.methods import METHODS
-from landscope.memory.snapshot import FinishedTask
+from landscope.memory.snapshot import TaskSnapshot
 from landscope.parameters import ParameterSpace
 from landscope.penalties.proximal import ProximalSteps
 from landscope.recorder import TrajectoryRecorder
+from landscope.reproduction.sequential.ablations import COMPARED
 from landscope.reproduction.sequential.low_rank import add_low_rank
 from landscope.reproduction.sequential.penalty_cache import TimedPenalties
 from landscope.results import Result, stamp
@@ -115,7 +114,7 @@ class FineTuning:
         with TrajectoryRecorder(self.model, optimizer) as recorder:
             self._learn(rows, how.window, optimizer)
         risk = self._risk(rows[: how.max_samples], recorder.space)
-        self.finished = FinishedTask(risk, recorder.trajectory(), how.n_modes, seed=seed, ratio=how.ratio)
+        self.finished = TaskSnapshot(risk, recorder.trajectory(), how.n_modes, seed=seed, ratio=how.ratio)
         """The first text."""
         self._penalties = TimedPenalties(self.finished)
         self._at_end = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
@@ -125,7 +124,7 @@ class FineTuning:
         """Learn the second text.
 
         Args:
-            method: A key of ``landscope.tasks.METHODS``, or ``"none"``.
+            method: A key of ``ablations.COMPARED``, or ``"none"``.
             strength: lambda; NaN for none.
 
         Returns:
@@ -134,20 +133,20 @@ class FineTuning:
         Raises:
             InputError: If the method is none of these.
         """
-        check_choice("method", method, ("none", *METHODS))
+        check_choice("method", method, ("none", *COMPARED))
         self.model.load_state_dict(self._at_end)
         self._generator.set_state(self._drawn)
         how, finished, optimizer = self.how, self.finished, self._optimizer()
         penalty, keeping = None, 0.0
-        if method in METHODS:
-            count = held_directions(finished, method, how.n_modes)
+        if method in COMPARED:
+            count = COMPARED[method].n_directions(finished, how.n_modes)
             penalty, keeping = self._penalties(method, strength, count)
         steps = ProximalSteps(penalty, self.model, optimizer) if penalty is not None else contextlib.nullcontext()
         begun = time.perf_counter()
         with steps:
             self._learn(self.texts[1][0], how.steps[1], optimizer)
         seconds, n_weights = time.perf_counter() - begun, finished.space.dim
-        measured = method in METHODS and bool(METHODS[method].measures)
+        measured = method in COMPARED and COMPARED[method].needs_recording
         return FineTuned(
             method=method, strength=strength, log_loss=torch.stack([self._losses, self._test()]), n_weights=n_weights,
             n_stored=0 if penalty is None else penalty.n_stored, n_recorded=n_weights * how.window if measured else 0,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from landscope.memory.methods import METHODS, with_strength
-from landscope.memory.snapshot import FinishedTask
+from landscope.memory.snapshot import TaskSnapshot
 from landscope.protocols import Penalty
+from landscope.reproduction.sequential.ablations import COMPARED
 
 __all__ = ["TimedPenalties"]
 
@@ -18,7 +18,7 @@ class TimedPenalties:
         task: The task.
     """
 
-    def __init__(self, task: FinishedTask) -> None:
+    def __init__(self, task: TaskSnapshot) -> None:
         self.task = task
         self._built: dict[tuple[str, int], tuple[Penalty, float]] = {}
 
@@ -26,7 +26,7 @@ class TimedPenalties:
         """A penalty, and the seconds to make it alone, with the modes and the flatness that several share.
 
         Args:
-            method: A key of :data:`METHODS`.
+            method: A key of :data:`ablations.COMPARED`.
             strength: lambda.
             n_modes: Directions it holds, or weights.
         """
@@ -34,19 +34,18 @@ class TimedPenalties:
         if key not in self._built:
             self._measure(method, n_modes)
             begun = time.perf_counter()
-            penalty = METHODS[method].build(self.task, n_modes)
+            penalty = COMPARED[method].penalty(self.task, n_modes)
             self._built[key] = penalty, time.perf_counter() - begun + self._shared_seconds(method, n_modes)
         penalty, seconds = self._built[key]
-        return with_strength(penalty, strength), seconds
+        return penalty.with_strength(strength), seconds
 
     def _measure(self, method: str, n_modes: int) -> None:
         """First what is shared, so that its time is counted once."""
-        if METHODS[method].measures:
+        if COMPARED[method].needs_recording:
             _ = self.task.modes
-        if METHODS[method].measures == "flatness":
+        if COMPARED[method].measures_flatness:
             self.task.flatness(n_modes)
 
     def _shared_seconds(self, method: str, n_modes: int) -> float:
-        measures = METHODS[method].measures
-        modes = self.task.modes_seconds if measures else 0.0
-        return modes + (self.task.flatness_seconds * n_modes if measures == "flatness" else 0.0)
+        modes = self.task.modes_seconds if COMPARED[method].needs_recording else 0.0
+        return modes + (self.task.flatness_seconds * n_modes if COMPARED[method].measures_flatness else 0.0)

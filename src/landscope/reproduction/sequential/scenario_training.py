@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from landscope._checks import check_choice
-from landscope.memory.methods import METHODS, UNPROTECTED, method_name
 from landscope.memory.task_memory import TaskMemory
 from landscope.reproduction.experiment.training import evaluate, train
+from landscope.reproduction.sequential.ablations import COMPARED, UNPROTECTED, method_label
 from landscope.reproduction.sequential.baselines.path_integral import SynapticIntelligence
 from landscope.reproduction.sequential.baselines.projection import GradientProjectionMemory, OrthogonalGradientDescent
 from landscope.reproduction.sequential.baselines.protocol import Memory
@@ -63,7 +63,7 @@ class Schooling:
 
 def rival_name(method: str) -> str:
     """What a person reads for a way to keep tasks."""
-    return _RIVALS[method] if method in _RIVALS else method_name(method)
+    return _RIVALS[method] if method in _RIVALS else method_label(method)
 
 
 def learn_scenario(
@@ -80,7 +80,7 @@ def learn_scenario(
     Args:
         scenario: The tasks.
         make_network: ``make_network(n_outputs)``; its parameters are trained, all of them.
-        method: A key of ``landscope.tasks.METHODS``; ``"si"``, ``"gpm"``, ``"ogd"``, ``"replay"``; ``"none"``; or
+        method: A key of ``ablations.COMPARED``; ``"si"``, ``"gpm"``, ``"ogd"``, ``"replay"``; ``"none"``; or
             ``"joint"``: all tasks so far together, each asked for all outputs it may give.
         strength: lambda, c of SI, the threshold of GPM, passed over by others; that of the method by default, where it
             has one.
@@ -93,7 +93,7 @@ def learn_scenario(
     Raises:
         InputError: If the method is none of these, or needs another strength.
     """
-    check_choice("method", method, (*UNPROTECTED, *METHODS, *_RIVALS))
+    check_choice("method", method, (*UNPROTECTED, *COMPARED, *_RIVALS))
     how = Schooling() if schooling is None else schooling
     model = Answers(make_network(scenario.n_outputs))
     memory = _memory_of(method, model, _shared(model) if scenario.has_heads else None, strength, how, seed)
@@ -121,10 +121,10 @@ def learn_scenario(
 def _memory_of(
     method: str, model: Answers, select: list[str] | None, strength: float, how: Schooling, seed: int
 ) -> Memory | None:
-    if method in METHODS:
+    if method in COMPARED:
         own = None if math.isnan(strength) else strength
         return TaskMemory(
-            model, select, method=method, strength=own, n_modes=how.n_modes, window=how.window, rank=how.rank
+            model, select, method=COMPARED[method], strength=own, n_modes=how.n_modes, window=how.window, rank=how.rank
         )
     make: dict[str, Callable[[], Memory]] = {
         "si": lambda: SynapticIntelligence(model, select, strength=strength),

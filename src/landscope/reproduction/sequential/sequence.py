@@ -14,9 +14,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from landscope._checks import check_choice
-from landscope.memory.accumulate import combined_penalty, directions_in, held_directions, own_penalty
-from landscope.memory.methods import METHODS, UNPROTECTED, method_name
+from landscope.memory.accumulate import accumulate, n_directions_of, task_penalty
 from landscope.protocols import Penalty
+from landscope.reproduction.sequential.ablations import COMPARED, UNPROTECTED, method_label
 from landscope.reproduction.sequential.course import Course
 from landscope.reproduction.sequential.task_data import joined_tasks
 from landscope.results import Result, stamp
@@ -116,10 +116,10 @@ class TasksInTurn(
     @property
     def label(self) -> str:
         """What kept the tasks, for a person."""
-        if self.method not in METHODS:
+        if self.method not in COMPARED:
             return UNPROTECTED.get(self.method, self.method)
-        words = [method_name(self.method), f"λ = {self.strength:g}"]
-        if METHODS[self.method].takes_modes:
+        words = [method_label(self.method), f"λ = {self.strength:g}"]
+        if COMPARED[self.method].takes_modes:
             held = self.n_held[:-1].tolist()
             fewer = "" if min(held) == self.n_modes else f" ({', '.join(map(str, held))} held)"
             words += [f"{self.n_modes} modes a task{fewer}"]
@@ -168,7 +168,7 @@ def learn_in_turn(
 
     Args:
         course: Of two tasks or more; its weights are those after the last one when this is done.
-        method: A key of :data:`landscope.tasks.METHODS`; ``"none"``; or ``"joint"``: all tasks so far together.
+        method: A key of :data:`ablations.COMPARED`; ``"none"``; or ``"joint"``: all tasks so far together.
         strength: lambda.
         n_modes: Directions that each task holds, at most as many as its window has.
         epochs: Longest wait for a training error of zero in each task, before its window; the course's by default.
@@ -182,7 +182,7 @@ def learn_in_turn(
     Raises:
         InputError: If the method is none of these.
     """
-    check_choice("method", method, (*UNPROTECTED, *METHODS))
+    check_choice("method", method, (*UNPROTECTED, *COMPARED))
     earlier: Penalty | None = None
     learnt: list[LearntTask] = []
     looks: list[Look] = []
@@ -199,10 +199,10 @@ def learn_in_turn(
         finished = course.finish(number, penalty=earlier, data=data, epochs=epochs, after_step=counted)
         seconds = time.perf_counter() - begun
         begun, count = time.perf_counter(), 0
-        if method in METHODS and number + 1 < len(course.tasks):
-            own = own_penalty(finished, method, strength, n_modes)
-            count = directions_in(own, held_directions(finished, method, n_modes))
-            earlier = combined_penalty(earlier, own, rank)
+        if method in COMPARED and number + 1 < len(course.tasks):
+            own = task_penalty(finished, COMPARED[method], strength, n_modes)
+            count = n_directions_of(own, COMPARED[method].n_directions(finished, n_modes))
+            earlier = accumulate(earlier, own, rank)
         keeping, stored = time.perf_counter() - begun, 0 if earlier is None else earlier.n_stored
         learnt.append(LearntTask(course.errors(), seconds, keeping, stored, count, counted.taken))
     return TasksInTurn.of(

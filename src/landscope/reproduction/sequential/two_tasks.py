@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from landscope.memory.methods import UNPROTECTED
+from landscope.reproduction.sequential.ablations import COMPARED, UNPROTECTED
 from landscope.reproduction.sequential.course import Course
 from landscope.reproduction.sequential.penalty_cache import TimedPenalties
 from landscope.reproduction.sequential.task_data import joined_tasks
@@ -26,7 +26,7 @@ class Trial:
     """One way to learn the second task.
 
     Args:
-        method: A key of :data:`landscope.tasks.METHODS`, or ``"none"``, or ``"joint"`` for both tasks at once.
+        method: A key of :data:`ablations.COMPARED`, or ``"none"``, or ``"joint"`` for both tasks at once.
         strength: lambda.
         n_modes: Directions, or weights, that are held.
         moved: Whether to keep how far the weights moved along the modes.
@@ -153,4 +153,4 @@ def measure_forgetting(
 
 
 def _counts_weights(method: str) -> bool:
-    return method.startswith("ewc")
+    return method in COMPARED and COMPARED[method].takes_weights

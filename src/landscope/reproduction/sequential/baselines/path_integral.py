@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from landscope._checks import check_positive
-from landscope.memory.accumulate import combined_penalty
+from landscope.memory.accumulate import accumulate
 from landscope.parameters import ParameterSpace, Selection
 from landscope.penalties.proximal import ProximalSteps
 from landscope.penalties.quadratic import QuadraticPenalty
@@ -107,7 +107,7 @@ class SynapticIntelligence:
             strength=self.strength,
             parameters=self.space.names,
         )
-        self.held = combined_penalty(self.held, own)
+        self.held = accumulate(self.held, own)
         self.n_tasks += 1
         self._begin()
 

@@ -1,7 +1,8 @@
-"""Bases: other directions for the same analysis, and the variance of any window along them."""
+"""The leading eigenvectors of the Hessian, as directions for the same analyses."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -11,15 +12,15 @@ from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
 from landscope._checks import check_count, check_vector
-from landscope.directions.basis import Basis
+from landscope.directions.directions import Directions
 from landscope.errors import InputError
 from landscope.protocols import LossLandscape, ProgressCallback, silent
 from landscope.results import stamp
 
-__all__ = ["hessian_basis"]
+__all__ = ["hessian_eigenvectors", "leading_eigenvectors"]
 
 
-def hessian_basis(
+def hessian_eigenvectors(
     landscape: LossLandscape,
     w0: Float[Tensor, " N"],
     n_modes: int,
@@ -27,21 +28,21 @@ def hessian_basis(
     rtol: float = 1e-4,
     seed: int = 0,
     progress: ProgressCallback | None = None,
-) -> Basis:
+) -> Directions:
     r"""The leading eigenvectors of the Hessian, :math:`\nabla^2 L(w_0)\, p_i = \lambda_i p_i`, largest lambda first.
 
     By Lanczos iterations on Hessian-vector products (``scipy.sparse.linalg.eigsh``).
 
     Args:
         landscape: A landscape with ``hessian_vector_product``, or any that torch can differentiate twice.
-        w0: Where.
+        w0: Weights at which the Hessian is taken.
         n_modes: How many, below N.
         rtol: Accuracy of the eigenvalues, relative to the largest.
         seed: Seed of the starting vector.
         progress: Told how many products are done, of a rough guess.
 
     Returns:
-        The basis, with the residual of every eigenvector.
+        The directions; their values are the curvatures, and every eigenvector has its residual.
 
     Raises:
         InputError: If ``n_modes`` is not between 1 and N - 1, or the iterations do not converge.
@@ -50,15 +51,55 @@ def hessian_basis(
         >>> import torch
         >>> from landscope.synthetic import QuadraticBowl
         >>> bowl = QuadraticBowl(torch.tensor([1.0, 5.0, 3.0]).double())
-        >>> found = hessian_basis(bowl, torch.zeros(3).double(), 2)
+        >>> found = hessian_eigenvectors(bowl, torch.zeros(3).double(), 2)
         >>> [round(x, 6) for x in found.values.tolist()], bool((found.residuals < 1e-3).all())
         ([5.0, 3.0], True)
     """
     w0 = check_vector("w0", w0, dim=w0.shape[-1])
-    dim = len(w0)
+    return leading_eigenvectors(
+        _hessian_product(landscape, w0), w0, n_modes, name="Hessian eigenvectors", rtol=rtol, seed=seed,
+        progress=progress,
+    )  # fmt: skip
+
+
+def leading_eigenvectors(
+    product: Callable[[Float[Tensor, " N"]], Float[Tensor, " N"]],
+    like: Float[Tensor, " N"],
+    n_modes: int,
+    *,
+    name: str,
+    rtol: float = 1e-4,
+    seed: int = 0,
+    progress: ProgressCallback | None = None,
+) -> Directions:
+    """The leading eigenvectors of a symmetric matrix that is known by its products with vectors.
+
+    Args:
+        product: ``product(v[N])``: the matrix times a vector.
+        like: A vector with the length, dtype and device of ``v``; the mean of the result.
+        n_modes: Number of eigenvectors, below N.
+        name: Name of the directions.
+        rtol: Accuracy of the eigenvalues, relative to the largest.
+        seed: Seed of the starting vector.
+        progress: Called with the number of products done, and a rough guess of the total.
+
+    Returns:
+        The directions, with the residual of every eigenvector.
+
+    Raises:
+        InputError: If ``n_modes`` is not between 1 and N - 1, or the iterations do not converge.
+
+    Example:
+        >>> import torch
+        >>> matrix = torch.diag(torch.tensor([1.0, 5.0, 3.0]).double())
+        >>> basis = leading_eigenvectors(lambda v: matrix @ v, torch.zeros(3).double(), 2, name="eigenvectors")
+        >>> [round(x, 6) for x in basis.values.tolist()]
+        [5.0, 3.0]
+    """
+    dim = len(like)
     if not 1 <= check_count("n_modes", n_modes, minimum=1) < dim:
         raise InputError(expected=f"n_modes between 1 and {dim - 1}", got=f"{n_modes}", hint="Ask for fewer.")
-    multiply = _counted(_hessian_product(landscape, w0), 4 * n_modes, progress or silent)
+    multiply = _counted(_in_numpy(product, like), 4 * n_modes, progress or silent)
     start = np.random.default_rng(seed).standard_normal(dim)
     try:
         values, vectors = eigsh(_Symmetric(dim, multiply), k=n_modes, which="LA", tol=rtol, v0=start)
@@ -71,11 +112,13 @@ def hessian_basis(
     order = np.argsort(-values)
     values, vectors = values[order], vectors[:, order]
     residuals = np.array([np.linalg.norm(multiply(v) - x * v) for x, v in zip(values, vectors.T, strict=True)])
-    return Basis(
+    return Directions(
         directions=torch.from_numpy(np.ascontiguousarray(vectors.T)),
         values=torch.from_numpy(values.copy()),
         residuals=torch.from_numpy(residuals / max(abs(values[0]), np.finfo(float).tiny)),
-        name="Hessian eigenvectors",
+        mean=like.detach().cpu().double(),
+        total=math.nan,
+        name=name,
         provenance=stamp(n_modes=n_modes, rtol=rtol, seed=seed),
     )
 
@@ -91,15 +134,19 @@ class _Symmetric(LinearOperator):
         return self._multiply(x)
 
 
-def _hessian_product(landscape: LossLandscape, w0: Tensor) -> Callable[[np.ndarray], np.ndarray]:
+def _hessian_product(landscape: LossLandscape, w0: Tensor) -> Callable[[Tensor], Tensor]:
     own = getattr(landscape, "hessian_vector_product", None)
+    if own is not None:
+        return lambda v: own(w0, v)
+    return lambda v: torch.func.jvp(torch.func.grad(landscape), (w0,), (v,))[1]
 
-    def product(vector: np.ndarray) -> np.ndarray:
-        v = torch.from_numpy(np.asarray(vector, dtype=np.float64).ravel().copy()).to(w0)
-        answer = own(w0, v) if own is not None else torch.func.jvp(torch.func.grad(landscape), (w0,), (v,))[1]
-        return answer.detach().double().cpu().numpy()
 
-    return product
+def _in_numpy(product: Callable[[Tensor], Tensor], like: Tensor) -> Callable[[np.ndarray], np.ndarray]:
+    def multiply(vector: np.ndarray) -> np.ndarray:
+        v = torch.from_numpy(np.asarray(vector, dtype=np.float64).ravel().copy()).to(like)
+        return product(v).detach().double().cpu().numpy()
+
+    return multiply
 
 
 def _counted(

@@ -1,4 +1,4 @@
-"""Penalties of several tasks, added up."""
+"""Penalties built from other penalties: a penalty on some of the weights, and a sum of penalties."""
 
 from __future__ import annotations
 
@@ -10,35 +10,116 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from landscope._checks import check_kind, check_positive, check_vector
 from landscope.errors import InputError
 from landscope.penalties.kronecker import KroneckerPenalty
-from landscope.penalties.part import PART, PartPenalty
 from landscope.penalties.quadratic import QuadraticPenalty
 from landscope.penalties.state import check_keys, penalty_from
 from landscope.protocols import Penalty
 
-__all__ = ["PenaltySum", "load_penalty"]
+__all__ = ["PartPenalty", "PenaltySum", "load_penalty"]
 
-_SUM = "penalty_sum"
+_PART, _SUM = "part_penalty", "penalty_sum"
+"""Kinds of their states."""
 _RESIDUAL = {torch.float32: 1e-6, torch.float64: 1e-11}
 """Residual of an implicit step over the length of its right-hand side."""
 
 
 @dataclasses.dataclass(frozen=True)
-class PenaltySum:
-    """The sum of any quadratic penalties: V(w) = sum_t V_t(w).
+class PartPenalty:
+    """A penalty on some entries of w, such as the weights of a layer; all other weights are free.
 
-    It holds them all, so it grows with the number of tasks; :func:`merged_penalty` does not.
+    Args:
+        part: Penalty on these weights alone, of dimension n.
+        columns: Indices of these weights in w, ``[n]``.
+        dim: Length N of w.
+        parameters: Names of the parameters that make up w, if known.
+
+    Raises:
+        InputError: If the columns do not match the dimension of the part, or one is not below ``dim``.
+
+    Example:
+        >>> import torch
+        >>> from landscope.penalties import distance_penalty
+        >>> penalty = PartPenalty(distance_penalty(torch.zeros(2)), torch.tensor([0, 2]), dim=3)
+        >>> penalty(torch.tensor([1.0, 5.0, 2.0])).item(), penalty.gradient(torch.tensor([1.0, 5.0, 2.0])).tolist()
+        (5.0, [2.0, 0.0, 4.0])
+    """
+
+    part: Penalty
+    columns: Int[Tensor, " n"]
+    dim: int
+    parameters: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.columns.shape != (self.part.dim,) or int(self.columns.max()) >= self.dim:
+            raise InputError(
+                expected=f"{self.part.dim} columns, each below {self.dim}",
+                got=f"shape {tuple(self.columns.shape)}, up to {int(self.columns.max())}",
+                hint="Pass the indices of these weights in w.",
+            )
+
+    def __call__(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
+        """The penalty V(w); differentiable by torch."""
+        return self.part(self._selected(w))
+
+    def gradient(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points N"]:
+        """The gradient; zero for the free weights."""
+        return self._scattered(self.part.gradient(self._selected(w)))
+
+    def hessian_vector_product(self, w: Float[Tensor, "*points N"], vector: Tensor) -> Float[Tensor, "*points N"]:
+        """The Hessian, the same everywhere, times a vector."""
+        return self._scattered(self.part.hessian_vector_product(self._selected(w), vector[..., self.columns]))
+
+    def proximal_step(self, w: Float[Tensor, "*points N"], step_size: float) -> Float[Tensor, "*points N"]:
+        """The implicit step of the part; the free weights stay unchanged."""
+        end = check_vector("w", w, dim=self.dim, device=self.columns.device).clone()
+        end[..., self.columns] = self.part.proximal_step(self._selected(w), step_size).to(end.dtype)
+        return end
+
+    @property
+    def n_stored(self) -> int:
+        """Number of stored values, without the indices."""
+        return self.part.n_stored
+
+    def state_dict(self) -> dict[str, Any]:
+        """The fields, for ``torch.save``; :func:`landscope.penalties.load_penalty` rebuilds the penalty."""
+        return {
+            "kind": _PART, "part": self.part.state_dict(), "columns": self.columns, "dim": self.dim,
+            "parameters": list(self.parameters),
+        }  # fmt: skip
+
+    def with_strength(self, strength: float) -> PartPenalty:
+        """The same penalty with another lambda."""
+        return dataclasses.replace(self, part=self.part.with_strength(strength))
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> PartPenalty:
+        """The same penalty on another device or in another dtype."""
+        return dataclasses.replace(self, part=self.part.to(device, dtype), columns=self.columns.to(device))
+
+    def _selected(self, w: Tensor) -> Tensor:
+        return check_vector("w", w, dim=self.dim, device=self.columns.device)[..., self.columns]
+
+    def _scattered(self, values: Tensor) -> Tensor:
+        whole = torch.zeros(*values.shape[:-1], self.dim, dtype=values.dtype, device=values.device)
+        whole[..., self.columns] = values
+        return whole
+
+
+@dataclasses.dataclass(frozen=True)
+class PenaltySum:
+    """A sum of quadratic penalties of any type: V(w) = sum_t V_t(w).
+
+    It stores all of them, so it grows with the number of tasks; :func:`landscope.penalties.merged_penalty` does not.
 
     Args:
         parts: The penalties.
 
     Raises:
-        InputError: If there are none.
+        InputError: If there are no penalties, or they are on different weights.
 
     Example:
         >>> import torch
@@ -54,7 +135,7 @@ class PenaltySum:
         if not self.parts:
             raise InputError(expected="at least one penalty", got="none", hint="Pass the penalties of earlier tasks.")
         for part in self.parts:
-            check_kind("each part", part, Penalty, hint="Pass penalties only.")
+            check_kind("each part", part, Penalty, hint="Pass a tuple of penalties.")
         kinds = {(part.dim, names) for part in self.parts for names in [part.parameters] if names}
         if len({part.dim for part in self.parts}) > 1 or len(kinds) > 1:
             raise InputError(
@@ -62,11 +143,11 @@ class PenaltySum:
                 got=", ".join(
                     sorted(f"{part.dim} of {'; '.join(part.parameters) or 'unnamed'}" for part in self.parts)
                 ),
-                hint="Use one selection of one model for all tasks.",
+                hint="Use the same selection of the same model for all tasks.",
             )
 
     def __call__(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
-        """V(w); differentiable by torch."""
+        """The penalty V(w); differentiable by torch."""
         return _added(part(w) for part in self.parts)
 
     def gradient(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points N"]:
@@ -80,21 +161,21 @@ class PenaltySum:
     def proximal_step(self, w: Float[Tensor, "*points N"], step_size: float) -> Float[Tensor, "*points N"]:
         r"""The implicit step of the sum, :math:`u + \alpha \nabla V(u) = w`, by conjugate gradients.
 
-        Penalties on different weights need none: their own steps after one another are the answer. What single
-        precision cannot solve is solved in double.
+        Penalties on different weights need no iterations: their steps in sequence are exact. If single precision does
+        not converge, the step is solved in double precision.
 
         Args:
-            w: Where the step begins.
-            step_size: alpha, above 0.
+            w: Weights before the step.
+            step_size: Step size alpha, above 0.
 
         Returns:
-            Where it ends, to a residual of 1e-6 of the right-hand side in float32.
+            Weights after the step, to a residual of 1e-6 of the right-hand side in float32.
 
         Raises:
             InputError: If the shape or device does not fit, or the step size is not positive.
         """
         check_positive("step_size", step_size)
-        if len(self.parts) == 1 or self._apart:
+        if len(self.parts) == 1 or self._disjoint:
             return functools.reduce(lambda at, part: part.proximal_step(at, step_size), self.parts, w)
         points = check_vector("w", w, dim=self.dim).reshape(-1, self.dim)
         return torch.stack([self._step(point, step_size) for point in points]).reshape(w.shape)
@@ -109,7 +190,7 @@ class PenaltySum:
         def system(x: Tensor) -> Tensor:
             return x + step_size * self.hessian_vector_product(start, x).to(working)
 
-        # In u - w the right-hand side is the slope at w: no digits are lost to a far anchor.
+        # Solve for u - w: the right-hand side is the gradient at w, which loses no digits to a distant anchor.
         right = -step_size * self.gradient(start).to(working)
         moved, solved = _conjugate_gradients(system, right, guess - start, rtol)
         if solved or working == torch.float64:
@@ -117,10 +198,10 @@ class PenaltySum:
         return self._double.proximal_step(w.double(), step_size).to(w.dtype)
 
     @functools.cached_property
-    def _apart(self) -> bool:
-        """Whether no weight is held by two parts."""
-        places = [part.columns.flatten() for part in self.parts if isinstance(part, PartPenalty | KroneckerPenalty)]
-        return len(places) == len(self.parts) and len(torch.cat(places).unique()) == sum(map(len, places))
+    def _disjoint(self) -> bool:
+        """Whether no weight belongs to two parts."""
+        columns = [part.columns.flatten() for part in self.parts if isinstance(part, PartPenalty | KroneckerPenalty)]
+        return len(columns) == len(self.parts) and len(torch.cat(columns).unique()) == sum(map(len, columns))
 
     @functools.cached_property
     def _double(self) -> PenaltySum:
@@ -132,21 +213,25 @@ class PenaltySum:
         return self.parts[0].dim
 
     def state_dict(self) -> dict[str, Any]:
-        """The fields of all parts, for ``torch.save``; :func:`load_penalty` makes a penalty of them."""
+        """The fields of all parts, for ``torch.save``; :func:`load_penalty` rebuilds the penalty."""
         return {"kind": _SUM, "parts": [part.state_dict() for part in self.parts]}
 
+    def with_strength(self, strength: float) -> PenaltySum:
+        """All parts with another lambda."""
+        return PenaltySum(tuple(part.with_strength(strength) for part in self.parts))
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> PenaltySum:
-        """The same on another device or in another dtype."""
+        """The same penalty on another device or in another dtype."""
         return PenaltySum(tuple(part.to(device, dtype) for part in self.parts))
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """Names of the parameters that w is made of, where they are known."""
+        """Names of the parameters that make up w, if known."""
         return next((part.parameters for part in self.parts if part.parameters), ())
 
     @property
     def n_stored(self) -> int:
-        """Numbers it holds."""
+        """Number of stored values."""
         return sum(part.n_stored for part in self.parts)
 
 
@@ -155,16 +240,16 @@ def _added(terms: Iterable[Tensor]) -> Tensor:
 
 
 def load_penalty(state: Mapping[str, Any]) -> Penalty:
-    """The penalty that ``penalty.state_dict()`` was of.
+    """Rebuild a penalty from its ``state_dict()``.
 
     Args:
-        state: The mapping, as it came or read by ``torch.load``.
+        state: The mapping, possibly read by ``torch.load``.
 
     Returns:
         The penalty, on the device of the tensors.
 
     Raises:
-        StorageError: If it is the state of no penalty.
+        StorageError: If it is not the state of a penalty.
 
     Example:
         >>> import torch
@@ -172,11 +257,11 @@ def load_penalty(state: Mapping[str, Any]) -> Penalty:
         >>> load_penalty(penalty.state_dict())(torch.zeros(2)).item()
         2.0
     """
-    check_kind("the state", state, Mapping, hint="Read a file by torch.load(path) first.")
+    check_kind("the state", state, Mapping, hint="Read a file with torch.load(path) first.")
     if state.get("kind") == _SUM:
         check_keys(state, ("parts",))
         return PenaltySum(tuple(load_penalty(part) for part in state["parts"]))
-    if state.get("kind") == PART:
+    if state.get("kind") == _PART:
         check_keys(state, ("part", "columns", "dim", "parameters"))
         columns, names = state["columns"], tuple(state["parameters"])
         return PartPenalty(load_penalty(state["part"]), columns, dim=state["dim"], parameters=names)
@@ -186,7 +271,7 @@ def load_penalty(state: Mapping[str, Any]) -> Penalty:
 def _conjugate_gradients(
     system: Callable[[Tensor], Tensor], right: Tensor, x: Tensor, rtol: float
 ) -> tuple[Tensor, bool]:
-    """Solve a symmetric positive system from a guess to a residual, or as far as rounding lets 4 N steps go."""
+    """Solve a symmetric positive system to a residual, in at most 4 N steps; say whether the residual was reached."""
     residual = right - system(x)
     direction, square = residual, float(residual @ residual)
     tolerance = rtol**2 * float(right @ right)
