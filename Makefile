@@ -1,4 +1,4 @@
-# The verbs of the project. Two are all a fresh machine needs: `make run` and `make test`.
+# A fresh machine needs two of these: `make run` and `make test`. `make help` lists all.
 VENV ?= .venv
 BIN := $(VENV)/bin
 # uv does not read pip's configuration: hand over a local wheel folder where there is one.
@@ -7,24 +7,35 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 TORCH_BACKEND ?=
 UV_INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND))
 
-.PHONY: run test lint bench clean
+# Two processes of one thread each: threads that wait for each other on two cores cost more than they bring.
+WORKERS ?= 2
+ONE_THREAD = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+# Bytecode is kept with the environment, whatever the shell says: without it each process compiles 4,500 modules anew.
+BYTECODE = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(abspath $(VENV))/bytecode
+PYTEST = $(ONE_THREAD) $(BYTECODE) $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+SHAPES = --jaxtyping-packages=landscope,shape_checker.checked --ignore=tests/bad_input
 
-run: $(VENV)/.core
+.PHONY: help run test test-slow lint bench clean
+
+run: $(VENV)/.core  ## Install landscope, train on the built-in digits, and write runs/digits/report.html
 	$(BIN)/landscope run
 
-# Shapes are checked at run time in the first part; the second shows what a user sees, without that check.
-test: $(VENV)/.dev lint
-	$(BIN)/python -m pytest --jaxtyping-packages=landscope,shape_checker.checked --ignore=tests/bad_input
-	$(BIN)/python -m pytest tests/bad_input
+# The first part checks array shapes at run time; the second shows what a user sees, without that check.
+test: $(VENV)/.dev lint  ## Run the linters, the type checker and all tests but the slow ones
+	$(PYTEST) -m "not slow" $(SHAPES) --durations 10
+	$(PYTEST) -m "not slow" tests/bad_input
 
-lint: $(VENV)/.dev
+test-slow: $(VENV)/.dev  ## Run the tests that take minutes each
+	$(PYTEST) -m slow $(SHAPES) --durations 10
+
+lint: $(VENV)/.dev  ## Run the linters and the type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/ty check src
 
 # The peers come without what they need: they pin an older numpy, for parts that are not measured here.
-bench: $(VENV)/.dev
+bench: $(VENV)/.dev  ## Measure every speed that the README names, and write the tables
 	$(UV_INSTALL) --no-deps loss-landscapes==3.0.6 landscaper==1.3.1
 	$(BIN)/python -m benchmarks --json docs/results/benchmark.json --markdown docs/results/benchmark.md --readme README.md
 
@@ -40,5 +51,8 @@ $(VENV)/.dev: $(BIN)/uv pyproject.toml constraints.txt
 	$(UV_INSTALL) -e ".[data,dev,huggingface,lightning]"
 	touch $(VENV)/.core $@
 
-clean:
+clean:  ## Delete the environment, the runs and the caches
 	rm -rf $(VENV) runs .pytest_cache .ruff_cache .import_linter_cache
+
+help:  ## Show these lines
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1:\t/p' Makefile | expand -t 12

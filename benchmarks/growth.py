@@ -33,12 +33,7 @@ def growth(subject: Subject, device: str) -> list[Row]:  # noqa: ARG001 - groups
     def walk(count: int, dim: int) -> ls.Trajectory:
         return ls.Trajectory.of(torch.randn(count, dim, generator=generator).cumsum(0))
 
-    def axes(dim: int) -> ls.PrincipalModes:
-        return ls.PrincipalModes(
-            mean=torch.zeros(dim).double(), directions=torch.eye(dim).double(), variance=torch.zeros(dim).double(),
-            total_variance=0.0, n_steps=2,
-        )  # fmt: skip
-
+    axes = ls.directions.Directions.of(torch.eye(500), name="axes")
     widths = {width**2: wide(width) for width in (50, 100, 200, 400)}
     tall = {count: walk(count, 500) for count in (4_000, 8_000, 16_000, 32_000)}
     broad = {dim: walk(4_000, dim) for dim in (250, 500, 1_000, 2_000)}
@@ -64,7 +59,7 @@ def growth(subject: Subject, device: str) -> list[Row]:  # noqa: ARG001 - groups
         (
             "velocity statistics",
             "T (k = 500)",
-            {n: _call(ls.velocity_statistics, t, axes(500), 100) for n, t in tall.items()},
+            {n: _call(ls.noise.velocity_statistics, t, axes, 100) for n, t in tall.items()},
         ),
     ]
     measured += [
@@ -84,23 +79,23 @@ def _line(risk: ls.EmpiricalRisk, directions: torch.Tensor, steps: torch.Tensor)
 
 def _springs(risk: ls.EmpiricalRisk, directions: torch.Tensor, points: int) -> Callable[[], object]:
     ensemble = risk.minibatches(50, seed=0)
-    return lambda: ls.minibatch_ensemble(ensemble, risk.w0, directions, torch.linspace(-0.5, 0.5, points))
+    return lambda: ls.noise.minibatch_ensemble(ensemble, risk.w0, directions, torch.linspace(-0.5, 0.5, points))
 
 
 def _temperatures(risk: ls.EmpiricalRisk, directions: torch.Tensor) -> Callable[[], object]:
     ensemble = risk.minibatches(50, seed=0)
-    return lambda: ls.active_temperature(ensemble, risk.w0, directions, torch.zeros(1), learning_rate=0.1)
+    return lambda: ls.noise.active_temperature(ensemble, risk.w0, directions, torch.zeros(1), learning_rate=0.1)
 
 
 def _noise(risk: ls.EmpiricalRisk, directions: torch.Tensor) -> Callable[[], object]:
     ensemble = risk.minibatches(50, seed=0)
-    return lambda: ls.gradient_noise(ensemble, risk.w0, directions)
+    return lambda: ls.noise.gradient_noise(ensemble, risk.w0, directions)
 
 
 def _proximal(dim: int, n_constrained: int) -> Callable[[], object]:
     generator = torch.Generator().manual_seed(0)
     directions = torch.linalg.qr(torch.randn(dim, n_constrained, generator=generator)).Q.T.contiguous()
-    penalty = ls.QuadraticPenalty(
+    penalty = ls.penalties.QuadraticPenalty(
         anchor=torch.zeros(dim), directions=directions, stiffness=torch.ones(n_constrained), floor=0.1
     )
     weights = torch.randn(dim, generator=generator)
@@ -118,6 +113,6 @@ def _row(name: str, variable: str, calls: dict[int, Callable[[], object]]) -> Ro
         call()
         sizes.append(float(size))
         times.append(min(seconds(call) for _ in range(_REPEATS)))
-    fit = ls.fit_power_law(torch.tensor(sizes), torch.tensor(times))
+    fit = ls.law.fit_power_law(torch.tensor(sizes), torch.tensor(times))
     last = f"{times[-1]:.3g} s at {variable.split()[0]} = {int(sizes[-1]):,}"
     return Row.of(f"{name}: cost ~ {variable}^a", "a", fit.exponent, f"standard error {fit.stderr:.2f}; {last}")

@@ -90,7 +90,7 @@ def flatness(subject: Subject, device: str) -> list[Row]:  # noqa: ARG001 - grou
         evaluations.append(_bisected(subject, few) / len(few))
 
     some = subject.modes(250)  # as in use: what a call costs before its first mode is shared by all
-    guided: list[ls.Flatness] = []
+    guided: list[ls.landscape.Flatness] = []
     times = in_turns(
         {"landscope": lambda: guided.append(ls.flatness(risk, risk.w0, some)), "bisection": bisect}, 3, warm_up=False
     )
@@ -150,21 +150,15 @@ def whole_jobs(subject: Subject, device: str) -> list[Row]:  # noqa: ARG001 - gr
     ensemble, directions = risk.minibatches(50, seed=0), subject.modes(100)
     generator = torch.Generator().manual_seed(0)
     path = ls.Trajectory.of(torch.randn(12_000, 2_500, generator=generator).cumsum(0))
-    axes = ls.PrincipalModes(
-        mean=torch.zeros(2_500).double(),
-        directions=torch.eye(2_500).double(),
-        variance=torch.zeros(2_500).double(),
-        total_variance=0.0,
-        n_steps=12_000,
-    )
+    axes = ls.directions.Directions.of(torch.eye(2_500), name="axes")
     jobs = {
-        "sweep of 100 modes x 41 points x 60,000 samples, with 120,000 spring fits": lambda: ls.minibatch_ensemble(
-            ensemble, risk.w0, directions, torch.linspace(-0.5, 0.5, 41)
+        "sweep of 100 modes x 41 points x 60,000 samples, with 120,000 spring fits": lambda: (
+            ls.noise.minibatch_ensemble(ensemble, risk.w0, directions, torch.linspace(-0.5, 0.5, 41))
         ),
-        "derivatives of 1,200 minibatches in 100 directions, forward mode": lambda: ls.active_temperature(
+        "derivatives of 1,200 minibatches in 100 directions, forward mode": lambda: ls.noise.active_temperature(
             ensemble, risk.w0, directions, torch.zeros(1), learning_rate=0.1
         ),
-        "the same by one gradient a minibatch": lambda: ls.gradient_noise(ensemble, risk.w0, directions),
-        "velocity statistics of 12,000 x 2,500, lags to 1,200": lambda: ls.velocity_statistics(path, axes, 1200),
+        "the same by one gradient a minibatch": lambda: ls.noise.gradient_noise(ensemble, risk.w0, directions),
+        "velocity statistics of 12,000 x 2,500, lags to 1,200": lambda: ls.noise.velocity_statistics(path, axes, 1200),
     }
     return [Row.of(name, "s", [seconds(job) for _ in range(3)]) for name, job in jobs.items()]

@@ -13,6 +13,7 @@ from landscope.recorder import TrajectoryRecorder
 from landscope.reproduction.experiment.datasets.loading import load_images
 from landscope.reproduction.experiment.networks import mlp
 from landscope.reproduction.experiment.training import evaluate, train
+from landscope.sampling import MinibatchOrder
 
 __all__ = ["Subject", "prepare"]
 
@@ -63,7 +64,7 @@ def prepare(path: Path) -> None:
         name = "noise of MNIST's shape"
     model = mlp([784, 50, 50, 10], seed=0)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    order = ls.MinibatchOrder(len(data[0]), _BATCH)
+    order = MinibatchOrder(len(data[0]), _BATCH)
     epochs = train(model, nn.functional.cross_entropy, data, optimizer, order)
     for epoch in epochs:
         if evaluate(model, data)[1] == 0 or epoch.number == _MAX_EPOCHS or name != "MNIST":

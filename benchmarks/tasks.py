@@ -41,7 +41,7 @@ def _network(n_outputs: int) -> nn.Module:
 def _rows(name: str, found: TasksInTurn) -> list[Row]:
     """From the third task on, whose penalty is the first of several tasks, to the last that is kept."""
     spent = (found.seconds + found.keeping_seconds)[2:-1]
-    fit = ls.fit_power_law(torch.arange(3.0, 3.0 + len(spent)), spent)
+    fit = ls.law.fit_power_law(torch.arange(3.0, 3.0 + len(spent)), spent)
     note = f"standard error {fit.stderr:.2f}; {float(spent.mean()):.2g} s a task"
     rows = [Row.of(f"{name}: seconds of task t ~ t^a", "a", fit.exponent, note)]
     early, late = int(found.n_stored[1]), int(found.n_stored[-2])

@@ -16,6 +16,7 @@ from benchmarks.measure import Row, in_turns, ratio, seconds
 from benchmarks.subject import LAYER, Subject
 from landscope.reproduction.experiment.networks import mlp
 from landscope.reproduction.experiment.training import train
+from landscope.sampling import MinibatchOrder
 
 __all__ = ["training"]
 
@@ -29,7 +30,7 @@ Data = tuple[Tensor, Tensor]
 def training(subject: Subject, device: str) -> list[Row]:  # noqa: ARG001 - groups share a form
     """Microseconds a step of the paper's network."""
     data = subject.data
-    order = ls.MinibatchOrder(len(data[0]), _BATCH)
+    order = MinibatchOrder(len(data[0]), _BATCH)
     steps = order.batches_per_epoch
     model = subject.model
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
@@ -126,7 +127,7 @@ def _alone(model: nn.Module, optimizer: torch.optim.Optimizer, weight: Tensor, s
 def _one_seed(data: Data, seed: int) -> None:
     model = mlp(_SIZES, seed=seed)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    order = ls.MinibatchOrder(len(data[0]), _BATCH, seed=seed)
+    order = MinibatchOrder(len(data[0]), _BATCH, seed=seed)
     next(train(model, nn.functional.cross_entropy, data, optimizer, order))
 
 
@@ -136,7 +137,7 @@ def _in_one_batch(data: Data) -> None:
     stacked, _ = torch.func.stack_module_state(models)  # type: ignore[arg-type]
     names = list(stacked)
     weights = [stacked[name].detach().requires_grad_() for name in names]
-    orders = [ls.MinibatchOrder(len(data[0]), _BATCH, seed=seed).epoch(0) for seed in range(_SEEDS)]
+    orders = [MinibatchOrder(len(data[0]), _BATCH, seed=seed).epoch(0) for seed in range(_SEEDS)]
 
     def loss(parameters: list[Tensor], x: Tensor, y: Tensor) -> Tensor:
         named = dict(zip(names, parameters, strict=True))

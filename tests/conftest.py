@@ -7,15 +7,18 @@ import pytest
 import torch
 from torch import nn
 
-import landscope as ls
 from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.datasets.loading import load_images
 from landscope.reproduction.experiment.networks import mlp
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.experiment.training import train
+from landscope.sampling import MinibatchOrder
 from landscope.study.folder import RunFolder
 from landscope.study.pipeline import run_stages
 from small_run import SMALL
+
+# The tests are small, and two processes run them: more threads would only wait for each other.
+torch.set_num_threads(1)
 
 
 def pytest_addoption(parser):
@@ -47,7 +50,7 @@ def trained_digits(digits):
     _, targets = digits
     model = mlp([64, 20, 20, 10], seed=0)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.2)
-    order = ls.MinibatchOrder(len(targets), 50, "reshuffled", 0)
+    order = MinibatchOrder(len(targets), 50, "reshuffled", 0)
     for epoch in train(model, nn.functional.cross_entropy, digits, optimizer, order):
         if epoch.number == 60:
             return model, digits

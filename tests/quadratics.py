@@ -19,7 +19,7 @@ def layer_penalty(dim=11, strength=2.0):
 
 
 def low_rank(dim=11, k=3, floor=0.2, strength=1.5):
-    return ls.QuadraticPenalty(
+    return ls.penalties.QuadraticPenalty(
         anchor=torch.randn(dim).double(), directions=torch.linalg.qr(torch.randn(dim, k).double()).Q.T.contiguous(),
         stiffness=torch.rand(k).double() * 5, floor=floor, strength=strength,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Choosing weights by name, layer and kind, of a model and of what was recorded."""
+"""Selection of weights by name, layer and class, in a model and in a recording."""
 
 import pytest
 import torch
@@ -44,14 +44,14 @@ def test_by_name_layer_and_kind(select, names):
 
 
 def test_a_name_goes_before_a_layer():
-    """A glob that matches parameters means these; only one that matches none means layers."""
+    """A glob selects matching parameters; if there are none, it selects matching layers."""
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     assert ls.ParameterSpace.of(model, "0*").names == ("0.weight", "0.bias")
     assert ls.ParameterSpace.of(model, "*").names == tuple(dict(model.named_parameters()))
 
 
 @pytest.mark.parametrize(("select", "asked"), [("heads", "heads"), (nn.Conv2d, "Conv2d"), ([], "empty")])
-def test_what_matches_nothing_is_named(select, asked):
+def test_a_pattern_without_a_match_is_refused(select, asked):
     with pytest.raises(InputError, match=asked):
         ls.ParameterSpace.of(Net(), select)
 

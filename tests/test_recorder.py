@@ -12,7 +12,7 @@ from torch import nn
 
 import landscope as ls
 from landscope.recorder import TrajectoryRecorder
-from landscope.trajectory import open_trajectory
+from landscope.trajectory import check_fresh, open_trajectory
 
 
 def loop(model, optimizer, steps, after=lambda step, loss: None, accumulate=1):
@@ -272,3 +272,93 @@ def test_the_last_rows_are_kept_in_memory_only(tmp_path):
     model = nn.Linear(2, 1)
     with pytest.raises(ls.errors.InputError, match="last in memory, or a path"):
         TrajectoryRecorder(model, torch.optim.SGD(model.parameters(), lr=0.1), last=5, path=tmp_path / "t")
+
+
+def test_a_resumed_recording_has_no_gap(tmp_path):
+    """Rows of steps 1 to 8 are there: going on at step 12 would leave out 9 to 11."""
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    path = tmp_path / "t"
+    with TrajectoryRecorder(model, optimizer, path=path):
+        loop(model, optimizer, 8)
+    for first_step in (10, 12):
+        with pytest.raises(ls.errors.InputError, match=r"at most 9, .* end with step 8"):
+            TrajectoryRecorder(model, optimizer, path=path, first_step=first_step, resume=True)
+    assert len(open_trajectory(path)) == 8
+    with TrajectoryRecorder(model, optimizer, path=path, first_step=9, resume=True) as recorder:
+        loop(model, optimizer, 2)
+    assert recorder.trajectory().steps.tolist() == list(range(1, 11))
+
+
+def test_a_resumed_recording_of_every_fifth_step_has_no_gap(tmp_path):
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    path = tmp_path / "t"
+    with TrajectoryRecorder(model, optimizer, path=path, every=5):
+        loop(model, optimizer, 12)  # rows at 5 and 10
+    with pytest.raises(ls.errors.InputError, match="at most 15"):
+        TrajectoryRecorder(model, optimizer, path=path, every=5, first_step=16, resume=True)
+    with TrajectoryRecorder(model, optimizer, path=path, every=5, first_step=13, resume=True) as recorder:
+        loop(model, optimizer, 8)
+    assert recorder.trajectory().steps.tolist() == [5, 10, 15, 20]
+
+
+class SharpnessAware(torch.optim.Optimizer):
+    """Two passes a step, as the usual implementations do: step() is never called."""
+
+    def __init__(self, parameters, lr):
+        self.base_optimizer = torch.optim.SGD(parameters, lr=lr)
+        super().__init__(self.base_optimizer.param_groups, {"lr": lr})
+        self.param_groups = self.base_optimizer.param_groups
+
+    def second_step(self):
+        self.base_optimizer.step()
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_recorder_without_a_step_says_so(on_disk, tmp_path):
+    model = nn.Linear(4, 2)
+    path = tmp_path / "t" if on_disk else None
+    with (
+        pytest.warns(ls.errors.LandscopeWarning, match="No optimiser step was recorded.*inside the with block"),
+        TrajectoryRecorder(model, torch.optim.SGD(model.parameters(), lr=0.1), path=path) as recorder,
+    ):
+        loop(model, torch.optim.SGD(model.parameters(), lr=0.1), 2)  # another optimiser of the same model
+    with pytest.raises(ls.errors.InputError, match="at least one recorded optimiser step"):
+        recorder.trajectory()
+
+
+def test_a_wrapper_that_bypasses_its_own_step_is_named():
+    model = nn.Linear(4, 2)
+    optimizer = SharpnessAware(model.parameters(), lr=0.1)
+
+    def train():
+        for _ in range(3):
+            model(torch.ones(1, 4)).sum().backward()
+            optimizer.second_step()
+
+    with pytest.warns(ls.errors.LandscopeWarning, match="base_optimizer"), TrajectoryRecorder(model, optimizer) as lost:
+        train()
+    with pytest.raises(ls.errors.InputError, match="base_optimizer"):
+        lost.trajectory()
+    with TrajectoryRecorder(model, optimizer.base_optimizer) as recorder:
+        train()
+    assert len(recorder.trajectory()) == 3
+
+
+def test_steps_that_are_no_multiple_of_every_are_named():
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with TrajectoryRecorder(model, optimizer, every=10) as recorder:
+        loop(model, optimizer, 4)
+    with pytest.raises(ls.errors.InputError, match="None of the steps 1 to 4 is a multiple of every=10"):
+        recorder.trajectory()
+
+
+def test_the_same_window_is_no_fresh_data():
+    run = ls.Trajectory.of(torch.randn(40, 3).cumsum(0))
+    for other in (run.window(1, 21), run.window(15, 35)):
+        with pytest.raises(ls.errors.InputError, match="fresh data"):
+            check_fresh(run.window(1, 21), other)
+    check_fresh(run.window(1, 21), run.window(21))
+    check_fresh(run.window(1, 21), ls.Trajectory.of(torch.randn(20, 3).cumsum(0)))

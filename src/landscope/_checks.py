@@ -1,4 +1,4 @@
-"""Preconditions, one function each; they raise, and return the value made ready for use."""
+"""Checks of arguments: each function raises an error, or returns the value ready for use."""
 
 from __future__ import annotations
 
@@ -27,10 +27,14 @@ __all__ = [
 T = TypeVar("T")
 
 
-def check_count(name: str, value: int, *, minimum: int, hint: str = "Pass an integer, as large.") -> int:
+def check_count(name: str, value: int, *, minimum: int, hint: str | None = None) -> int:
     """Return ``value`` if it is an integer of at least ``minimum``."""
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise InputError(expected=f"{name} to be an integer of at least {minimum}", got=repr(value), hint=hint)
+        raise InputError(
+            expected=f"{name} to be an integer of at least {minimum}",
+            got=repr(value),
+            hint=hint or f"Pass an integer of at least {minimum}.",
+        )
     return value
 
 
@@ -44,25 +48,30 @@ def check_positive(name: str, value: float, *, hint: str = "Pass a positive numb
 def check_strength(name: str, value: float) -> float:
     """Return ``value`` if it is a finite number of at least zero."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise InputError(expected=f"{name} of at least 0, finite", got=repr(value), hint="Pass a plain number.")
+        raise InputError(expected=f"a finite {name} of at least 0", got=repr(value), hint="Pass a plain number.")
     return value
 
 
 def check_kind(name: str, value: Any, kind: type[T], *, hint: str) -> T:
-    """Return ``value`` if it is of a kind."""
+    """Return ``value`` if it is an instance of ``kind``."""
     if not isinstance(value, kind):
         raise InputError(expected=f"{name} of type {kind.__name__}", got=type(value).__name__, hint=hint)
     return value
 
 
 def check_hooked(optimizer: Any) -> torch.optim.Optimizer:
-    """Return an optimiser that tells hooks of its steps; wrappers tell nobody."""
-    check_kind("the optimizer", optimizer, torch.optim.Optimizer, hint="A scheduler's is scheduler.optimizer.")
+    """Return an optimiser that calls step hooks; wrappers around optimisers do not call them."""
+    check_kind(
+        "the optimizer",
+        optimizer,
+        torch.optim.Optimizer,
+        hint="Pass the optimizer itself; a scheduler holds it as scheduler.optimizer.",
+    )
     if not hasattr(optimizer, "_optimizer_step_post_hooks"):
         raise InputError(
-            expected="an optimizer that hooks can follow",
+            expected="an optimizer that calls step hooks",
             got=f"a wrapper, {type(optimizer).__name__}",
-            hint="Pass the one it wraps, mostly optimizer.optimizer.",
+            hint="Pass the wrapped optimizer, usually optimizer.optimizer.",
         )
     return optimizer
 
@@ -79,7 +88,7 @@ def check_choice(name: str, value: str, choices: Collection[str]) -> str:
 
 
 def check_finite(name: str, value: Tensor, *, hint: str) -> Tensor:
-    """Return ``value`` if it holds neither NaN nor infinity."""
+    """Return ``value`` if it contains neither NaN nor infinity."""
     if not bool(torch.isfinite(value).all()):
         bad = int((~torch.isfinite(value)).sum())
         raise NonFiniteError(
@@ -91,13 +100,13 @@ def check_finite(name: str, value: Tensor, *, hint: str) -> Tensor:
 def _check_floating(name: str, value: Tensor) -> None:
     if not isinstance(value, Tensor):
         raise InputError(
-            expected=f"{name} as a tensor", got=type(value).__name__, hint=f"Convert {name} by torch.as_tensor(...)."
+            expected=f"{name} as a tensor", got=type(value).__name__, hint=f"Convert {name} with torch.as_tensor(...)."
         )
     if not value.is_floating_point():
         raise InputError(
             expected=f"{name} of a floating-point dtype",
             got=str(value.dtype),
-            hint=f"Convert {name} with .to().",
+            hint=f"Convert {name} with {name}.float().",
         )
 
 
@@ -111,7 +120,8 @@ def check_vector(
 ) -> Tensor:
     """Return ``value`` on ``device`` and as ``dtype`` if its last axis has length ``dim``.
 
-    Trajectories and modes lie in main memory, landscapes where their model does: points go to the landscape.
+    Trajectories and modes are stored in main memory, and a landscape is on the device of its model. So points move to
+    the landscape.
     """
     _check_floating(name, value)
     if value.ndim == 0 or value.shape[-1] != dim:
@@ -120,12 +130,12 @@ def check_vector(
             got=f"shape {tuple(value.shape)}",
             hint="Use weights of the same model and selection, for example space.flatten(model).",
         )
-    check_finite(name, value, hint=f"Look where {name} was computed; landscope never repairs weights.")
+    check_finite(name, value, hint=f"Check the computation of {name}; landscope does not repair weights.")
     return value.to(device=device, dtype=dtype)
 
 
 def check_start(w0: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a point ``w0[N]`` and ``directions[k, N]`` through it, on its device and in its dtype."""
+    """Return ``w0[N]`` and ``directions[k, N]``, both on the device and in the dtype of ``w0``."""
     for name, value, shape in (("w0", w0, "[N]"), ("directions", directions, "[k, N]")):
         if not isinstance(value, Tensor):
             raise InputError(
@@ -134,7 +144,7 @@ def check_start(w0: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
                 hint="Pass modes.directions, for example." if name == "directions" else "Pass risk.w0, for example.",
             )
     if w0.ndim != 1:
-        raise InputError(expected="w0 of shape [N]", got=f"shape {tuple(w0.shape)}", hint="Pass one point.")
+        raise InputError(expected="w0 of shape [N]", got=f"shape {tuple(w0.shape)}", hint="Pass a single point.")
     w0 = check_vector("w0", w0, dim=len(w0))
     return w0, check_directions(directions, dim=len(w0), device=w0.device, dtype=w0.dtype)
 
@@ -155,32 +165,32 @@ def check_directions(
         raise InputError(
             expected="directions that are not zero",
             got=f"a zero row at index {int((norms == 0).nonzero()[0])}",
-            hint="Leave that direction out.",
+            hint="Remove this direction.",
         )
     pair = _parallel_pair(directions, norms)
     if pair is not None:
         raise InputError(
-            expected="directions that differ from one another",
+            expected="directions that are pairwise not parallel",
             got=f"rows {pair[0]} and {pair[1]} along the same line",
-            hint="Leave one of them out.",
+            hint="Remove one of the two rows.",
         )
     return directions
 
 
 def _parallel_pair(directions: Tensor, norms: Tensor) -> tuple[int, int] | None:
-    """Two rows along one line, found by a few random projections first: k N work, not k^2 N."""
+    """Find two parallel rows. A few random projections narrow the search, which costs k N operations, not k^2 N."""
     if len(directions) < 2:
         return None
     generator = torch.Generator().manual_seed(0)
     dim = directions.shape[1]
-    # Signs, not normals: cheap to make for a large N, and two distinct lines still part almost surely.
-    probes = torch.randint(0, 2, (dim, 3), generator=generator).mul_(2).sub_(1).to(directions)
-    marks = (directions @ probes / norms[:, None]).double().cpu()
-    marks *= torch.where(marks[:, :1] < 0, -1.0, 1.0).double()
+    # Random signs are cheaper than normal numbers for a large N, and still separate two lines almost surely.
+    signs = torch.randint(0, 2, (dim, 3), generator=generator).mul_(2).sub_(1).to(directions)
+    projections = (directions @ signs / norms[:, None]).double().cpu()
+    projections *= torch.where(projections[:, :1] < 0, -1.0, 1.0).double()
     tolerance = 64 * torch.finfo(directions.dtype).eps * math.sqrt(dim)
-    order = torch.argsort(marks[:, 0])
+    order = torch.argsort(projections[:, 0])
     for first, second in zip(order[:-1].tolist(), order[1:].tolist(), strict=True):
-        if float((marks[first] - marks[second]).abs().max()) > tolerance:
+        if float((projections[first] - projections[second]).abs().max()) > tolerance:
             continue
         cosine = directions[first] @ directions[second] / (norms[first] * norms[second])
         if 1 - abs(float(cosine)) <= 8 * torch.finfo(directions.dtype).eps:

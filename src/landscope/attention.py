@@ -1,4 +1,4 @@
-"""Torch's fused attention has no second derivative and no forward mode; its plain form has both."""
+"""A switch to plain attention, because torch's fused attention has no second derivative and no forward mode."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["plain_kernels"]
 
 @contextlib.contextmanager
 def plain_kernels() -> Generator[None]:
-    """Compute attention by plain operations, which torch can differentiate any way; the settings come back.
+    """Compute attention with plain operations, which have all derivatives, and restore the settings afterwards.
 
     Example:
         >>> before = torch.backends.mha.get_fastpath_enabled()

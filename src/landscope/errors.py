@@ -1,4 +1,4 @@
-"""The few kinds of error landscope raises; every message says what was expected, what came, what to do."""
+"""The error classes of landscope; every message says what was expected, what came, and what to do."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ __all__ = [
     "DataUnavailableError",
     "InputError",
     "LandscopeError",
+    "LandscopeWarning",
     "NondeterministicLossError",
     "NonFiniteError",
     "StorageError",
@@ -13,11 +14,11 @@ __all__ = [
 
 
 class LandscopeError(Exception):
-    """Base of all errors of landscope.
+    """Base class of all errors of landscope.
 
     Args:
         expected: What the call needed.
-        got: What it was given.
+        got: What the call received.
         hint: What to do about it.
 
     Example:
@@ -37,25 +38,29 @@ class LandscopeError(Exception):
 
 
 def _rebuilt(kind: type[LandscopeError], expected: str, got: str, hint: str) -> LandscopeError:
-    """An error again, after it crossed from another process."""
+    """Rebuild an error that another process has pickled."""
     return kind(expected=expected, got=got, hint=hint)
 
 
 class InputError(LandscopeError, ValueError):
-    """An argument that cannot be used: a wrong shape, dtype, device, name or range."""
+    """An argument has a wrong shape, dtype, device, name or range."""
 
 
 class NonFiniteError(LandscopeError, ArithmeticError):
-    """NaN where a number is needed, or an infinite loss at the centre of a line."""
+    """A value is NaN where a number is needed, or the loss at the centre of a line is infinite."""
 
 
 class NondeterministicLossError(LandscopeError, RuntimeError):
-    """A loss that differs between two evaluations at the same weights."""
+    """The loss differs between two evaluations at the same weights."""
 
 
 class StorageError(LandscopeError, OSError):
-    """A file that cannot be read or written: damaged, foreign, of a newer format, read-only, disk full."""
+    """A file cannot be read or written: it is damaged, foreign, newer or read-only, or the disk is full."""
 
 
 class DataUnavailableError(LandscopeError, LookupError):
-    """A data set that is neither on this machine nor to be had from the hub."""
+    """A data set is not on this machine, and the hub does not provide it."""
+
+
+class LandscopeWarning(UserWarning):
+    """Base of the warnings of landscope, so that one filter turns them into errors or hides them."""

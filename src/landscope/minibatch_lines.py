@@ -1,4 +1,4 @@
-"""How every analysis of the noise gets its minibatch losses: checked lines through one point."""
+"""Minibatch losses along checked lines through one point, for every analysis of the noise."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from torch import Tensor
 from landscope._checks import check_finite, check_start
 from landscope.errors import InputError, NonFiniteError
 from landscope.plain_lines import PlainBatchLines
-from landscope.protocols import BatchLines, Ensemble, WalksBatchLines
+from landscope.protocols import BatchLines, Ensemble, HasBatchGradients, LeavesSamplesOut, LineEnsemble
 
-__all__ = ["gradients_of", "left_out", "start_batch_lines"]
+__all__ = ["gradients_of", "count_left_out", "start_batch_lines"]
 
 _MIN_BATCHES = 3
 
 
 def _check_ensemble(ensemble: Ensemble) -> None:
-    if not callable(getattr(ensemble, "batch_losses", None)):
+    if not isinstance(ensemble, Ensemble):
         raise InputError(
             expected="an ensemble of minibatch losses",
             got=type(ensemble).__name__,
-            hint="Pass risk.minibatches(batch_size), or an object with batch_losses(w[..., N]) -> L[..., batches].",
+            hint="Pass risk.minibatches(batch_size), or a landscape with batch_losses(w[..., N]) -> L[..., batches].",
         )
 
 
@@ -28,7 +28,7 @@ def start_batch_lines(ensemble: Ensemble, w0: Tensor, directions: Tensor) -> tup
     """Check the start and the directions; return the lines and the minibatch losses at the start.
 
     Raises:
-        InputError: If a shape, dtype or device does not fit, directions are zero or repeated, or there are fewer
+        InputError: If a shape, dtype or device is wrong, directions are zero or parallel, or there are fewer
             than three minibatches.
         NonFiniteError: If a minibatch loss at ``w0`` is NaN or infinite.
     """
@@ -36,7 +36,7 @@ def start_batch_lines(ensemble: Ensemble, w0: Tensor, directions: Tensor) -> tup
     w0, directions = check_start(w0, directions)
     lines = (
         ensemble.batch_lines(w0, directions)
-        if isinstance(ensemble, WalksBatchLines)
+        if isinstance(ensemble, LineEnsemble)
         else PlainBatchLines(ensemble.batch_losses, w0, directions)
     )
     at_start = lines.losses(torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.float64))[0]
@@ -50,7 +50,7 @@ def start_batch_lines(ensemble: Ensemble, w0: Tensor, directions: Tensor) -> tup
         raise NonFiniteError(
             expected="finite minibatch losses at w0",
             got=f"{int((~torch.isfinite(at_start)).sum())} of {len(at_start)} NaN or infinite",
-            hint="Choose a w0 where the model works, or check the data.",
+            hint="Choose a w0 with finite losses, or check the data.",
         )
     return lines, at_start
 
@@ -58,17 +58,20 @@ def start_batch_lines(ensemble: Ensemble, w0: Tensor, directions: Tensor) -> tup
 def gradients_of(ensemble: Ensemble, w: Tensor, directions: Tensor | None) -> Tensor:
     """Gradients of all minibatch losses, ``[batches, N]``, or their components along directions, ``[batches, k]``."""
     _check_ensemble(ensemble)
-    own = getattr(ensemble, "batch_gradients", None)
-    gradients = own(w) if own is not None else torch.func.jacrev(ensemble.batch_losses)(w)
+    gradients = (
+        ensemble.batch_gradients(w)
+        if isinstance(ensemble, HasBatchGradients)
+        else torch.func.jacrev(ensemble.batch_losses)(w)
+    )
     basis = None if directions is None else directions.double()
     rows = [gradient.double() if basis is None else basis @ gradient.to(basis) for gradient in gradients]
     return check_finite(
         "minibatch gradients",
         torch.stack(rows).detach().cpu(),
-        hint="Choose a w0 where the model works, or check the data.",
+        hint="Choose a w0 with finite losses, or check the data.",
     )
 
 
-def left_out(ensemble: Ensemble) -> int:
-    """Samples that no minibatch holds; 0 for an ensemble that does not say."""
-    return int(getattr(ensemble, "n_left_out", 0))
+def count_left_out(ensemble: Ensemble) -> int:
+    """Number of samples outside all minibatches; 0 if the ensemble does not know it."""
+    return ensemble.n_left_out if isinstance(ensemble, LeavesSamplesOut) else 0

@@ -1,4 +1,4 @@
-"""Selected named parameters of a model as one vector of R^N; the only flatten and unflatten."""
+"""Selected parameters of a model as one vector of R^N; only this module flattens and unflattens weights."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from landscope.errors import InputError
 __all__ = ["ParameterSpace", "Selection"]
 
 Selection = str | type[nn.Module]
-"""A glob over names of parameters or modules, or a class of modules."""
+"""A glob over the names of parameters or modules, or a class of modules."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ParameterSpace:
-    """A selection of named parameters, laid out one after another in the order of the model.
+    """A selection of named parameters as one vector, in the order of the model.
 
-    Make one with :meth:`of`. Equal spaces describe the same vector of R^N.
+    Create a space with :meth:`of`. Equal spaces describe the same vector of R^N.
 
     Args:
         names: Parameter names, as in ``model.named_parameters()``.
-        shapes: Their shapes.
+        shapes: Shape of each parameter.
 
     Example:
         >>> import torch
@@ -49,21 +49,21 @@ class ParameterSpace:
     def of(
         cls, model: nn.Module, select: Selection | Iterable[Selection] | ParameterSpace | None = None
     ) -> ParameterSpace:
-        """Select parameters of ``model`` by name, layer, or kind of layer.
+        """Select parameters of ``model`` by name, layer, or class of layers.
 
         Args:
             model: Any module.
-            select: A glob over parameter names (``"2.weight"``, ``"encoder.*"``), or over the names of modules,
-                for all their parameters (``"encoder.layers.0"``); a class of modules (``torch.nn.Linear``); several
-                of these; None for every parameter that requires a gradient; or a space made before, for the same.
+            select: A glob over parameter names (``"2.weight"``, ``"encoder.*"``); a glob over module names, which
+                selects all their parameters (``"encoder.layers.0"``); a class of modules (``torch.nn.Linear``);
+                several of these; None for every parameter that requires a gradient; or an existing space.
 
         Returns:
             The space of the selected parameters.
 
         Raises:
-            InputError: If a pattern matches nothing or is none, or a selected parameter has no shape yet, is of an
-                integer dtype, is tied to a parameter that is not selected, or differs in dtype or device from the
-                others.
+            InputError: If a pattern is not valid or matches nothing, or a selected parameter has no shape yet, has an
+                integer dtype, is tied to a parameter outside the selection, or differs in dtype or device from
+                the others.
         """
         check_kind("the model", model, nn.Module, hint="Pass the model itself, not its parameters or its state.")
         if isinstance(select, ParameterSpace):
@@ -75,10 +75,10 @@ class ParameterSpace:
         return cls(*_without_aliases(everything, selected))
 
     def part(self, select: str | Iterable[str]) -> ParameterSpace:
-        """Some of the selected parameters.
+        """The space of a part of the selected parameters.
 
         Args:
-            select: Globs over their names, or over the names of their layers.
+            select: Globs over the parameter names or over the names of their layers.
 
         Raises:
             InputError: If a pattern matches nothing.
@@ -88,10 +88,12 @@ class ParameterSpace:
         return ParameterSpace(names, tuple(shapes[name] for name in names))
 
     def columns(self, names: Iterable[str]) -> Int[Tensor, " n"]:
-        """Where the weights of some parameters lie in the vector."""
+        """The positions in the vector of the weights of some parameters."""
         ends = list(itertools.accumulate(self.sizes))
-        places = {name: torch.arange(end - n, end) for name, n, end in zip(self.names, self.sizes, ends, strict=True)}
-        return torch.cat([places[name] for name in names])
+        positions = {
+            name: torch.arange(end - n, end) for name, n, end in zip(self.names, self.sizes, ends, strict=True)
+        }
+        return torch.cat([positions[name] for name in names])
 
     @property
     def dim(self) -> int:
@@ -113,7 +115,7 @@ class ParameterSpace:
             The vector ``w[N]``, detached.
 
         Raises:
-            InputError: If a parameter is missing or has another shape: the source is another model.
+            InputError: If a parameter is missing or has another shape, because the source is another model.
         """
         return torch.cat([tensor.detach().reshape(-1) for tensor in self.tensors(source)])
 
@@ -124,7 +126,7 @@ class ParameterSpace:
             w: A vector of length ``dim``.
 
         Returns:
-            Tensors by parameter name, sharing memory with ``w`` and its graph.
+            Tensors by parameter name; they share the memory and the graph of ``w``.
 
         Raises:
             InputError: If the length is not ``dim``.
@@ -135,14 +137,14 @@ class ParameterSpace:
         return {name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)}
 
     def tensors(self, source: nn.Module | Mapping[str, Tensor]) -> list[Tensor]:
-        """The live tensors of ``source`` that this space selects, in order."""
+        """The tensors of ``source`` in this selection, in order and without a copy."""
         by_name = dict(source.named_parameters(remove_duplicate=False)) if isinstance(source, nn.Module) else source
         missing = [name for name in self.names if name not in by_name]
         if missing:
             raise InputError(
                 expected=f"a model with the parameters {', '.join(self.names)}",
-                got=f"one without {', '.join(missing)}",
-                hint="Use the model this selection was made of.",
+                got=f"a model without {', '.join(missing)}",
+                hint="Use the model from which the selection was made.",
             )
         tensors = [by_name[name] for name in self.names]
         for name, tensor, shape in zip(self.names, tensors, self.shapes, strict=True):
@@ -150,7 +152,7 @@ class ParameterSpace:
                 raise InputError(
                     expected=f"{name} of shape {shape}",
                     got=f"{tuple(tensor.shape)}",
-                    hint="Use the model this selection was made of.",
+                    hint="Use the model from which the selection was made.",
                 )
         return tensors
 
@@ -165,15 +167,16 @@ def _selected(
         return selected
     several = isinstance(select, Iterable) and not isinstance(select, str | type)
     chosen: set[str] = set()
-    for one in tuple(select) if several else (select,):
-        if not isinstance(one, str | type):
+    for pattern in tuple(select) if several else (select,):
+        if not isinstance(pattern, str | type):
             raise InputError(
-                expected="a glob over names or a class of modules, or several of these", got=repr(one),
-                hint='Such as "*.weight", "encoder.layers.0" or torch.nn.Linear.',
+                expected="a glob over names or a class of modules, or several of these", got=repr(pattern),
+                hint='Pass, for example, "*.weight", "encoder.layers.0" or torch.nn.Linear.',
             )  # fmt: skip
-        names = _names_of_kind(model, one) if isinstance(one, type) else _names_like(model, everything, one)
+        by_class = isinstance(pattern, type)
+        names = _names_of_kind(model, pattern) if by_class else _names_like(model, everything, pattern)
         if not names:
-            raise _no_match(everything, one.__name__ if isinstance(one, type) else one)
+            raise _no_match(everything, pattern.__name__ if by_class else pattern)
         chosen |= names
     if not chosen:
         raise _no_match(everything, "an empty selection")
@@ -181,7 +184,7 @@ def _selected(
 
 
 def _names_like(model: nn.Module, everything: Iterable[str], pattern: str) -> set[str]:
-    """Parameters whose name matches, or all parameters of the modules whose name does."""
+    """The parameters with a matching name; if there are none, all parameters of the modules with a matching name."""
     names = set(fnmatch.filter(everything, pattern))
     if names:
         return names
@@ -190,17 +193,17 @@ def _names_like(model: nn.Module, everything: Iterable[str], pattern: str) -> se
 
 
 def _names_of_kind(model: nn.Module, kind: type) -> set[str]:
-    """The parameters that modules of a kind hold themselves."""
+    """The direct parameters of the modules of one class."""
     modules = [(name, part) for name, part in model.named_modules(remove_duplicate=False) if isinstance(part, kind)]
     return {
-        f"{name}.{own}" if name else own
+        f"{name}.{local}" if name else local
         for name, part in modules
-        for own, _ in part.named_parameters(recurse=False, remove_duplicate=False)
+        for local, _ in part.named_parameters(recurse=False, remove_duplicate=False)
     }
 
 
 def _match_names(everything: Iterable[str], patterns: Iterable[str]) -> list[str]:
-    """The names that match a pattern, in their own order; each pattern must match one."""
+    """The names that match a pattern, in their original order; each pattern must match a name."""
     everything, chosen = list(everything), set()
     for pattern in patterns:
         names = fnmatch.filter(everything, pattern) or fnmatch.filter(everything, f"{pattern}.*")
@@ -224,7 +227,7 @@ def _check_dtypes(selected: Mapping[str, Tensor]) -> None:
     for name, tensor in selected.items():
         if nn.parameter.is_lazy(tensor):
             raise InputError(
-                expected="parameters with a shape", got=f"{name}, of a lazy layer", hint="Call the model once before."
+                expected="parameters with a shape", got=f"{name}, of a lazy layer", hint="Call the model once first."
             )
         if not tensor.is_floating_point():
             raise InputError(
@@ -238,15 +241,15 @@ def _check_dtypes(selected: Mapping[str, Tensor]) -> None:
         raise InputError(
             expected="selected parameters of one dtype on one device",
             got=listing,
-            hint="Select them separately.",
+            hint="Make a separate selection for each dtype and device.",
         )
 
 
 def _without_aliases(
     everything: Mapping[str, Tensor], selected: Mapping[str, Tensor]
 ) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
-    """Count a tied tensor once, and refuse to move one of its names while the others stay behind."""
-    kept: dict[int, str] = {}
+    """Count a tied tensor once, and refuse a selection that contains only some of its names."""
+    names_by_tensor: dict[int, str] = {}
     for name, tensor in selected.items():
         aliases = [other for other, candidate in everything.items() if candidate is tensor]
         left_out = [other for other in aliases if other not in selected]
@@ -254,8 +257,8 @@ def _without_aliases(
             raise InputError(
                 expected="a tied parameter to be selected under all its names",
                 got=f"{name} without {', '.join(left_out)}, the same tensor",
-                hint=f"Select {', '.join(aliases)} together: they move as one.",
+                hint=f"Select {', '.join(aliases)} together: they are one tensor.",
             )
-        kept.setdefault(id(tensor), name)
-    names = tuple(kept.values())
+        names_by_tensor.setdefault(id(tensor), name)
+    names = tuple(names_by_tensor.values())
     return names, tuple(tuple(selected[name].shape) for name in names)

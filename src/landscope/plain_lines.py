@@ -1,4 +1,4 @@
-"""Walking lines by plain calls: the slow, obvious way that any landscape allows."""
+"""Losses along lines by plain calls: slow, but valid for every landscape."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["DifferentiableLines", "PlainBatchLines", "PlainLines"]
 
 
 class PlainLines:
-    """Losses along lines, one call of the landscape a batch of points.
+    """Losses along lines, with one call of the landscape for each batch of points.
 
     Args:
         landscape: Any landscape.
-        w0: Where the lines start, ``[N]``.
-        directions: Their directions, ``[k, N]``.
-        points_per_call: Points handed to one call; a formula takes many at once, a network one.
+        w0: Start of the lines, ``[N]``.
+        directions: Directions of the lines, ``[k, N]``.
+        points_per_call: Number of points in one call. A formula evaluates many points at once, a network one.
 
     Example:
         >>> import torch
@@ -52,11 +52,11 @@ class PlainLines:
 
 
 class DifferentiableLines(abc.ABC):
-    """First and second derivatives of many losses along lines, by forward-mode differentiation in one pass each."""
+    """First and second derivatives of many losses along lines, each by one pass of forward-mode differentiation."""
 
     @abc.abstractmethod
     def pieces(self, directions: Sequence[int]) -> Iterator[Callable[..., Tensor]]:
-        """For each part of the losses in turn, these as a function of one step along each of ``directions``."""
+        """Yield each part of the losses as a function of one step along each of ``directions``."""
 
     def slopes(self, index: Tensor, displacement: Tensor) -> tuple[Tensor, Tensor]:
         """``index[n], displacement[n] -> losses[n, M], d losses/d displacement[n, M]`` in float64."""
@@ -69,7 +69,7 @@ class DifferentiableLines(abc.ABC):
         return torch.stack(losses).cpu(), torch.stack(slopes).cpu()
 
     def curvatures(self, first: Tensor, second: Tensor) -> Tensor:
-        """``first[n], second[n] -> mixed second derivatives of the losses[n, M]`` at the start, in float64."""
+        """``first[n], second[n] -> mixed second derivatives of losses[n, M]`` at the start, in float64."""
         pairs = zip(first.tolist(), second.tolist(), strict=True)
         with plain_kernels():
             rows = [[_mixed_derivative(piece).double() for piece in self.pieces(pair)] for pair in pairs]
@@ -82,21 +82,21 @@ def _first_derivative(losses: Callable[..., Tensor], step: Tensor) -> tuple[Tens
 
 
 def _mixed_derivative(losses: Callable[..., Tensor]) -> Tensor:
-    zero, one = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
+    zero, unit = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
 
     def slope(second: Tensor) -> Tensor:
-        return torch.func.jvp(lambda first: losses(first, second), (zero,), (one,))[1]
+        return torch.func.jvp(lambda first: losses(first, second), (zero,), (unit,))[1]
 
-    return torch.func.jvp(slope, (zero,), (one,))[1]
+    return torch.func.jvp(slope, (zero,), (unit,))[1]
 
 
 class PlainBatchLines(DifferentiableLines):
     """Many losses along lines, by plain calls of a function ``w[N] -> losses[M]``.
 
     Args:
-        values: The losses, differentiable by torch.
-        w0: Where the lines start, ``[N]``.
-        directions: Their directions, ``[k, N]``.
+        values: Function ``w[N] -> losses[M]`` that torch can differentiate.
+        w0: Start of the lines, ``[N]``.
+        directions: Directions of the lines, ``[k, N]``.
 
     Example:
         >>> import torch
@@ -115,7 +115,7 @@ class PlainBatchLines(DifferentiableLines):
         return torch.stack([self._values(self._w0 + step * self._directions[i]).double() for i, step in points]).cpu()
 
     def pieces(self, directions: Sequence[int]) -> Iterator[Callable[..., Tensor]]:
-        """All losses at once."""
+        """Yield one function that returns all losses."""
         lines = self._directions[list(directions)]
 
         def losses(*steps: Tensor) -> Tensor:

@@ -24,12 +24,12 @@ class PowerLaw(Result, kind="power_law"):
     Args:
         exponent: Slope of ln y on ln x.
         prefactor: ``exp`` of the intercept, in the unit of y.
-        stderr: Standard error of the exponent from the scatter of the points about the line.
-        confidence_interval: The interval of that scatter, at ``confidence_level``.
-        confidence_level: Probability the interval is meant to hold.
-        n_points: Points fitted.
-        n_outside: Points left out because x lies outside ``fit_range``.
-        fit_range: Smallest and largest x fitted.
+        stderr: Standard error of the exponent, from the scatter of the points about the line.
+        confidence_interval: Confidence interval of the exponent from the same scatter, at ``confidence_level``.
+        confidence_level: Nominal coverage probability of the interval.
+        n_points: Number of fitted points.
+        n_outside: Number of points with x outside ``fit_range``; the fit ignores them.
+        fit_range: Smallest and largest fitted x.
         residual: Root mean square of the residuals of ln y.
     """
 
@@ -61,20 +61,20 @@ def fit_power_law(
               \hat s = \frac{\sum_i (\ln x_i - \overline{\ln x}) \ln y_i}{\sum_i (\ln x_i - \overline{\ln x})^2}
 
     The paper's exponents are minus the slope: psi of Eq. 8 is ``-fit_power_law(F, variance).exponent``.
-    The interval holds for independent points. Principal modes of one run are not independent: take the
-    interval of such an exponent from several seeds or from blocks of time (:mod:`landscope.law`).
+    The interval is valid for independent points. The principal modes of one run are not independent: for such an
+    exponent use the interval over several seeds or over blocks of time (:mod:`landscope.law`).
 
     Args:
-        x: Positive abscissae, any unit.
-        y: Positive ordinates, same length.
-        fit_range: Fit only points with ``fit_range[0] <= x <= fit_range[1]``; all by default.
-        confidence_level: Probability the interval is meant to hold.
+        x: Positive abscissae, in any unit.
+        y: Positive ordinates, of the same length.
+        fit_range: Range of x to fit, ``fit_range[0] <= x <= fit_range[1]``; all points by default.
+        confidence_level: Nominal coverage probability of the interval.
 
     Returns:
         The law, a :class:`PowerLaw`.
 
     Raises:
-        InputError: If lengths differ, fewer than three points lie in the range, a value is not positive,
+        InputError: If the lengths differ, fewer than three points lie in the range, a value is not positive,
             or all x are equal.
         NonFiniteError: If a value in the range is NaN or infinite.
 
@@ -86,9 +86,11 @@ def fit_power_law(
         (-4.0, 3.0, 4)
     """
     if len(x) != len(y):
-        raise InputError(expected="x and y of one length", got=f"{len(x)} and {len(y)}", hint="Pass paired values.")
+        raise InputError(expected="x and y of one length", got=f"{len(x)} and {len(y)}", hint="Pass one y for each x.")
     if not 0 < check_positive("confidence_level", confidence_level) < 1:
-        raise InputError(expected="confidence_level between 0 and 1", got=f"{confidence_level}", hint="Pass 0.95, say.")
+        raise InputError(
+            expected="confidence_level between 0 and 1", got=f"{confidence_level}", hint="Pass 0.95, for example."
+        )
     low, high = fit_range if fit_range is not None else (-np.inf, np.inf)
     xs, ys = (np.asarray(values.detach().cpu(), dtype=np.float64) for values in (x, y))
     inside = ~((xs < low) | (xs > high))
@@ -122,39 +124,41 @@ def _logarithms(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             raise NonFiniteError(
                 expected=f"finite {name}",
                 got=f"{int((~np.isfinite(values)).sum())} of {len(values)} NaN or infinite",
-                hint="Leave censored points out, for example those with bracketed=False.",
+                hint="Remove censored points, for example those with bracketed=False.",
             )
         if (values <= 0).any():
             raise InputError(
                 expected=f"positive {name}",
                 got=f"{int((values <= 0).sum())} of {len(values)} at or below zero",
-                hint="Leave those points out: they have no logarithm.",
+                hint="Remove these points: they have no logarithm.",
             )
     if np.ptp(np.log(x)) == 0:
-        raise InputError(expected="x values that differ", got="one value", hint="A slope needs two abscissae.")
+        raise InputError(
+            expected="at least two different values of x", got="one value", hint="A slope needs two abscissae."
+        )
     return np.log(x), np.log(y)
 
 
 def errors_in_variables_exponent(x: Tensor, y: Tensor, *, error_ratio: float = 1.0) -> float:
-    r"""The exponent where both sides have errors (Deming regression of ln y on ln x).
+    r"""The exponent when both x and y have errors (Deming regression of ln y on ln x).
 
     With :math:`\delta` the variance of the errors of ln y over that of ln x, and S the second moments,
 
     .. math:: s = \frac{S_{yy} - \delta S_{xx} + \sqrt{(S_{yy} - \delta S_{xx})^2 + 4 \delta S_{xy}^2}}{2 S_{xy}}.
 
-    Large :math:`\delta` is least squares of ln y on ln x, small :math:`\delta` that of ln x on ln y; where the two
-    differ much, points scatter about no line and an exponent says little.
+    A large :math:`\delta` gives the least squares of ln y on ln x, a small :math:`\delta` those of ln x on ln y. If
+    these two differ strongly, the points do not follow a line, and an exponent has little meaning.
 
     Args:
         x: Positive abscissae.
-        y: Positive ordinates, same length.
-        error_ratio: delta; 1 is orthogonal regression.
+        y: Positive ordinates, of the same length.
+        error_ratio: Ratio delta of the error variances; 1 is orthogonal regression.
 
     Returns:
-        The exponent; NaN where ln x and ln y are uncorrelated.
+        The exponent; NaN if ln x and ln y are uncorrelated.
 
     Raises:
-        InputError: If fewer than three points are given, a value is not positive, or the ratio is not.
+        InputError: If there are fewer than three points, or a value or the ratio is not positive.
         NonFiniteError: If a value is NaN or infinite.
 
     Example:
@@ -165,17 +169,17 @@ def errors_in_variables_exponent(x: Tensor, y: Tensor, *, error_ratio: float = 1
     """
     check_positive("error_ratio", error_ratio)
     if len(x) != len(y):
-        raise InputError(expected="x and y of one length", got=f"{len(x)} and {len(y)}", hint="Pass paired values.")
+        raise InputError(expected="x and y of one length", got=f"{len(x)} and {len(y)}", hint="Pass one y for each x.")
     log_x, log_y = _logarithms(*(np.asarray(values.detach().cpu(), dtype=np.float64) for values in (x, y)))
     (sxx, sxy), (_, syy) = np.cov(log_x, log_y)
     if sxy == 0:
         return float("nan")
-    bend = syy - error_ratio * sxx
-    return float((bend + np.sqrt(bend**2 + 4 * error_ratio * sxy**2)) / (2 * sxy))
+    excess = syy - error_ratio * sxx
+    return float((excess + np.sqrt(excess**2 + 4 * error_ratio * sxy**2)) / (2 * sxy))
 
 
 def fit_power_laws_resampled(x: Tensor, ys: Float[Tensor, "r n"]) -> Float[Tensor, " r"]:
-    """Exponents of many replicates of y on the same x: the slopes of :func:`fit_power_law`, in one product."""
+    """The exponents of many replicates of y on the same x, as by :func:`fit_power_law`, in one matrix product."""
     log_x = torch.log(x.double())
     centred = log_x - log_x.mean()
     return torch.log(ys.double()) @ centred / (centred @ centred)

@@ -1,4 +1,4 @@
-"""Telling a person how far a stage is, or not."""
+"""Progress of long computations: on a console, to a callback, or not at all."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from landscope.protocols import ProgressCallback, silent
 
-__all__ = ["ConsoleReporter", "QuietReporter", "Reporter"]
+__all__ = ["CallbackReporter", "ConsoleReporter", "QuietReporter", "Reporter", "StageCallback", "reporter_of"]
 
+
+StageCallback = Callable[[str, int, int], None]
+"""``callback(stage, done, total)``: title of the stage, completed amount, and total."""
 
 ErrorsCallback = Callable[[int, int, Sequence[float]], None]
-"""Told the task that is learnt, the step, and the error of every task."""
+"""A function that receives the current task, the step, and the error of every task."""
 
 
 @runtime_checkable
@@ -25,40 +28,40 @@ class Reporter(Protocol):
     """Shows progress and notes."""
 
     def stage(self, title: str) -> contextlib.AbstractContextManager[ProgressCallback]:
-        """A bar for one stage; call it with what is done and the total."""
+        """A progress bar for one stage, as a function of the completed amount and the total."""
         ...
 
     def note(self, text: str) -> None:
-        """One line."""
+        """Show one line of text."""
         ...
 
     def errors(self, title: str, tasks: Sequence[str]) -> contextlib.AbstractContextManager[ErrorsCallback]:
-        """The errors of several tasks as they change."""
+        """A display of the current errors of several tasks."""
         ...
 
 
 class QuietReporter:
-    """Shows nothing."""
+    """A reporter that shows nothing."""
 
     @contextlib.contextmanager
     def stage(self, title: str) -> Generator[ProgressCallback]:  # noqa: ARG002 - the protocol's argument
-        """A bar that is not drawn."""
+        """A progress bar that is not drawn."""
         yield silent
 
     def note(self, text: str) -> None:
-        """Nothing."""
+        """Show nothing."""
 
     @contextlib.contextmanager
-    def errors(self, title: str, tasks: Sequence[str]) -> Generator[ErrorsCallback]:  # noqa: ARG002 - likewise
-        """Errors that are not shown."""
-        yield lambda task, step, errors: None  # noqa: ARG005 - likewise
+    def errors(self, title: str, tasks: Sequence[str]) -> Generator[ErrorsCallback]:  # noqa: ARG002 - the protocol's argument
+        """A display that is not drawn."""
+        yield lambda task, step, errors: None  # noqa: ARG005 - the callback's arguments
 
 
 class ConsoleReporter:
-    """Draws bars with the time left on a console.
+    """A reporter that draws progress bars with the remaining time on a console.
 
     Args:
-        console: Where; standard error by default, so that standard output stays clean.
+        console: Console to draw on; standard error by default, so that standard output holds results only.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -66,11 +69,11 @@ class ConsoleReporter:
 
     @contextlib.contextmanager
     def stage(self, title: str) -> Generator[ProgressCallback]:
-        """A bar that goes away when the stage ends."""
+        """A progress bar that disappears when the stage ends."""
         columns = (
             TextColumn("{task.description:<34}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            TaskProgressColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -85,7 +88,7 @@ class ConsoleReporter:
 
     @contextlib.contextmanager
     def errors(self, title: str, tasks: Sequence[str]) -> Generator[ErrorsCallback]:
-        """A table that is drawn anew at each look, and stays with the last errors."""
+        """A table that is updated at every call; the last errors stay visible."""
 
         def table(task: int, step: int, errors: Sequence[float]) -> Table:
             drawn = Table(title=f"{title}: task {tasks[task]}, step {step}", title_justify="left", min_width=60)
@@ -98,3 +101,36 @@ class ConsoleReporter:
             yield lambda task, step, errors: live.update(table(task, step, errors))
         if not self._console.is_terminal:
             self._console.print()  # only a terminal's last table ends its line
+
+
+class CallbackReporter(QuietReporter):
+    """A reporter that passes the progress to a callback.
+
+    Args:
+        callback: Function ``callback(stage, done, total)``.
+    """
+
+    def __init__(self, callback: StageCallback) -> None:
+        self._callback = callback
+
+    @contextlib.contextmanager
+    def stage(self, title: str) -> Generator[ProgressCallback]:
+        """Progress of one stage."""
+        yield lambda done, total: self._callback(title, done, total)
+
+
+def reporter_of(progress: bool | StageCallback | None) -> Reporter:
+    """The reporter for an argument ``progress``.
+
+    Args:
+        progress: True for progress bars, False for none, a callback ``(stage, done, total)``, or None for bars only
+            in a terminal or a notebook.
+
+    Returns:
+        The reporter.
+    """
+    if callable(progress):
+        return CallbackReporter(progress)
+    console = Console(stderr=True)
+    shown = progress if progress is not None else console.is_terminal or console.is_jupyter
+    return ConsoleReporter(console) if shown else QuietReporter()

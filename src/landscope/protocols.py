@@ -1,7 +1,8 @@
-"""What the analyses need of a landscape; anything that has these methods will do."""
+"""Interfaces between the analyses and landscapes: any object with these methods works."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -10,13 +11,17 @@ from torch import Tensor
 __all__ = [
     "BatchLines",
     "Ensemble",
+    "HasBatchGradients",
+    "HasHessianProduct",
+    "HasStart",
+    "LeavesSamplesOut",
+    "LineEnsemble",
+    "LineLandscape",
     "Lines",
     "LossLandscape",
     "Penalty",
-    "SketchesLines",
     "ProgressCallback",
-    "WalksBatchLines",
-    "WalksLines",
+    "SketchableLines",
     "silent",
 ]
 
@@ -25,8 +30,8 @@ __all__ = [
 class LossLandscape(Protocol):
     """A loss on R^N: ``landscape(w[..., N]) -> L[...]``.
 
-    A plain function of tensors is one. A network with its data (:class:`landscope.EmpiricalRisk`), a formula
-    (:mod:`landscope.synthetic`) or a penalised loss is used the same way.
+    Examples are a plain function of tensors, a network with its data (:class:`landscope.EmpiricalRisk`), a formula
+    (:mod:`landscope.synthetic`) and a loss with a penalty.
     """
 
     def __call__(self, w: Tensor, /) -> Tensor:
@@ -45,7 +50,7 @@ class Ensemble(LossLandscape, Protocol):
 
 @runtime_checkable
 class Penalty(LossLandscape, Protocol):
-    """A landscape that holds weights back, with an implicit step that is stable at any strength."""
+    """A landscape that penalises movement of the weights, with an implicit step that is stable at any strength."""
 
     @property
     def dim(self) -> int:
@@ -54,12 +59,12 @@ class Penalty(LossLandscape, Protocol):
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """Names of the parameters that w is made of, where they are known."""
+        """Names of the parameters in w, if they are known."""
         ...
 
     @property
     def n_stored(self) -> int:
-        """Numbers it holds."""
+        """Number of stored values."""
         ...
 
     def gradient(self, w: Tensor, /) -> Tensor:
@@ -67,7 +72,7 @@ class Penalty(LossLandscape, Protocol):
         ...
 
     def hessian_vector_product(self, w: Tensor, vector: Tensor) -> Tensor:
-        """The Hessian, the same everywhere, times ``vector[..., N]``."""
+        """The product of the constant Hessian and ``vector[..., N]``."""
         ...
 
     def with_strength(self, strength: float) -> Penalty:
@@ -75,11 +80,11 @@ class Penalty(LossLandscape, Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """What ``torch.save`` can keep of it."""
+        """The state as a dictionary that ``torch.save`` can write."""
         ...
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Penalty:
-        """The same on another device or in another dtype."""
+        """A copy on another device or in another dtype."""
         ...
 
     def proximal_step(self, w: Tensor, step_size: float) -> Tensor:
@@ -89,10 +94,10 @@ class Penalty(LossLandscape, Protocol):
 
 @runtime_checkable
 class Lines(Protocol):
-    """The losses along given lines ``w0 + d p_i``, asked for a few points at a time."""
+    """The losses along given lines ``w0 + d p_i``, evaluated for a few points at a time."""
 
     group: int
-    """How many directions are best walked together."""
+    """Number of directions that are best evaluated together."""
 
     def __call__(self, index: Tensor, displacement: Tensor, /) -> Tensor:
         """``index[n], displacement[n] -> L(w0 + displacement p_index)[n]`` in float64."""
@@ -100,20 +105,20 @@ class Lines(Protocol):
 
 
 @runtime_checkable
-class SketchesLines(Lines, Protocol):
-    """Lines that also know a cheap likeness of themselves, good for guessing where to look and for nothing else."""
+class SketchableLines(Lines, Protocol):
+    """Lines with a cheap approximation, which serves only to guess where to search."""
 
     def sketch(self) -> Lines | None:
-        """A likeness, along the same lines; None where none is cheaper."""
+        """An approximation along the same lines; None if no cheaper approximation exists."""
         ...
 
 
 @runtime_checkable
-class WalksLines(Protocol):
-    """A landscape with a way of its own to walk lines, faster than one call a point."""
+class LineLandscape(Protocol):
+    """A landscape that evaluates its loss along lines faster than by one call a point."""
 
     def lines(self, w0: Tensor, directions: Tensor) -> Lines:
-        """Prepare the walk from ``w0[N]`` along ``directions[k, N]``."""
+        """Prepare the lines from ``w0[N]`` along ``directions[k, N]``."""
         ...
 
 
@@ -135,17 +140,49 @@ class BatchLines(Protocol):
 
 
 @runtime_checkable
-class WalksBatchLines(Protocol):
-    """An ensemble with a way of its own to walk lines, faster than one call a point."""
+class LineEnsemble(Protocol):
+    """An ensemble that evaluates its losses along lines faster than by one call a point."""
 
     def batch_lines(self, w0: Tensor, directions: Tensor) -> BatchLines:
-        """Prepare the walk from ``w0[N]`` along ``directions[k, N]``."""
+        """Prepare the lines from ``w0[N]`` along ``directions[k, N]``."""
         ...
 
 
 @runtime_checkable
+class HasHessianProduct(Protocol):
+    """A landscape that computes products with its Hessian."""
+
+    def hessian_vector_product(self, w: Tensor, vector: Tensor) -> Tensor:
+        """``w[N], vector[N] -> Hessian(w) vector[N]``."""
+        ...
+
+
+@runtime_checkable
+class HasStart(Protocol):
+    """A landscape that knows the weights at which it was made."""
+
+    w0: Tensor
+
+
+@runtime_checkable
+class HasBatchGradients(Protocol):
+    """An ensemble that computes the gradients of its minibatch losses."""
+
+    def batch_gradients(self, w: Tensor, /) -> Iterable[Tensor]:
+        """``w[N]`` -> the gradients ``[N]``, one minibatch after another."""
+        ...
+
+
+@runtime_checkable
+class LeavesSamplesOut(Protocol):
+    """An ensemble that knows the number of samples outside its minibatches."""
+
+    n_left_out: int
+
+
+@runtime_checkable
 class ProgressCallback(Protocol):
-    """Told how much of a long computation is done."""
+    """A function that receives the progress of a long computation."""
 
     def __call__(self, done: int, total: int, /) -> None:
         """``done`` of ``total``."""
@@ -153,4 +190,4 @@ class ProgressCallback(Protocol):
 
 
 def silent(done: int, total: int, /) -> None:
-    """A progress callback that says nothing."""
+    """A progress callback that does nothing."""

@@ -1,16 +1,18 @@
-"""The plug-in for anybody's training loop: record the selected weights after every optimiser step."""
+"""A recorder for any training loop: it keeps the selected weights after every optimiser step."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from landscope._checks import check_count, check_hooked
-from landscope.errors import InputError, NonFiniteError, StorageError
+from landscope.errors import InputError, LandscopeWarning, NonFiniteError, StorageError
 from landscope.parameters import ParameterSpace, Selection
 from landscope.results import stamp
 from landscope.step_size import was_skipped
@@ -26,27 +28,30 @@ _MAX_BLOCK_ROWS = 1024
 class TrajectoryRecorder:
     """Records the weights of a training run, one row after each ``optimizer.step()``.
 
-    It hooks the optimiser, so one line serves any loop, any ``torch.optim`` optimiser and gradient
-    accumulation. It only reads: the training is bit for bit what it would be without it. In memory it holds
-    everything, or the ``last`` rows; with a path it holds one block of rows and writes blocks to disk.
+    The recorder hooks the optimiser, so it works in any loop, with any ``torch.optim`` optimiser and with gradient
+    accumulation. It only reads: the training is bit for bit the same without it. Without a path it keeps all rows, or
+    the ``last`` ones, in memory; with a path it holds one block of rows and writes blocks to disk.
 
     Args:
         model: The model in training.
         optimizer: Its optimiser; a row is recorded after each of its steps.
-        select: Which parameters, see :meth:`landscope.ParameterSpace.of`.
+        select: Parameters to record, see :meth:`landscope.ParameterSpace.of`.
         path: Folder for the trajectory; in memory by default.
-        every: Record every so many steps.
-        last: Keep only so many of the latest rows, in memory.
-        first_step: Number of the first step taken while recording; 1 by default, to be given when resuming.
-        resume: Go on with the rows that ``path`` holds up to ``first_step``.
+        every: Number of steps between recorded rows.
+        last: Number of latest rows to keep in memory; all by default.
+        first_step: Number of the first step taken while recording; 1 by default. It must be given when resuming.
+        resume: Continue after the rows of ``path`` before ``first_step``; later rows are removed.
 
     Raises:
-        InputError: If the optimiser holds none of the selected parameters, when resuming without ``first_step``, or
-            with both ``last`` and ``path``.
+        InputError: If the optimiser holds none of the selected parameters, when resuming without ``first_step`` or
+            with one that leaves out rows, or with both ``last`` and ``path``.
         StorageError: If ``path`` exists (and ``resume`` is not asked for), belongs to another model, or
             cannot be written.
         NonFiniteError: While recording or when it ends, if a weight became NaN or infinite; the rows before
             that are kept.
+
+    Warns:
+        LandscopeWarning: If the ``with`` block ends without a step of the optimiser.
 
     Example:
         >>> import torch
@@ -92,7 +97,7 @@ class TrajectoryRecorder:
                 hint="Rows from that step on are recorded again; pass first_step=last_step + 1 to keep all.",
             )
         first_step = check_count("first_step", 1 if first_step is None else first_step, minimum=0)
-        self._step = first_step - 1
+        self._step = self._steps_before = first_step - 1
         self._learning_rate_group = self._group_of_selected()
         # Files know no bfloat16; float32 holds it exactly.
         self._dtype = dtype = torch.float32 if self._tensors[0].dtype == torch.bfloat16 else self._tensors[0].dtype
@@ -100,7 +105,9 @@ class TrajectoryRecorder:
         self._sink = (
             _MemorySink(self.space, last)
             if path is None
-            else _DiskSink(self.space, Path(path), dtype, self._rows_per_block, resume=resume, before=first_step)
+            else _DiskSink(
+                self.space, Path(path), dtype, self._rows_per_block, resume=resume, before=first_step, every=every
+            )
         )
         self._hook: torch.utils.hooks.RemovableHandle | None = None
         self._start_block()
@@ -136,6 +143,8 @@ class TrajectoryRecorder:
         except (NonFiniteError, StorageError):
             if kind is None:  # an error that is already under way comes first
                 raise
+        if kind is None and self._step == self._steps_before:
+            warnings.warn(f"No optimiser step was recorded. {self._why_nothing()}", LandscopeWarning, stacklevel=2)
 
     def close(self) -> None:
         """Stop recording and write what is held; called by the ``with`` statement."""
@@ -150,7 +159,7 @@ class TrajectoryRecorder:
         return self._step
 
     def note_loss(self, loss: Tensor | float) -> None:
-        """Say the minibatch loss of the step about to be taken; call it before ``optimizer.step()``."""
+        """Note the minibatch loss of the next step; call it before ``optimizer.step()``."""
         self._losses[len(self._steps)] = loss.detach() if isinstance(loss, Tensor) else loss
 
     def _after_step(self, *_: object) -> None:
@@ -199,7 +208,7 @@ class TrajectoryRecorder:
             raise NonFiniteError(
                 expected="finite weights and losses while recording",
                 got=f"NaN or infinity in the weights or the noted loss of step {bad_step}",
-                hint="The rows before are kept; lower the learning rate or look at that minibatch.",
+                hint="The rows before are kept; lower the learning rate or inspect that minibatch.",
             )
 
     def trajectory(self) -> Trajectory:
@@ -212,7 +221,18 @@ class TrajectoryRecorder:
             InputError: If no step was recorded.
         """
         self.flush()
-        return self._sink.trajectory()
+        found = self._sink.trajectory()
+        if found is None:
+            raise InputError(expected="at least one recorded optimiser step", got="none", hint=self._why_nothing())
+        return found
+
+    def _why_nothing(self) -> str:
+        """What to do where nothing was recorded."""
+        if self._step > self._steps_before:
+            return f"None of the steps {self._steps_before + 1} to {self._step} is a multiple of every={self._every}."
+        if hasattr(self._optimizer, "base_optimizer"):  # sharpness-aware wrappers step it without their own step()
+            return "This optimiser steps its optimizer.base_optimizer: pass that one to the recorder."
+        return "Call step() of the optimiser that the recorder was given, inside the with block."
 
 
 class _MemorySink:
@@ -229,13 +249,9 @@ class _MemorySink:
             while rows - len(self._blocks[0][1]) >= self._last:
                 rows -= len(self._blocks.pop(0)[1])
 
-    def trajectory(self) -> Trajectory:
+    def trajectory(self) -> Trajectory | None:
         if not self._blocks:
-            raise InputError(
-                expected="at least one optimiser step while recording",
-                got="none",
-                hint="Call optimizer.step() of the optimiser the recorder was given, inside the with block.",
-            )
+            return None
         if len(self._blocks) > 1:  # joined once, so that asking twice costs nothing
             self._blocks = [tuple(torch.cat(parts) for parts in zip(*self._blocks, strict=True))]
         kept = slice(None) if self._last is None else slice(-self._last, None)
@@ -255,12 +271,15 @@ class _DiskSink:
         *,
         resume: bool,
         before: int,
+        every: int,
     ) -> None:
         self._path = path
         if resume and path.exists():
             self._store = RowStore.open(path, writable=True)
             self._check_same(space)
-            self._store.truncate(int((self._store.read("steps", 0, self._store.rows) < before).sum()))
+            steps = self._store.read("steps", 0, self._store.rows)
+            self._check_no_gap(steps, before, every)
+            self._store.truncate(int((steps < before).sum()))
         else:
             self._store = RowStore.create(
                 path,
@@ -279,16 +298,21 @@ class _DiskSink:
                 hint="Choose another path for this model.",
             )
 
+    def _check_no_gap(self, steps: np.ndarray, before: int, every: int) -> None:
+        """Refuse a first step that leaves out rows which the run must have taken in between."""
+        due = (before - 1) // every * every
+        if len(steps) and due > int(steps[-1]):
+            raise InputError(
+                expected=f"first_step of at most {int(steps[-1]) // every * every + every}, as the rows of"
+                f" {self._path} end with step {int(steps[-1])}",
+                got=f"{before}",
+                hint="Resume training from a checkpoint of that step or before, or record to another path.",
+            )
+
     def add(self, weights: Tensor, steps: Tensor, rates: Tensor, losses: Tensor) -> None:
         self._store.append(
             weights=weights.numpy(), steps=steps.numpy(), learning_rate=rates.numpy(), loss=losses.numpy()
         )
 
-    def trajectory(self) -> Trajectory:
-        if self._store.rows == 0:
-            raise InputError(
-                expected="at least one optimiser step while recording",
-                got="none",
-                hint="Train inside the with block.",
-            )
-        return open_trajectory(self._path)
+    def trajectory(self) -> Trajectory | None:
+        return open_trajectory(self._path) if self._store.rows else None

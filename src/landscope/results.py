@@ -65,7 +65,7 @@ class Result:
 
     Example:
         >>> import landscope as ls, torch
-        >>> law = ls.fit_power_law(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1.0, 4.0, 16.0]))
+        >>> law = ls.law.fit_power_law(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1.0, 4.0, 16.0]))
         >>> law.kind, round(law.exponent, 6)
         ('power_law', 2.0)
     """

@@ -1,4 +1,4 @@
-"""The order in which minibatches are drawn (paper, Eq. 2: mu(t)); a pure function of seed and epoch."""
+"""The order of the minibatches (paper, Eq. 2: mu(t)), as a pure function of seed and epoch."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ __all__ = ["MinibatchOrder"]
 
 @dataclasses.dataclass(frozen=True)
 class MinibatchOrder:
-    """Which samples make up each minibatch of each epoch.
+    """The samples of each minibatch in each epoch.
 
-    The order of an epoch depends on the seed and the epoch's number alone, so a run that was stopped
-    goes on with the same minibatches. Where the batch size does not divide the number of samples, the
-    remainder is left out of that epoch.
+    The order depends only on the seed and the number of the epoch, so an interrupted run resumes with the same
+    minibatches. If the batch size does not divide the number of samples, the epoch omits the remainder.
 
     Args:
         n_samples: Number of samples M.
-        batch_size: Samples a minibatch, B.
+        batch_size: Number B of samples in a minibatch.
         sampling: ``"reshuffled"``, a new permutation each epoch; ``"shuffled-once"``, one permutation for
             all epochs; ``"fixed"``, the order of the data; ``"with-replacement"``, independent draws.
-        seed: Seed of the order.
+        seed: Random seed of the order.
 
     Raises:
         InputError: If the batch size is below 1 or above the number of samples, or the sampling is unknown.
@@ -51,13 +50,13 @@ class MinibatchOrder:
             raise InputError(
                 expected=f"a batch size of at most {self.n_samples}, the number of samples",
                 got=f"{self.batch_size}",
-                hint="Choose a smaller one.",
+                hint="Choose a smaller batch size.",
             )
         check_choice("sampling", self.sampling, get_args(Sampling))
 
     @property
     def batches_per_epoch(self) -> int:
-        """Minibatches an epoch, M // B."""
+        """Number of minibatches in an epoch, M // B."""
         return self.n_samples // self.batch_size
 
     def epoch(self, number: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Landscapes and processes whose answers are known: what every analysis is tested on."""
+"""Landscapes and processes with known answers, on which every analysis is tested."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class QuadraticBowl:
     Its flatness at ratio e along axis i is :math:`2\sqrt{2(e-1)L_0/\lambda_i}`.
 
     Args:
-        curvature: lambda_i, ``[N]``.
-        minimum: L_0.
+        curvature: Curvatures lambda_i, ``[N]``.
+        minimum: Minimal loss L_0.
 
     Example:
         >>> import torch
@@ -62,9 +62,9 @@ class InverseGaussian:
     Its flatness at ratio e along axis i is :math:`\sqrt{8/M_i}`, whatever L_0 (axis 1 with beta = 0).
 
     Args:
-        curvature: M_i, curvature of the log-loss, ``[N]``.
-        minimum: L_0.
-        drift: beta, slope of the log-loss along the first axis.
+        curvature: Curvatures M_i of the log-loss, ``[N]``.
+        minimum: Minimal loss L_0.
+        drift: Slope beta of the log-loss along the first axis.
 
     Example:
         >>> import torch
@@ -94,9 +94,9 @@ class RandomSprings:
               \exp\left[\tfrac12 \sum_{ij} M_{ij}^\mu (w_i - \theta_i^\mu)(w_j - \theta_j^\mu)\right]
 
     Args:
-        stiffness: M^mu, ``[batches, N, N]``, symmetric.
-        centre: theta^mu, ``[batches, N]``.
-        minimum: L_min^mu, ``[batches]``.
+        stiffness: Symmetric stiffness matrices M^mu, ``[batches, N, N]``.
+        centre: Centres theta^mu, ``[batches, N]``.
+        minimum: Minimal losses L_min^mu, ``[batches]``.
 
     Example:
         >>> import torch
@@ -114,10 +114,10 @@ class RandomSprings:
         """Springs with M_ii ~ 8/F_i^2, theta_i ~ F_i/10 and lognormal minima, all independent.
 
         Args:
-            flatness: F_i of the axes.
-            n_batches: Springs.
-            seed: Seed of the draw.
-            coupling: Size of M_ij against sqrt(M_ii M_jj).
+            flatness: Flatness F_i of the axes.
+            n_batches: Number of springs.
+            seed: Random seed.
+            coupling: Size of M_ij relative to sqrt(M_ii M_jj).
 
         Returns:
             The ensemble, in float64.
@@ -140,8 +140,8 @@ class RandomSprings:
 
     def batch_losses(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points b"]:
         """``w[..., N] -> L^mu[..., b]``."""
-        away = w[..., None, :].to(self.centre) - self.centre
-        energy = torch.einsum("...bi,bij,...bj->...b", away, self.stiffness, away)
+        displacement = w[..., None, :].to(self.centre) - self.centre
+        energy = torch.einsum("...bi,bij,...bj->...b", displacement, self.stiffness, displacement)
         return self.minimum * torch.exp(energy / 2)
 
     def __call__(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
@@ -150,13 +150,13 @@ class RandomSprings:
 
 
 def random_walk(n_steps: int, dim: int, *, seed: int, drift: float = 0.0) -> Float[Tensor, "T N"]:
-    """A walk with independent normal increments of variance 1, and ``drift`` a step along the first axis.
+    """A random walk with independent normal increments of variance 1 and a constant drift along the first axis.
 
     Args:
-        n_steps: Rows T.
+        n_steps: Number T of rows.
         dim: Dimension N.
-        seed: Seed of the increments.
-        drift: Mean increment along axis 1, in standard deviations.
+        seed: Random seed of the increments.
+        drift: Mean increment along the first axis, in standard deviations.
 
     Returns:
         Positions in float64.
@@ -181,14 +181,14 @@ def random_walk_shares(n_steps: int, n_modes: int) -> Float[Tensor, " k"]:
     .. math:: \frac{\sigma_k^2}{\sum_j \sigma_j^2} = \frac{3}{2 (T^2 - 1) \sin^2(\pi k / 2T)}
               \;\to\; \frac{6}{\pi^2 k^2} \qquad (N \gg T)
 
-    (Antognini & Sohl-Dickstein, arXiv 1806.08805.) The null for every spectrum of a trajectory.
+    (Antognini & Sohl-Dickstein, arXiv 1806.08805.) They are the null hypothesis for every spectrum of a trajectory.
 
     Args:
-        n_steps: Rows T of the window.
-        n_modes: Shares of the modes 1 to n_modes.
+        n_steps: Number T of rows in the window.
+        n_modes: Number of modes, from the first.
 
     Returns:
-        The shares, falling.
+        The shares, in descending order.
 
     Raises:
         InputError: If ``n_modes`` is not below ``n_steps``.
@@ -198,7 +198,9 @@ def random_walk_shares(n_steps: int, n_modes: int) -> Float[Tensor, " k"]:
         0.6079
     """
     if not 0 < n_modes < n_steps:
-        raise InputError(expected=f"n_modes below {n_steps}", got=f"{n_modes}", hint="A window of T rows has T - 1.")
+        raise InputError(
+            expected=f"n_modes below {n_steps}", got=f"{n_modes}", hint="A window of T rows has T - 1 modes."
+        )
     rank = torch.arange(1, n_modes + 1, dtype=torch.float64)
     return 3 / (2 * (n_steps**2 - 1) * torch.sin(math.pi * rank / (2 * n_steps)) ** 2)
 
@@ -212,13 +214,13 @@ def autoregressive(
     points loses the share :math:`(1+a)/((1-a)T)` of the variance.
 
     Args:
-        coefficient: a of each process, between -1 and 1.
-        n_steps: Rows T.
-        seed: Seed of the noise.
-        noise_variance: s^2, one for all or one a process.
+        coefficient: Coefficient a of each process, between -1 and 1.
+        n_steps: Number T of rows.
+        seed: Random seed of the noise.
+        noise_variance: Variance s^2, one for all processes or one for each.
 
     Returns:
-        The processes, started from their stationary law, in float64.
+        The processes in float64, started from their stationary distribution.
 
     Raises:
         InputError: If a coefficient is not inside (-1, 1).
@@ -230,7 +232,11 @@ def autoregressive(
     """
     a = coefficient.double()
     if bool((a.abs() >= 1).any()):
-        raise InputError(expected="coefficients inside (-1, 1)", got=f"{a.tolist()}", hint="Others have no variance.")
+        raise InputError(
+            expected="coefficients inside (-1, 1)",
+            got=f"{a.tolist()}",
+            hint="Other coefficients have no stationary variance.",
+        )
     generator = torch.Generator().manual_seed(seed)
     strength = torch.as_tensor(noise_variance, dtype=torch.float64).sqrt()
     noise = strength * torch.randn(n_steps, len(a), dtype=torch.float64, generator=generator)
@@ -251,14 +257,14 @@ def sgd_in_bowl(
     :math:`\sigma_i^2 = \alpha s^2 / (\lambda_i (2 - \alpha\lambda_i))`.
 
     Args:
-        curvature: lambda_i.
-        n_steps: Rows T.
-        learning_rate: alpha.
-        noise_variance: s^2, variance of each component of the gradient noise.
-        seed: Seed of the noise.
+        curvature: Curvatures lambda_i.
+        n_steps: Number T of rows.
+        learning_rate: Learning rate alpha.
+        noise_variance: Variance s^2 of each component of the gradient noise.
+        seed: Random seed of the noise.
 
     Returns:
-        The weights of each step, in float64.
+        The weights at each step, in float64.
 
     Raises:
         InputError: If alpha lambda is not inside (0, 2): the iteration diverges or does not relax.
@@ -285,13 +291,13 @@ def sgd_in_springs(
     :math:`D_i = 2 k_i^2 m_i^2/(2 - k_i)`.
 
     Args:
-        stiffness: k_i = alpha L_0 M_ii, inside (0, 2).
-        spread: m_i, standard deviation of the centres.
-        n_steps: Rows T.
-        seed: Seed of the centres.
+        stiffness: Stiffness k_i = alpha L_0 M_ii, inside (0, 2).
+        spread: Standard deviations m_i of the centres.
+        n_steps: Number T of rows.
+        seed: Random seed of the centres.
 
     Returns:
-        theta over time, from its stationary law, in float64.
+        The path of theta in float64, started from its stationary distribution.
 
     Raises:
         InputError: If a stiffness is not inside (0, 2).
@@ -317,21 +323,21 @@ def sgd_over_epochs(
 ) -> Float[Tensor, "T N"]:
     r"""SGD on minibatch losses :math:`\tfrac12 \sum \lambda_i w_i^2 + g^\mu \cdot w`, epoch after epoch.
 
-    On a flat direction the centred window of E epochs has :math:`\sigma^2/D = \frac{M+1}{6}(1 - \frac1{2E})` where
-    epochs are reshuffled, :math:`(M+1)/12` in one fixed order of a random draw
+    Along a flat direction, a centred window of E epochs has :math:`\sigma^2/D = \frac{M+1}{6}(1 - \frac1{2E})` if the
+    epochs are reshuffled, and :math:`(M+1)/12` if all epochs use one random order
     (Kühn & Rosenow, arXiv 2306.05300, for M >> 1).
 
     Args:
-        gradients: g^mu of the M minibatches; their mean should be zero.
-        n_epochs: Epochs E; T = M E rows.
-        learning_rate: alpha.
-        seed: Seed of the order.
-        curvature: lambda_i; flat by default.
-        momentum: Momentum of the heavy ball.
+        gradients: Gradients g^mu of the M minibatches; their mean should be zero.
+        n_epochs: Number E of epochs; the path has T = M E rows.
+        learning_rate: Learning rate alpha.
+        seed: Random seed of the order.
+        curvature: Curvatures lambda_i; zero by default.
+        momentum: Heavy-ball momentum.
         sampling: Order of the minibatches, see :class:`landscope.MinibatchOrder`.
 
     Returns:
-        The weights after each step, from the origin, in float64.
+        The weights after each step, started from the origin, in float64.
 
     Example:
         >>> import torch
@@ -340,12 +346,15 @@ def sgd_over_epochs(
         (torch.Size([6, 1]), 0.0)
     """
     count, dim = gradients.shape
-    g, bend = gradients.double(), torch.zeros(dim, dtype=torch.float64) if curvature is None else curvature.double()
+    g, curvatures = (
+        gradients.double(),
+        torch.zeros(dim, dtype=torch.float64) if curvature is None else curvature.double(),
+    )
     order = MinibatchOrder(count, 1, sampling, seed)
     rows = torch.empty(count * n_epochs, dim, dtype=torch.float64)
     w, velocity = torch.zeros(dim, dtype=torch.float64), torch.zeros(dim, dtype=torch.float64)
     for step, batch in enumerate(torch.cat([order.epoch(epoch).flatten() for epoch in range(n_epochs)]).tolist()):
-        velocity = momentum * velocity + bend * w + g[batch]
+        velocity = momentum * velocity + curvatures * w + g[batch]
         w = w - learning_rate * velocity
         rows[step] = w
     return rows

@@ -1,4 +1,4 @@
-"""Torch's number of threads, borrowed and given back."""
+"""A temporary setting of torch's number of threads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["one_thread"]
 
 @contextlib.contextmanager
 def one_thread() -> Generator[None]:
-    """Run torch operations on one thread; the setting comes back.
+    """Run torch operations on one thread, and restore the setting afterwards.
 
     Example:
         >>> before = torch.get_num_threads()

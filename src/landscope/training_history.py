@@ -1,10 +1,10 @@
-"""What training did, epoch by epoch."""
+"""Losses and errors at points of a training."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from landscope.results import Result
@@ -17,35 +17,39 @@ class TrainingHistory(
     Result,
     kind="training_history",
     dims={
-        "minibatch_loss": ("epoch", "batch"), "train_loss": ("epoch",), "train_error": ("epoch",),
-        "test_loss": ("epoch",), "test_error": ("epoch",),
+        **dict.fromkeys(("steps", "train_loss", "train_error", "test_loss", "test_error"), ("point",)),
+        "minibatch_loss": ("step",),
     },
-):  # fmt: skip
-    """What training did, epoch by epoch.
+):
+    """Losses and errors at points of a training, by default at the ends of its epochs.
+
+    Quantities that were not measured are NaN.
 
     Args:
-        minibatch_loss: Loss of every minibatch, before its step.
-        train_loss: Loss on the training set at the end of each epoch.
-        train_error: Share of wrong answers there.
+        steps: Number of optimiser steps before each point, ascending.
+        train_loss: Loss on the training set.
+        train_error: Fraction of wrong answers on the training set.
         test_loss: Loss on the test set.
-        test_error: Share of wrong answers there.
-        start_epoch: Epoch after which the first window starts.
-        exploration_reached: Whether it starts at zero training error.
-        window_epochs: Epochs of each of the two windows.
-        steps_per_epoch: Minibatches an epoch.
+        test_error: Fraction of wrong answers on the test set.
+        minibatch_loss: Loss of every minibatch before its step; empty if it was not recorded.
     """
 
-    minibatch_loss: Float[Tensor, "epochs batches"]
-    train_loss: Float[Tensor, " epochs"]
-    train_error: Float[Tensor, " epochs"]
-    test_loss: Float[Tensor, " epochs"]
-    test_error: Float[Tensor, " epochs"]
-    start_epoch: int
-    exploration_reached: bool
-    window_epochs: int
-    steps_per_epoch: int
+    steps: Int[Tensor, " points"]
+    train_loss: Float[Tensor, " points"]
+    train_error: Float[Tensor, " points"]
+    test_loss: Float[Tensor, " points"]
+    test_error: Float[Tensor, " points"]
+    minibatch_loss: Float[Tensor, " steps"]
 
-    @property
-    def window_step(self) -> int:
-        """Last step of the first window, where w0 is taken."""
-        return (self.start_epoch + self.window_epochs) * self.steps_per_epoch
+    def at(self, step: int) -> int | None:
+        """Index of the last point at or before ``step``; None if there is none."""
+        before = (self.steps <= step).nonzero().flatten()
+        return int(before[-1]) if len(before) else None
+
+    def zero_error_before(self, step: int) -> bool | None:
+        """Whether the training error was zero at the last point before ``step``; None if this is unknown."""
+        point = self.at(step - 1)
+        if point is None:
+            return False if len(self.steps) else None
+        error = float(self.train_error[point])
+        return None if error != error else error == 0

@@ -1,4 +1,4 @@
-"""Weights over optimisation steps, in memory or on disk, with where they came from."""
+"""Weights over optimisation steps, in memory or on disk, with their provenance."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from landscope.parameters import ParameterSpace
 from landscope.results import stamp
 from landscope.storage.rows import RowStore
 
-__all__ = ["Trajectory", "open_trajectory"]
+__all__ = ["Trajectory", "check_fresh", "open_trajectory"]
 
 _BLOCK_BYTES = 2**26
 
 
 @runtime_checkable
 class _Rows(Protocol):
-    """Where the weights lie: something that can read a range of rows."""
+    """A source of weights from which a range of rows can be read."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -66,7 +66,7 @@ class _StoredRows:
 
 @dataclasses.dataclass(frozen=True)
 class _SomeColumns:
-    """Some columns of other rows, each times a factor where factors are given."""
+    """Some columns of other rows, each multiplied by a factor where factors are given."""
 
     source: _Rows
     columns: Int[Tensor, " n"]
@@ -90,13 +90,13 @@ class _SomeColumns:
 class Trajectory:
     """The path of the selected weights: one row after each optimisation step.
 
-    The rows may lie on disk; :meth:`blocks` reads them a bounded piece at a time, ``weights`` all at once.
+    The rows may lie on disk; :meth:`blocks` reads them one bounded piece at a time, ``weights`` all at once.
 
     Args:
         steps: Optimisation step of each row, ``[T]``, strictly increasing.
         learning_rate: Learning rate alpha of each step, ``[T]``, NaN where unknown.
         loss: Minibatch loss L^mu that the step was taken on, ``[T]``, NaN where not given.
-        space: Which parameters the columns are, or None if unknown.
+        space: Parameters of the columns, or None if unknown.
         provenance: Where the trajectory came from.
 
     Example:
@@ -128,11 +128,11 @@ class Trajectory:
         """Make a trajectory of weights in memory.
 
         Args:
-            weights: One row a step.
+            weights: One row for each step.
             steps: Step of each row; 1, 2, ... by default.
             learning_rate: Learning rate of each step; unknown (NaN) by default.
             loss: Minibatch loss of each step; unknown (NaN) by default.
-            space: Which parameters the columns are.
+            space: Parameters of the columns.
             provenance: Where the weights came from.
 
         Returns:
@@ -209,7 +209,7 @@ class Trajectory:
         return self.rows(index, index + 1)[0]
 
     def blocks(self, rows: int | None = None) -> Iterator[Float[Tensor, "rows N"]]:
-        """All rows in order, a bounded piece at a time."""
+        """All rows in order, one bounded piece at a time."""
         rows = rows or max(1, _BLOCK_BYTES // (8 * self.dim))
         for start in range(0, len(self), rows):
             yield self.rows(start, min(start + rows, len(self)))
@@ -243,12 +243,12 @@ class Trajectory:
                 got=f"steps {reach}",
                 hint="Choose a window within them.",
             )
-        return self._part(slice(first, last, 1))
+        return self.part(slice(first, last, 1))
 
     def thin(self, every: int) -> Trajectory:
         """Every ``every``-th row, from the first."""
         check_count("every", every, minimum=1)
-        return self._part(slice(0, len(self), every))
+        return self.part(slice(0, len(self), every))
 
     def of_parameters(self, select: str | Iterable[str]) -> Trajectory:
         """The columns of some of the recorded parameters: of a layer, say.
@@ -287,7 +287,8 @@ class Trajectory:
             )
         return dataclasses.replace(self, _rows=_SomeColumns(self._rows, torch.arange(self.dim), scale), space=None)
 
-    def _part(self, part: slice) -> Trajectory:
+    def part(self, part: slice) -> Trajectory:
+        """The rows of a slice, counted in this trajectory, reading the same memory or file."""
         positions = range(*self._selection.indices(self._rows.shape[0]))[part]
         return dataclasses.replace(
             self,
@@ -307,6 +308,31 @@ class Trajectory:
             )
         for block in self.blocks():
             check_finite("recorded weights", block, hint="Cut the trajectory before them with .window(stop=...).")
+
+
+def check_fresh(window: Trajectory, fresh: Trajectory) -> None:
+    """Raise where a window given as fresh data shares rows with the window it is compared with.
+
+    Args:
+        window: The window.
+        fresh: The window that must hold other data.
+
+    Raises:
+        InputError: If at least two rows of the same steps hold the same weights.
+    """
+    if window.dim != fresh.dim:
+        return
+    shared = window.steps[torch.isin(window.steps, fresh.steps)]
+    if len(shared) < 2:
+        return
+    ends = [int(shared[0]), int(shared[-1])]
+    places = [[int(torch.searchsorted(part.steps, step)) for part in (window, fresh)] for step in ends]
+    if all(torch.equal(window.row(own), fresh.row(other)) for own, other in places):
+        raise InputError(
+            expected="fresh data: a window with other steps of the run",
+            got=f"one with the same rows at steps {ends[0]} to {ends[1]}",
+            hint="Pass the window that follows, for example trajectory.window(start=last_step + 1).",
+        )
 
 
 def open_trajectory(path: str | Path) -> Trajectory:

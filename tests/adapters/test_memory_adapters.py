@@ -132,7 +132,7 @@ def test_a_model_with_a_head_for_each_task_is_measured_with_the_task():
         w = plugin.memory.space.flatten(model)
         told = DataLoader(TensorDataset(inputs, torch.full((len(labels),), number), labels), batch_size=64)
         risk = ls.EmpiricalRisk(model, CRITERION, told, space=plugin.memory.space)
-        expected = ls.elastic_weight_consolidation(risk, w, fisher="empirical")
+        expected = ls.penalties.elastic_weight_consolidation(risk, w, fisher="empirical")
         before = plugin.memory.held
         plugin.after_training_exp(strategy)
         added = plugin.memory.held(w + 0.1) - (before(w + 0.1) if before else 0.0)

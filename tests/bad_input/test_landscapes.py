@@ -1,4 +1,4 @@
-"""What a user sees who passes something that cannot be used: expected, got, what to do."""
+"""Errors for invalid landscapes, weights and directions."""
 
 import math
 import warnings

@@ -1,4 +1,4 @@
-"""What a user sees who hands the noise, the controls or the exponents something that does not fit."""
+"""Errors for invalid arguments of the noise, the controls and the exponents."""
 
 import math
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import landscope as ls
+from landscope.directions.directions import Directions
 from landscope.errors import InputError, NonFiniteError
 from landscope.noise.drift import drift_law
 from landscope.noise.mode_statistics import mode_statistics
@@ -24,10 +25,10 @@ def risk():
 @pytest.mark.parametrize(
     "call",
     [
-        lambda e, w, d: ls.minibatch_ensemble(e, w, d, LINE),
-        lambda e, w, d: ls.active_temperature(e, w, d, LINE, learning_rate=0.1),
-        lambda e, w, d: ls.log_hessian(e, w, d),
-        lambda e, w, d: ls.gradient_noise(e, w, d),
+        lambda e, w, d: ls.noise.minibatch_ensemble(e, w, d, LINE),
+        lambda e, w, d: ls.noise.active_temperature(e, w, d, LINE, learning_rate=0.1),
+        lambda e, w, d: ls.noise.log_hessian(e, w, d),
+        lambda e, w, d: ls.noise.gradient_noise(e, w, d),
     ],
 )
 class TestEveryNoiseAnalysis:
@@ -61,18 +62,18 @@ class TestEveryNoiseAnalysis:
 def test_a_minibatch_loss_that_is_infinite_at_w0():
     endless = RandomSprings(SPRINGS.stiffness, SPRINGS.centre, SPRINGS.minimum * math.inf)
     with pytest.raises(NonFiniteError, match="10 of 10"):
-        ls.minibatch_ensemble(endless, ORIGIN, AXES, LINE)
+        ls.noise.minibatch_ensemble(endless, ORIGIN, AXES, LINE)
 
 
 def test_too_few_or_odd_displacements():
     with pytest.raises(InputError, match="at least 5"):
-        ls.minibatch_ensemble(SPRINGS, ORIGIN, AXES, LINE[:4])
-    with pytest.raises(InputError, match="One row a direction"):
-        ls.minibatch_ensemble(SPRINGS, ORIGIN, AXES, torch.zeros(3, 7))
+        ls.noise.minibatch_ensemble(SPRINGS, ORIGIN, AXES, LINE[:4])
+    with pytest.raises(InputError, match="one row for each direction"):
+        ls.noise.minibatch_ensemble(SPRINGS, ORIGIN, AXES, torch.zeros(3, 7))
     with pytest.raises(NonFiniteError):
-        ls.active_temperature(SPRINGS, ORIGIN, AXES, LINE * math.nan, learning_rate=0.1)
+        ls.noise.active_temperature(SPRINGS, ORIGIN, AXES, LINE * math.nan, learning_rate=0.1)
     with pytest.raises(InputError, match="learning_rate"):
-        ls.active_temperature(SPRINGS, ORIGIN, AXES, LINE, learning_rate=0.0)
+        ls.noise.active_temperature(SPRINGS, ORIGIN, AXES, LINE, learning_rate=0.0)
 
 
 def test_minibatches_of_no_whole_number_of_samples():
@@ -86,17 +87,17 @@ def test_an_ensemble_stands_for_its_risk():
     whole = risk()
     ensemble = whole.minibatches(5)
     torch.testing.assert_close(ensemble.gradient(whole.w0), whole.gradient(whole.w0), rtol=1e-4, atol=1e-7)
-    first, second = (ls.hessian_basis(landscape, whole.w0, 2).values for landscape in (whole, ensemble))
+    first, second = (ls.directions.hessian(landscape, whole.w0, 2).values for landscape in (whole, ensemble))
     torch.testing.assert_close(first, second)
-    with pytest.raises(InputError, match="2 left out"):
-        ls.hessian_basis(whole.minibatches(6), whole.w0, 2)
+    with pytest.raises(InputError, match="2 samples left out"):
+        ls.directions.hessian(whole.minibatches(6), whole.w0, 2)
 
 
 def test_minibatches_of_sums_cannot_be_told_apart():
     model = torch.nn.Linear(2, 1)
     batches = [(torch.randn(4, 2), torch.randn(4, 1)) for _ in range(5)]
     whole = ls.EmpiricalRisk.from_closure(model, lambda m, b: ((m(b[0]) - b[1]).square().sum(), 4), batches)
-    with pytest.raises(InputError, match="a loss a sample"):
+    with pytest.raises(InputError, match="one loss for each sample"):
         whole.minibatches(4)
 
 
@@ -135,41 +136,45 @@ def test_windows_that_are_too_short():
     with pytest.raises(InputError, match="at least 21 steps"):
         mode_statistics(modes, window(20))
     with pytest.raises(InputError, match="at least 4 steps"):
-        ls.velocity_statistics(window(3), modes)
+        ls.noise.velocity_statistics(window(3), modes)
     with pytest.raises(InputError, match="two epochs"):
-        ls.sign_flipped_epochs(window(), seed=0, steps_per_epoch=60)
+        ls.surrogates.sign_flipped_epochs(window(), seed=0, steps_per_epoch=60)
     with pytest.raises(InputError, match="at least 3 rows"):
-        ls.random_walk_like(window(2), seed=0)
+        ls.surrogates.random_walk_like(window(2), seed=0)
     with pytest.raises(InputError, match="rows of the trajectory"):
-        ls.learning_dimension_over_time(window(), 50)
+        ls.landscape.learning_dimension_over_time(window(), 50)
     thinned = ls.Trajectory.of(random_walk(300, 3, seed=0)).thin(2)
     with pytest.raises(InputError, match="a row for every step"):
-        ls.yaida_relation(thinned, QuadraticBowl(torch.ones(3).double()), modes, learning_rate=0.1)
+        ls.noise.yaida_relation(thinned, QuadraticBowl(torch.ones(3).double()), modes, learning_rate=0.1)
     with pytest.raises(InputError, match="at least 100 steps"):
-        ls.yaida_relation(window(), QuadraticBowl(torch.ones(3).double()), modes, learning_rate=0.1)
+        ls.noise.yaida_relation(window(), QuadraticBowl(torch.ones(3).double()), modes, learning_rate=0.1)
 
 
 def test_a_window_of_other_weights():
     modes = ls.principal_modes(window())
     for call in (
-        lambda: ls.velocity_statistics(window(dim=4), modes),
+        lambda: ls.noise.velocity_statistics(window(dim=4), modes),
         lambda: mode_statistics(modes, window(dim=4)),
-        lambda: ls.ornstein_uhlenbeck(window(dim=4), modes, seed=0),
-        lambda: ls.modes_along(ls.random_basis(5, 2, seed=0), window()),
+        lambda: ls.surrogates.ornstein_uhlenbeck(window(dim=4), modes, seed=0),
+        lambda: mode_statistics(ls.directions.random(5, 2, seed=0), window()),
     ):
         with pytest.raises(InputError, match="trajectory of"):
             call()
+
+
+def test_the_same_window_twice_is_no_fresh_data():
+    well = InverseGaussian(torch.arange(1.0, 4).double())
+    with pytest.raises(InputError, match="fresh data"):
+        ls.law.InverseRelation(well, window(), window())
 
 
 def test_a_mode_without_variance_is_left_out_and_counted():
     path = random_walk(60, 6, seed=0)
     path[:, 2] = 0
     still = ls.Trajectory.of(path)
-    modes = ls.modes_along(
-        ls.Basis(directions=torch.eye(6).double(), values=torch.ones(6), residuals=torch.zeros(6), name="axes"), still
-    )
+    modes = Directions.of(torch.eye(6), name="axes")
     F = ls.flatness(InverseGaussian(torch.arange(1.0, 7).double()), torch.zeros(6).double(), modes.directions)
-    found = ls.fit_exponents("x", mode_statistics(modes, still), F, (1, 6))
+    found = ls.law.fit_exponents("x", mode_statistics(modes, still), F, (1, 6))
     assert (found.n_used, found.n_still) == (5, 1)
     assert math.isnan(found.correlation_time[2])
 
@@ -177,7 +182,7 @@ def test_a_mode_without_variance_is_left_out_and_counted():
 def test_too_few_modes_give_flagged_exponents():
     modes = ls.principal_modes(window())
     F = ls.flatness(InverseGaussian(torch.ones(3).double()), torch.zeros(3).double(), modes.directions)
-    found = ls.fit_exponents("x", mode_statistics(modes, window()), F, (2, 3))
+    found = ls.law.fit_exponents("x", mode_statistics(modes, window()), F, (2, 3))
     assert found.n_used == 2
     assert math.isnan(found.psi)
     assert math.isnan(found.psi_tau_interval[0])
@@ -187,26 +192,26 @@ def test_controls_that_cannot_be():
     bowl = QuadraticBowl(torch.ones(3).double())
     origin = torch.zeros(3).double()
     with pytest.raises(InputError, match="temperature"):
-        ls.langevin(bowl, origin, temperature=-1, step=0.1, n_steps=10, seed=0)
+        ls.surrogates.langevin(bowl, origin, temperature=-1, step=0.1, n_steps=10, seed=0)
     with pytest.raises(NonFiniteError, match="diverged"):
-        ls.langevin(bowl, origin, temperature=1.0, step=30.0, n_steps=400, seed=0)
+        ls.surrogates.langevin(bowl, origin, temperature=1.0, step=30.0, n_steps=400, seed=0)
     with pytest.raises(InputError, match="between 1 and 2"):
-        ls.hessian_basis(bowl, origin, 3)
+        ls.directions.hessian(bowl, origin, 3)
     with pytest.raises(InputError, match="at most 9"):
-        ls.gradient_noise_basis(RandomSprings.draw(torch.ones(20), 10, seed=0), torch.zeros(20).double(), 10)
+        ls.directions.gradient_noise(RandomSprings.draw(torch.ones(20), 10, seed=0), torch.zeros(20).double(), 10)
     with pytest.raises(InputError, match="between 1 and 3"):
-        ls.random_basis(3, 4, seed=0)
+        ls.directions.random(3, 4, seed=0)
     with pytest.raises(InputError, match="learning_rate"):
-        ls.crossover_curvature(-0.1, 100)
+        ls.surrogates.crossover_curvature(-0.1, 100)
 
 
 def test_dimensions_and_drift():
     with pytest.raises(InputError, match="between 0 and 1"):
-        ls.learning_dimension(torch.ones(3), 99)
+        ls.landscape.learning_dimension(torch.ones(3), 99)
     assert math.isnan(drift_law(torch.ones(2), torch.ones(2), beta=1.0, learning_rate=0.1).ratio)
     with pytest.raises(InputError, match="a loss for each step"):
         drift_law(torch.ones(5), torch.ones(4), beta=1.0, learning_rate=0.1)
     with pytest.raises(InputError, match="positive losses"):
         drift_law(torch.arange(5.0), torch.zeros(5), beta=1.0, learning_rate=0.1)
     with pytest.raises(InputError, match="one length"):
-        ls.errors_in_variables_exponent(torch.ones(3), torch.ones(4))
+        ls.law.errors_in_variables_exponent(torch.ones(3), torch.ones(4))

@@ -25,11 +25,11 @@ GOOD = {"anchor": torch.zeros(4), "directions": torch.eye(4)[:2], "stiffness": t
 )
 def test_a_penalty_that_makes_no_sense_is_refused(change, error, says):
     with pytest.raises(error, match=says):
-        ls.QuadraticPenalty(**(GOOD | change))
+        ls.penalties.QuadraticPenalty(**(GOOD | change))
 
 
 def test_weights_of_another_model_and_steps_of_no_size_are_refused():
-    penalty = ls.QuadraticPenalty(**GOOD)
+    penalty = ls.penalties.QuadraticPenalty(**GOOD)
     with pytest.raises(InputError, match="4 selected parameters"):
         penalty(torch.zeros(5))
     with pytest.raises(InputError, match="step_size"):
@@ -55,7 +55,7 @@ def modes(rows=12, dim=6):
 )
 def test_a_constraint_from_bad_numbers_is_refused(flatness, options, error, says):
     with pytest.raises(error, match=says):
-        ls.landscape_dependent_constraint(torch.zeros(6), modes(), flatness, **options)
+        ls.penalties.landscape_dependent_constraint(torch.zeros(6), modes(), flatness, **options)
 
 
 def test_more_modes_than_the_window_has_and_other_weights_are_refused():
@@ -63,14 +63,14 @@ def test_more_modes_than_the_window_has_and_other_weights_are_refused():
     still[:, :2] = torch.randn(12, 2)
     found = ls.principal_modes(ls.Trajectory.of(still))
     with pytest.raises(InputError, match="at most 2, the number of modes in which the weights moved"):
-        ls.landscape_dependent_constraint(torch.zeros(6), found, torch.ones(6), n_modes=6)
-    assert len(ls.landscape_dependent_constraint(torch.zeros(6), found, torch.ones(6)).stiffness) == 2
+        ls.penalties.landscape_dependent_constraint(torch.zeros(6), found, torch.ones(6), n_modes=6)
+    assert len(ls.penalties.landscape_dependent_constraint(torch.zeros(6), found, torch.ones(6)).stiffness) == 2
     with pytest.raises(InputError, match="w1 as a tensor"):
-        ls.landscape_dependent_constraint([0.0] * 6, modes(), torch.ones(3))
+        ls.penalties.landscape_dependent_constraint([0.0] * 6, modes(), torch.ones(3))
     with pytest.raises(InputError, match="6 selected parameters"):
-        ls.landscape_dependent_constraint(torch.zeros(7), modes(), torch.ones(3))
+        ls.penalties.landscape_dependent_constraint(torch.zeros(7), modes(), torch.ones(3))
     with pytest.raises(NonFiniteError, match="w1"):
-        ls.landscape_dependent_constraint(torch.full((6,), float("nan")), modes(), torch.ones(3))
+        ls.penalties.landscape_dependent_constraint(torch.full((6,), float("nan")), modes(), torch.ones(3))
 
 
 @pytest.mark.parametrize(
@@ -84,41 +84,43 @@ def test_more_modes_than_the_window_has_and_other_weights_are_refused():
 )
 def test_a_law_that_gives_no_flatness_is_refused(psi, measured, ranks, error, says):
     with pytest.raises(error, match=says):
-        ls.flatness_from_variance(torch.ones(6), psi, measured, ranks)
+        ls.penalties.flatness_from_variance(torch.ones(6), psi, measured, ranks)
     with pytest.raises(NonFiniteError, match="variances"):
-        ls.flatness_from_variance(torch.zeros(6), 4.0, torch.ones(1), [1])
+        ls.penalties.flatness_from_variance(torch.zeros(6), 4.0, torch.ones(1), [1])
 
 
 def test_penalties_that_do_not_belong_together_are_not_merged():
-    low_rank = ls.QuadraticPenalty(**GOOD)
-    diagonal = ls.QuadraticPenalty(anchor=torch.zeros(4), stiffness=torch.ones(4))
+    low_rank = ls.penalties.QuadraticPenalty(**GOOD)
+    diagonal = ls.penalties.QuadraticPenalty(anchor=torch.zeros(4), stiffness=torch.ones(4))
     with pytest.raises(InputError, match="all have directions"):
-        ls.merged_penalty([low_rank, diagonal])
+        ls.penalties.merged_penalty([low_rank, diagonal])
     with pytest.raises(InputError, match="same weights"):
-        ls.merged_penalty([diagonal, ls.QuadraticPenalty(anchor=torch.zeros(5), stiffness=torch.ones(5))])
+        ls.penalties.merged_penalty(
+            [diagonal, ls.penalties.QuadraticPenalty(anchor=torch.zeros(5), stiffness=torch.ones(5))]
+        )
     with pytest.raises(InputError, match="no rank"):
-        ls.merged_penalty([diagonal, diagonal], rank=2)
+        ls.penalties.merged_penalty([diagonal, diagonal], rank=2)
     factors = torch.eye(2)
-    layer = ls.KroneckerPenalty(
+    layer = ls.penalties.KroneckerPenalty(
         anchor=factors, columns=torch.arange(4).view(2, 2), dim=4, inputs=factors, outputs=factors
     )
     with pytest.raises(InputError, match="got KroneckerPenalty"):
-        ls.merged_penalty([ls.PenaltySum((diagonal, layer))])
-    for empty in (lambda: ls.merged_penalty([]), lambda: ls.PenaltySum(())):
+        ls.penalties.merged_penalty([ls.penalties.PenaltySum((diagonal, layer))])
+    for empty in (lambda: ls.penalties.merged_penalty([]), lambda: ls.penalties.PenaltySum(())):
         with pytest.raises(InputError, match="at least one penalty"):
             empty()
 
 
 def test_states_of_something_else_are_refused():
     with pytest.raises(StorageError, match="the state of a penalty"):
-        ls.load_penalty({"weights": torch.zeros(2)})
-    state = ls.QuadraticPenalty(**GOOD).state_dict()
+        ls.penalties.load_penalty({"weights": torch.zeros(2)})
+    state = ls.penalties.QuadraticPenalty(**GOOD).state_dict()
     del state["floor"]
-    damaged = ls.PenaltySum((ls.QuadraticPenalty(**GOOD),)).state_dict()
+    damaged = ls.penalties.PenaltySum((ls.penalties.QuadraticPenalty(**GOOD),)).state_dict()
     del damaged["parts"]
     for broken in (state, damaged, {"kind": "part_penalty"}):
         with pytest.raises(StorageError, match="another version"):
-            ls.load_penalty(broken)
+            ls.penalties.load_penalty(broken)
 
 
 def test_layers_and_losses_without_a_fisher_information_are_refused():
@@ -127,14 +129,14 @@ def test_layers_and_losses_without_a_fisher_information_are_refused():
     data = (torch.randn(4, 3), torch.tensor([0, 1, 0, 1]))
     risk = ls.EmpiricalRisk(model, torch.nn.CrossEntropyLoss(), data)
     with pytest.raises(InputError, match=r"0\.bias, 0\.weight of LayerNorm"):
-        ls.kronecker_elastic_weight_consolidation(risk, risk.w0)
+        ls.penalties.kronecker_elastic_weight_consolidation(risk, risk.w0)
     with pytest.raises(InputError, match="at most 14"):
-        ls.elastic_weight_consolidation(risk, risk.w0, n_weights=15)
+        ls.penalties.elastic_weight_consolidation(risk, risk.w0, n_weights=15)
     squared = ls.EmpiricalRisk(model, torch.nn.MSELoss(), (data[0], torch.randn(4, 2)))
-    for refused in (ls.elastic_weight_consolidation, ls.kronecker_elastic_weight_consolidation):
+    for refused in (ls.penalties.elastic_weight_consolidation, ls.penalties.kronecker_elastic_weight_consolidation):
         with pytest.raises(InputError, match="classifier"):
             refused(squared, squared.w0)
-    assert ls.elastic_weight_consolidation(squared, squared.w0, fisher="empirical").n_stored == 28
+    assert ls.penalties.elastic_weight_consolidation(squared, squared.w0, fisher="empirical").n_stored == 28
 
 
 class Uncalled(torch.nn.Module):
@@ -152,19 +154,23 @@ def test_layers_whose_factors_would_say_nothing_are_refused():
     space = ls.ParameterSpace.of(model, "used.weight")
     risk = ls.EmpiricalRisk(model, torch.nn.CrossEntropyLoss(), data, space=space)
     with pytest.raises(InputError, match="without calling it"):
-        ls.kronecker_elastic_weight_consolidation(risk, risk.w0)
+        ls.penalties.kronecker_elastic_weight_consolidation(risk, risk.w0)
     model = torch.nn.Sequential(torch.nn.Linear(3, 3, bias=False), torch.nn.Linear(3, 3, bias=False))
     model[1].weight = model[0].weight
     risk = ls.EmpiricalRisk(model, torch.nn.CrossEntropyLoss(), data)
     with pytest.raises(InputError, match="tied to another"):
-        ls.kronecker_elastic_weight_consolidation(risk, risk.w0)
+        ls.penalties.kronecker_elastic_weight_consolidation(risk, risk.w0)
 
 
 def test_penalties_on_different_weights_are_not_added_up():
     with pytest.raises(InputError, match="same weights"):
-        ls.PenaltySum((ls.distance_penalty(torch.zeros(4)), ls.distance_penalty(torch.zeros(5))))
+        ls.penalties.PenaltySum(
+            (ls.penalties.distance_penalty(torch.zeros(4)), ls.penalties.distance_penalty(torch.zeros(5)))
+        )
     with pytest.raises(InputError, match="same weights"):
-        ls.PenaltySum(tuple(ls.distance_penalty(torch.zeros(4), parameters=(name,)) for name in "ab"))
+        ls.penalties.PenaltySum(
+            tuple(ls.penalties.distance_penalty(torch.zeros(4), parameters=(name,)) for name in "ab")
+        )
 
 
 def test_anything_but_a_penalty_is_refused():
@@ -174,37 +180,40 @@ def test_anything_but_a_penalty_is_refused():
 
 
 def test_penalties_that_cannot_be_factored_are_refused():
-    diagonal = ls.QuadraticPenalty(anchor=torch.zeros(4), stiffness=torch.ones(4))
+    diagonal = ls.penalties.QuadraticPenalty(anchor=torch.zeros(4), stiffness=torch.ones(4))
     with pytest.raises(InputError, match="along directions"):
-        ls.factored_penalty(diagonal, ls.ParameterSpace(("w",), ((2, 2),)))
+        ls.penalties.factored_penalty(diagonal, ls.ParameterSpace(("w",), ((2, 2),)))
     with pytest.raises(InputError, match="the 4 weights"):
-        ls.factored_penalty(ls.QuadraticPenalty(**GOOD), ls.ParameterSpace(("w",), ((2, 3),)))
-    named = ls.QuadraticPenalty(**GOOD, parameters=("v",))
+        ls.penalties.factored_penalty(ls.penalties.QuadraticPenalty(**GOOD), ls.ParameterSpace(("w",), ((2, 3),)))
+    named = ls.penalties.QuadraticPenalty(**GOOD, parameters=("v",))
     with pytest.raises(InputError, match="4 of w"):
-        ls.factored_penalty(named, ls.ParameterSpace(("w",), ((2, 2),)))
+        ls.penalties.factored_penalty(named, ls.ParameterSpace(("w",), ((2, 2),)))
 
 
 def test_wrong_kinds_are_named():
-    penalty, found = ls.QuadraticPenalty(**GOOD), modes()
+    penalty, found = ls.penalties.QuadraticPenalty(**GOOD), modes()
     model = torch.nn.Linear(2, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     w1 = torch.zeros(6)
     for wrong, says in (
-        (lambda: ls.landscape_dependent_constraint(w1, found, [1.0, 2.0]), "flatness of type Tensor"),
-        (lambda: ls.landscape_dependent_constraint(w1, found, torch.ones(3, 1)), "one flatness a mode"),
-        (lambda: ls.landscape_dependent_constraint(w1, found.directions, torch.ones(3)), "PrincipalModes"),
-        (lambda: ls.landscape_dependent_constraint(w1, found, torch.ones(3), floor=None), "floor of at least 0"),
-        (lambda: ls.PenaltySum((penalty, None)), "each part of type Penalty"),
-        (lambda: ls.factored_penalty(penalty, model), "ParameterSpace"),
-        (lambda: ls.factored_penalty(ls.PenaltySum((penalty,)), None), "QuadraticPenalty"),
-        (lambda: ls.elastic_weight_consolidation(model, w1), "EmpiricalRisk"),
-        (lambda: ls.merged_penalty(penalty), "penalties of type Sequence"),
-        (lambda: ls.load_penalty("file.pt"), "torch.load"),
+        (lambda: ls.penalties.landscape_dependent_constraint(w1, found, [1.0, 2.0]), "flatness of type Tensor"),
+        (lambda: ls.penalties.landscape_dependent_constraint(w1, found, torch.ones(3, 1)), "one flatness a mode"),
+        (lambda: ls.penalties.landscape_dependent_constraint(w1, found.directions, torch.ones(3)), "Directions"),
+        (
+            lambda: ls.penalties.landscape_dependent_constraint(w1, found, torch.ones(3), floor=None),
+            "floor of at least 0",
+        ),
+        (lambda: ls.penalties.PenaltySum((penalty, None)), "each part of type Penalty"),
+        (lambda: ls.penalties.factored_penalty(penalty, model), "ParameterSpace"),
+        (lambda: ls.penalties.factored_penalty(ls.penalties.PenaltySum((penalty,)), None), "QuadraticPenalty"),
+        (lambda: ls.penalties.elastic_weight_consolidation(model, w1), "EmpiricalRisk"),
+        (lambda: ls.penalties.merged_penalty(penalty), "penalties of type Sequence"),
+        (lambda: ls.penalties.load_penalty("file.pt"), "torch.load"),
         (lambda: ls.ProximalSteps(penalty, optimizer, model), "the model of type Module"),
-        (lambda: ls.curvature_constraint(w1, torch.eye(6)[:1], torch.ones(1), floor=-1.0), "-1.0"),
+        (lambda: ls.penalties.curvature_constraint(w1, torch.eye(6)[:1], torch.ones(1), floor=-1.0), "-1.0"),
     ):
         with pytest.raises(InputError, match=says):
             wrong()
     still = ls.principal_modes(ls.Trajectory.of(torch.ones(12, 6)))
     with pytest.raises(InputError, match="in which the weights moved"):
-        ls.landscape_dependent_constraint(w1, still, torch.ones(3))
+        ls.penalties.landscape_dependent_constraint(w1, still, torch.ones(3))

@@ -17,12 +17,12 @@ from landscope.law.exponents import Exponents
 from landscope.law.sensitivity import Sensitivity
 from landscope.law.window_growth import Growth
 from landscope.noise.drift import drift_law, learning_phases
-from landscope.noise.drift_path import AlongDrift
+from landscope.noise.drift_path import DriftPath
 from landscope.noise.gradient import GradientNoise
 from landscope.noise.springs import measure_springs
 from landscope.noise.stationarity import LyapunovResidual, YaidaRelation
 from landscope.noise.temperature import ActiveTemperature
-from landscope.noise.temperature_over_training import Cooling
+from landscope.noise.temperature_over_training import TemperatureOverTraining
 from landscope.reproduction.pooling import _pooled_control
 from landscope.synthetic import RandomSprings, random_walk
 
@@ -38,9 +38,9 @@ def verdict(key, measurements):
 def drift(loss):
     t = torch.arange(0.0, 200, 10).double()
     line = torch.linspace(0, 1, 5).double()
-    along = AlongDrift(
+    along = DriftPath(
         displacements=line, loss=1 - 0.1 * line, margin=1 + line, relative_margin=1 + 0.1 * line, train_error=0 * line,
-        test_loss=line, test_error=0 * line, window_way=1.0, beta_slope=-0.5, beta_ensemble=-0.5,
+        test_loss=line, test_error=0 * line, window_displacement=1.0, beta_slope=-0.5, beta_ensemble=-0.5,
     )  # fmt: skip
     law = drift_law(t, loss(t), beta=-0.5, learning_rate=0.1)
     return drift_measurements(law, along, learning_phases(1 / (1 + t), t))
@@ -133,7 +133,7 @@ def temperatures(*, profile=1.0, slope=-2.0, correlation=0.97, narrowing=0.5, ch
         mean=0 * width, covariance=torch.diag(variance), variance=variance, mean_square=variance,
         minibatches_needed=width, n_batches=9, n_left_out=0,
     )  # fmt: skip
-    cooling = Cooling(
+    cooling = TemperatureOverTraining(
         steps=torch.arange(float(checkpoints)), loss=torch.ones(checkpoints), ranks=torch.tensor([2]),
         temperature=torch.ones(checkpoints, 1), displacements=line[0], profiles=line, drawn_steps=torch.zeros(1),
         noise_dimension=torch.linspace(100, 100 * narrowing, checkpoints), drawn_rank=2, first_counted=0,
@@ -168,13 +168,11 @@ def springs(*, coupled):
         size = torch.linspace(0.2, 2, 300, dtype=torch.float64)
         world = RandomSprings(world.stiffness, world.centre * size[:, None], world.minimum)
     origin, axes = torch.zeros(30, dtype=torch.float64), torch.eye(30, dtype=torch.float64)
-    modes = ls.modes_along(
-        ls.Basis(directions=axes, values=flatness, residuals=flatness, name="axes"), window := random_window(flatness)
-    )
+    modes, window = ls.directions.Directions.of(axes, name="axes"), random_window(flatness)
     widths = ls.flatness(world, origin, axes)
-    velocity = ls.velocity_statistics(window, modes, 2, steps_per_epoch=20)
+    velocity = ls.noise.velocity_statistics(window, modes, 2, steps_per_epoch=20)
     found = measure_springs(world, origin, axes, widths, velocity, learning_rate=0.1, n_modes=30)
-    noise, hessian = ls.gradient_noise(world, origin, axes), ls.log_hessian(world, origin, axes[:3])
+    noise, hessian = ls.noise.gradient_noise(world, origin, axes), ls.noise.log_hessian(world, origin, axes[:3])
     return spring_measurements(
         found, velocity, noise, hessian, (2, 30), learning_rate=0.1, null_persistence=0.0, fresh_persistence=1.0
     )

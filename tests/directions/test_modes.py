@@ -5,6 +5,8 @@ import pytest
 import torch
 
 import landscope as ls
+from landscope.directions.directions import Directions
+from landscope.noise.mode_statistics import mode_statistics
 from landscope.recorder import TrajectoryRecorder
 from landscope.storage.rows import RowStore
 from landscope.surrogates.trajectories import shuffled_increments
@@ -152,7 +154,7 @@ def test_random_walk_in_many_dimensions_has_its_exact_spectrum():
     coordinates = ls.principal_modes(Trajectory.of(random_walk(count, dim, seed=0)), 5).project(
         random_walk(count, dim, seed=0)
     )
-    assert bool((ls.cosine_content(coordinates) > 0.97).all())
+    assert bool((ls.noise.cosine_content(coordinates) > 0.97).all())
 
 
 def test_random_walk_in_few_dimensions_falls_below():
@@ -169,22 +171,12 @@ def test_autoregressive_variance_and_what_a_centred_window_loses(a):
     rows = autoregressive(torch.full((dim,), a), count, seed=1)
     stationary = 1 / (1 - a**2)
     lost = (1 + a) / ((1 - a) * count)
-    variance = ls.variance_along(axis_modes(dim), Trajectory.of(rows)).mean()
+    variance = mode_statistics(Directions.of(torch.eye(dim)), Trajectory.of(rows)).variance.mean()
     # Each series has count (1-a^2)/(1+a^2) independent squares; dim series; four standard errors.
     spread = 4 * math.sqrt(2 * (1 + a**2) / (1 - a**2) / (count * dim))
     assert float(variance) == pytest.approx(stationary * (1 - lost), rel=spread)
     increments = torch.diff(rows, dim=0).var(correction=0)
     assert float(increments) == pytest.approx(2 / (1 + a), rel=4 * math.sqrt(4 / (count * dim)))
-
-
-def axis_modes(dim):
-    return ls.PrincipalModes(
-        mean=torch.zeros(dim).double(),
-        directions=torch.eye(dim).double(),
-        variance=torch.ones(dim).double(),
-        total_variance=float(dim),
-        n_steps=2,
-    )
 
 
 def test_sgd_in_a_bowl_has_its_stationary_variance():
@@ -200,10 +192,10 @@ def test_sgd_in_a_bowl_has_its_stationary_variance():
 
 def test_overlap_of_subspaces():
     axes = torch.linalg.qr(torch.randn(20, 6, dtype=torch.float64)).Q.T
-    assert ls.subspace_overlap(axes[:3], axes[:3]) == pytest.approx(1.0)
-    assert ls.subspace_overlap(axes[:3], axes[3:]) == pytest.approx(0.0, abs=1e-12)
+    assert ls.directions.subspace_overlap(axes[:3], axes[:3]) == pytest.approx(1.0)
+    assert ls.directions.subspace_overlap(axes[:3], axes[3:]) == pytest.approx(0.0, abs=1e-12)
     mixed = torch.linalg.qr(axes[:3].T @ torch.randn(3, 3, dtype=torch.float64)).Q.T
-    assert ls.subspace_overlap(axes[:3], mixed) == pytest.approx(1.0)
+    assert ls.directions.subspace_overlap(axes[:3], mixed) == pytest.approx(1.0)
 
 
 def test_shuffled_increments_keep_ends_and_increments(tmp_path):

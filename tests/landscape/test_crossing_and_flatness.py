@@ -69,15 +69,17 @@ def test_the_nearest_crossing_counts_where_there_are_several():
 
 @pytest.mark.parametrize("expected", [0.5, 0.9, 0.999, 1.0, 1.001, 1.1, 3.0])
 @pytest.mark.parametrize("slope", [-1.0, 0.01, 1.0, 100.0, math.inf, math.nan])
-def test_a_guess_may_be_wrong_in_any_way(expected, slope):
-    crossing, asked = search(lambda d: math.exp(d**2), expected=Crossing(expected, True, 5, slope), spare_looks=True)
+def test_a_wrong_guess_does_not_change_the_crossing(expected, slope):
+    crossing, asked = search(
+        lambda d: math.exp(d**2), expected=Crossing(expected, True, 5, slope), skip_inward_checks=True
+    )
     assert crossing.displacement == pytest.approx(1.0, rel=1e-3)
     assert all(0 < d <= 10.0 for d in asked)
 
 
 def test_a_good_guess_takes_two_or_three_evaluations():
     for expected in (0.99, 0.9997, 1.0, 1.0003, 1.01):
-        _, asked = search(lambda d: math.exp(d**2), expected=Crossing(expected, True, 5, 1.0), spare_looks=True)
+        _, asked = search(lambda d: math.exp(d**2), expected=Crossing(expected, True, 5, 1.0), skip_inward_checks=True)
         assert len(asked) == (2 if abs(expected - 1) < 7e-4 else 3)
 
 
@@ -87,15 +89,15 @@ def test_a_guess_inside_the_limit_leads_to_no_crossing_outside_it():
     assert max(asked) <= 0.9995
 
 
-def test_looks_are_spared_only_when_asked_to():
+def test_inward_checks_are_skipped_only_on_request():
     def rise(d):
         return (d / 3) ** 2 + 1.5 * math.exp(-(((d - 1) / 0.3) ** 2)) - 1.5 * math.exp(-((1 / 0.3) ** 2))
 
     guess = Crossing(3.0, True, 5, 1 / 3)
     careful, _ = search(lambda d: math.exp(rise(d)), limit=50.0, expected=guess)
     assert careful.displacement < 1
-    spared, _ = search(lambda d: math.exp(rise(d)), limit=50.0, expected=guess, spare_looks=True)
-    assert spared.displacement == pytest.approx(3.0, rel=1e-3)
+    skipped, _ = search(lambda d: math.exp(rise(d)), limit=50.0, expected=guess, skip_inward_checks=True)
+    assert skipped.displacement == pytest.approx(3.0, rel=1e-3)
 
 
 def test_a_loss_that_dips_first_is_crossed_where_it_comes_back_up():
@@ -139,7 +141,7 @@ def test_only_one_side_crossing_is_censored():
 class TestLaws:
     @pytest.fixture
     def rotated(self):
-        """A well in general position, its axes, and a centre that is no minimum."""
+        """A well in general position, its axes, and a centre that is not a minimum."""
         axes = torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64)).Q.T.contiguous()
         well = InverseGaussian(torch.logspace(-1, 2, 6, dtype=torch.float64), minimum=1e-3)
         return (lambda w: well(w @ axes.T)), axes, 0.05 * axes.sum(dim=0)
@@ -163,13 +165,13 @@ class TestLaws:
         assert torch.equal(plain.left, -flipped.right)
         assert torch.equal(plain.width, flipped.width)
 
-    def test_a_direction_is_searched_on_its_own(self, rotated):
+    def test_a_direction_does_not_depend_on_the_others(self, rotated):
         landscape, axes, w0 = rotated
         together = ls.flatness(landscape, w0, axes, max_displacement=100.0)
         alone = [ls.flatness(landscape, w0, axis[None], max_displacement=100.0).width for axis in axes]
         assert torch.equal(together.width, torch.cat(alone))
 
-    def test_a_longer_direction_counts_in_its_own_units(self, rotated):
+    def test_flatness_is_in_units_of_the_direction(self, rotated):
         landscape, axes, w0 = rotated
         plain = ls.flatness(landscape, w0, axes, max_displacement=100.0)
         doubled = ls.flatness(landscape, w0, 2 * axes, max_displacement=50.0)
@@ -184,7 +186,7 @@ def test_profile_at_zero_is_the_loss_at_the_centre():
     assert found.loss0 == float(bowl(w0))
 
 
-def test_profiles_take_displacements_of_their_own():
+def test_each_profile_may_have_its_own_displacements():
     bowl = QuadraticBowl(torch.tensor([2.0, 8.0]), minimum=0.0)
     found = ls.loss_profiles(bowl, torch.zeros(2), torch.eye(2), torch.tensor([[1.0, 2.0], [0.5, 1.0]]))
     assert found.loss.tolist() == [[1.0, 4.0], [1.0, 4.0]]
@@ -194,7 +196,7 @@ def test_fits_recover_both_forms():
     d = torch.linspace(-2, 1.5, 31)
     bowl = QuadraticBowl(torch.tensor([4.0], dtype=torch.float64), minimum=0.5)
     w0 = torch.tensor([0.1], dtype=torch.float64)
-    fits = ls.fit_profiles(ls.loss_profiles(bowl, w0, torch.eye(1).double(), d))
+    fits = ls.landscape.fit_profiles(ls.loss_profiles(bowl, w0, torch.eye(1).double(), d))
     assert float(fits.curvature) == pytest.approx(4.0, rel=1e-9)
     assert float(fits.slope) == pytest.approx(0.4, rel=1e-9)
     assert float(fits.quadratic_residual) < 1e-9 < float(fits.log_residual)
@@ -204,10 +206,10 @@ def test_curvature_of_a_bowl_and_its_local_flatness():
     curvature = torch.logspace(-2, 2, 5, dtype=torch.float64)
     bowl = QuadraticBowl(curvature, minimum=1.0)
     axes = torch.eye(5).double()
-    found = ls.directional_curvature(bowl, torch.zeros(5).double(), axes)
+    found = ls.landscape.directional_curvature(bowl, torch.zeros(5).double(), axes)
     assert torch.allclose(found, curvature)
     well = InverseGaussian(curvature, minimum=2.0)
-    local = torch.sqrt(8 * 2.0 / ls.directional_curvature(well, torch.zeros(5).double(), axes))
+    local = torch.sqrt(8 * 2.0 / ls.landscape.directional_curvature(well, torch.zeros(5).double(), axes))
     assert torch.allclose(local, well.flatness())
 
 

@@ -60,7 +60,7 @@ def test_lines_of_a_risk_in_other_coordinates(trained_digits):
     torch.testing.assert_close(walked.loss, plain.loss, rtol=1e-5, atol=0)
 
 
-def test_what_has_no_second_moment_is_told():
+def test_missing_second_moments_are_refused():
     model = nn.Linear(2, 1)
     with pytest.raises(InputError, match="SGD"):
         adam_preconditioner(model, torch.optim.SGD(model.parameters(), lr=0.1), ls.ParameterSpace.of(model))

@@ -9,11 +9,10 @@ import torch
 from scipy import stats
 
 import landscope as ls
+from known import statistics_of
 from landscope.claims.statements import CLAIMS
 from landscope.claims.verdict import Claim, Control, Measurement, judge
 from landscope.law.intervals import exponent_interval, prediction_band, seed_interval
-from landscope.law.route import exponents_of
-from landscope.law.variance_flatness import variance_flatness_law
 from landscope.noise.mode_statistics import block_variances, drift_share, random_walk_drift_share
 from landscope.synthetic import InverseGaussian, autoregressive, sgd_in_bowl
 
@@ -21,7 +20,7 @@ from landscope.synthetic import InverseGaussian, autoregressive, sgd_in_bowl
 @hypothesis.given(exponent=st.floats(-6, 6), prefactor=st.floats(1e-6, 1e6))
 def test_an_exact_power_law_is_found_exactly(exponent, prefactor):
     x = torch.logspace(-2, 2, 30, dtype=torch.float64)
-    law = ls.fit_power_law(x, prefactor * x**exponent)
+    law = ls.law.fit_power_law(x, prefactor * x**exponent)
     assert law.exponent == pytest.approx(exponent, abs=1e-9)
     assert law.prefactor == pytest.approx(prefactor, rel=1e-8)
     assert torch.allclose(law(x), prefactor * x**exponent, rtol=1e-7)
@@ -30,7 +29,7 @@ def test_an_exact_power_law_is_found_exactly(exponent, prefactor):
 def test_noisy_slopes_and_their_interval_agree_with_textbook_formulas():
     x = torch.logspace(0, 2, 40, dtype=torch.float64)
     y = x**-2 * torch.exp(0.3 * torch.randn(40, dtype=torch.float64))
-    law = ls.fit_power_law(x, y)
+    law = ls.law.fit_power_law(x, y)
     log_x, log_y = np.log(x.numpy()), np.log(y.numpy())
     design = np.stack([np.ones(40), log_x], axis=1)
     coefficients, residual, *_ = np.linalg.lstsq(design, log_y, rcond=None)
@@ -45,7 +44,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
     x, inside, trials = torch.logspace(0, 1, 12, dtype=torch.float64), 0, 400
     for _ in range(trials):
         y = x**-3 * torch.exp(0.5 * torch.randn(12, dtype=torch.float64))
-        low, high = ls.fit_power_law(x, y, confidence_level=0.9).confidence_interval
+        low, high = ls.law.fit_power_law(x, y, confidence_level=0.9).confidence_interval
         inside += low <= -3 <= high
     assert abs(inside / trials - 0.9) < 4 * math.sqrt(0.09 / trials)
 
@@ -53,7 +52,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
 def test_a_fit_range_leaves_points_out_and_counts_them():
     x = torch.tensor([0.1, 1.0, 2.0, 4.0, 100.0])
     y = torch.tensor([math.nan, 1.0, 4.0, 16.0, -1.0])
-    law = ls.fit_power_law(x, y, (0.5, 10.0))
+    law = ls.law.fit_power_law(x, y, (0.5, 10.0))
     assert law.exponent == pytest.approx(2.0)
     assert (law.n_points, law.n_outside, law.fit_range) == (3, 2, pytest.approx((1.0, 4.0)))
 
@@ -69,15 +68,14 @@ def wells(count=12):
 def test_a_known_law_is_found_and_censored_modes_are_counted():
     _, found = wells()
     variance = found.width**-4
-    law = variance_flatness_law(variance, found, (2, 12))
+    law = ls.law.fit_exponents("known", statistics_of(variance), found, (2, 12))
     assert law.psi == pytest.approx(4.0, abs=1e-6)
     assert (law.n_used, law.n_censored, law.n_still, law.mode_range) == (11, 0, 0, (2, 12))
-    import dataclasses
-
     bracketed = found.bracketed.clone()
     bracketed[[3, 4]] = False
     variance[6] = 0.0
-    partly = variance_flatness_law(variance, dataclasses.replace(found, bracketed=bracketed), (2, 500))
+    partial = dataclasses.replace(found, bracketed=bracketed)
+    partly = ls.law.fit_exponents("known", statistics_of(variance), partial, (2, 500))
     assert partly.psi == pytest.approx(4.0, abs=1e-6)
     assert (partly.n_used, partly.n_censored, partly.n_still, partly.mode_range) == (8, 2, 1, (2, 12))
 
@@ -90,7 +88,7 @@ def test_the_block_interval_covers_the_exponent_of_a_stationary_process():
         rows = autoregressive(torch.full((count,), 0.5), 2000, seed=seed) * scale
         variance = rows.var(dim=0, correction=0)
         blocks = block_variances(rows)
-        slope = ls.fit_power_law(width, variance).exponent
+        slope = ls.law.fit_power_law(width, variance).exponent
         low, high = exponent_interval(width, blocks, slope)
         covered += low <= -3 <= high
     # 95 % nominal; four binomial standard errors below it
@@ -102,10 +100,11 @@ def test_langevin_noise_in_a_bowl_gives_the_einstein_relation():
     curvature = torch.logspace(-1, 1, 20, dtype=torch.float64)
     rows = sgd_in_bowl(curvature, 200_000, learning_rate=0.02, noise_variance=1.0, seed=0)
     found = ls.flatness(InverseGaussian(curvature), torch.zeros(20).double(), torch.eye(20).double(), rtol=1e-6)
-    law = variance_flatness_law(rows.var(dim=0, correction=0), found, (1, 20), blocks=block_variances(rows))
-    low, high = law.confidence_interval
+    axes = ls.directions.Directions.of(torch.eye(20))
+    law = ls.variance_flatness(axes, ls.Trajectory.of(rows), found, (1, 20))
+    low, high = law.psi_interval
     # sigma^2 = alpha s^2/(lam (2 - alpha lam)): exactly 2 for small alpha lam, here up to 0.2
-    exact = ls.fit_power_law(found.width, 1 / (curvature * (2 - 0.02 * curvature))).exponent
+    exact = ls.law.fit_power_law(found.width, 1 / (curvature * (2 - 0.02 * curvature))).exponent
     assert low <= -exact <= high
     assert law.psi < -1.8
 
@@ -118,9 +117,9 @@ def test_the_null_of_white_increments_is_like_itself():
     window = ls.Trajectory.of(rows - rows[-1])
     modes = ls.principal_modes(window)
     found = ls.flatness(well, window.row(-1), modes.directions)
-    psi = variance_flatness_law(modes.variance, found, (2, 15)).psi
-    shuffled = [ls.shuffled_increments(window, seed=seed) for seed in range(8)]
-    nulls = [exponents_of("null", well, window.row(-1), walk, fit_modes=(2, 15)).psi for walk in shuffled]
+    psi = ls.variance_flatness(modes, window, found, (2, 15)).psi
+    shuffled = [ls.surrogates.shuffled_increments(window, seed=seed) for seed in range(8)]
+    nulls = [ls.law.measure_exponents("null", well, window.row(-1), walk, fit_modes=(2, 15)).psi for walk in shuffled]
     low, high = prediction_band(nulls, 0.999)
     assert low < psi < high
 

@@ -41,7 +41,7 @@ def test_the_layerwise_penalty_is_the_sum_of_the_penalties_of_each_layer(method)
     assert torch.allclose(held.gradient(w.detach()), slope, rtol=1e-4, atol=1e-6)
     step = held.proximal_step(w.detach(), 0.1)
     assert torch.allclose(step + 0.1 * held.gradient(step), w.detach(), atol=1e-5)
-    again = ls.load_penalty(held.state_dict())
+    again = ls.penalties.load_penalty(held.state_dict())
     assert float(again(w.detach())) == float(held(w.detach()))
 
 

@@ -49,7 +49,7 @@ def test_the_penalty_equals_the_one_made_by_hand_from_modes_and_flatness():
     risk = ls.EmpiricalRisk(by_hand, CRITERION, task(0))
     modes = ls.principal_modes(recorder.trajectory())
     widths = ls.flatness(risk, risk.w0, modes.directions[:9])
-    expected = ls.landscape_dependent_constraint(risk.w0, modes, widths, n_modes=9)
+    expected = ls.penalties.landscape_dependent_constraint(risk.w0, modes, widths, n_modes=9)
     assert torch.equal(held.anchor, expected.anchor)
     w = risk.w0 + torch.randn(5, risk.space.dim)
     assert torch.allclose(held(w), expected(w), rtol=1e-4)

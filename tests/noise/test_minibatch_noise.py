@@ -72,7 +72,7 @@ KINDS = ["traced", "last layer", "all layers", "untraceable", "closure", "attent
 
 
 def naive_gradients(ensemble, w):
-    """Gradients of every minibatch loss, one loss after another, through the plain value."""
+    """Gradients of every minibatch loss, by backward passes of single losses."""
     rows = []
     for batch in range(len(ensemble.batches)):
         point = w.clone().requires_grad_()
@@ -105,7 +105,7 @@ def test_slopes_and_gradients_equal_reverse_mode_differentiation(kind, seed):
 def test_log_sum_exp_identity_is_exact(kind):
     risk = risk_of(kind)
     directions = torch.linalg.qr(torch.randn(risk.space.dim, 4).double()).Q.T.contiguous()
-    found = ls.log_hessian(risk.minibatches(15, seed=1), risk.w0, directions)
+    found = ls.noise.log_hessian(risk.minibatches(15, seed=1), risk.w0, directions)
     loss, gradient = risk(risk.w0), risk.gradient(risk.w0)
     hessian = torch.stack([risk.hessian_vector_product(risk.w0, d) for d in directions]) @ directions.T
     slope = directions @ gradient / loss
@@ -116,7 +116,7 @@ def test_log_sum_exp_identity_is_exact(kind):
 def test_log_sum_exp_identity_on_coupled_springs():
     springs = RandomSprings.draw(FLATNESS, 40, seed=0, coupling=0.2)
     w0 = 0.05 * FLATNESS
-    found = ls.log_hessian(springs, w0, AXES)
+    found = ls.noise.log_hessian(springs, w0, AXES)
     torch.testing.assert_close(
         found.log_hessian, torch.func.hessian(lambda w: springs(w).log())(w0), rtol=1e-10, atol=1e-12
     )
@@ -130,20 +130,20 @@ def test_springs_are_recovered_and_their_statistics_too():
     springs = RandomSprings.draw(FLATNESS, 400, seed=2)
     alpha = 0.1
     steps = 0.3 * FLATNESS[:, None] * torch.linspace(-1, 1, 11, dtype=torch.float64)
-    found = ls.minibatch_ensemble(springs, ORIGIN, AXES, steps, learning_rate=alpha)
+    found = ls.noise.minibatch_ensemble(springs, ORIGIN, AXES, steps, learning_rate=alpha)
     torch.testing.assert_close(found.stiffness.T, springs.stiffness.diagonal(dim1=1, dim2=2), rtol=1e-8, atol=0)
     torch.testing.assert_close(found.centre.T, springs.centre, rtol=1e-7, atol=1e-9)
     assert found.good.all()
     # sigma~ ~ F and M^(0) ~ F^-2 (Fig. S7): each of 8 points has a relative error of about 0.2/sqrt(400) or
     # 1/sqrt(2 * 400), over a lever of 0.7 decades.
-    assert abs(ls.fit_power_law(FLATNESS, found.mean_stiffness).exponent + 2) < 0.1
-    assert abs(ls.fit_power_law(FLATNESS, found.centre_spread).exponent - 1) < 0.2
+    assert abs(ls.law.fit_power_law(FLATNESS, found.mean_stiffness).exponent + 2) < 0.1
+    assert abs(ls.law.fit_power_law(FLATNESS, found.centre_spread).exponent - 1) < 0.2
     # independent parameters: correlations within 4/sqrt(n), D of Eq. 12 within the error of the mean-field product
     assert found.correlations.abs().max() < 4 / math.sqrt(400)
-    exact = ls.gradient_noise(springs, ORIGIN, AXES).velocity_variance(alpha)
+    exact = ls.noise.gradient_noise(springs, ORIGIN, AXES).velocity_variance(alpha)
     # At w0 the force of Eq. 11 is L_0^mu M theta, exactly; factorising it holds up to sampling.
     torch.testing.assert_close(exact / found.predicted_velocity_variance, found.mean_field_ratio, rtol=1e-6, atol=0)
-    predicted = torch.sqrt(8 / ls.log_hessian(springs, ORIGIN, AXES).log_hessian.diagonal())
+    predicted = torch.sqrt(8 / ls.noise.log_hessian(springs, ORIGIN, AXES).log_hessian.diagonal())
     torch.testing.assert_close(found.predicted_flatness, predicted, rtol=1e-6, atol=0)
 
 
@@ -156,18 +156,18 @@ def test_minibatches_that_are_no_springs_are_flagged():
 
     springs = RandomSprings.draw(FLATNESS, 20, seed=0)
     odd = Odd(springs.stiffness, springs.centre, springs.minimum)
-    found = ls.minibatch_ensemble(odd, ORIGIN, AXES[:1], torch.linspace(-1, 1, 15))
+    found = ls.noise.minibatch_ensemble(odd, ORIGIN, AXES[:1], torch.linspace(-1, 1, 15))
     assert found.good[0].tolist() == [False, False] + [True] * 18
     assert torch.isnan(found.stiffness[0, 0])
     assert found.n_good.tolist() == [18]
     with pytest.raises(InputError, match="1 of 20 at zero"):
-        ls.log_hessian(odd, ORIGIN, AXES[:1])
+        ls.noise.log_hessian(odd, ORIGIN, AXES[:1])
 
 
-def test_a_mode_without_good_fits_says_so():
+def test_a_mode_without_good_fits_has_nan_statistics():
     springs = RandomSprings.draw(FLATNESS, 20, seed=0)
     inverted = RandomSprings(-springs.stiffness, springs.centre, springs.minimum)
-    found = ls.minibatch_ensemble(inverted, ORIGIN, AXES[:2], torch.linspace(-1, 1, 15))
+    found = ls.noise.minibatch_ensemble(inverted, ORIGIN, AXES[:2], torch.linspace(-1, 1, 15))
     assert found.n_good.tolist() == [0, 0]
     assert torch.isnan(found.mean_stiffness).all()
     assert torch.isnan(found.predicted_flatness).all()
@@ -178,12 +178,12 @@ def test_temperature_is_the_variance_of_the_slopes():
     ensemble = risk.minibatches(10, seed=0)
     directions = torch.linalg.qr(torch.randn(64, 2).double()).Q.T.contiguous()
     steps = torch.tensor([0.0, 0.4], dtype=torch.float64)
-    found = ls.active_temperature(ensemble, risk.w0, directions, steps, learning_rate=0.1)
+    found = ls.noise.active_temperature(ensemble, risk.w0, directions, steps, learning_rate=0.1)
     for row in (0, 1):
         for column, step in enumerate((0.0, 0.4)):
             g = naive_gradients(ensemble, risk.w0 + step * directions[row]) @ directions[row]
             assert math.isclose(found.temperature[row, column], 0.05 * g.var(correction=0), rel_tol=1e-9)
-    noise = ls.gradient_noise(ensemble, risk.w0, directions)
+    noise = ls.noise.gradient_noise(ensemble, risk.w0, directions)
     torch.testing.assert_close(found.temperature[:, 0], noise.temperature(0.1), rtol=1e-9, atol=0)
     # alpha^2 <g^2> = D; T(0) = D/(2 alpha) where the mean gradient is negligible
     both = noise.variance + noise.mean.square()
@@ -195,13 +195,13 @@ def test_velocity_variance_of_sgd_that_stands_still_is_exact():
     ensemble = risk.minibatches(6)
     direction = torch.nn.functional.normalize(torch.randn(1, 64).double())
     steps = -1e-7 * naive_gradients(ensemble, risk.w0) @ direction.T
-    found = ls.gradient_noise(ensemble, risk.w0, direction).velocity_variance(1e-7)
+    found = ls.noise.gradient_noise(ensemble, risk.w0, direction).velocity_variance(1e-7)
     torch.testing.assert_close(found, steps.square().mean(dim=0), rtol=1e-9, atol=0)
 
 
 def test_a_batch_size_that_does_not_divide_the_data_is_said():
     ensemble = risk_of("traced").minibatches(16)
-    found = ls.gradient_noise(ensemble, risk_of("traced").w0, torch.eye(64).double()[:2])
+    found = ls.noise.gradient_noise(ensemble, risk_of("traced").w0, torch.eye(64).double()[:2])
     assert (found.n_batches, found.n_left_out) == (3, 12)
     with pytest.raises(InputError, match="at least 3 minibatches"):
-        ls.gradient_noise(risk_of("traced").minibatches(30), torch.zeros(64).double(), torch.eye(64).double()[:2])
+        ls.noise.gradient_noise(risk_of("traced").minibatches(30), torch.zeros(64).double(), torch.eye(64).double()[:2])

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import landscope as ls
-from landscope.directions.principal import PrincipalModes, principal_modes
+from landscope.directions.directions import Directions
+from landscope.directions.principal import principal_modes
 from landscope.errors import InputError
 from landscope.noise.velocity import white_time
 from landscope.synthetic import autoregressive, random_walk, sgd_in_springs, sgd_over_epochs
@@ -15,16 +16,11 @@ from landscope.trajectory import Trajectory
 
 def along_axes(path):
     """The axes as modes, fixed beforehand."""
-    dim = path.shape[1]
-    return PrincipalModes(
-        mean=torch.zeros(dim, dtype=torch.float64), directions=torch.eye(dim, dtype=torch.float64),
-        variance=path.var(dim=0, correction=0), total_variance=float(path.var(dim=0, correction=0).sum()),
-        n_steps=len(path),
-    )  # fmt: skip
+    return Directions.of(torch.eye(path.shape[1]))
 
 
 def measured(path, **options):
-    return ls.velocity_statistics(Trajectory.of(path), along_axes(path), **options)
+    return ls.noise.velocity_statistics(Trajectory.of(path), along_axes(path), **options)
 
 
 def test_autoregressive_process():
@@ -61,7 +57,7 @@ def test_springs_give_the_exponents_known_beforehand():
     found = measured(path)
 
     def exponent(y):
-        return -ls.fit_power_law(flatness, y).exponent
+        return -ls.law.fit_power_law(flatness, y).exponent
 
     # sigma^2 is a mean over T k/2 values: relative error 2/sqrt(T k); the leverage of 12 points divides by about 1.5.
     error = 4 * 2 / math.sqrt(len(path) * 0.1 / 25)
@@ -100,7 +96,7 @@ def test_white_velocities_have_the_time_of_the_window():
 @pytest.mark.parametrize("dim", [30, 4000])
 def test_selection_alone_makes_the_time_fall_with_rank(dim):
     window = Trajectory.of(random_walk(400, dim, seed=1))
-    found = ls.velocity_statistics(window, principal_modes(window, 10))
+    found = ls.noise.velocity_statistics(window, principal_modes(window, 10))
     ratio = found.correlation_time / found.white_time_in_sample
     assert ratio.log2().abs().max() < 1.0
     assert float(found.correlation_time[0] / found.correlation_time[9]) > 20
@@ -141,6 +137,6 @@ def test_short_windows_and_still_modes_are_flagged():
 def test_uneven_rows_are_refused():
     path = Trajectory.of(torch.randn(5, 2), steps=torch.tensor([1, 2, 3, 5, 6]))
     with pytest.raises(InputError, match="evenly spaced"):
-        ls.velocity_statistics(path, along_axes(torch.randn(5, 2).double()))
+        ls.noise.velocity_statistics(path, along_axes(torch.randn(5, 2).double()))
     with pytest.raises(InputError, match="max_lag"):
         measured(torch.randn(5, 2).double(), max_lag=4)

@@ -15,11 +15,11 @@ SUMS = {
         (
             layer_penalty(),
             low_rank(),
-            ls.QuadraticPenalty(anchor=torch.ones(11).double(), stiffness=torch.rand(11).double()),
+            ls.penalties.QuadraticPenalty(anchor=torch.ones(11).double(), stiffness=torch.rand(11).double()),
         )
     ),
-    "merged": lambda: ls.merged_penalty([low_rank(), low_rank()]),
-    "merged to a rank": lambda: ls.merged_penalty([low_rank(), low_rank()], rank=2),
+    "merged": lambda: ls.penalties.merged_penalty([low_rank(), low_rank()]),
+    "merged to a rank": lambda: ls.penalties.merged_penalty([low_rank(), low_rank()], rank=2),
 }
 
 
@@ -71,7 +71,7 @@ def test_implicit_steps_of_sums_hold_in_small_dtypes_and_at_any_strength(dtype, 
 def test_states_come_back_through_torch_save(tmp_path, name):
     penalty = SUMS[name]()
     torch.save(penalty.state_dict(), tmp_path / "state.pt")
-    again = ls.load_penalty(torch.load(tmp_path / "state.pt", weights_only=True))
+    again = ls.penalties.load_penalty(torch.load(tmp_path / "state.pt", weights_only=True))
     w = torch.randn(11).double()
     assert torch.equal(again(w), penalty(w))
     assert torch.equal(again.proximal_step(w, 0.1), penalty.proximal_step(w, 0.1))

@@ -38,7 +38,7 @@ def rearranged(matrix):
 @pytest.mark.parametrize("ranks", [(M, N), (1, N), (2, 2), (1, 1)])
 def test_the_new_anchor_is_where_the_sum_is_least(ranks):
     first, second = layer(0, ranks), layer(1, ranks, strength=0.5)
-    one = ls.nearest_kronecker_penalty(first, second)
+    one = ls.penalties.nearest_kronecker_penalty(first, second)
     total = PenaltySum((first, second))
     w = torch.zeros(M * N + 1, dtype=torch.float64)
     slope_far = float(total.gradient(w).norm())
@@ -48,7 +48,7 @@ def test_the_new_anchor_is_where_the_sum_is_least(ranks):
 
 def test_what_neither_holds_stays_where_the_later_has_it():
     first, second = layer(0, (1, 1)), layer(1, (1, 1))
-    one = ls.nearest_kronecker_penalty(first, second)
+    one = ls.penalties.nearest_kronecker_penalty(first, second)
     both = stiffness(first) + stiffness(second)
     moved = (one.anchor - second.anchor).flatten()
     held = torch.linalg.svd(torch.cat([first.outputs, second.outputs])).Vh[:2]
@@ -60,7 +60,7 @@ def test_what_neither_holds_stays_where_the_later_has_it():
 @pytest.mark.parametrize("ranks", [(M, N), (1, 2)])
 def test_the_stiffness_is_the_nearest_product_and_as_wrong_as_it_says(ranks):
     first, second = layer(2, ranks), layer(3, ranks)
-    one = ls.nearest_kronecker_penalty(first, second)
+    one = ls.penalties.nearest_kronecker_penalty(first, second)
     exact = stiffness(first) + stiffness(second)
     singular = torch.linalg.svdvals(rearranged(exact))
     least = float(singular[1:].norm() / singular.norm())
@@ -75,7 +75,7 @@ def test_it_is_exact_up_to_a_constant_where_the_inputs_are_the_same():
     second = KroneckerPenalty(
         anchor=-first.anchor, columns=first.columns, dim=first.dim, outputs=layer(5).outputs, inputs=3 * first.inputs
     )
-    one, total = ls.nearest_kronecker_penalty(first, second), PenaltySum((first, second))
+    one, total = ls.penalties.nearest_kronecker_penalty(first, second), PenaltySum((first, second))
     w = torch.randn(20, first.dim, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     difference = total(w) - one(w)
     assert torch.allclose(difference, difference[:1].expand(20), rtol=1e-9)
@@ -89,16 +89,16 @@ def test_a_penalty_that_holds_nothing_changes_nothing():
     )
     kept = layer(7)
     for pair in ((free, kept), (kept, free)):
-        one = ls.nearest_kronecker_penalty(*pair)
+        one = ls.penalties.nearest_kronecker_penalty(*pair)
         w = torch.randn(5, kept.dim, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
         assert torch.allclose(one(w), kept(w), rtol=1e-9)
-    nothing = ls.nearest_kronecker_penalty(free, free)
+    nothing = ls.penalties.nearest_kronecker_penalty(free, free)
     assert not nothing(torch.ones(free.dim, dtype=torch.float64))
 
 
 def test_many_tasks_keep_as_much_as_one_where_a_rank_is_told():
     def task(seed):
-        diagonal = ls.QuadraticPenalty(anchor=torch.zeros(1).double(), stiffness=torch.ones(1).double())
+        diagonal = ls.penalties.QuadraticPenalty(anchor=torch.zeros(1).double(), stiffness=torch.ones(1).double())
         return PenaltySum((layer(seed), PartPenalty(diagonal, torch.tensor([0]), dim=M * N + 1)))
 
     bounded = exact = None
@@ -113,7 +113,7 @@ def test_many_tasks_keep_as_much_as_one_where_a_rank_is_told():
 def test_a_layer_that_one_task_holds_weight_by_weight_is_held_so_for_all(order):
     product, generator = layer(0), torch.Generator().manual_seed(1)
     stiffness_of_each = torch.rand(M * N, dtype=torch.float64, generator=generator)
-    own = ls.QuadraticPenalty(anchor=torch.ones(M * N).double(), stiffness=stiffness_of_each)
+    own = ls.penalties.QuadraticPenalty(anchor=torch.ones(M * N).double(), stiffness=stiffness_of_each)
     single = PartPenalty(own, product.columns.flatten(), dim=product.dim)
     parts = [PenaltySum((part,)) for part in (product, single)][::order]
     both = accumulate(parts[0], parts[1], 10)
@@ -134,4 +134,4 @@ def test_other_weights_are_refused():
         anchor=one.anchor, columns=one.columns - 1, dim=one.dim, outputs=one.outputs, inputs=one.inputs
     )
     with pytest.raises(InputError, match="the same weights of one layer"):
-        ls.nearest_kronecker_penalty(one, other)
+        ls.penalties.nearest_kronecker_penalty(one, other)

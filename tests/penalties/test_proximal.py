@@ -20,7 +20,7 @@ DATA = (torch.randn(8, 4, generator=torch.Generator().manual_seed(0)), torch.ten
 def penalty_on(model, select="2.weight", stiffness=3.0):
     space = ls.ParameterSpace.of(model, select)
     w = space.flatten(model)
-    return ls.QuadraticPenalty(anchor=w, stiffness=torch.full_like(w, stiffness), parameters=space.names)
+    return ls.penalties.QuadraticPenalty(anchor=w, stiffness=torch.full_like(w, stiffness), parameters=space.names)
 
 
 def train(model, optimizer, steps=5, scheduler=None):
@@ -113,7 +113,7 @@ def test_two_learning_rates_and_nan_are_told():
 def test_it_comes_to_rest_where_loss_plus_penalty_is_least(make):
     """L = (w - 1)^2 / 2 and V = w^2 / 2 meet at 1/2."""
     model = nn.Linear(1, 1, bias=False).double()
-    penalty = ls.QuadraticPenalty(anchor=torch.zeros(1).double(), stiffness=torch.full((1,), 0.5).double())
+    penalty = ls.penalties.QuadraticPenalty(anchor=torch.zeros(1).double(), stiffness=torch.full((1,), 0.5).double())
     optimizer = make(model.parameters())
     with ls.ProximalSteps(penalty, model, optimizer):
         for _ in range(3000):
@@ -128,7 +128,7 @@ def test_it_comes_to_rest_where_loss_plus_penalty_is_least(make):
 def test_steps_that_a_scaler_skips_are_skipped(kind, fused):
     model = nn.Linear(1, 1, bias=False)
     optimizer = kind(model.parameters(), lr=0.5, fused=fused, weight_decay=0.0)
-    penalty = ls.QuadraticPenalty(anchor=torch.zeros(1), stiffness=torch.ones(1))
+    penalty = ls.penalties.QuadraticPenalty(anchor=torch.zeros(1), stiffness=torch.ones(1))
     scaler = torch.amp.GradScaler("cpu")
     with ls.TrajectoryRecorder(model, optimizer) as recorder, ls.ProximalSteps(penalty, model, optimizer):
         for gradient, moves in ((float("inf"), False), (0.0, True)):
@@ -149,7 +149,7 @@ def test_tied_weights_are_held_under_all_their_names():
     model[2].weight = model[0].weight
     data = (torch.randn(6, 2), torch.tensor([0, 1] * 3))
     risk = ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), data)
-    penalty = ls.elastic_weight_consolidation(risk, risk.w0, strength=1e9)
+    penalty = ls.penalties.elastic_weight_consolidation(risk, risk.w0, strength=1e9)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with ls.ProximalSteps(penalty, model, optimizer):
         nn.functional.cross_entropy(model(data[0]), 1 - data[1]).backward()
@@ -266,7 +266,7 @@ def test_under_adam_it_comes_to_rest_near_where_loss_plus_penalty_is_least():
     """L = s (w - 1)^2 / 2 and V = s w^2 / 2 meet at 1/2 for any s, with gradients that noise keeps alive."""
     for scale in (1e-3, 1.0, 1e3):
         model = nn.Linear(1, 1, bias=False).double()
-        penalty = ls.QuadraticPenalty(
+        penalty = ls.penalties.QuadraticPenalty(
             anchor=torch.zeros(1).double(), stiffness=torch.full((1,), 0.5).double(), strength=scale
         )
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, eps=0.0)
@@ -285,7 +285,7 @@ def test_under_adam_it_comes_to_rest_near_where_loss_plus_penalty_is_least():
 @pytest.mark.filterwarnings("ignore:the step size of Adafactor:UserWarning")
 def test_an_optimiser_of_unknown_step_size_is_named():
     model = network()
-    penalty = ls.distance_penalty(ls.ParameterSpace.of(model).flatten(model))
+    penalty = ls.penalties.distance_penalty(ls.ParameterSpace.of(model).flatten(model))
     optimizer = torch.optim.Rprop(model.parameters())
     with ls.ProximalSteps(penalty, model, optimizer), pytest.warns(UserWarning, match="the step size of Rprop"):
         learn(model, optimizer, task(0), 2, torch.Generator())

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import landscope as ls
+from landscope import penalties
 
 N, K = 7, 3
 
@@ -11,13 +12,13 @@ N, K = 7, 3
 def penalty(floor=0.3, strength=2.0, dtype=torch.float64):
     directions = torch.linalg.qr(torch.randn(N, K, dtype=dtype)).Q.T.contiguous()
     stiffness = torch.tensor([5.0, 0.0, 0.7], dtype=dtype)
-    return ls.QuadraticPenalty(
+    return penalties.QuadraticPenalty(
         anchor=torch.randn(N, dtype=dtype), directions=directions, stiffness=stiffness, floor=floor, strength=strength
     )
 
 
 def diagonal():
-    return ls.QuadraticPenalty(anchor=torch.randn(N).double(), stiffness=torch.rand(N).double(), strength=3.0)
+    return penalties.QuadraticPenalty(anchor=torch.randn(N).double(), stiffness=torch.rand(N).double(), strength=3.0)
 
 
 def dense(p):
@@ -65,7 +66,9 @@ def test_stiffness_along_each_direction_is_what_was_asked_for():
 
 def test_identity_directions_and_a_diagonal_are_one_penalty():
     d = diagonal()
-    p = ls.QuadraticPenalty(anchor=d.anchor, directions=torch.eye(N).double(), stiffness=d.stiffness, strength=3.0)
+    p = penalties.QuadraticPenalty(
+        anchor=d.anchor, directions=torch.eye(N).double(), stiffness=d.stiffness, strength=3.0
+    )
     w = torch.randn(N).double()
     assert torch.allclose(p(w), d(w))
     assert torch.allclose(p.proximal_step(w, 0.2), d.proximal_step(w, 0.2))
@@ -73,7 +76,7 @@ def test_identity_directions_and_a_diagonal_are_one_penalty():
 
 def test_it_is_a_landscape_for_every_analysis():
     p = penalty()
-    found = ls.directional_curvature(lambda w: 1.0 + p(w), p.anchor, p.directions)
+    found = ls.landscape.directional_curvature(lambda w: 1.0 + p(w), p.anchor, p.directions)
     assert torch.allclose(found, 2 * p.strength * p.stiffness, atol=1e-6)
 
 
@@ -86,4 +89,6 @@ def test_it_is_saved_and_comes_back(tmp_path, case):
 
 def test_modes_in_half_precision_make_a_penalty():
     directions = torch.linalg.qr(torch.randn(12, 5)).Q.T.contiguous().bfloat16()
-    ls.QuadraticPenalty(anchor=torch.zeros(12).bfloat16(), directions=directions, stiffness=torch.ones(5).bfloat16())
+    ls.penalties.QuadraticPenalty(
+        anchor=torch.zeros(12).bfloat16(), directions=directions, stiffness=torch.ones(5).bfloat16()
+    )

@@ -1,10 +1,9 @@
-"""The page: self-contained, quiet, readable; looked at in a real browser."""
+"""The page is self-contained and readable, and a browser shows it without errors."""
 
 import re
 import shutil
 
 import pytest
-
 from landscope.report.run_page import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -20,7 +19,7 @@ def test_the_page_holds_everything_and_links_nothing(page):
     assert "Content-Security-Policy" in html
     without_script = re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", without_script)
-    for text in ("Against the paper", "shuffled increments", "Fig. 1", "Fig. 2", "contested"):
+    for text in ("Comparison with the paper", "shuffled increments", "Fig. 1", "Fig. 2", "contested"):
         assert text in html
     for name in ("training", "fig1a", "fig1b", "fig1c", "fig2a", "fig2b", "fig2c", "fig2d"):
         assert f'id="{name}"' in html

@@ -170,7 +170,7 @@ def test_memory_aware_synapses_are_the_mean_slopes_of_the_outputs():
     model = network().double()
     inputs, labels = task(0, samples=12)
     risk = ls.EmpiricalRisk(model, CRITERION, (inputs.double(), labels))
-    penalty = ls.memory_aware_synapses(risk, risk.w0, strength=3.0)
+    penalty = ls.penalties.memory_aware_synapses(risk, risk.w0, strength=3.0)
     total = 0.0
     for x in inputs.double():
         own = torch.autograd.grad(model(x[None]).square().sum(), list(model.parameters()))

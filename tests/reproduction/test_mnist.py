@@ -5,13 +5,16 @@ import math
 
 import pytest
 import torch
+from landscope.study.checkpoint import load_model
 
 import landscope as ls
 from landscope.progress import QuietReporter
+from landscope.reproduction.experiment import problem
 from landscope.reproduction.experiment.datasets.loading import load_images
 from landscope.reproduction.experiment.settings import Settings
 from landscope.study.folder import RunFolder
 from landscope.study.pipeline import run_stages
+from naive import naive_loss
 
 pytestmark = pytest.mark.mnist
 
@@ -31,8 +34,9 @@ def test_mnist_is_byte_for_byte_the_canonical_set(mnist):
     assert (len(mnist.test_labels), mnist.n_classes) == (10_000, 10)
 
 
-def test_the_papers_network_on_all_images(mnist, tmp_path):
+def test_the_papers_network_on_all_images(mnist, tmp_path, monkeypatch):
     """Three epochs in, the pipeline holds on 60,000 images and 2,500 weights, and agrees with plain forwards."""
+    monkeypatch.setattr(problem, "load_data", lambda name: mnist)  # read once: 70,000 files take seconds
     settings = {"data": "mnist", "start": 3, "window_epochs": 1, "flatness_modes": 24, "fit_modes": [2, 24],
                 "spectrum_ranks": [5, 100], "n_nulls": 0}  # fmt: skip
     run = RunFolder.create(tmp_path / "run", Settings.of(settings))
@@ -42,15 +46,11 @@ def test_the_papers_network_on_all_images(mnist, tmp_path):
     assert summary["window_steps"] == 1200
     assert math.isfinite(summary["psi"])
     assert summary["test_error_at_w0"] < 0.06
-    widths = run.load("flatness", ls.Flatness)
-    modes = run.load("modes", ls.PrincipalModes)
+    widths = run.load("flatness", ls.landscape.Flatness)
+    modes = run.load("modes", ls.directions.Directions)
     assert bool(widths.bracketed.all())
 
-    from landscope.reproduction.experiment.problem import Problem
-    from landscope.study.checkpoint import load_model
-    from naive import naive_loss
-
-    model = Problem(run.settings).network()
+    model = problem.Problem(run.settings).network()
     load_model(run.file("w0"), model)
     space = ls.ParameterSpace.of(model, "2.weight")
     data = (mnist.train_images.flatten(1), mnist.train_labels)

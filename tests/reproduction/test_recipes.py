@@ -7,13 +7,14 @@ import os
 
 import pytest
 import torch
+from landscope.study.measured import judged
 
 import landscope as ls
+from known import flatness_of, statistics_of
+from landscope.directions.ranks import log_spaced_ranks
 from landscope.errors import InputError, StorageError
 from landscope.landscape.barrier import log_barrier
-from landscope.law.exponents import spread_ranks
 from landscope.law.inverse_relation import InverseRelation
-from landscope.noise.mode_statistics import ModeStatistics
 from landscope.progress import QuietReporter
 from landscope.reproduction.everything import reproduce_recipes
 from landscope.reproduction.experiment.networks import mlp
@@ -33,7 +34,6 @@ from landscope.reproduction.figures.sec_s9_claims import NoisyRun, annealing_mea
 from landscope.reproduction.figures.valleys import measure_valley
 from landscope.reproduction.jobs import Job, perform, seconds_of
 from landscope.reproduction.pages.everything_page import write_everything_report
-from landscope.study.measured import judged
 from landscope.synthetic import InverseGaussian, sgd_in_bowl
 
 SMOKE = {
@@ -191,17 +191,16 @@ def test_the_relation_is_what_its_parts_are(trained_digits):
     well, window, fresh = InverseGaussian(curvature), path.window(1, 1001), path.window(1001)
     relation = InverseRelation(well, window, fresh, (2, 25))
     modes = ls.principal_modes(window, 25)
-    widths = ls.flatness(well, window.row(-1), modes.directions[1:])
-    law = ls.variance_flatness_law(modes.variance[1:], widths, (1, 24))
+    widths = ls.flatness(well, window.row(-1), modes.directions)
+    law = ls.variance_flatness(modes, window, widths, (2, 25))
     assert relation.in_sample().psi == pytest.approx(law.psi, rel=1e-9)
-    along = ls.variance_along(modes, fresh)[1:]
-    assert relation.next_window().psi == pytest.approx(ls.variance_flatness_law(along, widths, (1, 24)).psi, rel=1e-9)
-    null = ls.shuffled_increments(window, seed=3)
-    modes = ls.principal_modes(null, 25)
-    widths = ls.flatness(well, window.row(-1), modes.directions[1:])
-    assert relation.null(seed=3).psi == pytest.approx(
-        ls.variance_flatness_law(modes.variance[1:], widths, (1, 24)).psi, rel=1e-9
+    assert relation.next_window().psi == pytest.approx(
+        ls.variance_flatness(modes, fresh, widths, (2, 25)).psi, rel=1e-9
     )
+    null = ls.surrogates.shuffled_increments(window, seed=3)
+    modes = ls.principal_modes(null, 25)
+    widths = ls.flatness(well, window.row(-1), modes.directions)
+    assert relation.null(seed=3).psi == pytest.approx(ls.variance_flatness(modes, null, widths, (2, 25)).psi, rel=1e-9)
 
 
 def test_long_windows_of_many_weights_are_thinned(monkeypatch):
@@ -210,19 +209,19 @@ def test_long_windows_of_many_weights_are_thinned(monkeypatch):
     times = torch.linspace(0, 20, 400).double()
     shapes = torch.linalg.qr(torch.randn(60, 60).double()).Q[:3]
     rows = torch.stack([3 * torch.sin(times), 2 * torch.cos(2 * times), torch.sin(5 * times)], dim=1) @ shapes
-    window = ls.Trajectory.of(rows + 1e-6 * torch.randn_like(rows))
+    window, fresh = (ls.Trajectory.of(rows + 1e-6 * torch.randn_like(rows)) for _ in range(2))
     well = InverseGaussian(torch.ones(60).double())
-    thinned = InverseRelation(well, window, window, (1, 10)).in_sample()
+    thinned = InverseRelation(well, window, fresh, (1, 10)).in_sample()
     monkeypatch.setattr("landscope.law.inverse_relation._ROWS", 10**6)
-    whole = InverseRelation(well, window, window, (1, 10)).in_sample()
+    whole = InverseRelation(well, window, fresh, (1, 10)).in_sample()
     assert thinned.variance[:3].tolist() == pytest.approx(whole.variance[:3].tolist(), rel=0.02)
 
 
-def test_spread_ranks():
-    assert spread_ranks(5).tolist() == [1, 2, 3, 4, 5]
-    assert spread_ranks(500, 100, 2)[[0, -1]].tolist() == [2, 500]
-    assert 100 <= len(spread_ranks(500, 100, 2)) <= 102
-    assert spread_ranks(7, 100, 3).tolist() == [3, 4, 5, 6, 7]
+def test_log_spaced_ranks():
+    assert log_spaced_ranks(5).tolist() == [1, 2, 3, 4, 5]
+    assert log_spaced_ranks(500, 100, 2)[[0, -1]].tolist() == [2, 500]
+    assert 100 <= len(log_spaced_ranks(500, 100, 2)) <= 102
+    assert log_spaced_ranks(7, 100, 3).tolist() == [3, 4, 5, 6, 7]
 
 
 # Known answers of valleys and dimensions ------------------------------------------------------------------------------
@@ -267,8 +266,8 @@ def test_the_count_of_sharp_directions_does_not_see_it_either(trained_digits):
         )
         found = ls.flatness(risk, risk.w0, directions)
         threshold = 0.5 * float(risk.w0.norm())
-        counts.append(ls.sharp_dimension(found, threshold))
-        raw.append(ls.sharp_dimension(found, 0.5 * float(risk.w0.norm()) / factor))
+        counts.append(ls.landscape.sharp_dimension(found, threshold))
+        raw.append(ls.landscape.sharp_dimension(found, 0.5 * float(risk.w0.norm()) / factor))
     assert counts[0] == counts[1] > 0
     assert raw[0] != raw[1]
 
@@ -405,27 +404,23 @@ def test_measured_modes_stand_for_those_between_them():
     ranks = torch.arange(1, 401)
     width = ranks.double() ** 0.5 * (1 + ranks / 200.0)
     variance = width**-3 * torch.exp(-ranks / 300.0)
-    motion = ModeStatistics(
-        variance=variance, velocity_variance=variance**0.5,
-        moments=torch.stack([torch.zeros(10, 400), variance.expand(10, -1)], dim=1).double(),
-        velocity_moments=torch.stack([torch.zeros(10, 400), variance.sqrt().expand(10, -1)], dim=1).double(),
-        drift_share=variance, cosine_content=variance, total_variance=float(variance.sum()), n_steps=1000,
-    )  # fmt: skip
 
     def psi(few):
-        found = ls.Flatness(
-            left=-width[few - 1] / 2, right=width[few - 1] / 2, width=width[few - 1],
-            bracketed=torch.ones(len(few)).bool(), evaluations=torch.ones(len(few)).long(), loss0=1.0, ratio=math.e,
-            max_displacement=torch.ones(len(few)).double(),
-        )  # fmt: skip
-        return ls.fit_exponents("x", motion, found, (2, 400), ranks=few).psi
+        found = flatness_of(width[few - 1])
+        return ls.law.fit_exponents("x", statistics_of(variance), found, (2, 400), ranks=few).psi
 
-    exact = psi(spread_ranks(400, None, 2))
-    assert psi(spread_ranks(400, 40, 2)) == pytest.approx(exact, abs=0.02)
+    exact = psi(log_spaced_ranks(400, None, 2))
+    assert psi(log_spaced_ranks(400, 40, 2)) == pytest.approx(exact, abs=0.02)
     unweighted = -float(
-        ls.fit_power_law(width[spread_ranks(400, 40, 2) - 1], variance[spread_ranks(400, 40, 2) - 1]).exponent
+        ls.law.fit_power_law(
+            width[log_spaced_ranks(400, 40, 2) - 1], variance[log_spaced_ranks(400, 40, 2) - 1]
+        ).exponent
     )
     assert abs(unweighted - exact) > 0.1
+
+
+def later(window):
+    return dataclasses.replace(window, steps=window.steps + len(window))
 
 
 def test_a_landscape_of_another_moment_or_other_coordinates_is_refused(trained_digits):
@@ -437,12 +432,12 @@ def test_a_landscape_of_another_moment_or_other_coordinates_is_refused(trained_d
     for last in (risk.w0 + 1e-2, 2 * risk.w0):
         window = ls.Trajectory.of(torch.cat([rows, last[None]]))
         with pytest.raises(InputError, match="last row of the window"):
-            InverseRelation(risk, window, window)
+            InverseRelation(risk, window, later(window))
     scale = torch.full((risk.space.dim,), 2.0)
     window = ls.Trajectory.of(torch.cat([rows, risk.w0[None]]))
-    InverseRelation(ls.Preconditioned(risk, scale), window.scaled(scale), window.scaled(scale))
+    InverseRelation(ls.landscape.Preconditioned(risk, scale), window.scaled(scale), later(window).scaled(scale))
     with pytest.raises(InputError, match=r"trajectory\.scaled"):
-        InverseRelation(ls.Preconditioned(risk, scale), window, window)
+        InverseRelation(ls.landscape.Preconditioned(risk, scale), window, later(window))
 
 
 def die(reporter):

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from landscope.directions.random import random_basis
+from landscope.directions.random_directions import random_directions
 from landscope.errors import StorageError
 from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.settings import Settings
@@ -67,12 +67,12 @@ def test_what_is_missing_alone_is_learnt_and_nothing_begun_for_nothing(tmp_path)
 
     def begin():
         begun.append("prepared")
-        return lambda row, strength: learnt.append((row, strength)) or random_basis(3, 1, seed=0)
+        return lambda row, strength: learnt.append((row, strength)) or random_directions(3, 1, seed=0)
 
     def named(row, strength):
         return f"{row}-{strength:g}"
 
-    run.save(named("held", 1.0), random_basis(3, 1, seed=0))
+    run.save(named("held", 1.0), random_directions(3, 1, seed=0))
     for _ in range(2):
         found.learn(QuietReporter(), run, 100, named, begin)
     assert begun == ["prepared"]
@@ -86,7 +86,9 @@ def test_results_that_were_learnt_in_another_way_are_not_taken_over():
         epochs: int = 2
         steps: tuple[int, int] = (10, 5)
 
-    found = dataclasses.replace(random_basis(4, 1, seed=0), provenance={"settings": {"epochs": 2, "steps": [10, 5]}})
+    found = dataclasses.replace(
+        random_directions(4, 1, seed=0), provenance={"settings": {"epochs": 2, "steps": [10, 5]}}
+    )
     assert learnt_as(found, How()) is found
     with pytest.raises(StorageError, match="results of epochs 3; got some of epochs 2"):
         learnt_as(found, How(epochs=3))

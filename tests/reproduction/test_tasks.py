@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from landscope.study.measured import judged
 from torch import nn
 
 import landscope as ls
@@ -34,7 +35,6 @@ from landscope.reproduction.sequential.sequence import learn_in_turn
 from landscope.reproduction.sequential.task_data import class_tasks, joined_tasks
 from landscope.reproduction.sequential.two_tasks import Forgetting, Trial, measure_forgetting
 from landscope.study.folder import RunFolder
-from landscope.study.measured import judged
 
 GROUPS = ((0, 1), (2, 3))
 
@@ -346,7 +346,7 @@ def test_penalties_of_different_kinds_are_added_up(data):
     for first, second in ((low, low), (low, diagonal), (diagonal, diagonal), (layer, low), (layer, layer)):
         both = accumulate(first, second)
         assert float(both(w)) == pytest.approx(float(first(w) + second(w)), rel=1e-5)
-    assert isinstance(accumulate(low, low), ls.QuadraticPenalty)
+    assert isinstance(accumulate(low, low), ls.penalties.QuadraticPenalty)
 
 
 def test_pretraining_freezes_what_it_learnt_and_starts_the_rest_anew():

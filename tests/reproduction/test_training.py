@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-import landscope as ls
 from landscope.reproduction.experiment.datasets.loading import load_images
 from landscope.reproduction.experiment.networks import cifar_cnn, mlp, mnist_cnn
 from landscope.reproduction.experiment.training import evaluate, train
+from landscope.sampling import MinibatchOrder
 
 
 def epochs(model, optimizer, order, data, count, first=1, **more):
@@ -22,7 +22,7 @@ def epochs(model, optimizer, order, data, count, first=1, **more):
 def test_the_loop_is_plain_sgd(digits):
     inputs, targets = digits
     ours, plain = mlp([64, 6, 10], seed=1), mlp([64, 6, 10], seed=1)
-    order = ls.MinibatchOrder(len(targets), 100, "reshuffled", 3)
+    order = MinibatchOrder(len(targets), 100, "reshuffled", 3)
     found = epochs(ours, torch.optim.SGD(ours.parameters(), lr=0.1), order, digits, 2)
     losses = []
     for number in range(2):
@@ -40,7 +40,7 @@ def test_the_loop_is_plain_sgd(digits):
 
 
 def test_going_on_gives_the_same_bits(digits):
-    order = ls.MinibatchOrder(1500, 50, "reshuffled", 3)
+    order = MinibatchOrder(1500, 50, "reshuffled", 3)
     whole, parts = mlp([64, 6, 10], seed=1), mlp([64, 6, 10], seed=1)
     epochs(whole, torch.optim.SGD(whole.parameters(), lr=0.1, momentum=0.9), order, digits, 4)
     optimizer = torch.optim.SGD(parts.parameters(), lr=0.1, momentum=0.9)
@@ -56,7 +56,7 @@ def test_going_on_gives_the_same_bits(digits):
 
 def test_a_penalty_is_added(digits):
     model = mlp([64, 6, 10], seed=1)
-    order = ls.MinibatchOrder(1500, 50)
+    order = MinibatchOrder(1500, 50)
     strong = lambda m: 1e3 * sum(p.square().sum() for p in m.parameters())  # noqa: E731
     epochs(model, torch.optim.SGD(model.parameters(), lr=1e-4), order, digits, 3, penalty=strong)
     assert max(float(p.detach().abs().max()) for p in model.parameters()) < 1e-3
@@ -64,10 +64,10 @@ def test_a_penalty_is_added(digits):
 
 @pytest.mark.parametrize("sampling", ["reshuffled", "shuffled-once", "fixed", "with-replacement"])
 def test_minibatch_orders(sampling):
-    order = ls.MinibatchOrder(103, 10, sampling, 5)
+    order = MinibatchOrder(103, 10, sampling, 5)
     first, second = order.epoch(0), order.epoch(1)
     assert first.shape == (10, 10)
-    assert torch.equal(first, ls.MinibatchOrder(103, 10, sampling, 5).epoch(0))
+    assert torch.equal(first, MinibatchOrder(103, 10, sampling, 5).epoch(0))
     if sampling == "with-replacement":
         assert len(first.unique()) < 100
     else:
@@ -75,7 +75,7 @@ def test_minibatch_orders(sampling):
     assert torch.equal(first, second) == (sampling in ("shuffled-once", "fixed"))
     assert torch.equal(first.flatten(), torch.arange(100)) == (sampling == "fixed")
     if sampling != "fixed":
-        assert not torch.equal(first, ls.MinibatchOrder(103, 10, sampling, 6).epoch(0))
+        assert not torch.equal(first, MinibatchOrder(103, 10, sampling, 6).epoch(0))
 
 
 def test_evaluate_counts_and_restores_the_mode():

@@ -1,14 +1,14 @@
-"""The same answers wherever it is computed: ``pytest --device cuda`` compares a GPU with the processor."""
+"""The same results on every device: ``pytest --device cuda`` compares a GPU with the processor."""
 
 import pytest
 import torch
+from landscope.study.measured import measurements_of
 from torch import nn
 
 import landscope as ls
 from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.settings import Settings
 from landscope.study.folder import RunFolder
-from landscope.study.measured import measurements_of
 from landscope.study.pipeline import run_stages
 
 SMALL = {
@@ -19,7 +19,7 @@ SMALL = {
 
 
 def test_a_run_with_all_stages(tmp_path, device):
-    """Trajectories part by rounding, so trained weights are compared loosely, and the law by its order of magnitude."""
+    """Rounding separates trajectories, so the tolerance of trained weights is wide, and that of the law even wider."""
     found = {}
     for where in ("cpu", str(device)):
         run = RunFolder.create(tmp_path / where.replace(":", "-") / "run", Settings.of({**SMALL, "device": where}))
@@ -32,7 +32,7 @@ def test_a_run_with_all_stages(tmp_path, device):
 
 
 def test_every_measurement_at_given_weights(trained_digits, device):
-    """The same model and weights: to the accuracy of single-precision losses of samples."""
+    """The same model and weights agree to the precision of float32 losses."""
     model, data = trained_digits
     steps = torch.randn(60, 400, generator=torch.Generator().manual_seed(1)) * 1e-3
     numbers = []
@@ -52,12 +52,12 @@ def test_every_measurement_at_given_weights(trained_digits, device):
             "loss": risk(window.row(-1)).cpu(),
             "gradient": risk.gradient(risk.w0).cpu().norm(),
             "width": widths.width,
-            "curvature": ls.directional_curvature(risk, risk.w0, modes.directions).cpu(),
-            "noise": ls.gradient_noise(ensemble, risk.w0, modes.directions).covariance.diagonal().cpu(),
-            "springs": ls.minibatch_ensemble(
+            "curvature": ls.landscape.directional_curvature(risk, risk.w0, modes.directions).cpu(),
+            "noise": ls.noise.gradient_noise(ensemble, risk.w0, modes.directions).covariance.diagonal().cpu(),
+            "springs": ls.noise.minibatch_ensemble(
                 ensemble, risk.w0, modes.directions[:3], torch.linspace(-0.1, 0.1, 5)).r_squared.nanmedian(),
-            "hessian": ls.hessian_basis(risk, risk.w0, 3).values,
-            "psi": torch.tensor(ls.InverseRelation(risk, window, window, (2, 10)).in_sample().psi),
+            "hessian": ls.directions.hessian(risk, risk.w0, 3).values,
+            "psi": torch.tensor(ls.law.measure_exponents("", risk, risk.w0, window, fit_modes=(2, 10)).psi),
         })  # fmt: skip
     for name, value in numbers[0].items():
         torch.testing.assert_close(numbers[1][name].double(), value.double(), rtol=2e-3, atol=1e-9, msg=name)

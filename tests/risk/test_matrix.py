@@ -1,4 +1,4 @@
-"""Architecture x loss x batch structure against a naive float64 twin; and nothing of the user's is changed."""
+"""Architecture x loss x batch structure against a naive float64 evaluation, without a change to objects of the user."""
 
 import copy
 import itertools
@@ -60,7 +60,7 @@ class LowRank(nn.Module):
 
 
 class Attention(nn.Module):
-    """Embedding, attention and a head tied to the embedding: one answer a token."""
+    """Embedding, attention and a head tied to the embedding, with one output for each token."""
 
     batch = "tokens"
 
@@ -79,7 +79,7 @@ class Attention(nn.Module):
 
 
 class TwoInputs(nn.Module):
-    """Two inputs by name, and an answer among other things."""
+    """Two named inputs, and an output with several fields."""
 
     batch = "several"
 
@@ -97,7 +97,7 @@ SELECT = {Vectors: "inner.*", Images: "inner.*", LowRank: None, Attention: "*", 
 
 
 def token_losses(outputs, labels):
-    """Sum over the positions that count, and their number."""
+    """Sum over the counted positions, and their number."""
     losses = F.cross_entropy(outputs.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="none")
     return losses.reshape(labels.shape).sum(1), float((labels != -100).sum())
 
@@ -137,7 +137,7 @@ def inputs_of(kind):
 
 
 def structured(structure, names, inputs, targets):
-    """The same samples in the form that a user's loop has them."""
+    """The same samples in each data structure that a user may pass."""
     cuts = [slice(0, 10), slice(10, 20), slice(20, N)]
     if structure == "tensors" and len(inputs) == 1:
         return inputs[0], targets
@@ -152,15 +152,28 @@ def structured(structure, names, inputs, targets):
     return [(*(x[cut] for x in inputs), targets[cut]) for cut in cuts]
 
 
+TRACED = (Vectors, Images, LowRank)
+WHOLE = tuple(loss for loss in LOSSES if loss != "tokens")
+ONE_NUMBER = tuple(loss for loss in WHOLE if not loss.startswith("own"))
+SEVERAL = ("loader", "dataset", "tuples", "mappings")
+# Not every triple, but every pair: loss with structure, and both with each architecture that takes them.
 CASES = [
-    (build, loss, structure)
-    for build, loss, structure in itertools.product(SELECT, LOSSES, STRUCTURES)
-    if (loss == "tokens") == (build is Attention) and not (build is TwoInputs and loss.startswith("own"))
+    *((TRACED[(i + j) % 3], loss, form) for i, loss in enumerate(WHOLE) for j, form in enumerate(STRUCTURES)),
+    *((Attention, "tokens", form) for form in STRUCTURES),
+    *((TwoInputs, *pair) for pair in zip(ONE_NUMBER, SEVERAL, strict=True)),
 ]
 
 
+def test_the_cases_meet_every_pair():
+    met = {pair for case in CASES for pair in itertools.combinations(case, 2)}
+    assert {*itertools.product(LOSSES, STRUCTURES)} <= met
+    assert {*itertools.product(TRACED, WHOLE), (Attention, "tokens")} <= met
+    assert {*itertools.product([*TRACED, Attention], STRUCTURES)} <= met
+    assert {*itertools.product([TwoInputs], [*ONE_NUMBER, *SEVERAL])} <= met
+
+
 def state_of(model):
-    """Everything of the user's that could be changed."""
+    """All state of the user that a risk might change."""
     return {
         "values": {name: value.clone() for name, value in model.state_dict().items()},
         "modes": [module.training for module in model.modules()],
@@ -197,7 +210,7 @@ def prepared(build, device):
 
 
 class Twin:
-    """The slow, obvious way: the whole model in float64 on all samples at once."""
+    """Naive evaluation: the whole model in float64 on all samples at once."""
 
     def __init__(self, model, space, inputs, targets, mean_loss):
         self.model = copy.deepcopy(model).double().cpu().eval().requires_grad_(False)
@@ -358,7 +371,7 @@ def test_the_recorder_reads_only(build, fails, device):
     assert_untouched({**state_of(bare), "ids": [id(p) for p in model.parameters()]}, model)
 
 
-def test_one_notice_says_why_it_is_slower():
+def test_one_warning_explains_slow_evaluation():
     data = [{"first": torch.randn(5, 4), "second": torch.randn(5, 2), "labels": torch.randint(0, CLASSES, (5,))}]
     model = TwoInputs()
     with pytest.warns(UserWarning, match="several inputs") as told:
@@ -377,8 +390,8 @@ def test_mappings_need_inputs_and_targets(batch):
 # Batch normalisation with statistics taken anew -----------------------------------------------------------------------
 
 
-def test_statistics_are_kept_or_taken_anew(device, monkeypatch):
-    """At each point: means and variances of the batches averaged, everything else in eval mode."""
+def test_statistics_are_kept_or_reestimated(device, monkeypatch):
+    """At each point, means and variances are averaged over batches, and other layers are in eval mode."""
     model = prepared(Vectors, device)
     x, y = torch.randn(N, 4, device=device), torch.randint(0, CLASSES, (N,), device=device)
     monkeypatch.setattr("landscope.risk.empirical._NORM_ROWS", 20)  # 24 samples: two batches of 12
@@ -413,7 +426,7 @@ def test_statistics_are_kept_or_taken_anew(device, monkeypatch):
 
 
 def test_scaling_before_a_norm_changes_nothing_with_new_statistics():
-    """BatchNorm divides the scale of the layer before it out again; kept statistics do not."""
+    """Re-estimated statistics remove the scale of the previous layer; kept statistics do not."""
     model = nn.Sequential(nn.Linear(4, 6, bias=False), nn.BatchNorm1d(6, eps=1e-12), nn.Tanh(), nn.Linear(6, CLASSES))
     data, space = (torch.randn(N, 4), torch.randint(0, CLASSES, (N,))), ls.ParameterSpace.of(model, "0.weight")
     fresh = ls.EmpiricalRisk(model, F.cross_entropy, data, space=space, batch_norm="re-estimated")
@@ -426,7 +439,7 @@ def test_new_statistics_have_no_derivatives_and_need_a_norm():
     risk = ls.EmpiricalRisk(
         Vectors(), F.cross_entropy, (torch.randn(N, 4), torch.randint(0, CLASSES, (N,))), batch_norm="re-estimated"
     )
-    with pytest.raises(InputError, match="no derivatives"):
+    with pytest.raises(InputError, match="without derivatives"):
         risk.gradient(risk.w0)
     with pytest.raises(InputError, match="running statistics"):
         ls.EmpiricalRisk(
@@ -457,23 +470,23 @@ def test_new_statistics_do_not_depend_on_how_the_data_come(structure):
     ],
     ids=["sum", "ignored", "weighted"],
 )
-def test_one_number_that_is_no_mean_over_samples_is_refused(structure, criterion):
-    """Its weight among batches could only be guessed."""
+def test_a_scalar_criterion_that_is_not_a_mean_is_refused(structure, criterion):
+    """Such a number has no known weight over batches."""
     x, y = torch.randn(N, 4), torch.arange(N) % 2
     y[: N // 2] = 0
-    with pytest.raises(InputError, match="the mean over its samples"):
+    with pytest.raises(InputError, match="the mean over the samples"):
         ls.EmpiricalRisk(Vectors(), criterion, structured(structure, ["x"], (x,), y))
 
 
-def test_weights_are_one_number():
+def test_the_weight_of_losses_is_one_number():
     data = (torch.randn(N, 4), torch.randint(0, CLASSES, (N,)))
     with pytest.raises(InputError, match="one number as weight"):
         ls.EmpiricalRisk(Vectors(), lambda o, y: (F.cross_entropy(o, y, reduction="none"), torch.ones(len(y))), data)
 
 
-def test_batches_that_do_not_fit_forward_are_told_by_name():
+def test_wrong_keys_of_a_batch_are_named():
     batches = [{"image": torch.randn(5, 4), "index": torch.arange(5), "labels": torch.randint(0, CLASSES, (5,))}]
-    with pytest.raises(InputError, match=r"forward takes: first, second; got image, index"):
+    with pytest.raises(InputError, match=r"forward: first, second; got image, index"):
         ls.EmpiricalRisk(TwoInputs(), F.cross_entropy, batches)
 
 

@@ -1,4 +1,4 @@
-"""EmpiricalRisk and its lines against naive float64 twins, on random and on trained networks."""
+"""EmpiricalRisk and its lines against naive float64 evaluation, on random and on trained networks."""
 
 import copy
 import math
@@ -91,7 +91,7 @@ CASES = {
 
 @pytest.fixture(params=["blocks as they come", "blocks by label"])
 def layout(request, monkeypatch):
-    """Few samples of each label are not worth blocks of their own; here they get them all the same."""
+    """Force blocks by label, also for labels with few samples."""
     if request.param == "blocks by label":
         monkeypatch.setattr(batches, "_FEWEST_ROWS", 1)
 
@@ -169,7 +169,7 @@ def test_the_answer_does_not_depend_on_threads(confident, monkeypatch, rows):
             losses = ls.loss_profiles(risk, risk.w0, directions, torch.linspace(-1, 1, 7)).loss
             assert risk.lines(risk.w0, directions).sketch() is not None
             answers.append(torch.cat([losses, ls.flatness(risk, risk.w0, directions).width[:, None]], dim=1))
-            assert len(risk.lines(risk.w0, directions)._walkers) == count
+            assert len(risk.lines(risk.w0, directions)._evaluators) == count
             assert torch.get_num_threads() == count
         finally:
             torch.set_num_threads(threads)
@@ -205,7 +205,7 @@ def test_samples_come_in_the_order_of_the_data_whatever_the_blocks(trained_digit
         assert torch.allclose(found, expected[name], rtol=1e-4, atol=1e-6 * scale), name
 
 
-def test_nothing_that_is_kept_is_overwritten(trained_digits):
+def test_stored_values_are_not_overwritten(trained_digits):
     model, data = trained_digits
     space = ls.ParameterSpace.of(model, "0.weight")  # two ReLUs work in place on what follows
     risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, data, space=space)
@@ -251,22 +251,22 @@ def test_a_sketch_is_offered_only_where_few_samples_carry_the_loss():
 
 
 class TestAMisleadingSketch:
-    """A sketch is for guesses: wherever it points, the crossing found is that of the loss itself."""
+    """A sketch only guesses: the result is always a crossing of the whole loss."""
 
     class Lines:
         group = 4
 
-        def __init__(self, losses, likeness=None):
-            self._losses, self._likeness = losses, likeness
+        def __init__(self, losses, approximation=None):
+            self._losses, self._approximation = losses, approximation
 
         def __call__(self, index, displacement):
             return self._losses(displacement)
 
         def sketch(self):
-            return None if self._likeness is None else type(self)(self._likeness)
+            return None if self._approximation is None else type(self)(self._approximation)
 
     @pytest.mark.parametrize(
-        "likeness",
+        "approximation",
         [
             lambda d: torch.exp(25 * d**2),  # too sharp
             lambda d: torch.exp(d**2 / 25),  # too flat
@@ -276,7 +276,7 @@ class TestAMisleadingSketch:
             lambda d: torch.exp(0.99 * d**2),  # close
         ],
     )
-    def test_it_changes_no_answer(self, likeness):
+    def test_it_changes_no_answer(self, approximation):
         outer = self
 
         class Landscape:
@@ -284,13 +284,13 @@ class TestAMisleadingSketch:
                 return torch.exp(w[..., 0] ** 2)
 
             def lines(self, w0, directions):
-                return outer.Lines(lambda d: torch.exp(d**2), likeness)
+                return outer.Lines(lambda d: torch.exp(d**2), approximation)
 
         found = ls.flatness(Landscape(), torch.zeros(1), torch.ones(1, 1), max_displacement=50.0)
         assert float(found.right) == pytest.approx(1.0, rel=1e-3)
         assert float(found.left) == pytest.approx(-1.0, rel=1e-3)
 
-    def test_a_good_one_saves_more_than_half_of_the_evaluations(self):
+    def test_a_good_sketch_saves_more_than_half_of_the_evaluations(self):
         class Landscape:
             def __call__(self, w):
                 return torch.exp(w[..., 0] ** 2)
@@ -326,8 +326,8 @@ class TestAMisleadingSketch:
 
             def lines(self, w0, directions):
                 whole = lambda d: torch.where(d.abs() < 6, torch.exp(d**2), torch.nan)  # noqa: E731
-                likeness = lambda d: torch.where(d.abs() < 6, 1 + 1e-3 * d**2, torch.nan)  # noqa: E731
-                return TestAMisleadingSketch.Lines(whole, likeness)
+                approximation = lambda d: torch.where(d.abs() < 6, 1 + 1e-3 * d**2, torch.nan)  # noqa: E731
+                return TestAMisleadingSketch.Lines(whole, approximation)
 
         found = ls.flatness(Landscape(), torch.zeros(1), torch.ones(1, 1), max_displacement=50.0)
         assert float(found.width) == pytest.approx(2.0, rel=1e-3)
@@ -404,9 +404,9 @@ def test_other_criteria_agree_with_their_mean(name):
     assert float(line) == pytest.approx(exact, rel=RTOL)
 
 
-def test_an_untraceable_model_gets_the_same_numbers_and_one_notice():
+def test_an_untraceable_model_gets_the_same_numbers_and_one_warning():
     model, (inputs, targets) = Branching(), vectors()
-    with pytest.warns(UserWarning, match="slower: it could not be traced"):
+    with pytest.warns(UserWarning, match="because the model could not be traced"):
         risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, (inputs, targets))
     assert not risk.is_traced
     w = risk.w0 + 0.5
@@ -480,7 +480,7 @@ def test_weights_are_a_snapshot_and_the_user_keeps_everything():
 
 
 class NormInForward(nn.Module):
-    """Divides by a norm of its own parameters: tracing freezes what it walks over in Python."""
+    """A division by a norm of the parameters in Python, which tracing freezes."""
 
     def __init__(self):
         super().__init__()
@@ -508,7 +508,7 @@ class InPlace(nn.Module):
 
 
 class InPlaceOnKept(nn.Module):
-    """A kept value is changed by what comes after it."""
+    """A later layer changes a stored value in place."""
 
     def __init__(self):
         super().__init__()
@@ -572,7 +572,7 @@ def test_data_are_copied_and_loaders_leave_the_random_state():
     assert torch.equal(own, generator.get_state())
 
 
-def test_a_subclass_of_a_loss_is_asked_for_its_own_answer():
+def test_a_subclass_of_a_loss_is_evaluated_itself():
     class Focal(nn.CrossEntropyLoss):
         def forward(self, outputs, targets):
             p = torch.softmax(outputs, dim=1).gather(1, targets[:, None])
@@ -601,7 +601,7 @@ def test_memory_for_frozen_values_is_bounded():
     limit = 400_000
     risk = ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), (inputs, targets), cache_bytes=limit)
     risk(risk.w0)
-    kept = risk._blocks.frontier._kept
+    kept = risk._blocks.prefix_outputs._values
     assert sum(v.untyped_storage().nbytes() for values in kept.values() for v in values) <= limit
 
 
@@ -618,7 +618,7 @@ def test_derivatives_far_out_overflow_no_earlier_than_losses():
 
 
 @pytest.mark.parametrize("place", ["on the activation", "on the last layer", "on the moved layer"])
-def test_what_hooks_do_is_part_of_the_model(place):
+def test_hooks_are_part_of_the_model(place):
     model = mlp([6, 8, 8, 3])
     layer = {"on the activation": 3, "on the last layer": 4, "on the moved layer": 2}[place]
     model[layer].register_forward_hook(lambda module, inputs, output: output.clamp(max=0.05))
@@ -635,7 +635,7 @@ def test_what_hooks_do_is_part_of_the_model(place):
 
 
 class WorksInPlace(nn.Module):
-    """Overwrites a value that no selected parameter changes and that the rest of the model reads."""
+    """Overwrites a prefix output that the rest of the model reads."""
 
     def __init__(self):
         super().__init__()
@@ -658,14 +658,14 @@ def test_a_model_that_works_in_place_gives_the_same_answers(cache_bytes):
         assert float(loss) == pytest.approx(exact, rel=2 * RTOL)
 
 
-def test_walking_in_another_order_changes_no_bit(trained_digits, monkeypatch):
+def test_the_order_of_directions_changes_no_bit(trained_digits, monkeypatch):
     model, data = trained_digits
     monkeypatch.setattr(lines, "_MAX_GROUP", 2)  # directions are forgotten, and their memory is used again
     space = ls.ParameterSpace.of(model, "2.weight")
     risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, data, space=space)
     directions, step = torch.randn(6, space.dim), torch.tensor([0.3]).double()
-    walk = risk.lines(risk.w0, directions)
-    forth = [walk(torch.tensor([i]), step) for i in range(6)]
-    back = [walk(torch.tensor([i]), step) for i in reversed(range(6))]
+    lines_of_risk = risk.lines(risk.w0, directions)
+    forth = [lines_of_risk(torch.tensor([i]), step) for i in range(6)]
+    back = [lines_of_risk(torch.tensor([i]), step) for i in reversed(range(6))]
     assert torch.equal(torch.cat(forth), torch.cat(back[::-1]))
-    assert torch.equal(torch.cat(forth), walk(torch.arange(6), step.expand(6)))
+    assert torch.equal(torch.cat(forth), lines_of_risk(torch.arange(6), step.expand(6)))

@@ -16,7 +16,7 @@ from landscope.storage.archive import read_archive, write_archive
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Everything(Result, kind="test_everything", dims={"matrix": ("row", "column")}):
-    """All kinds of field."""
+    """A result with every type of field."""
 
     matrix: torch.Tensor
     flags: torch.Tensor
@@ -69,7 +69,7 @@ def test_saving_refuses_to_overwrite_unless_asked(tmp_path):
     ls.save(everything(), path, overwrite=True)
 
 
-def test_a_failed_save_leaves_what_was_there(tmp_path, monkeypatch):
+def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     path = ls.save(everything(), tmp_path / "r.zarr.zip")
     before = path.read_bytes()
 
@@ -123,7 +123,7 @@ def test_files_that_are_not_sound_are_refused(tmp_path, damage):
 def test_the_wrong_kind_is_refused(tmp_path):
     path = ls.save(everything(), tmp_path / "r.zarr.zip")
     with pytest.raises(StorageError, match="test_everything"):
-        ls.load(path, ls.Flatness)
+        ls.load(path, ls.landscape.Flatness)
 
 
 def test_nothing_is_pickled(tmp_path):

@@ -6,6 +6,10 @@ import shutil
 
 import pytest
 import torch
+from landscope.report.run_page import write_report
+from landscope.study.analyse import risk_at_window_end
+from landscope.study.controls import ROWS
+from landscope.study.measured import judgements_of, measurements_of
 
 import landscope as ls
 from landscope.claims.statements import CONTROLS as CONTROLLED
@@ -14,18 +18,15 @@ from landscope.errors import StorageError
 from landscope.law.exponents import Exponents
 from landscope.law.sensitivity import Sensitivity
 from landscope.law.window_growth import measure_growth
-from landscope.noise.springs import Springs, log_spaced_ranks
+from landscope.noise.mode_statistics import mode_statistics
+from landscope.noise.springs import Springs, spring_ranks
 from landscope.progress import QuietReporter
-from landscope.report.run_page import write_report
 from landscope.reproduction.experiment.problem import Problem
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.experiment.train import windows
 from landscope.reproduction.pages.reproduction_page import write_reproduction_report
 from landscope.reproduction.pooling import FIGURES, judgements_on, reproduce
-from landscope.study.analyse import risk_at_window_end
-from landscope.study.controls import ROWS
 from landscope.study.folder import RunFolder
-from landscope.study.measured import judgements_of, measurements_of
 from landscope.study.pipeline import run_stages
 from landscope.surrogates.epoch_noise import crossover_curvature
 from landscope.training_history import TrainingHistory
@@ -47,7 +48,7 @@ def late_run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def parts(late_run):
     risk, window = risk_at_window_end(late_run, Problem(late_run.settings))
-    return risk, window, late_run.load("modes", ls.PrincipalModes)
+    return risk, window, late_run.load("modes", ls.directions.Directions)
 
 
 def test_every_claim_is_measured_and_every_row_is_there(late_run):
@@ -60,36 +61,36 @@ def test_every_claim_is_measured_and_every_row_is_there(late_run):
 
 def test_the_noise_stage_keeps_what_the_library_measures(late_run, parts):
     risk, window, modes = parts
-    found = late_run.load("noise-velocity", ls.VelocityStatistics)
-    fresh = ls.velocity_statistics(window, modes, 15, steps_per_epoch=15)
+    found = late_run.load("noise-velocity", ls.noise.VelocityStatistics)
+    fresh = ls.noise.velocity_statistics(window, modes, 15, steps_per_epoch=15)
     assert torch.equal(found.correlation_time, fresh.correlation_time)
     ensemble = risk.minibatches(100, seed=0)
-    noise = ls.gradient_noise(ensemble, risk.w0, modes.directions[:60].to(risk.w0))
-    torch.testing.assert_close(late_run.load("noise-gradient", ls.GradientNoise).variance, noise.variance)
+    noise = ls.noise.gradient_noise(ensemble, risk.w0, modes.directions[:60].to(risk.w0))
+    torch.testing.assert_close(late_run.load("noise-gradient", ls.noise.GradientNoise).variance, noise.variance)
     springs = late_run.load("noise-springs", Springs)
     assert (springs.n_batches, springs.n_left_out) == (15, 0)
     assert springs.ranks[0] == 2
 
 
 def test_beta_is_the_slope_of_the_log_loss(late_run):
-    along = ls.load(late_run.file("noise-along-drift"))
+    along = ls.load(late_run.file("noise-drift-path"))
     # central differences over 1 % of the window's way: the third derivative bends them by little
     assert along.beta_ensemble == pytest.approx(along.beta_slope, rel=0.05)
-    assert along.window_way > 0
+    assert along.window_displacement > 0
 
 
 def test_rows_measure_what_they_say(late_run, parts):
     _, window, _ = parts
     basis = ls.load(late_run.file("basis-hessian"))
     row = late_run.load("exponents-hessian", Exponents)
-    torch.testing.assert_close(row.variance, ls.modes_along(basis, window).variance)
+    torch.testing.assert_close(row.variance, mode_statistics(basis, window).variance)
     assert (basis.residuals < 1e-2).all()
     thermal = late_run.load("exponents-langevin", Exponents)
     assert thermal.psi < -1
     assert late_run.load("exponents-random-walk", Exponents).psi_D == pytest.approx(0, abs=0.2)
     history = late_run.load("training", TrainingHistory)
     window, next_window = windows(late_run, history)
-    along_next = ls.mode_statistics(ls.modes_along(basis, next_window), next_window)
+    along_next = mode_statistics(basis, next_window)
     assert torch.equal(along_next.variance, late_run.load("exponents-hessian-next", Exponents).variance)
 
 
@@ -104,10 +105,17 @@ def test_sensitivity_starts_with_what_is_reported(late_run):
 def test_a_killed_stage_goes_on_to_the_same_bits(late_run, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(late_run.path, copy)
-    for name in ("noise", "noise-springs", "noise-cooling", "controls", "exponents-langevin", "growth"):
+    for name in (
+        "noise",
+        "noise-springs",
+        "noise-temperature-over-training",
+        "controls",
+        "exponents-langevin",
+        "growth",
+    ):
         (copy / f"{name}.zarr.zip").unlink()
     run_stages(RunFolder.open(copy), QuietReporter(), until="controls")
-    for name in ("noise-springs", "noise-cooling", "exponents-langevin", "growth"):
+    for name in ("noise-springs", "noise-temperature-over-training", "exponents-langevin", "growth"):
         first, second = ls.load(late_run.file(name)), ls.load(copy / f"{name}.zarr.zip")
         assert_same(first.tensors(), second.tensors())
     assert repr(measurements_of(late_run)) == repr(measurements_of(RunFolder.open(copy)))
@@ -145,7 +153,7 @@ def test_the_page_shows_the_later_stages_without_the_data(late_run, monkeypatch)
                  "layers", "stationarity", "activity", "exponents", "equilibrium", "samplings", "growth"):  # fmt: skip
         assert f'id="{name}"' in page, name
     assert "isotropic Langevin" in page
-    assert "What decides" in page
+    assert "Criterion" in page
 
 
 def test_damaged_measurements_are_named(late_run, tmp_path):
@@ -171,15 +179,15 @@ def test_reproducing_a_figure_pools_rows_and_claims(tmp_path):
 
 
 def test_growth_needs_an_epoch():
-    basis = ls.random_basis(5, 3, seed=0)
+    basis = ls.directions.random(5, 3, seed=0)
     nothing = torch.full((3,), math.nan, dtype=torch.float64)
-    widths = ls.Flatness(
+    widths = ls.landscape.Flatness(
         left=-nothing, right=nothing, width=nothing, bracketed=torch.zeros(3, dtype=torch.bool),
         evaluations=torch.zeros(3, dtype=torch.int64), loss0=1.0, ratio=math.e, max_displacement=nothing,
     )  # fmt: skip
     with pytest.raises(ls.errors.InputError, match="one epoch"):
         measure_growth(Trajectory.of(torch.randn(20, 5)), basis, widths, 30)
-    assert len(log_spaced_ranks(widths, 10)) == 0
+    assert len(spring_ranks(widths, 10)) == 0
 
 
 def test_crossover():

@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from landscope.report.run_page import write_report
+from landscope.study.analyse import load_profiles
+from landscope.study.measured import judgements_of
 
 import landscope as ls
 from landscope.errors import StorageError
 from landscope.progress import QuietReporter
-from landscope.report.run_page import write_report
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.experiment.train import windows
 from landscope.reproduction.pooling import reproduce
-from landscope.study.analyse import load_profiles
 from landscope.study.folder import RunFolder
-from landscope.study.measured import judgements_of
 from landscope.study.pipeline import STAGES, run_stages
 from landscope.training_history import TrainingHistory
 from small_run import SMALL, assert_same
@@ -49,26 +49,25 @@ def test_a_run_measures_what_the_library_measures(small_run):
     assert len(window) == len(next_window) == 6 * 15
     assert int(window.steps[0]) == 20 * 15 + 1
     modes = ls.principal_modes(window)
-    saved = small_run.load("modes", ls.PrincipalModes)
+    saved = small_run.load("modes", ls.directions.Directions)
     assert torch.equal(modes.variance, saved.variance)
-    widths = small_run.load("flatness", ls.Flatness)
+    widths = small_run.load("flatness", ls.landscape.Flatness)
     assert len(widths.width) == 80
     fitted = ls.load(small_run.file("exponents-in-sample"))
     next_fitted = ls.load(small_run.file("exponents-next-window"))
-    law = ls.variance_flatness_law(saved.variance[:80], widths, (2, 60))
-    # One from the eigenvalues, one from coordinates of the rows: they agree to the error of the eigenvalues.
+    law = ls.variance_flatness(saved, window, widths, (2, 60))
     assert fitted.psi == pytest.approx(law.psi, rel=1e-9)
-    fresh = ls.variance_flatness_law(ls.variance_along(saved, next_window)[:80], widths, (2, 60))
+    fresh = ls.variance_flatness(saved, next_window, widths, (2, 60))
     assert next_fitted.psi == pytest.approx(fresh.psi, rel=1e-9)
     steps = window.weights.double().diff(dim=0) @ saved.directions.T
-    strength = ls.variance_flatness_law(steps.square().mean(dim=0)[:80], widths, (2, 60))
-    assert fitted.psi_D == pytest.approx(strength.psi, rel=1e-9)
+    strength = ls.law.fit_power_law(widths.width[fitted.used[:80]], steps.square().mean(dim=0)[fitted.used])
+    assert fitted.psi_D == pytest.approx(-strength.exponent, rel=1e-9)
     assert fitted.psi_tau == pytest.approx(fitted.psi - fitted.psi_D)
 
 
 def test_profiles_cross_where_flatness_says(small_run):
     drawn, _, ranks = load_profiles(small_run)
-    widths = small_run.load("flatness", ls.Flatness)
+    widths = small_run.load("flatness", ls.landscape.Flatness)
     for row, rank in enumerate(ranks):
         level = torch.log(drawn.loss[row] / drawn.loss0) - 1
         crossings = (level[:-1] * level[1:] < 0).sum()

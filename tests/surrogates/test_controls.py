@@ -6,11 +6,12 @@ import pytest
 import torch
 
 import landscope as ls
-from landscope.directions.basis import Basis, modes_along
-from landscope.directions.gradient_noise import gradient_noise_basis
-from landscope.directions.hessian import hessian_basis
-from landscope.directions.random import random_basis
+from landscope.directions.directions import Directions
+from landscope.directions.gradient_noise_eigenvectors import gradient_noise_eigenvectors
+from landscope.directions.hessian_eigenvectors import hessian_eigenvectors
+from landscope.directions.random_directions import random_directions
 from landscope.errors import InputError
+from landscope.noise.mode_statistics import mode_statistics
 from landscope.noise.stationarity import lyapunov_residual, yaida_relation
 from landscope.surrogates.epoch_noise import crossover_curvature, epoch_noise_time
 from landscope.surrogates.langevin import langevin
@@ -25,11 +26,6 @@ from landscope.synthetic import (
     sgd_over_epochs,
 )
 from landscope.trajectory import Trajectory
-
-
-def basis_of(directions):
-    nothing = torch.full((len(directions),), math.nan, dtype=torch.float64)
-    return Basis(directions=directions, values=nothing, residuals=nothing, name="given")
 
 
 def test_every_surrogate_keeps_length_start_and_steps():
@@ -76,8 +72,8 @@ def test_ornstein_uhlenbeck_returns_the_variance_and_relaxation_it_was_fitted_to
     a = torch.tensor([0.95, 0.5, 0.0])
     window = Trajectory.of(autoregressive(a, 40_000, seed=0))
     made = ornstein_uhlenbeck(window, ls.principal_modes(window), seed=1)
-    found = ls.velocity_statistics(made, ls.principal_modes(window))
-    expected = ls.velocity_statistics(window, ls.principal_modes(window))
+    found = ls.noise.velocity_statistics(made, ls.principal_modes(window))
+    expected = ls.noise.velocity_statistics(window, ls.principal_modes(window))
     error = 4 * torch.sqrt(2 * 2 * expected.integrated_time / 40_000)  # of a ratio of two variances
     assert ((found.variance / expected.variance).log().abs() < error).all()
     assert ((found.velocity_variance / expected.velocity_variance).log().abs() < 4 * math.sqrt(8 / 40_000)).all()
@@ -86,18 +82,20 @@ def test_ornstein_uhlenbeck_returns_the_variance_and_relaxation_it_was_fitted_to
 def test_hessian_basis_finds_the_axes_and_says_how_well():
     curvature = torch.logspace(0, -3, 60, dtype=torch.float64)
     rotation = torch.linalg.qr(torch.randn(60, 60, dtype=torch.float64)).Q
-    found = hessian_basis(lambda w: QuadraticBowl(curvature)(w @ rotation), torch.zeros(60).double(), 10, rtol=1e-8)
+    found = hessian_eigenvectors(
+        lambda w: QuadraticBowl(curvature)(w @ rotation), torch.zeros(60).double(), 10, rtol=1e-8
+    )
     torch.testing.assert_close(found.values, curvature[:10], rtol=1e-6, atol=0)
     assert ((found.directions @ rotation).diagonal().abs() > 1 - 1e-6).all()
     assert (found.residuals < 1e-6).all()
     with pytest.raises(InputError, match="between 1 and 59"):
-        hessian_basis(QuadraticBowl(curvature), torch.zeros(60).double(), 60)
+        hessian_eigenvectors(QuadraticBowl(curvature), torch.zeros(60).double(), 60)
 
 
 def test_hessian_basis_of_a_network_equals_dense_linear_algebra(trained_digits):
     model, data = trained_digits
     risk = ls.EmpiricalRisk(model, torch.nn.CrossEntropyLoss(), data, space=ls.ParameterSpace.of(model, "4.weight"))
-    found = hessian_basis(risk, risk.w0, 5)
+    found = hessian_eigenvectors(risk, risk.w0, 5)
     dense = torch.stack([risk.hessian_vector_product(risk.w0, e) for e in torch.eye(risk.space.dim)]).double()
     values = torch.linalg.eigvalsh((dense + dense.T) / 2).flip(0)[:5]
     torch.testing.assert_close(found.values, values, rtol=1e-3, atol=1e-5 * float(values[0]))
@@ -105,15 +103,15 @@ def test_hessian_basis_of_a_network_equals_dense_linear_algebra(trained_digits):
 
 def test_gradient_noise_basis_is_the_covariance_of_the_gradients():
     springs = RandomSprings.draw(torch.logspace(0, 1, 6), 200, seed=0)
-    found = gradient_noise_basis(springs, torch.zeros(6).double(), 4)
-    noise = ls.gradient_noise(springs, torch.zeros(6).double(), found.directions)
+    found = gradient_noise_eigenvectors(springs, torch.zeros(6).double(), 4)
+    noise = ls.noise.gradient_noise(springs, torch.zeros(6).double(), found.directions)
     torch.testing.assert_close(
         noise.covariance, torch.diag(found.values), rtol=1e-9, atol=1e-9 * float(found.values[0])
     )
 
 
 def test_random_basis_is_orthonormal():
-    found = random_basis(40, 7, seed=1)
+    found = random_directions(40, 7, seed=1)
     torch.testing.assert_close(found.directions @ found.directions.T, torch.eye(7).double(), rtol=0, atol=1e-12)
 
 
@@ -150,15 +148,15 @@ def test_langevin_gives_the_einstein_relation_through_the_same_code():
     origin, axes = torch.zeros(10, dtype=torch.float64), torch.eye(10, dtype=torch.float64)
     step, temperature = 0.2, 1e-4
     walk = langevin(well, origin, temperature=temperature, step=step, n_steps=60_000, seed=0)
-    modes = modes_along(basis_of(axes), walk)
+    measured = mode_statistics(Directions.of(axes), walk)
     widths = ls.flatness(well, origin, axes)
-    law = ls.variance_flatness_law(modes.variance, widths, (1, 10))
+    law = ls.variance_flatness(Directions.of(axes), walk, widths, (1, 10))
     # sigma_i^2 = T/lambda_i at any step; T/L0 = 1e-4 bends the exponential well by about as much.
     memory = 2 / (step * curvature)
     error = 4 * float(torch.sqrt(2 * memory / 60_000).mean()) / float(torch.log(widths.width).std())
     assert abs(law.psi + 2) < error / math.sqrt(10) + 0.01
     expected = temperature / curvature
-    assert ((modes.variance / expected - 1).abs() < 4 * torch.sqrt(2 * memory / 60_000) + 0.02).all()
+    assert ((measured.variance / expected - 1).abs() < 4 * torch.sqrt(2 * memory / 60_000) + 0.02).all()
 
 
 def test_langevin_subtracts_the_force_at_its_start():
@@ -173,7 +171,7 @@ def test_yaida_and_lyapunov_hold_in_a_bowl_and_fail_for_free_diffusion():
     curvature = torch.tensor([0.5, 1.0, 2.0]).double()
     bowl = QuadraticBowl(curvature)
     window = Trajectory.of(sgd_in_bowl(curvature, 40_000, learning_rate=0.1, noise_variance=1.0, seed=0))
-    modes = modes_along(basis_of(torch.eye(3).double()), window)
+    modes = Directions.of(torch.eye(3))
     found = yaida_relation(window, bowl, modes, learning_rate=0.1, n_points=8000)
     assert ((found.ratio - 1).abs() < 4 * found.stderr + 0.02).all()
     balance = lyapunov_residual(window, lambda w, v: curvature * v, modes, torch.eye(3).double(), learning_rate=0.1)
@@ -188,7 +186,8 @@ def test_yaida_and_lyapunov_hold_in_a_bowl_and_fail_for_free_diffusion():
 def test_rotating_the_weights_leaves_variances_along_turned_directions_alone():
     path = random_walk(300, 6, seed=0)
     rotation = torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64)).Q
-    basis = random_basis(6, 3, seed=2)
-    turned = basis_of(basis.directions @ rotation)
-    first, second = modes_along(basis, Trajectory.of(path)), modes_along(turned, Trajectory.of(path @ rotation))
+    basis = random_directions(6, 3, seed=2)
+    turned = Directions.of(basis.directions @ rotation)
+    first = mode_statistics(basis, Trajectory.of(path))
+    second = mode_statistics(turned, Trajectory.of(path @ rotation))
     torch.testing.assert_close(first.variance, second.variance, rtol=1e-10, atol=0)

@@ -75,10 +75,10 @@ def test_shapes_along_directions(problem, kind):
     _, risk = problem
     trace = covariance_of_gradients(risk).trace()
     if kind == "hessian":
-        basis = ls.hessian_basis(risk, risk.w0, 2, rtol=1e-8, seed=1)
+        basis = ls.directions.hessian(risk, risk.w0, 2, rtol=1e-8, seed=1)
         strength = basis.values.clamp(min=0)
     else:
-        basis = ls.gradient_noise_basis(risk.minibatches(1), risk.w0, 2)
+        basis = ls.directions.gradient_noise(risk.minibatches(1), risk.w0, 2)
         strength = ls.flatness(risk, risk.w0, basis.directions, rtol=1e-2).width.pow(-2).nan_to_num(0.0)
     found = drawn(kind, risk, n_directions=2)
     along = found @ basis.directions.T
@@ -123,9 +123,9 @@ def test_what_does_not_fit_is_told(problem):
         NoisyGradientDescent([{"params": [p]} for p in model.parameters()], lr=0.1, noise=torch.zeros_like)
     with pytest.raises(InputError, match="lr"):
         NoisyGradientDescent(model.parameters(), lr=0.0, noise=torch.zeros_like)
-    with pytest.raises(InputError, match="weights left"):
+    with pytest.raises(InputError, match="weights for"):
         risk.weighted_gradient(risk.w0, torch.ones(SAMPLES + 1))
-    with pytest.raises(InputError, match="weights left"):
+    with pytest.raises(InputError, match="weights for"):
         risk.weighted_gradient(risk.w0, torch.ones(SAMPLES - 1))
 
 

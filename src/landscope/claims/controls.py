@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float
@@ -11,42 +10,27 @@ from torch import Tensor
 
 from landscope.claims.verdict import Control, Measurement
 from landscope.law.exponents import Exponents
-from landscope.law.sensitivity import _NOTHING, Sensitivity, _over
+from landscope.law.sensitivity import Sensitivity, exponents_over
 from landscope.law.window_growth import Growth
 from landscope.noise.stationarity import LyapunovResidual, YaidaRelation
 from landscope.power_law import fit_power_law
 
-__all__ = ["control_measurements"]
+__all__ = [
+    "equilibrium_claims", "growth_claims", "hessian_basis_claims", "sampling_claims", "stationarity_claims",
+]  # fmt: skip
 
 
-def control_measurements(
-    rows: Mapping[str, Exponents],
-    growth: Growth,
-    sensitivity: Sensitivity,
-    yaida: YaidaRelation,
-    lyapunov: LyapunovResidual,
-    *,
-    curvature: Float[Tensor, " k"],
-    plain: bool,
+def hessian_basis_claims(
+    hessian: Exponents, fresh: Exponents | None, sensitivity: Sensitivity
 ) -> dict[str, Measurement]:
-    """What the controls say on the contested claims.
+    """What psi is along Hessian eigenvectors, which variance did not choose.
 
     Args:
-        rows: The controls, by key.
-        growth: Variance against window length.
-        sensitivity: The exponents under other choices.
-        yaida: Yaida's relation of the window continued with replacement.
-        lyapunov: The Lyapunov equation of the same.
-        curvature: Curvature along the Hessian eigenvectors, near w0 and kinks included: against 1/sqrt of it the
-            equilibrium must give -2.
-        plain: Whether the run is of SGD without momentum, which the tests of stationarity are for.
-
-    Returns:
-        Measurements by claim.
+        hessian: Exponents of the window along Hessian eigenvectors.
+        fresh: The same of the fresh data; None where there are none.
+        sensitivity: The in-sample exponents under other choices.
     """
-    hessian, fresh, equilibrium = rows["hessian"], rows["hessian-next"], rows["langevin"]
-    replaced, reshuffled = rows["sampling-with-replacement"], rows["sampling-reshuffled"]
-    others = [" next window" in choice or "shuffled" in choice for choice in sensitivity.choices]
+    others = ["fresh data" in choice or "shuffled" in choice for choice in sensitivity.choices]
     psi = sensitivity.exponents[~torch.tensor(others), 0]
     spread = psi[torch.isfinite(psi)]
     between = ""
@@ -54,39 +38,87 @@ def control_measurements(
         between = f"along principal modes psi is {float(spread.min()):.2f} to {float(spread.max()):.2f} "
         between += f"over {len(spread)} choices"
     firsts = [count for count in (20, 50, 100, 200, 500) if count < len(hessian.variance)]
-    sizes = ", ".join(f"{_over(hessian, 1, count)[0]:.2f} over the first {count}" for count in firsts)
-    # Without its equilibrium the sign decides nothing.
-    settled = not math.isnan(equilibrium.psi)
+    sizes = ", ".join(f"{exponents_over(hessian, 1, count)[0]:.2f} over the first {count}" for count in firsts)
+    value = math.nan if fresh is None else fresh.psi
     return {
         "psi_hessian": Measurement(
             hessian.psi,
             hessian.psi_interval,
-            (Control("the next window", (fresh.psi, fresh.psi), "agree"),),
+            (Control("fresh data", (value, value), "agree"),),
             "; ".join(text for text in (sizes and f"the basis decides too: {sizes}", between) if text),
-        ),
+        )
+    }
+
+
+def equilibrium_claims(
+    fresh: Exponents, equilibrium: Exponents, curvature: Float[Tensor, " k"]
+) -> dict[str, Measurement]:
+    """Whether fluctuations fall with flatness where thermal ones rise.
+
+    Args:
+        fresh: Exponents of the fresh data along Hessian eigenvectors.
+        equilibrium: Exponents of isotropic Langevin noise along the same directions.
+        curvature: Curvature along them near w0, kinks included: against 1/sqrt of it the equilibrium must give -2.
+    """
+    # Without its equilibrium the sign decides nothing.
+    settled = not math.isnan(equilibrium.psi)
+    return {
         "inverse_einstein": Measurement(
             fresh.psi if settled else math.nan,
-            fresh.psi_interval if settled else _NOTHING,
+            fresh.psi_interval if settled else (math.nan, math.nan),
             (Control("isotropic Langevin noise along the same directions", _psi_band(equilibrium), "differ"),),
             f"{equilibrium.n_used} directions equilibrated; against the curvature near w0 instead of F the noise gives "
             f"{_local_exponent(equilibrium, curvature):.2f} (-2 in a bowl)",
-        ),
+        )
+    }
+
+
+def sampling_claims(replaced: Exponents, reshuffled: Exponents) -> dict[str, Measurement]:
+    """What the order of the minibatches does to the correlation time.
+
+    Args:
+        replaced: Exponents after training on with minibatches drawn with replacement.
+        reshuffled: Exponents after training on with reshuffled epochs.
+    """
+    return {
         "tau_by_sampling": Measurement(
             replaced.psi_tau - reshuffled.psi_tau,
             _difference_interval(replaced, reshuffled, "psi_tau"),
             note=f"{replaced.psi_tau:.2f} with replacement, {reshuffled.psi_tau:.2f} reshuffled",
-        ),
+        )
+    }
+
+
+def growth_claims(growth: Growth) -> dict[str, Measurement]:
+    """How the variance of flat directions grows with the window.
+
+    Args:
+        growth: Variance against the length of the window.
+    """
+    return {
         "flat_modes_stationary": Measurement(
             growth.flat_exponent,
             note=f"the sharpest quarter has {growth.sharp_exponent:.2f}; 1 is free diffusion; lengths of "
             f"{growth.epochs[0]:.0f} to {growth.epochs[-1]:.0f} epochs",
-        ),
+        )
+    }
+
+
+def stationarity_claims(yaida: YaidaRelation, lyapunov: LyapunovResidual, *, plain: bool) -> dict[str, Measurement]:
+    """Whether restoring force and noise balance.
+
+    Args:
+        yaida: Yaida's relation of the training continued with replacement.
+        lyapunov: The Lyapunov equation of the same.
+        plain: Whether the training is SGD without momentum, which both tests are for.
+    """
+    return {
         "stationary": Measurement(
             float(yaida.ratio[1:].nanmedian()) if plain and len(yaida.ratio) > 1 else math.nan,
             note=f"residual of the Lyapunov equation along {len(lyapunov.ratio)} modes {lyapunov.residual:.2g}"
             if plain
             else "both tests are for SGD without momentum",
-        ),
+        )
     }
 
 

@@ -19,34 +19,30 @@ NULL_NAME = "the shuffled-increment null"
 def measurements(
     found: Spectrum,
     own: Exponents,
-    fresh: Exponents,
+    fresh: Exponents | None,
     nulls: Sequence[Exponents],
     residual_ratio: float,
-    *,
-    exploration_reached: bool,
 ) -> dict[str, Measurement]:
     """What one run says on each claim of Figs. 1 and 2, and on the exponents of Fig. 3B.
 
     Args:
         found: The spectrum.
         own: Exponents of the window along its own modes.
-        fresh: Exponents of the next window along the same modes.
+        fresh: Exponents of the fresh data along the same modes.
         nulls: Exponents of shuffled-increment surrogates.
         residual_ratio: Median over drawn modes of the residual of the inverse Gaussian over that of the quadratic.
-        exploration_reached: Whether the training error was zero when the window began.
 
     Returns:
         Measurements by claim.
     """
-    note = "" if exploration_reached else "the training error was not zero when the window began"
     walk_share = random_walk_drift_share()
     others = found.drift_share[1 : own.mode_range[1]]
     chance = 1.96 / math.sqrt(found.dim)
 
     def exponent(key: str, null: Control) -> Measurement:
-        value = getattr(fresh, key)
-        controls = (null, Control("the same modes in the next window", (value, value), "agree"))
-        return Measurement(getattr(own, key), getattr(own, f"{key}_interval"), controls, note)
+        value = math.nan if fresh is None else getattr(fresh, key)
+        controls = (null, Control("the same modes in fresh data", (value, value), "agree"))
+        return Measurement(getattr(own, key), getattr(own, f"{key}_interval"), controls)
 
     def shuffled(key: str) -> Control:
         return Control(NULL_NAME, prediction_band([getattr(null, key) for null in nulls]), "differ", no_band)
@@ -60,7 +56,6 @@ def measurements(
         "modes_for_90_percent": Measurement(
             found.modes_for_90_percent,
             controls=(few_modes_control([null.modes_for_90_percent for null in nulls], found.dim),),
-            note=note,
         ),
         "drift_share": Measurement(
             float(found.drift_share[0]),
@@ -69,16 +64,14 @@ def measurements(
                     "the first mode of a driftless random walk", (0.0, walk_share), "differ", f"has {walk_share:.2f}"
                 ),
             ),
-            note=note,
         ),
         "alignment": Measurement(
             found.alignment,
             controls=(Control("a random direction", (0.0, chance), "differ", f"stays below {chance:.2f} (95 %)"),),
-            note=note,
         ),
-        "diffusion_share": Measurement(float(others.nanmedian()) if len(others) else math.nan, note=note),
-        "inverse_gaussian": Measurement(residual_ratio, note=note),
-        "flatness_rises": Measurement(own.rank_correlation, note=note),
+        "diffusion_share": Measurement(float(others.nanmedian()) if len(others) else math.nan),
+        "inverse_gaussian": Measurement(residual_ratio),
+        "flatness_rises": Measurement(own.rank_correlation),
     }
 
 

@@ -14,7 +14,7 @@ from landscope.noise.log_hessian import LogHessian
 from landscope.noise.springs import Springs
 from landscope.noise.velocity import VelocityStatistics
 
-__all__ = ["spring_measurements"]
+__all__ = ["memory_claims", "spring_measurements"]
 
 
 def spring_measurements(
@@ -25,8 +25,6 @@ def spring_measurements(
     mode_range: tuple[int, int],
     *,
     learning_rate: float,
-    null_persistence: float,
-    fresh_persistence: float,
 ) -> dict[str, Measurement]:
     """What the springs and the motion say on the claims of Figs. 3 and S7 and on memory.
 
@@ -37,8 +35,6 @@ def spring_measurements(
         hessian: Curvature of ln L along a few modes, minibatch by minibatch.
         mode_range: Modes to speak of.
         learning_rate: alpha.
-        null_persistence: Persistence of the first mode of a shuffled-increment surrogate.
-        fresh_persistence: Persistence along the first mode in the next window.
 
     Returns:
         Measurements by claim.
@@ -70,15 +66,35 @@ def spring_measurements(
         "stiffness_exponent": Measurement(-springs.stiffness_exponent),
         "centre_exponent": Measurement(springs.centre_exponent, note=heavy),
         "tau_counts_minibatches": Measurement(float(likeness)),
+    }
+
+
+def memory_claims(
+    velocity: VelocityStatistics,
+    null: VelocityStatistics,
+    fresh: VelocityStatistics | None,
+    mode_range: tuple[int, int],
+    n_measured: int,
+) -> dict[str, Measurement]:
+    """How long velocities persist, along the first mode and along the others.
+
+    Args:
+        velocity: Velocities of the window along all modes.
+        null: Velocities of a shuffled-increment surrogate along its first mode.
+        fresh: Velocities of the fresh data along the first mode; None where there are none.
+        mode_range: First and last mode of the median.
+        n_measured: Number of modes with a measured flatness.
+    """
+    used = slice(mode_range[0] - 1, min(mode_range[1], n_measured))
+    value = math.nan if fresh is None else float(fresh.persistence[0])
+    return {
         "short_memory": Measurement(_median(velocity.persistence[used])),
         "persistence": Measurement(
             float(velocity.persistence[0]),
-            controls=(
-                Control("the same direction in the next window", (fresh_persistence, fresh_persistence), "agree"),
-            ),
-            note=f"PCA alone gives the first mode of shuffled increments {null_persistence:.2f}",
+            controls=(Control("the same direction in fresh data", (value, value), "agree"),),
+            note=f"PCA alone gives the first mode of shuffled increments {float(null.persistence[0]):.2f}",
         ),
-    }  # fmt: skip
+    }
 
 
 def _median(values: Tensor) -> float:

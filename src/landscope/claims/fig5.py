@@ -12,7 +12,7 @@ from torch import Tensor
 from landscope.claims.verdict import Measurement
 from landscope.noise.gradient import GradientNoise
 from landscope.noise.temperature import ActiveTemperature
-from landscope.noise.temperature_over_training import _MIN_CHECKPOINTS, Cooling
+from landscope.noise.temperature_over_training import MIN_CHECKPOINTS, TemperatureOverTraining
 
 __all__ = ["temperature_measurements"]
 
@@ -21,7 +21,7 @@ def temperature_measurements(
     along: ActiveTemperature,
     noise: GradientNoise,
     width: Float[Tensor, " k"],
-    cooling: Cooling,
+    cooling: TemperatureOverTraining,
     mode_range: tuple[int, int],
 ) -> dict[str, Measurement]:
     """What the temperatures say on the claims of Fig. 5.
@@ -37,7 +37,7 @@ def temperature_measurements(
         Measurements by claim.
     """
     counted = len(cooling.steps) - cooling.first_counted
-    enough = counted >= _MIN_CHECKPOINTS
+    enough = counted >= MIN_CHECKPOINTS
     likeness = [
         float(stats.spearmanr(t.numpy(), loss.numpy()).statistic)
         for t, loss in zip(along.temperature, along.loss, strict=True)

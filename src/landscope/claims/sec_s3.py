@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 
 from landscope.claims.verdict import Measurement
-from landscope.landscape.flatness_and_curvature import Locality
-from landscope.noise.noise_and_curvature import LayerNoise
+from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature
+from landscope.noise.noise_and_curvature import NoiseAndCurvature
 
 __all__ = ["locality_measurements"]
 
 
 def locality_measurements(
-    locality: Locality, layers: Sequence[LayerNoise], recorded: Sequence[str]
+    locality: FlatnessAndCurvature, layers: Sequence[NoiseAndCurvature], recorded: Sequence[str]
 ) -> dict[str, Measurement]:
     """What curvature says on the claims of S3 and of the follow-ups.
 

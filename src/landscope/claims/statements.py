@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from landscope.claims.statements_across import ACROSS
 from landscope.claims.statements_on_tasks import ON_TASKS
-from landscope.claims.verdict import Claim
+from landscope.claims.verdict import Claim, Judgement, Measurement, judge
 
-__all__ = ["CLAIMS", "CONTROLS", "LAW", "NOISE"]
+__all__ = ["CLAIMS", "CONTROLS", "LAW", "NOISE", "judged"]
 
 LAW = (
     Claim(
@@ -18,7 +19,7 @@ LAW = (
         "about 2.6 (2 to 3)",
         (2.0, 3.0),
         "the caption's range",
-        "in-sample against the next window and shuffled increments",
+        "in-sample against fresh data and shuffled increments",
     ),
     Claim(
         "modes_for_90_percent",
@@ -81,7 +82,7 @@ LAW = (
         "about 4",
         (3.4, 4.6),
         "15 % about the printed 4, which also holds the 3.8 from its two parts",
-        "in-sample against the next window and shuffled increments",
+        "in-sample against fresh data and shuffled increments",
     ),
     Claim(
         "psi_D",
@@ -90,7 +91,7 @@ LAW = (
         "about 2",
         (1.5, 2.5),
         "what rounds to the printed 2",
-        "the same modes in the next window, and isotropic noise",
+        "the same modes in fresh data, and isotropic noise",
     ),
     Claim(
         "psi_tau",
@@ -99,7 +100,7 @@ LAW = (
         "about 1.8",
         (1.5, 2.1),
         "15 % about the printed value, as for psi",
-        "in-sample against the next window and shuffled increments",
+        "in-sample against fresh data and shuffled increments",
     ),
 )
 """The claims of Figs. 1 and 2, and the exponents of Fig. 3B."""
@@ -195,7 +196,7 @@ NOISE = (
         "much longer than one epoch",
         (0.5, 1.0),
         "half at least",
-        "the same direction in the next window",
+        "the same direction in fresh data",
         stage="noise",
         possible=(-1.0, 1.0),
     ),
@@ -300,7 +301,7 @@ CONTROLS = (
     Claim(
         "inverse_einstein",
         "abstract, Eq. 8",
-        "Fluctuations fall with flatness, against the Einstein relation (psi along Hessian eigenvectors, next window).",
+        "Fluctuations fall with flatness, against the Einstein relation (psi along Hessian eigenvectors, fresh data).",
         "the opposite sign",
         (0.0, 100.0),
         "the sign",
@@ -344,3 +345,12 @@ CONTROLS = (
 
 CLAIMS = (*LAW, *NOISE, *CONTROLS, *ACROSS, *ON_TASKS)
 """All claims, in the order of the stages that measure them."""
+
+
+def judged(measured: Mapping[str, Measurement]) -> list[Judgement]:
+    """The claims that something was measured on, in their own order.
+
+    Args:
+        measured: Measurements by key of the claim.
+    """
+    return [judge(claim, measured[claim.key]) for claim in CLAIMS if claim.key in measured]

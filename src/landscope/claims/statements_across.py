@@ -16,7 +16,7 @@ ACROSS = (
         "holds in all cases",
         (0.0, math.inf),
         "the sign",
-        "every case in-sample, in the next window, and under shuffled increments",
+        "every case in-sample, in fresh data, and under shuffled increments",
         stage="sec-S6",
     ),
     Claim(

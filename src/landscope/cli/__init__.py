@@ -11,10 +11,12 @@ from cyclopts import CycloptsError
 
 from landscope.cli import forgetting as forgetting
 from landscope.cli import reproduction as reproduction
-from landscope.cli import single as single
+from landscope.cli import studies as studies
+from landscope.cli import training as training
 from landscope.cli.shared import app, interrupted_hint
 from landscope.errors import InputError, LandscopeError
 from landscope.reproduction.experiment.settings import Settings
+from landscope.study.settings import explain_settings_error
 
 __all__ = ["app", "main"]
 
@@ -31,7 +33,7 @@ def _guarded(call: Callable[[], Any]) -> int:
         return 130
     except CycloptsError as error:
         if isinstance(error.__cause__, pydantic.ValidationError):
-            print(f"error: {Settings.explain(error.__cause__)}", file=sys.stderr)
+            print(f"error: {explain_settings_error(Settings, error.__cause__)}", file=sys.stderr)
         else:
             print(f"error: {error}", file=sys.stderr)
         return 2

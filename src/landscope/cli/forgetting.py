@@ -37,14 +37,14 @@ def forget(
     kfac, mas, hessian, fisher, random, l2, and joint for all tasks so far at once. A folder keeps all; more methods can
     be added to it. Example: landscope forget --methods ldc-floor --methods ewc:1000
     """
+    from landscope.reproduction.experiment.folder import ExperimentFolder
     from landscope.reproduction.pages.forget_page import FORGET_HEADINGS, forget_rows, write_forget_report
     from landscope.reproduction.sequential.forget import check_request, forget_judgements, groups_of, numbers_of
     from landscope.reproduction.sequential.forget import forget as learn
-    from landscope.study.folder import RunFolder
 
     wishes, chosen = options or ForgetOptions(), settings_of(settings, config)
     check_request(wishes, chosen)
-    folder = RunFolder.create(out or Path("runs") / f"forget-{Path(chosen.data).name}", chosen, "forget")
+    folder = ExperimentFolder.create(out or Path("runs") / f"forget-{Path(chosen.data).name}", chosen, "continual")
     hint_if_stopped(f"Finished methods are kept in {folder.path}; give the same command to go on.")
     found = learn(folder, wishes, reporter_of(as_json))
     page = write_forget_report(folder, found)

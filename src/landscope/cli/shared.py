@@ -15,17 +15,16 @@ from landscope.reproduction.experiment.settings import Settings, TaskSettings
 
 if TYPE_CHECKING:
     from landscope.progress import Reporter
-    from landscope.study.folder import RunFolder
 
 __all__ = [
-    "AsJson", "Config", "Options", "Out", "PrintConfig", "Run", "app", "claims_table", "do_stages", "finish",
-    "hint_if_stopped", "interrupted_hint", "open_or_create", "reporter_of", "say", "settings_of",
+    "AsJson", "Config", "Options", "Out", "PrintConfig", "Run", "app", "claims_table", "finish", "hint_if_stopped",
+    "interrupted_hint", "reporter_of", "say", "settings_of",
 ]  # fmt: skip
 
 app = App(
     name="landscope",
     version=__version__,
-    help="Show what a training run does in the loss landscape.",
+    help="Record a training run and measure its loss landscape along the directions of its fluctuations.",
     help_on_error=False,
     result_action="return_value",
     suppress_keyboard_interrupt=False,
@@ -36,14 +35,14 @@ Out = Annotated[Path | None, Parameter(help="Folder of the run; runs/DATA by def
 Config = Annotated[Path | None, Parameter(help="YAML file of settings; options on the line go first.")]
 PrintConfig = Annotated[bool, Parameter(help="Print the settings as YAML and do nothing.", negative=())]
 AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON on standard output, and no progress.", negative=())]
-Run = Annotated[Path, Parameter(help="Folder of a run.")]
+Run = Annotated[Path, Parameter(help="Folder of a study.")]
 
 
 interrupted_hint: list[str] = []
 
 
 def hint_if_stopped(text: str) -> None:
-    """What to say to a person who stops the command."""
+    """Keep what to print when the command is interrupted."""
     interrupted_hint[:] = [text]
 
 
@@ -61,35 +60,31 @@ def reporter_of(as_json: bool) -> Reporter:
     return QuietReporter() if as_json else ConsoleReporter()
 
 
-def open_or_create(out: Path | None, settings: Settings) -> RunFolder:
-    """The run in a folder, or a new one."""
-    from landscope.study.folder import RunFolder
+def finish(path: Path, as_json: bool) -> None:
+    """Write the page of a study and show its claims."""
+    from landscope.storage.atomic import plain_values
+    from landscope.study import Study
 
-    return RunFolder.create(out or Path("runs") / Path(settings.data).name, settings)
-
-
-def do_stages(run: RunFolder, until: str, as_json: bool) -> None:
-    """Do the stages of a run that are missing, as far as one of them."""
-    from landscope.study.pipeline import run_stages
-
-    hint_if_stopped(f"The run in {run.path} is whole as far as it went; give the same command to go on.")
-    run_stages(run, reporter_of(as_json), until=until)
-
-
-def finish(run: RunFolder, as_json: bool) -> None:
-    """Write the page of a run and show its claims."""
-    from landscope.report.run_page import write_report
-    from landscope.study.measured import judgements_of
-
-    path = write_report(run)
-    judgements = judgements_of(run)
+    study, page = Study(path), _write_page(path)
+    judgements = study.claims
     if as_json:
         verdicts = {judgement.claim.key: judgement.verdict for judgement in judgements}
-        print(json.dumps({**run.summary(), "verdicts": verdicts, "report": str(path)}, indent=2))
+        print(json.dumps(plain_values({**study.summary(), "verdicts": verdicts, "report": str(page)}), indent=2))
         return
     console = Console()
     console.print(claims_table(judgements))
-    console.print(f"Report: {path}", soft_wrap=True, highlight=False)
+    console.print(f"Report: {page}", soft_wrap=True, highlight=False)
+
+
+def _write_page(path: Path) -> Path:
+    """The page of a study, with what is known of a built-in network."""
+    from landscope.study import Study
+
+    if (path / "experiment.yaml").exists():
+        from landscope.reproduction.experiment.run import ExperimentRun
+
+        return ExperimentRun.open(path).report()
+    return Study(path).report()
 
 
 def claims_table(judgements: list) -> Table:
@@ -106,7 +101,7 @@ def claims_table(judgements: list) -> Table:
     return table
 
 
-def say(run: RunFolder, artefact: str, as_json: bool) -> None:
-    """Say where something lies."""
-    path = str(run.path / artefact)
-    print(json.dumps({"run": str(run.path), "artefact": path}) if as_json else f"Ready: {path}")
+def say(path: Path, artefact: str, as_json: bool) -> None:
+    """Say where a result is."""
+    file = str(path / artefact)
+    print(json.dumps({"run": str(path), "artefact": file}) if as_json else f"Ready: {file}")

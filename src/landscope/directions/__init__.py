@@ -1,1 +1,22 @@
 """Directions in weight space: principal modes, Hessian and gradient-noise eigenvectors, random ones."""
+
+from landscope.directions.directions import Directions
+from landscope.directions.gradient_noise_eigenvectors import gradient_noise_eigenvectors as gradient_noise
+from landscope.directions.hessian_eigenvectors import hessian_eigenvectors as hessian
+from landscope.directions.moving import moving
+from landscope.directions.overlap import subspace_overlap
+from landscope.directions.principal import principal_modes, principal_variances
+from landscope.directions.random_directions import random_directions as random
+from landscope.directions.ranks import log_spaced_ranks
+
+__all__ = [
+    "Directions",
+    "principal_modes",
+    "principal_variances",
+    "hessian",
+    "gradient_noise",
+    "random",
+    "moving",
+    "log_spaced_ranks",
+    "subspace_overlap",
+]

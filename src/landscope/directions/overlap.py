@@ -1,4 +1,4 @@
-"""Principal modes of a trajectory (paper, Eq. 5): the directions a run wanders along, and how far."""
+"""How much two sets of directions span the same subspace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Principal modes of a trajectory (paper, Eq. 5): the directions a run wanders along, and how far."""
+"""Principal modes of a trajectory (paper, Eq. 5): the directions in which the weights fluctuate, and how far."""
 
 from __future__ import annotations
 
@@ -9,20 +9,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_count, check_vector
+from landscope._checks import check_count
+from landscope.directions.directions import Directions
+from landscope.directions.moving import ROUNDING
 from landscope.errors import InputError
 from landscope.protocols import ProgressCallback, silent
-from landscope.results import Result, stamp
+from landscope.results import stamp
 from landscope.trajectory import Trajectory
 
-__all__ = ["PrincipalModes", "principal_modes", "principal_variances"]
+__all__ = ["principal_modes", "principal_variances"]
 
 _TOLD = 1e-6
 """Part of the largest eigenvalue down to which one decomposition is taken: relative errors stay near 1e-9."""
-
-
-_NOTHING = 1e-12
-"""Part of the largest length, or variance, at and below which a direction is rounding."""
 
 
 _PANEL = 256
@@ -33,69 +31,9 @@ _PART = 2**16
 """Columns of long rows that are orthonormalised at once."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class PrincipalModes(
-    Result,
-    kind="principal_modes",
-    dims={"mean": ("weight",), "directions": ("mode", "weight"), "variance": ("mode",)},
-):
-    """Orthonormal directions p_i, in the order of falling variance.
-
-    Args:
-        mean: Mean weights of the window, ``[N]``.
-        directions: Unit vectors p_i, ``[k, N]``; each points the way the run went from first to last row.
-        variance: Variance sigma_i^2 along each, in squared weight units, divided by T, ``[k]``.
-        total_variance: Sum of the variances of all N directions.
-        n_steps: Rows T of the window.
-        parameters: Names of the parameters, where the trajectory knew them.
-    """
-
-    mean: Float[Tensor, " N"]
-    directions: Float[Tensor, "k N"]
-    variance: Float[Tensor, " k"]
-    total_variance: float
-    n_steps: int
-    parameters: tuple[str, ...] = ()
-
-    def project(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points k"]:
-        r"""Principal coordinates :math:`\theta_i = (w - \langle w \rangle) \cdot p_i` (paper, Eq. 5).
-
-        Args:
-            w: Weights, any number of leading axes.
-
-        Returns:
-            Coordinates in float64.
-
-        Raises:
-            InputError: If the last axis is not N.
-        """
-        w = check_vector("w", w, dim=len(self.mean))
-        return (w.double() - self.mean) @ self.directions.T
-
-    @property
-    def n_moving(self) -> int:
-        """Modes along which the weights moved by more than rounding: the rank of the window."""
-        return int((self.variance > _NOTHING * self.variance[0]).sum())
-
-    def part(self, which: slice) -> PrincipalModes:
-        """Some of the modes, with the mean and total variance of all."""
-        return dataclasses.replace(self, directions=self.directions[which], variance=self.variance[which])
-
-    def project_trajectory(self, trajectory: Trajectory) -> Float[Tensor, "T k"]:
-        """Principal coordinates of every row of a trajectory, read a block at a time."""
-        names = trajectory.space.names if trajectory.space is not None else ()
-        if trajectory.dim != len(self.mean) or (names and self.parameters and names != self.parameters):
-            raise InputError(
-                expected=f"a trajectory of {len(self.mean)} weights ({', '.join(self.parameters) or 'unnamed'})",
-                got=f"one of {trajectory.dim} ({', '.join(names) or 'unnamed'})",
-                hint="Measure along modes of the same model and selection.",
-            )
-        return torch.cat([self.project(block) for block in trajectory.blocks()])
-
-
 def principal_modes(
     trajectory: Trajectory, n_modes: int | None = None, *, progress: ProgressCallback | None = None
-) -> PrincipalModes:
+) -> Directions:
     r"""Principal component analysis of the rows of a trajectory (paper, Eq. 5 and Methods).
 
     .. math:: C = \frac1T \sum_t (w_t - \bar w)(w_t - \bar w)^\top, \qquad C p_i = \sigma_i^2 p_i
@@ -144,11 +82,13 @@ def principal_modes(
     first, last = (trajectory.row(row).double() - mean for row in (0, -1))
     sign = torch.where(directions @ (last - first) < 0, -1.0, 1.0).double()
     report(3, 3)
-    return PrincipalModes(
-        mean=mean,
+    return Directions(
+        name="principal modes",
         directions=directions.mul_(sign[:, None]),
-        variance=squares.values / count,
-        total_variance=squares.total / count,
+        values=squares.values / count,
+        residuals=torch.full((wanted,), torch.nan, dtype=torch.float64),
+        mean=mean,
+        total=squares.total / count,
         n_steps=count,
         parameters=trajectory.space.names if trajectory.space is not None else (),
         provenance=stamp(n_modes=wanted, source=dict(trajectory.provenance)),
@@ -265,7 +205,7 @@ def _largest(products: Callable[[Tensor], Tensor], size: int, wanted: int) -> _S
         vectors = vectors.flip(1) if rest is None else rest @ vectors.flip(1)
         told = int((falling >= _TOLD * falling[0]).sum())
         # Below the rounding of the rows themselves there is nothing left to tell apart.
-        if float(falling[0]) <= _NOTHING**2 * total:
+        if float(falling[0]) <= ROUNDING**2 * total:
             told = len(falling)
         count = min(told, wanted - len(values))
         found = torch.cat([found, vectors[:, :count]], dim=1)
@@ -290,7 +230,7 @@ def _mirrored(upper: Tensor) -> Tensor:
 def _orthonormalised(rows: Tensor) -> Tensor:
     """Nearly orthogonal rows made orthonormal in their order, in place where that is safe."""
     lengths = torch.linalg.vector_norm(rows, dim=1)
-    if float(lengths.min()) <= _NOTHING * float(lengths.max()):
+    if float(lengths.min()) <= ROUNDING * float(lengths.max()):
         # The window has not that many directions. Householder completes them, Gram and Schmidt would not.
         q, r = torch.linalg.qr(rows.T)
         return (q * torch.where(r.diagonal() < 0, -1.0, 1.0).double()).T.contiguous()

@@ -1,16 +1,29 @@
-"""The loss along directions: profiles (Eq. 6), flatness (Eq. 7), curvature."""
+"""The loss along directions: profiles (Eq. 6), flatness (Eq. 7), curvature, effective dimensions."""
 
 from landscope.landscape.curvature import directional_curvature
+from landscope.landscape.dimension import (
+    flatness_until_flat,
+    learning_dimension,
+    learning_dimension_over_time,
+    sharp_dimension,
+)
 from landscope.landscape.flatness import Flatness, flatness, joined
+from landscope.landscape.preconditioned import Preconditioned, adam_preconditioner
 from landscope.landscape.profile import LossProfiles, ProfileFits, fit_profiles, loss_profiles
 
 __all__ = [
     "Flatness",
     "LossProfiles",
+    "Preconditioned",
     "ProfileFits",
+    "adam_preconditioner",
     "directional_curvature",
     "fit_profiles",
     "flatness",
+    "flatness_until_flat",
     "joined",
+    "learning_dimension",
+    "learning_dimension_over_time",
     "loss_profiles",
+    "sharp_dimension",
 ]

@@ -1,4 +1,4 @@
-"""Curvature of the loss along directions: the local counterpart of flatness."""
+"""Curvature of the loss along directions, the local counterpart of flatness."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope._checks import check_start
-from landscope.protocols import LossLandscape, ProgressCallback
+from landscope.protocols import HasHessianProduct, LossLandscape, ProgressCallback
 
-__all__ = ["directional_curvature"]
+__all__ = ["directional_curvature", "hessian_product"]
 
 
 def directional_curvature(
@@ -23,19 +23,19 @@ def directional_curvature(
 ) -> Float[Tensor, " k"]:
     r"""Second derivatives along directions, :math:`H_{ii} = p_i^\top \nabla^2 L(w_0)\, p_i`.
 
-    Where ln L is quadratic, :math:`F_i = \sqrt{8 L_0 / H_{ii}}` (paper, below Eq. 10, with H_ii = L0 M_ii).
+    If ln L is quadratic, :math:`F_i = \sqrt{8 L_0 / H_{ii}}` (paper, below Eq. 10, with H_ii = L0 M_ii).
 
     Args:
-        landscape: A landscape with ``hessian_vector_product``, or any that torch can differentiate twice.
-        w0: Where.
-        directions: p_i, used as they are.
-        progress: Told how many directions are done.
+        landscape: A landscape with ``hessian_vector_product``, or one that torch can differentiate twice.
+        w0: Point of the curvature.
+        directions: Directions p_i; they are not normalised.
+        progress: Callback for the number of completed directions.
 
     Returns:
-        H_ii in float64.
+        The curvatures H_ii in float64.
 
     Raises:
-        InputError: If a shape, dtype or device does not fit, or directions are zero or repeated.
+        InputError: If a shape, dtype or device is wrong, or directions are zero or parallel.
         NonFiniteError: If w0 or a direction is not finite.
 
     Example:
@@ -45,7 +45,7 @@ def directional_curvature(
         [2.0, 8.0]
     """
     w0, directions = check_start(w0, directions)
-    product = getattr(landscape, "hessian_vector_product", None) or _product_by_autograd(landscape)
+    product = hessian_product(landscape)
     curvature = torch.empty(len(directions), dtype=torch.float64)
     for row, direction in enumerate(directions):
         curvature[row] = direction.double() @ product(w0, direction).to(direction).double()
@@ -54,7 +54,11 @@ def directional_curvature(
     return curvature
 
 
-def _product_by_autograd(landscape: LossLandscape) -> Callable[[Tensor, Tensor], Tensor]:
+def hessian_product(landscape: LossLandscape) -> Callable[[Tensor, Tensor], Tensor]:
+    """The function ``w[N], vector[N] -> Hessian(w) vector[N]`` of a landscape, by autograd if it has none."""
+    if isinstance(landscape, HasHessianProduct):
+        return landscape.hessian_vector_product
+
     def product(w: Tensor, vector: Tensor) -> Tensor:
         w = w.detach().clone().requires_grad_()
         with torch.enable_grad():

@@ -1,4 +1,4 @@
-"""Effective dimensions of a solution and of the search for it (paper, Fig. 6)."""
+"""Effective dimensions of a solution and of the search that finds it (paper, Fig. 6)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope._checks import check_count, check_positive
+from landscope.directions.moving import ROUNDING, moving
 from landscope.errors import InputError
-from landscope.landscape import flatness
-from landscope.landscape.flatness import Flatness, joined
+from landscope.landscape.flatness import Flatness, flatness, joined
 from landscope.protocols import LossLandscape, ProgressCallback, silent
 from landscope.trajectory import Trajectory
 
@@ -19,16 +19,16 @@ __all__ = ["learning_dimension", "learning_dimension_over_time", "sharp_dimensio
 
 
 def sharp_dimension(flatness: Flatness, threshold: float) -> int:
-    r"""D_s: the number of directions whose flatness lies below a threshold (paper, Fig. 6B).
+    r"""The number D_s of directions with a flatness below a threshold (paper, Fig. 6B).
 
-    Directions without a crossing within reach count as flat.
+    Directions without a crossing count as flat.
 
     Args:
-        flatness: F_i of the modes.
-        threshold: The paper takes half the norm of the selected weights.
+        flatness: Flatness F_i of the modes.
+        threshold: Largest flatness of a sharp direction; half the norm of the selected weights in the paper.
 
     Returns:
-        The number.
+        The number D_s.
 
     Raises:
         InputError: If the threshold is not positive.
@@ -55,21 +55,21 @@ def flatness_until_flat(
     patience: int = 64,
     progress: ProgressCallback = silent,
 ) -> Flatness:
-    """Flatness in rank order, only as far as directions are sharp: what :func:`sharp_dimension` counts.
+    """Measure flatness in rank order until the directions are flat, enough for :func:`sharp_dimension`.
 
-    Goes on by groups of ``patience`` directions, and stops after a group of which all are flatter than the threshold.
+    The measurement proceeds in groups of ``patience`` directions, and stops after a group without a sharp direction.
 
     Args:
-        landscape: The risk.
-        w0: Where.
-        directions: Modes, in falling order of variance.
-        threshold: Flatness from which a direction is flat.
-        rtol: Tolerance of the crossings.
-        patience: Directions of a group.
-        progress: Told how many directions are done.
+        landscape: Any landscape.
+        w0: Centre of the lines.
+        directions: Modes, in descending order of variance.
+        threshold: Largest flatness of a sharp direction.
+        rtol: Relative tolerance of the crossings.
+        patience: Number of directions in a group.
+        progress: Callback for the number of completed directions.
 
     Returns:
-        Flatness of the first directions, as many as were looked at.
+        The flatness of the measured directions, from the first.
 
     Raises:
         InputError: If the threshold or the patience is not positive.
@@ -78,8 +78,8 @@ def flatness_until_flat(
         >>> import torch
         >>> from landscope.synthetic import InverseGaussian
         >>> well = InverseGaussian(torch.tensor([8.0, 2.0, 2.0, 2.0, 2.0]))
-        >>> found = flatness_until_flat(well, torch.zeros(5), torch.eye(5), threshold=1.5, patience=2)
-        >>> len(found.width), sharp_dimension(found, threshold=1.5)
+        >>> measured = flatness_until_flat(well, torch.zeros(5), torch.eye(5), threshold=1.5, patience=2)
+        >>> len(measured.width), sharp_dimension(measured, threshold=1.5)
         (4, 1)
     """
     check_positive("threshold", threshold)
@@ -96,20 +96,20 @@ def flatness_until_flat(
 def learning_dimension(
     variance: Float[Tensor, " k"], fraction: float = 0.99, *, drift: bool = True, total: float | None = None
 ) -> int:
-    r"""D_l: the number of principal modes that hold a fraction of the weight variance (paper, Fig. 6).
+    r"""The number D_l of principal modes that contain a fraction of the weight variance (paper, Fig. 6).
 
     Args:
-        variance: sigma_i^2, falling, of all modes or of the first ones.
-        fraction: 0.99 or 0.999 in the paper.
-        drift: Count the first mode, which drifts; without it the fraction is of the rest.
-        total: Variance summed over all directions; that of the modes given by default.
+        variance: Variances sigma_i^2 in descending order, of all modes or of the first modes.
+        fraction: Fraction of the variance; 0.99 or 0.999 in the paper.
+        drift: Whether to include the first mode, which drifts; otherwise the fraction refers to the other modes.
+        total: Variance summed over all directions; by default the sum over the given modes.
 
     Returns:
         The number of modes.
 
     Raises:
-        InputError: If the fraction is not between 0 and 1, there is no variance, or the modes given do not hold the
-            fraction.
+        InputError: If the fraction is not between 0 and 1, the variance is zero, or the given modes contain less than
+            the fraction.
 
     Example:
         >>> import torch
@@ -117,18 +117,19 @@ def learning_dimension(
         2
     """
     if not 0 < fraction < 1:
-        raise InputError(expected="a fraction between 0 and 1", got=f"{fraction}", hint="Pass 0.99, say.")
-    counted = variance.double() if drift else variance[1:].double()
+        raise InputError(expected="a fraction between 0 and 1", got=f"{fraction}", hint="Pass 0.99, for example.")
+    kept = torch.where(moving(variance), variance, 0.0).double()
+    counted = kept if drift else kept[1:]
     whole = float(counted.sum()) if total is None else total - (0.0 if drift else float(variance[0]))
-    if not whole > 0:
+    if not whole > (0.0 if drift else ROUNDING * float(variance[0])):
         raise InputError(expected="a variance above zero", got=f"{whole}", hint="The weights did not move.")
     # A rounding of the sum must not add a mode.
     needed = int((counted.cumsum(0) < (fraction - 1e-12) * whole).sum()) + 1
     if needed > len(counted):
         raise InputError(
-            expected=f"modes that hold {fraction:g} of the variance",
-            got=f"{len(counted)} that hold {float(counted.sum()) / whole:.3g}",
-            hint="Ask principal_modes for more.",
+            expected=f"modes with a fraction {fraction:g} of the variance",
+            got=f"{len(counted)} modes with {float(counted.sum()) / whole:.3g}",
+            hint="Compute more modes with principal_modes.",
         )
     return needed
 
@@ -136,18 +137,18 @@ def learning_dimension(
 def learning_dimension_over_time(
     trajectory: Trajectory, rows: int, fraction: float = 0.99
 ) -> tuple[Float[Tensor, " windows"], Float[Tensor, " windows"], Float[Tensor, " windows"]]:
-    r"""D_l of successive windows of a run: does the search narrow as it goes on?
+    r"""D_l of successive windows of a run, which shows whether the search narrows.
 
     Args:
-        trajectory: The run.
-        rows: Rows a window.
-        fraction: Of the variance of each window.
+        trajectory: Recorded weights.
+        rows: Number of rows in a window.
+        fraction: Fraction of the variance of each window.
 
     Returns:
-        The last step of each whole window, its D_l, and its D_l without its first mode; NaN where nothing moves.
+        The last step of each full window, its D_l, and its D_l without the first mode; NaN if nothing moves.
 
     Raises:
-        InputError: If no window of at least three rows fits.
+        InputError: If a window has fewer than three rows, or is longer than the trajectory.
 
     Example:
         >>> import torch
@@ -161,20 +162,21 @@ def learning_dimension_over_time(
     check_count("rows of the trajectory", len(trajectory), minimum=rows, hint="Use shorter windows.")
     starts = range(0, len(trajectory) - rows + 1, rows)
     steps = [float(trajectory.steps[start + rows - 1]) for start in starts]
-    found = []
+    dimensions = []
     for start in starts:
         variance = _variances(trajectory.rows(start, start + rows).double())
-        found.append([_dimension_or_nan(variance, fraction), _dimension_or_nan(variance[1:], fraction)])
-    columns = torch.tensor(found, dtype=torch.float64).T
+        dimensions.append([_dimension_or_nan(variance, fraction, drift=drift) for drift in (True, False)])
+    columns = torch.tensor(dimensions, dtype=torch.float64).T
     return torch.tensor(steps, dtype=torch.float64), columns[0], columns[1]
 
 
 def _variances(weights: Float[Tensor, "rows N"]) -> Float[Tensor, " k"]:
-    """The variances of all principal modes, falling."""
+    """The variances of all principal modes, in descending order."""
     centred = weights - weights.mean(dim=0)
     square = centred @ centred.T if len(centred) <= centred.shape[1] else centred.T @ centred
     return torch.linalg.eigvalsh(square).flip(0).clamp(min=0) / len(weights)
 
 
-def _dimension_or_nan(variance: Float[Tensor, " k"], fraction: float) -> float:
-    return learning_dimension(variance, fraction) if float(variance.sum()) > 0 else math.nan
+def _dimension_or_nan(variance: Float[Tensor, " k"], fraction: float, *, drift: bool) -> float:
+    n_moving = int(moving(variance).sum())
+    return learning_dimension(variance, fraction, drift=drift) if n_moving > (0 if drift else 1) else math.nan

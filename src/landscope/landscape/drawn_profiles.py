@@ -1,4 +1,4 @@
-"""Fig. 2: the landscape along the modes and the variance-flatness law, in-sample, in fresh data, and under the null."""
+"""The loss profiles of the figures: a few modes, over a range that contains both crossings (paper, Fig. 2A)."""
 
 from __future__ import annotations
 
@@ -14,23 +14,27 @@ from landscope.trajectory import Trajectory
 __all__ = ["drawn_profiles"]
 
 _DRAWN_MODES = (10, 20, 50, 100)
-
-
 _POINTS = 41
 
 
 def drawn_profiles(
-    landscape: LossLandscape, window: Trajectory, directions: Float[Tensor, "k N"], found: Flatness
+    landscape: LossLandscape, window: Trajectory, directions: Float[Tensor, "k N"], flatness: Flatness
 ) -> tuple[LossProfiles, tuple[int, ...]]:
-    """Profiles along a few modes (ranks 10, 20, 50, 100 where they exist), from crossing to crossing and a bit more.
+    """Loss profiles along a few modes (ranks 10, 20, 50 and 100 if they exist), slightly beyond both crossings.
+
+    Args:
+        landscape: Any landscape.
+        window: Recorded weights; their last row is the centre.
+        directions: Modes.
+        flatness: Flatness of the modes.
 
     Returns:
-        The profiles and the ranks drawn.
+        The profiles and the ranks of their modes.
     """
-    ranks = [rank for rank in _DRAWN_MODES if rank <= len(found.width) and bool(found.bracketed[rank - 1])]
-    ranks = ranks or [int(i) + 1 for i in found.bracketed.nonzero().flatten()[:4]] or [1]
+    ranks = [rank for rank in _DRAWN_MODES if rank <= len(flatness.width) and bool(flatness.bracketed[rank - 1])]
+    ranks = ranks or [int(i) + 1 for i in flatness.bracketed.nonzero().flatten()[:4]] or [1]
     rows = torch.tensor(ranks) - 1
-    reach = torch.maximum(-found.left[rows], found.right[rows])
-    reach = torch.where(torch.isnan(reach), found.max_displacement[rows] / 10, reach)
+    reach = torch.maximum(-flatness.left[rows], flatness.right[rows])
+    reach = torch.where(torch.isnan(reach), flatness.max_displacement[rows] / 10, reach)
     steps = 1.2 * reach[:, None] * torch.linspace(-1, 1, _POINTS, dtype=torch.float64)
     return loss_profiles(landscape, window.row(-1), directions[rows], steps), tuple(ranks)

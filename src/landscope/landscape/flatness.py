@@ -1,4 +1,4 @@
-"""Flatness along directions (paper, Eq. 7): how far one can go until the loss has grown by a factor e."""
+"""Flatness along directions (paper, Eq. 7): the width of the region with a loss below e times its central value."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from landscope._checks import check_positive
 from landscope.errors import InputError
 from landscope.landscape.crossing import Crossing, find_crossing
-from landscope.landscape.walk import Walk, start_walk
+from landscope.landscape.lines import CentredLines, start_lines
 from landscope.protocols import LossLandscape, ProgressCallback
 from landscope.results import Result, described, stamp
 
@@ -32,17 +32,17 @@ class Flatness(
     kind="flatness",
     dims=dict.fromkeys(("left", "right", "width", "bracketed", "evaluations", "max_displacement"), ("direction",)),
 ):
-    """Widths of the region where the loss stays below ``ratio`` times its value at the centre.
+    """Widths of the region with a loss below ``ratio`` times its value at the centre.
 
     Args:
-        left: theta^l, the nearest crossing on the negative side, at most 0, ``[k]``; NaN where there is none.
-        right: theta^r, the nearest crossing on the positive side.
-        width: F_i = theta^r - theta^l; NaN where a side has no crossing within reach.
-        bracketed: Whether both sides have a crossing; the others are censored, to be counted and left out of fits.
-        evaluations: Losses of all data evaluated along each direction.
-        loss0: L(w0).
-        ratio: The factor; e in the paper.
-        max_displacement: How far was looked along each direction.
+        left: Nearest crossing theta^l on the negative side, at most 0, ``[k]``; NaN if there is none.
+        right: Nearest crossing theta^r on the positive side, ``[k]``; NaN if there is none.
+        width: Flatness F_i = theta^r - theta^l; NaN if a side has no crossing within ``max_displacement``.
+        bracketed: Whether both sides have a crossing; other directions are censored, and fits omit them.
+        evaluations: Number of evaluations of the whole loss along each direction.
+        loss0: Loss L(w0).
+        ratio: Factor of the loss at the crossings; e in the paper.
+        max_displacement: Largest displacement of the search along each direction.
     """
 
     left: Float[Tensor, " k"]
@@ -67,73 +67,80 @@ def flatness(
 ) -> Flatness:
     r"""Flatness :math:`F_i = \theta^r_i - \theta^l_i` with :math:`L(w_0 + \theta_i p_i) = r L(w_0)` (paper, Eq. 7).
 
-    On each side the nearest crossing counts. Each direction is searched on its own: the answer does not depend on
-    which other directions are asked for. No crossing nearer than the one given was seen at a third and two thirds
-    of its distance; a narrower dip between such points can go unseen.
+    On each side the nearest crossing counts. The result for a direction does not depend on the other directions. The
+    search checks for a nearer crossing at one and two thirds of the distance; it can miss a narrower barrier between
+    these points.
 
-    Where a quarter of the samples or fewer carry 99 % of the loss, they are searched first. The crossing given is
-    always one of the whole loss, bracketed to ``rtol``; but where it lies within a tenth of theirs, it was their loss
-    that was looked at inward, and a nearer crossing that all the others make on their own would go unseen.
+    If a quarter of the samples or fewer carry 99 % of the loss, the search uses these samples first, as a sketch of the
+    loss. The result is always a crossing of the whole loss, bracketed to ``rtol``. But if it is within a tenth of the
+    crossing of the sketch, the inward checks used the sketch only, and can miss a nearer crossing that the other
+    samples cause.
 
     Args:
         landscape: Any landscape.
-        w0: Centre; the loss may fall below L(w0) along a line, as w0 is no exact minimum.
-        directions: p_i, used as they are: F_i counts in units of their length.
+        w0: Centre of the lines; the loss may fall below L(w0), because w0 is not an exact minimum.
+        directions: Directions p_i; they are not normalised, and F_i is in units of their length.
         ratio: Factor r, above 1.
         rtol: Relative tolerance of each crossing.
-        max_displacement: How far to look; ten times the norm of w0 by default (100 at the origin).
-        progress: Told how many directions are done.
+        max_displacement: Largest displacement of the search; ten times the norm of w0 by default (100 at the origin).
+        progress: Callback for the number of completed directions.
 
     Returns:
-        The flatness; a direction without a crossing within reach has ``bracketed`` False and ``width`` NaN.
+        The flatness; a direction without a crossing has ``bracketed`` False and ``width`` NaN.
 
     Raises:
-        InputError: If a shape, dtype, device or range does not fit, directions are zero or repeated, or the loss at
-            w0 is not positive.
+        InputError: If a shape, dtype, device or range is wrong, directions are zero or parallel, or the loss at w0 is
+            not positive.
         NonFiniteError: If the loss is NaN anywhere or infinite at w0.
 
     Example:
-        For an inverse Gaussian of log-curvature M the flatness is sqrt(8/M) (paper, below Eq. 10).
+        For an inverse Gaussian with log-curvature M the flatness is sqrt(8/M) (paper, below Eq. 10).
 
         >>> import torch
         >>> from landscope.synthetic import InverseGaussian
         >>> well = InverseGaussian(torch.tensor([8.0, 2.0]), minimum=1e-3)
-        >>> found = flatness(well, torch.zeros(2), torch.eye(2))
-        >>> [round(x, 2) for x in found.width.tolist()], found.bracketed.tolist()
+        >>> F = flatness(well, torch.zeros(2), torch.eye(2))
+        >>> [round(x, 2) for x in F.width.tolist()], F.bracketed.tolist()
         ([1.0, 2.0], [True, True])
     """
     if not (math.isfinite(ratio) and ratio > 1):
-        raise InputError(expected="ratio above 1", got=f"{ratio}", hint="The paper uses e.")
+        raise InputError(
+            expected="ratio above 1", got=f"{ratio}", hint="Pass math.e, as in the paper, or another factor above 1."
+        )
     if not rtol >= _FINEST:
-        raise InputError(expected=f"rtol of at least {_FINEST:g}", got=f"{rtol}", hint="Float64 gives no more.")
-    walk = start_walk(landscape, w0, directions)
-    if walk.loss <= 0:
+        raise InputError(
+            expected=f"rtol of at least {_FINEST:g}",
+            got=f"{rtol}",
+            hint="Use a larger tolerance: float64 is not more precise.",
+        )
+    lines = start_lines(landscape, w0, directions)
+    if lines.loss <= 0:
         raise InputError(
             expected="a positive loss at w0",
-            got=f"{walk.loss:.6g}",
-            hint="Flatness is a ratio of losses; add a constant.",
+            got=f"{lines.loss:.6g}",
+            hint="Add a constant to the loss: flatness needs a ratio of positive losses.",
         )
     count = len(directions)
-    # A direction need not be a unit vector: displacements count in units of its own length.
+    # Directions need not be unit vectors: displacements are in units of their length.
     lengths = torch.linalg.vector_norm(directions.double(), dim=1).cpu()
-    reach = (_REACH * walk.scale or _REACH_AT_ORIGIN) / lengths
+    reach = (_REACH * lines.scale or _REACH_AT_ORIGIN) / lengths
     if max_displacement is not None:
         reach = torch.full_like(reach, check_positive("max_displacement", max_displacement))
     starts = (_START / _REACH * reach).tolist()
     sides = torch.full((2, count), math.nan, dtype=torch.float64)
     evaluations = torch.zeros(count, dtype=torch.int64)
-    rougher = _rougher_first(walk)
-    for first in range(0, count, walk.lines.group):
-        rows = range(first, min(first + walk.lines.group, count))
+    sketches = _sketches(lines)
+    for first in range(0, count, lines.group):
+        rows = range(first, min(first + lines.group, count))
         tasks = {
-            (row, sign): _Task(math.log(ratio), start=starts[row], limit=float(reach[row]), rtol=rtol)
+            (row, sign): _SideSearch(math.log(ratio), start=starts[row], limit=float(reach[row]), rtol=rtol)
             for row in rows
             for sign in (-1, 1)
         }
-        for sketch in rougher:
-            guesses = _search_together(sketch, {side: task.roughly() for side, task in tasks.items()})
+        for sketch in sketches:
+            guesses = _search_together(sketch, {side: task.on_sketch() for side, task in tasks.items()})
             tasks = {side: task.near(guesses[side]) for side, task in tasks.items()}
-        for (row, sign), crossing in _search_together(walk, tasks).items():
+        for (row, sign), crossing in _search_together(lines, tasks).items():
             sides[int(sign > 0), row] = sign * crossing.displacement
             evaluations[row] += crossing.evaluations
         if progress is not None:
@@ -145,7 +152,7 @@ def flatness(
         width=right - left,
         bracketed=torch.isfinite(right - left),
         evaluations=evaluations,
-        loss0=walk.loss,
+        loss0=lines.loss,
         ratio=ratio,
         max_displacement=reach,
         provenance=stamp(ratio=ratio, rtol=rtol, max_displacement=max_displacement, landscape=described(landscape)),
@@ -153,7 +160,7 @@ def flatness(
 
 
 def joined(parts: Sequence[Flatness]) -> Flatness:
-    """The flatness of several sets of directions around one w0, one after another."""
+    """Join the flatness of several sets of directions at the same w0."""
     tensors = {name: torch.cat([getattr(part, name) for part in parts]) for name in Flatness.dims}
     return dataclasses.replace(parts[0], **tensors)
 
@@ -163,50 +170,50 @@ Side = tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Task:
-    """A search of one side, see :func:`landscope.landscape.crossing.find_crossing`."""
+class _SideSearch:
+    """The search on one side, see :func:`landscope.landscape.crossing.find_crossing`."""
 
     target: float
     start: float
     limit: float
     rtol: float
     expected: Crossing | None = None
-    spare_looks: bool = True
+    skip_inward_checks: bool = True
 
-    def roughly(self) -> _Task:
-        """The same on a sketch, whose last digits say nothing."""
-        return dataclasses.replace(self, rtol=max(self.rtol, _SKETCH_RTOL), spare_looks=False)
+    def on_sketch(self) -> _SideSearch:
+        """The same search on a sketch, with a lower precision."""
+        return dataclasses.replace(self, rtol=max(self.rtol, _SKETCH_RTOL), skip_inward_checks=False)
 
-    def near(self, guess: Crossing) -> _Task:
-        """The same from a guess."""
+    def near(self, guess: Crossing) -> _SideSearch:
+        """The same search from a guess."""
         return dataclasses.replace(self, expected=guess if guess.bracketed else None)
 
-    def begin(self) -> Generator[float, float, Crossing]:
+    def start_search(self) -> Generator[float, float, Crossing]:
         return find_crossing(**{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
 
 
-def _rougher_first(walk: Walk) -> list[Walk]:
-    """The sketch of the walk, the sketch of that and so on, cheapest first."""
-    sketches: list[Walk] = []
-    while (sketch := (sketches[-1] if sketches else walk).sketch()) is not None:
+def _sketches(lines: CentredLines) -> list[CentredLines]:
+    """The sketch of the lines, the sketch of this sketch and so on, cheapest first."""
+    sketches: list[CentredLines] = []
+    while (sketch := (sketches[-1] if sketches else lines).sketch()) is not None:
         sketches.append(sketch)
     return sketches[::-1]
 
 
-def _search_together(walk: Walk, tasks: dict[Side, _Task]) -> dict[Side, Crossing]:
-    """Run many searches in step, so that each pass over the data serves them all."""
-    searches = {side: task.begin() for side, task in tasks.items()}
-    asked = {side: next(search) for side, search in searches.items()}
-    found: dict[Side, Crossing] = {}
-    while asked:
-        sides = list(asked)
+def _search_together(lines: CentredLines, tasks: dict[Side, _SideSearch]) -> dict[Side, Crossing]:
+    """Run many searches together, so that each pass over the data serves all of them."""
+    searches = {side: task.start_search() for side, task in tasks.items()}
+    proposals = {side: next(search) for side, search in searches.items()}
+    crossings: dict[Side, Crossing] = {}
+    while proposals:
+        sides = list(proposals)
         index = torch.tensor([row for row, _ in sides])
-        displacement = torch.tensor([sign * asked[row, sign] for row, sign in sides], dtype=torch.float64)
-        rises = torch.log(walk.losses(index, displacement) / walk.loss).tolist()
+        displacement = torch.tensor([sign * proposals[row, sign] for row, sign in sides], dtype=torch.float64)
+        rises = torch.log(lines.losses(index, displacement) / lines.loss).tolist()
         for side, rise in zip(sides, rises, strict=True):
             try:
-                asked[side] = searches[side].send(rise)
+                proposals[side] = searches[side].send(rise)
             except StopIteration as stop:
-                found[side] = stop.value
-                del asked[side]
-    return found
+                crossings[side] = stop.value
+                del proposals[side]
+    return crossings

@@ -1,4 +1,4 @@
-"""S3 and the noise covariance: flatness against curvature, and gradient noise against curvature, layer by layer."""
+"""The flatness of modes beside their local curvature (paper, SI section S3)."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from landscope.landscape.flatness import Flatness
 from landscope.protocols import LossLandscape, ProgressCallback
 from landscope.results import Result, stamp
 
-__all__ = ["Locality", "measure_locality"]
+__all__ = ["FlatnessAndCurvature", "measure_flatness_and_curvature"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Locality(Result, kind="paper_locality", dims=dict.fromkeys(("ranks", "width", "curvature", "ratio"), ("mode",))):
+class FlatnessAndCurvature(
+    Result, kind="flatness_and_curvature", dims=dict.fromkeys(("ranks", "width", "curvature", "ratio"), ("mode",))
+):
     """Flatness beside the local curvature, mode by mode.
 
     Args:
-        ranks: Of the modes.
-        width: F_i.
-        curvature: H_ii = p_i' Hess L(w0) p_i.
-        ratio: F_i sqrt(H_ii/(8 L0)): 1 where ln L is quadratic out to the crossing; NaN where H_ii is not positive.
-        loss0: L0.
-        n_not_convex: Modes whose curvature is not positive, though their flatness is well defined.
+        ranks: Ranks of the modes.
+        width: Flatness F_i.
+        curvature: Curvature H_ii = p_i' Hess L(w0) p_i.
+        ratio: Ratio F_i sqrt(H_ii/(8 L0)): 1 if ln L is quadratic out to the crossing; NaN if H_ii is not positive.
+        loss0: Loss L0 at w0.
+        n_not_convex: Number of modes with a curvature that is not positive; their flatness is still well defined.
     """
 
     ranks: Int[Tensor, " k"]
@@ -38,7 +40,7 @@ class Locality(Result, kind="paper_locality", dims=dict.fromkeys(("ranks", "widt
     n_not_convex: int
 
 
-def measure_locality(
+def measure_flatness_and_curvature(
     landscape: LossLandscape,
     w0: Float[Tensor, " N"],
     directions: Float[Tensor, "all N"],
@@ -46,16 +48,16 @@ def measure_locality(
     ranks: Int[Tensor, " k"],
     *,
     progress: ProgressCallback | None = None,
-) -> Locality:
+) -> FlatnessAndCurvature:
     r"""Measure H_ii along modes and compare with their flatness (paper, S3).
 
     Args:
-        landscape: The risk.
-        w0: The end of the window.
+        landscape: Any landscape.
+        w0: End of the window.
         directions: All modes.
-        flatness: Of the modes, from the first on.
-        ranks: Which modes.
-        progress: Told how many are done.
+        flatness: Flatness of the modes, from the first.
+        ranks: Ranks of the modes to compare.
+        progress: Callback for the number of completed modes.
 
     Returns:
         The comparison.
@@ -64,7 +66,7 @@ def measure_locality(
     curvature = directional_curvature(landscape, w0, directions[rows].to(w0), progress=progress)
     width = flatness.width[rows]
     ratio = width * torch.sqrt(torch.where(curvature > 0, curvature, math.nan) / (8 * flatness.loss0))
-    return Locality(
+    return FlatnessAndCurvature(
         ranks=ranks,
         width=width,
         curvature=curvature,

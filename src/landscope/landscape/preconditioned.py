@@ -1,4 +1,4 @@
-"""The coordinates in which an adaptive optimiser takes plain gradient steps."""
+"""Coordinates in which an adaptive optimiser makes plain gradient steps."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from landscope.errors import InputError
+from landscope.landscape.curvature import hessian_product
 from landscope.parameters import ParameterSpace
 from landscope.plain_lines import PlainLines
-from landscope.protocols import Lines, LossLandscape, WalksLines
+from landscope.protocols import HasStart, LineLandscape, Lines, LossLandscape
 from landscope.results import Result, stamp
 
 __all__ = ["Preconditioned", "Preconditioner", "adam_preconditioner"]
@@ -22,30 +23,30 @@ class Preconditioner(Result, kind="preconditioner", dims={"scale": ("weight",)})
     """Scales s of the coordinates u = s w.
 
     Args:
-        scale: s of each selected weight, above 0, ``[N]``.
+        scale: Scale s of each selected weight, above 0, ``[N]``.
     """
 
     scale: Float[Tensor, " N"]
 
 
 def adam_preconditioner(model: nn.Module, optimizer: torch.optim.Optimizer, space: ParameterSpace) -> Preconditioner:
-    r"""The coordinates in which Adam, as it stands, takes plain gradient steps.
+    r"""The coordinates in which Adam, with its current second moments, makes plain gradient steps.
 
-    Adam steps by :math:`-\alpha\, \hat m/(\sqrt{\hat v} + \epsilon)` (Kingma & Ba 2015). With
-    :math:`s = (\sqrt{\hat v} + \epsilon)^{1/2}` and :math:`u = s\, w` that is :math:`-\alpha\, \partial L/\partial u`
-    where the momentum follows the gradient: variance and flatness along directions of u are those a plain optimiser
-    would see.
+    A step of Adam is :math:`-\alpha\, \hat m/(\sqrt{\hat v} + \epsilon)` (Kingma & Ba 2015). With
+    :math:`s = (\sqrt{\hat v} + \epsilon)^{1/2}` and :math:`u = s\, w` it is :math:`-\alpha\, \partial L/\partial u`
+    if the momentum equals the gradient. So variance and flatness along directions of u are comparable with those of a
+    plain optimiser.
 
     Args:
         model: The model.
-        optimizer: ``torch.optim.Adam`` or ``AdamW`` of its parameters, after a step at least.
+        optimizer: ``torch.optim.Adam`` or ``AdamW`` of the model, after at least one step.
         space: The selected parameters.
 
     Returns:
         The scales.
 
     Raises:
-        InputError: If the optimiser is another one, or keeps no second moments of the selected parameters.
+        InputError: If the optimiser is another one, or has no second moments of the selected parameters.
 
     Example:
         >>> model = nn.Linear(2, 1, bias=False)
@@ -61,9 +62,9 @@ def adam_preconditioner(model: nn.Module, optimizer: torch.optim.Optimizer, spac
         state = optimizer.state.get(tensor, {})
         if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW) or "exp_avg_sq" not in state:
             raise InputError(
-                expected=f"an Adam that has stepped {name}",
+                expected=f"an Adam optimiser that has made a step of {name}",
                 got=f"{type(optimizer).__name__} without its second moment",
-                hint="Pass the optimiser of this model, after its first step.",
+                hint="Pass the optimiser of this model after its first step.",
             )
         group = groups[id(tensor)]
         moment = state["max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"]
@@ -77,14 +78,14 @@ class Preconditioned:
     r"""A landscape over the coordinates u = s w: :math:`\tilde L(u) = L(u/s)`.
 
     Args:
-        landscape: L over w.
-        scale: s, ``[N]``, above 0; or what :func:`adam_preconditioner` gives.
+        landscape: Landscape L over w.
+        scale: Scales s, ``[N]``, above 0; or the result of :func:`adam_preconditioner`.
 
     Raises:
-        InputError: If a scale is not positive and finite, or there is not one for each weight.
+        InputError: If a scale is not positive and finite, or the scales are not one for each weight.
 
     Example:
-        A parabola whose axes differ becomes round.
+        An elliptic valley becomes round.
 
         >>> from landscope.synthetic import InverseGaussian
         >>> import landscope as ls
@@ -98,35 +99,31 @@ class Preconditioned:
         scale = scale.scale if isinstance(scale, Preconditioner) else scale
         if not bool((torch.isfinite(scale) & (scale > 0)).all()):
             raise InputError(
-                expected="scales above 0", got=f"{float(scale.min())} among them", hint="Leave still weights out."
+                expected="scales above 0",
+                got=f"a minimum of {float(scale.min())}",
+                hint="Leave out weights that do not move.",
             )
-        w0 = getattr(landscape, "w0", None)
-        if isinstance(w0, Tensor) and scale.shape != w0.shape:
+        if isinstance(landscape, HasStart) and scale.shape != landscape.w0.shape:
             raise InputError(
-                expected=f"{len(w0)} scales, one for each weight of the landscape",
+                expected=f"{len(landscape.w0)} scales, one for each weight of the landscape",
                 got=f"{tuple(scale.shape)}",
-                hint="Make them with the space of the landscape.",
+                hint="Make the scales with the parameter space of the landscape.",
             )
         self._landscape, self._scale = landscape, scale
-
-    @property
-    def w0(self) -> Float[Tensor, " N"]:
-        """Where the landscape below was taken, in u."""
-        w0: Tensor = self._landscape.w0  # ty: ignore[missing-attribute]
-        return w0 * self._scale.to(w0)
+        if isinstance(landscape, HasStart):
+            self.w0: Float[Tensor, " N"] = landscape.w0 * scale.to(landscape.w0)
 
     def hessian_vector_product(self, u: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
-        """The Hessian in u, S^-1 H S^-1, times a vector."""
-        product = self._landscape.hessian_vector_product  # ty: ignore[missing-attribute]
-        return self._back(product(self._back(u), self._back(vector)))
+        """The product of the Hessian in u, S^-1 H S^-1, and a vector."""
+        return self._back(hessian_product(self._landscape)(self._back(u), self._back(vector)))
 
     def __call__(self, u: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
         """``u[..., N] -> L[...]``."""
         return self._landscape(self._back(u))
 
     def lines(self, u0: Float[Tensor, " N"], directions: Float[Tensor, "k N"]) -> Lines:
-        """The lines of the landscape itself, seen from u."""
-        if isinstance(self._landscape, WalksLines):
+        """The lines of the original landscape, in the coordinates u."""
+        if isinstance(self._landscape, LineLandscape):
             return self._landscape.lines(self._back(u0), self._back(directions))
         return PlainLines(self, u0, directions)
 

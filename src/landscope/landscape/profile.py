@@ -1,4 +1,4 @@
-"""Loss profiles along directions (paper, Eq. 6), and how well simple forms describe them (Fig. 2B)."""
+"""Loss profiles along directions (paper, Eq. 6), and fits by simple functions (Fig. 2B)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from landscope._checks import check_finite
 from landscope.errors import InputError
-from landscope.landscape.walk import start_walk, steps_for
+from landscope.landscape.lines import start_lines, steps_for
 from landscope.protocols import LossLandscape, ProgressCallback
 from landscope.results import Result, stamp
 
@@ -26,9 +26,9 @@ class LossProfiles(
     """Losses along lines through one point.
 
     Args:
-        displacements: delta theta, in units of the length of each direction, ``[k, S]``.
-        loss: L_i(delta theta), ``[k, S]``; infinite where the loss overflows.
-        loss0: L(w0).
+        displacements: Displacements delta theta, in units of the length of each direction, ``[k, S]``.
+        loss: Losses L_i(delta theta), ``[k, S]``; infinite if the loss overflows.
+        loss0: Loss L(w0).
     """
 
     displacements: Float[Tensor, "k S"]
@@ -48,17 +48,17 @@ def loss_profiles(
 
     Args:
         landscape: Any landscape.
-        w0: Where the lines cross.
-        directions: p_i, used as they are: a displacement counts in units of their length.
-        displacements: delta theta for all directions ``[S]``, or for each ``[k, S]``.
-        progress: Told how many directions are done.
+        w0: Centre of the lines.
+        directions: Directions p_i; they are not normalised, and displacements are in units of their length.
+        displacements: Displacements delta theta, ``[S]`` for all directions or ``[k, S]`` for each.
+        progress: Callback for the number of completed directions.
 
     Returns:
         The profiles, in float64.
 
     Raises:
-        InputError: If a shape, dtype or device does not fit, or directions are zero or repeated.
-        NonFiniteError: If the loss at w0 is not finite, or NaN anywhere.
+        InputError: If a shape, dtype or device is wrong, or directions are zero or parallel.
+        NonFiniteError: If the loss at w0 is not finite, or a loss is NaN.
 
     Example:
         >>> import torch
@@ -67,17 +67,17 @@ def loss_profiles(
         >>> loss_profiles(bowl, torch.zeros(2), torch.eye(2), torch.tensor([0.0, 1.0])).loss.tolist()
         [[1.0, 2.0], [1.0, 5.0]]
     """
-    walk = start_walk(landscape, w0, directions)
+    lines = start_lines(landscape, w0, directions)
     count = len(directions)
     steps = steps_for(displacements, count)
     loss = torch.empty_like(steps)
-    for first in range(0, count, walk.lines.group):
-        rows = torch.arange(first, min(first + walk.lines.group, count))
+    for first in range(0, count, lines.group):
+        rows = torch.arange(first, min(first + lines.group, count))
         index = rows.repeat_interleave(steps.shape[1])
-        loss[rows] = walk.losses(index, steps[rows].flatten()).view(len(rows), -1)
+        loss[rows] = lines.losses(index, steps[rows].flatten()).view(len(rows), -1)
         if progress is not None:
             progress(int(rows[-1]) + 1, count)
-    return LossProfiles(displacements=steps, loss=loss, loss0=walk.loss, provenance=stamp())
+    return LossProfiles(displacements=steps, loss=loss, loss0=lines.loss, provenance=stamp())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -101,15 +101,15 @@ class ProfileFits(
     """Two descriptions of each profile, fitted to the same points (paper, Fig. 2B).
 
     Args:
-        log_curvature: M of ln L = log_offset + log_slope d + M d^2/2, ``[k]``.
+        log_curvature: Curvature M of ln L = log_offset + log_slope d + M d^2/2, ``[k]``.
         log_slope: Slope of ln L at d = 0.
-        log_offset: ln L at d = 0, as fitted.
-        log_residual: Root mean square of ln L minus the fit: the inverse Gaussian.
-        curvature: H of L = offset + slope d + H d^2/2.
+        log_offset: Fitted ln L at d = 0.
+        log_residual: Root mean square of ln L minus this fit, the inverse Gaussian.
+        curvature: Curvature H of L = offset + slope d + H d^2/2.
         slope: Slope of L at d = 0.
-        offset: L at d = 0, as fitted.
-        quadratic_residual: Root mean square of ln L minus the logarithm of that quadratic (points where it is not
-            positive count as L0/100): the two residuals are on one scale.
+        offset: Fitted L at d = 0.
+        quadratic_residual: Root mean square of ln L minus the logarithm of this quadratic, which is at least L0/100;
+            so the two residuals are comparable.
     """
 
     log_curvature: Float[Tensor, " k"]
@@ -128,16 +128,16 @@ def fit_profiles(profiles: LossProfiles) -> ProfileFits:
     .. math:: \ln L \approx \ln L_0 + b\,\delta + \tfrac12 M \delta^2
               \qquad\text{and}\qquad L \approx L_0 + g\,\delta + \tfrac12 H \delta^2
 
-    Each is fitted on its own scale, as one would draw it; both residuals are measured on ln L.
+    Each fit is on its own scale, and both residuals are those of ln L.
 
     Args:
-        profiles: Profiles; points with an infinite loss are refused.
+        profiles: Profiles with finite losses.
 
     Returns:
         The fits.
 
     Raises:
-        InputError: If there are fewer than four points a direction, or a loss is not positive.
+        InputError: If a direction has fewer than four points, or a loss is not positive.
         NonFiniteError: If a loss is not finite.
 
     Example:
@@ -151,13 +151,17 @@ def fit_profiles(profiles: LossProfiles) -> ProfileFits:
     """
     if profiles.loss.shape[1] < 4:
         raise InputError(
-            expected="at least 4 points a profile",
+            expected="at least 4 points in each profile",
             got=f"{profiles.loss.shape[1]}",
             hint="Sample more displacements.",
         )
-    loss = check_finite("losses to fit", profiles.loss, hint="Fit a range where the loss is finite.")
+    loss = check_finite("losses to fit", profiles.loss, hint="Fit a range with finite losses.")
     if bool((loss <= 0).any()):
-        raise InputError(expected="positive losses to fit", got=f"{float(loss.min()):.3g}", hint="ln L needs them.")
+        raise InputError(
+            expected="positive losses to fit",
+            got=f"{float(loss.min()):.3g}",
+            hint="Fit a range with positive losses: ln L needs them.",
+        )
     log_loss = torch.log(loss)
     log_fit, log_values = quadratic_fit(profiles.displacements, log_loss)
     fit, values = quadratic_fit(profiles.displacements, loss)
@@ -176,9 +180,9 @@ def fit_profiles(profiles: LossProfiles) -> ProfileFits:
 
 
 def quadratic_fit(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Least squares of y on 1, x, x^2/2, row by row: offset, slope and curvature, and the fitted values.
+    """Least squares of y on 1, x, x^2/2 for each row: offset, slope and curvature, and the fitted values.
 
-    By orthogonal polynomials and plain sums: a library solver gives other last bits from call to call.
+    Orthogonal polynomials and plain sums give the same bits in every call; a library solver does not.
     """
 
     def mean(values: Tensor) -> Tensor:

@@ -1,1 +1,16 @@
-"""The variance-flatness law (Eq. 8): exponents, their intervals, and their values under each null."""
+"""The variance-flatness law: its exponents in-sample, in fresh data and under nulls, with intervals."""
+
+from landscope.law.exponents import Exponents, fit_exponents, measure_exponents, variance_flatness
+from landscope.law.inverse_relation import InverseRelation
+from landscope.power_law import PowerLaw, errors_in_variables_exponent, fit_power_law
+
+__all__ = [
+    "Exponents",
+    "InverseRelation",
+    "PowerLaw",
+    "errors_in_variables_exponent",
+    "fit_exponents",
+    "fit_power_law",
+    "measure_exponents",
+    "variance_flatness",
+]

@@ -10,17 +10,26 @@ from jaxtyping import Bool, Float, Int
 from scipy import stats
 from torch import Tensor
 
-from landscope.landscape.flatness import Flatness
-from landscope.law.intervals import exponent_interval, exponents_without_each, jackknife_interval
-from landscope.law.variance_flatness import variance_flatness_law
-from landscope.noise.mode_statistics import ModeStatistics
+from landscope._checks import check_count
+from landscope.directions.directions import Directions
+from landscope.directions.moving import moving
+from landscope.directions.principal import principal_modes
+from landscope.directions.ranks import log_spaced_ranks
+from landscope.errors import InputError
+from landscope.landscape.flatness import Flatness, flatness
+from landscope.law.intervals import exponents_without_each, jackknife_interval
+from landscope.law.spectrum import modes_for_share, spectrum_exponent
+from landscope.noise.mode_statistics import ModeStatistics, mode_statistics
 from landscope.power_law import PowerLaw, fit_power_law
+from landscope.protocols import LossLandscape, ProgressCallback
 from landscope.results import Result, stamp
+from landscope.trajectory import Trajectory
 
-__all__ = ["Exponents", "fit_exponents", "modes_for_share", "spectrum_exponent", "spread_ranks"]
+__all__ = ["Exponents", "fit_exponents", "measure_exponents", "variance_flatness"]
 
 _NOTHING = (math.nan, math.nan)
 _EXPONENTS = ("psi", "psi_D", "psi_tau")
+_FEWEST_MODES = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -29,25 +38,25 @@ class Exponents(
     kind="exponents",
     dims=dict.fromkeys(("variance", "velocity_variance", "width", "bracketed", "used"), ("mode",)),
 ):
-    """How variance, noise strength and memory go with flatness, for one set of directions on one window.
+    """How variance, noise strength and memory depend on flatness, for one set of directions on one window.
 
-    NaN where fewer than three modes can be fitted. Intervals come from blocks of time, at 95 %.
+    Exponents are NaN where fewer than three modes can be fitted. Intervals are 95 % intervals from blocks of time.
 
     Args:
         name: Which directions, measured on which window.
         psi: sigma_i^2 ~ F_i^(-psi).
-        psi_interval: From blocks of time.
+        psi_interval: Its interval.
         psi_D: D_i ~ F_i^(-psi_D).
-        psi_D_interval: Likewise.
+        psi_D_interval: Its interval.
         psi_tau: tau_i = sigma_i^2/D_i ~ F_i^(-psi_tau); equals psi - psi_D identically.
-        psi_tau_interval: Likewise.
+        psi_tau_interval: Its interval.
         gamma: sigma_i^2 ~ i^(-gamma) over the ranks asked for.
-        gamma_interval: Likewise.
+        gamma_interval: Its interval.
         modes_for_90_percent: Rank n at which modes 2 to n hold 90 % of the variance without mode 1.
         variance: sigma_i^2, ``[k]``.
         velocity_variance: D_i.
         width: F_i; NaN where it was not measured or not within reach.
-        bracketed: Whether it was.
+        bracketed: Whether the flatness was measured and lies within reach.
         used: Modes fitted.
         total_variance: Sum over all N directions.
         prefactor: sigma^2 at F = 1.
@@ -56,9 +65,10 @@ class Exponents(
         mode_range: First and last mode considered.
         flatness_range: Smallest and largest F fitted.
         n_used: Modes fitted.
-        n_censored: Modes in the range left out: no flatness within reach, or, in the equilibrium control, not
+        n_censored: Moving modes in the range left out: no flatness within reach, or, in the equilibrium control, not
             equilibrated.
-        n_still: Modes in the range left out: no variance.
+        n_still: Modes in the range left out because the window did not move along them
+            (:func:`landscope.directions.moving`).
     """
 
     name: str
@@ -89,76 +99,196 @@ class Exponents(
     @property
     def correlation_time(self) -> Float[Tensor, " k"]:
         """tau_i = sigma_i^2/D_i, in rows; NaN for a mode that does not move."""
-        return self.variance / torch.where(self.velocity_variance > 0, self.velocity_variance, math.nan)
+        moves = moving(self.variance) & (self.velocity_variance > 0)
+        return self.variance / torch.where(moves, self.velocity_variance, math.nan)
+
+
+def variance_flatness(
+    directions: Directions,
+    window: Trajectory,
+    flatness: Flatness,
+    fit_modes: tuple[int, int] = (2, 500),
+    *,
+    name: str | None = None,
+    ranks: Int[Tensor, " m"] | None = None,
+    spectrum_ranks: tuple[int, int] = (20, 200),
+) -> Exponents:
+    r"""Fit the variance-flatness relation :math:`\sigma_i^2 \sim F_i^{-\psi}` of a window (paper, Eq. 8).
+
+    The variance is that of ``window`` along ``directions``: the window the principal modes were found on, for the
+    exponent in-sample; the next window, for the exponent in fresh data. Beside it stand
+    :math:`D_i \sim F_i^{-\psi_D}` and :math:`\tau_i = \sigma_i^2/D_i \sim F_i^{-\psi_\tau}` (Eqs. 12 and 13).
+
+    Args:
+        directions: Principal modes, or any other directions.
+        window: The window whose variance is measured.
+        flatness: Flatness along the same directions, from the first on, or along those of ``ranks``.
+        fit_modes: First and last mode to fit, counted from 1; mode 1 drifts and is left out by default.
+        name: Name of the row in a table; that of the directions by default.
+        ranks: Ranks of the directions whose flatness was measured, rising, counted from 1; the first ones by default.
+        spectrum_ranks: First and last rank of the fit of the spectrum.
+
+    Returns:
+        The exponents; NaN where fewer than three modes can be fitted, and ``n_used`` says so.
+
+    Raises:
+        InputError: If the window has other weights or fewer than 21 rows, the flatness does not fit the directions, or
+            the range of modes is empty.
+
+    Example:
+        >>> import landscope as ls, torch
+        >>> from landscope.synthetic import InverseGaussian, sgd_in_bowl
+        >>> curvature = torch.logspace(0, 1, 8).double()
+        >>> path = sgd_in_bowl(curvature, 4000, learning_rate=0.1, noise_variance=1e-4, seed=0)
+        >>> window = ls.Trajectory.of(path)
+        >>> modes = ls.principal_modes(window)
+        >>> F = ls.flatness(InverseGaussian(curvature), torch.zeros(8).double(), modes.directions)
+        >>> found = ls.variance_flatness(modes, window, F, fit_modes=(1, 8))
+        >>> found.name, found.n_used, found.psi < -1
+        ('principal modes', 8, True)
+    """
+    return fit_exponents(
+        directions.name if name is None else name,
+        mode_statistics(directions, window),
+        flatness,
+        fit_modes,
+        ranks=ranks,
+        spectrum_ranks=spectrum_ranks,
+    )
+
+
+def measure_exponents(
+    name: str,
+    landscape: LossLandscape,
+    w0: Float[Tensor, " N"],
+    window: Trajectory,
+    *,
+    directions: Directions | None = None,
+    fit_modes: tuple[int, int] = (2, 500),
+    n_modes: int | None = None,
+    spectrum_ranks: tuple[int, int] = (20, 200),
+    rtol: float = 1e-3,
+    max_displacement: float | None = None,
+    progress: ProgressCallback | None = None,
+) -> Exponents:
+    """Find the modes of a window, measure the flatness along them, and fit the exponents.
+
+    Surrogates and controls go through the same steps as the window itself.
+
+    Args:
+        name: Name of the row in a table.
+        landscape: The risk at the window's end.
+        w0: The window's end, around which the flatness is measured.
+        window: The window, a surrogate, or another run.
+        directions: Directions; the principal modes of the window by default.
+        fit_modes: First and last mode to fit; the flatness is measured as far as they reach.
+        n_modes: Measure the flatness of about so many modes of the range, log-spaced; of all by default.
+        spectrum_ranks: First and last rank of the fit of the spectrum.
+        rtol: Tolerance of the crossings.
+        max_displacement: How far to look for them.
+        progress: Told how many modes are done.
+
+    Returns:
+        The exponents.
+
+    Raises:
+        InputError: If the window is too short.
+
+    Example:
+        >>> import torch
+        >>> from landscope.surrogates import shuffled_increments
+        >>> from landscope.synthetic import InverseGaussian, sgd_in_bowl
+        >>> curvature = torch.logspace(0, 2, 12).double()
+        >>> window = Trajectory.of(sgd_in_bowl(curvature, 500, learning_rate=0.01, noise_variance=1.0, seed=0))
+        >>> null, w0 = shuffled_increments(window, seed=0), window.row(-1)
+        >>> measure_exponents("null", InverseGaussian(curvature), w0, null, fit_modes=(2, 10)).variance.shape
+        torch.Size([12])
+    """
+    directions = directions or principal_modes(window)
+    ranks = ranks_to_measure(len(directions), fit_modes, n_modes)
+    widths = flatness(
+        landscape,
+        w0,
+        directions.directions[ranks - 1].to(w0),
+        rtol=rtol,
+        max_displacement=max_displacement,
+        progress=progress,
+    )
+    return variance_flatness(
+        directions, window, widths, fit_modes, name=name, ranks=ranks, spectrum_ranks=spectrum_ranks
+    )
+
+
+def ranks_to_measure(available: int, fit_modes: tuple[int, int], n_modes: int | None) -> Int[Tensor, " m"]:
+    """Ranks whose flatness a fit needs: all up to its last mode, or about ``n_modes`` of its range."""
+    last = min(fit_modes[1], available)
+    return log_spaced_ranks(last) if n_modes is None else log_spaced_ranks(last, n_modes, fit_modes[0])
 
 
 def fit_exponents(
     name: str,
-    motion: ModeStatistics,
+    statistics: ModeStatistics,
     flatness: Flatness,
-    mode_range: tuple[int, int] = (2, 500),
+    fit_modes: tuple[int, int] = (2, 500),
     *,
     ranks: Int[Tensor, " m"] | None = None,
     spectrum_ranks: tuple[int, int] = (20, 200),
 ) -> Exponents:
-    r"""Fit how variance, noise strength and memory go with flatness.
+    r"""Fit the exponents from statistics that were measured before; see :func:`variance_flatness`.
 
     .. math:: \sigma_i^2 \sim F_i^{-\psi}, \qquad D_i \sim F_i^{-\psi_D}, \qquad
               \tau_i = \sigma_i^2/D_i \sim F_i^{-\psi_\tau}
 
     Least squares of logarithms over the same modes, each with equal weight, so that psi = psi_D + psi_tau is an
-    identity and no evidence (paper, Eqs. 8, 12 and 13).
+    identity and no evidence (paper, Eqs. 8, 12 and 13). Modes whose flatness is censored, and modes along which the
+    window did not move (:func:`landscope.directions.moving`), are counted and left out. Intervals come from blocks of
+    time (a jackknife with modes and flatness held fixed), never from the scatter of modes about the line: modes are
+    not independent. They do not hold the spread over seeds, and are too narrow where a mode is slower than a block.
 
     Args:
-        name: What the row of a table should be called.
-        motion: Along the directions, from :func:`landscope.mode_statistics`.
-        flatness: Along the same directions, from the first on, or along some of them.
-        mode_range: First and last mode to fit, counted from 1.
-        ranks: Which of them the flatness was measured along, rising, counted from 1; the first ones by default. In the
-            fit each counts for all the ranks that it is nearest to, on a logarithmic scale.
+        name: Name of the row in a table.
+        statistics: Statistics along the directions, from :func:`landscope.noise.mode_statistics`.
+        flatness: Flatness along the same directions, from the first on, or along those of ``ranks``.
+        fit_modes: First and last mode to fit, counted from 1.
+        ranks: Ranks of the directions whose flatness was measured, rising, counted from 1; the first ones by default.
+            In the fit each counts for all the ranks that it is nearest to, on a logarithmic scale.
         spectrum_ranks: First and last rank of the fit of the spectrum.
 
     Returns:
         The exponents.
 
     Raises:
-        InputError: If the flatness is of more directions than the motion, or the range is empty.
+        InputError: If the flatness does not fit the directions, or the range is empty.
 
     Example:
-        >>> import torch
-        >>> from landscope.landscape import flatness
-        >>> from landscope.directions.principal import principal_modes
-        >>> from landscope.noise.mode_statistics import mode_statistics
+        >>> import landscope as ls, torch
         >>> from landscope.synthetic import InverseGaussian, sgd_in_bowl
-        >>> from landscope.trajectory import Trajectory
         >>> curvature = torch.logspace(0, 1, 8).double()
         >>> path = sgd_in_bowl(curvature, 4000, learning_rate=0.1, noise_variance=1e-4, seed=0)
-        >>> window = Trajectory.of(path)
-        >>> modes = principal_modes(window)
-        >>> F = flatness(InverseGaussian(curvature), torch.zeros(8).double(), modes.directions)
+        >>> window = ls.Trajectory.of(path)
+        >>> modes = ls.principal_modes(window)
+        >>> F = ls.flatness(InverseGaussian(curvature), torch.zeros(8).double(), modes.directions)
         >>> found = fit_exponents("in-sample", mode_statistics(modes, window), F, (1, 8))
-        >>> abs(found.psi - found.psi_D - found.psi_tau) < 1e-9, found.psi < -1
-        (True, True)
+        >>> abs(found.psi - found.psi_D - found.psi_tau) < 1e-9
+        True
     """
     ranks = torch.arange(1, len(flatness.width) + 1) if ranks is None else ranks
-    rows = ranks - 1
-    variance, strength = motion.variance[rows], motion.velocity_variance[rows]
-    # One set of modes for all three: those that move in both senses.
-    both = torch.where(strength > 0, variance, 0.0)
-    law = variance_flatness_law(both, flatness, mode_range, ranks=ranks)
-    used = law.used
-    # A rank that was not measured is stood for by the nearest one: the fit is over all modes, whatever was measured.
-    fitted = used.nonzero()[:, 0].repeat_interleave(_stands_for(ranks)[used])
+    _check_ranks(ranks, flatness, len(statistics.variance))
+    rows, fitted_range = ranks - 1, _range_within(fit_modes, ranks)
+    in_range = (ranks >= fitted_range[0]) & (ranks <= fitted_range[1])
+    # One set of modes for all three exponents: those that move in both senses.
+    moves = (moving(statistics.variance) & (statistics.velocity_variance > 0))[rows]
+    used = in_range & moves & flatness.bracketed
     found, intervals = dict.fromkeys(_EXPONENTS, math.nan), dict.fromkeys(_EXPONENTS, _NOTHING)
-    prefactor, residual = law.prefactor, law.residual
-    if law.n_used >= 3:
-        fit, found, intervals = _fits(flatness.width[fitted], motion, rows[fitted])
-        prefactor, residual = fit.prefactor, fit.residual
-    gamma, gamma_interval = spectrum_exponent(motion.variance, motion.moments, spectrum_ranks)
-    rank = ranks[used]
+    fit = None
+    if int(used.sum()) >= _FEWEST_MODES:
+        # The nearest measured rank stands for one that was not measured: the fit is over all modes of the range.
+        fitted = used.nonzero()[:, 0].repeat_interleave(_ranks_nearest_to_each(ranks)[used])
+        fit, found, intervals = _fits(flatness.width[fitted], statistics, rows[fitted])
+    gamma, gamma_interval = spectrum_exponent(statistics.variance, statistics.moments, spectrum_ranks)
 
     def at_ranks(values: Tensor, fill: float | bool) -> Tensor:
-        return torch.full((len(motion.variance),), fill, dtype=values.dtype).index_copy(0, rows, values)
+        return torch.full((len(statistics.variance),), fill, dtype=values.dtype).index_copy(0, rows, values)
 
     return Exponents(
         name=name,
@@ -170,80 +300,63 @@ def fit_exponents(
         psi_tau_interval=intervals["psi_tau"],
         gamma=gamma,
         gamma_interval=gamma_interval,
-        modes_for_90_percent=modes_for_share(motion.variance, motion.total_variance, 0.9),
-        variance=motion.variance,
-        velocity_variance=motion.velocity_variance,
+        modes_for_90_percent=modes_for_share(statistics.variance, statistics.total_variance, 0.9),
+        variance=statistics.variance,
+        velocity_variance=statistics.velocity_variance,
         width=at_ranks(flatness.width, math.nan),
         bracketed=at_ranks(flatness.bracketed, False),
         used=at_ranks(used, False),
-        total_variance=motion.total_variance,
-        prefactor=prefactor,
-        residual=residual,
-        rank_correlation=float(stats.spearmanr(rank.numpy(), flatness.width[used].numpy()).statistic)
-        if len(rank) > 2
-        else math.nan,
-        mode_range=law.mode_range,
-        flatness_range=law.flatness_range,
-        n_used=law.n_used,
-        n_censored=law.n_censored,
-        n_still=law.n_still,
-        provenance=stamp(mode_range=mode_range, spectrum_ranks=spectrum_ranks),
+        total_variance=statistics.total_variance,
+        prefactor=fit.prefactor if fit else math.nan,
+        residual=fit.residual if fit else math.nan,
+        rank_correlation=_rank_correlation(ranks[used], flatness.width[used]),
+        mode_range=fitted_range,
+        flatness_range=fit.fit_range if fit else _NOTHING,
+        n_used=int(used.sum()),
+        n_censored=int((in_range & moves & ~flatness.bracketed).sum()),
+        n_still=int((in_range & ~moves).sum()),
+        provenance=stamp(fit_modes=fit_modes, spectrum_ranks=spectrum_ranks),
     )
 
 
+def _check_ranks(ranks: Int[Tensor, " m"], flatness: Flatness, available: int) -> None:
+    if len(ranks) != len(flatness.width) or (len(ranks) and int(ranks.max()) > available):
+        raise InputError(
+            expected=f"a flatness for each of at most {available} directions",
+            got=f"{len(flatness.width)} for {len(ranks)} ranks up to {int(ranks.max()) if len(ranks) else 0}",
+            hint="Measure the flatness along the directions the statistics were measured along.",
+        )
+
+
+def _range_within(fit_modes: tuple[int, int], ranks: Int[Tensor, " m"]) -> tuple[int, int]:
+    """The modes to fit, no further than the flatness was measured."""
+    highest = int(ranks.max()) if len(ranks) else 0
+    first, last = check_count("first mode of fit_modes", fit_modes[0], minimum=1), min(fit_modes[1], highest)
+    if last < first:
+        raise InputError(expected=f"fit_modes within 1 to {highest}", got=f"{fit_modes}", hint="Measure more modes.")
+    return first, last
+
+
 def _fits(
-    width: Float[Tensor, " n"], motion: ModeStatistics, rows: Int[Tensor, " n"]
+    width: Float[Tensor, " n"], statistics: ModeStatistics, rows: Int[Tensor, " n"]
 ) -> tuple[PowerLaw, dict[str, float], dict[str, tuple[float, float]]]:
-    """The law of the variance, the three exponents, and their intervals, over some rows of the motion."""
-    fit = fit_power_law(width, motion.variance[rows])
-    found = {"psi": -fit.exponent, "psi_D": -fit_power_law(width, motion.velocity_variance[rows]).exponent}
+    """The law of the variance, the three exponents, and their intervals, over some directions."""
+    fit = fit_power_law(width, statistics.variance[rows])
+    found = {"psi": -fit.exponent, "psi_D": -fit_power_law(width, statistics.velocity_variance[rows]).exponent}
     without = {
-        "psi": -exponents_without_each(width, motion.moments[:, :, rows]),
-        "psi_D": -exponents_without_each(width, motion.velocity_moments[:, :, rows], about_mean=False),
+        "psi": -exponents_without_each(width, statistics.moments[:, :, rows]),
+        "psi_D": -exponents_without_each(width, statistics.velocity_moments[:, :, rows], about_mean=False),
     }
     found["psi_tau"], without["psi_tau"] = found["psi"] - found["psi_D"], without["psi"] - without["psi_D"]
     return fit, found, {key: jackknife_interval(without[key], found[key]) for key in _EXPONENTS}
 
 
-def _stands_for(ranks: Int[Tensor, " m"]) -> Int[Tensor, " m"]:
+def _rank_correlation(ranks: Int[Tensor, " n"], width: Float[Tensor, " n"]) -> float:
+    return float(stats.spearmanr(ranks.numpy(), width.numpy()).statistic) if len(ranks) > 2 else math.nan
+
+
+def _ranks_nearest_to_each(ranks: Int[Tensor, " m"]) -> Int[Tensor, " m"]:
     """How many ranks, from the first to the last, are nearest to each of these, on a logarithmic scale."""
     every = torch.arange(int(ranks[0]), int(ranks[-1]) + 1, dtype=torch.float64)
     middles = (ranks[1:].double() * ranks[:-1]).sqrt()
     return torch.bincount(torch.searchsorted(middles, every), minlength=len(ranks))
-
-
-def spread_ranks(last: int, count: int | None = None, first: int = 1) -> Int[Tensor, " m"]:
-    """Ranks from ``first`` to ``last``: all of them, or about ``count``, log-spaced.
-
-    Example:
-        >>> spread_ranks(100, 8).tolist()
-        [1, 2, 4, 7, 14, 27, 52, 100]
-    """
-    if count is None or count >= last - first + 1:
-        return torch.arange(first, last + 1)
-    points = count
-    while True:  # dense at the low end, where several points round to one rank
-        ranks = torch.logspace(math.log10(first), math.log10(last), points, dtype=torch.float64).round().long().unique()
-        if len(ranks) >= count:
-            return ranks
-        points += count - len(ranks)
-
-
-def modes_for_share(variance: Float[Tensor, " k"], total: float, share: float) -> int:
-    """Rank n at which modes 2 to n hold ``share`` of the variance without mode 1; k + 1 where k modes do not."""
-    rest = variance[1:].cumsum(0) / (total - float(variance[0]))
-    return int((rest < share).sum()) + 2
-
-
-def spectrum_exponent(
-    variance: Float[Tensor, " k"], moments: Float[Tensor, "b 2 k"], ranks: tuple[int, int]
-) -> tuple[float, tuple[float, float]]:
-    """The exponent gamma of sigma_i^2 ~ i^(-gamma) with its interval; NaN where fewer than three ranks move."""
-    rank = torch.arange(1, len(variance) + 1, dtype=torch.float64)
-    moving = variance > 1e-12 * variance[0]  # above the rounding of the weights
-    used = (rank >= ranks[0]) & (rank <= ranks[1]) & moving
-    if int(used.sum()) < 3:
-        return math.nan, _NOTHING
-    exponent = fit_power_law(rank[used], variance[used]).exponent
-    low, high = exponent_interval(rank[used], moments[:, :, used], exponent)
-    return -exponent, (-high, -low)

@@ -1,4 +1,4 @@
-"""The inverse relation of any run, three ways: in-sample, the same modes in fresh data, and its null."""
+"""The inverse relation of any run: in-sample, along the same modes in fresh data, and under its null."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from landscope.directions.principal import PrincipalModes, principal_modes
+from landscope.directions.directions import Directions
+from landscope.directions.principal import principal_modes
 from landscope.errors import InputError
-from landscope.landscape import flatness
-from landscope.landscape.flatness import Flatness
-from landscope.law.exponents import Exponents, fit_exponents, spread_ranks
-from landscope.noise.mode_statistics import mode_statistics
+from landscope.landscape.flatness import Flatness, flatness
+from landscope.law.exponents import Exponents, measure_exponents, ranks_to_measure, variance_flatness
 from landscope.protocols import LossLandscape, ProgressCallback, silent
 from landscope.surrogates.trajectories import shuffled_increments
-from landscope.trajectory import Trajectory
+from landscope.trajectory import Trajectory, check_fresh
 
-__all__ = ["IN_SAMPLE", "NEXT_WINDOW", "SHUFFLED", "InverseRelation"]
+__all__ = ["IN_SAMPLE", "FRESH", "SHUFFLED", "InverseRelation"]
 
 IN_SAMPLE = "in-sample"
-NEXT_WINDOW = "same modes, next window"
+FRESH = "same modes, fresh data"
 SHUFFLED = "shuffled increments"
 
 _ROWS = 3000
@@ -31,25 +30,25 @@ class InverseRelation:
     r"""How variance goes with flatness along the principal modes of a window (paper, Eq. 8; Figs. 2D, S3, S10).
 
     The same three numbers for any model, optimiser and loss: psi along the window's own modes; along the same
-    modes in the next window, where nothing was selected; and along the modes of the window's shuffled increments.
+    modes in fresh data, where nothing was selected; and along the modes of the window's shuffled increments.
 
     Where both the rows and the weights are more than 3,000, modes are found from evenly spaced rows (at least 3,000);
-    variances along them are of all rows.
+    variances along them are measured over all rows.
 
     Args:
-        landscape: The risk.
+        landscape: The risk at the end of the window.
         window: The window; its last row is w0.
-        next_window: The one after it.
+        next_window: The window after it.
         fit_modes: First and last mode of the fit.
-        n_modes: Measure the flatness of so many modes, log-spaced, each of which then counts for the ranks it is
-            nearest to; of all in the range by default.
+        n_modes: Measure the flatness of about so many modes, log-spaced; in the fit each counts for the ranks it is
+            nearest to. By default the flatness of all modes of the range is measured.
         spectrum_ranks: First and last rank of the fit of the spectrum.
         rtol: Tolerance of the crossings.
-        progress: Told how many directions of each flatness are done.
+        progress: Callback with the number of directions that are done, for each flatness.
 
     Raises:
-        InputError: If a landscape with a ``w0`` was not taken at the window's last row; when measured, if a window is
-            too short for the modes.
+        InputError: If both windows hold the same rows, if a landscape with a ``w0`` was not taken at the window's last
+            row; when measured, if a window is too short for the modes.
 
     Example:
         >>> import torch
@@ -75,50 +74,51 @@ class InverseRelation:
         progress: ProgressCallback = silent,
     ) -> None:
         self._landscape, self._window, self._next = landscape, window, next_window
+        check_fresh(window, next_window)
         _check_taken_at_the_end(landscape, window)
-        self._law_modes, self._n_modes, self._gamma_ranks = fit_modes, n_modes, spectrum_ranks
+        self._fit_modes, self._n_modes, self._spectrum_ranks = fit_modes, n_modes, spectrum_ranks
         self._rtol, self._progress = rtol, progress
 
     def in_sample(self) -> Exponents:
         """Along the window's own modes."""
-        return self._exponents(IN_SAMPLE, self._modes, self._window, self._widths)
+        return self._along_own_modes(IN_SAMPLE, self._window)
 
     def next_window(self) -> Exponents:
-        """Along the same modes in the next window."""
-        return self._exponents(NEXT_WINDOW, self._modes, self._next, self._widths)
+        """Along the same modes in fresh data."""
+        return self._along_own_modes(FRESH, self._next)
 
     def null(self, *, seed: int) -> Exponents:
         """Along the modes of shuffled increments of the window."""
         surrogate = shuffled_increments(self._window, seed=seed)
-        modes = self._modes_of(surrogate)
-        return self._exponents(SHUFFLED, modes, surrogate, self._flatness(modes))
+        return measure_exponents(
+            SHUFFLED, self._landscape, self._window.row(-1), surrogate, directions=self._modes_of(surrogate),
+            fit_modes=self._fit_modes, n_modes=self._n_modes, spectrum_ranks=self._spectrum_ranks, rtol=self._rtol,
+            progress=self._progress,
+        )  # fmt: skip
 
     @functools.cached_property
-    def _modes(self) -> PrincipalModes:
+    def _modes(self) -> Directions:
         return self._modes_of(self._window)
 
     @functools.cached_property
-    def _widths(self) -> Flatness:
-        return self._flatness(self._modes)
-
-    def _modes_of(self, trajectory: Trajectory) -> PrincipalModes:
-        smaller = min(len(trajectory), trajectory.dim)
-        rows = trajectory.thin(max(1, len(trajectory) // _ROWS)) if smaller > _ROWS else trajectory
-        return principal_modes(rows, min(self._law_modes[1], len(rows) - 1, rows.dim))
-
-    def _ranks(self, modes: PrincipalModes) -> Int[Tensor, " m"]:
-        return spread_ranks(len(modes.directions), self._n_modes, self._law_modes[0])
-
-    def _flatness(self, modes: PrincipalModes) -> Flatness:
+    def _flatness(self) -> Flatness:
         w0 = self._window.row(-1)
-        directions = modes.directions[self._ranks(modes) - 1].to(w0)
+        directions = self._modes.directions[self._ranks() - 1].to(w0)
         return flatness(self._landscape, w0, directions, rtol=self._rtol, progress=self._progress)
 
-    def _exponents(self, name: str, modes: PrincipalModes, trajectory: Trajectory, widths: Flatness) -> Exponents:
-        motion = mode_statistics(modes, trajectory)
-        return fit_exponents(
-            name, motion, widths, self._law_modes, ranks=self._ranks(modes), spectrum_ranks=self._gamma_ranks
-        )
+    def _ranks(self) -> Int[Tensor, " m"]:
+        return ranks_to_measure(len(self._modes), self._fit_modes, self._n_modes)
+
+    def _modes_of(self, trajectory: Trajectory) -> Directions:
+        smaller = min(len(trajectory), trajectory.dim)
+        rows = trajectory.thin(max(1, len(trajectory) // _ROWS)) if smaller > _ROWS else trajectory
+        return principal_modes(rows, min(self._fit_modes[1], len(rows) - 1, rows.dim))
+
+    def _along_own_modes(self, name: str, window: Trajectory) -> Exponents:
+        return variance_flatness(
+            self._modes, window, self._flatness, self._fit_modes, name=name, ranks=self._ranks(),
+            spectrum_ranks=self._spectrum_ranks,
+        )  # fmt: skip
 
 
 def _check_taken_at_the_end(landscape: LossLandscape, window: Trajectory) -> None:

@@ -10,17 +10,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope.directions.principal import PrincipalModes
+from landscope.directions.directions import Directions
+from landscope.directions.moving import moving
 from landscope.landscape.flatness import Flatness
-from landscope.law.exponents import Exponents, fit_exponents
-from landscope.law.route import exponents_of
+from landscope.law.exponents import Exponents, fit_exponents, measure_exponents
 from landscope.noise.mode_statistics import mode_statistics
 from landscope.power_law import errors_in_variables_exponent, fit_power_law
 from landscope.protocols import LossLandscape
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
 
-__all__ = ["Sensitivity", "measure_sensitivity"]
+__all__ = ["Sensitivity", "exponents_over", "measure_sensitivity"]
 
 _NOTHING = (math.nan, math.nan)
 
@@ -49,14 +49,14 @@ def measure_sensitivity(
     w0: Float[Tensor, " N"],
     window: Trajectory,
     everything: Trajectory,
-    modes: PrincipalModes,
+    modes: Directions,
     widths: Flatness,
     widths_at_two: Flatness,
-    fresh: Exponents,
+    fresh: Exponents | None,
     nulls: Sequence[Exponents],
     *,
     fit_modes: tuple[int, int],
-    steps_per_epoch: int,
+    rows_per_epoch: int | None,
     rtol: float,
 ) -> Sensitivity:
     """The exponents of a window under other ranges, thresholds, slopes and window lengths.
@@ -69,10 +69,10 @@ def measure_sensitivity(
         modes: Principal modes of the window.
         widths: Flatness at ratio e of the first modes.
         widths_at_two: Flatness at ratio 2 of the same.
-        fresh: Exponents of the next window along the same modes.
+        fresh: Exponents of the fresh data along the same modes.
         nulls: Exponents of shuffled-increment surrogates; the first is shown.
         fit_modes: Range of the law.
-        steps_per_epoch: Minibatches an epoch.
+        rows_per_epoch: Recorded rows in an epoch; None where it is not known, and no other lengths are tried.
         rtol: Tolerance of the crossings.
 
     Returns:
@@ -81,23 +81,31 @@ def measure_sensitivity(
     motion = mode_statistics(modes, window)
     own = fit_exponents("", motion, widths, fit_modes)
     rows: list[tuple[str, Exponents | tuple[float, float, float]]] = [("as reported", own)]
-    tables = [("in-sample", own), ("next window", fresh), *(("shuffled increments", null) for null in nulls[:1])]
+    tables = [
+        ("in-sample", own),
+        *([("fresh data", fresh)] if fresh is not None else []),
+        *(("shuffled increments", null) for null in nulls[:1]),
+    ]
     rows += [
-        (f"modes {first} to {last}, {name}", _over(found, first, last))
+        (f"modes {first} to {last}, {name}", exponents_over(found, first, last))
         for first, last in _RANGES
         if last <= len(widths.width)
         for name, found in tables
     ]
     rows.append(("flatness at 2 L0 instead of e L0", fit_exponents("", motion, widths_at_two, fit_modes)))
     rows += _slopes(own)
-    start = int(window.steps[0])
-    for epochs in _EPOCHS:
-        rows_needed = epochs * steps_per_epoch
+    start = int((everything.steps < int(window.steps[0])).sum())
+    for epochs in _EPOCHS if rows_per_epoch is not None else ():
+        rows_needed = epochs * (rows_per_epoch or 1)
         last = min(fit_modes[1], rows_needed - 1)
-        if rows_needed in (len(window), 0) or not 30 <= rows_needed <= len(everything) or last < fit_modes[0] + 2:
+        if (
+            rows_needed in (len(window), 0)
+            or not 30 <= rows_needed <= len(everything) - start
+            or last < fit_modes[0] + 2
+        ):
             continue
-        part = everything.window(start, start + rows_needed)
-        found = exponents_of("", landscape, w0, part, fit_modes=(fit_modes[0], last), rtol=rtol)
+        part = everything.part(slice(start, start + rows_needed))
+        found = measure_exponents("", landscape, w0, part, fit_modes=(fit_modes[0], last), rtol=rtol)
         rows.append((f"a window of {epochs} epoch{'s' if epochs > 1 else ''}", found))
     numbers = [row if isinstance(row, tuple) else (row.psi, row.psi_D, row.psi_tau) for _, row in rows]
     return Sensitivity(
@@ -107,11 +115,11 @@ def measure_sensitivity(
     )
 
 
-def _over(row: Exponents, first: int, last: int) -> tuple[float, float, float]:
+def exponents_over(row: Exponents, first: int, last: int) -> tuple[float, float, float]:
     """psi, psi_D and psi_tau over other modes; NaN where fewer than three can be fitted."""
     part = slice(first - 1, last)
-    moving = (row.variance[part] > 0) & (row.velocity_variance[part] > 0)
-    kept = row.bracketed[part] & moving
+    moves = moving(row.variance) & (row.velocity_variance > 0)
+    kept = (row.bracketed & moves)[part]
     if int(kept.sum()) < 3:
         return math.nan, math.nan, math.nan
     width = row.width[part][kept]

@@ -1,20 +1,23 @@
-"""Fig. 1: the spectrum of the weight variance and the motion along its modes."""
+"""The spectrum of the weight variance and the motion along its modes (paper, Fig. 1)."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from landscope.directions.principal import PrincipalModes
-from landscope.law.exponents import modes_for_share, spectrum_exponent
+from landscope.directions.directions import Directions
+from landscope.directions.moving import ROUNDING, moving
+from landscope.law.intervals import exponent_interval
 from landscope.noise.mode_statistics import ModeStatistics
+from landscope.power_law import fit_power_law
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
 
-__all__ = ["Spectrum", "spectrum"]
+__all__ = ["Spectrum", "modes_for_share", "spectrum", "spectrum_exponent"]
 
 _PLOTTED_ROWS = 2000
 _DRAWN_MODES = (1, 2, 49, 50)
@@ -33,21 +36,22 @@ class Spectrum(
 
     Args:
         variance: sigma_i^2 of every mode, in-sample.
-        cross_variance: The same modes measured on the next window.
+        cross_variance: The same modes measured on the fresh data.
         cosine_content: Likeness of each mode to the cosine of a random walk.
         drift_share: Share of the squared displacements of the ten stretches that goes one way, each mode.
         path: theta of the drawn modes over time, thinned.
         path_steps: Their optimisation steps.
         drawn: Ranks of the drawn modes.
-        total_variance: Sum over all N directions.
+        total_variance: Sum of the variance over all N directions.
         n_steps: Rows of the window.
         dim: Number of weights N.
         gamma: Exponent of the spectrum, sigma_i^2 ~ i^(-gamma); NaN where fewer than three ranks exist.
-        gamma_interval: From blocks of time.
-        gamma_cross: The same exponent with the variances of the next window.
-        gamma_cross_interval: From blocks of that window.
+        gamma_interval: Its 95 % interval, from blocks of time.
+        gamma_cross: The same exponent with the variances of the fresh data.
+        gamma_cross_interval: Its interval, from blocks of that window.
         spectrum_ranks: Ranks fitted.
-        modes_for_90_percent: Rank n at which modes 2 to n hold 90 % of the variance without mode 1.
+        modes_for_90_percent: Rank n at which modes 2 to n hold 90 % of the variance without mode 1; 1 where nothing
+            moves besides mode 1.
         alignment: Cosine between p_1 and w0, its absolute value.
     """
 
@@ -71,10 +75,10 @@ class Spectrum(
 
 
 def spectrum(
-    modes: PrincipalModes,
+    modes: Directions,
     window: Trajectory,
     motion: ModeStatistics,
-    next_motion: ModeStatistics,
+    fresh: ModeStatistics | None = None,
     *,
     spectrum_ranks: tuple[int, int] = (20, 200),
 ) -> Spectrum:
@@ -83,15 +87,15 @@ def spectrum(
     Args:
         modes: Principal modes of ``window``.
         window: The trajectory they were found on.
-        motion: Of the window along its modes.
-        next_motion: Of the window that follows, along the same modes.
+        motion: Statistics of the window along its modes.
+        fresh: Statistics of fresh data along the same modes; what they give is NaN without them.
         spectrum_ranks: First and last rank of the fit :math:`\sigma_i^2 \sim i^{-\gamma}`.
 
     Returns:
         The measurements.
 
     Raises:
-        InputError: If a window is of other weights.
+        InputError: If a window has other weights.
 
     Example:
         >>> from landscope.directions.principal import principal_modes
@@ -106,16 +110,21 @@ def spectrum(
         (2.0, 1.0)
     """
     gamma, interval = spectrum_exponent(motion.variance, motion.moments, spectrum_ranks)
-    gamma_cross, cross_interval = spectrum_exponent(next_motion.variance, next_motion.moments, spectrum_ranks)
+    nothing = torch.full_like(motion.variance, math.nan)
+    gamma_cross, cross_interval = (
+        (math.nan, (math.nan, math.nan))
+        if fresh is None
+        else spectrum_exponent(fresh.variance, fresh.moments, spectrum_ranks)
+    )
     every = max(1, -(-len(window) // _PLOTTED_ROWS))
-    drawn = tuple(rank for rank in _DRAWN_MODES if rank <= len(modes.variance))
+    drawn = tuple(rank for rank in _DRAWN_MODES if rank <= len(modes))
     path = torch.cat(
         [(block.double() - modes.mean) @ modes.directions[[r - 1 for r in drawn]].T for block in window.blocks()]
     )
     w0 = window.row(-1).double()
     return Spectrum(
         variance=motion.variance,
-        cross_variance=next_motion.variance,
+        cross_variance=nothing if fresh is None else fresh.variance,
         cosine_content=motion.cosine_content,
         drift_share=motion.drift_share,
         path=path[::every].clone(),
@@ -133,3 +142,39 @@ def spectrum(
         alignment=float((modes.directions[0] @ w0 / torch.linalg.vector_norm(w0)).abs()),
         provenance=stamp(spectrum_ranks=spectrum_ranks),
     )
+
+
+def modes_for_share(variance: Float[Tensor, " k"], total: float, share: float) -> int:
+    """Rank n at which modes 2 to n hold a share of the variance without mode 1.
+
+    Args:
+        variance: Variances of the first k modes, falling.
+        total: Variance summed over all directions.
+        share: Share to hold, between 0 and 1.
+
+    Returns:
+        The rank; k + 1 where k modes do not hold the share, 1 where nothing moves besides mode 1.
+
+    Example:
+        >>> import torch
+        >>> modes_for_share(torch.tensor([8.0, 1.0, 0.5, 0.25]), 9.75, 0.9), modes_for_share(torch.ones(1), 1.0, 0.9)
+        (4, 1)
+    """
+    rest = total - float(variance[0])
+    if not rest > ROUNDING * total:
+        return 1
+    held = torch.where(moving(variance), variance, 0.0)[1:].cumsum(0) / rest
+    return int((held < share).sum()) + 2
+
+
+def spectrum_exponent(
+    variance: Float[Tensor, " k"], moments: Float[Tensor, "b 2 k"], ranks: tuple[int, int]
+) -> tuple[float, tuple[float, float]]:
+    """The exponent gamma of sigma_i^2 ~ i^(-gamma) with its interval; NaN where fewer than three ranks move."""
+    rank = torch.arange(1, len(variance) + 1, dtype=torch.float64)
+    used = (rank >= ranks[0]) & (rank <= ranks[1]) & moving(variance)
+    if int(used.sum()) < 3:
+        return math.nan, (math.nan, math.nan)
+    exponent = fit_power_law(rank[used], variance[used]).exponent
+    low, high = exponent_interval(rank[used], moments[:, :, used], exponent)
+    return -exponent, (-high, -low)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope.directions.basis import Basis, modes_along
+from landscope.directions.directions import Directions
 from landscope.errors import InputError
 from landscope.landscape.flatness import Flatness
 from landscope.results import Result, stamp
@@ -39,7 +39,7 @@ class Growth(
     sharp_exponent: float
 
 
-def measure_growth(everything: Trajectory, basis: Basis, widths: Flatness, steps_per_epoch: int) -> Growth:
+def measure_growth(everything: Trajectory, basis: Directions, widths: Flatness, steps_per_epoch: int) -> Growth:
     """How the variance along a basis grows with the window, from one epoch to all that was recorded.
 
     Args:
@@ -59,7 +59,7 @@ def measure_growth(everything: Trajectory, basis: Basis, widths: Flatness, steps
         raise InputError(
             expected=f"at least one epoch, {steps_per_epoch} rows", got=f"{len(everything)}", hint="Record longer."
         )
-    theta = modes_along(basis, everything).project_trajectory(everything)
+    theta = basis.project_trajectory(everything)
     lengths = [epochs for epochs in (1, 2, 5, 10, 20, 50, 100) if epochs <= available]
     rows = []
     for epochs in lengths:

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope.directions.principal import PrincipalModes, principal_modes
+from landscope.directions.directions import Directions
+from landscope.directions.principal import principal_modes
 from landscope.errors import InputError
 from landscope.landscape import flatness
 from landscope.landscape.flatness import Flatness, joined
@@ -52,7 +53,7 @@ class TaskSnapshot:
         self._parts: list[Flatness] = []
 
     @functools.cached_property
-    def modes(self) -> PrincipalModes:
+    def modes(self) -> Directions:
         """Principal modes of the recorded weights."""
         available = min(len(self.trajectory) - 1, self.trajectory.dim)
         begun = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Principal modes of a trajectory (paper, Eq. 5): the directions a run wanders along, and how far."""
+"""How much each principal coordinate resembles that of a random walk."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope._checks import check_count
+from landscope.directions.moving import moving
 
 __all__ = ["cosine_content"]
 
@@ -25,7 +26,7 @@ def cosine_content(coordinates: Float[Tensor, "T k"]) -> Float[Tensor, " k"]:
         coordinates: Principal coordinates, mode k in column k - 1.
 
     Returns:
-        The content of each mode, between 0 and 1.
+        The content of each mode, between 0 and 1; NaN for one that does not move.
 
     Raises:
         InputError: If there are fewer than two rows.
@@ -42,4 +43,6 @@ def cosine_content(coordinates: Float[Tensor, "T k"]) -> Float[Tensor, " k"]:
     rank = torch.arange(1, modes + 1, dtype=torch.float64)
     cosines = torch.cos(math.pi * time[:, None] * rank)
     theta = coordinates.double()
-    return 2 / count * (cosines * theta).sum(dim=0).square() / theta.square().sum(dim=0)
+    power = theta.square().sum(dim=0)
+    content = 2 / count * (cosines * theta).sum(dim=0).square() / power
+    return torch.where(moving(power), content, math.nan)

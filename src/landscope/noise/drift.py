@@ -1,4 +1,4 @@
-"""The two phases of learning and the slow drift of the second one (paper, SI sections S1 and S2)."""
+"""The two phases of learning, and the slow drift of the second phase (paper, SI sections S1 and S2)."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _MIN_POINTS = 4
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Phases(Result, kind="learning_phases"):
-    """Where the fast phase of learning ends.
+    """The end of the fast phase of learning.
 
     Args:
-        break_epoch: End of the first of two straight lines through ln L against epoch, the best such pair; 0 for a
-            training of fewer than six epochs, with NaN rates.
-        rate_before: Slope of ln L an epoch in the fast phase.
-        rate_after: The same after it.
+        break_epoch: Last epoch of the first line in the best fit of two lines to ln L against the epoch; 0 for fewer
+            than six epochs, with NaN rates.
+        rate_before: Slope of ln L per epoch in the fast phase.
+        rate_after: Slope of ln L per epoch after the fast phase.
         zero_error_epoch: First epoch with a training error of zero; None if there is none.
-        two_phases: Whether both lines go downhill, the second one less than half as steeply.
+        two_phases: Whether both lines fall, and the second slope is less than half of the first.
     """
 
     break_epoch: int
@@ -41,35 +41,41 @@ class Phases(Result, kind="learning_phases"):
 
 
 def learning_phases(train_loss: Float[Tensor, " epochs"], train_error: Float[Tensor, " epochs"]) -> Phases:
-    r"""Tell the fast phase of learning from the exploration phase, from losses and errors of each epoch.
+    r"""Find the fast phase and the exploration phase of learning from the losses and errors of each epoch.
 
-    Two straight lines are fitted to ln L against the epoch; the break is where their summed squares are least.
+    The function fits two straight lines to ln L against the epoch; the break minimises the sum of squared residuals.
 
     Args:
         train_loss: Loss on the training set after each epoch, positive.
-        train_error: Share of wrong answers there.
+        train_error: Fraction of wrong answers on the training set after each epoch.
 
     Returns:
         The break and the rates.
 
     Raises:
-        InputError: If lengths differ, or a loss is not positive.
+        InputError: If the lengths differ, or a loss is not positive.
 
     Example:
         >>> import torch
         >>> epochs = torch.arange(1.0, 41)
         >>> loss = torch.exp(-torch.where(epochs < 10, 0.5 * epochs, 4.5 + 0.05 * epochs))
-        >>> found = learning_phases(loss, (epochs < 12).double())
-        >>> found.break_epoch in (9, 10), found.zero_error_epoch, found.two_phases
+        >>> phases = learning_phases(loss, (epochs < 12).double())
+        >>> phases.break_epoch in (9, 10), phases.zero_error_epoch, phases.two_phases
         (True, 12, True)
     """
     count = len(train_loss)
     if len(train_error) != count:
         raise InputError(
-            expected="a loss and an error for each epoch", got=f"{count} and {len(train_error)}", hint="Pass pairs."
+            expected="a loss and an error for each epoch",
+            got=f"{count} and {len(train_error)}",
+            hint="Pass one of each.",
         )
     if not bool((train_loss > 0).all()):
-        raise InputError(expected="positive losses", got=f"{float(train_loss.min())}", hint="ln L needs them.")
+        raise InputError(
+            expected="positive losses",
+            got=f"{float(train_loss.min())}",
+            hint="Remove the other points: ln L needs positive losses.",
+        )
     zero = (train_error == 0).nonzero().flatten()
     zero_error_epoch = int(zero[0]) + 1 if len(zero) else None
     if count < _MIN_EPOCHS:
@@ -97,25 +103,25 @@ def learning_phases(train_loss: Float[Tensor, " epochs"], train_error: Float[Ten
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Slope and summed squares of the residuals of a straight line."""
+    """Slope and sum of squared residuals of a straight line."""
     fit = stats.linregress(x, y)
     return float(fit.slope), float(np.square(y - fit.intercept - fit.slope * x).sum())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class DriftLaw(Result, kind="drift_law", dims={"steps": ("point",), "loss": ("point",)}):
-    """The fall of the loss over a window against the law of a drift along one mode.
+    """The decrease of the loss over a window, compared with the law of a drift along one mode.
 
     Args:
         steps: Optimisation steps, ``[points]``.
-        loss: L at each.
+        loss: Loss L at each step.
         slope: Slope of 1/L against steps.
-        slope_interval: 95 % of the scatter about the line; residuals of a slow process are correlated, so it says
-            too little.
-        r_squared: Share of the variance of 1/L that the line explains: 1 for the law.
-        r_squared_exponential: The same for ln L, the alternative of a plain exponential fall.
-        predicted_slope: alpha beta^2, which holds where all trained weights move along p_1 alone.
-        ratio: slope/predicted_slope: above 1 where other layers, or other directions, lower the loss too.
+        slope_interval: 95 % interval from the scatter about the line. It is too narrow, because residuals of a slow
+            process are correlated.
+        r_squared: Fraction of the variance of 1/L that the line explains; 1 for the law.
+        r_squared_exponential: Fraction of the variance of ln L that a line explains, for a plain exponential decrease.
+        predicted_slope: Slope alpha beta^2 of a model whose trained weights all move along p_1.
+        ratio: Ratio slope/predicted_slope; above 1 if other layers or other directions lower the loss too.
         beta: Slope of ln L along p_1 at w0.
     """
 
@@ -133,7 +139,7 @@ class DriftLaw(Result, kind="drift_law", dims={"steps": ("point",), "loss": ("po
 def drift_law(
     steps: Float[Tensor, " points"], loss: Float[Tensor, " points"], *, beta: float, learning_rate: float
 ) -> DriftLaw:
-    r"""Compare the loss over time with the drift it would drive along the first mode (paper, S2).
+    r"""Compare the loss over time with a drift along the first mode (paper, S2).
 
     With :math:`L = L_0 e^{\beta\theta_1}` and gradient descent along p_1 alone,
 
@@ -141,28 +147,32 @@ def drift_law(
 
     Args:
         steps: Optimisation steps.
-        loss: Loss at each, positive; of the whole training set.
-        beta: Slope of ln L along p_1, which equals E[g_1] of :func:`landscope.log_hessian`.
-        learning_rate: alpha.
+        loss: Positive loss of the whole training set at each step.
+        beta: Slope of ln L along p_1, which equals E[g_1] of :func:`landscope.noise.log_hessian`.
+        learning_rate: Learning rate alpha.
 
     Returns:
         The fit and the prediction; NaN for fewer than four points.
 
     Raises:
-        InputError: If lengths differ, or a loss or the learning rate is not positive.
+        InputError: If the lengths differ, or a loss or the learning rate is not positive.
 
     Example:
         >>> import torch
         >>> t = torch.arange(0.0, 100, 10).double()
-        >>> found = drift_law(t, 1 / (50 + 0.1 * 0.5**2 * t), beta=0.5, learning_rate=0.1)
-        >>> round(found.ratio, 6), round(found.r_squared, 6)
+        >>> law = drift_law(t, 1 / (50 + 0.1 * 0.5**2 * t), beta=0.5, learning_rate=0.1)
+        >>> round(law.ratio, 6), round(law.r_squared, 6)
         (1.0, 1.0)
     """
     check_positive("learning_rate", learning_rate)
     if len(steps) != len(loss):
-        raise InputError(expected="a loss for each step", got=f"{len(steps)} and {len(loss)}", hint="Pass pairs.")
+        raise InputError(expected="a loss for each step", got=f"{len(steps)} and {len(loss)}", hint="Pass one of each.")
     if not bool((loss > 0).all()):
-        raise InputError(expected="positive losses", got=f"{float(loss.min())}", hint="1/L needs them.")
+        raise InputError(
+            expected="positive losses",
+            got=f"{float(loss.min())}",
+            hint="Remove the other points: 1/L needs positive losses.",
+        )
     if len(steps) < _MIN_POINTS:
         return DriftLaw(
             steps=steps,

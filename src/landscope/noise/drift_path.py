@@ -1,4 +1,4 @@
-"""S1 and S2: the two phases, the drift along the first mode, and what it does to loss, margin and test error."""
+"""Results about the drift along the first mode and the number of active modes (paper, SI sections S1 and S2)."""
 
 from __future__ import annotations
 
@@ -9,31 +9,30 @@ from torch import Tensor
 
 from landscope.results import Result
 
-__all__ = ["Activity", "AlongDrift"]
+__all__ = ["Activity", "DriftPath"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class AlongDrift(
+class DriftPath(
     Result,
-    kind="paper_along_drift",
+    kind="drift_path",
     dims=dict.fromkeys(
         ("displacements", "loss", "margin", "relative_margin", "test_loss", "test_error", "train_error"), ("point",)
     ),
 ):
-    """A walk from w0 along the first mode, in the way the run goes.
+    """Loss, margin and errors on a path from w0 along the first mode, in the direction of the run.
 
     Args:
-        displacements: theta_1 from w0, positive ahead, ``[points]``.
+        displacements: Displacement of theta_1 from w0, positive in the direction of the run, ``[points]``.
         loss: Training loss.
-        margin: Mean over training samples of the right output minus the largest wrong one.
-        relative_margin: The same over the norm of the recorded weights: growth of the margin that is not growth of
-            the weights.
-        train_error: Share of wrong answers on the training set.
+        margin: Mean over training samples of the right output minus the largest wrong output.
+        relative_margin: Margin over the norm of the recorded weights, which does not grow with the weights alone.
+        train_error: Fraction of wrong answers on the training set.
         test_loss: Loss on the test set.
-        test_error: Share of wrong answers there.
-        window_way: How far theta_1 went in the window.
-        beta_slope: Slope of ln L along p_1 at w0, by differences along the line.
-        beta_ensemble: E[g_1] from the minibatch losses, which must equal it.
+        test_error: Fraction of wrong answers on the test set.
+        window_displacement: Displacement of theta_1 in the window.
+        beta_slope: Slope of ln L along p_1 at w0, from differences along the line.
+        beta_ensemble: The same slope as E[g_1] from the minibatch losses; both must agree.
     """
 
     displacements: Float[Tensor, " points"]
@@ -43,23 +42,23 @@ class AlongDrift(
     train_error: Float[Tensor, " points"]
     test_loss: Float[Tensor, " points"]
     test_error: Float[Tensor, " points"]
-    window_way: float
+    window_displacement: float
     beta_slope: float
     beta_ensemble: float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Activity(
-    Result, kind="paper_activity", dims=dict.fromkeys(("steps", "dimension", "dimension_without_drift"), ("window",))
+    Result, kind="activity", dims=dict.fromkeys(("steps", "dimension", "dimension_without_drift"), ("window",))
 ):
-    """How many modes the search is active in, window after window of all that was recorded.
+    """Number of active modes in each window of a recording.
 
     Args:
         steps: Last step of each window.
-        dimension: D_l: modes that hold the fraction of its variance.
-        dimension_without_drift: The same without its first mode.
-        fraction: That fraction.
-        rows: Rows of a window.
+        dimension: Dimension D_l, the number of modes with the given fraction of the variance of the window.
+        dimension_without_drift: Dimension D_l without the first mode of the window.
+        fraction: Fraction of the variance.
+        rows: Number of rows in a window.
     """
 
     steps: Float[Tensor, " windows"]

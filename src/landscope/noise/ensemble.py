@@ -1,4 +1,4 @@
-"""The ensemble of minibatch losses along modes, as random springs (paper, Eqs. 9, 10 and 12; Fig. 3A)."""
+"""Random springs fitted to the minibatch losses along modes (paper, Eqs. 9, 10 and 12; Fig. 3A)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor
 
 from landscope._checks import check_positive
 from landscope.errors import InputError
+from landscope.landscape.lines import steps_for
 from landscope.landscape.profile import quadratic_fit
-from landscope.landscape.walk import steps_for
-from landscope.minibatch_lines import left_out, start_batch_lines
+from landscope.minibatch_lines import count_left_out, start_batch_lines
 from landscope.protocols import Ensemble, ProgressCallback
 from landscope.results import Result, stamp
 
@@ -41,34 +41,35 @@ class MinibatchEnsemble(
         "skewness": ("mode", "parameter"), "excess_kurtosis": ("mode", "parameter"),
     },
 ):  # fmt: skip
-    """Minibatch losses along modes, each fitted by ln L^mu = ln L_min + M (theta - theta^mu)^2/2.
+    """Fits ln L^mu = ln L_min + M (theta - theta^mu)^2/2 of the minibatch losses along modes.
 
-    Statistics over minibatches take the good fits only. "Parameters" are M, theta^mu and ln L_min, "pairs"
-    (M, theta^mu), (M, ln L_min), (theta^mu, ln L_min).
+    Statistics over minibatches use only the good fits. The three parameters are M, theta^mu and ln L_min; the three
+    pairs are (M, theta^mu), (M, ln L_min) and (theta^mu, ln L_min).
 
     Args:
-        displacements: delta theta, ``[k, S]``.
-        loss: Mean over minibatches, ``[k, S]``: the profile L_i.
+        displacements: Displacements delta theta, ``[k, S]``.
+        loss: Profile L_i, the mean over minibatches, ``[k, S]``.
         batch_profiles: Profiles of a few minibatches, ``[k, S, drawn]``.
-        loss0: L_0^mu = L^mu(w0), ``[b]``.
-        stiffness: M_ii^mu, ``[k, b]``; NaN where the loss is zero or infinite on the way.
-        centre: theta_i^mu, where the fitted parabola is level: its minimum for M > 0; NaN likewise.
-        log_minimum: ln L_min^mu.
-        r_squared: Share of the variance of ln L^mu along the line that the fit explains.
-        good: Fits that count: M > 0 and r_squared above the threshold.
-        n_good: Their number in each mode.
-        mean_stiffness: M_ii^(0), mean of M_ii^mu; NaN where fewer than three fits are good.
-        mean_square_stiffness: Mean of its square.
-        centre_spread: sigma~_i, root mean square of theta_i^mu.
-        centre_scale: 1.4826 times the median of |theta_i^mu|: the same for normal centres, and not ruled by a few.
-        correlations: Pearson correlations of the three pairs, ``[k, 3]``; independent ones stay below
-            2/sqrt(n_good) nineteen times of twenty.
-        skewness: Of the three parameters, ``[k, 3]``; 0 for a normal one.
-        excess_kurtosis: Likewise.
-        mean_field_ratio: <(L_0 M theta)^2> / (<L_0^2><M^2><theta^2>), ``[k]``: 1 where Eq. 12 may factorise.
-        predicted_velocity_variance: D_i of Eq. 12, for the learning rate given; NaN without.
-        predicted_flatness: F_i = sqrt(8/M_ii) of Eq. 10, with M_ii the log-curvature of the averaged springs at w0.
-        n_left_out: Samples that no minibatch holds, because the batch size does not divide the data.
+        loss0: Losses L_0^mu = L^mu(w0), ``[b]``.
+        stiffness: Stiffness M_ii^mu, ``[k, b]``; NaN if a loss on the line is zero or infinite.
+        centre: Centre theta_i^mu with zero slope, the minimum for M > 0; NaN if a loss on the line is zero or infinite.
+        log_minimum: Logarithm ln L_min^mu of the minimal loss.
+        r_squared: Fraction of the variance of ln L^mu along the line that the fit explains.
+        good: Whether the fit is good: M > 0 and r_squared not below the threshold.
+        n_good: Number of good fits in each mode.
+        mean_stiffness: Mean M_ii^(0) of M_ii^mu; NaN for fewer than three good fits.
+        mean_square_stiffness: Mean of the square of M_ii^mu.
+        centre_spread: Root mean square sigma~_i of theta_i^mu.
+        centre_scale: 1.4826 times the median of abs(theta_i^mu), a robust estimate of sigma~_i for normal centres.
+        correlations: Pearson correlations of the three pairs, ``[k, 3]``; for independent parameters 95 % of them are
+            below 2/sqrt(n_good).
+        skewness: Skewness of the three parameters, ``[k, 3]``; 0 for a normal distribution.
+        excess_kurtosis: Excess kurtosis of the three parameters, ``[k, 3]``; 0 for a normal distribution.
+        mean_field_ratio: Ratio <(L_0 M theta)^2> / (<L_0^2><M^2><theta^2>), ``[k]``; 1 if Eq. 12 may factorise.
+        predicted_velocity_variance: Velocity variance D_i of Eq. 12; NaN without a learning rate.
+        predicted_flatness: Flatness F_i = sqrt(8/M_ii) of Eq. 10, with the log-curvature M_ii of the averaged springs
+            at w0.
+        n_left_out: Number of samples outside all minibatches, if the batch size does not divide the data.
     """
 
     displacements: Float[Tensor, "k S"]
@@ -104,42 +105,42 @@ def minibatch_ensemble(
     min_r_squared: float = 0.8,
     progress: ProgressCallback | None = None,
 ) -> MinibatchEnsemble:
-    r"""Fit every minibatch loss along every mode by a random spring (paper, Eq. 9), and compare with Eqs. 10 and 12.
+    r"""Fit a random spring to every minibatch loss along every mode (paper, Eq. 9), and evaluate Eqs. 10 and 12.
 
     .. math:: \ln L^\mu(\delta) \approx \ln L_{min}^\mu + \tfrac12 M_{ii}^\mu (\delta - \theta_i^\mu)^2,
               \qquad D_i \approx \alpha^2 \langle (L_0^\mu)^2 \rangle \langle (M_{ii}^\mu)^2 \rangle
               \langle (\theta_i^\mu)^2 \rangle
 
-    The average of such springs has, at w0 and with weights proportional to L_0^mu, the log-curvature
-    :math:`M_{ii} = E[M_{ii}^\mu] + \mathrm{Var}[M_{ii}^\mu \theta_i^\mu]` behind the predicted flatness.
+    The average of the springs has the log-curvature
+    :math:`M_{ii} = E[M_{ii}^\mu] + \mathrm{Var}[M_{ii}^\mu \theta_i^\mu]` at w0, with weights proportional to L_0^mu.
+    It determines the predicted flatness.
 
     Args:
-        ensemble: A landscape that gives its minibatch losses, as ``risk.minibatches(50)``.
-        w0: Where the lines cross.
-        directions: p_i, used as they are.
-        displacements: Points of the lines, for all directions ``[S]`` or for each ``[k, S]``; at least five, and both
-            the fit and its quality belong to that range.
-        learning_rate: alpha, for the predicted velocity variance.
-        min_r_squared: What makes a fit good.
-        progress: Told how many directions are done.
+        ensemble: A landscape with minibatch losses, such as ``risk.minibatches(50)``.
+        w0: Centre of the lines.
+        directions: Directions p_i; they are not normalised.
+        displacements: Displacements of the fit, ``[S]`` for all directions or ``[k, S]`` for each; at least five.
+        learning_rate: Learning rate alpha for the predicted velocity variance.
+        min_r_squared: Smallest r_squared of a good fit.
+        progress: Callback for the number of completed directions.
 
     Returns:
         The fits, their statistics, and the predictions.
 
     Raises:
-        InputError: If a shape, dtype or device does not fit, directions are zero or repeated, or points or minibatches
-            are too few.
+        InputError: If a shape, dtype or device is wrong, directions are zero or parallel, or there are too few points
+            or minibatches.
         NonFiniteError: If a minibatch loss at w0 is not finite.
 
     Example:
-        Springs are recovered exactly.
+        The fit recovers springs exactly.
 
         >>> import torch
         >>> from landscope.synthetic import RandomSprings
         >>> springs = RandomSprings.draw(torch.tensor([1.0, 3.0]), 50, seed=0)
         >>> along = torch.linspace(-1, 1, 9)
-        >>> found = minibatch_ensemble(springs, torch.zeros(2).double(), torch.eye(2).double(), along)
-        >>> torch.allclose(found.stiffness[0], springs.stiffness[:, 0, 0]), bool(found.good.all())
+        >>> fits = minibatch_ensemble(springs, torch.zeros(2).double(), torch.eye(2).double(), along)
+        >>> torch.allclose(fits.stiffness[0], springs.stiffness[:, 0, 0]), bool(fits.good.all())
         (True, True)
     """
     check_positive("min_r_squared", min_r_squared)
@@ -151,7 +152,7 @@ def minibatch_ensemble(
         raise InputError(
             expected="at least 5 different displacements",
             got=f"{distinct}",
-            hint="A parabola with its quality needs them.",
+            hint="Pass more displacements: the fit of a parabola and its quality need them.",
         )
     rows = []
     for direction in range(count):
@@ -166,7 +167,7 @@ def minibatch_ensemble(
         loss0=at_start,
         **fits,
         **{name: torch.stack([row[name] for row in statistics]) for name in statistics[0]},
-        n_left_out=left_out(ensemble),
+        n_left_out=count_left_out(ensemble),
         provenance=stamp(learning_rate=learning_rate, min_r_squared=min_r_squared),
     )
 
@@ -180,14 +181,14 @@ def _fit(steps: Tensor, losses: Tensor, min_r_squared: float) -> dict[str, Tenso
     scatter = (logs - logs.mean(dim=1, keepdim=True)).square().sum(dim=1)
     r_squared = 1 - (logs - values).square().sum(dim=1) / scatter
     centre = -slope / stiffness
-    found = {
+    parameters = {
         "stiffness": stiffness,
         "centre": centre,
         "log_minimum": offset - stiffness * centre.square() / 2,
         "r_squared": r_squared,
     }
     return {
-        **{name: torch.where(usable, value, math.nan) for name, value in found.items()},
+        **{name: torch.where(usable, value, math.nan) for name, value in parameters.items()},
         "good": usable & (stiffness > 0) & (r_squared >= min_r_squared),
         "loss": losses.mean(dim=1),
         "batch_profiles": losses[:, :_KEPT_PROFILES].contiguous(),
@@ -196,11 +197,11 @@ def _fit(steps: Tensor, losses: Tensor, min_r_squared: float) -> dict[str, Tenso
 
 def _statistics(row: dict[str, Tensor], loss0: Tensor, learning_rate: float | None) -> dict[str, Tensor]:
     good = row["good"]
-    found = {"n_good": good.sum().double(), **dict.fromkeys(_NAMES, torch.tensor(math.nan, dtype=torch.float64))}
+    unknown = {"n_good": good.sum().double(), **dict.fromkeys(_NAMES, torch.tensor(math.nan, dtype=torch.float64))}
     nothing = torch.full((3,), math.nan, dtype=torch.float64)
-    found |= {"correlations": nothing, "skewness": nothing, "excess_kurtosis": nothing}
+    unknown |= {"correlations": nothing, "skewness": nothing, "excess_kurtosis": nothing}
     if int(good.sum()) < _MIN_GOOD:
-        return found
+        return unknown
     stiffness, centre, weight = row["stiffness"][good], row["centre"][good], loss0[good]
     parameters = torch.stack([stiffness, centre, row["log_minimum"][good]])
     centred = parameters - parameters.mean(dim=1, keepdim=True)
@@ -213,7 +214,7 @@ def _statistics(row: dict[str, Tensor], loss0: Tensor, learning_rate: float | No
     log_curvature = (share * stiffness).sum() + (share * (force - mean_force).square()).sum()
     squares = weight.square().mean() * stiffness.square().mean() * centre.square().mean()
     return {
-        **found,
+        **unknown,
         "mean_stiffness": stiffness.mean(),
         "mean_square_stiffness": stiffness.square().mean(),
         "centre_spread": centre.square().mean().sqrt(),

@@ -1,4 +1,4 @@
-"""Gradient noise along directions (paper, below Eq. 4), and how many minibatches it takes to see the gradient."""
+"""Gradient noise along directions (paper, below Eq. 4), and the number of minibatches that reveal the gradient."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from landscope._checks import check_start
 from landscope.errors import InputError
-from landscope.minibatch_lines import gradients_of, left_out
+from landscope.minibatch_lines import count_left_out, gradients_of
 from landscope.protocols import Ensemble
 from landscope.results import Result, stamp
 
@@ -27,17 +27,17 @@ class GradientNoise(
         "covariance": ("mode", "other"),
     },
 ):
-    """Minibatch gradients at one point, along directions; without the factor alpha of Eq. 4.
+    """Statistics of minibatch gradients at one point along directions, without the factor alpha of Eq. 4.
 
     Args:
         mean: Gradient of the loss along each direction, ``[k]``.
-        covariance: C_ij = <d_i delta L^mu d_j delta L^mu>, divided by the number of minibatches, ``[k, k]``.
-        variance: C_ii, ``[k]``.
-        mean_square: <(d_i L^mu)^2>: at fixed weights D_i = alpha^2 times it, exactly.
-        minibatches_needed: C_ii/mean_i^2: how many independent minibatches until the standard error of their mean
-            gradient is as small as the gradient itself; infinite where the gradient vanishes.
-        n_batches: Minibatches.
-        n_left_out: Samples that no minibatch holds.
+        covariance: Covariance C_ij = <d_i delta L^mu d_j delta L^mu>, divided by the number of minibatches, ``[k, k]``.
+        variance: Variance C_ii, ``[k]``.
+        mean_square: Mean square <(d_i L^mu)^2>, ``[k]``; at fixed weights D_i is exactly alpha^2 times this.
+        minibatches_needed: Ratio C_ii/mean_i^2, the number of independent minibatches whose mean gradient has a
+            standard error as large as the gradient, ``[k]``; infinite if the gradient is zero.
+        n_batches: Number of minibatches.
+        n_left_out: Number of samples outside all minibatches.
     """
 
     mean: Float[Tensor, " k"]
@@ -49,11 +49,11 @@ class GradientNoise(
     n_left_out: int
 
     def velocity_variance(self, learning_rate: float) -> Float[Tensor, " k"]:
-        """D_i = alpha^2 <(d_i L^mu)^2> of plain SGD that stands at this point (exact form of Eq. 12)."""
+        """Velocity variance D_i = alpha^2 <(d_i L^mu)^2> of plain SGD at this point (exact form of Eq. 12)."""
         return learning_rate**2 * self.mean_square
 
     def temperature(self, learning_rate: float) -> Float[Tensor, " k"]:
-        """T_i(0) = alpha C_ii/2 (Eq. 15 at w0)."""
+        """Active temperature T_i(0) = alpha C_ii/2 (Eq. 15 at w0)."""
         return learning_rate / 2 * self.variance
 
 
@@ -63,18 +63,19 @@ def gradient_noise(ensemble: Ensemble, w0: Float[Tensor, " N"], directions: Floa
     .. math:: C_{ij} = \left\langle \partial_i \delta L^\mu\, \partial_j \delta L^\mu \right\rangle_\mu,
               \qquad \delta L^\mu = L^\mu - L
 
-    (paper, below Eq. 4, divided by alpha squared). One gradient a minibatch, whatever the number of directions.
+    (paper, below Eq. 4, divided by alpha squared). The cost is one gradient for each minibatch, for any number of
+    directions.
 
     Args:
-        ensemble: A landscape that gives its minibatch losses.
-        w0: Where.
-        directions: p_i, used as they are.
+        ensemble: A landscape with minibatch losses.
+        w0: Point of the gradients.
+        directions: Directions p_i; they are not normalised.
 
     Returns:
         The statistics, in float64.
 
     Raises:
-        InputError: If a shape, dtype or device does not fit, directions are zero or repeated, or there are fewer than
+        InputError: If a shape, dtype or device is wrong, directions are zero or parallel, or there are fewer than
             three minibatches.
         NonFiniteError: If w0, a direction or a gradient is not finite.
 
@@ -83,8 +84,8 @@ def gradient_noise(ensemble: Ensemble, w0: Float[Tensor, " N"], directions: Floa
         >>> from landscope.synthetic import RandomSprings
         >>> centres = torch.tensor([[-1.0], [1.0], [1.0], [-1.0]])
         >>> springs = RandomSprings(torch.full((4, 1, 1), 2.0), centres, torch.ones(4))
-        >>> found = gradient_noise(springs, torch.zeros(1), torch.eye(1))
-        >>> float(found.mean), round(float(found.variance / (2 * torch.e) ** 2), 6)
+        >>> noise = gradient_noise(springs, torch.zeros(1), torch.eye(1))
+        >>> float(noise.mean), round(float(noise.variance / (2 * torch.e) ** 2), 6)
         (0.0, 1.0)
     """
     w0, directions = check_start(w0, directions)
@@ -104,6 +105,6 @@ def gradient_noise(ensemble: Ensemble, w0: Float[Tensor, " N"], directions: Floa
         mean_square=rows.square().mean(dim=0),
         minibatches_needed=torch.where(mean != 0, variance / mean.square(), math.inf),
         n_batches=len(rows),
-        n_left_out=left_out(ensemble),
+        n_left_out=count_left_out(ensemble),
         provenance=stamp(),
     )

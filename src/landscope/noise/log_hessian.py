@@ -1,4 +1,4 @@
-"""The exact curvature of the log-loss from the ensemble of minibatch losses: what Eqs. 9 and 10 approximate."""
+"""The exact curvature of the log-loss from the minibatch losses, which Eqs. 9 and 10 approximate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope.errors import InputError
-from landscope.minibatch_lines import left_out, start_batch_lines
+from landscope.minibatch_lines import count_left_out, start_batch_lines
 from landscope.protocols import Ensemble
 from landscope.results import Result, stamp
 
@@ -26,19 +26,19 @@ class LogHessian(
         "weight": ("batch",),
     },
 ):  # fmt: skip
-    """First and second derivatives of ln L at w0 along a few modes, split by the ensemble.
+    """First and second derivatives of ln L at w0 along a few modes, with the contribution of each minibatch.
 
     Args:
-        slope: E[g_i], the slope of ln L; for the drifting mode it is beta of Eq. 10.
-        log_hessian: Hess ln L = mean_curvature + gradient_covariance, ``[k, k]``.
-        mean_curvature: E[M_ij^mu]: what the springs themselves hold.
-        gradient_covariance: Cov[g_i, g_j]: what their scatter about w0 adds.
-        gradients: g^mu = grad ln L^mu, ``[b, k]``.
-        curvatures: M^mu = Hess ln L^mu, ``[b, k, k]``; the off-diagonal tests the independence of modes.
-        weight: L^mu(w0) over its sum, ``[b]``: the weights of E and Cov.
-        off_diagonal: Root mean square over minibatches and pairs of M_ij^mu/sqrt(M_ii^mu M_jj^mu), i != j, where both
-            are positive: 0 for independent modes.
-        n_left_out: Samples that no minibatch holds.
+        slope: Slope E[g_i] of ln L, ``[k]``; for the drifting mode it is beta of Eq. 10.
+        log_hessian: Hessian of ln L, the sum of mean_curvature and gradient_covariance, ``[k, k]``.
+        mean_curvature: Mean curvature E[M_ij^mu] of the springs, ``[k, k]``.
+        gradient_covariance: Covariance Cov[g_i, g_j], from the scatter of the springs about w0, ``[k, k]``.
+        gradients: Gradients g^mu = grad ln L^mu, ``[b, k]``.
+        curvatures: Hessians M^mu = Hess ln L^mu, ``[b, k, k]``; off-diagonal elements test the independence of modes.
+        weight: Weights L^mu(w0) over their sum, ``[b]``, for E and Cov.
+        off_diagonal: Root mean square over minibatches and pairs i != j of M_ij^mu/sqrt(M_ii^mu M_jj^mu), if both
+            diagonal elements are positive; 0 for independent modes.
+        n_left_out: Number of samples outside all minibatches.
     """
 
     slope: Float[Tensor, " k"]
@@ -53,34 +53,34 @@ class LogHessian(
 
 
 def log_hessian(ensemble: Ensemble, w0: Float[Tensor, " N"], directions: Float[Tensor, "k N"]) -> LogHessian:
-    r"""Curvature of ln L at w0 along modes, exactly, from the minibatch losses.
+    r"""Exact curvature of ln L at w0 along modes, from the minibatch losses.
 
     With :math:`g = \nabla \ln L^\mu`, :math:`M^\mu = \nabla^2 \ln L^\mu` and weights proportional to
     :math:`L^\mu(w_0)`, for minibatches of equal size,
 
     .. math:: \nabla \ln L = E[g], \qquad \nabla^2 \ln L = E[M^\mu] + \mathrm{Cov}[g].
 
-    It is the identity of a log-sum-exp; the paper's Eq. 10 is its mean-field form.
+    This is the identity of a log-sum-exp; Eq. 10 of the paper is its mean-field form.
 
     Args:
-        ensemble: A landscape that gives its minibatch losses.
-        w0: Where.
-        directions: A few p_i: the work grows with the square of their number.
+        ensemble: A landscape with minibatch losses.
+        w0: Point of the derivatives.
+        directions: A few directions p_i; the cost grows with the square of their number.
 
     Returns:
         The derivatives and their two terms, in float64.
 
     Raises:
-        InputError: If a shape, dtype or device does not fit, directions are zero or repeated, or the loss of a
-            minibatch at w0 is zero: it has no logarithm.
+        InputError: If a shape, dtype or device is wrong, directions are zero or parallel, or the loss of a minibatch at
+            w0 is zero, so that it has no logarithm.
         NonFiniteError: If a minibatch loss at w0 is not finite.
 
     Example:
         >>> import torch
         >>> from landscope.synthetic import RandomSprings
         >>> springs = RandomSprings(torch.full((3, 1, 1), 4.0), torch.tensor([[-1.0], [0.0], [1.0]]), torch.ones(3))
-        >>> found = log_hessian(springs, torch.zeros(1), torch.eye(1))
-        >>> round(float(found.mean_curvature), 4), bool(found.gradient_covariance > 0)
+        >>> derivatives = log_hessian(springs, torch.zeros(1), torch.eye(1))
+        >>> round(float(derivatives.mean_curvature), 4), bool(derivatives.gradient_covariance > 0)
         (4.0, True)
     """
     lines, loss = start_batch_lines(ensemble, w0, directions)
@@ -88,16 +88,16 @@ def log_hessian(ensemble: Ensemble, w0: Float[Tensor, " N"], directions: Float[T
         raise InputError(
             expected="positive minibatch losses at w0",
             got=f"{int((loss <= 0).sum())} of {len(loss)} at zero",
-            hint="Use larger minibatches, or a loss that does not vanish.",
+            hint="Use larger minibatches, or a loss that is never zero.",
         )
     count = len(directions)
     _, slopes = lines.slopes(torch.arange(count), torch.zeros(count, dtype=torch.float64))
     first, second = torch.triu_indices(count, count)
-    bends = torch.empty(count, count, len(loss), dtype=torch.float64)
-    bends[first, second] = lines.curvatures(first, second)
-    bends[second, first] = bends[first, second]
+    hessians = torch.empty(count, count, len(loss), dtype=torch.float64)
+    hessians[first, second] = lines.curvatures(first, second)
+    hessians[second, first] = hessians[first, second]
     g = (slopes / loss).T
-    curvatures = (bends / loss).permute(2, 0, 1) - g[:, :, None] * g[:, None, :]
+    curvatures = (hessians / loss).permute(2, 0, 1) - g[:, :, None] * g[:, None, :]
     weight = loss / loss.sum()
     slope = weight @ g
     mean_curvature = torch.einsum("b,bij->ij", weight, curvatures)
@@ -111,7 +111,7 @@ def log_hessian(ensemble: Ensemble, w0: Float[Tensor, " N"], directions: Float[T
         curvatures=curvatures,
         weight=weight,
         off_diagonal=_off_diagonal(curvatures),
-        n_left_out=left_out(ensemble),
+        n_left_out=count_left_out(ensemble),
         provenance=stamp(),
     )
 

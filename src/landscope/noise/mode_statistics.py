@@ -1,4 +1,4 @@
-"""How much a window moves along given directions: the one measurement every exponent starts from."""
+"""How much a window moves along given directions: the measurement that every exponent starts from."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope._checks import check_count
-from landscope.directions.principal import PrincipalModes
-from landscope.directions.variance import mean_and_total_variance
+from landscope.directions.directions import Directions
+from landscope.directions.moving import moving
+from landscope.directions.variance import total_variance
 from landscope.noise.cosine_content import cosine_content
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
@@ -29,15 +30,16 @@ class ModeStatistics(
         **dict.fromkeys(("moments", "velocity_moments"), ("block", "moment", "mode")),
     },
 ):
-    """Variances along directions, of positions and of velocities, with their parts in ten stretches of time.
+    """Variances of positions and velocities along directions, with their parts in ten stretches of time.
 
     Args:
         variance: sigma_i^2 of the window about its own mean, divided by T, ``[k]``.
         velocity_variance: D_i = <v_i^2>, v the change from row to row (paper, Eq. 12).
-        moments: Mean of theta and of theta squared in each of ten stretches, ``[10, 2, k]``.
+        moments: Mean of theta (about the mean of the window) and of theta squared in each of ten stretches,
+            ``[10, 2, k]``.
         velocity_moments: The same of the velocity.
-        drift_share: Share of the squared displacements of the stretches that goes one way.
-        cosine_content: Likeness of coordinate k to the k-th cosine of a random walk.
+        drift_share: Share of the squared displacements of the stretches that points one way; NaN where nothing moves.
+        cosine_content: Likeness of coordinate k to the k-th cosine of a random walk; NaN where nothing moves.
         total_variance: Sum of the variance over all N directions.
         n_steps: Rows T.
     """
@@ -52,21 +54,21 @@ class ModeStatistics(
     n_steps: int
 
 
-def mode_statistics(modes: PrincipalModes, trajectory: Trajectory) -> ModeStatistics:
-    r"""Variance and velocity variance of a window along given directions.
+def mode_statistics(directions: Directions, window: Trajectory) -> ModeStatistics:
+    r"""Variance and velocity variance of a window along any directions, about the window's own mean.
 
     .. math:: \sigma_i^2 = \frac1T \sum_t (\theta_i(t) - \bar\theta_i)^2, \qquad
               D_i = \frac1{T-1} \sum_t (\theta_i(t+1) - \theta_i(t))^2
 
     Args:
-        modes: Directions: principal modes of this window or of another, or a basis (:func:`landscope.modes_along`).
-        trajectory: The window to measure on.
+        directions: Principal modes of this window or of another, or any other directions.
+        window: The window to measure on.
 
     Returns:
-        The motion, in float64.
+        The statistics, in float64.
 
     Raises:
-        InputError: If the trajectory is of other weights or has fewer than 21 rows: ten stretches of two steps.
+        InputError: If the window has other weights or fewer than 21 rows: ten stretches of two steps.
 
     Example:
         >>> import torch
@@ -76,20 +78,20 @@ def mode_statistics(modes: PrincipalModes, trajectory: Trajectory) -> ModeStatis
         >>> torch.allclose(mode_statistics(modes, window).variance, modes.variance)
         True
     """
-    trajectory.check(minimum_rows=2 * _BLOCKS + 1)
-    theta = modes.project_trajectory(trajectory)
+    window.check(minimum_rows=2 * _BLOCKS + 1)
+    theta = directions.project_trajectory(window)
     velocity = theta.diff(dim=0)
     centred = theta - theta.mean(dim=0)
     return ModeStatistics(
         variance=centred.square().mean(dim=0),
         velocity_variance=velocity.square().mean(dim=0),
-        moments=block_variances(theta, _BLOCKS),
+        moments=block_variances(centred, _BLOCKS),
         velocity_moments=block_variances(velocity, _BLOCKS),
         drift_share=drift_share(theta, _BLOCKS),
         cosine_content=cosine_content(centred),
-        total_variance=mean_and_total_variance(trajectory)[1],
-        n_steps=len(trajectory),
-        provenance=stamp(source=dict(trajectory.provenance)),
+        total_variance=total_variance(window),
+        n_steps=len(window),
+        provenance=stamp(directions=directions.name, source=dict(window.provenance)),
     )
 
 
@@ -121,11 +123,12 @@ def drift_share(coordinates: Float[Tensor, "T k"], n_blocks: int) -> Float[Tenso
 
     .. math:: \frac{(\sum_b \Delta_b)^2}{n \sum_b \Delta_b^2}
 
-    1 for a steady drift, 1/n on average for independent displacements. The first principal mode of a random walk is
-    half a cosine and has :math:`\approx 8/\pi^2 = 0.81`: PCA alone makes a walk look like a drift.
+    The share is 1 for a steady drift, and 1/n on average for independent displacements. The first principal mode of a
+    random walk is half a cosine, with a share of :math:`\approx 8/\pi^2 = 0.81`: PCA alone makes a walk look like a
+    drift.
 
     Args:
-        coordinates: theta over time.
+        coordinates: Coordinates theta over time.
         n_blocks: Stretches n.
 
     Returns:
@@ -138,7 +141,8 @@ def drift_share(coordinates: Float[Tensor, "T k"], n_blocks: int) -> Float[Tenso
     """
     edges = torch.linspace(0, len(coordinates) - 1, n_blocks + 1).round().long()
     displacements = coordinates[edges].double().diff(dim=0)
-    return displacements.sum(dim=0).square() / (n_blocks * displacements.square().sum(dim=0))
+    power = displacements.square().sum(dim=0)
+    return torch.where(moving(power), displacements.sum(dim=0).square() / (n_blocks * power), torch.nan)
 
 
 def random_walk_drift_share(n_blocks: int = _BLOCKS) -> float:

@@ -1,4 +1,4 @@
-"""S3 and the noise covariance: flatness against curvature, and gradient noise against curvature, layer by layer."""
+"""Gradient noise against curvature in each layer."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ import math
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope.directions.basis import Basis
-from landscope.directions.gradient_noise import gradient_noise_basis
-from landscope.directions.hessian import hessian_basis
+from landscope.directions.directions import Directions
+from landscope.directions.gradient_noise_eigenvectors import gradient_noise_eigenvectors
+from landscope.directions.hessian_eigenvectors import hessian_eigenvectors
 from landscope.landscape.curvature import directional_curvature
 from landscope.noise.gradient import gradient_noise
 from landscope.power_law import fit_power_law
 from landscope.protocols import Ensemble, LossLandscape
 from landscope.results import Result, stamp
 
-__all__ = ["LayerNoise", "measure_layer_noise"]
+__all__ = ["NoiseAndCurvature", "measure_noise_and_curvature"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class LayerNoise(
+class NoiseAndCurvature(
     Result,
-    kind="paper_layer_noise",
+    kind="noise_and_curvature",
     dims=dict.fromkeys(("variance", "curvature"), ("mode",)),
 ):
     """Gradient noise against curvature in one layer.
 
     Args:
-        layer: Name of its parameters.
-        basis: Directions used.
-        variance: C_ii.
-        curvature: H_ii.
-        exponent: g of C_ii ~ H_ii^g over positive H_ii.
-        n_not_convex: Directions left out for a curvature that is not positive.
+        layer: Name of the layer.
+        basis: Name of the directions.
+        variance: Gradient variance C_ii.
+        curvature: Curvature H_ii.
+        exponent: Exponent g of C_ii ~ H_ii^g over positive H_ii.
+        n_not_convex: Number of directions with a curvature that is not positive; the fit omits them.
     """
 
     layer: str
@@ -45,34 +45,36 @@ class LayerNoise(
     n_not_convex: int
 
 
-def measure_layer_noise(
+def measure_noise_and_curvature(
     layer: str, risk: LossLandscape, ensemble: Ensemble, w0: Float[Tensor, " N"], n_modes: int
-) -> tuple[LayerNoise, LayerNoise]:
-    """C_ii against H_ii along Hessian eigenvectors and along gradient-noise eigenvectors of one layer.
+) -> tuple[NoiseAndCurvature, NoiseAndCurvature]:
+    """Compare C_ii with H_ii along the Hessian eigenvectors and the gradient-noise eigenvectors of one layer.
 
     Args:
-        layer: Its name.
-        risk: Its loss.
-        ensemble: Its minibatch losses.
-        w0: Its weights.
-        n_modes: Directions of each basis.
+        layer: Name of the layer.
+        risk: Loss as a function of the weights of the layer.
+        ensemble: Minibatch losses as functions of the same weights.
+        w0: Weights of the layer.
+        n_modes: Number of directions in each basis.
 
     Returns:
-        The comparison in both bases: each is chosen by one of the two quantities and favours it.
+        The comparison in both bases; each basis favours the quantity that defines it.
     """
     n_modes = min(n_modes, len(w0) - 1)
-    bases = (hessian_basis(risk, w0, n_modes, rtol=1e-3), gradient_noise_basis(ensemble, w0, n_modes))
-    first, second = (_layer_noise(layer, basis, risk, ensemble, w0) for basis in bases)
+    bases = (hessian_eigenvectors(risk, w0, n_modes, rtol=1e-3), gradient_noise_eigenvectors(ensemble, w0, n_modes))
+    first, second = (_noise_and_curvature(layer, basis, risk, ensemble, w0) for basis in bases)
     return first, second
 
 
-def _layer_noise(layer: str, basis: Basis, risk: LossLandscape, ensemble: Ensemble, w0: Tensor) -> LayerNoise:
+def _noise_and_curvature(
+    layer: str, basis: Directions, risk: LossLandscape, ensemble: Ensemble, w0: Tensor
+) -> NoiseAndCurvature:
     directions = basis.directions.to(w0)
     variance = gradient_noise(ensemble, w0, directions).variance
     curvature = directional_curvature(risk, w0, directions)
     kept = (curvature > 0) & (variance > 0)
     exponent = fit_power_law(curvature[kept], variance[kept]).exponent if int(kept.sum()) >= 3 else math.nan
-    return LayerNoise(
+    return NoiseAndCurvature(
         layer=layer,
         basis=basis.name,
         variance=variance,

@@ -1,4 +1,4 @@
-"""Figs. 3 and S7: minibatch losses as springs, and what they predict, beside what the run did."""
+"""Springs fitted to the minibatch losses of many modes, with their predictions and the measurements (Figs. 3, S7)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from landscope.directions.ranks import log_spaced_ranks
 from landscope.landscape.flatness import Flatness
 from landscope.noise.ensemble import minibatch_ensemble
 from landscope.noise.velocity import VelocityStatistics
@@ -17,7 +18,7 @@ from landscope.power_law import fit_power_law
 from landscope.protocols import Ensemble, ProgressCallback
 from landscope.results import Result, stamp
 
-__all__ = ["Springs", "log_spaced_ranks", "measure_springs", "nearest_ranks"]
+__all__ = ["Springs", "measure_springs", "nearest_ranks", "spring_ranks"]
 
 _POINTS = 41
 
@@ -25,7 +26,7 @@ _POINTS = 41
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Springs(
     Result,
-    kind="paper_springs",
+    kind="springs",
     dims={
         **dict.fromkeys(
             (
@@ -40,31 +41,32 @@ class Springs(
         "drawn_ranks": ("drawn",),
     },
 ):  # fmt: skip
-    """The spring fits of many modes, summarised, with the profiles of a few for the figure.
+    """A summary of the spring fits of many modes, with the profiles of a few modes.
 
     Args:
         ranks: Ranks of the modes.
-        width: F_i as measured.
-        velocity_variance: D_i as measured on the window.
-        mean_stiffness: M_ii^(0).
-        centre_spread: sigma~_i, root mean square.
-        centre_scale: The same from the median.
-        predicted_velocity_variance: Eq. 12.
-        predicted_flatness: Eq. 10.
-        mean_field_ratio: Of Eq. 12 to the joint moment; see :class:`landscope.MinibatchEnsemble`.
+        width: Measured flatness F_i.
+        velocity_variance: Measured velocity variance D_i in the window.
+        mean_stiffness: Mean stiffness M_ii^(0).
+        centre_spread: Root mean square sigma~_i of the centres.
+        centre_scale: Robust estimate of sigma~_i from the median.
+        predicted_velocity_variance: Velocity variance by Eq. 12.
+        predicted_flatness: Flatness by Eq. 10.
+        mean_field_ratio: Ratio of the joint moment to the product in Eq. 12, as in
+            :class:`landscope.noise.MinibatchEnsemble`.
         median_r_squared: Median over minibatches of the fit quality.
-        good_share: Share of the minibatches whose fit counts.
-        correlations: Between the parameters of the springs.
-        skewness: Of each parameter.
-        excess_kurtosis: Likewise.
-        drawn_ranks: Modes with profiles.
-        displacements: Of their profiles.
-        loss: Mean over all minibatches.
-        profiles: Of a few minibatches.
-        stiffness_exponent: Of M^(0) on F.
-        centre_exponent: Of sigma~ on F, its median form.
-        n_batches: Minibatches.
-        n_left_out: Samples in none of them.
+        good_share: Fraction of minibatches with a good fit.
+        correlations: Correlations between the parameters of the springs.
+        skewness: Skewness of each parameter.
+        excess_kurtosis: Excess kurtosis of each parameter.
+        drawn_ranks: Ranks of the modes with profiles.
+        displacements: Displacements of the profiles.
+        loss: Profiles of the mean over all minibatches.
+        profiles: Profiles of a few minibatches.
+        stiffness_exponent: Exponent of M^(0) as a power law of F.
+        centre_exponent: Exponent of the robust sigma~ as a power law of F.
+        n_batches: Number of minibatches.
+        n_left_out: Number of samples outside all minibatches.
     """
 
     ranks: Int[Tensor, " k"]
@@ -91,18 +93,14 @@ class Springs(
     n_left_out: int
 
 
-def log_spaced_ranks(flatness: Flatness, n_modes: int, first: int = 2) -> Int[Tensor, " k"]:
-    """At most ``n_modes`` ranks from ``first`` on, log-spaced, with a flatness within reach."""
-    last = len(flatness.width)
-    if last < first:
-        return torch.empty(0, dtype=torch.long)
-    spaced = torch.logspace(math.log10(first), math.log10(last), n_modes, dtype=torch.float64).round().long().unique()
-    spaced = spaced.clamp(first, last).unique()
-    return spaced[flatness.bracketed[spaced - 1]]
+def spring_ranks(flatness: Flatness, n_modes: int) -> Int[Tensor, " k"]:
+    """About ``n_modes`` log-spaced ranks from 2 on, those with a flatness within reach."""
+    ranks = log_spaced_ranks(len(flatness.width), n_modes, 2)
+    return ranks[flatness.bracketed[ranks - 1]]
 
 
 def nearest_ranks(ranks: Int[Tensor, " k"], wanted: Sequence[int]) -> Int[Tensor, " drawn"]:
-    """Places in ``ranks`` of those nearest to the wanted ones, each once."""
+    """Positions in ``ranks`` of the ranks nearest to the wanted ranks, each once."""
     return torch.tensor([int((ranks - rank).abs().argmin()) for rank in wanted]).unique()
 
 
@@ -117,26 +115,26 @@ def measure_springs(
     n_modes: int = 100,
     progress: ProgressCallback | None = None,
 ) -> Springs:
-    """Fit the springs of log-spaced modes, each out to the farther of its two crossings on both sides.
+    """Fit the springs of log-spaced modes, each on a symmetric range up to its farther crossing.
 
     Args:
-        ensemble: The minibatch losses.
-        w0: The end of the window.
+        ensemble: A landscape with minibatch losses.
+        w0: End of the window.
         directions: All modes.
-        flatness: Of the modes, from the first on.
-        velocity: Of the window along all modes.
-        learning_rate: alpha.
-        n_modes: How many modes at most.
-        progress: Told how many are done.
+        flatness: Flatness of the modes, from the first.
+        velocity: Velocity statistics of the window along all modes.
+        learning_rate: Learning rate alpha.
+        n_modes: Largest number of modes.
+        progress: Callback for the number of completed modes.
 
     Returns:
         The summary.
     """
-    ranks = log_spaced_ranks(flatness, n_modes)
+    ranks = spring_ranks(flatness, n_modes)
     rows = ranks - 1
     reach = torch.maximum(-flatness.left[rows], flatness.right[rows])
     steps = reach[:, None] * torch.linspace(-1, 1, _POINTS, dtype=torch.float64)
-    found = minibatch_ensemble(
+    fits = minibatch_ensemble(
         ensemble, w0, directions[rows].to(w0), steps, learning_rate=learning_rate, progress=progress
     )
     drawn = nearest_ranks(ranks, (10, 50, 200))
@@ -145,17 +143,17 @@ def measure_springs(
         ranks=ranks,
         width=width,
         velocity_variance=velocity.velocity_variance[rows],
-        **{name: getattr(found, name) for name in _COPIED},
-        median_r_squared=found.r_squared.nanmedian(dim=1).values,
-        good_share=found.good.double().mean(dim=1),
+        **{name: getattr(fits, name) for name in _COPIED},
+        median_r_squared=fits.r_squared.nanmedian(dim=1).values,
+        good_share=fits.good.double().mean(dim=1),
         drawn_ranks=ranks[drawn],
-        displacements=found.displacements[drawn],
-        loss=found.loss[drawn],
-        profiles=found.batch_profiles[drawn],
-        stiffness_exponent=_exponent(width, found.mean_stiffness),
-        centre_exponent=_exponent(width, found.centre_scale),
-        n_batches=len(found.loss0),
-        n_left_out=found.n_left_out,
+        displacements=fits.displacements[drawn],
+        loss=fits.loss[drawn],
+        profiles=fits.batch_profiles[drawn],
+        stiffness_exponent=_exponent(width, fits.mean_stiffness),
+        centre_exponent=_exponent(width, fits.centre_scale),
+        n_batches=len(fits.loss0),
+        n_left_out=fits.n_left_out,
         provenance=stamp(learning_rate=learning_rate, n_modes=n_modes),
     )
 
@@ -174,6 +172,6 @@ _COPIED = (
 
 
 def _exponent(x: Tensor, y: Tensor) -> float:
-    """Exponent of y on x; NaN where too few are positive."""
+    """Exponent of y on x; NaN if fewer than three values are positive."""
     kept = torch.isfinite(y) & (y > 0)
     return fit_power_law(x[kept], y[kept]).exponent if int(kept.sum()) >= 3 else math.nan

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope._checks import check_count, check_positive
-from landscope.directions.principal import PrincipalModes
+from landscope.directions.directions import Directions
 from landscope.errors import InputError
 from landscope.protocols import LossLandscape, ProgressCallback
 from landscope.results import Result, stamp
@@ -62,7 +62,7 @@ def gradient_function(landscape: LossLandscape) -> Callable[[Tensor], Tensor]:
 def yaida_relation(
     trajectory: Trajectory,
     landscape: LossLandscape,
-    modes: PrincipalModes,
+    modes: Directions,
     *,
     learning_rate: float,
     n_points: int = 100,
@@ -158,7 +158,7 @@ class LyapunovResidual(
 def lyapunov_residual(
     trajectory: Trajectory,
     product: Callable[[Float[Tensor, " N"], Float[Tensor, " N"]], Float[Tensor, " N"]],
-    modes: PrincipalModes,
+    modes: Directions,
     covariance: Float[Tensor, "k k"],
     *,
     learning_rate: float,
@@ -173,7 +173,7 @@ def lyapunov_residual(
         trajectory: The window.
         product: ``(w, v) -> Hess L(w) v``, as ``risk.hessian_vector_product``; taken at the last row.
         modes: A few directions p_i, orthonormal.
-        covariance: C_ij of the gradient noise along the same directions, as of :func:`landscope.gradient_noise`.
+        covariance: C_ij of the gradient noise along the same directions, as of :func:`landscope.noise.gradient_noise`.
         learning_rate: alpha.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The active temperature: how strongly minibatches pull along a mode, here and away from here (paper, Eq. 15)."""
+"""The active temperature, the variance of the minibatch forces along a mode (paper, Eq. 15)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope._checks import check_positive
-from landscope.landscape.walk import steps_for
-from landscope.minibatch_lines import left_out, start_batch_lines
+from landscope.landscape.lines import steps_for
+from landscope.minibatch_lines import count_left_out, start_batch_lines
 from landscope.protocols import Ensemble, ProgressCallback
 from landscope.results import Result, stamp
 
@@ -26,11 +26,11 @@ class ActiveTemperature(
     """Active temperature and loss along modes.
 
     Args:
-        displacements: delta theta, ``[k, S]``.
-        temperature: T_i(delta theta), in units of the loss, ``[k, S]``.
-        loss: L_i(delta theta) of the same minibatches, ``[k, S]``.
-        learning_rate: alpha.
-        n_left_out: Samples that no minibatch holds.
+        displacements: Displacements delta theta, ``[k, S]``.
+        temperature: Active temperature T_i(delta theta), in units of the loss, ``[k, S]``.
+        loss: Mean loss L_i(delta theta) of the minibatches, ``[k, S]``.
+        learning_rate: Learning rate alpha.
+        n_left_out: Number of samples outside all minibatches.
     """
 
     displacements: Float[Tensor, "k S"]
@@ -55,22 +55,22 @@ def active_temperature(
               \frac{\partial\, \delta L^\mu(w_0 + \delta\theta\, p_i)}{\partial\, \delta\theta}
               \right)^2 \right\rangle_\mu, \qquad \delta L^\mu = L^\mu - L
 
-    The derivatives of all minibatches come from one pass of forward-mode differentiation a point. For T_i(0) along
-    many directions at once :func:`landscope.gradient_noise` is faster.
+    One pass of forward-mode differentiation for each point gives the derivatives of all minibatches. For T_i(0) along
+    many directions, :func:`landscope.noise.gradient_noise` is faster.
 
     Args:
-        ensemble: A landscape that gives its minibatch losses.
-        w0: Where the lines cross.
-        directions: p_i, used as they are.
-        displacements: delta theta, for all directions ``[S]`` or for each ``[k, S]``.
-        learning_rate: alpha.
-        progress: Told how many directions are done.
+        ensemble: A landscape with minibatch losses.
+        w0: Centre of the lines.
+        directions: Directions p_i; they are not normalised.
+        displacements: Displacements delta theta, ``[S]`` for all directions or ``[k, S]`` for each.
+        learning_rate: Learning rate alpha.
+        progress: Callback for the number of completed directions.
 
     Returns:
         The profiles, in float64.
 
     Raises:
-        InputError: If a shape, dtype or device does not fit, directions are zero or repeated, or there are fewer than
+        InputError: If a shape, dtype or device is wrong, directions are zero or parallel, or there are fewer than
             three minibatches.
         NonFiniteError: If a minibatch loss at w0 is not finite.
 
@@ -79,8 +79,8 @@ def active_temperature(
         >>> from landscope.synthetic import RandomSprings
         >>> springs = RandomSprings.draw(torch.tensor([1.0, 2.0]), 100, seed=0)
         >>> w0, axes, along = torch.zeros(2).double(), torch.eye(2).double(), torch.tensor([0.0, 0.5])
-        >>> found = active_temperature(springs, w0, axes, along, learning_rate=0.1)
-        >>> bool((found.temperature[0] > found.temperature[1]).all())
+        >>> profiles = active_temperature(springs, w0, axes, along, learning_rate=0.1)
+        >>> bool((profiles.temperature[0] > profiles.temperature[1]).all())
         True
     """
     check_positive("learning_rate", learning_rate)
@@ -99,6 +99,6 @@ def active_temperature(
         temperature=temperature,
         loss=loss,
         learning_rate=learning_rate,
-        n_left_out=left_out(ensemble),
+        n_left_out=count_left_out(ensemble),
         provenance=stamp(learning_rate=learning_rate),
     )

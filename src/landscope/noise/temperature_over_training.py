@@ -1,4 +1,4 @@
-"""Fig. 5: the active temperature along modes and along training."""
+"""The active temperature at checkpoints of a training (paper, Fig. 5)."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ from landscope.noise.temperature import active_temperature
 from landscope.protocols import Ensemble, ProgressCallback, silent
 from landscope.results import Result, stamp
 
-__all__ = ["Cooling", "drawn_ranks", "measure_cooling"]
+__all__ = ["TemperatureOverTraining", "drawn_ranks", "measure_temperature_over_training"]
 
-_MIN_CHECKPOINTS = 4
+MIN_CHECKPOINTS = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Cooling(
+class TemperatureOverTraining(
     Result,
-    kind="paper_cooling",
+    kind="temperature_over_training",
     dims={
         "steps": ("checkpoint",), "loss": ("checkpoint",), "noise_dimension": ("checkpoint",),
         "temperature": ("checkpoint", "mode"), "ranks": ("mode",),
         "displacements": ("point",), "profiles": ("drawn", "point"), "drawn_steps": ("drawn",),
     },
 ):  # fmt: skip
-    """Active temperature at checkpoints of a training, along modes found at its end.
+    """Active temperature at checkpoints of a training, along the modes of its end.
 
     Args:
-        steps: Optimisation steps.
-        loss: L of the whole training set at each.
+        steps: Optimisation steps of the checkpoints.
+        loss: Loss L of the whole training set at each checkpoint.
         ranks: Ranks of the modes.
-        temperature: T_i(0) at each checkpoint, ``[checkpoints, k]``.
-        displacements: Of the profiles along one mode.
-        profiles: T_i(delta theta) there at a few checkpoints.
-        drawn_steps: Those checkpoints.
-        drawn_rank: That mode.
-        first_counted: First checkpoint of the numbers below: the first after a whole epoch.
-        correlation: Pearson correlation of ln T_i(0) with ln L from there on, median of modes.
-        correlation_from_start: The same over all checkpoints.
-        noise_dimension: Directions that hold 99 % of the gradient noise at each checkpoint, in its own basis:
-            modes found at the end would look active there by their choice alone.
+        temperature: Active temperature T_i(0) at each checkpoint, ``[checkpoints, k]``.
+        displacements: Displacements of the profiles along one mode.
+        profiles: Profiles T_i(delta theta) along this mode at a few checkpoints.
+        drawn_steps: Optimisation steps of the checkpoints with profiles.
+        drawn_rank: Rank of the mode of the profiles.
+        first_counted: Index of the first checkpoint after one full epoch, where ``correlation`` starts.
+        correlation: Pearson correlation of ln T_i(0) with ln L from ``first_counted`` on, as median over modes.
+        correlation_from_start: Pearson correlation of ln T_i(0) with ln L over all checkpoints, as median over modes.
+        noise_dimension: Number of directions with 99 % of the gradient noise at each checkpoint, in the eigenbasis of
+            this noise. In the modes of the end of training the noise would depend on the choice of these modes.
     """
 
     steps: Float[Tensor, " c"]
@@ -67,11 +67,11 @@ class Cooling(
 
 
 def drawn_ranks(ranks: Int[Tensor, " k"]) -> Int[Tensor, " drawn"]:
-    """The modes whose temperature profiles are drawn: those nearest to 2, 10, 50 and 200."""
+    """The ranks of the drawn temperature profiles, nearest to 2, 10, 50 and 200."""
     return ranks[nearest_ranks(ranks, (2, 10, 50, 200))]
 
 
-def measure_cooling(
+def measure_temperature_over_training(
     checkpoints: Iterable[tuple[int, Ensemble, Tensor]],
     n_checkpoints: int,
     directions: Float[Tensor, "k N"],
@@ -82,19 +82,19 @@ def measure_cooling(
     steps_per_epoch: int,
     drawn: int,
     progress: ProgressCallback | None = None,
-) -> Cooling:
+) -> TemperatureOverTraining:
     """Measure T_i(0) and L at checkpoints, and T_i(delta theta) along one mode at some of them.
 
     Args:
-        checkpoints: Steps, minibatch losses and weights, one checkpoint after another.
-        n_checkpoints: Their number.
+        checkpoints: Step, minibatch losses and weights of each checkpoint, in order.
+        n_checkpoints: Number of checkpoints.
         directions: Modes.
-        ranks: Their ranks.
-        displacements: Of the profiles.
-        learning_rate: alpha.
-        steps_per_epoch: Minibatches an epoch.
-        drawn: Which of ``directions`` the profiles follow.
-        progress: Told how many checkpoints are done.
+        ranks: Ranks of the modes.
+        displacements: Displacements of the profiles.
+        learning_rate: Learning rate alpha.
+        steps_per_epoch: Number of minibatches in an epoch.
+        drawn: Index in ``directions`` of the mode of the profiles.
+        progress: Callback for the number of completed checkpoints.
 
     Returns:
         The measurements.
@@ -118,7 +118,7 @@ def measure_cooling(
         report(number + 1, n_checkpoints)
     temperature, losses = torch.stack(rows), torch.tensor(loss, dtype=torch.float64)
     first = next((number for number, step in enumerate(steps) if step >= steps_per_epoch), len(steps) - 1)
-    return Cooling(
+    return TemperatureOverTraining(
         steps=torch.tensor(steps, dtype=torch.float64),
         loss=losses,
         ranks=ranks,

@@ -1,4 +1,4 @@
-"""How a run moves along its modes: drift, velocity variance, memory (paper, Eqs. 12 and 13)."""
+"""Drift, velocity variance and memory of a window along directions (paper, Eqs. 12 and 13)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from landscope._checks import check_count
-from landscope.directions.principal import PrincipalModes
+from landscope.directions.directions import Directions
+from landscope.directions.moving import moving
 from landscope.errors import InputError
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
@@ -39,12 +40,12 @@ class VelocityStatistics(
         "autocorrelation": ("lag", "mode"), "msd": ("msd_lag", "mode"), "msd_lags": ("msd_lag",),
     },
 ):  # fmt: skip
-    """ModeStatistics along modes; times count steps.
+    """Velocity statistics along directions; times count steps.
 
     Args:
         drift: Mean velocity of each mode, weight units a step, ``[k]``.
-        velocity_variance: D_i = <v_i^2>, as printed: about zero, which differs from the drift in the first mode only.
-        variance: sigma_i^2 of this window about its own mean.
+        velocity_variance: D_i = <v_i^2>, about zero as in the paper; the mean velocity matters in the first mode only.
+        variance: Variance sigma_i^2 of this window about its own mean.
         correlation_time: tau_i = sigma_i^2/(D_i dt); NaN for a mode that does not move.
         white_time: tau of white velocities in a centred window of this length, along directions fixed beforehand.
         white_time_in_sample: tau that white isotropic velocities show along the principal modes of this very window.
@@ -55,7 +56,7 @@ class VelocityStatistics(
         integrated_time: Integrated autocorrelation time of theta_i itself, up to where the correlation vanishes.
         effective_samples: T/integrated_time: how many independent values sigma_i^2 is made of.
         resolved: Whether the mode moves and those are at least 50; where not, sigma_i^2 and tau_i grow with the window.
-            It speaks of directions fixed beforehand: in-sample modes of a free walk oscillate and can look resolved, so
+            It holds for directions fixed beforehand: in-sample modes of a free walk oscillate and can look resolved, so
             compare their correlation_time with ``white_time_in_sample``.
         persistence: Correlation of the displacements of successive epochs, drift included; NaN where the window
             holds fewer than five ends of epochs.
@@ -83,7 +84,7 @@ class VelocityStatistics(
 
 def velocity_statistics(
     trajectory: Trajectory,
-    modes: PrincipalModes,
+    directions: Directions,
     max_lag: int | None = None,
     *,
     steps_per_epoch: int | None = None,
@@ -94,12 +95,12 @@ def velocity_statistics(
               C_i(t) = \langle v_i(t'+t)\, v_i(t') \rangle, \quad
               \tau_i = \sigma_i^2 / (D_i \Delta t)
 
-    D_i is a variance of velocities, no diffusion coefficient, and tau_i is no integrated correlation time: white
-    velocities have a tau_i set by the window alone, given beside it.
+    D_i is a variance of velocities, not a diffusion coefficient, and tau_i is not an integrated correlation time: for
+    white velocities the window alone sets tau_i, and the result gives that value beside it.
 
     Args:
-        trajectory: The window to measure on; the one the modes were found on, or another.
-        modes: The directions.
+        trajectory: The window to measure on: that of the principal modes, or another.
+        directions: Principal modes, or any other directions.
         max_lag: Largest lag of the autocorrelation, in rows; a tenth of the window by default.
         steps_per_epoch: Minibatches an epoch, for the persistence over epochs; not measured by default.
 
@@ -107,7 +108,7 @@ def velocity_statistics(
         The statistics, in float64.
 
     Raises:
-        InputError: If the trajectory is of other weights, has fewer than four rows, its steps are not evenly spaced,
+        InputError: If the trajectory has other weights or fewer than four rows, its steps are not evenly spaced,
             or the lag does not fit the window.
 
     Example:
@@ -128,11 +129,12 @@ def velocity_statistics(
     lag = max(1, count // 10) if max_lag is None else check_count("max_lag", max_lag, minimum=1)
     if lag > count - 2:
         raise InputError(expected=f"max_lag of at most {count - 2} rows", got=f"{lag}", hint="Record longer.")
-    theta = modes.project_trajectory(trajectory)
+    theta = directions.project_trajectory(trajectory)
     velocity = theta.diff(dim=0) / dt
     covariance = _autocovariance(velocity, lag)
     strength = covariance[0]
     variance = theta.var(dim=0, correction=0)
+    moves = moving(variance) & (strength > 0)
     integrated = _integrated_time(theta - theta.mean(dim=0))
     lags = _log_spaced(count // 4)
     msd = torch.stack([(theta[step:] - theta[:-step]).square().mean(dim=0) for step in lags.tolist()])
@@ -141,17 +143,17 @@ def velocity_statistics(
         drift=velocity.mean(dim=0),
         velocity_variance=strength,
         variance=variance,
-        correlation_time=torch.where(strength > 0, variance / (strength * dt), math.nan),
+        correlation_time=torch.where(moves, variance / (strength * dt), math.nan),
         white_time=white_time(count) * dt,
         white_time_in_sample=white_time_in_sample(count, trajectory.dim, theta.shape[1]) * dt,
-        autocorrelation=covariance / torch.where(strength > 0, strength, math.nan),
+        autocorrelation=covariance / torch.where(moves, strength, math.nan),
         msd=msd,
         msd_lags=lags * dt,
         msd_exponent=_slope(torch.log(lags.double()), torch.log(msd)),
         integrated_time=integrated * dt,
         effective_samples=effective,
-        resolved=(effective >= _ENOUGH_SAMPLES) & (strength > 0),
-        persistence=_persistence(theta, trajectory.steps, steps_per_epoch),
+        resolved=(effective >= _ENOUGH_SAMPLES) & moves,
+        persistence=torch.where(moves, _persistence(theta, trajectory.steps, steps_per_epoch), math.nan),
         n_steps=count,
         dt=dt,
         provenance=stamp(max_lag=lag, steps_per_epoch=steps_per_epoch),

@@ -43,7 +43,7 @@ class PartPenalty:
 
     Example:
         >>> import torch
-        >>> from landscope import distance_penalty
+        >>> from landscope.penalties import distance_penalty
         >>> penalty = PartPenalty(distance_penalty(torch.zeros(2)), torch.tensor([0, 2]), dim=3)
         >>> penalty(torch.tensor([1.0, 5.0, 2.0])).item(), penalty.gradient(torch.tensor([1.0, 5.0, 2.0])).tolist()
         (5.0, [2.0, 0.0, 4.0])
@@ -86,7 +86,7 @@ class PartPenalty:
         return self.part.n_stored
 
     def state_dict(self) -> dict[str, Any]:
-        """The fields, for ``torch.save``; :func:`landscope.load_penalty` rebuilds the penalty."""
+        """The fields, for ``torch.save``; :func:`landscope.penalties.load_penalty` rebuilds the penalty."""
         return {
             "kind": _PART, "part": self.part.state_dict(), "columns": self.columns, "dim": self.dim,
             "parameters": list(self.parameters),
@@ -113,7 +113,7 @@ class PartPenalty:
 class PenaltySum:
     """A sum of quadratic penalties of any type: V(w) = sum_t V_t(w).
 
-    It stores all of them, so it grows with the number of tasks; :func:`landscope.merged_penalty` does not.
+    It stores all of them, so it grows with the number of tasks; :func:`landscope.penalties.merged_penalty` does not.
 
     Args:
         parts: The penalties.

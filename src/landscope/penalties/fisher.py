@@ -188,7 +188,7 @@ def curvature_constraint(
     Args:
         w1: Weights at the end of the task.
         directions: Orthonormal directions p_i, for example the leading eigenvectors of the Hessian
-            (:func:`landscope.hessian_basis`) or of the Fisher information, or random directions.
+            (:func:`landscope.directions.hessian`) or of the Fisher information, or random directions.
         curvature: Curvatures h_i, for example the eigenvalues; negative ones count as 0.
         floor: Curvature along all other directions.
         strength: Factor lambda.

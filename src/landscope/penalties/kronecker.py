@@ -136,7 +136,7 @@ class KroneckerPenalty(
         return self.anchor.numel() + self.inputs.numel() + self.outputs.numel()
 
     def state_dict(self) -> dict[str, Any]:
-        """The fields, for ``torch.save``; :func:`landscope.load_penalty` rebuilds the penalty."""
+        """The fields, for ``torch.save``; :func:`landscope.penalties.load_penalty` rebuilds the penalty."""
         return fields_of(self)
 
     def with_strength(self, strength: float) -> KroneckerPenalty:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope._checks import check_count, check_kind, check_positive, check_strength, check_vector
-from landscope.directions.principal import PrincipalModes
+from landscope.directions.directions import Directions
 from landscope.errors import InputError, NonFiniteError
 from landscope.landscape.flatness import Flatness
 from landscope.penalties.quadratic import QuadraticPenalty
@@ -27,7 +27,7 @@ _LOG_LOSS = 4.0
 
 def landscape_dependent_constraint(
     w1: Float[Tensor, " N"],
-    modes: PrincipalModes,
+    modes: Directions,
     flatness: Flatness | Float[Tensor, " k"],
     *,
     n_modes: int | None = None,
@@ -77,7 +77,7 @@ def landscape_dependent_constraint(
         >>> round(float(penalty(w1 + modes.directions[0].to(w1))), 3), penalty.floor
         (16.0, 0.25)
     """
-    check_kind("modes", modes, PrincipalModes, hint="Pass the result of ls.principal_modes(trajectory).")
+    check_kind("modes", modes, Directions, hint="Pass the result of ls.principal_modes(trajectory).")
     w1, known = check_vector("w1", w1, dim=len(modes.mean)), _widths_of(flatness)
     if modes.n_moving == 0:
         raise InputError(
@@ -111,7 +111,7 @@ def _widths_of(flatness: Flatness | Tensor) -> Float[Tensor, " k"]:
     return width
 
 
-def _check_modes(modes: PrincipalModes, known: Tensor, count: int) -> None:
+def _check_modes(modes: Directions, known: Tensor, count: int) -> None:
     if count > len(known) or count > len(modes.variance):
         raise InputError(
             expected=f"at least {count} modes, each with a flatness",

@@ -62,7 +62,7 @@ class ProximalSteps:
 
     Example:
         >>> import torch
-        >>> from landscope import QuadraticPenalty
+        >>> from landscope.penalties import QuadraticPenalty
         >>> model = torch.nn.Linear(1, 1, bias=False)
         >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
         >>> penalty = QuadraticPenalty(anchor=torch.zeros(1), stiffness=torch.ones(1))
@@ -143,7 +143,7 @@ class ProximalSteps:
                 raise InputError(
                     expected="one ProximalSteps on these weights",
                     got="a second ProximalSteps",
-                    hint="Add the penalties with ls.PenaltySum.",
+                    hint="Add the penalties with ls.penalties.PenaltySum.",
                 )
 
     @torch.no_grad()
@@ -183,7 +183,7 @@ def _space_of(
         raise InputError(
             expected="a penalty",
             got=type(penalty).__name__,
-            hint="Pass the result of ls.landscape_dependent_constraint(...), for example.",
+            hint="Pass the result of ls.penalties.landscape_dependent_constraint(...), for example.",
         )
     names = tuple(penalty.parameters)
     if select is None and names:

@@ -35,7 +35,7 @@ class QuadraticPenalty(
     :math:`k_0 = 0` and :math:`k_i = 1/F_i^2` it is the paper's landscape-dependent constraint (Eq. 14, without a
     factor 1/2). It stores (k + 1) N + k values. Without directions, each weight has its own stiffness and it stores
     2 N values. The penalty of one task is zero at its anchor; only merged penalties have an offset V_0, see
-    :func:`landscope.merged_penalty`.
+    :func:`landscope.penalties.merged_penalty`.
 
     Args:
         anchor: Weights w_1 at the end of the task, ``[N]``.
@@ -159,7 +159,7 @@ class QuadraticPenalty(
         return sum(tensor.numel() for tensor in self.tensors().values())
 
     def state_dict(self) -> dict[str, Any]:
-        """The fields, for ``torch.save``; :func:`landscope.load_penalty` rebuilds the penalty."""
+        """The fields, for ``torch.save``; :func:`landscope.penalties.load_penalty` rebuilds the penalty."""
         return fields_of(self)
 
     def with_strength(self, strength: float) -> QuadraticPenalty:

@@ -1,4 +1,4 @@
-"""Interactive figures of results; nothing is computed here but lines through given numbers."""
+"""Interactive figures of results; they draw given numbers and compute nothing else."""
 
 from landscope.plots.controls import *  # noqa: F403
 from landscope.plots.landscape import *  # noqa: F403

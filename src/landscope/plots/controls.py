@@ -1,4 +1,4 @@
-"""Exponents of all rows, samplings against the theory of epoch noise, growth with the window, equilibrium."""
+"""Figures of the controls: exponents, samplings against the theory of epoch noise, window growth, equilibrium."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from landscope.plots.style import (
 )
 from landscope.surrogates.epoch_noise import crossover_curvature, epoch_noise_time
 
-__all__ = ["all_exponents", "equilibrium", "growth", "sampling_times"]
+__all__ = ["correlation_time_by_sampling", "equilibrium", "exponents", "variance_against_window"]
 
 
-def all_exponents(rows: Sequence[Exponents]) -> go.Figure:
-    """psi, psi_D and psi_tau of every row of the table, with intervals."""
+def exponents(rows: Sequence[Exponents]) -> go.Figure:
+    """The exponents psi, psi_D and psi_tau of every row of the table, with intervals."""
     figure = make_subplots(
         rows=1,
         cols=3,
@@ -57,7 +57,7 @@ def all_exponents(rows: Sequence[Exponents]) -> go.Figure:
     return figure
 
 
-def sampling_times(
+def correlation_time_by_sampling(
     rows: Mapping[str, Exponents],
     ranks: Tensor,
     curvature: Tensor,
@@ -65,14 +65,14 @@ def sampling_times(
     batches_per_epoch: int,
     momentum: float,
 ) -> go.Figure | None:
-    """Correlation time against curvature under several samplings, with what their order predicts of plain SGD.
+    """Correlation time against curvature for several samplings, with the theory of their order for plain SGD.
 
-    None where no curvature is positive.
+    The result is None if no curvature is positive.
     """
     if not bool((curvature > 0).any()):
         return None
     figure = new_figure("curvature H<sub>ii</sub>", "correlation time τ<sub>i</sub> (steps)", log_x=True, log_y=True)
-    kept = curvature > 1e-5 * curvature.max()  # below that no curvature is seen within float32
+    kept = curvature > 1e-5 * curvature.max()  # a smaller curvature is not resolved in float32
     for (name, row), color in zip(rows.items(), PALETTE, strict=False):
         add_points(figure, numbers(curvature[kept]), numbers(row.correlation_time[ranks - 1][kept]), name, color, 5)
     reach = curvature[kept]
@@ -92,24 +92,31 @@ def sampling_times(
     return figure
 
 
-def growth(found: Growth) -> go.Figure:
-    """Variance against the length of the window, along the sharpest and the flattest Hessian directions."""
+def variance_against_window(window_growth: Growth) -> go.Figure:
+    """Variance against the length of the window, along the sharpest and the flattest Hessian eigenvectors."""
     figure = new_figure("window (epochs)", "σ² over its value in the shortest window", log_x=True, log_y=True)
-    order = torch.argsort(torch.nan_to_num(found.width, nan=float("inf")))
+    order = torch.argsort(torch.nan_to_num(window_growth.width, nan=float("inf")))
     quarter = max(1, len(order) // 4)
-    relative = found.variance / found.variance[0]
+    relative = window_growth.variance / window_growth.variance[0]
     for part, name, color, slope in (
-        (order[:quarter], "sharpest quarter", FRESH, found.sharp_exponent),
-        (order[-quarter:], "flattest quarter", OWN, found.flat_exponent),
+        (order[:quarter], "sharpest quarter", FRESH, window_growth.sharp_exponent),
+        (order[-quarter:], "flattest quarter", OWN, window_growth.flat_exponent),
     ):
         middle = relative[:, part].median(dim=1).values
-        add_line(figure, numbers(found.epochs), numbers(middle), f"{name}, exponent {slope:.2f}", color)
-    add_line(figure, numbers(found.epochs), numbers(found.epochs / found.epochs[0]), "free diffusion", WALK, dash="dot")
+        add_line(figure, numbers(window_growth.epochs), numbers(middle), f"{name}, exponent {slope:.2f}", color)
+    add_line(
+        figure,
+        numbers(window_growth.epochs),
+        numbers(window_growth.epochs / window_growth.epochs[0]),
+        "free diffusion",
+        WALK,
+        dash="dot",
+    )
     return figure
 
 
 def equilibrium(run: Exponents, control: Exponents) -> go.Figure:
-    """Variance against flatness along Hessian eigenvectors: the run, and isotropic noise around the same solution."""
+    """Variance against flatness along Hessian eigenvectors, of the run and of isotropic noise at its solution."""
     figure = new_figure("flatness F<sub>i</sub>", "variance σ<sub>i</sub>²", log_x=True, log_y=True)
     figure.update_xaxes(dtick="D2")
     for row, name, color in ((run, "the run (SGD)", OWN), (control, "isotropic Langevin", FRESH)):

@@ -1,4 +1,4 @@
-"""Figs. 1 and 2: training, spectrum, motion, profiles, flatness and the law."""
+"""Figures 1 and 2: training, spectrum, path of the weights, profiles, flatness and the variance-flatness law."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
+import torch
 from plotly.subplots import make_subplots
 
 from landscope.landscape.flatness import Flatness
@@ -32,80 +33,88 @@ from landscope.training_history import TrainingHistory
 
 __all__ = [
     "accumulated_variance",
-    "flatness_by_rank",
-    "log_profiles",
-    "memory_by_flatness",
-    "motion",
-    "noise_by_flatness",
-    "profiles",
+    "flatness_against_rank",
+    "log_loss_profiles",
+    "correlation_time_against_flatness",
+    "path_in_plane",
+    "noise_against_flatness",
+    "loss_profiles",
     "training_curves",
-    "variance_by_flatness",
+    "variance_against_flatness",
     "variance_spectrum",
 ]
 
 
-def training_curves(history: TrainingHistory) -> go.Figure:
-    """Loss and errors over epochs, with the two windows."""
+def training_curves(
+    history: TrainingHistory, spans: Sequence[tuple[str, int, int]], steps_per_epoch: int | None = None
+) -> go.Figure:
+    """Loss and errors during the training, with the windows of the analysis.
+
+    Args:
+        history: Losses and errors.
+        spans: Name, first step and last step of each window.
+        steps_per_epoch: Steps in an epoch; the axis counts steps where it is not known.
+    """
     figure = make_subplots(specs=[[{"secondary_y": True}]])
     styled(figure)
-    epochs = ranks_of(len(history.train_loss))
+    unit = steps_per_epoch or 1
+    time = numbers(history.steps) / unit
     for values, name, color, dash, second in (
         (history.train_loss, "training loss", OWN, "solid", False),
         (history.test_loss, "test loss", OWN, "dot", False),
         (100 * history.train_error, "training error", FRESH, "solid", True),
         (100 * history.test_error, "test error", FRESH, "dot", True),
     ):
+        if not bool(torch.isfinite(values).any()):
+            continue
         line = {"color": color, "dash": dash}
-        figure.add_trace(
-            go.Scatter(x=epochs, y=numbers(values), name=name, mode="lines", line=line), secondary_y=second
-        )
-    start, width = history.start_epoch, history.window_epochs
-    for first, text, color in ((start, "window", OWN), (start + width, "next window", FRESH)):
+        figure.add_trace(go.Scatter(x=time, y=numbers(values), name=name, mode="lines", line=line), secondary_y=second)
+    for (text, first, last), color in zip(spans, (OWN, FRESH), strict=False):
         figure.add_vrect(
-            x0=first, x1=first + width, fillcolor=color, opacity=0.08, line_width=0,
+            x0=(first - 1) / unit, x1=last / unit, fillcolor=color, opacity=0.08, line_width=0,
             annotation_text=text, annotation_position="top left",
         )  # fmt: skip
-    figure.update_xaxes(title="epoch")
+    figure.update_xaxes(title="step" if steps_per_epoch is None else "epoch")
     figure.update_yaxes(title="loss", type="log", secondary_y=False)
     figure.update_yaxes(title="error (%)", rangemode="tozero", tickmode="auto", nticks=6, secondary_y=True)
     return figure
 
 
-def variance_spectrum(found: Spectrum, surrogates: Sequence[Exponents]) -> go.Figure:
-    """Fig. 1A: variance against rank, with the nulls."""
+def variance_spectrum(spectrum: Spectrum, surrogates: Sequence[Exponents]) -> go.Figure:
+    """Fig. 1A: variance against rank, with the null models."""
     figure = new_figure("rank i", "variance σ<sub>i</sub>²", log_x=True, log_y=True)
-    count = len(found.variance)
+    count = len(spectrum.variance)
     for number, law in enumerate(surrogates):
         figure.add_scatter(
             x=ranks_of(len(law.variance)), y=numbers(law.variance), name="shuffled increments", mode="lines",
             line={"color": NULL, "width": 2}, legendgroup="null", showlegend=number == 0,
         )  # fmt: skip
-    walk = random_walk_shares(found.n_steps, min(count, found.n_steps - 1)) * found.total_variance
+    walk = random_walk_shares(spectrum.n_steps, min(count, spectrum.n_steps - 1)) * spectrum.total_variance
     add_line(
         figure, ranks_of(len(walk)), numbers(walk), "random walk (expected for N ≫ T)", WALK, dash="dot", width=1.5
     )
-    add_points(figure, ranks_of(count), numbers(found.cross_variance), "same modes, next window", FRESH, 3)
-    add_points(figure, ranks_of(count), numbers(found.variance), "in-sample", OWN, 3.5)
-    first, last = found.spectrum_ranks
-    if found.gamma == found.gamma:
+    add_points(figure, ranks_of(count), numbers(spectrum.cross_variance), "same modes, fresh data", FRESH, 3)
+    add_points(figure, ranks_of(count), numbers(spectrum.variance), "in-sample", OWN, 3.5)
+    first, last = spectrum.spectrum_ranks
+    if spectrum.gamma == spectrum.gamma:
         ranks = np.array([first, last], dtype=float)
-        middle = numbers(found.variance[first - 1 : last])
+        middle = numbers(spectrum.variance[first - 1 : last])
         scale = np.exp(
-            np.mean(np.log(middle[middle > 0]) + found.gamma * np.log(ranks_of(len(middle), first)[middle > 0]))
+            np.mean(np.log(middle[middle > 0]) + spectrum.gamma * np.log(ranks_of(len(middle), first)[middle > 0]))
         )
-        add_line(figure, ranks, scale * ranks**-found.gamma, f"γ = {found.gamma:.2f}", FIT, width=2)
-    top = float(found.variance[0])
+        add_line(figure, ranks, scale * ranks**-spectrum.gamma, f"γ = {spectrum.gamma:.2f}", FIT, width=2)
+    top = float(spectrum.variance[0])
     figure.update_yaxes(range=[np.log10(top) - 11, np.log10(top) + 0.5])
     return figure
 
 
-def accumulated_variance(found: Spectrum, surrogates: Sequence[Exponents]) -> go.Figure:
-    """Fig. 1B: share of the variance without mode 1 that modes 2 to n hold."""
+def accumulated_variance(spectrum: Spectrum, surrogates: Sequence[Exponents]) -> go.Figure:
+    """Fig. 1B: share of modes 2 to n in the variance without mode 1."""
     figure = new_figure("number of modes n", "share of the variance without mode 1", log_x=True)
     spectra = [(law.variance, law.total_variance, "shuffled increments", NULL) for law in surrogates]
-    walk = random_walk_shares(found.n_steps, min(len(found.variance), found.n_steps - 1))
+    walk = random_walk_shares(spectrum.n_steps, min(len(spectrum.variance), spectrum.n_steps - 1))
     spectra += [(walk, 1.0, "random walk (expected for N ≫ T)", WALK)]
-    spectra += [(found.variance, found.total_variance, "in-sample", OWN)]
+    spectra += [(spectrum.variance, spectrum.total_variance, "in-sample", OWN)]
     shown: set[str] = set()
     for variance, total, name, color in spectra:
         share = numbers(variance[1:].cumsum(0)) / (total - float(variance[0]))
@@ -115,19 +124,19 @@ def accumulated_variance(found: Spectrum, surrogates: Sequence[Exponents]) -> go
         )  # fmt: skip
         shown.add(name)
     figure.add_hline(y=0.9, line={"color": FIT, "dash": "dash", "width": 1})
-    figure.add_vline(x=found.modes_for_90_percent, line={"color": FIT, "dash": "dash", "width": 1})
+    figure.add_vline(x=spectrum.modes_for_90_percent, line={"color": FIT, "dash": "dash", "width": 1})
     figure.update_yaxes(range=[0, 1.03])
     return figure
 
 
-def motion(found: Spectrum, first: int, second: int) -> go.Figure | None:
-    """Fig. 1C and D: the path in the plane of two modes; None where one of them does not exist."""
-    if not {first, second} <= set(found.drawn):
+def path_in_plane(spectrum: Spectrum, first: int, second: int) -> go.Figure | None:
+    """Fig. 1C and D: the path of the weights in the plane of two modes; None if a mode does not exist."""
+    if not {first, second} <= set(spectrum.drawn):
         return None
-    columns = [found.drawn.index(rank) for rank in (first, second)]
+    columns = [spectrum.drawn.index(rank) for rank in (first, second)]
     figure = new_figure(f"θ<sub>{first}</sub>", f"θ<sub>{second}</sub>")
-    x, y = (numbers(found.path[:, column]) for column in columns)
-    steps = numbers(found.path_steps)
+    x, y = (numbers(spectrum.path[:, column]) for column in columns)
+    steps = numbers(spectrum.path_steps)
     figure.add_scatter(
         x=x, y=y, mode="lines+markers", line={"color": "rgba(120,120,120,0.35)", "width": 1}, showlegend=False,
         marker={"color": steps, "colorscale": "Viridis", "size": 4, "colorbar": {"title": "step", "thickness": 12}},
@@ -136,7 +145,7 @@ def motion(found: Spectrum, first: int, second: int) -> go.Figure | None:
     return figure
 
 
-def profiles(drawn: LossProfiles, ranks: Sequence[int]) -> go.Figure:
+def loss_profiles(drawn: LossProfiles, ranks: Sequence[int]) -> go.Figure:
     """Fig. 2A: the loss along a few modes."""
     figure = new_figure("displacement δθ", "loss L<sub>i</sub>")
     for row, (rank, color) in enumerate(zip(ranks, PALETTE, strict=False)):
@@ -146,8 +155,8 @@ def profiles(drawn: LossProfiles, ranks: Sequence[int]) -> go.Figure:
     return figure
 
 
-def log_profiles(drawn: LossProfiles, fits: ProfileFits, ranks: Sequence[int], found: Flatness) -> go.Figure:
-    """Fig. 2B: the log-loss along one mode with both fits, their residuals below, and the flatness marked."""
+def log_loss_profiles(drawn: LossProfiles, fits: ProfileFits, ranks: Sequence[int], flatness: Flatness) -> go.Figure:
+    """Fig. 2B: the log-loss along one mode, with both fits, their residuals and the flatness."""
     row = len(ranks) // 2 if len(ranks) > 2 else 0
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.68, 0.32], vertical_spacing=0.05)
     styled(figure)
@@ -165,8 +174,8 @@ def log_profiles(drawn: LossProfiles, fits: ProfileFits, ranks: Sequence[int], f
             x=x, y=np.log(loss) - values, mode="lines+markers", line=line, marker={"size": 4}, legendgroup=name,
             showlegend=False, row=2, col=1,
         )  # fmt: skip
-    left, right = float(found.left[ranks[row] - 1]), float(found.right[ranks[row] - 1])
-    level = np.log(drawn.loss0) + np.log(found.ratio)
+    left, right = float(flatness.left[ranks[row] - 1]), float(flatness.right[ranks[row] - 1])
+    level = np.log(drawn.loss0) + np.log(flatness.ratio)
     figure.add_scatter(
         x=[left, right], y=[level, level], name=f"F = {right - left:.3g}", mode="lines+markers",
         line={"color": WALK}, marker={"symbol": "line-ns-open", "size": 12},
@@ -177,7 +186,7 @@ def log_profiles(drawn: LossProfiles, fits: ProfileFits, ranks: Sequence[int], f
     return figure
 
 
-def flatness_by_rank(found: Flatness, surrogates: Sequence[Exponents]) -> go.Figure:
+def flatness_against_rank(flatness: Flatness, surrogates: Sequence[Exponents]) -> go.Figure:
     """Fig. 2C: flatness against rank."""
     figure = new_figure("rank i", "flatness F<sub>i</sub>", log_x=True, log_y=True)
     for number, law in enumerate(surrogates):
@@ -186,29 +195,35 @@ def flatness_by_rank(found: Flatness, surrogates: Sequence[Exponents]) -> go.Fig
             x=ranks_of(len(kept))[kept], y=numbers(law.width)[kept], name="shuffled increments", mode="markers",
             marker={"color": NULL, "size": 3}, legendgroup="null", showlegend=number == 0,
         )  # fmt: skip
-    kept = numbers(found.bracketed)
-    add_points(figure, ranks_of(len(kept))[kept], numbers(found.width)[kept], "in-sample modes", OWN)
+    kept = numbers(flatness.bracketed)
+    add_points(figure, ranks_of(len(kept))[kept], numbers(flatness.width)[kept], "in-sample modes", OWN)
     return figure
 
 
-def variance_by_flatness(own: Exponents, fresh: Exponents, nulls: Sequence[Exponents]) -> go.Figure:
-    """Fig. 2D: variance against flatness, in-sample, in fresh data, and under the null."""
-    return _by_flatness("variance σ<sub>i</sub>²", "variance", "psi", "ψ", own, fresh, nulls)
+def variance_against_flatness(in_sample: Exponents, fresh: Exponents | None, nulls: Sequence[Exponents]) -> go.Figure:
+    """Fig. 2D: variance against flatness, in-sample, in fresh data, and for the null model."""
+    return _by_flatness("variance σ<sub>i</sub>²", "variance", "psi", "ψ", in_sample, fresh, nulls)
 
 
-def noise_by_flatness(own: Exponents, fresh: Exponents, nulls: Sequence[Exponents]) -> go.Figure:
+def noise_against_flatness(in_sample: Exponents, fresh: Exponents | None, nulls: Sequence[Exponents]) -> go.Figure:
     """Fig. 3B, D: velocity variance against flatness."""
     return _by_flatness(
-        "velocity variance D<sub>i</sub>", "velocity_variance", "psi_D", "ψ<sub>D</sub>", own, fresh, nulls
+        "velocity variance D<sub>i</sub>", "velocity_variance", "psi_D", "ψ<sub>D</sub>", in_sample, fresh, nulls
     )
 
 
-def memory_by_flatness(
-    own: Exponents, fresh: Exponents, nulls: Sequence[Exponents], white_time: float | None = None
+def correlation_time_against_flatness(
+    in_sample: Exponents, fresh: Exponents | None, nulls: Sequence[Exponents], white_time: float | None = None
 ) -> go.Figure:
-    """Fig. 3B, tau: correlation time against flatness, with the value that white velocities have in fresh data."""
+    """Fig. 3B, tau: correlation time against flatness, with the value for white velocities in fresh data."""
     figure = _by_flatness(
-        "correlation time τ<sub>i</sub> (steps)", "correlation_time", "psi_tau", "ψ<sub>τ</sub>", own, fresh, nulls
+        "correlation time τ<sub>i</sub> (steps)",
+        "correlation_time",
+        "psi_tau",
+        "ψ<sub>τ</sub>",
+        in_sample,
+        fresh,
+        nulls,
     )
     if white_time is not None:
         add_level(figure, white_time, "white, fixed directions", WALK, dash="dot")
@@ -216,19 +231,28 @@ def memory_by_flatness(
 
 
 def _by_flatness(
-    title: str, quantity: str, exponent: str, symbol: str, own: Exponents, fresh: Exponents, nulls: Sequence[Exponents]
+    title: str,
+    quantity: str,
+    exponent: str,
+    symbol: str,
+    in_sample: Exponents,
+    fresh: Exponents | None,
+    nulls: Sequence[Exponents],
 ) -> go.Figure:
     figure = new_figure("flatness F<sub>i</sub>", title, log_x=True, log_y=True)
-    figure.update_xaxes(dtick="D2")  # often less than a decade
+    figure.update_xaxes(dtick="D2")  # the range is often less than a decade
     for number, law in enumerate(nulls):
         figure.add_scatter(
             x=numbers(law.width[law.used]), y=numbers(getattr(law, quantity)[law.used]), name="shuffled increments",
             mode="markers", marker={"color": NULL, "size": 3}, legendgroup="null", showlegend=number == 0,
         )  # fmt: skip
-    for law, name, color in ((fresh, "same modes, next window", FRESH), (own, "in-sample", OWN)):
+    measured = [
+        (law, *rest) for law, *rest in ((fresh, "fresh data", FRESH), (in_sample, "in-sample", OWN)) if law is not None
+    ]
+    for law, name, color in measured:
         x, y = numbers(law.width[law.used]), numbers(getattr(law, quantity)[law.used])
         add_points(figure, x, y, name, color)
-    for law, name, color in ((own, "in-sample", OWN), (fresh, "next window", FRESH)):
+    for law, name, color in reversed(measured):
         slope = getattr(law, exponent)
         if law.n_used < 3:
             continue

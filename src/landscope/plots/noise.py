@@ -1,4 +1,4 @@
-"""Figs. 3, 5, S7 and sections S1 to S3: springs, temperatures, drift, curvature."""
+"""Figures 3, 5, S7 and of the sections S1 to S3: springs, temperatures, drift and curvature."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from torch import Tensor
 
-from landscope.landscape.flatness_and_curvature import Locality
+from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature
 from landscope.noise.drift import DriftLaw
-from landscope.noise.drift_path import Activity, AlongDrift
+from landscope.noise.drift_path import Activity, DriftPath
 from landscope.noise.gradient import GradientNoise
-from landscope.noise.noise_and_curvature import LayerNoise
+from landscope.noise.noise_and_curvature import NoiseAndCurvature
 from landscope.noise.springs import Springs
 from landscope.noise.stationarity import YaidaRelation
 from landscope.noise.temperature import ActiveTemperature
-from landscope.noise.temperature_over_training import Cooling
+from landscope.noise.temperature_over_training import TemperatureOverTraining
 from landscope.noise.velocity import VelocityStatistics
 from landscope.plots.style import (
     FIT,
@@ -36,21 +36,21 @@ from landscope.plots.style import (
 )
 
 __all__ = [
-    "active_windows",
-    "along_drift",
-    "autocorrelation",
-    "cooling_curves",
-    "cooling_profiles",
-    "drift_line",
-    "locality",
+    "active_modes",
+    "loss_along_drift",
+    "velocity_autocorrelation",
+    "temperature_over_training",
+    "temperature_profiles_over_training",
+    "inverse_loss_over_training",
+    "flatness_and_curvature",
     "mean_squared_displacement",
     "minibatch_profiles",
-    "noise_by_curvature",
-    "predictions",
+    "noise_against_curvature",
+    "spring_predictions",
     "spring_statistics",
     "stationarity",
-    "temperature_by_flatness",
-    "temperature_by_loss",
+    "temperature_against_flatness",
+    "temperature_against_loss",
     "temperature_profiles",
 ]
 
@@ -88,8 +88,8 @@ def spring_statistics(springs: Springs) -> go.Figure:
     return figure
 
 
-def predictions(springs: Springs) -> go.Figure:
-    """Eqs. 10 and 12: predicted over measured flatness and velocity variance."""
+def spring_predictions(springs: Springs) -> go.Figure:
+    """Ratios of predicted and measured flatness (Eq. 10) and velocity variance (Eq. 12)."""
     figure = new_figure("rank i", "predicted / measured", log_x=True, log_y=True)
     ranks = numbers(springs.ranks)
     ratio = springs.predicted_velocity_variance / springs.velocity_variance
@@ -97,7 +97,7 @@ def predictions(springs: Springs) -> go.Figure:
     add_points(figure, ranks, numbers(ratio), "velocity variance D (Eq. 12)", FRESH)
     add_points(figure, ranks, numbers(springs.mean_field_ratio), "joint moment / product (mean field)", NULL)
     figure.add_hline(y=1, line={"color": WALK, "dash": "dash", "width": 1})
-    figure.update_yaxes(range=[-4, 4])  # beyond that a prediction is none
+    figure.update_yaxes(range=[-4, 4])  # larger ratios mean that the prediction fails
     return figure
 
 
@@ -105,10 +105,12 @@ def _drawn(count: int) -> list[int]:
     return [rank for rank in (1, 2, 10, 50, 200) if rank <= count]
 
 
-def autocorrelation(velocity: VelocityStatistics, steps_per_epoch: int) -> go.Figure:
+def velocity_autocorrelation(velocity: VelocityStatistics, steps_per_epoch: int | None) -> go.Figure:
     """Velocity autocorrelation of a few modes, summed over lags: noise of single steps would hide it otherwise."""
-    figure = new_figure("lag (epochs)", "1 + 2 Σ c<sub>i</sub>(t) up to the lag")
-    lags = np.arange(len(velocity.autocorrelation)) * velocity.dt / steps_per_epoch
+    figure = new_figure(
+        f"lag ({'steps' if steps_per_epoch is None else 'epochs'})", "1 + 2 Σ c<sub>i</sub>(t) up to the lag"
+    )
+    lags = np.arange(len(velocity.autocorrelation)) * velocity.dt / (steps_per_epoch or 1)
     for rank, color in zip(_drawn(velocity.autocorrelation.shape[1]), [*PALETTE, FIT], strict=False):
         add_line(figure, lags, numbers(2 * velocity.autocorrelation[:, rank - 1].cumsum(0) - 1), f"i = {rank}", color)
     return figure
@@ -125,7 +127,7 @@ def mean_squared_displacement(velocity: VelocityStatistics) -> go.Figure:
 
 
 def temperature_profiles(along: ActiveTemperature, ranks: Tensor) -> go.Figure:
-    """Fig. 5A: active temperature (left) and loss (right) along modes, over their values at w0."""
+    """Fig. 5A: active temperature (left) and loss (right) along modes."""
     figure = make_subplots(rows=1, cols=2, subplot_titles=("active temperature", "loss"), horizontal_spacing=0.12)
     styled(figure)
     for row, (rank, color) in enumerate(zip(ranks.tolist(), PALETTE, strict=False)):
@@ -140,7 +142,7 @@ def temperature_profiles(along: ActiveTemperature, ranks: Tensor) -> go.Figure:
     return figure
 
 
-def temperature_by_flatness(noise: GradientNoise, width: Tensor, learning_rate: float) -> go.Figure:
+def temperature_against_flatness(noise: GradientNoise, width: Tensor, learning_rate: float) -> go.Figure:
     """Fig. 5B: active temperature at w0 against rank and against flatness."""
     figure = make_subplots(rows=1, cols=2, subplot_titles=("against rank", "against flatness"), horizontal_spacing=0.12)
     styled(figure)
@@ -158,45 +160,49 @@ def temperature_by_flatness(noise: GradientNoise, width: Tensor, learning_rate: 
     return figure
 
 
-def cooling_profiles(cooling: Cooling) -> go.Figure:
-    """Fig. 5C: active temperature along one mode at several times."""
-    figure = new_figure(f"displacement δθ, i = {cooling.drawn_rank}", "active temperature", log_y=True)
-    shades = np.linspace(0.15, 1, max(2, len(cooling.profiles)))
-    for profile, step, shade in zip(numbers(cooling.profiles), cooling.drawn_steps.tolist(), shades, strict=False):
+def temperature_profiles_over_training(over_training: TemperatureOverTraining) -> go.Figure:
+    """Fig. 5C: active temperature along one mode at several checkpoints."""
+    figure = new_figure(f"displacement δθ, i = {over_training.drawn_rank}", "active temperature", log_y=True)
+    shades = np.linspace(0.15, 1, max(2, len(over_training.profiles)))
+    for profile, step, shade in zip(
+        numbers(over_training.profiles), over_training.drawn_steps.tolist(), shades, strict=False
+    ):
         color = f"rgba(31, 95, 168, {shade:.2f})"
-        add_line(figure, numbers(cooling.displacements), profile, f"step {step:,.0f}", color)
+        add_line(figure, numbers(over_training.displacements), profile, f"step {step:,.0f}", color)
     return figure
 
 
-def cooling_curves(cooling: Cooling) -> go.Figure:
-    """Fig. 5D: loss and active temperatures along training."""
+def temperature_over_training(over_training: TemperatureOverTraining) -> go.Figure:
+    """Fig. 5D: loss and active temperatures over training."""
     figure = new_figure("step (0 drawn at 0.5)", "loss and active temperature", log_x=True, log_y=True)
-    x = np.maximum(numbers(cooling.steps), 0.5)
-    for column in range(0, len(cooling.ranks), max(1, len(cooling.ranks) // 8)):
-        y = numbers(cooling.temperature[:, column])
+    x = np.maximum(numbers(over_training.steps), 0.5)
+    for column in range(0, len(over_training.ranks), max(1, len(over_training.ranks) // 8)):
+        y = numbers(over_training.temperature[:, column])
         figure.add_scatter(
-            x=x, y=y, name=f"T<sub>i</sub>, i = {int(cooling.ranks[column])}", mode="lines",
-            line={"color": OWN, "width": 1}, opacity=0.3 + 0.7 * (1 - column / len(cooling.ranks)),
+            x=x, y=y, name=f"T<sub>i</sub>, i = {int(over_training.ranks[column])}", mode="lines",
+            line={"color": OWN, "width": 1}, opacity=0.3 + 0.7 * (1 - column / len(over_training.ranks)),
         )  # fmt: skip
-    add_line(figure, x, numbers(cooling.loss), "loss L", FIT, width=3)
+    add_line(figure, x, numbers(over_training.loss), "loss L", FIT, width=3)
     few_ticks(figure)
     return figure
 
 
-def temperature_by_loss(cooling: Cooling) -> go.Figure:
-    """Fig. 5D, inset: active temperature against loss over checkpoints."""
+def temperature_against_loss(over_training: TemperatureOverTraining) -> go.Figure:
+    """Fig. 5D, inset: active temperature against loss at the checkpoints."""
     figure = new_figure("loss L", "active temperature T<sub>i</sub>(0)", log_x=True, log_y=True)
-    for column, color in zip(range(0, len(cooling.ranks), max(1, len(cooling.ranks) // 4)), PALETTE, strict=False):
-        name = f"i = {int(cooling.ranks[column])}"
+    for column, color in zip(
+        range(0, len(over_training.ranks), max(1, len(over_training.ranks) // 4)), PALETTE, strict=False
+    ):
+        name = f"i = {int(over_training.ranks[column])}"
         figure.add_scatter(
-            x=numbers(cooling.loss), y=numbers(cooling.temperature[:, column]), name=name, mode="lines+markers",
-            line={"color": color, "width": 1}, marker={"size": 5},
+            x=numbers(over_training.loss), y=numbers(over_training.temperature[:, column]), name=name,
+            mode="lines+markers", line={"color": color, "width": 1}, marker={"size": 5},
         )  # fmt: skip
     return figure
 
 
-def drift_line(law: DriftLaw) -> go.Figure:
-    """S2: 1/L over time, the line through it, and the slope of a drift along p_1 alone."""
+def inverse_loss_over_training(law: DriftLaw) -> go.Figure:
+    """S2: 1/L over time, with a fitted line and the slope of a drift along p_1 alone."""
     figure = new_figure("step", "1/L")
     x, y = numbers(law.steps), 1 / numbers(law.loss)
     add_points(figure, x, y, "training loss, after each epoch", OWN, 6)
@@ -209,15 +215,15 @@ def drift_line(law: DriftLaw) -> go.Figure:
     return figure
 
 
-def along_drift(along: AlongDrift) -> go.Figure:
-    """S2: margin and test error on the way along the drift."""
+def loss_along_drift(path: DriftPath) -> go.Figure:
+    """S2: margin and test error along the drift."""
     figure = make_subplots(specs=[[{"secondary_y": True}]])
     styled(figure)
-    x = numbers(along.displacements)
+    x = numbers(path.displacements)
     for values, name, color, second in (
-        (along.margin / along.margin[0], "margin over its value at w₀", OWN, False),
-        (along.relative_margin / along.relative_margin[0], "the same per norm of the weights", NULL, False),
-        (100 * along.test_error, "test error (%)", FRESH, True),
+        (path.margin / path.margin[0], "margin over its value at w₀", OWN, False),
+        (path.relative_margin / path.relative_margin[0], "margin per norm of the weights", NULL, False),
+        (100 * path.test_error, "test error (%)", FRESH, True),
     ):
         trace = go.Scatter(x=x, y=numbers(values), name=name, mode="lines+markers", line={"color": color})
         figure.add_trace(trace, secondary_y=second)
@@ -227,16 +233,16 @@ def along_drift(along: AlongDrift) -> go.Figure:
     return figure
 
 
-def locality(found: Locality) -> go.Figure:
-    """S3: flatness over its local value against rank."""
+def flatness_and_curvature(comparison: FlatnessAndCurvature) -> go.Figure:
+    """S3: ratio of the flatness to its value from the local curvature, against rank."""
     figure = new_figure("rank i", "F<sub>i</sub> √(H<sub>ii</sub>/8L₀)", log_x=True)
-    add_points(figure, numbers(found.ranks), numbers(found.ratio), "measured over local", OWN)
+    add_points(figure, numbers(comparison.ranks), numbers(comparison.ratio), "measured over local", OWN)
     figure.add_hline(y=1, line={"color": WALK, "dash": "dash", "width": 1}, annotation_text="ln L quadratic")
     return figure
 
 
-def noise_by_curvature(layers: Sequence[LayerNoise]) -> go.Figure:
-    """Gradient noise against curvature, layer by layer, in two bases."""
+def noise_against_curvature(layers: Sequence[NoiseAndCurvature]) -> go.Figure:
+    """Gradient noise against curvature in each layer, in two bases."""
     figure = new_figure("curvature H<sub>ii</sub>", "gradient noise C<sub>ii</sub>", log_x=True, log_y=True)
     for number, layer in enumerate(layers):
         kept = numbers((layer.curvature > 0) & (layer.variance > 0))
@@ -251,21 +257,24 @@ def noise_by_curvature(layers: Sequence[LayerNoise]) -> go.Figure:
 
 
 def stationarity(yaida: YaidaRelation) -> go.Figure:
-    """Yaida's ratio against rank."""
+    """The ratio of Yaida's relation against rank."""
     figure = new_figure("rank i", "⟨θ ∂L⟩ / (D/2α)", log_x=True, log_y=True)
     ratio, ranks = numbers(yaida.ratio), ranks_of(len(yaida.ratio))
     add_points(figure, ranks[ratio > 0], ratio[ratio > 0], "ratio", OWN)
-    add_points(figure, ranks[ratio < 0], -ratio[ratio < 0], "minus a negative ratio", NULL)
+    add_points(figure, ranks[ratio < 0], -ratio[ratio < 0], "absolute value of a negative ratio", NULL)
     figure.add_hline(y=1, line={"color": WALK, "dash": "dash", "width": 1}, annotation_text="stationary")
     return figure
 
 
-def active_windows(activity: Activity, steps_per_epoch: int) -> go.Figure:
-    """How many modes hold 99 % of the variance, window after window."""
-    figure = new_figure("epoch", f"modes that hold {100 * activity.fraction:g} % of the variance")
-    epochs = numbers(activity.steps) / steps_per_epoch
+def active_modes(activity: Activity, steps_per_epoch: int | None) -> go.Figure:
+    """Number of modes with 99 % of the variance in each window."""
+    figure = new_figure(
+        "step" if steps_per_epoch is None else "epoch",
+        f"number of modes with {100 * activity.fraction:g} % of the variance",
+    )
+    epochs = numbers(activity.steps) / (steps_per_epoch or 1)
     without = activity.dimension_without_drift
-    for values, name, color in ((activity.dimension, "drift included", OWN), (without, "without mode 1", FRESH)):
+    for values, name, color in ((activity.dimension, "with mode 1", OWN), (without, "without mode 1", FRESH)):
         add_points(figure, epochs, numbers(values), name, color, 7)
     figure.update_yaxes(rangemode="tozero")
     return figure

@@ -1,4 +1,4 @@
-"""What all figures share: colours, axes, points and lines."""
+"""Common elements of all figures: colours, axes, points and lines."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ HEIGHT = 420
 
 
 def new_figure(x: str, y: str, *, log_x: bool = False, log_y: bool = False) -> go.Figure:
-    """An empty figure with titled axes, logarithmic where asked."""
+    """An empty figure with titled axes, linear or logarithmic."""
     figure = go.Figure()
     styled(figure)
-    # A tick a decade: the labels between them only clutter.
+    # One tick for each decade: labels in between are too dense.
     figure.update_xaxes(title=x, **({"type": "log", "dtick": 1} if log_x else {}))
     figure.update_yaxes(title=y, **({"type": "log", "dtick": 1} if log_y else {}))
     return figure
 
 
 def styled(figure: go.Figure) -> None:
-    """Give a figure the look that all share."""
+    """Apply the common style to a figure."""
     figure.update_layout(
         template="simple_white",
         height=HEIGHT,
@@ -54,18 +54,18 @@ def styled(figure: go.Figure) -> None:
 
 
 def few_ticks(figure: go.Figure) -> None:
-    """Leave the ticks of logarithmic axes to plotly: one a decade is too many over many decades."""
+    """Let plotly choose the ticks of logarithmic axes, because one for each decade is too many over many decades."""
     figure.update_xaxes(dtick=None, nticks=8)
     figure.update_yaxes(dtick=None, nticks=8)
 
 
 def numbers(values: Tensor) -> np.ndarray:
-    """A tensor as plotly takes it."""
+    """Convert a tensor to an array for plotly."""
     return values.detach().cpu().numpy()
 
 
 def ranks_of(count: int, first: int = 1) -> np.ndarray:
-    """Ranks 1 to ``count``, or from another first one."""
+    """The ranks of ``count`` modes, from ``first`` on."""
     return np.arange(first, first + count)
 
 
@@ -82,9 +82,9 @@ def add_points(figure: go.Figure, x: np.ndarray, y: np.ndarray, name: str, color
 def add_level(
     figure: go.Figure, value: float, text: str, color: str, *, dash: str = "dash", upright: bool = False
 ) -> None:
-    """Draw a level across the figure, named at its end.
+    """Draw a line at one value across the figure, with a label.
 
-    As a labelled shape: an annotation of a logarithmic axis would be taken for its logarithm and stretch the axis.
+    The label belongs to a shape, because an annotation on a logarithmic axis would need the logarithm of the value.
     """
     figure.add_shape(
         type="line", line={"color": color, "dash": dash, "width": 1},
@@ -95,6 +95,6 @@ def add_level(
 
 
 def as_html(figure: go.Figure, name: str) -> str:
-    """A figure as a piece of a page that already holds plotly.js."""
+    """The HTML of a figure, for a page that already contains plotly.js."""
     config = {"displaylogo": False, "responsive": True, "toImageButtonOptions": {"filename": name, "scale": 2}}
     return figure.to_html(full_html=False, include_plotlyjs=False, div_id=name, config=config)

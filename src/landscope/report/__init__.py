@@ -1,5 +1,6 @@
-"""The self-contained page of one training run."""
+"""Pages of results: templates, captions, and plotly inlined, so that a page works offline."""
 
-from landscope.report.run_page import write_report
+from landscope.report.captions import CAPTIONS, WIDE
+from landscope.report.render import render
 
-__all__ = ["write_report"]
+__all__ = ["CAPTIONS", "WIDE", "render"]

@@ -1,4 +1,4 @@
-"""What stands below each figure, on the page of a run and on that of a reproduction."""
+"""The captions of the figures on the page of a run and on the page of a reproduction."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ __all__ = ["CAPTIONS", "WIDE"]
 CAPTIONS = {
     "training": (
         "Training.",
-        "Loss (left axis) and errors (right axis); the analysis uses the window, the controls the next window.",
+        "Loss (left axis) and errors (right axis). The analysis uses the window, and the controls use fresh data.",
     ),
     "fig1a": (
         "A. Spectrum.",
-        "Variance of the weights along each principal mode. Grey: the window's own steps in random order; "
-        "dotted: an isotropic random walk of the same length and total variance. A finding must stand out "
-        "from these.",
+        "Variance of the weights along each principal mode. Grey: the steps of the window in random order; "
+        "dotted: an isotropic random walk of the same length and total variance. A result is meaningful only if "
+        "it differs from both.",
     ),
     "fig1b": (
-        "B. How few modes.",
-        "Share of the variance, without mode 1, in modes 2 to n; dashed: 90 %.",
+        "B. Number of modes.",
+        "Share of modes 2 to n in the variance without mode 1; dashed: 90 %.",
     ),
     "fig1c": (
         "C. Drift.",
-        "The path along modes 1 and 2, coloured by time. PCA turns even a driftless walk into half a cosine "
-        "along mode 1 and a whole one along mode 2, an arc.",
+        "The path along modes 1 and 2, coloured by time. PCA of a random walk without drift also gives an arc: "
+        "half a cosine along mode 1 and a full cosine along mode 2.",
     ),
     "fig1d": (
         "D. Diffusion.",
@@ -34,34 +34,37 @@ CAPTIONS = {
     ),
     "fig2b": (
         "B. Log-loss.",
-        "Fits by an inverse Gaussian (quadratic ln L) and a quadratic L, residuals below; the bar is the flatness F.",
+        "Fits by an inverse Gaussian (quadratic ln L) and by a quadratic L, with residuals below. The bar shows the "
+        "flatness F.",
     ),
     "fig2c": (
         "C. Flatness against rank.",
-        "Distance between the nearest points on both sides where the loss is e times that at w₀.",
+        "Distance between the nearest points on both sides where the loss is e times the loss at w₀.",
     ),
     "fig2d": (
         "D. Variance against flatness.",
-        "Blue: the paper's way, modes and variances from one window. Orange: the same modes and flatness, "
-        "variances of the next window. Grey: shuffled increments through the same analysis. The law is an "
-        "effect of the dynamics only as far as blue and orange agree and grey does not.",
+        "Blue: modes and variances from one window, as in the paper. Orange: the same modes and flatness with the "
+        "variances of fresh data. Grey: the same analysis of shuffled increments. The law is an effect of the "
+        "dynamics only if blue and orange agree and grey differs.",
     ),
     "fig3a": (
         "A. Minibatch losses.",
-        "ln L of single minibatches along one mode, and of all data.",
+        "Log-loss of single minibatches and of all data along one mode.",
     ),
     "fig3b-d": (
         "B. Noise strength.",
-        "Velocity variance D against flatness. It holds no memory: the shuffled null keeps it.",
+        "Velocity variance D against flatness. It does not depend on the order of the steps, so shuffling does not "
+        "change it.",
     ),
     "fig3b-tau": (
         "B. Correlation time.",
-        "τ = σ²/D against flatness. Grey shows what PCA on a finite window makes of the same steps without memory.",
+        "τ = σ²/D against flatness. Grey: the same steps in random order, without memory; only PCA of a finite window "
+        "causes their τ.",
     ),
     "autocorrelation": (
         "Memory of velocities.",
-        "One plus twice the summed autocorrelation of the velocity: it falls below one where successive "
-        "minibatches undo one another, as they do within an epoch of sampling without replacement.",
+        "One plus twice the summed autocorrelation of the velocity. It falls below one if successive minibatches "
+        "compensate each other, as within an epoch without replacement.",
     ),
     "msd": (
         "Mean squared displacement.",
@@ -73,8 +76,8 @@ CAPTIONS = {
     ),
     "predictions": (
         "Eqs. 10 and 12.",
-        "What the springs predict over what was measured; grey: how well the product of means stands for the "
-        "joint moment.",
+        "Predictions of the springs divided by the measurements; grey: the joint moment divided by the product of "
+        "means.",
     ),
     "fig5a": (
         "A. Profiles.",
@@ -86,63 +89,64 @@ CAPTIONS = {
     ),
     "fig5c": (
         "C. Over time.",
-        "Profiles along one mode at checkpoints of the training.",
+        "Profiles along one mode at several checkpoints.",
     ),
     "fig5d": (
-        "D. Cooling.",
-        "Loss and active temperatures along training; modes of the end of training.",
+        "D. Temperature over training.",
+        "Loss and active temperatures over training, along the modes of the end of training.",
     ),
     "fig5d-inset": (
         "D, inset.",
         "Active temperature against loss.",
     ),
     "activity": (
-        "Activity.",
-        "Modes that hold 99 % of the variance of each epoch that was recorded.",
+        "Active modes.",
+        "Number of modes with 99 % of the variance in each recorded epoch.",
     ),
     "drift-line": (
         "Drift.",
-        "1/L is linear in time where the loss falls by a drift along one direction; grey: the slope if "
-        "nothing but that moved.",
+        "1/L is linear in time if the loss falls by a drift along one direction; grey: the slope if the weights "
+        "move only along this direction.",
     ),
     "along-drift": (
         "Along the drift.",
-        "Margin and test error from w₀ on along the first mode.",
+        "Margin and test error along the first mode, from w₀ on.",
     ),
     "locality": (
         "Flatness and Hessian.",
-        "Measured flatness over the one the local curvature gives.",
+        "Measured flatness divided by the flatness from the local curvature.",
     ),
     "layers": (
         "Noise and curvature.",
         "Gradient noise against curvature in each layer; filled: Hessian eigenvectors, open: gradient-noise "
-        "eigenvectors. Each basis favours what it was chosen by.",
+        "eigenvectors. Each basis favours the quantity that defines it.",
     ),
     "exponents": (
         "All exponents.",
-        "Every row of the table; dashed: the paper.",
+        "Every row of the table; dashed: values of the paper.",
     ),
     "equilibrium": (
         "Equilibrium.",
-        "Variance along Hessian eigenvectors: the run, and isotropic Langevin noise around the same solution "
-        "through the same code, which must rise (Einstein relation). Only directions that equilibrated.",
+        "Variance along Hessian eigenvectors, for the run and for isotropic Langevin noise at the same solution. "
+        "The variance of the Langevin noise must rise with flatness (Einstein relation). Only directions in "
+        "equilibrium are shown.",
     ),
     "samplings": (
         "Sampling.",
-        "The same modes after training on with four orders of the minibatches; lines: what the order alone "
-        "does in a bowl.",
+        "The same modes after continued training with four orders of the minibatches; lines: effect of the order "
+        "alone in a quadratic bowl.",
     ),
     "stationarity": (
         "Stationarity.",
-        "Yaida's ratio after training on with replacement, as it needs independent minibatches: 1 where "
-        "restoring force and noise balance.",
+        "Ratio of Yaida's relation after continued training with replacement, because the relation needs "
+        "independent minibatches. It is 1 if restoring force and noise balance.",
     ),
     "growth": (
         "Growth.",
         "Variance against the length of the window along Hessian eigenvectors.",
     ),
 }
-"""Figure -> label and text."""
+"""Label and text of each figure."""
 
 WIDE = ("exponents",)
-"""Figures that take the whole width."""
+"""Figures with the full width of the page."""

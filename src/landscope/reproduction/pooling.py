@@ -16,13 +16,11 @@ from landscope.law.exponents import Exponents
 from landscope.law.intervals import prediction_band, seed_interval
 from landscope.law.inverse_relation import SHUFFLED
 from landscope.progress import Reporter
+from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
 from landscope.storage.atomic import write_json, write_text
-from landscope.study.analyse import EXPONENTS
-from landscope.study.controls import ROWS
-from landscope.study.folder import RunFolder
-from landscope.study.measured import measurements_of
-from landscope.study.pipeline import run_stages
+from landscope.study.exponents import EXPONENTS
+from landscope.study.stages.controls import ROWS
 
 __all__ = [
     "COLUMNS",
@@ -120,9 +118,9 @@ def reproduce(
         for seed in range(seeds):
             changed = {"batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
             name = f"B{batch_size}-alpha{learning_rate:g}-seed{seed}"
-            run = RunFolder.create(folder / name, Settings.of({**settings.model_dump(), **changed}))
+            run = ExperimentRun.create(folder / name, Settings.of({**settings.model_dump(), **changed}))
             reporter.note(f"[bold]{name}[/bold]")
-            run_stages(run, reporter, until=FIGURES[figure][0])
+            run.analyse(reporter, until=FIGURES[figure][0])
             runs.append(run)
         pooled.append(pool(batch_size, learning_rate, runs))
     write_json(folder / "table.json", [as_dict(entry) for entry in pooled])
@@ -130,12 +128,12 @@ def reproduce(
     return pooled
 
 
-def pool(batch_size: int, learning_rate: float, runs: Sequence[RunFolder]) -> Pooled:
+def pool(batch_size: int, learning_rate: float, runs: Sequence[ExperimentRun]) -> Pooled:
     """Numbers of runs that differ in their seed only."""
     rows = _rows(runs)
-    measured = [measurements_of(run) for run in runs]
+    measured = [run.results.measurements for run in runs]
     shared = [key for key in measured[0] if all(key in other for other in measured)]
-    dim = runs[0].summary()["weights"]
+    dim = runs[0].results.summary()["weights"]
     over_seeds = {key: _over_seeds(key, [other[key] for other in measured], rows, runs, dim) for key in shared}
     return Pooled(
         batch_size,
@@ -148,9 +146,9 @@ def pool(batch_size: int, learning_rate: float, runs: Sequence[RunFolder]) -> Po
     )
 
 
-def _rows(runs: Sequence[RunFolder]) -> dict[str, dict[str, list[float]]]:
+def _rows(runs: Sequence[ExperimentRun]) -> dict[str, dict[str, list[float]]]:
     """The table of exponents: every row that all runs have."""
-    artefacts = ["exponents-in-sample", "exponents-next-window"]
+    artefacts = ["exponents-in-sample", "exponents-fresh"]
     shuffled = [f"exponents-shuffled-{number}" for number in range(runs[0].settings.n_nulls)]
     others = [f"exponents-{key}" for key in ROWS]
     rows: dict[str, dict[str, list[float]]] = {}
@@ -165,7 +163,7 @@ def _rows(runs: Sequence[RunFolder]) -> dict[str, dict[str, list[float]]]:
 
 
 def _over_seeds(
-    key: str, single: Sequence[Measurement], rows: Mapping[str, Any], runs: Sequence[RunFolder], dim: int
+    key: str, single: Sequence[Measurement], rows: Mapping[str, Any], runs: Sequence[ExperimentRun], dim: int
 ) -> Measurement:
     """Mean with Student's interval; each control with the hull of its bands, the null with that of all surrogates."""
     values = [measurement.value for measurement in single]
@@ -178,7 +176,7 @@ def _over_seeds(
 
 
 def _pooled_control(
-    key: str, same: Sequence[Control], rows: Mapping[str, Any], runs: Sequence[RunFolder], dim: int
+    key: str, same: Sequence[Control], rows: Mapping[str, Any], runs: Sequence[ExperimentRun], dim: int
 ) -> Control:
     """One control of all runs.
 
@@ -187,7 +185,9 @@ def _pooled_control(
     """
     first = same[0]
     if first.name == NULL_NAME and key == "modes_for_90_percent":
-        return few_modes_control([float(n) for run in runs for n in run.summary()["modes_for_90_percent_null"]], dim)
+        return few_modes_control(
+            [float(n) for run in runs for n in run.results.summary()["modes_for_90_percent_null"]], dim
+        )
     if first.name == NULL_NAME:
         # What one run says of its few surrogates says nothing of those of all runs.
         return dataclasses.replace(first, band=prediction_band(rows.get(SHUFFLED, {}).get(key, [])), finding="")

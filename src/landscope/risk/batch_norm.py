@@ -1,4 +1,4 @@
-"""Batch normalisation with statistics taken anew at every point of the landscape."""
+"""Batch normalisation with statistics that are re-estimated at every point of the landscape."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ __all__ = ["ReestimatedLosses"]
 
 
 class ReestimatedLosses(ClosureLosses):
-    """Full evaluation after one pass over all data that renews the statistics of batch normalisation.
+    """Full evaluation after one pass over all data that re-estimates the statistics of batch normalisation.
 
-    As ``torch.optim.swa_utils.update_bn`` does: means and variances of the batches, averaged; but everything else, such
-    as dropout, stays in eval mode.
+    The statistics are averages over batches, as in ``torch.optim.swa_utils.update_bn``. All other layers, such as
+    dropout, stay in eval mode.
 
     Args:
         model: A private copy in eval mode.
         sample_losses: The criterion.
-        blocks: The data, in batches to take statistics of.
+        blocks: The data, in the batches for the statistics.
 
     Raises:
         InputError: If the model has no running statistics.
@@ -41,15 +41,15 @@ class ReestimatedLosses(ClosureLosses):
         if not self._norms:
             raise InputError(
                 expected="a model with running statistics of batch normalisation",
-                got="none",
-                hint='Leave batch_norm="re-estimated" out.',
+                got="a model without them",
+                hint='Remove batch_norm="re-estimated".',
             )
 
     def losses(self, parameters: dict[str, Tensor], block: int) -> tuple[Tensor, Tensor | float]:
-        """The losses of one batch, with the statistics that these parameters make on all batches."""
+        """The losses of one batch, with the statistics of all batches at these parameters."""
         if torch.is_grad_enabled() and any(value.requires_grad for value in parameters.values()):
             raise InputError(
-                expected="no derivatives of a loss with re-estimated statistics",
+                expected="a loss without derivatives, because its statistics are re-estimated",
                 got="weights that require a gradient",
                 hint='Use batch_norm="kept" for gradients, Hessians and minibatch noise.',
             )

@@ -1,4 +1,4 @@
-"""What a risk asks of a model, a criterion and data before anything is measured; each check raises."""
+"""Checks of the model, the criterion and the data of a risk; each check raises an error."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _PROBED = 32
 
 
 def check_inputs(model: nn.Module, inputs: Any) -> None:
-    """Raise where the keys of a batch are not what the model takes; the model would only speak of wrong types."""
+    """Raise if the model does not accept the keys of a batch; its own error would only mention wrong types."""
     wanted = list(inspect.signature(model.forward).parameters)
     if isinstance(inputs, Mapping) and not fits(model, (), inputs) and (len(wanted) != 1 or wanted[0] in inputs):
         raise InputError(
-            expected=f"batches with what {type(model).__name__}.forward takes: {', '.join(wanted)}",
+            expected=f"batches with the arguments of {type(model).__name__}.forward: {', '.join(wanted)}",
             got=", ".join(map(str, inputs)),
-            hint="Rename or drop keys, or use EmpiricalRisk.from_closure(model, batch_losses, data).",
+            hint="Rename or remove keys, or use EmpiricalRisk.from_closure(model, batch_losses, data).",
         )
 
 
 @torch.no_grad()
 def check_labels(model: nn.Module, pairs: Sequence[Block]) -> None:
-    """Raise where a label has no output of its own; evaluation would only say "index out of range"."""
+    """Raise if a label has no output; the evaluation would only say "index out of range"."""
     negative = [
         int(targets.min())
         for _, targets in pairs
@@ -45,7 +45,7 @@ def check_labels(model: nn.Module, pairs: Sequence[Block]) -> None:
     ]
     if any(least < 0 and least != _IGNORED for least in negative):
         raise InputError(
-            expected=f"labels from 0, or {_IGNORED} for targets that do not count", got=f"label {min(negative)}",
+            expected=f"labels of at least 0, or {_IGNORED} for ignored targets", got=f"label {min(negative)}",
             hint="Check the labels.",
         )  # fmt: skip
     if not isinstance(pairs[0][0], Tensor):
@@ -58,13 +58,13 @@ def check_labels(model: nn.Module, pairs: Sequence[Block]) -> None:
         raise InputError(
             expected=f"labels from 0 to {logits.shape[1] - 1}, one for each output",
             got=f"label {largest}",
-            hint="Check the labels, or give the model an output for each class.",
+            hint="Check the labels, or use a model with an output for each class.",
         )
 
 
 @torch.no_grad()
 def check_criterion(model: nn.Module, sample_losses: SampleLosses, block: Block) -> None:
-    """Raise where the criterion refuses what the model returns; an error of the model itself passes as it is."""
+    """Raise if the criterion does not accept the outputs of the model; an error of the model itself is not changed."""
     with torch.random.fork_rng(devices=[]):
         outputs, targets = _few_outputs(model, *block, slice(0, _PROBED))
     try:
@@ -73,13 +73,13 @@ def check_criterion(model: nn.Module, sample_losses: SampleLosses, block: Block)
         raise
     except (IndexError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(
-            expected=f"a criterion for outputs {_told(outputs)} with targets {_told(targets)}",
+            expected=f"a criterion for outputs {_described(outputs)} with targets {_described(targets)}",
             got=f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}",
-            hint="Look at the shape and the dtype of the targets; labels of classes are integers.",
+            hint="Check the shape and the dtype of the targets; class labels are integers.",
         ) from error
 
 
-def _told(value: Any) -> str:
+def _described(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"{list(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
     return f"of type {type(value).__name__}"
@@ -87,10 +87,10 @@ def _told(value: Any) -> str:
 
 @torch.no_grad()
 def check_mean(model: nn.Module, sample_losses: SampleLosses, pairs: Sequence[Block]) -> None:
-    """Raise where a criterion gives one number a batch that is no mean over its samples.
+    """Raise if a criterion returns one number for a batch that is not the mean over its samples.
 
-    A sum, or a mean over targets of which some are ignored, would be weighted wrongly over batches: asked of the first
-    and the last samples, alone and together.
+    A sum, or a mean without ignored targets, would get wrong weights over batches. The test compares the values for the
+    first samples, for the last samples, and for both together.
     """
     if not isinstance(sample_losses, Unreduced) or not all(isinstance(targets, Tensor) for _, targets in pairs):
         return
@@ -109,20 +109,20 @@ def check_mean(model: nn.Module, sample_losses: SampleLosses, pairs: Sequence[Bl
     expected = share * first + (1 - share) * second
     if math.isfinite(both) and not math.isclose(expected, both, rel_tol=1e-3, abs_tol=1e-12):
         raise InputError(
-            expected="a criterion whose one number a batch is the mean over its samples",
-            got=f"{both:.4g} for samples whose own means make {expected:.4g}",
-            hint="Return (losses, weight): losses to be summed, and how many count; or one loss a sample.",
+            expected="a criterion that returns the mean over the samples of a batch",
+            got=f"{both:.4g} for samples with a mean of {expected:.4g}",
+            hint="Return one loss for each sample, or (losses, weight): losses and the number of samples in them.",
         )
 
 
-def _few_outputs(model: nn.Module, inputs: Any, targets: Any, few: slice) -> tuple[Any, Any]:
+def _few_outputs(model: nn.Module, inputs: Any, targets: Any, rows: slice) -> tuple[Any, Any]:
     if isinstance(inputs, Tensor) and isinstance(targets, Tensor):
-        inputs, targets = inputs[few], targets[few]
+        inputs, targets = inputs[rows], targets[rows]
     return call_model(model, copy.deepcopy(inputs)), targets
 
 
 def check_losses(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> None:
-    """Raise where the loss does not depend on the weights, or on something that changes between two calls."""
+    """Raise if the loss does not depend on the weights, or changes between two equal calls."""
     with torch.random.fork_rng(devices=[]):
         total, depends = _first_block(blocks, space, w0)
         with torch.no_grad():
@@ -130,24 +130,24 @@ def check_losses(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> None
     if not depends:
         raise InputError(
             expected=f"a loss that depends on {', '.join(space.names)}",
-            got="one that does not",
-            hint="Select parameters the output depends on; a closure must use the model it is given. A forward that "
-            "was put into the model, as by torch.compile(model.forward), calls the first model still: take it out.",
+            got="a loss that does not depend on them",
+            hint="Select parameters that change the output. A closure must use the model in its argument. A replaced "
+            "forward, as by model.forward = torch.compile(model.forward), still calls the original model: remove it.",
         )
     if not torch.allclose(total, again, rtol=1e-6, atol=0, equal_nan=True):
         raise NondeterministicLossError(
             expected="the same loss at the same weights in eval mode",
             got=f"{float(total):.9g}, then {float(again):.9g}",
-            hint="Switch off what draws random numbers in eval mode (dropout, sampling, augmentation).",
+            hint="Switch off every source of random numbers in eval mode (dropout, sampling, augmentation).",
         )
 
 
 def _first_block(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> tuple[Tensor, bool]:
     """The loss of the first block at w0, and whether it depends on the weights."""
-    if isinstance(blocks, ReestimatedLosses):  # no derivatives: ask at another point
-        away = w0 * torch.rand(space.dim, generator=torch.Generator().manual_seed(0)).to(w0) + 1e-3
+    if isinstance(blocks, ReestimatedLosses):  # it has no derivatives: compare with another point
+        other = w0 * torch.rand(space.dim, generator=torch.Generator().manual_seed(0)).to(w0) + 1e-3
         with torch.no_grad():
-            here, there = (blocks.losses(space.unflatten(w), 0)[0].double().sum() for w in (w0, away))
+            here, there = (blocks.losses(space.unflatten(w), 0)[0].double().sum() for w in (w0, other))
         return here, bool(here != there)
     with torch.enable_grad():
         w = w0.clone().requires_grad_()

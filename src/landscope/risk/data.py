@@ -1,4 +1,4 @@
-"""The data of a risk: read once, kept, and cut into blocks that fit the cache."""
+"""The data of a risk: they are read once, stored, and cut into blocks that fit the processor cache."""
 
 from __future__ import annotations
 
@@ -17,37 +17,36 @@ from landscope.errors import InputError
 __all__ = [
     "Block",
     "are_classes",
-    "blocks_by_label",
-    "blocks_of",
+    "cut_blocks_by_label",
+    "cut_blocks",
     "call_model",
     "can_join",
     "fits",
-    "even_blocks_of",
-    "materialised",
-    "read_once",
+    "cut_even_blocks",
+    "read_data",
+    "read_batches",
 ]
 
 Block = tuple[Any, Any]
 """Inputs and targets of some samples."""
 
 _FEWEST_ROWS = 1000
-"""Samples a label, on average, for which blocks of one label each are worth their number."""
-
+"""Mean number of samples for each label from which on blocks with one label each are faster."""
 
 _TARGETS = ("labels", "label", "targets", "target")
 _DATASET_BATCH = 256
 
 
-def materialised(data: Any, device: torch.device) -> tuple[list[Block], int]:
+def read_data(data: Any, device: torch.device) -> tuple[list[Block], int]:
     """Read ``data`` once: ``(inputs, targets)``, a ``Dataset``, or an iterable of batches like a ``DataLoader``.
 
-    A batch is a pair of inputs and targets; several inputs, then targets; or a mapping with the targets under
+    A batch is a pair of inputs and targets; several inputs followed by the targets; or a mapping with the targets under
     ``labels``, ``label``, ``targets`` or ``target``.
 
-    Pairs of tensors of one shape a sample are joined, so that they can be cut into blocks of any size.
+    Batches of tensors with equal shapes are concatenated, so that they can be cut into blocks of any size.
 
     Returns:
-        The pairs, and the batch size of the loader: how much the user finds fit to evaluate at once.
+        The pairs, and the batch size of the loader, which limits the number of samples in one evaluation.
 
     Raises:
         InputError: If the data are empty, or a batch is not a pair of inputs and targets.
@@ -55,7 +54,7 @@ def materialised(data: Any, device: torch.device) -> tuple[list[Block], int]:
     if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
         pairs: list[Block] = [(data[0], data[1])]
     elif isinstance(data, Dataset | Iterable):
-        pairs = [_pair(batch) for batch in read_once(_loader_of(data))]
+        pairs = [_pair(batch) for batch in read_batches(_loader_of(data))]
     else:
         raise InputError(
             expected="data as (inputs, targets) tensors or an iterable of such batches",
@@ -76,14 +75,14 @@ def materialised(data: Any, device: torch.device) -> tuple[list[Block], int]:
             raise InputError(
                 expected="as many targets as inputs",
                 got=f"{len(inputs)} inputs, {len(targets)} targets",
-                hint="Pass pairs.",
+                hint="Pass one target for each input.",
             )
     largest = max(_length(inputs) for inputs, _ in pairs)
     return ([_joined(pairs)] if can_join(pairs) else pairs), largest
 
 
 def _loader_of(data: Any) -> Iterable[Any]:
-    """A data set that can be counted, in batches; anything else as it is."""
+    """A loader of a data set with a length; any other data unchanged."""
     if isinstance(data, Dataset) and hasattr(data, "__len__") and not isinstance(data, IterableDataset):
         return DataLoader(data, batch_size=_DATASET_BATCH)
     return data
@@ -112,12 +111,12 @@ def _pair(batch: Any) -> Block:
     raise InputError(
         expected="batches of (inputs, targets), or mappings",
         got=f"{type(batch).__name__}" + (f" of {len(batch)} parts" if isinstance(batch, Sequence) else ""),
-        hint="Use EmpiricalRisk.from_closure(model, batch_losses, data) for batches of any other structure.",
+        hint="Use EmpiricalRisk.from_closure(model, batch_losses, data) for batches of another structure.",
     )
 
 
 def _to(value: Any, device: torch.device) -> Any:
-    """A copy: what the user does to the data later changes nothing here, nor the other way round."""
+    """A copy on the device, independent of the data of the user."""
     if isinstance(value, Tensor):
         return value.detach().to(device, copy=True)
     if isinstance(value, Mapping):
@@ -128,7 +127,7 @@ def _to(value: Any, device: torch.device) -> Any:
 
 
 def call_model(model: nn.Module, inputs: Any) -> Any:
-    """``model(inputs)``, the parts of a mapping as keywords and those of a tuple one by one where ``forward`` fits."""
+    """Call ``model(inputs)``; if ``forward`` accepts them, pass the parts of a mapping or tuple as single arguments."""
     if isinstance(inputs, Mapping) and fits(model, (), inputs):
         return model(**inputs)
     if isinstance(inputs, tuple) and fits(model, inputs, {}):
@@ -137,7 +136,7 @@ def call_model(model: nn.Module, inputs: Any) -> Any:
 
 
 def fits(model: nn.Module, positional: tuple[Any, ...], keywords: Mapping[Any, Any]) -> bool:
-    """Whether ``model.forward`` takes these arguments."""
+    """Whether ``model.forward`` accepts these arguments."""
     try:
         inspect.signature(model.forward).bind(*positional, **keywords)
     except (TypeError, ValueError):
@@ -147,17 +146,17 @@ def fits(model: nn.Module, positional: tuple[Any, ...], keywords: Mapping[Any, A
 
 @contextlib.contextmanager
 def _random_state_kept(data: Any) -> Generator[None]:
-    """A loader draws random numbers even where it does not shuffle; they come back."""
-    own = getattr(data, "generator", None)
-    state = own.get_state() if isinstance(own, torch.Generator) else None
+    """Restore the random state afterwards, because a loader draws random numbers even without shuffling."""
+    generator = getattr(data, "generator", None)
+    state = generator.get_state() if isinstance(generator, torch.Generator) else None
     with torch.random.fork_rng(devices=[]):
         yield
-    if isinstance(own, torch.Generator) and state is not None:
-        own.set_state(state)
+    if isinstance(generator, torch.Generator) and state is not None:
+        generator.set_state(state)
 
 
-def read_once(data: Iterable[Any]) -> list[Any]:
-    """The batches of a loader, with the random state as it was before."""
+def read_batches(data: Iterable[Any]) -> list[Any]:
+    """The batches of a loader; the random state is restored afterwards."""
     with _random_state_kept(data):
         return list(data)
 
@@ -167,7 +166,7 @@ def _length(value: Any) -> int:
 
 
 def can_join(pairs: Sequence[Block]) -> bool:
-    """Whether the pairs are tensors that differ in their number of samples only."""
+    """Whether the pairs are tensors that differ only in their number of samples."""
     shapes = {
         (inputs.shape[1:], inputs.dtype, targets.shape[1:], targets.dtype)
         if isinstance(inputs, Tensor) and isinstance(targets, Tensor) and inputs.ndim and targets.ndim
@@ -183,16 +182,16 @@ def _joined(pairs: list[Block]) -> Block:
     return torch.cat([inputs for inputs, _ in pairs]), torch.cat([targets for _, targets in pairs])
 
 
-def blocks_of(pairs: list[Block], rows: int) -> list[Block]:
-    """Cut joined data into blocks of ``rows`` samples; batches that could not be joined stay as they are."""
+def cut_blocks(pairs: list[Block], rows: int) -> list[Block]:
+    """Cut concatenated data into blocks of ``rows`` samples; separate batches are not changed."""
     if len(pairs) > 1 or not isinstance(pairs[0][0], Tensor):
         return pairs
     inputs, targets = pairs[0]
     return list(zip(inputs.split(rows), targets.split(rows), strict=True))
 
 
-def even_blocks_of(pairs: list[Block], rows: int) -> list[Block]:
-    """The same in blocks of nearly one size, at most ``rows`` samples each: for statistics of blocks."""
+def cut_even_blocks(pairs: list[Block], rows: int) -> list[Block]:
+    """Cut the data into blocks of nearly equal size, at most ``rows`` samples each, for statistics of blocks."""
     if len(pairs) > 1 or not isinstance(pairs[0][0], Tensor):
         return pairs
     inputs, targets = pairs[0]
@@ -200,12 +199,12 @@ def even_blocks_of(pairs: list[Block], rows: int) -> list[Block]:
     return list(zip(inputs.tensor_split(count), targets.tensor_split(count), strict=True))
 
 
-def blocks_by_label(pairs: list[Block], rows: int) -> tuple[list[Block], Tensor] | None:
-    """Cut joined data into blocks of samples that share their label, where there are enough of each.
+def cut_blocks_by_label(pairs: list[Block], rows: int) -> tuple[list[Block], Tensor] | None:
+    """Cut concatenated data into blocks of samples with the same label, if each label has enough samples.
 
     Returns:
-        The blocks, of at most ``rows`` samples, and the number of each of their samples in the order of the data; None
-        where the targets are no labels, or labels have too few samples.
+        The blocks, of at most ``rows`` samples, and the index of each of their samples in the data; None if the targets
+        are not labels, or the labels have too few samples.
     """
     inputs, targets = pairs[0]
     if len(pairs) > 1 or not isinstance(inputs, Tensor) or not are_classes(targets):
@@ -219,7 +218,7 @@ def blocks_by_label(pairs: list[Block], rows: int) -> tuple[list[Block], Tensor]
 
 
 def are_classes(targets: Any) -> bool:
-    """Whether these are labels: whole numbers, one a sample, none ignored."""
+    """Whether the targets are class labels: one integer for each sample, and no ignored ones."""
     return (
         isinstance(targets, Tensor) and targets.ndim == 1 and targets.dtype == torch.int64 and int(targets.min()) >= 0
     )

@@ -1,4 +1,4 @@
-"""Derivatives of a risk: block after block, one graph at a time, added in float64."""
+"""Derivatives of a risk: they are computed block by block, with one graph at a time, and summed in float64."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def hessian_vector_product(blocks: BlockLosses, space: ParameterSpace, w: Tensor
         (slope,) = torch.autograd.grad(loss, w, create_graph=True)
         if not slope.requires_grad:  # a loss linear in w
             return torch.zeros_like(w)
-        answer = torch.autograd.grad(slope @ vector, w, allow_unused=True)[0]
-        return torch.zeros_like(w) if answer is None else answer
+        derivative = torch.autograd.grad(slope @ vector, w, allow_unused=True)[0]
+        return torch.zeros_like(w) if derivative is None else derivative
 
     with plain_kernels():
         return _summed(blocks, space, w, product)
@@ -48,26 +48,26 @@ def _summed(
 
 
 def weighted_gradient(blocks: BlockLosses, space: ParameterSpace, w: Tensor, weights: Tensor) -> Tensor:
-    """Gradient of a weighted sum of the losses of all samples, the weights in the order of the data."""
+    """Gradient of a weighted sum of the losses of all samples; the weights are in the order of the data."""
     w = w.detach().clone().requires_grad_()
     total = torch.zeros(space.dim, dtype=torch.float64, device=w.device)
-    left = blocks.in_block_order(weights.to(w.device))
+    remaining = blocks.in_block_order(weights.to(w.device))
     for block in range(blocks.n_blocks):
         with torch.enable_grad():
             losses, _ = blocks.losses(space.unflatten(w), block)
-            part, left = left[: len(losses)], left[len(losses) :]
+            part, remaining = remaining[: len(losses)], remaining[len(losses) :]
             _check_one_each(len(part), len(losses))
             total += torch.autograd.grad((losses * part.to(losses)).sum(), w)[0].double()
-    _check_one_each(len(left), 0)
+    _check_one_each(len(remaining), 0)
     return total.to(w.dtype)
 
 
 def _check_one_each(weights: int, losses: int) -> None:
     if weights != losses:
         raise InputError(
-            expected="a weight and a loss for each sample",
-            got=f"{weights} weights left for {losses} losses",
-            hint="Pass as many weights as there are samples; a criterion must give a loss each.",
+            expected="one weight and one loss for each sample",
+            got=f"{weights} weights for {losses} losses",
+            hint="Pass one weight for each sample, and use a criterion with one loss for each sample.",
         )
 
 

@@ -1,4 +1,4 @@
-"""EmpiricalRisk: a model with its data, seen as a function of the selected weights (paper, Eq. 1)."""
+"""EmpiricalRisk: the loss of a model on its data as a function of the selected weights (paper, Eq. 1)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from landscope.protocols import BatchLines, Lines
 from landscope.risk import derivatives
 from landscope.risk.batch_norm import ReestimatedLosses
 from landscope.risk.checks import check_criterion, check_inputs, check_labels, check_losses, check_mean
-from landscope.risk.data import Block, are_classes, blocks_by_label, blocks_of, even_blocks_of, materialised
+from landscope.risk.data import Block, are_classes, cut_blocks, cut_blocks_by_label, cut_even_blocks, read_data
 from landscope.risk.evaluation import BlockLosses, BlockOutputs, ClosureLosses, TracedLosses, WholeLosses
 from landscope.risk.fisher import FisherInformation
 from landscope.risk.kronecker import LayerFactors, kronecker_factors
@@ -32,7 +32,7 @@ from landscope.risk.tracing import SplitModel, largest_tensor, split_model
 __all__ = ["EmpiricalRisk"]
 
 _BLOCK_ELEMENTS = 2**19
-"""Numbers a block holds at the frontier: about 2 MB in float32, near the size of a second-level cache."""
+"""Number of elements in the prefix outputs of a block: about 2 MB in float32, near a second-level cache."""
 _INPUT_ELEMENTS = 2**21
 _PROBE_ROWS = 64
 _NORM_ROWS = 1024
@@ -43,31 +43,33 @@ class EmpiricalRisk:
 
     .. math:: L(w) = \frac1M \sum_{k=1}^M d(Y_k(w), Z_k)
 
-    (paper, Eq. 1). All weights are copied at construction, the model is taken in eval mode, the data are read
-    once; the user's model, data and random state are left as they were. Per-sample losses are added in float64.
+    (paper, Eq. 1). The risk copies all weights and reads the data once. It evaluates the model in eval mode, and does
+    not change the model, the data or the random state of the user. It sums the losses of the samples in float64.
 
-    Where the model can be traced, what the selected weights cannot change is evaluated once and kept
-    (``cache_bytes`` bounds the memory); where not, every call evaluates the whole model, with the same answers.
+    If the model can be traced, the part that the selected weights do not change is evaluated once and stored
+    (``cache_bytes`` limits the memory). Otherwise every call evaluates the whole model, with the same results.
 
     Args:
         model: The network.
-        criterion: ``criterion(outputs, targets)``: a ``torch.nn`` loss, its functional twin, or any callable that
-            returns a loss a sample, their mean, or ``(losses, weight)`` to be summed and divided over all batches.
-        data: ``(inputs, targets)`` tensors, a ``Dataset``, or an iterable of batches, like a ``DataLoader``: pairs;
-            several inputs, then targets; or mappings with the targets under ``labels`` and the rest as keywords.
-        space: Which parameters are the coordinates; all that require a gradient by default.
-        cache_bytes: Memory for frozen activations.
-        batch_norm: Statistics that batch normalisation divides by: ``"kept"``, those the model has in eval mode; or
-            ``"re-estimated"``, taken anew at every point: averaged over batches of nearly one size, at most 1,024
-            samples each. These cost one more pass a point, and have no derivatives here.
+        criterion: ``criterion(outputs, targets)``: a ``torch.nn`` loss, its functional form, or any callable that
+            returns one loss for each sample, their mean, or ``(losses, weight)``; the risk is then the sum of all
+            losses over the sum of all weights.
+        data: ``(inputs, targets)`` tensors, a ``Dataset``, or an iterable of batches, like a ``DataLoader``. A batch
+            is a pair; several inputs followed by the targets; or a mapping with the targets under ``labels`` and the
+            keywords of the model.
+        space: Parameters that are the coordinates; by default all that require a gradient.
+        cache_bytes: Memory limit for stored activations.
+        batch_norm: Statistics of batch normalisation: ``"kept"`` uses the statistics of the model in eval mode;
+            ``"re-estimated"`` averages them at every point over batches of nearly equal size, at most 1,024 samples
+            each. This needs one more pass for each point, and the loss then has no derivatives.
 
     Raises:
-        InputError: If the data are empty or not pairs, the loss does not depend on the selected weights, or there are
-            no statistics to estimate.
+        InputError: If the data are empty or not pairs, the loss does not depend on the selected weights, or the model
+            has no statistics to estimate.
         NondeterministicLossError: If two evaluations at the same weights differ.
 
     Example:
-        Half the squared error of one weight is a parabola.
+        The squared error of one weight is a parabola.
 
         >>> import torch
         >>> model = torch.nn.Linear(1, 1, bias=False)
@@ -91,7 +93,7 @@ class EmpiricalRisk:
     ) -> None:
         self._start(model, space, cache_bytes)
         self._batch_norm = check_choice("batch_norm", batch_norm, get_args(BatchNorm))
-        pairs, largest_batch = materialised(data, self._device)
+        pairs, largest_batch = read_data(data, self._device)
         self._n_samples = sum(len(targets) for _, targets in pairs if isinstance(targets, Tensor)) or None
         check_inputs(self._model, pairs[0][0])
         sample_losses = sample_losses_of(criterion)
@@ -101,7 +103,7 @@ class EmpiricalRisk:
         check_criterion(self._model, sample_losses, pairs[0])
         check_mean(self._model, sample_losses, pairs)
         self._blocks: BlockLosses = (
-            ReestimatedLosses(self._model, sample_losses, even_blocks_of(pairs, self._rows_at_once(pairs, _NORM_ROWS)))
+            ReestimatedLosses(self._model, sample_losses, cut_even_blocks(pairs, self._rows_at_once(pairs, _NORM_ROWS)))
             if self._batch_norm == "re-estimated"
             else self._traced(pairs, sample_losses) or self._whole(pairs, sample_losses, largest_batch)
         )
@@ -116,20 +118,20 @@ class EmpiricalRisk:
         *,
         space: ParameterSpace | None = None,
     ) -> EmpiricalRisk:
-        """A risk for batches of any structure.
+        """Create a risk for batches of any structure.
 
         Args:
             model: The network.
-            batch_losses: ``batch_losses(model, batch)`` returns the loss of each sample, or ``(sum, count)``. It must
-                use the model it is given.
-            data: The batches, read once.
-            space: Which parameters are the coordinates.
+            batch_losses: Function ``batch_losses(model, batch)`` that returns the loss of each sample, or
+                ``(sum, count)``. It must use the model in its argument.
+            data: The batches; they are read once.
+            space: Parameters that are the coordinates.
 
         Returns:
             The risk; every call evaluates the whole model.
 
         Raises:
-            InputError: If the closure returns something else or does not use the model it is given.
+            InputError: If the closure returns another type or does not use the model in its argument.
             NondeterministicLossError: If two evaluations at the same weights differ.
 
         Example:
@@ -158,7 +160,7 @@ class EmpiricalRisk:
 
     def _traced(self, pairs: list[Block], sample_losses: SampleLosses) -> TracedLosses | None:
         try:
-            inputs, targets = blocks_of(pairs, _PROBE_ROWS)[0]
+            inputs, targets = cut_blocks(pairs, _PROBE_ROWS)[0]
             if not isinstance(inputs, Tensor):
                 raise TypeError("batches of several inputs")
             split = split_model(self._model, self.space.names)
@@ -167,15 +169,15 @@ class EmpiricalRisk:
             with torch.no_grad():
                 largest = largest_tensor(split.suffix, split.prefix(few)) // max(1, len(few))
             rows = max(16, min(8192, _BLOCK_ELEMENTS // max(1, largest)))
-            by_label = blocks_by_label(pairs, rows) if self._class_major else None
-            blocks, order = by_label or (blocks_of(pairs, rows), None)
+            by_label = cut_blocks_by_label(pairs, rows) if self._class_major else None
+            blocks, order = by_label or (cut_blocks(pairs, rows), None)
             return TracedLosses(split, sample_losses, blocks, self._cache_bytes // 2, order)
         except InputError:
             raise
-        except Exception as error:  # noqa: BLE001 - any model may fail to trace in any way; full evaluation still holds
+        except Exception as error:  # noqa: BLE001 - tracing may fail in any manner; full evaluation remains
             warnings.warn(
-                f"landscope evaluates the whole model at every point, which is slower: it could not be traced "
-                f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})",
+                f"landscope evaluates the whole model at every point, which is slower, because the model could not be "
+                f"traced ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})",
                 UserWarning,
                 stacklevel=3,
             )
@@ -183,29 +185,29 @@ class EmpiricalRisk:
 
     @torch.no_grad()
     def _check_split(self, split: SplitModel, sample_losses: SampleLosses, block: Block) -> None:
-        """Compare the parts with the whole model, away from w0 too: tracing freezes what it cannot follow."""
-        few = TracedLosses(split, sample_losses, [block], self._cache_bytes // 2)
+        """Compare the parts with the whole model, also at other weights: tracing may freeze values by mistake."""
+        traced = TracedLosses(split, sample_losses, [block], self._cache_bytes // 2)
         direction = torch.randn(self.space.dim, generator=torch.Generator().manual_seed(0)).to(self.w0)
         direction *= (torch.linalg.vector_norm(self.w0) + 1e-3) / torch.linalg.vector_norm(direction)
-        lines = self._lines_of(few, self.w0, direction[None])
-        versions = [value._version for value in few.frontier(0) if isinstance(value, Tensor)]
+        lines = self._lines_of(traced, self.w0, direction[None])
+        versions = [value._version for value in traced.prefix_outputs(0) if isinstance(value, Tensor)]
         rtol = min(1e-2, 100 * torch.finfo(self._dtype).eps)
         for step in (0.0, 0.5, 2.0):
             parameters = self.space.unflatten(self.w0 + step * direction)
             whole = torch.func.functional_call(self._model, parameters, (copy.deepcopy(block[0]),))
             losses, weight = sample_losses(whole, block[1])
             expected = losses.sum(dtype=torch.float64).cpu() / float(weight)
-            losses, weight = few.losses(parameters, 0)
+            losses, weight = traced.losses(parameters, 0)
             suffix = losses.sum(dtype=torch.float64).cpu() / float(weight)
-            # Twice in one call: the second point must find what the first one read as it was.
-            walked = lines(torch.zeros(2, dtype=torch.long), torch.tensor([step, step], dtype=torch.float64))
-            for found in (suffix, *walked):
-                torch.testing.assert_close(found, expected, rtol=rtol, atol=1e-12, equal_nan=True)
-        if versions != [value._version for value in few.frontier(0) if isinstance(value, Tensor)]:
-            raise RuntimeError("it works in place on values that are kept")
+            # Two points in one call: the first must not change the stored values that the second reads.
+            along_line = lines(torch.zeros(2, dtype=torch.long), torch.tensor([step, step], dtype=torch.float64))
+            for loss in (suffix, *along_line):
+                torch.testing.assert_close(loss, expected, rtol=rtol, atol=1e-12, equal_nan=True)
+        if versions != [value._version for value in traced.prefix_outputs(0) if isinstance(value, Tensor)]:
+            raise RuntimeError("the model changes stored values in place")
 
     def _whole(self, pairs: list[Block], sample_losses: SampleLosses, largest_batch: int) -> WholeLosses:
-        return WholeLosses(self._model, sample_losses, blocks_of(pairs, self._rows_at_once(pairs, largest_batch)))
+        return WholeLosses(self._model, sample_losses, cut_blocks(pairs, self._rows_at_once(pairs, largest_batch)))
 
     @staticmethod
     def _rows_at_once(pairs: list[Block], most: int) -> int:
@@ -215,26 +217,26 @@ class EmpiricalRisk:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What results say of the landscape they were measured on."""
+        """Description of the landscape in the provenance of results."""
         return {"parameters": list(self.space.names), "traced": self.is_traced, "batch_norm": self._batch_norm}
 
     @property
     def is_traced(self) -> bool:
-        """Whether lines are walked from a frozen prefix; otherwise every point evaluates the whole model."""
+        """Whether the model is traced; if not, every point evaluates the whole model."""
         return isinstance(self._blocks, TracedLosses)
 
     def __call__(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
         """The risk at ``w``.
 
         Args:
-            w: Selected weights, any number of leading axes; the graph is kept where ``w`` requires a gradient.
+            w: Selected weights with any number of leading axes; the result has a graph if ``w`` requires a gradient.
 
         Returns:
-            L in float64.
+            The loss L in float64.
 
         Raises:
-            InputError: If the last axis is not N, or the dtype or device does not fit.
-            NonFiniteError: If ``w`` holds NaN or infinity.
+            InputError: If the last axis is not N.
+            NonFiniteError: If ``w`` contains NaN or infinity.
         """
         w = self._checked("w", w)
         with torch.set_grad_enabled(torch.is_grad_enabled() and w.requires_grad):
@@ -261,7 +263,7 @@ class EmpiricalRisk:
         """The loss of every sample at ``w``, in float64, in the order of the data.
 
         Raises:
-            InputError: If the criterion or closure gives sums of samples only.
+            InputError: If the criterion or closure returns only sums over samples.
         """
         return self._sample_losses(self._checked("w", w))
 
@@ -270,9 +272,9 @@ class EmpiricalRisk:
         count = sum(len(losses) for losses, _ in parts)
         if any(len(losses) != float(weight) for losses, weight in parts) or count != (self._n_samples or count):
             raise InputError(
-                expected=f"a loss a sample{f', {self._n_samples} in all' if self._n_samples else ''}",
-                got=f"{count} losses: sums over several samples, ignored targets, or targets that count one by one",
-                hint="Use EmpiricalRisk.from_closure with a closure that returns one loss a sample.",
+                expected=f"one loss for each sample{f', {self._n_samples} in total' if self._n_samples else ''}",
+                got=f"{count} losses: sums over several samples, ignored targets, or several targets in each sample",
+                hint="Use EmpiricalRisk.from_closure with a closure that returns one loss for each sample.",
             )
         return self._blocks.in_data_order(torch.cat([losses.double() for losses, _ in parts]))
 
@@ -281,25 +283,25 @@ class EmpiricalRisk:
         return derivatives.gradient(self._blocks, self.space, self._checked("w", w))
 
     def hessian_vector_product(self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
-        r"""The product :math:`\nabla^2 L(w)\, v`, by differentiating the gradient along v."""
+        r"""The product :math:`\nabla^2 L(w)\, v`, as the derivative of the gradient along v."""
         w, vector = self._checked("w", w), self._checked("vector", vector)
         return derivatives.hessian_vector_product(self._blocks, self.space, w, vector)
 
     def minibatches(self, batch_size: int, *, seed: int | None = None) -> MinibatchRisk:
         """The risk as an ensemble of minibatch losses (paper, Eq. 3).
 
-        Statistics of the noise that a run felt need the run's own batch size. The model is in eval mode, so the noise
-        that dropout and batch statistics add in training is not in them.
+        To study the noise of a run, use the batch size of the run. The model is in eval mode, so the ensemble lacks the
+        noise of dropout and batch statistics.
 
         Args:
-            batch_size: Samples a minibatch, B; a remainder of the data is left out.
-            seed: Shuffle the data first; by default minibatches are contiguous in the order of the data.
+            batch_size: Number B of samples in a minibatch; the remainder of the data is left out.
+            seed: Random seed of a shuffle of the data; by default minibatches are contiguous.
 
         Returns:
             The ensemble.
 
         Raises:
-            InputError: If the batch size does not fit the data, or there is no single loss for each sample.
+            InputError: If the batch size is below 1 or above the number of samples, or samples have no single loss.
         """
         n_samples = len(self.sample_losses(self.w0))
         batches = partition(n_samples, batch_size, seed)
@@ -310,7 +312,7 @@ class EmpiricalRisk:
 
         Args:
             w: Selected weights.
-            rows: Their numbers, in the order of the data.
+            rows: Indices of the samples in the data.
         """
         return derivatives.mean_gradient(self._blocks, self.space, self._checked("w", w), rows)
 
@@ -319,29 +321,31 @@ class EmpiricalRisk:
 
         Args:
             w: Selected weights.
-            weights: c_k, in the order of the data.
+            weights: Weights c_k, in the order of the data.
 
         Returns:
-            The gradient, in the dtype of the model.
+            The gradient in the dtype of the model.
 
         Raises:
-            InputError: If there is not one weight and one loss for each sample.
+            InputError: If the weights or the losses are not one for each sample.
         """
         return derivatives.weighted_gradient(self._blocks, self.space, self._checked("w", w), weights)
 
     def fisher_information(self) -> FisherInformation:
-        """What the answers of the model say about the selected weights; for elastic weight consolidation."""
+        """The Fisher information of the outputs about the selected weights, for elastic weight consolidation."""
         return FisherInformation(self._blocks, self.space, self.w0, is_classifier=self._class_major)
 
     def kronecker_factors(self, w: Float[Tensor, " N"]) -> list[LayerFactors]:
-        """Kronecker factors of that information at ``w``, for each layer that holds selected weights.
+        """Kronecker factors of the Fisher information at ``w``, for each layer with selected weights.
 
         Raises:
-            InputError: If the risk is of no classifier, or a layer is neither linear nor a plain convolution.
+            InputError: If the model is not a classifier, or a layer is neither linear nor a plain convolution.
         """
         if not self._class_major or not isinstance(self._blocks, BlockOutputs):
             raise InputError(
-                expected="a classifier under plain cross-entropy", got="another risk", hint="Use another penalty."
+                expected="a classifier with plain cross-entropy",
+                got="another model or criterion",
+                hint="Use another penalty.",
             )
         return kronecker_factors(self._model, self.space, self._blocks.pairs(), self._checked("w", w))
 
@@ -353,7 +357,7 @@ class EmpiricalRisk:
         return PlainBatchLines(self._sample_losses, w0, directions)
 
     def lines(self, w0: Float[Tensor, " N"], directions: Float[Tensor, "k N"]) -> Lines:
-        """Prepare to walk from ``w0`` along ``directions``; used by every analysis that follows lines."""
+        """Prepare lines from ``w0`` along ``directions``, for every analysis along lines."""
         w0, directions = self._checked_lines(w0, directions)
         if isinstance(self._blocks, TracedLosses):
             return self._lines_of(self._blocks, w0, directions)

@@ -1,4 +1,4 @@
-"""Losses that a run is trained on, by the name its settings give them."""
+"""The loss of a causal language model for each sequence."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ _IGNORED = -100
 
 
 def language_model_losses(outputs: Any, labels: Int[Tensor, "b t"]) -> tuple[Float[Tensor, " b"], float]:
-    r"""The loss of each sequence under a causal language model, and how many tokens it counts.
+    r"""The loss of each sequence under a causal language model, and the number of counted tokens.
 
     .. math:: l_k = -\sum_{i < t,\; z_{k,i+1} \ne -100} \log p(z_{k,i+1} \mid z_{k,\le i})
 
     The sum of the losses of all batches over the sum of their counts is the mean over tokens.
 
     Args:
-        outputs: What the model returns, or its logits ``[b, t, C]``; position i predicts token i + 1.
-        labels: Tokens ``[b, t]``, not shifted; -100 where a token is not counted.
+        outputs: Output of the model, or its logits ``[b, t, C]``; position i predicts token i + 1.
+        labels: Tokens ``[b, t]``, not shifted; -100 for ignored tokens.
 
     Returns:
-        Losses ``[b]``, summed over tokens (in float32 where logits are of half precision), and the count.
+        Losses ``[b]``, summed over tokens (in float32 for logits of half precision), and the count.
 
     Raises:
-        InputError: If there are no logits, or the shapes do not fit.
+        InputError: If there are no logits, or their shape does not match the labels.
 
     Example:
-        Two tokens count, and each of three is as likely.
+        Two tokens count, and all three tokens are equally likely.
 
         >>> import torch
         >>> losses, count = language_model_losses(torch.zeros(1, 4, 3), torch.tensor([[0, 1, -100, 2]]))

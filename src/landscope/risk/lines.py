@@ -1,4 +1,4 @@
-"""Walking lines through a traced model: only what a step along the line changes is computed again."""
+"""Losses along lines of a traced model: each point computes only the values that change along the line."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from torch import Tensor
 from landscope.parameters import ParameterSpace
 from landscope.plain_lines import DifferentiableLines
 from landscope.risk.evaluation import TracedLosses
-from landscope.risk.walker import Course, Kept, Walker
+from landscope.risk.line_evaluator import LineEvaluator, LineProblem, PreactivationCache
 from landscope.threads import one_thread
 
 __all__ = ["TracedLines"]
 
 _SHARED_BYTES = 2**18
-"""Pre-activations a block from which on threads pay: below, Python's own lock is what they would wait for."""
+"""Bytes of pre-activations in a block from which on threads are faster; below, they wait for Python's lock."""
 _MAX_GROUP = 16
-"""Directions walked together: they share each pass over the data, and their pre-activations must stay near."""
+"""Number of directions evaluated together: they share each pass over the data, and must fit into the cache."""
 _SKETCHES = (
-    {"enough": 0.999, "least": 0.99, "at_most": 0.25},
-    {"enough": 0.9, "least": 0.5, "at_most": 0.5},
+    {"share": 0.999, "min_share": 0.99, "max_fraction": 0.25},
+    {"share": 0.9, "min_share": 0.5, "max_fraction": 0.5},
 )
-"""How much of the loss the samples of a sketch carry, and what part of all they may be; then of a sketch of it."""
+"""The choice of samples for a sketch, and for a sketch of that sketch."""
 
 
 class TracedLines(DifferentiableLines):
-    """Losses ``L(w0 + d p_i)`` from the frontier of a traced model.
+    """Losses ``L(w0 + d p_i)`` from the prefix outputs of a traced model.
 
-    Along a line an affine node gives ``a0 + d q_i``; ``a0`` is computed once, ``q_i`` once a direction, and both are
-    kept as far as the memory limit allows. Blocks of data are shared out over threads; their sums are added in
-    the order of the blocks, so the answer does not depend on the number of threads.
+    Along a line the output of an affine node is ``a0 + d q_i``. Here ``a0`` is computed once and ``q_i`` once for each
+    direction, and both are stored as far as the memory limit allows. Threads share the blocks of data. The sums of the
+    blocks are added in order, so the result does not depend on the number of threads.
 
     Args:
         losses: The traced losses.
         space: The selected parameters.
-        w0: Where the lines start.
-        directions: Their directions.
-        class_major: Whether the criterion is plain cross-entropy on labels, which has a faster layout.
-        cache_bytes: Memory for pre-activations.
-        sketches: What a sketch holds, a sketch of that, and so on.
+        w0: Start of the lines.
+        directions: Directions of the lines.
+        class_major: Whether the criterion is plain cross-entropy on labels, which allows a faster layout.
+        cache_bytes: Memory limit for pre-activations.
+        sketches: Arguments of :meth:`TracedLosses.with_largest_losses` for the sketch, for its sketch, and so on.
     """
 
     def __init__(
@@ -57,129 +57,131 @@ class TracedLines(DifferentiableLines):
         sketches: Sequence[dict[str, float]] = _SKETCHES,
     ) -> None:
         self._sketches = sketches
-        self._course = course = Course(losses, space, w0, directions, class_major)
+        self._problem = problem = LineProblem(losses, space, w0, directions, class_major)
         self._cache_bytes = cache_bytes
-        bytes_each = _preactivation_bytes(course)
-        room = cache_bytes // max(bytes_each, 1) - 1  # one place is for a0
+        bytes_each = _preactivation_bytes(problem)
+        room = cache_bytes // max(bytes_each, 1) - 1  # one place stores a0
         self.group = min(_MAX_GROUP, room) if room >= 1 else _MAX_GROUP
-        self._kept = Kept(losses.n_blocks, self.group if room >= 1 else 0)
+        self._cache = PreactivationCache(losses.n_blocks, self.group if room >= 1 else 0)
         worth_sharing = bytes_each >= _SHARED_BYTES * losses.n_blocks
-        hands = min(torch.get_num_threads(), max(losses.n_blocks, self.group)) if worth_sharing else 1
-        self._walkers = [Walker(course, self._kept) for _ in range(hands)]
+        n_threads = min(torch.get_num_threads(), max(losses.n_blocks, self.group)) if worth_sharing else 1
+        self._evaluators = [LineEvaluator(problem, self._cache) for _ in range(n_threads)]
 
     def __call__(self, index: Tensor, displacement: Tensor) -> Tensor:
         """``index[n], displacement[n] -> L[n]`` in float64."""
-        sums = torch.zeros(self._course.losses.n_blocks, len(displacement), dtype=torch.float64)
+        sums = torch.zeros(self._problem.losses.n_blocks, len(displacement), dtype=torch.float64)
 
         def add_up(block: int, point: int, losses: Tensor) -> None:
             sums[block, point] = losses.sum(dtype=torch.float64)
 
-        weights = self._walk(index, displacement, add_up)
+        weights = self._evaluate(index, displacement, add_up)
         total = torch.zeros(len(displacement), dtype=torch.float64)
-        for of_block in sums:  # one after another: a sum of columns may take another order for the last of them
-            total += of_block
+        for block_sum in sums:  # one after another, because a sum over an axis may change the order of the last terms
+            total += block_sum
         return total / weights.sum()
 
     def losses(self, index: Tensor, displacement: Tensor) -> Tensor:
         """``index[n], displacement[n] -> losses[n, M]`` of every sample, in the order of the data."""
-        starts = self._course.starts
-        losses = torch.empty(len(displacement), starts[-1], dtype=self._course.w0.dtype)
+        starts = self._problem.starts
+        losses = torch.empty(len(displacement), starts[-1], dtype=self._problem.w0.dtype)
 
         def keep(block: int, point: int, values: Tensor) -> None:
             losses[point, starts[block] : starts[block + 1]] = values
 
-        self._walk(index, displacement, keep)
-        return self._course.losses.in_data_order(losses)
+        self._evaluate(index, displacement, keep)
+        return self._problem.losses.in_data_order(losses)
 
     def pieces(self, directions: Sequence[int]) -> Iterator[Callable[..., Tensor]]:
-        """For each block of data, its losses as a function of one step along each of ``directions``.
+        """Yield for each block its losses as a function of one step along each of ``directions``.
 
-        To be used before other directions are walked: what it holds is then written over.
+        Use them before the next evaluation along other directions, which overwrites their pre-activations.
         """
-        self._kept.make_room(set(directions))
-        for block in range(self._course.losses.n_blocks):
-            yield self._walkers[0].differentiable(block, directions)
+        self._cache.make_room(set(directions))
+        for block in range(self._problem.losses.n_blocks):
+            yield self._evaluators[0].differentiable(block, directions)
 
     def slopes(self, index: Tensor, displacement: Tensor) -> tuple[Tensor, Tensor]:
-        """Losses and their derivatives, see the base; small operations are faster on one thread."""
+        """The losses and their derivatives, on one thread, because small operations are then faster."""
         with one_thread():
             losses, slopes = super().slopes(index, displacement)
-        return self._course.losses.in_data_order(losses), self._course.losses.in_data_order(slopes)
+        return self._problem.losses.in_data_order(losses), self._problem.losses.in_data_order(slopes)
 
     def curvatures(self, first: Tensor, second: Tensor) -> Tensor:
-        """Mixed second derivatives, see the base."""
+        """Mixed second derivatives of the losses, on one thread."""
         with one_thread():
-            return self._course.losses.in_data_order(super().curvatures(first, second))
+            return self._problem.losses.in_data_order(super().curvatures(first, second))
 
     def sketch(self) -> TracedLines | None:
-        """Lines over the few samples that carry nearly all of the loss at w0, where few do; for guesses only."""
-        course = self._course
+        """Lines over the few samples that carry nearly all of the loss at w0, for guesses only; None if too few do."""
+        problem = self._problem
         if not self._sketches:
             return None
-        hard = course.losses.hardest(course.space.unflatten(course.w0), **self._sketches[0])
-        if hard is None:
+        largest = problem.losses.with_largest_losses(problem.space.unflatten(problem.w0), **self._sketches[0])
+        if largest is None:
             return None
         return TracedLines(
-            hard,
-            course.space,
-            course.w0,
-            course.directions,
-            class_major=course.class_major,
+            largest,
+            problem.space,
+            problem.w0,
+            problem.directions,
+            class_major=problem.class_major,
             cache_bytes=self._cache_bytes // 4,
             sketches=self._sketches[1:],
         )
 
-    def _walk(self, index: Tensor, displacement: Tensor, keep: Callable[[int, int, Tensor], None]) -> Tensor:
-        """Hand the losses of every block at every point to ``keep``; return the weights of the blocks."""
+    def _evaluate(self, index: Tensor, displacement: Tensor, keep: Callable[[int, int, Tensor], None]) -> Tensor:
+        """Pass the losses of every block at every point to ``keep``, and return the weights of the blocks."""
         index = index.cpu()
         points = {int(i): (index == i).nonzero().flatten().tolist() for i in index.unique()}
         steps = displacement.tolist()
-        self._kept.make_room(set(points))
-        weights = torch.zeros(self._course.losses.n_blocks, dtype=torch.float64)
+        self._cache.make_room(set(points))
+        weights = torch.zeros(self._problem.losses.n_blocks, dtype=torch.float64)
 
-        def walk(walker: Walker, blocks: Sequence[int], points: dict[int, list[int]]) -> None:
+        def evaluate(evaluator: LineEvaluator, blocks: Sequence[int], points: dict[int, list[int]]) -> None:
             for block in blocks:
-                weights[block] = walker.walk(
+                weights[block] = evaluator.evaluate(
                     block, points, steps, lambda p, losses, block=block: keep(block, p, losses)
                 )
 
         _run_side_by_side(
             [
-                lambda w=walker, b=blocks, p=part: walk(w, b, p)
-                for walker, (blocks, part) in zip(self._walkers, self._shares(points), strict=False)
+                lambda e=evaluator, b=blocks, p=part: evaluate(e, b, p)
+                for evaluator, (blocks, part) in zip(self._evaluators, self._shares(points), strict=False)
             ]
         )
         return weights
 
     def _shares(self, points: dict[int, list[int]]) -> list[tuple[Sequence[int], dict[int, list[int]]]]:
-        """What each thread does: some blocks, or, where these are few, some directions. Whose turn must not matter."""
-        blocks, directions = range(self._course.losses.n_blocks), list(points)
-        hands = len(self._walkers)
-        if len(blocks) >= min(hands, len(directions)):
-            return [(part, points) for part in _stripes(blocks, min(hands, len(blocks)))]
-        return [(blocks, {i: points[i] for i in part}) for part in _stripes(directions, min(hands, len(directions)))]
+        """The work of each thread: some blocks, or some directions if there are few blocks."""
+        blocks, directions = range(self._problem.losses.n_blocks), list(points)
+        n_threads = len(self._evaluators)
+        if len(blocks) >= min(n_threads, len(directions)):
+            return [(part, points) for part in _stripes(blocks, min(n_threads, len(blocks)))]
+        return [
+            (blocks, {i: points[i] for i in part}) for part in _stripes(directions, min(n_threads, len(directions)))
+        ]
 
 
 def _stripes(items: Sequence[int], count: int) -> list[Sequence[int]]:
-    """Contiguous parts of nearly equal length: neighbours share the cache."""
+    """Cut into contiguous parts of nearly equal length, because neighbours share the cache."""
     edges = [round(part * len(items) / count) for part in range(count + 1)]
     return [items[first:last] for first, last in itertools.pairwise(edges)]
 
 
-def _preactivation_bytes(course: Course) -> int:
-    """Memory of the pre-activations of all data along one direction."""
+def _preactivation_bytes(problem: LineProblem) -> int:
+    """Bytes of the pre-activations of all data along one direction."""
     with torch.no_grad(), one_thread():
-        first = Walker(course, Kept(course.losses.n_blocks, 0)).base(0)
-    sizes = course.losses.sizes
+        first = LineEvaluator(problem, PreactivationCache(problem.losses.n_blocks, 0)).base(0)
+    sizes = problem.losses.sizes
     return sum(tensor.nbytes for tensor in first) * sum(sizes) // sizes[0]
 
 
 def _run_side_by_side(tasks: list[Callable[[], None]]) -> None:
-    """Run tasks in threads, each operation on one thread; torch's own setting comes back."""
+    """Run tasks in threads, each operation on one thread, and restore torch's setting afterwards."""
     with one_thread():
         if len(tasks) == 1:
             tasks[0]()
             return
         with ThreadPoolExecutor(len(tasks), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            for done in [pool.submit(task) for task in tasks]:
-                done.result()
+            for future in [pool.submit(task) for task in tasks]:
+                future.result()

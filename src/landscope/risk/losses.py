@@ -1,4 +1,4 @@
-"""Losses of single samples from a user's criterion, accurate where losses are tiny."""
+"""Losses of single samples from the criterion of the user, accurate for tiny losses."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _MODULES: dict[Callable[..., Tensor], Callable[[], nn.Module]] = {
 
 @runtime_checkable
 class SampleLosses(Protocol):
-    """Losses of single samples; the risk is sum(losses) / sum(weight) over all data."""
+    """The losses of single samples; the risk is sum(losses) / sum(weight) over all data."""
 
     def __call__(self, outputs: Any, targets: Any, /) -> tuple[Tensor, Tensor | float]:
         """``outputs, targets -> (losses[m], weight)``."""
@@ -45,27 +45,28 @@ class SampleLosses(Protocol):
 
 
 def sample_losses_of(criterion: Callable[..., Any]) -> SampleLosses:
-    """Turn ``criterion(outputs, targets)`` into the losses of single samples.
+    """Convert ``criterion(outputs, targets)`` to a function for the losses of single samples.
 
-    A ``torch.nn`` loss, or its functional twin, is asked for unreduced losses, of the ``logits`` where a model returns
-    several things. Any other callable may return one loss a sample; a scalar, taken as the mean over the batch; or
-    ``(losses, weight)``, whose sums over all batches are divided: a loss a token, and how many of them count.
+    A ``torch.nn`` loss or its functional form is evaluated without reduction; it uses the ``logits`` of a model with
+    several outputs. Any other callable may return one loss for each sample; a scalar, which is the mean over the batch;
+    or ``(losses, weight)``, such as the losses of tokens and the number of counted tokens. The risk is then the sum of
+    all losses over the sum of all weights.
 
     Args:
-        criterion: The user's criterion.
+        criterion: Criterion of the user.
 
     Returns:
         A function of outputs and targets.
     """
     if isinstance(criterion, type) or not callable(criterion):
         raise InputError(
-            expected="a criterion, called with outputs and targets", got=f"{criterion!r}",
-            hint="torch.nn.functional.cross_entropy, or an object: torch.nn.CrossEntropyLoss().",
+            expected="a criterion that can be called as criterion(outputs, targets)", got=f"{criterion!r}",
+            hint="Pass torch.nn.functional.cross_entropy or torch.nn.CrossEntropyLoss(), for example.",
         )  # fmt: skip
     module = criterion if isinstance(criterion, nn.Module) else _MODULES[criterion]() if _known(criterion) else None
     if is_plain_cross_entropy(criterion):
         return _OfLogits(_cross_entropy)
-    # Exact types only: a subclass may compute something else, and is asked for its own answer.
+    # Only exact types: a subclass may compute another loss, so its own result is used.
     if isinstance(module, nn.CrossEntropyLoss | nn.NLLLoss) and type(module) in (nn.CrossEntropyLoss, nn.NLLLoss):
         return _OfLogits(_Weighted(module))
     if module is not None and type(module).__module__ == nn.MSELoss.__module__ and hasattr(module, "reduction"):
@@ -89,15 +90,15 @@ def is_plain_cross_entropy(criterion: Callable[..., Any]) -> bool:
 
 def _without_reduction(module: nn.Module) -> nn.Module:
     unreduced = copy.copy(module)
-    setattr(unreduced, "reduction", "none")  # noqa: B010 - every torch.nn loss has it, nn.Module does not say so
+    setattr(unreduced, "reduction", "none")  # noqa: B010 - every torch.nn loss has it, but nn.Module does not declare it
     return unreduced
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | float]:
     if logits.ndim != 2 or targets.is_floating_point() or bool((targets < 0).any()):
         return _Weighted(nn.CrossEntropyLoss())(logits, targets)
-    # -log softmax = softplus(log sum over the wrong classes of exp(z_j - z_y)): keeps the digits of a loss of
-    # 1e-9, which log(1 + small) in the usual form drops.
+    # -log softmax = softplus(log sum over the wrong classes of exp(z_j - z_y)). This form is accurate for a loss of
+    # 1e-9, for which the usual form loses all digits.
     targets = targets.long()
     margins = logits - logits.gather(1, targets[:, None])
     wrong = margins.masked_fill(F.one_hot(targets, logits.shape[1]).bool(), -torch.inf)
@@ -105,11 +106,11 @@ def _cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | fl
 
 
 def margins_of(logits: Tensor, targets: Tensor | int) -> Tensor:
-    """Margins ``z_j - z_y`` of every class over the right one y, class-major, for :func:`cross_entropy_of_margins`.
+    """Class-major margins ``z_j - z_y`` of every class over the right class y, for :func:`cross_entropy_of_margins`.
 
     Args:
-        logits: ``[classes, b]``; used up.
-        targets: Right classes ``[b]``, or the one that all samples share, which is then left out.
+        logits: Logits ``[classes, b]``; the function may overwrite them.
+        targets: Labels ``[b]``, or the single label of all samples, whose row is then left out.
     """
     if isinstance(targets, int):
         return torch.cat([logits[:targets], logits[targets + 1 :]]) - logits[targets]
@@ -118,21 +119,21 @@ def margins_of(logits: Tensor, targets: Tensor | int) -> Tensor:
 
 
 def cross_entropy_of_margins(margins: Tensor) -> Tensor:
-    """Cross-entropy of each sample from its margins ``[classes, b]``, every reduction along contiguous memory.
+    """Cross-entropy of each sample from its margins ``[classes, b]``, with reductions along contiguous memory.
 
-    The same losses as the sample-major form: ``log(1 + sum_j exp(z_j - z_y))`` over the wrong classes.
+    The loss is ``log(1 + sum_j exp(z_j - z_y))`` over the wrong classes.
     """
     losses = torch.exp(margins).sum(dim=0).log1p_()
     return losses if math.isfinite(losses.sum()) else smooth_cross_entropy_of_margins(margins)
 
 
 def smooth_cross_entropy_of_margins(margins: Tensor) -> Tensor:
-    """The same, slower, where exp overflows or derivatives are taken: these overflow earlier than the loss does."""
+    """A slower form that does not overflow; derivatives need it, because they overflow earlier than the loss."""
     return F.softplus(torch.logsumexp(margins, dim=0))
 
 
 class _OfLogits:
-    """A loss of torch, for models that return their logits among other things."""
+    """A loss of torch for models that return logits, also among other outputs."""
 
     def __init__(self, losses: SampleLosses) -> None:
         self._losses = losses
@@ -143,26 +144,26 @@ class _OfLogits:
         logits = outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)
         if not isinstance(logits, Tensor):
             raise InputError(
-                expected="a model that returns a tensor, or something with logits",
+                expected="a model that returns a tensor or an output with logits",
                 got=type(outputs).__name__,
-                hint="Pass a criterion of your own that takes what the model returns.",
+                hint="Pass a custom criterion that accepts the output of the model.",
             )
         return self._of(logits, targets)
 
     def _of(self, logits: Tensor, targets: Any) -> tuple[Tensor, Tensor | float]:
-        of_tokens = isinstance(targets, Tensor) and targets.ndim == 2 and not targets.is_floating_point()
-        if of_tokens and logits.ndim == 3 and logits.shape[:2] == targets.shape != logits.shape[::2]:
+        are_tokens = isinstance(targets, Tensor) and targets.ndim == 2 and not targets.is_floating_point()
+        if are_tokens and logits.ndim == 3 and logits.shape[:2] == targets.shape != logits.shape[::2]:
             raise InputError(
-                expected=f"class scores along the second axis, {list(targets.shape)} as [b, t] -> [b, C, t]",
+                expected=f"logits [b, C, t] with classes on axis 1, for targets [b, t] = {list(targets.shape)}",
                 got=f"logits of shape {list(logits.shape)}",
-                hint="Pass a criterion of your own: transpose(1, 2) them; for a causal model use "
-                "landscope.adapters.huggingface.language_model_losses, which shifts the targets too.",
+                hint="Pass a custom criterion that transposes the logits. For a causal model use "
+                "landscope.adapters.huggingface.language_model_losses, which also shifts the targets.",
             )
         return self._losses(logits, targets)
 
 
 class _Weighted:
-    """Class weights and ignored targets: the mean is over the weights that count."""
+    """A loss with class weights or ignored targets; the mean is over the weights of the counted targets."""
 
     def __init__(self, module: nn.CrossEntropyLoss | nn.NLLLoss) -> None:
         self._unreduced = _without_reduction(module)
@@ -170,7 +171,7 @@ class _Weighted:
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | float]:
         losses = self._unreduced(outputs, targets)
-        if targets.is_floating_point():  # class probabilities: every sample counts as one
+        if targets.is_floating_point():  # class probabilities: every sample has weight one
             return losses.flatten(), float(losses.numel())
         counted = targets != self._ignored
         if self._weight is None:
@@ -179,13 +180,13 @@ class _Weighted:
 
 
 class Unreduced:
-    """A criterion that gives a loss a sample, a mean over the batch, or losses and their weight."""
+    """A criterion that returns one loss for each sample, their mean, or losses and their weight."""
 
     def __init__(self, criterion: Callable[..., Any], *, add_up: bool = False) -> None:
         self._criterion, self._add_up = criterion, add_up
 
     def __call__(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor | float]:
-        """Losses and their weight."""
+        """The losses and their weight."""
         losses = self._criterion(outputs, targets)
         if isinstance(losses, tuple) and len(losses) == 2 and isinstance(losses[0], Tensor):
             return losses[0].reshape(-1), _one_number(losses[1])
@@ -202,9 +203,9 @@ class Unreduced:
         return rows.sum(dim=1) if self._add_up else rows.mean(dim=1), float(len(losses))
 
     def as_mean(self, outputs: Any, targets: Any) -> float | None:
-        """What the criterion itself says of a batch, where it is one number."""
-        found = self._criterion(outputs, targets)
-        return float(found) if isinstance(found, Tensor) and found.ndim == 0 else None
+        """The value of the criterion for a batch, if it is one number."""
+        loss = self._criterion(outputs, targets)
+        return float(loss) if isinstance(loss, Tensor) and loss.ndim == 0 else None
 
 
 def _one_number(weight: Tensor | float) -> Tensor | float:
@@ -212,8 +213,8 @@ def _one_number(weight: Tensor | float) -> Tensor | float:
         return float(weight)
     if weight.numel() != 1:
         raise InputError(
-            expected="(losses, weight) with one number as weight: how many losses count",
+            expected="(losses, weight) with one number as weight, the number of counted losses",
             got=f"a weight of shape {tuple(weight.shape)}",
-            hint="Multiply the losses by the mask, and return its sum.",
+            hint="Multiply the losses by the mask, and return the sum of the mask as weight.",
         )
     return weight.reshape(())

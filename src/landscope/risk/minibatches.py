@@ -19,14 +19,14 @@ __all__ = ["MinibatchRisk", "SampledRisk"]
 
 @runtime_checkable
 class SampledRisk(Protocol):
-    """What an ensemble needs of a risk: the losses of single samples, along lines too, and of some of them."""
+    """A risk with the losses of single samples, at a point and along lines, and with derivatives."""
 
     def sample_losses(self, w: Tensor) -> Tensor:
         """``w[N] -> losses[M]``."""
         ...
 
     def sample_lines(self, w0: Tensor, directions: Tensor) -> BatchLines:
-        """The same along lines."""
+        """Prepare the losses of the samples along lines."""
         ...
 
     def mean_gradient(self, w: Tensor, rows: Tensor) -> Tensor:
@@ -34,19 +34,19 @@ class SampledRisk(Protocol):
         ...
 
     def hessian_vector_product(self, w: Tensor, vector: Tensor) -> Tensor:
-        """Hessian of the mean of all samples times a vector."""
+        """Product of a vector and the Hessian of the mean over all samples."""
         ...
 
 
 class MinibatchRisk:
     r"""The ensemble :math:`L^\mu(w) = \frac1B \sum_{l \in \mu} d(Y_l, Z_l)` of a partition of the data.
 
-    Made by :meth:`landscope.EmpiricalRisk.minibatches`. Called like the risk, it gives the mean over minibatches.
+    :meth:`landscope.EmpiricalRisk.minibatches` creates it. As a function of w, it is the mean over minibatches.
 
     Args:
         risk: The risk.
         batches: Sample indices of each minibatch, ``[batches, B]``.
-        n_left_out: Samples that no minibatch holds, because the batch size does not divide the data.
+        n_left_out: Number of samples outside all minibatches, if the batch size does not divide the data.
     """
 
     def __init__(self, risk: SampledRisk, batches: Int[Tensor, "batches B"], n_left_out: int = 0) -> None:
@@ -62,7 +62,7 @@ class MinibatchRisk:
         return self.batch_losses(w).mean(dim=-1)
 
     def batch_lines(self, w0: Float[Tensor, " N"], directions: Float[Tensor, "k N"]) -> BatchLines:
-        """The minibatch losses along lines, from one sweep of the losses of all samples."""
+        """The minibatch losses along lines, from one evaluation of the losses of all samples."""
         return _GroupedLines(self._risk.sample_lines(w0, directions), self.batches)
 
     def batch_gradients(self, w: Float[Tensor, " N"]) -> Iterator[Float[Tensor, " N"]]:
@@ -75,15 +75,15 @@ class MinibatchRisk:
         return torch.stack(list(self.batch_gradients(w))).double().mean(dim=0).to(w)
 
     def hessian_vector_product(self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
-        """Hessian of the mean times a vector.
+        """Product of a vector and the Hessian of the mean.
 
         Raises:
-            InputError: If samples are left out, so that the mean is not the risk.
+            InputError: If samples are left out, so that the mean differs from the risk.
         """
         if self.n_left_out:
             raise InputError(
-                expected="minibatches that hold all samples, for a Hessian",
-                got=f"{self.n_left_out} left out",
+                expected="minibatches that contain all samples, for a Hessian product",
+                got=f"{self.n_left_out} samples left out",
                 hint="Pass the risk itself.",
             )
         return self._risk.hessian_vector_product(w, vector)
@@ -91,7 +91,7 @@ class MinibatchRisk:
 
 @dataclasses.dataclass(frozen=True)
 class _GroupedLines:
-    """Lines of samples, averaged over minibatches in float64."""
+    """Losses of samples along lines, averaged over minibatches in float64."""
 
     lines: BatchLines
     batches: Tensor
@@ -111,7 +111,7 @@ class _GroupedLines:
 
 
 def partition(n_samples: int, batch_size: int, seed: int | None) -> Tensor:
-    """Indices of whole minibatches: in the order of the data, or shuffled by a seed."""
+    """Sample indices of full minibatches, in the order of the data or shuffled with a seed."""
     if not 1 <= check_count("batch_size", batch_size, minimum=1) <= n_samples:
         raise InputError(
             expected=f"a batch size between 1 and {n_samples}",

@@ -1,4 +1,4 @@
-"""A model cut in two by tracing: what the selected parameters cannot change, and the rest."""
+"""A model cut in two by tracing: a prefix that the selected parameters do not change, and a suffix."""
 
 from __future__ import annotations
 
@@ -28,36 +28,36 @@ _LINEAR_IN_PARAMETERS = (
     nn.BatchNorm2d,
     nn.BatchNorm3d,
 )
-"""Modules whose output, in eval mode and at a fixed input, is linear in their parameters taken together."""
+"""Modules whose output, in eval mode and at a fixed input, is jointly linear in their parameters."""
 
 
 @dataclasses.dataclass(frozen=True)
 class AffineNode:
-    """A module that the selected parameters enter linearly, fed by frozen values only."""
+    """A module that is linear in its selected parameters and has only prefix outputs as inputs."""
 
     module: nn.Module
     inputs: tuple[int, ...]
-    """Positions of its inputs among the frontier values."""
+    """Positions of its inputs among the prefix outputs."""
     selected: dict[str, str]
-    """Its own parameter names -> names in the model, for the selected ones."""
+    """Names of its selected parameters in the module -> names in the model."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SplitModel:
-    """``model(x) == suffix(parameters, *prefix(x))``, and the same along a line from the affine nodes on.
+    """The parts of a model: ``model(x) == suffix(parameters, *prefix(x))``; along a line only the tail is needed.
 
     Args:
-        prefix: inputs -> tuple of frontier values, which no selected parameter changes.
-        prefix_is_empty: whether the inputs themselves are the frontier.
-        suffix: frontier values -> outputs.
-        suffix_names: names of selected parameters inside ``suffix`` -> names in the model.
-        affine: nodes whose outputs move linearly along a line.
-        tail: outputs of the affine nodes, then the frontier values in ``tail_inputs`` -> outputs, or what enters
-            ``head`` where there is one.
-        tail_inputs: positions of the frontier values that the tail reads.
-        tail_names: names of selected parameters inside ``tail`` -> names in the model; empty in the fast case.
-        head: the last linear layer, where it is fixed.
-        output_is_affine: whether the one affine node is itself the output.
+        prefix: Inputs -> tuple of prefix outputs, which do not depend on the selected parameters.
+        prefix_is_empty: Whether the prefix outputs are the inputs.
+        suffix: Prefix outputs -> outputs.
+        suffix_names: Names of selected parameters inside ``suffix`` -> names in the model.
+        affine: Nodes whose outputs change linearly along a line.
+        tail: Outputs of the affine nodes, then the prefix outputs in ``tail_inputs`` -> outputs, or the input of
+            ``head`` if there is a head.
+        tail_inputs: Positions of the prefix outputs that the tail reads.
+        tail_names: Names of selected parameters inside ``tail`` -> names in the model; empty in the fast case.
+        head: The last linear layer, if no selected parameter is in it.
+        output_is_affine: Whether the only affine node is the output.
     """
 
     prefix: fx.GraphModule
@@ -73,33 +73,31 @@ class SplitModel:
 
 
 def split_model(model: nn.Module, names: Sequence[str]) -> SplitModel:
-    """Trace ``model`` and cut it where the parameters ``names`` enter.
+    """Trace ``model`` and cut it at the parameters ``names``.
 
     Args:
-        model: A private copy in eval mode, called with one input.
-        names: Selected parameter names.
+        model: A private copy in eval mode with one input.
+        names: Names of the selected parameters.
 
     Returns:
-        The parts.
+        The parts of the model.
 
     Raises:
-        Exception: Whatever tracing raises; the caller then evaluates the whole model.
+        Exception: If tracing fails, with its own error; the caller then evaluates the whole model.
     """
     traced = fx.symbolic_trace(model)
     canonical = {id(dict(model.named_parameters())[name]): name for name in names}
     cut = _Cut(traced, canonical)
     head = cut.head()
     tail_output = head.args[0] if head is not None else cut.output
-    frontier, affine = cut.frontier, cut.affine
-    tail_frontier = [
-        node for node in frontier if any(user in cut.touched and user not in affine for user in node.users)
-    ]
-    position = {node: index for index, node in enumerate(frontier)}
-    suffix = cut.extract(frontier, cut.output)
-    tail = cut.extract([*affine, *tail_frontier], tail_output)
+    boundary, affine = cut.boundary, cut.affine
+    tail_inputs = [node for node in boundary if any(user in cut.touched and user not in affine for user in node.users)]
+    position = {node: index for index, node in enumerate(boundary)}
+    suffix = cut.extract(boundary, cut.output)
+    tail = cut.extract([*affine, *tail_inputs], tail_output)
     return SplitModel(
-        prefix=cut.extract(cut.placeholders, tuple(frontier)),
-        prefix_is_empty=frontier == cut.placeholders,
+        prefix=cut.extract(cut.placeholders, tuple(boundary)),
+        prefix_is_empty=boundary == cut.placeholders,
         suffix=suffix,
         suffix_names=_names_within(suffix, canonical),
         affine=tuple(
@@ -111,7 +109,7 @@ def split_model(model: nn.Module, names: Sequence[str]) -> SplitModel:
             for node in affine
         ),
         tail=tail,
-        tail_inputs=tuple(position[node] for node in tail_frontier),
+        tail_inputs=tuple(position[node] for node in tail_inputs),
         tail_names=_names_within(tail, canonical),
         head=None if head is None else cut.module(head),
         output_is_affine=affine == [cut.output],
@@ -124,7 +122,7 @@ def _names_within(module: nn.Module, canonical: dict[int, str]) -> dict[str, str
 
 
 class _Cut:
-    """Sorts the nodes of a traced model by what they depend on."""
+    """The nodes of a traced model, sorted by their dependence on the selected parameters and on the data."""
 
     def __init__(self, traced: fx.GraphModule, canonical: dict[int, str]) -> None:
         self._traced, self._canonical = traced, canonical
@@ -133,7 +131,7 @@ class _Cut:
         self.output = next(node for node in nodes if node.op == "output").args[0]
         self.touched = self._reached_from([node for node in nodes if self._holds_selected(node)], nodes)
         on_data = self._reached_from(self.placeholders, nodes)
-        self.frontier = [
+        self.boundary = [
             node
             for node in nodes
             if node in on_data and node not in self.touched and any(user in self.touched for user in node.users)
@@ -168,12 +166,12 @@ class _Cut:
             and type(self.module(node)) in _LINEAR_IN_PARAMETERS
             and not _is_hooked(self.module(node))
             and not node.kwargs
-            and all(source in self.frontier for source in node.all_input_nodes)
+            and all(source in self.boundary for source in node.all_input_nodes)
             and getattr(self.module(node), "max_norm", None) is None
         )
 
     def head(self) -> fx.Node | None:
-        """The output, where it is a linear layer that no selected parameter enters, used nowhere else."""
+        """The output node, if it is a linear layer without selected parameters."""
         node = self.output
         fixed = (
             isinstance(node, fx.Node)
@@ -217,7 +215,7 @@ def _default_of(node: fx.Node) -> Any:
 
 
 class _Sizes(fx.Interpreter):
-    """Runs a graph and remembers the largest tensor that any node made."""
+    """A run of a graph that records the size of the largest tensor."""
 
     largest = 1
 
@@ -229,7 +227,7 @@ class _Sizes(fx.Interpreter):
 
 
 def largest_tensor(part: fx.GraphModule, values: Sequence[Any]) -> int:
-    """Numbers in the largest tensor that ``part`` makes of ``values``."""
+    """Number of elements in the largest tensor that ``part`` computes from ``values``."""
     sizes = _Sizes(part)
     with torch.no_grad():
         sizes.run(*values)
@@ -239,47 +237,47 @@ def largest_tensor(part: fx.GraphModule, values: Sequence[Any]) -> int:
 def substituted_call(
     module: nn.Module, names: dict[str, str], parameters: dict[str, Tensor], args: Sequence[Any]
 ) -> Any:
-    """Call ``module`` with some of its parameters replaced (``names``: its names -> keys of ``parameters``)."""
+    """Call ``module`` with some parameters replaced; ``names`` maps names in the module to keys of ``parameters``."""
     if not names:
-        return module.forward(*args)  # nobody hooks the parts of a private copy
-    replaced = {own: parameters[name] for own, name in names.items()}
+        return module.forward(*args)  # the parts of a private copy have no hooks
+    replaced = {local: parameters[name] for local, name in names.items()}
     return torch.func.functional_call(module, replaced, tuple(args))
 
 
 def affine_shift(
     node: AffineNode, parameters: dict[str, Tensor], values: Sequence[Any], out: Tensor | None = None
 ) -> Tensor:
-    """What one unit along a direction adds to the output of an affine node: the unselected parameters drop out.
+    """The change of the output of an affine node by one unit along a direction; unselected parameters cancel.
 
     Args:
-        node: The node.
-        parameters: The direction, by names of the model.
-        values: Frontier values.
-        out: Written to where it fits; fresh memory takes longer to get than to fill.
+        node: The affine node.
+        parameters: The direction as tensors by parameter name of the model.
+        values: The prefix outputs.
+        out: Tensor for the result, used if its shape fits, because an allocation is slow.
     """
     inputs = tuple(values[position] for position in node.inputs)
-    own = {name: parameters[selected] for name, selected in node.selected.items()}
-    if type(node.module) is nn.Linear and own.keys() == {"weight"} and inputs[0].ndim == 2:
-        weight = own["weight"]
+    selected = {name: parameters[full_name] for name, full_name in node.selected.items()}
+    if type(node.module) is nn.Linear and selected.keys() == {"weight"} and inputs[0].ndim == 2:
+        weight = selected["weight"]
         fits = out is not None and out.shape == (len(inputs[0]), len(weight))
         return torch.mm(inputs[0], weight.T, out=out if fits else None)
     shift = {name: torch.zeros_like(parameter) for name, parameter in node.module.named_parameters()}
-    return torch.func.functional_call(node.module, shift | own, inputs)
+    return torch.func.functional_call(node.module, shift | selected, inputs)
 
 
-def in_place(part: fx.GraphModule, n_own: int) -> fx.GraphModule:
-    """The same part, with ReLUs that overwrite their input where nothing else can read it.
+def in_place(part: fx.GraphModule, n_overwritable: int) -> fx.GraphModule:
+    """A copy of the part with ReLUs that overwrite their input, if nothing else reads it.
 
     Args:
-        part: A traced part; left as it is.
-        n_own: How many of its inputs, the first ones, may be overwritten.
+        part: A traced part; it is not changed.
+        n_overwritable: Number of its first inputs that may be overwritten.
     """
     graph = copy.deepcopy(part.graph)
-    own = [node for node in graph.nodes if node.op == "placeholder"][:n_own]
+    overwritable = [node for node in graph.nodes if node.op == "placeholder"][:n_overwritable]
     for node in list(graph.nodes):
         if _is_relu(part, node):
             (source,) = node.all_input_nodes
-            if len(source.users) == 1 and (source in own or _makes_new(part, source)):
+            if len(source.users) == 1 and (source in overwritable or _makes_new(part, source)):
                 with graph.inserting_after(node):
                     overwriting = graph.call_function(torch.relu_, (source,))
                 node.replace_all_uses_with(overwriting)
@@ -295,7 +293,7 @@ def _is_relu(part: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def _makes_new(part: fx.GraphModule, node: fx.Node) -> bool:
-    """Whether the output shares no memory with anything."""
+    """Whether the output of the node has its own memory."""
     if node.op != "call_module":
         return False
     module = part.get_submodule(str(node.target))
@@ -303,5 +301,5 @@ def _makes_new(part: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def _is_hooked(module: nn.Module) -> bool:
-    """Whether calling it does more, or something else, than its class says."""
+    """Whether the module has hooks, which may change its result."""
     return bool(module._forward_hooks or module._forward_pre_hooks)

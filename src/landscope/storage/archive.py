@@ -1,4 +1,4 @@
-"""One result, one file: a zipped zarr group that xarray opens, replaced atomically."""
+"""One file for each result: a zipped zarr group that xarray can open, replaced atomically."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ from landscope.storage.atomic import replaced_atomically
 __all__ = ["FORMAT", "load", "read_archive", "save", "write_archive"]
 
 FORMAT = 1
-"""Number of the on-disk format; raised when an older reader would misread the file."""
+"""Version of the file format; it increases if an older version would misread the file."""
 
 _MARK = "landscope_format"
 AnyResult = TypeVar("AnyResult", bound=Result)
 
 
 def save(result: Result, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Write a result to one file, whole or not at all.
+    """Write a result to one file, completely or not at all.
 
-    The file is a zipped zarr group (``xarray.open_zarr(zarr.storage.ZipStore(path))`` reads it too), with
-    every tensor along its named axes and everything else as JSON. Nothing is pickled.
+    The file is a zipped zarr group, which ``xarray.open_zarr(zarr.storage.ZipStore(path))`` can open too. It contains
+    every tensor with named axes, and all other fields as JSON. Nothing is pickled.
 
     Args:
         result: Any result of landscope.
-        path: File to write; by habit it ends in ``.zarr.zip``.
-        overwrite: Replace a file that is there.
+        path: File to write, usually with the ending ``.zarr.zip``.
+        overwrite: Whether to replace an existing file.
 
     Returns:
-        The path written.
+        The path of the file.
 
     Raises:
-        InputError: If it is no result.
+        InputError: If the object is not a result.
         StorageError: If the file exists, the folder cannot be written, or the disk is full.
 
     Example:
         >>> import landscope as ls, tempfile, torch
-        >>> law = ls.fit_power_law(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1.0, 4.0, 16.0]))
+        >>> law = ls.law.fit_power_law(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1.0, 4.0, 16.0]))
         >>> path = ls.save(law, tempfile.mkdtemp() + "/law.zarr.zip")
         >>> ls.load(path).exponent == law.exponent
         True
@@ -62,12 +62,12 @@ def save(result: Result, path: str | Path, *, overwrite: bool = False) -> Path:
         raise InputError(
             expected="a result of landscope",
             got=type(result).__name__,
-            hint="Record a trajectory with path=...; keep a sum of penalties by torch.save(penalty.state_dict(), ...).",
+            hint="Record a trajectory with path=...; save a penalty with torch.save(penalty.state_dict(), ...).",
         )
     if path.exists() and not overwrite:
         raise StorageError(
             expected=f"a new file at {path}",
-            got="one that exists",
+            got="an existing file",
             hint="Pass overwrite=True or another path.",
         )
     arrays = {name: (result.dims_of(name), tensor) for name, tensor in result.tensors().items()}
@@ -82,13 +82,13 @@ def load(path: str | Path, kind: type[AnyResult] | None = None) -> Any:
 
     Args:
         path: The file.
-        kind: The class the result must be of; any by default.
+        kind: Required class of the result; any class by default.
 
     Returns:
-        The result, of the class it was saved from, tensors on the CPU.
+        The result, an instance of its original class, with tensors on the CPU.
 
     Raises:
-        StorageError: If the file is missing, damaged, not of landscope, of a newer format, or another kind.
+        StorageError: If the file is missing, damaged, foreign, of a newer format, or of another kind.
 
     Example:
         >>> import landscope as ls
@@ -99,11 +99,11 @@ def load(path: str | Path, kind: type[AnyResult] | None = None) -> Any:
     name, arrays, attributes = read_archive(Path(path))
     cls = _class_of(name, str(attributes.pop("module", "")))
     if cls is None or (kind is not None and not issubclass(cls, kind)):
-        wanted = kind.kind if kind is not None else "a kind of result this version knows"
+        wanted = kind.kind if kind is not None else "a kind of result that this version knows"
         raise StorageError(
             expected=f"{wanted} in {path}",
             got=name,
-            hint="Load it with the version or function it belongs to.",
+            hint="Load it with the version of landscope or the function that wrote it.",
         )
     known = {field.name: field for field in dataclasses.fields(cls)}
     values = {
@@ -115,12 +115,12 @@ def load(path: str | Path, kind: type[AnyResult] | None = None) -> Any:
         for key, field in known.items()
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     }
-    odd = sorted((set(values) - set(known)) | (required - set(values)))
-    if odd:
+    different = sorted((set(values) - set(known)) | (required - set(values)))
+    if different:
         raise StorageError(
-            expected=f"the fields of {name} as this version has them in {path}",
-            got=f"a difference in {', '.join(odd)}",
-            hint="Make it again, or load it with the version that wrote it.",
+            expected=f"the fields of {name} of this version in {path}",
+            got=f"different fields: {', '.join(different)}",
+            hint="Compute the result again, or load it with the version that wrote it.",
         )
     return cls(**values)  # ty: ignore[invalid-argument-type] - the fields were checked above
 
@@ -132,25 +132,25 @@ def write_archive(
     arrays: Mapping[str, tuple[tuple[str, ...], Tensor]],
     attributes: Mapping[str, Any],
 ) -> None:
-    """Write named tensors with named axes, and JSON beside them, to one file."""
+    """Write tensors with named axes, and JSON attributes, to one file."""
     with (
         replaced_atomically(path) as partial,
         ZipStore(partial, mode="w") as store,
         warnings.catch_warnings(),
     ):
-        warnings.simplefilter("ignore")  # zarr remarks on zip stores it cannot rewrite; each is written once
+        warnings.simplefilter("ignore")  # zarr warns that it cannot rewrite zip stores, but each is written only once
         root = zarr.create_group(
             store, attributes={_MARK: FORMAT, "kind": kind, "attributes": json.dumps(dict(attributes))}
         )
         for name, (dims, tensor) in arrays.items():
             values = tensor.detach().cpu()
-            if values.dtype == torch.bfloat16:  # numpy has no bfloat16; float32 holds it exactly
+            if values.dtype == torch.bfloat16:  # numpy has no bfloat16; float32 represents it exactly
                 values = values.float()
             root.create_array(name, data=np.ascontiguousarray(values.numpy()), dimension_names=list(dims))
 
 
 def read_archive(path: Path) -> tuple[str, dict[str, Tensor], dict[str, Any]]:
-    """Read ``kind``, tensors and JSON back from a file of :func:`write_archive`."""
+    """Read the kind, the tensors and the attributes from a file of :func:`write_archive`."""
     if not path.exists():
         raise StorageError(expected=f"a file at {path}", got="none", hint="Check the path.")
     try:
@@ -173,8 +173,8 @@ def read_archive(path: Path) -> tuple[str, dict[str, Tensor], dict[str, Any]]:
             raise
         raise StorageError(
             expected=f"a file written by landscope.save at {path}",
-            got=f"one that cannot be read ({type(error).__name__})",
-            hint="It is damaged, cut short or not of landscope; delete it and make it again.",
+            got=f"an unreadable file ({type(error).__name__})",
+            hint="The file is damaged, incomplete or foreign; delete it and compute the result again.",
         ) from error
 
 
@@ -182,7 +182,7 @@ def _check_format(path: Path, number: object) -> None:
     if not isinstance(number, int):
         raise StorageError(
             expected=f"a file written by landscope at {path}",
-            got="a file without its mark",
+            got="a file without the format number of landscope",
             hint="Check the path.",
         )
     if number > FORMAT:
@@ -192,7 +192,7 @@ def _check_format(path: Path, number: object) -> None:
 
 
 def _class_of(kind: str, module: str) -> type[Result] | None:
-    """The class of a kind; its module registers it when it is imported, and only modules of landscope are."""
+    """The class of a kind; an import of its module registers it, and only modules of landscope are imported."""
     if kind not in result_kinds() and module.startswith("landscope."):
         with contextlib.suppress(ImportError):
             importlib.import_module(module)

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import Any
 
 from landscope.errors import StorageError
 
-__all__ = ["replaced_atomically", "write_json", "write_text"]
+__all__ = ["plain_values", "replaced_atomically", "write_json", "write_text"]
 
 
 @contextlib.contextmanager
 def replaced_atomically(path: Path) -> Generator[Path]:
-    """Give a temporary path beside ``path``; put it in place when the block ends well, drop it otherwise.
+    """Yield a temporary path; rename it to ``path`` after the block, or delete it if the block raises an error.
 
     Raises:
-        StorageError: If the folder cannot be written or the disk is full; ``path`` is then as it was.
+        StorageError: If the folder cannot be written or the disk is full; ``path`` is then unchanged.
     """
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
@@ -39,24 +39,25 @@ def _not_writable(path: Path, error: OSError) -> StorageError:
     return StorageError(
         expected=f"to write {path}",
         got=error.strerror or str(error),
-        hint="Free space or choose another folder; what was there before is unchanged.",
+        hint="Free space or choose another folder; the existing file is unchanged.",
     )
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path``, whole or not at all."""
+    """Write ``text`` to ``path``, completely or not at all."""
     with replaced_atomically(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` to ``path`` as JSON, whole or not at all; NaN and infinity, which JSON lacks, become null."""
-    write_text(path, json.dumps(_plain(value), indent=2) + os.linesep)
+    """Write ``value`` to ``path`` as JSON, completely or not at all; NaN and infinity become null."""
+    write_text(path, json.dumps(plain_values(value), indent=2) + os.linesep)
 
 
-def _plain(value: Any) -> Any:
+def plain_values(value: Any) -> Any:
+    """Replace NaN and infinity, which JSON cannot represent, by None."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain_values(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain_values(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

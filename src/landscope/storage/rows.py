@@ -1,4 +1,4 @@
-"""An append-only table of rows on disk, readable up to a marker that is written last."""
+"""An append-only table of rows on disk; a marker, written last, counts the readable rows."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _COMPRESSORS = (BloscCodec(cname="lz4", clevel=1, shuffle="shuffle"), Crc32cCode
 
 
 class RowStore:
-    """A zarr group whose columns grow together, in blocks of rows.
+    """A zarr group with columns of equal length, which grow in blocks of rows.
 
-    The marker ``committed.json`` beside the group counts the rows that are whole; it is replaced, atomically,
-    after each block. Rows past it are the remains of a killed writer and are never read. Every block carries a
-    checksum, so a damaged one raises instead of being read as numbers.
+    The marker ``committed.json`` beside the group counts the complete rows, and is replaced atomically after each
+    block. Rows after this count come from an interrupted writer, and are never read. Every block has a checksum, so
+    damaged data raise an error.
 
-    Make one with :meth:`create` or :meth:`open`.
+    Create a table with :meth:`create`, or open one with :meth:`open`.
     """
 
     def __init__(self, path: Path, group: zarr.Group, rows: int) -> None:
@@ -48,15 +48,15 @@ class RowStore:
         rows_per_block: int,
         attributes: Mapping[str, Any],
     ) -> RowStore:
-        """Make an empty table at ``path``; columns are ``name -> (shape of one row, dtype)``.
+        """Create an empty table at ``path``; columns are ``name -> (shape of one row, dtype)``.
 
         Raises:
-            StorageError: If something is there already or the folder cannot be written.
+            StorageError: If ``path`` exists or the folder cannot be written.
         """
         if path.exists():
             raise StorageError(
                 expected=f"a new folder at {path}",
-                got="one that exists",
+                got="an existing file or folder",
                 hint="Choose another path or remove it.",
             )
         partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
@@ -69,12 +69,12 @@ class RowStore:
                     chunks=(rows_per_block, *(min(length, _CHUNK_COLUMNS) for length in shape)),
                     dtype=dtype,
                     compressors=_COMPRESSORS,
-                    fill_value=np.nan if np.issubdtype(dtype, np.floating) else -1,  # what a missing block reads as
+                    fill_value=np.nan if np.issubdtype(dtype, np.floating) else -1,  # the values of a missing block
                     dimension_names=["step", *(f"{name}_{axis}" for axis in range(len(shape)))],
-                    config={"write_empty_chunks": True},  # a missing block is damage, not zeros
+                    config={"write_empty_chunks": True},  # so a missing block means damage, not zeros
                 )
             cls(partial, group, 0)._commit(0)
-            partial.rename(path)  # whole or absent, so that a killed creator blocks nobody
+            partial.rename(path)  # complete or absent, so that an interrupted creation leaves nothing behind
         except OSError as error:
             shutil.rmtree(partial, ignore_errors=True)
             raise _failed("to create a table", path, error) from error
@@ -85,7 +85,7 @@ class RowStore:
         """Open the table at ``path``.
 
         Raises:
-            StorageError: If there is none, it is damaged, not of landscope, or of a newer format.
+            StorageError: If the table is missing, damaged, foreign or of a newer format.
         """
         if not path.exists():
             raise StorageError(expected=f"a recorded trajectory at {path}", got="nothing", hint="Check the path.")
@@ -99,25 +99,20 @@ class RowStore:
         if short or not store._columns:
             raise StorageError(
                 expected=f"{rows} rows in every column of {path}",
-                got=f"fewer in {', '.join(short) or 'all'}",
+                got=f"fewer rows in {', '.join(short) or 'all'}",
                 hint="The folder is damaged; record again.",
             )
         return store
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """What was said of the table when it was made."""
+        """The attributes from the creation of the table."""
         return dict(self._group.attrs)
 
     @property
     def rows(self) -> int:
-        """Whole rows."""
+        """Number of complete rows."""
         return self._rows
-
-    @property
-    def rows_per_block(self) -> int:
-        """Rows a block; appending multiples of it is fastest and never rewrites a committed block."""
-        return next(iter(self._columns.values())).chunks[0]
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a column."""
@@ -128,17 +123,17 @@ class RowStore:
         return self._columns[name].dtype
 
     def append(self, **blocks: np.ndarray) -> None:
-        """Add rows to every column and commit them.
+        """Append rows to every column and commit them.
 
         Raises:
-            StorageError: If the disk is full or read-only; the rows before stay readable.
+            StorageError: If the disk is full or read-only; the earlier rows stay readable.
         """
         (count,) = {len(block) for block in blocks.values()}
         end = self._rows + count
         try:
             for name, block in blocks.items():
                 array = self._columns[name]
-                if array.shape[0] != end:  # longer where a killed writer left rows behind
+                if array.shape[0] != end:  # longer if an interrupted writer left rows
                     array.resize((end, *array.shape[1:]))
                 array[self._rows : end] = block
         except OSError as error:
@@ -146,17 +141,17 @@ class RowStore:
         self._commit(end)
 
     def truncate(self, rows: int) -> None:
-        """Forget the rows from ``rows`` on."""
+        """Remove all rows from index ``rows`` on."""
         if rows > self._rows:
             raise StorageError(
                 expected=f"at least {rows} rows in {self.path}",
                 got=f"{self._rows}",
-                hint="The table is shorter than the run that wrote it says; record again.",
+                hint="The table is shorter than the state of its run; record again.",
             )
         self._commit(rows)
 
     def read(self, name: str, start: int, stop: int, part: slice = slice(None)) -> np.ndarray:
-        """Rows ``start`` to ``stop`` of a column, whole or a part of each row.
+        """Read rows ``start`` to ``stop`` of a column, or a part of each row.
 
         Raises:
             StorageError: If a block is missing or its checksum is wrong.
@@ -186,8 +181,8 @@ def _read_marker(path: Path) -> int:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StorageError(
             expected=f"a trajectory recorded by landscope at {path}",
-            got=f"a folder without a sound {_MARKER}",
-            hint="Check the path; a recorder writes it with its first block.",
+            got=f"a folder without a valid {_MARKER}",
+            hint="Check the path; a recorder writes this file with its first block.",
         ) from error
     if number > _FORMAT:
         raise StorageError(

@@ -1,87 +1,69 @@
-"""The stages of a run in order; what is done is not done again."""
+"""Runs the stages of an analysis in order; what is done is not done again."""
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 
+from landscope.errors import InputError
 from landscope.progress import Reporter
-from landscope.protocols import ProgressCallback
-from landscope.reproduction.experiment.problem import Problem
-from landscope.reproduction.experiment.train import train_run
-from landscope.study.analyse import find_modes, fit_laws, measure_flatness
-from landscope.study.cache import Done
-from landscope.study.controls import measure_controls
-from landscope.study.folder import RunFolder
-from landscope.study.measured import has_measurements
-from landscope.study.noise import measure_noise
+from landscope.study.analysis import Analysis
+from landscope.study.parts import Part, Stage
 
-__all__ = ["STAGES", "Stage", "run_stages"]
+__all__ = ["run_stages"]
+
+_TICKS = 100
+"""Steps of the progress bar for each part."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """One arrow of the flow.
+def run_stages(analysis: Analysis, stages: Sequence[Stage], reporter: Reporter) -> None:
+    """Make every part of the stages that is missing and can be made, and note why the others cannot.
 
     Args:
-        name: Its command.
-        artefact: The file that says it is done, written last.
-        title: What a person reads while it runs.
-        perform: Does it.
+        analysis: The analysis.
+        stages: Stages, in order.
+        reporter: Shows progress.
+
+    Raises:
+        StorageError: If another process works on the study, or a result is damaged.
+        InputError: If the model, the data or the recording do not fit.
     """
-
-    name: str
-    artefact: str
-    title: str
-    perform: Callable[[RunFolder, Problem, ProgressCallback], None]
+    with analysis.folder.locked():
+        for stage in stages:
+            _run(analysis, stage, reporter)
 
 
-STAGES = (
-    Stage("train", "training", "Training (epochs, at most)", train_run),
-    Stage("modes", "modes", "Principal modes (passes)", find_modes),
-    Stage("flatness", "flatness", "Flatness (modes)", measure_flatness),
-    Stage("law", "law", "Law and null (modes)", fit_laws),
-    Stage("noise", "noise", "Minibatch noise (parts)", measure_noise),
-    Stage("controls", "controls", "Controls (rows)", measure_controls),
-)
-"""From settings to the law; the report is drawn from what these leave behind."""
+def _run(analysis: Analysis, stage: Stage, reporter: Reporter) -> None:
+    started, made = time.perf_counter(), 0
+    parts = stage.parts(analysis)
+    with reporter.stage(stage.title) as progress:
+        for number, part in enumerate(parts):
+            analysis.progress = lambda done, total, number=number: progress(
+                _TICKS * number + _TICKS * done // max(1, total), _TICKS * len(parts)
+            )
+            made += _make(analysis, part)
+            progress(_TICKS * (number + 1), _TICKS * len(parts))
+    if made or stage.name not in analysis.folder.timings():
+        seconds = time.perf_counter() - started
+        analysis.folder.note_time(stage.name, seconds)
+        reporter.note(f"[green]done[/green] {stage.name} in {seconds:.1f} s")
 
 
-_BESIDE = {
-    "train": (),
-    "modes": ("motion", "motion-next", "spectrum"),
-    "flatness": ("profiles", "profile-fits", "drawn-modes"),
-}
-"""What else the earlier stages leave; the later ones name their parts in their mark."""
-
-
-def _is_whole(run: RunFolder, stage: Stage) -> bool:
-    """Whether a stage is done and nothing of it has been deleted since."""
-    if not run.has(stage.artefact):
+def _make(analysis: Analysis, part: Part) -> bool:
+    """Make a part unless it is there; whether anything was made."""
+    if analysis.folder.has(part.name):
         return False
-    if stage.name in _BESIDE:
-        return all(run.has(name) for name in _BESIDE[stage.name])
-    return all(run.has(name) for name in run.load(stage.artefact, Done).parts) and has_measurements(run, stage.name)
-
-
-def run_stages(run: RunFolder, reporter: Reporter, *, until: str = "law") -> None:
-    """Perform the stages up to ``until`` that are not done yet.
-
-    Args:
-        run: The run.
-        reporter: Told of progress.
-        until: Name of the last stage.
-    """
-    problem = Problem(run.settings)
-    with run.locked():
-        for stage in STAGES:
-            if not _is_whole(run, stage):
-                started = time.perf_counter()
-                with reporter.stage(stage.title) as progress:
-                    stage.perform(run, problem, progress)
-                seconds = time.perf_counter() - started
-                run.note_time(stage.name, seconds)
-                reporter.note(f"[green]done[/green] {stage.name} in {seconds:.1f} s")
-            if stage.name == until:
-                break
+    reason = analysis.reason_against(part)
+    if not reason:
+        try:
+            analysis.folder.save(part.name, part.make(analysis))
+        except InputError as error:
+            if not part.is_optional:
+                raise
+            reason = str(error)
+    reasons = analysis.folder.read_note("not-measured")
+    if reason and reasons.get(part.name) != reason:
+        analysis.folder.note("not-measured", {**reasons, part.name: reason})
+    if not reason and part.name in reasons:
+        analysis.folder.note("not-measured", {name: why for name, why in reasons.items() if name != part.name})
+    return not reason

@@ -1,1 +1,23 @@
 """Surrogate trajectories: nulls and controls that go through the same analysis as the run itself."""
+
+from landscope.surrogates.epoch_noise import crossover_curvature, epoch_noise_time
+from landscope.surrogates.langevin import langevin
+from landscope.surrogates.noisy_descent import NoisyGradientDescent, gradient_noise_like
+from landscope.surrogates.trajectories import (
+    ornstein_uhlenbeck,
+    random_walk_like,
+    shuffled_increments,
+    sign_flipped_epochs,
+)
+
+__all__ = [
+    "NoisyGradientDescent",
+    "crossover_curvature",
+    "epoch_noise_time",
+    "gradient_noise_like",
+    "langevin",
+    "ornstein_uhlenbeck",
+    "random_walk_like",
+    "shuffled_increments",
+    "sign_flipped_epochs",
+]

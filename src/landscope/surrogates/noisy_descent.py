@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from landscope._checks import check_choice, check_count, check_positive
-from landscope.directions.basis import Basis
-from landscope.directions.gradient_noise import gradient_noise_basis
-from landscope.directions.hessian import hessian_basis
+from landscope.directions.directions import Directions
+from landscope.directions.gradient_noise_eigenvectors import gradient_noise_eigenvectors
+from landscope.directions.hessian_eigenvectors import hessian_eigenvectors
 from landscope.errors import InputError
 from landscope.landscape import flatness
 from landscope.risk.empirical import EmpiricalRisk
@@ -174,12 +174,12 @@ class _Shaped:
             variances, total = torch.ones_like(variances), torch.tensor(float(len(variances)))
         return ((variances / total).sqrt()[:, None] * basis.directions).to(w)
 
-    def _hessian(self, w: Tensor) -> tuple[Basis, Tensor]:
-        basis = hessian_basis(self._risk, w, self._n_directions, rtol=1e-2, seed=self._seed)
+    def _hessian(self, w: Tensor) -> tuple[Directions, Tensor]:
+        basis = hessian_eigenvectors(self._risk, w, self._n_directions, rtol=1e-2, seed=self._seed)
         return basis, basis.values.clamp(min=0)
 
-    def _flatness(self, w: Tensor) -> tuple[Basis, Tensor]:
+    def _flatness(self, w: Tensor) -> tuple[Directions, Tensor]:
         ensemble = self._risk.minibatches(max(1, self._n_samples // (5 * self._n_directions)))
-        basis = gradient_noise_basis(ensemble, w, self._n_directions)
+        basis = gradient_noise_eigenvectors(ensemble, w, self._n_directions)
         widths = flatness(self._risk, w, basis.directions.to(w), rtol=1e-2).width
         return basis, torch.nan_to_num(widths.pow(-2), nan=0.0)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from landscope._checks import check_choice
-from landscope.directions.principal import PrincipalModes
+from landscope.directions.directions import Directions
 from landscope.errors import InputError
 from landscope.results import stamp
 from landscope.synthetic import autoregressive
@@ -127,7 +127,7 @@ def random_walk_like(trajectory: Trajectory, *, seed: int, drift: bool = False) 
     return _walked(trajectory, first, steps + mean if drift else steps, name, seed)
 
 
-def ornstein_uhlenbeck(trajectory: Trajectory, modes: PrincipalModes, *, seed: int) -> Trajectory:
+def ornstein_uhlenbeck(trajectory: Trajectory, modes: Directions, *, seed: int) -> Trajectory:
     r"""Relaxation and white noise fitted to the window, mode by mode: what a memoryless run in a bowl would do.
 
     Along each mode :math:`\theta' = a_i \theta + \xi`, with a_i from the correlation of successive rows and the
@@ -199,9 +199,7 @@ SURROGATES = ("shuffled", "sign-flipped", "random-walk", "random-walk-with-drift
 """Names of the surrogates, the null that matters first."""
 
 
-def surrogate(
-    name: str, trajectory: Trajectory, modes: PrincipalModes, *, seed: int, steps_per_epoch: int
-) -> Trajectory:
+def surrogate(name: str, trajectory: Trajectory, modes: Directions, *, seed: int, steps_per_epoch: int) -> Trajectory:
     """The surrogate of a name in :data:`SURROGATES`.
 
     Raises:

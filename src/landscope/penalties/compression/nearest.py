@@ -50,7 +50,9 @@ def nearest_kronecker_penalty(first: KroneckerPenalty, second: KroneckerPenalty)
     """
     pair = (first, second)
     for penalty in pair:
-        check_kind("a penalty", penalty, KroneckerPenalty, hint="Merge other penalties with ls.merged_penalty.")
+        check_kind(
+            "a penalty", penalty, KroneckerPenalty, hint="Merge other penalties with ls.penalties.merged_penalty."
+        )
     if first.dim != second.dim or not torch.equal(first.columns, second.columns):
         raise InputError(
             expected="two penalties on the same weights of one layer",

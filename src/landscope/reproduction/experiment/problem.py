@@ -21,7 +21,7 @@ from landscope.reproduction.experiment.networks import cifar_cnn, gpt2, mlp, mni
 from landscope.reproduction.experiment.settings import Settings
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.sampling import MinibatchOrder
-from landscope.study.checkpoint import load_model
+from landscope.study.checkpoints import load_model
 
 __all__ = ["Problem"]
 

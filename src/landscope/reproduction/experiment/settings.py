@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from landscope._names import Sampling
 from landscope.errors import InputError
 from landscope.reproduction.experiment.choices import Loss, Network, Optimizer, Pretraining
+from landscope.study.settings import AnalysisSettings, checked_settings
 
 __all__ = ["ForgetOptions", "Settings", "TaskSettings"]
-
-Range = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 
 
 class TaskSettings(BaseModel):
@@ -62,7 +60,7 @@ class TaskSettings(BaseModel):
         return self
 
 
-class Settings(TaskSettings):
+class Settings(TaskSettings, AnalysisSettings):
     """Settings of ``landscope run``; the defaults are the paper's, on the built-in digits.
 
     Example:
@@ -92,37 +90,8 @@ class Settings(TaskSettings):
     """Epochs to wait for zero training error; the window then starts anyway and the report says so."""
     window_epochs: Annotated[int, Field(ge=1)] | None = None
     """Epochs of the window; by default 10, or as many as make 3,000 steps where that is more."""
-    fit_modes: Range = (2, 500)
-    """First and last mode of the variance-flatness fit."""
-    spectrum_ranks: Range = (20, 200)
-    """First and last rank of the fit of the spectrum."""
-    flatness_modes: Annotated[int, Field(ge=3)] | None = None
-    """How many modes to measure the flatness of; all by default."""
     flatness_samples: Annotated[int, Field(ge=2)] | None = None
     """Training samples that the landscape is measured on, the first ones; all by default."""
-    n_nulls: Annotated[int, Field(ge=0)] = 3
-    """Shuffled-increment surrogates to send through the same analysis; two or more give a band."""
-    noise_modes: Annotated[int, Field(ge=5)] = 100
-    """Log-spaced modes along which the minibatch losses are measured."""
-    basis_modes: Annotated[int, Field(ge=5)] = 200
-    """Directions of the bases that are not chosen by variance: Hessian, gradient noise, random."""
-    langevin_steps: Annotated[int, Field(ge=100)] = 6000
-    """Steps of the equilibrium control."""
-    rtol: Annotated[float, Field(ge=1e-12, lt=1)] = 1e-3
-    """Relative tolerance of each crossing."""
-
-    @field_validator("fit_modes", "spectrum_ranks")
-    @classmethod
-    def _three_at_least(cls, value: tuple[int, int]) -> tuple[int, int]:
-        if value[1] - value[0] < 2:
-            raise ValueError("needs a first and a last one with at least three between and with them")
-        return value
-
-    @model_validator(mode="after")
-    def _enough_for_the_law(self) -> Settings:
-        if self.flatness_modes is not None and self.flatness_modes < self.fit_modes[0] + 2:
-            raise ValueError(f"flatness_modes must reach {self.fit_modes[0] + 2}: the law needs three modes")
-        return self
 
     @model_validator(mode="after")
     def _momentum_where_there_is_one(self) -> Settings:
@@ -144,15 +113,12 @@ class Settings(TaskSettings):
         Raises:
             InputError: If a name is unknown or a value does not fit.
         """
-        try:
-            return cls(**values)
-        except ValidationError as error:
-            raise cls.explain(error, values) from None
+        return checked_settings(cls, values)
 
-    @classmethod
-    def explain(cls, error: ValidationError, values: Mapping[str, Any] | None = None) -> InputError:
-        """What was wrong with the settings, in words a person can use."""
-        return InputError(expected="settings of landscope", got=_problems(error), hint=_suggestion(values or {}, cls))
+    @property
+    def analysis(self) -> dict[str, Any]:
+        """The settings of the analysis, without those of the training."""
+        return self.model_dump(include=set(AnalysisSettings.model_fields))
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> dict[str, Any]:
@@ -198,20 +164,3 @@ class ForgetOptions(BaseModel):
     """Longest wait for a training error of zero in each task, in epochs."""
     window_epochs: Annotated[int, Field(ge=1)] = 10
     """Epochs that each task is trained on for after that and looked back on; more where they are below 500 steps."""
-
-
-def _problems(error: ValidationError) -> str:
-    parts: dict[str, str] = {}
-    for item in error.errors():
-        name = str(item["loc"][0]) if item["loc"] else "settings"
-        unknown = item["type"] == "extra_forbidden"
-        parts.setdefault(name, "unknown" if unknown else f"{item['msg'].lower()} (not {item['input']!r})")
-    return "; ".join(f"{name}: {message}" for name, message in parts.items())
-
-
-def _suggestion(values: Mapping[str, Any], cls: type[Settings]) -> str:
-    for name in values:
-        if name not in cls.model_fields:
-            close = difflib.get_close_matches(str(name), cls.model_fields, n=1)
-            return f"Did you mean {close[0]}?" if close else f"Known are: {', '.join(cls.model_fields)}."
-    return "Correct the value; --help says what each setting takes."

@@ -1,55 +1,83 @@
-"""The first stage: train, find the exploration phase, record two windows."""
+"""The training of a built-in network: finds the exploration phase and records two windows into a study."""
 
 from __future__ import annotations
 
 import contextlib
 import time
+from pathlib import Path
 
 import torch
 
 from landscope._checks import check_count
-from landscope.errors import InputError
+from landscope.errors import InputError, StorageError
 from landscope.landscape.preconditioned import adam_preconditioner
 from landscope.parameters import ParameterSpace
+from landscope.progress import Reporter
 from landscope.protocols import ProgressCallback
-from landscope.recorder import TrajectoryRecorder
 from landscope.reproduction.experiment.problem import Problem
 from landscope.reproduction.experiment.training import Epoch, evaluate, train
+from landscope.reproduction.experiment.training_state import TrainingState
 from landscope.results import stamp
-from landscope.study.checkpoint import TrainingState, save_model
-from landscope.study.folder import RunFolder
+from landscope.storage.folder import ResultFolder
+from landscope.study.checkpoints import Checkpoints
+from landscope.study.folder import StudyFolder
+from landscope.study.recording import StudyRecorder
 from landscope.threads import one_thread
 from landscope.training_history import TrainingHistory
-from landscope.trajectory import Trajectory, open_trajectory
 
-__all__ = ["train_run", "windows"]
+__all__ = ["is_log_spaced", "train_run", "training_is_done", "window_steps"]
 
 _SAVE_EVERY_SECONDS = 5.0
 _MIN_WINDOW_STEPS = 21  # ten blocks of time with two steps each
+_START = "start_epoch"
 
 
-def windows(run: RunFolder, history: TrainingHistory) -> tuple[Trajectory, Trajectory]:
-    """The window of the analysis and the one after it."""
-    trajectory = open_trajectory(run.path / "trajectory")
-    first = history.start_epoch * history.steps_per_epoch + 1
-    middle = history.window_step + 1
-    return trajectory.window(first, middle), trajectory.window(middle)
+def training_is_done(path: Path) -> bool:
+    """Whether both windows of a run are recorded."""
+    return ResultFolder(path).has("training")
 
 
-def train_run(run: RunFolder, problem: Problem, progress: ProgressCallback) -> None:
-    """Train until both windows are recorded; go on from the last saved state if there is one."""
-    _Training(run, problem, progress).finish()
+def window_steps(path: Path, problem: Problem) -> tuple[tuple[int, int], tuple[int, int]]:
+    """First and last step of the window, and of the fresh data after it.
+
+    Raises:
+        StorageError: If the training is not finished.
+    """
+    start = ResultFolder(path).read_note("training").get(_START)
+    if start is None or not training_is_done(path):
+        raise StorageError(
+            expected=f"a finished training in {path}", got="none", hint=f"landscope law {path} continues it."
+        )
+    steps = problem.order.batches_per_epoch
+    first, middle = start * steps, (start + problem.window_epochs) * steps
+    return (first + 1, middle), (middle + 1, middle + problem.window_epochs * steps)
+
+
+def train_run(path: Path, problem: Problem, reporter: Reporter) -> None:
+    """Train until both windows are recorded; continue from the last saved state if there is one.
+
+    Args:
+        path: Folder of the run.
+        problem: What is trained.
+        reporter: Shows progress.
+    """
+    folder, started = StudyFolder.open(path), time.perf_counter()
+    with folder.locked(), reporter.stage("Training (epochs, at most)") as progress:
+        _Training(folder, problem, progress).finish()
+    seconds = time.perf_counter() - started
+    folder.note_time("train", seconds)
+    reporter.note(f"[green]done[/green] train in {seconds:.1f} s")
 
 
 class _Training:
-    def __init__(self, run: RunFolder, problem: Problem, progress: ProgressCallback) -> None:
-        self._run, self._problem, self._progress = run, problem, progress
-        settings = run.settings
+    def __init__(self, folder: StudyFolder, problem: Problem, progress: ProgressCallback) -> None:
+        self._folder, self._problem, self._progress = folder, problem, progress
+        settings = problem.settings
         self._model = problem.network()
-        ParameterSpace.of(self._model, problem.selection)  # a selection that matches nothing is told now, not later
+        ParameterSpace.of(self._model, problem.selection)  # a selection that matches nothing fails now, not later
         self._check_window()
         self._optimizer = problem.optimizer(self._model)
-        self._latest = run.file("training-state")
+        self._latest = folder.file("training-state")
         self._saved_at = time.monotonic()
         self._state = TrainingState()
         if self._latest.exists():
@@ -59,7 +87,7 @@ class _Training:
         self._steps_per_epoch = problem.order.batches_per_epoch
 
     def _check_window(self) -> None:
-        steps, every = self._problem.order.batches_per_epoch, self._run.settings.record_every
+        steps, every = self._problem.order.batches_per_epoch, self._problem.settings.record_every
         if steps % every:
             raise InputError(
                 expected=f"record_every to divide the {steps} steps of an epoch, so that windows end on a recorded one",
@@ -92,9 +120,9 @@ class _Training:
                     state.start_epoch = state.epoch
                     recorder = self._record(stack)
                 if state.start_epoch is not None and state.epoch == state.start_epoch + self._problem.window_epochs:
-                    self._save_w0()
+                    self._save_coordinates()
                 self._save_if_due(recorder)
-        self._run.save("training", self._history())
+        self._folder.save("training", self._history())
         self._latest.unlink(missing_ok=True)
 
     def _done(self) -> bool:
@@ -103,7 +131,7 @@ class _Training:
 
     def _exploring(self) -> bool:
         """Whether the window starts now: at zero training error, at the epoch asked for, or because time is up."""
-        settings, epoch = self._run.settings, self._state.epoch
+        settings, epoch = self._problem.settings, self._state.epoch
         if settings.start == "zero-error":
             return self._state.rows[-1][1] == 0 or epoch >= settings.max_epochs
         return epoch >= settings.start
@@ -114,32 +142,38 @@ class _Training:
         parts = (self._problem.train_data, self._problem.test_data)
         rows = [evaluate(self._model, data, self._problem.criterion) for data in parts]
         self._state.rows.append([*rows[0], *rows[1]])
-        settings, start = self._run.settings, self._state.start_epoch
+        settings, start = self._problem.settings, self._state.start_epoch
         known = start if start is not None else settings.start
         last = (settings.max_epochs if isinstance(known, str) else known) + 2 * self._problem.window_epochs
         self._progress(epoch.number, last)
 
-    def _save_w0(self) -> None:
-        """The whole model at the end of the window, and the coordinates its optimiser takes plain steps in."""
+    def _save_coordinates(self) -> None:
+        """The coordinates in which the optimiser takes plain steps, at the end of the window."""
         if isinstance(self._optimizer, torch.optim.Adam):
             space = ParameterSpace.of(self._model, self._problem.selection)
-            self._run.save("preconditioner", adam_preconditioner(self._model, self._optimizer, space))
-        save_model(self._run.file("w0"), self._model, self._state.epoch * self._steps_per_epoch)
+            self._folder.save("preconditioner", adam_preconditioner(self._model, self._optimizer, space))
 
-    def _record(self, stack: contextlib.ExitStack) -> TrajectoryRecorder:
-        return stack.enter_context(
-            TrajectoryRecorder(
+    def _record(self, stack: contextlib.ExitStack) -> StudyRecorder:
+        start, epochs = self._state.start_epoch, self._problem.window_epochs
+        assert start is not None  # noqa: S101 - recording begins with the window
+        ends = tuple((start + number * epochs) * self._steps_per_epoch for number in (1, 2))
+        recorder = stack.enter_context(
+            StudyRecorder(
+                self._folder,
                 self._model,
                 self._optimizer,
                 self._problem.selection,
-                path=self._run.path / "trajectory",
-                every=self._run.settings.record_every,
+                every=self._problem.settings.record_every,
                 first_step=self._state.epoch * self._steps_per_epoch + 1,
                 resume=True,
+                checkpoints=is_log_spaced,
+                always=ends,
             )
         )
+        self._folder.note("training", {**self._folder.read_note("training"), _START: start})
+        return recorder
 
-    def _save_if_due(self, recorder: TrajectoryRecorder | None) -> None:
+    def _save_if_due(self, recorder: StudyRecorder | None) -> None:
         if time.monotonic() - self._saved_at < _SAVE_EVERY_SECONDS:
             return
         if recorder is not None:
@@ -148,36 +182,35 @@ class _Training:
         self._saved_at = time.monotonic()
 
     def _save_log_spaced(self, stack: contextlib.ExitStack) -> None:
-        """Full checkpoints at steps 0, 1, 2, 3, 4, 6, 8, 12, ...: two an octave."""
-        folder = self._run.path / "checkpoints"
+        """Whole models at steps 0, 1, 2, 3, 4, 6, 8, 12, ...: two an octave; also before the recording begins."""
+        checkpoints = Checkpoints(self._folder.path / "checkpoints")
         step = self._state.epoch * self._steps_per_epoch
         if step == 0:
-            save_model(folder / "step-000000000.zarr.zip", self._model, 0)
+            checkpoints.save(0, self._model)
 
         def after_step(*_: object) -> None:
             nonlocal step
             step += 1
-            third = step // 3 if step % 3 == 0 else step
-            if step & (step - 1) == 0 or third & (third - 1) == 0:
-                save_model(folder / f"step-{step:09d}.zarr.zip", self._model, step)
+            if is_log_spaced(step):
+                checkpoints.save(step, self._model)
 
         handle = self._optimizer.register_step_post_hook(after_step)
         stack.callback(handle.remove)
 
     def _history(self) -> TrainingHistory:
         rows = torch.tensor(self._state.rows, dtype=torch.float64)
-        start = self._state.start_epoch
-        assert start is not None  # noqa: S101 - training ends only after the window has begun
-        reached = start > 0 and float(rows[start - 1, 1]) == 0
         return TrainingHistory(
-            minibatch_loss=torch.stack(self._state.losses),
+            steps=torch.arange(1, len(rows) + 1) * self._steps_per_epoch,
             train_loss=rows[:, 0],
             train_error=rows[:, 1],
             test_loss=rows[:, 2],
             test_error=rows[:, 3],
-            start_epoch=start,
-            exploration_reached=reached,
-            window_epochs=self._problem.window_epochs,
-            steps_per_epoch=self._steps_per_epoch,
-            provenance=stamp(**self._run.settings.model_dump(mode="json")),
+            minibatch_loss=torch.cat(self._state.losses),
+            provenance=stamp(**self._problem.settings.model_dump(mode="json")),
         )
+
+
+def is_log_spaced(step: int) -> bool:
+    """Whether a step is a power of two, or three times one."""
+    third = step // 3 if step % 3 == 0 else step
+    return step > 0 and (step & (step - 1) == 0 or third & (third - 1) == 0)

@@ -8,12 +8,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from landscope.claims.statements import judged
 from landscope.landscape.barrier import log_barrier
 from landscope.parameters import ParameterSpace
 from landscope.progress import Reporter
 from landscope.protocols import ProgressCallback
+from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.problem import Problem
+from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
+from landscope.reproduction.experiment.train import is_log_spaced
 from landscope.reproduction.experiment.training import evaluate, train
 from landscope.reproduction.figures.branches_claims import Branch, branch_measurements
 from landscope.reproduction.figures.cases import CELLS, settings_of
@@ -22,11 +26,8 @@ from landscope.reproduction.figures.valleys import measure_valley
 from landscope.reproduction.jobs import Job
 from landscope.results import stamp
 from landscope.risk.empirical import EmpiricalRisk
-from landscope.study.folder import RunFolder
-from landscope.study.measured import judged
-from landscope.study.pipeline import run_stages
+from landscope.study.checkpoints import Checkpoints
 from landscope.threads import one_thread
-from landscope.training_history import TrainingHistory
 
 __all__ = ["Branching"]
 
@@ -79,23 +80,25 @@ def _path(plan: Plan, parent: int, epochs: float) -> Path:
 
 
 def _load(plan: Plan, parent: int, epochs: float) -> list[Branch]:
-    run = RunFolder.open(_path(plan, parent, epochs))
+    run = ExperimentFolder.open(_path(plan, parent, epochs))
     return [run.load(f"branch-{number}", Branch) for number in range(len(_STRENGTHS))]
 
 
 def _run(reporter: Reporter, plan: Plan, parent: int) -> None:
     """Train the branches from each checkpoint of a parent, and compare their ends."""
     (cell,) = (cell for cell in CELLS if cell.key == "sgd")
-    run = RunFolder.create(plan.run_path(cell.run_name(parent)), settings_of(cell, plan, parent))
-    run_stages(run, reporter, until="train")
+    run = ExperimentRun.create(plan.run_path(cell.run_name(parent)), settings_of(cell, plan, parent))
+    run.analyse(reporter, until="train")
     for epochs in _EPOCHS:
-        branches = RunFolder.create(_path(plan, parent, epochs), run.settings)
+        branches = ExperimentFolder.create(_path(plan, parent, epochs), run.settings)
         if not all(branches.has(f"branch-{number}") for number in range(len(_STRENGTHS))):
             with branches.locked(), one_thread(), reporter.stage(branches.path.name) as progress:
                 _measure(branches, run, parent, epochs, progress)
 
 
-def _measure(branches: RunFolder, run: RunFolder, parent: int, epochs: float, progress: ProgressCallback) -> None:
+def _measure(
+    branches: ExperimentFolder, run: ExperimentRun, parent: int, epochs: float, progress: ProgressCallback
+) -> None:
     step, start = _checkpoint(run, epochs)
     strengths = [*_STRENGTHS, _STRENGTHS[0]]
     ends: list[tuple[Problem, nn.Module]] = []
@@ -109,12 +112,14 @@ def _measure(branches: RunFolder, run: RunFolder, parent: int, epochs: float, pr
         branches.save(f"branch-{number}", _compared(problem, model, other, parent, step))
 
 
-def _checkpoint(run: RunFolder, epochs: float) -> tuple[int, Path]:
+def _checkpoint(run: ExperimentRun, epochs: float) -> tuple[int, Path]:
     """The checkpoint nearest to a number of epochs, on a logarithmic scale, with its step."""
-    wanted = math.log(epochs * run.load("training", TrainingHistory).steps_per_epoch)
-    files = {int(path.name.split("-")[1].split(".")[0]): path for path in (run.path / "checkpoints").glob("step-*")}
-    step = min((step for step in files if step > 0), key=lambda step: abs(math.log(step) - wanted))
-    return step, files[step]
+    wanted = math.log(epochs * run.problem.order.batches_per_epoch)
+    checkpoints = Checkpoints(run.path / "checkpoints")
+    # Models at the ends of windows lie between: only the log-spaced ones are asked for here.
+    steps = [step for step in checkpoints.steps() if is_log_spaced(step)]
+    step = min(steps, key=lambda step: abs(math.log(step) - wanted))
+    return step, checkpoints.file(step)
 
 
 def _trained(parent: Settings, start: Path, strength: tuple[int, float], seed: int) -> tuple[Problem, nn.Module]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping
 
+from landscope.claims.statements import judged
 from landscope.reproduction.figures.fig4_claims import Protocol, capacity_measurements, fewest_modes
 from landscope.reproduction.figures.pairs import Pair, pair_jobs, protocol_of
 from landscope.reproduction.figures.recipe import Plan, Section, mean_with_spread
 from landscope.reproduction.jobs import Job
-from landscope.study.measured import judged
 
 __all__ = ["Capacity"]
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from landscope.law.intervals import seed_interval
 from landscope.progress import Reporter
+from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.problem import Problem
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.figures.continual_scenarios import Course, courses_of
@@ -18,7 +19,6 @@ from landscope.reproduction.figures.strengths import Comparison, Seeds, learnt_a
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.scenario_training import learn_scenario, rival_name
 from landscope.reproduction.sequential.sequence import TasksInTurn
-from landscope.study.folder import RunFolder
 
 __all__ = ["Continual"]
 
@@ -112,8 +112,8 @@ def _settings(plan: Plan, course: Course, seed: int) -> Settings:
     return plan.settings_with(**course.changes, seed=seed)
 
 
-def _folder(plan: Plan, course: Course, seed: int) -> RunFolder:
-    return RunFolder.create(plan.run_path(_name(course, seed)), _settings(plan, course, seed))
+def _folder(plan: Plan, course: Course, seed: int) -> ExperimentFolder:
+    return ExperimentFolder.create(plan.run_path(_name(course, seed)), _settings(plan, course, seed))
 
 
 @functools.lru_cache(maxsize=1)

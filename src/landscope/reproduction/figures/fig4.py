@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from landscope.claims.statements import judged
 from landscope.reproduction.figures.fig4_claims import (
     PAPER_STRENGTH,
     PSI_KEYS,
@@ -25,7 +26,6 @@ from landscope.reproduction.figures.pairs import (
 )
 from landscope.reproduction.figures.recipe import Plan, Section, mean_with_interval
 from landscope.reproduction.jobs import Job
-from landscope.study.measured import judged
 
 __all__ = ["Keeping", "KeepingByLaw", "KeepingMore"]
 

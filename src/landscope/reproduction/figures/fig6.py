@@ -6,15 +6,13 @@ import math
 import shutil
 from collections.abc import Sequence
 
+from landscope.claims.statements import judged
 from landscope.progress import Reporter
 from landscope.reproduction.experiment.problem import Problem
+from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.figures.fig6_claims import EffectiveDimension, dimension_measurements, measure_dimensions
 from landscope.reproduction.figures.recipe import Plan, Section, mean_with_interval
 from landscope.reproduction.jobs import Job
-from landscope.study.analyse import risk_at_window_end
-from landscope.study.folder import RunFolder
-from landscope.study.measured import judged
-from landscope.study.pipeline import run_stages
 from landscope.training_history import TrainingHistory
 
 __all__ = ["Widths"]
@@ -74,7 +72,7 @@ def _name(width: int, seed: int) -> str:
 
 
 def _load(plan: Plan, width: int, seed: int) -> EffectiveDimension:
-    return RunFolder.open(plan.run_path(_name(width, seed))).load("effective-dimension", EffectiveDimension)
+    return ExperimentRun.open(plan.run_path(_name(width, seed))).load("effective-dimension", EffectiveDimension)
 
 
 def _measure(reporter: Reporter, plan: Plan, width: int, seed: int) -> None:
@@ -82,24 +80,23 @@ def _measure(reporter: Reporter, plan: Plan, width: int, seed: int) -> None:
     divisors = [every for every in range(1, steps + 1) if steps % every == 0]
     every = min(divisors, key=lambda every: abs(steps / every - _ROWS_AN_EPOCH))
     settings = plan.settings_with(hidden=(width, width), equal_norm=True, seed=seed, record_every=every)
-    run = RunFolder.create(plan.run_path(_name(width, seed)), settings)
+    run = ExperimentRun.create(plan.run_path(_name(width, seed)), settings)
     if run.has("effective-dimension"):
         _forget_rows(run)
         return
-    run_stages(run, reporter, until="train")
+    run.analyse(reporter, until="train")
     with run.locked(), reporter.stage(f"Sharp directions of {_name(width, seed)}") as progress:
-        history = run.load("training", TrainingHistory)
-        risk, window = risk_at_window_end(run, Problem(settings))
-        end = history.start_epoch + history.window_epochs - 1
+        study, history = run.study, run.load("training", TrainingHistory)
+        end, start = history.at(int(study.window.steps[-1])), int(study.window.steps[0]) // steps
         found = measure_dimensions(
-            risk, window, test_error=float(history.test_error[end]), start_epoch=history.start_epoch, seed=seed,
+            study.risk(), study.window, test_error=float(history.test_error[end]), start_epoch=start, seed=seed,
             rtol=settings.rtol, progress=progress,
         )  # fmt: skip
         run.save("effective-dimension", found)
     _forget_rows(run)
 
 
-def _forget_rows(run: RunFolder) -> None:
+def _forget_rows(run: ExperimentRun) -> None:
     """Gigabytes that nothing asks for any more; without them a run can only be trained anew."""
     shutil.rmtree(run.path / "trajectory", ignore_errors=True)
 

@@ -14,12 +14,12 @@ from torch import nn
 
 from landscope.progress import Reporter
 from landscope.reproduction.experiment.datasets.texts import byte_sequences, python_texts
+from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.figures.recipe import Plan, Section, mean_with_spread
 from landscope.reproduction.figures.strengths import Comparison, Seeds, learnt_as, trial_name
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.language import FineTuned, FineTuning, Tuning
 from landscope.reproduction.sequential.scenario_training import rival_name
-from landscope.study.folder import RunFolder
 
 __all__ = ["Language"]
 
@@ -117,8 +117,8 @@ def _comparison(plan: Plan, way: _Way) -> Comparison[str, FineTuned]:
     return Comparison(plan, _SEEDS, _TRIED, load, lambda found: float(found.log_loss[-1].mean()))
 
 
-def _folder(plan: Plan, way: _Way, seed: int) -> RunFolder:
-    return RunFolder.create(plan.run_path(_name(way, seed)), plan.settings_with(seed=seed))
+def _folder(plan: Plan, way: _Way, seed: int) -> ExperimentFolder:
+    return ExperimentFolder.create(plan.run_path(_name(way, seed)), plan.settings_with(seed=seed))
 
 
 def _first_learnt(size: _Size, tuning: Tuning, seed: int) -> FineTuning:

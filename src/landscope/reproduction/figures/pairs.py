@@ -10,6 +10,7 @@ from typing import Any
 
 from landscope.progress import Reporter
 from landscope.reproduction.experiment.choices import Pretraining
+from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.figures.fig4_claims import PAPER_STRENGTH, PSI_KEYS, Protocol
 from landscope.reproduction.figures.recipe import Plan, mean_with_spread
@@ -20,7 +21,6 @@ from landscope.reproduction.sequential.comparison import Tuned
 from landscope.reproduction.sequential.course import Course
 from landscope.reproduction.sequential.courses import begin_course
 from landscope.reproduction.sequential.two_tasks import Forgetting, Trial, measure_forgetting
-from landscope.study.folder import RunFolder
 from landscope.threads import one_thread
 
 __all__ = ["Pair", "headings", "numbers_of", "pair_jobs", "protocol_of", "rows_of", "seeds_told", "untuned_rows"]
@@ -113,7 +113,7 @@ def pair_jobs(plan: Plan, pair: Pair, *, tuned: bool = True) -> list[Job]:
 
 
 def _run(reporter: Reporter, plan: Plan, pair: Pair, seed: int) -> None:
-    run = RunFolder.create(plan.run_path(pair.folder(seed)), pair.settings(plan, seed))
+    run = ExperimentFolder.create(plan.run_path(pair.folder(seed)), pair.settings(plan, seed))
     if run.has("forgetting"):
         return
     with run.locked(), one_thread(), reporter.stage(pair.folder(seed)) as progress:
@@ -134,7 +134,7 @@ def protocol_of(plan: Plan, pair: Pair, *, tuned: bool = True) -> Protocol:
     """All seeds of a pair."""
 
     def load(seeds: range) -> list[Forgetting]:
-        folders = [RunFolder.open(plan.run_path(pair.folder(seed))) for seed in seeds]
+        folders = [ExperimentFolder.open(plan.run_path(pair.folder(seed))) for seed in seeds]
         return [folder.load("forgetting", Forgetting) for folder in folders]
 
     reported = load(pair.reported(plan))

@@ -33,7 +33,7 @@ def exponents_of_cases(cases: Sequence[Case]) -> go.Figure:
     """Psi of every case three ways; every run is a point."""
     figure = new_figure("ψ", "")
     names = [f"{case.name}, {case.weights}" for case in cases]
-    parts = {"own": ("in-sample", OWN), "fresh": ("next window", FRESH), "null": ("shuffled increments", NULL)}
+    parts = {"own": ("in-sample", OWN), "fresh": ("fresh data", FRESH), "null": ("shuffled increments", NULL)}
     for number, (part, (label, color)) in enumerate(parts.items()):
         points = [(row.psi, place) for place, case in enumerate(cases) for row in getattr(case, part)]
         x, y = np.array([psi for psi, _ in points]), np.array([place + 0.22 * (1 - number) for _, place in points])

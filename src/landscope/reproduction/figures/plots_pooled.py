@@ -26,7 +26,7 @@ __all__ = ["pooled_exponents", "pooled_variance_by_flatness"]
 def pooled_exponents(pooled: Sequence[Pooled]) -> go.Figure:
     """Exponents psi of every run, in-sample, in fresh data and under the null, for each (B, alpha)."""
     figure = new_figure("", "ψ")
-    shown = ("in-sample", "same modes, next window", "shuffled increments")
+    shown = ("in-sample", "same modes, fresh data", "shuffled increments")
     for label, color, offset in zip(shown, (OWN, FRESH, NULL), (-0.2, 0.0, 0.2), strict=True):
         values = [entry.rows.get(label, {}).get("psi", []) for entry in pooled]
         x = [number + offset for number, part in enumerate(values) for _ in part]

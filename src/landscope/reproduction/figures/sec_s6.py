@@ -6,24 +6,19 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from landscope.claims.statements import judged
 from landscope.landscape.preconditioned import Preconditioned, Preconditioner
 from landscope.law.exponents import Exponents
 from landscope.law.inverse_relation import InverseRelation
 from landscope.progress import Reporter
 from landscope.protocols import LossLandscape, ProgressCallback
 from landscope.reproduction.experiment.datasets.loading import load_data
-from landscope.reproduction.experiment.problem import Problem
+from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
-from landscope.reproduction.experiment.train import windows
 from landscope.reproduction.figures.cases import CELLS, Cell, settings_of
 from landscope.reproduction.figures.recipe import Plan, Section, mean_with_interval
 from landscope.reproduction.figures.sec_s6_claims import Case, universality_measurements
 from landscope.reproduction.jobs import Job
-from landscope.study.analyse import risk_at_window_end
-from landscope.study.cache import part
-from landscope.study.folder import RunFolder
-from landscope.study.measured import judged
-from landscope.study.pipeline import run_stages
 from landscope.training_history import TrainingHistory
 from landscope.trajectory import Trajectory, open_trajectory
 
@@ -85,8 +80,8 @@ def _measure_runs(reporter: Reporter, plan: Plan, name: str, seed: int) -> None:
     """Everything that is asked of one run."""
     for cell in CELLS:
         if cell.run_name(seed) == name:
-            run = RunFolder.create(plan.run_path(name), settings_of(cell, plan, seed))
-            run_stages(run, reporter, until="train" if cell.layers else "law")
+            run = ExperimentRun.create(plan.run_path(name), settings_of(cell, plan, seed))
+            run.analyse(reporter, until="train" if cell.layers else "law")
             for layer in cell.layers:
                 with reporter.stage(f"{name} {layer}") as progress, run.locked():
                     _measure_layer(run, cell, layer, _QUICK_MODES if plan.quick else cell.n_modes, progress)
@@ -98,10 +93,10 @@ def _artefacts(cell: Cell, layer: str, settings: Settings) -> list[str]:
     kind = "-".join(["relation", *(mark for mark, holds in marks if holds)])
     stem = f"{kind}-{layer}" if cell.layers else "exponents"
     shuffled = [f"{stem}-shuffled-{number}" for number in range(settings.n_nulls)]
-    return [f"{stem}-in-sample", f"{stem}-next-window", *shuffled]
+    return [f"{stem}-in-sample", f"{stem}-fresh", *shuffled]
 
 
-def _measure_layer(run: RunFolder, cell: Cell, layer: str, n_modes: int | None, progress: ProgressCallback) -> None:
+def _measure_layer(run: ExperimentRun, cell: Cell, layer: str, n_modes: int | None, progress: ProgressCallback) -> None:
     names, settings = _artefacts(cell, layer, run.settings), run.settings
     if all(run.has(name) for name in names):
         return
@@ -110,15 +105,17 @@ def _measure_layer(run: RunFolder, cell: Cell, layer: str, n_modes: int | None, 
         landscape, *both, settings.fit_modes, n_modes=n_modes, spectrum_ranks=settings.spectrum_ranks,
         rtol=settings.rtol, progress=progress,
     )  # fmt: skip
-    part(run, names[0], Exponents, relation.in_sample)
-    part(run, names[1], Exponents, relation.next_window)
+    run.cached(names[0], Exponents, relation.in_sample)
+    run.cached(names[1], Exponents, relation.next_window)
     for number, name in enumerate(names[2:]):
-        part(run, name, Exponents, lambda number=number: relation.null(seed=settings.seed * 1000 + number))
+        run.cached(name, Exponents, lambda number=number: relation.null(seed=settings.seed * 1000 + number))
 
 
-def _landscape_and_windows(run: RunFolder, cell: Cell, layer: str) -> tuple[LossLandscape, Trajectory, Trajectory]:
-    risk, _ = risk_at_window_end(run, Problem(run.settings), layer, batch_norm=cell.batch_norm)
-    window, next_window = (part.of_parameters(layer) for part in windows(run, run.load("training", TrainingHistory)))
+def _landscape_and_windows(run: ExperimentRun, cell: Cell, layer: str) -> tuple[LossLandscape, Trajectory, Trajectory]:
+    study = run.study
+    assert study.fresh is not None  # noqa: S101 - a run records two windows
+    risk = study.risk(select=layer, batch_norm=cell.batch_norm)
+    window, next_window = (rows.of_parameters(layer) for rows in (study.window, study.fresh))
     if not cell.preconditioned:
         return risk, window, next_window
     scale = run.load("preconditioner", Preconditioner).scale
@@ -126,25 +123,24 @@ def _landscape_and_windows(run: RunFolder, cell: Cell, layer: str) -> tuple[Loss
 
 
 def _cases(plan: Plan, cell: Cell) -> list[Case]:
-    runs = [RunFolder.open(plan.run_path(cell.run_name(seed))) for seed in range(cell.n_seeds(plan))]
+    runs = [ExperimentRun.open(plan.run_path(cell.run_name(seed))) for seed in range(cell.n_seeds(plan))]
     return [_case(cell, layer, runs) for layer in cell.layers or ("",)]
 
 
-def _case(cell: Cell, layer: str, runs: Sequence[RunFolder]) -> Case:
+def _case(cell: Cell, layer: str, runs: Sequence[ExperimentRun]) -> Case:
     settings = runs[0].settings
     found = [[run.load(name, Exponents) for name in _artefacts(cell, layer, settings)] for run in runs]
     recorded = open_trajectory(runs[0].path / "trajectory")
     space = (recorded.of_parameters(layer) if layer else recorded).space
     assert space is not None  # noqa: S101 - a recorder names its parameters
-    histories = [run.load("training", TrainingHistory) for run in runs]
-    ends = [history.start_epoch + history.window_epochs - 1 for history in histories]
+    ends = [(run.load("training", TrainingHistory), run.results.window.steps[-1]) for run in runs]
     return Case(
         name=cell.title,
         data=settings.data,
-        samples=settings.batch_size * histories[0].steps_per_epoch,
+        samples=settings.batch_size * runs[0].problem.order.batches_per_epoch,
         weights=", ".join(space.names),
         dim=space.dim,
-        training_error=[float(h.train_error[end]) for h, end in zip(histories, ends, strict=True)],
+        training_error=[float(history.train_error[history.at(int(end))]) for history, end in ends],
         own=[rows[0] for rows in found],
         fresh=[rows[1] for rows in found],
         null=[row for rows in found for row in rows[2:]],
@@ -167,7 +163,7 @@ def _cell(found: Sequence[Exponents]) -> str:
 
 
 def _values(case: Case) -> dict[str, Any]:
-    parts = {"in-sample": case.own, "next window": case.fresh, "null": case.null}
+    parts = {"in-sample": case.own, "fresh data": case.fresh, "null": case.null}
     return {
         "data": case.data,
         "samples": case.samples,

@@ -63,9 +63,7 @@ def universality_measurements(cases: Sequence[Case]) -> dict[str, Measurement]:
         note += f"; {text} {', '.join(dict.fromkeys(_name(case) for case in named))}" if named else ""
     controls = (
         _null(measured),
-        Control(
-            "the same modes in the next window", (min(fresh, default=math.nan), max(fresh, default=math.nan)), "agree"
-        ),
+        Control("the same modes in fresh data", (min(fresh, default=math.nan), max(fresh, default=math.nan)), "agree"),
     )
     return {"universal": Measurement(_mean(smallest.own), _interval(smallest.own), controls, note)}
 

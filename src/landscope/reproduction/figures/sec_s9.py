@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from landscope.claims.statements import judged
 from landscope.parameters import ParameterSpace
 from landscope.progress import Reporter
+from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.problem import Problem
 from landscope.reproduction.experiment.training import evaluate, train
 from landscope.reproduction.figures.recipe import Plan, Section, mean_with_interval
@@ -19,8 +21,6 @@ from landscope.reproduction.figures.valleys import measure_valley
 from landscope.reproduction.jobs import Job
 from landscope.results import stamp
 from landscope.risk.empirical import EmpiricalRisk
-from landscope.study.folder import RunFolder
-from landscope.study.measured import judged
 from landscope.surrogates.noisy_descent import NOISES, NoisyGradientDescent, gradient_noise_like
 from landscope.threads import one_thread
 
@@ -68,7 +68,7 @@ def _name(shape: str, seed: int) -> str:
 
 
 def _load(plan: Plan, shape: str, seed: int) -> NoisyRun:
-    return RunFolder.open(plan.run_path(_name(shape, seed))).load("noisy-run", NoisyRun)
+    return ExperimentFolder.open(plan.run_path(_name(shape, seed))).load("noisy-run", NoisyRun)
 
 
 def _run(reporter: Reporter, plan: Plan, shape: str, seed: int) -> None:
@@ -76,7 +76,7 @@ def _run(reporter: Reporter, plan: Plan, shape: str, seed: int) -> None:
     settings = plan.settings_with(
         train_samples=samples, batch_size=_BATCH_SIZE, seed=seed, equal_norm=True, sampling="with-replacement"
     )
-    run = RunFolder.create(plan.run_path(_name(shape, seed)), settings)
+    run = ExperimentFolder.create(plan.run_path(_name(shape, seed)), settings)
     if run.has("noisy-run"):
         return
     problem = Problem(settings)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from landscope.progress import Reporter
+from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.figures.cases import CELLS, Cell, settings_of
 from landscope.reproduction.figures.recipe import Plan, Section
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.pooling import COLUMNS, FIGURES, as_dict, exponent_rows, judgements_on, pool
-from landscope.study.folder import RunFolder
-from landscope.study.pipeline import run_stages
 
 __all__ = ["Figures"]
 
@@ -43,7 +42,7 @@ class Figures:
         """One section a figure; the tables of exponents stand with Figs. 2 and 3."""
         pooled = []
         for cell in _cells():
-            runs = [RunFolder.open(plan.run_path(cell.run_name(seed))) for seed in range(plan.seeds)]
+            runs = [ExperimentRun.open(plan.run_path(cell.run_name(seed))) for seed in range(plan.seeds)]
             pooled.append(pool(runs[0].settings.batch_size, runs[0].settings.learning_rate, runs))
         standard = pooled[0]
         rows = {"fig2": [row for entry in pooled for row in exponent_rows(entry)[:3]], "fig3": exponent_rows(standard)}
@@ -63,5 +62,5 @@ def _cells() -> list[Cell]:
 
 
 def _run(reporter: Reporter, plan: Plan, cell: Cell, seed: int, until: str) -> None:
-    run = RunFolder.create(plan.run_path(cell.run_name(seed)), settings_of(cell, plan, seed))
-    run_stages(run, reporter, until=until)
+    run = ExperimentRun.create(plan.run_path(cell.run_name(seed)), settings_of(cell, plan, seed))
+    run.analyse(reporter, until=until)

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 from landscope.progress import Reporter
+from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.figures.recipe import Plan, Section, mean_with_spread
 from landscope.reproduction.figures.strengths import Comparison, Seeds
@@ -15,7 +16,6 @@ from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.ablations import method_label
 from landscope.reproduction.sequential.courses import begin_course, in_turn_artefact
 from landscope.reproduction.sequential.sequence import TasksInTurn, learn_in_turn
-from landscope.study.folder import RunFolder
 
 __all__ = ["TasksInARow"]
 
@@ -82,7 +82,7 @@ def _name(seed: int) -> str:
 
 
 def _run(reporter: Reporter, plan: Plan, seed: int) -> None:
-    run = RunFolder.create(plan.run_path(_name(seed)), plan.settings_with(seed=seed))
+    run = ExperimentFolder.create(plan.run_path(_name(seed)), plan.settings_with(seed=seed))
     _comparison(plan).learn(reporter, run, seed, _artefact, functools.partial(_begin, run.settings))
 
 
@@ -105,7 +105,7 @@ def _comparison(plan: Plan) -> Comparison[_Way, TasksInTurn]:
 
 
 def _load(plan: Plan, seed: int, way: _Way, strength: float) -> TasksInTurn:
-    return RunFolder.open(plan.run_path(_name(seed))).load(_artefact(way, strength), TasksInTurn)
+    return ExperimentFolder.open(plan.run_path(_name(seed))).load(_artefact(way, strength), TasksInTurn)
 
 
 def _artefact(way: _Way, strength: float) -> str:

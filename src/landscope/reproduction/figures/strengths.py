@@ -11,10 +11,10 @@ from typing import Any, Generic, TypeVar
 
 from landscope.errors import StorageError
 from landscope.progress import Reporter
+from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.figures.recipe import Plan
 from landscope.reproduction.jobs import Job
 from landscope.results import Result
-from landscope.study.folder import RunFolder
 from landscope.threads import one_thread
 
 __all__ = ["Comparison", "Seeds", "learnt_as", "trial_name"]
@@ -91,7 +91,7 @@ class Comparison(Generic[_Row, _Found]):
     def learn(
         self,
         reporter: Reporter,
-        run: RunFolder,
+        run: ExperimentFolder,
         seed: int,
         named: Callable[[_Row, float], str],
         begin: Callable[[], Callable[[_Row, float], Any]],

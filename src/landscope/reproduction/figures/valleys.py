@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope.directions.hessian import hessian_basis
+from landscope.directions.hessian_eigenvectors import hessian_eigenvectors
 from landscope.landscape import flatness
 from landscope.protocols import LossLandscape
 from landscope.results import Result, stamp
@@ -57,7 +57,7 @@ def measure_valley(landscape: LossLandscape, w: Float[Tensor, " N"], n_direction
         >>> measure_valley(well, torch.tensor([0.0, 0.0, 1.0]).double(), 2).width.round(decimals=2).tolist()
         [1.0, 2.0]
     """
-    basis = hessian_basis(landscape, w, n_directions, rtol=1e-2, seed=seed)
+    basis = hessian_eigenvectors(landscape, w, n_directions, rtol=1e-2, seed=seed)
     found = flatness(landscape, w, basis.directions.to(w))
     return Valley(
         width=found.width,

@@ -11,14 +11,13 @@ import plotly.graph_objects as go
 
 from landscope import plots
 from landscope.report.captions import CAPTIONS, WIDE
-from landscope.report.figures import figures_of
 from landscope.report.render import render
 from landscope.reproduction.everything import Reproduction
+from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.figures import plots_across, plots_forgetting
 from landscope.reproduction.figures.recipe import Section
 from landscope.reproduction.pages.reproduction_page import SHOWN
 from landscope.storage.atomic import write_text
-from landscope.study.folder import RunFolder
 
 __all__ = ["write_everything_report"]
 
@@ -100,7 +99,7 @@ def write_everything_report(found: Reproduction) -> Path:
 @functools.lru_cache(maxsize=1)
 def _figures_of(path: Path) -> dict[str, go.Figure]:
     """The figures of a run, drawn once for all sections about it."""
-    return figures_of(RunFolder.open(path))
+    return ExperimentRun.open(path).results.plots.available()
 
 
 def _figures(section: Section) -> list[Drawn]:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from landscope import plots
 from landscope.report.render import render
+from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.settings import TaskSettings
 from landscope.reproduction.figures import plots_forgetting
 from landscope.reproduction.sequential.forget import forget_judgements
 from landscope.reproduction.sequential.sequence import TasksInTurn
 from landscope.storage.atomic import write_text
-from landscope.study.folder import RunFolder
 
 __all__ = ["FORGET_HEADINGS", "forget_rows", "write_forget_report"]
 
@@ -21,7 +21,7 @@ FORGET_HEADINGS = (
 )  # fmt: skip
 
 
-def write_forget_report(run: RunFolder, found: Sequence[TasksInTurn]) -> Path:
+def write_forget_report(run: ExperimentFolder, found: Sequence[TasksInTurn]) -> Path:
     """Write ``report.html`` beside the results.
 
     Returns:
@@ -53,9 +53,9 @@ _BEFORE = {
 }
 
 
-def _about(run: RunFolder, found: TasksInTurn) -> str:
+def _about(run: ExperimentFolder, found: TasksInTurn) -> str:
     """Which tasks, how the network came to them, and the seed."""
-    how, tasks = run.note("forget.json"), "; then ".join(found.tasks)
+    how, tasks = run.read_note("continual"), "; then ".join(found.tasks)
     wait = f"each until no training error, at most {how['max_epochs']} epochs"
     window = f"and {how['window_epochs']} to look back on"
     about = [f"Classes {tasks}", _BEFORE[how["pretraining"]], f"{wait}, {window}", f"{found.dim} weights learn"]

@@ -8,12 +8,11 @@ from pathlib import Path
 from landscope import plots
 from landscope.law.exponents import Exponents
 from landscope.report.captions import CAPTIONS, WIDE
-from landscope.report.figures import figures_of
 from landscope.report.render import render
+from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.figures import plots_pooled
 from landscope.reproduction.pooling import COLUMNS, Pooled, judgements_on, table_rows
 from landscope.storage.atomic import write_text
-from landscope.study.folder import RunFolder
 
 __all__ = ["SHOWN", "write_reproduction_report"]
 
@@ -36,9 +35,11 @@ def write_reproduction_report(folder: str | Path, pooled: Sequence[Pooled], figu
         Its path.
     """
     names = [f"B = {entry.batch_size}, α = {entry.learning_rate:g}" for entry in pooled]
-    runs = [[RunFolder.open(path).load("exponents-in-sample", Exponents) for path in entry.folders] for entry in pooled]
-    first = RunFolder.open(pooled[0].folders[0])
-    every = figures_of(first)
+    runs = [
+        [ExperimentRun.open(path).load("exponents-in-sample", Exponents) for path in entry.folders] for entry in pooled
+    ]
+    first = ExperimentRun.open(pooled[0].folders[0])
+    every = first.results.plots.available()
     figures = [
         (
             "Exponents.",

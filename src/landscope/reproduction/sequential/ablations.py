@@ -9,12 +9,12 @@ from typing import ClassVar
 from torch import Tensor
 
 from landscope._checks import check_choice
-from landscope.directions.basis import variance_along
-from landscope.directions.hessian import hessian_basis, leading_eigenvectors
+from landscope.directions.hessian_eigenvectors import hessian_eigenvectors, leading_eigenvectors
 from landscope.directions.principal import principal_modes
-from landscope.directions.random import random_basis
+from landscope.directions.random_directions import random_directions
 from landscope.memory.methods import EWC, KFAC, L2, LDC, MAS, Method, decades, measured_ranks
 from landscope.memory.snapshot import TaskSnapshot
+from landscope.noise.mode_statistics import mode_statistics
 from landscope.penalties.fisher import curvature_constraint
 from landscope.penalties.ldc import check_widths, flatness_from_variance, landscape_dependent_constraint
 from landscope.penalties.quadratic import QuadraticPenalty
@@ -94,7 +94,7 @@ class FreshVarianceLDC(Method):
         held = min(count, modes.n_moving)
         ranks = measured_ranks(held)
         measured = task.widths(task.flatness_of(modes.directions[[rank - 1 for rank in ranks]]))
-        variance = variance_along(modes, task.trajectory.window(start=middle))[:held]
+        variance = mode_statistics(modes, task.trajectory.window(start=middle)).variance[:held]
         widths = flatness_from_variance(variance, _PSI, measured, ranks)
         return landscape_dependent_constraint(task.w1, modes, widths, n_modes=held, strength=1.0)
 
@@ -116,7 +116,7 @@ class RandomDirections(Method):
 
     def penalty(self, task: TaskSnapshot, count: int) -> QuadraticPenalty:
         """Constraints along ``count`` random directions."""
-        basis = random_basis(len(task.w1), count, seed=task.seed)
+        basis = random_directions(len(task.w1), count, seed=task.seed)
         widths = task.widths(task.flatness(count))
         check_widths(widths)
         return curvature_constraint(task.w1, basis.directions, 2 * widths.square().reciprocal().nan_to_num(0.0))
@@ -133,7 +133,7 @@ class LeadingHessian(Method):
 
     def penalty(self, task: TaskSnapshot, count: int) -> QuadraticPenalty:
         """Constraints along ``count`` eigenvectors."""
-        basis = hessian_basis(task.risk, task.w1, count)
+        basis = hessian_eigenvectors(task.risk, task.w1, count)
         return curvature_constraint(task.w1, basis.directions, basis.values)
 
 

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from landscope.claims.statements import judged
 from landscope.claims.verdict import Judgement
 from landscope.errors import InputError, StorageError
 from landscope.progress import Reporter
+from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.settings import ForgetOptions, Settings, TaskSettings
 from landscope.reproduction.figures.fig4_claims import in_turn_measurements
 from landscope.reproduction.sequential.ablations import COMPARED, UNPROTECTED, method_label
@@ -18,13 +20,11 @@ from landscope.reproduction.sequential.course import Course
 from landscope.reproduction.sequential.courses import begin_course, in_turn_artefact
 from landscope.reproduction.sequential.sequence import TasksInTurn, learn_in_turn
 from landscope.storage.atomic import write_json
-from landscope.study.folder import RunFolder
-from landscope.study.measured import judged
 from landscope.threads import one_thread
 
 __all__ = ["check_request", "forget", "forget_judgements", "groups_of", "numbers_of", "ways_of"]
 
-_FILE = "forget.json"
+_FILE = "continual"
 _LOOKS = 40
 """How often errors are looked at while a task is learnt, about."""
 _PAPER = {"tasks": [[0, 1], [2, 3]], "pretraining": "tasks", "max_epochs": 50, "window_epochs": 10}
@@ -122,7 +122,7 @@ def check_request(options: ForgetOptions, settings: Settings) -> None:
         )  # fmt: skip
 
 
-def forget(run: RunFolder, options: ForgetOptions, reporter: Reporter) -> list[TasksInTurn]:
+def forget(run: ExperimentFolder, options: ForgetOptions, reporter: Reporter) -> list[TasksInTurn]:
     """Learn the tasks once without anything and once in each way; what is there is kept.
 
     Args:
@@ -149,7 +149,7 @@ def forget(run: RunFolder, options: ForgetOptions, reporter: Reporter) -> list[T
 
 
 def _learnt(
-    run: RunFolder,
+    run: ExperimentFolder,
     options: ForgetOptions,
     groups: Sequence[Sequence[int]],
     method: str,
@@ -183,9 +183,9 @@ def _tasks(groups: Sequence[Sequence[int]], options: ForgetOptions) -> dict[str,
     return {"tasks": [list(group) for group in groups], **how}
 
 
-def _check_same_tasks(run: RunFolder, groups: Sequence[Sequence[int]], options: ForgetOptions) -> None:
+def _check_same_tasks(run: ExperimentFolder, groups: Sequence[Sequence[int]], options: ForgetOptions) -> None:
     """A folder holds one sequence of tasks; methods may be added to it."""
-    ours, theirs = _tasks(groups, options), run.note(_FILE)
+    ours, theirs = _tasks(groups, options), run.read_note(_FILE)
     if run.names("in-turn-") and not theirs:
         raise StorageError(
             expected=f"{run.path / _FILE}, which says what the results there are of", got="none, or a damaged one",
@@ -198,10 +198,10 @@ def _check_same_tasks(run: RunFolder, groups: Sequence[Sequence[int]], options: 
         )  # fmt: skip
 
 
-def forget_judgements(run: RunFolder, found: Sequence[TasksInTurn]) -> list[Judgement]:
+def forget_judgements(run: ExperimentFolder, found: Sequence[TasksInTurn]) -> list[Judgement]:
     """What one seed says on the paper's claims, where it is in the paper's setting; nothing otherwise."""
     paper = run.settings == Settings(data="mnist", seed=run.settings.seed)
-    if not paper or run.note(_FILE) != _PAPER:
+    if not paper or run.read_note(_FILE) != _PAPER:
         return []
     return judged(in_turn_measurements(found, step=_EPOCH))
 

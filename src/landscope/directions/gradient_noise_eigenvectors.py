@@ -1,4 +1,4 @@
-"""Bases: other directions for the same analysis, and the variance of any window along them."""
+"""The leading eigenvectors of the covariance of minibatch gradients, as directions for the same analyses."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope._checks import check_count
-from landscope.directions.basis import Basis
+from landscope.directions.directions import Directions
 from landscope.errors import InputError
 from landscope.minibatch_lines import gradients_of
 from landscope.protocols import Ensemble
 from landscope.results import stamp
 
-__all__ = ["gradient_noise_basis"]
+__all__ = ["gradient_noise_eigenvectors"]
 
 
-def gradient_noise_basis(ensemble: Ensemble, w0: Float[Tensor, " N"], n_modes: int) -> Basis:
+def gradient_noise_eigenvectors(ensemble: Ensemble, w0: Float[Tensor, " N"], n_modes: int) -> Directions:
     r"""The leading eigenvectors of the covariance of the minibatch gradients at w0 (paper, below Eq. 4).
 
     Args:
         ensemble: A landscape that gives its minibatch losses.
-        w0: Where.
+        w0: Weights at which the gradients are taken.
         n_modes: How many, below the number of minibatches and at most N.
 
     Returns:
-        The basis; its values are C_ii, without the factor alpha squared.
+        The directions; their values are C_ii, without the factor alpha squared.
 
     Raises:
         InputError: If there are not that many.
@@ -34,7 +34,7 @@ def gradient_noise_basis(ensemble: Ensemble, w0: Float[Tensor, " N"], n_modes: i
         >>> import torch
         >>> from landscope.synthetic import RandomSprings
         >>> springs = RandomSprings.draw(torch.tensor([1.0, 2.0, 4.0]), 50, seed=0)
-        >>> found = gradient_noise_basis(springs, torch.zeros(3).double(), 2)
+        >>> found = gradient_noise_eigenvectors(springs, torch.zeros(3).double(), 2)
         >>> round(abs(float(found.directions[0, 0])), 1)
         1.0
     """
@@ -44,12 +44,15 @@ def gradient_noise_basis(ensemble: Ensemble, w0: Float[Tensor, " N"], n_modes: i
         raise InputError(
             expected=f"n_modes of at most {available}", got=f"{n_modes}", hint="More minibatches give more directions."
         )
-    _, singular, vectors = torch.linalg.svd(rows - rows.mean(dim=0), full_matrices=False)
+    centred = rows - rows.mean(dim=0)
+    _, singular, vectors = torch.linalg.svd(centred, full_matrices=False)
     values = singular[:n_modes].square() / len(rows)
-    return Basis(
+    return Directions(
+        name="gradient-noise eigenvectors",
         directions=vectors[:n_modes].contiguous(),
         values=values,
         residuals=torch.zeros_like(values),
-        name="gradient-noise eigenvectors",
+        mean=w0.detach().cpu().double(),
+        total=float(centred.square().sum()) / len(rows),
         provenance=stamp(n_modes=n_modes),
     )

@@ -1,7 +1,8 @@
-"""Bases: other directions for the same analysis, and the variance of any window along them."""
+"""The leading eigenvectors of the Hessian, as directions for the same analyses."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -11,15 +12,15 @@ from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
 from landscope._checks import check_count, check_vector
-from landscope.directions.basis import Basis
+from landscope.directions.directions import Directions
 from landscope.errors import InputError
 from landscope.protocols import LossLandscape, ProgressCallback, silent
 from landscope.results import stamp
 
-__all__ = ["hessian_basis", "leading_eigenvectors"]
+__all__ = ["hessian_eigenvectors", "leading_eigenvectors"]
 
 
-def hessian_basis(
+def hessian_eigenvectors(
     landscape: LossLandscape,
     w0: Float[Tensor, " N"],
     n_modes: int,
@@ -27,21 +28,21 @@ def hessian_basis(
     rtol: float = 1e-4,
     seed: int = 0,
     progress: ProgressCallback | None = None,
-) -> Basis:
+) -> Directions:
     r"""The leading eigenvectors of the Hessian, :math:`\nabla^2 L(w_0)\, p_i = \lambda_i p_i`, largest lambda first.
 
     By Lanczos iterations on Hessian-vector products (``scipy.sparse.linalg.eigsh``).
 
     Args:
         landscape: A landscape with ``hessian_vector_product``, or any that torch can differentiate twice.
-        w0: Where.
+        w0: Weights at which the Hessian is taken.
         n_modes: How many, below N.
         rtol: Accuracy of the eigenvalues, relative to the largest.
         seed: Seed of the starting vector.
         progress: Told how many products are done, of a rough guess.
 
     Returns:
-        The basis, with the residual of every eigenvector.
+        The directions; their values are the curvatures, and every eigenvector has its residual.
 
     Raises:
         InputError: If ``n_modes`` is not between 1 and N - 1, or the iterations do not converge.
@@ -50,7 +51,7 @@ def hessian_basis(
         >>> import torch
         >>> from landscope.synthetic import QuadraticBowl
         >>> bowl = QuadraticBowl(torch.tensor([1.0, 5.0, 3.0]).double())
-        >>> found = hessian_basis(bowl, torch.zeros(3).double(), 2)
+        >>> found = hessian_eigenvectors(bowl, torch.zeros(3).double(), 2)
         >>> [round(x, 6) for x in found.values.tolist()], bool((found.residuals < 1e-3).all())
         ([5.0, 3.0], True)
     """
@@ -70,20 +71,20 @@ def leading_eigenvectors(
     rtol: float = 1e-4,
     seed: int = 0,
     progress: ProgressCallback | None = None,
-) -> Basis:
+) -> Directions:
     """The leading eigenvectors of a symmetric matrix that is known by its products with vectors.
 
     Args:
         product: ``product(v[N])``: the matrix times a vector.
-        like: A vector with the length, dtype and device of ``v``.
+        like: A vector with the length, dtype and device of ``v``; the mean of the result.
         n_modes: Number of eigenvectors, below N.
-        name: Name of the basis.
+        name: Name of the directions.
         rtol: Accuracy of the eigenvalues, relative to the largest.
         seed: Seed of the starting vector.
         progress: Called with the number of products done, and a rough guess of the total.
 
     Returns:
-        The basis, with the residual of every eigenvector.
+        The directions, with the residual of every eigenvector.
 
     Raises:
         InputError: If ``n_modes`` is not between 1 and N - 1, or the iterations do not converge.
@@ -111,10 +112,12 @@ def leading_eigenvectors(
     order = np.argsort(-values)
     values, vectors = values[order], vectors[:, order]
     residuals = np.array([np.linalg.norm(multiply(v) - x * v) for x, v in zip(values, vectors.T, strict=True)])
-    return Basis(
+    return Directions(
         directions=torch.from_numpy(np.ascontiguousarray(vectors.T)),
         values=torch.from_numpy(values.copy()),
         residuals=torch.from_numpy(residuals / max(abs(values[0]), np.finfo(float).tiny)),
+        mean=like.detach().cpu().double(),
+        total=math.nan,
         name=name,
         provenance=stamp(n_modes=n_modes, rtol=rtol, seed=seed),
     )

@@ -1,4 +1,4 @@
-"""The hands that walk lines: losses of a block of data from its moved pre-activations on."""
+"""Losses of a block of data along lines, computed from its shifted pre-activations."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from landscope.risk.evaluation import TracedLosses, replica
 from landscope.risk.losses import cross_entropy_of_margins, margins_of, smooth_cross_entropy_of_margins
 from landscope.risk.tracing import affine_shift, in_place, substituted_call
 
-__all__ = ["Course", "Kept", "Walker"]
+__all__ = ["LineProblem", "PreactivationCache", "LineEvaluator"]
 
 Preactivations = tuple[Tensor, ...]
-"""Outputs of the affine nodes for one block of data."""
+"""The outputs of the affine nodes for one block of data."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Course:
-    """What is walked."""
+class LineProblem:
+    """The losses and the lines along which they are evaluated."""
 
     losses: TracedLosses
     space: ParameterSpace
@@ -34,23 +34,23 @@ class Course:
 
     @property
     def on_margins(self) -> bool:
-        """Whether the pre-activations are the logits themselves, to be kept as margins ``[classes, b]``."""
+        """Whether the pre-activations are the logits, which are then stored as margins ``[classes, b]``."""
         return self.class_major and self.losses.split.output_is_affine
 
     @functools.cached_property
     def starts(self) -> list[int]:
-        """Where the samples of each block begin, and where the last one ends."""
+        """Index of the first sample of each block, and the number of samples."""
         return [0, *itertools.accumulate(self.losses.sizes)]
 
     @functools.cached_property
     def labels(self) -> list[Tensor | int]:
-        """The right classes of each block: one number where all its samples share it."""
+        """The labels of each block: one number if all its samples have the same label."""
         targets = [targets for _, targets in self.losses.blocks]
         return [int(block[0]) if bool((block == block[0]).all()) else block for block in targets]
 
 
-class Kept:
-    """Pre-activations by block: those of w0, and those of as many directions as there is room for."""
+class PreactivationCache:
+    """Pre-activations of each block at w0, and their shifts along a limited number of directions."""
 
     def __init__(self, n_blocks: int, room: int) -> None:
         self._n_blocks, self._room = n_blocks, room
@@ -59,7 +59,7 @@ class Kept:
         self._spare: list[list[Preactivations]] = [[] for _ in range(n_blocks)]
 
     def make_room(self, wanted: set[int]) -> None:
-        """Forget other directions where there is no room for these and them; their memory is used again."""
+        """Make room for the wanted directions: drop other directions if necessary, and reuse their memory."""
         if self._room and len(self._shifts.keys() | wanted) > self._room:
             for i in self._shifts.keys() - wanted:
                 for spare, shift in zip(self._spare, self._shifts.pop(i), strict=True):
@@ -69,13 +69,13 @@ class Kept:
             self._shifts.setdefault(i, [None] * self._n_blocks)
 
     def base(self, block: int, compute: Callable[[], Preactivations]) -> Preactivations:
-        """Those of w0."""
+        """The pre-activations at w0."""
         return self._from(self._base if self._room else None, block, compute)
 
     def shift(
         self, direction: int, block: int, compute: Callable[[Preactivations | None], Preactivations]
     ) -> Preactivations:
-        """Those of a direction; ``compute`` is given tensors of no further use, to write into where they fit."""
+        """The shift along a direction; ``compute`` receives unused tensors, which it may overwrite."""
         return self._from(self._shifts.get(direction), block, lambda: compute(self._unused(block)))
 
     def _unused(self, block: int) -> Preactivations | None:
@@ -90,45 +90,45 @@ class Kept:
     ) -> Preactivations:
         if places is None:
             return compute()
-        known = places[block]
-        if known is None:
-            known = places[block] = compute()
-        return known
+        value = places[block]
+        if value is None:
+            value = places[block] = compute()
+        return value
 
 
-class Walker:
-    """One thread's hands: module objects and buffers of its own, on shared tensors."""
+class LineEvaluator:
+    """The evaluation in one thread, with its own module objects and buffers on shared tensors."""
 
-    def __init__(self, course: Course, kept: Kept) -> None:
-        self._course, self._kept, self._split = course, kept, course.losses.split
+    def __init__(self, problem: LineProblem, cache: PreactivationCache) -> None:
+        self._problem, self._cache, self._split = problem, cache, problem.losses.split
         self._affine = [dataclasses.replace(node, module=replica(node.module)) for node in self._split.affine]
         self._tail = replica(self._split.tail)
-        self._tail_in_place = in_place(self._tail, n_own=len(self._affine))
+        self._tail_in_place = in_place(self._tail, n_overwritable=len(self._affine))
         self._buffers: dict[int, Tensor] = {}
         self._heads: dict[int, tuple[Tensor, Tensor | None]] = {}
 
     @torch.no_grad()
-    def walk(
+    def evaluate(
         self, block: int, points: dict[int, list[int]], steps: list[float], keep: Callable[[int, Tensor], None]
     ) -> float:
-        """Hand the losses of one block at each point to ``keep``, read at once; return the weight of the block."""
-        base, weight = self._kept.base(block, lambda: self.base(block)), 0.0
+        """Pass the losses of one block at each point to ``keep``, which must read them at once; return their weight."""
+        base, weight = self._cache.base(block, lambda: self.base(block)), 0.0
         rest = self._rest(block)
-        # Buffers that every point uses again: fresh memory costs more than a sum.
-        moved = [self._buffer(node, a) for node, a in enumerate(base)]
+        # All points use the same buffers, because an allocation takes longer than a sum.
+        shifted = [self._buffer(node, a) for node, a in enumerate(base)]
         for direction, positions in points.items():
             shift = self.shift(direction, block)
             for position in positions:
-                for a, q, into in zip(base, shift, moved, strict=True):
+                for a, q, into in zip(base, shift, shifted, strict=True):
                     torch.add(a, q, alpha=steps[position], out=into)
-                losses, weight = self._losses(block, moved, rest, self._parameters(direction, steps[position]))
+                losses, weight = self._losses(block, shifted, rest, self._parameters(direction, steps[position]))
                 keep(position, losses)
         return float(weight)
 
     def base(self, block: int) -> Preactivations:
-        """Outputs of the affine nodes at w0."""
-        parameters = self._course.space.unflatten(self._course.w0)
-        values = self._course.losses.frontier(block)
+        """The outputs of the affine nodes at w0."""
+        parameters = self._problem.space.unflatten(self._problem.w0)
+        values = self._problem.losses.prefix_outputs(block)
         outputs = (
             substituted_call(node.module, node.selected, parameters, [values[i] for i in node.inputs])
             for node in self._affine
@@ -136,12 +136,12 @@ class Walker:
         return tuple(self._laid_out(output, block) for output in outputs)
 
     def shift(self, direction: int, block: int) -> Preactivations:
-        """What one unit along a direction adds to them."""
-        return self._kept.shift(direction, block, lambda spare: self._shift(direction, block, spare))
+        """The change of these outputs by one unit along a direction."""
+        return self._cache.shift(direction, block, lambda spare: self._shift(direction, block, spare))
 
     def _shift(self, direction: int, block: int, spare: Preactivations | None) -> Preactivations:
-        parameters = self._course.space.unflatten(self._course.directions[direction])
-        values = self._course.losses.frontier(block)
+        parameters = self._problem.space.unflatten(self._problem.directions[direction])
+        values = self._problem.losses.prefix_outputs(block)
         places = spare or [None] * len(self._affine)
         return tuple(
             self._laid_out(affine_shift(node, parameters, values, out=out), block)
@@ -149,74 +149,74 @@ class Walker:
         )
 
     def _laid_out(self, preactivation: Tensor, block: int) -> Tensor:
-        """Contiguous; margins instead of logits, as differences of margins are margins again."""
-        if not self._course.on_margins:
+        """A contiguous layout, with margins instead of logits if possible: margins are linear in the logits."""
+        if not self._problem.on_margins:
             return preactivation.contiguous()
-        logits, targets = preactivation.T.contiguous(), self._course.labels[block]
+        logits, targets = preactivation.T.contiguous(), self._problem.labels[block]
         if isinstance(targets, int):
             return margins_of(logits, targets)
         return logits - logits.gather(0, targets[None])
 
     def _buffer(self, node: int, like: Tensor) -> Tensor:
-        held = self._buffers.get(node)
-        if held is None or held.numel() < like.numel():
-            held = self._buffers[node] = torch.empty(like.numel(), dtype=like.dtype, device=like.device)
-        return held[: like.numel()].view(like.shape)
+        buffer = self._buffers.get(node)
+        if buffer is None or buffer.numel() < like.numel():
+            buffer = self._buffers[node] = torch.empty(like.numel(), dtype=like.dtype, device=like.device)
+        return buffer[: like.numel()].view(like.shape)
 
     def _parameters(self, direction: int, step: float) -> dict[str, Tensor]:
-        """Where the tail reads selected parameters: what they are at this point."""
+        """The selected parameters at this point, if the tail reads them."""
         if not self._split.tail_names:
             return {}
-        return self._course.space.unflatten(self._course.w0 + step * self._course.directions[direction])
+        return self._problem.space.unflatten(self._problem.w0 + step * self._problem.directions[direction])
 
     def _rest(self, block: int) -> list[Any]:
-        """The frontier values that the tail reads."""
-        values = self._course.losses.frontier(block)
+        """The prefix outputs that the tail reads."""
+        values = self._problem.losses.prefix_outputs(block)
         return [values[position] for position in self._split.tail_inputs]
 
     def differentiable(self, block: int, directions: Sequence[int]) -> Callable[..., Tensor]:
-        """The losses of a block as a function of steps along a few directions, to be differentiated by torch."""
-        course = self._course
+        """The losses of a block as a differentiable function of steps along a few directions."""
+        problem = self._problem
         with torch.no_grad():
-            base = self._kept.base(block, lambda: self.base(block))
+            base = self._cache.base(block, lambda: self.base(block))
             shifts = [self.shift(direction, block) for direction in directions]
-        lines = course.directions[list(directions)]
+        lines = problem.directions[list(directions)]
 
         def losses(*steps: Tensor) -> Tensor:
-            moved = [
+            shifted = [
                 a + sum(step.to(a) * shift[part] for step, shift in zip(steps, shifts, strict=True))
                 for part, a in enumerate(base)
             ]
-            if course.on_margins:
-                return smooth_cross_entropy_of_margins(self._wrong(block, moved[0]))
-            w = course.w0 + sum(step.to(line) * line for step, line in zip(steps, lines, strict=True))
-            parameters = course.space.unflatten(w) if self._split.tail_names else {}
-            hidden = substituted_call(self._tail, self._split.tail_names, parameters, [*moved, *self._rest(block)])
+            if problem.on_margins:
+                return smooth_cross_entropy_of_margins(self._wrong(block, shifted[0]))
+            w = problem.w0 + sum(step.to(line) * line for step, line in zip(steps, lines, strict=True))
+            parameters = problem.space.unflatten(w) if self._split.tail_names else {}
+            hidden = substituted_call(self._tail, self._split.tail_names, parameters, [*shifted, *self._rest(block)])
             outputs = hidden if self._split.head is None else self._split.head(hidden)
-            return course.losses.sample_losses(outputs, course.losses.blocks[block][1])[0]
+            return problem.losses.sample_losses(outputs, problem.losses.blocks[block][1])[0]
 
         return losses
 
     def _losses(
-        self, block: int, moved: list[Tensor], rest: list[Any], parameters: dict[str, Tensor]
+        self, block: int, shifted: list[Tensor], rest: list[Any], parameters: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor | float]:
-        """Losses and weight of a block from the moved pre-activations on."""
-        course, head = self._course, self._split.head
-        if course.on_margins:
-            return cross_entropy_of_margins(self._wrong(block, moved[0])), float(moved[0].shape[1])
-        hidden = substituted_call(self._tail_in_place, self._split.tail_names, parameters, [*moved, *rest])
-        if head is not None and course.class_major and hidden.ndim == 2:
+        """Losses and weight of a block, from its shifted pre-activations."""
+        problem, head = self._problem, self._split.head
+        if problem.on_margins:
+            return cross_entropy_of_margins(self._wrong(block, shifted[0])), float(shifted[0].shape[1])
+        hidden = substituted_call(self._tail_in_place, self._split.tail_names, parameters, [*shifted, *rest])
+        if head is not None and problem.class_major and hidden.ndim == 2:
             return cross_entropy_of_margins(self._margins(head, hidden, block)), float(len(hidden))
-        return course.losses.sample_losses(hidden if head is None else head(hidden), course.losses.blocks[block][1])
+        return problem.losses.sample_losses(hidden if head is None else head(hidden), problem.losses.blocks[block][1])
 
     def _wrong(self, block: int, margins: Tensor) -> Tensor:
-        """Margins without those of the right class over itself."""
-        targets = self._course.labels[block]
+        """The margins of the wrong classes."""
+        targets = self._problem.labels[block]
         return margins if isinstance(targets, int) else margins.scatter(0, targets[None], -torch.inf)
 
     def _margins(self, head: nn.Linear, hidden: Tensor, block: int) -> Tensor:
-        """Margins from what enters the head; where all samples share a label, its rows hold differences already."""
-        targets = self._course.labels[block]
+        """Margins from the inputs of the head; if all samples have one label, the weights are already differences."""
+        targets = self._problem.labels[block]
         if isinstance(targets, int):
             weight, bias = self._head_over(head, targets)
         else:

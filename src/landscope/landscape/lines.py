@@ -1,4 +1,4 @@
-"""How every analysis of this package gets its losses: checked lines through one point."""
+"""Losses along checked lines through one point, for every analysis of this package."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from torch import Tensor
 from landscope._checks import check_directions, check_finite, check_vector
 from landscope.errors import InputError, NonFiniteError
 from landscope.plain_lines import PlainLines
-from landscope.protocols import Lines, LossLandscape, SketchesLines, WalksLines
+from landscope.protocols import LineLandscape, Lines, LossLandscape, SketchableLines
 
-__all__ = ["Walk", "start_walk", "steps_for"]
+__all__ = ["CentredLines", "start_lines", "steps_for"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Walk:
+class CentredLines:
     """Lines through ``w0`` and the loss there.
 
     Args:
         lines: Losses along the lines.
-        loss: L0 = L(w0), finite.
-        scale: Norm of w0, a natural length; 0 at the origin.
-        is_sketch: Whether the losses are for guesses only.
+        loss: Finite loss L0 = L(w0).
+        scale: Norm of w0, the natural length; 0 at the origin.
+        is_sketch: Whether the losses serve only for guesses.
     """
 
     lines: Lines
@@ -32,16 +32,21 @@ class Walk:
     scale: float
     is_sketch: bool = False
 
-    def sketch(self) -> Walk | None:
-        """The same lines over the few samples that carry nearly all of the loss, where that is cheaper."""
-        lines = self.lines.sketch() if isinstance(self.lines, SketchesLines) else None
+    @property
+    def group(self) -> int:
+        """Number of directions that are best evaluated together."""
+        return self.lines.group
+
+    def sketch(self) -> CentredLines | None:
+        """The same lines over the few samples that carry nearly all of the loss; None if this is not cheaper."""
+        lines = self.lines.sketch() if isinstance(self.lines, SketchableLines) else None
         loss = math.nan if lines is None else _loss_at_start(lines)
         if lines is None or not 0 < loss < math.inf:
             return None
-        return Walk(lines, loss, self.scale, is_sketch=True)
+        return CentredLines(lines, loss, self.scale, is_sketch=True)
 
     def losses(self, index: Tensor, displacement: Tensor) -> Tensor:
-        """``index[n], displacement[n] -> L[n]``; infinite losses pass, NaN raises; on a sketch it is infinite."""
+        """``index[n], displacement[n] -> L[n]``; losses may be infinite, and NaN raises, or is infinite on a sketch."""
         losses = self.lines(index, displacement)
         bad = torch.isnan(losses)
         if self.is_sketch:
@@ -51,34 +56,34 @@ class Walk:
             raise NonFiniteError(
                 expected="a loss that is a number along every line",
                 got=f"NaN at displacement {float(displacement[first]):.6g} along direction {int(index[first])}",
-                hint="Walk less far, or look why the model gives NaN there.",
+                hint="Use smaller displacements, or find out why the model returns NaN at this point.",
             )
         return losses
 
 
-def start_walk(landscape: LossLandscape, w0: Tensor, directions: Tensor) -> Walk:
+def start_lines(landscape: LossLandscape, w0: Tensor, directions: Tensor) -> CentredLines:
     """Check the start and the directions, and measure the loss at the start.
 
     Raises:
-        InputError: If a shape, dtype or device does not fit, or directions are zero or repeated.
+        InputError: If a shape, dtype or device is wrong, or directions are zero or parallel.
         NonFiniteError: If the loss at ``w0`` is NaN or infinite.
     """
     w0 = check_vector("w0", w0, dim=w0.shape[-1] if w0.ndim else 0)
     directions = check_directions(directions, dim=len(w0), device=w0.device)
     lines = (
         landscape.lines(w0, directions)
-        if isinstance(landscape, WalksLines)
+        if isinstance(landscape, LineLandscape)
         else PlainLines(landscape, w0, directions.to(w0.dtype))
     )
-    # L0 is taken along a line too, so that the ratio L/L0 is free of any difference between two ways of summing.
+    # L0 is evaluated along a line too, so that L and L0 are summed in the same order.
     loss = _loss_at_start(lines)
     if not math.isfinite(loss):
         raise NonFiniteError(
             expected="a finite loss at w0",
             got=f"{loss}",
-            hint="Choose a w0 where the model works, or check the data.",
+            hint="Choose a w0 with a finite loss, or check the data.",
         )
-    return Walk(lines, loss, float(torch.linalg.vector_norm(w0)))
+    return CentredLines(lines, loss, float(torch.linalg.vector_norm(w0)))
 
 
 def _loss_at_start(lines: Lines) -> float:
@@ -89,18 +94,20 @@ def steps_for(displacements: Tensor, count: int) -> Tensor:
     """Displacements as ``[k, S]`` in float64.
 
     Raises:
-        InputError: If they are neither ``[S]`` nor one row a direction.
-        NonFiniteError: If one is not finite.
+        InputError: If their shape is neither ``[S]`` nor ``[k, S]``.
+        NonFiniteError: If a displacement is not finite.
     """
     if not isinstance(displacements, Tensor):
         raise InputError(
-            expected="displacements as a tensor", got=type(displacements).__name__, hint="Wrap them in torch.tensor."
+            expected="displacements as a tensor",
+            got=type(displacements).__name__,
+            hint="Convert them with torch.tensor.",
         )
     check_finite("displacements", displacements, hint="Pass finite numbers.")
     if displacements.ndim not in (1, 2) or (displacements.ndim == 2 and len(displacements) != count):
         raise InputError(
             expected=f"displacements of shape [S] or [{count}, S]",
             got=f"{tuple(displacements.shape)}",
-            hint="One row a direction.",
+            hint="Pass one row for each direction.",
         )
     return displacements.double().cpu().expand(count, -1).contiguous()

@@ -1,4 +1,4 @@
-"""Checkpoints without pickle: a model, and where a training stands."""
+"""Where a training of a built-in network stands after a whole epoch."""
 
 from __future__ import annotations
 
@@ -9,55 +9,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscope.errors import StorageError
-from landscope.storage.archive import read_archive, write_archive
+from landscope.storage import read_archive, write_archive
+from landscope.study.checkpoints import load_state, model_arrays
 
-__all__ = ["TrainingState", "load_model", "save_model"]
+__all__ = ["TrainingState"]
 
 _MODEL, _OPTIMIZER, _LOSSES, _EPOCHS = "model.", "optimizer.", "minibatch_loss", "epochs"
-
-
-def _arrays(prefix: str, tensors: dict[str, Tensor]) -> dict[str, tuple[tuple[str, ...], Tensor]]:
-    return {prefix + name: (tuple(f"axis_{i}" for i in range(t.ndim)), t) for name, t in tensors.items()}
 
 
 def _named(prefix: str, arrays: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in arrays.items() if name.startswith(prefix)}
 
 
-def save_model(path: Path, model: nn.Module, step: int) -> None:
-    """Write the whole model at an optimisation step."""
-    arrays = _arrays(_MODEL, dict(model.state_dict()))
-    write_archive(path, kind="checkpoint", arrays=arrays, attributes={"step": step})
-
-
-def load_model(path: Path, model: nn.Module) -> int:
-    """Read a model back into ``model``; return its optimisation step.
-
-    Raises:
-        StorageError: If the file is damaged or of another model.
-    """
-    kind, arrays, attributes = read_archive(path)
-    _load_state(path, kind, "checkpoint", _named(_MODEL, arrays), model)
-    return int(attributes["step"])
-
-
-def _load_state(path: Path, kind: str, wanted: str, state: dict[str, Tensor], model: nn.Module) -> None:
-    try:
-        if kind != wanted:
-            raise ValueError(kind)
-        model.load_state_dict(state)
-    except (RuntimeError, ValueError) as error:
-        raise StorageError(
-            expected=f"a {wanted} of this network at {path}",
-            got=str(error).splitlines()[0],
-            hint="The file belongs to another run.",
-        ) from error
-
-
 @dataclasses.dataclass
 class TrainingState:
-    """Where a training stands after a whole epoch; all that resuming needs, minibatches being a function of the epoch.
+    """Everything that resuming needs; the minibatches are a function of the epoch.
 
     Args:
         epoch: Epochs done.
@@ -80,7 +46,7 @@ class TrainingState:
             for key, value in entries.items()
             if isinstance(value, Tensor)
         }
-        arrays = {**_arrays(_MODEL, dict(model.state_dict())), **_arrays(_OPTIMIZER, tensors)}
+        arrays = {**model_arrays(_MODEL, dict(model.state_dict())), **model_arrays(_OPTIMIZER, tensors)}
         if self.losses:
             arrays[_LOSSES] = (("epoch", "batch"), torch.stack(self.losses))
             arrays[_EPOCHS] = (("epoch", "quantity"), torch.tensor(self.rows, dtype=torch.float64))
@@ -99,7 +65,7 @@ class TrainingState:
             StorageError: If the file is damaged or of another model.
         """
         kind, arrays, attributes = read_archive(path)
-        _load_state(path, kind, "training_state", _named(_MODEL, arrays), model)
+        load_state(path, model, _named(_MODEL, arrays), "training_state", kind)
         entries: dict[int, dict[str, Any]] = {}
         for name, tensor in _named(_OPTIMIZER, arrays).items():
             index, key = name.split(".", 1)

@@ -1,0 +1,178 @@
+"""Commands on the folder of a study: analyse, report, claims, and single stages."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from landscope.cli.shared import AsJson, Run, app, claims_table, finish, hint_if_stopped, reporter_of, say
+from landscope.errors import InputError, StorageError
+
+if TYPE_CHECKING:
+    from landscope.study import Study
+
+__all__ = ["analyse", "claims", "controls", "flatness", "law", "modes", "noise", "report"]
+
+Maker = Annotated[
+    str | None,
+    Parameter(
+        name="--study",
+        help="module:function that makes the study, as function(folder) or function(); not needed for a folder of "
+        "landscope run.",
+    ),
+]
+_ARTEFACTS = {"modes": "modes.zarr.zip", "flatness": "flatness.zarr.zip", "law": "exponents-in-sample.zarr.zip"}
+
+
+def made_study(path: Path, maker: str) -> Study:
+    """The study that ``module:function`` makes.
+
+    Raises:
+        InputError: If there is no such function, or it makes something else.
+    """
+    from landscope.study import Study
+
+    module, _, function = maker.partition(":")
+    hint = "For example --study mymodule:make_study, with def make_study(folder): return ls.Study(folder, model, ...)."
+    if not module or not function:
+        raise InputError(expected="--study as module:function", got=repr(maker), hint=hint)
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        make: Any = getattr(importlib.import_module(module), function, None)
+    except ImportError as error:
+        raise InputError(expected=f"a module {module} that can be imported", got=str(error), hint=hint) from error
+    finally:
+        sys.path.pop(0)
+    if not callable(make):
+        raise InputError(expected=f"a function {function} in {module}", got="none", hint=hint)
+    study = make(path) if make.__code__.co_argcount else make()
+    if not isinstance(study, Study):
+        raise InputError(expected="a function that returns a Study", got=type(study).__name__, hint=hint)
+    if study.path.resolve() != path.resolve():
+        raise InputError(
+            expected=f"a study in {path}", got=f"one in {study.path}", hint="Let the function take the folder."
+        )
+    return study
+
+
+def _do(path: Path, until: str, maker: str | None, as_json: bool) -> None:
+    """Make every missing result of a study up to a stage."""
+    hint_if_stopped(f"Finished parts are kept in {path}; give the same command to continue.")
+    if maker is not None:
+        made_study(path, maker).analyse(until=until, progress=reporter_of(as_json))
+        return
+    from landscope.reproduction.experiment.run import ExperimentRun
+
+    ExperimentRun.open(path).analyse(reporter_of(as_json), until=until)
+
+
+def _one_stage(path: Path, stage: str, maker: str | None, as_json: bool) -> None:
+    _do(path, stage, maker, as_json)
+    if stage in _ARTEFACTS:
+        say(path, _ARTEFACTS[stage], as_json)
+    else:
+        finish(path, as_json)
+
+
+@app.command
+def analyse(
+    folder: Run,
+    *,
+    study: Maker = None,
+    noise: Annotated[bool, Parameter(help="Measure the minibatch noise too.", negative=())] = False,
+    controls: Annotated[bool, Parameter(help="Measure noise and controls too.", negative=())] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Analyse a recorded training: modes, flatness, law with nulls, and a page.
+
+    A stopped analysis continues with the same command. Example: landscope analyse runs/mine --study mymodule:make_study
+    """
+    _do(folder, "controls" if controls else "noise" if noise else "law", study, as_json)
+    finish(folder, as_json)
+
+
+@app.command
+def modes(folder: Run, *, study: Maker = None, as_json: AsJson = False) -> None:
+    """Find the principal modes of a study; missing earlier stages run first.
+
+    Example: landscope modes runs/mnist
+    """
+    _one_stage(folder, "modes", study, as_json)
+
+
+@app.command
+def flatness(folder: Run, *, study: Maker = None, as_json: AsJson = False) -> None:
+    """Measure the flatness along the modes of a study; missing earlier stages run first.
+
+    Example: landscope flatness runs/mnist
+    """
+    _one_stage(folder, "flatness", study, as_json)
+
+
+@app.command
+def law(folder: Run, *, study: Maker = None, as_json: AsJson = False) -> None:
+    """Fit the variance-flatness law: in-sample, in fresh data, and under the null; missing earlier stages run first.
+
+    Example: landscope law runs/mnist
+    """
+    _one_stage(folder, "law", study, as_json)
+
+
+@app.command
+def noise(folder: Run, *, study: Maker = None, as_json: AsJson = False) -> None:
+    """Measure the minibatch noise of a study: springs, temperatures, drift, curvature (Figs. 3 and 5, S1 to S5).
+
+    Nothing is trained again; missing earlier stages run first. Example: landscope noise runs/mnist
+    """
+    _one_stage(folder, "noise", study, as_json)
+
+
+@app.command
+def controls(folder: Run, *, study: Maker = None, as_json: AsJson = False) -> None:
+    """Measure the controls: other directions, surrogates, orders of the minibatches, and thermal equilibrium.
+
+    Only the orders of the minibatches train on, from the end of the window. Example: landscope controls runs/mnist
+    """
+    _one_stage(folder, "controls", study, as_json)
+
+
+@app.command
+def report(folder: Run, *, as_json: AsJson = False) -> None:
+    """Write report.html from the results of a study. No model is needed.
+
+    For a folder of landscope run, missing stages run first. Example: landscope report runs/mnist
+    """
+    if (folder / "experiment.yaml").exists():
+        _do(folder, "law", None, as_json)
+    finish(folder, as_json)
+
+
+@app.command
+def claims(folder: Run, *, as_json: AsJson = False) -> None:
+    """Show the paper's claims beside the measurements of a finished study.
+
+    Example: landscope claims runs/mnist
+    """
+    from landscope.study import Study
+
+    study = Study(folder)
+    if "law" not in study.folder.timings():
+        raise StorageError(
+            expected=f"the results of the law stage in {folder}", got="none",
+            hint=f"Run landscope analyse {folder} first.",
+        )  # fmt: skip
+    judgements = study.claims
+    if as_json:
+        plain = [
+            {"claim": j.claim.key, "source": j.claim.source, "verdict": j.verdict, "sentence": j.sentence}
+            for j in judgements
+        ]
+        print(json.dumps(plain, indent=2))
+    else:
+        Console().print(claims_table(judgements))

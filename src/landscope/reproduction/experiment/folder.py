@@ -1,0 +1,106 @@
+"""A folder of results that belong to one set of settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+from landscope.errors import InputError, StorageError
+from landscope.reproduction.experiment.settings import Settings
+from landscope.storage import write_text
+from landscope.storage.folder import ResultFolder
+
+__all__ = ["ExperimentFolder", "Purpose"]
+
+_FILE = "experiment.yaml"
+_NOTHING_DONE = {_FILE, ".lock", "study.yaml", "timings.json", "training.json"}
+Purpose = Literal["run", "continual"]
+"""What a folder is for: one training and its analysis, or tasks one after another."""
+
+
+class ExperimentFolder(ResultFolder):
+    """Results of one set of settings. Make one with :meth:`create` or :meth:`open`.
+
+    Args:
+        path: The folder.
+        settings: Settings of everything in it.
+    """
+
+    def __init__(self, path: Path, settings: Settings) -> None:
+        super().__init__(path)
+        self.settings = settings
+
+    @classmethod
+    def create(cls, path: str | Path, settings: Settings, purpose: Purpose = "run") -> ExperimentFolder:
+        """A new folder, or the one that is there if it has the same settings.
+
+        Args:
+            path: The folder.
+            settings: Settings that are asked for.
+            purpose: What the folder is for.
+
+        Raises:
+            StorageError: If the folder holds results under other settings, something else, or cannot be written.
+        """
+        path = Path(path)
+        if path.exists() and not path.is_dir():
+            raise StorageError(expected=f"a folder at {path}", got="a file", hint="Choose another --out.")
+        if (path / _FILE).exists():
+            folder = cls.open(path, purpose)
+            asked, there = settings.model_dump(mode="json"), folder.settings.model_dump(mode="json")
+            different = [
+                f"{name}: {there[name]} there, {asked[name]} asked" for name in asked if asked[name] != there[name]
+            ]
+            if not different:
+                return folder
+            if not {entry.name for entry in path.iterdir()} <= _NOTHING_DONE:
+                raise StorageError(
+                    expected=f"the settings of the run in {path}",
+                    got="; ".join(different),
+                    hint="Choose another folder with --out, or repeat its own settings to continue it.",
+                )
+            (path / "study.yaml").unlink(missing_ok=True)  # nothing was done yet: a start that failed binds nobody
+        elif path.exists() and any(path.iterdir()):
+            older = "a run of an earlier version of landscope" if (path / "run.yaml").exists() else "other files"
+            raise StorageError(expected=f"an empty folder or a run at {path}", got=older, hint="Choose another --out.")
+        content = {"purpose": purpose, "settings": settings.model_dump(mode="json")}
+        write_text(path / _FILE, yaml.safe_dump(content, sort_keys=False))
+        return cls(path, settings)
+
+    @classmethod
+    def open(cls, path: str | Path, purpose: Purpose = "run") -> ExperimentFolder:
+        """The folder at ``path``.
+
+        Raises:
+            StorageError: If there is none, it is damaged, or it is for something else.
+        """
+        path = Path(path)
+        try:
+            content = yaml.safe_load((path / _FILE).read_text(encoding="utf-8"))
+            settings, there = Settings.of(content["settings"]), content["purpose"]
+        except FileNotFoundError:
+            if (path / "study.yaml").exists():
+                raise StorageError(
+                    expected=f"a run of landscope run at {path}",
+                    got="a study of another model",
+                    hint="Name the function that makes it: --study module:function.",
+                ) from None
+            older = "a run of an earlier version" if (path / "run.yaml").exists() else f"no {_FILE}"
+            raise StorageError(
+                expected=f"a run at {path}", got=older, hint="Check the path. landscope run makes a run."
+            ) from None
+        except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, InputError) as error:
+            raise StorageError(
+                expected=f"the settings of a run in {path / _FILE}",
+                got=str(error).splitlines()[0],
+                hint="The file is damaged. Restore it, or start anew in another folder.",
+            ) from error
+        if there != purpose:
+            raise StorageError(
+                expected=f"a folder of landscope {purpose} at {path}",
+                got=f"one of landscope {there}",
+                hint="Choose another folder; this one is left as it is.",
+            )
+        return cls(path, settings)

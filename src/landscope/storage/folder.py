@@ -1,0 +1,131 @@
+"""A folder of results: one file a result, each whole or absent, and one process at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import filelock
+
+from landscope.errors import StorageError
+from landscope.results import Result
+from landscope.storage.archive import load, save
+from landscope.storage.atomic import write_json
+
+__all__ = ["ResultFolder"]
+
+_SUFFIX = ".zarr.zip"
+AnyResult = TypeVar("AnyResult", bound=Result)
+
+
+class ResultFolder:
+    """Results by name in one folder.
+
+    Args:
+        path: The folder. It is made when the first result is saved.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from landscope.power_law import PowerLaw, fit_power_law
+        >>> folder = ResultFolder(tempfile.mkdtemp())
+        >>> x = torch.tensor([1.0, 2.0, 4.0])
+        >>> law = folder.cached("law", PowerLaw, lambda: fit_power_law(x, x**2))
+        >>> folder.names(), round(folder.load("law", PowerLaw).exponent, 6)
+        (('law',), 2.0)
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def names(self, prefix: str = "") -> tuple[str, ...]:
+        """Names of the results that begin with ``prefix``, sorted."""
+        return tuple(sorted(file.name.removesuffix(_SUFFIX) for file in self.path.glob(f"{prefix}*{_SUFFIX}")))
+
+    def file(self, name: str) -> Path:
+        """Path of the result ``name``."""
+        return self.path / f"{name}{_SUFFIX}"
+
+    def has(self, name: str) -> bool:
+        """Whether the result ``name`` is there."""
+        return self.file(name).exists()
+
+    def load(self, name: str, kind: type[AnyResult]) -> AnyResult:
+        """Read a result.
+
+        Args:
+            name: Name of the result.
+            kind: Class that the result must have.
+
+        Returns:
+            The result.
+
+        Raises:
+            StorageError: If the result is missing, damaged or of another kind.
+        """
+        if not self.has(name):
+            raise StorageError(
+                expected=f"the result {name} at {self.file(name)}",
+                got="no such file",
+                hint="Run the analysis again: it makes what is missing and keeps the rest.",
+            )
+        return load(self.file(name), kind)
+
+    def save(self, name: str, result: Result) -> None:
+        """Write a result, whole or not at all; a result of the same name is replaced."""
+        save(result, self.file(name), overwrite=True)
+
+    def remove(self, name: str) -> None:
+        """Delete a result if it is there."""
+        self.file(name).unlink(missing_ok=True)
+
+    def cached(self, name: str, kind: type[AnyResult], make: Callable[[], AnyResult]) -> AnyResult:
+        """Read the result ``name`` if it is there; otherwise make it, save it, and read it back.
+
+        Args:
+            name: Name of the result.
+            kind: Class of the result.
+            make: Computes the result.
+
+        Returns:
+            The result as it was read from the file, so that a resumed analysis sees the same bits.
+        """
+        if not self.has(name):
+            self.save(name, make())
+        return self.load(name, kind)
+
+    def note(self, name: str, values: dict[str, Any]) -> None:
+        """Write a JSON file; NaN and infinity become null."""
+        write_json(self.path / f"{name}.json", values)
+
+    def read_note(self, name: str) -> dict[str, Any]:
+        """Content of a JSON file; an empty mapping where there is none or it cannot be read."""
+        try:
+            values = json.loads((self.path / f"{name}.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return values if isinstance(values, dict) else {}
+
+    @contextlib.contextmanager
+    def locked(self) -> Generator[None]:
+        """Keep other processes out while this one works on the folder; the lock ends with the process.
+
+        Raises:
+            StorageError: If another process holds the lock, or the folder cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(self.path / ".lock", timeout=0):
+                yield
+        except filelock.Timeout:
+            raise StorageError(
+                expected=f"to work on {self.path} alone",
+                got="another process that works on it",
+                hint="Wait for it, or choose another folder.",
+            ) from None
+        except PermissionError as error:
+            raise StorageError(
+                expected=f"to write in {self.path}", got=str(error.strerror), hint="Choose a folder you can write to."
+            ) from error

@@ -1,0 +1,175 @@
+"""Whole models at some steps of a training: all parameters and buffers, one file each, without pickle."""
+
+from __future__ import annotations
+
+import bisect
+import copy
+import itertools
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from landscope.errors import InputError, StorageError
+from landscope.storage import read_archive, write_archive
+
+__all__ = ["CheckpointSchedule", "Checkpoints", "load_model", "model_arrays", "save_model"]
+
+_MODEL = "model."
+_MAX_POINTS = 20
+_MAX_BYTES = 2**31
+
+
+def model_arrays(prefix: str, tensors: dict[str, Tensor]) -> dict[str, tuple[tuple[str, ...], Tensor]]:
+    """Named tensors in the form that archives take."""
+    return {prefix + name: (tuple(f"axis_{i}" for i in range(t.ndim)), t) for name, t in tensors.items()}
+
+
+def save_model(path: Path, model: nn.Module, step: int) -> None:
+    """Write the parameters and buffers of a model at an optimiser step."""
+    tensors = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    write_archive(path, kind="checkpoint", arrays=model_arrays(_MODEL, tensors), attributes={"step": step})
+
+
+def load_model(path: Path, model: nn.Module) -> int:
+    """Read a model back into ``model`` and return its optimiser step.
+
+    Raises:
+        StorageError: If the file is damaged or of another model.
+    """
+    kind, arrays, attributes = read_archive(path)
+    state = {name.removeprefix(_MODEL): tensor for name, tensor in arrays.items()}
+    load_state(path, model, state, "checkpoint", kind)
+    return int(attributes["step"])
+
+
+def load_state(path: Path, model: nn.Module, state: dict[str, Tensor], wanted: str, kind: str) -> None:
+    """Load tensors into a model, with an error that names the file."""
+    # What a layer keeps beside tensors (extra state) is not stored, so it stays as the model has it.
+    own = {name: value for name, value in model.state_dict().items() if not isinstance(value, Tensor)}
+    try:
+        if kind != wanted:
+            raise ValueError(kind)
+        model.load_state_dict({**own, **state})
+    except (RuntimeError, ValueError) as error:
+        raise StorageError(
+            expected=f"a {wanted} of this model at {path}",
+            got=str(error).splitlines()[0],
+            hint="The file belongs to another model.",
+        ) from error
+
+
+class Checkpoints:
+    """The whole models of a study, by optimiser step.
+
+    Args:
+        path: Their folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def file(self, step: int) -> Path:
+        """Path of the model at ``step``."""
+        return self.path / f"step-{step:09d}.zarr.zip"
+
+    def steps(self) -> list[int]:
+        """Steps that have a model, rising."""
+        return sorted(int(file.name.removeprefix("step-").split(".")[0]) for file in self.path.glob("step-*.zarr.zip"))
+
+    def save(self, step: int, model: nn.Module) -> None:
+        """Keep the model as it is now, unless it is there already."""
+        if not self.file(step).exists():
+            save_model(self.file(step), model, step)
+
+    def load(self, step: int, model: nn.Module) -> None:
+        """Load the model at ``step`` into ``model``.
+
+        Raises:
+            InputError: If there is none.
+            StorageError: If the file is damaged or of another model.
+        """
+        if not self.file(step).exists():
+            raise InputError(
+                expected=f"a step with a saved model: {', '.join(map(str, self.steps())) or 'none was saved'}",
+                got=f"{step}",
+                hint="End the window at one of them, or name the window before the training, in ls.Study(window=...).",
+            )
+        load_model(self.file(step), model)
+
+    def drop(self, steps: list[int]) -> None:
+        """Delete the models at these steps."""
+        for step in steps:
+            self.file(step).unlink(missing_ok=True)
+
+
+class CheckpointSchedule:
+    """Evenly spaced steps of a training whose length is not known: at most 20 within a number of bytes.
+
+    Every time more models are held than fit, each second one is dropped and the distance doubles.
+
+    Args:
+        checkpoints: Where models are kept.
+        model_bytes: Size of one.
+        always: Steps that are kept in any case, beside the evenly spaced ones.
+        max_points: Largest number of evenly spaced models.
+        max_bytes: Largest number of bytes of them.
+
+    Example:
+        >>> import tempfile
+        >>> model = nn.Linear(1, 1)
+        >>> checkpoints = Checkpoints(Path(tempfile.mkdtemp()))
+        >>> schedule = CheckpointSchedule(checkpoints, 8, always=(7,), max_points=4)
+        >>> for step in range(1, 21):
+        ...     schedule.see(step, model)
+        >>> checkpoints.steps()
+        [7, 8, 16]
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        model_bytes: int,
+        *,
+        always: tuple[int, ...] = (),
+        max_points: int = _MAX_POINTS,
+        max_bytes: int = _MAX_BYTES,
+    ) -> None:
+        self._checkpoints, self._always = checkpoints, set(always)
+        self._most = max(2, min(max_points, max_bytes // max(1, model_bytes)))
+        even = [step for step in checkpoints.steps() if step not in self._always and step > 0]
+        gaps = [later - earlier for earlier, later in itertools.pairwise(even)]
+        self._every = max(gaps, default=1)
+
+    def see(self, step: int, model: nn.Module) -> None:
+        """Keep the model if the schedule asks for this step."""
+        if step in self._always or step == 0:
+            self._checkpoints.save(step, model)
+        if step == 0 or step % self._every:
+            return
+        self._checkpoints.save(step, model)
+        even = [kept for kept in self._checkpoints.steps() if kept > 0 and kept % self._every == 0]
+        while len(even) > self._most:
+            self._every *= 2
+            dropped = [kept for kept in even if kept % self._every and kept not in self._always]
+            self._checkpoints.drop(dropped)
+            even = [kept for kept in even if kept % self._every == 0]
+
+
+def model_bytes(model: nn.Module) -> int:
+    """Bytes of all parameters and buffers."""
+    return sum(
+        value.numel() * value.element_size() for value in model.state_dict().values() if isinstance(value, Tensor)
+    )
+
+
+def nearest_at_or_before(steps: list[int], step: int) -> int | None:
+    """The largest of some rising steps that is not above ``step``."""
+    place = bisect.bisect_right(steps, step)
+    return steps[place - 1] if place else None
+
+
+def fresh_copy(model: nn.Module) -> nn.Module:
+    """A copy that may be loaded into; the user's model stays as it is."""
+    with torch.no_grad():
+        return copy.deepcopy(model)

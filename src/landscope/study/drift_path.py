@@ -1,0 +1,53 @@
+"""The path along the drift: loss, margin and errors from w0 along the first mode (paper, section S2)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from landscope.directions.directions import Directions
+from landscope.landscape import loss_profiles
+from landscope.noise.drift_path import DriftPath
+from landscope.noise.log_hessian import LogHessian
+from landscope.study.analysis import Analysis
+from landscope.study.subject import set_weights
+
+__all__ = ["walk_along_drift"]
+
+_POINTS = 11
+_NAMES = ("train_error", "test_loss", "test_error")
+
+
+def walk_along_drift(analysis: Analysis) -> DriftPath:
+    """Losses from w0 along mode 1, as far as the window went, and errors where the study can evaluate a model."""
+    direction, risk = analysis.load("modes", Directions).directions[0], analysis.risk
+    first, last = (analysis.window.row(row).double() for row in (0, -1))
+    length = float(direction @ (last - first))
+    displacements = torch.linspace(0, length, _POINTS, dtype=torch.float64)
+    model, rows = analysis.model_at(analysis.windows.step).eval(), []
+    evaluate = analysis.subject.evaluate
+    for displacement in displacements.tolist():
+        w = risk.w0 + displacement * direction.to(risk.w0)
+        set_weights(model, risk.space, w)
+        found = evaluate(model) if evaluate is not None else {}
+        margin = float(found.get("margin", math.nan))
+        loss = float(found["train_loss"]) if "train_loss" in found else float(risk(w))
+        norm = float(torch.linalg.vector_norm(w))
+        rows.append([margin, margin / norm, loss, *(float(found.get(name, math.nan)) for name in _NAMES)])
+    columns = torch.tensor(rows, dtype=torch.float64).T
+    tiny = 1e-2 * abs(length)
+    ends = loss_profiles(risk, risk.w0, direction[None].to(risk.w0), torch.tensor([-tiny, tiny])).loss[0]
+    hessian = analysis.load_if_there("noise-log-hessian", LogHessian)
+    return DriftPath(
+        displacements=displacements,
+        margin=columns[0],
+        relative_margin=columns[1],
+        loss=columns[2],
+        train_error=columns[3],
+        test_loss=columns[4],
+        test_error=columns[5],
+        window_displacement=length,
+        beta_slope=float(torch.log(ends[1] / ends[0])) / (2 * tiny),
+        beta_ensemble=float(hessian.slope[0]) if hessian is not None else math.nan,
+    )

@@ -1,0 +1,75 @@
+"""The table of exponents of a study: every set of directions, on every window, and every null."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+
+from landscope.law.exponents import Exponents
+from landscope.study.analysis import Analysis
+from landscope.study.stages.controls import ROWS
+
+__all__ = ["EXPONENTS", "ExponentTable", "exponent_rows", "with_interval"]
+
+EXPONENTS = ("psi", "psi_D", "psi_tau", "gamma")
+"""The exponents, in the order of the table."""
+
+
+def exponent_rows(analysis: Analysis) -> list[Exponents]:
+    """The rows that a study has: in-sample, fresh data, nulls, and the controls."""
+    names = ("in-sample", "fresh", *(f"shuffled-{number}" for number in range(analysis.settings.n_nulls)), *ROWS)
+    rows = (analysis.load_if_there(f"exponents-{name}", Exponents) for name in names)
+    return [row for row in rows if row is not None]
+
+
+def with_interval(value: float, interval: tuple[float, float]) -> str:
+    """A number with its interval, for a table; a dash where it was not measured."""
+    if value != value:
+        return "–"
+    low, high = interval
+    return f"{value:.2f}" + ("" if low != low else f" [{low:.2f}, {high:.2f}]")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExponentTable:
+    """Exponents of a study, one row for each set of directions and window.
+
+    Args:
+        rows: All rows; the first is the window along its own modes.
+    """
+
+    rows: tuple[Exponents, ...]
+
+    @property
+    def in_sample(self) -> Exponents:
+        """The window along its own principal modes: the paper's analysis."""
+        return self.rows[0]
+
+    def __getitem__(self, name: str) -> Exponents:
+        """The first row of that name."""
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(f"no row {name!r}; the rows are {', '.join(dict.fromkeys(row.name for row in self.rows))}")
+
+    def cells(self) -> list[list[str]]:
+        """Names and numbers as text."""
+        return [
+            [row.name, *(with_interval(getattr(row, key), getattr(row, f"{key}_interval")) for key in EXPONENTS),
+             str(row.n_used)]
+            for row in self.rows
+        ]  # fmt: skip
+
+    def __repr__(self) -> str:
+        headings = ["", *EXPONENTS, "directions"]
+        lines = [headings, *self.cells()]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
+        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+                         for line in lines)  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        cells = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in line) + "</tr>" for line in self.cells()
+        )
+        headings = "".join(f"<th>{html.escape(name)}</th>" for name in ("", *EXPONENTS, "directions"))
+        return f"<table><thead><tr>{headings}</tr></thead><tbody>{cells}</tbody></table>"

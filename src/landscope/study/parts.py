@@ -1,0 +1,63 @@
+"""Parts of an analysis: each is a result of its own, so that a killed analysis resumes where it was."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+from landscope.results import Result
+
+if TYPE_CHECKING:
+    from landscope.study.analysis import Analysis
+
+__all__ = ["NEEDS", "Need", "Part", "Stage"]
+
+Need = Literal["fresh", "minibatches", "epochs", "checkpoints", "evaluate", "history", "train_on", "learning_rate"]
+NEEDS: dict[Need, str] = {
+    "fresh": "fresh data: a second window of recorded steps",
+    "minibatches": "the batch size of the training: ls.Study(..., batch_size=50), or a DataLoader as data",
+    "epochs": "the steps in an epoch: ls.Study(..., steps_per_epoch=...)",
+    "checkpoints": "whole models saved during the training, at least three",
+    "evaluate": "errors of a model: ls.Study(..., evaluate=f) with f(model) -> {'test_error': ...}",
+    "history": "losses during the training: ls.Study(..., evaluate=f) with f(model) -> {'train_loss': ...}",
+    "train_on": "training on from the end of the window: ls.Study(..., train_on=f)",
+    "learning_rate": "the learning rate: record with study.record(optimizer)",
+}
+"""What a part may need beyond a recording and a loss, in the words of the page."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One result of a stage.
+
+    Args:
+        name: Name of the result in the folder.
+        kind: Class of the result.
+        make: ``make(analysis)`` computes it.
+        needs: What it needs beyond a recording and a loss.
+        after: Other results that it is made from.
+        is_optional: Whether a model that does not fit is a reason to leave it out, and not an error.
+    """
+
+    name: str
+    kind: type[Result]
+    make: Callable[[Analysis], Result]
+    needs: tuple[Need, ...] = ()
+    after: tuple[str, ...] = ()
+    is_optional: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One step of the analysis.
+
+    Args:
+        name: Short name, as on the command line.
+        title: What a person reads while it runs.
+        parts: ``parts(analysis)`` lists what it makes, in order.
+    """
+
+    name: str
+    title: str
+    parts: Callable[[Analysis], tuple[Part, ...]]

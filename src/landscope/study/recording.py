@@ -1,0 +1,177 @@
+"""Recording for a study: the selected weights at every step, the whole model at some."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from landscope.errors import InputError, StorageError
+from landscope.parameters import ParameterSpace, Selection
+from landscope.recorder import TrajectoryRecorder
+from landscope.step_size import was_skipped
+from landscope.storage.folder import ResultFolder
+from landscope.study.checkpoints import Checkpoints, CheckpointSchedule, model_bytes
+
+__all__ = ["StudyRecorder", "TrainingFacts", "training_facts"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingFacts:
+    """What the analysis must know of the training beside its weights.
+
+    Args:
+        optimizer: Name of the optimiser's class; empty where it is not known.
+        learning_rate: Learning rate alpha when recording began; NaN where it is not known.
+        momentum: Momentum of SGD; 0 where there is none.
+        weight_decay: Weight decay.
+        every: Steps between two recorded rows.
+        batch_size: Samples in a minibatch; None where it is not known.
+        steps_per_epoch: Steps in an epoch; None where it is not known.
+    """
+
+    optimizer: str = ""
+    learning_rate: float = float("nan")
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    every: int = 1
+    batch_size: int | None = None
+    steps_per_epoch: int | None = None
+
+    @property
+    def is_plain_sgd(self) -> bool:
+        """Whether a step is the learning rate times the gradient, as the paper's formulas take it."""
+        return self.optimizer == "SGD" and self.momentum == 0
+
+
+def training_facts(folder: ResultFolder) -> TrainingFacts:
+    """The facts that a recording left in the folder."""
+    kept = folder.read_note("training")
+    known = {field.name for field in dataclasses.fields(TrainingFacts)}
+    return TrainingFacts(**{name: value for name, value in kept.items() if name in known and value is not None})
+
+
+def _facts_of(optimizer: torch.optim.Optimizer, every: int) -> dict[str, Any]:
+    group = optimizer.param_groups[0]
+    return {
+        "optimizer": type(optimizer).__name__,
+        "learning_rate": float(group["lr"]) if "lr" in group else None,
+        "momentum": float(group.get("momentum", 0.0)),
+        "weight_decay": float(group.get("weight_decay", 0.0)),
+        "every": every,
+    }
+
+
+class StudyRecorder:
+    """Records one training into a study; made by :meth:`landscope.Study.record`.
+
+    Args:
+        folder: The study's folder.
+        model: The model in training.
+        optimizer: Its optimiser.
+        select: Parameters whose weights are kept at every step.
+        every: Steps between two rows.
+        first_step: Number of the first step taken while recording.
+        resume: Continue the rows in the folder up to ``first_step``.
+        checkpoints: ``checkpoints(step) -> bool`` chooses the steps at which the whole model is kept; by default 20
+            evenly spaced ones.
+        always: Steps at which the whole model is kept in any case.
+
+    Raises:
+        InputError: If the optimiser holds none of the selected parameters.
+        StorageError: If the folder holds a recording and ``resume`` is off, or results of it.
+    """
+
+    def __init__(
+        self,
+        folder: ResultFolder,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        select: Selection | Iterable[Selection] | ParameterSpace | None = None,
+        *,
+        every: int = 1,
+        first_step: int | None = None,
+        resume: bool = False,
+        checkpoints: Callable[[int], bool] | None = None,
+        always: tuple[int, ...] = (),
+    ) -> None:
+        path = folder.path / "trajectory"
+        if path.exists() and not resume:
+            raise StorageError(
+                expected=f"a study without a recording at {folder.path}",
+                got="one that holds a recording",
+                hint="To continue a stopped training, pass first_step= (the number of its next step). "
+                "For a new training choose another folder.",
+            )
+        self._model, self._optimizer, self._every = model, optimizer, every
+        self._recorder = TrajectoryRecorder(
+            model, optimizer, select, path=path, every=every, first_step=first_step, resume=resume
+        )
+        self._step = self._recorder.step
+        self._checkpoints = Checkpoints(folder.path / "checkpoints")
+        self._checkpoints.drop([step for step in self._checkpoints.steps() if step > self._step])
+        self._choose = checkpoints
+        self._schedule = CheckpointSchedule(self._checkpoints, model_bytes(model), always=always)
+        self._always = set(always)
+        self._handle: torch.utils.hooks.RemovableHandle | None = None
+        folder.note("training", _facts_of(optimizer, every))
+
+    @property
+    def step(self) -> int:
+        """Number of the last step that the optimiser took."""
+        return self._recorder.step
+
+    def note_loss(self, loss: Tensor | float) -> None:
+        """Keep the minibatch loss of the step about to be taken; call it before ``optimizer.step()``."""
+        self._recorder.note_loss(loss)
+
+    def flush(self) -> None:
+        """Write the rows held in memory to the folder."""
+        self._recorder.flush()
+
+    def __enter__(self) -> StudyRecorder:
+        self._keep_model()
+        self._recorder.__enter__()
+        self._handle = self._optimizer.register_step_post_hook(self._after_step)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
+        self._recorder.__exit__(kind, error, traceback)
+        if kind is None and self._step and self._step % self._every == 0:
+            self._checkpoints.save(self._step, self._model)
+
+    def close(self) -> None:
+        """Stop recording, keep the whole model of the last row, and write what is held."""
+        self.__exit__(None, None, None)
+
+    def _after_step(self, *_: object) -> None:
+        if was_skipped(self._optimizer):
+            return
+        self._step += 1
+        if self._step % self._every == 0:
+            self._keep_model()
+
+    def _keep_model(self) -> None:
+        if self._choose is None:
+            self._schedule.see(self._step, self._model)
+        elif self._choose(self._step) or self._step in self._always:
+            self._checkpoints.save(self._step, self._model)
+
+
+def check_recorded(folder: ResultFolder) -> None:
+    """Raise unless the folder holds a recording."""
+    if not (folder.path / "trajectory").exists():
+        raise InputError(
+            expected=f"a recording in {folder.path}",
+            got="none",
+            hint="Train inside `with study.record(optimizer):`, or pass trajectory= to ls.Study.",
+        )

@@ -1,0 +1,133 @@
+"""Settings of an analysis: one typed object, saved with the study."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from landscope._names import BatchNorm
+from landscope.errors import InputError
+
+__all__ = ["AnalysisSettings", "StudySettings", "checked_settings", "explain_settings_error"]
+
+Range = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+Steps = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
+AnySettings = TypeVar("AnySettings", bound=BaseModel)
+
+
+class AnalysisSettings(BaseModel):
+    """Settings that every analysis shares, of a user's study or of ``landscope run``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fit_modes: Range = (2, 500)
+    """First and last mode of the variance-flatness fit."""
+    spectrum_ranks: Range = (20, 200)
+    """First and last rank of the fit of the spectrum."""
+    flatness_modes: Annotated[int, Field(ge=3)] | None = None
+    """Number of modes whose flatness is measured; all by default."""
+    n_nulls: Annotated[int, Field(ge=0)] = 3
+    """Number of shuffled-increment surrogates; two or more give a band."""
+    noise_modes: Annotated[int, Field(ge=5)] = 100
+    """Number of log-spaced modes along which the minibatch losses are measured."""
+    basis_modes: Annotated[int, Field(ge=5)] = 200
+    """Number of Hessian, gradient-noise and random directions in the controls."""
+    langevin_steps: Annotated[int, Field(ge=100)] = 6000
+    """Steps of the equilibrium control."""
+    rtol: Annotated[float, Field(ge=1e-12, lt=1)] = 1e-3
+    """Relative tolerance of each crossing."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of everything that is drawn."""
+
+    @field_validator("fit_modes", "spectrum_ranks")
+    @classmethod
+    def _three_at_least(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if value[1] - value[0] < 2:
+            raise ValueError("needs a first and a last one that span at least three")
+        return value
+
+    @model_validator(mode="after")
+    def _enough_for_the_law(self) -> AnalysisSettings:
+        if self.flatness_modes is not None and self.flatness_modes < self.fit_modes[0] + 2:
+            raise ValueError(f"flatness_modes must reach {self.fit_modes[0] + 2}: the law needs three modes")
+        return self
+
+
+class StudySettings(AnalysisSettings):
+    """Settings of a :class:`landscope.Study`.
+
+    Example:
+        >>> StudySettings(fit_modes=(2, 100)).n_nulls
+        3
+    """
+
+    window: Steps | None = None
+    """First and last step of the window; the last quarter of the recording by default."""
+    fresh: Steps | Literal["none"] | None = None
+    """First and last step of the fresh data; by default the same number of rows before the window. ``"none"``: only
+    one window, and what needs fresh data is not measured."""
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Samples in a minibatch of the training; read from a DataLoader where one is given."""
+    steps_per_epoch: Annotated[int, Field(ge=1)] | None = None
+    """Optimiser steps in an epoch of the training."""
+    batch_norm: BatchNorm = "kept"
+    """Statistics of batch normalisation, see :class:`landscope.EmpiricalRisk`."""
+
+    @field_validator("window", "fresh")
+    @classmethod
+    def _first_before_last(cls, value: Any) -> Any:
+        if isinstance(value, tuple) and value[0] >= value[1]:
+            raise ValueError("needs a first step before its last step")
+        return value
+
+    @model_validator(mode="after")
+    def _apart(self) -> StudySettings:
+        if isinstance(self.fresh, tuple):
+            if self.window is None:
+                raise ValueError("fresh needs a window beside it")
+            if self.fresh[0] <= self.window[1] and self.window[0] <= self.fresh[1]:
+                raise ValueError("fresh must not overlap the window: data that chose the modes are not fresh")
+        return self
+
+
+def checked_settings(kind: type[AnySettings], values: Mapping[str, Any]) -> AnySettings:
+    """Make settings from a mapping, with an error that a person can use.
+
+    Args:
+        kind: Class of the settings.
+        values: Names and values.
+
+    Raises:
+        InputError: If a name is unknown or a value does not fit.
+    """
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        raise explain_settings_error(kind, error, values) from None
+
+
+def explain_settings_error(
+    kind: type[BaseModel], error: ValidationError, values: Mapping[str, Any] | None = None
+) -> InputError:
+    """Turn an error of pydantic into the house's error."""
+    return InputError(expected="settings of landscope", got=_problems(error), hint=_suggestion(values or {}, kind))
+
+
+def _problems(error: ValidationError) -> str:
+    parts: dict[str, str] = {}
+    for item in error.errors():
+        name = str(item["loc"][0]) if item["loc"] else "settings"
+        unknown = item["type"] == "extra_forbidden"
+        parts.setdefault(name, "unknown" if unknown else f"{item['msg'].lower()} (not {item['input']!r})")
+    return "; ".join(f"{name}: {message}" for name, message in parts.items())
+
+
+def _suggestion(values: Mapping[str, Any], kind: type[BaseModel]) -> str:
+    for name in values:
+        if name not in kind.model_fields:
+            close = difflib.get_close_matches(str(name), kind.model_fields, n=1)
+            return f"Did you mean {close[0]}?" if close else f"Known are: {', '.join(kind.model_fields)}."
+    return "Correct the value; --help describes each setting."

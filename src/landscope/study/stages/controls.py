@@ -1,0 +1,279 @@
+"""The fifth stage: other directions, surrogates, other orders of the minibatches, and thermal equilibrium."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from landscope._names import Sampling
+from landscope.directions.directions import Directions
+from landscope.directions.gradient_noise_eigenvectors import gradient_noise_eigenvectors
+from landscope.directions.hessian_eigenvectors import hessian_eigenvectors
+from landscope.directions.random_directions import random_directions
+from landscope.errors import InputError
+from landscope.landscape import Flatness, LossProfiles, flatness, loss_profiles
+from landscope.law.exponents import Exponents, fit_exponents, measure_exponents
+from landscope.law.sensitivity import Sensitivity, measure_sensitivity
+from landscope.law.window_growth import Growth, measure_growth
+from landscope.noise.gradient import gradient_noise
+from landscope.noise.mode_statistics import mode_statistics
+from landscope.noise.stationarity import lyapunov_residual, yaida_relation
+from landscope.recorder import TrajectoryRecorder
+from landscope.study.analysis import Analysis
+from landscope.study.parts import Part, Stage
+from landscope.surrogates.langevin import langevin
+from landscope.surrogates.trajectories import surrogate
+from landscope.threads import one_thread
+from landscope.trajectory import Trajectory
+
+__all__ = ["CONTROLS", "ROWS", "near_curvature"]
+
+BASES = {
+    "hessian": "Hessian eigenvectors",
+    "gradient-noise": "gradient-noise eigenvectors",
+    "random": "random directions",
+}
+_SURROGATES = {
+    "sign-flipped": "surrogate: sign-flipped epochs",
+    "random-walk": "surrogate: isotropic random walk",
+    "random-walk-with-drift": "surrogate: isotropic random walk with the drift",
+    "ornstein-uhlenbeck": "surrogate: fitted Ornstein-Uhlenbeck",
+}
+ROWS = {
+    "hessian": f"{BASES['hessian']}, window",
+    "hessian-fresh": f"{BASES['hessian']}, fresh data",
+    "gradient-noise": f"{BASES['gradient-noise']}, window",
+    "random": f"{BASES['random']}, window",
+    **_SURROGATES,
+    "langevin": "equilibrium: isotropic Langevin, Hessian eigenvectors",
+    **{f"sampling-{name}": f"continued, {name}, same modes" for name in get_args(Sampling)},
+}
+"""Rows of the table of exponents that this stage adds, by the name of their result."""
+
+_BURN_IN = 0.2
+_NEAR = 0.02
+"""Second differences are taken over this share of the flatness: about as far as the equilibrium control walks."""
+_BALANCED_MODES = 30
+_YAIDA_POINTS = 100
+_RELAXATIONS = 50
+"""How many independent values, T eta lambda/2, the equilibrium control must have in a direction for it to count."""
+_LANGEVIN_EXCESS = 5e-4
+"""Thermal energy of the equilibrium control over L0: k T/2 summed over the directions it moves in."""
+
+
+def _fit_modes(analysis: Analysis) -> tuple[int, int]:
+    """Range of the law for principal modes; the first one drifts."""
+    first, last = analysis.settings.fit_modes
+    return first, min(last, len(analysis.load("flatness", Flatness).width))
+
+
+def _fitted_flatness(analysis: Analysis) -> Flatness:
+    widths, last = analysis.load("flatness", Flatness), _fit_modes(analysis)[1]
+    return dataclasses.replace(widths, **{name: getattr(widths, name)[:last] for name in Flatness.dims})
+
+
+def _basis(key: str, analysis: Analysis) -> Directions:
+    """Hessian, gradient-noise or random directions at w0."""
+    seed, count = analysis.settings.seed, min(analysis.settings.basis_modes, analysis.window.dim - 1)
+    if key == "hessian":
+        with one_thread():
+            return hessian_eigenvectors(analysis.risk, analysis.risk.w0, count, seed=seed, progress=analysis.progress)
+    if key == "gradient-noise":
+        batches = len(analysis.ensemble.batch_losses(analysis.risk.w0))
+        return gradient_noise_eigenvectors(analysis.ensemble, analysis.risk.w0, min(count, batches - 1))
+    return random_directions(analysis.window.dim, count, seed=seed)
+
+
+def _basis_flatness(key: str, analysis: Analysis) -> Flatness:
+    directions = analysis.load(f"basis-{key}", Directions).directions.to(analysis.risk.w0)
+    return flatness(
+        analysis.risk, analysis.risk.w0, directions, rtol=analysis.settings.rtol, progress=analysis.progress
+    )
+
+
+def _along(name: str, basis: Directions, widths: Flatness, trajectory: Trajectory, analysis: Analysis) -> Exponents:
+    """Exponents along directions that variance did not choose: all of them count."""
+    statistics = mode_statistics(basis, trajectory)
+    fitted = (1, len(widths.width))
+    return fit_exponents(name, statistics, widths, fitted, spectrum_ranks=analysis.settings.spectrum_ranks)
+
+
+def _basis_row(key: str, analysis: Analysis) -> Exponents:
+    kind = key.removesuffix("-fresh")
+    window = analysis.fresh if key.endswith("-fresh") else analysis.window
+    basis, widths = analysis.load(f"basis-{kind}", Directions), analysis.load(f"flatness-{kind}", Flatness)
+    return _along(ROWS[key], basis, widths, window, analysis)
+
+
+def _surrogate_row(key: str, analysis: Analysis) -> Exponents:
+    made = surrogate(
+        key, analysis.window, analysis.load("modes", Directions), seed=analysis.settings.seed,
+        steps_per_epoch=analysis.steps_per_epoch or len(analysis.window),
+    )  # fmt: skip
+    return measure_exponents(
+        ROWS[key], analysis.risk, analysis.risk.w0, made, fit_modes=_fit_modes(analysis),
+        spectrum_ranks=analysis.settings.spectrum_ranks, rtol=analysis.settings.rtol, progress=analysis.progress,
+    )  # fmt: skip
+
+
+def _near_profiles(analysis: Analysis) -> LossProfiles:
+    step = _near_step(analysis.load("flatness-hessian", Flatness))
+    return loss_profiles(
+        analysis.risk, analysis.risk.w0, analysis.load("basis-hessian", Directions).directions.to(analysis.risk.w0),
+        step[:, None] * torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64),
+    )  # fmt: skip
+
+
+def _near_step(widths: Flatness) -> Tensor:
+    return _NEAR * torch.nan_to_num(widths.width, nan=1.0)
+
+
+def near_curvature(profiles: LossProfiles, widths: Flatness) -> Tensor:
+    """Curvature along the Hessian eigenvectors by second differences.
+
+    The kinks of ReLUs count in it, as they do for a walk; automatic differentiation sees none.
+    """
+    left, middle, right = profiles.loss.T
+    return (left + right - 2 * middle) / _near_step(widths).square()
+
+
+def _langevin_row(analysis: Analysis) -> Exponents:
+    """Isotropic noise within the convex part of the Hessian basis; only directions that equilibrated count."""
+    basis, widths = analysis.load("basis-hessian", Directions), analysis.load("flatness-hessian", Flatness)
+    n_steps, name = analysis.settings.langevin_steps, ROWS["langevin"]
+    convex = basis.values > 0
+    if not bool(convex.any()):  # nothing holds the walk: no direction counts
+        nowhere = dataclasses.replace(widths, bracketed=torch.zeros_like(widths.bracketed))
+        return _along(name, basis, nowhere, analysis.window, analysis)
+    directions = basis.directions[convex]
+    temperature, step = 2 * _LANGEVIN_EXCESS * widths.loss0 / len(directions), 1 / float(basis.values[0])
+    with one_thread():
+        walk = langevin(
+            analysis.risk, analysis.risk.w0, temperature=temperature, step=step, n_steps=n_steps,
+            seed=analysis.settings.seed, within=directions, progress=analysis.progress,
+        )  # fmt: skip
+    walk = walk.window(int(_BURN_IN * n_steps))
+    # By what is known beforehand: choosing by the measured memory would choose small variances.
+    settled = step * basis.values * len(walk) / 2 >= _RELAXATIONS
+    return _along(name, basis, dataclasses.replace(widths, bracketed=widths.bracketed & settled), walk, analysis)
+
+
+def _continued(sampling: str, analysis: Analysis) -> Trajectory:
+    """Train on from w0 for a window with another order of the minibatches."""
+    train_on, every = analysis.subject.train_on, analysis.facts.every
+    assert train_on is not None  # noqa: S101 - the part needs it
+    model, recorders = analysis.model_at(analysis.windows.step), []
+
+    def record(optimizer: torch.optim.Optimizer) -> TrajectoryRecorder:
+        recorders.append(TrajectoryRecorder(model, optimizer, analysis.space.names, every=every))
+        return recorders[-1]
+
+    try:
+        train_on(
+            model, record, sampling=sampling, n_steps=len(analysis.window) * every, seed=analysis.settings.seed + 1
+        )
+    except NotImplementedError as error:
+        raise InputError(
+            expected=f"a training that offers the order {sampling}", got="none", hint=str(error) or "It is left out."
+        ) from error
+    if not recorders:
+        raise InputError(
+            expected="a training inside `with record(optimizer):`", got="none", hint="See ls.Study(train_on=...)."
+        )
+    return recorders[-1].trajectory()
+
+
+def _sampling_row(sampling: str, analysis: Analysis) -> Exponents:
+    continued = _continued(sampling, analysis)
+    if sampling == "with-replacement" and not analysis.lacks("minibatches"):
+        _test_stationarity(continued, analysis)
+    statistics = mode_statistics(analysis.load("modes", Directions), continued)
+    return fit_exponents(
+        ROWS[f"sampling-{sampling}"], statistics, _fitted_flatness(analysis), _fit_modes(analysis),
+        spectrum_ranks=analysis.settings.spectrum_ranks,
+    )  # fmt: skip
+
+
+def _test_stationarity(continued: Trajectory, analysis: Analysis) -> None:
+    """Two relations that need independent minibatches, on the training continued with them."""
+    modes, rate, risk = analysis.load("modes", Directions), analysis.learning_rate, analysis.risk
+    fitted, few = modes.part(slice(_fit_modes(analysis)[1])), modes.part(slice(1, 1 + _BALANCED_MODES))
+    covariance = gradient_noise(analysis.ensemble, risk.w0, few.directions.to(risk.w0)).covariance
+    with one_thread():  # gradients of a small network
+        points = min(_YAIDA_POINTS, len(continued) - 1)
+        yaida = yaida_relation(continued, risk, fitted, learning_rate=rate, n_points=points)
+        lyapunov = lyapunov_residual(continued, risk.hessian_vector_product, few, covariance, learning_rate=rate)
+    analysis.folder.save("controls-yaida", yaida)
+    analysis.folder.save("controls-lyapunov", lyapunov)
+
+
+def _growth(analysis: Analysis) -> Growth:
+    """Variance against the length of the window, along directions that it did not choose."""
+    basis, widths = analysis.load("basis-hessian", Directions), analysis.load("flatness-hessian", Flatness)
+    return measure_growth(analysis.recorded, basis, widths, analysis.rows_per_epoch or 1)
+
+
+def _sensitivity(analysis: Analysis) -> Sensitivity:
+    """The in-sample exponents under other choices."""
+    modes, last, rtol = analysis.load("modes", Directions), _fit_modes(analysis)[1], analysis.settings.rtol
+    doubled = flatness(
+        analysis.risk, analysis.risk.w0, modes.directions[:last].to(analysis.risk.w0), ratio=2.0, rtol=rtol,
+        progress=analysis.progress,
+    )  # fmt: skip
+    return measure_sensitivity(
+        analysis.risk, analysis.risk.w0, analysis.window, analysis.recorded, modes, _fitted_flatness(analysis), doubled,
+        analysis.load_if_there("exponents-fresh", Exponents),
+        [analysis.load(name, Exponents) for name in analysis.folder.names("exponents-shuffled-")],
+        fit_modes=_fit_modes(analysis), rows_per_epoch=analysis.rows_per_epoch, rtol=rtol,
+    )  # fmt: skip
+
+
+def _parts(analysis: Analysis) -> tuple[Part, ...]:  # noqa: ARG001 - stages share a form
+    bases = []
+    for key in BASES:
+        needs = ("minibatches",) if key == "gradient-noise" else ()
+        bases += [
+            Part(f"basis-{key}", Directions, functools.partial(_basis, key), needs=needs, is_optional=True),
+            Part(
+                f"flatness-{key}", Flatness, functools.partial(_basis_flatness, key), after=(f"basis-{key}",),
+                is_optional=True,
+            ),
+        ]  # fmt: skip
+    rows = [
+        Part(
+            f"exponents-{key}", Exponents, functools.partial(_basis_row, key),
+            needs=("fresh",) if key.endswith("-fresh") else (), after=(f"flatness-{key.removesuffix('-fresh')}",),
+        )
+        for key in ("hessian", "hessian-fresh", "gradient-noise", "random")
+    ]  # fmt: skip
+    surrogates = [
+        Part(
+            f"exponents-{key}", Exponents, functools.partial(_surrogate_row, key),
+            needs=("epochs",) if key == "sign-flipped" else (), is_optional=True,
+        )
+        for key in _SURROGATES
+    ]  # fmt: skip
+    samplings = [
+        Part(
+            f"exponents-sampling-{name}", Exponents, functools.partial(_sampling_row, name), needs=("train_on",),
+            is_optional=True,
+        )
+        for name in get_args(Sampling)
+    ]  # fmt: skip
+    return (
+        *bases,
+        *rows,
+        *surrogates,
+        Part("controls-near", LossProfiles, _near_profiles, after=("flatness-hessian",)),
+        Part("exponents-langevin", Exponents, _langevin_row, after=("flatness-hessian",), is_optional=True),
+        *samplings,
+        Part("growth", Growth, _growth, needs=("epochs",), after=("flatness-hessian",), is_optional=True),
+        Part("sensitivity", Sensitivity, _sensitivity),
+    )
+
+
+CONTROLS = Stage("controls", "Controls", _parts)

@@ -1,0 +1,72 @@
+"""The second stage: flatness along the modes, in pieces that survive a kill, and a few loss profiles."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from landscope.directions.directions import Directions
+from landscope.landscape import Flatness, LossProfiles, ProfileFits, fit_profiles, flatness, joined
+from landscope.landscape.drawn_profiles import drawn_profiles
+from landscope.results import Result
+from landscope.study.analysis import Analysis
+from landscope.study.parts import Part, Stage
+
+__all__ = ["FLATNESS", "DrawnModes"]
+
+_PIECE = 128
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class DrawnModes(Result, kind="drawn_modes"):
+    """Ranks of the modes whose loss profiles are drawn.
+
+    Args:
+        ranks: Ranks, counted from 1.
+    """
+
+    ranks: tuple[int, ...]
+
+
+def _flatness(analysis: Analysis) -> Flatness:
+    directions = analysis.load("modes", Directions).directions
+    count = min(analysis.settings.flatness_modes or len(directions), len(directions))
+    pieces = []
+    for first in range(0, count, _PIECE):
+        rows = directions[first : min(first + _PIECE, count)]
+        pieces.append(
+            analysis.folder.cached(
+                f"flatness-from-{first + 1}",
+                Flatness,
+                lambda rows=rows, first=first: flatness(
+                    analysis.risk,
+                    analysis.window.row(-1),
+                    rows,
+                    rtol=analysis.settings.rtol,
+                    progress=lambda done, _: analysis.progress(first + done, count),
+                ),
+            )
+        )
+        analysis.progress(min(first + _PIECE, count), count)
+    return joined(pieces)
+
+
+def _profiles(analysis: Analysis) -> LossProfiles:
+    directions = analysis.load("modes", Directions).directions
+    profiles, ranks = drawn_profiles(analysis.risk, analysis.window, directions, analysis.load("flatness", Flatness))
+    analysis.folder.save("drawn-modes", DrawnModes(ranks=ranks))
+    for name in analysis.folder.names("flatness-from-"):
+        analysis.folder.remove(name)
+    return profiles
+
+
+def _fits(analysis: Analysis) -> ProfileFits:
+    return fit_profiles(analysis.load("profiles", LossProfiles))
+
+
+_PARTS = (
+    Part("flatness", Flatness, _flatness),
+    Part("profiles", LossProfiles, _profiles),
+    Part("profile-fits", ProfileFits, _fits),
+)
+
+FLATNESS = Stage("flatness", "Flatness", lambda _: _PARTS)

@@ -1,0 +1,55 @@
+"""The third stage: the exponents in-sample, in fresh data, and under the null."""
+
+from __future__ import annotations
+
+import functools
+
+from landscope.landscape import Flatness
+from landscope.law.exponents import Exponents, fit_exponents, measure_exponents
+from landscope.law.inverse_relation import FRESH, IN_SAMPLE, SHUFFLED
+from landscope.noise.mode_statistics import ModeStatistics
+from landscope.study.analysis import Analysis
+from landscope.study.parts import Part, Stage
+from landscope.surrogates.trajectories import shuffled_increments
+
+__all__ = ["LAW"]
+
+
+def _fitted(name: str, statistics: str, analysis: Analysis) -> Exponents:
+    settings = analysis.settings
+    return fit_exponents(
+        name,
+        analysis.load(statistics, ModeStatistics),
+        analysis.load("flatness", Flatness),
+        settings.fit_modes,
+        spectrum_ranks=settings.spectrum_ranks,
+    )
+
+
+def _null(number: int, analysis: Analysis) -> Exponents:
+    settings = analysis.settings
+    measured = len(analysis.load("flatness", Flatness).width)
+    return measure_exponents(
+        SHUFFLED,
+        analysis.risk,
+        analysis.risk.w0,
+        shuffled_increments(analysis.window, seed=settings.seed * 1000 + number),
+        fit_modes=(settings.fit_modes[0], min(settings.fit_modes[1], measured)),
+        spectrum_ranks=settings.spectrum_ranks,
+        rtol=settings.rtol,
+        progress=analysis.progress,
+    )
+
+
+def _parts(analysis: Analysis) -> tuple[Part, ...]:
+    return (
+        Part("exponents-in-sample", Exponents, functools.partial(_fitted, IN_SAMPLE, "statistics")),
+        Part("exponents-fresh", Exponents, functools.partial(_fitted, FRESH, "statistics-fresh"), needs=("fresh",)),
+        *(
+            Part(f"exponents-shuffled-{number}", Exponents, functools.partial(_null, number))
+            for number in range(analysis.settings.n_nulls)
+        ),
+    )
+
+
+LAW = Stage("law", "Law and nulls", _parts)

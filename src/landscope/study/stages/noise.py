@@ -1,0 +1,246 @@
+"""The fourth stage: minibatch noise along the modes (paper, Figs. 3 and 5, sections S1 to S5); nothing is trained."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from landscope.directions.directions import Directions
+from landscope.directions.principal import principal_modes
+from landscope.errors import InputError
+from landscope.landscape import Flatness
+from landscope.landscape.dimension import learning_dimension_over_time
+from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature, measure_flatness_and_curvature
+from landscope.noise.drift import DriftLaw, Phases, drift_law, learning_phases
+from landscope.noise.drift_path import Activity, DriftPath
+from landscope.noise.gradient import GradientNoise, gradient_noise
+from landscope.noise.log_hessian import LogHessian, log_hessian
+from landscope.noise.noise_and_curvature import NoiseAndCurvature, measure_noise_and_curvature
+from landscope.noise.springs import Springs, measure_springs, nearest_ranks, spring_ranks
+from landscope.noise.temperature import ActiveTemperature, active_temperature
+from landscope.noise.temperature_over_training import (
+    TemperatureOverTraining,
+    drawn_ranks,
+    measure_temperature_over_training,
+)
+from landscope.noise.velocity import VelocityStatistics, velocity_statistics
+from landscope.parameters import ParameterSpace
+from landscope.results import Result
+from landscope.study.analysis import Analysis
+from landscope.study.drift_path import walk_along_drift
+from landscope.study.parts import Need, Part, Stage
+from landscope.surrogates.trajectories import shuffled_increments
+from landscope.training_history import TrainingHistory
+
+__all__ = ["LAYER", "NOISE", "measured_ranks"]
+
+LAYER = "noise-layer-"
+"""Begin of the names of the results that are about one layer."""
+_MIN_MODES = 3
+_MIN_LOSSES = 4
+_FEW_MODES = 12
+_LAYER_MODES = 30
+_MAX_LAG = 500
+_ACTIVITY_SHARE = 20
+"""Without epochs, the recording is cut into this many stretches."""
+
+
+def measured_ranks(analysis: Analysis) -> Tensor:
+    """Ranks of the log-spaced modes along which the minibatch losses are measured."""
+    ranks = spring_ranks(analysis.load("flatness", Flatness), analysis.settings.noise_modes)
+    if len(ranks) < _MIN_MODES:
+        raise InputError(
+            expected=f"at least {_MIN_MODES} modes with a flatness within reach, to measure minibatch losses along",
+            got=f"{len(ranks)}",
+            hint="Train longer, or measure the flatness of more modes.",
+        )
+    return ranks
+
+
+def _modes(analysis: Analysis) -> Directions:
+    return analysis.load("modes", Directions)
+
+
+def _basin(analysis: Analysis, rank: int, points: int = 21) -> Tensor:
+    """Displacements over the basin of a mode."""
+    width = analysis.load("flatness", Flatness).width
+    reach = width[rank - 1] if bool(torch.isfinite(width[rank - 1])) else width.nanmedian()
+    return float(reach) / 2 * torch.linspace(-1, 1, points, dtype=torch.float64)
+
+
+def _history(analysis: Analysis) -> TrainingHistory:
+    """Losses and errors at the saved whole models, from the study's ``evaluate``."""
+    evaluate = analysis.subject.evaluate
+    assert evaluate is not None  # noqa: S101 - the part needs it
+    steps = analysis.checkpoints.steps()
+    rows = []
+    for number, step in enumerate(steps):
+        found = evaluate(analysis.model_at(step).eval())
+        names = ("train_loss", "train_error", "test_loss", "test_error")
+        rows.append([float(found.get(name, float("nan"))) for name in names])
+        analysis.progress(number + 1, len(steps))
+    columns = torch.tensor(rows, dtype=torch.float64).T
+    return TrainingHistory(
+        steps=torch.tensor(steps),
+        train_loss=columns[0],
+        train_error=columns[1],
+        test_loss=columns[2],
+        test_error=columns[3],
+        minibatch_loss=torch.empty(0, dtype=torch.float64),
+    )
+
+
+def _velocity(analysis: Analysis) -> VelocityStatistics:
+    window, epoch = analysis.window, analysis.rows_per_epoch
+    lag = min(epoch or _MAX_LAG, len(window) // 4)
+    return velocity_statistics(window, _modes(analysis), lag, steps_per_epoch=analysis.steps_per_epoch)
+
+
+def _null_velocity(analysis: Analysis) -> VelocityStatistics:
+    """The first mode of shuffled increments: PCA alone makes it look persistent."""
+    null = shuffled_increments(analysis.window, seed=analysis.settings.seed)
+    return velocity_statistics(null, principal_modes(null, 1), 1, steps_per_epoch=analysis.steps_per_epoch)
+
+
+def _fresh_velocity(analysis: Analysis) -> VelocityStatistics:
+    first = _modes(analysis).part(slice(1))
+    return velocity_statistics(analysis.fresh, first, 1, steps_per_epoch=analysis.steps_per_epoch)
+
+
+def _springs(analysis: Analysis) -> Springs:
+    return measure_springs(
+        analysis.ensemble, analysis.risk.w0, _modes(analysis).directions, analysis.load("flatness", Flatness),
+        analysis.load("noise-velocity", VelocityStatistics), learning_rate=analysis.learning_rate,
+        n_modes=analysis.settings.noise_modes,
+    )  # fmt: skip
+
+
+def _gradient(analysis: Analysis) -> GradientNoise:
+    fitted = min(analysis.settings.fit_modes[1], len(analysis.load("flatness", Flatness).width))
+    directions = _modes(analysis).directions[:fitted]
+    return gradient_noise(analysis.ensemble, analysis.risk.w0, directions.to(analysis.risk.w0))
+
+
+def _log_hessian(analysis: Analysis) -> LogHessian:
+    """Along mode 1 and a few log-spaced others."""
+    ranks = measured_ranks(analysis)
+    few = torch.cat([torch.tensor([1]), ranks[:: max(1, len(ranks) // _FEW_MODES)][:_FEW_MODES]]).unique()
+    directions = _modes(analysis).directions[few - 1]
+    return log_hessian(analysis.ensemble, analysis.risk.w0, directions.to(analysis.risk.w0))
+
+
+def _temperature(analysis: Analysis) -> ActiveTemperature:
+    drawn = drawn_ranks(measured_ranks(analysis))
+    displacements = torch.stack([_basin(analysis, int(rank)) for rank in drawn])
+    return active_temperature(
+        analysis.ensemble, analysis.risk.w0, _modes(analysis).directions[drawn - 1].to(analysis.risk.w0), displacements,
+        learning_rate=analysis.learning_rate,
+    )  # fmt: skip
+
+
+def _temperature_over_training(analysis: Analysis) -> TemperatureOverTraining:
+    ranks = measured_ranks(analysis)
+    (drawn,) = nearest_ranks(ranks, (10,)).tolist()
+    return measure_temperature_over_training(
+        analysis.ensembles_at_checkpoints(), len(analysis.checkpoints.steps()),
+        _modes(analysis).directions[ranks - 1], ranks, _basin(analysis, int(ranks[drawn])),
+        learning_rate=analysis.learning_rate, steps_per_epoch=analysis.steps_per_epoch or 1, drawn=drawn,
+        progress=analysis.progress,
+    )  # fmt: skip
+
+
+def _flatness_and_curvature(analysis: Analysis) -> FlatnessAndCurvature:
+    return measure_flatness_and_curvature(
+        analysis.risk, analysis.risk.w0, _modes(analysis).directions, analysis.load("flatness", Flatness),
+        measured_ranks(analysis),
+    )  # fmt: skip
+
+
+def _layer(name: str, basis: int, analysis: Analysis) -> NoiseAndCurvature:
+    """Gradient noise against curvature in one layer, along one of two sets of eigenvectors."""
+    model = analysis.model_at(analysis.windows.step)
+    risk = analysis.subject.risk(model, ParameterSpace.of(model, name), batch_norm=analysis.settings.batch_norm)
+    ensemble = analysis.ensemble_of(risk)
+    n_modes = min(_LAYER_MODES, risk.space.dim - 1, len(ensemble.batch_losses(risk.w0)) - 1)
+    return measure_noise_and_curvature(name, risk, ensemble, risk.w0, n_modes)[basis]
+
+
+def _check_points(count: int, when: str) -> None:
+    if count < _MIN_LOSSES:
+        raise InputError(
+            expected=f"the training loss at {_MIN_LOSSES} points {when}",
+            got=f"{count}",
+            hint="Let evaluate(model) give train_loss, or keep losses with study.save_history(...).",
+        )
+
+
+def _drift_law(analysis: Analysis) -> DriftLaw:
+    history, facts = analysis.history, analysis.facts
+    assert history is not None  # noqa: S101 - the part needs it
+    kept = (history.steps >= int(analysis.window.steps[0])) & torch.isfinite(history.train_loss)
+    _check_points(int(kept.sum()), "from the window on")
+    return drift_law(
+        history.steps[kept].double(), history.train_loss[kept],
+        beta=analysis.load("noise-drift-path", DriftPath).beta_slope,
+        learning_rate=analysis.learning_rate / (1 - facts.momentum),
+    )  # fmt: skip
+
+
+def _phases(analysis: Analysis) -> Phases:
+    history = analysis.history
+    assert history is not None  # noqa: S101 - the part needs it
+    kept = (history.steps > 0) & torch.isfinite(history.train_loss)
+    _check_points(int(kept.sum()), "during the training")
+    return learning_phases(history.train_loss[kept], history.train_error[kept])
+
+
+def _activity(analysis: Analysis) -> Activity:
+    rows = max(3, analysis.rows_per_epoch or len(analysis.recorded) // _ACTIVITY_SHARE)
+    steps, dimension, without = learning_dimension_over_time(analysis.recorded, rows, 0.99)
+    return Activity(steps=steps, dimension=dimension, dimension_without_drift=without, fraction=0.99, rows=rows)
+
+
+def _weight_matrices(analysis: Analysis) -> list[str]:
+    return [name for name, tensor in analysis.subject.model.named_parameters() if tensor.ndim > 1]
+
+
+def _noise(name: str, kind: type[Result], make: Callable[[Analysis], Result], *needs: Need) -> Part:
+    """A part that is made from minibatch losses."""
+    return Part(name, kind, make, needs=("minibatches", *needs), is_optional=True)
+
+
+def _parts(analysis: Analysis) -> tuple[Part, ...]:
+    layers = [
+        _noise(f"{LAYER}{number}-{basis}", NoiseAndCurvature, functools.partial(_layer, name, index))
+        for number, name in enumerate(_weight_matrices(analysis))
+        for index, basis in enumerate(("hessian", "gradient-noise"))
+    ]
+    return (
+        *(() if analysis.folder.has("training") else (Part("training", TrainingHistory, _history, ("evaluate",)),)),
+        Part("noise-velocity", VelocityStatistics, _velocity),
+        _noise("noise-springs", Springs, _springs, "learning_rate"),
+        _noise("noise-gradient", GradientNoise, _gradient),
+        _noise("noise-log-hessian", LogHessian, _log_hessian),
+        _noise("noise-temperature", ActiveTemperature, _temperature, "learning_rate"),
+        _noise(
+            "noise-temperature-over-training", TemperatureOverTraining, _temperature_over_training, "learning_rate",
+            "checkpoints",
+        ),
+        Part("flatness-and-curvature", FlatnessAndCurvature, _flatness_and_curvature, is_optional=True),
+        *layers,
+        Part("noise-drift-path", DriftPath, walk_along_drift, is_optional=True),
+        Part(
+            "noise-drift-law", DriftLaw, _drift_law, needs=("history", "learning_rate"), after=("noise-drift-path",),
+            is_optional=True,
+        ),
+        Part("noise-phases", Phases, _phases, needs=("history",), is_optional=True),
+        Part("noise-activity", Activity, _activity, is_optional=True),
+        Part("noise-null-velocity", VelocityStatistics, _null_velocity),
+        Part("noise-fresh-velocity", VelocityStatistics, _fresh_velocity, needs=("fresh",)),
+    )  # fmt: skip
+
+
+NOISE = Stage("noise", "Minibatch noise", _parts)

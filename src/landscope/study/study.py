@@ -1,0 +1,349 @@
+"""Study: a folder for one training run of anybody's model; recording, resumable analysis, results, page."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from landscope._names import BatchNorm
+from landscope.claims.verdict import Judgement, Measurement
+from landscope.directions.directions import Directions
+from landscope.errors import InputError, StorageError
+from landscope.landscape import Flatness
+from landscope.parameters import ParameterSpace, Selection
+from landscope.progress import Reporter, StageCallback, reporter_of
+from landscope.risk import EmpiricalRisk
+from landscope.study.analysis import Analysis
+from landscope.study.claims import judgements_of, measurements_of
+from landscope.study.exponents import ExponentTable, exponent_rows
+from landscope.study.figures import StudyPlots
+from landscope.study.folder import StudyFolder
+from landscope.study.importing import import_checkpoints, import_trajectory
+from landscope.study.page import write_page
+from landscope.study.pipeline import run_stages
+from landscope.study.recording import StudyRecorder
+from landscope.study.stages import STAGES
+from landscope.study.subject import Evaluate, Subject, TrainOn
+from landscope.study.summary import summary_of
+from landscope.training_history import TrainingHistory
+from landscope.trajectory import Trajectory
+
+__all__ = ["Study"]
+
+_LAW = 3
+"""Number of the stages that every analysis makes: modes, flatness, law."""
+
+
+class Study:
+    """A folder for one training run: what was recorded, every result, resumable stages, figures and page.
+
+    A folder that exists is opened. Without a model, saved results can be read, drawn and reported.
+
+    Args:
+        path: The folder.
+        model: The model; it is copied when it is measured and never changed.
+        criterion: ``criterion(outputs, targets)``, see :class:`landscope.EmpiricalRisk`.
+        data: The training data: ``(inputs, targets)``, a Dataset, or a DataLoader.
+        losses: ``losses(model, batch)`` in place of a criterion: per-sample losses, or ``(sum, count)``.
+        evaluate: ``evaluate(model)`` gives any of train_loss, train_error, test_loss, test_error and margin, as a
+            mapping. Without it errors are not measured.
+        train_on: Trains on from the end of the window, for the controls that need it; see
+            :class:`landscope.study.TrainOn`.
+        **settings: Settings of the analysis, see :class:`landscope.study.StudySettings`: ``window``, ``fresh``,
+            ``fit_modes``, ``n_nulls``, ``batch_size``, ``steps_per_epoch``, ``seed`` and others. They may change until
+            the first result is saved.
+
+    Raises:
+        InputError: If the model, the loss, the data or a setting do not fit.
+        StorageError: If the folder holds something else, or results under other settings.
+
+    Example:
+        >>> import tempfile, torch
+        >>> _ = torch.manual_seed(0)
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> inputs, targets = torch.randn(64, 4), torch.randint(2, (64,))
+        >>> criterion, optimizer = torch.nn.CrossEntropyLoss(), torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> study = Study(tempfile.mkdtemp() + "/mine", model, criterion, (inputs, targets), n_nulls=1)
+        >>> with study.record(optimizer, select="2.weight"):
+        ...     for step in range(200):
+        ...         batch = torch.randint(64, (8,))
+        ...         optimizer.zero_grad()
+        ...         criterion(model(inputs[batch]), targets[batch]).backward()
+        ...         optimizer.step()
+        >>> study.analyse(progress=False)
+        >>> study.modes.directions.shape, study.window.steps[[0, -1]].tolist(), study.report().name
+        (torch.Size([16, 16]), [151, 200], 'report.html')
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        model: nn.Module | None = None,
+        criterion: Callable[..., Any] | None = None,
+        data: Any = None,
+        *,
+        losses: Callable[[nn.Module, Any], Any] | None = None,
+        evaluate: Evaluate | None = None,
+        train_on: TrainOn | None = None,
+        **settings: Any,
+    ) -> None:
+        if model is None and any(part is not None for part in (criterion, data, losses, evaluate, train_on)):
+            raise InputError(expected="a model with its loss and data", got="no model", hint="Pass the model second.")
+        self._subject = None if model is None else Subject(model, criterion, losses, data, evaluate, train_on)
+        create = self._subject is not None
+        self.folder = StudyFolder.create(path, settings) if create or settings else StudyFolder.open(path)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._analysis = Analysis(self.folder, self._subject)
+
+    def __repr__(self) -> str:
+        done = ", ".join(self.folder.timings()) or "nothing analysed yet"
+        return f"Study({str(self.path)!r}: {done})"
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self.folder.path
+
+    def record(
+        self,
+        optimizer: torch.optim.Optimizer,
+        select: Selection | Iterable[Selection] | None = None,
+        *,
+        every: int = 1,
+        first_step: int | None = None,
+        checkpoints: Callable[[int], bool] | None = None,
+    ) -> StudyRecorder:
+        """Record a training: the selected weights after every step, the whole model at 20 points and at window ends.
+
+        Args:
+            optimizer: The optimiser that trains the study's model.
+            select: Parameters whose weights are kept at every step, see :meth:`landscope.ParameterSpace.of`.
+            every: Steps between two rows.
+            first_step: To continue a stopped training: number of its next step. Rows and models from that step on are
+                recorded again.
+            checkpoints: ``checkpoints(step) -> bool`` chooses the steps of whole models in place of 20 evenly spaced
+                ones (fewer where 20 take more than 2 GiB).
+
+        Returns:
+            A context manager; train inside its ``with``.
+
+        Raises:
+            InputError: If the study has no model, or the optimiser holds none of the selected parameters.
+            StorageError: If the folder holds a recording and ``first_step`` is not given, or results of one.
+        """
+        subject = self._analysis.subject
+        if self.folder.has_results:
+            raise StorageError(
+                expected=f"a study without results in {self.path}",
+                got=f"results of {', '.join(self.folder.timings()) or 'an analysis'}",
+                hint="Choose another folder for a new training, or call discard_results() first.",
+            )
+        ends = [
+            span[1] for span in (self.folder.settings.window, self.folder.settings.fresh) if isinstance(span, tuple)
+        ]
+        recorder = StudyRecorder(
+            self.folder, subject.model, optimizer, select, every=every, first_step=first_step,
+            resume=first_step is not None, checkpoints=checkpoints, always=tuple(ends),
+        )  # fmt: skip
+        self._begin()
+        return recorder
+
+    def use_trajectory(self, trajectory: Trajectory | str | Path) -> None:
+        """Take a recording that exists already; the study's model must be the one at its last row.
+
+        Args:
+            trajectory: The recording, or the folder of one.
+
+        Raises:
+            InputError: If the recording does not name its parameters, or its last row is not in the study's model.
+            StorageError: If the study holds a recording already.
+        """
+        import_trajectory(self.folder, self._analysis.subject.model, trajectory)
+        self._begin()
+
+    def use_checkpoints(
+        self, checkpoints: dict[int, Any], select: Selection | Iterable[Selection] | None = None
+    ) -> None:
+        """Take whole models that a training has saved: state dicts, or files of them.
+
+        Where the study has no recording, the checkpoints become its rows.
+
+        Args:
+            checkpoints: Optimiser step -> state dict, or path of a file of ``torch.save(model.state_dict(), path)`` or
+                of safetensors. Files are read without running code in them.
+            select: Parameters that become the rows.
+
+        Raises:
+            InputError: If a state dict does not fit the study's model.
+            StorageError: If a file cannot be read.
+        """
+        import_checkpoints(self.folder, self._analysis.subject, checkpoints, select)
+        self._begin()
+
+    def analyse(
+        self,
+        *,
+        noise: bool = False,
+        controls: bool = False,
+        until: str | None = None,
+        progress: bool | StageCallback | Reporter | None = None,
+    ) -> None:
+        """Make every result that is missing: modes, flatness, and the law with its nulls.
+
+        A stopped analysis continues where it was and ends with the same bits.
+
+        Args:
+            noise: Measure the minibatch noise too.
+            controls: Measure the controls too: other directions, surrogates, samplings, equilibrium.
+            until: Last stage to make: modes, flatness, law, noise or controls.
+            progress: True for bars, False for silence, or a callback ``(stage, done, total)``; by default bars in a
+                terminal and in a notebook.
+
+        Raises:
+            InputError: If nothing was recorded, or the model and data do not fit.
+            StorageError: If another process works on the study, or a result is damaged.
+        """
+        names = [stage.name for stage in STAGES]
+        if until is not None and until not in names:
+            raise InputError(expected=f"one of {', '.join(names)}", got=f"until={until!r}", hint="Name a stage.")
+        stages = [
+            *STAGES[:_LAW],
+            *(stage for stage in STAGES[_LAW:] if {"noise": noise, "controls": controls}[stage.name]),
+        ]
+        if until is not None:
+            stages = list(STAGES[: names.index(until) + 1])
+        reporter = progress if isinstance(progress, Reporter) else reporter_of(progress)
+        self._keep_facts()
+        run_stages(self._analysis, stages, reporter)
+
+    def _keep_facts(self) -> None:
+        """Keep what the data say of the training, so that results can be drawn without them."""
+        known = {"batch_size": self._analysis.batch_size, "steps_per_epoch": self._analysis.steps_per_epoch}
+        facts = {**self.folder.read_note("training"), **{key: value for key, value in known.items() if value}}
+        if facts != self.folder.read_note("training"):
+            self.folder.note("training", facts)
+            self._begin()
+
+    def discard_results(self) -> None:
+        """Delete every result of the analysis; the recording and the whole models stay."""
+        with self.folder.locked():
+            for name in self.folder.names():
+                if name != "training":
+                    self.folder.remove(name)
+            for name in ("timings.json", "not-measured.json", "report.html", "summary.json"):
+                (self.path / name).unlink(missing_ok=True)
+        self._begin()
+
+    def save_history(self, history: TrainingHistory) -> None:
+        """Keep losses and errors that were measured during the training."""
+        self.folder.save("training", history)
+
+    @property
+    def trajectory(self) -> Trajectory:
+        """All recorded rows."""
+        return self._analysis.recorded
+
+    @property
+    def window(self) -> Trajectory:
+        """Rows in which the modes are found; the last one is w0."""
+        return self._analysis.window
+
+    @property
+    def fresh(self) -> Trajectory | None:
+        """Rows of the fresh data; None where only one window is analysed."""
+        return self._analysis.windows.fresh
+
+    def risk(
+        self,
+        step: int | None = None,
+        select: Selection | Iterable[Selection] | None = None,
+        *,
+        batch_norm: BatchNorm | None = None,
+    ) -> EmpiricalRisk:
+        """The loss landscape at a saved whole model, with its own buffers.
+
+        Args:
+            step: A step with a saved model; the end of the window by default.
+            select: Parameters that are the coordinates; the recorded ones by default.
+            batch_norm: Statistics of batch normalisation; those of the settings by default.
+
+        Raises:
+            InputError: If no model was saved at that step, or the study was opened without a model.
+        """
+        analysis = self._analysis
+        if step is None and select is None and batch_norm is None:
+            return analysis.risk
+        space = None if select is None else ParameterSpace.of(analysis.subject.model, select)
+        return analysis.risk_at(analysis.windows.step if step is None else step, space, batch_norm)
+
+    @property
+    def saved_steps(self) -> list[int]:
+        """Steps with a saved whole model."""
+        return self._analysis.checkpoints.steps()
+
+    @property
+    def modes(self) -> Directions:
+        """Principal modes of the window."""
+        return self._analysis.load("modes", Directions)
+
+    @property
+    def flatness(self) -> Flatness:
+        """Flatness along the modes."""
+        return self._analysis.load("flatness", Flatness)
+
+    @property
+    def law(self) -> ExponentTable:
+        """The exponents: in-sample, in fresh data, under each null and control that was run."""
+        return ExponentTable(tuple(exponent_rows(self._analysis)))
+
+    @property
+    def claims(self) -> list[Judgement]:
+        """The paper's claims beside what was measured, with computed verdicts."""
+        return judgements_of(self._analysis)
+
+    @property
+    def measurements(self) -> dict[str, Measurement]:
+        """What was measured on each claim, by its key."""
+        return measurements_of(self._analysis)
+
+    @property
+    def not_measured(self) -> dict[str, str]:
+        """Results that could not be measured, with the reason."""
+        reasons = self.folder.read_note("not-measured")
+        return {name: reason for name, reason in reasons.items() if not self.folder.has(name)}
+
+    @property
+    def plots(self) -> StudyPlots:
+        """Every figure of the page as a call that gives a plotly figure."""
+        return StudyPlots(self._analysis)
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers of modes, flatness and law in one mapping."""
+        return summary_of(self._analysis)
+
+    def report(
+        self, *, title: str | None = None, facts: Iterable[tuple[str, str]] = (), settings: str | None = None
+    ) -> Path:
+        """Write ``report.html`` into the folder: one file that works offline.
+
+        Args:
+            title: Title of the page; the name of the folder by default.
+            facts: Lines to add to the table of what was trained.
+            settings: Text of the settings to show; those of the study by default.
+
+        Returns:
+            Path of the page.
+
+        Raises:
+            StorageError: If the stages modes, flatness and law are not done.
+        """
+        with contextlib.suppress(OSError):
+            self.folder.note("summary", self.summary())
+        return write_page(self._analysis, title or f"landscope: {self.path.name}", list(facts), settings)

@@ -1,0 +1,88 @@
+"""The numbers of a study in one mapping, for JSON and for the page."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from landscope.landscape import Flatness, ProfileFits
+from landscope.law.exponents import Exponents
+from landscope.law.intervals import prediction_band
+from landscope.law.spectrum import Spectrum
+from landscope.results import stamp
+from landscope.study.analysis import Analysis
+from landscope.study.exponents import EXPONENTS
+
+__all__ = ["summary_of"]
+
+_OF_THE_FIT = (
+    "prefactor", "residual", "rank_correlation", "mode_range", "flatness_range", "n_used", "n_censored", "n_still",
+)  # fmt: skip
+
+
+def summary_of(analysis: Analysis) -> dict[str, Any]:
+    """The numbers of the stages modes, flatness and law.
+
+    Raises:
+        StorageError: If one of these stages is missing, or a result is damaged.
+    """
+    spectrum, widths = analysis.load("spectrum", Spectrum), analysis.load("flatness", Flatness)
+    own = analysis.load("exponents-in-sample", Exponents)
+    fits = analysis.load("profile-fits", ProfileFits)
+    nulls = [analysis.load(name, Exponents) for name in analysis.folder.names("exponents-shuffled-")]
+    window, fresh = analysis.window, analysis.windows.fresh
+    return {
+        "settings": analysis.settings.model_dump(mode="json"),
+        "provenance": stamp(),
+        "parameters": list(analysis.space.names),
+        "weights": spectrum.dim,
+        "window": [int(window.steps[0]), int(window.steps[-1])],
+        "fresh": None if fresh is None else [int(fresh.steps[0]), int(fresh.steps[-1])],
+        "window_rows": spectrum.n_steps,
+        "optimizer": analysis.facts.optimizer,
+        "learning_rate": analysis.learning_rate,
+        "momentum": analysis.facts.momentum,
+        "batch_size": analysis.batch_size,
+        "steps_per_epoch": analysis.steps_per_epoch,
+        "loss_at_w0": widths.loss0,
+        **_errors_at_w0(analysis),
+        **_exponents(analysis, own, nulls),
+        "spectrum_ranks": spectrum.spectrum_ranks,
+        "modes_for_90_percent": spectrum.modes_for_90_percent,
+        "modes_for_90_percent_null": [null.modes_for_90_percent for null in nulls],
+        "first_mode_share": float(spectrum.variance[0] / max(spectrum.total_variance, 1e-300)),
+        "alignment": spectrum.alignment,
+        "cosine_content": [float(content) for content in spectrum.cosine_content[:4]],
+        "drift_share": float(spectrum.drift_share[0]),
+        "inverse_gaussian_residual_ratio": float((fits.log_residual / fits.quadratic_residual).median()),
+        "n_censored_all": int((~widths.bracketed).sum()),
+        **{name: getattr(own, name) for name in _OF_THE_FIT},
+    }
+
+
+def _exponents(analysis: Analysis, own: Exponents, nulls: list[Exponents]) -> dict[str, Any]:
+    fresh = analysis.load_if_there("exponents-fresh", Exponents)
+    found: dict[str, Any] = {}
+    for key in EXPONENTS:
+        values = [float(getattr(null, key)) for null in nulls]
+        found |= {
+            key: getattr(own, key),
+            f"{key}_interval": getattr(own, f"{key}_interval"),
+            f"{key}_fresh": math.nan if fresh is None else getattr(fresh, key),
+            f"{key}_fresh_interval": (math.nan, math.nan) if fresh is None else getattr(fresh, f"{key}_interval"),
+            f"{key}_null": values,
+            f"{key}_null_band": prediction_band(values),
+        }
+    return found
+
+
+def _errors_at_w0(analysis: Analysis) -> dict[str, float | bool | None]:
+    history = analysis.history
+    point = history.at(analysis.windows.step) if history is not None else None
+    found: dict[str, float | bool | None] = {"exploration_reached": None}
+    for name in ("train_error", "test_error"):
+        known = history is not None and point is not None
+        found[f"{name}_at_w0"] = float(getattr(history, name)[point]) if known else math.nan
+    if history is not None:
+        found["exploration_reached"] = history.zero_error_before(int(analysis.window.steps[0]))
+    return found
