@@ -13,8 +13,6 @@ from landscope.reproduction.experiment.networks import mlp
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.experiment.training import train
 from landscope.sampling import MinibatchOrder
-from landscope.study.folder import RunFolder
-from landscope.study.pipeline import run_stages
 from small_run import SMALL
 
 # The tests are small, and two processes run them: more threads would only wait for each other.
@@ -72,6 +70,9 @@ def mnist_folder():
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory):
     """A run on the digits as far as the law, done once."""
+    from landscope.study.folder import RunFolder
+    from landscope.study.pipeline import run_stages
+
     run = RunFolder.create(tmp_path_factory.mktemp("runs") / "small", Settings.of(SMALL))
     run_stages(run, QuietReporter())
     return run
