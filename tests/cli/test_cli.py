@@ -15,7 +15,7 @@ from landscope.cli import main
 from landscope.reproduction.experiment.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("run", "train", "modes", "flatness", "law", "report", "reproduce", "claims", "forget")
+COMMANDS = ("run", "train", "modes", "flatness", "law", "report", "reproduce", "claims", "continual")
 
 
 def process(*arguments):

@@ -10,7 +10,7 @@ from typing import Any
 import pydantic
 from cyclopts import CycloptsError
 
-from landscope.cli import forgetting as forgetting
+from landscope.cli import continual as continual
 from landscope.cli import reproduction as reproduction
 from landscope.cli import studies as studies
 from landscope.cli import training as training

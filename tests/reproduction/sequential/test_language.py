@@ -7,8 +7,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from landscope.errors import InputError
 from landscope.reproduction.experiment.datasets.texts import byte_sequences, python_texts
-from landscope.reproduction.sequential.language import FineTuning, Tuning
+from landscope.reproduction.sequential.language import FineTuning, FineTuningSettings
 from landscope.reproduction.sequential.low_rank import add_low_rank
+from landscope.reproduction.sequential.methods import MethodSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")  # a GPT-2 cannot be traced
 
@@ -39,23 +40,19 @@ def test_texts_are_cut_into_rows_and_nothing_is_lost():
 
 @pytest.mark.parametrize("low_rank", [None, 2])
 def test_the_first_text_is_held_and_the_second_learnt(low_rank):
-    tuning = Tuning(low_rank=low_rank, **SHORT)
-    learnt = FineTuning(gpt2(), TEXTS, tuning)
-    tried = {"none": float("nan"), "l2": 3.0, "ldc-floor": 40.0, "ewc-empirical": 100.0}
-    found = {method: learnt.second(method, strength) for method, strength in tried.items()}
-    none = found["none"].log_loss
-    assert torch.equal(learnt.second("none").log_loss, none)  # each goes on from the same place
-    assert none[1, 0] > none[0, 0]  # forgotten
-    assert none[1, 1] < none[0, 1]  # learnt
+    learnt = FineTuning(gpt2(), TEXTS, FineTuningSettings(low_rank=low_rank, **SHORT))
+    tried = {"none": None, "l2": 3.0, "ldc-floor": 40.0, "ewc-empirical": 100.0}
+    results = {method: learnt.learn_second(MethodSettings(method, strength)) for method, strength in tried.items()}
+    plain = results["none"].error
+    assert torch.equal(learnt.learn_second(MethodSettings("none")).error, plain)  # each goes on from the same place
+    assert plain[1, 0] > plain[0, 0]  # forgotten
+    assert plain[1, 1] < plain[0, 1]  # learnt
     for method in ("l2", "ldc-floor", "ewc-empirical"):
-        held = found[method].log_loss
-        assert held[1, 0] < none[1, 0]
-        assert found[method].n_stored > 0
-    assert found["ldc-floor"].n_recorded == 40 * found["none"].n_weights
-    assert found["l2"].n_recorded == 0
-    assert torch.equal(found["none"].perplexity, none.exp())
+        assert results[method].error[1, 0] < plain[1, 0]
+        assert int(results[method].n_stored[-1]) > 0
+        assert float(results[method].consolidation_seconds[0]) > 0
     if low_rank is not None:
-        assert found["none"].n_weights == 2 * 16 + 2 * 64
+        assert results["none"].dim == 2 * 16 + 2 * 64
 
 
 def test_changes_of_low_rank_begin_as_nothing_and_leave_the_rest():
