@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -52,4 +53,7 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: Words of the command line; those of the process by default.
     """
+    # A thread that waits for another one sleeps: beside a busy process, one that spins keeps the core which the other
+    # needs, and an eigendecomposition takes ten times as long and more. OpenMP reads this when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(_guarded(lambda: app(arguments, exit_on_error=False, print_error=False)))

@@ -32,7 +32,7 @@ from landscope.results import Result
 from landscope.study.analysis import Analysis
 from landscope.study.drift_path import walk_along_drift
 from landscope.study.parts import Need, Part, Stage
-from landscope.surrogates.trajectories import shuffled_increments
+from landscope.surrogates.shuffled import shuffled_increments
 from landscope.training_history import TrainingHistory
 
 __all__ = ["LAYER", "NOISE", "measured_ranks"]

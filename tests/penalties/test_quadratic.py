@@ -85,3 +85,10 @@ def test_it_is_saved_and_comes_back(tmp_path, case):
     w = torch.randn(N).double()
     assert torch.equal(loaded(w), case(w))
     assert torch.equal(loaded.proximal_step(w, 0.1), case.proximal_step(w, 0.1))
+
+
+def test_modes_in_half_precision_make_a_penalty():
+    directions = torch.linalg.qr(torch.randn(12, 5)).Q.T.contiguous().bfloat16()
+    ls.penalties.QuadraticPenalty(
+        anchor=torch.zeros(12).bfloat16(), directions=directions, stiffness=torch.ones(5).bfloat16()
+    )
