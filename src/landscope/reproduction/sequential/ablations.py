@@ -13,7 +13,6 @@ from landscope.directions.principal import principal_modes
 from landscope.directions.random_directions import random_directions
 from landscope.memory.methods import EWC, KFAC, L2, LDC, MAS, Method, decades, measured_ranks
 from landscope.memory.snapshot import TaskSnapshot
-from landscope.noise.mode_statistics import mode_statistics
 from landscope.penalties.fisher import curvature_constraint
 from landscope.penalties.ldc import check_widths, flatness_from_variance, landscape_dependent_constraint
 from landscope.penalties.quadratic import QuadraticPenalty
@@ -92,7 +91,7 @@ class FreshVarianceLDC(Method):
         held = min(count, modes.n_moving)
         ranks = measured_ranks(held)
         measured = task.widths(task.flatness_of(modes.directions[[rank - 1 for rank in ranks]]))
-        variance = mode_statistics(modes, task.trajectory.window(start=middle)).variance[:held]
+        variance = modes.project_trajectory(task.trajectory.window(start=middle)).var(dim=0, correction=0)[:held]
         widths = flatness_from_variance(variance, _PSI, measured, ranks)
         return landscape_dependent_constraint(task.w1, modes, widths, n_modes=held, strength=1.0)
 
