@@ -10,11 +10,10 @@ from torch import nn
 from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.datasets.loading import load_images
 from landscope.reproduction.experiment.networks import mlp
+from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.experiment.training import train
 from landscope.sampling import MinibatchOrder
-from landscope.study.folder import RunFolder
-from landscope.study.pipeline import run_stages
 from small_run import SMALL
 
 # The tests are small, and two processes run them: more threads would only wait for each other.
@@ -71,7 +70,7 @@ def mnist_folder():
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory):
-    """A run on the digits as far as the law, done once."""
-    run = RunFolder.create(tmp_path_factory.mktemp("runs") / "small", Settings.of(SMALL))
-    run_stages(run, QuietReporter())
+    """A run on the digits, analysed as far as the law, done once."""
+    run = ExperimentRun.create(tmp_path_factory.mktemp("runs") / "small", Settings.of(SMALL))
+    run.analyse(QuietReporter())
     return run

@@ -90,8 +90,8 @@ def test_printed_settings_read_back(tmp_path, landscope):
         (["run", "--learning-rate", "-1"], "learning_rate"),
         (["run", "--start", "soon"], "start"),
         (["run", "--config", "nowhere.yaml"], "nowhere.yaml"),
-        (["claims", "nowhere"], "no run.yaml"),
-        (["report", "nowhere"], "no run.yaml"),
+        (["claims", "nowhere"], "no study.yaml"),
+        (["report", "nowhere"], "no study.yaml"),
         (["reproduce", "fig2", "--seeds", "1"], "at least 2 seeds"),
         (["reproduce", "fig2", "--pairs", "fifty"], "--pairs 50:0.1"),
         (["reproduce", "fig2", "--batch-size", "30"], "--pairs"),
@@ -127,7 +127,7 @@ def test_commands_one_after_another(tmp_path, landscope):
     for command, artefact in (
         ("modes", "modes.zarr.zip"),
         ("flatness", "flatness.zarr.zip"),
-        ("law", "law.zarr.zip"),
+        ("law", "exponents-in-sample.zarr.zip"),
     ):
         answer = landscope(command, run)
         assert answer.returncode == 0, answer.stderr

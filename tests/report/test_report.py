@@ -4,14 +4,13 @@ import re
 import shutil
 
 import pytest
-from landscope.report.run_page import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
 def page(small_run):
-    return write_report(small_run)
+    return small_run.report()
 
 
 def test_the_page_holds_everything_and_links_nothing(page):
