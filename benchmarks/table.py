@@ -15,7 +15,7 @@ _SHOWN = (
     r"modes of .*: (landscope|scikit-learn [^,]*|scikit-learn .*float64)",
     r"record / copy", r"DataLoader loop / .*trainer", r"sweep of .*", r"derivatives of .*",
     r"velocity statistics of .*",
-    r"landscope run --data \w+$",
+    r"landscope run --data \w+(, beside a busy process)?$",
 )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from landscope.reproduction.experiment import problem
 from landscope.reproduction.experiment.datasets.loading import load_images
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
-from landscope.study.checkpoints import load_model
+from landscope.study.checkpoints import Checkpoints
 from naive import naive_loss
 
 pytestmark = pytest.mark.mnist
@@ -45,12 +45,12 @@ def test_the_papers_network_on_all_images(mnist, tmp_path, monkeypatch):
     assert summary["window_rows"] == 1200
     assert math.isfinite(summary["psi"])
     assert summary["test_error_at_w0"] < 0.06
-    widths, modes = run.results.flatness, run.results.modes
+    widths = run.load("flatness", ls.landscape.Flatness)
+    modes = run.load("modes", ls.directions.Directions)
     assert bool(widths.bracketed.all())
 
     model = problem.Problem(run.settings).network()
-    w0_step = int(run.results.window.steps[-1])
-    assert load_model(run.path / "checkpoints" / f"step-{w0_step:09d}.zarr.zip", model) == w0_step == 4800
+    Checkpoints(run.path / "checkpoints").load(4 * 1200, model)
     space = ls.ParameterSpace.of(model, "2.weight")
     data = (mnist.train_images.flatten(1), mnist.train_labels)
     w0 = space.flatten(model).double()

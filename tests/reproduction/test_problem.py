@@ -9,9 +9,8 @@ from landscope.errors import InputError
 from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.criteria import squared_distance
 from landscope.reproduction.experiment.problem import Problem
+from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
-from landscope.study.folder import RunFolder
-from landscope.study.pipeline import run_stages
 
 
 def problem(**settings):
@@ -119,9 +118,9 @@ def test_a_device_that_is_not_there_is_told():
 
 
 def test_rows_must_end_where_windows_end(tmp_path):
-    run = RunFolder.create(tmp_path / "run", Settings.of({"record_every": 7}))
+    run = ExperimentRun.create(tmp_path / "run", Settings.of({"record_every": 7}))
     with pytest.raises(InputError, match="divide the 30 steps"):
-        run_stages(run, QuietReporter(), until="train")
+        run.analyse(QuietReporter(), until="train")
 
 
 @pytest.mark.parametrize(
@@ -142,20 +141,20 @@ def test_runs_of_every_kind_reach_the_law(tmp_path, settings):
         "flatness_modes": 20,
         "n_nulls": 2,
     }
-    run = RunFolder.create(tmp_path / "run", Settings.of({**small, **settings}))
-    run_stages(run, QuietReporter())
-    summary = run.summary()
+    run = ExperimentRun.create(tmp_path / "run", Settings.of({**small, **settings}))
+    run.analyse(QuietReporter())
+    summary = run.results.summary()
     assert summary["n_used"] >= 15  # of 19; some may have no flatness within reach
-    assert summary["window_steps"] == 120 // settings.get("record_every", 1)
+    assert summary["window_rows"] == 120 // settings.get("record_every", 1)
     assert run.has("preconditioner") == (settings.get("optimizer") == "adam")
 
 
 def test_a_run_starts_from_a_checkpoint(tmp_path):
     small = {"hidden": [8, 8], "start": 1, "window_epochs": 2}
-    first = RunFolder.create(tmp_path / "first", Settings.of(small))
-    run_stages(first, QuietReporter(), until="train")
+    first = ExperimentRun.create(tmp_path / "first", Settings.of(small))
+    first.analyse(QuietReporter(), until="train")
     saved = first.path / "checkpoints" / "step-000000016.zarr.zip"
     made = problem(**small, initial=str(saved))
-    weights = ls.load(first.file("training")) and made.network().state_dict()
+    weights = made.network().state_dict()
     fresh = problem(**small).network().state_dict()
     assert any(not torch.equal(weights[name], fresh[name]) for name in fresh)

@@ -19,13 +19,11 @@ from landscope.progress import QuietReporter
 from landscope.reproduction.everything import reproduce_recipes
 from landscope.reproduction.experiment.networks import mlp
 from landscope.reproduction.experiment.settings import Settings
-from landscope.reproduction.figures import RECIPES, capacity, continual, language, pairs
+from landscope.reproduction.figures import RECIPES
 from landscope.reproduction.figures import branches as branching
 from landscope.reproduction.figures import cases as cells
-from landscope.reproduction.figures import fig4 as forgetting
 from landscope.reproduction.figures import fig6 as widths
 from landscope.reproduction.figures import sec_s9 as noisy_descent
-from landscope.reproduction.figures import split_digits as in_turn
 from landscope.reproduction.figures.branches_claims import Branch, branch_measurements
 from landscope.reproduction.figures.fig6_claims import EffectiveDimension, dimension_measurements
 from landscope.reproduction.figures.recipe import Plan
@@ -65,43 +63,21 @@ def small(monkeypatch):
     monkeypatch.setattr(noisy_descent, "_QUICK_SAMPLES", 60)
     monkeypatch.setattr(noisy_descent, "_QUICK_STEPS", 20)
     monkeypatch.setattr(branching, "_TIME", 4.0)
-    small_tasks(monkeypatch)
 
 
-def small_tasks(monkeypatch):
-    """Pairs and rows of tasks in seconds: few steps, few methods, little that was learnt before."""
-    for name, steps in (("_EARLY", 5), ("_EPOCH", 10), ("_EPOCHS", 2)):
-        monkeypatch.setattr(pairs, name, steps)
-    monkeypatch.setattr("landscope.reproduction.sequential.courses.PRETRAINING_EPOCHS", 20)
-    few = [(method, min(count, 20)) for method, count in forgetting._METHODS if method not in ("hessian", "fisher")]
-    changes = {"counts": (10, 20), "methods": few, "weights": forgetting._WEIGHTS[:1]}
-    both = tuple(dataclasses.replace(pair, **changes) for pair in forgetting.PAIRS)
-    monkeypatch.setattr(pairs, "_N_MODES", 20)
-    monkeypatch.setattr(forgetting, "PAIRS", both)
-    monkeypatch.setattr(forgetting, "MORE", tuple(dataclasses.replace(p, **changes) for p in forgetting.MORE))
-    monkeypatch.setattr(forgetting, "_METHODS", few)
-    monkeypatch.setattr(forgetting, "_UNTUNED", (("ldc-floor", 20),))
-    monkeypatch.setattr(forgetting, "_FEWER", few)
-    some = {size: dataclasses.replace(pair, counts=(5, 10, 20), changes={}) for size, pair in capacity.PAIRS.items()
-            if size in ((50, 2), (50, 5))}  # fmt: skip
-    monkeypatch.setattr(capacity, "PAIRS", some)
-    rows = {("none", 0, None): (math.nan,), ("ldc-floor", 10, 15): (4.0,), ("joint", 0, None): (math.nan,)}
-    monkeypatch.setattr(in_turn, "_TRIED", rows)
-    some = {method: continual._TRIED[method] for method in ("none", "ldc-variance-factored", "gpm")}
-    monkeypatch.setattr(continual, "_TRIED", some)
-    monkeypatch.setattr(language, "_TRIED", {method: language._TRIED[method] for method in ("none", "l2")})
+OWN = [RECIPES[key] for key in ("figures", "sec-S6", "fig6", "sec-S9", "branches")]
+"""The recipes that tests/reproduction/figures does not run."""
 
 
 @pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")  # the transformer
 def test_every_recipe_and_one_page(small, tmp_path):
     plan = Plan(tmp_path / "all", Settings.of(SMOKE), seeds=2, quick=True)
-    found = reproduce_recipes(plan, list(RECIPES.values()), QuietReporter())
+    found = reproduce_recipes(plan, OWN, QuietReporter())
     keys = [judgement.claim.key for judgement in found.judgements]
     assert len(keys) == len(set(keys))
     expected = (
         "psi", "psi_D", "cooling", "universal", "sharp_dimension", "learning_dimension", "flatness_noise_error",
-        "freezing", "noise_chooses_flat", "constraint_keeps", "better_than_ewc", "any_psi", "better_on_larger_tasks",
-        "memory_in_modes",
+        "freezing", "noise_chooses_flat",
     )  # fmt: skip
     for key in expected:
         assert key in keys
@@ -117,23 +93,17 @@ def test_every_recipe_and_one_page(small, tmp_path):
         "fig6",
         "sec-S9",
         "branches",
-        "fig4",
-        "in-turn",
-        "capacity",
-        "continual",
-        "continual-class",
-        "language-low-rank",
     }
     assert {item["key"] for item in numbers["claims"]} == set(keys)
     text = (tmp_path / "all" / "claims.md").read_text()
     assert all(section.title in text for section in found.sections if section.rows)
     page = write_everything_report(found).read_text()
     assert all(section.title.split(":")[0] in page for section in found.sections)
-    assert set(found.seconds) == {recipe.title for recipe in RECIPES.values()}
+    assert set(found.seconds) == {recipe.title for recipe in OWN}
 
     told = []
-    again = reproduce_recipes(plan, list(RECIPES.values()), QuietReporter(), after=told.append)  # nothing is done twice
-    assert [len(so_far.seconds) for so_far in told] == list(range(1, len(RECIPES) + 1))
+    again = reproduce_recipes(plan, OWN, QuietReporter(), after=told.append)  # nothing is done twice
+    assert [len(so_far.seconds) for so_far in told] == list(range(1, len(OWN) + 1))
     assert repr(again.judgements) == repr(found.judgements)  # some values are NaN
     assert [section.rows for section in again.sections] == [section.rows for section in found.sections]
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 
 from landscope.claims.statements_across import ACROSS
-from landscope.claims.statements_on_tasks import ON_TASKS
 from landscope.claims.verdict import Claim, Judgement, Measurement, judge
 
 __all__ = ["CLAIMS", "CONTROLS", "LAW", "NOISE", "judged"]
@@ -343,7 +342,7 @@ CONTROLS = (
 )
 """The claims that controls decide."""
 
-CLAIMS = (*LAW, *NOISE, *CONTROLS, *ACROSS, *ON_TASKS)
+CLAIMS = (*LAW, *NOISE, *CONTROLS, *ACROSS)
 """All claims, in the order of the stages that measure them."""
 
 

@@ -25,8 +25,8 @@ from landscope.reproduction.experiment.settings import Settings
 __all__ = ["reproduce"]
 
 _Recipe = Literal[
-    "figures", "sec-S6", "fig6", "sec-S9", "branches", "fig4", "sec-S7", "sec-S8", "in-turn", "capacity", "continual",
-    "language",
+    "figures", "sec-S6", "fig6", "sec-S9", "branches", "fig4", "sec-S7", "sec-S8", "split-digits", "capacity",
+    "continual", "language",
 ]  # fmt: skip
 Figure = Literal["all", _Recipe, "fig1", "fig2", "fig3", "fig5", "sec-S2", "sec-S3", "fig-S7"]
 _CHOSEN_BY_RECIPES = {

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_count
+from landscope._checks import check_count, check_trajectory
 from landscope.directions.directions import Directions
 from landscope.directions.moving import ROUNDING
 from landscope.errors import InputError
@@ -64,6 +64,7 @@ def principal_modes(
         >>> [round(x, 6) for x in modes.directions[0].tolist()], round(float(modes.variance[0]), 6)
         ([0.6, 0.8], 2.0)
     """
+    check_trajectory(trajectory)
     count, dim = len(trajectory), trajectory.dim
     trajectory.check()
     available = min(count - 1, dim)
@@ -112,6 +113,7 @@ def principal_variances(trajectory: Trajectory) -> Float[Tensor, " k"]:
         >>> principal_variances(Trajectory.of(torch.tensor([[0.0, 0.0], [2.0, 0.0]]))).tolist()
         [1.0]
     """
+    check_trajectory(trajectory)
     count, dim = len(trajectory), trajectory.dim
     trajectory.check()
     products = (_covariance if count > dim else _gram)(trajectory, _mean(trajectory))

@@ -147,9 +147,10 @@ def variance_flatness(
         >>> found.name, found.n_used, found.psi < -1
         ('principal modes', 8, True)
     """
+    statistics = mode_statistics(directions, window)
     return fit_exponents(
         directions.name if name is None else name,
-        mode_statistics(directions, window),
+        statistics,
         flatness,
         fit_modes,
         ranks=ranks,

@@ -117,7 +117,7 @@ def yaida_relation(
     rows = torch.linspace(0, len(trajectory) - 2, n_points).round().long().tolist()
     products = torch.empty(n_points, theta.shape[1], dtype=torch.float64)
     for number, row in enumerate(rows):
-        force = modes.directions @ gradient(trajectory.row(row)).to(modes.directions)
+        force = modes.directions @ gradient(trajectory.row(row)).cpu().to(modes.directions)
         products[number] = centred[row] * force
         if progress is not None:
             progress(number + 1, n_points)

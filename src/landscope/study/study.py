@@ -135,7 +135,8 @@ class Study:
                 ones (fewer where 20 take more than 2 GiB).
 
         Returns:
-            A context manager; train inside its ``with``.
+            A context manager; train inside its ``with``. When you save a checkpoint of your own, call its ``flush()``:
+            rows in memory are lost when the process is killed.
 
         Raises:
             InputError: If the study has no model, or the optimiser holds none of the selected parameters.

@@ -3,14 +3,16 @@
 from landscope.reproduction.figures.branches import Branching
 from landscope.reproduction.figures.capacity import Capacity
 from landscope.reproduction.figures.continual import Continual
-from landscope.reproduction.figures.fig4 import Keeping, KeepingByLaw, KeepingMore
+from landscope.reproduction.figures.fig4 import Fig4
 from landscope.reproduction.figures.fig6 import Widths
 from landscope.reproduction.figures.language import Language
 from landscope.reproduction.figures.recipe import Plan, Recipe, Section
 from landscope.reproduction.figures.sec_s6 import Universality
+from landscope.reproduction.figures.sec_s7 import SecS7
+from landscope.reproduction.figures.sec_s8 import SecS8
 from landscope.reproduction.figures.sec_s9 import NoisyDescent
 from landscope.reproduction.figures.single_runs import Figures
-from landscope.reproduction.figures.split_digits import TasksInARow
+from landscope.reproduction.figures.split_digits import SplitDigits
 
 __all__ = ["OF_THE_PAPER", "QUICK", "RECIPES", "Plan", "Recipe", "Section"]
 
@@ -26,10 +28,10 @@ _ALL: tuple[Recipe, ...] = (
     Widths(),
     NoisyDescent(),
     Branching(),
-    Keeping(),
-    KeepingByLaw(),
-    KeepingMore(),
-    TasksInARow(),
+    Fig4(),
+    SecS7(),
+    SecS8(),
+    SplitDigits(),
     Capacity(),
 )
 _BEYOND: tuple[Recipe, ...] = (Continual(), Language())

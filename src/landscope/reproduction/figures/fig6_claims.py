@@ -18,7 +18,7 @@ from landscope.law.intervals import seed_interval
 from landscope.power_law import fit_power_law
 from landscope.protocols import LossLandscape, ProgressCallback, silent
 from landscope.results import Result, stamp
-from landscope.surrogates.trajectories import shuffled_increments
+from landscope.surrogates.shuffled import shuffled_increments
 from landscope.trajectory import Trajectory
 
 __all__ = ["EffectiveDimension", "dimension_measurements", "measure_dimensions"]

@@ -70,8 +70,15 @@ class Section:
 class Recipe(Protocol):
     """A figure or section of the paper that can be reproduced."""
 
-    key: str
-    title: str
+    @property
+    def key(self) -> str:
+        """Short name, as on the command line."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """Heading."""
+        ...
 
     def jobs(self, plan: Plan) -> list[Job]:
         """What must be done."""

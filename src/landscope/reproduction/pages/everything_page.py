@@ -14,7 +14,8 @@ from landscope.report.captions import CAPTIONS, WIDE
 from landscope.report.render import render
 from landscope.reproduction.everything import Reproduction
 from landscope.reproduction.experiment.run import ExperimentRun
-from landscope.reproduction.figures import plots_across, plots_forgetting
+from landscope.reproduction.figures import plots_across
+from landscope.reproduction.figures.fig4.plots import PAPER_PLOTS, PLOTS
 from landscope.reproduction.figures.recipe import Section
 from landscope.reproduction.pages.reproduction_page import SHOWN
 from landscope.storage.atomic import write_text
@@ -43,35 +44,8 @@ _DRAWN: dict[str, tuple[tuple[Callable[[Any], go.Figure], str, str, bool], ...]]
         (plots_across.dimensions_by_size, "Effective dimensions.", "Every seed is a point.", False),
     ),
     "sec-S9": ((plots_across.noisy_training, "Test error.", "Mean over seeds, by the shape of the noise.", False),),
-    "fig4": (
-        (
-            plots_forgetting.errors_over_steps,
-            "Errors while task 2 is learnt (Fig. 4A, C).",
-            "P; mean over seeds.",
-            False,
-        ),
-        (plots_forgetting.displacements, "Displacements (Fig. 4B, D).", "P, one seed, after an epoch.", False),
-        (
-            plots_forgetting.fronts,
-            "Both errors over strengths, after an epoch (Fig. 4E).",
-            "P; mean over seeds.",
-            False,
-        ),
-        (plots_forgetting.late_fronts, "The same after five epochs.", "P; mean over seeds.", False),
-        (
-            plots_forgetting.error_by_number,
-            "Errors by the number of constraints (Fig. 4F).",
-            "P, after an epoch.",
-            False,
-        ),
-    ),
-    **dict.fromkeys(
-        ("sec-S8-five-digits", "sec-S8-cifar"),
-        (
-            (plots_forgetting.errors_over_steps, "Errors while task 2 is learnt.", "Mean over seeds.", False),
-            (plots_forgetting.fronts, "Both errors over strengths, after an epoch.", "Mean over seeds.", False),
-        ),
-    ),
+    "fig4": tuple((*plot, False) for plot in PAPER_PLOTS),
+    **dict.fromkeys(("sec-S8-five-digits", "sec-S8-cifar"), tuple((*plot, False) for plot in PLOTS)),
     "branches": ((plots_across.barriers, "Barriers.", "Every branch is a point.", False),),
 }
 

@@ -12,7 +12,7 @@ from landscope.law.inverse_relation import FRESH, IN_SAMPLE, SHUFFLED
 from landscope.noise.mode_statistics import ModeStatistics
 from landscope.study.analysis import Analysis
 from landscope.study.parts import Part, Stage
-from landscope.surrogates.trajectories import shuffled_increments
+from landscope.surrogates.shuffled import shuffled_increments
 from landscope.training_history import TrainingHistory
 
 __all__ = ["LAW"]

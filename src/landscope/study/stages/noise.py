@@ -32,13 +32,14 @@ from landscope.results import Result
 from landscope.study.analysis import Analysis
 from landscope.study.drift_path import walk_along_drift
 from landscope.study.parts import Need, Part, Stage
-from landscope.surrogates.trajectories import shuffled_increments
+from landscope.surrogates.shuffled import shuffled_increments
 
 __all__ = ["LAYER", "NOISE", "measured_ranks"]
 
 LAYER = "noise-layer-"
 """Begin of the names of the results that are about one layer."""
 _MIN_MODES = 3
+_MIN_LOSSES = 4
 _FEW_MODES = 12
 _LAYER_MODES = 30
 _MAX_LAG = 500
@@ -144,10 +145,20 @@ def _layer(name: str, basis: int, analysis: Analysis) -> NoiseAndCurvature:
     return measure_noise_and_curvature(name, risk, ensemble, risk.w0, n_modes)[basis]
 
 
+def _check_points(count: int, when: str) -> None:
+    if count < _MIN_LOSSES:
+        raise InputError(
+            expected=f"the training loss at {_MIN_LOSSES} points {when}",
+            got=f"{count}",
+            hint="Let evaluate(model) give train_loss, or keep losses with study.save_history(...).",
+        )
+
+
 def _drift_law(analysis: Analysis) -> DriftLaw:
     history, facts = analysis.history, analysis.facts
     assert history is not None  # noqa: S101 - the part needs it
     kept = (history.steps >= int(analysis.window.steps[0])) & torch.isfinite(history.train_loss)
+    _check_points(int(kept.sum()), "from the window on")
     return drift_law(
         history.steps[kept].double(), history.train_loss[kept],
         beta=analysis.load("noise-drift-path", DriftPath).beta_slope,
@@ -159,6 +170,7 @@ def _phases(analysis: Analysis) -> Phases:
     history = analysis.history
     assert history is not None  # noqa: S101 - the part needs it
     kept = (history.steps > 0) & torch.isfinite(history.train_loss)
+    _check_points(int(kept.sum()), "during the training")
     return learning_phases(history.train_loss[kept], history.train_error[kept])
 
 
