@@ -1,8 +1,10 @@
-"""The third stage: the exponents in-sample, in fresh data, and under the null."""
+"""The third stage: the exponents in-sample, in fresh data, and under the null; losses and errors over the training."""
 
 from __future__ import annotations
 
 import functools
+
+import torch
 
 from landscope.landscape import Flatness
 from landscope.law.exponents import Exponents, fit_exponents, measure_exponents
@@ -11,6 +13,7 @@ from landscope.noise.mode_statistics import ModeStatistics
 from landscope.study.analysis import Analysis
 from landscope.study.parts import Part, Stage
 from landscope.surrogates.shuffled import shuffled_increments
+from landscope.training_history import TrainingHistory
 
 __all__ = ["LAW"]
 
@@ -41,6 +44,19 @@ def _null(number: int, analysis: Analysis) -> Exponents:
     )
 
 
+def _history(analysis: Analysis) -> TrainingHistory:
+    """Losses and errors at the saved whole models, from the study's ``evaluate``."""
+    steps, names = analysis.checkpoints.steps(), ("train_loss", "train_error", "test_loss", "test_error")
+    rows = []
+    for number, step in enumerate(steps):
+        found = analysis.subject.measure(analysis.model_at(step))
+        rows.append([found[name] for name in names])
+        analysis.progress(number + 1, len(steps))
+    columns = dict(zip(names, torch.tensor(rows, dtype=torch.float64).T, strict=True))
+    analysis.folder.note_evaluated_history()
+    return TrainingHistory(steps=torch.tensor(steps), **columns, minibatch_loss=torch.empty(0, dtype=torch.float64))
+
+
 def _parts(analysis: Analysis) -> tuple[Part, ...]:
     return (
         Part("exponents-in-sample", Exponents, functools.partial(_fitted, IN_SAMPLE, "statistics")),
@@ -49,6 +65,7 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:
             Part(f"exponents-shuffled-{number}", Exponents, functools.partial(_null, number))
             for number in range(analysis.settings.n_nulls)
         ),
+        Part("training", TrainingHistory, _history, needs=("evaluate",)),
     )
 
 
