@@ -2,12 +2,13 @@
 
 import json
 
+from landscope.reproduction.pooling import FIGURES, judgements_on, reproduce
+
 from landscope.claims.statements import CONTROLS, LAW, NOISE
 from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.pages.reproduction_page import write_reproduction_report
-from landscope.reproduction.pooling import FIGURES, judgements_on, reproduce
 from landscope.study.stages.controls import ROWS
 from small_run import SMALL
 

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from landscope._checks import check_choice
 from landscope.directions.hessian_eigenvectors import hessian_eigenvectors, leading_eigenvectors
 from landscope.directions.principal import principal_modes
 from landscope.directions.random_directions import random_directions
@@ -29,7 +28,6 @@ __all__ = [
     "LowFloorLDC",
     "RandomDirections",
     "method_label",
-    "method_of",
 ]
 
 UNPROTECTED: Mapping[str, str] = {"none": "nothing", "joint": "all tasks so far at once"}
@@ -179,15 +177,6 @@ _OTHERS = [MAS(), LeadingHessian(), LeadingFisher(), RandomDirections(), L2()]
 
 COMPARED: Mapping[str, Method] = {method.key: method for method in (*_LDC, *PSI_METHODS.values(), *_EWC, *_OTHERS)}
 """All methods that the experiments compare, by key."""
-
-
-def method_of(key: str) -> Method:
-    """The method of a key.
-
-    Raises:
-        InputError: If there is no such method.
-    """
-    return COMPARED[check_choice("method", key, COMPARED)]
 
 
 def method_label(key: str) -> str:
