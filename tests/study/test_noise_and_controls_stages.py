@@ -128,8 +128,8 @@ def test_the_page_shows_the_later_stages_without_the_data(late_run, monkeypatch)
 
     monkeypatch.setattr(problem, "load_data", None)  # the page of a finished run needs no data
     page = ExperimentRun.open(late_run.path).report().read_text()
-    for name in ("fig3a", "fig3b-d", "fig3b-tau", "figs7", "fig5a", "fig5b", "fig5c", "fig5d", "drift-line", "locality",
-                 "layers", "stationarity", "activity", "exponents", "equilibrium", "samplings", "growth"):  # fmt: skip
+    for name in ("minibatch_profiles", "noise_against_flatness", "correlation_time_against_flatness", "spring_statistics", "temperature_profiles", "temperature_against_flatness", "temperature_profiles_over_training", "temperature_over_training", "inverse_loss_over_training", "flatness_and_curvature",
+                 "noise_against_curvature", "stationarity", "active_modes", "exponents", "equilibrium", "correlation_time_by_sampling", "variance_against_window"):  # fmt: skip
         assert f'id="{name}"' in page, name
     assert "isotropic Langevin" in page
     assert "Criterion" in page
