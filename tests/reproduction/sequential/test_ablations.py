@@ -78,9 +78,9 @@ def test_fresh_variance_comes_from_the_half_that_did_not_choose_the_modes(snapsh
 
 def test_one_mode_of_fresh_variance_sets_its_own_scale():
     model = network()
-    memory, optimizer = ls.TaskMemory(model, method=FreshVarianceLDC(), n_modes=1, window=30), sgd(model)
+    memory, optimizer = ls.TaskMemory(model, method=FreshVarianceLDC(), n_modes=1, window=60), sgd(model)
     with memory.training(optimizer):
-        learn(model, optimizer, task(0), 30, torch.Generator())
+        learn(model, optimizer, task(0), 60, torch.Generator())
     memory.consolidate(CRITERION, task(0))
     assert memory.n_held == 1
 

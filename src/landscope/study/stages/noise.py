@@ -33,7 +33,6 @@ from landscope.study.analysis import Analysis
 from landscope.study.drift_path import walk_along_drift
 from landscope.study.parts import Need, Part, Stage
 from landscope.surrogates.shuffled import shuffled_increments
-from landscope.training_history import TrainingHistory
 
 __all__ = ["LAYER", "NOISE", "measured_ranks"]
 
@@ -69,28 +68,6 @@ def _basin(analysis: Analysis, rank: int, points: int = 21) -> Tensor:
     width = analysis.load("flatness", Flatness).width
     reach = width[rank - 1] if bool(torch.isfinite(width[rank - 1])) else width.nanmedian()
     return float(reach) / 2 * torch.linspace(-1, 1, points, dtype=torch.float64)
-
-
-def _history(analysis: Analysis) -> TrainingHistory:
-    """Losses and errors at the saved whole models, from the study's ``evaluate``."""
-    evaluate = analysis.subject.evaluate
-    assert evaluate is not None  # noqa: S101 - the part needs it
-    steps = analysis.checkpoints.steps()
-    rows = []
-    for number, step in enumerate(steps):
-        found = evaluate(analysis.model_at(step).eval())
-        names = ("train_loss", "train_error", "test_loss", "test_error")
-        rows.append([float(found.get(name, float("nan"))) for name in names])
-        analysis.progress(number + 1, len(steps))
-    columns = torch.tensor(rows, dtype=torch.float64).T
-    return TrainingHistory(
-        steps=torch.tensor(steps),
-        train_loss=columns[0],
-        train_error=columns[1],
-        test_loss=columns[2],
-        test_error=columns[3],
-        minibatch_loss=torch.empty(0, dtype=torch.float64),
-    )
 
 
 def _velocity(analysis: Analysis) -> VelocityStatistics:
@@ -219,7 +196,6 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:
         for index, basis in enumerate(("hessian", "gradient-noise"))
     ]
     return (
-        *(() if analysis.folder.has("training") else (Part("training", TrainingHistory, _history, ("evaluate",)),)),
         Part("noise-velocity", VelocityStatistics, _velocity),
         _noise("noise-springs", Springs, _springs, "learning_rate"),
         _noise("noise-gradient", GradientNoise, _gradient),
