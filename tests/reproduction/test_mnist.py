@@ -50,7 +50,7 @@ def test_the_papers_network_on_all_images(mnist, tmp_path, monkeypatch):
     modes = run.load("modes", ls.directions.Directions)
     assert bool(widths.bracketed.all())
 
-    model = problem.Problem(run.settings).network()
+    model = problem.Experiment(run.settings).network()
     load_model(run.file("w0"), model)
     space = ls.ParameterSpace.of(model, "2.weight")
     data = (mnist.train_images.flatten(1), mnist.train_labels)

@@ -4,12 +4,12 @@ import dataclasses
 import math
 
 import pytest
-from landscope.reproduction.figures.recipe import Plan
 
 from landscope.directions.random_directions import random_directions
 from landscope.errors import StorageError
 from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.settings import Settings
+from landscope.reproduction.figures.figure import Plan
 from landscope.reproduction.figures.strengths import Comparison, Seeds, learnt_as
 from landscope.study.folder import RunFolder
 

@@ -21,7 +21,7 @@ from landscope.law.window_growth import measure_growth
 from landscope.noise.mode_statistics import mode_statistics
 from landscope.noise.springs import Springs, spring_ranks
 from landscope.progress import QuietReporter
-from landscope.reproduction.experiment.problem import Problem
+from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.experiment.train import windows
 from landscope.reproduction.pages.reproduction_page import write_reproduction_report
@@ -47,7 +47,7 @@ def late_run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def parts(late_run):
-    risk, window = risk_at_window_end(late_run, Problem(late_run.settings))
+    risk, window = risk_at_window_end(late_run, Experiment(late_run.settings))
     return risk, window, late_run.load("modes", ls.directions.Directions)
 
 

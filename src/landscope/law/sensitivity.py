@@ -32,7 +32,7 @@ _EPOCHS = (1, 3, 10, 20, 50, 100)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Sensitivity(Result, kind="paper_sensitivity", dims={"exponents": ("choice", "exponent")}):
+class Sensitivity(Result, kind="sensitivity", dims={"exponents": ("choice", "exponent")}):
     """The exponents under other choices: of the modes fitted, also in fresh data and under the null.
 
     Args:

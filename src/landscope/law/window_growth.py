@@ -20,7 +20,7 @@ __all__ = ["Growth", "measure_growth"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Growth(
-    Result, kind="paper_growth", dims={"epochs": ("length",), "variance": ("length", "mode"), "width": ("mode",)}
+    Result, kind="window_growth", dims={"epochs": ("length",), "variance": ("length", "mode"), "width": ("mode",)}
 ):
     """Variance against the length of the window, along directions that were not chosen by it.
 

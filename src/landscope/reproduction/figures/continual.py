@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from landscope.law.intervals import mean_with_interval, mean_with_spread, seed_interval
 from landscope.progress import Reporter
+from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.folder import ExperimentFolder
-from landscope.reproduction.experiment.problem import Problem
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.figures.continual_scenarios import Course, courses_of
 from landscope.reproduction.figures.figure import Plan, Section
@@ -117,9 +117,9 @@ def _folder(plan: Plan, course: Course, seed: int) -> ExperimentFolder:
 
 
 @functools.lru_cache(maxsize=1)
-def _problem(settings: Settings) -> Problem:
+def _problem(settings: Settings) -> Experiment:
     """Of all seeds: the data are read once."""
-    return Problem(settings)
+    return Experiment(settings)
 
 
 _artefact = functools.partial(trial_name, "continual")

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from torch import nn
 
+from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.networks import cifar_cnn, mlp
-from landscope.reproduction.experiment.problem import Problem
 from landscope.reproduction.figures.figure import Plan
 from landscope.reproduction.sequential.scenario_training import Schooling
 from landscope.reproduction.sequential.scenarios import Scenario, permuted_scenario, split_scenario
@@ -41,14 +41,14 @@ class Course:
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     strengths: tuple[int, int | None] = (2, None)
 
-    def scenario(self, problem: Problem) -> Scenario:
+    def scenario(self, problem: Experiment) -> Scenario:
         """The tasks."""
         train, test = problem.train_data, problem.test_data
         if self.kind == "permuted":
             return permuted_scenario(train, test, len(_GROUPS), seed=0)
         return split_scenario(train, test, _GROUPS, self.kind)
 
-    def network(self, problem: Problem, seed: int) -> Callable[[int], nn.Module]:
+    def network(self, problem: Experiment, seed: int) -> Callable[[int], nn.Module]:
         """The network for a number of outputs."""
         shape = tuple(problem.train_data[0].shape[1:])
         if problem.settings.network == "cifar-cnn":

@@ -25,7 +25,7 @@ from landscope.plots.style import FIT, FRESH, NULL, OWN, add_level, add_line, ad
 from landscope.power_law import fit_power_law
 from landscope.progress import Reporter
 from landscope.protocols import LossLandscape, ProgressCallback, silent
-from landscope.reproduction.experiment.problem import Problem
+from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.figures.figure import Plan, Plot, Section
 from landscope.reproduction.jobs import Job
@@ -144,7 +144,7 @@ def _load(plan: Plan, width: int, seed: int) -> EffectiveDimension:
 
 
 def _measure(reporter: Reporter, plan: Plan, width: int, seed: int) -> None:
-    steps = Problem(plan.settings).order.batches_per_epoch
+    steps = Experiment(plan.settings).order.batches_per_epoch
     divisors = [every for every in range(1, steps + 1) if steps % every == 0]
     every = min(divisors, key=lambda every: abs(steps / every - _ROWS_AN_EPOCH))
     settings = plan.settings_with(hidden=(width, width), equal_norm=True, seed=seed, record_every=every)

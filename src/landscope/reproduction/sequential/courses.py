@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from landscope.reproduction.experiment.choices import Pretraining
-from landscope.reproduction.experiment.problem import Problem
+from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.sequential.ablations import COMPARED, UNPROTECTED
 from landscope.reproduction.sequential.course import Course
@@ -40,7 +40,7 @@ def begin_course(
     Returns:
         The course.
     """
-    problem = Problem(settings)
+    problem = Experiment(settings)
     model = problem.network()
     tasks = class_tasks(problem.train_data, problem.test_data, groups)
     learner = Learner(settings.batch_size, settings.learning_rate, problem.criterion)
@@ -49,7 +49,7 @@ def begin_course(
     known = joined_tasks(tasks).train if pretraining == "tasks" else problem.train_data
     learner.until_learnt(model, known, seed=settings.seed, max_epochs=PRETRAINING_EPOCHS)
     course = Course.begin(model, problem.selection, tasks, learner, settings.seed, n_modes)
-    fresh = Problem(Settings.of({**settings.model_dump(), "seed": settings.seed + _FRESH})).network()
+    fresh = Experiment(Settings.of({**settings.model_dump(), "seed": settings.seed + _FRESH})).network()
     own = dict(fresh.named_parameters())
     with torch.no_grad():
         for name, parameter in model.named_parameters():

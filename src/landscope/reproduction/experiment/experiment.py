@@ -23,7 +23,7 @@ from landscope.risk.empirical import EmpiricalRisk
 from landscope.sampling import MinibatchOrder
 from landscope.study.checkpoints import load_model
 
-__all__ = ["Problem"]
+__all__ = ["Experiment"]
 
 _DEFAULT_SELECTION = {
     "mlp": "2.weight",
@@ -39,7 +39,7 @@ _MIN_WINDOW_EPOCHS = 10
 _LABEL_NOISE = 1
 
 
-class Problem:
+class Experiment:
     """Builds the parts of a run from its settings, each once and when it is needed.
 
     Args:
