@@ -1,4 +1,4 @@
-"""One training of a built-in network into a study: the same stages and page as for anybody's run."""
+"""One training of a built-in network and its study, with the same stages and page as the study of any model."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class ExperimentRun:
 
     @classmethod
     def create(cls, path: str | Path, settings: Settings) -> ExperimentRun:
-        """Begin a run, or open the one in the folder if it has the same settings.
+        """Create a run, or open the run in the folder if it has the same settings.
 
         Raises:
-            StorageError: If the folder holds a run under other settings, something else, or cannot be written.
+            StorageError: If the folder holds a run under other settings or other files, or cannot be written.
         """
         ExperimentFolder.create(path, settings)
         StudyFolder.create(path, settings.analysis)

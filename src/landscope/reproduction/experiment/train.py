@@ -130,7 +130,7 @@ class _Training:
         return start is not None and self._state.epoch >= start + 2 * self._experiment.window_epochs
 
     def _exploring(self) -> bool:
-        """Whether the window starts now: at zero training error, at the epoch asked for, or because time is up."""
+        """Whether the window starts now: at zero training error, at a given epoch, or at the last epoch to wait for."""
         settings, epoch = self._experiment.settings, self._state.epoch
         if settings.start == "zero-error":
             return self._state.rows[-1][1] == 0 or epoch >= settings.max_epochs

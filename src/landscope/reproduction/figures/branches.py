@@ -53,8 +53,8 @@ _HEADINGS = (
 _TEXT = (
     "Runs restarted from checkpoints of the standard run with other minibatches, batch size and learning rate, for the "
     "same learning rate times steps. Distance and barrier are from the end of the branch with the parent's own B and "
-    "α: the rise of ln L on the straight way between the two, above the higher end; near 0 where both lie in one "
-    "valley. That branch itself is compared with another one that differs in the order of the minibatches only. F/‖w‖ "
+    "α: the rise of ln L on the straight line between the two, above the higher end; near 0 if both lie in one "
+    "valley. That branch itself is compared with a branch that differs in the order of the minibatches only. F/‖w‖ "
     "is of the weights between the hidden layers."
 )
 
@@ -68,7 +68,7 @@ CLAIMS = (
         "early escapes, then freezing",
         (-1.0, -0.5),
         "a clear monotone trend",
-        "branches from the same checkpoints, the barrier of ln L on the straight way between their ends",
+        "branches from the same checkpoints, the barrier of ln L on the straight line between their ends",
         stage="branches",
         possible=(-1.0, 1.0),
     ),
@@ -156,7 +156,7 @@ def _checkpoint(run: ExperimentRun, epochs: float) -> tuple[int, Path]:
     """The checkpoint nearest to a number of epochs, on a logarithmic scale, with its step."""
     wanted = math.log(epochs * run.experiment.order.batches_per_epoch)
     checkpoints = Checkpoints(run.path / "checkpoints")
-    # Models at the ends of windows lie between: only the log-spaced ones are asked for here.
+    # There are also models at the ends of windows; here only the log-spaced ones count.
     steps = [step for step in checkpoints.steps() if is_log_spaced(step)]
     step = min(steps, key=lambda step: abs(math.log(step) - wanted))
     return step, checkpoints.file(step)
