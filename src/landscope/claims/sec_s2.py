@@ -48,7 +48,7 @@ CLAIMS = (
     Claim(
         "margin",
         "text below Fig. 1",
-        "Along the drift the margin of the answers grows (relative growth over the window's way).",
+        "Along the drift the margin of the answers grows (relative growth over the path of the window).",
         "increasing",
         (0.0, 10.0),
         "the sign",

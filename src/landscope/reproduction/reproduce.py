@@ -62,7 +62,7 @@ def reproduce(
         The results of all figures.
 
     Raises:
-        InputError: If fewer than two seeds are asked for.
+        InputError: If there are fewer than two seeds.
         StorageError: If the folder holds something else.
     """
     if plan.seeds < 2:

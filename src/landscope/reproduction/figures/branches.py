@@ -22,8 +22,8 @@ from landscope.parameters import ParameterSpace
 from landscope.plots.style import PALETTE, add_points, new_figure
 from landscope.progress import Reporter
 from landscope.protocols import ProgressCallback
+from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.folder import ExperimentFolder
-from landscope.reproduction.experiment.problem import Problem
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.experiment.train import is_log_spaced
@@ -53,8 +53,8 @@ _HEADINGS = (
 _TEXT = (
     "Runs restarted from checkpoints of the standard run with other minibatches, batch size and learning rate, for the "
     "same learning rate times steps. Distance and barrier are from the end of the branch with the parent's own B and "
-    "α: the rise of ln L on the straight way between the two, above the higher end; near 0 where both lie in one "
-    "valley. That branch itself is compared with another one that differs in the order of the minibatches only. F/‖w‖ "
+    "α: the rise of ln L on the straight line between the two, above the higher end; near 0 if both lie in one "
+    "valley. That branch itself is compared with a branch that differs in the order of the minibatches only. F/‖w‖ "
     "is of the weights between the hidden layers."
 )
 
@@ -68,7 +68,7 @@ CLAIMS = (
         "early escapes, then freezing",
         (-1.0, -0.5),
         "a clear monotone trend",
-        "branches from the same checkpoints, the barrier of ln L on the straight way between their ends",
+        "branches from the same checkpoints, the barrier of ln L on the straight line between their ends",
         stage="branches",
         possible=(-1.0, 1.0),
     ),
@@ -141,22 +141,22 @@ def _measure(
 ) -> None:
     parent, (step, checkpoint) = run.settings.seed, start
     strengths = [*_STRENGTHS, _STRENGTHS[0]]
-    ends: list[tuple[Problem, nn.Module]] = []
+    ends: list[tuple[Experiment, nn.Module]] = []
     for number, strength in enumerate(strengths):
         order = _TWIN if number == len(_STRENGTHS) else _FIRST
         ends.append(_trained(run.settings, checkpoint, strength, epochs, seed=order + parent))
         progress(number + 1, len(strengths) + 1)
     for number in range(len(_STRENGTHS)):
-        problem, model = ends[number]
+        experiment, model = ends[number]
         _, other = ends[-1] if number == 0 else ends[0]
-        branches.save(f"branch-{number}", _compared(problem, model, other, parent, step))
+        branches.save(f"branch-{number}", _compared(experiment, model, other, parent, step))
 
 
 def _checkpoint(run: ExperimentRun, epochs: float) -> tuple[int, Path]:
     """The checkpoint nearest to a number of epochs, on a logarithmic scale, with its step."""
-    wanted = math.log(epochs * run.problem.order.batches_per_epoch)
+    wanted = math.log(epochs * run.experiment.order.batches_per_epoch)
     checkpoints = Checkpoints(run.path / "checkpoints")
-    # Models at the ends of windows lie between: only the log-spaced ones are asked for here.
+    # There are also models at the ends of windows; here only the log-spaced ones count.
     steps = [step for step in checkpoints.steps() if is_log_spaced(step)]
     step = min(steps, key=lambda step: abs(math.log(step) - wanted))
     return step, checkpoints.file(step)
@@ -164,40 +164,42 @@ def _checkpoint(run: ExperimentRun, epochs: float) -> tuple[int, Path]:
 
 def _trained(
     parent: Settings, checkpoint: Path, strength: tuple[int, float], epochs: float, seed: int
-) -> tuple[Problem, nn.Module]:
+) -> tuple[Experiment, nn.Module]:
     """Train from a checkpoint with the noise of another batch size or learning rate."""
     batch_factor, rate_factor = strength
     changes = {
         "batch_size": parent.batch_size * batch_factor, "learning_rate": parent.learning_rate * rate_factor,
         "seed": seed, "initial": str(checkpoint),
     }  # fmt: skip
-    problem = Problem(Settings.of({**parent.model_dump(), **changes}))
-    model = problem.network()
+    experiment = Experiment(Settings.of({**parent.model_dump(), **changes}))
+    model = experiment.network()
     n_epochs = max(1, round(epochs * batch_factor / rate_factor))
-    for epoch in train(model, problem.criterion, problem.train_data, problem.optimizer(model), problem.order):
+    for epoch in train(
+        model, experiment.criterion, experiment.train_data, experiment.optimizer(model), experiment.order
+    ):
         if epoch.number == n_epochs:
             break
-    return problem, model
+    return experiment, model
 
 
-def _compared(problem: Problem, model: nn.Module, other: nn.Module, parent: int, step: int) -> Branch:
+def _compared(experiment: Experiment, model: nn.Module, other: nn.Module, parent: int, step: int) -> Branch:
     """The end of a branch, and its distance and barrier to the end of another branch."""
-    whole = EmpiricalRisk(model, problem.criterion, problem.train_data, space=ParameterSpace.of(model))
+    whole = EmpiricalRisk(model, experiment.criterion, experiment.train_data, space=ParameterSpace.of(model))
     there = whole.space.flatten(other)
-    train_loss, train_error = evaluate(model, problem.train_data, problem.criterion)
-    part = problem.risk(model)
+    train_loss, train_error = evaluate(model, experiment.train_data, experiment.criterion)
+    part = experiment.risk(model)
     return Branch(
         parent=parent,
         step=step,
-        batch_size=problem.settings.batch_size,
-        learning_rate=problem.settings.learning_rate,
+        batch_size=experiment.settings.batch_size,
+        learning_rate=experiment.settings.learning_rate,
         loss=train_loss,
         train_error=train_error,
-        test_error=evaluate(model, problem.test_data, problem.criterion)[1],
+        test_error=evaluate(model, experiment.test_data, experiment.criterion)[1],
         flatness=measure_valley(part, part.w0).relative_flatness,
         distance=float(torch.linalg.vector_norm(whole.w0 - there) / torch.linalg.vector_norm(there)),
         barrier=log_barrier(whole, whole.w0, there),
-        provenance=stamp(**problem.settings.model_dump(mode="json")),
+        provenance=stamp(**experiment.settings.model_dump(mode="json")),
     )
 
 

@@ -1,4 +1,4 @@
-"""Fig. 6 and Fig. S17: how many directions are sharp, and how many are searched, against the width of the network."""
+"""Figs. 6 and S17: the numbers of sharp and of searched directions against the width of the network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from landscope.plots.style import FIT, FRESH, NULL, OWN, add_level, add_line, ad
 from landscope.power_law import fit_power_law
 from landscope.progress import Reporter
 from landscope.protocols import LossLandscape, ProgressCallback, silent
-from landscope.reproduction.experiment.problem import Problem
+from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.figures.figure import Plan, Plot, Section
 from landscope.reproduction.jobs import Job
@@ -49,12 +49,12 @@ _HEADINGS = (
 )  # fmt: skip
 _TEXT = (
     "Perceptrons with two hidden layers of one width, and equal initial norms at each. D_s counts principal modes "
-    "whose flatness lies below half the norm of the weights between the hidden layers, in rank order, 64 at a time "
-    "until none of them does; D_l counts the modes that hold 99 % or 99.9 % of the variance of the window. Null: the "
-    "window's own steps in random order. Mean over seeds with Student's 95 % interval. As D_s compares the flatness "
-    "with a norm, it stays the same when a layer is multiplied and the next one divided by one factor, which changes "
-    "every width F; it does change where each hidden unit gets a factor of its own. At least: all directions were "
-    "sharp that a window of about 1,000 rows has."
+    "whose flatness lies below half the norm of the weights between the hidden layers; modes are measured in rank "
+    "order, 64 at a time, until none of the 64 is sharp; D_l counts the modes that hold 99 % or 99.9 % of the variance "
+    "of the window. Null: the steps of the window in random order. Mean over seeds with Student's 95 % interval. As "
+    "D_s compares the flatness with a norm, it does not change when a layer is multiplied and the next one divided by "
+    "one factor, which changes every width F; it changes if each hidden unit has a factor of its own. At least: all "
+    "directions of a window of about 1,000 rows were sharp."
 )
 
 
@@ -144,13 +144,13 @@ def _load(plan: Plan, width: int, seed: int) -> EffectiveDimension:
 
 
 def _measure(reporter: Reporter, plan: Plan, width: int, seed: int) -> None:
-    steps = Problem(plan.settings).order.batches_per_epoch
+    steps = Experiment(plan.settings).order.batches_per_epoch
     divisors = [every for every in range(1, steps + 1) if steps % every == 0]
     every = min(divisors, key=lambda every: abs(steps / every - _ROWS_AN_EPOCH))
     settings = plan.settings_with(hidden=(width, width), equal_norm=True, seed=seed, record_every=every)
     run = ExperimentRun.create(plan.run_path(_name(width, seed)), settings)
     if run.has("effective-dimension"):
-        _forget_rows(run)
+        _delete_recording(run)
         return
     run.analyse(reporter, until="train")
     with run.locked(), reporter.stage(f"Sharp directions of {_name(width, seed)}") as progress:
@@ -161,11 +161,11 @@ def _measure(reporter: Reporter, plan: Plan, width: int, seed: int) -> None:
             rtol=settings.rtol, progress=progress,
         )  # fmt: skip
         run.save("effective-dimension", found)
-    _forget_rows(run)
+    _delete_recording(run)
 
 
-def _forget_rows(run: ExperimentRun) -> None:
-    """Gigabytes that nothing asks for any more; without them a run can only be trained anew."""
+def _delete_recording(run: ExperimentRun) -> None:
+    """Delete the recording, which takes gigabytes and is not needed any more."""
     shutil.rmtree(run.path / "trajectory", ignore_errors=True)
 
 
@@ -175,13 +175,13 @@ def _row(width: int, group: Sequence[EffectiveDimension]) -> list[str]:
         f"{width}",
         f"{size:,}",
         f"{len(group)}",
-        mean_with_interval([one.norm for one in group], ".2f"),
-        ("at least " if any(one.is_bound for one in group) else "")
-        + mean_with_interval([one.n_sharp for one in group], ".1f"),
-        f"{sum(one.n_sharp for one in group) / len(group) / size:.2g}",
-        *(mean_with_interval([one.n_learning[place] for one in group], ".1f") for place in (0, 1, 2)),
-        mean_with_interval([one.n_null[1] for one in group], ".1f"),
-        f"{100 * math.fsum(one.test_error for one in group) / len(group):.2f} %",
+        mean_with_interval([solution.norm for solution in group], ".2f"),
+        ("at least " if any(solution.is_bound for solution in group) else "")
+        + mean_with_interval([solution.n_sharp for solution in group], ".1f"),
+        f"{sum(solution.n_sharp for solution in group) / len(group) / size:.2g}",
+        *(mean_with_interval([solution.n_learning[place] for solution in group], ".1f") for place in (0, 1, 2)),
+        mean_with_interval([solution.n_null[1] for solution in group], ".1f"),
+        f"{100 * math.fsum(solution.test_error for solution in group) / len(group):.2f} %",
     ]
 
 
@@ -190,13 +190,13 @@ class EffectiveDimension(Result, kind="effective_dimension", dims={"width": ("di
     """Effective dimensions of one solution and of the search that found it.
 
     Args:
-        n_weights: N.
+        n_weights: Number of weights, N.
         norm: Norm of the selected weights at w0.
         width: F_i in rank order, as far as it was measured.
         n_sharp: D_s, directions with F_i below half the norm.
         n_learning: D_l: modes with 99 % and with 99.9 % of the variance, then the same without the first mode.
         n_null: D_l at 99 % of shuffled increments of the window, with and without the first mode.
-        loss0: L(w0).
+        loss0: Loss at w0.
         test_error: Share of wrong answers.
         start_epoch: Epoch after which the window begins.
     """
@@ -235,13 +235,13 @@ def _measure_dimensions(
     """D_s and D_l of one window.
 
     Args:
-        landscape: The risk.
+        landscape: Loss landscape.
         window: The window; its last row is w0.
-        test_error: Of the network at w0.
-        start_epoch: When the window begins.
-        seed: Of the null.
+        test_error: Test error of the network at w0.
+        start_epoch: Epoch after which the window begins.
+        seed: Random seed of the null.
         rtol: Tolerance of the crossings.
-        progress: Told how many directions are done.
+        progress: Called with the number of measured directions.
     """
     modes = principal_modes(window, min(_MOST_MODES, len(window) - 1, window.dim))
     null = principal_variances(shuffled_increments(window, seed=seed))
@@ -266,7 +266,7 @@ def _measure_dimensions(
 
 
 def dimension_measurements(found: Mapping[int, Sequence[EffectiveDimension]]) -> dict[str, Measurement]:
-    """How D_s and D_l grow with the number of weights, over the paper's widths.
+    """Measure how D_s and D_l grow with the number of weights, over the widths of the paper.
 
     Args:
         found: Width -> the solutions of its seeds.
@@ -276,14 +276,14 @@ def dimension_measurements(found: Mapping[int, Sequence[EffectiveDimension]]) ->
     """
     inside = {width: group for width, group in found.items() if _FIRST_WIDTH <= width <= _LAST_WIDTH}
     inside = inside if len(inside) > 2 else dict(found)
-    sharp = _growth(inside, lambda one: one.n_sharp)
-    # The drift along the first mode can hold 99 % alone: what is searched shows in the others.
-    learning = _growth(inside, lambda one: one.n_learning[2])
-    null = _mean(_growth(inside, lambda one: one.n_null[1]))
+    sharp = _growth(inside, lambda solution: solution.n_sharp)
+    # The drift along the first mode can hold 99 % of the variance alone: the search shows in the other modes.
+    learning = _growth(inside, lambda solution: solution.n_learning[2])
+    null = _mean(_growth(inside, lambda solution: solution.n_null[1]))
     beyond = [width for width in found if width > max(inside)]
     wider = ", ".join(f"{_sharp_of(found[width])} at width {width}" for width in beyond)
     nearest = min(found, key=lambda width: abs(width - _PAPER_WIDTH))
-    shares = [one.n_sharp / one.n_weights for one in found[nearest]]
+    shares = [solution.n_sharp / solution.n_weights for solution in found[nearest]]
     widths = f"widths {min(inside)} to {max(inside)}"
     return {
         "sharp_dimension": Measurement(
@@ -300,8 +300,8 @@ def dimension_measurements(found: Mapping[int, Sequence[EffectiveDimension]]) ->
 
 
 def _sharp_of(group: Sequence[EffectiveDimension]) -> str:
-    at_least = "at least " if any(one.is_bound for one in group) else ""
-    return f"{at_least}{_mean([one.n_sharp for one in group]):.0f}"
+    at_least = "at least " if any(solution.is_bound for solution in group) else ""
+    return f"{at_least}{_mean([solution.n_sharp for solution in group]):.0f}"
 
 
 def _growth(found: Mapping[int, Sequence[EffectiveDimension]], quantity: Any) -> list[float]:
@@ -322,7 +322,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _flatness_spectra(found: Mapping[int, Sequence[EffectiveDimension]]) -> go.Figure:
-    """Fig. 6A: flatness over the norm against rank, one seed a width."""
+    """Fig. 6A: flatness over the norm against rank, one seed for each width."""
     figure = new_figure("rank i", "F<sub>i</sub>/‖w‖", log_x=True, log_y=True)
     colors = _shades(len(found))
     for (width, group), color in zip(sorted(found.items()), colors, strict=True):
@@ -337,11 +337,11 @@ def _dimensions_by_size(found: Mapping[int, Sequence[EffectiveDimension]]) -> go
     """Fig. 6B and S17: effective dimensions against the number of weights; every seed is a point."""
     figure = new_figure("number of weights N", "effective dimension", log_x=True, log_y=True)
     quantities = (
-        ("D<sub>s</sub>", lambda one: one.n_sharp, OWN),
-        ("D<sub>l</sub> (99 %) without mode 1", lambda one: one.n_learning[2], FRESH),
-        ("the same, shuffled increments", lambda one: one.n_null[1], NULL),
+        ("D<sub>s</sub>", lambda solution: solution.n_sharp, OWN),
+        ("D<sub>l</sub> (99 %) without mode 1", lambda solution: solution.n_learning[2], FRESH),
+        ("the same, shuffled increments", lambda solution: solution.n_null[1], NULL),
     )
-    runs = [one for _, group in sorted(found.items()) for one in group]
+    runs = [solution for _, group in sorted(found.items()) for solution in group]
     for name, quantity, color in quantities:
         add_points(figure, np.array([r.n_weights for r in runs]), np.array([quantity(r) for r in runs]), name, color, 6)
     sizes = np.array(sorted({run.n_weights for run in runs}))

@@ -20,8 +20,8 @@ from landscope.law.intervals import mean_with_interval, seed_interval
 from landscope.parameters import ParameterSpace
 from landscope.plots.style import FIT, NULL, PALETTE, add_line, new_figure, numbers
 from landscope.progress import Reporter
+from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.folder import ExperimentFolder
-from landscope.reproduction.experiment.problem import Problem
 from landscope.reproduction.experiment.training import evaluate, train
 from landscope.reproduction.figures.figure import Plan, Plot, Section
 from landscope.reproduction.figures.valley import measure_valley
@@ -138,57 +138,57 @@ def _run(reporter: Reporter, plan: Plan, size: DescentSize, shape: str, seed: in
     run = ExperimentFolder.create(plan.run_path(_name(shape, seed)), settings)
     if run.has("noisy-run"):
         return
-    problem = Problem(settings)
-    model = problem.network()
+    experiment = Experiment(settings)
+    model = experiment.network()
     with run.locked(), one_thread(), reporter.stage(_name(shape, seed)) as progress:
         rows: list[list[float]] = []
 
         def after(step: int) -> None:
             if step % max(1, steps // _ROWS) == 0:
-                train_row = evaluate(model, problem.train_data, problem.criterion)
-                rows.append([step, *train_row, evaluate(model, problem.test_data, problem.criterion)[1]])
+                train_row = evaluate(model, experiment.train_data, experiment.criterion)
+                rows.append([step, *train_row, evaluate(model, experiment.test_data, experiment.criterion)[1]])
                 progress(step, steps)
 
-        _descend(problem, model, shape, steps, seed, after)
-        run.save("noisy-run", _measured(shape, problem, model, rows))
+        _descend(experiment, model, shape, steps, seed, after)
+        run.save("noisy-run", _measured(shape, experiment, model, rows))
 
 
 def _descend(
-    problem: Problem, model: nn.Module, shape: str, steps: int, seed: int, after: Callable[[int], None]
+    experiment: Experiment, model: nn.Module, shape: str, steps: int, seed: int, after: Callable[[int], None]
 ) -> None:
     """Take all steps: with one kind of noise, none, or SGD's own."""
     if shape == "sgd":
-        _train_by_minibatches(problem, model, steps, after)
+        _train_by_minibatches(experiment, model, steps, after)
         return
-    settings = problem.settings
+    settings = experiment.settings
     noise: Callable[[Tensor], Tensor] = torch.zeros_like
     if shape != "none":
-        noise = gradient_noise_like(shape, _whole_risk(problem, model), settings.batch_size, seed=seed)  # ty: ignore[invalid-argument-type]
+        noise = gradient_noise_like(shape, _whole_risk(experiment, model), settings.batch_size, seed=seed)  # ty: ignore[invalid-argument-type]
     optimizer = NoisyGradientDescent(model.parameters(), lr=settings.learning_rate, noise=noise)
-    inputs, labels = problem.train_data
+    inputs, labels = experiment.train_data
     for step in range(1, steps + 1):
         optimizer.zero_grad()
-        problem.criterion(model(inputs), labels).mean().backward()
+        experiment.criterion(model(inputs), labels).mean().backward()
         optimizer.step()
         after(step)
 
 
-def _train_by_minibatches(problem: Problem, model: nn.Module, steps: int, after: Callable[[int], None]) -> None:
-    optimizer, taken = problem.optimizer(model), itertools.count(1)
+def _train_by_minibatches(experiment: Experiment, model: nn.Module, steps: int, after: Callable[[int], None]) -> None:
+    optimizer, taken = experiment.optimizer(model), itertools.count(1)
     optimizer.register_step_post_hook(lambda *_: after(next(taken)))
-    for epoch in train(model, problem.criterion, problem.train_data, optimizer, problem.order):
+    for epoch in train(model, experiment.criterion, experiment.train_data, optimizer, experiment.order):
         if epoch.step >= steps:
             return
 
 
-def _whole_risk(problem: Problem, model: nn.Module) -> EmpiricalRisk:
+def _whole_risk(experiment: Experiment, model: nn.Module) -> EmpiricalRisk:
     """The loss over all weights, as the noise acts on all of them."""
-    return EmpiricalRisk(model, problem.criterion, problem.train_data, space=ParameterSpace.of(model))
+    return EmpiricalRisk(model, experiment.criterion, experiment.train_data, space=ParameterSpace.of(model))
 
 
-def _measured(shape: str, problem: Problem, model: nn.Module, rows: Sequence[Sequence[float]]) -> NoisyRun:
-    risk = problem.risk(model)  # of one layer: over several, F/|w| depends on how the scale is shared out
-    valley = measure_valley(risk, risk.w0, seed=problem.settings.seed)
+def _measured(shape: str, experiment: Experiment, model: nn.Module, rows: Sequence[Sequence[float]]) -> NoisyRun:
+    risk = experiment.risk(model)  # of one layer: over several, F/|w| depends on how the scale is shared out
+    valley = measure_valley(risk, risk.w0, seed=experiment.settings.seed)
     step, loss, error, test_error = torch.tensor(rows, dtype=torch.float64).T
     settled = (error == 0).nonzero()
     return NoisyRun(
@@ -200,7 +200,7 @@ def _measured(shape: str, problem: Problem, model: nn.Module, rows: Sequence[Seq
         flatness=valley.relative_flatness,
         sharpness=float(valley.curvature[0]) / valley.loss * valley.norm**2,
         exploration_step=float(step[settled[0, 0]]) if len(settled) else math.nan,
-        provenance=stamp(**problem.settings.model_dump(mode="json")),
+        provenance=stamp(**experiment.settings.model_dump(mode="json")),
     )
 
 

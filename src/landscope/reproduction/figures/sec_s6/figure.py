@@ -144,7 +144,7 @@ def _result(case: Case, layer: str, runs: Sequence[ExperimentRun]) -> CaseResult
     return CaseResult(
         name=case.title,
         data=settings.data,
-        samples=settings.batch_size * runs[0].problem.order.batches_per_epoch,
+        samples=settings.batch_size * runs[0].experiment.order.batches_per_epoch,
         weights=", ".join(space.names),
         dim=space.dim,
         training_error=[float(history.train_error[history.at(int(end))]) for history, end in ends],

@@ -116,7 +116,7 @@ def _mean(rows: Sequence[Exponents]) -> float:
 
 
 def exponents_of_cases(cases: Sequence[CaseResult]) -> go.Figure:
-    """Psi of every case three ways; every run is a point."""
+    """The exponent psi of every case: in-sample, in fresh data, under the null; every run is a point."""
     figure = new_figure("ψ", "")
     names = [f"{case.name}, {case.weights}" for case in cases]
     parts = {"in_sample": ("in-sample", OWN), "fresh": ("fresh data", FRESH), "null": ("shuffled increments", NULL)}
