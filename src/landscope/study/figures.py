@@ -205,7 +205,9 @@ FIGURES: dict[str, StudyFigure] = {
         "samplings", ("exponents-sampling-reshuffled", "flatness-and-curvature"), _samplings
     ),
     "stationarity": StudyFigure(
-        "stationarity", ("controls-yaida",), lambda a: plots.stationarity(a.load("controls-yaida", YaidaRelation))
+        "stationarity",
+        ("exponents-sampling-with-replacement", "controls-yaida"),
+        lambda a: plots.stationarity(a.load("controls-yaida", YaidaRelation)),
     ),
     "variance_against_window": StudyFigure(
         "growth", ("growth",), lambda a: plots.variance_against_window(a.load("growth", Growth))

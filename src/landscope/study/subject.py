@@ -71,6 +71,12 @@ class Subject:
                 got=type(self.model).__name__,
                 hint='ls.Study("folder", model, ...)',
             )
+        if next(self.model.parameters(), None) is None:
+            raise InputError(
+                expected="a model with parameters",
+                got=f"{type(self.model).__name__}, which has none",
+                hint='ls.Study("folder", model, criterion, data)',
+            )
         if (self.criterion is None) == (self.losses is None):
             raise InputError(
                 expected="either a criterion or losses=",
