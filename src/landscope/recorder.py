@@ -84,7 +84,9 @@ class TrajectoryRecorder:
             check_count("last", last, minimum=1)
             if path is not None:
                 raise InputError(
-                    expected="last in memory, or a path", got="both", hint="Cut what is on disk with .window(...)."
+                    expected="last in memory, or a path",
+                    got="both",
+                    hint="Cut the trajectory on disk with .window(...).",
                 )
         self.space = ParameterSpace.of(model, select)
         self._tensors = self.space.tensors(model)
@@ -119,7 +121,7 @@ class TrajectoryRecorder:
                 return group
         raise InputError(
             expected=f"an optimiser of {', '.join(self.space.names)}",
-            got="one that holds none of them",
+            got="an optimiser that holds none of them",
             hint="Make the optimiser from the parameters of this very model object.",
         )
 
@@ -147,7 +149,7 @@ class TrajectoryRecorder:
             warnings.warn(f"No optimiser step was recorded. {self._why_nothing()}", LandscopeWarning, stacklevel=2)
 
     def close(self) -> None:
-        """Stop recording and write what is held; called by the ``with`` statement."""
+        """Stop recording and write the rows in memory; the ``with`` statement calls this."""
         if self._hook is not None:
             self._hook.remove()
             self._hook = None

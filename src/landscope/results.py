@@ -67,7 +67,7 @@ class Result:
     :func:`landscope.save` by that kind.
 
     Args:
-        provenance: Where the result came from, see :func:`stamp`.
+        provenance: Origin of the result, see :func:`stamp`.
 
     Example:
         >>> import landscope as ls, torch

@@ -164,3 +164,8 @@ def test_devices_without_float64_get_float32_and_sums_on_the_host():
     assert device_with_float64(mps) == cpu
     assert device_with_float64(cpu) == cpu
     assert check_vector("w", torch.zeros(2).double(), dim=2, device=cpu).dtype == torch.float64
+
+
+def test_a_vector_is_not_a_set_of_directions():
+    with pytest.raises(InputError, match=r"directions of shape \[k, N\]"):
+        ls.directions.Directions.of(torch.zeros(3))

@@ -107,7 +107,6 @@ def test_printed_settings_read_back(tmp_path, landscope):
         (["reproduce", "fig2", "--pairs", "fifty"], "--pairs 50:0.1"),
         (["reproduce", "fig2", "--batch-size", "30"], "--pairs"),
         (["reproduce", "fig9"], "fig9"),
-        (["reproduce", "fig2", "--quick"], "--quick and --jobs with all"),
         (["reproduce", "all", "--pairs", "50:0.1"], "--pairs with fig1"),
         (["reproduce", "all", "--seeds", "1"], "at least 2 seeds"),
         (["reproduce", "fig6", "--optimizer", "adam", "--seed", "3"], "--optimizer, --seed"),

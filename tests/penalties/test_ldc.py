@@ -35,8 +35,9 @@ def test_the_default_strength_makes_the_penalty_the_rise_of_the_log_loss_of_a_we
     F = ls.flatness(well, torch.zeros(4).double(), torch.eye(4).double(), rtol=1e-9)
     modes = ls.principal_modes(ls.Trajectory.of(torch.randn(30, 4).double() * torch.tensor([4.0, 3.0, 2.0, 1.0])))
     modes = ls.directions.Directions(
-        mean=modes.mean, directions=torch.eye(4).double(), variance=modes.variance, total_variance=1.0, n_steps=30
-    )
+        name="axes", directions=torch.eye(4).double(), values=modes.values, residuals=torch.zeros(4).double(),
+        mean=modes.mean, total=1.0, n_steps=30,
+    )  # fmt: skip
     penalty = ls.penalties.landscape_dependent_constraint(torch.zeros(4).double(), modes, F)
     w = torch.randn(4).double() * 0.1
     assert float(penalty(w)) == pytest.approx(math.log(float(well(w) / well(torch.zeros(4).double()))), rel=1e-6)

@@ -84,6 +84,19 @@ def test_losses_on_saved_models_are_measured_again_after_more_training(recorded)
     assert study.summary()["train_error_at_w0"] == small.evaluate(model.eval())["train_error"]
 
 
+def test_what_was_read_during_a_training_is_read_again_after_it(tmp_path):
+    study, model, optimizer = small.begin(tmp_path / "s")
+    with study.record(optimizer, small.SELECT) as recorder:
+        small.train(model, optimizer, last=101)
+        recorder.flush()
+        assert study.trajectory.steps[-1] == 101
+        assert study.window.steps[-1] == 96
+    assert study.window.steps[-1] == 101
+    with study.record(optimizer, small.SELECT, first_step=102):
+        small.train(model, optimizer, first=102, last=150)
+    assert study.trajectory.steps[-1] == study.window.steps[-1] == 150
+
+
 def test_a_recording_in_progress_is_not_analysed_and_keeps_others_out(tmp_path):
     study, model, optimizer = small.begin(tmp_path / "s")
     with study.record(optimizer, small.SELECT):

@@ -159,6 +159,14 @@ def test_the_steps_of_an_epoch_are_those_of_the_loader(recorded, drop_last, step
     assert (study._analysis.batch_size, study._analysis.steps_per_epoch) == (7, steps)
 
 
+def test_the_steps_of_an_epoch_are_counted_where_the_samples_are(recorded):
+    for data in (small.samples(), TensorDataset(*small.samples())):
+        study = ls.Study(recorded, small.network(), small.CRITERION, data, batch_size=12)
+        assert study._analysis.steps_per_epoch == 10
+    batches = [small.samples()]
+    assert ls.Study(recorded, small.network(), small.CRITERION, batches)._analysis.steps_per_epoch is None
+
+
 def test_a_shuffling_loader_is_read_in_the_order_of_its_data(recorded):
     loader = DataLoader(TensorDataset(*small.samples()), batch_size=7, shuffle=True, drop_last=True)
     study, plain = ls.Study(recorded, small.network(), small.CRITERION, loader), small.opened(recorded)

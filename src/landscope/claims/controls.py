@@ -1,4 +1,4 @@
-"""What the exponents depend on: modes, window, threshold, errors on both sides; and what the controls decide."""
+"""Claims that the controls decide: other directions, thermal equilibrium, orders of minibatches, window lengths."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope.claims.verdict import Control, Measurement
+from landscope.claims.verdict import Claim, Control, Measurement
 from landscope.law.exponents import Exponents
 from landscope.law.sensitivity import Sensitivity, exponents_over
 from landscope.law.window_growth import Growth
@@ -16,14 +16,75 @@ from landscope.noise.stationarity import LyapunovResidual, YaidaRelation
 from landscope.power_law import fit_power_law
 
 __all__ = [
-    "equilibrium_claims", "growth_claims", "hessian_basis_claims", "sampling_claims", "stationarity_claims",
-]  # fmt: skip
+    "CLAIMS",
+    "equilibrium_measurements",
+    "growth_measurements",
+    "hessian_basis_measurements",
+    "sampling_measurements",
+    "stationarity_measurements",
+]
+
+CLAIMS = (
+    Claim(
+        "psi_hessian",
+        "Fig. 2D, Eq. 8",
+        "The variance falls with flatness along directions that were not chosen by variance"
+        " (psi along Hessian eigenvectors).",
+        "about 4",
+        (3.4, 4.6),
+        "as for psi",
+        "Hessian eigenvectors at w0",
+        stage="controls",
+    ),
+    Claim(
+        "inverse_einstein",
+        "abstract, Eq. 8",
+        "Fluctuations fall with flatness, against the Einstein relation (psi along Hessian eigenvectors, fresh data).",
+        "the opposite sign",
+        (0.0, 100.0),
+        "the sign",
+        "isotropic Langevin noise around the same solution, along the same directions, through the same code",
+        stage="controls",
+    ),
+    Claim(
+        "stationary",
+        "text, Eq. 5",
+        "The run is stationary along its modes (Yaida's ratio, median of modes 2 on, trained on with replacement).",
+        "assumed",
+        (0.5, 1.5),
+        "half either way",
+        "Yaida's relation and the Lyapunov residual, with independent minibatches as both need",
+        stage="controls",
+    ),
+    Claim(
+        "tau_by_sampling",
+        "Fig. 3B; Kühn & Rosenow, arXiv 2306.05300",
+        "How tau goes with flatness does not depend on the order of the minibatches (psi_tau with replacement minus"
+        " reshuffled, same modes).",
+        "not considered",
+        (-0.3, 0.3),
+        "a sixth of the paper's 1.8",
+        "the same modes under four orders of the minibatches",
+        stage="controls",
+    ),
+    Claim(
+        "flat_modes_stationary",
+        "Eq. 5",
+        "The variance along flat modes does not grow with the window (exponent of sigma^2 on the"
+        " window's length, flattest quarter).",
+        "a property of the window",
+        (-0.25, 0.25),
+        "a quarter of diffusion",
+        "window lengths of one epoch to all that was recorded",
+        stage="controls",
+    ),
+)
 
 
-def hessian_basis_claims(
+def hessian_basis_measurements(
     hessian: Exponents, fresh: Exponents | None, sensitivity: Sensitivity
 ) -> dict[str, Measurement]:
-    """What psi is along Hessian eigenvectors, which variance did not choose.
+    """Measure psi along Hessian eigenvectors, which are not chosen by variance.
 
     Args:
         hessian: Exponents of the window along Hessian eigenvectors.
@@ -50,10 +111,10 @@ def hessian_basis_claims(
     }
 
 
-def equilibrium_claims(
+def equilibrium_measurements(
     fresh: Exponents, equilibrium: Exponents, curvature: Float[Tensor, " k"]
 ) -> dict[str, Measurement]:
-    """Whether fluctuations fall with flatness where thermal ones rise.
+    """Measure whether fluctuations fall with flatness, where thermal fluctuations rise.
 
     Args:
         fresh: Exponents of the fresh data along Hessian eigenvectors.
@@ -73,8 +134,8 @@ def equilibrium_claims(
     }
 
 
-def sampling_claims(replaced: Exponents, reshuffled: Exponents) -> dict[str, Measurement]:
-    """What the order of the minibatches does to the correlation time.
+def sampling_measurements(replaced: Exponents, reshuffled: Exponents) -> dict[str, Measurement]:
+    """Measure the effect of the order of the minibatches on the correlation time.
 
     Args:
         replaced: Exponents after training on with minibatches drawn with replacement.
@@ -89,8 +150,8 @@ def sampling_claims(replaced: Exponents, reshuffled: Exponents) -> dict[str, Mea
     }
 
 
-def growth_claims(growth: Growth) -> dict[str, Measurement]:
-    """How the variance of flat directions grows with the window.
+def growth_measurements(growth: Growth) -> dict[str, Measurement]:
+    """Measure how the variance of flat directions grows with the window.
 
     Args:
         growth: Variance against the length of the window.
@@ -104,13 +165,15 @@ def growth_claims(growth: Growth) -> dict[str, Measurement]:
     }
 
 
-def stationarity_claims(yaida: YaidaRelation, lyapunov: LyapunovResidual, *, plain: bool) -> dict[str, Measurement]:
-    """Whether restoring force and noise balance.
+def stationarity_measurements(
+    yaida: YaidaRelation, lyapunov: LyapunovResidual, *, plain: bool
+) -> dict[str, Measurement]:
+    """Measure whether restoring force and noise balance.
 
     Args:
         yaida: Yaida's relation of the training continued with replacement.
         lyapunov: The Lyapunov equation of the same.
-        plain: Whether the training is SGD without momentum, which both tests are for.
+        plain: Whether the training is SGD without momentum, as both tests need.
     """
     return {
         "stationary": Measurement(
@@ -123,7 +186,7 @@ def stationarity_claims(yaida: YaidaRelation, lyapunov: LyapunovResidual, *, pla
 
 
 def _local_exponent(row: Exponents, curvature: Float[Tensor, " k"]) -> float:
-    """Psi with the local width in place of F."""
+    """The exponent psi with the local width in place of F."""
     if row.n_used < 3:
         return math.nan
     kept = row.used & (curvature > 0)
@@ -131,7 +194,7 @@ def _local_exponent(row: Exponents, curvature: Float[Tensor, " k"]) -> float:
 
 
 def _difference_interval(first: Exponents, second: Exponents, key: str) -> tuple[float, float]:
-    """Interval of the difference of two runs that are independent: half widths add in squares."""
+    """Interval of the difference of two independent runs; the squares of the half widths add."""
     reach = math.hypot(*(getattr(row, f"{key}_interval")[1] - getattr(row, key) for row in (first, second)))
     middle = getattr(first, key) - getattr(second, key)
     return middle - reach, middle + reach

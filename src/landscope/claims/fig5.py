@@ -9,12 +9,58 @@ from jaxtyping import Float
 from scipy import stats
 from torch import Tensor
 
-from landscope.claims.verdict import Measurement
+from landscope.claims.verdict import Claim, Measurement
 from landscope.noise.gradient import GradientNoise
 from landscope.noise.temperature import ActiveTemperature
 from landscope.noise.temperature_over_training import MIN_CHECKPOINTS, TemperatureOverTraining
 
-__all__ = ["temperature_measurements"]
+__all__ = ["CLAIMS", "temperature_measurements"]
+
+CLAIMS = (
+    Claim(
+        "temperature_profile",
+        "Fig. 5A",
+        "The active temperature has the profile of the loss, higher away from w0 (median rank"
+        " correlation along modes).",
+        "similar",
+        (0.8, 1.0),
+        "a clear monotone relation",
+        stage="noise",
+        possible=(-1.0, 1.0),
+    ),
+    Claim(
+        "temperature_by_flatness",
+        "Fig. 5B",
+        "The active temperature at w0 falls with flatness (rank correlation).",
+        "inverse",
+        (-1.0, -0.5),
+        "a clear monotone relation",
+        "T against F at one L",
+        stage="noise",
+        possible=(-1.0, 1.0),
+    ),
+    Claim(
+        "cooling",
+        "Fig. 5D",
+        "The active temperature falls with the loss along training (correlation of logarithms).",
+        "highly correlated",
+        (0.8, 1.0),
+        "a clear relation",
+        stage="noise",
+        possible=(-1.0, 1.0),
+    ),
+    Claim(
+        "frozen",
+        "text on Fig. 6",
+        "The search narrows (directions that hold 99 % of the gradient noise, end of training over its first epoch).",
+        "quickly frozen",
+        (0.0, 0.9),
+        "a tenth fewer at least",
+        "the spectrum of the gradient noise at each checkpoint, in its own basis",
+        stage="noise",
+        possible=(0.0, math.inf),
+    ),
+)
 
 
 def temperature_measurements(
@@ -24,14 +70,14 @@ def temperature_measurements(
     cooling: TemperatureOverTraining,
     mode_range: tuple[int, int],
 ) -> dict[str, Measurement]:
-    """What the temperatures say on the claims of Fig. 5.
+    """Measure the claims of Fig. 5 in one run.
 
     Args:
-        along: Profiles of a few modes.
+        along: Temperature profiles along a few modes.
         noise: Gradient noise at w0 along the first modes.
-        width: Their flatness, NaN where not within reach.
-        cooling: Along training.
-        mode_range: Modes to speak of.
+        width: Flatness of these modes; NaN if the loss does not reach the threshold.
+        cooling: Temperature over training.
+        mode_range: First and last mode of the rank correlation.
 
     Returns:
         Measurements by claim.

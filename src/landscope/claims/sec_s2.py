@@ -1,16 +1,64 @@
-"""S1 and S2: the two phases, the drift along the first mode, and what it does to loss, margin and test error."""
+"""Sections S1 and S2: two phases of learning, the drift along the first mode, its effect on loss and margin."""
 
 from __future__ import annotations
 
-from landscope.claims.verdict import Control, Measurement
+import math
+
+from landscope.claims.verdict import Claim, Control, Measurement
 from landscope.noise.drift import DriftLaw, Phases
 from landscope.noise.drift_path import DriftPath
+from landscope.noise.velocity import VelocityStatistics
 
-__all__ = ["drift_claims", "margin_claims"]
+__all__ = ["CLAIMS", "drift_measurements", "margin_measurements", "memory_measurements"]
+
+CLAIMS = (
+    Claim(
+        "short_memory",
+        "Fig. 1D, text",
+        "Along the other modes velocities forget within an epoch (median correlation of the"
+        " displacements of successive epochs).",
+        "shorter than one epoch",
+        (-0.6, 0.25),
+        "0 for free diffusion, -1/2 where every epoch ends at an independent place: both forget",
+        stage="noise",
+        possible=(-1.0, 1.0),
+    ),
+    Claim(
+        "persistence",
+        "Fig. 1C, text",
+        "Along the first mode the velocity persists for much longer than an epoch (the same correlation).",
+        "much longer than one epoch",
+        (0.5, 1.0),
+        "half at least",
+        "the same direction in fresh data",
+        stage="noise",
+        possible=(-1.0, 1.0),
+    ),
+    Claim(
+        "logarithmic_drift",
+        "S2",
+        "1/L grows linearly with time (R^2 over both windows).",
+        "a speed proportional to L",
+        (0.95, 1.0),
+        "a twentieth of the variance unexplained at most",
+        "1/L against ln L: which is the straighter line",
+        stage="noise",
+        possible=(0.0, 1.0),
+    ),
+    Claim(
+        "margin",
+        "text below Fig. 1",
+        "Along the drift the margin of the answers grows (relative growth over the path of the window).",
+        "increasing",
+        (0.0, 10.0),
+        "the sign",
+        stage="noise",
+    ),
+)
 
 
-def drift_claims(law: DriftLaw, path: DriftPath, phases: Phases) -> dict[str, Measurement]:
-    """Whether the loss falls as a drift along the first mode makes it fall.
+def drift_measurements(law: DriftLaw, path: DriftPath, phases: Phases) -> dict[str, Measurement]:
+    """Measure whether 1/L grows linearly, as a drift along the first mode makes it grow.
 
     Args:
         law: 1/L over the windows.
@@ -22,7 +70,7 @@ def drift_claims(law: DriftLaw, path: DriftPath, phases: Phases) -> dict[str, Me
         "logarithmic_drift": Measurement(
             law.r_squared,
             controls=(
-                # As straight as ln L or less: then the line is no sign of this law.
+                # If ln L is as straight, the straight line is no sign of this law.
                 Control("ln L", (0.0, law.r_squared_exponential), "differ",
                         f"is straight to {law.r_squared_exponential:.3f}"),
             ),
@@ -34,8 +82,8 @@ def drift_claims(law: DriftLaw, path: DriftPath, phases: Phases) -> dict[str, Me
     }  # fmt: skip
 
 
-def margin_claims(path: DriftPath) -> dict[str, Measurement]:
-    """Whether the margin grows along the drift.
+def margin_measurements(path: DriftPath) -> dict[str, Measurement]:
+    """Measure whether the margin grows along the drift.
 
     Args:
         path: Margins and errors along the first mode.
@@ -51,4 +99,32 @@ def margin_claims(path: DriftPath) -> dict[str, Measurement]:
                 f"the test error changes by {change:+.2f} points on the way"
             ),
         )
+    }
+
+
+def memory_measurements(
+    velocity: VelocityStatistics,
+    null: VelocityStatistics,
+    fresh: VelocityStatistics | None,
+    mode_range: tuple[int, int],
+    n_measured: int,
+) -> dict[str, Measurement]:
+    """Measure how long velocities persist, along the first mode and along the others.
+
+    Args:
+        velocity: Velocities of the window along all modes.
+        null: Velocities of a shuffled-increment surrogate along its first mode.
+        fresh: Velocities of the fresh data along the first mode; None where there are none.
+        mode_range: First and last mode of the median.
+        n_measured: Number of modes with a measured flatness.
+    """
+    used = slice(mode_range[0] - 1, min(mode_range[1], n_measured))
+    value = math.nan if fresh is None else float(fresh.persistence[0])
+    return {
+        "short_memory": Measurement(float(velocity.persistence[used].nanmedian()) if n_measured else math.nan),
+        "persistence": Measurement(
+            float(velocity.persistence[0]),
+            controls=(Control("the same direction in fresh data", (value, value), "agree"),),
+            note=f"PCA alone gives the first mode of shuffled increments {float(null.persistence[0]):.2f}",
+        ),
     }

@@ -1,10 +1,12 @@
-"""What a claim and a measurement are, and the rule that judges one by the other; no verdict is typed."""
+"""Claims, measurements, and the rule that judges one by the other; every verdict is computed."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Literal
+from typing import Literal
+
+from landscope.law.intervals import with_interval
 
 __all__ = ["Claim", "Control", "Judgement", "Measurement", "judge"]
 
@@ -17,14 +19,14 @@ class Claim:
 
     Args:
         key: Short name; the measurement of the same name decides it.
-        source: Where the paper says it.
-        statement: What it says, in our words.
-        quoted: The number it gives.
+        source: Place in the paper.
+        statement: The statement in our words.
+        quoted: The number that the paper gives.
         accepted: Smallest and largest value that counts as the same.
-        reason: Why that tolerance.
-        decider: What settles it, where it is contested.
-        stage: The stage of a run that measures it.
-        possible: Smallest and largest value there can be: an interval over seeds may not reach beyond.
+        reason: Reason of that tolerance.
+        decider: Measurement that decides it, if it is contested.
+        stage: Stage of a study, or figure of the reproduction, that measures it.
+        possible: Smallest and largest possible value; intervals over seeds are cut there.
     """
 
     key: str
@@ -40,14 +42,14 @@ class Claim:
 
 @dataclasses.dataclass(frozen=True)
 class Control:
-    """The same quantity where the claimed cause is absent.
+    """The same quantity under a control.
 
     Args:
-        name: What was done instead.
-        band: Range of the quantity there; one further draw falls inside with 95 % where it was estimated.
-        must: ``"differ"``: an effect shows as a value outside the band (a null). ``"agree"``: an effect shows here
-            too (fresh data), so the band must lie within what the claim accepts.
-        finding: What it shows, in words, for a band that is open to one side.
+        name: Name of the control.
+        band: Range of the quantity under the control; if it was estimated, one further draw falls inside with 95 %.
+        must: ``"differ"`` for a null, where the claimed cause is absent: a real effect lies outside the band.
+            ``"agree"`` for fresh data: a real effect shows here too, so the band must lie within the accepted range.
+        finding: The result in words, for a band that is open to one side.
     """
 
     name: str
@@ -61,13 +63,13 @@ class Control:
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """What a run found.
+    """The measurement of one claim.
 
     Args:
-        value: The number; NaN where it could not be measured.
-        interval: Its confidence interval, (NaN, NaN) where there is none.
+        value: The number; NaN if it could not be measured.
+        interval: Confidence interval; (NaN, NaN) if there is none.
         controls: The same quantity under controls.
-        note: What the reader should know.
+        note: Remark for the reader.
     """
 
     value: float
@@ -78,14 +80,14 @@ class Measurement:
 
 @dataclasses.dataclass(frozen=True)
 class Judgement:
-    """A claim beside its measurement.
+    """A claim with its measurement and verdict.
 
     Args:
         claim: The claim.
         measurement: The measurement.
-        verdict: Computed by :func:`judge`.
-        sentence: The reason, in one sentence.
-        why: Its part on controls and circumstances, without the numbers.
+        verdict: Verdict of :func:`judge`.
+        sentence: The reason in one sentence.
+        why: The part of the reason on controls and circumstances, without the numbers.
     """
 
     claim: Claim
@@ -94,22 +96,17 @@ class Judgement:
     sentence: str
     why: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return dataclasses.asdict(self)
-
 
 def judge(claim: Claim, measurement: Measurement) -> Judgement:
     """Compare a measurement with a claim and with its controls.
 
-    *Not reproduced*: the value lies outside the accepted range, and so does its interval. *Undecided*: the interval
-    reaches over an edge of that range. *Contested*: it lies inside, but so it does where the
-    claimed cause is absent (a null whose band holds the value), or it does not where it should (fresh data).
-    *Reproduced*: inside, and no control objects.
+    *Not reproduced*: the value and its interval lie outside the accepted range. *Undecided*: the interval reaches over
+    an edge of that range. *Contested*: the value lies inside, but a null has the same value, or fresh data have
+    another. *Reproduced*: the value and its interval lie inside, and all controls support it.
 
     Args:
-        claim: What the paper says.
-        measurement: What was found.
+        claim: The claim.
+        measurement: The measurement of it.
 
     Returns:
         The judgement.
@@ -123,7 +120,7 @@ def judge(claim: Claim, measurement: Measurement) -> Judgement:
         >>> judge(claim, Measurement(1.5)).verdict
         'not reproduced'
     """
-    found = f"Measured {_number(measurement.value)}{_interval(measurement.interval)}"
+    found = f"Measured {with_interval(measurement.value, measurement.interval, '.3g')}"
     said = f"claimed {claim.quoted} (accepted {_band(claim.accepted)}: {claim.reason})"
     if math.isnan(measurement.value):
         sentence = _joined(f"Not measured; {said}", measurement.note)
@@ -164,7 +161,7 @@ def _support(control: Control) -> str:
 
 
 def _reach(measurement: Measurement, possible: tuple[float, float] = (-math.inf, math.inf)) -> tuple[float, float]:
-    """The interval as far as it can be, or the value where there is none."""
+    """The interval, cut to possible values; the value alone if there is no interval."""
     low, high = measurement.interval
     if math.isnan(low) or math.isnan(high):
         return measurement.value, measurement.value
@@ -179,17 +176,9 @@ def _inside(value: float, band: tuple[float, float]) -> bool:
     return band[0] <= value <= band[1]
 
 
-def _number(value: float) -> str:
-    return f"{value:.3g}"
-
-
 def _band(band: tuple[float, float]) -> str:
-    low, high = (_number(value) for value in band)
+    low, high = (f"{value:.3g}" for value in band)
     return low if low == high else f"{low} to {high}"
-
-
-def _interval(interval: tuple[float, float]) -> str:
-    return "" if math.isnan(interval[0]) else f" [{_number(interval[0])}, {_number(interval[1])}]"
 
 
 def _joined(*parts: str) -> str:

@@ -1,12 +1,13 @@
-"""``landscope reproduce``: figures of the paper over seeds, and recipes of many runs."""
+"""``landscope reproduce``: figures of the paper over seeds, on one page."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
+from rich.table import Table
 
 from landscope.cli.shared import (
     AsJson,
@@ -22,126 +23,128 @@ from landscope.cli.shared import (
 from landscope.errors import InputError
 from landscope.reproduction.experiment.settings import Settings
 
+if TYPE_CHECKING:
+    from landscope.reproduction.figures.figure import Figure
+
 __all__ = ["reproduce"]
 
-_Recipe = Literal[
-    "figures", "sec-S6", "fig6", "sec-S9", "branches", "fig4", "sec-S7", "sec-S8", "split-digits", "capacity",
-    "continual", "language",
-]  # fmt: skip
-Figure = Literal["all", _Recipe, "fig1", "fig2", "fig3", "fig5", "sec-S2", "sec-S3", "fig-S7"]
-_CHOSEN_BY_RECIPES = {
+_SET_BY_FIGURES = {
     "seed", "network", "optimizer", "momentum", "nesterov", "loss", "label_noise", "initial", "equal_norm", "select",
     "record_every", "sampling",
 }  # fmt: skip
-_RECIPES = get_args(_Recipe)
+_SET_BY_PAIRS = {"seed", "batch_size", "learning_rate"}
 
 
 @app.command
 def reproduce(
-    figure: Figure,
+    figure: Annotated[str | None, Parameter(help="A figure or section, all, or figures; none lists them.")] = None,
     *,
     seeds: Annotated[int | None, Parameter(help="Number of seeds, from 0.")] = None,
     pairs: Annotated[
         str,
-        Parameter(help="Batch sizes and learning rates of single figures, as B:alpha,B:alpha,...; three for fig2."),
+        Parameter(help="Batch sizes and learning rates of fig1 to fig-S7, as B:alpha,B:alpha,...; fig2 has three."),
     ] = "",
     quick: Annotated[bool, Parameter(help="Small sizes on the built-in data, in minutes.", negative=())] = False,
-    jobs: Annotated[int, Parameter(help="Processes side by side, for recipes.")] = 1,
+    jobs: Annotated[int, Parameter(help="Number of processes side by side.")] = 1,
     settings: Options = None,
     out: Out = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a figure of the paper, or all, over seeds, with intervals and one page of claims.
+    """Reproduce a figure of the paper, or all, over seeds, with intervals and one page of claims.
 
-    fig1 to fig5, sec-S2, sec-S3 and fig-S7 are of the paper's own network, fig2 over batch sizes and learning rates.
-    Recipes train many: sec-S6 (other networks, optimisers, losses, data), fig6 (widths), sec-S9 (noise put into
-    gradient descent), branches (from checkpoints), fig4, sec-S7 and sec-S8 (tasks learnt one after another),
-    figures (all of the first kind), and all.
+    fig1, fig2, fig3, fig5, sec-S2, sec-S3 and fig-S7 need single runs of the paper's own network; figures stands for
+    all of these. The others train other networks or other data: sec-S6 (optimisers, losses, data sets), fig6 (widths),
+    sec-S9 (gradient descent with noise), branches (from checkpoints), fig4, sec-S7 and sec-S8 (tasks learnt one after
+    another). all stands for every figure of the paper.
 
-    Each run is kept in a folder of its own; a stopped reproduction goes on with the same command. Unless asked
-    otherwise it takes MNIST, 500 modes and one surrogate a run. Example: landscope reproduce all --quick --jobs 2
+    Each run has a folder of its own; the same command continues a stopped reproduction. The default data set is MNIST,
+    with 500 modes and one surrogate for each run. Example: landscope reproduce all --quick --jobs 2
     """
-    if figure == "all" or figure in _RECIPES:
-        _reproduce_recipes(figure, seeds, quick, jobs, pairs, settings, config, out, as_json)
+    from landscope.reproduction.figures import QUICK
+    from landscope.reproduction.figures.figure import Plan
+    from landscope.reproduction.pages.reproduction_page import write_reproduction_page
+    from landscope.reproduction.reproduce import reproduce as reproduce_figures
+
+    if figure is None:
+        _print_figures()
         return
-    from landscope.reproduction.pages.reproduction_page import write_reproduction_report
-    from landscope.reproduction.pooling import reproduce as reproduce_runs
-
-    if quick or jobs != 1:
-        raise InputError(
-            expected=f"--quick and --jobs with {', '.join(('all', *_RECIPES))}", got=figure, hint="Leave them out."
-        )
-    seeds = 5 if seeds is None else seeds
-    given = {*(settings.model_fields_set if settings else ()), *(Settings.from_yaml(config) if config else ())}
-    if taken := sorted(given & {"seed", "batch_size", "learning_rate"}):
-        raise InputError(
-            expected="seeds, batch sizes and learning rates as --seeds and --pairs",
-            got=", ".join(taken),
-            hint="For example --seeds 5 --pairs 50:0.1,100:0.1.",
-        )
-    chosen = settings_of(settings, config, data="mnist", flatness_modes=500, n_nulls=1)
-    folder = out or Path("runs") / f"reproduce-{figure}-{Path(chosen.data).name}"
-    hint_if_stopped(f"Finished runs are kept in {folder}; give the same command to go on.")
-    wanted = _pairs(pairs, figure)
-    pooled = reproduce_runs(folder, chosen, seeds=seeds, pairs=wanted, reporter=reporter_of(as_json), figure=figure)
-    page = write_reproduction_report(folder, pooled, figure, chosen.data)
-    if as_json:
-        print((folder / "table.json").read_text(encoding="utf-8"), end="")
-    else:
-        print((folder / "table.md").read_text(encoding="utf-8"))
-        print(f"Report: {page}")
-
-
-def _reproduce_recipes(
-    figure: str,
-    seeds: int | None,
-    quick: bool,
-    jobs: int,
-    pairs: str,
-    settings: Settings | None,
-    config: Path | None,
-    out: Path | None,
-    as_json: bool,
-) -> None:
-    """Recipes: one, or all of them."""
-    from landscope.reproduction.everything import reproduce_recipes
-    from landscope.reproduction.figures import OF_THE_PAPER, QUICK, RECIPES
-    from landscope.reproduction.figures.recipe import Plan
-    from landscope.reproduction.pages.everything_page import write_everything_report
-
-    if pairs:
-        raise InputError(expected="--pairs with fig1 to fig-S7", got=figure, hint="Leave it out: recipes choose.")
-    given = {*(settings.model_fields_set if settings else ()), *(Settings.from_yaml(config) if config else ())}
-    if taken := sorted(given & _CHOSEN_BY_RECIPES):
-        raise InputError(
-            expected="recipes to choose network, optimiser, loss and seeds themselves",
-            got=", ".join(f"--{name.replace('_', '-')}" for name in taken),
-            hint="Leave them out; landscope run takes them.",
-        )
+    figures = _chosen(figure)
+    wanted = _pairs(pairs, figure, figures)
+    _refuse_settings(settings, config, figures)
     defaults = QUICK if quick else {"data": "mnist", "flatness_modes": 500, "n_nulls": 1}
     chosen = settings_of(settings, config, **defaults)
     suffix = "-quick" if quick else ""
     folder = out or Path("runs") / f"reproduce-{figure}-{Path(chosen.data).name}{suffix}"
     hint_if_stopped(f"Finished parts are kept in {folder}; give the same command to go on.")
-    plan = Plan(folder, chosen, (2 if quick else 3) if seeds is None else seeds, quick)
-    recipes = [RECIPES[key] for key in (OF_THE_PAPER if figure == "all" else [figure])]
-    found = reproduce_recipes(plan, recipes, reporter_of(as_json), processes=jobs, after=write_everything_report)
-    page = folder / "report.html"
+    usual = 2 if quick else 5 if len(figures) == 1 and _need_single_runs(figures) else 3
+    plan = Plan(folder, chosen, usual if seeds is None else seeds, quick, wanted)
+    results = reproduce_figures(plan, figures, reporter_of(as_json), processes=jobs, after=write_reproduction_page)
     if as_json:
         print((folder / "numbers.json").read_text(encoding="utf-8"), end="")
     else:
-        Console().print(claims_table(found.judgements))
-        print(f"Numbers: {folder / 'claims.md'}\nReport: {page}")
+        Console().print(claims_table(results.judgements))
+        print(f"Numbers: {folder / 'claims.md'}\nReport: {folder / 'report.html'}")
 
 
-def _pairs(text: str, figure: str) -> list[tuple[int, float]]:
-    from landscope.reproduction.pooling import PAIRS
+def _print_figures() -> None:
+    from landscope.reproduction.figures import FIGURES
 
+    table = Table(title="landscope reproduce NAME", title_justify="left")
+    for heading in ("name", "figure"):
+        table.add_column(heading)
+    for key, figure in FIGURES.items():
+        table.add_row(key, figure.title)
+    Console().print(table)
+
+
+def _chosen(name: str) -> list[Figure]:
+    """The figures that a name stands for."""
+    from landscope.reproduction.figures import FIGURES, OF_THE_PAPER
+
+    if name == "all":
+        return list(OF_THE_PAPER)
+    if name == "figures":
+        return [figure for figure in OF_THE_PAPER if _need_single_runs([figure])]
+    if name not in FIGURES:
+        raise InputError(
+            expected=f"one of all, figures, {', '.join(FIGURES)}", got=name, hint="landscope reproduce lists them."
+        )
+    return [FIGURES[name]]
+
+
+def _need_single_runs(figures: list[Figure]) -> bool:
+    """Whether single runs of the paper's own network are all that is needed."""
+    from landscope.reproduction.figures.single_runs import SingleRuns
+
+    return all(isinstance(figure, SingleRuns) for figure in figures)
+
+
+def _refuse_settings(settings: Settings | None, config: Path | None, figures: list[Figure]) -> None:
+    """Refuse settings that the figures set themselves."""
+    given = {*(settings.model_fields_set if settings else ()), *(Settings.from_yaml(config) if config else ())}
+    if _need_single_runs(figures):
+        if refused := sorted(given & _SET_BY_PAIRS):
+            raise InputError(
+                expected="seeds, batch sizes and learning rates as --seeds and --pairs",
+                got=", ".join(refused),
+                hint="For example --seeds 5 --pairs 50:0.1,100:0.1.",
+            )
+    elif refused := sorted(given & _SET_BY_FIGURES):
+        raise InputError(
+            expected="figures to choose network, optimiser, loss and seeds themselves",
+            got=", ".join(f"--{name.replace('_', '-')}" for name in refused),
+            hint="Leave them out; landscope run takes them.",
+        )
+
+
+def _pairs(text: str, name: str, figures: list[Figure]) -> tuple[tuple[int, float], ...]:
     if not text:
-        return list(PAIRS if figure == "fig2" else PAIRS[:1])
+        return ()
+    if not _need_single_runs(figures):
+        raise InputError(expected="--pairs with fig1 to fig-S7", got=name, hint="Leave it out: this one has its own.")
     try:
-        return [(int(b), float(a)) for b, a in (part.split(":") for part in text.split(","))]
+        return tuple((int(b), float(a)) for b, a in (part.split(":") for part in text.split(",")))
     except ValueError:
         raise InputError(
             expected="--pairs as B:alpha,B:alpha", got=repr(text), hint="For example --pairs 50:0.1,100:0.1."

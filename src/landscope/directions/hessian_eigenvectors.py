@@ -36,10 +36,10 @@ def hessian_eigenvectors(
     Args:
         landscape: A landscape with ``hessian_vector_product``, or any that torch can differentiate twice.
         w0: Weights at which the Hessian is taken.
-        n_modes: How many, below N.
+        n_modes: Number of eigenvectors, below N.
         rtol: Accuracy of the eigenvalues, relative to the largest.
         seed: Seed of the starting vector.
-        progress: Told how many products are done, of a rough guess.
+        progress: Callback for the number of completed products, out of a rough estimate.
 
     Returns:
         The directions; their values are the curvatures, and every eigenvector has its residual.

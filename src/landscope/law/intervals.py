@@ -1,8 +1,10 @@
-"""The variance-flatness law (paper, Eq. 8): one exponent, with its interval, from given modes."""
+"""Intervals of exponents over blocks of time and of means over seeds, and their text in tables."""
 
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,7 +14,10 @@ from torch import Tensor
 
 from landscope.power_law import fit_power_laws_resampled
 
-__all__ = ["exponent_interval", "exponents_without_each", "jackknife_interval", "prediction_band", "seed_interval"]
+__all__ = [
+    "exponent_interval", "exponents_without_each", "jackknife_interval", "mean_with_interval", "mean_with_spread",
+    "prediction_band", "seed_interval", "with_interval",
+]  # fmt: skip
 
 
 def exponent_interval(
@@ -44,7 +49,7 @@ def jackknife_interval(without: Float[Tensor, " b"], value: float, level: float 
     return value - reach, value + reach
 
 
-def seed_interval(values: list[float], level: float = 0.95) -> tuple[float, float]:
+def seed_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
     """Student's interval of the mean of independent runs; (NaN, NaN) for fewer than two.
 
     Example:
@@ -54,7 +59,7 @@ def seed_interval(values: list[float], level: float = 0.95) -> tuple[float, floa
     return _student(values, level, spread_of_one=False)
 
 
-def prediction_band(values: list[float], level: float = 0.95) -> tuple[float, float]:
+def prediction_band(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
     """The band that holds one further draw from the same law as ``values``; (NaN, NaN) for fewer than two.
 
     Example:
@@ -64,7 +69,7 @@ def prediction_band(values: list[float], level: float = 0.95) -> tuple[float, fl
     return _student(values, level, spread_of_one=True)
 
 
-def _student(values: list[float], level: float, *, spread_of_one: bool) -> tuple[float, float]:
+def _student(values: Sequence[float], level: float, *, spread_of_one: bool) -> tuple[float, float]:
     count = len(values)
     if count < 2:
         return (float("nan"), float("nan"))
@@ -72,3 +77,42 @@ def _student(values: list[float], level: float, *, spread_of_one: bool) -> tuple
     reach = float(stats.t.ppf(0.5 + level / 2, count - 1)) * scale
     mean = float(np.mean(values))
     return (mean - reach, mean + reach)
+
+
+def with_interval(value: float, interval: tuple[float, float] = (math.nan, math.nan), form: str = ".2f") -> str:
+    """A number with its interval as text; a dash if it was not measured, no interval if there is none.
+
+    Args:
+        value: The number; NaN if it was not measured.
+        interval: Lower and upper end; NaN if there is no interval.
+        form: Format of the three numbers.
+
+    Example:
+        >>> with_interval(4.1, (3.8, 4.4), ".1f"), with_interval(4.1), with_interval(math.nan)
+        ('4.1 [3.8, 4.4]', '4.10', '–')
+    """
+    if math.isnan(value):
+        return "–"
+    low, high = interval
+    return f"{value:{form}}" + ("" if math.isnan(low) else f" [{low:{form}}, {high:{form}}]")
+
+
+def mean_with_interval(values: Sequence[float], form: str = ".2f") -> str:
+    """The mean over independent runs with Student's 95 % interval as text; runs with NaN are left out.
+
+    Example:
+        >>> mean_with_interval([1.0, 2.0, 3.0]), mean_with_interval([2.0, math.nan]), mean_with_interval([])
+        ('2.00 [-0.48, 4.48]', '2.00', '–')
+    """
+    finite = [value for value in values if not math.isnan(value)]
+    return with_interval(sum(finite) / len(finite) if finite else math.nan, seed_interval(finite), form)
+
+
+def mean_with_spread(values: Sequence[float]) -> str:
+    """The mean over independent runs with their standard deviation as text.
+
+    Example:
+        >>> mean_with_spread([1.0, 2.0, 3.0])
+        '2.00 ± 1.00'
+    """
+    return f"{statistics.fmean(values):.2f} ± {statistics.stdev(values):.2f}"

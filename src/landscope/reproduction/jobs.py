@@ -1,4 +1,4 @@
-"""Independent pieces of a reproduction, one after another or side by side in processes."""
+"""Independent jobs of a reproduction, one after another or in several processes."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ __all__ = ["Job", "perform", "seconds_of"]
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A piece of work that leaves its results in files, does nothing where they are there, and can be killed.
+    """A piece of work that writes its results to files, does nothing if they exist, and may be killed at any time.
 
     Args:
-        name: What a person reads.
-        call: A function of a module, so that another process can find it; called with a reporter and ``arguments``.
-        arguments: What else it is given.
-        stage: It begins when all jobs of lower stages are done.
+        name: Name for the reader.
+        call: Function, called with a reporter and ``arguments``; other processes must be able to import it.
+        arguments: Further arguments of the call.
+        stage: Jobs of a stage begin when all jobs of lower stages are done.
     """
 
     name: str
@@ -40,20 +40,20 @@ class Job:
 
 
 def perform(jobs: Sequence[Job], reporter: Reporter, timings: Path, *, processes: int = 1) -> None:
-    """Do every job.
+    """Do all jobs.
 
     Small networks gain little from a second thread and nearly all of a second core from a second process: two
     processes trained ten networks 1.7 times as fast as one, all ten in one batched pass on two threads 1.6 times.
 
     Args:
-        jobs: What to do, stage by stage; within one the order is kept as far as processes allow.
-        reporter: Told of each job.
-        timings: JSON file that collects the seconds of each job, as often as it ends.
-        processes: How many at a time; with two or more, each on its share of the threads.
+        jobs: The jobs; within a stage the order is kept as far as several processes allow.
+        reporter: Shows progress.
+        timings: JSON file of the seconds of each job, added over repetitions.
+        processes: Number of processes; two or more share the threads evenly.
 
     Raises:
         StorageError: If a process was killed.
-        Exception: What the first failing job raised; what was begun beside it is finished.
+        Exception: The exception of the first failing job; jobs that run beside it are finished first.
     """
     check_count("processes", processes, minimum=1)
     begun = time.perf_counter()
@@ -89,8 +89,8 @@ def _performed_in(pool: concurrent.futures.ProcessPoolExecutor, jobs: Sequence[J
             yield started[done], done.result()
     except concurrent.futures.BrokenExecutor as error:
         raise StorageError(
-            expected="every process to live until its job is done",
-            got="one that was killed, perhaps for want of memory",
+            expected="every process to finish its job",
+            got="a killed process, perhaps because memory was short",
             hint="Give the same command with --jobs 1 to go on.",
         ) from error
     except BaseException:

@@ -18,7 +18,7 @@ from landscope.risk.losses import SampleLosses
 __all__ = ["ReestimatedLosses", "running_norms", "warn_of_other_statistics"]
 
 
-def running_norms(model: nn.Module) -> list[nn.Module]:
+def running_norms(model: nn.Module) -> list[_BatchNorm]:
     """The layers of a model that normalise by running statistics."""
     return [part for part in model.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
 

@@ -1,4 +1,4 @@
-"""The paper's claims beside what a study measured; every verdict is computed from saved results when it is shown."""
+"""The paper's claims beside the measurements of a study; verdicts are computed from saved results when shown."""
 
 from __future__ import annotations
 
@@ -8,18 +8,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from landscope.claims.controls import (
-    equilibrium_claims,
-    growth_claims,
-    hessian_basis_claims,
-    sampling_claims,
-    stationarity_claims,
-)
-from landscope.claims.fig2 import measurements as law_measurements
-from landscope.claims.fig3 import memory_claims, spring_measurements
-from landscope.claims.fig5 import temperature_measurements
-from landscope.claims.sec_s2 import drift_claims, margin_claims
-from landscope.claims.sec_s3 import locality_measurements
+from landscope.claims import controls, fig1, fig2, fig3, fig5, sec_s2, sec_s3
 from landscope.claims.statements import judged
 from landscope.claims.verdict import Judgement, Measurement
 from landscope.landscape import Flatness, LossProfiles, ProfileFits
@@ -70,17 +59,20 @@ def layer_names(analysis: Analysis) -> list[str]:
 
 def _law(analysis: Analysis) -> Mapping[str, Measurement]:
     fits = analysis.load("profile-fits", ProfileFits)
-    return law_measurements(
-        analysis.load("spectrum", Spectrum),
-        analysis.load("exponents-in-sample", Exponents),
-        analysis.load_if_there("exponents-fresh", Exponents),
-        [analysis.load(name, Exponents) for name in analysis.folder.names("exponents-shuffled-")],
-        float((fits.log_residual / fits.quadratic_residual).median()),
-    )
+    spectrum = analysis.load("spectrum", Spectrum)
+    in_sample = analysis.load("exponents-in-sample", Exponents)
+    fresh = analysis.load_if_there("exponents-fresh", Exponents)
+    nulls = [analysis.load(name, Exponents) for name in analysis.folder.names("exponents-shuffled-")]
+    residual_ratio = float((fits.log_residual / fits.quadratic_residual).median())
+    return {
+        **fig1.spectrum_measurements(spectrum, in_sample, fresh, nulls),
+        **fig2.law_measurements(in_sample, fresh, nulls, residual_ratio),
+        **fig3.noise_measurements(in_sample, fresh, nulls),
+    }
 
 
 def _springs(analysis: Analysis) -> Mapping[str, Measurement]:
-    found = spring_measurements(
+    found = fig3.spring_measurements(
         analysis.load("noise-springs", Springs),
         analysis.load("noise-velocity", VelocityStatistics),
         analysis.load("noise-gradient", GradientNoise),
@@ -95,7 +87,7 @@ def _springs(analysis: Analysis) -> Mapping[str, Measurement]:
 
 def _memory(analysis: Analysis) -> Mapping[str, Measurement]:
     measured = len(analysis.load("flatness", Flatness).width)
-    return memory_claims(
+    return sec_s2.memory_measurements(
         analysis.load("noise-velocity", VelocityStatistics),
         analysis.load("noise-null-velocity", VelocityStatistics),
         analysis.load_if_there("noise-fresh-velocity", VelocityStatistics),
@@ -106,7 +98,7 @@ def _memory(analysis: Analysis) -> Mapping[str, Measurement]:
 
 def _temperature(analysis: Analysis) -> Mapping[str, Measurement]:
     noise = analysis.load("noise-gradient", GradientNoise)
-    return temperature_measurements(
+    return fig5.temperature_measurements(
         analysis.load("noise-temperature", ActiveTemperature),
         noise,
         analysis.load("flatness", Flatness).width[: len(noise.variance)],
@@ -118,7 +110,7 @@ def _temperature(analysis: Analysis) -> Mapping[str, Measurement]:
 def _drift(analysis: Analysis) -> Mapping[str, Measurement]:
     if analysis.facts.optimizer != "SGD":
         return {"logarithmic_drift": Measurement(math.nan, note="the law is for SGD")}
-    return drift_claims(
+    return sec_s2.drift_measurements(
         analysis.load("noise-drift-law", DriftLaw),
         analysis.load("noise-drift-path", DriftPath),
         analysis.load("noise-phases", Phases),
@@ -129,12 +121,12 @@ def _margin(analysis: Analysis) -> Mapping[str, Measurement]:
     path = analysis.load("noise-drift-path", DriftPath)
     if bool(torch.isnan(path.margin[0])):
         return {"margin": Measurement(math.nan, note="needs evaluate=f with f(model) -> {'margin': ...}")}
-    return margin_claims(path)
+    return sec_s2.margin_measurements(path)
 
 
 def _curvature(analysis: Analysis) -> Mapping[str, Measurement]:
     layers = [analysis.load(name, NoiseAndCurvature) for name in layer_names(analysis)]
-    return locality_measurements(
+    return sec_s3.curvature_measurements(
         analysis.load("flatness-and-curvature", FlatnessAndCurvature), layers, analysis.space.names
     )
 
@@ -145,24 +137,30 @@ def _row(key: str, analysis: Analysis) -> Exponents:
 
 def _hessian(analysis: Analysis) -> Mapping[str, Measurement]:
     fresh = analysis.load_if_there("exponents-hessian-fresh", Exponents)
-    return hessian_basis_claims(_row("hessian", analysis), fresh, analysis.load("sensitivity", Sensitivity))
+    return controls.hessian_basis_measurements(
+        _row("hessian", analysis), fresh, analysis.load("sensitivity", Sensitivity)
+    )
 
 
 def _equilibrium(analysis: Analysis) -> Mapping[str, Measurement]:
     near, widths = analysis.load("controls-near", LossProfiles), analysis.load("flatness-hessian", Flatness)
-    return equilibrium_claims(_row("hessian-fresh", analysis), _row("langevin", analysis), near_curvature(near, widths))
+    return controls.equilibrium_measurements(
+        _row("hessian-fresh", analysis), _row("langevin", analysis), near_curvature(near, widths)
+    )
 
 
 def _sampling(analysis: Analysis) -> Mapping[str, Measurement]:
-    return sampling_claims(_row("sampling-with-replacement", analysis), _row("sampling-reshuffled", analysis))
+    return controls.sampling_measurements(
+        _row("sampling-with-replacement", analysis), _row("sampling-reshuffled", analysis)
+    )
 
 
 def _growth(analysis: Analysis) -> Mapping[str, Measurement]:
-    return growth_claims(analysis.load("growth", Growth))
+    return controls.growth_measurements(analysis.load("growth", Growth))
 
 
 def _stationarity(analysis: Analysis) -> Mapping[str, Measurement]:
-    return stationarity_claims(
+    return controls.stationarity_measurements(
         analysis.load("controls-yaida", YaidaRelation),
         analysis.load("controls-lyapunov", LyapunovResidual),
         plain=analysis.facts.is_plain_sgd,
@@ -214,7 +212,7 @@ _GROUPS = (
 
 
 def measurements_of(analysis: Analysis) -> dict[str, Measurement]:
-    """What the finished stages measured, by claim; NaN with the reason where something was not measured.
+    """Measurements of the finished stages by claim; NaN with the reason where something was not measured.
 
     Raises:
         StorageError: If a result is damaged.
@@ -234,7 +232,7 @@ def measurements_of(analysis: Analysis) -> dict[str, Measurement]:
 
 
 def _with_caveat(measurement: Measurement, analysis: Analysis) -> Measurement:
-    """Say where the window is not in the paper's exploration phase."""
+    """Add a note if the window is not in the exploration phase of the paper."""
     history = analysis.history
     if history is None or history.zero_error_before(int(analysis.window.steps[0])) is not False:
         return measurement

@@ -6,10 +6,11 @@ import dataclasses
 import html
 
 from landscope.law.exponents import Exponents
+from landscope.law.intervals import with_interval
 from landscope.study.analysis import Analysis
 from landscope.study.stages.controls import ROWS
 
-__all__ = ["EXPONENTS", "ExponentTable", "exponent_rows", "with_interval"]
+__all__ = ["EXPONENTS", "ExponentTable", "exponent_rows"]
 
 EXPONENTS = ("psi", "psi_D", "psi_tau", "gamma")
 """The exponents, in the order of the table."""
@@ -20,14 +21,6 @@ def exponent_rows(analysis: Analysis) -> list[Exponents]:
     names = ("in-sample", "fresh", *(f"shuffled-{number}" for number in range(analysis.settings.n_nulls)), *ROWS)
     rows = (analysis.load_if_there(f"exponents-{name}", Exponents) for name in names)
     return [row for row in rows if row is not None]
-
-
-def with_interval(value: float, interval: tuple[float, float]) -> str:
-    """A number with its interval, for a table; a dash where it was not measured."""
-    if value != value:
-        return "–"
-    low, high = interval
-    return f"{value:.2f}" + ("" if low != low else f" [{low:.2f}, {high:.2f}]")
 
 
 @dataclasses.dataclass(frozen=True)

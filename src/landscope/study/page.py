@@ -10,12 +10,13 @@ from typing import Any
 import yaml
 
 from landscope import plots
+from landscope.law.intervals import with_interval
 from landscope.law.sensitivity import Sensitivity
 from landscope.report import CAPTIONS, WIDE, render
 from landscope.storage import write_text
 from landscope.study.analysis import Analysis
 from landscope.study.claims import judgements_of
-from landscope.study.exponents import EXPONENTS, exponent_rows, with_interval
+from landscope.study.exponents import EXPONENTS, exponent_rows
 from landscope.study.figures import figures_of
 from landscope.study.summary import summary_of
 

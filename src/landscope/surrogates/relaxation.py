@@ -27,7 +27,7 @@ def ornstein_uhlenbeck(trajectory: Trajectory, directions: Directions, *, seed: 
         A trajectory of the same length about the mean of the window, in memory.
 
     Raises:
-        InputError: If the window is of other weights or has fewer than three rows.
+        InputError: If the window has other weights or fewer than three rows.
 
     Example:
         >>> import torch

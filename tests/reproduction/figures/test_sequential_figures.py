@@ -8,12 +8,12 @@ import pytest
 from landscope.errors import StorageError
 from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.settings import Settings
-from landscope.reproduction.figures import RECIPES
+from landscope.reproduction.figures import FIGURES as REGISTERED
 from landscope.reproduction.figures.capacity import Capacity
 from landscope.reproduction.figures.continual import Continual
 from landscope.reproduction.figures.fig4 import Fig4
+from landscope.reproduction.figures.figure import Plan
 from landscope.reproduction.figures.language import Language
-from landscope.reproduction.figures.recipe import Plan
 from landscope.reproduction.figures.sec_s7 import SecS7
 from landscope.reproduction.figures.sec_s8 import SecS8
 from landscope.reproduction.figures.split_digits import SplitDigits
@@ -65,12 +65,13 @@ def run(figure, plan):
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.key)
 def test_every_figure_is_made_and_kept(figure, plan):
     sections = run(figure, plan)
-    assert sections[0].key.startswith(RECIPES[figure.key].key)
+    assert sections[0].key.startswith(REGISTERED[figure.key].key)
     for section in sections:
         assert section.rows
         assert {len(row) for row in section.rows} == {len(section.headings)}
         assert not any("nan" in cell for row in section.rows for cell in row)
         assert section.text or section is not sections[0]
+        assert all(plot.draw().data for plot in section.plots)
     times = {path: path.stat().st_mtime_ns for path in plan.folder.rglob("*.zarr.zip")}
     again = run(figure, plan)
     assert {path: path.stat().st_mtime_ns for path in plan.folder.rglob("*.zarr.zip")} == times

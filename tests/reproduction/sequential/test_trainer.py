@@ -18,6 +18,7 @@ from landscope.reproduction.sequential.continual_result import ContinualResult
 from landscope.reproduction.sequential.methods import HeldPenalty, MethodSettings
 from landscope.reproduction.sequential.preparation import prepare_class_tasks, unchanged
 from landscope.reproduction.sequential.trainer import task_errors, train_sequentially
+from landscope.sampling import MinibatchOrder
 
 
 def learn_second(setup, rows, watch, penalty=None):
@@ -53,7 +54,7 @@ def test_learning_with_a_penalty_is_plain_descent_and_an_implicit_step():
     twin = copy.deepcopy(setup.model)
     parameter = dict(twin.named_parameters())["2.weight"]
     inputs, labels = setup.tasks[1].train
-    order = ls.MinibatchOrder(len(labels), 10, "reshuffled", setup.training.order(1))
+    order = MinibatchOrder(len(labels), 10, "reshuffled", setup.training.order(1))
     for batch in order.epoch(0)[:3]:
         (slope,) = torch.autograd.grad(nn.functional.cross_entropy(twin(inputs[batch]), labels[batch]), parameter)
         with torch.no_grad():

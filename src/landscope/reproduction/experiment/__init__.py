@@ -1,1 +1,1 @@
-"""What an experiment trains: settings, networks, data sets, training."""
+"""Trainings of built-in networks: settings, networks, data sets, and the run with its study."""

@@ -1,4 +1,4 @@
-"""Words that settings and code share, kept apart so that the command line can read them without loading torch."""
+"""Values of settings; a module without torch, so that the command line starts quickly."""
 
 from typing import Literal
 
@@ -17,4 +17,4 @@ Loss = Literal["cross-entropy", "mse"]
 
 
 Pretraining = Literal["tasks", "all", "none"]
-"""What frozen layers were trained on: the classes of the tasks, all classes; or nothing is frozen."""
+"""Training data of frozen layers: the classes of the tasks, or all classes; none freezes nothing."""

@@ -1,4 +1,4 @@
-"""Losses that a run is trained on, by the name its settings give them."""
+"""Losses of a training, by their name in the settings."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def squared_distance(outputs: Float[Tensor, "b classes"], labels: Int[Tensor, " 
     cross-entropy makes.
 
     Args:
-        outputs: Of the network, one a class.
-        labels: Right classes.
+        outputs: Outputs of the network, one for each class.
+        labels: Right classes of the samples.
 
     Returns:
         The loss of each sample.
@@ -36,4 +36,4 @@ def squared_distance(outputs: Float[Tensor, "b classes"], labels: Int[Tensor, " 
 
 
 CRITERIA: dict[Loss, Callable[[Tensor, Tensor], Tensor]] = {"cross-entropy": F.cross_entropy, "mse": squared_distance}
-"""What :class:`landscope.reproduction.experiment.settings.Settings` calls them."""
+"""Losses by their name in :class:`landscope.reproduction.experiment.settings.Settings`."""

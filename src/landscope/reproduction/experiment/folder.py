@@ -1,4 +1,4 @@
-"""A folder of results that belong to one set of settings."""
+"""A folder of results under one set of settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["ExperimentFolder", "Purpose"]
 _FILE = "experiment.yaml"
 _NOTHING_DONE = {_FILE, ".lock", "study.yaml", "timings.json", "training.json"}
 Purpose = Literal["run", "continual"]
-"""What a folder is for: one training and its analysis, or tasks one after another."""
+"""Purpose of a folder: one training and its analysis, or tasks one after another."""
 
 
 class ExperimentFolder(ResultFolder):
@@ -25,7 +25,7 @@ class ExperimentFolder(ResultFolder):
 
     Args:
         path: The folder.
-        settings: Settings of everything in it.
+        settings: Settings of all results in it.
     """
 
     def __init__(self, path: Path, settings: Settings) -> None:
@@ -34,15 +34,15 @@ class ExperimentFolder(ResultFolder):
 
     @classmethod
     def create(cls, path: str | Path, settings: Settings, purpose: Purpose = "run") -> ExperimentFolder:
-        """A new folder, or the one that is there if it has the same settings.
+        """Create a folder, or open the folder that is there if it has the same settings.
 
         Args:
             path: The folder.
-            settings: Settings that are asked for.
-            purpose: What the folder is for.
+            settings: Settings of the results.
+            purpose: Purpose of the folder.
 
         Raises:
-            StorageError: If the folder holds results under other settings, something else, or cannot be written.
+            StorageError: If the folder holds results under other settings or other files, or cannot be written.
         """
         path = Path(path)
         if path.exists() and not path.is_dir():
@@ -61,7 +61,7 @@ class ExperimentFolder(ResultFolder):
                     got="; ".join(different),
                     hint="Choose another folder with --out, or repeat its own settings to continue it.",
                 )
-            (path / "study.yaml").unlink(missing_ok=True)  # nothing was done yet: a start that failed binds nobody
+            (path / "study.yaml").unlink(missing_ok=True)  # there are no results yet that need the old settings
         elif path.exists() and any(path.iterdir()):
             older = "a run of an earlier version of landscope" if (path / "run.yaml").exists() else "other files"
             raise StorageError(expected=f"an empty folder or a run at {path}", got=older, hint="Choose another --out.")
@@ -71,10 +71,10 @@ class ExperimentFolder(ResultFolder):
 
     @classmethod
     def open(cls, path: str | Path, purpose: Purpose = "run") -> ExperimentFolder:
-        """The folder at ``path``.
+        """Open the folder at ``path``.
 
         Raises:
-            StorageError: If there is none, it is damaged, or it is for something else.
+            StorageError: If there is no such folder, or it is damaged or has another purpose.
         """
         path = Path(path)
         try:

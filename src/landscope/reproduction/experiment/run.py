@@ -1,4 +1,4 @@
-"""One training of a built-in network into a study: the same stages and page as for anybody's run."""
+"""One training of a built-in network and its study, with the same stages and page as the study of any model."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from landscope.progress import Reporter
+from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.folder import ExperimentFolder
-from landscope.reproduction.experiment.problem import Problem
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.experiment.train import train_run, training_is_done, window_steps
 from landscope.reproduction.experiment.training import evaluate, train
@@ -43,10 +43,10 @@ class ExperimentRun:
 
     @classmethod
     def create(cls, path: str | Path, settings: Settings) -> ExperimentRun:
-        """Begin a run, or open the one in the folder if it has the same settings.
+        """Create a run, or open the run in the folder if it has the same settings.
 
         Raises:
-            StorageError: If the folder holds a run under other settings, something else, or cannot be written.
+            StorageError: If the folder holds a run under other settings or other files, or cannot be written.
         """
         ExperimentFolder.create(path, settings)
         StudyFolder.create(path, settings.analysis)
@@ -64,9 +64,9 @@ class ExperimentRun:
         return cls(Path(path), folder.settings)
 
     @functools.cached_property
-    def problem(self) -> Problem:
+    def experiment(self) -> Experiment:
         """The network, its data and its optimiser."""
-        return Problem(self.settings)
+        return Experiment(self.settings)
 
     @functools.cached_property
     def study(self) -> Study:
@@ -75,12 +75,12 @@ class ExperimentRun:
         Raises:
             StorageError: If the training is not finished.
         """
-        problem, settings = self.problem, self.settings
-        window, fresh = window_steps(self.path, problem)
+        experiment, settings = self.experiment, self.settings
+        window, fresh = window_steps(self.path, experiment)
         return Study(
-            self.path, problem.network(), problem.criterion, problem.landscape_data, evaluate=self._evaluate,
+            self.path, experiment.network(), experiment.criterion, experiment.landscape_data, evaluate=self._evaluate,
             train_on=self._train_on, window=window, fresh=fresh, batch_size=settings.batch_size,
-            steps_per_epoch=problem.order.batches_per_epoch, **settings.analysis,
+            steps_per_epoch=experiment.order.batches_per_epoch, **settings.analysis,
         )  # fmt: skip
 
     @functools.cached_property
@@ -89,23 +89,23 @@ class ExperimentRun:
         return Study(self.path)
 
     def _evaluate(self, model: nn.Module) -> dict[str, float]:
-        problem = self.problem
-        train_loss, train_error = evaluate(model, problem.train_data, problem.criterion)
-        test_loss, test_error = evaluate(model, problem.test_data, problem.criterion)
+        experiment = self.experiment
+        train_loss, train_error = evaluate(model, experiment.train_data, experiment.criterion)
+        test_loss, test_error = evaluate(model, experiment.test_data, experiment.criterion)
         return {
             "train_loss": train_loss,
             "train_error": train_error,
             "test_loss": test_loss,
             "test_error": test_error,
-            "margin": mean_margin(model, problem.train_data),
+            "margin": mean_margin(model, experiment.train_data),
         }
 
     def _train_on(self, model: nn.Module, record: Any, *, sampling: Any, n_steps: int, seed: int) -> None:
-        problem = self.problem
-        order = dataclasses.replace(problem.order, sampling=sampling, seed=seed)
-        optimizer = problem.optimizer(model)
+        experiment = self.experiment
+        order = dataclasses.replace(experiment.order, sampling=sampling, seed=seed)
+        optimizer = experiment.optimizer(model)
         with one_thread(), record(optimizer):
-            for epoch in train(model, problem.criterion, problem.train_data, optimizer, order):
+            for epoch in train(model, experiment.criterion, experiment.train_data, optimizer, order):
                 if epoch.step >= n_steps:
                     break
 
@@ -117,7 +117,7 @@ class ExperimentRun:
             until: Last stage, one of :data:`STAGES`.
         """
         if not training_is_done(self.path):
-            train_run(self.path, self.problem, reporter)
+            train_run(self.path, self.experiment, reporter)
         if until != "train":
             self.study.analyse(until=until, progress=reporter)
 

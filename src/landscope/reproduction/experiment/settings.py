@@ -1,4 +1,4 @@
-"""What a run is asked for: one typed object, a YAML file, or options on the line."""
+"""Settings of a training: one typed object, a YAML file, or options on the command line."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ __all__ = ["ContinualOptions", "Settings", "TaskSettings"]
 
 
 class TaskSettings(BaseModel):
-    """What every training is asked for: plain SGD on reshuffled minibatches of some data."""
+    """Settings of every training: the data, the network, and SGD on reshuffled minibatches."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     data: str = "digits"
     """Data set: digits, mnist, cifar10, fashion-mnist, modular-addition, any hub id of images or texts, or a folder."""
     train_samples: Annotated[int, Field(ge=2)] | None = None
-    """Train on so many samples only, the same ones in every run."""
+    """Number of training samples, the same samples in every run; all by default."""
     label_noise: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the training labels that are replaced by another class, the same ones in every run."""
+    """Share of the training labels that are replaced by another class, the same labels in every run."""
     network: Network = "mlp"
-    """Network: a perceptron, one of the paper's two CNNs, a residual network, or a GPT-2 for sequences."""
+    """Network: a perceptron, one of the two CNNs of the paper, a residual network, or a GPT-2 for sequences."""
     hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (50, 50)
     """Widths of the hidden layers of the perceptron."""
     bias: bool = False
-    """Give the layers of the perceptron a bias; the paper's have none."""
+    """Give the layers of the perceptron a bias; in the paper they have none."""
     equal_norm: bool = False
-    """Give every weight matrix the same initial norm in all seeds: what its distribution has on average."""
+    """Give every weight matrix the same initial norm in all seeds: the mean of its distribution."""
     select: str | None = None
-    """Glob of the weights in question; by default those between the first two hidden layers."""
+    """Glob of the weights to analyse; by default those between the first two hidden layers."""
     loss: Loss = "cross-entropy"
     """Loss: cross-entropy, or mse, the squared distance from the unit vector of the class."""
     batch_size: Annotated[int, Field(ge=1)] = 50
-    """Samples a minibatch, B."""
+    """Samples in a minibatch, B."""
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
     """Learning rate, alpha."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Seed of everything that is drawn."""
+    """Random seed of the whole run."""
     device: str = "cpu"
-    """Where to compute: cpu, cuda, cuda:1, ..."""
+    """Device: cpu, cuda, cuda:1, ..."""
 
     def to_yaml(self) -> str:
         """The settings as YAML, to be read by :meth:`Settings.from_yaml`."""
@@ -73,25 +73,25 @@ class Settings(TaskSettings, AnalysisSettings):
     """
 
     initial: str | None = None
-    """Checkpoint to start from in place of new weights: a file under checkpoints/ of a run of the same network."""
+    """Checkpoint to start from: a file under checkpoints/ of a run of the same network; new weights by default."""
     record_every: Annotated[int, Field(ge=1)] = 1
-    """Record the weights every so many steps; must divide the steps of an epoch."""
+    """Steps between two recorded rows of weights; must divide the steps of an epoch."""
     optimizer: Optimizer = "sgd"
-    """Optimiser: sgd (with momentum where asked for) or adam."""
+    """Optimiser: sgd (with or without momentum) or adam."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Momentum of SGD."""
     nesterov: bool = False
-    """Nesterov's form of the momentum."""
+    """Use Nesterov momentum."""
     sampling: Sampling = "reshuffled"
     """Order of the minibatches."""
     start: Literal["zero-error"] | Annotated[int, Field(ge=0)] = "zero-error"
-    """Epoch after which the window starts, or zero-error: the first epoch without a training error."""
+    """Epoch after which the window starts, or zero-error: the first epoch with training error 0."""
     max_epochs: Annotated[int, Field(ge=1)] = 200
-    """Epochs to wait for zero training error; the window then starts anyway and the report says so."""
+    """Longest wait for training error 0, in epochs; the window then starts anyway, and the report says so."""
     window_epochs: Annotated[int, Field(ge=1)] | None = None
-    """Epochs of the window; by default 10, or as many as make 3,000 steps where that is more."""
+    """Epochs of the window; by default 10, or more if 10 epochs have fewer than 3,000 steps."""
     flatness_samples: Annotated[int, Field(ge=2)] | None = None
-    """Training samples that the landscape is measured on, the first ones; all by default."""
+    """Number of training samples that the landscape is measured on, the first ones; all by default."""
 
     @model_validator(mode="after")
     def _momentum_where_there_is_one(self) -> Settings:
@@ -103,12 +103,12 @@ class Settings(TaskSettings, AnalysisSettings):
 
     @property
     def is_plain_sgd(self) -> bool:
-        """Whether a step is the learning rate times the gradient, as the paper's formulas take it."""
+        """Whether a step is the learning rate times the gradient, as in the formulas of the paper."""
         return self.optimizer == "sgd" and self.momentum == 0
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Settings:
-        """Settings from a mapping, with an error a person can use.
+        """Settings from a mapping.
 
         Raises:
             InputError: If a name is unknown or a value does not fit.
@@ -122,7 +122,7 @@ class Settings(TaskSettings, AnalysisSettings):
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> dict[str, Any]:
-        """The settings a YAML file names, checked; what it does not name is left to the defaults.
+        """The settings in a YAML file, checked; others keep their defaults.
 
         Raises:
             InputError: If the file is missing, is no mapping, or holds an unknown name or a bad value.

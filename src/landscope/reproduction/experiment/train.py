@@ -14,7 +14,7 @@ from landscope.landscape.preconditioned import adam_preconditioner
 from landscope.parameters import ParameterSpace
 from landscope.progress import Reporter
 from landscope.protocols import ProgressCallback
-from landscope.reproduction.experiment.problem import Problem
+from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.training import Epoch, evaluate, train
 from landscope.reproduction.experiment.training_state import TrainingState
 from landscope.results import stamp
@@ -37,7 +37,7 @@ def training_is_done(path: Path) -> bool:
     return ResultFolder(path).has("training")
 
 
-def window_steps(path: Path, problem: Problem) -> tuple[tuple[int, int], tuple[int, int]]:
+def window_steps(path: Path, experiment: Experiment) -> tuple[tuple[int, int], tuple[int, int]]:
     """First and last step of the window, and of the fresh data after it.
 
     Raises:
@@ -48,35 +48,35 @@ def window_steps(path: Path, problem: Problem) -> tuple[tuple[int, int], tuple[i
         raise StorageError(
             expected=f"a finished training in {path}", got="none", hint=f"landscope law {path} continues it."
         )
-    steps = problem.order.batches_per_epoch
-    first, middle = start * steps, (start + problem.window_epochs) * steps
-    return (first + 1, middle), (middle + 1, middle + problem.window_epochs * steps)
+    steps = experiment.order.batches_per_epoch
+    first, middle = start * steps, (start + experiment.window_epochs) * steps
+    return (first + 1, middle), (middle + 1, middle + experiment.window_epochs * steps)
 
 
-def train_run(path: Path, problem: Problem, reporter: Reporter) -> None:
+def train_run(path: Path, experiment: Experiment, reporter: Reporter) -> None:
     """Train until both windows are recorded; continue from the last saved state if there is one.
 
     Args:
         path: Folder of the run.
-        problem: What is trained.
+        experiment: The network, its data and its optimiser.
         reporter: Shows progress.
     """
     folder, started = StudyFolder.open(path), time.perf_counter()
     with folder.locked(), reporter.stage("Training (epochs, at most)") as progress:
-        _Training(folder, problem, progress).finish()
+        _Training(folder, experiment, progress).finish()
     seconds = time.perf_counter() - started
     folder.note_time("train", seconds)
     reporter.note(f"[green]done[/green] train in {seconds:.1f} s")
 
 
 class _Training:
-    def __init__(self, folder: StudyFolder, problem: Problem, progress: ProgressCallback) -> None:
-        self._folder, self._problem, self._progress = folder, problem, progress
-        settings = problem.settings
-        self._model = problem.network()
-        ParameterSpace.of(self._model, problem.selection)  # a selection that matches nothing fails now, not later
+    def __init__(self, folder: StudyFolder, experiment: Experiment, progress: ProgressCallback) -> None:
+        self._folder, self._experiment, self._progress = folder, experiment, progress
+        settings = experiment.settings
+        self._model = experiment.network()
+        ParameterSpace.of(self._model, experiment.selection)  # a selection that matches nothing fails now, not later
         self._check_window()
-        self._optimizer = problem.optimizer(self._model)
+        self._optimizer = experiment.optimizer(self._model)
         self._latest = folder.file("training-state")
         self._saved_at = time.monotonic()
         self._state = TrainingState()
@@ -84,33 +84,33 @@ class _Training:
             self._state = TrainingState.load(self._latest, self._model, self._optimizer)
         elif settings.start == 0:
             self._state.start_epoch = 0
-        self._steps_per_epoch = problem.order.batches_per_epoch
+        self._steps_per_epoch = experiment.order.batches_per_epoch
 
     def _check_window(self) -> None:
-        steps, every = self._problem.order.batches_per_epoch, self._problem.settings.record_every
+        steps, every = self._experiment.order.batches_per_epoch, self._experiment.settings.record_every
         if steps % every:
             raise InputError(
                 expected=f"record_every to divide the {steps} steps of an epoch, so that windows end on a recorded one",
                 got=f"{every}",
                 hint="Choose a divisor.",
             )
-        rows = self._problem.window_epochs * steps // every
+        rows = self._experiment.window_epochs * steps // every
         check_count("recorded steps of a window", rows, minimum=_MIN_WINDOW_STEPS, hint="Raise --window-epochs.")
 
     def finish(self) -> None:
         state = self._state
         with contextlib.ExitStack() as stack:
-            if self._problem.is_small:
+            if self._experiment.is_small:
                 # Two threads would gain little, lose much on a busy machine, and make the bits depend on their number.
                 stack.enter_context(one_thread())
             self._save_log_spaced(stack)
             recorder = self._record(stack) if state.start_epoch is not None else None
             epochs = train(
                 self._model,
-                self._problem.criterion,
-                self._problem.train_data,
+                self._experiment.criterion,
+                self._experiment.train_data,
                 self._optimizer,
-                self._problem.order,
+                self._experiment.order,
                 first_epoch=state.epoch + 1,
                 before_step=lambda loss: recorder.note_loss(loss) if recorder is not None else None,
             )
@@ -119,7 +119,7 @@ class _Training:
                 if state.start_epoch is None and self._exploring():
                     state.start_epoch = state.epoch
                     recorder = self._record(stack)
-                if state.start_epoch is not None and state.epoch == state.start_epoch + self._problem.window_epochs:
+                if state.start_epoch is not None and state.epoch == state.start_epoch + self._experiment.window_epochs:
                     self._save_coordinates()
                 self._save_if_due(recorder)
         self._folder.save("training", self._history())
@@ -127,11 +127,11 @@ class _Training:
 
     def _done(self) -> bool:
         start = self._state.start_epoch
-        return start is not None and self._state.epoch >= start + 2 * self._problem.window_epochs
+        return start is not None and self._state.epoch >= start + 2 * self._experiment.window_epochs
 
     def _exploring(self) -> bool:
-        """Whether the window starts now: at zero training error, at the epoch asked for, or because time is up."""
-        settings, epoch = self._problem.settings, self._state.epoch
+        """Whether the window starts now: at zero training error, at a given epoch, or at the last epoch to wait for."""
+        settings, epoch = self._experiment.settings, self._state.epoch
         if settings.start == "zero-error":
             return self._state.rows[-1][1] == 0 or epoch >= settings.max_epochs
         return epoch >= settings.start
@@ -139,22 +139,22 @@ class _Training:
     def _note(self, epoch: Epoch) -> None:
         self._state.epoch = epoch.number
         self._state.losses.append(epoch.losses)
-        parts = (self._problem.train_data, self._problem.test_data)
-        rows = [evaluate(self._model, data, self._problem.criterion) for data in parts]
+        parts = (self._experiment.train_data, self._experiment.test_data)
+        rows = [evaluate(self._model, data, self._experiment.criterion) for data in parts]
         self._state.rows.append([*rows[0], *rows[1]])
-        settings, start = self._problem.settings, self._state.start_epoch
+        settings, start = self._experiment.settings, self._state.start_epoch
         known = start if start is not None else settings.start
-        last = (settings.max_epochs if isinstance(known, str) else known) + 2 * self._problem.window_epochs
+        last = (settings.max_epochs if isinstance(known, str) else known) + 2 * self._experiment.window_epochs
         self._progress(epoch.number, last)
 
     def _save_coordinates(self) -> None:
         """The coordinates in which the optimiser takes plain steps, at the end of the window."""
         if isinstance(self._optimizer, torch.optim.Adam):
-            space = ParameterSpace.of(self._model, self._problem.selection)
+            space = ParameterSpace.of(self._model, self._experiment.selection)
             self._folder.save("preconditioner", adam_preconditioner(self._model, self._optimizer, space))
 
     def _record(self, stack: contextlib.ExitStack) -> StudyRecorder:
-        start, epochs = self._state.start_epoch, self._problem.window_epochs
+        start, epochs = self._state.start_epoch, self._experiment.window_epochs
         assert start is not None  # noqa: S101 - recording begins with the window
         ends = tuple((start + number * epochs) * self._steps_per_epoch for number in (1, 2))
         recorder = stack.enter_context(
@@ -162,8 +162,8 @@ class _Training:
                 self._folder,
                 self._model,
                 self._optimizer,
-                self._problem.selection,
-                every=self._problem.settings.record_every,
+                self._experiment.selection,
+                every=self._experiment.settings.record_every,
                 first_step=self._state.epoch * self._steps_per_epoch + 1,
                 resume=True,
                 checkpoints=is_log_spaced,
@@ -206,7 +206,7 @@ class _Training:
             test_loss=rows[:, 2],
             test_error=rows[:, 3],
             minibatch_loss=torch.cat(self._state.losses),
-            provenance=stamp(**self._problem.settings.model_dump(mode="json")),
+            provenance=stamp(**self._experiment.settings.model_dump(mode="json")),
         )
 
 

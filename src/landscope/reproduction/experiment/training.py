@@ -1,4 +1,4 @@
-"""A plain SGD loop for tensors in memory (paper, Eq. 2); it knows no analysis."""
+"""A plain training loop for tensors in memory (paper, Eq. 2)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["Epoch", "evaluate", "train"]
 
 @dataclasses.dataclass(frozen=True)
 class Epoch:
-    """What one epoch did.
+    """One epoch of training.
 
     Args:
-        number: Counted from 1.
+        number: Number of the epoch, from 1.
         step: Optimisation steps taken so far.
         losses: Minibatch loss of each step of the epoch, before the step.
     """
@@ -44,19 +44,18 @@ def train(
 ) -> Iterator[Epoch]:
     r"""Train epoch after epoch: :math:`w \leftarrow w - \alpha \nabla L^{\mu(t)}(w)` and the like.
 
-    A generator without end: the caller looks at each epoch and stops when it has seen enough. The minibatches depend
-    on ``order`` and the epoch's number alone, so starting at ``first_epoch`` with the model and optimiser of that
-    moment goes on exactly as if there had been no stop.
+    An endless generator: the caller stops it. The minibatches depend on ``order`` and the number of the epoch alone, so
+    a start at ``first_epoch`` with the model and optimiser of that moment continues exactly.
 
     Args:
-        model: Trained in place.
+        model: Model, trained in place.
         criterion: ``criterion(outputs, targets)``: the losses of a minibatch, or their mean.
         data: ``(inputs, targets)``.
-        optimizer: Of the model's parameters.
-        order: The minibatches.
+        optimizer: Optimiser of the parameters of the model.
+        order: Order of the minibatches.
         first_epoch: Number of the first epoch, from 1.
-        penalty: Added to each minibatch loss, as ``penalty(model)``.
-        before_step: Told each minibatch loss after the backward pass, before the optimiser's step.
+        penalty: ``penalty(model)``, added to each minibatch loss.
+        before_step: Called with each minibatch loss after the backward pass, before the step of the optimiser.
 
     Yields:
         Each epoch when it ends.
@@ -108,10 +107,10 @@ def evaluate(
     *,
     samples_per_call: int = 4096,
 ) -> tuple[float, float]:
-    """Mean loss and share of wrong answers of a classifier, in eval mode; the mode comes back.
+    """Mean loss and share of wrong answers of a classifier, in eval mode; the mode is restored.
 
     Args:
-        model: Gives one output a class; the largest is its answer.
+        model: Classifier with one output for each class; the largest is its answer.
         data: ``(inputs, labels)``.
         criterion: ``criterion(outputs, labels)``: the losses of some samples, or their mean.
         samples_per_call: Samples a forward pass.

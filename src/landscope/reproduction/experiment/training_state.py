@@ -1,4 +1,4 @@
-"""Where a training of a built-in network stands after a whole epoch."""
+"""The state of a training after a whole epoch."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def _named(prefix: str, arrays: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @dataclasses.dataclass
 class TrainingState:
-    """Everything that resuming needs; the minibatches are a function of the epoch.
+    """Everything that is needed to resume; the minibatches are a function of the epoch.
 
     Args:
-        epoch: Epochs done.
-        start_epoch: Epoch after which the window starts, once known.
+        epoch: Number of finished epochs.
+        start_epoch: Epoch after which the window starts; None until it is known.
         losses: Minibatch losses of each epoch.
-        rows: For each epoch: training loss and error, test loss and error.
+        rows: Training loss, training error, test loss and test error of each epoch.
     """
 
     epoch: int = 0
@@ -59,7 +59,7 @@ class TrainingState:
 
     @classmethod
     def load(cls, path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> TrainingState:
-        """Read a state back, and put the model and the optimiser where they were.
+        """Read a state, and load it into the model and the optimiser.
 
         Raises:
             StorageError: If the file is damaged or of another model.

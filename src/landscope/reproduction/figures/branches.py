@@ -1,161 +1,205 @@
-"""Branches: a run restarted from its checkpoints with another batch size or learning rate."""
+"""Section S1 and beyond: a run restarted from its checkpoints with another batch size or learning rate."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import plotly.graph_objects as go
 import torch
+from scipy import stats
 from torch import nn
 
 from landscope.claims.statements import judged
+from landscope.claims.verdict import Claim, Measurement
 from landscope.landscape.barrier import log_barrier
+from landscope.law.intervals import seed_interval
 from landscope.parameters import ParameterSpace
+from landscope.plots.style import PALETTE, add_points, new_figure
 from landscope.progress import Reporter
 from landscope.protocols import ProgressCallback
+from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.folder import ExperimentFolder
-from landscope.reproduction.experiment.problem import Problem
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.experiment.train import is_log_spaced
 from landscope.reproduction.experiment.training import evaluate, train
-from landscope.reproduction.figures.branches_claims import Branch, branch_measurements
-from landscope.reproduction.figures.cases import CELLS, settings_of
-from landscope.reproduction.figures.recipe import Plan, Section
-from landscope.reproduction.figures.valleys import measure_valley
+from landscope.reproduction.figures.figure import Plan, Plot, Section
+from landscope.reproduction.figures.single_runs import create_run, standard_pair
+from landscope.reproduction.figures.valley import measure_valley
 from landscope.reproduction.jobs import Job
-from landscope.results import stamp
+from landscope.results import Result, stamp
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.study.checkpoints import Checkpoints
 from landscope.threads import one_thread
 
-__all__ = ["Branching"]
+__all__ = ["CLAIMS", "Branch", "Branches", "branch_measurements"]
 
 _EPOCHS = (0.1, 1.0, 10.0)
-"""Where branches part, in epochs of the parent; the nearest checkpoint is taken."""
-_TIME = 40.0
-"""Epochs of the parent that a branch lasts, in learning rate times steps."""
+"""Epochs of the parent at which branches start; the nearest checkpoint is taken."""
 _STRENGTHS = ((1, 1.0), (1, 2.0), (10, 1.0))
-"""Factors of the parent's batch size and learning rate: its own noise first, then stronger, then weaker."""
+"""Factors of the batch size and learning rate of the parent: the same noise, stronger noise, weaker noise."""
 _PARENTS = 4
-"""Fewer leave intervals that decide nothing."""
+"""Smallest number of parents: with fewer the intervals decide nothing."""
 _FIRST, _TWIN = 1000, 2000
-"""Where the seeds of the branches' minibatches begin."""
+"""First seeds of the minibatches of branches, and of the branches that they are compared with."""
 _HEADINGS = (
     "parent", "from step", "B", "α", "training loss", "test error (%)", "F/‖w‖", "distance/‖w‖", "barrier of ln L",
 )  # fmt: skip
 _TEXT = (
     "Runs restarted from checkpoints of the standard run with other minibatches, batch size and learning rate, for the "
     "same learning rate times steps. Distance and barrier are from the end of the branch with the parent's own B and "
-    "α: the rise of ln L on the straight way between the two, above the higher end; near 0 where both lie in one "
-    "valley. That branch itself is compared with another one that differs in the order of the minibatches only. F/‖w‖ "
+    "α: the rise of ln L on the straight line between the two, above the higher end; near 0 if both lie in one "
+    "valley. That branch itself is compared with a branch that differs in the order of the minibatches only. F/‖w‖ "
     "is of the weights between the hidden layers."
 )
 
 
-class Branching:
-    """Branches of the standard runs."""
+CLAIMS = (
+    Claim(
+        "freezing",
+        "Yang et al., arXiv 2601.10962",
+        "The valley is chosen early: the later runs part, the lower the barrier between their ends (rank correlation of"
+        " barrier and step).",
+        "early escapes, then freezing",
+        (-1.0, -0.5),
+        "a clear monotone trend",
+        "branches from the same checkpoints, the barrier of ln L on the straight line between their ends",
+        stage="branches",
+        possible=(-1.0, 1.0),
+    ),
+    Claim(
+        "noise_chooses_flat",
+        "text; Yang et al., arXiv 2601.10962",
+        "Stronger noise (smaller B, larger alpha) ends in flatter valleys (difference of ln F/|w| from the weakest,"
+        " among the earliest branches).",
+        "flatter",
+        (0.0, math.inf),
+        "the sign",
+        "branches from one checkpoint with other B and alpha, trained for the same learning rate times steps",
+        stage="branches",
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Branches:
+    """Branches of the standard runs.
+
+    Args:
+        epochs: Length of a branch in epochs of the parent, at equal learning rate times steps.
+    """
+
+    epochs: float = 40.0
 
     key = "branches"
     title = "Branches from checkpoints (sec-S1; arXiv 2601.10962)"
 
     def jobs(self, plan: Plan) -> list[Job]:
-        """One job a parent: its branches start from one run."""
-        return [Job(f"branches-seed{parent}", _run, (plan, parent)) for parent in _parents(plan)]
+        """One job for each parent: all its branches start from one run."""
+        return [Job(f"branches-seed{parent}", _run, (plan, self.epochs, parent)) for parent in _parents(plan)]
 
     def sections(self, plan: Plan) -> list[Section]:
-        """The table, and what branches say on freezing."""
-        found = [branch for parent in _parents(plan) for epochs in _EPOCHS for branch in _load(plan, parent, epochs)]
-        rows, judgements = [_row(branch) for branch in found], judged(branch_measurements(found))
+        """The table, and the claims on early choice of the valley."""
+        found = [branch for parent in _parents(plan) for start in _EPOCHS for branch in _load(plan, parent, start)]
+        rows, judgements = [_row(branch) for branch in found], judged(branch_measurements(found), CLAIMS)
         values = {f"{number}": branch.attributes() for number, branch in enumerate(found)}
-        return [Section(self.key, self.title, _TEXT, _HEADINGS, rows, judgements, values, found)]
+        plot = Plot("Barriers.", functools.partial(_barrier_by_step, found), "Every branch is a point.")
+        return [Section(self.key, self.title, _TEXT, _HEADINGS, rows, judgements, values, [plot])]
 
 
 def _parents(plan: Plan) -> range:
     return range(plan.seeds if plan.quick else max(_PARENTS, plan.seeds))
 
 
-def _path(plan: Plan, parent: int, epochs: float) -> Path:
-    return plan.run_path(f"branches-seed{parent}-{epochs:g}")
+def _path(plan: Plan, parent: int, start: float) -> Path:
+    return plan.run_path(f"branches-seed{parent}-{start:g}")
 
 
-def _load(plan: Plan, parent: int, epochs: float) -> list[Branch]:
-    run = ExperimentFolder.open(_path(plan, parent, epochs))
-    return [run.load(f"branch-{number}", Branch) for number in range(len(_STRENGTHS))]
+def _load(plan: Plan, parent: int, start: float) -> list[Branch]:
+    folder = ExperimentFolder.open(_path(plan, parent, start))
+    return [folder.load(f"branch-{number}", Branch) for number in range(len(_STRENGTHS))]
 
 
-def _run(reporter: Reporter, plan: Plan, parent: int) -> None:
+def _run(reporter: Reporter, plan: Plan, epochs: float, parent: int) -> None:
     """Train the branches from each checkpoint of a parent, and compare their ends."""
-    (cell,) = (cell for cell in CELLS if cell.key == "sgd")
-    run = ExperimentRun.create(plan.run_path(cell.run_name(parent)), settings_of(cell, plan, parent))
+    run = create_run(plan, standard_pair(plan.settings), parent)
     run.analyse(reporter, until="train")
-    for epochs in _EPOCHS:
-        branches = ExperimentFolder.create(_path(plan, parent, epochs), run.settings)
+    for start in _EPOCHS:
+        branches = ExperimentFolder.create(_path(plan, parent, start), run.settings)
         if not all(branches.has(f"branch-{number}") for number in range(len(_STRENGTHS))):
             with branches.locked(), one_thread(), reporter.stage(branches.path.name) as progress:
-                _measure(branches, run, parent, epochs, progress)
+                _measure(branches, run, _checkpoint(run, start), epochs, progress)
 
 
 def _measure(
-    branches: ExperimentFolder, run: ExperimentRun, parent: int, epochs: float, progress: ProgressCallback
+    branches: ExperimentFolder, run: ExperimentRun, start: tuple[int, Path], epochs: float, progress: ProgressCallback
 ) -> None:
-    step, start = _checkpoint(run, epochs)
+    parent, (step, checkpoint) = run.settings.seed, start
     strengths = [*_STRENGTHS, _STRENGTHS[0]]
-    ends: list[tuple[Problem, nn.Module]] = []
+    ends: list[tuple[Experiment, nn.Module]] = []
     for number, strength in enumerate(strengths):
         order = _TWIN if number == len(_STRENGTHS) else _FIRST
-        ends.append(_trained(run.settings, start, strength, seed=order + parent))
+        ends.append(_trained(run.settings, checkpoint, strength, epochs, seed=order + parent))
         progress(number + 1, len(strengths) + 1)
     for number in range(len(_STRENGTHS)):
-        problem, model = ends[number]
+        experiment, model = ends[number]
         _, other = ends[-1] if number == 0 else ends[0]
-        branches.save(f"branch-{number}", _compared(problem, model, other, parent, step))
+        branches.save(f"branch-{number}", _compared(experiment, model, other, parent, step))
 
 
 def _checkpoint(run: ExperimentRun, epochs: float) -> tuple[int, Path]:
     """The checkpoint nearest to a number of epochs, on a logarithmic scale, with its step."""
-    wanted = math.log(epochs * run.problem.order.batches_per_epoch)
+    wanted = math.log(epochs * run.experiment.order.batches_per_epoch)
     checkpoints = Checkpoints(run.path / "checkpoints")
-    # Models at the ends of windows lie between: only the log-spaced ones are asked for here.
+    # There are also models at the ends of windows; here only the log-spaced ones count.
     steps = [step for step in checkpoints.steps() if is_log_spaced(step)]
     step = min(steps, key=lambda step: abs(math.log(step) - wanted))
     return step, checkpoints.file(step)
 
 
-def _trained(parent: Settings, start: Path, strength: tuple[int, float], seed: int) -> tuple[Problem, nn.Module]:
+def _trained(
+    parent: Settings, checkpoint: Path, strength: tuple[int, float], epochs: float, seed: int
+) -> tuple[Experiment, nn.Module]:
     """Train from a checkpoint with the noise of another batch size or learning rate."""
     batch_factor, rate_factor = strength
     changes = {
         "batch_size": parent.batch_size * batch_factor, "learning_rate": parent.learning_rate * rate_factor,
-        "seed": seed, "initial": str(start),
+        "seed": seed, "initial": str(checkpoint),
     }  # fmt: skip
-    problem = Problem(Settings.of({**parent.model_dump(), **changes}))
-    model = problem.network()
-    epochs = max(1, round(_TIME * batch_factor / rate_factor))
-    for epoch in train(model, problem.criterion, problem.train_data, problem.optimizer(model), problem.order):
-        if epoch.number == epochs:
+    experiment = Experiment(Settings.of({**parent.model_dump(), **changes}))
+    model = experiment.network()
+    n_epochs = max(1, round(epochs * batch_factor / rate_factor))
+    for epoch in train(
+        model, experiment.criterion, experiment.train_data, experiment.optimizer(model), experiment.order
+    ):
+        if epoch.number == n_epochs:
             break
-    return problem, model
+    return experiment, model
 
 
-def _compared(problem: Problem, model: nn.Module, other: nn.Module, parent: int, step: int) -> Branch:
-    """Where a branch ended, and how that lies to the end of another."""
-    whole = EmpiricalRisk(model, problem.criterion, problem.train_data, space=ParameterSpace.of(model))
+def _compared(experiment: Experiment, model: nn.Module, other: nn.Module, parent: int, step: int) -> Branch:
+    """The end of a branch, and its distance and barrier to the end of another branch."""
+    whole = EmpiricalRisk(model, experiment.criterion, experiment.train_data, space=ParameterSpace.of(model))
     there = whole.space.flatten(other)
-    train_loss, train_error = evaluate(model, problem.train_data, problem.criterion)
-    part = problem.risk(model)
+    train_loss, train_error = evaluate(model, experiment.train_data, experiment.criterion)
+    part = experiment.risk(model)
     return Branch(
         parent=parent,
         step=step,
-        batch_size=problem.settings.batch_size,
-        learning_rate=problem.settings.learning_rate,
+        batch_size=experiment.settings.batch_size,
+        learning_rate=experiment.settings.learning_rate,
         loss=train_loss,
         train_error=train_error,
-        test_error=evaluate(model, problem.test_data, problem.criterion)[1],
+        test_error=evaluate(model, experiment.test_data, experiment.criterion)[1],
         flatness=measure_valley(part, part.w0).relative_flatness,
         distance=float(torch.linalg.vector_norm(whole.w0 - there) / torch.linalg.vector_norm(there)),
         barrier=log_barrier(whole, whole.w0, there),
-        provenance=stamp(**problem.settings.model_dump(mode="json")),
+        provenance=stamp(**experiment.settings.model_dump(mode="json")),
     )
 
 
@@ -171,3 +215,94 @@ def _row(branch: Branch) -> list[str]:
         f"{branch.distance:.2f}",
         f"{branch.barrier:.2f}",
     ]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Branch(Result, kind="branch"):
+    """The end of a branch.
+
+    Args:
+        parent: Seed of the parent.
+        step: Step of the parent at which the branch starts.
+        batch_size: B.
+        learning_rate: alpha.
+        loss: Training loss at the end.
+        train_error: Share of wrong answers on the training set.
+        test_error: Share of wrong answers on the test set.
+        flatness: Median F of the sharpest directions over the norm of the weights.
+        distance: Distance from the end of the branch with the B and alpha of the parent (for that branch itself, from
+            a branch with other minibatches), over the norm of that end.
+        barrier: Rise of ln L on the straight line to that end, above the higher of the two ends.
+    """
+
+    parent: int
+    step: int
+    batch_size: int
+    learning_rate: float
+    loss: float
+    train_error: float
+    test_error: float
+    flatness: float
+    distance: float
+    barrier: float
+
+    @property
+    def noise(self) -> float:
+        """Strength of the noise, alpha/B."""
+        return self.learning_rate / self.batch_size
+
+
+def branch_measurements(branches: Sequence[Branch]) -> dict[str, Measurement]:
+    """Measure whether the valley is chosen early, and whether stronger noise chooses a flatter one.
+
+    Args:
+        branches: Branches of all parents.
+
+    Returns:
+        Measurements by claim.
+    """
+    parents = sorted({branch.parent for branch in branches})
+    of_parent = [[branch for branch in branches if branch.parent == parent] for parent in parents]
+    freezing = [_correlation(group) for group in of_parent]
+    gains = [_gain(group) for group in of_parent]
+    return {
+        "freezing": _over_parents(freezing, _barriers(branches)),
+        "noise_chooses_flat": _over_parents(gains),
+    }
+
+
+def _over_parents(values: Sequence[float], note: str = "") -> Measurement:
+    finite = [value for value in values if not math.isnan(value)]
+    if len(finite) < len(values):
+        note += f"{'; ' if note else ''}{len(values) - len(finite)} of {len(values)} parents do not say"
+    return Measurement(sum(finite) / len(finite) if finite else math.nan, seed_interval(finite), note=note)
+
+
+def _barriers(branches: Sequence[Branch]) -> str:
+    largest = max(branch.barrier for branch in branches)
+    return f"the highest barrier is {largest:.2f}" if largest > 0 else "no barrier anywhere: all end in one valley"
+
+
+def _correlation(group: Sequence[Branch]) -> float:
+    apart = [branch for branch in group if branch.distance > 0]
+    if len({branch.step for branch in apart}) < 2 or len({branch.barrier for branch in apart}) < 2:
+        return math.nan
+    return float(stats.spearmanr([b.step for b in apart], [b.barrier for b in apart]).statistic)
+
+
+def _gain(group: Sequence[Branch]) -> float:
+    first = min(branch.step for branch in group)
+    early = sorted((branch for branch in group if branch.step == first), key=lambda branch: branch.noise)
+    return math.log(early[-1].flatness / early[0].flatness)
+
+
+def _barrier_by_step(branches: Sequence[Branch]) -> go.Figure:
+    """Barrier between branches against the step at which they part."""
+    figure = new_figure("step of the checkpoint", "barrier of ln L", log_x=True)
+    settings = sorted({(branch.batch_size, branch.learning_rate) for branch in branches})
+    for (size, rate), color in zip(settings, PALETTE, strict=False):
+        group = [branch for branch in branches if (branch.batch_size, branch.learning_rate) == (size, rate)]
+        x, y = np.array([branch.step for branch in group]), np.array([branch.barrier for branch in group])
+        add_points(figure, x, y, f"B = {size}, α = {rate:g}", color, 8)
+    figure.update_yaxes(rangemode="tozero")
+    return figure

@@ -7,9 +7,10 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
-from landscope.claims.verdict import Claim, Control, Measurement, judge
-from landscope.law.intervals import seed_interval
-from landscope.reproduction.figures.recipe import Plan, Section, mean_with_spread
+from landscope.claims.statements import judged
+from landscope.claims.verdict import Claim, Control, Measurement
+from landscope.law.intervals import mean_with_spread, seed_interval
+from landscope.reproduction.figures.figure import Plan, Section
 from landscope.reproduction.figures.two_task_experiment import (
     PAPER_METHOD,
     TwoTaskExperiment,
@@ -84,9 +85,9 @@ class Capacity:
         rows = [_row(*size, each) for size, each in results.items()]
         values = {self.experiments[size].key: fewest_modes(each) for size, each in results.items()}
         measured = measurements(results)
-        judgements = [judge(claim, measured[claim.key]) for claim in CLAIMS]
+        judgements = judged(measured, CLAIMS)
         text = _TEXT.format(seeds=len(next(iter(results.values())).reported))
-        return [Section(self.key, self.title, text, _HEADINGS, rows, judgements, values, None)]
+        return [Section(self.key, self.title, text, _HEADINGS, rows, judgements, values)]
 
 
 def _row(width: int, classes: int, results: TwoTaskResults) -> list[str]:

@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 from torch import nn
 
-from landscope.law.intervals import seed_interval
+from landscope.law.intervals import mean_with_interval, mean_with_spread, seed_interval
+from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.networks import cifar_cnn, mlp
-from landscope.reproduction.experiment.problem import Problem
 from landscope.reproduction.experiment.settings import Settings
+from landscope.reproduction.figures.figure import Plan, Section
 from landscope.reproduction.figures.method_comparison import NO_STRENGTH, MethodComparison
-from landscope.reproduction.figures.recipe import Plan, Section, mean_with_interval, mean_with_spread
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.continual_result import ContinualResult
 from landscope.reproduction.sequential.methods import MethodSettings, SelectedOutputs, method_label
@@ -103,14 +103,14 @@ class ContinualBenchmark:
         """How every task is learnt."""
         return TaskTraining(epochs=self.epochs, window_epochs=0, max_samples=self.max_samples, seed=seed)
 
-    def scenario(self, problem: Problem) -> Scenario:
+    def scenario(self, problem: Experiment) -> Scenario:
         """The tasks."""
         train, test = problem.train_data, problem.test_data
         if self.kind == "permuted":
             return permuted_scenario(train, test, len(_GROUPS), seed=0)
         return split_scenario(train, test, _GROUPS, self.kind)
 
-    def network(self, problem: Problem, n_outputs: int, seed: int) -> nn.Module:
+    def network(self, problem: Experiment, n_outputs: int, seed: int) -> nn.Module:
         """The network."""
         shape = tuple(problem.train_data[0].shape[1:])
         if problem.settings.network == "cifar-cnn":
@@ -200,7 +200,7 @@ class Continual:
             rows.append([method_label(method), *cells, stored, seconds])
         text = _TEXT.format(rank=benchmarks[0].rank, **self.seeds.counts_of(plan))
         headings = ("method", *(benchmark.name for benchmark in benchmarks), "stored / weights", "seconds a task")
-        return Section(self.key, f"{self.title}: average accuracy (%)", text, headings, rows, [], {}, None)
+        return Section(self.key, f"{self.title}: average accuracy (%)", text, headings, rows, [], {})
 
 
 _Results = Mapping[str, Sequence[ContinualResult]]
@@ -208,13 +208,13 @@ _Results = Mapping[str, Sequence[ContinualResult]]
 
 
 @functools.lru_cache(maxsize=1)
-def _problem(settings: Settings) -> Problem:
-    """One problem for all seeds: the data are read once."""
-    return Problem(settings)
+def _experiment(settings: Settings) -> Experiment:
+    """One experiment for all seeds: the data are read once."""
+    return Experiment(settings)
 
 
 def _prepare(benchmark: ContinualBenchmark, settings: Settings) -> Callable[[MethodSettings], ContinualResult]:
-    problem, seed = _problem(Settings.of({**settings.model_dump(), "seed": 0})), settings.seed
+    problem, seed = _experiment(Settings.of({**settings.model_dump(), "seed": 0})), settings.seed
     scenario = benchmark.scenario(problem)
 
     def learn(method: MethodSettings) -> ContinualResult:
@@ -236,7 +236,7 @@ def _section(benchmark: ContinualBenchmark, comparison: MethodComparison, result
     is_cnn = settings.network == "cifar-cnn"
     network = "The CNN of the paper. " if is_cnn else f"Two hidden layers of {settings.hidden[0]}, with biases. "
     text = network + _HOW.format(**vars(benchmark.training(0)) | vars(benchmark))
-    return Section(comparison.key, benchmark.name, text, _HEADINGS, rows, [], comparison.values(), None)
+    return Section(comparison.key, benchmark.name, text, _HEADINGS, rows, [], comparison.values())
 
 
 def _row(

@@ -1,27 +1,47 @@
-"""Fig. 6 and Fig. S17: how many directions are sharp, and how many are searched, against the width of the network."""
+"""Figs. 6 and S17: the numbers of sharp and of searched directions against the width of the network."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import torch
+from jaxtyping import Float
+from plotly.colors import sample_colorscale
+from torch import Tensor
 
 from landscope.claims.statements import judged
+from landscope.claims.verdict import Claim, Control, Measurement
+from landscope.directions.principal import principal_modes, principal_variances
+from landscope.landscape.dimension import flatness_until_flat, learning_dimension, sharp_dimension
+from landscope.law.intervals import mean_with_interval, seed_interval
+from landscope.plots.style import FIT, FRESH, NULL, OWN, add_level, add_line, add_points, new_figure, numbers, ranks_of
+from landscope.power_law import fit_power_law
 from landscope.progress import Reporter
-from landscope.reproduction.experiment.problem import Problem
+from landscope.protocols import LossLandscape, ProgressCallback, silent
+from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.run import ExperimentRun
-from landscope.reproduction.figures.fig6_claims import EffectiveDimension, dimension_measurements, measure_dimensions
-from landscope.reproduction.figures.recipe import Plan, Section, mean_with_interval
+from landscope.reproduction.figures.figure import Plan, Plot, Section
 from landscope.reproduction.jobs import Job
+from landscope.results import Result, stamp
+from landscope.surrogates.shuffled import shuffled_increments
 from landscope.training_history import TrainingHistory
+from landscope.trajectory import Trajectory
 
-__all__ = ["Widths"]
+__all__ = ["CLAIMS", "EffectiveDimension", "Fig6", "dimension_measurements"]
 
-_WIDTHS = {400: 2, 200: 3, 100: 10, 80: 10, 60: 10, 50: 10, 40: 10, 30: 10, 20: 10}
-"""Width of the two hidden layers -> seeds; the largest first, as they take longest."""
-_QUICK_WIDTHS = {40: 2, 30: 2, 20: 2}
 _ROWS_AN_EPOCH = 300
-"""About: at width 400 a window of ten epochs is 2 GB then, 8 GB with a row a step."""
+"""About as many: at width 400 a window of ten epochs is then 2 GB, and 8 GB with a row for every step."""
+_MOST_MODES = 1000
+_THRESHOLD = 0.5
+_FIRST_WIDTH, _LAST_WIDTH = 20, 100
+_PAPER_WIDTH = 50
 _HEADINGS = (
     "width", "N", "seeds", "‖w‖", "D_s", "D_s/N", "D_l 99 %", "D_l 99.9 %", "99 % without mode 1",
     "the same, null",
@@ -29,42 +49,90 @@ _HEADINGS = (
 )  # fmt: skip
 _TEXT = (
     "Perceptrons with two hidden layers of one width, and equal initial norms at each. D_s counts principal modes "
-    "whose flatness lies below half the norm of the weights between the hidden layers, in rank order, 64 at a time "
-    "until none of them does; D_l counts the modes that hold 99 % or 99.9 % of the variance of the window. Null: the "
-    "window's own steps in random order. Mean over seeds with Student's 95 % interval. As D_s compares the flatness "
-    "with a norm, it stays the same when a layer is multiplied and the next one divided by one factor, which changes "
-    "every width F; it does change where each hidden unit gets a factor of its own. At least: all directions were "
-    "sharp that a window of about 1,000 rows has."
+    "whose flatness lies below half the norm of the weights between the hidden layers; modes are measured in rank "
+    "order, 64 at a time, until none of the 64 is sharp; D_l counts the modes that hold 99 % or 99.9 % of the variance "
+    "of the window. Null: the steps of the window in random order. Mean over seeds with Student's 95 % interval. As "
+    "D_s compares the flatness with a norm, it does not change when a layer is multiplied and the next one divided by "
+    "one factor, which changes every width F; it changes if each hidden unit has a factor of its own. At least: all "
+    "directions of a window of about 1,000 rows were sharp."
 )
 
 
-class Widths:
-    """Networks of several widths."""
+CLAIMS = (
+    Claim(
+        "sharp_dimension",
+        "Fig. 6B",
+        "The number of sharp directions D_s hardly grows with the number of weights (exponent of D_s on N).",
+        "roughly constant, a weak increase",
+        (-0.2, 0.2),
+        "less than a doubling over the paper's widths, where N grows 25-fold",
+        "ten seeds of equal initial norm at each width",
+        stage="fig6",
+    ),
+    Claim(
+        "few_sharp",
+        "Fig. 6B",
+        "There are far fewer sharp directions than weights (D_s over N, at the paper's width of 50).",
+        "much smaller",
+        (0.0, 0.1),
+        "a tenth",
+        "ten seeds of equal initial norm",
+        stage="fig6",
+        possible=(0.0, 1.0),
+    ),
+    Claim(
+        "learning_dimension",
+        "text, Fig. S17",
+        "The number of modes with 99 % of the variance, D_l, hardly grows with the number of weights (exponent on N).",
+        "a weak dependence, like that of D_s",
+        (-0.2, 0.2),
+        "less than a doubling over the paper's widths, where N grows 25-fold",
+        "the same modes' number in shuffled increments of each window",
+        stage="fig6",
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fig6:
+    """Networks of several widths.
+
+    Args:
+        widths: Width of the two hidden layers and number of seeds; the largest first, as they take longest.
+        quick_widths: The same for a quick reproduction.
+    """
+
+    widths: tuple[tuple[int, int], ...] = (
+        (400, 2), (200, 3), (100, 10), (80, 10), (60, 10), (50, 10), (40, 10), (30, 10), (20, 10),
+    )  # fmt: skip
+    quick_widths: tuple[tuple[int, int], ...] = ((40, 2), (30, 2), (20, 2))
 
     key = "fig6"
     title = "Effective dimensions against width (Figs. 6, S17)"
 
     def jobs(self, plan: Plan) -> list[Job]:
-        """One job a width and seed."""
+        """One job for each width and seed."""
         return [
             Job(_name(width, seed), _measure, (plan, width, seed))
-            for width, seeds in _widths(plan).items()
+            for width, seeds in self._widths(plan)
             for seed in range(seeds)
         ]
 
     def sections(self, plan: Plan) -> list[Section]:
         """Dimensions of each width, and the claims on how they grow."""
-        found = {
-            width: [_load(plan, width, seed) for seed in range(seeds)] for width, seeds in sorted(_widths(plan).items())
-        }
+        found = {width: [_load(plan, width, seed) for seed in range(n)] for width, n in sorted(self._widths(plan))}
         rows = [_row(width, group) for width, group in found.items()]
-        values = {f"width {width}": [one.numbers() for one in group] for width, group in found.items()}
-        judgements = judged(dimension_measurements(found))
-        return [Section(self.key, self.title, _TEXT, _HEADINGS, rows, judgements, values, found)]
+        values = {f"width {width}": [solution.numbers() for solution in group] for width, group in found.items()}
+        judgements = judged(dimension_measurements(found), CLAIMS)
+        spectra, dimensions = functools.partial(_flatness_spectra, found), functools.partial(_dimensions_by_size, found)
+        plots = [
+            Plot("Flatness spectra.", spectra, "One seed for each width; F over the norm of the weights."),
+            Plot("Effective dimensions.", dimensions, "Every seed is a point."),
+        ]
+        return [Section(self.key, self.title, _TEXT, _HEADINGS, rows, judgements, values, plots)]
 
-
-def _widths(plan: Plan) -> dict[int, int]:
-    return _QUICK_WIDTHS if plan.quick else _WIDTHS
+    def _widths(self, plan: Plan) -> tuple[tuple[int, int], ...]:
+        return self.quick_widths if plan.quick else self.widths
 
 
 def _name(width: int, seed: int) -> str:
@@ -76,28 +144,28 @@ def _load(plan: Plan, width: int, seed: int) -> EffectiveDimension:
 
 
 def _measure(reporter: Reporter, plan: Plan, width: int, seed: int) -> None:
-    steps = Problem(plan.settings).order.batches_per_epoch
+    steps = Experiment(plan.settings).order.batches_per_epoch
     divisors = [every for every in range(1, steps + 1) if steps % every == 0]
     every = min(divisors, key=lambda every: abs(steps / every - _ROWS_AN_EPOCH))
     settings = plan.settings_with(hidden=(width, width), equal_norm=True, seed=seed, record_every=every)
     run = ExperimentRun.create(plan.run_path(_name(width, seed)), settings)
     if run.has("effective-dimension"):
-        _forget_rows(run)
+        _delete_recording(run)
         return
     run.analyse(reporter, until="train")
     with run.locked(), reporter.stage(f"Sharp directions of {_name(width, seed)}") as progress:
         study, history = run.study, run.load("training", TrainingHistory)
         end, start = history.at(int(study.window.steps[-1])), int(study.window.steps[0]) // steps
-        found = measure_dimensions(
+        found = _measure_dimensions(
             study.risk(), study.window, test_error=float(history.test_error[end]), start_epoch=start, seed=seed,
             rtol=settings.rtol, progress=progress,
         )  # fmt: skip
         run.save("effective-dimension", found)
-    _forget_rows(run)
+    _delete_recording(run)
 
 
-def _forget_rows(run: ExperimentRun) -> None:
-    """Gigabytes that nothing asks for any more; without them a run can only be trained anew."""
+def _delete_recording(run: ExperimentRun) -> None:
+    """Delete the recording, which takes gigabytes and is not needed any more."""
     shutil.rmtree(run.path / "trajectory", ignore_errors=True)
 
 
@@ -107,11 +175,181 @@ def _row(width: int, group: Sequence[EffectiveDimension]) -> list[str]:
         f"{width}",
         f"{size:,}",
         f"{len(group)}",
-        mean_with_interval([one.norm for one in group], ".2f"),
-        ("at least " if any(one.is_bound for one in group) else "")
-        + mean_with_interval([one.n_sharp for one in group], ".1f"),
-        f"{sum(one.n_sharp for one in group) / len(group) / size:.2g}",
-        *(mean_with_interval([one.n_learning[place] for one in group], ".1f") for place in (0, 1, 2)),
-        mean_with_interval([one.n_null[1] for one in group], ".1f"),
-        f"{100 * math.fsum(one.test_error for one in group) / len(group):.2f} %",
+        mean_with_interval([solution.norm for solution in group], ".2f"),
+        ("at least " if any(solution.is_bound for solution in group) else "")
+        + mean_with_interval([solution.n_sharp for solution in group], ".1f"),
+        f"{sum(solution.n_sharp for solution in group) / len(group) / size:.2g}",
+        *(mean_with_interval([solution.n_learning[place] for solution in group], ".1f") for place in (0, 1, 2)),
+        mean_with_interval([solution.n_null[1] for solution in group], ".1f"),
+        f"{100 * math.fsum(solution.test_error for solution in group) / len(group):.2f} %",
     ]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class EffectiveDimension(Result, kind="effective_dimension", dims={"width": ("direction",)}):
+    """Effective dimensions of one solution and of the search that found it.
+
+    Args:
+        n_weights: Number of weights, N.
+        norm: Norm of the selected weights at w0.
+        width: F_i in rank order, as far as it was measured.
+        n_sharp: D_s, directions with F_i below half the norm.
+        n_learning: D_l: modes with 99 % and with 99.9 % of the variance, then the same without the first mode.
+        n_null: D_l at 99 % of shuffled increments of the window, with and without the first mode.
+        loss0: Loss at w0.
+        test_error: Share of wrong answers.
+        start_epoch: Epoch after which the window begins.
+    """
+
+    n_weights: int
+    norm: float
+    width: Float[Tensor, " k"]
+    n_sharp: int
+    n_learning: tuple[int, int, int, int]
+    n_null: tuple[int, int]
+    loss0: float
+    test_error: float
+    start_epoch: int
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether all directions that the window has are sharp, so that D_s is a lower bound."""
+        return self.n_sharp == len(self.width)
+
+    def numbers(self) -> dict[str, Any]:
+        """What a table needs."""
+        names = ("n_weights", "norm", "n_sharp", "n_learning", "n_null", "loss0", "test_error", "start_epoch")
+        return {name: getattr(self, name) for name in names}
+
+
+def _measure_dimensions(
+    landscape: LossLandscape,
+    window: Trajectory,
+    *,
+    test_error: float,
+    start_epoch: int,
+    seed: int,
+    rtol: float = 1e-3,
+    progress: ProgressCallback = silent,
+) -> EffectiveDimension:
+    """D_s and D_l of one window.
+
+    Args:
+        landscape: Loss landscape.
+        window: The window; its last row is w0.
+        test_error: Test error of the network at w0.
+        start_epoch: Epoch after which the window begins.
+        seed: Random seed of the null.
+        rtol: Tolerance of the crossings.
+        progress: Called with the number of measured directions.
+    """
+    modes = principal_modes(window, min(_MOST_MODES, len(window) - 1, window.dim))
+    null = principal_variances(shuffled_increments(window, seed=seed))
+    w0 = window.row(-1)
+    norm = float(torch.linalg.vector_norm(w0.double()))
+    found = flatness_until_flat(landscape, w0, modes.directions, _THRESHOLD * norm, rtol=rtol, progress=progress)
+    counted = [(fraction, drift) for drift in (True, False) for fraction in (0.99, 0.999)]
+    dimension = [learning_dimension(modes.variance, f, drift=d, total=modes.total_variance) for f, d in counted]
+    of_null = [learning_dimension(null, 0.99, drift=d) for d in (True, False)]
+    return EffectiveDimension(
+        n_weights=window.dim,
+        norm=norm,
+        width=found.width,
+        n_sharp=sharp_dimension(found, _THRESHOLD * norm),
+        n_learning=(dimension[0], dimension[1], dimension[2], dimension[3]),
+        n_null=(of_null[0], of_null[1]),
+        loss0=found.loss0,
+        test_error=test_error,
+        start_epoch=start_epoch,
+        provenance=stamp(threshold=_THRESHOLD, rtol=rtol, rows=len(window), seed=seed),
+    )
+
+
+def dimension_measurements(found: Mapping[int, Sequence[EffectiveDimension]]) -> dict[str, Measurement]:
+    """Measure how D_s and D_l grow with the number of weights, over the widths of the paper.
+
+    Args:
+        found: Width -> the solutions of its seeds.
+
+    Returns:
+        Measurements by claim.
+    """
+    inside = {width: group for width, group in found.items() if _FIRST_WIDTH <= width <= _LAST_WIDTH}
+    inside = inside if len(inside) > 2 else dict(found)
+    sharp = _growth(inside, lambda solution: solution.n_sharp)
+    # The drift along the first mode can hold 99 % of the variance alone: the search shows in the other modes.
+    learning = _growth(inside, lambda solution: solution.n_learning[2])
+    null = _mean(_growth(inside, lambda solution: solution.n_null[1]))
+    beyond = [width for width in found if width > max(inside)]
+    wider = ", ".join(f"{_sharp_of(found[width])} at width {width}" for width in beyond)
+    nearest = min(found, key=lambda width: abs(width - _PAPER_WIDTH))
+    shares = [solution.n_sharp / solution.n_weights for solution in found[nearest]]
+    widths = f"widths {min(inside)} to {max(inside)}"
+    return {
+        "sharp_dimension": Measurement(
+            _mean(sharp), seed_interval(sharp), note=f"{widths}" + (f"; D_s is {wider}" if wider else "")
+        ),
+        "few_sharp": Measurement(_mean(shares), seed_interval(shares), note=f"width {nearest}"),
+        "learning_dimension": Measurement(
+            _mean(learning),
+            seed_interval(learning),
+            (Control("shuffled increments of the same windows", (null, null), "differ", f"grow with {null:.2f}"),),
+            f"{widths}, without the first mode",
+        ),
+    }
+
+
+def _sharp_of(group: Sequence[EffectiveDimension]) -> str:
+    at_least = "at least " if any(solution.is_bound for solution in group) else ""
+    return f"{at_least}{_mean([solution.n_sharp for solution in group]):.0f}"
+
+
+def _growth(found: Mapping[int, Sequence[EffectiveDimension]], quantity: Any) -> list[float]:
+    """The exponent of a number on N, for each seed that all widths have."""
+    seeds = min(len(group) for group in found.values())
+    if len(found) < 3:
+        return [math.nan]
+    exponents = []
+    for seed in range(seeds):
+        counts = torch.tensor([float(quantity(group[seed])) for group in found.values()], dtype=torch.float64)
+        sizes = torch.tensor([float(group[seed].n_weights) for group in found.values()], dtype=torch.float64)
+        exponents.append(fit_power_law(sizes, counts.clamp(min=1)).exponent)
+    return exponents
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
+
+
+def _flatness_spectra(found: Mapping[int, Sequence[EffectiveDimension]]) -> go.Figure:
+    """Fig. 6A: flatness over the norm against rank, one seed for each width."""
+    figure = new_figure("rank i", "F<sub>i</sub>/‖w‖", log_x=True, log_y=True)
+    colors = _shades(len(found))
+    for (width, group), color in zip(sorted(found.items()), colors, strict=True):
+        values = numbers(group[0].width) / group[0].norm
+        add_line(figure, ranks_of(len(values)), values, f"width {width}", color, width=1.5)
+    add_level(figure, 0.5, "threshold", FIT)
+    figure.update_yaxes(dtick="D2")
+    return figure
+
+
+def _dimensions_by_size(found: Mapping[int, Sequence[EffectiveDimension]]) -> go.Figure:
+    """Fig. 6B and S17: effective dimensions against the number of weights; every seed is a point."""
+    figure = new_figure("number of weights N", "effective dimension", log_x=True, log_y=True)
+    quantities = (
+        ("D<sub>s</sub>", lambda solution: solution.n_sharp, OWN),
+        ("D<sub>l</sub> (99 %) without mode 1", lambda solution: solution.n_learning[2], FRESH),
+        ("the same, shuffled increments", lambda solution: solution.n_null[1], NULL),
+    )
+    runs = [solution for _, group in sorted(found.items()) for solution in group]
+    for name, quantity, color in quantities:
+        add_points(figure, np.array([r.n_weights for r in runs]), np.array([quantity(r) for r in runs]), name, color, 6)
+    sizes = np.array(sorted({run.n_weights for run in runs}))
+    add_line(figure, sizes, sizes.astype(float), "N", "#bbb", dash="dot", width=1)
+    figure.update_yaxes(dtick="D2")
+    return figure
+
+
+def _shades(count: int) -> list[str]:
+    places = [0.15 + 0.75 * number / max(1, count - 1) for number in range(count)]
+    return sample_colorscale("Viridis", places)

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from landscope.law.intervals import mean_with_spread
 from landscope.reproduction.experiment.datasets.texts import byte_sequences, python_texts
 from landscope.reproduction.experiment.settings import Settings
+from landscope.reproduction.figures.figure import Plan, Section
 from landscope.reproduction.figures.method_comparison import NO_STRENGTH, MethodComparison
-from landscope.reproduction.figures.recipe import Plan, Section, mean_with_spread
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.continual_result import ContinualResult
 from landscope.reproduction.sequential.language import FineTuning, FineTuningSettings
@@ -107,7 +108,7 @@ class Language:
         return [
             Section(
                 comparison.key, experiment.name, text if number == 0 else "", _HEADINGS, _rows(comparison, experiment),
-                [], comparison.values(), None,
+                [], comparison.values(),
             )
             for number, (experiment, comparison) in enumerate(zip(experiments, comparisons, strict=True))
         ]  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 
 from landscope.progress import Reporter
 from landscope.reproduction.experiment.settings import Settings
-from landscope.reproduction.figures.recipe import Plan
+from landscope.reproduction.figures.figure import Plan
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.continual_result import ContinualResult
 from landscope.reproduction.sequential.kept_results import kept_result, make_missing

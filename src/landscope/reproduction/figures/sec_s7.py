@@ -6,9 +6,11 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from landscope.claims.verdict import Claim, Measurement, judge
+from landscope.claims.statements import judged
+from landscope.claims.verdict import Claim, Measurement
+from landscope.law.intervals import mean_with_interval
 from landscope.reproduction.figures.fig4.figure import EXPERIMENTS
-from landscope.reproduction.figures.recipe import Plan, Section, mean_with_interval
+from landscope.reproduction.figures.figure import Plan, Section
 from landscope.reproduction.figures.two_task_experiment import (
     PAPER_METHOD,
     PAPER_STRENGTH,
@@ -66,8 +68,8 @@ class SecS7:
         headings = ["flatness", *(f"{each.name}, {stop}" for each, stop in stops)]
         text = "Summed errors in per cent at lambda = 10 and 200 modes, no floor; Student's 95 % interval over seeds."
         measured = measurements(results[0])
-        judgements = [judge(claim, measured[claim.key]) for claim in CLAIMS]
-        return [Section(self.key, self.title, text, headings, rows, judgements, {}, None)]
+        judgements = judged(measured, CLAIMS)
+        return [Section(self.key, self.title, text, headings, rows, judgements, {})]
 
 
 def measurements(results: TwoTaskResults) -> dict[str, Measurement]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from landscope.claims.verdict import Claim, Judgement, Measurement, judge
-from landscope.reproduction.figures.recipe import Plan, Section
+from landscope.claims.statements import judged
+from landscope.claims.verdict import Claim, Judgement, Measurement
+from landscope.reproduction.figures.fig4.plots import PLOTS, plots_of
+from landscope.reproduction.figures.figure import Plan, Section
 from landscope.reproduction.figures.two_task_experiment import (
     TwoTaskExperiment,
     TwoTaskResults,
@@ -76,7 +78,7 @@ class SecS8:
         experiments = self._experiments(plan)
         results = [experiment.results(plan) for experiment in experiments]
         measured = measurements(results)
-        judgements = [judge(claim, measured[claim.key]) for claim in CLAIMS]
+        judgements = judged(measured, CLAIMS)
         return [
             self._section(experiment, each, judgements, _TEXT + each.seeds_text if number == 0 else "")
             for number, (experiment, each) in enumerate(zip(experiments, results, strict=True))
@@ -89,7 +91,9 @@ class SecS8:
         rows = [table_row(method, n_modes, [results]) for method, n_modes in methods]
         title, values = f"{self.title}: {experiment.name}", table_values(methods, results)
         key = f"{self.key}-{experiment.key}"
-        return Section(key, title, text, table_headings([results]), rows, judgements, values, [results])
+        return Section(
+            key, title, text, table_headings([results]), rows, judgements, values, plots_of(PLOTS, [results])
+        )
 
     def _experiments(self, plan: Plan) -> Sequence[TwoTaskExperiment]:
         return self.experiments[:1] if plan.quick else self.experiments

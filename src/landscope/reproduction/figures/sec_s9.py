@@ -1,36 +1,42 @@
-"""sec-S9: which noise, added to gradient descent, reaches flat minima and low test error?"""
+"""Section S9: which noise, added to gradient descent, reaches flat minima and a low test error?"""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+import plotly.graph_objects as go
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from landscope.claims.statements import judged
+from landscope.claims.verdict import Claim, Control, Measurement
+from landscope.law.intervals import mean_with_interval, seed_interval
 from landscope.parameters import ParameterSpace
+from landscope.plots.style import FIT, NULL, PALETTE, add_line, new_figure, numbers
 from landscope.progress import Reporter
+from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.folder import ExperimentFolder
-from landscope.reproduction.experiment.problem import Problem
 from landscope.reproduction.experiment.training import evaluate, train
-from landscope.reproduction.figures.recipe import Plan, Section, mean_with_interval
-from landscope.reproduction.figures.sec_s9_claims import NoisyRun, annealing_measurements
-from landscope.reproduction.figures.valleys import measure_valley
+from landscope.reproduction.figures.figure import Plan, Plot, Section
+from landscope.reproduction.figures.valley import measure_valley
 from landscope.reproduction.jobs import Job
-from landscope.results import stamp
+from landscope.results import Result, stamp
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.surrogates.noisy_descent import NOISES, NoisyGradientDescent, gradient_noise_like
 from landscope.threads import one_thread
 
-__all__ = ["NoisyDescent"]
+__all__ = ["CLAIMS", "DescentSize", "NoisyRun", "SecS9", "noise_measurements"]
 
 _SHAPES = ("none", *NOISES, "sgd")
-_SAMPLES, _STEPS, _ROWS = 1000, 10_000, 40
-_QUICK_SAMPLES, _QUICK_STEPS = 400, 1000
+_ROWS = 40
 _BATCH_SIZE = 10
-"""Of SGD and of the noise: small, as noise that does nothing shows no difference."""
+"""Batch size of SGD and of the noise: small, as weak noise shows no difference."""
 _HEADINGS = (
     "noise", "seeds", "first step without training error", "training loss", "test error (%)", "F/‖w‖", "λ₁‖w‖²/L",
 )  # fmt: skip
@@ -44,23 +50,76 @@ _TEXT = (
 )
 
 
-class NoisyDescent:
-    """All shapes of noise over seeds."""
+CLAIMS = (
+    Claim(
+        "flatness_noise_error",
+        "sec-S9",
+        "Only noise that depends on the flatness leads gradient descent to low test error (difference from isotropic"
+        " noise of the same trace, in points of a per cent).",
+        "lower",
+        (-100.0, 0.0),
+        "the sign",
+        "noise of equal trace in several shapes, from the same initial weights, seed by seed",
+        stage="sec-S9",
+    ),
+    Claim(
+        "flatness_noise_width",
+        "sec-S9",
+        "Only noise that depends on the flatness leads gradient descent to flat minima (difference of ln F/|w| from"
+        " isotropic noise of the same trace).",
+        "flatter",
+        (0.0, math.inf),
+        "the sign",
+        "noise of equal trace in several shapes, from the same initial weights, seed by seed",
+        stage="sec-S9",
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class DescentSize:
+    """Size of one descent.
+
+    Args:
+        samples: Training samples.
+        steps: Steps.
+    """
+
+    samples: int
+    steps: int
+
+
+@dataclasses.dataclass(frozen=True)
+class SecS9:
+    """Descents with every shape of noise, over seeds.
+
+    Args:
+        size: Size of each descent.
+        quick_size: The same for a quick reproduction.
+    """
+
+    size: DescentSize = DescentSize(1000, 10_000)
+    quick_size: DescentSize = DescentSize(400, 1000)
 
     key = "sec-S9"
     title = "Gradient descent with noise of equal trace (sec-S9)"
 
     def jobs(self, plan: Plan) -> list[Job]:
-        """One job a shape and seed."""
-        return [Job(_name(shape, seed), _run, (plan, shape, seed)) for shape in _SHAPES for seed in range(plan.seeds)]
+        """One job for each shape and seed."""
+        size = self.quick_size if plan.quick else self.size
+        return [
+            Job(_name(shape, seed), _run, (plan, size, shape, seed)) for shape in _SHAPES for seed in range(plan.seeds)
+        ]
 
     def sections(self, plan: Plan) -> list[Section]:
-        """The table, and the claims on noise by flatness."""
+        """The table, and the claims on noise that depends on the flatness."""
         found = {shape: [_load(plan, shape, seed) for seed in range(plan.seeds)] for shape in _SHAPES}
         rows = [_row(shape, runs) for shape, runs in found.items()]
         values = {shape: [_numbers(run) for run in runs] for shape, runs in found.items()}
-        judgements = judged(annealing_measurements(found))
-        return [Section(self.key, self.title, _TEXT, _HEADINGS, rows, judgements, values, found)]
+        judgements = judged(noise_measurements(found), CLAIMS)
+        draw = functools.partial(_error_over_steps, found)
+        plot = Plot("Test error.", draw, "Mean over seeds, by the shape of the noise.")
+        return [Section(self.key, self.title, _TEXT, _HEADINGS, rows, judgements, values, [plot])]
 
 
 def _name(shape: str, seed: int) -> str:
@@ -71,65 +130,65 @@ def _load(plan: Plan, shape: str, seed: int) -> NoisyRun:
     return ExperimentFolder.open(plan.run_path(_name(shape, seed))).load("noisy-run", NoisyRun)
 
 
-def _run(reporter: Reporter, plan: Plan, shape: str, seed: int) -> None:
-    samples, steps = (_QUICK_SAMPLES, _QUICK_STEPS) if plan.quick else (_SAMPLES, _STEPS)
+def _run(reporter: Reporter, plan: Plan, size: DescentSize, shape: str, seed: int) -> None:
+    steps = size.steps
     settings = plan.settings_with(
-        train_samples=samples, batch_size=_BATCH_SIZE, seed=seed, equal_norm=True, sampling="with-replacement"
+        train_samples=size.samples, batch_size=_BATCH_SIZE, seed=seed, equal_norm=True, sampling="with-replacement"
     )
     run = ExperimentFolder.create(plan.run_path(_name(shape, seed)), settings)
     if run.has("noisy-run"):
         return
-    problem = Problem(settings)
-    model = problem.network()
+    experiment = Experiment(settings)
+    model = experiment.network()
     with run.locked(), one_thread(), reporter.stage(_name(shape, seed)) as progress:
         rows: list[list[float]] = []
 
         def after(step: int) -> None:
             if step % max(1, steps // _ROWS) == 0:
-                train_row = evaluate(model, problem.train_data, problem.criterion)
-                rows.append([step, *train_row, evaluate(model, problem.test_data, problem.criterion)[1]])
+                train_row = evaluate(model, experiment.train_data, experiment.criterion)
+                rows.append([step, *train_row, evaluate(model, experiment.test_data, experiment.criterion)[1]])
                 progress(step, steps)
 
-        _descend(problem, model, shape, steps, seed, after)
-        run.save("noisy-run", _measured(shape, problem, model, rows))
+        _descend(experiment, model, shape, steps, seed, after)
+        run.save("noisy-run", _measured(shape, experiment, model, rows))
 
 
 def _descend(
-    problem: Problem, model: nn.Module, shape: str, steps: int, seed: int, after: Callable[[int], None]
+    experiment: Experiment, model: nn.Module, shape: str, steps: int, seed: int, after: Callable[[int], None]
 ) -> None:
     """Take all steps: with one kind of noise, none, or SGD's own."""
     if shape == "sgd":
-        _train_by_minibatches(problem, model, steps, after)
+        _train_by_minibatches(experiment, model, steps, after)
         return
-    settings = problem.settings
+    settings = experiment.settings
     noise: Callable[[Tensor], Tensor] = torch.zeros_like
     if shape != "none":
-        noise = gradient_noise_like(shape, _whole_risk(problem, model), settings.batch_size, seed=seed)  # ty: ignore[invalid-argument-type]
+        noise = gradient_noise_like(shape, _whole_risk(experiment, model), settings.batch_size, seed=seed)  # ty: ignore[invalid-argument-type]
     optimizer = NoisyGradientDescent(model.parameters(), lr=settings.learning_rate, noise=noise)
-    inputs, labels = problem.train_data
+    inputs, labels = experiment.train_data
     for step in range(1, steps + 1):
         optimizer.zero_grad()
-        problem.criterion(model(inputs), labels).mean().backward()
+        experiment.criterion(model(inputs), labels).mean().backward()
         optimizer.step()
         after(step)
 
 
-def _train_by_minibatches(problem: Problem, model: nn.Module, steps: int, after: Callable[[int], None]) -> None:
-    optimizer, taken = problem.optimizer(model), itertools.count(1)
+def _train_by_minibatches(experiment: Experiment, model: nn.Module, steps: int, after: Callable[[int], None]) -> None:
+    optimizer, taken = experiment.optimizer(model), itertools.count(1)
     optimizer.register_step_post_hook(lambda *_: after(next(taken)))
-    for epoch in train(model, problem.criterion, problem.train_data, optimizer, problem.order):
+    for epoch in train(model, experiment.criterion, experiment.train_data, optimizer, experiment.order):
         if epoch.step >= steps:
             return
 
 
-def _whole_risk(problem: Problem, model: nn.Module) -> EmpiricalRisk:
-    """The loss over all weights: what the noise acts on."""
-    return EmpiricalRisk(model, problem.criterion, problem.train_data, space=ParameterSpace.of(model))
+def _whole_risk(experiment: Experiment, model: nn.Module) -> EmpiricalRisk:
+    """The loss over all weights, as the noise acts on all of them."""
+    return EmpiricalRisk(model, experiment.criterion, experiment.train_data, space=ParameterSpace.of(model))
 
 
-def _measured(shape: str, problem: Problem, model: nn.Module, rows: Sequence[Sequence[float]]) -> NoisyRun:
-    risk = problem.risk(model)  # of one layer: over several, F/|w| depends on how the scale is shared out
-    valley = measure_valley(risk, risk.w0, seed=problem.settings.seed)
+def _measured(shape: str, experiment: Experiment, model: nn.Module, rows: Sequence[Sequence[float]]) -> NoisyRun:
+    risk = experiment.risk(model)  # of one layer: over several, F/|w| depends on how the scale is shared out
+    valley = measure_valley(risk, risk.w0, seed=experiment.settings.seed)
     step, loss, error, test_error = torch.tensor(rows, dtype=torch.float64).T
     settled = (error == 0).nonzero()
     return NoisyRun(
@@ -141,7 +200,7 @@ def _measured(shape: str, problem: Problem, model: nn.Module, rows: Sequence[Seq
         flatness=valley.relative_flatness,
         sharpness=float(valley.curvature[0]) / valley.loss * valley.norm**2,
         exploration_step=float(step[settled[0, 0]]) if len(settled) else math.nan,
-        provenance=stamp(**problem.settings.model_dump(mode="json")),
+        provenance=stamp(**experiment.settings.model_dump(mode="json")),
     )
 
 
@@ -168,3 +227,85 @@ def _row(shape: str, runs: Sequence[NoisyRun]) -> list[str]:
         mean_with_interval([run.flatness for run in runs], ".3g"),
         mean_with_interval([run.sharpness for run in runs], ".3g"),
     ]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class NoisyRun(
+    Result, kind="noisy_run", dims=dict.fromkeys(("step", "train_loss", "train_error", "test_error"), ("row",))
+):
+    """One run of gradient descent with some noise.
+
+    Args:
+        noise: Shape of the noise.
+        step: Steps with a measurement.
+        train_loss: Loss on the training subset.
+        train_error: Share of wrong answers on the training subset.
+        test_error: Share of wrong answers on the test set.
+        flatness: Median F of the sharpest directions over the norm of the weights, at the end.
+        sharpness: Largest eigenvalue of the Hessian over the loss, times the squared norm of the weights, at the end.
+        exploration_step: First of these steps with training error 0; NaN if there is none.
+    """
+
+    noise: str
+    step: Float[Tensor, " rows"]
+    train_loss: Float[Tensor, " rows"]
+    train_error: Float[Tensor, " rows"]
+    test_error: Float[Tensor, " rows"]
+    flatness: float
+    sharpness: float
+    exploration_step: float
+
+
+def noise_measurements(found: Mapping[str, Sequence[NoisyRun]]) -> dict[str, Measurement]:
+    """Compare noise that depends on the flatness with isotropic noise and with no noise.
+
+    Args:
+        found: Shape of the noise -> the runs of its seeds, in one order; ``flatness`` and ``isotropic`` among them.
+
+    Returns:
+        Measurements by claim.
+    """
+    error = {name: [float(run.test_error[-1]) for run in runs] for name, runs in found.items()}
+    width = {name: [math.log(run.flatness) for run in runs] for name, runs in found.items()}
+    reached = {name: sum(not math.isnan(run.exploration_step) for run in runs) for name, runs in found.items()}
+    note = "without training error in the end: " + ", ".join(
+        f"{name} {count} of {len(found[name])}" for name, count in reached.items()
+    )
+    return {
+        "flatness_noise_error": _against_isotropic(error, 100.0, note),
+        "flatness_noise_width": _against_isotropic(width, 1.0, ""),
+    }
+
+
+def _against_isotropic(values: Mapping[str, Sequence[float]], unit: float, note: str) -> Measurement:
+    """The difference from isotropic noise, seed by seed.
+
+    Descent without noise must not do as well. Noise with the covariance of the noise of SGD, with its diagonal, or
+    with the shape of the Hessian, and SGD itself, depend on the landscape too: the note gives their differences, which
+    decide nothing.
+    """
+    differences = {
+        name: [unit * (a - b) for a, b in zip(runs, values["isotropic"], strict=True)] for name, runs in values.items()
+    }
+    gain = differences["flatness"]
+    others = [
+        f"{name} {sum(difference) / len(difference):.2g}"
+        for name, difference in differences.items()
+        if name not in ("flatness", "isotropic", "none")
+    ]
+    controls = ()
+    if "none" in differences:
+        controls = (Control("descent without noise", seed_interval(differences["none"]), "differ"),)
+    beside = f"beside it: {', '.join(others)}" if others else ""
+    note = "; ".join(text for text in (beside, note) if text)
+    return Measurement(sum(gain) / len(gain), seed_interval(gain), controls, note)
+
+
+def _error_over_steps(found: Mapping[str, Sequence[NoisyRun]]) -> go.Figure:
+    """Test error over steps under each noise; mean over seeds."""
+    figure = new_figure("step", "test error (%)")
+    for (shape, runs), color in zip(found.items(), (*PALETTE, NULL, FIT, "#000"), strict=False):
+        mean = np.mean([100 * numbers(run.test_error) for run in runs], axis=0)
+        add_line(figure, numbers(runs[0].step), mean, shape, color, width=1.5)
+    figure.update_yaxes(type="log", dtick="D2")
+    return figure

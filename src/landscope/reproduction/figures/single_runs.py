@@ -1,66 +1,123 @@
-"""Figs. 1, 2, 3 and 5 and sections S2, S3 and S4: the paper's own network, optimiser and data."""
+"""Figures that single runs of the paper's own network show, pooled over seeds."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from landscope.errors import InputError
 from landscope.progress import Reporter
+from landscope.report.captions import CAPTIONS, WIDE
 from landscope.reproduction.experiment.run import ExperimentRun
-from landscope.reproduction.figures.cases import CELLS, Cell, settings_of
-from landscope.reproduction.figures.recipe import Plan, Section
+from landscope.reproduction.experiment.settings import Settings
+from landscope.reproduction.figures.figure import CLAIM_HEADINGS, Plan, Plot, Section, claim_row
 from landscope.reproduction.jobs import Job
-from landscope.reproduction.pooling import COLUMNS, FIGURES, as_dict, exponent_rows, judgements_on, pool
+from landscope.reproduction.seed_summary import COLUMNS, LAW_ROWS, SeedSummary, summarise
 
-__all__ = ["Figures"]
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
-_KEYS = ("sgd", "sgd-B100", "sgd-alpha0.2")
-"""Cells of the paper's own network: (B, alpha) of Fig. 2D, the standard pair first."""
-_TITLES = {
-    "fig1": "Fig. 1: spectrum, drift and diffusion",
-    "fig2": "Fig. 2: the inverse variance-flatness relation",
-    "fig3": "Fig. 3: noise strength, memory, and their controls",
-    "fig5": "Fig. 5: active temperature",
-    "sec-S2": "sec-S2: drift along the first mode",
-    "sec-S3": "sec-S3: flatness and curvature",
-    "fig-S7": "Fig. S7: springs against flatness",
-}
+__all__ = ["Pair", "SingleRuns", "create_run", "run_name", "standard_pair"]
+
+Pair = tuple[int, float]
+"""Batch size B and learning rate alpha."""
+
+_TABLE_TEXT = "Mean over seeds with Student's 95 % interval; the null pools the surrogates of all seeds."
 
 
-class Figures:
-    """The figures that single runs of the standard network show."""
+def standard_pair(settings: Settings) -> Pair:
+    """Batch size and learning rate of the standard runs: the paper's 50 and 0.1, if not changed."""
+    return settings.batch_size, settings.learning_rate
 
-    key = "figures"
-    title = "The paper's own network (Figs. 1, 2, 3, 5, sec-S2, sec-S3, Fig. S7)"
+
+def run_name(pair: Pair, seed: int) -> str:
+    """Name of a run of the paper's own network; figures that need the same run share it."""
+    return f"B{pair[0]}-alpha{pair[1]:g}-seed{seed}"
+
+
+def create_run(plan: Plan, pair: Pair, seed: int) -> ExperimentRun:
+    """A run of the paper's own network, new or already there."""
+    settings = plan.settings_with(batch_size=pair[0], learning_rate=pair[1], seed=seed)
+    return ExperimentRun.create(plan.run_path(run_name(pair, seed)), settings)
+
+
+@dataclasses.dataclass(frozen=True)
+class SingleRuns:
+    """A figure of single runs of the paper's own network.
+
+    Args:
+        key: Short name.
+        title: Heading.
+        until: Last stage that its runs need.
+        claims: Keys of its claims.
+        plots: Names of figures of a study, drawn for the first run.
+        table: Rows of exponents in its table: those of the law, all, or no table.
+        other_pairs: Batch sizes and learning rates beside the standard pair.
+        plots_over_seeds: Draws figures of all runs.
+    """
+
+    key: str
+    title: str
+    until: Literal["law", "noise", "controls"]
+    claims: tuple[str, ...]
+    plots: tuple[str, ...]
+    table: Literal["none", "law", "all"] = "none"
+    other_pairs: tuple[Pair, ...] = ()
+    plots_over_seeds: Callable[[Sequence[SeedSummary]], list[Plot]] = lambda _: []
+
+    def pairs(self, plan: Plan) -> list[Pair]:
+        """Batch sizes and learning rates of the runs, the standard pair first."""
+        return list(dict.fromkeys(plan.pairs or (standard_pair(plan.settings), *self.other_pairs)))
 
     def jobs(self, plan: Plan) -> list[Job]:
-        """One job a (B, alpha) and seed; the standard pair goes through all stages."""
+        """One job for each (B, alpha) and seed."""
         return [
-            Job(cell.run_name(seed), _run, (plan, cell, seed, "controls" if cell.key == _KEYS[0] else "law"))
-            for cell in _cells()
+            Job(run_name(pair, seed), _analyse, (plan, pair, seed, self.until))
+            for pair in self.pairs(plan)
             for seed in range(plan.seeds)
         ]
 
     def sections(self, plan: Plan) -> list[Section]:
-        """One section a figure; the tables of exponents stand with Figs. 2 and 3."""
-        pooled = []
-        for cell in _cells():
-            runs = [ExperimentRun.open(plan.run_path(cell.run_name(seed))) for seed in range(plan.seeds)]
-            pooled.append(pool(runs[0].settings.batch_size, runs[0].settings.learning_rate, runs))
-        standard = pooled[0]
-        rows = {"fig2": [row for entry in pooled for row in exponent_rows(entry)[:3]], "fig3": exponent_rows(standard)}
-        values = {"fig2": {f"B = {e.batch_size}, alpha = {e.learning_rate:g}": as_dict(e) for e in pooled}}
-        return [
-            Section(
-                figure, title, "", COLUMNS if figure in rows else (), rows.get(figure, []),
-                judgements_on(standard, figure), values.get(figure, {}), standard.folders[0],
-            )
-            for figure, title in _TITLES.items()
-            if figure in FIGURES
-        ]  # fmt: skip
+        """The exponents of all pairs with the claims of the first, and the claims of each other pair."""
+        summaries = [_summary(plan, pair) for pair in self.pairs(plan)]
+        first, *others = summaries
+        names = {"none": (), "law": LAW_ROWS, "all": None}[self.table]
+        rows = [row for summary in summaries for row in summary.exponent_rows(names)]
+        main = Section(
+            self.key, self.title, _TABLE_TEXT if rows else "", COLUMNS if rows else (), rows,
+            first.judgements_on(self.claims), {summary.name: summary.numbers() for summary in summaries},
+            [*self.plots_over_seeds(summaries), *self._plots_of_run(first)],
+        )  # fmt: skip
+        return [main, *(self._claims_section(summary) for summary in others)]
+
+    def _claims_section(self, summary: SeedSummary) -> Section:
+        rows = [claim_row(judgement) for judgement in summary.judgements_on(self.claims)]
+        key = f"{self.key}-B{summary.batch_size}-alpha{summary.learning_rate:g}"
+        return Section(key, f"{self.title}; claims at {summary.name}", "", CLAIM_HEADINGS, rows, [], {})
+
+    def _plots_of_run(self, summary: SeedSummary) -> list[Plot]:
+        about = f"({summary.name}, seed {summary.seeds[0]})"
+        plots = []
+        for name in self.plots:
+            heading, caption = CAPTIONS[name]
+            draw = functools.partial(_drawn, summary.folders[0], name)
+            plots.append(Plot(heading, draw, f"{caption} {about}", name in WIDE))
+        return plots
 
 
-def _cells() -> list[Cell]:
-    return [cell for key in _KEYS for cell in CELLS if cell.key == key]
+def _drawn(run: Path, name: str) -> go.Figure | None:
+    try:
+        return getattr(ExperimentRun.open(run).results.plots, name)()
+    except InputError:  # the run has too few modes, or its optimiser has no such quantity
+        return None
 
 
-def _run(reporter: Reporter, plan: Plan, cell: Cell, seed: int, until: str) -> None:
-    run = ExperimentRun.create(plan.run_path(cell.run_name(seed)), settings_of(cell, plan, seed))
-    run.analyse(reporter, until=until)
+def _summary(plan: Plan, pair: Pair) -> SeedSummary:
+    return summarise([ExperimentRun.open(plan.run_path(run_name(pair, seed))) for seed in range(plan.seeds)])
+
+
+def _analyse(reporter: Reporter, plan: Plan, pair: Pair, seed: int, until: str) -> None:
+    create_run(plan, pair, seed).analyse(reporter, until=until)

@@ -7,9 +7,10 @@ import functools
 import statistics
 from collections.abc import Callable, Sequence
 
+from landscope.law.intervals import mean_with_spread
 from landscope.reproduction.experiment.settings import Settings
+from landscope.reproduction.figures.figure import Plan, Section
 from landscope.reproduction.figures.method_comparison import NO_STRENGTH, MethodComparison, Strengths
-from landscope.reproduction.figures.recipe import Plan, Section, mean_with_spread
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.continual_result import ContinualResult
 from landscope.reproduction.sequential.methods import MethodSettings, method_label
@@ -82,7 +83,7 @@ class SplitDigits:
         tuner = comparison.tuner
         rows = [_row(row, tuner.best(row), tuner.results(row)) for row in self.strengths]
         text = _TEXT.format(**self.seeds.counts_of(plan))
-        return [Section(self.key, self.title, text, _HEADINGS, rows, [], comparison.values(), None)]
+        return [Section(self.key, self.title, text, _HEADINGS, rows, [], comparison.values())]
 
     def _comparison(self, plan: Plan) -> MethodComparison:
         prepare = functools.partial(_prepare, self.pretraining_epochs)

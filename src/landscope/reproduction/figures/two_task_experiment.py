@@ -13,11 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope.claims.verdict import Control, Measurement
-from landscope.law.intervals import seed_interval
+from landscope.law.intervals import mean_with_spread, seed_interval
 from landscope.progress import Reporter
 from landscope.reproduction.experiment.choices import Pretraining
 from landscope.reproduction.experiment.settings import Settings
-from landscope.reproduction.figures.recipe import Plan, mean_with_spread
+from landscope.reproduction.figures.figure import Plan
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.ablations import COMPARED, PSI_METHODS
 from landscope.reproduction.sequential.kept_results import kept_result, make_missing

@@ -1,78 +1,43 @@
-"""The page of a reproduction over seeds and settings."""
+"""The page of a reproduction: all claims, the table and plots of every figure, and the times."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from landscope import plots
-from landscope.law.exponents import Exponents
-from landscope.report.captions import CAPTIONS, WIDE
 from landscope.report.render import render
-from landscope.reproduction.experiment.run import ExperimentRun
-from landscope.reproduction.figures import plots_pooled
-from landscope.reproduction.pooling import COLUMNS, Pooled, judgements_on, table_rows
+from landscope.reproduction.figures.figure import Section
+from landscope.reproduction.reproduce import Reproduction
 from landscope.storage.atomic import write_text
 
-__all__ = ["SHOWN", "write_reproduction_report"]
-
-SHOWN = {
-    "fig1": ("fig1a", "fig1b", "fig1c", "fig1d"),
-    "fig2": ("fig2a", "fig2b", "fig2c", "fig2d"),
-    "fig3": ("fig3a", "fig3b-d", "fig3b-tau", "predictions", "samplings", "equilibrium", "growth", "exponents"),
-    "fig5": ("fig5a", "fig5b", "fig5c", "fig5d", "fig5d-inset"),
-    "sec-S2": ("training", "drift-line", "along-drift", "fig1c", "activity"),
-    "sec-S3": ("locality", "layers"),
-    "fig-S7": ("figs7", "predictions"),
-}
-"""Figures of the first run that a reproduction shows."""
+__all__ = ["write_reproduction_page"]
 
 
-def write_reproduction_report(folder: str | Path, pooled: Sequence[Pooled], figure: str, data: str) -> Path:
-    """Write ``report.html`` of a reproduction over seeds and settings.
+def write_reproduction_page(results: Reproduction) -> Path:
+    """Write ``report.html`` of a reproduction.
 
     Returns:
-        Its path.
+        Path of the page.
     """
-    names = [f"B = {entry.batch_size}, α = {entry.learning_rate:g}" for entry in pooled]
-    runs = [
-        [ExperimentRun.open(path).load("exponents-in-sample", Exponents) for path in entry.folders] for entry in pooled
-    ]
-    first = ExperimentRun.open(pooled[0].folders[0])
-    every = first.results.plots.available()
-    figures = [
-        (
-            "Exponents.",
-            plots.as_html(plots_pooled.pooled_exponents(pooled), "pooled-exponents"),
-            "Every run is a point.",
-            False,
-        ),
-        (
-            "Variance against flatness.",
-            plots.as_html(plots_pooled.pooled_variance_by_flatness(names, runs), "pooled-law"),
-            "In-sample, all seeds.",
-            False,
-        ),
-        *(
-            (
-                CAPTIONS[name][0],
-                plots.as_html(every[name], name),
-                f"{CAPTIONS[name][1]} ({names[0]}, seed {first.settings.seed})",
-                name in WIDE,
-            )
-            for name in SHOWN[figure]
-            if name in every
-        ),
-    ]
+    plan = results.plan
     page = render(
         "reproduction.html.j2",
-        title=f"Reproduction of {figure} on {data}",
-        about=f"{len(pooled)} settings, seeds {', '.join(str(seed) for seed in pooled[0].seeds)}",
-        columns=COLUMNS,
-        rows=table_rows(pooled),
-        figures=figures,
-        pooled=[(entry.batch_size, entry.learning_rate, judgements_on(entry, figure)) for entry in pooled],
+        title=f"Reproduction on {plan.settings.data}",
+        about=f"{plan.seeds} seeds{', quick sizes' if plan.quick else ''}",
+        judgements=results.judgements,
+        sections=[(section, _drawn(section)) for section in results.sections],
+        times=[(title, f"{seconds / 60:.1f}") for title, seconds in results.seconds.items()],
     )
-    path = Path(folder) / "report.html"
+    path = plan.folder / "report.html"
     write_text(path, page)
     return path
+
+
+def _drawn(section: Section) -> list[tuple[str, str, str, bool]]:
+    """The plots of a section: heading, HTML, caption, and whether it is wide."""
+    drawn = [(plot, plot.draw()) for plot in section.plots]
+    return [
+        (plot.heading, plots.as_html(figure, f"{section.key}-{number}"), plot.caption, plot.wide)
+        for number, (plot, figure) in enumerate(drawn)
+        if figure is not None
+    ]

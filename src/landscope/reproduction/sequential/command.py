@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from landscope.claims.verdict import Judgement, judge
+from landscope.claims.statements import judged
+from landscope.claims.verdict import Judgement
 from landscope.errors import InputError, StorageError
 from landscope.progress import Reporter
 from landscope.reproduction.experiment.folder import ExperimentFolder
@@ -193,8 +194,7 @@ def judgements_of(run: ExperimentFolder, results: Sequence[ContinualResult]) -> 
     """Verdicts of one seed on the paper's claims, in the paper's setting; none otherwise."""
     if run.settings != Settings(data="mnist", seed=run.settings.seed) or run.read_note(TASKS_NOTE) != _PAPER:
         return []
-    measured = single_seed_measurements(results, step=_EPOCH)
-    return [judge(claim, measured[claim.key]) for claim in CLAIMS if claim.key in measured]
+    return judged(single_seed_measurements(results, step=_EPOCH), CLAIMS)
 
 
 def numbers_of(result: ContinualResult) -> dict[str, object]:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from landscope.reproduction.experiment.choices import Pretraining
-from landscope.reproduction.experiment.problem import Problem
+from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.sequential.frozen_prefix import FrozenPrefix
 from landscope.reproduction.sequential.task_data import Task, class_tasks, joined_tasks
@@ -67,7 +67,7 @@ def prepare_class_tasks(
     Raises:
         InputError: If the groups make no tasks of these data.
     """
-    problem = Problem(settings)
+    problem = Experiment(settings)
     model = problem.network()
     tasks = class_tasks(problem.train_data, problem.test_data, groups)
     training = TaskTraining(
@@ -90,7 +90,7 @@ def prepare_class_tasks(
 @torch.no_grad()
 def _start_anew(model: nn.Module, settings: Settings) -> None:
     """Give the free parameters new initial values."""
-    initial = dict(Problem(settings).network().named_parameters())
+    initial = dict(Experiment(settings).network().named_parameters())
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             parameter.copy_(initial[name])

@@ -6,6 +6,7 @@ import functools
 
 import torch
 
+from landscope.directions.principal import principal_modes
 from landscope.landscape import Flatness
 from landscope.law.exponents import Exponents, fit_exponents, measure_exponents
 from landscope.law.inverse_relation import FRESH, IN_SAMPLE, SHUFFLED
@@ -32,11 +33,15 @@ def _fitted(name: str, statistics: str, analysis: Analysis) -> Exponents:
 def _null(number: int, analysis: Analysis) -> Exponents:
     settings = analysis.settings
     measured = len(analysis.load("flatness", Flatness).width)
+    surrogate = shuffled_increments(analysis.window, seed=settings.seed * 1000 + number)
+    # Later modes enter nothing that is said of a null, and cost a second decomposition.
+    count = min(max(settings.fit_modes[1], settings.spectrum_ranks[1]), len(surrogate) - 1, surrogate.dim)
     return measure_exponents(
         SHUFFLED,
         analysis.risk,
         analysis.risk.w0,
-        shuffled_increments(analysis.window, seed=settings.seed * 1000 + number),
+        surrogate,
+        directions=principal_modes(surrogate, count),
         fit_modes=(settings.fit_modes[0], min(settings.fit_modes[1], measured)),
         spectrum_ranks=settings.spectrum_ranks,
         rtol=settings.rtol,

@@ -1,4 +1,4 @@
-"""Data sets in the hub's layout: found here or on the hub, split, and their labels numbered."""
+"""Data sets in the layout of the hub, on this machine or on the hub: splits, and labels as numbers."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _UNLABELLED = -1
 
 @dataclasses.dataclass(frozen=True)
 class HubSet:
-    """A labelled data set as the hub's loader gives it, its columns not yet decoded.
+    """A labelled data set as the loader of the hub gives it, before its columns are decoded.
 
     Args:
-        name: What was asked for.
+        name: Name of the data set.
         train: Rows to train on.
-        test: Rows not trained on.
-        train_labels: ``[M]``, from 0.
-        test_labels: The same of the test rows.
+        test: Rows of the test data.
+        train_labels: Labels of the training rows ``[M]``, from 0.
+        test_labels: Labels of the test rows, from 0.
         n_classes: Number of classes.
-        label_column: Where the labels stood.
+        label_column: Column of the labels.
     """
 
     name: str
@@ -68,7 +68,7 @@ class HubSet:
 
 
 def load_hub(name: str) -> HubSet:
-    """Find a data set, hold a part out, and number its classes as they are sorted in the train split.
+    """Find a data set, hold out a test part, and number its classes in sorted order.
 
     Args:
         name: A folder, a folder under ``LANDSCOPE_DATA``, a short name, or a hub id; looked for in this order.
@@ -77,7 +77,7 @@ def load_hub(name: str) -> HubSet:
         The set. Its test part is the first held-out split with labels, or a tenth of the train split.
 
     Raises:
-        DataUnavailableError: If the set is neither here nor to be had, or the extra ``data`` is not installed.
+        DataUnavailableError: If the set is neither here nor can be downloaded, or the extra ``data`` is not installed.
         InputError: If there is no train split or label column, if some labels are missing, or if classes are held out
             that are not trained on.
     """
@@ -125,7 +125,7 @@ def _local_folder(name: str) -> Path | None:
 
 
 def _hub_answers() -> bool:
-    """Whether the hub may be asked and can be reached, tried with a short time limit."""
+    """Whether downloads are allowed and the hub answers within a few seconds."""
     import urllib.error
     import urllib.request
 
@@ -196,7 +196,7 @@ def _is_whole(kind: str) -> bool:
 
 
 def _labels(part: Any, column: str) -> list[Any]:
-    """The labels as they stand in the set, None where there is none."""
+    """The labels of the set; None where a row has none."""
     cells = part.select_columns([column]).with_format("arrow")[:][column].to_pylist()
     return [None if cell == _UNLABELLED else cell for cell in cells]
 

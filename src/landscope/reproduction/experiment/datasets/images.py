@@ -25,11 +25,11 @@ class ImageData:
     """Images scaled to [0, 1] with their class labels.
 
     Args:
-        name: What was asked for.
-        train_images: ``[M, channels, height, width]``.
-        train_labels: ``[M]``, from 0.
-        test_images: Images not trained on.
-        test_labels: Their labels.
+        name: Name of the data set.
+        train_images: Training images ``[M, channels, height, width]``.
+        train_labels: Labels of the training images ``[M]``, from 0.
+        test_images: Test images.
+        test_labels: Labels of the test images.
         n_classes: Number of classes.
 
     Example:

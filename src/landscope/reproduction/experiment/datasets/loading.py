@@ -14,7 +14,7 @@ _DIGITS = "digits"
 
 
 def load_data(name: str) -> ImageData | TokenData:
-    """Load a classification data set of images, text or sequences, whichever it holds.
+    """Load a classification data set of images, text or sequences.
 
     A set with an image column gives images; otherwise its text column (one named ``text``, ``sentence`` or ``content``,
     or the only column of strings beside the labels) gives tokens. The classes are those of the train split in sorted
@@ -30,7 +30,7 @@ def load_data(name: str) -> ImageData | TokenData:
         Training and test data.
 
     Raises:
-        DataUnavailableError: If the set is neither here nor to be had, or the extra ``data`` is not installed.
+        DataUnavailableError: If the set is neither here nor can be downloaded, or the extra ``data`` is not installed.
         InputError: If it holds no label column or neither images nor text, or if some of its labels are missing.
 
     Example:
@@ -59,7 +59,7 @@ def load_images(name: str) -> ImageData:
         Training and test images scaled to [0, 1].
 
     Raises:
-        DataUnavailableError: If the set is neither here nor to be had, or the extra ``data`` is not installed.
+        DataUnavailableError: If the set is neither here nor can be downloaded, or the extra ``data`` is not installed.
         InputError: If it holds no image and label columns, or if some of its labels are missing.
 
     Example:

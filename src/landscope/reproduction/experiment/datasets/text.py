@@ -34,11 +34,11 @@ class TokenData:
     """Sequences of tokens, all of one length, with their class labels.
 
     Args:
-        name: What was asked for.
-        train_tokens: ``[M, length]``, indices into ``vocabulary``; 0 fills what is left of a short sequence.
-        train_labels: ``[M]``, from 0.
-        test_tokens: Sequences not trained on.
-        test_labels: Their labels.
+        name: Name of the data set.
+        train_tokens: Training sequences ``[M, length]``, indices into ``vocabulary``; 0 fills the end of short ones.
+        train_labels: Labels of the training sequences ``[M]``, from 0.
+        test_tokens: Test sequences.
+        test_labels: Labels of the test sequences.
         n_classes: Number of classes.
         vocabulary: The token of each index; the first is ``"<pad>"``, and in text the second is ``"<unk>"``.
 

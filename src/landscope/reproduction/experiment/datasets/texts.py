@@ -39,7 +39,7 @@ def byte_sequences(
 
     Args:
         text: The text.
-        length: Bytes of a row; what is left over is dropped.
+        length: Bytes of a row; a shorter rest is dropped.
         test_share: Share of the rows, from the end, that are for testing.
 
     Returns:

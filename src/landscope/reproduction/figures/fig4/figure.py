@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from landscope.claims.verdict import judge
+from landscope.claims.statements import judged
 from landscope.reproduction.figures.fig4.claims import CLAIMS, measurements
-from landscope.reproduction.figures.recipe import Plan, Section
+from landscope.reproduction.figures.fig4.plots import PAPER_PLOTS, plots_of
+from landscope.reproduction.figures.figure import Plan, Section
 from landscope.reproduction.figures.two_task_experiment import (
     TwoTaskExperiment,
     table_headings,
@@ -73,7 +74,18 @@ class Fig4:
         rows = [table_row(method, n_modes, results) for method, n_modes in methods]
         rows += [table_row(method, n_modes, results, default_strength=True) for method, n_modes in self.untuned]
         measured = measurements(results[0])
-        judgements = [judge(claim, measured[claim.key]) for claim in CLAIMS]
+        judgements = judged(measured, CLAIMS)
         values = {each.name: table_values(methods, each) for each in results}
         text = _TEXT + results[0].seeds_text
-        return [Section(self.key, self.title, text, table_headings(results), rows, judgements, values, results)]
+        return [
+            Section(
+                self.key,
+                self.title,
+                text,
+                table_headings(results),
+                rows,
+                judgements,
+                values,
+                plots_of(PAPER_PLOTS, results),
+            )
+        ]

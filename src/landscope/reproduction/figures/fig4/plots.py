@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 
 from landscope.plots.style import FIT, FRESH, NULL, OWN, PALETTE, add_line, add_points, new_figure, numbers, ranks_of
 from landscope.reproduction.figures.fig4.claims import PAPER_BOUND
+from landscope.reproduction.figures.figure import Plot
 from landscope.reproduction.figures.two_task_experiment import PAPER_METHOD, PAPER_STRENGTH, TwoTaskResults
 from landscope.reproduction.sequential.ablations import COMPARED
 from landscope.reproduction.sequential.continual_result import ContinualResult
@@ -24,6 +26,7 @@ __all__ = [
     "errors_over_steps",
     "fronts",
     "late_fronts",
+    "plots_of",
 ]
 
 _COLORS = (*PALETTE, FIT, "#00838f", NULL, "#000", "#ad8b00", "#c2185b")
@@ -145,3 +148,10 @@ PLOTS = (
     (fronts, "Both errors over strengths, after an epoch.", "Mean over seeds."),
 )
 """Pictures of sec-S8."""
+
+
+def plots_of(
+    pictures: Sequence[tuple[Callable[..., go.Figure], str, str]], results: Sequence[TwoTaskResults]
+) -> list[Plot]:
+    """Pictures of results, drawn when a page asks for them."""
+    return [Plot(heading, functools.partial(draw, results), caption) for draw, heading, caption in pictures]

@@ -8,35 +8,35 @@ import landscope as ls
 from landscope.errors import InputError
 from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.criteria import squared_distance
-from landscope.reproduction.experiment.problem import Problem
+from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
 
 
-def problem(**settings):
-    return Problem(Settings.of(settings))
+def experiment(**settings):
+    return Experiment(Settings.of(settings))
 
 
 def test_label_noise_replaces_its_share_by_other_classes():
-    clean, noisy = problem().train_data[1], problem(label_noise=0.1, seed=3).train_data[1]
+    clean, noisy = experiment().train_data[1], experiment(label_noise=0.1, seed=3).train_data[1]
     changed = clean != noisy
     assert int(changed.sum()) == 150  # 10 % of 1,500, none of them replaced by itself
-    assert torch.equal(noisy, problem(label_noise=0.1, seed=4).train_data[1])  # as the data are
-    assert torch.equal(problem(label_noise=0.1).test_data[1], problem().test_data[1])
+    assert torch.equal(noisy, experiment(label_noise=0.1, seed=4).train_data[1])  # as the data are
+    assert torch.equal(experiment(label_noise=0.1).test_data[1], experiment().test_data[1])
     assert int(noisy.min()) >= 0
     assert int(noisy.max()) <= 9
 
 
 def test_a_subset_is_the_same_in_every_run():
-    few, same = problem(train_samples=80, seed=0), problem(train_samples=80, seed=9)
+    few, same = experiment(train_samples=80, seed=0), experiment(train_samples=80, seed=9)
     assert torch.equal(few.train_data[0], same.train_data[0])
     assert few.order.n_samples == 80
     with pytest.raises(InputError, match="at most 1500"):
-        _ = problem(train_samples=1501).train_data
+        _ = experiment(train_samples=1501).train_data
 
 
 def test_the_landscape_can_be_of_fewer_samples():
-    part = problem(flatness_samples=100)
+    part = experiment(flatness_samples=100)
     assert len(part.landscape_data[1]) == 100
     model = part.network()
     expected = nn.functional.cross_entropy(model(part.train_data[0][:100]), part.train_data[1][:100])
@@ -48,7 +48,7 @@ def test_the_landscape_can_be_of_fewer_samples():
 def test_equal_norms():
     """Each matrix has the norm that U(-1/sqrt(n), 1/sqrt(n)) has on average: rows/3, squared."""
     for seed in (0, 1):
-        for tensor in problem(equal_norm=True, seed=seed, hidden=(30, 40)).network().parameters():
+        for tensor in experiment(equal_norm=True, seed=seed, hidden=(30, 40)).network().parameters():
             assert tensor.square().sum().item() == pytest.approx(len(tensor) / 3, rel=1e-5)
 
 
@@ -61,7 +61,7 @@ def test_equal_norms():
     ],
 )
 def test_optimisers(settings, kind, group):
-    made = problem(**settings)
+    made = experiment(**settings)
     optimizer = made.optimizer(made.network())
     assert type(optimizer) is kind
     assert group.items() <= optimizer.param_groups[0].items()
@@ -79,7 +79,7 @@ def test_squared_distance():
         sum((float(o[j]) - (j == z)) ** 2 for j in range(4)) for o, z in zip(outputs, labels.tolist(), strict=True)
     ]
     assert squared_distance(outputs, labels).tolist() == pytest.approx(expected, rel=1e-5)
-    made = problem(loss="mse")
+    made = experiment(loss="mse")
     model = made.network()
     risk = made.risk(model)
     mean = squared_distance(model(made.train_data[0]), made.train_data[1]).mean()
@@ -96,7 +96,7 @@ def test_squared_distance():
     ],
 )
 def test_networks_fit_their_data(settings, shape, names):
-    made = problem(**settings)
+    made = experiment(**settings)
     inputs, labels = made.train_data
     assert tuple(inputs.shape[1:]) == shape
     outputs = made.network()(inputs[:3])
@@ -109,12 +109,12 @@ def test_networks_fit_their_data(settings, shape, names):
 )
 def test_images_and_sequences_need_their_networks(settings):
     with pytest.raises(InputError, match="sequences of tokens for gpt2"):
-        problem(**settings).network()
+        experiment(**settings).network()
 
 
 def test_a_device_that_is_not_there_is_told():
     with pytest.raises(InputError, match="device that torch can use"):
-        problem(device="cuda:77").network()
+        experiment(device="cuda:77").network()
 
 
 def test_rows_must_end_where_windows_end(tmp_path):
@@ -154,7 +154,6 @@ def test_a_run_starts_from_a_checkpoint(tmp_path):
     first = ExperimentRun.create(tmp_path / "first", Settings.of(small))
     first.analyse(QuietReporter(), until="train")
     saved = first.path / "checkpoints" / "step-000000016.zarr.zip"
-    made = problem(**small, initial=str(saved))
-    weights = made.network().state_dict()
-    fresh = problem(**small).network().state_dict()
+    made = experiment(**small, initial=str(saved))
+    weights, fresh = made.network().state_dict(), experiment(**small).network().state_dict()
     assert any(not torch.equal(weights[name], fresh[name]) for name in fresh)

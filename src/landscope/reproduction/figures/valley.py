@@ -1,4 +1,4 @@
-"""How flat a valley is, and whether two solutions lie in one."""
+"""The flatness of a solution along the leading eigenvectors of its Hessian."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["Valley", "measure_valley"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Valley(Result, kind="paper_valley", dims=dict.fromkeys(("width", "curvature"), ("direction",))):
+class Valley(Result, kind="valley", dims=dict.fromkeys(("width", "curvature"), ("direction",))):
     """The valley around a solution, along the leading eigenvectors of its Hessian.
 
     Args:
-        width: F of each; NaN where not within reach.
+        width: F along each eigenvector; NaN if the loss does not reach the threshold.
         curvature: Eigenvalues.
-        norm: Of the weights.
-        loss: L there.
+        norm: Norm of the weights.
+        loss: Loss of the solution.
     """
 
     width: Float[Tensor, " k"]
@@ -48,8 +48,8 @@ def measure_valley(landscape: LossLandscape, w: Float[Tensor, " N"], n_direction
     Args:
         landscape: The risk.
         w: The solution.
-        n_directions: How many eigenvectors.
-        seed: Of the iterations that find them.
+        n_directions: Number of eigenvectors.
+        seed: Random seed of the iterations that find the eigenvectors.
 
     Example:
         >>> from landscope.synthetic import InverseGaussian

@@ -16,8 +16,8 @@ from landscope.reproduction.sequential.ablations import (
     LowFloorLDC,
     RandomDirections,
     method_label,
-    method_of,
 )
+from landscope.reproduction.sequential.methods import MethodSettings
 
 ABLATIONS = [COMPARED[key] for key in ("ldc-low-floor", "ldc-fresh", "random", "hessian", "fisher")]
 
@@ -34,13 +34,12 @@ def snapshot():
 
 def test_keys_are_unique_and_find_their_method():
     for key, method in COMPARED.items():
-        assert method_of(key) is method
         assert method.key == key
         assert method_label(key) == method.label
     assert PSI_METHODS[4].key == "ldc-variance-no-floor"
     assert method_label("joint") == "all tasks so far at once"
     with pytest.raises(InputError, match="method to be one of"):
-        method_of("ldc")  # with or without a floor must be stated
+        MethodSettings("ldc")  # with or without a floor must be stated
 
 
 @pytest.mark.parametrize("method", ABLATIONS, ids=lambda method: method.key)
@@ -79,9 +78,9 @@ def test_fresh_variance_comes_from_the_half_that_did_not_choose_the_modes(snapsh
 
 def test_one_mode_of_fresh_variance_sets_its_own_scale():
     model = network()
-    memory, optimizer = ls.TaskMemory(model, method=FreshVarianceLDC(), n_modes=1, window=30), sgd(model)
+    memory, optimizer = ls.TaskMemory(model, method=FreshVarianceLDC(), n_modes=1, window=60), sgd(model)
     with memory.training(optimizer):
-        learn(model, optimizer, task(0), 30, torch.Generator())
+        learn(model, optimizer, task(0), 60, torch.Generator())
     memory.consolidate(CRITERION, task(0))
     assert memory.n_held == 1
 

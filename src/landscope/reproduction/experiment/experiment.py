@@ -1,4 +1,4 @@
-"""What a run trains: its data, its network, its optimiser, and the weights it watches."""
+"""The parts of a training: its data, network, optimiser, and recorded weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from landscope.risk.empirical import EmpiricalRisk
 from landscope.sampling import MinibatchOrder
 from landscope.study.checkpoints import load_model
 
-__all__ = ["Problem"]
+__all__ = ["Experiment"]
 
 _DEFAULT_SELECTION = {
     "mlp": "2.weight",
@@ -39,11 +39,11 @@ _MIN_WINDOW_EPOCHS = 10
 _LABEL_NOISE = 1
 
 
-class Problem:
-    """Builds the parts of a run from its settings, each once and when it is needed.
+class Experiment:
+    """The parts of a training, each built from the settings when it is needed.
 
     Args:
-        settings: What the run was asked for.
+        settings: Settings of the training.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -51,19 +51,19 @@ class Problem:
 
     @functools.cached_property
     def data(self) -> ImageData | TokenData:
-        """The data set, whole."""
+        """The whole data set."""
         data = load_data(self.settings.data)
         if (self.settings.network == "gpt2") != isinstance(data, TokenData):
             raise InputError(
                 expected="sequences of tokens for gpt2, images for the other networks",
                 got=f"{data.name} for {self.settings.network}",
-                hint="landscope run --data modular-addition --network gpt2 is one that fits.",
+                hint="For example landscope run --data modular-addition --network gpt2.",
             )
         return data
 
     @functools.cached_property
     def device(self) -> torch.device:
-        """Where to compute."""
+        """The device that computes."""
         try:
             device = torch.device(self.settings.device)
             torch.empty(1, device=device)
@@ -77,7 +77,7 @@ class Problem:
 
     @functools.cached_property
     def train_data(self) -> tuple[Tensor, Tensor]:
-        """Training inputs in the shape the network reads, and labels."""
+        """Training inputs in the shape that the network takes, and labels."""
         inputs, labels = self._inputs("train"), self.data.train_labels
         count = self.settings.train_samples
         if count is not None:
@@ -91,7 +91,7 @@ class Problem:
 
     @functools.cached_property
     def test_data(self) -> tuple[Tensor, Tensor]:
-        """The same for testing."""
+        """Test inputs and labels."""
         return self._inputs("test").to(self.device), self.data.test_labels.to(self.device)
 
     @property
@@ -118,11 +118,11 @@ class Problem:
         return -(-_SMALLEST_SIDE[self.settings.network] // min(self.data.shape[1:]))
 
     def _noisy(self, labels: Tensor) -> Tensor:
-        """The labels, a share of them replaced by one of the other classes."""
+        """The labels, some of them replaced by another class."""
         count = round(self.settings.label_noise * len(labels))
         if count == 0:
             return labels
-        random = np.random.default_rng(_LABEL_NOISE)  # the same labels in every run, as the data are
+        random = np.random.default_rng(_LABEL_NOISE)  # the same labels in every run
         which = torch.from_numpy(random.permutation(len(labels))[:count])
         shift = torch.from_numpy(random.integers(1, self.data.n_classes, count))
         return labels.index_copy(0, which, (labels[which] + shift) % self.data.n_classes)
@@ -148,7 +148,7 @@ class Problem:
 
     @property
     def is_small(self) -> bool:
-        """Whether its operations are too small to be shared by threads."""
+        """Whether its operations are too small for several threads."""
         return self.settings.network in _SMALL_NETWORKS and self.device.type == "cpu"
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:

@@ -1,0 +1,106 @@
+"""Fig. 1: the spectrum of the window, the drift along the first mode, the diffusion along the others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from landscope.claims.exponents import NULL_NAME, exponent_measurement, no_band
+from landscope.claims.verdict import Claim, Control, Measurement
+from landscope.law.exponents import Exponents
+from landscope.law.intervals import prediction_band
+from landscope.law.spectrum import Spectrum
+from landscope.noise.mode_statistics import random_walk_drift_share
+
+__all__ = ["CLAIMS", "few_modes_control", "spectrum_measurements"]
+
+CLAIMS = (
+    Claim(
+        "gamma",
+        "Fig. 1A",
+        "The variance falls with rank as a power law over the ranks fitted, 20 to 200 in the paper.",
+        "about 2.6 (2 to 3)",
+        (2.0, 3.0),
+        "the caption's range",
+        "in-sample against fresh data and shuffled increments",
+    ),
+    Claim(
+        "modes_for_90_percent",
+        "Fig. 1B",
+        "Without the first mode, 90 % of the variance lies in few modes.",
+        "35 of 2,500",
+        (17.5, 70.0),
+        "a factor of two either way; the paper gives one run without a spread",
+        "variance shares against shuffled-increment surrogates and the random walk",
+    ),
+    Claim(
+        "drift_share",
+        "Fig. 1C",
+        "The run drifts steadily along the first mode, for much longer than an epoch (share of one-way motion).",
+        "persistent",
+        (0.5, 1.0),
+        "half of the squared epoch displacements in one direction",
+        possible=(0.0, 1.0),
+    ),
+    Claim(
+        "alignment",
+        "Fig. 1C, text",
+        "The first mode points along the weights themselves (cosine).",
+        "highly aligned",
+        (0.7, 1.0),
+        "an angle below 45 degrees",
+        possible=(0.0, 1.0),
+    ),
+    Claim(
+        "diffusion_share",
+        "Fig. 1D",
+        "Along the other modes the run wanders without drift (median share of one-way motion).",
+        "diffusive",
+        (0.0, 0.25),
+        "a quarter of the squared epoch displacements in one direction, at most",
+        possible=(0.0, 1.0),
+    ),
+)
+
+
+def spectrum_measurements(
+    spectrum: Spectrum, in_sample: Exponents, fresh: Exponents | None, nulls: Sequence[Exponents]
+) -> dict[str, Measurement]:
+    """Measure the claims of Fig. 1 in one run.
+
+    Args:
+        spectrum: Spectrum of the window.
+        in_sample: Exponents of the window along its own modes.
+        fresh: Exponents of the fresh data along the same modes; None if there are none.
+        nulls: Exponents of shuffled-increment surrogates.
+
+    Returns:
+        Measurements by claim.
+    """
+    walk_share = random_walk_drift_share()
+    chance = 1.96 / math.sqrt(spectrum.dim)
+    walk = Control("the first mode of a driftless random walk", (0.0, walk_share), "differ", f"has {walk_share:.2f}")
+    random = Control("a random direction", (0.0, chance), "differ", f"stays below {chance:.2f} (95 %)")
+    others = spectrum.drift_share[1 : in_sample.mode_range[1]]
+    few = few_modes_control([null.modes_for_90_percent for null in nulls], spectrum.dim)
+    return {
+        "gamma": exponent_measurement("gamma", in_sample, fresh, nulls),
+        "modes_for_90_percent": Measurement(spectrum.modes_for_90_percent, controls=(few,)),
+        "drift_share": Measurement(float(spectrum.drift_share[0]), controls=(walk,)),
+        "alignment": Measurement(spectrum.alignment, controls=(random,)),
+        "diffusion_share": Measurement(float(others.nanmedian()) if len(others) else math.nan),
+    }
+
+
+def few_modes_control(null: Sequence[float], dim: int) -> Control:
+    """The null of a number of modes: low dimension shows as fewer modes, so its band reaches up to all N.
+
+    Args:
+        null: Numbers of modes of surrogates.
+        dim: Number of weights, N.
+    """
+    if len(null) < 2:
+        return Control(NULL_NAME, (math.nan, math.nan), "differ", no_band(null))
+    low, _ = prediction_band([float(count) for count in null])
+    needs = f"needs {' to '.join(f'{count:.0f}' for count in sorted({min(null), max(null)}))}"
+    return Control(NULL_NAME, (low, float(dim)), "differ", needs)

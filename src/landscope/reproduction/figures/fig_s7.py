@@ -1,0 +1,13 @@
+"""Fig. S7: stiffness and centres of the minibatch springs against flatness."""
+
+from landscope.reproduction.figures.single_runs import SingleRuns
+
+__all__ = ["FIG_S7"]
+
+FIG_S7 = SingleRuns(
+    key="fig-S7",
+    title="Fig. S7: springs against flatness",
+    until="noise",
+    claims=("stiffness_exponent", "centre_exponent", "mean_field"),
+    plots=("spring_statistics", "spring_predictions"),
+)

@@ -1,0 +1,121 @@
+"""What a figure of the paper is here: jobs that need doing, and sections of a page once they are done."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from landscope.claims.verdict import Judgement
+from landscope.law.intervals import with_interval
+from landscope.reproduction.experiment.settings import Settings
+from landscope.reproduction.jobs import Job
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+__all__ = ["CLAIM_HEADINGS", "Figure", "Plan", "Plot", "Section", "claim_row"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Where a reproduction goes, and what all its figures share.
+
+    Args:
+        folder: Folder of all runs and results.
+        settings: Settings of the runs, before the changes that each figure makes.
+        seeds: Number of seeds, from 0.
+        quick: Take small sizes on the built-in data, done in minutes.
+        pairs: Batch sizes and learning rates of figures of single runs; by default each figure has its own.
+    """
+
+    folder: Path
+    settings: Settings
+    seeds: int
+    quick: bool = False
+    pairs: tuple[tuple[int, float], ...] = ()
+
+    def settings_with(self, **changes: Any) -> Settings:
+        """The shared settings with some changed."""
+        return Settings.of({**self.settings.model_dump(), **changes})
+
+    def run_path(self, name: str) -> Path:
+        """Folder of a run; figures that name the same run share it."""
+        return self.folder / "runs" / name
+
+
+@dataclasses.dataclass(frozen=True)
+class Plot:
+    """One picture of a section.
+
+    Args:
+        heading: First words of the caption.
+        draw: Draws it; None if there is nothing to draw.
+        caption: Rest of the caption.
+        wide: Whether it takes the whole width of the page.
+    """
+
+    heading: str
+    draw: Callable[[], go.Figure | None]
+    caption: str = ""
+    wide: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """One part of the page.
+
+    Args:
+        key: Short name; the key of the figure where it has one section.
+        title: Heading.
+        text: What was done, in a few sentences.
+        headings: Headings of the table.
+        rows: Rows of the table.
+        judgements: Claims that the section decides.
+        values: Its numbers, for JSON.
+        plots: Its pictures.
+    """
+
+    key: str
+    title: str
+    text: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    judgements: Sequence[Judgement]
+    values: Mapping[str, Any]
+    plots: Sequence[Plot] = ()
+
+
+@runtime_checkable
+class Figure(Protocol):
+    """A figure or section of the paper that can be reproduced; a new one is a file that holds such an object."""
+
+    @property
+    def key(self) -> str:
+        """Short name, as on the command line."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """Heading."""
+        ...
+
+    def jobs(self, plan: Plan) -> list[Job]:
+        """Independent pieces of work; each does nothing where its results are there."""
+        ...
+
+    def sections(self, plan: Plan) -> list[Section]:
+        """Tables, claims and plots, when all jobs are done."""
+        ...
+
+
+CLAIM_HEADINGS = ("source", "claim", "paper", "measured", "verdict", "why")
+"""Headings of a table of claims."""
+
+
+def claim_row(judgement: Judgement) -> list[str]:
+    """One claim as a row of a table."""
+    claim, measurement = judgement.claim, judgement.measurement
+    measured = with_interval(measurement.value, measurement.interval, ".3g")
+    return [claim.source, claim.statement, claim.quoted, measured, judgement.verdict, judgement.why]

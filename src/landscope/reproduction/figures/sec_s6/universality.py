@@ -1,0 +1,132 @@
+"""Whether the inverse relation holds for every network, optimiser, loss and data set (paper, Figs. S3 and S10)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from landscope.claims.verdict import Claim, Control, Measurement
+from landscope.law.exponents import Exponents
+from landscope.law.intervals import prediction_band, seed_interval
+from landscope.plots.style import FIT, FRESH, NULL, OWN, add_points, new_figure
+
+__all__ = ["CLAIMS", "CaseResult", "exponents_of_cases", "universality_measurements"]
+
+
+CLAIMS = (
+    Claim(
+        "universal",
+        "text, Figs. S3 and S10",
+        "The variance falls with flatness for every optimiser, network and data set (smallest psi of all cases).",
+        "holds in all cases",
+        (0.0, math.inf),
+        "the sign",
+        "every case in-sample, in fresh data, and under shuffled increments",
+        stage="sec-S6",
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class CaseResult:
+    """The exponents of one network, optimiser, loss and data set, over seeds.
+
+    Args:
+        name: Name of the case.
+        data: Data set.
+        samples: Number of training samples.
+        weights: Names of the analysed parameters.
+        dim: Number of weights, N.
+        training_error: Training error of each run at the end of its window.
+        in_sample: Exponents of each run along its own modes.
+        fresh: Exponents of each run along the same modes in its next window.
+        null: Exponents of the surrogates of all runs.
+    """
+
+    name: str
+    data: str
+    samples: int
+    weights: str
+    dim: int
+    training_error: Sequence[float]
+    in_sample: Sequence[Exponents]
+    fresh: Sequence[Exponents]
+    null: Sequence[Exponents]
+
+
+def universality_measurements(cases: Sequence[CaseResult]) -> dict[str, Measurement]:
+    """The claim ``universal``: the smallest exponent of all cases, each case beside its own null.
+
+    Args:
+        cases: All cases.
+
+    Returns:
+        The measurement of the claim ``universal``.
+    """
+    measured = [case for case in cases if not math.isnan(_mean(case.in_sample))]
+    if not measured:
+        return {"universal": Measurement(math.nan, note="no case has an exponent")}
+    smallest = min(measured, key=lambda case: _mean(case.in_sample))
+    fresh = [_mean(case.fresh) for case in measured if not math.isnan(_mean(case.fresh))]
+    note = f"{len(measured)} cases, largest {max(_mean(case.in_sample) for case in measured):.2f}"
+    for text, named in (
+        ("not measured for", [case for case in cases if case not in measured]),
+        ("in fresh data not inverse for", [case for case in measured if _mean(case.fresh) <= 0]),
+        ("the training error was not zero for", [case for case in measured if max(case.training_error) > 0]),
+    ):
+        note += f"; {text} {', '.join(dict.fromkeys(_name(case) for case in named))}" if named else ""
+    controls = (
+        _null(measured),
+        Control("the same modes in fresh data", (min(fresh, default=math.nan), max(fresh, default=math.nan)), "agree"),
+    )
+    return {"universal": Measurement(_mean(smallest.in_sample), _interval(smallest.in_sample), controls, note)}
+
+
+def _null(cases: Sequence[CaseResult]) -> Control:
+    """Compare each case with its own surrogates: if they are as inverse, the relation needs no dynamics."""
+    tested = [case for case in cases if any(not math.isnan(row.psi) for row in case.null)]
+    as_inverse = [case for case in tested if _mean(case.in_sample) <= _upper(case.null)]
+    share = f"{len(as_inverse)} of {len(tested)} cases"
+    if as_inverse:
+        return Control("the shuffled-increment null", (-math.inf, math.inf), "differ", f"is as inverse in {share}")
+    return Control("the shuffled-increment null", (math.nan, math.nan), "differ", f"is as inverse in {share}")
+
+
+def _upper(null: Sequence[Exponents]) -> float:
+    """Upper end of the band of a further surrogate; with one surrogate, its own value."""
+    values = [row.psi for row in null if not math.isnan(row.psi)]
+    return prediction_band(values)[1] if len(values) > 1 else values[0]
+
+
+def _interval(rows: Sequence[Exponents]) -> tuple[float, float]:
+    return seed_interval([row.psi for row in rows]) if len(rows) > 1 else rows[0].psi_interval
+
+
+def _name(case: CaseResult) -> str:
+    return f"{case.name} ({case.weights})"
+
+
+def _mean(rows: Sequence[Exponents]) -> float:
+    values = [row.psi for row in rows if not math.isnan(row.psi)]
+    return sum(values) / len(values) if values else math.nan
+
+
+def exponents_of_cases(cases: Sequence[CaseResult]) -> go.Figure:
+    """The exponent psi of every case: in-sample, in fresh data, under the null; every run is a point."""
+    figure = new_figure("ψ", "")
+    names = [f"{case.name}, {case.weights}" for case in cases]
+    parts = {"in_sample": ("in-sample", OWN), "fresh": ("fresh data", FRESH), "null": ("shuffled increments", NULL)}
+    for number, (part, (label, color)) in enumerate(parts.items()):
+        points = [(row.psi, place) for place, case in enumerate(cases) for row in getattr(case, part)]
+        x, y = np.array([psi for psi, _ in points]), np.array([place + 0.22 * (1 - number) for _, place in points])
+        add_points(figure, x, y, label, color, 7)
+    figure.add_vline(x=4, line={"color": FIT, "dash": "dash", "width": 1}, annotation_text="paper: about 4")
+    figure.add_vline(x=0, line={"color": "#888", "width": 1})
+    figure.update_yaxes(tickvals=list(range(len(cases))), ticktext=names, autorange="reversed")
+    height = 150 + 34 * len(cases)
+    figure.update_layout(height=height, margin={"l": 330, "r": 15, "t": 30, "b": 95}, legend={"y": -60 / height})
+    return figure

@@ -1,0 +1,160 @@
+"""Runs that differ in their seed only: their exponents, and their claims judged on means over seeds."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from landscope.claims.exponents import NULL_NAME
+from landscope.claims.fig1 import few_modes_control
+from landscope.claims.statements import judged
+from landscope.claims.verdict import Control, Judgement, Measurement
+from landscope.law.exponents import Exponents
+from landscope.law.intervals import mean_with_interval, prediction_band, seed_interval
+from landscope.law.inverse_relation import FRESH, IN_SAMPLE, SHUFFLED
+from landscope.reproduction.experiment.run import ExperimentRun
+from landscope.study.exponents import EXPONENTS
+from landscope.study.stages.controls import ROWS
+
+__all__ = ["COLUMNS", "LAW_ROWS", "SeedSummary", "pooled_control", "summarise"]
+
+COLUMNS = ("B", "alpha", "seeds", "row", "psi", "psi_D", "psi_tau", "gamma")
+"""Headings of the table of exponents."""
+
+LAW_ROWS = (IN_SAMPLE, FRESH, SHUFFLED)
+"""Rows of the table that the stage law makes; the controls add others."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SeedSummary:
+    """Numbers of one (B, alpha) over seeds.
+
+    Args:
+        batch_size: B.
+        learning_rate: alpha.
+        seeds: Seeds of the runs.
+        rows: Row of the table of exponents -> exponent -> its value in each run (each surrogate, for the null).
+        values: Claim -> measured value of each run.
+        judgements: The claims, judged on means over seeds.
+        folders: The runs.
+    """
+
+    batch_size: int
+    learning_rate: float
+    seeds: tuple[int, ...]
+    rows: Mapping[str, Mapping[str, list[float]]]
+    values: Mapping[str, list[float]]
+    judgements: list[Judgement]
+    folders: tuple[Path, ...]
+
+    @property
+    def name(self) -> str:
+        """Batch size and learning rate, for a legend."""
+        return f"B = {self.batch_size}, α = {self.learning_rate:g}"
+
+    def judgements_on(self, claims: Sequence[str]) -> list[Judgement]:
+        """The judgements on some claims, by key."""
+        return [judgement for judgement in self.judgements if judgement.claim.key in claims]
+
+    def exponent_rows(self, names: Sequence[str] | None = None) -> list[list[str]]:
+        """The table of exponents, one row for each set of directions and window; all rows by default."""
+        head = [f"{self.batch_size}", f"{self.learning_rate:g}", f"{len(self.seeds)}"]
+        return [
+            [*head, name, *(mean_with_interval(row[key]) for key in EXPONENTS)]
+            for name, row in self.rows.items()
+            if names is None or name in names
+        ]
+
+    def numbers(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "batch_size": self.batch_size,
+            "learning_rate": self.learning_rate,
+            "seeds": list(self.seeds),
+            "values": dict(self.values),
+            "intervals": {name: seed_interval(values) for name, values in self.values.items()},
+            "exponents": {name: dict(row) for name, row in self.rows.items()},
+            "claims": [{"key": j.claim.key, "verdict": j.verdict, "sentence": j.sentence} for j in self.judgements],
+        }
+
+
+def summarise(runs: Sequence[ExperimentRun]) -> SeedSummary:
+    """Summarise runs that differ in their seed only.
+
+    Args:
+        runs: At least two runs, as far as the stage law.
+    """
+    rows, settings = _exponents(runs), runs[0].settings
+    measured = [run.results.measurements for run in runs]
+    shared = [key for key in measured[0] if all(key in other for other in measured)]
+    dim = runs[0].results.summary()["weights"]
+    over_seeds = {key: _over_seeds(key, [other[key] for other in measured], rows, runs, dim) for key in shared}
+    return SeedSummary(
+        settings.batch_size,
+        settings.learning_rate,
+        tuple(run.settings.seed for run in runs),
+        rows,
+        {key: [other[key].value for other in measured] for key in shared},
+        judged(over_seeds),
+        tuple(run.path for run in runs),
+    )
+
+
+def _exponents(runs: Sequence[ExperimentRun]) -> dict[str, dict[str, list[float]]]:
+    """The rows of the table of exponents that all runs have."""
+    shuffled = (f"shuffled-{number}" for number in range(runs[0].settings.n_nulls))
+    rows: dict[str, dict[str, list[float]]] = {}
+    for result in (f"exponents-{key}" for key in ("in-sample", "fresh", *shuffled, *ROWS)):
+        if not all(run.has(result) for run in runs):
+            continue
+        for found in (run.load(result, Exponents) for run in runs):
+            row = rows.setdefault(found.name, {key: [] for key in EXPONENTS})
+            for key in EXPONENTS:
+                row[key].append(float(getattr(found, key)))
+    return rows
+
+
+def _over_seeds(
+    key: str, single: Sequence[Measurement], rows: Mapping[str, Any], runs: Sequence[ExperimentRun], dim: int
+) -> Measurement:
+    """The mean with Student's interval, and the controls of all runs."""
+    values = [measurement.value for measurement in single]
+    named: dict[str, list[Control]] = {}
+    for control in (control for measurement in single for control in measurement.controls):
+        named.setdefault(control.name, []).append(control)
+    surrogates = rows.get(SHUFFLED, {}).get(key, [])
+    controls = {name: pooled_control(same, surrogates) for name, same in named.items()}
+    if key == "modes_for_90_percent":
+        counts = [float(count) for run in runs for count in run.results.summary()["modes_for_90_percent_null"]]
+        controls[NULL_NAME] = few_modes_control(counts, dim)
+    notes = {measurement.note for measurement in single}
+    mean = sum(values) / len(values)
+    return Measurement(mean, seed_interval(values), tuple(controls.values()), notes.pop() if len(notes) == 1 else "")
+
+
+def pooled_control(same: Sequence[Control], surrogates: Sequence[float] = ()) -> Control:
+    """One control of all runs.
+
+    The null has the band of the surrogates of all runs. A control that must agree has an interval of the mean over
+    seeds, which more seeds make narrower. A control that must differ has the hull of all bands.
+
+    Args:
+        same: The control of each run.
+        surrogates: Values under the null, of all runs.
+    """
+    first = same[0]
+    if first.name == NULL_NAME:
+        # The few surrogates of one run have a finding of their own, which says nothing of those of all runs.
+        return dataclasses.replace(first, band=prediction_band(surrogates), finding="")
+    bands = [control.band for control in same if not any(math.isnan(edge) for edge in control.band)]
+    finding = first.finding if len({control.finding for control in same}) == 1 else ""
+    if not bands:
+        band = (math.nan, math.nan)
+    elif first.must == "agree" and len(bands) > 1:
+        band = seed_interval([(low + high) / 2 for low, high in bands])
+    else:
+        band = (min(low for low, _ in bands), max(high for _, high in bands))
+    return Control(first.name, band, first.must, finding)

@@ -1,0 +1,78 @@
+"""Every verdict of the controls can come out both ways."""
+
+import math
+
+import pytest
+import torch
+
+from landscope.claims.controls import (
+    equilibrium_measurements,
+    growth_measurements,
+    hessian_basis_measurements,
+    sampling_measurements,
+    stationarity_measurements,
+)
+from landscope.claims.statements import judged
+from landscope.law.exponents import Exponents
+from landscope.law.sensitivity import Sensitivity
+from landscope.law.window_growth import Growth
+from landscope.noise.stationarity import LyapunovResidual, YaidaRelation
+
+NOTHING = (math.nan, math.nan)
+EMPTY = torch.zeros(0)
+
+
+def verdict(key, measurements):
+    (judgement,) = judged({key: measurements[key]})
+    return judgement.verdict
+
+
+def row(psi, psi_tau=0.0, half=0.05):
+    around = {key: (value - half, value + half) for key, value in (("psi", psi), ("psi_tau", psi_tau))}
+    return Exponents(
+        name="", psi=psi, psi_interval=around["psi"], psi_D=2.0, psi_D_interval=(1.9, 2.1), psi_tau=psi_tau,
+        psi_tau_interval=around["psi_tau"], gamma=1.0, gamma_interval=NOTHING, modes_for_90_percent=3, variance=EMPTY,
+        velocity_variance=EMPTY, width=EMPTY, bracketed=EMPTY.bool(), used=EMPTY.bool(), total_variance=1.0,
+        prefactor=1.0, residual=0.1, rank_correlation=1.0, mode_range=(1, 2), flatness_range=NOTHING, n_used=2,
+        n_censored=0, n_still=0,
+    )  # fmt: skip
+
+
+def controls(*, hessian=1.0, thermal=-2.0, replaced=-1.0, reshuffled=-1.0, ratio=1.0, momentum=0.0, flat=0.0):
+    growth = Growth(
+        epochs=torch.tensor([1.0, 2.0]), variance=torch.zeros(2, 0), width=EMPTY, flat_exponent=flat, sharp_exponent=0.0
+    )
+    sensitivity = Sensitivity(choices=("as reported",), exponents=torch.full((1, 3), 4.0))
+    ratios, nothing = torch.full((5,), ratio), torch.zeros(0, 0)
+    yaida = YaidaRelation(restoring=ratios, driving=ratios, ratio=ratios, stderr=ratios, n_points=5)
+    lyapunov = LyapunovResidual(restoring=nothing, driving=nothing, ratio=EMPTY, residual=0.1)
+    return {
+        **hessian_basis_measurements(row(hessian), row(hessian), sensitivity),
+        **equilibrium_measurements(row(hessian), row(thermal), EMPTY),
+        **sampling_measurements(row(0, replaced), row(0, reshuffled)),
+        **growth_measurements(growth),
+        **stationarity_measurements(yaida, lyapunov, plain=momentum == 0),
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "world", "expected"),
+    [
+        ("inverse_einstein", {"hessian": 1.0}, "reproduced"),
+        ("inverse_einstein", {"hessian": -1.0}, "not reproduced"),
+        ("inverse_einstein", {"hessian": 0.9, "thermal": 0.9}, "contested"),
+        ("inverse_einstein", {"thermal": math.nan}, "not measured"),
+        ("tau_by_sampling", {}, "reproduced"),
+        ("tau_by_sampling", {"replaced": -2.0}, "not reproduced"),
+        ("tau_by_sampling", {"replaced": -1.3}, "undecided"),
+        ("psi_hessian", {"hessian": 4.0}, "reproduced"),
+        ("psi_hessian", {"hessian": 1.0}, "not reproduced"),
+        ("stationary", {"ratio": 1.0}, "reproduced"),
+        ("stationary", {"ratio": 0.1}, "not reproduced"),
+        ("stationary", {"momentum": 0.9}, "not measured"),
+        ("flat_modes_stationary", {"flat": 0.0}, "reproduced"),
+        ("flat_modes_stationary", {"flat": 1.0}, "not reproduced"),
+    ],
+)
+def test_the_controls_decide(key, world, expected):
+    assert verdict(key, controls(**world)) == expected

@@ -1,0 +1,49 @@
+"""Branches: short ones, and claims that can come out either way."""
+
+import pytest
+
+from landscope.claims.statements import judged
+from landscope.progress import QuietReporter
+from landscope.reproduction.figures.branches import CLAIMS, Branch, Branches, branch_measurements
+from landscope.reproduction.reproduce import reproduce
+
+
+def verdicts(measured):
+    return {judgement.claim.key: judgement.verdict for judgement in judged(measured, CLAIMS)}
+
+
+@pytest.mark.parametrize(("early", "expected"), [(2.0, "reproduced"), (0.1, "not reproduced")])
+def test_freezing(early, expected):
+    def branch(parent, step, size, barrier):
+        return Branch(
+            parent=parent, step=step, batch_size=size, learning_rate=0.1, loss=0.1, train_error=0.0, test_error=0.1,
+            flatness=1.0 / size if early > 1 else float(size), distance=1.0, barrier=barrier,
+        )  # fmt: skip
+
+    found = [
+        branch(parent, step, size, (early if step == 10 else 1.0 if step == 100 else 0.5 + (early < 1)) + 0.01 * parent)
+        for parent in (0, 1, 2)
+        for step in (10, 100, 1000)
+        for size in (50, 500)
+    ]
+    measured = branch_measurements(found)
+    assert verdicts(measured)["freezing"] == expected
+    assert verdicts(measured)["noise_chooses_flat"] == expected
+
+
+def test_parents_without_barriers_say_nothing():
+    branches = [
+        Branch(parent=parent, step=step, batch_size=50, learning_rate=0.1, loss=0.1, train_error=0.0, test_error=0.1,
+               flatness=1.0 + parent, distance=1.0, barrier=0.0 if parent == 0 else 1.0 / step)
+        for parent in (0, 1, 2) for step in (10, 100, 1000)
+    ]  # fmt: skip
+    measured = branch_measurements(branches)["freezing"]
+    assert measured.value == -1.0
+    assert "1 of 3 parents do not say" in measured.note
+
+
+def test_short_branches(plan):
+    (section,) = reproduce(plan, [Branches(epochs=4.0)], QuietReporter()).sections
+    assert len(section.rows) == 2 * 3 * 3  # parents, checkpoints, strengths of the noise
+    assert [judgement.claim.key for judgement in section.judgements] == [claim.key for claim in CLAIMS]
+    assert section.plots[0].draw().data

@@ -1,0 +1,51 @@
+"""Fig. 6: small widths, and claims that can come out either way."""
+
+import pytest
+import torch
+
+from landscope.claims.statements import judged
+from landscope.progress import QuietReporter
+from landscope.reproduction.figures.fig6 import CLAIMS, EffectiveDimension, Fig6, dimension_measurements
+from landscope.reproduction.reproduce import reproduce
+
+
+def verdicts(measured):
+    return {judgement.claim.key: judgement.verdict for judgement in judged(measured, CLAIMS)}
+
+
+def solution(weights, sharp, learning, null):
+    return EffectiveDimension(
+        n_weights=weights, norm=1.0, width=torch.ones(3), n_sharp=sharp, n_learning=(1, 2, learning, learning),
+        n_null=(1, null), loss0=0.1, test_error=0.1, start_epoch=3,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sharp", "learning", "expected"),
+    [
+        (lambda n: 40, lambda n: 60, ("reproduced", "reproduced")),
+        (lambda n: n / 40, lambda n: n / 10, ("not reproduced", "not reproduced")),
+    ],
+)
+def test_dimensions(sharp, learning, expected):
+    found = {
+        w: [solution(w * w, int(sharp(w * w)) + s, int(learning(w * w)) + s, w) for s in range(3)]
+        for w in (20, 40, 50, 100)
+    }
+    found[400] = [solution(160_000, 3, 9, 9)]  # all three directions there were
+    measured = dimension_measurements(found)
+    assert "D_s is at least 3 at width 400" in measured["sharp_dimension"].note
+    assert (verdicts(measured)["sharp_dimension"], verdicts(measured)["learning_dimension"]) == expected
+    assert verdicts(measured)["few_sharp"] == "reproduced"
+
+
+def test_small_widths(plan):
+    figure = Fig6(quick_widths=((30, 2), (10, 2), (8, 2)))
+    (section,) = reproduce(plan, [figure], QuietReporter()).sections
+    assert [row[0] for row in section.rows] == ["8", "10", "30"]
+    assert [judgement.claim.key for judgement in section.judgements] == [claim.key for claim in CLAIMS]
+    assert section.values["width 8"][0]["n_weights"] == 64
+    assert all(plot.draw().data for plot in section.plots)
+    assert not (plan.run_path("width8-seed0") / "trajectory").exists()  # gigabytes at large widths
+    (again,) = reproduce(plan, [figure], QuietReporter()).sections
+    assert again.rows == section.rows

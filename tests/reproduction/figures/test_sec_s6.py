@@ -1,0 +1,86 @@
+"""Section S6: small cases of every kind, and a claim that can come out either way."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+import landscope as ls
+from landscope.claims.statements import judged
+from landscope.law.inverse_relation import InverseRelation
+from landscope.progress import QuietReporter
+from landscope.reproduction.figures.sec_s6 import SecS6
+from landscope.reproduction.figures.sec_s6.cases import CASES
+from landscope.reproduction.figures.sec_s6.universality import CLAIMS, CaseResult, universality_measurements
+from landscope.reproduction.reproduce import reproduce
+from landscope.synthetic import InverseGaussian, sgd_in_bowl
+
+
+def verdicts(measured):
+    return {judgement.claim.key: judgement.verdict for judgement in judged(measured, CLAIMS)}
+
+
+def exponents(psi):
+    curvature = torch.logspace(0, 1, 6).double()
+    path = ls.Trajectory.of(sgd_in_bowl(curvature, 200, learning_rate=0.1, noise_variance=1e-4, seed=0))
+    relation = InverseRelation(InverseGaussian(curvature), path.window(1, 101), path.window(101), (1, 6))
+    return dataclasses.replace(relation.in_sample(), psi=psi, psi_interval=(psi - 0.1, psi + 0.1))
+
+
+@pytest.mark.parametrize(
+    ("own", "fresh", "null", "expected"),
+    [
+        ((4.0, 3.0), (1.0, 1.5), (0.0, -0.5), "reproduced"),
+        ((1.0, 5.0), (1.0, 1.0), (0.1, 4.0), "reproduced"),  # each beside its own null
+        ((4.0, -3.0), (1.0, 1.0), (0.0, 0.0), "not reproduced"),
+        ((4.0, 3.0), (1.0, -1.0), (0.0, 0.0), "contested"),
+        ((1.0, 2.0), (1.0, 1.0), (3.0, 4.0), "contested"),
+        ((4.0, 3.0), (1.0, 1.0), (2.0, 5.0), "contested"),
+        ((math.nan, math.nan), (1.0, 1.0), (2.0, 5.0), "not measured"),
+    ],
+)
+def test_universality(own, fresh, null, expected):
+    cases = [
+        CaseResult(
+            f"case {n}", "digits", 100, "w", 6, [0.0], [exponents(own[n])], [exponents(fresh[n])], [exponents(null[n])]
+        )
+        for n in range(2)
+    ]
+    assert verdicts(universality_measurements(cases))["universal"] == expected
+
+
+FEW_SAMPLES = {
+    "data": "digits", "train_samples": 300, "flatness_samples": None, "record_every": 1, "window_epochs": 8, "start": 3,
+}  # fmt: skip
+
+
+def small(case):
+    """The same case, in seconds."""
+    quick = {"gpt2": {"window_epochs": 4, "start": 40}, "residual": FEW_SAMPLES}.get(case.key, {})
+    return dataclasses.replace(case, quick=FEW_SAMPLES if "cnn" in case.key else quick)
+
+
+def check_section(plan, cases):
+    figure = SecS6(tuple(small(case) for case in cases), quick_modes=5)
+    (section,) = reproduce(plan, [figure], QuietReporter()).sections
+    assert len(section.rows) == sum(max(1, len(case.layers)) for case in cases)
+    assert all(row[7] != "–" for row in section.rows)
+    assert [judgement.claim.key for judgement in section.judgements] == ["universal"]
+    assert section.plots[0].draw().data
+    return section
+
+
+def test_cases_with_layers_shared_runs_and_other_coordinates(plan):
+    keys = ("sgd", "adam", "adam-preconditioned", "mlp-3")
+    section = check_section(plan, [case for case in CASES if case.key in keys])
+    assert section.rows[1][7] != section.rows[2][7]  # one run, in two systems of coordinates
+    runs = {path.name.rsplit("-", 1)[0] for path in (plan.folder / "runs").iterdir()}
+    assert {"B100-alpha0.2", "adam", "mlp-3"} <= runs
+    assert "adam-preconditioned" not in runs
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")  # the transformer
+def test_every_case(plan):
+    check_section(plan, CASES)

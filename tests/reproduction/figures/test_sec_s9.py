@@ -1,0 +1,49 @@
+"""Section S9: short descents, and claims that can come out either way."""
+
+import math
+
+import pytest
+import torch
+
+from landscope.claims.statements import judged
+from landscope.progress import QuietReporter
+from landscope.reproduction.figures.sec_s9 import CLAIMS, DescentSize, NoisyRun, SecS9, noise_measurements
+from landscope.reproduction.reproduce import reproduce
+
+
+def verdicts(measured):
+    return {judgement.claim.key: judgement.verdict for judgement in judged(measured, CLAIMS)}
+
+
+def noisy(test_error, flatness):
+    rows = torch.tensor([test_error]).double()
+    return NoisyRun(
+        noise="x", step=rows, train_loss=rows, train_error=rows, test_error=rows, flatness=flatness, sharpness=1.0,
+        exploration_step=math.nan,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("own", "none", "expected"),
+    [(0.05, 0.10, "reproduced"), (0.15, 0.10, "not reproduced"), (0.05, 0.05, "contested")],
+)
+def test_noise_by_flatness(own, none, expected):
+    """Against isotropic noise; descent without noise must not do as well, other noises decide nothing."""
+
+    def runs(error):
+        return [noisy(error + 1e-4 * seed**2, 1 / error + 0.01 * seed**2) for seed in range(3)]
+
+    isotropic = [noisy(0.10 + 1e-5 * seed, 10.0) for seed in range(3)]
+    found = {"flatness": runs(own), "isotropic": isotropic, "none": runs(none), "sgd": runs(own)}
+    measured = noise_measurements(found)
+    assert verdicts(measured)["flatness_noise_error"] == expected
+    assert verdicts(measured)["flatness_noise_width"] == expected
+    assert "sgd" in measured["flatness_noise_error"].note
+
+
+def test_short_descents(plan):
+    figure = SecS9(quick_size=DescentSize(samples=60, steps=20))
+    (section,) = reproduce(plan, [figure], QuietReporter()).sections
+    assert {"none", "isotropic", "flatness", "sgd"} <= {row[0] for row in section.rows}
+    assert [judgement.claim.key for judgement in section.judgements] == [claim.key for claim in CLAIMS]
+    assert section.plots[0].draw().data
