@@ -193,7 +193,8 @@ FIGURES: dict[str, StudyFigure] = {
         ("exponents-sampling-reshuffled", "flatness-and-curvature"), _samplings
     ),
     "stationarity": StudyFigure(
-        ("controls-yaida",), lambda a: plots.stationarity(a.load("controls-yaida", YaidaRelation))
+        ("exponents-sampling-with-replacement", "controls-yaida"),
+        lambda a: plots.stationarity(a.load("controls-yaida", YaidaRelation)),
     ),
     "variance_against_window": StudyFigure(
         ("growth",), lambda a: plots.variance_against_window(a.load("growth", Growth))

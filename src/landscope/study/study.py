@@ -103,7 +103,19 @@ class Study:
         self._begin()
 
     def _begin(self) -> None:
-        self._analysis = Analysis(self.folder, self._subject)
+        """Forget what was read of the folder."""
+        self._read, self._read_at = Analysis(self.folder, self._subject), self._moment()
+
+    def _moment(self) -> tuple[int, bool] | None:
+        recorder = self._recorder
+        return None if recorder is None else (recorder.step, recorder.is_recording)
+
+    @property
+    def _analysis(self) -> Analysis:
+        """The analysis of what the folder holds now: a training that goes on adds rows and models."""
+        if self._read_at != self._moment():
+            self._begin()
+        return self._read
 
     def __repr__(self) -> str:
         done = ", ".join(self.folder.timings()) or "nothing analysed yet"

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, RandomSampler
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from landscope._names import BatchNorm
 from landscope.errors import InputError
@@ -71,6 +71,12 @@ class Subject:
                 got=type(self.model).__name__,
                 hint='ls.Study("folder", model, ...)',
             )
+        if next(self.model.parameters(), None) is None:
+            raise InputError(
+                expected="a model with parameters",
+                got=f"{type(self.model).__name__}, which has none",
+                hint='ls.Study("folder", model, criterion, data)',
+            )
         if (self.criterion is None) == (self.losses is None):
             raise InputError(
                 expected="either a criterion or losses=",
@@ -102,9 +108,10 @@ class Subject:
             with contextlib.suppress(TypeError):  # a stream has no length
                 return len(self.data)
             return None
-        if _is_pair_of_tensors(self.data) and batch_size is not None:
-            return max(1, len(self.data[0]) // batch_size)
-        return None
+        samples = self.data[0] if _is_pair_of_tensors(self.data) else self.data
+        if batch_size is None or not isinstance(samples, Tensor | Dataset) or not hasattr(samples, "__len__"):
+            return None
+        return max(1, len(samples) // batch_size)
 
     def copy(self) -> nn.Module:
         """A copy of the model, to load other weights into."""
@@ -132,7 +139,8 @@ class Subject:
         Raises:
             InputError: If ``evaluate`` gives no mapping, or a name that is not known.
         """
-        found = self.evaluate(model.eval()) if self.evaluate is not None else {}
+        with torch.no_grad():
+            found = self.evaluate(model.eval()) if self.evaluate is not None else {}
         if not isinstance(found, Mapping) or not set(found) <= set(MEASURES):
             raise InputError(
                 expected=f"evaluate(model) to give a mapping with any of {', '.join(MEASURES)}",

@@ -1,0 +1,152 @@
+"""Natural slips with a Study: each gives the house's error, with what to do."""
+
+import pytest
+import torch
+
+import landscope as ls
+import small_study as small
+from landscope.errors import InputError, StorageError
+
+
+@pytest.fixture
+def parts():
+    return small.network(), small.CRITERION, small.samples()
+
+
+def made(folder, *parts, **settings):
+    return ls.Study(folder / "s", *parts, **settings)
+
+
+@pytest.mark.parametrize(
+    ("slip", "message"),
+    [
+        (lambda p, model, criterion, data: made(p, None, criterion, data), "a model with its loss and data"),
+        (lambda p, model, criterion, data: made(p, criterion, model, data), "a model with parameters"),
+        (lambda p, model, criterion, data: made(p, "network", criterion, data), r"torch\.nn\.Module"),
+        (lambda p, model, criterion, data: made(p, model, None, data), "either a criterion or losses=; got neither"),
+        (
+            lambda p, model, criterion, data: made(p, model, criterion, data, losses=lambda *_: None),
+            "either a criterion or losses=; got both",
+        ),
+        (lambda p, model, criterion, data: made(p, model, criterion), "the training data; got none"),
+        (lambda p, model, criterion, data: made(p, model, data, criterion), "criterion as a function; got tuple"),
+        (lambda p, model, criterion, data: made(p, model, criterion, data, evaluate=0.1), "evaluate as a function"),
+        (lambda p, model, criterion, data: made(p, model, criterion, data, windw=(1, 50)), "Did you mean window"),
+        (lambda p, model, criterion, data: made(p, model, criterion, data, window=50), "window: "),
+        (lambda p, model, criterion, data: made(p, model, criterion, data, n_nulls=-1), "n_nulls: "),
+        (lambda p, model, criterion, data: made(p, model, criterion, data, fresh="nothing"), "fresh: "),
+    ],
+)
+def test_what_cannot_make_a_study(tmp_path, parts, slip, message):
+    with pytest.raises(InputError, match=message):
+        slip(tmp_path, *parts)
+    assert not (tmp_path / "s").exists()
+
+
+def test_places_that_are_no_study(tmp_path, parts):
+    with pytest.raises(StorageError, match=r"no study\.yaml.*Check the path"):
+        ls.Study(tmp_path / "nowhere")
+    with pytest.raises(StorageError, match=r"no study\.yaml"):
+        ls.Study(tmp_path / "nowhere", n_nulls=2)
+    assert not (tmp_path / "nowhere").exists()
+    file = tmp_path / "weights.pt"
+    file.write_text("mine")
+    for arguments in ((), parts):
+        with pytest.raises(StorageError, match=r"a folder at .*; got a file"):
+            ls.Study(file, *arguments)
+    with pytest.raises(StorageError, match=r"an empty folder or a study at .*; got other files"):
+        ls.Study(tmp_path, *parts)
+    (tmp_path / "run.yaml").write_text("format: 1\n")
+    with pytest.raises(StorageError, match="a run of an earlier version"):
+        ls.Study(tmp_path, *parts)
+    with pytest.raises(StorageError, match="a run of an earlier version"):
+        ls.Study(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("format: 9\nsettings: {}\n", "format 9"),
+        ("format: 2\nsettings: {x: 1}\n", "settings of a study"),
+        ("{", "damaged"),
+    ],
+)
+def test_damaged_settings_are_named(tmp_path, content, message):
+    (tmp_path / "study.yaml").write_text(content)
+    with pytest.raises(StorageError, match=message):
+        ls.Study(tmp_path)
+
+
+def test_before_there_is_a_recording(tmp_path, parts):
+    study = made(tmp_path, *parts)
+    for call in (lambda: study.analyse(progress=False), lambda: study.trajectory, lambda: study.window, study.risk):
+        with pytest.raises(InputError, match=r"a recording in .*study\.record\(optimizer\)"):
+            call()
+    with pytest.raises(InputError, match="one of modes, flatness, law, noise, controls; got until='laws'"):
+        study.analyse(until="laws")
+
+
+def test_before_there_are_results(tmp_path):
+    study, model, optimizer = small.begin(tmp_path / "s")
+    with study.record(optimizer, small.SELECT):
+        small.train(model, optimizer, last=40)
+    for read in (lambda: study.modes, lambda: study.flatness, lambda: study.law, study.summary, study.report):
+        with pytest.raises(StorageError, match=r"the result .* Run the analysis"):
+            read()
+    assert study.claims == []
+    with pytest.raises(InputError, match="variance_against_flatness"):
+        study.plots.variance_against_flatness()
+
+
+def test_recording_twice_and_with_strangers(tmp_path):
+    study, model, optimizer = small.begin(tmp_path / "s")
+    with pytest.raises(InputError, match="an optimiser of"):
+        study.record(small.sgd(small.network()))
+    with pytest.raises(InputError, match="no match"):
+        study.record(optimizer, "nothing.*")
+    with pytest.raises(InputError, match="every"):
+        study.record(optimizer, every=0)
+    with study.record(optimizer, small.SELECT):
+        small.train(model, optimizer, last=30)
+    with pytest.raises(StorageError, match=r"one that holds a recording.*first_step="):
+        study.record(optimizer, small.SELECT)
+    with pytest.raises(StorageError, match=r"a trajectory of 3.weight"):
+        study.record(optimizer, "3.weight", first_step=31)
+    with pytest.raises(InputError, match=r"a model with its loss|opened by its folder alone"):
+        ls.Study(tmp_path / "s").record(optimizer)
+
+
+def test_training_too_short_to_analyse(tmp_path):
+    study, model, optimizer = small.begin(tmp_path / "s")
+    with study.record(optimizer, small.SELECT):
+        small.train(model, optimizer, last=12)
+    with pytest.raises(InputError, match=r"at least 21 recorded steps.*Train longer"):
+        study.analyse(progress=False)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"), [(0.1, "got float"), ({"accuracy": 0.9}, "any of train_loss.*got accuracy")]
+)
+def test_an_evaluation_of_another_form(tmp_path, answer, message):
+    study = small.record(tmp_path / "s", n_nulls=0)
+    again = small.opened(study.path, evaluate=lambda model: answer)
+    with pytest.raises(InputError, match=message):
+        again.analyse(progress=False)
+
+
+def test_another_model_for_the_same_folder(tmp_path):
+    path = small.record(tmp_path / "s", n_nulls=0).path
+    other = torch.nn.Sequential(torch.nn.Linear(6, 11), torch.nn.Linear(11, 3))
+    study = ls.Study(path, other, small.CRITERION, small.samples())
+    with pytest.raises(StorageError, match=r"a checkpoint of this model at .*Unexpected key"):
+        study.analyse(progress=False)
+
+
+def test_statistics_cannot_be_re_estimated_with_a_closure(tmp_path):
+    path = small.record(tmp_path / "s").path
+    study = ls.Study(
+        path, small.network(), losses=lambda model, batch: model(batch[0]).sum(1), data=small.samples(),
+        batch_norm="re-estimated",
+    )  # fmt: skip
+    with pytest.raises(InputError, match="batch_norm='kept' with losses="):
+        study.analyse(progress=False)

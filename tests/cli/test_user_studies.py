@@ -1,0 +1,115 @@
+"""The command line on a user's own study: a function makes it, and the page needs no model."""
+
+import json
+import shutil
+
+import pytest
+
+import small_study as small
+from landscope.cli import main
+
+MODULE = """
+import landscope as ls
+import small_study as small
+
+
+def make_study(folder):
+    return ls.Study(folder, small.network(), small.CRITERION, small.samples(), evaluate=small.evaluate)
+
+
+def make_here():
+    return make_study("runs/mine")
+
+
+def make_nothing(folder):
+    return "a study"
+
+
+not_a_function = 3
+"""
+
+
+@pytest.fixture(scope="module")
+def recorded_once(tmp_path_factory):
+    return small.record(tmp_path_factory.mktemp("cli") / "mine", n_nulls=1).path
+
+
+@pytest.fixture
+def folder(recorded_once, tmp_path, monkeypatch):
+    """A recording at runs/mine, and a module that makes its study, in the current folder."""
+    shutil.copytree(recorded_once, tmp_path / "runs" / "mine")
+    (tmp_path / "my_study.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path / "runs" / "mine"
+    import sys
+
+    sys.modules.pop("my_study", None)
+
+
+@pytest.fixture
+def landscope(capsys):
+    def call(*arguments):
+        with pytest.raises(SystemExit) as left:
+            main([str(argument) for argument in arguments])
+        written = capsys.readouterr()
+        return left.value.code, written.out, written.err
+
+    return call
+
+
+def test_a_recording_is_analysed_stage_by_stage_and_reported_without_its_model(folder, landscope):
+    code, out, err = landscope("modes", "runs/mine", "--study", "my_study:make_study", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["artefact"].endswith("modes.zarr.zip")
+    code, out, err = landscope("report", "runs/mine")
+    assert (code, out) == (1, "")
+    assert "error: Expected the result" in err
+    code, out, err = landscope("analyse", "runs/mine", "--study", "my_study:make_study", "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert found["window"] == [181, 240]
+    assert found["verdicts"]["psi"] in {"reproduced", "not reproduced", "contested", "undecided", "not measured"}
+    (folder / "report.html").unlink()
+    code, out, err = landscope("report", "runs/mine", "--json")
+    assert (code, json.loads(out)["report"]) == (0, "runs/mine/report.html")
+    assert "landscope: mine" in (folder / "report.html").read_text()
+    code, out, _ = landscope("claims", "runs/mine", "--json")
+    assert code == 0
+    assert {claim["claim"]: claim["verdict"] for claim in json.loads(out)} == found["verdicts"]
+
+
+def test_later_stages_and_a_function_without_arguments(folder, landscope):
+    code, out, _ = landscope("analyse", "runs/mine", "--study", "my_study:make_here", "--noise", "--json")
+    assert code == 0
+    assert "minibatch_springs" in json.loads(out)["verdicts"]
+    code, out, _ = landscope("controls", folder, "--study", "my_study:make_here")
+    assert code == 0
+    assert "Report:" in out
+    assert (folder / "basis-hessian.zarr.zip").exists()
+
+
+@pytest.mark.parametrize(
+    ("maker", "message"),
+    [
+        ("my_study", "--study as module:function"),
+        ("my_studies:make_study", "a module my_studies that can be imported"),
+        ("my_study:make", "a function make in my_study; got none"),
+        ("my_study:not_a_function", "a function not_a_function in my_study"),
+        ("my_study:make_nothing", "a function that returns a Study; got str"),
+    ],
+)
+def test_makers_that_make_no_study(folder, landscope, maker, message):
+    code, out, err = landscope("analyse", folder, "--study", maker)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert "def make_study(folder)" in err
+
+
+def test_a_study_elsewhere_and_a_study_without_its_maker(folder, landscope, tmp_path):
+    shutil.copytree(folder, tmp_path / "other")
+    code, _, err = landscope("analyse", "other", "--study", "my_study:make_here")
+    assert code == 2
+    assert "Let the function take the folder" in err
+    code, _, err = landscope("analyse", folder)
+    assert code == 1
+    assert "--study module:function" in err

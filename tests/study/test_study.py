@@ -1,0 +1,280 @@
+"""A study of a user's own model: windows, settings, what it needs, and what it says where something is missing."""
+
+import re
+
+import plotly.graph_objects as go
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+import landscope as ls
+import small_study as small
+from landscope.errors import InputError, StorageError
+from landscope.study.figures import FIGURES
+
+
+def test_the_risk_is_the_loss_with_the_parameters_and_buffers_of_w0(recorded):
+    study, by_hand = small.opened(recorded), small.network()
+    small.train(by_hand, small.sgd(by_hand))
+    by_hand.eval()
+    inputs, labels = small.samples()
+    risk = study.risk()
+    assert float(risk(risk.w0)) == pytest.approx(small.CRITERION(by_hand(inputs), labels).item(), rel=1e-6)
+    early, at_80 = study.risk(step=80), small.network()
+    small.train(at_80, small.sgd(at_80), last=80)
+    assert torch.equal(early.w0, at_80[0].weight.flatten())
+    expected = small.CRITERION(at_80.eval()(inputs), labels).item()
+    assert float(early(early.w0)) == pytest.approx(expected, rel=1e-6)
+    others = study.risk(select="3.weight")
+    assert (others.space.names, float(others(others.w0))) == (("3.weight",), pytest.approx(float(risk(risk.w0))))
+
+
+def test_the_model_of_the_user_stays_as_it_is(recorded):
+    model = small.network()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    ls.Study(recorded, model, small.CRITERION, small.samples()).analyse(progress=False)
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_the_window_is_the_last_quarter_and_the_fresh_data_are_the_quarter_before(recorded):
+    study = ls.Study(recorded)
+    assert study.window.steps.tolist() == list(range(181, 241))
+    assert study.fresh.steps.tolist() == list(range(121, 181))
+    assert study.saved_steps == small.SAVED
+    assert len(study.trajectory) == small.N_STEPS
+
+
+def test_a_window_named_before_the_training_has_its_models_saved(tmp_path):
+    study = small.record(tmp_path / "s", window=(101, 150), fresh=(151, 203))
+    assert study.saved_steps == sorted([*small.SAVED, 150, 203])
+    assert (study.window.steps[[0, -1]].tolist(), study.fresh.steps[[0, -1]].tolist()) == ([101, 150], [151, 203])
+    assert torch.equal(study.risk().w0, study.window.row(-1))
+
+
+def test_a_window_named_after_the_training_must_end_where_a_model_was_saved(recorded):
+    study = small.opened(recorded, window=(129, 192))
+    assert study.fresh.steps[[0, -1]].tolist() == [65, 128]
+    with pytest.raises(InputError, match=r"the whole model was saved: 0, 16, 32, .*, 240; got step 150"):
+        small.opened(recorded, window=(101, 150)).analyse(progress=False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"window": (100, 240), "fresh": (100, 240)}, "fresh must not overlap the window"),
+        ({"window": (100, 240), "fresh": (50, 100)}, "fresh must not overlap the window"),
+        ({"fresh": (50, 100)}, "fresh needs a window"),
+        ({"window": (240, 100)}, "first step before its last"),
+    ],
+)
+def test_windows_that_make_no_sense_are_refused(recorded, settings, message):
+    with pytest.raises(InputError, match=message):
+        small.opened(recorded, **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"window": (200, 300)}, r"window within the recorded steps 1 to 240; got steps 200 to 300"),
+        ({"window": (201, 240), "fresh": (260, 300)}, r"fresh within the recorded steps 1 to 240"),
+        ({"window": (231, 240)}, r"at least 21 recorded steps in window; got 10"),
+    ],
+)
+def test_windows_beyond_the_recording_are_refused(recorded, settings, message):
+    with pytest.raises(InputError, match=message):
+        small.opened(recorded, **settings).analyse(progress=False)
+
+
+def test_without_fresh_data_the_page_says_so(recorded):
+    study = small.opened(recorded, fresh="none", n_nulls=0)
+    study.analyse(progress=False)
+    assert study.fresh is None
+    assert study.not_measured["exponents-fresh"] == "needs fresh data: a second window of recorded steps"
+    page = study.report().read_text()
+    assert "Only one window was analysed" in page
+    assert "needs fresh data" in page
+    assert study.summary()["fresh"] is None
+
+
+def test_settings_may_change_until_there_is_a_result(recorded):
+    small.opened(recorded, n_nulls=1)
+    study = small.opened(recorded, n_nulls=0)
+    assert small.opened(recorded).folder.settings.n_nulls == 0
+    study.analyse(until="modes", progress=False)
+    with pytest.raises(StorageError, match=r"n_nulls: 0 there, 3 asked.*discard_results\(\)"):
+        small.opened(recorded, n_nulls=3)
+    assert torch.equal(small.opened(recorded, n_nulls=0).modes.variance, study.modes.variance)
+    study.discard_results()
+    assert small.opened(recorded, n_nulls=3).folder.settings.n_nulls == 3
+
+
+def test_discarding_leaves_the_recording_and_the_models(recorded):
+    study = small.opened(recorded, evaluate=small.evaluate)
+    before = {path.relative_to(recorded) for path in recorded.rglob("*")}
+    study.analyse(progress=False)
+    study.report()
+    study.discard_results()
+    assert {path.relative_to(recorded) for path in recorded.rglob("*")} == before
+    with pytest.raises(StorageError, match="spectrum"):
+        study.report()
+
+
+def test_the_history_of_a_training_outlives_the_results(recorded):
+    study = small.opened(recorded)
+    measured = torch.tensor([0.5, 0.4], dtype=torch.float64)
+    history = ls.training_history.TrainingHistory(
+        steps=torch.tensor([100, 200]), train_loss=measured, train_error=measured, test_loss=measured,
+        test_error=measured, minibatch_loss=torch.empty(0, dtype=torch.float64),
+    )  # fmt: skip
+    study.save_history(history)
+    study.analyse(progress=False)
+    assert study.summary()["test_error_at_w0"] == 0.4
+    study.discard_results()
+    assert study.folder.has("training")
+
+
+def test_a_loss_by_a_closure_and_a_loader_gives_the_same_flatness(recorded, tmp_path):
+    import shutil
+
+    twin = shutil.copytree(recorded, tmp_path / "twin")
+    loader = DataLoader(TensorDataset(*small.samples()), batch_size=small.BATCH, shuffle=True)
+    closure = ls.Study(
+        twin, small.network(), losses=lambda model, batch: torch.nn.functional.cross_entropy(
+            model(batch[0]), batch[1], reduction="none"), data=loader, n_nulls=1,
+    )  # fmt: skip
+    closure.analyse(progress=False)
+    criterion = small.opened(recorded, n_nulls=1)
+    criterion.analyse(progress=False)
+    torch.testing.assert_close(closure.flatness.width, criterion.flatness.width, rtol=1e-3, atol=0)
+    summary = closure.summary()
+    assert (summary["batch_size"], summary["steps_per_epoch"]) == (12, 10)
+    assert ls.Study(twin).summary()["steps_per_epoch"] == 10
+
+
+@pytest.mark.parametrize(("drop_last", "steps"), [(False, 18), (True, 17)])
+def test_the_steps_of_an_epoch_are_those_of_the_loader(recorded, drop_last, steps):
+    loader = DataLoader(TensorDataset(*small.samples()), batch_size=7, drop_last=drop_last)
+    study = ls.Study(recorded, small.network(), small.CRITERION, loader, batch_size=None)
+    assert (study._analysis.batch_size, study._analysis.steps_per_epoch) == (7, steps)
+
+
+def test_the_steps_of_an_epoch_are_counted_where_the_samples_are(recorded):
+    for data in (small.samples(), TensorDataset(*small.samples())):
+        study = ls.Study(recorded, small.network(), small.CRITERION, data, batch_size=12)
+        assert study._analysis.steps_per_epoch == 10
+    batches = [small.samples()]
+    assert ls.Study(recorded, small.network(), small.CRITERION, batches)._analysis.steps_per_epoch is None
+
+
+def test_a_shuffling_loader_is_read_in_the_order_of_its_data(recorded):
+    loader = DataLoader(TensorDataset(*small.samples()), batch_size=7, shuffle=True, drop_last=True)
+    study, plain = ls.Study(recorded, small.network(), small.CRITERION, loader), small.opened(recorded)
+    w0, state = plain.risk().w0, torch.get_rng_state()
+    for _ in range(2):
+        assert torch.equal(study.risk().sample_losses(w0), plain.risk().sample_losses(w0))
+        study._begin()
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_what_is_not_given_is_named_with_what_it_needs(recorded):
+    study = small.opened(recorded, n_nulls=0, batch_size=None)
+    study.analyse(noise=True, controls=True, progress=False)
+    reasons = study.not_measured
+    assert "batch_size=50" in reasons["noise-springs"]
+    assert "evaluate=f" in reasons["training"]
+    assert "steps_per_epoch" in reasons["growth"]
+    assert "train_on=f" in reasons["exponents-sampling-reshuffled"]
+    verdicts = {judgement.claim.key: judgement for judgement in study.claims}
+    assert verdicts["margin"].verdict == verdicts["tau_by_sampling"].verdict == "not measured"
+    assert "evaluate=f" in verdicts["margin"].sentence
+    page = study.report().read_text()
+    for text in ("needs errors of a model", "needs training on from the end of the window", "needs the steps in"):
+        assert text in page
+
+
+def test_what_is_given_is_measured(analysed):
+    assert set(analysed.not_measured) == {f"exponents-sampling-{name}" for name in
+                                          ("reshuffled", "shuffled-once", "fixed", "with-replacement")}  # fmt: skip
+    summary, model = analysed.summary(), small.network()
+    small.train(model, small.sgd(model))
+    assert summary["train_error_at_w0"] == small.evaluate(model.eval())["train_error"]
+    assert summary["loss_at_w0"] == pytest.approx(small.evaluate(model)["train_loss"], rel=1e-5)
+    assert ls.load(analysed.folder.file("training")).steps.tolist() == small.SAVED
+    assert {judgement.claim.key for judgement in analysed.claims if judgement.verdict == "not measured"} <= {
+        "gamma", "inverse_einstein", "stationary", "tau_by_sampling",
+    }  # fmt: skip
+
+
+def test_a_training_that_offers_some_orders_is_continued_with_these(recorded):
+    study = small.opened(recorded, train_on=small.train_on, n_nulls=0, steps_per_epoch=10)
+    study.analyse(noise=True, controls=True, progress=False)
+    assert study.folder.has("exponents-sampling-reshuffled")
+    assert study.folder.has("controls-yaida")
+    assert "The loop has no order fixed." in study.not_measured["exponents-sampling-fixed"]
+    assert study.plots.correlation_time_by_sampling().data
+
+
+def test_a_folder_alone_is_read_drawn_and_reported(analysed):
+    study = ls.Study(analysed.path)
+    assert study.law["in-sample"].psi == analysed.law.in_sample.psi
+    assert torch.equal(study.modes.directions, analysed.modes.directions)
+    without = {"correlation_time_by_sampling", "stationarity"}
+    for name in set(FIGURES) - without:
+        assert isinstance(getattr(study.plots, name)(), go.Figure), name
+    for name in without:
+        with pytest.raises(InputError, match=r"none for exponents-sampling.*train_on=f"):
+            getattr(study.plots, name)()
+    assert study.report().read_text().count("<figure") == len(FIGURES) - len(without)
+    with pytest.raises(AttributeError, match="variance_against_flatness"):
+        _ = study.plots.variance
+    with pytest.raises(InputError, match="opened by its folder alone"):
+        _ = study.model
+
+
+def test_figures_before_the_analysis_name_what_they_need(recorded):
+    for name, figure in FIGURES.items():
+        with pytest.raises(InputError, match=re.escape(figure.results[0])):
+            getattr(ls.Study(recorded).plots, name)()
+    assert dir(ls.Study(recorded).plots) == sorted(FIGURES)
+
+
+def test_progress_is_passed_to_a_callback(recorded):
+    seen = []
+    small.opened(recorded, n_nulls=1).analyse(progress=lambda *call: seen.append(call))
+    assert list(dict.fromkeys(stage for stage, _, _ in seen)) == ["Principal modes", "Flatness", "Law and nulls"]
+    for title in ("Principal modes", "Flatness", "Law and nulls"):
+        done = [(amount, total) for stage, amount, total in seen if stage == title]
+        assert done == sorted(done)
+        assert done[-1][0] == done[-1][1]
+
+
+def test_a_second_process_is_refused(recorded):
+    study, other = small.opened(recorded), small.opened(recorded)
+    with study.folder.locked(), pytest.raises(StorageError, match="another process"):
+        other.analyse(progress=False)
+    with study.folder.locked(), pytest.raises(StorageError, match="another process"):
+        other.discard_results()
+
+
+def test_what_a_person_sees(recorded, analysed):
+    assert repr(ls.Study(recorded)) == f"Study({str(recorded)!r}: nothing analysed yet)"
+    assert repr(analysed).endswith(": modes, flatness, law, noise, controls)")
+    table = repr(analysed.law).splitlines()
+    assert table[0].split() == ["psi", "psi_D", "psi_tau", "gamma", "directions"]
+    assert table[1].startswith("in-sample")
+    assert f"{analysed.law.in_sample.psi:.2f} [" in table[1]
+    html = analysed.law._repr_html_()
+    assert html.count("<tr>") == len(table)
+    assert "same modes, fresh data" in html
+    with pytest.raises(KeyError, match="the rows are in-sample"):
+        _ = analysed.law["in sample"]
+
+
+def test_one_study_has_the_claims_of_all_stages(analysed):
+    from landscope.claims.statements import CLAIMS
+
+    judged = {judgement.claim.key for judgement in analysed.claims}
+    assert judged <= {claim.key for claim in CLAIMS}
+    assert {"psi", "minibatch_springs", "psi_hessian"} <= judged
+    assert judged == set(analysed.measurements)
