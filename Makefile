@@ -35,9 +35,9 @@ lint: $(VENV)/.dev  ## Run the linters and the type checker
 	$(BIN)/ty check src
 
 # The peers come without what they need: they pin an older numpy, for parts that are not measured here.
-bench: $(VENV)/.dev  ## Measure every speed that the README names, and write the tables
+bench: $(VENV)/.dev  ## Measure speed beside the alternatives, and write docs/results/benchmark.md
 	$(UV_INSTALL) --no-deps loss-landscapes==3.0.6 landscaper==1.3.1
-	$(BIN)/python -m benchmarks --json docs/results/benchmark.json --markdown docs/results/benchmark.md --readme README.md
+	$(BIN)/python -m benchmarks --json docs/results/benchmark.json --markdown docs/results/benchmark.md
 
 $(BIN)/uv:
 	python3 -m venv $(VENV)

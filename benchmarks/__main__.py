@@ -36,7 +36,6 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--json", type=Path, help="groups measured before and not now are kept")
     parser.add_argument("--markdown", type=Path)
-    parser.add_argument("--readme", type=Path, help="a page with the marks of the summary")
     arguments = parser.parse_args()
     if unknown := set(arguments.groups) - GROUPS.keys():
         parser.error(f"no group named {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
@@ -67,8 +66,6 @@ def main() -> None:
     print(text)
     if arguments.markdown is not None:
         arguments.markdown.write_text(text)
-    if arguments.readme is not None:
-        table.put_into(arguments.readme, table.summary(results))
 
 
 if __name__ == "__main__":

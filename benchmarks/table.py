@@ -1,22 +1,10 @@
-"""Results as Markdown: the whole table, and the part of it that the README shows."""
+"""Results as Markdown."""
 
 from __future__ import annotations
 
 import math
-import re
-from pathlib import Path
 
-__all__ = ["markdown", "put_into", "summary"]
-
-_START, _END = "<!-- benchmark: written by make bench -->", "<!-- end of benchmark -->"
-_SHOWN = (
-    r"loss at a point: .*", r".* / landscope$", r"landscope / ceiling estimate", r"flatness of .*",
-    r"(CNN|residual net|transformer), .*full forward / lines",
-    r"modes of .*: (landscope|scikit-learn [^,]*|scikit-learn .*float64)",
-    r"record / copy", r"DataLoader loop / .*trainer", r"sweep of .*", r"derivatives of .*",
-    r"velocity statistics of .*",
-    r"landscope run --data \w+$",
-)  # fmt: skip
+__all__ = ["markdown"]
 
 
 def markdown(results: dict) -> str:
@@ -32,35 +20,6 @@ def markdown(results: dict) -> str:
         lines += [f"| {row['quantity']} | {_value(row)} | {row['note']} |" for row in group["rows"]]
         lines.append("")
     return "\n".join(lines)
-
-
-def summary(results: dict) -> str:
-    """The rows of the README, a column a number of threads."""
-    threads = sorted({group["threads"] for group in results["groups"]})
-    cells: dict[str, dict[int, str]] = {}
-    notes: dict[str, str] = {}
-    for group in (group for group in results["groups"] if group["device"] == "cpu"):
-        for row in group["rows"]:
-            if any(re.fullmatch(shown, row["quantity"]) for shown in _SHOWN):
-                cells.setdefault(row["quantity"], {})[group["threads"]] = _value(row)
-                notes[row["quantity"]] = row["note"]
-    lines = [
-        _heading(results),
-        "",
-        "| quantity | " + " | ".join(f"{n} thread{'s' * (n > 1)}" for n in threads) + " | |",
-    ]
-    lines.append("|---" * (len(threads) + 2) + "|")
-    for quantity, values in cells.items():
-        shown = " | ".join(values.get(n, "") for n in threads)
-        lines.append(f"| {quantity} | {shown} | {notes[quantity]} |")
-    return "\n".join(lines)
-
-
-def put_into(path: Path, table: str) -> None:
-    """Replace what stands between the marks of a page."""
-    before, rest = path.read_text().split(_START)
-    after = rest.split(_END)[1]
-    path.write_text(f"{before}{_START}\n{table}\n{_END}{after}")
 
 
 def _heading(results: dict) -> str:

@@ -1,4 +1,4 @@
-"""Tasks of blobs in the plane, a network that learns them, and how well it does."""
+"""Classification tasks of blobs in the plane, a network, and its training and accuracy."""
 
 import torch
 from torch import nn
@@ -7,7 +7,7 @@ CRITERION = nn.CrossEntropyLoss()
 
 
 def task(number, samples=256):
-    """Which of three blobs, each task at another place of the plane."""
+    """Three blobs a task, at a different place of the plane for each task: (points, labels)."""
     generator = torch.Generator().manual_seed(number)
     labels = torch.randint(3, (samples,), generator=generator)
     angle = 2.1 * labels + 0.9 * number
@@ -34,6 +34,6 @@ def learn(model, optimizer, data, steps, generator):
         optimizer.step()
 
 
-def right(model, data):
+def accuracy(model, data):
     with torch.no_grad():
         return float((model(data[0]).argmax(1) == data[1]).double().mean())

@@ -290,6 +290,20 @@ def test_a_resumed_recording_has_no_gap(tmp_path):
     assert recorder.trajectory().steps.tolist() == list(range(1, 11))
 
 
+def test_rows_that_a_kill_lost_before_any_was_written_are_missed(tmp_path):
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    path = tmp_path / "t"
+    killed = TrajectoryRecorder(model, optimizer, path=path).__enter__()
+    loop(model, optimizer, 4)
+    killed._hook.remove()  # nothing was flushed: the process is gone
+    with pytest.raises(ls.errors.InputError, match=r"end with step 0.*recorder.flush\(\)"):
+        TrajectoryRecorder(model, optimizer, path=path, first_step=5, resume=True)
+    with TrajectoryRecorder(model, optimizer, path=path, first_step=1, resume=True) as recorder:
+        loop(model, optimizer, 3)
+    assert recorder.trajectory().steps.tolist() == [1, 2, 3]
+
+
 def test_a_resumed_recording_of_every_fifth_step_has_no_gap(tmp_path):
     model = nn.Linear(4, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from landscope.errors import InputError, NonFiniteError
 
@@ -18,10 +18,13 @@ __all__ = [
     "check_finite",
     "check_hooked",
     "check_kind",
+    "check_landscape",
     "check_positive",
     "check_start",
     "check_strength",
+    "check_trajectory",
     "check_vector",
+    "device_with_float64",
 ]
 
 T = TypeVar("T")
@@ -131,22 +134,60 @@ def check_vector(
             hint="Use weights of the same model and selection, for example space.flatten(model).",
         )
     check_finite(name, value, hint=f"Check the computation of {name}; landscope does not repair weights.")
+    if dtype is None and device is not None and device_with_float64(device) != device and value.dtype == torch.float64:
+        dtype = torch.float32
     return value.to(device=device, dtype=dtype)
 
 
-def check_start(w0: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ``w0[N]`` and ``directions[k, N]``, both on the device and in the dtype of ``w0``."""
+def device_with_float64(device: torch.device) -> torch.device:
+    """The device for sums in float64: the host where the device itself has no float64, as Apple's MPS."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
+def check_trajectory(value: Any) -> Any:
+    """Return ``value`` if it is a trajectory: not a tensor, a recorder, or something else."""
+    if hasattr(value, "blocks") and hasattr(value, "steps"):
+        return value
+    if isinstance(value, Tensor):
+        hint = "Wrap the rows: Trajectory.of(weights)."
+    elif callable(getattr(value, "trajectory", None)):
+        hint = "Pass recorder.trajectory()."
+    else:
+        hint = "Pass recorder.trajectory(), open_trajectory(path) or Trajectory.of(weights)."
+    raise InputError(expected="a Trajectory", got=f"an object of type {type(value).__name__}", hint=hint)
+
+
+def check_landscape(landscape: Any) -> Any:
+    """Return a landscape: a function of weights ``w[..., N]``, which a model alone is not."""
+    if isinstance(landscape, nn.Module):
+        raise InputError(
+            expected="a landscape, a function of weights w[..., N]",
+            got=f"a model, {type(landscape).__name__}",
+            hint="A model needs its data: pass EmpiricalRisk(model, criterion, data).",
+        )
+    if not callable(landscape):
+        raise InputError(
+            expected="a landscape, a function of weights w[..., N]",
+            got=f"an object of type {type(landscape).__name__}",
+            hint="Pass EmpiricalRisk(model, criterion, data), or any function of a tensor of weights.",
+        )
+    return landscape
+
+
+def check_start(w0: Tensor, directions: Tensor, *, same_dtype: bool = True) -> tuple[Tensor, Tensor]:
+    """Return ``w0[N]`` and ``directions[k, N]``, both on the device and, if asked for, in the dtype of ``w0``."""
     for name, value, shape in (("w0", w0, "[N]"), ("directions", directions, "[k, N]")):
         if not isinstance(value, Tensor):
             raise InputError(
                 expected=f"{name} as a tensor of shape {shape}",
                 got=type(value).__name__,
-                hint="Pass modes.directions, for example." if name == "directions" else "Pass risk.w0, for example.",
+                hint=f"Pass {'principal_modes(trajectory)' if name == 'directions' else 'risk.w0'}, for example.",
             )
     if w0.ndim != 1:
         raise InputError(expected="w0 of shape [N]", got=f"shape {tuple(w0.shape)}", hint="Pass a single point.")
     w0 = check_vector("w0", w0, dim=len(w0))
-    return w0, check_directions(directions, dim=len(w0), device=w0.device, dtype=w0.dtype)
+    dtype = w0.dtype if same_dtype else None
+    return w0, check_directions(directions, dim=len(w0), device=w0.device, dtype=dtype)
 
 
 def check_directions(
@@ -185,7 +226,7 @@ def _parallel_pair(directions: Tensor, norms: Tensor) -> tuple[int, int] | None:
     dim = directions.shape[1]
     # Random signs are cheaper than normal numbers for a large N, and still separate two lines almost surely.
     signs = torch.randint(0, 2, (dim, 3), generator=generator).mul_(2).sub_(1).to(directions)
-    projections = (directions @ signs / norms[:, None]).double().cpu()
+    projections = (directions @ signs / norms[:, None]).cpu().double()
     projections *= torch.where(projections[:, :1] < 0, -1.0, 1.0).double()
     tolerance = 64 * torch.finfo(directions.dtype).eps * math.sqrt(dim)
     order = torch.argsort(projections[:, 0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from landscope._checks import check_finite, check_start
+from landscope._checks import check_finite, check_start, device_with_float64
 from landscope.errors import InputError, NonFiniteError
 from landscope.plain_lines import PlainBatchLines
 from landscope.protocols import BatchLines, Ensemble, HasBatchGradients, LeavesSamplesOut, LineEnsemble
@@ -56,15 +56,20 @@ def start_batch_lines(ensemble: Ensemble, w0: Tensor, directions: Tensor) -> tup
 
 
 def gradients_of(ensemble: Ensemble, w: Tensor, directions: Tensor | None) -> Tensor:
-    """Gradients of all minibatch losses, ``[batches, N]``, or their components along directions, ``[batches, k]``."""
+    """Gradients of all minibatch losses, ``[batches, N]``, or their components along directions, ``[batches, k]``.
+
+    Products are made in float64, on the host where the device has no float64.
+    """
     _check_ensemble(ensemble)
     gradients = (
         ensemble.batch_gradients(w)
         if isinstance(ensemble, HasBatchGradients)
         else torch.func.jacrev(ensemble.batch_losses)(w)
     )
-    basis = None if directions is None else directions.double()
-    rows = [gradient.double() if basis is None else basis @ gradient.to(basis) for gradient in gradients]
+    host = device_with_float64(w.device)
+    basis = None if directions is None else directions.to(host).double()
+    doubles = (gradient.to(host).double() for gradient in gradients)
+    rows = [gradient if basis is None else basis @ gradient for gradient in doubles]
     return check_finite(
         "minibatch gradients",
         torch.stack(rows).detach().cpu(),

@@ -41,14 +41,14 @@ class PlainLines:
         """``index[n], displacement[n] -> L[n]`` in float64."""
         step = displacement.to(self._directions)[:, None]
         losses = [
-            self._landscape(self._w0 + part_step * self._directions[part]).double()
+            self._landscape(self._w0 + part_step * self._directions[part]).cpu().double()
             for part, part_step in zip(
                 index.to(self._w0.device).split(self._points_per_call),
                 step.split(self._points_per_call),
                 strict=True,
             )
         ]
-        return torch.cat(losses).cpu()
+        return torch.cat(losses)
 
 
 class DifferentiableLines(abc.ABC):
@@ -64,16 +64,16 @@ class DifferentiableLines(abc.ABC):
         for direction, step in zip(index.tolist(), displacement, strict=True):
             with plain_kernels():
                 parts = [_first_derivative(piece, step) for piece in self.pieces([direction])]
-            losses.append(torch.cat([value.double() for value, _ in parts]))
-            slopes.append(torch.cat([slope.double() for _, slope in parts]))
-        return torch.stack(losses).cpu(), torch.stack(slopes).cpu()
+            losses.append(torch.cat([value.cpu().double() for value, _ in parts]))
+            slopes.append(torch.cat([slope.cpu().double() for _, slope in parts]))
+        return torch.stack(losses), torch.stack(slopes)
 
     def curvatures(self, first: Tensor, second: Tensor) -> Tensor:
         """``first[n], second[n] -> mixed second derivatives of losses[n, M]`` at the start, in float64."""
         pairs = zip(first.tolist(), second.tolist(), strict=True)
         with plain_kernels():
-            rows = [[_mixed_derivative(piece).double() for piece in self.pieces(pair)] for pair in pairs]
-        return torch.stack([torch.cat(row) for row in rows]).cpu()
+            rows = [[_mixed_derivative(piece).cpu().double() for piece in self.pieces(pair)] for pair in pairs]
+        return torch.stack([torch.cat(row) for row in rows])
 
 
 def _first_derivative(losses: Callable[..., Tensor], step: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,7 +112,7 @@ class PlainBatchLines(DifferentiableLines):
     def losses(self, index: Tensor, displacement: Tensor) -> Tensor:
         """``index[n], displacement[n] -> losses[n, M]`` in float64."""
         points = zip(index.tolist(), displacement.tolist(), strict=True)
-        return torch.stack([self._values(self._w0 + step * self._directions[i]).double() for i, step in points]).cpu()
+        return torch.stack([self._values(self._w0 + step * self._directions[i]).cpu().double() for i, step in points])
 
     def pieces(self, directions: Sequence[int]) -> Iterator[Callable[..., Tensor]]:
         """Yield one function that returns all losses."""

@@ -17,7 +17,7 @@ __all__ = ["CallbackReporter", "ConsoleReporter", "QuietReporter", "Reporter", "
 
 
 StageCallback = Callable[[str, int, int], None]
-"""``callback(stage, done, total)``: title of the stage, and how much of it is done."""
+"""``callback(stage, done, total)``: title of the stage, completed amount, and total."""
 
 ErrorsCallback = Callable[[int, int, Sequence[float]], None]
 """A function that receives the current task, the step, and the error of every task."""
@@ -104,10 +104,10 @@ class ConsoleReporter:
 
 
 class CallbackReporter(QuietReporter):
-    """Passes progress to a callback.
+    """A reporter that passes the progress to a callback.
 
     Args:
-        callback: ``callback(stage, done, total)``.
+        callback: Function ``callback(stage, done, total)``.
     """
 
     def __init__(self, callback: StageCallback) -> None:
@@ -120,11 +120,11 @@ class CallbackReporter(QuietReporter):
 
 
 def reporter_of(progress: bool | StageCallback | None) -> Reporter:
-    """The reporter that an argument ``progress`` asks for.
+    """The reporter for an argument ``progress``.
 
     Args:
-        progress: True for bars, False for silence, a callback ``(stage, done, total)``, or None for bars in a terminal
-            and a notebook only.
+        progress: True for progress bars, False for none, a callback ``(stage, done, total)``, or None for bars only
+            in a terminal or a notebook.
 
     Returns:
         The reporter.

@@ -84,7 +84,9 @@ class TrajectoryRecorder:
             check_count("last", last, minimum=1)
             if path is not None:
                 raise InputError(
-                    expected="last in memory, or a path", got="both", hint="Cut what is on disk with .window(...)."
+                    expected="last in memory, or a path",
+                    got="both",
+                    hint="Cut the trajectory on disk with .window(...).",
                 )
         self.space = ParameterSpace.of(model, select)
         self._tensors = self.space.tensors(model)
@@ -119,7 +121,7 @@ class TrajectoryRecorder:
                 return group
         raise InputError(
             expected=f"an optimiser of {', '.join(self.space.names)}",
-            got="one that holds none of them",
+            got="an optimiser that holds none of them",
             hint="Make the optimiser from the parameters of this very model object.",
         )
 
@@ -147,7 +149,7 @@ class TrajectoryRecorder:
             warnings.warn(f"No optimiser step was recorded. {self._why_nothing()}", LandscopeWarning, stacklevel=2)
 
     def close(self) -> None:
-        """Stop recording and write what is held; called by the ``with`` statement."""
+        """Stop recording and write the rows in memory; the ``with`` statement calls this."""
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
@@ -285,7 +287,12 @@ class _DiskSink:
                 path,
                 trajectory_columns(space, dtype),
                 rows_per_block=rows_per_block,
-                attributes={"names": space.names, "shapes": space.shapes, "provenance": stamp()},
+                attributes={
+                    "names": space.names,
+                    "shapes": space.shapes,
+                    "first_step": before,
+                    "provenance": stamp(),
+                },
             )
 
     def _check_same(self, space: ParameterSpace) -> None:
@@ -301,12 +308,15 @@ class _DiskSink:
     def _check_no_gap(self, steps: np.ndarray, before: int, every: int) -> None:
         """Refuse a first step that leaves out rows which the run must have taken in between."""
         due = (before - 1) // every * every
-        if len(steps) and due > int(steps[-1]):
+        # A recording that was killed before its first rows were written still knows where it began.
+        last = int(steps[-1]) if len(steps) else int(self._store.attributes.get("first_step", before)) - 1
+        if due > last:
             raise InputError(
-                expected=f"first_step of at most {int(steps[-1]) // every * every + every}, as the rows of"
-                f" {self._path} end with step {int(steps[-1])}",
+                expected=f"first_step of at most {last // every * every + every}, as the rows of"
+                f" {self._path} end with step {last}",
                 got=f"{before}",
-                hint="Resume training from a checkpoint of that step or before, or record to another path.",
+                hint="Rows in memory are lost when a process is killed: call recorder.flush() whenever you save a "
+                "checkpoint. Resume from an earlier checkpoint, or record to another path.",
             )
 
     def add(self, weights: Tensor, steps: Tensor, rates: Tensor, losses: Tensor) -> None:

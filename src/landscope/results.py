@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import html
+import importlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from landscope._version import __version__
+from landscope.errors import InputError
 
 if TYPE_CHECKING:
+    import plotly.graph_objects as go
     import xarray
 
-__all__ = ["Result", "described", "result_kinds", "stamp"]
+__all__ = ["Result", "described", "register_picture", "result_kinds", "stamp"]
 
 _KINDS: dict[str, type[Result]] = {}
+_PICTURES: dict[str, Callable[[Any], go.Figure]] = {}
+_MOST_SHOWN = 6
 
 
 def stamp(**settings: object) -> dict[str, Any]:
@@ -61,13 +67,26 @@ class Result:
     :func:`landscope.save` by that kind.
 
     Args:
-        provenance: Where the result came from, see :func:`stamp`.
+        provenance: Origin of the result, see :func:`stamp`.
 
     Example:
         >>> import landscope as ls, torch
         >>> law = ls.law.fit_power_law(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1.0, 4.0, 16.0]))
         >>> law.kind, round(law.exponent, 6)
         ('power_law', 2.0)
+
+        A result shows its numbers, and a large tensor by its range:
+
+        >>> ls.directions.random(100, 2, seed=0).part(slice(1))
+        Directions
+          name: random directions
+          directions: [1, 100], -0.3... to 0.1...
+          values: (nan)
+          residuals: (nan)
+          mean: [100], 0 to 0
+          total: nan
+          n_steps: 0
+          parameters: ()
     """
 
     kind: ClassVar[str]
@@ -110,10 +129,66 @@ class Result:
         }
         return xarray.Dataset(variables, attrs={"kind": self.kind, **self.attributes()})
 
+    def plot(self) -> go.Figure:
+        """The natural picture of this result.
+
+        Returns:
+            A plotly figure.
+
+        Raises:
+            InputError: If no one picture belongs to this kind of result.
+        """
+        importlib.import_module("landscope.plots")  # fills the registry; results imports nothing above itself
+        draw = _PICTURES.get(self.kind)
+        if draw is None:
+            raise InputError(
+                expected=f"a result with a natural picture: {', '.join(sorted(_PICTURES))}",
+                got=f"{self.kind}",
+                hint="Choose a figure of landscope.plots, or draw the fields by hand.",
+            )
+        return draw(self)
+
+    def _shown(self) -> list[tuple[str, str]]:
+        return [(name, _shown(value)) for name, value in self._items() if name != "provenance"]
+
     def __repr__(self) -> str:
-        parts = [
-            f"{name}={tuple(value.shape)}" if isinstance(value, Tensor) else f"{name}={value!r}"
-            for name, value in self._items()
-            if name != "provenance"
-        ]
-        return f"{type(self).__name__}({', '.join(parts)})"
+        return "\n".join([type(self).__name__, *(f"  {name}: {text}" for name, text in self._shown())])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>" for name, text in self._shown()
+        )
+        return f"<table><caption>{html.escape(type(self).__name__)}</caption>{rows}</table>"
+
+
+def register_picture(kind: str, draw: Callable[[Any], go.Figure]) -> None:
+    """Name the function that draws a kind of result; :mod:`landscope.plots` calls this."""
+    _PICTURES[kind] = draw
+
+
+def _shown(value: object) -> str:
+    """A field in a few words: numbers to four digits, the values of small tensors, the range of large ones."""
+    if isinstance(value, Tensor):
+        return _shown_tensor(value.detach().cpu())
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, tuple | list):
+        shown = [_shown(item) for item in value[:_MOST_SHOWN]] + ["..."] * (len(value) > _MOST_SHOWN)
+        return f"({', '.join(shown)})"
+    return str(value) if isinstance(value, str | int) else repr(value)
+
+
+def _shown_tensor(value: Tensor) -> str:
+    if value.ndim < 2 and value.numel() <= _MOST_SHOWN:
+        return _shown(value.tolist())
+    shape = f"[{', '.join(str(length) for length in value.shape)}]"
+    if not value.numel():
+        return f"{shape}, empty"
+    if value.dtype == torch.bool:
+        return f"{shape}, {int(value.sum())} of {value.numel()} true"
+    known = value[~torch.isnan(value)] if value.is_floating_point() else value.flatten()
+    if not known.numel():
+        return f"{shape}, all NaN"
+    nan = value.numel() - known.numel()
+    reach = f"{shape}, {_shown(float(known.min()))} to {_shown(float(known.max()))}"
+    return f"{reach}, {nan} NaN" if nan else reach

@@ -23,15 +23,15 @@ class TrainingHistory(
 ):
     """Losses and errors at points of a training, by default at the ends of its epochs.
 
-    NaN where a quantity was not measured.
+    Quantities that were not measured are NaN.
 
     Args:
-        steps: Optimiser steps taken at each point, rising.
+        steps: Number of optimiser steps before each point, ascending.
         train_loss: Loss on the training set.
-        train_error: Share of wrong answers on the training set.
+        train_error: Fraction of wrong answers on the training set.
         test_loss: Loss on the test set.
-        test_error: Share of wrong answers on the test set.
-        minibatch_loss: Loss of every minibatch, before its step; empty where it was not kept.
+        test_error: Fraction of wrong answers on the test set.
+        minibatch_loss: Loss of every minibatch before its step; empty if it was not recorded.
     """
 
     steps: Int[Tensor, " points"]
@@ -42,12 +42,12 @@ class TrainingHistory(
     minibatch_loss: Float[Tensor, " steps"]
 
     def at(self, step: int) -> int | None:
-        """Number of the last point at or before ``step``; None where there is none."""
+        """Index of the last point at or before ``step``; None if there is none."""
         before = (self.steps <= step).nonzero().flatten()
         return int(before[-1]) if len(before) else None
 
     def zero_error_before(self, step: int) -> bool | None:
-        """Whether the training error was zero at the last point before ``step``; None where that is not known."""
+        """Whether the training error was zero at the last point before ``step``; None if this is unknown."""
         point = self.at(step - 1)
         if point is None:
             return False if len(self.steps) else None

@@ -97,7 +97,7 @@ class Trajectory:
         learning_rate: Learning rate alpha of each step, ``[T]``, NaN where unknown.
         loss: Minibatch loss L^mu that the step was taken on, ``[T]``, NaN where not given.
         space: Parameters of the columns, or None if unknown.
-        provenance: Where the trajectory came from.
+        provenance: Origin of the trajectory.
 
     Example:
         >>> import torch
@@ -133,7 +133,7 @@ class Trajectory:
             learning_rate: Learning rate of each step; unknown (NaN) by default.
             loss: Minibatch loss of each step; unknown (NaN) by default.
             space: Parameters of the columns.
-            provenance: Where the weights came from.
+            provenance: Origin of the weights.
 
         Returns:
             The trajectory; it shares memory with ``weights``.
@@ -251,7 +251,7 @@ class Trajectory:
         return self.part(slice(0, len(self), every))
 
     def of_parameters(self, select: str | Iterable[str]) -> Trajectory:
-        """The columns of some of the recorded parameters: of a layer, say.
+        """The columns of some of the recorded parameters, for example of one layer.
 
         Args:
             select: Globs over the names that were recorded, or over the names of their layers.

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 import landscope as ls
+from landscope._checks import check_vector, device_with_float64
 from landscope.errors import InputError, NondeterministicLossError, NonFiniteError
 from landscope.reproduction.experiment.networks import mlp
-from landscope.synthetic import QuadraticBowl
+from landscope.synthetic import InverseGaussian, QuadraticBowl, RandomSprings
 
 
 def vectors(n=200):
@@ -118,3 +119,53 @@ def test_errors_cross_processes():
 
     error = InputError(expected="a", got="b", hint="c.")
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_directions_are_taken_as_they_are_or_as_a_tensor():
+    well = InverseGaussian(torch.arange(1.0, 5).double())
+    w0, run = torch.zeros(4).double(), ls.Trajectory.of(torch.randn(60, 4).double().cumsum(0))
+    modes = ls.principal_modes(run)
+    springs = RandomSprings.draw(torch.arange(1.0, 5), 50, seed=0)
+    steps = torch.linspace(-0.1, 0.1, 5).double()
+    calls = {
+        "flatness": lambda p: ls.flatness(well, w0, p).width,
+        "loss_profiles": lambda p: ls.loss_profiles(well, w0, p, steps).loss,
+        "curvature": lambda p: ls.landscape.directional_curvature(well, w0, p),
+        "until_flat": lambda p: ls.landscape.flatness_until_flat(well, w0, p, 1.5).width,
+        "gradient_noise": lambda p: ls.noise.gradient_noise(springs, w0, p).covariance,
+        "ensemble": lambda p: ls.noise.minibatch_ensemble(springs, w0, p, steps).loss,
+        "temperature": lambda p: ls.noise.active_temperature(springs, w0, p, steps, learning_rate=0.1).temperature,
+        "log_hessian": lambda p: ls.noise.log_hessian(springs, w0, p).mean_curvature,
+    }
+    for name, call in calls.items():
+        assert torch.equal(call(modes), call(modes.directions)), name
+
+
+def test_a_model_is_no_landscape():
+    model, w0, axes = nn.Linear(2, 1), torch.zeros(3), torch.eye(3)
+    for call in (
+        lambda landscape: ls.flatness(landscape, w0, axes),
+        lambda landscape: ls.loss_profiles(landscape, w0, axes, torch.zeros(1)),
+        lambda landscape: ls.landscape.directional_curvature(landscape, w0, axes),
+        lambda landscape: ls.directions.hessian(landscape, w0, 2),
+    ):
+        with pytest.raises(InputError, match=r"a model, Linear.*EmpiricalRisk\(model, criterion, data\)"):
+            call(model)
+        with pytest.raises(InputError, match="an object of type str"):
+            call("loss")
+    with pytest.raises(InputError, match="w0 as a tensor"):
+        ls.flatness(lambda w: w.sum(-1), [0.0, 0.0], axes)
+    with pytest.raises(InputError, match="directions as a tensor"):
+        ls.flatness(lambda w: w.sum(-1), w0, None)
+
+
+def test_devices_without_float64_get_float32_and_sums_on_the_host():
+    mps, cpu = torch.device("mps"), torch.device("cpu")
+    assert device_with_float64(mps) == cpu
+    assert device_with_float64(cpu) == cpu
+    assert check_vector("w", torch.zeros(2).double(), dim=2, device=cpu).dtype == torch.float64
+
+
+def test_a_vector_is_not_a_set_of_directions():
+    with pytest.raises(InputError, match=r"directions of shape \[k, N\]"):
+        ls.directions.Directions.of(torch.zeros(3))

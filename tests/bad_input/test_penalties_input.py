@@ -153,7 +153,7 @@ def test_layers_whose_factors_would_say_nothing_are_refused():
     model = Uncalled()
     space = ls.ParameterSpace.of(model, "used.weight")
     risk = ls.EmpiricalRisk(model, torch.nn.CrossEntropyLoss(), data, space=space)
-    with pytest.raises(InputError, match="without calling it"):
+    with pytest.raises(InputError, match="not called as a module"):
         ls.penalties.kronecker_elastic_weight_consolidation(risk, risk.w0)
     model = torch.nn.Sequential(torch.nn.Linear(3, 3, bias=False), torch.nn.Linear(3, 3, bias=False))
     model[1].weight = model[0].weight

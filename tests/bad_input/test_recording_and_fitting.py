@@ -176,3 +176,37 @@ def test_settings_name_the_typo_and_the_value(tmp_path):
             Settings.from_yaml(file)
     with pytest.raises(InputError, match="No such file"):
         Settings.from_yaml(tmp_path / "none.yaml")
+
+
+def test_what_is_no_trajectory_is_named():
+    model = nn.Linear(3, 2)
+    recorder = ls.TrajectoryRecorder(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    modes = ls.principal_modes(ls.Trajectory.of(torch.randn(40, 3)))
+    calls = (
+        ls.principal_modes,
+        ls.directions.principal_variances,
+        lambda window: ls.noise.mode_statistics(modes, window),
+        lambda window: ls.noise.velocity_statistics(window, modes),
+        modes.project_trajectory,
+        lambda window: ls.surrogates.shuffled_increments(window, seed=0),
+    )
+    for call in calls:
+        with pytest.raises(InputError, match=r"a Trajectory; got an object of type Tensor. .*Trajectory\.of"):
+            call(torch.randn(40, 3))
+        with pytest.raises(InputError, match=r"type TrajectoryRecorder. Pass recorder\.trajectory\(\)"):
+            call(recorder)
+        with pytest.raises(InputError, match=r"type str. .*open_trajectory"):
+            call("runs/mine")
+
+
+def test_what_is_no_directions_is_named():
+    window = ls.Trajectory.of(torch.randn(40, 3))
+    F = ls.flatness(InverseGaussian(torch.ones(3)), torch.zeros(3), torch.eye(3))
+    for call in (
+        lambda directions: ls.noise.mode_statistics(directions, window),
+        lambda directions: ls.noise.velocity_statistics(window, directions),
+        lambda directions: ls.variance_flatness(directions, window, F),
+    ):
+        for wrong in (torch.eye(3), window):
+            with pytest.raises(InputError, match=r"Directions; got \w+\. .*Directions\.of\(tensor\)"):
+                call(wrong)

@@ -1,6 +1,7 @@
 """The command line: thin, quick, quiet, and every command documented."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from landscope.cli import main
 from landscope.reproduction.experiment.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("run", "train", "modes", "flatness", "law", "report", "reproduce", "claims", "forget")
+COMMANDS = ("run", "train", "modes", "flatness", "law", "report", "reproduce", "claims", "continual")
 
 
 def process(*arguments):
@@ -49,6 +50,16 @@ def test_the_version_comes_quickly_and_without_torch():
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", answer.stdout)
     assert answer.stderr == ""
     assert seconds < 2
+
+
+@pytest.mark.parametrize(("own", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_that_wait_sleep_unless_the_user_says_otherwise(own, expected, landscope, monkeypatch):
+    """OpenMP reads the variable when torch is loaded, which is later: see the test before."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", own or "")
+    if own is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    landscope("--version")
+    assert os.environ["OMP_WAIT_POLICY"] == expected
 
 
 def test_a_mistake_ends_the_process_with_one_line():
@@ -90,8 +101,8 @@ def test_printed_settings_read_back(tmp_path, landscope):
         (["run", "--learning-rate", "-1"], "learning_rate"),
         (["run", "--start", "soon"], "start"),
         (["run", "--config", "nowhere.yaml"], "nowhere.yaml"),
-        (["claims", "nowhere"], "no run.yaml"),
-        (["report", "nowhere"], "no run.yaml"),
+        (["claims", "nowhere"], "no study.yaml"),
+        (["report", "nowhere"], "no study.yaml"),
         (["reproduce", "fig2", "--seeds", "1"], "at least 2 seeds"),
         (["reproduce", "fig2", "--pairs", "fifty"], "--pairs 50:0.1"),
         (["reproduce", "fig2", "--batch-size", "30"], "--pairs"),
@@ -126,7 +137,7 @@ def test_commands_one_after_another(tmp_path, landscope):
     for command, artefact in (
         ("modes", "modes.zarr.zip"),
         ("flatness", "flatness.zarr.zip"),
-        ("law", "law.zarr.zip"),
+        ("law", "exponents-in-sample.zarr.zip"),
     ):
         answer = landscope(command, run)
         assert answer.returncode == 0, answer.stderr

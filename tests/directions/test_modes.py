@@ -9,7 +9,7 @@ from landscope.directions.directions import Directions
 from landscope.noise.mode_statistics import mode_statistics
 from landscope.recorder import TrajectoryRecorder
 from landscope.storage.rows import RowStore
-from landscope.surrogates.trajectories import shuffled_increments
+from landscope.surrogates.shuffled import shuffled_increments
 from landscope.synthetic import autoregressive, random_walk, random_walk_shares, sgd_in_bowl
 from landscope.trajectory import Trajectory, open_trajectory, trajectory_columns
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import landscope as ls
+from blobs import learn, network, sgd, task
 from landscope.errors import InputError, NonFiniteError
 from landscope.reproduction.experiment.networks import mlp
 from landscope.step_size import is_known, step_size
@@ -279,3 +280,18 @@ def test_under_adam_it_comes_to_rest_near_where_loss_plus_penalty_is_least():
                 optimizer.step()
                 seen.append(float(model.weight.detach()))
         assert sum(seen[3000:]) / 3000 == pytest.approx(0.5, abs=0.1), scale
+
+
+@pytest.mark.filterwarnings("ignore:the step size of Adafactor:UserWarning")
+def test_an_optimiser_of_unknown_step_size_is_named():
+    model = network()
+    penalty = ls.penalties.distance_penalty(ls.ParameterSpace.of(model).flatten(model))
+    optimizer = torch.optim.Rprop(model.parameters())
+    with ls.ProximalSteps(penalty, model, optimizer), pytest.warns(UserWarning, match="the step size of Rprop"):
+        learn(model, optimizer, task(0), 2, torch.Generator())
+    for known in (sgd(model), torch.optim.NAdam(model.parameters()), torch.optim.RMSprop(model.parameters())):
+        with ls.ProximalSteps(penalty, model, known):
+            learn(model, known, task(0), 2, torch.Generator())
+    loose = torch.optim.Adafactor(model.parameters())  # its eps is a pair
+    with ls.ProximalSteps(penalty, model, loose):
+        learn(model, loose, task(0), 2, torch.Generator())

@@ -4,14 +4,13 @@ import re
 import shutil
 
 import pytest
-from landscope.report.run_page import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
 def page(small_run):
-    return write_report(small_run)
+    return small_run.report()
 
 
 def test_the_page_holds_everything_and_links_nothing(page):
@@ -21,7 +20,16 @@ def test_the_page_holds_everything_and_links_nothing(page):
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", without_script)
     for text in ("Comparison with the paper", "shuffled increments", "Fig. 1", "Fig. 2", "contested"):
         assert text in html
-    for name in ("training", "fig1a", "fig1b", "fig1c", "fig2a", "fig2b", "fig2c", "fig2d"):
+    for name in (
+        "training_curves",
+        "variance_spectrum",
+        "accumulated_variance",
+        "path_along_first_modes",
+        "loss_profiles",
+        "log_loss_profiles",
+        "flatness_against_rank",
+        "variance_against_flatness",
+    ):
         assert f'id="{name}"' in html
 
 

@@ -2,14 +2,12 @@
 
 import pytest
 import torch
-from landscope.study.measured import measurements_of
 from torch import nn
 
 import landscope as ls
 from landscope.progress import QuietReporter
+from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
-from landscope.study.folder import RunFolder
-from landscope.study.pipeline import run_stages
 
 SMALL = {
     "hidden": [12, 12], "batch_size": 100, "learning_rate": 0.2, "start": 20, "window_epochs": 6, "fit_modes": [2, 20],
@@ -22,10 +20,10 @@ def test_a_run_with_all_stages(tmp_path, device):
     """Rounding separates trajectories, so the tolerance of trained weights is wide, and that of the law even wider."""
     found = {}
     for where in ("cpu", str(device)):
-        run = RunFolder.create(tmp_path / where.replace(":", "-") / "run", Settings.of({**SMALL, "device": where}))
-        run_stages(run, QuietReporter(), until="controls")
-        assert measurements_of(run)
-        found[where] = run.summary()
+        run = ExperimentRun.create(tmp_path / where.replace(":", "-") / "run", Settings.of({**SMALL, "device": where}))
+        run.analyse(QuietReporter(), until="controls")
+        assert run.results.measurements
+        found[where] = run.results.summary()
     here, there = found["cpu"], found[str(device)]
     assert there["loss_at_w0"] == pytest.approx(here["loss_at_w0"], rel=0.05)
     assert there["psi"] == pytest.approx(here["psi"], abs=0.5)

@@ -13,9 +13,15 @@ from landscope.directions.random_directions import random_directions
 from landscope.errors import InputError
 from landscope.noise.mode_statistics import mode_statistics
 from landscope.noise.stationarity import lyapunov_residual, yaida_relation
+from landscope.surrogates import (
+    SURROGATES,
+    make_surrogate,
+    ornstein_uhlenbeck,
+    random_walk_like,
+    sign_flipped_epochs,
+)
 from landscope.surrogates.epoch_noise import crossover_curvature, epoch_noise_time
 from landscope.surrogates.langevin import langevin
-from landscope.surrogates.trajectories import ornstein_uhlenbeck, random_walk_like, sign_flipped_epochs, surrogate
 from landscope.synthetic import (
     InverseGaussian,
     QuadraticBowl,
@@ -31,10 +37,11 @@ from landscope.trajectory import Trajectory
 def test_every_surrogate_keeps_length_start_and_steps():
     window = Trajectory.of(random_walk(120, 5, seed=0), steps=torch.arange(40, 160))
     modes = ls.principal_modes(window)
-    for name in ("shuffled", "sign-flipped", "random-walk", "random-walk-with-drift", "ornstein-uhlenbeck"):
-        made = surrogate(name, window, modes, seed=1, steps_per_epoch=20)
-        again = surrogate(name, window, modes, seed=1, steps_per_epoch=20)
-        other = surrogate(name, window, modes, seed=2, steps_per_epoch=20)
+    assert next(iter(SURROGATES)) == "shuffled"
+    for name in SURROGATES:
+        made = make_surrogate(name, window, modes, seed=1, steps_per_epoch=20)
+        again = make_surrogate(name, window, modes, seed=1, steps_per_epoch=20)
+        other = make_surrogate(name, window, modes, seed=2, steps_per_epoch=20)
         assert len(made) == 120
         assert torch.equal(made.steps, window.steps)
         assert torch.equal(made.weights, again.weights)
@@ -57,7 +64,7 @@ def test_sign_flips_keep_epochs_and_lose_the_drift():
         sign_flipped_epochs(window.window(1201, 1301), seed=0, steps_per_epoch=100)
     assert len(sign_flipped_epochs(window.window(1201, 1401), seed=0, steps_per_epoch=100)) == 200
     with pytest.raises(InputError, match="shufled"):
-        surrogate("shufled", window, ls.principal_modes(window), seed=0, steps_per_epoch=100)
+        make_surrogate("shufled", window, ls.principal_modes(window), seed=0, steps_per_epoch=100)
 
 
 def test_random_walk_like_has_the_mean_squared_step():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pydantic
 from cyclopts import CycloptsError
 
-from landscope.cli import forgetting as forgetting
+from landscope.cli import continual as continual
 from landscope.cli import reproduction as reproduction
 from landscope.cli import studies as studies
 from landscope.cli import training as training
@@ -52,4 +53,7 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: Words of the command line; those of the process by default.
     """
+    # A thread that waits for another one sleeps: beside a busy process, one that spins keeps the core which the other
+    # needs, and an eigendecomposition takes ten times as long and more. OpenMP reads this when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(_guarded(lambda: app(arguments, exit_on_error=False, print_error=False)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -51,7 +52,7 @@ def made_study(path: Path, maker: str) -> Study:
         sys.path.pop(0)
     if not callable(make):
         raise InputError(expected=f"a function {function} in {module}", got="none", hint=hint)
-    study = make(path) if make.__code__.co_argcount else make()
+    study = make(path) if inspect.signature(make).parameters else make()
     if not isinstance(study, Study):
         raise InputError(expected="a function that returns a Study", got=type(study).__name__, hint=hint)
     if study.path.resolve() != path.resolve():

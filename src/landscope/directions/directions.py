@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_directions, check_vector
+from landscope._checks import check_directions, check_kind, check_trajectory, check_vector
 from landscope.directions.moving import moving
 from landscope.errors import InputError
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
 
-__all__ = ["Directions"]
+__all__ = ["Directions", "check_is_directions", "rows_of"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -141,6 +141,7 @@ class Directions(
         Raises:
             InputError: If the trajectory has other weights.
         """
+        check_trajectory(trajectory)
         names = trajectory.space.names if trajectory.space is not None else ()
         if trajectory.dim != len(self.mean) or (names and self.parameters and names != self.parameters):
             raise InputError(
@@ -157,3 +158,20 @@ class Directions(
                 got=self.name,
                 hint="Measure it on a window: noise.mode_statistics(directions, window).variance.",
             )
+
+
+def rows_of(directions: Directions | Float[Tensor, "k N"]) -> Float[Tensor, "k N"]:
+    """The directions as a tensor; a tensor is returned as it is."""
+    return directions.directions if isinstance(directions, Directions) else directions
+
+
+def check_is_directions(value: object) -> Directions:
+    """Return ``value`` if it is a :class:`Directions` object.
+
+    Raises:
+        InputError: If it is something else, such as a tensor or a window.
+    """
+    return check_kind(
+        "the directions", value, Directions,
+        hint="Pass what principal_modes(window) returned, or directions.Directions.of(tensor).",
+    )  # fmt: skip

@@ -22,7 +22,7 @@ def gradient_noise_eigenvectors(ensemble: Ensemble, w0: Float[Tensor, " N"], n_m
     Args:
         ensemble: A landscape that gives its minibatch losses.
         w0: Weights at which the gradients are taken.
-        n_modes: How many, below the number of minibatches and at most N.
+        n_modes: Number of eigenvectors, below the number of minibatches and at most N.
 
     Returns:
         The directions; their values are C_ii, without the factor alpha squared.

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
-from landscope._checks import check_count, check_vector
+from landscope._checks import check_count, check_landscape, check_vector
 from landscope.directions.directions import Directions
 from landscope.errors import InputError
 from landscope.protocols import LossLandscape, ProgressCallback, silent
@@ -36,10 +36,10 @@ def hessian_eigenvectors(
     Args:
         landscape: A landscape with ``hessian_vector_product``, or any that torch can differentiate twice.
         w0: Weights at which the Hessian is taken.
-        n_modes: How many, below N.
+        n_modes: Number of eigenvectors, below N.
         rtol: Accuracy of the eigenvalues, relative to the largest.
         seed: Seed of the starting vector.
-        progress: Told how many products are done, of a rough guess.
+        progress: Callback for the number of completed products, out of a rough estimate.
 
     Returns:
         The directions; their values are the curvatures, and every eigenvector has its residual.
@@ -55,6 +55,7 @@ def hessian_eigenvectors(
         >>> [round(x, 6) for x in found.values.tolist()], bool((found.residuals < 1e-3).all())
         ([5.0, 3.0], True)
     """
+    check_landscape(landscape)
     w0 = check_vector("w0", w0, dim=w0.shape[-1])
     return leading_eigenvectors(
         _hessian_product(landscape, w0), w0, n_modes, name="Hessian eigenvectors", rtol=rtol, seed=seed,
@@ -144,7 +145,7 @@ def _hessian_product(landscape: LossLandscape, w0: Tensor) -> Callable[[Tensor],
 def _in_numpy(product: Callable[[Tensor], Tensor], like: Tensor) -> Callable[[np.ndarray], np.ndarray]:
     def multiply(vector: np.ndarray) -> np.ndarray:
         v = torch.from_numpy(np.asarray(vector, dtype=np.float64).ravel().copy()).to(like)
-        return product(v).detach().double().cpu().numpy()
+        return product(v).detach().cpu().double().numpy()
 
     return multiply
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_count
+from landscope._checks import check_count, check_trajectory
 from landscope.directions.directions import Directions
 from landscope.directions.moving import ROUNDING
 from landscope.errors import InputError
@@ -19,8 +19,8 @@ from landscope.trajectory import Trajectory
 
 __all__ = ["principal_modes", "principal_variances"]
 
-_TOLD = 1e-6
-"""Part of the largest eigenvalue down to which one decomposition is taken: relative errors stay near 1e-9."""
+_ACCURATE = 1e-6
+"""Share of the largest eigenvalue down to which one decomposition counts: relative errors stay near 1e-9."""
 
 
 _PANEL = 256
@@ -39,14 +39,14 @@ def principal_modes(
     .. math:: C = \frac1T \sum_t (w_t - \bar w)(w_t - \bar w)^\top, \qquad C p_i = \sigma_i^2 p_i
 
     The covariance is used where T > N and the Gram matrix where N >= T; all sums are float64. An eigenvalue carries
-    an absolute error near 1e-16 of the first, so modes below 1e-6 of the first variance are found in a second look,
-    with what is known taken out of the rows: small modes are as right as a float64 singular value decomposition of
-    the rows makes them. The trajectory is read a piece at a time and may lie on disk.
+    an absolute error near 1e-16 of the first. So modes below 1e-6 of the first variance come from a second pass, in
+    which the known modes are projected out of the rows: small modes are as accurate as in a float64 singular value
+    decomposition of the rows. The trajectory is read a piece at a time and may lie on disk.
 
     Args:
         trajectory: Rows w_t, any floating dtype.
-        n_modes: How many modes; min(T - 1, N), all there are, by default.
-        progress: Told how many of three parts are done: the mean, the modes, their signs.
+        n_modes: Number of modes; all min(T - 1, N) by default.
+        progress: Callback for the number of completed parts: the mean, the modes, their signs.
 
     Returns:
         The modes, in float64.
@@ -64,6 +64,7 @@ def principal_modes(
         >>> [round(x, 6) for x in modes.directions[0].tolist()], round(float(modes.variance[0]), 6)
         ([0.6, 0.8], 2.0)
     """
+    check_trajectory(trajectory)
     count, dim = len(trajectory), trajectory.dim
     trajectory.check()
     available = min(count - 1, dim)
@@ -112,6 +113,7 @@ def principal_variances(trajectory: Trajectory) -> Float[Tensor, " k"]:
         >>> principal_variances(Trajectory.of(torch.tensor([[0.0, 0.0], [2.0, 0.0]]))).tolist()
         [1.0]
     """
+    check_trajectory(trajectory)
     count, dim = len(trajectory), trajectory.dim
     trajectory.check()
     products = (_covariance if count > dim else _gram)(trajectory, _mean(trajectory))
@@ -182,13 +184,14 @@ class _Squares:
 def _largest(products: Callable[[Tensor], Tensor], size: int, wanted: int) -> _Squares:
     """Eigenvalues with a small *relative* error, however far they fall.
 
-    An eigenvalue carries an absolute error near 1e-16 of the largest. So only those within ``_TOLD`` of it are taken;
-    the products are then formed anew without what was found, and the rest is looked for in what is left.
+    An eigenvalue carries an absolute error near 1e-16 of the largest. So each pass keeps only those within
+    ``_ACCURATE`` of it; then the products are formed again without the known directions, and the next pass finds
+    the rest.
 
     Args:
-        products: The products when some orthonormal columns are projected out of what is multiplied.
-        size: Of the matrix.
-        wanted: How many.
+        products: Function of known orthonormal columns; it returns the products with these projected out.
+        size: Rows of the matrix.
+        wanted: Number of eigenvalues.
     """
     found = torch.empty(size, 0, dtype=torch.float64)
     values = torch.empty(0, dtype=torch.float64)
@@ -203,15 +206,15 @@ def _largest(products: Callable[[Tensor], Tensor], size: int, wanted: int) -> _S
         rising, vectors = torch.linalg.eigh(matrix, UPLO="U")
         falling = rising.flip(0).clamp(min=0)
         vectors = vectors.flip(1) if rest is None else rest @ vectors.flip(1)
-        told = int((falling >= _TOLD * falling[0]).sum())
-        # Below the rounding of the rows themselves there is nothing left to tell apart.
+        n_accurate = int((falling >= _ACCURATE * falling[0]).sum())
+        # Below the rounding of the rows themselves, eigenvalues cannot be distinguished.
         if float(falling[0]) <= ROUNDING**2 * total:
-            told = len(falling)
-        count = min(told, wanted - len(values))
+            n_accurate = len(falling)
+        count = min(n_accurate, wanted - len(values))
         found = torch.cat([found, vectors[:, :count]], dim=1)
         values = torch.cat([values, falling[:count]])
         rest = vectors[:, count:]
-    # Each look is in order, and the next one begins below it but for rounding.
+    # Each pass is in order, and the next one begins below it up to rounding.
     order = torch.argsort(values, descending=True, stable=True)
     return _Squares(values[order], found[:, order], total)
 
@@ -231,7 +234,7 @@ def _orthonormalised(rows: Tensor) -> Tensor:
     """Nearly orthogonal rows made orthonormal in their order, in place where that is safe."""
     lengths = torch.linalg.vector_norm(rows, dim=1)
     if float(lengths.min()) <= ROUNDING * float(lengths.max()):
-        # The window has not that many directions. Householder completes them, Gram and Schmidt would not.
+        # The window has fewer directions. Householder completes them, Gram and Schmidt would not.
         q, r = torch.linalg.qr(rows.T)
         return (q * torch.where(r.diagonal() < 0, -1.0, 1.0).double()).T.contiguous()
     rows.div_(lengths[:, None])

@@ -16,7 +16,7 @@ def log_spaced_ranks(last: int, count: int | None = None, first: int = 1) -> Int
 
     Args:
         last: Last rank; none are returned where it lies before ``first``.
-        count: How many ranks, at least; all by default.
+        count: Smallest number of ranks; all by default.
         first: First rank.
 
     Returns:

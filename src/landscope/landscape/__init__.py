@@ -7,7 +7,7 @@ from landscope.landscape.dimension import (
     learning_dimension_over_time,
     sharp_dimension,
 )
-from landscope.landscape.flatness import Flatness, flatness, joined
+from landscope.landscape.flatness import Flatness, flatness
 from landscope.landscape.preconditioned import Preconditioned, adam_preconditioner
 from landscope.landscape.profile import LossProfiles, ProfileFits, fit_profiles, loss_profiles
 
@@ -21,7 +21,6 @@ __all__ = [
     "fit_profiles",
     "flatness",
     "flatness_until_flat",
-    "joined",
     "learning_dimension",
     "learning_dimension_over_time",
     "loss_profiles",

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_start
+from landscope._checks import check_landscape, check_start, device_with_float64
+from landscope.directions.directions import Directions, rows_of
 from landscope.protocols import HasHessianProduct, LossLandscape, ProgressCallback
 
 __all__ = ["directional_curvature", "hessian_product"]
@@ -17,7 +18,7 @@ __all__ = ["directional_curvature", "hessian_product"]
 def directional_curvature(
     landscape: LossLandscape,
     w0: Float[Tensor, " N"],
-    directions: Float[Tensor, "k N"],
+    directions: Directions | Float[Tensor, "k N"],
     *,
     progress: ProgressCallback | None = None,
 ) -> Float[Tensor, " k"]:
@@ -32,7 +33,7 @@ def directional_curvature(
         progress: Callback for the number of completed directions.
 
     Returns:
-        The curvatures H_ii in float64.
+        The curvatures H_ii in float64; where the device has none, products are summed on the host.
 
     Raises:
         InputError: If a shape, dtype or device is wrong, or directions are zero or parallel.
@@ -44,11 +45,14 @@ def directional_curvature(
         >>> directional_curvature(QuadraticBowl(torch.tensor([2.0, 8.0])), torch.zeros(2), torch.eye(2)).tolist()
         [2.0, 8.0]
     """
+    check_landscape(landscape)
+    directions = rows_of(directions)
     w0, directions = check_start(w0, directions)
     product = hessian_product(landscape)
+    host = device_with_float64(w0.device)
     curvature = torch.empty(len(directions), dtype=torch.float64)
     for row, direction in enumerate(directions):
-        curvature[row] = direction.double() @ product(w0, direction).to(direction).double()
+        curvature[row] = direction.to(host).double() @ product(w0, direction).to(host).double()
         if progress is not None:
             progress(row + 1, len(directions))
     return curvature

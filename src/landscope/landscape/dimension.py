@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope._checks import check_count, check_positive
+from landscope.directions.directions import Directions, rows_of
 from landscope.directions.moving import ROUNDING, moving
 from landscope.errors import InputError
 from landscope.landscape.flatness import Flatness, flatness, joined
@@ -48,7 +49,7 @@ def sharp_dimension(flatness: Flatness, threshold: float) -> int:
 def flatness_until_flat(
     landscape: LossLandscape,
     w0: Float[Tensor, " N"],
-    directions: Float[Tensor, "k N"],
+    directions: Directions | Float[Tensor, "k N"],
     threshold: float,
     *,
     rtol: float = 1e-3,
@@ -85,6 +86,7 @@ def flatness_until_flat(
     check_positive("threshold", threshold)
     check_count("patience", patience, minimum=1)
     parts: list[Flatness] = []
+    directions = rows_of(directions)
     for first in range(0, len(directions), patience):
         parts.append(flatness(landscape, w0, directions[first : first + patience], rtol=rtol))
         progress(min(first + patience, len(directions)), len(directions))

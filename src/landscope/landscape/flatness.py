@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from landscope._checks import check_positive
+from landscope.directions.directions import Directions, rows_of
 from landscope.errors import InputError
 from landscope.landscape.crossing import Crossing, find_crossing
 from landscope.landscape.lines import CentredLines, start_lines
@@ -58,7 +59,7 @@ class Flatness(
 def flatness(
     landscape: LossLandscape,
     w0: Float[Tensor, " N"],
-    directions: Float[Tensor, "k N"],
+    directions: Directions | Float[Tensor, "k N"],
     ratio: float = math.e,
     rtol: float = 1e-3,
     max_displacement: float | None = None,
@@ -113,6 +114,7 @@ def flatness(
             got=f"{rtol}",
             hint="Use a larger tolerance: float64 is not more precise.",
         )
+    directions = rows_of(directions)
     lines = start_lines(landscape, w0, directions)
     if lines.loss <= 0:
         raise InputError(

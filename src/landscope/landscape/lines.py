@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from landscope._checks import check_directions, check_finite, check_vector
+from landscope._checks import check_finite, check_landscape, check_start
 from landscope.errors import InputError, NonFiniteError
 from landscope.plain_lines import PlainLines
 from landscope.protocols import LineLandscape, Lines, LossLandscape, SketchableLines
@@ -68,8 +68,8 @@ def start_lines(landscape: LossLandscape, w0: Tensor, directions: Tensor) -> Cen
         InputError: If a shape, dtype or device is wrong, or directions are zero or parallel.
         NonFiniteError: If the loss at ``w0`` is NaN or infinite.
     """
-    w0 = check_vector("w0", w0, dim=w0.shape[-1] if w0.ndim else 0)
-    directions = check_directions(directions, dim=len(w0), device=w0.device)
+    check_landscape(landscape)
+    w0, directions = check_start(w0, directions, same_dtype=False)
     lines = (
         landscape.lines(w0, directions)
         if isinstance(landscape, LineLandscape)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope._checks import check_finite
+from landscope.directions.directions import Directions, rows_of
 from landscope.errors import InputError
 from landscope.landscape.lines import start_lines, steps_for
 from landscope.protocols import LossLandscape, ProgressCallback
@@ -39,7 +40,7 @@ class LossProfiles(
 def loss_profiles(
     landscape: LossLandscape,
     w0: Float[Tensor, " N"],
-    directions: Float[Tensor, "k N"],
+    directions: Directions | Float[Tensor, "k N"],
     displacements: Float[Tensor, "*k S"],
     *,
     progress: ProgressCallback | None = None,
@@ -67,6 +68,7 @@ def loss_profiles(
         >>> loss_profiles(bowl, torch.zeros(2), torch.eye(2), torch.tensor([0.0, 1.0])).loss.tolist()
         [[1.0, 2.0], [1.0, 5.0]]
     """
+    directions = rows_of(directions)
     lines = start_lines(landscape, w0, directions)
     count = len(directions)
     steps = steps_for(displacements, count)

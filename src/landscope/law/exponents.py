@@ -43,7 +43,7 @@ class Exponents(
     Exponents are NaN where fewer than three modes can be fitted. Intervals are 95 % intervals from blocks of time.
 
     Args:
-        name: Which directions, measured on which window.
+        name: Name of the directions and of the window.
         psi: sigma_i^2 ~ F_i^(-psi).
         psi_interval: Its interval.
         psi_D: D_i ~ F_i^(-psi_D).
@@ -147,9 +147,10 @@ def variance_flatness(
         >>> found.name, found.n_used, found.psi < -1
         ('principal modes', 8, True)
     """
+    statistics = mode_statistics(directions, window)
     return fit_exponents(
         directions.name if name is None else name,
-        mode_statistics(directions, window),
+        statistics,
         flatness,
         fit_modes,
         ranks=ranks,
@@ -185,8 +186,8 @@ def measure_exponents(
         n_modes: Measure the flatness of about so many modes of the range, log-spaced; of all by default.
         spectrum_ranks: First and last rank of the fit of the spectrum.
         rtol: Tolerance of the crossings.
-        max_displacement: How far to look for them.
-        progress: Told how many modes are done.
+        max_displacement: Largest displacement of the search for crossings.
+        progress: Callback for the number of completed modes.
 
     Returns:
         The exponents.

@@ -14,7 +14,7 @@ from landscope.errors import InputError
 from landscope.landscape.flatness import Flatness, flatness
 from landscope.law.exponents import Exponents, measure_exponents, ranks_to_measure, variance_flatness
 from landscope.protocols import LossLandscape, ProgressCallback, silent
-from landscope.surrogates.trajectories import shuffled_increments
+from landscope.surrogates.shuffled import shuffled_increments
 from landscope.trajectory import Trajectory, check_fresh
 
 __all__ = ["IN_SAMPLE", "FRESH", "SHUFFLED", "InverseRelation"]

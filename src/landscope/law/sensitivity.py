@@ -1,4 +1,4 @@
-"""What the exponents depend on: modes, window, threshold, errors on both sides; and what the controls decide."""
+"""How the exponents depend on the modes, the window, the threshold and the direction of the regression."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Sensitivity(Result, kind="sensitivity", dims={"exponents": ("choice", "exp
     """The exponents under other choices: of the modes fitted, also in fresh data and under the null.
 
     Args:
-        choices: What was chosen, one a row.
+        choices: Name of the choice in each row.
         exponents: psi, psi_D, psi_tau, ``[choices, 3]``; NaN where it does not apply.
     """
 

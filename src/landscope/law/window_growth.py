@@ -1,4 +1,4 @@
-"""What the exponents depend on: modes, window, threshold, errors on both sides; and what the controls decide."""
+"""How the variance along directions grows with the length of the window."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def measure_growth(everything: Trajectory, basis: Directions, widths: Flatness, 
         everything: All that was recorded.
         basis: Directions not chosen by variance.
         widths: Their flatness.
-        steps_per_epoch: Minibatches an epoch.
+        steps_per_epoch: Number of minibatches in an epoch.
 
     Returns:
         The growth; exponents are NaN where fewer than two lengths fit.

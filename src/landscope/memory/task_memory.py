@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
@@ -175,7 +176,8 @@ class TaskMemory:
             elif self.held is not None:
                 warn_of_statistics(self.model)
             if self.method.needs_recording:
-                self._recorder = stack.enter_context(self._recording(optimizer))
+                self._recorder = self._recording(optimizer).__enter__()
+                stack.push(functools.partial(_stop, self._recorder))
                 stack.push(self._keep_rows)
             monitor = StepMonitor(optimizer, implicit=self.implicit, has_tasks=self.held is not None)
             self._active, self._monitor = stack, stack.enter_context(monitor)
@@ -355,6 +357,15 @@ def _strength(method: Method, strength: float | None) -> float:
             hint="Pass strength=: this method has no default. Tune it in factors of ten.",
         )  # fmt: skip
     return float(check_strength("strength", value))
+
+
+def _stop(recorder: TrajectoryRecorder, kind: type[BaseException] | None, *_: object) -> None:
+    """Close a recorder without its warning of a missing step, which the monitor gives already."""
+    try:
+        recorder.close()
+    except NonFiniteError:
+        if kind is None:
+            raise
 
 
 def _concatenated(first: Trajectory, second: Trajectory, last: int) -> Trajectory:

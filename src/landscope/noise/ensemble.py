@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from landscope._checks import check_positive
+from landscope.directions.directions import Directions, rows_of
 from landscope.errors import InputError
 from landscope.landscape.lines import steps_for
 from landscope.landscape.profile import quadratic_fit
@@ -98,7 +99,7 @@ class MinibatchEnsemble(
 def minibatch_ensemble(
     ensemble: Ensemble,
     w0: Float[Tensor, " N"],
-    directions: Float[Tensor, "k N"],
+    directions: Directions | Float[Tensor, "k N"],
     displacements: Float[Tensor, "*k S"],
     *,
     learning_rate: float | None = None,
@@ -144,6 +145,7 @@ def minibatch_ensemble(
         (True, True)
     """
     check_positive("min_r_squared", min_r_squared)
+    directions = rows_of(directions)
     lines, at_start = start_batch_lines(ensemble, w0, directions)
     count = len(directions)
     steps = steps_for(displacements, count)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope._checks import check_start
+from landscope.directions.directions import Directions, rows_of
 from landscope.errors import InputError
 from landscope.minibatch_lines import count_left_out, gradients_of
 from landscope.protocols import Ensemble
@@ -57,7 +58,9 @@ class GradientNoise(
         return learning_rate / 2 * self.variance
 
 
-def gradient_noise(ensemble: Ensemble, w0: Float[Tensor, " N"], directions: Float[Tensor, "k N"]) -> GradientNoise:
+def gradient_noise(
+    ensemble: Ensemble, w0: Float[Tensor, " N"], directions: Directions | Float[Tensor, "k N"]
+) -> GradientNoise:
     r"""Mean and covariance of the minibatch gradients at w0, in any basis.
 
     .. math:: C_{ij} = \left\langle \partial_i \delta L^\mu\, \partial_j \delta L^\mu \right\rangle_\mu,
@@ -88,6 +91,7 @@ def gradient_noise(ensemble: Ensemble, w0: Float[Tensor, " N"], directions: Floa
         >>> float(noise.mean), round(float(noise.variance / (2 * torch.e) ** 2), 6)
         (0.0, 1.0)
     """
+    directions = rows_of(directions)
     w0, directions = check_start(w0, directions)
     rows = gradients_of(ensemble, w0, directions)
     if len(rows) < 3:

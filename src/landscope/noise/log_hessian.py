@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from landscope.directions.directions import Directions, rows_of
 from landscope.errors import InputError
 from landscope.minibatch_lines import count_left_out, start_batch_lines
 from landscope.protocols import Ensemble
@@ -52,7 +53,9 @@ class LogHessian(
     n_left_out: int
 
 
-def log_hessian(ensemble: Ensemble, w0: Float[Tensor, " N"], directions: Float[Tensor, "k N"]) -> LogHessian:
+def log_hessian(
+    ensemble: Ensemble, w0: Float[Tensor, " N"], directions: Directions | Float[Tensor, "k N"]
+) -> LogHessian:
     r"""Exact curvature of ln L at w0 along modes, from the minibatch losses.
 
     With :math:`g = \nabla \ln L^\mu`, :math:`M^\mu = \nabla^2 \ln L^\mu` and weights proportional to
@@ -83,6 +86,7 @@ def log_hessian(ensemble: Ensemble, w0: Float[Tensor, " N"], directions: Float[T
         >>> round(float(derivatives.mean_curvature), 4), bool(derivatives.gradient_covariance > 0)
         (4.0, True)
     """
+    directions = rows_of(directions)
     lines, loss = start_batch_lines(ensemble, w0, directions)
     if bool((loss <= 0).any()):
         raise InputError(

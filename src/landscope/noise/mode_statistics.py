@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_count
-from landscope.directions.directions import Directions
+from landscope._checks import check_count, check_trajectory
+from landscope.directions.directions import Directions, check_is_directions
 from landscope.directions.moving import moving
 from landscope.directions.variance import total_variance
 from landscope.noise.cosine_content import cosine_content
@@ -24,7 +24,7 @@ _BLOCKS = 10
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ModeStatistics(
     Result,
-    kind="motion",
+    kind="mode_statistics",
     dims={
         **dict.fromkeys(("variance", "velocity_variance", "drift_share", "cosine_content"), ("mode",)),
         **dict.fromkeys(("moments", "velocity_moments"), ("block", "moment", "mode")),
@@ -78,6 +78,8 @@ def mode_statistics(directions: Directions, window: Trajectory) -> ModeStatistic
         >>> torch.allclose(mode_statistics(modes, window).variance, modes.variance)
         True
     """
+    check_is_directions(directions)
+    check_trajectory(window)
     window.check(minimum_rows=2 * _BLOCKS + 1)
     theta = directions.project_trajectory(window)
     velocity = theta.diff(dim=0)

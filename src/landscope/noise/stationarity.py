@@ -12,6 +12,7 @@ from torch import Tensor
 
 from landscope._checks import check_count, check_positive
 from landscope.directions.directions import Directions
+from landscope.directions.moving import moving
 from landscope.errors import InputError
 from landscope.protocols import LossLandscape, ProgressCallback
 from landscope.results import Result, stamp
@@ -28,13 +29,14 @@ class YaidaRelation(
     kind="yaida_relation",
     dims=dict.fromkeys(("restoring", "driving", "ratio", "stderr"), ("mode",)),
 ):
-    """Both sides of Yaida's relation along each direction.
+    """Both sides of Yaida's relation along each direction; the ratio is NaN where the window does not move.
 
     Args:
-        restoring: <(theta_i - mean) d_i L>, ``[k]``: what the landscape takes back.
-        driving: (alpha/2) <(d_i L^mu)^2> = D_i/(2 alpha): what the noise puts in.
+        restoring: <(theta_i - mean) d_i L>, ``[k]``: the work of the landscape.
+        driving: (alpha/2) <(d_i L^mu)^2> = D_i/(2 alpha): the work of the noise.
         ratio: restoring/driving; 1 at stationarity, 0 for free diffusion.
-        stderr: Standard error of the ratio, from ten blocks of time (blocks of correlated points say too little).
+        stderr: Standard error of the ratio, from ten blocks of time; too small where points of different blocks are
+            correlated.
         n_points: Points of the trajectory at which the gradient was taken.
     """
 
@@ -72,24 +74,24 @@ def yaida_relation(
 
     .. math:: \langle \theta_i\, \partial_i L \rangle = \frac\alpha2 \langle (\partial_i L^\mu)^2 \rangle
 
-    holds for plain SGD without momentum, at stationarity, with independent minibatches: draw them with replacement, as
-    reshuffled epochs undo their own noise and give a ratio far below one in a stationary bowl too. The left side takes
-    full gradients at points spread evenly over the window; the right side is D_i/(2 alpha), from the steps that were
-    made. Where only some of the weights are recorded, the rest is taken as it is in the landscape.
+    holds for plain SGD without momentum, at stationarity, with independent minibatches. Draw them with replacement:
+    reshuffled epochs cancel their own noise, and give a ratio far below one in a stationary bowl too. The left side
+    takes full gradients at points spread evenly over the window; the right side is D_i/(2 alpha), from the recorded
+    steps. Where only some weights are recorded, the others have their values in the landscape.
 
     Args:
         trajectory: The window, of plain SGD.
         landscape: The risk.
-        modes: The directions.
-        learning_rate: alpha.
-        n_points: How many full gradients to take.
-        progress: Told how many gradients are done.
+        modes: Principal modes, or any other directions.
+        learning_rate: Learning rate alpha.
+        n_points: Number of full gradients.
+        progress: Callback for the number of completed gradients.
 
     Returns:
         Both sides and their ratio.
 
     Raises:
-        InputError: If the window is of other weights, too short or thinned, or the learning rate is not positive.
+        InputError: If the window has other weights, is too short or thinned, or the learning rate is not positive.
 
     Example:
         >>> import torch
@@ -117,13 +119,13 @@ def yaida_relation(
     rows = torch.linspace(0, len(trajectory) - 2, n_points).round().long().tolist()
     products = torch.empty(n_points, theta.shape[1], dtype=torch.float64)
     for number, row in enumerate(rows):
-        force = modes.directions @ gradient(trajectory.row(row)).to(modes.directions)
+        force = modes.directions @ gradient(trajectory.row(row)).cpu().to(modes.directions)
         products[number] = centred[row] * force
         if progress is not None:
             progress(number + 1, n_points)
     driving = theta.diff(dim=0).square().mean(dim=0) / (2 * learning_rate)
     means = torch.stack([part.mean(dim=0) for part in products.tensor_split(_BLOCKS)])
-    scale = torch.where(driving > 0, driving, math.nan)
+    scale = torch.where(moving(driving), driving, math.nan)
     return YaidaRelation(
         restoring=products.mean(dim=0),
         driving=driving,
@@ -174,13 +176,13 @@ def lyapunov_residual(
         product: ``(w, v) -> Hess L(w) v``, as ``risk.hessian_vector_product``; taken at the last row.
         modes: A few directions p_i, orthonormal.
         covariance: C_ij of the gradient noise along the same directions, as of :func:`landscope.noise.gradient_noise`.
-        learning_rate: alpha.
+        learning_rate: Learning rate alpha.
 
     Returns:
         Both sides and their distance.
 
     Raises:
-        InputError: If the window is of other weights, or the learning rate is not positive.
+        InputError: If the window has other weights, or the learning rate is not positive.
 
     Example:
         >>> import torch

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope._checks import check_positive
+from landscope.directions.directions import Directions, rows_of
 from landscope.landscape.lines import steps_for
 from landscope.minibatch_lines import count_left_out, start_batch_lines
 from landscope.protocols import Ensemble, ProgressCallback
@@ -43,7 +44,7 @@ class ActiveTemperature(
 def active_temperature(
     ensemble: Ensemble,
     w0: Float[Tensor, " N"],
-    directions: Float[Tensor, "k N"],
+    directions: Directions | Float[Tensor, "k N"],
     displacements: Float[Tensor, "*k S"],
     *,
     learning_rate: float,
@@ -84,6 +85,7 @@ def active_temperature(
         True
     """
     check_positive("learning_rate", learning_rate)
+    directions = rows_of(directions)
     lines, _ = start_batch_lines(ensemble, w0, directions)
     count = len(directions)
     steps = steps_for(displacements, count)

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from landscope._checks import check_count
-from landscope.directions.directions import Directions
+from landscope._checks import check_count, check_trajectory
+from landscope.directions.directions import Directions, check_is_directions
 from landscope.directions.moving import moving
 from landscope.errors import InputError
 from landscope.results import Result, stamp
@@ -122,6 +122,8 @@ def velocity_statistics(
         >>> [round(x, 1) for x in found.velocity_variance.tolist()], found.resolved.tolist()
         ([1.0, 1.0], [False, False])
     """
+    check_trajectory(trajectory)
+    check_is_directions(directions)
     trajectory.check(minimum_rows=4)
     if steps_per_epoch is not None:
         check_count("steps_per_epoch", steps_per_epoch, minimum=1, hint="Whole minibatches: n_samples // batch_size.")

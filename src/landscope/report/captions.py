@@ -5,118 +5,118 @@ from __future__ import annotations
 __all__ = ["CAPTIONS", "WIDE"]
 
 CAPTIONS = {
-    "training": (
+    "training_curves": (
         "Training.",
         "Loss (left axis) and errors (right axis). The analysis uses the window, and the controls use fresh data.",
     ),
-    "fig1a": (
+    "variance_spectrum": (
         "A. Spectrum.",
         "Variance of the weights along each principal mode. Grey: the steps of the window in random order; "
         "dotted: an isotropic random walk of the same length and total variance. A result is meaningful only if "
         "it differs from both.",
     ),
-    "fig1b": (
+    "accumulated_variance": (
         "B. Number of modes.",
         "Share of modes 2 to n in the variance without mode 1; dashed: 90 %.",
     ),
-    "fig1c": (
+    "path_along_first_modes": (
         "C. Drift.",
         "The path along modes 1 and 2, coloured by time. PCA of a random walk without drift also gives an arc: "
         "half a cosine along mode 1 and a full cosine along mode 2.",
     ),
-    "fig1d": (
+    "path_along_later_modes": (
         "D. Diffusion.",
         "The path along modes 49 and 50.",
     ),
-    "fig2a": (
+    "loss_profiles": (
         "A. Profiles.",
         "Loss along modes through the last iterate w₀ of the window.",
     ),
-    "fig2b": (
+    "log_loss_profiles": (
         "B. Log-loss.",
         "Fits by an inverse Gaussian (quadratic ln L) and by a quadratic L, with residuals below. The bar shows the "
         "flatness F.",
     ),
-    "fig2c": (
+    "flatness_against_rank": (
         "C. Flatness against rank.",
         "Distance between the nearest points on both sides where the loss is e times the loss at w₀.",
     ),
-    "fig2d": (
+    "variance_against_flatness": (
         "D. Variance against flatness.",
         "Blue: modes and variances from one window, as in the paper. Orange: the same modes and flatness with the "
         "variances of fresh data. Grey: the same analysis of shuffled increments. The law is an effect of the "
         "dynamics only if blue and orange agree and grey differs.",
     ),
-    "fig3a": (
+    "minibatch_profiles": (
         "A. Minibatch losses.",
         "Log-loss of single minibatches and of all data along one mode.",
     ),
-    "fig3b-d": (
+    "noise_against_flatness": (
         "B. Noise strength.",
         "Velocity variance D against flatness. It does not depend on the order of the steps, so shuffling does not "
         "change it.",
     ),
-    "fig3b-tau": (
+    "correlation_time_against_flatness": (
         "B. Correlation time.",
         "τ = σ²/D against flatness. Grey: the same steps in random order, without memory; only PCA of a finite window "
         "causes their τ.",
     ),
-    "autocorrelation": (
+    "velocity_autocorrelation": (
         "Memory of velocities.",
         "One plus twice the summed autocorrelation of the velocity. It falls below one if successive minibatches "
         "compensate each other, as within an epoch without replacement.",
     ),
-    "msd": (
+    "mean_squared_displacement": (
         "Mean squared displacement.",
         "Slope 1: diffusion; 2: drift; 0: confined.",
     ),
-    "figs7": (
+    "spring_statistics": (
         "Fig. S7.",
         "Mean stiffness of the minibatch springs and spread of their minima, with fitted exponents (paper: −2 and 1).",
     ),
-    "predictions": (
+    "spring_predictions": (
         "Eqs. 10 and 12.",
         "Predictions of the springs divided by the measurements; grey: the joint moment divided by the product of "
         "means.",
     ),
-    "fig5a": (
+    "temperature_profiles": (
         "A. Profiles.",
         "Active temperature (left) and loss (right) along modes.",
     ),
-    "fig5b": (
+    "temperature_against_flatness": (
         "B. By direction.",
         "Active temperature at w₀.",
     ),
-    "fig5c": (
+    "temperature_profiles_over_training": (
         "C. Over time.",
         "Profiles along one mode at several checkpoints.",
     ),
-    "fig5d": (
+    "temperature_over_training": (
         "D. Temperature over training.",
         "Loss and active temperatures over training, along the modes of the end of training.",
     ),
-    "fig5d-inset": (
+    "temperature_against_loss": (
         "D, inset.",
         "Active temperature against loss.",
     ),
-    "activity": (
+    "active_modes": (
         "Active modes.",
         "Number of modes with 99 % of the variance in each recorded epoch.",
     ),
-    "drift-line": (
+    "inverse_loss_over_training": (
         "Drift.",
         "1/L is linear in time if the loss falls by a drift along one direction; grey: the slope if the weights "
         "move only along this direction.",
     ),
-    "along-drift": (
+    "loss_along_drift": (
         "Along the drift.",
         "Margin and test error along the first mode, from w₀ on.",
     ),
-    "locality": (
+    "flatness_and_curvature": (
         "Flatness and Hessian.",
         "Measured flatness divided by the flatness from the local curvature.",
     ),
-    "layers": (
+    "noise_against_curvature": (
         "Noise and curvature.",
         "Gradient noise against curvature in each layer; filled: Hessian eigenvectors, open: gradient-noise "
         "eigenvectors. Each basis favours the quantity that defines it.",
@@ -131,7 +131,7 @@ CAPTIONS = {
         "The variance of the Langevin noise must rise with flatness (Einstein relation). Only directions in "
         "equilibrium are shown.",
     ),
-    "samplings": (
+    "correlation_time_by_sampling": (
         "Sampling.",
         "The same modes after continued training with four orders of the minibatches; lines: effect of the order "
         "alone in a quadratic bowl.",
@@ -141,7 +141,7 @@ CAPTIONS = {
         "Ratio of Yaida's relation after continued training with replacement, because the relation needs "
         "independent minibatches. It is 1 if restoring force and noise balance.",
     ),
-    "growth": (
+    "variance_against_window": (
         "Growth.",
         "Variance against the length of the window along Hessian eigenvectors.",
     ),

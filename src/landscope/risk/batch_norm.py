@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from landscope.errors import InputError
+from landscope.errors import InputError, LandscopeWarning
 from landscope.risk.data import Block
 from landscope.risk.evaluation import ClosureLosses, whole_evaluation
 from landscope.risk.losses import SampleLosses
 
-__all__ = ["ReestimatedLosses"]
+__all__ = ["ReestimatedLosses", "running_norms", "warn_of_other_statistics"]
+
+
+def running_norms(model: nn.Module) -> list[_BatchNorm]:
+    """The layers of a model that normalise by running statistics."""
+    return [part for part in model.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
+
+
+def warn_of_other_statistics() -> None:
+    """Say that a landscape is centred at weights whose running statistics the risk does not have."""
+    warnings.warn(
+        "The lines start at other weights than those of the risk, but its batch normalisation keeps the running "
+        "statistics of the model that it was made from. Make the risk from the whole model of that step "
+        '(study.risk(step)), or pass batch_norm="re-estimated".',
+        LandscopeWarning,
+        stacklevel=5,
+    )
 
 
 class ReestimatedLosses(ClosureLosses):
@@ -34,9 +51,7 @@ class ReestimatedLosses(ClosureLosses):
 
     def __init__(self, model: nn.Module, sample_losses: SampleLosses, blocks: Sequence[Block]) -> None:
         super().__init__(copy.deepcopy(model), whole_evaluation(sample_losses), blocks)
-        self._norms = [
-            part for part in self._module.modules() if isinstance(part, _BatchNorm) and part.track_running_stats
-        ]
+        self._norms = running_norms(self._module)
         self._estimated_at: dict[str, Tensor] | None = None
         if not self._norms:
             raise InputError(

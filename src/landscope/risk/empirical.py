@@ -18,7 +18,7 @@ from landscope.parameters import ParameterSpace
 from landscope.plain_lines import PlainBatchLines, PlainLines
 from landscope.protocols import BatchLines, Lines
 from landscope.risk import derivatives
-from landscope.risk.batch_norm import ReestimatedLosses
+from landscope.risk.batch_norm import ReestimatedLosses, running_norms, warn_of_other_statistics
 from landscope.risk.checks import check_criterion, check_inputs, check_labels, check_losses, check_mean
 from landscope.risk.data import Block, are_classes, cut_blocks, cut_blocks_by_label, cut_even_blocks, read_data
 from landscope.risk.evaluation import BlockLosses, BlockOutputs, ClosureLosses, TracedLosses, WholeLosses
@@ -93,6 +93,7 @@ class EmpiricalRisk:
     ) -> None:
         self._start(model, space, cache_bytes)
         self._batch_norm = check_choice("batch_norm", batch_norm, get_args(BatchNorm))
+        self._keeps_statistics = self._keeps_statistics and batch_norm == "kept"
         pairs, largest_batch = read_data(data, self._device)
         self._n_samples = sum(len(targets) for _, targets in pairs if isinstance(targets, Tensor)) or None
         check_inputs(self._model, pairs[0][0])
@@ -157,6 +158,7 @@ class EmpiricalRisk:
         self._model = copy.deepcopy(model).eval().requires_grad_(False)
         self.w0 = self.space.flatten(self._model)
         self._device, self._dtype = self.w0.device, self.w0.dtype
+        self._keeps_statistics = bool(running_norms(self._model))
 
     def _traced(self, pairs: list[Block], sample_losses: SampleLosses) -> TracedLosses | None:
         try:
@@ -365,6 +367,9 @@ class EmpiricalRisk:
 
     def _checked_lines(self, w0: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         w0 = self._checked("w0", w0)
+        if self._keeps_statistics and not torch.equal(w0, self.w0):
+            self._keeps_statistics = False  # said once
+            warn_of_other_statistics()
         return w0, check_directions(directions, dim=self.space.dim, device=self._device, dtype=self._dtype)
 
     def _lines_of(self, losses: TracedLosses, w0: Tensor, directions: Tensor) -> TracedLines:

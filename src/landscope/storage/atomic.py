@@ -55,7 +55,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def plain_values(value: Any) -> Any:
-    """The value with NaN and infinity, which JSON lacks, as None."""
+    """Replace NaN and infinity, which JSON cannot represent, by None."""
     if isinstance(value, dict):
         return {key: plain_values(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -39,6 +40,10 @@ class ResultFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+
+    @functools.cached_property
+    def _lock(self) -> filelock.BaseFileLock:
+        return filelock.FileLock(self.path / ".lock", timeout=0)
 
     def names(self, prefix: str = "") -> tuple[str, ...]:
         """Names of the results that begin with ``prefix``, sorted."""
@@ -112,12 +117,14 @@ class ResultFolder:
     def locked(self) -> Generator[None]:
         """Keep other processes out while this one works on the folder; the lock ends with the process.
 
+        The same object may take the lock again while it holds it.
+
         Raises:
             StorageError: If another process holds the lock, or the folder cannot be written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with filelock.FileLock(self.path / ".lock", timeout=0):
+            with self._lock:
                 yield
         except filelock.Timeout:
             raise StorageError(

@@ -151,10 +151,8 @@ class Analysis:
         """Optimiser steps in an epoch, where known."""
         if self.settings.steps_per_epoch is not None:
             return self.settings.steps_per_epoch
-        samples = self._subject.n_samples if self._subject is not None else None
-        if samples is None or self.batch_size is None:
-            return self.facts.steps_per_epoch
-        return max(1, samples // self.batch_size)
+        own = self._subject.batches_in_an_epoch(self.batch_size) if self._subject is not None else None
+        return own if own is not None else self.facts.steps_per_epoch
 
     @property
     def rows_per_epoch(self) -> int | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import copy
-import itertools
 from pathlib import Path
 
 import torch
@@ -54,9 +53,14 @@ def load_state(path: Path, model: nn.Module, state: dict[str, Tensor], wanted: s
     except (RuntimeError, ValueError) as error:
         raise StorageError(
             expected=f"a {wanted} of this model at {path}",
-            got=str(error).splitlines()[0],
+            got=first_lines(error),
             hint="The file belongs to another model.",
         ) from error
+
+
+def first_lines(error: Exception) -> str:
+    """The heading of an error of ``load_state_dict`` and its first reason."""
+    return " ".join(line.strip() for line in str(error).splitlines()[:2]) or type(error).__name__
 
 
 class Checkpoints:
@@ -106,11 +110,14 @@ class Checkpoints:
 class CheckpointSchedule:
     """Evenly spaced steps of a training whose length is not known: at most 20 within a number of bytes.
 
-    Every time more models are held than fit, each second one is dropped and the distance doubles.
+    Every time more models are held than fit, each second one is dropped and the distance doubles. The distance depends
+    only on the first and the current step, so a resumed training keeps the same steps as an uninterrupted one.
 
     Args:
         checkpoints: Where models are kept.
         model_bytes: Size of one.
+        first: First step that counts.
+        every: Steps between two recorded rows; models are kept at rows only.
         always: Steps that are kept in any case, beside the evenly spaced ones.
         max_points: Largest number of evenly spaced models.
         max_bytes: Largest number of bytes of them.
@@ -119,7 +126,7 @@ class CheckpointSchedule:
         >>> import tempfile
         >>> model = nn.Linear(1, 1)
         >>> checkpoints = Checkpoints(Path(tempfile.mkdtemp()))
-        >>> schedule = CheckpointSchedule(checkpoints, 8, always=(7,), max_points=4)
+        >>> schedule = CheckpointSchedule(checkpoints, 8, first=1, always=(7,), max_points=4)
         >>> for step in range(1, 21):
         ...     schedule.see(step, model)
         >>> checkpoints.steps()
@@ -131,29 +138,39 @@ class CheckpointSchedule:
         checkpoints: Checkpoints,
         model_bytes: int,
         *,
+        first: int = 1,
+        every: int = 1,
         always: tuple[int, ...] = (),
         max_points: int = _MAX_POINTS,
         max_bytes: int = _MAX_BYTES,
     ) -> None:
         self._checkpoints, self._always = checkpoints, set(always)
         self._most = max(2, min(max_points, max_bytes // max(1, model_bytes)))
-        even = [step for step in checkpoints.steps() if step not in self._always and step > 0]
-        gaps = [later - earlier for earlier, later in itertools.pairwise(even)]
-        self._every = max(gaps, default=1)
+        self._first, self._every, self._distance = first, every, every
+
+    def keeps(self, step: int) -> bool:
+        """Whether a model of this step is kept while the training is at this step."""
+        return step in self._always or (step >= self._first and self._is_even(step))
 
     def see(self, step: int, model: nn.Module) -> None:
-        """Keep the model if the schedule asks for this step."""
-        if step in self._always or step == 0:
+        """Keep the model if the schedule asks for this step, and drop those that it no longer asks for."""
+        distance = self._distance_at(step)
+        if distance > self._distance:
+            even = [kept for kept in self._checkpoints.steps() if self._first <= kept < step and self._is_even(kept)]
+            self._checkpoints.drop([kept for kept in even if kept % distance and kept not in self._always])
+            self._distance = distance
+        if self.keeps(step):
             self._checkpoints.save(step, model)
-        if step == 0 or step % self._every:
-            return
-        self._checkpoints.save(step, model)
-        even = [kept for kept in self._checkpoints.steps() if kept > 0 and kept % self._every == 0]
-        while len(even) > self._most:
-            self._every *= 2
-            dropped = [kept for kept in even if kept % self._every and kept not in self._always]
-            self._checkpoints.drop(dropped)
-            even = [kept for kept in even if kept % self._every == 0]
+
+    def _is_even(self, step: int) -> bool:
+        return step % self._distance_at(step) == 0
+
+    def _distance_at(self, step: int) -> int:
+        """Distance of the kept steps when the training is at a step."""
+        distance = self._every
+        while step // distance - (self._first - 1) // distance > self._most:
+            distance *= 2
+        return distance
 
 
 def model_bytes(model: nn.Module) -> int:

@@ -202,7 +202,12 @@ _GROUPS = (
         _sampling,
     ),
     _Group("controls", ("flat_modes_stationary",), ("growth",), _growth),
-    _Group("controls", ("stationary",), ("controls-yaida", "controls-lyapunov"), _stationarity),
+    _Group(
+        "controls",
+        ("stationary",),
+        ("exponents-sampling-with-replacement", "controls-yaida", "controls-lyapunov"),
+        _stationarity,
+    ),
 )  # fmt: skip
 
 

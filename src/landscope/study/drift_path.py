@@ -26,15 +26,13 @@ def walk_along_drift(analysis: Analysis) -> DriftPath:
     length = float(direction @ (last - first))
     displacements = torch.linspace(0, length, _POINTS, dtype=torch.float64)
     model, rows = analysis.model_at(analysis.windows.step).eval(), []
-    evaluate = analysis.subject.evaluate
     for displacement in displacements.tolist():
         w = risk.w0 + displacement * direction.to(risk.w0)
         set_weights(model, risk.space, w)
-        found = evaluate(model) if evaluate is not None else {}
-        margin = float(found.get("margin", math.nan))
-        loss = float(found["train_loss"]) if "train_loss" in found else float(risk(w))
+        found = analysis.subject.measure(model)
+        loss = float(risk(w)) if math.isnan(found["train_loss"]) else found["train_loss"]
         norm = float(torch.linalg.vector_norm(w))
-        rows.append([margin, margin / norm, loss, *(float(found.get(name, math.nan)) for name in _NAMES)])
+        rows.append([found["margin"], found["margin"] / norm, loss, *(found[name] for name in _NAMES)])
     columns = torch.tensor(rows, dtype=torch.float64).T
     tiny = 1e-2 * abs(length)
     ends = loss_profiles(risk, risk.w0, direction[None].to(risk.w0), torch.tensor([-tiny, tiny])).loss[0]

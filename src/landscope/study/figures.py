@@ -41,12 +41,10 @@ class StudyFigure:
     """One figure of a study.
 
     Args:
-        key: Short name on the page.
         results: Names of the results that it is drawn from.
         draw: Draws it; None where it has nothing to show.
     """
 
-    key: str
     results: tuple[str, ...]
     draw: Callable[[Analysis], go.Figure | None]
 
@@ -127,101 +125,91 @@ def _samplings(analysis: Analysis) -> go.Figure | None:
 
 _SPECTRUM, _LAW = ("spectrum",), ("exponents-in-sample",)
 FIGURES: dict[str, StudyFigure] = {
-    "training_curves": StudyFigure("training", ("training",), _training),
-    "variance_spectrum": StudyFigure("fig1a", _SPECTRUM, lambda a: plots.variance_spectrum(_spectrum(a), _nulls(a))),
-    "accumulated_variance": StudyFigure(
-        "fig1b", _SPECTRUM, lambda a: plots.accumulated_variance(_spectrum(a), _nulls(a))
-    ),
-    "path_along_first_modes": StudyFigure("fig1c", _SPECTRUM, lambda a: plots.path_in_plane(_spectrum(a), 1, 2)),
-    "path_along_later_modes": StudyFigure("fig1d", _SPECTRUM, lambda a: plots.path_in_plane(_spectrum(a), 49, 50)),
-    "loss_profiles": StudyFigure("fig2a", ("profiles", "drawn-modes"), lambda a: plots.loss_profiles(*_profiles(a))),
-    "log_loss_profiles": StudyFigure("fig2b", ("profiles", "profile-fits", "drawn-modes", "flatness"), _log_profiles),
+    "training_curves": StudyFigure(("training",), _training),
+    "variance_spectrum": StudyFigure(_SPECTRUM, lambda a: plots.variance_spectrum(_spectrum(a), _nulls(a))),
+    "accumulated_variance": StudyFigure(_SPECTRUM, lambda a: plots.accumulated_variance(_spectrum(a), _nulls(a))),
+    "path_along_first_modes": StudyFigure(_SPECTRUM, lambda a: plots.path_in_plane(_spectrum(a), 1, 2)),
+    "path_along_later_modes": StudyFigure(_SPECTRUM, lambda a: plots.path_in_plane(_spectrum(a), 49, 50)),
+    "loss_profiles": StudyFigure(("profiles", "drawn-modes"), lambda a: plots.loss_profiles(*_profiles(a))),
+    "log_loss_profiles": StudyFigure(("profiles", "profile-fits", "drawn-modes", "flatness"), _log_profiles),
     "flatness_against_rank": StudyFigure(
-        "fig2c", ("flatness",), lambda a: plots.flatness_against_rank(a.load("flatness", Flatness), _nulls(a))
+        ("flatness",), lambda a: plots.flatness_against_rank(a.load("flatness", Flatness), _nulls(a))
     ),
-    "variance_against_flatness": StudyFigure("fig2d", _LAW, lambda a: plots.variance_against_flatness(*_rows(a))),
+    "variance_against_flatness": StudyFigure(_LAW, lambda a: plots.variance_against_flatness(*_rows(a))),
     "minibatch_profiles": StudyFigure(
-        "fig3a", ("noise-springs",), lambda a: plots.minibatch_profiles(a.load("noise-springs", Springs))
+        ("noise-springs",), lambda a: plots.minibatch_profiles(a.load("noise-springs", Springs))
     ),
-    "noise_against_flatness": StudyFigure("fig3b-d", _LAW, lambda a: plots.noise_against_flatness(*_rows(a))),
-    "correlation_time_against_flatness": StudyFigure("fig3b-tau", _LAW, _correlation_time),
+    "noise_against_flatness": StudyFigure(_LAW, lambda a: plots.noise_against_flatness(*_rows(a))),
+    "correlation_time_against_flatness": StudyFigure(_LAW, _correlation_time),
     "velocity_autocorrelation": StudyFigure(
-        "autocorrelation",
         ("noise-velocity",),
         lambda a: plots.velocity_autocorrelation(a.load("noise-velocity", VelocityStatistics), a.steps_per_epoch),
     ),
     "mean_squared_displacement": StudyFigure(
-        "msd",
         ("noise-velocity",),
         lambda a: plots.mean_squared_displacement(a.load("noise-velocity", VelocityStatistics)),
     ),
     "spring_statistics": StudyFigure(
-        "figs7", ("noise-springs",), lambda a: plots.spring_statistics(a.load("noise-springs", Springs))
+        ("noise-springs",), lambda a: plots.spring_statistics(a.load("noise-springs", Springs))
     ),
     "spring_predictions": StudyFigure(
-        "predictions", ("noise-springs",), lambda a: plots.spring_predictions(a.load("noise-springs", Springs))
+        ("noise-springs",), lambda a: plots.spring_predictions(a.load("noise-springs", Springs))
     ),
-    "temperature_profiles": StudyFigure("fig5a", ("noise-temperature", "noise-springs"), _temperature_profiles),
-    "temperature_against_flatness": StudyFigure("fig5b", ("noise-gradient",), _temperature),
+    "temperature_profiles": StudyFigure(("noise-temperature", "noise-springs"), _temperature_profiles),
+    "temperature_against_flatness": StudyFigure(("noise-gradient",), _temperature),
     "temperature_profiles_over_training": StudyFigure(
-        "fig5c",
         ("noise-temperature-over-training",),
         lambda a: plots.temperature_profiles_over_training(
             a.load("noise-temperature-over-training", TemperatureOverTraining)
         ),
     ),
     "temperature_over_training": StudyFigure(
-        "fig5d",
         ("noise-temperature-over-training",),
         lambda a: plots.temperature_over_training(a.load("noise-temperature-over-training", TemperatureOverTraining)),
     ),
     "temperature_against_loss": StudyFigure(
-        "fig5d-inset",
         ("noise-temperature-over-training",),
         lambda a: plots.temperature_against_loss(a.load("noise-temperature-over-training", TemperatureOverTraining)),
     ),
     "active_modes": StudyFigure(
-        "activity",
         ("noise-activity",),
         lambda a: plots.active_modes(a.load("noise-activity", Activity), a.steps_per_epoch),
     ),
     "inverse_loss_over_training": StudyFigure(
-        "drift-line",
         ("noise-drift-law",),
         lambda a: plots.inverse_loss_over_training(a.load("noise-drift-law", DriftLaw)),
     ),
     "loss_along_drift": StudyFigure(
-        "along-drift", ("noise-drift-path",), lambda a: plots.loss_along_drift(a.load("noise-drift-path", DriftPath))
+        ("noise-drift-path",), lambda a: plots.loss_along_drift(a.load("noise-drift-path", DriftPath))
     ),
     "flatness_and_curvature": StudyFigure(
-        "locality",
         ("flatness-and-curvature",),
         lambda a: plots.flatness_and_curvature(a.load("flatness-and-curvature", FlatnessAndCurvature)),
     ),
-    "noise_against_curvature": StudyFigure("layers", (f"{LAYER}0-hessian",), _layers),
-    "exponents": StudyFigure("exponents", ("exponents-hessian",), lambda a: plots.exponents(exponent_rows(a))),
-    "equilibrium": StudyFigure("equilibrium", ("exponents-hessian", "exponents-langevin"), _equilibrium),
+    "noise_against_curvature": StudyFigure((f"{LAYER}0-hessian",), _layers),
+    "exponents": StudyFigure(("exponents-hessian",), lambda a: plots.exponents(exponent_rows(a))),
+    "equilibrium": StudyFigure(("exponents-hessian", "exponents-langevin"), _equilibrium),
     "correlation_time_by_sampling": StudyFigure(
-        "samplings", ("exponents-sampling-reshuffled", "flatness-and-curvature"), _samplings
+        ("exponents-sampling-reshuffled", "flatness-and-curvature"), _samplings
     ),
     "stationarity": StudyFigure(
-        "stationarity", ("controls-yaida",), lambda a: plots.stationarity(a.load("controls-yaida", YaidaRelation))
+        ("controls-yaida",), lambda a: plots.stationarity(a.load("controls-yaida", YaidaRelation))
     ),
     "variance_against_window": StudyFigure(
-        "growth", ("growth",), lambda a: plots.variance_against_window(a.load("growth", Growth))
+        ("growth",), lambda a: plots.variance_against_window(a.load("growth", Growth))
     ),
 }
 """Every figure of the page, by the name of its call ``study.plots.NAME()``."""
 
 
 def figures_of(analysis: Analysis) -> dict[str, go.Figure]:
-    """The figures whose results are there, by their key on the page."""
+    """The figures whose results are there, by name."""
     drawn = {}
-    for entry in FIGURES.values():
-        if all(analysis.folder.has(name) for name in entry.results):
+    for name, entry in FIGURES.items():
+        if all(analysis.folder.has(result) for result in entry.results):
             figure = entry.draw(analysis)
             if figure is not None:
-                drawn[entry.key] = figure
+                drawn[name] = figure
     return drawn
 
 
@@ -247,7 +235,7 @@ class StudyPlots:
         return lambda: self._drawn(name)
 
     def available(self) -> dict[str, go.Figure]:
-        """Every figure whose results are there, by its key on the page."""
+        """Every figure whose results are there, by name."""
         return figures_of(self._analysis)
 
     def _drawn(self, name: str) -> go.Figure:

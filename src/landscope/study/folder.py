@@ -14,15 +14,33 @@ from landscope.storage import write_text
 from landscope.storage.folder import ResultFolder
 from landscope.study.settings import StudySettings, checked_settings
 
-__all__ = ["StudyFolder"]
+__all__ = ["TRAINED", "StudyFolder"]
 
 _FORMAT = 2
 _FILE = "study.yaml"
+TRAINED = ("training", "training-state", "preconditioner")
+"""Results that a training leaves, not an analysis."""
 _NO_RESULTS = {
-    _FILE, ".lock", "timings.json", "training.json", "trajectory", "checkpoints", "experiment.yaml",
-    "training.zarr.zip", "training-state.zarr.zip", "preconditioner.zarr.zip",
-}  # fmt: skip
+    _FILE,
+    "timings.json",
+    "training.json",
+    "trajectory",
+    "checkpoints",
+    "experiment.yaml",
+    *(f"{name}.zarr.zip" for name in TRAINED),
+}
 """What a training leaves in the folder; while there is nothing else, the settings may change."""
+_EVALUATED = "history_is_evaluated"
+
+
+def _entries(path: Path) -> set[str]:
+    """Names in a folder, without hidden ones: locks, and what a killed process has left half-written."""
+    return {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
+
+
+def _check_folder(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise StorageError(expected=f"a folder at {path}", got="a file", hint="Choose another folder.")
 
 
 class StudyFolder(ResultFolder):
@@ -36,6 +54,22 @@ class StudyFolder(ResultFolder):
     def __init__(self, path: Path, settings: StudySettings) -> None:
         super().__init__(path)
         self.settings = settings
+
+    @property
+    def has_results(self) -> bool:
+        """Whether an analysis has saved anything."""
+        return not _entries(self.path) <= _NO_RESULTS
+
+    def note_evaluated_history(self) -> None:
+        """Note that the losses during the training come from the saved models, not from the training."""
+        self.note("training", {**self.read_note("training"), _EVALUATED: True})
+
+    def drop_evaluated_history(self) -> None:
+        """Delete losses that were measured on saved models; those of the training stay."""
+        facts = self.read_note("training")
+        if facts.pop(_EVALUATED, False):
+            self.remove("training")
+            self.note("training", facts)
 
     @classmethod
     def create(cls, path: str | Path, given: dict[str, Any]) -> StudyFolder:
@@ -52,10 +86,9 @@ class StudyFolder(ResultFolder):
             StorageError: If the folder holds something else, or results under other settings.
         """
         path = Path(path)
-        if path.exists() and not path.is_dir():
-            raise StorageError(expected=f"a folder at {path}", got="a file", hint="Choose another folder.")
+        _check_folder(path)
         if not (path / _FILE).exists():
-            if path.exists() and not {entry.name for entry in path.iterdir()} <= _NO_RESULTS:
+            if path.exists() and not _entries(path) <= _NO_RESULTS:
                 older = "a run of an earlier version of landscope" if (path / "run.yaml").exists() else "other files"
                 raise StorageError(
                     expected=f"an empty folder or a study at {path}", got=older, hint="Choose another folder."
@@ -66,7 +99,7 @@ class StudyFolder(ResultFolder):
         settings = checked_settings(StudySettings, {**known, **given})
         if settings == folder.settings:
             return folder
-        if {entry.name for entry in path.iterdir()} <= _NO_RESULTS:
+        if _entries(path) <= _NO_RESULTS:
             return cls._written(path, settings)
         asked = settings.model_dump()
         different = [
@@ -94,6 +127,7 @@ class StudyFolder(ResultFolder):
             StorageError: If there is none, or it is damaged or of another version.
         """
         path = Path(path)
+        _check_folder(path)
         try:
             content = yaml.safe_load((path / _FILE).read_text(encoding="utf-8"))
             number = int(content["format"])
@@ -118,11 +152,6 @@ class StudyFolder(ResultFolder):
                 hint="The file is damaged. Restore it, or choose another folder.",
             ) from error
         return cls(path, settings)
-
-    @property
-    def has_results(self) -> bool:
-        """Whether an analysis has saved anything."""
-        return not {entry.name for entry in self.path.iterdir()} <= _NO_RESULTS
 
     def note_time(self, stage: str, seconds: float) -> None:
         """Keep how long a stage took in the process that finished it."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from landscope.errors import InputError, StorageError
+from landscope._checks import check_count
+from landscope.errors import InputError, LandscopeError, StorageError
 from landscope.parameters import ParameterSpace, Selection
 from landscope.storage import RowStore
 from landscope.storage.folder import ResultFolder
-from landscope.study.checkpoints import Checkpoints
+from landscope.study.checkpoints import Checkpoints, first_lines
 from landscope.study.subject import Subject
 from landscope.trajectory import Trajectory, open_trajectory, trajectory_columns
 
@@ -40,6 +41,7 @@ def import_trajectory(folder: ResultFolder, model: nn.Module, trajectory: Trajec
             hint="Load the model's state of that step, buffers included, or cut the trajectory with .window(stop=...).",
         )
     _write_rows(folder, recorded)
+    _note_distance(folder, recorded.steps)
     Checkpoints(folder.path / "checkpoints").save(int(recorded.steps[-1]), model)
 
 
@@ -53,24 +55,46 @@ def import_checkpoints(
     if not checkpoints:
         raise InputError(expected="at least one checkpoint", got="none", hint="Pass {step: state dict or path}.")
     kept, model, rows = Checkpoints(folder.path / "checkpoints"), subject.copy(), []
-    space = ParameterSpace.of(model, select)
-    for step, source in sorted(checkpoints.items()):
-        _load(model, source)
-        kept.save(int(step), model)
-        rows.append(space.flatten(model).cpu())
+    space, steps = ParameterSpace.of(model, select), sorted(checkpoints)
+    for step in steps:
+        check_count("the step of a checkpoint", step, minimum=0, hint="Pass {step: state dict or path}.")
+    new = [step for step in steps if step not in kept.steps()]
+    try:
+        for step in steps:
+            _load(model, checkpoints[step], step)
+            kept.save(step, model)
+            rows.append(space.flatten(model).cpu())
+    except LandscopeError:
+        kept.drop(new)
+        raise
     if not (folder.path / "trajectory").exists():
-        steps = torch.tensor(sorted(int(step) for step in checkpoints))
-        _write_rows(folder, Trajectory.of(torch.stack(rows), steps=steps, space=space))
+        recorded = Trajectory.of(torch.stack(rows), steps=torch.tensor(steps), space=space)
+        _write_rows(folder, recorded)
+        _note_distance(folder, recorded.steps)
 
 
-def _load(model: nn.Module, source: Any) -> None:
-    state = source if isinstance(source, dict) else _read(Path(source))
+def _note_distance(folder: ResultFolder, steps: Tensor) -> None:
+    """Keep how many optimiser steps lie between two rows."""
+    if len(steps) > 1:
+        folder.note("training", {**folder.read_note("training"), "every": int(steps.diff().median())})
+
+
+def _load(model: nn.Module, source: Any, step: int) -> None:
+    if isinstance(source, nn.Module):
+        source = source.state_dict()
+    if not isinstance(source, Mapping | str | Path):
+        raise InputError(
+            expected=f"a state dict, or the path of one, for step {step}",
+            got=type(source).__name__,
+            hint="Pass model.state_dict(), or a file of it.",
+        )
+    state = source if isinstance(source, Mapping) else _read(Path(source))
     try:
         model.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
         raise InputError(
-            expected="a state dict of the study's model",
-            got=str(error).splitlines()[0],
+            expected=f"a state dict of the study's model for step {step}",
+            got=first_lines(error),
             hint="Pass model.state_dict(), or a file of it.",
         ) from error
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import shutil
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -14,8 +17,10 @@ from landscope.errors import InputError, StorageError
 from landscope.parameters import ParameterSpace, Selection
 from landscope.recorder import TrajectoryRecorder
 from landscope.step_size import was_skipped
+from landscope.storage import RowStore
 from landscope.storage.folder import ResultFolder
 from landscope.study.checkpoints import Checkpoints, CheckpointSchedule, model_bytes
+from landscope.study.folder import StudyFolder
 
 __all__ = ["StudyRecorder", "TrainingFacts", "training_facts"]
 
@@ -88,7 +93,7 @@ class StudyRecorder:
 
     def __init__(
         self,
-        folder: ResultFolder,
+        folder: StudyFolder,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         select: Selection | Iterable[Selection] | ParameterSpace | None = None,
@@ -100,25 +105,37 @@ class StudyRecorder:
         always: tuple[int, ...] = (),
     ) -> None:
         path = folder.path / "trajectory"
-        if path.exists() and not resume:
-            raise StorageError(
-                expected=f"a study without a recording at {folder.path}",
-                got="one that holds a recording",
-                hint="To continue a stopped training, pass first_step= (the number of its next step). "
-                "For a new training choose another folder.",
-            )
-        self._model, self._optimizer, self._every = model, optimizer, every
+        if not resume:
+            _check_nothing_recorded(folder)
+        self._folder, self._model, self._optimizer, self._every = folder, model, optimizer, every
         self._recorder = TrajectoryRecorder(
             model, optimizer, select, path=path, every=every, first_step=first_step, resume=resume
         )
         self._step = self._recorder.step
         self._checkpoints = Checkpoints(folder.path / "checkpoints")
         self._checkpoints.drop([step for step in self._checkpoints.steps() if step > self._step])
-        self._choose = checkpoints
-        self._schedule = CheckpointSchedule(self._checkpoints, model_bytes(model), always=always)
-        self._always = set(always)
-        self._handle: torch.utils.hooks.RemovableHandle | None = None
-        folder.note("training", _facts_of(optimizer, every))
+        self._choose, self._always = checkpoints, set(always)
+        self._start, first = self._begin(path)
+        self._schedule = CheckpointSchedule(
+            self._checkpoints, model_bytes(model), first=first, every=every, always=always
+        )
+        if self._start is None and not self._keeps(self._step):  # the last model of a training that now goes on
+            self._checkpoints.drop([self._step])
+        self._entered, self._is_recording = contextlib.ExitStack(), False
+        folder.drop_evaluated_history()
+        folder.note("training", {**folder.read_note("training"), **_facts_of(optimizer, every)})
+
+    def _begin(self, path: Path) -> tuple[int | None, int]:
+        """Step before the first one, for a recording without rows; and the first step that is recorded."""
+        store = RowStore.open(path)
+        if store.rows == 0:
+            return self._step, self._step + 1
+        return None, int(store.read("steps", 0, 1)[0])
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether the ``with`` block is under way."""
+        return self._is_recording
 
     @property
     def step(self) -> int:
@@ -134,20 +151,25 @@ class StudyRecorder:
         self._recorder.flush()
 
     def __enter__(self) -> StudyRecorder:
-        self._keep_model()
-        self._recorder.__enter__()
-        self._handle = self._optimizer.register_step_post_hook(self._after_step)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._folder.locked())
+            if self._choose is None and self._step == self._start:
+                self._checkpoints.save(self._step, self._model)
+            self._keep_model()
+            self._recorder.__enter__()
+            stack.callback(self._optimizer.register_step_post_hook(self._after_step).remove)
+            self._entered = stack.pop_all()
+        self._is_recording = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._handle is not None:
-            self._handle.remove()
-            self._handle = None
-        self._recorder.__exit__(kind, error, traceback)
-        if kind is None and self._step and self._step % self._every == 0:
-            self._checkpoints.save(self._step, self._model)
+        was_recording, self._is_recording = self._is_recording, False
+        with self._entered:
+            self._recorder.__exit__(kind, error, traceback)
+            if was_recording and kind is None and self._step and self._step % self._every == 0:
+                self._checkpoints.save(self._step, self._model)
 
     def close(self) -> None:
         """Stop recording, keep the whole model of the last row, and write what is held."""
@@ -161,10 +183,33 @@ class StudyRecorder:
             self._keep_model()
 
     def _keep_model(self) -> None:
+        if not self._keeps(self._step):
+            return
+        self._recorder.flush()  # rows first: a saved model must never be ahead of the rows
         if self._choose is None:
             self._schedule.see(self._step, self._model)
-        elif self._choose(self._step) or self._step in self._always:
+        else:
             self._checkpoints.save(self._step, self._model)
+
+    def _keeps(self, step: int) -> bool:
+        if self._choose is None:
+            return step == 0 or self._schedule.keeps(step)
+        return bool(self._choose(step)) or step == 0 or step in self._always
+
+
+def _check_nothing_recorded(folder: StudyFolder) -> None:
+    """Raise if the folder holds rows; remove a recording of a training that failed before its first row."""
+    path = folder.path / "trajectory"
+    if not path.exists():
+        return
+    if RowStore.open(path).rows:
+        raise StorageError(
+            expected=f"a study without a recording at {folder.path}",
+            got="one that holds a recording",
+            hint="To continue a stopped training, pass first_step= (the number of its next step). "
+            "For a new training choose another folder.",
+        )
+    shutil.rmtree(path)
 
 
 def check_recorded(folder: ResultFolder) -> None:

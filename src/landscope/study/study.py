@@ -15,6 +15,7 @@ from landscope.claims.verdict import Judgement, Measurement
 from landscope.directions.directions import Directions
 from landscope.errors import InputError, StorageError
 from landscope.landscape import Flatness
+from landscope.law.exponents import Exponents
 from landscope.parameters import ParameterSpace, Selection
 from landscope.progress import Reporter, StageCallback, reporter_of
 from landscope.risk import EmpiricalRisk
@@ -22,7 +23,7 @@ from landscope.study.analysis import Analysis
 from landscope.study.claims import judgements_of, measurements_of
 from landscope.study.exponents import ExponentTable, exponent_rows
 from landscope.study.figures import StudyPlots
-from landscope.study.folder import StudyFolder
+from landscope.study.folder import TRAINED, StudyFolder
 from landscope.study.importing import import_checkpoints, import_trajectory
 from landscope.study.page import write_page
 from landscope.study.pipeline import run_stages
@@ -95,8 +96,10 @@ class Study:
         if model is None and any(part is not None for part in (criterion, data, losses, evaluate, train_on)):
             raise InputError(expected="a model with its loss and data", got="no model", hint="Pass the model second.")
         self._subject = None if model is None else Subject(model, criterion, losses, data, evaluate, train_on)
-        create = self._subject is not None
-        self.folder = StudyFolder.create(path, settings) if create or settings else StudyFolder.open(path)
+        if self._subject is None:
+            StudyFolder.open(path)  # a new study needs a model
+        self.folder = StudyFolder.create(path, settings) if self._subject or settings else StudyFolder.open(path)
+        self._recorder: StudyRecorder | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -132,28 +135,33 @@ class Study:
                 ones (fewer where 20 take more than 2 GiB).
 
         Returns:
-            A context manager; train inside its ``with``.
+            A context manager; train inside its ``with``. When you save a checkpoint of your own, call its ``flush()``:
+            rows in memory are lost when the process is killed.
 
         Raises:
             InputError: If the study has no model, or the optimiser holds none of the selected parameters.
             StorageError: If the folder holds a recording and ``first_step`` is not given, or results of one.
         """
         subject = self._analysis.subject
+        self._check_no_results()
+        ends = [
+            span[1] for span in (self.folder.settings.window, self.folder.settings.fresh) if isinstance(span, tuple)
+        ]
+        self._recorder = StudyRecorder(
+            self.folder, subject.model, optimizer, select, every=every, first_step=first_step,
+            resume=first_step is not None, checkpoints=checkpoints, always=tuple(ends),
+        )  # fmt: skip
+        self._begin()
+        return self._recorder
+
+    def _check_no_results(self) -> None:
+        """Raise if the recording already has results, which another recording would contradict."""
         if self.folder.has_results:
             raise StorageError(
                 expected=f"a study without results in {self.path}",
                 got=f"results of {', '.join(self.folder.timings()) or 'an analysis'}",
                 hint="Choose another folder for a new training, or call discard_results() first.",
             )
-        ends = [
-            span[1] for span in (self.folder.settings.window, self.folder.settings.fresh) if isinstance(span, tuple)
-        ]
-        recorder = StudyRecorder(
-            self.folder, subject.model, optimizer, select, every=every, first_step=first_step,
-            resume=first_step is not None, checkpoints=checkpoints, always=tuple(ends),
-        )  # fmt: skip
-        self._begin()
-        return recorder
 
     def use_trajectory(self, trajectory: Trajectory | str | Path) -> None:
         """Take a recording that exists already; the study's model must be the one at its last row.
@@ -163,8 +171,9 @@ class Study:
 
         Raises:
             InputError: If the recording does not name its parameters, or its last row is not in the study's model.
-            StorageError: If the study holds a recording already.
+            StorageError: If the study holds a recording or results already.
         """
+        self._check_no_results()
         import_trajectory(self.folder, self._analysis.subject.model, trajectory)
         self._begin()
 
@@ -182,8 +191,9 @@ class Study:
 
         Raises:
             InputError: If a state dict does not fit the study's model.
-            StorageError: If a file cannot be read.
+            StorageError: If a file cannot be read, or the study holds results already.
         """
+        self._check_no_results()
         import_checkpoints(self.folder, self._analysis.subject, checkpoints, select)
         self._begin()
 
@@ -207,12 +217,18 @@ class Study:
                 terminal and in a notebook.
 
         Raises:
-            InputError: If nothing was recorded, or the model and data do not fit.
+            InputError: If nothing was recorded, the recording is not finished, or the model and data do not fit.
             StorageError: If another process works on the study, or a result is damaged.
         """
         names = [stage.name for stage in STAGES]
         if until is not None and until not in names:
             raise InputError(expected=f"one of {', '.join(names)}", got=f"until={until!r}", hint="Name a stage.")
+        if self._recorder is not None and self._recorder.is_recording:
+            raise InputError(
+                expected="a training that has ended",
+                got="analyse() inside `with study.record(...)`",
+                hint="Call it after the with block.",
+            )
         stages = [
             *STAGES[:_LAW],
             *(stage for stage in STAGES[_LAW:] if {"noise": noise, "controls": controls}[stage.name]),
@@ -234,8 +250,9 @@ class Study:
     def discard_results(self) -> None:
         """Delete every result of the analysis; the recording and the whole models stay."""
         with self.folder.locked():
+            self.folder.drop_evaluated_history()
             for name in self.folder.names():
-                if name != "training":
+                if name not in TRAINED:
                     self.folder.remove(name)
             for name in ("timings.json", "not-measured.json", "report.html", "summary.json"):
                 (self.path / name).unlink(missing_ok=True)
@@ -243,6 +260,7 @@ class Study:
 
     def save_history(self, history: TrainingHistory) -> None:
         """Keep losses and errors that were measured during the training."""
+        self.folder.drop_evaluated_history()
         self.folder.save("training", history)
 
     @property
@@ -301,6 +319,7 @@ class Study:
     @property
     def law(self) -> ExponentTable:
         """The exponents: in-sample, in fresh data, under each null and control that was run."""
+        self._analysis.load("exponents-in-sample", Exponents)
         return ExponentTable(tuple(exponent_rows(self._analysis)))
 
     @property

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler
 
 from landscope._names import BatchNorm
 from landscope.errors import InputError
@@ -17,6 +18,9 @@ from landscope.risk import EmpiricalRisk
 from landscope.study.checkpoints import fresh_copy
 
 __all__ = ["Evaluate", "Subject", "TrainOn"]
+
+MEASURES = ("train_loss", "train_error", "test_loss", "test_error", "margin")
+"""Names of what ``evaluate`` may give."""
 
 Evaluate = Callable[[nn.Module], Mapping[str, float]]
 """``evaluate(model)`` gives any of train_loss, train_error, test_loss, test_error and margin."""
@@ -77,20 +81,29 @@ class Subject:
             raise InputError(
                 expected="the training data", got="none", hint="Pass data=, a DataLoader or (inputs, targets)."
             )
+        for name in ("criterion", "losses", "evaluate", "train_on"):
+            if getattr(self, name) is not None and not callable(getattr(self, name)):
+                raise InputError(
+                    expected=f"{name} as a function",
+                    got=type(getattr(self, name)).__name__,
+                    hint='ls.Study("folder", model, criterion, data)',
+                )
+        if isinstance(self.data, Iterator):  # it could be read only once
+            self.data = list(self.data)
 
     @property
     def batch_size(self) -> int | None:
         """Samples in a minibatch, where the data are a DataLoader that says so."""
         return self.data.batch_size if isinstance(self.data, DataLoader) else None
 
-    @property
-    def n_samples(self) -> int | None:
-        """Number of training samples, where the data say so."""
+    def batches_in_an_epoch(self, batch_size: int | None) -> int | None:
+        """Number of minibatches in an epoch, where the data say so."""
         if isinstance(self.data, DataLoader):
-            dataset = self.data.dataset
-            return len(dataset) if hasattr(dataset, "__len__") else None
-        if isinstance(self.data, tuple) and self.data and isinstance(self.data[0], Tensor):
-            return len(self.data[0])
+            with contextlib.suppress(TypeError):  # a stream has no length
+                return len(self.data)
+            return None
+        if _is_pair_of_tensors(self.data) and batch_size is not None:
+            return max(1, len(self.data[0]) // batch_size)
         return None
 
     def copy(self) -> nn.Module:
@@ -99,14 +112,47 @@ class Subject:
 
     def risk(self, model: nn.Module, space: ParameterSpace, *, batch_norm: BatchNorm = "kept") -> EmpiricalRisk:
         """The loss landscape of a model over some of its weights."""
-        if self.losses is not None:
-            return EmpiricalRisk.from_closure(model, self.losses, self.data, space=space)
-        assert self.criterion is not None  # noqa: S101 - checked when the subject was made
-        return EmpiricalRisk(model, self.criterion, self.data, space=space, batch_norm=batch_norm)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # a loader that draws its order draws the same one every time
+            if self.losses is not None:
+                if batch_norm != "kept":
+                    raise InputError(
+                        expected="batch_norm='kept' with losses=",
+                        got=f"batch_norm={batch_norm!r}",
+                        hint="Pass a criterion in place of losses=, or leave batch_norm out.",
+                    )
+                data = [self.data] if _is_pair_of_tensors(self.data) else _in_order(self.data)
+                return EmpiricalRisk.from_closure(model, self.losses, data, space=space)
+            assert self.criterion is not None  # noqa: S101 - checked when the subject was made
+            return EmpiricalRisk(model, self.criterion, _in_order(self.data), space=space, batch_norm=batch_norm)
 
-    def margin(self, model: nn.Module) -> float:
-        """Margin of a classifier, where ``evaluate`` gives it; NaN otherwise."""
-        return float(self.evaluate(model).get("margin", float("nan"))) if self.evaluate is not None else float("nan")
+    def measure(self, model: nn.Module) -> dict[str, float]:
+        """Losses and errors of a model in eval mode, from ``evaluate``; NaN for a quantity that it does not give.
+
+        Raises:
+            InputError: If ``evaluate`` gives no mapping, or a name that is not known.
+        """
+        found = self.evaluate(model.eval()) if self.evaluate is not None else {}
+        if not isinstance(found, Mapping) or not set(found) <= set(MEASURES):
+            raise InputError(
+                expected=f"evaluate(model) to give a mapping with any of {', '.join(MEASURES)}",
+                got=", ".join(map(str, found)) if isinstance(found, Mapping) else type(found).__name__,
+                hint="For example return {'train_loss': 0.1, 'test_error': 0.02}.",
+            )
+        return {name: float(found.get(name, float("nan"))) for name in MEASURES}
+
+
+def _is_pair_of_tensors(data: Any) -> bool:
+    return isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data)
+
+
+def _in_order(data: Any) -> Any:
+    """The samples of a shuffling loader in the order of their data set, all of them; other data unchanged."""
+    if not isinstance(data, DataLoader) or data.batch_size is None or not isinstance(data.sampler, RandomSampler):
+        return data
+    if data.sampler.replacement or len(data.sampler) != len(data.dataset):
+        return data
+    return DataLoader(data.dataset, batch_size=data.batch_size, collate_fn=data.collate_fn)
 
 
 @torch.no_grad()

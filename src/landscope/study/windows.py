@@ -51,7 +51,7 @@ def choose_windows(recorded: Trajectory, saved: list[int], settings: StudySettin
         window = _last_quarter(recorded, saved)
     else:
         window = _named("window", recorded, settings.window)
-        _check_saved(int(window.steps[-1]), saved)
+        _check_saved(settings.window[1], saved)
     if settings.fresh == "none":
         return Windows(window, None)
     if settings.fresh is not None:
@@ -69,6 +69,13 @@ def _check_saved(end: int, saved: list[int]) -> None:
 
 
 def _named(name: str, recorded: Trajectory, steps: tuple[int, int]) -> Trajectory:
+    first, last = int(recorded.steps[0]), int(recorded.steps[-1])
+    if steps[0] < min(first, 1) or steps[1] > last or steps[1] < first:
+        raise InputError(
+            expected=f"{name} within the recorded steps {first} to {last}",
+            got=f"steps {steps[0]} to {steps[1]}",
+            hint="Choose steps that were recorded, or train longer.",
+        )
     part = recorded.window(steps[0], steps[1] + 1)
     if len(part) < _MIN_ROWS:
         raise InputError(

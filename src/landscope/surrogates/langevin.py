@@ -1,4 +1,4 @@
-"""The equilibrium control: isotropic Langevin noise around the network's own solution, through the same analysis."""
+"""The equilibrium control: isotropic Langevin noise around the solution of the network."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def langevin(
     gradient at w0 is needed as the end of a training run is no exact minimum.
 
     Args:
-        landscape: Any landscape; the noise is ours, so all of the data count at every step.
-        w0: Where the walk starts and is held.
+        landscape: Any landscape; every step takes the gradient of all data, and the noise is added by hand.
+        w0: Start of the walk, which becomes its minimum.
         temperature: T, in units of the loss; small against L(w0)/k, or the walk leaves the basin.
         step: eta; below 2/lambda_max.
         n_steps: Rows of the result.
         seed: Seed of the noise.
         within: Orthonormal directions to stay in, ``[k, N]``; all of R^N by default. Directions without curvature
             never equilibrate and only heat the others through the rest of the landscape.
-        progress: Told how many steps are done.
+        progress: Callback for the number of completed steps.
 
     Returns:
         The walk, in memory, in the dtype of ``w0``.

@@ -1,4 +1,4 @@
-"""Gradient descent with noise put in by hand (paper, sec-S9): which noise finds flat minima?"""
+"""Gradient descent with added noise (paper, sec-S9): which noise finds flat minima?"""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class NoisyGradientDescent(torch.optim.Optimizer):
 
     .. math:: w_{t+1} = w_t - \alpha\, (\nabla L(w_t) + \xi_t), \qquad \langle \xi_t \xi_t^\top \rangle = \Sigma(w_t)
 
-    (paper, sec-S9, and Eq. 4 with noise of one's own). The gradient is the one that the loop put into ``.grad``: of all
-    data, for descent without the noise of minibatches.
+    (paper, sec-S9, and Eq. 4 with added noise). The gradient is that in ``.grad``: let the loop compute it from all
+    data for descent without the noise of minibatches.
 
     Args:
         params: The parameters; the noise is over all of them, in this order.
@@ -102,12 +102,12 @@ def gradient_noise_like(
     - ``"flatness"``: variance ~ F_j^{-2} (the exponent psi_D of Fig. 3B) along the leading eigenvectors of C.
 
     Args:
-        kind: Shape.
+        kind: Shape of the noise.
         risk: The loss of all data; its weights are those of the optimiser, in the same order.
         batch_size: B.
-        n_directions: Directions of the last two.
-        refresh: Steps after which these directions are found anew.
-        seed: Of all draws.
+        n_directions: Number of directions of the last two shapes.
+        refresh: Number of steps after which these directions are found again.
+        seed: Random seed of all draws.
 
     Returns:
         A source of noise for :class:`NoisyGradientDescent`.

@@ -14,7 +14,7 @@ from landscope.errors import InputError
 from landscope.reproduction.experiment.choices import Loss, Network, Optimizer, Pretraining
 from landscope.study.settings import AnalysisSettings, checked_settings
 
-__all__ = ["ForgetOptions", "Settings", "TaskSettings"]
+__all__ = ["ContinualOptions", "Settings", "TaskSettings"]
 
 
 class TaskSettings(BaseModel):
@@ -145,22 +145,22 @@ class Settings(TaskSettings, AnalysisSettings):
         return values
 
 
-class ForgetOptions(BaseModel):
-    """What ``landscope forget`` is asked for, beside the settings of a run."""
+class ContinualOptions(BaseModel):
+    """Options of ``landscope continual``, beside the settings of a training."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     tasks: str = "0,1;2,3"
     """Classes of each task: classes by commas, tasks by semicolons."""
     methods: tuple[str, ...] = ("ldc-floor",)
-    """What keeps the earlier tasks, each with its lambda as name:lambda; a method's own where it has one."""
+    """Methods that protect earlier tasks, each with its lambda as name:lambda, or by name with its default lambda."""
     pretraining: Pretraining = "all"
-    """Train all layers before on the classes of the tasks, or on all, and freeze those not selected; or none."""
+    """First train all layers on the classes of the tasks, or on all, and freeze those not selected; or none."""
     n_modes: Annotated[int, Field(ge=1)] = 200
-    """Directions to constrain for each task; all that it moved along where it has fewer."""
+    """Directions to constrain for each task; if its weights moved along fewer, all of these."""
     rank: Annotated[int, Field(ge=1)] | None = None
-    """Directions that the penalties of all tasks together keep (of Kronecker products: one a layer); all by default."""
+    """Most directions that the penalties of all tasks together keep (of Kronecker products: one a layer)."""
     max_epochs: Annotated[int, Field(ge=1)] = 50
     """Longest wait for a training error of zero in each task, in epochs."""
     window_epochs: Annotated[int, Field(ge=1)] = 10
-    """Epochs that each task is trained on for after that and looked back on; more where they are below 500 steps."""
+    """Epochs that each task is trained for after that, to find its modes in; more if they are below 500 steps."""

@@ -6,7 +6,7 @@ from landscope.reproduction.figures.continual import Continual
 from landscope.reproduction.figures.fig1 import FIG1
 from landscope.reproduction.figures.fig2 import FIG2
 from landscope.reproduction.figures.fig3 import FIG3
-from landscope.reproduction.figures.fig4 import Keeping, KeepingByLaw, KeepingMore
+from landscope.reproduction.figures.fig4 import Fig4
 from landscope.reproduction.figures.fig5 import FIG5
 from landscope.reproduction.figures.fig6 import Fig6
 from landscope.reproduction.figures.fig_s7 import FIG_S7
@@ -15,8 +15,10 @@ from landscope.reproduction.figures.language import Language
 from landscope.reproduction.figures.sec_s2 import SEC_S2
 from landscope.reproduction.figures.sec_s3 import SEC_S3
 from landscope.reproduction.figures.sec_s6 import SecS6
+from landscope.reproduction.figures.sec_s7 import SecS7
+from landscope.reproduction.figures.sec_s8 import SecS8
 from landscope.reproduction.figures.sec_s9 import SecS9
-from landscope.reproduction.figures.split_digits import TasksInARow
+from landscope.reproduction.figures.split_digits import SplitDigits
 
 __all__ = ["FIGURES", "OF_THE_PAPER", "QUICK"]
 
@@ -38,10 +40,10 @@ OF_THE_PAPER: tuple[Figure, ...] = (
     Fig6(),
     SecS9(),
     Branches(),
-    Keeping(),
-    KeepingByLaw(),
-    KeepingMore(),
-    TasksInARow(),
+    Fig4(),
+    SecS7(),
+    SecS8(),
+    SplitDigits(),
     Capacity(),
 )
 """The figures of ``reproduce all``, in this order."""

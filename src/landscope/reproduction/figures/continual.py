@@ -1,4 +1,4 @@
-"""Tasks in turn where the field measures: split and permuted sets, all layers trained, many ways to keep tasks."""
+"""Standard continual-learning benchmarks: split and permuted data, all layers trained, many methods."""
 
 from __future__ import annotations
 
@@ -7,54 +7,61 @@ import functools
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from torch import nn
 
 from landscope.law.intervals import mean_with_interval, mean_with_spread, seed_interval
-from landscope.progress import Reporter
 from landscope.reproduction.experiment.experiment import Experiment
-from landscope.reproduction.experiment.folder import ExperimentFolder
+from landscope.reproduction.experiment.networks import cifar_cnn, mlp
 from landscope.reproduction.experiment.settings import Settings
-from landscope.reproduction.figures.continual_scenarios import Course, courses_of
 from landscope.reproduction.figures.figure import Plan, Section
-from landscope.reproduction.figures.strengths import Comparison, Seeds, learnt_as, trial_name
+from landscope.reproduction.figures.method_comparison import NO_STRENGTH, MethodComparison
 from landscope.reproduction.jobs import Job
-from landscope.reproduction.sequential.scenario_training import learn_scenario, rival_name
-from landscope.reproduction.sequential.sequence import TasksInTurn
+from landscope.reproduction.sequential.continual_result import ContinualResult
+from landscope.reproduction.sequential.methods import MethodSettings, SelectedOutputs, method_label
+from landscope.reproduction.sequential.scenarios import Scenario, permuted_scenario, split_scenario
+from landscope.reproduction.sequential.trainer import train_sequentially
+from landscope.reproduction.sequential.training import TaskTraining
+from landscope.reproduction.sequential.tuning import Seeds, TunedStrength
 
-__all__ = ["Continual"]
+__all__ = ["Continual", "ContinualBenchmark"]
 
-_SEEDS = Seeds(reported=5, tuning=2)
-_NONE = (math.nan,)
-_TRIED: Mapping[str, tuple[float, ...]] = {
-    "none": _NONE, "ldc-no-floor": (0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5),
+_GROUPS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
+_STRENGTHS: Mapping[str, tuple[float, ...]] = {
+    "none": NO_STRENGTH, "ldc-no-floor": (0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5),
     "ldc-floor": (4e-4, 0.004, 0.04, 0.4, 4.0, 40.0, 400.0),
     "ldc-variance-factored": (0.04, 0.4, 4.0, 40.0, 400.0, 4e3, 4e4, 4e5, 4e6),
     "ewc": (1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6),
     "kfac": (0.1, 1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7), "si": (0.01, 0.1, 1.0, 10.0, 100.0, 1e3, 1e4),
     "mas": (1e-3, 0.01, 0.1, 1.0, 10.0, 100.0, 1e3), "l2": (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0),
-    "gpm": (0.5, 0.65, 0.8, 0.9, 0.97, 0.99), "ogd": _NONE, "replay": _NONE, "joint": _NONE,
+    "gpm": (0.5, 0.65, 0.8, 0.9, 0.97, 0.99), "ogd": NO_STRENGTH, "replay": NO_STRENGTH, "joint": NO_STRENGTH,
 }  # fmt: skip
-"""Strengths, of which each scenario tries some in a row; of GPM, thresholds, which are tried everywhere."""
+_TRIED_EVERYWHERE = ("gpm",)
+"""Methods whose strengths (thresholds) do not depend on the benchmark."""
 _REFERENCE = "ldc-variance-factored"
-"""What the others are compared with."""
+"""The method that the others are compared with."""
+_SEEDS = Seeds(reported=5, tuning=2)
 _HEADINGS = (
     "method", "average accuracy (%)", "ahead of factored LDC by (points)", "backward transfer (points)",
     "forgetting (points)", "strength", "stored / weights", "seconds a task",
 )  # fmt: skip
 _TEXT = (
     "All layers are trained from the beginning, by plain SGD; nothing of later tasks is known before. "
-    "Task-incremental: the task of a test sample is known, and what tasks share is held, all layers but the last. "
-    "Domain-incremental: all tasks share their outputs. Class-incremental: the class among all of all tasks is asked "
-    "for. Accuracy over all tasks after the last, backward transfer and forgetting by their usual definitions, mean "
-    "and standard deviation over {reported} seeds; strengths of the best average accuracy on the same test samples "
-    "over {tuning} other seeds. Ahead and behind: of LDC kept as Kronecker products, seed by seed, where the 95 % "
-    "interval of the mean difference does not reach zero. Penalties are taken as implicit steps. Those of all tasks "
-    "together are kept in bounded memory: directions to {rank}, Kronecker products (factored LDC and EWC) as the "
-    "nearest one. SI and MAS hold each task where it ended, as EWC does. Stored: numbers kept at the end, samples "
-    "included, over the number of weights; LDC records its window besides, SI two numbers a weight, while a task is "
-    "learnt. Seconds were measured beside whatever else the machine did. van de Ven & Tolias (arXiv 1904.07734) found "
-    "98.64 / 63.95 / 20.01 for EWC, 99.09 / 65.36 / 19.99 for SI, 87.19 / 59.21 / 19.90 without anything and 99.66 / "
-    "98.42 / 97.94 for joint training on split MNIST (task, domain, class), with two hidden layers of 400, Adam, and "
-    "2,000 minibatches of 128 a task, some ten times as much training as here."
+    "Task-incremental: the task of a test sample is known, and penalties hold all layers but the last, which tasks "
+    "share. Domain-incremental: all tasks share their outputs. Class-incremental: the class among all classes of all "
+    "tasks is asked for. Accuracy over all tasks after the last, backward transfer and forgetting by their usual "
+    "definitions, mean and standard deviation over {reported} seeds; strengths of the best average accuracy on the "
+    "same test samples over {tuning} other seeds. Ahead and behind: of LDC stored as Kronecker products, seed by seed, "
+    "where the 95 % interval of the mean difference does not reach zero. Penalties are taken as implicit steps. "
+    "Penalties of all tasks together have bounded memory: directions are merged to {rank}, Kronecker products "
+    "(factored LDC and EWC) to the nearest one. SI and MAS hold each task where it ended, as EWC does. Stored: numbers "
+    "stored at the end, samples included, over the number of weights; while a task is learnt, LDC also records its "
+    "window, and SI two numbers a weight. Seconds were measured while other work ran on the machine. "
+    "van de Ven & Tolias (arXiv 1904.07734) found 98.64 / 63.95 / 20.01 for EWC, 99.09 / 65.36 / 19.99 for SI, 87.19 / "
+    "59.21 / 19.90 without any method and 99.66 / 98.42 / 97.94 for joint training on split MNIST (task, domain, "
+    "class), with two hidden layers of 400, Adam, and 2,000 minibatches of 128 a task, some ten times as much training "
+    "as here."
 )
 _HOW = (
     "Each task for {epochs} epochs of minibatches of {batch_size}, learning rate {learning_rate:g}. LDC holds "
@@ -63,142 +70,211 @@ _HOW = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class ContinualBenchmark:
+    """A scenario on a data set.
+
+    Args:
+        key: Key of its runs.
+        name: Name for a table.
+        kind: Kind of the split, or ``"permuted"``.
+        changes: Changes of the shared settings.
+        strengths: First and last of the strengths of each method to try: strong ones where outputs are shared, weak
+            ones where tasks have little in common.
+        epochs: Epochs of each task.
+        n_modes: Directions constrained for each task.
+        window: Last steps of a task in which its modes are found.
+        rank: Directions that all tasks together may keep.
+        max_samples: Samples of a task on which its loss is measured.
+    """
+
+    key: str
+    name: str
+    kind: Literal["task", "domain", "class", "permuted"]
+    changes: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"hidden": (50, 50)})
+    strengths: tuple[int, int | None] = (2, None)
+    epochs: int = 2
+    n_modes: int = 50
+    window: int = 200
+    rank: int = 100
+    max_samples: int = 1000
+
+    def training(self, seed: int) -> TaskTraining:
+        """How every task is learnt."""
+        return TaskTraining(epochs=self.epochs, window_epochs=0, max_samples=self.max_samples, seed=seed)
+
+    def scenario(self, experiment: Experiment) -> Scenario:
+        """The tasks."""
+        train, test = experiment.train_data, experiment.test_data
+        if self.kind == "permuted":
+            return permuted_scenario(train, test, len(_GROUPS), seed=0)
+        return split_scenario(train, test, _GROUPS, self.kind)
+
+    def network(self, experiment: Experiment, n_outputs: int, seed: int) -> nn.Module:
+        """The network."""
+        shape = tuple(experiment.train_data[0].shape[1:])
+        if experiment.settings.network == "cifar-cnn":
+            return cifar_cnn((shape[0], shape[1], shape[2]), n_outputs, seed=seed)
+        return mlp([math.prod(shape), *experiment.settings.hidden, n_outputs], bias=True, seed=seed)
+
+    def method(self, method: str) -> MethodSettings:
+        """A method with the sizes of this benchmark."""
+        return MethodSettings(method, n_modes=self.n_modes, rank=self.rank, window=self.window)
+
+
+_CNN = {"data": "cifar10", "network": "cifar-cnn"}
+_BENCHMARKS = (  # two epochs, so that the window begins after a task is learnt
+    ContinualBenchmark("task", "Split MNIST, task-incremental", "task", strengths=(1, -1)),
+    ContinualBenchmark("domain", "Split MNIST, domain-incremental", "domain"),
+    ContinualBenchmark("class", "Split MNIST, class-incremental", "class", strengths=(2, -1)),
+    ContinualBenchmark("permuted", "Permuted MNIST, five orders", "permuted", strengths=(0, 4), epochs=1),
+    ContinualBenchmark(
+        "cifar-task", "Split CIFAR-10, task-incremental", "task", _CNN, strengths=(1, 7), max_samples=300
+    ),
+)
+_QUICK = tuple(
+    dataclasses.replace(
+        benchmark, name=benchmark.name.replace("MNIST", "digits"), epochs=20, window=100, n_modes=20, rank=40
+    )
+    for benchmark in _BENCHMARKS
+    if benchmark.key in ("task", "class")
+)
+"""A quick reproduction has the digits, with and without the task known."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Continual:
-    """One job a scenario and seed: strengths on two seeds, then every method at its best on others."""
+    """The figure: one job a benchmark and seed.
+
+    Args:
+        strengths: Strengths to try, by method.
+        benchmarks: Benchmarks.
+        quick: Those of a quick reproduction.
+        seeds: Numbers of seeds.
+    """
+
+    strengths: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=lambda: _STRENGTHS)
+    benchmarks: Sequence[ContinualBenchmark] = _BENCHMARKS
+    quick: Sequence[ContinualBenchmark] = _QUICK
+    seeds: Seeds = _SEEDS
 
     key = "continual"
-    title = "Tasks in turn where the field measures"
+    title = "Standard continual-learning benchmarks"
 
     def jobs(self, plan: Plan) -> list[Job]:
-        """One job a scenario and seed."""
-        return [
-            job
-            for course in courses_of(plan)
-            for job in _comparison(plan, course).jobs(functools.partial(_name, course), _run, plan, course)
-        ]
+        """One job a benchmark and seed."""
+        return [job for _, comparison in self._comparisons(plan) for job in comparison.jobs()]
 
     def sections(self, plan: Plan) -> list[Section]:
-        """All scenarios in one table, then one table a scenario."""
-        courses = courses_of(plan)
-        return [_overview(plan, courses), *(_section(plan, course) for course in courses)]
+        """All benchmarks in one table, then one table each."""
+        comparisons = self._comparisons(plan)
+        results = [_reported(comparison) for _, comparison in comparisons]
+        overview = self._overview(plan, [benchmark for benchmark, _ in comparisons], results)
+        return [overview, *(_section(*pair, by_method) for pair, by_method in zip(comparisons, results, strict=True))]
+
+    def _comparisons(self, plan: Plan) -> list[tuple[ContinualBenchmark, MethodComparison]]:
+        return [(benchmark, self._comparison(plan, benchmark)) for benchmark in self._benchmarks(plan)]
+
+    def _benchmarks(self, plan: Plan) -> Sequence[ContinualBenchmark]:
+        return self.quick if plan.quick else self.benchmarks
+
+    def _comparison(self, plan: Plan, benchmark: ContinualBenchmark) -> MethodComparison:
+        training = {name: value for name, value in benchmark.training(0).settings().items() if name != "seed"}
+        chosen = slice(*benchmark.strengths)
+        strengths = {
+            benchmark.method(method): tried if len(tried) == 1 or method in _TRIED_EVERYWHERE else tried[chosen]
+            for method, tried in self.strengths.items()
+        }
+        return MethodComparison(
+            plan, f"continual-{benchmark.key}", self.seeds, strengths, functools.partial(_prepare, benchmark), training,
+            benchmark.changes,
+        )  # fmt: skip
+
+    def _overview(self, plan: Plan, benchmarks: Sequence[ContinualBenchmark], results: Sequence[_Results]) -> Section:
+        """Methods x benchmarks."""
+        rows = []
+        for method in self.strengths:
+            cells = [_accuracy_cell(runs[method], runs[_REFERENCE]) for runs in results]
+            stored = _range([_stored(runs[method]) for runs in results], ".3g")
+            seconds = _range([_seconds(runs[method]) for runs in results], ".1f")
+            rows.append([method_label(method), *cells, stored, seconds])
+        text = _TEXT.format(rank=benchmarks[0].rank, **self.seeds.counts_of(plan))
+        headings = ("method", *(benchmark.name for benchmark in benchmarks), "stored / weights", "seconds a task")
+        return Section(self.key, f"{self.title}: average accuracy (%)", text, headings, rows, [], {})
 
 
-def _name(course: Course, seed: int) -> str:
-    return f"continual-{course.key}-seed{seed}"
-
-
-def _run(reporter: Reporter, plan: Plan, course: Course, seed: int) -> None:
-    def begin() -> Callable[[str, float], TasksInTurn]:
-        problem = _problem(_settings(plan, course, 0))
-        scenario, network = course.scenario(problem), course.network(problem, seed)
-        return lambda method, strength: learn_scenario(
-            scenario, network, method, strength=strength, schooling=course.schooling, seed=seed
-        )
-
-    _comparison(plan, course).learn(reporter, _folder(plan, course, seed), seed, _artefact, begin)
-
-
-def _comparison(plan: Plan, course: Course) -> Comparison[str, TasksInTurn]:
-    load = functools.partial(_load, plan, course)
-    return Comparison(plan, _SEEDS, _tried(course), load, lambda found: found.average_error)
-
-
-def _tried(course: Course) -> Mapping[str, tuple[float, ...]]:
-    same = {row for row, strengths in _TRIED.items() if len(strengths) == 1} | {"gpm"}
-    return {row: s if row in same else s[slice(*course.strengths)] for row, s in _TRIED.items()}
-
-
-def _settings(plan: Plan, course: Course, seed: int) -> Settings:
-    return plan.settings_with(**course.changes, seed=seed)
-
-
-def _folder(plan: Plan, course: Course, seed: int) -> ExperimentFolder:
-    return ExperimentFolder.create(plan.run_path(_name(course, seed)), _settings(plan, course, seed))
+_Results = Mapping[str, Sequence[ContinualResult]]
+"""Results of the reported seeds, by method."""
 
 
 @functools.lru_cache(maxsize=1)
-def _problem(settings: Settings) -> Experiment:
-    """Of all seeds: the data are read once."""
+def _experiment(settings: Settings) -> Experiment:
+    """One experiment for all seeds: the data are read once."""
     return Experiment(settings)
 
 
-_artefact = functools.partial(trial_name, "continual")
+def _prepare(benchmark: ContinualBenchmark, settings: Settings) -> Callable[[MethodSettings], ContinualResult]:
+    experiment, seed = _experiment(Settings.of({**settings.model_dump(), "seed": 0})), settings.seed
+    scenario = benchmark.scenario(experiment)
+
+    def learn(method: MethodSettings) -> ContinualResult:
+        model = SelectedOutputs(benchmark.network(experiment, scenario.n_outputs, seed))
+        return train_sequentially(model, scenario.tasks, method, benchmark.training(seed))
+
+    return learn
 
 
-def _load(plan: Plan, course: Course, seed: int, method: str, strength: float) -> TasksInTurn:
-    found = _folder(plan, course, seed).load(_artefact(method, strength), TasksInTurn)
-    return learnt_as(found, course.schooling)
+def _reported(comparison: MethodComparison) -> _Results:
+    tuner = comparison.tuner
+    return {row.method: tuner.results(row) for row in comparison.strengths}
 
 
-def _overview(plan: Plan, courses: Sequence[Course]) -> Section:
-    """Methods x scenarios."""
-    found = [_reported(plan, course) for course in courses]
-    rows = []
-    for method in _TRIED:
-        cells = [_accuracy_told(one[method], one[_REFERENCE]) for one in found]
-        stored = _range([_stored(one[method]) for one in found], ".3g")
-        rows.append([rival_name(method), *cells, stored, _range([_time(one[method]) for one in found], ".1f")])
-    text = _TEXT.format(rank=courses[0].schooling.rank, **_SEEDS.counts_of(plan))
-    headings = ("method", *(course.name for course in courses), "stored / weights", "seconds a task")
-    return Section("continual", "Tasks in turn: average accuracy (%)", text, headings, rows, [], {})
+def _section(benchmark: ContinualBenchmark, comparison: MethodComparison, results: _Results) -> Section:
+    tuner = comparison.tuner
+    rows = [_row(row.method, tuner.best(row), results[row.method], results[_REFERENCE]) for row in comparison.strengths]
+    settings = comparison.settings(0)
+    is_cnn = settings.network == "cifar-cnn"
+    network = "The CNN of the paper. " if is_cnn else f"Two hidden layers of {settings.hidden[0]}, with biases. "
+    text = network + _HOW.format(**vars(benchmark.training(0)) | vars(benchmark))
+    return Section(comparison.key, benchmark.name, text, _HEADINGS, rows, [], comparison.values())
 
 
-def _section(plan: Plan, course: Course) -> Section:
-    comparison, found = _comparison(plan, course), _reported(plan, course)
-    rows = [_row(method, comparison.shown(method), found[method], found[_REFERENCE]) for method in _TRIED]
-    values = {
-        _artefact(method, comparison.best(method)): [one.error.tolist() for one in found[method]] for method in _TRIED
-    }
-    text = _network_told(plan, course) + _HOW.format(**dataclasses.asdict(course.schooling))
-    return Section(f"continual-{course.key}", course.name, text, _HEADINGS, rows, [], values)
-
-
-def _reported(plan: Plan, course: Course) -> dict[str, list[TasksInTurn]]:
-    comparison = _comparison(plan, course)
-    return {method: comparison.reported(method) for method in _TRIED}
-
-
-def _network_told(plan: Plan, course: Course) -> str:
-    settings = _settings(plan, course, 0)
-    if settings.network == "cifar-cnn":
-        return "The CNN of the paper. "
-    return f"Two hidden layers of {settings.hidden[0]}, with biases. "
-
-
-def _row(method: str, strength: str, found: Sequence[TasksInTurn], reference: Sequence[TasksInTurn]) -> list[str]:
+def _row(
+    method: str, strength: TunedStrength, results: Sequence[ContinualResult], reference: Sequence[ContinualResult]
+) -> list[str]:
     return [
-        rival_name(method),
-        mean_with_spread(_accuracies(found)),
-        "–" if method == _REFERENCE else mean_with_interval(_ahead(found, reference)),
-        mean_with_spread([100 * one.backward_transfer for one in found]),
-        mean_with_spread([100 * one.forgetting for one in found]),
-        strength,
-        f"{_stored(found):.3g}",
-        f"{_time(found):.1f}",
+        method_label(method),
+        mean_with_spread(_accuracies(results)),
+        "–" if method == _REFERENCE else mean_with_interval(_differences(results, reference)),
+        mean_with_spread([100 * result.backward_transfer for result in results]),
+        mean_with_spread([100 * result.forgetting for result in results]),
+        str(strength),
+        f"{_stored(results):.3g}",
+        f"{_seconds(results):.1f}",
     ]
 
 
-def _accuracy_told(found: Sequence[TasksInTurn], reference: Sequence[TasksInTurn]) -> str:
-    low, high = seed_interval(_ahead(found, reference))
+def _accuracy_cell(results: Sequence[ContinualResult], reference: Sequence[ContinualResult]) -> str:
+    low, high = seed_interval(_differences(results, reference))
     verdict = ", ahead" if low > 0 else ", behind" if high < 0 else ""
-    return mean_with_spread(_accuracies(found)) + verdict
+    return mean_with_spread(_accuracies(results)) + verdict
 
 
-def _accuracies(found: Sequence[TasksInTurn]) -> list[float]:
-    return [100 * (1 - one.average_error) for one in found]
+def _accuracies(results: Sequence[ContinualResult]) -> list[float]:
+    return [100 * (1 - result.average_error) for result in results]
 
 
-def _ahead(found: Sequence[TasksInTurn], reference: Sequence[TasksInTurn]) -> list[float]:
-    """In points, seed by seed."""
-    return [a - b for a, b in zip(_accuracies(found), _accuracies(reference), strict=True)]
+def _differences(results: Sequence[ContinualResult], reference: Sequence[ContinualResult]) -> list[float]:
+    """Accuracy minus that of the reference in points, seed by seed."""
+    return [a - b for a, b in zip(_accuracies(results), _accuracies(reference), strict=True)]
 
 
-def _stored(found: Sequence[TasksInTurn]) -> float:
-    return statistics.median(one.stored_over_weights for one in found)
+def _stored(results: Sequence[ContinualResult]) -> float:
+    return statistics.median(result.stored_over_weights for result in results)
 
 
-def _time(found: Sequence[TasksInTurn]) -> float:
-    return statistics.median(float((one.seconds + one.keeping_seconds).mean()) for one in found)
+def _seconds(results: Sequence[ContinualResult]) -> float:
+    return statistics.median(result.seconds_per_task for result in results)
 
 
 def _range(values: Sequence[float], form: str) -> str:

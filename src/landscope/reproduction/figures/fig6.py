@@ -30,7 +30,7 @@ from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.figures.figure import Plan, Plot, Section
 from landscope.reproduction.jobs import Job
 from landscope.results import Result, stamp
-from landscope.surrogates.trajectories import shuffled_increments
+from landscope.surrogates.shuffled import shuffled_increments
 from landscope.training_history import TrainingHistory
 from landscope.trajectory import Trajectory
 

@@ -16,7 +16,6 @@ from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.figures.figure import CLAIM_HEADINGS, Plan, Plot, Section, claim_row
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.seed_summary import COLUMNS, LAW_ROWS, SeedSummary, summarise
-from landscope.study.figures import FIGURES
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -103,10 +102,9 @@ class SingleRuns:
         about = f"({summary.name}, seed {summary.seeds[0]})"
         plots = []
         for name in self.plots:
-            page_key = FIGURES[name].key
-            heading, caption = CAPTIONS[page_key]
+            heading, caption = CAPTIONS[name]
             draw = functools.partial(_drawn, summary.folders[0], name)
-            plots.append(Plot(heading, draw, f"{caption} {about}", page_key in WIDE))
+            plots.append(Plot(heading, draw, f"{caption} {about}", name in WIDE))
         return plots
 
 

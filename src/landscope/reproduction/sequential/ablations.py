@@ -8,13 +8,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from landscope._checks import check_choice
 from landscope.directions.hessian_eigenvectors import hessian_eigenvectors, leading_eigenvectors
 from landscope.directions.principal import principal_modes
 from landscope.directions.random_directions import random_directions
 from landscope.memory.methods import EWC, KFAC, L2, LDC, MAS, Method, decades, measured_ranks
 from landscope.memory.snapshot import TaskSnapshot
-from landscope.noise.mode_statistics import mode_statistics
 from landscope.penalties.fisher import curvature_constraint
 from landscope.penalties.ldc import check_widths, flatness_from_variance, landscape_dependent_constraint
 from landscope.penalties.quadratic import QuadraticPenalty
@@ -29,7 +27,6 @@ __all__ = [
     "LowFloorLDC",
     "RandomDirections",
     "method_label",
-    "method_of",
 ]
 
 UNPROTECTED: Mapping[str, str] = {"none": "nothing", "joint": "all tasks so far at once"}
@@ -94,7 +91,7 @@ class FreshVarianceLDC(Method):
         held = min(count, modes.n_moving)
         ranks = measured_ranks(held)
         measured = task.widths(task.flatness_of(modes.directions[[rank - 1 for rank in ranks]]))
-        variance = mode_statistics(modes, task.trajectory.window(start=middle)).variance[:held]
+        variance = modes.project_trajectory(task.trajectory.window(start=middle)).var(dim=0, correction=0)[:held]
         widths = flatness_from_variance(variance, _PSI, measured, ranks)
         return landscape_dependent_constraint(task.w1, modes, widths, n_modes=held, strength=1.0)
 
@@ -179,15 +176,6 @@ _OTHERS = [MAS(), LeadingHessian(), LeadingFisher(), RandomDirections(), L2()]
 
 COMPARED: Mapping[str, Method] = {method.key: method for method in (*_LDC, *PSI_METHODS.values(), *_EWC, *_OTHERS)}
 """All methods that the experiments compare, by key."""
-
-
-def method_of(key: str) -> Method:
-    """The method of a key.
-
-    Raises:
-        InputError: If there is no such method.
-    """
-    return COMPARED[check_choice("method", key, COMPARED)]
 
 
 def method_label(key: str) -> str:

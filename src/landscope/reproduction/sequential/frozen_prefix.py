@@ -1,4 +1,4 @@
-"""A network of which some layers are frozen: what lies before the first free one is evaluated once."""
+"""A network with frozen layers: those before the first free layer are evaluated once."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from landscope.parameters import ParameterSpace, Selection
 from landscope.reproduction.sequential.task_data import Task
 from landscope.risk.tracing import SplitModel, split_model
 
-__all__ = ["FreeLayers"]
+__all__ = ["FrozenPrefix"]
 
 _SAMPLES_PER_CALL = 4096
 
 
-class FreeLayers:
-    """The part of a network that the free parameters enter, and what the frozen part before it makes of inputs.
+class FrozenPrefix:
+    """Splits a network at its first free layer: the frozen layers before it are evaluated once on all data.
 
-    Batch normalisation without free parameters is frozen too: it keeps its statistics, in training as well. Where the
-    network cannot be cut by tracing, or its parts do not do together what it does, the part is the whole network.
+    Batch normalisation without free parameters is frozen too: it keeps its statistics during training as well. If the
+    network cannot be split by tracing, or the two parts differ from the whole, ``part`` is the whole network.
 
     Args:
         model: The network; all parameters that are not selected are frozen from now on.
-        select: The free ones.
-        probe: Some inputs, on which the parts are compared with the whole.
+        select: The free parameters.
+        probe: Some inputs, on which the two parts are compared with the whole.
 
     Example:
         >>> import torch
         >>> from landscope.reproduction.experiment.networks import mlp
         >>> model = mlp([4, 3, 3, 2], seed=0)
-        >>> free = FreeLayers(model, "2.weight", probe=torch.ones(2, 4))
-        >>> features = free.features(torch.ones(5, 4))
-        >>> features.shape, bool((free.part(features) == model(torch.ones(5, 4))).all())
+        >>> prefix = FrozenPrefix(model, "2.weight", probe=torch.ones(2, 4))
+        >>> features = prefix.features(torch.ones(5, 4))
+        >>> features.shape, bool((prefix.part(features) == model(torch.ones(5, 4))).all())
         (torch.Size([5, 3]), True)
     """
 
@@ -51,19 +51,19 @@ class FreeLayers:
 
     @torch.no_grad()
     def features(self, inputs: Tensor) -> Tensor:
-        """What enters the free part; the inputs themselves where nothing before it is frozen."""
+        """Inputs of the free part; the given inputs where nothing before it is frozen."""
         if self._prefix is None:
             return inputs
         self._prefix.eval()
         return torch.cat([self._prefix(some)[0] for some in inputs.split(_SAMPLES_PER_CALL)])
 
-    def of(self, task: Task) -> Task:
-        """The same task, as the free part sees it."""
+    def task(self, task: Task) -> Task:
+        """The same task with the inputs of the free part."""
         return task.with_inputs(self.features(task.train[0]), self.features(task.test[0]))
 
 
 def _split(model: nn.Module, space: ParameterSpace, probe: Tensor) -> SplitModel | None:
-    """The model cut before its first free layer, where both parts do what it does, in training too."""
+    """The model split before its first free layer; None if the two parts differ from the model in any mode."""
     statistics = {name: buffer.clone() for name, buffer in model.named_buffers()}
     try:
         split = split_model(model, space.names)
@@ -79,7 +79,7 @@ def _split(model: nn.Module, space: ParameterSpace, probe: Tensor) -> SplitModel
                 split.prefix.train(training)
                 split.suffix.train(training)
                 torch.testing.assert_close(split.suffix(*split.prefix(probe)), whole)
-    except Exception:  # noqa: BLE001 - any network may fail to trace in any way; the whole one serves too
+    except Exception:  # noqa: BLE001 - a network may fail to trace in any way; the whole network serves too
         return None
     finally:
         model.eval()
@@ -89,7 +89,7 @@ def _split(model: nn.Module, space: ParameterSpace, probe: Tensor) -> SplitModel
 
 
 def _keep_statistics(part: nn.Module) -> None:
-    """Let batch normalisation without free parameters stay in eval mode whatever mode the part is in."""
+    """Keep batch normalisation without free parameters in eval mode, whatever the mode of the part."""
     frozen = [
         module
         for module in part.modules()

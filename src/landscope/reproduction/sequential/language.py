@@ -1,47 +1,43 @@
-"""A language model that learns one text and then another, with and without something that keeps the first."""
+"""A language model that learns one text and then another, with and without a method that keeps the first."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import math
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 
-from landscope._checks import check_choice
-from landscope.memory.snapshot import TaskSnapshot
-from landscope.parameters import ParameterSpace
-from landscope.penalties.proximal import ProximalSteps
-from landscope.recorder import TrajectoryRecorder
 from landscope.reproduction.sequential.ablations import COMPARED
+from landscope.reproduction.sequential.continual_result import ContinualResult
 from landscope.reproduction.sequential.low_rank import add_low_rank
-from landscope.reproduction.sequential.penalty_cache import TimedPenalties
-from landscope.results import Result, stamp
-from landscope.risk.empirical import EmpiricalRisk
+from landscope.reproduction.sequential.methods import EndSnapshot, HeldPenalty, MethodSettings
+from landscope.reproduction.sequential.penalty_cache import PenaltyCache
+from landscope.reproduction.sequential.preparation import unchanged
+from landscope.reproduction.sequential.task_data import Criterion, Labelled, Task
+from landscope.reproduction.sequential.trainer import train_sequentially
+from landscope.reproduction.sequential.training import TaskTraining
 from landscope.risk.language_model import language_model_losses
 
-__all__ = ["FineTuned", "FineTuning", "Tuning"]
+__all__ = ["FineTuning", "FineTuningSettings", "TextTraining"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Tuning:
+class FineTuningSettings:
     """How a language model learns two texts.
 
     Args:
-        steps: Of the first text, and of the second.
-        batch_size: Sequences a minibatch.
-        learning_rate: Of AdamW.
+        steps: Steps on the first text, and on the second.
+        batch_size: Sequences of a minibatch.
+        learning_rate: Learning rate of AdamW.
         low_rank: Rank of the changes that learn the second text, all else frozen; None to train everything.
         layers: Glob over the layers that change so.
-        n_modes: Directions that are held.
-        window: Latest steps that are looked back on.
-        ratio: Of the loss at the edges of the first text's valley to that at its bottom.
-        max_samples: Sequences that the loss of the first text is measured on.
+        n_modes: Directions constrained.
+        window: Last steps of the first text in which its modes are found.
+        ratio: Loss at the edges of the valley of the first text over that at its bottom.
+        max_samples: Sequences on which the loss of the first text is measured.
     """
 
     steps: tuple[int, int] = (1000, 500)
@@ -55,140 +51,125 @@ class Tuning:
     max_samples: int = 64
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class FineTuned(Result, kind="fine_tuned", dims={"log_loss": ("stage", "text")}):
-    """A model before and after its second text.
+@dataclasses.dataclass(frozen=True)
+class TextTraining(TaskTraining):
+    """AdamW on sequences that are drawn with replacement, for ``max_steps``.
 
     Args:
-        method: What kept the first.
-        strength: lambda.
-        log_loss: Mean loss of a byte on the test part of both texts, in nats, after each was learnt.
-        n_weights: Weights that learn the second text.
-        n_stored: Numbers that are kept of the first.
-        n_recorded: Numbers of the window that was recorded.
-        seconds: To learn the second text.
-        keeping_seconds: To find what keeps the first.
+        how: Learning rate, batch size and window.
+        generator: Source of the minibatches.
     """
 
-    method: str
-    strength: float
-    log_loss: Float[Tensor, "stages texts"]
-    n_weights: int
-    n_stored: int
-    n_recorded: int
-    seconds: float
-    keeping_seconds: float
+    criterion: Criterion = language_model_losses
+    how: FineTuningSettings = dataclasses.field(default_factory=FineTuningSettings)
+    generator: torch.Generator = dataclasses.field(default_factory=torch.Generator)
 
-    @property
-    def perplexity(self) -> Float[Tensor, "stages texts"]:
-        """Of a byte: exp of the mean loss."""
-        return self.log_loss.exp()
+    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """AdamW on the free parameters."""
+        free = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        return torch.optim.AdamW(free, lr=self.how.learning_rate, weight_decay=0.0)
+
+    def train(
+        self,
+        model: nn.Module,
+        data: Labelled,
+        optimizer: torch.optim.Optimizer,
+        number: int,  # noqa: ARG002 - all texts are learnt alike
+        criterion: Criterion,
+    ) -> bool:
+        """Learn a text."""
+        rows, _ = data
+        model.train()
+        for _ in range(self.max_steps or 0):
+            batch = rows[torch.randint(len(rows), (self.how.batch_size,), generator=self.generator)]
+            total, count = criterion(model(batch), batch)
+            optimizer.zero_grad()
+            (total.sum() / count).backward()
+            optimizer.step()
+        return False
+
+    def window(self, data: Labelled) -> int:  # noqa: ARG002 - the same for all texts
+        """Steps of the window."""
+        return self.how.window
+
+    @torch.no_grad()
+    def error(self, model: nn.Module, task: Task) -> float:
+        """Mean loss of a token of the test rows, in nats."""
+        model.eval()
+        losses = [self.criterion(model(rows), rows) for rows in task.test[0].split(256)]
+        return sum(float(total.sum()) for total, _ in losses) / sum(count for _, count in losses)
+
+    def measured_on(self, data: Labelled) -> list[dict[str, Tensor]]:
+        """The first sequences, as one batch."""
+        rows = data[0][: self.how.max_samples]
+        return [{"input_ids": rows, "labels": rows}]
+
+    def settings(self) -> dict[str, Any]:
+        """The numbers that describe it, for the provenance of results."""
+        return {"seed": self.seed, **dataclasses.asdict(self.how)}
 
 
 class FineTuning:
-    """A language model that learnt a first text, and learns the second from there as often as it is asked to.
+    """A language model that has learnt a first text, and learns the second from there as often as asked.
 
     Args:
         model: A causal language model of Hugging Face: called with ``input_ids``, it returns ``logits``.
-        texts: Two texts, each with rows to learn from and to be tested on.
-        tuning: How; that of the class by default.
-        seed: Of the minibatches.
+        texts: Two texts, each with training rows and test rows.
+        settings: How the texts are learnt; the defaults of the class if not given.
+        seed: Seed of the minibatches.
     """
 
     def __init__(
         self,
         model: nn.Module,
         texts: Sequence[tuple[Int[Tensor, "M t"], Int[Tensor, "m t"]]],
-        tuning: Tuning | None = None,
+        settings: FineTuningSettings | None = None,
         seed: int = 0,
     ) -> None:
-        self.how, self.texts, self.model, self.seed = tuning or Tuning(), texts, _Logits(model), seed
-        torch.manual_seed(seed)  # of the changes of low rank
-        self._generator = torch.Generator().manual_seed(seed)
-        how, (rows, _), optimizer = self.how, texts[0], self._optimizer()
-        self._learn(rows, how.steps[0] - how.window, optimizer)
-        if how.low_rank is not None:  # the first text is learnt by the whole model, its valley known in the changes
-            self._learn(rows, how.window, optimizer)
+        self.settings, self.model, self.seed = settings or FineTuningSettings(), _Logits(model), seed
+        self.tasks = [Task(f"text {n + 1}", (train, train), (test, test)) for n, (train, test) in enumerate(texts)]
+        torch.manual_seed(seed)  # of the low-rank changes
+        self._generator, how = torch.Generator().manual_seed(seed), self.settings
+        if how.low_rank is not None:  # the whole model learns the first text, then only the changes learn on in it
+            self._train(MethodSettings("none"), how.steps[0], n_tasks=1)
             add_low_rank(self.model, how.layers, how.low_rank)
-            optimizer = self._optimizer()
-        with TrajectoryRecorder(self.model, optimizer) as recorder:
-            self._learn(rows, how.window, optimizer)
-        risk = self._risk(rows[: how.max_samples], recorder.space)
-        self.finished = TaskSnapshot(risk, recorder.trajectory(), how.n_modes, seed=seed, ratio=how.ratio)
-        """The first text."""
-        self._penalties = TimedPenalties(self.finished)
-        self._at_end = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-        self._drawn, self._losses = self._generator.get_state(), self._test()
+        snapshot = EndSnapshot(self.model, how.n_modes, ratio=how.ratio, seed=seed)
+        steps = how.steps[0] if how.low_rank is None else how.window
+        self.first = self._train(MethodSettings("none"), steps, memory=snapshot, n_tasks=1)
+        self._penalties, self._drawn = PenaltyCache(snapshot.task), self._generator.get_state()
 
-    def second(self, method: str, strength: float = math.nan) -> FineTuned:
+    def _train(self, method: MethodSettings, steps: int, **rest: Any) -> ContinualResult:
+        training = TextTraining(max_steps=steps, seed=self.seed, how=self.settings, generator=self._generator)
+        return train_sequentially(self.model, self.tasks, method, training, **rest)
+
+    def learn_second(self, method: MethodSettings) -> ContinualResult:
         """Learn the second text.
 
         Args:
-            method: A key of ``ablations.COMPARED``, or ``"none"``.
-            strength: lambda; NaN for none.
+            method: A method of the library with its strength, or ``"none"``; its modes are those of the settings.
 
         Returns:
-            Losses, sizes and times.
-
-        Raises:
-            InputError: If the method is none of these.
+            Mean losses of a token of both texts after each, in nats, stored numbers and times.
         """
-        check_choice("method", method, ("none", *COMPARED))
-        self.model.load_state_dict(self._at_end)
+        penalty, seconds, (first,) = None, 0.0, self.first.rows()
+        if method.method in COMPARED:
+            count = COMPARED[method.method].n_directions(self._penalties.task, self.settings.n_modes)
+            penalty, seconds = self._penalties(method.method, method.value, count)
         self._generator.set_state(self._drawn)
-        how, finished, optimizer = self.how, self.finished, self._optimizer()
-        penalty, keeping = None, 0.0
-        if method in COMPARED:
-            count = COMPARED[method].n_directions(finished, how.n_modes)
-            penalty, keeping = self._penalties(method, strength, count)
-        steps = ProximalSteps(penalty, self.model, optimizer) if penalty is not None else contextlib.nullcontext()
-        begun = time.perf_counter()
-        with steps:
-            self._learn(self.texts[1][0], how.steps[1], optimizer)
-        seconds, n_weights = time.perf_counter() - begun, finished.space.dim
-        measured = method in COMPARED and COMPARED[method].needs_recording
-        return FineTuned(
-            method=method, strength=strength, log_loss=torch.stack([self._losses, self._test()]), n_weights=n_weights,
-            n_stored=0 if penalty is None else penalty.n_stored, n_recorded=n_weights * how.window if measured else 0,
-            seconds=seconds, keeping_seconds=keeping, provenance=stamp(seed=self.seed, **dataclasses.asdict(how)),
-        )  # fmt: skip
-
-    def _risk(self, rows: Tensor, space: ParameterSpace) -> EmpiricalRisk:
-        return EmpiricalRisk(self.model, language_model_losses, [{"input_ids": rows, "labels": rows}], space=space)
-
-    def _optimizer(self) -> torch.optim.Optimizer:
-        free = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        return torch.optim.AdamW(free, lr=self.how.learning_rate, weight_decay=0.0)
-
-    def _learn(self, rows: Tensor, steps: int, optimizer: torch.optim.Optimizer) -> None:
-        self.model.train()
-        for _ in range(steps):
-            batch = rows[torch.randint(len(rows), (self.how.batch_size,), generator=self._generator)]
-            total, count = language_model_losses(self.model(input_ids=batch), batch)
-            optimizer.zero_grad()
-            (total.sum() / count).backward()
-            optimizer.step()
-
-    def _test(self) -> Tensor:
-        """Mean loss of a byte of both texts."""
-        return torch.tensor([_loss(self.model, rows) for _, rows in self.texts], dtype=torch.float64)
+        with unchanged(self.model):
+            return self._train(
+                method, self.settings.steps[1], memory=HeldPenalty(self.model, penalty),
+                earlier=[dataclasses.replace(first, consolidation_seconds=seconds)],
+            )  # fmt: skip
 
 
 class _Logits(nn.Module):
-    """A language model that returns its logits and nothing else, as the empirical Fisher information asks for."""
+    """A language model that returns its logits and nothing else, as the empirical Fisher information needs."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, input_ids: Any) -> Any:
-        """``[b, t] -> [b, t, tokens]``; of anything, as it is also traced."""
+        """``[b, t] -> [b, t, tokens]``; annotated loosely because it is also traced."""
         return self.model(input_ids=input_ids).logits
-
-
-@torch.no_grad()
-def _loss(model: nn.Module, rows: Tensor) -> float:
-    """Mean loss of a byte."""
-    model.eval()
-    found = [language_model_losses(model(input_ids=part), part) for part in rows.split(256)]
-    return sum(float(total.sum()) for total, _ in found) / sum(count for _, count in found)

@@ -15,13 +15,13 @@ __all__ = ["LowRankChange", "add_low_rank"]
 
 
 class LowRankChange(nn.Module):
-    """A frozen layer plus a learnt product of two thin matrices; at the beginning nothing is added.
+    """A frozen layer plus a learnt product of two thin matrices, which is zero at the beginning.
 
     Args:
-        layer: With a weight matrix; its inputs are rows.
+        layer: A layer with a weight matrix; its inputs are rows.
         inputs: Length of an input.
         outputs: Length of an output.
-        rank: Of the change.
+        rank: Rank of the change.
     """
 
     def __init__(self, layer: nn.Module, inputs: int, outputs: int, rank: int) -> None:
@@ -31,17 +31,17 @@ class LowRankChange(nn.Module):
         self.up = nn.Parameter(torch.zeros(rank, outputs))
 
     def forward(self, x: Any) -> Any:
-        """``[..., inputs] -> [..., outputs]``; of anything, as it is also traced."""
+        """``[..., inputs] -> [..., outputs]``; annotated loosely because it is also traced."""
         return self.layer(x) + x @ self.down @ self.up
 
 
 def add_low_rank(model: nn.Module, pattern: str, rank: int) -> nn.Module:
-    """Freeze a model, and let some layers change by products of low rank.
+    """Freeze a model, and add learnable low-rank changes to some layers.
 
     Args:
         model: Changed in place.
         pattern: Glob over the names of linear layers, or of the ``Conv1D`` of a GPT-2.
-        rank: Of each change.
+        rank: Rank of each change.
 
     Returns:
         The model.
@@ -56,15 +56,15 @@ def add_low_rank(model: nn.Module, pattern: str, rank: int) -> nn.Module:
     """
     check_count("rank", rank, minimum=1)
     linear = {name: layer for name, layer in model.named_modules() if _is_linear(layer)}
-    found = {name: layer for name, layer in linear.items() if fnmatch.fnmatchcase(name, pattern)}
-    if not found:
-        told = ", ".join(linear) or "none at all"
-        raise InputError(expected=f"linear layers like {pattern}", got=told, hint="See model.named_modules().")
+    matching = {name: layer for name, layer in linear.items() if fnmatch.fnmatchcase(name, pattern)}
+    if not matching:
+        known = ", ".join(linear) or "none at all"
+        raise InputError(expected=f"linear layers like {pattern}", got=known, hint="See model.named_modules().")
     model.requires_grad_(requires_grad=False)
-    for name, layer in found.items():
+    for name, layer in matching.items():
         weight = layer.get_parameter("weight")
         rows, columns = weight.shape
-        inputs, outputs = (columns, rows) if isinstance(layer, nn.Linear) else (rows, columns)  # Conv1D is turned
+        inputs, outputs = (columns, rows) if isinstance(layer, nn.Linear) else (rows, columns)  # Conv1D is transposed
         home = model.get_submodule(name.rpartition(".")[0])
         setattr(home, name.rpartition(".")[2], LowRankChange(layer, inputs, outputs, rank).to(weight))
     return model

@@ -1,4 +1,4 @@
-"""Penalties of one finished task, each made once, and what they took."""
+"""Penalties of one finished task, each made once, and the seconds they took."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from landscope.memory.snapshot import TaskSnapshot
 from landscope.protocols import Penalty
 from landscope.reproduction.sequential.ablations import COMPARED
 
-__all__ = ["TimedPenalties"]
+__all__ = ["PenaltyCache"]
 
 
-class TimedPenalties:
-    """The penalties of a finished task; the same at another strength is made once.
+class PenaltyCache:
+    """The penalties of a finished task; penalties that differ only in strength are made once.
 
     Args:
         task: The task.
@@ -23,12 +23,12 @@ class TimedPenalties:
         self._built: dict[tuple[str, int], tuple[Penalty, float]] = {}
 
     def __call__(self, method: str, strength: float, n_modes: int) -> tuple[Penalty, float]:
-        """A penalty, and the seconds to make it alone, with the modes and the flatness that several share.
+        """A penalty, and the seconds to make it alone: those of modes and flatness that several share count too.
 
         Args:
-            method: A key of :data:`ablations.COMPARED`.
+            method: A key of :data:`COMPARED`.
             strength: lambda.
-            n_modes: Directions it holds, or weights.
+            n_modes: Directions, or weights, that it constrains.
         """
         key = (method, n_modes)
         if key not in self._built:
@@ -40,7 +40,7 @@ class TimedPenalties:
         return penalty.with_strength(strength), seconds
 
     def _measure(self, method: str, n_modes: int) -> None:
-        """First what is shared, so that its time is counted once."""
+        """Measure first what is shared, so that its time is counted once."""
         if COMPARED[method].needs_recording:
             _ = self.task.modes
         if COMPARED[method].measures_flatness:

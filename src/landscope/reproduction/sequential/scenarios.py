@@ -1,42 +1,38 @@
-"""Where the field measures: tasks in turn that differ in what a network is told and asked."""
+"""Scenarios of continual learning: tasks that share a network in different ways."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from landscope._checks import check_choice, check_count
 from landscope.errors import InputError
 from landscope.reproduction.sequential.task_data import Labelled, Task, class_tasks
 
-__all__ = ["Answers", "Kind", "Scenario", "permuted_scenario", "split_scenario"]
+__all__ = ["Kind", "Scenario", "permuted_scenario", "split_scenario"]
 
 Kind = Literal["task", "domain", "class"]
 """What is known of a test sample (van de Ven & Tolias, arXiv 1904.07734): its task; not its task, which does not
-matter; nothing, and the class among all is asked for."""
+matter; nothing, and the class among all classes is asked for."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Scenario:
-    """Tasks in turn.
+    """A sequence of tasks.
 
     Args:
-        name: What a person reads.
-        tasks: Their data; labels count within the outputs that may answer.
-        outputs: Which outputs may answer in each task.
-        n_outputs: Of the network.
-        has_heads: Whether tasks have outputs of their own, so that what they share is all but the last layer.
+        name: Name for a reader.
+        tasks: The tasks, each with the outputs that may answer; labels count within them.
+        n_outputs: Outputs of the network.
     """
 
     name: str
     tasks: Sequence[Task]
-    outputs: Sequence[tuple[int, ...]]
     n_outputs: int
-    has_heads: bool
 
 
 def split_scenario(train: Labelled, test: Labelled, groups: Sequence[Sequence[int]], kind: Kind) -> Scenario:
@@ -60,8 +56,8 @@ def split_scenario(train: Labelled, test: Labelled, groups: Sequence[Sequence[in
         >>> import torch
         >>> data = (torch.eye(4), torch.tensor([0, 1, 2, 3]))
         >>> for kind in ("task", "domain", "class"):
-        ...     scenario = split_scenario(data, data, [(0, 1), (2, 3)], kind)
-        ...     print(scenario.tasks[1].train[1].tolist(), scenario.outputs[1])
+        ...     task = split_scenario(data, data, [(0, 1), (2, 3)], kind).tasks[1]
+        ...     print(task.train[1].tolist(), task.outputs)
         [0, 1] (2, 3)
         [0, 1] (0, 1)
         [2, 3] (0, 1, 2, 3)
@@ -72,19 +68,17 @@ def split_scenario(train: Labelled, test: Labelled, groups: Sequence[Sequence[in
             expected="as many classes in each group", got=f"{[len(group) for group in groups]}",
             hint="Give every task as many classes.",
         )  # fmt: skip
-    first = [sum(len(group) for group in groups[:number]) for number in range(len(groups))]
-    total = first[-1] + len(groups[-1])
-    tasks, outputs = [], []
-    for task, group, start in zip(class_tasks(train, test, groups), groups, first, strict=True):
-        base = start if kind == "class" else 0
-        tasks.append(Task(task.name, _renamed(task.train, group, base), _renamed(task.test, group, base)))
-        own = range(start, start + len(group)) if kind == "task" else range(total if kind == "class" else len(group))
-        outputs.append(tuple(own))
-    n_outputs = len(groups[0]) if kind == "domain" else total
-    return Scenario(f"{kind}-incremental", tasks, outputs, n_outputs, has_heads=kind == "task")
+    size, total = len(groups[0]), len(groups[0]) * len(groups)
+    tasks = []
+    for number, (task, group) in enumerate(zip(class_tasks(train, test, groups), groups, strict=True)):
+        first = number * size
+        outputs = {"task": range(first, first + size), "domain": range(size), "class": range(total)}[kind]
+        data = (_renumbered(part, group, first if kind == "class" else 0) for part in (task.train, task.test))
+        tasks.append(Task(task.name, *data, outputs=tuple(outputs)))
+    return Scenario(f"{kind}-incremental", tasks, size if kind == "domain" else total)
 
 
-def _renamed(data: Labelled, group: Sequence[int], base: int) -> Labelled:
+def _renumbered(data: Labelled, group: Sequence[int], base: int) -> Labelled:
     """Labels by their place in the group."""
     labels = torch.zeros_like(data[1])
     for place, label in enumerate(group):
@@ -93,13 +87,13 @@ def _renamed(data: Labelled, group: Sequence[int], base: int) -> Labelled:
 
 
 def permuted_scenario(train: Labelled, test: Labelled, n_tasks: int, seed: int) -> Scenario:
-    """The same classes, the inputs of each task in another order; the first as they are.
+    """The same classes with the inputs of each task in another order; the first task has them as they are.
 
     Args:
         train: Inputs and labels.
         test: The same for testing.
         n_tasks: Number of tasks.
-        seed: Of the orders.
+        seed: Seed of the orders.
 
     Returns:
         The scenario.
@@ -118,32 +112,12 @@ def permuted_scenario(train: Labelled, test: Labelled, n_tasks: int, seed: int) 
     generator = torch.Generator().manual_seed(seed)
     orders = [torch.arange(dim), *(torch.randperm(dim, generator=generator) for _ in range(n_tasks - 1))]
     tasks = [
-        Task(f"order {number + 1}", _reordered(train, order), _reordered(test, order))
+        Task(f"order {number + 1}", _reordered(train, order), _reordered(test, order), tuple(range(classes)))
         for number, order in enumerate(orders)
     ]
-    return Scenario("permuted", tasks, [tuple(range(classes))] * n_tasks, classes, has_heads=False)
+    return Scenario("permuted", tasks, classes)
 
 
 def _reordered(data: Labelled, order: Tensor) -> Labelled:
     inputs, labels = data
     return inputs.flatten(1)[:, order.to(inputs.device)].view_as(inputs), labels
-
-
-class Answers(nn.Module):
-    """A network of which some outputs may answer.
-
-    Args:
-        body: The network, with all outputs.
-    """
-
-    def __init__(self, body: nn.Module) -> None:
-        super().__init__()
-        self.body, self.outputs = body, slice(None)
-
-    def ask(self, outputs: Sequence[int]) -> None:
-        """Let these outputs answer from now on; they lie side by side."""
-        self.outputs = slice(outputs[0], outputs[-1] + 1)
-
-    def forward(self, x: Any) -> Any:
-        """``[b, ...] -> [b, outputs]``; of anything, as it is also traced."""
-        return self.body(x)[:, self.outputs]

@@ -3,36 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from landscope.errors import InputError
 
-__all__ = ["Labelled", "Task", "class_tasks", "joined_tasks"]
+__all__ = ["Criterion", "Labelled", "Task", "class_tasks", "have_heads", "joined_tasks", "joint_task"]
 
 Labelled = tuple[Tensor, Tensor]
 """Inputs and labels."""
+Criterion = Callable[..., Any]
+"""``criterion(outputs, labels)``: the losses of a minibatch, or their mean; or their sum and count."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Something to learn.
+    """One task.
 
     Args:
-        name: What a person reads.
-        train: Inputs and labels to learn from.
-        test: Others, to be tested on.
+        name: Name for a reader.
+        train: Training inputs and labels.
+        test: Test inputs and labels.
+        outputs: Outputs of the network that may answer, side by side; all by default. Labels count within them.
     """
 
     name: str
     train: Labelled
     test: Labelled
+    outputs: tuple[int, ...] | None = None
 
     def with_inputs(self, train: Tensor, test: Tensor) -> Task:
-        """The same labels with other inputs, such as what a frozen layer makes of them."""
-        return Task(self.name, (train, self.train[1]), (test, self.test[1]))
+        """The same labels with other inputs, such as the features of frozen layers."""
+        return dataclasses.replace(self, train=(train, self.train[1]), test=(test, self.test[1]))
 
 
 def class_tasks(train: Labelled, test: Labelled, groups: Sequence[Sequence[int]]) -> list[Task]:
@@ -67,21 +72,64 @@ def class_tasks(train: Labelled, test: Labelled, groups: Sequence[Sequence[int]]
         raise InputError(
             expected=f"classes of the training and test data: {', '.join(map(str, sorted(known)))}",
             got=", ".join(map(str, missing)),
-            hint="Choose others, or train on more samples.",
+            hint="Choose other classes, or train on more samples.",
         )
-    return [Task(",".join(map(str, group)), _of(train, group), _of(test, group)) for group in groups]
+    return [Task(",".join(map(str, group)), _subset(train, group), _subset(test, group)) for group in groups]
+
+
+def _subset(data: Labelled, group: Sequence[int]) -> Labelled:
+    rows = torch.isin(data[1], torch.tensor(list(group), device=data[1].device)).nonzero()[:, 0]
+    return data[0][rows], data[1][rows]
 
 
 def joined_tasks(tasks: Sequence[Task]) -> Task:
-    """All tasks as one."""
+    """All tasks as one, of the outputs of the first."""
 
-    def both(part: str) -> Labelled:
+    def concatenated(part: str) -> Labelled:
         pairs = [getattr(task, part) for task in tasks]
         return torch.cat([inputs for inputs, _ in pairs]), torch.cat([labels for _, labels in pairs])
 
-    return Task(" and ".join(task.name for task in tasks), both("train"), both("test"))
+    name = " and ".join(task.name for task in tasks)
+    return Task(name, concatenated("train"), concatenated("test"), tasks[0].outputs)
 
 
-def _of(data: Labelled, group: Sequence[int]) -> Labelled:
-    rows = torch.isin(data[1], torch.tensor(list(group), device=data[1].device)).nonzero()[:, 0]
-    return data[0][rows], data[1][rows]
+def have_heads(tasks: Sequence[Task]) -> bool:
+    """Whether tasks have outputs of their own, so that they share all layers but the last."""
+    return len({task.outputs for task in tasks}) > 1
+
+
+def joint_task(tasks: Sequence[Task], criterion: Criterion) -> tuple[Task, Criterion]:
+    """All tasks as one task and its loss; where tasks have heads, each sample is answered by the head of its task.
+
+    Args:
+        tasks: The tasks; heads are of one size, side by side from output 0.
+        criterion: Loss of each task.
+
+    Returns:
+        The joint task and its loss.
+
+    Example:
+        >>> import torch
+        >>> data = (torch.eye(2), torch.tensor([0, 1]))
+        >>> heads = [Task("a", data, data, (0, 1)), Task("b", data, data, (2, 3))]
+        >>> joint, loss = joint_task(heads, torch.nn.functional.cross_entropy)
+        >>> joint.train[1].tolist(), joint.outputs
+        ([0, 1, 2, 3], None)
+        >>> logits = torch.tensor([[9.0, 9.0, 30.0, 0.0]])  # the other head has no say
+        >>> float(loss(logits, torch.tensor([2])))
+        0.0
+    """
+    if not have_heads(tasks):
+        return joined_tasks(tasks), criterion
+    width = len(tasks[0].outputs or ())
+
+    def shifted(task: Task) -> Task:
+        first = task.outputs[0] if task.outputs else 0
+        train, test = ((inputs, labels + first) for inputs, labels in (task.train, task.test))
+        return Task(task.name, train, test)
+
+    def loss(outputs: Tensor, labels: Tensor) -> Tensor:
+        head = torch.arange(width, device=labels.device)
+        return criterion(outputs.gather(1, (labels - labels % width)[:, None] + head), labels % width)
+
+    return joined_tasks([shifted(task) for task in tasks]), loss

@@ -1,47 +1,35 @@
-"""What learning a second task does to the first, under many penalties."""
+"""Two tasks: one first task, and many trials to learn the second from there."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from landscope.errors import InputError
+from landscope.parameters import ParameterSpace
+from landscope.protocols import ProgressCallback, silent
 from landscope.reproduction.sequential.ablations import COMPARED, UNPROTECTED
-from landscope.reproduction.sequential.course import Course
-from landscope.reproduction.sequential.penalty_cache import TimedPenalties
-from landscope.reproduction.sequential.task_data import joined_tasks
+from landscope.reproduction.sequential.continual_result import ContinualResult
+from landscope.reproduction.sequential.methods import EndSnapshot, HeldPenalty, MethodSettings
+from landscope.reproduction.sequential.penalty_cache import PenaltyCache
+from landscope.reproduction.sequential.preparation import SequentialTraining, unchanged
+from landscope.reproduction.sequential.trainer import train_sequentially
 from landscope.results import Result, stamp
 
-__all__ = ["Forgetting", "Trial", "measure_forgetting"]
+__all__ = ["TwoTaskTrials", "run_trials"]
 
 _ROWS = ("strength", "n_modes", "n_stored", "build_seconds", "step_seconds")
 
 
-@dataclasses.dataclass(frozen=True)
-class Trial:
-    """One way to learn the second task.
-
-    Args:
-        method: A key of :data:`ablations.COMPARED`, or ``"none"``, or ``"joint"`` for both tasks at once.
-        strength: lambda.
-        n_modes: Directions, or weights, that are held.
-        moved: Whether to keep how far the weights moved along the modes.
-    """
-
-    method: str
-    strength: float = math.nan
-    n_modes: int = 0
-    moved: bool = False
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Forgetting(
+class TwoTaskTrials(
     Result,
-    kind="forgetting",
+    kind="two_task_trials",
     dims={
         **dict.fromkeys(_ROWS, ("trial",)), "step": ("step",), "error": ("trial", "step", "task"),
         "displacement": ("moved", "step", "mode"), "flatness": ("mode",), "variance": ("mode",),
@@ -50,22 +38,22 @@ class Forgetting(
     """Errors of two tasks while the second is learnt, by trial.
 
     Args:
-        method: Of each trial.
-        strength: lambda of each.
-        n_modes: Directions, or weights, that each holds.
-        n_stored: Numbers that its penalty holds.
-        build_seconds: To make it, with the modes and the flatness that several share.
-        step_seconds: Of one step of training with it.
+        method: Method of each trial.
+        strength: lambda of each trial.
+        n_modes: Directions, or weights, that each trial constrains.
+        n_stored: Numbers of its penalty.
+        build_seconds: Seconds to make it, with the modes and the flatness that several trials share.
+        step_seconds: Seconds of one training step with it.
         step: Minibatches of the second task, 0 first.
         error: Share of wrong answers on the test data of each task.
         moved: Numbers of the trials whose displacements are kept.
-        displacement: q_i, how far their weights moved along the modes of the first task.
-        flatness: F_i along them, of the first task.
+        displacement: q_i, distance that their weights moved along the modes of the first task.
+        flatness: F_i along these modes, of the first task.
         variance: sigma_i^2 along them.
         n_moving: Modes along which the weights moved more than rounding.
         dim: Number of weights, N.
         learnt: Whether the first task had no training error when its window began.
-        tasks: Their names.
+        tasks: Names of the tasks.
     """
 
     method: tuple[str, ...]
@@ -86,52 +74,114 @@ class Forgetting(
     tasks: tuple[str, ...]
 
     def trials_of(self, method: str, n_modes: int) -> list[int]:
-        """Numbers of the trials of a method; where more modes were asked for than moved, those with all of them."""
+        """Numbers of the trials of a method; if more modes were asked for than moved, of those with all that moved."""
         held = n_modes if _counts_weights(method) else min(n_modes, self.n_moving)
         rows = enumerate(zip(self.method, self.n_modes.tolist(), strict=True))
         return [number for number, (name, count) in rows if name == method and count == held]
 
+    def strengths(self, method: str, n_modes: int) -> list[float]:
+        """Strengths that a method was tried with, rising; none for methods without."""
+        strengths = {float(self.strength[number]) for number in self.trials_of(method, n_modes)}
+        return sorted(strength for strength in strengths if not math.isnan(strength))
 
-def measure_forgetting(
-    course: Course,
-    trials: Sequence[Trial],
+    def errors(self, method: str, strength: float, n_modes: int, step: int) -> Float[Tensor, " tasks"]:
+        """Test errors of both tasks in one trial at one step.
+
+        Args:
+            method: Method of the trial.
+            strength: lambda; NaN for none.
+            n_modes: Number of modes asked for; if fewer moved, the trial with all that moved.
+            step: Minibatches of the second task.
+
+        Raises:
+            InputError: If there was no such trial or step.
+        """
+        steps = self.step.tolist()
+        for number in self.trials_of(method, n_modes):
+            same = math.isnan(strength) or math.isclose(float(self.strength[number]), strength, rel_tol=1e-6)
+            if same and step in steps:
+                return self.error[number, steps.index(step)]
+        raise InputError(
+            expected="a trial that was made",
+            got=f"{method}, lambda {strength:g}, {n_modes} directions, step {step}",
+            hint="Add it to the trials.",
+        )
+
+    def error_by_count(self, method: str, strength: float, step: int) -> dict[int, float]:
+        """Summed error at one strength, by the number of directions constrained."""
+        place = self.step.tolist().index(step)
+        rows = zip(self.method, self.strength.tolist(), self.n_modes.tolist(), strict=True)
+        return {
+            count: float(self.error[number, place].sum())
+            for number, (name, tried, count) in enumerate(rows)
+            if name == method and math.isclose(tried, strength, rel_tol=1e-6)
+        }
+
+
+def _counts_weights(method: str) -> bool:
+    return method in COMPARED and COMPARED[method].takes_weights
+
+
+def run_trials(
+    prepared: SequentialTraining,
+    trials: Sequence[MethodSettings],
     watch: Sequence[int],
-    progress: Callable[[int, int], None] = lambda done, total: None,  # noqa: ARG005 - a progress callback
-) -> Forgetting:
-    """Learn the first of two tasks, then the second once for each trial, always from where the first ended.
+    *,
+    n_modes: int | None = None,
+    moved: Collection[int] = (),
+    progress: ProgressCallback = silent,
+) -> TwoTaskTrials:
+    """Learn the first of two tasks, then the second once for each trial, always from the end of the first.
 
     Args:
-        course: Of two tasks.
-        trials: What to try; those that ask for more modes than the window has are done with as many as it has.
+        prepared: A network and two tasks.
+        trials: Methods to try; a trial with more modes than moved constrains all that moved.
         watch: Steps of the second task at which both are tested, rising.
-        progress: Told how many trials are done.
+        n_modes: Most modes of the first task; all by default.
+        moved: Numbers of the trials whose displacements along the modes are kept.
+        progress: Called with the number of trials that are done, and of all.
 
     Returns:
         All errors.
     """
-    task = course.finish(0)
-    both = joined_tasks(course.tasks).train
+    model, training = prepared.model, prepared.training
+    snapshot = EndSnapshot(model, n_modes, seed=training.order(0))
+    first = train_sequentially(model, prepared.tasks, MethodSettings("none"), training, memory=snapshot, n_tasks=1)
+    task = snapshot.task
     most = task.modes.n_moving
-    known = max([1, *(min(trial.n_modes, most) for trial in trials if not _counts_weights(trial.method))])
+
+    def count(trial: MethodSettings) -> int:
+        return trial.n_modes if _counts_weights(trial.method) else min(trial.n_modes, most)
+
+    known = max([1, *(count(trial) for trial in trials if not _counts_weights(trial.method))])
     task.flatness(known)
-    penalties = TimedPenalties(task)
+    penalties, space = PenaltyCache(task), ParameterSpace.of(model)
+    second = dataclasses.replace(training, max_steps=max(watch))
     rows: list[list[float]] = []
-    errors, moves, moved = [], [], []
+    results: list[ContinualResult] = []
+    distances: list[Tensor] = []
     for number, trial in enumerate(trials):
-        count = trial.n_modes if _counts_weights(trial.method) else min(trial.n_modes, most)
         unprotected = trial.method in UNPROTECTED
-        penalty, seconds = (None, 0.0) if unprotected else penalties(trial.method, trial.strength, count)
-        watched, taken = course.learn(1, watch, penalty, both if trial.method == "joint" else None)
-        stored = 0 if penalty is None else penalty.n_stored
-        rows.append([trial.strength, count, stored, seconds, taken / max(watch)])
-        errors.append(watched.errors)
-        if trial.moved:
-            moved.append(number)
-            along = task.modes.directions[:most].to(watched.weights)
-            moves.append(((watched.weights - task.w1) @ along.T).abs().double())
+        penalty, seconds = (None, 0.0) if unprotected else penalties(trial.method, trial.value, count(trial))
+        weights: list[Tensor] = []
+
+        def keep_weights(*_: object, weights: list[Tensor] = weights) -> None:
+            weights.append(space.flatten(model))
+
+        with unchanged(model):
+            result = train_sequentially(
+                model, prepared.tasks, trial, second, memory=HeldPenalty(model, penalty), earlier=first.rows(),
+                watch={0, *watch}, on_observation=keep_weights if number in moved else None,
+            )  # fmt: skip
+        results.append(result)
+        step_seconds = float(result.seconds[-1]) / max(watch)
+        rows.append([trial.value, count(trial), int(result.n_stored[-1]), seconds, step_seconds])
+        if weights:
+            along = task.modes.directions[:most].to(task.w1)
+            distances.append(((torch.stack(weights) - task.w1) @ along.T).abs().double()[:, :known])
         progress(number + 1, len(trials))
     columns = torch.tensor(rows, dtype=torch.float64).T
-    return Forgetting(
+    return TwoTaskTrials(
         method=tuple(trial.method for trial in trials),
         strength=columns[0],
         n_modes=columns[1].long(),
@@ -139,18 +189,14 @@ def measure_forgetting(
         build_seconds=columns[3],
         step_seconds=columns[4],
         step=torch.tensor([0, *watch]),
-        error=torch.stack(errors),
-        moved=tuple(moved),
-        displacement=torch.stack(moves)[..., :known] if moves else torch.zeros(0, len(watch) + 1, known).double(),
+        error=torch.stack([result.watched_error for result in results]),
+        moved=tuple(sorted(moved)),
+        displacement=torch.stack(distances) if distances else torch.zeros(0, len(watch) + 1, known).double(),
         flatness=task.flatness(known).width,
         variance=task.modes.variance[:known].double(),
         n_moving=most,
         dim=len(task.w1),
-        learnt=task.learnt,
-        tasks=tuple(one.name for one in course.tasks),
-        provenance=stamp(seed=course.seed, batch_size=course.learner.batch_size),
+        learnt=bool(first.learnt[0]),
+        tasks=tuple(task.name for task in prepared.tasks),
+        provenance=stamp(**training.settings()),
     )
-
-
-def _counts_weights(method: str) -> bool:
-    return method in COMPARED and COMPARED[method].takes_weights

@@ -26,7 +26,7 @@ from landscope.recorder import TrajectoryRecorder
 from landscope.study.analysis import Analysis
 from landscope.study.parts import Part, Stage
 from landscope.surrogates.langevin import langevin
-from landscope.surrogates.trajectories import surrogate
+from landscope.surrogates.registry import SURROGATES, make_surrogate
 from landscope.threads import one_thread
 from landscope.trajectory import Trajectory
 
@@ -37,12 +37,8 @@ BASES = {
     "gradient-noise": "gradient-noise eigenvectors",
     "random": "random directions",
 }
-_SURROGATES = {
-    "sign-flipped": "surrogate: sign-flipped epochs",
-    "random-walk": "surrogate: isotropic random walk",
-    "random-walk-with-drift": "surrogate: isotropic random walk with the drift",
-    "ornstein-uhlenbeck": "surrogate: fitted Ornstein-Uhlenbeck",
-}
+_SURROGATES = {name: f"surrogate: {null.title}" for name, null in SURROGATES.items() if name != "shuffled"}
+"""The stage of the law makes the shuffled ones."""
 ROWS = {
     "hessian": f"{BASES['hessian']}, window",
     "hessian-fresh": f"{BASES['hessian']}, fresh data",
@@ -110,7 +106,7 @@ def _basis_row(key: str, analysis: Analysis) -> Exponents:
 
 
 def _surrogate_row(key: str, analysis: Analysis) -> Exponents:
-    made = surrogate(
+    made = make_surrogate(
         key, analysis.window, analysis.load("modes", Directions), seed=analysis.settings.seed,
         steps_per_epoch=analysis.steps_per_epoch or len(analysis.window),
     )  # fmt: skip

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 from landscope.directions.directions import Directions
-from landscope.landscape import Flatness, LossProfiles, ProfileFits, fit_profiles, flatness, joined
+from landscope.landscape import Flatness, LossProfiles, ProfileFits, fit_profiles, flatness
 from landscope.landscape.drawn_profiles import drawn_profiles
+from landscope.landscape.flatness import joined
 from landscope.results import Result
 from landscope.study.analysis import Analysis
 from landscope.study.parts import Part, Stage

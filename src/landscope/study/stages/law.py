@@ -1,16 +1,20 @@
-"""The third stage: the exponents in-sample, in fresh data, and under the null."""
+"""The third stage: the exponents in-sample, in fresh data, and under the null; losses and errors over the training."""
 
 from __future__ import annotations
 
 import functools
 
+import torch
+
+from landscope.directions.principal import principal_modes
 from landscope.landscape import Flatness
 from landscope.law.exponents import Exponents, fit_exponents, measure_exponents
 from landscope.law.inverse_relation import FRESH, IN_SAMPLE, SHUFFLED
 from landscope.noise.mode_statistics import ModeStatistics
 from landscope.study.analysis import Analysis
 from landscope.study.parts import Part, Stage
-from landscope.surrogates.trajectories import shuffled_increments
+from landscope.surrogates.shuffled import shuffled_increments
+from landscope.training_history import TrainingHistory
 
 __all__ = ["LAW"]
 
@@ -29,16 +33,33 @@ def _fitted(name: str, statistics: str, analysis: Analysis) -> Exponents:
 def _null(number: int, analysis: Analysis) -> Exponents:
     settings = analysis.settings
     measured = len(analysis.load("flatness", Flatness).width)
+    surrogate = shuffled_increments(analysis.window, seed=settings.seed * 1000 + number)
+    # Later modes enter nothing that is said of a null, and cost a second decomposition.
+    count = min(max(settings.fit_modes[1], settings.spectrum_ranks[1]), len(surrogate) - 1, surrogate.dim)
     return measure_exponents(
         SHUFFLED,
         analysis.risk,
         analysis.risk.w0,
-        shuffled_increments(analysis.window, seed=settings.seed * 1000 + number),
+        surrogate,
+        directions=principal_modes(surrogate, count),
         fit_modes=(settings.fit_modes[0], min(settings.fit_modes[1], measured)),
         spectrum_ranks=settings.spectrum_ranks,
         rtol=settings.rtol,
         progress=analysis.progress,
     )
+
+
+def _history(analysis: Analysis) -> TrainingHistory:
+    """Losses and errors at the saved whole models, from the study's ``evaluate``."""
+    steps, names = analysis.checkpoints.steps(), ("train_loss", "train_error", "test_loss", "test_error")
+    rows = []
+    for number, step in enumerate(steps):
+        found = analysis.subject.measure(analysis.model_at(step))
+        rows.append([found[name] for name in names])
+        analysis.progress(number + 1, len(steps))
+    columns = dict(zip(names, torch.tensor(rows, dtype=torch.float64).T, strict=True))
+    analysis.folder.note_evaluated_history()
+    return TrainingHistory(steps=torch.tensor(steps), **columns, minibatch_loss=torch.empty(0, dtype=torch.float64))
 
 
 def _parts(analysis: Analysis) -> tuple[Part, ...]:
@@ -49,6 +70,7 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:
             Part(f"exponents-shuffled-{number}", Exponents, functools.partial(_null, number))
             for number in range(analysis.settings.n_nulls)
         ),
+        Part("training", TrainingHistory, _history, needs=("evaluate",)),
     )
 
 

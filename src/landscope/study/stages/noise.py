@@ -32,14 +32,14 @@ from landscope.results import Result
 from landscope.study.analysis import Analysis
 from landscope.study.drift_path import walk_along_drift
 from landscope.study.parts import Need, Part, Stage
-from landscope.surrogates.trajectories import shuffled_increments
-from landscope.training_history import TrainingHistory
+from landscope.surrogates.shuffled import shuffled_increments
 
 __all__ = ["LAYER", "NOISE", "measured_ranks"]
 
 LAYER = "noise-layer-"
 """Begin of the names of the results that are about one layer."""
 _MIN_MODES = 3
+_MIN_LOSSES = 4
 _FEW_MODES = 12
 _LAYER_MODES = 30
 _MAX_LAG = 500
@@ -68,28 +68,6 @@ def _basin(analysis: Analysis, rank: int, points: int = 21) -> Tensor:
     width = analysis.load("flatness", Flatness).width
     reach = width[rank - 1] if bool(torch.isfinite(width[rank - 1])) else width.nanmedian()
     return float(reach) / 2 * torch.linspace(-1, 1, points, dtype=torch.float64)
-
-
-def _history(analysis: Analysis) -> TrainingHistory:
-    """Losses and errors at the saved whole models, from the study's ``evaluate``."""
-    evaluate = analysis.subject.evaluate
-    assert evaluate is not None  # noqa: S101 - the part needs it
-    steps = analysis.checkpoints.steps()
-    rows = []
-    for number, step in enumerate(steps):
-        found = evaluate(analysis.model_at(step).eval())
-        names = ("train_loss", "train_error", "test_loss", "test_error")
-        rows.append([float(found.get(name, float("nan"))) for name in names])
-        analysis.progress(number + 1, len(steps))
-    columns = torch.tensor(rows, dtype=torch.float64).T
-    return TrainingHistory(
-        steps=torch.tensor(steps),
-        train_loss=columns[0],
-        train_error=columns[1],
-        test_loss=columns[2],
-        test_error=columns[3],
-        minibatch_loss=torch.empty(0, dtype=torch.float64),
-    )
 
 
 def _velocity(analysis: Analysis) -> VelocityStatistics:
@@ -167,10 +145,20 @@ def _layer(name: str, basis: int, analysis: Analysis) -> NoiseAndCurvature:
     return measure_noise_and_curvature(name, risk, ensemble, risk.w0, n_modes)[basis]
 
 
+def _check_points(count: int, when: str) -> None:
+    if count < _MIN_LOSSES:
+        raise InputError(
+            expected=f"the training loss at {_MIN_LOSSES} points {when}",
+            got=f"{count}",
+            hint="Let evaluate(model) give train_loss, or keep losses with study.save_history(...).",
+        )
+
+
 def _drift_law(analysis: Analysis) -> DriftLaw:
     history, facts = analysis.history, analysis.facts
     assert history is not None  # noqa: S101 - the part needs it
     kept = (history.steps >= int(analysis.window.steps[0])) & torch.isfinite(history.train_loss)
+    _check_points(int(kept.sum()), "from the window on")
     return drift_law(
         history.steps[kept].double(), history.train_loss[kept],
         beta=analysis.load("noise-drift-path", DriftPath).beta_slope,
@@ -182,6 +170,7 @@ def _phases(analysis: Analysis) -> Phases:
     history = analysis.history
     assert history is not None  # noqa: S101 - the part needs it
     kept = (history.steps > 0) & torch.isfinite(history.train_loss)
+    _check_points(int(kept.sum()), "during the training")
     return learning_phases(history.train_loss[kept], history.train_error[kept])
 
 
@@ -207,7 +196,6 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:
         for index, basis in enumerate(("hessian", "gradient-noise"))
     ]
     return (
-        *(() if analysis.folder.has("training") else (Part("training", TrainingHistory, _history, ("evaluate",)),)),
         Part("noise-velocity", VelocityStatistics, _velocity),
         _noise("noise-springs", Springs, _springs, "learning_rate"),
         _noise("noise-gradient", GradientNoise, _gradient),

@@ -1,4 +1,4 @@
-"""Synaptic intelligence: how much each weight did for the loss on its way."""
+"""Synaptic intelligence: each weight is held by how much it reduced the loss."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ __all__ = ["SynapticIntelligence"]
 
 
 class SynapticIntelligence:
-    r"""Hold each weight by what it did for the loss (Zenke, Poole & Ganguli, ICML 2017, arXiv 1703.04200, Eq. 4 and 5).
+    r"""Hold each weight by how much it reduced the loss (Zenke, Poole & Ganguli, ICML 2017, arXiv 1703.04200).
+
+    Equations 4 and 5 there:
 
     .. math:: V(w) = c \sum_j \Omega_j (w_j - w_{1j})^2, \qquad
               \Omega_j = \frac{\max(0, -\sum_t g_j(t)\, \delta w_j(t))}{(w_{1j} - w_{0j})^2 + \xi}
@@ -40,7 +42,7 @@ class SynapticIntelligence:
         InputError: If the selection does not fit or a number is not positive.
 
     Example:
-        One weight that falls from 1 to 0.9 along a slope of 1 did 0.1 for the loss.
+        One weight that falls from 1 to 0.9 along a slope of 1 reduced the loss by 0.1.
 
         >>> import torch
         >>> model = torch.nn.Linear(1, 1, bias=False)
@@ -71,11 +73,11 @@ class SynapticIntelligence:
 
     def _begin(self) -> None:
         self._start = self.space.flatten(self.model)
-        self._done = torch.zeros_like(self._start)
+        self._reduction = torch.zeros_like(self._start)
 
     @contextlib.contextmanager
     def training(self, optimizer: torch.optim.Optimizer) -> Generator[None]:
-        """Add up what each weight does, and hold earlier tasks."""
+        """Add up how much each weight reduces the loss, and hold earlier tasks."""
         check_moves(optimizer, self.model)
         tensors = self.space.tensors(self.model)
         before: list[Tensor] = []
@@ -89,7 +91,7 @@ class SynapticIntelligence:
             if was_skipped(optimizer):
                 return
             slope, w = before
-            self._done -= slope * (self.space.flatten(self.model) - w)
+            self._reduction -= slope * (self.space.flatten(self.model) - w)
 
         with contextlib.ExitStack() as stack:
             if self.held is not None:
@@ -99,19 +101,19 @@ class SynapticIntelligence:
             yield
 
     def consolidate(self, criterion: Any = None, data: Any = None) -> None:  # noqa: ARG002 - the protocol's arguments
-        """End a task; neither its loss nor its data are needed."""
+        """End a task; its loss and its data are not needed."""
         end = self.space.flatten(self.model)
-        own = QuadraticPenalty(
+        latest = QuadraticPenalty(
             anchor=end,
-            stiffness=self._done.clamp(min=0) / ((end - self._start).square() + self.damping),
+            stiffness=self._reduction.clamp(min=0) / ((end - self._start).square() + self.damping),
             strength=self.strength,
             parameters=self.space.names,
         )
-        self.held = accumulate(self.held, own)
+        self.held = accumulate(self.held, latest)
         self.n_tasks += 1
         self._begin()
 
     @property
     def n_stored(self) -> int:
-        """Numbers that are kept of earlier tasks."""
+        """Numbers stored of earlier tasks."""
         return 0 if self.held is None else self.held.n_stored

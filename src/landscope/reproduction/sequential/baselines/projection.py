@@ -1,4 +1,4 @@
-"""Steps that do not move along what earlier tasks use."""
+"""Methods that remove from every gradient the directions that earlier tasks use."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from landscope.risk.empirical import EmpiricalRisk
 __all__ = ["GradientProjectionMemory", "OrthogonalGradientDescent"]
 
 _INDEPENDENT = 1e-6
-"""Part of the longest row that must be new for a direction to count: what float32 gradients tell apart."""
+"""Share of the longest row that must be new for a direction to count: the resolution of float32 gradients."""
 _ROUNDED = 1e-6
-"""Of a share that is asked for, what a basis in float32 may lack."""
+"""Relative amount by which a basis in float32 may miss the share."""
 
 
 class _Projection(abc.ABC):
@@ -33,7 +33,7 @@ class _Projection(abc.ABC):
 
     @contextlib.contextmanager
     def training(self, optimizer: torch.optim.Optimizer) -> Generator[None]:
-        """Take what earlier tasks use out of every gradient."""
+        """Project every gradient."""
         check_moves(optimizer, self.model)
         tensors = self.space.tensors(self.model)
 
@@ -51,7 +51,7 @@ class _Projection(abc.ABC):
 
     @abc.abstractmethod
     def projected(self, gradient: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
-        """What of a gradient earlier tasks leave."""
+        """The part of a gradient that earlier tasks leave free."""
 
 
 class GradientProjectionMemory(_Projection):
@@ -60,13 +60,13 @@ class GradientProjectionMemory(_Projection):
     .. math:: \nabla_W L \leftarrow \nabla_W L\, (1 - M M^\top)
 
     for the weight matrix W of every layer, with M the leading left singular vectors of the inputs that entered the
-    layer at the end of earlier tasks: as few as keep a share of their squares. A bias is a weight of a constant input.
+    layer at the end of earlier tasks: as few as hold a share of their squares. A bias is a weight of a constant input.
     For plain SGD with or without momentum; an adaptive optimiser leaves the subspace again.
 
     Args:
         model: The model in training.
         select: Which weights: of linear and convolutional layers.
-        threshold: The share of the squares that is kept.
+        threshold: Share of the squares to hold.
 
     Raises:
         InputError: If the selection does not fit, or the threshold is not above 0 and at most 1.
@@ -77,7 +77,7 @@ class GradientProjectionMemory(_Projection):
         >>> memory = GradientProjectionMemory(model, threshold=0.9)
         >>> data = (torch.tensor([[1.0, 0.0]] * 4), torch.tensor([0, 1, 0, 1]))
         >>> memory.consolidate(torch.nn.CrossEntropyLoss(), data)
-        >>> memory.projected(torch.ones(4)).tolist()  # inputs along the first axis are left alone
+        >>> memory.projected(torch.ones(4)).tolist()  # outputs for inputs along the first axis stay
         [0.0, 1.0, 0.0, 1.0]
     """
 
@@ -97,32 +97,32 @@ class GradientProjectionMemory(_Projection):
     def consolidate(self, criterion: Callable[..., Tensor], data: Any) -> None:
         """Add the inputs that this task uses."""
         risk = EmpiricalRisk(self.model, criterion, data, space=self.space)
-        found = risk.kronecker_factors(risk.w0)
+        layers = risk.kronecker_factors(risk.w0)
         known = [basis for _, basis in self._layers] or [
-            layer.inputs.new_zeros(len(layer.inputs), 0) for layer in found
+            layer.inputs.new_zeros(len(layer.inputs), 0) for layer in layers
         ]
         self._layers = [
             (layer.columns, _grown(basis.to(layer.inputs), layer.inputs, self.threshold).to(risk.w0))
-            for layer, basis in zip(found, known, strict=True)
+            for layer, basis in zip(layers, known, strict=True)
         ]
         self.n_tasks += 1
 
     def projected(self, gradient: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
-        """What of a gradient earlier tasks leave."""
+        """The part of a gradient that earlier tasks leave free."""
         left = gradient.clone()
         for columns, basis in self._layers:
-            own, basis = gradient[columns], basis.to(gradient)
-            left[columns] = own - (own @ basis) @ basis.T
+            part, basis = gradient[columns], basis.to(gradient)
+            left[columns] = part - (part @ basis) @ basis.T
         return left
 
     @property
     def n_stored(self) -> int:
-        """Numbers that are kept of earlier tasks."""
+        """Numbers stored of earlier tasks."""
         return sum(basis.numel() for _, basis in self._layers)
 
 
 def _grown(basis: Float[Tensor, "n k"], inputs: Float[Tensor, "n n"], threshold: float) -> Float[Tensor, "n k2"]:
-    """The basis, and as few more directions as make it hold the share of the mean square of the inputs."""
+    """The basis with the fewest more directions that make it hold the share of the mean square of the inputs."""
     outside = torch.eye(len(inputs)).to(inputs) - basis @ basis.T
     held = float((basis.T @ inputs @ basis).trace())
     values, vectors = torch.linalg.eigh(outside @ inputs @ outside)
@@ -145,8 +145,8 @@ class OrthogonalGradientDescent(_Projection):
     Args:
         model: The model in training; its outputs are logits ``[b, classes]``.
         select: Which weights, see :meth:`landscope.ParameterSpace.of`.
-        n_samples: Samples of each task, N numbers each.
-        seed: Of their choice.
+        n_samples: Samples of each task; N numbers are stored for each.
+        seed: Seed of their choice.
 
     Raises:
         InputError: If the selection does not fit.
@@ -193,21 +193,21 @@ class OrthogonalGradientDescent(_Projection):
         return torch.cat([slope.reshape(-1) for slope in slopes])
 
     def projected(self, gradient: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
-        """What of a gradient earlier tasks leave."""
+        """The part of a gradient that earlier tasks leave free."""
         basis = self._basis.to(gradient)
         return gradient - (basis @ gradient) @ basis
 
     @property
     def n_stored(self) -> int:
-        """Numbers that are kept of earlier tasks."""
+        """Numbers stored of earlier tasks."""
         return self._basis.numel()
 
 
 def _new_directions(basis: Float[Tensor, "k N"], rows: Float[Tensor, "n N"]) -> Float[Tensor, "n2 N"]:
-    """Orthonormal directions that an orthonormal basis lacks to span some rows too."""
+    """Orthonormal directions that an orthonormal basis needs to span some rows too."""
     known, left = basis.double(), rows.double()
     longest = torch.linalg.vector_norm(left, dim=1).max()
-    for _ in range(2):  # the second time takes out what rounding left of a row nearly within the basis
+    for _ in range(2):  # twice, because rounding leaves a part of a row nearly within the basis
         left = left - (left @ known.T) @ known
     _, lengths, directions = torch.linalg.svd(left, full_matrices=False)
     return directions[lengths > _INDEPENDENT * longest].to(rows)

@@ -1,4 +1,4 @@
-"""What every way to keep tasks can do."""
+"""The protocol of every method that keeps tasks."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ __all__ = ["Memory", "check_moves"]
 
 @runtime_checkable
 class Memory(Protocol):
-    """Keeps earlier tasks while an optimiser learns another one."""
+    """Keeps earlier tasks while an optimiser learns another task."""
 
     n_tasks: int
     """Tasks that were consolidated."""
 
     @property
     def n_stored(self) -> int:
-        """Numbers that are kept of them, samples included."""
+        """Numbers that are stored of them, samples included."""
         ...
 
     def training(self, optimizer: torch.optim.Optimizer) -> contextlib.AbstractContextManager[None]:
-        """Watch, and keep what was learnt, while this optimiser trains the model."""
+        """Protect earlier tasks while this optimiser trains the model."""
         ...
 
     def consolidate(self, criterion: Any, data: Any) -> object:
@@ -36,7 +36,7 @@ class Memory(Protocol):
 
 
 def check_moves(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
-    """Raise where an optimiser moves nothing of a model."""
+    """Raise if an optimiser moves no parameter of a model."""
     held = set(map(id, model.parameters()))
     if all(id(p) not in held for group in check_hooked(optimizer).param_groups for p in group["params"]):
         raise InputError(

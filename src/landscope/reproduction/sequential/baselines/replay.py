@@ -1,4 +1,4 @@
-"""A few samples of every task, learnt again with the next ones."""
+"""Replay: a few samples of every task are learnt again with the next tasks."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["Replay"]
 
 
 class Replay:
-    r"""Adds the loss of a minibatch of kept samples to every step (Chaudhry et al., arXiv 1902.10486).
+    r"""Adds the loss of a minibatch of stored samples to every step (Chaudhry et al., arXiv 1902.10486).
 
-    .. math:: g \leftarrow \nabla L(\text{minibatch}) + \nabla L(\text{minibatch of all kept samples})
+    .. math:: g \leftarrow \nabla L(\text{minibatch}) + \nabla L(\text{minibatch of all stored samples})
 
-    What is allowed to keep samples is hard to beat by what is not: the upper practice to compare with.
+    Methods that may store samples usually beat those that may not, so that this is an upper reference.
 
     Args:
         model: The model in training.
-        n_samples: Samples kept of each task, chosen at random.
+        n_samples: Samples stored of each task, chosen at random.
         batch_size: Samples of a minibatch of them.
-        seed: Of both choices.
+        seed: Seed of both choices.
 
     Raises:
         InputError: If a number is not positive.
@@ -45,11 +45,11 @@ class Replay:
         self.n_samples = check_count("n_samples", n_samples, minimum=1)
         self.batch_size = check_count("batch_size", batch_size, minimum=1)
         self._generator = torch.Generator().manual_seed(seed)
-        self._kept: list[tuple[Callable[..., Tensor], Tensor, Tensor]] = []
+        self._stored: list[tuple[Callable[..., Tensor], Tensor, Tensor]] = []
 
     @contextlib.contextmanager
     def training(self, optimizer: torch.optim.Optimizer) -> Generator[None]:
-        """Add the gradient of kept samples before every step."""
+        """Add the gradient of stored samples before every step."""
         check_moves(optimizer, self.model)
         handle = optimizer.register_step_pre_hook(self._add)
         try:
@@ -59,26 +59,26 @@ class Replay:
 
     @torch.enable_grad()
     def _add(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
-        if not self._kept:
+        if not self._stored:
             return
-        counts = torch.tensor([len(labels) for _, _, labels in self._kept])
+        counts = torch.tensor([len(labels) for _, _, labels in self._stored])
         drawn = torch.randint(int(counts.sum()), (self.batch_size,), generator=self._generator)
         task = torch.bucketize(drawn, counts.cumsum(0), right=True)
         place = drawn - (counts.cumsum(0) - counts)[task]
-        for number, (criterion, inputs, labels) in enumerate(self._kept):
+        for number, (criterion, inputs, labels) in enumerate(self._stored):
             rows = place[task == number].to(labels.device)
             if len(rows):
                 loss = criterion(self.model(inputs[rows]), labels[rows])
                 (loss.mean() * (len(rows) / self.batch_size) * gradient_scale(optimizer)).backward()
 
     def consolidate(self, criterion: Callable[..., Tensor], data: tuple[Tensor, Tensor]) -> None:
-        """Keep some samples ``(inputs, labels)`` of this task, and its loss."""
+        """Store some samples ``(inputs, labels)`` of this task, and its loss."""
         inputs, labels = data
         chosen = torch.randperm(len(labels), generator=self._generator)[: self.n_samples].to(labels.device)
-        self._kept.append((criterion, inputs[chosen].clone(), labels[chosen].clone()))
+        self._stored.append((criterion, inputs[chosen].clone(), labels[chosen].clone()))
         self.n_tasks += 1
 
     @property
     def n_stored(self) -> int:
-        """Numbers that are kept of earlier tasks."""
-        return sum(inputs.numel() + labels.numel() for _, inputs, labels in self._kept)
+        """Numbers stored of earlier tasks."""
+        return sum(inputs.numel() + labels.numel() for _, inputs, labels in self._stored)

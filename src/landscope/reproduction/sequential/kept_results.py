@@ -1,0 +1,63 @@
+"""Results kept in the folder of a seed: made if missing, and read again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from landscope.progress import Reporter
+from landscope.reproduction.experiment.folder import ExperimentFolder
+from landscope.reproduction.experiment.settings import Settings
+from landscope.results import Result
+from landscope.threads import one_thread
+
+__all__ = ["kept_result", "make_missing"]
+
+_Trial = TypeVar("_Trial")
+_AnyResult = TypeVar("_AnyResult", bound=Result)
+
+
+def kept_result(path: Path, name: str, kind: type[_AnyResult]) -> _AnyResult:
+    """Read a result.
+
+    Args:
+        path: The folder.
+        name: Name of the result in it.
+        kind: Its class.
+
+    Raises:
+        StorageError: If it is missing or damaged.
+    """
+    return ExperimentFolder.open(path).load(name, kind)
+
+
+def make_missing(
+    path: Path,
+    settings: Settings,
+    trials: Mapping[str, _Trial],
+    prepare: Callable[[], Callable[[_Trial], Result]],
+    reporter: Reporter,
+) -> None:
+    """Make the results that a folder does not hold yet.
+
+    Args:
+        path: The folder; made if there is none.
+        settings: Settings of all its results.
+        trials: What to make, by the name of the result.
+        prepare: Prepares what all trials share, and returns the function that makes a trial; not called if nothing is
+            missing.
+        reporter: Shows progress.
+
+    Raises:
+        StorageError: If the folder holds results of other settings, or another process works on it.
+    """
+    folder = ExperimentFolder.create(path, settings)
+    missing = {name: trial for name, trial in trials.items() if not folder.has(name)}
+    if not missing:
+        return
+    with folder.locked(), one_thread(), reporter.stage(path.name) as progress:
+        make = prepare()
+        for number, (name, trial) in enumerate(missing.items()):
+            folder.save(name, make(trial))
+            progress(number + 1, len(missing))

@@ -1,0 +1,45 @@
+"""The null of the variance-flatness law: the increments of the window in random order."""
+
+from __future__ import annotations
+
+import torch
+
+from landscope.surrogates.building import check_window, surrogate_of
+from landscope.trajectory import Trajectory
+
+__all__ = ["shuffled_increments"]
+
+
+def shuffled_increments(trajectory: Trajectory, *, seed: int) -> Trajectory:
+    r"""The null of the variance-flatness law: the window's own increments in random order, added up again.
+
+    :math:`w'_t = w_0 + \sum_{s \le t} \Delta w_{\pi(s)}`. The surrogate has the same first and last row and the same
+    covariance of increments, but no memory: what its modes, flatness and law show comes from the noise
+    covariance and from PCA on a finite window, not from correlations in time.
+
+    Args:
+        trajectory: The window.
+        seed: Seed of the permutation.
+
+    Returns:
+        A trajectory of the same length, in memory, in the dtype of the window.
+
+    Raises:
+        InputError: If the window has fewer than three rows.
+
+    Example:
+        >>> import torch
+        >>> from landscope.trajectory import Trajectory
+        >>> walk = Trajectory.of(torch.tensor([[0.0], [1.0], [3.0], [6.0]]))
+        >>> surrogate = shuffled_increments(walk, seed=1).weights.flatten()
+        >>> float(surrogate[0]), float(surrogate[-1]), sorted(surrogate.diff().tolist())
+        (0.0, 6.0, [1.0, 2.0, 3.0])
+    """
+    check_window(trajectory)
+    order = torch.randperm(len(trajectory) - 1, generator=torch.Generator().manual_seed(seed))
+    walk = torch.empty(len(trajectory), trajectory.dim, dtype=trajectory.row(0).dtype)
+    for columns, panel in trajectory.panels():  # a window of a wide layer is gigabytes in float64
+        rows = panel.double()
+        steps = torch.diff(rows, dim=0)[order]
+        walk[:, columns] = torch.cat([rows[:1], rows[:1] + steps.cumsum(dim=0)]).to(walk)
+    return surrogate_of(trajectory, walk, "shuffled increments", seed)

@@ -1,0 +1,102 @@
+"""The methods of a task memory and their options."""
+
+import pytest
+import torch
+from torch import nn
+
+import landscope as ls
+from blobs import CRITERION, learn, network, sgd, task
+from landscope.errors import InputError
+from landscope.memory import EWC, LDC, METHODS
+from landscope.memory.accumulate import task_penalty
+from landscope.memory.methods import resolve_method
+from landscope.memory.snapshot import TaskSnapshot
+
+_ALL = (
+    *METHODS.values(), LDC(floor=False), LDC(factored=True), LDC("variance"), LDC("variance", factored=True),
+    EWC("empirical"), EWC("batch-mean"),
+)  # fmt: skip
+
+
+def test_layers_without_kronecker_factors_are_refused_before_training():
+    model = nn.Sequential(nn.Linear(2, 4), nn.LayerNorm(4), nn.Linear(4, 3))
+    with pytest.raises(InputError, match=r"1.bias, 1.weight of LayerNorm"):
+        ls.TaskMemory(model, method="kfac", strength=1.0)
+    assert ls.TaskMemory(model, nn.Linear, method="kfac", strength=1.0).space.dim == 27
+
+
+def test_a_loss_that_cannot_rise_far_enough_is_refused():
+    """At uniform answers to random labels no weights of this reach make the loss 1e6 times as large."""
+    model = network()
+    memory, optimizer = ls.TaskMemory(model, method=LDC(floor=False), ratio=1e6, n_modes=3), sgd(model)
+    with memory.training(optimizer):
+        learn(model, optimizer, task(0), 20, torch.Generator())
+    with pytest.raises(InputError, match="none within reach"):
+        memory.consolidate(lambda outputs, _: outputs.tanh().mean(dim=1) + 2, task(0))
+    assert memory.held is None
+
+
+@pytest.mark.parametrize("method", [LDC("variance", floor=False), LDC("variance"), LDC("variance", factored=True)])
+def test_one_mode_sets_its_own_scale(method):
+    model = network()
+    memory, optimizer = ls.TaskMemory(model, method=method, n_modes=1, window=30), sgd(model)
+    with memory.training(optimizer):
+        learn(model, optimizer, task(0), 30, torch.Generator())
+    memory.consolidate(CRITERION, task(0))
+    assert memory.n_held == 1
+
+
+def test_names_stand_for_the_default_options_and_objects_for_themselves():
+    assert list(METHODS) == ["ldc", "ewc", "kfac", "mas", "l2"]
+    for name, method in METHODS.items():
+        assert resolve_method(name) == method == type(method)()
+        assert method.settings()["name"] == name
+    chosen = LDC("variance", factored=True)
+    assert resolve_method(chosen) is chosen
+    assert ls.TaskMemory(network()).method == LDC()
+    for wrong in (None, LDC):
+        with pytest.raises(InputError, match=r'a method, or one of the names ldc.*Pass "ldc"'):
+            ls.TaskMemory(network(), method=wrong)
+
+
+def test_a_key_states_every_option():
+    assert [method.key for method in (LDC(), LDC(floor=False), LDC(factored=True), LDC("variance"))] == [
+        "ldc-floor",
+        "ldc-no-floor",
+        "ldc-factored",
+        "ldc-variance-floor",
+    ]
+    assert LDC("variance", psi=3, floor=False).key == "ldc-variance-psi3-no-floor"
+    assert [EWC(kind).key for kind in ("exact", "empirical", "batch-mean")] == [
+        "ewc",
+        "ewc-empirical",
+        "ewc-batch-mean",
+    ]
+    assert len({method.label for method in _ALL}) == len(_ALL)
+
+
+def test_options_that_contradict_each_other_are_refused():
+    with pytest.raises(InputError, match="no floor with factored=True"):
+        LDC(factored=True, floor=True)
+    with pytest.raises(InputError, match='flatness="variance" with psi'):
+        LDC(psi=3.0)
+    for wrong in ({"flatness": "guessed"}, {"psi": -1.0}, {"floor": "last-mode"}, {"factored": 1}):
+        with pytest.raises(InputError):
+            LDC(**wrong)
+    with pytest.raises(InputError, match="fisher to be one of"):
+        EWC("diagonal")
+
+
+def test_every_method_makes_a_penalty_that_is_zero_at_the_end_of_the_task_and_scales_with_its_strength():
+    model = network()
+    optimizer = sgd(model)
+    learn(model, optimizer, task(0), 400, torch.Generator())
+    with ls.TrajectoryRecorder(model, optimizer) as recorder:
+        learn(model, optimizer, task(0), 60, torch.Generator())
+    snapshot = TaskSnapshot(ls.EmpiricalRisk(model, CRITERION, task(0)), recorder.trajectory())
+    w = snapshot.w1 + 0.1 * torch.randn(len(snapshot.w1))
+    for method in _ALL:
+        penalty = task_penalty(snapshot, method, 2.0, 6)
+        assert float(penalty(snapshot.w1)) == pytest.approx(0.0, abs=1e-9), method
+        assert float(penalty(w)) > 0, method
+        assert float(penalty.with_strength(6.0)(w)) == pytest.approx(3 * float(penalty(w)), rel=1e-5), method

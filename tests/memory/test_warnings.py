@@ -1,0 +1,117 @@
+"""Warnings of a task memory that would silently protect less or more than intended."""
+
+import contextlib
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+import landscope as ls
+from blobs import CRITERION, learn, network, sgd, task
+from landscope.errors import InputError
+from landscope.memory.warnings import UnusedContextWarning
+
+
+def test_a_penalty_in_the_loss_beside_implicit_steps_warns_once():
+    model = network()
+    memory, optimizer = ls.TaskMemory(model, method="l2", strength=0.1), sgd(model)
+    memory.consolidate(CRITERION, task(0))
+    with memory.training(optimizer):
+        assert memory.penalty() == 0  # a look at it is no gradient
+        with pytest.warns(UserWarning, match="count twice"):
+            memory.penalty().backward()
+        memory.penalty().backward()  # warnings are errors here
+        optimizer.step()
+
+
+def test_an_optimiser_without_a_step_warns_and_a_wrapper_is_refused():
+    class Wrapper(torch.optim.Optimizer):
+        def __init__(self, optimizer):
+            self.optimizer, self.param_groups = optimizer, optimizer.param_groups
+
+    model = network()
+    memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30), sgd(model)
+    for begin in (memory.training, lambda wrapper: ls.TrajectoryRecorder(model, wrapper)):
+        with pytest.raises(InputError, match=r"a wrapper, Wrapper.*optimizer\.optimizer"), begin(Wrapper(optimizer)):
+            pass
+    with pytest.warns(UserWarning, match="took no step"), memory.training(optimizer):
+        learn(model, sgd(model), task(0), 5, torch.Generator())
+
+
+def test_layers_that_were_frozen_when_the_memory_was_made_are_named():
+    model = network()
+    model[0].requires_grad_(requires_grad=False)
+    default, chosen = ls.TaskMemory(model), ls.TaskMemory(model, "2.weight")
+    model[0].requires_grad_(requires_grad=True)
+    told = pytest.warns(UserWarning, match=r"moves 0.weight, 0.bias, which the memory does not protect")
+    for memory, expected in ((default, told), (chosen, contextlib.nullcontext())):
+        optimizer = sgd(model)
+        with expected, memory.training(optimizer):
+            learn(model, optimizer, task(0), 1, torch.Generator())
+
+
+def test_a_short_window_warns_and_a_constant_one_is_refused():
+    model = network()
+    memory, generator = ls.TaskMemory(model, n_modes=20), torch.Generator()
+    with pytest.warns(UserWarning, match="took no step"), memory.training(sgd(model)):
+        pass
+    with pytest.raises(InputError, match="recorded since the last task"):
+        memory.consolidate(CRITERION, task(0))
+    still = torch.optim.SGD(model.parameters(), lr=0.0)
+    with memory.training(still):
+        learn(model, still, task(0), 30, generator)
+    with pytest.raises(InputError, match="30 identical rows"):
+        memory.consolidate(CRITERION, task(0))
+    few, optimizer = ls.TaskMemory(model, n_modes=20), sgd(model)
+    with few.training(optimizer):
+        learn(model, optimizer, task(0), 6, generator)
+    with pytest.warns(UserWarning, match="6 recorded steps span at most 5 of"):
+        few.consolidate(CRITERION, task(0))
+
+
+def test_a_training_that_is_never_entered_warns():
+    model = network()
+    memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30), sgd(model)
+    with pytest.warns(UnusedContextWarning, match="never entered, so nothing was recorded"):
+        memory.training(optimizer)
+    with memory.training(optimizer):
+        learn(model, optimizer, task(0), 30, torch.Generator())
+
+
+def test_weights_far_from_the_end_of_the_recording_warn():
+    model, elsewhere = network(), network(seed=1)
+    memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30), sgd(model)
+    with memory.training(optimizer):
+        learn(model, optimizer, task(0), 60, torch.Generator())
+    within = memory.state_dict()["rows"]["weights"][10]
+    model.load_state_dict(memory.space.unflatten(within))  # such as the best of the last steps
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        memory.consolidate(CRITERION, task(0))
+    with memory.training(optimizer):
+        learn(model, optimizer, task(1), 60, torch.Generator())
+    model.load_state_dict(elsewhere.state_dict())
+    with pytest.warns(UserWarning, match="times farther from the last recorded weights"):
+        memory.consolidate(CRITERION, task(1))
+    assert torch.equal(memory.space.flatten(model), memory.space.flatten(elsewhere))
+
+
+def test_a_head_that_never_moved_warns():
+    model = network()
+    model.add_module("unused", nn.Identity())
+    model.unused.weight = nn.Parameter(torch.zeros(3))
+    memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30), sgd(model)
+    with memory.training(optimizer):
+        learn(model, optimizer, task(0), 30, torch.Generator())
+    with pytest.warns(UserWarning, match=r"^unused.weight did not move.*pass select="):
+        memory.consolidate(CRITERION, task(0))
+
+
+def test_a_state_with_fewer_tasks_warns():
+    model = network()
+    memory = ls.TaskMemory(model, method="l2", strength=1.0)
+    before = memory.state_dict()
+    memory.consolidate(CRITERION, task(0))
+    with pytest.warns(UserWarning, match="has 0 tasks and the memory had 1"):
+        memory.load_state_dict(before)

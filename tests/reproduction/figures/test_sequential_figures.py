@@ -1,0 +1,111 @@
+"""Every figure on tasks in sequence at tiny sizes: its jobs, its sections, and nothing done twice."""
+
+import dataclasses
+import math
+
+import pytest
+
+from landscope.errors import StorageError
+from landscope.progress import QuietReporter
+from landscope.reproduction.experiment.settings import Settings
+from landscope.reproduction.figures import FIGURES as REGISTERED
+from landscope.reproduction.figures.capacity import Capacity
+from landscope.reproduction.figures.continual import Continual
+from landscope.reproduction.figures.fig4 import Fig4
+from landscope.reproduction.figures.figure import Plan
+from landscope.reproduction.figures.language import Language
+from landscope.reproduction.figures.sec_s7 import SecS7
+from landscope.reproduction.figures.sec_s8 import SecS8
+from landscope.reproduction.figures.split_digits import SplitDigits
+from landscope.reproduction.sequential.methods import MethodSettings
+from landscope.reproduction.sequential.tuning import Seeds
+
+METHODS = (("ldc-no-floor", 20), ("ldc-floor", 20), ("kfac", 0), ("ewc", 0), ("ewc-empirical", 0), ("l2", 0))
+SIZES = {"counts": (10, 20), "n_modes": 20, "early": 5, "epoch": 10, "epochs": 2, "pretraining_epochs": 20}
+
+
+def tiny(experiments, **changes):
+    return tuple(dataclasses.replace(each, **{**SIZES, **changes}) for each in experiments)
+
+
+FIG4 = tiny(Fig4().experiments, methods=METHODS, weights=(50,))
+FIGURES = [
+    Fig4(FIG4, untuned=(("ldc-floor", 20),)),
+    SecS7(FIG4),
+    SecS8(tiny(SecS8().experiments, methods=METHODS)),
+    Capacity({
+        size: dataclasses.replace(experiment, **{**SIZES, "counts": (5, 10, 20), "epochs": 1}, changes={})
+        for size, experiment in Capacity().experiments.items() if size in ((50, 2), (50, 5))
+    }),
+    SplitDigits(
+        {
+            MethodSettings("none"): (math.nan,), MethodSettings("ldc-floor", n_modes=10, rank=15): (4.0,),
+            MethodSettings("joint"): (math.nan,),
+        },
+        pretraining_epochs=20,
+    ),
+    Continual({method: Continual().strengths[method] for method in ("none", "ldc-variance-factored", "gpm")}),
+    Language({method: Language().strengths[method] for method in ("none", "l2")}),
+]  # fmt: skip
+SMOKE = {"train_samples": 600, "batch_size": 100, "learning_rate": 0.2, "hidden": (12, 12)}
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    return Plan(tmp_path_factory.mktemp("figures"), Settings.of(SMOKE), seeds=2, quick=True)
+
+
+def run(figure, plan):
+    for job in sorted(figure.jobs(plan), key=lambda job: job.stage):
+        job.call(QuietReporter(), *job.arguments)
+    return figure.sections(plan)
+
+
+@pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")  # the transformer
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.key)
+def test_every_figure_is_made_and_kept(figure, plan):
+    sections = run(figure, plan)
+    assert sections[0].key.startswith(REGISTERED[figure.key].key)
+    for section in sections:
+        assert section.rows
+        assert {len(row) for row in section.rows} == {len(section.headings)}
+        assert not any("nan" in cell for row in section.rows for cell in row)
+        assert section.text or section is not sections[0]
+        assert all(plot.draw().data for plot in section.plots)
+    times = {path: path.stat().st_mtime_ns for path in plan.folder.rglob("*.zarr.zip")}
+    again = run(figure, plan)
+    assert {path: path.stat().st_mtime_ns for path in plan.folder.rglob("*.zarr.zip")} == times
+    assert [section.rows for section in again] == [section.rows for section in sections]
+    assert repr([section.judgements for section in again]) == repr([section.judgements for section in sections])
+
+
+def test_a_full_figure_tunes_on_seeds_that_it_does_not_report(tmp_path):
+    strengths = {MethodSettings("none"): (math.nan,), MethodSettings("l2"): (0.1, 1.0, 10.0)}
+    figure = SplitDigits(strengths, Seeds(2, 1), pretraining_epochs=5)
+    plan = Plan(tmp_path, Settings.of(SMOKE), seeds=2)
+    assert [(job.name, job.stage) for job in figure.jobs(plan)] == [
+        ("split-digits-seed100", 0), ("split-digits-seed0", 1), ("split-digits-seed1", 1)
+    ]  # fmt: skip
+    (section,) = run(figure, plan)
+    kept = {path.name for path in (tmp_path / "runs" / "split-digits-seed100").glob("*.zarr.zip")}
+    assert kept == {"l2-0.1.zarr.zip", "l2-1.zarr.zip", "l2-10.zarr.zip"}
+    assert len(list((tmp_path / "runs" / "split-digits-seed0").glob("l2*"))) == 1
+    assert section.rows[0][0] == "nothing"
+
+
+def test_results_of_another_size_are_not_mixed_in(plan):
+    figure = Continual({"none": (math.nan,), "ldc-variance-factored": (4.0,)})
+    run(figure, plan)
+    longer = dataclasses.replace(
+        figure, quick=[dataclasses.replace(benchmark, epochs=21) for benchmark in figure.quick]
+    )
+    with pytest.raises(StorageError, match="results of epochs 21; got some of epochs 20"):
+        longer.sections(plan)
+
+
+def test_sizes_of_the_paper():
+    first = Fig4().experiments[0]
+    trials = first.trials()
+    assert len(trials) == len(set(trials)) > 150
+    assert trials[first.moved()[1]] == MethodSettings("ldc-no-floor", 10.0, 200)
+    assert len(first.quick().trials()) < len(trials) / 2

@@ -1,0 +1,120 @@
+"""The Fisher information and its Kronecker factors against sums over samples and labels in float64."""
+
+import pytest
+import torch
+from torch import nn
+
+import landscope as ls
+from classifiers import CLASSES, MODELS, SAMPLES, fisher_matrix, slopes_of_answers, small_classifier
+
+
+@pytest.fixture(params=list(MODELS))
+def problem(request):
+    return small_classifier(request.param)
+
+
+def test_the_fisher_information_agrees_with_the_sum_over_samples_and_answers(problem):
+    expected = fisher_matrix(*problem)
+    risk = problem[2]
+    found = risk.fisher_information()
+    assert torch.allclose(found.diagonal(risk.w0), expected.diagonal(), rtol=1e-9, atol=1e-15)
+    vector = torch.randn(risk.space.dim).double()
+    assert torch.allclose(found.product(risk.w0, vector), expected @ vector, rtol=1e-9, atol=1e-12)
+
+
+def test_the_other_fishers_are_what_their_names_say(problem):
+    _model, data, risk = problem
+    slopes, _ = slopes_of_answers(*problem)
+    own = slopes[torch.arange(SAMPLES), data[1]]
+    found = risk.fisher_information()
+    assert torch.allclose(found.diagonal(risk.w0, "empirical"), own.square().mean(dim=0), rtol=1e-9, atol=1e-15)
+    batches = own.view(4, 3, -1).mean(dim=1)
+    got = found.diagonal(risk.w0, "batch-mean", batch_size=3)
+    assert torch.allclose(got, batches.square().mean(dim=0), rtol=1e-9, atol=1e-15)
+    one = found.diagonal(risk.w0, "batch-mean", batch_size=1)
+    assert torch.allclose(one, found.diagonal(risk.w0, "empirical"), rtol=1e-9, atol=1e-15)
+
+
+def test_kronecker_factors_agree_with_sums_over_samples_positions_and_answers(problem):
+    model, data, risk = problem
+    for layer in risk.kronecker_factors(risk.w0):
+        part = model.get_submodule(layer.name)
+        a = torch.zeros_like(layer.inputs)
+        g = torch.zeros_like(layer.outputs)
+        for x in data[0]:
+            entered, left = _watch(part, model, x)
+            logs = left[1].log_softmax(dim=1)[0]
+            rows = _positions(part, entered, layer.columns.shape[1])
+            a += rows.T @ rows
+            for log in logs:
+                (slope,) = torch.autograd.grad(log, left[0], retain_graph=True)
+                slope = slope[0].flatten(1).T if isinstance(part, nn.Conv2d) else slope
+                g += log.exp().detach() * slope.T @ slope / len(slope)
+        assert torch.allclose(layer.inputs, a / SAMPLES, rtol=1e-9)
+        assert torch.allclose(layer.outputs, g / SAMPLES, rtol=1e-9, atol=1e-15)
+        weights = risk.w0[layer.columns][:, : part.weight[0].numel()]
+        assert torch.equal(weights, part.weight.detach().flatten(1))
+
+
+def _watch(part, model, x):
+    kept = {}
+
+    def note(_, entered, left):
+        kept["entered"], kept["left"] = entered[0].detach(), left
+        return left.clone()
+
+    handle = part.register_forward_hook(note)
+    logits = model(x[None])
+    handle.remove()
+    return kept["entered"], (kept["left"], logits)
+
+
+def _positions(part, entered, width):
+    """Every window of the image that a kernel sees, one by one; a 1 at the end where there is a bias."""
+    if isinstance(part, nn.Linear):
+        rows = entered
+    else:
+        image = nn.functional.pad(entered[0], (part.padding[1],) * 2 + (part.padding[0],) * 2)
+        high, wide = part.kernel_size
+        places = [(i, j) for i in range(image.shape[1] - high + 1) for j in range(image.shape[2] - wide + 1)]
+        rows = torch.stack([image[:, i : i + high, j : j + wide].flatten() for i, j in places])
+    return rows if rows.shape[1] == width else torch.cat([rows, torch.ones(len(rows), 1).double()], dim=1)
+
+
+class CountsItsSamples(nn.Module):
+    """Reads the number of samples before the free layer, and forgets the first axis of a batch of one."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 6, bias=False), nn.Linear(3, CLASSES)
+
+    def forward(self, x):
+        count = x.size(0)
+        return self.last(torch.relu(self.first(x)).view(count, 2, 3).sum(dim=1)).squeeze()
+
+
+def test_models_that_know_how_many_samples_they_see_have_the_same_fisher_information():
+    model = CountsItsSamples().double()
+    data = (torch.randn(SAMPLES, 6).double(), torch.randint(CLASSES, (SAMPLES,)))
+    risk = ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), data, space=ls.ParameterSpace.of(model, "first.weight"))
+    whole = torch.zeros(36).double()
+    for row in range(SAMPLES):
+        outputs = model(data[0])[row]
+        p = outputs.softmax(dim=0).detach()
+        for answer in range(CLASSES):
+            slope = torch.autograd.grad(model(data[0])[row].log_softmax(dim=0)[answer], model.first.weight)[0].flatten()
+            whole += p[answer] * slope.square()
+    found = risk.fisher_information().diagonal(risk.w0)
+    assert torch.allclose(found, whole / SAMPLES, rtol=1e-9, atol=1e-15)
+
+
+def test_for_one_sample_and_one_layer_the_factors_are_the_fisher_information():
+    torch.manual_seed(0)
+    model = nn.Linear(4, CLASSES).double()
+    data = (torch.randn(1, 4).double(), torch.tensor([1]))
+    risk = ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), data)
+    (layer,) = risk.kronecker_factors(risk.w0)
+    places = layer.columns.flatten()
+    fisher = torch.stack([risk.fisher_information().product(risk.w0, v) for v in torch.eye(risk.space.dim).double()])
+    product = torch.kron(layer.outputs, layer.inputs)
+    assert torch.allclose(product, fisher[places][:, places], atol=1e-12)

@@ -1,0 +1,72 @@
+"""Results show their numbers, in text and HTML, and draw the picture that belongs to their kind."""
+
+import dataclasses
+
+import plotly.graph_objects as go
+import pytest
+import torch
+
+import landscope as ls
+from known import flatness_of, statistics_of
+from landscope.errors import InputError
+from landscope.results import Result, register_picture, result_kinds
+
+
+def exponents():
+    variance = torch.logspace(0, -5, 20).double()
+    return ls.law.fit_exponents("a <b>", statistics_of(variance), flatness_of(variance**-0.25), (1, 20))
+
+
+def test_a_result_shows_numbers_to_four_digits_and_large_tensors_by_their_range():
+    text = repr(exponents())
+    lines = dict(line.strip().split(": ", 1) for line in text.splitlines()[1:])
+    assert text.splitlines()[0] == "Exponents"
+    assert lines["psi"] == "4"
+    assert lines["variance"] == "[20], 1e-05 to 1"
+    assert lines["used"] == "[20], 20 of 20 true"
+    assert lines["mode_range"] == "(1, 20)"
+    assert "provenance" not in lines
+    width = exponents().width.clone()
+    width[3:5] = torch.nan
+    assert "2 NaN" in repr(dataclasses.replace(exponents(), width=width))
+    assert "all NaN" in repr(dataclasses.replace(exponents(), width=torch.full((20,), torch.nan)))
+    few = ls.principal_modes(ls.Trajectory.of(torch.tensor([[0.0, 0.0], [2.0, 0.0]])))
+    assert "values: (1)" in repr(few)
+
+
+def test_html_is_a_table_and_everything_in_it_is_escaped():
+    page = exponents()._repr_html_()
+    assert "<th>psi</th><td>4</td>" in page
+    assert "a &lt;b&gt;" in page
+    assert "<b>" not in page
+
+
+def test_results_draw_the_picture_of_their_kind():
+    window = ls.Trajectory.of(torch.randn(60, 4).cumsum(0))
+    modes = ls.principal_modes(window)
+    pictures = (modes, exponents(), flatness_of(torch.logspace(0, 1, 8)), ls.noise.velocity_statistics(window, modes))
+    for result in pictures:
+        assert isinstance(result.plot(), go.Figure), result.kind
+    with pytest.raises(InputError, match=r"got mode_statistics\..* landscope\.plots"):
+        ls.noise.mode_statistics(modes, window).plot()
+
+
+def test_every_picture_belongs_to_a_kind_of_result():
+    from landscope import plots, results
+
+    assert plots.registry
+    assert set(results._PICTURES) <= set(result_kinds())
+
+
+def test_a_kind_can_bring_its_own_picture(monkeypatch):
+    from landscope import results
+
+    monkeypatch.setattr(results, "_PICTURES", dict(results._PICTURES))
+    register_picture("motion-of-mine", lambda result: go.Figure(layout={"title": result.kind}))
+    monkeypatch.setattr(results, "_KINDS", dict(results._KINDS))
+
+    @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+    class Mine(Result, kind="motion-of-mine"):
+        """A result of another package."""
+
+    assert Mine().plot().layout.title.text == "motion-of-mine"
