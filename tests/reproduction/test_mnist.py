@@ -8,8 +8,8 @@ import torch
 
 import landscope as ls
 from landscope.progress import QuietReporter
-from landscope.reproduction.experiment import experiment
 from landscope.reproduction.experiment.datasets.loading import load_images
+from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
 from landscope.study.checkpoints import Checkpoints
@@ -35,7 +35,9 @@ def test_mnist_is_byte_for_byte_the_canonical_set(mnist):
 
 def test_the_papers_network_on_all_images(mnist, tmp_path, monkeypatch):
     """Three epochs in, the pipeline holds on 60,000 images and 2,500 weights, and agrees with plain forwards."""
-    monkeypatch.setattr(experiment, "load_data", lambda name: mnist)  # read once: 70,000 files take seconds
+    monkeypatch.setattr(
+        "landscope.reproduction.experiment.experiment.load_data", lambda name: mnist
+    )  # read once: 70,000 files take seconds
     settings = {"data": "mnist", "start": 3, "window_epochs": 1, "flatness_modes": 24, "fit_modes": [2, 24],
                 "spectrum_ranks": [5, 100], "n_nulls": 0}  # fmt: skip
     run = ExperimentRun.create(tmp_path / "run", Settings.of(settings))
@@ -49,7 +51,7 @@ def test_the_papers_network_on_all_images(mnist, tmp_path, monkeypatch):
     modes = run.load("modes", ls.directions.Directions)
     assert bool(widths.bracketed.all())
 
-    model = experiment.Experiment(run.settings).network()
+    model = Experiment(run.settings).network()
     Checkpoints(run.path / "checkpoints").load(4 * 1200, model)
     space = ls.ParameterSpace.of(model, "2.weight")
     data = (mnist.train_images.flatten(1), mnist.train_labels)

@@ -225,6 +225,7 @@ class Twin:
         return self.mean_loss(outputs["logits"] if isinstance(outputs, dict) else outputs, self.targets)
 
 
+@pytest.mark.filterwarnings("ignore:The lines start at other weights")  # meant here: the twin has the same statistics
 @pytest.mark.parametrize(
     ("build", "loss", "structure"), CASES, ids=["-".join([b.__name__, *rest]) for b, *rest in CASES]
 )

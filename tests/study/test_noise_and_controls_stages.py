@@ -121,9 +121,10 @@ def test_without_saved_models_the_cooling_is_not_measured_and_the_page_says_what
 
 
 def test_the_page_shows_the_later_stages_without_the_data(late_run, monkeypatch):
-    from landscope.reproduction.experiment import experiment
 
-    monkeypatch.setattr(experiment, "load_data", None)  # the page of a finished run needs no data
+    monkeypatch.setattr(
+        "landscope.reproduction.experiment.experiment.load_data", None
+    )  # the page of a finished run needs no data
     page = ExperimentRun.open(late_run.path).report().read_text()
     for name in (
         "minibatch_profiles", "noise_against_flatness", "correlation_time_against_flatness", "spring_statistics",

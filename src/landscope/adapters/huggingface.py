@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from landscope.adapters.memory_session import MemorySession
-from landscope.adapters.recorder_session import RecorderSession
+from landscope.adapters.recorder_session import RecorderSession, RecordingSession, StudySession
 from landscope.adapters.session import Training, TrainingSession
 from landscope.errors import InputError, StorageError
 from landscope.memory.task_memory import TaskMemory
@@ -24,7 +24,7 @@ try:
 except ImportError as error:
     raise ImportError(f"Expected transformers and accelerate; got: {error}. Install landscope[huggingface].") from error
 
-__all__ = ["RecorderCallback", "TaskMemoryCallback", "language_model_losses"]
+__all__ = ["RecorderCallback", "StudyCallback", "TaskMemoryCallback", "language_model_losses"]
 
 _STEPS_TAKEN = "landscope_optimizer_steps"
 
@@ -61,7 +61,34 @@ class _TrainerSession(TrainingSession, TrainerCallback):
         self._end()
 
 
-class RecorderCallback(RecorderSession, _TrainerSession):
+class _RecordingTrainerSession(RecordingSession, _TrainerSession):
+    """Keeps the rows and the number of steps that a checkpoint needs."""
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,  # noqa: ARG002 - the Trainer's signature
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
+        """Store the number of steps taken, so that checkpoints contain it; called by the Trainer."""
+        if self._recorder is not None:
+            _stored(state)[_STEPS_TAKEN] = self._recorder.step
+        if control.should_save:
+            self._flush()
+
+    def on_save(
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,  # noqa: ARG002
+        control: TrainerControl,  # noqa: ARG002
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
+        """Write the rows before a checkpoint; called by the Trainer."""
+        self._flush()
+
+
+class RecorderCallback(RecorderSession, _RecordingTrainerSession):
     """Records the weights during ``transformers.Trainer.train``, one row after each step of the optimiser.
 
     Parameter names are those of the model itself, without the wrappers of ``torch.compile`` or distributed training.
@@ -100,16 +127,41 @@ class RecorderCallback(RecorderSession, _TrainerSession):
         (('transformer.h.0.mlp.c_fc.weight',), torch.Size([3, 64]))
     """
 
-    def on_step_end(
-        self,
-        args: TrainingArguments,  # noqa: ARG002
-        state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002
-        **kwargs: Any,  # noqa: ARG002
-    ) -> None:
-        """Store the number of steps taken, so that checkpoints contain it; called by the Trainer."""
-        if self._recorder is not None:
-            _stored(state)[_STEPS_TAKEN] = self._recorder.step
+
+class StudyCallback(StudySession, _RecordingTrainerSession):
+    """Records into a study during ``transformers.Trainer.train``, as :meth:`landscope.Study.record` does.
+
+    The selected weights are kept after each step of the optimiser, the whole model at some 20 steps, at the window ends
+    that the study names, and at the end. A training resumed from a checkpoint continues the recording at the step of
+    that checkpoint. Rows are counted as in :class:`RecorderCallback`.
+
+    Args:
+        study: Study of the Trainer's model, or of a module inside it.
+        select: Parameters to record, see :meth:`landscope.ParameterSpace.of`.
+        every: Number of steps between two recorded rows.
+
+    Raises:
+        InputError: If ``study`` is no study with a model, or ``every`` is not a positive integer; when training begins,
+            if the study is of another model, or the selection does not fit it.
+        StorageError: When training begins, if the study holds a recording (and no checkpoint is resumed) or results.
+        NonFiniteError: While recording or when training ends, if a weight became NaN or infinite.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
+        >>> from landscope import Study
+        >>> model = GPT2LMHeadModel(GPT2Config(vocab_size=7, n_positions=8, n_embd=4, n_layer=1, n_head=1))
+        >>> tokens = [{"input_ids": row, "labels": row} for row in torch.randint(7, (8, 5))]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     data = torch.utils.data.DataLoader(tokens, batch_size=4)
+        ...     study = Study(folder + "/study", model, language_model_losses, data)
+        ...     arguments = TrainingArguments(folder, max_steps=3, use_cpu=True, disable_tqdm=True, report_to=[])
+        ...     callback = StudyCallback(study, select="*.c_fc.weight")
+        ...     done = Trainer(model, arguments, train_dataset=tokens, callbacks=[callback]).train()
+        ...     study.trajectory.weights.shape, study.saved_steps
+        {'train_runtime': ...}
+        (torch.Size([3, 64]), [0, 1, 2, 3])
+    """
 
 
 class TaskMemoryCallback(MemorySession, _TrainerSession):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from landscope.adapters.memory_session import MemorySession
-from landscope.adapters.recorder_session import RecorderSession
+from landscope.adapters.recorder_session import RecorderSession, RecordingSession, StudySession
 from landscope.adapters.session import Training, TrainingSession
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
@@ -18,7 +18,7 @@ try:
 except ImportError as error:
     raise ImportError(f"Expected lightning; got: {error}. Install landscope[lightning].") from error
 
-__all__ = ["RecorderCallback", "TaskMemoryCallback"]
+__all__ = ["RecorderCallback", "StudyCallback", "TaskMemoryCallback"]
 
 _STEPS_TAKEN = "landscope_optimizer_steps"
 
@@ -48,7 +48,36 @@ class _LightningSession(TrainingSession, Callback):
         )
 
 
-class RecorderCallback(RecorderSession, _LightningSession):
+class _RecordingLightningSession(RecordingSession, _LightningSession):
+    """Keeps the rows and the number of steps that a checkpoint needs."""
+
+    _begin_call = "fit()"
+    _steps_taken: int | None = None
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002 - Lightning's signature
+        """Store the number of steps taken in the checkpoint, and write the rows before it; called by Lightning."""
+        if self._recorder is not None:
+            self._flush()
+            checkpoint.setdefault(_STEPS_TAKEN, {})[repr(self._select)] = self._recorder.step
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
+        """Read the number of steps taken from the checkpoint of a resumed training; called by Lightning."""
+        stored = checkpoint.get(_STEPS_TAKEN, {})
+        self._steps_taken = stored.get(repr(self._select), checkpoint["global_step"])
+
+    def _training(self, trainer: Trainer, pl_module: LightningModule) -> Training:
+        training = super()._training(trainer, pl_module)
+        if trainer.global_step == 0 or self._steps_taken is None:
+            return training
+        return dataclasses.replace(training, steps_taken=self._steps_taken)
+
+    def _end(self) -> None:
+        if self._recorder is not None:
+            self._steps_taken = self._recorder.step
+        super()._end()
+
+
+class RecorderCallback(RecorderSession, _RecordingLightningSession):
     """Records the weights during ``lightning.Trainer.fit``, one row after each step of an optimiser.
 
     Parameter names are those of the ``LightningModule``. With several optimisers, the callback follows the one that
@@ -88,29 +117,45 @@ class RecorderCallback(RecorderSession, _LightningSession):
         (('layer.weight',), torch.Size([3, 2]))
     """
 
-    _begin_call = "fit()"
-    _steps_taken: int | None = None
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002 - Lightning's signature
-        """Store the number of steps taken in the checkpoint; called by Lightning."""
-        if self._recorder is not None:
-            checkpoint.setdefault(_STEPS_TAKEN, {})[repr(self._select)] = self._recorder.step
+class StudyCallback(StudySession, _RecordingLightningSession):
+    """Records into a study during ``lightning.Trainer.fit``, as :meth:`landscope.Study.record` does.
 
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
-        """Read the number of steps taken from the checkpoint of a resumed training; called by Lightning."""
-        stored = checkpoint.get(_STEPS_TAKEN, {})
-        self._steps_taken = stored.get(repr(self._select), checkpoint["global_step"])
+    The selected weights are kept after each step of the optimiser that holds them, the whole model at some 20 steps, at
+    the window ends that the study names, and at the end. A training resumed from a checkpoint continues the recording
+    at the step of that checkpoint. Rows are counted as in :class:`RecorderCallback`.
 
-    def _training(self, trainer: Trainer, pl_module: LightningModule) -> Training:
-        training = super()._training(trainer, pl_module)
-        if trainer.global_step == 0 or self._steps_taken is None:
-            return training
-        return dataclasses.replace(training, steps_taken=self._steps_taken)
+    Args:
+        study: Study of the ``LightningModule``, or of a module inside it.
+        select: Parameters to record, see :meth:`landscope.ParameterSpace.of`.
+        every: Number of steps between two recorded rows.
 
-    def _end(self) -> None:
-        if self._recorder is not None:
-            self._steps_taken = self._recorder.step
-        super()._end()
+    Raises:
+        InputError: If ``study`` is no study with a model, or ``every`` is not a positive integer; when training begins,
+            if the study is of another model, or its parameters are in no optimiser or in several.
+        StorageError: When training begins, if the study holds a recording (and no checkpoint is resumed) or results.
+        NonFiniteError: While recording or when training ends, if a weight became NaN or infinite.
+
+    Example:
+        >>> import lightning, tempfile, torch, warnings
+        >>> from landscope import Study
+        >>> warnings.filterwarnings("ignore", module="lightning")  # about its own use of torch
+        >>> class Line(lightning.LightningModule):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.layer = torch.nn.Linear(2, 1)
+        ...     def training_step(self, batch, batch_idx):
+        ...         return torch.nn.functional.mse_loss(self.layer(batch[0]), batch[1])
+        ...     def configure_optimizers(self):
+        ...         return torch.optim.SGD(self.parameters(), lr=0.1)
+        >>> model, data = Line(), torch.utils.data.TensorDataset(torch.ones(6, 2), torch.ones(6, 1))
+        >>> study = Study(tempfile.mkdtemp() + "/line", model.layer, torch.nn.MSELoss(), data)
+        >>> callback = StudyCallback(study, select="weight")
+        >>> trainer = lightning.Trainer(max_steps=3, accelerator="cpu", barebones=True, callbacks=[callback])
+        >>> trainer.fit(model, torch.utils.data.DataLoader(data, batch_size=2))
+        >>> study.trajectory.weights.shape, study.saved_steps
+        (torch.Size([3, 2]), [0, 1, 2, 3])
+    """
 
 
 class TaskMemoryCallback(MemorySession, _LightningSession):

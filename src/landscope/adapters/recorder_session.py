@@ -1,24 +1,65 @@
-"""A trajectory recorder that is active while a training runs, for the callbacks of all frameworks."""
+"""Recorders that are active while a training runs, for the callbacks of all frameworks."""
 
 from __future__ import annotations
 
+import abc
 import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from landscope._checks import check_count
+from torch import nn
+
+from landscope._checks import check_count, check_kind
 from landscope.adapters.session import Training, TrainingSession
-from landscope.errors import InputError
+from landscope.errors import InputError, LandscopeError
 from landscope.parameters import ParameterSpace, Selection
 from landscope.recorder import TrajectoryRecorder
+from landscope.study.recording import StudyRecorder
+from landscope.study.study import Study
 from landscope.trajectory import Trajectory
 
-__all__ = ["RecorderSession"]
+__all__ = ["RecorderSession", "RecordingSession", "StudySession"]
 
 
-class RecorderSession(TrainingSession):
-    """Records while a training runs, and gives access to the recorded rows.
+class RecordingSession(TrainingSession):
+    """Records while a training runs, on the main process only.
+
+    Args:
+        select: Parameters to record, see :meth:`landscope.ParameterSpace.of`.
+        every: Number of steps between two recorded rows.
+
+    Raises:
+        InputError: If ``every`` is not a positive integer.
+    """
+
+    _begin_call = "train()"
+    """The framework's call that begins a training."""
+
+    def __init__(self, select: Selection | Iterable[Selection] | None, every: int) -> None:
+        self._select = select if select is None or isinstance(select, str | type) else tuple(select)
+        self._every = check_count("every", every, minimum=1)
+        self._recorder: TrajectoryRecorder | StudyRecorder | None = None
+
+    @abc.abstractmethod
+    def _recorder_of(self, training: Training) -> TrajectoryRecorder | StudyRecorder:
+        """A recorder of a training."""
+
+    def _context(self, training: Training) -> contextlib.AbstractContextManager[Any]:
+        self._recorder = None
+        if not training.is_main_process:
+            return contextlib.nullcontext()
+        self._recorder = self._recorder_of(training)
+        return self._recorder
+
+    def _flush(self) -> None:
+        """Write the rows that are held; a training that resumes from a checkpoint needs the rows before it."""
+        if self._recorder is not None:
+            self._recorder.flush()
+
+
+class RecorderSession(RecordingSession):
+    """Records a trajectory while a training runs, and gives access to the recorded rows.
 
     Args:
         select: Parameters to record, see :meth:`landscope.ParameterSpace.of`.
@@ -29,9 +70,6 @@ class RecorderSession(TrainingSession):
         InputError: If ``every`` is not a positive integer.
     """
 
-    _begin_call = "train()"
-    """The framework's call that begins a training."""
-
     def __init__(
         self,
         select: Selection | Iterable[Selection] | None = None,
@@ -39,10 +77,8 @@ class RecorderSession(TrainingSession):
         path: str | Path | None = None,
         every: int = 1,
     ) -> None:
-        self._select = select if select is None or isinstance(select, str | type) else tuple(select)
+        super().__init__(select, every)
         self._path = path
-        self._every = check_count("every", every, minimum=1)
-        self._recorder: TrajectoryRecorder | None = None
 
     @property
     def space(self) -> ParameterSpace:
@@ -60,12 +96,9 @@ class RecorderSession(TrainingSession):
         """
         return self._begun().trajectory()
 
-    def _context(self, training: Training) -> contextlib.AbstractContextManager[Any]:
-        self._recorder = None
-        if not training.is_main_process:
-            return contextlib.nullcontext()
+    def _recorder_of(self, training: Training) -> TrajectoryRecorder:
         space = ParameterSpace.of(training.model, self._select)
-        self._recorder = TrajectoryRecorder(
+        return TrajectoryRecorder(
             training.model,
             training.optimizer_for(space, training.model),
             self._select,
@@ -74,10 +107,9 @@ class RecorderSession(TrainingSession):
             first_step=training.steps_taken + 1,
             resume=training.global_step > 0,
         )
-        return self._recorder
 
     def _begun(self) -> TrajectoryRecorder:
-        if self._recorder is None:
+        if not isinstance(self._recorder, TrajectoryRecorder):
             raise InputError(
                 expected="a training that has begun on this process",
                 got="none",
@@ -85,3 +117,42 @@ class RecorderSession(TrainingSession):
                 "process records.",
             )
         return self._recorder
+
+
+class StudySession(RecordingSession):
+    """Records into a study while a training runs.
+
+    Args:
+        study: Study of the trained model, or of a module inside it.
+        select: Parameters to record, see :meth:`landscope.ParameterSpace.of`; their names are those of the study's
+            model.
+        every: Number of steps between two recorded rows.
+
+    Raises:
+        InputError: If ``study`` is no study with a model, or ``every`` is not a positive integer.
+    """
+
+    def __init__(self, study: Study, select: Selection | Iterable[Selection] | None = None, *, every: int = 1) -> None:
+        super().__init__(select, every)
+        self.study = check_kind("the study", study, Study, hint='Pass ls.Study("folder", model, ...).')
+        self._model: nn.Module = study.model
+
+    def close(self) -> None:
+        """End the session of a training that was interrupted; does nothing after a training that ended.
+
+        The model of an interrupted step is not kept.
+        """
+        if self._recorder is not None:
+            with contextlib.suppress(LandscopeError):
+                self._recorder.__exit__(InterruptedError, None, None)
+        super().close()
+
+    def _recorder_of(self, training: Training) -> StudyRecorder:
+        if all(part is not self._model for part in training.model.modules()):
+            raise InputError(
+                expected="a model that is, or contains, the model of the study", got="another model",
+                hint="Make the study from the same model object that is trained.",
+            )  # fmt: skip
+        optimizer = training.optimizer_for(ParameterSpace.of(self._model, self._select), self._model)
+        first_step = training.steps_taken + 1 if training.global_step > 0 else None
+        return self.study.record(optimizer, self._select, every=self._every, first_step=first_step)

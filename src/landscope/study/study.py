@@ -114,6 +114,15 @@ class Study:
         """The folder."""
         return self.folder.path
 
+    @property
+    def model(self) -> nn.Module:
+        """The model.
+
+        Raises:
+            InputError: If the study was opened without it.
+        """
+        return self._analysis.subject.model
+
     def record(
         self,
         optimizer: torch.optim.Optimizer,
@@ -227,7 +236,7 @@ class Study:
             raise InputError(
                 expected="a training that has ended",
                 got="analyse() inside `with study.record(...)`",
-                hint="Call it after the with block.",
+                hint="Call it after the with block; after a Trainer that failed, call close() of its callback first.",
             )
         stages = [
             *STAGES[:_LAW],

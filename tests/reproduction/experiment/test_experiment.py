@@ -155,6 +155,5 @@ def test_a_run_starts_from_a_checkpoint(tmp_path):
     first.analyse(QuietReporter(), until="train")
     saved = first.path / "checkpoints" / "step-000000016.zarr.zip"
     made = experiment(**small, initial=str(saved))
-    weights = made.network().state_dict()
-    fresh = experiment(**small).network().state_dict()
+    weights, fresh = made.network().state_dict(), experiment(**small).network().state_dict()
     assert any(not torch.equal(weights[name], fresh[name]) for name in fresh)

@@ -25,12 +25,10 @@ class Scenario:
     """A sequence of tasks.
 
     Args:
-        name: Name for a reader.
         tasks: The tasks, each with the outputs that may answer; labels count within them.
         n_outputs: Outputs of the network.
     """
 
-    name: str
     tasks: Sequence[Task]
     n_outputs: int
 
@@ -75,7 +73,7 @@ def split_scenario(train: Labelled, test: Labelled, groups: Sequence[Sequence[in
         outputs = {"task": range(first, first + size), "domain": range(size), "class": range(total)}[kind]
         data = (_renumbered(part, group, first if kind == "class" else 0) for part in (task.train, task.test))
         tasks.append(Task(task.name, *data, outputs=tuple(outputs)))
-    return Scenario(f"{kind}-incremental", tasks, size if kind == "domain" else total)
+    return Scenario(tasks, size if kind == "domain" else total)
 
 
 def _renumbered(data: Labelled, group: Sequence[int], base: int) -> Labelled:
@@ -115,7 +113,7 @@ def permuted_scenario(train: Labelled, test: Labelled, n_tasks: int, seed: int) 
         Task(f"order {number + 1}", _reordered(train, order), _reordered(test, order), tuple(range(classes)))
         for number, order in enumerate(orders)
     ]
-    return Scenario("permuted", tasks, classes)
+    return Scenario(tasks, classes)
 
 
 def _reordered(data: Labelled, order: Tensor) -> Labelled:
