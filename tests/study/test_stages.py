@@ -21,8 +21,8 @@ def copied(small_run, tmp_path):
 
 def again(small_run, folder):
     """The study of the small run's network in another folder."""
-    problem = small_run.problem
-    return ls.Study(folder, problem.network(), problem.criterion, problem.landscape_data)
+    experiment = small_run.experiment
+    return ls.Study(folder, experiment.network(), experiment.criterion, experiment.landscape_data)
 
 
 def test_the_exponents_are_those_of_the_library(small_run):
