@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -12,6 +12,8 @@ __all__ = [
     "BatchLines",
     "Ensemble",
     "HasBatchGradients",
+    "Described",
+    "HasGradient",
     "HasHessianProduct",
     "HasStart",
     "LeavesSamplesOut",
@@ -145,6 +147,25 @@ class LineEnsemble(Protocol):
 
     def batch_lines(self, w0: Tensor, directions: Tensor) -> BatchLines:
         """Prepare the lines from ``w0[N]`` along ``directions[k, N]``."""
+        ...
+
+
+@runtime_checkable
+class HasGradient(Protocol):
+    """A landscape that computes its gradient."""
+
+    def gradient(self, w: Tensor, /) -> Tensor:
+        """``w[N] -> gradient[N]``."""
+        ...
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A landscape that describes itself for the provenance of results."""
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """A mapping that JSON can hold."""
         ...
 
 

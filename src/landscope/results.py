@@ -15,6 +15,7 @@ from torch import Tensor
 
 from landscope._version import __version__
 from landscope.errors import InputError
+from landscope.protocols import Described
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -51,7 +52,7 @@ def stamp(**settings: object) -> dict[str, Any]:
 
 def described(landscape: object) -> Any:
     """What a stamp says of a landscape: what it says of itself, or its type."""
-    return getattr(landscape, "provenance", None) or type(landscape).__name__
+    return dict(landscape.provenance) if isinstance(landscape, Described) else type(landscape).__name__
 
 
 def result_kinds() -> Mapping[str, type[Result]]:

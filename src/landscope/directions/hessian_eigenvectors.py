@@ -12,6 +12,7 @@ from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
 from landscope._checks import check_count, check_landscape, check_vector
+from landscope.derivatives import hessian_product
 from landscope.directions.directions import Directions
 from landscope.errors import InputError
 from landscope.protocols import LossLandscape, ProgressCallback, silent
@@ -57,8 +58,9 @@ def hessian_eigenvectors(
     """
     check_landscape(landscape)
     w0 = check_vector("w0", w0, dim=w0.shape[-1])
+    product = hessian_product(landscape)
     return leading_eigenvectors(
-        _hessian_product(landscape, w0), w0, n_modes, name="Hessian eigenvectors", rtol=rtol, seed=seed,
+        lambda v: product(w0, v), w0, n_modes, name="Hessian eigenvectors", rtol=rtol, seed=seed,
         progress=progress,
     )  # fmt: skip
 
@@ -133,13 +135,6 @@ class _Symmetric(LinearOperator):
 
     def _matvec(self, x: np.ndarray) -> np.ndarray:
         return self._multiply(x)
-
-
-def _hessian_product(landscape: LossLandscape, w0: Tensor) -> Callable[[Tensor], Tensor]:
-    own = getattr(landscape, "hessian_vector_product", None)
-    if own is not None:
-        return lambda v: own(w0, v)
-    return lambda v: torch.func.jvp(torch.func.grad(landscape), (w0,), (v,))[1]
 
 
 def _in_numpy(product: Callable[[Tensor], Tensor], like: Tensor) -> Callable[[np.ndarray], np.ndarray]:

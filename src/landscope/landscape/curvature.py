@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from landscope._checks import check_landscape, check_start, device_with_float64
+from landscope.derivatives import hessian_product
 from landscope.directions.directions import Directions, rows_of
-from landscope.protocols import HasHessianProduct, LossLandscape, ProgressCallback
+from landscope.protocols import LossLandscape, ProgressCallback
 
-__all__ = ["directional_curvature", "hessian_product"]
+__all__ = ["directional_curvature"]
 
 
 def directional_curvature(
@@ -56,17 +55,3 @@ def directional_curvature(
         if progress is not None:
             progress(row + 1, len(directions))
     return curvature
-
-
-def hessian_product(landscape: LossLandscape) -> Callable[[Tensor, Tensor], Tensor]:
-    """The function ``w[N], vector[N] -> Hessian(w) vector[N]`` of a landscape, by autograd if it has none."""
-    if isinstance(landscape, HasHessianProduct):
-        return landscape.hessian_vector_product
-
-    def product(w: Tensor, vector: Tensor) -> Tensor:
-        w = w.detach().clone().requires_grad_()
-        with torch.enable_grad():
-            (gradient,) = torch.autograd.grad(landscape(w), w, create_graph=True)
-            return torch.autograd.grad(gradient @ vector.to(gradient), w)[0]
-
-    return product

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from landscope.derivatives import hessian_product
 from landscope.errors import InputError
-from landscope.landscape.curvature import hessian_product
 from landscope.parameters import ParameterSpace
 from landscope.plain_lines import PlainLines
 from landscope.protocols import HasStart, LineLandscape, Lines, LossLandscape

@@ -169,6 +169,7 @@ def measure_exponents(
     n_modes: int | None = None,
     spectrum_ranks: tuple[int, int] = (20, 200),
     rtol: float = 1e-3,
+    ratio: float = math.e,
     max_displacement: float | None = None,
     progress: ProgressCallback | None = None,
 ) -> Exponents:
@@ -186,6 +187,7 @@ def measure_exponents(
         n_modes: Measure the flatness of about so many modes of the range, log-spaced; of all by default.
         spectrum_ranks: First and last rank of the fit of the spectrum.
         rtol: Tolerance of the crossings.
+        ratio: Factor of the loss at the crossings, see :func:`landscope.flatness`.
         max_displacement: Largest displacement of the search for crossings.
         progress: Callback for the number of completed modes.
 
@@ -211,6 +213,7 @@ def measure_exponents(
         landscape,
         w0,
         directions.directions[ranks - 1].to(w0),
+        ratio=ratio,
         rtol=rtol,
         max_displacement=max_displacement,
         progress=progress,

@@ -51,7 +51,7 @@ def measure_sensitivity(
     everything: Trajectory,
     modes: Directions,
     widths: Flatness,
-    widths_at_two: Flatness,
+    smaller: Flatness,
     fresh: Exponents | None,
     nulls: Sequence[Exponents],
     *,
@@ -67,8 +67,8 @@ def measure_sensitivity(
         window: The window.
         everything: All that was recorded, for longer windows; those are measured around the same w0.
         modes: Principal modes of the window.
-        widths: Flatness at ratio e of the first modes.
-        widths_at_two: Flatness at ratio 2 of the same.
+        widths: Flatness of the first modes.
+        smaller: Flatness of the same modes at a smaller ratio.
         fresh: Exponents of the fresh data along the same modes.
         nulls: Exponents of shuffled-increment surrogates; the first is shown.
         fit_modes: Range of the law.
@@ -92,7 +92,10 @@ def measure_sensitivity(
         if last <= len(widths.width)
         for name, found in tables
     ]
-    rows.append(("flatness at 2 L0 instead of e L0", fit_exponents("", motion, widths_at_two, fit_modes)))
+    levels = [_level(other.ratio) for other in (smaller, widths)]
+    rows.append(
+        (f"flatness at {levels[0]} L0 instead of {levels[1]} L0", fit_exponents("", motion, smaller, fit_modes))
+    )
     rows += _slopes(own)
     start = int((everything.steps < int(window.steps[0])).sum())
     for epochs in _EPOCHS if rows_per_epoch is not None else ():
@@ -105,7 +108,9 @@ def measure_sensitivity(
         ):
             continue
         part = everything.part(slice(start, start + rows_needed))
-        found = measure_exponents("", landscape, w0, part, fit_modes=(fit_modes[0], last), rtol=rtol)
+        found = measure_exponents(
+            "", landscape, w0, part, fit_modes=(fit_modes[0], last), rtol=rtol, ratio=widths.ratio
+        )
         rows.append((f"a window of {epochs} epoch{'s' if epochs > 1 else ''}", found))
     numbers = [row if isinstance(row, tuple) else (row.psi, row.psi_D, row.psi_tau) for _, row in rows]
     return Sensitivity(
@@ -113,6 +118,10 @@ def measure_sensitivity(
         exponents=torch.tensor(numbers, dtype=torch.float64),
         provenance=stamp(fit_modes=fit_modes),
     )
+
+
+def _level(widths: Flatness) -> str:
+    return "e" if widths.ratio == math.e else f"{widths.ratio:.3g}"
 
 
 def exponents_over(row: Exponents, first: int, last: int) -> tuple[float, float, float]:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope._checks import check_count, check_positive
+from landscope.derivatives import gradient_function
 from landscope.directions.directions import Directions
 from landscope.directions.moving import moving
 from landscope.errors import InputError
@@ -18,7 +19,7 @@ from landscope.protocols import LossLandscape, ProgressCallback
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
 
-__all__ = ["LyapunovResidual", "YaidaRelation", "gradient_function", "lyapunov_residual", "yaida_relation"]
+__all__ = ["LyapunovResidual", "YaidaRelation", "lyapunov_residual", "yaida_relation"]
 
 _BLOCKS = 10
 
@@ -45,20 +46,6 @@ class YaidaRelation(
     ratio: Float[Tensor, " k"]
     stderr: Float[Tensor, " k"]
     n_points: int
-
-
-def gradient_function(landscape: LossLandscape) -> Callable[[Tensor], Tensor]:
-    """The gradient of a landscape: its own, or by torch."""
-    own = getattr(landscape, "gradient", None)
-    if own is not None:
-        return own
-
-    def gradient(w: Tensor) -> Tensor:
-        w = w.detach().clone().requires_grad_()
-        with torch.enable_grad():
-            return torch.autograd.grad(landscape(w), w)[0]
-
-    return gradient
 
 
 def yaida_relation(

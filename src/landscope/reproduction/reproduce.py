@@ -99,10 +99,10 @@ def _write(results: Reproduction) -> None:
     ]
     numbers = {section.key: dict(section.values) for section in results.sections}
     write_json(results.plan.folder / "numbers.json", {"claims": claims, **numbers})
-    write_text(results.plan.folder / "claims.md", as_markdown(results))
+    write_text(results.plan.folder / "claims.md", _as_markdown(results))
 
 
-def as_markdown(results: Reproduction) -> str:
+def _as_markdown(results: Reproduction) -> str:
     """Claims, tables and times as one text."""
     plan = results.plan
     claims = [claim_row(judgement) for judgement in results.judgements]

@@ -73,7 +73,8 @@ def _lead(summary: dict[str, Any]) -> list[str]:
     if psi != psi:
         return [
             *sentences,
-            "Too few modes have a flatness within reach: the variance-flatness law could not be fitted.",
+            "Too few modes have a measurable flatness: the variance-flatness law could not be fitted. A loss that "
+            "cannot rise by a factor of e, like that of a language model, needs a smaller ratio, such as 1.1.",
         ]
     direction = "less" if psi > 0 else "more"
     law = f"In this window the weights fluctuate {direction} along flatter directions: σ² ~ F^−ψ with ψ = {psi:.2f}"

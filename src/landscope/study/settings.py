@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -39,6 +40,9 @@ class AnalysisSettings(BaseModel):
     """Steps of the equilibrium control."""
     rtol: Annotated[float, Field(ge=1e-12, lt=1)] = 1e-3
     """Relative tolerance of each crossing."""
+    ratio: Annotated[float, Field(gt=1, allow_inf_nan=False)] = math.e
+    """Loss at the edges of a valley over the loss at its bottom, where the flatness is measured. A loss that cannot
+    rise by e, like that of a language model, needs a smaller one, such as 1.1."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of everything that is drawn."""
 

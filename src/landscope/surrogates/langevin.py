@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope._checks import check_count, check_directions, check_positive, check_vector
+from landscope.derivatives import gradient_function
 from landscope.errors import NonFiniteError
-from landscope.noise.stationarity import gradient_function
 from landscope.protocols import LossLandscape, ProgressCallback
 from landscope.results import stamp
 from landscope.trajectory import Trajectory

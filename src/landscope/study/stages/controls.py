@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from typing import get_args
 
 import torch
@@ -87,7 +88,12 @@ def _basis(key: str, analysis: Analysis) -> Directions:
 def _basis_flatness(key: str, analysis: Analysis) -> Flatness:
     directions = analysis.load(f"basis-{key}", Directions).directions.to(analysis.risk.w0)
     return flatness(
-        analysis.risk, analysis.risk.w0, directions, rtol=analysis.settings.rtol, progress=analysis.progress
+        analysis.risk,
+        analysis.risk.w0,
+        directions,
+        ratio=analysis.settings.ratio,
+        rtol=analysis.settings.rtol,
+        progress=analysis.progress,
     )
 
 
@@ -112,7 +118,8 @@ def _surrogate_row(key: str, analysis: Analysis) -> Exponents:
     )  # fmt: skip
     return measure_exponents(
         ROWS[key], analysis.risk, analysis.risk.w0, made, fit_modes=_fit_modes(analysis),
-        spectrum_ranks=analysis.settings.spectrum_ranks, rtol=analysis.settings.rtol, progress=analysis.progress,
+        spectrum_ranks=analysis.settings.spectrum_ranks, rtol=analysis.settings.rtol, ratio=analysis.settings.ratio,
+        progress=analysis.progress,
     )  # fmt: skip
 
 
@@ -216,12 +223,15 @@ def _growth(analysis: Analysis) -> Growth:
 def _sensitivity(analysis: Analysis) -> Sensitivity:
     """The in-sample exponents under other choices."""
     modes, last, rtol = analysis.load("modes", Directions), _fit_modes(analysis)[1], analysis.settings.rtol
-    doubled = flatness(
-        analysis.risk, analysis.risk.w0, modes.directions[:last].to(analysis.risk.w0), ratio=2.0, rtol=rtol,
+    ratio = analysis.settings.ratio
+    smaller_ratio = 2.0 if ratio == math.e else ratio ** math.log(2)
+    smaller = flatness(
+        analysis.risk, analysis.risk.w0, modes.directions[:last].to(analysis.risk.w0), ratio=smaller_ratio,
+        rtol=rtol,
         progress=analysis.progress,
     )  # fmt: skip
     return measure_sensitivity(
-        analysis.risk, analysis.risk.w0, analysis.window, analysis.recorded, modes, _fitted_flatness(analysis), doubled,
+        analysis.risk, analysis.risk.w0, analysis.window, analysis.recorded, modes, _fitted_flatness(analysis), smaller,
         analysis.load_if_there("exponents-fresh", Exponents),
         [analysis.load(name, Exponents) for name in analysis.folder.names("exponents-shuffled-")],
         fit_modes=_fit_modes(analysis), rows_per_epoch=analysis.rows_per_epoch, rtol=rtol,

@@ -42,6 +42,7 @@ def _flatness(analysis: Analysis) -> Flatness:
                     analysis.risk,
                     analysis.window.row(-1),
                     rows,
+                    ratio=analysis.settings.ratio,
                     rtol=analysis.settings.rtol,
                     progress=lambda done, _: analysis.progress(first + done, count),
                 ),

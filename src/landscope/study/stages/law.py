@@ -45,6 +45,7 @@ def _null(number: int, analysis: Analysis) -> Exponents:
         fit_modes=(settings.fit_modes[0], min(settings.fit_modes[1], measured)),
         spectrum_ranks=settings.spectrum_ranks,
         rtol=settings.rtol,
+        ratio=settings.ratio,
         progress=analysis.progress,
     )
 

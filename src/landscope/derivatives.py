@@ -1,0 +1,39 @@
+"""Gradients and Hessian products of any landscape: its own where it has them, otherwise by torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from landscope.protocols import HasGradient, HasHessianProduct, LossLandscape
+
+__all__ = ["gradient_function", "hessian_product"]
+
+
+def gradient_function(landscape: LossLandscape) -> Callable[[Tensor], Tensor]:
+    """The function ``w[N] -> gradient[N]`` of a landscape."""
+    if isinstance(landscape, HasGradient):
+        return landscape.gradient
+
+    def gradient(w: Tensor) -> Tensor:
+        w = w.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            return torch.autograd.grad(landscape(w), w)[0]
+
+    return gradient
+
+
+def hessian_product(landscape: LossLandscape) -> Callable[[Tensor, Tensor], Tensor]:
+    """The function ``w[N], vector[N] -> Hessian(w) vector[N]`` of a landscape."""
+    if isinstance(landscape, HasHessianProduct):
+        return landscape.hessian_vector_product
+
+    def product(w: Tensor, vector: Tensor) -> Tensor:
+        w = w.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(landscape(w), w, create_graph=True)
+            return torch.autograd.grad(gradient @ vector.to(gradient), w)[0]
+
+    return product
