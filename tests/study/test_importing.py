@@ -38,7 +38,7 @@ def test_a_trajectory_is_analysed_with_the_model_of_its_last_row(elsewhere, tmp_
     study.analyse(progress=False)
     inputs, labels = small.samples()
     model.eval()
-    assert study.summary()["loss_at_w0"] == pytest.approx(float(small.CRITERION(model(inputs), labels).detach()), rel=1e-6)
+    assert study.summary()["loss_at_w0"] == pytest.approx(small.CRITERION(model(inputs), labels).item(), rel=1e-6)
     assert study._analysis.facts.every == 2
     with pytest.raises(StorageError, match="a study without results"):
         study.use_trajectory(path)

@@ -167,6 +167,22 @@ def test_the_steps_of_an_epoch_are_counted_where_the_samples_are(recorded):
     assert ls.Study(recorded, small.network(), small.CRITERION, batches)._analysis.steps_per_epoch is None
 
 
+def test_flatness_at_another_ratio_is_used_everywhere(recorded):
+    study = small.opened(recorded, n_nulls=1, ratio=1.5, steps_per_epoch=10)
+    study.analyse(noise=True, controls=True, progress=False)
+    for name in ("flatness", "flatness-hessian", "flatness-random"):
+        assert ls.load(study.folder.file(name)).ratio == 1.5
+    by_hand = ls.flatness(study.risk(), study.window.row(-1), study.modes.directions[:3], ratio=1.5)
+    torch.testing.assert_close(study.flatness.width[:3], by_hand.width)
+    # at any factor r of the loss these are 1 where ln L is quadratic, and sqrt((r - 1)/ln r) = 1.11 where L is
+    to_curvature = ls.load(study.folder.file("flatness-and-curvature")).ratio
+    assert 0.95 < float(to_curvature.nanmedian()) < 1.15
+    springs = ls.load(study.folder.file("noise-springs"))
+    assert 0.85 < float((springs.predicted_flatness / springs.width).nanmedian()) < 1.15
+    assert "out to 1.5 L₀" in study.report().read_text()
+    assert "flatness at 1.32 L0 instead of 1.5 L0" in ls.load(study.folder.file("sensitivity")).choices
+
+
 def test_a_shuffling_loader_is_read_in_the_order_of_its_data(recorded):
     loader = DataLoader(TensorDataset(*small.samples()), batch_size=7, shuffle=True, drop_last=True)
     study, plain = ls.Study(recorded, small.network(), small.CRITERION, loader), small.opened(recorded)

@@ -27,7 +27,8 @@ class FlatnessAndCurvature(
         ranks: Ranks of the modes.
         width: Flatness F_i.
         curvature: Curvature H_ii = p_i' Hess L(w0) p_i.
-        ratio: Ratio F_i sqrt(H_ii/(8 L0)): 1 if ln L is quadratic out to the crossing; NaN if H_ii is not positive.
+        ratio: Ratio F_i sqrt(H_ii/(8 L0 ln r)), with the factor r of the flatness: 1 if ln L is quadratic out to the
+            crossing; NaN if H_ii is not positive.
         loss0: Loss L0 at w0.
         n_not_convex: Number of modes with a curvature that is not positive; their flatness is still well defined.
     """
@@ -65,7 +66,9 @@ def measure_flatness_and_curvature(
     rows = ranks - 1
     curvature = directional_curvature(landscape, w0, directions[rows].to(w0), progress=progress)
     width = flatness.width[rows]
-    ratio = width * torch.sqrt(torch.where(curvature > 0, curvature, math.nan) / (8 * flatness.loss0))
+    ratio = width * torch.sqrt(
+        torch.where(curvature > 0, curvature, math.nan) / (8 * math.log(flatness.ratio) * flatness.loss0)
+    )
     return FlatnessAndCurvature(
         ranks=ranks,
         width=width,

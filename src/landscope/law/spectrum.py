@@ -28,7 +28,7 @@ class Spectrum(
     Result,
     kind="spectrum",
     dims={
-        "variance": ("mode",), "cross_variance": ("mode",), "cosine_content": ("mode",), "drift_share": ("mode",),
+        "variance": ("mode",), "fresh_variance": ("mode",), "cosine_content": ("mode",), "drift_share": ("mode",),
         "path": ("point", "drawn"), "path_steps": ("point",),
     },
 ):  # fmt: skip
@@ -36,7 +36,7 @@ class Spectrum(
 
     Args:
         variance: sigma_i^2 of every mode, in-sample.
-        cross_variance: The same modes measured on the fresh data.
+        fresh_variance: The same modes measured on the fresh data.
         cosine_content: Likeness of each mode to the cosine of a random walk.
         drift_share: Share of the squared displacements of the ten stretches that goes one way, each mode.
         path: theta of the drawn modes over time, thinned.
@@ -46,9 +46,6 @@ class Spectrum(
         n_steps: Rows of the window.
         dim: Number of weights N.
         gamma: Exponent of the spectrum, sigma_i^2 ~ i^(-gamma); NaN where fewer than three ranks exist.
-        gamma_interval: Its 95 % interval, from blocks of time.
-        gamma_cross: The same exponent with the variances of the fresh data.
-        gamma_cross_interval: Its interval, from blocks of that window.
         spectrum_ranks: Ranks fitted.
         modes_for_90_percent: Rank n at which modes 2 to n hold 90 % of the variance without mode 1; 1 where nothing
             moves besides mode 1.
@@ -56,7 +53,7 @@ class Spectrum(
     """
 
     variance: Float[Tensor, " k"]
-    cross_variance: Float[Tensor, " k"]
+    fresh_variance: Float[Tensor, " k"]
     cosine_content: Float[Tensor, " k"]
     drift_share: Float[Tensor, " k"]
     path: Float[Tensor, "points drawn"]
@@ -66,9 +63,6 @@ class Spectrum(
     n_steps: int
     dim: int
     gamma: float
-    gamma_interval: tuple[float, float]
-    gamma_cross: float
-    gamma_cross_interval: tuple[float, float]
     spectrum_ranks: tuple[int, int]
     modes_for_90_percent: int
     alignment: float
@@ -109,13 +103,6 @@ def spectrum(
         >>> round(found.gamma, 1), round(float(found.cosine_content[0]), 1)
         (2.0, 1.0)
     """
-    gamma, interval = spectrum_exponent(motion.variance, motion.moments, spectrum_ranks)
-    nothing = torch.full_like(motion.variance, math.nan)
-    gamma_cross, cross_interval = (
-        (math.nan, (math.nan, math.nan))
-        if fresh is None
-        else spectrum_exponent(fresh.variance, fresh.moments, spectrum_ranks)
-    )
     every = max(1, -(-len(window) // _PLOTTED_ROWS))
     drawn = tuple(rank for rank in _DRAWN_MODES if rank <= len(modes))
     path = torch.cat(
@@ -124,7 +111,7 @@ def spectrum(
     w0 = window.row(-1).double()
     return Spectrum(
         variance=motion.variance,
-        cross_variance=nothing if fresh is None else fresh.variance,
+        fresh_variance=torch.full_like(motion.variance, math.nan) if fresh is None else fresh.variance,
         cosine_content=motion.cosine_content,
         drift_share=motion.drift_share,
         path=path[::every].clone(),
@@ -133,10 +120,7 @@ def spectrum(
         total_variance=motion.total_variance,
         n_steps=len(window),
         dim=window.dim,
-        gamma=gamma,
-        gamma_interval=interval,
-        gamma_cross=gamma_cross,
-        gamma_cross_interval=cross_interval,
+        gamma=spectrum_exponent(motion.variance, motion.moments, spectrum_ranks)[0],
         spectrum_ranks=spectrum_ranks,
         modes_for_90_percent=modes_for_share(motion.variance, motion.total_variance, 0.9),
         alignment=float((modes.directions[0] @ w0 / torch.linalg.vector_norm(w0)).abs()),

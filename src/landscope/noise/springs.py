@@ -143,6 +143,8 @@ def measure_springs(
         ranks=ranks,
         width=width,
         velocity_variance=velocity.velocity_variance[rows],
+        # Eq. 10 is for crossings at e times the loss.
+        predicted_flatness=math.sqrt(math.log(flatness.ratio)) * fits.predicted_flatness,
         **{name: getattr(fits, name) for name in _COPIED},
         median_r_squared=fits.r_squared.nanmedian(dim=1).values,
         good_share=fits.good.double().mean(dim=1),
@@ -163,7 +165,6 @@ _COPIED = (
     "centre_spread",
     "centre_scale",
     "predicted_velocity_variance",
-    "predicted_flatness",
     "mean_field_ratio",
     "correlations",
     "skewness",

@@ -93,7 +93,7 @@ def variance_spectrum(spectrum: Spectrum, surrogates: Sequence[Exponents]) -> go
     add_line(
         figure, ranks_of(len(walk)), numbers(walk), "random walk (expected for N ≫ T)", WALK, dash="dot", width=1.5
     )
-    add_points(figure, ranks_of(count), numbers(spectrum.cross_variance), "same modes, fresh data", FRESH, 3)
+    add_points(figure, ranks_of(count), numbers(spectrum.fresh_variance), "same modes, fresh data", FRESH, 3)
     add_points(figure, ranks_of(count), numbers(spectrum.variance), "in-sample", OWN, 3.5)
     first, last = spectrum.spectrum_ranks
     if spectrum.gamma == spectrum.gamma:

@@ -52,7 +52,7 @@ class Study:
         data: The training data: ``(inputs, targets)``, a Dataset, or a DataLoader.
         losses: ``losses(model, batch)`` in place of a criterion: per-sample losses, or ``(sum, count)``.
         evaluate: ``evaluate(model)`` gives any of train_loss, train_error, test_loss, test_error and margin, as a
-            mapping. Without it errors are not measured.
+            mapping. It is called for every saved whole model. Without it errors are not measured.
         train_on: Trains on from the end of the window, for the controls that need it; see
             :class:`landscope.study.TrainOn`.
         **settings: Settings of the analysis, see :class:`landscope.study.StudySettings`: ``window``, ``fresh``,
