@@ -218,5 +218,5 @@ def check_recorded(folder: ResultFolder) -> None:
         raise InputError(
             expected=f"a recording in {folder.path}",
             got="none",
-            hint="Train inside `with study.record(optimizer):`, or pass trajectory= to ls.Study.",
+            hint="Train inside `with study.record(optimizer):`, or call study.use_trajectory(...).",
         )
