@@ -25,6 +25,7 @@ __all__ = [
     "check_trajectory",
     "check_vector",
     "device_with_float64",
+    "for_float64",
 ]
 
 T = TypeVar("T")
@@ -142,6 +143,11 @@ def check_vector(
 def device_with_float64(device: torch.device) -> torch.device:
     """The device for sums in float64: the host where the device itself has no float64, as Apple's MPS."""
     return torch.device("cpu") if device.type == "mps" else device
+
+
+def for_float64(value: Tensor) -> Tensor:
+    """The same tensor where it can be summed in float64: on the host if its own device has no float64."""
+    return value.to(device_with_float64(value.device))
 
 
 def check_trajectory(value: Any) -> Any:

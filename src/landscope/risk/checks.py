@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from landscope._checks import for_float64
 from landscope.errors import InputError, NondeterministicLossError
 from landscope.parameters import ParameterSpace
 from landscope.risk.batch_norm import ReestimatedLosses
@@ -126,7 +127,7 @@ def check_losses(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> None
     with torch.random.fork_rng(devices=[]):
         total, depends = _first_block(blocks, space, w0)
         with torch.no_grad():
-            again = blocks.losses(space.unflatten(w0), 0)[0].double().sum()
+            again = for_float64(blocks.losses(space.unflatten(w0), 0)[0]).double().sum()
     if not depends:
         raise InputError(
             expected=f"a loss that depends on {', '.join(space.names)}",
@@ -147,10 +148,10 @@ def _first_block(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> tupl
     if isinstance(blocks, ReestimatedLosses):  # it has no derivatives: compare with another point
         other = w0 * torch.rand(space.dim, generator=torch.Generator().manual_seed(0)).to(w0) + 1e-3
         with torch.no_grad():
-            here, there = (blocks.losses(space.unflatten(w), 0)[0].double().sum() for w in (w0, other))
+            here, there = (for_float64(blocks.losses(space.unflatten(w), 0)[0]).double().sum() for w in (w0, other))
         return here, bool(here != there)
     with torch.enable_grad():
         w = w0.clone().requires_grad_()
-        total = blocks.losses(space.unflatten(w), 0)[0].double().sum()
+        total = for_float64(blocks.losses(space.unflatten(w), 0)[0]).double().sum()
         used = total.requires_grad and torch.autograd.grad(total, w, allow_unused=True)[0] is not None
     return total.detach(), used

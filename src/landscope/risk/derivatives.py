@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from landscope._checks import device_with_float64, for_float64
 from landscope.attention import plain_kernels
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
@@ -38,28 +39,28 @@ def _summed(
     blocks: BlockLosses, space: ParameterSpace, w: Tensor, derivative: Callable[[Tensor, Tensor], Tensor]
 ) -> Tensor:
     w = w.detach().clone().requires_grad_()
-    total, weight = torch.zeros(space.dim, dtype=torch.float64, device=w.device), 0.0
+    total, weight = torch.zeros(space.dim, dtype=torch.float64, device=device_with_float64(w.device)), 0.0
     for block in range(blocks.n_blocks):
         with torch.enable_grad():
             losses, block_weight = blocks.losses(space.unflatten(w), block)
-            total += derivative(losses.sum(), w).double()
+            total += for_float64(derivative(losses.sum(), w)).double()
         weight += float(block_weight)
-    return (total / weight).to(w.dtype)
+    return (total / weight).to(w)
 
 
 def weighted_gradient(blocks: BlockLosses, space: ParameterSpace, w: Tensor, weights: Tensor) -> Tensor:
     """Gradient of a weighted sum of the losses of all samples; the weights are in the order of the data."""
     w = w.detach().clone().requires_grad_()
-    total = torch.zeros(space.dim, dtype=torch.float64, device=w.device)
+    total = torch.zeros(space.dim, dtype=torch.float64, device=device_with_float64(w.device))
     remaining = blocks.in_block_order(weights.to(w.device))
     for block in range(blocks.n_blocks):
         with torch.enable_grad():
             losses, _ = blocks.losses(space.unflatten(w), block)
             part, remaining = remaining[: len(losses)], remaining[len(losses) :]
             _check_one_each(len(part), len(losses))
-            total += torch.autograd.grad((losses * part.to(losses)).sum(), w)[0].double()
+            total += for_float64(torch.autograd.grad((losses * part.to(losses)).sum(), w)[0]).double()
     _check_one_each(len(remaining), 0)
-    return total.to(w.dtype)
+    return total.to(w)
 
 
 def _check_one_each(weights: int, losses: int) -> None:
@@ -75,5 +76,6 @@ def mean_gradient(blocks: BlockLosses, space: ParameterSpace, w: Tensor, rows: T
     """Gradient of the mean loss of some samples."""
     w = w.detach().clone().requires_grad_()
     with torch.enable_grad():
-        total = blocks.picked(space.unflatten(w), rows.to(w.device)).sum(dtype=torch.float64) / len(rows)
+        losses = blocks.picked(space.unflatten(w), rows.to(w.device))
+        total = for_float64(losses).sum(dtype=torch.float64) / len(rows)
         return torch.autograd.grad(total, w)[0]

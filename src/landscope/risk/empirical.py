@@ -11,7 +11,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from landscope._checks import check_choice, check_directions, check_positive, check_vector
+from landscope._checks import (
+    check_choice,
+    check_directions,
+    check_positive,
+    check_vector,
+    device_with_float64,
+    for_float64,
+)
 from landscope._names import BatchNorm
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
@@ -44,7 +51,8 @@ class EmpiricalRisk:
     .. math:: L(w) = \frac1M \sum_{k=1}^M d(Y_k(w), Z_k)
 
     (paper, Eq. 1). The risk copies all weights and reads the data once. It evaluates the model in eval mode, and does
-    not change the model, the data or the random state of the user. It sums the losses of the samples in float64.
+    not change the model, the data or the random state of the user. It sums the losses of the samples in float64, on the
+    host where the device has no float64.
 
     If the model can be traced, the part that the selected weights do not change is evaluated once and stored
     (``cache_bytes`` limits the memory). Otherwise every call evaluates the whole model, with the same results.
@@ -198,9 +206,9 @@ class EmpiricalRisk:
             parameters = self.space.unflatten(self.w0 + step * direction)
             whole = torch.func.functional_call(self._model, parameters, (copy.deepcopy(block[0]),))
             losses, weight = sample_losses(whole, block[1])
-            expected = losses.sum(dtype=torch.float64).cpu() / float(weight)
+            expected = for_float64(losses).sum(dtype=torch.float64).cpu() / float(weight)
             losses, weight = traced.losses(parameters, 0)
-            suffix = losses.sum(dtype=torch.float64).cpu() / float(weight)
+            suffix = for_float64(losses).sum(dtype=torch.float64).cpu() / float(weight)
             # Two points in one call: the first must not change the stored values that the second reads.
             along_line = lines(torch.zeros(2, dtype=torch.long), torch.tensor([step, step], dtype=torch.float64))
             for loss in (suffix, *along_line):
@@ -254,9 +262,9 @@ class EmpiricalRisk:
             yield self._blocks.losses(parameters, block)
 
     def _risk(self, w: Tensor) -> Tensor:
-        total, weight = torch.zeros((), dtype=torch.float64, device=self._device), 0.0
+        total, weight = torch.zeros((), dtype=torch.float64, device=device_with_float64(self._device)), 0.0
         for losses, block_weight in self._losses(w):
-            total = total + losses.sum(dtype=torch.float64)
+            total = total + for_float64(losses).sum(dtype=torch.float64)
             weight = weight + float(block_weight)
         return total / weight
 
@@ -278,7 +286,7 @@ class EmpiricalRisk:
                 got=f"{count} losses: sums over several samples, ignored targets, or several targets in each sample",
                 hint="Use EmpiricalRisk.from_closure with a closure that returns one loss for each sample.",
             )
-        return self._blocks.in_data_order(torch.cat([losses.double() for losses, _ in parts]))
+        return self._blocks.in_data_order(torch.cat([for_float64(losses).double() for losses, _ in parts]))
 
     def gradient(self, w: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         """The gradient of the risk at ``w``, summed over blocks in float64, in the dtype of the model."""

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from landscope._checks import for_float64
 from landscope.errors import InputError
 from landscope.risk.data import Block, call_model, can_join, cut_blocks, read_batches
 from landscope.risk.losses import SampleLosses
@@ -87,7 +88,7 @@ def whole_evaluation(sample_losses: SampleLosses) -> Callable[[nn.Module, Block]
         losses, weight = sample_losses(call_model(model, batch[0]), batch[1])
         if isinstance(weight, float) and weight == len(losses):
             return losses
-        return losses.double().sum(), weight
+        return for_float64(losses).double().sum(), weight
 
     return batch_losses
 
@@ -312,7 +313,7 @@ class TracedLosses:
             the losses are not one for each sample.
         """
         with one_thread():  # the choice of samples must not depend on the number of threads
-            parts = [self.losses(parameters, block)[0].double().cpu() for block in range(self.n_blocks)]
+            parts = [for_float64(self.losses(parameters, block)[0]).double().cpu() for block in range(self.n_blocks)]
             losses = torch.cat(parts)
         if [len(part) for part in parts] != self.sizes or not can_join(self.blocks) or not bool((losses >= 0).all()):
             return None

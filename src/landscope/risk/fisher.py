@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from landscope._checks import check_choice, check_count, check_vector
+from landscope._checks import check_choice, check_count, check_vector, device_with_float64, for_float64
 from landscope.attention import plain_kernels
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
@@ -81,11 +81,11 @@ class FisherInformation:
         w = self._checked("w", w)
         if kind == "batch-mean":
             return self._mean_squares_of_batches(w, check_count("batch_size", batch_size, minimum=1))
-        squares = torch.zeros(self.space.dim, dtype=torch.float64, device=w.device)
+        squares = torch.zeros(self.space.dim, dtype=torch.float64, device=device_with_float64(w.device))
         for block in range(self.blocks.n_blocks):
             for cotangent in self._of_all_answers(w, block) if kind == "exact" else self._of_labels(w, block):
                 for gradients in self._sample_gradients(w, block, cotangent):
-                    squares += gradients.square().sum(dim=0, dtype=torch.float64)
+                    squares += for_float64(gradients).square().sum(dim=0, dtype=torch.float64)
         return squares / sum(self._known().sizes)
 
     def output_sensitivity(self, w: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
@@ -99,12 +99,12 @@ class FisherInformation:
             InputError: If the outputs are not known.
         """
         w = self._checked("w", w)
-        total = torch.zeros(self.space.dim, dtype=torch.float64, device=w.device)
+        total = torch.zeros(self.space.dim, dtype=torch.float64, device=device_with_float64(w.device))
         for block in range(self.blocks.n_blocks):
             with torch.no_grad():
                 outputs = _tensor(self._outputs_of(block)(w))
             for gradients in self._sample_gradients(w, block, 2 * outputs):
-                total += gradients.abs().sum(dim=0, dtype=torch.float64)
+                total += for_float64(gradients).abs().sum(dim=0, dtype=torch.float64)
         return total / sum(self._known().sizes)
 
     def product(self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
@@ -114,10 +114,10 @@ class FisherInformation:
             InputError: If the outputs are not known or no logits ``[b, classes]``.
         """
         w, vector = self._checked("w", w), self._checked("vector", vector)
-        total = torch.zeros(self.space.dim, dtype=torch.float64, device=w.device)
+        total = torch.zeros(self.space.dim, dtype=torch.float64, device=device_with_float64(w.device))
         with plain_kernels():
             for block in range(self.blocks.n_blocks):
-                total += self._block_product(w, vector, block).double()
+                total += for_float64(self._block_product(w, vector, block)).double()
         return total / sum(self._known().sizes)
 
     def _block_product(self, w: Tensor, vector: Tensor, block: int) -> Tensor:
@@ -187,9 +187,9 @@ class FisherInformation:
                 expected=f"a batch size of at most {count}", got=f"{batch_size}", hint="Choose a smaller one."
             )
         batches = torch.arange(count // batch_size * batch_size, device=w.device).view(-1, batch_size)
-        squares = torch.zeros(self.space.dim, dtype=torch.float64, device=w.device)
+        squares = torch.zeros(self.space.dim, dtype=torch.float64, device=device_with_float64(w.device))
         for batch in batches:
-            squares += mean_gradient(self.blocks, self.space, w, batch).double().square()
+            squares += for_float64(mean_gradient(self.blocks, self.space, w, batch)).double().square()
         return squares / len(batches)
 
     def _checked(self, name: str, w: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from landscope._checks import device_with_float64, for_float64
 from landscope.attention import plain_kernels
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
@@ -48,6 +49,7 @@ class _Layer:
 
     def begin(self, device: torch.device) -> None:
         m, n = self.columns.shape
+        device = device_with_float64(device)
         self.a = torch.zeros(n, n, dtype=torch.float64, device=device)
         self.g = torch.zeros(m, m, dtype=torch.float64, device=device)
 
@@ -111,7 +113,7 @@ def _add(layers: list[_Layer], logits: Tensor) -> None:
                 got=f"{layer.name}, which is not called as a module",
                 hint="Select other weights, or use another penalty.",
             )
-        rows = layer.positions(layer.input).flatten(0, 1).double()
+        rows = for_float64(layer.positions(layer.input).flatten(0, 1)).double()
         layer.a += rows.T @ rows
     logs = logits.log_softmax(dim=1)
     outputs = [layer.output for layer in layers if layer.output is not None]
@@ -119,7 +121,7 @@ def _add(layers: list[_Layer], logits: Tensor) -> None:
         weight = logs[:, label].detach().exp().sqrt()
         for layer, g in zip(layers, torch.autograd.grad(logs[:, label].sum(), outputs, retain_graph=True), strict=True):
             slopes = layer.slopes(g)
-            rows = (weight[:, None, None] * slopes).flatten(0, 1).double()
+            rows = for_float64((weight[:, None, None] * slopes).flatten(0, 1)).double()
             layer.g += rows.T @ rows / slopes.shape[1]
 
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
+from landscope._checks import for_float64
 from landscope.parameters import ParameterSpace
 from landscope.plain_lines import DifferentiableLines
 from landscope.risk.evaluation import TracedLosses
@@ -72,7 +73,7 @@ class TracedLines(DifferentiableLines):
         sums = torch.zeros(self._problem.losses.n_blocks, len(displacement), dtype=torch.float64)
 
         def add_up(block: int, point: int, losses: Tensor) -> None:
-            sums[block, point] = losses.sum(dtype=torch.float64)
+            sums[block, point] = for_float64(losses).sum(dtype=torch.float64)
 
         weights = self._evaluate(index, displacement, add_up)
         total = torch.zeros(len(displacement), dtype=torch.float64)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from landscope._checks import check_count
+from landscope._checks import check_count, for_float64
 from landscope.errors import InputError
 from landscope.protocols import BatchLines
 
@@ -72,7 +72,7 @@ class MinibatchRisk:
 
     def gradient(self, w: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         """Gradient of the mean over minibatches."""
-        return torch.stack(list(self.batch_gradients(w))).double().mean(dim=0).to(w)
+        return for_float64(torch.stack(list(self.batch_gradients(w)))).double().mean(dim=0).to(w)
 
     def hessian_vector_product(self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         """Product of a vector and the Hessian of the mean.
