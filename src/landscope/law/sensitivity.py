@@ -92,7 +92,7 @@ def measure_sensitivity(
         if last <= len(widths.width)
         for name, found in tables
     ]
-    levels = [_level(other.ratio) for other in (smaller, widths)]
+    levels = [_level(other) for other in (smaller, widths)]
     rows.append(
         (f"flatness at {levels[0]} L0 instead of {levels[1]} L0", fit_exponents("", motion, smaller, fit_modes))
     )
