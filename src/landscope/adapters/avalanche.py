@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,12 @@ from landscope.adapters.session import Training
 __all__ = ["TaskMemoryPlugin"]
 
 
+@runtime_checkable
 class _Experience(Protocol):
     dataset: Any
 
 
+@runtime_checkable
 class _Strategy(Protocol):
     """The attributes of a strategy that the plugin reads."""
 

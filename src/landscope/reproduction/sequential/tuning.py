@@ -6,7 +6,7 @@ import dataclasses
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from landscope.errors import StorageError
 from landscope.results import Result
@@ -19,6 +19,7 @@ _Loaded = TypeVar("_Loaded")
 _AnyResult = TypeVar("_AnyResult", bound=Result)
 
 
+@runtime_checkable
 class _Sized(Protocol):
     """What seeds depend on: a plan of a reproduction."""
 

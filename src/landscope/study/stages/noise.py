@@ -181,7 +181,9 @@ def _activity(analysis: Analysis) -> Activity:
 
 
 def _weight_matrices(analysis: Analysis) -> list[str]:
-    return [name for name, tensor in analysis.subject.model.named_parameters() if tensor.ndim > 1]
+    return [
+        name for name, tensor in analysis.subject.model.named_parameters() if tensor.ndim > 1 and tensor.requires_grad
+    ]
 
 
 def _noise(name: str, kind: type[Result], make: Callable[[Analysis], Result], *needs: Need) -> Part:
