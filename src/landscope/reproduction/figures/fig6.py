@@ -280,6 +280,7 @@ def dimension_measurements(found: Mapping[int, Sequence[EffectiveDimension]]) ->
     # The drift along the first mode can hold 99 % of the variance alone: the search shows in the other modes.
     learning = _growth(inside, lambda solution: solution.n_learning[2])
     null = _mean(_growth(inside, lambda solution: solution.n_null[1]))
+    growth = "" if math.isnan(null) else f"grow with {null:.2f}"
     beyond = [width for width in found if width > max(inside)]
     wider = ", ".join(f"{_sharp_of(found[width])} at width {width}" for width in beyond)
     nearest = min(found, key=lambda width: abs(width - _PAPER_WIDTH))
@@ -293,7 +294,7 @@ def dimension_measurements(found: Mapping[int, Sequence[EffectiveDimension]]) ->
         "learning_dimension": Measurement(
             _mean(learning),
             seed_interval(learning),
-            (Control("shuffled increments of the same windows", (null, null), "differ", f"grow with {null:.2f}"),),
+            (Control("shuffled increments of the same windows", (null, null), "differ", growth),),
             f"{widths}, without the first mode",
         ),
     }
