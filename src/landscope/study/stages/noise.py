@@ -34,10 +34,12 @@ from landscope.study.drift_path import walk_along_drift
 from landscope.study.parts import Need, Part, Stage
 from landscope.surrogates.shuffled import shuffled_increments
 
-__all__ = ["LAYER", "NOISE", "measured_ranks"]
+__all__ = ["LAYER", "NOISE", "OF_HISTORY", "measured_ranks"]
 
 LAYER = "noise-layer-"
 """Begin of the names of the results that are about one layer."""
+OF_HISTORY = ("noise-drift-law", "noise-phases")
+"""Names of the results that are made of the losses during the training."""
 _MIN_MODES = 3
 _MIN_LOSSES = 4
 _FEW_MODES = 12
@@ -186,9 +188,11 @@ def _weight_matrices(analysis: Analysis) -> list[str]:
     ]
 
 
-def _noise(name: str, kind: type[Result], make: Callable[[Analysis], Result], *needs: Need) -> Part:
+def _noise(
+    name: str, kind: type[Result], make: Callable[[Analysis], Result], *needs: Need, uses: tuple[str, ...] = ()
+) -> Part:
     """A part that is made from minibatch losses."""
-    return Part(name, kind, make, needs=("minibatches", *needs), is_optional=True)
+    return Part(name, kind, make, needs=("minibatches", *needs), uses=uses, is_optional=True)
 
 
 def _parts(analysis: Analysis) -> tuple[Part, ...]:
@@ -198,26 +202,29 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:
         for index, basis in enumerate(("hessian", "gradient-noise"))
     ]
     return (
-        Part("noise-velocity", VelocityStatistics, _velocity),
+        Part("noise-velocity", VelocityStatistics, _velocity, uses=("epochs",)),
         _noise("noise-springs", Springs, _springs, "learning_rate"),
         _noise("noise-gradient", GradientNoise, _gradient),
         _noise("noise-log-hessian", LogHessian, _log_hessian),
         _noise("noise-temperature", ActiveTemperature, _temperature, "learning_rate"),
         _noise(
             "noise-temperature-over-training", TemperatureOverTraining, _temperature_over_training, "learning_rate",
-            "checkpoints",
+            "checkpoints", uses=("epochs",),
         ),
         Part("flatness-and-curvature", FlatnessAndCurvature, _flatness_and_curvature, is_optional=True),
         *layers,
-        Part("noise-drift-path", DriftPath, walk_along_drift, is_optional=True),
+        Part(
+            "noise-drift-path", DriftPath, walk_along_drift, uses=("evaluate", "minibatches", "noise-log-hessian"),
+            is_optional=True,
+        ),
         Part(
             "noise-drift-law", DriftLaw, _drift_law, needs=("history", "learning_rate"), after=("noise-drift-path",),
             is_optional=True,
         ),
         Part("noise-phases", Phases, _phases, needs=("history",), is_optional=True),
-        Part("noise-activity", Activity, _activity, is_optional=True),
-        Part("noise-null-velocity", VelocityStatistics, _null_velocity),
-        Part("noise-fresh-velocity", VelocityStatistics, _fresh_velocity, needs=("fresh",)),
+        Part("noise-activity", Activity, _activity, uses=("epochs",), is_optional=True),
+        Part("noise-null-velocity", VelocityStatistics, _null_velocity, uses=("epochs",)),
+        Part("noise-fresh-velocity", VelocityStatistics, _fresh_velocity, needs=("fresh",), uses=("epochs",)),
     )  # fmt: skip
 
 
