@@ -52,7 +52,8 @@ class Exponents(
         psi_tau_interval: Its interval.
         gamma: sigma_i^2 ~ i^(-gamma) over the ranks asked for.
         gamma_interval: Its interval.
-        modes_for_90_percent: Rank n at which modes 2 to n hold 90 % of the variance without mode 1.
+        modes_for_90_percent: Rank n at which modes 2 to n hold 90 % of the variance without mode 1; k + 1 where k modes
+            hold less.
         variance: sigma_i^2, ``[k]``.
         velocity_variance: D_i.
         width: F_i; NaN where it was not measured or not within reach.
@@ -95,6 +96,11 @@ class Exponents(
     n_used: int
     n_censored: int
     n_still: int
+
+    @property
+    def modes_for_90_percent_is_bound(self) -> bool:
+        """Whether all modes together hold less than 90 %: it takes at least ``modes_for_90_percent``, maybe more."""
+        return self.modes_for_90_percent > len(self.variance)
 
     @property
     def correlation_time(self) -> Float[Tensor, " k"]:
