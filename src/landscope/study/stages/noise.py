@@ -18,7 +18,12 @@ from landscope.noise.drift import DriftLaw, Phases, drift_law, learning_phases
 from landscope.noise.drift_path import Activity, DriftPath
 from landscope.noise.gradient import GradientNoise, gradient_noise
 from landscope.noise.log_hessian import LogHessian, log_hessian
-from landscope.noise.noise_and_curvature import NoiseAndCurvature, measure_noise_and_curvature
+from landscope.noise.noise_and_curvature import (
+    LAYER_BASES,
+    LayerBasis,
+    NoiseAndCurvature,
+    measure_noise_and_curvature,
+)
 from landscope.noise.springs import Springs, measure_springs, nearest_ranks, spring_ranks
 from landscope.noise.temperature import ActiveTemperature, active_temperature
 from landscope.noise.temperature_over_training import (
@@ -33,6 +38,7 @@ from landscope.study.analysis import Analysis
 from landscope.study.drift_path import walk_along_drift
 from landscope.study.parts import Need, Part, Stage
 from landscope.surrogates.shuffled import shuffled_increments
+from landscope.threads import one_thread
 
 __all__ = ["LAYER", "NOISE", "OF_HISTORY", "measured_ranks"]
 
@@ -138,13 +144,14 @@ def _flatness_and_curvature(analysis: Analysis) -> FlatnessAndCurvature:
     )  # fmt: skip
 
 
-def _layer(name: str, basis: int, analysis: Analysis) -> NoiseAndCurvature:
+def _layer(name: str, basis: LayerBasis, analysis: Analysis) -> NoiseAndCurvature:
     """Gradient noise against curvature in one layer, along one of two sets of eigenvectors."""
     model = analysis.model_at(analysis.windows.step)
     risk = analysis.subject.risk(model, ParameterSpace.of(model, name), batch_norm=analysis.settings.batch_norm)
     ensemble = analysis.ensemble_of(risk)
-    n_modes = min(_LAYER_MODES, risk.space.dim - 1, len(ensemble.batch_losses(risk.w0)) - 1)
-    return measure_noise_and_curvature(name, risk, ensemble, risk.w0, n_modes)[basis]
+    with one_thread():  # the bits must not depend on the number of threads
+        n_modes = min(_LAYER_MODES, risk.space.dim - 1, len(ensemble.batch_losses(risk.w0)) - 1)
+        return measure_noise_and_curvature(name, risk, ensemble, risk.w0, n_modes, basis)
 
 
 def _check_points(count: int, when: str) -> None:
@@ -197,9 +204,9 @@ def _noise(
 
 def _parts(analysis: Analysis) -> tuple[Part, ...]:
     layers = [
-        _noise(f"{LAYER}{number}-{basis}", NoiseAndCurvature, functools.partial(_layer, name, index))
+        _noise(f"{LAYER}{number}-{basis}", NoiseAndCurvature, functools.partial(_layer, name, basis))
         for number, name in enumerate(_weight_matrices(analysis))
-        for index, basis in enumerate(("hessian", "gradient-noise"))
+        for basis in LAYER_BASES
     ]
     return (
         Part("noise-velocity", VelocityStatistics, _velocity, uses=("epochs",)),
