@@ -122,7 +122,7 @@ def variance_flatness(
     r"""Fit the variance-flatness relation :math:`\sigma_i^2 \sim F_i^{-\psi}` of a window (paper, Eq. 8).
 
     The variance is that of ``window`` along ``directions``: the window the principal modes were found on, for the
-    exponent in-sample; the next window, for the exponent in fresh data. Beside it stand
+    exponent in-sample; other rows, for the exponent in fresh data. Beside it stand
     :math:`D_i \sim F_i^{-\psi_D}` and :math:`\tau_i = \sigma_i^2/D_i \sim F_i^{-\psi_\tau}` (Eqs. 12 and 13).
 
     Args:

@@ -44,7 +44,7 @@ class CaseResult:
         dim: Number of weights, N.
         training_error: Training error of each run at the end of its window.
         in_sample: Exponents of each run along its own modes.
-        fresh: Exponents of each run along the same modes in its next window.
+        fresh: Exponents of each run along the same modes in fresh data.
         null: Exponents of the surrogates of all runs.
     """
 
