@@ -16,6 +16,7 @@ from landscope.law.inverse_relation import InverseRelation
 from landscope.progress import Reporter
 from landscope.protocols import LossLandscape, ProgressCallback
 from landscope.reproduction.experiment.datasets.loading import load_data
+from landscope.reproduction.experiment.folder import check_same_numbers
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.figures.figure import Plan, Plot, Section
@@ -27,6 +28,7 @@ from landscope.reproduction.figures.sec_s6.universality import (
     universality_measurements,
 )
 from landscope.reproduction.jobs import Job
+from landscope.storage.folder import ResultFolder
 from landscope.training_history import TrainingHistory
 from landscope.trajectory import Trajectory, open_trajectory
 
@@ -110,6 +112,7 @@ def _names(case: Case, layer: str, settings: Settings) -> list[str]:
 
 def _measure_layer(run: ExperimentRun, case: Case, layer: str, n_modes: int | None, progress: ProgressCallback) -> None:
     names, settings = _names(case, layer, run.settings), run.settings
+    check_same_numbers(ResultFolder(run.path), names[0], {"n_modes": n_modes})
     if all(run.has(name) for name in names):
         return
     landscape, *windows = _landscape_and_windows(run, case, layer)
