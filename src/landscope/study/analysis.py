@@ -29,7 +29,18 @@ from landscope.trajectory import Trajectory, open_trajectory
 __all__ = ["Analysis"]
 
 _MIN_CHECKPOINTS = 3
+_RATE_CHANGE = 0.1
+"""A learning rate that changed by more than this share of its mean is named."""
+_SEVERAL_RATES = (
+    "one learning rate: the recorded weights are in parameter groups that differ; select those of one group"
+)
 AnyResult = TypeVar("AnyResult", bound=Result)
+
+
+def mean_rate(trajectory: Trajectory) -> float:
+    """The mean learning rate of a trajectory; NaN where a row has none."""
+    rates = trajectory.learning_rate
+    return float(rates[0]) if bool((rates == rates[0]).all()) else float(rates.mean())
 
 
 class Analysis:
@@ -161,9 +172,37 @@ class Analysis:
 
     @property
     def learning_rate(self) -> float:
-        """Learning rate alpha over the window: the one of its last step, or of the start of the recording."""
-        rate = float(self.window.learning_rate[-1])
-        return self.facts.learning_rate if math.isnan(rate) else rate
+        """Learning rate alpha: the mean over the window; NaN where it is not known or not one number."""
+        return self.facts.learning_rate if self._has_no_rates else mean_rate(self.window)
+
+    @property
+    def _has_no_rates(self) -> bool:
+        """Whether the rows say nothing of the learning rate, as those of an imported recording."""
+        return bool(torch.isnan(self.recorded.learning_rate).all())
+
+    @property
+    def rate_caveat(self) -> str:
+        """What to know of alpha where it was not constant in the window; empty where it was."""
+        rates = self.window.learning_rate
+        low, high, mean = float(rates.min()), float(rates.max()), self.learning_rate
+        if not high - low > _RATE_CHANGE * mean:  # NaN too
+            return ""
+        return (
+            f"the learning rate went from {float(rates[0]):g} to {float(rates[-1]):g} in the window "
+            f"({low:g} to {high:g}); alpha is its mean, {mean:g}"
+        )
+
+    @property
+    def caveats(self) -> list[str]:
+        """What to know of the recording before reading the numbers that it gave."""
+        gaps = self.window.steps.diff()
+        low, high = (int(gaps.min()), int(gaps.max())) if len(gaps) else (1, 1)
+        uneven = (
+            f"the rows of the window are {low} to {high} steps apart: D and tau mix steps of different length"
+            if low != high
+            else ""
+        )
+        return [caveat for caveat in (self.rate_caveat, uneven) if caveat]
 
     @functools.cached_property
     def ensemble(self) -> Ensemble:
@@ -216,7 +255,8 @@ class Analysis:
         """Why a part cannot be made, in words; empty where it can."""
         for need in part.needs:
             if self.lacks(need):
-                return f"needs {NEEDS[need]}"
+                several = need == "learning_rate" and self.facts.groups_differ
+                return f"needs {_SEVERAL_RATES if several else NEEDS[need]}"
         missing = [name for name in part.after if not self.folder.has(name)]
         reasons = self.folder.read_note("not-measured")
         return next((reasons.get(name, f"needs {name}") for name in missing), "")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from landscope.errors import InputError, StorageError
 from landscope.parameters import ParameterSpace, Selection
-from landscope.recorder import TrajectoryRecorder
+from landscope.recorder import TrajectoryRecorder, shared_rate
 from landscope.step_size import was_skipped
 from landscope.storage import RowStore
 from landscope.storage.folder import ResultFolder
@@ -31,9 +32,15 @@ class TrainingFacts:
 
     Args:
         optimizer: Name of the optimiser's class; empty where it is not known.
-        learning_rate: Learning rate alpha when recording began; NaN where it is not known.
+        learning_rate: Learning rate alpha of the recorded weights when recording began; NaN where it is not known, or
+            not one number.
         momentum: Momentum of SGD; 0 where there is none.
         weight_decay: Weight decay.
+        dampening: Dampening of the momentum.
+        nesterov: Whether the momentum is Nesterov's.
+        maximize: Whether the steps go up the loss.
+        groups_differ: Whether the recorded weights are in parameter groups with different options; the options are then
+            those of the first group.
         every: Steps between two recorded rows.
         batch_size: Samples in a minibatch; None where it is not known.
         steps_per_epoch: Steps in an epoch; None where it is not known.
@@ -43,6 +50,10 @@ class TrainingFacts:
     learning_rate: float = float("nan")
     momentum: float = 0.0
     weight_decay: float = 0.0
+    dampening: float = 0.0
+    nesterov: bool = False
+    maximize: bool = False
+    groups_differ: bool = False
     every: int = 1
     batch_size: int | None = None
     steps_per_epoch: int | None = None
@@ -50,7 +61,8 @@ class TrainingFacts:
     @property
     def is_plain_sgd(self) -> bool:
         """Whether a step is the learning rate times the gradient, as the paper's formulas take it."""
-        return self.optimizer == "SGD" and self.momentum == 0
+        added = self.momentum or self.weight_decay or self.dampening or self.nesterov or self.maximize
+        return self.optimizer == "SGD" and not added and not self.groups_differ
 
 
 def training_facts(folder: ResultFolder) -> TrainingFacts:
@@ -60,14 +72,22 @@ def training_facts(folder: ResultFolder) -> TrainingFacts:
     return TrainingFacts(**{name: value for name, value in kept.items() if name in known and value is not None})
 
 
-def _facts_of(optimizer: torch.optim.Optimizer, every: int) -> dict[str, Any]:
-    group = optimizer.param_groups[0]
+def facts_of(optimizer: torch.optim.Optimizer, groups: Sequence[dict[str, Any]], every: int) -> TrainingFacts:
+    """What an optimiser says of the steps of the weights in some of its parameter groups."""
+    options, rate = [_options(group) for group in groups], shared_rate(groups)
+    return TrainingFacts(
+        optimizer=type(optimizer).__name__,
+        learning_rate=rate,
+        groups_differ=any(other != options[0] for other in options) or (len(groups) > 1 and math.isnan(rate)),
+        every=every,
+        **options[0],
+    )
+
+
+def _options(group: dict[str, Any]) -> dict[str, Any]:
     return {
-        "optimizer": type(optimizer).__name__,
-        "learning_rate": float(group["lr"]) if "lr" in group else None,
-        "momentum": float(group.get("momentum", 0.0)),
-        "weight_decay": float(group.get("weight_decay", 0.0)),
-        "every": every,
+        **{name: float(group.get(name) or 0.0) for name in ("momentum", "weight_decay", "dampening")},
+        **{name: bool(group.get(name)) for name in ("nesterov", "maximize")},
     }
 
 
@@ -123,7 +143,12 @@ class StudyRecorder:
             self._checkpoints.drop([self._step])
         self._entered, self._is_recording = contextlib.ExitStack(), False
         folder.drop_evaluated_history()
-        folder.note("training", {**folder.read_note("training"), **_facts_of(optimizer, every)})
+        folder.note("training", {**folder.read_note("training"), **self._facts()})
+
+    def _facts(self) -> dict[str, Any]:
+        """What the optimiser says of the recorded weights; the sizes of minibatches are not its own."""
+        found = dataclasses.asdict(facts_of(self._optimizer, self._recorder.groups, self._every))
+        return {name: value for name, value in found.items() if name not in ("batch_size", "steps_per_epoch")}
 
     def _begin(self, path: Path) -> tuple[int | None, int]:
         """Step before the first one, for a recording without rows; and the first step that is recorded."""

@@ -159,6 +159,12 @@ def _drift_law(analysis: Analysis) -> DriftLaw:
     assert history is not None  # noqa: S101 - the part needs it
     kept = (history.steps >= int(analysis.window.steps[0])) & torch.isfinite(history.train_loss)
     _check_points(int(kept.sum()), "from the window on")
+    if facts.groups_differ:
+        raise InputError(
+            expected="recorded weights with one momentum and learning rate",
+            got="parameter groups that differ",
+            hint="Record the weights of one group with select=.",
+        )
     return drift_law(
         history.steps[kept].double(), history.train_loss[kept],
         beta=analysis.load("noise-drift-path", DriftPath).beta_slope,
