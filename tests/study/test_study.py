@@ -167,6 +167,21 @@ def test_the_steps_of_an_epoch_are_counted_where_the_samples_are(recorded):
     assert ls.Study(recorded, small.network(), small.CRITERION, batches)._analysis.steps_per_epoch is None
 
 
+def test_a_batch_size_beside_a_loader_of_another_one_counts_the_samples(recorded):
+    loader = DataLoader(TensorDataset(*small.samples()), batch_size=7)
+    study = ls.Study(recorded, small.network(), small.CRITERION, loader, batch_size=12)
+    assert study._analysis.steps_per_epoch == 10
+
+
+def test_another_loader_replaces_what_an_earlier_one_said(recorded):
+    for size in (7, 12):
+        loader = DataLoader(TensorDataset(*small.samples()), batch_size=size)
+        study = ls.Study(recorded, small.network(), small.CRITERION, loader, batch_size=None)
+        study.analyse(until="modes", progress=False)
+        study.discard_results()
+        assert study._analysis.batch_size == size
+
+
 def test_flatness_at_another_ratio_is_used_everywhere(recorded):
     study = small.opened(recorded, n_nulls=1, ratio=1.5, steps_per_epoch=10)
     study.analyse(noise=True, controls=True, progress=False)

@@ -37,6 +37,10 @@ _SEVERAL_RATES = (
 AnyResult = TypeVar("AnyResult", bound=Result)
 
 
+def _first_known(*values: int | None) -> int | None:
+    return next((value for value in values if value is not None), None)
+
+
 def mean_rate(trajectory: Trajectory) -> float:
     """The mean learning rate of a trajectory; NaN where a row has none."""
     rates = trajectory.learning_rate
@@ -151,19 +155,25 @@ class Analysis:
 
     @property
     def batch_size(self) -> int | None:
-        """Samples in a minibatch of the training, where known."""
-        if self.settings.batch_size is not None:
-            return self.settings.batch_size
-        own = self._subject.batch_size if self._subject is not None else None
-        return own if own is not None else self.facts.batch_size
+        """Samples in a minibatch of the training: from the settings, the training itself, or the data; None if unknown."""
+        return _first_known(self.settings.batch_size, self.facts.batch_size, self.data_batch_size)
 
     @property
     def steps_per_epoch(self) -> int | None:
-        """Optimiser steps in an epoch, where known."""
-        if self.settings.steps_per_epoch is not None:
-            return self.settings.steps_per_epoch
+        """Optimiser steps in an epoch: from the settings, the training itself, or the data; None if unknown."""
+        return _first_known(self.settings.steps_per_epoch, self.facts.steps_per_epoch, self.data_steps_per_epoch)
+
+    @property
+    def data_batch_size(self) -> int | None:
+        """Samples in a minibatch of the data, where they say so or did when they were there."""
+        own = self._subject.batch_size if self._subject is not None else None
+        return _first_known(own, self.facts.data_batch_size)
+
+    @property
+    def data_steps_per_epoch(self) -> int | None:
+        """Minibatches of the training's size in an epoch of the data, where they say so or did when they were there."""
         own = self._subject.batches_in_an_epoch(self.batch_size) if self._subject is not None else None
-        return own if own is not None else self.facts.steps_per_epoch
+        return _first_known(own, self.facts.data_steps_per_epoch)
 
     @property
     def rows_per_epoch(self) -> int | None:

@@ -25,6 +25,8 @@ from landscope.study.folder import StudyFolder
 
 __all__ = ["StudyRecorder", "TrainingFacts", "training_facts"]
 
+_OF_THE_MINIBATCHES = ("batch_size", "steps_per_epoch", "data_batch_size", "data_steps_per_epoch")
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingFacts:
@@ -42,8 +44,10 @@ class TrainingFacts:
         groups_differ: Whether the recorded weights are in parameter groups with different options; the options are then
             those of the first group.
         every: Steps between two recorded rows.
-        batch_size: Samples in a minibatch; None where it is not known.
-        steps_per_epoch: Steps in an epoch; None where it is not known.
+        batch_size: Samples in a minibatch of the training, as a Trainer's callback noted it; None where it is not known.
+        steps_per_epoch: Steps in an epoch of the training, noted likewise.
+        data_batch_size: Samples in a minibatch of the data that the landscape is measured on; None where it is not known.
+        data_steps_per_epoch: Minibatches in an epoch of these data.
     """
 
     optimizer: str = ""
@@ -57,6 +61,8 @@ class TrainingFacts:
     every: int = 1
     batch_size: int | None = None
     steps_per_epoch: int | None = None
+    data_batch_size: int | None = None
+    data_steps_per_epoch: int | None = None
 
     @property
     def is_plain_sgd(self) -> bool:
@@ -148,7 +154,7 @@ class StudyRecorder:
     def _facts(self) -> dict[str, Any]:
         """What the optimiser says of the recorded weights; the sizes of minibatches are not its own."""
         found = dataclasses.asdict(facts_of(self._optimizer, self._recorder.groups, self._every))
-        return {name: value for name, value in found.items() if name not in ("batch_size", "steps_per_epoch")}
+        return {name: value for name, value in found.items() if name not in _OF_THE_MINIBATCHES}
 
     def _begin(self, path: Path) -> tuple[int | None, int]:
         """Step before the first one, for a recording without rows; and the first step that is recorded."""
@@ -170,6 +176,16 @@ class StudyRecorder:
     def note_loss(self, loss: Tensor | float) -> None:
         """Keep the minibatch loss of the step about to be taken; call it before ``optimizer.step()``."""
         self._recorder.note_loss(loss)
+
+    def note_minibatches(self, batch_size: int | None, steps_per_epoch: int | None) -> None:
+        """Keep what the loop knows of its minibatches; the analysis takes it before what its own data say.
+
+        Args:
+            batch_size: Samples of one step of the optimiser: on all devices, accumulated; None where it is not known.
+            steps_per_epoch: Steps of the optimiser in an epoch; None where it is not known.
+        """
+        known = {"batch_size": batch_size, "steps_per_epoch": steps_per_epoch}
+        self._folder.note("training", {**self._folder.read_note("training"), **known})
 
     def flush(self) -> None:
         """Write the rows held in memory to the folder."""

@@ -262,7 +262,8 @@ class Study:
 
     def _keep_facts(self) -> None:
         """Keep what the data say of the training, so that results can be drawn without them."""
-        known = {"batch_size": self._analysis.batch_size, "steps_per_epoch": self._analysis.steps_per_epoch}
+        analysis = self._analysis
+        known = {"data_batch_size": analysis.data_batch_size, "data_steps_per_epoch": analysis.data_steps_per_epoch}
         facts = {**self.folder.read_note("training"), **{key: value for key, value in known.items() if value}}
         if facts != self.folder.read_note("training"):
             self.folder.note("training", facts)
