@@ -46,7 +46,7 @@ class TrajectoryRecorder:
 
     Raises:
         InputError: If the optimiser holds none of the selected parameters, when resuming without ``first_step`` or
-            with one that leaves out rows, or with both ``last`` and ``path``.
+            with one that leaves out rows or with another ``every``, or with both ``last`` and ``path``.
         StorageError: If ``path`` exists (and ``resume`` is not asked for), belongs to another model, or
             cannot be written.
         NonFiniteError: While recording or when it ends, if a weight became NaN or infinite; the rows before
@@ -250,6 +250,15 @@ def shared_rate(groups: Sequence[dict[str, Any]]) -> float:
     return rates[0] if all(rate == rates[0] for rate in rates) else math.nan
 
 
+def other_spacing(recorded: int, asked: int, path: Path) -> InputError:
+    """The error of a recording that would go on with other gaps between its rows."""
+    return InputError(
+        expected=f"every={recorded}, as in the rows of {path}",
+        got=f"every={asked}",
+        hint=f"Go on with every={recorded}, or record to another path.",
+    )
+
+
 class _MemorySink:
     """Keeps every block, or as few of the latest as hold the last rows."""
 
@@ -294,6 +303,7 @@ class _DiskSink:
             self._check_same(space)
             steps = self._store.read("steps", 0, self._store.rows)
             self._check_no_gap(steps, before, every)
+            self._check_spacing(steps[steps < before], every)
             self._store.truncate(int((steps < before).sum()))
         else:
             self._store = RowStore.create(
@@ -331,6 +341,12 @@ class _DiskSink:
                 hint="Rows in memory are lost when a process is killed: call recorder.flush() whenever you save a "
                 "checkpoint. Resume from an earlier checkpoint, or record to another path.",
             )
+
+    def _check_spacing(self, kept: np.ndarray, every: int) -> None:
+        """Refuse to go on with other gaps between the rows than those of the rows that stay."""
+        gap = int(np.median(np.diff(kept))) if len(kept) > 1 else every
+        if gap != every:
+            raise other_spacing(gap, every, self._path)
 
     def add(self, weights: Tensor, steps: Tensor, rates: Tensor, losses: Tensor) -> None:
         self._store.append(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from landscope.errors import InputError, StorageError
 from landscope.parameters import ParameterSpace, Selection
-from landscope.recorder import TrajectoryRecorder, shared_rate
+from landscope.recorder import TrajectoryRecorder, other_spacing, shared_rate
 from landscope.step_size import was_skipped
 from landscope.storage import RowStore
 from landscope.storage.folder import ResultFolder
@@ -44,9 +44,9 @@ class TrainingFacts:
         groups_differ: Whether the recorded weights are in parameter groups with different options; the options are then
             those of the first group.
         every: Steps between two recorded rows.
-        batch_size: Samples in a minibatch of the training, as a Trainer's callback noted it; None where it is not known.
+        batch_size: Samples in a minibatch of the training, as a Trainer's callback noted it; None if unknown.
         steps_per_epoch: Steps in an epoch of the training, noted likewise.
-        data_batch_size: Samples in a minibatch of the data that the landscape is measured on; None where it is not known.
+        data_batch_size: Samples in a minibatch of the data that the landscape is measured on; None if unknown.
         data_steps_per_epoch: Minibatches in an epoch of these data.
     """
 
@@ -113,7 +113,8 @@ class StudyRecorder:
         always: Steps at which the whole model is kept in any case.
 
     Raises:
-        InputError: If the optimiser holds none of the selected parameters.
+        InputError: If the optimiser holds none of the selected parameters, or a recording goes on with another
+            ``every``.
         StorageError: If the folder holds a recording and ``resume`` is off, or results of it.
     """
 
@@ -133,6 +134,8 @@ class StudyRecorder:
         path = folder.path / "trajectory"
         if not resume:
             _check_nothing_recorded(folder)
+        else:
+            _check_same_spacing(folder, every)
         self._folder, self._model, self._optimizer, self._every = folder, model, optimizer, every
         self._recorder = TrajectoryRecorder(
             model, optimizer, select, path=path, every=every, first_step=first_step, resume=resume
@@ -251,6 +254,14 @@ def _check_nothing_recorded(folder: StudyFolder) -> None:
             "For a new training choose another folder.",
         )
     shutil.rmtree(path)
+
+
+def _check_same_spacing(folder: StudyFolder, every: int) -> None:
+    """Raise if the rows in the folder lie further apart, or closer, than those that would follow."""
+    path = folder.path / "trajectory"
+    noted = folder.read_note("training").get("every")
+    if path.exists() and RowStore.open(path).rows and noted not in (None, every):
+        raise other_spacing(noted, every, path)
 
 
 def check_recorded(folder: ResultFolder) -> None:
