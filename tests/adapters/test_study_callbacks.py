@@ -187,7 +187,8 @@ def blobs():
 def fit(folder, module, *callbacks, resume=None, max_epochs=25, **arguments):
     loader = DataLoader(TensorDataset(*blobs()), batch_size=10)
     lightning.Trainer(
-        max_epochs=max_epochs, **arguments, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+        max_epochs=max_epochs, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+        **arguments,
         default_root_dir=folder, callbacks=[*callbacks, ModelCheckpoint(folder, "{step}", every_n_train_steps=28,
                                                                         save_top_k=-1)],
     ).fit(module, loader, ckpt_path=resume)  # fmt: skip

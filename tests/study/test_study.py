@@ -372,3 +372,19 @@ def test_groups_that_differ_are_not_plain_and_have_no_one_learning_rate(tmp_path
     assert not study._analysis.facts.is_plain_sgd
     study.analyse(noise=True, progress=False)
     assert "parameter groups that differ" in study.not_measured["noise-temperature"]
+
+
+def test_rows_that_are_not_evenly_spaced_lose_velocities_alone(tmp_path):
+    study, model, optimizer = small.begin(tmp_path / "s", n_nulls=0)
+    with study.record(optimizer, small.SELECT):
+        small.train(model, optimizer)
+    whole, kept = study.trajectory, [step for step in range(1, 241) if step < 200 or step % 2 == 0]
+    weights = whole.weights[torch.tensor(kept) - 1]
+    rows = ls.Trajectory.of(weights, steps=torch.tensor(kept), space=whole.space)
+    study = ls.Study(tmp_path / "uneven", model, small.CRITERION, small.samples(), **small.SETTINGS)
+    study.use_trajectory(rows)
+    study.analyse(noise=True, progress=False)
+    assert "evenly spaced" in study.not_measured["noise-velocity"]
+    assert study.folder.has("noise-gradient")
+    assert "1 to 2 steps apart" in study.summary()["caveats"][0]
+    assert "1 to 2 steps apart: D and tau" in study.report().read_text()

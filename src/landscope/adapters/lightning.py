@@ -124,10 +124,11 @@ class RecorderCallback(RecorderSession, _RecordingLightningSession):
 class StudyCallback(StudySession, _RecordingLightningSession):
     """Records into a study during ``lightning.Trainer.fit``, as :meth:`landscope.Study.record` does.
 
-    The selected weights are kept after each step of the optimiser that holds them, the whole model at some 20 steps, at
-    the window ends that the study names, and at the end. The batch size (per device, times accumulation, times
-    processes) and the steps of an epoch are kept too, where Lightning takes the steps. A training resumed from a checkpoint continues the recording
-    at the step of that checkpoint. Rows are counted as in :class:`RecorderCallback`.
+    The selected weights are kept after each step of the optimiser that holds them, the whole model at some 20
+    steps, at the window ends that the study names, and at the end. The batch size (per device, times accumulation,
+    times processes) and the steps of an epoch are kept too, where Lightning takes the steps. A training resumed
+    from a checkpoint continues the recording at the step of that checkpoint. Rows are counted as in
+    :class:`RecorderCallback`.
 
     Args:
         study: Study of the ``LightningModule``, or of a module inside it.

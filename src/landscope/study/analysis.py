@@ -155,7 +155,7 @@ class Analysis:
 
     @property
     def batch_size(self) -> int | None:
-        """Samples in a minibatch of the training: from the settings, the training itself, or the data; None if unknown."""
+        """Samples in a minibatch: from the settings, the training itself, or the data; None if unknown."""
         return _first_known(self.settings.batch_size, self.facts.batch_size, self.data_batch_size)
 
     @property

@@ -16,7 +16,7 @@ __all__ = ["NEEDS", "Need", "Part", "Stage"]
 Need = Literal["fresh", "minibatches", "epochs", "checkpoints", "evaluate", "history", "train_on", "learning_rate"]
 NEEDS: dict[Need, str] = {
     "fresh": "fresh data: a second window of recorded steps",
-    "minibatches": "the batch size of the training: ls.Study(..., batch_size=50), a Trainer's callback, or a DataLoader as data",
+    "minibatches": "the batch size of the training: ls.Study(..., batch_size=50), or a DataLoader as data",
     "epochs": "the steps in an epoch: ls.Study(..., steps_per_epoch=...)",
     "checkpoints": "whole models saved during the training, at least three",
     "evaluate": "errors of a model: ls.Study(..., evaluate=f) with f(model) -> {'test_error': ...}",

@@ -204,8 +204,11 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:
         for index, basis in enumerate(("hessian", "gradient-noise"))
     ]
     return (
-        Part("noise-velocity", VelocityStatistics, _velocity),
-        _noise("noise-springs", Springs, _springs, "learning_rate"),
+        Part("noise-velocity", VelocityStatistics, _velocity, is_optional=True),
+        Part(
+            "noise-springs", Springs, _springs, needs=("minibatches", "learning_rate"), after=("noise-velocity",),
+            is_optional=True,
+        ),
         _noise("noise-gradient", GradientNoise, _gradient),
         _noise("noise-log-hessian", LogHessian, _log_hessian),
         _noise("noise-temperature", ActiveTemperature, _temperature, "learning_rate"),
@@ -222,8 +225,8 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:
         ),
         Part("noise-phases", Phases, _phases, needs=("history",), is_optional=True),
         Part("noise-activity", Activity, _activity, is_optional=True),
-        Part("noise-null-velocity", VelocityStatistics, _null_velocity),
-        Part("noise-fresh-velocity", VelocityStatistics, _fresh_velocity, needs=("fresh",)),
+        Part("noise-null-velocity", VelocityStatistics, _null_velocity, is_optional=True),
+        Part("noise-fresh-velocity", VelocityStatistics, _fresh_velocity, needs=("fresh",), is_optional=True),
     )  # fmt: skip
 
 
