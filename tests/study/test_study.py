@@ -225,8 +225,9 @@ def test_what_is_not_given_is_named_with_what_it_needs(recorded):
 
 
 def test_what_is_given_is_measured(analysed):
-    assert set(analysed.not_measured) == {f"exponents-sampling-{name}" for name in
-                                          ("reshuffled", "shuffled-once", "fixed", "with-replacement")}  # fmt: skip
+    samplings = ("reshuffled", "shuffled-once", "fixed", "with-replacement")
+    need_training = {f"exponents-sampling-{name}" for name in samplings} | {"controls-yaida", "controls-lyapunov"}
+    assert set(analysed.not_measured) == need_training
     summary, model = analysed.summary(), small.network()
     small.train(model, small.sgd(model))
     assert summary["train_error_at_w0"] == small.evaluate(model.eval())["train_error"]
@@ -388,3 +389,81 @@ def test_rows_that_are_not_evenly_spaced_lose_velocities_alone(tmp_path):
     assert study.folder.has("noise-gradient")
     assert "1 to 2 steps apart" in study.summary()["caveats"][0]
     assert "1 to 2 steps apart: D and tau" in study.report().read_text()
+
+
+def _sgd_on(rate=0.01, take=1.0, **options):
+    """A training that goes on with an optimiser of its own, for a share of the steps that are asked."""
+
+    def train_on(model, record, *, sampling, n_steps, seed):
+        if sampling != "with-replacement":
+            raise NotImplementedError("Independent minibatches only.")
+        optimizer = torch.optim.SGD(model.parameters(), lr=rate, **options)
+        with record(optimizer):
+            small.train(model, optimizer, 1000 * seed, 1000 * seed + int(take * n_steps) - 1)
+
+    return train_on
+
+
+def _controlled(folder, train_on, **settings):
+    study = small.opened(folder, train_on=train_on, n_nulls=0, **settings)
+    study.analyse(controls=True, progress=False)
+    return study
+
+
+def test_stationarity_is_tested_with_the_rate_and_the_optimiser_of_the_training_that_went_on(recorded):
+    study = _controlled(recorded, _sgd_on(rate=0.01, momentum=0.9))
+    assert ls.load(study.folder.file("controls-yaida")).provenance["settings"]["learning_rate"] == 0.01
+    assert ls.load(study.folder.file("controls-lyapunov")).provenance["settings"]["learning_rate"] == 0.01
+    notes = {judgement.claim.key: judgement.measurement.note for judgement in study.claims}
+    assert "for plain SGD, without momentum" in notes["stationary"]
+    assert not list(study.path.glob(".continued*"))
+    study.discard_results()
+    assert not (study.path / "continued.json").exists()
+    _controlled(recorded, _sgd_on())
+    notes = {judgement.claim.key: judgement.measurement.note for judgement in study.claims}
+    assert "residual of the Lyapunov equation" in notes["stationary"]
+
+
+def test_a_training_that_goes_on_for_too_few_steps_is_refused(recorded):
+    study = _controlled(recorded, _sgd_on(take=0.5))
+    for name in ("exponents-sampling-with-replacement", "controls-yaida", "controls-lyapunov"):
+        assert "60 recorded rows" in study.not_measured[name]
+        assert "got 30" in study.not_measured[name]
+
+
+def test_gradients_along_the_training_that_went_on_are_of_the_whole_model(recorded, monkeypatch):
+    from landscope.study.stages import controls
+
+    seen = []
+
+    def watched(trajectory, landscape, modes, **options):
+        seen.append((trajectory, landscape))
+        return ls.noise.yaida_relation(trajectory, landscape, modes, **options)
+
+    monkeypatch.setattr(controls, "yaida_relation", watched)
+    study = _controlled(recorded, _sgd_on())
+    ((trajectory, landscape),) = seen
+    assert trajectory.dim == landscape.w0.numel() == sum(p.numel() for p in study.model.parameters())
+
+
+def test_stationarity_alone_is_lost_where_it_cannot_be_tested_and_made_when_it_can(recorded, monkeypatch):
+    from landscope.study.stages import controls
+
+    with monkeypatch.context() as patched:
+        patched.setattr(controls, "_CONTINUED_BYTES", 1000)
+        study = _controlled(recorded, _sgd_on())
+    assert study.folder.has("exponents-sampling-with-replacement")
+    assert "the whole model" in study.not_measured["controls-yaida"]
+    study.analyse(controls=True, progress=False)
+    assert study.folder.has("controls-yaida")
+    assert study.folder.has("controls-lyapunov")
+    assert "controls-yaida" not in study.not_measured
+
+
+def test_a_thinned_recording_has_all_controls(tmp_path):
+    study, model, optimizer = small.begin(tmp_path / "s", n_nulls=0)
+    with study.record(optimizer, small.SELECT, every=5):
+        small.train(model, optimizer, last=600)
+    study = _controlled(study.path, _sgd_on())
+    assert study.folder.has("exponents-sampling-with-replacement")
+    assert study.folder.has("controls-yaida")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -29,12 +29,28 @@ from landscope.trajectory import Trajectory, open_trajectory
 __all__ = ["Analysis"]
 
 _MIN_CHECKPOINTS = 3
-_RATE_CHANGE = 0.1
-"""A learning rate that changed by more than this share of its mean is named."""
 _SEVERAL_RATES = (
     "one learning rate: the recorded weights are in parameter groups that differ; select those of one group"
 )
+_RATE_CHANGE = 0.1
+"""A learning rate that changed by more than this share of its mean is named."""
 AnyResult = TypeVar("AnyResult", bound=Result)
+
+
+def check_constant_rate(trajectory: Trajectory) -> float:
+    """The learning rate of a trajectory.
+
+    Raises:
+        InputError: If it is not known, not one number for all weights, or not constant.
+    """
+    rates, mean = trajectory.learning_rate, mean_rate(trajectory)
+    if math.isnan(mean) or float(rates.max() - rates.min()) > _RATE_CHANGE * mean:
+        raise InputError(
+            expected="one learning rate for all weights in the training that goes on, the same at every step",
+            got="none, or several" if math.isnan(mean) else f"{float(rates.min()):g} to {float(rates.max()):g}",
+            hint="Let train_on use one parameter group and no schedule.",
+        )
+    return mean
 
 
 def _first_known(*values: int | None) -> int | None:
@@ -60,6 +76,7 @@ class Analysis:
 
     def __init__(self, folder: StudyFolder, subject: Subject | None) -> None:
         self.folder, self._subject = folder, subject
+        self.shared: dict[str, Any] = {}  # what one part leaves for the next, within a process
 
     @property
     def settings(self) -> StudySettings:

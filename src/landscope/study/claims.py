@@ -28,6 +28,7 @@ from landscope.noise.temperature import ActiveTemperature
 from landscope.noise.temperature_over_training import TemperatureOverTraining
 from landscope.noise.velocity import VelocityStatistics
 from landscope.study.analysis import Analysis
+from landscope.study.recording import training_facts
 from landscope.study.stages.controls import near_curvature
 from landscope.study.stages.noise import LAYER
 
@@ -162,10 +163,11 @@ def _growth(analysis: Analysis) -> Mapping[str, Measurement]:
 
 
 def _stationarity(analysis: Analysis) -> Mapping[str, Measurement]:
+    """Both tests are of the training that went on, with an optimiser of its own."""
     return controls.stationarity_measurements(
         analysis.load("controls-yaida", YaidaRelation),
         analysis.load("controls-lyapunov", LyapunovResidual),
-        plain=analysis.facts.is_plain_sgd,
+        plain=training_facts(analysis.folder, "continued").is_plain_sgd,
     )
 
 

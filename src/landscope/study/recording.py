@@ -71,9 +71,9 @@ class TrainingFacts:
         return self.optimizer == "SGD" and not added and not self.groups_differ
 
 
-def training_facts(folder: ResultFolder) -> TrainingFacts:
-    """The facts that a recording left in the folder."""
-    kept = folder.read_note("training")
+def training_facts(folder: ResultFolder, note: str = "training") -> TrainingFacts:
+    """The facts that a recording left in the folder, or that a training that went on did."""
+    kept = folder.read_note(note)
     known = {field.name for field in dataclasses.fields(TrainingFacts)}
     return TrainingFacts(**{name: value for name, value in kept.items() if name in known and value is not None})
 

@@ -276,7 +276,7 @@ class Study:
             for name in self.folder.names():
                 if name not in TRAINED:
                     self.folder.remove(name)
-            for name in ("timings.json", "not-measured.json", "report.html", "summary.json"):
+            for name in ("timings.json", "not-measured.json", "continued.json", "report.html", "summary.json"):
                 (self.path / name).unlink(missing_ok=True)
         self._begin()
 

@@ -38,7 +38,7 @@ class TrainOn(Protocol):
             record: Context manager that records; call it with the optimiser.
             sampling: Order of the minibatches: ``"reshuffled"``, ``"shuffled-once"``, ``"fixed"`` or
                 ``"with-replacement"``. Raise NotImplementedError for an order you do not offer.
-            n_steps: Steps to take.
+            n_steps: Steps to take; a training that takes fewer is not measured.
             seed: Seed of the minibatches.
         """
         ...
