@@ -7,6 +7,7 @@ from torch import nn
 import landscope as ls
 from landscope.adapters import huggingface, lightning
 from landscope.errors import InputError, StorageError
+from landscope.memory import EWC, LDC
 
 
 def test_wrong_kinds_are_named():
@@ -28,6 +29,9 @@ def test_arguments_of_a_wrong_kind_are_named():
     for wrong in (None, model.state_dict(), list(model.parameters())):
         with pytest.raises(InputError, match="the model of type Module; got"):
             ls.TaskMemory(wrong)
+    for wrong in (None, LDC):
+        with pytest.raises(InputError, match=r'a method, or one of the names ldc.*Pass "ldc"'):
+            ls.TaskMemory(model, method=wrong)
     for select in (3, [3]):
         with pytest.raises(InputError, match="a glob over names or a class of modules"):
             ls.TaskMemory(model, select)
@@ -44,3 +48,11 @@ def test_arguments_of_a_wrong_kind_are_named():
     for callback in (huggingface.TaskMemoryCallback, lightning.TaskMemoryCallback):
         with pytest.raises(InputError, match="the memory of type TaskMemory; got Linear"):
             callback(model)
+
+
+def test_options_of_a_wrong_kind_are_named():
+    for wrong in ({"flatness": "guessed"}, {"floor": "last-mode"}, {"factored": 1}):
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            LDC(**wrong)
+    with pytest.raises(InputError, match="fisher to be one of"):
+        EWC("diagonal")

@@ -5,6 +5,7 @@ import torch
 
 import landscope as ls
 import small_study as small
+from landscope.adapters import huggingface, lightning
 from landscope.errors import InputError, StorageError
 
 
@@ -150,3 +151,11 @@ def test_statistics_cannot_be_re_estimated_with_a_closure(tmp_path):
     )  # fmt: skip
     with pytest.raises(InputError, match="batch_norm='kept' with losses="):
         study.analyse(progress=False)
+
+
+def test_what_is_no_step_and_no_study(tmp_path, parts):
+    with pytest.raises(InputError, match="the step of a checkpoint"):
+        made(tmp_path, *parts).use_checkpoints({"last": parts[0].state_dict()})
+    for module in (huggingface, lightning):
+        with pytest.raises(InputError, match="the study"):
+            module.StudyCallback(parts[0])

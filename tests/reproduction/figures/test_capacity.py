@@ -1,17 +1,20 @@
 """Whether the number of modes that remember a task is a capacity can come out either way."""
 
 from types import SimpleNamespace
+from unittest.mock import NonCallableMock
 
 import pytest
 
 from landscope.claims.verdict import judge
 from landscope.reproduction.figures.capacity import CLAIMS, measurements
+from landscope.reproduction.figures.two_task_experiment import TwoTaskResults
 
 
 def seeds(fewest, moving):
     """Two seeds whose errors are small from a number of modes on."""
     errors = {fewest // 2: 0.5, fewest: 0.01, moving: 0.01}
-    return SimpleNamespace(reported=[SimpleNamespace(n_moving=moving)] * 2, error_by_count=lambda _: [errors] * 2)
+    reported = [SimpleNamespace(n_moving=moving)] * 2
+    return NonCallableMock(TwoTaskResults, reported=reported, error_by_count=lambda _: [errors] * 2)
 
 
 @pytest.mark.parametrize(("few", "many", "expected"), [

@@ -65,7 +65,7 @@ class TwoTaskExperiment:
         psi: Whether to take flatness from the variance too.
         floored: Whether the numbers of modes are tried with a floor too.
         n_modes: N_c, the number of modes of the paper's constraints.
-        every: Try every so many of the strengths of a method.
+        every: Try only every ``every``-th strength of a method.
         early: First stop: minibatches of the second task.
         epoch: Second stop: an epoch, or this many minibatches if it is shorter.
         epochs: Last stop, in multiples of the second.
