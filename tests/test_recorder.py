@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import landscope as ls
+from landscope.errors import InputError
 from landscope.recorder import TrajectoryRecorder
 from landscope.trajectory import check_fresh, open_trajectory
 
@@ -376,3 +377,14 @@ def test_the_same_window_is_no_fresh_data():
             check_fresh(run.window(1, 21), other)
     check_fresh(run.window(1, 21), run.window(21))
     check_fresh(run.window(1, 21), ls.Trajectory.of(torch.randn(20, 3).cumsum(0)))
+
+
+def test_a_resumed_recording_keeps_the_gaps_between_its_rows(tmp_path):
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with TrajectoryRecorder(model, optimizer, path=tmp_path / "t", every=2):
+        for _ in range(8):
+            model(torch.ones(1, 2)).sum().backward()
+            optimizer.step()
+    with pytest.raises(InputError, match="every=2, as in the rows"):
+        TrajectoryRecorder(model, optimizer, path=tmp_path / "t", every=1, first_step=9, resume=True)

@@ -202,3 +202,13 @@ def test_rows_and_models_at_every_third_step(tmp_path):
     study.analyse(progress=False)
     assert study.law.in_sample.n_used > 5
     shutil.rmtree(study.path)
+
+
+@pytest.mark.parametrize("rows", [1, 30])
+def test_a_recording_goes_on_with_the_gaps_between_its_rows(tmp_path, rows):
+    study, model, optimizer = small.begin(tmp_path / "s")
+    with study.record(optimizer, small.SELECT):
+        small.train(model, optimizer, last=rows)
+    with pytest.raises(InputError, match=r"every=1, as in .* got every=5.* Go on with every=1"):
+        study.record(optimizer, small.SELECT, every=5, first_step=rows + 1)
+    assert len(study.trajectory) == rows

@@ -28,6 +28,7 @@ from landscope.noise.temperature import ActiveTemperature
 from landscope.noise.temperature_over_training import TemperatureOverTraining
 from landscope.noise.velocity import VelocityStatistics
 from landscope.study.analysis import Analysis
+from landscope.study.recording import training_facts
 from landscope.study.stages.controls import near_curvature
 from landscope.study.stages.noise import LAYER
 
@@ -43,12 +44,14 @@ class _Group:
         keys: Keys of the claims.
         results: Names of the results.
         measure: Measures the claims.
+        uses_rate: Whether the learning rate enters.
     """
 
     stage: str
     keys: tuple[str, ...]
     results: tuple[str, ...]
     measure: Callable[[Analysis], Mapping[str, Measurement]]
+    uses_rate: bool = False
 
 
 def layer_names(analysis: Analysis) -> list[str]:
@@ -160,10 +163,11 @@ def _growth(analysis: Analysis) -> Mapping[str, Measurement]:
 
 
 def _stationarity(analysis: Analysis) -> Mapping[str, Measurement]:
+    """Both tests are of the training that went on, with an optimiser of its own."""
     return controls.stationarity_measurements(
         analysis.load("controls-yaida", YaidaRelation),
         analysis.load("controls-lyapunov", LyapunovResidual),
-        plain=analysis.facts.is_plain_sgd,
+        plain=training_facts(analysis.folder, "continued").is_plain_sgd,
     )
 
 
@@ -177,6 +181,7 @@ _GROUPS = (
         ),
         ("noise-springs", "noise-gradient", "noise-log-hessian", "noise-velocity"),
         _springs,
+        uses_rate=True,
     ),
     _Group("noise", ("short_memory", "persistence"), ("noise-velocity", "noise-null-velocity"), _memory),
     _Group(
@@ -184,8 +189,15 @@ _GROUPS = (
         ("temperature_profile", "temperature_by_flatness", "cooling", "frozen"),
         ("noise-temperature", "noise-gradient", "noise-temperature-over-training"),
         _temperature,
+        uses_rate=True,
     ),
-    _Group("noise", ("logarithmic_drift",), ("noise-drift-law", "noise-drift-path", "noise-phases"), _drift),
+    _Group(
+        "noise",
+        ("logarithmic_drift",),
+        ("noise-drift-law", "noise-drift-path", "noise-phases"),
+        _drift,
+        uses_rate=True,
+    ),
     _Group("noise", ("margin",), ("noise-drift-path",), _margin),
     _Group("noise", ("flatness_and_hessian", "noise_by_curvature"), ("flatness-and-curvature",), _curvature),
     _Group("controls", ("psi_hessian",), ("exponents-hessian", "sensitivity"), _hessian),
@@ -227,7 +239,9 @@ def measurements_of(analysis: Analysis) -> dict[str, Measurement]:
             reason = reasons.get(missing[0], f"needs the result {missing[0]}")
             found |= {key: Measurement(math.nan, note=reason) for key in group.keys}
         else:
-            found |= group.measure(analysis)
+            measured = group.measure(analysis)
+            caveat = analysis.rate_caveat if group.uses_rate else ""
+            found |= {key: _noted(measurement, caveat) for key, measurement in measured.items()}
     return {key: _with_caveat(measurement, analysis) for key, measurement in found.items()}
 
 
@@ -236,7 +250,13 @@ def _with_caveat(measurement: Measurement, analysis: Analysis) -> Measurement:
     history = analysis.history
     if history is None or history.zero_error_before(int(analysis.window.steps[0])) is not False:
         return measurement
-    caveat = "the training error was not zero when the window began"
+    return _noted(measurement, "the training error was not zero when the window began")
+
+
+def _noted(measurement: Measurement, caveat: str) -> Measurement:
+    """Add a note to a measurement; an empty one adds nothing."""
+    if not caveat:
+        return measurement
     note = f"{measurement.note}; {caveat}" if measurement.note else caveat
     return dataclasses.replace(measurement, note=note)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from landscope.errors import InputError, StorageError
 from landscope.parameters import ParameterSpace, Selection
-from landscope.recorder import TrajectoryRecorder
+from landscope.recorder import TrajectoryRecorder, other_spacing, shared_rate
 from landscope.step_size import was_skipped
 from landscope.storage import RowStore
 from landscope.storage.folder import ResultFolder
@@ -24,6 +25,8 @@ from landscope.study.folder import StudyFolder
 
 __all__ = ["StudyRecorder", "TrainingFacts", "training_facts"]
 
+_OF_THE_MINIBATCHES = ("batch_size", "steps_per_epoch", "data_batch_size", "data_steps_per_epoch")
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingFacts:
@@ -31,43 +34,66 @@ class TrainingFacts:
 
     Args:
         optimizer: Name of the optimiser's class; empty where it is not known.
-        learning_rate: Learning rate alpha when recording began; NaN where it is not known.
+        learning_rate: Learning rate alpha of the recorded weights when recording began; NaN where it is not known, or
+            not one number.
         momentum: Momentum of SGD; 0 where there is none.
         weight_decay: Weight decay.
+        dampening: Dampening of the momentum.
+        nesterov: Whether the momentum is Nesterov's.
+        maximize: Whether the steps go up the loss.
+        groups_differ: Whether the recorded weights are in parameter groups with different options; the options are then
+            those of the first group.
         every: Steps between two recorded rows.
-        batch_size: Samples in a minibatch; None where it is not known.
-        steps_per_epoch: Steps in an epoch; None where it is not known.
+        batch_size: Samples in a minibatch of the training, as a Trainer's callback noted it; None if unknown.
+        steps_per_epoch: Steps in an epoch of the training, noted likewise.
+        data_batch_size: Samples in a minibatch of the data that the landscape is measured on; None if unknown.
+        data_steps_per_epoch: Minibatches in an epoch of these data.
     """
 
     optimizer: str = ""
     learning_rate: float = float("nan")
     momentum: float = 0.0
     weight_decay: float = 0.0
+    dampening: float = 0.0
+    nesterov: bool = False
+    maximize: bool = False
+    groups_differ: bool = False
     every: int = 1
     batch_size: int | None = None
     steps_per_epoch: int | None = None
+    data_batch_size: int | None = None
+    data_steps_per_epoch: int | None = None
 
     @property
     def is_plain_sgd(self) -> bool:
         """Whether a step is the learning rate times the gradient, as the paper's formulas take it."""
-        return self.optimizer == "SGD" and self.momentum == 0
+        added = self.momentum or self.weight_decay or self.dampening or self.nesterov or self.maximize
+        return self.optimizer == "SGD" and not added and not self.groups_differ
 
 
-def training_facts(folder: ResultFolder) -> TrainingFacts:
-    """The facts that a recording left in the folder."""
-    kept = folder.read_note("training")
+def training_facts(folder: ResultFolder, note: str = "training") -> TrainingFacts:
+    """The facts that a recording left in the folder, or that a training that went on did."""
+    kept = folder.read_note(note)
     known = {field.name for field in dataclasses.fields(TrainingFacts)}
     return TrainingFacts(**{name: value for name, value in kept.items() if name in known and value is not None})
 
 
-def _facts_of(optimizer: torch.optim.Optimizer, every: int) -> dict[str, Any]:
-    group = optimizer.param_groups[0]
+def facts_of(optimizer: torch.optim.Optimizer, groups: Sequence[dict[str, Any]], every: int) -> TrainingFacts:
+    """What an optimiser says of the steps of the weights in some of its parameter groups."""
+    options, rate = [_options(group) for group in groups], shared_rate(groups)
+    return TrainingFacts(
+        optimizer=type(optimizer).__name__,
+        learning_rate=rate,
+        groups_differ=any(other != options[0] for other in options) or (len(groups) > 1 and math.isnan(rate)),
+        every=every,
+        **options[0],
+    )
+
+
+def _options(group: dict[str, Any]) -> dict[str, Any]:
     return {
-        "optimizer": type(optimizer).__name__,
-        "learning_rate": float(group["lr"]) if "lr" in group else None,
-        "momentum": float(group.get("momentum", 0.0)),
-        "weight_decay": float(group.get("weight_decay", 0.0)),
-        "every": every,
+        **{name: float(group.get(name) or 0.0) for name in ("momentum", "weight_decay", "dampening")},
+        **{name: bool(group.get(name)) for name in ("nesterov", "maximize")},
     }
 
 
@@ -87,7 +113,8 @@ class StudyRecorder:
         always: Steps at which the whole model is kept in any case.
 
     Raises:
-        InputError: If the optimiser holds none of the selected parameters.
+        InputError: If the optimiser holds none of the selected parameters, or a recording goes on with another
+            ``every``.
         StorageError: If the folder holds a recording and ``resume`` is off, or results of it.
     """
 
@@ -107,6 +134,8 @@ class StudyRecorder:
         path = folder.path / "trajectory"
         if not resume:
             _check_nothing_recorded(folder)
+        else:
+            _check_same_spacing(folder, every)
         self._folder, self._model, self._optimizer, self._every = folder, model, optimizer, every
         self._recorder = TrajectoryRecorder(
             model, optimizer, select, path=path, every=every, first_step=first_step, resume=resume
@@ -123,7 +152,12 @@ class StudyRecorder:
             self._checkpoints.drop([self._step])
         self._entered, self._is_recording = contextlib.ExitStack(), False
         folder.drop_evaluated_history()
-        folder.note("training", {**folder.read_note("training"), **_facts_of(optimizer, every)})
+        folder.note("training", {**folder.read_note("training"), **self._facts()})
+
+    def _facts(self) -> dict[str, Any]:
+        """What the optimiser says of the recorded weights; the sizes of minibatches are not its own."""
+        found = dataclasses.asdict(facts_of(self._optimizer, self._recorder.groups, self._every))
+        return {name: value for name, value in found.items() if name not in _OF_THE_MINIBATCHES}
 
     def _begin(self, path: Path) -> tuple[int | None, int]:
         """Step before the first one, for a recording without rows; and the first step that is recorded."""
@@ -145,6 +179,16 @@ class StudyRecorder:
     def note_loss(self, loss: Tensor | float) -> None:
         """Keep the minibatch loss of the step about to be taken; call it before ``optimizer.step()``."""
         self._recorder.note_loss(loss)
+
+    def note_minibatches(self, batch_size: int | None, steps_per_epoch: int | None) -> None:
+        """Keep what the loop knows of its minibatches; the analysis takes it before what its own data say.
+
+        Args:
+            batch_size: Samples of one step of the optimiser: on all devices, accumulated; None where it is not known.
+            steps_per_epoch: Steps of the optimiser in an epoch; None where it is not known.
+        """
+        known = {"batch_size": batch_size, "steps_per_epoch": steps_per_epoch}
+        self._folder.note("training", {**self._folder.read_note("training"), **known})
 
     def flush(self) -> None:
         """Write the rows held in memory to the folder."""
@@ -210,6 +254,14 @@ def _check_nothing_recorded(folder: StudyFolder) -> None:
             "For a new training choose another folder.",
         )
     shutil.rmtree(path)
+
+
+def _check_same_spacing(folder: StudyFolder, every: int) -> None:
+    """Raise if the rows in the folder lie further apart, or closer, than those that would follow."""
+    path = folder.path / "trajectory"
+    noted = folder.read_note("training").get("every")
+    if path.exists() and RowStore.open(path).rows and noted not in (None, every):
+        raise other_spacing(noted, every, path)
 
 
 def check_recorded(folder: ResultFolder) -> None:

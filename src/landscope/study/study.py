@@ -263,7 +263,8 @@ class Study:
 
     def _keep_facts(self) -> None:
         """Keep what the data say of the training, so that results can be drawn without them."""
-        known = {"batch_size": self._analysis.batch_size, "steps_per_epoch": self._analysis.steps_per_epoch}
+        analysis = self._analysis
+        known = {"data_batch_size": analysis.data_batch_size, "data_steps_per_epoch": analysis.data_steps_per_epoch}
         facts = {**self.folder.read_note("training"), **{key: value for key, value in known.items() if value}}
         if facts != self.folder.read_note("training"):
             self.folder.note("training", facts)
@@ -276,7 +277,8 @@ class Study:
             for name in self.folder.names():
                 if name not in TRAINED:
                     self.folder.remove(name)
-            for name in ("timings.json", "not-measured.json", "made-with.json", "report.html", "summary.json"):
+            notes = ("timings", "not-measured", "made-with", "continued", "summary")
+            for name in ("report.html", *(f"{note}.json" for note in notes)):
                 (self.path / name).unlink(missing_ok=True)
         self._begin()
 

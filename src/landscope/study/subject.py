@@ -38,7 +38,7 @@ class TrainOn(Protocol):
             record: Context manager that records; call it with the optimiser.
             sampling: Order of the minibatches: ``"reshuffled"``, ``"shuffled-once"``, ``"fixed"`` or
                 ``"with-replacement"``. Raise NotImplementedError for an order you do not offer.
-            n_steps: Steps to take.
+            n_steps: Steps to take; a training that takes fewer is not measured.
             seed: Seed of the minibatches.
         """
         ...
@@ -104,11 +104,12 @@ class Subject:
 
     def batches_in_an_epoch(self, batch_size: int | None) -> int | None:
         """Number of minibatches in an epoch, where the data say so."""
-        if isinstance(self.data, DataLoader):
+        if isinstance(self.data, DataLoader) and batch_size in (None, self.data.batch_size):
             with contextlib.suppress(TypeError):  # a stream has no length
                 return len(self.data)
             return None
-        samples = self.data[0] if _is_pair_of_tensors(self.data) else self.data
+        samples = self.data.dataset if isinstance(self.data, DataLoader) else self.data
+        samples = samples[0] if _is_pair_of_tensors(samples) else samples
         if batch_size is None or not isinstance(samples, Tensor | Dataset) or not hasattr(samples, "__len__"):
             return None
         return max(1, len(samples) // batch_size)

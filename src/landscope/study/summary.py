@@ -39,6 +39,7 @@ def summary_of(analysis: Analysis) -> dict[str, Any]:
         "window": [int(window.steps[0]), int(window.steps[-1])],
         "fresh": None if fresh is None else [int(fresh.steps[0]), int(fresh.steps[-1])],
         "window_rows": spectrum.n_steps,
+        "caveats": analysis.caveats,
         "optimizer": analysis.facts.optimizer,
         "learning_rate": analysis.learning_rate,
         "momentum": analysis.facts.momentum,

@@ -168,6 +168,12 @@ def _drift_law(analysis: Analysis) -> DriftLaw:
     assert history is not None  # noqa: S101 - the part needs it
     kept = (history.steps >= int(analysis.window.steps[0])) & torch.isfinite(history.train_loss)
     _check_points(int(kept.sum()), "from the window on")
+    if facts.groups_differ:
+        raise InputError(
+            expected="recorded weights with one momentum and learning rate",
+            got="parameter groups that differ",
+            hint="Record the weights of one group with select=.",
+        )
     return drift_law(
         history.steps[kept].double(), history.train_loss[kept],
         beta=analysis.load("noise-drift-path", DriftPath).beta_slope,
@@ -209,8 +215,11 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:
         for basis in LAYER_BASES
     ]
     return (
-        Part("noise-velocity", VelocityStatistics, _velocity, uses=("epochs",)),
-        _noise("noise-springs", Springs, _springs, "learning_rate"),
+        Part("noise-velocity", VelocityStatistics, _velocity, uses=("epochs",), is_optional=True),
+        Part(
+            "noise-springs", Springs, _springs, needs=("minibatches", "learning_rate"), after=("noise-velocity",),
+            is_optional=True,
+        ),
         _noise("noise-gradient", GradientNoise, _gradient),
         _noise("noise-log-hessian", LogHessian, _log_hessian),
         _noise("noise-temperature", ActiveTemperature, _temperature, "learning_rate"),
@@ -230,8 +239,11 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:
         ),
         Part("noise-phases", Phases, _phases, needs=("history",), is_optional=True),
         Part("noise-activity", Activity, _activity, uses=("epochs",), is_optional=True),
-        Part("noise-null-velocity", VelocityStatistics, _null_velocity, uses=("epochs",)),
-        Part("noise-fresh-velocity", VelocityStatistics, _fresh_velocity, needs=("fresh",), uses=("epochs",)),
+        Part("noise-null-velocity", VelocityStatistics, _null_velocity, uses=("epochs",), is_optional=True),
+        Part(
+            "noise-fresh-velocity", VelocityStatistics, _fresh_velocity, needs=("fresh",), uses=("epochs",),
+            is_optional=True,
+        ),
     )  # fmt: skip
 
 
