@@ -7,7 +7,7 @@ import torch
 
 import landscope as ls
 import small_study as small
-from landscope.errors import InputError, StorageError
+from landscope.errors import InputError, LandscopeWarning, StorageError
 from landscope.storage import ResultFolder
 from landscope.study.checkpoints import Checkpoints, CheckpointSchedule
 from small_run import assert_same
@@ -70,6 +70,49 @@ def test_a_training_that_failed_before_its_first_row_may_begin_again(tmp_path):
     with study.record(optimizer, small.SELECT):
         small.train(model, optimizer, last=30)
     assert len(study.trajectory) == 30
+
+
+def test_asking_to_record_again_deletes_nothing_before_the_training_begins(recorded):
+    before = small.contents(small.opened(recorded))
+    model, optimizer = state_at(0)
+    study = ls.Study(recorded, model, small.CRITERION, small.samples())
+    study.record(optimizer, small.SELECT, first_step=1, every=7)
+    assert_same(before, small.contents(small.opened(recorded)))
+    assert study._analysis.facts.every == 1
+
+
+def test_nobody_begins_to_record_while_another_records(tmp_path):
+    study, model, optimizer = small.begin(tmp_path / "s")
+    other, _, others = small.begin(tmp_path / "s")
+    waiting = other.record(others, small.SELECT)
+    with study.record(optimizer, small.SELECT):
+        with pytest.raises(StorageError, match="another process"):
+            other.record(others, small.SELECT)
+        with pytest.raises(StorageError, match="another process"), waiting:
+            pass
+        small.train(model, optimizer, last=30)
+    assert len(study.trajectory) == 30
+
+
+def test_a_training_from_the_first_step_on_replaces_the_first_model_too(recorded):
+    model, optimizer = state_at(3)
+    study = ls.Study(recorded, model, small.CRITERION, small.samples())
+    with study.record(optimizer, small.SELECT, first_step=1):
+        small.train(model, optimizer, last=30)
+    first, at_3 = study.risk(step=0).w0, state_at(3)[0]
+    assert torch.equal(first, at_3[0].weight.flatten())
+
+
+def test_a_trainer_that_loads_its_best_model_leaves_a_study_that_can_be_analysed(tmp_path):
+    study, model, optimizer = small.begin(tmp_path / "s", n_nulls=0)
+    best = {name: value.clone() for name, value in model.state_dict().items()}
+    recorder = study.record(optimizer, small.SELECT).__enter__()
+    small.train(model, optimizer, last=101)
+    model.load_state_dict(best)
+    with pytest.warns(LandscopeWarning, match="no longer those of step 101"):
+        recorder.close()
+    assert study.saved_steps[-1] == study.window.steps[-1] == 96
+    study.analyse(progress=False, until="flatness")
 
 
 def test_losses_on_saved_models_are_measured_again_after_more_training(recorded):

@@ -151,7 +151,7 @@ class Study:
             select: Parameters whose weights are kept at every step, see :meth:`landscope.ParameterSpace.of`.
             every: Steps between two rows.
             first_step: To continue a stopped training: number of its next step. Rows and models from that step on are
-                recorded again.
+                removed when the ``with`` begins, and recorded again.
             checkpoints: ``checkpoints(step) -> bool`` chooses the steps of whole models in place of 20 evenly spaced
                 ones (fewer where 20 take more than 2 GiB).
 
@@ -161,7 +161,11 @@ class Study:
 
         Raises:
             InputError: If the study has no model, or the optimiser holds none of the selected parameters.
-            StorageError: If the folder holds a recording and ``first_step`` is not given, or results of one.
+            StorageError: If the folder holds a recording and ``first_step`` is not given, or results of one, or another
+                process works on the study.
+
+        Warns:
+            LandscopeWarning: If the weights changed after the last step, so that its whole model is not there to save.
         """
         subject = self._analysis.subject
         self._check_no_results()
