@@ -26,6 +26,7 @@ from landscope.noise.stationarity import lyapunov_residual, yaida_relation
 from landscope.recorder import TrajectoryRecorder
 from landscope.study.analysis import Analysis
 from landscope.study.parts import Part, Stage
+from landscope.study.seeded import seeded
 from landscope.surrogates.langevin import langevin
 from landscope.surrogates.registry import SURROGATES, make_surrogate
 from landscope.threads import one_thread
@@ -175,10 +176,10 @@ def _continued(sampling: str, analysis: Analysis) -> Trajectory:
         recorders.append(TrajectoryRecorder(model, optimizer, analysis.space.names, every=every))
         return recorders[-1]
 
+    seed = analysis.settings.seed + 1
     try:
-        train_on(
-            model, record, sampling=sampling, n_steps=len(analysis.window) * every, seed=analysis.settings.seed + 1
-        )
+        with seeded(seed):  # what the loop draws beside its minibatches, such as dropout
+            train_on(model, record, sampling=sampling, n_steps=len(analysis.window) * every, seed=seed)
     except NotImplementedError as error:
         raise InputError(
             expected=f"a training that offers the order {sampling}", got="none", hint=str(error) or "It is left out."
