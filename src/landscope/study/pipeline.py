@@ -25,10 +25,11 @@ def run_stages(analysis: Analysis, stages: Sequence[Stage], reporter: Reporter) 
         reporter: Shows progress.
 
     Raises:
-        StorageError: If another process works on the study, or a result is damaged.
+        StorageError: If another process works on the study or has changed its settings, or a result is damaged.
         InputError: If the model, the data or the recording do not fit.
     """
     with analysis.folder.locked():
+        analysis.folder.check_settings()
         for stage in stages:
             _run(analysis, stage, reporter)
 
@@ -53,12 +54,14 @@ def _make(analysis: Analysis, part: Part) -> bool:
     """Make a part unless it is there; whether anything was made."""
     if analysis.folder.has(part.name):
         return False
+    if not analysis.has_subject and part.name in analysis.folder.read_note("not-measured"):
+        return False  # the reason stays that of the analysis that had the model
     reason = analysis.reason_against(part)
     if not reason:
         try:
             analysis.folder.save(part.name, part.make(analysis))
         except InputError as error:
-            if not part.is_optional:
+            if not (part.is_optional and analysis.has_subject):
                 raise
             reason = str(error)
     reasons = analysis.folder.read_note("not-measured")
