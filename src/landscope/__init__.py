@@ -1,4 +1,4 @@
-"""landscope: what a training run does in the loss landscape.
+"""landscope records a training run and measures the loss landscape along its directions.
 
 The few names below are the most used; everything else is found by module, for example
 ``landscope.noise.velocity_statistics``. Names and modules are loaded when first used, so that ``import landscope`` is

@@ -5,7 +5,7 @@ from typing import Literal
 __all__ = ["BatchNorm", "Sampling"]
 
 Sampling = Literal["reshuffled", "shuffled-once", "fixed", "with-replacement"]
-"""Orders of minibatches, see :class:`landscope.MinibatchOrder`."""
+"""Orders of minibatches, as :mod:`landscope.sampling` makes them."""
 
 
 BatchNorm = Literal["kept", "re-estimated"]

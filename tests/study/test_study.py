@@ -1,6 +1,9 @@
 """A study of a user's own model: windows, settings, what it needs, and what it says where something is missing."""
 
+import dataclasses
+import math
 import re
+import shutil
 
 import plotly.graph_objects as go
 import pytest
@@ -9,8 +12,16 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import landscope as ls
 import small_study as small
-from landscope.errors import InputError, StorageError
+from landscope.errors import InputError, NonFiniteError, StorageError
+from landscope.progress import QuietReporter
+from landscope.results import Result
+from landscope.study.analysis import Analysis
+from landscope.study.drift_path import walk_along_drift
 from landscope.study.figures import FIGURES
+from landscope.study.parts import Part, Stage
+from landscope.study.pipeline import run_stages
+from landscope.study.windows import Windows
+from small_run import assert_same
 
 
 def test_the_risk_is_the_loss_with_the_parameters_and_buffers_of_w0(recorded):
@@ -316,3 +327,65 @@ def test_one_study_has_the_claims_of_all_stages(analysed):
     assert judged <= {claim.key for claim in CLAIMS}
     assert {"psi", "minibatch_springs", "psi_hessian"} <= judged
     assert judged == set(analysed.measurements)
+
+
+def test_what_is_given_later_is_measured_later(recorded, tmp_path):
+    whole = shutil.copytree(recorded, tmp_path / "whole")
+    inputs, labels = small.samples()
+    loader = DataLoader(TensorDataset(inputs, labels), small.BATCH)
+    settings = {"n_nulls": 0, "batch_size": None}
+
+    def analysed(folder, data, **changes):
+        study = ls.Study(folder, small.network(), small.CRITERION, data, **settings, **changes)
+        study.analyse(noise=True, progress=False)
+        return study
+
+    first = analysed(recorded, (inputs, labels))
+    assert "evaluate=f" in {judgement.claim.key: judgement for judgement in first.claims}["margin"].sentence
+    assert math.isnan(ls.load(first.folder.file("noise-velocity")).persistence[0])
+    later = analysed(recorded, loader, evaluate=small.evaluate)
+    assert_same(small.contents(later), small.contents(analysed(whole, loader, evaluate=small.evaluate)))
+    assert later.measurements["margin"].value == 0
+    before = {name: later.folder.file(name).stat().st_mtime_ns for name in later.folder.names()}
+    again = analysed(recorded, (inputs, labels))
+    assert {name: again.folder.file(name).stat().st_mtime_ns for name in again.folder.names()} == before
+
+
+def test_results_of_an_earlier_history_go_with_it(analysed, tmp_path):
+    study = small.opened(shutil.copytree(analysed.path, tmp_path / "copy"))
+    first = ls.load(study.folder.file("noise-drift-law"))
+    history = ls.load(study.folder.file("training"))
+    study.save_history(dataclasses.replace(history, train_loss=2 * history.train_loss))
+    assert not study.folder.has("noise-drift-law")
+    assert not study.folder.has("noise-phases")
+    study.analyse(noise=True, progress=False)
+    torch.testing.assert_close(ls.load(study.folder.file("noise-drift-law")).loss, 2 * first.loss)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NonFiniteError(expected="a finite walk", got="NaN", hint="Take shorter steps."),
+        torch.linalg.LinAlgError("eigh did not converge"),
+    ],
+)
+def test_a_computation_that_fails_is_noted_and_the_analysis_goes_on(recorded, error):
+    def fail(_):
+        raise error
+
+    study = small.opened(recorded)
+    stage = Stage("walk", "Walk", lambda _: (Part("walk", Result, fail, is_optional=True),))
+    run_stages(study._analysis, [stage], QuietReporter())
+    assert study.not_measured == {"walk": str(error)}
+    needed = Stage("walk", "Walk", lambda _: (Part("walk", Result, fail),))
+    with pytest.raises(type(error)):
+        run_stages(study._analysis, [needed], QuietReporter())
+
+
+def test_a_window_that_ends_where_it_began_has_no_slope(analysed):
+    analysis = Analysis(analysed.folder, analysed._subject)
+    window = analysis.window
+    rows = window.weights.clone()
+    rows[0] = rows[-1]
+    analysis.windows = Windows(ls.Trajectory.of(rows, steps=window.steps, space=window.space), None)
+    assert math.isnan(walk_along_drift(analysis).beta_slope)

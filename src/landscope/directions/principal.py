@@ -56,7 +56,7 @@ def principal_modes(
         NonFiniteError: If a weight is NaN or infinite.
 
     Example:
-        A straight walk has all its variance along the way it goes, (T^2 - 1)/12 squared steps.
+        A straight walk varies only along its own direction; the variance is (T^2 - 1)/12 squared steps.
 
         >>> import torch
         >>> way = torch.tensor([0.6, 0.8])
@@ -164,7 +164,7 @@ def _gram(trajectory: Trajectory, mean: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def _by_gram(trajectory: Trajectory, mean: Tensor, wanted: int) -> tuple[_Squares, Tensor]:
-    """The eigenvectors say how the rows make up the directions."""
+    """Combine the rows, with the eigenvectors as coefficients, into directions."""
     squares = _largest(_gram(trajectory, mean), len(trajectory), wanted)
     directions = torch.empty(wanted, trajectory.dim, dtype=torch.float64)
     for columns, panel in trajectory.panels():

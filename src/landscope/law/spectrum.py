@@ -38,7 +38,7 @@ class Spectrum(
         variance: sigma_i^2 of every mode, in-sample.
         fresh_variance: The same modes measured on the fresh data.
         cosine_content: Likeness of each mode to the cosine of a random walk.
-        drift_share: Share of the squared displacements of the ten stretches that goes one way, each mode.
+        drift_share: Share of the squared displacements of ten stretches that their mean explains, each mode.
         path: theta of the drawn modes over time, thinned.
         path_steps: Their optimisation steps.
         drawn: Ranks of the drawn modes.

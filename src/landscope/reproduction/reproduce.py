@@ -49,7 +49,7 @@ def reproduce(
 ) -> Reproduction:
     """Reproduce figures one after another, and after each write ``claims.md`` and ``numbers.json``.
 
-    Results that are there are kept.
+    Existing results are kept.
 
     Args:
         plan: Folder, settings and number of seeds.

@@ -69,7 +69,7 @@ class FisherInformation:
             kind: ``"exact"``, the sum over all answers above; ``"empirical"``, the mean square of the gradients of
                 single samples, by their own labels; ``"batch-mean"``, the mean square of gradients of minibatches,
                 as some programs take it, smaller by up to the batch size.
-            batch_size: Of ``"batch-mean"``.
+            batch_size: Samples in a minibatch, for ``"batch-mean"`` only.
 
         Returns:
             The diagonal in float64.

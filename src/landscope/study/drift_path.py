@@ -46,6 +46,6 @@ def walk_along_drift(analysis: Analysis) -> DriftPath:
         test_loss=columns[4],
         test_error=columns[5],
         window_displacement=length,
-        beta_slope=float(torch.log(ends[1] / ends[0])) / (2 * tiny),
+        beta_slope=float(torch.log(ends[1] / ends[0])) / (2 * tiny) if tiny else math.nan,
         beta_ensemble=float(hessian.slope[0]) if hessian is not None else math.nan,
     )

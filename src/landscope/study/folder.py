@@ -27,6 +27,7 @@ _NO_RESULTS = {
     "trajectory",
     "checkpoints",
     "experiment.yaml",
+    "numbers.json",
     *(f"{name}.zarr.zip" for name in TRAINED),
 }
 """What a training leaves in the folder; while there is nothing else, the settings may change."""

@@ -37,7 +37,9 @@ class Part:
         make: ``make(analysis)`` computes it.
         needs: What it needs beyond a recording and a loss.
         after: Other results that it is made from.
-        is_optional: Whether a model that does not fit is a reason to leave it out, and not an error.
+        uses: Needs and results that it uses where they are there; it is made again where they came later.
+        is_optional: Whether a model that does not fit, or a computation that fails, is a reason to leave it out, and
+            not an error.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Part:
     make: Callable[[Analysis], Result]
     needs: tuple[Need, ...] = ()
     after: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
     is_optional: bool = False
 
 

@@ -29,6 +29,7 @@ from landscope.study.page import write_page
 from landscope.study.pipeline import run_stages
 from landscope.study.recording import StudyRecorder
 from landscope.study.stages import STAGES
+from landscope.study.stages.noise import OF_HISTORY
 from landscope.study.subject import Evaluate, Subject, TrainOn
 from landscope.study.summary import summary_of
 from landscope.training_history import TrainingHistory
@@ -275,13 +276,15 @@ class Study:
             for name in self.folder.names():
                 if name not in TRAINED:
                     self.folder.remove(name)
-            for name in ("timings.json", "not-measured.json", "report.html", "summary.json"):
+            for name in ("timings.json", "not-measured.json", "made-with.json", "report.html", "summary.json"):
                 (self.path / name).unlink(missing_ok=True)
         self._begin()
 
     def save_history(self, history: TrainingHistory) -> None:
-        """Keep losses and errors that were measured during the training."""
+        """Keep losses and errors that were measured during the training; results made of earlier ones are deleted."""
         self.folder.drop_evaluated_history()
+        for name in OF_HISTORY:
+            self.folder.remove(name)
         self.folder.save("training", history)
 
     @property

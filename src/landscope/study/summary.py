@@ -50,6 +50,7 @@ def summary_of(analysis: Analysis) -> dict[str, Any]:
         "spectrum_ranks": spectrum.spectrum_ranks,
         "modes_for_90_percent": spectrum.modes_for_90_percent,
         "modes_for_90_percent_null": [null.modes_for_90_percent for null in nulls],
+        "modes_for_90_percent_null_is_bound": [null.modes_for_90_percent_is_bound for null in nulls],
         "first_mode_share": float(spectrum.variance[0] / max(spectrum.total_variance, 1e-300)),
         "alignment": spectrum.alignment,
         "cosine_content": [float(content) for content in spectrum.cosine_content[:4]],

@@ -103,19 +103,19 @@ class ContinualBenchmark:
         """How every task is learnt."""
         return TaskTraining(epochs=self.epochs, window_epochs=0, max_samples=self.max_samples, seed=seed)
 
-    def scenario(self, problem: Experiment) -> Scenario:
+    def scenario(self, experiment: Experiment) -> Scenario:
         """The tasks."""
-        train, test = problem.train_data, problem.test_data
+        train, test = experiment.train_data, experiment.test_data
         if self.kind == "permuted":
             return permuted_scenario(train, test, len(_GROUPS), seed=0)
         return split_scenario(train, test, _GROUPS, self.kind)
 
-    def network(self, problem: Experiment, n_outputs: int, seed: int) -> nn.Module:
+    def network(self, experiment: Experiment, n_outputs: int, seed: int) -> nn.Module:
         """The network."""
-        shape = tuple(problem.train_data[0].shape[1:])
-        if problem.settings.network == "cifar-cnn":
+        shape = tuple(experiment.train_data[0].shape[1:])
+        if experiment.settings.network == "cifar-cnn":
             return cifar_cnn((shape[0], shape[1], shape[2]), n_outputs, seed=seed)
-        return mlp([math.prod(shape), *problem.settings.hidden, n_outputs], bias=True, seed=seed)
+        return mlp([math.prod(shape), *experiment.settings.hidden, n_outputs], bias=True, seed=seed)
 
     def method(self, method: str) -> MethodSettings:
         """A method with the sizes of this benchmark."""
@@ -214,11 +214,11 @@ def _experiment(settings: Settings) -> Experiment:
 
 
 def _prepare(benchmark: ContinualBenchmark, settings: Settings) -> Callable[[MethodSettings], ContinualResult]:
-    problem, seed = _experiment(Settings.of({**settings.model_dump(), "seed": 0})), settings.seed
-    scenario = benchmark.scenario(problem)
+    experiment, seed = _experiment(Settings.of({**settings.model_dump(), "seed": 0})), settings.seed
+    scenario = benchmark.scenario(experiment)
 
     def learn(method: MethodSettings) -> ContinualResult:
-        model = SelectedOutputs(benchmark.network(problem, scenario.n_outputs, seed))
+        model = SelectedOutputs(benchmark.network(experiment, scenario.n_outputs, seed))
         return train_sequentially(model, scenario.tasks, method, benchmark.training(seed))
 
     return learn

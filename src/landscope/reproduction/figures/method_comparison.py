@@ -20,7 +20,7 @@ from landscope.reproduction.sequential.tuning import Seeds, Tuner, check_same_se
 __all__ = ["NO_STRENGTH", "MethodComparison", "Strengths"]
 
 NO_STRENGTH = (math.nan,)
-"""Of a method without a strength."""
+"""The strengths to try where a method has no strength."""
 Strengths = Mapping[MethodSettings, Sequence[float]]
 """Strengths to try, by method."""
 

@@ -110,7 +110,7 @@ class TextTraining(TaskTraining):
 
 
 class FineTuning:
-    """A language model that has learnt a first text, and learns the second from there as often as asked.
+    """A language model that has learnt a first text, and learns the second from there, as many times as asked.
 
     Args:
         model: A causal language model of Hugging Face: called with ``input_ids``, it returns ``logits``.

@@ -67,19 +67,19 @@ def prepare_class_tasks(
     Raises:
         InputError: If the groups make no tasks of these data.
     """
-    problem = Experiment(settings)
-    model = problem.network()
-    tasks = class_tasks(problem.train_data, problem.test_data, groups)
+    experiment = Experiment(settings)
+    model = experiment.network()
+    tasks = class_tasks(experiment.train_data, experiment.test_data, groups)
     training = TaskTraining(
         batch_size=settings.batch_size, learning_rate=settings.learning_rate, seed=settings.seed,
-        criterion=problem.criterion,
+        criterion=experiment.criterion,
     )  # fmt: skip
     select = settings.select
     if pretraining != "none":
-        known = joined_tasks(tasks).train if pretraining == "tasks" else problem.train_data
+        known = joined_tasks(tasks).train if pretraining == "tasks" else experiment.train_data
         before = dataclasses.replace(training, epochs=pretraining_epochs)
         before.until_learnt(model, known, before.optimizer(model), settings.seed)
-        select = problem.selection
+        select = experiment.selection
     prefix = FrozenPrefix(model, select, probe=tasks[0].test[0][:3])
     tasks = [prefix.task(task) for task in tasks]
     if pretraining != "none":

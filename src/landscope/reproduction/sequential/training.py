@@ -29,7 +29,7 @@ class TaskTraining:
         epochs: Epochs of each task, or the longest wait for a training error of zero.
         window_epochs: Fewest epochs of the window; 0 for none.
         window_steps: Fewest steps of the window.
-        max_steps: Train for so many steps (and to the end of that epoch), without wait and window.
+        max_steps: Number of steps to train (to the end of that epoch), without wait and window.
         batch_size: Samples of a minibatch, B; all samples of a task where it has fewer.
         learning_rate: alpha.
         max_samples: Samples of a task on which its loss is measured, the first ones; all by default.

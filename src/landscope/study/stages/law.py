@@ -34,7 +34,7 @@ def _null(number: int, analysis: Analysis) -> Exponents:
     settings = analysis.settings
     measured = len(analysis.load("flatness", Flatness).width)
     surrogate = shuffled_increments(analysis.window, seed=settings.seed * 1000 + number)
-    # Later modes enter nothing that is said of a null, and cost a second decomposition.
+    # Later modes enter no fit and cost a second decomposition; modes for 90 % of the variance are "at least" so many.
     count = min(max(settings.fit_modes[1], settings.spectrum_ranks[1]), len(surrogate) - 1, surrogate.dim)
     return measure_exponents(
         SHUFFLED,

@@ -18,7 +18,12 @@ from landscope.noise.drift import DriftLaw, Phases, drift_law, learning_phases
 from landscope.noise.drift_path import Activity, DriftPath
 from landscope.noise.gradient import GradientNoise, gradient_noise
 from landscope.noise.log_hessian import LogHessian, log_hessian
-from landscope.noise.noise_and_curvature import NoiseAndCurvature, measure_noise_and_curvature
+from landscope.noise.noise_and_curvature import (
+    LAYER_BASES,
+    LayerBasis,
+    NoiseAndCurvature,
+    measure_noise_and_curvature,
+)
 from landscope.noise.springs import Springs, measure_springs, nearest_ranks, spring_ranks
 from landscope.noise.temperature import ActiveTemperature, active_temperature
 from landscope.noise.temperature_over_training import (
@@ -33,11 +38,14 @@ from landscope.study.analysis import Analysis
 from landscope.study.drift_path import walk_along_drift
 from landscope.study.parts import Need, Part, Stage
 from landscope.surrogates.shuffled import shuffled_increments
+from landscope.threads import one_thread
 
-__all__ = ["LAYER", "NOISE", "measured_ranks"]
+__all__ = ["LAYER", "NOISE", "OF_HISTORY", "measured_ranks"]
 
 LAYER = "noise-layer-"
 """Begin of the names of the results that are about one layer."""
+OF_HISTORY = ("noise-drift-law", "noise-phases")
+"""Names of the results that are made of the losses during the training."""
 _MIN_MODES = 3
 _MIN_LOSSES = 4
 _FEW_MODES = 12
@@ -136,13 +144,14 @@ def _flatness_and_curvature(analysis: Analysis) -> FlatnessAndCurvature:
     )  # fmt: skip
 
 
-def _layer(name: str, basis: int, analysis: Analysis) -> NoiseAndCurvature:
+def _layer(name: str, basis: LayerBasis, analysis: Analysis) -> NoiseAndCurvature:
     """Gradient noise against curvature in one layer, along one of two sets of eigenvectors."""
     model = analysis.model_at(analysis.windows.step)
     risk = analysis.subject.risk(model, ParameterSpace.of(model, name), batch_norm=analysis.settings.batch_norm)
     ensemble = analysis.ensemble_of(risk)
-    n_modes = min(_LAYER_MODES, risk.space.dim - 1, len(ensemble.batch_losses(risk.w0)) - 1)
-    return measure_noise_and_curvature(name, risk, ensemble, risk.w0, n_modes)[basis]
+    with one_thread():  # the bits must not depend on the number of threads
+        n_modes = min(_LAYER_MODES, risk.space.dim - 1, len(ensemble.batch_losses(risk.w0)) - 1)
+        return measure_noise_and_curvature(name, risk, ensemble, risk.w0, n_modes, basis)
 
 
 def _check_points(count: int, when: str) -> None:
@@ -186,38 +195,43 @@ def _weight_matrices(analysis: Analysis) -> list[str]:
     return analysis.subject.weight_matrices if kept is None else kept
 
 
-def _noise(name: str, kind: type[Result], make: Callable[[Analysis], Result], *needs: Need) -> Part:
+def _noise(
+    name: str, kind: type[Result], make: Callable[[Analysis], Result], *needs: Need, uses: tuple[str, ...] = ()
+) -> Part:
     """A part that is made from minibatch losses."""
-    return Part(name, kind, make, needs=("minibatches", *needs), is_optional=True)
+    return Part(name, kind, make, needs=("minibatches", *needs), uses=uses, is_optional=True)
 
 
 def _parts(analysis: Analysis) -> tuple[Part, ...]:
     layers = [
-        _noise(f"{LAYER}{number}-{basis}", NoiseAndCurvature, functools.partial(_layer, name, index))
+        _noise(f"{LAYER}{number}-{basis}", NoiseAndCurvature, functools.partial(_layer, name, basis))
         for number, name in enumerate(_weight_matrices(analysis))
-        for index, basis in enumerate(("hessian", "gradient-noise"))
+        for basis in LAYER_BASES
     ]
     return (
-        Part("noise-velocity", VelocityStatistics, _velocity),
+        Part("noise-velocity", VelocityStatistics, _velocity, uses=("epochs",)),
         _noise("noise-springs", Springs, _springs, "learning_rate"),
         _noise("noise-gradient", GradientNoise, _gradient),
         _noise("noise-log-hessian", LogHessian, _log_hessian),
         _noise("noise-temperature", ActiveTemperature, _temperature, "learning_rate"),
         _noise(
             "noise-temperature-over-training", TemperatureOverTraining, _temperature_over_training, "learning_rate",
-            "checkpoints",
+            "checkpoints", uses=("epochs",),
         ),
         Part("flatness-and-curvature", FlatnessAndCurvature, _flatness_and_curvature, is_optional=True),
         *layers,
-        Part("noise-drift-path", DriftPath, walk_along_drift, is_optional=True),
+        Part(
+            "noise-drift-path", DriftPath, walk_along_drift, uses=("evaluate", "minibatches", "noise-log-hessian"),
+            is_optional=True,
+        ),
         Part(
             "noise-drift-law", DriftLaw, _drift_law, needs=("history", "learning_rate"), after=("noise-drift-path",),
             is_optional=True,
         ),
         Part("noise-phases", Phases, _phases, needs=("history",), is_optional=True),
-        Part("noise-activity", Activity, _activity, is_optional=True),
-        Part("noise-null-velocity", VelocityStatistics, _null_velocity),
-        Part("noise-fresh-velocity", VelocityStatistics, _fresh_velocity, needs=("fresh",)),
+        Part("noise-activity", Activity, _activity, uses=("epochs",), is_optional=True),
+        Part("noise-null-velocity", VelocityStatistics, _null_velocity, uses=("epochs",)),
+        Part("noise-fresh-velocity", VelocityStatistics, _fresh_velocity, needs=("fresh",), uses=("epochs",)),
     )  # fmt: skip
 
 

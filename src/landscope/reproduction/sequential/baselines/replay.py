@@ -20,7 +20,7 @@ class Replay:
 
     .. math:: g \leftarrow \nabla L(\text{minibatch}) + \nabla L(\text{minibatch of all stored samples})
 
-    Methods that may store samples usually beat those that may not, so that this is an upper reference.
+    Methods that may store samples usually beat those that must not, so this is an upper reference.
 
     Args:
         model: The model in training.
