@@ -275,6 +275,19 @@ def test_the_last_rows_are_kept_in_memory_only(tmp_path):
         TrajectoryRecorder(model, torch.optim.SGD(model.parameters(), lr=0.1), last=5, path=tmp_path / "t")
 
 
+def test_a_recorder_that_is_made_and_not_used_removes_no_rows(tmp_path):
+    model, path = nn.Linear(4, 2), tmp_path / "t"
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with TrajectoryRecorder(model, optimizer, path=path):
+        loop(model, optimizer, 10)
+    waiting = TrajectoryRecorder(model, optimizer, path=path, first_step=4, resume=True)
+    assert len(open_trajectory(path)) == 10
+    with waiting:
+        assert len(open_trajectory(path)) == 3
+        loop(model, optimizer, 2)
+    assert open_trajectory(path).steps.tolist() == [1, 2, 3, 4, 5]
+
+
 def test_a_resumed_recording_has_no_gap(tmp_path):
     """Rows of steps 1 to 8 are there: going on at step 12 would leave out 9 to 11."""
     model = nn.Linear(4, 2)

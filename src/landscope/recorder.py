@@ -42,7 +42,8 @@ class TrajectoryRecorder:
         every: Number of steps between recorded rows.
         last: Number of latest rows to keep in memory; all by default.
         first_step: Number of the first step taken while recording; 1 by default. It must be given when resuming.
-        resume: Continue after the rows of ``path`` before ``first_step``; later rows are removed.
+        resume: Continue after the rows of ``path`` before ``first_step``; later rows are removed when the ``with``
+            block begins.
 
     Raises:
         InputError: If the optimiser holds none of the selected parameters, when resuming without ``first_step`` or
@@ -141,6 +142,7 @@ class TrajectoryRecorder:
 
     def __enter__(self) -> TrajectoryRecorder:
         if self._hook is None:
+            self._sink.begin(self._step + 1)
             self._hook = self._optimizer.register_step_post_hook(self._after_step)
         return self
 
@@ -266,6 +268,9 @@ class _MemorySink:
         self._space, self._last = space, last
         self._blocks: list[tuple[Tensor, ...]] = []
 
+    def begin(self, first_step: int) -> None:
+        """Rows in memory are of this recorder alone: none is recorded again."""
+
     def add(self, *block: Tensor) -> None:
         self._blocks.append(block)
         if self._last is not None:
@@ -297,14 +302,13 @@ class _DiskSink:
         before: int,
         every: int,
     ) -> None:
-        self._path = path
+        self._path, self._every = path, every
         if resume and path.exists():
             self._store = RowStore.open(path, writable=True)
             self._check_same(space)
-            steps = self._store.read("steps", 0, self._store.rows)
-            self._check_no_gap(steps, before, every)
+            steps = self._steps()
+            self._check_no_gap(steps, before)
             self._check_spacing(steps[steps < before], every)
-            self._store.truncate(int((steps < before).sum()))
         else:
             self._store = RowStore.create(
                 path,
@@ -318,6 +322,16 @@ class _DiskSink:
                 },
             )
 
+    def begin(self, first_step: int) -> None:
+        """Remove the rows from a step on; they are recorded again."""
+        self._store = RowStore.open(self._path, writable=True)  # others may have written since this was made
+        steps = self._steps()
+        self._check_no_gap(steps, first_step)
+        self._store.truncate(int((steps < first_step).sum()))
+
+    def _steps(self) -> np.ndarray:
+        return self._store.read("steps", 0, self._store.rows)
+
     def _check_same(self, space: ParameterSpace) -> None:
         names = tuple(self._store.attributes.get("names", ()))
         shapes = tuple(tuple(shape) for shape in self._store.attributes.get("shapes", ()))
@@ -328,8 +342,9 @@ class _DiskSink:
                 hint="Choose another path for this model.",
             )
 
-    def _check_no_gap(self, steps: np.ndarray, before: int, every: int) -> None:
+    def _check_no_gap(self, steps: np.ndarray, before: int) -> None:
         """Refuse a first step that leaves out rows which the run must have taken in between."""
+        every = self._every
         due = (before - 1) // every * every
         # A recording that was killed before its first rows were written still knows where it began.
         last = int(steps[-1]) if len(steps) else int(self._store.attributes.get("first_step", before)) - 1

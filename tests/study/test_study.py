@@ -97,6 +97,28 @@ def test_windows_beyond_the_recording_are_refused(recorded, settings, message):
         small.opened(recorded, **settings).analyse(progress=False)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"window": (1, 80)}, r"window within the recorded steps 41 to 120; got steps 1 to 80"),
+        ({"window": (81, 120), "fresh": (1, 80)}, r"fresh within the recorded steps 41 to 120; got steps 1 to 80"),
+    ],
+)
+def test_windows_that_begin_before_the_recording_are_refused(tmp_path, settings, message):
+    study, model, optimizer = small.begin(tmp_path / "s", **settings)
+    with study.record(optimizer, small.SELECT, first_step=41):
+        small.train(model, optimizer, first=41, last=120)
+    with pytest.raises(InputError, match=message):
+        _ = study.window
+
+
+def test_a_window_may_begin_within_the_interval_before_the_first_row(tmp_path):
+    study, model, optimizer = small.begin(tmp_path / "s", window=(1, 120))
+    with study.record(optimizer, small.SELECT, every=5):
+        small.train(model, optimizer, last=120)
+    assert study.window.steps[[0, -1]].tolist() == [5, 120]
+
+
 def test_without_fresh_data_the_page_says_so(recorded):
     study = small.opened(recorded, fresh="none", n_nulls=0)
     study.analyse(progress=False)

@@ -18,6 +18,7 @@ from landscope.results import Result
 from landscope.risk import EmpiricalRisk
 from landscope.study.checkpoints import Checkpoints
 from landscope.study.folder import StudyFolder
+from landscope.study.loss_at_w0 import check_loss
 from landscope.study.parts import NEEDS, Need, Part
 from landscope.study.recording import TrainingFacts, check_recorded, training_facts
 from landscope.study.settings import StudySettings
@@ -98,6 +99,11 @@ class Analysis:
             )
         return self._subject
 
+    @property
+    def has_subject(self) -> bool:
+        """Whether the study was opened with its model, so that what is missing can be computed."""
+        return self._subject is not None
+
     @functools.cached_property
     def facts(self) -> TrainingFacts:
         """What is known of the training."""
@@ -146,7 +152,8 @@ class Analysis:
         """The loss landscape of the recorded weights at w0, the end of the window, with the whole model of that step.
 
         Raises:
-            StorageError: If the saved model is not the one that was recorded.
+            StorageError: If the saved model is not the one that was recorded, or the loss at w0 is not the one that
+                saved results have.
         """
         risk = self.risk_at(self.windows.step)
         if not torch.equal(risk.w0.cpu(), self.window.row(-1).to(risk.w0.dtype).cpu()):
@@ -155,6 +162,7 @@ class Analysis:
                 got="other weights",
                 hint="The recording and the saved model are of different trainings; record again.",
             )
+        check_loss(self.folder, risk)
         return risk
 
     def risk_at(

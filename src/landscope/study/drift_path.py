@@ -29,7 +29,7 @@ def walk_along_drift(analysis: Analysis) -> DriftPath:
     for displacement in displacements.tolist():
         w = risk.w0 + displacement * direction.to(risk.w0)
         set_weights(model, risk.space, w)
-        found = analysis.subject.measure(model)
+        found = analysis.subject.measure(model, seed=analysis.settings.seed)
         loss = float(risk(w)) if math.isnan(found["train_loss"]) else found["train_loss"]
         norm = float(torch.linalg.vector_norm(w))
         rows.append([found["margin"], found["margin"] / norm, loss, *(found[name] for name in _NAMES)])

@@ -33,10 +33,11 @@ def run_stages(analysis: Analysis, stages: Sequence[Stage], reporter: Reporter) 
         reporter: Shows progress.
 
     Raises:
-        StorageError: If another process works on the study, or a result is damaged.
+        StorageError: If another process works on the study or has changed its settings, or a result is damaged.
         InputError: If the model, the data or the recording do not fit.
     """
     with analysis.folder.locked():
+        analysis.folder.check_settings()
         for stage in stages:
             _run(analysis, stage, reporter)
 
@@ -62,6 +63,8 @@ def _make(analysis: Analysis, part: Part) -> bool:
     given = _given(analysis, part)
     if analysis.folder.has(part.name) and not _is_outdated(analysis, part, given):
         return False
+    if not analysis.has_subject and part.name in analysis.folder.read_note("not-measured"):
+        return False  # the reason stays that of the analysis that had the model
     reason = analysis.reason_against(part) or _reason_of_failure(analysis, part, given)
     reasons = analysis.folder.read_note("not-measured")
     if reason and reasons.get(part.name) != reason:
@@ -78,7 +81,7 @@ def _reason_of_failure(analysis: Analysis, part: Part, given: dict[str, Any]) ->
     except StorageError:
         raise
     except (LandscopeError, torch.linalg.LinAlgError, np.linalg.LinAlgError) as error:
-        if not part.is_optional:
+        if not (part.is_optional and analysis.has_subject):
             raise
         return str(error)
     folder = analysis.folder

@@ -6,15 +6,15 @@ import contextlib
 import dataclasses
 import math
 import shutil
+import warnings
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from landscope.errors import InputError, StorageError
+from landscope.errors import InputError, LandscopeWarning, StorageError
 from landscope.parameters import ParameterSpace, Selection
 from landscope.recorder import TrajectoryRecorder, other_spacing, shared_rate
 from landscope.step_size import was_skipped
@@ -22,6 +22,7 @@ from landscope.storage import RowStore
 from landscope.storage.folder import ResultFolder
 from landscope.study.checkpoints import Checkpoints, CheckpointSchedule, model_bytes
 from landscope.study.folder import StudyFolder
+from landscope.trajectory import open_trajectory
 
 __all__ = ["StudyRecorder", "TrainingFacts", "training_facts"]
 
@@ -131,40 +132,44 @@ class StudyRecorder:
         checkpoints: Callable[[int], bool] | None = None,
         always: tuple[int, ...] = (),
     ) -> None:
-        path = folder.path / "trajectory"
-        if not resume:
-            _check_nothing_recorded(folder)
-        else:
-            _check_same_spacing(folder, every)
         self._folder, self._model, self._optimizer, self._every = folder, model, optimizer, every
-        self._recorder = TrajectoryRecorder(
-            model, optimizer, select, path=path, every=every, first_step=first_step, resume=resume
-        )
+        self._path, self._checkpoints = folder.path / "trajectory", Checkpoints(folder.path / "checkpoints")
+        with folder.locked():
+            if resume:
+                _check_same_spacing(folder, every, first_step)
+            else:
+                _check_nothing_recorded(folder)
+            self._recorder = TrajectoryRecorder(
+                model, optimizer, select, path=self._path, every=every, first_step=first_step, resume=resume
+            )
         self._step = self._recorder.step
-        self._checkpoints = Checkpoints(folder.path / "checkpoints")
-        self._checkpoints.drop([step for step in self._checkpoints.steps() if step > self._step])
         self._choose, self._always = checkpoints, set(always)
-        self._start, first = self._begin(path)
-        self._schedule = CheckpointSchedule(
-            self._checkpoints, model_bytes(model), first=first, every=every, always=always
-        )
-        if self._start is None and not self._keeps(self._step):  # the last model of a training that now goes on
-            self._checkpoints.drop([self._step])
+        self._schedule = self._schedule_from(self._step + 1)
         self._entered, self._is_recording = contextlib.ExitStack(), False
-        folder.drop_evaluated_history()
-        folder.note("training", {**folder.read_note("training"), **self._facts()})
 
     def _facts(self) -> dict[str, Any]:
         """What the optimiser says of the recorded weights; the sizes of minibatches are not its own."""
         found = dataclasses.asdict(facts_of(self._optimizer, self._recorder.groups, self._every))
         return {name: value for name, value in found.items() if name not in _OF_THE_MINIBATCHES}
 
-    def _begin(self, path: Path) -> tuple[int | None, int]:
-        """Step before the first one, for a recording without rows; and the first step that is recorded."""
-        store = RowStore.open(path)
-        if store.rows == 0:
-            return self._step, self._step + 1
-        return None, int(store.read("steps", 0, 1)[0])
+    def _schedule_from(self, first: int) -> CheckpointSchedule:
+        return CheckpointSchedule(
+            self._checkpoints, model_bytes(self._model), first=first, every=self._every, always=tuple(self._always)
+        )
+
+    def _begin(self) -> None:
+        """Remove what is recorded again, models before rows, and keep the model that the training begins with."""
+        self._checkpoints.drop([step for step in self._checkpoints.steps() if step > self._step])
+        self._recorder.__enter__()
+        store = RowStore.open(self._path)
+        self._schedule = self._schedule_from(int(store.read("steps", 0, 1)[0]) if store.rows else self._step + 1)
+        if not store.rows or not self._keeps(self._step):  # of a training that begins again, or that now goes on
+            self._checkpoints.drop([self._step])
+        self._folder.drop_evaluated_history()
+        self._folder.note("training", {**self._folder.read_note("training"), **self._facts()})
+        if self._choose is None and not store.rows:
+            self._checkpoints.save(self._step, self._model)
+        self._keep_model()
 
     @property
     def is_recording(self) -> bool:
@@ -197,10 +202,8 @@ class StudyRecorder:
     def __enter__(self) -> StudyRecorder:
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._folder.locked())
-            if self._choose is None and self._step == self._start:
-                self._checkpoints.save(self._step, self._model)
-            self._keep_model()
-            self._recorder.__enter__()
+            stack.callback(self._recorder.close)
+            self._begin()
             stack.callback(self._optimizer.register_step_post_hook(self._after_step).remove)
             self._entered = stack.pop_all()
         self._is_recording = True
@@ -213,7 +216,24 @@ class StudyRecorder:
         with self._entered:
             self._recorder.__exit__(kind, error, traceback)
             if was_recording and kind is None and self._step and self._step % self._every == 0:
-                self._checkpoints.save(self._step, self._model)
+                self._keep_last_model()
+
+    def _keep_last_model(self) -> None:
+        """Keep the model after the last step, unless its weights are no longer those of that step."""
+        if self._step in self._checkpoints.steps() or not RowStore.open(self._path).rows:
+            return
+        last = open_trajectory(self._path).row(-1)
+        if torch.equal(self._recorder.space.flatten(self._model).to("cpu", last.dtype), last):
+            self._checkpoints.save(self._step, self._model)
+            return
+        saved = ", ".join(map(str, self._checkpoints.steps())) or "none"
+        warnings.warn(
+            f"The weights of the model are no longer those of step {self._step}, its last one; a trainer that loads "
+            "the best model at the end changes them so. The whole model of that step is not saved, and a window cannot "
+            f"end there; it can end at the saved steps ({saved}).",
+            LandscopeWarning,
+            stacklevel=3,
+        )
 
     def close(self) -> None:
         """Stop recording, keep the whole model of the last row, and write what is held."""
@@ -256,11 +276,13 @@ def _check_nothing_recorded(folder: StudyFolder) -> None:
     shutil.rmtree(path)
 
 
-def _check_same_spacing(folder: StudyFolder, every: int) -> None:
-    """Raise if the rows in the folder lie further apart, or closer, than those that would follow."""
-    path = folder.path / "trajectory"
-    noted = folder.read_note("training").get("every")
-    if path.exists() and RowStore.open(path).rows and noted not in (None, every):
+def _check_same_spacing(folder: StudyFolder, every: int, first_step: int | None) -> None:
+    """Raise if the rows that stay in the folder lie further apart, or closer, than those that would follow."""
+    path, noted = folder.path / "trajectory", folder.read_note("training").get("every")
+    if noted in (None, every) or not path.exists():
+        return
+    store = RowStore.open(path)
+    if store.rows and (first_step is None or int(store.read("steps", 0, 1)[0]) < first_step):
         raise other_spacing(noted, every, path)
 
 

@@ -31,6 +31,7 @@ from landscope.recorder import TrajectoryRecorder
 from landscope.study.analysis import Analysis, check_constant_rate
 from landscope.study.parts import Part, Stage
 from landscope.study.recording import TrainingFacts, facts_of
+from landscope.study.seeded import seeded
 from landscope.surrogates.langevin import langevin
 from landscope.surrogates.registry import SURROGATES, make_surrogate
 from landscope.threads import one_thread
@@ -186,8 +187,10 @@ def _continued(
         facts.append(facts_of(optimizer, recorders[-1].groups, every))
         return recorders[-1]
 
+    seed = analysis.settings.seed + 1
     try:
-        train_on(model, record, sampling=sampling, n_steps=n_steps, seed=analysis.settings.seed + 1)
+        with seeded(seed):  # what the loop draws beside its minibatches, such as dropout
+            train_on(model, record, sampling=sampling, n_steps=n_steps, seed=seed)
     except NotImplementedError as error:
         raise InputError(
             expected=f"a training that offers the order {sampling}", got="none", hint=str(error) or "It is left out."

@@ -55,7 +55,7 @@ def _history(analysis: Analysis) -> TrainingHistory:
     steps, names = analysis.checkpoints.steps(), ("train_loss", "train_error", "test_loss", "test_error")
     rows = []
     for number, step in enumerate(steps):
-        found = analysis.subject.measure(analysis.model_at(step))
+        found = analysis.subject.measure(analysis.model_at(step), seed=analysis.settings.seed)
         rows.append([found[name] for name in names])
         analysis.progress(number + 1, len(steps))
     columns = dict(zip(names, torch.tensor(rows, dtype=torch.float64).T, strict=True))

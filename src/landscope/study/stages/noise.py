@@ -196,9 +196,9 @@ def _activity(analysis: Analysis) -> Activity:
 
 
 def _weight_matrices(analysis: Analysis) -> list[str]:
-    return [
-        name for name, tensor in analysis.subject.model.named_parameters() if tensor.ndim > 1 and tensor.requires_grad
-    ]
+    """Names of the matrices, as the folder keeps them: a study that is read needs no model."""
+    kept = analysis.folder.read_note("training").get("weight_matrices")
+    return analysis.subject.weight_matrices if kept is None else kept
 
 
 def _noise(
