@@ -201,7 +201,7 @@ def test_minibatches_of_another_size_are_not_mixed(tmp_path):
     by_16 = ls.Study(tmp_path / "s", model, small.CRITERION, loader(16))
     by_16.analyse(progress=False, noise=True)  # nothing was made with the 12
     by_12 = ls.Study(tmp_path / "s", model, small.CRITERION, loader(12))
-    with pytest.raises(StorageError, match=r"batch_size 16, with which results in .* were made; got 12"):
+    with pytest.raises(StorageError, match=r"batch_size 16, as of the results in .*; got 12"):
         by_12.analyse(progress=False, noise=True)
     by_16.analyse(progress=False, noise=True)
     small.opened(tmp_path / "s").analyse(progress=False, noise=True)
