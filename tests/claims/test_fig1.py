@@ -10,7 +10,7 @@ import landscope as ls
 from landscope.claims.fig1 import few_modes_control
 from landscope.claims.statements import judged
 from landscope.claims.verdict import Measurement
-from landscope.law.exponents import measure_exponents
+from landscope.law.exponents import Exponents, measure_exponents
 from landscope.synthetic import InverseGaussian
 
 
@@ -21,9 +21,9 @@ def surrogate(n_modes, n_needed):
         "null", InverseGaussian(torch.logspace(0, 1, 8).double()), torch.zeros(8).double(), window, directions=modes
     )
     assert found.modes_for_90_percent_is_bound == (n_modes < 7)
-    return dataclasses.replace(
-        found, modes_for_90_percent=n_needed, variance=torch.ones(n_needed - (1 if n_modes < 7 else 0))
-    )
+    count = n_needed - (1 if n_modes < 7 else 0)
+    columns = {name: torch.ones(count, dtype=getattr(found, name).dtype) for name in Exponents.dims}
+    return dataclasses.replace(found, modes_for_90_percent=n_needed, **columns)
 
 
 @pytest.mark.parametrize(

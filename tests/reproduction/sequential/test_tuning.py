@@ -95,7 +95,7 @@ def test_results_of_other_numbers_are_refused(tmp_path):
     make(dataclasses.replace(experiment, name="the same"))
     for changes, message in (
         ({"groups": ((0, 1), (2, 4))}, r"groups \[\[0, 1\], \[2, 4\]\]"), ({"n_modes": 10}, "n_modes 10"),
-        ({"pretraining": "other"}, "pretraining other"), ({"methods": (("ewc", 0),)}, "methods"),
+        ({"pretraining": "all"}, "pretraining all"), ({"methods": (("ewc", 0),)}, "methods"),
     ):  # fmt: skip
         with pytest.raises(StorageError, match=message):
             make(dataclasses.replace(experiment, **changes))

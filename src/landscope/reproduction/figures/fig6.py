@@ -154,8 +154,9 @@ def _measure(reporter: Reporter, plan: Plan, width: int, seed: int) -> None:
         _delete_recording(run)
         return
     run.analyse(reporter, until="train")
+    study = run.study
     with run.locked(), reporter.stage(f"Sharp directions of {_name(width, seed)}") as progress:
-        study, history = run.study, run.load("training", TrainingHistory)
+        history = run.load("training", TrainingHistory)
         end, start = history.at(int(study.window.steps[-1])), _start_epoch(run)
         found = _measure_dimensions(
             study.risk(), study.window, test_error=float(history.test_error[end]), start_epoch=start, seed=seed,

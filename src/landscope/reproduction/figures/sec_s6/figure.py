@@ -93,7 +93,8 @@ class SecS6:
             run = ExperimentRun.create(plan.run_path(name), self._owner(case).settings(plan, seed))
             run.analyse(reporter, until="train" if case.layers else "law")
             for layer in case.layers:
-                with reporter.stage(f"{name} {layer}") as progress, run.locked():
+                study = run.study  # opened before the lock is held: opening takes it too
+                with reporter.stage(f"{name} {layer}") as progress, study.folder.locked():
                     _measure_layer(run, case, layer, self.quick_modes if plan.quick else case.n_modes, progress)
 
     def _results(self, plan: Plan, case: Case) -> list[CaseResult]:
