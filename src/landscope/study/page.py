@@ -11,9 +11,9 @@ import yaml
 
 from landscope import plots
 from landscope.law.intervals import with_interval
-from landscope.law.sensitivity import Sensitivity
 from landscope.report import CAPTIONS, WIDE, render
 from landscope.storage import write_text
+from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.claims import judgements_of
 from landscope.study.exponents import EXPONENTS, exponent_rows
@@ -122,7 +122,7 @@ def _exponents(analysis: Analysis) -> list[dict[str, str]]:
 
 def _sensitivity(analysis: Analysis) -> list[list[str]]:
     """In-sample exponents under other choices, where the controls were run."""
-    found = analysis.load_if_there("sensitivity", Sensitivity)
+    found = analysis.load_if_there(saved.SENSITIVITY)
     if found is None:
         return []
     return [

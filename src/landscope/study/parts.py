@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from landscope.results import Result
+from landscope.study.saved import Saved
 
 if TYPE_CHECKING:
     from landscope.study.analysis import Analysis
@@ -32,20 +33,23 @@ class Part:
     """One result of a stage.
 
     Args:
-        name: Name of the result in the folder.
-        kind: Class of the result.
+        result: The result.
         make: ``make(analysis)`` computes it.
         needs: What it needs beyond a recording and a loss.
         after: Other results that it is made from.
         is_optional: Whether a model that does not fit is a reason to leave it out, and not an error.
     """
 
-    name: str
-    kind: type[Result]
+    result: Saved[Any]
     make: Callable[[Analysis], Result]
     needs: tuple[Need, ...] = ()
-    after: tuple[str, ...] = ()
+    after: tuple[Saved[Any], ...] = ()
     is_optional: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of the result in the folder."""
+        return self.result.name
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,11 +12,10 @@ from torch import Tensor
 from landscope.directions.directions import Directions
 from landscope.directions.principal import principal_modes
 from landscope.errors import InputError
-from landscope.landscape import Flatness
 from landscope.landscape.dimension import learning_dimension_over_time
 from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature, measure_flatness_and_curvature
 from landscope.noise.drift import DriftLaw, Phases, drift_law, learning_phases
-from landscope.noise.drift_path import Activity, DriftPath
+from landscope.noise.drift_path import Activity
 from landscope.noise.gradient import GradientNoise, gradient_noise
 from landscope.noise.log_hessian import LogHessian, log_hessian
 from landscope.noise.noise_and_curvature import NoiseAndCurvature, measure_noise_and_curvature
@@ -29,15 +29,15 @@ from landscope.noise.temperature_over_training import (
 from landscope.noise.velocity import VelocityStatistics, velocity_statistics
 from landscope.parameters import ParameterSpace
 from landscope.results import Result
+from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.drift_path import walk_along_drift
 from landscope.study.parts import Need, Part, Stage
+from landscope.study.saved import Saved
 from landscope.surrogates.shuffled import shuffled_increments
 
-__all__ = ["LAYER", "NOISE", "measured_ranks"]
+__all__ = ["NOISE", "measured_ranks"]
 
-LAYER = "noise-layer-"
-"""Begin of the names of the results that are about one layer."""
 _MIN_MODES = 3
 _MIN_LOSSES = 4
 _FEW_MODES = 12
@@ -49,7 +49,7 @@ _ACTIVITY_SHARE = 20
 
 def measured_ranks(analysis: Analysis) -> Tensor:
     """Ranks of the log-spaced modes along which the minibatch losses are measured."""
-    ranks = spring_ranks(analysis.load("flatness", Flatness), analysis.settings.noise_modes)
+    ranks = spring_ranks(analysis.load(saved.FLATNESS), analysis.settings.noise_modes)
     if len(ranks) < _MIN_MODES:
         raise InputError(
             expected=f"at least {_MIN_MODES} modes with a flatness within reach, to measure minibatch losses along",
@@ -60,12 +60,12 @@ def measured_ranks(analysis: Analysis) -> Tensor:
 
 
 def _modes(analysis: Analysis) -> Directions:
-    return analysis.load("modes", Directions)
+    return analysis.load(saved.MODES)
 
 
 def _basin(analysis: Analysis, rank: int, points: int = 21) -> Tensor:
     """Displacements over the basin of a mode."""
-    width = analysis.load("flatness", Flatness).width
+    width = analysis.load(saved.FLATNESS).width
     reach = width[rank - 1] if bool(torch.isfinite(width[rank - 1])) else width.nanmedian()
     return float(reach) / 2 * torch.linspace(-1, 1, points, dtype=torch.float64)
 
@@ -89,14 +89,14 @@ def _fresh_velocity(analysis: Analysis) -> VelocityStatistics:
 
 def _springs(analysis: Analysis) -> Springs:
     return measure_springs(
-        analysis.ensemble, analysis.risk.w0, _modes(analysis).directions, analysis.load("flatness", Flatness),
-        analysis.load("noise-velocity", VelocityStatistics), learning_rate=analysis.learning_rate,
+        analysis.ensemble, analysis.risk.w0, _modes(analysis).directions, analysis.load(saved.FLATNESS),
+        analysis.load(saved.VELOCITY), learning_rate=analysis.learning_rate,
         n_modes=analysis.settings.noise_modes,
     )  # fmt: skip
 
 
 def _gradient(analysis: Analysis) -> GradientNoise:
-    fitted = min(analysis.settings.fit_modes[1], len(analysis.load("flatness", Flatness).width))
+    fitted = min(analysis.settings.fit_modes[1], len(analysis.load(saved.FLATNESS).width))
     directions = _modes(analysis).directions[:fitted]
     return gradient_noise(analysis.ensemble, analysis.risk.w0, directions.to(analysis.risk.w0))
 
@@ -131,7 +131,7 @@ def _temperature_over_training(analysis: Analysis) -> TemperatureOverTraining:
 
 def _flatness_and_curvature(analysis: Analysis) -> FlatnessAndCurvature:
     return measure_flatness_and_curvature(
-        analysis.risk, analysis.risk.w0, _modes(analysis).directions, analysis.load("flatness", Flatness),
+        analysis.risk, analysis.risk.w0, _modes(analysis).directions, analysis.load(saved.FLATNESS),
         measured_ranks(analysis),
     )  # fmt: skip
 
@@ -161,7 +161,7 @@ def _drift_law(analysis: Analysis) -> DriftLaw:
     _check_points(int(kept.sum()), "from the window on")
     return drift_law(
         history.steps[kept].double(), history.train_loss[kept],
-        beta=analysis.load("noise-drift-path", DriftPath).beta_slope,
+        beta=analysis.load(saved.DRIFT_PATH).beta_slope,
         learning_rate=analysis.learning_rate / (1 - facts.momentum),
     )  # fmt: skip
 
@@ -186,38 +186,38 @@ def _weight_matrices(analysis: Analysis) -> list[str]:
     ]
 
 
-def _noise(name: str, kind: type[Result], make: Callable[[Analysis], Result], *needs: Need) -> Part:
+def _noise(result: Saved[Any], make: Callable[[Analysis], Result], *needs: Need) -> Part:
     """A part that is made from minibatch losses."""
-    return Part(name, kind, make, needs=("minibatches", *needs), is_optional=True)
+    return Part(result, make, needs=("minibatches", *needs), is_optional=True)
 
 
 def _parts(analysis: Analysis) -> tuple[Part, ...]:
     layers = [
-        _noise(f"{LAYER}{number}-{basis}", NoiseAndCurvature, functools.partial(_layer, name, index))
+        _noise(saved.layer(number, basis), functools.partial(_layer, name, index))
         for number, name in enumerate(_weight_matrices(analysis))
         for index, basis in enumerate(("hessian", "gradient-noise"))
     ]
     return (
-        Part("noise-velocity", VelocityStatistics, _velocity),
-        _noise("noise-springs", Springs, _springs, "learning_rate"),
-        _noise("noise-gradient", GradientNoise, _gradient),
-        _noise("noise-log-hessian", LogHessian, _log_hessian),
-        _noise("noise-temperature", ActiveTemperature, _temperature, "learning_rate"),
+        Part(saved.VELOCITY, _velocity),
+        _noise(saved.SPRINGS, _springs, "learning_rate"),
+        _noise(saved.GRADIENT_NOISE, _gradient),
+        _noise(saved.LOG_HESSIAN, _log_hessian),
+        _noise(saved.TEMPERATURE, _temperature, "learning_rate"),
         _noise(
-            "noise-temperature-over-training", TemperatureOverTraining, _temperature_over_training, "learning_rate",
+            saved.TEMPERATURE_OVER_TRAINING, _temperature_over_training, "learning_rate",
             "checkpoints",
         ),
-        Part("flatness-and-curvature", FlatnessAndCurvature, _flatness_and_curvature, is_optional=True),
+        Part(saved.FLATNESS_AND_CURVATURE, _flatness_and_curvature, is_optional=True),
         *layers,
-        Part("noise-drift-path", DriftPath, walk_along_drift, is_optional=True),
+        Part(saved.DRIFT_PATH, walk_along_drift, is_optional=True),
         Part(
-            "noise-drift-law", DriftLaw, _drift_law, needs=("history", "learning_rate"), after=("noise-drift-path",),
+            saved.DRIFT_LAW, _drift_law, needs=("history", "learning_rate"), after=(saved.DRIFT_PATH,),
             is_optional=True,
         ),
-        Part("noise-phases", Phases, _phases, needs=("history",), is_optional=True),
-        Part("noise-activity", Activity, _activity, is_optional=True),
-        Part("noise-null-velocity", VelocityStatistics, _null_velocity),
-        Part("noise-fresh-velocity", VelocityStatistics, _fresh_velocity, needs=("fresh",)),
+        Part(saved.PHASES, _phases, needs=("history",), is_optional=True),
+        Part(saved.ACTIVITY, _activity, is_optional=True),
+        Part(saved.NULL_VELOCITY, _null_velocity),
+        Part(saved.FRESH_VELOCITY, _fresh_velocity, needs=("fresh",)),
     )  # fmt: skip
 
 
