@@ -77,7 +77,7 @@ def _lead(summary: dict[str, Any]) -> list[str]:
             "cannot rise by a factor of e, like that of a language model, needs a smaller ratio, such as 1.1.",
         ]
     direction = "less" if psi > 0 else "more"
-    law = f"In this window the weights fluctuate {direction} along flatter directions: σ² ~ F^−ψ with ψ = {psi:.2f}"
+    law = f"In this window the weights fluctuate {direction} along flatter directions: ψ = {psi:.2f}"
     law += "." if fresh != fresh else f"; along the same modes in fresh data ψ = {fresh:.2f}."
     return [*sentences, law + _null_sentence(summary), *_caveats(summary)]
 
@@ -90,8 +90,11 @@ def _null_sentence(summary: dict[str, Any]) -> str:
     if low != low:
         return f" The window's own steps in random order, through the same analysis, give {null[0]:.2f}."
     inside = low <= summary["psi"] <= high
-    return f" The window's own steps in random order, through the same analysis, give {low:.2f} to {high:.2f}: the " + (
-        "in-sample exponent is what this null gives." if inside else "in-sample exponent lies outside this null."
+    values = ", ".join(f"{value:.2f}" for value in null)
+    said = "is what this null gives" if inside else "lies outside this null"
+    return (
+        f" The window's own steps in random order, through the same analysis, give {values}; one more such order would "
+        f"give {low:.2f} to {high:.2f} (95 %). The in-sample exponent {said}."
     )
 
 
@@ -145,7 +148,6 @@ def _percent(value: float) -> str:
 
 
 def _facts(summary: dict[str, Any], timings: dict[str, float]) -> list[tuple[str, str]]:
-    known = {None: "not known"}
     start = {True: "training error zero before it", False: "training error not zero before it", None: ""}
     window, fresh = summary["window"], summary["fresh"]
     reached = start[summary["exploration_reached"]]
@@ -153,14 +155,12 @@ def _facts(summary: dict[str, Any], timings: dict[str, float]) -> list[tuple[str
         ("Weights recorded, N", f"{summary['weights']:,} ({', '.join(summary['parameters'][:4])})"),
         ("Optimiser", summary["optimizer"] or "not known"),
         ("Learning rate α", "not known" if math.isnan(summary["learning_rate"]) else f"{summary['learning_rate']:g}"),
-        ("Batch size B", str(known.get(summary["batch_size"], summary["batch_size"]))),
+        ("Batch size B", str(summary["batch_size"] or "not known")),
         ("Window", f"steps {window[0]:,} to {window[1]:,}" + (f" ({reached})" if reached else "")),
         ("Fresh data", "none" if fresh is None else f"steps {fresh[0]:,} to {fresh[1]:,}"),
         ("Loss at w₀", f"{summary['loss_at_w0']:.3g}"),
-        (
-            "Training, test error at w₀",
-            f"{_percent(summary['train_error_at_w0'])}, {_percent(summary['test_error_at_w0'])}",
-        ),
+        ("Training error at w₀", _percent(summary["train_error_at_w0"])),
+        ("Test error at w₀", _percent(summary["test_error_at_w0"])),
         ("cos(p₁, w₀)", f"{summary['alignment']:.2f}"),
         (
             "Cosine content of modes 1 to 4 (1: a random walk)",
