@@ -15,7 +15,7 @@ import landscope as ls
 FROZEN = {
     "landscope": """
         EmpiricalRisk ParameterSpace ProximalSteps Study TaskMemory Trajectory TrajectoryRecorder directions
-        flatness landscape law load loss_profiles noise open_trajectory penalties plots principal_modes save
+        flatness landscape law load loss_profiles memory noise open_trajectory penalties plots principal_modes save
         surrogates synthetic variance_flatness
     """,
     "landscope.directions": """

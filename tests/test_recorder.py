@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import landscope as ls
+from landscope.errors import InputError
 from landscope.recorder import TrajectoryRecorder
 from landscope.trajectory import check_fresh, open_trajectory
 
@@ -274,6 +275,19 @@ def test_the_last_rows_are_kept_in_memory_only(tmp_path):
         TrajectoryRecorder(model, torch.optim.SGD(model.parameters(), lr=0.1), last=5, path=tmp_path / "t")
 
 
+def test_a_recorder_that_is_made_and_not_used_removes_no_rows(tmp_path):
+    model, path = nn.Linear(4, 2), tmp_path / "t"
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with TrajectoryRecorder(model, optimizer, path=path):
+        loop(model, optimizer, 10)
+    waiting = TrajectoryRecorder(model, optimizer, path=path, first_step=4, resume=True)
+    assert len(open_trajectory(path)) == 10
+    with waiting:
+        assert len(open_trajectory(path)) == 3
+        loop(model, optimizer, 2)
+    assert open_trajectory(path).steps.tolist() == [1, 2, 3, 4, 5]
+
+
 def test_a_resumed_recording_has_no_gap(tmp_path):
     """Rows of steps 1 to 8 are there: going on at step 12 would leave out 9 to 11."""
     model = nn.Linear(4, 2)
@@ -376,3 +390,14 @@ def test_the_same_window_is_no_fresh_data():
             check_fresh(run.window(1, 21), other)
     check_fresh(run.window(1, 21), run.window(21))
     check_fresh(run.window(1, 21), ls.Trajectory.of(torch.randn(20, 3).cumsum(0)))
+
+
+def test_a_resumed_recording_keeps_the_gaps_between_its_rows(tmp_path):
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with TrajectoryRecorder(model, optimizer, path=tmp_path / "t", every=2):
+        for _ in range(8):
+            model(torch.ones(1, 2)).sum().backward()
+            optimizer.step()
+    with pytest.raises(InputError, match="every=2, as in the rows"):
+        TrajectoryRecorder(model, optimizer, path=tmp_path / "t", every=1, first_step=9, resume=True)

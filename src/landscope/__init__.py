@@ -28,12 +28,12 @@ _HOMES = {
     "save": "storage.archive",
     "load": "storage.archive",
 }
-_MODULES = ("directions", "landscape", "noise", "surrogates", "law", "penalties", "plots", "synthetic")
+_MODULES = ("directions", "landscape", "noise", "surrogates", "law", "memory", "penalties", "plots", "synthetic")
 
 __all__ = [*_HOMES, *_MODULES]
 
 if TYPE_CHECKING:
-    from landscope import directions, landscape, law, noise, penalties, plots, surrogates, synthetic
+    from landscope import directions, landscape, law, memory, noise, penalties, plots, surrogates, synthetic
     from landscope.directions.principal import principal_modes
     from landscope.landscape.flatness import flatness
     from landscope.landscape.profile import loss_profiles

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,11 +42,12 @@ class TrajectoryRecorder:
         every: Number of steps between recorded rows.
         last: Number of latest rows to keep in memory; all by default.
         first_step: Number of the first step taken while recording; 1 by default. It must be given when resuming.
-        resume: Continue after the rows of ``path`` before ``first_step``; later rows are removed.
+        resume: Continue after the rows of ``path`` before ``first_step``; later rows are removed when the ``with``
+            block begins.
 
     Raises:
         InputError: If the optimiser holds none of the selected parameters, when resuming without ``first_step`` or
-            with one that leaves out rows, or with both ``last`` and ``path``.
+            with one that leaves out rows or with another ``every``, or with both ``last`` and ``path``.
         StorageError: If ``path`` exists (and ``resume`` is not asked for), belongs to another model, or
             cannot be written.
         NonFiniteError: While recording or when it ends, if a weight became NaN or infinite; the rows before
@@ -100,7 +103,7 @@ class TrajectoryRecorder:
             )
         first_step = check_count("first_step", 1 if first_step is None else first_step, minimum=0)
         self._step = self._steps_before = first_step - 1
-        self._learning_rate_group = self._group_of_selected()
+        self.groups = self._groups_of_selected()  # read by what records more than the weights
         # Files know no bfloat16; float32 holds it exactly.
         self._dtype = dtype = torch.float32 if self._tensors[0].dtype == torch.bfloat16 else self._tensors[0].dtype
         self._rows_per_block = max(1, min(_MAX_BLOCK_ROWS, _BLOCK_BYTES // (self.space.dim * dtype.itemsize)))
@@ -114,11 +117,16 @@ class TrajectoryRecorder:
         self._hook: torch.utils.hooks.RemovableHandle | None = None
         self._start_block()
 
-    def _group_of_selected(self) -> dict:
+    def _groups_of_selected(self) -> list[dict[str, Any]]:
+        """The parameter groups of the optimiser that hold selected weights."""
         selected = {id(tensor) for tensor in self._tensors}
-        for group in self._optimizer.param_groups:
-            if any(id(parameter) in selected for parameter in group["params"]):
-                return group
+        groups = [
+            group
+            for group in self._optimizer.param_groups
+            if any(id(parameter) in selected for parameter in group["params"])
+        ]
+        if groups:
+            return groups
         raise InputError(
             expected=f"an optimiser of {', '.join(self.space.names)}",
             got="an optimiser that holds none of them",
@@ -134,6 +142,7 @@ class TrajectoryRecorder:
 
     def __enter__(self) -> TrajectoryRecorder:
         if self._hook is None:
+            self._sink.begin(self._step + 1)
             self._hook = self._optimizer.register_step_post_hook(self._after_step)
         return self
 
@@ -172,7 +181,7 @@ class TrajectoryRecorder:
             return
         self._copies.append([tensor.detach().clone() for tensor in self._tensors])
         self._steps.append(self._step)
-        self._rates.append(float(self._learning_rate_group["lr"]))
+        self._rates.append(shared_rate(self.groups))
         if len(self._steps) == self._rows_per_block:
             self.flush()
 
@@ -237,12 +246,30 @@ class TrajectoryRecorder:
         return "Call step() of the optimiser that the recorder was given, inside the with block."
 
 
+def shared_rate(groups: Sequence[dict[str, Any]]) -> float:
+    """The learning rate of parameter groups; NaN where they have several, or none."""
+    rates = [math.nan if group.get("lr") is None else float(group["lr"]) for group in groups]
+    return rates[0] if all(rate == rates[0] for rate in rates) else math.nan
+
+
+def other_spacing(recorded: int, asked: int, path: Path) -> InputError:
+    """The error of a recording that would go on with other gaps between its rows."""
+    return InputError(
+        expected=f"every={recorded}, as in the rows of {path}",
+        got=f"every={asked}",
+        hint=f"Go on with every={recorded}, or record to another path.",
+    )
+
+
 class _MemorySink:
     """Keeps every block, or as few of the latest as hold the last rows."""
 
     def __init__(self, space: ParameterSpace, last: int | None) -> None:
         self._space, self._last = space, last
         self._blocks: list[tuple[Tensor, ...]] = []
+
+    def begin(self, first_step: int) -> None:
+        """Rows in memory are of this recorder alone: none is recorded again."""
 
     def add(self, *block: Tensor) -> None:
         self._blocks.append(block)
@@ -275,13 +302,13 @@ class _DiskSink:
         before: int,
         every: int,
     ) -> None:
-        self._path = path
+        self._path, self._every = path, every
         if resume and path.exists():
             self._store = RowStore.open(path, writable=True)
             self._check_same(space)
-            steps = self._store.read("steps", 0, self._store.rows)
-            self._check_no_gap(steps, before, every)
-            self._store.truncate(int((steps < before).sum()))
+            steps = self._steps()
+            self._check_no_gap(steps, before)
+            self._check_spacing(steps[steps < before], every)
         else:
             self._store = RowStore.create(
                 path,
@@ -295,6 +322,16 @@ class _DiskSink:
                 },
             )
 
+    def begin(self, first_step: int) -> None:
+        """Remove the rows from a step on; they are recorded again."""
+        self._store = RowStore.open(self._path, writable=True)  # others may have written since this was made
+        steps = self._steps()
+        self._check_no_gap(steps, first_step)
+        self._store.truncate(int((steps < first_step).sum()))
+
+    def _steps(self) -> np.ndarray:
+        return self._store.read("steps", 0, self._store.rows)
+
     def _check_same(self, space: ParameterSpace) -> None:
         names = tuple(self._store.attributes.get("names", ()))
         shapes = tuple(tuple(shape) for shape in self._store.attributes.get("shapes", ()))
@@ -305,8 +342,9 @@ class _DiskSink:
                 hint="Choose another path for this model.",
             )
 
-    def _check_no_gap(self, steps: np.ndarray, before: int, every: int) -> None:
+    def _check_no_gap(self, steps: np.ndarray, before: int) -> None:
         """Refuse a first step that leaves out rows which the run must have taken in between."""
+        every = self._every
         due = (before - 1) // every * every
         # A recording that was killed before its first rows were written still knows where it began.
         last = int(steps[-1]) if len(steps) else int(self._store.attributes.get("first_step", before)) - 1
@@ -318,6 +356,12 @@ class _DiskSink:
                 hint="Rows in memory are lost when a process is killed: call recorder.flush() whenever you save a "
                 "checkpoint. Resume from an earlier checkpoint, or record to another path.",
             )
+
+    def _check_spacing(self, kept: np.ndarray, every: int) -> None:
+        """Refuse to go on with other gaps between the rows than those of the rows that stay."""
+        gap = int(np.median(np.diff(kept))) if len(kept) > 1 else every
+        if gap != every:
+            raise other_spacing(gap, every, self._path)
 
     def add(self, weights: Tensor, steps: Tensor, rates: Tensor, losses: Tensor) -> None:
         self._store.append(

@@ -94,7 +94,7 @@ class Trajectory:
 
     Args:
         steps: Optimisation step of each row, ``[T]``, strictly increasing.
-        learning_rate: Learning rate alpha of each step, ``[T]``, NaN where unknown.
+        learning_rate: Learning rate alpha of each step, ``[T]``, NaN where unknown or not one number for all weights.
         loss: Minibatch loss L^mu that the step was taken on, ``[T]``, NaN where not given.
         space: Parameters of the columns, or None if unknown.
         provenance: Origin of the trajectory.

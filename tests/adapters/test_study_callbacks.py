@@ -184,10 +184,11 @@ def blobs():
     return torch.randn(3, 4, generator=generator)[labels] + torch.randn(40, 4, generator=generator), labels
 
 
-def fit(folder, module, *callbacks, resume=None):
+def fit(folder, module, *callbacks, resume=None, max_epochs=25, **arguments):
     loader = DataLoader(TensorDataset(*blobs()), batch_size=10)
     lightning.Trainer(
-        max_epochs=25, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+        max_epochs=max_epochs, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+        **arguments,
         default_root_dir=folder, callbacks=[*callbacks, ModelCheckpoint(folder, "{step}", every_n_train_steps=28,
                                                                         save_top_k=-1)],
     ).fit(module, loader, ckpt_path=resume)  # fmt: skip
@@ -217,6 +218,20 @@ def test_a_lightning_module_is_recorded_analysed_and_resumed(tmp_path):
     inputs, labels = blobs()
     by_hand = F.cross_entropy(killed.net.eval()(inputs), labels).item()
     assert study.flatness.loss0 == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_minibatches_are_those_of_the_training_and_not_of_the_data(tmp_path):
+    model = gpt2()
+    study = hf_study(tmp_path / "s", model)  # a loader of 6
+    options = {"max_steps": 8, "per_device_train_batch_size": 5, "gradient_accumulation_steps": 2}
+    hf_train(tmp_path, model, huggingface.StudyCallback(study, C_FC), **options)
+    # 24 sentences are five minibatches of 5 (the last of 4), and these three steps
+    assert (study._analysis.batch_size, study._analysis.steps_per_epoch) == (10, 3)
+    module = Net()
+    study = ls.Study(tmp_path / "l", module.net, F.cross_entropy, DataLoader(TensorDataset(*blobs()), batch_size=4))
+    fit(tmp_path / "fit", module, adapter.StudyCallback(study, "0.weight"), max_epochs=2, accumulate_grad_batches=3)
+    assert (study._analysis.batch_size, study._analysis.steps_per_epoch) == (30, 2)
+    assert ls.Study(study.path, batch_size=20)._analysis.batch_size == 20
 
 
 @pytest.mark.parametrize("module", [huggingface, adapter])

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import pytest
 
@@ -19,6 +20,12 @@ def make_study(folder):
 
 def make_here():
     return make_study("runs/mine")
+
+
+def make_from_parts(folder):
+    from my_parts import make
+
+    return make(folder)
 
 
 def make_nothing(folder):
@@ -39,11 +46,11 @@ def folder(recorded_once, tmp_path, monkeypatch):
     """A recording at runs/mine, and a module that makes its study, in the current folder."""
     shutil.copytree(recorded_once, tmp_path / "runs" / "mine")
     (tmp_path / "my_study.py").write_text(MODULE)
+    (tmp_path / "my_parts.py").write_text("from my_study import make_study as make")
     monkeypatch.chdir(tmp_path)
     yield tmp_path / "runs" / "mine"
-    import sys
-
     sys.modules.pop("my_study", None)
+    sys.modules.pop("my_parts", None)
 
 
 @pytest.fixture
@@ -55,6 +62,13 @@ def landscope(capsys):
         return left.value.code, written.out, written.err
 
     return call
+
+
+def test_the_function_may_import_from_its_folder_when_it_is_called(folder, landscope):
+    before = list(sys.path)
+    code, out, err = landscope("modes", folder, "--study", "my_study:make_from_parts", "--json")
+    assert (code, err) == (0, ""), out
+    assert sys.path == before
 
 
 def test_a_recording_is_analysed_stage_by_stage_and_reported_without_its_model(folder, landscope):

@@ -22,13 +22,23 @@ def test_the_relation_is_what_its_parts_are():
     widths = ls.flatness(well, window.row(-1), modes.directions)
     law = ls.variance_flatness(modes, window, widths, (2, 25))
     assert relation.in_sample().psi == pytest.approx(law.psi, rel=1e-9)
-    assert relation.next_window().psi == pytest.approx(
-        ls.variance_flatness(modes, fresh, widths, (2, 25)).psi, rel=1e-9
-    )
+    assert relation.fresh().psi == pytest.approx(ls.variance_flatness(modes, fresh, widths, (2, 25)).psi, rel=1e-9)
     null = ls.surrogates.shuffled_increments(window, seed=3)
     modes = ls.principal_modes(null, 25)
     widths = ls.flatness(well, window.row(-1), modes.directions)
     assert relation.null(seed=3).psi == pytest.approx(ls.variance_flatness(modes, null, widths, (2, 25)).psi, rel=1e-9)
+
+
+def test_the_flatness_is_that_of_the_ratio_asked_for():
+    curvature = torch.logspace(0, 2, 12).double()
+    path = ls.Trajectory.of(sgd_in_bowl(curvature, 600, learning_rate=0.01, noise_variance=1.0, seed=0))
+    well, window, fresh = InverseGaussian(curvature), path.window(1, 301), path.window(301)
+    relation = InverseRelation(well, window, fresh, (2, 12), ratio=2.0)
+    for found, rows in (
+        (relation.in_sample(), window), (relation.null(seed=0), ls.surrogates.shuffled_increments(window, seed=0)),
+    ):  # fmt: skip
+        directions = ls.principal_modes(rows, 12).directions
+        torch.testing.assert_close(found.width, ls.flatness(well, window.row(-1), directions, ratio=2.0).width)
 
 
 def test_long_windows_of_many_weights_are_thinned(monkeypatch):

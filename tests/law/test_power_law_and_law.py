@@ -166,9 +166,16 @@ class TestVerdicts:
         assert self.verdict(4.0, Control("fresh", (3.6, 4.1), "agree")) == "reproduced"
 
     def test_an_unmeasured_control_is_said_and_decides_nothing(self):
-        judgement = judge(self.CLAIM, Measurement(4.0, controls=(Control("null", (math.nan, math.nan), "differ"),)))
-        assert judgement.verdict == "reproduced"
-        assert "null was not measured" in judgement.sentence
+        missing = Control("null", (math.nan, math.nan), "differ")
+        judgement = judge(self.CLAIM, Measurement(4.0, controls=(missing, Control("fresh", (3.6, 4.1), "agree"))))
+        assert judgement.verdict == "undecided"
+        assert "but null was not measured" in judgement.why
+        assert "was not measured" in judge(self.CLAIM, Measurement(4.5, (4.2, 4.8), (missing,))).why
+
+    def test_what_is_outside_or_contested_needs_no_other_control(self):
+        missing = Control("null", (math.nan, math.nan), "differ")
+        assert self.verdict(2.0, missing) == "not reproduced"
+        assert self.verdict(4.0, missing, Control("fresh", (1.5, 1.5), "agree")) == "contested"
 
     @hypothesis.given(value=st.floats(-10, 10), low=st.floats(-10, 10), width=st.floats(0, 5))
     def test_reproduced_means_inside_and_apart_from_the_null(self, value, low, width):

@@ -9,6 +9,7 @@ from torch import nn
 
 import landscope as ls
 from landscope.errors import InputError
+from landscope.noise import noise_and_curvature
 from landscope.reproduction.experiment.networks import mlp
 from landscope.synthetic import RandomSprings
 
@@ -205,3 +206,18 @@ def test_a_batch_size_that_does_not_divide_the_data_is_said():
     assert (found.n_batches, found.n_left_out) == (3, 12)
     with pytest.raises(InputError, match="at least 3 minibatches"):
         ls.noise.gradient_noise(risk_of("traced").minibatches(30), torch.zeros(64).double(), torch.eye(64).double()[:2])
+
+
+@pytest.mark.parametrize("basis", ["hessian", "gradient-noise"])
+def test_a_layer_is_measured_along_one_basis_alone(basis, monkeypatch):
+    risk = risk_of("traced")
+    ensemble, w0 = risk.minibatches(6), risk.w0
+    along = {
+        "hessian": lambda: ls.directions.hessian(risk, w0, 5, rtol=1e-3),
+        "gradient-noise": lambda: ls.directions.gradient_noise(ensemble, w0, 5),
+    }[basis]().directions.to(w0)
+    other = {"hessian": "gradient_noise_eigenvectors", "gradient-noise": "hessian_eigenvectors"}[basis]
+    monkeypatch.setattr(noise_and_curvature, other, None)
+    found = noise_and_curvature.measure_noise_and_curvature("layer", risk, ensemble, w0, 5, basis)
+    assert torch.equal(found.variance, ls.noise.gradient_noise(ensemble, w0, along).variance)
+    assert torch.equal(found.curvature, ls.landscape.directional_curvature(risk, w0, along))

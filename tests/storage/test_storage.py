@@ -11,6 +11,7 @@ import zarr
 import landscope as ls
 from landscope.errors import StorageError
 from landscope.results import Result
+from landscope.storage import ResultFolder
 from landscope.storage.archive import read_archive, write_archive
 
 
@@ -118,6 +119,15 @@ def test_files_that_are_not_sound_are_refused(tmp_path, damage):
     with pytest.raises(StorageError) as caught:
         ls.load(path)
     assert "Expected" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ['{"a": 1', "[1]", ""])
+def test_a_damaged_note_is_refused(tmp_path, content):
+    folder = ResultFolder(tmp_path)
+    assert folder.read_note("facts") == {}
+    (tmp_path / "facts.json").write_text(content)
+    with pytest.raises(StorageError, match=r"a mapping in JSON in .*facts\.json"):
+        folder.read_note("facts")
 
 
 def test_the_wrong_kind_is_refused(tmp_path):

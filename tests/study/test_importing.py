@@ -55,6 +55,39 @@ def test_a_trajectory_in_memory_and_checkpoints_beside_it(elsewhere, tmp_path):
         study.use_trajectory(path)
 
 
+def test_another_model_at_a_step_that_exists_is_refused(elsewhere, tmp_path):
+    path, model, states = elsewhere
+    study = begin(tmp_path / "s", model)
+    study.use_trajectory(path)
+    study.use_checkpoints({80: states[80], 240: states[240]})
+    other = {**states[240], "3.bias": states[240]["3.bias"] + 1}
+    with pytest.raises(StorageError, match=r"the study has at step 240; got another one: 3\.bias differs"):
+        study.use_checkpoints({120: states[120], 240: other})
+    with pytest.raises(StorageError, match="the weights that were recorded at step 160; got others"):
+        study.use_checkpoints({160: states[80]})
+    assert study.saved_steps == [80, 240]
+
+
+@pytest.mark.parametrize("at", ["models", "rows"])
+def test_an_import_that_was_killed_is_made_again(elsewhere, tmp_path, monkeypatch, at):
+    path, model, states = elsewhere
+
+    def die(*_, **__):
+        raise KeyboardInterrupt
+
+    for study, take in (
+        (begin(tmp_path / "rows", model), lambda study: study.use_trajectory(path)),
+        (begin(tmp_path / "models"), lambda study: study.use_checkpoints(states, small.SELECT)),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr("landscope.study.importing." + {"models": "_write_rows", "rows": "_note_distance"}[at], die)
+            with pytest.raises(KeyboardInterrupt):
+                take(study)
+        take(study)
+        assert study.trajectory.steps[-1] == study.saved_steps[-1] == 240
+        study.analyse(progress=False, until="flatness")
+
+
 def test_a_trajectory_of_other_weights_is_refused(elsewhere, tmp_path):
     path = elsewhere[0]
     with pytest.raises(InputError, match="the model as it was at the last row"):

@@ -4,10 +4,11 @@ import shutil
 
 import pytest
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 import landscope as ls
 import small_study as small
-from landscope.errors import InputError, StorageError
+from landscope.errors import InputError, LandscopeWarning, StorageError
 from landscope.storage import ResultFolder
 from landscope.study.checkpoints import Checkpoints, CheckpointSchedule
 from small_run import assert_same
@@ -72,6 +73,49 @@ def test_a_training_that_failed_before_its_first_row_may_begin_again(tmp_path):
     assert len(study.trajectory) == 30
 
 
+def test_asking_to_record_again_deletes_nothing_before_the_training_begins(recorded):
+    before = small.contents(small.opened(recorded))
+    model, optimizer = state_at(0)
+    study = ls.Study(recorded, model, small.CRITERION, small.samples())
+    study.record(optimizer, small.SELECT, first_step=1, every=7)
+    assert_same(before, small.contents(small.opened(recorded)))
+    assert study._analysis.facts.every == 1
+
+
+def test_nobody_begins_to_record_while_another_records(tmp_path):
+    study, model, optimizer = small.begin(tmp_path / "s")
+    other, _, others = small.begin(tmp_path / "s")
+    waiting = other.record(others, small.SELECT)
+    with study.record(optimizer, small.SELECT):
+        with pytest.raises(StorageError, match="another process"):
+            other.record(others, small.SELECT)
+        with pytest.raises(StorageError, match="another process"), waiting:
+            pass
+        small.train(model, optimizer, last=30)
+    assert len(study.trajectory) == 30
+
+
+def test_a_training_from_the_first_step_on_replaces_the_first_model_too(recorded):
+    model, optimizer = state_at(3)
+    study = ls.Study(recorded, model, small.CRITERION, small.samples())
+    with study.record(optimizer, small.SELECT, first_step=1):
+        small.train(model, optimizer, last=30)
+    first, at_3 = study.risk(step=0).w0, state_at(3)[0]
+    assert torch.equal(first, at_3[0].weight.flatten())
+
+
+def test_a_trainer_that_loads_its_best_model_leaves_a_study_that_can_be_analysed(tmp_path):
+    study, model, optimizer = small.begin(tmp_path / "s", n_nulls=0)
+    best = {name: value.clone() for name, value in model.state_dict().items()}
+    recorder = study.record(optimizer, small.SELECT).__enter__()
+    small.train(model, optimizer, last=101)
+    model.load_state_dict(best)
+    with pytest.warns(LandscopeWarning, match="no longer those of step 101"):
+        recorder.close()
+    assert study.saved_steps[-1] == study.window.steps[-1] == 96
+    study.analyse(progress=False, until="flatness")
+
+
 def test_losses_on_saved_models_are_measured_again_after_more_training(recorded):
     model, optimizer = state_at(240)
     study = ls.Study(recorded, model, small.CRITERION, small.samples(), evaluate=small.evaluate, n_nulls=0)
@@ -108,6 +152,68 @@ def test_a_recording_in_progress_is_not_analysed_and_keeps_others_out(tmp_path):
     study.analyse(progress=False, until="modes")
     with pytest.raises(StorageError, match="results of modes"):
         study.record(optimizer, small.SELECT, first_step=31)
+
+
+def other_samples():
+    inputs, labels = small.samples()
+    return inputs, labels.roll(1)
+
+
+@pytest.mark.parametrize("until", ["flatness", "pieces"])
+def test_results_of_other_data_are_not_mixed(recorded, monkeypatch, until):
+    monkeypatch.setattr("landscope.study.stages.flatness._PIECE", 32)
+    study = small.opened(recorded)
+    if until == "pieces":
+        with pytest.raises(Killed):
+            die_after(study, "flatness-from-1", monkeypatch)
+    else:
+        study.analyse(progress=False, until="flatness")
+    other = ls.Study(recorded, small.network(), small.CRITERION, other_samples())
+    with pytest.raises(StorageError, match=r"the loss at w0 with which the results in .* were made, 0\.\d+; got "):
+        other.analyse(progress=False, noise=True)
+    other.discard_results()
+    other.analyse(progress=False, until="flatness")
+
+
+def die_after(study, name, monkeypatch):
+    """Analyse, and kill it when a result was saved."""
+    save = ResultFolder.save
+
+    def save_and_die(self, saved, result):
+        save(self, saved, result)
+        if saved == name:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ResultFolder, "save", save_and_die)
+        study.analyse(progress=False)
+
+
+def loader(batch_size):
+    return DataLoader(TensorDataset(*small.samples()), batch_size=batch_size)
+
+
+def test_minibatches_of_another_size_are_not_mixed(tmp_path):
+    study, model, optimizer = small.begin(tmp_path / "s", batch_size=None, n_nulls=0)
+    with study.record(optimizer, small.SELECT):
+        small.train(model, optimizer)
+    ls.Study(tmp_path / "s", model, small.CRITERION, loader(12)).analyse(progress=False)
+    by_16 = ls.Study(tmp_path / "s", model, small.CRITERION, loader(16))
+    by_16.analyse(progress=False, noise=True)  # nothing was made with the 12
+    by_12 = ls.Study(tmp_path / "s", model, small.CRITERION, loader(12))
+    with pytest.raises(StorageError, match=r"batch_size 16, as of the results in .*; got 12"):
+        by_12.analyse(progress=False, noise=True)
+    by_16.analyse(progress=False, noise=True)
+    small.opened(tmp_path / "s").analyse(progress=False, noise=True)
+
+
+def test_settings_that_another_process_changed_are_refused(recorded):
+    ours, theirs = small.opened(recorded), small.opened(recorded)
+    with theirs.folder.locked(), pytest.raises(StorageError, match="another process"):
+        small.opened(recorded, seed=5)
+    small.opened(recorded, seed=5)
+    with pytest.raises(StorageError, match=r"the settings with which the study .* was opened; got seed: 5 there, 0"):
+        ours.analyse(progress=False)
 
 
 def test_a_killed_analysis_goes_on_to_the_same_bits(recorded, analysed, monkeypatch):
@@ -202,3 +308,13 @@ def test_rows_and_models_at_every_third_step(tmp_path):
     study.analyse(progress=False)
     assert study.law.in_sample.n_used > 5
     shutil.rmtree(study.path)
+
+
+@pytest.mark.parametrize("rows", [1, 30])
+def test_a_recording_goes_on_with_the_gaps_between_its_rows(tmp_path, rows):
+    study, model, optimizer = small.begin(tmp_path / "s")
+    with study.record(optimizer, small.SELECT):
+        small.train(model, optimizer, last=rows)
+    with pytest.raises(InputError, match=r"every=1, as in .* got every=5.* Go on with every=1"):
+        study.record(optimizer, small.SELECT, every=5, first_step=rows + 1)
+    assert len(study.trajectory) == rows

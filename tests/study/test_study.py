@@ -1,6 +1,9 @@
 """A study of a user's own model: windows, settings, what it needs, and what it says where something is missing."""
 
+import dataclasses
+import math
 import re
+import shutil
 
 import plotly.graph_objects as go
 import pytest
@@ -9,8 +12,16 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import landscope as ls
 import small_study as small
-from landscope.errors import InputError, StorageError
+from landscope.errors import InputError, NonFiniteError, StorageError
+from landscope.progress import QuietReporter
+from landscope.results import Result
+from landscope.study.analysis import Analysis
+from landscope.study.drift_path import walk_along_drift
 from landscope.study.figures import FIGURES
+from landscope.study.parts import Part, Stage
+from landscope.study.pipeline import run_stages
+from landscope.study.windows import Windows
+from small_run import assert_same
 
 
 def test_the_risk_is_the_loss_with_the_parameters_and_buffers_of_w0(recorded):
@@ -84,6 +95,28 @@ def test_windows_that_make_no_sense_are_refused(recorded, settings, message):
 def test_windows_beyond_the_recording_are_refused(recorded, settings, message):
     with pytest.raises(InputError, match=message):
         small.opened(recorded, **settings).analyse(progress=False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"window": (1, 80)}, r"window within the recorded steps 41 to 120; got steps 1 to 80"),
+        ({"window": (81, 120), "fresh": (1, 80)}, r"fresh within the recorded steps 41 to 120; got steps 1 to 80"),
+    ],
+)
+def test_windows_that_begin_before_the_recording_are_refused(tmp_path, settings, message):
+    study, model, optimizer = small.begin(tmp_path / "s", **settings)
+    with study.record(optimizer, small.SELECT, first_step=41):
+        small.train(model, optimizer, first=41, last=120)
+    with pytest.raises(InputError, match=message):
+        _ = study.window
+
+
+def test_a_window_may_begin_within_the_interval_before_the_first_row(tmp_path):
+    study, model, optimizer = small.begin(tmp_path / "s", window=(1, 120))
+    with study.record(optimizer, small.SELECT, every=5):
+        small.train(model, optimizer, last=120)
+    assert study.window.steps[[0, -1]].tolist() == [5, 120]
 
 
 def test_without_fresh_data_the_page_says_so(recorded):
@@ -167,6 +200,21 @@ def test_the_steps_of_an_epoch_are_counted_where_the_samples_are(recorded):
     assert ls.Study(recorded, small.network(), small.CRITERION, batches)._analysis.steps_per_epoch is None
 
 
+def test_a_batch_size_beside_a_loader_of_another_one_counts_the_samples(recorded):
+    loader = DataLoader(TensorDataset(*small.samples()), batch_size=7)
+    study = ls.Study(recorded, small.network(), small.CRITERION, loader, batch_size=12)
+    assert study._analysis.steps_per_epoch == 10
+
+
+def test_another_loader_replaces_what_an_earlier_one_said(recorded):
+    for size in (7, 12):
+        loader = DataLoader(TensorDataset(*small.samples()), batch_size=size)
+        study = ls.Study(recorded, small.network(), small.CRITERION, loader, batch_size=None)
+        study.analyse(until="modes", progress=False)
+        study.discard_results()
+        assert study._analysis.batch_size == size
+
+
 def test_flatness_at_another_ratio_is_used_everywhere(recorded):
     study = small.opened(recorded, n_nulls=1, ratio=1.5, steps_per_epoch=10)
     study.analyse(noise=True, controls=True, progress=False)
@@ -210,8 +258,9 @@ def test_what_is_not_given_is_named_with_what_it_needs(recorded):
 
 
 def test_what_is_given_is_measured(analysed):
-    assert set(analysed.not_measured) == {f"exponents-sampling-{name}" for name in
-                                          ("reshuffled", "shuffled-once", "fixed", "with-replacement")}  # fmt: skip
+    samplings = ("reshuffled", "shuffled-once", "fixed", "with-replacement")
+    need_training = {f"exponents-sampling-{name}" for name in samplings} | {"controls-yaida", "controls-lyapunov"}
+    assert set(analysed.not_measured) == need_training
     summary, model = analysed.summary(), small.network()
     small.train(model, small.sgd(model))
     assert summary["train_error_at_w0"] == small.evaluate(model.eval())["train_error"]
@@ -294,3 +343,222 @@ def test_one_study_has_the_claims_of_all_stages(analysed):
     assert judged <= {claim.key for claim in CLAIMS}
     assert {"psi", "minibatch_springs", "psi_hessian"} <= judged
     assert judged == set(analysed.measurements)
+
+
+def test_what_is_given_later_is_measured_later(recorded, tmp_path):
+    whole = shutil.copytree(recorded, tmp_path / "whole")
+    inputs, labels = small.samples()
+    loader = DataLoader(TensorDataset(inputs, labels), small.BATCH)
+    settings = {"n_nulls": 0, "batch_size": None}
+
+    def analysed(folder, data, **changes):
+        study = ls.Study(folder, small.network(), small.CRITERION, data, **settings, **changes)
+        study.analyse(noise=True, progress=False)
+        return study
+
+    first = analysed(recorded, (inputs, labels))
+    assert "evaluate=f" in {judgement.claim.key: judgement for judgement in first.claims}["margin"].sentence
+    assert math.isnan(ls.load(first.folder.file("noise-velocity")).persistence[0])
+    later = analysed(recorded, loader, evaluate=small.evaluate)
+    assert_same(small.contents(later), small.contents(analysed(whole, loader, evaluate=small.evaluate)))
+    assert later.measurements["margin"].value == 0
+    before = {name: later.folder.file(name).stat().st_mtime_ns for name in later.folder.names()}
+    again = analysed(recorded, (inputs, labels))
+    assert {name: again.folder.file(name).stat().st_mtime_ns for name in again.folder.names()} == before
+
+
+def test_results_of_an_earlier_history_go_with_it(analysed, tmp_path):
+    study = small.opened(shutil.copytree(analysed.path, tmp_path / "copy"))
+    first = ls.load(study.folder.file("noise-drift-law"))
+    history = ls.load(study.folder.file("training"))
+    study.save_history(dataclasses.replace(history, train_loss=2 * history.train_loss))
+    assert not study.folder.has("noise-drift-law")
+    assert not study.folder.has("noise-phases")
+    study.analyse(noise=True, progress=False)
+    torch.testing.assert_close(ls.load(study.folder.file("noise-drift-law")).loss, 2 * first.loss)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NonFiniteError(expected="a finite walk", got="NaN", hint="Take shorter steps."),
+        torch.linalg.LinAlgError("eigh did not converge"),
+    ],
+)
+def test_a_computation_that_fails_is_noted_and_the_analysis_goes_on(recorded, error):
+    def fail(_):
+        raise error
+
+    study = small.opened(recorded)
+    stage = Stage("walk", "Walk", lambda _: (Part("walk", Result, fail, is_optional=True),))
+    run_stages(study._analysis, [stage], QuietReporter())
+    assert study.not_measured == {"walk": str(error)}
+    needed = Stage("walk", "Walk", lambda _: (Part("walk", Result, fail),))
+    with pytest.raises(type(error)):
+        run_stages(study._analysis, [needed], QuietReporter())
+
+
+def test_a_window_that_ends_where_it_began_has_no_slope(analysed):
+    analysis = Analysis(analysed.folder, analysed._subject)
+    window = analysis.window
+    rows = window.weights.clone()
+    rows[0] = rows[-1]
+    analysis.windows = Windows(ls.Trajectory.of(rows, steps=window.steps, space=window.space), None)
+    assert math.isnan(walk_along_drift(analysis).beta_slope)
+
+
+def test_alpha_is_the_mean_over_the_window_and_a_schedule_is_named(tmp_path):
+    study, model, optimizer = small.begin(tmp_path / "s", n_nulls=0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / small.N_STEPS)
+    with study.record(optimizer, small.SELECT):
+        small.train(model, optimizer, after_step=lambda _: schedule.step())
+    rates = study.window.learning_rate
+    assert study._analysis.learning_rate == pytest.approx(float(rates.mean()))
+    assert float(rates.mean()) > 5 * float(rates[-1])
+    study.analyse(noise=True, progress=False)
+    (caveat,) = study.summary()["caveats"]
+    assert f"{float(rates[0]):g} to {float(rates[-1]):g}" in caveat
+    assert caveat[1:] in study.report().read_text()
+    notes = {judgement.claim.key: judgement.measurement.note for judgement in study.claims}
+    assert caveat in notes["cooling"]
+    assert caveat not in notes["psi"]
+
+
+def test_a_constant_learning_rate_and_even_rows_have_no_caveat(analysed):
+    assert analysed.summary()["caveats"] == []
+
+
+def _recorded_with(folder, groups, kind=torch.optim.SGD):
+    """The analysis of a short training whose optimiser has two groups: the recorded layer, and the others."""
+    study, model, _ = small.begin(folder, n_nulls=0)
+    layer, others = [model[0].weight], [p for p in model.parameters() if p is not model[0].weight]
+    optimizer = kind([{"params": others, **groups[0]}, {"params": layer, **groups[1]}], lr=0.1)
+    with study.record(optimizer, small.SELECT):
+        small.train(model, optimizer, last=40)
+    return study
+
+
+def test_facts_are_those_of_the_recorded_weights(tmp_path):
+    facts = _recorded_with(tmp_path / "s", [{}, {"momentum": 0.9, "lr": 0.01}])._analysis.facts
+    assert (facts.momentum, facts.learning_rate, facts.is_plain_sgd) == (0.9, 0.01, False)
+    assert _recorded_with(tmp_path / "t", [{"momentum": 0.9}, {}])._analysis.facts.is_plain_sgd
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (torch.optim.SGD, {"weight_decay": 0.1}),
+        (torch.optim.SGD, {"momentum": 0.5, "nesterov": True}),
+        (torch.optim.SGD, {"maximize": True}),
+        (torch.optim.SGD, {"dampening": 0.5}),
+        (torch.optim.Adam, {}),
+    ],
+)
+def test_steps_that_are_more_than_the_gradient_are_not_plain(tmp_path, kind, options):
+    assert not _recorded_with(tmp_path / "s", [{}, options], kind)._analysis.facts.is_plain_sgd
+
+
+def test_groups_that_differ_are_not_plain_and_have_no_one_learning_rate(tmp_path):
+    study, model, _ = small.begin(tmp_path / "s", n_nulls=0)
+    groups = [{"params": [p], "lr": 0.1 / (1 + number)} for number, p in enumerate(model.parameters())]
+    optimizer = torch.optim.SGD(groups, lr=0.1)
+    with study.record(optimizer, "0.*"):
+        small.train(model, optimizer)
+    assert study.trajectory.learning_rate.isnan().all()
+    assert not study._analysis.facts.is_plain_sgd
+    study.analyse(noise=True, progress=False)
+    assert "parameter groups that differ" in study.not_measured["noise-temperature"]
+
+
+def test_rows_that_are_not_evenly_spaced_lose_velocities_alone(tmp_path):
+    study, model, optimizer = small.begin(tmp_path / "s", n_nulls=0)
+    with study.record(optimizer, small.SELECT):
+        small.train(model, optimizer)
+    whole, kept = study.trajectory, [step for step in range(1, 241) if step < 200 or step % 2 == 0]
+    weights = whole.weights[torch.tensor(kept) - 1]
+    rows = ls.Trajectory.of(weights, steps=torch.tensor(kept), space=whole.space)
+    study = ls.Study(tmp_path / "uneven", model, small.CRITERION, small.samples(), **small.SETTINGS)
+    study.use_trajectory(rows)
+    study.analyse(noise=True, progress=False)
+    assert "evenly spaced" in study.not_measured["noise-velocity"]
+    assert study.folder.has("noise-gradient")
+    assert "1 to 2 steps apart" in study.summary()["caveats"][0]
+    assert "1 to 2 steps apart: D and tau" in study.report().read_text()
+
+
+def _sgd_on(rate=0.01, take=1.0, **options):
+    """A training that goes on with an optimiser of its own, for a share of the steps that are asked."""
+
+    def train_on(model, record, *, sampling, n_steps, seed):
+        if sampling != "with-replacement":
+            raise NotImplementedError("Independent minibatches only.")
+        optimizer = torch.optim.SGD(model.parameters(), lr=rate, **options)
+        with record(optimizer):
+            small.train(model, optimizer, 1000 * seed, 1000 * seed + int(take * n_steps) - 1)
+
+    return train_on
+
+
+def _controlled(folder, train_on, **settings):
+    study = small.opened(folder, train_on=train_on, n_nulls=0, **settings)
+    study.analyse(controls=True, progress=False)
+    return study
+
+
+def test_stationarity_is_tested_with_the_rate_and_the_optimiser_of_the_training_that_went_on(recorded):
+    study = _controlled(recorded, _sgd_on(rate=0.01, momentum=0.9))
+    assert ls.load(study.folder.file("controls-yaida")).provenance["settings"]["learning_rate"] == 0.01
+    assert ls.load(study.folder.file("controls-lyapunov")).provenance["settings"]["learning_rate"] == 0.01
+    notes = {judgement.claim.key: judgement.measurement.note for judgement in study.claims}
+    assert "for plain SGD, without momentum" in notes["stationary"]
+    assert not list(study.path.glob(".continued*"))
+    study.discard_results()
+    assert not (study.path / "continued.json").exists()
+    _controlled(recorded, _sgd_on())
+    notes = {judgement.claim.key: judgement.measurement.note for judgement in study.claims}
+    assert "residual of the Lyapunov equation" in notes["stationary"]
+
+
+def test_a_training_that_goes_on_for_too_few_steps_is_refused(recorded):
+    study = _controlled(recorded, _sgd_on(take=0.5))
+    for name in ("exponents-sampling-with-replacement", "controls-yaida", "controls-lyapunov"):
+        assert "60 recorded rows" in study.not_measured[name]
+        assert "got 30" in study.not_measured[name]
+
+
+def test_gradients_along_the_training_that_went_on_are_of_the_whole_model(recorded, monkeypatch):
+    from landscope.study.stages import controls
+
+    seen = []
+
+    def watched(trajectory, landscape, modes, **options):
+        seen.append((trajectory, landscape))
+        return ls.noise.yaida_relation(trajectory, landscape, modes, **options)
+
+    monkeypatch.setattr(controls, "yaida_relation", watched)
+    study = _controlled(recorded, _sgd_on())
+    ((trajectory, landscape),) = seen
+    assert trajectory.dim == landscape.w0.numel() == sum(p.numel() for p in study.model.parameters())
+
+
+def test_stationarity_alone_is_lost_where_it_cannot_be_tested_and_made_when_it_can(recorded, monkeypatch):
+    from landscope.study.stages import controls
+
+    with monkeypatch.context() as patched:
+        patched.setattr(controls, "_CONTINUED_BYTES", 1000)
+        study = _controlled(recorded, _sgd_on())
+    assert study.folder.has("exponents-sampling-with-replacement")
+    assert "the whole model" in study.not_measured["controls-yaida"]
+    study.analyse(controls=True, progress=False)
+    assert study.folder.has("controls-yaida")
+    assert study.folder.has("controls-lyapunov")
+    assert "controls-yaida" not in study.not_measured
+
+
+def test_a_thinned_recording_has_all_controls(tmp_path):
+    study, model, optimizer = small.begin(tmp_path / "s", n_nulls=0)
+    with study.record(optimizer, small.SELECT, every=5):
+        small.train(model, optimizer, last=600)
+    study = _controlled(study.path, _sgd_on())
+    assert study.folder.has("exponents-sampling-with-replacement")
+    assert study.folder.has("controls-yaida")

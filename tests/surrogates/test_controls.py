@@ -198,3 +198,28 @@ def test_rotating_the_weights_leaves_variances_along_turned_directions_alone():
     first = mode_statistics(basis, Trajectory.of(path))
     second = mode_statistics(turned, Trajectory.of(path @ rotation))
     torch.testing.assert_close(first.variance, second.variance, rtol=1e-10, atol=0)
+
+
+def test_the_balance_of_some_weights_needs_the_others_where_they_move():
+    # Two directions in the plane, each at an angle to both weights: H has elements off its diagonal.
+    curvature, noise = torch.tensor([0.5, 2.0]).double(), torch.eye(2).double()
+    turn = torch.tensor([[0.8, -0.6], [0.6, 0.8]], dtype=torch.float64)
+    hessian = turn @ curvature.diag() @ turn.T
+    path = sgd_in_bowl(curvature, 40_000, learning_rate=0.1, noise_variance=1.0, seed=0)
+    space = ls.ParameterSpace(("a", "b"), ((1,), (1,)))
+    window = Trajectory.of(path.double() @ turn.T, space=space)
+    first = Directions.of(torch.eye(1))
+    options = {"learning_rate": 0.1, "parameters": ["a"]}
+
+    def landscape(w):
+        return (w @ hessian * w).sum(-1) / 2
+
+    balance = lyapunov_residual(window, lambda w, v: hessian @ v, first, noise[:1, :1], **options)
+    found = yaida_relation(window, landscape, first, n_points=8000, **options)
+    assert float(balance.ratio[0]) == pytest.approx(1, abs=0.1)
+    assert float(found.ratio[0]) == pytest.approx(1, abs=0.1)
+    # with the other weight at rest the force along the first is wrong by H_ab Sigma_ab
+    alone = lyapunov_residual(
+        window.of_parameters("a"), lambda w, v: hessian[0, 0] * v, first, noise[:1, :1], learning_rate=0.1
+    )
+    assert abs(float(alone.ratio[0]) - 1) > 0.3

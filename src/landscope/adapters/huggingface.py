@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import pickle
 from pathlib import Path
 from typing import Any, cast
@@ -34,9 +35,9 @@ class _TrainerSession(TrainingSession, TrainerCallback):
 
     def on_train_begin(
         self,
-        args: TrainingArguments,  # noqa: ARG002 - the Trainer's signature
+        args: TrainingArguments,
         state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002
+        control: TrainerControl,  # noqa: ARG002 - the Trainer's signature
         **kwargs: Any,
     ) -> None:
         """Begin the session; called by the Trainer."""
@@ -47,6 +48,10 @@ class _TrainerSession(TrainingSession, TrainerCallback):
             global_step=state.global_step,
             steps_taken=_steps_taken(state),
             is_main_process=state.is_world_process_zero,
+            batch_size=(state.train_batch_size or args.train_batch_size)
+            * args.gradient_accumulation_steps
+            * args.world_size,
+            steps_per_epoch=_steps_per_epoch(kwargs.get("train_dataloader"), args),
         )
         self._begin(training)
 
@@ -132,8 +137,9 @@ class StudyCallback(StudySession, _RecordingTrainerSession):
     """Records into a study during ``transformers.Trainer.train``, as :meth:`landscope.Study.record` does.
 
     The selected weights are kept after each step of the optimiser, the whole model at some 20 steps, at the window ends
-    that the study names, and at the end. A training resumed from a checkpoint continues the recording at the step of
-    that checkpoint. Rows are counted as in :class:`RecorderCallback`.
+    that the study names, and at the end. The batch size (per device, times accumulation, times processes) and the
+    steps of an epoch are kept too. A training resumed from a checkpoint continues the recording at the step of that
+    checkpoint. Rows are counted as in :class:`RecorderCallback`.
 
     Args:
         study: Study of the Trainer's model, or of a module inside it.
@@ -258,6 +264,14 @@ def _memory_file(memory: TaskMemory) -> str:
 
 def _checkpoint(args: TrainingArguments, state: TrainerState) -> Path:
     return Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
+
+
+def _steps_per_epoch(loader: Any, args: TrainingArguments) -> int | None:
+    """Steps of the optimiser in an epoch; the last one may accumulate fewer minibatches."""
+    try:
+        return max(1, math.ceil(len(loader) / args.gradient_accumulation_steps))
+    except TypeError:  # a stream has no length
+        return None
 
 
 def _unwrapped_model(model: nn.Module) -> nn.Module:

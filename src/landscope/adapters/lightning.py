@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import torch
@@ -45,6 +46,8 @@ class _LightningSession(TrainingSession, Callback):
             global_step=trainer.global_step,
             steps_taken=trainer.global_step,
             is_main_process=trainer.is_global_zero,
+            batch_size=_batch_size(trainer),
+            steps_per_epoch=_steps_per_epoch(trainer),
         )
 
 
@@ -121,9 +124,11 @@ class RecorderCallback(RecorderSession, _RecordingLightningSession):
 class StudyCallback(StudySession, _RecordingLightningSession):
     """Records into a study during ``lightning.Trainer.fit``, as :meth:`landscope.Study.record` does.
 
-    The selected weights are kept after each step of the optimiser that holds them, the whole model at some 20 steps, at
-    the window ends that the study names, and at the end. A training resumed from a checkpoint continues the recording
-    at the step of that checkpoint. Rows are counted as in :class:`RecorderCallback`.
+    The selected weights are kept after each step of the optimiser that holds them, the whole model at some 20
+    steps, at the window ends that the study names, and at the end. The batch size (per device, times accumulation,
+    times processes) and the steps of an epoch are kept too, where Lightning takes the steps. A training resumed
+    from a checkpoint continues the recording at the step of that checkpoint. Rows are counted as in
+    :class:`RecorderCallback`.
 
     Args:
         study: Study of the ``LightningModule``, or of a module inside it.
@@ -210,6 +215,23 @@ class TaskMemoryCallback(MemorySession, _LightningSession):
         if self._fitting:
             self.memory.load_state_dict(state_dict)
             self._loaded = True
+
+
+def _batch_size(trainer: Trainer) -> int | None:
+    """Samples of one step of the optimiser; None where the loop steps by itself or the loader does not say."""
+    loader = trainer.train_dataloader
+    own = getattr(loader, "batch_size", None) or getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
+    if not isinstance(own, int) or not trainer.lightning_module.automatic_optimization:
+        return None
+    return own * trainer.accumulate_grad_batches * trainer.world_size
+
+
+def _steps_per_epoch(trainer: Trainer) -> int | None:
+    """Steps of the optimiser in an epoch; the last one may accumulate fewer minibatches."""
+    batches = trainer.num_training_batches
+    if not math.isfinite(batches) or not trainer.lightning_module.automatic_optimization:
+        return None
+    return max(1, math.ceil(batches / trainer.accumulate_grad_batches))
 
 
 def _optimizer_of(

@@ -155,4 +155,6 @@ class StudySession(RecordingSession):
             )  # fmt: skip
         optimizer = training.optimizer_for(ParameterSpace.of(self._model, self._select), self._model)
         first_step = training.steps_taken + 1 if training.global_step > 0 else None
-        return self.study.record(optimizer, self._select, every=self._every, first_step=first_step)
+        recorder = self.study.record(optimizer, self._select, every=self._every, first_step=first_step)
+        recorder.note_minibatches(training.batch_size, training.steps_per_epoch)
+        return recorder

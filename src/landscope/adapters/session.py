@@ -27,6 +27,8 @@ class Training:
         global_step: Number of steps by the framework's count; above 0 if the training is resumed from a checkpoint.
         steps_taken: Number of steps that the optimiser took before; fewer where mixed precision skipped some.
         is_main_process: Whether this is the main process of a distributed run.
+        batch_size: Samples of one step of the optimiser: on all devices, accumulated; None where it is not known.
+        steps_per_epoch: Steps of the optimiser in an epoch; None where it is not known.
     """
 
     model: nn.Module
@@ -34,6 +36,8 @@ class Training:
     global_step: int = 0
     steps_taken: int = 0
     is_main_process: bool = True
+    batch_size: int | None = None
+    steps_per_epoch: int | None = None
 
 
 class TrainingSession(abc.ABC):

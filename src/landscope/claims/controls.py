@@ -173,14 +173,14 @@ def stationarity_measurements(
     Args:
         yaida: Yaida's relation of the training continued with replacement.
         lyapunov: The Lyapunov equation of the same.
-        plain: Whether the training is SGD without momentum, as both tests need.
+        plain: Whether the training is plain SGD, without momentum or weight decay, as both tests need.
     """
     return {
         "stationary": Measurement(
             float(yaida.ratio[1:].nanmedian()) if plain and len(yaida.ratio) > 1 else math.nan,
             note=f"residual of the Lyapunov equation along {len(lyapunov.ratio)} modes {lyapunov.residual:.2g}"
             if plain
-            else "both tests are for SGD without momentum",
+            else "both tests are for plain SGD, without momentum or weight decay",
         )
     }
 

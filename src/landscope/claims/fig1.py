@@ -82,7 +82,7 @@ def spectrum_measurements(
     walk = Control("the first mode of a driftless random walk", (0.0, walk_share), "differ", f"has {walk_share:.2f}")
     random = Control("a random direction", (0.0, chance), "differ", f"stays below {chance:.2f} (95 %)")
     others = spectrum.drift_share[1 : in_sample.mode_range[1]]
-    few = few_modes_control([null.modes_for_90_percent for null in nulls], spectrum.dim)
+    few = few_modes_control(spectrum.modes_for_90_percent, nulls, spectrum.dim)
     return {
         "gamma": exponent_measurement("gamma", in_sample, fresh, nulls),
         "modes_for_90_percent": Measurement(spectrum.modes_for_90_percent, controls=(few,)),
@@ -92,15 +92,22 @@ def spectrum_measurements(
     }
 
 
-def few_modes_control(null: Sequence[float], dim: int) -> Control:
+def few_modes_control(own: float, nulls: Sequence[Exponents], dim: int) -> Control:
     """The null of a number of modes: low dimension shows as fewer modes, so its band reaches up to all N.
 
+    Where the modes of a surrogate hold too little, its number is "at least": it tells fewer modes, and no others.
+
     Args:
-        null: Numbers of modes of surrogates.
+        own: Number of modes of the run.
+        nulls: Exponents of shuffled-increment surrogates.
         dim: Number of weights, N.
     """
-    if len(null) < 2:
-        return Control(NULL_NAME, (math.nan, math.nan), "differ", no_band(null))
-    low, _ = prediction_band([float(count) for count in null])
-    needs = f"needs {' to '.join(f'{count:.0f}' for count in sorted({min(null), max(null)}))}"
-    return Control(NULL_NAME, (low, float(dim)), "differ", needs)
+    if len(nulls) < 2:
+        return Control(NULL_NAME, (math.nan, math.nan), "differ", no_band(nulls))
+    counts = [float(null.modes_for_90_percent) for null in nulls]
+    at_least = any(null.modes_for_90_percent_is_bound for null in nulls)
+    low, _ = prediction_band(counts)
+    band = (math.nan, math.nan) if at_least and own >= low else (low, float(dim))
+    between = " to ".join(f"{count:.0f}" for count in sorted({min(counts), max(counts)}))
+    finding = f"needs at least {min(counts):.0f}" if at_least else f"needs {between}"
+    return Control(NULL_NAME, band, "differ", finding)

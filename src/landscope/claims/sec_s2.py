@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from torch import Tensor
+
 from landscope.claims.verdict import Claim, Control, Measurement
 from landscope.noise.drift import DriftLaw, Phases
 from landscope.noise.drift_path import DriftPath
@@ -88,8 +90,7 @@ def margin_measurements(path: DriftPath) -> dict[str, Measurement]:
     Args:
         path: Margins and errors along the first mode.
     """
-    growth = float((path.margin[-1] - path.margin[0]) / path.margin[0])
-    own = float((path.relative_margin[-1] - path.relative_margin[0]) / path.relative_margin[0])
+    growth, own = _growth(path.margin), _growth(path.relative_margin)
     change = 100 * float(path.test_error[-1] - path.test_error[0])
     return {
         "margin": Measurement(
@@ -100,6 +101,11 @@ def margin_measurements(path: DriftPath) -> dict[str, Measurement]:
             ),
         )
     }
+
+
+def _growth(margin: Tensor) -> float:
+    """Growth relative to the size at the start, where a margin may be negative: some answer is wrong."""
+    return float((margin[-1] - margin[0]) / margin[0].abs())
 
 
 def memory_measurements(

@@ -47,6 +47,7 @@ class Control:
     Args:
         name: Name of the control.
         band: Range of the quantity under the control; if it was estimated, one further draw falls inside with 95 %.
+            (NaN, NaN) if it was not measured; then nothing is decided.
         must: ``"differ"`` for a null, where the claimed cause is absent: a real effect lies outside the band.
             ``"agree"`` for fresh data: a real effect shows here too, so the band must lie within the accepted range.
         finding: The result in words, for a band that is open to one side.
@@ -57,8 +58,14 @@ class Control:
     must: Literal["differ", "agree"]
     finding: str = ""
 
+    @property
+    def was_measured(self) -> bool:
+        """Whether there is a band to compare with."""
+        return not any(math.isnan(end) for end in self.band)
+
     def __str__(self) -> str:
-        return f"{self.name} {self.finding or 'gives ' + _band(self.band)}"
+        found = f"gives {_band(self.band)}" if self.was_measured else "was not measured"
+        return f"{self.name} {self.finding or found}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,8 +108,8 @@ def judge(claim: Claim, measurement: Measurement) -> Judgement:
     """Compare a measurement with a claim and with its controls.
 
     *Not reproduced*: the value and its interval lie outside the accepted range. *Undecided*: the interval reaches over
-    an edge of that range. *Contested*: the value lies inside, but a null has the same value, or fresh data have
-    another. *Reproduced*: the value and its interval lie inside, and all controls support it.
+    an edge of that range, or a control was not measured. *Contested*: the value lies inside, but a null has the same
+    value, or fresh data have another. *Reproduced*: the value and its interval lie inside, and all controls support it.
 
     Args:
         claim: The claim.
@@ -117,6 +124,8 @@ def judge(claim: Claim, measurement: Measurement) -> Judgement:
         'reproduced'
         >>> judge(claim, Measurement(4.1, controls=(Control("shuffled increments", (3.9, 4.3), "differ"),))).verdict
         'contested'
+        >>> judge(claim, Measurement(4.1, controls=(Control("fresh data", (math.nan, math.nan), "agree"),))).verdict
+        'undecided'
         >>> judge(claim, Measurement(1.5)).verdict
         'not reproduced'
     """
@@ -131,20 +140,21 @@ def judge(claim: Claim, measurement: Measurement) -> Judgement:
         sentence = _joined(f"{found}; {said}", measurement.note)
         return Judgement(claim, measurement, "not reproduced", sentence, measurement.note)
     objections = [text for control in measurement.controls if (text := _objection(claim, measurement, control))]
+    doubts = _doubts(claim, measurement, reach)
     verdict: Verdict
     if inside and objections:
         verdict, support = "contested", objections
-    elif _inside(reach[0], claim.accepted) and _inside(reach[1], claim.accepted):
-        verdict, support = "reproduced", [_support(control) for control in measurement.controls]
+    elif doubts:
+        verdict, support = "undecided", doubts
     else:
-        verdict, support = "undecided", ["but the interval reaches over an edge of what is accepted"]
+        verdict, support = "reproduced", [str(control) for control in measurement.controls]
     why = "; ".join(text for text in (*support, measurement.note) if text)
     return Judgement(claim, measurement, verdict, _joined(f"{found}; {said}", why), why)
 
 
 def _objection(claim: Claim, measurement: Measurement, control: Control) -> str:
     low, high = control.band
-    if math.isnan(low) or math.isnan(high):
+    if not control.was_measured:
         return ""
     low, high = max(low, claim.possible[0]), min(high, claim.possible[1])
     if control.must == "differ" and _overlap(_reach(measurement, claim.possible), (low, high)):
@@ -154,10 +164,12 @@ def _objection(claim: Claim, measurement: Measurement, control: Control) -> str:
     return ""
 
 
-def _support(control: Control) -> str:
-    if math.isnan(control.band[0]):
-        return f"{control.name} {control.finding or 'was not measured'}"
-    return str(control)
+def _doubts(claim: Claim, measurement: Measurement, reach: tuple[float, float]) -> list[str]:
+    """Why nothing is decided: an interval over an edge, and the controls that are missing."""
+    missing = [f"but {control}" for control in measurement.controls if not control.was_measured]
+    if all(_inside(end, claim.accepted) for end in reach):
+        return missing
+    return ["but the interval reaches over an edge of what is accepted", *missing]
 
 
 def _reach(measurement: Measurement, possible: tuple[float, float] = (-math.inf, math.inf)) -> tuple[float, float]:

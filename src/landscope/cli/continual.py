@@ -39,10 +39,10 @@ def continual(
     Example: landscope continual --methods ldc-floor --methods ewc:1000
     """
     from landscope.reproduction.experiment.folder import ExperimentFolder
+    from landscope.reproduction.figures.fig4.one_seed import judgements_of
     from landscope.reproduction.pages.continual_page import HEADINGS, table_rows, write_continual_report
     from landscope.reproduction.sequential.command import (
         check_request,
-        judgements_of,
         learn_in_folder,
         numbers_of,
         parse_groups,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import json
 import sys
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +33,18 @@ Maker = Annotated[
 _ARTEFACTS = {"modes": "modes.zarr.zip", "flatness": "flatness.zarr.zip", "law": "exponents-in-sample.zarr.zip"}
 
 
+@contextlib.contextmanager
+def _modules_of_this_folder() -> Generator[None]:
+    """Let modules of the working folder be imported, as ``python -m`` does."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # a user's module may have changed the path
+            sys.path.remove(here)
+
+
 def made_study(path: Path, maker: str) -> Study:
     """The study that ``module:function`` makes.
 
@@ -43,16 +57,14 @@ def made_study(path: Path, maker: str) -> Study:
     hint = "For example --study mymodule:make_study, with def make_study(folder): return ls.Study(folder, model, ...)."
     if not module or not function:
         raise InputError(expected="--study as module:function", got=repr(maker), hint=hint)
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        make: Any = getattr(importlib.import_module(module), function, None)
-    except ImportError as error:
-        raise InputError(expected=f"a module {module} that can be imported", got=str(error), hint=hint) from error
-    finally:
-        sys.path.pop(0)
-    if not callable(make):
-        raise InputError(expected=f"a function {function} in {module}", got="none", hint=hint)
-    study = make(path) if inspect.signature(make).parameters else make()
+    with _modules_of_this_folder():
+        try:
+            make: Any = getattr(importlib.import_module(module), function, None)
+        except ImportError as error:
+            raise InputError(expected=f"a module {module} that can be imported", got=str(error), hint=hint) from error
+        if not callable(make):
+            raise InputError(expected=f"a function {function} in {module}", got="none", hint=hint)
+        study = make(path) if inspect.signature(make).parameters else make()
     if not isinstance(study, Study):
         raise InputError(expected="a function that returns a Study", got=type(study).__name__, hint=hint)
     if study.path.resolve() != path.resolve():
@@ -66,7 +78,8 @@ def _do(path: Path, until: str, maker: str | None, as_json: bool) -> None:
     """Make every missing result of a study up to a stage."""
     hint_if_stopped(f"Finished parts are kept in {path}; give the same command to continue.")
     if maker is not None:
-        made_study(path, maker).analyse(until=until, progress=reporter_of(as_json))
+        with _modules_of_this_folder():  # a loss or an evaluate may import when it is called
+            made_study(path, maker).analyse(until=until, progress=reporter_of(as_json))
         return
     from landscope.reproduction.experiment.run import ExperimentRun
 

@@ -24,6 +24,8 @@ _START = 0.05
 _REACH = 10.0
 _REACH_AT_ORIGIN = 100.0
 _FINEST = 1e-12
+SAME_LOSS = 1e-4
+"""Losses at w0 that differ by less, relative to each other, are of the same data: kernels and devices round."""
 _SKETCH_RTOL = 3e-3
 
 
@@ -162,7 +164,19 @@ def flatness(
 
 
 def joined(parts: Sequence[Flatness]) -> Flatness:
-    """Join the flatness of several sets of directions at the same w0."""
+    """Join the flatness of several sets of directions at the same w0.
+
+    Raises:
+        InputError: If their losses at w0 or their ratios differ.
+    """
+    first = parts[0]
+    for part in parts[1:]:
+        if not math.isclose(part.loss0, first.loss0, rel_tol=SAME_LOSS) or part.ratio != first.ratio:
+            raise InputError(
+                expected=f"pieces with the loss {first.loss0:.6g} at w0 and the ratio {first.ratio:.6g}",
+                got=f"one with the loss {part.loss0:.6g} and the ratio {part.ratio:.6g}",
+                hint="Measure all of them with the same data, loss and ratio; in a study call discard_results() first.",
+            )
     tensors = {name: torch.cat([getattr(part, name) for part in parts]) for name in Flatness.dims}
     return dataclasses.replace(parts[0], **tensors)
 

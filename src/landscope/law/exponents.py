@@ -52,7 +52,8 @@ class Exponents(
         psi_tau_interval: Its interval.
         gamma: sigma_i^2 ~ i^(-gamma) over the ranks asked for.
         gamma_interval: Its interval.
-        modes_for_90_percent: Rank n at which modes 2 to n hold 90 % of the variance without mode 1.
+        modes_for_90_percent: Rank n at which modes 2 to n hold 90 % of the variance without mode 1; k + 1 where k modes
+            hold less.
         variance: sigma_i^2, ``[k]``.
         velocity_variance: D_i.
         width: F_i; NaN where it was not measured or not within reach.
@@ -97,6 +98,11 @@ class Exponents(
     n_still: int
 
     @property
+    def modes_for_90_percent_is_bound(self) -> bool:
+        """Whether all modes together hold less than 90 %: it takes at least ``modes_for_90_percent``, maybe more."""
+        return self.modes_for_90_percent > len(self.variance)
+
+    @property
     def correlation_time(self) -> Float[Tensor, " k"]:
         """tau_i = sigma_i^2/D_i, in rows; NaN for a mode that does not move."""
         moves = moving(self.variance) & (self.velocity_variance > 0)
@@ -116,7 +122,7 @@ def variance_flatness(
     r"""Fit the variance-flatness relation :math:`\sigma_i^2 \sim F_i^{-\psi}` of a window (paper, Eq. 8).
 
     The variance is that of ``window`` along ``directions``: the window the principal modes were found on, for the
-    exponent in-sample; the next window, for the exponent in fresh data. Beside it stand
+    exponent in-sample; other rows, for the exponent in fresh data. Beside it stand
     :math:`D_i \sim F_i^{-\psi_D}` and :math:`\tau_i = \sigma_i^2/D_i \sim F_i^{-\psi_\tau}` (Eqs. 12 and 13).
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import torch
 from jaxtyping import Int
@@ -38,12 +39,13 @@ class InverseRelation:
     Args:
         landscape: The risk at the end of the window.
         window: The window; its last row is w0.
-        next_window: The window after it.
+        fresh: Other rows of the run, in which nothing was selected.
         fit_modes: First and last mode of the fit.
         n_modes: Measure the flatness of about so many modes, log-spaced; in the fit each counts for the ranks it is
             nearest to. By default the flatness of all modes of the range is measured.
         spectrum_ranks: First and last rank of the fit of the spectrum.
         rtol: Tolerance of the crossings.
+        ratio: Factor of the loss at the crossings, see :func:`landscope.flatness`.
         progress: Callback with the number of directions that are done, for each flatness.
 
     Raises:
@@ -56,7 +58,7 @@ class InverseRelation:
         >>> curvature = torch.logspace(0, 2, 12).double()
         >>> run = Trajectory.of(sgd_in_bowl(curvature, 1000, learning_rate=0.01, noise_variance=1.0, seed=0))
         >>> relation = InverseRelation(InverseGaussian(curvature), run.window(1, 501), run.window(501), (2, 12))
-        >>> own, fresh, null = relation.in_sample(), relation.next_window(), relation.null(seed=0)
+        >>> own, fresh, null = relation.in_sample(), relation.fresh(), relation.null(seed=0)
         >>> own.n_used == fresh.n_used, null.name
         (True, 'shuffled increments')
     """
@@ -65,27 +67,28 @@ class InverseRelation:
         self,
         landscape: LossLandscape,
         window: Trajectory,
-        next_window: Trajectory,
+        fresh: Trajectory,
         fit_modes: tuple[int, int] = (2, 500),
         *,
         n_modes: int | None = None,
         spectrum_ranks: tuple[int, int] = (20, 200),
         rtol: float = 1e-3,
+        ratio: float = math.e,
         progress: ProgressCallback = silent,
     ) -> None:
-        self._landscape, self._window, self._next = landscape, window, next_window
-        check_fresh(window, next_window)
+        self._landscape, self._window, self._fresh = landscape, window, fresh
+        check_fresh(window, fresh)
         _check_taken_at_the_end(landscape, window)
         self._fit_modes, self._n_modes, self._spectrum_ranks = fit_modes, n_modes, spectrum_ranks
-        self._rtol, self._progress = rtol, progress
+        self._rtol, self._ratio, self._progress = rtol, ratio, progress
 
     def in_sample(self) -> Exponents:
         """Along the window's own modes."""
         return self._along_own_modes(IN_SAMPLE, self._window)
 
-    def next_window(self) -> Exponents:
+    def fresh(self) -> Exponents:
         """Along the same modes in fresh data."""
-        return self._along_own_modes(FRESH, self._next)
+        return self._along_own_modes(FRESH, self._fresh)
 
     def null(self, *, seed: int) -> Exponents:
         """Along the modes of shuffled increments of the window."""
@@ -93,7 +96,7 @@ class InverseRelation:
         return measure_exponents(
             SHUFFLED, self._landscape, self._window.row(-1), surrogate, directions=self._modes_of(surrogate),
             fit_modes=self._fit_modes, n_modes=self._n_modes, spectrum_ranks=self._spectrum_ranks, rtol=self._rtol,
-            progress=self._progress,
+            ratio=self._ratio, progress=self._progress,
         )  # fmt: skip
 
     @functools.cached_property
@@ -104,7 +107,7 @@ class InverseRelation:
     def _flatness(self) -> Flatness:
         w0 = self._window.row(-1)
         directions = self._modes.directions[self._ranks() - 1].to(w0)
-        return flatness(self._landscape, w0, directions, rtol=self._rtol, progress=self._progress)
+        return flatness(self._landscape, w0, directions, ratio=self._ratio, rtol=self._rtol, progress=self._progress)
 
     def _ranks(self) -> Int[Tensor, " m"]:
         return ranks_to_measure(len(self._modes), self._fit_modes, self._n_modes)

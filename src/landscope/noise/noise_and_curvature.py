@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Literal, get_args
 
 from jaxtyping import Float
 from torch import Tensor
@@ -17,7 +18,11 @@ from landscope.power_law import fit_power_law
 from landscope.protocols import Ensemble, LossLandscape
 from landscope.results import Result, stamp
 
-__all__ = ["NoiseAndCurvature", "measure_noise_and_curvature"]
+__all__ = ["LAYER_BASES", "LayerBasis", "NoiseAndCurvature", "measure_noise_and_curvature"]
+
+LayerBasis = Literal["hessian", "gradient-noise"]
+LAYER_BASES: tuple[LayerBasis, ...] = get_args(LayerBasis)
+"""Eigenvectors along which a layer is measured; each basis favours the quantity that defines it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -46,40 +51,39 @@ class NoiseAndCurvature(
 
 
 def measure_noise_and_curvature(
-    layer: str, risk: LossLandscape, ensemble: Ensemble, w0: Float[Tensor, " N"], n_modes: int
-) -> tuple[NoiseAndCurvature, NoiseAndCurvature]:
-    """Compare C_ii with H_ii along the Hessian eigenvectors and the gradient-noise eigenvectors of one layer.
+    layer: str, risk: LossLandscape, ensemble: Ensemble, w0: Float[Tensor, " N"], n_modes: int, basis: LayerBasis
+) -> NoiseAndCurvature:
+    """Compare C_ii with H_ii along the Hessian eigenvectors or the gradient-noise eigenvectors of one layer.
 
     Args:
         layer: Name of the layer.
         risk: Loss as a function of the weights of the layer.
         ensemble: Minibatch losses as functions of the same weights.
         w0: Weights of the layer.
-        n_modes: Number of directions in each basis.
+        n_modes: Number of directions.
+        basis: Which eigenvectors.
 
     Returns:
-        The comparison in both bases; each basis favours the quantity that defines it.
+        The comparison; each basis favours the quantity that defines it.
     """
-    n_modes = min(n_modes, len(w0) - 1)
-    bases = (hessian_eigenvectors(risk, w0, n_modes, rtol=1e-3), gradient_noise_eigenvectors(ensemble, w0, n_modes))
-    first, second = (_noise_and_curvature(layer, basis, risk, ensemble, w0) for basis in bases)
-    return first, second
-
-
-def _noise_and_curvature(
-    layer: str, basis: Directions, risk: LossLandscape, ensemble: Ensemble, w0: Tensor
-) -> NoiseAndCurvature:
-    directions = basis.directions.to(w0)
+    found = _eigenvectors(basis, risk, ensemble, w0, min(n_modes, len(w0) - 1))
+    directions = found.directions.to(w0)
     variance = gradient_noise(ensemble, w0, directions).variance
     curvature = directional_curvature(risk, w0, directions)
     kept = (curvature > 0) & (variance > 0)
     exponent = fit_power_law(curvature[kept], variance[kept]).exponent if int(kept.sum()) >= 3 else math.nan
     return NoiseAndCurvature(
         layer=layer,
-        basis=basis.name,
+        basis=found.name,
         variance=variance,
         curvature=curvature,
         exponent=exponent,
         n_not_convex=int((curvature <= 0).sum()),
         provenance=stamp(),
     )
+
+
+def _eigenvectors(basis: LayerBasis, risk: LossLandscape, ensemble: Ensemble, w0: Tensor, n_modes: int) -> Directions:
+    if basis == "hessian":
+        return hessian_eigenvectors(risk, w0, n_modes, rtol=1e-3)
+    return gradient_noise_eigenvectors(ensemble, w0, n_modes)

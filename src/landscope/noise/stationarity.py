@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from jaxtyping import Float
@@ -54,6 +54,7 @@ def yaida_relation(
     modes: Directions,
     *,
     learning_rate: float,
+    parameters: Iterable[str] | None = None,
     n_points: int = 100,
     progress: ProgressCallback | None = None,
 ) -> YaidaRelation:
@@ -64,13 +65,15 @@ def yaida_relation(
     holds for plain SGD without momentum, at stationarity, with independent minibatches. Draw them with replacement:
     reshuffled epochs cancel their own noise, and give a ratio far below one in a stationary bowl too. The left side
     takes full gradients at points spread evenly over the window; the right side is D_i/(2 alpha), from the recorded
-    steps. Where only some weights are recorded, the others have their values in the landscape.
+    steps. Where only some weights are recorded, the others have their values in the landscape: if they move too, record
+    them all, and name those of the directions by ``parameters``.
 
     Args:
         trajectory: The window, of plain SGD.
         landscape: The risk.
         modes: Principal modes, or any other directions.
         learning_rate: Learning rate alpha.
+        parameters: Names of the parameters that the directions are of, where the window and the landscape have more.
         n_points: Number of full gradients.
         progress: Callback for the number of completed gradients.
 
@@ -99,14 +102,14 @@ def yaida_relation(
         raise InputError(
             expected="a row for every step", got="gaps between steps", hint="Use the trajectory before thinning."
         )
-    gradient = gradient_function(landscape)
-    theta = modes.project_trajectory(trajectory)
+    gradient, (recorded, columns) = gradient_function(landscape), _of_parameters(trajectory, parameters)
+    theta = modes.project_trajectory(recorded)
     centred = theta - theta.mean(dim=0)
     # The gradient at w_t goes with the step that leaves w_t: stratified points over all but the last row.
     rows = torch.linspace(0, len(trajectory) - 2, n_points).round().long().tolist()
     products = torch.empty(n_points, theta.shape[1], dtype=torch.float64)
     for number, row in enumerate(rows):
-        force = modes.directions @ gradient(trajectory.row(row)).cpu().to(modes.directions)
+        force = modes.directions @ gradient(trajectory.row(row)).cpu().to(modes.directions)[columns]
         products[number] = centred[row] * force
         if progress is not None:
             progress(number + 1, n_points)
@@ -121,6 +124,15 @@ def yaida_relation(
         n_points=n_points,
         provenance=stamp(learning_rate=learning_rate, n_points=n_points),
     )
+
+
+def _of_parameters(trajectory: Trajectory, names: Iterable[str] | None) -> tuple[Trajectory, Tensor]:
+    """The part of a trajectory in some parameters, and the positions of its columns; all of it by default."""
+    if names is None:
+        return trajectory, torch.arange(trajectory.dim)
+    part = trajectory.of_parameters(names)
+    assert trajectory.space is not None and part.space is not None  # noqa: S101, PT018 - of_parameters made sure
+    return part, trajectory.space.columns(part.space.names)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -151,6 +163,7 @@ def lyapunov_residual(
     covariance: Float[Tensor, "k k"],
     *,
     learning_rate: float,
+    parameters: Iterable[str] | None = None,
 ) -> LyapunovResidual:
     r"""Test :math:`H \Sigma + \Sigma H = \alpha C` (small steps, white noise), seen along given directions.
 
@@ -164,6 +177,7 @@ def lyapunov_residual(
         modes: A few directions p_i, orthonormal.
         covariance: C_ij of the gradient noise along the same directions, as of :func:`landscope.noise.gradient_noise`.
         learning_rate: Learning rate alpha.
+        parameters: Names of the parameters that the directions are of, where the window and the product have more.
 
     Returns:
         Both sides and their distance.
@@ -184,7 +198,8 @@ def lyapunov_residual(
         True
     """
     check_positive("learning_rate", learning_rate)
-    theta = modes.project_trajectory(trajectory)
+    recorded, columns = _of_parameters(trajectory, parameters)
+    theta = modes.project_trajectory(recorded)
     centred = theta - theta.mean(dim=0)
     mean = sum(block.double().sum(dim=0) for block in trajectory.blocks()) / len(trajectory)
     cross = torch.zeros(theta.shape[1], trajectory.dim, dtype=torch.float64)
@@ -194,7 +209,8 @@ def lyapunov_residual(
         start += len(block)
     cross /= len(trajectory)
     w0 = trajectory.row(-1)
-    pulled = torch.stack([product(w0, row.to(w0)).to(modes.directions) for row in cross]) @ modes.directions.T
+    forces = torch.stack([product(w0, row.to(w0)).cpu().to(modes.directions)[columns] for row in cross])
+    pulled = forces @ modes.directions.T
     restoring, driving = pulled + pulled.T, learning_rate * covariance
     return LyapunovResidual(
         restoring=restoring,

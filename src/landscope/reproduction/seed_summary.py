@@ -122,16 +122,17 @@ def _over_seeds(
 ) -> Measurement:
     """The mean with Student's interval, and the controls of all runs."""
     values = [measurement.value for measurement in single]
+    mean = sum(values) / len(values)
     named: dict[str, list[Control]] = {}
     for control in (control for measurement in single for control in measurement.controls):
         named.setdefault(control.name, []).append(control)
     surrogates = rows.get(SHUFFLED, {}).get(key, [])
     controls = {name: pooled_control(same, surrogates) for name, same in named.items()}
     if key == "modes_for_90_percent":
-        counts = [float(count) for run in runs for count in run.results.summary()["modes_for_90_percent_null"]]
-        controls[NULL_NAME] = few_modes_control(counts, dim)
+        names = [f"exponents-shuffled-{number}" for number in range(runs[0].settings.n_nulls)]
+        nulls = [run.load(name, Exponents) for run in runs for name in names]
+        controls[NULL_NAME] = few_modes_control(mean, nulls, dim)
     notes = {measurement.note for measurement in single}
-    mean = sum(values) / len(values)
     return Measurement(mean, seed_interval(values), tuple(controls.values()), notes.pop() if len(notes) == 1 else "")
 
 

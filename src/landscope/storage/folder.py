@@ -106,12 +106,25 @@ class ResultFolder:
         write_json(self.path / f"{name}.json", values)
 
     def read_note(self, name: str) -> dict[str, Any]:
-        """Content of a JSON file; an empty mapping where there is none or it cannot be read."""
+        """Content of a JSON file; an empty mapping where there is none.
+
+        Raises:
+            StorageError: If the file is damaged or cannot be read.
+        """
+        file = self.path / f"{name}.json"
         try:
-            values = json.loads((self.path / f"{name}.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            values = json.loads(file.read_text(encoding="utf-8"))
+            if not isinstance(values, dict):
+                raise ValueError(f"{type(values).__name__} in place of a mapping")
+        except (FileNotFoundError, NotADirectoryError):
             return {}
-        return values if isinstance(values, dict) else {}
+        except (OSError, ValueError) as error:
+            raise StorageError(
+                expected=f"a mapping in JSON in {file}",
+                got=str(error).splitlines()[0],
+                hint="The file is damaged. Restore it; without a copy, delete it: what it says is then not known.",
+            ) from error
+        return values
 
     @contextlib.contextmanager
     def locked(self) -> Generator[None]:

@@ -20,6 +20,7 @@ from landscope.risk import EmpiricalRisk
 from landscope.study import saved
 from landscope.study.checkpoints import Checkpoints
 from landscope.study.folder import StudyFolder
+from landscope.study.loss_at_w0 import check_loss
 from landscope.study.parts import NEEDS, Need, Part
 from landscope.study.recording import TrainingFacts, check_recorded, training_facts
 from landscope.study.saved import Saved
@@ -32,7 +33,38 @@ from landscope.trajectory import Trajectory, open_trajectory
 __all__ = ["Analysis"]
 
 _MIN_CHECKPOINTS = 3
+_SEVERAL_RATES = (
+    "one learning rate: the recorded weights are in parameter groups that differ; select those of one group"
+)
+_RATE_CHANGE = 0.1
+"""A learning rate that changed by more than this share of its mean is named."""
 AnyResult = TypeVar("AnyResult", bound=Result)
+
+
+def check_constant_rate(trajectory: Trajectory) -> float:
+    """The learning rate of a trajectory.
+
+    Raises:
+        InputError: If it is not known, not one number for all weights, or not constant.
+    """
+    rates, mean = trajectory.learning_rate, mean_rate(trajectory)
+    if math.isnan(mean) or float(rates.max() - rates.min()) > _RATE_CHANGE * mean:
+        raise InputError(
+            expected="one learning rate for all weights in the training that goes on, the same at every step",
+            got="none, or several" if math.isnan(mean) else f"{float(rates.min()):g} to {float(rates.max()):g}",
+            hint="Let train_on use one parameter group and no schedule.",
+        )
+    return mean
+
+
+def _first_known(*values: int | None) -> int | None:
+    return next((value for value in values if value is not None), None)
+
+
+def mean_rate(trajectory: Trajectory) -> float:
+    """The mean learning rate of a trajectory; NaN where a row has none."""
+    rates = trajectory.learning_rate
+    return float(rates[0]) if bool((rates == rates[0]).all()) else float(rates.mean())
 
 
 class Analysis:
@@ -48,6 +80,7 @@ class Analysis:
 
     def __init__(self, folder: StudyFolder, subject: Subject | None) -> None:
         self.folder, self._subject = folder, subject
+        self.shared: dict[str, Any] = {}  # what one part leaves for the next, within a process
 
     @property
     def settings(self) -> StudySettings:
@@ -68,6 +101,11 @@ class Analysis:
                 hint='Pass ls.Study("folder", model, criterion, data); on the command line --study module:function.',
             )
         return self._subject
+
+    @property
+    def has_subject(self) -> bool:
+        """Whether the study was opened with its model, so that what is missing can be computed."""
+        return self._subject is not None
 
     @functools.cached_property
     def facts(self) -> TrainingFacts:
@@ -117,7 +155,8 @@ class Analysis:
         """The loss landscape of the recorded weights at w0, the end of the window, with the whole model of that step.
 
         Raises:
-            StorageError: If the saved model is not the one that was recorded.
+            StorageError: If the saved model is not the one that was recorded, or the loss at w0 is not the one that
+                saved results have.
         """
         risk = self.risk_at(self.windows.step)
         if not torch.equal(risk.w0.cpu(), self.window.row(-1).to(risk.w0.dtype).cpu()):
@@ -126,6 +165,7 @@ class Analysis:
                 got="other weights",
                 hint="The recording and the saved model are of different trainings; record again.",
             )
+        check_loss(self.folder, risk)
         return risk
 
     def risk_at(
@@ -143,19 +183,25 @@ class Analysis:
 
     @property
     def batch_size(self) -> int | None:
-        """Samples in a minibatch of the training, where known."""
-        if self.settings.batch_size is not None:
-            return self.settings.batch_size
-        own = self._subject.batch_size if self._subject is not None else None
-        return own if own is not None else self.facts.batch_size
+        """Samples in a minibatch: from the settings, the training itself, or the data; None if unknown."""
+        return _first_known(self.settings.batch_size, self.facts.batch_size, self.data_batch_size)
 
     @property
     def steps_per_epoch(self) -> int | None:
-        """Optimiser steps in an epoch, where known."""
-        if self.settings.steps_per_epoch is not None:
-            return self.settings.steps_per_epoch
+        """Optimiser steps in an epoch: from the settings, the training itself, or the data; None if unknown."""
+        return _first_known(self.settings.steps_per_epoch, self.facts.steps_per_epoch, self.data_steps_per_epoch)
+
+    @property
+    def data_batch_size(self) -> int | None:
+        """Samples in a minibatch of the data, where they say so or did when they were there."""
+        own = self._subject.batch_size if self._subject is not None else None
+        return _first_known(own, self.facts.data_batch_size)
+
+    @property
+    def data_steps_per_epoch(self) -> int | None:
+        """Minibatches of the training's size in an epoch of the data, where they say so or did when they were there."""
         own = self._subject.batches_in_an_epoch(self.batch_size) if self._subject is not None else None
-        return own if own is not None else self.facts.steps_per_epoch
+        return _first_known(own, self.facts.data_steps_per_epoch)
 
     @property
     def rows_per_epoch(self) -> int | None:
@@ -164,9 +210,37 @@ class Analysis:
 
     @property
     def learning_rate(self) -> float:
-        """Learning rate alpha over the window: the one of its last step, or of the start of the recording."""
-        rate = float(self.window.learning_rate[-1])
-        return self.facts.learning_rate if math.isnan(rate) else rate
+        """Learning rate alpha: the mean over the window; NaN where it is not known or not one number."""
+        return self.facts.learning_rate if self._has_no_rates else mean_rate(self.window)
+
+    @property
+    def _has_no_rates(self) -> bool:
+        """Whether the rows say nothing of the learning rate, as those of an imported recording."""
+        return bool(torch.isnan(self.recorded.learning_rate).all())
+
+    @property
+    def rate_caveat(self) -> str:
+        """What to know of alpha where it was not constant in the window; empty where it was."""
+        rates = self.window.learning_rate
+        low, high, mean = float(rates.min()), float(rates.max()), self.learning_rate
+        if not high - low > _RATE_CHANGE * mean:  # NaN too
+            return ""
+        return (
+            f"the learning rate went from {float(rates[0]):g} to {float(rates[-1]):g} in the window "
+            f"({low:g} to {high:g}); alpha is its mean, {mean:g}"
+        )
+
+    @property
+    def caveats(self) -> list[str]:
+        """What to know of the recording before reading the numbers that it gave."""
+        gaps = self.window.steps.diff()
+        low, high = (int(gaps.min()), int(gaps.max())) if len(gaps) else (1, 1)
+        uneven = (
+            f"the rows of the window are {low} to {high} steps apart: D and tau mix steps of different length"
+            if low != high
+            else ""
+        )
+        return [caveat for caveat in (self.rate_caveat, uneven) if caveat]
 
     @functools.cached_property
     def ensemble(self) -> Ensemble:
@@ -232,7 +306,8 @@ class Analysis:
         """Why a part cannot be made, in words; empty where it can."""
         for need in part.needs:
             if self.lacks(need):
-                return f"needs {NEEDS[need]}"
+                several = need == "learning_rate" and self.facts.groups_differ
+                return f"needs {_SEVERAL_RATES if several else NEEDS[need]}"
         missing = [result.name for result in part.after if not self.has(result)]
         reasons = self.folder.read_note("not-measured")
         return next((reasons.get(name, f"needs {name}") for name in missing), "")

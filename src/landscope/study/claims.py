@@ -16,6 +16,7 @@ from landscope.law.exponents import Exponents
 from landscope.noise.noise_and_curvature import NoiseAndCurvature
 from landscope.study import saved
 from landscope.study.analysis import Analysis
+from landscope.study.recording import training_facts
 from landscope.study.saved import Saved
 from landscope.study.stages.controls import near_curvature
 
@@ -31,12 +32,14 @@ class _Group:
         keys: Keys of the claims.
         results: The results.
         measure: Measures the claims.
+        uses_rate: Whether the learning rate enters.
     """
 
     stage: str
     keys: tuple[str, ...]
     results: tuple[Saved[Any], ...]
     measure: Callable[[Analysis], Mapping[str, Measurement]]
+    uses_rate: bool = False
 
 
 def layers_of(analysis: Analysis) -> list[NoiseAndCurvature]:
@@ -146,10 +149,11 @@ def _growth(analysis: Analysis) -> Mapping[str, Measurement]:
 
 
 def _stationarity(analysis: Analysis) -> Mapping[str, Measurement]:
+    """Both tests are of the training that went on, with an optimiser of its own."""
     return controls.stationarity_measurements(
         analysis.load(saved.YAIDA),
         analysis.load(saved.LYAPUNOV),
-        plain=analysis.facts.is_plain_sgd,
+        plain=training_facts(analysis.folder, "continued").is_plain_sgd,
     )
 
 
@@ -161,8 +165,9 @@ _GROUPS = (
             "minibatch_springs", "spring_flatness", "spring_noise", "mean_field", "stiffness_exponent",
             "centre_exponent", "tau_counts_minibatches",
         ),
-        (saved.SPRINGS, saved.GRADIENT_NOISE, saved.LOG_HESSIAN, saved.VELOCITY,),
+        (saved.SPRINGS, saved.GRADIENT_NOISE, saved.LOG_HESSIAN, saved.VELOCITY),
         _springs,
+        uses_rate=True,
     ),
     _Group("noise", ("short_memory", "persistence"), (saved.VELOCITY, saved.NULL_VELOCITY,), _memory),
     _Group(
@@ -170,8 +175,15 @@ _GROUPS = (
         ("temperature_profile", "temperature_by_flatness", "cooling", "frozen"),
         (saved.TEMPERATURE, saved.GRADIENT_NOISE, saved.TEMPERATURE_OVER_TRAINING,),
         _temperature,
+        uses_rate=True,
     ),
-    _Group("noise", ("logarithmic_drift",), (saved.DRIFT_LAW, saved.DRIFT_PATH, saved.PHASES,), _drift),
+    _Group(
+        "noise",
+        ("logarithmic_drift",),
+        (saved.DRIFT_LAW, saved.DRIFT_PATH, saved.PHASES,),
+        _drift,
+        uses_rate=True,
+    ),
     _Group("noise", ("margin",), (saved.DRIFT_PATH,), _margin),
     _Group("noise", ("flatness_and_hessian", "noise_by_curvature"), (saved.FLATNESS_AND_CURVATURE,), _curvature),
     _Group("controls", ("psi_hessian",), (saved.exponents("hessian"), saved.SENSITIVITY,), _hessian),
@@ -216,7 +228,9 @@ def measurements_of(analysis: Analysis) -> dict[str, Measurement]:
             reason = reasons.get(missing[0], f"needs the result {missing[0]}")
             found |= {key: Measurement(math.nan, note=reason) for key in group.keys}
         else:
-            found |= group.measure(analysis)
+            measured = group.measure(analysis)
+            caveat = analysis.rate_caveat if group.uses_rate else ""
+            found |= {key: _noted(measurement, caveat) for key, measurement in measured.items()}
     return {key: _with_caveat(measurement, analysis) for key, measurement in found.items()}
 
 
@@ -225,7 +239,13 @@ def _with_caveat(measurement: Measurement, analysis: Analysis) -> Measurement:
     history = analysis.history
     if history is None or history.zero_error_before(int(analysis.window.steps[0])) is not False:
         return measurement
-    caveat = "the training error was not zero when the window began"
+    return _noted(measurement, "the training error was not zero when the window began")
+
+
+def _noted(measurement: Measurement, caveat: str) -> Measurement:
+    """Add a note to a measurement; an empty one adds nothing."""
+    if not caveat:
+        return measurement
     note = f"{measurement.note}; {caveat}" if measurement.note else caveat
     return dataclasses.replace(measurement, note=note)
 

@@ -28,7 +28,7 @@ def walk_along_drift(analysis: Analysis) -> DriftPath:
     for displacement in displacements.tolist():
         w = risk.w0 + displacement * direction.to(risk.w0)
         set_weights(model, risk.space, w)
-        found = analysis.subject.measure(model)
+        found = analysis.subject.measure(model, seed=analysis.settings.seed)
         loss = float(risk(w)) if math.isnan(found["train_loss"]) else found["train_loss"]
         norm = float(torch.linalg.vector_norm(w))
         rows.append([found["margin"], found["margin"] / norm, loss, *(found[name] for name in _NAMES)])
@@ -45,6 +45,6 @@ def walk_along_drift(analysis: Analysis) -> DriftPath:
         test_loss=columns[4],
         test_error=columns[5],
         window_displacement=length,
-        beta_slope=float(torch.log(ends[1] / ends[0])) / (2 * tiny),
+        beta_slope=float(torch.log(ends[1] / ends[0])) / (2 * tiny) if tiny else math.nan,
         beta_ensemble=float(hessian.slope[0]) if hessian is not None else math.nan,
     )

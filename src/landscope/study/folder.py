@@ -27,6 +27,7 @@ _NO_RESULTS = {
     "trajectory",
     "checkpoints",
     "experiment.yaml",
+    "numbers.json",
     *(f"{name}.zarr.zip" for name in TRAINED),
 }
 """What a training leaves in the folder; while there is nothing else, the settings may change."""
@@ -41,6 +42,11 @@ def _entries(path: Path) -> set[str]:
 def _check_folder(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise StorageError(expected=f"a folder at {path}", got="a file", hint="Choose another folder.")
+
+
+def _differences(there: StudySettings, asked: StudySettings) -> str:
+    ours, theirs = asked.model_dump(), there.model_dump()
+    return "; ".join(f"{name}: {theirs[name]} there, {ours[name]} asked" for name in ours if ours[name] != theirs[name])
 
 
 class StudyFolder(ResultFolder):
@@ -87,29 +93,43 @@ class StudyFolder(ResultFolder):
         """
         path = Path(path)
         _check_folder(path)
+        if cls._settings_to_write(path, given) is None:
+            return cls.open(path)
+        with ResultFolder(path).locked():  # another process may have begun to compute in the meantime
+            settings = cls._settings_to_write(path, given)
+            return cls.open(path) if settings is None else cls._written(path, settings)
+
+    @classmethod
+    def _settings_to_write(cls, path: Path, given: dict[str, Any]) -> StudySettings | None:
+        """The settings of a new study, or those that replace the ones of a study without results; else None."""
         if not (path / _FILE).exists():
             if path.exists() and not _entries(path) <= _NO_RESULTS:
                 older = "a run of an earlier version of landscope" if (path / "run.yaml").exists() else "other files"
                 raise StorageError(
                     expected=f"an empty folder or a study at {path}", got=older, hint="Choose another folder."
                 )
-            return cls._written(path, checked_settings(StudySettings, given))
-        folder = cls.open(path)
-        known = folder.settings.model_dump()
-        settings = checked_settings(StudySettings, {**known, **given})
-        if settings == folder.settings:
-            return folder
+            return checked_settings(StudySettings, given)
+        there = cls.open(path).settings
+        asked = checked_settings(StudySettings, {**there.model_dump(), **given})
+        if asked == there:
+            return None
         if _entries(path) <= _NO_RESULTS:
-            return cls._written(path, settings)
-        asked = settings.model_dump()
-        different = [
-            f"{name}: {known[name]} there, {asked[name]} asked" for name in asked if asked[name] != known[name]
-        ]
+            return asked
         raise StorageError(
             expected=f"the settings of the study in {path}",
-            got="; ".join(different),
+            got=_differences(there, asked),
             hint="Repeat its own settings, call discard_results() first, or choose another folder.",
         )
+
+    def check_settings(self) -> None:
+        """Raise if another process has changed the settings since this study was opened."""
+        there = self.open(self.path).settings
+        if there != self.settings:
+            raise StorageError(
+                expected=f"the settings with which the study in {self.path} was opened",
+                got=_differences(there, self.settings),
+                hint="Another process has changed them. Open the study again, with the settings that you want.",
+            )
 
     @classmethod
     def _written(cls, path: Path, settings: StudySettings) -> StudyFolder:

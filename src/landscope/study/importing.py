@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,12 @@ def import_trajectory(folder: ResultFolder, model: nn.Module, trajectory: Trajec
             got="other weights",
             hint="Load the model's state of that step, buffers included, or cut the trajectory with .window(stop=...).",
         )
-    _write_rows(folder, recorded)
-    _note_distance(folder, recorded.steps)
-    Checkpoints(folder.path / "checkpoints").save(int(recorded.steps[-1]), model)
+    with folder.locked():
+        _check_no_rows(folder)
+        kept = Checkpoints(folder.path / "checkpoints")
+        kept.drop(kept.steps())
+        kept.save(int(recorded.steps[-1]), model)
+        _write_rows(folder, recorded)
 
 
 def import_checkpoints(
@@ -51,26 +55,72 @@ def import_checkpoints(
     checkpoints: dict[int, Any],
     select: Selection | Iterable[Selection] | None,
 ) -> None:
-    """Keep whole models of a training, and make rows of them where nothing was recorded."""
+    """Keep whole models of a training, and make rows of them where nothing was recorded.
+
+    Models come before rows: an import that was killed has no rows, and is made again from its beginning.
+    """
     if not checkpoints:
         raise InputError(expected="at least one checkpoint", got="none", hint="Pass {step: state dict or path}.")
-    kept, model, rows = Checkpoints(folder.path / "checkpoints"), subject.copy(), []
+    model, rows = subject.copy(), []
     space, steps = ParameterSpace.of(model, select), sorted(checkpoints)
     for step in steps:
         check_count("the step of a checkpoint", step, minimum=0, hint="Pass {step: state dict or path}.")
-    new = [step for step in steps if step not in kept.steps()]
-    try:
-        for step in steps:
-            _load(model, checkpoints[step], step)
-            kept.save(step, model)
-            rows.append(space.flatten(model).cpu())
-    except LandscopeError:
-        kept.drop(new)
-        raise
-    if not (folder.path / "trajectory").exists():
-        recorded = Trajectory.of(torch.stack(rows), steps=torch.tensor(steps), space=space)
-        _write_rows(folder, recorded)
-        _note_distance(folder, recorded.steps)
+    with folder.locked():
+        there = _There(folder, subject)
+        new = [step for step in steps if step not in there.kept.steps()]
+        try:
+            for step in steps:
+                _load(model, checkpoints[step], step)
+                there.check_same(step, model)
+                there.kept.save(step, model)
+                rows.append(space.flatten(model).cpu())
+        except LandscopeError:
+            there.kept.drop(new)
+            raise
+        if there.recorded is None:
+            _write_rows(folder, Trajectory.of(torch.stack(rows), steps=torch.tensor(steps), space=space))
+
+
+class _There:
+    """The rows and whole models that a study has already."""
+
+    def __init__(self, folder: ResultFolder, subject: Subject) -> None:
+        path = folder.path / "trajectory"
+        self.recorded = open_trajectory(path) if path.exists() and RowStore.open(path).rows else None
+        self.kept, self._other = Checkpoints(folder.path / "checkpoints"), subject.copy()
+        if not path.exists():  # models without rows are those of an import that was killed
+            self.kept.drop(self.kept.steps())
+
+    def check_same(self, step: int, model: nn.Module) -> None:
+        """Raise if the study has another model at this step, or other weights in the row of it."""
+        if step in self.kept.steps():
+            self.kept.load(step, self._other)
+            theirs = self._other.state_dict()
+            different = [name for name, own in model.state_dict().items() if not _is_same(own, theirs.get(name))]
+            if different:
+                raise _another(step, "the model that the study has", f"another one: {different[0]} differs")
+        if self.recorded is None or self.recorded.space is None:
+            return
+        found = (self.recorded.steps == step).nonzero().flatten().tolist()
+        if found and not torch.equal(
+            self.recorded.space.flatten(model).to("cpu", self.recorded.row(found[0]).dtype),
+            self.recorded.row(found[0]),
+        ):
+            raise _another(step, "the weights that were recorded", "others")
+
+
+def _is_same(own: Any, other: Any) -> bool:
+    if not isinstance(own, Tensor) or not isinstance(other, Tensor):
+        return True  # what a layer keeps beside tensors is not stored
+    return own.shape == other.shape and torch.equal(own.cpu(), other.cpu())
+
+
+def _another(step: int, expected: str, got: str) -> StorageError:
+    return StorageError(
+        expected=f"a checkpoint with {expected} at step {step}",
+        got=got,
+        hint="Pass checkpoints of the recorded training, or take these into a study in another folder.",
+    )
 
 
 def _note_distance(folder: ResultFolder, steps: Tensor) -> None:
@@ -114,15 +164,21 @@ def _read(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def _write_rows(folder: ResultFolder, recorded: Trajectory) -> None:
-    path, space = folder.path / "trajectory", recorded.space
-    assert space is not None  # noqa: S101 - both callers made sure
-    if path.exists():
+def _check_no_rows(folder: ResultFolder) -> None:
+    path = folder.path / "trajectory"
+    if path.exists() and RowStore.open(path).rows:
         raise StorageError(
             expected=f"a study without a recording at {folder.path}",
             got="one that holds a recording",
             hint="Choose another folder.",
         )
+
+
+def _write_rows(folder: ResultFolder, recorded: Trajectory) -> None:
+    """Write rows that are whole or absent, also after a kill."""
+    path, space = folder.path / ".trajectory.imported", recorded.space
+    assert space is not None  # noqa: S101 - both callers made sure
+    shutil.rmtree(path, ignore_errors=True)
     store = RowStore.create(
         path,
         trajectory_columns(space, recorded.row(0).dtype),
@@ -135,3 +191,6 @@ def _write_rows(folder: ResultFolder, recorded: Trajectory) -> None:
             weights=part.weights.numpy(), steps=part.steps.numpy(), learning_rate=part.learning_rate.numpy(),
             loss=part.loss.numpy(),
         )  # fmt: skip
+    _note_distance(folder, recorded.steps)
+    shutil.rmtree(folder.path / "trajectory", ignore_errors=True)  # of a training that failed before its first row
+    path.rename(folder.path / "trajectory")

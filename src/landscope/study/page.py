@@ -75,6 +75,7 @@ def _lead(summary: dict[str, Any]) -> list[str]:
             *sentences,
             "Too few modes have a measurable flatness: the variance-flatness law could not be fitted. A loss that "
             "cannot rise by a factor of e, like that of a language model, needs a smaller ratio, such as 1.1.",
+            *_of_the_recording(summary),
         ]
     direction = "less" if psi > 0 else "more"
     law = f"In this window the weights fluctuate {direction} along flatter directions: ψ = {psi:.2f}"
@@ -106,7 +107,11 @@ def _caveats(summary: dict[str, Any]) -> list[str]:
         sentences.append(
             "The training error was not zero when the window began, so this is not the paper's exploration phase."
         )
-    return sentences
+    return [*sentences, *_of_the_recording(summary)]
+
+
+def _of_the_recording(summary: dict[str, Any]) -> list[str]:
+    return [f"{caveat[0].upper()}{caveat[1:]}." for caveat in summary["caveats"]]
 
 
 def _exponents(analysis: Analysis) -> list[dict[str, str]]:

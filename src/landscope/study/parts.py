@@ -37,13 +37,16 @@ class Part:
         make: ``make(analysis)`` computes it.
         needs: What it needs beyond a recording and a loss.
         after: Other results that it is made from.
-        is_optional: Whether a model that does not fit is a reason to leave it out, and not an error.
+        uses: Needs and results that it uses where they are there; it is made again where they came later.
+        is_optional: Whether a model that does not fit, or a computation that fails, is a reason to leave it out, and
+            not an error.
     """
 
     result: Saved[Any]
     make: Callable[[Analysis], Result]
     needs: tuple[Need, ...] = ()
     after: tuple[Saved[Any], ...] = ()
+    uses: tuple[str, ...] = ()
     is_optional: bool = False
 
     @property

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
-from landscope.errors import InputError
+import numpy as np
+import torch
+
+from landscope.errors import LandscopeError, StorageError
 from landscope.progress import Reporter
 from landscope.study.analysis import Analysis
 from landscope.study.parts import Part, Stage
 
 __all__ = ["run_stages"]
 
+_MADE_WITH = "made-with"
+"""Name of the note of what the parts were made with."""
 _TICKS = 100
 """Steps of the progress bar for each part."""
 
@@ -19,16 +25,19 @@ _TICKS = 100
 def run_stages(analysis: Analysis, stages: Sequence[Stage], reporter: Reporter) -> None:
     """Make every part of the stages that is missing and can be made, and note why the others cannot.
 
+    A part is made again where something that it uses came later or has changed.
+
     Args:
         analysis: The analysis.
         stages: Stages, in order.
         reporter: Shows progress.
 
     Raises:
-        StorageError: If another process works on the study, or a result is damaged.
+        StorageError: If another process works on the study or has changed its settings, or a result is damaged.
         InputError: If the model, the data or the recording do not fit.
     """
     with analysis.folder.locked():
+        analysis.folder.check_settings()
         for stage in stages:
             _run(analysis, stage, reporter)
 
@@ -50,20 +59,53 @@ def _run(analysis: Analysis, stage: Stage, reporter: Reporter) -> None:
 
 
 def _make(analysis: Analysis, part: Part) -> bool:
-    """Make a part unless it is there; whether anything was made."""
-    if analysis.folder.has(part.name):
+    """Make a part unless it is there, made with what is given now; whether anything was made."""
+    given = _given(analysis, part)
+    if analysis.folder.has(part.name) and not _is_outdated(analysis, part, given):
         return False
-    reason = analysis.reason_against(part)
-    if not reason:
-        try:
-            analysis.folder.save(part.name, part.make(analysis))
-        except InputError as error:
-            if not part.is_optional:
-                raise
-            reason = str(error)
+    if not analysis.has_subject and part.name in analysis.folder.read_note("not-measured"):
+        return False  # the reason stays that of the analysis that had the model
+    reason = analysis.reason_against(part) or _reason_of_failure(analysis, part, given)
     reasons = analysis.folder.read_note("not-measured")
     if reason and reasons.get(part.name) != reason:
         analysis.folder.note("not-measured", {**reasons, part.name: reason})
     if not reason and part.name in reasons:
         analysis.folder.note("not-measured", {name: why for name, why in reasons.items() if name != part.name})
     return not reason
+
+
+def _reason_of_failure(analysis: Analysis, part: Part, given: dict[str, Any]) -> str:
+    """Make and save a part; why an optional one cannot be made, empty if it was made."""
+    try:
+        result = part.make(analysis)
+    except StorageError:
+        raise
+    except (LandscopeError, torch.linalg.LinAlgError, np.linalg.LinAlgError) as error:
+        if not (part.is_optional and analysis.has_subject):
+            raise
+        return str(error)
+    folder = analysis.folder
+    if given:
+        # Killed between these steps, the part is missing and is made again.
+        folder.remove(part.name)
+        folder.note(_MADE_WITH, {**folder.read_note(_MADE_WITH), part.name: given})
+    folder.save(part.name, result)
+    return ""
+
+
+def _given(analysis: Analysis, part: Part) -> dict[str, Any]:
+    """What a part is made with, of what may come later or change; None or False for what is not there."""
+    values = {"minibatches": analysis.batch_size, "epochs": analysis.steps_per_epoch}
+    given: dict[str, Any] = {need: values[need] for need in part.needs if need in values}
+    for name in part.uses:
+        if name == "evaluate":
+            given[name] = not analysis.lacks(name)
+        else:
+            given[name] = values[name] if name in values else analysis.folder.has(name)
+    return given
+
+
+def _is_outdated(analysis: Analysis, part: Part, given: dict[str, Any]) -> bool:
+    """Whether something that is given now was not given, or was another, when the part was made."""
+    made = analysis.folder.read_note(_MADE_WITH).get(part.name)
+    return made is not None and any(value and made.get(name) != value for name, value in given.items())

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import shutil
-from collections.abc import Callable, Iterable
-from pathlib import Path
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from landscope.errors import InputError, StorageError
+from landscope.errors import InputError, LandscopeWarning, StorageError
 from landscope.parameters import ParameterSpace, Selection
-from landscope.recorder import TrajectoryRecorder
+from landscope.recorder import TrajectoryRecorder, other_spacing, shared_rate
 from landscope.step_size import was_skipped
 from landscope.storage import RowStore
 from landscope.storage.folder import ResultFolder
 from landscope.study.checkpoints import Checkpoints, CheckpointSchedule, model_bytes
 from landscope.study.folder import StudyFolder
+from landscope.trajectory import open_trajectory
 
 __all__ = ["StudyRecorder", "TrainingFacts", "training_facts"]
+
+_OF_THE_MINIBATCHES = ("batch_size", "steps_per_epoch", "data_batch_size", "data_steps_per_epoch")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,43 +35,66 @@ class TrainingFacts:
 
     Args:
         optimizer: Name of the optimiser's class; empty where it is not known.
-        learning_rate: Learning rate alpha when recording began; NaN where it is not known.
+        learning_rate: Learning rate alpha of the recorded weights when recording began; NaN where it is not known, or
+            not one number.
         momentum: Momentum of SGD; 0 where there is none.
         weight_decay: Weight decay.
+        dampening: Dampening of the momentum.
+        nesterov: Whether the momentum is Nesterov's.
+        maximize: Whether the steps go up the loss.
+        groups_differ: Whether the recorded weights are in parameter groups with different options; the options are then
+            those of the first group.
         every: Steps between two recorded rows.
-        batch_size: Samples in a minibatch; None where it is not known.
-        steps_per_epoch: Steps in an epoch; None where it is not known.
+        batch_size: Samples in a minibatch of the training, as a Trainer's callback noted it; None if unknown.
+        steps_per_epoch: Steps in an epoch of the training, noted likewise.
+        data_batch_size: Samples in a minibatch of the data that the landscape is measured on; None if unknown.
+        data_steps_per_epoch: Minibatches in an epoch of these data.
     """
 
     optimizer: str = ""
     learning_rate: float = float("nan")
     momentum: float = 0.0
     weight_decay: float = 0.0
+    dampening: float = 0.0
+    nesterov: bool = False
+    maximize: bool = False
+    groups_differ: bool = False
     every: int = 1
     batch_size: int | None = None
     steps_per_epoch: int | None = None
+    data_batch_size: int | None = None
+    data_steps_per_epoch: int | None = None
 
     @property
     def is_plain_sgd(self) -> bool:
         """Whether a step is the learning rate times the gradient, as the paper's formulas take it."""
-        return self.optimizer == "SGD" and self.momentum == 0
+        added = self.momentum or self.weight_decay or self.dampening or self.nesterov or self.maximize
+        return self.optimizer == "SGD" and not added and not self.groups_differ
 
 
-def training_facts(folder: ResultFolder) -> TrainingFacts:
-    """The facts that a recording left in the folder."""
-    kept = folder.read_note("training")
+def training_facts(folder: ResultFolder, note: str = "training") -> TrainingFacts:
+    """The facts that a recording left in the folder, or that a training that went on did."""
+    kept = folder.read_note(note)
     known = {field.name for field in dataclasses.fields(TrainingFacts)}
     return TrainingFacts(**{name: value for name, value in kept.items() if name in known and value is not None})
 
 
-def _facts_of(optimizer: torch.optim.Optimizer, every: int) -> dict[str, Any]:
-    group = optimizer.param_groups[0]
+def facts_of(optimizer: torch.optim.Optimizer, groups: Sequence[dict[str, Any]], every: int) -> TrainingFacts:
+    """What an optimiser says of the steps of the weights in some of its parameter groups."""
+    options, rate = [_options(group) for group in groups], shared_rate(groups)
+    return TrainingFacts(
+        optimizer=type(optimizer).__name__,
+        learning_rate=rate,
+        groups_differ=any(other != options[0] for other in options) or (len(groups) > 1 and math.isnan(rate)),
+        every=every,
+        **options[0],
+    )
+
+
+def _options(group: dict[str, Any]) -> dict[str, Any]:
     return {
-        "optimizer": type(optimizer).__name__,
-        "learning_rate": float(group["lr"]) if "lr" in group else None,
-        "momentum": float(group.get("momentum", 0.0)),
-        "weight_decay": float(group.get("weight_decay", 0.0)),
-        "every": every,
+        **{name: float(group.get(name) or 0.0) for name in ("momentum", "weight_decay", "dampening")},
+        **{name: bool(group.get(name)) for name in ("nesterov", "maximize")},
     }
 
 
@@ -87,7 +114,8 @@ class StudyRecorder:
         always: Steps at which the whole model is kept in any case.
 
     Raises:
-        InputError: If the optimiser holds none of the selected parameters.
+        InputError: If the optimiser holds none of the selected parameters, or a recording goes on with another
+            ``every``.
         StorageError: If the folder holds a recording and ``resume`` is off, or results of it.
     """
 
@@ -104,33 +132,44 @@ class StudyRecorder:
         checkpoints: Callable[[int], bool] | None = None,
         always: tuple[int, ...] = (),
     ) -> None:
-        path = folder.path / "trajectory"
-        if not resume:
-            _check_nothing_recorded(folder)
         self._folder, self._model, self._optimizer, self._every = folder, model, optimizer, every
-        self._recorder = TrajectoryRecorder(
-            model, optimizer, select, path=path, every=every, first_step=first_step, resume=resume
-        )
+        self._path, self._checkpoints = folder.path / "trajectory", Checkpoints(folder.path / "checkpoints")
+        with folder.locked():
+            if resume:
+                _check_same_spacing(folder, every, first_step)
+            else:
+                _check_nothing_recorded(folder)
+            self._recorder = TrajectoryRecorder(
+                model, optimizer, select, path=self._path, every=every, first_step=first_step, resume=resume
+            )
         self._step = self._recorder.step
-        self._checkpoints = Checkpoints(folder.path / "checkpoints")
-        self._checkpoints.drop([step for step in self._checkpoints.steps() if step > self._step])
         self._choose, self._always = checkpoints, set(always)
-        self._start, first = self._begin(path)
-        self._schedule = CheckpointSchedule(
-            self._checkpoints, model_bytes(model), first=first, every=every, always=always
-        )
-        if self._start is None and not self._keeps(self._step):  # the last model of a training that now goes on
-            self._checkpoints.drop([self._step])
+        self._schedule = self._schedule_from(self._step + 1)
         self._entered, self._is_recording = contextlib.ExitStack(), False
-        folder.drop_evaluated_history()
-        folder.note("training", {**folder.read_note("training"), **_facts_of(optimizer, every)})
 
-    def _begin(self, path: Path) -> tuple[int | None, int]:
-        """Step before the first one, for a recording without rows; and the first step that is recorded."""
-        store = RowStore.open(path)
-        if store.rows == 0:
-            return self._step, self._step + 1
-        return None, int(store.read("steps", 0, 1)[0])
+    def _facts(self) -> dict[str, Any]:
+        """What the optimiser says of the recorded weights; the sizes of minibatches are not its own."""
+        found = dataclasses.asdict(facts_of(self._optimizer, self._recorder.groups, self._every))
+        return {name: value for name, value in found.items() if name not in _OF_THE_MINIBATCHES}
+
+    def _schedule_from(self, first: int) -> CheckpointSchedule:
+        return CheckpointSchedule(
+            self._checkpoints, model_bytes(self._model), first=first, every=self._every, always=tuple(self._always)
+        )
+
+    def _begin(self) -> None:
+        """Remove what is recorded again, models before rows, and keep the model that the training begins with."""
+        self._checkpoints.drop([step for step in self._checkpoints.steps() if step > self._step])
+        self._recorder.__enter__()
+        store = RowStore.open(self._path)
+        self._schedule = self._schedule_from(int(store.read("steps", 0, 1)[0]) if store.rows else self._step + 1)
+        if not store.rows or not self._keeps(self._step):  # of a training that begins again, or that now goes on
+            self._checkpoints.drop([self._step])
+        self._folder.drop_evaluated_history()
+        self._folder.note("training", {**self._folder.read_note("training"), **self._facts()})
+        if self._choose is None and not store.rows:
+            self._checkpoints.save(self._step, self._model)
+        self._keep_model()
 
     @property
     def is_recording(self) -> bool:
@@ -146,6 +185,16 @@ class StudyRecorder:
         """Keep the minibatch loss of the step about to be taken; call it before ``optimizer.step()``."""
         self._recorder.note_loss(loss)
 
+    def note_minibatches(self, batch_size: int | None, steps_per_epoch: int | None) -> None:
+        """Keep what the loop knows of its minibatches; the analysis takes it before what its own data say.
+
+        Args:
+            batch_size: Samples of one step of the optimiser: on all devices, accumulated; None where it is not known.
+            steps_per_epoch: Steps of the optimiser in an epoch; None where it is not known.
+        """
+        known = {"batch_size": batch_size, "steps_per_epoch": steps_per_epoch}
+        self._folder.note("training", {**self._folder.read_note("training"), **known})
+
     def flush(self) -> None:
         """Write the rows held in memory to the folder."""
         self._recorder.flush()
@@ -153,10 +202,8 @@ class StudyRecorder:
     def __enter__(self) -> StudyRecorder:
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._folder.locked())
-            if self._choose is None and self._step == self._start:
-                self._checkpoints.save(self._step, self._model)
-            self._keep_model()
-            self._recorder.__enter__()
+            stack.callback(self._recorder.close)
+            self._begin()
             stack.callback(self._optimizer.register_step_post_hook(self._after_step).remove)
             self._entered = stack.pop_all()
         self._is_recording = True
@@ -169,7 +216,24 @@ class StudyRecorder:
         with self._entered:
             self._recorder.__exit__(kind, error, traceback)
             if was_recording and kind is None and self._step and self._step % self._every == 0:
-                self._checkpoints.save(self._step, self._model)
+                self._keep_last_model()
+
+    def _keep_last_model(self) -> None:
+        """Keep the model after the last step, unless its weights are no longer those of that step."""
+        if self._step in self._checkpoints.steps() or not RowStore.open(self._path).rows:
+            return
+        last = open_trajectory(self._path).row(-1)
+        if torch.equal(self._recorder.space.flatten(self._model).to("cpu", last.dtype), last):
+            self._checkpoints.save(self._step, self._model)
+            return
+        saved = ", ".join(map(str, self._checkpoints.steps())) or "none"
+        warnings.warn(
+            f"The weights of the model are no longer those of step {self._step}, its last one; a trainer that loads "
+            "the best model at the end changes them so. The whole model of that step is not saved, and a window cannot "
+            f"end there; it can end at the saved steps ({saved}).",
+            LandscopeWarning,
+            stacklevel=3,
+        )
 
     def close(self) -> None:
         """Stop recording, keep the whole model of the last row, and write what is held."""
@@ -210,6 +274,16 @@ def _check_nothing_recorded(folder: StudyFolder) -> None:
             "For a new training choose another folder.",
         )
     shutil.rmtree(path)
+
+
+def _check_same_spacing(folder: StudyFolder, every: int, first_step: int | None) -> None:
+    """Raise if the rows that stay in the folder lie further apart, or closer, than those that would follow."""
+    path, noted = folder.path / "trajectory", folder.read_note("training").get("every")
+    if noted in (None, every) or not path.exists():
+        return
+    store = RowStore.open(path)
+    if store.rows and (first_step is None or int(store.read("steps", 0, 1)[0]) < first_step):
+        raise other_spacing(noted, every, path)
 
 
 def check_recorded(folder: ResultFolder) -> None:

@@ -74,9 +74,9 @@ class StudySettings(AnalysisSettings):
     """First and last step of the fresh data; by default the same number of rows before the window. ``"none"``: only
     one window, and what needs fresh data is not measured."""
     batch_size: Annotated[int, Field(ge=1)] | None = None
-    """Samples in a minibatch of the training; read from a DataLoader where one is given."""
+    """Samples in a minibatch of the training; by default what a Trainer's callback noted, or what a DataLoader says."""
     steps_per_epoch: Annotated[int, Field(ge=1)] | None = None
-    """Optimiser steps in an epoch of the training."""
+    """Optimiser steps in an epoch of the training; by default what a Trainer's callback noted, or what the data say."""
     batch_norm: BatchNorm = "kept"
     """Statistics of batch normalisation, see :class:`landscope.EmpiricalRisk`."""
 

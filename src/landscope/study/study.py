@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.claims import judgements_of, measurements_of
 from landscope.study.exponents import ExponentTable, exponent_rows
+from landscope.study.facts import keep_facts
 from landscope.study.figures import StudyPlots
 from landscope.study.folder import TRAINED, StudyFolder
 from landscope.study.importing import import_checkpoints, import_trajectory
@@ -29,6 +29,7 @@ from landscope.study.page import write_page
 from landscope.study.pipeline import run_stages
 from landscope.study.recording import StudyRecorder
 from landscope.study.stages import STAGES
+from landscope.study.stages.noise import OF_HISTORY
 from landscope.study.subject import Evaluate, Subject, TrainOn
 from landscope.study.summary import summary_of
 from landscope.training_history import TrainingHistory
@@ -151,7 +152,7 @@ class Study:
             select: Parameters whose weights are kept at every step, see :meth:`landscope.ParameterSpace.of`.
             every: Steps between two rows.
             first_step: To continue a stopped training: number of its next step. Rows and models from that step on are
-                recorded again.
+                removed when the ``with`` begins, and recorded again.
             checkpoints: ``checkpoints(step) -> bool`` chooses the steps of whole models in place of 20 evenly spaced
                 ones (fewer where 20 take more than 2 GiB).
 
@@ -161,7 +162,11 @@ class Study:
 
         Raises:
             InputError: If the study has no model, or the optimiser holds none of the selected parameters.
-            StorageError: If the folder holds a recording and ``first_step`` is not given, or results of one.
+            StorageError: If the folder holds a recording and ``first_step`` is not given, or results of one, or another
+                process works on the study.
+
+        Warns:
+            LandscopeWarning: If the weights changed after the last step, so that its whole model is not there to save.
         """
         subject = self._analysis.subject
         self._check_no_results()
@@ -212,7 +217,8 @@ class Study:
 
         Raises:
             InputError: If a state dict does not fit the study's model.
-            StorageError: If a file cannot be read, or the study holds results already.
+            StorageError: If a file cannot be read, the study holds results already, or it has another model or other
+                weights at one of the steps.
         """
         self._check_no_results()
         import_checkpoints(self.folder, self._analysis.subject, checkpoints, select)
@@ -239,7 +245,8 @@ class Study:
 
         Raises:
             InputError: If nothing was recorded, the recording is not finished, or the model and data do not fit.
-            StorageError: If another process works on the study, or a result is damaged.
+            StorageError: If another process works on the study, a result is damaged, or the data or the loss are not
+                those of the results that are there.
         """
         names = [stage.name for stage in STAGES]
         if until is not None and until not in names:
@@ -257,16 +264,10 @@ class Study:
         if until is not None:
             stages = list(STAGES[: names.index(until) + 1])
         reporter = progress if isinstance(progress, Reporter) else reporter_of(progress)
-        self._keep_facts()
-        run_stages(self._analysis, stages, reporter)
-
-    def _keep_facts(self) -> None:
-        """Keep what the data say of the training, so that results can be drawn without them."""
-        known = {"batch_size": self._analysis.batch_size, "steps_per_epoch": self._analysis.steps_per_epoch}
-        facts = {**self.folder.read_note("training"), **{key: value for key, value in known.items() if value}}
-        if facts != self.folder.read_note("training"):
-            self.folder.note("training", facts)
-            self._begin()
+        with self.folder.locked():
+            if keep_facts(self._analysis):
+                self._begin()
+            run_stages(self._analysis, stages, reporter)
 
     def discard_results(self) -> None:
         """Delete every result of the analysis; the recording and the whole models stay."""
@@ -275,13 +276,16 @@ class Study:
             for name in self.folder.names():
                 if name not in TRAINED:
                     self.folder.remove(name)
-            for name in ("timings.json", "not-measured.json", "report.html", "summary.json"):
+            notes = ("timings", "not-measured", "made-with", "continued", "summary")
+            for name in ("report.html", *(f"{note}.json" for note in notes)):
                 (self.path / name).unlink(missing_ok=True)
         self._begin()
 
     def save_history(self, history: TrainingHistory) -> None:
-        """Keep losses and errors that were measured during the training."""
+        """Keep losses and errors that were measured during the training; results made of earlier ones are deleted."""
         self.folder.drop_evaluated_history()
+        for name in OF_HISTORY:
+            self.folder.remove(name)
         self.folder.save("training", history)
 
     @property
@@ -384,6 +388,5 @@ class Study:
         Raises:
             StorageError: If the stages modes, flatness and law are not done.
         """
-        with contextlib.suppress(OSError):
-            self.folder.note("summary", self.summary())
+        self.folder.note("summary", self.summary())
         return write_page(self._analysis, title or f"landscope: {self.path.name}", list(facts), settings)

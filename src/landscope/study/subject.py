@@ -16,6 +16,7 @@ from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.risk import EmpiricalRisk
 from landscope.study.checkpoints import fresh_copy
+from landscope.study.seeded import seeded
 
 __all__ = ["Evaluate", "Subject", "TrainOn"]
 
@@ -38,7 +39,7 @@ class TrainOn(Protocol):
             record: Context manager that records; call it with the optimiser.
             sampling: Order of the minibatches: ``"reshuffled"``, ``"shuffled-once"``, ``"fixed"`` or
                 ``"with-replacement"``. Raise NotImplementedError for an order you do not offer.
-            n_steps: Steps to take.
+            n_steps: Steps to take; a training that takes fewer is not measured.
             seed: Seed of the minibatches.
         """
         ...
@@ -102,13 +103,24 @@ class Subject:
         """Samples in a minibatch, where the data are a DataLoader that says so."""
         return self.data.batch_size if isinstance(self.data, DataLoader) else None
 
+    @property
+    def has_loader(self) -> bool:
+        """Whether the data are a DataLoader, which says how minibatches are made."""
+        return isinstance(self.data, DataLoader)
+
+    @property
+    def weight_matrices(self) -> list[str]:
+        """Names of the trained parameters with more than one axis."""
+        return [name for name, tensor in self.model.named_parameters() if tensor.ndim > 1 and tensor.requires_grad]
+
     def batches_in_an_epoch(self, batch_size: int | None) -> int | None:
         """Number of minibatches in an epoch, where the data say so."""
-        if isinstance(self.data, DataLoader):
+        if isinstance(self.data, DataLoader) and batch_size in (None, self.data.batch_size):
             with contextlib.suppress(TypeError):  # a stream has no length
                 return len(self.data)
             return None
-        samples = self.data[0] if _is_pair_of_tensors(self.data) else self.data
+        samples = self.data.dataset if isinstance(self.data, DataLoader) else self.data
+        samples = samples[0] if _is_pair_of_tensors(samples) else samples
         if batch_size is None or not isinstance(samples, Tensor | Dataset) or not hasattr(samples, "__len__"):
             return None
         return max(1, len(samples) // batch_size)
@@ -119,8 +131,7 @@ class Subject:
 
     def risk(self, model: nn.Module, space: ParameterSpace, *, batch_norm: BatchNorm = "kept") -> EmpiricalRisk:
         """The loss landscape of a model over some of its weights."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # a loader that draws its order draws the same one every time
+        with seeded(0):  # a loader that draws its order draws the same one every time
             if self.losses is not None:
                 if batch_norm != "kept":
                     raise InputError(
@@ -133,13 +144,17 @@ class Subject:
             assert self.criterion is not None  # noqa: S101 - checked when the subject was made
             return EmpiricalRisk(model, self.criterion, _in_order(self.data), space=space, batch_norm=batch_norm)
 
-    def measure(self, model: nn.Module) -> dict[str, float]:
+    def measure(self, model: nn.Module, *, seed: int = 0) -> dict[str, float]:
         """Losses and errors of a model in eval mode, from ``evaluate``; NaN for a quantity that it does not give.
+
+        Args:
+            model: The model.
+            seed: Seed of what ``evaluate`` draws.
 
         Raises:
             InputError: If ``evaluate`` gives no mapping, or a name that is not known.
         """
-        with torch.no_grad():
+        with torch.no_grad(), seeded(seed):
             found = self.evaluate(model.eval()) if self.evaluate is not None else {}
         if not isinstance(found, Mapping) or not set(found) <= set(MEASURES):
             raise InputError(

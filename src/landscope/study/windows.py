@@ -70,7 +70,8 @@ def _check_saved(end: int, saved: list[int]) -> None:
 
 def _named(name: str, recorded: Trajectory, steps: tuple[int, int]) -> Trajectory:
     first, last = int(recorded.steps[0]), int(recorded.steps[-1])
-    if steps[0] < min(first, 1) or steps[1] > last or steps[1] < first:
+    interval = int(recorded.steps.diff().median()) if len(recorded) > 1 else 1
+    if steps[0] < first - interval or steps[1] > last:
         raise InputError(
             expected=f"{name} within the recorded steps {first} to {last}",
             got=f"steps {steps[0]} to {steps[1]}",

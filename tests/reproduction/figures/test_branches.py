@@ -3,6 +3,7 @@
 import pytest
 
 from landscope.claims.statements import judged
+from landscope.errors import StorageError
 from landscope.progress import QuietReporter
 from landscope.reproduction.figures.branches import CLAIMS, Branch, Branches, branch_measurements
 from landscope.reproduction.reproduce import reproduce
@@ -47,3 +48,6 @@ def test_short_branches(plan):
     assert len(section.rows) == 2 * 3 * 3  # parents, checkpoints, strengths of the noise
     assert [judgement.claim.key for judgement in section.judgements] == [claim.key for claim in CLAIMS]
     assert section.plots[0].draw().data
+    job = Branches(epochs=5.0).jobs(plan)[0]
+    with pytest.raises(StorageError, match=r"results of epochs 5\.0"):
+        job.call(QuietReporter(), *job.arguments)

@@ -5,7 +5,8 @@ import torch
 
 from landscope.claims.statements import judged
 from landscope.progress import QuietReporter
-from landscope.reproduction.figures.fig6 import CLAIMS, EffectiveDimension, Fig6, dimension_measurements
+from landscope.reproduction.experiment.run import ExperimentRun
+from landscope.reproduction.figures.fig6 import CLAIMS, EffectiveDimension, Fig6, _start_epoch, dimension_measurements
 from landscope.reproduction.reproduce import reproduce
 
 
@@ -49,3 +50,12 @@ def test_small_widths(plan):
     assert not (plan.run_path("width8-seed0") / "trajectory").exists()  # gigabytes at large widths
     (again,) = reproduce(plan, [figure], QuietReporter()).sections
     assert again.rows == section.rows
+
+
+def test_the_start_of_a_window_does_not_depend_on_the_rows_that_are_kept(plan, tmp_path):
+    for every in (1, 15):
+        settings = plan.settings_with(record_every=every, start=3, window_epochs=21, seed=0)
+        run = ExperimentRun.create(tmp_path / f"{every}", settings)
+        assert run.experiment.order.batches_per_epoch == 15
+        run.analyse(QuietReporter(), until="train")
+        assert _start_epoch(run) == 3

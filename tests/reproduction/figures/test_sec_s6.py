@@ -37,6 +37,8 @@ def exponents(psi):
         ((4.0, 3.0), (1.0, -1.0), (0.0, 0.0), "contested"),
         ((1.0, 2.0), (1.0, 1.0), (3.0, 4.0), "contested"),
         ((4.0, 3.0), (1.0, 1.0), (2.0, 5.0), "contested"),
+        ((4.0, 3.0), (1.0, 1.0), (0.0, math.nan), "undecided"),  # one case has no null
+        ((4.0, 3.0), (math.nan, math.nan), (0.0, 0.0), "undecided"),
         ((math.nan, math.nan), (1.0, 1.0), (2.0, 5.0), "not measured"),
     ],
 )

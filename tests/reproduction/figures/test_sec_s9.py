@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from landscope.claims.statements import judged
+from landscope.errors import StorageError
 from landscope.progress import QuietReporter
 from landscope.reproduction.figures.sec_s9 import CLAIMS, DescentSize, NoisyRun, SecS9, noise_measurements
 from landscope.reproduction.reproduce import reproduce
@@ -47,3 +48,6 @@ def test_short_descents(plan):
     assert {"none", "isotropic", "flatness", "sgd"} <= {row[0] for row in section.rows}
     assert [judgement.claim.key for judgement in section.judgements] == [claim.key for claim in CLAIMS]
     assert section.plots[0].draw().data
+    job = SecS9(quick_size=DescentSize(samples=60, steps=30)).jobs(plan)[0]
+    with pytest.raises(StorageError, match="results of steps 30"):
+        job.call(QuietReporter(), *job.arguments)

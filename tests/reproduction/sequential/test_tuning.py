@@ -11,6 +11,7 @@ from landscope.errors import StorageError
 from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.settings import Settings
+from landscope.reproduction.figures.two_task_experiment import TwoTaskExperiment
 from landscope.reproduction.sequential.kept_results import kept_result, make_missing
 from landscope.reproduction.sequential.tuning import Seeds, Tuner, check_same_settings, middle_strengths
 
@@ -79,6 +80,27 @@ def test_only_missing_results_are_made_and_nothing_is_prepared_for_none(tmp_path
     assert made == [0.1, 10.0]
     first = random_directions(3, 1, seed=10).directions
     assert bool((kept_result(path, "held-10", type(random_directions(3, 1, seed=0))).directions == first).all())
+
+
+def test_results_of_other_numbers_are_refused(tmp_path):
+    experiment = TwoTaskExperiment("k", "K", ((0, 1), (2, 3)), "tasks", Seeds(1, 1), (), n_modes=20)
+
+    def make(experiment, path=tmp_path / "seed0"):
+        make_missing(
+            path, Settings(), {"trials": 0}, lambda: lambda seed: random_directions(3, 1, seed=seed), QuietReporter(),
+            experiment.numbers(),
+        )  # fmt: skip
+
+    make(experiment)
+    make(dataclasses.replace(experiment, name="the same"))
+    for changes, message in (
+        ({"groups": ((0, 1), (2, 4))}, r"groups \[\[0, 1\], \[2, 4\]\]"), ({"n_modes": 10}, "n_modes 10"),
+        ({"pretraining": "other"}, "pretraining other"), ({"methods": (("ewc", 0),)}, "methods"),
+    ):  # fmt: skip
+        with pytest.raises(StorageError, match=message):
+            make(dataclasses.replace(experiment, **changes))
+    (tmp_path / "seed0" / "numbers.json").unlink()  # an earlier version
+    make(dataclasses.replace(experiment, n_modes=10))
 
 
 def test_results_of_other_settings_are_refused():

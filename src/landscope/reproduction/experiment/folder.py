@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 
@@ -12,10 +14,12 @@ from landscope.reproduction.experiment.settings import Settings
 from landscope.storage import write_text
 from landscope.storage.folder import ResultFolder
 
-__all__ = ["ExperimentFolder", "Purpose"]
+__all__ = ["ExperimentFolder", "Purpose", "check_same_numbers"]
 
+NUMBERS = "numbers"
+"""Name of the note of the numbers of a figure that are not settings."""
 _FILE = "experiment.yaml"
-_NOTHING_DONE = {_FILE, ".lock", "study.yaml", "timings.json", "training.json"}
+_NOTHING_DONE = {_FILE, ".lock", "study.yaml", "timings.json", "training.json", f"{NUMBERS}.json"}
 Purpose = Literal["run", "continual"]
 """Purpose of a folder: one training and its analysis, or tasks one after another."""
 
@@ -104,3 +108,30 @@ class ExperimentFolder(ResultFolder):
                 hint="Choose another folder; this one is left as it is.",
             )
         return cls(path, settings)
+
+
+def check_same_numbers(folder: ResultFolder, name: str, numbers: Mapping[str, Any]) -> None:
+    """Compare numbers of a figure, which are not in the settings, with those of the results that are there.
+
+    Where there are no results yet, the numbers are noted.
+
+    Args:
+        folder: Folder of the results.
+        name: Begin of the names of the results.
+        numbers: The numbers, as JSON can hold them.
+
+    Raises:
+        StorageError: If the results are of other numbers: they must not be mixed.
+    """
+    notes, now = folder.read_note(NUMBERS), json.loads(json.dumps(dict(numbers)))
+    if not folder.names(name):
+        if notes.get(name) != now:
+            folder.note(NUMBERS, {**notes, name: now})
+        return
+    before = notes.get(name, now)  # earlier versions kept no numbers
+    if changed := [key for key in now if before.get(key) != now[key]]:
+        raise StorageError(
+            expected=f"results of {', '.join(f'{key} {now[key]}' for key in changed)} in {folder.path}",
+            got=f"some of {', '.join(f'{key} {before.get(key)}' for key in changed)}",
+            hint="Choose another --out, or delete the runs they are in.",
+        )

@@ -23,7 +23,7 @@ from landscope.plots.style import PALETTE, add_points, new_figure
 from landscope.progress import Reporter
 from landscope.protocols import ProgressCallback
 from landscope.reproduction.experiment.experiment import Experiment
-from landscope.reproduction.experiment.folder import ExperimentFolder
+from landscope.reproduction.experiment.folder import ExperimentFolder, check_same_numbers
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.experiment.train import is_log_spaced
@@ -131,6 +131,7 @@ def _run(reporter: Reporter, plan: Plan, epochs: float, parent: int) -> None:
     run.analyse(reporter, until="train")
     for start in _EPOCHS:
         branches = ExperimentFolder.create(_path(plan, parent, start), run.settings)
+        check_same_numbers(branches, "branch-", {"epochs": epochs})
         if not all(branches.has(f"branch-{number}") for number in range(len(_STRENGTHS))):
             with branches.locked(), one_thread(), reporter.stage(branches.path.name) as progress:
                 _measure(branches, run, _checkpoint(run, start), epochs, progress)

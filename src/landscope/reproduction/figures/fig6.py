@@ -27,6 +27,7 @@ from landscope.progress import Reporter
 from landscope.protocols import LossLandscape, ProgressCallback, silent
 from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.run import ExperimentRun
+from landscope.reproduction.experiment.train import window_steps
 from landscope.reproduction.figures.figure import Plan, Plot, Section
 from landscope.reproduction.jobs import Job
 from landscope.results import Result, stamp
@@ -155,13 +156,19 @@ def _measure(reporter: Reporter, plan: Plan, width: int, seed: int) -> None:
     run.analyse(reporter, until="train")
     with run.locked(), reporter.stage(f"Sharp directions of {_name(width, seed)}") as progress:
         study, history = run.study, run.load("training", TrainingHistory)
-        end, start = history.at(int(study.window.steps[-1])), int(study.window.steps[0]) // steps
+        end, start = history.at(int(study.window.steps[-1])), _start_epoch(run)
         found = _measure_dimensions(
             study.risk(), study.window, test_error=float(history.test_error[end]), start_epoch=start, seed=seed,
             rtol=settings.rtol, progress=progress,
         )  # fmt: skip
         run.save("effective-dimension", found)
     _delete_recording(run)
+
+
+def _start_epoch(run: ExperimentRun) -> int:
+    """Epochs before the window; its first recorded row may be the last step of its first epoch."""
+    (first, _), _ = window_steps(run.path, run.experiment)
+    return (first - 1) // run.experiment.order.batches_per_epoch
 
 
 def _delete_recording(run: ExperimentRun) -> None:
@@ -280,6 +287,7 @@ def dimension_measurements(found: Mapping[int, Sequence[EffectiveDimension]]) ->
     # The drift along the first mode can hold 99 % of the variance alone: the search shows in the other modes.
     learning = _growth(inside, lambda solution: solution.n_learning[2])
     null = _mean(_growth(inside, lambda solution: solution.n_null[1]))
+    growth = "" if math.isnan(null) else f"grow with {null:.2f}"
     beyond = [width for width in found if width > max(inside)]
     wider = ", ".join(f"{_sharp_of(found[width])} at width {width}" for width in beyond)
     nearest = min(found, key=lambda width: abs(width - _PAPER_WIDTH))
@@ -293,7 +301,7 @@ def dimension_measurements(found: Mapping[int, Sequence[EffectiveDimension]]) ->
         "learning_dimension": Measurement(
             _mean(learning),
             seed_interval(learning),
-            (Control("shuffled increments of the same windows", (null, null), "differ", f"grow with {null:.2f}"),),
+            (Control("shuffled increments of the same windows", (null, null), "differ", growth),),
             f"{widths}, without the first mode",
         ),
     }

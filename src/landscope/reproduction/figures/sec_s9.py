@@ -21,7 +21,7 @@ from landscope.parameters import ParameterSpace
 from landscope.plots.style import FIT, NULL, PALETTE, add_line, new_figure, numbers
 from landscope.progress import Reporter
 from landscope.reproduction.experiment.experiment import Experiment
-from landscope.reproduction.experiment.folder import ExperimentFolder
+from landscope.reproduction.experiment.folder import ExperimentFolder, check_same_numbers
 from landscope.reproduction.experiment.training import evaluate, train
 from landscope.reproduction.figures.figure import Plan, Plot, Section
 from landscope.reproduction.figures.valley import measure_valley
@@ -136,6 +136,7 @@ def _run(reporter: Reporter, plan: Plan, size: DescentSize, shape: str, seed: in
         train_samples=size.samples, batch_size=_BATCH_SIZE, seed=seed, equal_norm=True, sampling="with-replacement"
     )
     run = ExperimentFolder.create(plan.run_path(_name(shape, seed)), settings)
+    check_same_numbers(run, "noisy-run", {"steps": steps})
     if run.has("noisy-run"):
         return
     experiment = Experiment(settings)

@@ -146,6 +146,11 @@ class TwoTaskExperiment:
         """Settings of a seed."""
         return plan.settings_with(**{**self.changes, "seed": seed})
 
+    def numbers(self) -> dict[str, Any]:
+        """All that a result depends on besides the settings, as JSON can hold it."""
+        apart = ("key", "name", "seeds", "changes")
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in apart}
+
     def _run_name(self, seed: int) -> str:
         return f"two-tasks-{self.key}-seed{seed}"
 
@@ -166,7 +171,9 @@ def run_seed(reporter: Reporter, plan: Plan, experiment: TwoTaskExperiment, seed
                 moved=experiment.moved(), progress=progress,
             )  # fmt: skip
 
-    make_missing(plan.run_path(name), settings, {_RESULT: experiment.trials()}, lambda: make, reporter)
+    make_missing(
+        plan.run_path(name), settings, {_RESULT: experiment.trials()}, lambda: make, reporter, experiment.numbers()
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,9 @@ from landscope import plots
 from landscope.report.render import render
 from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.settings import TaskSettings
+from landscope.reproduction.figures.fig4.one_seed import judgements_of
 from landscope.reproduction.figures.fig4.plots import errors_in_sequence
-from landscope.reproduction.sequential.command import TASKS_NOTE, judgements_of
+from landscope.reproduction.sequential.command import TASKS_NOTE
 from landscope.reproduction.sequential.continual_result import ContinualResult
 from landscope.storage.atomic import write_text
 

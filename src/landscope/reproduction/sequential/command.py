@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Sequence
 
 from torch import Tensor
 
-from landscope.claims.statements import judged
-from landscope.claims.verdict import Judgement
 from landscope.errors import InputError, StorageError
 from landscope.progress import Reporter
 from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.settings import ContinualOptions, Settings, TaskSettings
-from landscope.reproduction.figures.fig4.claims import CLAIMS, single_seed_measurements
 from landscope.reproduction.sequential.ablations import COMPARED, UNPROTECTED
 from landscope.reproduction.sequential.continual_result import ContinualResult
 from landscope.reproduction.sequential.methods import MethodSettings, method_label
@@ -23,15 +19,12 @@ from landscope.reproduction.sequential.preparation import SequentialTraining, pr
 from landscope.reproduction.sequential.trainer import train_sequentially
 from landscope.threads import one_thread
 
-__all__ = ["check_request", "judgements_of", "learn_in_folder", "numbers_of", "parse_groups", "parse_methods"]
+__all__ = ["TASKS_NOTE", "check_request", "learn_in_folder", "numbers_of", "parse_groups", "parse_methods"]
 
 TASKS_NOTE = "tasks"
 _PREFIX = "continual-"
 _OBSERVATIONS = 40
 """Measurements of all errors while a task is learnt, about."""
-_PAPER = {"tasks": [[0, 1], [2, 3]], "pretraining": "tasks", "max_epochs": 50, "window_epochs": 10}
-_EPOCH = 241
-"""Minibatches in an epoch of the digits 2 and 3 of MNIST."""
 
 
 def parse_groups(text: str) -> list[list[int]]:
@@ -188,13 +181,6 @@ def _check_same_tasks(run: ExperimentFolder, options: ContinualOptions) -> None:
             expected=f"the tasks of {run.path}: {json.dumps(theirs)}", got=json.dumps(ours),
             hint="Choose another folder with --out.",
         )  # fmt: skip
-
-
-def judgements_of(run: ExperimentFolder, results: Sequence[ContinualResult]) -> list[Judgement]:
-    """Verdicts of one seed on the paper's claims, in the paper's setting; none otherwise."""
-    if run.settings != Settings(data="mnist", seed=run.settings.seed) or run.read_note(TASKS_NOTE) != _PAPER:
-        return []
-    return judged(single_seed_measurements(results, step=_EPOCH), CLAIMS)
 
 
 def numbers_of(result: ContinualResult) -> dict[str, object]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from landscope.progress import Reporter
-from landscope.reproduction.experiment.folder import ExperimentFolder
+from landscope.reproduction.experiment.folder import ExperimentFolder, check_same_numbers
 from landscope.reproduction.experiment.settings import Settings
 from landscope.results import Result
 from landscope.threads import one_thread
@@ -38,6 +38,7 @@ def make_missing(
     trials: Mapping[str, _Trial],
     prepare: Callable[[], Callable[[_Trial], Result]],
     reporter: Reporter,
+    numbers: Mapping[str, Any] | None = None,
 ) -> None:
     """Make the results that a folder does not hold yet.
 
@@ -48,11 +49,14 @@ def make_missing(
         prepare: Prepares what all trials share, and returns the function that makes a trial; not called if nothing is
             missing.
         reporter: Shows progress.
+        numbers: What else all its results depend on.
 
     Raises:
-        StorageError: If the folder holds results of other settings, or another process works on it.
+        StorageError: If the folder holds results of other settings or numbers, or another process works on it.
     """
     folder = ExperimentFolder.create(path, settings)
+    if numbers is not None:
+        check_same_numbers(folder, "", numbers)
     missing = {name: trial for name, trial in trials.items() if not folder.has(name)}
     if not missing:
         return

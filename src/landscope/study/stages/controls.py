@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
 from typing import get_args
 
 import torch
@@ -22,11 +25,14 @@ from landscope.law.sensitivity import Sensitivity, measure_sensitivity
 from landscope.law.window_growth import Growth, measure_growth
 from landscope.noise.gradient import gradient_noise
 from landscope.noise.mode_statistics import mode_statistics
-from landscope.noise.stationarity import lyapunov_residual, yaida_relation
+from landscope.noise.stationarity import LyapunovResidual, YaidaRelation, lyapunov_residual, yaida_relation
+from landscope.parameters import ParameterSpace
 from landscope.recorder import TrajectoryRecorder
 from landscope.study import saved
-from landscope.study.analysis import Analysis
+from landscope.study.analysis import Analysis, check_constant_rate
 from landscope.study.parts import Part, Stage
+from landscope.study.recording import TrainingFacts, facts_of
+from landscope.study.seeded import seeded
 from landscope.surrogates.langevin import langevin
 from landscope.surrogates.registry import SURROGATES, make_surrogate
 from landscope.threads import one_thread
@@ -57,6 +63,8 @@ _NEAR = 0.02
 """Second differences are taken over this share of the flatness: about as far as the equilibrium control walks."""
 _BALANCED_MODES = 30
 _YAIDA_POINTS = 100
+_CONTINUED_BYTES = 2**33
+"""The most that the whole model at every step of a window may take on disk while stationarity is tested."""
 _RELAXATIONS = 50
 """How many independent values, T eta lambda/2, the equilibrium control must have in a direction for it to count."""
 _LANGEVIN_EXCESS = 5e-4
@@ -166,20 +174,24 @@ def _langevin_row(analysis: Analysis) -> Exponents:
     return _along(name, basis, dataclasses.replace(widths, bracketed=widths.bracketed & settled), walk, analysis)
 
 
-def _continued(sampling: str, analysis: Analysis) -> Trajectory:
-    """Train on from w0 for a window with another order of the minibatches."""
-    train_on, every = analysis.subject.train_on, analysis.facts.every
+def _continued(
+    sampling: str, analysis: Analysis, select: Iterable[str] | None, every: int, folder: Path | None = None
+) -> tuple[Trajectory, TrainingFacts]:
+    """Train on from w0 for a window with another order of the minibatches; kept in a folder where one is given."""
+    train_on, n_steps = analysis.subject.train_on, _steps_of_the_window(analysis)
     assert train_on is not None  # noqa: S101 - the part needs it
-    model, recorders = analysis.model_at(analysis.windows.step), []
+    model, recorders, facts = analysis.model_at(analysis.windows.step), [], []
 
     def record(optimizer: torch.optim.Optimizer) -> TrajectoryRecorder:
-        recorders.append(TrajectoryRecorder(model, optimizer, analysis.space.names, every=every))
+        path = None if folder is None else folder / f"{len(recorders)}"
+        recorders.append(TrajectoryRecorder(model, optimizer, select, path=path, every=every))
+        facts.append(facts_of(optimizer, recorders[-1].groups, every))
         return recorders[-1]
 
+    seed = analysis.settings.seed + 1
     try:
-        train_on(
-            model, record, sampling=sampling, n_steps=len(analysis.window) * every, seed=analysis.settings.seed + 1
-        )
+        with seeded(seed):  # what the loop draws beside its minibatches, such as dropout
+            train_on(model, record, sampling=sampling, n_steps=n_steps, seed=seed)
     except NotImplementedError as error:
         raise InputError(
             expected=f"a training that offers the order {sampling}", got="none", hint=str(error) or "It is left out."
@@ -188,13 +200,26 @@ def _continued(sampling: str, analysis: Analysis) -> Trajectory:
         raise InputError(
             expected="a training inside `with record(optimizer):`", got="none", hint="See ls.Study(train_on=...)."
         )
-    return recorders[-1].trajectory()
+    return _whole_window(recorders[-1].trajectory(), n_steps // every), facts[-1]
+
+
+def _steps_of_the_window(analysis: Analysis) -> int:
+    return len(analysis.window) * analysis.facts.every
+
+
+def _whole_window(continued: Trajectory, rows: int) -> Trajectory:
+    """As many rows as the window has; variances of windows of different lengths do not compare."""
+    if len(continued) < rows:
+        raise InputError(
+            expected=f"{rows} recorded rows of the training that goes on, as many as the window asks",
+            got=f"{len(continued)}",
+            hint="Let train_on take all n_steps steps inside `with record(optimizer):`.",
+        )
+    return continued.part(slice(rows))
 
 
 def _sampling_row(sampling: str, analysis: Analysis) -> Exponents:
-    continued = _continued(sampling, analysis)
-    if sampling == "with-replacement" and not analysis.lacks("minibatches"):
-        _test_stationarity(continued, analysis)
+    continued, _ = _continued(sampling, analysis, analysis.space.names, analysis.facts.every)
     statistics = mode_statistics(analysis.load(saved.MODES), continued)
     return fit_exponents(
         ROWS[f"sampling-{sampling}"], statistics, _fitted_flatness(analysis), _fit_modes(analysis),
@@ -202,17 +227,46 @@ def _sampling_row(sampling: str, analysis: Analysis) -> Exponents:
     )  # fmt: skip
 
 
-def _test_stationarity(continued: Trajectory, analysis: Analysis) -> None:
-    """Two relations that need independent minibatches, on the training continued with them."""
-    modes, rate, risk = analysis.load(saved.MODES), analysis.learning_rate, analysis.risk
+def _yaida(analysis: Analysis) -> YaidaRelation:
+    return _stationarity(analysis)[0]
+
+
+def _lyapunov(analysis: Analysis) -> LyapunovResidual:
+    return _stationarity(analysis)[1]
+
+
+def _stationarity(analysis: Analysis) -> tuple[YaidaRelation, LyapunovResidual]:
+    """Two relations that need independent minibatches, on the training continued with them, every step and weight."""
+    if "stationarity" not in analysis.shared:
+        whole = ParameterSpace.of(analysis.subject.model)
+        size = _steps_of_the_window(analysis) * whole.dim * torch.finfo(analysis.risk.w0.dtype).bits // 8
+        if size > _CONTINUED_BYTES:
+            raise InputError(
+                expected=f"a window of the whole model, as all weights move, of at most {_CONTINUED_BYTES >> 30} GiB",
+                got=f"{size / 2**30:.1f} GiB: {_steps_of_the_window(analysis)} steps of {whole.dim} weights",
+                hint="Choose a shorter window.",
+            )
+        analysis.folder.path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=analysis.folder.path, prefix=".continued-") as folder:
+            continued, facts = _continued("with-replacement", analysis, None, 1, Path(folder))
+            analysis.shared["stationarity"] = _test_stationarity(continued, analysis)
+        analysis.folder.note("continued", dataclasses.asdict(facts))
+    return analysis.shared["stationarity"]
+
+
+def _test_stationarity(continued: Trajectory, analysis: Analysis) -> tuple[YaidaRelation, LyapunovResidual]:
+    modes, rate, w0 = analysis.load(saved.MODES), check_constant_rate(continued), analysis.risk.w0
     fitted, few = modes.part(slice(_fit_modes(analysis)[1])), modes.part(slice(1, 1 + _BALANCED_MODES))
-    covariance = gradient_noise(analysis.ensemble, risk.w0, few.directions.to(risk.w0)).covariance
+    covariance = gradient_noise(analysis.ensemble, w0, few.directions.to(w0)).covariance
+    whole, names = analysis.risk_at(analysis.windows.step, continued.space), analysis.space.names
     with one_thread():  # gradients of a small network
         points = min(_YAIDA_POINTS, len(continued) - 1)
-        yaida = yaida_relation(continued, risk, fitted, learning_rate=rate, n_points=points)
-        lyapunov = lyapunov_residual(continued, risk.hessian_vector_product, few, covariance, learning_rate=rate)
-    analysis.save(saved.YAIDA, yaida)
-    analysis.save(saved.LYAPUNOV, lyapunov)
+        return (
+            yaida_relation(continued, whole, fitted, learning_rate=rate, parameters=names, n_points=points),
+            lyapunov_residual(
+                continued, whole.hessian_vector_product, few, covariance, learning_rate=rate, parameters=names
+            ),
+        )
 
 
 def _growth(analysis: Analysis) -> Growth:
@@ -279,6 +333,20 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:  # noqa: ARG001 - stages sha
         Part(saved.PROFILES_NEAR, _near_profiles, after=(saved.basis_flatness("hessian"),)),
         Part(saved.exponents("langevin"), _langevin_row, after=(saved.basis_flatness("hessian"),), is_optional=True),
         *samplings,
+        Part(
+            saved.YAIDA,
+            _yaida,
+            needs=("train_on", "minibatches"),
+            after=(saved.MODES,),
+            is_optional=True,
+        ),
+        Part(
+            saved.LYAPUNOV,
+            _lyapunov,
+            needs=("train_on", "minibatches"),
+            after=(saved.MODES,),
+            is_optional=True,
+        ),
         Part(saved.GROWTH, _growth, needs=("epochs",), after=(saved.basis_flatness("hessian"),), is_optional=True),
         Part(saved.SENSITIVITY, _sensitivity),
     )

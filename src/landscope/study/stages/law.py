@@ -35,7 +35,7 @@ def _null(number: int, analysis: Analysis) -> Exponents:
     settings = analysis.settings
     measured = len(analysis.load(saved.FLATNESS).width)
     surrogate = shuffled_increments(analysis.window, seed=settings.seed * 1000 + number)
-    # Later modes enter nothing that is said of a null, and cost a second decomposition.
+    # Later modes enter no fit and cost a second decomposition; modes for 90 % of the variance are "at least" so many.
     count = min(max(settings.fit_modes[1], settings.spectrum_ranks[1]), len(surrogate) - 1, surrogate.dim)
     return measure_exponents(
         SHUFFLED,
@@ -56,7 +56,7 @@ def _history(analysis: Analysis) -> TrainingHistory:
     steps, names = analysis.checkpoints.steps(), ("train_loss", "train_error", "test_loss", "test_error")
     rows = []
     for number, step in enumerate(steps):
-        found = analysis.subject.measure(analysis.model_at(step))
+        found = analysis.subject.measure(analysis.model_at(step), seed=analysis.settings.seed)
         rows.append([found[name] for name in names])
         analysis.progress(number + 1, len(steps))
     columns = dict(zip(names, torch.tensor(rows, dtype=torch.float64).T, strict=True))

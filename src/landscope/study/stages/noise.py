@@ -18,7 +18,12 @@ from landscope.noise.drift import DriftLaw, Phases, drift_law, learning_phases
 from landscope.noise.drift_path import Activity
 from landscope.noise.gradient import GradientNoise, gradient_noise
 from landscope.noise.log_hessian import LogHessian, log_hessian
-from landscope.noise.noise_and_curvature import NoiseAndCurvature, measure_noise_and_curvature
+from landscope.noise.noise_and_curvature import (
+    LAYER_BASES,
+    LayerBasis,
+    NoiseAndCurvature,
+    measure_noise_and_curvature,
+)
 from landscope.noise.springs import Springs, measure_springs, nearest_ranks, spring_ranks
 from landscope.noise.temperature import ActiveTemperature, active_temperature
 from landscope.noise.temperature_over_training import (
@@ -35,9 +40,12 @@ from landscope.study.drift_path import walk_along_drift
 from landscope.study.parts import Need, Part, Stage
 from landscope.study.saved import Saved
 from landscope.surrogates.shuffled import shuffled_increments
+from landscope.threads import one_thread
 
-__all__ = ["NOISE", "measured_ranks"]
+__all__ = ["NOISE", "OF_HISTORY", "measured_ranks"]
 
+OF_HISTORY = (saved.DRIFT_LAW.name, saved.PHASES.name)
+"""Names of the results that are made of the losses during the training."""
 _MIN_MODES = 3
 _MIN_LOSSES = 4
 _FEW_MODES = 12
@@ -136,13 +144,14 @@ def _flatness_and_curvature(analysis: Analysis) -> FlatnessAndCurvature:
     )  # fmt: skip
 
 
-def _layer(name: str, basis: int, analysis: Analysis) -> NoiseAndCurvature:
+def _layer(name: str, basis: LayerBasis, analysis: Analysis) -> NoiseAndCurvature:
     """Gradient noise against curvature in one layer, along one of two sets of eigenvectors."""
     model = analysis.model_at(analysis.windows.step)
     risk = analysis.subject.risk(model, ParameterSpace.of(model, name), batch_norm=analysis.settings.batch_norm)
     ensemble = analysis.ensemble_of(risk)
-    n_modes = min(_LAYER_MODES, risk.space.dim - 1, len(ensemble.batch_losses(risk.w0)) - 1)
-    return measure_noise_and_curvature(name, risk, ensemble, risk.w0, n_modes)[basis]
+    with one_thread():  # the bits must not depend on the number of threads
+        n_modes = min(_LAYER_MODES, risk.space.dim - 1, len(ensemble.batch_losses(risk.w0)) - 1)
+        return measure_noise_and_curvature(name, risk, ensemble, risk.w0, n_modes, basis)
 
 
 def _check_points(count: int, when: str) -> None:
@@ -159,6 +168,12 @@ def _drift_law(analysis: Analysis) -> DriftLaw:
     assert history is not None  # noqa: S101 - the part needs it
     kept = (history.steps >= int(analysis.window.steps[0])) & torch.isfinite(history.train_loss)
     _check_points(int(kept.sum()), "from the window on")
+    if facts.groups_differ:
+        raise InputError(
+            expected="recorded weights with one momentum and learning rate",
+            got="parameter groups that differ",
+            hint="Record the weights of one group with select=.",
+        )
     return drift_law(
         history.steps[kept].double(), history.train_loss[kept],
         beta=analysis.load(saved.DRIFT_PATH).beta_slope,
@@ -181,43 +196,52 @@ def _activity(analysis: Analysis) -> Activity:
 
 
 def _weight_matrices(analysis: Analysis) -> list[str]:
-    return [
-        name for name, tensor in analysis.subject.model.named_parameters() if tensor.ndim > 1 and tensor.requires_grad
-    ]
+    """Names of the matrices, as the folder keeps them: a study that is read needs no model."""
+    kept = analysis.folder.read_note("training").get("weight_matrices")
+    return analysis.subject.weight_matrices if kept is None else kept
 
 
-def _noise(result: Saved[Any], make: Callable[[Analysis], Result], *needs: Need) -> Part:
+def _noise(result: Saved[Any], make: Callable[[Analysis], Result], *needs: Need, uses: tuple[str, ...] = ()) -> Part:
     """A part that is made from minibatch losses."""
-    return Part(result, make, needs=("minibatches", *needs), is_optional=True)
+    return Part(result, make, needs=("minibatches", *needs), uses=uses, is_optional=True)
 
 
 def _parts(analysis: Analysis) -> tuple[Part, ...]:
     layers = [
-        _noise(saved.layer(number, basis), functools.partial(_layer, name, index))
+        _noise(saved.layer(number, basis), functools.partial(_layer, name, basis))
         for number, name in enumerate(_weight_matrices(analysis))
-        for index, basis in enumerate(("hessian", "gradient-noise"))
+        for basis in LAYER_BASES
     ]
     return (
-        Part(saved.VELOCITY, _velocity),
-        _noise(saved.SPRINGS, _springs, "learning_rate"),
+        Part(saved.VELOCITY, _velocity, uses=("epochs",), is_optional=True),
+        Part(
+            saved.SPRINGS, _springs, needs=("minibatches", "learning_rate"), after=(saved.VELOCITY,),
+            is_optional=True,
+        ),
         _noise(saved.GRADIENT_NOISE, _gradient),
         _noise(saved.LOG_HESSIAN, _log_hessian),
         _noise(saved.TEMPERATURE, _temperature, "learning_rate"),
         _noise(
             saved.TEMPERATURE_OVER_TRAINING, _temperature_over_training, "learning_rate",
-            "checkpoints",
+            "checkpoints", uses=("epochs",),
         ),
         Part(saved.FLATNESS_AND_CURVATURE, _flatness_and_curvature, is_optional=True),
         *layers,
-        Part(saved.DRIFT_PATH, walk_along_drift, is_optional=True),
+        Part(
+            saved.DRIFT_PATH, walk_along_drift, uses=("evaluate", "minibatches", saved.LOG_HESSIAN.name),
+            is_optional=True,
+        ),
         Part(
             saved.DRIFT_LAW, _drift_law, needs=("history", "learning_rate"), after=(saved.DRIFT_PATH,),
             is_optional=True,
         ),
         Part(saved.PHASES, _phases, needs=("history",), is_optional=True),
-        Part(saved.ACTIVITY, _activity, is_optional=True),
-        Part(saved.NULL_VELOCITY, _null_velocity),
-        Part(saved.FRESH_VELOCITY, _fresh_velocity, needs=("fresh",)),
+        Part(saved.ACTIVITY, _activity, uses=("epochs",), is_optional=True),
+        Part(saved.NULL_VELOCITY, _null_velocity, uses=("epochs",), is_optional=True),
+        Part(
+            saved.FRESH_VELOCITY, _fresh_velocity, needs=("fresh",), uses=("epochs",),
+            is_optional=True,
+        ),
     )  # fmt: skip
 
 

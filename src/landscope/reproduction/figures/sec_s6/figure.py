@@ -16,6 +16,7 @@ from landscope.law.inverse_relation import InverseRelation
 from landscope.progress import Reporter
 from landscope.protocols import LossLandscape, ProgressCallback
 from landscope.reproduction.experiment.datasets.loading import load_data
+from landscope.reproduction.experiment.folder import check_same_numbers
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.figures.figure import Plan, Plot, Section
@@ -27,6 +28,7 @@ from landscope.reproduction.figures.sec_s6.universality import (
     universality_measurements,
 )
 from landscope.reproduction.jobs import Job
+from landscope.storage.folder import ResultFolder
 from landscope.training_history import TrainingHistory
 from landscope.trajectory import Trajectory, open_trajectory
 
@@ -34,11 +36,11 @@ __all__ = ["SecS6"]
 
 _NUMBERS = ("psi", "psi_interval", "psi_D", "psi_tau", "gamma", "n_used", "n_censored", "flatness_range")
 _HEADINGS = (
-    "case", "data", "samples", "weights", "N", "seeds", "training error", "ψ in-sample", "ψ next window", "ψ null",
+    "case", "data", "samples", "weights", "N", "seeds", "training error", "ψ in-sample", "ψ fresh data", "ψ null",
 )  # fmt: skip
 _TEXT = (
-    "The exponent ψ of σ² ~ F^(-ψ) along principal modes: in-sample as in the paper, along the same modes in the next "
-    "window, and along the modes of the steps of the window in random order. All modes in the range count equally; "
+    "The exponent ψ of σ² ~ F^(-ψ) along principal modes: in-sample as in the paper, along the same modes in "
+    "fresh data, and along the modes of the steps of the window in random order. All modes in the range count equally; "
     "where log-spaced ones were measured, each stands for those nearest to it. Mean over seeds with Student's 95 % "
     "interval; with one seed, a jackknife over ten blocks of time, in round brackets. Exploration was reached where "
     "the training error is 0."
@@ -100,7 +102,7 @@ class SecS6:
 
 
 def _names(case: Case, layer: str, settings: Settings) -> list[str]:
-    """Names of the exponents of a layer: in-sample, next window, and each null."""
+    """Names of the exponents of a layer: in-sample, fresh data, and each null."""
     marks = (("preconditioned", case.preconditioned), ("re-estimated", case.batch_norm == "re-estimated"))
     kind = "-".join(["relation", *(mark for mark, holds in marks if holds)])
     stem = f"{kind}-{layer}" if case.layers else "exponents"
@@ -110,15 +112,16 @@ def _names(case: Case, layer: str, settings: Settings) -> list[str]:
 
 def _measure_layer(run: ExperimentRun, case: Case, layer: str, n_modes: int | None, progress: ProgressCallback) -> None:
     names, settings = _names(case, layer, run.settings), run.settings
+    check_same_numbers(ResultFolder(run.path), names[0], {"n_modes": n_modes})
     if all(run.has(name) for name in names):
         return
     landscape, *windows = _landscape_and_windows(run, case, layer)
     relation = InverseRelation(
         landscape, *windows, settings.fit_modes, n_modes=n_modes, spectrum_ranks=settings.spectrum_ranks,
-        rtol=settings.rtol, progress=progress,
+        rtol=settings.rtol, ratio=settings.ratio, progress=progress,
     )  # fmt: skip
     run.cached(names[0], Exponents, relation.in_sample)
-    run.cached(names[1], Exponents, relation.next_window)
+    run.cached(names[1], Exponents, relation.fresh)
     for number, name in enumerate(names[2:]):
         run.cached(name, Exponents, lambda number=number: relation.null(seed=settings.seed * 1000 + number))
 
@@ -127,11 +130,11 @@ def _landscape_and_windows(run: ExperimentRun, case: Case, layer: str) -> tuple[
     study = run.study
     assert study.fresh is not None  # noqa: S101 - a run records two windows
     risk = study.risk(select=layer, batch_norm=case.batch_norm)
-    window, next_window = (rows.of_parameters(layer) for rows in (study.window, study.fresh))
+    window, fresh = (rows.of_parameters(layer) for rows in (study.window, study.fresh))
     if not case.preconditioned:
-        return risk, window, next_window
+        return risk, window, fresh
     scale = run.load("preconditioner", Preconditioner).scale
-    return Preconditioned(risk, scale), window.scaled(scale), next_window.scaled(scale)
+    return Preconditioned(risk, scale), window.scaled(scale), fresh.scaled(scale)
 
 
 def _result(case: Case, layer: str, runs: Sequence[ExperimentRun]) -> CaseResult:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
+from landscope.claims.exponents import NULL_NAME
 from landscope.claims.verdict import Claim, Control, Measurement
 from landscope.law.exponents import Exponents
 from landscope.law.intervals import prediction_band, seed_interval
@@ -43,7 +44,7 @@ class CaseResult:
         dim: Number of weights, N.
         training_error: Training error of each run at the end of its window.
         in_sample: Exponents of each run along its own modes.
-        fresh: Exponents of each run along the same modes in its next window.
+        fresh: Exponents of each run along the same modes in fresh data.
         null: Exponents of the surrogates of all runs.
     """
 
@@ -90,10 +91,15 @@ def _null(cases: Sequence[CaseResult]) -> Control:
     """Compare each case with its own surrogates: if they are as inverse, the relation needs no dynamics."""
     tested = [case for case in cases if any(not math.isnan(row.psi) for row in case.null)]
     as_inverse = [case for case in tested if _mean(case.in_sample) <= _upper(case.null)]
-    share = f"{len(as_inverse)} of {len(tested)} cases"
+    finding = f"is as inverse in {len(as_inverse)} of {len(tested)} cases"
     if as_inverse:
-        return Control("the shuffled-increment null", (-math.inf, math.inf), "differ", f"is as inverse in {share}")
-    return Control("the shuffled-increment null", (math.nan, math.nan), "differ", f"is as inverse in {share}")
+        return Control(NULL_NAME, (-math.inf, math.inf), "differ", finding)
+    if len(tested) < len(cases):
+        return Control(
+            NULL_NAME, (math.nan, math.nan), "differ", f"was measured in {len(tested)} of {len(cases)} cases"
+        )
+    # Each case has passed its own null: no value is that of the null.
+    return Control(NULL_NAME, (-math.inf, -math.inf), "differ", finding)
 
 
 def _upper(null: Sequence[Exponents]) -> float:
