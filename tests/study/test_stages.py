@@ -9,8 +9,8 @@ import landscope as ls
 from landscope.errors import StorageError
 from landscope.landscape import LossProfiles
 from landscope.law.exponents import Exponents
+from landscope.study.saved import DrawnModes
 from landscope.study.stages import STAGES
-from landscope.study.stages.flatness import DrawnModes
 
 
 @pytest.fixture

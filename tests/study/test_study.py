@@ -299,7 +299,7 @@ def test_a_folder_alone_is_read_drawn_and_reported(analysed):
 
 def test_figures_before_the_analysis_name_what_they_need(recorded):
     for name, figure in FIGURES.items():
-        with pytest.raises(InputError, match=re.escape(figure.results[0])):
+        with pytest.raises(InputError, match=re.escape(figure.results[0].name)):
             getattr(ls.Study(recorded).plots, name)()
     assert dir(ls.Study(recorded).plots) == sorted(FIGURES)
 

@@ -52,12 +52,12 @@ CAPTIONS = {
         "Log-loss of single minibatches and of all data along one mode.",
     ),
     "noise_against_flatness": (
-        "B. Noise strength.",
-        "Velocity variance D against flatness. It does not depend on the order of the steps, so shuffling does not "
-        "change it.",
+        "B, first part. Noise strength.",
+        "Velocity variance D against flatness. Along fixed directions it does not depend on the order of the steps; "
+        "the null has other modes, so its D is another.",
     ),
     "correlation_time_against_flatness": (
-        "B. Correlation time.",
+        "B, second part. Correlation time.",
         "τ = σ²/D against flatness. Grey: the same steps in random order, without memory; only PCA of a finite window "
         "causes their τ.",
     ),

@@ -12,15 +12,18 @@ from torch import Tensor
 
 from landscope._names import BatchNorm
 from landscope.errors import InputError, StorageError
+from landscope.law.exponents import Exponents
 from landscope.parameters import ParameterSpace
 from landscope.protocols import Ensemble, ProgressCallback, silent
 from landscope.results import Result
 from landscope.risk import EmpiricalRisk
+from landscope.study import saved
 from landscope.study.checkpoints import Checkpoints
 from landscope.study.folder import StudyFolder
 from landscope.study.loss_at_w0 import check_loss
 from landscope.study.parts import NEEDS, Need, Part
 from landscope.study.recording import TrainingFacts, check_recorded, training_facts
+from landscope.study.saved import Saved
 from landscope.study.settings import StudySettings
 from landscope.study.subject import Subject
 from landscope.study.windows import Windows, choose_windows
@@ -255,18 +258,31 @@ class Analysis:
             risk = self.risk_at(step)
             yield step, self.ensemble_of(risk), risk.w0
 
-    def load(self, name: str, kind: type[AnyResult]) -> AnyResult:
+    def load(self, result: Saved[AnyResult]) -> AnyResult:
         """Read a result of the study."""
-        return self.folder.load(name, kind)
+        return self.folder.load(result.name, result.kind)
 
-    def load_if_there(self, name: str, kind: type[AnyResult]) -> AnyResult | None:
+    def load_if_there(self, result: Saved[AnyResult]) -> AnyResult | None:
         """Read a result of the study; None where it was not made."""
-        return self.folder.load(name, kind) if self.folder.has(name) else None
+        return self.load(result) if self.has(result) else None
+
+    def has(self, result: Saved[Any]) -> bool:
+        """Whether a result of the study was made."""
+        return self.folder.has(result.name)
+
+    def save(self, result: Saved[AnyResult], value: AnyResult) -> None:
+        """Keep a result of the study."""
+        self.folder.save(result.name, value)
+
+    @property
+    def nulls(self) -> list[Exponents]:
+        """The exponents of the shuffled increments that were made."""
+        return [self.folder.load(name, Exponents) for name in self.folder.names(saved.SHUFFLED)]
 
     @property
     def history(self) -> TrainingHistory | None:
         """Losses and errors during the training, where they were kept or measured."""
-        return self.load_if_there("training", TrainingHistory)
+        return self.load_if_there(saved.TRAINING)
 
     def lacks(self, need: Need) -> bool:
         """Whether something that parts need is not there."""
@@ -292,6 +308,6 @@ class Analysis:
             if self.lacks(need):
                 several = need == "learning_rate" and self.facts.groups_differ
                 return f"needs {_SEVERAL_RATES if several else NEEDS[need]}"
-        missing = [name for name in part.after if not self.folder.has(name)]
+        missing = [result.name for result in part.after if not self.has(result)]
         reasons = self.folder.read_note("not-measured")
         return next((reasons.get(name, f"needs {name}") for name in missing), "")

@@ -5,34 +5,22 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 
 from landscope.claims import controls, fig1, fig2, fig3, fig5, sec_s2, sec_s3
 from landscope.claims.statements import judged
 from landscope.claims.verdict import Judgement, Measurement
-from landscope.landscape import Flatness, LossProfiles, ProfileFits
-from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature
 from landscope.law.exponents import Exponents
-from landscope.law.sensitivity import Sensitivity
-from landscope.law.spectrum import Spectrum
-from landscope.law.window_growth import Growth
-from landscope.noise.drift import DriftLaw, Phases
-from landscope.noise.drift_path import DriftPath
-from landscope.noise.gradient import GradientNoise
-from landscope.noise.log_hessian import LogHessian
 from landscope.noise.noise_and_curvature import NoiseAndCurvature
-from landscope.noise.springs import Springs
-from landscope.noise.stationarity import LyapunovResidual, YaidaRelation
-from landscope.noise.temperature import ActiveTemperature
-from landscope.noise.temperature_over_training import TemperatureOverTraining
-from landscope.noise.velocity import VelocityStatistics
+from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.recording import training_facts
+from landscope.study.saved import Saved
 from landscope.study.stages.controls import near_curvature
-from landscope.study.stages.noise import LAYER
 
-__all__ = ["judgements_of", "layer_names", "measurements_of"]
+__all__ = ["judgements_of", "layers_of", "measurements_of"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,30 +30,31 @@ class _Group:
     Args:
         stage: Stage that makes the results.
         keys: Keys of the claims.
-        results: Names of the results.
+        results: The results.
         measure: Measures the claims.
         uses_rate: Whether the learning rate enters.
     """
 
     stage: str
     keys: tuple[str, ...]
-    results: tuple[str, ...]
+    results: tuple[Saved[Any], ...]
     measure: Callable[[Analysis], Mapping[str, Measurement]]
     uses_rate: bool = False
 
 
-def layer_names(analysis: Analysis) -> list[str]:
-    """Names of the results about single layers: layer by layer, Hessian eigenvectors first."""
-    names = analysis.folder.names(LAYER)
-    return sorted(names, key=lambda name: (int(name.removeprefix(LAYER).split("-")[0]), not name.endswith("hessian")))
+def layers_of(analysis: Analysis) -> list[NoiseAndCurvature]:
+    """The results about single layers: layer by layer, Hessian eigenvectors first."""
+    names = analysis.folder.names(saved.LAYER)
+    order = sorted(names, key=lambda name: (int(name.split("-")[2]), not name.endswith("hessian")))
+    return [analysis.folder.load(name, NoiseAndCurvature) for name in order]
 
 
 def _law(analysis: Analysis) -> Mapping[str, Measurement]:
-    fits = analysis.load("profile-fits", ProfileFits)
-    spectrum = analysis.load("spectrum", Spectrum)
-    in_sample = analysis.load("exponents-in-sample", Exponents)
-    fresh = analysis.load_if_there("exponents-fresh", Exponents)
-    nulls = [analysis.load(name, Exponents) for name in analysis.folder.names("exponents-shuffled-")]
+    fits = analysis.load(saved.PROFILE_FITS)
+    spectrum = analysis.load(saved.SPECTRUM)
+    in_sample = analysis.load(saved.IN_SAMPLE)
+    fresh = analysis.load_if_there(saved.FRESH)
+    nulls = analysis.nulls
     residual_ratio = float((fits.log_residual / fits.quadratic_residual).median())
     return {
         **fig1.spectrum_measurements(spectrum, in_sample, fresh, nulls),
@@ -76,10 +65,10 @@ def _law(analysis: Analysis) -> Mapping[str, Measurement]:
 
 def _springs(analysis: Analysis) -> Mapping[str, Measurement]:
     found = fig3.spring_measurements(
-        analysis.load("noise-springs", Springs),
-        analysis.load("noise-velocity", VelocityStatistics),
-        analysis.load("noise-gradient", GradientNoise),
-        analysis.load("noise-log-hessian", LogHessian),
+        analysis.load(saved.SPRINGS),
+        analysis.load(saved.VELOCITY),
+        analysis.load(saved.GRADIENT_NOISE),
+        analysis.load(saved.LOG_HESSIAN),
         analysis.settings.fit_modes,
         learning_rate=analysis.learning_rate,
     )
@@ -89,23 +78,23 @@ def _springs(analysis: Analysis) -> Mapping[str, Measurement]:
 
 
 def _memory(analysis: Analysis) -> Mapping[str, Measurement]:
-    measured = len(analysis.load("flatness", Flatness).width)
+    measured = len(analysis.load(saved.FLATNESS).width)
     return sec_s2.memory_measurements(
-        analysis.load("noise-velocity", VelocityStatistics),
-        analysis.load("noise-null-velocity", VelocityStatistics),
-        analysis.load_if_there("noise-fresh-velocity", VelocityStatistics),
+        analysis.load(saved.VELOCITY),
+        analysis.load(saved.NULL_VELOCITY),
+        analysis.load_if_there(saved.FRESH_VELOCITY),
         analysis.settings.fit_modes,
         min(analysis.settings.fit_modes[1], measured),
     )
 
 
 def _temperature(analysis: Analysis) -> Mapping[str, Measurement]:
-    noise = analysis.load("noise-gradient", GradientNoise)
+    noise = analysis.load(saved.GRADIENT_NOISE)
     return fig5.temperature_measurements(
-        analysis.load("noise-temperature", ActiveTemperature),
+        analysis.load(saved.TEMPERATURE),
         noise,
-        analysis.load("flatness", Flatness).width[: len(noise.variance)],
-        analysis.load("noise-temperature-over-training", TemperatureOverTraining),
+        analysis.load(saved.FLATNESS).width[: len(noise.variance)],
+        analysis.load(saved.TEMPERATURE_OVER_TRAINING),
         analysis.settings.fit_modes,
     )
 
@@ -114,39 +103,36 @@ def _drift(analysis: Analysis) -> Mapping[str, Measurement]:
     if analysis.facts.optimizer != "SGD":
         return {"logarithmic_drift": Measurement(math.nan, note="the law is for SGD")}
     return sec_s2.drift_measurements(
-        analysis.load("noise-drift-law", DriftLaw),
-        analysis.load("noise-drift-path", DriftPath),
-        analysis.load("noise-phases", Phases),
+        analysis.load(saved.DRIFT_LAW),
+        analysis.load(saved.DRIFT_PATH),
+        analysis.load(saved.PHASES),
     )
 
 
 def _margin(analysis: Analysis) -> Mapping[str, Measurement]:
-    path = analysis.load("noise-drift-path", DriftPath)
+    path = analysis.load(saved.DRIFT_PATH)
     if bool(torch.isnan(path.margin[0])):
         return {"margin": Measurement(math.nan, note="needs evaluate=f with f(model) -> {'margin': ...}")}
     return sec_s2.margin_measurements(path)
 
 
 def _curvature(analysis: Analysis) -> Mapping[str, Measurement]:
-    layers = [analysis.load(name, NoiseAndCurvature) for name in layer_names(analysis)]
     return sec_s3.curvature_measurements(
-        analysis.load("flatness-and-curvature", FlatnessAndCurvature), layers, analysis.space.names
+        analysis.load(saved.FLATNESS_AND_CURVATURE), layers_of(analysis), analysis.space.names
     )
 
 
 def _row(key: str, analysis: Analysis) -> Exponents:
-    return analysis.load(f"exponents-{key}", Exponents)
+    return analysis.load(saved.exponents(key))
 
 
 def _hessian(analysis: Analysis) -> Mapping[str, Measurement]:
-    fresh = analysis.load_if_there("exponents-hessian-fresh", Exponents)
-    return controls.hessian_basis_measurements(
-        _row("hessian", analysis), fresh, analysis.load("sensitivity", Sensitivity)
-    )
+    fresh = analysis.load_if_there(saved.exponents("hessian-fresh"))
+    return controls.hessian_basis_measurements(_row("hessian", analysis), fresh, analysis.load(saved.SENSITIVITY))
 
 
 def _equilibrium(analysis: Analysis) -> Mapping[str, Measurement]:
-    near, widths = analysis.load("controls-near", LossProfiles), analysis.load("flatness-hessian", Flatness)
+    near, widths = analysis.load(saved.PROFILES_NEAR), analysis.load(saved.basis_flatness("hessian"))
     return controls.equilibrium_measurements(
         _row("hessian-fresh", analysis), _row("langevin", analysis), near_curvature(near, widths)
     )
@@ -159,65 +145,68 @@ def _sampling(analysis: Analysis) -> Mapping[str, Measurement]:
 
 
 def _growth(analysis: Analysis) -> Mapping[str, Measurement]:
-    return controls.growth_measurements(analysis.load("growth", Growth))
+    return controls.growth_measurements(analysis.load(saved.GROWTH))
 
 
 def _stationarity(analysis: Analysis) -> Mapping[str, Measurement]:
     """Both tests are of the training that went on, with an optimiser of its own."""
     return controls.stationarity_measurements(
-        analysis.load("controls-yaida", YaidaRelation),
-        analysis.load("controls-lyapunov", LyapunovResidual),
+        analysis.load(saved.YAIDA),
+        analysis.load(saved.LYAPUNOV),
         plain=training_facts(analysis.folder, "continued").is_plain_sgd,
     )
 
 
 _GROUPS = (
-    _Group("law", (), ("spectrum", "exponents-in-sample", "profile-fits"), _law),
+    _Group("law", (), (saved.SPECTRUM, saved.IN_SAMPLE, saved.PROFILE_FITS,), _law),
     _Group(
         "noise",
         (
             "minibatch_springs", "spring_flatness", "spring_noise", "mean_field", "stiffness_exponent",
             "centre_exponent", "tau_counts_minibatches",
         ),
-        ("noise-springs", "noise-gradient", "noise-log-hessian", "noise-velocity"),
+        (saved.SPRINGS, saved.GRADIENT_NOISE, saved.LOG_HESSIAN, saved.VELOCITY),
         _springs,
         uses_rate=True,
     ),
-    _Group("noise", ("short_memory", "persistence"), ("noise-velocity", "noise-null-velocity"), _memory),
+    _Group("noise", ("short_memory", "persistence"), (saved.VELOCITY, saved.NULL_VELOCITY,), _memory),
     _Group(
         "noise",
         ("temperature_profile", "temperature_by_flatness", "cooling", "frozen"),
-        ("noise-temperature", "noise-gradient", "noise-temperature-over-training"),
+        (saved.TEMPERATURE, saved.GRADIENT_NOISE, saved.TEMPERATURE_OVER_TRAINING,),
         _temperature,
         uses_rate=True,
     ),
     _Group(
         "noise",
         ("logarithmic_drift",),
-        ("noise-drift-law", "noise-drift-path", "noise-phases"),
+        (saved.DRIFT_LAW, saved.DRIFT_PATH, saved.PHASES,),
         _drift,
         uses_rate=True,
     ),
-    _Group("noise", ("margin",), ("noise-drift-path",), _margin),
-    _Group("noise", ("flatness_and_hessian", "noise_by_curvature"), ("flatness-and-curvature",), _curvature),
-    _Group("controls", ("psi_hessian",), ("exponents-hessian", "sensitivity"), _hessian),
+    _Group("noise", ("margin",), (saved.DRIFT_PATH,), _margin),
+    _Group("noise", ("flatness_and_hessian", "noise_by_curvature"), (saved.FLATNESS_AND_CURVATURE,), _curvature),
+    _Group("controls", ("psi_hessian",), (saved.exponents("hessian"), saved.SENSITIVITY,), _hessian),
     _Group(
         "controls",
         ("inverse_einstein",),
-        ("exponents-hessian-fresh", "exponents-langevin", "controls-near", "flatness-hessian"),
+        (
+            saved.exponents("hessian-fresh"), saved.exponents("langevin"), saved.PROFILES_NEAR,
+            saved.basis_flatness("hessian"),
+        ),
         _equilibrium,
     ),
     _Group(
         "controls",
         ("tau_by_sampling",),
-        ("exponents-sampling-with-replacement", "exponents-sampling-reshuffled"),
+        (saved.sampling("with-replacement"), saved.sampling("reshuffled"),),
         _sampling,
     ),
-    _Group("controls", ("flat_modes_stationary",), ("growth",), _growth),
+    _Group("controls", ("flat_modes_stationary",), (saved.GROWTH,), _growth),
     _Group(
         "controls",
         ("stationary",),
-        ("exponents-sampling-with-replacement", "controls-yaida", "controls-lyapunov"),
+        (saved.sampling("with-replacement"), saved.YAIDA, saved.LYAPUNOV,),
         _stationarity,
     ),
 )  # fmt: skip
@@ -234,7 +223,7 @@ def measurements_of(analysis: Analysis) -> dict[str, Measurement]:
     for group in _GROUPS:
         if group.stage not in done:
             continue
-        missing = [name for name in group.results if not analysis.folder.has(name)]
+        missing = [result.name for result in group.results if not analysis.has(result)]
         if missing:
             reason = reasons.get(missing[0], f"needs the result {missing[0]}")
             found |= {key: Measurement(math.nan, note=reason) for key in group.keys}

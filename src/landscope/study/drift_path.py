@@ -6,10 +6,9 @@ import math
 
 import torch
 
-from landscope.directions.directions import Directions
 from landscope.landscape import loss_profiles
 from landscope.noise.drift_path import DriftPath
-from landscope.noise.log_hessian import LogHessian
+from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.subject import set_weights
 
@@ -21,7 +20,7 @@ _NAMES = ("train_error", "test_loss", "test_error")
 
 def walk_along_drift(analysis: Analysis) -> DriftPath:
     """Losses from w0 along mode 1, as far as the window went, and errors where the study can evaluate a model."""
-    direction, risk = analysis.load("modes", Directions).directions[0], analysis.risk
+    direction, risk = analysis.load(saved.MODES).directions[0], analysis.risk
     first, last = (analysis.window.row(row).double() for row in (0, -1))
     length = float(direction @ (last - first))
     displacements = torch.linspace(0, length, _POINTS, dtype=torch.float64)
@@ -36,7 +35,7 @@ def walk_along_drift(analysis: Analysis) -> DriftPath:
     columns = torch.tensor(rows, dtype=torch.float64).T
     tiny = 1e-2 * abs(length)
     ends = loss_profiles(risk, risk.w0, direction[None].to(risk.w0), torch.tensor([-tiny, tiny])).loss[0]
-    hessian = analysis.load_if_there("noise-log-hessian", LogHessian)
+    hessian = analysis.load_if_there(saved.LOG_HESSIAN)
     return DriftPath(
         displacements=displacements,
         margin=columns[0],

@@ -7,6 +7,7 @@ import html
 
 from landscope.law.exponents import Exponents
 from landscope.law.intervals import with_interval
+from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.stages.controls import ROWS
 
@@ -19,7 +20,7 @@ EXPONENTS = ("psi", "psi_D", "psi_tau", "gamma")
 def exponent_rows(analysis: Analysis) -> list[Exponents]:
     """The rows that a study has: in-sample, fresh data, nulls, and the controls."""
     names = ("in-sample", "fresh", *(f"shuffled-{number}" for number in range(analysis.settings.n_nulls)), *ROWS)
-    rows = (analysis.load_if_there(f"exponents-{name}", Exponents) for name in names)
+    rows = (analysis.load_if_there(saved.exponents(name)) for name in names)
     return [row for row in rows if row is not None]
 
 

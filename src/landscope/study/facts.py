@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from landscope.errors import StorageError
+from landscope.study import saved
 from landscope.study.analysis import Analysis
-from landscope.study.stages.noise import LAYER
 
 __all__ = ["keep_facts"]
 
@@ -31,7 +31,7 @@ def keep_facts(analysis: Analysis) -> bool:
     if analysis.has_subject:
         if analysis.subject.has_loader and any(map(folder.names, _OF_MINIBATCHES)):
             _check_same_batches(analysis, before, known)
-        if not folder.names(LAYER):
+        if not folder.names(saved.LAYER):
             known["weight_matrices"] = analysis.subject.weight_matrices
     facts = {**before, **{key: value for key, value in known.items() if value}}
     if facts != before:

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from landscope import plots
 from landscope._names import Sampling
 from landscope.errors import InputError
-from landscope.landscape import Flatness, LossProfiles, ProfileFits
+from landscope.landscape import Flatness
 from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature
 from landscope.law.exponents import Exponents
-from landscope.law.spectrum import Spectrum
-from landscope.law.window_growth import Growth
-from landscope.noise.drift import DriftLaw
-from landscope.noise.drift_path import Activity, DriftPath
 from landscope.noise.gradient import GradientNoise
-from landscope.noise.noise_and_curvature import NoiseAndCurvature
-from landscope.noise.springs import Springs
-from landscope.noise.stationarity import YaidaRelation
-from landscope.noise.temperature import ActiveTemperature
-from landscope.noise.temperature_over_training import TemperatureOverTraining, drawn_ranks
-from landscope.noise.velocity import VelocityStatistics
+from landscope.noise.temperature_over_training import drawn_ranks
+from landscope.study import saved
 from landscope.study.analysis import Analysis
-from landscope.study.claims import layer_names
+from landscope.study.claims import layers_of
 from landscope.study.exponents import exponent_rows
-from landscope.study.stages.flatness import DrawnModes
-from landscope.study.stages.noise import LAYER
+from landscope.study.saved import Saved
 from landscope.training_history import TrainingHistory
 
 if TYPE_CHECKING:
@@ -41,177 +32,117 @@ class StudyFigure:
     """One figure of a study.
 
     Args:
-        results: Names of the results that it is drawn from.
-        draw: Draws it; None where it has nothing to show.
+        results: The results that it is drawn from.
+        draw: ``draw(analysis, *results)``; None where it has nothing to show. By default the call of the same name in
+            :mod:`landscope.plots`, with the results.
     """
 
-    results: tuple[str, ...]
-    draw: Callable[[Analysis], go.Figure | None]
+    results: tuple[Saved[Any], ...]
+    draw: Callable[..., go.Figure | None] | None = None
 
 
-def _rows(analysis: Analysis) -> tuple[Exponents, Exponents | None, list[Exponents]]:
-    """Exponents in-sample, in fresh data, and under the nulls."""
-    return (
-        analysis.load("exponents-in-sample", Exponents),
-        analysis.load_if_there("exponents-fresh", Exponents),
-        _nulls(analysis),
-    )
-
-
-def _nulls(analysis: Analysis) -> list[Exponents]:
-    return [analysis.load(name, Exponents) for name in analysis.folder.names("exponents-shuffled-")]
-
-
-def _spectrum(analysis: Analysis) -> Spectrum:
-    return analysis.load("spectrum", Spectrum)
-
-
-def _profiles(analysis: Analysis) -> tuple[LossProfiles, tuple[int, ...]]:
-    return analysis.load("profiles", LossProfiles), analysis.load("drawn-modes", DrawnModes).ranks
-
-
-def _training(analysis: Analysis) -> go.Figure:
+def _training(analysis: Analysis, history: TrainingHistory) -> go.Figure:
     spans = [("window", analysis.window)]
     spans += [("fresh data", analysis.windows.fresh)] if analysis.windows.fresh is not None else []
     steps = [(name, int(rows.steps[0]), int(rows.steps[-1])) for name, rows in spans]
-    return plots.training_curves(analysis.load("training", TrainingHistory), steps, analysis.steps_per_epoch)
+    return plots.training_curves(history, steps, analysis.steps_per_epoch)
 
 
-def _log_profiles(analysis: Analysis) -> go.Figure:
-    drawn, ranks = _profiles(analysis)
-    return plots.log_loss_profiles(
-        drawn, analysis.load("profile-fits", ProfileFits), ranks, analysis.load("flatness", Flatness)
-    )
+def _temperature(analysis: Analysis, noise: GradientNoise, widths: Flatness) -> go.Figure:
+    return plots.temperature_against_flatness(noise, widths.width[: len(noise.variance)], analysis.learning_rate)
 
 
-def _correlation_time(analysis: Analysis) -> go.Figure:
-    velocity = analysis.load_if_there("noise-velocity", VelocityStatistics)
-    return plots.correlation_time_against_flatness(*_rows(analysis), None if velocity is None else velocity.white_time)
+def _correlation_time(analysis: Analysis, own: Exponents) -> go.Figure:
+    velocity = analysis.load_if_there(saved.VELOCITY)
+    white_time = None if velocity is None else velocity.white_time
+    return plots.correlation_time_against_flatness(own, *_others(analysis), white_time)
 
 
-def _temperature(analysis: Analysis) -> go.Figure:
-    noise = analysis.load("noise-gradient", GradientNoise)
-    width = analysis.load("flatness", Flatness).width[: len(noise.variance)]
-    return plots.temperature_against_flatness(noise, width, analysis.learning_rate)
+def _others(analysis: Analysis) -> tuple[Exponents | None, list[Exponents]]:
+    """Exponents in fresh data and of the nulls, which stand beside those of the window."""
+    return analysis.load_if_there(saved.FRESH), analysis.nulls
 
 
-def _temperature_profiles(analysis: Analysis) -> go.Figure:
-    ranks = analysis.load("noise-springs", Springs).ranks
-    return plots.temperature_profiles(analysis.load("noise-temperature", ActiveTemperature), drawn_ranks(ranks))
-
-
-def _layers(analysis: Analysis) -> go.Figure:
-    return plots.noise_against_curvature([analysis.load(name, NoiseAndCurvature) for name in layer_names(analysis)])
-
-
-def _equilibrium(analysis: Analysis) -> go.Figure:
-    rows = [analysis.load(f"exponents-{key}", Exponents) for key in ("hessian", "langevin")]
-    return plots.equilibrium(rows[0], rows[1])
-
-
-def _samplings(analysis: Analysis) -> go.Figure | None:
+def _samplings(analysis: Analysis, _: Exponents, both: FlatnessAndCurvature) -> go.Figure | None:
     if analysis.steps_per_epoch is None:
         return None
-    found = analysis.load("flatness-and-curvature", FlatnessAndCurvature)
-    names = [name for name in get_args(Sampling) if analysis.folder.has(f"exponents-sampling-{name}")]
-    samplings = {name: analysis.load(f"exponents-sampling-{name}", Exponents) for name in names}
-    kept = found.ranks <= len(next(iter(samplings.values())).width)
+    rows = {name: analysis.load_if_there(saved.sampling(name)) for name in get_args(Sampling)}
+    samplings = {name: row for name, row in rows.items() if row is not None}
+    kept = both.ranks <= len(next(iter(samplings.values())).width)
     facts = analysis.facts
     return plots.correlation_time_by_sampling(
-        samplings, found.ranks[kept], found.curvature[kept], analysis.learning_rate, analysis.steps_per_epoch,
+        samplings, both.ranks[kept], both.curvature[kept], analysis.learning_rate, analysis.steps_per_epoch,
         facts.momentum if facts.optimizer == "SGD" else float("nan"),
     )  # fmt: skip
 
 
-_SPECTRUM, _LAW = ("spectrum",), ("exponents-in-sample",)
+_SPECTRUM, _LAW, _SPRINGS = (saved.SPECTRUM,), (saved.IN_SAMPLE,), (saved.SPRINGS,)
+_OVER_TRAINING = (saved.TEMPERATURE_OVER_TRAINING,)
 FIGURES: dict[str, StudyFigure] = {
-    "training_curves": StudyFigure(("training",), _training),
-    "variance_spectrum": StudyFigure(_SPECTRUM, lambda a: plots.variance_spectrum(_spectrum(a), _nulls(a))),
-    "accumulated_variance": StudyFigure(_SPECTRUM, lambda a: plots.accumulated_variance(_spectrum(a), _nulls(a))),
-    "path_along_first_modes": StudyFigure(_SPECTRUM, lambda a: plots.path_in_plane(_spectrum(a), 1, 2)),
-    "path_along_later_modes": StudyFigure(_SPECTRUM, lambda a: plots.path_in_plane(_spectrum(a), 49, 50)),
-    "loss_profiles": StudyFigure(("profiles", "drawn-modes"), lambda a: plots.loss_profiles(*_profiles(a))),
-    "log_loss_profiles": StudyFigure(("profiles", "profile-fits", "drawn-modes", "flatness"), _log_profiles),
+    "training_curves": StudyFigure((saved.TRAINING,), _training),
+    "variance_spectrum": StudyFigure(_SPECTRUM, lambda a, own: plots.variance_spectrum(own, a.nulls)),
+    "accumulated_variance": StudyFigure(_SPECTRUM, lambda a, own: plots.accumulated_variance(own, a.nulls)),
+    "path_along_first_modes": StudyFigure(_SPECTRUM, lambda _, own: plots.path_in_plane(own, 1, 2)),
+    "path_along_later_modes": StudyFigure(_SPECTRUM, lambda _, own: plots.path_in_plane(own, 49, 50)),
+    "loss_profiles": StudyFigure(
+        (saved.PROFILES, saved.DRAWN_MODES), lambda _, drawn, modes: plots.loss_profiles(drawn, modes.ranks)
+    ),
+    "log_loss_profiles": StudyFigure(
+        (saved.PROFILES, saved.PROFILE_FITS, saved.DRAWN_MODES, saved.FLATNESS),
+        lambda _, drawn, fits, modes, widths: plots.log_loss_profiles(drawn, fits, modes.ranks, widths),
+    ),
     "flatness_against_rank": StudyFigure(
-        ("flatness",), lambda a: plots.flatness_against_rank(a.load("flatness", Flatness), _nulls(a))
+        (saved.FLATNESS,), lambda a, widths: plots.flatness_against_rank(widths, a.nulls)
     ),
-    "variance_against_flatness": StudyFigure(_LAW, lambda a: plots.variance_against_flatness(*_rows(a))),
-    "minibatch_profiles": StudyFigure(
-        ("noise-springs",), lambda a: plots.minibatch_profiles(a.load("noise-springs", Springs))
-    ),
-    "noise_against_flatness": StudyFigure(_LAW, lambda a: plots.noise_against_flatness(*_rows(a))),
+    "variance_against_flatness": StudyFigure(_LAW, lambda a, own: plots.variance_against_flatness(own, *_others(a))),
+    "minibatch_profiles": StudyFigure(_SPRINGS),
+    "noise_against_flatness": StudyFigure(_LAW, lambda a, own: plots.noise_against_flatness(own, *_others(a))),
     "correlation_time_against_flatness": StudyFigure(_LAW, _correlation_time),
     "velocity_autocorrelation": StudyFigure(
-        ("noise-velocity",),
-        lambda a: plots.velocity_autocorrelation(a.load("noise-velocity", VelocityStatistics), a.steps_per_epoch),
+        (saved.VELOCITY,), lambda a, velocity: plots.velocity_autocorrelation(velocity, a.steps_per_epoch)
     ),
-    "mean_squared_displacement": StudyFigure(
-        ("noise-velocity",),
-        lambda a: plots.mean_squared_displacement(a.load("noise-velocity", VelocityStatistics)),
+    "mean_squared_displacement": StudyFigure((saved.VELOCITY,)),
+    "spring_statistics": StudyFigure(_SPRINGS),
+    "spring_predictions": StudyFigure(_SPRINGS),
+    "temperature_profiles": StudyFigure(
+        (saved.TEMPERATURE, saved.SPRINGS),
+        lambda _, active, springs: plots.temperature_profiles(active, drawn_ranks(springs.ranks)),
     ),
-    "spring_statistics": StudyFigure(
-        ("noise-springs",), lambda a: plots.spring_statistics(a.load("noise-springs", Springs))
+    "temperature_against_flatness": StudyFigure((saved.GRADIENT_NOISE, saved.FLATNESS), _temperature),
+    "temperature_profiles_over_training": StudyFigure(_OVER_TRAINING),
+    "temperature_over_training": StudyFigure(_OVER_TRAINING),
+    "temperature_against_loss": StudyFigure(_OVER_TRAINING),
+    "active_modes": StudyFigure((saved.ACTIVITY,), lambda a, activity: plots.active_modes(activity, a.steps_per_epoch)),
+    "inverse_loss_over_training": StudyFigure((saved.DRIFT_LAW,)),
+    "loss_along_drift": StudyFigure((saved.DRIFT_PATH,)),
+    "flatness_and_curvature": StudyFigure((saved.FLATNESS_AND_CURVATURE,)),
+    "noise_against_curvature": StudyFigure(
+        (saved.layer(0, "hessian"),), lambda a, _: plots.noise_against_curvature(layers_of(a))
     ),
-    "spring_predictions": StudyFigure(
-        ("noise-springs",), lambda a: plots.spring_predictions(a.load("noise-springs", Springs))
-    ),
-    "temperature_profiles": StudyFigure(("noise-temperature", "noise-springs"), _temperature_profiles),
-    "temperature_against_flatness": StudyFigure(("noise-gradient",), _temperature),
-    "temperature_profiles_over_training": StudyFigure(
-        ("noise-temperature-over-training",),
-        lambda a: plots.temperature_profiles_over_training(
-            a.load("noise-temperature-over-training", TemperatureOverTraining)
-        ),
-    ),
-    "temperature_over_training": StudyFigure(
-        ("noise-temperature-over-training",),
-        lambda a: plots.temperature_over_training(a.load("noise-temperature-over-training", TemperatureOverTraining)),
-    ),
-    "temperature_against_loss": StudyFigure(
-        ("noise-temperature-over-training",),
-        lambda a: plots.temperature_against_loss(a.load("noise-temperature-over-training", TemperatureOverTraining)),
-    ),
-    "active_modes": StudyFigure(
-        ("noise-activity",),
-        lambda a: plots.active_modes(a.load("noise-activity", Activity), a.steps_per_epoch),
-    ),
-    "inverse_loss_over_training": StudyFigure(
-        ("noise-drift-law",),
-        lambda a: plots.inverse_loss_over_training(a.load("noise-drift-law", DriftLaw)),
-    ),
-    "loss_along_drift": StudyFigure(
-        ("noise-drift-path",), lambda a: plots.loss_along_drift(a.load("noise-drift-path", DriftPath))
-    ),
-    "flatness_and_curvature": StudyFigure(
-        ("flatness-and-curvature",),
-        lambda a: plots.flatness_and_curvature(a.load("flatness-and-curvature", FlatnessAndCurvature)),
-    ),
-    "noise_against_curvature": StudyFigure((f"{LAYER}0-hessian",), _layers),
-    "exponents": StudyFigure(("exponents-hessian",), lambda a: plots.exponents(exponent_rows(a))),
-    "equilibrium": StudyFigure(("exponents-hessian", "exponents-langevin"), _equilibrium),
+    "exponents": StudyFigure((saved.exponents("hessian"),), lambda a, _: plots.exponents(exponent_rows(a))),
+    "equilibrium": StudyFigure((saved.exponents("hessian"), saved.exponents("langevin"))),
     "correlation_time_by_sampling": StudyFigure(
-        ("exponents-sampling-reshuffled", "flatness-and-curvature"), _samplings
+        (saved.sampling("reshuffled"), saved.FLATNESS_AND_CURVATURE), _samplings
     ),
     "stationarity": StudyFigure(
-        ("exponents-sampling-with-replacement", "controls-yaida"),
-        lambda a: plots.stationarity(a.load("controls-yaida", YaidaRelation)),
+        (saved.sampling("with-replacement"), saved.YAIDA), lambda _, __, yaida: plots.stationarity(yaida)
     ),
-    "variance_against_window": StudyFigure(
-        ("growth",), lambda a: plots.variance_against_window(a.load("growth", Growth))
-    ),
+    "variance_against_window": StudyFigure((saved.GROWTH,)),
 }
 """Every figure of the page, by the name of its call ``study.plots.NAME()``."""
 
 
 def figures_of(analysis: Analysis) -> dict[str, go.Figure]:
     """The figures whose results are there, by name."""
-    drawn = {}
-    for name, entry in FIGURES.items():
-        if all(analysis.folder.has(result) for result in entry.results):
-            figure = entry.draw(analysis)
-            if figure is not None:
-                drawn[name] = figure
-    return drawn
+    there = (name for name, entry in FIGURES.items() if all(map(analysis.has, entry.results)))
+    drawn = ((name, _draw(name, analysis)) for name in there)
+    return {name: figure for name, figure in drawn if figure is not None}
+
+
+def _draw(name: str, analysis: Analysis) -> go.Figure | None:
+    entry = FIGURES[name]
+    results = [analysis.load(result) for result in entry.results]
+    return getattr(plots, name)(*results) if entry.draw is None else entry.draw(analysis, *results)
 
 
 class StudyPlots:
@@ -240,16 +171,15 @@ class StudyPlots:
         return figures_of(self._analysis)
 
     def _drawn(self, name: str) -> go.Figure:
-        entry, folder = FIGURES[name], self._analysis.folder
-        missing = [result for result in entry.results if not folder.has(result)]
+        missing = [result.name for result in FIGURES[name].results if not self._analysis.has(result)]
         if missing:
-            reason = folder.read_note("not-measured").get(missing[0], "")
+            reason = self._analysis.folder.read_note("not-measured").get(missing[0], "")
             raise InputError(
                 expected=f"the results that the figure {name} is drawn from",
                 got=f"none for {', '.join(missing)}" + (f": {reason}" if reason else ""),
                 hint="study.analyse(noise=True, controls=True) makes all results that can be measured.",
             )
-        figure = entry.draw(self._analysis)
+        figure = _draw(name, self._analysis)
         if figure is None:
             raise InputError(
                 expected=f"something to draw in {name}", got="nothing: too few modes", hint="Record a longer window."

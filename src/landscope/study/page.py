@@ -11,9 +11,9 @@ import yaml
 
 from landscope import plots
 from landscope.law.intervals import with_interval
-from landscope.law.sensitivity import Sensitivity
 from landscope.report import CAPTIONS, WIDE, render
 from landscope.storage import write_text
+from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.claims import judgements_of
 from landscope.study.exponents import EXPONENTS, exponent_rows
@@ -78,7 +78,7 @@ def _lead(summary: dict[str, Any]) -> list[str]:
             *_of_the_recording(summary),
         ]
     direction = "less" if psi > 0 else "more"
-    law = f"In this window the weights fluctuate {direction} along flatter directions: σ² ~ F^−ψ with ψ = {psi:.2f}"
+    law = f"In this window the weights fluctuate {direction} along flatter directions: ψ = {psi:.2f}"
     law += "." if fresh != fresh else f"; along the same modes in fresh data ψ = {fresh:.2f}."
     return [*sentences, law + _null_sentence(summary), *_caveats(summary)]
 
@@ -91,8 +91,11 @@ def _null_sentence(summary: dict[str, Any]) -> str:
     if low != low:
         return f" The window's own steps in random order, through the same analysis, give {null[0]:.2f}."
     inside = low <= summary["psi"] <= high
-    return f" The window's own steps in random order, through the same analysis, give {low:.2f} to {high:.2f}: the " + (
-        "in-sample exponent is what this null gives." if inside else "in-sample exponent lies outside this null."
+    values = ", ".join(f"{value:.2f}" for value in null)
+    said = "is what this null gives" if inside else "lies outside this null"
+    return (
+        f" The window's own steps in random order, through the same analysis, give {values}; one more such order would "
+        f"give {low:.2f} to {high:.2f} (95 %). The in-sample exponent {said}."
     )
 
 
@@ -127,7 +130,7 @@ def _exponents(analysis: Analysis) -> list[dict[str, str]]:
 
 def _sensitivity(analysis: Analysis) -> list[list[str]]:
     """In-sample exponents under other choices, where the controls were run."""
-    found = analysis.load_if_there("sensitivity", Sensitivity)
+    found = analysis.load_if_there(saved.SENSITIVITY)
     if found is None:
         return []
     return [
@@ -150,7 +153,6 @@ def _percent(value: float) -> str:
 
 
 def _facts(summary: dict[str, Any], timings: dict[str, float]) -> list[tuple[str, str]]:
-    known = {None: "not known"}
     start = {True: "training error zero before it", False: "training error not zero before it", None: ""}
     window, fresh = summary["window"], summary["fresh"]
     reached = start[summary["exploration_reached"]]
@@ -158,14 +160,12 @@ def _facts(summary: dict[str, Any], timings: dict[str, float]) -> list[tuple[str
         ("Weights recorded, N", f"{summary['weights']:,} ({', '.join(summary['parameters'][:4])})"),
         ("Optimiser", summary["optimizer"] or "not known"),
         ("Learning rate α", "not known" if math.isnan(summary["learning_rate"]) else f"{summary['learning_rate']:g}"),
-        ("Batch size B", str(known.get(summary["batch_size"], summary["batch_size"]))),
+        ("Batch size B", str(summary["batch_size"] or "not known")),
         ("Window", f"steps {window[0]:,} to {window[1]:,}" + (f" ({reached})" if reached else "")),
         ("Fresh data", "none" if fresh is None else f"steps {fresh[0]:,} to {fresh[1]:,}"),
         ("Loss at w₀", f"{summary['loss_at_w0']:.3g}"),
-        (
-            "Training, test error at w₀",
-            f"{_percent(summary['train_error_at_w0'])}, {_percent(summary['test_error_at_w0'])}",
-        ),
+        ("Training error at w₀", _percent(summary["train_error_at_w0"])),
+        ("Test error at w₀", _percent(summary["test_error_at_w0"])),
         ("cos(p₁, w₀)", f"{summary['alignment']:.2f}"),
         (
             "Cosine content of modes 1 to 4 (1: a random walk)",

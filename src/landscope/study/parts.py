@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from landscope.results import Result
+from landscope.study.saved import Saved
 
 if TYPE_CHECKING:
     from landscope.study.analysis import Analysis
@@ -32,8 +33,7 @@ class Part:
     """One result of a stage.
 
     Args:
-        name: Name of the result in the folder.
-        kind: Class of the result.
+        result: The result.
         make: ``make(analysis)`` computes it.
         needs: What it needs beyond a recording and a loss.
         after: Other results that it is made from.
@@ -42,13 +42,17 @@ class Part:
             not an error.
     """
 
-    name: str
-    kind: type[Result]
+    result: Saved[Any]
     make: Callable[[Analysis], Result]
     needs: tuple[Need, ...] = ()
-    after: tuple[str, ...] = ()
+    after: tuple[Saved[Any], ...] = ()
     uses: tuple[str, ...] = ()
     is_optional: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of the result in the folder."""
+        return self.result.name
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,10 +14,10 @@ from landscope.claims.verdict import Judgement, Measurement
 from landscope.directions.directions import Directions
 from landscope.errors import InputError, StorageError
 from landscope.landscape import Flatness
-from landscope.law.exponents import Exponents
 from landscope.parameters import ParameterSpace, Selection
 from landscope.progress import Reporter, StageCallback, reporter_of
 from landscope.risk import EmpiricalRisk
+from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.claims import judgements_of, measurements_of
 from landscope.study.exponents import ExponentTable, exponent_rows
@@ -334,17 +334,17 @@ class Study:
     @property
     def modes(self) -> Directions:
         """Principal modes of the window."""
-        return self._analysis.load("modes", Directions)
+        return self._analysis.load(saved.MODES)
 
     @property
     def flatness(self) -> Flatness:
         """Flatness along the modes."""
-        return self._analysis.load("flatness", Flatness)
+        return self._analysis.load(saved.FLATNESS)
 
     @property
     def law(self) -> ExponentTable:
         """The exponents: in-sample, in fresh data, under each null and control that was run."""
-        self._analysis.load("exponents-in-sample", Exponents)
+        self._analysis.load(saved.IN_SAMPLE)
         return ExponentTable(tuple(exponent_rows(self._analysis)))
 
     @property

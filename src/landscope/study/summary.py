@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from landscope.landscape import Flatness, ProfileFits
 from landscope.law.exponents import Exponents
 from landscope.law.intervals import prediction_band
-from landscope.law.spectrum import Spectrum
 from landscope.results import stamp
+from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.exponents import EXPONENTS
 
@@ -26,10 +25,10 @@ def summary_of(analysis: Analysis) -> dict[str, Any]:
     Raises:
         StorageError: If one of these stages is missing, or a result is damaged.
     """
-    spectrum, widths = analysis.load("spectrum", Spectrum), analysis.load("flatness", Flatness)
-    own = analysis.load("exponents-in-sample", Exponents)
-    fits = analysis.load("profile-fits", ProfileFits)
-    nulls = [analysis.load(name, Exponents) for name in analysis.folder.names("exponents-shuffled-")]
+    spectrum, widths = analysis.load(saved.SPECTRUM), analysis.load(saved.FLATNESS)
+    own = analysis.load(saved.IN_SAMPLE)
+    fits = analysis.load(saved.PROFILE_FITS)
+    nulls = analysis.nulls
     window, fresh = analysis.window, analysis.windows.fresh
     return {
         "settings": analysis.settings.model_dump(mode="json"),
@@ -63,7 +62,7 @@ def summary_of(analysis: Analysis) -> dict[str, Any]:
 
 
 def _exponents(analysis: Analysis, own: Exponents, nulls: list[Exponents]) -> dict[str, Any]:
-    fresh = analysis.load_if_there("exponents-fresh", Exponents)
+    fresh = analysis.load_if_there(saved.FRESH)
     found: dict[str, Any] = {}
     for key in EXPONENTS:
         values = [float(getattr(null, key)) for null in nulls]

@@ -28,6 +28,7 @@ from landscope.noise.mode_statistics import mode_statistics
 from landscope.noise.stationarity import LyapunovResidual, YaidaRelation, lyapunov_residual, yaida_relation
 from landscope.parameters import ParameterSpace
 from landscope.recorder import TrajectoryRecorder
+from landscope.study import saved
 from landscope.study.analysis import Analysis, check_constant_rate
 from landscope.study.parts import Part, Stage
 from landscope.study.recording import TrainingFacts, facts_of
@@ -73,11 +74,11 @@ _LANGEVIN_EXCESS = 5e-4
 def _fit_modes(analysis: Analysis) -> tuple[int, int]:
     """Range of the law for principal modes; the first one drifts."""
     first, last = analysis.settings.fit_modes
-    return first, min(last, len(analysis.load("flatness", Flatness).width))
+    return first, min(last, len(analysis.load(saved.FLATNESS).width))
 
 
 def _fitted_flatness(analysis: Analysis) -> Flatness:
-    widths, last = analysis.load("flatness", Flatness), _fit_modes(analysis)[1]
+    widths, last = analysis.load(saved.FLATNESS), _fit_modes(analysis)[1]
     return dataclasses.replace(widths, **{name: getattr(widths, name)[:last] for name in Flatness.dims})
 
 
@@ -94,7 +95,7 @@ def _basis(key: str, analysis: Analysis) -> Directions:
 
 
 def _basis_flatness(key: str, analysis: Analysis) -> Flatness:
-    directions = analysis.load(f"basis-{key}", Directions).directions.to(analysis.risk.w0)
+    directions = analysis.load(saved.basis(key)).directions.to(analysis.risk.w0)
     return flatness(
         analysis.risk,
         analysis.risk.w0,
@@ -115,13 +116,13 @@ def _along(name: str, basis: Directions, widths: Flatness, trajectory: Trajector
 def _basis_row(key: str, analysis: Analysis) -> Exponents:
     kind = key.removesuffix("-fresh")
     window = analysis.fresh if key.endswith("-fresh") else analysis.window
-    basis, widths = analysis.load(f"basis-{kind}", Directions), analysis.load(f"flatness-{kind}", Flatness)
+    basis, widths = analysis.load(saved.basis(kind)), analysis.load(saved.basis_flatness(kind))
     return _along(ROWS[key], basis, widths, window, analysis)
 
 
 def _surrogate_row(key: str, analysis: Analysis) -> Exponents:
     made = make_surrogate(
-        key, analysis.window, analysis.load("modes", Directions), seed=analysis.settings.seed,
+        key, analysis.window, analysis.load(saved.MODES), seed=analysis.settings.seed,
         steps_per_epoch=analysis.steps_per_epoch or len(analysis.window),
     )  # fmt: skip
     return measure_exponents(
@@ -132,9 +133,9 @@ def _surrogate_row(key: str, analysis: Analysis) -> Exponents:
 
 
 def _near_profiles(analysis: Analysis) -> LossProfiles:
-    step = _near_step(analysis.load("flatness-hessian", Flatness))
+    step = _near_step(analysis.load(saved.basis_flatness("hessian")))
     return loss_profiles(
-        analysis.risk, analysis.risk.w0, analysis.load("basis-hessian", Directions).directions.to(analysis.risk.w0),
+        analysis.risk, analysis.risk.w0, analysis.load(saved.basis("hessian")).directions.to(analysis.risk.w0),
         step[:, None] * torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64),
     )  # fmt: skip
 
@@ -154,7 +155,7 @@ def near_curvature(profiles: LossProfiles, widths: Flatness) -> Tensor:
 
 def _langevin_row(analysis: Analysis) -> Exponents:
     """Isotropic noise within the convex part of the Hessian basis; only directions that equilibrated count."""
-    basis, widths = analysis.load("basis-hessian", Directions), analysis.load("flatness-hessian", Flatness)
+    basis, widths = analysis.load(saved.basis("hessian")), analysis.load(saved.basis_flatness("hessian"))
     n_steps, name = analysis.settings.langevin_steps, ROWS["langevin"]
     convex = basis.values > 0
     if not bool(convex.any()):  # nothing holds the walk: no direction counts
@@ -219,7 +220,7 @@ def _whole_window(continued: Trajectory, rows: int) -> Trajectory:
 
 def _sampling_row(sampling: str, analysis: Analysis) -> Exponents:
     continued, _ = _continued(sampling, analysis, analysis.space.names, analysis.facts.every)
-    statistics = mode_statistics(analysis.load("modes", Directions), continued)
+    statistics = mode_statistics(analysis.load(saved.MODES), continued)
     return fit_exponents(
         ROWS[f"sampling-{sampling}"], statistics, _fitted_flatness(analysis), _fit_modes(analysis),
         spectrum_ranks=analysis.settings.spectrum_ranks,
@@ -254,7 +255,7 @@ def _stationarity(analysis: Analysis) -> tuple[YaidaRelation, LyapunovResidual]:
 
 
 def _test_stationarity(continued: Trajectory, analysis: Analysis) -> tuple[YaidaRelation, LyapunovResidual]:
-    modes, rate, w0 = analysis.load("modes", Directions), check_constant_rate(continued), analysis.risk.w0
+    modes, rate, w0 = analysis.load(saved.MODES), check_constant_rate(continued), analysis.risk.w0
     fitted, few = modes.part(slice(_fit_modes(analysis)[1])), modes.part(slice(1, 1 + _BALANCED_MODES))
     covariance = gradient_noise(analysis.ensemble, w0, few.directions.to(w0)).covariance
     whole, names = analysis.risk_at(analysis.windows.step, continued.space), analysis.space.names
@@ -270,13 +271,13 @@ def _test_stationarity(continued: Trajectory, analysis: Analysis) -> tuple[Yaida
 
 def _growth(analysis: Analysis) -> Growth:
     """Variance against the length of the window, along directions that it did not choose."""
-    basis, widths = analysis.load("basis-hessian", Directions), analysis.load("flatness-hessian", Flatness)
+    basis, widths = analysis.load(saved.basis("hessian")), analysis.load(saved.basis_flatness("hessian"))
     return measure_growth(analysis.recorded, basis, widths, analysis.rows_per_epoch or 1)
 
 
 def _sensitivity(analysis: Analysis) -> Sensitivity:
     """The in-sample exponents under other choices."""
-    modes, last, rtol = analysis.load("modes", Directions), _fit_modes(analysis)[1], analysis.settings.rtol
+    modes, last, rtol = analysis.load(saved.MODES), _fit_modes(analysis)[1], analysis.settings.rtol
     ratio = analysis.settings.ratio
     smaller_ratio = 2.0 if ratio == math.e else ratio ** math.log(2)
     smaller = flatness(
@@ -286,8 +287,8 @@ def _sensitivity(analysis: Analysis) -> Sensitivity:
     )  # fmt: skip
     return measure_sensitivity(
         analysis.risk, analysis.risk.w0, analysis.window, analysis.recorded, modes, _fitted_flatness(analysis), smaller,
-        analysis.load_if_there("exponents-fresh", Exponents),
-        [analysis.load(name, Exponents) for name in analysis.folder.names("exponents-shuffled-")],
+        analysis.load_if_there(saved.FRESH),
+        analysis.nulls,
         fit_modes=_fit_modes(analysis), rows_per_epoch=analysis.rows_per_epoch, rtol=rtol,
     )  # fmt: skip
 
@@ -297,29 +298,30 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:  # noqa: ARG001 - stages sha
     for key in BASES:
         needs = ("minibatches",) if key == "gradient-noise" else ()
         bases += [
-            Part(f"basis-{key}", Directions, functools.partial(_basis, key), needs=needs, is_optional=True),
+            Part(saved.basis(key), functools.partial(_basis, key), needs=needs, is_optional=True),
             Part(
-                f"flatness-{key}", Flatness, functools.partial(_basis_flatness, key), after=(f"basis-{key}",),
+                saved.basis_flatness(key), functools.partial(_basis_flatness, key), after=(saved.basis(key),),
                 is_optional=True,
             ),
         ]  # fmt: skip
     rows = [
         Part(
-            f"exponents-{key}", Exponents, functools.partial(_basis_row, key),
-            needs=("fresh",) if key.endswith("-fresh") else (), after=(f"flatness-{key.removesuffix('-fresh')}",),
+            saved.exponents(key), functools.partial(_basis_row, key),
+            needs=("fresh",) if key.endswith("-fresh") else (),
+            after=(saved.basis_flatness(key.removesuffix("-fresh")),),
         )
         for key in ("hessian", "hessian-fresh", "gradient-noise", "random")
     ]  # fmt: skip
     surrogates = [
         Part(
-            f"exponents-{key}", Exponents, functools.partial(_surrogate_row, key),
+            saved.exponents(key), functools.partial(_surrogate_row, key),
             needs=("epochs",) if key == "sign-flipped" else (), is_optional=True,
         )
         for key in _SURROGATES
     ]  # fmt: skip
     samplings = [
         Part(
-            f"exponents-sampling-{name}", Exponents, functools.partial(_sampling_row, name), needs=("train_on",),
+            saved.sampling(name), functools.partial(_sampling_row, name), needs=("train_on",),
             is_optional=True,
         )
         for name in get_args(Sampling)
@@ -328,27 +330,25 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:  # noqa: ARG001 - stages sha
         *bases,
         *rows,
         *surrogates,
-        Part("controls-near", LossProfiles, _near_profiles, after=("flatness-hessian",)),
-        Part("exponents-langevin", Exponents, _langevin_row, after=("flatness-hessian",), is_optional=True),
+        Part(saved.PROFILES_NEAR, _near_profiles, after=(saved.basis_flatness("hessian"),)),
+        Part(saved.exponents("langevin"), _langevin_row, after=(saved.basis_flatness("hessian"),), is_optional=True),
         *samplings,
         Part(
-            "controls-yaida",
-            YaidaRelation,
+            saved.YAIDA,
             _yaida,
             needs=("train_on", "minibatches"),
-            after=("modes",),
+            after=(saved.MODES,),
             is_optional=True,
         ),
         Part(
-            "controls-lyapunov",
-            LyapunovResidual,
+            saved.LYAPUNOV,
             _lyapunov,
             needs=("train_on", "minibatches"),
-            after=("modes",),
+            after=(saved.MODES,),
             is_optional=True,
         ),
-        Part("growth", Growth, _growth, needs=("epochs",), after=("flatness-hessian",), is_optional=True),
-        Part("sensitivity", Sensitivity, _sensitivity),
+        Part(saved.GROWTH, _growth, needs=("epochs",), after=(saved.basis_flatness("hessian"),), is_optional=True),
+        Part(saved.SENSITIVITY, _sensitivity),
     )
 
 

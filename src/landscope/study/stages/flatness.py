@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-
-from landscope.directions.directions import Directions
 from landscope.landscape import Flatness, LossProfiles, ProfileFits, fit_profiles, flatness
 from landscope.landscape.drawn_profiles import drawn_profiles
 from landscope.landscape.flatness import joined
-from landscope.results import Result
+from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.parts import Part, Stage
 
-__all__ = ["FLATNESS", "DrawnModes"]
+__all__ = ["FLATNESS"]
 
 _PIECE = 128
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class DrawnModes(Result, kind="drawn_modes"):
-    """Ranks of the modes whose loss profiles are drawn.
-
-    Args:
-        ranks: Ranks, counted from 1.
-    """
-
-    ranks: tuple[int, ...]
-
-
 def _flatness(analysis: Analysis) -> Flatness:
-    directions = analysis.load("modes", Directions).directions
+    directions = analysis.load(saved.MODES).directions
     count = min(analysis.settings.flatness_modes or len(directions), len(directions))
     pieces = []
     for first in range(0, count, _PIECE):
@@ -53,22 +39,22 @@ def _flatness(analysis: Analysis) -> Flatness:
 
 
 def _profiles(analysis: Analysis) -> LossProfiles:
-    directions = analysis.load("modes", Directions).directions
-    profiles, ranks = drawn_profiles(analysis.risk, analysis.window, directions, analysis.load("flatness", Flatness))
-    analysis.folder.save("drawn-modes", DrawnModes(ranks=ranks))
+    directions = analysis.load(saved.MODES).directions
+    profiles, ranks = drawn_profiles(analysis.risk, analysis.window, directions, analysis.load(saved.FLATNESS))
+    analysis.save(saved.DRAWN_MODES, saved.DrawnModes(ranks=ranks))
     for name in analysis.folder.names("flatness-from-"):
         analysis.folder.remove(name)
     return profiles
 
 
 def _fits(analysis: Analysis) -> ProfileFits:
-    return fit_profiles(analysis.load("profiles", LossProfiles))
+    return fit_profiles(analysis.load(saved.PROFILES))
 
 
 _PARTS = (
-    Part("flatness", Flatness, _flatness),
-    Part("profiles", LossProfiles, _profiles),
-    Part("profile-fits", ProfileFits, _fits),
+    Part(saved.FLATNESS, _flatness),
+    Part(saved.PROFILES, _profiles),
+    Part(saved.PROFILE_FITS, _fits),
 )
 
 FLATNESS = Stage("flatness", "Flatness", lambda _: _PARTS)

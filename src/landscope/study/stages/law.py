@@ -7,24 +7,25 @@ import functools
 import torch
 
 from landscope.directions.principal import principal_modes
-from landscope.landscape import Flatness
 from landscope.law.exponents import Exponents, fit_exponents, measure_exponents
 from landscope.law.inverse_relation import FRESH, IN_SAMPLE, SHUFFLED
 from landscope.noise.mode_statistics import ModeStatistics
+from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.parts import Part, Stage
+from landscope.study.saved import Saved
 from landscope.surrogates.shuffled import shuffled_increments
 from landscope.training_history import TrainingHistory
 
 __all__ = ["LAW"]
 
 
-def _fitted(name: str, statistics: str, analysis: Analysis) -> Exponents:
+def _fitted(name: str, statistics: Saved[ModeStatistics], analysis: Analysis) -> Exponents:
     settings = analysis.settings
     return fit_exponents(
         name,
-        analysis.load(statistics, ModeStatistics),
-        analysis.load("flatness", Flatness),
+        analysis.load(statistics),
+        analysis.load(saved.FLATNESS),
         settings.fit_modes,
         spectrum_ranks=settings.spectrum_ranks,
     )
@@ -32,7 +33,7 @@ def _fitted(name: str, statistics: str, analysis: Analysis) -> Exponents:
 
 def _null(number: int, analysis: Analysis) -> Exponents:
     settings = analysis.settings
-    measured = len(analysis.load("flatness", Flatness).width)
+    measured = len(analysis.load(saved.FLATNESS).width)
     surrogate = shuffled_increments(analysis.window, seed=settings.seed * 1000 + number)
     # Later modes enter no fit and cost a second decomposition; modes for 90 % of the variance are "at least" so many.
     count = min(max(settings.fit_modes[1], settings.spectrum_ranks[1]), len(surrogate) - 1, surrogate.dim)
@@ -65,13 +66,10 @@ def _history(analysis: Analysis) -> TrainingHistory:
 
 def _parts(analysis: Analysis) -> tuple[Part, ...]:
     return (
-        Part("exponents-in-sample", Exponents, functools.partial(_fitted, IN_SAMPLE, "statistics")),
-        Part("exponents-fresh", Exponents, functools.partial(_fitted, FRESH, "statistics-fresh"), needs=("fresh",)),
-        *(
-            Part(f"exponents-shuffled-{number}", Exponents, functools.partial(_null, number))
-            for number in range(analysis.settings.n_nulls)
-        ),
-        Part("training", TrainingHistory, _history, needs=("evaluate",)),
+        Part(saved.IN_SAMPLE, functools.partial(_fitted, IN_SAMPLE, saved.STATISTICS)),
+        Part(saved.FRESH, functools.partial(_fitted, FRESH, saved.FRESH_STATISTICS), needs=("fresh",)),
+        *(Part(saved.null(number), functools.partial(_null, number)) for number in range(analysis.settings.n_nulls)),
+        Part(saved.TRAINING, _history, needs=("evaluate",)),
     )
 
 

@@ -6,6 +6,7 @@ from landscope.directions.directions import Directions
 from landscope.directions.principal import principal_modes
 from landscope.law.spectrum import Spectrum, spectrum
 from landscope.noise.mode_statistics import ModeStatistics, mode_statistics
+from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.parts import Part, Stage
 
@@ -17,28 +18,28 @@ def _modes(analysis: Analysis) -> Directions:
 
 
 def _statistics(analysis: Analysis) -> ModeStatistics:
-    return mode_statistics(analysis.load("modes", Directions), analysis.window)
+    return mode_statistics(analysis.load(saved.MODES), analysis.window)
 
 
 def _fresh_statistics(analysis: Analysis) -> ModeStatistics:
-    return mode_statistics(analysis.load("modes", Directions), analysis.fresh)
+    return mode_statistics(analysis.load(saved.MODES), analysis.fresh)
 
 
 def _spectrum(analysis: Analysis) -> Spectrum:
     return spectrum(
-        analysis.load("modes", Directions),
+        analysis.load(saved.MODES),
         analysis.window,
-        analysis.load("statistics", ModeStatistics),
-        analysis.load_if_there("statistics-fresh", ModeStatistics),
+        analysis.load(saved.STATISTICS),
+        analysis.load_if_there(saved.FRESH_STATISTICS),
         spectrum_ranks=analysis.settings.spectrum_ranks,
     )
 
 
 _PARTS = (
-    Part("modes", Directions, _modes),
-    Part("statistics", ModeStatistics, _statistics),
-    Part("statistics-fresh", ModeStatistics, _fresh_statistics, needs=("fresh",)),
-    Part("spectrum", Spectrum, _spectrum),
+    Part(saved.MODES, _modes),
+    Part(saved.STATISTICS, _statistics),
+    Part(saved.FRESH_STATISTICS, _fresh_statistics, needs=("fresh",)),
+    Part(saved.SPECTRUM, _spectrum),
 )
 
 MODES = Stage("modes", "Principal modes", lambda _: _PARTS)

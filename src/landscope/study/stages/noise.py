@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,11 +12,10 @@ from torch import Tensor
 from landscope.directions.directions import Directions
 from landscope.directions.principal import principal_modes
 from landscope.errors import InputError
-from landscope.landscape import Flatness
 from landscope.landscape.dimension import learning_dimension_over_time
 from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature, measure_flatness_and_curvature
 from landscope.noise.drift import DriftLaw, Phases, drift_law, learning_phases
-from landscope.noise.drift_path import Activity, DriftPath
+from landscope.noise.drift_path import Activity
 from landscope.noise.gradient import GradientNoise, gradient_noise
 from landscope.noise.log_hessian import LogHessian, log_hessian
 from landscope.noise.noise_and_curvature import (
@@ -34,17 +34,17 @@ from landscope.noise.temperature_over_training import (
 from landscope.noise.velocity import VelocityStatistics, velocity_statistics
 from landscope.parameters import ParameterSpace
 from landscope.results import Result
+from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.drift_path import walk_along_drift
 from landscope.study.parts import Need, Part, Stage
+from landscope.study.saved import Saved
 from landscope.surrogates.shuffled import shuffled_increments
 from landscope.threads import one_thread
 
-__all__ = ["LAYER", "NOISE", "OF_HISTORY", "measured_ranks"]
+__all__ = ["NOISE", "OF_HISTORY", "measured_ranks"]
 
-LAYER = "noise-layer-"
-"""Begin of the names of the results that are about one layer."""
-OF_HISTORY = ("noise-drift-law", "noise-phases")
+OF_HISTORY = (saved.DRIFT_LAW.name, saved.PHASES.name)
 """Names of the results that are made of the losses during the training."""
 _MIN_MODES = 3
 _MIN_LOSSES = 4
@@ -57,7 +57,7 @@ _ACTIVITY_SHARE = 20
 
 def measured_ranks(analysis: Analysis) -> Tensor:
     """Ranks of the log-spaced modes along which the minibatch losses are measured."""
-    ranks = spring_ranks(analysis.load("flatness", Flatness), analysis.settings.noise_modes)
+    ranks = spring_ranks(analysis.load(saved.FLATNESS), analysis.settings.noise_modes)
     if len(ranks) < _MIN_MODES:
         raise InputError(
             expected=f"at least {_MIN_MODES} modes with a flatness within reach, to measure minibatch losses along",
@@ -68,12 +68,12 @@ def measured_ranks(analysis: Analysis) -> Tensor:
 
 
 def _modes(analysis: Analysis) -> Directions:
-    return analysis.load("modes", Directions)
+    return analysis.load(saved.MODES)
 
 
 def _basin(analysis: Analysis, rank: int, points: int = 21) -> Tensor:
     """Displacements over the basin of a mode."""
-    width = analysis.load("flatness", Flatness).width
+    width = analysis.load(saved.FLATNESS).width
     reach = width[rank - 1] if bool(torch.isfinite(width[rank - 1])) else width.nanmedian()
     return float(reach) / 2 * torch.linspace(-1, 1, points, dtype=torch.float64)
 
@@ -97,14 +97,14 @@ def _fresh_velocity(analysis: Analysis) -> VelocityStatistics:
 
 def _springs(analysis: Analysis) -> Springs:
     return measure_springs(
-        analysis.ensemble, analysis.risk.w0, _modes(analysis).directions, analysis.load("flatness", Flatness),
-        analysis.load("noise-velocity", VelocityStatistics), learning_rate=analysis.learning_rate,
+        analysis.ensemble, analysis.risk.w0, _modes(analysis).directions, analysis.load(saved.FLATNESS),
+        analysis.load(saved.VELOCITY), learning_rate=analysis.learning_rate,
         n_modes=analysis.settings.noise_modes,
     )  # fmt: skip
 
 
 def _gradient(analysis: Analysis) -> GradientNoise:
-    fitted = min(analysis.settings.fit_modes[1], len(analysis.load("flatness", Flatness).width))
+    fitted = min(analysis.settings.fit_modes[1], len(analysis.load(saved.FLATNESS).width))
     directions = _modes(analysis).directions[:fitted]
     return gradient_noise(analysis.ensemble, analysis.risk.w0, directions.to(analysis.risk.w0))
 
@@ -139,7 +139,7 @@ def _temperature_over_training(analysis: Analysis) -> TemperatureOverTraining:
 
 def _flatness_and_curvature(analysis: Analysis) -> FlatnessAndCurvature:
     return measure_flatness_and_curvature(
-        analysis.risk, analysis.risk.w0, _modes(analysis).directions, analysis.load("flatness", Flatness),
+        analysis.risk, analysis.risk.w0, _modes(analysis).directions, analysis.load(saved.FLATNESS),
         measured_ranks(analysis),
     )  # fmt: skip
 
@@ -176,7 +176,7 @@ def _drift_law(analysis: Analysis) -> DriftLaw:
         )
     return drift_law(
         history.steps[kept].double(), history.train_loss[kept],
-        beta=analysis.load("noise-drift-path", DriftPath).beta_slope,
+        beta=analysis.load(saved.DRIFT_PATH).beta_slope,
         learning_rate=analysis.learning_rate / (1 - facts.momentum),
     )  # fmt: skip
 
@@ -201,47 +201,45 @@ def _weight_matrices(analysis: Analysis) -> list[str]:
     return analysis.subject.weight_matrices if kept is None else kept
 
 
-def _noise(
-    name: str, kind: type[Result], make: Callable[[Analysis], Result], *needs: Need, uses: tuple[str, ...] = ()
-) -> Part:
+def _noise(result: Saved[Any], make: Callable[[Analysis], Result], *needs: Need, uses: tuple[str, ...] = ()) -> Part:
     """A part that is made from minibatch losses."""
-    return Part(name, kind, make, needs=("minibatches", *needs), uses=uses, is_optional=True)
+    return Part(result, make, needs=("minibatches", *needs), uses=uses, is_optional=True)
 
 
 def _parts(analysis: Analysis) -> tuple[Part, ...]:
     layers = [
-        _noise(f"{LAYER}{number}-{basis}", NoiseAndCurvature, functools.partial(_layer, name, basis))
+        _noise(saved.layer(number, basis), functools.partial(_layer, name, basis))
         for number, name in enumerate(_weight_matrices(analysis))
         for basis in LAYER_BASES
     ]
     return (
-        Part("noise-velocity", VelocityStatistics, _velocity, uses=("epochs",), is_optional=True),
+        Part(saved.VELOCITY, _velocity, uses=("epochs",), is_optional=True),
         Part(
-            "noise-springs", Springs, _springs, needs=("minibatches", "learning_rate"), after=("noise-velocity",),
+            saved.SPRINGS, _springs, needs=("minibatches", "learning_rate"), after=(saved.VELOCITY,),
             is_optional=True,
         ),
-        _noise("noise-gradient", GradientNoise, _gradient),
-        _noise("noise-log-hessian", LogHessian, _log_hessian),
-        _noise("noise-temperature", ActiveTemperature, _temperature, "learning_rate"),
+        _noise(saved.GRADIENT_NOISE, _gradient),
+        _noise(saved.LOG_HESSIAN, _log_hessian),
+        _noise(saved.TEMPERATURE, _temperature, "learning_rate"),
         _noise(
-            "noise-temperature-over-training", TemperatureOverTraining, _temperature_over_training, "learning_rate",
+            saved.TEMPERATURE_OVER_TRAINING, _temperature_over_training, "learning_rate",
             "checkpoints", uses=("epochs",),
         ),
-        Part("flatness-and-curvature", FlatnessAndCurvature, _flatness_and_curvature, is_optional=True),
+        Part(saved.FLATNESS_AND_CURVATURE, _flatness_and_curvature, is_optional=True),
         *layers,
         Part(
-            "noise-drift-path", DriftPath, walk_along_drift, uses=("evaluate", "minibatches", "noise-log-hessian"),
+            saved.DRIFT_PATH, walk_along_drift, uses=("evaluate", "minibatches", saved.LOG_HESSIAN.name),
             is_optional=True,
         ),
         Part(
-            "noise-drift-law", DriftLaw, _drift_law, needs=("history", "learning_rate"), after=("noise-drift-path",),
+            saved.DRIFT_LAW, _drift_law, needs=("history", "learning_rate"), after=(saved.DRIFT_PATH,),
             is_optional=True,
         ),
-        Part("noise-phases", Phases, _phases, needs=("history",), is_optional=True),
-        Part("noise-activity", Activity, _activity, uses=("epochs",), is_optional=True),
-        Part("noise-null-velocity", VelocityStatistics, _null_velocity, uses=("epochs",), is_optional=True),
+        Part(saved.PHASES, _phases, needs=("history",), is_optional=True),
+        Part(saved.ACTIVITY, _activity, uses=("epochs",), is_optional=True),
+        Part(saved.NULL_VELOCITY, _null_velocity, uses=("epochs",), is_optional=True),
         Part(
-            "noise-fresh-velocity", VelocityStatistics, _fresh_velocity, needs=("fresh",), uses=("epochs",),
+            saved.FRESH_VELOCITY, _fresh_velocity, needs=("fresh",), uses=("epochs",),
             is_optional=True,
         ),
     )  # fmt: skip

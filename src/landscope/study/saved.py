@@ -1,0 +1,130 @@
+"""Every result that a study keeps: its name in the folder and its class, said once."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Generic, TypeVar
+
+from landscope.directions.directions import Directions
+from landscope.landscape import Flatness, LossProfiles, ProfileFits
+from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature
+from landscope.law.exponents import Exponents
+from landscope.law.sensitivity import Sensitivity
+from landscope.law.spectrum import Spectrum
+from landscope.law.window_growth import Growth
+from landscope.noise.drift import DriftLaw, Phases
+from landscope.noise.drift_path import Activity, DriftPath
+from landscope.noise.gradient import GradientNoise
+from landscope.noise.log_hessian import LogHessian
+from landscope.noise.mode_statistics import ModeStatistics
+from landscope.noise.noise_and_curvature import NoiseAndCurvature
+from landscope.noise.springs import Springs
+from landscope.noise.stationarity import LyapunovResidual, YaidaRelation
+from landscope.noise.temperature import ActiveTemperature
+from landscope.noise.temperature_over_training import TemperatureOverTraining
+from landscope.noise.velocity import VelocityStatistics
+from landscope.results import Result
+from landscope.training_history import TrainingHistory
+
+__all__ = ["DrawnModes", "Saved"]
+
+_AnyResult = TypeVar("_AnyResult", bound=Result)
+
+
+@dataclasses.dataclass(frozen=True)
+class Saved(Generic[_AnyResult]):
+    """A result of a study.
+
+    Args:
+        name: Name of the result in the folder.
+        kind: Class of the result.
+    """
+
+    name: str
+    kind: type[_AnyResult]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class DrawnModes(Result, kind="drawn_modes"):
+    """Ranks of the modes whose loss profiles are drawn.
+
+    Args:
+        ranks: Ranks, counted from 1.
+    """
+
+    ranks: tuple[int, ...]
+
+
+MODES = Saved("modes", Directions)
+STATISTICS = Saved("statistics", ModeStatistics)
+FRESH_STATISTICS = Saved("statistics-fresh", ModeStatistics)
+SPECTRUM = Saved("spectrum", Spectrum)
+
+FLATNESS = Saved("flatness", Flatness)
+PROFILES = Saved("profiles", LossProfiles)
+PROFILE_FITS = Saved("profile-fits", ProfileFits)
+DRAWN_MODES = Saved("drawn-modes", DrawnModes)
+
+TRAINING = Saved("training", TrainingHistory)
+
+VELOCITY = Saved("noise-velocity", VelocityStatistics)
+FRESH_VELOCITY = Saved("noise-fresh-velocity", VelocityStatistics)
+NULL_VELOCITY = Saved("noise-null-velocity", VelocityStatistics)
+SPRINGS = Saved("noise-springs", Springs)
+GRADIENT_NOISE = Saved("noise-gradient", GradientNoise)
+LOG_HESSIAN = Saved("noise-log-hessian", LogHessian)
+TEMPERATURE = Saved("noise-temperature", ActiveTemperature)
+TEMPERATURE_OVER_TRAINING = Saved("noise-temperature-over-training", TemperatureOverTraining)
+FLATNESS_AND_CURVATURE = Saved("flatness-and-curvature", FlatnessAndCurvature)
+DRIFT_PATH = Saved("noise-drift-path", DriftPath)
+DRIFT_LAW = Saved("noise-drift-law", DriftLaw)
+PHASES = Saved("noise-phases", Phases)
+ACTIVITY = Saved("noise-activity", Activity)
+
+PROFILES_NEAR = Saved("controls-near", LossProfiles)
+GROWTH = Saved("growth", Growth)
+SENSITIVITY = Saved("sensitivity", Sensitivity)
+YAIDA = Saved("controls-yaida", YaidaRelation)
+LYAPUNOV = Saved("controls-lyapunov", LyapunovResidual)
+
+
+def exponents(row: str) -> Saved[Exponents]:
+    """A row of the table of exponents."""
+    return Saved(f"exponents-{row}", Exponents)
+
+
+SHUFFLED = "exponents-shuffled-"
+"""Begin of the names of the exponents of shuffled increments."""
+
+
+def null(number: int) -> Saved[Exponents]:
+    """The exponents of shuffled increments."""
+    return Saved(f"{SHUFFLED}{number}", Exponents)
+
+
+IN_SAMPLE = exponents("in-sample")
+FRESH = exponents("fresh")
+
+
+def sampling(order: str) -> Saved[Exponents]:
+    """The exponents of a continued training with an order of the minibatches."""
+    return exponents(f"sampling-{order}")
+
+
+def basis(key: str) -> Saved[Directions]:
+    """Directions of a control."""
+    return Saved(f"basis-{key}", Directions)
+
+
+def basis_flatness(key: str) -> Saved[Flatness]:
+    """Flatness along the directions of a control."""
+    return Saved(f"flatness-{key}", Flatness)
+
+
+LAYER = "noise-layer-"
+"""Begin of the names of the results about one layer."""
+
+
+def layer(number: int, basis: str) -> Saved[NoiseAndCurvature]:
+    """Noise and curvature of one layer."""
+    return Saved(f"{LAYER}{number}-{basis}", NoiseAndCurvature)
