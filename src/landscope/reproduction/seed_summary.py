@@ -12,12 +12,11 @@ from landscope.claims.exponents import NULL_NAME
 from landscope.claims.fig1 import few_modes_control
 from landscope.claims.statements import judged
 from landscope.claims.verdict import Control, Judgement, Measurement
-from landscope.law.exponents import Exponents
 from landscope.law.intervals import mean_with_interval, prediction_band, seed_interval
 from landscope.law.inverse_relation import FRESH, IN_SAMPLE, SHUFFLED
 from landscope.reproduction.experiment.run import ExperimentRun
-from landscope.study.exponents import EXPONENTS
-from landscope.study.stages.controls import ROWS
+from landscope.study import saved
+from landscope.study.exponents import EXPONENTS, row_results
 
 __all__ = ["COLUMNS", "LAW_ROWS", "SeedSummary", "pooled_control", "summarise"]
 
@@ -105,12 +104,11 @@ def summarise(runs: Sequence[ExperimentRun]) -> SeedSummary:
 
 def _exponents(runs: Sequence[ExperimentRun]) -> dict[str, dict[str, list[float]]]:
     """The rows of the table of exponents that all runs have."""
-    shuffled = (f"shuffled-{number}" for number in range(runs[0].settings.n_nulls))
     rows: dict[str, dict[str, list[float]]] = {}
-    for result in (f"exponents-{key}" for key in ("in-sample", "fresh", *shuffled, *ROWS)):
-        if not all(run.has(result) for run in runs):
+    for result in row_results(runs[0].settings.n_nulls):
+        if not all(run.has(result.name) for run in runs):
             continue
-        for found in (run.load(result, Exponents) for run in runs):
+        for found in (run.load(result.name, result.kind) for run in runs):
             row = rows.setdefault(found.name, {key: [] for key in EXPONENTS})
             for key in EXPONENTS:
                 row[key].append(float(getattr(found, key)))
@@ -129,8 +127,8 @@ def _over_seeds(
     surrogates = rows.get(SHUFFLED, {}).get(key, [])
     controls = {name: pooled_control(same, surrogates) for name, same in named.items()}
     if key == "modes_for_90_percent":
-        names = [f"exponents-shuffled-{number}" for number in range(runs[0].settings.n_nulls)]
-        nulls = [run.load(name, Exponents) for run in runs for name in names]
+        results = [saved.null(number) for number in range(runs[0].settings.n_nulls)]
+        nulls = [run.load(result.name, result.kind) for run in runs for result in results]
         controls[NULL_NAME] = few_modes_control(mean, nulls, dim)
     notes = {measurement.note for measurement in single}
     return Measurement(mean, seed_interval(values), tuple(controls.values()), notes.pop() if len(notes) == 1 else "")

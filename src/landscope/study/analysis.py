@@ -22,10 +22,11 @@ from landscope.study.checkpoints import Checkpoints
 from landscope.study.folder import StudyFolder
 from landscope.study.loss_at_w0 import check_loss
 from landscope.study.parts import NEEDS, Need, Part
-from landscope.study.recording import TrainingFacts, check_recorded, training_facts
+from landscope.study.recording import check_recorded
 from landscope.study.saved import Saved
 from landscope.study.settings import StudySettings
 from landscope.study.subject import Subject
+from landscope.study.training_facts import TrainingFacts, training_facts
 from landscope.study.windows import Windows, choose_windows
 from landscope.training_history import TrainingHistory
 from landscope.trajectory import Trajectory, open_trajectory

@@ -16,9 +16,9 @@ from landscope.law.exponents import Exponents
 from landscope.noise.noise_and_curvature import NoiseAndCurvature
 from landscope.study import saved
 from landscope.study.analysis import Analysis
-from landscope.study.recording import training_facts
 from landscope.study.saved import Saved
 from landscope.study.stages.controls import near_curvature
+from landscope.study.training_facts import training_facts
 
 __all__ = ["judgements_of", "layers_of", "measurements_of"]
 

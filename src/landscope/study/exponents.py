@@ -9,18 +9,23 @@ from landscope.law.exponents import Exponents
 from landscope.law.intervals import with_interval
 from landscope.study import saved
 from landscope.study.analysis import Analysis
+from landscope.study.saved import Saved
 from landscope.study.stages.controls import ROWS
 
-__all__ = ["EXPONENTS", "ExponentTable", "exponent_rows"]
+__all__ = ["EXPONENTS", "ExponentTable", "exponent_rows", "row_results"]
 
 EXPONENTS = ("psi", "psi_D", "psi_tau", "gamma")
 """The exponents, in the order of the table."""
 
 
+def row_results(n_nulls: int) -> list[Saved[Exponents]]:
+    """Every row that a study may have, in order: in-sample, fresh data, nulls, and the controls."""
+    return [saved.IN_SAMPLE, saved.FRESH, *map(saved.null, range(n_nulls)), *map(saved.exponents, ROWS)]
+
+
 def exponent_rows(analysis: Analysis) -> list[Exponents]:
-    """The rows that a study has: in-sample, fresh data, nulls, and the controls."""
-    names = ("in-sample", "fresh", *(f"shuffled-{number}" for number in range(analysis.settings.n_nulls)), *ROWS)
-    rows = (analysis.load_if_there(saved.exponents(name)) for name in names)
+    """The rows that a study has."""
+    rows = map(analysis.load_if_there, row_results(analysis.settings.n_nulls))
     return [row for row in rows if row is not None]
 
 

@@ -12,6 +12,7 @@ from landscope.landscape.flatness import SAME_LOSS
 from landscope.landscape.lines import start_lines
 from landscope.risk import EmpiricalRisk
 from landscope.storage.folder import ResultFolder
+from landscope.study import saved
 
 __all__ = ["check_loss"]
 
@@ -22,7 +23,8 @@ def check_loss(folder: ResultFolder, risk: EmpiricalRisk) -> None:
     Raises:
         StorageError: If it was: the data or the loss are others now.
     """
-    measured = next((name for name in ("flatness", *folder.names("flatness-from-")) if folder.has(name)), None)
+    names = (saved.FLATNESS.name, *folder.names(saved.FLATNESS_PIECES))
+    measured = next(filter(folder.has, names), None)
     if measured is None:
         return
     old, new = folder.load(measured, Flatness).loss0, _loss_at_w0(risk)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
 
@@ -16,86 +15,18 @@ from torch import Tensor, nn
 
 from landscope.errors import InputError, LandscopeWarning, StorageError
 from landscope.parameters import ParameterSpace, Selection
-from landscope.recorder import TrajectoryRecorder, other_spacing, shared_rate
+from landscope.recorder import TrajectoryRecorder, other_spacing
 from landscope.step_size import was_skipped
 from landscope.storage import RowStore
 from landscope.storage.folder import ResultFolder
 from landscope.study.checkpoints import Checkpoints, CheckpointSchedule, model_bytes
 from landscope.study.folder import StudyFolder
+from landscope.study.training_facts import facts_of
 from landscope.trajectory import open_trajectory
 
-__all__ = ["StudyRecorder", "TrainingFacts", "training_facts"]
+__all__ = ["StudyRecorder", "check_recorded"]
 
 _OF_THE_MINIBATCHES = ("batch_size", "steps_per_epoch", "data_batch_size", "data_steps_per_epoch")
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingFacts:
-    """What the analysis must know of the training beside its weights.
-
-    Args:
-        optimizer: Name of the optimiser's class; empty where it is not known.
-        learning_rate: Learning rate alpha of the recorded weights when recording began; NaN where it is not known, or
-            not one number.
-        momentum: Momentum of SGD; 0 where there is none.
-        weight_decay: Weight decay.
-        dampening: Dampening of the momentum.
-        nesterov: Whether the momentum is Nesterov's.
-        maximize: Whether the steps go up the loss.
-        groups_differ: Whether the recorded weights are in parameter groups with different options; the options are then
-            those of the first group.
-        every: Steps between two recorded rows.
-        batch_size: Samples in a minibatch of the training, as a Trainer's callback noted it; None if unknown.
-        steps_per_epoch: Steps in an epoch of the training, noted likewise.
-        data_batch_size: Samples in a minibatch of the data that the landscape is measured on; None if unknown.
-        data_steps_per_epoch: Minibatches in an epoch of these data.
-    """
-
-    optimizer: str = ""
-    learning_rate: float = float("nan")
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    dampening: float = 0.0
-    nesterov: bool = False
-    maximize: bool = False
-    groups_differ: bool = False
-    every: int = 1
-    batch_size: int | None = None
-    steps_per_epoch: int | None = None
-    data_batch_size: int | None = None
-    data_steps_per_epoch: int | None = None
-
-    @property
-    def is_plain_sgd(self) -> bool:
-        """Whether a step is the learning rate times the gradient, as the paper's formulas take it."""
-        added = self.momentum or self.weight_decay or self.dampening or self.nesterov or self.maximize
-        return self.optimizer == "SGD" and not added and not self.groups_differ
-
-
-def training_facts(folder: ResultFolder, note: str = "training") -> TrainingFacts:
-    """The facts that a recording left in the folder, or that a training that went on did."""
-    kept = folder.read_note(note)
-    known = {field.name for field in dataclasses.fields(TrainingFacts)}
-    return TrainingFacts(**{name: value for name, value in kept.items() if name in known and value is not None})
-
-
-def facts_of(optimizer: torch.optim.Optimizer, groups: Sequence[dict[str, Any]], every: int) -> TrainingFacts:
-    """What an optimiser says of the steps of the weights in some of its parameter groups."""
-    options, rate = [_options(group) for group in groups], shared_rate(groups)
-    return TrainingFacts(
-        optimizer=type(optimizer).__name__,
-        learning_rate=rate,
-        groups_differ=any(other != options[0] for other in options) or (len(groups) > 1 and math.isnan(rate)),
-        every=every,
-        **options[0],
-    )
-
-
-def _options(group: dict[str, Any]) -> dict[str, Any]:
-    return {
-        **{name: float(group.get(name) or 0.0) for name in ("momentum", "weight_decay", "dampening")},
-        **{name: bool(group.get(name)) for name in ("nesterov", "maximize")},
-    }
 
 
 class StudyRecorder:

@@ -61,6 +61,8 @@ FRESH_STATISTICS = Saved("statistics-fresh", ModeStatistics)
 SPECTRUM = Saved("spectrum", Spectrum)
 
 FLATNESS = Saved("flatness", Flatness)
+FLATNESS_PIECES = "flatness-from-"
+"""Begin of the names of the pieces that a killed analysis goes on from."""
 PROFILES = Saved("profiles", LossProfiles)
 PROFILE_FITS = Saved("profile-fits", ProfileFits)
 DRAWN_MODES = Saved("drawn-modes", DrawnModes)

@@ -20,8 +20,8 @@ from landscope.risk import EmpiricalRisk
 from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.claims import judgements_of, measurements_of
+from landscope.study.data_facts import keep_facts
 from landscope.study.exponents import ExponentTable, exponent_rows
-from landscope.study.facts import keep_facts
 from landscope.study.figures import StudyPlots
 from landscope.study.folder import TRAINED, StudyFolder
 from landscope.study.importing import import_checkpoints, import_trajectory

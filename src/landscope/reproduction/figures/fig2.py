@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from landscope.law.exponents import Exponents
 from landscope.plots.style import FIT, FRESH, NULL, OWN, PALETTE, add_points, new_figure, numbers
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.figures.figure import Plot
 from landscope.reproduction.figures.single_runs import SingleRuns
 from landscope.reproduction.seed_summary import LAW_ROWS, SeedSummary
+from landscope.study import saved
 
 __all__ = ["FIG2", "exponents_by_pair", "variance_against_flatness"]
 
@@ -44,7 +44,7 @@ def variance_against_flatness(summaries: Sequence[SeedSummary]) -> go.Figure:
     figure = new_figure("flatness F<sub>i</sub>", "variance σ<sub>i</sub>²", log_x=True, log_y=True)
     figure.update_xaxes(dtick="D2")  # often less than a decade
     for summary, color in zip(summaries, PALETTE, strict=False):
-        laws = [ExperimentRun.open(path).load("exponents-in-sample", Exponents) for path in summary.folders]
+        laws = [ExperimentRun.open(path).load(saved.IN_SAMPLE.name, saved.IN_SAMPLE.kind) for path in summary.folders]
         x = np.concatenate([numbers(law.width[law.used]) for law in laws])
         y = np.concatenate([numbers(law.variance[law.used]) for law in laws])
         add_points(figure, x, y, summary.name, color, 3)

@@ -36,14 +36,20 @@ _PSI = 4.0
 
 
 @dataclasses.dataclass(frozen=True)
-class LowFloorLDC(Method):
+class _HoldsModes(Method):
+    """Methods that hold as many directions as LDC, at the same strengths."""
+
+    strengths: ClassVar[tuple[float, ...]] = LDC.strengths
+    takes_modes: ClassVar[bool] = True
+    needs_recording: ClassVar[bool] = True
+
+
+@dataclasses.dataclass(frozen=True)
+class LowFloorLDC(_HoldsModes):
     """Landscape-dependent constraints with a lower floor: that of the flattest of twice as many modes as are held."""
 
     name: ClassVar[str] = "ldc-low-floor"
     title: ClassVar[str] = "LDC with a lower floor"
-    strengths: ClassVar[tuple[float, ...]] = LDC.strengths
-    takes_modes: ClassVar[bool] = True
-    needs_recording: ClassVar[bool] = True
 
     @property
     def default_strength(self) -> float:
@@ -66,7 +72,7 @@ class LowFloorLDC(Method):
 
 
 @dataclasses.dataclass(frozen=True)
-class FreshVarianceLDC(Method):
+class FreshVarianceLDC(_HoldsModes):
     """Constraints with F from the variance of steps that did not choose the modes.
 
     The modes come from the first half of the recorded window, their variance from the second half.
@@ -74,9 +80,6 @@ class FreshVarianceLDC(Method):
 
     name: ClassVar[str] = "ldc-fresh"
     title: ClassVar[str] = "LDC with floor, F from psi = 4 and fresh steps"
-    strengths: ClassVar[tuple[float, ...]] = LDC.strengths
-    takes_modes: ClassVar[bool] = True
-    needs_recording: ClassVar[bool] = True
 
     @property
     def default_strength(self) -> float:
@@ -97,14 +100,11 @@ class FreshVarianceLDC(Method):
 
 
 @dataclasses.dataclass(frozen=True)
-class RandomDirections(Method):
+class RandomDirections(_HoldsModes):
     """Random directions, as stiff as the modes."""
 
     name: ClassVar[str] = "random"
     title: ClassVar[str] = "random directions"
-    strengths: ClassVar[tuple[float, ...]] = LDC.strengths
-    takes_modes: ClassVar[bool] = True
-    needs_recording: ClassVar[bool] = True
 
     @property
     def measures_flatness(self) -> bool:

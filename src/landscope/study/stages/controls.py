@@ -31,8 +31,8 @@ from landscope.recorder import TrajectoryRecorder
 from landscope.study import saved
 from landscope.study.analysis import Analysis, check_constant_rate
 from landscope.study.parts import Part, Stage
-from landscope.study.recording import TrainingFacts, facts_of
 from landscope.study.seeded import seeded
+from landscope.study.training_facts import TrainingFacts, facts_of
 from landscope.surrogates.langevin import langevin
 from landscope.surrogates.registry import SURROGATES, make_surrogate
 from landscope.threads import one_thread
@@ -315,7 +315,7 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:  # noqa: ARG001 - stages sha
     surrogates = [
         Part(
             saved.exponents(key), functools.partial(_surrogate_row, key),
-            needs=("epochs",) if key == "sign-flipped" else (), is_optional=True,
+            needs=("epochs",) if key == "sign-flipped" else (), uses=("epochs",), is_optional=True,
         )
         for key in _SURROGATES
     ]  # fmt: skip
@@ -348,7 +348,7 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:  # noqa: ARG001 - stages sha
             is_optional=True,
         ),
         Part(saved.GROWTH, _growth, needs=("epochs",), after=(saved.basis_flatness("hessian"),), is_optional=True),
-        Part(saved.SENSITIVITY, _sensitivity),
+        Part(saved.SENSITIVITY, _sensitivity, uses=("epochs",)),
     )
 
 

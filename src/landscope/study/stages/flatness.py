@@ -22,7 +22,7 @@ def _flatness(analysis: Analysis) -> Flatness:
         rows = directions[first : min(first + _PIECE, count)]
         pieces.append(
             analysis.folder.cached(
-                f"flatness-from-{first + 1}",
+                f"{saved.FLATNESS_PIECES}{first + 1}",
                 Flatness,
                 lambda rows=rows, first=first: flatness(
                     analysis.risk,
@@ -42,7 +42,7 @@ def _profiles(analysis: Analysis) -> LossProfiles:
     directions = analysis.load(saved.MODES).directions
     profiles, ranks = drawn_profiles(analysis.risk, analysis.window, directions, analysis.load(saved.FLATNESS))
     analysis.save(saved.DRAWN_MODES, saved.DrawnModes(ranks=ranks))
-    for name in analysis.folder.names("flatness-from-"):
+    for name in analysis.folder.names(saved.FLATNESS_PIECES):
         analysis.folder.remove(name)
     return profiles
 
