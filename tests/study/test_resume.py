@@ -318,3 +318,11 @@ def test_a_recording_goes_on_with_the_gaps_between_its_rows(tmp_path, rows):
     with pytest.raises(InputError, match=r"every=1, as in .* got every=5.* Go on with every=1"):
         study.record(optimizer, small.SELECT, every=5, first_step=rows + 1)
     assert len(study.trajectory) == rows
+
+
+def test_a_recorder_that_never_began_leaves_no_recording(tmp_path):
+    study, model, optimizer = small.begin(tmp_path / "s")
+    study.record(optimizer, small.SELECT)
+    small.train(model, optimizer, last=30)
+    with pytest.raises(InputError, match=r"got a recording without a step.*with study\.record"):
+        study.analyse(progress=False)

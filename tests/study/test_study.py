@@ -20,6 +20,7 @@ from landscope.study.drift_path import walk_along_drift
 from landscope.study.figures import FIGURES
 from landscope.study.parts import Part, Stage
 from landscope.study.pipeline import run_stages
+from landscope.study.saved import Saved
 from landscope.study.windows import Windows
 from small_run import assert_same
 
@@ -390,10 +391,10 @@ def test_a_computation_that_fails_is_noted_and_the_analysis_goes_on(recorded, er
         raise error
 
     study = small.opened(recorded)
-    stage = Stage("walk", "Walk", lambda _: (Part("walk", Result, fail, is_optional=True),))
+    stage = Stage("walk", "Walk", lambda _: (Part(Saved("walk", Result), fail, is_optional=True),))
     run_stages(study._analysis, [stage], QuietReporter())
     assert study.not_measured == {"walk": str(error)}
-    needed = Stage("walk", "Walk", lambda _: (Part("walk", Result, fail),))
+    needed = Stage("walk", "Walk", lambda _: (Part(Saved("walk", Result), fail),))
     with pytest.raises(type(error)):
         run_stages(study._analysis, [needed], QuietReporter())
 

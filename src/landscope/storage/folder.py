@@ -74,7 +74,7 @@ class ResultFolder:
             raise StorageError(
                 expected=f"the result {name} at {self.file(name)}",
                 got="no such file",
-                hint="Run the analysis again: it makes what is missing and keeps the rest.",
+                hint="Run the analysis with study.analyse() or landscope analyse: it makes what is missing.",
             )
         return load(self.file(name), kind)
 

@@ -40,8 +40,8 @@ class StudyRecorder:
         every: Steps between two rows.
         first_step: Number of the first step taken while recording.
         resume: Continue the rows in the folder up to ``first_step``.
-        checkpoints: ``checkpoints(step) -> bool`` chooses the steps at which the whole model is kept; by default 20
-            evenly spaced ones.
+        checkpoints: ``checkpoints(step) -> bool`` chooses the steps at which the whole model is kept; by default
+            10 to 20 evenly spaced ones.
         always: Steps at which the whole model is kept in any case.
 
     Raises:
@@ -218,10 +218,11 @@ def _check_same_spacing(folder: StudyFolder, every: int, first_step: int | None)
 
 
 def check_recorded(folder: ResultFolder) -> None:
-    """Raise unless the folder holds a recording."""
-    if not (folder.path / "trajectory").exists():
+    """Raise unless the folder holds a recording with a row."""
+    path = folder.path / "trajectory"
+    if not path.exists() or not RowStore.open(path).rows:
         raise InputError(
             expected=f"a recording in {folder.path}",
-            got="none",
+            got="a recording without a step" if path.exists() else "none",
             hint="Train inside `with study.record(optimizer):`, or call study.use_trajectory(...).",
         )

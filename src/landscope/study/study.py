@@ -145,7 +145,7 @@ class Study:
         first_step: int | None = None,
         checkpoints: Callable[[int], bool] | None = None,
     ) -> StudyRecorder:
-        """Record a training: the selected weights after every step, the whole model at 20 points and at window ends.
+        """Record a training: the selected weights after every step, the whole model at some steps and at window ends.
 
         Args:
             optimizer: The optimiser that trains the study's model.
@@ -153,8 +153,8 @@ class Study:
             every: Steps between two rows.
             first_step: To continue a stopped training: number of its next step. Rows and models from that step on are
                 removed when the ``with`` begins, and recorded again.
-            checkpoints: ``checkpoints(step) -> bool`` chooses the steps of whole models in place of 20 evenly spaced
-                ones (fewer where 20 take more than 2 GiB).
+            checkpoints: ``checkpoints(step) -> bool`` chooses the steps of whole models in place of 10 to 20
+                evenly spaced ones (fewer where these take more than 2 GiB).
 
         Returns:
             A context manager; train inside its ``with``. When you save a checkpoint of your own, call its ``flush()``:

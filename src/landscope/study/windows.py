@@ -36,8 +36,8 @@ class Windows:
 def choose_windows(recorded: Trajectory, saved: list[int], settings: StudySettings) -> Windows:
     """The window and the fresh data that the settings name, or the defaults.
 
-    By default the window is the last quarter of the rows and ends at the last saved whole model; the fresh data are as
-    many rows before it.
+    By default the window is the last quarter of the rows and ends at the last saved whole model. The fresh data
+    are as many rows before it, or all of these where there are fewer; the rows after it where too few lie before.
 
     Args:
         recorded: All rows.
