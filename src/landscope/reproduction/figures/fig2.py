@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from landscope.plots.style import FIT, FRESH, NULL, OWN, PALETTE, add_points, new_figure, numbers
+from landscope.plots.style import FIT, FRESH, NULL, OWN, PALETTE, add_level, add_points, new_figure, numbers
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.figures.figure import Plot
 from landscope.reproduction.figures.single_runs import SingleRuns
@@ -33,7 +33,7 @@ def exponents_by_pair(summaries: Sequence[SeedSummary]) -> go.Figure:
         values = [summary.rows.get(label, {}).get("psi", []) for summary in summaries]
         x = [number + offset for number, part in enumerate(values) for _ in part]
         add_points(figure, np.array(x), np.array([value for part in values for value in part]), label, color, 8)
-    figure.add_hline(y=4, line={"color": FIT, "dash": "dash", "width": 1}, annotation_text="paper: about 4")
+    add_level(figure, 4, "paper: about 4", FIT)
     figure.update_xaxes(tickvals=list(range(len(summaries))), ticktext=[summary.name for summary in summaries])
     figure.update_yaxes(rangemode="tozero")
     return figure
