@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -143,13 +144,13 @@ def path_in_plane(spectrum: Spectrum, first: int, second: int) -> go.Figure | No
     return figure
 
 
-def loss_profiles(drawn: LossProfiles, ranks: Sequence[int]) -> go.Figure:
-    """Fig. 2A: the loss along a few modes."""
+def loss_profiles(drawn: LossProfiles, ranks: Sequence[int], ratio: float = math.e) -> go.Figure:
+    """Fig. 2A: the loss along a few modes, and the multiple of the loss at w0 at which flatness is read."""
     figure = new_figure("displacement δθ", "loss L<sub>i</sub>")
     for row, (rank, color) in enumerate(zip(ranks, PALETTE, strict=False)):
         x, y = numbers(drawn.displacements[row]), numbers(drawn.loss[row])
         figure.add_scatter(x=x, y=y, name=f"i = {rank}", mode="lines+markers", marker={"size": 4, "color": color})
-    add_level(figure, np.e * drawn.loss0, "e L₀")
+    add_level(figure, ratio * drawn.loss0, "e L₀" if ratio == math.e else f"{ratio:g} L₀")
     return figure
 
 

@@ -130,7 +130,7 @@ def add_level(
         **place: ``row`` and ``col`` of one plot among several.
     """
     label = {"text": text, "textposition": "middle" if upright else "end", "font": {"size": 12}}
-    style: dict[str, Any] = {"line": {"color": color, "dash": dash, "width": 1}, "label": label, **place}
+    style: dict[str, Any] = {"line": {"color": color, "dash": dash, "width": 1}, "label": label, "opacity": 1, **place}
     if upright:
         figure.add_vline(x=value, **style)
     else:

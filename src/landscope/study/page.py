@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from landscope import plots
-from landscope.law.intervals import with_interval
-from landscope.report import CAPTIONS, WIDE, render
+from landscope.report import CAPTIONS, SECTIONS, WIDE, FigureSection, render
 from landscope.storage import write_text
 from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.claims import judgements_of
-from landscope.study.exponents import EXPONENTS, exponent_rows
-from landscope.study.figures import figures_of
+from landscope.study.exponents import ExponentTable, exponent_rows
+from landscope.study.figures import figures_of, why_missing
 from landscope.study.summary import summary_of
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 __all__ = ["write_page"]
 
@@ -39,21 +43,20 @@ def write_page(analysis: Analysis, title: str, facts: list[tuple[str, str]], set
         StorageError: If a stage is missing or a result is damaged.
     """
     summary = summary_of(analysis)
-    stages = list(analysis.folder.timings())
+    figures = figures_of(analysis)
     page = render(
         "report.html.j2",
         title=title,
+        created=f"{datetime.fromisoformat(summary['provenance']['created']):%Y-%m-%d %H:%M} UTC",
         summary=summary,
         lead=_lead(summary),
         judgements=judgements_of(analysis),
         exponents=_exponents(analysis),
         sensitivity=_sensitivity(analysis),
         facts=[*facts, *_facts(summary, analysis.folder.timings())],
-        captions=CAPTIONS,
-        wide=WIDE,
-        figures={key: plots.as_html(figure, key) for key, figure in figures_of(analysis).items()},
+        training=_drawn(figures, "training_curves"),
+        sections=[_section(analysis, section, figures) for section in SECTIONS],
         not_measured=_not_measured(analysis),
-        stages=stages,
         settings_yaml=settings or yaml.safe_dump(summary["settings"], sort_keys=False),
         provenance=json.dumps(summary["provenance"], indent=2),
     )
@@ -89,18 +92,20 @@ def _null_sentence(summary: dict[str, Any]) -> str:
     if not null:
         return ""
     if low != low:
-        return f" The window's own steps in random order, through the same analysis, give {null[0]:.2f}."
-    inside = low <= summary["psi"] <= high
+        return f" The same analysis of the window's steps in random order gives {null[0]:.2f}."
     values = ", ".join(f"{value:.2f}" for value in null)
-    said = "is what this null gives" if inside else "lies outside this null"
+    inside = low <= summary["psi"] <= high
+    verdict = "inside: steps in random order give this exponent too" if inside else "outside"
     return (
-        f" The window's own steps in random order, through the same analysis, give {values}; one more such order would "
-        f"give {low:.2f} to {high:.2f} (95 %). The in-sample exponent {said}."
+        f" The same analysis of the window's steps in random order gives {values}; one more random order would give "
+        f"{low:.2f} to {high:.2f} (95 %). The exponent of the window lies {verdict}."
     )
 
 
 def _caveats(summary: dict[str, Any]) -> list[str]:
-    sentences = ["A finite window can make such a law by itself: read ψ beside its fresh data and its nulls."]
+    sentences = [
+        "A finite window can make such a law by itself: read ψ beside fresh data and beside the steps in random order."
+    ]
     if summary["fresh"] is None:
         sentences.append("Only one window was analysed: nothing here was checked in fresh data.")
     if summary["exploration_reached"] is False:
@@ -111,21 +116,13 @@ def _caveats(summary: dict[str, Any]) -> list[str]:
 
 
 def _of_the_recording(summary: dict[str, Any]) -> list[str]:
-    return [f"{caveat[0].upper()}{caveat[1:]}." for caveat in summary["caveats"]]
+    return [_sentence(caveat) for caveat in summary["caveats"]]
 
 
-def _exponents(analysis: Analysis) -> list[dict[str, str]]:
-    """The table of exponents: what was measured, under every control that was run."""
-    rows = [
-        {
-            "name": row.name,
-            "n_used": str(row.n_used),
-            **{key: with_interval(getattr(row, key), getattr(row, f"{key}_interval")) for key in EXPONENTS},
-        }
-        for row in exponent_rows(analysis)
-    ]
-    walk = {"name": "isotropic random walk, N ≫ T (exact)", "psi": "–", "psi_D": "–", "psi_tau": "–", "gamma": "2.00"}
-    return [*rows, {**walk, "n_used": "–"}]
+def _exponents(analysis: Analysis) -> list[list[str]]:
+    """The table of exponents: what was measured, under every control that was run, and the known random walk."""
+    rows = ExponentTable(tuple(exponent_rows(analysis))).cells()
+    return [*rows, ["isotropic random walk, N ≫ T (exact)", "–", "–", "–", "2.00", "–"]]
 
 
 def _sensitivity(analysis: Analysis) -> list[list[str]]:
@@ -139,13 +136,56 @@ def _sensitivity(analysis: Analysis) -> list[list[str]]:
     ]
 
 
+def _drawn(figures: Mapping[str, go.Figure], name: str) -> tuple[str, str, str, bool] | None:
+    """HTML, label, text and width of a figure; None where there is none."""
+    return (plots.as_html(figures[name], name), *CAPTIONS[name], name in WIDE) if name in figures else None
+
+
+def _section(analysis: Analysis, section: FigureSection, figures: Mapping[str, go.Figure]) -> tuple[Any, ...]:
+    """A section with its figures and the reasons why others are missing."""
+    missing = [(_reason(analysis, section, name), _label(name)) for name in section.figures if name not in figures]
+    drawn = [_drawn(figures, name) for name in section.figures if name in figures]
+    return section, drawn, _grouped(missing)
+
+
+def _reason(analysis: Analysis, section: FigureSection, name: str) -> str:
+    """Why a figure of a section is missing, as a sentence."""
+    reason = why_missing(analysis, name)
+    if reason is None:
+        return "The results give nothing to draw: too few modes or directions."
+    if not reason and section.stage not in analysis.folder.timings():
+        return f"Needs study.analyse({section.stage}=True), or landscope {section.stage} FOLDER."
+    return _sentence(reason or "needs study.analyse(noise=True, controls=True)")
+
+
+def _label(name: str) -> str:
+    return CAPTIONS[name][0].rstrip(".")
+
+
 def _not_measured(analysis: Analysis) -> list[tuple[str, list[str]]]:
-    """Reasons, each with the results that it keeps from being measured."""
+    """Reasons why rows of the table of exponents are missing."""
+    reasons = analysis.folder.read_note("not-measured").items()
+    kind = saved.exponents("").name
+    rows = [(name.removeprefix(kind), why) for name, why in reasons if name.startswith(kind)]
+    missing = [
+        (_sentence(why), f"row {row.replace('-', ' ')}") for row, why in rows if not analysis.has(saved.exponents(row))
+    ]
+    if "controls" not in analysis.folder.timings():
+        other = "other directions, surrogates, orders of the minibatches, thermal equilibrium"
+        missing.append(("Needs study.analyse(controls=True), or landscope controls FOLDER.", other))
+    return _grouped(missing)
+
+
+def _grouped(missing: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+    """Reasons, each with all the names that it belongs to."""
     by_reason: dict[str, list[str]] = {}
-    for name, reason in analysis.folder.read_note("not-measured").items():
-        if not analysis.folder.has(name):
-            by_reason.setdefault(reason, []).append(name)
+    for reason, name in missing:
+        by_reason.setdefault(reason, []).append(name)
     return list(by_reason.items())
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def _percent(value: float) -> str:
@@ -160,19 +200,19 @@ def _facts(summary: dict[str, Any], timings: dict[str, float]) -> list[tuple[str
         ("Weights recorded, N", f"{summary['weights']:,} ({', '.join(summary['parameters'][:4])})"),
         ("Optimiser", summary["optimizer"] or "not known"),
         ("Learning rate α", "not known" if math.isnan(summary["learning_rate"]) else f"{summary['learning_rate']:g}"),
-        ("Batch size B", str(summary["batch_size"] or "not known")),
+        ("Batch size B", f"{summary['batch_size']:,} samples" if summary["batch_size"] else "not known"),
         ("Window", f"steps {window[0]:,} to {window[1]:,}" + (f" ({reached})" if reached else "")),
         ("Fresh data", "none" if fresh is None else f"steps {fresh[0]:,} to {fresh[1]:,}"),
-        ("Loss at w₀", f"{summary['loss_at_w0']:.3g}"),
+        ("Loss L₀ at w₀, the last weights of the window", f"{summary['loss_at_w0']:.3g}"),
         ("Training error at w₀", _percent(summary["train_error_at_w0"])),
         ("Test error at w₀", _percent(summary["test_error_at_w0"])),
-        ("cos(p₁, w₀)", f"{summary['alignment']:.2f}"),
+        ("Cosine of mode 1 and w₀", f"{summary['alignment']:.2f}"),
         (
-            "Cosine content of modes 1 to 4 (1: a random walk)",
+            "Cosine content of modes 1 to 4 (a random walk has 1)",
             ", ".join(f"{content:.2f}" for content in summary["cosine_content"]),
         ),
         (
-            "Seconds of each stage, when last done",
-            ", ".join(f"{name} {seconds:.0f}" for name, seconds in timings.items()) or "–",
+            "Time of each stage, when last done",
+            ", ".join(f"{name} {seconds:.1f} s" for name, seconds in timings.items()) or "–",
         ),
     ]
