@@ -33,7 +33,7 @@ __all__ = ["correlation_time_by_sampling", "equilibrium", "exponents", "variance
 
 def exponents(rows: Sequence[Exponents]) -> go.Figure:
     """The exponents psi, psi_D and psi_tau of every row of the table, with intervals."""
-    figure = panels(1, 3, shared_yaxes=True, horizontal_spacing=0.03)
+    figure = panels(1, 3, shared_yaxes=True, horizontal_spacing=0.05)
     names = [row.name for row in rows]
     exponents = (("psi", "ψ", 4), ("psi_D", "ψ<sub>D</sub>", 2), ("psi_tau", "ψ<sub>τ</sub>", 1.8))
     for column, (key, title, paper) in enumerate(exponents, start=1):
@@ -45,7 +45,7 @@ def exponents(rows: Sequence[Exponents]) -> go.Figure:
         )  # fmt: skip
         add_level(figure, paper, color=FIT, upright=True, row=1, col=column)
         add_level(figure, 0, dash="solid", upright=True, row=1, col=column)
-        figure.update_xaxes(title=title, row=1, col=column)
+        figure.update_xaxes(title_text=title, row=1, col=column)
     figure.update_yaxes(autorange="reversed")
     figure.update_layout(height=100 + 26 * len(rows))
     return figure
@@ -81,7 +81,7 @@ def correlation_time_by_sampling(
     figure.update_xaxes(range=[float(reach.min().log10()) - 0.2, float(reach.max().log10()) + 1])
     crossover = crossover_curvature(learning_rate, batches_per_epoch, momentum)
     if math.isfinite(crossover):
-        add_level(figure, crossover, "crossover 3(1−β)/(αM)", FIT, upright=True)
+        add_level(figure, crossover, "crossover 3(1−β)/(αM)", FIT, upright=True, at="middle")
     return figure
 
 

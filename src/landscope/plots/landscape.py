@@ -123,7 +123,9 @@ def accumulated_variance(spectrum: Spectrum, surrogates: Sequence[Exponents]) ->
         )  # fmt: skip
         shown.add(name)
     add_level(figure, 0.9, "90 %", FIT)
-    add_level(figure, spectrum.modes_for_90_percent, f"n = {spectrum.modes_for_90_percent}", FIT, upright=True)
+    add_level(
+        figure, spectrum.modes_for_90_percent, f"n = {spectrum.modes_for_90_percent}", FIT, upright=True, at="middle"
+    )
     figure.update_yaxes(range=[0, 1.03])
     return figure
 
@@ -178,9 +180,9 @@ def log_loss_profiles(drawn: LossProfiles, fits: ProfileFits, ranks: Sequence[in
         x=[left, right], y=[level, level], name=f"F = {right - left:.3g}", mode="lines+markers",
         line={"color": WALK}, marker={"symbol": "line-ns-open", "size": 12},
     )  # fmt: skip
-    figure.update_yaxes(title="ln L", row=1, col=1)
-    figure.update_yaxes(title="residual", row=2, col=1)
-    figure.update_xaxes(title="displacement δθ", row=2, col=1)
+    figure.update_yaxes(title_text="ln L", row=1, col=1)
+    figure.update_yaxes(title_text="residual", row=2, col=1)
+    figure.update_xaxes(title_text="displacement δθ", row=2, col=1)
     return figure
 
 
@@ -224,7 +226,7 @@ def correlation_time_against_flatness(
         nulls,
     )
     if white_time is not None:
-        add_level(figure, white_time, "white, fixed directions", WALK, dash="dot")
+        add_level(figure, white_time, "white, fixed directions", dash="dot", at="start")
     return figure
 
 

@@ -136,10 +136,10 @@ def temperature_profiles(along: ActiveTemperature, ranks: Tensor) -> go.Figure:
                 x=x, y=numbers(values), name=f"i = {rank}", mode="lines+markers", marker={"size": 4, "color": color},
                 legendgroup=str(rank), showlegend=column == 1, row=1, col=column,
             )  # fmt: skip
-    figure.update_xaxes(title="displacement δθ")
+    figure.update_xaxes(title_text="displacement δθ")
     figure.update_yaxes(**logarithmic())
-    figure.update_yaxes(title="active temperature T<sub>i</sub>", col=1)
-    figure.update_yaxes(title="loss L", col=2)
+    figure.update_yaxes(title_text="active temperature T<sub>i</sub>", col=1)
+    figure.update_yaxes(title_text="loss L", col=2)
     return figure
 
 
@@ -153,11 +153,11 @@ def temperature_against_flatness(noise: GradientNoise, width: Tensor, learning_r
             x=x, y=temperature[kept], mode="markers", marker={"size": 4, "color": OWN}, showlegend=False, row=1,
             col=column,
         )  # fmt: skip
-    figure.update_xaxes(**logarithmic())
+    figure.update_xaxes(**logarithmic(narrow=True))
     figure.update_yaxes(**logarithmic())
-    figure.update_xaxes(title="rank i", col=1)
-    figure.update_xaxes(title="flatness F<sub>i</sub>", col=2)
-    figure.update_yaxes(title="active temperature T<sub>i</sub>(0)", col=1)
+    figure.update_xaxes(title_text="rank i", col=1)
+    figure.update_xaxes(title_text="flatness F<sub>i</sub>", col=2)
+    figure.update_yaxes(title_text="active temperature T<sub>i</sub>(0)", col=1)
     return figure
 
 
@@ -258,7 +258,7 @@ def stationarity(yaida: YaidaRelation) -> go.Figure:
     ratio, ranks = numbers(yaida.ratio), ranks_of(len(yaida.ratio))
     add_points(figure, ranks[ratio > 0], ratio[ratio > 0], "ratio", OWN)
     add_points(figure, ranks[ratio < 0], -ratio[ratio < 0], "absolute value of a negative ratio", NULL)
-    add_level(figure, 1, "stationary")
+    add_level(figure, 1, "stationary", at="start")
     return figure
 
 

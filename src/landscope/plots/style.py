@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
@@ -33,24 +33,24 @@ OWN, FRESH, NULL, WALK, FIT = "#1f5fa8", "#d9760b", "#9aa0a6", "#4a4a4a", "#b326
 PALETTE = ("#1f5fa8", "#d9760b", "#2e7d32", "#7b3fa0")
 HEIGHT = 420
 _LINE_OF_LEGEND = 20
-_LEFT_OUT = ["zoomIn2d", "zoomOut2d", "autoScale2d", "select2d", "lasso2d"]
+_LEFT_OUT = ["downloadJson", "sendChartToCloud", "zoomIn2d", "zoomOut2d", "autoScale2d", "select2d", "lasso2d"]
 
 
 def new_figure(x: str, y: str, *, log_x: bool = False, log_y: bool = False) -> go.Figure:
     """An empty figure with titled axes, linear or logarithmic."""
     figure = _styled(go.Figure())
-    figure.update_xaxes(title=x, **(logarithmic() if log_x else {}))
-    figure.update_yaxes(title=y, **(logarithmic() if log_y else {}))
+    figure.update_xaxes(title_text=x, **(logarithmic() if log_x else {}))
+    figure.update_yaxes(title_text=y, **(logarithmic() if log_y else {}))
     return figure
 
 
 def two_axes(x: str, left: str, right: str) -> go.Figure:
     """An empty figure with one axis of y on the left and one on the right."""
     figure = _styled(make_subplots(specs=[[{"secondary_y": True}]]))
-    figure.update_xaxes(title=x)
-    figure.update_yaxes(title=left, secondary_y=False)
+    figure.update_xaxes(title_text=x)
+    figure.update_yaxes(title_text=left, secondary_y=False)
     # Without a number of ticks of its own, the right axis takes over the ticks of the left one.
-    figure.update_yaxes(title=right, rangemode="tozero", tickmode="auto", nticks=6, secondary_y=True)
+    figure.update_yaxes(title_text=right, rangemode="tozero", tickmode="auto", nticks=6, secondary_y=True)
     return figure
 
 
@@ -59,9 +59,13 @@ def panels(rows: int, columns: int, **settings: Any) -> go.Figure:
     return _styled(make_subplots(rows=rows, cols=columns, **settings))
 
 
-def logarithmic() -> dict[str, Any]:
-    """Settings of a logarithmic axis: only powers of ten over many decades, full numbers within one decade."""
-    return {"type": "log", "nticks": 4}
+def logarithmic(*, narrow: bool = False) -> dict[str, Any]:
+    """Settings of a logarithmic axis: powers of ten over many decades, full numbers within one decade.
+
+    Args:
+        narrow: Whether there is no room for numbers between powers of ten.
+    """
+    return {"type": "log", "nticks": 4, **({"minorloglabels": "none"} if narrow else {})}
 
 
 def taller(figure: go.Figure, lines: int) -> None:
@@ -101,7 +105,7 @@ def add_line(figure: go.Figure, x: np.ndarray, y: np.ndarray, name: str, color: 
     figure.add_scatter(x=x, y=y, name=name, mode="lines", line={"color": color, **line})
 
 
-def add_points(figure: go.Figure, x: np.ndarray, y: np.ndarray, name: str, color: str, size: float = 5) -> None:
+def add_points(figure: go.Figure, x: np.ndarray, y: np.ndarray, name: str, color: str, size: float = 4) -> None:
     """Draw points."""
     figure.add_scatter(x=x, y=y, name=name, mode="markers", marker={"color": color, "size": size})
 
@@ -114,6 +118,7 @@ def add_level(
     *,
     dash: str = "dash",
     upright: bool = False,
+    at: Literal["start", "middle", "end"] = "end",
     **place: int,
 ) -> None:
     """Draw a line at one value across the figure, with a label.
@@ -127,9 +132,10 @@ def add_level(
         color: Colour of the line.
         dash: Dashes of the line.
         upright: Whether the line is vertical.
+        at: Part of the line that carries the label.
         **place: ``row`` and ``col`` of one plot among several.
     """
-    label = {"text": text, "textposition": "middle" if upright else "end", "font": {"size": 12}}
+    label = {"text": text, "textposition": at, "font": {"size": 12}}
     style: dict[str, Any] = {"line": {"color": color, "dash": dash, "width": 1}, "label": label, "opacity": 1, **place}
     if upright:
         figure.add_vline(x=value, **style)

@@ -18,7 +18,7 @@ from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.claims import judgements_of
 from landscope.study.exponents import ExponentTable, exponent_rows
-from landscope.study.figures import figures_of, why_missing
+from landscope.study.figures import FIGURES, figures_of, why_missing
 from landscope.study.summary import summary_of
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def write_page(analysis: Analysis, title: str, facts: list[tuple[str, str]], set
         sensitivity=_sensitivity(analysis),
         facts=[*facts, *_facts(summary, analysis.folder.timings())],
         training=_drawn(figures, "training_curves"),
+        no_training=_missing(analysis, "noise", {"training_curves"} - figures.keys()),
         sections=[_section(analysis, section, figures) for section in SECTIONS],
         not_measured=_not_measured(analysis),
         settings_yaml=settings or yaml.safe_dump(summary["settings"], sort_keys=False),
@@ -116,7 +117,7 @@ def _caveats(summary: dict[str, Any]) -> list[str]:
 
 
 def _of_the_recording(summary: dict[str, Any]) -> list[str]:
-    return [_sentence(caveat) for caveat in summary["caveats"]]
+    return [f"{caveat[0].upper()}{caveat[1:]}." for caveat in summary["caveats"]]
 
 
 def _exponents(analysis: Analysis) -> list[list[str]]:
@@ -142,37 +143,39 @@ def _drawn(figures: Mapping[str, go.Figure], name: str) -> tuple[str, str, str, 
 
 
 def _section(analysis: Analysis, section: FigureSection, figures: Mapping[str, go.Figure]) -> tuple[Any, ...]:
-    """A section with its figures and the reasons why others are missing."""
-    missing = [(_reason(analysis, section, name), _label(name)) for name in section.figures if name not in figures]
+    """A section with its figures, and the reasons why others are missing."""
     drawn = [_drawn(figures, name) for name in section.figures if name in figures]
-    return section, drawn, _grouped(missing)
+    return section, drawn, _missing(analysis, section.stage, [name for name in section.figures if name not in figures])
 
 
-def _reason(analysis: Analysis, section: FigureSection, name: str) -> str:
-    """Why a figure of a section is missing, as a sentence."""
+def _missing(analysis: Analysis, stage: str, names: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """Why figures are missing."""
+    return _grouped((_reason(analysis, stage, name), CAPTIONS[name][0].rstrip(".")) for name in names)
+
+
+def _reason(analysis: Analysis, stage: str, name: str) -> str:
     reason = why_missing(analysis, name)
     if reason is None:
-        return "The results give nothing to draw: too few modes or directions."
-    if not reason and section.stage not in analysis.folder.timings():
-        return f"Needs study.analyse({section.stage}=True), or landscope {section.stage} FOLDER."
-    return _sentence(reason or "needs study.analyse(noise=True, controls=True)")
+        return "the results give nothing to draw: too few modes or directions"
+    return reason or _needs_stage(stage if stage not in analysis.folder.timings() else "controls")
 
 
-def _label(name: str) -> str:
-    return CAPTIONS[name][0].rstrip(".")
+def _needs_stage(stage: str) -> str:
+    return f"needs study.analyse({stage}=True), or landscope {stage} FOLDER"
 
 
 def _not_measured(analysis: Analysis) -> list[tuple[str, list[str]]]:
-    """Reasons why rows of the table of exponents are missing."""
+    """Reasons why results that no figure shows are missing, like rows of the table of exponents."""
+    drawn = {result.name for figure in FIGURES.values() for result in figure.results}
     reasons = analysis.folder.read_note("not-measured").items()
-    kind = saved.exponents("").name
-    rows = [(name.removeprefix(kind), why) for name, why in reasons if name.startswith(kind)]
     missing = [
-        (_sentence(why), f"row {row.replace('-', ' ')}") for row, why in rows if not analysis.has(saved.exponents(row))
+        (reason, name.replace("-", " "))
+        for name, reason in reasons
+        if name not in drawn and not analysis.folder.has(name)
     ]
     if "controls" not in analysis.folder.timings():
         other = "other directions, surrogates, orders of the minibatches, thermal equilibrium"
-        missing.append(("Needs study.analyse(controls=True), or landscope controls FOLDER.", other))
+        missing.append((_needs_stage("controls"), other))
     return _grouped(missing)
 
 
@@ -182,10 +185,6 @@ def _grouped(missing: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
     for reason, name in missing:
         by_reason.setdefault(reason, []).append(name)
     return list(by_reason.items())
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def _percent(value: float) -> str:

@@ -130,7 +130,7 @@ def exponents_of_cases(cases: Sequence[CaseResult]) -> go.Figure:
         points = [(row.psi, place) for place, case in enumerate(cases) for row in getattr(case, part)]
         x, y = np.array([psi for psi, _ in points]), np.array([place + 0.22 * (1 - number) for _, place in points])
         add_points(figure, x, y, label, color, 7)
-    add_level(figure, 4, "paper: about 4", FIT, upright=True)
+    add_level(figure, 4, "paper: about 4", FIT, upright=True, at="start")
     add_level(figure, 0, dash="solid", upright=True)
     figure.update_yaxes(tickvals=list(range(len(cases))), ticktext=names, autorange="reversed")
     figure.update_layout(height=150 + 34 * len(cases))
