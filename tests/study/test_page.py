@@ -56,8 +56,8 @@ def test_every_table_scrolls_within_its_box_or_folds(html):
 def test_the_page_names_what_was_not_measured_in_its_place(html):
     text = Page(html).text
     reason = "needs training on from the end of the window: ls.Study(..., train_on=f)"
-    assert f"Sampling, Stationarity: not measured: {reason}" in text
-    assert "exponents sampling fixed" in text
+    assert f"Sampling; Stationarity: not measured: {reason}" in text
+    assert "exponents sampling reshuffled; exponents sampling shuffled once; " in text
 
 
 def test_the_page_of_the_law_names_the_stages_that_are_left(recorded):

@@ -19,6 +19,7 @@ from landscope.study.analysis import Analysis
 from landscope.study.claims import judgements_of
 from landscope.study.exponents import ExponentTable, exponent_rows
 from landscope.study.figures import FIGURES, figures_of, why_missing
+from landscope.study.lead import lead_of
 from landscope.study.summary import summary_of
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def write_page(analysis: Analysis, title: str, facts: list[tuple[str, str]], set
         title=title,
         created=f"{datetime.fromisoformat(summary['provenance']['created']):%Y-%m-%d %H:%M} UTC",
         summary=summary,
-        lead=_lead(summary),
+        lead=lead_of(summary),
         judgements=judgements_of(analysis),
         exponents=_exponents(analysis),
         sensitivity=_sensitivity(analysis),
@@ -64,60 +65,6 @@ def write_page(analysis: Analysis, title: str, facts: list[tuple[str, str]], set
     path = analysis.folder.path / "report.html"
     write_text(path, page)
     return path
-
-
-def _lead(summary: dict[str, Any]) -> list[str]:
-    """What the numbers mean, computed from the numbers."""
-    share, few = 100 * summary["first_mode_share"], summary["modes_for_90_percent"]
-    sentences = [
-        f"Over {summary['window_rows']:,} recorded steps the {summary['weights']:,} weights have {share:.1f} % of "
-        f"their variance along one direction; of the rest, 90 % lies in modes 2 to {few}."
-    ]
-    psi, fresh = summary["psi"], summary["psi_fresh"]
-    if psi != psi:
-        return [
-            *sentences,
-            "Too few modes have a measurable flatness: the variance-flatness law could not be fitted. A loss that "
-            "cannot rise by a factor of e, like that of a language model, needs a smaller ratio, such as 1.1.",
-            *_of_the_recording(summary),
-        ]
-    direction = "less" if psi > 0 else "more"
-    law = f"In this window the weights fluctuate {direction} along flatter directions: ψ = {psi:.2f}"
-    law += "." if fresh != fresh else f"; along the same modes in fresh data ψ = {fresh:.2f}."
-    return [*sentences, law + _null_sentence(summary), *_caveats(summary)]
-
-
-def _null_sentence(summary: dict[str, Any]) -> str:
-    low, high = summary["psi_null_band"]
-    null = [value for value in summary["psi_null"] if value == value]
-    if not null:
-        return ""
-    if low != low:
-        return f" The same analysis of the window's steps in random order gives {null[0]:.2f}."
-    values = ", ".join(f"{value:.2f}" for value in null)
-    inside = low <= summary["psi"] <= high
-    verdict = "inside: steps in random order give this exponent too" if inside else "outside"
-    return (
-        f" The same analysis of the window's steps in random order gives {values}; one more random order would give "
-        f"{low:.2f} to {high:.2f} (95 %). The exponent of the window lies {verdict}."
-    )
-
-
-def _caveats(summary: dict[str, Any]) -> list[str]:
-    sentences = [
-        "A finite window can make such a law by itself: read ψ beside fresh data and beside the steps in random order."
-    ]
-    if summary["fresh"] is None:
-        sentences.append("Only one window was analysed: nothing here was checked in fresh data.")
-    if summary["exploration_reached"] is False:
-        sentences.append(
-            "The training error was not zero when the window began, so this is not the paper's exploration phase."
-        )
-    return [*sentences, *_of_the_recording(summary)]
-
-
-def _of_the_recording(summary: dict[str, Any]) -> list[str]:
-    return [f"{caveat[0].upper()}{caveat[1:]}." for caveat in summary["caveats"]]
 
 
 def _exponents(analysis: Analysis) -> list[list[str]]:
@@ -165,16 +112,16 @@ def _needs_stage(stage: str) -> str:
 
 
 def _not_measured(analysis: Analysis) -> list[tuple[str, list[str]]]:
-    """Reasons why results that no figure shows are missing, like rows of the table of exponents."""
+    """Reasons why rows of the table of exponents, and results that no figure shows, are missing."""
+    row = saved.exponents("").name
     drawn = {result.name for figure in FIGURES.values() for result in figure.results}
-    reasons = analysis.folder.read_note("not-measured").items()
     missing = [
         (reason, name.replace("-", " "))
-        for name, reason in reasons
-        if name not in drawn and not analysis.folder.has(name)
+        for name, reason in analysis.folder.read_note("not-measured").items()
+        if (name.startswith(row) or name not in drawn) and not analysis.folder.has(name)
     ]
     if "controls" not in analysis.folder.timings():
-        other = "other directions, surrogates, orders of the minibatches, thermal equilibrium"
+        other = "Other directions, surrogates, orders of the minibatches, thermal equilibrium"
         missing.append((_needs_stage("controls"), other))
     return _grouped(missing)
 
