@@ -10,7 +10,7 @@ from scipy import stats
 from torch import Tensor
 
 from landscope.claims.exponents import exponent_measurement
-from landscope.claims.verdict import Claim, Control, Measurement
+from landscope.claims.verdict import Claim, Control, Measurement, joined
 from landscope.law.exponents import Exponents
 from landscope.noise.gradient import GradientNoise
 from landscope.noise.log_hessian import LogHessian
@@ -46,7 +46,6 @@ CLAIMS = (
         (0.9, 1.0),
         "nine tenths of the variance along the line",
         "the fit quality of every one",
-        stage="noise",
         possible=(-math.inf, 1.0),
     ),
     Claim(
@@ -57,7 +56,6 @@ CLAIMS = (
         (0.5, 2.0),
         "a factor of two",
         "the exact log-curvature of the ensemble",
-        stage="noise",
     ),
     Claim(
         "spring_noise",
@@ -67,7 +65,6 @@ CLAIMS = (
         (0.5, 2.0),
         "a factor of two",
         "the exact D at w0",
-        stage="noise",
     ),
     Claim(
         "mean_field",
@@ -77,7 +74,6 @@ CLAIMS = (
         (0.5, 2.0),
         "a factor of two",
         "the joint moments of all minibatches",
-        stage="noise",
     ),
     Claim(
         "stiffness_exponent",
@@ -87,7 +83,6 @@ CLAIMS = (
         (1.7, 2.3),
         "15 %",
         "springs of all minibatches along log-spaced modes",
-        stage="noise",
     ),
     Claim(
         "centre_exponent",
@@ -97,7 +92,6 @@ CLAIMS = (
         (0.85, 1.15),
         "15 %",
         "springs of all minibatches along log-spaced modes",
-        stage="noise",
     ),
     Claim(
         "tau_counts_minibatches",
@@ -107,7 +101,6 @@ CLAIMS = (
         (0.5, 1.0),
         "a clear monotone relation",
         "C_ii over the squared mean gradient, directly, at w0",
-        stage="noise",
         possible=(-1.0, 1.0),
     ),
 )
@@ -174,7 +167,7 @@ def spring_measurements(
     return {
         "minibatch_springs": Measurement(
             _median(springs.median_r_squared),
-            note=_joined(f"{100 * float(springs.good_share.mean()):.0f} % of the fits count", left_out),
+            note=joined(f"{100 * float(springs.good_share.mean()):.0f} % of the fits count", left_out),
         ),
         "spring_flatness": Measurement(_median(springs.predicted_flatness / springs.width)),
         "spring_noise": Measurement(_median(predicted[near] / at_w0), note=over_window),
@@ -191,7 +184,3 @@ def spring_measurements(
 
 def _median(values: Tensor) -> float:
     return float(values.nanmedian()) if len(values) else math.nan
-
-
-def _joined(*parts: str) -> str:
-    return "; ".join(part for part in parts if part)

@@ -20,7 +20,6 @@ CLAIMS = (
         (0.5, 2.0),
         "a factor of two",
         "F sqrt(H/8 L0), mode by mode",
-        stage="noise",
     ),
     Claim(
         "noise_by_curvature",
@@ -30,7 +29,6 @@ CLAIMS = (
         (1.0, 2.0),
         "the authors' range",
         "every layer, in two bases",
-        stage="noise",
     ),
 )
 

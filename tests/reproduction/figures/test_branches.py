@@ -2,15 +2,11 @@
 
 import pytest
 
-from landscope.claims.statements import judged
 from landscope.errors import StorageError
 from landscope.progress import QuietReporter
 from landscope.reproduction.figures.branches import CLAIMS, Branch, Branches, branch_measurements
 from landscope.reproduction.reproduce import reproduce
-
-
-def verdicts(measured):
-    return {judgement.claim.key: judgement.verdict for judgement in judged(measured, CLAIMS)}
+from verdicts import verdicts
 
 
 @pytest.mark.parametrize(("early", "expected"), [(2.0, "reproduced"), (0.1, "not reproduced")])
@@ -28,8 +24,8 @@ def test_freezing(early, expected):
         for size in (50, 500)
     ]
     measured = branch_measurements(found)
-    assert verdicts(measured)["freezing"] == expected
-    assert verdicts(measured)["noise_chooses_flat"] == expected
+    assert verdicts(measured, CLAIMS)["freezing"] == expected
+    assert verdicts(measured, CLAIMS)["noise_chooses_flat"] == expected
 
 
 def test_parents_without_barriers_say_nothing():

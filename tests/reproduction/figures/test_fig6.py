@@ -3,15 +3,11 @@
 import pytest
 import torch
 
-from landscope.claims.statements import judged
 from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.figures.fig6 import CLAIMS, EffectiveDimension, Fig6, _start_epoch, dimension_measurements
 from landscope.reproduction.reproduce import reproduce
-
-
-def verdicts(measured):
-    return {judgement.claim.key: judgement.verdict for judgement in judged(measured, CLAIMS)}
+from verdicts import verdicts
 
 
 def solution(weights, sharp, learning, null):
@@ -36,8 +32,8 @@ def test_dimensions(sharp, learning, expected):
     found[400] = [solution(160_000, 3, 9, 9)]  # all three directions there were
     measured = dimension_measurements(found)
     assert "D_s is at least 3 at width 400" in measured["sharp_dimension"].note
-    assert (verdicts(measured)["sharp_dimension"], verdicts(measured)["learning_dimension"]) == expected
-    assert verdicts(measured)["few_sharp"] == "reproduced"
+    assert (verdicts(measured, CLAIMS)["sharp_dimension"], verdicts(measured, CLAIMS)["learning_dimension"]) == expected
+    assert verdicts(measured, CLAIMS)["few_sharp"] == "reproduced"
 
 
 def test_small_widths(plan):

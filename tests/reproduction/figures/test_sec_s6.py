@@ -7,7 +7,6 @@ import pytest
 import torch
 
 import landscope as ls
-from landscope.claims.statements import judged
 from landscope.law.inverse_relation import InverseRelation
 from landscope.progress import QuietReporter
 from landscope.reproduction.figures.sec_s6 import SecS6
@@ -15,10 +14,7 @@ from landscope.reproduction.figures.sec_s6.cases import CASES
 from landscope.reproduction.figures.sec_s6.universality import CLAIMS, CaseResult, universality_measurements
 from landscope.reproduction.reproduce import reproduce
 from landscope.synthetic import InverseGaussian, sgd_in_bowl
-
-
-def verdicts(measured):
-    return {judgement.claim.key: judgement.verdict for judgement in judged(measured, CLAIMS)}
+from verdicts import verdicts
 
 
 def exponents(psi):
@@ -49,7 +45,7 @@ def test_universality(own, fresh, null, expected):
         )
         for n in range(2)
     ]
-    assert verdicts(universality_measurements(cases))["universal"] == expected
+    assert verdicts(universality_measurements(cases), CLAIMS)["universal"] == expected
 
 
 FEW_SAMPLES = {

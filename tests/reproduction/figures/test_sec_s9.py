@@ -5,15 +5,11 @@ import math
 import pytest
 import torch
 
-from landscope.claims.statements import judged
 from landscope.errors import StorageError
 from landscope.progress import QuietReporter
 from landscope.reproduction.figures.sec_s9 import CLAIMS, DescentSize, NoisyRun, SecS9, noise_measurements
 from landscope.reproduction.reproduce import reproduce
-
-
-def verdicts(measured):
-    return {judgement.claim.key: judgement.verdict for judgement in judged(measured, CLAIMS)}
+from verdicts import verdicts
 
 
 def noisy(test_error, flatness):
@@ -37,8 +33,8 @@ def test_noise_by_flatness(own, none, expected):
     isotropic = [noisy(0.10 + 1e-5 * seed, 10.0) for seed in range(3)]
     found = {"flatness": runs(own), "isotropic": isotropic, "none": runs(none), "sgd": runs(own)}
     measured = noise_measurements(found)
-    assert verdicts(measured)["flatness_noise_error"] == expected
-    assert verdicts(measured)["flatness_noise_width"] == expected
+    assert verdicts(measured, CLAIMS)["flatness_noise_error"] == expected
+    assert verdicts(measured, CLAIMS)["flatness_noise_width"] == expected
     assert "sgd" in measured["flatness_noise_error"].note
 
 

@@ -69,7 +69,6 @@ CLAIMS = (
         (-1.0, -0.5),
         "a clear monotone trend",
         "branches from the same checkpoints, the barrier of ln L on the straight line between their ends",
-        stage="branches",
         possible=(-1.0, 1.0),
     ),
     Claim(
@@ -81,7 +80,6 @@ CLAIMS = (
         (0.0, math.inf),
         "the sign",
         "branches from one checkpoint with other B and alpha, trained for the same learning rate times steps",
-        stage="branches",
     ),
 )
 

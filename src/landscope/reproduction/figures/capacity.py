@@ -32,7 +32,6 @@ CLAIMS = (
         (1.25, math.inf),
         "more to remember must take clearly more modes",
         "three seeds, seed by seed, one width; N_c* within a tenth of the smallest error; also as a share of all modes",
-        stage="capacity",
         possible=(0.0, math.inf),
     ),
 )

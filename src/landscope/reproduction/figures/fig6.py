@@ -68,7 +68,6 @@ CLAIMS = (
         (-0.2, 0.2),
         "less than a doubling over the paper's widths, where N grows 25-fold",
         "ten seeds of equal initial norm at each width",
-        stage="fig6",
     ),
     Claim(
         "few_sharp",
@@ -78,7 +77,6 @@ CLAIMS = (
         (0.0, 0.1),
         "a tenth",
         "ten seeds of equal initial norm",
-        stage="fig6",
         possible=(0.0, 1.0),
     ),
     Claim(
@@ -89,7 +87,6 @@ CLAIMS = (
         (-0.2, 0.2),
         "less than a doubling over the paper's widths, where N grows 25-fold",
         "the same modes' number in shuffled increments of each window",
-        stage="fig6",
     ),
 )
 

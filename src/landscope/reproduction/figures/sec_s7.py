@@ -33,7 +33,6 @@ CLAIMS = (
         (0.0, 1.0),
         "a point",
         "scale set by seven measured modes, lambda = 10, 200 modes, after an epoch",
-        stage="sec-S7",
         possible=(0.0, math.inf),
     ),
 )

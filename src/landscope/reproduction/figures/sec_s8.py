@@ -32,7 +32,6 @@ CLAIMS = (
         (-100.0, 0.0),
         "the sign",
         "each at the strength that other seeds found best, after an epoch",
-        stage="sec-S8",
     ),
 )
 _METHODS = (

@@ -60,7 +60,6 @@ CLAIMS = (
         (-100.0, 0.0),
         "the sign",
         "noise of equal trace in several shapes, from the same initial weights, seed by seed",
-        stage="sec-S9",
     ),
     Claim(
         "flatness_noise_width",
@@ -71,7 +70,6 @@ CLAIMS = (
         (0.0, math.inf),
         "the sign",
         "noise of equal trace in several shapes, from the same initial weights, seed by seed",
-        stage="sec-S9",
     ),
 )
 

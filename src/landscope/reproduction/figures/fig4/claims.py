@@ -36,7 +36,6 @@ CLAIMS = (
         (20.0, 100.0),
         "clearly more than the error of about 0.1 before",
         "digits 0 and 1, then 2 and 3, one epoch; ten seeds",
-        stage="fig4",
         possible=_PERCENT,
     ),
     Claim(
@@ -47,7 +46,6 @@ CLAIMS = (
         (0.0, 3.0),
         "an error of 0.1 may rise by as much as the second task's own error, about 2",
         "measured flatness, no floor, as an implicit step; beside as many random directions, as stiff",
-        stage="fig4",
         possible=_PERCENT,
     ),
     Claim(
@@ -58,7 +56,6 @@ CLAIMS = (
         (-1.0, 1.0),
         "a point",
         "seed by seed",
-        stage="fig4",
     ),
     Claim(
         "constraint_lasts",
@@ -69,7 +66,6 @@ CLAIMS = (
         (0.0, 3.0),
         "as for one epoch",
         "the same runs, trained on",
-        stage="fig4",
         possible=_PERCENT,
     ),
     Claim(
@@ -80,7 +76,6 @@ CLAIMS = (
         (0.0, 0.016),
         "twice the paper's bound",
         "95th percentile over 200 modes after an epoch; beside that without constraint",
-        stage="fig4",
         possible=(0.0, math.inf),
     ),
     Claim(
@@ -91,7 +86,6 @@ CLAIMS = (
         (-100.0, 0.0),
         "the sign",
         "each at the strength that other seeds found best, after an epoch; EWC with the exact Fisher information",
-        stage="fig4",
     ),
     Claim(
         "few_modes_suffice",
@@ -101,7 +95,6 @@ CLAIMS = (
         (100.0, 300.0),
         "a factor near 1.5 to 2",
         "lambda = 10, after an epoch, no floor",
-        stage="fig4",
     ),
     Claim(
         "ewc_needs_all",
@@ -111,7 +104,6 @@ CLAIMS = (
         (0.9, 1.0),
         "a tenth may be missing",
         "the weights of largest exact Fisher information, lambda chosen on other seeds for each number",
-        stage="fig4",
         possible=(0.0, 1.0),
     ),
 )

@@ -27,7 +27,6 @@ CLAIMS = (
         (0.0, math.inf),
         "the sign",
         "every case in-sample, in fresh data, and under shuffled increments",
-        stage="sec-S6",
     ),
 )
 
