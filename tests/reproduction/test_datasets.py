@@ -11,7 +11,7 @@ from PIL import Image
 
 from landscope.errors import DataUnavailableError, InputError
 from landscope.reproduction.experiment.datasets.images import ImageData
-from landscope.reproduction.experiment.datasets.loading import load_data, load_images
+from landscope.reproduction.experiment.datasets.loading import load_data
 from landscope.reproduction.experiment.datasets.text import TokenData
 
 TEXT_AND_CLASS = datasets.Features(
@@ -69,7 +69,7 @@ def test_grey_images_under_the_data_folder_have_one_channel(folder, tmp_path, mo
         train={"image": as_files(train), "label": [2, 0, 1, 2]}, test={"image": as_files(test), "label": [1, 1]},
     )  # fmt: skip
     monkeypatch.setenv("LANDSCOPE_DATA", str(tmp_path))
-    data = load_images("fashion-mnist")
+    data = load_data("fashion-mnist")
     assert (data.name, data.shape, data.n_classes) == ("fashion-mnist", (1, 28, 28), 3)
     assert torch.equal(data.train_images, torch.from_numpy(train)[:, None].float() / 255)
     assert torch.equal(data.test_images, torch.from_numpy(test)[:, None].float() / 255)
@@ -102,7 +102,7 @@ def test_images_of_other_sizes_or_depths_are_refused(folder):
     for name, files, message in (("sizes", sizes, "one size"), ("deep", deep, "8 bits a channel")):
         columns = {"image": files, "label": [0, 1]}
         with pytest.raises(InputError, match=message):
-            load_images(folder(image_features("image", 2), name=name, train=columns, test=columns))
+            load_data(folder(image_features("image", 2), name=name, train=columns, test=columns))
 
 
 def test_text_becomes_numbers_of_its_words(folder):
@@ -220,16 +220,7 @@ def test_modular_addition_holds_every_pair_once_with_its_sum():
     assert torch.equal(data.train_tokens, load_data("modular-addition").train_tokens)
 
 
-def test_images_asked_of_text_point_to_load_data(folder):
-    place = folder(train={"text": ["good", "bad"], "label": [0, 1]})
-    with pytest.raises(InputError, match=r"images in the data set .* text \(string\).*load_data reads text"):
-        load_images(place)
-    with pytest.raises(InputError, match="got sequences of tokens"):
-        load_images("modular-addition")
-
-
-@pytest.mark.parametrize("load", [load_data, load_images])
-def test_a_hub_id_offline_fails_at_once_and_asks_nobody(load, monkeypatch):
+def test_a_hub_id_offline_fails_at_once_and_asks_nobody(monkeypatch):
     asked = []
 
     def refuse(*args, **kwargs):
@@ -242,7 +233,7 @@ def test_a_hub_id_offline_fails_at_once_and_asks_nobody(load, monkeypatch):
     before = datasets.config.HF_HUB_OFFLINE
     started = time.monotonic()
     with pytest.raises(DataUnavailableError, match="no-such/data-set"):
-        load("no-such/data-set")
+        load_data("no-such/data-set")
     assert time.monotonic() - started < 5
     assert not asked
     assert before == datasets.config.HF_HUB_OFFLINE

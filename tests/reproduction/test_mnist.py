@@ -8,7 +8,7 @@ import torch
 
 import landscope as ls
 from landscope.progress import QuietReporter
-from landscope.reproduction.experiment.datasets.loading import load_images
+from landscope.reproduction.experiment.datasets.loading import load_data
 from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.mnist
 
 @pytest.fixture(scope="module")
 def mnist(mnist_folder):
-    return load_images("mnist")
+    return load_data("mnist")
 
 
 def test_mnist_is_byte_for_byte_the_canonical_set(mnist):

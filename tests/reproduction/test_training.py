@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from landscope.reproduction.experiment.datasets.loading import load_images
+from landscope.reproduction.experiment.datasets.loading import load_data
 from landscope.reproduction.experiment.networks import cifar_cnn, mlp, mnist_cnn
 from landscope.reproduction.experiment.training import evaluate, train
 from landscope.sampling import MinibatchOrder
@@ -88,7 +88,7 @@ def test_evaluate_counts_and_restores_the_mode():
 
 
 def test_digits_are_whole_and_scaled():
-    data = load_images("digits")
+    data = load_data("digits")
     assert (len(data.train_labels), len(data.test_labels)) == (1500, 297)
     assert data.train_images.min() == 0
     assert data.train_images.max() == 1

@@ -13,7 +13,7 @@ import yaml
 import landscope as ls
 from landscope.errors import InputError, StorageError
 from landscope.progress import QuietReporter
-from landscope.reproduction.experiment.run import STAGES, ExperimentRun
+from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.experiment.train import is_log_spaced
 from landscope.training_history import TrainingHistory
@@ -215,10 +215,6 @@ def test_an_unreached_exploration_phase_is_said(tmp_path):
     assert all("training error was not zero" in judgement.sentence for judgement in run.results.claims)
     page = run.report().read_text()
     assert "not the paper&#39;s exploration phase" in page or "not the paper's exploration phase" in page
-
-
-def test_stages_are_the_training_and_those_of_a_study():
-    assert STAGES == ("train", "modes", "flatness", "law", "noise", "controls")
 
 
 def test_a_run_without_any_flatness_within_reach_still_ends_in_a_page(tmp_path, monkeypatch):

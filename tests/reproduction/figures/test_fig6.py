@@ -5,7 +5,7 @@ import torch
 
 from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.run import ExperimentRun
-from landscope.reproduction.figures.fig6 import CLAIMS, EffectiveDimension, Fig6, _start_epoch, dimension_measurements
+from landscope.reproduction.figures.fig6 import CLAIMS, EffectiveDimension, Fig6, dimension_measurements
 from landscope.reproduction.reproduce import reproduce
 from verdicts import verdicts
 
@@ -54,4 +54,4 @@ def test_the_start_of_a_window_does_not_depend_on_the_rows_that_are_kept(plan, t
         run = ExperimentRun.create(tmp_path / f"{every}", settings)
         assert run.experiment.order.batches_per_epoch == 15
         run.analyse(QuietReporter(), until="train")
-        assert _start_epoch(run) == 3
+        assert run.start_epoch == 3

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from landscope._names import BatchNorm
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.reproduction.experiment.criteria import CRITERIA
@@ -186,10 +185,14 @@ class Experiment:
         """Which parameters are recorded."""
         return self.settings.select or _DEFAULT_SELECTION[self.settings.network]
 
-    def risk(self, model: nn.Module, selection: str | None = None, *, batch_norm: BatchNorm = "kept") -> EmpiricalRisk:
-        """The empirical risk of a trained network over the selected weights, or over others."""
-        space = ParameterSpace.of(model, selection or self.selection)
-        return EmpiricalRisk(model, self.criterion, self.landscape_data, space=space, batch_norm=batch_norm)
+    def risk(self, model: nn.Module) -> EmpiricalRisk:
+        """The empirical risk of a trained network over the selected weights."""
+        space = ParameterSpace.of(model, self.selection)
+        return EmpiricalRisk(model, self.criterion, self.landscape_data, space=space)
+
+    def whole_risk(self, model: nn.Module) -> EmpiricalRisk:
+        """The empirical risk over all weights and all training data."""
+        return EmpiricalRisk(model, self.criterion, self.train_data, space=ParameterSpace.of(model))
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
 
@@ -37,7 +37,7 @@ class ExperimentFolder(ResultFolder):
         self.settings = settings
 
     @classmethod
-    def create(cls, path: str | Path, settings: Settings, purpose: Purpose = "run") -> ExperimentFolder:
+    def create(cls, path: str | Path, settings: Settings, purpose: Purpose = "run") -> Self:
         """Create a folder, or open the folder that is there if it has the same settings.
 
         Args:
@@ -74,7 +74,7 @@ class ExperimentFolder(ResultFolder):
         return cls(path, settings)
 
     @classmethod
-    def open(cls, path: str | Path, purpose: Purpose = "run") -> ExperimentFolder:
+    def open(cls, path: str | Path, purpose: Purpose = "run") -> Self:
         """Open the folder at ``path``.
 
         Raises:
@@ -128,7 +128,7 @@ def check_same_numbers(folder: ResultFolder, name: str, numbers: Mapping[str, An
         if notes.get(name) != now:
             folder.note(NUMBERS, {**notes, name: now})
         return
-    before = notes.get(name, now)  # earlier versions kept no numbers
+    before = notes.get(name, {})
     if changed := [key for key in now if before.get(key) != now[key]]:
         raise StorageError(
             expected=f"results of {', '.join(f'{key} {now[key]}' for key in changed)} in {folder.path}",

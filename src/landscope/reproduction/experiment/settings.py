@@ -101,11 +101,6 @@ class Settings(TaskSettings, AnalysisSettings):
             raise ValueError("adam has no momentum of its own to set; leave momentum and nesterov out")
         return self
 
-    @property
-    def is_plain_sgd(self) -> bool:
-        """Whether a step is the learning rate times the gradient, as in the formulas of the paper."""
-        return self.optimizer == "sgd" and self.momentum == 0
-
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Settings:
         """Settings from a mapping.

@@ -27,7 +27,6 @@ from landscope.progress import Reporter
 from landscope.protocols import LossLandscape, ProgressCallback, silent
 from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.run import ExperimentRun
-from landscope.reproduction.experiment.train import window_steps
 from landscope.reproduction.figures.figure import Plan, Plot, Section
 from landscope.reproduction.jobs import Job
 from landscope.results import Result, stamp
@@ -154,19 +153,13 @@ def _measure(reporter: Reporter, plan: Plan, width: int, seed: int) -> None:
     study = run.study
     with run.locked(), reporter.stage(f"Sharp directions of {_name(width, seed)}") as progress:
         history = run.load("training", TrainingHistory)
-        end, start = history.at(int(study.window.steps[-1])), _start_epoch(run)
+        end = history.at(int(study.window.steps[-1]))
         found = _measure_dimensions(
-            study.risk(), study.window, test_error=float(history.test_error[end]), start_epoch=start, seed=seed,
-            rtol=settings.rtol, progress=progress,
+            study.risk(), study.window, test_error=float(history.test_error[end]), start_epoch=run.start_epoch,
+            seed=seed, rtol=settings.rtol, progress=progress,
         )  # fmt: skip
         run.save("effective-dimension", found)
     _delete_recording(run)
-
-
-def _start_epoch(run: ExperimentRun) -> int:
-    """Epochs before the window; its first recorded row may be the last step of its first epoch."""
-    (first, _), _ = window_steps(run.path, run.experiment)
-    return (first - 1) // run.experiment.order.batches_per_epoch
 
 
 def _delete_recording(run: ExperimentRun) -> None:

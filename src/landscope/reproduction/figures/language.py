@@ -6,13 +6,13 @@ import dataclasses
 import functools
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import nn
 
 from landscope.law.intervals import mean_with_spread
 from landscope.reproduction.experiment.datasets.texts import byte_sequences, python_texts
+from landscope.reproduction.experiment.networks import gpt2_config
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.figures.figure import Plan, Section
 from landscope.reproduction.figures.method_comparison import NO_STRENGTH, MethodComparison
@@ -133,15 +133,10 @@ def _prepare(experiment: LanguageExperiment, settings: Settings) -> Callable[[Me
 
 
 def _gpt2(experiment: LanguageExperiment, seed: int) -> nn.Module:
-    from transformers import GPT2Config, GPT2LMHeadModel  # an extra
+    config = gpt2_config(256, experiment.length, experiment.width, experiment.layers)
+    from transformers import GPT2LMHeadModel  # an extra
 
     torch.manual_seed(seed)
-    options: dict[str, Any] = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
-    config = GPT2Config(
-        vocab_size=256, n_positions=experiment.length, n_embd=experiment.width, n_layer=experiment.layers, n_head=2,
-        use_cache=False, bos_token_id=None, eos_token_id=None, **options,
-    )  # fmt: skip
-    config._attn_implementation = "eager"  # can be differentiated twice
     return GPT2LMHeadModel(config)
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from landscope.errors import InputError
 from landscope.reproduction.experiment.datasets.hub import load_hub
 from landscope.reproduction.experiment.datasets.images import ImageData, decode_images, digits
 from landscope.reproduction.experiment.datasets.sequences import MODULAR_ADDITION, modular_addition
 from landscope.reproduction.experiment.datasets.text import TokenData, tokenise
 
-__all__ = ["load_data", "load_images"]
-
-_DIGITS = "digits"
+__all__ = ["load_data"]
 
 
 def load_data(name: str) -> ImageData | TokenData:
@@ -39,47 +36,9 @@ def load_data(name: str) -> ImageData | TokenData:
         >>> load_data("modular-addition").n_tokens
         33
     """
-    if name == _DIGITS:
+    if name == "digits":
         return digits()
     if name == MODULAR_ADDITION:
         return modular_addition()
     hub = load_hub(name)
-    return tokenise(hub) if hub.image_column is None else decode_images(hub)
-
-
-def load_images(name: str) -> ImageData:
-    """Load an image classification data set.
-
-    Args:
-        name: ``"digits"`` (scikit-learn's, no download), ``"mnist"``, ``"cifar10"``, ``"fashion-mnist"``, any
-            hub id, or a folder in the hub's layout. A folder of that name under the environment variable
-            ``LANDSCOPE_DATA`` is read instead of the network.
-
-    Returns:
-        Training and test images scaled to [0, 1].
-
-    Raises:
-        DataUnavailableError: If the set is neither here nor can be downloaded, or the extra ``data`` is not installed.
-        InputError: If it holds no image and label columns, or if some of its labels are missing.
-
-    Example:
-        >>> digits = load_images("digits")
-        >>> tuple(digits.train_images.shape), digits.n_classes
-        ((1500, 1, 8, 8), 10)
-    """
-    if name == _DIGITS:
-        return digits()
-    if name == MODULAR_ADDITION:
-        raise _no_images(name, "sequences of tokens")
-    hub = load_hub(name)
-    if hub.image_column is None:
-        raise _no_images(name, f"the columns {hub.described}")
-    return decode_images(hub)
-
-
-def _no_images(name: str, got: str) -> InputError:
-    return InputError(
-        expected=f"images in the data set {name!r}",
-        got=got,
-        hint="landscope.datasets.load_data reads text and sequences; sets of images have a column of type Image.",
-    )
+    return tokenise(hub) if hub.image_column is None else decode_images(hub, hub.image_column)

@@ -13,7 +13,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from landscope.errors import InputError
-from landscope.reproduction.experiment.datasets.hub import HubSet
+from landscope.reproduction.experiment.datasets.hub import HubSet, cells_of
 
 __all__ = ["PADDING", "TokenData", "tokenise"]
 
@@ -112,7 +112,7 @@ def _text_column(hub: HubSet) -> str:
 
 
 def _texts(part: Any, column: str) -> list[str]:
-    return [text or "" for text in part.select_columns([column]).with_format("arrow")[:][column].to_pylist()]
+    return [text or "" for text in cells_of(part, column)]
 
 
 def _survey(texts: Sequence[str], analyse: _Analyser) -> tuple[collections.Counter[str], int]:

@@ -28,7 +28,6 @@ from landscope.reproduction.figures.sec_s6.universality import (
     universality_measurements,
 )
 from landscope.reproduction.jobs import Job
-from landscope.storage.folder import ResultFolder
 from landscope.training_history import TrainingHistory
 from landscope.trajectory import Trajectory, open_trajectory
 
@@ -113,7 +112,7 @@ def _names(case: Case, layer: str, settings: Settings) -> list[str]:
 
 def _measure_layer(run: ExperimentRun, case: Case, layer: str, n_modes: int | None, progress: ProgressCallback) -> None:
     names, settings = _names(case, layer, run.settings), run.settings
-    check_same_numbers(ResultFolder(run.path), names[0], {"n_modes": n_modes})
+    check_same_numbers(run, names[0], {"n_modes": n_modes})
     if all(run.has(name) for name in names):
         return
     landscape, *windows = _landscape_and_windows(run, case, layer)
