@@ -7,7 +7,7 @@ import torch
 
 from landscope.errors import StorageError
 from landscope.progress import QuietReporter
-from landscope.reproduction.figures.sec_s9 import CLAIMS, DescentSize, NoisyRun, SecS9, noise_measurements
+from landscope.reproduction.figures.sec_s9 import CLAIMS, NoisyRun, SecS9, noise_measurements
 from landscope.reproduction.reproduce import reproduce
 from verdicts import verdicts
 
@@ -39,11 +39,11 @@ def test_noise_by_flatness(own, none, expected):
 
 
 def test_short_descents(plan):
-    figure = SecS9(quick_size=DescentSize(samples=60, steps=20))
+    figure = SecS9(quick_size=(60, 20))
     (section,) = reproduce(plan, [figure], QuietReporter()).sections
     assert {"none", "isotropic", "flatness", "sgd"} <= {row[0] for row in section.rows}
     assert [judgement.claim.key for judgement in section.judgements] == [claim.key for claim in CLAIMS]
     assert section.plots[0].draw().data
-    job = SecS9(quick_size=DescentSize(samples=60, steps=30)).jobs(plan)[0]
+    job = SecS9(quick_size=(60, 30)).jobs(plan)[0]
     with pytest.raises(StorageError, match="results of steps 30"):
         job.call(QuietReporter(), *job.arguments)

@@ -1,24 +1,8 @@
 """Figures and sections of the paper, one file each; a new one is listed here."""
 
-from landscope.reproduction.figures.branches import Branches
-from landscope.reproduction.figures.capacity import Capacity
-from landscope.reproduction.figures.continual import Continual
-from landscope.reproduction.figures.fig1 import FIG1
-from landscope.reproduction.figures.fig2 import FIG2
-from landscope.reproduction.figures.fig3 import FIG3
-from landscope.reproduction.figures.fig4 import Fig4
-from landscope.reproduction.figures.fig5 import FIG5
-from landscope.reproduction.figures.fig6 import Fig6
-from landscope.reproduction.figures.fig_s7 import FIG_S7
+import importlib
+
 from landscope.reproduction.figures.figure import Figure
-from landscope.reproduction.figures.language import Language
-from landscope.reproduction.figures.sec_s2 import SEC_S2
-from landscope.reproduction.figures.sec_s3 import SEC_S3
-from landscope.reproduction.figures.sec_s6 import SecS6
-from landscope.reproduction.figures.sec_s7 import SecS7
-from landscope.reproduction.figures.sec_s8 import SecS8
-from landscope.reproduction.figures.sec_s9 import SecS9
-from landscope.reproduction.figures.split_digits import SplitDigits
 
 __all__ = ["FIGURES", "OF_THE_PAPER", "QUICK"]
 
@@ -28,26 +12,29 @@ QUICK = {
 }  # fmt: skip
 """Settings of a quick reproduction."""
 
-OF_THE_PAPER: tuple[Figure, ...] = (
-    FIG1,
-    FIG2,
-    FIG3,
-    FIG5,
-    SEC_S2,
-    SEC_S3,
-    FIG_S7,
-    SecS6(),
-    Fig6(),
-    SecS9(),
-    Branches(),
-    Fig4(),
-    SecS7(),
-    SecS8(),
-    SplitDigits(),
-    Capacity(),
+
+def _figures(*modules: str) -> tuple[Figure, ...]:
+    return tuple(importlib.import_module(f"{__name__}.{module}").FIGURE for module in modules)
+
+
+OF_THE_PAPER = _figures(
+    "fig1",
+    "fig2",
+    "fig3",
+    "fig5",
+    "sec_s2",
+    "sec_s3",
+    "fig_s7",
+    "sec_s6",
+    "fig6",
+    "sec_s9",
+    "branches",
+    "fig4",
+    "sec_s7",
+    "sec_s8",
+    "split_digits",
+    "capacity",
 )
-"""The figures of ``reproduce all``, in this order."""
-BEYOND: tuple[Figure, ...] = (Continual(), Language())
-"""Figures that the paper does not have."""
-FIGURES = {figure.key: figure for figure in (*OF_THE_PAPER, *BEYOND)}
-"""All figures by key."""
+"""The figures of ``reproduce all``, in this order: each is ``FIGURE`` of its module."""
+FIGURES = {figure.key: figure for figure in (*OF_THE_PAPER, *_figures("continual", "language"))}
+"""All figures by key, those that the paper does not have at the end."""

@@ -25,7 +25,7 @@ from landscope.reproduction.sequential.trainer import train_sequentially
 from landscope.reproduction.sequential.training import TaskTraining
 from landscope.reproduction.sequential.tuning import Seeds, TunedStrength
 
-__all__ = ["Continual", "ContinualBenchmark"]
+__all__ = ["Continual", "ContinualBenchmark", "FIGURE"]
 
 _GROUPS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
 _STRENGTHS: Mapping[str, tuple[float, ...]] = {
@@ -280,3 +280,6 @@ def _seconds(results: Sequence[ContinualResult]) -> float:
 def _range(values: Sequence[float], form: str) -> str:
     ends = dict.fromkeys(f"{value:{form}}" for value in (min(values), max(values)))
     return " – ".join(ends)
+
+
+FIGURE = Continual()

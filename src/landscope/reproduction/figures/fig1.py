@@ -2,9 +2,9 @@
 
 from landscope.reproduction.figures.single_runs import SingleRuns
 
-__all__ = ["FIG1"]
+__all__ = ["FIGURE"]
 
-FIG1 = SingleRuns(
+FIGURE = SingleRuns(
     key="fig1",
     title="Fig. 1: spectrum, drift and diffusion",
     until="law",

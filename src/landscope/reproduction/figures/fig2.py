@@ -15,7 +15,7 @@ from landscope.reproduction.figures.single_runs import SingleRuns
 from landscope.reproduction.seed_summary import LAW_ROWS, SeedSummary
 from landscope.study import saved
 
-__all__ = ["FIG2", "exponents_by_pair", "variance_against_flatness"]
+__all__ = ["FIGURE", "exponents_by_pair", "variance_against_flatness"]
 
 
 def _plots(summaries: Sequence[SeedSummary]) -> list[Plot]:
@@ -51,7 +51,7 @@ def variance_against_flatness(summaries: Sequence[SeedSummary]) -> go.Figure:
     return figure
 
 
-FIG2 = SingleRuns(
+FIGURE = SingleRuns(
     key="fig2",
     title="Fig. 2: the inverse variance-flatness relation",
     until="law",

@@ -2,9 +2,9 @@
 
 from landscope.reproduction.figures.single_runs import SingleRuns
 
-__all__ = ["FIG3"]
+__all__ = ["FIGURE"]
 
-FIG3 = SingleRuns(
+FIGURE = SingleRuns(
     key="fig3",
     title="Fig. 3: noise strength, memory, and their controls",
     until="controls",

@@ -2,9 +2,9 @@
 
 from landscope.reproduction.figures.single_runs import SingleRuns
 
-__all__ = ["FIG5"]
+__all__ = ["FIGURE"]
 
-FIG5 = SingleRuns(
+FIGURE = SingleRuns(
     key="fig5",
     title="Fig. 5: active temperature",
     until="noise",

@@ -2,9 +2,9 @@
 
 from landscope.reproduction.figures.single_runs import SingleRuns
 
-__all__ = ["FIG_S7"]
+__all__ = ["FIGURE"]
 
-FIG_S7 = SingleRuns(
+FIGURE = SingleRuns(
     key="fig-S7",
     title="Fig. S7: springs against flatness",
     until="noise",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from landscope.claims.verdict import Judgement
 from landscope.law.intervals import with_interval
@@ -15,7 +15,9 @@ from landscope.reproduction.jobs import Job
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["CLAIM_HEADINGS", "Figure", "Plan", "Plot", "Section", "claim_row"]
+__all__ = ["CLAIM_HEADINGS", "Figure", "Plan", "Plot", "Section", "claim_row", "table"]
+
+_Item = TypeVar("_Item")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +110,20 @@ class Figure(Protocol):
     def sections(self, plan: Plan) -> list[Section]:
         """Tables, claims and plots, when all jobs are done."""
         ...
+
+
+def table(columns: Mapping[str, Callable[[_Item], str]], items: Iterable[_Item]) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of a table.
+
+    Args:
+        columns: Heading -> the text of its cell in the row of an item.
+        items: One for each row.
+
+    Example:
+        >>> table({"n": str, "n^2": lambda n: f"{n * n}"}, [1, 2])
+        (['n', 'n^2'], [['1', '1'], ['2', '4']])
+    """
+    return list(columns), [[cell(item) for cell in columns.values()] for item in items]
 
 
 CLAIM_HEADINGS = ("source", "claim", "paper", "measured", "verdict", "why")

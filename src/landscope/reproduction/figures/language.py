@@ -22,7 +22,7 @@ from landscope.reproduction.sequential.language import FineTuning, FineTuningSet
 from landscope.reproduction.sequential.methods import MethodSettings, method_label
 from landscope.reproduction.sequential.tuning import Seeds
 
-__all__ = ["Language", "LanguageExperiment"]
+__all__ = ["FIGURE", "Language", "LanguageExperiment"]
 
 _STRENGTHS: Mapping[str, tuple[float, ...]] = {
     "none": NO_STRENGTH, "ldc-no-floor": (0.4, 4.0, 40.0, 400.0), "ldc-floor": (4e-3, 0.04, 0.4, 4.0, 40.0),
@@ -158,3 +158,6 @@ def _rows(comparison: MethodComparison, experiment: LanguageExperiment) -> list[
             f"{statistics.median(ratios):.1f}",
         ])  # fmt: skip
     return rows
+
+
+FIGURE = Language()

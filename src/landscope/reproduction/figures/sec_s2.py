@@ -2,9 +2,9 @@
 
 from landscope.reproduction.figures.single_runs import SingleRuns
 
-__all__ = ["SEC_S2"]
+__all__ = ["FIGURE"]
 
-SEC_S2 = SingleRuns(
+FIGURE = SingleRuns(
     key="sec-S2",
     title="sec-S2: drift along the first mode",
     until="noise",

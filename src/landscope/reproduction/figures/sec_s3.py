@@ -2,9 +2,9 @@
 
 from landscope.reproduction.figures.single_runs import SingleRuns
 
-__all__ = ["SEC_S3"]
+__all__ = ["FIGURE"]
 
-SEC_S3 = SingleRuns(
+FIGURE = SingleRuns(
     key="sec-S3",
     title="sec-S3: flatness and curvature",
     until="noise",

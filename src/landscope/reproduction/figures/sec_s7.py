@@ -9,19 +9,18 @@ from collections.abc import Sequence
 from landscope.claims.statements import judged
 from landscope.claims.verdict import Claim, Measurement
 from landscope.law.intervals import mean_with_interval
-from landscope.reproduction.figures.fig4.figure import EXPERIMENTS
+from landscope.reproduction.figures.fig4 import EXPERIMENTS
 from landscope.reproduction.figures.figure import Plan, Section
 from landscope.reproduction.figures.two_task_experiment import (
     PAPER_METHOD,
     PAPER_STRENGTH,
     TwoTaskExperiment,
     TwoTaskResults,
-    mean_measurement,
 )
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.ablations import PSI_METHODS
 
-__all__ = ["CLAIMS", "SecS7", "measurements"]
+__all__ = ["CLAIMS", "FIGURE", "SecS7", "measurements"]
 
 CLAIMS = (
     Claim(
@@ -66,8 +65,7 @@ class SecS7:
         ]
         headings = ["flatness", *(f"{each.name}, {stop}" for each, stop in stops)]
         text = "Summed errors in per cent at lambda = 10 and 200 modes, no floor; Student's 95 % interval over seeds."
-        measured = measurements(results[0])
-        judgements = judged(measured, CLAIMS)
+        judgements = judged(measurements(results[0]), CLAIMS)
         return [Section(self.key, self.title, text, headings, rows, judgements, {})]
 
 
@@ -79,4 +77,7 @@ def measurements(results: TwoTaskResults) -> dict[str, Measurement]:
     spread = [max(row) - min(row) for row in zip(*columns.values(), strict=True)]
     means = ", ".join(f"psi {psi}: {sum(errors) / len(errors):.2f}" for psi, errors in columns.items())
     note = f"summed errors {means}; F measured: {sum(measured) / len(measured):.2f}"
-    return {"any_psi": mean_measurement(spread, note=note)}
+    return {"any_psi": Measurement.over_seeds(spread, note=note)}
+
+
+FIGURE = SecS7()

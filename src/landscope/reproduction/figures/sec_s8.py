@@ -6,21 +6,20 @@ import dataclasses
 from collections.abc import Sequence
 
 from landscope.claims.statements import judged
-from landscope.claims.verdict import Claim, Judgement, Measurement
+from landscope.claims.verdict import Claim, Measurement
 from landscope.reproduction.figures.fig4.plots import PLOTS, plots_of
 from landscope.reproduction.figures.figure import Plan, Section
 from landscope.reproduction.figures.two_task_experiment import (
     TwoTaskExperiment,
     TwoTaskResults,
     against_ewc,
-    table_headings,
-    table_row,
+    methods_table,
     table_values,
 )
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.tuning import Seeds
 
-__all__ = ["CLAIMS", "SecS8", "measurements"]
+__all__ = ["CLAIMS", "FIGURE", "SecS8", "measurements"]
 
 CLAIMS = (
     Claim(
@@ -76,23 +75,16 @@ class SecS8:
         """One table an experiment, and the claim that constraints do better than EWC."""
         experiments = self._experiments(plan)
         results = [experiment.results(plan) for experiment in experiments]
-        measured = measurements(results)
-        judgements = judged(measured, CLAIMS)
+        judgements = judged(measurements(results), CLAIMS)
+        texts = [_TEXT + results[0].seeds_text, *[""] * len(results[1:])]
         return [
-            self._section(experiment, each, judgements, _TEXT + each.seeds_text if number == 0 else "")
-            for number, (experiment, each) in enumerate(zip(experiments, results, strict=True))
-        ]
-
-    def _section(
-        self, experiment: TwoTaskExperiment, results: TwoTaskResults, judgements: Sequence[Judgement], text: str
-    ) -> Section:
-        methods = (("none", 0), *experiment.methods, ("joint", 0))
-        rows = [table_row(method, n_modes, [results]) for method, n_modes in methods]
-        title, values = f"{self.title}: {experiment.name}", table_values(methods, results)
-        key = f"{self.key}-{experiment.key}"
-        return Section(
-            key, title, text, table_headings([results]), rows, judgements, values, plots_of(PLOTS, [results])
-        )
+            Section(
+                f"{self.key}-{experiment.key}", f"{self.title}: {experiment.name}", text,
+                *methods_table(experiment.compared(), [each]), judgements,
+                table_values(experiment.compared(), each), plots_of(PLOTS, [each]),
+            )
+            for experiment, each, text in zip(experiments, results, texts, strict=True)
+        ]  # fmt: skip
 
     def _experiments(self, plan: Plan) -> Sequence[TwoTaskExperiment]:
         return self.experiments[:1] if plan.quick else self.experiments
@@ -104,3 +96,6 @@ def measurements(results: Sequence[TwoTaskResults]) -> dict[str, Measurement]:
     note = "; ".join(f"{name}: {m.value:+.2f} ({m.note})" for name, m in differences.items())
     worst = max(differences.values(), key=lambda m: m.value)
     return {"better_on_larger_tasks": dataclasses.replace(worst, note=note)}
+
+
+FIGURE = SecS8()

@@ -18,7 +18,7 @@ from landscope.reproduction.sequential.preparation import PRETRAINING_EPOCHS, pr
 from landscope.reproduction.sequential.trainer import train_sequentially
 from landscope.reproduction.sequential.tuning import Seeds, TunedStrength
 
-__all__ = ["SplitDigits"]
+__all__ = ["FIGURE", "SplitDigits"]
 
 _GROUPS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
 _RANK = 600
@@ -113,3 +113,6 @@ def _row(row: MethodSettings, strength: TunedStrength, results: Sequence[Continu
         f"{statistics.median(result.seconds_per_task for result in results):.1f}",
         ", ".join(f"{100 * error:.1f}" for error in last),
     ]
+
+
+FIGURE = SplitDigits()

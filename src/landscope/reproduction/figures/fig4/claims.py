@@ -16,7 +16,6 @@ from landscope.reproduction.figures.two_task_experiment import (
     TwoTaskResults,
     against_ewc,
     fewest_modes,
-    mean_measurement,
 )
 from landscope.reproduction.sequential.continual_result import ContinualResult
 from landscope.reproduction.sequential.two_tasks import TwoTaskTrials
@@ -119,10 +118,10 @@ def measurements(results: TwoTaskResults) -> dict[str, Measurement]:
     plain, constrained = results.at("none", math.nan, epoch, 0), results.at(PAPER_METHOD, PAPER_STRENGTH, epoch)
     constrained_late = results.at(PAPER_METHOD, PAPER_STRENGTH, late)
     return {
-        "forgetting": mean_measurement(plain.of_task(0)),
-        "constraint_keeps": mean_measurement(constrained.of_task(0), _random(results, epoch)),
-        "constraint_learns": mean_measurement(constrained.of_task(-1), minus=plain.of_task(-1)),
-        "constraint_lasts": mean_measurement(constrained_late.of_task(0), _random(results, late)),
+        "forgetting": Measurement.over_seeds(plain.of_task(0)),
+        "constraint_keeps": Measurement.over_seeds(constrained.of_task(0), _random(results, epoch)),
+        "constraint_learns": Measurement.over_seeds(constrained.of_task(-1), minus=plain.of_task(-1)),
+        "constraint_lasts": Measurement.over_seeds(constrained_late.of_task(0), _random(results, late)),
         "displacement_bound": _bound(results, epoch),
         "better_than_ewc": against_ewc(results, epoch),
         "few_modes_suffice": _best_count(results),
@@ -162,7 +161,7 @@ def _bound(results: TwoTaskResults, step: int) -> Measurement:
     """The 95th percentile of q_i/F_i over the constrained modes."""
     shares = [_percentile(trials, PAPER_METHOD, step) for trials in results.reported]
     free = [_percentile(trials, "none", step) for trials in results.reported]
-    return mean_measurement(shares, Control("without constraint", seed_interval(free), "differ"))
+    return Measurement.over_seeds(shares, Control("without constraint", seed_interval(free), "differ"))
 
 
 def _percentile(trials: TwoTaskTrials, method: str, step: int) -> float:
@@ -177,7 +176,7 @@ def _best_count(results: TwoTaskResults) -> Measurement:
     if sum(count < results.n_modes / 2 for count in counts) < 2:
         return Measurement(math.nan, note=f"only {', '.join(map(str, counts))} modes were tried")
     note = f"tried {', '.join(map(str, counts))} at lambda = {PAPER_STRENGTH:g}; within a tenth of the smallest error"
-    return mean_measurement(fewest_modes(results), note=note)
+    return Measurement.over_seeds(fewest_modes(results), note=note)
 
 
 def _ewc_share(results: TwoTaskResults, step: int) -> Measurement:
@@ -187,4 +186,4 @@ def _ewc_share(results: TwoTaskResults, step: int) -> Measurement:
     errors = {count or dim: results.best("ewc", step, count, shared).summed for count in counts}
     best = [min(errors, key=lambda count: (errors[count][seed], count)) for seed in range(len(results.reported))]
     note = f"of {', '.join(str(count) for count in sorted(errors))} weights"
-    return mean_measurement([count / dim for count in best], note=note)
+    return Measurement.over_seeds([count / dim for count in best], note=note)
