@@ -130,12 +130,7 @@ def equilibrium_measurements(
 
 
 def sampling_measurements(replaced: Exponents, reshuffled: Exponents) -> dict[str, Measurement]:
-    """Measure the effect of the order of the minibatches on the correlation time.
-
-    Args:
-        replaced: Exponents after training on with minibatches drawn with replacement.
-        reshuffled: Exponents after training on with reshuffled epochs.
-    """
+    """Measure the effect of the order of the minibatches on the correlation time, in two trainings that went on."""
     return {
         "tau_by_sampling": Measurement(
             replaced.psi_tau - reshuffled.psi_tau,
@@ -146,11 +141,7 @@ def sampling_measurements(replaced: Exponents, reshuffled: Exponents) -> dict[st
 
 
 def growth_measurements(growth: Growth) -> dict[str, Measurement]:
-    """Measure how the variance of flat directions grows with the window.
-
-    Args:
-        growth: Variance against the length of the window.
-    """
+    """Measure how the variance of flat directions grows with the window."""
     return {
         "flat_modes_stationary": Measurement(
             growth.flat_exponent,

@@ -73,9 +73,6 @@ def spectrum_measurements(
         in_sample: Exponents of the window along its own modes.
         fresh: Exponents of the fresh data along the same modes; None if there are none.
         nulls: Exponents of shuffled-increment surrogates.
-
-    Returns:
-        Measurements by claim.
     """
     walk_share = random_walk_drift_share()
     chance = 1.96 / math.sqrt(spectrum.dim)

@@ -52,9 +52,6 @@ def law_measurements(
         fresh: Exponents of the fresh data along the same modes; None if there are none.
         nulls: Exponents of shuffled-increment surrogates.
         residual_ratio: Residual of the inverse Gaussian over that of the quadratic, median over drawn modes.
-
-    Returns:
-        Measurements by claim.
     """
     return {
         "inverse_gaussian": Measurement(residual_ratio),

@@ -115,9 +115,6 @@ def noise_measurements(
         in_sample: Exponents of the window along its own modes.
         fresh: Exponents of the fresh data along the same modes; None if there are none.
         nulls: Exponents of shuffled-increment surrogates.
-
-    Returns:
-        Measurements by claim.
     """
     # D does not depend on the order of the steps, so shuffling keeps psi_D: its null is noise of equal strength in all
     # directions.
@@ -146,9 +143,6 @@ def spring_measurements(
         hessian: Curvature of ln L along a few modes, minibatch by minibatch.
         mode_range: First and last mode of the rank correlation.
         learning_rate: alpha.
-
-    Returns:
-        Measurements by claim.
     """
     count = len(noise.variance)
     used = slice(mode_range[0] - 1, min(mode_range[1], count))

@@ -74,9 +74,6 @@ def temperature_measurements(
         width: Flatness of these modes; NaN if the loss does not reach the threshold.
         cooling: Temperature over training.
         mode_range: First and last mode of the rank correlation.
-
-    Returns:
-        Measurements by claim.
     """
     counted = len(cooling.steps) - cooling.first_counted
     enough = counted >= MIN_CHECKPOINTS

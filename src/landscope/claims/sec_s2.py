@@ -56,13 +56,7 @@ CLAIMS = (
 
 
 def drift_measurements(law: DriftLaw, path: DriftPath, phases: Phases) -> dict[str, Measurement]:
-    """Measure whether 1/L grows linearly, as a drift along the first mode makes it grow.
-
-    Args:
-        law: 1/L over the windows.
-        path: Losses along the first mode.
-        phases: The two phases of learning.
-    """
+    """Measure whether 1/L grows linearly, as a drift along the first mode makes it grow."""
     # If ln L is as straight, the straight line is no sign of this law.
     exponential = law.r_squared_exponential
     straight = Control("ln L", (0.0, exponential), "differ", f"is straight to {exponential:.3f}")
@@ -78,11 +72,7 @@ def drift_measurements(law: DriftLaw, path: DriftPath, phases: Phases) -> dict[s
 
 
 def margin_measurements(path: DriftPath) -> dict[str, Measurement]:
-    """Measure whether the margin grows along the drift.
-
-    Args:
-        path: Margins and errors along the first mode.
-    """
+    """Measure whether the margin grows along the drift."""
     growth, own = _growth(path.margin), _growth(path.relative_margin)
     change = 100 * float(path.test_error[-1] - path.test_error[0])
     return {

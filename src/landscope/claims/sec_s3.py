@@ -42,9 +42,6 @@ def curvature_measurements(
         flatness: Flatness against curvature.
         layers: Noise against curvature of every layer, along Hessian eigenvectors first.
         recorded: Names of the recorded parameters; the first layer among them counts.
-
-    Returns:
-        Measurements by claim.
     """
     own = next((layer for layer in layers if layer.layer in recorded), None)
     others = ", ".join(f"{layer.exponent:.2f} in {layer.layer} ({layer.basis})" for layer in layers if layer is not own)

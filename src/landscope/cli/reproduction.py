@@ -99,12 +99,12 @@ def _print_figures() -> None:
 
 def _chosen(name: str) -> list[Figure]:
     """The figures that a name stands for."""
-    from landscope.reproduction.figures import FIGURES, OF_THE_PAPER
+    from landscope.reproduction.figures import FIGURES, OF_SINGLE_RUNS, OF_THE_PAPER
 
     if name == "all":
         return list(OF_THE_PAPER)
     if name == "figures":
-        return [figure for figure in OF_THE_PAPER if _need_single_runs([figure])]
+        return list(OF_SINGLE_RUNS)
     if name not in FIGURES:
         raise InputError(
             expected=f"one of all, figures, {', '.join(FIGURES)}", got=name, hint="landscope reproduce lists them."

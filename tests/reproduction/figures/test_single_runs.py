@@ -6,12 +6,11 @@ from landscope.law.exponents import Exponents
 from landscope.law.intervals import mean_with_interval
 from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.run import ExperimentRun
-from landscope.reproduction.figures import FIGURES, OF_THE_PAPER
-from landscope.reproduction.figures.single_runs import SingleRuns, run_name
+from landscope.reproduction.figures import FIGURES, OF_SINGLE_RUNS
+from landscope.reproduction.figures.single_runs import run_name
 from landscope.reproduction.reproduce import reproduce
 
 PAIRS = ((100, 0.2), (50, 0.2))
-SINGLE = [figure for figure in OF_THE_PAPER if isinstance(figure, SingleRuns)]
 
 
 def test_fig2_has_the_numbers_of_its_runs(plan):
@@ -40,11 +39,11 @@ def test_without_pairs_the_settings_give_the_standard_one(plan):
 
 
 def test_every_figure_of_single_runs(plan):
-    results = reproduce(dataclasses.replace(plan, pairs=PAIRS[:1]), SINGLE, QuietReporter())
+    results = reproduce(dataclasses.replace(plan, pairs=PAIRS[:1]), OF_SINGLE_RUNS, QuietReporter())
     sections = {section.key: section for section in results.sections}
-    for figure in SINGLE:
+    for figure in OF_SINGLE_RUNS:
         section = sections[figure.key]
         assert {judgement.claim.key for judgement in section.judgements} == set(figure.claims)
         assert any(plot.draw() is not None for plot in section.plots)
     assert len(sections["fig3"].rows) > len(sections["fig1"].rows) == 3
-    assert set(results.seconds) == {figure.title for figure in SINGLE}
+    assert set(results.seconds) == {figure.title for figure in OF_SINGLE_RUNS}

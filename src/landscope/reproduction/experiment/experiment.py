@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
-from landscope.reproduction.experiment.criteria import CRITERIA
+from landscope.reproduction.experiment.choices import Loss
 from landscope.reproduction.experiment.datasets.images import ImageData
 from landscope.reproduction.experiment.datasets.loading import load_data
 from landscope.reproduction.experiment.datasets.text import TokenData
@@ -22,7 +24,7 @@ from landscope.risk.empirical import EmpiricalRisk
 from landscope.sampling import MinibatchOrder
 from landscope.study.checkpoints import load_model
 
-__all__ = ["Experiment"]
+__all__ = ["Experiment", "squared_distance"]
 
 _DEFAULT_SELECTION = {
     "mlp": "2.weight",
@@ -36,6 +38,30 @@ _SMALL_NETWORKS = ("mlp", "gpt2")
 _MIN_WINDOW_STEPS = 3000
 _MIN_WINDOW_EPOCHS = 10
 _LABEL_NOISE = 1
+
+
+def squared_distance(outputs: Float[Tensor, "b classes"], labels: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
+    r"""Squared distance of the outputs from the unit vector of the right class, :math:`\sum_j (y_j - \delta_{jz})^2`.
+
+    The sum over classes, not their mean: at the paper's learning rate its steps are then of the size that
+    cross-entropy makes.
+
+    Args:
+        outputs: Outputs of the network, one for each class.
+        labels: Right classes of the samples.
+
+    Returns:
+        The loss of each sample.
+
+    Example:
+        >>> squared_distance(torch.tensor([[0.5, 0.5]]), torch.tensor([0])).tolist()
+        [0.5]
+    """
+    right = F.one_hot(labels, outputs.shape[1]).to(outputs)
+    return (outputs - right).square().sum(dim=1)
+
+
+_CRITERIA: dict[Loss, Callable[[Tensor, Tensor], Tensor]] = {"cross-entropy": F.cross_entropy, "mse": squared_distance}
 
 
 class Experiment:
@@ -143,7 +169,7 @@ class Experiment:
     @property
     def criterion(self) -> Callable[[Tensor, Tensor], Tensor]:
         """The loss: of each sample, or their mean."""
-        return CRITERIA[self.settings.loss]
+        return _CRITERIA[self.settings.loss]
 
     @property
     def is_small(self) -> bool:

@@ -27,9 +27,6 @@ def mlp(sizes: Sequence[int], *, bias: bool = False, seed: int | None = None) ->
         bias: Give each layer a bias.
         seed: Seed of PyTorch's default initialisation; the global random state by default.
 
-    Returns:
-        The network.
-
     Raises:
         InputError: If there are fewer than two sizes or one is below 1.
 
@@ -58,9 +55,6 @@ def mnist_cnn(
         n_classes: Number of outputs.
         seed: Seed of the initialisation; the global random state by default.
 
-    Returns:
-        The network.
-
     Raises:
         InputError: If the images are smaller than 4x4.
 
@@ -86,9 +80,6 @@ def cifar_cnn(
         shape: Channels, height and width of an image; with CIFAR-10's the first linear layer is the paper's 400x120.
         n_classes: Number of outputs.
         seed: Seed of the initialisation; the global random state by default.
-
-    Returns:
-        The network.
 
     Raises:
         InputError: If the images are smaller than 16x16.
@@ -144,9 +135,6 @@ def residual_network(
         shape: Channels, height and width of an image.
         n_classes: Number of outputs.
         seed: Seed of the initialisation; the global random state by default.
-
-    Returns:
-        The network.
 
     Raises:
         InputError: If the images are smaller than 8x8.

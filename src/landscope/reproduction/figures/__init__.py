@@ -3,8 +3,9 @@
 import importlib
 
 from landscope.reproduction.figures.figure import Figure
+from landscope.reproduction.figures.paper_runs import FIGURES as OF_SINGLE_RUNS
 
-__all__ = ["FIGURES", "OF_THE_PAPER", "QUICK"]
+__all__ = ["FIGURES", "OF_SINGLE_RUNS", "OF_THE_PAPER", "QUICK"]
 
 QUICK = {
     "data": "digits", "window_epochs": 40, "fit_modes": (2, 150), "flatness_modes": 150, "spectrum_ranks": (10, 100),
@@ -14,27 +15,24 @@ QUICK = {
 
 
 def _figures(*modules: str) -> tuple[Figure, ...]:
+    """``FIGURE`` of each module of this package."""
     return tuple(importlib.import_module(f"{__name__}.{module}").FIGURE for module in modules)
 
 
-OF_THE_PAPER = _figures(
-    "fig1",
-    "fig2",
-    "fig3",
-    "fig5",
-    "sec_s2",
-    "sec_s3",
-    "fig_s7",
-    "sec_s6",
-    "fig6",
-    "sec_s9",
-    "branches",
-    "fig4",
-    "sec_s7",
-    "sec_s8",
-    "split_digits",
-    "capacity",
+OF_THE_PAPER: tuple[Figure, ...] = (
+    *OF_SINGLE_RUNS,
+    *_figures(
+        "sec_s6",
+        "fig6",
+        "sec_s9",
+        "branches",
+        "fig4",
+        "sec_s7",
+        "sec_s8",
+        "split_digits",
+        "capacity",
+    ),
 )
-"""The figures of ``reproduce all``, in this order: each is ``FIGURE`` of its module."""
+"""The figures of ``reproduce all``, in this order."""
 FIGURES = {figure.key: figure for figure in (*OF_THE_PAPER, *_figures("continual", "language"))}
 """All figures by key, those that the paper does not have at the end."""

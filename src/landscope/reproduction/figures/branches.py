@@ -24,7 +24,7 @@ from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.experiment.train import is_log_spaced
 from landscope.reproduction.experiment.training import evaluate, train
-from landscope.reproduction.figures.figure import Plan, Plot, Section, table
+from landscope.reproduction.figures.figure import Plan, Section, plots_of, table
 from landscope.reproduction.figures.single_runs import create_run, standard_pair
 from landscope.reproduction.figures.valley import measure_valley
 from landscope.reproduction.jobs import Job
@@ -115,8 +115,8 @@ class Branches:
         ]
         judgements = judged(branch_measurements(found), CLAIMS)
         values = {f"{number}": branch.attributes() for number, branch in enumerate(found)}
-        plot = Plot("Barriers.", functools.partial(_barrier_by_step, found), "Every branch is a point.")
-        return [Section(self.key, self.title, _TEXT, *table(_COLUMNS, found), judgements, values, [plot])]
+        plots = plots_of([("Barriers.", _barrier_by_step, "Every branch is a point.")], found)
+        return [Section(self.key, self.title, _TEXT, *table(_COLUMNS, found), judgements, values, plots)]
 
 
 def _parents(plan: Plan) -> range:
@@ -237,14 +237,7 @@ class Branch(Result, kind="branch"):
 
 
 def branch_measurements(branches: Sequence[Branch]) -> dict[str, Measurement]:
-    """Measure whether the valley is chosen early, and whether stronger noise chooses a flatter one.
-
-    Args:
-        branches: Branches of all parents.
-
-    Returns:
-        Measurements by claim.
-    """
+    """Measure whether the valley is chosen early, and whether stronger noise chooses a flatter one."""
     parents = sorted({branch.parent for branch in branches})
     of_parent = [[branch for branch in branches if branch.parent == parent] for parent in parents]
     highest = max(branch.barrier for branch in branches)

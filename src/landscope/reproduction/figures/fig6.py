@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import shutil
 import statistics
@@ -28,7 +27,7 @@ from landscope.progress import Reporter
 from landscope.protocols import LossLandscape, ProgressCallback
 from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.run import ExperimentRun
-from landscope.reproduction.figures.figure import Plan, Plot, Section, table
+from landscope.reproduction.figures.figure import Picture, Plan, Section, plots_of, table
 from landscope.reproduction.jobs import Job
 from landscope.results import Result, stamp
 from landscope.surrogates.shuffled import shuffled_increments
@@ -131,11 +130,11 @@ class Fig6:
         found = {width: [_load(plan, width, seed) for seed in range(n)] for width, n in sorted(self._widths(plan))}
         values = {f"width {width}": [_numbers(solution) for solution in group] for width, group in found.items()}
         judgements = judged(dimension_measurements(found), CLAIMS)
-        spectra, dimensions = functools.partial(_flatness_spectra, found), functools.partial(_dimensions_by_size, found)
-        plots = [
-            Plot("Flatness spectra.", spectra, "One seed for each width; F over the norm of the weights."),
-            Plot("Effective dimensions.", dimensions, "Every seed is a point."),
+        pictures: list[Picture] = [
+            ("Flatness spectra.", _flatness_spectra, "One seed for each width; F over the norm of the weights."),
+            ("Effective dimensions.", _dimensions_by_size, "Every seed is a point."),
         ]
+        plots = plots_of(pictures, found)
         return [Section(self.key, self.title, _TEXT, *table(_COLUMNS, found.items()), judgements, values, plots)]
 
     def _widths(self, plan: Plan) -> tuple[tuple[int, int], ...]:
@@ -237,14 +236,7 @@ def _measure_dimensions(
 
 
 def dimension_measurements(found: Mapping[int, _Group]) -> dict[str, Measurement]:
-    """Measure how D_s and D_l grow with the number of weights, over the widths of the paper.
-
-    Args:
-        found: Width -> the solutions of its seeds.
-
-    Returns:
-        Measurements by claim.
-    """
+    """Measure how D_s and D_l grow with the number of weights over the widths of the paper; keys are widths."""
     inside = {width: group for width, group in found.items() if _FIRST_WIDTH <= width <= _LAST_WIDTH}
     inside = inside if len(inside) > 2 else dict(found)
     sharp = _growth(inside, lambda solution: solution.n_sharp)

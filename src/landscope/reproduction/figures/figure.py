@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
@@ -15,7 +16,7 @@ from landscope.reproduction.jobs import Job
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["CLAIM_HEADINGS", "Figure", "Plan", "Plot", "Section", "claim_row", "table"]
+__all__ = ["CLAIM_HEADINGS", "Figure", "Picture", "Plan", "Plot", "Section", "claim_row", "plots_of", "table"]
 
 _Item = TypeVar("_Item")
 
@@ -62,6 +63,15 @@ class Plot:
     draw: Callable[[], go.Figure | None]
     caption: str = ""
     wide: bool = False
+
+
+Picture = tuple[str, Callable[[Any], "go.Figure | None"], str]
+"""Heading of a plot, the function that draws some results, and the rest of the caption."""
+
+
+def plots_of(pictures: Sequence[Picture], results: object) -> list[Plot]:
+    """Plots of some results, drawn when a page asks for them."""
+    return [Plot(heading, functools.partial(draw, results), caption) for heading, draw, caption in pictures]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -61,12 +61,15 @@ class MethodComparison:
         tuning, reported = self.seeds.tuning_of(self.plan), self.seeds.reported_of(self.plan)
         return Tuner(strengths, self._load, lambda result: result.average_error, tuning, reported)
 
+    def results(self) -> dict[MethodSettings, list[ContinualResult]]:
+        """Results of the reported seeds, by method."""
+        return {row: self.tuner.results(row) for row in self.strengths}
+
     def values(self) -> dict[str, list[list[list[float]]]]:
         """Errors of the reported seeds by method, for JSON."""
-        tuner = self.tuner
         return {
-            row.at(tuner.best(row).value).file_name: [result.error.tolist() for result in tuner.results(row)]
-            for row in self.strengths
+            row.at(self.tuner.best(row).value).file_name: [result.error.tolist() for result in results]
+            for row, results in self.results().items()
         }
 
     def settings(self, seed: int) -> Settings:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from landscope.claims.statements import judged
 from landscope.claims.verdict import Claim, Measurement
-from landscope.reproduction.figures.fig4.plots import PLOTS, plots_of
-from landscope.reproduction.figures.figure import Plan, Section
+from landscope.reproduction.figures.fig4.plots import PLOTS
+from landscope.reproduction.figures.figure import Plan, Section, plots_of
 from landscope.reproduction.figures.two_task_experiment import (
     TwoTaskExperiment,
     TwoTaskResults,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +21,7 @@ from landscope.progress import Reporter
 from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.folder import ExperimentFolder, check_same_numbers
 from landscope.reproduction.experiment.training import evaluate, train
-from landscope.reproduction.figures.figure import Plan, Plot, Section, table
+from landscope.reproduction.figures.figure import Plan, Section, plots_of, table
 from landscope.reproduction.figures.valley import measure_valley
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.kept_results import kept_result
@@ -110,9 +109,8 @@ class SecS9:
         }
         values = {shape: [_numbers(run) for run in runs] for shape, runs in found.items()}
         judgements = judged(noise_measurements(found), CLAIMS)
-        draw = functools.partial(_error_over_steps, found)
-        plot = Plot("Test error.", draw, "Mean over seeds, by the shape of the noise.")
-        return [Section(self.key, self.title, _TEXT, *table(_COLUMNS, found.values()), judgements, values, [plot])]
+        plots = plots_of([("Test error.", _error_over_steps, "Mean over seeds, by the shape of the noise.")], found)
+        return [Section(self.key, self.title, _TEXT, *table(_COLUMNS, found.values()), judgements, values, plots)]
 
 
 def _name(shape: str, seed: int) -> str:
@@ -225,9 +223,6 @@ def noise_measurements(found: Mapping[str, Sequence[NoisyRun]]) -> dict[str, Mea
 
     Args:
         found: Shape of the noise -> the runs of its seeds, in one order.
-
-    Returns:
-        Measurements by claim.
     """
     error = {name: [float(run.test_error[-1]) for run in runs] for name, runs in found.items()}
     width = {name: [math.log(run.flatness) for run in runs] for name, runs in found.items()}

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from landscope.claims.statements import judged
 from landscope.reproduction.figures.fig4.claims import CLAIMS, measurements
-from landscope.reproduction.figures.fig4.plots import PAPER_PLOTS, plots_of
-from landscope.reproduction.figures.figure import Plan, Section
+from landscope.reproduction.figures.fig4.plots import PAPER_PLOTS
+from landscope.reproduction.figures.figure import Plan, Section, plots_of
 from landscope.reproduction.figures.two_task_experiment import TwoTaskExperiment, methods_table, table_values
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.tuning import Seeds

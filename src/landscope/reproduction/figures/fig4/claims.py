@@ -135,9 +135,6 @@ def single_seed_measurements(results: Sequence[ContinualResult], step: int) -> d
     Args:
         results: Plain training and methods, watched while they learnt.
         step: Minibatches of an epoch of the second task.
-
-    Returns:
-        Measurements by claim, without intervals.
     """
     measured = {}
     for result in results:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 
 from landscope.plots.style import FIT, FRESH, NULL, OWN, PALETTE, add_line, add_points, new_figure, numbers, ranks_of
 from landscope.reproduction.figures.fig4.claims import PAPER_BOUND
-from landscope.reproduction.figures.figure import Plot
 from landscope.reproduction.figures.two_task_experiment import PAPER_METHOD, PAPER_STRENGTH, TwoTaskResults
 from landscope.reproduction.sequential.ablations import COMPARED
 from landscope.reproduction.sequential.continual_result import ContinualResult
@@ -26,7 +24,6 @@ __all__ = [
     "errors_over_steps",
     "fronts",
     "late_fronts",
-    "plots_of",
 ]
 
 _COLORS = (*PALETTE, FIT, "#00838f", NULL, "#000", "#ad8b00", "#c2185b")
@@ -136,22 +133,15 @@ def errors_in_sequence(result: ContinualResult) -> go.Figure:
 
 
 PAPER_PLOTS = (
-    (errors_over_steps, "Errors while task 2 is learnt (Fig. 4A, C).", "P; mean over seeds."),
-    (displacements, "Displacements (Fig. 4B, D).", "P, one seed, after an epoch."),
-    (fronts, "Both errors over strengths, after an epoch (Fig. 4E).", "P; mean over seeds."),
-    (late_fronts, "The same after five epochs.", "P; mean over seeds."),
-    (error_by_number, "Errors by the number of constraints (Fig. 4F).", "P, after an epoch."),
+    ("Errors while task 2 is learnt (Fig. 4A, C).", errors_over_steps, "P; mean over seeds."),
+    ("Displacements (Fig. 4B, D).", displacements, "P, one seed, after an epoch."),
+    ("Both errors over strengths, after an epoch (Fig. 4E).", fronts, "P; mean over seeds."),
+    ("The same after five epochs.", late_fronts, "P; mean over seeds."),
+    ("Errors by the number of constraints (Fig. 4F).", error_by_number, "P, after an epoch."),
 )
-"""Pictures of Fig. 4: the function, the heading and the caption."""
+"""Pictures of Fig. 4."""
 PLOTS = (
-    (errors_over_steps, "Errors while task 2 is learnt.", "Mean over seeds."),
-    (fronts, "Both errors over strengths, after an epoch.", "Mean over seeds."),
+    ("Errors while task 2 is learnt.", errors_over_steps, "Mean over seeds."),
+    ("Both errors over strengths, after an epoch.", fronts, "Mean over seeds."),
 )
 """Pictures of sec-S8."""
-
-
-def plots_of(
-    pictures: Sequence[tuple[Callable[..., go.Figure], str, str]], results: Sequence[TwoTaskResults]
-) -> list[Plot]:
-    """Pictures of results, drawn when a page asks for them."""
-    return [Plot(heading, functools.partial(draw, results), caption) for draw, heading, caption in pictures]

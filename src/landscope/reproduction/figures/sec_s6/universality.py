@@ -59,14 +59,7 @@ class CaseResult:
 
 
 def universality_measurements(cases: Sequence[CaseResult]) -> dict[str, Measurement]:
-    """The claim ``universal``: the smallest exponent of all cases, each case beside its own null.
-
-    Args:
-        cases: All cases.
-
-    Returns:
-        The measurement of the claim ``universal``.
-    """
+    """The claim ``universal``: the smallest exponent of all cases, each case beside its own null."""
     measured = [case for case in cases if not math.isnan(_mean(case.in_sample))]
     if not measured:
         return {"universal": Measurement(math.nan, note="no case has an exponent")}
