@@ -134,7 +134,7 @@ def sampling_measurements(replaced: Exponents, reshuffled: Exponents) -> dict[st
     return {
         "tau_by_sampling": Measurement(
             replaced.psi_tau - reshuffled.psi_tau,
-            _difference_interval(replaced, reshuffled, "psi_tau"),
+            _difference_interval(replaced, reshuffled),
             note=f"{replaced.psi_tau:.2f} with replacement, {reshuffled.psi_tau:.2f} reshuffled",
         )
     }
@@ -179,10 +179,10 @@ def _local_exponent(row: Exponents, curvature: Float[Tensor, " k"]) -> float:
     return -fit_power_law(curvature[kept].rsqrt(), row.variance[kept]).exponent
 
 
-def _difference_interval(first: Exponents, second: Exponents, key: str) -> tuple[float, float]:
-    """Interval of the difference of two independent runs; the squares of the half widths add."""
-    reach = math.hypot(*(getattr(row, f"{key}_interval")[1] - getattr(row, key) for row in (first, second)))
-    middle = getattr(first, key) - getattr(second, key)
+def _difference_interval(first: Exponents, second: Exponents) -> tuple[float, float]:
+    """Interval of the difference of psi_tau in two independent runs; the squares of the half widths add."""
+    reach = math.hypot(*(row.psi_tau_interval[1] - row.psi_tau for row in (first, second)))
+    middle = first.psi_tau - second.psi_tau
     return middle - reach, middle + reach
 
 

@@ -125,13 +125,6 @@ def judge(claim: Claim, measurement: Measurement) -> Judgement:
     an edge of that range, or a control was not measured. *Contested*: the value lies inside, but a null has the same
     value, or fresh data have another. *Reproduced*: the value and its interval lie inside, and all controls support it.
 
-    Args:
-        claim: The claim.
-        measurement: The measurement of it.
-
-    Returns:
-        The judgement.
-
     Example:
         >>> claim = Claim("psi", "Fig. 2D", "...", "about 4", (3.4, 4.6), "...")
         >>> judge(claim, Measurement(4.1)).verdict

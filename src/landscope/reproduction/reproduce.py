@@ -10,7 +10,7 @@ from landscope.claims.verdict import Judgement
 from landscope.errors import InputError, StorageError
 from landscope.progress import Reporter
 from landscope.report.render import render
-from landscope.reproduction.figures.figure import CLAIM_HEADINGS, Figure, Plan, Section, claim_row
+from landscope.reproduction.figures.figure import Figure, Plan, Section, claims_table
 from landscope.reproduction.jobs import perform, seconds_of
 from landscope.storage.atomic import write_json, write_text
 
@@ -124,11 +124,11 @@ def _write(results: Reproduction) -> None:
 
 def _as_markdown(results: Reproduction, times: Sequence[Sequence[str]]) -> str:
     """Claims, tables and times as one text."""
-    plan, claims = results.plan, [claim_row(judgement) for judgement in results.judgements]
+    plan, judgements = results.plan, results.judgements
     parts = [
         f"Data {plan.settings.data}, {plan.seeds} seeds where a table does not say otherwise. Verdicts are computed "
         "from means over seeds.",
-        _table(CLAIM_HEADINGS, claims) if claims else "",
+        _table(*claims_table(judgements)) if judgements else "",
     ]
     for section in results.sections:
         if section.rows:

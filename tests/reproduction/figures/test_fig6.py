@@ -5,7 +5,8 @@ import torch
 
 from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.run import ExperimentRun
-from landscope.reproduction.figures.fig6 import CLAIMS, EffectiveDimension, Fig6, dimension_measurements
+from landscope.reproduction.figures import fig6
+from landscope.reproduction.figures.fig6 import CLAIMS, EffectiveDimension, dimension_measurements
 from landscope.reproduction.reproduce import reproduce
 from verdicts import verdicts
 
@@ -36,15 +37,15 @@ def test_dimensions(sharp, learning, expected):
     assert verdicts(measured, CLAIMS)["few_sharp"] == "reproduced"
 
 
-def test_small_widths(plan):
-    figure = Fig6(quick_widths=((30, 2), (10, 2), (8, 2)))
-    (section,) = reproduce(plan, [figure], QuietReporter()).sections
+def test_small_widths(plan, monkeypatch):
+    monkeypatch.setattr(fig6, "_QUICK_WIDTHS", ((30, 2), (10, 2), (8, 2)))
+    (section,) = reproduce(plan, [fig6], QuietReporter()).sections
     assert [row[0] for row in section.rows] == ["8", "10", "30"]
     assert [judgement.claim.key for judgement in section.judgements] == [claim.key for claim in CLAIMS]
     assert section.values["width 8"][0]["n_weights"] == 64
     assert all(plot.draw().data for plot in section.plots)
     assert not (plan.run_path("width8-seed0") / "trajectory").exists()  # gigabytes at large widths
-    (again,) = reproduce(plan, [figure], QuietReporter()).sections
+    (again,) = reproduce(plan, [fig6], QuietReporter()).sections
     assert again.rows == section.rows
 
 

@@ -7,7 +7,8 @@ import torch
 
 from landscope.errors import StorageError
 from landscope.progress import QuietReporter
-from landscope.reproduction.figures.sec_s9 import CLAIMS, NoisyRun, SecS9, noise_measurements
+from landscope.reproduction.figures import sec_s9
+from landscope.reproduction.figures.sec_s9 import CLAIMS, NoisyRun, noise_measurements
 from landscope.reproduction.reproduce import reproduce
 from verdicts import verdicts
 
@@ -38,12 +39,13 @@ def test_noise_by_flatness(own, none, expected):
     assert "sgd" in measured["flatness_noise_error"].note
 
 
-def test_short_descents(plan):
-    figure = SecS9(quick_size=(60, 20))
-    (section,) = reproduce(plan, [figure], QuietReporter()).sections
+def test_short_descents(plan, monkeypatch):
+    monkeypatch.setattr(sec_s9, "_QUICK_SIZE", (60, 20))
+    (section,) = reproduce(plan, [sec_s9], QuietReporter()).sections
     assert {"none", "isotropic", "flatness", "sgd"} <= {row[0] for row in section.rows}
     assert [judgement.claim.key for judgement in section.judgements] == [claim.key for claim in CLAIMS]
     assert section.plots[0].draw().data
-    job = SecS9(quick_size=(60, 30)).jobs(plan)[0]
+    monkeypatch.setattr(sec_s9, "_QUICK_SIZE", (60, 30))
+    job = sec_s9.jobs(plan)[0]
     with pytest.raises(StorageError, match="results of steps 30"):
         job.call(QuietReporter(), *job.arguments)

@@ -46,13 +46,6 @@ def squared_distance(outputs: Float[Tensor, "b classes"], labels: Int[Tensor, " 
     The sum over classes, not their mean: at the paper's learning rate its steps are then of the size that
     cross-entropy makes.
 
-    Args:
-        outputs: Outputs of the network, one for each class.
-        labels: Right classes of the samples.
-
-    Returns:
-        The loss of each sample.
-
     Example:
         >>> squared_distance(torch.tensor([[0.5, 0.5]]), torch.tensor([0])).tolist()
         [0.5]

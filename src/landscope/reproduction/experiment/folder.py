@@ -40,11 +40,6 @@ class ExperimentFolder(ResultFolder):
     def create(cls, path: str | Path, settings: Settings, purpose: Purpose = "run") -> Self:
         """Create a folder, or open the folder that is there if it has the same settings.
 
-        Args:
-            path: The folder.
-            settings: Settings of the results.
-            purpose: Purpose of the folder.
-
         Raises:
             StorageError: If the folder holds results under other settings or other files, or cannot be written.
         """

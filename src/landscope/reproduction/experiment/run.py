@@ -113,12 +113,7 @@ class ExperimentRun(ExperimentFolder):
                     break
 
     def analyse(self, reporter: Reporter, *, until: str = "law") -> None:
-        """Train, and make every missing result up to a stage.
-
-        Args:
-            reporter: Shows progress.
-            until: Last stage: train, or one of those of every study.
-        """
+        """Train, and make every missing result up to a stage: train, or one of those of every study."""
         if not self.has("training"):
             train_run(self.path, self.experiment, reporter)
         if until != "train":

@@ -33,13 +33,7 @@ START = "start_epoch"
 
 
 def train_run(path: Path, experiment: Experiment, reporter: Reporter) -> None:
-    """Train until both windows are recorded; continue from the last saved state if there is one.
-
-    Args:
-        path: Folder of the run.
-        experiment: The network, its data and its optimiser.
-        reporter: Shows progress.
-    """
+    """Train until both windows are recorded; continue from the last saved state if there is one."""
     folder, started = StudyFolder.open(path), time.perf_counter()
     with folder.locked(), reporter.stage("Training (epochs, at most)") as progress:
         _Training(folder, experiment, progress).finish()

@@ -1,6 +1,7 @@
 """Figures and sections of the paper, one file each; a new one is listed here."""
 
 import importlib
+from typing import cast
 
 from landscope.reproduction.figures.figure import Figure
 from landscope.reproduction.figures.paper_runs import FIGURES as OF_SINGLE_RUNS
@@ -15,8 +16,8 @@ QUICK = {
 
 
 def _figures(*modules: str) -> tuple[Figure, ...]:
-    """``FIGURE`` of each module of this package."""
-    return tuple(importlib.import_module(f"{__name__}.{module}").FIGURE for module in modules)
+    """Modules of this package; each is a figure."""
+    return tuple(cast("Figure", importlib.import_module(f"{__name__}.{module}")) for module in modules)
 
 
 OF_THE_PAPER: tuple[Figure, ...] = (

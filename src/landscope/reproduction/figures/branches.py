@@ -32,10 +32,12 @@ from landscope.reproduction.sequential.kept_results import kept_result, make_mis
 from landscope.results import Result, stamp
 from landscope.study.checkpoints import Checkpoints
 
-__all__ = ["Branch", "Branches", "CLAIMS", "FIGURE", "branch_measurements"]
+__all__ = ["CLAIMS", "Branch", "branch_measurements", "jobs", "key", "sections", "title"]
 
 _EPOCHS = (0.1, 1.0, 10.0)
 """Epochs of the parent at which branches start; the nearest checkpoint is taken."""
+_LENGTH = 40.0
+"""Length of a branch in epochs of the parent, at equal learning rate times steps."""
 _STRENGTHS = ((1, 1.0), (1, 2.0), (10, 1.0))
 """Factors of the batch size and learning rate of the parent: the same noise, stronger noise, weaker noise."""
 _NAMES = [f"branch-{number}" for number in range(len(_STRENGTHS))]
@@ -88,35 +90,27 @@ CLAIMS = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Branches:
-    """Branches of the standard runs.
+key = "branches"
+title = "Branches from checkpoints (sec-S1; arXiv 2601.10962)"
 
-    Args:
-        epochs: Length of a branch in epochs of the parent, at equal learning rate times steps.
-    """
 
-    epochs: float = 40.0
+def jobs(plan: Plan) -> list[Job]:
+    """One job for each parent: all its branches start from one run."""
+    return [Job(f"branches-seed{parent}", _run, (plan, parent)) for parent in _parents(plan)]
 
-    key = "branches"
-    title = "Branches from checkpoints (sec-S1; arXiv 2601.10962)"
 
-    def jobs(self, plan: Plan) -> list[Job]:
-        """One job for each parent: all its branches start from one run."""
-        return [Job(f"branches-seed{parent}", _run, (plan, self.epochs, parent)) for parent in _parents(plan)]
-
-    def sections(self, plan: Plan) -> list[Section]:
-        """The table, and the claims on early choice of the valley."""
-        found = [
-            kept_result(_path(plan, parent, start), name, Branch)
-            for parent in _parents(plan)
-            for start in _EPOCHS
-            for name in _NAMES
-        ]
-        judgements = judged(branch_measurements(found), CLAIMS)
-        values = {f"{number}": branch.attributes() for number, branch in enumerate(found)}
-        plots = plots_of([("Barriers.", _barrier_by_step, "Every branch is a point.")], found)
-        return [Section(self.key, self.title, _TEXT, *table(_COLUMNS, found), judgements, values, plots)]
+def sections(plan: Plan) -> list[Section]:
+    """The table, and the claims on early choice of the valley."""
+    found = [
+        kept_result(_path(plan, parent, start), name, Branch)
+        for parent in _parents(plan)
+        for start in _EPOCHS
+        for name in _NAMES
+    ]
+    judgements = judged(branch_measurements(found), CLAIMS)
+    values = {f"{number}": branch.attributes() for number, branch in enumerate(found)}
+    plots = plots_of([("Barriers.", _barrier_by_step, "Every branch is a point.")], found)
+    return [Section(key, title, _TEXT, *table(_COLUMNS, found), judgements, values, plots)]
 
 
 def _parents(plan: Plan) -> range:
@@ -127,18 +121,18 @@ def _path(plan: Plan, parent: int, start: float) -> Path:
     return plan.run_path(f"branches-seed{parent}-{start:g}")
 
 
-def _run(reporter: Reporter, plan: Plan, epochs: float, parent: int) -> None:
+def _run(reporter: Reporter, plan: Plan, parent: int) -> None:
     """Train the branches from each checkpoint of a parent, and compare their ends."""
     run = create_run(plan, standard_pair(plan.settings), parent)
     run.analyse(reporter, until="train")
     for start in _EPOCHS:
         make_missing(
             _path(plan, parent, start), run.settings, {name: number for number, name in enumerate(_NAMES)},
-            functools.partial(_comparison, run, start, epochs), reporter, {"epochs": epochs},
+            functools.partial(_comparison, run, start), reporter, {"epochs": _LENGTH},
         )  # fmt: skip
 
 
-def _comparison(run: ExperimentRun, start: float, epochs: float) -> Callable[[int], Branch]:
+def _comparison(run: ExperimentRun, start: float) -> Callable[[int], Branch]:
     """Compares each branch from a checkpoint with the first, and the first with its twin."""
     step, checkpoint = _checkpoint(run, start)
     strengths = [*_STRENGTHS, _STRENGTHS[0]]
@@ -146,7 +140,7 @@ def _comparison(run: ExperimentRun, start: float, epochs: float) -> Callable[[in
     @functools.cache
     def end(number: int) -> tuple[Experiment, nn.Module]:
         order = _TWIN if number == len(_STRENGTHS) else _FIRST
-        return _trained(run.settings, checkpoint, strengths[number], epochs, seed=order + run.settings.seed)
+        return _trained(run.settings, checkpoint, strengths[number], seed=order + run.settings.seed)
 
     def compared(number: int) -> Branch:
         _, other = end(0 if number else len(_STRENGTHS))
@@ -166,7 +160,7 @@ def _checkpoint(run: ExperimentRun, epochs: float) -> tuple[int, Path]:
 
 
 def _trained(
-    parent: Settings, checkpoint: Path, strength: tuple[int, float], epochs: float, seed: int
+    parent: Settings, checkpoint: Path, strength: tuple[int, float], seed: int
 ) -> tuple[Experiment, nn.Module]:
     """Train from a checkpoint with the noise of another batch size or learning rate."""
     batch_factor, rate_factor = strength
@@ -176,7 +170,7 @@ def _trained(
     }  # fmt: skip
     experiment = Experiment(Settings.of({**parent.model_dump(), **changes}))
     model = experiment.network()
-    n_epochs = max(1, round(epochs * batch_factor / rate_factor))
+    n_epochs = max(1, round(_LENGTH * batch_factor / rate_factor))
     for epoch in train(
         model, experiment.criterion, experiment.train_data, experiment.optimizer(model), experiment.order
     ):
@@ -279,6 +273,3 @@ def _barrier_by_step(branches: Sequence[Branch]) -> go.Figure:
         add_points(figure, x, y, f"B = {size}, α = {rate:g}", color, 8)
     figure.update_yaxes(rangemode="tozero")
     return figure
-
-
-FIGURE = Branches()

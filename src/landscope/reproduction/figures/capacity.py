@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +19,7 @@ from landscope.reproduction.figures.two_task_experiment import (
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.tuning import Seeds
 
-__all__ = ["CLAIMS", "Capacity", "FIGURE", "measurements"]
+__all__ = ["CLAIMS", "jobs", "key", "measurements", "sections", "title"]
 
 CLAIMS = (
     Claim(
@@ -72,30 +71,22 @@ def _experiment(width: int, classes: int) -> TwoTaskExperiment:
 _EXPERIMENTS = {size: _experiment(*size) for size in ((20, 2), (50, 2), (100, 2), (50, 3), (50, 5))}
 
 
-@dataclasses.dataclass(frozen=True)
-class Capacity:
-    """The figure: widths and classes over seeds; no strength is tuned.
+key = "capacity"
+title = "How many modes remember a task"
 
-    Args:
-        experiments: Experiments by hidden width and classes a task, the paper's width and two classes among them.
-    """
 
-    experiments: Mapping[_Size, TwoTaskExperiment] = dataclasses.field(default_factory=lambda: _EXPERIMENTS)
+def jobs(plan: Plan) -> list[Job]:
+    """One job an experiment and seed."""
+    return [job for experiment in _EXPERIMENTS.values() for job in experiment.jobs(plan)]
 
-    key = "capacity"
-    title = "How many modes remember a task"
 
-    def jobs(self, plan: Plan) -> list[Job]:
-        """One job an experiment and seed."""
-        return [job for experiment in self.experiments.values() for job in experiment.jobs(plan)]
-
-    def sections(self, plan: Plan) -> list[Section]:
-        """The table, and whether N_c* grows with what there is to remember."""
-        results = {size: experiment.results(plan) for size, experiment in self.experiments.items()}
-        values = {self.experiments[size].key: fewest_modes(each) for size, each in results.items()}
-        judgements = judged(measurements(results), CLAIMS)
-        text = _TEXT.format(seeds=len(next(iter(results.values())).reported))
-        return [Section(self.key, self.title, text, *table(_COLUMNS, results.items()), judgements, values)]
+def sections(plan: Plan) -> list[Section]:
+    """The table, and whether N_c* grows with what there is to remember."""
+    results = {size: experiment.results(plan) for size, experiment in _EXPERIMENTS.items()}
+    values = {_EXPERIMENTS[size].key: fewest_modes(each) for size, each in results.items()}
+    judgements = judged(measurements(results), CLAIMS)
+    text = _TEXT.format(seeds=len(next(iter(results.values())).reported))
+    return [Section(key, title, text, *table(_COLUMNS, results.items()), judgements, values)]
 
 
 def _of_seeds(flags: Sequence[bool]) -> str:
@@ -132,6 +123,3 @@ def _mean_ratio(above: Sequence[float], below: Sequence[float]) -> tuple[float, 
     logs = [math.log(a / b) for a, b in zip(above, below, strict=True)]
     low, high = seed_interval(logs)
     return math.exp(statistics.fmean(logs)), (math.exp(low), math.exp(high))
-
-
-FIGURE = Capacity()

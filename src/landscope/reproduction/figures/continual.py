@@ -25,7 +25,7 @@ from landscope.reproduction.sequential.trainer import train_sequentially
 from landscope.reproduction.sequential.training import TaskTraining
 from landscope.reproduction.sequential.tuning import Seeds
 
-__all__ = ["Continual", "ContinualBenchmark", "FIGURE"]
+__all__ = ["ContinualBenchmark", "jobs", "key", "sections", "title"]
 
 _GROUPS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
 _STRENGTHS: Mapping[str, tuple[float, ...]] = {
@@ -142,60 +142,51 @@ _Results = Mapping[str, Sequence[ContinualResult]]
 """Results of the reported seeds, by method."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Continual:
-    """The figure: one job a benchmark and seed.
+key = "continual"
+title = "Standard continual-learning benchmarks"
 
-    Args:
-        strengths: Strengths to try, by method.
-        benchmarks: Benchmarks.
-        quick: Those of a quick reproduction.
-    """
 
-    strengths: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=lambda: _STRENGTHS)
-    benchmarks: Sequence[ContinualBenchmark] = _BENCHMARKS
-    quick: Sequence[ContinualBenchmark] = _QUICK
+def jobs(plan: Plan) -> list[Job]:
+    """One job a benchmark and seed."""
+    return [job for _, comparison in _comparisons(plan) for job in comparison.jobs()]
 
-    key = "continual"
-    title = "Standard continual-learning benchmarks"
 
-    def jobs(self, plan: Plan) -> list[Job]:
-        """One job a benchmark and seed."""
-        return [job for _, comparison in self._comparisons(plan) for job in comparison.jobs()]
+def sections(plan: Plan) -> list[Section]:
+    """All benchmarks in one table, then one table each."""
+    comparisons = _comparisons(plan)
+    results = [_reported(comparison) for _, comparison in comparisons]
+    overview = _overview(plan, [benchmark for benchmark, _ in comparisons], results)
+    return [overview, *(_section(*pair, by_method) for pair, by_method in zip(comparisons, results, strict=True))]
 
-    def sections(self, plan: Plan) -> list[Section]:
-        """All benchmarks in one table, then one table each."""
-        comparisons = self._comparisons(plan)
-        results = [_reported(comparison) for _, comparison in comparisons]
-        overview = self._overview(plan, [benchmark for benchmark, _ in comparisons], results)
-        return [overview, *(_section(*pair, by_method) for pair, by_method in zip(comparisons, results, strict=True))]
 
-    def _comparisons(self, plan: Plan) -> list[tuple[ContinualBenchmark, MethodComparison]]:
-        benchmarks = self.quick if plan.quick else self.benchmarks
-        return [(benchmark, self._comparison(plan, benchmark)) for benchmark in benchmarks]
+def _comparisons(plan: Plan) -> list[tuple[ContinualBenchmark, MethodComparison]]:
+    benchmarks = _QUICK if plan.quick else _BENCHMARKS
+    return [(benchmark, _comparison(plan, benchmark)) for benchmark in benchmarks]
 
-    def _comparison(self, plan: Plan, benchmark: ContinualBenchmark) -> MethodComparison:
-        training = {name: value for name, value in benchmark.training(0).settings().items() if name != "seed"}
-        chosen = slice(*benchmark.strengths)
-        strengths = {
-            benchmark.method(method): tried if len(tried) == 1 or method in _TRIED_EVERYWHERE else tried[chosen]
-            for method, tried in self.strengths.items()
-        }
-        return MethodComparison(
-            plan, f"continual-{benchmark.key}", _SEEDS, strengths, functools.partial(_prepare, benchmark), training,
-            benchmark.changes,
-        )  # fmt: skip
 
-    def _overview(self, plan: Plan, benchmarks: Sequence[ContinualBenchmark], results: Sequence[_Results]) -> Section:
-        """Methods x benchmarks."""
-        columns: dict[str, Callable[[str], str]] = {"method": method_label}
-        for benchmark, runs in zip(benchmarks, results, strict=True):
-            columns[benchmark.name] = lambda method, runs=runs: _accuracy_cell(runs[method], runs[_REFERENCE])
-        columns["stored / weights"] = lambda method: _range([_stored(runs[method]) for runs in results], ".3g")
-        columns["seconds a task"] = lambda method: _range([_seconds(runs[method]) for runs in results], ".1f")
-        text = _TEXT.format(rank=benchmarks[0].rank, **_SEEDS.counts_of(plan))
-        title = f"{self.title}: average accuracy (%)"
-        return Section(self.key, title, text, *table(columns, self.strengths), [], {})
+def _comparison(plan: Plan, benchmark: ContinualBenchmark) -> MethodComparison:
+    training = {name: value for name, value in benchmark.training(0).settings().items() if name != "seed"}
+    numbers = {**training, "window": benchmark.window}
+    chosen = slice(*benchmark.strengths)
+    strengths = {
+        benchmark.method(method): tried if len(tried) == 1 or method in _TRIED_EVERYWHERE else tried[chosen]
+        for method, tried in _STRENGTHS.items()
+    }
+    return MethodComparison(
+        plan, f"continual-{benchmark.key}", _SEEDS, strengths, functools.partial(_prepare, benchmark), numbers,
+        benchmark.changes,
+    )  # fmt: skip
+
+
+def _overview(plan: Plan, benchmarks: Sequence[ContinualBenchmark], results: Sequence[_Results]) -> Section:
+    """Methods x benchmarks."""
+    columns: dict[str, Callable[[str], str]] = {"method": method_label}
+    for benchmark, runs in zip(benchmarks, results, strict=True):
+        columns[benchmark.name] = lambda method, runs=runs: _accuracy_cell(runs[method], runs[_REFERENCE])
+    columns["stored / weights"] = lambda method: _range([_stored(runs[method]) for runs in results], ".3g")
+    columns["seconds a task"] = lambda method: _range([_seconds(runs[method]) for runs in results], ".1f")
+    text = _TEXT.format(rank=benchmarks[0].rank, **_SEEDS.counts_of(plan))
+    return Section(key, f"{title}: average accuracy (%)", text, *table(columns, _STRENGTHS), [], {})
 
 
 @functools.lru_cache(maxsize=1)
@@ -266,6 +257,3 @@ def _seconds(results: Sequence[ContinualResult]) -> float:
 def _range(values: Sequence[float], form: str) -> str:
     ends = dict.fromkeys(f"{value:{form}}" for value in (min(values), max(values)))
     return " – ".join(ends)
-
-
-FIGURE = Continual()

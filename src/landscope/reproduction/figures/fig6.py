@@ -34,8 +34,11 @@ from landscope.surrogates.shuffled import shuffled_increments
 from landscope.training_history import TrainingHistory
 from landscope.trajectory import Trajectory
 
-__all__ = ["CLAIMS", "EffectiveDimension", "FIGURE", "Fig6", "dimension_measurements"]
+__all__ = ["CLAIMS", "EffectiveDimension", "dimension_measurements", "jobs", "key", "sections", "title"]
 
+_WIDTHS = ((400, 2), (200, 3), (100, 10), (80, 10), (60, 10), (50, 10), (40, 10), (30, 10), (20, 10))
+"""Width of the two hidden layers and number of seeds; the largest first, as they take longest."""
+_QUICK_WIDTHS = ((40, 2), (30, 2), (20, 2))
 _ROWS_AN_EPOCH = 300
 """About as many: at width 400 a window of ten epochs is then 2 GB, and 8 GB with a row for every step."""
 _MOST_MODES = 1000
@@ -100,45 +103,34 @@ CLAIMS = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Fig6:
-    """Networks of several widths.
+key = "fig6"
+title = "Effective dimensions against width (Figs. 6, S17)"
 
-    Args:
-        widths: Width of the two hidden layers and number of seeds; the largest first, as they take longest.
-        quick_widths: The same for a quick reproduction.
-    """
 
-    widths: tuple[tuple[int, int], ...] = (
-        (400, 2), (200, 3), (100, 10), (80, 10), (60, 10), (50, 10), (40, 10), (30, 10), (20, 10),
-    )  # fmt: skip
-    quick_widths: tuple[tuple[int, int], ...] = ((40, 2), (30, 2), (20, 2))
+def jobs(plan: Plan) -> list[Job]:
+    """One job for each width and seed."""
+    return [
+        Job(_name(width, seed), _measure, (plan, width, seed))
+        for width, seeds in _widths(plan)
+        for seed in range(seeds)
+    ]
 
-    key = "fig6"
-    title = "Effective dimensions against width (Figs. 6, S17)"
 
-    def jobs(self, plan: Plan) -> list[Job]:
-        """One job for each width and seed."""
-        return [
-            Job(_name(width, seed), _measure, (plan, width, seed))
-            for width, seeds in self._widths(plan)
-            for seed in range(seeds)
-        ]
+def sections(plan: Plan) -> list[Section]:
+    """Dimensions of each width, and the claims on how they grow."""
+    found = {width: [_load(plan, width, seed) for seed in range(n)] for width, n in sorted(_widths(plan))}
+    values = {f"width {width}": [_numbers(solution) for solution in group] for width, group in found.items()}
+    judgements = judged(dimension_measurements(found), CLAIMS)
+    pictures: list[Picture] = [
+        ("Flatness spectra.", _flatness_spectra, "One seed for each width; F over the norm of the weights."),
+        ("Effective dimensions.", _dimensions_by_size, "Every seed is a point."),
+    ]
+    plots = plots_of(pictures, found)
+    return [Section(key, title, _TEXT, *table(_COLUMNS, found.items()), judgements, values, plots)]
 
-    def sections(self, plan: Plan) -> list[Section]:
-        """Dimensions of each width, and the claims on how they grow."""
-        found = {width: [_load(plan, width, seed) for seed in range(n)] for width, n in sorted(self._widths(plan))}
-        values = {f"width {width}": [_numbers(solution) for solution in group] for width, group in found.items()}
-        judgements = judged(dimension_measurements(found), CLAIMS)
-        pictures: list[Picture] = [
-            ("Flatness spectra.", _flatness_spectra, "One seed for each width; F over the norm of the weights."),
-            ("Effective dimensions.", _dimensions_by_size, "Every seed is a point."),
-        ]
-        plots = plots_of(pictures, found)
-        return [Section(self.key, self.title, _TEXT, *table(_COLUMNS, found.items()), judgements, values, plots)]
 
-    def _widths(self, plan: Plan) -> tuple[tuple[int, int], ...]:
-        return self.quick_widths if plan.quick else self.widths
+def _widths(plan: Plan) -> tuple[tuple[int, int], ...]:
+    return _QUICK_WIDTHS if plan.quick else _WIDTHS
 
 
 def _numbers(solution: EffectiveDimension) -> dict[str, Any]:
@@ -302,6 +294,3 @@ def _dimensions_by_size(found: Mapping[int, _Group]) -> go.Figure:
     add_line(figure, sizes, sizes.astype(float), "N", "#bbb", dash="dot", width=1)
     figure.update_yaxes(dtick="D2")
     return figure
-
-
-FIGURE = Fig6()

@@ -16,7 +16,7 @@ from landscope.reproduction.jobs import Job
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["CLAIM_HEADINGS", "Figure", "Picture", "Plan", "Plot", "Section", "claim_row", "plots_of", "table"]
+__all__ = ["Figure", "Picture", "Plan", "Plot", "Section", "claims_table", "plots_of", "table"]
 
 _Item = TypeVar("_Item")
 
@@ -101,7 +101,7 @@ class Section:
 
 @runtime_checkable
 class Figure(Protocol):
-    """A figure or section of the paper that can be reproduced; a new one is a file that holds such an object."""
+    """A figure or section of the paper that can be reproduced: a module, or an entry of the single runs."""
 
     @property
     def key(self) -> str:
@@ -136,12 +136,14 @@ def table(columns: Mapping[str, Callable[[_Item], str]], items: Iterable[_Item])
     return list(columns), [[cell(item) for cell in columns.values()] for item in items]
 
 
-CLAIM_HEADINGS = ("source", "claim", "paper", "measured", "verdict", "why")
-"""Headings of a table of claims."""
-
-
-def claim_row(judgement: Judgement) -> list[str]:
-    """One claim as a row of a table."""
-    claim, measurement = judgement.claim, judgement.measurement
-    measured = with_interval(measurement.value, measurement.interval, ".3g")
-    return [claim.source, claim.statement, claim.quoted, measured, judgement.verdict, judgement.why]
+def claims_table(judgements: Iterable[Judgement]) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of a table of claims."""
+    columns: dict[str, Callable[[Judgement], str]] = {
+        "source": lambda j: j.claim.source,
+        "claim": lambda j: j.claim.statement,
+        "paper": lambda j: j.claim.quoted,
+        "measured": lambda j: with_interval(j.measurement.value, j.measurement.interval, ".3g"),
+        "verdict": lambda j: j.verdict,
+        "why": lambda j: j.why,
+    }
+    return table(columns, judgements)

@@ -21,7 +21,7 @@ from landscope.reproduction.sequential.language import FineTuning, FineTuningSet
 from landscope.reproduction.sequential.methods import MethodSettings, method_label
 from landscope.reproduction.sequential.tuning import Seeds
 
-__all__ = ["FIGURE", "Language", "LanguageExperiment"]
+__all__ = ["LanguageExperiment", "jobs", "key", "sections", "title"]
 
 _STRENGTHS: Mapping[str, tuple[float, ...]] = {
     "none": NO_STRENGTH, "ldc-no-floor": (0.4, 4.0, 40.0, 400.0), "ldc-floor": (4e-3, 0.04, 0.4, 4.0, 40.0),
@@ -73,41 +73,35 @@ _EXPERIMENTS = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Language:
-    """The figure: one job an experiment and seed.
+key = "language"
+title = "A language model from one text to another"
 
-    Args:
-        strengths: Strengths to try, by method.
-    """
 
-    strengths: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=lambda: _STRENGTHS)
+def jobs(plan: Plan) -> list[Job]:
+    """One job an experiment and seed."""
+    return [job for comparison in _comparisons(plan).values() for job in comparison.jobs()]
 
-    key = "language"
-    title = "A language model from one text to another"
 
-    def jobs(self, plan: Plan) -> list[Job]:
-        """One job an experiment and seed."""
-        return [job for comparison in self._comparisons(plan).values() for job in comparison.jobs()]
+def sections(plan: Plan) -> list[Section]:
+    """One table an experiment; the first has the text."""
+    comparisons, sections = _comparisons(plan), []
+    for experiment, comparison in comparisons.items():
+        text = "" if sections else _TEXT.format(**vars(experiment), **_SEEDS.counts_of(plan))
+        rows = table(_columns(experiment, comparison), comparison.results().items())
+        sections.append(Section(comparison.key, experiment.name, text, *rows, [], comparison.values()))
+    return sections
 
-    def sections(self, plan: Plan) -> list[Section]:
-        """One table an experiment; the first has the text."""
-        comparisons, sections = self._comparisons(plan), []
-        for experiment, comparison in comparisons.items():
-            text = "" if sections else _TEXT.format(**vars(experiment), **_SEEDS.counts_of(plan))
-            rows = table(_columns(experiment, comparison), comparison.results().items())
-            sections.append(Section(comparison.key, experiment.name, text, *rows, [], comparison.values()))
-        return sections
 
-    def _comparisons(self, plan: Plan) -> dict[LanguageExperiment, MethodComparison]:
-        experiments = [experiment.quick() for experiment in _EXPERIMENTS] if plan.quick else _EXPERIMENTS
-        return {experiment: self._comparison(plan, experiment) for experiment in experiments}
+def _comparisons(plan: Plan) -> dict[LanguageExperiment, MethodComparison]:
+    experiments = [experiment.quick() for experiment in _EXPERIMENTS] if plan.quick else _EXPERIMENTS
+    return {experiment: _comparison(plan, experiment) for experiment in experiments}
 
-    def _comparison(self, plan: Plan, experiment: LanguageExperiment) -> MethodComparison:
-        how = experiment.fine_tuning
-        strengths = {MethodSettings(method, n_modes=how.n_modes): tried for method, tried in self.strengths.items()}
-        prepare = functools.partial(_prepare, experiment)
-        return MethodComparison(plan, f"language-{experiment.key}", _SEEDS, strengths, prepare, dataclasses.asdict(how))
+
+def _comparison(plan: Plan, experiment: LanguageExperiment) -> MethodComparison:
+    how = experiment.fine_tuning
+    strengths = {MethodSettings(method, n_modes=how.n_modes): tried for method, tried in _STRENGTHS.items()}
+    prepare = functools.partial(_prepare, experiment)
+    return MethodComparison(plan, f"language-{experiment.key}", _SEEDS, strengths, prepare, dataclasses.asdict(how))
 
 
 def _prepare(experiment: LanguageExperiment, settings: Settings) -> Callable[[MethodSettings], ContinualResult]:
@@ -146,6 +140,3 @@ def _columns(experiment: LanguageExperiment, comparison: MethodComparison) -> di
         "penalty (s)": lambda row: f"{statistics.median(float(run.consolidation_seconds[0]) for run in row[1]):.1f}",
         "training / plain": lambda row: f"{relative_seconds(row[1]):.1f}",
     }
-
-
-FIGURE = Language()

@@ -15,7 +15,7 @@ from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.continual_result import ContinualResult
 from landscope.reproduction.sequential.kept_results import kept_result, make_missing
 from landscope.reproduction.sequential.methods import MethodSettings
-from landscope.reproduction.sequential.tuning import Seeds, Tuner, check_same_settings, middle_strengths
+from landscope.reproduction.sequential.tuning import Seeds, Tuner, middle_strengths
 
 __all__ = ["NO_STRENGTH", "MethodComparison", "Strengths"]
 
@@ -36,7 +36,7 @@ class MethodComparison:
         strengths: Strengths to try, by method.
         prepare: ``prepare(settings)`` prepares a seed and returns the function that runs a method on it; a function of
             a module, so that another process can find it, or a partial one.
-        training: Settings that every stored result must have been made with.
+        numbers: What else all results depend on.
         changes: Changes of the shared settings.
     """
 
@@ -45,14 +45,14 @@ class MethodComparison:
     seeds: Seeds
     strengths: Strengths
     prepare: Callable[[Settings], Callable[[MethodSettings], ContinualResult]]
-    training: Mapping[str, Any]
+    numbers: Mapping[str, Any]
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def jobs(self) -> list[Job]:
         """One job a seed; those of tuning seeds are done before the others."""
         seeds = [(seed, 0) for seed in self.seeds.tuning_of(self.plan)]
         seeds += [(seed, 1) for seed in self.seeds.reported_of(self.plan)]
-        return [Job(self._name(seed), run_seed, (self, seed), stage) for seed, stage in seeds]
+        return [Job(self._path(seed).name, run_seed, (self, seed), stage) for seed, stage in seeds]
 
     @property
     def tuner(self) -> Tuner[MethodSettings, ContinualResult]:
@@ -74,18 +74,13 @@ class MethodComparison:
 
     def settings(self, seed: int) -> Settings:
         """Settings of a seed."""
-        return self.plan.settings_with(**{**self.changes, "seed": seed})
+        return self.plan.settings_with(**self.changes, seed=seed)
 
-    def _name(self, seed: int) -> str:
-        return f"{self.key}-seed{seed}"
-
-    def path(self, seed: int) -> Path:
-        """Folder of a seed."""
-        return self.plan.run_path(self._name(seed))
+    def _path(self, seed: int) -> Path:
+        return self.plan.run_path(f"{self.key}-seed{seed}")
 
     def _load(self, seed: int, row: MethodSettings, strength: float) -> ContinualResult:
-        result = kept_result(self.path(seed), row.at(strength).file_name, ContinualResult)
-        return check_same_settings(result, {**self.training, **({} if row.window is None else {"window": row.window})})
+        return kept_result(self._path(seed), row.at(strength).file_name, ContinualResult)
 
 
 def run_seed(reporter: Reporter, comparison: MethodComparison, seed: int) -> None:
@@ -93,6 +88,6 @@ def run_seed(reporter: Reporter, comparison: MethodComparison, seed: int) -> Non
     settings = comparison.settings(seed)
     trials = [row.at(strength) for row, strength in comparison.tuner.trials(seed)]
     make_missing(
-        comparison.path(seed), settings, {trial.file_name: trial for trial in trials},
-        lambda: comparison.prepare(settings), reporter,
+        comparison._path(seed), settings, {trial.file_name: trial for trial in trials},
+        lambda: comparison.prepare(settings), reporter, comparison.numbers,
     )  # fmt: skip

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Sequence
 
 from landscope.claims.statements import judged
 from landscope.claims.verdict import Claim, Measurement
@@ -14,13 +12,12 @@ from landscope.reproduction.figures.figure import Plan, Section
 from landscope.reproduction.figures.two_task_experiment import (
     PAPER_METHOD,
     PAPER_STRENGTH,
-    TwoTaskExperiment,
     TwoTaskResults,
 )
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.ablations import PSI_METHODS
 
-__all__ = ["CLAIMS", "FIGURE", "SecS7", "measurements"]
+__all__ = ["CLAIMS", "jobs", "key", "measurements", "sections", "title"]
 
 CLAIMS = (
     Claim(
@@ -37,36 +34,28 @@ CLAIMS = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class SecS7:
-    """The section: the runs of Fig. 4, with flatness from the variance.
+key = "sec-S7"
+title = "Constraints from the variance alone (sec-S7)"
 
-    Args:
-        experiments: Experiments; the claim is measured on the first.
-    """
 
-    experiments: Sequence[TwoTaskExperiment] = EXPERIMENTS
+def jobs(plan: Plan) -> list[Job]:
+    """Those of Fig. 4; finished ones are kept."""
+    return [job for experiment in EXPERIMENTS for job in experiment.jobs(plan)]
 
-    key = "sec-S7"
-    title = "Constraints from the variance alone (sec-S7)"
 
-    def jobs(self, plan: Plan) -> list[Job]:
-        """Those of Fig. 4; finished ones are kept."""
-        return [job for experiment in self.experiments for job in experiment.jobs(plan)]
-
-    def sections(self, plan: Plan) -> list[Section]:
-        """Errors by exponent, and the claim."""
-        results = [experiment.results(plan) for experiment in self.experiments]
-        methods = {"F measured": PAPER_METHOD, **{f"psi = {psi}": method.key for psi, method in PSI_METHODS.items()}}
-        stops = [(each, stop) for each in results for stop in each.stops]
-        rows = [
-            [label, *(mean_with_interval(each.at(method, PAPER_STRENGTH, stop).summed) for each, stop in stops)]
-            for label, method in methods.items()
-        ]
-        headings = ["flatness", *(f"{each.name}, {stop}" for each, stop in stops)]
-        text = "Summed errors in per cent at lambda = 10 and 200 modes, no floor; Student's 95 % interval over seeds."
-        judgements = judged(measurements(results[0]), CLAIMS)
-        return [Section(self.key, self.title, text, headings, rows, judgements, {})]
+def sections(plan: Plan) -> list[Section]:
+    """Errors by exponent, and the claim."""
+    results = [experiment.results(plan) for experiment in EXPERIMENTS]
+    methods = {"F measured": PAPER_METHOD, **{f"psi = {psi}": method.key for psi, method in PSI_METHODS.items()}}
+    stops = [(each, stop) for each in results for stop in each.stops]
+    rows = [
+        [label, *(mean_with_interval(each.at(method, PAPER_STRENGTH, stop).summed) for each, stop in stops)]
+        for label, method in methods.items()
+    ]
+    headings = ["flatness", *(f"{each.name}, {stop}" for each, stop in stops)]
+    text = "Summed errors in per cent at lambda = 10 and 200 modes, no floor; Student's 95 % interval over seeds."
+    judgements = judged(measurements(results[0]), CLAIMS)
+    return [Section(key, title, text, headings, rows, judgements, {})]
 
 
 def measurements(results: TwoTaskResults) -> dict[str, Measurement]:
@@ -78,6 +67,3 @@ def measurements(results: TwoTaskResults) -> dict[str, Measurement]:
     means = ", ".join(f"psi {psi}: {sum(errors) / len(errors):.2f}" for psi, errors in columns.items())
     note = f"summed errors {means}; F measured: {sum(measured) / len(measured):.2f}"
     return {"any_psi": Measurement.over_seeds(spread, note=note)}
-
-
-FIGURE = SecS7()

@@ -19,7 +19,7 @@ from landscope.reproduction.figures.two_task_experiment import (
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.tuning import Seeds
 
-__all__ = ["CLAIMS", "FIGURE", "SecS8", "measurements"]
+__all__ = ["CLAIMS", "jobs", "key", "measurements", "sections", "title"]
 
 CLAIMS = (
     Claim(
@@ -54,40 +54,33 @@ _TEXT = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class SecS8:
-    """The section.
+key = "sec-S8"
+title = "Larger tasks (sec-S8)"
 
-    Args:
-        experiments: Experiments; a quick reproduction takes the first, which needs no CIFAR-10.
-    """
 
-    experiments: Sequence[TwoTaskExperiment] = _EXPERIMENTS
+def jobs(plan: Plan) -> list[Job]:
+    """One job an experiment and seed."""
+    return [job for experiment in _experiments(plan) for job in experiment.jobs(plan)]
 
-    key = "sec-S8"
-    title = "Larger tasks (sec-S8)"
 
-    def jobs(self, plan: Plan) -> list[Job]:
-        """One job an experiment and seed."""
-        return [job for experiment in self._experiments(plan) for job in experiment.jobs(plan)]
+def sections(plan: Plan) -> list[Section]:
+    """One table an experiment, and the claim that constraints do better than EWC."""
+    experiments = _experiments(plan)
+    results = [experiment.results(plan) for experiment in experiments]
+    judgements = judged(measurements(results), CLAIMS)
+    texts = [_TEXT + results[0].seeds_text, *[""] * len(results[1:])]
+    return [
+        Section(
+            f"{key}-{experiment.key}", f"{title}: {experiment.name}", text,
+            *methods_table(experiment.compared(), [each]), judgements,
+            table_values(experiment.compared(), each), plots_of(PLOTS, [each]),
+        )
+        for experiment, each, text in zip(experiments, results, texts, strict=True)
+    ]  # fmt: skip
 
-    def sections(self, plan: Plan) -> list[Section]:
-        """One table an experiment, and the claim that constraints do better than EWC."""
-        experiments = self._experiments(plan)
-        results = [experiment.results(plan) for experiment in experiments]
-        judgements = judged(measurements(results), CLAIMS)
-        texts = [_TEXT + results[0].seeds_text, *[""] * len(results[1:])]
-        return [
-            Section(
-                f"{self.key}-{experiment.key}", f"{self.title}: {experiment.name}", text,
-                *methods_table(experiment.compared(), [each]), judgements,
-                table_values(experiment.compared(), each), plots_of(PLOTS, [each]),
-            )
-            for experiment, each, text in zip(experiments, results, texts, strict=True)
-        ]  # fmt: skip
 
-    def _experiments(self, plan: Plan) -> Sequence[TwoTaskExperiment]:
-        return self.experiments[:1] if plan.quick else self.experiments
+def _experiments(plan: Plan) -> Sequence[TwoTaskExperiment]:
+    return _EXPERIMENTS[:1] if plan.quick else _EXPERIMENTS
 
 
 def measurements(results: Sequence[TwoTaskResults]) -> dict[str, Measurement]:
@@ -96,6 +89,3 @@ def measurements(results: Sequence[TwoTaskResults]) -> dict[str, Measurement]:
     note = "; ".join(f"{name}: {m.value:+.2f} ({m.note})" for name, m in differences.items())
     worst = max(differences.values(), key=lambda m: m.value)
     return {"better_on_larger_tasks": dataclasses.replace(worst, note=note)}
-
-
-FIGURE = SecS8()

@@ -29,8 +29,10 @@ from landscope.results import Result, stamp
 from landscope.surrogates.noisy_descent import NOISES, NoisyGradientDescent, gradient_noise_like
 from landscope.threads import one_thread
 
-__all__ = ["CLAIMS", "FIGURE", "NoisyRun", "SecS9", "noise_measurements"]
+__all__ = ["CLAIMS", "NoisyRun", "jobs", "key", "noise_measurements", "sections", "title"]
 
+_SIZE, _QUICK_SIZE = (1000, 10_000), (400, 1000)
+"""Training samples and steps of each descent."""
 _SHAPES = ("none", *NOISES, "sgd")
 _ROWS = 40
 _RESULT = "noisy-run"
@@ -79,38 +81,26 @@ CLAIMS = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class SecS9:
-    """Descents with every shape of noise, over seeds.
+key = "sec-S9"
+title = "Gradient descent with noise of equal trace (sec-S9)"
 
-    Args:
-        size: Training samples and steps of each descent.
-        quick_size: The same for a quick reproduction.
-    """
 
-    size: tuple[int, int] = (1000, 10_000)
-    quick_size: tuple[int, int] = (400, 1000)
+def jobs(plan: Plan) -> list[Job]:
+    """One job for each shape and seed."""
+    size = _QUICK_SIZE if plan.quick else _SIZE
+    return [Job(_name(shape, seed), _run, (plan, size, shape, seed)) for shape in _SHAPES for seed in range(plan.seeds)]
 
-    key = "sec-S9"
-    title = "Gradient descent with noise of equal trace (sec-S9)"
 
-    def jobs(self, plan: Plan) -> list[Job]:
-        """One job for each shape and seed."""
-        size = self.quick_size if plan.quick else self.size
-        return [
-            Job(_name(shape, seed), _run, (plan, size, shape, seed)) for shape in _SHAPES for seed in range(plan.seeds)
-        ]
-
-    def sections(self, plan: Plan) -> list[Section]:
-        """The table, and the claims on noise that depends on the flatness."""
-        found = {
-            shape: [kept_result(plan.run_path(_name(shape, seed)), _RESULT, NoisyRun) for seed in range(plan.seeds)]
-            for shape in _SHAPES
-        }
-        values = {shape: [_numbers(run) for run in runs] for shape, runs in found.items()}
-        judgements = judged(noise_measurements(found), CLAIMS)
-        plots = plots_of([("Test error.", _error_over_steps, "Mean over seeds, by the shape of the noise.")], found)
-        return [Section(self.key, self.title, _TEXT, *table(_COLUMNS, found.values()), judgements, values, plots)]
+def sections(plan: Plan) -> list[Section]:
+    """The table, and the claims on noise that depends on the flatness."""
+    found = {
+        shape: [kept_result(plan.run_path(_name(shape, seed)), _RESULT, NoisyRun) for seed in range(plan.seeds)]
+        for shape in _SHAPES
+    }
+    values = {shape: [_numbers(run) for run in runs] for shape, runs in found.items()}
+    judgements = judged(noise_measurements(found), CLAIMS)
+    plots = plots_of([("Test error.", _error_over_steps, "Mean over seeds, by the shape of the noise.")], found)
+    return [Section(key, title, _TEXT, *table(_COLUMNS, found.values()), judgements, values, plots)]
 
 
 def _name(shape: str, seed: int) -> str:
@@ -264,6 +254,3 @@ def _error_over_steps(found: Mapping[str, Sequence[NoisyRun]]) -> go.Figure:
         add_line(figure, numbers(runs[0].step), mean, shape, color, width=1.5)
     figure.update_yaxes(type="log", dtick="D2")
     return figure
-
-
-FIGURE = SecS9()

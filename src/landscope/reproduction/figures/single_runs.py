@@ -12,7 +12,7 @@ from landscope.progress import Reporter
 from landscope.report.captions import CAPTIONS, WIDE
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
-from landscope.reproduction.figures.figure import CLAIM_HEADINGS, Picture, Plan, Plot, Section, claim_row, plots_of
+from landscope.reproduction.figures.figure import Picture, Plan, Plot, Section, claims_table, plots_of
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.seed_summary import COLUMNS, LAW_ROWS, SeedSummary
 
@@ -93,9 +93,9 @@ class SingleRuns:
         return [main, *(self._claims_section(summary) for summary in others)]
 
     def _claims_section(self, summary: SeedSummary) -> Section:
-        rows = [claim_row(judgement) for judgement in summary.judgements_on(self.claims)]
+        claims = claims_table(summary.judgements_on(self.claims))
         key = f"{self.key}-B{summary.settings.batch_size}-alpha{summary.settings.learning_rate:g}"
-        return Section(key, f"{self.title}; claims at {summary.name}", "", CLAIM_HEADINGS, rows, [], {})
+        return Section(key, f"{self.title}; claims at {summary.name}", "", *claims, [], {})
 
     def _plots_of_run(self, summary: SeedSummary) -> list[Plot]:
         run, plots = summary.runs[0], []

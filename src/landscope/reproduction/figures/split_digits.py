@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import statistics
 from collections.abc import Callable, Sequence
 
@@ -18,7 +16,7 @@ from landscope.reproduction.sequential.preparation import PRETRAINING_EPOCHS, pr
 from landscope.reproduction.sequential.trainer import train_sequentially
 from landscope.reproduction.sequential.tuning import Seeds
 
-__all__ = ["FIGURE", "SplitDigits"]
+__all__ = ["jobs", "key", "sections", "title"]
 
 _GROUPS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
 _RANK = 600
@@ -41,6 +39,7 @@ _STRENGTHS: Strengths = {
         ("joint", 0, None, NO_STRENGTH),
     )
 }
+_PRETRAINING_EPOCHS = PRETRAINING_EPOCHS
 _TRAINING = {"epochs": 5, "window_epochs": 5}
 _SEEDS = Seeds(reported=5, tuning=2)
 _TEXT = (
@@ -53,51 +52,39 @@ _TEXT = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class SplitDigits:
-    """The figure: one job a seed, with every method from the same pretrained layers.
-
-    Args:
-        strengths: Strengths to try, by method.
-        seeds: Numbers of seeds.
-        pretraining_epochs: Longest training before the tasks.
-    """
-
-    strengths: Strengths = dataclasses.field(default_factory=lambda: _STRENGTHS)
-    seeds: Seeds = _SEEDS
-    pretraining_epochs: int = PRETRAINING_EPOCHS
-
-    key = "split-digits"
-    title = "Five tasks in sequence (sec-S8)"
-
-    def jobs(self, plan: Plan) -> list[Job]:
-        """One job a seed."""
-        return self._comparison(plan).jobs()
-
-    def sections(self, plan: Plan) -> list[Section]:
-        """The table."""
-        comparison = self._comparison(plan)
-        strengths = {row: str(comparison.tuner.best(row)) for row in self.strengths}
-        columns: dict[str, Callable[[_Row], str]] = {
-            "method": lambda row: _name(row[0]),
-            "mean error (%)": lambda row: mean_with_spread([100 * run.average_error for run in row[1]]),
-            "forgetting (points)": lambda row: mean_with_spread([100 * run.forgetting for run in row[1]]),
-            "λ": lambda row: strengths[row[0]],
-            "numbers / N": lambda row: f"{statistics.median(run.stored_over_weights for run in row[1]):.0f}",
-            "seconds a task": lambda row: f"{statistics.median(run.seconds_per_task for run in row[1]):.1f}",
-            "error of each task (%)": lambda row: _last_errors(row[1]),
-        }
-        text, rows = _TEXT.format(**self.seeds.counts_of(plan)), table(columns, comparison.results().items())
-        return [Section(self.key, self.title, text, *rows, [], comparison.values())]
-
-    def _comparison(self, plan: Plan) -> MethodComparison:
-        prepare = functools.partial(_prepare, self.pretraining_epochs)
-        return MethodComparison(plan, self.key, self.seeds, self.strengths, prepare, _TRAINING)
+key = "split-digits"
+title = "Five tasks in sequence (sec-S8)"
 
 
-def _prepare(pretraining_epochs: int, settings: Settings) -> Callable[[MethodSettings], ContinualResult]:
+def jobs(plan: Plan) -> list[Job]:
+    """One job a seed."""
+    return _comparison(plan).jobs()
+
+
+def sections(plan: Plan) -> list[Section]:
+    """The table."""
+    comparison = _comparison(plan)
+    strengths = {row: str(comparison.tuner.best(row)) for row in _STRENGTHS}
+    columns: dict[str, Callable[[_Row], str]] = {
+        "method": lambda row: _name(row[0]),
+        "mean error (%)": lambda row: mean_with_spread([100 * run.average_error for run in row[1]]),
+        "forgetting (points)": lambda row: mean_with_spread([100 * run.forgetting for run in row[1]]),
+        "λ": lambda row: strengths[row[0]],
+        "numbers / N": lambda row: f"{statistics.median(run.stored_over_weights for run in row[1]):.0f}",
+        "seconds a task": lambda row: f"{statistics.median(run.seconds_per_task for run in row[1]):.1f}",
+        "error of each task (%)": lambda row: _last_errors(row[1]),
+    }
+    text, rows = _TEXT.format(**_SEEDS.counts_of(plan)), table(columns, comparison.results().items())
+    return [Section(key, title, text, *rows, [], comparison.values())]
+
+
+def _comparison(plan: Plan) -> MethodComparison:
+    return MethodComparison(plan, key, _SEEDS, _STRENGTHS, _prepare, _TRAINING)
+
+
+def _prepare(settings: Settings) -> Callable[[MethodSettings], ContinualResult]:
     """All methods start from the same layers."""
-    prepared = prepare_class_tasks(settings, _GROUPS, "all", pretraining_epochs=pretraining_epochs, **_TRAINING)
+    prepared = prepare_class_tasks(settings, _GROUPS, "all", pretraining_epochs=_PRETRAINING_EPOCHS, **_TRAINING)
 
     def learn(method: MethodSettings) -> ContinualResult:
         with unchanged(prepared.model):
@@ -117,6 +104,3 @@ def _name(row: MethodSettings) -> str:
 def _last_errors(results: Sequence[ContinualResult]) -> str:
     by_task = zip(*(result.error[-1].tolist() for result in results), strict=True)
     return ", ".join(f"{100 * statistics.fmean(errors):.1f}" for errors in by_task)
-
-
-FIGURE = SplitDigits()

@@ -16,7 +16,6 @@ from landscope.claims.verdict import Measurement
 from landscope.law.intervals import mean_with_spread
 from landscope.progress import Reporter
 from landscope.reproduction.experiment.choices import Pretraining
-from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.figures.figure import Plan
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.ablations import COMPARED, PSI_METHODS
@@ -145,10 +144,6 @@ class TwoTaskExperiment:
         between = {round(self.epochs * epoch * 0.6**k) for k in range(11)}
         return sorted({self.early, epoch, self.epochs * epoch, *(step for step in between if step > 0)})
 
-    def settings(self, plan: Plan, seed: int) -> Settings:
-        """Settings of a seed."""
-        return plan.settings_with(**{**self.changes, "seed": seed})
-
     def numbers(self) -> dict[str, Any]:
         """All that a result depends on besides the settings, as JSON can hold it."""
         apart = ("key", "name", "seeds", "changes")
@@ -162,7 +157,7 @@ def run_seed(reporter: Reporter, plan: Plan, experiment: TwoTaskExperiment, seed
     """Run all trials of a seed, unless its folder holds them."""
     if plan.quick:
         experiment = experiment.quick()
-    name, settings = experiment._run_name(seed), experiment.settings(plan, seed)
+    name, settings = experiment._run_name(seed), plan.settings_with(**experiment.changes, seed=seed)
 
     def make(trials: Sequence[MethodSettings]) -> TwoTaskTrials:
         prepared = prepare_class_tasks(

@@ -70,11 +70,10 @@ class HubSet:
 def load_hub(name: str) -> HubSet:
     """Find a data set, hold out a test part, and number its classes in sorted order.
 
+    The test part is the first held-out split with labels, or a tenth of the train split.
+
     Args:
         name: A folder, a folder under ``LANDSCOPE_DATA``, a short name, or a hub id; looked for in this order.
-
-    Returns:
-        The set. Its test part is the first held-out split with labels, or a tenth of the train split.
 
     Raises:
         DataUnavailableError: If the set is neither here nor can be downloaded, or the extra ``data`` is not installed.

@@ -54,11 +54,7 @@ class ImageData:
 
 
 def digits() -> ImageData:
-    """The handwritten digits that come with scikit-learn, 8 x 8 pixels of 17 greys.
-
-    Returns:
-        1,500 training and 297 test images.
-    """
+    """The handwritten digits of scikit-learn, 8 x 8 pixels of 17 greys: 1,500 to train on and 297 to test."""
     from sklearn.datasets import load_digits
 
     raw = load_digits()
@@ -71,14 +67,7 @@ def digits() -> ImageData:
 
 
 def decode_images(hub: HubSet, column: str) -> ImageData:
-    """Decode a column of images.
-
-    Args:
-        hub: The data set.
-        column: Column of images.
-
-    Returns:
-        Its images and labels; grey images have one channel, all others three.
+    """Decode a column of images; grey images have one channel, all others three.
 
     Raises:
         InputError: If the images differ in size or have more than 8 bits a channel.

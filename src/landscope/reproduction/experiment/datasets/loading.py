@@ -29,9 +29,6 @@ def load_data(name: str) -> ImageData | TokenData:
             no download; ``"mnist"``, ``"cifar10"``, ``"fashion-mnist"``, any hub id, or a folder in the hub's layout.
             A folder of that name under the environment variable ``LANDSCOPE_DATA`` is read instead of the network.
 
-    Returns:
-        Training and test data.
-
     Raises:
         DataUnavailableError: If the set is neither here nor can be downloaded, or the extra ``data`` is not installed.
         InputError: If it holds no label column or neither images nor text, or if some of its labels are missing.
@@ -56,9 +53,6 @@ def modular_addition() -> TokenData:
     This is the task of the grokking literature (Power et al. 2022, arXiv:2201.02177): a network fits the training
     pairs long before it finds the rule. Of the 961 pairs with ``0 <= a, b < 31`` a fixed shuffle gives 80 % to
     training. Token 0 is padding, which never occurs; ``a`` stands as token ``a + 1`` and ``=`` as token 32.
-
-    Returns:
-        768 training and 193 test sequences of three tokens.
 
     Example:
         >>> data = modular_addition()

@@ -70,12 +70,6 @@ def tokenise(hub: HubSet) -> TokenData:
     ``"<unk>"``. The length is the least that 95 % of the training texts do not exceed, at most 256; longer texts are
     cut, and a text without words is one ``"<unk>"``.
 
-    Args:
-        hub: The data set.
-
-    Returns:
-        Its tokens and labels.
-
     Raises:
         InputError: If it has no text column, or several and none of a usual name.
     """

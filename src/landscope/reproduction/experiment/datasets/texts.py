@@ -18,10 +18,7 @@ _SOURCES = ("argparse", "ast", "inspect", "logging", "typing")
 
 
 def python_texts() -> dict[str, bytes]:
-    """Python's own handbook in English, and the source code of some of its modules.
-
-    Returns:
-        ``"english"`` and ``"code"``, some 450,000 bytes each.
+    """Python's own handbook in English, and the source code of some of its modules, some 450,000 bytes each.
 
     Example:
         >>> [len(text) > 300_000 for text in python_texts().values()]
@@ -38,9 +35,6 @@ def byte_sequences(text: bytes, length: int) -> tuple[Int[Tensor, "M t"], Int[Te
     Args:
         text: The text.
         length: Bytes of a row; a shorter rest is dropped.
-
-    Returns:
-        Rows to learn from, and others.
 
     Raises:
         InputError: If the text has not ten rows.

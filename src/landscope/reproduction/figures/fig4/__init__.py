@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 from landscope.claims.statements import judged
 from landscope.reproduction.figures.fig4.claims import CLAIMS, measurements
@@ -13,7 +12,7 @@ from landscope.reproduction.figures.two_task_experiment import TwoTaskExperiment
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.tuning import Seeds
 
-__all__ = ["EXPERIMENTS", "FIGURE", "Fig4"]
+__all__ = ["EXPERIMENTS", "jobs", "key", "sections", "title"]
 
 _METHODS = (
     ("ldc-no-floor", 200), ("ldc-floor", 2), ("ldc-floor", 200), ("ldc-low-floor", 200), ("ldc-floor", 400),
@@ -30,6 +29,8 @@ EXPERIMENTS = (
     dataclasses.replace(_PRETRAINED_ON_TASKS, key="A", name="A", pretraining="all"),
 )
 """Layers trained before on the tasks' own digits, or on all digits."""
+_UNTUNED = (("ldc-no-floor", 200), ("ldc-floor", 200), ("ldc-floor", 400))
+"""Methods and numbers of modes that are also shown at their default strength."""
 _TEXT = (
     "Task 1 is the digits 0 and 1, task 2 the digits 2 and 3, all ten answers allowed. Input and output layers were "
     "trained before, on the digits of the tasks (P) or on all (A), and are frozen; the weights between the hidden "
@@ -43,33 +44,20 @@ _TEXT = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Fig4:
-    """The figure: both ways to pretrain over seeds, half as many seeds again to choose strengths on.
-
-    Args:
-        experiments: Experiments; claims are measured on the first.
-        untuned: Methods and numbers of modes that are also shown at their default strength.
-    """
-
-    experiments: Sequence[TwoTaskExperiment] = EXPERIMENTS
-    untuned: Sequence[tuple[str, int]] = (("ldc-no-floor", 200), ("ldc-floor", 200), ("ldc-floor", 400))
-
-    key = "fig4"
-    title = "Landscape-dependent constraints against forgetting (Fig. 4)"
-
-    def jobs(self, plan: Plan) -> list[Job]:
-        """One job an experiment and seed."""
-        return [job for experiment in self.experiments for job in experiment.jobs(plan)]
-
-    def sections(self, plan: Plan) -> list[Section]:
-        """The table of methods, and the claims."""
-        results = [experiment.results(plan) for experiment in self.experiments]
-        methods = self.experiments[0].compared()
-        judgements = judged(measurements(results[0]), CLAIMS)
-        values = {each.name: table_values(methods, each) for each in results}
-        text, table = _TEXT + results[0].seeds_text, methods_table(methods, results, self.untuned)
-        return [Section(self.key, self.title, text, *table, judgements, values, plots_of(PAPER_PLOTS, results))]
+key = "fig4"
+title = "Landscape-dependent constraints against forgetting (Fig. 4)"
 
 
-FIGURE = Fig4()
+def jobs(plan: Plan) -> list[Job]:
+    """One job an experiment and seed."""
+    return [job for experiment in EXPERIMENTS for job in experiment.jobs(plan)]
+
+
+def sections(plan: Plan) -> list[Section]:
+    """The table of methods, and the claims."""
+    results = [experiment.results(plan) for experiment in EXPERIMENTS]
+    methods = EXPERIMENTS[0].compared()
+    judgements = judged(measurements(results[0]), CLAIMS)
+    values = {each.name: table_values(methods, each) for each in results}
+    text, table = _TEXT + results[0].seeds_text, methods_table(methods, results, _UNTUNED)
+    return [Section(key, title, text, *table, judgements, values, plots_of(PAPER_PLOTS, results))]

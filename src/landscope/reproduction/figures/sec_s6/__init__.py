@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -31,8 +30,10 @@ from landscope.reproduction.jobs import Job
 from landscope.training_history import TrainingHistory
 from landscope.trajectory import Trajectory, open_trajectory
 
-__all__ = ["FIGURE", "SecS6"]
+__all__ = ["jobs", "key", "sections", "title"]
 
+_QUICK_MODES = 30
+"""Number of modes to measure a layer along in a quick reproduction."""
 _NUMBERS = ("psi", "psi_interval", "psi_D", "psi_tau", "gamma", "n_used", "n_censored", "flatness_range")
 _COLUMNS: Mapping[str, Callable[[CaseResult], str]] = {
     "case": lambda case: case.name,
@@ -55,54 +56,44 @@ _TEXT = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class SecS6:
-    """The inverse relation in every case.
+key = "sec-S6"
+title = "The inverse relation over networks, optimisers, losses and data (Figs. 2D, S3, S10, sec-S6)"
 
-    Args:
-        cases: The cases.
-        quick_modes: Number of modes to measure a layer along in a quick reproduction.
-    """
 
-    cases: tuple[Case, ...] = CASES
-    quick_modes: int = 30
+def jobs(plan: Plan) -> list[Job]:
+    """One job for each run; cases that share runs come in one. Every data set must be there."""
+    for name in {case.settings(plan, 0).data for case in CASES}:
+        load_data(name)
+    names = dict.fromkeys((case.run_name(plan, seed), seed) for case in CASES for seed in range(case.n_seeds(plan)))
+    return [Job(name, _measure_run, (plan, name, seed)) for name, seed in names]
 
-    key = "sec-S6"
-    title = "The inverse relation over networks, optimisers, losses and data (Figs. 2D, S3, S10, sec-S6)"
 
-    def jobs(self, plan: Plan) -> list[Job]:
-        """One job for each run; cases that share runs come in one. Every data set must be there."""
-        for name in {case.settings(plan, 0).data for case in self.cases}:
-            load_data(name)
-        names = dict.fromkeys(
-            (case.run_name(plan, seed), seed) for case in self.cases for seed in range(case.n_seeds(plan))
-        )
-        return [Job(name, self._measure_run, (plan, name, seed)) for name, seed in names]
+def sections(plan: Plan) -> list[Section]:
+    """The table, and the claim that the relation is universal."""
+    results = [result for case in CASES for result in _results(plan, case)]
+    judgements = judged(universality_measurements(results), CLAIMS)
+    values = {f"{result.name}, {result.weights}": _values(result) for result in results}
+    draw = functools.partial(exponents_of_cases, results)
+    plot = Plot("ψ of every case.", draw, "Every run is a point; grey: surrogates of its own steps.", wide=True)
+    return [Section(key, title, _TEXT, *table(_COLUMNS, results), judgements, values, [plot])]
 
-    def sections(self, plan: Plan) -> list[Section]:
-        """The table, and the claim that the relation is universal."""
-        results = [result for case in self.cases for result in self._results(plan, case)]
-        judgements = judged(universality_measurements(results), CLAIMS)
-        values = {f"{result.name}, {result.weights}": _values(result) for result in results}
-        draw = functools.partial(exponents_of_cases, results)
-        plot = Plot("ψ of every case.", draw, "Every run is a point; grey: surrogates of its own steps.", wide=True)
-        return [Section(self.key, self.title, _TEXT, *table(_COLUMNS, results), judgements, values, [plot])]
 
-    def _measure_run(self, reporter: Reporter, plan: Plan, name: str, seed: int) -> None:
-        """Every result that some case needs of one run."""
-        for case in self.cases:
-            if case.run_name(plan, seed) != name:
-                continue
-            run = ExperimentRun.create(plan.run_path(name), case.settings(plan, seed))
-            run.analyse(reporter, until="train" if case.layers else "law")
-            for layer in case.layers:
-                study = run.study  # opened before the lock is held: opening takes it too
-                with reporter.stage(f"{name} {layer}") as progress, study.folder.locked():
-                    _measure_layer(run, case, layer, self.quick_modes if plan.quick else case.n_modes, progress)
+def _measure_run(reporter: Reporter, plan: Plan, name: str, seed: int) -> None:
+    """Every result that some case needs of one run."""
+    for case in CASES:
+        if case.run_name(plan, seed) != name:
+            continue
+        run = ExperimentRun.create(plan.run_path(name), case.settings(plan, seed))
+        run.analyse(reporter, until="train" if case.layers else "law")
+        for layer in case.layers:
+            study = run.study  # opened before the lock is held: opening takes it too
+            with reporter.stage(f"{name} {layer}") as progress, study.folder.locked():
+                _measure_layer(run, case, layer, _QUICK_MODES if plan.quick else case.n_modes, progress)
 
-    def _results(self, plan: Plan, case: Case) -> list[CaseResult]:
-        runs = [ExperimentRun.open(plan.run_path(case.run_name(plan, seed))) for seed in range(case.n_seeds(plan))]
-        return [_result(case, layer, runs) for layer in case.layers or ("",)]
+
+def _results(plan: Plan, case: Case) -> list[CaseResult]:
+    runs = [ExperimentRun.open(plan.run_path(case.run_name(plan, seed))) for seed in range(case.n_seeds(plan))]
+    return [_result(case, layer, runs) for layer in case.layers or ("",)]
 
 
 def _names(case: Case, layer: str, settings: Settings) -> list[str]:
@@ -176,6 +167,3 @@ def _values(result: CaseResult) -> dict[str, Any]:
         "training_error": result.training_error,
         **{name: {key: [getattr(row, key) for row in rows] for key in _NUMBERS} for name, rows in parts.items()},
     }
-
-
-FIGURE = SecS6()
