@@ -57,7 +57,7 @@ def prepare(path: Path) -> None:
     torch.set_num_threads(1)
     if os.environ.get("LANDSCOPE_DATA") and (Path(os.environ["LANDSCOPE_DATA"]) / "mnist").is_dir():
         images = load_data("mnist")
-        data, name = (images.train_images.flatten(1), images.train_labels), "MNIST"
+        data, name = (images.train_inputs.flatten(1), images.train_labels), "MNIST"
     else:
         generator = torch.Generator().manual_seed(0)
         data = torch.rand(60_000, 784, generator=generator), torch.randint(0, 10, (60_000,), generator=generator)

@@ -40,7 +40,7 @@ def seeded():
 @pytest.fixture(scope="session")
 def digits():
     data = load_data("digits")
-    return data.train_images.flatten(1), data.train_labels
+    return data.train_inputs.flatten(1), data.train_labels
 
 
 @pytest.fixture(scope="session")

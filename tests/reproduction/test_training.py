@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from landscope.reproduction.experiment.datasets.loading import load_data
-from landscope.reproduction.experiment.networks import cifar_cnn, mlp, mnist_cnn
+from landscope.reproduction.experiment.networks import mlp
 from landscope.reproduction.experiment.training import evaluate, train
 from landscope.sampling import MinibatchOrder
 
@@ -90,17 +90,12 @@ def test_evaluate_counts_and_restores_the_mode():
 def test_digits_are_whole_and_scaled():
     data = load_data("digits")
     assert (len(data.train_labels), len(data.test_labels)) == (1500, 297)
-    assert data.train_images.min() == 0
-    assert data.train_images.max() == 1
+    assert data.train_inputs.min() == 0
+    assert data.train_inputs.max() == 1
     assert sorted(data.train_labels.unique().tolist()) == list(range(10))
 
 
-def test_networks_have_the_papers_sizes():
-    assert [tuple(p.shape) for p in mlp([784, 50, 50, 10]).parameters()] == [(50, 784), (50, 50), (10, 50)]
-    assert [tuple(p.shape) for p in mnist_cnn().parameters()] == [(16, 1, 3, 3), (32, 16, 5, 5), (10, 1568)]
-    assert [tuple(p.shape) for p in cifar_cnn().parameters()] == [
-        (6, 3, 5, 5), (16, 6, 5, 5), (120, 400), (84, 120), (10, 84),
-    ]  # fmt: skip
+def test_a_seed_decides_the_weights_and_leaves_the_global_random_state_alone():
     state = torch.get_rng_state()
     a, b, c = mlp([4, 3, 2], seed=1), mlp([4, 3, 2], seed=1), mlp([4, 3, 2], seed=2)
     assert torch.equal(state, torch.get_rng_state())

@@ -14,12 +14,10 @@ from torch import Tensor, nn
 
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
-from landscope.reproduction.experiment.choices import Loss
-from landscope.reproduction.experiment.datasets.images import ImageData
+from landscope.reproduction.experiment.datasets.labelled import LabelledData
 from landscope.reproduction.experiment.datasets.loading import load_data
-from landscope.reproduction.experiment.datasets.text import TokenData
 from landscope.reproduction.experiment.networks import cifar_cnn, gpt2, mlp, mnist_cnn, residual_network
-from landscope.reproduction.experiment.settings import Settings
+from landscope.reproduction.experiment.settings import Loss, Settings
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.sampling import MinibatchOrder
 from landscope.study.checkpoints import load_model
@@ -68,10 +66,10 @@ class Experiment:
         self.settings = settings
 
     @functools.cached_property
-    def data(self) -> ImageData | TokenData:
+    def data(self) -> LabelledData:
         """The whole data set."""
         data = load_data(self.settings.data)
-        if (self.settings.network == "gpt2") != isinstance(data, TokenData):
+        if (self.settings.network == "gpt2") != bool(data.vocabulary):
             raise InputError(
                 expected="sequences of tokens for gpt2, images for the other networks",
                 got=f"{data.name} for {self.settings.network}",
@@ -121,19 +119,18 @@ class Experiment:
 
     def _inputs(self, part: str) -> Tensor:
         data = self.data
-        if isinstance(data, TokenData):
-            return data.train_tokens if part == "train" else data.test_tokens
-        images = data.train_images if part == "train" else data.test_images
+        inputs = data.train_inputs if part == "train" else data.test_inputs
+        if data.vocabulary:
+            return inputs
         if self.settings.network == "mlp":
-            return images.flatten(1)
+            return inputs.flatten(1)
         times = self._enlargement
-        return images.repeat_interleave(times, 2).repeat_interleave(times, 3) if times > 1 else images
+        return inputs.repeat_interleave(times, 2).repeat_interleave(times, 3) if times > 1 else inputs
 
     @property
     def _enlargement(self) -> int:
         """Whole factor by which images too small for the network are enlarged."""
-        assert isinstance(self.data, ImageData)  # noqa: S101 - checked where the data are loaded
-        return -(-_SMALLEST_SIDE[self.settings.network] // min(self.data.shape[1:]))
+        return -(-_SMALLEST_SIDE[self.settings.network] // min(self.data.train_inputs.shape[2:]))
 
     def _noisy(self, labels: Tensor) -> Tensor:
         """The labels, some of them replaced by another class."""
@@ -189,9 +186,9 @@ class Experiment:
 
     def _new_network(self) -> nn.Module:
         settings, data = self.settings, self.data
-        if isinstance(data, TokenData):
-            return gpt2(data.n_tokens, data.train_tokens.shape[1], data.n_classes, seed=settings.seed)
-        channels, height, width = data.shape
+        if data.vocabulary:
+            return gpt2(len(data.vocabulary), data.train_inputs.shape[1], data.n_classes, seed=settings.seed)
+        channels, height, width = data.train_inputs.shape[1:]
         if settings.network == "mlp":
             sizes = [channels * height * width, *settings.hidden, data.n_classes]
             return mlp(sizes, bias=settings.bias, seed=settings.seed)

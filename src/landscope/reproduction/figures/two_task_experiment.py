@@ -15,7 +15,7 @@ from torch import Tensor
 from landscope.claims.verdict import Measurement
 from landscope.law.intervals import mean_with_spread
 from landscope.progress import Reporter
-from landscope.reproduction.experiment.choices import Pretraining
+from landscope.reproduction.experiment.settings import Pretraining
 from landscope.reproduction.figures.figure import Plan
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.ablations import COMPARED, PSI_METHODS

@@ -2,58 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from landscope.errors import InputError
 from landscope.reproduction.experiment.datasets.hub import HubSet, cells_of
+from landscope.reproduction.experiment.datasets.labelled import LabelledData
 
-__all__ = ["ImageData", "decode_images", "digits"]
+__all__ = ["decode_images", "digits"]
 
 _N_DIGITS_TRAIN = 1500
 _GREY_MODES = {"1", "L", "LA"}
 _BYTE_MODES = _GREY_MODES | {"P", "RGB", "RGBA", "CMYK", "YCbCr"}
 
 
-@dataclasses.dataclass(frozen=True)
-class ImageData:
-    """Images scaled to [0, 1] with their class labels.
-
-    Args:
-        name: Name of the data set.
-        train_images: Training images ``[M, channels, height, width]``.
-        train_labels: Labels of the training images ``[M]``, from 0.
-        test_images: Test images.
-        test_labels: Labels of the test images.
-        n_classes: Number of classes.
-
-    Example:
-        >>> images, labels = torch.zeros(2, 3, 8, 8), torch.tensor([0, 1])
-        >>> ImageData("black", images, labels, images, labels, 2).shape
-        (3, 8, 8)
-    """
-
-    name: str
-    train_images: Float[Tensor, "M c h w"]
-    train_labels: Int[Tensor, " M"]
-    test_images: Float[Tensor, "m c h w"]
-    test_labels: Int[Tensor, " m"]
-    n_classes: int
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image."""
-        channels, height, width = self.train_images.shape[1:]
-        return channels, height, width
-
-
-def digits() -> ImageData:
+def digits() -> LabelledData:
     """The handwritten digits of scikit-learn, 8 x 8 pixels of 17 greys: 1,500 to train on and 297 to test."""
     from sklearn.datasets import load_digits
 
@@ -63,17 +30,17 @@ def digits() -> ImageData:
     # Writers follow one another in the file; a fixed shuffle gives both parts the same writers.
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(labels)))
     train, test = order[:_N_DIGITS_TRAIN], order[_N_DIGITS_TRAIN:]
-    return ImageData("digits", images[train], labels[train], images[test], labels[test], 10)
+    return LabelledData("digits", images[train], labels[train], images[test], labels[test], 10)
 
 
-def decode_images(hub: HubSet, column: str) -> ImageData:
+def decode_images(hub: HubSet, column: str) -> LabelledData:
     """Decode a column of images; grey images have one channel, all others three.
 
     Raises:
         InputError: If the images differ in size or have more than 8 bits a channel.
     """
     train, test = (_decode(cells_of(part, column)) for part in (hub.train, hub.test))
-    return ImageData(hub.name, train, hub.train_labels, test, hub.test_labels, hub.n_classes)
+    return LabelledData(hub.name, train, hub.train_labels, test, hub.test_labels, hub.n_classes)
 
 
 def _decode(cells: Sequence[Any]) -> Tensor:

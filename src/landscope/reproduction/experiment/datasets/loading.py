@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from landscope.reproduction.experiment.datasets.hub import load_hub
-from landscope.reproduction.experiment.datasets.images import ImageData, decode_images, digits
-from landscope.reproduction.experiment.datasets.text import PADDING, TokenData, tokenise
+from landscope.reproduction.experiment.datasets.images import decode_images, digits
+from landscope.reproduction.experiment.datasets.labelled import PADDING, LabelledData
+from landscope.reproduction.experiment.datasets.text import tokenise
 
 __all__ = ["load_data", "modular_addition"]
 
@@ -16,7 +17,7 @@ _MODULUS = 31
 _TRAIN_PERCENT = 80
 
 
-def load_data(name: str) -> ImageData | TokenData:
+def load_data(name: str) -> LabelledData:
     """Load a classification data set of images, text or sequences.
 
     A set with an image column gives images; otherwise its text column (one named ``text``, ``sentence`` or ``content``,
@@ -34,9 +35,9 @@ def load_data(name: str) -> ImageData | TokenData:
         InputError: If it holds no label column or neither images nor text, or if some of its labels are missing.
 
     Example:
-        >>> load_data("digits").shape
-        (1, 8, 8)
-        >>> load_data("modular-addition").n_tokens
+        >>> load_data("digits").train_inputs.shape
+        torch.Size([1500, 1, 8, 8])
+        >>> len(load_data("modular-addition").vocabulary)
         33
     """
     if name == "digits":
@@ -47,7 +48,7 @@ def load_data(name: str) -> ImageData | TokenData:
     return tokenise(hub) if hub.image_column is None else decode_images(hub, hub.image_column)
 
 
-def modular_addition() -> TokenData:
+def modular_addition() -> LabelledData:
     """All sums ``a + b mod 31``, as the sequences ``a b =`` with the sum as the class.
 
     This is the task of the grokking literature (Power et al. 2022, arXiv:2201.02177): a network fits the training
@@ -56,7 +57,7 @@ def modular_addition() -> TokenData:
 
     Example:
         >>> data = modular_addition()
-        >>> [data.vocabulary[token] for token in data.train_tokens[0]], int(data.train_labels[0])
+        >>> [data.vocabulary[token] for token in data.train_inputs[0]], int(data.train_labels[0])
         (['30', '30', '='], 29)
     """
     numbers = torch.arange(_MODULUS)
@@ -66,11 +67,11 @@ def modular_addition() -> TokenData:
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(pairs)))
     n_train = len(pairs) * _TRAIN_PERCENT // 100
     train, test = order[:n_train], order[n_train:]
-    return TokenData(
+    return LabelledData(
         _MODULAR_ADDITION,
-        train_tokens=tokens[train],
+        train_inputs=tokens[train],
         train_labels=labels[train],
-        test_tokens=tokens[test],
+        test_inputs=tokens[test],
         test_labels=labels[test],
         n_classes=_MODULUS,
         vocabulary=(PADDING, *map(str, range(_MODULUS)), "="),
