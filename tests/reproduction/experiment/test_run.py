@@ -82,11 +82,6 @@ def test_other_settings_and_other_folders_are_refused(small_run, tmp_path):
         ExperimentRun.create(tmp_path, Settings())
     with pytest.raises(StorageError, match=r"no experiment\.yaml"):
         ExperimentRun.open(tmp_path)
-    (tmp_path / "run.yaml").write_text("format: 1\n")
-    with pytest.raises(StorageError, match="a run of an earlier version"):
-        ExperimentRun.open(tmp_path)
-    with pytest.raises(StorageError, match="a run of an earlier version"):
-        ExperimentRun.create(tmp_path, Settings())
 
 
 def test_a_damaged_settings_file_is_named(small_run, tmp_path):

@@ -62,8 +62,9 @@ class ExperimentFolder(ResultFolder):
                 )
             (path / "study.yaml").unlink(missing_ok=True)  # there are no results yet that need the old settings
         elif path.exists() and any(path.iterdir()):
-            older = "a run of an earlier version of landscope" if (path / "run.yaml").exists() else "other files"
-            raise StorageError(expected=f"an empty folder or a run at {path}", got=older, hint="Choose another --out.")
+            raise StorageError(
+                expected=f"an empty folder or a run at {path}", got="other files", hint="Choose another --out."
+            )
         content = {"purpose": purpose, "settings": settings.model_dump(mode="json")}
         write_text(path / _FILE, yaml.safe_dump(content, sort_keys=False))
         return cls(path, settings)
@@ -86,10 +87,8 @@ class ExperimentFolder(ResultFolder):
                     got="a study of another model",
                     hint="Name the function that makes it: --study module:function.",
                 ) from None
-            older = "a run of an earlier version" if (path / "run.yaml").exists() else f"no {_FILE}"
-            raise StorageError(
-                expected=f"a run at {path}", got=older, hint="Check the path. landscope run makes a run."
-            ) from None
+            hint = "Check the path. landscope run makes a run."
+            raise StorageError(expected=f"a run at {path}", got=f"no {_FILE}", hint=hint) from None
         except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, InputError) as error:
             raise StorageError(
                 expected=f"the settings of a run in {path / _FILE}",

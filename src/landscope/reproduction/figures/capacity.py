@@ -49,7 +49,7 @@ _COLUMNS: Mapping[str, Callable[[tuple[_Size, TwoTaskResults]], str]] = {
     "smallest error (%)": lambda row: mean_with_spread(
         [100 * min(errors.values()) for errors in row[1].error_by_count(PAPER_METHOD)]
     ),
-    "error of none (%)": lambda row: mean_with_spread(row[1].at("none", math.nan, row[1].stops[1], 0).summed),
+    "error of none (%)": lambda row: mean_with_spread(row[1].at("none", math.nan, row[1].epoch, 0).summed),
 }
 _TEXT = (
     "N_c*: fewest modes whose summed test error is within a tenth of the smallest over all numbers tried, at lambda = "

@@ -60,7 +60,7 @@ def sections(plan: Plan) -> list[Section]:
 
 def measurements(results: TwoTaskResults) -> dict[str, Measurement]:
     """Largest difference of summed error between the exponents, seed by seed; noted beside measured flatness."""
-    step = results.stops[1]
+    step = results.epoch
     columns = {psi: results.at(m.key, PAPER_STRENGTH, step).summed for psi, m in PSI_METHODS.items()}
     measured = results.at(PAPER_METHOD, PAPER_STRENGTH, step).summed
     spread = [max(row) - min(row) for row in zip(*columns.values(), strict=True)]

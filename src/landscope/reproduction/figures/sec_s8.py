@@ -85,7 +85,7 @@ def _experiments(plan: Plan) -> Sequence[TwoTaskExperiment]:
 
 def measurements(results: Sequence[TwoTaskResults]) -> dict[str, Measurement]:
     """The difference from EWC, of all experiments the largest."""
-    differences = {each.name: against_ewc(each, each.stops[1]) for each in results}
+    differences = {each.name: against_ewc(each) for each in results}
     note = "; ".join(f"{name}: {m.value:+.2f} ({m.note})" for name, m in differences.items())
     worst = max(differences.values(), key=lambda m: m.value)
     return {"better_on_larger_tasks": dataclasses.replace(worst, note=note)}

@@ -214,6 +214,11 @@ class TwoTaskResults:
     n_modes: int
     stops: tuple[int, int, int]
 
+    @property
+    def epoch(self) -> int:
+        """Minibatches of the second stop."""
+        return self.stops[1]
+
     def at(self, method: str, strength: float, step: int, n_modes: int | None = None) -> MethodAtStop:
         """A method at a given strength; NaN for none."""
         count = self.n_modes if n_modes is None else n_modes
@@ -242,7 +247,7 @@ class TwoTaskResults:
 
     def error_by_count(self, method: str) -> list[dict[int, float]]:
         """Summed error of each seed after an epoch, by the number of modes held at the paper's strength."""
-        return [trials.error_by_count(method, PAPER_STRENGTH, self.stops[1]) for trials in self.reported]
+        return [trials.error_by_count(method, PAPER_STRENGTH, self.epoch) for trials in self.reported]
 
     def counts(self, method: str) -> list[int]:
         """Numbers of directions, or weights, that a method was tried with at several strengths; 0 for all weights."""
@@ -256,21 +261,21 @@ class TwoTaskResults:
         return f" Reported are {len(self.reported)} seeds; strengths were chosen on {len(self.tuning)} others."
 
 
-def against_ewc(results: TwoTaskResults, step: int) -> Measurement:
-    """Summed error of tuned constraints minus that of tuned EWC, seed by seed."""
+def against_ewc(results: TwoTaskResults) -> Measurement:
+    """Summed error of tuned constraints minus that of tuned EWC after an epoch, seed by seed."""
     others = {
         "EWC with the empirical Fisher": "ewc-empirical",
         "Kronecker-factored EWC": "kfac",
         "the distance from w1": "l2",
     }
-    differences = {name: _difference(results, m, step) for name, m in others.items()}
+    differences = {name: _difference(results, m) for name, m in others.items()}
     note = "; ".join(f"against {name} {difference.value:+.2f}" for name, difference in differences.items())
-    return dataclasses.replace(_difference(results, "ewc", step), note=note)
+    return dataclasses.replace(_difference(results, "ewc"), note=note)
 
 
-def _difference(results: TwoTaskResults, method: str, step: int) -> Measurement:
-    constrained = results.best(PAPER_METHOD, step).summed
-    return Measurement.over_seeds(constrained, minus=results.best(method, step, 0).summed)
+def _difference(results: TwoTaskResults, method: str) -> Measurement:
+    constrained = results.best(PAPER_METHOD, results.epoch).summed
+    return Measurement.over_seeds(constrained, minus=results.best(method, results.epoch, 0).summed)
 
 
 def fewest_modes(results: TwoTaskResults) -> list[float]:

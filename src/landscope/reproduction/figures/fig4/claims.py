@@ -114,7 +114,7 @@ def measurements(results: TwoTaskResults) -> dict[str, Measurement]:
     Args:
         results: Results with layers that were pretrained on the tasks' own classes, as in the paper.
     """
-    _, epoch, late = results.stops
+    epoch, late = results.epoch, results.stops[2]
     plain, constrained = results.at("none", math.nan, epoch, 0), results.at(PAPER_METHOD, PAPER_STRENGTH, epoch)
     constrained_late = results.at(PAPER_METHOD, PAPER_STRENGTH, late)
     return {
@@ -122,10 +122,10 @@ def measurements(results: TwoTaskResults) -> dict[str, Measurement]:
         "constraint_keeps": Measurement.over_seeds(constrained.of_task(0), _random(results, epoch)),
         "constraint_learns": Measurement.over_seeds(constrained.of_task(-1), minus=plain.of_task(-1)),
         "constraint_lasts": Measurement.over_seeds(constrained_late.of_task(0), _random(results, late)),
-        "displacement_bound": _bound(results, epoch),
-        "better_than_ewc": against_ewc(results, epoch),
+        "displacement_bound": _bound(results),
+        "better_than_ewc": against_ewc(results),
         "few_modes_suffice": _best_count(results),
-        "ewc_needs_all": _ewc_share(results, epoch),
+        "ewc_needs_all": _ewc_share(results),
     }
 
 
@@ -154,10 +154,10 @@ def _random(results: TwoTaskResults, step: int) -> Control:
     return Control("as many random directions, as stiff", seed_interval(errors), "differ")
 
 
-def _bound(results: TwoTaskResults, step: int) -> Measurement:
+def _bound(results: TwoTaskResults) -> Measurement:
     """The 95th percentile of q_i/F_i over the constrained modes."""
-    shares = [_percentile(trials, PAPER_METHOD, step) for trials in results.reported]
-    free = [_percentile(trials, "none", step) for trials in results.reported]
+    shares = [_percentile(trials, PAPER_METHOD, results.epoch) for trials in results.reported]
+    free = [_percentile(trials, "none", results.epoch) for trials in results.reported]
     return Measurement.over_seeds(shares, Control("without constraint", seed_interval(free), "differ"))
 
 
@@ -176,11 +176,11 @@ def _best_count(results: TwoTaskResults) -> Measurement:
     return Measurement.over_seeds(fewest_modes(results), note=note)
 
 
-def _ewc_share(results: TwoTaskResults, step: int) -> Measurement:
+def _ewc_share(results: TwoTaskResults) -> Measurement:
     """The share of weights at which EWC, tuned alike at each number, does best, in each seed; of equals the fewest."""
     counts, dim = results.counts("ewc"), results.reported[0].dim
     shared = set.intersection(*(set(results.tuning[0].strengths("ewc", count)) for count in counts))
-    errors = {count or dim: results.best("ewc", step, count, shared).summed for count in counts}
+    errors = {count or dim: results.best("ewc", results.epoch, count, shared).summed for count in counts}
     best = [min(errors, key=lambda count: (errors[count][seed], count)) for seed in range(len(results.reported))]
     note = f"of {', '.join(str(count) for count in sorted(errors))} weights"
     return Measurement.over_seeds([count / dim for count in best], note=note)

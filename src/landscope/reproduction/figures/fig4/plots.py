@@ -53,7 +53,7 @@ def errors_over_steps(results: Sequence[TwoTaskResults]) -> go.Figure:
 
 def displacements(results: Sequence[TwoTaskResults]) -> go.Figure:
     """Fig. 4B and D: how far the weights of the first seed moved along each mode in an epoch."""
-    trials, step = results[0].reported[0], results[0].stops[1]
+    trials, step = results[0].reported[0], results[0].epoch
     place = trials.step.tolist().index(step)
     figure = new_figure("rank i of the mode of task 1", "displacement", log_x=True, log_y=True)
     for row, number in enumerate(trials.moved):
@@ -67,7 +67,7 @@ def displacements(results: Sequence[TwoTaskResults]) -> go.Figure:
 
 def fronts(results: Sequence[TwoTaskResults]) -> go.Figure:
     """Fig. 4E: the errors of both tasks over strengths, after an epoch; mean over seeds."""
-    return _fronts(results[0], results[0].stops[1])
+    return _fronts(results[0], results[0].epoch)
 
 
 def late_fronts(results: Sequence[TwoTaskResults]) -> go.Figure:
@@ -94,12 +94,12 @@ def error_by_number(results: Sequence[TwoTaskResults]) -> go.Figure:
     first = results[0]
     figure = new_figure("number of constraints", "summed test error (%)", log_x=True, log_y=True)
     for method, strength, label, color in (_PAPER, _WITH_FLOOR):
-        by_seed = [trials.error_by_count(method, strength, first.stops[1]) for trials in first.reported]
+        by_seed = [trials.error_by_count(method, strength, first.epoch) for trials in first.reported]
         points = [point for errors in by_seed for point in errors.items()]
         x, y = np.array([count for count, _ in points]), np.array([error for _, error in points])
         add_points(figure, x, _percent(y), label, color, 5)
     for count in first.counts("ewc"):
-        errors = first.best("ewc", first.stops[1], count).errors.sum(dim=1)
+        errors = first.best("ewc", first.epoch, count).errors.sum(dim=1)
         constrained = np.full(len(errors), count or first.reported[0].dim)
         add_points(figure, constrained, _percent(numbers(errors)), "EWC, tuned", FIT, 5)
     _name_once(figure)
