@@ -109,13 +109,7 @@ CLAIMS = (
 def noise_measurements(
     in_sample: Exponents, fresh: Exponents | None, nulls: Sequence[Exponents]
 ) -> dict[str, Measurement]:
-    """Measure how noise strength and correlation time go with flatness, in one run.
-
-    Args:
-        in_sample: Exponents of the window along its own modes.
-        fresh: Exponents of the fresh data along the same modes; None if there are none.
-        nulls: Exponents of shuffled-increment surrogates.
-    """
+    """Measure how noise strength and correlation time go with flatness in one run, as :func:`exponent_measurement`."""
     # D does not depend on the order of the steps, so shuffling keeps psi_D: its null is noise of equal strength in all
     # directions.
     isotropic = Control("isotropic noise", (0.0, 0.0), "differ", "has 0 exactly")

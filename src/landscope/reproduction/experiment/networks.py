@@ -1,4 +1,8 @@
-"""The paper's networks (Methods): perceptrons and two convolutional networks; and two of later kinds beside them."""
+"""The paper's networks (Methods): perceptrons and two convolutional networks; and two of later kinds beside them.
+
+Networks of images take the channels, height and width of an image, and the number of classes. A seed is that of
+PyTorch's default initialisation; without one, the global random state decides.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ def mlp(sizes: Sequence[int], *, bias: bool = False, seed: int | None = None) ->
     Args:
         sizes: Widths of all layers, inputs and outputs included.
         bias: Give each layer a bias.
-        seed: Seed of PyTorch's default initialisation; the global random state by default.
+        seed: Seed of the initialisation.
 
     Raises:
         InputError: If there are fewer than two sizes or one is below 1.
@@ -50,10 +54,7 @@ def mnist_cnn(
 ) -> nn.Sequential:
     """The paper's CNN for MNIST: 3x3x16 and 5x5x32 convolutions, each pooled, then one linear layer; no bias.
 
-    Args:
-        shape: Channels, height and width of an image; with MNIST's the last layer is the paper's 1,568x10.
-        n_classes: Number of outputs.
-        seed: Seed of the initialisation; the global random state by default.
+    For MNIST's shape the last layer is the paper's 1,568x10.
 
     Raises:
         InputError: If the images are smaller than 4x4.
@@ -76,10 +77,7 @@ def cifar_cnn(
 ) -> nn.Sequential:
     """The paper's CNN for CIFAR-10: two 5x5 convolutions, pooled, no padding, and three linear layers; no bias.
 
-    Args:
-        shape: Channels, height and width of an image; with CIFAR-10's the first linear layer is the paper's 400x120.
-        n_classes: Number of outputs.
-        seed: Seed of the initialisation; the global random state by default.
+    For CIFAR-10's shape the first linear layer is the paper's 400x120.
 
     Raises:
         InputError: If the images are smaller than 16x16.
@@ -130,11 +128,6 @@ def residual_network(
 
     A 3x3 convolution with stride 2 to eight channels, two residual blocks of two 3x3 convolutions, the mean over 4x4
     regions, a linear layer. Parameters of a block are named ``"stages.0.conv1.weight"`` and so on.
-
-    Args:
-        shape: Channels, height and width of an image.
-        n_classes: Number of outputs.
-        seed: Seed of the initialisation; the global random state by default.
 
     Raises:
         InputError: If the images are smaller than 8x8.
@@ -206,7 +199,7 @@ def gpt2(n_tokens: int, length: int, n_classes: int, *, seed: int | None = None)
         n_tokens: Size of the vocabulary; token 0 is padding.
         length: Longest sequence.
         n_classes: Number of outputs.
-        seed: Seed of the initialisation; the global random state by default.
+        seed: Seed of the initialisation.
 
     Returns:
         The network, ``tokens[b, length] -> logits[b, n_classes]``.

@@ -14,7 +14,7 @@ from landscope.reproduction.experiment.datasets.texts import byte_sequences, pyt
 from landscope.reproduction.experiment.networks import gpt2_config
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.figures.figure import Plan, Section, table
-from landscope.reproduction.figures.method_comparison import NO_STRENGTH, MethodComparison
+from landscope.reproduction.figures.method_comparison import NO_STRENGTH, MethodComparison, Row
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.continual_result import ContinualResult
 from landscope.reproduction.sequential.language import FineTuning, FineTuningSettings
@@ -84,12 +84,12 @@ def jobs(plan: Plan) -> list[Job]:
 
 def sections(plan: Plan) -> list[Section]:
     """One table an experiment; the first has the text."""
-    comparisons, sections = _comparisons(plan), []
-    for experiment, comparison in comparisons.items():
-        text = "" if sections else _TEXT.format(**vars(experiment), **_SEEDS.counts_of(plan))
+    made: list[Section] = []
+    for experiment, comparison in _comparisons(plan).items():
+        text = "" if made else _TEXT.format(**vars(experiment), **_SEEDS.counts_of(plan))
         rows = table(_columns(experiment, comparison), comparison.results().items())
-        sections.append(Section(comparison.key, experiment.name, text, *rows, [], comparison.values()))
-    return sections
+        made.append(Section(comparison.key, experiment.name, text, *rows, [], comparison.values()))
+    return made
 
 
 def _comparisons(plan: Plan) -> dict[LanguageExperiment, MethodComparison]:
@@ -114,10 +114,7 @@ def _prepare(experiment: LanguageExperiment, settings: Settings) -> Callable[[Me
     return FineTuning(GPT2LMHeadModel(config), texts, experiment.fine_tuning, settings.seed).learn_second
 
 
-_Row = tuple[MethodSettings, Sequence[ContinualResult]]
-
-
-def _columns(experiment: LanguageExperiment, comparison: MethodComparison) -> dict[str, Callable[[_Row], str]]:
+def _columns(experiment: LanguageExperiment, comparison: MethodComparison) -> dict[str, Callable[[Row], str]]:
     tuner, window = comparison.tuner, experiment.fine_tuning.window
     (plain,) = (
         [float(run.seconds[-1]) for run in runs] for row, runs in comparison.results().items() if row.method == "none"

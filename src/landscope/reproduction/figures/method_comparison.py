@@ -17,10 +17,12 @@ from landscope.reproduction.sequential.kept_results import kept_result, make_mis
 from landscope.reproduction.sequential.methods import MethodSettings
 from landscope.reproduction.sequential.tuning import Seeds, Tuner, middle_strengths
 
-__all__ = ["NO_STRENGTH", "MethodComparison", "Strengths"]
+__all__ = ["NO_STRENGTH", "MethodComparison", "Row", "Strengths"]
 
 NO_STRENGTH = (math.nan,)
 """The strengths to try where a method has no strength."""
+Row = tuple[MethodSettings, Sequence[ContinualResult]]
+"""A method and its results, by seed."""
 Strengths = Mapping[MethodSettings, Sequence[float]]
 """Strengths to try, by method."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from landscope.law.intervals import mean_with_spread
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.figures.figure import Plan, Section, table
-from landscope.reproduction.figures.method_comparison import NO_STRENGTH, MethodComparison, Strengths
+from landscope.reproduction.figures.method_comparison import NO_STRENGTH, MethodComparison, Row, Strengths
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.continual_result import ContinualResult
 from landscope.reproduction.sequential.methods import MethodSettings, method_label
@@ -65,7 +65,7 @@ def sections(plan: Plan) -> list[Section]:
     """The table."""
     comparison = _comparison(plan)
     strengths = {row: str(comparison.tuner.best(row)) for row in _STRENGTHS}
-    columns: dict[str, Callable[[_Row], str]] = {
+    columns: dict[str, Callable[[Row], str]] = {
         "method": lambda row: _name(row[0]),
         "mean error (%)": lambda row: mean_with_spread([100 * run.average_error for run in row[1]]),
         "forgetting (points)": lambda row: mean_with_spread([100 * run.forgetting for run in row[1]]),
@@ -91,9 +91,6 @@ def _prepare(settings: Settings) -> Callable[[MethodSettings], ContinualResult]:
             return train_sequentially(prepared.model, prepared.tasks, method, prepared.training)
 
     return learn
-
-
-_Row = tuple[MethodSettings, Sequence[ContinualResult]]
 
 
 def _name(row: MethodSettings) -> str:
