@@ -29,6 +29,7 @@ from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.figures.figure import Picture, Plan, Section, plots_of, table
 from landscope.reproduction.jobs import Job
+from landscope.reproduction.sequential.kept_results import kept_result
 from landscope.results import Result, stamp
 from landscope.surrogates.shuffled import shuffled_increments
 from landscope.training_history import TrainingHistory
@@ -42,6 +43,7 @@ _QUICK_WIDTHS = ((40, 2), (30, 2), (20, 2))
 _ROWS_AN_EPOCH = 300
 """About as many: at width 400 a window of ten epochs is then 2 GB, and 8 GB with a row for every step."""
 _MOST_MODES = 1000
+_RESULT = "effective-dimension"
 _THRESHOLD = 0.5
 _FIRST_WIDTH, _LAST_WIDTH = 20, 100
 _PAPER_WIDTH = 50
@@ -118,7 +120,10 @@ def jobs(plan: Plan) -> list[Job]:
 
 def sections(plan: Plan) -> list[Section]:
     """Dimensions of each width, and the claims on how they grow."""
-    found = {width: [_load(plan, width, seed) for seed in range(n)] for width, n in sorted(_widths(plan))}
+    found = {
+        width: [kept_result(plan.run_path(_name(width, seed)), _RESULT, EffectiveDimension) for seed in range(seeds)]
+        for width, seeds in sorted(_widths(plan))
+    }
     values = {f"width {width}": [_numbers(solution) for solution in group] for width, group in found.items()}
     judgements = judged(dimension_measurements(found), CLAIMS)
     pictures: list[Picture] = [
@@ -141,17 +146,13 @@ def _name(width: int, seed: int) -> str:
     return f"width{width}-seed{seed}"
 
 
-def _load(plan: Plan, width: int, seed: int) -> EffectiveDimension:
-    return ExperimentRun.open(plan.run_path(_name(width, seed))).load("effective-dimension", EffectiveDimension)
-
-
 def _measure(reporter: Reporter, plan: Plan, width: int, seed: int) -> None:
     steps = Experiment(plan.settings).order.batches_per_epoch
     divisors = [every for every in range(1, steps + 1) if steps % every == 0]
     every = min(divisors, key=lambda every: abs(steps / every - _ROWS_AN_EPOCH))
     settings = plan.settings_with(hidden=(width, width), equal_norm=True, seed=seed, record_every=every)
     run = ExperimentRun.create(plan.run_path(_name(width, seed)), settings)
-    if run.has("effective-dimension"):
+    if run.has(_RESULT):
         _delete_recording(run)
         return
     run.analyse(reporter, until="train")
@@ -161,7 +162,7 @@ def _measure(reporter: Reporter, plan: Plan, width: int, seed: int) -> None:
         test_error = float(history.test_error[history.at(int(study.window.steps[-1]))])
         facts = {"test_error": test_error, "start_epoch": run.start_epoch}
         found = _measure_dimensions(study.risk(), study.window, seed, settings.rtol, progress, **facts)
-        run.save("effective-dimension", found)
+        run.save(_RESULT, found)
     _delete_recording(run)
 
 

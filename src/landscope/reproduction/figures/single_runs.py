@@ -81,7 +81,10 @@ class SingleRuns:
 
     def sections(self, plan: Plan) -> list[Section]:
         """The exponents of all pairs with the claims of the first, and the claims of each other pair."""
-        summaries = [_summary(plan, pair) for pair in self.pairs(plan)]
+        summaries = [
+            SeedSummary([ExperimentRun.open(plan.run_path(run_name(pair, seed))) for seed in range(plan.seeds)])
+            for pair in self.pairs(plan)
+        ]
         first, *others = summaries
         names = {"none": (), "law": LAW_ROWS, "all": None}[self.table]
         rows = [row for summary in summaries for row in summary.exponent_rows(names)]
@@ -111,10 +114,6 @@ def _drawn(run: ExperimentRun, name: str) -> go.Figure | None:
         return getattr(run.results.plots, name)()
     except InputError:  # the run has too few modes, or its optimiser has no such quantity
         return None
-
-
-def _summary(plan: Plan, pair: Pair) -> SeedSummary:
-    return SeedSummary([ExperimentRun.open(plan.run_path(run_name(pair, seed))) for seed in range(plan.seeds)])
 
 
 def _analyse(reporter: Reporter, plan: Plan, pair: Pair, seed: int, until: str) -> None:
