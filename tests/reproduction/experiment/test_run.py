@@ -97,6 +97,13 @@ def test_settings_may_change_until_something_was_done(tmp_path):
     assert ls.Study(tmp_path / "run").folder.settings.seed == 2
 
 
+def test_a_run_that_was_stopped_before_its_study_was_made_goes_on(tmp_path):
+    begun(tmp_path / "run")
+    (tmp_path / "run" / "study.yaml").unlink()
+    begun(tmp_path / "run")
+    assert ls.Study(tmp_path / "run").folder.settings.n_nulls == SMALL["n_nulls"]
+
+
 def test_an_unfinished_training_has_no_study(tmp_path):
     with pytest.raises(StorageError, match="a finished training"):
         _ = begun(tmp_path / "run").study

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import yaml
 
@@ -37,7 +37,7 @@ class ExperimentFolder(ResultFolder):
         self.settings = settings
 
     @classmethod
-    def create(cls, path: str | Path, settings: Settings, purpose: Purpose = "run") -> Self:
+    def create(cls, path: str | Path, settings: Settings, purpose: Purpose = "run") -> ExperimentFolder:
         """Create a folder, or open the folder that is there if it has the same settings.
 
         Raises:
@@ -47,7 +47,7 @@ class ExperimentFolder(ResultFolder):
         if path.exists() and not path.is_dir():
             raise StorageError(expected=f"a folder at {path}", got="a file", hint="Choose another --out.")
         if (path / _FILE).exists():
-            folder = cls.open(path, purpose)
+            folder = ExperimentFolder.open(path, purpose)  # of a run whose study was not made yet, too
             asked, there = settings.model_dump(mode="json"), folder.settings.model_dump(mode="json")
             different = [
                 f"{name}: {there[name]} there, {asked[name]} asked" for name in asked if asked[name] != there[name]
@@ -70,7 +70,7 @@ class ExperimentFolder(ResultFolder):
         return cls(path, settings)
 
     @classmethod
-    def open(cls, path: str | Path, purpose: Purpose = "run") -> Self:
+    def open(cls, path: str | Path, purpose: Purpose = "run") -> ExperimentFolder:
         """Open the folder at ``path``.
 
         Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,26 +33,26 @@ class ExperimentRun(ExperimentFolder):
     """
 
     @classmethod
-    def create(cls, path: str | Path, settings: Settings, purpose: Purpose = "run") -> Self:
+    def create(cls, path: str | Path, settings: Settings, purpose: Purpose = "run") -> ExperimentRun:
         """Create a run, or open the run in the folder if it has the same settings.
 
         Raises:
             StorageError: If the folder holds a run under other settings or other files, or cannot be written.
         """
-        run = super().create(path, settings, purpose)
+        super().create(path, settings, purpose)
         StudyFolder.create(path, settings.analysis)
-        return run
+        return cls(Path(path), settings)
 
     @classmethod
-    def open(cls, path: str | Path, purpose: Purpose = "run") -> Self:
+    def open(cls, path: str | Path, purpose: Purpose = "run") -> ExperimentRun:
         """Open the run in a folder.
 
         Raises:
             StorageError: If there is none, or it is damaged or of another version.
         """
-        run = super().open(path, purpose)
+        folder = super().open(path, purpose)
         StudyFolder.open(path)
-        return run
+        return cls(Path(path), folder.settings)
 
     @functools.cached_property
     def experiment(self) -> Experiment:
