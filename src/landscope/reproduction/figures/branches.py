@@ -28,7 +28,7 @@ from landscope.reproduction.figures.figure import Plan, Section, plots_of, table
 from landscope.reproduction.figures.single_runs import create_run, standard_pair
 from landscope.reproduction.figures.valley import measure_valley
 from landscope.reproduction.jobs import Job
-from landscope.reproduction.sequential.kept_results import kept_result, make_missing
+from landscope.reproduction.sequential.kept_results import make_missing
 from landscope.results import Result, stamp
 from landscope.study.checkpoints import Checkpoints
 
@@ -102,7 +102,7 @@ def jobs(plan: Plan) -> list[Job]:
 def sections(plan: Plan) -> list[Section]:
     """The table, and the claims on early choice of the valley."""
     found = [
-        kept_result(_path(plan, parent, start), name, Branch)
+        plan.load(_name(parent, start), name, Branch)
         for parent in _parents(plan)
         for start in _EPOCHS
         for name in _NAMES
@@ -117,8 +117,8 @@ def _parents(plan: Plan) -> range:
     return range(plan.seeds if plan.quick else max(_PARENTS, plan.seeds))
 
 
-def _path(plan: Plan, parent: int, start: float) -> Path:
-    return plan.run_path(f"branches-seed{parent}-{start:g}")
+def _name(parent: int, start: float) -> str:
+    return f"branches-seed{parent}-{start:g}"
 
 
 def _run(reporter: Reporter, plan: Plan, parent: int) -> None:
@@ -127,7 +127,7 @@ def _run(reporter: Reporter, plan: Plan, parent: int) -> None:
     run.analyse(reporter, until="train")
     for start in _EPOCHS:
         make_missing(
-            _path(plan, parent, start), run.settings, {name: number for number, name in enumerate(_NAMES)},
+            plan.run_path(_name(parent, start)), run.settings, {name: number for number, name in enumerate(_NAMES)},
             functools.partial(_comparison, run, start), reporter, {"epochs": _LENGTH},
         )  # fmt: skip
 

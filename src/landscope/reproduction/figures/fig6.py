@@ -29,7 +29,6 @@ from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.figures.figure import Picture, Plan, Section, plots_of, table
 from landscope.reproduction.jobs import Job
-from landscope.reproduction.sequential.kept_results import kept_result
 from landscope.results import Result, stamp
 from landscope.surrogates.shuffled import shuffled_increments
 from landscope.training_history import TrainingHistory
@@ -121,7 +120,7 @@ def jobs(plan: Plan) -> list[Job]:
 def sections(plan: Plan) -> list[Section]:
     """Dimensions of each width, and the claims on how they grow."""
     found = {
-        width: [kept_result(plan.run_path(_name(width, seed)), _RESULT, EffectiveDimension) for seed in range(seeds)]
+        width: [plan.load(_name(width, seed), _RESULT, EffectiveDimension) for seed in range(seeds)]
         for width, seeds in sorted(_widths(plan))
     }
     values = {f"width {width}": [_numbers(solution) for solution in group] for width, group in found.items()}

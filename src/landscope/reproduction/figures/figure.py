@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from landscope.claims.verdict import Judgement
 from landscope.law.intervals import with_interval
+from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.jobs import Job
+from landscope.results import Result
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Figure", "Picture", "Plan", "Plot", "Section", "claims_table", "plots_of", "table"]
 
 _Item = TypeVar("_Item")
+_AnyResult = TypeVar("_AnyResult", bound=Result)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +49,10 @@ class Plan:
     def run_path(self, name: str) -> Path:
         """Folder of a run; figures that name the same run share it."""
         return self.folder / "runs" / name
+
+    def load(self, run: str, name: str, kind: type[_AnyResult]) -> _AnyResult:
+        """A result of a run."""
+        return ExperimentFolder.open(self.run_path(run)).load(name, kind)
 
 
 @dataclasses.dataclass(frozen=True)

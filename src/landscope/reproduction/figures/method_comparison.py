@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from landscope.progress import Reporter
@@ -13,7 +12,7 @@ from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.figures.figure import Plan
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.continual_result import ContinualResult
-from landscope.reproduction.sequential.kept_results import kept_result, make_missing
+from landscope.reproduction.sequential.kept_results import make_missing
 from landscope.reproduction.sequential.methods import MethodSettings
 from landscope.reproduction.sequential.tuning import Seeds, Tuner, middle_strengths
 
@@ -54,7 +53,7 @@ class MethodComparison:
         """One job a seed; those of tuning seeds are done before the others."""
         seeds = [(seed, 0) for seed in self.seeds.tuning_of(self.plan)]
         seeds += [(seed, 1) for seed in self.seeds.reported_of(self.plan)]
-        return [Job(self._path(seed).name, run_seed, (self, seed), stage) for seed, stage in seeds]
+        return [Job(self._name(seed), run_seed, (self, seed), stage) for seed, stage in seeds]
 
     @property
     def tuner(self) -> Tuner[MethodSettings, ContinualResult]:
@@ -78,11 +77,11 @@ class MethodComparison:
         """Settings of a seed."""
         return self.plan.settings_with(**self.changes, seed=seed)
 
-    def _path(self, seed: int) -> Path:
-        return self.plan.run_path(f"{self.key}-seed{seed}")
+    def _name(self, seed: int) -> str:
+        return f"{self.key}-seed{seed}"
 
     def _load(self, seed: int, row: MethodSettings, strength: float) -> ContinualResult:
-        return kept_result(self._path(seed), row.at(strength).file_name, ContinualResult)
+        return self.plan.load(self._name(seed), row.at(strength).file_name, ContinualResult)
 
 
 def run_seed(reporter: Reporter, comparison: MethodComparison, seed: int) -> None:
@@ -90,6 +89,6 @@ def run_seed(reporter: Reporter, comparison: MethodComparison, seed: int) -> Non
     settings = comparison.settings(seed)
     trials = [row.at(strength) for row, strength in comparison.tuner.trials(seed)]
     make_missing(
-        comparison._path(seed), settings, {trial.file_name: trial for trial in trials},
+        comparison.plan.run_path(comparison._name(seed)), settings, {trial.file_name: trial for trial in trials},
         lambda: comparison.prepare(settings), reporter, comparison.numbers,
     )  # fmt: skip

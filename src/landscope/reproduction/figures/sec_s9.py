@@ -24,7 +24,6 @@ from landscope.reproduction.experiment.training import evaluate, train
 from landscope.reproduction.figures.figure import Plan, Section, plots_of, table
 from landscope.reproduction.figures.valley import measure_valley
 from landscope.reproduction.jobs import Job
-from landscope.reproduction.sequential.kept_results import kept_result
 from landscope.results import Result, stamp
 from landscope.surrogates.noisy_descent import NOISES, NoisyGradientDescent, gradient_noise_like
 from landscope.threads import one_thread
@@ -94,8 +93,7 @@ def jobs(plan: Plan) -> list[Job]:
 def sections(plan: Plan) -> list[Section]:
     """The table, and the claims on noise that depends on the flatness."""
     found = {
-        shape: [kept_result(plan.run_path(_name(shape, seed)), _RESULT, NoisyRun) for seed in range(plan.seeds)]
-        for shape in _SHAPES
+        shape: [plan.load(_name(shape, seed), _RESULT, NoisyRun) for seed in range(plan.seeds)] for shape in _SHAPES
     }
     values = {shape: [_numbers(run) for run in runs] for shape, runs in found.items()}
     judgements = judged(noise_measurements(found), CLAIMS)

@@ -19,7 +19,7 @@ from landscope.reproduction.experiment.settings import Pretraining
 from landscope.reproduction.figures.figure import Plan
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.ablations import COMPARED, PSI_METHODS
-from landscope.reproduction.sequential.kept_results import kept_result, make_missing
+from landscope.reproduction.sequential.kept_results import make_missing
 from landscope.reproduction.sequential.methods import MethodSettings, method_label
 from landscope.reproduction.sequential.preparation import PRETRAINING_EPOCHS, SequentialTraining, prepare_class_tasks
 from landscope.reproduction.sequential.tuning import Seeds, TunedStrength, Tuner
@@ -103,7 +103,7 @@ class TwoTaskExperiment:
         """Results of all seeds."""
 
         def load(seeds: range) -> list[TwoTaskTrials]:
-            return [kept_result(plan.run_path(self._run_name(seed)), _RESULT, TwoTaskTrials) for seed in seeds]
+            return [plan.load(self._run_name(seed), _RESULT, TwoTaskTrials) for seed in seeds]
 
         reported = load(self.seeds.reported_of(plan))
         last = int(reported[0].step[-1])
