@@ -10,6 +10,7 @@ import yaml
 
 from landscope._version import __version__
 from landscope.errors import InputError, StorageError
+from landscope.results import Result
 from landscope.storage import write_text
 from landscope.storage.folder import ResultFolder
 from landscope.study.settings import StudySettings, checked_settings
@@ -65,6 +66,32 @@ class StudyFolder(ResultFolder):
     def has_results(self) -> bool:
         """Whether an analysis has saved anything."""
         return not _entries(self.path) <= _NO_RESULTS
+
+    def _check_there(self) -> None:
+        """Raise if the folder was deleted: writing would make one without the rest of the study."""
+        if not (self.path / _FILE).exists():
+            raise StorageError(
+                expected=f"the study in {self.path}", got=f"no {_FILE}",
+                hint="The folder was deleted or moved in the meantime. Begin again, and leave it where it is.",
+            )  # fmt: skip
+
+    def save(self, name: str, result: Result) -> None:
+        """Write a result, whole or not at all; a result of the same name is replaced.
+
+        Raises:
+            StorageError: If the folder was deleted or cannot be written.
+        """
+        self._check_there()
+        super().save(name, result)
+
+    def note(self, name: str, values: dict[str, Any]) -> None:
+        """Write a JSON file; NaN and infinity become null.
+
+        Raises:
+            StorageError: If the folder was deleted or cannot be written.
+        """
+        self._check_there()
+        super().note(name, values)
 
     def note_evaluated_history(self) -> None:
         """Note that the losses during the training come from the saved models, not from the training."""

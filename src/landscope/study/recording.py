@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from landscope.errors import InputError, LandscopeWarning, StorageError
 from landscope.parameters import ParameterSpace, Selection
-from landscope.recorder import TrajectoryRecorder, other_spacing
+from landscope.recorder import TrajectoryRecorder
+from landscope.recorder_sinks import other_spacing
 from landscope.step_size import was_skipped
 from landscope.storage import RowStore
 from landscope.storage.folder import ResultFolder
@@ -90,6 +91,7 @@ class StudyRecorder:
 
     def _begin(self) -> None:
         """Remove what is recorded again, models before rows, and keep the model that the training begins with."""
+        self._recorder.check_restored()
         self._checkpoints.drop([step for step in self._checkpoints.steps() if step > self._step])
         self._recorder.__enter__()
         store = RowStore.open(self._path)
