@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscope._checks import check_count, check_hooked
+from landscope._checks import check_count, check_hooked, check_path
 from landscope.errors import InputError, LandscopeWarning, NonFiniteError, StorageError
 from landscope.parameters import ParameterSpace, Selection
 from landscope.recorder_sinks import DiskSink, MemorySink
@@ -110,7 +110,13 @@ class TrajectoryRecorder:
             MemorySink(self.space, last)
             if path is None
             else DiskSink(
-                self.space, Path(path), dtype, self._rows_per_block, resume=resume, before=first_step, every=every
+                self.space,
+                check_path("path", path),
+                dtype,
+                self._rows_per_block,
+                resume=resume,
+                before=first_step,
+                every=every,
             )
         )
         self._hook: torch.utils.hooks.RemovableHandle | None = None

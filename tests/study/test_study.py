@@ -1,7 +1,9 @@
 """A study of a user's own model: windows, settings, what it needs, and what it says where something is missing."""
 
+import copy
 import dataclasses
 import math
+import pickle
 import re
 import shutil
 
@@ -335,6 +337,47 @@ def test_what_a_person_sees(recorded, analysed):
     assert "same modes, fresh data" in html
     with pytest.raises(KeyError, match="the rows are in-sample"):
         _ = analysed.law["in sample"]
+    heading, *claims = repr(analysed.claims).splitlines()
+    assert heading.split() == ["claim", "verdict", "measured", "claimed"]
+    assert [line.split()[0] for line in claims] == [judgement.claim.key for judgement in analysed.claims]
+    assert max(map(len, claims)) < 120
+    assert f"{analysed.measurements['psi'].value:.3g} [" in next(line for line in claims if line.startswith("psi "))
+    assert analysed.claims._repr_html_().count("<tr>") == len(claims) + 1
+
+
+def test_a_copy_of_a_study_and_a_study_in_another_process_read_the_same_folder(analysed):
+    _ = analysed.law
+    for again in (copy.deepcopy(analysed), pickle.loads(pickle.dumps(small.opened(analysed.path)))):
+        assert (again.path, repr(again.law)) == (analysed.path, repr(analysed.law))
+        assert torch.equal(again.risk().w0, analysed.risk().w0)
+        assert again.model is not analysed.model
+        with again.folder.locked():
+            pass
+
+
+def test_a_copy_made_while_recording_does_not_record(tmp_path):
+    study, model, optimizer = small.begin(tmp_path / "s")
+    with study.record(optimizer, small.SELECT):
+        small.train(model, optimizer, last=30)
+        again = copy.deepcopy(study)
+        with pytest.raises(StorageError, match="another process"):
+            again.record(small.sgd(again.model), small.SELECT, first_step=31)
+    assert len(study.trajectory) == 30
+
+
+@pytest.mark.parametrize("asked", [{"noise": True}, {"controls": True}, {"noise": True, "controls": True}])
+def test_stages_after_the_last_one_are_refused(recorded, asked):
+    with pytest.raises(InputError, match=rf"up to until='law'; got {'=True and '.join(asked)}=True, which comes later"):
+        small.opened(recorded).analyse(until="law", progress=False, **asked)
+
+
+def test_settings_are_explained_by_help():
+    from landscope.study import StudySettings
+
+    for name in StudySettings.model_fields:
+        assert f"    {name}: " in StudySettings.__doc__
+    assert "noise_modes: Number of log-spaced modes" in StudySettings.__doc__
+    assert "Default: 100." in StudySettings.__doc__
 
 
 def test_one_study_has_the_claims_of_all_stages(analysed):

@@ -24,6 +24,7 @@ __all__ = [
     "can_join",
     "fits",
     "cut_even_blocks",
+    "moved",
     "read_data",
     "read_batches",
 ]
@@ -131,6 +132,15 @@ def _to(value: Any, device: torch.device) -> Any:
     if type(value) in (list, tuple):
         return type(value)(_to(part, device) for part in value)
     return copy.deepcopy(value)
+
+
+def moved(value: Any, device: torch.device) -> Any:
+    """A batch of any structure on a device: tensors, and what has a method ``to``, also within containers."""
+    if callable(getattr(value, "to", None)):
+        return value.to(device)
+    if type(value) is dict:
+        return {name: moved(part, device) for name, part in value.items()}
+    return type(value)(moved(part, device) for part in value) if type(value) in (list, tuple) else value
 
 
 def call_model(model: nn.Module, inputs: Any) -> Any:

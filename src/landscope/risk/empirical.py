@@ -140,7 +140,7 @@ class EmpiricalRisk:
             model: The network.
             batch_losses: Function ``batch_losses(model, batch)`` that returns the loss of each sample, or
                 ``(sum, count)``. It must use the model in its argument.
-            data: The batches; they are read once.
+            data: The batches; they are read once, and kept on the device of the model.
             space: Parameters that are the coordinates.
 
         Returns:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import yaml
 
+from landscope._checks import check_path
 from landscope._version import __version__
 from landscope.errors import InputError, StorageError
 from landscope.results import Result
@@ -40,9 +41,11 @@ def _entries(path: Path) -> set[str]:
     return {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
 
 
-def _check_folder(path: Path) -> None:
+def _checked_folder(path: Any) -> Path:
+    path = check_path("the folder of a study", path)
     if path.exists() and not path.is_dir():
         raise StorageError(expected=f"a folder at {path}", got="a file", hint="Choose another folder.")
+    return path
 
 
 def _differences(there: StudySettings, asked: StudySettings) -> str:
@@ -118,8 +121,7 @@ class StudyFolder(ResultFolder):
             InputError: If a setting is unknown or does not fit.
             StorageError: If the folder holds something else, or results under other settings.
         """
-        path = Path(path)
-        _check_folder(path)
+        path = _checked_folder(path)
         if cls._settings_to_write(path, given) is None:
             return cls.open(path)
         with ResultFolder(path).locked():  # another process may have begun to compute in the meantime
@@ -173,8 +175,7 @@ class StudyFolder(ResultFolder):
         Raises:
             StorageError: If there is none, or it is damaged or of another version.
         """
-        path = Path(path)
-        _check_folder(path)
+        path = _checked_folder(path)
         try:
             content = yaml.safe_load((path / _FILE).read_text(encoding="utf-8"))
             number = int(content["format"])

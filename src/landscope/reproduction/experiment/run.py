@@ -109,17 +109,21 @@ class ExperimentRun:
                 if epoch.step >= n_steps:
                     break
 
-    def analyse(self, reporter: Reporter, *, until: str = "law") -> None:
-        """Train, and make every missing result up to a stage.
+    def analyse(
+        self, reporter: Reporter, *, until: str | None = None, noise: bool = False, controls: bool = False
+    ) -> None:
+        """Train, and make every missing result of some stages, see :meth:`landscope.Study.analyse`.
 
         Args:
             reporter: Shows progress.
-            until: Last stage, one of :data:`STAGES`.
+            until: Last stage, one of :data:`STAGES`, with every stage before it.
+            noise: Measure the minibatch noise too.
+            controls: Measure the controls too.
         """
         if not training_is_done(self.path):
             train_run(self.path, self.experiment, reporter)
         if until != "train":
-            self.study.analyse(until=until, progress=reporter)
+            self.study.analyse(until=until, noise=noise, controls=controls, progress=reporter)
 
     @contextlib.contextmanager
     def locked(self) -> Generator[None]:
