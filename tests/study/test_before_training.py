@@ -71,6 +71,11 @@ def test_statistics_that_cannot_be_estimated_again_are_refused_before_the_traini
         begun(tmp_path, samples(), of_pair, batch_norm="re-estimated")
 
 
+def test_a_selection_may_be_read_once(tmp_path):
+    study, _, optimizer = small.begin(tmp_path / "s")
+    assert study.record(optimizer, (name for name in ("0.weight", "3.bias")))._recorder.space.dim == 63
+
+
 def test_a_function_that_needs_all_samples_at_once_is_accepted(tmp_path):
     mixing = torch.eye(40)
     begun(tmp_path, samples(), lambda model, batch: of_pair(model, (mixing @ batch[0], batch[1])))

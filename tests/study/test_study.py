@@ -543,6 +543,13 @@ def _sgd_on(rate=0.01, take=1.0, **options):
     return train_on
 
 
+def _one_layer(model, record, *, sampling, n_steps, seed):
+    """A training that goes on with some of the weights, without a word to the others."""
+    optimizer = torch.optim.SGD(model[0].parameters(), lr=0.01)
+    with record(optimizer):
+        small.train(model, optimizer, 1000 * seed, 1000 * seed + n_steps - 1)
+
+
 def _controlled(folder, train_on, **settings):
     study = small.opened(folder, train_on=train_on, n_nulls=0, **settings)
     study.analyse(controls=True, progress=False)
@@ -561,6 +568,12 @@ def test_stationarity_is_tested_with_the_rate_and_the_optimiser_of_the_training_
     _controlled(recorded, _sgd_on())
     notes = {judgement.claim.key: judgement.measurement.note for judgement in study.claims}
     assert "residual of the Lyapunov equation" in notes["stationary"]
+
+
+def test_stationarity_is_of_the_weights_that_the_training_that_went_on_trains(recorded):
+    study = _controlled(recorded, _one_layer, basis_modes=5)
+    assert study.folder.has("controls-yaida")
+    assert study.folder.has("controls-lyapunov")
 
 
 def test_a_training_that_goes_on_for_too_few_steps_is_refused(recorded):

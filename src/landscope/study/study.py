@@ -180,12 +180,13 @@ class Study:
         """
         subject = self._analysis.subject
         self._check_no_results()
-        subject.check_loss(ParameterSpace.of(subject.model, select), batch_norm=self.folder.settings.batch_norm)
+        space = ParameterSpace.of(subject.model, select)
+        subject.check_loss(space, batch_norm=self.folder.settings.batch_norm)
         ends = [
             span[1] for span in (self.folder.settings.window, self.folder.settings.fresh) if isinstance(span, tuple)
         ]
         self._recorder = StudyRecorder(
-            self.folder, subject.model, optimizer, select, every=every, first_step=first_step,
+            self.folder, subject.model, optimizer, space, every=every, first_step=first_step,
             resume=first_step is not None, checkpoints=checkpoints, always=tuple(ends),
         )  # fmt: skip
         self._begin()
