@@ -17,7 +17,7 @@ from landscope.errors import InputError, LandscopeWarning, NonFiniteError, Stora
 from landscope.parameters import ParameterSpace, Selection
 from landscope.recorder_sinks import DiskSink, MemorySink
 from landscope.step_size import was_skipped
-from landscope.trajectory import Trajectory
+from landscope.trajectory import Trajectory, stored_dtype
 
 __all__ = ["TrajectoryRecorder"]
 
@@ -103,16 +103,16 @@ class TrajectoryRecorder:
         first_step = check_count("first_step", 1 if first_step is None else first_step, minimum=0)
         self._step = self._steps_before = first_step - 1
         self._check_optimizer()
-        # Files know no bfloat16; float32 holds it exactly.
-        self._dtype = dtype = torch.float32 if self._tensors[0].dtype == torch.bfloat16 else self._tensors[0].dtype
-        self._rows_per_block = max(1, min(_MAX_BLOCK_ROWS, _BLOCK_BYTES // (self.space.dim * dtype.itemsize)))
+        precision = self._tensors[0].dtype
+        self._dtype = stored_dtype(precision)
+        self._rows_per_block = max(1, min(_MAX_BLOCK_ROWS, _BLOCK_BYTES // (self.space.dim * self._dtype.itemsize)))
         self._sink = (
-            MemorySink(self.space, last)
+            MemorySink(self.space, precision, last)
             if path is None
             else DiskSink(
                 self.space,
                 check_path("path", path),
-                dtype,
+                precision,
                 self._rows_per_block,
                 resume=resume,
                 before=first_step,

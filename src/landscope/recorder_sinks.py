@@ -12,7 +12,7 @@ from landscope.errors import InputError, StorageError
 from landscope.parameters import ParameterSpace
 from landscope.results import stamp
 from landscope.storage.rows import RowStore
-from landscope.trajectory import Trajectory, open_trajectory, trajectory_columns
+from landscope.trajectory import Trajectory, open_trajectory, trajectory_attributes, trajectory_columns
 
 __all__ = ["DiskSink", "MemorySink", "other_spacing"]
 
@@ -32,8 +32,8 @@ def other_spacing(recorded: int, asked: int, path: Path) -> InputError:
 class MemorySink:
     """Keeps every block, or as few of the latest as hold the last rows."""
 
-    def __init__(self, space: ParameterSpace, last: int | None) -> None:
-        self._space, self._last = space, last
+    def __init__(self, space: ParameterSpace, precision: torch.dtype, last: int | None) -> None:
+        self._space, self._precision, self._last = space, precision, last
         self._blocks: list[tuple[Tensor, ...]] = []
 
     def check(self, first_step: int, weights: Tensor) -> None:
@@ -61,7 +61,9 @@ class MemorySink:
             self._blocks = [tuple(torch.cat(parts) for parts in zip(*self._blocks, strict=True))]
         kept = slice(None) if self._last is None else slice(-self._last, None)
         weights, steps, rates, losses = (part[kept] for part in self._blocks[0])
-        return Trajectory.of(weights, steps=steps, learning_rate=rates, loss=losses, space=self._space)
+        return Trajectory.of(
+            weights, steps=steps, learning_rate=rates, loss=losses, space=self._space, precision=self._precision
+        )
 
 
 class DiskSink:
@@ -71,7 +73,7 @@ class DiskSink:
         self,
         space: ParameterSpace,
         path: Path,
-        dtype: torch.dtype,
+        precision: torch.dtype,
         rows_per_block: int,
         *,
         resume: bool,
@@ -88,11 +90,10 @@ class DiskSink:
         else:
             self._store = RowStore.create(
                 path,
-                trajectory_columns(space, dtype),
+                trajectory_columns(space, precision),
                 rows_per_block=rows_per_block,
                 attributes={
-                    "names": space.names,
-                    "shapes": space.shapes,
+                    **trajectory_attributes(space, precision),
                     "first_step": before,
                     "provenance": stamp(),
                 },
