@@ -124,18 +124,20 @@ class Watched(nn.Module):
         return nn.functional.dropout(self.body(inputs), training=self.training)
 
 
-def trained(folder, is_recorded):
+def trained(folder, is_checked):
     """The state after a training: weights, buffers, gradients, and what every generator gives next."""
     torch.manual_seed(4)
-    np.random.seed(4)  # noqa: NPY002
-    random.seed(4)
     model, data = Watched(), Augmented()
     order = torch.Generator().manual_seed(2)
     loader = DataLoader(data, 8, shuffle=True, generator=order, collate_fn=data.joined)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     model.body[0].weight.grad = torch.ones_like(model.body[0].weight)
-    if is_recorded:
-        ls.Study(folder / "s", model, small.CRITERION, loader).record(optimizer, "body.0.weight")
+    study, space = ls.Study(folder / "s", model, small.CRITERION, loader), ls.ParameterSpace.of(model, "body.0.weight")
+    torch.manual_seed(4)
+    np.random.seed(4)  # noqa: NPY002
+    random.seed(4)  # from here on: the checks of shapes in these tests draw from it
+    if is_checked:
+        study._subject.check_loss(space)
     assert model.training
     assert not data.opened
     for inputs, targets in loader:
@@ -148,8 +150,11 @@ def trained(folder, is_recorded):
 
 
 def test_the_check_leaves_the_training_as_it_is_to_the_bit(tmp_path):
-    pairs = zip(trained(tmp_path, False), trained(tmp_path, True), strict=True)
-    assert all(torch.equal(bare, watched) for bare, watched in pairs)
+    data = Augmented()
+    ((inputs, _),) = first_samples(DataLoader(data, 8, shuffle=True, collate_fn=data.joined), collated=True)
+    assert inputs.shape == (8, 6)
+    pairs = list(zip(trained(tmp_path, False), trained(tmp_path, True), strict=True))
+    assert [torch.equal(bare, watched) for bare, watched in pairs] == [True] * len(pairs)
 
 
 class Stream(IterableDataset):
