@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -19,6 +21,7 @@ __all__ = [
     "check_hooked",
     "check_kind",
     "check_landscape",
+    "check_path",
     "check_positive",
     "check_start",
     "check_strength",
@@ -61,6 +64,15 @@ def check_kind(name: str, value: Any, kind: type[T], *, hint: str) -> T:
     if not isinstance(value, kind):
         raise InputError(expected=f"{name} of type {kind.__name__}", got=type(value).__name__, hint=hint)
     return value
+
+
+def check_path(name: str, value: Any) -> Path:
+    """Return ``value`` as a path."""
+    if not isinstance(value, str | os.PathLike) or isinstance(os.fspath(value), bytes):
+        raise InputError(
+            expected=f"{name} as a path", got=repr(value), hint='Pass a string or a pathlib.Path, such as "runs/mine".'
+        )
+    return Path(value)
 
 
 def check_hooked(optimizer: Any) -> torch.optim.Optimizer:

@@ -669,3 +669,19 @@ def test_the_order_of_directions_changes_no_bit(trained_digits, monkeypatch):
     back = [lines_of_risk(torch.tensor([i]), step) for i in reversed(range(6))]
     assert torch.equal(torch.cat(forth), torch.cat(back[::-1]))
     assert torch.equal(torch.cat(forth), lines_of_risk(torch.arange(6), step.expand(6)))
+
+
+def test_batches_of_any_structure_are_moved_to_the_device_of_the_model():
+    from landscope.risk.data import moved
+
+    class Batch:
+        where = "cpu"
+
+        def to(self, device):
+            self.where = device.type
+            return self
+
+    text, tensor, own = "a", torch.ones(2), Batch()
+    found = moved({"x": [tensor, (tensor, text)], "y": own, "z": 3}, torch.device("meta"))
+    assert (found["x"][0].device.type, found["x"][1][0].device.type, found["y"].where) == ("meta",) * 3
+    assert (found["x"][1][1], found["z"], tensor.device.type) == (text, 3, "cpu")

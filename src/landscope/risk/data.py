@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from landscope.errors import InputError
 
 __all__ = [
+    "OTHER_BATCHES",
     "Block",
     "are_classes",
     "cut_blocks_by_label",
@@ -23,9 +24,16 @@ __all__ = [
     "can_join",
     "fits",
     "cut_even_blocks",
+    "moved",
     "read_data",
     "read_batches",
 ]
+
+OTHER_BATCHES = (
+    "for other batches pass losses=f to ls.Study, or call EmpiricalRisk.from_closure(model, f, data); f(model, batch) "
+    "gives the losses."
+)
+"""What to do with batches that are no pairs."""
 
 Block = tuple[Any, Any]
 """Inputs and targets of some samples."""
@@ -59,7 +67,7 @@ def read_data(data: Any, device: torch.device) -> tuple[list[Block], int]:
         raise InputError(
             expected="data as (inputs, targets) tensors or an iterable of such batches",
             got=type(data).__name__,
-            hint="Pass a DataLoader, or use EmpiricalRisk.from_closure for other batches.",
+            hint=f"Pass a DataLoader, or {OTHER_BATCHES}",
         )
     pairs = [(_to(inputs, device), _to(targets, device)) for inputs, targets in pairs]
     if not pairs or not any(_length(inputs) for inputs, _ in pairs):
@@ -95,7 +103,7 @@ def _pair(batch: Any) -> Block:
             raise InputError(
                 expected=f"batches with inputs, and targets under one of {', '.join(_TARGETS)}",
                 got=", ".join(map(str, batch)) or "an empty mapping",
-                hint="Rename the targets, or use EmpiricalRisk.from_closure(model, batch_losses, data).",
+                hint=f"Rename the targets, or {OTHER_BATCHES}",
             )
         return {name: value for name, value in batch.items() if name != named[0]}, batch[named[0]]
     if isinstance(batch, Sequence) and not isinstance(batch, str) and len(batch) > 2:
@@ -111,7 +119,7 @@ def _pair(batch: Any) -> Block:
     raise InputError(
         expected="batches of (inputs, targets), or mappings",
         got=f"{type(batch).__name__}" + (f" of {len(batch)} parts" if isinstance(batch, Sequence) else ""),
-        hint="Use EmpiricalRisk.from_closure(model, batch_losses, data) for batches of another structure.",
+        hint=f"Make such batches, or {OTHER_BATCHES}",
     )
 
 
@@ -124,6 +132,15 @@ def _to(value: Any, device: torch.device) -> Any:
     if type(value) in (list, tuple):
         return type(value)(_to(part, device) for part in value)
     return copy.deepcopy(value)
+
+
+def moved(value: Any, device: torch.device) -> Any:
+    """A batch of any structure on a device: tensors, and what has a method ``to``, also within containers."""
+    if callable(getattr(value, "to", None)):
+        return value.to(device)
+    if type(value) is dict:
+        return {name: moved(part, device) for name, part in value.items()}
+    return type(value)(moved(part, device) for part in value) if type(value) in (list, tuple) else value
 
 
 def call_model(model: nn.Module, inputs: Any) -> Any:

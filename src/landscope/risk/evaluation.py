@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from landscope._checks import for_float64
 from landscope.errors import InputError
-from landscope.risk.data import Block, call_model, can_join, cut_blocks, read_batches
+from landscope.risk.data import Block, call_model, can_join, cut_blocks, moved, read_batches
 from landscope.risk.losses import SampleLosses
 from landscope.risk.tracing import SplitModel, substituted_call
 from landscope.threads import one_thread
@@ -111,7 +111,8 @@ class ClosureLosses:
 
     def __init__(self, model: nn.Module, batch_losses: Callable[[nn.Module, Any], Any], batches: Iterable[Any]) -> None:
         self._module = ClosureModule(model, batch_losses)
-        self._batches = copy.deepcopy(read_batches(batches))
+        device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+        self._batches = [moved(batch, device) for batch in copy.deepcopy(read_batches(batches))]
         self.n_blocks = len(self._batches)
         self._sizes: list[int] = []
         if self.n_blocks == 0:

@@ -112,12 +112,21 @@ class ExperimentRun(ExperimentFolder):
                 if epoch.step >= n_steps:
                     break
 
-    def analyse(self, reporter: Reporter, *, until: str = "law") -> None:
-        """Train, and make every missing result up to a stage: train, or one of those of every study."""
+    def analyse(
+        self, reporter: Reporter, *, until: str | None = None, noise: bool = False, controls: bool = False
+    ) -> None:
+        """Train, and make every missing result of some stages, see :meth:`landscope.Study.analyse`.
+
+        Args:
+            reporter: Shows progress.
+            until: Last stage, one of :data:`STAGES`, with every stage before it.
+            noise: Measure the minibatch noise too.
+            controls: Measure the controls too.
+        """
         if not self.has("training"):
             train_run(self.path, self.experiment, reporter)
         if until != "train":
-            self.study.analyse(until=until, progress=reporter)
+            self.study.analyse(until=until, noise=noise, controls=controls, progress=reporter)
 
     def report(self) -> Path:
         """Write the page of the run."""
