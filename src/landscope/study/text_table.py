@@ -31,8 +31,6 @@ class TextTable:
 
 def _row(tag: str, line: list[str] | tuple[str, ...]) -> str:
     """A row whose short cells, such as numbers with intervals, stay on one line."""
-    cells = (
-        f"<{tag}{' style="white-space: nowrap"' if len(cell) < _SHORT else ''}>{html.escape(cell)}</{tag}>"
-        for cell in line
-    )
+    styles = [' style="white-space: nowrap"' if len(cell) < _SHORT else "" for cell in line]
+    cells = (f"<{tag}{style}>{html.escape(cell)}</{tag}>" for style, cell in zip(styles, line, strict=True))
     return f"<tr>{''.join(cells)}</tr>"
