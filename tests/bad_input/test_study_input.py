@@ -69,7 +69,7 @@ def test_problems_of_settings_are_said_in_our_words(tmp_path, parts):
     ("name", "function", "message"),
     [
         ("train_on", lambda model: None, r"train_on\(model, record, sampling=\.\.\., .*; got a function of \(model\)"),
-        ("evaluate", dict, r"evaluate\(model\); got a function of \(\)"),
+        ("evaluate", lambda: {"test_error": 0.1}, r"evaluate\(model\); got a function of \(\)"),
         ("evaluate", lambda model, data: {}, r"evaluate\(model\); got a function of \(model, data\)"),
         ("losses", lambda batch: batch, r"losses\(model, batch\); got a function of \(batch\)"),
         ("criterion", lambda outputs: outputs, r"criterion\(outputs, targets\); got a function of \(outputs\)"),
