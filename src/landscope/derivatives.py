@@ -7,15 +7,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from landscope.protocols import HasGradient, HasHessianProduct, LossLandscape
+from landscope.protocols import LossLandscape
 
 __all__ = ["gradient_function", "hessian_product"]
 
 
 def gradient_function(landscape: LossLandscape) -> Callable[[Tensor], Tensor]:
     """The function ``w[N] -> gradient[N]`` of a landscape."""
-    if isinstance(landscape, HasGradient):
-        return landscape.gradient
+    own = getattr(landscape, "gradient", None)
+    if own is not None:
+        return own
 
     def gradient(w: Tensor) -> Tensor:
         w = w.detach().clone().requires_grad_()
@@ -27,8 +28,9 @@ def gradient_function(landscape: LossLandscape) -> Callable[[Tensor], Tensor]:
 
 def hessian_product(landscape: LossLandscape) -> Callable[[Tensor, Tensor], Tensor]:
     """The function ``w[N], vector[N] -> Hessian(w) vector[N]`` of a landscape."""
-    if isinstance(landscape, HasHessianProduct):
-        return landscape.hessian_vector_product
+    own = getattr(landscape, "hessian_vector_product", None)
+    if own is not None:
+        return own
 
     def product(w: Tensor, vector: Tensor) -> Tensor:
         w = w.detach().clone().requires_grad_()

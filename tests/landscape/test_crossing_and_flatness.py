@@ -13,7 +13,7 @@ from naive import naive_side
 
 def search(loss, *, start=0.1, limit=10.0, rtol=1e-3, target=1.0, **guess):
     """Drive one search on ln(loss(d)/loss(0))."""
-    generator = find_crossing(target, start=start, limit=limit, rtol=rtol, **guess)
+    generator = find_crossing(target=target, start=start, limit=limit, rtol=rtol, **guess)
     d = next(generator)
     asked = []
     while True:

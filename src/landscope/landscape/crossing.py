@@ -68,8 +68,8 @@ class _Search:
 
 
 def find_crossing(
-    target: float,
     *,
+    target: float,
     start: float,
     limit: float,
     rtol: float,

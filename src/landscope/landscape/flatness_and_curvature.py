@@ -18,9 +18,7 @@ __all__ = ["FlatnessAndCurvature", "measure_flatness_and_curvature"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class FlatnessAndCurvature(
-    Result, kind="flatness_and_curvature", dims=dict.fromkeys(("ranks", "width", "curvature", "ratio"), ("mode",))
-):
+class FlatnessAndCurvature(Result, kind="flatness_and_curvature", axis="mode"):
     """Flatness beside the local curvature, mode by mode.
 
     Args:
