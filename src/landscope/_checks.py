@@ -31,13 +31,13 @@ __all__ = [
 T = TypeVar("T")
 
 
-def check_count(name: str, value: int, *, minimum: int, hint: str | None = None) -> int:
-    """Return ``value`` if it is an integer of at least ``minimum``."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+def check_count(name: str, value: int, *, minimum: int = 1, maximum: int | None = None, hint: str | None = None) -> int:
+    """Return ``value`` if it is an integer of at least ``minimum``, and at most ``maximum`` where there is one."""
+    highest = math.inf if maximum is None else maximum
+    if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= highest:
+        reach = f"of at least {minimum}" if maximum is None else f"between {minimum} and {maximum}"
         raise InputError(
-            expected=f"{name} to be an integer of at least {minimum}",
-            got=repr(value),
-            hint=hint or f"Pass an integer of at least {minimum}.",
+            expected=f"{name} to be an integer {reach}", got=repr(value), hint=hint or f"Pass an integer {reach}."
         )
     return value
 

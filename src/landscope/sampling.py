@@ -11,7 +11,6 @@ from torch import Tensor
 
 from landscope._checks import check_choice, check_count
 from landscope._names import Sampling
-from landscope.errors import InputError
 
 __all__ = ["MinibatchOrder"]
 
@@ -45,13 +44,8 @@ class MinibatchOrder:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_count("batch_size", self.batch_size, minimum=1)
-        if self.batch_size > self.n_samples:
-            raise InputError(
-                expected=f"a batch size of at most {self.n_samples}, the number of samples",
-                got=f"{self.batch_size}",
-                hint="Choose a smaller batch size.",
-            )
+        check_count("n_samples", self.n_samples)
+        check_count("batch_size", self.batch_size, maximum=self.n_samples)
         check_choice("sampling", self.sampling, get_args(Sampling))
 
     @property

@@ -100,8 +100,7 @@ def leading_eigenvectors(
         [5.0, 3.0]
     """
     dim = len(like)
-    if not 1 <= check_count("n_modes", n_modes, minimum=1) < dim:
-        raise InputError(expected=f"n_modes between 1 and {dim - 1}", got=f"{n_modes}", hint="Ask for fewer.")
+    check_count("n_modes", n_modes, maximum=dim - 1)
     multiply = _counted(_in_numpy(product, like), 4 * n_modes, progress or silent)
     # The iterations also take random vectors where products span no new direction, as in a null space.
     generator = np.random.default_rng(seed)

@@ -80,7 +80,7 @@ class FisherInformation:
         check_choice("kind", kind, get_args(FisherKind))
         w = self._checked("w", w)
         if kind == "batch-mean":
-            return self._mean_squares_of_batches(w, check_count("batch_size", batch_size, minimum=1))
+            return self._mean_squares_of_batches(w, batch_size)
         squares = torch.zeros(self.space.dim, dtype=torch.float64, device=device_with_float64(w.device))
         for block in range(self.blocks.n_blocks):
             for cotangent in self._of_all_answers(w, block) if kind == "exact" else self._of_labels(w, block):
@@ -178,10 +178,7 @@ class FisherInformation:
 
     def _mean_squares_of_batches(self, w: Tensor, batch_size: int) -> Tensor:
         count = sum(self.blocks.sizes)
-        if batch_size > count:
-            raise InputError(
-                expected=f"a batch size of at most {count}", got=f"{batch_size}", hint="Choose a smaller one."
-            )
+        check_count("batch_size", batch_size, maximum=count)
         batches = torch.arange(count // batch_size * batch_size, device=w.device).view(-1, batch_size)
         squares = torch.zeros(self.space.dim, dtype=torch.float64, device=device_with_float64(w.device))
         for batch in batches:

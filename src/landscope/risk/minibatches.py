@@ -94,12 +94,7 @@ class _GroupedLines:
 
 def partition(n_samples: int, batch_size: int, seed: int | None) -> Tensor:
     """Sample indices of full minibatches, in the order of the data or shuffled with a seed."""
-    if not 1 <= check_count("batch_size", batch_size, minimum=1) <= n_samples:
-        raise InputError(
-            expected=f"a batch size between 1 and {n_samples}",
-            got=f"{batch_size}",
-            hint="Choose another batch size.",
-        )
+    check_count("batch_size", batch_size, maximum=n_samples)
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     order = torch.arange(n_samples) if seed is None else torch.randperm(n_samples, generator=generator)
     return order[: n_samples // batch_size * batch_size].view(-1, batch_size)
