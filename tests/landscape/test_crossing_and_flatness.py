@@ -211,6 +211,7 @@ def test_curvature_of_a_bowl_and_its_local_flatness():
     well = InverseGaussian(curvature, minimum=2.0)
     local = torch.sqrt(8 * 2.0 / ls.landscape.directional_curvature(well, torch.zeros(5).double(), axes))
     assert torch.allclose(local, well.flatness())
+    assert ls.landscape.directional_curvature(lambda w: 3 * w.sum(-1), torch.zeros(5), axes[:1]).tolist() == [0.0]
 
 
 def test_reach_belongs_to_each_direction():

@@ -18,14 +18,7 @@ __all__ = ["CentredLines", "start_lines", "steps_for"]
 
 @dataclasses.dataclass(frozen=True)
 class CentredLines:
-    """Lines through ``w0`` and the loss there.
-
-    Args:
-        lines: Losses along the lines.
-        loss: Finite loss L0 = L(w0).
-        scale: Norm of w0, the natural length; 0 at the origin.
-        is_sketch: Whether the losses serve only for guesses.
-    """
+    """Lines through ``w0``, the finite loss L0 = L(w0), and the norm of w0 as natural length; a sketch only guesses."""
 
     lines: Lines
     loss: float

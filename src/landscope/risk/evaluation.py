@@ -203,14 +203,9 @@ def _compact(value: Any) -> Any:
 
 
 class TracedLosses(BlockOutputs):
-    """Evaluation of a traced model from its prefix outputs on.
+    """Evaluation of a traced model from its prefix outputs on, which take at most ``cache_bytes`` of memory.
 
-    Args:
-        split: The model, cut into prefix and suffix.
-        sample_losses: The criterion.
-        blocks: The data.
-        cache_bytes: Memory limit for prefix outputs.
-        order: Index in the data of each sample, block after block; by default the blocks are in the order of the data.
+    ``order`` is the index in the data of each sample, block after block; by default the order of the data.
     """
 
     def __init__(

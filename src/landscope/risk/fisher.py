@@ -40,8 +40,8 @@ class FisherInformation:
     a solution the Hessian. Made by :meth:`landscope.EmpiricalRisk.fisher_information`.
 
     Args:
-        blocks: The data and the model.
-        space: The selected weights.
+        blocks: Data and model.
+        space: Selected weights.
         like: Weights on the device and in the dtype of the model.
         is_classifier: Whether the loss is plain cross-entropy of the outputs.
 

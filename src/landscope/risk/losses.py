@@ -96,9 +96,8 @@ def _cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | fl
 def margins_of(logits: Tensor, targets: Tensor | int) -> Tensor:
     """Class-major margins ``z_j - z_y`` of every class over the right class y, for :func:`cross_entropy_of_margins`.
 
-    Args:
-        logits: Logits ``[classes, b]``; the function may overwrite them.
-        targets: Labels ``[b]``, or the single label of all samples, whose row is then left out.
+    The logits ``[classes, b]`` may be overwritten. The targets are labels ``[b]``, or the single label of all samples,
+    whose row is then left out.
     """
     if isinstance(targets, int):
         return torch.cat([logits[:targets], logits[targets + 1 :]]) - logits[targets]
