@@ -39,12 +39,9 @@ def check_inputs(model: nn.Module, inputs: Any) -> None:
 @torch.no_grad()
 def check_labels(model: nn.Module, pairs: Sequence[Block]) -> None:
     """Raise if a label has no output; the evaluation would only say "index out of range"."""
-    negative = [
-        int(targets.min())
-        for _, targets in pairs
-        if isinstance(targets, Tensor) and targets.numel() and not targets.is_floating_point()
-    ]
-    if any(least < 0 and least != _IGNORED for least in negative):
+    labels = [targets for _, targets in pairs if isinstance(targets, Tensor) and not targets.is_floating_point()]
+    negative = {label for targets in labels for label in targets[targets < 0].unique().tolist()} - {_IGNORED}
+    if negative:
         raise InputError(
             expected=f"labels of at least 0, or {_IGNORED} for ignored targets", got=f"label {min(negative)}",
             hint="Check the labels.",
@@ -53,8 +50,7 @@ def check_labels(model: nn.Module, pairs: Sequence[Block]) -> None:
         return
     with torch.random.fork_rng(devices=[]):
         logits = model(copy.deepcopy(pairs[0][0][:1]))
-    labels = [targets for _, targets in pairs if isinstance(targets, Tensor) and not targets.is_floating_point()]
-    largest = max((int(targets.max()) for targets in labels), default=0)
+    largest = max((int(targets.max()) for targets in labels if targets.numel()), default=0)
     if isinstance(logits, Tensor) and logits.ndim == 2 and largest >= logits.shape[1]:
         raise InputError(
             expected=f"labels from 0 to {logits.shape[1] - 1}, one for each output",
