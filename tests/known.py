@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from landscope.directions import moving
 from landscope.landscape import Flatness
 from landscope.noise import ModeStatistics
 
@@ -11,9 +12,10 @@ from landscope.noise import ModeStatistics
 def statistics_of(variance, velocity_variance=None):
     """Mode statistics with given variances, the same in every block of time."""
     strength = variance.sqrt() if velocity_variance is None else velocity_variance
-    zero = torch.zeros(10, len(variance), dtype=variance.dtype)
+    zero, still = torch.zeros(10, len(variance), dtype=variance.dtype), torch.zeros(len(variance))
     return ModeStatistics(
-        variance=variance, velocity_variance=strength, drift_share=variance, cosine_content=variance,
+        variance=variance, velocity_variance=strength, moves=moving(variance, strength, still),
+        drift_share=variance, cosine_content=variance,
         moments=torch.stack([zero, variance.expand(10, -1)], dim=1).double(),
         velocity_moments=torch.stack([zero, strength.expand(10, -1)], dim=1).double(),
         total_variance=float(variance.sum()), n_steps=1000,

@@ -31,6 +31,11 @@ def test_the_python_of_the_readme_runs(capsys, monkeypatch, tmp_path):
     assert int(learnt) > 60
 
 
+def test_the_first_example_is_fifteen_lines():
+    first = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(1)
+    assert sum(bool(line.strip()) for line in first.splitlines()) <= 15
+
+
 def test_without_the_penalty_of_the_readme_the_old_task_is_lost(capsys, monkeypatch, tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (shown,) = [block for block in blocks if "TaskMemory" in block]

@@ -19,7 +19,13 @@ from landscope.parameters import ParameterSpace, Selection
 from landscope.results import stamp
 from landscope.step_size import was_skipped
 from landscope.storage.rows import RowStore
-from landscope.trajectory import Trajectory, open_trajectory, trajectory_columns
+from landscope.trajectory import (
+    Trajectory,
+    open_trajectory,
+    stored_dtype,
+    trajectory_attributes,
+    trajectory_columns,
+)
 
 __all__ = ["TrajectoryRecorder"]
 
@@ -104,14 +110,14 @@ class TrajectoryRecorder:
         first_step = check_count("first_step", 1 if first_step is None else first_step, minimum=0)
         self._step = self._steps_before = first_step - 1
         self.groups = self._groups_of_selected()  # read by what records more than the weights
-        # Files know no bfloat16; float32 holds it exactly.
-        self._dtype = dtype = torch.float32 if self._tensors[0].dtype == torch.bfloat16 else self._tensors[0].dtype
-        self._rows_per_block = max(1, min(_MAX_BLOCK_ROWS, _BLOCK_BYTES // (self.space.dim * dtype.itemsize)))
+        precision = self._tensors[0].dtype
+        self._dtype = stored_dtype(precision)
+        self._rows_per_block = max(1, min(_MAX_BLOCK_ROWS, _BLOCK_BYTES // (self.space.dim * self._dtype.itemsize)))
         self._sink = (
-            _MemorySink(self.space, last)
+            _MemorySink(self.space, precision, last)
             if path is None
             else _DiskSink(
-                self.space, Path(path), dtype, self._rows_per_block, resume=resume, before=first_step, every=every
+                self.space, Path(path), precision, self._rows_per_block, resume=resume, before=first_step, every=every
             )
         )
         self._hook: torch.utils.hooks.RemovableHandle | None = None
@@ -264,8 +270,8 @@ def other_spacing(recorded: int, asked: int, path: Path) -> InputError:
 class _MemorySink:
     """Keeps every block, or as few of the latest as hold the last rows."""
 
-    def __init__(self, space: ParameterSpace, last: int | None) -> None:
-        self._space, self._last = space, last
+    def __init__(self, space: ParameterSpace, precision: torch.dtype, last: int | None) -> None:
+        self._space, self._precision, self._last = space, precision, last
         self._blocks: list[tuple[Tensor, ...]] = []
 
     def begin(self, first_step: int) -> None:
@@ -285,7 +291,9 @@ class _MemorySink:
             self._blocks = [tuple(torch.cat(parts) for parts in zip(*self._blocks, strict=True))]
         kept = slice(None) if self._last is None else slice(-self._last, None)
         weights, steps, rates, losses = (part[kept] for part in self._blocks[0])
-        return Trajectory.of(weights, steps=steps, learning_rate=rates, loss=losses, space=self._space)
+        return Trajectory.of(
+            weights, steps=steps, learning_rate=rates, loss=losses, space=self._space, precision=self._precision
+        )
 
 
 class _DiskSink:
@@ -295,7 +303,7 @@ class _DiskSink:
         self,
         space: ParameterSpace,
         path: Path,
-        dtype: torch.dtype,
+        precision: torch.dtype,
         rows_per_block: int,
         *,
         resume: bool,
@@ -312,11 +320,10 @@ class _DiskSink:
         else:
             self._store = RowStore.create(
                 path,
-                trajectory_columns(space, dtype),
+                trajectory_columns(space, precision),
                 rows_per_block=rows_per_block,
                 attributes={
-                    "names": space.names,
-                    "shapes": space.shapes,
+                    **trajectory_attributes(space, precision),
                     "first_step": before,
                     "provenance": stamp(),
                 },

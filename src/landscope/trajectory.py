@@ -97,6 +97,7 @@ class Trajectory:
         learning_rate: Learning rate alpha of each step, ``[T]``, NaN where unknown or not one number for all weights.
         loss: Minibatch loss L^mu that the step was taken on, ``[T]``, NaN where not given.
         space: Parameters of the columns, or None if unknown.
+        precision: Floating type the weights had in training; None where the rows have it themselves.
         provenance: Origin of the trajectory.
 
     Example:
@@ -112,6 +113,7 @@ class Trajectory:
     learning_rate: Float[Tensor, " T"]
     loss: Float[Tensor, " T"]
     space: ParameterSpace | None = None
+    precision: torch.dtype | None = None
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=stamp)
 
     @classmethod
@@ -123,6 +125,7 @@ class Trajectory:
         learning_rate: Float[Tensor, " T"] | None = None,
         loss: Float[Tensor, " T"] | None = None,
         space: ParameterSpace | None = None,
+        precision: torch.dtype | None = None,
         provenance: Mapping[str, Any] | None = None,
     ) -> Trajectory:
         """Make a trajectory of weights in memory.
@@ -133,6 +136,7 @@ class Trajectory:
             learning_rate: Learning rate of each step; unknown (NaN) by default.
             loss: Minibatch loss of each step; unknown (NaN) by default.
             space: Parameters of the columns.
+            precision: Floating type the weights had in training; that of ``weights`` by default.
             provenance: Origin of the weights.
 
         Returns:
@@ -156,6 +160,7 @@ class Trajectory:
             learning_rate=unknown if learning_rate is None else learning_rate,
             loss=unknown if loss is None else loss,
             space=space,
+            precision=precision,
             provenance=provenance or stamp(),
         )
         if space is not None and space.dim != weights.shape[1]:
@@ -164,18 +169,12 @@ class Trajectory:
                 got=f"{weights.shape[1]}",
                 hint="Pass the space the weights were flattened with.",
             )
-        for name in ("learning_rate", "loss"):
-            if len(getattr(trajectory, name)) != count:
-                raise InputError(
-                    expected=f"{name} of {count} steps",
-                    got=f"{len(getattr(trajectory, name))}",
-                    hint="One value a row.",
-                )
-        if len(trajectory.steps) != count or bool((torch.diff(trajectory.steps) <= 0).any()):
+        for name in ("steps", "learning_rate", "loss"):
+            if (got := len(getattr(trajectory, name))) != count:
+                raise InputError(expected=f"{name} of {count} rows", got=f"{got}", hint="One value a row.")
+        if bool((torch.diff(trajectory.steps) <= 0).any()):
             raise InputError(
-                expected=f"{count} strictly increasing steps",
-                got=f"{len(trajectory.steps)} steps, not all increasing",
-                hint="One step number a row.",
+                expected="strictly increasing steps", got="steps that do not increase", hint="One step number a row."
             )
         return trajectory
 
@@ -375,16 +374,27 @@ def open_trajectory(path: str | Path) -> Trajectory:
         _rows=_StoredRows(store),
         _selection=slice(0, store.rows, 1),
         space=ParameterSpace(names, shapes),
+        precision=getattr(torch, str(store.attributes.get("precision")), None),
         provenance=dict(store.attributes.get("provenance", {})),
         **columns,
     )
 
 
-def trajectory_columns(space: ParameterSpace, dtype: torch.dtype) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+def stored_dtype(precision: torch.dtype) -> torch.dtype:
+    """The floating type of recorded rows: files know no bfloat16, and float32 holds it exactly."""
+    return torch.float32 if precision == torch.bfloat16 else precision
+
+
+def trajectory_columns(space: ParameterSpace, precision: torch.dtype) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     """The columns of a trajectory on disk."""
     return {
-        "weights": ((space.dim,), torch.empty(0, dtype=dtype).numpy().dtype),
+        "weights": ((space.dim,), torch.empty(0, dtype=stored_dtype(precision)).numpy().dtype),
         "steps": ((), np.dtype(np.int64)),
         "learning_rate": ((), np.dtype(np.float64)),
         "loss": ((), np.dtype(np.float64)),
     }
+
+
+def trajectory_attributes(space: ParameterSpace, precision: torch.dtype) -> dict[str, Any]:
+    """What is kept beside the columns."""
+    return {"names": space.names, "shapes": space.shapes, "precision": str(precision).removeprefix("torch.")}

@@ -10,6 +10,7 @@ from torch import nn
 import landscope as ls
 from landscope.errors import InputError
 from landscope.noise import noise_and_curvature
+from landscope.noise.temperature_over_training import measure_temperature_over_training
 from landscope.reproduction.experiment.networks import mlp
 from landscope.synthetic import RandomSprings
 
@@ -221,3 +222,18 @@ def test_a_layer_is_measured_along_one_basis_alone(basis, monkeypatch):
     found = noise_and_curvature.measure_noise_and_curvature("layer", risk, ensemble, w0, 5, basis)
     assert torch.equal(found.variance, ls.noise.gradient_noise(ensemble, w0, along).variance)
     assert torch.equal(found.curvature, ls.landscape.directional_curvature(risk, w0, along))
+
+
+def test_temperature_over_training_follows_the_learning_rate_of_each_checkpoint():
+    """T = (alpha/2) Var(gradient)."""
+    springs, ranks = RandomSprings.draw(FLATNESS, 30, seed=0), torch.arange(1, 9)
+    constant, varied = (
+        measure_temperature_over_training(
+            [(step, springs, ORIGIN + step / 10) for step in (1, 2, 3)], 3, AXES, ranks, torch.zeros(1).double(),
+            learning_rates=torch.tensor(rates).double(), steps_per_epoch=1, drawn=0,
+        )
+        for rates in ([0.1, 0.1, 0.1], [0.1, 0.05, 0.2])
+    )  # fmt: skip
+    factors = torch.tensor([1.0, 0.5, 2.0]).double()[:, None]
+    assert torch.allclose(varied.temperature, factors * constant.temperature)
+    assert torch.allclose(varied.profiles, factors * constant.profiles)

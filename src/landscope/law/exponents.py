@@ -12,7 +12,6 @@ from torch import Tensor
 
 from landscope._checks import check_count
 from landscope.directions.directions import Directions
-from landscope.directions.moving import moving
 from landscope.directions.principal import principal_modes
 from landscope.directions.ranks import log_spaced_ranks
 from landscope.errors import InputError
@@ -36,7 +35,7 @@ _FEWEST_MODES = 3
 class Exponents(
     Result,
     kind="exponents",
-    dims=dict.fromkeys(("variance", "velocity_variance", "width", "bracketed", "used"), ("mode",)),
+    dims=dict.fromkeys(("variance", "velocity_variance", "moves", "width", "bracketed", "used"), ("mode",)),
 ):
     """How variance, noise strength and memory depend on flatness, for one set of directions on one window.
 
@@ -56,6 +55,7 @@ class Exponents(
             hold less.
         variance: sigma_i^2, ``[k]``.
         velocity_variance: D_i.
+        moves: Whether the window moved along the direction by more than rounding (:func:`landscope.directions.moving`).
         width: F_i; NaN where it was not measured or not within reach.
         bracketed: Whether the flatness was measured and lies within reach.
         used: Modes fitted.
@@ -68,8 +68,7 @@ class Exponents(
         n_used: Modes fitted.
         n_censored: Moving modes in the range left out: no flatness within reach, or, in the equilibrium control, not
             equilibrated.
-        n_still: Modes in the range left out because the window did not move along them
-            (:func:`landscope.directions.moving`).
+        n_still: Modes in the range left out because the window did not move along them.
     """
 
     name: str
@@ -84,6 +83,7 @@ class Exponents(
     modes_for_90_percent: int
     variance: Float[Tensor, " k"]
     velocity_variance: Float[Tensor, " k"]
+    moves: Bool[Tensor, " k"]
     width: Float[Tensor, " k"]
     bracketed: Bool[Tensor, " k"]
     used: Bool[Tensor, " k"]
@@ -105,8 +105,7 @@ class Exponents(
     @property
     def correlation_time(self) -> Float[Tensor, " k"]:
         """tau_i = sigma_i^2/D_i, in rows; NaN for a mode that does not move."""
-        moves = moving(self.variance) & (self.velocity_variance > 0)
-        return self.variance / torch.where(moves, self.velocity_variance, math.nan)
+        return self.variance / torch.where(self.moves, self.velocity_variance, math.nan)
 
 
 def variance_flatness(
@@ -287,7 +286,7 @@ def fit_exponents(
     rows, fitted_range = ranks - 1, _range_within(fit_modes, ranks)
     in_range = (ranks >= fitted_range[0]) & (ranks <= fitted_range[1])
     # One set of modes for all three exponents: those that move in both senses.
-    moves = (moving(statistics.variance) & (statistics.velocity_variance > 0))[rows]
+    moves = statistics.moves[rows]
     used = in_range & moves & flatness.bracketed
     found, intervals = dict.fromkeys(_EXPONENTS, math.nan), dict.fromkeys(_EXPONENTS, _NOTHING)
     fit = None
@@ -295,7 +294,7 @@ def fit_exponents(
         # The nearest measured rank stands for one that was not measured: the fit is over all modes of the range.
         fitted = used.nonzero()[:, 0].repeat_interleave(_ranks_nearest_to_each(ranks)[used])
         fit, found, intervals = _fits(flatness.width[fitted], statistics, rows[fitted])
-    gamma, gamma_interval = spectrum_exponent(statistics.variance, statistics.moments, spectrum_ranks)
+    gamma, gamma_interval = spectrum_exponent(statistics, spectrum_ranks)
 
     def at_ranks(values: Tensor, fill: float | bool) -> Tensor:
         return torch.full((len(statistics.variance),), fill, dtype=values.dtype).index_copy(0, rows, values)
@@ -313,6 +312,7 @@ def fit_exponents(
         modes_for_90_percent=modes_for_share(statistics.variance, statistics.total_variance, 0.9),
         variance=statistics.variance,
         velocity_variance=statistics.velocity_variance,
+        moves=statistics.moves,
         width=at_ranks(flatness.width, math.nan),
         bracketed=at_ranks(flatness.bracketed, False),
         used=at_ranks(used, False),

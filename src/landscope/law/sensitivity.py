@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope.directions.directions import Directions
-from landscope.directions.moving import moving
 from landscope.landscape.flatness import Flatness
 from landscope.law.exponents import Exponents, fit_exponents, measure_exponents
 from landscope.noise.mode_statistics import mode_statistics
@@ -127,8 +126,7 @@ def _level(widths: Flatness) -> str:
 def exponents_over(row: Exponents, first: int, last: int) -> tuple[float, float, float]:
     """psi, psi_D and psi_tau over other modes; NaN where fewer than three can be fitted."""
     part = slice(first - 1, last)
-    moves = moving(row.variance) & (row.velocity_variance > 0)
-    kept = (row.bracketed & moves)[part]
+    kept = (row.bracketed & row.moves)[part]
     if int(kept.sum()) < 3:
         return math.nan, math.nan, math.nan
     width = row.width[part][kept]

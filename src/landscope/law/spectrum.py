@@ -120,7 +120,7 @@ def spectrum(
         total_variance=motion.total_variance,
         n_steps=len(window),
         dim=window.dim,
-        gamma=spectrum_exponent(motion.variance, motion.moments, spectrum_ranks)[0],
+        gamma=spectrum_exponent(motion, spectrum_ranks)[0],
         spectrum_ranks=spectrum_ranks,
         modes_for_90_percent=modes_for_share(motion.variance, motion.total_variance, 0.9),
         alignment=float((modes.directions[0] @ w0 / torch.linalg.vector_norm(w0)).abs()),
@@ -151,14 +151,12 @@ def modes_for_share(variance: Float[Tensor, " k"], total: float, share: float) -
     return int((held < share).sum()) + 2
 
 
-def spectrum_exponent(
-    variance: Float[Tensor, " k"], moments: Float[Tensor, "b 2 k"], ranks: tuple[int, int]
-) -> tuple[float, tuple[float, float]]:
+def spectrum_exponent(motion: ModeStatistics, ranks: tuple[int, int]) -> tuple[float, tuple[float, float]]:
     """The exponent gamma of sigma_i^2 ~ i^(-gamma) with its interval; NaN where fewer than three ranks move."""
-    rank = torch.arange(1, len(variance) + 1, dtype=torch.float64)
-    used = (rank >= ranks[0]) & (rank <= ranks[1]) & moving(variance)
+    rank = torch.arange(1, len(motion.variance) + 1, dtype=torch.float64)
+    used = (rank >= ranks[0]) & (rank <= ranks[1]) & motion.moves
     if int(used.sum()) < 3:
         return math.nan, (math.nan, math.nan)
-    exponent = fit_power_law(rank[used], variance[used]).exponent
-    low, high = exponent_interval(rank[used], moments[:, :, used], exponent)
+    exponent = fit_power_law(rank[used], motion.variance[used]).exponent
+    low, high = exponent_interval(rank[used], motion.moments[:, :, used], exponent)
     return -exponent, (-high, -low)

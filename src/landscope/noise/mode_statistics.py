@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from landscope._checks import check_count, check_trajectory
 from landscope.directions.directions import Directions, check_is_directions
-from landscope.directions.moving import moving
+from landscope.directions.moving import moving, rounding_strength
 from landscope.directions.variance import total_variance
 from landscope.noise.cosine_content import cosine_content
 from landscope.results import Result, stamp
@@ -26,7 +26,7 @@ class ModeStatistics(
     Result,
     kind="mode_statistics",
     dims={
-        **dict.fromkeys(("variance", "velocity_variance", "drift_share", "cosine_content"), ("mode",)),
+        **dict.fromkeys(("variance", "velocity_variance", "moves", "drift_share", "cosine_content"), ("mode",)),
         **dict.fromkeys(("moments", "velocity_moments"), ("block", "moment", "mode")),
     },
 ):
@@ -35,6 +35,7 @@ class ModeStatistics(
     Args:
         variance: sigma_i^2 of the window about its own mean, divided by T, ``[k]``.
         velocity_variance: D_i = <v_i^2>, v the change from row to row (paper, Eq. 12).
+        moves: Whether the window moved along the direction by more than rounding (:func:`landscope.directions.moving`).
         moments: Mean of theta (about the mean of the window) and of theta squared in each of ten stretches,
             ``[10, 2, k]``.
         velocity_moments: The same of the velocity.
@@ -46,6 +47,7 @@ class ModeStatistics(
 
     variance: Float[Tensor, " k"]
     velocity_variance: Float[Tensor, " k"]
+    moves: Bool[Tensor, " k"]
     moments: Float[Tensor, "b 2 k"]
     velocity_moments: Float[Tensor, "b 2 k"]
     drift_share: Float[Tensor, " k"]
@@ -84,13 +86,16 @@ def mode_statistics(directions: Directions, window: Trajectory) -> ModeStatistic
     theta = directions.project_trajectory(window)
     velocity = theta.diff(dim=0)
     centred = theta - theta.mean(dim=0)
+    variance, strength = centred.square().mean(dim=0), velocity.square().mean(dim=0)
+    moves = moving(variance, strength, rounding_strength(directions.directions, window))
     return ModeStatistics(
-        variance=centred.square().mean(dim=0),
-        velocity_variance=velocity.square().mean(dim=0),
+        variance=variance,
+        velocity_variance=strength,
+        moves=moves,
         moments=block_variances(centred, _BLOCKS),
         velocity_moments=block_variances(velocity, _BLOCKS),
-        drift_share=drift_share(theta, _BLOCKS),
-        cosine_content=cosine_content(centred),
+        drift_share=torch.where(moves, drift_share(theta, _BLOCKS), torch.nan),
+        cosine_content=torch.where(moves, cosine_content(centred), torch.nan),
         total_variance=total_variance(window),
         n_steps=len(window),
         provenance=stamp(directions=directions.name, source=dict(window.provenance)),

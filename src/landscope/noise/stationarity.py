@@ -13,7 +13,7 @@ from torch import Tensor
 from landscope._checks import check_count, check_positive
 from landscope.derivatives import gradient_function
 from landscope.directions.directions import Directions
-from landscope.directions.moving import moving
+from landscope.directions.moving import moving, rounding_strength
 from landscope.errors import InputError
 from landscope.protocols import LossLandscape, ProgressCallback
 from landscope.results import Result, stamp
@@ -113,9 +113,11 @@ def yaida_relation(
         products[number] = centred[row] * force
         if progress is not None:
             progress(number + 1, n_points)
-    driving = theta.diff(dim=0).square().mean(dim=0) / (2 * learning_rate)
+    strength = theta.diff(dim=0).square().mean(dim=0)
+    driving = strength / (2 * learning_rate)
     means = torch.stack([part.mean(dim=0) for part in products.tensor_split(_BLOCKS)])
-    scale = torch.where(moving(driving), driving, math.nan)
+    moves = moving(centred.square().mean(dim=0), strength, rounding_strength(modes.directions, recorded))
+    scale = torch.where(moves, driving, math.nan)
     return YaidaRelation(
         restoring=products.mean(dim=0),
         driving=driving,

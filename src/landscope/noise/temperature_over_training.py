@@ -78,7 +78,7 @@ def measure_temperature_over_training(
     ranks: Int[Tensor, " k"],
     displacements: Float[Tensor, " S"],
     *,
-    learning_rate: float,
+    learning_rates: Float[Tensor, " c"],
     steps_per_epoch: int,
     drawn: int,
     progress: ProgressCallback | None = None,
@@ -91,7 +91,7 @@ def measure_temperature_over_training(
         directions: Modes.
         ranks: Ranks of the modes.
         displacements: Displacements of the profiles.
-        learning_rate: Learning rate alpha.
+        learning_rates: Learning rate alpha of the step at each checkpoint.
         steps_per_epoch: Number of minibatches in an epoch.
         drawn: Index in ``directions`` of the mode of the profiles.
         progress: Callback for the number of completed checkpoints.
@@ -103,6 +103,7 @@ def measure_temperature_over_training(
     steps, loss, rows, profiles, drawn_steps, dimensions = [], [], [], [], [], []
     picked = set(torch.linspace(0, n_checkpoints - 1, 5).round().long().tolist())
     for number, (step, ensemble, w) in enumerate(checkpoints):
+        learning_rate = float(learning_rates[number])
         gradients = gradients_of(ensemble, w, None)
         gradients -= gradients.mean(dim=0)
         dimensions.append(learning_dimension(torch.linalg.svdvals(gradients).square(), 0.99))
@@ -131,7 +132,7 @@ def measure_temperature_over_training(
         correlation=_correlation(temperature[first:], losses[first:]),
         correlation_from_start=_correlation(temperature, losses),
         noise_dimension=torch.tensor(dimensions, dtype=torch.float64),
-        provenance=stamp(learning_rate=learning_rate),
+        provenance=stamp(learning_rates=learning_rates.tolist()),
     )
 
 

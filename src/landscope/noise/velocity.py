@@ -13,7 +13,7 @@ from torch import Tensor
 
 from landscope._checks import check_count, check_trajectory
 from landscope.directions.directions import Directions, check_is_directions
-from landscope.directions.moving import moving
+from landscope.directions.moving import moving, rounding_strength
 from landscope.errors import InputError
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
@@ -136,7 +136,7 @@ def velocity_statistics(
     covariance = _autocovariance(velocity, lag)
     strength = covariance[0]
     variance = theta.var(dim=0, correction=0)
-    moves = moving(variance) & (strength > 0)
+    moves = moving(variance, strength, rounding_strength(directions.directions, trajectory) / dt**2)
     integrated = _integrated_time(theta - theta.mean(dim=0))
     lags = _log_spaced(count // 4)
     msd = torch.stack([(theta[step:] - theta[:-step]).square().mean(dim=0) for step in lags.tolist()])

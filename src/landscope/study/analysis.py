@@ -215,6 +215,15 @@ class Analysis:
         return self.facts.learning_rate if self._has_no_rates else mean_rate(self.window)
 
     @property
+    def rates_at_checkpoints(self) -> Tensor:
+        """Learning rate alpha at the step of each saved whole model, or at the first recorded step after it."""
+        steps = torch.tensor(self.checkpoints.steps())
+        if self._has_no_rates:
+            return torch.full((len(steps),), self.facts.learning_rate, dtype=torch.float64)
+        rows = torch.searchsorted(self.recorded.steps, steps).clamp(max=len(self.recorded) - 1)
+        return self.recorded.learning_rate[rows]
+
+    @property
     def _has_no_rates(self) -> bool:
         """Whether the rows say nothing of the learning rate, as those of an imported recording."""
         return bool(torch.isnan(self.recorded.learning_rate).all())

@@ -17,7 +17,13 @@ from landscope.storage import RowStore
 from landscope.storage.folder import ResultFolder
 from landscope.study.checkpoints import Checkpoints, first_lines
 from landscope.study.subject import Subject
-from landscope.trajectory import Trajectory, open_trajectory, trajectory_columns
+from landscope.trajectory import (
+    Trajectory,
+    open_trajectory,
+    stored_dtype,
+    trajectory_attributes,
+    trajectory_columns,
+)
 
 __all__ = ["import_checkpoints", "import_trajectory"]
 
@@ -179,16 +185,18 @@ def _write_rows(folder: ResultFolder, recorded: Trajectory) -> None:
     path, space = folder.path / ".trajectory.imported", recorded.space
     assert space is not None  # noqa: S101 - both callers made sure
     shutil.rmtree(path, ignore_errors=True)
+    precision = recorded.precision or recorded.row(0).dtype
     store = RowStore.create(
         path,
-        trajectory_columns(space, recorded.row(0).dtype),
+        trajectory_columns(space, precision),
         rows_per_block=_ROWS_PER_BLOCK,
-        attributes={"names": space.names, "shapes": space.shapes, "provenance": dict(recorded.provenance)},
+        attributes={**trajectory_attributes(space, precision), "provenance": dict(recorded.provenance)},
     )
     for first in range(0, len(recorded), _ROWS_PER_BLOCK):
         part = recorded.part(slice(first, first + _ROWS_PER_BLOCK))
+        weights = part.weights.to(stored_dtype(precision))
         store.append(
-            weights=part.weights.numpy(), steps=part.steps.numpy(), learning_rate=part.learning_rate.numpy(),
+            weights=weights.numpy(), steps=part.steps.numpy(), learning_rate=part.learning_rate.numpy(),
             loss=part.loss.numpy(),
         )  # fmt: skip
     _note_distance(folder, recorded.steps)

@@ -37,5 +37,9 @@ def walk_of(trajectory: Trajectory, first: Tensor, increments: Tensor, name: str
 def surrogate_of(trajectory: Trajectory, weights: Tensor, name: str, seed: int) -> Trajectory:
     """Other weights at the steps of the window."""
     return Trajectory.of(
-        weights, steps=trajectory.steps, space=trajectory.space, provenance=stamp(surrogate=name, seed=seed)
+        weights,
+        steps=trajectory.steps,
+        space=trajectory.space,
+        precision=trajectory.precision,
+        provenance=stamp(surrogate=name, seed=seed),
     )

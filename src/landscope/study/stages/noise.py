@@ -132,7 +132,7 @@ def _temperature_over_training(analysis: Analysis) -> TemperatureOverTraining:
     return measure_temperature_over_training(
         analysis.ensembles_at_checkpoints(), len(analysis.checkpoints.steps()),
         _modes(analysis).directions[ranks - 1], ranks, _basin(analysis, int(ranks[drawn])),
-        learning_rate=analysis.learning_rate, steps_per_epoch=analysis.steps_per_epoch or 1, drawn=drawn,
+        learning_rates=analysis.rates_at_checkpoints, steps_per_epoch=analysis.steps_per_epoch or 1, drawn=drawn,
         progress=analysis.progress,
     )  # fmt: skip
 
