@@ -59,13 +59,11 @@ class MinibatchOrder:
         if self.sampling == "fixed":
             order = torch.arange(n_used)
         else:
-            generator = self._generator(0 if self.sampling == "shuffled-once" else number)
+            entropy = [self.seed, 0 if self.sampling == "shuffled-once" else number]
+            state = np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]
+            generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
             if self.sampling == "with-replacement":
                 order = torch.randint(self.n_samples, (n_used,), generator=generator)
             else:
                 order = torch.randperm(self.n_samples, generator=generator)[:n_used]
         return order.view(-1, self.batch_size)
-
-    def _generator(self, number: int) -> torch.Generator:
-        state = np.random.SeedSequence([self.seed, number]).generate_state(1, np.uint64)[0]
-        return torch.Generator().manual_seed(int(state >> np.uint64(1)))
