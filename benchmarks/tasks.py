@@ -22,7 +22,7 @@ _METHODS = (("none", None), ("ldc-floor", 0.4), ("ldc-variance-factored", 4.0), 
 _TRAINING = TaskTraining(epochs=1, window_epochs=0, max_samples=1000)
 
 
-def tasks(subject: Subject, device: str) -> list[Row]:  # noqa: ARG001 - groups share a form
+def tasks(subject: Subject) -> list[Row]:
     """Seconds a task by its number, and numbers stored, of the same network on inputs in twenty orders."""
     inputs, labels = subject.data
     train, test = ((inputs[part], labels[part]) for part in (slice(_SAMPLES), slice(_SAMPLES, _SAMPLES + _TESTED)))

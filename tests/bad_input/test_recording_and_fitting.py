@@ -142,7 +142,7 @@ def test_a_diverging_training_says_so(digits):
 
 
 def test_orders_and_networks_check_their_sizes():
-    with pytest.raises(InputError, match="batch size"):
+    with pytest.raises(InputError, match="batch_size"):
         MinibatchOrder(10, 11)
     with pytest.raises(InputError, match="one of fixed"):
         MinibatchOrder(10, 5, "random")

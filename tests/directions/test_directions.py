@@ -79,3 +79,16 @@ def test_a_tensor_becomes_directions():
     well = InverseGaussian(torch.arange(1.0, 7).double())
     axes = directions.Directions.of(torch.eye(6))
     assert ls.flatness(well, torch.zeros(6).double(), axes.directions).bracketed.all()
+
+
+def test_eigenvectors_in_a_null_space_have_the_same_bits_in_every_call():
+    # Five of the nine lie in the null space, where the iterations restart from random vectors.
+    matrix = torch.diag(torch.cat([torch.arange(1.0, 5), torch.zeros(56)]).double())
+    first, second = (
+        directions.hessian_eigenvectors.leading_eigenvectors(
+            lambda v: matrix @ v, torch.zeros(60).double(), 9, name="eigenvectors", seed=3
+        )
+        for _ in range(2)
+    )
+    assert torch.equal(first.directions, second.directions)
+    assert torch.equal(first.values, second.values)

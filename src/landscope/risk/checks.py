@@ -21,7 +21,7 @@ from landscope.risk.evaluation import BlockLosses
 from landscope.risk.losses import SampleLosses, Unreduced
 
 __all__ = [
-    "check_criterion", "check_inputs", "check_labels", "check_losses", "check_mean", "described", "explained",
+    "UnusedWeightsError", "check_criterion", "check_inputs", "check_labels", "check_losses", "check_mean", "described", "explained",
 ]  # fmt: skip
 
 _IGNORED = -100
@@ -44,12 +44,9 @@ def check_inputs(model: nn.Module, inputs: Any) -> None:
 @torch.no_grad()
 def check_labels(model: nn.Module, pairs: Sequence[Block]) -> None:
     """Raise if a label has no output; the evaluation would only say "index out of range"."""
-    negative = [
-        int(targets.min())
-        for _, targets in pairs
-        if isinstance(targets, Tensor) and targets.numel() and not targets.is_floating_point()
-    ]
-    if any(least < 0 and least != _IGNORED for least in negative):
+    labels = [targets for _, targets in pairs if isinstance(targets, Tensor) and not targets.is_floating_point()]
+    negative = {label for targets in labels for label in targets[targets < 0].unique().tolist()} - {_IGNORED}
+    if negative:
         raise InputError(
             expected=f"labels of at least 0, or {_IGNORED} for ignored targets", got=f"label {min(negative)}",
             hint="Check the labels.",
@@ -58,8 +55,7 @@ def check_labels(model: nn.Module, pairs: Sequence[Block]) -> None:
         return
     with torch.random.fork_rng(devices=[]):
         logits = _outputs(model, pairs[0][0][:1])
-    labels = [targets for _, targets in pairs if isinstance(targets, Tensor) and not targets.is_floating_point()]
-    largest = max((int(targets.max()) for targets in labels), default=0)
+    largest = max((int(targets.max()) for targets in labels if targets.numel()), default=0)
     if isinstance(logits, Tensor) and logits.ndim == 2 and largest >= logits.shape[1]:
         raise InputError(
             expected=f"labels from 0 to {logits.shape[1] - 1}, one for each output",
@@ -150,6 +146,10 @@ def _outputs(model: nn.Module, inputs: Any) -> Any:
         return call_model(model, copy.deepcopy(inputs))
 
 
+class UnusedWeightsError(InputError):
+    """The loss of the samples looked at does not depend on the selected weights."""
+
+
 def check_losses(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> None:
     """Raise if the loss does not depend on the weights, or changes between two equal calls."""
     with torch.random.fork_rng(devices=[]):
@@ -157,7 +157,7 @@ def check_losses(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> None
         with torch.no_grad():
             again = for_float64(blocks.losses(space.unflatten(w0), 0)[0]).double().sum()
     if not depends:
-        raise InputError(
+        raise UnusedWeightsError(
             expected=f"a loss that depends on {', '.join(space.names)}",
             got="a loss that does not depend on them",
             hint="Select parameters that change the output. A closure must use the model in its argument. A replaced "

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import inspect
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,7 +22,6 @@ __all__ = [
     "call_model",
     "can_join",
     "fits",
-    "cut_even_blocks",
     "moved",
     "read_data",
     "read_batches",
@@ -161,21 +159,15 @@ def fits(model: nn.Module, positional: tuple[Any, ...], keywords: Mapping[Any, A
     return True
 
 
-@contextlib.contextmanager
-def _random_state_kept(data: Any) -> Generator[None]:
-    """Restore the random state afterwards, because a loader draws random numbers even without shuffling."""
+def read_batches(data: Iterable[Any]) -> list[Any]:
+    """The batches of a loader; it draws random numbers even without shuffling, so the random state is restored."""
     generator = getattr(data, "generator", None)
     state = generator.get_state() if isinstance(generator, torch.Generator) else None
     with torch.random.fork_rng(devices=[]):
-        yield
+        batches = list(data)
     if isinstance(generator, torch.Generator) and state is not None:
         generator.set_state(state)
-
-
-def read_batches(data: Iterable[Any]) -> list[Any]:
-    """The batches of a loader; the random state is restored afterwards."""
-    with _random_state_kept(data):
-        return list(data)
+    return batches
 
 
 def _length(value: Any) -> int:
@@ -199,21 +191,18 @@ def _joined(pairs: list[Block]) -> Block:
     return torch.cat([inputs for inputs, _ in pairs]), torch.cat([targets for _, targets in pairs])
 
 
-def cut_blocks(pairs: list[Block], rows: int) -> list[Block]:
-    """Cut concatenated data into blocks of ``rows`` samples; separate batches are not changed."""
+def cut_blocks(pairs: list[Block], rows: int, *, even: bool = False) -> list[Block]:
+    """Cut concatenated data into blocks of at most ``rows`` samples, of nearly equal size if ``even``.
+
+    Separate batches are not changed.
+    """
     if len(pairs) > 1 or not isinstance(pairs[0][0], Tensor):
         return pairs
     inputs, targets = pairs[0]
+    if even:
+        count = -(-len(targets) // rows)
+        return list(zip(inputs.tensor_split(count), targets.tensor_split(count), strict=True))
     return list(zip(inputs.split(rows), targets.split(rows), strict=True))
-
-
-def cut_even_blocks(pairs: list[Block], rows: int) -> list[Block]:
-    """Cut the data into blocks of nearly equal size, at most ``rows`` samples each, for statistics of blocks."""
-    if len(pairs) > 1 or not isinstance(pairs[0][0], Tensor):
-        return pairs
-    inputs, targets = pairs[0]
-    count = -(-len(targets) // rows)
-    return list(zip(inputs.tensor_split(count), targets.tensor_split(count), strict=True))
 
 
 def cut_blocks_by_label(pairs: list[Block], rows: int) -> tuple[list[Block], Tensor] | None:

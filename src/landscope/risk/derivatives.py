@@ -9,6 +9,7 @@ from torch import Tensor
 
 from landscope._checks import device_with_float64, for_float64
 from landscope.attention import plain_kernels
+from landscope.derivatives import hessian_times
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.risk.evaluation import BlockLosses
@@ -43,16 +44,8 @@ def gradient(blocks: BlockLosses, space: ParameterSpace, w: Tensor) -> Tensor:
 
 def hessian_vector_product(blocks: BlockLosses, space: ParameterSpace, w: Tensor, vector: Tensor) -> Tensor:
     """Hessian of the mean over all samples, times a vector."""
-
-    def product(loss: Tensor, w: Tensor) -> Tensor:
-        (slope,) = torch.autograd.grad(loss, w, create_graph=True)
-        if not slope.requires_grad:  # a loss linear in w
-            return torch.zeros_like(w)
-        derivative = torch.autograd.grad(slope @ vector, w, allow_unused=True)[0]
-        return torch.zeros_like(w) if derivative is None else derivative
-
     with plain_kernels():
-        return _summed(blocks, space, w, product)
+        return _summed(blocks, space, w, lambda loss, w: hessian_times(loss, w, vector))
 
 
 def _summed(

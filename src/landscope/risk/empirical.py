@@ -26,15 +26,7 @@ from landscope.plain_lines import PlainBatchLines, PlainLines
 from landscope.protocols import BatchLines, Lines
 from landscope.risk import checks, derivatives
 from landscope.risk.batch_norm import ReestimatedLosses, running_norms, warn_of_other_statistics
-from landscope.risk.data import (
-    Block,
-    are_classes,
-    cut_blocks,
-    cut_blocks_by_label,
-    cut_even_blocks,
-    read_batches,
-    read_data,
-)
+from landscope.risk.data import Block, are_classes, cut_blocks, cut_blocks_by_label, read_batches, read_data
 from landscope.risk.evaluation import BlockLosses, BlockOutputs, ClosureLosses, TracedLosses, WholeLosses
 from landscope.risk.fisher import FisherInformation
 from landscope.risk.kronecker import LayerFactors, kronecker_factors
@@ -118,11 +110,12 @@ class EmpiricalRisk:
             checks.check_labels(self._model, pairs)
         checks.check_criterion(self._model, sample_losses, pairs[0])
         checks.check_mean(self._model, sample_losses, pairs)
-        self._blocks: BlockLosses = (
-            ReestimatedLosses(self._model, sample_losses, cut_even_blocks(pairs, self._rows_at_once(pairs, _NORM_ROWS)))
-            if self._batch_norm == "re-estimated"
-            else self._traced(pairs, sample_losses) or self._whole(pairs, sample_losses, largest_batch)
-        )
+        if self._batch_norm == "re-estimated":
+            blocks = cut_blocks(pairs, _rows_at_once(pairs, _NORM_ROWS), even=True)
+            self._blocks: BlockLosses = ReestimatedLosses(self._model, sample_losses, blocks)
+        else:
+            blocks = cut_blocks(pairs, _rows_at_once(pairs, largest_batch))
+            self._blocks = self._traced(pairs, sample_losses) or WholeLosses(self._model, sample_losses, blocks)
         checks.check_losses(self._blocks, self.space, self.w0)
 
     @classmethod
@@ -226,15 +219,6 @@ class EmpiricalRisk:
                 torch.testing.assert_close(loss, expected, rtol=rtol, atol=1e-12, equal_nan=True)
         if versions != [value._version for value in traced.prefix_outputs(0) if isinstance(value, Tensor)]:
             raise RuntimeError("the model changes stored values in place")
-
-    def _whole(self, pairs: list[Block], sample_losses: SampleLosses, largest_batch: int) -> WholeLosses:
-        return WholeLosses(self._model, sample_losses, cut_blocks(pairs, self._rows_at_once(pairs, largest_batch)))
-
-    @staticmethod
-    def _rows_at_once(pairs: list[Block], most: int) -> int:
-        inputs = pairs[0][0]
-        each = inputs[0].numel() if isinstance(inputs, Tensor) and inputs.ndim and len(inputs) else 1
-        return max(1, min(most, _INPUT_ELEMENTS // max(1, each)))
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -354,7 +338,17 @@ class EmpiricalRisk:
         return derivatives.weighted_gradient(self._blocks, self.space, self._checked("w", w), weights)
 
     def fisher_information(self) -> FisherInformation:
-        """The Fisher information of the outputs about the selected weights, for elastic weight consolidation."""
+        """The Fisher information of the outputs about the selected weights, for elastic weight consolidation.
+
+        Raises:
+            InputError: If the outputs of the model are not known apart from its losses.
+        """
+        if not isinstance(self._blocks, BlockOutputs):
+            raise InputError(
+                expected="a risk whose outputs are known",
+                got="one made by from_closure or with re-estimated statistics",
+                hint="Make it as EmpiricalRisk(model, criterion, data).",
+            )
         return FisherInformation(self._blocks, self.space, self.w0, is_classifier=self._class_major)
 
     def kronecker_factors(self, w: Float[Tensor, " N"]) -> list[LayerFactors]:
@@ -397,3 +391,10 @@ class EmpiricalRisk:
         return TracedLines(
             losses, self.space, w0, directions, class_major=class_major, cache_bytes=self._cache_bytes // 2
         )
+
+
+def _rows_at_once(pairs: list[Block], most: int) -> int:
+    """Number of samples in one evaluation of the whole model."""
+    inputs = pairs[0][0]
+    each = inputs[0].numel() if isinstance(inputs, Tensor) and inputs.ndim and len(inputs) else 1
+    return max(1, min(most, _INPUT_ELEMENTS // max(1, each)))

@@ -19,7 +19,7 @@ from landscope._names import BatchNorm
 from landscope.errors import InputError, NondeterministicLossError
 from landscope.parameters import ParameterSpace
 from landscope.risk import EmpiricalRisk
-from landscope.risk.checks import described
+from landscope.risk.checks import UnusedWeightsError, described
 from landscope.study.checkpoints import fresh_copy
 from landscope.study.first_samples import first_samples
 from landscope.study.seeded import seeded
@@ -175,10 +175,12 @@ class Subject:
                 return
             try:
                 dataclasses.replace(self, data=few).risk(self.model, space, batch_norm=batch_norm)
-            except (InputError, NondeterministicLossError):
-                if self.losses is None or not _is_pair_of_tensors(few):
+            except (InputError, NondeterministicLossError) as error:
+                # Other samples may use the weights, as with experts; a function may need all samples at once.
+                unused = isinstance(error, UnusedWeightsError)
+                if not unused and (self.losses is None or not _is_pair_of_tensors(few)):
                     raise
-                self.risk(self.model, space, batch_norm=batch_norm)  # a function may need all samples at once
+                self.risk(self.model, space, batch_norm=batch_norm)
             except Exception:  # noqa: BLE001 - no memory for a copy of the model: the training goes first
                 return
 

@@ -30,14 +30,13 @@ def increments_of(trajectory: Trajectory) -> tuple[Tensor, Tensor]:
 
 def walk_of(trajectory: Trajectory, first: Tensor, increments: Tensor, name: str, seed: int) -> Trajectory:
     """The sum of increments from the first row on, at the steps of the window."""
-    walk = torch.cat([first, first + increments.cumsum(dim=0)])
-    return surrogate_of(trajectory, walk.to(trajectory.row(0).dtype), name, seed)
+    return surrogate_of(trajectory, torch.cat([first, first + increments.cumsum(dim=0)]), name, seed)
 
 
 def surrogate_of(trajectory: Trajectory, weights: Tensor, name: str, seed: int) -> Trajectory:
-    """Other weights at the steps of the window."""
+    """Other weights at the steps of the window, in its dtype."""
     return Trajectory.of(
-        weights,
+        weights.to(trajectory.row(0).dtype),
         steps=trajectory.steps,
         space=trajectory.space,
         precision=trajectory.precision,
