@@ -10,8 +10,9 @@ from benchmarks.measure import Row
 from benchmarks.subject import Subject
 from landscope.reproduction.experiment.networks import mlp
 from landscope.reproduction.sequential.continual_result import ContinualResult
-from landscope.reproduction.sequential.methods import MethodSettings, SelectedOutputs, method_label
+from landscope.reproduction.sequential.methods import MethodSettings, method_label
 from landscope.reproduction.sequential.scenarios import permuted_scenario
+from landscope.reproduction.sequential.task_data import SelectedOutputs
 from landscope.reproduction.sequential.trainer import train_sequentially
 from landscope.reproduction.sequential.training import TaskTraining
 

@@ -56,22 +56,6 @@ def test_names_stand_for_the_default_options_and_objects_for_themselves():
     assert ls.TaskMemory(network()).method == LDC()
 
 
-def test_a_key_states_every_option():
-    assert [method.key for method in (LDC(), LDC(floor=False), LDC(factored=True), LDC("variance"))] == [
-        "ldc-floor",
-        "ldc-no-floor",
-        "ldc-factored",
-        "ldc-variance-floor",
-    ]
-    assert LDC("variance", psi=3, floor=False).key == "ldc-variance-psi3-no-floor"
-    assert [EWC(kind).key for kind in ("exact", "empirical", "batch-mean")] == [
-        "ewc",
-        "ewc-empirical",
-        "ewc-batch-mean",
-    ]
-    assert len({method.label for method in _ALL}) == len(_ALL)
-
-
 def test_options_that_contradict_each_other_are_refused():
     with pytest.raises(InputError, match="no floor with factored=True"):
         LDC(factored=True, floor=True)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import landscope as ls
-from landscope.penalties.blocks import PenaltySum
+from landscope.penalties.blocks import PartPenalty, PenaltySum
 from landscope.penalties.kronecker import KroneckerPenalty
 from quadratics import form_of, layer_penalty, low_rank
 
@@ -47,11 +47,10 @@ def test_penalties_on_different_weights_need_no_iterations():
 
 
 def _elsewhere(penalty, taken):
-    free = [place for place in range(11) if place not in taken.flatten().tolist()][:4]
-    return KroneckerPenalty(
-        anchor=penalty.anchor[:, :2], columns=torch.tensor(free).view(2, 2), inputs=penalty.inputs[:2, :2],
-        outputs=penalty.outputs, dim=11,
-    )  # fmt: skip
+    free = [place for place in range(11) if place not in taken.tolist()][:4]
+    kept = penalty.part
+    small = KroneckerPenalty(anchor=kept.anchor[:, :2], inputs=kept.inputs[:2, :2], outputs=kept.outputs)
+    return PartPenalty(small, torch.tensor(free), dim=11)
 
 
 @pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 1e-4), (torch.bfloat16, 3e-2), (torch.float16, 3e-3)])

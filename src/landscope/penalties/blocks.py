@@ -200,7 +200,7 @@ class PenaltySum:
     @functools.cached_property
     def _disjoint(self) -> bool:
         """Whether no weight belongs to two parts."""
-        columns = [part.columns.flatten() for part in self.parts if isinstance(part, PartPenalty | KroneckerPenalty)]
+        columns = [part.columns for part in self.parts if isinstance(part, PartPenalty)]
         return len(columns) == len(self.parts) and len(torch.cat(columns).unique()) == sum(map(len, columns))
 
     @functools.cached_property

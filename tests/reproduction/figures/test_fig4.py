@@ -12,7 +12,7 @@ from landscope.reproduction.figures import sec_s7, sec_s8
 from landscope.reproduction.figures.fig4 import claims, plots
 from landscope.reproduction.figures.fig4.claims import single_seed_measurements
 from landscope.reproduction.figures.two_task_experiment import TwoTaskResults
-from landscope.reproduction.sequential.ablations import PSI_METHODS
+from landscope.reproduction.sequential.methods import PSI_METHODS
 from two_task_trials import trials_of_seed
 
 GOOD = {"none": 0.9, "ldc-no-floor": 0.01, "random": 0.8, "ewc": 0.2, "kfac": 0.1, "l2": 0.3}
@@ -58,8 +58,8 @@ def test_claims_on_forgetting_can_come_out_either_way():
 
 
 def test_the_claim_on_exponents_can_come_out_either_way():
-    assert verdicts(sec_s7, sec_s7.measurements(results({PSI_METHODS[3].key: 0.9}))) == {"any_psi": "not reproduced"}
-    same = {method.key: 0.1 for method in PSI_METHODS.values()}
+    assert verdicts(sec_s7, sec_s7.measurements(results({PSI_METHODS[3]: 0.9}))) == {"any_psi": "not reproduced"}
+    same = dict.fromkeys(PSI_METHODS.values(), 0.1)
     assert verdicts(sec_s7, sec_s7.measurements(results(same))) == {"any_psi": "reproduced"}
 
 

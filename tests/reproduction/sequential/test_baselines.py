@@ -14,8 +14,9 @@ from landscope.reproduction.sequential.baselines.projection import GradientProje
 from landscope.reproduction.sequential.baselines.protocol import Memory
 from landscope.reproduction.sequential.baselines.replay import Replay
 from landscope.reproduction.sequential.low_rank import add_low_rank
-from landscope.reproduction.sequential.methods import MethodSettings, SelectedOutputs, method_label
+from landscope.reproduction.sequential.methods import MethodSettings, method_label
 from landscope.reproduction.sequential.scenarios import permuted_scenario, split_scenario
+from landscope.reproduction.sequential.task_data import SelectedOutputs
 from landscope.reproduction.sequential.trainer import train_sequentially
 from landscope.reproduction.sequential.training import TaskTraining
 

@@ -19,8 +19,9 @@ from landscope.reproduction.figures.figure import Plan, Section
 from landscope.reproduction.figures.method_comparison import NO_STRENGTH, MethodComparison
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.continual_result import ContinualResult
-from landscope.reproduction.sequential.methods import MethodSettings, SelectedOutputs, method_label
+from landscope.reproduction.sequential.methods import MethodSettings, method_label
 from landscope.reproduction.sequential.scenarios import Scenario, permuted_scenario, split_scenario
+from landscope.reproduction.sequential.task_data import SelectedOutputs
 from landscope.reproduction.sequential.trainer import train_sequentially
 from landscope.reproduction.sequential.training import TaskTraining
 from landscope.reproduction.sequential.tuning import Seeds, TunedStrength

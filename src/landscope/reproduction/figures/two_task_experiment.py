@@ -19,9 +19,8 @@ from landscope.reproduction.experiment.choices import Pretraining
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.figures.figure import Plan
 from landscope.reproduction.jobs import Job
-from landscope.reproduction.sequential.ablations import COMPARED, PSI_METHODS
 from landscope.reproduction.sequential.kept_results import kept_result, make_missing
-from landscope.reproduction.sequential.methods import MethodSettings, method_label
+from landscope.reproduction.sequential.methods import COMPARED, PSI_METHODS, MethodSettings, method_label
 from landscope.reproduction.sequential.preparation import PRETRAINING_EPOCHS, SequentialTraining, prepare_class_tasks
 from landscope.reproduction.sequential.tuning import Seeds, TunedStrength, Tuner
 from landscope.reproduction.sequential.two_tasks import TwoTaskTrials, run_trials
@@ -115,14 +114,14 @@ class TwoTaskExperiment:
     def trials(self) -> list[MethodSettings]:
         """Everything that is tried after one first task; plain training first."""
         counts = sorted({*self.counts, self.n_modes})
-        default = COMPARED["ldc-floor"].default_strength
+        default = COMPARED["ldc-floor"].method.default_strength
         trials = [
             MethodSettings(method, strength, count)
             for method, count in self.methods
             for strength in COMPARED[method].strengths[:: self.every]
         ]
         trials.append(MethodSettings("random", PAPER_STRENGTH, self.n_modes))
-        trials += [MethodSettings(m.key, PAPER_STRENGTH, self.n_modes) for m in PSI_METHODS.values() if self.psi]
+        trials += [MethodSettings(key, PAPER_STRENGTH, self.n_modes) for key in PSI_METHODS.values() if self.psi]
         trials += [
             MethodSettings("ewc", strength, count)
             for count in self.weights[:: self.every]
@@ -301,7 +300,7 @@ def table_row(
     method: str, n_modes: int, results: Sequence[TwoTaskResults], *, default_strength: bool = False
 ) -> list[str]:
     """Summed errors of a method at every stop, at its tuned or its default strength, and its costs."""
-    strength = COMPARED[method].default_strength if default_strength else None
+    strength = COMPARED[method].method.default_strength if default_strength else None
     cells = [
         _cell(each.best(method, stop, n_modes) if strength is None else each.at(method, strength, stop, n_modes))
         for each in results

@@ -12,9 +12,8 @@ from landscope.errors import InputError, StorageError
 from landscope.progress import Reporter
 from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.settings import ContinualOptions, Settings, TaskSettings
-from landscope.reproduction.sequential.ablations import COMPARED, UNPROTECTED
 from landscope.reproduction.sequential.continual_result import ContinualResult
-from landscope.reproduction.sequential.methods import MethodSettings, method_label
+from landscope.reproduction.sequential.methods import COMPARED, UNPROTECTED, MethodSettings, method_label
 from landscope.reproduction.sequential.preparation import SequentialTraining, prepare_class_tasks
 from landscope.reproduction.sequential.trainer import train_sequentially
 from landscope.threads import one_thread
@@ -23,6 +22,8 @@ __all__ = ["TASKS_NOTE", "check_request", "learn_in_folder", "numbers_of", "pars
 
 TASKS_NOTE = "tasks"
 _PREFIX = "continual-"
+_OF_CLASSIFIERS = ("ewc", "kfac", "fisher")
+"""Methods that take the Fisher information over all possible labels."""
 _OBSERVATIONS = 40
 """Measurements of all errors while a task is learnt, about."""
 
@@ -75,7 +76,7 @@ def parse_methods(options: ContinualOptions) -> list[MethodSettings]:
 
 
 def _strength(method: str, text: str) -> float:
-    default = COMPARED[method].default_strength
+    default = COMPARED[method].method.default_strength
     if not text and default is None:
         raise InputError(
             expected=f"a strength for {method}, which has no default", got="none", hint=f"Write {method}:1000, say."
@@ -105,7 +106,7 @@ def check_request(options: ContinualOptions, settings: Settings) -> None:
             got=", ".join(unused), hint="Leave them out.",
         )  # fmt: skip
     names = [method.method for method in parse_methods(options)]
-    unfit = [name for name in names if name in COMPARED and COMPARED[name].needs_classifier]
+    unfit = [name for name in names if name in _OF_CLASSIFIERS]
     if settings.loss != "cross-entropy" and unfit:
         raise InputError(
             expected=f"cross-entropy, which {', '.join(unfit)} is made for", got=settings.loss,
@@ -185,7 +186,7 @@ def _check_same_tasks(run: ExperimentFolder, options: ContinualOptions) -> None:
 
 def numbers_of(result: ContinualResult) -> dict[str, object]:
     """A result as plain numbers for JSON; None where there is no number."""
-    takes_modes = result.method in COMPARED and COMPARED[result.method].takes_modes
+    takes_modes = MethodSettings(result.method).takes_modes
     return {
         "method": result.method,
         "name": result.label,

@@ -10,8 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from landscope.reproduction.sequential.ablations import COMPARED
-from landscope.reproduction.sequential.methods import method_label
+from landscope.reproduction.sequential.methods import COMPARED, method_label
 from landscope.results import Result
 
 __all__ = ["ContinualResult", "LearntTask", "Observation"]
@@ -124,7 +123,7 @@ class ContinualResult(
         if self.method not in COMPARED:
             return words[0]
         words.append(f"λ = {self.strength:g}")
-        if COMPARED[self.method].takes_modes:
+        if COMPARED[self.method].counts == "modes":
             held = self.n_held[:-1].tolist()
             fewer = "" if min(held) == self.n_modes else f" ({', '.join(map(str, held))} held)"
             words += [f"{self.n_modes} modes a task{fewer}"]

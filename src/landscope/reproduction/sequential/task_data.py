@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from landscope.errors import InputError
 
-__all__ = ["Criterion", "Labelled", "Task", "class_tasks", "have_heads", "joined_tasks", "joint_task"]
+__all__ = [
+    "Criterion", "Labelled", "SelectedOutputs", "Task", "class_tasks", "have_heads", "joined_tasks", "joint_task",
+]  # fmt: skip
 
 Labelled = tuple[Tensor, Tensor]
 """Inputs and labels."""
@@ -133,3 +135,23 @@ def joint_task(tasks: Sequence[Task], criterion: Criterion) -> tuple[Task, Crite
         return criterion(outputs.gather(1, (labels - labels % width)[:, None] + head), labels % width)
 
     return joined_tasks([shifted(task) for task in tasks]), loss
+
+
+class SelectedOutputs(nn.Module):
+    """A network of which only the outputs of one task answer.
+
+    Args:
+        body: The network, with all outputs.
+    """
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body, self.columns = body, slice(None)
+
+    def select(self, outputs: tuple[int, ...] | None) -> None:
+        """Let these outputs, which lie side by side, answer from now on; all for None."""
+        self.columns = slice(None) if outputs is None else slice(outputs[0], outputs[-1] + 1)
+
+    def forward(self, x: Any) -> Any:
+        """``[b, ...] -> [b, outputs]``; annotated loosely because it is also traced."""
+        return self.body(x)[:, self.columns]

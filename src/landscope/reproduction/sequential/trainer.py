@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from landscope.memory.task_memory import TaskMemory
 from landscope.reproduction.sequential.baselines.protocol import Memory
 from landscope.reproduction.sequential.continual_result import ContinualResult, LearntTask, Observation
-from landscope.reproduction.sequential.methods import EndSnapshot, MethodSettings, SelectedOutputs
-from landscope.reproduction.sequential.task_data import Task, have_heads, joint_task
+from landscope.reproduction.sequential.methods import EndSnapshot, MethodSettings
+from landscope.reproduction.sequential.task_data import SelectedOutputs, Task, have_heads, joint_task
 from landscope.reproduction.sequential.training import TaskTraining
 from landscope.results import stamp
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from landscope._checks import check_count
 from landscope.reproduction.sequential.baselines.protocol import check_moves
+from landscope.reproduction.sequential.task_data import SelectedOutputs
 from landscope.step_size import gradient_scale
 
 __all__ = ["Replay"]
@@ -20,7 +21,8 @@ class Replay:
 
     .. math:: g \leftarrow \nabla L(\text{minibatch}) + \nabla L(\text{minibatch of all stored samples})
 
-    Methods that may store samples usually beat those that must not, so this is an upper reference.
+    Methods that may store samples usually beat those that must not, so this is an upper reference. The outputs of its
+    own task answer for each sample.
 
     Args:
         model: The model in training.
@@ -45,7 +47,7 @@ class Replay:
         self.n_samples = check_count("n_samples", n_samples, minimum=1)
         self.batch_size = check_count("batch_size", batch_size, minimum=1)
         self._generator = torch.Generator().manual_seed(seed)
-        self._stored: list[tuple[Callable[..., Tensor], Tensor, Tensor]] = []
+        self._stored: list[tuple[Callable[..., Tensor], Tensor, Tensor, slice]] = []
 
     @contextlib.contextmanager
     def training(self, optimizer: torch.optim.Optimizer) -> Generator[None]:
@@ -61,24 +63,26 @@ class Replay:
     def _add(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
         if not self._stored:
             return
-        counts = torch.tensor([len(labels) for _, _, labels in self._stored])
+        counts = torch.tensor([len(labels) for _, _, labels, _ in self._stored])
         drawn = torch.randint(int(counts.sum()), (self.batch_size,), generator=self._generator)
         task = torch.bucketize(drawn, counts.cumsum(0), right=True)
         place = drawn - (counts.cumsum(0) - counts)[task]
-        for number, (criterion, inputs, labels) in enumerate(self._stored):
+        body = self.model.body if isinstance(self.model, SelectedOutputs) else self.model
+        for number, (criterion, inputs, labels, columns) in enumerate(self._stored):
             rows = place[task == number].to(labels.device)
             if len(rows):
-                loss = criterion(self.model(inputs[rows]), labels[rows])
+                loss = criterion(body(inputs[rows])[:, columns], labels[rows])
                 (loss.mean() * (len(rows) / self.batch_size) * gradient_scale(optimizer)).backward()
 
     def consolidate(self, criterion: Callable[..., Tensor], data: tuple[Tensor, Tensor]) -> None:
-        """Store some samples ``(inputs, labels)`` of this task, and its loss."""
+        """Store some samples ``(inputs, labels)`` of this task, its loss, and the outputs that answer."""
         inputs, labels = data
         chosen = torch.randperm(len(labels), generator=self._generator)[: self.n_samples].to(labels.device)
-        self._stored.append((criterion, inputs[chosen].clone(), labels[chosen].clone()))
+        columns = self.model.columns if isinstance(self.model, SelectedOutputs) else slice(None)
+        self._stored.append((criterion, inputs[chosen].clone(), labels[chosen].clone(), columns))
         self.n_tasks += 1
 
     @property
     def n_stored(self) -> int:
         """Numbers stored of earlier tasks."""
-        return sum(inputs.numel() + labels.numel() for _, inputs, labels in self._stored)
+        return sum(inputs.numel() + labels.numel() for _, inputs, labels, _ in self._stored)
