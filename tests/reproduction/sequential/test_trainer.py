@@ -161,6 +161,8 @@ def test_the_label_tells_when_fewer_modes_moved_than_were_asked_for():
     assert result.n_steps.min() > 0
 
 
-def test_unknown_methods_are_refused():
+def test_a_file_name_states_the_numbers_of_a_method():
+    assert MethodSettings("ldc-floor", 4.0, n_modes=200, rank=600).file_name == "ldc-floor-4-200-rank600"
+    assert MethodSettings("none", n_modes=200, rank=600).file_name == "none"
     with pytest.raises(InputError, match="method to be one of"):
         MethodSettings("ldc-flor", 4.0)

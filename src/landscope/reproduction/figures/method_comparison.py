@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from landscope.progress import Reporter
+from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.figures.figure import Plan
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.continual_result import ContinualResult
-from landscope.reproduction.sequential.kept_results import kept_result, make_missing
+from landscope.reproduction.sequential.kept_results import make_missing
 from landscope.reproduction.sequential.methods import MethodSettings
 from landscope.reproduction.sequential.tuning import Seeds, Tuner, check_same_settings, middle_strengths
 
@@ -81,7 +82,7 @@ class MethodComparison:
         return self.plan.run_path(self._name(seed))
 
     def _load(self, seed: int, row: MethodSettings, strength: float) -> ContinualResult:
-        result = kept_result(self.path(seed), row.at(strength).file_name, ContinualResult)
+        result = ExperimentFolder.open(self.path(seed)).load(row.at(strength).file_name, ContinualResult)
         return check_same_settings(result, {**self.training, **({} if row.window is None else {"window": row.window})})
 
 

@@ -16,10 +16,11 @@ from landscope.claims.verdict import Control, Measurement
 from landscope.law.intervals import mean_with_spread, seed_interval
 from landscope.progress import Reporter
 from landscope.reproduction.experiment.choices import Pretraining
+from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.figures.figure import Plan
 from landscope.reproduction.jobs import Job
-from landscope.reproduction.sequential.kept_results import kept_result, make_missing
+from landscope.reproduction.sequential.kept_results import make_missing
 from landscope.reproduction.sequential.methods import COMPARED, PSI_METHODS, MethodSettings, method_label
 from landscope.reproduction.sequential.preparation import PRETRAINING_EPOCHS, SequentialTraining, prepare_class_tasks
 from landscope.reproduction.sequential.tuning import Seeds, TunedStrength, Tuner
@@ -103,7 +104,8 @@ class TwoTaskExperiment:
         """Results of all seeds."""
 
         def load(seeds: range) -> list[TwoTaskTrials]:
-            return [kept_result(plan.run_path(self._run_name(seed)), _RESULT, TwoTaskTrials) for seed in seeds]
+            folders = [ExperimentFolder.open(plan.run_path(self._run_name(seed))) for seed in seeds]
+            return [folder.load(_RESULT, TwoTaskTrials) for folder in folders]
 
         reported = load(self.seeds.reported_of(plan))
         last = int(reported[0].step[-1])

@@ -14,7 +14,7 @@ from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.settings import ContinualOptions, Settings, TaskSettings
 from landscope.reproduction.sequential.continual_result import ContinualResult
 from landscope.reproduction.sequential.methods import COMPARED, UNPROTECTED, MethodSettings, method_label
-from landscope.reproduction.sequential.preparation import SequentialTraining, prepare_class_tasks
+from landscope.reproduction.sequential.preparation import prepare_class_tasks
 from landscope.reproduction.sequential.trainer import train_sequentially
 from landscope.threads import one_thread
 
@@ -29,14 +29,10 @@ _OBSERVATIONS = 40
 
 
 def parse_groups(text: str) -> list[list[int]]:
-    """Classes of each task.
+    """Classes of each task, such as ``[[0, 1], [2, 3]]`` for ``"0,1;2,3"``.
 
     Raises:
         InputError: If the text does not name them.
-
-    Example:
-        >>> parse_groups("0,1;2,3")
-        [[0, 1], [2, 3]]
     """
     hint = 'For example --tasks "0,1;2,3".'
     try:
@@ -55,10 +51,6 @@ def parse_methods(options: ContinualOptions) -> list[MethodSettings]:
 
     Raises:
         InputError: If a method is unknown, a strength is no positive number, or one is missing.
-
-    Example:
-        >>> [(m.method, m.strength) for m in parse_methods(ContinualOptions(methods=("ldc-floor", "ewc:1000")))]
-        [('none', None), ('ldc-floor', 4.0), ('ewc', 1000.0)]
     """
     methods = [MethodSettings("none")]
     for word in options.methods:
@@ -117,11 +109,6 @@ def check_request(options: ContinualOptions, settings: Settings) -> None:
 def learn_in_folder(run: ExperimentFolder, options: ContinualOptions, reporter: Reporter) -> list[ContinualResult]:
     """Learn the tasks once without any method and once with each; finished ones are kept.
 
-    Args:
-        run: The folder, with the settings that all methods share.
-        options: Tasks, methods and sizes.
-        reporter: Shows errors as they are measured.
-
     Returns:
         All results in the folder, plain training first.
 
@@ -148,7 +135,7 @@ def _learn(
     )  # fmt: skip
     run.note(TASKS_NOTE, _tasks(options))  # only now, so that a folder of impossible tasks can be reused
     title = method_label(method.method) + ("" if method.strength is None else f", λ = {method.strength:g}")
-    every = max(1, _steps_per_epoch(prepared) * options.window_epochs // _OBSERVATIONS)
+    every = max(1, prepared.training.steps_per_epoch(prepared.tasks[1].train) * options.window_epochs // _OBSERVATIONS)
     with reporter.errors(title, [task.name for task in prepared.tasks]) as show:
 
         def observe(number: int, step: int, errors: Tensor) -> None:
@@ -158,10 +145,6 @@ def _learn(
             prepared.model, prepared.tasks, method, prepared.training, watch=range(every, sys.maxsize, every),
             on_observation=observe,
         )  # fmt: skip
-
-
-def _steps_per_epoch(prepared: SequentialTraining) -> int:
-    return prepared.training.steps_per_epoch(prepared.tasks[1].train)
 
 
 def _tasks(options: ContinualOptions) -> dict[str, object]:

@@ -21,17 +21,7 @@ Observation = tuple[int, int, Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class LearntTask:
-    """The state after one task.
-
-    Args:
-        error: Error of every task.
-        seconds: Seconds to learn the task.
-        consolidation_seconds: Seconds to make what protects it.
-        n_stored: Numbers that the method stores for all tasks so far.
-        n_held: Directions that the penalty of this task holds.
-        n_steps: Minibatches.
-        learnt: Whether its training error was zero when its window began.
-    """
+    """The state after one task; the fields are rows of :class:`ContinualResult`."""
 
     error: Float[Tensor, " tasks"]
     seconds: float

@@ -130,12 +130,6 @@ class MethodSettings:
 
     Raises:
         InputError: If the method is unknown.
-
-    Example:
-        >>> MethodSettings("ldc-floor", 4.0, n_modes=200, rank=600).file_name
-        'ldc-floor-4-200-rank600'
-        >>> MethodSettings("none").file_name
-        'none'
     """
 
     method: str
@@ -180,9 +174,6 @@ class MethodSettings:
             model: The model in training.
             shared_only: Protect all layers but the last, where every task has a head of its own.
             seed: Seed of what the method draws.
-
-        Raises:
-            InputError: If the method needs another strength, or does not serve these layers.
         """
         select = _all_but_last_layer(model) if shared_only else None
         if self.method in COMPARED:
@@ -214,7 +205,7 @@ class HeldPenalty:
     """
 
     def __init__(self, model: nn.Module, penalty: Penalty | None = None) -> None:
-        self.model, self.penalty, self.n_tasks = model, penalty, 0
+        self.model, self.penalty = model, penalty
 
     @property
     def n_stored(self) -> int:
@@ -228,9 +219,8 @@ class HeldPenalty:
         with contextlib.nullcontext() if penalty is None else ProximalSteps(penalty, self.model, optimizer):
             yield
 
-    def consolidate(self, criterion: Any, data: Any) -> None:  # noqa: ARG002 - arguments of the protocol
-        """Count the task."""
-        self.n_tasks += 1
+    def consolidate(self, criterion: Any, data: Any) -> None:
+        """Learn nothing."""
 
 
 class EndSnapshot(HeldPenalty):
@@ -263,4 +253,3 @@ class EndSnapshot(HeldPenalty):
         """Make the snapshot."""
         risk = EmpiricalRisk(self.model, criterion, data, space=ParameterSpace.of(self.model))
         self.task = TaskSnapshot(risk, self._trajectory, self.n_modes, seed=self.seed, ratio=self.ratio)
-        super().consolidate(criterion, data)

@@ -45,22 +45,8 @@ class Task:
 def class_tasks(train: Labelled, test: Labelled, groups: Sequence[Sequence[int]]) -> list[Task]:
     """One task for each group of classes; labels stay as they are, so that all tasks share one output layer.
 
-    Args:
-        train: Inputs and labels of all classes.
-        test: The same for testing.
-        groups: Classes of each task, disjoint.
-
-    Returns:
-        The tasks, named by their classes.
-
     Raises:
         InputError: If a class is in two groups, or has no samples.
-
-    Example:
-        >>> import torch
-        >>> data = (torch.eye(4), torch.tensor([0, 1, 2, 3]))
-        >>> [len(task.train[1]) for task in class_tasks(data, data, [(0, 1), (2, 3)])]
-        [2, 2]
     """
     classes = [label for group in groups for label in group]
     if not groups or len(set(classes)) < len(classes) or not all(groups):
@@ -103,12 +89,7 @@ def have_heads(tasks: Sequence[Task]) -> bool:
 def joint_task(tasks: Sequence[Task], criterion: Criterion) -> tuple[Task, Criterion]:
     """All tasks as one task and its loss; where tasks have heads, each sample is answered by the head of its task.
 
-    Args:
-        tasks: The tasks; heads are of one size, side by side from output 0.
-        criterion: Loss of each task.
-
-    Returns:
-        The joint task and its loss.
+    Heads are of one size, side by side from output 0.
 
     Example:
         >>> import torch

@@ -64,10 +64,6 @@ class TunedStrength:
     Args:
         value: lambda; NaN for a method without.
         at_edge: Whether it is the smallest or largest that was tried, so that a better one may lie beyond.
-
-    Example:
-        >>> str(TunedStrength(10.0, at_edge=True)), str(TunedStrength(math.nan))
-        ('10 (edge)', '–')
     """
 
     value: float
@@ -130,14 +126,7 @@ def middle_strengths(strengths: Mapping[_Row, Sequence[float]]) -> dict[_Row, Se
 
 
 def check_same_settings(result: _AnyResult, settings: Mapping[str, Any]) -> _AnyResult:
-    """A stored result, if it was made with these settings.
-
-    Args:
-        result: The result.
-        settings: Numbers of its provenance.
-
-    Returns:
-        The result.
+    """A stored result, if it was made with these settings of its provenance.
 
     Raises:
         StorageError: If its settings differ: they must not be mixed with results of these settings.

@@ -83,13 +83,7 @@ class TwoTaskTrials(
         return sorted(strength for strength in strengths if not math.isnan(strength))
 
     def errors(self, method: str, strength: float, n_modes: int, step: int) -> Float[Tensor, " tasks"]:
-        """Test errors of both tasks in one trial at one step.
-
-        Args:
-            method: Method of the trial.
-            strength: lambda; NaN for none.
-            n_modes: Number of modes asked for; if fewer moved, the trial with all that moved.
-            step: Minibatches of the second task.
+        """Test errors of both tasks in one trial at one step; a strength of NaN is none.
 
         Raises:
             InputError: If there was no such trial or step.
@@ -138,9 +132,6 @@ def run_trials(
         n_modes: Most modes of the first task; all by default.
         moved: Numbers of the trials whose displacements along the modes are kept.
         progress: Called with the number of trials that are done, and of all.
-
-    Returns:
-        All errors.
     """
     model, training = prepared.model, prepared.training
     first = FirstTask(model, prepared.tasks, training, n_modes, seed=training.order(0))
