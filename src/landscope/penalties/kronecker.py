@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -12,8 +11,7 @@ from torch import Tensor
 
 from landscope._checks import check_finite, check_positive, check_strength, check_vector
 from landscope.errors import InputError
-from landscope.penalties.state import fields_of
-from landscope.results import Result
+from landscope.penalties.state import StoredPenalty
 
 __all__ = ["KroneckerPenalty"]
 
@@ -22,7 +20,7 @@ _ASYMMETRY = 1e-4
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class KroneckerPenalty(
-    Result,
+    StoredPenalty,
     kind="kronecker_penalty",
     dims={"anchor": ("output", "input"), "inputs": ("input", "input_"), "outputs": ("output", "output_")},
 ):
@@ -55,7 +53,6 @@ class KroneckerPenalty(
     anchor: Float[Tensor, "m n"]
     inputs: Float[Tensor, "n n"]
     outputs: Float[Tensor, "m m"]
-    strength: float = 1.0
 
     def __post_init__(self) -> None:
         if self.anchor.ndim != 2:
@@ -80,15 +77,11 @@ class KroneckerPenalty(
 
     def __call__(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
         """The penalty V(w); differentiable by torch."""
-        z = self._from_anchor(w)
+        z = self._from_anchor(w).unflatten(-1, self.anchor.shape)
         return self.strength * (z * self._multiplied(z)).sum(dim=(-2, -1))
 
-    def gradient(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points N"]:
-        r"""The gradient :math:`2 \lambda\, G Z A`."""
-        return 2 * self.strength * self._multiplied(self._from_anchor(w)).flatten(-2)
-
     def hessian_vector_product(self, w: Float[Tensor, "*points N"], vector: Tensor) -> Float[Tensor, "*points N"]:  # noqa: ARG002
-        """The Hessian, the same everywhere, times a vector."""
+        r"""The Hessian, the same everywhere, times a vector v: :math:`2 \lambda\, G V A`."""
         return 2 * self.strength * self._multiplied(vector.unflatten(-1, self.anchor.shape)).flatten(-2)
 
     def proximal_step(self, w: Float[Tensor, "*points N"], step_size: float) -> Float[Tensor, "*points N"]:
@@ -105,47 +98,21 @@ class KroneckerPenalty(
             InputError: If the shape or device does not fit, or the step size is not positive.
         """
         rate = 2 * check_positive("step_size", step_size) * self.strength
-        z = self._from_anchor(w)
+        z = self._from_anchor(w).unflatten(-1, self.anchor.shape)
         (g, u), (a, v) = (pair.to(z) for pair in self._eigen[0]), (pair.to(z) for pair in self._eigen[1])
         inner = u.T @ z @ v
         return (self.anchor.to(z) + u @ (inner / (1 + rate * g[:, None] * a)) @ v.T).flatten(-2)
-
-    @property
-    def dim(self) -> int:
-        """Number of weights N = m n."""
-        return self.anchor.numel()
 
     @property
     def parameters(self) -> tuple[str, ...]:
         """No names: the matrix may be one of several parameters."""
         return ()
 
-    @property
-    def n_stored(self) -> int:
-        """Number of stored values."""
-        return sum(tensor.numel() for tensor in self.tensors().values())
-
-    def state_dict(self) -> dict[str, Any]:
-        """The fields, for ``torch.save``; :func:`landscope.penalties.load_penalty` rebuilds the penalty."""
-        return fields_of(self)
-
-    def with_strength(self, strength: float) -> KroneckerPenalty:
-        """The same penalty with another lambda."""
-        return dataclasses.replace(self, strength=strength)
-
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> KroneckerPenalty:
-        """The same penalty on another device or in another dtype."""
-        return dataclasses.replace(self, **{name: x.to(device, dtype) for name, x in self.tensors().items()})
-
     @functools.cached_property
     def _eigen(self) -> list[tuple[Tensor, Tensor]]:
         """Eigenvalues and eigenvectors of G and A."""
         pairs = [torch.linalg.eigh(factor.double()) for factor in (self.outputs, self.inputs)]
         return [(values.clamp(min=0).to(self.anchor), vectors.to(self.anchor)) for values, vectors in pairs]
-
-    def _from_anchor(self, w: Tensor) -> Tensor:
-        w = check_vector("w", w, dim=self.dim, device=self.anchor.device)
-        return w.unflatten(-1, self.anchor.shape) - self.anchor
 
     def _multiplied(self, z: Tensor) -> Tensor:
         return self.outputs.to(z) @ z @ self.inputs.to(z)
