@@ -26,6 +26,12 @@ def low_rank(dim=11, k=3, floor=0.2, strength=1.5):
     )  # fmt: skip
 
 
+def diagonal(dim=11, strength=3.0):
+    return ls.penalties.QuadraticPenalty(
+        anchor=torch.randn(dim).double(), stiffness=torch.rand(dim).double(), strength=strength
+    )
+
+
 def form_of(penalty, dim=11):
     """The matrix and the vector of the slope of a quadratic form, from its gradients at N + 1 points."""
     at_zero = penalty.gradient(torch.zeros(dim).double())

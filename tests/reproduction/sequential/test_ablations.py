@@ -10,10 +10,8 @@ from landscope.memory import LDC
 from landscope.memory.accumulate import layerwise_penalty, task_penalty
 from landscope.memory.snapshot import TaskSnapshot
 from landscope.penalties import flatness_from_variance, landscape_dependent_constraint
-from landscope.reproduction.sequential.ablations import FreshVarianceLDC, LowFloorLDC, RandomDirections
+from landscope.reproduction.sequential.ablations import FreshVarianceLDC, LowFloorLDC
 from landscope.reproduction.sequential.methods import COMPARED, PSI_METHODS, MethodSettings, method_label
-
-ABLATIONS = ("ldc-low-floor", "ldc-fresh", "random", "hessian", "fisher")
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +33,14 @@ def test_labels_are_unique_and_keys_find_their_method():
         MethodSettings("ldc")  # with or without a floor must be stated
 
 
-@pytest.mark.parametrize("key", ABLATIONS)
-def test_every_ablation_makes_a_penalty_that_is_zero_at_the_end_of_the_task(snapshot, key):
+@pytest.mark.parametrize("key", list(COMPARED))
+def test_every_method_makes_a_penalty_that_is_zero_at_the_end_of_the_task(snapshot, key):
     w = snapshot.w1 + 0.1 * torch.randn(len(snapshot.w1))
     penalty = task_penalty(snapshot, COMPARED[key].method, 2.0, 6)
     assert float(penalty(snapshot.w1)) == pytest.approx(0.0, abs=1e-9)
     assert float(penalty(w)) > 0
-    assert 5 <= len(penalty.directions) <= 6  # a mode without a flatness is left to the floor
+    if COMPARED[key].counts == "modes" and "factored" not in key:
+        assert 5 <= len(penalty.directions) <= 6  # a mode without a flatness is left to the floor
     assert float(penalty.with_strength(6.0)(w)) == pytest.approx(3 * float(penalty(w)), rel=1e-5)
 
 
@@ -69,28 +68,7 @@ def test_fresh_variance_comes_from_the_half_that_did_not_choose_the_modes(snapsh
     assert torch.allclose(found(w), expected(w))
 
 
-def test_one_mode_of_fresh_variance_sets_its_own_scale():
-    model = network()
-    memory, optimizer = ls.TaskMemory(model, method=FreshVarianceLDC(), n_modes=1, window=60), sgd(model)
-    with memory.training(optimizer):
-        learn(model, optimizer, task(0), 60, torch.Generator())
-    memory.consolidate(CRITERION, task(0))
-    assert memory.n_held == 1
-
-
 def test_fresh_variance_serves_layer_by_layer(snapshot):
     penalty = layerwise_penalty(snapshot, FreshVarianceLDC(), 4.0, 4)
     assert [len(part.part.stiffness) for part in penalty.parts] == [4, 4, 4]
     assert float(penalty(snapshot.w1)) == pytest.approx(0.0, abs=1e-9)
-
-
-@pytest.mark.parametrize("method", [LowFloorLDC(), RandomDirections()], ids=lambda method: method.name)
-def test_a_loss_that_cannot_rise_far_enough_is_refused(method):
-    model = network()
-    optimizer = sgd(model)
-    memory = ls.TaskMemory(model, method=method, strength=1.0, ratio=1e6, n_modes=3)
-    with memory.training(optimizer):
-        learn(model, optimizer, task(0), 20, torch.Generator())
-    with pytest.raises(InputError, match="none within reach"):
-        memory.consolidate(lambda outputs, _: outputs.tanh().mean(dim=1) + 2, task(0))
-    assert memory.held is None
