@@ -21,7 +21,8 @@ from landscope.risk.evaluation import BlockLosses
 from landscope.risk.losses import SampleLosses, Unreduced
 
 __all__ = [
-    "UnusedWeightsError", "check_criterion", "check_inputs", "check_labels", "check_losses", "check_mean", "described", "explained",
+    "UnusedWeightsError", "check_criterion", "check_inputs", "check_labels", "check_losses", "check_mean",
+    "described", "explained",
 ]  # fmt: skip
 
 _IGNORED = -100

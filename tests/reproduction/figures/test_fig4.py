@@ -11,7 +11,7 @@ from landscope.reproduction.figures import sec_s7, sec_s8
 from landscope.reproduction.figures.fig4 import claims, plots
 from landscope.reproduction.figures.fig4.claims import single_seed_measurements
 from landscope.reproduction.figures.two_task_experiment import TwoTaskResults
-from landscope.reproduction.sequential.ablations import PSI_METHODS
+from landscope.reproduction.sequential.methods import PSI_METHODS
 from two_task_trials import trials_of_seed
 from verdicts import verdicts
 
@@ -57,8 +57,8 @@ def test_claims_on_forgetting_can_come_out_either_way():
 
 def test_the_claim_on_exponents_can_come_out_either_way():
     for errors, expected in (
-        ({PSI_METHODS[3].key: 0.9}, "not reproduced"),
-        ({method.key: 0.1 for method in PSI_METHODS.values()}, "reproduced"),
+        ({PSI_METHODS[3]: 0.9}, "not reproduced"),
+        (dict.fromkeys(PSI_METHODS.values(), 0.1), "reproduced"),
     ):
         assert verdicts(sec_s7.measurements(results(errors)), sec_s7.CLAIMS) == {"any_psi": expected}
 

@@ -19,8 +19,9 @@ from landscope.reproduction.figures.figure import Plan, Section, table
 from landscope.reproduction.figures.method_comparison import NO_STRENGTH, MethodComparison
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.continual_result import ContinualResult
-from landscope.reproduction.sequential.methods import MethodSettings, SelectedOutputs, method_label
-from landscope.reproduction.sequential.scenarios import Scenario, permuted_scenario, split_scenario
+from landscope.reproduction.sequential.methods import MethodSettings, method_label
+from landscope.reproduction.sequential.scenarios import n_outputs, permuted_scenario, split_scenario
+from landscope.reproduction.sequential.task_data import SelectedOutputs, Task
 from landscope.reproduction.sequential.trainer import train_sequentially
 from landscope.reproduction.sequential.training import TaskTraining
 from landscope.reproduction.sequential.tuning import Seeds
@@ -99,7 +100,7 @@ class ContinualBenchmark:
         """How every task is learnt."""
         return TaskTraining(epochs=self.epochs, window_epochs=0, max_samples=self.max_samples, seed=seed)
 
-    def scenario(self, experiment: Experiment) -> Scenario:
+    def scenario(self, experiment: Experiment) -> list[Task]:
         """The tasks."""
         train, test = experiment.train_data, experiment.test_data
         if self.kind == "permuted":
@@ -197,11 +198,11 @@ def _experiment(settings: Settings) -> Experiment:
 
 def _prepare(benchmark: ContinualBenchmark, settings: Settings) -> Callable[[MethodSettings], ContinualResult]:
     experiment, seed = _experiment(Settings.of({**settings.model_dump(), "seed": 0})), settings.seed
-    scenario = benchmark.scenario(experiment)
+    tasks = benchmark.scenario(experiment)
 
     def learn(method: MethodSettings) -> ContinualResult:
-        model = SelectedOutputs(benchmark.network(experiment, scenario.n_outputs, seed))
-        return train_sequentially(model, scenario.tasks, method, benchmark.training(seed))
+        model = SelectedOutputs(benchmark.network(experiment, n_outputs(tasks), seed))
+        return train_sequentially(model, tasks, method, benchmark.training(seed))
 
     return learn
 

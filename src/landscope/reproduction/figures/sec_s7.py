@@ -15,7 +15,7 @@ from landscope.reproduction.figures.two_task_experiment import (
     TwoTaskResults,
 )
 from landscope.reproduction.jobs import Job
-from landscope.reproduction.sequential.ablations import PSI_METHODS
+from landscope.reproduction.sequential.methods import PSI_METHODS
 
 __all__ = ["CLAIMS", "jobs", "key", "measurements", "sections", "title"]
 
@@ -46,7 +46,7 @@ def jobs(plan: Plan) -> list[Job]:
 def sections(plan: Plan) -> list[Section]:
     """Errors by exponent, and the claim."""
     results = [experiment.results(plan) for experiment in EXPERIMENTS]
-    methods = {"F measured": PAPER_METHOD, **{f"psi = {psi}": method.key for psi, method in PSI_METHODS.items()}}
+    methods = {"F measured": PAPER_METHOD, **{f"psi = {psi}": name for psi, name in PSI_METHODS.items()}}
     stops = [(each, stop) for each in results for stop in each.stops]
     rows = [
         [label, *(mean_with_interval(each.at(method, PAPER_STRENGTH, stop).summed) for each, stop in stops)]
@@ -61,7 +61,7 @@ def sections(plan: Plan) -> list[Section]:
 def measurements(results: TwoTaskResults) -> dict[str, Measurement]:
     """Largest difference of summed error between the exponents, seed by seed; noted beside measured flatness."""
     step = results.epoch
-    columns = {psi: results.at(m.key, PAPER_STRENGTH, step).summed for psi, m in PSI_METHODS.items()}
+    columns = {psi: results.at(name, PAPER_STRENGTH, step).summed for psi, name in PSI_METHODS.items()}
     measured = results.at(PAPER_METHOD, PAPER_STRENGTH, step).summed
     spread = [max(row) - min(row) for row in zip(*columns.values(), strict=True)]
     means = ", ".join(f"psi {psi}: {sum(errors) / len(errors):.2f}" for psi, errors in columns.items())

@@ -18,9 +18,8 @@ from landscope.progress import Reporter
 from landscope.reproduction.experiment.settings import Pretraining
 from landscope.reproduction.figures.figure import Plan
 from landscope.reproduction.jobs import Job
-from landscope.reproduction.sequential.ablations import COMPARED, PSI_METHODS
 from landscope.reproduction.sequential.kept_results import make_missing
-from landscope.reproduction.sequential.methods import MethodSettings, method_label
+from landscope.reproduction.sequential.methods import COMPARED, PSI_METHODS, MethodSettings, method_label
 from landscope.reproduction.sequential.preparation import PRETRAINING_EPOCHS, SequentialTraining, prepare_class_tasks
 from landscope.reproduction.sequential.tuning import Seeds, TunedStrength, Tuner
 from landscope.reproduction.sequential.two_tasks import TwoTaskTrials, run_trials
@@ -113,14 +112,14 @@ class TwoTaskExperiment:
     def trials(self) -> list[MethodSettings]:
         """Everything that is tried after one first task; plain training first."""
         counts = sorted({*self.counts, self.n_modes})
-        default = COMPARED["ldc-floor"].default_strength
+        default = COMPARED["ldc-floor"].method.default_strength
         trials = [
             MethodSettings(method, strength, count)
             for method, count in self.methods
             for strength in COMPARED[method].strengths[:: self.every]
         ]
         trials.append(MethodSettings("random", PAPER_STRENGTH, self.n_modes))
-        trials += [MethodSettings(m.key, PAPER_STRENGTH, self.n_modes) for m in PSI_METHODS.values() if self.psi]
+        trials += [MethodSettings(key, PAPER_STRENGTH, self.n_modes) for key in PSI_METHODS.values() if self.psi]
         trials += [
             MethodSettings("ewc", strength, count)
             for count in self.weights[:: self.every]
@@ -295,7 +294,7 @@ def methods_table(
 
     def row(method: str, n_modes: int, *, tuned: bool) -> list[str]:
         modes, untuned = f", {n_modes} modes" if n_modes else "", "" if tuned else ", untuned"
-        default = math.nan if tuned else COMPARED[method].default_strength or math.nan
+        default = math.nan if tuned else COMPARED[method].method.default_strength or math.nan
         cells = [
             _cell(each.best(method, stop, n_modes) if tuned else each.at(method, default, stop, n_modes))
             for each, stop in stops

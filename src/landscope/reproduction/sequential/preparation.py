@@ -60,9 +60,6 @@ def prepare_class_tasks(
         pretraining_epochs: Longest training before.
         **changes: Changes of :class:`TaskTraining`, such as ``epochs``.
 
-    Returns:
-        The network and its tasks.
-
     Raises:
         InputError: If the groups make no tasks of these data.
     """

@@ -60,10 +60,6 @@ class TunedStrength:
     Args:
         value: lambda; NaN for a method without.
         at_edge: Whether it is the smallest or largest that was tried, so that a better one may lie beyond.
-
-    Example:
-        >>> str(TunedStrength(10.0, at_edge=True)), str(TunedStrength(math.nan))
-        ('10 (edge)', '–')
     """
 
     value: float

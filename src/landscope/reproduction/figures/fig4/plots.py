@@ -12,8 +12,8 @@ import plotly.graph_objects as go
 from landscope.plots.style import FIT, FRESH, NULL, OWN, PALETTE, add_line, add_points, new_figure, numbers, ranks_of
 from landscope.reproduction.figures.fig4.claims import PAPER_BOUND
 from landscope.reproduction.figures.two_task_experiment import PAPER_METHOD, PAPER_STRENGTH, TwoTaskResults
-from landscope.reproduction.sequential.ablations import COMPARED
 from landscope.reproduction.sequential.continual_result import ContinualResult
+from landscope.reproduction.sequential.methods import COMPARED
 
 __all__ = [
     "PAPER_PLOTS",
@@ -32,7 +32,7 @@ _SHOWN = (
 )  # fmt: skip
 _SMALLEST = 0.01
 """Per cent: an error of zero is drawn here on a logarithmic axis."""
-_WITH_FLOOR = ("ldc-floor", COMPARED["ldc-floor"].default_strength or 1.0, "with floor, λ = 4", FRESH)
+_WITH_FLOOR = ("ldc-floor", COMPARED["ldc-floor"].method.default_strength or 1.0, "with floor, λ = 4", FRESH)
 _PAPER = (PAPER_METHOD, PAPER_STRENGTH, f"LDC, λ = {PAPER_STRENGTH:g}", OWN)
 
 
@@ -78,7 +78,7 @@ def late_fronts(results: Sequence[TwoTaskResults]) -> go.Figure:
 def _fronts(results: TwoTaskResults, step: int) -> go.Figure:
     figure = new_figure("test error of task 1 (%)", "test error of task 2 (%)", log_x=True, log_y=True)
     for method, color in zip(_SHOWN, _COLORS, strict=False):
-        counts = (results.n_modes, 2 * results.n_modes) if COMPARED[method].takes_modes else (0,)
+        counts = (results.n_modes, 2 * results.n_modes) if COMPARED[method].counts == "modes" else (0,)
         points = next(filter(None, (results.front(method, count, step) for count in counts)), [])
         x, y = (_percent(np.array([errors[task] for _, errors in points])) for task in (0, 1))
         text = [f"λ = {strength:.3g}" for strength, _ in points]
