@@ -7,13 +7,12 @@ from typing import Any
 from landscope.errors import StorageError
 from landscope.study import saved
 from landscope.study.analysis import Analysis
+from landscope.study.stages import STAGES
 
 __all__ = ["keep_facts"]
 
-_OF_MINIBATCHES = (
-    "noise-", "controls-", "basis-gradient-noise", "exponents-sign-flipped", "growth", "sensitivity",
-)  # fmt: skip
-"""How the names of results begin that are made with the batch size or the length of an epoch."""
+_MINIBATCHES = {"minibatches", "epochs"}
+"""What parts need or use that depends on the batch size or the length of an epoch."""
 
 
 def keep_facts(analysis: Analysis) -> bool:
@@ -29,7 +28,7 @@ def keep_facts(analysis: Analysis) -> bool:
     }
     before = folder.read_note("training")
     if analysis.has_subject:
-        if analysis.subject.has_loader and any(map(folder.names, _OF_MINIBATCHES)):
+        if analysis.subject.has_loader and _has_results_of_minibatches(analysis):
             _check_same_batches(analysis, before, known)
         if not folder.names(saved.LAYER):
             known["weight_matrices"] = analysis.subject.weight_matrices
@@ -37,6 +36,11 @@ def keep_facts(analysis: Analysis) -> bool:
     if facts != before:
         folder.note("training", facts)
     return facts != before
+
+
+def _has_results_of_minibatches(analysis: Analysis) -> bool:
+    parts = (part for stage in STAGES for part in stage.parts(analysis))
+    return any(_MINIBATCHES & {*part.needs, *part.uses} and analysis.has(part.result) for part in parts)
 
 
 def _check_same_batches(analysis: Analysis, before: dict[str, Any], known: dict[str, Any]) -> None:
