@@ -619,3 +619,12 @@ def test_a_thinned_recording_has_all_controls(tmp_path):
     study = _controlled(study.path, _sgd_on())
     assert study.folder.has("exponents-sampling-with-replacement")
     assert study.folder.has("controls-yaida")
+
+
+def test_the_law_says_why_a_row_is_empty_and_which_is_missing(recorded):
+    study = small.opened(recorded, fresh="none", ratio=1e30)
+    study.analyse(progress=False)
+    text = repr(study.law)
+    assert re.search(r"in-sample: no exponents, .* of 2 to 30, 0 did not move and 29 have no flatness", text)
+    assert "same modes, fresh data: not measured: needs fresh data" in text
+    assert "<p>in-sample: no exponents" in study.law._repr_html_()

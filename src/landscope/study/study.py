@@ -22,7 +22,7 @@ from landscope.study.analysis import Analysis
 from landscope.study.claim_table import ClaimTable
 from landscope.study.claims import judgements_of, measurements_of
 from landscope.study.data_facts import keep_facts
-from landscope.study.exponents import ExponentTable, exponent_rows
+from landscope.study.exponents import ExponentTable, exponent_table
 from landscope.study.figures import StudyPlots
 from landscope.study.folder import TRAINED, StudyFolder
 from landscope.study.importing import import_checkpoints, import_trajectory
@@ -352,7 +352,7 @@ class Study:
     def law(self) -> ExponentTable:
         """The exponents: in-sample, in fresh data, under each null and control that was run."""
         self._analysis.load(saved.IN_SAMPLE)
-        return ExponentTable(tuple(exponent_rows(self._analysis)))
+        return exponent_table(self._analysis)
 
     @property
     def claims(self) -> ClaimTable:
