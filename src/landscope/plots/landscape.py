@@ -9,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 import torch
 
+from landscope.directions.moving import moving
 from landscope.landscape.flatness import Flatness
 from landscope.landscape.profile import LossProfiles, ProfileFits
 from landscope.law.exponents import Exponents
@@ -94,17 +95,30 @@ def variance_spectrum(spectrum: Spectrum, surrogates: Sequence[Exponents]) -> go
     )
     add_points(figure, ranks_of(count), numbers(spectrum.fresh_variance), "same modes, fresh data", FRESH, 3)
     add_points(figure, ranks_of(count), numbers(spectrum.variance), "in-sample", OWN, 3.5)
-    first, last = spectrum.spectrum_ranks
-    if spectrum.gamma == spectrum.gamma:
-        ranks = np.array([first, last], dtype=float)
-        middle = numbers(spectrum.variance[first - 1 : last])
-        scale = np.exp(
-            np.mean(np.log(middle[middle > 0]) + spectrum.gamma * np.log(ranks_of(len(middle), first)[middle > 0]))
-        )
-        add_line(figure, ranks, scale * ranks**-spectrum.gamma, f"γ = {spectrum.gamma:.2f}", FIT, width=2)
-    top = float(spectrum.variance[0])
-    figure.update_yaxes(range=[np.log10(top) - 11, np.log10(top) + 0.5])
+    _add_spectrum_law(figure, spectrum)
+    _show_all_that_moves(figure, spectrum, surrogates)
     return figure
+
+
+def _add_spectrum_law(figure: go.Figure, spectrum: Spectrum) -> None:
+    """The fitted line, over the ranks fitted: least squares pass through the mean of the logarithms."""
+    ranks, (first, last) = ranks_of(len(spectrum.variance)), spectrum.spectrum_ranks
+    fitted = (ranks >= first) & (ranks <= last) & numbers(spectrum.moves)
+    if math.isnan(spectrum.gamma) or not fitted.any():
+        return
+    ranks, variance = ranks[fitted].astype(float), numbers(spectrum.variance)[fitted]
+    scale = np.exp(np.mean(np.log(variance) + spectrum.gamma * np.log(ranks)))
+    ends = ranks[[0, -1]]
+    add_line(figure, ends, scale * ends**-spectrum.gamma, f"γ = {spectrum.gamma:.2f}", FIT, width=2)
+
+
+def _show_all_that_moves(figure: go.Figure, spectrum: Spectrum, surrogates: Sequence[Exponents]) -> None:
+    """End the axis of the variance at the modes that move: still ones, near 1e-37, would flatten everything."""
+    moved = [(spectrum.variance, spectrum.moves), (spectrum.fresh_variance, moving(spectrum.fresh_variance))]
+    moved += [(law.variance, law.moves) for law in surrogates]
+    shown = np.log10(np.concatenate([numbers(variance[moves]) for variance, moves in moved]))
+    if len(shown):
+        figure.update_yaxes(range=[shown.min() - 0.5, shown.max() + 0.5])
 
 
 def accumulated_variance(spectrum: Spectrum, surrogates: Sequence[Exponents]) -> go.Figure:
