@@ -47,6 +47,9 @@ __all__ = [
     "variance_spectrum",
 ]
 
+_ROOM_FOR_A_LABEL = 0.12
+"""Share of the height above L0 that the label of a level needs."""
+
 
 def training_curves(
     history: TrainingHistory, spans: Sequence[tuple[str, int, int]], steps_per_epoch: int | None = None
@@ -166,7 +169,10 @@ def loss_profiles(drawn: LossProfiles, ranks: Sequence[int], ratio: float = math
     for row, (rank, color) in enumerate(zip(ranks, PALETTE, strict=False)):
         x, y = numbers(drawn.displacements[row]), numbers(drawn.loss[row])
         figure.add_scatter(x=x, y=y, name=f"i = {rank}", mode="lines+markers", marker={"size": 4, "color": color})
-    add_level(figure, ratio * drawn.loss0, "e L₀" if ratio == math.e else f"{ratio:g} L₀")
+    level = ratio * drawn.loss0
+    add_level(figure, level, "e L₀" if ratio == math.e else f"{ratio:g} L₀")
+    # Without room above it, a level over all profiles lies on the edge, and its label is cut off.
+    figure.update_yaxes(autorangeoptions={"include": level + _ROOM_FOR_A_LABEL * (level - drawn.loss0)})
     return figure
 
 
@@ -189,11 +195,12 @@ def log_loss_profiles(drawn: LossProfiles, fits: ProfileFits, ranks: Sequence[in
             showlegend=False, row=2, col=1,
         )  # fmt: skip
     left, right = float(flatness.left[ranks[row] - 1]), float(flatness.right[ranks[row] - 1])
-    level = np.log(drawn.loss0) + np.log(flatness.ratio)
-    figure.add_scatter(
-        x=[left, right], y=[level, level], name=f"F = {right - left:.3g}", mode="lines+markers",
-        line={"color": WALK}, marker={"symbol": "line-ns-open", "size": 12},
-    )  # fmt: skip
+    if math.isfinite(right - left):
+        level = np.log(drawn.loss0) + np.log(flatness.ratio)
+        figure.add_scatter(
+            x=[left, right], y=[level, level], name=f"F = {right - left:.3g}", mode="lines+markers",
+            line={"color": WALK}, marker={"symbol": "line-ns-open", "size": 12},
+        )  # fmt: skip
     figure.update_yaxes(title_text="ln L", row=1, col=1)
     figure.update_yaxes(title_text="residual", row=2, col=1)
     figure.update_xaxes(title_text="displacement δθ", row=2, col=1)

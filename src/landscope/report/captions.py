@@ -43,7 +43,8 @@ CAPTIONS = {
     "log_loss_profiles": (
         "B. Log-loss.",
         "The logarithm of the loss along one mode, with two fits: an inverse Gaussian (ln L is quadratic) and a "
-        "quadratic L. Below: residuals; the better fit stays nearer zero. The bar shows the flatness F.",
+        "quadratic L. Below: residuals; the better fit stays nearer zero. The bar shows the flatness F, "
+        "if it was measured.",
     ),
     "flatness_against_rank": (
         "C. Flatness against rank.",

@@ -103,7 +103,7 @@ def _missing(analysis: Analysis, stage: str, names: Iterable[str]) -> list[tuple
 def _reason(analysis: Analysis, stage: str, name: str) -> str:
     reason = why_missing(analysis, name)
     if reason is None:
-        return "the results give nothing to draw: too few modes or directions"
+        return FIGURES[name].nothing
     return reason or _needs_stage(stage if stage not in analysis.folder.timings() else "controls")
 
 
