@@ -24,6 +24,7 @@ from landscope.plots.style import (
     add_level,
     add_line,
     add_points,
+    few_ticks,
     logarithmic,
     new_figure,
     numbers,
@@ -279,4 +280,5 @@ def _by_flatness(
         x, y = numbers(law.width[law.used]), numbers(getattr(law, quantity)[law.used])
         ends, middle = np.array([x.min(), x.max()]), np.exp(np.mean(np.log(y) + slope * np.log(x)))
         add_line(figure, ends, middle * ends**-slope, f"{symbol} = {slope:.2f} ({name})", color, width=2)
+    few_ticks(figure)
     return figure

@@ -27,6 +27,7 @@ from landscope.plots.style import (
     add_level,
     add_line,
     add_points,
+    few_ticks,
     logarithmic,
     new_figure,
     numbers,
@@ -85,6 +86,7 @@ def spring_statistics(springs: Springs) -> go.Figure:
             scale = np.exp(np.mean(np.log(y[kept]) - slope * np.log(x[kept])))
             ends = np.array([x.min(), x.max()])
             add_line(figure, ends, scale * ends**slope, f"exponent {slope:.2f}", color, width=1.5)
+    few_ticks(figure)
     return figure
 
 

@@ -106,7 +106,9 @@ FIGURES: dict[str, StudyFigure] = {
     "flatness_against_rank": _against_flatness(
         (saved.FLATNESS,), lambda a, widths: plots.flatness_against_rank(widths, a.nulls)
     ),
-    "variance_against_flatness": _against_flatness(_LAW, lambda a, own: plots.variance_against_flatness(own, *_others(a))),
+    "variance_against_flatness": _against_flatness(
+        _LAW, lambda a, own: plots.variance_against_flatness(own, *_others(a))
+    ),
     "minibatch_profiles": StudyFigure(_SPRINGS),
     "noise_against_flatness": _against_flatness(_LAW, lambda a, own: plots.noise_against_flatness(own, *_others(a))),
     "correlation_time_against_flatness": _against_flatness(_LAW, _correlation_time),
