@@ -1,10 +1,12 @@
 """The page of a study: contents that lead somewhere, folded reasons, and what is missing in its place."""
 
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pytest
 
+import landscope as ls
 import small_study as small
 from landscope.study import figures
 
@@ -56,8 +58,29 @@ def test_every_table_scrolls_within_its_box_or_folds(html):
 def test_the_page_names_what_was_not_measured_in_its_place(html):
     text = Page(html).text
     reason = "needs training on from the end of the window: ls.Study(..., train_on=f)"
-    assert f"Sampling; Stationarity: not measured: {reason}" in text
-    assert "exponents sampling reshuffled; exponents sampling shuffled once; " in text
+    assert f"Sampling; Stationarity; Lyapunov residual: not measured: {reason}" in text
+    assert "continued, reshuffled, same modes; continued, shuffled-once, same modes; " in text
+
+
+def test_the_page_names_the_phases_of_learning_in_their_section(analysed, tmp_path):
+    folder = shutil.copytree(analysed.path, tmp_path / "without")
+    study = ls.Study(folder)
+    study.folder.remove("noise-phases")
+    study.folder.note("not-measured", {"noise-phases": "got no losses"})
+    law, _, drift = study.report().read_text().partition('<h2 id="drift">')
+    assert "<b>Phases of learning</b>: not measured: got no losses" in drift.partition("<h2")[0]
+    assert "got no losses" not in law.partition('<h2 id="training">')[0]
+
+
+def test_the_page_of_controls_that_were_stopped_names_only_the_rows_that_are_left(analysed, tmp_path):
+    folder = shutil.copytree(analysed.path, tmp_path / "stopped")
+    study = ls.Study(folder)
+    study.folder.remove("exponents-langevin")
+    study.folder.note("timings", dict.fromkeys(("modes", "flatness", "law", "noise"), 1.0))
+    text = Page(study.report().read_text()).text
+    assert "Other directions" not in text
+    left = "equilibrium: isotropic Langevin, Hessian eigenvectors"
+    assert f"{left}: not measured: needs study.analyse(controls=True), or landscope controls FOLDER" in text
 
 
 def test_the_page_of_the_law_names_the_stages_that_are_left(recorded):
