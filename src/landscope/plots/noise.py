@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
+import torch
 from torch import Tensor
 
 from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature
@@ -218,16 +219,23 @@ def inverse_loss_over_training(law: DriftLaw) -> go.Figure:
 
 
 def loss_along_drift(path: DriftPath) -> go.Figure:
-    """S2: margin and test error along the drift."""
-    figure = two_axes("displacement along p<sub>1</sub> from w₀", "margin", "test error (%)")
-    x = numbers(path.displacements)
-    for values, name, color, second in (
-        (path.margin / path.margin[0], "margin over its value at w₀", OWN, False),
-        (path.relative_margin / path.relative_margin[0], "margin per norm of the weights", NULL, False),
-        (100 * path.test_error, "test error (%)", FRESH, True),
-    ):
-        trace = go.Scatter(x=x, y=numbers(values), name=name, mode="lines+markers", line={"color": color})
-        figure.add_trace(trace, secondary_y=second)
+    """S2: margin and test error along the drift, as far as they were measured."""
+    margins = [
+        (path.margin / path.margin[0], "margin over its value at w₀", OWN),
+        (path.relative_margin / path.relative_margin[0], "margin per norm of the weights", NULL),
+    ]
+    margins = [curve for curve in margins if bool(torch.isfinite(curve[0]).any())]
+    errors = [(100 * path.test_error, "test error (%)", FRESH)] if bool(torch.isfinite(path.test_error).any()) else []
+    title = "displacement along p<sub>1</sub> from w₀"
+    if margins and errors:
+        figure, right = two_axes(title, "margin", "test error (%)"), {"secondary_y": True}
+    else:
+        figure, right = new_figure(title, "margin" if margins else "test error (%)"), {}
+    for (values, name, color), axis in [*((curve, {}) for curve in margins), *((curve, right) for curve in errors)]:
+        figure.add_scatter(
+            x=numbers(path.displacements), y=numbers(values), name=name, mode="lines+markers", line={"color": color},
+            **axis,
+        )  # fmt: skip
     return figure
 
 

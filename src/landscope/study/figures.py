@@ -128,7 +128,9 @@ FIGURES: dict[str, StudyFigure] = {
     "temperature_against_loss": StudyFigure(_OVER_TRAINING),
     "active_modes": StudyFigure((saved.ACTIVITY,), lambda a, activity: plots.active_modes(activity, a.steps_per_epoch)),
     "inverse_loss_over_training": StudyFigure((saved.DRIFT_LAW,)),
-    "loss_along_drift": StudyFigure((saved.DRIFT_PATH,)),
+    "loss_along_drift": StudyFigure(
+        (saved.DRIFT_PATH,), nothing="needs evaluate=f with f(model) -> {'margin': ..., 'test_error': ...}"
+    ),
     "flatness_and_curvature": _against_flatness((saved.FLATNESS_AND_CURVATURE,)),
     "noise_against_curvature": StudyFigure(
         (saved.layer(0, "hessian"),), lambda a, _: plots.noise_against_curvature(layers_of(a))
