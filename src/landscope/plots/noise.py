@@ -22,6 +22,7 @@ from landscope.noise.velocity import VelocityStatistics
 from landscope.plots.style import (
     FIT,
     FRESH,
+    MANY_COLORS,
     NULL,
     OWN,
     PALETTE,
@@ -56,6 +57,8 @@ __all__ = [
     "temperature_against_loss",
     "temperature_profiles",
 ]
+
+_SYMBOLS = ("circle", "square", "diamond")
 
 
 def minibatch_profiles(springs: Springs) -> go.Figure:
@@ -250,13 +253,15 @@ def flatness_and_curvature(comparison: FlatnessAndCurvature) -> go.Figure:
 def noise_against_curvature(layers: Sequence[NoiseAndCurvature]) -> go.Figure:
     """Gradient noise against curvature in each layer, in two bases."""
     figure = new_figure("curvature H<sub>ii</sub>", "gradient noise C<sub>ii</sub>", log_x=True, log_y=True)
-    for number, layer in enumerate(layers):
+    names = list(dict.fromkeys(layer.layer for layer in layers))
+    for layer in layers:
         kept = numbers((layer.curvature > 0) & (layer.variance > 0))
-        symbol = "circle" if number % 2 == 0 else "circle-open"
+        turn, place = divmod(names.index(layer.layer), len(MANY_COLORS))
+        symbol = _SYMBOLS[turn % len(_SYMBOLS)] + ("" if layer.basis == layers[0].basis else "-open")
         name = f"{layer.layer}, {layer.basis}: {layer.exponent:.2f}"
         figure.add_scatter(
             x=numbers(layer.curvature)[kept], y=numbers(layer.variance)[kept], name=name, mode="markers",
-            marker={"size": 5, "symbol": symbol, "color": PALETTE[number // 2 % len(PALETTE)]},
+            marker={"size": 5, "symbol": symbol, "color": MANY_COLORS[place]},
         )  # fmt: skip
     taller(figure, len(layers))
     return figure

@@ -12,6 +12,7 @@ from torch import Tensor
 __all__ = [
     "FIT",
     "FRESH",
+    "MANY_COLORS",
     "NULL",
     "OWN",
     "PALETTE",
@@ -32,6 +33,7 @@ __all__ = [
 
 OWN, FRESH, NULL, WALK, FIT = "#1f5fa8", "#d9760b", "#9aa0a6", "#4a4a4a", "#b3261e"
 PALETTE = ("#1f5fa8", "#d9760b", "#2e7d32", "#7b3fa0")
+MANY_COLORS = (*PALETTE, FIT, "#00838f", "#8d6e63", "#c2185b", "#827717", "#000000")
 HEIGHT = 420
 _LINE_OF_LEGEND = 20
 _ABOUT_A_DECADE = (0.7, 1.4)
