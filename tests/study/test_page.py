@@ -8,7 +8,7 @@ import pytest
 
 import landscope as ls
 import small_study as small
-from landscope.study import figures
+from landscope.study import figures, page
 
 
 class Page(HTMLParser):
@@ -97,3 +97,12 @@ def test_a_figure_with_nothing_to_draw_is_named(analysed, monkeypatch):
     nothing = figures.StudyFigure(figures.FIGURES["path_along_later_modes"].results, lambda *_: None)
     monkeypatch.setitem(figures.FIGURES, "path_along_later_modes", nothing)
     assert "D. Diffusion: not measured: the results give nothing to draw" in Page(analysed.report().read_text()).text
+
+
+def test_the_facts_name_a_few_weights_and_how_many_more_there_are():
+    assert page._some_of(["a", "b", "c"]) == "a, b, c"
+    assert page._some_of(["a", "b", "c", "d", "e", "f"]) == "a, b, c, d and 2 more"
+
+
+def test_long_names_of_weights_leave_the_labels_of_the_facts_their_width(html):
+    assert ".facts { table-layout: fixed; } .facts td { overflow-wrap: anywhere; }" in html

@@ -156,12 +156,17 @@ def _percent(value: float) -> str:
     return "not measured" if math.isnan(value) else f"{100 * value:.2f} %"
 
 
+def _some_of(names: list[str], most: int = 4) -> str:
+    """The first names, and how many follow."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def _facts(summary: dict[str, Any], timings: dict[str, float]) -> list[tuple[str, str]]:
     start = {True: "training error zero before it", False: "training error not zero before it", None: ""}
     window, fresh = summary["window"], summary["fresh"]
     reached = start[summary["exploration_reached"]]
     return [
-        ("Weights recorded, N", f"{summary['weights']:,} ({', '.join(summary['parameters'][:4])})"),
+        ("Weights recorded, N", f"{summary['weights']:,} ({_some_of(summary['parameters'])})"),
         ("Optimiser", summary["optimizer"] or "not known"),
         ("Learning rate α", "not known" if math.isnan(summary["learning_rate"]) else f"{summary['learning_rate']:g}"),
         ("Batch size B", f"{summary['batch_size']:,} samples" if summary["batch_size"] else "not known"),
