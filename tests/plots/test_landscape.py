@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from landscope.directions.principal import principal_modes
+from landscope.landscape.flatness import flatness
+from landscope.law.exponents import variance_flatness
 from landscope.law.spectrum import spectrum
 from landscope.noise.mode_statistics import mode_statistics
 from landscope.plots import landscape
-from landscope.synthetic import random_walk
+from landscope.synthetic import InverseGaussian, random_walk, sgd_in_bowl
 from landscope.trajectory import Trajectory
 
 
@@ -40,3 +42,16 @@ def test_every_mode_that_moves_is_on_the_axis_of_the_spectrum(twelve_decades):
     shown = twelve_decades.variance[twelve_decades.moves].log10()
     assert low < float(shown.min()) < float(shown.max()) < high
     assert low > -20
+
+
+def test_the_time_of_white_velocities_is_named_in_the_legend_where_no_point_hides_it():
+    curvature = torch.logspace(0, 1, 8, dtype=torch.float64)
+    window = Trajectory.of(sgd_in_bowl(curvature, 60, learning_rate=0.1, noise_variance=1e-4, seed=0))
+    modes = principal_modes(window)
+    widths = flatness(InverseGaussian(curvature), torch.zeros(8, dtype=torch.float64), modes.directions)
+    found = variance_flatness(modes, window, widths, fit_modes=(1, 8))
+    figure = landscape.correlation_time_against_flatness(found, None, (), white_time=5.0)
+    line = next(trace for trace in figure.data if trace.name == "white, fixed directions")
+    assert list(line.y) == [5, 5]
+    assert list(line.x) == [widths.width.min(), widths.width.max()]
+    assert not figure.layout.shapes

@@ -19,6 +19,7 @@ from landscope.report import CAPTIONS, SECTIONS, WIDE
 from landscope.study.figures import FIGURES
 
 MARGIN = new_figure("x", "y").layout.margin
+OVER_TRAINING = "temperature_profiles_over_training"
 LONGEST_TITLE = 36
 """Characters of a title that fit the height of a plot."""
 
@@ -62,6 +63,12 @@ def test_no_figure_has_a_layout_of_its_own(figures, name):
     assert layout.legend.yref == "container"
     # A title above a plot would lie below the mode bar; the spans of the training are named within the plot.
     assert all(note.yref != "paper" for note in layout.annotations)
+
+
+def test_the_first_step_of_the_training_is_dark_enough_to_see(figures):
+    opacity = [float(trace.line.color.split(",")[-1].rstrip(")")) for trace in figures[OVER_TRAINING].data]
+    assert opacity == sorted(opacity)
+    assert opacity[0] >= 0.3
 
 
 @pytest.fixture

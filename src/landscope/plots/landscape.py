@@ -247,8 +247,10 @@ def correlation_time_against_flatness(
         fresh,
         nulls,
     )
-    if white_time is not None:
-        add_level(figure, white_time, "white, fixed directions", dash="dot", at="start")
+    flatness = numbers(in_sample.width[in_sample.used])
+    if white_time is not None and len(flatness):
+        ends = np.array([flatness.min(), flatness.max()])  # a label at the line would lie over points
+        add_line(figure, ends, np.full(2, white_time), "white, fixed directions", WALK, dash="dot", width=1.5)
     return figure
 
 

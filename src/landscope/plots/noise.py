@@ -59,6 +59,8 @@ __all__ = [
 ]
 
 _SYMBOLS = ("circle", "square", "diamond")
+_PALEST = 0.35
+"""Opacity of the first step of a training; paler lines are hard to see."""
 
 
 def minibatch_profiles(springs: Springs) -> go.Figure:
@@ -170,7 +172,7 @@ def temperature_against_flatness(noise: GradientNoise, width: Tensor, learning_r
 def temperature_profiles_over_training(over_training: TemperatureOverTraining) -> go.Figure:
     """Fig. 5C: active temperature along one mode at several checkpoints."""
     figure = new_figure(f"displacement δθ, i = {over_training.drawn_rank}", "active temperature", log_y=True)
-    shades = np.linspace(0.15, 1, max(2, len(over_training.profiles)))
+    shades = np.linspace(_PALEST, 1, max(2, len(over_training.profiles)))
     for profile, step, shade in zip(
         numbers(over_training.profiles), over_training.drawn_steps.tolist(), shades, strict=False
     ):
