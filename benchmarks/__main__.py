@@ -40,8 +40,8 @@ def main() -> None:
     if unknown := set(arguments.groups) - GROUPS.keys():
         parser.error(f"no group named {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
     chosen = arguments.groups or [name for name in GROUPS if arguments.device == "cpu" or name in ON_GPU]
-    kept = json.loads(arguments.json.read_text())["groups"] if arguments.json and arguments.json.exists() else []
-    done = {(group["name"], group["threads"], group["device"]): group for group in kept}
+    kept = json.loads(arguments.json.read_text()) if arguments.json and arguments.json.exists() else {}
+    done = {(group["name"], group["threads"], group["device"]): group for group in kept.get("groups", [])}
     device = "cpu" if arguments.device == "cpu" else torch.cuda.get_device_name()
     with tempfile.TemporaryDirectory() as folder:
         subject = Path(folder) / "subject.pt"
@@ -53,7 +53,8 @@ def main() -> None:
                 done[name, threads, device] = {"name": name, "threads": threads, "device": device, "rows": rows}
                 results = {
                     "data": Subject(subject).name,
-                    "versions": {"torch": torch.__version__.split("+")[0]}
+                    "versions": kept.get("versions", {})
+                    | {"torch": torch.__version__.split("+")[0]}
                     | {"scikit-learn": importlib.metadata.version("scikit-learn")}
                     | peers.versions(),
                     "groups": sorted(
