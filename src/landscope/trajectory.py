@@ -169,18 +169,12 @@ class Trajectory:
                 got=f"{weights.shape[1]}",
                 hint="Pass the space the weights were flattened with.",
             )
-        for name in ("learning_rate", "loss"):
-            if len(getattr(trajectory, name)) != count:
-                raise InputError(
-                    expected=f"{name} of {count} steps",
-                    got=f"{len(getattr(trajectory, name))}",
-                    hint="One value a row.",
-                )
-        if len(trajectory.steps) != count or bool((torch.diff(trajectory.steps) <= 0).any()):
+        for name in ("steps", "learning_rate", "loss"):
+            if (got := len(getattr(trajectory, name))) != count:
+                raise InputError(expected=f"{name} of {count} rows", got=f"{got}", hint="One value a row.")
+        if bool((torch.diff(trajectory.steps) <= 0).any()):
             raise InputError(
-                expected=f"{count} strictly increasing steps",
-                got=f"{len(trajectory.steps)} steps, not all increasing",
-                hint="One step number a row.",
+                expected="strictly increasing steps", got="steps that do not increase", hint="One step number a row."
             )
         return trajectory
 
