@@ -35,7 +35,7 @@ FROZEN = {
         ActiveTemperature DriftLaw GradientNoise LogHessian LyapunovResidual MinibatchEnsemble ModeStatistics
         Phases VelocityStatistics YaidaRelation active_temperature block_variances cosine_content drift_law
         gradient_noise learning_phases log_hessian lyapunov_residual minibatch_ensemble mode_statistics
-        velocity_statistics yaida_relation
+        stationary_variance velocity_statistics window_factor yaida_relation
     """,
     "landscope.penalties": """
         KroneckerPenalty PartPenalty PenaltySum ProximalSteps QuadraticPenalty curvature_constraint

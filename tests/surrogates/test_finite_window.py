@@ -8,12 +8,8 @@ import torch
 import landscope as ls
 from landscope.directions import Directions
 from landscope.errors import InputError
-from landscope.surrogates.finite_window import (
-    finite_window_process,
-    rest_curvature,
-    stationary_variance,
-    window_factor,
-)
+from landscope.noise import stationary_variance, window_factor
+from landscope.surrogates.finite_window import finite_window_process, rest_curvature
 from landscope.synthetic import InverseGaussian, autoregressive, sgd_over_epochs
 
 
