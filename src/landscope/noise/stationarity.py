@@ -76,8 +76,8 @@ def yaida_relation(
     .. math:: \langle \theta_i\, \partial_i L \rangle = \frac\alpha2 \langle (\partial_i L^\mu)^2 \rangle
 
     holds for plain SGD without momentum, at stationarity, with independent minibatches, in a window without end. In a
-    centred window of T steps the ratio of both sides is :math:`\kappa(\alpha\lambda_i T)` instead of 1; it stands beside
-    the ratio for the effective curvature
+    centred window of T steps the ratio of both sides is :math:`\kappa(\alpha\lambda_i T)` instead of 1; it stands
+    beside the ratio for the effective curvature
 
     .. math:: \lambda_i = \langle \theta_i\, \partial_i L \rangle / \langle \theta_i^2 \rangle
 
