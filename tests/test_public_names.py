@@ -28,8 +28,8 @@ FROZEN = {
         loss_profiles sharp_dimension
     """,
     "landscope.law": """
-        Exponents InverseRelation PowerLaw errors_in_variables_exponent fit_exponents fit_power_law
-        measure_exponents variance_flatness
+        Exponents InverseRelation PowerLaw WindowLimit errors_in_variables_exponent fit_exponents fit_power_law
+        measure_exponents variance_flatness window_limit
     """,
     "landscope.noise": """
         ActiveTemperature DriftLaw GradientNoise LogHessian LyapunovResidual MinibatchEnsemble ModeStatistics
