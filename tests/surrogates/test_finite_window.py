@@ -71,19 +71,21 @@ def test_a_process_with_noise_like_curvature_shows_an_inverse_law_without_one():
     path = autoregressive(1 - rate * curvature, 2 * rows, seed=0, noise_variance=rate**2 * curvature)
     run = run_of(path, rate)
     window, fresh = run.window(1, rows + 1), run.window(rows + 1)
-    made = finite_window_process(window, axes(curvature), rest=0.0, seed=1)
+    both = finite_window_process(window, axes(curvature), rest=0.0, seed=1, n_windows=2)
+    made, made_fresh = both.part(slice(rows)), both.part(slice(rows, None))
+    assert len(made_fresh) == rows
     well = InverseGaussian(curvature)
     psi = {}
-    for name, part, other in (("run", window, fresh), ("process", made, None)):
+    for name, part, other in (("run", window, fresh), ("process", made, made_fresh)):
         modes = ls.principal_modes(part)
         widths = ls.flatness(well, torch.zeros(120).double(), modes.directions)
         psi[name] = ls.variance_flatness(modes, part, widths, (2, 100)).psi
-        if other is not None:
-            psi["next"] = ls.variance_flatness(modes, other, widths, (2, 100)).psi
+        psi[f"{name}, next"] = ls.variance_flatness(modes, other, widths, (2, 100)).psi
     limit = stationary_variance(path.diff(dim=0).square().mean(dim=0), curvature, learning_rate=rate)
     width = ls.flatness(well, torch.zeros(120).double(), torch.eye(120).double()).width
     assert -ls.power_law.fit_power_law(width, limit).exponent == pytest.approx(0.0, abs=0.1)
-    assert psi["next"] > 0.3
+    assert psi["run, next"] > 0.3
+    assert psi["process, next"] == pytest.approx(psi["run, next"], abs=0.3)
     assert psi["process"] == pytest.approx(psi["run"], abs=0.3)
 
 

@@ -71,6 +71,7 @@ def finite_window_process(
     learning_rate: float | None = None,
     momentum: float = 0.0,
     steps_per_epoch: int | None = None,
+    n_windows: int = 1,
 ) -> Trajectory:
     r"""A stationary process with the curvature of the landscape and the noise of the run, as long as the window.
 
@@ -93,9 +94,10 @@ def finite_window_process(
         learning_rate: alpha; the recorded one of each step by default.
         momentum: Heavy-ball momentum beta.
         steps_per_epoch: Minibatches in an epoch whose noise sums to zero; independent noise by default.
+        n_windows: Length of the process in windows; further windows serve as its fresh data.
 
     Returns:
-        A trajectory about the mean of the window, at its steps, in memory.
+        A trajectory about the mean of the window, from its first step on, in memory.
 
     Raises:
         InputError: If steps are missing, the learning rate is not known, or alpha lambda is so large that the process
@@ -118,7 +120,9 @@ def finite_window_process(
             expected=f"directions of {window.dim} weights", got=f"{curvature.directions.shape[1]}",
             hint="Take the eigenvectors of the recorded weights.",
         )  # fmt: skip
-    rates = _rates(window, learning_rate)
+    rates = _rates(window, learning_rate).repeat(check_count("n_windows", n_windows, minimum=1))
+    rates = torch.cat([rates, rates[-1:].expand(n_windows - 1)])  # between two windows lies a step
+    steps = int(window.steps[0]) + torch.arange(len(rates) + 1)
     pulls = torch.cat([curvature.values.double().clamp(min=0), torch.tensor([max(rest, 0.0)]).double()])
     if float(rates.max() * pulls.max()) >= 2 * (1 + momentum):
         raise InputError(
@@ -126,8 +130,8 @@ def finite_window_process(
             got=f"{float(rates.max() * pulls.max()):.3g}",
             hint="There is no stationary process at these values.",
         )
-    noise = _noise(increments, rates, steps_per_epoch, window, seed)
-    directions, rows = curvature.directions, torch.empty(len(window), window.dim, dtype=torch.float64)
+    noise = _noise(increments, rates, steps_per_epoch, steps, seed)
+    directions, rows = curvature.directions, torch.empty(len(steps), window.dim, dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed + 1)
     draws = torch.randn(2, len(increments), dtype=torch.float64, generator=generator) @ increments
     draws /= math.sqrt(len(increments))
@@ -137,7 +141,7 @@ def finite_window_process(
     rows[:] = _walk(noise, draws, pulls[-1:], rates, momentum)
     rows += _walk(along[0], along[1], pulls[:-1], rates, momentum) @ directions
     rows += sum(block.double().sum(dim=0) for block in window.blocks()) / len(window) - rows.mean(dim=0)
-    return surrogate_of(window, rows.to(window.row(0).dtype), "finite-window process", seed)
+    return surrogate_of(window, rows.to(window.row(0).dtype), "finite-window process", seed, steps=steps)
 
 
 def _rates(window: Trajectory, learning_rate: float | None) -> Float[Tensor, " steps"]:
@@ -157,17 +161,18 @@ def _rates(window: Trajectory, learning_rate: float | None) -> Float[Tensor, " s
 
 
 def _noise(
-    increments: Tensor, rates: Tensor, steps_per_epoch: int | None, window: Trajectory, seed: int
+    increments: Tensor, rates: Tensor, steps_per_epoch: int | None, steps: Tensor, seed: int
 ) -> Float[Tensor, "steps N"]:
     """The increments in random order with random signs, each at the learning rate of its new step."""
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(increments), generator=generator)
-    signs = 2.0 * torch.randint(0, 2, (len(increments),), generator=generator).double() - 1
+    repeats = -(-len(rates) // len(increments))
+    order = torch.cat([torch.randperm(len(increments), generator=generator) for _ in range(repeats)])[: len(rates)]
+    signs = 2.0 * torch.randint(0, 2, (len(rates),), generator=generator).double() - 1
     noise = increments[order] * (signs * rates / rates[order])[:, None]
     if steps_per_epoch is None:
         return noise
     count = check_count("steps_per_epoch", steps_per_epoch, minimum=2)
-    epoch = (window.steps[1:] - 1) // count
+    epoch = (steps[1:] - 1) // count
     for part in noise.split(torch.unique_consecutive(epoch, return_counts=True)[1].tolist()):
         # Of n minibatches of an epoch the sum has the variance n (1 - n/M), nothing for all M.
         part -= part.mean(dim=0) * (1 - math.sqrt(max(0.0, 1 - len(part) / count)))
