@@ -19,8 +19,8 @@ FROZEN = {
         surrogates synthetic variance_flatness
     """,
     "landscope.directions": """
-        Directions gradient_noise hessian log_spaced_ranks moving principal_modes principal_variances random
-        subspace_overlap
+        Directions gauss_newton gradient_noise hessian log_spaced_ranks moving principal_modes principal_variances
+        random subspace_overlap
     """,
     "landscope.landscape": """
         Flatness LossProfiles Preconditioned ProfileFits adam_preconditioner directional_curvature
