@@ -5,6 +5,20 @@ import shutil
 
 import pytest
 
+OUTSIDE = """
+[...document.querySelectorAll('.js-plotly-plot')].flatMap(plot => {
+  const box = plot.getBoundingClientRect();
+  const legend = plot.querySelector('.legend')?.getBoundingClientRect();
+  return [...plot.querySelectorAll('.xtitle, .x2title, .x3title, .ytitle, .y2title, .legend')].filter(part => {
+    const r = part.getBoundingClientRect();
+    const beside = r.left < box.left - 1 || r.right > box.right + 1;
+    const outside = beside || r.top < box.top - 1 || r.bottom > box.bottom + 1;
+    const touches = part.classList.contains('xtitle') && legend && r.bottom > legend.top + 1;
+    return outside || touches;
+  }).map(part => plot.id + ' ' + part.getAttribute('class'));
+})
+"""
+"""Titles and legends that reach out of their plot, or titles of x that touch the legend."""
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -61,6 +75,11 @@ def test_the_page_in_a_browser(page, tmp_path):
         for i, a in enumerate(boxes):
             for b in boxes[i + 1 :]:
                 assert a[2] <= b[0] + 1 or b[2] <= a[0] + 1 or a[3] <= b[1] + 1 or b[3] <= a[1] + 1
+        for width in (700, 1600):
+            tab.set_viewport_size({"width": width, "height": 900})
+            tab.wait_for_timeout(300)  # plotly draws anew
+            assert tab.evaluate("document.documentElement.scrollWidth") <= width
+            assert tab.evaluate(OUTSIDE) == []
         points = tab.evaluate("[...document.querySelectorAll('.js-plotly-plot')].map(p => p.data.length)")
         assert min(points) >= 1
         shot = tmp_path / "page.png"

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 import torch
-from plotly.subplots import make_subplots
 from torch import Tensor
 
 from landscope.law.exponents import Exponents
@@ -25,7 +24,7 @@ from landscope.plots.style import (
     add_points,
     new_figure,
     numbers,
-    styled,
+    panels,
 )
 from landscope.surrogates.epoch_noise import crossover_curvature, epoch_noise_time
 
@@ -34,26 +33,21 @@ __all__ = ["correlation_time_by_sampling", "equilibrium", "exponents", "variance
 
 def exponents(rows: Sequence[Exponents]) -> go.Figure:
     """The exponents psi, psi_D and psi_tau of every row of the table, with intervals."""
-    figure = make_subplots(
-        rows=1,
-        cols=3,
-        shared_yaxes=True,
-        horizontal_spacing=0.03,
-        subplot_titles=("ψ", "ψ<sub>D</sub>", "ψ<sub>τ</sub>"),
-    )
-    styled(figure)
+    figure = panels(1, 3, shared_yaxes=True, horizontal_spacing=0.05)
     names = [row.name for row in rows]
-    for column, (key, paper) in enumerate((("psi", 4), ("psi_D", 2), ("psi_tau", 1.8)), start=1):
+    exponents = (("psi", "ψ", 4), ("psi_D", "ψ<sub>D</sub>", 2), ("psi_tau", "ψ<sub>τ</sub>", 1.8))
+    for column, (key, title, paper) in enumerate(exponents, start=1):
         values = np.array([getattr(row, key) for row in rows])
         reach = np.array([getattr(row, f"{key}_interval")[1] for row in rows]) - values
         figure.add_scatter(
             x=values, y=names, mode="markers", marker={"color": OWN, "size": 7}, showlegend=False,
             error_x={"type": "data", "array": np.nan_to_num(reach), "color": NULL}, row=1, col=column,
         )  # fmt: skip
-        figure.add_vline(x=paper, line={"color": FIT, "dash": "dash", "width": 1}, row=1, col=column)
-        figure.add_vline(x=0, line={"color": WALK, "width": 1}, row=1, col=column)
-    figure.update_yaxes(autorange="reversed", automargin=True)
-    figure.update_layout(height=140 + 26 * len(rows), margin={"l": 330})
+        add_level(figure, paper, color=FIT, upright=True, row=1, col=column)
+        add_level(figure, 0, dash="solid", upright=True, row=1, col=column)
+        figure.update_xaxes(title_text=title, row=1, col=column)
+    figure.update_yaxes(autorange="reversed")
+    figure.update_layout(height=100 + 26 * len(rows))
     return figure
 
 
@@ -84,17 +78,16 @@ def correlation_time_by_sampling(
             grid, learning_rate=learning_rate, batches_per_epoch=batches_per_epoch, reshuffled=reshuffled
         )
         add_line(figure, numbers(grid), numbers(tau), name, WALK, dash=dash, width=1.5)
-    figure.update_layout(legend={"y": -0.25})
     figure.update_xaxes(range=[float(reach.min().log10()) - 0.2, float(reach.max().log10()) + 1])
     crossover = crossover_curvature(learning_rate, batches_per_epoch, momentum)
     if math.isfinite(crossover):
-        add_level(figure, crossover, "crossover 3(1−β)/(αM)", FIT, upright=True)
+        add_level(figure, crossover, "crossover 3(1−β)/(αM)", FIT, upright=True, at="middle")
     return figure
 
 
 def variance_against_window(window_growth: Growth) -> go.Figure:
     """Variance against the length of the window, along the sharpest and the flattest Hessian eigenvectors."""
-    figure = new_figure("window (epochs)", "σ² over its value in the shortest window", log_x=True, log_y=True)
+    figure = new_figure("window (epochs)", "σ² / σ² of the shortest window", log_x=True, log_y=True)
     order = torch.argsort(torch.nan_to_num(window_growth.width, nan=float("inf")))
     quarter = max(1, len(order) // 4)
     relative = window_growth.variance / window_growth.variance[0]
@@ -118,7 +111,6 @@ def variance_against_window(window_growth: Growth) -> go.Figure:
 def equilibrium(run: Exponents, control: Exponents) -> go.Figure:
     """Variance against flatness along Hessian eigenvectors, of the run and of isotropic noise at its solution."""
     figure = new_figure("flatness F<sub>i</sub>", "variance σ<sub>i</sub>²", log_x=True, log_y=True)
-    figure.update_xaxes(dtick="D2")
     for row, name, color in ((run, "the run (SGD)", OWN), (control, "isotropic Langevin", FRESH)):
         x, y = numbers(row.width[row.used]), numbers(row.variance[row.used])
         add_points(figure, x, y, f"{name}, ψ = {row.psi:.2f}", color, 5)

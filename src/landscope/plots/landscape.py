@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 import torch
-from plotly.subplots import make_subplots
 
 from landscope.landscape.flatness import Flatness
 from landscope.landscape.profile import LossProfiles, ProfileFits
@@ -23,10 +23,12 @@ from landscope.plots.style import (
     add_level,
     add_line,
     add_points,
+    logarithmic,
     new_figure,
     numbers,
+    panels,
     ranks_of,
-    styled,
+    two_axes,
 )
 from landscope.synthetic import random_walk_shares
 from landscope.training_history import TrainingHistory
@@ -55,8 +57,8 @@ def training_curves(
         spans: Name, first step and last step of each window.
         steps_per_epoch: Steps in an epoch; the axis counts steps where it is not known.
     """
-    figure = make_subplots(specs=[[{"secondary_y": True}]])
-    styled(figure)
+    figure = two_axes("step" if steps_per_epoch is None else "epoch", "loss", "error (%)")
+    figure.update_yaxes(**logarithmic(), secondary_y=False)
     unit = steps_per_epoch or 1
     time = numbers(history.steps) / unit
     for values, name, color, dash, second in (
@@ -74,9 +76,6 @@ def training_curves(
             x0=(first - 1) / unit, x1=last / unit, fillcolor=color, opacity=0.08, line_width=0,
             annotation_text=text, annotation_position="top left",
         )  # fmt: skip
-    figure.update_xaxes(title="step" if steps_per_epoch is None else "epoch")
-    figure.update_yaxes(title="loss", type="log", secondary_y=False)
-    figure.update_yaxes(title="error (%)", rangemode="tozero", tickmode="auto", nticks=6, secondary_y=True)
     return figure
 
 
@@ -110,7 +109,7 @@ def variance_spectrum(spectrum: Spectrum, surrogates: Sequence[Exponents]) -> go
 
 def accumulated_variance(spectrum: Spectrum, surrogates: Sequence[Exponents]) -> go.Figure:
     """Fig. 1B: share of modes 2 to n in the variance without mode 1."""
-    figure = new_figure("number of modes n", "share of the variance without mode 1", log_x=True)
+    figure = new_figure("number of modes n", "share of variance without mode 1", log_x=True)
     spectra = [(law.variance, law.total_variance, "shuffled increments", NULL) for law in surrogates]
     walk = random_walk_shares(spectrum.n_steps, min(len(spectrum.variance), spectrum.n_steps - 1))
     spectra += [(walk, 1.0, "random walk (expected for N ≫ T)", WALK)]
@@ -123,8 +122,10 @@ def accumulated_variance(spectrum: Spectrum, surrogates: Sequence[Exponents]) ->
             line={"color": color, "dash": "dot" if color == WALK else "solid"},
         )  # fmt: skip
         shown.add(name)
-    figure.add_hline(y=0.9, line={"color": FIT, "dash": "dash", "width": 1})
-    figure.add_vline(x=spectrum.modes_for_90_percent, line={"color": FIT, "dash": "dash", "width": 1})
+    add_level(figure, 0.9, "90 %", FIT)
+    add_level(
+        figure, spectrum.modes_for_90_percent, f"n = {spectrum.modes_for_90_percent}", FIT, upright=True, at="middle"
+    )
     figure.update_yaxes(range=[0, 1.03])
     return figure
 
@@ -145,21 +146,20 @@ def path_in_plane(spectrum: Spectrum, first: int, second: int) -> go.Figure | No
     return figure
 
 
-def loss_profiles(drawn: LossProfiles, ranks: Sequence[int]) -> go.Figure:
-    """Fig. 2A: the loss along a few modes."""
+def loss_profiles(drawn: LossProfiles, ranks: Sequence[int], ratio: float = math.e) -> go.Figure:
+    """Fig. 2A: the loss along a few modes, and the multiple of the loss at w0 at which flatness is read."""
     figure = new_figure("displacement δθ", "loss L<sub>i</sub>")
     for row, (rank, color) in enumerate(zip(ranks, PALETTE, strict=False)):
         x, y = numbers(drawn.displacements[row]), numbers(drawn.loss[row])
         figure.add_scatter(x=x, y=y, name=f"i = {rank}", mode="lines+markers", marker={"size": 4, "color": color})
-    figure.add_hline(y=np.e * drawn.loss0, line={"color": WALK, "dash": "dash", "width": 1}, annotation_text="e L₀")
+    add_level(figure, ratio * drawn.loss0, "e L₀" if ratio == math.e else f"{ratio:g} L₀")
     return figure
 
 
 def log_loss_profiles(drawn: LossProfiles, fits: ProfileFits, ranks: Sequence[int], flatness: Flatness) -> go.Figure:
     """Fig. 2B: the log-loss along one mode, with both fits, their residuals and the flatness."""
     row = len(ranks) // 2 if len(ranks) > 2 else 0
-    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.68, 0.32], vertical_spacing=0.05)
-    styled(figure)
+    figure = panels(2, 1, shared_xaxes=True, row_heights=[0.68, 0.32], vertical_spacing=0.05)
     x, loss = numbers(drawn.displacements[row]), numbers(drawn.loss[row])
     log_fit = float(fits.log_offset[row]) + float(fits.log_slope[row]) * x + float(fits.log_curvature[row]) * x**2 / 2
     quadratic = float(fits.offset[row]) + float(fits.slope[row]) * x + float(fits.curvature[row]) * x**2 / 2
@@ -180,9 +180,9 @@ def log_loss_profiles(drawn: LossProfiles, fits: ProfileFits, ranks: Sequence[in
         x=[left, right], y=[level, level], name=f"F = {right - left:.3g}", mode="lines+markers",
         line={"color": WALK}, marker={"symbol": "line-ns-open", "size": 12},
     )  # fmt: skip
-    figure.update_yaxes(title="ln L", row=1, col=1)
-    figure.update_yaxes(title="residual", row=2, col=1)
-    figure.update_xaxes(title="displacement δθ", row=2, col=1)
+    figure.update_yaxes(title_text="ln L", row=1, col=1)
+    figure.update_yaxes(title_text="residual", row=2, col=1)
+    figure.update_xaxes(title_text="displacement δθ", row=2, col=1)
     return figure
 
 
@@ -226,7 +226,7 @@ def correlation_time_against_flatness(
         nulls,
     )
     if white_time is not None:
-        add_level(figure, white_time, "white, fixed directions", WALK, dash="dot")
+        add_level(figure, white_time, "white, fixed directions", dash="dot", at="start")
     return figure
 
 
@@ -240,7 +240,6 @@ def _by_flatness(
     nulls: Sequence[Exponents],
 ) -> go.Figure:
     figure = new_figure("flatness F<sub>i</sub>", title, log_x=True, log_y=True)
-    figure.update_xaxes(dtick="D2")  # the range is often less than a decade
     for number, law in enumerate(nulls):
         figure.add_scatter(
             x=numbers(law.width[law.used]), y=numbers(getattr(law, quantity)[law.used]), name="shuffled increments",

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 from torch import Tensor
 
 from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature
@@ -25,14 +24,16 @@ from landscope.plots.style import (
     NULL,
     OWN,
     PALETTE,
-    WALK,
+    add_level,
     add_line,
     add_points,
-    few_ticks,
+    logarithmic,
     new_figure,
     numbers,
+    panels,
     ranks_of,
-    styled,
+    taller,
+    two_axes,
 )
 
 __all__ = [
@@ -72,7 +73,6 @@ def minibatch_profiles(springs: Springs) -> go.Figure:
 def spring_statistics(springs: Springs) -> go.Figure:
     """Fig. S7: mean stiffness and spread of the minima against flatness."""
     figure = new_figure("flatness F<sub>i</sub>", "M<sub>ii</sub> and σ̃<sub>i</sub>", log_x=True, log_y=True)
-    figure.update_xaxes(dtick="D2")
     x = numbers(springs.width)
     for values, name, color, slope in (
         (springs.mean_stiffness, "mean stiffness M", OWN, springs.stiffness_exponent),
@@ -96,7 +96,7 @@ def spring_predictions(springs: Springs) -> go.Figure:
     add_points(figure, ranks, numbers(springs.predicted_flatness / springs.width), "flatness F (Eq. 10)", OWN)
     add_points(figure, ranks, numbers(ratio), "velocity variance D (Eq. 12)", FRESH)
     add_points(figure, ranks, numbers(springs.mean_field_ratio), "joint moment / product (mean field)", NULL)
-    figure.add_hline(y=1, line={"color": WALK, "dash": "dash", "width": 1})
+    add_level(figure, 1)
     figure.update_yaxes(range=[-4, 4])  # larger ratios mean that the prediction fails
     return figure
 
@@ -128,8 +128,7 @@ def mean_squared_displacement(velocity: VelocityStatistics) -> go.Figure:
 
 def temperature_profiles(along: ActiveTemperature, ranks: Tensor) -> go.Figure:
     """Fig. 5A: active temperature (left) and loss (right) along modes."""
-    figure = make_subplots(rows=1, cols=2, subplot_titles=("active temperature", "loss"), horizontal_spacing=0.12)
-    styled(figure)
+    figure = panels(1, 2, horizontal_spacing=0.2)
     for row, (rank, color) in enumerate(zip(ranks.tolist(), PALETTE, strict=False)):
         x = numbers(along.displacements[row])
         for column, values in ((1, along.temperature[row]), (2, along.loss[row])):
@@ -137,15 +136,16 @@ def temperature_profiles(along: ActiveTemperature, ranks: Tensor) -> go.Figure:
                 x=x, y=numbers(values), name=f"i = {rank}", mode="lines+markers", marker={"size": 4, "color": color},
                 legendgroup=str(rank), showlegend=column == 1, row=1, col=column,
             )  # fmt: skip
-    figure.update_xaxes(title="displacement δθ")
-    figure.update_yaxes(type="log", dtick=1)
+    figure.update_xaxes(title_text="displacement δθ")
+    figure.update_yaxes(**logarithmic())
+    figure.update_yaxes(title_text="active temperature T<sub>i</sub>", col=1)
+    figure.update_yaxes(title_text="loss L", col=2)
     return figure
 
 
 def temperature_against_flatness(noise: GradientNoise, width: Tensor, learning_rate: float) -> go.Figure:
     """Fig. 5B: active temperature at w0 against rank and against flatness."""
-    figure = make_subplots(rows=1, cols=2, subplot_titles=("against rank", "against flatness"), horizontal_spacing=0.12)
-    styled(figure)
+    figure = panels(1, 2, shared_yaxes=True, horizontal_spacing=0.06)
     temperature = numbers(noise.temperature(learning_rate))
     kept = np.isfinite(numbers(width))
     for column, x in ((1, ranks_of(len(temperature))[kept]), (2, numbers(width)[kept])):
@@ -153,10 +153,11 @@ def temperature_against_flatness(noise: GradientNoise, width: Tensor, learning_r
             x=x, y=temperature[kept], mode="markers", marker={"size": 4, "color": OWN}, showlegend=False, row=1,
             col=column,
         )  # fmt: skip
-    figure.update_xaxes(type="log", dtick=1, title="rank i", row=1, col=1)
-    figure.update_xaxes(type="log", dtick="D2", title="flatness F<sub>i</sub>", row=1, col=2)
-    figure.update_yaxes(type="log", dtick=1)
-    figure.update_yaxes(title="T<sub>i</sub>(0)", row=1, col=1)
+    figure.update_xaxes(**logarithmic(narrow=True))
+    figure.update_yaxes(**logarithmic())
+    figure.update_xaxes(title_text="rank i", col=1)
+    figure.update_xaxes(title_text="flatness F<sub>i</sub>", col=2)
+    figure.update_yaxes(title_text="active temperature T<sub>i</sub>(0)", col=1)
     return figure
 
 
@@ -183,7 +184,6 @@ def temperature_over_training(over_training: TemperatureOverTraining) -> go.Figu
             line={"color": OWN, "width": 1}, opacity=0.3 + 0.7 * (1 - column / len(over_training.ranks)),
         )  # fmt: skip
     add_line(figure, x, numbers(over_training.loss), "loss L", FIT, width=3)
-    few_ticks(figure)
     return figure
 
 
@@ -217,8 +217,7 @@ def inverse_loss_over_training(law: DriftLaw) -> go.Figure:
 
 def loss_along_drift(path: DriftPath) -> go.Figure:
     """S2: margin and test error along the drift."""
-    figure = make_subplots(specs=[[{"secondary_y": True}]])
-    styled(figure)
+    figure = two_axes("displacement along p<sub>1</sub> from w₀", "margin", "test error (%)")
     x = numbers(path.displacements)
     for values, name, color, second in (
         (path.margin / path.margin[0], "margin over its value at w₀", OWN, False),
@@ -227,9 +226,6 @@ def loss_along_drift(path: DriftPath) -> go.Figure:
     ):
         trace = go.Scatter(x=x, y=numbers(values), name=name, mode="lines+markers", line={"color": color})
         figure.add_trace(trace, secondary_y=second)
-    figure.update_xaxes(title="displacement along p<sub>1</sub> from w₀")
-    figure.update_yaxes(title="margin", secondary_y=False)
-    figure.update_yaxes(title="test error (%)", rangemode="tozero", tickmode="auto", nticks=6, secondary_y=True)
     return figure
 
 
@@ -237,7 +233,7 @@ def flatness_and_curvature(comparison: FlatnessAndCurvature) -> go.Figure:
     """S3: ratio of the flatness to its value from the local curvature, against rank."""
     figure = new_figure("rank i", "F<sub>i</sub> √(H<sub>ii</sub>/8L₀)", log_x=True)
     add_points(figure, numbers(comparison.ranks), numbers(comparison.ratio), "measured over local", OWN)
-    figure.add_hline(y=1, line={"color": WALK, "dash": "dash", "width": 1}, annotation_text="ln L quadratic")
+    add_level(figure, 1, "ln L quadratic")
     return figure
 
 
@@ -252,7 +248,7 @@ def noise_against_curvature(layers: Sequence[NoiseAndCurvature]) -> go.Figure:
             x=numbers(layer.curvature)[kept], y=numbers(layer.variance)[kept], name=name, mode="markers",
             marker={"size": 5, "symbol": symbol, "color": PALETTE[number // 2 % len(PALETTE)]},
         )  # fmt: skip
-    figure.update_layout(height=430 + 12 * len(layers), margin={"b": 110 + 12 * len(layers)}, legend={"y": -0.3})
+    taller(figure, len(layers))
     return figure
 
 
@@ -262,7 +258,7 @@ def stationarity(yaida: YaidaRelation) -> go.Figure:
     ratio, ranks = numbers(yaida.ratio), ranks_of(len(yaida.ratio))
     add_points(figure, ranks[ratio > 0], ratio[ratio > 0], "ratio", OWN)
     add_points(figure, ranks[ratio < 0], -ratio[ratio < 0], "absolute value of a negative ratio", NULL)
-    figure.add_hline(y=1, line={"color": WALK, "dash": "dash", "width": 1}, annotation_text="stationary")
+    add_level(figure, 1, "stationary", at="start")
     return figure
 
 
@@ -270,7 +266,7 @@ def active_modes(activity: Activity, steps_per_epoch: int | None) -> go.Figure:
     """Number of modes with 99 % of the variance in each window."""
     figure = new_figure(
         "step" if steps_per_epoch is None else "epoch",
-        f"number of modes with {100 * activity.fraction:g} % of the variance",
+        f"modes with {100 * activity.fraction:g} % of the variance",
     )
     epochs = numbers(activity.steps) / (steps_per_epoch or 1)
     without = activity.dimension_without_drift

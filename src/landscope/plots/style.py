@@ -1,9 +1,12 @@
-"""Common elements of all figures: colours, axes, points and lines."""
+"""Common elements of all figures: colours, layout, axes, points and lines. No figure sets margins of its own."""
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import numpy as np
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 from torch import Tensor
 
 __all__ = [
@@ -17,46 +20,74 @@ __all__ = [
     "add_line",
     "add_points",
     "as_html",
-    "few_ticks",
+    "logarithmic",
     "new_figure",
     "numbers",
+    "panels",
     "ranks_of",
-    "styled",
+    "taller",
+    "two_axes",
 ]
 
 OWN, FRESH, NULL, WALK, FIT = "#1f5fa8", "#d9760b", "#9aa0a6", "#4a4a4a", "#b3261e"
 PALETTE = ("#1f5fa8", "#d9760b", "#2e7d32", "#7b3fa0")
 HEIGHT = 420
+_LINE_OF_LEGEND = 20
+_LEFT_OUT = ["downloadJson", "sendChartToCloud", "zoomIn2d", "zoomOut2d", "autoScale2d", "select2d", "lasso2d"]
 
 
 def new_figure(x: str, y: str, *, log_x: bool = False, log_y: bool = False) -> go.Figure:
     """An empty figure with titled axes, linear or logarithmic."""
-    figure = go.Figure()
-    styled(figure)
-    # One tick for each decade: labels in between are too dense.
-    figure.update_xaxes(title=x, **({"type": "log", "dtick": 1} if log_x else {}))
-    figure.update_yaxes(title=y, **({"type": "log", "dtick": 1} if log_y else {}))
+    figure = _styled(go.Figure())
+    figure.update_xaxes(title_text=x, **(logarithmic() if log_x else {}))
+    figure.update_yaxes(title_text=y, **(logarithmic() if log_y else {}))
     return figure
 
 
-def styled(figure: go.Figure) -> None:
-    """Apply the common style to a figure."""
+def two_axes(x: str, left: str, right: str) -> go.Figure:
+    """An empty figure with one axis of y on the left and one on the right."""
+    figure = _styled(make_subplots(specs=[[{"secondary_y": True}]]))
+    figure.update_xaxes(title_text=x)
+    figure.update_yaxes(title_text=left, secondary_y=False)
+    # Without a number of ticks of its own, the right axis takes over the ticks of the left one.
+    figure.update_yaxes(title_text=right, rangemode="tozero", tickmode="auto", nticks=6, secondary_y=True)
+    return figure
+
+
+def panels(rows: int, columns: int, **settings: Any) -> go.Figure:
+    """An empty figure of several plots; titles belong on the axes, because the mode bar lies above the plots."""
+    return _styled(make_subplots(rows=rows, cols=columns, **settings))
+
+
+def logarithmic(*, narrow: bool = False) -> dict[str, Any]:
+    """Settings of a logarithmic axis: powers of ten over many decades, full numbers within one decade.
+
+    Args:
+        narrow: Whether there is no room for numbers between powers of ten.
+    """
+    return {"type": "log", "nticks": 4, **({"minorloglabels": "none"} if narrow else {})}
+
+
+def taller(figure: go.Figure, lines: int) -> None:
+    """Make room for more lines of a legend than usual."""
+    figure.update_layout(height=HEIGHT + _LINE_OF_LEGEND * lines)
+
+
+def _styled(figure: go.Figure) -> go.Figure:
+    """The common style. Axes and legend reserve their own room; the top margin holds plotly's mode bar."""
     figure.update_layout(
         template="simple_white",
         height=HEIGHT,
-        margin={"l": 70, "r": 15, "t": 30, "b": 95},
-        legend={"orientation": "h", "y": -0.2, "yanchor": "top", "font": {"size": 11}},
+        margin={"l": 10, "r": 15, "t": 34, "b": 10},
+        showlegend=True,
+        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "font": {"size": 12}},
         font={"size": 13},
     )
     # Powers of ten on logarithmic axes: "10^-6", not "1u".
-    figure.update_xaxes(exponentformat="power")
-    figure.update_yaxes(exponentformat="power")
-
-
-def few_ticks(figure: go.Figure) -> None:
-    """Let plotly choose the ticks of logarithmic axes, because one for each decade is too many over many decades."""
-    figure.update_xaxes(dtick=None, nticks=8)
-    figure.update_yaxes(dtick=None, nticks=8)
+    common = {"exponentformat": "power", "minorloglabels": "complete", "automargin": True, "title": {"standoff": 8}}
+    figure.update_xaxes(**common)
+    figure.update_yaxes(**common)
+    return figure
 
 
 def numbers(values: Tensor) -> np.ndarray:
@@ -80,21 +111,44 @@ def add_points(figure: go.Figure, x: np.ndarray, y: np.ndarray, name: str, color
 
 
 def add_level(
-    figure: go.Figure, value: float, text: str, color: str, *, dash: str = "dash", upright: bool = False
+    figure: go.Figure,
+    value: float,
+    text: str = "",
+    color: str = WALK,
+    *,
+    dash: str = "dash",
+    upright: bool = False,
+    at: Literal["start", "middle", "end"] = "end",
+    **place: int,
 ) -> None:
     """Draw a line at one value across the figure, with a label.
 
-    The label belongs to a shape, because an annotation on a logarithmic axis would need the logarithm of the value.
+    The label belongs to the line, because an annotation on a logarithmic axis would need the logarithm of the value.
+
+    Args:
+        figure: The figure.
+        value: Place of the line, in the units of its axis.
+        text: The label.
+        color: Colour of the line.
+        dash: Dashes of the line.
+        upright: Whether the line is vertical.
+        at: Part of the line that carries the label.
+        **place: ``row`` and ``col`` of one plot among several.
     """
-    figure.add_shape(
-        type="line", line={"color": color, "dash": dash, "width": 1},
-        label={"text": text, "textposition": "middle" if upright else "end", "font": {"size": 12}},
-        **({"yref": "paper", "y0": 0, "y1": 1, "x0": value, "x1": value} if upright else
-           {"xref": "paper", "x0": 0, "x1": 1, "y0": value, "y1": value}),
-    )  # fmt: skip
+    label = {"text": text, "textposition": at, "font": {"size": 12}}
+    style: dict[str, Any] = {"line": {"color": color, "dash": dash, "width": 1}, "label": label, "opacity": 1, **place}
+    if upright:
+        figure.add_vline(x=value, **style)
+    else:
+        figure.add_hline(y=value, **style)
 
 
 def as_html(figure: go.Figure, name: str) -> str:
     """The HTML of a figure, for a page that already contains plotly.js."""
-    config = {"displaylogo": False, "responsive": True, "toImageButtonOptions": {"filename": name, "scale": 2}}
+    config = {
+        "displaylogo": False,
+        "responsive": True,
+        "modeBarButtonsToRemove": _LEFT_OUT,
+        "toImageButtonOptions": {"filename": name, "scale": 2},
+    }
     return figure.to_html(full_html=False, include_plotlyjs=False, div_id=name, config=config)

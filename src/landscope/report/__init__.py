@@ -2,5 +2,6 @@
 
 from landscope.report.captions import CAPTIONS, WIDE
 from landscope.report.render import render
+from landscope.report.sections import SECTIONS, FigureSection
 
-__all__ = ["CAPTIONS", "WIDE", "render"]
+__all__ = ["CAPTIONS", "SECTIONS", "WIDE", "FigureSection", "render"]

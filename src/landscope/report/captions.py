@@ -1,4 +1,7 @@
-"""The captions of the figures on the page of a run and on the page of a reproduction."""
+"""The captions of the figures on the page of a run and on the page of a reproduction.
+
+A caption says what is drawn, and what would be an artefact of the analysis where there is one.
+"""
 
 from __future__ import annotations
 
@@ -7,143 +10,162 @@ __all__ = ["CAPTIONS", "WIDE"]
 CAPTIONS = {
     "training_curves": (
         "Training.",
-        "Loss (left axis) and errors (right axis). The analysis uses the window, and the controls use fresh data.",
+        "Loss (blue, left axis) and errors (orange, right axis). Modes and flatness come from the blue span; the "
+        "orange span holds fresh data, which check them.",
     ),
     "variance_spectrum": (
         "A. Spectrum.",
-        "Variance of the weights along each principal mode. Grey: the steps of the window in random order; "
-        "dotted: an isotropic random walk of the same length and total variance. A result is meaningful only if "
-        "it differs from both.",
+        "Variance of the weights along each principal mode (blue), and along the same modes in fresh data (orange). "
+        "Grey: modes of the window's steps in random order; dotted: an isotropic random walk of the same length and "
+        "total variance. PCA of any finite window gives a falling curve, so only a difference from grey and dotted "
+        "tells something about the training.",
     ),
     "accumulated_variance": (
         "B. Number of modes.",
-        "Share of modes 2 to n in the variance without mode 1; dashed: 90 %.",
+        "Share of modes 2 to n in the variance without mode 1. Dashed: 90 %, and the n that reaches it. A random walk "
+        "(dotted) also needs few modes; fewer modes than grey and dotted are a finding.",
     ),
     "path_along_first_modes": (
         "C. Drift.",
-        "The path along modes 1 and 2, coloured by time. PCA of a random walk without drift also gives an arc: "
-        "half a cosine along mode 1 and a full cosine along mode 2.",
+        "Path of the weights along modes 1 and 2, coloured by the step. An arc alone shows no drift: PCA of a random "
+        "walk gives half a cosine along mode 1 and a full cosine along mode 2.",
     ),
     "path_along_later_modes": (
         "D. Diffusion.",
-        "The path along modes 49 and 50.",
+        "Path of the weights along modes 49 and 50, coloured by the step. A cloud without order of the colours is "
+        "motion without drift.",
     ),
     "loss_profiles": (
         "A. Profiles.",
-        "Loss along modes through the last iterate w₀ of the window.",
+        "Loss on all training samples along single modes through w₀, the last weights of the window. Dashed: the loss "
+        "at which flatness is read.",
     ),
     "log_loss_profiles": (
         "B. Log-loss.",
-        "Fits by an inverse Gaussian (quadratic ln L) and by a quadratic L, with residuals below. The bar shows the "
-        "flatness F.",
+        "The logarithm of the loss along one mode, with two fits: an inverse Gaussian (ln L is quadratic) and a "
+        "quadratic L. Below: residuals; the better fit stays nearer zero. The bar shows the flatness F.",
     ),
     "flatness_against_rank": (
         "C. Flatness against rank.",
-        "Distance between the nearest points on both sides where the loss is e times the loss at w₀.",
+        "Flatness of each mode: the distance between the nearest points on both sides where the loss reaches the set "
+        "multiple of the loss at w₀ (e times by default). Grey: flatness along modes of the steps in random order. If "
+        "grey rises in the same way, the rise is an effect of PCA.",
     ),
     "variance_against_flatness": (
         "D. Variance against flatness.",
-        "Blue: modes and variances from one window, as in the paper. Orange: the same modes and flatness with the "
-        "variances of fresh data. Grey: the same analysis of shuffled increments. The law is an effect of the "
-        "dynamics only if blue and orange agree and grey differs.",
+        "Blue: modes and variances from one window, as in the paper. Orange: the same modes and flatness, with "
+        "variances of fresh data. Grey: the same analysis of the steps in random order. The law is an effect of the "
+        "training only if blue and orange agree and grey differs.",
     ),
     "minibatch_profiles": (
         "A. Minibatch losses.",
-        "Log-loss of single minibatches and of all data along one mode.",
+        "Log-loss of single minibatches (dashed) and of all data (red) along one mode. Parabolas with shifted minima "
+        "are the springs of the paper.",
     ),
     "noise_against_flatness": (
         "B, first part. Noise strength.",
-        "Velocity variance D against flatness. Along fixed directions it does not depend on the order of the steps; "
-        "the null has other modes, so its D is another.",
+        "Variance D of a step against flatness. Along given directions, D does not depend on the order of the steps; "
+        "grey differs from blue only because its modes are others.",
     ),
     "correlation_time_against_flatness": (
         "B, second part. Correlation time.",
-        "τ = σ²/D against flatness. Grey: the same steps in random order, without memory; only PCA of a finite window "
-        "causes their τ.",
+        "Correlation time τ = σ²/D against flatness. Grey: the same steps in random order, which have no memory; PCA "
+        "of a finite window makes their slope, so an equal slope in blue is an artefact. Dotted: τ of steps without "
+        "memory along directions that were chosen without the window.",
     ),
     "velocity_autocorrelation": (
         "Memory of velocities.",
-        "One plus twice the summed autocorrelation of the velocity. It falls below one if successive minibatches "
-        "compensate each other, as within an epoch without replacement.",
+        "One plus twice the sum of the autocorrelation of the steps up to each lag. It is 1 without memory, and falls "
+        "below 1 where successive minibatches compensate each other, as within an epoch without replacement.",
     ),
     "mean_squared_displacement": (
         "Mean squared displacement.",
-        "Slope 1: diffusion; 2: drift; 0: confined.",
+        "Mean squared distance after each lag. Exponent 1: diffusion; 2: drift; 0: confined motion. Late lags have few "
+        "independent pairs, so their ends scatter.",
     ),
     "spring_statistics": (
         "Fig. S7.",
-        "Mean stiffness of the minibatch springs and spread of their minima, with fitted exponents (paper: −2 and 1).",
+        "Mean stiffness of the minibatch parabolas (blue) and spread of their minima (orange) against flatness, with "
+        "fitted exponents. The paper gives −2 and 1.",
     ),
     "spring_predictions": (
         "Eqs. 10 and 12.",
-        "Predictions of the springs divided by the measurements; grey: the joint moment divided by the product of "
-        "means.",
+        "Predictions of the spring model divided by measurements; 1 means agreement. Grey: the joint moment divided by "
+        "the product of means, which the model takes as 1. Ratios beyond the axis are not shown.",
     ),
     "temperature_profiles": (
         "A. Profiles.",
-        "Active temperature (left) and loss (right) along modes.",
+        "Active temperature (left: strength of the gradient noise) and loss (right) along modes.",
     ),
     "temperature_against_flatness": (
         "B. By direction.",
-        "Active temperature at w₀.",
+        "Active temperature at w₀ against rank and against flatness. In thermal equilibrium it would be the same in "
+        "all directions.",
     ),
     "temperature_profiles_over_training": (
         "C. Over time.",
-        "Profiles along one mode at several checkpoints.",
+        "Active temperature along one mode at several steps of the training.",
     ),
     "temperature_over_training": (
         "D. Temperature over training.",
-        "Loss and active temperatures over training, along the modes of the end of training.",
+        "Loss (red) and active temperatures (blue) over the training, along the modes of its end. Early temperatures "
+        "are thus along directions that were chosen later.",
     ),
     "temperature_against_loss": (
         "D, inset.",
-        "Active temperature against loss.",
+        "Active temperature against loss at the saved steps of the training.",
     ),
     "active_modes": (
         "Active modes.",
-        "Number of modes with 99 % of the variance in each recorded epoch.",
+        "Number of modes with 99 % of the variance in each recorded epoch, with and without the first mode. It cannot "
+        "exceed the number of steps in an epoch.",
     ),
     "inverse_loss_over_training": (
         "Drift.",
-        "1/L is linear in time if the loss falls by a drift along one direction; grey: the slope if the weights "
-        "move only along this direction.",
+        "1/L over time, a straight line if the loss falls by a drift along one direction. Grey: the slope if the "
+        "weights move along this direction alone.",
     ),
     "loss_along_drift": (
         "Along the drift.",
-        "Margin and test error along the first mode, from w₀ on.",
+        "Margin (left axis) and test error (right axis) along the first mode from w₀. Grey: margin divided by the norm "
+        "of the weights; a margin that rises only because the weights grow leaves grey flat.",
     ),
     "flatness_and_curvature": (
         "Flatness and Hessian.",
-        "Measured flatness divided by the flatness from the local curvature.",
+        "Measured flatness divided by the flatness that the curvature at w₀ predicts, if ln L were quadratic. A ratio "
+        "other than 1 means that the curvature at one point does not give the flatness.",
     ),
     "noise_against_curvature": (
         "Noise and curvature.",
-        "Gradient noise against curvature in each layer; filled: Hessian eigenvectors, open: gradient-noise "
-        "eigenvectors. Each basis favours the quantity that defines it.",
+        "Gradient noise against curvature in each layer, with fitted exponents. Filled: Hessian eigenvectors; open: "
+        "gradient-noise eigenvectors. Each basis favours the quantity that defines it, so a law must hold in both.",
     ),
     "exponents": (
         "All exponents.",
-        "Every row of the table; dashed: values of the paper.",
+        "Every row of the table with its 95 % interval. Dashed: values of the paper; solid line: zero. A surrogate "
+        "near the row in-sample means that the analysis makes this exponent without the training.",
     ),
     "equilibrium": (
         "Equilibrium.",
-        "Variance along Hessian eigenvectors, for the run and for isotropic Langevin noise at the same solution. "
-        "The variance of the Langevin noise must rise with flatness (Einstein relation). Only directions in "
-        "equilibrium are shown.",
+        "Variance along Hessian eigenvectors, for the run (blue) and for isotropic Langevin noise at the same solution "
+        "(orange). Orange must rise with flatness (Einstein relation); if it does not, the method is at fault. Only "
+        "directions in equilibrium are shown.",
     ),
     "correlation_time_by_sampling": (
         "Sampling.",
-        "The same modes after continued training with four orders of the minibatches; lines: effect of the order "
-        "alone in a quadratic bowl.",
+        "Correlation time along the same modes after the training went on with several orders of the minibatches. "
+        "Lines: effect of the order alone in a quadratic bowl. A time that changes with the order does not come from "
+        "the landscape.",
     ),
     "stationarity": (
         "Stationarity.",
-        "Ratio of Yaida's relation after continued training with replacement, because the relation needs "
-        "independent minibatches. It is 1 if restoring force and noise balance.",
+        "Ratio of Yaida's relation after the training went on with replacement, because the relation needs independent "
+        "minibatches. It is 1 where restoring force and noise balance, and 0 for free diffusion.",
     ),
     "variance_against_window": (
         "Growth.",
-        "Variance against the length of the window along Hessian eigenvectors.",
+        "Variance along Hessian eigenvectors against the length of the window, relative to the shortest one. A "
+        "variance that grows like free diffusion (dotted) is a property of the window, not of the landscape.",
     ),
 }
 """Label and text of each figure."""

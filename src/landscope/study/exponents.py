@@ -68,7 +68,8 @@ class ExponentTable:
 
     def _repr_html_(self) -> str:
         cells = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in line) + "</tr>" for line in self.cells()
+            "<tr>" + "".join(f'<td style="white-space: nowrap">{html.escape(cell)}</td>' for cell in line) + "</tr>"
+            for line in self.cells()
         )
         headings = "".join(f"<th>{html.escape(name)}</th>" for name in ("", *EXPONENTS, "directions"))
         return f"<table><thead><tr>{headings}</tr></thead><tbody>{cells}</tbody></table>"

@@ -24,7 +24,7 @@ from landscope.training_history import TrainingHistory
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["FIGURES", "StudyFigure", "StudyPlots", "figures_of"]
+__all__ = ["FIGURES", "StudyFigure", "StudyPlots", "figures_of", "why_missing"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,8 @@ FIGURES: dict[str, StudyFigure] = {
     "path_along_first_modes": StudyFigure(_SPECTRUM, lambda _, own: plots.path_in_plane(own, 1, 2)),
     "path_along_later_modes": StudyFigure(_SPECTRUM, lambda _, own: plots.path_in_plane(own, 49, 50)),
     "loss_profiles": StudyFigure(
-        (saved.PROFILES, saved.DRAWN_MODES), lambda _, drawn, modes: plots.loss_profiles(drawn, modes.ranks)
+        (saved.PROFILES, saved.DRAWN_MODES, saved.FLATNESS),
+        lambda _, drawn, modes, widths: plots.loss_profiles(drawn, modes.ranks, widths.ratio),
     ),
     "log_loss_profiles": StudyFigure(
         (saved.PROFILES, saved.PROFILE_FITS, saved.DRAWN_MODES, saved.FLATNESS),
@@ -139,6 +140,19 @@ def figures_of(analysis: Analysis) -> dict[str, go.Figure]:
     return {name: figure for name, figure in drawn if figure is not None}
 
 
+def why_missing(analysis: Analysis, name: str) -> str | None:
+    """Why a figure cannot be drawn: the reason, empty where the analysis did not come so far; None if it can be."""
+    missing = _missing(analysis, name)
+    if not missing:
+        return None
+    reasons = analysis.folder.read_note("not-measured")
+    return next((reasons[result] for result in missing if result in reasons), "")
+
+
+def _missing(analysis: Analysis, name: str) -> list[str]:
+    return [result.name for result in FIGURES[name].results if not analysis.has(result)]
+
+
 def _draw(name: str, analysis: Analysis) -> go.Figure | None:
     entry = FIGURES[name]
     results = [analysis.load(result) for result in entry.results]
@@ -171,12 +185,11 @@ class StudyPlots:
         return figures_of(self._analysis)
 
     def _drawn(self, name: str) -> go.Figure:
-        missing = [result.name for result in FIGURES[name].results if not self._analysis.has(result)]
-        if missing:
-            reason = self._analysis.folder.read_note("not-measured").get(missing[0], "")
+        reason = why_missing(self._analysis, name)
+        if reason is not None:
             raise InputError(
                 expected=f"the results that the figure {name} is drawn from",
-                got=f"none for {', '.join(missing)}" + (f": {reason}" if reason else ""),
+                got=f"none for {', '.join(_missing(self._analysis, name))}" + (f": {reason}" if reason else ""),
                 hint="study.analyse(noise=True, controls=True) makes all results that can be measured.",
             )
         figure = _draw(name, self._analysis)

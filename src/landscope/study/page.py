@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from landscope import plots
-from landscope.law.intervals import with_interval
-from landscope.report import CAPTIONS, WIDE, render
+from landscope.report import CAPTIONS, SECTIONS, WIDE, FigureSection, render
 from landscope.storage import write_text
 from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.claims import judgements_of
-from landscope.study.exponents import EXPONENTS, exponent_rows
-from landscope.study.figures import figures_of
+from landscope.study.exponents import ExponentTable, exponent_rows
+from landscope.study.figures import FIGURES, figures_of, why_missing
+from landscope.study.lead import lead_of
 from landscope.study.summary import summary_of
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 __all__ = ["write_page"]
 
@@ -39,21 +44,21 @@ def write_page(analysis: Analysis, title: str, facts: list[tuple[str, str]], set
         StorageError: If a stage is missing or a result is damaged.
     """
     summary = summary_of(analysis)
-    stages = list(analysis.folder.timings())
+    figures = figures_of(analysis)
     page = render(
         "report.html.j2",
         title=title,
+        created=f"{datetime.fromisoformat(summary['provenance']['created']):%Y-%m-%d %H:%M} UTC",
         summary=summary,
-        lead=_lead(summary),
+        lead=lead_of(summary),
         judgements=judgements_of(analysis),
         exponents=_exponents(analysis),
         sensitivity=_sensitivity(analysis),
         facts=[*facts, *_facts(summary, analysis.folder.timings())],
-        captions=CAPTIONS,
-        wide=WIDE,
-        figures={key: plots.as_html(figure, key) for key, figure in figures_of(analysis).items()},
+        training=_drawn(figures, "training_curves"),
+        no_training=_missing(analysis, "noise", {"training_curves"} - figures.keys()),
+        sections=[_section(analysis, section, figures) for section in SECTIONS],
         not_measured=_not_measured(analysis),
-        stages=stages,
         settings_yaml=settings or yaml.safe_dump(summary["settings"], sort_keys=False),
         provenance=json.dumps(summary["provenance"], indent=2),
     )
@@ -62,70 +67,10 @@ def write_page(analysis: Analysis, title: str, facts: list[tuple[str, str]], set
     return path
 
 
-def _lead(summary: dict[str, Any]) -> list[str]:
-    """What the numbers mean, computed from the numbers."""
-    share, few = 100 * summary["first_mode_share"], summary["modes_for_90_percent"]
-    sentences = [
-        f"Over {summary['window_rows']:,} recorded steps the {summary['weights']:,} weights have {share:.1f} % of "
-        f"their variance along one direction; of the rest, 90 % lies in modes 2 to {few}."
-    ]
-    psi, fresh = summary["psi"], summary["psi_fresh"]
-    if psi != psi:
-        return [
-            *sentences,
-            "Too few modes have a measurable flatness: the variance-flatness law could not be fitted. A loss that "
-            "cannot rise by a factor of e, like that of a language model, needs a smaller ratio, such as 1.1.",
-            *_of_the_recording(summary),
-        ]
-    direction = "less" if psi > 0 else "more"
-    law = f"In this window the weights fluctuate {direction} along flatter directions: ψ = {psi:.2f}"
-    law += "." if fresh != fresh else f"; along the same modes in fresh data ψ = {fresh:.2f}."
-    return [*sentences, law + _null_sentence(summary), *_caveats(summary)]
-
-
-def _null_sentence(summary: dict[str, Any]) -> str:
-    low, high = summary["psi_null_band"]
-    null = [value for value in summary["psi_null"] if value == value]
-    if not null:
-        return ""
-    if low != low:
-        return f" The window's own steps in random order, through the same analysis, give {null[0]:.2f}."
-    inside = low <= summary["psi"] <= high
-    values = ", ".join(f"{value:.2f}" for value in null)
-    said = "is what this null gives" if inside else "lies outside this null"
-    return (
-        f" The window's own steps in random order, through the same analysis, give {values}; one more such order would "
-        f"give {low:.2f} to {high:.2f} (95 %). The in-sample exponent {said}."
-    )
-
-
-def _caveats(summary: dict[str, Any]) -> list[str]:
-    sentences = ["A finite window can make such a law by itself: read ψ beside its fresh data and its nulls."]
-    if summary["fresh"] is None:
-        sentences.append("Only one window was analysed: nothing here was checked in fresh data.")
-    if summary["exploration_reached"] is False:
-        sentences.append(
-            "The training error was not zero when the window began, so this is not the paper's exploration phase."
-        )
-    return [*sentences, *_of_the_recording(summary)]
-
-
-def _of_the_recording(summary: dict[str, Any]) -> list[str]:
-    return [f"{caveat[0].upper()}{caveat[1:]}." for caveat in summary["caveats"]]
-
-
-def _exponents(analysis: Analysis) -> list[dict[str, str]]:
-    """The table of exponents: what was measured, under every control that was run."""
-    rows = [
-        {
-            "name": row.name,
-            "n_used": str(row.n_used),
-            **{key: with_interval(getattr(row, key), getattr(row, f"{key}_interval")) for key in EXPONENTS},
-        }
-        for row in exponent_rows(analysis)
-    ]
-    walk = {"name": "isotropic random walk, N ≫ T (exact)", "psi": "–", "psi_D": "–", "psi_tau": "–", "gamma": "2.00"}
-    return [*rows, {**walk, "n_used": "–"}]
+def _exponents(analysis: Analysis) -> list[list[str]]:
+    """The table of exponents: what was measured, under every control that was run, and the known random walk."""
+    rows = ExponentTable(tuple(exponent_rows(analysis))).cells()
+    return [*rows, ["isotropic random walk, N ≫ T (exact)", "–", "–", "–", "2.00", "–"]]
 
 
 def _sensitivity(analysis: Analysis) -> list[list[str]]:
@@ -139,12 +84,53 @@ def _sensitivity(analysis: Analysis) -> list[list[str]]:
     ]
 
 
+def _drawn(figures: Mapping[str, go.Figure], name: str) -> tuple[str, str, str, bool] | None:
+    """HTML, label, text and width of a figure; None where there is none."""
+    return (plots.as_html(figures[name], name), *CAPTIONS[name], name in WIDE) if name in figures else None
+
+
+def _section(analysis: Analysis, section: FigureSection, figures: Mapping[str, go.Figure]) -> tuple[Any, ...]:
+    """A section with its figures, and the reasons why others are missing."""
+    drawn = [_drawn(figures, name) for name in section.figures if name in figures]
+    return section, drawn, _missing(analysis, section.stage, [name for name in section.figures if name not in figures])
+
+
+def _missing(analysis: Analysis, stage: str, names: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """Why figures are missing."""
+    return _grouped((_reason(analysis, stage, name), CAPTIONS[name][0].rstrip(".")) for name in names)
+
+
+def _reason(analysis: Analysis, stage: str, name: str) -> str:
+    reason = why_missing(analysis, name)
+    if reason is None:
+        return "the results give nothing to draw: too few modes or directions"
+    return reason or _needs_stage(stage if stage not in analysis.folder.timings() else "controls")
+
+
+def _needs_stage(stage: str) -> str:
+    return f"needs study.analyse({stage}=True), or landscope {stage} FOLDER"
+
+
 def _not_measured(analysis: Analysis) -> list[tuple[str, list[str]]]:
-    """Reasons, each with the results that it keeps from being measured."""
+    """Reasons why rows of the table of exponents, and results that no figure shows, are missing."""
+    row = saved.exponents("").name
+    drawn = {result.name for figure in FIGURES.values() for result in figure.results}
+    missing = [
+        (reason, name.replace("-", " "))
+        for name, reason in analysis.folder.read_note("not-measured").items()
+        if (name.startswith(row) or name not in drawn) and not analysis.folder.has(name)
+    ]
+    if "controls" not in analysis.folder.timings():
+        other = "Other directions, surrogates, orders of the minibatches, thermal equilibrium"
+        missing.append((_needs_stage("controls"), other))
+    return _grouped(missing)
+
+
+def _grouped(missing: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+    """Reasons, each with all the names that it belongs to."""
     by_reason: dict[str, list[str]] = {}
-    for name, reason in analysis.folder.read_note("not-measured").items():
-        if not analysis.folder.has(name):
-            by_reason.setdefault(reason, []).append(name)
+    for reason, name in missing:
+        by_reason.setdefault(reason, []).append(name)
     return list(by_reason.items())
 
 
@@ -160,19 +146,19 @@ def _facts(summary: dict[str, Any], timings: dict[str, float]) -> list[tuple[str
         ("Weights recorded, N", f"{summary['weights']:,} ({', '.join(summary['parameters'][:4])})"),
         ("Optimiser", summary["optimizer"] or "not known"),
         ("Learning rate α", "not known" if math.isnan(summary["learning_rate"]) else f"{summary['learning_rate']:g}"),
-        ("Batch size B", str(summary["batch_size"] or "not known")),
+        ("Batch size B", f"{summary['batch_size']:,} samples" if summary["batch_size"] else "not known"),
         ("Window", f"steps {window[0]:,} to {window[1]:,}" + (f" ({reached})" if reached else "")),
         ("Fresh data", "none" if fresh is None else f"steps {fresh[0]:,} to {fresh[1]:,}"),
-        ("Loss at w₀", f"{summary['loss_at_w0']:.3g}"),
+        ("Loss L₀ at w₀, the last weights of the window", f"{summary['loss_at_w0']:.3g}"),
         ("Training error at w₀", _percent(summary["train_error_at_w0"])),
         ("Test error at w₀", _percent(summary["test_error_at_w0"])),
-        ("cos(p₁, w₀)", f"{summary['alignment']:.2f}"),
+        ("Cosine of mode 1 and w₀", f"{summary['alignment']:.2f}"),
         (
-            "Cosine content of modes 1 to 4 (1: a random walk)",
+            "Cosine content of modes 1 to 4 (a random walk has 1)",
             ", ".join(f"{content:.2f}" for content in summary["cosine_content"]),
         ),
         (
-            "Seconds of each stage, when last done",
-            ", ".join(f"{name} {seconds:.0f}" for name, seconds in timings.items()) or "–",
+            "Time of each stage, when last done",
+            ", ".join(f"{name} {seconds:.1f} s" for name, seconds in timings.items()) or "–",
         ),
     ]

@@ -13,7 +13,7 @@ from landscope.claims.exponents import NULL_NAME
 from landscope.claims.verdict import Claim, Control, Measurement
 from landscope.law.exponents import Exponents
 from landscope.law.intervals import prediction_band, seed_interval
-from landscope.plots.style import FIT, FRESH, NULL, OWN, add_points, new_figure
+from landscope.plots.style import FIT, FRESH, NULL, OWN, add_level, add_points, new_figure
 
 __all__ = ["CLAIMS", "CaseResult", "exponents_of_cases", "universality_measurements"]
 
@@ -130,9 +130,8 @@ def exponents_of_cases(cases: Sequence[CaseResult]) -> go.Figure:
         points = [(row.psi, place) for place, case in enumerate(cases) for row in getattr(case, part)]
         x, y = np.array([psi for psi, _ in points]), np.array([place + 0.22 * (1 - number) for _, place in points])
         add_points(figure, x, y, label, color, 7)
-    figure.add_vline(x=4, line={"color": FIT, "dash": "dash", "width": 1}, annotation_text="paper: about 4")
-    figure.add_vline(x=0, line={"color": "#888", "width": 1})
+    add_level(figure, 4, "paper: about 4", FIT, upright=True, at="start")
+    add_level(figure, 0, dash="solid", upright=True)
     figure.update_yaxes(tickvals=list(range(len(cases))), ticktext=names, autorange="reversed")
-    height = 150 + 34 * len(cases)
-    figure.update_layout(height=height, margin={"l": 330, "r": 15, "t": 30, "b": 95}, legend={"y": -60 / height})
+    figure.update_layout(height=150 + 34 * len(cases))
     return figure

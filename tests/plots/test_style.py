@@ -1,0 +1,51 @@
+"""The common layout of figures: axes and legend reserve their own room, and a level stands at its value."""
+
+import numpy as np
+import pytest
+
+from landscope.plots import style
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [style.new_figure("x", "y", log_x=True), style.two_axes("x", "left", "right"), style.panels(1, 2)],
+    ids=["one", "two axes", "panels"],
+)
+def test_every_axis_reserves_its_room_and_the_legend_lies_below(figure):
+    axes = [*figure.select_xaxes(), *figure.select_yaxes()]
+    assert all(axis.automargin and axis.title.standoff for axis in axes)
+    assert (figure.layout.legend.yref, figure.layout.legend.y) == ("container", 0)
+    assert figure.layout.margin.t > figure.layout.margin.b  # the mode bar
+
+
+def test_axes_have_their_titles_and_scales():
+    figure = style.new_figure("x", "y", log_x=True)
+    assert (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text) == ("x", "y")
+    assert (figure.layout.xaxis.type, figure.layout.yaxis.type) == ("log", None)
+    figure = style.two_axes("x", "left", "right")
+    assert [axis.title.text for axis in figure.select_yaxes()] == ["left", "right"]
+
+
+def test_a_level_on_a_logarithmic_axis_stands_at_its_value_with_its_label():
+    figure = style.new_figure("x", "y", log_x=True, log_y=True)
+    style.add_points(figure, np.ones(2), np.ones(2), "points", style.OWN)
+    style.add_level(figure, 1, "one")
+    style.add_level(figure, 100, "hundred", upright=True, at="middle")
+    level, upright = figure.layout.shapes
+    assert (level.y0, level.y1, level.label.text) == (1, 1, "one")
+    assert (upright.x0, upright.x1, upright.label.textposition) == (100, 100, "middle")
+    assert level.opacity == upright.opacity == 1
+    assert not figure.layout.annotations
+
+
+def test_a_level_belongs_to_one_of_several_plots():
+    figure = style.panels(1, 2)
+    figure.add_scatter(x=[1], y=[1], row=1, col=2)
+    style.add_level(figure, 3, upright=True, row=1, col=2)
+    assert figure.layout.shapes[0].xref == "x2"
+
+
+def test_the_mode_bar_sends_nothing_away():
+    page = style.as_html(style.new_figure("x", "y"), "empty")
+    assert 'id="empty"' in page
+    assert "sendChartToCloud" in page.partition("modeBarButtonsToRemove")[2]

@@ -1,0 +1,76 @@
+"""The page of a study: contents that lead somewhere, folded reasons, and what is missing in its place."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+import small_study as small
+from landscope.study import figures
+
+
+class Page(HTMLParser):
+    """Headings, links, identifiers and texts of a page."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.headings, self.links, self.ids, self.text, self._open = [], [], [], "", []
+        self.feed(re.sub(r"<(script|style)\b.*?</\1>", "", html, flags=re.DOTALL))
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.headings += [tag] if re.fullmatch("h[1-6]", tag) else []
+        self.links += [values["href"]] if tag == "a" else []
+        self.ids += [values["id"]] if "id" in values else []
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def html(analysed):
+    return analysed.report().read_text()
+
+
+def test_contents_lead_to_every_section_and_headings_are_in_order(html):
+    page = Page(html)
+    assert page.headings == ["h1"] + ["h2"] * (len(page.headings) - 1)
+    assert len(set(page.ids)) == len(page.ids)
+    assert len(page.links) == len(page.headings) - 1
+    assert {link.removeprefix("#") for link in page.links} <= set(page.ids)
+
+
+def test_a_claim_shows_its_verdict_and_number_first_and_folds_its_reason(html, analysed):
+    rows = re.findall(r'<tr><td><span class="verdict ([a-z-]+)">.*?</tr>', html, flags=re.DOTALL)
+    assert rows == [judgement.verdict.replace(" ", "-") for judgement in analysed.claims]
+    table = html.partition('<table class="claims">')[2].partition("</table>")[0]
+    assert table.count("<details><summary>") == len(rows)
+    assert "<details open" not in table
+    assert f"{analysed.law.in_sample.psi:.3g}" in table
+
+
+def test_every_table_scrolls_within_its_box_or_folds(html):
+    assert html.count("<table") == html.count('<div class="scroll"><table') + html.count('<table class="facts"')
+
+
+def test_the_page_names_what_was_not_measured_in_its_place(html):
+    text = Page(html).text
+    reason = "needs training on from the end of the window: ls.Study(..., train_on=f)"
+    assert f"Sampling; Stationarity: not measured: {reason}" in text
+    assert "exponents sampling reshuffled; exponents sampling shuffled once; " in text
+
+
+def test_the_page_of_the_law_names_the_stages_that_are_left(recorded):
+    study = small.opened(recorded, n_nulls=1)
+    study.analyse(progress=False)
+    text = Page(study.report().read_text()).text
+    assert "Memory of velocities" in text
+    assert "not measured: needs study.analyse(noise=True), or landscope noise FOLDER" in text
+    assert "not measured: needs study.analyse(controls=True), or landscope controls FOLDER" in text
+    assert "Training: not measured: needs errors of a model: ls.Study(..., evaluate=f)" in text
+
+
+def test_a_figure_with_nothing_to_draw_is_named(analysed, monkeypatch):
+    nothing = figures.StudyFigure(figures.FIGURES["path_along_later_modes"].results, lambda *_: None)
+    monkeypatch.setitem(figures.FIGURES, "path_along_later_modes", nothing)
+    assert "D. Diffusion: not measured: the results give nothing to draw" in Page(analysed.report().read_text()).text
