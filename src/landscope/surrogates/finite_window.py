@@ -15,7 +15,7 @@ from landscope.errors import InputError
 from landscope.surrogates.building import increments_of, surrogate_of
 from landscope.trajectory import Trajectory
 
-__all__ = ["finite_window_process", "rest_curvature"]
+__all__ = ["epoch_noise_share", "finite_window_process", "rest_curvature"]
 
 
 def rest_curvature(
@@ -60,6 +60,44 @@ def rest_curvature(
     if power <= 1e-20 * float(increments[drawn].square().sum()):
         return 0.0
     return sum(float(row @ product(row.to(window.row(0))).to(row)) for row in outside) / power
+
+
+def epoch_noise_share(window: Trajectory, curvature: Directions, steps_per_epoch: int) -> float:
+    r"""How much of the noise is left over an epoch: whether minibatches were drawn without replacement.
+
+    .. math:: \frac{\sum_e |\sum_{t \in e} r_t|^2}{\sum_t |r_t|^2}
+
+    over whole epochs, with r_t the increments outside the given sharp directions, where nothing relaxes within an
+    epoch. It is 1 for independent minibatches, and near 0 for reshuffled epochs, whose noise sums to zero.
+
+    Args:
+        window: The window, with a row for every step.
+        curvature: The sharp directions.
+        steps_per_epoch: Minibatches in an epoch.
+
+    Returns:
+        The share; NaN where the window holds fewer than two whole epochs or nothing moves outside the directions.
+
+    Raises:
+        InputError: If the window has fewer than three rows.
+
+    Example:
+        >>> import torch
+        >>> from landscope.synthetic import sgd_over_epochs
+        >>> noise = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+        >>> path = sgd_over_epochs(noise - noise.mean(0), 6, learning_rate=0.1, seed=0)
+        >>> round(epoch_noise_share(Trajectory.of(path), Directions.of(torch.eye(3)[:1]), 8), 6)
+        0.0
+    """
+    _, increments = increments_of(window)
+    epoch = (window.steps[1:] - 1) // check_count("steps_per_epoch", steps_per_epoch, minimum=2)
+    outside = _outside(increments, curvature.directions)
+    parts = outside.split(torch.unique_consecutive(epoch, return_counts=True)[1].tolist())
+    whole = [part for part in parts if len(part) == steps_per_epoch]
+    power = sum(float(part.square().sum()) for part in whole)
+    if len(whole) < 2 or not power > 0:
+        return math.nan
+    return sum(float(part.sum(dim=0).square().sum()) for part in whole) / power
 
 
 def finite_window_process(
