@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import landscope as ls
 from benchmarks.measure import Row, in_turns, ratio
+from benchmarks.subject import Subject
 from landscope.reproduction.experiment.networks import mnist_cnn
 
 __all__ = ["architectures"]
@@ -109,9 +110,9 @@ _CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Tensor, Tens
 }
 
 
-def architectures(subject: object, device: str) -> list[Row]:  # noqa: ARG001 - groups share a form
+def architectures(subject: Subject) -> list[Row]:
     """Speed-up over a full forward, beside the share of the forward that is frozen."""
-    rows = []
+    rows, device = [], subject.data[0].device
     for name, (build, data, layers) in _CASES.items():
         torch.manual_seed(0)
         model = build().to(device).eval()

@@ -37,7 +37,7 @@ class _Taken:
     memory: int
 
 
-def end_to_end(subject: Subject, device: str) -> list[Row]:  # noqa: ARG001 - groups share a form
+def end_to_end(subject: Subject) -> list[Row]:
     """The command a user types, in a process of its own; then once more while another process keeps a core busy."""
     data = "mnist" if subject.name == "MNIST" else "digits"
     name = f"landscope run --data {data}"

@@ -19,7 +19,7 @@ from benchmarks.subject import Subject
 from benchmarks.tasks import tasks
 from benchmarks.training import training
 
-GROUPS: dict[str, Callable[[Subject, str], list[Row]]] = {
+GROUPS: dict[str, Callable[[Subject], list[Row]]] = {
     "points": points,
     "flatness": flatness,
     "architectures": architectures,
@@ -39,7 +39,7 @@ def main() -> None:
     """Measure and write the rows."""
     name, path, threads, device, out = sys.argv[1:]
     torch.set_num_threads(int(threads))
-    rows = GROUPS[name](Subject(Path(path), device), device)
+    rows = GROUPS[name](Subject(Path(path), device))
     Path(out).write_text(json.dumps([row.summary() for row in rows]))
 
 

@@ -17,7 +17,7 @@ __all__ = ["growth"]
 _REPEATS = 2
 
 
-def growth(subject: Subject, device: str) -> list[Row]:  # noqa: ARG001 - groups share a form
+def growth(subject: Subject) -> list[Row]:
     """Exponents against samples M, weights N, directions k, points S and rows T; everything else fixed."""
     risk, full = subject.risk(), subject.modes(64)
     risks = {n: subject.risk(n) for n in (15_000, 30_000, 60_000)}

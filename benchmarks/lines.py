@@ -24,7 +24,7 @@ _FEW = 8
 """Points of a line for those whose time a point does not depend on it."""
 
 
-def points(subject: Subject, device: str) -> list[Row]:  # noqa: ARG001 - groups share a form
+def points(subject: Subject) -> list[Row]:
     """Milliseconds a point: by landscope, the peers, a full forward; and what the machine could do at best."""
     model, data = subject.model, subject.data
     risk, directions = subject.risk(), subject.modes(_DIRECTIONS)
@@ -81,7 +81,7 @@ def _best_possible(device: torch.device) -> float:
     return 1e3 * (2 * 60_000 * 50 * 10 / rate + 2 * 60_000 * 50 * 4 / bandwidth)
 
 
-def flatness(subject: Subject, device: str) -> list[Row]:  # noqa: ARG001 - groups share a form
+def flatness(subject: Subject) -> list[Row]:
     """A mode at rtol 1e-3: by landscope, and by bisection with full forwards; then all modes."""
     risk, few = subject.risk(), subject.modes(3)
     evaluations: list[float] = []
@@ -144,7 +144,7 @@ def _bisected(subject: Subject, directions: Tensor, rtol: float = 1e-3) -> int:
     return count
 
 
-def whole_jobs(subject: Subject, device: str) -> list[Row]:  # noqa: ARG001 - groups share a form
+def whole_jobs(subject: Subject) -> list[Row]:
     """The large jobs of the minibatch noise."""
     risk = subject.risk()
     ensemble, directions = risk.minibatches(50, seed=0), subject.modes(100)

@@ -17,7 +17,7 @@ __all__ = ["modes"]
 _TALL, _WIDE = (12_000, 2_500), (500, 1_000_000)
 
 
-def modes(subject: object, device: str) -> list[Row]:  # noqa: ARG001 - groups share a form
+def modes(subject: object) -> list[Row]:  # noqa: ARG001 - groups share a form
     """Rows of both shapes, each beside the solvers that fit into memory."""
     return [*_rows(*_TALL), *_rows(*_WIDE)]
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import landscope as ls
 from landscope.recorder import TrajectoryRecorder
-from landscope.reproduction.experiment.datasets.loading import load_images
+from landscope.reproduction.experiment.datasets.loading import load_data
 from landscope.reproduction.experiment.networks import mlp
 from landscope.reproduction.experiment.training import evaluate, train
 from landscope.sampling import MinibatchOrder
@@ -56,8 +56,8 @@ def prepare(path: Path) -> None:
     """Train until no training sample is wrong, record ten epochs, keep the weights and all modes."""
     torch.set_num_threads(1)
     if os.environ.get("LANDSCOPE_DATA") and (Path(os.environ["LANDSCOPE_DATA"]) / "mnist").is_dir():
-        images = load_images("mnist")
-        data, name = (images.train_images.flatten(1), images.train_labels), "MNIST"
+        images = load_data("mnist")
+        data, name = (images.train_inputs.flatten(1), images.train_labels), "MNIST"
     else:
         generator = torch.Generator().manual_seed(0)
         data = torch.rand(60_000, 784, generator=generator), torch.randint(0, 10, (60_000,), generator=generator)

@@ -10,8 +10,9 @@ from benchmarks.measure import Row
 from benchmarks.subject import Subject
 from landscope.reproduction.experiment.networks import mlp
 from landscope.reproduction.sequential.continual_result import ContinualResult
-from landscope.reproduction.sequential.methods import MethodSettings, SelectedOutputs, method_label
-from landscope.reproduction.sequential.scenarios import permuted_scenario
+from landscope.reproduction.sequential.methods import MethodSettings, method_label
+from landscope.reproduction.sequential.scenarios import n_outputs, permuted_scenario
+from landscope.reproduction.sequential.task_data import SelectedOutputs
 from landscope.reproduction.sequential.trainer import train_sequentially
 from landscope.reproduction.sequential.training import TaskTraining
 
@@ -22,22 +23,22 @@ _METHODS = (("none", None), ("ldc-floor", 0.4), ("ldc-variance-factored", 4.0), 
 _TRAINING = TaskTraining(epochs=1, window_epochs=0, max_samples=1000)
 
 
-def tasks(subject: Subject, device: str) -> list[Row]:  # noqa: ARG001 - groups share a form
+def tasks(subject: Subject) -> list[Row]:
     """Seconds a task by its number, and numbers stored, of the same network on inputs in twenty orders."""
     inputs, labels = subject.data
     train, test = ((inputs[part], labels[part]) for part in (slice(_SAMPLES), slice(_SAMPLES, _SAMPLES + _TESTED)))
-    scenario = permuted_scenario(train, test, _TASKS, seed=0)
+    sequence = permuted_scenario(train, test, _TASKS, seed=0)
     rows = []
     for method, strength in _METHODS:
-        model = SelectedOutputs(_network(scenario.n_outputs))
+        model = SelectedOutputs(_network(n_outputs(sequence)))
         settings = MethodSettings(method, strength, n_modes=20, rank=40, window=150)
-        result = train_sequentially(model, scenario.tasks, settings, _TRAINING)
+        result = train_sequentially(model, sequence, settings, _TRAINING)
         rows += _rows(f"{_TASKS} tasks, {method_label(method)}", result)
     return rows
 
 
-def _network(n_outputs: int) -> nn.Module:
-    return mlp([784, 100, 100, n_outputs], bias=True, seed=0)
+def _network(outputs: int) -> nn.Module:
+    return mlp([784, 100, 100, outputs], bias=True, seed=0)
 
 
 def _rows(name: str, result: ContinualResult) -> list[Row]:

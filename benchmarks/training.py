@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -24,10 +24,12 @@ _REPEATS = 5
 _BATCH = 50
 _SEEDS = 10
 _SIZES = [784, 50, 50, 10]
+_NO_FETCH = "one minibatch again and again (no data to fetch)"
+_TRAINER = "landscope.reproduction.experiment.training.train"
 Data = tuple[Tensor, Tensor]
 
 
-def training(subject: Subject, device: str) -> list[Row]:  # noqa: ARG001 - groups share a form
+def training(subject: Subject) -> list[Row]:
     """Microseconds a step of the paper's network."""
     data = subject.data
     order = MinibatchOrder(len(data[0]), _BATCH)
@@ -36,29 +38,16 @@ def training(subject: Subject, device: str) -> list[Row]:  # noqa: ARG001 - grou
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
     weight = dict(model.named_parameters())[LAYER]
 
-    def bare(after: Callable[[], object] | None = None) -> None:
-        for batch in order.epoch(0):
-            loss = nn.functional.cross_entropy(model(data[0][batch]), data[1][batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            if after is not None:
-                after()
-
-    def same_batch() -> None:
-        inputs, targets = data[0][:_BATCH], data[1][:_BATCH]
-        for _ in range(steps):
+    def loop(batches: Iterable[tuple[Tensor, Tensor]], after: Callable[[], object] = lambda: None) -> None:
+        for inputs, targets in batches:
             loss = nn.functional.cross_entropy(model(inputs), targets)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            after()
 
-    def loader() -> None:
-        for inputs, targets in DataLoader(TensorDataset(*data), batch_size=_BATCH, shuffle=True):
-            loss = nn.functional.cross_entropy(model(inputs), targets)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    def bare(after: Callable[[], object] = lambda: None) -> None:
+        loop(((data[0][batch], data[1][batch]) for batch in order.epoch(0)), after)
 
     def copied() -> None:
         rows: list[Tensor] = []
@@ -73,11 +62,9 @@ def training(subject: Subject, device: str) -> list[Row]:  # noqa: ARG001 - grou
         times = in_turns(
             {
                 "bare loop": bare,
-                "one minibatch again and again (no data to fetch)": same_batch,
-                "DataLoader loop": loader,
-                "landscope.reproduction.experiment.training.train": lambda: next(
-                    train(model, nn.functional.cross_entropy, data, optimizer, order)
-                ),
+                _NO_FETCH: lambda: loop([(data[0][:_BATCH], data[1][:_BATCH])] * steps),
+                "DataLoader loop": lambda: loop(DataLoader(TensorDataset(*data), batch_size=_BATCH, shuffle=True)),
+                _TRAINER: lambda: next(train(model, nn.functional.cross_entropy, data, optimizer, order)),
                 "bare loop with a copy of the weights": copied,
                 "bare loop recorded in memory": lambda: recorded(None),
                 "bare loop recorded to disk": lambda: recorded(f"{folder}/{next(fresh)}"),
@@ -86,18 +73,11 @@ def training(subject: Subject, device: str) -> list[Row]:  # noqa: ARG001 - grou
         )
     each = {name: [1e6 * t / steps for t in taken] for name, taken in times.items()}
     rows = [Row.of(f"step: {name}", "us", taken) for name, taken in each.items()]
+    loader = each["DataLoader loop"]
+    limit = "what no trainer of a torch model and optimiser can pass"
     rows += [
-        Row.of(
-            "DataLoader loop / landscope's trainer",
-            "x",
-            ratio(each["DataLoader loop"], each["landscope.reproduction.experiment.training.train"]),
-        ),
-        Row.of(
-            "DataLoader loop / no data to fetch",
-            "x",
-            ratio(each["DataLoader loop"], each["one minibatch again and again (no data to fetch)"]),
-            "what no trainer of a torch model and optimiser can pass",
-        ),
+        Row.of("DataLoader loop / landscope's trainer", "x", ratio(loader, each[_TRAINER])),
+        Row.of("DataLoader loop / no data to fetch", "x", ratio(loader, each[_NO_FETCH]), limit),
         *_alone(model, optimizer, weight, steps),
     ]
     return [*rows, *_ten_seeds(data)]

@@ -5,8 +5,9 @@ import dataclasses
 import torch
 
 from landscope.reproduction.experiment.networks import mlp
+from landscope.reproduction.sequential.first_task import FirstTask
 from landscope.reproduction.sequential.frozen_prefix import FrozenPrefix
-from landscope.reproduction.sequential.methods import EndSnapshot, MethodSettings
+from landscope.reproduction.sequential.methods import MethodSettings
 from landscope.reproduction.sequential.preparation import SequentialTraining
 from landscope.reproduction.sequential.task_data import class_tasks
 from landscope.reproduction.sequential.trainer import train_sequentially
@@ -43,11 +44,8 @@ def prepared(groups=PAIR, seed=0, **changes):
 
 def learn_first(setup):
     """The snapshot of the first task, and its row of results."""
-    snapshot = EndSnapshot(setup.model, seed=setup.training.order(0))
-    first = train_sequentially(
-        setup.model, setup.tasks, MethodSettings("none"), setup.training, memory=snapshot, n_tasks=1
-    )
-    return snapshot.task, first.rows()
+    first = FirstTask(setup.model, setup.tasks, setup.training, seed=setup.training.order(0))
+    return first.snapshot, first.result.rows()
 
 
 def learn_all(setup, *method, **options):

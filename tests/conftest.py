@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from landscope.progress import QuietReporter
-from landscope.reproduction.experiment.datasets.loading import load_images
+from landscope.reproduction.experiment.datasets.loading import load_data
 from landscope.reproduction.experiment.networks import mlp
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
@@ -39,8 +39,8 @@ def seeded():
 
 @pytest.fixture(scope="session")
 def digits():
-    data = load_images("digits")
-    return data.train_images.flatten(1), data.train_labels
+    data = load_data("digits")
+    return data.train_inputs.flatten(1), data.train_labels
 
 
 @pytest.fixture(scope="session")

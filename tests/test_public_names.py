@@ -54,8 +54,9 @@ FROZEN = {
         velocity_autocorrelation
     """,
     "landscope.surrogates": """
-        NoisyGradientDescent SURROGATES Surrogate crossover_curvature epoch_noise_time gradient_noise_like
-        langevin make_surrogate ornstein_uhlenbeck random_walk_like shuffled_increments sign_flipped_epochs
+        NoisyGradientDescent SURROGATES Surrogate crossover_curvature epoch_noise_share epoch_noise_time
+        finite_window_process gradient_noise_like langevin make_surrogate ornstein_uhlenbeck random_walk_like
+        rest_curvature shuffled_increments sign_flipped_epochs
     """,
     "landscope.synthetic": """
         InverseGaussian QuadraticBowl RandomSprings autoregressive random_walk random_walk_shares sgd_in_bowl

@@ -1,5 +1,6 @@
 import copy
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,13 @@ def loop(model, optimizer, steps, after=lambda step, loss: None, accumulate=1):
             loss.backward()
         after(step, loss)
         optimizer.step()
+
+
+def restore(model, path, step):
+    """Load the recorded weights of a step, as a checkpoint of the user's own gives them."""
+    trajectory = open_trajectory(path)
+    row = trajectory.row(trajectory.steps.tolist().index(step))
+    torch.nn.utils.vector_to_parameters(row, model.parameters())
 
 
 OPTIMIZERS = {
@@ -137,6 +145,7 @@ def test_resuming_cuts_to_the_step_and_goes_on(tmp_path):
     with TrajectoryRecorder(model, optimizer, path=tmp_path / "t"):
         loop(model, optimizer, 10)
     kept = open_trajectory(tmp_path / "t").weights[:6]
+    restore(model, tmp_path / "t", 6)
     with TrajectoryRecorder(model, optimizer, path=tmp_path / "t", first_step=7, resume=True) as recorder:
         loop(model, optimizer, 3)
     trajectory = recorder.trajectory()
@@ -282,6 +291,7 @@ def test_a_recorder_that_is_made_and_not_used_removes_no_rows(tmp_path):
         loop(model, optimizer, 10)
     waiting = TrajectoryRecorder(model, optimizer, path=path, first_step=4, resume=True)
     assert len(open_trajectory(path)) == 10
+    restore(model, path, 3)
     with waiting:
         assert len(open_trajectory(path)) == 3
         loop(model, optimizer, 2)
@@ -329,6 +339,85 @@ def test_a_resumed_recording_of_every_fifth_step_has_no_gap(tmp_path):
     with TrajectoryRecorder(model, optimizer, path=path, every=5, first_step=13, resume=True) as recorder:
         loop(model, optimizer, 8)
     assert recorder.trajectory().steps.tolist() == [5, 10, 15, 20]
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (8, r"the weights of step 5, .*; got those of step 8\. Load your checkpoint of step 5 .*pass first_step=9"),
+        (None, r"the weights of step 5, as recorded in .*; got other weights\. Load your checkpoint of step 5"),
+    ],
+)
+def test_a_model_that_was_not_restored_is_not_recorded_on(step, message, tmp_path):
+    model, path = nn.Linear(4, 2), tmp_path / "t"
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with TrajectoryRecorder(model, optimizer, path=path):
+        loop(model, optimizer, 8)
+    if step is None:
+        nn.init.ones_(model.weight)
+    recorder = TrajectoryRecorder(model, optimizer, path=path, first_step=6, resume=True)
+    with pytest.raises(InputError, match=message), recorder:
+        loop(model, optimizer, 1)
+    assert len(open_trajectory(path)) == 8
+    assert not optimizer._optimizer_step_post_hooks
+    restore(model, path, 5)
+    with recorder:
+        loop(model, optimizer, 1)
+    assert open_trajectory(path).steps.tolist() == list(range(1, 7))
+
+
+def test_weights_between_two_rows_are_not_compared_and_those_of_a_row_are(tmp_path):
+    model, path = nn.Linear(4, 2).bfloat16(), tmp_path / "t"
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with TrajectoryRecorder(model, optimizer, path=path, every=5):
+        for _ in range(10):
+            optimizer.step()
+    for first_step in (8, 6):  # before step 8 no row was due; float32 rows hold bfloat16 exactly
+        with TrajectoryRecorder(model, optimizer, path=path, every=5, first_step=first_step, resume=True):
+            optimizer.step()
+    nn.init.ones_(model.weight)
+    with (
+        pytest.raises(InputError, match="the weights of step 5"),
+        TrajectoryRecorder(model, optimizer, path=path, every=5, first_step=6, resume=True),
+    ):
+        pass
+
+
+def test_an_optimiser_of_some_of_the_selected_weights_is_refused():
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    first = torch.optim.SGD(model[0].parameters(), lr=0.1)
+    with pytest.raises(InputError, match=r"every selected parameter .*; got one without 1\.weight, 1\.bias\. Select"):
+        TrajectoryRecorder(model, first)
+    TrajectoryRecorder(model, first, select="0.*")
+    model[1].requires_grad_(False)
+    with TrajectoryRecorder(model, first, select="*") as recorder:
+        loop(model, first, 2)
+    assert recorder.trajectory().learning_rate.tolist() == [0.1, 0.1]
+
+
+def test_learning_rates_follow_an_optimiser_that_is_restored_while_recording():
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with TrajectoryRecorder(model, optimizer) as recorder:
+        optimizer.load_state_dict(torch.optim.SGD(model.parameters(), lr=0.5).state_dict())
+        loop(model, optimizer, 2)
+    assert recorder.trajectory().learning_rate.tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("last", [3, 6])
+def test_a_folder_that_is_deleted_while_recording_is_missed(last, tmp_path):
+    model, path = nn.Linear(4, 2), tmp_path / "t"
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    recorder = TrajectoryRecorder(model, optimizer, path=path)
+
+    def delete_at_2(step, loss):
+        if step == 2:
+            recorder.flush()
+            shutil.rmtree(path)
+
+    with pytest.raises(ls.errors.StorageError, match=r"the table that was begun at .*; got no such folder"), recorder:
+        loop(model, optimizer, last, delete_at_2)
+    assert not path.exists()
 
 
 class SharpnessAware(torch.optim.Optimizer):

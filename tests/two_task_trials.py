@@ -3,8 +3,7 @@
 import functools
 
 from clusters import prepared
-from landscope.reproduction.sequential.ablations import PSI_METHODS
-from landscope.reproduction.sequential.methods import MethodSettings
+from landscope.reproduction.sequential.methods import PSI_METHODS, MethodSettings
 from landscope.reproduction.sequential.two_tasks import run_trials
 
 TRIALS = [MethodSettings("none"), MethodSettings("joint")] + [
@@ -13,7 +12,7 @@ TRIALS = [MethodSettings("none"), MethodSettings("joint")] + [
                            ("ewc", (0, 10)), ("ewc-empirical", (0,)), ("kfac", (0,)))
     for count in counts
     for strength in (1.0, 10.0)
-] + [MethodSettings("ldc-floor", 4.0, 4)] + [MethodSettings(m.key, 10.0, 4) for m in PSI_METHODS.values()]  # fmt: skip
+] + [MethodSettings("ldc-floor", 4.0, 4)] + [MethodSettings(key, 10.0, 4) for key in PSI_METHODS.values()]  # fmt: skip
 PAPER = MethodSettings("ldc-no-floor", 10.0, 4)
 
 

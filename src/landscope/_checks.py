@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -19,6 +21,7 @@ __all__ = [
     "check_hooked",
     "check_kind",
     "check_landscape",
+    "check_path",
     "check_positive",
     "check_start",
     "check_strength",
@@ -31,13 +34,13 @@ __all__ = [
 T = TypeVar("T")
 
 
-def check_count(name: str, value: int, *, minimum: int, hint: str | None = None) -> int:
-    """Return ``value`` if it is an integer of at least ``minimum``."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+def check_count(name: str, value: int, *, minimum: int = 1, maximum: int | None = None, hint: str | None = None) -> int:
+    """Return ``value`` if it is an integer of at least ``minimum``, and at most ``maximum`` where there is one."""
+    highest = math.inf if maximum is None else maximum
+    if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= highest:
+        reach = f"of at least {minimum}" if maximum is None else f"between {minimum} and {maximum}"
         raise InputError(
-            expected=f"{name} to be an integer of at least {minimum}",
-            got=repr(value),
-            hint=hint or f"Pass an integer of at least {minimum}.",
+            expected=f"{name} to be an integer {reach}", got=repr(value), hint=hint or f"Pass an integer {reach}."
         )
     return value
 
@@ -61,6 +64,15 @@ def check_kind(name: str, value: Any, kind: type[T], *, hint: str) -> T:
     if not isinstance(value, kind):
         raise InputError(expected=f"{name} of type {kind.__name__}", got=type(value).__name__, hint=hint)
     return value
+
+
+def check_path(name: str, value: Any) -> Path:
+    """Return ``value`` as a path."""
+    if not isinstance(value, str | os.PathLike) or isinstance(os.fspath(value), bytes):
+        raise InputError(
+            expected=f"{name} as a path", got=repr(value), hint='Pass a string or a pathlib.Path, such as "runs/mine".'
+        )
+    return Path(value)
 
 
 def check_hooked(optimizer: Any) -> torch.optim.Optimizer:
@@ -101,19 +113,6 @@ def check_finite(name: str, value: Tensor, *, hint: str) -> Tensor:
     return value
 
 
-def _check_floating(name: str, value: Tensor) -> None:
-    if not isinstance(value, Tensor):
-        raise InputError(
-            expected=f"{name} as a tensor", got=type(value).__name__, hint=f"Convert {name} with torch.as_tensor(...)."
-        )
-    if not value.is_floating_point():
-        raise InputError(
-            expected=f"{name} of a floating-point dtype",
-            got=str(value.dtype),
-            hint=f"Convert {name} with {name}.float().",
-        )
-
-
 def check_vector(
     name: str,
     value: Tensor,
@@ -127,7 +126,12 @@ def check_vector(
     Trajectories and modes are stored in main memory, and a landscape is on the device of its model. So points move to
     the landscape.
     """
-    _check_floating(name, value)
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        raise InputError(
+            expected=f"{name} as a tensor of a floating-point dtype",
+            got=str(value.dtype) if isinstance(value, Tensor) else type(value).__name__,
+            hint=f"Convert {name} with torch.as_tensor(...).float().",
+        )
     if value.ndim == 0 or value.shape[-1] != dim:
         raise InputError(
             expected=f"{name} with a last axis of {dim} selected parameters",
@@ -165,16 +169,11 @@ def check_trajectory(value: Any) -> Any:
 
 def check_landscape(landscape: Any) -> Any:
     """Return a landscape: a function of weights ``w[..., N]``, which a model alone is not."""
-    if isinstance(landscape, nn.Module):
+    is_model = isinstance(landscape, nn.Module)
+    if is_model or not callable(landscape):
         raise InputError(
             expected="a landscape, a function of weights w[..., N]",
-            got=f"a model, {type(landscape).__name__}",
-            hint="A model needs its data: pass EmpiricalRisk(model, criterion, data).",
-        )
-    if not callable(landscape):
-        raise InputError(
-            expected="a landscape, a function of weights w[..., N]",
-            got=f"an object of type {type(landscape).__name__}",
+            got=f"{'a model,' if is_model else 'an object of type'} {type(landscape).__name__}",
             hint="Pass EmpiricalRisk(model, criterion, data), or any function of a tensor of weights.",
         )
     return landscape

@@ -7,15 +7,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from landscope.protocols import HasGradient, HasHessianProduct, LossLandscape
+from landscope.protocols import LossLandscape
 
-__all__ = ["gradient_function", "hessian_product"]
+__all__ = ["gradient_function", "hessian_product", "hessian_times"]
 
 
 def gradient_function(landscape: LossLandscape) -> Callable[[Tensor], Tensor]:
     """The function ``w[N] -> gradient[N]`` of a landscape."""
-    if isinstance(landscape, HasGradient):
-        return landscape.gradient
+    own = getattr(landscape, "gradient", None)
+    if own is not None:
+        return own
 
     def gradient(w: Tensor) -> Tensor:
         w = w.detach().clone().requires_grad_()
@@ -27,13 +28,22 @@ def gradient_function(landscape: LossLandscape) -> Callable[[Tensor], Tensor]:
 
 def hessian_product(landscape: LossLandscape) -> Callable[[Tensor, Tensor], Tensor]:
     """The function ``w[N], vector[N] -> Hessian(w) vector[N]`` of a landscape."""
-    if isinstance(landscape, HasHessianProduct):
-        return landscape.hessian_vector_product
+    own = getattr(landscape, "hessian_vector_product", None)
+    if own is not None:
+        return own
 
     def product(w: Tensor, vector: Tensor) -> Tensor:
         w = w.detach().clone().requires_grad_()
         with torch.enable_grad():
-            (gradient,) = torch.autograd.grad(landscape(w), w, create_graph=True)
-            return torch.autograd.grad(gradient @ vector.to(gradient), w)[0]
+            return hessian_times(landscape(w), w, vector)
 
     return product
+
+
+def hessian_times(loss: Tensor, w: Tensor, vector: Tensor) -> Tensor:
+    """The Hessian of a loss with a graph to ``w[N]``, times a vector; zero for a loss linear in w."""
+    (slope,) = torch.autograd.grad(loss, w, create_graph=True)
+    if not slope.requires_grad:
+        return torch.zeros_like(w)
+    product = torch.autograd.grad(slope @ vector.to(slope), w, allow_unused=True)[0]
+    return torch.zeros_like(w) if product is None else product

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
 from landscope._checks import check_finite, check_start, device_with_float64
 from landscope.errors import InputError, NonFiniteError
 from landscope.plain_lines import PlainBatchLines
-from landscope.protocols import BatchLines, Ensemble, HasBatchGradients, LeavesSamplesOut, LineEnsemble
+from landscope.protocols import BatchLines, Ensemble
 
 __all__ = ["gradients_of", "count_left_out", "start_batch_lines"]
 
@@ -34,11 +36,8 @@ def start_batch_lines(ensemble: Ensemble, w0: Tensor, directions: Tensor) -> tup
     """
     _check_ensemble(ensemble)
     w0, directions = check_start(w0, directions)
-    lines = (
-        ensemble.batch_lines(w0, directions)
-        if isinstance(ensemble, LineEnsemble)
-        else PlainBatchLines(ensemble.batch_losses, w0, directions)
-    )
+    start = getattr(ensemble, "batch_lines", functools.partial(PlainBatchLines, ensemble.batch_losses))
+    lines = start(w0, directions)
     at_start = lines.losses(torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.float64))[0]
     if len(at_start) < _MIN_BATCHES:
         raise InputError(
@@ -61,11 +60,7 @@ def gradients_of(ensemble: Ensemble, w: Tensor, directions: Tensor | None) -> Te
     Products are made in float64, on the host where the device has no float64.
     """
     _check_ensemble(ensemble)
-    gradients = (
-        ensemble.batch_gradients(w)
-        if isinstance(ensemble, HasBatchGradients)
-        else torch.func.jacrev(ensemble.batch_losses)(w)
-    )
+    gradients = getattr(ensemble, "batch_gradients", torch.func.jacrev(ensemble.batch_losses))(w)
     host = device_with_float64(w.device)
     basis = None if directions is None else directions.to(host).double()
     doubles = (gradient.to(host).double() for gradient in gradients)
@@ -79,4 +74,4 @@ def gradients_of(ensemble: Ensemble, w: Tensor, directions: Tensor | None) -> Te
 
 def count_left_out(ensemble: Ensemble) -> int:
     """Number of samples outside all minibatches; 0 if the ensemble does not know it."""
-    return ensemble.n_left_out if isinstance(ensemble, LeavesSamplesOut) else 0
+    return getattr(ensemble, "n_left_out", 0)

@@ -83,9 +83,14 @@ class ParameterSpace:
         Raises:
             InputError: If a pattern matches nothing.
         """
-        shapes = dict(zip(self.names, self.shapes, strict=True))
-        names = tuple(_match_names(self.names, (select,) if isinstance(select, str) else tuple(select)))
-        return ParameterSpace(names, tuple(shapes[name] for name in names))
+        chosen: set[str] = set()
+        for pattern in (select,) if isinstance(select, str) else select:
+            names = _names_like(self.names, pattern)
+            if not names:
+                raise _no_match(self.names, pattern)
+            chosen |= names
+        kept = [(name, shape) for name, shape in zip(self.names, self.shapes, strict=True) if name in chosen]
+        return ParameterSpace(tuple(name for name, _ in kept), tuple(shape for _, shape in kept))
 
     def columns(self, names: Iterable[str]) -> Int[Tensor, " n"]:
         """The positions in the vector of the weights of some parameters."""
@@ -174,7 +179,7 @@ def _selected(
                 hint='Pass, for example, "*.weight", "encoder.layers.0" or torch.nn.Linear.',
             )  # fmt: skip
         by_class = isinstance(pattern, type)
-        names = _names_of_kind(model, pattern) if by_class else _names_like(model, everything, pattern)
+        names = _names_of_kind(model, pattern) if by_class else _names_like(everything, pattern)
         if not names:
             raise _no_match(everything, pattern.__name__ if by_class else pattern)
         chosen |= names
@@ -183,13 +188,10 @@ def _selected(
     return {name: tensor for name, tensor in everything.items() if name in chosen}
 
 
-def _names_like(model: nn.Module, everything: Iterable[str], pattern: str) -> set[str]:
+def _names_like(everything: Iterable[str], pattern: str) -> set[str]:
     """The parameters with a matching name; if there are none, all parameters of the modules with a matching name."""
-    names = set(fnmatch.filter(everything, pattern))
-    if names:
-        return names
-    modules = fnmatch.filter((name for name, _ in model.named_modules(remove_duplicate=False)), pattern)
-    return {name for name in everything if any(name.startswith(f"{module}.") for module in modules)}
+    names = list(everything)
+    return set(fnmatch.filter(names, pattern) or fnmatch.filter(names, f"{pattern}.*"))
 
 
 def _names_of_kind(model: nn.Module, kind: type) -> set[str]:
@@ -200,17 +202,6 @@ def _names_of_kind(model: nn.Module, kind: type) -> set[str]:
         for name, part in modules
         for local, _ in part.named_parameters(recurse=False, remove_duplicate=False)
     }
-
-
-def _match_names(everything: Iterable[str], patterns: Iterable[str]) -> list[str]:
-    """The names that match a pattern, in their original order; each pattern must match a name."""
-    everything, chosen = list(everything), set()
-    for pattern in patterns:
-        names = fnmatch.filter(everything, pattern) or fnmatch.filter(everything, f"{pattern}.*")
-        if not names:
-            raise _no_match(everything, pattern)
-        chosen.update(names)
-    return [name for name in everything if name in chosen]
 
 
 def _no_match(everything: Iterable[str], asked: str) -> InputError:

@@ -85,14 +85,12 @@ def fit_power_law(
         >>> round(law.exponent, 6), round(law.prefactor, 5), law.n_points
         (-4.0, 3.0, 4)
     """
-    if len(x) != len(y):
-        raise InputError(expected="x and y of one length", got=f"{len(x)} and {len(y)}", hint="Pass one y for each x.")
     if not 0 < check_positive("confidence_level", confidence_level) < 1:
         raise InputError(
             expected="confidence_level between 0 and 1", got=f"{confidence_level}", hint="Pass 0.95, for example."
         )
     low, high = fit_range if fit_range is not None else (-np.inf, np.inf)
-    xs, ys = (np.asarray(values.detach().cpu(), dtype=np.float64) for values in (x, y))
+    xs, ys = _arrays(x, y)
     inside = ~((xs < low) | (xs > high))
     log_x, log_y = _logarithms(xs[inside], ys[inside])
     fit = stats.linregress(log_x, log_y)
@@ -110,6 +108,13 @@ def fit_power_law(
         residual=float(np.sqrt(np.mean((log_y - fit.intercept - slope * log_x) ** 2))),
         provenance=stamp(fit_range=fit_range, confidence_level=confidence_level),
     )
+
+
+def _arrays(x: Tensor, y: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    if len(x) != len(y):
+        raise InputError(expected="x and y of one length", got=f"{len(x)} and {len(y)}", hint="Pass one y for each x.")
+    xs, ys = (np.asarray(values.detach().cpu(), dtype=np.float64) for values in (x, y))
+    return xs, ys
 
 
 def _logarithms(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -168,9 +173,7 @@ def errors_in_variables_exponent(x: Tensor, y: Tensor, *, error_ratio: float = 1
         -4.0
     """
     check_positive("error_ratio", error_ratio)
-    if len(x) != len(y):
-        raise InputError(expected="x and y of one length", got=f"{len(x)} and {len(y)}", hint="Pass one y for each x.")
-    log_x, log_y = _logarithms(*(np.asarray(values.detach().cpu(), dtype=np.float64) for values in (x, y)))
+    log_x, log_y = _logarithms(*_arrays(x, y))
     (sxx, sxy), (_, syy) = np.cov(log_x, log_y)
     if sxy == 0:
         return float("nan")

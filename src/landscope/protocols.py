@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-__all__ = [
-    "BatchLines",
-    "Ensemble",
-    "HasBatchGradients",
-    "Described",
-    "HasGradient",
-    "HasHessianProduct",
-    "HasStart",
-    "LeavesSamplesOut",
-    "LineEnsemble",
-    "LineLandscape",
-    "Lines",
-    "LossLandscape",
-    "Penalty",
-    "ProgressCallback",
-    "SketchableLines",
-    "silent",
-]
+__all__ = ["BatchLines", "Ensemble", "Lines", "LossLandscape", "Penalty", "ProgressCallback", "silent"]
+
+ProgressCallback = Callable[[int, int], None]
+"""``callback(done, total)``: the progress of a long computation."""
 
 
 @runtime_checkable
@@ -33,7 +19,12 @@ class LossLandscape(Protocol):
     """A loss on R^N: ``landscape(w[..., N]) -> L[...]``.
 
     Examples are a plain function of tensors, a network with its data (:class:`landscope.EmpiricalRisk`), a formula
-    (:mod:`landscope.synthetic`) and a loss with a penalty.
+    (:mod:`landscope.synthetic`) and a loss with a penalty. The analyses also use these where a landscape has them:
+
+    - ``lines(w0[N], directions[k, N]) -> Lines``: faster than one call for each point;
+    - ``gradient(w[N])`` and ``hessian_vector_product(w[N], vector[N])``: in place of derivatives by torch;
+    - ``w0[N]``: the weights at which the landscape was made;
+    - ``provenance``: its description in the provenance of results, a mapping that JSON can hold.
     """
 
     def __call__(self, w: Tensor, /) -> Tensor:
@@ -43,7 +34,14 @@ class LossLandscape(Protocol):
 
 @runtime_checkable
 class Ensemble(LossLandscape, Protocol):
-    """A landscape that is the mean of minibatch landscapes L^mu (paper, Eq. 3)."""
+    """A landscape that is the mean of minibatch landscapes L^mu (paper, Eq. 3).
+
+    The analyses also use these where an ensemble has them:
+
+    - ``batch_lines(w0[N], directions[k, N]) -> BatchLines``: faster than one call for each point;
+    - ``batch_gradients(w[N])``: the gradients ``[N]``, one minibatch after another;
+    - ``n_left_out``: the number of samples outside all minibatches.
+    """
 
     def batch_losses(self, w: Tensor, /) -> Tensor:
         """``w[..., N] -> L^mu[..., batches]``."""
@@ -96,31 +94,16 @@ class Penalty(LossLandscape, Protocol):
 
 @runtime_checkable
 class Lines(Protocol):
-    """The losses along given lines ``w0 + d p_i``, evaluated for a few points at a time."""
+    """The losses along given lines ``w0 + d p_i``, evaluated for a few points at a time.
+
+    Lines with a cheap approximation, to guess where to search, offer it by ``sketch() -> Lines | None``.
+    """
 
     group: int
     """Number of directions that are best evaluated together."""
 
     def __call__(self, index: Tensor, displacement: Tensor, /) -> Tensor:
         """``index[n], displacement[n] -> L(w0 + displacement p_index)[n]`` in float64."""
-        ...
-
-
-@runtime_checkable
-class SketchableLines(Lines, Protocol):
-    """Lines with a cheap approximation, which serves only to guess where to search."""
-
-    def sketch(self) -> Lines | None:
-        """An approximation along the same lines; None if no cheaper approximation exists."""
-        ...
-
-
-@runtime_checkable
-class LineLandscape(Protocol):
-    """A landscape that evaluates its loss along lines faster than by one call a point."""
-
-    def lines(self, w0: Tensor, directions: Tensor) -> Lines:
-        """Prepare the lines from ``w0[N]`` along ``directions[k, N]``."""
         ...
 
 
@@ -138,75 +121,6 @@ class BatchLines(Protocol):
 
     def curvatures(self, first: Tensor, second: Tensor, /) -> Tensor:
         """``first[n], second[n] -> p_first' (Hess L^mu)(w0) p_second[n, batches]``."""
-        ...
-
-
-@runtime_checkable
-class LineEnsemble(Protocol):
-    """An ensemble that evaluates its losses along lines faster than by one call a point."""
-
-    def batch_lines(self, w0: Tensor, directions: Tensor) -> BatchLines:
-        """Prepare the lines from ``w0[N]`` along ``directions[k, N]``."""
-        ...
-
-
-@runtime_checkable
-class HasGradient(Protocol):
-    """A landscape that computes its gradient."""
-
-    def gradient(self, w: Tensor, /) -> Tensor:
-        """``w[N] -> gradient[N]``."""
-        ...
-
-
-@runtime_checkable
-class Described(Protocol):
-    """A landscape that describes itself for the provenance of results."""
-
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        """A mapping that JSON can hold."""
-        ...
-
-
-@runtime_checkable
-class HasHessianProduct(Protocol):
-    """A landscape that computes products with its Hessian."""
-
-    def hessian_vector_product(self, w: Tensor, vector: Tensor) -> Tensor:
-        """``w[N], vector[N] -> Hessian(w) vector[N]``."""
-        ...
-
-
-@runtime_checkable
-class HasStart(Protocol):
-    """A landscape that knows the weights at which it was made."""
-
-    w0: Tensor
-
-
-@runtime_checkable
-class HasBatchGradients(Protocol):
-    """An ensemble that computes the gradients of its minibatch losses."""
-
-    def batch_gradients(self, w: Tensor, /) -> Iterable[Tensor]:
-        """``w[N]`` -> the gradients ``[N]``, one minibatch after another."""
-        ...
-
-
-@runtime_checkable
-class LeavesSamplesOut(Protocol):
-    """An ensemble that knows the number of samples outside its minibatches."""
-
-    n_left_out: int
-
-
-@runtime_checkable
-class ProgressCallback(Protocol):
-    """A function that receives the progress of a long computation."""
-
-    def __call__(self, done: int, total: int, /) -> None:
-        """``done`` of ``total``."""
         ...
 
 

@@ -9,23 +9,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from landscope._checks import check_count, check_hooked
+from landscope._checks import check_count, check_hooked, check_path
 from landscope.errors import InputError, LandscopeWarning, NonFiniteError, StorageError
 from landscope.parameters import ParameterSpace, Selection
-from landscope.results import stamp
+from landscope.recorder_sinks import DiskSink, MemorySink
 from landscope.step_size import was_skipped
-from landscope.storage.rows import RowStore
-from landscope.trajectory import (
-    Trajectory,
-    open_trajectory,
-    stored_dtype,
-    trajectory_attributes,
-    trajectory_columns,
-)
+from landscope.trajectory import Trajectory, stored_dtype
 
 __all__ = ["TrajectoryRecorder"]
 
@@ -52,10 +44,11 @@ class TrajectoryRecorder:
             block begins.
 
     Raises:
-        InputError: If the optimiser holds none of the selected parameters, when resuming without ``first_step`` or
-            with one that leaves out rows or with another ``every``, or with both ``last`` and ``path``.
-        StorageError: If ``path`` exists (and ``resume`` is not asked for), belongs to another model, or
-            cannot be written.
+        InputError: If the optimiser lacks selected parameters that require a gradient, when resuming without
+            ``first_step`` or with one that leaves out rows or with another ``every``, or with both ``last`` and
+            ``path``. When the ``with`` block begins, if the model is not the one of the row before ``first_step``.
+        StorageError: If ``path`` exists (and ``resume`` is not asked for), belongs to another model, cannot be
+            written, or is deleted while recording.
         NonFiniteError: While recording or when it ends, if a weight became NaN or infinite; the rows before
             that are kept.
 
@@ -109,35 +102,54 @@ class TrajectoryRecorder:
             )
         first_step = check_count("first_step", 1 if first_step is None else first_step, minimum=0)
         self._step = self._steps_before = first_step - 1
-        self.groups = self._groups_of_selected()  # read by what records more than the weights
+        self._check_optimizer()
         precision = self._tensors[0].dtype
         self._dtype = stored_dtype(precision)
         self._rows_per_block = max(1, min(_MAX_BLOCK_ROWS, _BLOCK_BYTES // (self.space.dim * self._dtype.itemsize)))
         self._sink = (
-            _MemorySink(self.space, precision, last)
+            MemorySink(self.space, precision, last)
             if path is None
-            else _DiskSink(
-                self.space, Path(path), precision, self._rows_per_block, resume=resume, before=first_step, every=every
+            else DiskSink(
+                self.space,
+                check_path("path", path),
+                precision,
+                self._rows_per_block,
+                resume=resume,
+                before=first_step,
+                every=every,
             )
         )
         self._hook: torch.utils.hooks.RemovableHandle | None = None
         self._start_block()
 
-    def _groups_of_selected(self) -> list[dict[str, Any]]:
-        """The parameter groups of the optimiser that hold selected weights."""
+    @property
+    def groups(self) -> list[dict[str, Any]]:
+        """The parameter groups that hold selected weights, as they are now: ``load_state_dict`` replaces them."""
         selected = {id(tensor) for tensor in self._tensors}
-        groups = [
+        return [
             group
             for group in self._optimizer.param_groups
             if any(id(parameter) in selected for parameter in group["params"])
         ]
-        if groups:
-            return groups
-        raise InputError(
-            expected=f"an optimiser of {', '.join(self.space.names)}",
-            got="an optimiser that holds none of them",
-            hint="Make the optimiser from the parameters of this very model object.",
-        )
+
+    def _check_optimizer(self) -> None:
+        """Raise if another optimiser moves selected weights: its steps and learning rates would not be recorded."""
+        held = {id(parameter) for group in self._optimizer.param_groups for parameter in group["params"]}
+        named = list(zip(self.space.names, self._tensors, strict=True))
+        missing = [name for name, tensor in named if tensor.requires_grad and id(tensor) not in held]
+        if held.isdisjoint(map(id, self._tensors)):
+            raise InputError(
+                expected=f"an optimiser of {', '.join(self.space.names)}",
+                got="an optimiser that holds none of them",
+                hint="Make the optimiser from the parameters of this very model object.",
+            )
+        if missing:
+            raise InputError(
+                expected="an optimiser of every selected parameter that requires a gradient",
+                got=f"one without {', '.join(missing)}",
+                hint="Select what this optimiser trains, and record each optimiser in a place of its own. Call "
+                "requires_grad_(False) on parameters that stay as they are.",
+            )
 
     def _start_block(self) -> None:
         # Copies of the tensors as they are, on their own device: joined and moved once a block, not once a step.
@@ -148,6 +160,7 @@ class TrajectoryRecorder:
 
     def __enter__(self) -> TrajectoryRecorder:
         if self._hook is None:
+            self.check_restored()
             self._sink.begin(self._step + 1)
             self._hook = self._optimizer.register_step_post_hook(self._after_step)
         return self
@@ -169,6 +182,16 @@ class TrajectoryRecorder:
             self._hook.remove()
             self._hook = None
         self.flush()
+
+    def check_restored(self) -> None:
+        """Raise unless the rows reach to the next step and the model has the weights of the row before it.
+
+        With ``every`` above 1 that row may not exist; the weights are then not compared.
+
+        Raises:
+            InputError: If rows are missing, or the model has other weights.
+        """
+        self._sink.check(self._step + 1, self.space.flatten(dict(zip(self.space.names, self._tensors, strict=True))))
 
     @property
     def step(self) -> int:
@@ -201,9 +224,11 @@ class TrajectoryRecorder:
 
         Raises:
             NonFiniteError: If a weight is NaN or infinite; the finite rows before it are kept.
+            StorageError: If the folder cannot be written, or was deleted.
         """
         held = len(self._steps)
         if held == 0:
+            self._sink.check_there()
             return
         weights = self._weights()
         finite = torch.isfinite(weights).all(dim=1) & ~torch.isinf(self._losses[:held])
@@ -256,124 +281,3 @@ def shared_rate(groups: Sequence[dict[str, Any]]) -> float:
     """The learning rate of parameter groups; NaN where they have several, or none."""
     rates = [math.nan if group.get("lr") is None else float(group["lr"]) for group in groups]
     return rates[0] if all(rate == rates[0] for rate in rates) else math.nan
-
-
-def other_spacing(recorded: int, asked: int, path: Path) -> InputError:
-    """The error of a recording that would go on with other gaps between its rows."""
-    return InputError(
-        expected=f"every={recorded}, as in the rows of {path}",
-        got=f"every={asked}",
-        hint=f"Go on with every={recorded}, or record to another path.",
-    )
-
-
-class _MemorySink:
-    """Keeps every block, or as few of the latest as hold the last rows."""
-
-    def __init__(self, space: ParameterSpace, precision: torch.dtype, last: int | None) -> None:
-        self._space, self._precision, self._last = space, precision, last
-        self._blocks: list[tuple[Tensor, ...]] = []
-
-    def begin(self, first_step: int) -> None:
-        """Rows in memory are of this recorder alone: none is recorded again."""
-
-    def add(self, *block: Tensor) -> None:
-        self._blocks.append(block)
-        if self._last is not None:
-            rows = sum(len(steps) for _, steps, _, _ in self._blocks)
-            while rows - len(self._blocks[0][1]) >= self._last:
-                rows -= len(self._blocks.pop(0)[1])
-
-    def trajectory(self) -> Trajectory | None:
-        if not self._blocks:
-            return None
-        if len(self._blocks) > 1:  # joined once, so that asking twice costs nothing
-            self._blocks = [tuple(torch.cat(parts) for parts in zip(*self._blocks, strict=True))]
-        kept = slice(None) if self._last is None else slice(-self._last, None)
-        weights, steps, rates, losses = (part[kept] for part in self._blocks[0])
-        return Trajectory.of(
-            weights, steps=steps, learning_rate=rates, loss=losses, space=self._space, precision=self._precision
-        )
-
-
-class _DiskSink:
-    """Writes every block to a folder."""
-
-    def __init__(
-        self,
-        space: ParameterSpace,
-        path: Path,
-        precision: torch.dtype,
-        rows_per_block: int,
-        *,
-        resume: bool,
-        before: int,
-        every: int,
-    ) -> None:
-        self._path, self._every = path, every
-        if resume and path.exists():
-            self._store = RowStore.open(path, writable=True)
-            self._check_same(space)
-            steps = self._steps()
-            self._check_no_gap(steps, before)
-            self._check_spacing(steps[steps < before], every)
-        else:
-            self._store = RowStore.create(
-                path,
-                trajectory_columns(space, precision),
-                rows_per_block=rows_per_block,
-                attributes={
-                    **trajectory_attributes(space, precision),
-                    "first_step": before,
-                    "provenance": stamp(),
-                },
-            )
-
-    def begin(self, first_step: int) -> None:
-        """Remove the rows from a step on; they are recorded again."""
-        self._store = RowStore.open(self._path, writable=True)  # others may have written since this was made
-        steps = self._steps()
-        self._check_no_gap(steps, first_step)
-        self._store.truncate(int((steps < first_step).sum()))
-
-    def _steps(self) -> np.ndarray:
-        return self._store.read("steps", 0, self._store.rows)
-
-    def _check_same(self, space: ParameterSpace) -> None:
-        names = tuple(self._store.attributes.get("names", ()))
-        shapes = tuple(tuple(shape) for shape in self._store.attributes.get("shapes", ()))
-        if (names, shapes) != (space.names, space.shapes):
-            raise StorageError(
-                expected=f"a trajectory of {', '.join(space.names)} at {self._path}",
-                got=f"one of {', '.join(names) or 'nothing'}",
-                hint="Choose another path for this model.",
-            )
-
-    def _check_no_gap(self, steps: np.ndarray, before: int) -> None:
-        """Refuse a first step that leaves out rows which the run must have taken in between."""
-        every = self._every
-        due = (before - 1) // every * every
-        # A recording that was killed before its first rows were written still knows where it began.
-        last = int(steps[-1]) if len(steps) else int(self._store.attributes.get("first_step", before)) - 1
-        if due > last:
-            raise InputError(
-                expected=f"first_step of at most {last // every * every + every}, as the rows of"
-                f" {self._path} end with step {last}",
-                got=f"{before}",
-                hint="Rows in memory are lost when a process is killed: call recorder.flush() whenever you save a "
-                "checkpoint. Resume from an earlier checkpoint, or record to another path.",
-            )
-
-    def _check_spacing(self, kept: np.ndarray, every: int) -> None:
-        """Refuse to go on with other gaps between the rows than those of the rows that stay."""
-        gap = int(np.median(np.diff(kept))) if len(kept) > 1 else every
-        if gap != every:
-            raise other_spacing(gap, every, self._path)
-
-    def add(self, weights: Tensor, steps: Tensor, rates: Tensor, losses: Tensor) -> None:
-        self._store.append(
-            weights=weights.numpy(), steps=steps.numpy(), learning_rate=rates.numpy(), loss=losses.numpy()
-        )
-
-    def trajectory(self) -> Trajectory | None:
-        return open_trajectory(self._path) if self._store.rows else None

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from landscope._version import __version__
 from landscope.errors import InputError
-from landscope.protocols import Described
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -52,7 +51,8 @@ def stamp(**settings: object) -> dict[str, Any]:
 
 def described(landscape: object) -> Any:
     """What a stamp says of a landscape: what it says of itself, or its type."""
-    return dict(landscape.provenance) if isinstance(landscape, Described) else type(landscape).__name__
+    provenance = getattr(landscape, "provenance", None)
+    return type(landscape).__name__ if provenance is None else dict(provenance)
 
 
 def result_kinds() -> Mapping[str, type[Result]]:
@@ -64,8 +64,8 @@ def result_kinds() -> Mapping[str, type[Result]]:
 class Result:
     """A frozen record: tensors with named axes, plain numbers and texts, and a provenance stamp.
 
-    A subclass names its kind and its axes when it is defined, and is registered for
-    :func:`landscope.save` by that kind.
+    A subclass is registered by its ``kind`` for :func:`landscope.save`. It names the ``axis`` that all its tensors
+    have, the axes of single tensors in ``dims``, or both.
 
     Args:
         provenance: Origin of the result, see :func:`stamp`.
@@ -95,9 +95,12 @@ class Result:
 
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=stamp)
 
-    def __init_subclass__(cls, *, kind: str, dims: Mapping[str, tuple[str, ...]] | None = None) -> None:
+    def __init_subclass__(
+        cls, *, kind: str, axis: str | None = None, dims: Mapping[str, tuple[str, ...]] | None = None
+    ) -> None:
         super().__init_subclass__()
-        cls.kind, cls.dims = kind, dict(dims or {})
+        tensors = [name for name, annotation in cls.__annotations__.items() if "Tensor" in str(annotation)]
+        cls.kind, cls.dims = kind, {**(dict.fromkeys(tensors, (axis,)) if axis else {}), **(dims or {})}
         _KINDS[kind] = cls
 
     def tensors(self) -> dict[str, Tensor]:

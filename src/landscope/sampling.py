@@ -11,7 +11,6 @@ from torch import Tensor
 
 from landscope._checks import check_choice, check_count
 from landscope._names import Sampling
-from landscope.errors import InputError
 
 __all__ = ["MinibatchOrder"]
 
@@ -45,13 +44,8 @@ class MinibatchOrder:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_count("batch_size", self.batch_size, minimum=1)
-        if self.batch_size > self.n_samples:
-            raise InputError(
-                expected=f"a batch size of at most {self.n_samples}, the number of samples",
-                got=f"{self.batch_size}",
-                hint="Choose a smaller batch size.",
-            )
+        check_count("n_samples", self.n_samples)
+        check_count("batch_size", self.batch_size, maximum=self.n_samples)
         check_choice("sampling", self.sampling, get_args(Sampling))
 
     @property
@@ -65,13 +59,11 @@ class MinibatchOrder:
         if self.sampling == "fixed":
             order = torch.arange(n_used)
         else:
-            generator = self._generator(0 if self.sampling == "shuffled-once" else number)
+            entropy = [self.seed, 0 if self.sampling == "shuffled-once" else number]
+            state = np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]
+            generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
             if self.sampling == "with-replacement":
                 order = torch.randint(self.n_samples, (n_used,), generator=generator)
             else:
                 order = torch.randperm(self.n_samples, generator=generator)[:n_used]
         return order.view(-1, self.batch_size)
-
-    def _generator(self, number: int) -> torch.Generator:
-        state = np.random.SeedSequence([self.seed, number]).generate_state(1, np.uint64)[0]
-        return torch.Generator().manual_seed(int(state >> np.uint64(1)))

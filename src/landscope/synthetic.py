@@ -197,10 +197,7 @@ def random_walk_shares(n_steps: int, n_modes: int) -> Float[Tensor, " k"]:
         >>> round(float(random_walk_shares(1000, 1)[0]), 4)
         0.6079
     """
-    if not 0 < n_modes < n_steps:
-        raise InputError(
-            expected=f"n_modes below {n_steps}", got=f"{n_modes}", hint="A window of T rows has T - 1 modes."
-        )
+    check_count("n_modes", n_modes, maximum=n_steps - 1, hint="A window of T rows has T - 1 modes.")
     rank = torch.arange(1, n_modes + 1, dtype=torch.float64)
     return 3 / (2 * (n_steps**2 - 1) * torch.sin(math.pi * rank / (2 * n_steps)) ** 2)
 
@@ -346,10 +343,8 @@ def sgd_over_epochs(
         (torch.Size([6, 1]), 0.0)
     """
     count, dim = gradients.shape
-    g, curvatures = (
-        gradients.double(),
-        torch.zeros(dim, dtype=torch.float64) if curvature is None else curvature.double(),
-    )
+    g = gradients.double()
+    curvatures = torch.zeros(dim, dtype=torch.float64) if curvature is None else curvature.double()
     order = MinibatchOrder(count, 1, sampling, seed)
     rows = torch.empty(count * n_epochs, dim, dtype=torch.float64)
     w, velocity = torch.zeros(dim, dtype=torch.float64), torch.zeros(dim, dtype=torch.float64)

@@ -13,14 +13,7 @@ __all__ = ["TrainingHistory"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class TrainingHistory(
-    Result,
-    kind="training_history",
-    dims={
-        **dict.fromkeys(("steps", "train_loss", "train_error", "test_loss", "test_error"), ("point",)),
-        "minibatch_loss": ("step",),
-    },
-):
+class TrainingHistory(Result, kind="training_history", axis="point", dims={"minibatch_loss": ("step",)}):
     """Losses and errors at points of a training, by default at the ends of its epochs.
 
     Quantities that were not measured are NaN.

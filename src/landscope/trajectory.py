@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from landscope._checks import check_count, check_finite
+from landscope._checks import check_count, check_finite, check_path
 from landscope.errors import InputError, StorageError
 from landscope.parameters import ParameterSpace
 from landscope.results import stamp
@@ -357,7 +357,7 @@ def open_trajectory(path: str | Path) -> Trajectory:
         >>> ls.open_trajectory(folder).weights.shape
         torch.Size([1, 3])
     """
-    store = RowStore.open(Path(path))
+    store = RowStore.open(check_path("the folder of a trajectory", path))
     try:
         names = tuple(str(name) for name in store.attributes["names"])
         shapes = tuple(tuple(int(length) for length in shape) for shape in store.attributes["shapes"])

@@ -108,10 +108,49 @@ def test_targets_that_the_criterion_does_not_take_are_named(targets):
             ls.EmpiricalRisk(model, nn.functional.cross_entropy, (inputs, targets))
 
 
-def test_an_error_of_the_model_itself_comes_as_it_is():
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (
+            torch.randn(10, 5),
+            r"inputs that \w+ accepts; got RuntimeError: mat1 .*\. The inputs are \[1, 5\] of float32",
+        ),
+        (torch.randn(10, 6).double(), r"got RuntimeError: .*dtype.*\. The inputs are \[1, 6\] of float64"),
+    ],
+)
+def test_inputs_that_the_model_does_not_take_are_named_and_its_own_error_is_the_cause(inputs, message):
     model, (_, targets) = mlp([6, 8, 3]), vectors(10)
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        ls.EmpiricalRisk(model, nn.functional.cross_entropy, (torch.randn(10, 5), targets))
+    with pytest.raises(InputError, match=message) as raised:
+        ls.EmpiricalRisk(model, nn.functional.cross_entropy, (inputs, targets))
+    assert isinstance(raised.value.__cause__, RuntimeError)
+
+
+def test_a_batch_that_losses_do_not_take_is_named():
+    batch = {"x": torch.randn(10, 5), "y": ["a"] * 10}
+    message = r"a batch \{x: \[10, 5\] of float32, y: of type list\}; got RuntimeError: mat1"
+    with pytest.raises(InputError, match=message):
+        ls.EmpiricalRisk.from_closure(mlp([6, 3]), lambda model, batch: model(batch["x"]).sum(1), [batch])
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean"])
+def test_a_criterion_that_draws_random_numbers_is_named(reduction):
+    def criterion(outputs, targets):
+        return nn.functional.cross_entropy(nn.functional.dropout(outputs), targets, reduction=reduction)
+
+    with pytest.raises(NondeterministicLossError, match=r"a criterion that gives the same .*training=False"):
+        ls.EmpiricalRisk(mlp([6, 8, 3]), criterion, vectors(10))
+    with pytest.raises(NondeterministicLossError, match=r"losses=f draws random numbers.*training=model\.training"):
+        ls.EmpiricalRisk.from_closure(mlp([6, 8, 3]), lambda m, b: criterion(m(b[0]), b[1]).reshape(-1), [vectors(10)])
+
+
+def test_inference_mode_is_named():
+    risk = ls.EmpiricalRisk(mlp([6, 8, 3]), nn.functional.cross_entropy, vectors(10))
+    for call in (
+        lambda: ls.EmpiricalRisk(mlp([6, 8, 3]), nn.functional.cross_entropy, vectors(10)),
+        lambda: risk.gradient(risk.w0),
+    ):
+        with torch.inference_mode(), pytest.raises(InputError, match=r"outside torch\.inference_mode\(\)"):
+            call()
 
 
 def test_errors_cross_processes():

@@ -101,9 +101,7 @@ def test_penalties_that_do_not_belong_together_are_not_merged():
     with pytest.raises(InputError, match="no rank"):
         ls.penalties.merged_penalty([diagonal, diagonal], rank=2)
     factors = torch.eye(2)
-    layer = ls.penalties.KroneckerPenalty(
-        anchor=factors, columns=torch.arange(4).view(2, 2), dim=4, inputs=factors, outputs=factors
-    )
+    layer = ls.penalties.KroneckerPenalty(anchor=factors, inputs=factors, outputs=factors)
     with pytest.raises(InputError, match="got KroneckerPenalty"):
         ls.penalties.merged_penalty([ls.penalties.PenaltySum((diagonal, layer))])
     for empty in (lambda: ls.penalties.merged_penalty([]), lambda: ls.penalties.PenaltySum(())):

@@ -7,7 +7,7 @@ from torch import nn
 import landscope as ls
 from known import statistics_of
 from landscope.errors import DataUnavailableError, InputError, LandscopeWarning, NonFiniteError, StorageError
-from landscope.reproduction.experiment.datasets.loading import load_images
+from landscope.reproduction.experiment.datasets.loading import load_data
 from landscope.reproduction.experiment.networks import mlp
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.experiment.training import train
@@ -142,7 +142,7 @@ def test_a_diverging_training_says_so(digits):
 
 
 def test_orders_and_networks_check_their_sizes():
-    with pytest.raises(InputError, match="batch size"):
+    with pytest.raises(InputError, match="batch_size"):
         MinibatchOrder(10, 11)
     with pytest.raises(InputError, match="one of fixed"):
         MinibatchOrder(10, 5, "random")
@@ -156,7 +156,7 @@ def test_an_unknown_data_set_without_network_fails_at_once(monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     started = time.monotonic()
     with pytest.raises(DataUnavailableError, match="no-such/data-set"):
-        load_images("no-such/data-set")
+        load_data("no-such/data-set")
     assert time.monotonic() - started < 15
 
 

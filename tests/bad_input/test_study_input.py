@@ -44,6 +44,44 @@ def test_what_cannot_make_a_study(tmp_path, parts, slip, message):
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.parametrize("path", [None, 123, b"runs/mine", ["runs"]])
+def test_what_is_no_path_is_named(path, parts):
+    for call in (
+        lambda: ls.Study(path),
+        lambda: ls.Study(path, *parts),
+        lambda: ls.open_trajectory(path),
+        lambda: ls.load(path),
+    ):
+        with pytest.raises(InputError, match=r"as a path; got .*a string or a pathlib\.Path"):
+            call()
+
+
+def test_problems_of_settings_are_said_in_our_words(tmp_path, parts):
+    for settings, said in (
+        ({"fresh": (5, 10)}, "got settings: fresh needs a window beside it. Correct"),
+        ({"window": (10, 5)}, r"got window: needs a first step before its last step \(not \(10, 5\)\)"),
+    ):
+        with pytest.raises(InputError, match=said):
+            made(tmp_path, *parts, **settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "message"),
+    [
+        ("train_on", lambda model: None, r"train_on\(model, record, sampling=\.\.\., .*; got a function of \(model\)"),
+        ("evaluate", lambda: {"test_error": 0.1}, r"evaluate\(model\); got a function of \(\)"),
+        ("evaluate", lambda model, data: {}, r"evaluate\(model\); got a function of \(model, data\)"),
+        ("losses", lambda batch: batch, r"losses\(model, batch\); got a function of \(batch\)"),
+        ("criterion", lambda outputs: outputs, r"criterion\(outputs, targets\); got a function of \(outputs\)"),
+    ],
+)
+def test_functions_that_take_other_arguments(tmp_path, parts, name, function, message):
+    model, criterion, data = parts
+    functions = {"criterion": None if name == "losses" else criterion, "data": data, name: function}
+    with pytest.raises(InputError, match=message):
+        ls.Study(tmp_path / "s", model, **functions)
+
+
 def test_places_that_are_no_study(tmp_path, parts):
     with pytest.raises(StorageError, match=r"no study\.yaml.*Check the path"):
         ls.Study(tmp_path / "nowhere")
@@ -126,13 +164,22 @@ def test_training_too_short_to_analyse(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"), [(0.1, "got float"), ({"accuracy": 0.9}, "any of train_loss.*got accuracy")]
+    ("answer", "message"),
+    [
+        (0.1, "got float"),
+        ({"accuracy": 0.9}, "any of train_loss.*got accuracy"),
+        ({"test_error": "0.1"}, "test_error as a number; got a value of type str"),
+        ({"test_error": None}, "test_error as a number; got a value of type NoneType"),
+        ({"test_error": torch.zeros(3)}, r"test_error as a number; got a value \[3\] of float32"),
+    ],
 )
-def test_an_evaluation_of_another_form(tmp_path, answer, message):
+def test_an_evaluation_of_another_form_ends_the_analysis_before_its_work(tmp_path, answer, message):
     study = small.record(tmp_path / "s", n_nulls=0)
     again = small.opened(study.path, evaluate=lambda model: answer)
     with pytest.raises(InputError, match=message):
         again.analyse(progress=False)
+    assert not again.folder.has("modes")
+    again.analyse(progress=False, until="modes")
 
 
 def test_another_model_for_the_same_folder(tmp_path):

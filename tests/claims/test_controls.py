@@ -12,19 +12,14 @@ from landscope.claims.controls import (
     sampling_measurements,
     stationarity_measurements,
 )
-from landscope.claims.statements import judged
 from landscope.law.exponents import Exponents
 from landscope.law.sensitivity import Sensitivity
 from landscope.law.window_growth import Growth
 from landscope.noise.stationarity import LyapunovResidual, YaidaRelation
+from verdicts import verdicts
 
 NOTHING = (math.nan, math.nan)
 EMPTY = torch.zeros(0)
-
-
-def verdict(key, measurements):
-    (judgement,) = judged({key: measurements[key]})
-    return judgement.verdict
 
 
 def row(psi, psi_tau=0.0, half=0.05):
@@ -78,4 +73,4 @@ def controls(*, hessian=1.0, thermal=-2.0, replaced=-1.0, reshuffled=-1.0, ratio
     ],
 )
 def test_the_controls_decide(key, world, expected):
-    assert verdict(key, controls(**world)) == expected
+    assert verdicts(controls(**world))[key] == expected

@@ -4,15 +4,10 @@ import torch
 
 import landscope as ls
 from landscope.claims.fig3 import spring_measurements
-from landscope.claims.statements import judged
 from landscope.claims.verdict import Control, Measurement
 from landscope.noise.springs import measure_springs
 from landscope.synthetic import RandomSprings, random_walk
-
-
-def verdict(key, measurements):
-    (judgement,) = judged({key: measurements[key]})
-    return judgement.verdict
+from verdicts import verdicts
 
 
 def springs(*, coupled):
@@ -38,13 +33,13 @@ def random_window(scale):
 def test_the_springs_decide():
     free, bound = springs(coupled=False), springs(coupled=True)
     for key in ("minibatch_springs", "spring_flatness", "stiffness_exponent", "centre_exponent", "mean_field"):
-        assert verdict(key, free) == "reproduced", key
-    assert verdict("mean_field", bound) == "not reproduced"
-    assert verdict("spring_noise", free) == "reproduced"
-    assert verdict("spring_noise", bound) == "not reproduced"
+        assert verdicts(free)[key] == "reproduced", key
+    assert verdicts(bound)["mean_field"] == "not reproduced"
+    assert verdicts(free)["spring_noise"] == "reproduced"
+    assert verdicts(bound)["spring_noise"] == "not reproduced"
 
 
 def test_noise_of_equal_strength_is_the_null_of_the_noise_strength():
     isotropic = Control("isotropic noise", (0.0, 0.0), "differ")
-    assert verdict("psi_D", {"psi_D": Measurement(2.1, (2.0, 2.2), (isotropic,))}) == "reproduced"
-    assert verdict("psi_D", {"psi_D": Measurement(0.0, (-0.1, 0.1), (isotropic,))}) == "not reproduced"
+    assert verdicts({"psi_D": Measurement(2.1, (2.0, 2.2), (isotropic,))})["psi_D"] == "reproduced"
+    assert verdicts({"psi_D": Measurement(0.0, (-0.1, 0.1), (isotropic,))})["psi_D"] == "not reproduced"

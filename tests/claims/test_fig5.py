@@ -4,15 +4,10 @@ import pytest
 import torch
 
 from landscope.claims.fig5 import temperature_measurements
-from landscope.claims.statements import judged
 from landscope.noise.gradient import GradientNoise
 from landscope.noise.temperature import ActiveTemperature
 from landscope.noise.temperature_over_training import TemperatureOverTraining
-
-
-def verdict(key, measurements):
-    (judgement,) = judged({key: measurements[key]})
-    return judgement.verdict
+from verdicts import verdicts
 
 
 def temperatures(*, profile=1.0, slope=-2.0, correlation=0.97, narrowing=0.5, checkpoints=6):
@@ -51,4 +46,4 @@ def temperatures(*, profile=1.0, slope=-2.0, correlation=0.97, narrowing=0.5, ch
     ],
 )
 def test_the_temperatures_decide(key, world, expected):
-    assert verdict(key, temperatures(**world)) == expected
+    assert verdicts(temperatures(**world))[key] == expected

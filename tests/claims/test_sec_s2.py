@@ -6,15 +6,9 @@ import pytest
 import torch
 
 from landscope.claims.sec_s2 import drift_measurements, margin_measurements
-from landscope.claims.statements import judged
 from landscope.noise.drift import drift_law, learning_phases
 from landscope.noise.drift_path import DriftPath
-
-
-def verdict(key, measurements):
-    (judgement,) = judged({key: measurements[key]})
-    return judgement.verdict
-
+from verdicts import verdicts
 
 LINE = torch.linspace(0, 1, 5).double()
 PATH = DriftPath(
@@ -30,9 +24,9 @@ def drift(loss):
 
 
 def test_a_logarithmic_drift_and_an_exponential_fall_are_told_apart():
-    assert verdict("logarithmic_drift", drift(lambda t: 1 / (5 + 0.02 * t))) == "reproduced"
-    assert verdict("logarithmic_drift", drift(lambda t: torch.exp(-0.002 * t))) == "contested"
-    assert verdict("logarithmic_drift", drift(lambda t: 1 + torch.sin(t) / 2)) == "not reproduced"
+    assert verdicts(drift(lambda t: 1 / (5 + 0.02 * t)))["logarithmic_drift"] == "reproduced"
+    assert verdicts(drift(lambda t: torch.exp(-0.002 * t)))["logarithmic_drift"] == "contested"
+    assert verdicts(drift(lambda t: 1 + torch.sin(t) / 2))["logarithmic_drift"] == "not reproduced"
 
 
 @pytest.mark.parametrize("start", [1.0, -1.0])
@@ -42,4 +36,4 @@ def test_a_margin_that_grows_is_told_from_one_that_falls_also_below_zero(start, 
     found = margin_measurements(path)
     assert found["margin"].value == pytest.approx(slope)
     assert f"{200 * slope:+.2g} %" in found["margin"].note
-    assert verdict("margin", found) == expected
+    assert verdicts(found)["margin"] == expected

@@ -28,6 +28,12 @@ def make_from_parts(folder):
     return make(folder)
 
 
+def make_imported(folder):
+    study = make_study(folder)
+    study.use_checkpoints({step: small.network() for step in range(3)})
+    return study
+
+
 def make_nothing(folder):
     return "a study"
 
@@ -100,6 +106,23 @@ def test_later_stages_and_a_function_without_arguments(folder, landscope):
     assert code == 0
     assert "Report:" in out
     assert (folder / "basis-hessian.zarr.zip").exists()
+
+
+def test_flags_name_the_further_stages_as_in_python(folder, landscope):
+    code, _, err = landscope("analyse", folder, "--study", "my_study:make_study", "--controls", "--json")
+    assert (code, err) == (0, "")
+    assert (folder / "basis-hessian.zarr.zip").exists()
+    assert not (folder / "noise-velocity.zarr.zip").exists()
+
+
+def test_a_folder_that_is_not_there_is_not_made(folder, landscope):
+    code, out, err = landscope("analyse", "runs/nowhere", "--study", "my_study:make_study")
+    assert (code, out) == (1, "")
+    assert "Expected a recorded training in runs/nowhere; got no such folder" in err
+    assert not (folder.parent / "nowhere").exists()
+    code, _, err = landscope("analyse", "runs/new", "--study", "my_study:make_imported")
+    assert "at least 21 recorded steps" in err  # what a function brings in itself is analysed
+    assert (folder.parent / "new" / "trajectory").exists()
 
 
 @pytest.mark.parametrize(

@@ -98,3 +98,16 @@ def test_gauss_newton_eigenvectors_are_those_of_the_matrix_made_of_its_parts():
     torch.testing.assert_close(found.values, values.flip(0)[:4], rtol=1e-4, atol=0)
     overlap = (found.directions * vectors.T.flip(0)[:4]).sum(dim=1).abs()
     torch.testing.assert_close(overlap, torch.ones(4).double(), rtol=1e-3, atol=0)
+
+
+def test_eigenvectors_in_a_null_space_have_the_same_bits_in_every_call():
+    # Five of the nine lie in the null space, where the iterations restart from random vectors.
+    matrix = torch.diag(torch.cat([torch.arange(1.0, 5), torch.zeros(56)]).double())
+    first, second = (
+        directions.hessian_eigenvectors.leading_eigenvectors(
+            lambda v: matrix @ v, torch.zeros(60).double(), 9, name="eigenvectors", seed=3
+        )
+        for _ in range(2)
+    )
+    assert torch.equal(first.directions, second.directions)
+    assert torch.equal(first.values, second.values)

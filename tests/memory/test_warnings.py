@@ -10,7 +10,7 @@ from torch import nn
 import landscope as ls
 from blobs import CRITERION, learn, network, sgd, task
 from landscope.errors import InputError
-from landscope.memory.warnings import UnusedContextWarning
+from landscope.penalties.warnings import UnusedContextWarning
 
 
 def test_a_penalty_in_the_loss_beside_implicit_steps_warns_once():
@@ -115,3 +115,13 @@ def test_a_state_with_fewer_tasks_warns():
     memory.consolidate(CRITERION, task(0))
     with pytest.warns(UserWarning, match="has 0 tasks and the memory had 1"):
         memory.load_state_dict(before)
+
+
+def test_a_warning_names_the_line_of_the_user():
+    model = network()
+    memory = ls.TaskMemory(model, n_modes=4, window=30)
+    with pytest.warns(UserWarning, match="took no step") as in_context, memory.training(sgd(model)):
+        pass
+    with pytest.warns(UnusedContextWarning) as of_object:
+        ls.ProximalSteps(ls.penalties.distance_penalty(torch.zeros(memory.space.dim)), model, sgd(model))
+    assert {seen.filename for seen in (*in_context, *of_object)} == {__file__}

@@ -1,21 +1,24 @@
-"""Sums of penalties against autograd and dense algebra, and their states."""
+"""All penalties and their sums against autograd and dense algebra, and their states."""
 
 import pytest
 import torch
 
 import landscope as ls
-from landscope.penalties.blocks import PenaltySum
+from landscope.penalties.blocks import PartPenalty, PenaltySum
 from landscope.penalties.kronecker import KroneckerPenalty
-from quadratics import form_of, layer_penalty, low_rank
+from quadratics import diagonal, form_of, layer_penalty, low_rank
 
-SUMS = {
+PENALTIES = {
     "one layer": lambda: layer_penalty(),
+    "low rank": lambda: low_rank(floor=0.0),
+    "low rank, floor": lambda: low_rank(),
+    "diagonal": lambda: diagonal(),
     "low ranks": lambda: PenaltySum((low_rank(), low_rank(), low_rank(floor=0.0))),
     "of all kinds": lambda: PenaltySum(
         (
             layer_penalty(),
             low_rank(),
-            ls.penalties.QuadraticPenalty(anchor=torch.ones(11).double(), stiffness=torch.rand(11).double()),
+            diagonal(),
         )
     ),
     "merged": lambda: ls.penalties.merged_penalty([low_rank(), low_rank()]),
@@ -23,10 +26,10 @@ SUMS = {
 }
 
 
-@pytest.mark.parametrize("name", list(SUMS))
+@pytest.mark.parametrize("name", list(PENALTIES))
 def test_value_slope_and_implicit_step_agree_with_autograd_and_dense_algebra(name):
     torch.manual_seed(1)
-    penalty = SUMS[name]()
+    penalty = PENALTIES[name]()
     w = torch.randn(11).double().requires_grad_()
     (slope,) = torch.autograd.grad(penalty(w), w)
     assert torch.allclose(penalty.gradient(w.detach()), slope, rtol=1e-9, atol=1e-12)
@@ -47,11 +50,10 @@ def test_penalties_on_different_weights_need_no_iterations():
 
 
 def _elsewhere(penalty, taken):
-    free = [place for place in range(11) if place not in taken.flatten().tolist()][:4]
-    return KroneckerPenalty(
-        anchor=penalty.anchor[:, :2], columns=torch.tensor(free).view(2, 2), inputs=penalty.inputs[:2, :2],
-        outputs=penalty.outputs, dim=11,
-    )  # fmt: skip
+    free = [place for place in range(11) if place not in taken.tolist()][:4]
+    kept = penalty.part
+    small = KroneckerPenalty(anchor=kept.anchor[:, :2], inputs=kept.inputs[:2, :2], outputs=kept.outputs)
+    return PartPenalty(small, torch.tensor(free), dim=11)
 
 
 @pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 1e-4), (torch.bfloat16, 3e-2), (torch.float16, 3e-3)])
@@ -67,9 +69,9 @@ def test_implicit_steps_of_sums_hold_in_small_dtypes_and_at_any_strength(dtype, 
     assert torch.allclose(found.double(), expected, rtol=0, atol=atol * float(expected.abs().max()))
 
 
-@pytest.mark.parametrize("name", list(SUMS))
+@pytest.mark.parametrize("name", list(PENALTIES))
 def test_states_come_back_through_torch_save(tmp_path, name):
-    penalty = SUMS[name]()
+    penalty = PENALTIES[name]()
     torch.save(penalty.state_dict(), tmp_path / "state.pt")
     again = ls.penalties.load_penalty(torch.load(tmp_path / "state.pt", weights_only=True))
     w = torch.randn(11).double()

@@ -79,11 +79,11 @@ def test_a_factored_penalty_keeps_the_stiffness_of_rows_and_columns(floor):
     matrix = form_of(penalty)[0]
     for part, shape in zip(factored.parts, ((2, 4), (2, 1), (1, 1)), strict=True):
         m, n = shape
-        places = part.columns.flatten()
+        places = part.columns
         block = matrix[places][:, places].view(m, n, m, n)
         own = form_of(part)[0][places][:, places].view(m, n, m, n)
         assert torch.allclose(
-            own, torch.einsum("op,ij->oipj", part.outputs, part.inputs) * 2 * part.strength, rtol=1e-9
+            own, torch.einsum("op,ij->oipj", part.part.outputs, part.part.inputs) * 2 * penalty.strength, rtol=1e-9
         )
         for kept in ("oipi->op", "oioj->ij"):
             assert torch.allclose(torch.einsum(kept, own), torch.einsum(kept, block), rtol=1e-9, atol=1e-12)
@@ -109,7 +109,7 @@ def test_what_factors_would_make_larger_keeps_its_diagonal(floor):
     torch.manual_seed(8)
     penalty = low_rank(floor=floor, k=3)
     factored = ls.penalties.factored_penalty(penalty, ls.ParameterSpace(("long", "short"), ((9,), (2,))))
-    assert [type(part).__name__ for part in factored.parts] == ["PartPenalty", "KroneckerPenalty"]
+    assert [type(part.part).__name__ for part in factored.parts] == ["QuadraticPenalty", "KroneckerPenalty"]
     diagonal = form_of(factored)[0].diagonal()[:9]
     assert torch.allclose(diagonal, form_of(penalty)[0].diagonal()[:9], rtol=1e-9)
     assert factored.n_stored == 2 * 9 + (2 + 4 + 1)

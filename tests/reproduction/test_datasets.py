@@ -10,9 +10,7 @@ import torch
 from PIL import Image
 
 from landscope.errors import DataUnavailableError, InputError
-from landscope.reproduction.experiment.datasets.images import ImageData
-from landscope.reproduction.experiment.datasets.loading import load_data, load_images
-from landscope.reproduction.experiment.datasets.text import TokenData
+from landscope.reproduction.experiment.datasets.loading import load_data
 
 TEXT_AND_CLASS = datasets.Features(
     {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["neg", "pos"])},
@@ -69,10 +67,10 @@ def test_grey_images_under_the_data_folder_have_one_channel(folder, tmp_path, mo
         train={"image": as_files(train), "label": [2, 0, 1, 2]}, test={"image": as_files(test), "label": [1, 1]},
     )  # fmt: skip
     monkeypatch.setenv("LANDSCOPE_DATA", str(tmp_path))
-    data = load_images("fashion-mnist")
-    assert (data.name, data.shape, data.n_classes) == ("fashion-mnist", (1, 28, 28), 3)
-    assert torch.equal(data.train_images, torch.from_numpy(train)[:, None].float() / 255)
-    assert torch.equal(data.test_images, torch.from_numpy(test)[:, None].float() / 255)
+    data = load_data("fashion-mnist")
+    assert (data.name, data.n_classes) == ("fashion-mnist", 3)
+    assert torch.equal(data.train_inputs, torch.from_numpy(train)[:, None].float() / 255)
+    assert torch.equal(data.test_inputs, torch.from_numpy(test)[:, None].float() / 255)
     assert data.train_labels.tolist() == [2, 0, 1, 2]
     assert data.test_labels.tolist() == [1, 1]
 
@@ -81,9 +79,9 @@ def test_colour_images_have_three_channels_first(folder):
     pixels = pictures(3, 5, 7, 3)
     columns = {"img": as_files(pixels), "label": [0, 1, 0]}
     data = load_data(folder(image_features("img", 2), train=columns, test=columns))
-    assert isinstance(data, ImageData)
-    assert data.shape == (3, 5, 7)
-    assert data.train_images[2, 1, 4, 6] == np.float32(pixels[2, 4, 6, 1]) / np.float32(255)
+    assert not data.vocabulary
+    assert data.train_inputs.shape == (3, 3, 5, 7)
+    assert data.train_inputs[2, 1, 4, 6] == np.float32(pixels[2, 4, 6, 1]) / np.float32(255)
 
 
 def test_images_come_before_strings(folder):
@@ -92,7 +90,7 @@ def test_images_come_before_strings(folder):
     )
     columns = {"text": ["a cat", "a dog"], "image": as_files(pictures(2, 4, 4)), "label": ["dog", "cat"]}
     data = load_data(folder(features, train=columns, test=columns))
-    assert isinstance(data, ImageData)
+    assert not data.vocabulary
     assert data.train_labels.tolist() == [1, 0]
 
 
@@ -102,7 +100,7 @@ def test_images_of_other_sizes_or_depths_are_refused(folder):
     for name, files, message in (("sizes", sizes, "one size"), ("deep", deep, "8 bits a channel")):
         columns = {"image": files, "label": [0, 1]}
         with pytest.raises(InputError, match=message):
-            load_images(folder(image_features("image", 2), name=name, train=columns, test=columns))
+            load_data(folder(image_features("image", 2), name=name, train=columns, test=columns))
 
 
 def test_text_becomes_numbers_of_its_words(folder):
@@ -110,12 +108,10 @@ def test_text_becomes_numbers_of_its_words(folder):
     train = {"text": ["The cat sat. The cat ran!", "A dog ran", ""], "label": ["yes", "no", "yes"]}
     test = {"text": ["The bird sat", None], "label": ["no", "yes"]}
     data = load_data(folder(train=train, test=test))
-    assert isinstance(data, TokenData)
     assert data.vocabulary == ("<pad>", "<unk>", "cat", "ran", "the", "dog", "sat")
-    assert data.n_tokens == 7
-    assert data.train_tokens.tolist() == [[4, 2, 6, 4, 2, 3], [5, 3, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0]]
-    assert data.test_tokens.tolist() == [[4, 1, 6, 0, 0, 0], [1, 0, 0, 0, 0, 0]]
-    assert data.train_tokens.dtype == torch.int64
+    assert data.train_inputs.tolist() == [[4, 2, 6, 4, 2, 3], [5, 3, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0]]
+    assert data.test_inputs.tolist() == [[4, 1, 6, 0, 0, 0], [1, 0, 0, 0, 0, 0]]
+    assert data.train_inputs.dtype == torch.int64
     assert (data.train_labels.tolist(), data.test_labels.tolist(), data.n_classes) == ([1, 0, 1], [0, 1], 2)
 
 
@@ -123,7 +119,7 @@ def test_text_becomes_numbers_of_its_words(folder):
 def test_rows_are_as_long_as_95_percent_of_the_texts_need(folder, n_long, words, length):
     texts = ["one two three"] * (100 - n_long) + ["word " * words] * n_long
     columns = {"text": texts, "label": [0, 1] * 50}
-    tokens = load_data(folder(train=columns, test=columns)).train_tokens
+    tokens = load_data(folder(train=columns, test=columns)).train_inputs
     assert tokens.shape == (100, length)
     assert (tokens[-1] > 0).all()
 
@@ -134,9 +130,9 @@ def test_the_vocabulary_ends_after_ten_thousand_words(folder):
     train = {"text": [" ".join([*words, words[-1]]), "w00000"], "label": [0, 1]}
     test = {"text": ["w09999 w09998 w10002"], "label": [0]}
     data = load_data(folder(train=train, test=test))
-    assert data.n_tokens == 10_002
+    assert len(data.vocabulary) == 10_002
     assert data.vocabulary[2:5] == ("w00000", "w10002", "w00001")
-    assert data.test_tokens[0, :4].tolist() == [1, 10_001, 3, 0]
+    assert data.test_inputs[0, :4].tolist() == [1, 10_001, 3, 0]
 
 
 def test_the_text_column_is_the_named_one_or_the_only_one(folder):
@@ -168,7 +164,7 @@ def test_an_unlabelled_test_split_gives_way_to_the_validation_split(folder):
     data = load_data(folder(TEXT_AND_CLASS, **texts))
     assert data.test_labels.tolist() == [1, 1]
     assert data.vocabulary == ("<pad>", "<unk>", "train", "words")
-    assert data.test_tokens.tolist() == [[1, 3], [1, 3]]
+    assert data.test_inputs.tolist() == [[1, 3], [1, 3]]
 
 
 @pytest.mark.parametrize("test_labels", [None, [-1, -1, -1]])
@@ -207,29 +203,20 @@ def test_a_set_without_a_train_split_is_refused(folder):
 
 def test_modular_addition_holds_every_pair_once_with_its_sum():
     data = load_data("modular-addition")
-    assert (data.n_classes, data.n_tokens, data.vocabulary[0], data.vocabulary[32]) == (31, 33, "<pad>", "=")
-    assert (data.train_tokens.shape, data.test_tokens.shape) == ((768, 3), (193, 3))
+    assert (data.n_classes, len(data.vocabulary), data.vocabulary[0], data.vocabulary[32]) == (31, 33, "<pad>", "=")
+    assert (data.train_inputs.shape, data.test_inputs.shape) == ((768, 3), (193, 3))
     pairs = set()
-    for tokens, labels in ((data.train_tokens, data.train_labels), (data.test_tokens, data.test_labels)):
+    for tokens, labels in ((data.train_inputs, data.train_labels), (data.test_inputs, data.test_labels)):
         for row, label in zip(tokens.tolist(), labels.tolist(), strict=True):
             a, b, equals = (data.vocabulary[token] for token in row)
             assert (int(a) + int(b)) % 31 == label
             assert equals == "="
             pairs.add((int(a), int(b)))
     assert len(pairs) == 961
-    assert torch.equal(data.train_tokens, load_data("modular-addition").train_tokens)
+    assert torch.equal(data.train_inputs, load_data("modular-addition").train_inputs)
 
 
-def test_images_asked_of_text_point_to_load_data(folder):
-    place = folder(train={"text": ["good", "bad"], "label": [0, 1]})
-    with pytest.raises(InputError, match=r"images in the data set .* text \(string\).*load_data reads text"):
-        load_images(place)
-    with pytest.raises(InputError, match="got sequences of tokens"):
-        load_images("modular-addition")
-
-
-@pytest.mark.parametrize("load", [load_data, load_images])
-def test_a_hub_id_offline_fails_at_once_and_asks_nobody(load, monkeypatch):
+def test_a_hub_id_offline_fails_at_once_and_asks_nobody(monkeypatch):
     asked = []
 
     def refuse(*args, **kwargs):
@@ -242,7 +229,7 @@ def test_a_hub_id_offline_fails_at_once_and_asks_nobody(load, monkeypatch):
     before = datasets.config.HF_HUB_OFFLINE
     started = time.monotonic()
     with pytest.raises(DataUnavailableError, match="no-such/data-set"):
-        load("no-such/data-set")
+        load_data("no-such/data-set")
     assert time.monotonic() - started < 5
     assert not asked
     assert before == datasets.config.HF_HUB_OFFLINE

@@ -8,7 +8,7 @@ import torch
 
 import landscope as ls
 from landscope.progress import QuietReporter
-from landscope.reproduction.experiment.datasets.loading import load_images
+from landscope.reproduction.experiment.datasets.loading import load_data
 from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.mnist
 
 @pytest.fixture(scope="module")
 def mnist(mnist_folder):
-    return load_images("mnist")
+    return load_data("mnist")
 
 
 def test_mnist_is_byte_for_byte_the_canonical_set(mnist):
     """The raw IDX files without their headers (16 bytes of images, 8 of labels) have these digests with them."""
     header = bytes.fromhex("00000803 0000ea60 0000001c 0000001c".replace(" ", ""))
-    pixels = (mnist.train_images * 255).round().to(torch.uint8).numpy().tobytes()
+    pixels = (mnist.train_inputs * 255).round().to(torch.uint8).numpy().tobytes()
     assert hashlib.md5(header + pixels).hexdigest() == "6bbc9ace898e44ae57da46a324031adb"
     labels = bytes.fromhex("00000801 0000ea60".replace(" ", "")) + mnist.train_labels.to(torch.uint8).numpy().tobytes()
     assert hashlib.md5(labels).hexdigest() == "a25bea736e30d166cdddb491f175f624"
@@ -54,7 +54,7 @@ def test_the_papers_network_on_all_images(mnist, tmp_path, monkeypatch):
     model = Experiment(run.settings).network()
     Checkpoints(run.path / "checkpoints").load(4 * 1200, model)
     space = ls.ParameterSpace.of(model, "2.weight")
-    data = (mnist.train_images.flatten(1), mnist.train_labels)
+    data = (mnist.train_inputs.flatten(1), mnist.train_labels)
     w0 = space.flatten(model).double()
     loss0 = naive_loss(model, *data, space, w0)
     assert widths.loss0 == pytest.approx(loss0, rel=1e-6)

@@ -12,7 +12,6 @@ from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.figures import FIGURES
 from landscope.reproduction.figures.figure import Figure, Plan, Plot, Section
 from landscope.reproduction.jobs import Job
-from landscope.reproduction.pages.reproduction_page import write_reproduction_page
 from landscope.reproduction.reproduce import reproduce
 
 CLAIM = Claim("about_one", "Fig. 0", "The number is one.", "1", (0.5, 1.5), "a half")
@@ -42,10 +41,9 @@ class Counting:
 
 
 def test_figures_give_one_page_one_table_and_their_times(tmp_path):
-    plan, so_far = Plan(tmp_path / "all", Settings(), seeds=2), []
-    figures = [Counting("a", "Figure a"), Counting("b", "Figure b")]
-    results = reproduce(plan, figures, QuietReporter(), after=so_far.append)
-    assert [len(part.sections) for part in so_far] == [1, 2]
+    plan = Plan(tmp_path / "all", Settings(), seeds=2)
+    results = reproduce(plan, [Counting("a", "Figure a"), Counting("b", "Figure b")], QuietReporter())
+    assert [section.key for section in results.sections] == ["a", "b"]
     assert [judgement.verdict for judgement in results.judgements] == ["reproduced"]  # each claim once
     assert set(results.seconds) == {"Figure a", "Figure b"}
     numbers = json.loads((plan.folder / "numbers.json").read_text())
@@ -54,7 +52,7 @@ def test_figures_give_one_page_one_table_and_their_times(tmp_path):
     text = (plan.folder / "claims.md").read_text()
     assert "## Figure a\n\n| count |" in text
     assert "| Fig. 0 | The number is one. | 1 | 1 [0.9, 1.1] | reproduced |" in text
-    page = write_reproduction_page(results).read_text()
+    page = (plan.folder / "report.html").read_text()
     assert "Figure b" in page
     assert "Nothing." not in page  # a plot that has nothing to draw
 

@@ -1,5 +1,6 @@
 """Architecture x loss x batch structure against a naive float64 evaluation, without a change to objects of the user."""
 
+import contextlib
 import copy
 import itertools
 import math
@@ -209,6 +210,21 @@ def prepared(build, device):
     return model
 
 
+def problem(build, device):
+    """A model, its inputs and its targets."""
+    model = prepared(build, device)
+    inputs = tuple(x.to(device) for x in inputs_of(build.batch))
+    targets = torch.randint(0, CLASSES, (N, LENGTH) if build is Attention else (N,), device=device)
+    return model, inputs, targets
+
+
+def slow_risk(*args, **options):
+    """A risk; some models cannot be traced, and the numbers are what counts here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return ls.EmpiricalRisk(*args, **options)
+
+
 class Twin:
     """Naive evaluation: the whole model in float64 on all samples at once."""
 
@@ -230,12 +246,10 @@ class Twin:
     ("build", "loss", "structure"), CASES, ids=["-".join([b.__name__, *rest]) for b, *rest in CASES]
 )
 def test_risk_lines_and_derivatives(build, loss, structure, device):
-    model = prepared(build, device)
+    model, inputs, targets = problem(build, device)
     criterion, mean_loss = LOSSES[loss]
     if isinstance(criterion, nn.Module):
         criterion = copy.deepcopy(criterion).to(device)
-    inputs = tuple(x.to(device) for x in inputs_of(build.batch))
-    targets = torch.randint(0, CLASSES, (N, LENGTH) if build is Attention else (N,), device=device)
     if build is Attention:
         targets[:, 0] = -100
         targets[3, 2:] = -100
@@ -243,9 +257,7 @@ def test_risk_lines_and_derivatives(build, loss, structure, device):
     data = structured(structure, names, inputs, targets)
     space = ls.ParameterSpace.of(model, SELECT[build])
     before = state_of(model)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # some cannot be traced: the numbers are what counts here
-        risk = ls.EmpiricalRisk(model, criterion, data, space=space)
+    risk = slow_risk(model, criterion, data, space=space)
     twin = Twin(model, space, inputs, targets, mean_loss)
 
     w = (risk.w0 + 0.1 * torch.randn(space.dim, device=device)).detach()
@@ -271,17 +283,13 @@ def test_risk_lines_and_derivatives(build, loss, structure, device):
 
 @pytest.mark.parametrize("build", SELECT)
 def test_the_random_state_and_the_model_come_back(build, device):
-    model = prepared(build, device)
-    inputs = tuple(x.to(device) for x in inputs_of(build.batch))
-    targets = torch.randint(0, CLASSES, (N, LENGTH) if build is Attention else (N,), device=device)
+    model, inputs, targets = problem(build, device)
     criterion = token_losses if build is Attention else F.cross_entropy
     data = structured("tuples", (), inputs, targets)
-    space, directions = ls.ParameterSpace.of(model, SELECT[build]), None
+    space = ls.ParameterSpace.of(model, SELECT[build])
     directions = torch.randn(2, space.dim, device=device)
     before = state_of(model)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        risk = ls.EmpiricalRisk(model, criterion, data, space=space)
+    risk = slow_risk(model, criterion, data, space=space)
     risk(risk.w0)
     risk.gradient(risk.w0)
     risk.hessian_vector_product(risk.w0, directions[0])
@@ -320,14 +328,12 @@ def test_also_after_an_exception(build, device):
     criterion.calls = 0
 
     def use():
-        risk = ls.EmpiricalRisk(model, criterion, data)
+        risk = slow_risk(model, criterion, data)
         for _ in range(5):
             risk(risk.w0)
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        with pytest.raises((ValueError, LandscopeError)):
-            use()
+    with pytest.raises((ValueError, LandscopeError)):
+        use()
     assert_untouched(before, model)
 
 
@@ -338,10 +344,8 @@ def test_the_recorder_reads_only(build, fails, device):
 
     def trained(record):
         torch.manual_seed(1)
-        model = prepared(build, device)
+        model, inputs, targets = problem(build, device)
         optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.01)
-        inputs = tuple(x.to(device) for x in inputs_of(build.batch))
-        targets = torch.randint(0, CLASSES, (N, LENGTH) if build is Attention else (N,), device=device)
         rows = []
 
         def train():
@@ -356,14 +360,9 @@ def test_the_recorder_reads_only(build, fails, device):
                     raise KeyError("user's own")
 
         recorder = ls.TrajectoryRecorder(model, optimizer, SELECT[build])
-        try:
-            if record:
-                with recorder:
-                    train()
-            else:
-                train()
-        except KeyError:
-            assert fails
+        recording = recorder if record else contextlib.nullcontext()
+        with pytest.raises(KeyError) if fails else contextlib.nullcontext(), recording:
+            train()
         return model, recorder, torch.stack(rows)
 
     model, recorder, rows = trained(record=True)
@@ -399,8 +398,8 @@ def test_statistics_are_kept_or_reestimated(device, monkeypatch):
     batches = [(x[:12], y[:12]), (x[12:], y[12:])]
     space = ls.ParameterSpace.of(model, "first.*")
     before = state_of(model)
-    risk = ls.EmpiricalRisk(model, F.cross_entropy, torch.utils.data.DataLoader(
-        torch.utils.data.TensorDataset(x, y), batch_size=12), space=space, batch_norm="re-estimated")  # fmt: skip
+    data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=12)
+    risk = ls.EmpiricalRisk(model, F.cross_entropy, data, space=space, batch_norm="re-estimated")
     kept = ls.EmpiricalRisk(model, F.cross_entropy, (x, y), space=space)
 
     def naive(w):
@@ -420,10 +419,9 @@ def test_statistics_are_kept_or_reestimated(device, monkeypatch):
     profile = ls.loss_profiles(risk, risk.w0, risk.w0[None], torch.tensor([0.0, 2.0]))
     assert float(profile.loss[0, 1]) == pytest.approx(naive(3 * risk.w0), rel=1e-5)
     assert_untouched(before, model)
-    found = ls.flatness(risk, risk.w0, torch.randn(1, space.dim, device=device), max_displacement=0.5)
-    assert found.provenance["settings"]["landscape"]["batch_norm"] == "re-estimated"
-    assert ls.flatness(kept, kept.w0, torch.randn(1, space.dim, device=device), max_displacement=0.5).provenance[
-        "settings"]["landscape"]["batch_norm"] == "kept"  # fmt: skip
+    for landscape, name in ((risk, "re-estimated"), (kept, "kept")):
+        found = ls.flatness(landscape, risk.w0, torch.randn(1, space.dim, device=device), max_displacement=0.5)
+        assert found.provenance["settings"]["landscape"]["batch_norm"] == name
 
 
 def test_scaling_before_a_norm_changes_nothing_with_new_statistics():
@@ -437,15 +435,12 @@ def test_scaling_before_a_norm_changes_nothing_with_new_statistics():
 
 
 def test_new_statistics_have_no_derivatives_and_need_a_norm():
-    risk = ls.EmpiricalRisk(
-        Vectors(), F.cross_entropy, (torch.randn(N, 4), torch.randint(0, CLASSES, (N,))), batch_norm="re-estimated"
-    )
+    data = (torch.randn(N, 4), torch.randint(0, CLASSES, (N,)))
+    risk = ls.EmpiricalRisk(Vectors(), F.cross_entropy, data, batch_norm="re-estimated")
     with pytest.raises(InputError, match="without derivatives"):
         risk.gradient(risk.w0)
     with pytest.raises(InputError, match="running statistics"):
-        ls.EmpiricalRisk(
-            LowRank(), F.cross_entropy, (torch.randn(N, 4), torch.randint(0, CLASSES, (N,))), batch_norm="re-estimated"
-        )
+        ls.EmpiricalRisk(LowRank(), F.cross_entropy, data, batch_norm="re-estimated")
     assert math.isfinite(float(risk(risk.w0)))
 
 

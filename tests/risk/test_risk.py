@@ -118,17 +118,19 @@ def test_risk_agrees_with_the_naive_twin(case):
         assert float(risk(w)) == pytest.approx(naive_loss(model, inputs, targets, space, w), rel=RTOL)
 
 
+def assert_lines_agree(model, data, risk, directions, steps):
+    found = ls.loss_profiles(risk, risk.w0, directions, steps).loss
+    for direction, row in zip(directions, found, strict=True):
+        for step, loss in zip(steps, row, strict=True):
+            exact = naive_loss(model, *data, risk.space, risk.w0.double() + step.double() * direction.double())
+            assert float(loss) == pytest.approx(exact, rel=2 * RTOL)
+
+
 @pytest.mark.parametrize("cache_bytes", [2**30, 1])
 def test_lines_agree_with_the_naive_twin(case, cache_bytes):
-    model, inputs, targets, space, _ = case
-    risk = ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), (inputs, targets), space=space, cache_bytes=cache_bytes)
-    directions = torch.randn(3, space.dim)
-    displacements = torch.tensor([-2.0, -0.1, 0.0, 0.7])
-    found = ls.loss_profiles(risk, risk.w0, directions, displacements)
-    for row, direction in enumerate(directions):
-        for point, d in enumerate(displacements):
-            exact = naive_loss(model, inputs, targets, space, risk.w0.double() + d.double() * direction.double())
-            assert float(found.loss[row, point]) == pytest.approx(exact, rel=2 * RTOL)
+    model, *data, space, _ = case
+    risk = ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), tuple(data), space=space, cache_bytes=cache_bytes)
+    assert_lines_agree(model, data, risk, torch.randn(3, space.dim), torch.tensor([-2.0, -0.1, 0.0, 0.7]))
 
 
 def test_gradient_and_hessian_agree_with_autograd(case):
@@ -265,6 +267,19 @@ class TestAMisleadingSketch:
         def sketch(self):
             return None if self._approximation is None else type(self)(self._approximation)
 
+    def flatness(self, loss, approximation, **options):
+        """With the sketch, and without it."""
+
+        class Landscape:
+            def __call__(self, w):
+                return loss(w[..., 0])
+
+            def lines(self, w0, directions):
+                return TestAMisleadingSketch.Lines(loss, approximation)
+
+        line = torch.zeros(1), torch.ones(1, 1)
+        return ls.flatness(Landscape(), *line, **options), ls.flatness(lambda w: loss(w[..., 0]), *line, **options)
+
     @pytest.mark.parametrize(
         "approximation",
         [
@@ -274,32 +289,16 @@ class TestAMisleadingSketch:
             lambda d: torch.where(d.abs() < 1e-3, 1.0, torch.inf).double(),  # a wall
             lambda d: torch.zeros_like(d),  # no loss at all
             lambda d: torch.exp(0.99 * d**2),  # close
+            lambda d: torch.where(d.abs() < 6, 1 + 1e-3 * d**2, torch.nan),  # NaN far out
         ],
     )
     def test_it_changes_no_answer(self, approximation):
-        outer = self
-
-        class Landscape:
-            def __call__(self, w):
-                return torch.exp(w[..., 0] ** 2)
-
-            def lines(self, w0, directions):
-                return outer.Lines(lambda d: torch.exp(d**2), approximation)
-
-        found = ls.flatness(Landscape(), torch.zeros(1), torch.ones(1, 1), max_displacement=50.0)
+        found, _ = self.flatness(lambda d: torch.exp(d**2), approximation, max_displacement=50.0)
         assert float(found.right) == pytest.approx(1.0, rel=1e-3)
         assert float(found.left) == pytest.approx(-1.0, rel=1e-3)
 
     def test_a_good_sketch_saves_more_than_half_of_the_evaluations(self):
-        class Landscape:
-            def __call__(self, w):
-                return torch.exp(w[..., 0] ** 2)
-
-            def lines(self, w0, directions):
-                return TestAMisleadingSketch.Lines(lambda d: torch.exp(d**2), lambda d: torch.exp(0.999 * d**2))
-
-        guided = ls.flatness(Landscape(), torch.zeros(1), torch.ones(1, 1))
-        plain = ls.flatness(lambda w: torch.exp(w[..., 0] ** 2), torch.zeros(1), torch.ones(1, 1))
+        guided, plain = self.flatness(lambda d: torch.exp(d**2), lambda d: torch.exp(0.999 * d**2))
         assert float(guided.width) == pytest.approx(2.0, rel=1e-3)
         assert 2 * int(guided.evaluations) < int(plain.evaluations)
 
@@ -307,30 +306,9 @@ class TestAMisleadingSketch:
         def bump(d):
             return torch.exp(3 * torch.exp(-(((d.abs() - 0.8) / 0.4) ** 2)) + (d / 3) ** 2 - 3 * math.exp(-4))
 
-        class Landscape:
-            def __call__(self, w):
-                return bump(w[..., 0])
-
-            def lines(self, w0, directions):
-                return TestAMisleadingSketch.Lines(bump, lambda d: torch.exp((d / 4) ** 2))
-
-        guided = ls.flatness(Landscape(), torch.zeros(1), torch.ones(1, 1), max_displacement=50.0)
-        plain = ls.flatness(lambda w: bump(w[..., 0]), torch.zeros(1), torch.ones(1, 1), max_displacement=50.0)
+        guided, plain = self.flatness(bump, lambda d: torch.exp((d / 4) ** 2), max_displacement=50.0)
         assert float(guided.right) < 1.0
         assert float(guided.right) == pytest.approx(float(plain.right), rel=1e-5)
-
-    def test_nan_on_it_is_no_error(self):
-        class Landscape:
-            def __call__(self, w):
-                return torch.exp(w[..., 0] ** 2)
-
-            def lines(self, w0, directions):
-                whole = lambda d: torch.where(d.abs() < 6, torch.exp(d**2), torch.nan)  # noqa: E731
-                approximation = lambda d: torch.where(d.abs() < 6, 1 + 1e-3 * d**2, torch.nan)  # noqa: E731
-                return TestAMisleadingSketch.Lines(whole, approximation)
-
-        found = ls.flatness(Landscape(), torch.zeros(1), torch.ones(1, 1), max_displacement=50.0)
-        assert float(found.width) == pytest.approx(2.0, rel=1e-3)
 
 
 def test_flatness_of_a_trained_network_agrees_with_scan_and_brent(trained_digits):
@@ -626,12 +604,7 @@ def test_hooks_are_part_of_the_model(place):
     inputs[:64] *= 1e-3  # the hook does nothing to the samples that are looked at first
     space = ls.ParameterSpace.of(model, "2.weight")
     risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, (inputs, targets), space=space)
-    steps = torch.tensor([0.0, 1.0])
-    direction = torch.randn(1, space.dim)
-    found = ls.loss_profiles(risk, risk.w0, direction, steps).loss[0]
-    for step, loss in zip(steps, found, strict=True):
-        exact = naive_loss(model, inputs, targets, space, risk.w0 + step * direction[0])
-        assert float(loss) == pytest.approx(exact, rel=2 * RTOL)
+    assert_lines_agree(model, (inputs, targets), risk, torch.randn(1, space.dim), torch.tensor([0.0, 1.0]))
 
 
 class WorksInPlace(nn.Module):
@@ -648,14 +621,10 @@ class WorksInPlace(nn.Module):
 @pytest.mark.parametrize("cache_bytes", [2**30, 1])
 @pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")
 def test_a_model_that_works_in_place_gives_the_same_answers(cache_bytes):
-    model, (inputs, targets) = WorksInPlace(), vectors()
+    model, data = WorksInPlace(), vectors()
     space = ls.ParameterSpace.of(model, "moved.weight")
-    risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, (inputs, targets), space=space, cache_bytes=cache_bytes)
-    direction, steps = torch.randn(1, space.dim), torch.tensor([0.2, -0.3, 0.7])
-    found = ls.loss_profiles(risk, risk.w0, direction, steps).loss[0]
-    for step, loss in zip(steps, found, strict=True):
-        exact = naive_loss(model, inputs, targets, space, risk.w0 + step * direction[0])
-        assert float(loss) == pytest.approx(exact, rel=2 * RTOL)
+    risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, data, space=space, cache_bytes=cache_bytes)
+    assert_lines_agree(model, data, risk, torch.randn(1, space.dim), torch.tensor([0.2, -0.3, 0.7]))
 
 
 def test_the_order_of_directions_changes_no_bit(trained_digits, monkeypatch):
@@ -669,3 +638,19 @@ def test_the_order_of_directions_changes_no_bit(trained_digits, monkeypatch):
     back = [lines_of_risk(torch.tensor([i]), step) for i in reversed(range(6))]
     assert torch.equal(torch.cat(forth), torch.cat(back[::-1]))
     assert torch.equal(torch.cat(forth), lines_of_risk(torch.arange(6), step.expand(6)))
+
+
+def test_batches_of_any_structure_are_moved_to_the_device_of_the_model():
+    from landscope.risk.data import moved
+
+    class Batch:
+        where = "cpu"
+
+        def to(self, device):
+            self.where = device.type
+            return self
+
+    text, tensor, own = "a", torch.ones(2), Batch()
+    found = moved({"x": [tensor, (tensor, text)], "y": own, "z": 3}, torch.device("meta"))
+    assert (found["x"][0].device.type, found["x"][1][0].device.type, found["y"].where) == ("meta",) * 3
+    assert (found["x"][1][1], found["z"], tensor.device.type) == (text, 3, "cpu")

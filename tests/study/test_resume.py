@@ -64,6 +64,41 @@ def test_a_resumed_recording_leaves_no_gap(tmp_path):
         study.record(optimizer, small.SELECT, first_step=40)
 
 
+def test_a_model_that_was_not_restored_deletes_nothing(recorded):
+    before = small.contents(small.opened(recorded))
+    model, optimizer = state_at(0)
+    study = ls.Study(recorded, model, small.CRITERION, small.samples())
+    with (
+        pytest.raises(InputError, match=r"the weights of step 100, .*Load your checkpoint of step 100"),
+        study.record(optimizer, small.SELECT, first_step=101),
+    ):
+        pass
+    assert_same(before, small.contents(small.opened(recorded)))
+
+
+@pytest.mark.parametrize("last", [30, 32])
+def test_a_folder_that_is_deleted_while_recording_is_missed(tmp_path, last):
+    study, model, optimizer = small.begin(tmp_path / "s")
+
+    def delete_at_29(step):
+        if step == 29:
+            shutil.rmtree(tmp_path / "s")
+
+    with pytest.raises(StorageError, match="no such folder"), study.record(optimizer, small.SELECT):
+        small.train(model, optimizer, last=last, after_step=delete_at_29)
+    assert not (tmp_path / "s").exists()
+
+
+def test_results_are_not_written_where_the_study_was_deleted(recorded):
+    study = small.opened(recorded)
+    modes = ls.principal_modes(study.window, 3)
+    shutil.rmtree(recorded)
+    for write in (lambda: study.folder.save("modes", modes), lambda: study.folder.note("timings", {})):
+        with pytest.raises(StorageError, match="deleted or moved"):
+            write()
+    assert not recorded.exists()
+
+
 def test_a_training_that_failed_before_its_first_row_may_begin_again(tmp_path):
     study, model, optimizer = small.begin(tmp_path / "s")
     with pytest.raises(ZeroDivisionError), study.record(optimizer, small.SELECT):

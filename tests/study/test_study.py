@@ -1,7 +1,9 @@
 """A study of a user's own model: windows, settings, what it needs, and what it says where something is missing."""
 
+import copy
 import dataclasses
 import math
+import pickle
 import re
 import shutil
 
@@ -335,6 +337,47 @@ def test_what_a_person_sees(recorded, analysed):
     assert "same modes, fresh data" in html
     with pytest.raises(KeyError, match="the rows are in-sample"):
         _ = analysed.law["in sample"]
+    heading, *claims = repr(analysed.claims).splitlines()
+    assert heading.split() == ["claim", "verdict", "measured", "claimed"]
+    assert [line.split()[0] for line in claims] == [judgement.claim.key for judgement in analysed.claims]
+    assert max(map(len, claims)) < 120
+    assert f"{analysed.measurements['psi'].value:.3g} [" in next(line for line in claims if line.startswith("psi "))
+    assert analysed.claims._repr_html_().count("<tr>") == len(claims) + 1
+
+
+def test_a_copy_of_a_study_and_a_study_in_another_process_read_the_same_folder(analysed):
+    _ = analysed.law
+    for again in (copy.deepcopy(analysed), pickle.loads(pickle.dumps(small.opened(analysed.path)))):
+        assert (again.path, repr(again.law)) == (analysed.path, repr(analysed.law))
+        assert torch.equal(again.risk().w0, analysed.risk().w0)
+        assert again.model is not analysed.model
+        with again.folder.locked():
+            pass
+
+
+def test_a_copy_made_while_recording_does_not_record(tmp_path):
+    study, model, optimizer = small.begin(tmp_path / "s")
+    with study.record(optimizer, small.SELECT):
+        small.train(model, optimizer, last=30)
+        again = copy.deepcopy(study)
+        with pytest.raises(StorageError, match="another process"):
+            again.record(small.sgd(again.model), small.SELECT, first_step=31)
+    assert len(study.trajectory) == 30
+
+
+@pytest.mark.parametrize("asked", [{"noise": True}, {"controls": True}, {"noise": True, "controls": True}])
+def test_stages_after_the_last_one_are_refused(recorded, asked):
+    with pytest.raises(InputError, match=rf"up to until='law'; got {'=True and '.join(asked)}=True, which comes later"):
+        small.opened(recorded).analyse(until="law", progress=False, **asked)
+
+
+def test_settings_are_explained_by_help():
+    from landscope.study import StudySettings
+
+    for name in StudySettings.model_fields:
+        assert f"    {name}: " in StudySettings.__doc__
+    assert "noise_modes: Number of log-spaced modes" in StudySettings.__doc__
+    assert "Default: 100." in StudySettings.__doc__
 
 
 def test_one_study_has_the_claims_of_all_stages(analysed):
@@ -500,6 +543,13 @@ def _sgd_on(rate=0.01, take=1.0, **options):
     return train_on
 
 
+def _one_layer(model, record, *, sampling, n_steps, seed):
+    """A training that goes on with some of the weights, without a word to the others."""
+    optimizer = torch.optim.SGD(model[0].parameters(), lr=0.01)
+    with record(optimizer):
+        small.train(model, optimizer, 1000 * seed, 1000 * seed + n_steps - 1)
+
+
 def _controlled(folder, train_on, **settings):
     study = small.opened(folder, train_on=train_on, n_nulls=0, **settings)
     study.analyse(controls=True, progress=False)
@@ -518,6 +568,12 @@ def test_stationarity_is_tested_with_the_rate_and_the_optimiser_of_the_training_
     _controlled(recorded, _sgd_on())
     notes = {judgement.claim.key: judgement.measurement.note for judgement in study.claims}
     assert "residual of the Lyapunov equation" in notes["stationary"]
+
+
+def test_stationarity_is_of_the_weights_that_the_training_that_went_on_trains(recorded):
+    study = _controlled(recorded, _one_layer, basis_modes=5)
+    assert study.folder.has("controls-yaida")
+    assert study.folder.has("controls-lyapunov")
 
 
 def test_a_training_that_goes_on_for_too_few_steps_is_refused(recorded):

@@ -48,24 +48,18 @@ def test_all_shapes_have_one_trace_and_no_mean(problem, kind):
     assert bool((draws.mean(dim=0).abs() < 5 * draws.std(dim=0) / DRAWS**0.5 + 1e-12).all())
 
 
-def test_the_covariance_is_that_of_minibatches(problem):
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        ("covariance", lambda exact: exact),
+        ("diagonal", lambda exact: exact.diagonal().diag()),
+        ("isotropic", lambda exact: torch.eye(len(exact)).double() * exact.trace() / len(exact)),
+    ],
+)
+def test_the_covariance_is_that_of_minibatches_or_a_part_of_it(problem, kind, shape):
     _, risk = problem
-    exact = covariance_of_gradients(risk)
-    found = drawn("covariance", risk)
-    assert bool(((found.T @ found / DRAWS - exact).abs() < spread(exact)).all())
-
-
-def test_the_diagonal_is_kept_and_nothing_else(problem):
-    _, risk = problem
-    exact = covariance_of_gradients(risk).diagonal().diag()
-    found = drawn("diagonal", risk)
-    assert bool(((found.T @ found / DRAWS - exact).abs() < spread(exact)).all())
-
-
-def test_isotropic(problem):
-    _, risk = problem
-    exact = torch.eye(risk.space.dim).double() * covariance_of_gradients(risk).trace() / risk.space.dim
-    found = drawn("isotropic", risk)
+    exact = shape(covariance_of_gradients(risk))
+    found = drawn(kind, risk)
     assert bool(((found.T @ found / DRAWS - exact).abs() < spread(exact)).all())
 
 
@@ -123,10 +117,9 @@ def test_what_does_not_fit_is_told(problem):
         NoisyGradientDescent([{"params": [p]} for p in model.parameters()], lr=0.1, noise=torch.zeros_like)
     with pytest.raises(InputError, match="lr"):
         NoisyGradientDescent(model.parameters(), lr=0.0, noise=torch.zeros_like)
-    with pytest.raises(InputError, match="weights for"):
-        risk.weighted_gradient(risk.w0, torch.ones(SAMPLES + 1))
-    with pytest.raises(InputError, match="weights for"):
-        risk.weighted_gradient(risk.w0, torch.ones(SAMPLES - 1))
+    for count in (SAMPLES - 1, SAMPLES + 1):
+        with pytest.raises(InputError, match="weights for"):
+            risk.weighted_gradient(risk.w0, torch.ones(count))
 
 
 def test_weighted_gradients_in_any_layout(trained_digits, monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,21 +13,6 @@ from landscope.adapters.memory_session import MemorySession
 from landscope.adapters.session import Training
 
 __all__ = ["TaskMemoryPlugin"]
-
-
-@runtime_checkable
-class _Experience(Protocol):
-    dataset: Any
-
-
-@runtime_checkable
-class _Strategy(Protocol):
-    """The attributes of a strategy that the plugin reads."""
-
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    experience: _Experience
-    _criterion: Any
 
 
 class TaskMemoryPlugin(MemorySession):
@@ -62,11 +47,11 @@ class TaskMemoryPlugin(MemorySession):
         1
     """
 
-    def before_training_exp(self, strategy: _Strategy, **_: Any) -> None:
+    def before_training_exp(self, strategy: Any, **_: Any) -> None:
         """Begin to record and to protect; called by the strategy."""
         self._begin(Training(strategy.model, optimizer_for=lambda *_: strategy.optimizer))
 
-    def after_training_exp(self, strategy: _Strategy, **_: Any) -> None:
+    def after_training_exp(self, strategy: Any, **_: Any) -> None:
         """Consolidate the experience; called by the strategy."""
         self._end()
         samples = _Samples(strategy.experience.dataset, with_task=_takes_task(self.memory.model))

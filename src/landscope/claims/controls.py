@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope.claims.verdict import Claim, Control, Measurement
+from landscope.claims.verdict import Claim, Control, Measurement, fresh_control, joined
 from landscope.law.exponents import Exponents
 from landscope.law.sensitivity import Sensitivity, exponents_over
 from landscope.law.window_growth import Growth
@@ -34,7 +34,6 @@ CLAIMS = (
         (3.4, 4.6),
         "as for psi",
         "Hessian eigenvectors at w0",
-        stage="controls",
     ),
     Claim(
         "inverse_einstein",
@@ -44,7 +43,6 @@ CLAIMS = (
         (0.0, 100.0),
         "the sign",
         "isotropic Langevin noise around the same solution, along the same directions, through the same code",
-        stage="controls",
     ),
     Claim(
         "stationary",
@@ -54,7 +52,6 @@ CLAIMS = (
         (0.5, 1.5),
         "half either way",
         "Yaida's relation and the Lyapunov residual, with independent minibatches as both need",
-        stage="controls",
     ),
     Claim(
         "tau_by_sampling",
@@ -65,7 +62,6 @@ CLAIMS = (
         (-0.3, 0.3),
         "a sixth of the paper's 1.8",
         "the same modes under four orders of the minibatches",
-        stage="controls",
     ),
     Claim(
         "flat_modes_stationary",
@@ -76,7 +72,6 @@ CLAIMS = (
         (-0.25, 0.25),
         "a quarter of diffusion",
         "window lengths of one epoch to all that was recorded",
-        stage="controls",
     ),
 )
 
@@ -105,8 +100,8 @@ def hessian_basis_measurements(
         "psi_hessian": Measurement(
             hessian.psi,
             hessian.psi_interval,
-            (Control("fresh data", (value, value), "agree"),),
-            "; ".join(text for text in (sizes and f"the basis decides too: {sizes}", between) if text),
+            (fresh_control(value, "fresh data"),),
+            joined(sizes and f"the basis decides too: {sizes}", between),
         )
     }
 
@@ -135,27 +130,18 @@ def equilibrium_measurements(
 
 
 def sampling_measurements(replaced: Exponents, reshuffled: Exponents) -> dict[str, Measurement]:
-    """Measure the effect of the order of the minibatches on the correlation time.
-
-    Args:
-        replaced: Exponents after training on with minibatches drawn with replacement.
-        reshuffled: Exponents after training on with reshuffled epochs.
-    """
+    """Measure the effect of the order of the minibatches on the correlation time, in two trainings that went on."""
     return {
         "tau_by_sampling": Measurement(
             replaced.psi_tau - reshuffled.psi_tau,
-            _difference_interval(replaced, reshuffled, "psi_tau"),
+            _difference_interval(replaced, reshuffled),
             note=f"{replaced.psi_tau:.2f} with replacement, {reshuffled.psi_tau:.2f} reshuffled",
         )
     }
 
 
 def growth_measurements(growth: Growth) -> dict[str, Measurement]:
-    """Measure how the variance of flat directions grows with the window.
-
-    Args:
-        growth: Variance against the length of the window.
-    """
+    """Measure how the variance of flat directions grows with the window."""
     return {
         "flat_modes_stationary": Measurement(
             growth.flat_exponent,
@@ -193,10 +179,10 @@ def _local_exponent(row: Exponents, curvature: Float[Tensor, " k"]) -> float:
     return -fit_power_law(curvature[kept].rsqrt(), row.variance[kept]).exponent
 
 
-def _difference_interval(first: Exponents, second: Exponents, key: str) -> tuple[float, float]:
-    """Interval of the difference of two independent runs; the squares of the half widths add."""
-    reach = math.hypot(*(getattr(row, f"{key}_interval")[1] - getattr(row, key) for row in (first, second)))
-    middle = getattr(first, key) - getattr(second, key)
+def _difference_interval(first: Exponents, second: Exponents) -> tuple[float, float]:
+    """Interval of the difference of psi_tau in two independent runs; the squares of the half widths add."""
+    reach = math.hypot(*(row.psi_tau_interval[1] - row.psi_tau for row in (first, second)))
+    middle = first.psi_tau - second.psi_tau
     return middle - reach, middle + reach
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from landscope.claims.verdict import Control, Measurement
+from landscope.claims.verdict import Control, Measurement, fresh_control
 from landscope.law.exponents import Exponents
 from landscope.law.intervals import prediction_band
 
@@ -33,8 +33,7 @@ def exponent_measurement(
     value = math.nan if fresh is None else getattr(fresh, key)
     if null is None:
         null = Control(NULL_NAME, prediction_band([getattr(row, key) for row in nulls]), "differ", no_band(nulls))
-    controls = (null, Control("the same modes in fresh data", (value, value), "agree"))
-    return Measurement(getattr(in_sample, key), getattr(in_sample, f"{key}_interval"), controls)
+    return Measurement(getattr(in_sample, key), getattr(in_sample, f"{key}_interval"), (null, fresh_control(value)))
 
 
 def no_band(nulls: Sequence[object]) -> str:

@@ -66,17 +66,7 @@ CLAIMS = (
 def spectrum_measurements(
     spectrum: Spectrum, in_sample: Exponents, fresh: Exponents | None, nulls: Sequence[Exponents]
 ) -> dict[str, Measurement]:
-    """Measure the claims of Fig. 1 in one run.
-
-    Args:
-        spectrum: Spectrum of the window.
-        in_sample: Exponents of the window along its own modes.
-        fresh: Exponents of the fresh data along the same modes; None if there are none.
-        nulls: Exponents of shuffled-increment surrogates.
-
-    Returns:
-        Measurements by claim.
-    """
+    """Measure the claims of Fig. 1 in one run, with exponents as in :func:`exponent_measurement`."""
     walk_share = random_walk_drift_share()
     chance = 1.96 / math.sqrt(spectrum.dim)
     walk = Control("the first mode of a driftless random walk", (0.0, walk_share), "differ", f"has {walk_share:.2f}")

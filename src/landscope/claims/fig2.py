@@ -45,16 +45,9 @@ CLAIMS = (
 def law_measurements(
     in_sample: Exponents, fresh: Exponents | None, nulls: Sequence[Exponents], residual_ratio: float
 ) -> dict[str, Measurement]:
-    """Measure the claims of Fig. 2 in one run.
+    """Measure the claims of Fig. 2 in one run, with exponents as in :func:`exponent_measurement`.
 
-    Args:
-        in_sample: Exponents of the window along its own modes.
-        fresh: Exponents of the fresh data along the same modes; None if there are none.
-        nulls: Exponents of shuffled-increment surrogates.
-        residual_ratio: Residual of the inverse Gaussian over that of the quadratic, median over drawn modes.
-
-    Returns:
-        Measurements by claim.
+    The ratio is the residual of the inverse Gaussian over that of the quadratic, median over drawn modes.
     """
     return {
         "inverse_gaussian": Measurement(residual_ratio),

@@ -10,7 +10,7 @@ from scipy import stats
 from torch import Tensor
 
 from landscope.claims.exponents import exponent_measurement
-from landscope.claims.verdict import Claim, Control, Measurement
+from landscope.claims.verdict import Claim, Control, Measurement, joined
 from landscope.law.exponents import Exponents
 from landscope.noise.gradient import GradientNoise
 from landscope.noise.log_hessian import LogHessian
@@ -46,7 +46,6 @@ CLAIMS = (
         (0.9, 1.0),
         "nine tenths of the variance along the line",
         "the fit quality of every one",
-        stage="noise",
         possible=(-math.inf, 1.0),
     ),
     Claim(
@@ -57,7 +56,6 @@ CLAIMS = (
         (0.5, 2.0),
         "a factor of two",
         "the exact log-curvature of the ensemble",
-        stage="noise",
     ),
     Claim(
         "spring_noise",
@@ -67,7 +65,6 @@ CLAIMS = (
         (0.5, 2.0),
         "a factor of two",
         "the exact D at w0",
-        stage="noise",
     ),
     Claim(
         "mean_field",
@@ -77,7 +74,6 @@ CLAIMS = (
         (0.5, 2.0),
         "a factor of two",
         "the joint moments of all minibatches",
-        stage="noise",
     ),
     Claim(
         "stiffness_exponent",
@@ -87,7 +83,6 @@ CLAIMS = (
         (1.7, 2.3),
         "15 %",
         "springs of all minibatches along log-spaced modes",
-        stage="noise",
     ),
     Claim(
         "centre_exponent",
@@ -97,7 +92,6 @@ CLAIMS = (
         (0.85, 1.15),
         "15 %",
         "springs of all minibatches along log-spaced modes",
-        stage="noise",
     ),
     Claim(
         "tau_counts_minibatches",
@@ -107,7 +101,6 @@ CLAIMS = (
         (0.5, 1.0),
         "a clear monotone relation",
         "C_ii over the squared mean gradient, directly, at w0",
-        stage="noise",
         possible=(-1.0, 1.0),
     ),
 )
@@ -116,16 +109,7 @@ CLAIMS = (
 def noise_measurements(
     in_sample: Exponents, fresh: Exponents | None, nulls: Sequence[Exponents]
 ) -> dict[str, Measurement]:
-    """Measure how noise strength and correlation time go with flatness, in one run.
-
-    Args:
-        in_sample: Exponents of the window along its own modes.
-        fresh: Exponents of the fresh data along the same modes; None if there are none.
-        nulls: Exponents of shuffled-increment surrogates.
-
-    Returns:
-        Measurements by claim.
-    """
+    """Measure how noise strength and correlation time go with flatness in one run, as :func:`exponent_measurement`."""
     # D does not depend on the order of the steps, so shuffling keeps psi_D: its null is noise of equal strength in all
     # directions.
     isotropic = Control("isotropic noise", (0.0, 0.0), "differ", "has 0 exactly")
@@ -153,9 +137,6 @@ def spring_measurements(
         hessian: Curvature of ln L along a few modes, minibatch by minibatch.
         mode_range: First and last mode of the rank correlation.
         learning_rate: alpha.
-
-    Returns:
-        Measurements by claim.
     """
     count = len(noise.variance)
     used = slice(mode_range[0] - 1, min(mode_range[1], count))
@@ -174,7 +155,7 @@ def spring_measurements(
     return {
         "minibatch_springs": Measurement(
             _median(springs.median_r_squared),
-            note=_joined(f"{100 * float(springs.good_share.mean()):.0f} % of the fits count", left_out),
+            note=joined(f"{100 * float(springs.good_share.mean()):.0f} % of the fits count", left_out),
         ),
         "spring_flatness": Measurement(_median(springs.predicted_flatness / springs.width)),
         "spring_noise": Measurement(_median(predicted[near] / at_w0), note=over_window),
@@ -191,7 +172,3 @@ def spring_measurements(
 
 def _median(values: Tensor) -> float:
     return float(values.nanmedian()) if len(values) else math.nan
-
-
-def _joined(*parts: str) -> str:
-    return "; ".join(part for part in parts if part)

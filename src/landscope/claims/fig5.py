@@ -25,7 +25,6 @@ CLAIMS = (
         "similar",
         (0.8, 1.0),
         "a clear monotone relation",
-        stage="noise",
         possible=(-1.0, 1.0),
     ),
     Claim(
@@ -36,7 +35,6 @@ CLAIMS = (
         (-1.0, -0.5),
         "a clear monotone relation",
         "T against F at one L",
-        stage="noise",
         possible=(-1.0, 1.0),
     ),
     Claim(
@@ -46,7 +44,6 @@ CLAIMS = (
         "highly correlated",
         (0.8, 1.0),
         "a clear relation",
-        stage="noise",
         possible=(-1.0, 1.0),
     ),
     Claim(
@@ -57,7 +54,6 @@ CLAIMS = (
         (0.0, 0.9),
         "a tenth fewer at least",
         "the spectrum of the gradient noise at each checkpoint, in its own basis",
-        stage="noise",
         possible=(0.0, math.inf),
     ),
 )
@@ -78,9 +74,6 @@ def temperature_measurements(
         width: Flatness of these modes; NaN if the loss does not reach the threshold.
         cooling: Temperature over training.
         mode_range: First and last mode of the rank correlation.
-
-    Returns:
-        Measurements by claim.
     """
     counted = len(cooling.steps) - cooling.first_counted
     enough = counted >= MIN_CHECKPOINTS

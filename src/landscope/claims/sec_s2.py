@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor
 
-from landscope.claims.verdict import Claim, Control, Measurement
+from landscope.claims.verdict import Claim, Control, Measurement, fresh_control
 from landscope.noise.drift import DriftLaw, Phases
 from landscope.noise.drift_path import DriftPath
 from landscope.noise.velocity import VelocityStatistics
@@ -22,7 +22,6 @@ CLAIMS = (
         "shorter than one epoch",
         (-0.6, 0.25),
         "0 for free diffusion, -1/2 where every epoch ends at an independent place: both forget",
-        stage="noise",
         possible=(-1.0, 1.0),
     ),
     Claim(
@@ -33,7 +32,6 @@ CLAIMS = (
         (0.5, 1.0),
         "half at least",
         "the same direction in fresh data",
-        stage="noise",
         possible=(-1.0, 1.0),
     ),
     Claim(
@@ -44,7 +42,6 @@ CLAIMS = (
         (0.95, 1.0),
         "a twentieth of the variance unexplained at most",
         "1/L against ln L: which is the straighter line",
-        stage="noise",
         possible=(0.0, 1.0),
     ),
     Claim(
@@ -54,51 +51,35 @@ CLAIMS = (
         "increasing",
         (0.0, 10.0),
         "the sign",
-        stage="noise",
     ),
 )
 
 
 def drift_measurements(law: DriftLaw, path: DriftPath, phases: Phases) -> dict[str, Measurement]:
-    """Measure whether 1/L grows linearly, as a drift along the first mode makes it grow.
-
-    Args:
-        law: 1/L over the windows.
-        path: Losses along the first mode.
-        phases: The two phases of learning.
-    """
+    """Measure whether 1/L grows linearly, as a drift along the first mode makes it grow."""
+    # If ln L is as straight, the straight line is no sign of this law.
+    exponential = law.r_squared_exponential
+    straight = Control("ln L", (0.0, exponential), "differ", f"is straight to {exponential:.3f}")
     two = "two phases are seen" if phases.two_phases else "no two phases are seen"
     return {
         "logarithmic_drift": Measurement(
             law.r_squared,
-            controls=(
-                # If ln L is as straight, the straight line is no sign of this law.
-                Control("ln L", (0.0, law.r_squared_exponential), "differ",
-                        f"is straight to {law.r_squared_exponential:.3f}"),
-            ),
-            note=(
-                f"the slope is {law.ratio:.3g} times alpha beta^2 (1 where nothing but p_1 moves); "
-                f"beta is {path.beta_slope:.3g} from the line and {path.beta_ensemble:.3g} as E[g_1]; {two}"
-            ),
+            controls=(straight,),
+            note=f"the slope is {law.ratio:.3g} times alpha beta^2 (1 where nothing but p_1 moves); "
+            f"beta is {path.beta_slope:.3g} from the line and {path.beta_ensemble:.3g} as E[g_1]; {two}",
         )
-    }  # fmt: skip
+    }
 
 
 def margin_measurements(path: DriftPath) -> dict[str, Measurement]:
-    """Measure whether the margin grows along the drift.
-
-    Args:
-        path: Margins and errors along the first mode.
-    """
+    """Measure whether the margin grows along the drift."""
     growth, own = _growth(path.margin), _growth(path.relative_margin)
     change = 100 * float(path.test_error[-1] - path.test_error[0])
     return {
         "margin": Measurement(
             growth,
-            note=(
-                f"relative to the norm of the weights {100 * own:+.2g} %; "
-                f"the test error changes by {change:+.2f} points on the way"
-            ),
+            note=f"relative to the norm of the weights {100 * own:+.2g} %; "
+            f"the test error changes by {change:+.2f} points on the way",
         )
     }
 
@@ -130,7 +111,7 @@ def memory_measurements(
         "short_memory": Measurement(float(velocity.persistence[used].nanmedian()) if n_measured else math.nan),
         "persistence": Measurement(
             float(velocity.persistence[0]),
-            controls=(Control("the same direction in fresh data", (value, value), "agree"),),
+            controls=(fresh_control(value, "the same direction in fresh data"),),
             note=f"PCA alone gives the first mode of shuffled increments {float(null.persistence[0]):.2f}",
         ),
     }

@@ -20,7 +20,6 @@ CLAIMS = (
         (0.5, 2.0),
         "a factor of two",
         "F sqrt(H/8 L0), mode by mode",
-        stage="noise",
     ),
     Claim(
         "noise_by_curvature",
@@ -30,7 +29,6 @@ CLAIMS = (
         (1.0, 2.0),
         "the authors' range",
         "every layer, in two bases",
-        stage="noise",
     ),
 )
 
@@ -44,9 +42,6 @@ def curvature_measurements(
         flatness: Flatness against curvature.
         layers: Noise against curvature of every layer, along Hessian eigenvectors first.
         recorded: Names of the recorded parameters; the first layer among them counts.
-
-    Returns:
-        Measurements by claim.
     """
     own = next((layer for layer in layers if layer.layer in recorded), None)
     others = ", ".join(f"{layer.exponent:.2f} in {layer.layer} ({layer.basis})" for layer in layers if layer is not own)

@@ -22,10 +22,5 @@ CLAIMS: tuple[Claim, ...] = (
 
 
 def judged(measured: Mapping[str, Measurement], claims: Sequence[Claim] = CLAIMS) -> list[Judgement]:
-    """Judge the claims that have a measurement, in the order of the claims.
-
-    Args:
-        measured: Measurements by key of the claim.
-        claims: The claims; by default those of a study.
-    """
+    """Judge the claims that have a measurement, in the order of the claims; by default those of a study."""
     return [judge(claim, measured[claim.key]) for claim in claims if claim.key in measured]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Literal
 
-from landscope.law.intervals import with_interval
+from landscope.law.intervals import seed_interval, with_interval
 
-__all__ = ["Claim", "Control", "Judgement", "Measurement", "judge"]
+__all__ = ["Claim", "Control", "Judgement", "Measurement", "fresh_control", "joined", "judge"]
 
 Verdict = Literal["reproduced", "not reproduced", "contested", "undecided", "not measured"]
 
@@ -25,7 +26,6 @@ class Claim:
         accepted: Smallest and largest value that counts as the same.
         reason: Reason of that tolerance.
         decider: Measurement that decides it, if it is contested.
-        stage: Stage of a study, or figure of the reproduction, that measures it.
         possible: Smallest and largest possible value; intervals over seeds are cut there.
     """
 
@@ -36,7 +36,6 @@ class Claim:
     accepted: tuple[float, float]
     reason: str
     decider: str = ""
-    stage: str = "law"
     possible: tuple[float, float] = (-math.inf, math.inf)
 
 
@@ -68,6 +67,11 @@ class Control:
         return f"{self.name} {self.finding or found}"
 
 
+def fresh_control(value: float, name: str = "the same modes in fresh data") -> Control:
+    """The same quantity in fresh data; NaN where there are none."""
+    return Control(name, (value, value), "agree")
+
+
 @dataclasses.dataclass(frozen=True)
 class Measurement:
     """The measurement of one claim.
@@ -83,6 +87,16 @@ class Measurement:
     interval: tuple[float, float] = (math.nan, math.nan)
     controls: tuple[Control, ...] = ()
     note: str = ""
+
+    @classmethod
+    def over_seeds(
+        cls, values: Sequence[float], *controls: Control, minus: Sequence[float] | None = None, note: str = ""
+    ) -> Measurement:
+        """The mean over seeds with Student's interval; of differences seed by seed where ``minus`` is given."""
+        if minus is not None:
+            values = [a - b for a, b in zip(values, minus, strict=True)]
+        mean = sum(values) / len(values) if values else math.nan
+        return cls(mean, seed_interval(values), controls, note)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,13 +125,6 @@ def judge(claim: Claim, measurement: Measurement) -> Judgement:
     an edge of that range, or a control was not measured. *Contested*: the value lies inside, but a null has the same
     value, or fresh data have another. *Reproduced*: the value and its interval lie inside, and all controls support it.
 
-    Args:
-        claim: The claim.
-        measurement: The measurement of it.
-
-    Returns:
-        The judgement.
-
     Example:
         >>> claim = Claim("psi", "Fig. 2D", "...", "about 4", (3.4, 4.6), "...")
         >>> judge(claim, Measurement(4.1)).verdict
@@ -129,35 +136,32 @@ def judge(claim: Claim, measurement: Measurement) -> Judgement:
         >>> judge(claim, Measurement(1.5)).verdict
         'not reproduced'
     """
-    found = f"Measured {with_interval(measurement.value, measurement.interval, '.3g')}"
-    said = f"claimed {claim.quoted} (accepted {_band(claim.accepted)}: {claim.reason})"
-    if math.isnan(measurement.value):
-        sentence = _joined(f"Not measured; {said}", measurement.note)
-        return Judgement(claim, measurement, "not measured", sentence, measurement.note)
-    reach = _reach(measurement, claim.possible)
-    inside = _inside(measurement.value, claim.accepted)
-    if not inside and not _overlap(reach, claim.accepted):
-        sentence = _joined(f"{found}; {said}", measurement.note)
-        return Judgement(claim, measurement, "not reproduced", sentence, measurement.note)
-    objections = [text for control in measurement.controls if (text := _objection(claim, measurement, control))]
+    reach, inside = _reach(measurement, claim.possible), _inside(measurement.value, claim.accepted)
+    objections = [text for control in measurement.controls if (text := _objection(claim, reach, control))]
     doubts = _doubts(claim, measurement, reach)
     verdict: Verdict
-    if inside and objections:
+    if math.isnan(measurement.value):
+        verdict, support = "not measured", []
+    elif not inside and not _overlap(reach, claim.accepted):
+        verdict, support = "not reproduced", []
+    elif inside and objections:
         verdict, support = "contested", objections
     elif doubts:
         verdict, support = "undecided", doubts
     else:
         verdict, support = "reproduced", [str(control) for control in measurement.controls]
-    why = "; ".join(text for text in (*support, measurement.note) if text)
-    return Judgement(claim, measurement, verdict, _joined(f"{found}; {said}", why), why)
+    number = with_interval(measurement.value, measurement.interval, ".3g")
+    found = "Not measured" if verdict == "not measured" else f"Measured {number}"
+    said = f"claimed {claim.quoted} (accepted {_band(claim.accepted)}: {claim.reason})"
+    why = joined(*support, measurement.note)
+    return Judgement(claim, measurement, verdict, joined(found, said, why) + ".", why)
 
 
-def _objection(claim: Claim, measurement: Measurement, control: Control) -> str:
-    low, high = control.band
+def _objection(claim: Claim, reach: tuple[float, float], control: Control) -> str:
     if not control.was_measured:
         return ""
-    low, high = max(low, claim.possible[0]), min(high, claim.possible[1])
-    if control.must == "differ" and _overlap(_reach(measurement, claim.possible), (low, high)):
+    low, high = max(control.band[0], claim.possible[0]), min(control.band[1], claim.possible[1])
+    if control.must == "differ" and _overlap(reach, (low, high)):
         return f"but {control}, so this value does not need the claimed cause"
     if control.must == "agree" and not (_inside(low, claim.accepted) and _inside(high, claim.accepted)):
         return f"but {control}, which the claim does not cover"
@@ -172,7 +176,7 @@ def _doubts(claim: Claim, measurement: Measurement, reach: tuple[float, float]) 
     return ["but the interval reaches over an edge of what is accepted", *missing]
 
 
-def _reach(measurement: Measurement, possible: tuple[float, float] = (-math.inf, math.inf)) -> tuple[float, float]:
+def _reach(measurement: Measurement, possible: tuple[float, float]) -> tuple[float, float]:
     """The interval, cut to possible values; the value alone if there is no interval."""
     low, high = measurement.interval
     if math.isnan(low) or math.isnan(high):
@@ -193,5 +197,6 @@ def _band(band: tuple[float, float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _joined(*parts: str) -> str:
-    return "; ".join(part for part in parts if part) + "."
+def joined(*parts: str) -> str:
+    """Parts of a sentence by semicolons, without empty ones."""
+    return "; ".join(part for part in parts if part)

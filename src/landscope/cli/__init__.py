@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -30,6 +31,8 @@ def _guarded(call: Callable[[], Any]) -> int:
         sys.stderr.close()
         return 0
     except KeyboardInterrupt:
+        # zarr's reads and writes that were under way end as tasks nobody waits for: asyncio would print each.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         print("\nStopped.", *interrupted_hint, file=sys.stderr)
         return 130
     except CycloptsError as error:

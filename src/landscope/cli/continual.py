@@ -38,15 +38,9 @@ def continual(
     together). A folder keeps all results; repeat the command with other methods to add them.
     Example: landscope continual --methods ldc-floor --methods ewc:1000
     """
+    from landscope.reproduction.continual_page import HEADINGS, judgements_of, table_rows, write_continual_report
     from landscope.reproduction.experiment.folder import ExperimentFolder
-    from landscope.reproduction.figures.fig4.one_seed import judgements_of
-    from landscope.reproduction.pages.continual_page import HEADINGS, table_rows, write_continual_report
-    from landscope.reproduction.sequential.command import (
-        check_request,
-        learn_in_folder,
-        numbers_of,
-        parse_groups,
-    )
+    from landscope.reproduction.sequential.command import check_request, learn_in_folder, numbers_of, parse_groups
 
     chosen, run_settings = options or ContinualOptions(), settings_of(settings, config)
     check_request(chosen, run_settings)

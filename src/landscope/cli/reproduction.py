@@ -63,7 +63,6 @@ def reproduce(
     """
     from landscope.reproduction.figures import QUICK
     from landscope.reproduction.figures.figure import Plan
-    from landscope.reproduction.pages.reproduction_page import write_reproduction_page
     from landscope.reproduction.reproduce import reproduce as reproduce_figures
 
     if figure is None:
@@ -79,7 +78,7 @@ def reproduce(
     hint_if_stopped(f"Finished parts are kept in {folder}; give the same command to go on.")
     usual = 2 if quick else 5 if len(figures) == 1 and _need_single_runs(figures) else 3
     plan = Plan(folder, chosen, usual if seeds is None else seeds, quick, wanted)
-    results = reproduce_figures(plan, figures, reporter_of(as_json), processes=jobs, after=write_reproduction_page)
+    results = reproduce_figures(plan, figures, reporter_of(as_json), processes=jobs)
     if as_json:
         print((folder / "numbers.json").read_text(encoding="utf-8"), end="")
     else:
@@ -100,12 +99,12 @@ def _print_figures() -> None:
 
 def _chosen(name: str) -> list[Figure]:
     """The figures that a name stands for."""
-    from landscope.reproduction.figures import FIGURES, OF_THE_PAPER
+    from landscope.reproduction.figures import FIGURES, OF_SINGLE_RUNS, OF_THE_PAPER
 
     if name == "all":
         return list(OF_THE_PAPER)
     if name == "figures":
-        return [figure for figure in OF_THE_PAPER if _need_single_runs([figure])]
+        return list(OF_SINGLE_RUNS)
     if name not in FIGURES:
         raise InputError(
             expected=f"one of all, figures, {', '.join(FIGURES)}", got=name, hint="landscope reproduce lists them."

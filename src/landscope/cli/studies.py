@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import inspect
 import json
+import shutil
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -50,13 +51,16 @@ def made_study(path: Path, maker: str) -> Study:
 
     Raises:
         InputError: If there is no such function, or it makes something else.
+        StorageError: If the folder is not there, and the function takes no recording into it.
     """
     from landscope.study import Study
+    from landscope.study.recording import is_recorded
 
     module, _, function = maker.partition(":")
     hint = "For example --study mymodule:make_study, with def make_study(folder): return ls.Study(folder, model, ...)."
     if not module or not function:
         raise InputError(expected="--study as module:function", got=repr(maker), hint=hint)
+    was_there = path.exists()
     with _modules_of_this_folder():
         try:
             make: Any = getattr(importlib.import_module(module), function, None)
@@ -71,23 +75,29 @@ def made_study(path: Path, maker: str) -> Study:
         raise InputError(
             expected=f"a study in {path}", got=f"one in {study.path}", hint="Let the function take the folder."
         )
+    if not (was_there or is_recorded(study.folder)):
+        shutil.rmtree(path)  # the empty study that the function has just made
+        raise StorageError(
+            expected=f"a recorded training in {path}", got="no such folder",
+            hint="Check the path; study.record(optimizer) records a training.",
+        )  # fmt: skip
     return study
 
 
-def _do(path: Path, until: str, maker: str | None, as_json: bool) -> None:
-    """Make every missing result of a study up to a stage."""
+def _do(path: Path, maker: str | None, as_json: bool, **stages: Any) -> None:
+    """Make every missing result of a study, of some stages: see ``Study.analyse``."""
     hint_if_stopped(f"Finished parts are kept in {path}; give the same command to continue.")
     if maker is not None:
         with _modules_of_this_folder():  # a loss or an evaluate may import when it is called
-            made_study(path, maker).analyse(until=until, progress=reporter_of(as_json))
+            made_study(path, maker).analyse(**stages, progress=reporter_of(as_json))
         return
     from landscope.reproduction.experiment.run import ExperimentRun
 
-    ExperimentRun.open(path).analyse(reporter_of(as_json), until=until)
+    ExperimentRun.open(path).analyse(reporter_of(as_json), **stages)
 
 
 def _one_stage(path: Path, stage: str, maker: str | None, as_json: bool) -> None:
-    _do(path, stage, maker, as_json)
+    _do(path, maker, as_json, until=stage)
     if stage in _ARTEFACTS:
         say(path, _ARTEFACTS[stage], as_json)
     else:
@@ -100,14 +110,14 @@ def analyse(
     *,
     study: Maker = None,
     noise: Annotated[bool, Parameter(help="Measure the minibatch noise too.", negative=())] = False,
-    controls: Annotated[bool, Parameter(help="Measure noise and controls too.", negative=())] = False,
+    controls: Annotated[bool, Parameter(help="Measure the controls too.", negative=())] = False,
     as_json: AsJson = False,
 ) -> None:
     """Analyse a recorded training: modes, flatness, law with nulls, and a page.
 
     A stopped analysis continues with the same command. Example: landscope analyse runs/mine --study mymodule:make_study
     """
-    _do(folder, "controls" if controls else "noise" if noise else "law", study, as_json)
+    _do(folder, study, as_json, noise=noise, controls=controls)
     finish(folder, as_json)
 
 
@@ -163,7 +173,7 @@ def report(folder: Run, *, as_json: AsJson = False) -> None:
     For a folder of landscope run, missing stages run first. Example: landscope report runs/mnist
     """
     if (folder / "experiment.yaml").exists():
-        _do(folder, "law", None, as_json)
+        _do(folder, None, as_json, until="law")
     finish(folder, as_json)
 
 

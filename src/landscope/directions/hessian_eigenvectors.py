@@ -39,7 +39,7 @@ def hessian_eigenvectors(
         w0: Weights at which the Hessian is taken.
         n_modes: Number of eigenvectors, below N.
         rtol: Accuracy of the eigenvalues, relative to the largest.
-        seed: Seed of the starting vector.
+        seed: Random seed of the iterations.
         progress: Callback for the number of completed products, out of a rough estimate.
 
     Returns:
@@ -83,7 +83,7 @@ def leading_eigenvectors(
         n_modes: Number of eigenvectors, below N.
         name: Name of the directions.
         rtol: Accuracy of the eigenvalues, relative to the largest.
-        seed: Seed of the starting vector.
+        seed: Random seed of the iterations.
         progress: Called with the number of products done, and a rough guess of the total.
 
     Returns:
@@ -100,12 +100,13 @@ def leading_eigenvectors(
         [5.0, 3.0]
     """
     dim = len(like)
-    if not 1 <= check_count("n_modes", n_modes, minimum=1) < dim:
-        raise InputError(expected=f"n_modes between 1 and {dim - 1}", got=f"{n_modes}", hint="Ask for fewer.")
+    check_count("n_modes", n_modes, maximum=dim - 1)
     multiply = _counted(_in_numpy(product, like), 4 * n_modes, progress or silent)
-    start = np.random.default_rng(seed).standard_normal(dim)
+    # The iterations also take random vectors where products span no new direction, as in a null space.
+    generator = np.random.default_rng(seed)
+    start = generator.standard_normal(dim)
     try:
-        values, vectors = eigsh(_Symmetric(dim, multiply), k=n_modes, which="LA", tol=rtol, v0=start)
+        values, vectors = eigsh(_Symmetric(dim, multiply), k=n_modes, which="LA", tol=rtol, v0=start, rng=generator)
     except ArpackNoConvergence as error:
         raise InputError(
             expected=f"{n_modes} eigenvectors to converge",

@@ -68,8 +68,8 @@ class _Search:
 
 
 def find_crossing(
-    target: float,
     *,
+    target: float,
     start: float,
     limit: float,
     rtol: float,
@@ -90,12 +90,6 @@ def find_crossing(
         rtol: Relative tolerance of the crossing.
         expected: Bracketed crossing of a similar loss as a first guess; the search ignores it if it is far off.
         skip_inward_checks: Whether to omit the inward checks if the crossing is near the expected one.
-
-    Yields:
-        The next displacement to evaluate.
-
-    Returns:
-        The crossing.
     """
     search = _Search(target)
     proposal: float | None = min(start, limit)

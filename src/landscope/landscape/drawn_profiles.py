@@ -20,16 +20,9 @@ _POINTS = 41
 def drawn_profiles(
     landscape: LossLandscape, window: Trajectory, directions: Float[Tensor, "k N"], flatness: Flatness
 ) -> tuple[LossProfiles, tuple[int, ...]]:
-    """Loss profiles along a few modes (ranks 10, 20, 50 and 100 if they exist), slightly beyond both crossings.
+    """Loss profiles about the last row of a window, slightly beyond both crossings, and the ranks of their modes.
 
-    Args:
-        landscape: Any landscape.
-        window: Recorded weights; their last row is the centre.
-        directions: Modes.
-        flatness: Flatness of the modes.
-
-    Returns:
-        The profiles and the ranks of their modes.
+    The ranks are 10, 20, 50 and 100 where they have crossings, otherwise the first with crossings.
     """
     ranks = [rank for rank in _DRAWN_MODES if rank <= len(flatness.width) and bool(flatness.bracketed[rank - 1])]
     ranks = ranks or [int(i) + 1 for i in flatness.bracketed.nonzero().flatten()[:4]] or [1]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -30,11 +31,7 @@ _SKETCH_RTOL = 3e-3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Flatness(
-    Result,
-    kind="flatness",
-    dims=dict.fromkeys(("left", "right", "width", "bracketed", "evaluations", "max_displacement"), ("direction",)),
-):
+class Flatness(Result, kind="flatness", axis="direction"):
     """Widths of the region with a loss below ``ratio`` times its value at the centre.
 
     Args:
@@ -136,14 +133,19 @@ def flatness(
     sketches = _sketches(lines)
     for first in range(0, count, lines.group):
         rows = range(first, min(first + lines.group, count))
-        tasks = {
-            (row, sign): _SideSearch(math.log(ratio), start=starts[row], limit=float(reach[row]), rtol=rtol)
+        tasks: Tasks = {
+            (row, sign): {"target": math.log(ratio), "start": starts[row], "limit": float(reach[row]), "rtol": rtol}
             for row in rows
             for sign in (-1, 1)
         }
         for sketch in sketches:
-            guesses = _search_together(sketch, {side: task.on_sketch() for side, task in tasks.items()})
-            tasks = {side: task.near(guesses[side]) for side, task in tasks.items()}
+            rougher = {side: task | {"rtol": max(rtol, _SKETCH_RTOL)} for side, task in tasks.items()}
+            guesses = _search_together(sketch, rougher)
+            tasks = {
+                side: task | {"expected": guesses[side] if guesses[side].bracketed else None}
+                for side, task in tasks.items()
+            }
+        tasks = {side: task | {"skip_inward_checks": True} for side, task in tasks.items()}
         for (row, sign), crossing in _search_together(lines, tasks).items():
             sides[int(sign > 0), row] = sign * crossing.displacement
             evaluations[row] += crossing.evaluations
@@ -183,29 +185,8 @@ def joined(parts: Sequence[Flatness]) -> Flatness:
 
 Side = tuple[int, int]
 """A direction and a sign."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _SideSearch:
-    """The search on one side, see :func:`landscope.landscape.crossing.find_crossing`."""
-
-    target: float
-    start: float
-    limit: float
-    rtol: float
-    expected: Crossing | None = None
-    skip_inward_checks: bool = True
-
-    def on_sketch(self) -> _SideSearch:
-        """The same search on a sketch, with a lower precision."""
-        return dataclasses.replace(self, rtol=max(self.rtol, _SKETCH_RTOL), skip_inward_checks=False)
-
-    def near(self, guess: Crossing) -> _SideSearch:
-        """The same search from a guess."""
-        return dataclasses.replace(self, expected=guess if guess.bracketed else None)
-
-    def start_search(self) -> Generator[float, float, Crossing]:
-        return find_crossing(**{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
+Tasks = dict[Side, dict[str, Any]]
+"""The arguments of :func:`landscope.landscape.crossing.find_crossing` for each side."""
 
 
 def _sketches(lines: CentredLines) -> list[CentredLines]:
@@ -216,9 +197,9 @@ def _sketches(lines: CentredLines) -> list[CentredLines]:
     return sketches[::-1]
 
 
-def _search_together(lines: CentredLines, tasks: dict[Side, _SideSearch]) -> dict[Side, Crossing]:
+def _search_together(lines: CentredLines, tasks: Tasks) -> dict[Side, Crossing]:
     """Run many searches together, so that each pass over the data serves all of them."""
-    searches = {side: task.start_search() for side, task in tasks.items()}
+    searches = {side: find_crossing(**task) for side, task in tasks.items()}
     proposals = {side: next(search) for side, search in searches.items()}
     crossings: dict[Side, Crossing] = {}
     while proposals:

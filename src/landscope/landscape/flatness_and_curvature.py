@@ -18,9 +18,7 @@ __all__ = ["FlatnessAndCurvature", "measure_flatness_and_curvature"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class FlatnessAndCurvature(
-    Result, kind="flatness_and_curvature", dims=dict.fromkeys(("ranks", "width", "curvature", "ratio"), ("mode",))
-):
+class FlatnessAndCurvature(Result, kind="flatness_and_curvature", axis="mode"):
     """Flatness beside the local curvature, mode by mode.
 
     Args:
@@ -50,19 +48,7 @@ def measure_flatness_and_curvature(
     *,
     progress: ProgressCallback | None = None,
 ) -> FlatnessAndCurvature:
-    r"""Measure H_ii along modes and compare with their flatness (paper, S3).
-
-    Args:
-        landscape: Any landscape.
-        w0: End of the window.
-        directions: All modes.
-        flatness: Flatness of the modes, from the first.
-        ranks: Ranks of the modes to compare.
-        progress: Callback for the number of completed modes.
-
-    Returns:
-        The comparison.
-    """
+    """Measure H_ii along the modes of some ranks, and compare with their flatness (paper, S3)."""
     rows = ranks - 1
     curvature = directional_curvature(landscape, w0, directions[rows].to(w0), progress=progress)
     width = flatness.width[rows]

@@ -11,21 +11,14 @@ from torch import Tensor
 from landscope._checks import check_finite, check_landscape, check_start
 from landscope.errors import InputError, NonFiniteError
 from landscope.plain_lines import PlainLines
-from landscope.protocols import LineLandscape, Lines, LossLandscape, SketchableLines
+from landscope.protocols import Lines, LossLandscape
 
 __all__ = ["CentredLines", "start_lines", "steps_for"]
 
 
 @dataclasses.dataclass(frozen=True)
 class CentredLines:
-    """Lines through ``w0`` and the loss there.
-
-    Args:
-        lines: Losses along the lines.
-        loss: Finite loss L0 = L(w0).
-        scale: Norm of w0, the natural length; 0 at the origin.
-        is_sketch: Whether the losses serve only for guesses.
-    """
+    """Lines through ``w0``, the finite loss L0 = L(w0), and the norm of w0 as natural length; a sketch only guesses."""
 
     lines: Lines
     loss: float
@@ -39,7 +32,7 @@ class CentredLines:
 
     def sketch(self) -> CentredLines | None:
         """The same lines over the few samples that carry nearly all of the loss; None if this is not cheaper."""
-        lines = self.lines.sketch() if isinstance(self.lines, SketchableLines) else None
+        lines = getattr(self.lines, "sketch", lambda: None)()
         loss = math.nan if lines is None else _loss_at_start(lines)
         if lines is None or not 0 < loss < math.inf:
             return None
@@ -70,11 +63,8 @@ def start_lines(landscape: LossLandscape, w0: Tensor, directions: Tensor) -> Cen
     """
     check_landscape(landscape)
     w0, directions = check_start(w0, directions, same_dtype=False)
-    lines = (
-        landscape.lines(w0, directions)
-        if isinstance(landscape, LineLandscape)
-        else PlainLines(landscape, w0, directions.to(w0.dtype))
-    )
+    own = getattr(landscape, "lines", None)
+    lines = PlainLines(landscape, w0, directions.to(w0.dtype)) if own is None else own(w0, directions)
     # L0 is evaluated along a line too, so that L and L0 are summed in the same order.
     loss = _loss_at_start(lines)
     if not math.isfinite(loss):

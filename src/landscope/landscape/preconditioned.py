@@ -12,7 +12,7 @@ from landscope.derivatives import hessian_product
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.plain_lines import PlainLines
-from landscope.protocols import HasStart, LineLandscape, Lines, LossLandscape
+from landscope.protocols import Lines, LossLandscape
 from landscope.results import Result, stamp
 
 __all__ = ["Preconditioned", "Preconditioner", "adam_preconditioner"]
@@ -103,15 +103,16 @@ class Preconditioned:
                 got=f"a minimum of {float(scale.min())}",
                 hint="Leave out weights that do not move.",
             )
-        if isinstance(landscape, HasStart) and scale.shape != landscape.w0.shape:
+        start = getattr(landscape, "w0", None)
+        if start is not None and scale.shape != start.shape:
             raise InputError(
-                expected=f"{len(landscape.w0)} scales, one for each weight of the landscape",
+                expected=f"{len(start)} scales, one for each weight of the landscape",
                 got=f"{tuple(scale.shape)}",
                 hint="Make the scales with the parameter space of the landscape.",
             )
         self._landscape, self._scale = landscape, scale
-        if isinstance(landscape, HasStart):
-            self.w0: Float[Tensor, " N"] = landscape.w0 * scale.to(landscape.w0)
+        if start is not None:
+            self.w0: Float[Tensor, " N"] = start * scale.to(start)
 
     def hessian_vector_product(self, u: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         """The product of the Hessian in u, S^-1 H S^-1, and a vector."""
@@ -123,9 +124,8 @@ class Preconditioned:
 
     def lines(self, u0: Float[Tensor, " N"], directions: Float[Tensor, "k N"]) -> Lines:
         """The lines of the original landscape, in the coordinates u."""
-        if isinstance(self._landscape, LineLandscape):
-            return self._landscape.lines(self._back(u0), self._back(directions))
-        return PlainLines(self, u0, directions)
+        own = getattr(self._landscape, "lines", None)
+        return PlainLines(self, u0, directions) if own is None else own(self._back(u0), self._back(directions))
 
     def _back(self, u: Tensor) -> Tensor:
         return u / self._scale.to(u)

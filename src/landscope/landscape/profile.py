@@ -19,11 +19,7 @@ __all__ = ["LossProfiles", "ProfileFits", "fit_profiles", "loss_profiles", "quad
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class LossProfiles(
-    Result,
-    kind="loss_profiles",
-    dims={"displacements": ("direction", "point"), "loss": ("direction", "point")},
-):
+class LossProfiles(Result, kind="loss_profiles", dims=dict.fromkeys(("displacements", "loss"), ("direction", "point"))):
     """Losses along lines through one point.
 
     Args:
@@ -83,23 +79,7 @@ def loss_profiles(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class ProfileFits(
-    Result,
-    kind="profile_fits",
-    dims=dict.fromkeys(
-        (
-            "log_curvature",
-            "log_slope",
-            "log_offset",
-            "log_residual",
-            "curvature",
-            "slope",
-            "offset",
-            "quadratic_residual",
-        ),
-        ("direction",),
-    ),
-):
+class ProfileFits(Result, kind="profile_fits", axis="direction"):
     """Two descriptions of each profile, fitted to the same points (paper, Fig. 2B).
 
     Args:

@@ -14,7 +14,7 @@ from landscope.directions.principal import principal_modes
 from landscope.errors import InputError
 from landscope.landscape.flatness import Flatness, flatness
 from landscope.law.exponents import Exponents, measure_exponents, ranks_to_measure, variance_flatness
-from landscope.protocols import HasStart, LossLandscape, ProgressCallback, silent
+from landscope.protocols import LossLandscape, ProgressCallback, silent
 from landscope.surrogates.shuffled import shuffled_increments
 from landscope.trajectory import Trajectory, check_fresh
 
@@ -126,10 +126,8 @@ class InverseRelation:
 
 def _check_taken_at_the_end(landscape: LossLandscape, window: Trajectory) -> None:
     """The other weights of a network are frozen where its risk was taken: that must be the end of the window."""
-    if not isinstance(landscape, HasStart):
-        return
-    w0, last = landscape.w0, window.row(-1)
-    if not (w0.shape == last.shape and torch.allclose(w0.to(last), last, rtol=1e-4)):
+    w0, last = getattr(landscape, "w0", None), window.row(-1)
+    if w0 is not None and not (w0.shape == last.shape and torch.allclose(w0.to(last), last, rtol=1e-4)):
         raise InputError(
             expected="a landscape taken at the last row of the window, in the same coordinates",
             got="one taken elsewhere",

@@ -29,7 +29,7 @@ _NOTHING = (math.nan, math.nan)
 class WindowLimit(
     Result,
     kind="window_limit",
-    dims=dict.fromkeys(("curvature", "variance", "predicted", "limit", "relaxations", "width", "used"), ("mode",)),
+    axis="mode",
 ):
     """Variances along eigenvectors of the curvature: measured, expected in the window, and in a window without end.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
 
 import torch
@@ -18,13 +17,7 @@ from landscope.penalties.kronecker import KroneckerPenalty
 from landscope.penalties.quadratic import QuadraticPenalty
 from landscope.protocols import Penalty
 
-__all__ = ["accumulate", "layerwise_penalty", "n_directions_of", "task_penalty"]
-
-
-def n_directions_of(penalty: Penalty, asked: int) -> int:
-    """Number of directions that a penalty holds: a mode without a flatness is left to the floor."""
-    has_directions = isinstance(penalty, QuadraticPenalty) and penalty.directions is not None
-    return len(penalty.stiffness) if has_directions else asked
+__all__ = ["accumulate", "layerwise_penalty", "task_penalty"]
 
 
 def task_penalty(task: TaskSnapshot, method: Method, strength: float, n_modes: int) -> Penalty:
@@ -66,7 +59,7 @@ def accumulate(earlier: Penalty | None, latest: Penalty, rank: int | None = None
     if earlier is None:
         return latest if rank is None else _bounded(latest, rank)
     if layers := _same_layers(earlier, latest, rank):
-        return PenaltySum(tuple(_accumulated_layer(*pair, rank) for pair in layers))
+        return PenaltySum(tuple(dataclasses.replace(a, part=accumulate(a.part, b.part, rank)) for a, b in layers))
     if (merged := _merged(earlier, latest, rank)) is not None:
         return merged
     parts = (*earlier.parts, latest) if isinstance(earlier, PenaltySum) else (earlier, latest)
@@ -85,43 +78,27 @@ def _bounded(penalty: Penalty, rank: int) -> Penalty:
 
 
 def _merged(earlier: Penalty, latest: Penalty, rank: int | None) -> Penalty | None:
-    """One quadratic penalty, where both have directions or both have none."""
-    quadratic = isinstance(earlier, QuadraticPenalty) and isinstance(latest, QuadraticPenalty)
-    if not quadratic or (earlier.directions is None) != (latest.directions is None):
+    """One penalty in place of both, exact or as near as a bounded memory allows; None where they stay apart."""
+    if rank is not None and isinstance(earlier, KroneckerPenalty) and isinstance(latest, KroneckerPenalty):
+        return nearest_kronecker_penalty(earlier, latest)
+    pair = [earlier, latest]
+    if rank is not None:  # a layer that one task holds weight by weight is held so for all
+        pair = [uncoupled_penalty(p) if isinstance(p, KroneckerPenalty) else p for p in pair]
+    quadratic = [penalty for penalty in pair if isinstance(penalty, QuadraticPenalty)]
+    with_directions = {penalty.directions is not None for penalty in quadratic}
+    if len(quadratic) < 2 or len(with_directions) == 2:
         return None
-    return merged_penalty([earlier, latest], None if latest.directions is None else rank)
+    return merged_penalty(quadratic, rank if with_directions == {True} else None)
 
 
-_Layer = PartPenalty | KroneckerPenalty
-
-
-def _same_layers(first: Penalty, second: Penalty, rank: int | None) -> list[tuple[_Layer, _Layer]]:
+def _same_layers(first: Penalty, second: Penalty, rank: int | None) -> list[tuple[PartPenalty, PartPenalty]]:
     """The parts of two sums in pairs, where every pair can be merged; otherwise an empty list."""
     if not (isinstance(first, PenaltySum) and isinstance(second, PenaltySum) and len(first.parts) == len(second.parts)):
         return []
-    pairs = zip(first.parts, second.parts, strict=True)
-    if rank is not None:  # a bounded memory may approximate a layer
-        pairs = itertools.starmap(_of_one_type, pairs)
-    kinds = PartPenalty if rank is None else _Layer
-    alike = [
+    pairs = [
         (a, b)
-        for a, b in pairs
-        if isinstance(a, kinds) and isinstance(b, kinds) and type(a) is type(b) and torch.equal(a.columns, b.columns)
+        for a, b in zip(first.parts, second.parts, strict=True)
+        if isinstance(a, PartPenalty) and isinstance(b, PartPenalty) and torch.equal(a.columns, b.columns)
     ]
-    return alike if len(alike) == len(first.parts) else []
-
-
-def _of_one_type(first: Penalty, second: Penalty) -> tuple[Penalty, Penalty]:
-    """Where one is a Kronecker product and the other a stiffness a weight, keep the stiffness a weight of both."""
-    if isinstance(first, KroneckerPenalty) and isinstance(second, PartPenalty):
-        return uncoupled_penalty(first), second
-    if isinstance(first, PartPenalty) and isinstance(second, KroneckerPenalty):
-        return first, uncoupled_penalty(second)
-    return first, second
-
-
-def _accumulated_layer(first: _Layer, second: _Layer, rank: int | None) -> _Layer:
-    if isinstance(first, PartPenalty) and isinstance(second, PartPenalty):
-        return dataclasses.replace(first, part=accumulate(first.part, second.part, rank))
-    assert isinstance(first, KroneckerPenalty) and isinstance(second, KroneckerPenalty)  # noqa: PT018, S101 - _same_layers
-    return nearest_kronecker_penalty(first, second)
+    products = any(isinstance(part.part, KroneckerPenalty) for pair in pairs for part in pair)
+    return [] if len(pairs) < len(first.parts) or (products and rank is None) else pairs

@@ -27,17 +27,12 @@ from landscope.protocols import Penalty
 from landscope.risk.fisher import FisherKind
 from landscope.risk.kronecker import check_layers
 
-__all__ = ["EWC", "KFAC", "L2", "LDC", "MAS", "METHODS", "Method", "decades", "measured_ranks", "resolve_method"]
+__all__ = ["EWC", "KFAC", "L2", "LDC", "MAS", "METHODS", "Method", "measured_ranks", "resolve_method"]
 
 _MEASURED_RANKS = (2, 5, 10, 20, 50, 100, 200)
 """Modes whose measured flatness sets the scale where the flatness comes from the variance."""
 
 FlatnessSource = Literal["measured", "variance"]
-
-
-def decades(first: int, last: int) -> tuple[float, ...]:
-    """Two strengths a decade, from ``10^first`` to ``10^last``."""
-    return tuple(round(10 ** (k / 2), 10) for k in range(2 * first, 2 * last + 1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,41 +41,13 @@ class Method(abc.ABC):
 
     name: ClassVar[str]
     """The string that stands for the method with its default options."""
-    title: ClassVar[str]
-    """What the method does, in a few words."""
-    strengths: ClassVar[tuple[float, ...]]
-    """Values of lambda to try when tuning, rising."""
-    takes_modes: ClassVar[bool] = False
-    """Whether the penalty holds a chosen number of directions; other methods hold every weight."""
-    takes_weights: ClassVar[bool] = False
-    """Whether the penalty can hold a chosen number of single weights."""
     needs_recording: ClassVar[bool] = False
     """Whether the method needs the recorded weights of the task."""
-
-    @property
-    def key(self) -> str:
-        """Short name that states every option, for file names and the command line."""
-        return self.name
-
-    @property
-    def label(self) -> str:
-        """Title and options, for tables and figures."""
-        return self.title
-
-    @property
-    def needs_classifier(self) -> bool:
-        """Whether the method works with plain cross-entropy only."""
-        return False
 
     @property
     def default_strength(self) -> float | None:
         """Default lambda; None where a strength must be given."""
         return None
-
-    @property
-    def measures_flatness(self) -> bool:
-        """Whether the method measures the flatness of every mode that it holds."""
-        return False
 
     def check(self, model: nn.Module, space: ParameterSpace) -> None:  # noqa: B027 - most methods work for every layer
         """Raise where the method does not work for the layers of the selected weights."""
@@ -91,15 +58,12 @@ class Method(abc.ABC):
 
         Args:
             task: Snapshot of the finished task.
-            count: Number of directions to hold (:attr:`takes_modes`), or number of single weights
-                (:attr:`takes_weights`; 0 for all). Other methods ignore it.
+            count: Number of directions to hold, see :meth:`n_directions`, or of single weights (0 for all).
         """
 
     def n_directions(self, task: TaskSnapshot, n_modes: int) -> int:
-        """The number of directions to hold: ``n_modes``, or fewer where the weights moved along fewer."""
-        if not self.takes_modes:
-            return 0
-        return min(n_modes, task.modes.n_moving) if self.needs_recording else n_modes
+        """Number of directions to hold: ``n_modes``, or fewer where the weights moved along fewer."""
+        return min(n_modes, task.modes.n_moving) if self.needs_recording else 0
 
     def settings(self) -> dict[str, Any]:
         """Name and options, as plain values for a checkpoint."""
@@ -122,8 +86,8 @@ class LDC(Method):
         InputError: If an option is unknown, or ``floor`` and ``factored`` are both asked for.
 
     Example:
-        >>> LDC().key, LDC(flatness="variance", factored=True).label
-        ('ldc-floor', 'LDC, F from psi = 4, factored')
+        >>> LDC().floor, LDC(factored=True).floor, LDC(floor=False).default_strength
+        (True, False, 10.0)
     """
 
     flatness: FlatnessSource = "measured"
@@ -132,9 +96,6 @@ class LDC(Method):
     factored: bool = False
 
     name: ClassVar[str] = "ldc"
-    title: ClassVar[str] = "LDC"
-    strengths: ClassVar[tuple[float, ...]] = decades(-1, 3)
-    takes_modes: ClassVar[bool] = True
     needs_recording: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -156,35 +117,17 @@ class LDC(Method):
             )  # fmt: skip
 
     @property
-    def key(self) -> str:
-        """``ldc-floor``, ``ldc-no-floor``, ``ldc-factored``, ``ldc-variance-floor``, ..."""
-        source = [] if self.measures_flatness else ["variance" + ("" if self.psi == LDC.psi else f"-psi{self.psi:g}")]
-        return "-".join([self.name, *source, "factored" if self.factored else "floor" if self.floor else "no-floor"])
-
-    @property
-    def label(self) -> str:
-        """Name and options."""
-        kept = self.title + (" with floor" if self.floor else "" if self.factored else ", no floor")
-        source = [] if self.measures_flatness else [f"F from psi = {self.psi:g}"]
-        return ", ".join([kept, *source, *(["factored"] if self.factored else [])])
-
-    @property
     def default_strength(self) -> float:
         """4, where V is about the rise of ln L; 10 without a floor, as in the paper."""
         return 4.0 if self.floor or self.factored else 10.0
 
-    @property
-    def measures_flatness(self) -> bool:
-        """Whether the flatness is measured along every mode."""
-        return self.flatness == "measured"
-
     def penalty(self, task: TaskSnapshot, count: int) -> Penalty:
         """The constraints along the first ``count`` modes."""
-        if self.measures_flatness:
-            widths = task.widths(task.flatness(count))
+        if self.flatness == "measured":
+            widths = task.widths(count)
         else:
             ranks = measured_ranks(count)
-            measured = task.widths(task.flatness_along([rank - 1 for rank in ranks]))
+            measured = task.widths_along(task.modes.directions[[rank - 1 for rank in ranks]])
             widths = flatness_from_variance(task.modes.variance[:count], self.psi, measured, ranks)
         constraint = landscape_dependent_constraint(
             task.w1, task.modes, widths, n_modes=count, floor="last-mode" if self.floor else "none", strength=1.0
@@ -209,34 +152,16 @@ class EWC(Method):
         InputError: If the kind is unknown.
 
     Example:
-        >>> EWC().key, EWC(fisher="empirical").label
-        ('ewc', 'EWC, empirical Fisher')
+        >>> EWC(fisher="empirical").settings()
+        {'name': 'ewc', 'fisher': 'empirical'}
     """
 
     fisher: FisherKind = "exact"
 
     name: ClassVar[str] = "ewc"
-    title: ClassVar[str] = "EWC"
-    strengths: ClassVar[tuple[float, ...]] = decades(1, 6)
-    takes_weights: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_choice("fisher", self.fisher, get_args(FisherKind))
-
-    @property
-    def needs_classifier(self) -> bool:
-        """The exact Fisher information is that of a classifier."""
-        return self.fisher == "exact"
-
-    @property
-    def key(self) -> str:
-        """``ewc``, ``ewc-empirical`` or ``ewc-batch-mean``."""
-        return self.name if self.fisher == "exact" else f"{self.name}-{self.fisher}"
-
-    @property
-    def label(self) -> str:
-        """Name and kind of the Fisher information."""
-        return f"{self.title}, {self.fisher} Fisher"
 
     def penalty(self, task: TaskSnapshot, count: int) -> QuadraticPenalty:
         """Every weight by its information, or the ``count`` weights of largest information."""
@@ -248,13 +173,6 @@ class KFAC(Method):
     """Elastic weight consolidation with one Kronecker-factored Fisher information a layer."""
 
     name: ClassVar[str] = "kfac"
-    title: ClassVar[str] = "EWC, Kronecker factors"
-    strengths: ClassVar[tuple[float, ...]] = decades(1, 6)
-
-    @property
-    def needs_classifier(self) -> bool:
-        """The Fisher information is that of a classifier."""
-        return True
 
     def check(self, model: nn.Module, space: ParameterSpace) -> None:
         """Raise unless every selected weight belongs to a linear or convolutional layer."""
@@ -270,8 +188,6 @@ class MAS(Method):
     """Memory-aware synapses: hold every weight by how much it moves the outputs."""
 
     name: ClassVar[str] = "mas"
-    title: ClassVar[str] = "memory-aware synapses"
-    strengths: ClassVar[tuple[float, ...]] = decades(1, 6)
 
     def penalty(self, task: TaskSnapshot, count: int) -> QuadraticPenalty:  # noqa: ARG002 - the protocol's argument
         """One stiffness a weight."""
@@ -283,8 +199,6 @@ class L2(Method):
     """Hold all weights alike, by their distance from the end of the task."""
 
     name: ClassVar[str] = "l2"
-    title: ClassVar[str] = "distance from w1"
-    strengths: ClassVar[tuple[float, ...]] = decades(-3, 2)
 
     def penalty(self, task: TaskSnapshot, count: int) -> QuadraticPenalty:  # noqa: ARG002 - the protocol's argument
         """One stiffness for all weights."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from landscope._checks import check_count, check_hooked, check_kind, check_strength
 from landscope.errors import InputError, NonFiniteError
-from landscope.memory.accumulate import accumulate, layerwise_penalty, n_directions_of, task_penalty
+from landscope.memory.accumulate import accumulate, layerwise_penalty, task_penalty
 from landscope.memory.methods import Method, resolve_method
 from landscope.memory.snapshot import TaskSnapshot
 from landscope.memory.state import MemoryState
@@ -27,7 +27,9 @@ from landscope.memory.warnings import (
     warn_of_unprotected,
 )
 from landscope.parameters import ParameterSpace, Selection
-from landscope.penalties.proximal import ProximalSteps, check_optimizer, warn_of_statistics
+from landscope.penalties.proximal import ProximalSteps, check_optimizer
+from landscope.penalties.quadratic import QuadraticPenalty
+from landscope.penalties.warnings import warn_of_statistics
 from landscope.protocols import Penalty
 from landscope.recorder import TrajectoryRecorder
 from landscope.risk.empirical import EmpiricalRisk
@@ -115,7 +117,7 @@ class TaskMemory:
         self.rank = rank if rank is None else check_count("rank", rank, minimum=0)
         if per_layer and not self.method.needs_recording:
             raise InputError(
-                expected="a method that holds modes with per_layer=True", got=self.method.key,
+                expected="a method that holds modes with per_layer=True", got=self.method.name,
                 hint="Leave per_layer out: this method holds every weight.",
             )  # fmt: skip
         for name, flag in (("per_layer", per_layer), ("implicit", implicit)):
@@ -260,16 +262,18 @@ class TaskMemory:
                 hint="Make the risk with space=memory.space.",
             )  # fmt: skip
         window = Trajectory.of(risk.w0[None].cpu()) if self._rows is None else self._rows
-        if self.method.needs_recording and 2 * len(window) < min(self.n_modes, self.space.dim):
-            warn_of_few_rows(len(window), self.n_modes)
+        if self.method.needs_recording:
+            warn_of_few_rows(len(window), self.n_modes, self.space.dim)
         if self._selects_all and self.n_tasks == 0 and self._rows is not None:
             warn_if_parameters_never_moved(self._rows, self.space)
         warn_if_weights_moved_since_recording(window, risk.w0)
         task = TaskSnapshot(risk, window, _MODES_FOUND * self.n_modes, seed=self.n_tasks, ratio=self.ratio)
         make = layerwise_penalty if self.per_layer else task_penalty
         latest = make(task, self.method, self.strength, self.n_modes)
-        asked = 0 if self.per_layer else self.method.n_directions(task, self.n_modes)
-        n_held = n_directions_of(latest, asked)
+        if isinstance(latest, QuadraticPenalty) and latest.directions is not None:
+            n_held = len(latest.stiffness)  # a mode without a flatness is left to the floor
+        else:
+            n_held = 0 if self.per_layer else self.method.n_directions(task, self.n_modes)
         self.held = accumulate(self.held, latest, self.rank)
         self.n_tasks, self.n_held, self._rows = self.n_tasks + 1, n_held, None
         return self.held
@@ -319,8 +323,7 @@ class TaskMemory:
                 hint="Load the state before `with memory.training(...)`.",
             )  # fmt: skip
         loaded = MemoryState.read(state, self._settings(), self.space)
-        if loaded.n_tasks < self.n_tasks:
-            warn_of_fewer_tasks(loaded.n_tasks, self.n_tasks)
+        warn_of_fewer_tasks(loaded.n_tasks, self.n_tasks)
         self.held, self._rows = loaded.held, loaded.rows
         self.n_tasks, self.n_held, self._step = loaded.n_tasks, loaded.n_held, loaded.step
 
@@ -353,7 +356,7 @@ def _strength(method: Method, strength: float | None) -> float:
     value = method.default_strength if strength is None else strength
     if value is None:
         raise InputError(
-            expected=f"a strength for {method.key}", got="none",
+            expected=f"a strength for {method.name}", got="none",
             hint="Pass strength=: this method has no default. Tune it in factors of ten.",
         )  # fmt: skip
     return float(check_strength("strength", value))

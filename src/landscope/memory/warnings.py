@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import math
-import warnings
 from types import TracebackType
 
 import torch
 from torch import Tensor, nn
 
 from landscope.parameters import ParameterSpace
-from landscope.penalties.proximal import UnusedContextWarning
+from landscope.penalties.warnings import WarnsIfUnused, listed, warn
 from landscope.trajectory import Trajectory
 
 __all__ = [
-    "StepMonitor", "TrainingContext", "UnusedContextWarning", "warn_if_parameters_never_moved",
-    "warn_if_weights_moved_since_recording", "warn_of_few_rows", "warn_of_fewer_tasks", "warn_of_unprotected",
+    "StepMonitor", "TrainingContext", "warn_if_parameters_never_moved", "warn_if_weights_moved_since_recording",
+    "warn_of_few_rows", "warn_of_fewer_tasks", "warn_of_unprotected",
 ]  # fmt: skip
 
 
-class TrainingContext(contextlib.AbstractContextManager[None]):
+class TrainingContext(WarnsIfUnused, contextlib.AbstractContextManager[None]):
     """A training context that warns if it is never entered.
 
     Args:
@@ -28,25 +27,20 @@ class TrainingContext(contextlib.AbstractContextManager[None]):
     """
 
     def __init__(self, training: contextlib.AbstractContextManager[None]) -> None:
-        self._training, self._unused = training, True
+        self._training = training
+        self._unused = (
+            "memory.training(optimizer) was called but never entered, so nothing was recorded or protected; write "
+            "`with memory.training(optimizer):`"
+        )
 
     def __enter__(self) -> None:
-        self._unused = False
+        self._unused = ""
         self._training.__enter__()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         return self._training.__exit__(kind, error, traceback)
-
-    def __del__(self) -> None:
-        if self._unused:
-            warnings.warn(
-                "memory.training(optimizer) was called but never entered, so nothing was recorded or protected; "
-                "write `with memory.training(optimizer):`",
-                UnusedContextWarning,
-                stacklevel=2,
-            )
 
 
 class StepMonitor(contextlib.AbstractContextManager["StepMonitor"]):
@@ -72,7 +66,7 @@ class StepMonitor(contextlib.AbstractContextManager["StepMonitor"]):
     def penalty_differentiated(self, _: Tensor) -> None:
         """Note that a gradient of the penalty was taken; a hook of its value."""
         if self._implicit and not self._penalised:
-            _warn(
+            warn(
                 "the loss contains memory.penalty() although implicit steps are taken too, so earlier tasks count "
                 "twice; remove it from the loss, or make the memory with implicit=False"
             )
@@ -81,50 +75,35 @@ class StepMonitor(contextlib.AbstractContextManager["StepMonitor"]):
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._handle.remove()
         if kind is None and not self._stepped:
-            _warn(
+            warn(
                 "the optimiser passed to memory.training(optimizer) took no step, so nothing was recorded or "
                 "protected; pass the optimiser whose step() is called, not a wrapper of it"
             )
         elif kind is None and self._has_tasks and not (self._implicit or self._penalised):
-            _warn(
+            warn(
                 "implicit=False protects earlier tasks only if the loss contains memory.penalty(), and no gradient of "
                 "it was taken; add it to the loss, or leave implicit=False out"
             )
 
 
-def _warn(message: str) -> None:
-    warnings.warn(message, UserWarning, stacklevel=4)
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join([*names[:3], *(["..."] if len(names) > 3 else [])])
-
-
 def warn_of_unprotected(model: nn.Module, tensors: list[Tensor], optimizer: torch.optim.Optimizer) -> None:
     """Warn where all weights were to be protected and the optimiser moves others."""
     protected, moved = set(map(id, tensors)), {id(p) for group in optimizer.param_groups for p in group["params"]}
-    others = [
-        name
-        for name, p in model.named_parameters()
-        if p.requires_grad and id(p) in moved and id(p) not in protected
-    ]  # fmt: skip
+    others = [name for name, p in model.named_parameters() if p.requires_grad and id(p) in moved - protected]
     if others:
-        warnings.warn(
-            f"the optimiser moves {_listed(others)}, which the memory does not protect, because it was frozen or did "
-            "not exist when the memory was made; pass select= to the memory, or make it when all layers are trainable",
-            UserWarning,
-            stacklevel=6,
+        warn(
+            f"the optimiser moves {listed(others)}, which the memory does not protect, because it was frozen or did "
+            "not exist when the memory was made; pass select= to the memory, or make it when all layers are trainable"
         )
 
 
 def warn_of_fewer_tasks(loaded: int, current: int) -> None:
     """Warn where a loaded state is older than the last consolidated task."""
-    warnings.warn(
-        f"the loaded state has {loaded} tasks and the memory had {current}, so the later tasks are lost; save a "
-        "checkpoint after each consolidate()",
-        UserWarning,
-        stacklevel=3,
-    )
+    if loaded < current:
+        warn(
+            f"the loaded state has {loaded} tasks and the memory had {current}, so the later tasks are lost; save a "
+            "checkpoint after each consolidate()"
+        )
 
 
 def warn_if_parameters_never_moved(window: Trajectory, space: ParameterSpace) -> None:
@@ -132,22 +111,19 @@ def warn_if_parameters_never_moved(window: Trajectory, space: ParameterSpace) ->
     moved = (window.weights[0] != window.weights[-1]).split([math.prod(shape) for shape in space.shapes])
     still = [name for name, part in zip(space.names, moved, strict=True) if not part.any()]
     if 0 < len(still) < len(space.names):
-        warnings.warn(
-            f"{_listed(still)} did not move during the task and will be held at the initial values; if another task "
-            "trains it, such as a head of its own, pass select= with the weights that all tasks share",
-            UserWarning,
-            stacklevel=4,
+        warn(
+            f"{listed(still)} did not move during the task and will be held at the initial values; if another task "
+            "trains it, such as a head of its own, pass select= with the weights that all tasks share"
         )
 
 
-def warn_of_few_rows(n_rows: int, n_modes: int) -> None:
+def warn_of_few_rows(n_rows: int, n_modes: int, dim: int) -> None:
     """Warn where far fewer steps were recorded than directions were asked for."""
-    warnings.warn(
-        f"{n_rows} recorded steps span at most {n_rows - 1} of the {n_modes} directions asked for, and the penalty "
-        "will differ from one built on a longer window; train more steps in memory.training, or lower n_modes",
-        UserWarning,
-        stacklevel=4,
-    )
+    if 2 * n_rows < min(n_modes, dim):
+        warn(
+            f"{n_rows} recorded steps span at most {n_rows - 1} of the {n_modes} directions asked for, and the penalty "
+            "will differ from one built on a longer window; train more steps in memory.training, or lower n_modes"
+        )
 
 
 def warn_if_weights_moved_since_recording(window: Trajectory, w1: Tensor) -> None:
@@ -156,9 +132,7 @@ def warn_if_weights_moved_since_recording(window: Trajectory, w1: Tensor) -> Non
     reach = max(float(torch.dist(row, last)) for row in window.weights)
     away = float(torch.dist(w1.to(last), last))
     if away > reach > 0:
-        warnings.warn(
+        warn(
             f"the weights are {away / reach:.2g} times farther from the last recorded weights than any recorded row, "
-            "so the recorded directions may not fit them; consolidate at the weights where the training ended",
-            UserWarning,
-            stacklevel=4,
+            "so the recorded directions may not fit them; consolidate at the weights where the training ended"
         )

@@ -15,8 +15,6 @@ from torch import Tensor
 
 from landscope._checks import check_kind, check_positive, check_vector
 from landscope.errors import InputError
-from landscope.penalties.kronecker import KroneckerPenalty
-from landscope.penalties.quadratic import QuadraticPenalty
 from landscope.penalties.state import check_keys, penalty_from
 from landscope.protocols import Penalty
 
@@ -123,6 +121,7 @@ class PenaltySum:
 
     Example:
         >>> import torch
+        >>> from landscope.penalties import QuadraticPenalty
         >>> parts = [QuadraticPenalty(anchor=torch.tensor([x]), stiffness=torch.ones(1)) for x in (0.0, 2.0)]
         >>> both = PenaltySum(tuple(parts))
         >>> both(torch.tensor([1.0])).item(), round(both.proximal_step(torch.tensor([5.0]), 1e6).item(), 3)
@@ -200,7 +199,7 @@ class PenaltySum:
     @functools.cached_property
     def _disjoint(self) -> bool:
         """Whether no weight belongs to two parts."""
-        columns = [part.columns.flatten() for part in self.parts if isinstance(part, PartPenalty | KroneckerPenalty)]
+        columns = [part.columns for part in self.parts if isinstance(part, PartPenalty)]
         return len(columns) == len(self.parts) and len(torch.cat(columns).unique()) == sum(map(len, columns))
 
     @functools.cached_property
@@ -253,6 +252,7 @@ def load_penalty(state: Mapping[str, Any]) -> Penalty:
 
     Example:
         >>> import torch
+        >>> from landscope.penalties import QuadraticPenalty
         >>> penalty = QuadraticPenalty(anchor=torch.ones(2), stiffness=torch.ones(2))
         >>> load_penalty(penalty.state_dict())(torch.zeros(2)).item()
         2.0
@@ -265,7 +265,7 @@ def load_penalty(state: Mapping[str, Any]) -> Penalty:
         check_keys(state, ("part", "columns", "dim", "parameters"))
         columns, names = state["columns"], tuple(state["parameters"])
         return PartPenalty(load_penalty(state["part"]), columns, dim=state["dim"], parameters=names)
-    return penalty_from(state, (QuadraticPenalty, KroneckerPenalty))
+    return penalty_from(state)
 
 
 def _conjugate_gradients(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from landscope._checks import check_count, check_kind, check_strength, check_vector
 from landscope.errors import InputError
-from landscope.penalties.blocks import PenaltySum
+from landscope.penalties.blocks import PartPenalty, PenaltySum
 from landscope.penalties.kronecker import KroneckerPenalty
 from landscope.penalties.quadratic import QuadraticPenalty
 from landscope.results import stamp
@@ -121,15 +121,17 @@ def kronecker_elastic_weight_consolidation(
     check_kind("the risk", risk, EmpiricalRisk, hint="Pass ls.EmpiricalRisk(model, criterion, data).")
     w1 = check_vector("w1", w1, dim=risk.space.dim)
     parts = [
-        KroneckerPenalty(
-            anchor=w1.detach()[layer.columns],
-            columns=layer.columns.to(w1.device),
+        PartPenalty(
+            KroneckerPenalty(
+                anchor=w1.detach()[layer.columns],
+                inputs=layer.inputs.to(w1),
+                outputs=(layer.outputs / 2).to(w1),
+                strength=strength,
+                provenance=stamp(strength=strength),
+            ),
+            layer.columns.flatten().to(w1.device),
             dim=len(w1),
-            inputs=layer.inputs.to(w1),
-            outputs=(layer.outputs / 2).to(w1),
-            strength=strength,
             parameters=risk.space.names,
-            provenance=stamp(strength=strength),
         )
         for layer in risk.kronecker_factors(w1)
     ]

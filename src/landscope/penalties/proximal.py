@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import warnings
 import weakref
 from collections.abc import Iterable
 from types import TracebackType
@@ -15,21 +14,18 @@ from torch import Tensor, nn
 from landscope._checks import check_hooked, check_kind
 from landscope.errors import InputError, NonFiniteError
 from landscope.parameters import ParameterSpace, Selection
+from landscope.penalties.warnings import WarnsIfUnused, warn, warn_of_statistics
 from landscope.protocols import Penalty
 from landscope.step_size import is_known, step_size, was_skipped
 
-__all__ = ["ProximalSteps", "UnusedContextWarning", "check_optimizer", "warn_of_statistics"]
-
-
-class UnusedContextWarning(UserWarning):
-    """A context manager was made and never entered, so that it did nothing."""
+__all__ = ["ProximalSteps", "check_optimizer"]
 
 
 _ACTIVE: weakref.WeakSet[ProximalSteps] = weakref.WeakSet()
 """The entered instances."""
 
 
-class ProximalSteps:
+class ProximalSteps(WarnsIfUnused):
     r"""Takes the implicit step of a penalty after each ``optimizer.step()``.
 
     .. math:: w \leftarrow \arg\min_u V(u) + \frac{|u - w|^2}{2\alpha}
@@ -74,8 +70,6 @@ class ProximalSteps:
         1.0
     """
 
-    _unused = False
-
     def __init__(
         self,
         penalty: Penalty,
@@ -94,7 +88,11 @@ class ProximalSteps:
         self.penalty = penalty.to(w.device, w.dtype)
         self._optimizer = optimizer
         self._hook: torch.utils.hooks.RemovableHandle | None = None
-        self._unused = self._step_size_unchecked = True
+        self._step_size_unchecked = True
+        self._unused = (
+            "landscope.ProximalSteps was made but never entered, so it took no step; write `with "
+            "ls.ProximalSteps(...):`"
+        )
 
     def __enter__(self) -> ProximalSteps:
         if self._hook is None:
@@ -103,17 +101,8 @@ class ProximalSteps:
             # First of all hooks, so that a recorder that was entered earlier also sees the weights after this step.
             self._optimizer._optimizer_step_post_hooks.move_to_end(self._hook.id, last=False)  # ty: ignore[missing-attribute] - typed as a dict
             _ACTIVE.add(self)
-        self._unused = False
+        self._unused = ""
         return self
-
-    def __del__(self) -> None:
-        if self._unused:
-            warnings.warn(
-                "landscope.ProximalSteps was made but never entered, so it took no step; write "
-                "`with ls.ProximalSteps(...):`",
-                UnusedContextWarning,
-                stacklevel=2,
-            )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -153,11 +142,15 @@ class ProximalSteps:
 
     @torch.no_grad()
     def _after_step(self, *_: object) -> None:
-        if was_skipped(self._optimizer) or (rate := self._step_size()) == 0:  # the first step of a warm-up
+        rate = 0.0 if was_skipped(self._optimizer) else step_size(self._optimizer, self._groups, self._tensors)
+        if rate == 0:  # also at the first step of a warm-up
             return
-        if self._step_size_unchecked:
-            self._step_size_unchecked = False
-            _warn_of_unknown_step_size(self._optimizer, self._tensors)
+        if self._step_size_unchecked and not is_known(self._optimizer, self._tensors):
+            warn(
+                f"the step size of {type(self._optimizer).__name__} is not known, so its learning rate is used; the "
+                "strength has another scale than with SGD or Adam and must be tuned"
+            )
+        self._step_size_unchecked = False
         try:
             weights = self.penalty.proximal_step(self._weights(), rate)
         except NonFiniteError as error:
@@ -168,9 +161,6 @@ class ProximalSteps:
             ) from error
         for tensor, value in zip(self._tensors, self.space.unflatten(weights).values(), strict=True):
             tensor.copy_(value)
-
-    def _step_size(self) -> float:
-        return step_size(self._optimizer, self._groups, self._tensors)
 
     def _weights(self) -> Tensor:
         return torch.cat([tensor.detach().reshape(-1) for tensor in self._tensors])
@@ -206,49 +196,10 @@ def _space_of(
     return ParameterSpace.of(model, select)
 
 
-def warn_of_statistics(model: nn.Module) -> None:
-    """Warn where layers update running statistics, which no penalty holds."""
-    updating = [
-        name
-        for name, module in model.named_modules()
-        if module.training and getattr(module, "track_running_stats", False) and hasattr(module, "running_mean")
-    ]
-    if updating:
-        layers = ", ".join([*map(repr, updating[:3]), *(["..."] if len(updating) > 3 else [])])
-        warnings.warn(
-            f"layers {layers} update running statistics, which are not weights, so no penalty holds them; put these "
-            "layers in eval mode to keep their statistics",
-            UserWarning,
-            stacklevel=4,
-        )
-
-
-def _warn_of_unknown_step_size(optimizer: torch.optim.Optimizer, tensors: list[Tensor]) -> None:
-    if not is_known(optimizer, tensors):
-        warnings.warn(
-            f"the step size of {type(optimizer).__name__} is not known, so its learning rate is used; the strength has "
-            "another scale than with SGD or Adam and must be tuned",
-            UserWarning,
-            stacklevel=2,
-        )
-
-
 def check_optimizer(
     space: ParameterSpace, tensors: list[Tensor], optimizer: torch.optim.Optimizer
 ) -> list[dict[str, Any]]:
-    """The parameter groups of an optimiser that hold the selected parameters.
-
-    Args:
-        space: Names of the parameters.
-        tensors: The parameters.
-        optimizer: Optimiser of all these parameters.
-
-    Returns:
-        The parameter groups.
-
-    Raises:
-        InputError: If the optimiser does not hold all parameters, or has several step sizes for them.
-    """
+    """Return the groups of an optimiser that hold the selected parameters: all of them, at one step size."""
     home = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
     missing = [
         name

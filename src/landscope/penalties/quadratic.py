@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,8 +10,7 @@ from torch import Tensor
 
 from landscope._checks import check_finite, check_positive, check_strength, check_vector
 from landscope.errors import InputError
-from landscope.penalties.state import fields_of
-from landscope.results import Result
+from landscope.penalties.state import StoredPenalty
 
 __all__ = ["QuadraticPenalty"]
 
@@ -22,7 +20,7 @@ _ORTHONORMAL = 1e-3
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class QuadraticPenalty(
-    Result,
+    StoredPenalty,
     kind="quadratic_penalty",
     dims={"anchor": ("weight",), "directions": ("direction", "weight"), "stiffness": ("direction",)},
 ):
@@ -65,7 +63,6 @@ class QuadraticPenalty(
     stiffness: Float[Tensor, " k"]
     directions: Float[Tensor, "k N"] | None = None
     floor: float = 0.0
-    strength: float = 1.0
     offset: float = 0.0
     parameters: tuple[str, ...] = ()
 
@@ -117,12 +114,8 @@ class QuadraticPenalty(
         stretched = ((self.stiffness.to(z) - self.floor) * along.square()).sum(dim=-1)
         return self.offset + self.strength * (stretched + self.floor * z.square().sum(dim=-1))
 
-    def gradient(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points N"]:
-        r""":math:`\nabla V(w) = 2 \lambda [k_0 z + \sum_i (k_i - k_0) p_i (p_i \cdot z)]`, z = w - w_1."""
-        return self.hessian_vector_product(w, self._from_anchor(w))
-
     def hessian_vector_product(self, w: Float[Tensor, "*points N"], vector: Tensor) -> Float[Tensor, "*points N"]:  # noqa: ARG002
-        """The Hessian, the same everywhere, times a vector."""
+        r"""The constant Hessian times a vector z: :math:`2 \lambda [k_0 z + \sum_i (k_i - k_0) p_i p_i \cdot z]`."""
         return self._scaled(vector, 2 * self.strength * self.stiffness, 2 * self.strength * self.floor)
 
     def proximal_step(self, w: Float[Tensor, "*points N"], step_size: float) -> Float[Tensor, "*points N"]:
@@ -147,32 +140,6 @@ class QuadraticPenalty(
         rate = 2 * check_positive("step_size", step_size) * self.strength
         z = self._from_anchor(w)
         return self.anchor.to(z) + self._scaled(z, 1 / (1 + rate * self.stiffness), 1 / (1 + rate * self.floor))
-
-    @property
-    def dim(self) -> int:
-        """Length N of w."""
-        return len(self.anchor)
-
-    @property
-    def n_stored(self) -> int:
-        """Number of stored values."""
-        return sum(tensor.numel() for tensor in self.tensors().values())
-
-    def state_dict(self) -> dict[str, Any]:
-        """The fields, for ``torch.save``; :func:`landscope.penalties.load_penalty` rebuilds the penalty."""
-        return fields_of(self)
-
-    def with_strength(self, strength: float) -> QuadraticPenalty:
-        """The same penalty with another lambda."""
-        return dataclasses.replace(self, strength=strength)
-
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> QuadraticPenalty:
-        """The same penalty on another device or in another dtype."""
-        moved = {name: tensor.to(device=device, dtype=dtype) for name, tensor in self.tensors().items()}
-        return dataclasses.replace(self, **moved)
-
-    def _from_anchor(self, w: Tensor) -> Tensor:
-        return check_vector("w", w, dim=len(self.anchor), device=self.anchor.device) - self.anchor
 
     def _scaled(self, z: Tensor, along: Tensor, otherwise: float) -> Tensor:
         """Scale ``z`` by a factor along each direction, and by another factor along everything orthogonal."""

@@ -1,33 +1,40 @@
-"""Reproduce figures of the paper: run their jobs, and write all claims, tables and times."""
+"""Reproduce figures of the paper: run their jobs, and write all claims, tables, plots and times."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
+from landscope import plots
 from landscope.claims.verdict import Judgement
 from landscope.errors import InputError, StorageError
 from landscope.progress import Reporter
-from landscope.reproduction.figures.figure import CLAIM_HEADINGS, Figure, Plan, Section, claim_row
+from landscope.report.render import render
+from landscope.reproduction.figures.figure import Figure, Plan, Section, claims_table
 from landscope.reproduction.jobs import perform, seconds_of
 from landscope.storage.atomic import write_json, write_text
 
 __all__ = ["Reproduction", "reproduce"]
 
+_Drawn = list[tuple[str, str, str, bool]]
+"""The plots of a section: heading, HTML, caption, and whether it is wide."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Reproduction:
-    """Results of several figures.
+    """Results of several figures so far.
 
     Args:
         plan: The plan of the reproduction.
         sections: Sections of the figures, in order.
+        drawn: The plots of each section.
         seconds: Title of a figure -> seconds of its jobs, added over processes.
     """
 
     plan: Plan
-    sections: Sequence[Section]
-    seconds: Mapping[str, float]
+    sections: list[Section] = dataclasses.field(default_factory=list)
+    drawn: list[_Drawn] = dataclasses.field(default_factory=list)
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def judgements(self) -> list[Judgement]:
@@ -39,15 +46,8 @@ class Reproduction:
         return list(by_key.values())
 
 
-def reproduce(
-    plan: Plan,
-    figures: Sequence[Figure],
-    reporter: Reporter,
-    *,
-    processes: int = 1,
-    after: Callable[[Reproduction], object] = lambda _: None,
-) -> Reproduction:
-    """Reproduce figures one after another, and after each write ``claims.md`` and ``numbers.json``.
+def reproduce(plan: Plan, figures: Sequence[Figure], reporter: Reporter, *, processes: int = 1) -> Reproduction:
+    """Reproduce figures one after another, and after each write ``report.html``, ``claims.md`` and ``numbers.json``.
 
     Existing results are kept.
 
@@ -56,7 +56,6 @@ def reproduce(
         figures: The figures.
         reporter: Shows progress.
         processes: Number of jobs side by side.
-        after: Called with the results so far, after each figure.
 
     Returns:
         The results of all figures.
@@ -74,19 +73,30 @@ def reproduce(
             expected=f"an empty folder or a reproduction at {plan.folder}", got="other files", hint="Choose another."
         )
     planned = [(figure, figure.jobs(plan)) for figure in figures]  # missing data show now, not after hours of work
-    results = Reproduction(plan, [], {})
+    results = Reproduction(plan)
     for figure, jobs in planned:
         reporter.note(f"[bold]{figure.title}[/bold]")
         timings = plan.folder / "timings" / f"{figure.key}.json"
         perform(jobs, reporter, timings, processes=processes)
-        seconds = {**results.seconds, figure.title: sum(seconds_of(timings).values())}
-        results = Reproduction(plan, [*results.sections, *figure.sections(plan)], seconds)
+        results.seconds[figure.title] = sum(seconds_of(timings).values())
+        for section in figure.sections(plan):
+            results.sections.append(section)
+            results.drawn.append(_drawn(section))
         _write(results)
-        after(results)
     return results
 
 
+def _drawn(section: Section) -> _Drawn:
+    drawn = [(plot, plot.draw()) for plot in section.plots]
+    return [
+        (plot.heading, plots.as_html(figure, f"{section.key}-{number}"), plot.caption, plot.wide)
+        for number, (plot, figure) in enumerate(drawn)
+        if figure is not None
+    ]
+
+
 def _write(results: Reproduction) -> None:
+    plan = results.plan
     claims = [
         {
             "key": judgement.claim.key,
@@ -98,29 +108,33 @@ def _write(results: Reproduction) -> None:
         for judgement in results.judgements
     ]
     numbers = {section.key: dict(section.values) for section in results.sections}
-    write_json(results.plan.folder / "numbers.json", {"claims": claims, **numbers})
-    write_text(results.plan.folder / "claims.md", _as_markdown(results))
-
-
-def _as_markdown(results: Reproduction) -> str:
-    """Claims, tables and times as one text."""
-    plan = results.plan
-    claims = [claim_row(judgement) for judgement in results.judgements]
     times = [[title, f"{seconds / 60:.1f}"] for title, seconds in results.seconds.items()]
+    page = render(
+        "reproduction.html.j2",
+        title=f"Reproduction on {plan.settings.data}",
+        about=f"{plan.seeds} seeds{', quick sizes' if plan.quick else ''}",
+        judgements=results.judgements,
+        sections=list(zip(results.sections, results.drawn, strict=True)),
+        times=times,
+    )
+    write_json(plan.folder / "numbers.json", {"claims": claims, **numbers})
+    write_text(plan.folder / "claims.md", _as_markdown(results, times))
+    write_text(plan.folder / "report.html", page)
+
+
+def _as_markdown(results: Reproduction, times: Sequence[Sequence[str]]) -> str:
+    """Claims, tables and times as one text."""
+    plan, judgements = results.plan, results.judgements
     parts = [
         f"Data {plan.settings.data}, {plan.seeds} seeds where a table does not say otherwise. Verdicts are computed "
         "from means over seeds.",
-        *([_table(CLAIM_HEADINGS, claims)] if claims else []),
-        *(_as_text(section) for section in results.sections if section.rows),
-        "## Time of every figure",
-        _table(("figure", "minutes of one process"), times),
+        _table(*claims_table(judgements)) if judgements else "",
     ]
-    return "\n\n".join(parts) + "\n"
-
-
-def _as_text(section: Section) -> str:
-    parts = (f"## {section.title}", section.text, _table(section.headings, section.rows))
-    return "\n\n".join(part for part in parts if part)
+    for section in results.sections:
+        if section.rows:
+            parts += [f"## {section.title}", section.text, _table(section.headings, section.rows)]
+    parts += ["## Time of every figure", _table(("figure", "minutes of one process"), times)]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from landscope.claims.exponents import NULL_NAME
@@ -18,49 +17,44 @@ from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.study import saved
 from landscope.study.exponents import EXPONENTS, row_results
 
-__all__ = ["COLUMNS", "LAW_ROWS", "SeedSummary", "pooled_control", "summarise"]
+__all__ = ["COLUMNS", "LAW_ROWS", "SeedSummary", "pooled_control"]
 
-COLUMNS = ("B", "alpha", "seeds", "row", "psi", "psi_D", "psi_tau", "gamma")
+COLUMNS = ("B", "alpha", "seeds", "row", *EXPONENTS)
 """Headings of the table of exponents."""
 
 LAW_ROWS = (IN_SAMPLE, FRESH, SHUFFLED)
 """Rows of the table that the stage law makes; the controls add others."""
 
 
-@dataclasses.dataclass(frozen=True)
 class SeedSummary:
-    """Numbers of one (B, alpha) over seeds.
+    """Numbers of runs that differ in their seed only.
 
     Args:
-        batch_size: B.
-        learning_rate: alpha.
-        seeds: Seeds of the runs.
-        rows: Row of the table of exponents -> exponent -> its value in each run (each surrogate, for the null).
-        values: Claim -> measured value of each run.
-        judgements: The claims, judged on means over seeds.
-        folders: The runs.
+        runs: At least two runs, as far as the stage law.
     """
 
-    batch_size: int
-    learning_rate: float
-    seeds: tuple[int, ...]
-    rows: Mapping[str, Mapping[str, list[float]]]
-    values: Mapping[str, list[float]]
-    judgements: list[Judgement]
-    folders: tuple[Path, ...]
+    def __init__(self, runs: Sequence[ExperimentRun]) -> None:
+        self.runs, self.settings = runs, runs[0].settings
+        self.rows: dict[str, dict[str, list[float]]] = self._exponents()
+        """Row of the table of exponents -> exponent -> its value in each run (each surrogate, for the null)."""
+        measured = [run.results.measurements for run in runs]
+        shared = [key for key in measured[0] if all(key in other for other in measured)]
+        single = {key: [other[key] for other in measured] for key in shared}
+        self._values = {key: [measurement.value for measurement in same] for key, same in single.items()}
+        self._judgements = judged({key: self._over_seeds(key, same) for key, same in single.items()})
 
     @property
     def name(self) -> str:
         """Batch size and learning rate, for a legend."""
-        return f"B = {self.batch_size}, α = {self.learning_rate:g}"
+        return f"B = {self.settings.batch_size}, α = {self.settings.learning_rate:g}"
 
     def judgements_on(self, claims: Sequence[str]) -> list[Judgement]:
-        """The judgements on some claims, by key."""
-        return [judgement for judgement in self.judgements if judgement.claim.key in claims]
+        """Judgements on some claims by key, from means over seeds."""
+        return [judgement for judgement in self._judgements if judgement.claim.key in claims]
 
     def exponent_rows(self, names: Sequence[str] | None = None) -> list[list[str]]:
         """The table of exponents, one row for each set of directions and window; all rows by default."""
-        head = [f"{self.batch_size}", f"{self.learning_rate:g}", f"{len(self.seeds)}"]
+        head = [f"{self.settings.batch_size}", f"{self.settings.learning_rate:g}", f"{len(self.runs)}"]
         return [
             [*head, name, *(mean_with_interval(row[key]) for key in EXPONENTS)]
             for name, row in self.rows.items()
@@ -70,68 +64,42 @@ class SeedSummary:
     def numbers(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {
-            "batch_size": self.batch_size,
-            "learning_rate": self.learning_rate,
-            "seeds": list(self.seeds),
-            "values": dict(self.values),
-            "intervals": {name: seed_interval(values) for name, values in self.values.items()},
-            "exponents": {name: dict(row) for name, row in self.rows.items()},
-            "claims": [{"key": j.claim.key, "verdict": j.verdict, "sentence": j.sentence} for j in self.judgements],
+            "batch_size": self.settings.batch_size,
+            "learning_rate": self.settings.learning_rate,
+            "seeds": [run.settings.seed for run in self.runs],
+            "values": self._values,
+            "intervals": {name: seed_interval(values) for name, values in self._values.items()},
+            "exponents": self.rows,
+            "claims": [{"key": j.claim.key, "verdict": j.verdict, "sentence": j.sentence} for j in self._judgements],
         }
 
+    def _exponents(self) -> dict[str, dict[str, list[float]]]:
+        """The rows of the table of exponents that all runs have."""
+        rows: dict[str, dict[str, list[float]]] = {}
+        for result in row_results(self.settings.n_nulls):
+            if all(run.has(result.name) for run in self.runs):
+                for found in (run.load(result.name, result.kind) for run in self.runs):
+                    row = rows.setdefault(found.name, {key: [] for key in EXPONENTS})
+                    for key in EXPONENTS:
+                        row[key].append(float(getattr(found, key)))
+        return rows
 
-def summarise(runs: Sequence[ExperimentRun]) -> SeedSummary:
-    """Summarise runs that differ in their seed only.
-
-    Args:
-        runs: At least two runs, as far as the stage law.
-    """
-    rows, settings = _exponents(runs), runs[0].settings
-    measured = [run.results.measurements for run in runs]
-    shared = [key for key in measured[0] if all(key in other for other in measured)]
-    dim = runs[0].results.summary()["weights"]
-    over_seeds = {key: _over_seeds(key, [other[key] for other in measured], rows, runs, dim) for key in shared}
-    return SeedSummary(
-        settings.batch_size,
-        settings.learning_rate,
-        tuple(run.settings.seed for run in runs),
-        rows,
-        {key: [other[key].value for other in measured] for key in shared},
-        judged(over_seeds),
-        tuple(run.path for run in runs),
-    )
-
-
-def _exponents(runs: Sequence[ExperimentRun]) -> dict[str, dict[str, list[float]]]:
-    """The rows of the table of exponents that all runs have."""
-    rows: dict[str, dict[str, list[float]]] = {}
-    for result in row_results(runs[0].settings.n_nulls):
-        if not all(run.has(result.name) for run in runs):
-            continue
-        for found in (run.load(result.name, result.kind) for run in runs):
-            row = rows.setdefault(found.name, {key: [] for key in EXPONENTS})
-            for key in EXPONENTS:
-                row[key].append(float(getattr(found, key)))
-    return rows
-
-
-def _over_seeds(
-    key: str, single: Sequence[Measurement], rows: Mapping[str, Any], runs: Sequence[ExperimentRun], dim: int
-) -> Measurement:
-    """The mean with Student's interval, and the controls of all runs."""
-    values = [measurement.value for measurement in single]
-    mean = sum(values) / len(values)
-    named: dict[str, list[Control]] = {}
-    for control in (control for measurement in single for control in measurement.controls):
-        named.setdefault(control.name, []).append(control)
-    surrogates = rows.get(SHUFFLED, {}).get(key, [])
-    controls = {name: pooled_control(same, surrogates) for name, same in named.items()}
-    if key == "modes_for_90_percent":
-        results = [saved.null(number) for number in range(runs[0].settings.n_nulls)]
-        nulls = [run.load(result.name, result.kind) for run in runs for result in results]
-        controls[NULL_NAME] = few_modes_control(mean, nulls, dim)
-    notes = {measurement.note for measurement in single}
-    return Measurement(mean, seed_interval(values), tuple(controls.values()), notes.pop() if len(notes) == 1 else "")
+    def _over_seeds(self, key: str, single: Sequence[Measurement]) -> Measurement:
+        """The mean with Student's interval, and the controls of all runs."""
+        named: dict[str, list[Control]] = {}
+        for control in (control for measurement in single for control in measurement.controls):
+            named.setdefault(control.name, []).append(control)
+        surrogates = self.rows.get(SHUFFLED, {}).get(key, [])
+        controls = {name: pooled_control(same, surrogates) for name, same in named.items()}
+        notes = {measurement.note for measurement in single}
+        note = notes.pop() if len(notes) == 1 else ""
+        mean = Measurement.over_seeds([measurement.value for measurement in single], note=note)
+        if key == "modes_for_90_percent":
+            results = [saved.null(number) for number in range(self.settings.n_nulls)]
+            nulls = [run.load(result.name, result.kind) for run in self.runs for result in results]
+            dim = self.runs[0].results.summary()["weights"]
+            controls[NULL_NAME] = few_modes_control(mean.value, nulls, dim)
+        return dataclasses.replace(mean, controls=tuple(controls.values()))
 
 
 def pooled_control(same: Sequence[Control], surrogates: Sequence[float] = ()) -> Control:

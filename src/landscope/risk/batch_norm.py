@@ -37,16 +37,8 @@ def warn_of_other_statistics() -> None:
 class ReestimatedLosses(ClosureLosses):
     """Full evaluation after one pass over all data that re-estimates the statistics of batch normalisation.
 
-    The statistics are averages over batches, as in ``torch.optim.swa_utils.update_bn``. All other layers, such as
+    The statistics are averages over the blocks, as in ``torch.optim.swa_utils.update_bn``. All other layers, such as
     dropout, stay in eval mode.
-
-    Args:
-        model: A private copy in eval mode.
-        sample_losses: The criterion.
-        blocks: The data, in the batches for the statistics.
-
-    Raises:
-        InputError: If the model has no running statistics.
     """
 
     def __init__(self, model: nn.Module, sample_losses: SampleLosses, blocks: Sequence[Block]) -> None:

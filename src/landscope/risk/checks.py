@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from landscope._checks import for_float64
-from landscope.errors import InputError, NondeterministicLossError
+from landscope.errors import InputError, LandscopeError, NondeterministicLossError
 from landscope.parameters import ParameterSpace
 from landscope.risk.batch_norm import ReestimatedLosses
-from landscope.risk.data import Block, call_model, fits
+from landscope.risk.data import OTHER_BATCHES, Block, call_model, fits
 from landscope.risk.evaluation import BlockLosses
 from landscope.risk.losses import SampleLosses, Unreduced
 
-__all__ = ["check_criterion", "check_inputs", "check_labels", "check_losses", "check_mean"]
+__all__ = [
+    "UnusedWeightsError", "check_criterion", "check_inputs", "check_labels", "check_losses", "check_mean",
+    "described", "explained",
+]  # fmt: skip
 
 _IGNORED = -100
 _PROBED = 32
+_FEW_PARTS = 8
+_INPUTS_HINT = "The inputs are {}. Check their shape and their dtype."
 
 
 def check_inputs(model: nn.Module, inputs: Any) -> None:
@@ -32,19 +38,16 @@ def check_inputs(model: nn.Module, inputs: Any) -> None:
         raise InputError(
             expected=f"batches with the arguments of {type(model).__name__}.forward: {', '.join(wanted)}",
             got=", ".join(map(str, inputs)),
-            hint="Rename or remove keys, or use EmpiricalRisk.from_closure(model, batch_losses, data).",
+            hint=f"Rename or remove keys, or {OTHER_BATCHES}",
         )
 
 
 @torch.no_grad()
 def check_labels(model: nn.Module, pairs: Sequence[Block]) -> None:
     """Raise if a label has no output; the evaluation would only say "index out of range"."""
-    negative = [
-        int(targets.min())
-        for _, targets in pairs
-        if isinstance(targets, Tensor) and targets.numel() and not targets.is_floating_point()
-    ]
-    if any(least < 0 and least != _IGNORED for least in negative):
+    labels = [targets for _, targets in pairs if isinstance(targets, Tensor) and not targets.is_floating_point()]
+    negative = {label for targets in labels for label in targets[targets < 0].unique().tolist()} - {_IGNORED}
+    if negative:
         raise InputError(
             expected=f"labels of at least 0, or {_IGNORED} for ignored targets", got=f"label {min(negative)}",
             hint="Check the labels.",
@@ -52,9 +55,8 @@ def check_labels(model: nn.Module, pairs: Sequence[Block]) -> None:
     if not isinstance(pairs[0][0], Tensor):
         return
     with torch.random.fork_rng(devices=[]):
-        logits = model(copy.deepcopy(pairs[0][0][:1]))
-    labels = [targets for _, targets in pairs if isinstance(targets, Tensor) and not targets.is_floating_point()]
-    largest = max((int(targets.max()) for targets in labels), default=0)
+        logits = _outputs(model, pairs[0][0][:1])
+    largest = max((int(targets.max()) for targets in labels if targets.numel()), default=0)
     if isinstance(logits, Tensor) and logits.ndim == 2 and largest >= logits.shape[1]:
         raise InputError(
             expected=f"labels from 0 to {logits.shape[1] - 1}, one for each output",
@@ -65,24 +67,41 @@ def check_labels(model: nn.Module, pairs: Sequence[Block]) -> None:
 
 @torch.no_grad()
 def check_criterion(model: nn.Module, sample_losses: SampleLosses, block: Block) -> None:
-    """Raise if the criterion does not accept the outputs of the model; an error of the model itself is not changed."""
+    """Raise if the model does not accept the inputs, or the criterion the outputs, or if the criterion is random."""
     with torch.random.fork_rng(devices=[]):
         outputs, targets = _few_outputs(model, *block, slice(0, _PROBED))
+        wanted = f"a criterion for outputs {described(outputs)} with targets {described(targets)}"
+        with explained(wanted, "Check the shape and the dtype of the targets; class labels are integers."):
+            first, second = (sample_losses(outputs, targets)[0] for _ in range(2))
+    if not _are_close(first, second):
+        raise NondeterministicLossError(
+            expected="a criterion that gives the same losses for the same outputs",
+            got=f"a mean of {float(first.mean()):.9g}, then {float(second.mean()):.9g}",
+            hint="The criterion draws random numbers. Switch off its dropout or sampling; torch.nn.functional.dropout "
+            "needs training=False.",
+        )
+
+
+@contextlib.contextmanager
+def explained(expected: str, hint: str) -> Generator[None]:
+    """Turn an error of a user's model or loss into one that says what was evaluated; the first one is its cause."""
     try:
-        sample_losses(outputs, targets)
-    except InputError:
+        yield
+    except (LandscopeError, torch.OutOfMemoryError):
         raise
-    except (IndexError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(
-            expected=f"a criterion for outputs {_described(outputs)} with targets {_described(targets)}",
-            got=f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}",
-            hint="Check the shape and the dtype of the targets; class labels are integers.",
-        ) from error
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        got = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+        raise InputError(expected=expected, got=got, hint=hint) from error
 
 
-def _described(value: Any) -> str:
+def described(value: Any) -> str:
+    """Shapes and dtypes of tensors, also within mappings and sequences; the type of anything else."""
     if isinstance(value, Tensor):
         return f"{list(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
+    if isinstance(value, Mapping) and value:
+        return "{" + ", ".join(f"{name}: {described(part)}" for name, part in value.items()) + "}"
+    if isinstance(value, tuple | list) and 0 < len(value) <= _FEW_PARTS:
+        return "(" + ", ".join(map(described, value)) + ")"
     return f"of type {type(value).__name__}"
 
 
@@ -119,7 +138,17 @@ def check_mean(model: nn.Module, sample_losses: SampleLosses, pairs: Sequence[Bl
 def _few_outputs(model: nn.Module, inputs: Any, targets: Any, rows: slice) -> tuple[Any, Any]:
     if isinstance(inputs, Tensor) and isinstance(targets, Tensor):
         inputs, targets = inputs[rows], targets[rows]
-    return call_model(model, copy.deepcopy(inputs)), targets
+    return _outputs(model, inputs), targets
+
+
+def _outputs(model: nn.Module, inputs: Any) -> Any:
+    """The outputs of the model, with an error that names the inputs."""
+    with explained(f"inputs that {type(model).__name__} accepts", _INPUTS_HINT.format(described(inputs))):
+        return call_model(model, copy.deepcopy(inputs))
+
+
+class UnusedWeightsError(InputError):
+    """The loss of the samples looked at does not depend on the selected weights."""
 
 
 def check_losses(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> None:
@@ -129,18 +158,23 @@ def check_losses(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> None
         with torch.no_grad():
             again = for_float64(blocks.losses(space.unflatten(w0), 0)[0]).double().sum()
     if not depends:
-        raise InputError(
+        raise UnusedWeightsError(
             expected=f"a loss that depends on {', '.join(space.names)}",
             got="a loss that does not depend on them",
             hint="Select parameters that change the output. A closure must use the model in its argument. A replaced "
             "forward, as by model.forward = torch.compile(model.forward), still calls the original model: remove it.",
         )
-    if not torch.allclose(total, again, rtol=1e-6, atol=0, equal_nan=True):
+    if not _are_close(total, again):
         raise NondeterministicLossError(
             expected="the same loss at the same weights in eval mode",
             got=f"{float(total):.9g}, then {float(again):.9g}",
-            hint="Switch off every source of random numbers in eval mode (dropout, sampling, augmentation).",
+            hint="The model or losses=f draws random numbers. Switch them off in eval mode: dropout, sampling, "
+            "augmentation; torch.nn.functional.dropout needs training=model.training.",
         )
+
+
+def _are_close(first: Tensor, second: Tensor) -> bool:
+    return first.shape == second.shape and torch.allclose(first, second, rtol=1e-6, atol=0, equal_nan=True)
 
 
 def _first_block(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> tuple[Tensor, bool]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import inspect
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from landscope.errors import InputError
 
 __all__ = [
+    "OTHER_BATCHES",
     "Block",
     "are_classes",
     "cut_blocks_by_label",
@@ -22,10 +22,16 @@ __all__ = [
     "call_model",
     "can_join",
     "fits",
-    "cut_even_blocks",
+    "moved",
     "read_data",
     "read_batches",
 ]
+
+OTHER_BATCHES = (
+    "for other batches pass losses=f to ls.Study, or call EmpiricalRisk.from_closure(model, f, data); f(model, batch) "
+    "gives the losses."
+)
+"""What to do with batches that are no pairs."""
 
 Block = tuple[Any, Any]
 """Inputs and targets of some samples."""
@@ -59,7 +65,7 @@ def read_data(data: Any, device: torch.device) -> tuple[list[Block], int]:
         raise InputError(
             expected="data as (inputs, targets) tensors or an iterable of such batches",
             got=type(data).__name__,
-            hint="Pass a DataLoader, or use EmpiricalRisk.from_closure for other batches.",
+            hint=f"Pass a DataLoader, or {OTHER_BATCHES}",
         )
     pairs = [(_to(inputs, device), _to(targets, device)) for inputs, targets in pairs]
     if not pairs or not any(_length(inputs) for inputs, _ in pairs):
@@ -95,7 +101,7 @@ def _pair(batch: Any) -> Block:
             raise InputError(
                 expected=f"batches with inputs, and targets under one of {', '.join(_TARGETS)}",
                 got=", ".join(map(str, batch)) or "an empty mapping",
-                hint="Rename the targets, or use EmpiricalRisk.from_closure(model, batch_losses, data).",
+                hint=f"Rename the targets, or {OTHER_BATCHES}",
             )
         return {name: value for name, value in batch.items() if name != named[0]}, batch[named[0]]
     if isinstance(batch, Sequence) and not isinstance(batch, str) and len(batch) > 2:
@@ -111,7 +117,7 @@ def _pair(batch: Any) -> Block:
     raise InputError(
         expected="batches of (inputs, targets), or mappings",
         got=f"{type(batch).__name__}" + (f" of {len(batch)} parts" if isinstance(batch, Sequence) else ""),
-        hint="Use EmpiricalRisk.from_closure(model, batch_losses, data) for batches of another structure.",
+        hint=f"Make such batches, or {OTHER_BATCHES}",
     )
 
 
@@ -124,6 +130,15 @@ def _to(value: Any, device: torch.device) -> Any:
     if type(value) in (list, tuple):
         return type(value)(_to(part, device) for part in value)
     return copy.deepcopy(value)
+
+
+def moved(value: Any, device: torch.device) -> Any:
+    """A batch of any structure on a device: tensors, and what has a method ``to``, also within containers."""
+    if callable(getattr(value, "to", None)):
+        return value.to(device)
+    if type(value) is dict:
+        return {name: moved(part, device) for name, part in value.items()}
+    return type(value)(moved(part, device) for part in value) if type(value) in (list, tuple) else value
 
 
 def call_model(model: nn.Module, inputs: Any) -> Any:
@@ -144,21 +159,15 @@ def fits(model: nn.Module, positional: tuple[Any, ...], keywords: Mapping[Any, A
     return True
 
 
-@contextlib.contextmanager
-def _random_state_kept(data: Any) -> Generator[None]:
-    """Restore the random state afterwards, because a loader draws random numbers even without shuffling."""
+def read_batches(data: Iterable[Any]) -> list[Any]:
+    """The batches of a loader; it draws random numbers even without shuffling, so the random state is restored."""
     generator = getattr(data, "generator", None)
     state = generator.get_state() if isinstance(generator, torch.Generator) else None
     with torch.random.fork_rng(devices=[]):
-        yield
+        batches = list(data)
     if isinstance(generator, torch.Generator) and state is not None:
         generator.set_state(state)
-
-
-def read_batches(data: Iterable[Any]) -> list[Any]:
-    """The batches of a loader; the random state is restored afterwards."""
-    with _random_state_kept(data):
-        return list(data)
+    return batches
 
 
 def _length(value: Any) -> int:
@@ -182,21 +191,18 @@ def _joined(pairs: list[Block]) -> Block:
     return torch.cat([inputs for inputs, _ in pairs]), torch.cat([targets for _, targets in pairs])
 
 
-def cut_blocks(pairs: list[Block], rows: int) -> list[Block]:
-    """Cut concatenated data into blocks of ``rows`` samples; separate batches are not changed."""
+def cut_blocks(pairs: list[Block], rows: int, *, even: bool = False) -> list[Block]:
+    """Cut concatenated data into blocks of at most ``rows`` samples, of nearly equal size if ``even``.
+
+    Separate batches are not changed.
+    """
     if len(pairs) > 1 or not isinstance(pairs[0][0], Tensor):
         return pairs
     inputs, targets = pairs[0]
+    if even:
+        count = -(-len(targets) // rows)
+        return list(zip(inputs.tensor_split(count), targets.tensor_split(count), strict=True))
     return list(zip(inputs.split(rows), targets.split(rows), strict=True))
-
-
-def cut_even_blocks(pairs: list[Block], rows: int) -> list[Block]:
-    """Cut the data into blocks of nearly equal size, at most ``rows`` samples each, for statistics of blocks."""
-    if len(pairs) > 1 or not isinstance(pairs[0][0], Tensor):
-        return pairs
-    inputs, targets = pairs[0]
-    count = -(-len(targets) // rows)
-    return list(zip(inputs.tensor_split(count), targets.tensor_split(count), strict=True))
 
 
 def cut_blocks_by_label(pairs: list[Block], rows: int) -> tuple[list[Block], Tensor] | None:

@@ -9,11 +9,32 @@ from torch import Tensor
 
 from landscope._checks import device_with_float64, for_float64
 from landscope.attention import plain_kernels
+from landscope.derivatives import hessian_times
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.risk.evaluation import BlockLosses
 
-__all__ = ["gradient", "hessian_vector_product", "mean_gradient", "weighted_gradient"]
+__all__ = ["check_autograd", "gradient", "hessian_vector_product", "mean_gradient", "weighted_gradient"]
+
+
+def check_autograd() -> None:
+    """Raise within inference mode, where nothing has a derivative.
+
+    Raises:
+        InputError: If inference mode is on.
+    """
+    if torch.is_inference_mode_enabled():
+        raise InputError(
+            expected="a loss landscape outside torch.inference_mode()",
+            got="a call inside it, where torch computes no derivatives",
+            hint="Leave inference mode for this call; torch.no_grad() does no harm.",
+        )
+
+
+def _leaf(w: Tensor) -> Tensor:
+    """The point at which derivatives are taken."""
+    check_autograd()
+    return w.detach().clone().requires_grad_()
 
 
 def gradient(blocks: BlockLosses, space: ParameterSpace, w: Tensor) -> Tensor:
@@ -23,22 +44,14 @@ def gradient(blocks: BlockLosses, space: ParameterSpace, w: Tensor) -> Tensor:
 
 def hessian_vector_product(blocks: BlockLosses, space: ParameterSpace, w: Tensor, vector: Tensor) -> Tensor:
     """Hessian of the mean over all samples, times a vector."""
-
-    def product(loss: Tensor, w: Tensor) -> Tensor:
-        (slope,) = torch.autograd.grad(loss, w, create_graph=True)
-        if not slope.requires_grad:  # a loss linear in w
-            return torch.zeros_like(w)
-        derivative = torch.autograd.grad(slope @ vector, w, allow_unused=True)[0]
-        return torch.zeros_like(w) if derivative is None else derivative
-
     with plain_kernels():
-        return _summed(blocks, space, w, product)
+        return _summed(blocks, space, w, lambda loss, w: hessian_times(loss, w, vector))
 
 
 def _summed(
     blocks: BlockLosses, space: ParameterSpace, w: Tensor, derivative: Callable[[Tensor, Tensor], Tensor]
 ) -> Tensor:
-    w = w.detach().clone().requires_grad_()
+    w = _leaf(w)
     total, weight = torch.zeros(space.dim, dtype=torch.float64, device=device_with_float64(w.device)), 0.0
     for block in range(blocks.n_blocks):
         with torch.enable_grad():
@@ -50,7 +63,7 @@ def _summed(
 
 def weighted_gradient(blocks: BlockLosses, space: ParameterSpace, w: Tensor, weights: Tensor) -> Tensor:
     """Gradient of a weighted sum of the losses of all samples; the weights are in the order of the data."""
-    w = w.detach().clone().requires_grad_()
+    w = _leaf(w)
     total = torch.zeros(space.dim, dtype=torch.float64, device=device_with_float64(w.device))
     remaining = blocks.in_block_order(weights.to(w.device))
     for block in range(blocks.n_blocks):
@@ -74,7 +87,7 @@ def _check_one_each(weights: int, losses: int) -> None:
 
 def mean_gradient(blocks: BlockLosses, space: ParameterSpace, w: Tensor, rows: Tensor) -> Tensor:
     """Gradient of the mean loss of some samples."""
-    w = w.detach().clone().requires_grad_()
+    w = _leaf(w)
     with torch.enable_grad():
         losses = blocks.picked(space.unflatten(w), rows.to(w.device))
         total = for_float64(losses).sum(dtype=torch.float64) / len(rows)

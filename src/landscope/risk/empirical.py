@@ -24,10 +24,9 @@ from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.plain_lines import PlainBatchLines, PlainLines
 from landscope.protocols import BatchLines, Lines
-from landscope.risk import derivatives
+from landscope.risk import checks, derivatives
 from landscope.risk.batch_norm import ReestimatedLosses, running_norms, warn_of_other_statistics
-from landscope.risk.checks import check_criterion, check_inputs, check_labels, check_losses, check_mean
-from landscope.risk.data import Block, are_classes, cut_blocks, cut_blocks_by_label, cut_even_blocks, read_data
+from landscope.risk.data import Block, are_classes, cut_blocks, cut_blocks_by_label, read_batches, read_data
 from landscope.risk.evaluation import BlockLosses, BlockOutputs, ClosureLosses, TracedLosses, WholeLosses
 from landscope.risk.fisher import FisherInformation
 from landscope.risk.kronecker import LayerFactors, kronecker_factors
@@ -104,19 +103,20 @@ class EmpiricalRisk:
         self._keeps_statistics = self._keeps_statistics and batch_norm == "kept"
         pairs, largest_batch = read_data(data, self._device)
         self._n_samples = sum(len(targets) for _, targets in pairs if isinstance(targets, Tensor)) or None
-        check_inputs(self._model, pairs[0][0])
+        checks.check_inputs(self._model, pairs[0][0])
         sample_losses = sample_losses_of(criterion)
         self._class_major = is_plain_cross_entropy(criterion)
         if self._class_major:
-            check_labels(self._model, pairs)
-        check_criterion(self._model, sample_losses, pairs[0])
-        check_mean(self._model, sample_losses, pairs)
-        self._blocks: BlockLosses = (
-            ReestimatedLosses(self._model, sample_losses, cut_even_blocks(pairs, self._rows_at_once(pairs, _NORM_ROWS)))
-            if self._batch_norm == "re-estimated"
-            else self._traced(pairs, sample_losses) or self._whole(pairs, sample_losses, largest_batch)
-        )
-        check_losses(self._blocks, self.space, self.w0)
+            checks.check_labels(self._model, pairs)
+        checks.check_criterion(self._model, sample_losses, pairs[0])
+        checks.check_mean(self._model, sample_losses, pairs)
+        if self._batch_norm == "re-estimated":
+            blocks = cut_blocks(pairs, _rows_at_once(pairs, _NORM_ROWS), even=True)
+            self._blocks: BlockLosses = ReestimatedLosses(self._model, sample_losses, blocks)
+        else:
+            blocks = cut_blocks(pairs, _rows_at_once(pairs, largest_batch))
+            self._blocks = self._traced(pairs, sample_losses) or WholeLosses(self._model, sample_losses, blocks)
+        checks.check_losses(self._blocks, self.space, self.w0)
 
     @classmethod
     def from_closure(
@@ -133,7 +133,7 @@ class EmpiricalRisk:
             model: The network.
             batch_losses: Function ``batch_losses(model, batch)`` that returns the loss of each sample, or
                 ``(sum, count)``. It must use the model in its argument.
-            data: The batches; they are read once.
+            data: The batches; they are read once, and kept on the device of the model.
             space: Parameters that are the coordinates.
 
         Returns:
@@ -155,11 +155,15 @@ class EmpiricalRisk:
         risk = cls.__new__(cls)
         risk._start(model, space, 0)
         risk._class_major = False
-        risk._blocks = ClosureLosses(risk._model, batch_losses, data)
-        check_losses(risk._blocks, risk.space, risk.w0)
+        batches = read_batches(data)
+        risk._blocks = ClosureLosses(risk._model, batch_losses, batches)
+        hint = "Check the function and the batches, or the shape and the dtype of the inputs."
+        with checks.explained(f"losses=f with f(model, batch) for a batch {checks.described(batches[0])}", hint):
+            checks.check_losses(risk._blocks, risk.space, risk.w0)
         return risk
 
     def _start(self, model: nn.Module, space: ParameterSpace | None, cache_bytes: int) -> None:
+        derivatives.check_autograd()
         self.space = space or ParameterSpace.of(model)
         self._batch_norm, self._n_samples = "kept", None
         self._cache_bytes = cache_bytes if cache_bytes == 0 else int(check_positive("cache_bytes", cache_bytes))
@@ -215,15 +219,6 @@ class EmpiricalRisk:
                 torch.testing.assert_close(loss, expected, rtol=rtol, atol=1e-12, equal_nan=True)
         if versions != [value._version for value in traced.prefix_outputs(0) if isinstance(value, Tensor)]:
             raise RuntimeError("the model changes stored values in place")
-
-    def _whole(self, pairs: list[Block], sample_losses: SampleLosses, largest_batch: int) -> WholeLosses:
-        return WholeLosses(self._model, sample_losses, cut_blocks(pairs, self._rows_at_once(pairs, largest_batch)))
-
-    @staticmethod
-    def _rows_at_once(pairs: list[Block], most: int) -> int:
-        inputs = pairs[0][0]
-        each = inputs[0].numel() if isinstance(inputs, Tensor) and inputs.ndim and len(inputs) else 1
-        return max(1, min(most, _INPUT_ELEMENTS // max(1, each)))
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -284,7 +279,8 @@ class EmpiricalRisk:
             raise InputError(
                 expected=f"one loss for each sample{f', {self._n_samples} in total' if self._n_samples else ''}",
                 got=f"{count} losses: sums over several samples, ignored targets, or several targets in each sample",
-                hint="Use EmpiricalRisk.from_closure with a closure that returns one loss for each sample.",
+                hint="Let the criterion, or losses=f of a Study, return one loss for each sample. A language model has "
+                "none: call EmpiricalRisk.from_closure with a function that gives one loss for each text.",
             )
         return self._blocks.in_data_order(torch.cat([for_float64(losses).double() for losses, _ in parts]))
 
@@ -342,7 +338,17 @@ class EmpiricalRisk:
         return derivatives.weighted_gradient(self._blocks, self.space, self._checked("w", w), weights)
 
     def fisher_information(self) -> FisherInformation:
-        """The Fisher information of the outputs about the selected weights, for elastic weight consolidation."""
+        """The Fisher information of the outputs about the selected weights, for elastic weight consolidation.
+
+        Raises:
+            InputError: If the outputs of the model are not known apart from its losses.
+        """
+        if not isinstance(self._blocks, BlockOutputs):
+            raise InputError(
+                expected="a risk whose outputs are known",
+                got="one made by from_closure or with re-estimated statistics",
+                hint="Make it as EmpiricalRisk(model, criterion, data).",
+            )
         return FisherInformation(self._blocks, self.space, self.w0, is_classifier=self._class_major)
 
     def kronecker_factors(self, w: Float[Tensor, " N"]) -> list[LayerFactors]:
@@ -385,3 +391,10 @@ class EmpiricalRisk:
         return TracedLines(
             losses, self.space, w0, directions, class_major=class_major, cache_bytes=self._cache_bytes // 2
         )
+
+
+def _rows_at_once(pairs: list[Block], most: int) -> int:
+    """Number of samples in one evaluation of the whole model."""
+    inputs = pairs[0][0]
+    each = inputs[0].numel() if isinstance(inputs, Tensor) and inputs.ndim and len(inputs) else 1
+    return max(1, min(most, _INPUT_ELEMENTS // max(1, each)))

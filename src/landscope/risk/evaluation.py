@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import abc
 import copy
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from landscope._checks import for_float64
 from landscope.errors import InputError
-from landscope.risk.data import Block, call_model, can_join, cut_blocks, read_batches
+from landscope.risk.data import Block, call_model, can_join, cut_blocks, moved, read_batches
 from landscope.risk.losses import SampleLosses
 from landscope.risk.tracing import SplitModel, substituted_call
 from landscope.threads import one_thread
@@ -32,53 +33,54 @@ __all__ = [
 M = TypeVar("M", bound=nn.Module)
 
 
-@runtime_checkable
-class BlockLosses(Protocol):
-    """The losses of the samples of one block, differentiable in the parameters."""
+class BlockLosses(abc.ABC):
+    """The losses of the samples of each block of data, differentiable in the selected parameters."""
 
     n_blocks: int
 
+    @abc.abstractmethod
     def losses(self, parameters: dict[str, Tensor], block: int) -> tuple[Tensor, Tensor | float]:
         """``parameters, block -> (losses[m], weight)``."""
-        ...
 
+    @abc.abstractmethod
     def picked(self, parameters: dict[str, Tensor], rows: Tensor) -> Tensor:
         """``parameters, rows[n] -> losses[n]`` of the samples with these indices in the data, in any order."""
-        ...
 
     def in_data_order(self, values: Tensor) -> Tensor:
         """Reorder ``values[..., M]`` of all samples from the order of the blocks to the order of the data."""
-        ...
+        return values
 
     def in_block_order(self, values: Tensor) -> Tensor:
         """Reorder ``values[M]`` of all samples from the order of the data to the order of the blocks."""
-        ...
+        return values
 
 
-@runtime_checkable
-class BlockOutputs(Protocol):
-    """The outputs of a model for the samples of one block, if they are known apart from the losses."""
+class BlockOutputs(BlockLosses):
+    """Losses by a criterion, with the outputs of the model known apart from them."""
+
+    blocks: list[Block]
+    sample_losses: SampleLosses
+
+    @abc.abstractmethod
+    def arguments(self, block: int) -> tuple[Any, ...]:
+        """The arguments of :meth:`outputs` for a block: prefix outputs, or the inputs."""
+
+    @abc.abstractmethod
+    def outputs(self, parameters: dict[str, Tensor], arguments: tuple[Any, ...]) -> Any:
+        """``parameters, arguments -> outputs`` of the model."""
+
+    def losses_of(self, outputs: Any, block: int) -> tuple[Tensor, Tensor | float]:
+        """``outputs, block -> (losses[m], weight)``."""
+        return self.sample_losses(outputs, self.blocks[block][1])
 
     def pairs(self) -> list[Block]:
-        """Inputs and targets of each block."""
-        ...
+        """Copies of the inputs and targets of each block."""
+        return copy.deepcopy(self.blocks)
 
     @property
     def sizes(self) -> list[int]:
         """Number of samples in each block."""
-        ...
-
-    def arguments(self, block: int) -> tuple[Any, ...]:
-        """The arguments of :meth:`outputs` for a block: prefix outputs, or the inputs."""
-        ...
-
-    def outputs(self, parameters: dict[str, Tensor], arguments: tuple[Any, ...]) -> Any:
-        """``parameters, arguments -> outputs`` of the model."""
-        ...
-
-    def losses_of(self, outputs: Any, block: int) -> tuple[Tensor, Tensor | float]:
-        """``outputs, block -> (losses[m], weight)``."""
-        ...
+        return [len(targets) for _, targets in self.blocks]
 
 
 def whole_evaluation(sample_losses: SampleLosses) -> Callable[[nn.Module, Block], Tensor | tuple[Tensor, Any]]:
@@ -105,23 +107,28 @@ class ClosureModule(nn.Module):
         """The losses of one batch."""
         return self._batch_losses(self.model, batch)
 
+    def with_parameters(self, parameters: dict[str, Tensor], batch: Any) -> Any:
+        """The losses of one batch with some parameters of the model replaced."""
+        replaced = {f"model.{name}": value for name, value in parameters.items()}
+        return torch.func.functional_call(self, replaced, (batch,))
 
-class ClosureLosses:
+
+class ClosureLosses(BlockLosses):
     """Full evaluation of ``batch_losses(model, batch)``, for any model and any batch."""
 
     def __init__(self, model: nn.Module, batch_losses: Callable[[nn.Module, Any], Any], batches: Iterable[Any]) -> None:
         self._module = ClosureModule(model, batch_losses)
-        self._batches = copy.deepcopy(read_batches(batches))
-        self.n_blocks = len(self._batches)
-        self._sizes: list[int] = []
+        device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+        self.blocks = [moved(batch, device) for batch in copy.deepcopy(read_batches(batches))]
+        self.n_blocks = len(self.blocks)
+        self._counts: list[int] = []
         if self.n_blocks == 0:
             raise InputError(expected="at least one batch", got="no data", hint="Check the loader.")
 
     def losses(self, parameters: dict[str, Tensor], block: int) -> tuple[Tensor, Tensor | float]:
         """The losses of one batch with the selected parameters replaced."""
-        replaced = {f"model.{name}": value for name, value in parameters.items()}
-        batch = copy.deepcopy(self._batches[block])  # a model may change its input in place
-        losses = torch.func.functional_call(self._module, replaced, (batch,))
+        # A model may change its input in place.
+        losses = self._module.with_parameters(parameters, copy.deepcopy(self.blocks[block]))
         if isinstance(losses, Tensor) and losses.ndim >= 1:
             return losses.flatten(), float(losses.numel())
         if isinstance(losses, tuple) and len(losses) == 2 and isinstance(losses[0], Tensor):
@@ -134,56 +141,28 @@ class ClosureLosses:
 
     def picked(self, parameters: dict[str, Tensor], rows: Tensor) -> Tensor:
         """The losses of some samples, from every batch that contains one of them."""
-        if not self._sizes:
+        if not self._counts:
             with torch.no_grad():
-                self._sizes = [len(self.losses(parameters, block)[0]) for block in range(self.n_blocks)]
+                self._counts = [len(self.losses(parameters, block)[0]) for block in range(self.n_blocks)]
         return torch.cat(
-            [self.losses(parameters, block)[0][places] for block, places in _places_by_block(self._sizes, rows)]
+            [self.losses(parameters, block)[0][places] for block, places in _places_by_block(self._counts, rows)]
         )
 
-    def in_data_order(self, values: Tensor) -> Tensor:
-        """The values unchanged, because the batches are in the order of the data."""
-        return values
 
-    def in_block_order(self, values: Tensor) -> Tensor:
-        """The values unchanged, because the batches are in the order of the data."""
-        return values
-
-
-class WholeLosses(ClosureLosses):
-    """Full evaluation of a model and a criterion.
-
-    Args:
-        model: A private copy in eval mode.
-        sample_losses: The criterion.
-        blocks: The data.
-    """
+class WholeLosses(ClosureLosses, BlockOutputs):
+    """Full evaluation of a model in eval mode and a criterion."""
 
     def __init__(self, model: nn.Module, sample_losses: SampleLosses, blocks: Sequence[Block]) -> None:
         super().__init__(model, whole_evaluation(sample_losses), blocks)
-        self._model_call, self._sample_losses = ClosureModule(model, call_model), sample_losses
-
-    def pairs(self) -> list[Block]:
-        """Inputs and targets of each block."""
-        return copy.deepcopy(self._batches)
-
-    @property
-    def sizes(self) -> list[int]:
-        """Number of samples in each block."""
-        return [len(targets) for _, targets in self._batches]
+        self._model_call, self.sample_losses = ClosureModule(model, call_model), sample_losses
 
     def arguments(self, block: int) -> tuple[Any, ...]:
         """The inputs of a block."""
-        return (copy.deepcopy(self._batches[block][0]),)
+        return (copy.deepcopy(self.blocks[block][0]),)
 
     def outputs(self, parameters: dict[str, Tensor], arguments: tuple[Any, ...]) -> Any:
         """The outputs of the whole model."""
-        replaced = {f"model.{name}": value for name, value in parameters.items()}
-        return torch.func.functional_call(self._model_call, replaced, arguments)
-
-    def losses_of(self, outputs: Any, block: int) -> tuple[Tensor, Tensor | float]:
-        """The losses by the criterion."""
-        return self._sample_losses(outputs, self._batches[block][1])
+        return self._model_call.with_parameters(parameters, *arguments)
 
 
 def _places_by_block(sizes: Sequence[int], rows: Tensor) -> Iterator[tuple[int, Tensor]]:
@@ -224,15 +203,10 @@ def _compact(value: Any) -> Any:
     return value.clone() if is_small_view else value
 
 
-class TracedLosses:
-    """Evaluation of a traced model from its prefix outputs on.
+class TracedLosses(BlockOutputs):
+    """Evaluation of a traced model from its prefix outputs on, which take at most ``cache_bytes`` of memory.
 
-    Args:
-        split: The model, cut into prefix and suffix.
-        sample_losses: The criterion.
-        blocks: The data.
-        cache_bytes: Memory limit for prefix outputs.
-        order: Index in the data of each sample, block after block; by default the blocks are in the order of the data.
+    ``order`` is the index in the data of each sample, block after block; by default the order of the data.
     """
 
     def __init__(
@@ -260,19 +234,6 @@ class TracedLosses:
         """The outputs of the model, from its prefix outputs."""
         return substituted_call(self.split.suffix, self.split.suffix_names, parameters, arguments)
 
-    def losses_of(self, outputs: Any, block: int) -> tuple[Tensor, Tensor | float]:
-        """The losses by the criterion."""
-        return self.sample_losses(outputs, self.blocks[block][1])
-
-    def pairs(self) -> list[Block]:
-        """Inputs and targets of each block."""
-        return copy.deepcopy(self.blocks)
-
-    @property
-    def sizes(self) -> list[int]:
-        """Number of samples in each block."""
-        return [len(targets) for _, targets in self.blocks]
-
     def in_data_order(self, values: Tensor) -> Tensor:
         """Reorder ``values[..., M]`` of all samples from the order of the blocks to the order of the data."""
         return values if self._places is None else values[..., self._places.to(values.device)]
@@ -291,26 +252,20 @@ class TracedLosses:
             values = (inputs,) if self.split.prefix_is_empty else self.split.prefix(inputs)
         return self.sample_losses(self.outputs(parameters, values), targets)[0]
 
-    def _samples(self, picked: list[tuple[int, Tensor]]) -> Block:
+    def _samples(self, picked: Iterable[tuple[int, Tensor]]) -> Block:
         """Inputs and targets of some samples in each of some blocks."""
-        inputs, targets = (torch.cat([self.blocks[b][part][places] for b, places in picked]) for part in (0, 1))
+        parts = [[part[places] for part in self.blocks[block]] for block, places in picked]
+        inputs, targets = (torch.cat(part) for part in zip(*parts, strict=True))
         return inputs, targets
 
     @torch.no_grad()
     def with_largest_losses(
         self, parameters: dict[str, Tensor], *, share: float, min_share: float, max_fraction: float
     ) -> TracedLosses | None:
-        """Restrict the losses to the samples with the largest losses.
+        """Restrict the losses to those samples, with the largest losses at ``parameters``, that carry a ``share``.
 
-        Args:
-            parameters: Selected parameters at which the losses are compared.
-            share: Share of the total loss that the samples should carry.
-            min_share: Smallest acceptable share.
-            max_fraction: Largest fraction of all samples.
-
-        Returns:
-            The losses of the chosen samples; None if ``max_fraction`` of the samples carry less than ``min_share``, or
-            the losses are not one for each sample.
+        At most a ``max_fraction`` of the samples is taken; None if they carry less than ``min_share``, or the losses
+        are not one for each sample.
         """
         with one_thread():  # the choice of samples must not depend on the number of threads
             parts = [for_float64(self.losses(parameters, block)[0]).double().cpu() for block in range(self.n_blocks)]
@@ -323,10 +278,8 @@ class TracedLosses:
         count = min(int((carried < share).sum()) + 1, int(max_fraction * len(losses)))
         if count == 0 or not float(carried[count - 1]) >= min_share:
             return None
-        samples = self._samples(
-            list(_places_by_block(self.sizes, descending.indices[:count].to(self.blocks[0][1].device)))
-        )
-        blocks = cut_blocks([samples], max(self.sizes))
+        rows = descending.indices[:count].to(self.blocks[0][1].device)
+        blocks = cut_blocks([self._samples(_places_by_block(self.sizes, rows))], max(self.sizes))
         return TracedLosses(self.split, self.sample_losses, blocks, self.prefix_outputs.cache_bytes // 4)
 
 

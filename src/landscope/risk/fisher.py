@@ -18,7 +18,7 @@ from landscope.attention import plain_kernels
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.risk.derivatives import mean_gradient
-from landscope.risk.evaluation import BlockLosses, BlockOutputs
+from landscope.risk.evaluation import BlockOutputs
 
 __all__ = ["FisherInformation", "FisherKind"]
 
@@ -40,8 +40,8 @@ class FisherInformation:
     a solution the Hessian. Made by :meth:`landscope.EmpiricalRisk.fisher_information`.
 
     Args:
-        blocks: The data and the model.
-        space: The selected weights.
+        blocks: Data and model.
+        space: Selected weights.
         like: Weights on the device and in the dtype of the model.
         is_classifier: Whether the loss is plain cross-entropy of the outputs.
 
@@ -54,7 +54,7 @@ class FisherInformation:
         [0.25, 0.25]
     """
 
-    blocks: BlockLosses
+    blocks: BlockOutputs
     space: ParameterSpace
     like: Float[Tensor, " N"]
     is_classifier: bool = True
@@ -75,18 +75,18 @@ class FisherInformation:
             The diagonal in float64.
 
         Raises:
-            InputError: If the outputs are not known or, for ``"exact"``, no logits ``[b, classes]``.
+            InputError: For ``"exact"``, if the outputs are no logits ``[b, classes]``.
         """
         check_choice("kind", kind, get_args(FisherKind))
         w = self._checked("w", w)
         if kind == "batch-mean":
-            return self._mean_squares_of_batches(w, check_count("batch_size", batch_size, minimum=1))
+            return self._mean_squares_of_batches(w, batch_size)
         squares = torch.zeros(self.space.dim, dtype=torch.float64, device=device_with_float64(w.device))
         for block in range(self.blocks.n_blocks):
             for cotangent in self._of_all_answers(w, block) if kind == "exact" else self._of_labels(w, block):
                 for gradients in self._sample_gradients(w, block, cotangent):
                     squares += for_float64(gradients).square().sum(dim=0, dtype=torch.float64)
-        return squares / sum(self._known().sizes)
+        return squares / sum(self.blocks.sizes)
 
     def output_sensitivity(self, w: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         r"""How much each weight moves the outputs f.
@@ -94,9 +94,6 @@ class FisherInformation:
         .. math:: \Omega_j = \frac1M \sum_k \Big| \frac{\partial |f(x_k)|^2}{\partial w_j} \Big|
 
         It knows no labels, and any outputs will do (Aljundi et al., ECCV 2018, arXiv 1711.09601, Eq. 3 and Sec. 4.1).
-
-        Raises:
-            InputError: If the outputs are not known.
         """
         w = self._checked("w", w)
         total = torch.zeros(self.space.dim, dtype=torch.float64, device=device_with_float64(w.device))
@@ -105,20 +102,20 @@ class FisherInformation:
                 outputs = _tensor(self._outputs_of(block)(w))
             for gradients in self._sample_gradients(w, block, 2 * outputs):
                 total += for_float64(gradients).abs().sum(dim=0, dtype=torch.float64)
-        return total / sum(self._known().sizes)
+        return total / sum(self.blocks.sizes)
 
     def product(self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         r"""The product :math:`\mathcal F(w)\, v` with the exact matrix: J' (diag(p) - p p') J v, summed over samples.
 
         Raises:
-            InputError: If the outputs are not known or no logits ``[b, classes]``.
+            InputError: If the outputs are no logits ``[b, classes]``.
         """
         w, vector = self._checked("w", w), self._checked("vector", vector)
         total = torch.zeros(self.space.dim, dtype=torch.float64, device=device_with_float64(w.device))
         with plain_kernels():
             for block in range(self.blocks.n_blocks):
                 total += for_float64(self._block_product(w, vector, block)).double()
-        return total / sum(self._known().sizes)
+        return total / sum(self.blocks.sizes)
 
     def _block_product(self, w: Tensor, vector: Tensor, block: int) -> Tensor:
         outputs = self._outputs_of(block)
@@ -139,7 +136,7 @@ class FisherInformation:
         with torch.no_grad():
             outputs = _tensor(self._outputs_of(block)(w))
         with torch.enable_grad():
-            losses, _ = self._known().losses_of(outputs.requires_grad_(), block)
+            losses, _ = self.blocks.losses_of(outputs.requires_grad_(), block)
             yield torch.autograd.grad(losses.sum(), outputs)[0]
 
     def _sample_gradients(self, w: Tensor, block: int, cotangent: Tensor) -> Iterator[Tensor]:
@@ -156,13 +153,12 @@ class FisherInformation:
 
     def _mapped(self, w: Tensor, block: int, cotangent: Tensor) -> Iterator[Tensor]:
         """All samples at once, each as a batch of one."""
-        known, rows = self._known(), len(cotangent)
-        arguments = known.arguments(block)
+        rows, arguments = len(cotangent), self.blocks.arguments(block)
         once = max(1, _GRADIENT_NUMBERS // self.space.dim)
 
         def pulled(own: Tensor, *sample: Any) -> Tensor:
             single = tree_map(lambda x: x[None] if isinstance(x, Tensor) else x, sample)
-            outputs = lambda w: known.outputs(self.space.unflatten(w), single)[0]  # noqa: E731
+            outputs = lambda w: self.blocks.outputs(self.space.unflatten(w), single)[0]  # noqa: E731
             return torch.func.vjp(outputs, w)[1](own)[0]
 
         axes = tree_map(lambda x: 0 if _has_rows(x, rows) else None, arguments)
@@ -181,11 +177,8 @@ class FisherInformation:
                 yield torch.autograd.grad(outputs[row], w, own, retain_graph=True)[0][None]
 
     def _mean_squares_of_batches(self, w: Tensor, batch_size: int) -> Tensor:
-        count = sum(self._known().sizes)
-        if batch_size > count:
-            raise InputError(
-                expected=f"a batch size of at most {count}", got=f"{batch_size}", hint="Choose a smaller one."
-            )
+        count = sum(self.blocks.sizes)
+        check_count("batch_size", batch_size, maximum=count)
         batches = torch.arange(count // batch_size * batch_size, device=w.device).view(-1, batch_size)
         squares = torch.zeros(self.space.dim, dtype=torch.float64, device=device_with_float64(w.device))
         for batch in batches:
@@ -196,16 +189,7 @@ class FisherInformation:
         return check_vector(name, w, dim=self.space.dim, device=self.like.device, dtype=self.like.dtype)
 
     def _outputs_of(self, block: int) -> Any:
-        known = self._known()
-        return lambda w: known.outputs(self.space.unflatten(w), known.arguments(block))
-
-    def _known(self) -> BlockOutputs:
-        if isinstance(self.blocks, BlockOutputs):
-            return self.blocks
-        raise InputError(
-            expected="a risk whose outputs are known", got="one made by from_closure or with re-estimated statistics",
-            hint="Make it as EmpiricalRisk(model, criterion, data).",
-        )  # fmt: skip
+        return lambda w: self.blocks.outputs(self.space.unflatten(w), self.blocks.arguments(block))
 
     def _checked_logits(self, outputs: Any) -> Tensor:
         if self.is_classifier and _tensor(outputs).ndim == 2:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Generator, Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from landscope._checks import device_with_float64, for_float64
+from landscope._checks import for_float64
 from landscope.attention import plain_kernels
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
@@ -40,18 +41,16 @@ class LayerFactors:
 
 @dataclasses.dataclass
 class _Layer:
+    """A layer, the sums of its factors, and its input and output in the current call."""
+
     name: str
     module: nn.Linear | nn.Conv2d
     columns: Tensor
     with_bias: bool
+    a: Any = 0.0
+    g: Any = 0.0
     input: Tensor | None = None
     output: Tensor | None = None
-
-    def begin(self, device: torch.device) -> None:
-        m, n = self.columns.shape
-        device = device_with_float64(device)
-        self.a = torch.zeros(n, n, dtype=torch.float64, device=device)
-        self.g = torch.zeros(m, m, dtype=torch.float64, device=device)
 
     def positions(self, x: Tensor) -> Tensor:
         """The inputs of the layer as rows, ``[b, positions, n]``."""
@@ -65,34 +64,23 @@ class _Layer:
 
     def slopes(self, g: Tensor) -> Tensor:
         """The gradients at the outputs as rows, ``[b, positions, m]``."""
-        return (
-            g.flatten(2).transpose(1, 2) if isinstance(self.module, nn.Conv2d) else g.reshape(len(g), -1, g.shape[-1])
-        )
+        convolves = isinstance(self.module, nn.Conv2d)
+        return g.flatten(2).transpose(1, 2) if convolves else g.reshape(len(g), -1, g.shape[-1])
 
 
 def kronecker_factors(
     model: nn.Module, space: ParameterSpace, pairs: Iterable[Block], w: Float[Tensor, " N"]
 ) -> list[LayerFactors]:
-    """The Kronecker factors of every layer with selected weights.
-
-    Args:
-        model: A private copy in eval mode, with logits ``[b, classes]`` as outputs.
-        space: The selected weights.
-        pairs: The data.
-        w: Weights at which the factors are computed.
+    """The Kronecker factors at ``w`` of every layer with selected weights; the model is a classifier in eval mode.
 
     Raises:
-        InputError: If a selected parameter belongs to another kind of layer, or the outputs have another shape.
+        InputError: If a selected parameter belongs to another kind of layer, or the outputs are not ``[b, classes]``.
     """
-    layers = _layers(model, space)
-    for layer in layers:
-        layer.begin(w.device)
-    module, count = ClosureModule(model, call_model), 0
+    layers, module, count = _layers(model, space), ClosureModule(model, call_model), 0
     for inputs, _ in pairs:
         with _recorded(layers), torch.enable_grad(), plain_kernels():
             parameters = space.unflatten(w.detach().clone().requires_grad_())
-            replaced = {f"model.{name}": value for name, value in parameters.items()}
-            logits = torch.func.functional_call(module, replaced, (inputs,))
+            logits = module.with_parameters(parameters, inputs)
             _add(layers, logits)
         count += len(logits)
     return [LayerFactors(layer.name, layer.columns, layer.a / count, layer.g / count) for layer in layers]

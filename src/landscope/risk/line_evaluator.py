@@ -54,46 +54,41 @@ class PreactivationCache:
 
     def __init__(self, n_blocks: int, room: int) -> None:
         self._n_blocks, self._room = n_blocks, room
-        self._base: list[Preactivations | None] = [None] * n_blocks
-        self._shifts: dict[int, list[Preactivations | None]] = {}
+        self._known: dict[int | None, list[Preactivations | None]] = {None: [None] * n_blocks} if room else {}
         self._spare: list[list[Preactivations]] = [[] for _ in range(n_blocks)]
 
     def make_room(self, wanted: set[int]) -> None:
         """Make room for the wanted directions: drop other directions if necessary, and reuse their memory."""
-        if self._room and len(self._shifts.keys() | wanted) > self._room:
-            for i in self._shifts.keys() - wanted:
-                for spare, shift in zip(self._spare, self._shifts.pop(i), strict=True):
-                    if shift is not None:
-                        spare.append(shift)
-        for i in wanted if self._room else ():
-            self._shifts.setdefault(i, [None] * self._n_blocks)
+        if not self._room:
+            return
+        known = self._known.keys() - {None}
+        for i in known - wanted if len(known | wanted) > self._room else ():
+            for spare, shift in zip(self._spare, self._known.pop(i), strict=True):
+                if shift is not None:
+                    spare.append(shift)
+        for i in wanted:
+            self._known.setdefault(i, [None] * self._n_blocks)
 
-    def base(self, block: int, compute: Callable[[], Preactivations]) -> Preactivations:
-        """The pre-activations at w0."""
-        return self._from(self._base if self._room else None, block, compute)
-
-    def shift(
-        self, direction: int, block: int, compute: Callable[[Preactivations | None], Preactivations]
+    def get(
+        self, direction: int | None, block: int, compute: Callable[[Preactivations | None], Preactivations]
     ) -> Preactivations:
-        """The shift along a direction; ``compute`` receives unused tensors, which it may overwrite."""
-        return self._from(self._shifts.get(direction), block, lambda: compute(self._unused(block)))
+        """The shift along a direction, or for None the pre-activations at w0.
+
+        ``compute`` makes them where they are not known; it may overwrite the tensors that it receives, if any.
+        """
+        places = self._known.get(direction)
+        if places is None:
+            return compute(None)
+        value = places[block]
+        if value is None:
+            value = places[block] = compute(None if direction is None else self._unused(block))
+        return value
 
     def _unused(self, block: int) -> Preactivations | None:
         try:
             return self._spare[block].pop()
         except IndexError:
             return None
-
-    @staticmethod
-    def _from(
-        places: list[Preactivations | None] | None, block: int, compute: Callable[[], Preactivations]
-    ) -> Preactivations:
-        if places is None:
-            return compute()
-        value = places[block]
-        if value is None:
-            value = places[block] = compute()
-        return value
 
 
 class LineEvaluator:
@@ -112,7 +107,7 @@ class LineEvaluator:
         self, block: int, points: dict[int, list[int]], steps: list[float], keep: Callable[[int, Tensor], None]
     ) -> float:
         """Pass the losses of one block at each point to ``keep``, which must read them at once; return their weight."""
-        base, weight = self._cache.base(block, lambda: self.base(block)), 0.0
+        base, weight = self.base(block), 0.0
         rest = self._rest(block)
         # All points use the same buffers, because an allocation takes longer than a sum.
         shifted = [self._buffer(node, a) for node, a in enumerate(base)]
@@ -127,6 +122,9 @@ class LineEvaluator:
 
     def base(self, block: int) -> Preactivations:
         """The outputs of the affine nodes at w0."""
+        return self._cache.get(None, block, lambda _: self._base(block))
+
+    def _base(self, block: int) -> Preactivations:
         parameters = self._problem.space.unflatten(self._problem.w0)
         values = self._problem.losses.prefix_outputs(block)
         outputs = (
@@ -137,7 +135,7 @@ class LineEvaluator:
 
     def shift(self, direction: int, block: int) -> Preactivations:
         """The change of these outputs by one unit along a direction."""
-        return self._cache.shift(direction, block, lambda spare: self._shift(direction, block, spare))
+        return self._cache.get(direction, block, lambda spare: self._shift(direction, block, spare))
 
     def _shift(self, direction: int, block: int, spare: Preactivations | None) -> Preactivations:
         parameters = self._problem.space.unflatten(self._problem.directions[direction])
@@ -178,7 +176,7 @@ class LineEvaluator:
         """The losses of a block as a differentiable function of steps along a few directions."""
         problem = self._problem
         with torch.no_grad():
-            base = self._cache.base(block, lambda: self.base(block))
+            base = self.base(block)
             shifts = [self.shift(direction, block) for direction in directions]
         lines = problem.directions[list(directions)]
 

@@ -37,10 +37,7 @@ class TracedLines(DifferentiableLines):
     blocks are added in order, so the result does not depend on the number of threads.
 
     Args:
-        losses: The traced losses.
-        space: The selected parameters.
-        w0: Start of the lines.
-        directions: Directions of the lines.
+        losses: Traced losses over the parameters in ``space``.
         class_major: Whether the criterion is plain cross-entropy on labels, which allows a faster layout.
         cache_bytes: Memory limit for pre-activations.
         sketches: Arguments of :meth:`TracedLosses.with_largest_losses` for the sketch, for its sketch, and so on.

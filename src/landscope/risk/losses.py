@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -35,13 +35,8 @@ _MODULES: dict[Callable[..., Tensor], Callable[[], nn.Module]] = {
 }
 
 
-@runtime_checkable
-class SampleLosses(Protocol):
-    """The losses of single samples; the risk is sum(losses) / sum(weight) over all data."""
-
-    def __call__(self, outputs: Any, targets: Any, /) -> tuple[Tensor, Tensor | float]:
-        """``outputs, targets -> (losses[m], weight)``."""
-        ...
+SampleLosses = Callable[[Any, Any], tuple[Tensor, Tensor | float]]
+"""``outputs, targets -> (losses[m], weight)``; the risk is sum(losses) / sum(weight) over all data."""
 
 
 def sample_losses_of(criterion: Callable[..., Any]) -> SampleLosses:
@@ -49,14 +44,7 @@ def sample_losses_of(criterion: Callable[..., Any]) -> SampleLosses:
 
     A ``torch.nn`` loss or its functional form is evaluated without reduction; it uses the ``logits`` of a model with
     several outputs. Any other callable may return one loss for each sample; a scalar, which is the mean over the batch;
-    or ``(losses, weight)``, such as the losses of tokens and the number of counted tokens. The risk is then the sum of
-    all losses over the sum of all weights.
-
-    Args:
-        criterion: Criterion of the user.
-
-    Returns:
-        A function of outputs and targets.
+    or ``(losses, weight)``, such as the losses of tokens and the number of counted tokens.
     """
     if isinstance(criterion, type) or not callable(criterion):
         raise InputError(
@@ -65,12 +53,12 @@ def sample_losses_of(criterion: Callable[..., Any]) -> SampleLosses:
         )  # fmt: skip
     module = criterion if isinstance(criterion, nn.Module) else _MODULES[criterion]() if _known(criterion) else None
     if is_plain_cross_entropy(criterion):
-        return _OfLogits(_cross_entropy)
+        return _of_logits(_cross_entropy)
     # Only exact types: a subclass may compute another loss, so its own result is used.
     if isinstance(module, nn.CrossEntropyLoss | nn.NLLLoss) and type(module) in (nn.CrossEntropyLoss, nn.NLLLoss):
-        return _OfLogits(_Weighted(module))
+        return _of_logits(_weighted(module))
     if module is not None and type(module).__module__ == nn.MSELoss.__module__ and hasattr(module, "reduction"):
-        return _OfLogits(Unreduced(_without_reduction(module), add_up=module.reduction in ("batchmean", "sum")))
+        return _of_logits(Unreduced(_without_reduction(module), add_up=module.reduction in ("batchmean", "sum")))
     return Unreduced(criterion)
 
 
@@ -96,7 +84,7 @@ def _without_reduction(module: nn.Module) -> nn.Module:
 
 def _cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | float]:
     if logits.ndim != 2 or targets.is_floating_point() or bool((targets < 0).any()):
-        return _Weighted(nn.CrossEntropyLoss())(logits, targets)
+        return _weighted(nn.CrossEntropyLoss())(logits, targets)
     # -log softmax = softplus(log sum over the wrong classes of exp(z_j - z_y)). This form is accurate for a loss of
     # 1e-9, for which the usual form loses all digits.
     targets = targets.long()
@@ -108,9 +96,8 @@ def _cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | fl
 def margins_of(logits: Tensor, targets: Tensor | int) -> Tensor:
     """Class-major margins ``z_j - z_y`` of every class over the right class y, for :func:`cross_entropy_of_margins`.
 
-    Args:
-        logits: Logits ``[classes, b]``; the function may overwrite them.
-        targets: Labels ``[b]``, or the single label of all samples, whose row is then left out.
+    The logits ``[classes, b]`` may be overwritten. The targets are labels ``[b]``, or the single label of all samples,
+    whose row is then left out.
     """
     if isinstance(targets, int):
         return torch.cat([logits[:targets], logits[targets + 1 :]]) - logits[targets]
@@ -132,25 +119,18 @@ def smooth_cross_entropy_of_margins(margins: Tensor) -> Tensor:
     return F.softplus(torch.logsumexp(margins, dim=0))
 
 
-class _OfLogits:
+def _of_logits(sample_losses: SampleLosses) -> SampleLosses:
     """A loss of torch for models that return logits, also among other outputs."""
 
-    def __init__(self, losses: SampleLosses) -> None:
-        self._losses = losses
-
-    def __call__(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor | float]:
-        if isinstance(outputs, Tensor):
-            return self._of(outputs, targets)
-        logits = outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)
+    def losses(outputs: Any, targets: Any) -> tuple[Tensor, Tensor | float]:
+        named = outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)
+        logits = outputs if isinstance(outputs, Tensor) else named
         if not isinstance(logits, Tensor):
             raise InputError(
                 expected="a model that returns a tensor or an output with logits",
                 got=type(outputs).__name__,
                 hint="Pass a custom criterion that accepts the output of the model.",
             )
-        return self._of(logits, targets)
-
-    def _of(self, logits: Tensor, targets: Any) -> tuple[Tensor, Tensor | float]:
         are_tokens = isinstance(targets, Tensor) and targets.ndim == 2 and not targets.is_floating_point()
         if are_tokens and logits.ndim == 3 and logits.shape[:2] == targets.shape != logits.shape[::2]:
             raise InputError(
@@ -159,24 +139,25 @@ class _OfLogits:
                 hint="Pass a custom criterion that transposes the logits. For a causal model use "
                 "landscope.adapters.huggingface.language_model_losses, which also shifts the targets.",
             )
-        return self._losses(logits, targets)
+        return sample_losses(logits, targets)
+
+    return losses
 
 
-class _Weighted:
+def _weighted(module: nn.CrossEntropyLoss | nn.NLLLoss) -> SampleLosses:
     """A loss with class weights or ignored targets; the mean is over the weights of the counted targets."""
+    unreduced, weight, ignored = _without_reduction(module), module.weight, module.ignore_index
 
-    def __init__(self, module: nn.CrossEntropyLoss | nn.NLLLoss) -> None:
-        self._unreduced = _without_reduction(module)
-        self._weight, self._ignored = module.weight, module.ignore_index
-
-    def __call__(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | float]:
-        losses = self._unreduced(outputs, targets)
+    def losses(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | float]:
+        losses = unreduced(outputs, targets)
         if targets.is_floating_point():  # class probabilities: every sample has weight one
             return losses.flatten(), float(losses.numel())
-        counted = targets != self._ignored
-        if self._weight is None:
+        counted = targets != ignored
+        if weight is None:
             return losses[counted], float(counted.sum())
-        return losses[counted], self._weight.to(outputs)[targets[counted]].sum()
+        return losses[counted], weight.to(outputs)[targets[counted]].sum()
+
+    return losses
 
 
 class Unreduced:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
@@ -14,28 +14,10 @@ from landscope._checks import check_count, for_float64
 from landscope.errors import InputError
 from landscope.protocols import BatchLines
 
-__all__ = ["MinibatchRisk", "SampledRisk"]
+if TYPE_CHECKING:
+    from landscope.risk.empirical import EmpiricalRisk
 
-
-@runtime_checkable
-class SampledRisk(Protocol):
-    """A risk with the losses of single samples, at a point and along lines, and with derivatives."""
-
-    def sample_losses(self, w: Tensor) -> Tensor:
-        """``w[N] -> losses[M]``."""
-        ...
-
-    def sample_lines(self, w0: Tensor, directions: Tensor) -> BatchLines:
-        """Prepare the losses of the samples along lines."""
-        ...
-
-    def mean_gradient(self, w: Tensor, rows: Tensor) -> Tensor:
-        """Gradient of the mean loss of the samples ``rows``."""
-        ...
-
-    def hessian_vector_product(self, w: Tensor, vector: Tensor) -> Tensor:
-        """Product of a vector and the Hessian of the mean over all samples."""
-        ...
+__all__ = ["MinibatchRisk", "partition"]
 
 
 class MinibatchRisk:
@@ -49,7 +31,7 @@ class MinibatchRisk:
         n_left_out: Number of samples outside all minibatches, if the batch size does not divide the data.
     """
 
-    def __init__(self, risk: SampledRisk, batches: Int[Tensor, "batches B"], n_left_out: int = 0) -> None:
+    def __init__(self, risk: EmpiricalRisk, batches: Int[Tensor, "batches B"], n_left_out: int = 0) -> None:
         self._risk, self.batches, self.n_left_out = risk, batches, n_left_out
 
     def batch_losses(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points batches"]:
@@ -112,12 +94,7 @@ class _GroupedLines:
 
 def partition(n_samples: int, batch_size: int, seed: int | None) -> Tensor:
     """Sample indices of full minibatches, in the order of the data or shuffled with a seed."""
-    if not 1 <= check_count("batch_size", batch_size, minimum=1) <= n_samples:
-        raise InputError(
-            expected=f"a batch size between 1 and {n_samples}",
-            got=f"{batch_size}",
-            hint="Choose another batch size.",
-        )
+    check_count("batch_size", batch_size, maximum=n_samples)
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     order = torch.arange(n_samples) if seed is None else torch.randperm(n_samples, generator=generator)
     return order[: n_samples // batch_size * batch_size].view(-1, batch_size)

@@ -73,17 +73,9 @@ class SplitModel:
 
 
 def split_model(model: nn.Module, names: Sequence[str]) -> SplitModel:
-    """Trace ``model`` and cut it at the parameters ``names``.
+    """Trace ``model``, a private copy in eval mode with one input, and cut it at the parameters ``names``.
 
-    Args:
-        model: A private copy in eval mode with one input.
-        names: Names of the selected parameters.
-
-    Returns:
-        The parts of the model.
-
-    Raises:
-        Exception: If tracing fails, with its own error; the caller then evaluates the whole model.
+    Tracing may fail with any error; the caller then evaluates the whole model.
     """
     traced = fx.symbolic_trace(model)
     canonical = {id(dict(model.named_parameters())[name]): name for name in names}
@@ -249,11 +241,7 @@ def affine_shift(
 ) -> Tensor:
     """The change of the output of an affine node by one unit along a direction; unselected parameters cancel.
 
-    Args:
-        node: The affine node.
-        parameters: The direction as tensors by parameter name of the model.
-        values: The prefix outputs.
-        out: Tensor for the result, used if its shape fits, because an allocation is slow.
+    The result is written into ``out`` if its shape fits, because an allocation is slow.
     """
     inputs = tuple(values[position] for position in node.inputs)
     selected = {name: parameters[full_name] for name, full_name in node.selected.items()}
@@ -266,12 +254,7 @@ def affine_shift(
 
 
 def in_place(part: fx.GraphModule, n_overwritable: int) -> fx.GraphModule:
-    """A copy of the part with ReLUs that overwrite their input, if nothing else reads it.
-
-    Args:
-        part: A traced part; it is not changed.
-        n_overwritable: Number of its first inputs that may be overwritten.
-    """
+    """A copy with ReLUs that overwrite their input, if nothing else reads it; only the first inputs may be changed."""
     graph = copy.deepcopy(part.graph)
     overwritable = [node for node in graph.nodes if node.op == "placeholder"][:n_overwritable]
     for node in list(graph.nodes):

@@ -19,6 +19,7 @@ from torch import Tensor
 from zarr.errors import BaseZarrError
 from zarr.storage import ZipStore
 
+from landscope._checks import check_path
 from landscope.errors import InputError, StorageError
 from landscope.results import Result, result_kinds
 from landscope.storage.atomic import replaced_atomically
@@ -57,7 +58,7 @@ def save(result: Result, path: str | Path, *, overwrite: bool = False) -> Path:
         >>> ls.load(path).exponent == law.exponent
         True
     """
-    path = Path(path)
+    path = check_path("the file of a result", path)
     if not isinstance(result, Result):
         raise InputError(
             expected="a result of landscope",
@@ -96,7 +97,7 @@ def load(path: str | Path, kind: type[AnyResult] | None = None) -> Any:
         Traceback (most recent call last):
         landscope.errors.StorageError: Expected a file at nothing-here.zarr.zip; got none. Check the path.
     """
-    name, arrays, attributes = read_archive(Path(path))
+    name, arrays, attributes = read_archive(check_path("the file of a result", path))
     cls = _class_of(name, str(attributes.pop("module", "")))
     if cls is None or (kind is not None and not issubclass(cls, kind)):
         wanted = kind.kind if kind is not None else "a kind of result that this version knows"

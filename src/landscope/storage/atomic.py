@@ -29,18 +29,14 @@ def replaced_atomically(path: Path) -> Generator[Path]:
         yield partial
         partial.replace(path)
     except OSError as error:
-        raise _not_writable(path, error) from error
+        raise StorageError(
+            expected=f"to write {path}",
+            got=error.strerror or str(error),
+            hint="Free space or choose another folder; the existing file is unchanged.",
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
-
-
-def _not_writable(path: Path, error: OSError) -> StorageError:
-    return StorageError(
-        expected=f"to write {path}",
-        got=error.strerror or str(error),
-        hint="Free space or choose another folder; the existing file is unchanged.",
-    )
 
 
 def write_text(path: Path, text: str) -> None:

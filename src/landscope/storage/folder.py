@@ -45,6 +45,9 @@ class ResultFolder:
     def _lock(self) -> filelock.BaseFileLock:
         return filelock.FileLock(self.path / ".lock", timeout=0)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_lock"}  # a lock is of one process
+
     def names(self, prefix: str = "") -> tuple[str, ...]:
         """Names of the results that begin with ``prefix``, sorted."""
         return tuple(sorted(file.name.removesuffix(_SUFFIX) for file in self.path.glob(f"{prefix}*{_SUFFIX}")))

@@ -126,8 +126,10 @@ class RowStore:
         """Append rows to every column and commit them.
 
         Raises:
-            StorageError: If the disk is full or read-only; the earlier rows stay readable.
+            StorageError: If the disk is full or read-only, when the earlier rows stay readable; or if the folder was
+                deleted.
         """
+        self.check_there()
         (count,) = {len(block) for block in blocks.values()}
         end = self._rows + count
         try:
@@ -139,6 +141,18 @@ class RowStore:
         except OSError as error:
             raise _failed("to add rows", self.path, error) from error
         self._commit(end)
+
+    def check_there(self) -> None:
+        """Raise if the folder was deleted: writing would make one without the earlier rows.
+
+        Raises:
+            StorageError: If it was.
+        """
+        if not (self.path / _MARKER).exists():
+            raise StorageError(
+                expected=f"the table that was begun at {self.path}", got="no such folder",
+                hint="It was deleted or moved in the meantime. Record again, and leave the folder where it is.",
+            )  # fmt: skip
 
     def truncate(self, rows: int) -> None:
         """Remove all rows from index ``rows`` on."""

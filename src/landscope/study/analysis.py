@@ -268,6 +268,15 @@ class Analysis:
             risk = self.risk_at(step)
             yield step, self.ensemble_of(risk), risk.w0
 
+    def check_evaluation(self) -> None:
+        """Call ``evaluate`` once, where it will be called after long work.
+
+        Raises:
+            InputError: If it gives something else than numbers by name.
+        """
+        if self.has_subject and self.subject.evaluate is not None and self.history is None:
+            self.subject.measure(self.model_at(self.windows.step), seed=self.settings.seed)
+
     def load(self, result: Saved[AnyResult]) -> AnyResult:
         """Read a result of the study."""
         return self.folder.load(result.name, result.kind)

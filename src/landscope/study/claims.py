@@ -11,11 +11,12 @@ import torch
 
 from landscope.claims import controls, fig1, fig2, fig3, fig5, sec_s2, sec_s3
 from landscope.claims.statements import judged
-from landscope.claims.verdict import Judgement, Measurement
+from landscope.claims.verdict import Measurement
 from landscope.law.exponents import Exponents
 from landscope.noise.noise_and_curvature import NoiseAndCurvature
 from landscope.study import saved
 from landscope.study.analysis import Analysis
+from landscope.study.claim_table import ClaimTable
 from landscope.study.saved import Saved
 from landscope.study.stages.controls import near_curvature
 from landscope.study.training_facts import training_facts
@@ -250,6 +251,6 @@ def _noted(measurement: Measurement, caveat: str) -> Measurement:
     return dataclasses.replace(measurement, note=note)
 
 
-def judgements_of(analysis: Analysis) -> list[Judgement]:
+def judgements_of(analysis: Analysis) -> ClaimTable:
     """The claims of the finished stages beside their verdicts."""
-    return judged(measurements_of(analysis))
+    return ClaimTable(judged(measurements_of(analysis)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import html
+from typing import ClassVar
 
 from landscope.law.exponents import Exponents
 from landscope.law.intervals import with_interval
@@ -11,6 +11,7 @@ from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.saved import Saved
 from landscope.study.stages.controls import ROWS
+from landscope.study.text_table import TextTable
 
 __all__ = ["EXPONENTS", "ExponentTable", "exponent_rows", "row_results"]
 
@@ -30,14 +31,15 @@ def exponent_rows(analysis: Analysis) -> list[Exponents]:
     return [row for row in rows if row is not None]
 
 
-@dataclasses.dataclass(frozen=True)
-class ExponentTable:
+@dataclasses.dataclass(frozen=True, repr=False)
+class ExponentTable(TextTable):
     """Exponents of a study, one row for each set of directions and window.
 
     Args:
         rows: All rows; the first is the window along its own modes.
     """
 
+    headings: ClassVar[tuple[str, ...]] = ("", *EXPONENTS, "directions")
     rows: tuple[Exponents, ...]
 
     @property
@@ -59,18 +61,3 @@ class ExponentTable:
              str(row.n_used)]
             for row in self.rows
         ]  # fmt: skip
-
-    def __repr__(self) -> str:
-        headings = ["", *EXPONENTS, "directions"]
-        lines = [headings, *self.cells()]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
-        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-                         for line in lines)  # fmt: skip
-
-    def _repr_html_(self) -> str:
-        cells = "".join(
-            "<tr>" + "".join(f'<td style="white-space: nowrap">{html.escape(cell)}</td>' for cell in line) + "</tr>"
-            for line in self.cells()
-        )
-        headings = "".join(f"<th>{html.escape(name)}</th>" for name in ("", *EXPONENTS, "directions"))
-        return f"<table><thead><tr>{headings}</tr></thead><tbody>{cells}</tbody></table>"

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 import yaml
 
+from landscope._checks import check_path
 from landscope._version import __version__
 from landscope.errors import InputError, StorageError
+from landscope.results import Result
 from landscope.storage import write_text
 from landscope.storage.folder import ResultFolder
 from landscope.study.settings import StudySettings, checked_settings
@@ -39,9 +41,11 @@ def _entries(path: Path) -> set[str]:
     return {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
 
 
-def _check_folder(path: Path) -> None:
+def _checked_folder(path: Any) -> Path:
+    path = check_path("the folder of a study", path)
     if path.exists() and not path.is_dir():
         raise StorageError(expected=f"a folder at {path}", got="a file", hint="Choose another folder.")
+    return path
 
 
 def _differences(there: StudySettings, asked: StudySettings) -> str:
@@ -65,6 +69,32 @@ class StudyFolder(ResultFolder):
     def has_results(self) -> bool:
         """Whether an analysis has saved anything."""
         return not _entries(self.path) <= _NO_RESULTS
+
+    def _check_there(self) -> None:
+        """Raise if the folder was deleted: writing would make one without the rest of the study."""
+        if not (self.path / _FILE).exists():
+            raise StorageError(
+                expected=f"the study in {self.path}", got=f"no {_FILE}",
+                hint="The folder was deleted or moved in the meantime. Begin again, and leave it where it is.",
+            )  # fmt: skip
+
+    def save(self, name: str, result: Result) -> None:
+        """Write a result, whole or not at all; a result of the same name is replaced.
+
+        Raises:
+            StorageError: If the folder was deleted or cannot be written.
+        """
+        self._check_there()
+        super().save(name, result)
+
+    def note(self, name: str, values: dict[str, Any]) -> None:
+        """Write a JSON file; NaN and infinity become null.
+
+        Raises:
+            StorageError: If the folder was deleted or cannot be written.
+        """
+        self._check_there()
+        super().note(name, values)
 
     def note_evaluated_history(self) -> None:
         """Note that the losses during the training come from the saved models, not from the training."""
@@ -91,8 +121,7 @@ class StudyFolder(ResultFolder):
             InputError: If a setting is unknown or does not fit.
             StorageError: If the folder holds something else, or results under other settings.
         """
-        path = Path(path)
-        _check_folder(path)
+        path = _checked_folder(path)
         if cls._settings_to_write(path, given) is None:
             return cls.open(path)
         with ResultFolder(path).locked():  # another process may have begun to compute in the meantime
@@ -146,8 +175,7 @@ class StudyFolder(ResultFolder):
         Raises:
             StorageError: If there is none, or it is damaged or of another version.
         """
-        path = Path(path)
-        _check_folder(path)
+        path = _checked_folder(path)
         try:
             content = yaml.safe_load((path / _FILE).read_text(encoding="utf-8"))
             number = int(content["format"])

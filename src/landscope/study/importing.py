@@ -16,6 +16,7 @@ from landscope.parameters import ParameterSpace, Selection
 from landscope.storage import RowStore
 from landscope.storage.folder import ResultFolder
 from landscope.study.checkpoints import Checkpoints, first_lines
+from landscope.study.recording import is_recorded
 from landscope.study.subject import Subject
 from landscope.trajectory import (
     Trajectory,
@@ -92,7 +93,7 @@ class _There:
 
     def __init__(self, folder: ResultFolder, subject: Subject) -> None:
         path = folder.path / "trajectory"
-        self.recorded = open_trajectory(path) if path.exists() and RowStore.open(path).rows else None
+        self.recorded = open_trajectory(path) if is_recorded(folder) else None
         self.kept, self._other = Checkpoints(folder.path / "checkpoints"), subject.copy()
         if not path.exists():  # models without rows are those of an import that was killed
             self.kept.drop(self.kept.steps())
@@ -171,8 +172,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _check_no_rows(folder: ResultFolder) -> None:
-    path = folder.path / "trajectory"
-    if path.exists() and RowStore.open(path).rows:
+    if is_recorded(folder):
         raise StorageError(
             expected=f"a study without a recording at {folder.path}",
             got="one that holds a recording",

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from landscope.errors import InputError, LandscopeWarning, StorageError
 from landscope.parameters import ParameterSpace, Selection
-from landscope.recorder import TrajectoryRecorder, other_spacing
+from landscope.recorder import TrajectoryRecorder
+from landscope.recorder_sinks import other_spacing
 from landscope.step_size import was_skipped
 from landscope.storage import RowStore
 from landscope.storage.folder import ResultFolder
@@ -24,7 +25,7 @@ from landscope.study.folder import StudyFolder
 from landscope.study.training_facts import facts_of
 from landscope.trajectory import open_trajectory
 
-__all__ = ["StudyRecorder", "check_recorded"]
+__all__ = ["StudyRecorder", "check_recorded", "is_recorded"]
 
 _OF_THE_MINIBATCHES = ("batch_size", "steps_per_epoch", "data_batch_size", "data_steps_per_epoch")
 
@@ -90,6 +91,7 @@ class StudyRecorder:
 
     def _begin(self) -> None:
         """Remove what is recorded again, models before rows, and keep the model that the training begins with."""
+        self._recorder.check_restored()
         self._checkpoints.drop([step for step in self._checkpoints.steps() if step > self._step])
         self._recorder.__enter__()
         store = RowStore.open(self._path)
@@ -194,17 +196,15 @@ class StudyRecorder:
 
 def _check_nothing_recorded(folder: StudyFolder) -> None:
     """Raise if the folder holds rows; remove a recording of a training that failed before its first row."""
-    path = folder.path / "trajectory"
-    if not path.exists():
-        return
-    if RowStore.open(path).rows:
+    if is_recorded(folder):
         raise StorageError(
             expected=f"a study without a recording at {folder.path}",
             got="one that holds a recording",
             hint="To continue a stopped training, pass first_step= (the number of its next step). "
             "For a new training choose another folder.",
         )
-    shutil.rmtree(path)
+    if (folder.path / "trajectory").exists():
+        shutil.rmtree(folder.path / "trajectory")
 
 
 def _check_same_spacing(folder: StudyFolder, every: int, first_step: int | None) -> None:
@@ -217,12 +217,17 @@ def _check_same_spacing(folder: StudyFolder, every: int, first_step: int | None)
         raise other_spacing(noted, every, path)
 
 
+def is_recorded(folder: ResultFolder) -> bool:
+    """Whether the folder holds a recording with a row."""
+    path = folder.path / "trajectory"
+    return path.exists() and RowStore.open(path).rows > 0
+
+
 def check_recorded(folder: ResultFolder) -> None:
     """Raise unless the folder holds a recording with a row."""
-    path = folder.path / "trajectory"
-    if not path.exists() or not RowStore.open(path).rows:
+    if not is_recorded(folder):
         raise InputError(
             expected=f"a recording in {folder.path}",
-            got="a recording without a step" if path.exists() else "none",
+            got="a recording without a step" if (folder.path / "trajectory").exists() else "none",
             hint="Train inside `with study.record(optimizer):`, or call study.use_trajectory(...).",
         )

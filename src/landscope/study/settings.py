@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
+import textwrap
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 from landscope._names import BatchNorm
 from landscope.errors import InputError
@@ -19,19 +22,26 @@ Steps = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
 AnySettings = TypeVar("AnySettings", bound=BaseModel)
 
 
+def _line(name: str, field: FieldInfo) -> str:
+    """A setting as a line of a docstring."""
+    default = "" if field.default is None else f" Default: {field.default!r}."
+    text = f"{name}: {' '.join((field.description or '').split())}{default}"
+    return textwrap.fill(text, 116, initial_indent="    ", subsequent_indent="        ")
+
+
 class AnalysisSettings(BaseModel):
     """Settings that every analysis shares, of a user's study or of ``landscope run``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     fit_modes: Range = (2, 500)
-    """First and last mode of the variance-flatness fit."""
+    """First and last principal mode of the variance-flatness fit, counted from 1."""
     spectrum_ranks: Range = (20, 200)
-    """First and last rank of the fit of the spectrum."""
+    """First and last rank of the power-law fit of the spectrum of variances, counted from 1."""
     flatness_modes: Annotated[int, Field(ge=3)] | None = None
-    """Number of modes whose flatness is measured; all by default."""
+    """Number of modes whose flatness is measured, from the first; all by default."""
     n_nulls: Annotated[int, Field(ge=0)] = 3
-    """Number of shuffled-increment surrogates; two or more give a band."""
+    """Number of surrogates with the window's steps in random order; two or more give a band."""
     noise_modes: Annotated[int, Field(ge=5)] = 100
     """Number of log-spaced modes along which the minibatch losses are measured."""
     curvature_modes: Annotated[int, Field(ge=5)] = 150
@@ -39,14 +49,21 @@ class AnalysisSettings(BaseModel):
     basis_modes: Annotated[int, Field(ge=5)] = 200
     """Number of Hessian, gradient-noise and random directions in the controls."""
     langevin_steps: Annotated[int, Field(ge=100)] = 6000
-    """Steps of the equilibrium control."""
+    """Steps of the random walk in thermal equilibrium, one of the controls."""
     rtol: Annotated[float, Field(ge=1e-12, lt=1)] = 1e-3
-    """Relative tolerance of each crossing."""
+    """Relative tolerance of the distances at which the loss reaches the ratio."""
     ratio: Annotated[float, Field(gt=1, allow_inf_nan=False)] = math.e
     """Loss at the edges of a valley over the loss at its bottom, where the flatness is measured. A loss that cannot
     rise by e, like that of a language model, needs a smaller one, such as 1.1."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of everything that is drawn."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Add the settings to the docstring, with their defaults, so that ``help`` shows them."""
+        super().__pydantic_init_subclass__(**kwargs)
+        lines = [_line(name, field) for name, field in cls.model_fields.items() if field.description]
+        cls.__doc__ = "\n".join([inspect.cleandoc(cls.__doc__ or ""), "", "Args:", *lines])
 
     @field_validator("fit_modes", "spectrum_ranks")
     @classmethod
@@ -71,16 +88,16 @@ class StudySettings(AnalysisSettings):
     """
 
     window: Steps | None = None
-    """First and last step of the window; the last quarter of the recording by default."""
+    """First and last optimiser step of the window; the last quarter of the recording by default."""
     fresh: Steps | Literal["none"] | None = None
-    """First and last step of the fresh data; by default the same number of rows before the window. ``"none"``: only
-    one window, and what needs fresh data is not measured."""
+    """First and last optimiser step of the fresh data; by default the same number of rows before the window.
+    ``"none"``: only one window, and what needs fresh data is not measured."""
     batch_size: Annotated[int, Field(ge=1)] | None = None
     """Samples in a minibatch of the training; by default what a Trainer's callback noted, or what a DataLoader says."""
     steps_per_epoch: Annotated[int, Field(ge=1)] | None = None
     """Optimiser steps in an epoch of the training; by default what a Trainer's callback noted, or what the data say."""
     batch_norm: BatchNorm = "kept"
-    """Statistics of batch normalisation, see :class:`landscope.EmpiricalRisk`."""
+    """Statistics of batch normalisation, ``"kept"`` or ``"re-estimated"``, see :class:`landscope.EmpiricalRisk`."""
 
     @field_validator("window", "fresh")
     @classmethod
@@ -126,9 +143,15 @@ def _problems(error: ValidationError) -> str:
     parts: dict[str, str] = {}
     for item in error.errors():
         name = str(item["loc"][0]) if item["loc"] else "settings"
-        unknown = item["type"] == "extra_forbidden"
-        parts.setdefault(name, "unknown" if unknown else f"{item['msg'].lower()} (not {item['input']!r})")
+        parts.setdefault(name, _problem(item))
     return "; ".join(f"{name}: {message}" for name, message in parts.items())
+
+
+def _problem(item: Any) -> str:
+    if item["type"] == "extra_forbidden":
+        return "unknown"
+    said = str(item["ctx"]["error"]) if item["type"] == "value_error" else item["msg"].lower()
+    return f"{said} (not {item['input']!r})" if item["loc"] else said
 
 
 def _suggestion(values: Mapping[str, Any], kind: type[BaseModel]) -> str:
@@ -136,4 +159,4 @@ def _suggestion(values: Mapping[str, Any], kind: type[BaseModel]) -> str:
         if name not in kind.model_fields:
             close = difflib.get_close_matches(str(name), kind.model_fields, n=1)
             return f"Did you mean {close[0]}?" if close else f"Known are: {', '.join(kind.model_fields)}."
-    return "Correct the value; --help describes each setting."
+    return "Correct the value; help(landscope.study.StudySettings), or --help of a command, describes the settings."

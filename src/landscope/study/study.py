@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from landscope._names import BatchNorm
-from landscope.claims.verdict import Judgement, Measurement
+from landscope.claims.verdict import Measurement
 from landscope.directions.directions import Directions
 from landscope.errors import InputError, StorageError
 from landscope.landscape import Flatness
@@ -19,6 +19,7 @@ from landscope.progress import Reporter, StageCallback, reporter_of
 from landscope.risk import EmpiricalRisk
 from landscope.study import saved
 from landscope.study.analysis import Analysis
+from landscope.study.claim_table import ClaimTable
 from landscope.study.claims import judgements_of, measurements_of
 from landscope.study.data_facts import keep_facts
 from landscope.study.exponents import ExponentTable, exponent_rows
@@ -28,7 +29,8 @@ from landscope.study.importing import import_checkpoints, import_trajectory
 from landscope.study.page import write_page
 from landscope.study.pipeline import run_stages
 from landscope.study.recording import StudyRecorder
-from landscope.study.stages import STAGES
+from landscope.study.stages import chosen_stages
+from landscope.study.stages.law import LAW
 from landscope.study.stages.noise import OF_HISTORY
 from landscope.study.subject import Evaluate, Subject, TrainOn
 from landscope.study.summary import summary_of
@@ -36,9 +38,6 @@ from landscope.training_history import TrainingHistory
 from landscope.trajectory import Trajectory
 
 __all__ = ["Study"]
-
-_LAW = 3
-"""Number of the stages that every analysis makes: modes, flatness, law."""
 
 
 class Study:
@@ -118,6 +117,14 @@ class Study:
             self._begin()
         return self._read
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy opens the same folder with a copy of the model; a recording stays with the original."""
+        return {"folder": self.folder, "_subject": self._subject, "_recorder": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._begin()
+
     def __repr__(self) -> str:
         done = ", ".join(self.folder.timings()) or "nothing analysed yet"
         return f"Study({str(self.path)!r}: {done})"
@@ -161,7 +168,10 @@ class Study:
             rows in memory are lost when the process is killed.
 
         Raises:
-            InputError: If the study has no model, or the optimiser holds none of the selected parameters.
+            InputError: If the study has no model, the loss cannot be evaluated on some first samples of the data, or
+                the optimiser lacks selected parameters that require a gradient. When the ``with`` begins, if the model
+                is not the one of the row before ``first_step``.
+            NondeterministicLossError: If the loss of these samples differs between two evaluations.
             StorageError: If the folder holds a recording and ``first_step`` is not given, or results of one, or another
                 process works on the study.
 
@@ -170,11 +180,13 @@ class Study:
         """
         subject = self._analysis.subject
         self._check_no_results()
+        space = ParameterSpace.of(subject.model, select)
+        subject.check_loss(space, batch_norm=self.folder.settings.batch_norm)
         ends = [
             span[1] for span in (self.folder.settings.window, self.folder.settings.fresh) if isinstance(span, tuple)
         ]
         self._recorder = StudyRecorder(
-            self.folder, subject.model, optimizer, select, every=every, first_step=first_step,
+            self.folder, subject.model, optimizer, space, every=every, first_step=first_step,
             resume=first_step is not None, checkpoints=checkpoints, always=tuple(ends),
         )  # fmt: skip
         self._begin()
@@ -239,34 +251,29 @@ class Study:
         Args:
             noise: Measure the minibatch noise too.
             controls: Measure the controls too: other directions, surrogates, samplings, equilibrium.
-            until: Last stage to make: modes, flatness, law, noise or controls.
+            until: Last stage to make, with every stage before it: modes, flatness, law, noise or controls.
             progress: True for bars, False for silence, or a callback ``(stage, done, total)``; by default bars in a
                 terminal and in a notebook.
 
         Raises:
-            InputError: If nothing was recorded, the recording is not finished, or the model and data do not fit.
+            InputError: If nothing was recorded, the recording is not finished, the model and data do not fit, or
+                ``noise`` or ``controls`` come after ``until``.
             StorageError: If another process works on the study, a result is damaged, or the data or the loss are not
                 those of the results that are there.
         """
-        names = [stage.name for stage in STAGES]
-        if until is not None and until not in names:
-            raise InputError(expected=f"one of {', '.join(names)}", got=f"until={until!r}", hint="Name a stage.")
+        stages = chosen_stages(until, noise=noise, controls=controls)
         if self._recorder is not None and self._recorder.is_recording:
             raise InputError(
                 expected="a training that has ended",
                 got="analyse() inside `with study.record(...)`",
                 hint="Call it after the with block; after a Trainer that failed, call close() of its callback first.",
             )
-        stages = [
-            *STAGES[:_LAW],
-            *(stage for stage in STAGES[_LAW:] if {"noise": noise, "controls": controls}[stage.name]),
-        ]
-        if until is not None:
-            stages = list(STAGES[: names.index(until) + 1])
         reporter = progress if isinstance(progress, Reporter) else reporter_of(progress)
         with self.folder.locked():
             if keep_facts(self._analysis):
                 self._begin()
+            if LAW in stages:
+                self._analysis.check_evaluation()
             run_stages(self._analysis, stages, reporter)
 
     def discard_results(self) -> None:
@@ -348,8 +355,8 @@ class Study:
         return ExponentTable(tuple(exponent_rows(self._analysis)))
 
     @property
-    def claims(self) -> list[Judgement]:
-        """The paper's claims beside what was measured, with computed verdicts."""
+    def claims(self) -> ClaimTable:
+        """The paper's claims beside what was measured, with computed verdicts: a list of judgements, and a table."""
         return judgements_of(self._analysis)
 
     @property

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+import inspect
+import math
+import sys
+import warnings
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -12,10 +16,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from landscope._names import BatchNorm
-from landscope.errors import InputError
+from landscope.errors import InputError, NondeterministicLossError
 from landscope.parameters import ParameterSpace
 from landscope.risk import EmpiricalRisk
+from landscope.risk.checks import UnusedWeightsError, described
 from landscope.study.checkpoints import fresh_copy
+from landscope.study.first_samples import first_samples
 from landscope.study.seeded import seeded
 
 __all__ = ["Evaluate", "Subject", "TrainOn"]
@@ -95,6 +101,7 @@ class Subject:
                     got=type(getattr(self, name)).__name__,
                     hint='ls.Study("folder", model, criterion, data)',
                 )
+            _check_takes(name, getattr(self, name))
         if isinstance(self.data, Iterator):  # it could be read only once
             self.data = list(self.data)
 
@@ -144,6 +151,39 @@ class Subject:
             assert self.criterion is not None  # noqa: S101 - checked when the subject was made
             return EmpiricalRisk(model, self.criterion, _in_order(self.data), space=space, batch_norm=batch_norm)
 
+    def check_loss(self, space: ParameterSpace, *, batch_norm: BatchNorm = "kept") -> None:
+        """Raise if the loss of some first samples cannot be evaluated; a training that follows stays the same.
+
+        Nothing is evaluated where several processes share the model, or where the samples cannot be taken without a
+        change to the training.
+
+        Args:
+            space: The selected parameters.
+            batch_norm: Statistics of batch normalisation.
+
+        Raises:
+            InputError: If the model, the loss and the data do not fit.
+            NondeterministicLossError: If two evaluations at the same weights differ.
+        """
+        shared = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if shared and torch.distributed.get_world_size() > 1:
+            return
+        with seeded(0), warnings.catch_warnings(), _nothing_compiled():
+            warnings.simplefilter("ignore")  # the analysis says it again, of all data
+            few = first_samples(self.data, collated=self.losses is None)
+            if few is None:
+                return
+            try:
+                dataclasses.replace(self, data=few).risk(self.model, space, batch_norm=batch_norm)
+            except (InputError, NondeterministicLossError) as error:
+                # Other samples may use the weights, as with experts; a function may need all samples at once.
+                unused = isinstance(error, UnusedWeightsError)
+                if not unused and (self.losses is None or not _is_pair_of_tensors(few)):
+                    raise
+                self.risk(self.model, space, batch_norm=batch_norm)
+            except Exception:  # noqa: BLE001 - no memory for a copy of the model: the training goes first
+                return
+
     def measure(self, model: nn.Module, *, seed: int = 0) -> dict[str, float]:
         """Losses and errors of a model in eval mode, from ``evaluate``; NaN for a quantity that it does not give.
 
@@ -162,7 +202,55 @@ class Subject:
                 got=", ".join(map(str, found)) if isinstance(found, Mapping) else type(found).__name__,
                 hint="For example return {'train_loss': 0.1, 'test_error': 0.02}.",
             )
-        return {name: float(found.get(name, float("nan"))) for name in MEASURES}
+        return {name: _number(name, found.get(name, math.nan)) for name in MEASURES}
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        if isinstance(value, str | bytes):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(
+            expected=f"evaluate(model) to give {name} as a number",
+            got=f"a value {described(value)}",
+            hint="For example return {'train_loss': 0.1, 'test_error': 0.02}.",
+        ) from None
+
+
+_CALLS = {
+    "criterion": (("outputs", "targets"), ()),
+    "losses": (("model", "batch"), ()),
+    "evaluate": (("model",), ()),
+    "train_on": (("model", "record"), ("sampling", "n_steps", "seed")),
+}
+"""How each function is called: by position, and by name."""
+
+
+def _check_takes(name: str, function: Callable[..., Any] | None) -> None:
+    """Raise if a function does not take the arguments that it will be called with."""
+    if function is None:
+        return
+    by_position, by_name = _CALLS[name]
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of C code
+        return
+    try:
+        signature.bind(*by_position, **dict.fromkeys(by_name))
+    except TypeError as error:
+        raise InputError(
+            expected=f"{name}({', '.join((*by_position, *(f'{name}=...' for name in by_name)))})",
+            got=f"a function of {signature}",
+            hint=f"Give it these arguments ({error})." + (" See help(ls.study.TrainOn)." if by_name else ""),
+        ) from None
+
+
+@contextlib.contextmanager
+def _nothing_compiled() -> Generator[None]:
+    """Let no function of torch.compile see a batch of another size: it would compile the training in another way."""
+    with torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else contextlib.nullcontext():
+        yield
 
 
 def _is_pair_of_tensors(data: Any) -> bool:

@@ -30,16 +30,15 @@ def increments_of(trajectory: Trajectory) -> tuple[Tensor, Tensor]:
 
 def walk_of(trajectory: Trajectory, first: Tensor, increments: Tensor, name: str, seed: int) -> Trajectory:
     """The sum of increments from the first row on, at the steps of the window."""
-    walk = torch.cat([first, first + increments.cumsum(dim=0)])
-    return surrogate_of(trajectory, walk.to(trajectory.row(0).dtype), name, seed)
+    return surrogate_of(trajectory, torch.cat([first, first + increments.cumsum(dim=0)]), name, seed)
 
 
 def surrogate_of(
     trajectory: Trajectory, weights: Tensor, name: str, seed: int, *, steps: Tensor | None = None
 ) -> Trajectory:
-    """Other weights at the steps of the window, or at others."""
+    """Other weights at the steps of the window, or at others, in its dtype."""
     return Trajectory.of(
-        weights,
+        weights.to(trajectory.row(0).dtype),
         steps=trajectory.steps if steps is None else steps,
         space=trajectory.space,
         precision=trajectory.precision,

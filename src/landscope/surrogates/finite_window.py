@@ -179,7 +179,7 @@ def finite_window_process(
     rows[:] = _walk(noise, draws, pulls[-1:], rates, momentum)
     rows += _walk(along[0], along[1], pulls[:-1], rates, momentum) @ directions
     rows += sum(block.double().sum(dim=0) for block in window.blocks()) / len(window) - rows.mean(dim=0)
-    return surrogate_of(window, rows.to(window.row(0).dtype), "finite-window process", seed, steps=steps)
+    return surrogate_of(window, rows, "finite-window process", seed, steps=steps)
 
 
 def _rates(window: Trajectory, learning_rate: float | None) -> Float[Tensor, " steps"]:

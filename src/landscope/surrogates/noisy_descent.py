@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -25,13 +25,8 @@ NOISES: tuple[Noise, ...] = ("covariance", "diagonal", "isotropic", "hessian", "
 """Shapes of the noise, all of one trace."""
 
 
-@runtime_checkable
-class NoiseSource(Protocol):
-    """Draws a random displacement at w."""
-
-    def __call__(self, w: Tensor, /) -> Tensor:
-        """``w[N] -> xi[N]``."""
-        ...
+NoiseSource = Callable[[Tensor], Tensor]
+"""``w[N] -> xi[N]``: draws a random displacement at w."""
 
 
 class NoisyGradientDescent(torch.optim.Optimizer):

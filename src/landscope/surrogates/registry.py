@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+import inspect
+from collections.abc import Mapping
+from types import FunctionType, MappingProxyType
+from typing import Any
 
 from landscope._checks import check_choice
 from landscope.directions.directions import Directions
@@ -14,8 +16,6 @@ from landscope.surrogates.shuffled import shuffled_increments
 from landscope.surrogates.sign_flips import sign_flipped_epochs
 from landscope.trajectory import Trajectory
 
-__all__ = ["SURROGATES", "Surrogate", "make_surrogate"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Surrogate:
@@ -23,29 +23,23 @@ class Surrogate:
 
     Args:
         title: Name of its row in a table.
-        make: Function ``make(window, *, directions, seed, steps_per_epoch)``; it returns a trajectory of the same
-            length, dimension and steps.
+        function: Function of a window and a ``seed``, and of ``directions`` or ``steps_per_epoch`` if it names them;
+            it returns a trajectory of the same length, dimension and steps.
+        options: Further arguments of the function.
     """
 
     title: str
-    make: Callable[..., Trajectory]
+    function: FunctionType
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 SURROGATES: Mapping[str, Surrogate] = MappingProxyType(
     {
-        "shuffled": Surrogate("shuffled increments", lambda w, *, seed, **_: shuffled_increments(w, seed=seed)),
-        "sign-flipped": Surrogate(
-            "sign-flipped epochs",
-            lambda w, *, seed, steps_per_epoch, **_: sign_flipped_epochs(w, seed=seed, steps_per_epoch=steps_per_epoch),
-        ),
-        "random-walk": Surrogate("isotropic random walk", lambda w, *, seed, **_: random_walk_like(w, seed=seed)),
-        "random-walk-with-drift": Surrogate(
-            "isotropic random walk with the drift", lambda w, *, seed, **_: random_walk_like(w, seed=seed, drift=True)
-        ),
-        "ornstein-uhlenbeck": Surrogate(
-            "fitted Ornstein-Uhlenbeck",
-            lambda w, *, directions, seed, **_: ornstein_uhlenbeck(w, directions, seed=seed),
-        ),
+        "shuffled": Surrogate("shuffled increments", shuffled_increments),
+        "sign-flipped": Surrogate("sign-flipped epochs", sign_flipped_epochs),
+        "random-walk": Surrogate("isotropic random walk", random_walk_like),
+        "random-walk-with-drift": Surrogate("isotropic random walk with the drift", random_walk_like, {"drift": True}),
+        "ornstein-uhlenbeck": Surrogate("fitted Ornstein-Uhlenbeck", ornstein_uhlenbeck),
     }
 )
 """All surrogates by name, the null of the variance-flatness law first."""
@@ -77,5 +71,11 @@ def make_surrogate(
         ...     made = make_surrogate(name, window, modes, seed=0, steps_per_epoch=10)
         ...     assert made.weights.shape == (40, 3)
     """
-    make = SURROGATES[check_choice("name", name, SURROGATES)].make
-    return make(window, directions=directions, seed=seed, steps_per_epoch=steps_per_epoch)
+    null = SURROGATES[check_choice("name", name, SURROGATES)]
+    named = inspect.signature(null.function).parameters
+    offered = {"directions": directions, "seed": seed, "steps_per_epoch": steps_per_epoch}
+    return null.function(window, **{key: value for key, value in offered.items() if key in named}, **null.options)
+
+
+__all__ = ["SURROGATES", "Surrogate", "make_surrogate"]
+__all__ += dict.fromkeys(null.function.__name__ for null in SURROGATES.values())

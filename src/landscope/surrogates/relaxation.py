@@ -49,4 +49,4 @@ def ornstein_uhlenbeck(trajectory: Trajectory, directions: Directions, *, seed: 
     noise = (after - relaxation * before).square().mean(dim=0)
     path = autoregressive(relaxation, len(theta), seed=seed, noise_variance=noise)
     weights = directions.mean + (path + centre) @ directions.directions
-    return surrogate_of(trajectory, weights.to(trajectory.row(0).dtype), "Ornstein-Uhlenbeck", seed)
+    return surrogate_of(trajectory, weights, "Ornstein-Uhlenbeck", seed)

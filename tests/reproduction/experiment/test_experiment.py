@@ -7,8 +7,7 @@ from torch import nn
 import landscope as ls
 from landscope.errors import InputError
 from landscope.progress import QuietReporter
-from landscope.reproduction.experiment.criteria import squared_distance
-from landscope.reproduction.experiment.experiment import Experiment
+from landscope.reproduction.experiment.experiment import Experiment, squared_distance
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
 

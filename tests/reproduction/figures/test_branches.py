@@ -2,15 +2,12 @@
 
 import pytest
 
-from landscope.claims.statements import judged
 from landscope.errors import StorageError
 from landscope.progress import QuietReporter
-from landscope.reproduction.figures.branches import CLAIMS, Branch, Branches, branch_measurements
+from landscope.reproduction.figures import branches
+from landscope.reproduction.figures.branches import CLAIMS, Branch, branch_measurements
 from landscope.reproduction.reproduce import reproduce
-
-
-def verdicts(measured):
-    return {judgement.claim.key: judgement.verdict for judgement in judged(measured, CLAIMS)}
+from verdicts import verdicts
 
 
 @pytest.mark.parametrize(("early", "expected"), [(2.0, "reproduced"), (0.1, "not reproduced")])
@@ -28,26 +25,28 @@ def test_freezing(early, expected):
         for size in (50, 500)
     ]
     measured = branch_measurements(found)
-    assert verdicts(measured)["freezing"] == expected
-    assert verdicts(measured)["noise_chooses_flat"] == expected
+    assert verdicts(measured, CLAIMS)["freezing"] == expected
+    assert verdicts(measured, CLAIMS)["noise_chooses_flat"] == expected
 
 
 def test_parents_without_barriers_say_nothing():
-    branches = [
+    found = [
         Branch(parent=parent, step=step, batch_size=50, learning_rate=0.1, loss=0.1, train_error=0.0, test_error=0.1,
                flatness=1.0 + parent, distance=1.0, barrier=0.0 if parent == 0 else 1.0 / step)
         for parent in (0, 1, 2) for step in (10, 100, 1000)
     ]  # fmt: skip
-    measured = branch_measurements(branches)["freezing"]
+    measured = branch_measurements(found)["freezing"]
     assert measured.value == -1.0
     assert "1 of 3 parents do not say" in measured.note
 
 
-def test_short_branches(plan):
-    (section,) = reproduce(plan, [Branches(epochs=4.0)], QuietReporter()).sections
+def test_short_branches(plan, monkeypatch):
+    monkeypatch.setattr(branches, "_LENGTH", 4.0)
+    (section,) = reproduce(plan, [branches], QuietReporter()).sections
     assert len(section.rows) == 2 * 3 * 3  # parents, checkpoints, strengths of the noise
     assert [judgement.claim.key for judgement in section.judgements] == [claim.key for claim in CLAIMS]
     assert section.plots[0].draw().data
-    job = Branches(epochs=5.0).jobs(plan)[0]
+    monkeypatch.setattr(branches, "_LENGTH", 5.0)
+    job = branches.jobs(plan)[0]
     with pytest.raises(StorageError, match=r"results of epochs 5\.0"):
         job.call(QuietReporter(), *job.arguments)

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from clusters import learn_all, prepared
-from landscope.claims.verdict import judge
 from landscope.reproduction.figures import sec_s7, sec_s8
 from landscope.reproduction.figures.fig4 import claims, plots
 from landscope.reproduction.figures.fig4.claims import single_seed_measurements
 from landscope.reproduction.figures.two_task_experiment import TwoTaskResults
-from landscope.reproduction.sequential.ablations import PSI_METHODS
+from landscope.reproduction.sequential.methods import PSI_METHODS
 from two_task_trials import trials_of_seed
+from verdicts import verdicts
 
 GOOD = {"none": 0.9, "ldc-no-floor": 0.01, "random": 0.8, "ewc": 0.2, "kfac": 0.1, "l2": 0.3}
 
@@ -30,10 +30,6 @@ def results(errors=None, name="P"):
     return TwoTaskResults(name, seeds[:2], seeds[2:], 4, (5, 20, 60))
 
 
-def verdicts(module, measured):
-    return {claim.key: judge(claim, measured[claim.key]).verdict for claim in module.CLAIMS if claim.key in measured}
-
-
 def test_strengths_are_chosen_on_other_seeds_than_those_reported():
     found = results()
     best = found.best("ldc-no-floor", 60, 4)
@@ -47,28 +43,32 @@ def test_strengths_are_chosen_on_other_seeds_than_those_reported():
 
 
 def test_claims_on_forgetting_can_come_out_either_way():
-    got = verdicts(claims, claims.measurements(results(GOOD)))
-    assert {claim.key for claim in claims.CLAIMS} == set(got)
+    def got(**changes):
+        return verdicts(claims.measurements(results({**GOOD, **changes})), claims.CLAIMS)
+
+    assert set(got()) == {claim.key for claim in claims.CLAIMS}
     for key in ("forgetting", "constraint_keeps", "constraint_lasts", "better_than_ewc"):
-        assert got[key] == "reproduced"
-    got = verdicts(claims, claims.measurements(results({**GOOD, "none": 0.0, "ldc-no-floor": 0.5, "ewc": 0.1})))
+        assert got()[key] == "reproduced"
+    bad = got(**{"none": 0.0, "ldc-no-floor": 0.5, "ewc": 0.1})
     for key in ("forgetting", "constraint_keeps", "better_than_ewc"):
-        assert got[key] == "not reproduced"
-    assert verdicts(claims, claims.measurements(results({**GOOD, "random": 0.01})))["constraint_keeps"] == "contested"
+        assert bad[key] == "not reproduced"
+    assert got(random=0.01)["constraint_keeps"] == "contested"
 
 
 def test_the_claim_on_exponents_can_come_out_either_way():
-    assert verdicts(sec_s7, sec_s7.measurements(results({PSI_METHODS[3].key: 0.9}))) == {"any_psi": "not reproduced"}
-    same = {method.key: 0.1 for method in PSI_METHODS.values()}
-    assert verdicts(sec_s7, sec_s7.measurements(results(same))) == {"any_psi": "reproduced"}
+    for errors, expected in (
+        ({PSI_METHODS[3]: 0.9}, "not reproduced"),
+        (dict.fromkeys(PSI_METHODS.values(), 0.1), "reproduced"),
+    ):
+        assert verdicts(sec_s7.measurements(results(errors)), sec_s7.CLAIMS) == {"any_psi": expected}
 
 
 def test_the_claim_on_larger_tasks_is_that_of_the_worst_experiment():
     better, worse = (
         results({"ldc-no-floor": own, "ewc": other}, name) for own, other, name in ((0.0, 0.4, "a"), (0.4, 0.0, "b"))
     )
-    assert verdicts(sec_s8, sec_s8.measurements([better])) == {"better_on_larger_tasks": "reproduced"}
-    assert verdicts(sec_s8, sec_s8.measurements([better, worse])) == {"better_on_larger_tasks": "not reproduced"}
+    assert verdicts(sec_s8.measurements([better]), sec_s8.CLAIMS) == {"better_on_larger_tasks": "reproduced"}
+    assert verdicts(sec_s8.measurements([better, worse]), sec_s8.CLAIMS) == {"better_on_larger_tasks": "not reproduced"}
 
 
 @pytest.mark.parametrize(("error", "verdict"), [(0.9, "reproduced"), (0.0, "not reproduced")])
@@ -76,7 +76,7 @@ def test_one_seed_decides_at_the_first_look_after_an_epoch(error, verdict):
     seen = {"watched_task": torch.tensor([0, 1, 1]), "watched_step": torch.tensor([9, 5, 12])}
     seen["watched_error"] = torch.tensor([[0.0, 1.0], [0.5, 0.5], [error, 0.0]]).double()
     plain = dataclasses.replace(learn_all(prepared(epochs=1, window_epochs=0), "none"), **seen)
-    assert verdicts(claims, single_seed_measurements([plain], 10)) == {"forgetting": verdict}
+    assert verdicts(single_seed_measurements([plain], 10), claims.CLAIMS) == {"forgetting": verdict}
 
 
 def test_figures_show_the_errors_that_were_measured():

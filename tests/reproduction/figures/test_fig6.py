@@ -3,15 +3,12 @@
 import pytest
 import torch
 
-from landscope.claims.statements import judged
 from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.run import ExperimentRun
-from landscope.reproduction.figures.fig6 import CLAIMS, EffectiveDimension, Fig6, _start_epoch, dimension_measurements
+from landscope.reproduction.figures import fig6
+from landscope.reproduction.figures.fig6 import CLAIMS, EffectiveDimension, dimension_measurements
 from landscope.reproduction.reproduce import reproduce
-
-
-def verdicts(measured):
-    return {judgement.claim.key: judgement.verdict for judgement in judged(measured, CLAIMS)}
+from verdicts import verdicts
 
 
 def solution(weights, sharp, learning, null):
@@ -36,19 +33,19 @@ def test_dimensions(sharp, learning, expected):
     found[400] = [solution(160_000, 3, 9, 9)]  # all three directions there were
     measured = dimension_measurements(found)
     assert "D_s is at least 3 at width 400" in measured["sharp_dimension"].note
-    assert (verdicts(measured)["sharp_dimension"], verdicts(measured)["learning_dimension"]) == expected
-    assert verdicts(measured)["few_sharp"] == "reproduced"
+    assert (verdicts(measured, CLAIMS)["sharp_dimension"], verdicts(measured, CLAIMS)["learning_dimension"]) == expected
+    assert verdicts(measured, CLAIMS)["few_sharp"] == "reproduced"
 
 
-def test_small_widths(plan):
-    figure = Fig6(quick_widths=((30, 2), (10, 2), (8, 2)))
-    (section,) = reproduce(plan, [figure], QuietReporter()).sections
+def test_small_widths(plan, monkeypatch):
+    monkeypatch.setattr(fig6, "_QUICK_WIDTHS", ((30, 2), (10, 2), (8, 2)))
+    (section,) = reproduce(plan, [fig6], QuietReporter()).sections
     assert [row[0] for row in section.rows] == ["8", "10", "30"]
     assert [judgement.claim.key for judgement in section.judgements] == [claim.key for claim in CLAIMS]
     assert section.values["width 8"][0]["n_weights"] == 64
     assert all(plot.draw().data for plot in section.plots)
     assert not (plan.run_path("width8-seed0") / "trajectory").exists()  # gigabytes at large widths
-    (again,) = reproduce(plan, [figure], QuietReporter()).sections
+    (again,) = reproduce(plan, [fig6], QuietReporter()).sections
     assert again.rows == section.rows
 
 
@@ -58,4 +55,4 @@ def test_the_start_of_a_window_does_not_depend_on_the_rows_that_are_kept(plan, t
         run = ExperimentRun.create(tmp_path / f"{every}", settings)
         assert run.experiment.order.batches_per_epoch == 15
         run.analyse(QuietReporter(), until="train")
-        assert _start_epoch(run) == 3
+        assert run.start_epoch == 3

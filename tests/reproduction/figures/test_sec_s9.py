@@ -5,15 +5,12 @@ import math
 import pytest
 import torch
 
-from landscope.claims.statements import judged
 from landscope.errors import StorageError
 from landscope.progress import QuietReporter
-from landscope.reproduction.figures.sec_s9 import CLAIMS, DescentSize, NoisyRun, SecS9, noise_measurements
+from landscope.reproduction.figures import sec_s9
+from landscope.reproduction.figures.sec_s9 import CLAIMS, NoisyRun, noise_measurements
 from landscope.reproduction.reproduce import reproduce
-
-
-def verdicts(measured):
-    return {judgement.claim.key: judgement.verdict for judgement in judged(measured, CLAIMS)}
+from verdicts import verdicts
 
 
 def noisy(test_error, flatness):
@@ -37,17 +34,18 @@ def test_noise_by_flatness(own, none, expected):
     isotropic = [noisy(0.10 + 1e-5 * seed, 10.0) for seed in range(3)]
     found = {"flatness": runs(own), "isotropic": isotropic, "none": runs(none), "sgd": runs(own)}
     measured = noise_measurements(found)
-    assert verdicts(measured)["flatness_noise_error"] == expected
-    assert verdicts(measured)["flatness_noise_width"] == expected
+    assert verdicts(measured, CLAIMS)["flatness_noise_error"] == expected
+    assert verdicts(measured, CLAIMS)["flatness_noise_width"] == expected
     assert "sgd" in measured["flatness_noise_error"].note
 
 
-def test_short_descents(plan):
-    figure = SecS9(quick_size=DescentSize(samples=60, steps=20))
-    (section,) = reproduce(plan, [figure], QuietReporter()).sections
+def test_short_descents(plan, monkeypatch):
+    monkeypatch.setattr(sec_s9, "_QUICK_SIZE", (60, 20))
+    (section,) = reproduce(plan, [sec_s9], QuietReporter()).sections
     assert {"none", "isotropic", "flatness", "sgd"} <= {row[0] for row in section.rows}
     assert [judgement.claim.key for judgement in section.judgements] == [claim.key for claim in CLAIMS]
     assert section.plots[0].draw().data
-    job = SecS9(quick_size=DescentSize(samples=60, steps=30)).jobs(plan)[0]
+    monkeypatch.setattr(sec_s9, "_QUICK_SIZE", (60, 30))
+    job = sec_s9.jobs(plan)[0]
     with pytest.raises(StorageError, match="results of steps 30"):
         job.call(QuietReporter(), *job.arguments)

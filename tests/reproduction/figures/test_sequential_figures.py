@@ -8,15 +8,8 @@ import pytest
 from landscope.errors import StorageError
 from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.settings import Settings
-from landscope.reproduction.figures import FIGURES as REGISTERED
-from landscope.reproduction.figures.capacity import Capacity
-from landscope.reproduction.figures.continual import Continual
-from landscope.reproduction.figures.fig4 import Fig4
+from landscope.reproduction.figures import capacity, continual, fig4, language, sec_s7, sec_s8, split_digits
 from landscope.reproduction.figures.figure import Plan
-from landscope.reproduction.figures.language import Language
-from landscope.reproduction.figures.sec_s7 import SecS7
-from landscope.reproduction.figures.sec_s8 import SecS8
-from landscope.reproduction.figures.split_digits import SplitDigits
 from landscope.reproduction.sequential.methods import MethodSettings
 from landscope.reproduction.sequential.tuning import Seeds
 
@@ -28,31 +21,39 @@ def tiny(experiments, **changes):
     return tuple(dataclasses.replace(each, **{**SIZES, **changes}) for each in experiments)
 
 
-FIG4 = tiny(Fig4().experiments, methods=METHODS, weights=(50,))
-FIGURES = [
-    Fig4(FIG4, untuned=(("ldc-floor", 20),)),
-    SecS7(FIG4),
-    SecS8(tiny(SecS8().experiments, methods=METHODS)),
-    Capacity({
+FIG4 = {"EXPERIMENTS": tiny(fig4.EXPERIMENTS, methods=METHODS, weights=(50,))}
+FIGURES = {
+    fig4: {**FIG4, "_UNTUNED": (("ldc-floor", 20),)},
+    sec_s7: FIG4,
+    sec_s8: {"_EXPERIMENTS": tiny(sec_s8._EXPERIMENTS, methods=METHODS)},
+    capacity: {"_EXPERIMENTS": {
         size: dataclasses.replace(experiment, **{**SIZES, "counts": (5, 10, 20), "epochs": 1}, changes={})
-        for size, experiment in Capacity().experiments.items() if size in ((50, 2), (50, 5))
-    }),
-    SplitDigits(
-        {
+        for size, experiment in capacity._EXPERIMENTS.items() if size in ((50, 2), (50, 5))
+    }},
+    split_digits: {
+        "_STRENGTHS": {
             MethodSettings("none"): (math.nan,), MethodSettings("ldc-floor", n_modes=10, rank=15): (4.0,),
             MethodSettings("joint"): (math.nan,),
         },
-        pretraining_epochs=20,
-    ),
-    Continual({method: Continual().strengths[method] for method in ("none", "ldc-variance-factored", "gpm")}),
-    Language({method: Language().strengths[method] for method in ("none", "l2")}),
-]  # fmt: skip
+        "_PRETRAINING_EPOCHS": 20,
+    },
+    continual: {
+        "_STRENGTHS": {name: continual._STRENGTHS[name] for name in ("none", "ldc-variance-factored", "gpm")}
+    },
+    language: {"_STRENGTHS": {name: language._STRENGTHS[name] for name in ("none", "l2")}},
+}  # fmt: skip
+"""Figures with the constants that make them tiny."""
 SMOKE = {"train_samples": 600, "batch_size": 100, "learning_rate": 0.2, "hidden": (12, 12)}
 
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory):
     return Plan(tmp_path_factory.mktemp("figures"), Settings.of(SMOKE), seeds=2, quick=True)
+
+
+def changed(monkeypatch, figure, constants):
+    for name, value in constants.items():
+        monkeypatch.setattr(figure, name, value)
 
 
 def run(figure, plan):
@@ -63,9 +64,10 @@ def run(figure, plan):
 
 @pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")  # the transformer
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.key)
-def test_every_figure_is_made_and_kept(figure, plan):
+def test_every_figure_is_made_and_kept(figure, plan, monkeypatch):
+    changed(monkeypatch, figure, FIGURES[figure])
     sections = run(figure, plan)
-    assert sections[0].key.startswith(REGISTERED[figure.key].key)
+    assert sections[0].key.startswith(figure.key)
     for section in sections:
         assert section.rows
         assert {len(row) for row in section.rows} == {len(section.headings)}
@@ -79,32 +81,32 @@ def test_every_figure_is_made_and_kept(figure, plan):
     assert repr([section.judgements for section in again]) == repr([section.judgements for section in sections])
 
 
-def test_a_full_figure_tunes_on_seeds_that_it_does_not_report(tmp_path):
+def test_a_full_figure_tunes_on_seeds_that_it_does_not_report(tmp_path, monkeypatch):
     strengths = {MethodSettings("none"): (math.nan,), MethodSettings("l2"): (0.1, 1.0, 10.0)}
-    figure = SplitDigits(strengths, Seeds(2, 1), pretraining_epochs=5)
+    constants = {"_STRENGTHS": strengths, "_SEEDS": Seeds(2, 1), "_PRETRAINING_EPOCHS": 5}
+    changed(monkeypatch, split_digits, constants)
     plan = Plan(tmp_path, Settings.of(SMOKE), seeds=2)
-    assert [(job.name, job.stage) for job in figure.jobs(plan)] == [
+    assert [(job.name, job.stage) for job in split_digits.jobs(plan)] == [
         ("split-digits-seed100", 0), ("split-digits-seed0", 1), ("split-digits-seed1", 1)
     ]  # fmt: skip
-    (section,) = run(figure, plan)
+    (section,) = run(split_digits, plan)
     kept = {path.name for path in (tmp_path / "runs" / "split-digits-seed100").glob("*.zarr.zip")}
     assert kept == {"l2-0.1.zarr.zip", "l2-1.zarr.zip", "l2-10.zarr.zip"}
     assert len(list((tmp_path / "runs" / "split-digits-seed0").glob("l2*"))) == 1
     assert section.rows[0][0] == "nothing"
 
 
-def test_results_of_another_size_are_not_mixed_in(plan):
-    figure = Continual({"none": (math.nan,), "ldc-variance-factored": (4.0,)})
-    run(figure, plan)
-    longer = dataclasses.replace(
-        figure, quick=[dataclasses.replace(benchmark, epochs=21) for benchmark in figure.quick]
-    )
-    with pytest.raises(StorageError, match="results of epochs 21; got some of epochs 20"):
-        longer.sections(plan)
+def test_results_of_another_size_are_not_mixed_in(plan, monkeypatch):
+    changed(monkeypatch, continual, {"_STRENGTHS": {"none": (math.nan,), "ldc-variance-factored": (4.0,)}})
+    run(continual, plan)
+    longer = [dataclasses.replace(benchmark, epochs=21) for benchmark in continual._QUICK]
+    changed(monkeypatch, continual, {"_QUICK": longer})
+    with pytest.raises(StorageError, match=r"results of epochs 21 in .* got some of epochs 20"):
+        run(continual, plan)
 
 
 def test_sizes_of_the_paper():
-    first = Fig4().experiments[0]
+    first = fig4.EXPERIMENTS[0]
     trials = first.trials()
     assert len(trials) == len(set(trials)) > 150
     assert trials[first.moved()[1]] == MethodSettings("ldc-no-floor", 10.0, 200)

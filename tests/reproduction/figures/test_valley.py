@@ -28,7 +28,7 @@ def test_relative_flatness_does_not_see_the_scale_of_a_layer(trained_digits):
 
     def valley(of):
         risk = ls.EmpiricalRisk(of, torch.nn.functional.cross_entropy, data, space=space)
-        return measure_valley(risk, risk.w0, 5), risk
+        return measure_valley(risk, 5), risk
 
     own, risk = valley(model)
     scaled, other = valley(rescaled(model, torch.full((20,), 3.0)))

@@ -8,14 +8,13 @@ from torch import nn
 
 import landscope as ls
 from blobs import CRITERION, learn, network, sgd, task
-from landscope.errors import InputError
 from landscope.reproduction.sequential.baselines.path_integral import SynapticIntelligence
 from landscope.reproduction.sequential.baselines.projection import GradientProjectionMemory, OrthogonalGradientDescent
 from landscope.reproduction.sequential.baselines.protocol import Memory
 from landscope.reproduction.sequential.baselines.replay import Replay
-from landscope.reproduction.sequential.low_rank import add_low_rank
-from landscope.reproduction.sequential.methods import MethodSettings, SelectedOutputs, method_label
-from landscope.reproduction.sequential.scenarios import permuted_scenario, split_scenario
+from landscope.reproduction.sequential.methods import MethodSettings, method_label
+from landscope.reproduction.sequential.scenarios import n_outputs, permuted_scenario, split_scenario
+from landscope.reproduction.sequential.task_data import SelectedOutputs
 from landscope.reproduction.sequential.trainer import train_sequentially
 from landscope.reproduction.sequential.training import TaskTraining
 
@@ -51,7 +50,6 @@ def test_all_keep_something_behind_one_protocol(name):
         assert not optimizer._optimizer_step_pre_hooks
         assert not optimizer._optimizer_step_post_hooks
     assert losses[True] < 0.7 * losses[False]
-    assert memory.n_tasks == 2
     assert memory.n_stored > 0
 
 
@@ -203,28 +201,6 @@ def test_a_scaler_and_a_fused_optimiser_change_nothing(make):
     assert torch.allclose(*ends, rtol=1e-3, atol=1e-5)
 
 
-def test_an_optimiser_of_another_model_and_layers_that_are_not_linear_are_refused():
-    model = network()
-    for memory in (
-        SynapticIntelligence(model, strength=1.0), GradientProjectionMemory(model), OrthogonalGradientDescent(model),
-        Replay(model),
-    ):  # fmt: skip
-        with pytest.raises(InputError, match="of other weights"), memory.training(sgd(network())):
-            pass
-    with pytest.raises(InputError, match=r"linear layers like 1; got 0, 2, 4"):
-        add_low_rank(model, "1", 2)
-
-
-def test_numbers_that_make_no_sense_are_refused():
-    model = network()
-    with pytest.raises(InputError, match="threshold"):
-        GradientProjectionMemory(model, threshold=1.5)
-    with pytest.raises(InputError, match="strength"):
-        SynapticIntelligence(model, strength=0.0)
-    with pytest.raises(InputError, match="n_samples"):
-        Replay(model, n_samples=0)
-
-
 def blobs(samples, seed):
     """Six classes on a circle, in four dimensions."""
     generator = torch.Generator().manual_seed(seed)
@@ -243,14 +219,14 @@ SCENARIOS = {
 TRAINING = TaskTraining(epochs=12, window_epochs=0, batch_size=20)
 
 
-def body(n_outputs):
+def body(outputs):
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(4, 20), nn.ReLU(), nn.Linear(20, n_outputs))
+    return nn.Sequential(nn.Linear(4, 20), nn.ReLU(), nn.Linear(20, outputs))
 
 
 def learn_scenario(name, method, strength):
-    scenario, settings = SCENARIOS[name], MethodSettings(method, strength, n_modes=10, rank=20, window=60)
-    return train_sequentially(SelectedOutputs(body(scenario.n_outputs)), scenario.tasks, settings, TRAINING)
+    tasks, settings = SCENARIOS[name], MethodSettings(method, strength, n_modes=10, rank=20, window=60)
+    return train_sequentially(SelectedOutputs(body(n_outputs(tasks))), tasks, settings, TRAINING)
 
 
 @pytest.mark.parametrize("scenario", list(SCENARIOS))

@@ -65,7 +65,8 @@ def test_changes_of_low_rank_begin_as_nothing_and_leave_the_rest():
     assert [name.rpartition(".")[2] for name in free] == ["down", "up"]
     kept = {name.replace(".layer.", "."): p for name, p in model.named_parameters() if name not in free}
     assert all(torch.equal(kept[name], value) for name, value in weights.items())
-    linear = add_low_rank(nn.Sequential(nn.Linear(3, 5)), "0", 1)
+    linear = nn.Sequential(nn.Linear(3, 5))
+    add_low_rank(linear, "0", 1)
     linear[0].up.data.fill_(1.0)
     x = torch.randn(2, 3)
     assert torch.allclose(linear(x), linear[0].layer(x) + (x @ linear[0].down).expand(2, 5))

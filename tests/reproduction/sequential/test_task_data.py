@@ -5,7 +5,7 @@ import torch
 
 from clusters import DATA, PAIR
 from landscope.errors import InputError
-from landscope.reproduction.sequential.scenarios import permuted_scenario, split_scenario
+from landscope.reproduction.sequential.scenarios import n_outputs, permuted_scenario, split_scenario
 from landscope.reproduction.sequential.task_data import class_tasks, joined_tasks
 
 
@@ -34,15 +34,15 @@ def test_groups_of_unlike_size_make_no_scenario():
 
 @pytest.mark.parametrize("kind", ["task", "domain", "class"])
 def test_labels_count_within_the_outputs_that_may_answer(kind):
-    scenario = split_scenario(DATA, DATA, ((0, 1), (2, 3), (4, 5)), kind)
-    for task in scenario.tasks:
+    tasks = split_scenario(DATA, DATA, ((0, 1), (2, 3), (4, 5)), kind)
+    for task in tasks:
         assert int(task.train[1].max()) == (len(task.outputs) - 1 if kind != "class" else int(task.name[-1]))
-        assert max(task.outputs) < scenario.n_outputs
-    assert scenario.n_outputs == (2 if kind == "domain" else 6)
+        assert max(task.outputs) < n_outputs(tasks)
+    assert n_outputs(tasks) == (2 if kind == "domain" else 6)
 
 
 def test_permuted_inputs_are_the_same_numbers_in_another_order():
-    first, second = permuted_scenario(DATA, DATA, 3, seed=0).tasks[:2]
+    first, second = permuted_scenario(DATA, DATA, 3, seed=0)[:2]
     assert torch.equal(first.train[0], DATA[0])
     assert torch.equal(first.train[0].sort(dim=1).values, second.train[0].sort(dim=1).values)
     assert not torch.equal(first.train[0], second.train[0])

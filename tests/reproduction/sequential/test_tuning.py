@@ -6,14 +6,15 @@ from types import SimpleNamespace
 
 import pytest
 
+from landscope.directions.directions import Directions
 from landscope.directions.random_directions import random_directions
 from landscope.errors import StorageError
 from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.figures.two_task_experiment import TwoTaskExperiment
-from landscope.reproduction.sequential.kept_results import kept_result, make_missing
-from landscope.reproduction.sequential.tuning import Seeds, Tuner, check_same_settings, middle_strengths
+from landscope.reproduction.sequential.kept_results import make_missing
+from landscope.reproduction.sequential.tuning import Seeds, Tuner, middle_strengths
 
 STRENGTHS = {"held": (0.1, 1.0, 10.0), "free": (math.nan,)}
 
@@ -79,7 +80,7 @@ def test_only_missing_results_are_made_and_nothing_is_prepared_for_none(tmp_path
     assert prepared == ["prepared"]
     assert made == [0.1, 10.0]
     first = random_directions(3, 1, seed=10).directions
-    assert bool((kept_result(path, "held-10", type(random_directions(3, 1, seed=0))).directions == first).all())
+    assert bool((ExperimentFolder.open(path).load("held-10", Directions).directions == first).all())
 
 
 def test_results_of_other_numbers_are_refused(tmp_path):
@@ -99,15 +100,3 @@ def test_results_of_other_numbers_are_refused(tmp_path):
     ):  # fmt: skip
         with pytest.raises(StorageError, match=message):
             make(dataclasses.replace(experiment, **changes))
-    (tmp_path / "seed0" / "numbers.json").unlink()  # an earlier version
-    make(dataclasses.replace(experiment, n_modes=10))
-
-
-def test_results_of_other_settings_are_refused():
-    settings = {"epochs": 2, "steps": (10, 5)}
-    result = dataclasses.replace(
-        random_directions(4, 1, seed=0), provenance={"settings": {"epochs": 2, "steps": [10, 5]}}
-    )
-    assert check_same_settings(result, settings) is result
-    with pytest.raises(StorageError, match="results of epochs 3; got some of epochs 2"):
-        check_same_settings(result, {**settings, "epochs": 3})

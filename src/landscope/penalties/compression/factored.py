@@ -70,30 +70,42 @@ def factored_penalty(penalty: QuadraticPenalty, space: ParameterSpace) -> Penalt
     return PenaltySum(tuple(_layer(penalty, space, name) for name in space.names))
 
 
-def _layer(penalty: QuadraticPenalty, space: ParameterSpace, name: str) -> KroneckerPenalty | PartPenalty:
+def _layer(penalty: QuadraticPenalty, space: ParameterSpace, name: str) -> PartPenalty:
     shape = space.shapes[space.names.index(name)]
-    columns = space.columns([name]).to(penalty.anchor.device).view(shape[0] if shape else 1, -1)
-    m, n = columns.shape
-    if m * m + n * n > len(penalty.stiffness) * m * n:
-        return _diagonal(penalty, space, columns.flatten())
+    columns = space.columns([name]).to(penalty.anchor.device)
+    m, n = columns.view(shape[0] if shape else 1, -1).shape
+    kept = _factored if m * m + n * n <= len(penalty.stiffness) * m * n else _diagonal
+    return PartPenalty(kept(penalty, columns.view(m, n)), columns, dim=penalty.dim, parameters=space.names)
+
+
+def _factored(penalty: QuadraticPenalty, columns: Tensor) -> KroneckerPenalty:
+    """The factors of the stiffness of one matrix."""
     outputs, inputs = _factors(penalty, columns)
     return KroneckerPenalty(
         anchor=penalty.anchor[columns],
-        columns=columns,
-        dim=penalty.dim,
         inputs=inputs.to(penalty.anchor),
         outputs=outputs.to(penalty.anchor),
         strength=penalty.strength,
-        parameters=space.names,
         provenance=stamp(source=dict(penalty.provenance)),
     )
 
 
-def uncoupled_penalty(penalty: KroneckerPenalty) -> PartPenalty:
+def _diagonal(penalty: QuadraticPenalty, columns: Tensor) -> QuadraticPenalty:
+    """The stiffness of each weight of one matrix."""
+    assert penalty.directions is not None  # noqa: S101 - factored_penalty checked it
+    columns = columns.flatten()
+    excess = (penalty.stiffness.double() - penalty.floor)[:, None]
+    stiffness = penalty.floor + (excess * penalty.directions[:, columns].double().square()).sum(dim=0)
+    return QuadraticPenalty(
+        anchor=penalty.anchor[columns], stiffness=stiffness.clamp(min=0).to(penalty.anchor), strength=penalty.strength
+    )
+
+
+def uncoupled_penalty(penalty: KroneckerPenalty) -> QuadraticPenalty:
     """Keep only the diagonal of the stiffness, without the coupling between weights.
 
     Args:
-        penalty: Penalty on one layer.
+        penalty: Penalty on one matrix.
 
     Returns:
         A penalty on the same weights, which stores 2 m n values.
@@ -101,28 +113,15 @@ def uncoupled_penalty(penalty: KroneckerPenalty) -> PartPenalty:
     Example:
         >>> import torch
         >>> penalty = KroneckerPenalty(
-        ...     anchor=torch.zeros(1, 2), columns=torch.tensor([[0, 1]]), dim=2, outputs=torch.eye(1),
-        ...     inputs=torch.tensor([[2.0, 1.0], [1.0, 3.0]]),
+        ...     anchor=torch.zeros(1, 2), outputs=torch.eye(1), inputs=torch.tensor([[2.0, 1.0], [1.0, 3.0]])
         ... )
         >>> penalty(torch.ones(2)).item(), uncoupled_penalty(penalty)(torch.ones(2)).item()
         (7.0, 5.0)
     """
     stiffness = torch.outer(penalty.outputs.diagonal(), penalty.inputs.diagonal()).flatten()
-    weights = QuadraticPenalty(
+    return QuadraticPenalty(
         anchor=penalty.anchor.flatten(), stiffness=stiffness.clamp(min=0), strength=penalty.strength
     )
-    return PartPenalty(weights, penalty.columns.flatten(), dim=penalty.dim, parameters=penalty.parameters)
-
-
-def _diagonal(penalty: QuadraticPenalty, space: ParameterSpace, columns: Tensor) -> PartPenalty:
-    """The stiffness of each weight of one parameter."""
-    assert penalty.directions is not None  # noqa: S101 - factored_penalty checked it
-    excess = (penalty.stiffness.double() - penalty.floor)[:, None]
-    stiffness = penalty.floor + (excess * penalty.directions[:, columns].double().square()).sum(dim=0)
-    weights = QuadraticPenalty(
-        anchor=penalty.anchor[columns], stiffness=stiffness.clamp(min=0).to(penalty.anchor), strength=penalty.strength
-    )
-    return PartPenalty(weights, columns, dim=penalty.dim, parameters=space.names)
 
 
 def _factors(penalty: QuadraticPenalty, columns: Tensor) -> tuple[Float[Tensor, "m m"], Float[Tensor, "n n"]]:

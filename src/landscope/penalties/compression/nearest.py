@@ -40,10 +40,7 @@ def nearest_kronecker_penalty(first: KroneckerPenalty, second: KroneckerPenalty)
     Example:
         >>> import torch
         >>> def penalty_at(x):
-        ...     return KroneckerPenalty(
-        ...         anchor=torch.full((1, 2), x), columns=torch.tensor([[0, 1]]), dim=2, inputs=torch.eye(2),
-        ...         outputs=torch.eye(1),
-        ...     )
+        ...     return KroneckerPenalty(anchor=torch.full((1, 2), x), inputs=torch.eye(2), outputs=torch.eye(1))
         >>> both = nearest_kronecker_penalty(penalty_at(0.0), penalty_at(2.0))
         >>> both.anchor.tolist(), both(torch.ones(2)).item(), round(both(torch.zeros(2)).item(), 4)
         ([[1.0, 1.0]], 0.0, 4.0)
@@ -53,21 +50,18 @@ def nearest_kronecker_penalty(first: KroneckerPenalty, second: KroneckerPenalty)
         check_kind(
             "a penalty", penalty, KroneckerPenalty, hint="Merge other penalties with ls.penalties.merged_penalty."
         )
-    if first.dim != second.dim or not torch.equal(first.columns, second.columns):
+    if first.anchor.shape != second.anchor.shape:
         raise InputError(
             expected="two penalties on the same weights of one layer",
-            got=f"{tuple(first.columns.shape)} of {first.dim} and {tuple(second.columns.shape)} of {second.dim}",
+            got=f"matrices of shape {tuple(first.anchor.shape)} and {tuple(second.anchor.shape)}",
             hint="Merge layer by layer.",
         )
     outputs, inputs, error = _nearest(pair)
     like = second.anchor
     return KroneckerPenalty(
         anchor=_least(*pair).to(like),
-        columns=second.columns,
         inputs=inputs.to(like),
         outputs=outputs.to(like),
-        dim=second.dim,
-        parameters=second.parameters or first.parameters,
         provenance=stamp(relative_error=error),
     )
 

@@ -8,22 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from landscope._names import BatchNorm
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
-from landscope.reproduction.experiment.criteria import CRITERIA
-from landscope.reproduction.experiment.datasets.images import ImageData
+from landscope.reproduction.experiment.datasets.labelled import LabelledData
 from landscope.reproduction.experiment.datasets.loading import load_data
-from landscope.reproduction.experiment.datasets.text import TokenData
 from landscope.reproduction.experiment.networks import cifar_cnn, gpt2, mlp, mnist_cnn, residual_network
-from landscope.reproduction.experiment.settings import Settings
+from landscope.reproduction.experiment.settings import Loss, Settings
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.sampling import MinibatchOrder
 from landscope.study.checkpoints import load_model
 
-__all__ = ["Experiment"]
+__all__ = ["Experiment", "squared_distance"]
 
 _DEFAULT_SELECTION = {
     "mlp": "2.weight",
@@ -39,6 +38,23 @@ _MIN_WINDOW_EPOCHS = 10
 _LABEL_NOISE = 1
 
 
+def squared_distance(outputs: Float[Tensor, "b classes"], labels: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
+    r"""Squared distance of the outputs from the unit vector of the right class, :math:`\sum_j (y_j - \delta_{jz})^2`.
+
+    The sum over classes, not their mean: at the paper's learning rate its steps are then of the size that
+    cross-entropy makes.
+
+    Example:
+        >>> squared_distance(torch.tensor([[0.5, 0.5]]), torch.tensor([0])).tolist()
+        [0.5]
+    """
+    right = F.one_hot(labels, outputs.shape[1]).to(outputs)
+    return (outputs - right).square().sum(dim=1)
+
+
+_CRITERIA: dict[Loss, Callable[[Tensor, Tensor], Tensor]] = {"cross-entropy": F.cross_entropy, "mse": squared_distance}
+
+
 class Experiment:
     """The parts of a training, each built from the settings when it is needed.
 
@@ -50,10 +66,10 @@ class Experiment:
         self.settings = settings
 
     @functools.cached_property
-    def data(self) -> ImageData | TokenData:
+    def data(self) -> LabelledData:
         """The whole data set."""
         data = load_data(self.settings.data)
-        if (self.settings.network == "gpt2") != isinstance(data, TokenData):
+        if (self.settings.network == "gpt2") != bool(data.vocabulary):
             raise InputError(
                 expected="sequences of tokens for gpt2, images for the other networks",
                 got=f"{data.name} for {self.settings.network}",
@@ -103,19 +119,18 @@ class Experiment:
 
     def _inputs(self, part: str) -> Tensor:
         data = self.data
-        if isinstance(data, TokenData):
-            return data.train_tokens if part == "train" else data.test_tokens
-        images = data.train_images if part == "train" else data.test_images
+        inputs = data.train_inputs if part == "train" else data.test_inputs
+        if data.vocabulary:
+            return inputs
         if self.settings.network == "mlp":
-            return images.flatten(1)
+            return inputs.flatten(1)
         times = self._enlargement
-        return images.repeat_interleave(times, 2).repeat_interleave(times, 3) if times > 1 else images
+        return inputs.repeat_interleave(times, 2).repeat_interleave(times, 3) if times > 1 else inputs
 
     @property
     def _enlargement(self) -> int:
         """Whole factor by which images too small for the network are enlarged."""
-        assert isinstance(self.data, ImageData)  # noqa: S101 - checked where the data are loaded
-        return -(-_SMALLEST_SIDE[self.settings.network] // min(self.data.shape[1:]))
+        return -(-_SMALLEST_SIDE[self.settings.network] // min(self.data.train_inputs.shape[2:]))
 
     def _noisy(self, labels: Tensor) -> Tensor:
         """The labels, some of them replaced by another class."""
@@ -144,7 +159,7 @@ class Experiment:
     @property
     def criterion(self) -> Callable[[Tensor, Tensor], Tensor]:
         """The loss: of each sample, or their mean."""
-        return CRITERIA[self.settings.loss]
+        return _CRITERIA[self.settings.loss]
 
     @property
     def is_small(self) -> bool:
@@ -171,9 +186,9 @@ class Experiment:
 
     def _new_network(self) -> nn.Module:
         settings, data = self.settings, self.data
-        if isinstance(data, TokenData):
-            return gpt2(data.n_tokens, data.train_tokens.shape[1], data.n_classes, seed=settings.seed)
-        channels, height, width = data.shape
+        if data.vocabulary:
+            return gpt2(len(data.vocabulary), data.train_inputs.shape[1], data.n_classes, seed=settings.seed)
+        channels, height, width = data.train_inputs.shape[1:]
         if settings.network == "mlp":
             sizes = [channels * height * width, *settings.hidden, data.n_classes]
             return mlp(sizes, bias=settings.bias, seed=settings.seed)
@@ -186,10 +201,14 @@ class Experiment:
         """Which parameters are recorded."""
         return self.settings.select or _DEFAULT_SELECTION[self.settings.network]
 
-    def risk(self, model: nn.Module, selection: str | None = None, *, batch_norm: BatchNorm = "kept") -> EmpiricalRisk:
-        """The empirical risk of a trained network over the selected weights, or over others."""
-        space = ParameterSpace.of(model, selection or self.selection)
-        return EmpiricalRisk(model, self.criterion, self.landscape_data, space=space, batch_norm=batch_norm)
+    def risk(self, model: nn.Module) -> EmpiricalRisk:
+        """The empirical risk of a trained network over the selected weights."""
+        space = ParameterSpace.of(model, self.selection)
+        return EmpiricalRisk(model, self.criterion, self.landscape_data, space=space)
+
+    def whole_risk(self, model: nn.Module) -> EmpiricalRisk:
+        """The empirical risk over all weights and all training data."""
+        return EmpiricalRisk(model, self.criterion, self.train_data, space=ParameterSpace.of(model))
 
 
 @torch.no_grad()

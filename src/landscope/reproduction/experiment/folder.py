@@ -40,11 +40,6 @@ class ExperimentFolder(ResultFolder):
     def create(cls, path: str | Path, settings: Settings, purpose: Purpose = "run") -> ExperimentFolder:
         """Create a folder, or open the folder that is there if it has the same settings.
 
-        Args:
-            path: The folder.
-            settings: Settings of the results.
-            purpose: Purpose of the folder.
-
         Raises:
             StorageError: If the folder holds results under other settings or other files, or cannot be written.
         """
@@ -52,7 +47,7 @@ class ExperimentFolder(ResultFolder):
         if path.exists() and not path.is_dir():
             raise StorageError(expected=f"a folder at {path}", got="a file", hint="Choose another --out.")
         if (path / _FILE).exists():
-            folder = cls.open(path, purpose)
+            folder = ExperimentFolder.open(path, purpose)  # of a run whose study was not made yet, too
             asked, there = settings.model_dump(mode="json"), folder.settings.model_dump(mode="json")
             different = [
                 f"{name}: {there[name]} there, {asked[name]} asked" for name in asked if asked[name] != there[name]
@@ -67,8 +62,9 @@ class ExperimentFolder(ResultFolder):
                 )
             (path / "study.yaml").unlink(missing_ok=True)  # there are no results yet that need the old settings
         elif path.exists() and any(path.iterdir()):
-            older = "a run of an earlier version of landscope" if (path / "run.yaml").exists() else "other files"
-            raise StorageError(expected=f"an empty folder or a run at {path}", got=older, hint="Choose another --out.")
+            raise StorageError(
+                expected=f"an empty folder or a run at {path}", got="other files", hint="Choose another --out."
+            )
         content = {"purpose": purpose, "settings": settings.model_dump(mode="json")}
         write_text(path / _FILE, yaml.safe_dump(content, sort_keys=False))
         return cls(path, settings)
@@ -91,10 +87,8 @@ class ExperimentFolder(ResultFolder):
                     got="a study of another model",
                     hint="Name the function that makes it: --study module:function.",
                 ) from None
-            older = "a run of an earlier version" if (path / "run.yaml").exists() else f"no {_FILE}"
-            raise StorageError(
-                expected=f"a run at {path}", got=older, hint="Check the path. landscope run makes a run."
-            ) from None
+            hint = "Check the path. landscope run makes a run."
+            raise StorageError(expected=f"a run at {path}", got=f"no {_FILE}", hint=hint) from None
         except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, InputError) as error:
             raise StorageError(
                 expected=f"the settings of a run in {path / _FILE}",
@@ -128,7 +122,7 @@ def check_same_numbers(folder: ResultFolder, name: str, numbers: Mapping[str, An
         if notes.get(name) != now:
             folder.note(NUMBERS, {**notes, name: now})
         return
-    before = notes.get(name, now)  # earlier versions kept no numbers
+    before = notes.get(name, {})
     if changed := [key for key in now if before.get(key) != now[key]]:
         raise StorageError(
             expected=f"results of {', '.join(f'{key} {now[key]}' for key in changed)} in {folder.path}",

@@ -1,11 +1,16 @@
-"""The paper's networks (Methods): perceptrons and two convolutional networks; and two of later kinds beside them."""
+"""The paper's networks (Methods): perceptrons and two convolutional networks; and two of later kinds beside them.
+
+Networks of images take the channels, height and width of an image, and the number of classes. A seed is that of
+PyTorch's default initialisation; without one, the global random state decides.
+"""
 
 from __future__ import annotations
 
 import collections
+import contextlib
 import itertools
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Generator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +18,7 @@ from torch import Tensor, nn
 from landscope._checks import check_count
 from landscope.errors import InputError
 
-__all__ = ["cifar_cnn", "gpt2", "mlp", "mnist_cnn", "residual_network"]
+__all__ = ["cifar_cnn", "gpt2", "gpt2_config", "mlp", "mnist_cnn", "residual_network"]
 
 
 def mlp(sizes: Sequence[int], *, bias: bool = False, seed: int | None = None) -> nn.Sequential:
@@ -24,10 +29,7 @@ def mlp(sizes: Sequence[int], *, bias: bool = False, seed: int | None = None) ->
     Args:
         sizes: Widths of all layers, inputs and outputs included.
         bias: Give each layer a bias.
-        seed: Seed of PyTorch's default initialisation; the global random state by default.
-
-    Returns:
-        The network.
+        seed: Seed of the initialisation.
 
     Raises:
         InputError: If there are fewer than two sizes or one is below 1.
@@ -40,14 +42,11 @@ def mlp(sizes: Sequence[int], *, bias: bool = False, seed: int | None = None) ->
         raise InputError(expected="at least two sizes", got=f"{list(sizes)}", hint="Pass [inputs, ..., outputs].")
     for size in sizes:
         check_count("each size", size, minimum=1)
-
-    def build() -> nn.Sequential:
+    with _seeded(seed):
         layers: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(sizes):
             layers += [nn.Linear(inputs, outputs, bias=bias), nn.ReLU()]
         return nn.Sequential(*layers[:-1])
-
-    return _seeded(build, seed)
 
 
 def mnist_cnn(
@@ -55,13 +54,7 @@ def mnist_cnn(
 ) -> nn.Sequential:
     """The paper's CNN for MNIST: 3x3x16 and 5x5x32 convolutions, each pooled, then one linear layer; no bias.
 
-    Args:
-        shape: Channels, height and width of an image; with MNIST's the last layer is the paper's 1,568x10.
-        n_classes: Number of outputs.
-        seed: Seed of the initialisation; the global random state by default.
-
-    Returns:
-        The network.
+    For MNIST's shape the last layer is the paper's 1,568x10.
 
     Raises:
         InputError: If the images are smaller than 4x4.
@@ -71,15 +64,12 @@ def mnist_cnn(
         [(16, 1, 3, 3), (32, 16, 5, 5), (10, 1568)]
     """
     channels, height, width = _at_least(shape, 4)
-
-    def build() -> nn.Sequential:
+    with _seeded(seed):
         return nn.Sequential(
             nn.Conv2d(channels, 16, 3, padding=1, bias=False), nn.ReLU(), nn.MaxPool2d(2),
             nn.Conv2d(16, 32, 5, padding=2, bias=False), nn.ReLU(), nn.MaxPool2d(2),
             nn.Flatten(), nn.Linear(32 * (height // 4) * (width // 4), n_classes, bias=False),
         )  # fmt: skip
-
-    return _seeded(build, seed)
 
 
 def cifar_cnn(
@@ -87,13 +77,7 @@ def cifar_cnn(
 ) -> nn.Sequential:
     """The paper's CNN for CIFAR-10: two 5x5 convolutions, pooled, no padding, and three linear layers; no bias.
 
-    Args:
-        shape: Channels, height and width of an image; with CIFAR-10's the first linear layer is the paper's 400x120.
-        n_classes: Number of outputs.
-        seed: Seed of the initialisation; the global random state by default.
-
-    Returns:
-        The network.
+    For CIFAR-10's shape the first linear layer is the paper's 400x120.
 
     Raises:
         InputError: If the images are smaller than 16x16.
@@ -104,16 +88,13 @@ def cifar_cnn(
     """
     channels, height, width = _at_least(shape, 16)
     left = ((height - 4) // 2 - 4) // 2 * (((width - 4) // 2 - 4) // 2)
-
-    def build() -> nn.Sequential:
+    with _seeded(seed):
         return nn.Sequential(
             nn.Conv2d(channels, 6, 5, bias=False), nn.ReLU(), nn.MaxPool2d(2),
             nn.Conv2d(6, 16, 5, bias=False), nn.ReLU(), nn.MaxPool2d(2),
             nn.Flatten(), nn.Linear(16 * left, 120, bias=False), nn.ReLU(),
             nn.Linear(120, 84, bias=False), nn.ReLU(), nn.Linear(84, n_classes, bias=False),
         )  # fmt: skip
-
-    return _seeded(build, seed)
 
 
 def _at_least(shape: tuple[int, int, int], side: int) -> tuple[int, int, int]:
@@ -141,49 +122,31 @@ class _Block(nn.Module):
 
 
 def residual_network(
-    shape: tuple[int, int, int] = (1, 28, 28),
-    n_classes: int = 10,
-    *,
-    channels: int = 8,
-    blocks: int = 2,
-    seed: int | None = None,
+    shape: tuple[int, int, int] = (1, 28, 28), n_classes: int = 10, *, seed: int | None = None
 ) -> nn.Sequential:
     """A small residual network with batch normalisation (He et al. 2016, arXiv 1512.03385).
 
-    A 3x3 convolution with stride 2, ``blocks`` residual blocks of two 3x3 convolutions, the mean over 4x4 regions,
-    a linear layer. Parameters of a block are named ``"stages.0.conv1.weight"`` and so on.
-
-    Args:
-        shape: Channels, height and width of an image.
-        n_classes: Number of outputs.
-        channels: Channels within.
-        blocks: Residual blocks.
-        seed: Seed of the initialisation; the global random state by default.
-
-    Returns:
-        The network.
+    A 3x3 convolution with stride 2 to eight channels, two residual blocks of two 3x3 convolutions, the mean over 4x4
+    regions, a linear layer. Parameters of a block are named ``"stages.0.conv1.weight"`` and so on.
 
     Raises:
         InputError: If the images are smaller than 8x8.
 
     Example:
-        >>> [name for name, _ in residual_network(blocks=1).named_parameters()][:3]
+        >>> [name for name, _ in residual_network().named_parameters()][:3]
         ['stem.weight', 'stages.0.conv1.weight', 'stages.0.norm1.weight']
     """
     colours, _, _ = _at_least(shape, 8)
-
-    def build() -> nn.Sequential:
+    with _seeded(seed):
         return nn.Sequential(
             collections.OrderedDict(
-                stem=nn.Conv2d(colours, channels, 3, stride=2, padding=1, bias=False),
-                stages=nn.Sequential(*(_Block(channels) for _ in range(blocks))),
+                stem=nn.Conv2d(colours, 8, 3, stride=2, padding=1, bias=False),
+                stages=nn.Sequential(_Block(8), _Block(8)),
                 pool=nn.AdaptiveAvgPool2d(4),
                 flatten=nn.Flatten(),
-                head=nn.Linear(16 * channels, n_classes),
+                head=nn.Linear(16 * 8, n_classes),
             )
         )
-
-    return _seeded(build, seed)
 
 
 class _LastPosition(nn.Module):
@@ -200,29 +163,43 @@ class _LastPosition(nn.Module):
         return self.head(states[torch.arange(len(tokens), device=tokens.device), last])
 
 
-def gpt2(
-    n_tokens: int,
-    length: int,
-    n_classes: int,
-    *,
-    width: int = 32,
-    layers: int = 2,
-    heads: int = 2,
-    seed: int | None = None,
-) -> nn.Module:
-    """A tiny GPT-2 made from a configuration (Hugging Face ``transformers``, no download), without dropout.
+def gpt2_config(n_tokens: int, length: int, width: int, layers: int) -> Any:
+    """The configuration of a tiny GPT-2 of Hugging Face ``transformers``: no dropout, and differentiable twice.
 
-    Its answer is read at the last token that is no padding. Attention is the plain kind, which can be differentiated
-    twice. Parameters are named ``"transformer.h.0.mlp.c_fc.weight"`` and so on.
+    Args:
+        n_tokens: Size of the vocabulary.
+        length: Longest sequence.
+        width: Width of the states.
+        layers: Blocks, each with two attention heads.
+
+    Raises:
+        InputError: If ``transformers`` is not installed.
+    """
+    try:
+        from transformers import GPT2Config
+    except ImportError as error:
+        raise InputError(
+            expected="the package transformers, for a GPT-2", got="none", hint="Install landscope[huggingface]."
+        ) from error
+    config = GPT2Config(
+        vocab_size=n_tokens, n_positions=length, n_embd=width, n_layer=layers, n_head=2, use_cache=False,
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=None, eos_token_id=None,
+    )  # fmt: skip
+    config._attn_implementation = "eager"  # can be differentiated twice
+    return config
+
+
+def gpt2(n_tokens: int, length: int, n_classes: int, *, seed: int | None = None) -> nn.Module:
+    """A GPT-2 of two blocks 32 wide, made from a configuration, without a download.
+
+    Its answer is read at the last token that is no padding. Parameters are named
+    ``"transformer.h.0.mlp.c_fc.weight"`` and so on.
 
     Args:
         n_tokens: Size of the vocabulary; token 0 is padding.
         length: Longest sequence.
         n_classes: Number of outputs.
-        width: Width of the states.
-        layers: Blocks.
-        heads: Attention heads a block.
-        seed: Seed of the initialisation; the global random state by default.
+        seed: Seed of the initialisation.
 
     Returns:
         The network, ``tokens[b, length] -> logits[b, n_classes]``.
@@ -234,26 +211,18 @@ def gpt2(
         >>> gpt2(33, 3, 31, seed=0)(torch.tensor([[1, 2, 32]])).shape
         torch.Size([1, 31])
     """
-    try:
-        from transformers import GPT2Config, GPT2Model
-    except ImportError as error:
-        raise InputError(
-            expected="the package transformers, for a GPT-2", got="none", hint="Install landscope[huggingface]."
-        ) from error
-    config = GPT2Config(
-        vocab_size=n_tokens, n_positions=length, n_embd=width, n_layer=layers, n_head=heads, use_cache=False,
-        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=None, eos_token_id=None,
-    )  # fmt: skip
-    config._attn_implementation = "eager"
-    return _seeded(lambda: _LastPosition(GPT2Model(config), width, n_classes), seed)
+    config = gpt2_config(n_tokens, length, width=32, layers=2)
+    from transformers import GPT2Model
+
+    with _seeded(seed):
+        return _LastPosition(GPT2Model(config), config.n_embd, n_classes)
 
 
-M = TypeVar("M", bound=nn.Module)
-
-
-def _seeded(build: Callable[[], M], seed: int | None) -> M:
-    if seed is None:
-        return build()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build()
+@contextlib.contextmanager
+def _seeded(seed: int | None) -> Generator[None]:
+    """Initialise from a seed and leave the global random state alone; from that state if there is no seed."""
+    with contextlib.ExitStack() as stack:
+        if seed is not None:
+            stack.enter_context(torch.random.fork_rng(devices=[]))
+            torch.manual_seed(seed)
+        yield

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from landscope.errors import StorageError
 from landscope.progress import Reporter
 from landscope.reproduction.experiment.experiment import Experiment
-from landscope.reproduction.experiment.folder import ExperimentFolder
+from landscope.reproduction.experiment.folder import ExperimentFolder, Purpose
 from landscope.reproduction.experiment.settings import Settings
-from landscope.reproduction.experiment.train import train_run, training_is_done, window_steps
+from landscope.reproduction.experiment.train import START, train_run
 from landscope.reproduction.experiment.training import evaluate, train
-from landscope.results import Result
 from landscope.study import Study
 from landscope.study.folder import StudyFolder
 from landscope.threads import one_thread
 
-__all__ = ["STAGES", "ExperimentRun"]
-
-STAGES = ("train", "modes", "flatness", "law", "noise", "controls")
-"""Stages of a run, in order: the training, then those of every study."""
-AnyResult = TypeVar("AnyResult", bound=Result)
+__all__ = ["ExperimentRun"]
 
 
-class ExperimentRun:
+class ExperimentRun(ExperimentFolder):
     """A built-in network, its training, and the study of it. Make one with :meth:`create` or :meth:`open`.
 
     Args:
@@ -38,28 +32,25 @@ class ExperimentRun:
         settings: Settings of the training and of the analysis.
     """
 
-    def __init__(self, path: Path, settings: Settings) -> None:
-        self.path, self.settings = path, settings
-
     @classmethod
-    def create(cls, path: str | Path, settings: Settings) -> ExperimentRun:
+    def create(cls, path: str | Path, settings: Settings, purpose: Purpose = "run") -> ExperimentRun:
         """Create a run, or open the run in the folder if it has the same settings.
 
         Raises:
             StorageError: If the folder holds a run under other settings or other files, or cannot be written.
         """
-        ExperimentFolder.create(path, settings)
+        super().create(path, settings, purpose)
         StudyFolder.create(path, settings.analysis)
         return cls(Path(path), settings)
 
     @classmethod
-    def open(cls, path: str | Path) -> ExperimentRun:
+    def open(cls, path: str | Path, purpose: Purpose = "run") -> ExperimentRun:
         """Open the run in a folder.
 
         Raises:
             StorageError: If there is none, or it is damaged or of another version.
         """
-        folder = ExperimentFolder.open(path)
+        folder = super().open(path, purpose)
         StudyFolder.open(path)
         return cls(Path(path), folder.settings)
 
@@ -67,6 +58,22 @@ class ExperimentRun:
     def experiment(self) -> Experiment:
         """The network, its data and its optimiser."""
         return Experiment(self.settings)
+
+    @property
+    def start_epoch(self) -> int:
+        """Epochs before the window.
+
+        Raises:
+            StorageError: If the training is not finished.
+        """
+        start = self.read_note("training").get(START)
+        if start is None or not self.has("training"):
+            raise StorageError(
+                expected=f"a finished training in {self.path}",
+                got="none",
+                hint=f"landscope law {self.path} continues it.",
+            )
+        return start
 
     @functools.cached_property
     def study(self) -> Study:
@@ -76,11 +83,12 @@ class ExperimentRun:
             StorageError: If the training is not finished.
         """
         experiment, settings = self.experiment, self.settings
-        window, fresh = window_steps(self.path, experiment)
+        steps = experiment.order.batches_per_epoch
+        first, middle, last = ((self.start_epoch + n * experiment.window_epochs) * steps for n in range(3))
         return Study(
             self.path, experiment.network(), experiment.criterion, experiment.landscape_data, evaluate=self._evaluate,
-            train_on=self._train_on, window=window, fresh=fresh, batch_size=settings.batch_size,
-            steps_per_epoch=experiment.order.batches_per_epoch, **settings.analysis,
+            train_on=self._train_on, window=(first + 1, middle), fresh=(middle + 1, last),
+            batch_size=settings.batch_size, steps_per_epoch=steps, **settings.analysis,
         )  # fmt: skip
 
     @functools.cached_property
@@ -90,15 +98,10 @@ class ExperimentRun:
 
     def _evaluate(self, model: nn.Module) -> dict[str, float]:
         experiment = self.experiment
-        train_loss, train_error = evaluate(model, experiment.train_data, experiment.criterion)
-        test_loss, test_error = evaluate(model, experiment.test_data, experiment.criterion)
-        return {
-            "train_loss": train_loss,
-            "train_error": train_error,
-            "test_loss": test_loss,
-            "test_error": test_error,
-            "margin": mean_margin(model, experiment.train_data),
-        }
+        measured = {"margin": _mean_margin(model, experiment.train_data)}
+        for part, data in (("train", experiment.train_data), ("test", experiment.test_data)):
+            measured[f"{part}_loss"], measured[f"{part}_error"] = evaluate(model, data, experiment.criterion)
+        return measured
 
     def _train_on(self, model: nn.Module, record: Any, *, sampling: Any, n_steps: int, seed: int) -> None:
         experiment = self.experiment
@@ -109,47 +112,21 @@ class ExperimentRun:
                 if epoch.step >= n_steps:
                     break
 
-    def analyse(self, reporter: Reporter, *, until: str = "law") -> None:
-        """Train, and make every missing result up to a stage.
+    def analyse(
+        self, reporter: Reporter, *, until: str | None = None, noise: bool = False, controls: bool = False
+    ) -> None:
+        """Train, and make every missing result of some stages, see :meth:`landscope.Study.analyse`.
 
         Args:
             reporter: Shows progress.
-            until: Last stage, one of :data:`STAGES`.
+            until: Last stage, one of :data:`STAGES`, with every stage before it.
+            noise: Measure the minibatch noise too.
+            controls: Measure the controls too.
         """
-        if not training_is_done(self.path):
+        if not self.has("training"):
             train_run(self.path, self.experiment, reporter)
         if until != "train":
-            self.study.analyse(until=until, progress=reporter)
-
-    @contextlib.contextmanager
-    def locked(self) -> Generator[None]:
-        """Keep other processes out while this one works on the run."""
-        with StudyFolder.open(self.path).locked():
-            yield
-
-    def has(self, name: str) -> bool:
-        """Whether a result is there."""
-        return self._folder.has(name)
-
-    def load(self, name: str, kind: type[AnyResult]) -> AnyResult:
-        """Read a result."""
-        return self._folder.load(name, kind)
-
-    def save(self, name: str, result: Result) -> None:
-        """Write a result."""
-        self._folder.save(name, result)
-
-    def cached(self, name: str, kind: type[AnyResult], make: Callable[[], AnyResult]) -> AnyResult:
-        """Read a result, or make and keep it."""
-        return self._folder.cached(name, kind, make)
-
-    def names(self, prefix: str = "") -> tuple[str, ...]:
-        """Names of the results that begin with ``prefix``."""
-        return self._folder.names(prefix)
-
-    @functools.cached_property
-    def _folder(self) -> StudyFolder:
-        return StudyFolder.open(self.path)
+            self.study.analyse(until=until, noise=noise, controls=controls, progress=reporter)
 
     def report(self) -> Path:
         """Write the page of the run."""
@@ -164,7 +141,7 @@ class ExperimentRun:
 
 
 @torch.no_grad()
-def mean_margin(model: nn.Module, data: tuple[Tensor, Tensor]) -> float:
+def _mean_margin(model: nn.Module, data: tuple[Tensor, Tensor]) -> float:
     """Mean over samples of the right output minus the largest wrong one."""
     total = 0.0
     for inputs, labels in zip(*(values.split(4096) for values in data), strict=True):

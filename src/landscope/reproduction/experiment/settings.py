@@ -11,10 +11,18 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from landscope._names import Sampling
 from landscope.errors import InputError
-from landscope.reproduction.experiment.choices import Loss, Network, Optimizer, Pretraining
 from landscope.study.settings import AnalysisSettings, checked_settings
 
-__all__ = ["ContinualOptions", "Settings", "TaskSettings"]
+__all__ = ["ContinualOptions", "Loss", "Network", "Optimizer", "Pretraining", "Settings", "TaskSettings"]
+
+Network = Literal["mlp", "mnist-cnn", "cifar-cnn", "residual", "gpt2"]
+"""Networks that ``landscope run`` builds, see :mod:`landscope.reproduction.experiment.networks`."""
+Optimizer = Literal["sgd", "adam"]
+"""Optimisers that ``landscope run`` trains with."""
+Loss = Literal["cross-entropy", "mse"]
+"""Losses of a minibatch; mse is the squared distance of the outputs from the unit vector of the class."""
+Pretraining = Literal["tasks", "all", "none"]
+"""Training data of frozen layers: the classes of the tasks, or all classes; none freezes nothing."""
 
 
 class TaskSettings(BaseModel):
@@ -100,11 +108,6 @@ class Settings(TaskSettings, AnalysisSettings):
         if self.optimizer == "adam" and (self.momentum or self.nesterov):
             raise ValueError("adam has no momentum of its own to set; leave momentum and nesterov out")
         return self
-
-    @property
-    def is_plain_sgd(self) -> bool:
-        """Whether a step is the learning rate times the gradient, as in the formulas of the paper."""
-        return self.optimizer == "sgd" and self.momentum == 0
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Settings:

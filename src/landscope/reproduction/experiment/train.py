@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from landscope._checks import check_count
-from landscope.errors import InputError, StorageError
+from landscope.errors import InputError
 from landscope.landscape.preconditioned import adam_preconditioner
 from landscope.parameters import ParameterSpace
 from landscope.progress import Reporter
@@ -18,49 +18,22 @@ from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.training import Epoch, evaluate, train
 from landscope.reproduction.experiment.training_state import TrainingState
 from landscope.results import stamp
-from landscope.storage.folder import ResultFolder
 from landscope.study.checkpoints import Checkpoints
 from landscope.study.folder import StudyFolder
 from landscope.study.recording import StudyRecorder
 from landscope.threads import one_thread
 from landscope.training_history import TrainingHistory
 
-__all__ = ["is_log_spaced", "train_run", "training_is_done", "window_steps"]
+__all__ = ["START", "is_log_spaced", "train_run"]
 
 _SAVE_EVERY_SECONDS = 5.0
 _MIN_WINDOW_STEPS = 21  # ten blocks of time with two steps each
-_START = "start_epoch"
-
-
-def training_is_done(path: Path) -> bool:
-    """Whether both windows of a run are recorded."""
-    return ResultFolder(path).has("training")
-
-
-def window_steps(path: Path, experiment: Experiment) -> tuple[tuple[int, int], tuple[int, int]]:
-    """First and last step of the window, and of the fresh data after it.
-
-    Raises:
-        StorageError: If the training is not finished.
-    """
-    start = ResultFolder(path).read_note("training").get(_START)
-    if start is None or not training_is_done(path):
-        raise StorageError(
-            expected=f"a finished training in {path}", got="none", hint=f"landscope law {path} continues it."
-        )
-    steps = experiment.order.batches_per_epoch
-    first, middle = start * steps, (start + experiment.window_epochs) * steps
-    return (first + 1, middle), (middle + 1, middle + experiment.window_epochs * steps)
+START = "start_epoch"
+"""Key of the epoch after which the window starts, among the facts of the training."""
 
 
 def train_run(path: Path, experiment: Experiment, reporter: Reporter) -> None:
-    """Train until both windows are recorded; continue from the last saved state if there is one.
-
-    Args:
-        path: Folder of the run.
-        experiment: The network, its data and its optimiser.
-        reporter: Shows progress.
-    """
+    """Train until both windows are recorded; continue from the last saved state if there is one."""
     folder, started = StudyFolder.open(path), time.perf_counter()
     with folder.locked(), reporter.stage("Training (epochs, at most)") as progress:
         _Training(folder, experiment, progress).finish()
@@ -170,7 +143,7 @@ class _Training:
                 always=ends,
             )
         )
-        self._folder.note("training", {**self._folder.read_note("training"), _START: start})
+        self._folder.note("training", {**self._folder.read_note("training"), START: start})
         return recorder
 
     def _save_if_due(self, recorder: StudyRecorder | None) -> None:

@@ -15,6 +15,8 @@ from landscope.sampling import MinibatchOrder
 
 __all__ = ["Epoch", "evaluate", "train"]
 
+_SAMPLES_PER_CALL = 4096
+
 
 @dataclasses.dataclass(frozen=True)
 class Epoch:
@@ -39,7 +41,6 @@ def train(
     order: MinibatchOrder,
     *,
     first_epoch: int = 1,
-    penalty: Callable[[nn.Module], Tensor] | None = None,
     before_step: Callable[[Tensor], None] | None = None,
 ) -> Iterator[Epoch]:
     r"""Train epoch after epoch: :math:`w \leftarrow w - \alpha \nabla L^{\mu(t)}(w)` and the like.
@@ -54,7 +55,6 @@ def train(
         optimizer: Optimiser of the parameters of the model.
         order: Order of the minibatches.
         first_epoch: Number of the first epoch, from 1.
-        penalty: ``penalty(model)``, added to each minibatch loss.
         before_step: Called with each minibatch loss after the backward pass, before the step of the optimiser.
 
     Yields:
@@ -81,9 +81,8 @@ def train(
         for row, batch in enumerate(order.epoch(number - 1).to(inputs.device)):
             # index_select copies rows three times as fast as inputs[batch].
             loss = criterion(model(inputs.index_select(0, batch)), targets.index_select(0, batch)).mean()
-            total = loss if penalty is None else loss + penalty(model)
             optimizer.zero_grad()
-            total.backward()
+            loss.backward()
             losses[row] = loss.detach()
             if before_step is not None:
                 before_step(loss)
@@ -104,8 +103,6 @@ def evaluate(
     model: nn.Module,
     data: tuple[Tensor, Tensor],
     criterion: Callable[[Tensor, Tensor], Tensor] = torch.nn.functional.cross_entropy,
-    *,
-    samples_per_call: int = 4096,
 ) -> tuple[float, float]:
     """Mean loss and share of wrong answers of a classifier, in eval mode; the mode is restored.
 
@@ -113,7 +110,6 @@ def evaluate(
         model: Classifier with one output for each class; the largest is its answer.
         data: ``(inputs, labels)``.
         criterion: ``criterion(outputs, labels)``: the losses of some samples, or their mean.
-        samples_per_call: Samples a forward pass.
 
     Returns:
         Loss and error rate.
@@ -128,7 +124,7 @@ def evaluate(
     model.eval()
     try:
         loss, wrong = 0.0, 0
-        for inputs, labels in zip(*(part.split(samples_per_call) for part in data), strict=True):
+        for inputs, labels in zip(*(part.split(_SAMPLES_PER_CALL) for part in data), strict=True):
             logits = model(inputs)
             loss += float(criterion(logits.double(), labels).mean()) * len(labels)
             wrong += int((logits.argmax(dim=1) != labels).sum())

@@ -38,7 +38,7 @@ class TrainingState:
     rows: list[list[float]] = dataclasses.field(default_factory=list)
 
     def save(self, path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Write the state with its model and optimiser."""
+        """Write the state after one epoch or more, with its model and optimiser."""
         state = optimizer.state_dict()
         tensors = {
             f"{index}.{key}": value
@@ -46,15 +46,13 @@ class TrainingState:
             for key, value in entries.items()
             if isinstance(value, Tensor)
         }
-        arrays = {**model_arrays(_MODEL, dict(model.state_dict())), **model_arrays(_OPTIMIZER, tensors)}
-        if self.losses:
-            arrays[_LOSSES] = (("epoch", "batch"), torch.stack(self.losses))
-            arrays[_EPOCHS] = (("epoch", "quantity"), torch.tensor(self.rows, dtype=torch.float64))
-        attributes = {
-            "epoch": self.epoch,
-            "start_epoch": self.start_epoch,
-            "param_groups": state["param_groups"],
+        arrays = {
+            **model_arrays(_MODEL, dict(model.state_dict())),
+            **model_arrays(_OPTIMIZER, tensors),
+            _LOSSES: (("epoch", "batch"), torch.stack(self.losses)),
+            _EPOCHS: (("epoch", "quantity"), torch.tensor(self.rows, dtype=torch.float64)),
         }
+        attributes = {"epoch": self.epoch, "start_epoch": self.start_epoch, "param_groups": state["param_groups"]}
         write_archive(path, kind="training_state", arrays=arrays, attributes=attributes)
 
     @classmethod
@@ -71,9 +69,5 @@ class TrainingState:
             index, key = name.split(".", 1)
             entries.setdefault(int(index), {})[key] = tensor
         optimizer.load_state_dict({"state": entries, "param_groups": attributes["param_groups"]})
-        return cls(
-            epoch=attributes["epoch"],
-            start_epoch=attributes["start_epoch"],
-            losses=list(arrays[_LOSSES]) if _LOSSES in arrays else [],
-            rows=arrays[_EPOCHS].tolist() if _EPOCHS in arrays else [],
-        )
+        losses, rows = list(arrays[_LOSSES]), arrays[_EPOCHS].tolist()
+        return cls(attributes["epoch"], attributes["start_epoch"], losses, rows)

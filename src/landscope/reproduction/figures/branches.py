@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,41 +15,47 @@ from scipy import stats
 from torch import nn
 
 from landscope.claims.statements import judged
-from landscope.claims.verdict import Claim, Measurement
+from landscope.claims.verdict import Claim, Measurement, joined
 from landscope.landscape.barrier import log_barrier
-from landscope.law.intervals import seed_interval
-from landscope.parameters import ParameterSpace
 from landscope.plots.style import PALETTE, add_points, new_figure
 from landscope.progress import Reporter
-from landscope.protocols import ProgressCallback
 from landscope.reproduction.experiment.experiment import Experiment
-from landscope.reproduction.experiment.folder import ExperimentFolder, check_same_numbers
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.experiment.train import is_log_spaced
 from landscope.reproduction.experiment.training import evaluate, train
-from landscope.reproduction.figures.figure import Plan, Plot, Section
+from landscope.reproduction.figures.figure import Plan, Section, plots_of, table
 from landscope.reproduction.figures.single_runs import create_run, standard_pair
 from landscope.reproduction.figures.valley import measure_valley
 from landscope.reproduction.jobs import Job
+from landscope.reproduction.sequential.kept_results import make_missing
 from landscope.results import Result, stamp
-from landscope.risk.empirical import EmpiricalRisk
 from landscope.study.checkpoints import Checkpoints
-from landscope.threads import one_thread
 
-__all__ = ["CLAIMS", "Branch", "Branches", "branch_measurements"]
+__all__ = ["CLAIMS", "Branch", "branch_measurements", "jobs", "key", "sections", "title"]
 
 _EPOCHS = (0.1, 1.0, 10.0)
 """Epochs of the parent at which branches start; the nearest checkpoint is taken."""
+_LENGTH = 40.0
+"""Length of a branch in epochs of the parent, at equal learning rate times steps."""
 _STRENGTHS = ((1, 1.0), (1, 2.0), (10, 1.0))
 """Factors of the batch size and learning rate of the parent: the same noise, stronger noise, weaker noise."""
+_NAMES = [f"branch-{number}" for number in range(len(_STRENGTHS))]
 _PARENTS = 4
 """Smallest number of parents: with fewer the intervals decide nothing."""
 _FIRST, _TWIN = 1000, 2000
 """First seeds of the minibatches of branches, and of the branches that they are compared with."""
-_HEADINGS = (
-    "parent", "from step", "B", "α", "training loss", "test error (%)", "F/‖w‖", "distance/‖w‖", "barrier of ln L",
-)  # fmt: skip
+_COLUMNS: Mapping[str, Callable[[Branch], str]] = {
+    "parent": lambda branch: f"seed {branch.parent}",
+    "from step": lambda branch: f"{branch.step}",
+    "B": lambda branch: f"{branch.batch_size}",
+    "α": lambda branch: f"{branch.learning_rate:g}",
+    "training loss": lambda branch: f"{branch.loss:.2g}",
+    "test error (%)": lambda branch: f"{100 * branch.test_error:.2f}",
+    "F/‖w‖": lambda branch: f"{branch.flatness:.3g}",
+    "distance/‖w‖": lambda branch: f"{branch.distance:.2f}",
+    "barrier of ln L": lambda branch: f"{branch.barrier:.2f}",
+}
 _TEXT = (
     "Runs restarted from checkpoints of the standard run with other minibatches, batch size and learning rate, for the "
     "same learning rate times steps. Distance and barrier are from the end of the branch with the parent's own B and "
@@ -69,7 +75,6 @@ CLAIMS = (
         (-1.0, -0.5),
         "a clear monotone trend",
         "branches from the same checkpoints, the barrier of ln L on the straight line between their ends",
-        stage="branches",
         possible=(-1.0, 1.0),
     ),
     Claim(
@@ -81,76 +86,67 @@ CLAIMS = (
         (0.0, math.inf),
         "the sign",
         "branches from one checkpoint with other B and alpha, trained for the same learning rate times steps",
-        stage="branches",
     ),
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Branches:
-    """Branches of the standard runs.
+key = "branches"
+title = "Branches from checkpoints (sec-S1; arXiv 2601.10962)"
 
-    Args:
-        epochs: Length of a branch in epochs of the parent, at equal learning rate times steps.
-    """
 
-    epochs: float = 40.0
+def jobs(plan: Plan) -> list[Job]:
+    """One job for each parent: all its branches start from one run."""
+    return [Job(f"branches-seed{parent}", _run, (plan, parent)) for parent in _parents(plan)]
 
-    key = "branches"
-    title = "Branches from checkpoints (sec-S1; arXiv 2601.10962)"
 
-    def jobs(self, plan: Plan) -> list[Job]:
-        """One job for each parent: all its branches start from one run."""
-        return [Job(f"branches-seed{parent}", _run, (plan, self.epochs, parent)) for parent in _parents(plan)]
-
-    def sections(self, plan: Plan) -> list[Section]:
-        """The table, and the claims on early choice of the valley."""
-        found = [branch for parent in _parents(plan) for start in _EPOCHS for branch in _load(plan, parent, start)]
-        rows, judgements = [_row(branch) for branch in found], judged(branch_measurements(found), CLAIMS)
-        values = {f"{number}": branch.attributes() for number, branch in enumerate(found)}
-        plot = Plot("Barriers.", functools.partial(_barrier_by_step, found), "Every branch is a point.")
-        return [Section(self.key, self.title, _TEXT, _HEADINGS, rows, judgements, values, [plot])]
+def sections(plan: Plan) -> list[Section]:
+    """The table, and the claims on early choice of the valley."""
+    found = [
+        plan.load(_name(parent, start), name, Branch)
+        for parent in _parents(plan)
+        for start in _EPOCHS
+        for name in _NAMES
+    ]
+    judgements = judged(branch_measurements(found), CLAIMS)
+    values = {f"{number}": branch.attributes() for number, branch in enumerate(found)}
+    plots = plots_of([("Barriers.", _barrier_by_step, "Every branch is a point.")], found)
+    return [Section(key, title, _TEXT, *table(_COLUMNS, found), judgements, values, plots)]
 
 
 def _parents(plan: Plan) -> range:
     return range(plan.seeds if plan.quick else max(_PARENTS, plan.seeds))
 
 
-def _path(plan: Plan, parent: int, start: float) -> Path:
-    return plan.run_path(f"branches-seed{parent}-{start:g}")
+def _name(parent: int, start: float) -> str:
+    return f"branches-seed{parent}-{start:g}"
 
 
-def _load(plan: Plan, parent: int, start: float) -> list[Branch]:
-    folder = ExperimentFolder.open(_path(plan, parent, start))
-    return [folder.load(f"branch-{number}", Branch) for number in range(len(_STRENGTHS))]
-
-
-def _run(reporter: Reporter, plan: Plan, epochs: float, parent: int) -> None:
+def _run(reporter: Reporter, plan: Plan, parent: int) -> None:
     """Train the branches from each checkpoint of a parent, and compare their ends."""
     run = create_run(plan, standard_pair(plan.settings), parent)
     run.analyse(reporter, until="train")
     for start in _EPOCHS:
-        branches = ExperimentFolder.create(_path(plan, parent, start), run.settings)
-        check_same_numbers(branches, "branch-", {"epochs": epochs})
-        if not all(branches.has(f"branch-{number}") for number in range(len(_STRENGTHS))):
-            with branches.locked(), one_thread(), reporter.stage(branches.path.name) as progress:
-                _measure(branches, run, _checkpoint(run, start), epochs, progress)
+        make_missing(
+            plan.run_path(_name(parent, start)), run.settings, {name: number for number, name in enumerate(_NAMES)},
+            functools.partial(_comparison, run, start), reporter, {"epochs": _LENGTH},
+        )  # fmt: skip
 
 
-def _measure(
-    branches: ExperimentFolder, run: ExperimentRun, start: tuple[int, Path], epochs: float, progress: ProgressCallback
-) -> None:
-    parent, (step, checkpoint) = run.settings.seed, start
+def _comparison(run: ExperimentRun, start: float) -> Callable[[int], Branch]:
+    """Compares each branch from a checkpoint with the first, and the first with its twin."""
+    step, checkpoint = _checkpoint(run, start)
     strengths = [*_STRENGTHS, _STRENGTHS[0]]
-    ends: list[tuple[Experiment, nn.Module]] = []
-    for number, strength in enumerate(strengths):
+
+    @functools.cache
+    def end(number: int) -> tuple[Experiment, nn.Module]:
         order = _TWIN if number == len(_STRENGTHS) else _FIRST
-        ends.append(_trained(run.settings, checkpoint, strength, epochs, seed=order + parent))
-        progress(number + 1, len(strengths) + 1)
-    for number in range(len(_STRENGTHS)):
-        experiment, model = ends[number]
-        _, other = ends[-1] if number == 0 else ends[0]
-        branches.save(f"branch-{number}", _compared(experiment, model, other, parent, step))
+        return _trained(run.settings, checkpoint, strengths[number], seed=order + run.settings.seed)
+
+    def compared(number: int) -> Branch:
+        _, other = end(0 if number else len(_STRENGTHS))
+        return _compared(*end(number), other, run.settings.seed, step)
+
+    return compared
 
 
 def _checkpoint(run: ExperimentRun, epochs: float) -> tuple[int, Path]:
@@ -164,7 +160,7 @@ def _checkpoint(run: ExperimentRun, epochs: float) -> tuple[int, Path]:
 
 
 def _trained(
-    parent: Settings, checkpoint: Path, strength: tuple[int, float], epochs: float, seed: int
+    parent: Settings, checkpoint: Path, strength: tuple[int, float], seed: int
 ) -> tuple[Experiment, nn.Module]:
     """Train from a checkpoint with the noise of another batch size or learning rate."""
     batch_factor, rate_factor = strength
@@ -174,7 +170,7 @@ def _trained(
     }  # fmt: skip
     experiment = Experiment(Settings.of({**parent.model_dump(), **changes}))
     model = experiment.network()
-    n_epochs = max(1, round(epochs * batch_factor / rate_factor))
+    n_epochs = max(1, round(_LENGTH * batch_factor / rate_factor))
     for epoch in train(
         model, experiment.criterion, experiment.train_data, experiment.optimizer(model), experiment.order
     ):
@@ -185,7 +181,7 @@ def _trained(
 
 def _compared(experiment: Experiment, model: nn.Module, other: nn.Module, parent: int, step: int) -> Branch:
     """The end of a branch, and its distance and barrier to the end of another branch."""
-    whole = EmpiricalRisk(model, experiment.criterion, experiment.train_data, space=ParameterSpace.of(model))
+    whole = experiment.whole_risk(model)
     there = whole.space.flatten(other)
     train_loss, train_error = evaluate(model, experiment.train_data, experiment.criterion)
     part = experiment.risk(model)
@@ -197,25 +193,11 @@ def _compared(experiment: Experiment, model: nn.Module, other: nn.Module, parent
         loss=train_loss,
         train_error=train_error,
         test_error=evaluate(model, experiment.test_data, experiment.criterion)[1],
-        flatness=measure_valley(part, part.w0).relative_flatness,
+        flatness=measure_valley(part).relative_flatness,
         distance=float(torch.linalg.vector_norm(whole.w0 - there) / torch.linalg.vector_norm(there)),
         barrier=log_barrier(whole, whole.w0, there),
         provenance=stamp(**experiment.settings.model_dump(mode="json")),
     )
-
-
-def _row(branch: Branch) -> list[str]:
-    return [
-        f"seed {branch.parent}",
-        f"{branch.step}",
-        f"{branch.batch_size}",
-        f"{branch.learning_rate:g}",
-        f"{branch.loss:.2g}",
-        f"{100 * branch.test_error:.2f}",
-        f"{branch.flatness:.3g}",
-        f"{branch.distance:.2f}",
-        f"{branch.barrier:.2f}",
-    ]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -247,41 +229,24 @@ class Branch(Result, kind="branch"):
     distance: float
     barrier: float
 
-    @property
-    def noise(self) -> float:
-        """Strength of the noise, alpha/B."""
-        return self.learning_rate / self.batch_size
-
 
 def branch_measurements(branches: Sequence[Branch]) -> dict[str, Measurement]:
-    """Measure whether the valley is chosen early, and whether stronger noise chooses a flatter one.
-
-    Args:
-        branches: Branches of all parents.
-
-    Returns:
-        Measurements by claim.
-    """
+    """Measure whether the valley is chosen early, and whether stronger noise chooses a flatter one."""
     parents = sorted({branch.parent for branch in branches})
     of_parent = [[branch for branch in branches if branch.parent == parent] for parent in parents]
-    freezing = [_correlation(group) for group in of_parent]
-    gains = [_gain(group) for group in of_parent]
+    highest = max(branch.barrier for branch in branches)
+    barriers = f"the highest barrier is {highest:.2f}" if highest > 0 else "no barrier anywhere: all end in one valley"
     return {
-        "freezing": _over_parents(freezing, _barriers(branches)),
-        "noise_chooses_flat": _over_parents(gains),
+        "freezing": _over_parents([_correlation(group) for group in of_parent], barriers),
+        "noise_chooses_flat": _over_parents([_gain(group) for group in of_parent]),
     }
 
 
 def _over_parents(values: Sequence[float], note: str = "") -> Measurement:
     finite = [value for value in values if not math.isnan(value)]
-    if len(finite) < len(values):
-        note += f"{'; ' if note else ''}{len(values) - len(finite)} of {len(values)} parents do not say"
-    return Measurement(sum(finite) / len(finite) if finite else math.nan, seed_interval(finite), note=note)
-
-
-def _barriers(branches: Sequence[Branch]) -> str:
-    largest = max(branch.barrier for branch in branches)
-    return f"the highest barrier is {largest:.2f}" if largest > 0 else "no barrier anywhere: all end in one valley"
+    silent = len(values) - len(finite)
+    say_nothing = f"{silent} of {len(values)} parents do not say" if silent else ""
+    return Measurement.over_seeds(finite, note=joined(note, say_nothing))
 
 
 def _correlation(group: Sequence[Branch]) -> float:
@@ -293,7 +258,8 @@ def _correlation(group: Sequence[Branch]) -> float:
 
 def _gain(group: Sequence[Branch]) -> float:
     first = min(branch.step for branch in group)
-    early = sorted((branch for branch in group if branch.step == first), key=lambda branch: branch.noise)
+    early = [branch for branch in group if branch.step == first]
+    early.sort(key=lambda branch: branch.learning_rate / branch.batch_size)  # the strength of the noise
     return math.log(early[-1].flatness / early[0].flatness)
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from landscope.claims.statements import judged
 from landscope.claims.verdict import Claim, Control, Measurement
 from landscope.law.intervals import mean_with_spread, seed_interval
-from landscope.reproduction.figures.figure import Plan, Section
+from landscope.reproduction.figures.figure import Plan, Section, table
 from landscope.reproduction.figures.two_task_experiment import (
     PAPER_METHOD,
     TwoTaskExperiment,
@@ -20,7 +19,7 @@ from landscope.reproduction.figures.two_task_experiment import (
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.tuning import Seeds
 
-__all__ = ["CLAIMS", "Capacity", "measurements"]
+__all__ = ["CLAIMS", "jobs", "key", "measurements", "sections", "title"]
 
 CLAIMS = (
     Claim(
@@ -32,16 +31,26 @@ CLAIMS = (
         (1.25, math.inf),
         "more to remember must take clearly more modes",
         "three seeds, seed by seed, one width; N_c* within a tenth of the smallest error; also as a share of all modes",
-        stage="capacity",
         possible=(0.0, math.inf),
     ),
 )
 _COUNTS = (2, 5, 10, 20, 35, 50, 70, 100, 140, 200, 300, 400, 600, 800, 1200, 2000, 2500)
 """Up to all the modes that moved, with the paper's width and five classes."""
-_HEADINGS = (
-    "hidden width", "classes a task", "N", "modes that moved", "N_c*", "all that moved", "first task learnt",
-    "smallest error (%)", "error of none (%)",
-)  # fmt: skip
+_Size = tuple[int, int]
+"""Hidden width, and classes a task."""
+_COLUMNS: Mapping[str, Callable[[tuple[_Size, TwoTaskResults]], str]] = {
+    "hidden width": lambda row: f"{row[0][0]}",
+    "classes a task": lambda row: f"{row[0][1]}",
+    "N": lambda row: f"{row[1].reported[0].dim}",
+    "modes that moved": lambda row: f"{statistics.median(trials.n_moving for trials in row[1].reported):.0f}",
+    "N_c*": lambda row: mean_with_spread(fewest_modes(row[1])),
+    "all that moved": lambda row: _of_seeds([share >= 1 for share in _shares_of_moving(row[1])]),
+    "first task learnt": lambda row: _of_seeds([trials.learnt for trials in row[1].reported]),
+    "smallest error (%)": lambda row: mean_with_spread(
+        [100 * min(errors.values()) for errors in row[1].error_by_count(PAPER_METHOD)]
+    ),
+    "error of none (%)": lambda row: mean_with_spread(row[1].at("none", math.nan, row[1].epoch, 0).summed),
+}
 _TEXT = (
     "N_c*: fewest modes whose summed test error is within a tenth of the smallest over all numbers tried, at lambda = "
     "10 without a floor after an epoch of the second task (241 minibatches where one is shorter); layers trained "
@@ -62,53 +71,29 @@ def _experiment(width: int, classes: int) -> TwoTaskExperiment:
 _EXPERIMENTS = {size: _experiment(*size) for size in ((20, 2), (50, 2), (100, 2), (50, 3), (50, 5))}
 
 
-@dataclasses.dataclass(frozen=True)
-class Capacity:
-    """The figure: widths and classes over seeds; no strength is tuned.
-
-    Args:
-        experiments: Experiments by hidden width and classes a task, the paper's width and two classes among them.
-    """
-
-    experiments: Mapping[tuple[int, int], TwoTaskExperiment] = dataclasses.field(default_factory=lambda: _EXPERIMENTS)
-
-    key = "capacity"
-    title = "How many modes remember a task"
-
-    def jobs(self, plan: Plan) -> list[Job]:
-        """One job an experiment and seed."""
-        return [job for experiment in self.experiments.values() for job in experiment.jobs(plan, tuned=False)]
-
-    def sections(self, plan: Plan) -> list[Section]:
-        """The table, and whether N_c* grows with what there is to remember."""
-        results = {size: experiment.results(plan, tuned=False) for size, experiment in self.experiments.items()}
-        rows = [_row(*size, each) for size, each in results.items()]
-        values = {self.experiments[size].key: fewest_modes(each) for size, each in results.items()}
-        measured = measurements(results)
-        judgements = judged(measured, CLAIMS)
-        text = _TEXT.format(seeds=len(next(iter(results.values())).reported))
-        return [Section(self.key, self.title, text, _HEADINGS, rows, judgements, values)]
+key = "capacity"
+title = "How many modes remember a task"
 
 
-def _row(width: int, classes: int, results: TwoTaskResults) -> list[str]:
-    counts, moving = fewest_modes(results), [trials.n_moving for trials in results.reported]
-    smallest = [100 * min(errors.values()) for errors in results.error_by_count(PAPER_METHOD)]
-    return [
-        f"{width}", f"{classes}", f"{results.reported[0].dim}",
-        f"{statistics.median(moving):.0f}", mean_with_spread(counts),
-        _of_seeds(count >= most for count, most in zip(counts, moving, strict=True)),
-        _of_seeds(trials.learnt for trials in results.reported),
-        mean_with_spread(smallest),
-        mean_with_spread(results.at("none", math.nan, results.stops[1], 0).summed),
-    ]  # fmt: skip
+def jobs(plan: Plan) -> list[Job]:
+    """One job an experiment and seed."""
+    return [job for experiment in _EXPERIMENTS.values() for job in experiment.jobs(plan)]
 
 
-def _of_seeds(answers: Iterable[bool]) -> str:
-    flags = list(answers)
+def sections(plan: Plan) -> list[Section]:
+    """The table, and whether N_c* grows with what there is to remember."""
+    results = {size: experiment.results(plan) for size, experiment in _EXPERIMENTS.items()}
+    values = {_EXPERIMENTS[size].key: fewest_modes(each) for size, each in results.items()}
+    judgements = judged(measurements(results), CLAIMS)
+    text = _TEXT.format(seeds=len(next(iter(results.values())).reported))
+    return [Section(key, title, text, *table(_COLUMNS, results.items()), judgements, values)]
+
+
+def _of_seeds(flags: Sequence[bool]) -> str:
     return f"{sum(flags)} of {len(flags)}"
 
 
-def measurements(results: Mapping[tuple[int, int], TwoTaskResults]) -> dict[str, Measurement]:
+def measurements(results: Mapping[_Size, TwoTaskResults]) -> dict[str, Measurement]:
     """Whether more modes remember more: N_c* for the most classes a task over that for the fewest, at one width.
 
     The control is the same ratio of N_c* over the number of modes that moved: N_c* may grow only because more move.
@@ -122,12 +107,9 @@ def measurements(results: Mapping[tuple[int, int], TwoTaskResults]) -> dict[str,
     ratio, interval = _mean_ratio(fewest_modes(many), fewest_modes(few))
     _, shares = _mean_ratio(_shares_of_moving(many), _shares_of_moving(few))
     control = Control("N_c* over the number of modes that moved", shares, "agree")
-    widths = [
-        f"{w}: {statistics.fmean(fewest_modes(each)):.0f}"
-        for (w, count), each in results.items()
-        if count == classes[0]
-    ]
-    note = f"{classes[-1]} against {classes[0]} classes a task; by width, at {classes[0]}, {', '.join(widths)}"
+    means = {w: statistics.fmean(fewest_modes(each)) for (w, count), each in results.items() if count == classes[0]}
+    widths = ", ".join(f"{w}: {mean:.0f}" for w, mean in means.items())
+    note = f"{classes[-1]} against {classes[0]} classes a task; by width, at {classes[0]}, {widths}"
     return {"memory_in_modes": Measurement(ratio, interval, (control,), note)}
 
 

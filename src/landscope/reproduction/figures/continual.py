@@ -15,17 +15,18 @@ from landscope.law.intervals import mean_with_interval, mean_with_spread, seed_i
 from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.networks import cifar_cnn, mlp
 from landscope.reproduction.experiment.settings import Settings
-from landscope.reproduction.figures.figure import Plan, Section
+from landscope.reproduction.figures.figure import Plan, Section, table
 from landscope.reproduction.figures.method_comparison import NO_STRENGTH, MethodComparison
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.continual_result import ContinualResult
-from landscope.reproduction.sequential.methods import MethodSettings, SelectedOutputs, method_label
-from landscope.reproduction.sequential.scenarios import Scenario, permuted_scenario, split_scenario
+from landscope.reproduction.sequential.methods import MethodSettings, method_label
+from landscope.reproduction.sequential.scenarios import n_outputs, permuted_scenario, split_scenario
+from landscope.reproduction.sequential.task_data import SelectedOutputs, Task
 from landscope.reproduction.sequential.trainer import train_sequentially
 from landscope.reproduction.sequential.training import TaskTraining
-from landscope.reproduction.sequential.tuning import Seeds, TunedStrength
+from landscope.reproduction.sequential.tuning import Seeds
 
-__all__ = ["Continual", "ContinualBenchmark"]
+__all__ = ["ContinualBenchmark", "jobs", "key", "sections", "title"]
 
 _GROUPS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
 _STRENGTHS: Mapping[str, tuple[float, ...]] = {
@@ -42,10 +43,6 @@ _TRIED_EVERYWHERE = ("gpm",)
 _REFERENCE = "ldc-variance-factored"
 """The method that the others are compared with."""
 _SEEDS = Seeds(reported=5, tuning=2)
-_HEADINGS = (
-    "method", "average accuracy (%)", "ahead of factored LDC by (points)", "backward transfer (points)",
-    "forgetting (points)", "strength", "stored / weights", "seconds a task",
-)  # fmt: skip
 _TEXT = (
     "All layers are trained from the beginning, by plain SGD; nothing of later tasks is known before. "
     "Task-incremental: the task of a test sample is known, and penalties hold all layers but the last, which tasks "
@@ -103,7 +100,7 @@ class ContinualBenchmark:
         """How every task is learnt."""
         return TaskTraining(epochs=self.epochs, window_epochs=0, max_samples=self.max_samples, seed=seed)
 
-    def scenario(self, experiment: Experiment) -> Scenario:
+    def scenario(self, experiment: Experiment) -> list[Task]:
         """The tasks."""
         train, test = experiment.train_data, experiment.test_data
         if self.kind == "permuted":
@@ -142,69 +139,55 @@ _QUICK = tuple(
 """A quick reproduction has the digits, with and without the task known."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Continual:
-    """The figure: one job a benchmark and seed.
-
-    Args:
-        strengths: Strengths to try, by method.
-        benchmarks: Benchmarks.
-        quick: Those of a quick reproduction.
-        seeds: Numbers of seeds.
-    """
-
-    strengths: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=lambda: _STRENGTHS)
-    benchmarks: Sequence[ContinualBenchmark] = _BENCHMARKS
-    quick: Sequence[ContinualBenchmark] = _QUICK
-    seeds: Seeds = _SEEDS
-
-    key = "continual"
-    title = "Standard continual-learning benchmarks"
-
-    def jobs(self, plan: Plan) -> list[Job]:
-        """One job a benchmark and seed."""
-        return [job for _, comparison in self._comparisons(plan) for job in comparison.jobs()]
-
-    def sections(self, plan: Plan) -> list[Section]:
-        """All benchmarks in one table, then one table each."""
-        comparisons = self._comparisons(plan)
-        results = [_reported(comparison) for _, comparison in comparisons]
-        overview = self._overview(plan, [benchmark for benchmark, _ in comparisons], results)
-        return [overview, *(_section(*pair, by_method) for pair, by_method in zip(comparisons, results, strict=True))]
-
-    def _comparisons(self, plan: Plan) -> list[tuple[ContinualBenchmark, MethodComparison]]:
-        return [(benchmark, self._comparison(plan, benchmark)) for benchmark in self._benchmarks(plan)]
-
-    def _benchmarks(self, plan: Plan) -> Sequence[ContinualBenchmark]:
-        return self.quick if plan.quick else self.benchmarks
-
-    def _comparison(self, plan: Plan, benchmark: ContinualBenchmark) -> MethodComparison:
-        training = {name: value for name, value in benchmark.training(0).settings().items() if name != "seed"}
-        chosen = slice(*benchmark.strengths)
-        strengths = {
-            benchmark.method(method): tried if len(tried) == 1 or method in _TRIED_EVERYWHERE else tried[chosen]
-            for method, tried in self.strengths.items()
-        }
-        return MethodComparison(
-            plan, f"continual-{benchmark.key}", self.seeds, strengths, functools.partial(_prepare, benchmark), training,
-            benchmark.changes,
-        )  # fmt: skip
-
-    def _overview(self, plan: Plan, benchmarks: Sequence[ContinualBenchmark], results: Sequence[_Results]) -> Section:
-        """Methods x benchmarks."""
-        rows = []
-        for method in self.strengths:
-            cells = [_accuracy_cell(runs[method], runs[_REFERENCE]) for runs in results]
-            stored = _range([_stored(runs[method]) for runs in results], ".3g")
-            seconds = _range([_seconds(runs[method]) for runs in results], ".1f")
-            rows.append([method_label(method), *cells, stored, seconds])
-        text = _TEXT.format(rank=benchmarks[0].rank, **self.seeds.counts_of(plan))
-        headings = ("method", *(benchmark.name for benchmark in benchmarks), "stored / weights", "seconds a task")
-        return Section(self.key, f"{self.title}: average accuracy (%)", text, headings, rows, [], {})
-
-
 _Results = Mapping[str, Sequence[ContinualResult]]
 """Results of the reported seeds, by method."""
+
+
+key = "continual"
+title = "Standard continual-learning benchmarks"
+
+
+def jobs(plan: Plan) -> list[Job]:
+    """One job a benchmark and seed."""
+    return [job for _, comparison in _comparisons(plan) for job in comparison.jobs()]
+
+
+def sections(plan: Plan) -> list[Section]:
+    """All benchmarks in one table, then one table each."""
+    comparisons = _comparisons(plan)
+    results = [_reported(comparison) for _, comparison in comparisons]
+    overview = _overview(plan, [benchmark for benchmark, _ in comparisons], results)
+    return [overview, *(_section(*pair, by_method) for pair, by_method in zip(comparisons, results, strict=True))]
+
+
+def _comparisons(plan: Plan) -> list[tuple[ContinualBenchmark, MethodComparison]]:
+    benchmarks = _QUICK if plan.quick else _BENCHMARKS
+    return [(benchmark, _comparison(plan, benchmark)) for benchmark in benchmarks]
+
+
+def _comparison(plan: Plan, benchmark: ContinualBenchmark) -> MethodComparison:
+    training = {name: value for name, value in benchmark.training(0).settings().items() if name != "seed"}
+    numbers = {**training, "window": benchmark.window}
+    chosen = slice(*benchmark.strengths)
+    strengths = {
+        benchmark.method(method): tried if len(tried) == 1 or method in _TRIED_EVERYWHERE else tried[chosen]
+        for method, tried in _STRENGTHS.items()
+    }
+    return MethodComparison(
+        plan, f"continual-{benchmark.key}", _SEEDS, strengths, functools.partial(_prepare, benchmark), numbers,
+        benchmark.changes,
+    )  # fmt: skip
+
+
+def _overview(plan: Plan, benchmarks: Sequence[ContinualBenchmark], results: Sequence[_Results]) -> Section:
+    """Methods x benchmarks."""
+    columns: dict[str, Callable[[str], str]] = {"method": method_label}
+    for benchmark, runs in zip(benchmarks, results, strict=True):
+        columns[benchmark.name] = lambda method, runs=runs: _accuracy_cell(runs[method], runs[_REFERENCE])
+    columns["stored / weights"] = lambda method: _range([_stored(runs[method]) for runs in results], ".3g")
+    columns["seconds a task"] = lambda method: _range([_seconds(runs[method]) for runs in results], ".1f")
+    text = _TEXT.format(rank=benchmarks[0].rank, **_SEEDS.counts_of(plan))
+    return Section(key, f"{title}: average accuracy (%)", text, *table(columns, _STRENGTHS), [], {})
 
 
 @functools.lru_cache(maxsize=1)
@@ -215,43 +198,38 @@ def _experiment(settings: Settings) -> Experiment:
 
 def _prepare(benchmark: ContinualBenchmark, settings: Settings) -> Callable[[MethodSettings], ContinualResult]:
     experiment, seed = _experiment(Settings.of({**settings.model_dump(), "seed": 0})), settings.seed
-    scenario = benchmark.scenario(experiment)
+    tasks = benchmark.scenario(experiment)
 
     def learn(method: MethodSettings) -> ContinualResult:
-        model = SelectedOutputs(benchmark.network(experiment, scenario.n_outputs, seed))
-        return train_sequentially(model, scenario.tasks, method, benchmark.training(seed))
+        model = SelectedOutputs(benchmark.network(experiment, n_outputs(tasks), seed))
+        return train_sequentially(model, tasks, method, benchmark.training(seed))
 
     return learn
 
 
 def _reported(comparison: MethodComparison) -> _Results:
-    tuner = comparison.tuner
-    return {row.method: tuner.results(row) for row in comparison.strengths}
+    return {row.method: results for row, results in comparison.results().items()}
 
 
 def _section(benchmark: ContinualBenchmark, comparison: MethodComparison, results: _Results) -> Section:
-    tuner = comparison.tuner
-    rows = [_row(row.method, tuner.best(row), results[row.method], results[_REFERENCE]) for row in comparison.strengths]
+    strengths = {row.method: str(comparison.tuner.best(row)) for row in comparison.strengths}
+    columns: dict[str, Callable[[str], str]] = {
+        "method": method_label,
+        "average accuracy (%)": lambda method: mean_with_spread(_accuracies(results[method])),
+        "ahead of factored LDC by (points)": lambda method: (
+            "–" if method == _REFERENCE else mean_with_interval(_differences(results[method], results[_REFERENCE]))
+        ),
+        "backward transfer (points)": lambda m: mean_with_spread([100 * r.backward_transfer for r in results[m]]),
+        "forgetting (points)": lambda m: mean_with_spread([100 * result.forgetting for result in results[m]]),
+        "strength": lambda method: strengths[method],
+        "stored / weights": lambda method: f"{_stored(results[method]):.3g}",
+        "seconds a task": lambda method: f"{_seconds(results[method]):.1f}",
+    }
     settings = comparison.settings(0)
     is_cnn = settings.network == "cifar-cnn"
     network = "The CNN of the paper. " if is_cnn else f"Two hidden layers of {settings.hidden[0]}, with biases. "
     text = network + _HOW.format(**vars(benchmark.training(0)) | vars(benchmark))
-    return Section(comparison.key, benchmark.name, text, _HEADINGS, rows, [], comparison.values())
-
-
-def _row(
-    method: str, strength: TunedStrength, results: Sequence[ContinualResult], reference: Sequence[ContinualResult]
-) -> list[str]:
-    return [
-        method_label(method),
-        mean_with_spread(_accuracies(results)),
-        "–" if method == _REFERENCE else mean_with_interval(_differences(results, reference)),
-        mean_with_spread([100 * result.backward_transfer for result in results]),
-        mean_with_spread([100 * result.forgetting for result in results]),
-        str(strength),
-        f"{_stored(results):.3g}",
-        f"{_seconds(results):.1f}",
-    ]
+    return Section(comparison.key, benchmark.name, text, *table(columns, results), [], comparison.values())
 
 
 def _accuracy_cell(results: Sequence[ContinualResult], reference: Sequence[ContinualResult]) -> str:

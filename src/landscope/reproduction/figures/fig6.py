@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,37 +17,50 @@ from plotly.colors import sample_colorscale
 from torch import Tensor
 
 from landscope.claims.statements import judged
-from landscope.claims.verdict import Claim, Control, Measurement
+from landscope.claims.verdict import Claim, Control, Measurement, joined
 from landscope.directions.principal import principal_modes, principal_variances
 from landscope.landscape.dimension import flatness_until_flat, learning_dimension, sharp_dimension
-from landscope.law.intervals import mean_with_interval, seed_interval
+from landscope.law.intervals import mean_with_interval
 from landscope.plots.style import FIT, FRESH, NULL, OWN, add_level, add_line, add_points, new_figure, numbers, ranks_of
 from landscope.power_law import fit_power_law
 from landscope.progress import Reporter
-from landscope.protocols import LossLandscape, ProgressCallback, silent
+from landscope.protocols import LossLandscape, ProgressCallback
 from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.run import ExperimentRun
-from landscope.reproduction.experiment.train import window_steps
-from landscope.reproduction.figures.figure import Plan, Plot, Section
+from landscope.reproduction.figures.figure import Picture, Plan, Section, plots_of, table
 from landscope.reproduction.jobs import Job
 from landscope.results import Result, stamp
 from landscope.surrogates.shuffled import shuffled_increments
 from landscope.training_history import TrainingHistory
 from landscope.trajectory import Trajectory
 
-__all__ = ["CLAIMS", "EffectiveDimension", "Fig6", "dimension_measurements"]
+__all__ = ["CLAIMS", "EffectiveDimension", "dimension_measurements", "jobs", "key", "sections", "title"]
 
+_WIDTHS = ((400, 2), (200, 3), (100, 10), (80, 10), (60, 10), (50, 10), (40, 10), (30, 10), (20, 10))
+"""Width of the two hidden layers and number of seeds; the largest first, as they take longest."""
+_QUICK_WIDTHS = ((40, 2), (30, 2), (20, 2))
 _ROWS_AN_EPOCH = 300
 """About as many: at width 400 a window of ten epochs is then 2 GB, and 8 GB with a row for every step."""
 _MOST_MODES = 1000
+_RESULT = "effective-dimension"
 _THRESHOLD = 0.5
 _FIRST_WIDTH, _LAST_WIDTH = 20, 100
 _PAPER_WIDTH = 50
-_HEADINGS = (
-    "width", "N", "seeds", "‖w‖", "D_s", "D_s/N", "D_l 99 %", "D_l 99.9 %", "99 % without mode 1",
-    "the same, null",
-    "test error",
-)  # fmt: skip
+_Group = Sequence["EffectiveDimension"]
+"""Solutions of one width, by seed."""
+_COLUMNS: Mapping[str, Callable[[tuple[int, _Group]], str]] = {
+    "width": lambda row: f"{row[0]}",
+    "N": lambda row: f"{row[1][0].n_weights:,}",
+    "seeds": lambda row: f"{len(row[1])}",
+    "‖w‖": lambda row: mean_with_interval([found.norm for found in row[1]], ".2f"),
+    "D_s": lambda row: _at_least(row[1]) + mean_with_interval([found.n_sharp for found in row[1]], ".1f"),
+    "D_s/N": lambda row: f"{statistics.fmean(found.n_sharp for found in row[1]) / row[1][0].n_weights:.2g}",
+    "D_l 99 %": lambda row: mean_with_interval([found.n_learning[0] for found in row[1]], ".1f"),
+    "D_l 99.9 %": lambda row: mean_with_interval([found.n_learning[1] for found in row[1]], ".1f"),
+    "99 % without mode 1": lambda row: mean_with_interval([found.n_learning[2] for found in row[1]], ".1f"),
+    "the same, null": lambda row: mean_with_interval([found.n_null[1] for found in row[1]], ".1f"),
+    "test error": lambda row: f"{100 * statistics.fmean(found.test_error for found in row[1]):.2f} %",
+}
 _TEXT = (
     "Perceptrons with two hidden layers of one width, and equal initial norms at each. D_s counts principal modes "
     "whose flatness lies below half the norm of the weights between the hidden layers; modes are measured in rank "
@@ -68,7 +81,6 @@ CLAIMS = (
         (-0.2, 0.2),
         "less than a doubling over the paper's widths, where N grows 25-fold",
         "ten seeds of equal initial norm at each width",
-        stage="fig6",
     ),
     Claim(
         "few_sharp",
@@ -78,7 +90,6 @@ CLAIMS = (
         (0.0, 0.1),
         "a tenth",
         "ten seeds of equal initial norm",
-        stage="fig6",
         possible=(0.0, 1.0),
     ),
     Claim(
@@ -89,59 +100,49 @@ CLAIMS = (
         (-0.2, 0.2),
         "less than a doubling over the paper's widths, where N grows 25-fold",
         "the same modes' number in shuffled increments of each window",
-        stage="fig6",
     ),
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Fig6:
-    """Networks of several widths.
+key = "fig6"
+title = "Effective dimensions against width (Figs. 6, S17)"
 
-    Args:
-        widths: Width of the two hidden layers and number of seeds; the largest first, as they take longest.
-        quick_widths: The same for a quick reproduction.
-    """
 
-    widths: tuple[tuple[int, int], ...] = (
-        (400, 2), (200, 3), (100, 10), (80, 10), (60, 10), (50, 10), (40, 10), (30, 10), (20, 10),
-    )  # fmt: skip
-    quick_widths: tuple[tuple[int, int], ...] = ((40, 2), (30, 2), (20, 2))
+def jobs(plan: Plan) -> list[Job]:
+    """One job for each width and seed."""
+    return [
+        Job(_name(width, seed), _measure, (plan, width, seed))
+        for width, seeds in _widths(plan)
+        for seed in range(seeds)
+    ]
 
-    key = "fig6"
-    title = "Effective dimensions against width (Figs. 6, S17)"
 
-    def jobs(self, plan: Plan) -> list[Job]:
-        """One job for each width and seed."""
-        return [
-            Job(_name(width, seed), _measure, (plan, width, seed))
-            for width, seeds in self._widths(plan)
-            for seed in range(seeds)
-        ]
+def sections(plan: Plan) -> list[Section]:
+    """Dimensions of each width, and the claims on how they grow."""
+    found = {
+        width: [plan.load(_name(width, seed), _RESULT, EffectiveDimension) for seed in range(seeds)]
+        for width, seeds in sorted(_widths(plan))
+    }
+    values = {f"width {width}": [_numbers(solution) for solution in group] for width, group in found.items()}
+    judgements = judged(dimension_measurements(found), CLAIMS)
+    pictures: list[Picture] = [
+        ("Flatness spectra.", _flatness_spectra, "One seed for each width; F over the norm of the weights."),
+        ("Effective dimensions.", _dimensions_by_size, "Every seed is a point."),
+    ]
+    plots = plots_of(pictures, found)
+    return [Section(key, title, _TEXT, *table(_COLUMNS, found.items()), judgements, values, plots)]
 
-    def sections(self, plan: Plan) -> list[Section]:
-        """Dimensions of each width, and the claims on how they grow."""
-        found = {width: [_load(plan, width, seed) for seed in range(n)] for width, n in sorted(self._widths(plan))}
-        rows = [_row(width, group) for width, group in found.items()]
-        values = {f"width {width}": [solution.numbers() for solution in group] for width, group in found.items()}
-        judgements = judged(dimension_measurements(found), CLAIMS)
-        spectra, dimensions = functools.partial(_flatness_spectra, found), functools.partial(_dimensions_by_size, found)
-        plots = [
-            Plot("Flatness spectra.", spectra, "One seed for each width; F over the norm of the weights."),
-            Plot("Effective dimensions.", dimensions, "Every seed is a point."),
-        ]
-        return [Section(self.key, self.title, _TEXT, _HEADINGS, rows, judgements, values, plots)]
 
-    def _widths(self, plan: Plan) -> tuple[tuple[int, int], ...]:
-        return self.quick_widths if plan.quick else self.widths
+def _widths(plan: Plan) -> tuple[tuple[int, int], ...]:
+    return _QUICK_WIDTHS if plan.quick else _WIDTHS
+
+
+def _numbers(solution: EffectiveDimension) -> dict[str, Any]:
+    return {name: value for name, value in solution.attributes().items() if name != "provenance"}
 
 
 def _name(width: int, seed: int) -> str:
     return f"width{width}-seed{seed}"
-
-
-def _load(plan: Plan, width: int, seed: int) -> EffectiveDimension:
-    return ExperimentRun.open(plan.run_path(_name(width, seed))).load("effective-dimension", EffectiveDimension)
 
 
 def _measure(reporter: Reporter, plan: Plan, width: int, seed: int) -> None:
@@ -150,47 +151,23 @@ def _measure(reporter: Reporter, plan: Plan, width: int, seed: int) -> None:
     every = min(divisors, key=lambda every: abs(steps / every - _ROWS_AN_EPOCH))
     settings = plan.settings_with(hidden=(width, width), equal_norm=True, seed=seed, record_every=every)
     run = ExperimentRun.create(plan.run_path(_name(width, seed)), settings)
-    if run.has("effective-dimension"):
+    if run.has(_RESULT):
         _delete_recording(run)
         return
     run.analyse(reporter, until="train")
     study = run.study
     with run.locked(), reporter.stage(f"Sharp directions of {_name(width, seed)}") as progress:
         history = run.load("training", TrainingHistory)
-        end, start = history.at(int(study.window.steps[-1])), _start_epoch(run)
-        found = _measure_dimensions(
-            study.risk(), study.window, test_error=float(history.test_error[end]), start_epoch=start, seed=seed,
-            rtol=settings.rtol, progress=progress,
-        )  # fmt: skip
-        run.save("effective-dimension", found)
+        test_error = float(history.test_error[history.at(int(study.window.steps[-1]))])
+        facts = {"test_error": test_error, "start_epoch": run.start_epoch}
+        found = _measure_dimensions(study.risk(), study.window, seed, settings.rtol, progress, **facts)
+        run.save(_RESULT, found)
     _delete_recording(run)
-
-
-def _start_epoch(run: ExperimentRun) -> int:
-    """Epochs before the window; its first recorded row may be the last step of its first epoch."""
-    (first, _), _ = window_steps(run.path, run.experiment)
-    return (first - 1) // run.experiment.order.batches_per_epoch
 
 
 def _delete_recording(run: ExperimentRun) -> None:
     """Delete the recording, which takes gigabytes and is not needed any more."""
     shutil.rmtree(run.path / "trajectory", ignore_errors=True)
-
-
-def _row(width: int, group: Sequence[EffectiveDimension]) -> list[str]:
-    size = group[0].n_weights
-    return [
-        f"{width}",
-        f"{size:,}",
-        f"{len(group)}",
-        mean_with_interval([solution.norm for solution in group], ".2f"),
-        ("at least " if any(solution.is_bound for solution in group) else "")
-        + mean_with_interval([solution.n_sharp for solution in group], ".1f"),
-        f"{sum(solution.n_sharp for solution in group) / len(group) / size:.2g}",
-        *(mean_with_interval([solution.n_learning[place] for solution in group], ".1f") for place in (0, 1, 2)),
-        mean_with_interval([solution.n_null[1] for solution in group], ".1f"),
-        f"{100 * math.fsum(solution.test_error for solution in group) / len(group):.2f} %",
-    ]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -224,33 +201,11 @@ class EffectiveDimension(Result, kind="effective_dimension", dims={"width": ("di
         """Whether all directions that the window has are sharp, so that D_s is a lower bound."""
         return self.n_sharp == len(self.width)
 
-    def numbers(self) -> dict[str, Any]:
-        """What a table needs."""
-        names = ("n_weights", "norm", "n_sharp", "n_learning", "n_null", "loss0", "test_error", "start_epoch")
-        return {name: getattr(self, name) for name in names}
-
 
 def _measure_dimensions(
-    landscape: LossLandscape,
-    window: Trajectory,
-    *,
-    test_error: float,
-    start_epoch: int,
-    seed: int,
-    rtol: float = 1e-3,
-    progress: ProgressCallback = silent,
+    landscape: LossLandscape, window: Trajectory, seed: int, rtol: float, progress: ProgressCallback, **facts: Any
 ) -> EffectiveDimension:
-    """D_s and D_l of one window.
-
-    Args:
-        landscape: Loss landscape.
-        window: The window; its last row is w0.
-        test_error: Test error of the network at w0.
-        start_epoch: Epoch after which the window begins.
-        seed: Random seed of the null.
-        rtol: Tolerance of the crossings.
-        progress: Called with the number of measured directions.
-    """
+    """D_s and D_l of one window, whose last row is w0; the seed is that of the null."""
     modes = principal_modes(window, min(_MOST_MODES, len(window) - 1, window.dim))
     null = principal_variances(shuffled_increments(window, seed=seed))
     w0 = window.row(-1)
@@ -267,53 +222,39 @@ def _measure_dimensions(
         n_learning=(dimension[0], dimension[1], dimension[2], dimension[3]),
         n_null=(of_null[0], of_null[1]),
         loss0=found.loss0,
-        test_error=test_error,
-        start_epoch=start_epoch,
+        **facts,
         provenance=stamp(threshold=_THRESHOLD, rtol=rtol, rows=len(window), seed=seed),
     )
 
 
-def dimension_measurements(found: Mapping[int, Sequence[EffectiveDimension]]) -> dict[str, Measurement]:
-    """Measure how D_s and D_l grow with the number of weights, over the widths of the paper.
-
-    Args:
-        found: Width -> the solutions of its seeds.
-
-    Returns:
-        Measurements by claim.
-    """
+def dimension_measurements(found: Mapping[int, _Group]) -> dict[str, Measurement]:
+    """Measure how D_s and D_l grow with the number of weights over the widths of the paper; keys are widths."""
     inside = {width: group for width, group in found.items() if _FIRST_WIDTH <= width <= _LAST_WIDTH}
     inside = inside if len(inside) > 2 else dict(found)
     sharp = _growth(inside, lambda solution: solution.n_sharp)
     # The drift along the first mode can hold 99 % of the variance alone: the search shows in the other modes.
     learning = _growth(inside, lambda solution: solution.n_learning[2])
-    null = _mean(_growth(inside, lambda solution: solution.n_null[1]))
+    null = Measurement.over_seeds(_growth(inside, lambda solution: solution.n_null[1])).value
     growth = "" if math.isnan(null) else f"grow with {null:.2f}"
     beyond = [width for width in found if width > max(inside)]
-    wider = ", ".join(f"{_sharp_of(found[width])} at width {width}" for width in beyond)
+    sizes = {width: statistics.fmean(solution.n_sharp for solution in found[width]) for width in beyond}
+    wider = ", ".join(f"{_at_least(found[width])}{size:.0f} at width {width}" for width, size in sizes.items())
     nearest = min(found, key=lambda width: abs(width - _PAPER_WIDTH))
     shares = [solution.n_sharp / solution.n_weights for solution in found[nearest]]
     widths = f"widths {min(inside)} to {max(inside)}"
+    null_control = Control("shuffled increments of the same windows", (null, null), "differ", growth)
     return {
-        "sharp_dimension": Measurement(
-            _mean(sharp), seed_interval(sharp), note=f"{widths}" + (f"; D_s is {wider}" if wider else "")
-        ),
-        "few_sharp": Measurement(_mean(shares), seed_interval(shares), note=f"width {nearest}"),
-        "learning_dimension": Measurement(
-            _mean(learning),
-            seed_interval(learning),
-            (Control("shuffled increments of the same windows", (null, null), "differ", growth),),
-            f"{widths}, without the first mode",
-        ),
+        "sharp_dimension": Measurement.over_seeds(sharp, note=joined(widths, wider and f"D_s is {wider}")),
+        "few_sharp": Measurement.over_seeds(shares, note=f"width {nearest}"),
+        "learning_dimension": Measurement.over_seeds(learning, null_control, note=f"{widths}, without the first mode"),
     }
 
 
-def _sharp_of(group: Sequence[EffectiveDimension]) -> str:
-    at_least = "at least " if any(solution.is_bound for solution in group) else ""
-    return f"{at_least}{_mean([solution.n_sharp for solution in group]):.0f}"
+def _at_least(group: _Group) -> str:
+    return "at least " if any(solution.is_bound for solution in group) else ""
 
 
-def _growth(found: Mapping[int, Sequence[EffectiveDimension]], quantity: Any) -> list[float]:
+def _growth(found: Mapping[int, _Group], quantity: Any) -> list[float]:
     """The exponent of a number on N, for each seed that all widths have."""
     seeds = min(len(group) for group in found.values())
     if len(found) < 3:
@@ -326,14 +267,10 @@ def _growth(found: Mapping[int, Sequence[EffectiveDimension]], quantity: Any) ->
     return exponents
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else math.nan
-
-
-def _flatness_spectra(found: Mapping[int, Sequence[EffectiveDimension]]) -> go.Figure:
+def _flatness_spectra(found: Mapping[int, _Group]) -> go.Figure:
     """Fig. 6A: flatness over the norm against rank, one seed for each width."""
     figure = new_figure("rank i", "F<sub>i</sub>/‖w‖", log_x=True, log_y=True)
-    colors = _shades(len(found))
+    colors = sample_colorscale("Viridis", [0.15 + 0.75 * n / max(1, len(found) - 1) for n in range(len(found))])
     for (width, group), color in zip(sorted(found.items()), colors, strict=True):
         values = numbers(group[0].width) / group[0].norm
         add_line(figure, ranks_of(len(values)), values, f"width {width}", color, width=1.5)
@@ -342,7 +279,7 @@ def _flatness_spectra(found: Mapping[int, Sequence[EffectiveDimension]]) -> go.F
     return figure
 
 
-def _dimensions_by_size(found: Mapping[int, Sequence[EffectiveDimension]]) -> go.Figure:
+def _dimensions_by_size(found: Mapping[int, _Group]) -> go.Figure:
     """Fig. 6B and S17: effective dimensions against the number of weights; every seed is a point."""
     figure = new_figure("number of weights N", "effective dimension", log_x=True, log_y=True)
     quantities = (
@@ -357,8 +294,3 @@ def _dimensions_by_size(found: Mapping[int, Sequence[EffectiveDimension]]) -> go
     add_line(figure, sizes, sizes.astype(float), "N", "#bbb", dash="dot", width=1)
     figure.update_yaxes(dtick="D2")
     return figure
-
-
-def _shades(count: int) -> list[str]:
-    places = [0.15 + 0.75 * number / max(1, count - 1) for number in range(count)]
-    return sample_colorscale("Viridis", places)

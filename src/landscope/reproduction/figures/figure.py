@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from landscope.claims.verdict import Judgement
 from landscope.law.intervals import with_interval
+from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.jobs import Job
+from landscope.results import Result
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["CLAIM_HEADINGS", "Figure", "Plan", "Plot", "Section", "claim_row"]
+__all__ = ["Figure", "Picture", "Plan", "Plot", "Section", "claims_table", "plots_of", "table"]
+
+_Item = TypeVar("_Item")
+_AnyResult = TypeVar("_AnyResult", bound=Result)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +50,10 @@ class Plan:
         """Folder of a run; figures that name the same run share it."""
         return self.folder / "runs" / name
 
+    def load(self, run: str, name: str, kind: type[_AnyResult]) -> _AnyResult:
+        """A result of a run."""
+        return ExperimentFolder.open(self.run_path(run)).load(name, kind)
+
 
 @dataclasses.dataclass(frozen=True)
 class Plot:
@@ -60,6 +70,15 @@ class Plot:
     draw: Callable[[], go.Figure | None]
     caption: str = ""
     wide: bool = False
+
+
+Picture = tuple[str, Callable[[Any], "go.Figure | None"], str]
+"""Heading of a plot, the function that draws some results, and the rest of the caption."""
+
+
+def plots_of(pictures: Sequence[Picture], results: object) -> list[Plot]:
+    """Plots of some results, drawn when a page asks for them."""
+    return [Plot(heading, functools.partial(draw, results), caption) for heading, draw, caption in pictures]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +108,7 @@ class Section:
 
 @runtime_checkable
 class Figure(Protocol):
-    """A figure or section of the paper that can be reproduced; a new one is a file that holds such an object."""
+    """A figure or section of the paper that can be reproduced: a module, or an entry of the single runs."""
 
     @property
     def key(self) -> str:
@@ -110,12 +129,28 @@ class Figure(Protocol):
         ...
 
 
-CLAIM_HEADINGS = ("source", "claim", "paper", "measured", "verdict", "why")
-"""Headings of a table of claims."""
+def table(columns: Mapping[str, Callable[[_Item], str]], items: Iterable[_Item]) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of a table.
+
+    Args:
+        columns: Heading -> the text of its cell in the row of an item.
+        items: One for each row.
+
+    Example:
+        >>> table({"n": str, "n^2": lambda n: f"{n * n}"}, [1, 2])
+        (['n', 'n^2'], [['1', '1'], ['2', '4']])
+    """
+    return list(columns), [[cell(item) for cell in columns.values()] for item in items]
 
 
-def claim_row(judgement: Judgement) -> list[str]:
-    """One claim as a row of a table."""
-    claim, measurement = judgement.claim, judgement.measurement
-    measured = with_interval(measurement.value, measurement.interval, ".3g")
-    return [claim.source, claim.statement, claim.quoted, measured, judgement.verdict, judgement.why]
+def claims_table(judgements: Iterable[Judgement]) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of a table of claims."""
+    columns: dict[str, Callable[[Judgement], str]] = {
+        "source": lambda j: j.claim.source,
+        "claim": lambda j: j.claim.statement,
+        "paper": lambda j: j.claim.quoted,
+        "measured": lambda j: with_interval(j.measurement.value, j.measurement.interval, ".3g"),
+        "verdict": lambda j: j.verdict,
+        "why": lambda j: j.why,
+    }
+    return table(columns, judgements)

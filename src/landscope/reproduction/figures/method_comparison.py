@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from landscope.progress import Reporter
@@ -13,14 +12,16 @@ from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.figures.figure import Plan
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.continual_result import ContinualResult
-from landscope.reproduction.sequential.kept_results import kept_result, make_missing
+from landscope.reproduction.sequential.kept_results import make_missing
 from landscope.reproduction.sequential.methods import MethodSettings
-from landscope.reproduction.sequential.tuning import Seeds, Tuner, check_same_settings, middle_strengths
+from landscope.reproduction.sequential.tuning import Seeds, Tuner, middle_strengths
 
-__all__ = ["NO_STRENGTH", "MethodComparison", "Strengths"]
+__all__ = ["NO_STRENGTH", "MethodComparison", "Row", "Strengths"]
 
 NO_STRENGTH = (math.nan,)
 """The strengths to try where a method has no strength."""
+Row = tuple[MethodSettings, Sequence[ContinualResult]]
+"""A method and its results, by seed."""
 Strengths = Mapping[MethodSettings, Sequence[float]]
 """Strengths to try, by method."""
 
@@ -36,7 +37,7 @@ class MethodComparison:
         strengths: Strengths to try, by method.
         prepare: ``prepare(settings)`` prepares a seed and returns the function that runs a method on it; a function of
             a module, so that another process can find it, or a partial one.
-        training: Settings that every stored result must have been made with.
+        numbers: What else all results depend on.
         changes: Changes of the shared settings.
     """
 
@@ -45,7 +46,7 @@ class MethodComparison:
     seeds: Seeds
     strengths: Strengths
     prepare: Callable[[Settings], Callable[[MethodSettings], ContinualResult]]
-    training: Mapping[str, Any]
+    numbers: Mapping[str, Any]
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def jobs(self) -> list[Job]:
@@ -61,28 +62,26 @@ class MethodComparison:
         tuning, reported = self.seeds.tuning_of(self.plan), self.seeds.reported_of(self.plan)
         return Tuner(strengths, self._load, lambda result: result.average_error, tuning, reported)
 
+    def results(self) -> dict[MethodSettings, list[ContinualResult]]:
+        """Results of the reported seeds, by method."""
+        return {row: self.tuner.results(row) for row in self.strengths}
+
     def values(self) -> dict[str, list[list[list[float]]]]:
         """Errors of the reported seeds by method, for JSON."""
-        tuner = self.tuner
         return {
-            row.at(tuner.best(row).value).file_name: [result.error.tolist() for result in tuner.results(row)]
-            for row in self.strengths
+            row.at(self.tuner.best(row).value).file_name: [result.error.tolist() for result in results]
+            for row, results in self.results().items()
         }
 
     def settings(self, seed: int) -> Settings:
         """Settings of a seed."""
-        return self.plan.settings_with(**{**self.changes, "seed": seed})
+        return self.plan.settings_with(**self.changes, seed=seed)
 
     def _name(self, seed: int) -> str:
         return f"{self.key}-seed{seed}"
 
-    def path(self, seed: int) -> Path:
-        """Folder of a seed."""
-        return self.plan.run_path(self._name(seed))
-
     def _load(self, seed: int, row: MethodSettings, strength: float) -> ContinualResult:
-        result = kept_result(self.path(seed), row.at(strength).file_name, ContinualResult)
-        return check_same_settings(result, {**self.training, **({} if row.window is None else {"window": row.window})})
+        return self.plan.load(self._name(seed), row.at(strength).file_name, ContinualResult)
 
 
 def run_seed(reporter: Reporter, comparison: MethodComparison, seed: int) -> None:
@@ -90,6 +89,6 @@ def run_seed(reporter: Reporter, comparison: MethodComparison, seed: int) -> Non
     settings = comparison.settings(seed)
     trials = [row.at(strength) for row, strength in comparison.tuner.trials(seed)]
     make_missing(
-        comparison.path(seed), settings, {trial.file_name: trial for trial in trials},
-        lambda: comparison.prepare(settings), reporter,
+        comparison.plan.run_path(comparison._name(seed)), settings, {trial.file_name: trial for trial in trials},
+        lambda: comparison.prepare(settings), reporter, comparison.numbers,
     )  # fmt: skip

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Sequence
 
 from landscope.claims.statements import judged
 from landscope.claims.verdict import Claim, Measurement
 from landscope.law.intervals import mean_with_interval
-from landscope.reproduction.figures.fig4.figure import EXPERIMENTS
+from landscope.reproduction.figures.fig4 import EXPERIMENTS
 from landscope.reproduction.figures.figure import Plan, Section
 from landscope.reproduction.figures.two_task_experiment import (
     PAPER_METHOD,
     PAPER_STRENGTH,
-    TwoTaskExperiment,
     TwoTaskResults,
-    mean_measurement,
 )
 from landscope.reproduction.jobs import Job
-from landscope.reproduction.sequential.ablations import PSI_METHODS
+from landscope.reproduction.sequential.methods import PSI_METHODS
 
-__all__ = ["CLAIMS", "SecS7", "measurements"]
+__all__ = ["CLAIMS", "jobs", "key", "measurements", "sections", "title"]
 
 CLAIMS = (
     Claim(
@@ -33,51 +29,41 @@ CLAIMS = (
         (0.0, 1.0),
         "a point",
         "scale set by seven measured modes, lambda = 10, 200 modes, after an epoch",
-        stage="sec-S7",
         possible=(0.0, math.inf),
     ),
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class SecS7:
-    """The section: the runs of Fig. 4, with flatness from the variance.
+key = "sec-S7"
+title = "Constraints from the variance alone (sec-S7)"
 
-    Args:
-        experiments: Experiments; the claim is measured on the first.
-    """
 
-    experiments: Sequence[TwoTaskExperiment] = EXPERIMENTS
+def jobs(plan: Plan) -> list[Job]:
+    """Those of Fig. 4; finished ones are kept."""
+    return [job for experiment in EXPERIMENTS for job in experiment.jobs(plan)]
 
-    key = "sec-S7"
-    title = "Constraints from the variance alone (sec-S7)"
 
-    def jobs(self, plan: Plan) -> list[Job]:
-        """Those of Fig. 4; finished ones are kept."""
-        return [job for experiment in self.experiments for job in experiment.jobs(plan)]
-
-    def sections(self, plan: Plan) -> list[Section]:
-        """Errors by exponent, and the claim."""
-        results = [experiment.results(plan) for experiment in self.experiments]
-        methods = {"F measured": PAPER_METHOD, **{f"psi = {psi}": method.key for psi, method in PSI_METHODS.items()}}
-        stops = [(each, stop) for each in results for stop in each.stops]
-        rows = [
-            [label, *(mean_with_interval(each.at(method, PAPER_STRENGTH, stop).summed) for each, stop in stops)]
-            for label, method in methods.items()
-        ]
-        headings = ["flatness", *(f"{each.name}, {stop}" for each, stop in stops)]
-        text = "Summed errors in per cent at lambda = 10 and 200 modes, no floor; Student's 95 % interval over seeds."
-        measured = measurements(results[0])
-        judgements = judged(measured, CLAIMS)
-        return [Section(self.key, self.title, text, headings, rows, judgements, {})]
+def sections(plan: Plan) -> list[Section]:
+    """Errors by exponent, and the claim."""
+    results = [experiment.results(plan) for experiment in EXPERIMENTS]
+    methods = {"F measured": PAPER_METHOD, **{f"psi = {psi}": name for psi, name in PSI_METHODS.items()}}
+    stops = [(each, stop) for each in results for stop in each.stops]
+    rows = [
+        [label, *(mean_with_interval(each.at(method, PAPER_STRENGTH, stop).summed) for each, stop in stops)]
+        for label, method in methods.items()
+    ]
+    headings = ["flatness", *(f"{each.name}, {stop}" for each, stop in stops)]
+    text = "Summed errors in per cent at lambda = 10 and 200 modes, no floor; Student's 95 % interval over seeds."
+    judgements = judged(measurements(results[0]), CLAIMS)
+    return [Section(key, title, text, headings, rows, judgements, {})]
 
 
 def measurements(results: TwoTaskResults) -> dict[str, Measurement]:
     """Largest difference of summed error between the exponents, seed by seed; noted beside measured flatness."""
-    step = results.stops[1]
-    columns = {psi: results.at(m.key, PAPER_STRENGTH, step).summed for psi, m in PSI_METHODS.items()}
+    step = results.epoch
+    columns = {psi: results.at(name, PAPER_STRENGTH, step).summed for psi, name in PSI_METHODS.items()}
     measured = results.at(PAPER_METHOD, PAPER_STRENGTH, step).summed
     spread = [max(row) - min(row) for row in zip(*columns.values(), strict=True)]
     means = ", ".join(f"psi {psi}: {sum(errors) / len(errors):.2f}" for psi, errors in columns.items())
     note = f"summed errors {means}; F measured: {sum(measured) / len(measured):.2f}"
-    return {"any_psi": mean_measurement(spread, note=note)}
+    return {"any_psi": Measurement.over_seeds(spread, note=note)}

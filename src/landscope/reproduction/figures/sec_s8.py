@@ -6,21 +6,20 @@ import dataclasses
 from collections.abc import Sequence
 
 from landscope.claims.statements import judged
-from landscope.claims.verdict import Claim, Judgement, Measurement
-from landscope.reproduction.figures.fig4.plots import PLOTS, plots_of
-from landscope.reproduction.figures.figure import Plan, Section
+from landscope.claims.verdict import Claim, Measurement
+from landscope.reproduction.figures.fig4.plots import PLOTS
+from landscope.reproduction.figures.figure import Plan, Section, plots_of
 from landscope.reproduction.figures.two_task_experiment import (
     TwoTaskExperiment,
     TwoTaskResults,
     against_ewc,
-    table_headings,
-    table_row,
+    methods_table,
     table_values,
 )
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.tuning import Seeds
 
-__all__ = ["CLAIMS", "SecS8", "measurements"]
+__all__ = ["CLAIMS", "jobs", "key", "measurements", "sections", "title"]
 
 CLAIMS = (
     Claim(
@@ -32,7 +31,6 @@ CLAIMS = (
         (-100.0, 0.0),
         "the sign",
         "each at the strength that other seeds found best, after an epoch",
-        stage="sec-S8",
     ),
 )
 _METHODS = (
@@ -56,52 +54,38 @@ _TEXT = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class SecS8:
-    """The section.
+key = "sec-S8"
+title = "Larger tasks (sec-S8)"
 
-    Args:
-        experiments: Experiments; a quick reproduction takes the first, which needs no CIFAR-10.
-    """
 
-    experiments: Sequence[TwoTaskExperiment] = _EXPERIMENTS
+def jobs(plan: Plan) -> list[Job]:
+    """One job an experiment and seed."""
+    return [job for experiment in _experiments(plan) for job in experiment.jobs(plan)]
 
-    key = "sec-S8"
-    title = "Larger tasks (sec-S8)"
 
-    def jobs(self, plan: Plan) -> list[Job]:
-        """One job an experiment and seed."""
-        return [job for experiment in self._experiments(plan) for job in experiment.jobs(plan)]
-
-    def sections(self, plan: Plan) -> list[Section]:
-        """One table an experiment, and the claim that constraints do better than EWC."""
-        experiments = self._experiments(plan)
-        results = [experiment.results(plan) for experiment in experiments]
-        measured = measurements(results)
-        judgements = judged(measured, CLAIMS)
-        return [
-            self._section(experiment, each, judgements, _TEXT + each.seeds_text if number == 0 else "")
-            for number, (experiment, each) in enumerate(zip(experiments, results, strict=True))
-        ]
-
-    def _section(
-        self, experiment: TwoTaskExperiment, results: TwoTaskResults, judgements: Sequence[Judgement], text: str
-    ) -> Section:
-        methods = (("none", 0), *experiment.methods, ("joint", 0))
-        rows = [table_row(method, n_modes, [results]) for method, n_modes in methods]
-        title, values = f"{self.title}: {experiment.name}", table_values(methods, results)
-        key = f"{self.key}-{experiment.key}"
-        return Section(
-            key, title, text, table_headings([results]), rows, judgements, values, plots_of(PLOTS, [results])
+def sections(plan: Plan) -> list[Section]:
+    """One table an experiment, and the claim that constraints do better than EWC."""
+    experiments = _experiments(plan)
+    results = [experiment.results(plan) for experiment in experiments]
+    judgements = judged(measurements(results), CLAIMS)
+    texts = [_TEXT + results[0].seeds_text, *[""] * len(results[1:])]
+    return [
+        Section(
+            f"{key}-{experiment.key}", f"{title}: {experiment.name}", text,
+            *methods_table(experiment.compared(), [each]), judgements,
+            table_values(experiment.compared(), each), plots_of(PLOTS, [each]),
         )
+        for experiment, each, text in zip(experiments, results, texts, strict=True)
+    ]  # fmt: skip
 
-    def _experiments(self, plan: Plan) -> Sequence[TwoTaskExperiment]:
-        return self.experiments[:1] if plan.quick else self.experiments
+
+def _experiments(plan: Plan) -> Sequence[TwoTaskExperiment]:
+    return _EXPERIMENTS[:1] if plan.quick else _EXPERIMENTS
 
 
 def measurements(results: Sequence[TwoTaskResults]) -> dict[str, Measurement]:
     """The difference from EWC, of all experiments the largest."""
-    differences = {each.name: against_ewc(each, each.stops[1]) for each in results}
+    differences = {each.name: against_ewc(each) for each in results}
     note = "; ".join(f"{name}: {m.value:+.2f} ({m.note})" for name, m in differences.items())
     worst = max(differences.values(), key=lambda m: m.value)
     return {"better_on_larger_tasks": dataclasses.replace(worst, note=note)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -15,31 +14,38 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from landscope.claims.statements import judged
-from landscope.claims.verdict import Claim, Control, Measurement
+from landscope.claims.verdict import Claim, Control, Measurement, joined
 from landscope.law.intervals import mean_with_interval, seed_interval
-from landscope.parameters import ParameterSpace
 from landscope.plots.style import FIT, NULL, PALETTE, add_line, new_figure, numbers
 from landscope.progress import Reporter
 from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.folder import ExperimentFolder, check_same_numbers
 from landscope.reproduction.experiment.training import evaluate, train
-from landscope.reproduction.figures.figure import Plan, Plot, Section
+from landscope.reproduction.figures.figure import Plan, Section, plots_of, table
 from landscope.reproduction.figures.valley import measure_valley
 from landscope.reproduction.jobs import Job
 from landscope.results import Result, stamp
-from landscope.risk.empirical import EmpiricalRisk
 from landscope.surrogates.noisy_descent import NOISES, NoisyGradientDescent, gradient_noise_like
 from landscope.threads import one_thread
 
-__all__ = ["CLAIMS", "DescentSize", "NoisyRun", "SecS9", "noise_measurements"]
+__all__ = ["CLAIMS", "NoisyRun", "jobs", "key", "noise_measurements", "sections", "title"]
 
+_SIZE, _QUICK_SIZE = (1000, 10_000), (400, 1000)
+"""Training samples and steps of each descent."""
 _SHAPES = ("none", *NOISES, "sgd")
 _ROWS = 40
+_RESULT = "noisy-run"
 _BATCH_SIZE = 10
 """Batch size of SGD and of the noise: small, as weak noise shows no difference."""
-_HEADINGS = (
-    "noise", "seeds", "first step without training error", "training loss", "test error (%)", "F/‖w‖", "λ₁‖w‖²/L",
-)  # fmt: skip
+_COLUMNS: Mapping[str, Callable[[Sequence[NoisyRun]], str]] = {
+    "noise": lambda runs: runs[0].noise,
+    "seeds": lambda runs: f"{len(runs)}",
+    "first step without training error": lambda runs: _first_step(runs),
+    "training loss": lambda runs: mean_with_interval([float(run.train_loss[-1]) for run in runs], ".2g"),
+    "test error (%)": lambda runs: mean_with_interval([100 * float(run.test_error[-1]) for run in runs]),
+    "F/‖w‖": lambda runs: mean_with_interval([run.flatness for run in runs], ".3g"),
+    "λ₁‖w‖²/L": lambda runs: mean_with_interval([run.sharpness for run in runs], ".3g"),
+}
 _TEXT = (
     "Gradient descent on a fixed subset of the training data, all of it at every step, with noise added that has the "
     "trace of the gradient noise of minibatches of 10 at the weights of the moment, and different shapes; beside it "
@@ -60,7 +66,6 @@ CLAIMS = (
         (-100.0, 0.0),
         "the sign",
         "noise of equal trace in several shapes, from the same initial weights, seed by seed",
-        stage="sec-S9",
     ),
     Claim(
         "flatness_noise_width",
@@ -71,73 +76,43 @@ CLAIMS = (
         (0.0, math.inf),
         "the sign",
         "noise of equal trace in several shapes, from the same initial weights, seed by seed",
-        stage="sec-S9",
     ),
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class DescentSize:
-    """Size of one descent.
-
-    Args:
-        samples: Training samples.
-        steps: Steps.
-    """
-
-    samples: int
-    steps: int
+key = "sec-S9"
+title = "Gradient descent with noise of equal trace (sec-S9)"
 
 
-@dataclasses.dataclass(frozen=True)
-class SecS9:
-    """Descents with every shape of noise, over seeds.
+def jobs(plan: Plan) -> list[Job]:
+    """One job for each shape and seed."""
+    size = _QUICK_SIZE if plan.quick else _SIZE
+    return [Job(_name(shape, seed), _run, (plan, size, shape, seed)) for shape in _SHAPES for seed in range(plan.seeds)]
 
-    Args:
-        size: Size of each descent.
-        quick_size: The same for a quick reproduction.
-    """
 
-    size: DescentSize = DescentSize(1000, 10_000)
-    quick_size: DescentSize = DescentSize(400, 1000)
-
-    key = "sec-S9"
-    title = "Gradient descent with noise of equal trace (sec-S9)"
-
-    def jobs(self, plan: Plan) -> list[Job]:
-        """One job for each shape and seed."""
-        size = self.quick_size if plan.quick else self.size
-        return [
-            Job(_name(shape, seed), _run, (plan, size, shape, seed)) for shape in _SHAPES for seed in range(plan.seeds)
-        ]
-
-    def sections(self, plan: Plan) -> list[Section]:
-        """The table, and the claims on noise that depends on the flatness."""
-        found = {shape: [_load(plan, shape, seed) for seed in range(plan.seeds)] for shape in _SHAPES}
-        rows = [_row(shape, runs) for shape, runs in found.items()]
-        values = {shape: [_numbers(run) for run in runs] for shape, runs in found.items()}
-        judgements = judged(noise_measurements(found), CLAIMS)
-        draw = functools.partial(_error_over_steps, found)
-        plot = Plot("Test error.", draw, "Mean over seeds, by the shape of the noise.")
-        return [Section(self.key, self.title, _TEXT, _HEADINGS, rows, judgements, values, [plot])]
+def sections(plan: Plan) -> list[Section]:
+    """The table, and the claims on noise that depends on the flatness."""
+    found = {
+        shape: [plan.load(_name(shape, seed), _RESULT, NoisyRun) for seed in range(plan.seeds)] for shape in _SHAPES
+    }
+    values = {shape: [_numbers(run) for run in runs] for shape, runs in found.items()}
+    judgements = judged(noise_measurements(found), CLAIMS)
+    plots = plots_of([("Test error.", _error_over_steps, "Mean over seeds, by the shape of the noise.")], found)
+    return [Section(key, title, _TEXT, *table(_COLUMNS, found.values()), judgements, values, plots)]
 
 
 def _name(shape: str, seed: int) -> str:
     return f"noise-{shape}-seed{seed}"
 
 
-def _load(plan: Plan, shape: str, seed: int) -> NoisyRun:
-    return ExperimentFolder.open(plan.run_path(_name(shape, seed))).load("noisy-run", NoisyRun)
-
-
-def _run(reporter: Reporter, plan: Plan, size: DescentSize, shape: str, seed: int) -> None:
-    steps = size.steps
+def _run(reporter: Reporter, plan: Plan, size: tuple[int, int], shape: str, seed: int) -> None:
+    samples, steps = size
     settings = plan.settings_with(
-        train_samples=size.samples, batch_size=_BATCH_SIZE, seed=seed, equal_norm=True, sampling="with-replacement"
+        train_samples=samples, batch_size=_BATCH_SIZE, seed=seed, equal_norm=True, sampling="with-replacement"
     )
     run = ExperimentFolder.create(plan.run_path(_name(shape, seed)), settings)
-    check_same_numbers(run, "noisy-run", {"steps": steps})
-    if run.has("noisy-run"):
+    check_same_numbers(run, _RESULT, {"steps": steps})
+    if run.has(_RESULT):
         return
     experiment = Experiment(settings)
     model = experiment.network()
@@ -150,46 +125,34 @@ def _run(reporter: Reporter, plan: Plan, size: DescentSize, shape: str, seed: in
                 rows.append([step, *train_row, evaluate(model, experiment.test_data, experiment.criterion)[1]])
                 progress(step, steps)
 
-        _descend(experiment, model, shape, steps, seed, after)
-        run.save("noisy-run", _measured(shape, experiment, model, rows))
+        _descend(experiment, model, shape, steps, after)
+        run.save(_RESULT, _measured(shape, experiment, model, rows))
 
 
-def _descend(
-    experiment: Experiment, model: nn.Module, shape: str, steps: int, seed: int, after: Callable[[int], None]
-) -> None:
+def _descend(experiment: Experiment, model: nn.Module, shape: str, steps: int, after: Callable[[int], None]) -> None:
     """Take all steps: with one kind of noise, none, or SGD's own."""
+    settings, data, taken = experiment.settings, experiment.train_data, itertools.count(1)
     if shape == "sgd":
-        _train_by_minibatches(experiment, model, steps, after)
-        return
-    settings = experiment.settings
+        own = experiment.optimizer(model)
+        own.register_step_post_hook(lambda *_: after(next(taken)))
+        for epoch in train(model, experiment.criterion, data, own, experiment.order):
+            if epoch.step >= steps:
+                return
     noise: Callable[[Tensor], Tensor] = torch.zeros_like
     if shape != "none":
-        noise = gradient_noise_like(shape, _whole_risk(experiment, model), settings.batch_size, seed=seed)  # ty: ignore[invalid-argument-type]
+        risk = experiment.whole_risk(model)  # the noise acts on all weights
+        noise = gradient_noise_like(shape, risk, settings.batch_size, seed=settings.seed)  # ty: ignore[invalid-argument-type]
     optimizer = NoisyGradientDescent(model.parameters(), lr=settings.learning_rate, noise=noise)
-    inputs, labels = experiment.train_data
     for step in range(1, steps + 1):
         optimizer.zero_grad()
-        experiment.criterion(model(inputs), labels).mean().backward()
+        experiment.criterion(model(data[0]), data[1]).mean().backward()
         optimizer.step()
         after(step)
 
 
-def _train_by_minibatches(experiment: Experiment, model: nn.Module, steps: int, after: Callable[[int], None]) -> None:
-    optimizer, taken = experiment.optimizer(model), itertools.count(1)
-    optimizer.register_step_post_hook(lambda *_: after(next(taken)))
-    for epoch in train(model, experiment.criterion, experiment.train_data, optimizer, experiment.order):
-        if epoch.step >= steps:
-            return
-
-
-def _whole_risk(experiment: Experiment, model: nn.Module) -> EmpiricalRisk:
-    """The loss over all weights, as the noise acts on all of them."""
-    return EmpiricalRisk(model, experiment.criterion, experiment.train_data, space=ParameterSpace.of(model))
-
-
 def _measured(shape: str, experiment: Experiment, model: nn.Module, rows: Sequence[Sequence[float]]) -> NoisyRun:
     risk = experiment.risk(model)  # of one layer: over several, F/|w| depends on how the scale is shared out
-    valley = measure_valley(risk, risk.w0, seed=experiment.settings.seed)
+    valley = measure_valley(risk, seed=experiment.settings.seed)
     step, loss, error, test_error = torch.tensor(rows, dtype=torch.float64).T
     settled = (error == 0).nonzero()
     return NoisyRun(
@@ -199,35 +162,21 @@ def _measured(shape: str, experiment: Experiment, model: nn.Module, rows: Sequen
         train_error=error,
         test_error=test_error,
         flatness=valley.relative_flatness,
-        sharpness=float(valley.curvature[0]) / valley.loss * valley.norm**2,
+        sharpness=valley.relative_sharpness,
         exploration_step=float(step[settled[0, 0]]) if len(settled) else math.nan,
         provenance=stamp(**experiment.settings.model_dump(mode="json")),
     )
 
 
 def _numbers(run: NoisyRun) -> dict[str, float]:
-    return {
-        "train_loss": float(run.train_loss[-1]),
-        "train_error": float(run.train_error[-1]),
-        "test_error": float(run.test_error[-1]),
-        "flatness": run.flatness,
-        "sharpness": run.sharpness,
-        "exploration_step": run.exploration_step,
-    }
+    last = {name: float(getattr(run, name)[-1]) for name in ("train_loss", "train_error", "test_error")}
+    return last | {name: getattr(run, name) for name in ("flatness", "sharpness", "exploration_step")}
 
 
-def _row(shape: str, runs: Sequence[NoisyRun]) -> list[str]:
+def _first_step(runs: Sequence[NoisyRun]) -> str:
     reached = [run.exploration_step for run in runs if not math.isnan(run.exploration_step)]
     steps = f"{sum(reached) / len(reached):.0f}" if reached else "never"
-    return [
-        shape,
-        f"{len(runs)}",
-        steps if len(reached) in (0, len(runs)) else f"{steps} ({len(reached)} of {len(runs)})",
-        mean_with_interval([float(run.train_loss[-1]) for run in runs], ".2g"),
-        mean_with_interval([100 * float(run.test_error[-1]) for run in runs]),
-        mean_with_interval([run.flatness for run in runs], ".3g"),
-        mean_with_interval([run.sharpness for run in runs], ".3g"),
-    ]
+    return steps if len(reached) in (0, len(runs)) else f"{steps} ({len(reached)} of {len(runs)})"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -261,10 +210,7 @@ def noise_measurements(found: Mapping[str, Sequence[NoisyRun]]) -> dict[str, Mea
     """Compare noise that depends on the flatness with isotropic noise and with no noise.
 
     Args:
-        found: Shape of the noise -> the runs of its seeds, in one order; ``flatness`` and ``isotropic`` among them.
-
-    Returns:
-        Measurements by claim.
+        found: Shape of the noise -> the runs of its seeds, in one order.
     """
     error = {name: [float(run.test_error[-1]) for run in runs] for name, runs in found.items()}
     width = {name: [math.log(run.flatness) for run in runs] for name, runs in found.items()}
@@ -288,18 +234,14 @@ def _against_isotropic(values: Mapping[str, Sequence[float]], unit: float, note:
     differences = {
         name: [unit * (a - b) for a, b in zip(runs, values["isotropic"], strict=True)] for name, runs in values.items()
     }
-    gain = differences["flatness"]
     others = [
         f"{name} {sum(difference) / len(difference):.2g}"
         for name, difference in differences.items()
         if name not in ("flatness", "isotropic", "none")
     ]
-    controls = ()
-    if "none" in differences:
-        controls = (Control("descent without noise", seed_interval(differences["none"]), "differ"),)
-    beside = f"beside it: {', '.join(others)}" if others else ""
-    note = "; ".join(text for text in (beside, note) if text)
-    return Measurement(sum(gain) / len(gain), seed_interval(gain), controls, note)
+    none = Control("descent without noise", seed_interval(differences["none"]), "differ")
+    beside = f"beside it: {', '.join(others)}"
+    return Measurement.over_seeds(differences["flatness"], none, note=joined(beside, note))
 
 
 def _error_over_steps(found: Mapping[str, Sequence[NoisyRun]]) -> go.Figure:

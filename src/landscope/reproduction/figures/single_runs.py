@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from landscope.errors import InputError
@@ -13,9 +12,9 @@ from landscope.progress import Reporter
 from landscope.report.captions import CAPTIONS, WIDE
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
-from landscope.reproduction.figures.figure import CLAIM_HEADINGS, Plan, Plot, Section, claim_row
+from landscope.reproduction.figures.figure import Picture, Plan, Plot, Section, claims_table, plots_of
 from landscope.reproduction.jobs import Job
-from landscope.reproduction.seed_summary import COLUMNS, LAW_ROWS, SeedSummary, summarise
+from landscope.reproduction.seed_summary import COLUMNS, LAW_ROWS, SeedSummary
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -56,7 +55,7 @@ class SingleRuns:
         plots: Names of figures of a study, drawn for the first run.
         table: Rows of exponents in its table: those of the law, all, or no table.
         other_pairs: Batch sizes and learning rates beside the standard pair.
-        plots_over_seeds: Draws figures of all runs.
+        plots_over_seeds: Pictures of the summaries of all pairs.
     """
 
     key: str
@@ -66,7 +65,7 @@ class SingleRuns:
     plots: tuple[str, ...]
     table: Literal["none", "law", "all"] = "none"
     other_pairs: tuple[Pair, ...] = ()
-    plots_over_seeds: Callable[[Sequence[SeedSummary]], list[Plot]] = lambda _: []
+    plots_over_seeds: Sequence[Picture] = ()
 
     def pairs(self, plan: Plan) -> list[Pair]:
         """Batch sizes and learning rates of the runs, the standard pair first."""
@@ -82,41 +81,39 @@ class SingleRuns:
 
     def sections(self, plan: Plan) -> list[Section]:
         """The exponents of all pairs with the claims of the first, and the claims of each other pair."""
-        summaries = [_summary(plan, pair) for pair in self.pairs(plan)]
+        summaries = [
+            SeedSummary([ExperimentRun.open(plan.run_path(run_name(pair, seed))) for seed in range(plan.seeds)])
+            for pair in self.pairs(plan)
+        ]
         first, *others = summaries
         names = {"none": (), "law": LAW_ROWS, "all": None}[self.table]
         rows = [row for summary in summaries for row in summary.exponent_rows(names)]
         main = Section(
             self.key, self.title, _TABLE_TEXT if rows else "", COLUMNS if rows else (), rows,
             first.judgements_on(self.claims), {summary.name: summary.numbers() for summary in summaries},
-            [*self.plots_over_seeds(summaries), *self._plots_of_run(first)],
+            [*plots_of(self.plots_over_seeds, summaries), *self._plots_of_run(first)],
         )  # fmt: skip
         return [main, *(self._claims_section(summary) for summary in others)]
 
     def _claims_section(self, summary: SeedSummary) -> Section:
-        rows = [claim_row(judgement) for judgement in summary.judgements_on(self.claims)]
-        key = f"{self.key}-B{summary.batch_size}-alpha{summary.learning_rate:g}"
-        return Section(key, f"{self.title}; claims at {summary.name}", "", CLAIM_HEADINGS, rows, [], {})
+        claims = claims_table(summary.judgements_on(self.claims))
+        key = f"{self.key}-B{summary.settings.batch_size}-alpha{summary.settings.learning_rate:g}"
+        return Section(key, f"{self.title}; claims at {summary.name}", "", *claims, [], {})
 
     def _plots_of_run(self, summary: SeedSummary) -> list[Plot]:
-        about = f"({summary.name}, seed {summary.seeds[0]})"
-        plots = []
+        run, plots = summary.runs[0], []
         for name in self.plots:
             heading, caption = CAPTIONS[name]
-            draw = functools.partial(_drawn, summary.folders[0], name)
-            plots.append(Plot(heading, draw, f"{caption} {about}", name in WIDE))
+            about = f"({summary.name}, seed {run.settings.seed})"
+            plots.append(Plot(heading, functools.partial(_drawn, run, name), f"{caption} {about}", name in WIDE))
         return plots
 
 
-def _drawn(run: Path, name: str) -> go.Figure | None:
+def _drawn(run: ExperimentRun, name: str) -> go.Figure | None:
     try:
-        return getattr(ExperimentRun.open(run).results.plots, name)()
+        return getattr(run.results.plots, name)()
     except InputError:  # the run has too few modes, or its optimiser has no such quantity
         return None
-
-
-def _summary(plan: Plan, pair: Pair) -> SeedSummary:
-    return summarise([ExperimentRun.open(plan.run_path(run_name(pair, seed))) for seed in range(plan.seeds)])
 
 
 def _analyse(reporter: Reporter, plan: Plan, pair: Pair, seed: int, until: str) -> None:

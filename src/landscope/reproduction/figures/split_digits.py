@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import statistics
 from collections.abc import Callable, Sequence
 
 from landscope.law.intervals import mean_with_spread
 from landscope.reproduction.experiment.settings import Settings
-from landscope.reproduction.figures.figure import Plan, Section
-from landscope.reproduction.figures.method_comparison import NO_STRENGTH, MethodComparison, Strengths
+from landscope.reproduction.figures.figure import Plan, Section, table
+from landscope.reproduction.figures.method_comparison import NO_STRENGTH, MethodComparison, Row, Strengths
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.continual_result import ContinualResult
 from landscope.reproduction.sequential.methods import MethodSettings, method_label
 from landscope.reproduction.sequential.preparation import PRETRAINING_EPOCHS, prepare_class_tasks, unchanged
 from landscope.reproduction.sequential.trainer import train_sequentially
-from landscope.reproduction.sequential.tuning import Seeds, TunedStrength
+from landscope.reproduction.sequential.tuning import Seeds
 
-__all__ = ["SplitDigits"]
+__all__ = ["jobs", "key", "sections", "title"]
 
 _GROUPS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
 _RANK = 600
@@ -41,11 +39,9 @@ _STRENGTHS: Strengths = {
         ("joint", 0, None, NO_STRENGTH),
     )
 }
+_PRETRAINING_EPOCHS = PRETRAINING_EPOCHS
 _TRAINING = {"epochs": 5, "window_epochs": 5}
 _SEEDS = Seeds(reported=5, tuning=2)
-_HEADINGS = (
-    "method", "mean error (%)", "forgetting (points)", "λ", "numbers / N", "seconds a task", "error of each task (%)",
-)  # fmt: skip
 _TEXT = (
     "All layers were first trained on all digits; then the weights between the hidden layers learn two digits after "
     "two, each pair until its training error is zero, five epochs at most, and for a window of five epochs more. Every "
@@ -56,43 +52,39 @@ _TEXT = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class SplitDigits:
-    """The figure: one job a seed, with every method from the same pretrained layers.
-
-    Args:
-        strengths: Strengths to try, by method.
-        seeds: Numbers of seeds.
-        pretraining_epochs: Longest training before the tasks.
-    """
-
-    strengths: Strengths = dataclasses.field(default_factory=lambda: _STRENGTHS)
-    seeds: Seeds = _SEEDS
-    pretraining_epochs: int = PRETRAINING_EPOCHS
-
-    key = "split-digits"
-    title = "Five tasks in sequence (sec-S8)"
-
-    def jobs(self, plan: Plan) -> list[Job]:
-        """One job a seed."""
-        return self._comparison(plan).jobs()
-
-    def sections(self, plan: Plan) -> list[Section]:
-        """The table."""
-        comparison = self._comparison(plan)
-        tuner = comparison.tuner
-        rows = [_row(row, tuner.best(row), tuner.results(row)) for row in self.strengths]
-        text = _TEXT.format(**self.seeds.counts_of(plan))
-        return [Section(self.key, self.title, text, _HEADINGS, rows, [], comparison.values())]
-
-    def _comparison(self, plan: Plan) -> MethodComparison:
-        prepare = functools.partial(_prepare, self.pretraining_epochs)
-        return MethodComparison(plan, self.key, self.seeds, self.strengths, prepare, _TRAINING)
+key = "split-digits"
+title = "Five tasks in sequence (sec-S8)"
 
 
-def _prepare(pretraining_epochs: int, settings: Settings) -> Callable[[MethodSettings], ContinualResult]:
+def jobs(plan: Plan) -> list[Job]:
+    """One job a seed."""
+    return _comparison(plan).jobs()
+
+
+def sections(plan: Plan) -> list[Section]:
+    """The table."""
+    comparison = _comparison(plan)
+    strengths = {row: str(comparison.tuner.best(row)) for row in _STRENGTHS}
+    columns: dict[str, Callable[[Row], str]] = {
+        "method": lambda row: _name(row[0]),
+        "mean error (%)": lambda row: mean_with_spread([100 * run.average_error for run in row[1]]),
+        "forgetting (points)": lambda row: mean_with_spread([100 * run.forgetting for run in row[1]]),
+        "λ": lambda row: strengths[row[0]],
+        "numbers / N": lambda row: f"{statistics.median(run.stored_over_weights for run in row[1]):.0f}",
+        "seconds a task": lambda row: f"{statistics.median(run.seconds_per_task for run in row[1]):.1f}",
+        "error of each task (%)": lambda row: _last_errors(row[1]),
+    }
+    text, rows = _TEXT.format(**_SEEDS.counts_of(plan)), table(columns, comparison.results().items())
+    return [Section(key, title, text, *rows, [], comparison.values())]
+
+
+def _comparison(plan: Plan) -> MethodComparison:
+    return MethodComparison(plan, key, _SEEDS, _STRENGTHS, _prepare, _TRAINING)
+
+
+def _prepare(settings: Settings) -> Callable[[MethodSettings], ContinualResult]:
     """All methods start from the same layers."""
-    prepared = prepare_class_tasks(settings, _GROUPS, "all", pretraining_epochs=pretraining_epochs, **_TRAINING)
+    prepared = prepare_class_tasks(settings, _GROUPS, "all", pretraining_epochs=_PRETRAINING_EPOCHS, **_TRAINING)
 
     def learn(method: MethodSettings) -> ContinualResult:
         with unchanged(prepared.model):
@@ -101,15 +93,11 @@ def _prepare(pretraining_epochs: int, settings: Settings) -> Callable[[MethodSet
     return learn
 
 
-def _row(row: MethodSettings, strength: TunedStrength, results: Sequence[ContinualResult]) -> list[str]:
+def _name(row: MethodSettings) -> str:
     modes, merged = f", {row.n_modes} modes a task" if row.n_modes else "", ", merged" if row.rank else ""
-    last = [statistics.fmean(column) for column in zip(*(result.error[-1].tolist() for result in results), strict=True)]
-    return [
-        f"{method_label(row.method)}{modes}{merged}",
-        mean_with_spread([100 * result.average_error for result in results]),
-        mean_with_spread([100 * result.forgetting for result in results]),
-        str(strength),
-        f"{statistics.median(result.stored_over_weights for result in results):.0f}",
-        f"{statistics.median(result.seconds_per_task for result in results):.1f}",
-        ", ".join(f"{100 * error:.1f}" for error in last),
-    ]
+    return f"{method_label(row.method)}{modes}{merged}"
+
+
+def _last_errors(results: Sequence[ContinualResult]) -> str:
+    by_task = zip(*(result.error[-1].tolist() for result in results), strict=True)
+    return ", ".join(f"{100 * statistics.fmean(errors):.1f}" for errors in by_task)

@@ -12,16 +12,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope.claims.verdict import Control, Measurement
-from landscope.law.intervals import mean_with_spread, seed_interval
+from landscope.claims.verdict import Measurement
+from landscope.law.intervals import mean_with_spread
 from landscope.progress import Reporter
-from landscope.reproduction.experiment.choices import Pretraining
-from landscope.reproduction.experiment.settings import Settings
+from landscope.reproduction.experiment.settings import Pretraining
 from landscope.reproduction.figures.figure import Plan
 from landscope.reproduction.jobs import Job
-from landscope.reproduction.sequential.ablations import COMPARED, PSI_METHODS
-from landscope.reproduction.sequential.kept_results import kept_result, make_missing
-from landscope.reproduction.sequential.methods import MethodSettings, method_label
+from landscope.reproduction.sequential.kept_results import make_missing
+from landscope.reproduction.sequential.methods import COMPARED, PSI_METHODS, MethodSettings, method_label
 from landscope.reproduction.sequential.preparation import PRETRAINING_EPOCHS, SequentialTraining, prepare_class_tasks
 from landscope.reproduction.sequential.tuning import Seeds, TunedStrength, Tuner
 from landscope.reproduction.sequential.two_tasks import TwoTaskTrials, run_trials
@@ -34,9 +32,7 @@ __all__ = [
     "TwoTaskResults",
     "against_ewc",
     "fewest_modes",
-    "mean_measurement",
-    "table_headings",
-    "table_row",
+    "methods_table",
     "table_values",
 ]
 
@@ -47,6 +43,8 @@ PAPER_MODES = 200
 PAPER_METHOD = "ldc-no-floor"
 """The constraints of Fig. 4."""
 _RESULT = "trials"
+Method = tuple[str, int]
+"""A method and its number of modes; 0 for all weights."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +76,7 @@ class TwoTaskExperiment:
     groups: Sequence[Sequence[int]]
     pretraining: Pretraining
     seeds: Seeds
-    methods: Sequence[tuple[str, int]]
+    methods: Sequence[Method]
     counts: Sequence[int] = (PAPER_MODES, 2 * PAPER_MODES)
     weights: Sequence[int] = ()
     psi: bool = False
@@ -95,34 +93,33 @@ class TwoTaskExperiment:
         """The same with a fourth of the strengths, and half the numbers of modes."""
         return dataclasses.replace(self, every=4, counts=(*self.counts[2::2], *self.counts[-1:]))
 
-    def jobs(self, plan: Plan, *, tuned: bool = True) -> list[Job]:
+    def jobs(self, plan: Plan) -> list[Job]:
         """One job a seed: its trials share the first task and all that is measured on it."""
-        seeds = (*self.seeds.reported_of(plan), *(self.seeds.tuning_of(plan) if tuned else ()))
+        seeds = (*self.seeds.reported_of(plan), *self.seeds.tuning_of(plan))
         return [Job(self._run_name(seed), run_seed, (plan, self, seed)) for seed in seeds]
 
-    def results(self, plan: Plan, *, tuned: bool = True) -> TwoTaskResults:
+    def results(self, plan: Plan) -> TwoTaskResults:
         """Results of all seeds."""
 
         def load(seeds: range) -> list[TwoTaskTrials]:
-            return [kept_result(plan.run_path(self._run_name(seed)), _RESULT, TwoTaskTrials) for seed in seeds]
+            return [plan.load(self._run_name(seed), _RESULT, TwoTaskTrials) for seed in seeds]
 
         reported = load(self.seeds.reported_of(plan))
         last = int(reported[0].step[-1])
         stops = (self.early, last // self.epochs, last)
-        tuning = load(self.seeds.tuning_of(plan)) if tuned else []
-        return TwoTaskResults(self.name, reported, tuning, self.n_modes, stops)
+        return TwoTaskResults(self.name, reported, load(self.seeds.tuning_of(plan)), self.n_modes, stops)
 
     def trials(self) -> list[MethodSettings]:
         """Everything that is tried after one first task; plain training first."""
         counts = sorted({*self.counts, self.n_modes})
-        default = COMPARED["ldc-floor"].default_strength
+        default = COMPARED["ldc-floor"].method.default_strength
         trials = [
             MethodSettings(method, strength, count)
             for method, count in self.methods
             for strength in COMPARED[method].strengths[:: self.every]
         ]
         trials.append(MethodSettings("random", PAPER_STRENGTH, self.n_modes))
-        trials += [MethodSettings(m.key, PAPER_STRENGTH, self.n_modes) for m in PSI_METHODS.values() if self.psi]
+        trials += [MethodSettings(key, PAPER_STRENGTH, self.n_modes) for key in PSI_METHODS.values() if self.psi]
         trials += [
             MethodSettings("ewc", strength, count)
             for count in self.weights[:: self.every]
@@ -131,6 +128,10 @@ class TwoTaskExperiment:
         trials += [MethodSettings("ldc-floor", default, count) for count in counts if self.floored]
         trials += [MethodSettings(PAPER_METHOD, PAPER_STRENGTH, count) for count in counts]
         return [MethodSettings("none"), MethodSettings("joint"), *dict.fromkeys(trials)]
+
+    def compared(self) -> list[Method]:
+        """Rows of the table of methods."""
+        return [("none", 0), *self.methods, ("joint", 0)]
 
     def moved(self) -> list[int]:
         """Numbers of the trials whose displacements are kept: plain training, and the paper's constraints."""
@@ -141,10 +142,6 @@ class TwoTaskExperiment:
         epoch = max(self.epoch, prepared.training.steps_per_epoch(prepared.tasks[1].train))
         between = {round(self.epochs * epoch * 0.6**k) for k in range(11)}
         return sorted({self.early, epoch, self.epochs * epoch, *(step for step in between if step > 0)})
-
-    def settings(self, plan: Plan, seed: int) -> Settings:
-        """Settings of a seed."""
-        return plan.settings_with(**{**self.changes, "seed": seed})
 
     def numbers(self) -> dict[str, Any]:
         """All that a result depends on besides the settings, as JSON can hold it."""
@@ -159,7 +156,7 @@ def run_seed(reporter: Reporter, plan: Plan, experiment: TwoTaskExperiment, seed
     """Run all trials of a seed, unless its folder holds them."""
     if plan.quick:
         experiment = experiment.quick()
-    name, settings = experiment._run_name(seed), experiment.settings(plan, seed)
+    name, settings = experiment._run_name(seed), plan.settings_with(**experiment.changes, seed=seed)
 
     def make(trials: Sequence[MethodSettings]) -> TwoTaskTrials:
         prepared = prepare_class_tasks(
@@ -216,6 +213,11 @@ class TwoTaskResults:
     n_modes: int
     stops: tuple[int, int, int]
 
+    @property
+    def epoch(self) -> int:
+        """Minibatches of the second stop."""
+        return self.stops[1]
+
     def at(self, method: str, strength: float, step: int, n_modes: int | None = None) -> MethodAtStop:
         """A method at a given strength; NaN for none."""
         count = self.n_modes if n_modes is None else n_modes
@@ -244,7 +246,7 @@ class TwoTaskResults:
 
     def error_by_count(self, method: str) -> list[dict[int, float]]:
         """Summed error of each seed after an epoch, by the number of modes held at the paper's strength."""
-        return [trials.error_by_count(method, PAPER_STRENGTH, self.stops[1]) for trials in self.reported]
+        return [trials.error_by_count(method, PAPER_STRENGTH, self.epoch) for trials in self.reported]
 
     def counts(self, method: str) -> list[int]:
         """Numbers of directions, or weights, that a method was tried with at several strengths; 0 for all weights."""
@@ -258,28 +260,21 @@ class TwoTaskResults:
         return f" Reported are {len(self.reported)} seeds; strengths were chosen on {len(self.tuning)} others."
 
 
-def mean_measurement(
-    values: Sequence[float], *controls: Control, minus: Sequence[float] | None = None, note: str = ""
-) -> Measurement:
-    """A mean over seeds with its interval; of differences seed by seed where ``minus`` is given."""
-    if minus is not None:
-        values = [a - b for a, b in zip(values, minus, strict=True)]
-    return Measurement(sum(values) / len(values), seed_interval(list(values)), controls, note)
-
-
-def against_ewc(results: TwoTaskResults, step: int) -> Measurement:
-    """Summed error of tuned constraints minus that of tuned EWC, seed by seed."""
-    constrained = results.best(PAPER_METHOD, step).summed
+def against_ewc(results: TwoTaskResults) -> Measurement:
+    """Summed error of tuned constraints minus that of tuned EWC after an epoch, seed by seed."""
     others = {
         "EWC with the empirical Fisher": "ewc-empirical",
         "Kronecker-factored EWC": "kfac",
         "the distance from w1": "l2",
     }
-    differences = {
-        name: mean_measurement(constrained, minus=results.best(m, step, 0).summed) for name, m in others.items()
-    }
+    differences = {name: _difference(results, m) for name, m in others.items()}
     note = "; ".join(f"against {name} {difference.value:+.2f}" for name, difference in differences.items())
-    return mean_measurement(constrained, minus=results.best("ewc", step, 0).summed, note=note)
+    return dataclasses.replace(_difference(results, "ewc"), note=note)
+
+
+def _difference(results: TwoTaskResults, method: str) -> Measurement:
+    constrained = results.best(PAPER_METHOD, results.epoch).summed
+    return Measurement.over_seeds(constrained, minus=results.best(method, results.epoch, 0).summed)
 
 
 def fewest_modes(results: TwoTaskResults) -> list[float]:
@@ -291,24 +286,24 @@ def fewest_modes(results: TwoTaskResults) -> list[float]:
     return fewest
 
 
-def table_headings(results: Sequence[TwoTaskResults]) -> list[str]:
-    """Headings of the table of methods."""
-    stops = [f"{each.name}, {stop}" for each in results for stop in each.stops]
-    return ["method", *stops, "numbers / N", "to build (s)", "step / plain"]
+def methods_table(
+    methods: Sequence[Method], results: Sequence[TwoTaskResults], untuned: Sequence[Method] = ()
+) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows: summed errors at every stop and costs, of methods tuned, and of some at default strengths."""
+    stops = [(each, stop) for each in results for stop in each.stops]
 
+    def row(method: str, n_modes: int, *, tuned: bool) -> list[str]:
+        modes, untuned = f", {n_modes} modes" if n_modes else "", "" if tuned else ", untuned"
+        default = math.nan if tuned else COMPARED[method].method.default_strength or math.nan
+        cells = [
+            _cell(each.best(method, stop, n_modes) if tuned else each.at(method, default, stop, n_modes))
+            for each, stop in stops
+        ]
+        return [f"{method_label(method)}{modes}{untuned}", *cells, *_costs(results[0].reported, method, n_modes)]
 
-def table_row(
-    method: str, n_modes: int, results: Sequence[TwoTaskResults], *, default_strength: bool = False
-) -> list[str]:
-    """Summed errors of a method at every stop, at its tuned or its default strength, and its costs."""
-    strength = COMPARED[method].default_strength if default_strength else None
-    cells = [
-        _cell(each.best(method, stop, n_modes) if strength is None else each.at(method, strength, stop, n_modes))
-        for each in results
-        for stop in each.stops
-    ]
-    modes, untuned = f", {n_modes} modes" if n_modes else "", "" if strength is None else ", untuned"
-    return [f"{method_label(method)}{modes}{untuned}", *cells, *_costs(results[0].reported, method, n_modes)]
+    names = [f"{each.name}, {stop}" for each, stop in stops]
+    rows = [*(row(*method, tuned=True) for method in methods), *(row(*method, tuned=False) for method in untuned)]
+    return ["method", *names, "numbers / N", "to build (s)", "step / plain"], rows
 
 
 def _cell(at_stop: MethodAtStop) -> str:
@@ -328,7 +323,7 @@ def _costs(reported: Sequence[TwoTaskTrials], method: str, n_modes: int) -> list
     return [f"{stored:.0f}", f"{build:.2g}", f"{step:.1f}"]
 
 
-def table_values(methods: Sequence[tuple[str, int]], results: TwoTaskResults) -> dict[str, object]:
+def table_values(methods: Sequence[Method], results: TwoTaskResults) -> dict[str, object]:
     """Errors of both tasks of every row, by stop, for JSON."""
     return {
         f"{method} {n_modes or ''}".strip(): {

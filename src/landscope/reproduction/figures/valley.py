@@ -1,4 +1,4 @@
-"""The flatness of a solution along the leading eigenvectors of its Hessian."""
+"""The valley around a solution, along the leading eigenvectors of its Hessian."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from torch import Tensor
 
 from landscope.directions.hessian_eigenvectors import hessian_eigenvectors
 from landscope.landscape import flatness
-from landscope.protocols import LossLandscape
-from landscope.results import Result, stamp
+from landscope.risk.empirical import EmpiricalRisk
 
 __all__ = ["Valley", "measure_valley"]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Valley(Result, kind="valley", dims=dict.fromkeys(("width", "curvature"), ("direction",))):
-    """The valley around a solution, along the leading eigenvectors of its Hessian.
+@dataclasses.dataclass(frozen=True)
+class Valley:
+    """The valley around the weights of a model.
 
     Args:
         width: F along each eigenvector; NaN if the loss does not reach the threshold.
         curvature: Eigenvalues.
         norm: Norm of the weights.
-        loss: Loss of the solution.
+        loss: Loss at the weights.
     """
 
     width: Float[Tensor, " k"]
@@ -41,28 +40,20 @@ class Valley(Result, kind="valley", dims=dict.fromkeys(("width", "curvature"), (
         """
         return float(self.width.nanmedian()) / self.norm
 
+    @property
+    def relative_sharpness(self) -> float:
+        """Largest eigenvalue over the loss, times the squared norm."""
+        return float(self.curvature[0]) / self.loss * self.norm**2
 
-def measure_valley(landscape: LossLandscape, w: Float[Tensor, " N"], n_directions: int = 20, seed: int = 0) -> Valley:
-    """The flatness of a solution in its sharpest directions.
+
+def measure_valley(risk: EmpiricalRisk, n_directions: int = 20, seed: int = 0) -> Valley:
+    """Measure the valley around the weights of the model.
 
     Args:
-        landscape: The risk.
-        w: The solution.
+        risk: The risk.
         n_directions: Number of eigenvectors.
         seed: Random seed of the iterations that find the eigenvectors.
-
-    Example:
-        >>> from landscope.synthetic import InverseGaussian
-        >>> well = InverseGaussian(torch.tensor([8.0, 2.0, 0.5]).double())
-        >>> measure_valley(well, torch.tensor([0.0, 0.0, 1.0]).double(), 2).width.round(decimals=2).tolist()
-        [1.0, 2.0]
     """
-    basis = hessian_eigenvectors(landscape, w, n_directions, rtol=1e-2, seed=seed)
-    found = flatness(landscape, w, basis.directions.to(w))
-    return Valley(
-        width=found.width,
-        curvature=basis.values,
-        norm=float(torch.linalg.vector_norm(w.double())),
-        loss=found.loss0,
-        provenance=stamp(n_directions=n_directions, seed=seed),
-    )
+    basis = hessian_eigenvectors(risk, risk.w0, n_directions, rtol=1e-2, seed=seed)
+    found = flatness(risk, risk.w0, basis.directions.to(risk.w0))
+    return Valley(found.width, basis.values, float(torch.linalg.vector_norm(risk.w0.double())), found.loss0)

@@ -12,10 +12,9 @@ from landscope.errors import InputError, StorageError
 from landscope.progress import Reporter
 from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.settings import ContinualOptions, Settings, TaskSettings
-from landscope.reproduction.sequential.ablations import COMPARED, UNPROTECTED
 from landscope.reproduction.sequential.continual_result import ContinualResult
-from landscope.reproduction.sequential.methods import MethodSettings, method_label
-from landscope.reproduction.sequential.preparation import SequentialTraining, prepare_class_tasks
+from landscope.reproduction.sequential.methods import COMPARED, UNPROTECTED, MethodSettings, method_label
+from landscope.reproduction.sequential.preparation import prepare_class_tasks
 from landscope.reproduction.sequential.trainer import train_sequentially
 from landscope.threads import one_thread
 
@@ -23,19 +22,17 @@ __all__ = ["TASKS_NOTE", "check_request", "learn_in_folder", "numbers_of", "pars
 
 TASKS_NOTE = "tasks"
 _PREFIX = "continual-"
+_OF_CLASSIFIERS = ("ewc", "kfac", "fisher")
+"""Methods that take the Fisher information over all possible labels."""
 _OBSERVATIONS = 40
 """Measurements of all errors while a task is learnt, about."""
 
 
 def parse_groups(text: str) -> list[list[int]]:
-    """Classes of each task.
+    """Classes of each task, such as ``[[0, 1], [2, 3]]`` for ``"0,1;2,3"``.
 
     Raises:
         InputError: If the text does not name them.
-
-    Example:
-        >>> parse_groups("0,1;2,3")
-        [[0, 1], [2, 3]]
     """
     hint = 'For example --tasks "0,1;2,3".'
     try:
@@ -54,10 +51,6 @@ def parse_methods(options: ContinualOptions) -> list[MethodSettings]:
 
     Raises:
         InputError: If a method is unknown, a strength is no positive number, or one is missing.
-
-    Example:
-        >>> [(m.method, m.strength) for m in parse_methods(ContinualOptions(methods=("ldc-floor", "ewc:1000")))]
-        [('none', None), ('ldc-floor', 4.0), ('ewc', 1000.0)]
     """
     methods = [MethodSettings("none")]
     for word in options.methods:
@@ -75,7 +68,7 @@ def parse_methods(options: ContinualOptions) -> list[MethodSettings]:
 
 
 def _strength(method: str, text: str) -> float:
-    default = COMPARED[method].default_strength
+    default = COMPARED[method].method.default_strength
     if not text and default is None:
         raise InputError(
             expected=f"a strength for {method}, which has no default", got="none", hint=f"Write {method}:1000, say."
@@ -105,7 +98,7 @@ def check_request(options: ContinualOptions, settings: Settings) -> None:
             got=", ".join(unused), hint="Leave them out.",
         )  # fmt: skip
     names = [method.method for method in parse_methods(options)]
-    unfit = [name for name in names if name in COMPARED and COMPARED[name].needs_classifier]
+    unfit = [name for name in names if name in _OF_CLASSIFIERS]
     if settings.loss != "cross-entropy" and unfit:
         raise InputError(
             expected=f"cross-entropy, which {', '.join(unfit)} is made for", got=settings.loss,
@@ -115,11 +108,6 @@ def check_request(options: ContinualOptions, settings: Settings) -> None:
 
 def learn_in_folder(run: ExperimentFolder, options: ContinualOptions, reporter: Reporter) -> list[ContinualResult]:
     """Learn the tasks once without any method and once with each; finished ones are kept.
-
-    Args:
-        run: The folder, with the settings that all methods share.
-        options: Tasks, methods and sizes.
-        reporter: Shows errors as they are measured.
 
     Returns:
         All results in the folder, plain training first.
@@ -147,7 +135,7 @@ def _learn(
     )  # fmt: skip
     run.note(TASKS_NOTE, _tasks(options))  # only now, so that a folder of impossible tasks can be reused
     title = method_label(method.method) + ("" if method.strength is None else f", λ = {method.strength:g}")
-    every = max(1, _steps_per_epoch(prepared) * options.window_epochs // _OBSERVATIONS)
+    every = max(1, prepared.training.steps_per_epoch(prepared.tasks[1].train) * options.window_epochs // _OBSERVATIONS)
     with reporter.errors(title, [task.name for task in prepared.tasks]) as show:
 
         def observe(number: int, step: int, errors: Tensor) -> None:
@@ -157,10 +145,6 @@ def _learn(
             prepared.model, prepared.tasks, method, prepared.training, watch=range(every, sys.maxsize, every),
             on_observation=observe,
         )  # fmt: skip
-
-
-def _steps_per_epoch(prepared: SequentialTraining) -> int:
-    return prepared.training.steps_per_epoch(prepared.tasks[1].train)
 
 
 def _tasks(options: ContinualOptions) -> dict[str, object]:
@@ -185,7 +169,7 @@ def _check_same_tasks(run: ExperimentFolder, options: ContinualOptions) -> None:
 
 def numbers_of(result: ContinualResult) -> dict[str, object]:
     """A result as plain numbers for JSON; None where there is no number."""
-    takes_modes = result.method in COMPARED and COMPARED[result.method].takes_modes
+    takes_modes = MethodSettings(result.method).takes_modes
     return {
         "method": result.method,
         "name": result.label,

@@ -10,8 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from landscope.reproduction.sequential.ablations import COMPARED
-from landscope.reproduction.sequential.methods import method_label
+from landscope.reproduction.sequential.methods import COMPARED, method_label
 from landscope.results import Result
 
 __all__ = ["ContinualResult", "LearntTask", "Observation"]
@@ -22,17 +21,7 @@ Observation = tuple[int, int, Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class LearntTask:
-    """The state after one task.
-
-    Args:
-        error: Error of every task.
-        seconds: Seconds to learn the task.
-        consolidation_seconds: Seconds to make what protects it.
-        n_stored: Numbers that the method stores for all tasks so far.
-        n_held: Directions that the penalty of this task holds.
-        n_steps: Minibatches.
-        learnt: Whether its training error was zero when its window began.
-    """
+    """The state after one task; the fields are rows of :class:`ContinualResult`."""
 
     error: Float[Tensor, " tasks"]
     seconds: float
@@ -124,7 +113,7 @@ class ContinualResult(
         if self.method not in COMPARED:
             return words[0]
         words.append(f"λ = {self.strength:g}")
-        if COMPARED[self.method].takes_modes:
+        if COMPARED[self.method].counts == "modes":
             held = self.n_held[:-1].tolist()
             fewer = "" if min(held) == self.n_modes else f" ({', '.join(map(str, held))} held)"
             words += [f"{self.n_modes} modes a task{fewer}"]

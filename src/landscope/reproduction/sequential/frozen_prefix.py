@@ -27,15 +27,6 @@ class FrozenPrefix:
         model: The network; all parameters that are not selected are frozen from now on.
         select: The free parameters.
         probe: Some inputs, on which the two parts are compared with the whole.
-
-    Example:
-        >>> import torch
-        >>> from landscope.reproduction.experiment.networks import mlp
-        >>> model = mlp([4, 3, 3, 2], seed=0)
-        >>> prefix = FrozenPrefix(model, "2.weight", probe=torch.ones(2, 4))
-        >>> features = prefix.features(torch.ones(5, 4))
-        >>> features.shape, bool((prefix.part(features) == model(torch.ones(5, 4))).all())
-        (torch.Size([5, 3]), True)
     """
 
     def __init__(self, model: nn.Module, select: Selection | Iterable[Selection] | None, probe: Tensor) -> None:

@@ -12,24 +12,9 @@ from landscope.reproduction.experiment.settings import Settings
 from landscope.results import Result
 from landscope.threads import one_thread
 
-__all__ = ["kept_result", "make_missing"]
+__all__ = ["make_missing"]
 
 _Trial = TypeVar("_Trial")
-_AnyResult = TypeVar("_AnyResult", bound=Result)
-
-
-def kept_result(path: Path, name: str, kind: type[_AnyResult]) -> _AnyResult:
-    """Read a result.
-
-    Args:
-        path: The folder.
-        name: Name of the result in it.
-        kind: Its class.
-
-    Raises:
-        StorageError: If it is missing or damaged.
-    """
-    return ExperimentFolder.open(path).load(name, kind)
 
 
 def make_missing(

@@ -10,12 +10,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from landscope.reproduction.sequential.ablations import COMPARED
 from landscope.reproduction.sequential.continual_result import ContinualResult
+from landscope.reproduction.sequential.first_task import FirstTask
 from landscope.reproduction.sequential.low_rank import add_low_rank
-from landscope.reproduction.sequential.methods import EndSnapshot, HeldPenalty, MethodSettings
-from landscope.reproduction.sequential.penalty_cache import PenaltyCache
-from landscope.reproduction.sequential.preparation import unchanged
+from landscope.reproduction.sequential.methods import COMPARED, MethodSettings
 from landscope.reproduction.sequential.task_data import Criterion, Labelled, Task
 from landscope.reproduction.sequential.trainer import train_sequentially
 from landscope.reproduction.sequential.training import TaskTraining
@@ -131,16 +129,17 @@ class FineTuning:
         torch.manual_seed(seed)  # of the low-rank changes
         self._generator, how = torch.Generator().manual_seed(seed), self.settings
         if how.low_rank is not None:  # the whole model learns the first text, then only the changes learn on in it
-            self._train(MethodSettings("none"), how.steps[0], n_tasks=1)
+            training = self._training(how.steps[0])
+            train_sequentially(self.model, self.tasks, MethodSettings("none"), training, n_tasks=1)
             add_low_rank(self.model, how.layers, how.low_rank)
-        snapshot = EndSnapshot(self.model, how.n_modes, ratio=how.ratio, seed=seed)
-        steps = how.steps[0] if how.low_rank is None else how.window
-        self.first = self._train(MethodSettings("none"), steps, memory=snapshot, n_tasks=1)
-        self._penalties, self._drawn = PenaltyCache(snapshot.task), self._generator.get_state()
+        self.first = FirstTask(
+            self.model, self.tasks, self._training(how.steps[0] if how.low_rank is None else how.window), how.n_modes,
+            ratio=how.ratio, seed=seed,
+        )  # fmt: skip
+        self._drawn = self._generator.get_state()
 
-    def _train(self, method: MethodSettings, steps: int, **rest: Any) -> ContinualResult:
-        training = TextTraining(max_steps=steps, seed=self.seed, how=self.settings, generator=self._generator)
-        return train_sequentially(self.model, self.tasks, method, training, **rest)
+    def _training(self, steps: int) -> TextTraining:
+        return TextTraining(max_steps=steps, seed=self.seed, how=self.settings, generator=self._generator)
 
     def learn_second(self, method: MethodSettings) -> ContinualResult:
         """Learn the second text.
@@ -151,16 +150,10 @@ class FineTuning:
         Returns:
             Mean losses of a token of both texts after each, in nats, stored numbers and times.
         """
-        penalty, seconds, (first,) = None, 0.0, self.first.rows()
-        if method.method in COMPARED:
-            count = COMPARED[method.method].n_directions(self._penalties.task, self.settings.n_modes)
-            penalty, seconds = self._penalties(method.method, method.value, count)
+        compared = COMPARED.get(method.method)
+        count = 0 if compared is None else compared.method.n_directions(self.first.snapshot, self.settings.n_modes)
         self._generator.set_state(self._drawn)
-        with unchanged(self.model):
-            return self._train(
-                method, self.settings.steps[1], memory=HeldPenalty(self.model, penalty),
-                earlier=[dataclasses.replace(first, consolidation_seconds=seconds)],
-            )  # fmt: skip
+        return self.first.learn_second(method, count, self._training(self.settings.steps[1]))
 
 
 class _Logits(nn.Module):

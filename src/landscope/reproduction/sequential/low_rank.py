@@ -8,21 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from landscope._checks import check_count
 from landscope.errors import InputError
 
-__all__ = ["LowRankChange", "add_low_rank"]
+__all__ = ["add_low_rank"]
 
 
-class LowRankChange(nn.Module):
-    """A frozen layer plus a learnt product of two thin matrices, which is zero at the beginning.
-
-    Args:
-        layer: A layer with a weight matrix; its inputs are rows.
-        inputs: Length of an input.
-        outputs: Length of an output.
-        rank: Rank of the change.
-    """
+class _LowRankChange(nn.Module):
+    """A frozen layer plus a learnt product of two thin matrices, which is zero at the beginning."""
 
     def __init__(self, layer: nn.Module, inputs: int, outputs: int, rank: int) -> None:
         super().__init__()
@@ -35,27 +27,22 @@ class LowRankChange(nn.Module):
         return self.layer(x) + x @ self.down @ self.up
 
 
-def add_low_rank(model: nn.Module, pattern: str, rank: int) -> nn.Module:
-    """Freeze a model, and add learnable low-rank changes to some layers.
+def add_low_rank(model: nn.Module, pattern: str, rank: int) -> None:
+    """Freeze a model, and add learnable low-rank changes to some layers, in place.
 
     Args:
-        model: Changed in place.
+        model: The model.
         pattern: Glob over the names of linear layers, or of the ``Conv1D`` of a GPT-2.
         rank: Rank of each change.
 
-    Returns:
-        The model.
-
     Raises:
         InputError: If no layer fits.
-
-    Example:
-        >>> model = add_low_rank(nn.Sequential(nn.Linear(8, 4)), "0", rank=2)
-        >>> [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-        ['0.down', '0.up']
     """
-    check_count("rank", rank, minimum=1)
-    linear = {name: layer for name, layer in model.named_modules() if _is_linear(layer)}
+    linear = {
+        name: layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear) or type(layer).__name__ == "Conv1D"
+    }
     matching = {name: layer for name, layer in linear.items() if fnmatch.fnmatchcase(name, pattern)}
     if not matching:
         known = ", ".join(linear) or "none at all"
@@ -66,9 +53,4 @@ def add_low_rank(model: nn.Module, pattern: str, rank: int) -> nn.Module:
         rows, columns = weight.shape
         inputs, outputs = (columns, rows) if isinstance(layer, nn.Linear) else (rows, columns)  # Conv1D is transposed
         home = model.get_submodule(name.rpartition(".")[0])
-        setattr(home, name.rpartition(".")[2], LowRankChange(layer, inputs, outputs, rank).to(weight))
-    return model
-
-
-def _is_linear(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.Linear) or type(layer).__name__ == "Conv1D"
+        setattr(home, name.rpartition(".")[2], _LowRankChange(layer, inputs, outputs, rank).to(weight))

@@ -6,43 +6,114 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Generator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from landscope._checks import check_choice
-from landscope.errors import InputError
+from landscope.memory.methods import EWC, KFAC, L2, LDC, MAS, Method
 from landscope.memory.snapshot import TaskSnapshot
 from landscope.memory.task_memory import TaskMemory
 from landscope.parameters import ParameterSpace
 from landscope.penalties.proximal import ProximalSteps
 from landscope.protocols import Penalty
 from landscope.recorder import TrajectoryRecorder
-from landscope.reproduction.sequential.ablations import COMPARED, UNPROTECTED
-from landscope.reproduction.sequential.ablations import method_label as penalty_label
+from landscope.reproduction.sequential.ablations import (
+    FreshVarianceLDC,
+    LeadingEigenvectors,
+    LowFloorLDC,
+    RandomDirections,
+)
 from landscope.reproduction.sequential.baselines.path_integral import SynapticIntelligence
 from landscope.reproduction.sequential.baselines.projection import GradientProjectionMemory, OrthogonalGradientDescent
 from landscope.reproduction.sequential.baselines.protocol import Memory
 from landscope.reproduction.sequential.baselines.replay import Replay
-from landscope.reproduction.sequential.task_data import Labelled
 from landscope.risk.empirical import EmpiricalRisk
-from landscope.trajectory import Trajectory
 
-__all__ = ["BASELINES", "EndSnapshot", "HeldPenalty", "MethodSettings", "SelectedOutputs", "method_label"]
+__all__ = [
+    "BASELINES", "COMPARED", "PSI_METHODS", "UNPROTECTED", "ComparedMethod", "EndSnapshot", "HeldPenalty",
+    "MethodSettings", "method_label",
+]  # fmt: skip
 
+UNPROTECTED: Mapping[str, str] = {"none": "nothing", "joint": "all tasks so far at once"}
+"""Trainings without a penalty, and their labels."""
 BASELINES: Mapping[str, str] = {
     "si": "synaptic intelligence",
     "gpm": "GPM",
     "ogd": "OGD, 200 gradients a task",
     "replay": "replay, 100 samples a task",
 }
-"""Published methods, and their names for a reader."""
+"""Published methods, and their labels."""
+
+
+def decades(first: int, last: int) -> tuple[float, ...]:
+    """Two strengths a decade, from ``10^first`` to ``10^last``."""
+    return tuple(round(10 ** (k / 2), 10) for k in range(2 * first, 2 * last + 1))
+
+
+@dataclasses.dataclass(frozen=True)
+class ComparedMethod:
+    """A method that makes penalties, in the comparisons.
+
+    Args:
+        key: Short name that states every option, for file names and the command line.
+        label: Name for tables and figures.
+        method: The method.
+        strengths: Values of lambda to try, rising.
+        counts: What a chosen number of is held: modes, single weights (0 for all), or None for all weights.
+        measures_flatness: Whether it measures the flatness of every mode that it holds.
+    """
+
+    key: str
+    label: str
+    method: Method
+    strengths: tuple[float, ...]
+    counts: Literal["modes", "weights"] | None = None
+    measures_flatness: bool = False
+
+
+PSI_METHODS: Mapping[int, str] = {
+    3: "ldc-variance-psi3-no-floor", 4: "ldc-variance-no-floor", 5: "ldc-variance-psi5-no-floor",
+}  # fmt: skip
+"""Keys of the paper's constraints with F from the variance, by the exponent psi (paper, Sec. S6)."""
+
+_CONSTRAINT, _CURVATURE = decades(-1, 3), decades(1, 6)
+_ROWS = (
+    ComparedMethod("ldc-floor", "LDC with floor", LDC(), _CONSTRAINT, "modes", True),
+    ComparedMethod("ldc-no-floor", "LDC, no floor", LDC(floor=False), _CONSTRAINT, "modes", True),
+    ComparedMethod("ldc-factored", "LDC, factored", LDC(factored=True), _CONSTRAINT, "modes", True),
+    ComparedMethod("ldc-variance-floor", "LDC with floor, F from psi = 4", LDC("variance"), _CONSTRAINT, "modes"),
+    ComparedMethod(
+        "ldc-variance-factored", "LDC, F from psi = 4, factored", LDC("variance", factored=True), _CONSTRAINT, "modes"
+    ),
+    ComparedMethod("ldc-low-floor", "LDC with a lower floor", LowFloorLDC(), _CONSTRAINT, "modes", True),
+    ComparedMethod(
+        "ldc-fresh", "LDC with floor, F from psi = 4 and fresh steps", FreshVarianceLDC(), _CONSTRAINT, "modes"
+    ),
+    *(
+        ComparedMethod(
+            key, f"LDC, no floor, F from psi = {psi}", LDC("variance", psi=psi, floor=False), _CONSTRAINT, "modes"
+        )
+        for psi, key in PSI_METHODS.items()
+    ),
+    ComparedMethod("ewc", "EWC, exact Fisher", EWC(), _CURVATURE, "weights"),
+    ComparedMethod("ewc-empirical", "EWC, empirical Fisher", EWC("empirical"), _CURVATURE, "weights"),
+    ComparedMethod("ewc-batch-mean", "EWC, batch-mean Fisher", EWC("batch-mean"), _CURVATURE, "weights"),
+    ComparedMethod("kfac", "EWC, Kronecker factors", KFAC(), _CURVATURE),
+    ComparedMethod("mas", "memory-aware synapses", MAS(), _CURVATURE),
+    ComparedMethod("hessian", "Hessian, leading", LeadingEigenvectors("Hessian"), _CURVATURE, "modes"),
+    ComparedMethod("fisher", "Fisher, leading", LeadingEigenvectors("Fisher"), _CURVATURE, "modes"),
+    ComparedMethod("random", "random directions", RandomDirections(), _CONSTRAINT, "modes", True),
+    ComparedMethod("l2", "distance from w1", L2(), decades(-3, 2)),
+)
+COMPARED: Mapping[str, ComparedMethod] = {row.key: row for row in _ROWS}
+"""All methods that make penalties, by key."""
 
 
 def method_label(method: str) -> str:
-    """Name of a method for a reader."""
-    return BASELINES[method] if method in BASELINES else penalty_label(method)
+    """Label of a method, for tables and figures."""
+    return COMPARED[method].label if method in COMPARED else {**UNPROTECTED, **BASELINES}[method]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +121,7 @@ class MethodSettings:
     """A method and its numbers.
 
     Args:
-        method: A key of ``ablations.COMPARED`` or of :data:`BASELINES`; ``"none"``; or ``"joint"``,
-            which trains on all tasks so far together.
+        method: A key of :data:`COMPARED`, :data:`BASELINES` or :data:`UNPROTECTED`.
         strength: lambda; c of synaptic intelligence, the threshold of GPM; None for a method's default, or for none.
         n_modes: Directions constrained for each task, at most as many as its weights moved along; of elastic weight
             consolidation in Fig. 4, weights.
@@ -60,12 +130,6 @@ class MethodSettings:
 
     Raises:
         InputError: If the method is unknown.
-
-    Example:
-        >>> MethodSettings("ldc-floor", 4.0, n_modes=200, rank=600).file_name
-        'ldc-floor-4-200-rank600'
-        >>> MethodSettings("none").file_name
-        'none'
     """
 
     method: str
@@ -80,12 +144,12 @@ class MethodSettings:
     @property
     def takes_modes(self) -> bool:
         """Whether it constrains directions, rather than all weights."""
-        return self.method in COMPARED and COMPARED[self.method].takes_modes
+        return self.method in COMPARED and COMPARED[self.method].counts == "modes"
 
     @property
     def needs_recording(self) -> bool:
         """Whether it needs the recorded window of a task."""
-        return self.method in COMPARED and COMPARED[self.method].needs_recording
+        return self.method in COMPARED and COMPARED[self.method].method.needs_recording
 
     @property
     def file_name(self) -> str:
@@ -110,21 +174,18 @@ class MethodSettings:
             model: The model in training.
             shared_only: Protect all layers but the last, where every task has a head of its own.
             seed: Seed of what the method draws.
-
-        Raises:
-            InputError: If the method needs another strength, or does not serve these layers.
         """
         select = _all_but_last_layer(model) if shared_only else None
         if self.method in COMPARED:
             return TaskMemory(
-                model, select, method=COMPARED[self.method], strength=self.strength, n_modes=max(1, self.n_modes),
-                rank=self.rank, window=self.window or 500,
+                model, select, method=COMPARED[self.method].method, strength=self.strength, rank=self.rank,
+                n_modes=max(1, self.n_modes), window=self.window or 500,
             )  # fmt: skip
         makers: Mapping[str, Callable[[], Memory]] = {
             "si": lambda: SynapticIntelligence(model, select, strength=self.value),
             "gpm": lambda: GradientProjectionMemory(model, select, threshold=self.value),
             "ogd": lambda: OrthogonalGradientDescent(model, select, seed=seed),
-            "replay": lambda: ReplayOfSelectedOutputs(model, seed=seed),
+            "replay": lambda: Replay(model, seed=seed),
         }
         return makers[self.method]() if self.method in makers else HeldPenalty(model)
 
@@ -144,7 +205,7 @@ class HeldPenalty:
     """
 
     def __init__(self, model: nn.Module, penalty: Penalty | None = None) -> None:
-        self.model, self.penalty, self.n_tasks = model, penalty, 0
+        self.model, self.penalty = model, penalty
 
     @property
     def n_stored(self) -> int:
@@ -158,9 +219,8 @@ class HeldPenalty:
         with contextlib.nullcontext() if penalty is None else ProximalSteps(penalty, self.model, optimizer):
             yield
 
-    def consolidate(self, criterion: Any, data: Any) -> None:  # noqa: ARG002 - arguments of the protocol
-        """Count the task."""
-        self.n_tasks += 1
+    def consolidate(self, criterion: Any, data: Any) -> None:
+        """Learn nothing."""
 
 
 class EndSnapshot(HeldPenalty):
@@ -169,24 +229,18 @@ class EndSnapshot(HeldPenalty):
     Args:
         model: The model in training.
         n_modes: Largest number of modes to find; all by default.
-        window: Steps of the window; the trainer sets those of the task by default.
         ratio: Loss at the edges of the valley over that at its bottom.
         seed: Seed of random directions.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        n_modes: int | None = None,
-        *,
-        window: int | None = None,
-        ratio: float = math.e,
-        seed: int = 0,
-    ) -> None:
+    window: int | None = None
+    """Steps of the window, which the trainer sets; all by default."""
+    task: TaskSnapshot
+    """The end of the task, once it is consolidated."""
+
+    def __init__(self, model: nn.Module, n_modes: int | None = None, *, ratio: float = math.e, seed: int = 0) -> None:
         super().__init__(model)
-        self.n_modes, self.window, self.ratio, self.seed = n_modes, window, ratio, seed
-        self._trajectory: Trajectory | None = None
-        self._task: TaskSnapshot | None = None
+        self.n_modes, self.ratio, self.seed = n_modes, ratio, seed
 
     @contextlib.contextmanager
     def training(self, optimizer: torch.optim.Optimizer) -> Generator[None]:
@@ -196,53 +250,6 @@ class EndSnapshot(HeldPenalty):
         self._trajectory = recorder.trajectory()
 
     def consolidate(self, criterion: Any, data: Any) -> None:
-        """Make the snapshot, see :class:`landscope.EmpiricalRisk` for the arguments."""
-        if self._trajectory is None:
-            raise InputError(expected="a recorded training", got="none", hint="Train within memory.training(...).")
+        """Make the snapshot."""
         risk = EmpiricalRisk(self.model, criterion, data, space=ParameterSpace.of(self.model))
-        self._task = TaskSnapshot(risk, self._trajectory, self.n_modes, seed=self.seed, ratio=self.ratio)
-        super().consolidate(criterion, data)
-
-    @property
-    def task(self) -> TaskSnapshot:
-        """The end of the task.
-
-        Raises:
-            InputError: If no task was consolidated.
-        """
-        if self._task is None:
-            raise InputError(expected="a consolidated task", got="none", hint="Call consolidate() first.")
-        return self._task
-
-
-class SelectedOutputs(nn.Module):
-    """A network of which only some outputs answer.
-
-    Args:
-        body: The network, with all outputs.
-    """
-
-    def __init__(self, body: nn.Module) -> None:
-        super().__init__()
-        self.body, self.columns = body, slice(None)
-
-    def select(self, outputs: tuple[int, ...] | None) -> None:
-        """Let these outputs, which lie side by side, answer from now on; all for None."""
-        self.columns = slice(None) if outputs is None else slice(outputs[0], outputs[-1] + 1)
-
-    def forward(self, x: Any) -> Any:
-        """``[b, ...] -> [b, outputs]``; annotated loosely because it is also traced."""
-        return self.body(x)[:, self.columns]
-
-
-class ReplayOfSelectedOutputs(Replay):
-    """Replay in which samples are answered by the outputs of their own task."""
-
-    def __init__(self, model: nn.Module, *, seed: int) -> None:
-        super().__init__(model.body if isinstance(model, SelectedOutputs) else model, seed=seed)
-        self._columns = (lambda: model.columns) if isinstance(model, SelectedOutputs) else (lambda: slice(None))
-
-    def consolidate(self, criterion: Callable[..., Tensor], data: Labelled) -> None:
-        """Store some samples of this task, its loss, and its outputs."""
-        columns = self._columns()
-        super().consolidate(lambda outputs, labels: criterion(outputs[:, columns], labels), data)
+        self.task = TaskSnapshot(risk, self._trajectory, self.n_modes, seed=self.seed, ratio=self.ratio)

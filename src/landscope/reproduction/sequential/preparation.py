@@ -10,9 +10,8 @@ from collections.abc import Generator, Sequence
 import torch
 from torch import nn
 
-from landscope.reproduction.experiment.choices import Pretraining
 from landscope.reproduction.experiment.experiment import Experiment
-from landscope.reproduction.experiment.settings import Settings
+from landscope.reproduction.experiment.settings import Pretraining, Settings
 from landscope.reproduction.sequential.frozen_prefix import FrozenPrefix
 from landscope.reproduction.sequential.task_data import Task, class_tasks, joined_tasks
 from landscope.reproduction.sequential.training import TaskTraining
@@ -60,9 +59,6 @@ def prepare_class_tasks(
         pretraining: Data of the training before.
         pretraining_epochs: Longest training before.
         **changes: Changes of :class:`TaskTraining`, such as ``epochs``.
-
-    Returns:
-        The network and its tasks.
 
     Raises:
         InputError: If the groups make no tasks of these data.

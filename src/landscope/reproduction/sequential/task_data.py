@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from landscope.errors import InputError
 
-__all__ = ["Criterion", "Labelled", "Task", "class_tasks", "have_heads", "joined_tasks", "joint_task"]
+__all__ = [
+    "Criterion", "Labelled", "SelectedOutputs", "Task", "class_tasks", "have_heads", "joined_tasks", "joint_task",
+]  # fmt: skip
 
 Labelled = tuple[Tensor, Tensor]
 """Inputs and labels."""
@@ -43,22 +45,8 @@ class Task:
 def class_tasks(train: Labelled, test: Labelled, groups: Sequence[Sequence[int]]) -> list[Task]:
     """One task for each group of classes; labels stay as they are, so that all tasks share one output layer.
 
-    Args:
-        train: Inputs and labels of all classes.
-        test: The same for testing.
-        groups: Classes of each task, disjoint.
-
-    Returns:
-        The tasks, named by their classes.
-
     Raises:
         InputError: If a class is in two groups, or has no samples.
-
-    Example:
-        >>> import torch
-        >>> data = (torch.eye(4), torch.tensor([0, 1, 2, 3]))
-        >>> [len(task.train[1]) for task in class_tasks(data, data, [(0, 1), (2, 3)])]
-        [2, 2]
     """
     classes = [label for group in groups for label in group]
     if not groups or len(set(classes)) < len(classes) or not all(groups):
@@ -101,12 +89,7 @@ def have_heads(tasks: Sequence[Task]) -> bool:
 def joint_task(tasks: Sequence[Task], criterion: Criterion) -> tuple[Task, Criterion]:
     """All tasks as one task and its loss; where tasks have heads, each sample is answered by the head of its task.
 
-    Args:
-        tasks: The tasks; heads are of one size, side by side from output 0.
-        criterion: Loss of each task.
-
-    Returns:
-        The joint task and its loss.
+    Heads are of one size, side by side from output 0.
 
     Example:
         >>> import torch
@@ -133,3 +116,23 @@ def joint_task(tasks: Sequence[Task], criterion: Criterion) -> tuple[Task, Crite
         return criterion(outputs.gather(1, (labels - labels % width)[:, None] + head), labels % width)
 
     return joined_tasks([shifted(task) for task in tasks]), loss
+
+
+class SelectedOutputs(nn.Module):
+    """A network of which only the outputs of one task answer.
+
+    Args:
+        body: The network, with all outputs.
+    """
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body, self.columns = body, slice(None)
+
+    def select(self, outputs: tuple[int, ...] | None) -> None:
+        """Let these outputs, which lie side by side, answer from now on; all for None."""
+        self.columns = slice(None) if outputs is None else slice(outputs[0], outputs[-1] + 1)
+
+    def forward(self, x: Any) -> Any:
+        """``[b, ...] -> [b, outputs]``; annotated loosely because it is also traced."""
+        return self.body(x)[:, self.columns]

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from landscope.memory.task_memory import TaskMemory
 from landscope.reproduction.sequential.baselines.protocol import Memory
 from landscope.reproduction.sequential.continual_result import ContinualResult, LearntTask, Observation
-from landscope.reproduction.sequential.methods import EndSnapshot, MethodSettings, SelectedOutputs
-from landscope.reproduction.sequential.task_data import Task, have_heads, joint_task
+from landscope.reproduction.sequential.methods import EndSnapshot, MethodSettings
+from landscope.reproduction.sequential.task_data import SelectedOutputs, Task, have_heads, joint_task
 from landscope.reproduction.sequential.training import TaskTraining
 from landscope.results import stamp
 
@@ -41,16 +41,13 @@ def train_sequentially(
     Args:
         model: Trained in place; its free parameters learn.
         tasks: The tasks, in order.
-        method: The method and its numbers.
+        method: The method.
         training: How each task is learnt.
         memory: The method at work; made from ``method`` by default.
         earlier: Rows of the tasks that the model has learnt already; training starts with the next one.
         n_tasks: Number of tasks to learn, with the earlier ones; the others are only tested. All by default.
         watch: Steps of each task after which the errors of all tasks are measured.
         on_observation: Called with each of these measurements.
-
-    Returns:
-        Errors of all tasks after each task, times, and stored numbers.
 
     Example:
         >>> import torch
@@ -78,9 +75,9 @@ def train_sequentially(
             if on_observation is not None:
                 on_observation(*observations[-1])
 
-        steps, begun = _Steps(watch, observe), time.perf_counter()
+        begun = time.perf_counter()
         _select(model, task.outputs)
-        with memory.training(optimizer), steps.counted(optimizer):
+        with memory.training(optimizer), _counted_steps(optimizer, watch, observe) as steps:
             learnt = training.train(model, task.train, optimizer, number, criterion)
         seconds, begun, n_held = time.perf_counter() - begun, time.perf_counter(), 0
         if number + 1 < len(tasks):
@@ -88,15 +85,10 @@ def train_sequentially(
             n_held = memory.n_held if isinstance(memory, TaskMemory) else 0
         rows.append(
             LearntTask(
-                task_errors(model, tasks, training),
-                seconds,
-                time.perf_counter() - begun,
-                memory.n_stored,
-                n_held,
-                steps.taken,
-                learnt,
+                task_errors(model, tasks, training), seconds, time.perf_counter() - begun, memory.n_stored, n_held,
+                steps[-1], learnt,
             )
-        )
+        )  # fmt: skip
     return ContinualResult.of(
         rows, observations, method=method.method, strength=method.value, n_modes=method.n_modes, rank=method.rank,
         tasks=tuple(task.name for task in tasks), dim=sum(p.numel() for p in model.parameters() if p.requires_grad),
@@ -127,25 +119,21 @@ def _look_back(memory: Memory, method: MethodSettings, window: int | None) -> No
         memory.window = window
 
 
-class _Steps:
-    """Counts the steps of an optimiser, and calls back after some of them; 0 is before the first."""
+@contextlib.contextmanager
+def _counted_steps(
+    optimizer: torch.optim.Optimizer, watch: Container[int], observe: Callable[[int], None]
+) -> Generator[list[int]]:
+    """Number the steps of an optimiser, and call back after some of them; 0 is before the first."""
+    steps: list[int] = []
 
-    def __init__(self, watch: Container[int], observe: Callable[[int], None]) -> None:
-        self.taken, self._watch, self._observe = 0, watch, observe
+    def note(*_: object) -> None:
+        steps.append(len(steps))
+        if steps[-1] in watch:
+            observe(steps[-1])
 
-    @contextlib.contextmanager
-    def counted(self, optimizer: torch.optim.Optimizer) -> Generator[None]:
-        self._look()
-        hook = optimizer.register_step_post_hook(self._count)
-        try:
-            yield
-        finally:
-            hook.remove()
-
-    def _count(self, *_: object) -> None:
-        self.taken += 1
-        self._look()
-
-    def _look(self) -> None:
-        if self.taken in self._watch:
-            self._observe(self.taken)
+    note()
+    hook = optimizer.register_step_post_hook(note)
+    try:
+        yield steps
+    finally:
+        hook.remove()

@@ -6,17 +6,13 @@ import dataclasses
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
-from landscope.errors import StorageError
-from landscope.results import Result
-
-__all__ = ["Seeds", "TunedStrength", "Tuner", "check_same_settings", "middle_strengths"]
+__all__ = ["Seeds", "TunedStrength", "Tuner", "middle_strengths"]
 
 _FIRST_TUNING = 100
 _Row = TypeVar("_Row")
 _Loaded = TypeVar("_Loaded")
-_AnyResult = TypeVar("_AnyResult", bound=Result)
 
 
 @runtime_checkable
@@ -64,10 +60,6 @@ class TunedStrength:
     Args:
         value: lambda; NaN for a method without.
         at_edge: Whether it is the smallest or largest that was tried, so that a better one may lie beyond.
-
-    Example:
-        >>> str(TunedStrength(10.0, at_edge=True)), str(TunedStrength(math.nan))
-        ('10 (edge)', '–')
     """
 
     value: float
@@ -127,27 +119,3 @@ class Tuner(Generic[_Row, _Loaded]):
 def middle_strengths(strengths: Mapping[_Row, Sequence[float]]) -> dict[_Row, Sequence[float]]:
     """The middle strength of every row, for a quick reproduction that tunes nothing."""
     return {row: tried[len(tried) // 2 :][:1] for row, tried in strengths.items()}
-
-
-def check_same_settings(result: _AnyResult, settings: Mapping[str, Any]) -> _AnyResult:
-    """A stored result, if it was made with these settings.
-
-    Args:
-        result: The result.
-        settings: Numbers of its provenance.
-
-    Returns:
-        The result.
-
-    Raises:
-        StorageError: If its settings differ: they must not be mixed with results of these settings.
-    """
-    before = result.provenance.get("settings", {})
-    now = {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
-    if changed := [name for name in now if before.get(name) != now[name]]:
-        raise StorageError(
-            expected=f"results of {', '.join(f'{name} {now[name]}' for name in changed)}",
-            got=f"some of {', '.join(f'{name} {before.get(name)}' for name in changed)}",
-            hint="Choose another --out, or delete the runs they are in.",
-        )
-    return result

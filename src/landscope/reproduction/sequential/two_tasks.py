@@ -13,12 +13,10 @@ from torch import Tensor
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.protocols import ProgressCallback, silent
-from landscope.reproduction.sequential.ablations import COMPARED, UNPROTECTED
 from landscope.reproduction.sequential.continual_result import ContinualResult
-from landscope.reproduction.sequential.methods import EndSnapshot, HeldPenalty, MethodSettings
-from landscope.reproduction.sequential.penalty_cache import PenaltyCache
-from landscope.reproduction.sequential.preparation import SequentialTraining, unchanged
-from landscope.reproduction.sequential.trainer import train_sequentially
+from landscope.reproduction.sequential.first_task import FirstTask
+from landscope.reproduction.sequential.methods import COMPARED, MethodSettings
+from landscope.reproduction.sequential.preparation import SequentialTraining
 from landscope.results import Result, stamp
 
 __all__ = ["TwoTaskTrials", "run_trials"]
@@ -85,13 +83,7 @@ class TwoTaskTrials(
         return sorted(strength for strength in strengths if not math.isnan(strength))
 
     def errors(self, method: str, strength: float, n_modes: int, step: int) -> Float[Tensor, " tasks"]:
-        """Test errors of both tasks in one trial at one step.
-
-        Args:
-            method: Method of the trial.
-            strength: lambda; NaN for none.
-            n_modes: Number of modes asked for; if fewer moved, the trial with all that moved.
-            step: Minibatches of the second task.
+        """Test errors of both tasks in one trial at one step; a strength of NaN is none.
 
         Raises:
             InputError: If there was no such trial or step.
@@ -119,7 +111,7 @@ class TwoTaskTrials(
 
 
 def _counts_weights(method: str) -> bool:
-    return method in COMPARED and COMPARED[method].takes_weights
+    return method in COMPARED and COMPARED[method].counts == "weights"
 
 
 def run_trials(
@@ -140,63 +132,44 @@ def run_trials(
         n_modes: Most modes of the first task; all by default.
         moved: Numbers of the trials whose displacements along the modes are kept.
         progress: Called with the number of trials that are done, and of all.
-
-    Returns:
-        All errors.
     """
     model, training = prepared.model, prepared.training
-    snapshot = EndSnapshot(model, n_modes, seed=training.order(0))
-    first = train_sequentially(model, prepared.tasks, MethodSettings("none"), training, memory=snapshot, n_tasks=1)
-    task = snapshot.task
-    most = task.modes.n_moving
-
-    def count(trial: MethodSettings) -> int:
-        return trial.n_modes if _counts_weights(trial.method) else min(trial.n_modes, most)
-
-    known = max([1, *(count(trial) for trial in trials if not _counts_weights(trial.method))])
-    task.flatness(known)
-    penalties, space = PenaltyCache(task), ParameterSpace.of(model)
+    first = FirstTask(model, prepared.tasks, training, n_modes, seed=training.order(0))
+    w1, most, space = first.snapshot.w1, first.modes.n_moving, ParameterSpace.of(model)
+    counts = [trial.n_modes if _counts_weights(trial.method) else min(trial.n_modes, most) for trial in trials]
+    known = max([1, *(n for trial, n in zip(trials, counts, strict=True) if not _counts_weights(trial.method))])
+    widths = first.widths(known)
     second = dataclasses.replace(training, max_steps=max(watch))
-    rows: list[list[float]] = []
     results: list[ContinualResult] = []
     distances: list[Tensor] = []
-    for number, trial in enumerate(trials):
-        unprotected = trial.method in UNPROTECTED
-        penalty, seconds = (None, 0.0) if unprotected else penalties(trial.method, trial.value, count(trial))
+    for number, (trial, count) in enumerate(zip(trials, counts, strict=True)):
         weights: list[Tensor] = []
 
         def keep_weights(*_: object, weights: list[Tensor] = weights) -> None:
             weights.append(space.flatten(model))
 
-        with unchanged(model):
-            result = train_sequentially(
-                model, prepared.tasks, trial, second, memory=HeldPenalty(model, penalty), earlier=first.rows(),
-                watch={0, *watch}, on_observation=keep_weights if number in moved else None,
-            )  # fmt: skip
-        results.append(result)
-        step_seconds = float(result.seconds[-1]) / max(watch)
-        rows.append([trial.value, count(trial), int(result.n_stored[-1]), seconds, step_seconds])
+        observed = keep_weights if number in moved else None
+        results.append(first.learn_second(trial, count, second, watch={0, *watch}, on_observation=observed))
         if weights:
-            along = task.modes.directions[:most].to(task.w1)
-            distances.append(((torch.stack(weights) - task.w1) @ along.T).abs().double()[:, :known])
+            along = first.modes.directions[:most].to(w1)
+            distances.append(((torch.stack(weights) - w1) @ along.T).abs().double()[:, :known])
         progress(number + 1, len(trials))
-    columns = torch.tensor(rows, dtype=torch.float64).T
     return TwoTaskTrials(
         method=tuple(trial.method for trial in trials),
-        strength=columns[0],
-        n_modes=columns[1].long(),
-        n_stored=columns[2].long(),
-        build_seconds=columns[3],
-        step_seconds=columns[4],
+        strength=torch.tensor([trial.value for trial in trials], dtype=torch.float64),
+        n_modes=torch.tensor(counts),
+        n_stored=torch.stack([result.n_stored[-1] for result in results]),
+        build_seconds=torch.stack([result.consolidation_seconds[0] for result in results]),
+        step_seconds=torch.stack([result.seconds[-1] for result in results]) / max(watch),
         step=torch.tensor([0, *watch]),
         error=torch.stack([result.watched_error for result in results]),
         moved=tuple(sorted(moved)),
         displacement=torch.stack(distances) if distances else torch.zeros(0, len(watch) + 1, known).double(),
-        flatness=task.flatness(known).width,
-        variance=task.modes.variance[:known].double(),
+        flatness=widths,
+        variance=first.modes.variance[:known].double(),
         n_moving=most,
-        dim=len(task.w1),
-        learnt=bool(first.learnt[0]),
+        dim=len(w1),
+        learnt=bool(first.result.learnt[0]),
         tasks=tuple(task.name for task in prepared.tasks),
         provenance=stamp(**training.settings()),
     )

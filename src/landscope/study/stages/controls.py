@@ -177,14 +177,18 @@ def _langevin_row(analysis: Analysis) -> Exponents:
 def _continued(
     sampling: str, analysis: Analysis, select: Iterable[str] | None, every: int, folder: Path | None = None
 ) -> tuple[Trajectory, TrainingFacts]:
-    """Train on from w0 for a window with another order of the minibatches; kept in a folder where one is given."""
+    """Train on from w0 for a window with another order of the minibatches; kept in a folder where one is given.
+
+    Without a selection all weights are recorded that the optimiser trains.
+    """
     train_on, n_steps = analysis.subject.train_on, _steps_of_the_window(analysis)
     assert train_on is not None  # noqa: S101 - the part needs it
     model, recorders, facts = analysis.model_at(analysis.windows.step), [], []
 
     def record(optimizer: torch.optim.Optimizer) -> TrajectoryRecorder:
         path = None if folder is None else folder / f"{len(recorders)}"
-        recorders.append(TrajectoryRecorder(model, optimizer, select, path=path, every=every))
+        chosen = _trained(model, optimizer) if select is None else select
+        recorders.append(TrajectoryRecorder(model, optimizer, chosen, path=path, every=every))
         facts.append(facts_of(optimizer, recorders[-1].groups, every))
         return recorders[-1]
 
@@ -201,6 +205,13 @@ def _continued(
             expected="a training inside `with record(optimizer):`", got="none", hint="See ls.Study(train_on=...)."
         )
     return _whole_window(recorders[-1].trajectory(), n_steps // every), facts[-1]
+
+
+def _trained(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> list[str] | None:
+    """Names of the parameters that an optimiser trains; None, which is refused, if it trains none of this model."""
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    named = model.named_parameters(remove_duplicate=False)
+    return [name for name, tensor in named if tensor.requires_grad and id(tensor) in held] or None
 
 
 def _steps_of_the_window(analysis: Analysis) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from landscope.errors import DataUnavailableError, InputError
 
-__all__ = ["HubSet", "load_hub"]
+__all__ = ["HubSet", "cells_of", "load_hub"]
 
 _HUB_IDS = {
     "mnist": "ylecun/mnist",
@@ -70,11 +70,10 @@ class HubSet:
 def load_hub(name: str) -> HubSet:
     """Find a data set, hold out a test part, and number its classes in sorted order.
 
+    The test part is the first held-out split with labels, or a tenth of the train split.
+
     Args:
         name: A folder, a folder under ``LANDSCOPE_DATA``, a short name, or a hub id; looked for in this order.
-
-    Returns:
-        The set. Its test part is the first held-out split with labels, or a tenth of the train split.
 
     Raises:
         DataUnavailableError: If the set is neither here nor can be downloaded, or the extra ``data`` is not installed.
@@ -104,7 +103,7 @@ def _read(name: str) -> Any:
     source = _local_folder(name) or _HUB_IDS.get(name, name)
     offline = not Path(source).exists() and not _hub_answers()
     try:
-        with _quiet(datasets), _offline(datasets, wanted=offline):
+        with _quick_and_quiet(datasets, offline=offline):
             return datasets.load_dataset(str(source))
     except Exception as error:
         raise DataUnavailableError(
@@ -142,26 +141,22 @@ def _hub_answers() -> bool:
 
 
 @contextlib.contextmanager
-def _offline(datasets: Any, *, wanted: bool) -> Generator[None]:
-    """Cached copies load at once in this mode; without it a missing one is retried for half a minute."""
-    before = datasets.config.HF_HUB_OFFLINE
-    datasets.config.HF_HUB_OFFLINE = before or wanted
-    try:
-        yield
-    finally:
-        datasets.config.HF_HUB_OFFLINE = before
-
-
-@contextlib.contextmanager
-def _quiet(datasets: Any) -> Generator[None]:
-    """No progress bars from inside the loader; the setting comes back."""
-    hidden = datasets.are_progress_bars_disabled()
+def _quick_and_quiet(datasets: Any, *, offline: bool) -> Generator[None]:
+    """No progress bars; offline no downloads, which are tried for half a minute otherwise. The settings come back."""
+    before, hidden = datasets.config.HF_HUB_OFFLINE, datasets.are_progress_bars_disabled()
+    datasets.config.HF_HUB_OFFLINE = before or offline
     datasets.disable_progress_bars()
     try:
         yield
     finally:
+        datasets.config.HF_HUB_OFFLINE = before
         if not hidden:
             datasets.enable_progress_bars()
+
+
+def cells_of(part: Any, column: str) -> list[Any]:
+    """A column as it is stored."""
+    return part.select_columns([column]).with_format("arrow")[:][column].to_pylist()
 
 
 def _kinds(part: Any) -> dict[str, str]:
@@ -197,8 +192,7 @@ def _is_whole(kind: str) -> bool:
 
 def _labels(part: Any, column: str) -> list[Any]:
     """The labels of the set; None where a row has none."""
-    cells = part.select_columns([column]).with_format("arrow")[:][column].to_pylist()
-    return [None if cell == _UNLABELLED else cell for cell in cells]
+    return [None if cell == _UNLABELLED else cell for cell in cells_of(part, column)]
 
 
 def _complete_labels(part: Any, column: str) -> list[Any]:

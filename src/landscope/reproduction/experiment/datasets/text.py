@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
 from landscope.errors import InputError
-from landscope.reproduction.experiment.datasets.hub import HubSet
+from landscope.reproduction.experiment.datasets.hub import HubSet, cells_of
+from landscope.reproduction.experiment.datasets.labelled import PADDING, LabelledData
 
-__all__ = ["PADDING", "TokenData", "tokenise"]
-
-PADDING = "<pad>"
+__all__ = ["tokenise"]
 
 _UNKNOWN = "<unk>"
 _UNKNOWN_TOKEN = 1
@@ -29,52 +26,13 @@ _TEXT_NAMES = ("text", "sentence", "content")
 _Analyser = Callable[[str], list[str]]
 
 
-@dataclasses.dataclass(frozen=True)
-class TokenData:
-    """Sequences of tokens, all of one length, with their class labels.
-
-    Args:
-        name: Name of the data set.
-        train_tokens: Training sequences ``[M, length]``, indices into ``vocabulary``; 0 fills the end of short ones.
-        train_labels: Labels of the training sequences ``[M]``, from 0.
-        test_tokens: Test sequences.
-        test_labels: Labels of the test sequences.
-        n_classes: Number of classes.
-        vocabulary: The token of each index; the first is ``"<pad>"``, and in text the second is ``"<unk>"``.
-
-    Example:
-        >>> tokens, labels = torch.tensor([[1, 2, 0]]), torch.tensor([0])
-        >>> TokenData("tiny", tokens, labels, tokens, labels, 2, ("<pad>", "<unk>", "word")).n_tokens
-        3
-    """
-
-    name: str
-    train_tokens: Int[Tensor, "M length"]
-    train_labels: Int[Tensor, " M"]
-    test_tokens: Int[Tensor, "m length"]
-    test_labels: Int[Tensor, " m"]
-    n_classes: int
-    vocabulary: tuple[str, ...]
-
-    @property
-    def n_tokens(self) -> int:
-        """Number of different tokens, padding included."""
-        return len(self.vocabulary)
-
-
-def tokenise(hub: HubSet) -> TokenData:
+def tokenise(hub: HubSet) -> LabelledData:
     """Turn the text of a data set into word numbers.
 
     Words are those of scikit-learn's ``CountVectorizer``: lower case, at least two letters or digits. The vocabulary is
     the 10,000 most frequent words of the training texts, the most frequent first, ties by alphabet; all other words are
     ``"<unk>"``. The length is the least that 95 % of the training texts do not exceed, at most 256; longer texts are
     cut, and a text without words is one ``"<unk>"``.
-
-    Args:
-        hub: The data set.
-
-    Returns:
-        Its tokens and labels.
 
     Raises:
         InputError: If it has no text column, or several and none of a usual name.
@@ -87,11 +45,11 @@ def tokenise(hub: HubSet) -> TokenData:
     words = sorted(counts, key=lambda word: (-counts[word], word))[:_MAX_WORDS]
     vocabulary = (PADDING, _UNKNOWN, *words)
     numbers = {word: number for number, word in enumerate(vocabulary)}
-    return TokenData(
+    return LabelledData(
         hub.name,
-        train_tokens=_encode(train_texts, analyse, numbers, length),
+        train_inputs=_encode(train_texts, analyse, numbers, length),
         train_labels=hub.train_labels,
-        test_tokens=_encode(test_texts, analyse, numbers, length),
+        test_inputs=_encode(test_texts, analyse, numbers, length),
         test_labels=hub.test_labels,
         n_classes=hub.n_classes,
         vocabulary=vocabulary,
@@ -112,7 +70,7 @@ def _text_column(hub: HubSet) -> str:
 
 
 def _texts(part: Any, column: str) -> list[str]:
-    return [text or "" for text in part.select_columns([column]).with_format("arrow")[:][column].to_pylist()]
+    return [text or "" for text in cells_of(part, column)]
 
 
 def _survey(texts: Sequence[str], analyse: _Analyser) -> tuple[collections.Counter[str], int]:

@@ -18,10 +18,7 @@ _SOURCES = ("argparse", "ast", "inspect", "logging", "typing")
 
 
 def python_texts() -> dict[str, bytes]:
-    """Python's own handbook in English, and the source code of some of its modules.
-
-    Returns:
-        ``"english"`` and ``"code"``, some 450,000 bytes each.
+    """Python's own handbook in English, and the source code of some of its modules, some 450,000 bytes each.
 
     Example:
         >>> [len(text) > 300_000 for text in python_texts().values()]
@@ -32,18 +29,12 @@ def python_texts() -> dict[str, bytes]:
     return {"english": "\n".join(topics.values()).encode(), "code": code.encode()}
 
 
-def byte_sequences(
-    text: bytes, length: int, *, test_share: float = 0.1
-) -> tuple[Int[Tensor, "M t"], Int[Tensor, "m t"]]:
-    """A text cut into rows, its end kept for testing.
+def byte_sequences(text: bytes, length: int) -> tuple[Int[Tensor, "M t"], Int[Tensor, "m t"]]:
+    """A text cut into rows, the last tenth of them kept for testing.
 
     Args:
         text: The text.
         length: Bytes of a row; a shorter rest is dropped.
-        test_share: Share of the rows, from the end, that are for testing.
-
-    Returns:
-        Rows to learn from, and others.
 
     Raises:
         InputError: If the text has not ten rows.
@@ -60,5 +51,5 @@ def byte_sequences(
             expected=f"a text of {10 * length} bytes or more", got=f"{len(text)}", hint="Shorten the rows."
         )
     rows = torch.tensor(list(text[: count * length]), dtype=torch.int64).view(count, length)
-    first = count - max(1, int(test_share * count))
+    first = count - max(1, int(0.1 * count))
     return rows[:first], rows[first:]

@@ -16,7 +16,6 @@ from landscope.reproduction.figures.two_task_experiment import (
     TwoTaskResults,
     against_ewc,
     fewest_modes,
-    mean_measurement,
 )
 from landscope.reproduction.sequential.continual_result import ContinualResult
 from landscope.reproduction.sequential.two_tasks import TwoTaskTrials
@@ -36,7 +35,6 @@ CLAIMS = (
         (20.0, 100.0),
         "clearly more than the error of about 0.1 before",
         "digits 0 and 1, then 2 and 3, one epoch; ten seeds",
-        stage="fig4",
         possible=_PERCENT,
     ),
     Claim(
@@ -47,7 +45,6 @@ CLAIMS = (
         (0.0, 3.0),
         "an error of 0.1 may rise by as much as the second task's own error, about 2",
         "measured flatness, no floor, as an implicit step; beside as many random directions, as stiff",
-        stage="fig4",
         possible=_PERCENT,
     ),
     Claim(
@@ -58,7 +55,6 @@ CLAIMS = (
         (-1.0, 1.0),
         "a point",
         "seed by seed",
-        stage="fig4",
     ),
     Claim(
         "constraint_lasts",
@@ -69,7 +65,6 @@ CLAIMS = (
         (0.0, 3.0),
         "as for one epoch",
         "the same runs, trained on",
-        stage="fig4",
         possible=_PERCENT,
     ),
     Claim(
@@ -80,7 +75,6 @@ CLAIMS = (
         (0.0, 0.016),
         "twice the paper's bound",
         "95th percentile over 200 modes after an epoch; beside that without constraint",
-        stage="fig4",
         possible=(0.0, math.inf),
     ),
     Claim(
@@ -91,7 +85,6 @@ CLAIMS = (
         (-100.0, 0.0),
         "the sign",
         "each at the strength that other seeds found best, after an epoch; EWC with the exact Fisher information",
-        stage="fig4",
     ),
     Claim(
         "few_modes_suffice",
@@ -101,7 +94,6 @@ CLAIMS = (
         (100.0, 300.0),
         "a factor near 1.5 to 2",
         "lambda = 10, after an epoch, no floor",
-        stage="fig4",
     ),
     Claim(
         "ewc_needs_all",
@@ -111,7 +103,6 @@ CLAIMS = (
         (0.9, 1.0),
         "a tenth may be missing",
         "the weights of largest exact Fisher information, lambda chosen on other seeds for each number",
-        stage="fig4",
         possible=(0.0, 1.0),
     ),
 )
@@ -123,18 +114,18 @@ def measurements(results: TwoTaskResults) -> dict[str, Measurement]:
     Args:
         results: Results with layers that were pretrained on the tasks' own classes, as in the paper.
     """
-    _, epoch, late = results.stops
+    epoch, late = results.epoch, results.stops[2]
     plain, constrained = results.at("none", math.nan, epoch, 0), results.at(PAPER_METHOD, PAPER_STRENGTH, epoch)
     constrained_late = results.at(PAPER_METHOD, PAPER_STRENGTH, late)
     return {
-        "forgetting": mean_measurement(plain.of_task(0)),
-        "constraint_keeps": mean_measurement(constrained.of_task(0), _random(results, epoch)),
-        "constraint_learns": mean_measurement(constrained.of_task(-1), minus=plain.of_task(-1)),
-        "constraint_lasts": mean_measurement(constrained_late.of_task(0), _random(results, late)),
-        "displacement_bound": _bound(results, epoch),
-        "better_than_ewc": against_ewc(results, epoch),
+        "forgetting": Measurement.over_seeds(plain.of_task(0)),
+        "constraint_keeps": Measurement.over_seeds(constrained.of_task(0), _random(results, epoch)),
+        "constraint_learns": Measurement.over_seeds(constrained.of_task(-1), minus=plain.of_task(-1)),
+        "constraint_lasts": Measurement.over_seeds(constrained_late.of_task(0), _random(results, late)),
+        "displacement_bound": _bound(results),
+        "better_than_ewc": against_ewc(results),
         "few_modes_suffice": _best_count(results),
-        "ewc_needs_all": _ewc_share(results, epoch),
+        "ewc_needs_all": _ewc_share(results),
     }
 
 
@@ -144,9 +135,6 @@ def single_seed_measurements(results: Sequence[ContinualResult], step: int) -> d
     Args:
         results: Plain training and methods, watched while they learnt.
         step: Minibatches of an epoch of the second task.
-
-    Returns:
-        Measurements by claim, without intervals.
     """
     measured = {}
     for result in results:
@@ -166,11 +154,11 @@ def _random(results: TwoTaskResults, step: int) -> Control:
     return Control("as many random directions, as stiff", seed_interval(errors), "differ")
 
 
-def _bound(results: TwoTaskResults, step: int) -> Measurement:
+def _bound(results: TwoTaskResults) -> Measurement:
     """The 95th percentile of q_i/F_i over the constrained modes."""
-    shares = [_percentile(trials, PAPER_METHOD, step) for trials in results.reported]
-    free = [_percentile(trials, "none", step) for trials in results.reported]
-    return mean_measurement(shares, Control("without constraint", seed_interval(free), "differ"))
+    shares = [_percentile(trials, PAPER_METHOD, results.epoch) for trials in results.reported]
+    free = [_percentile(trials, "none", results.epoch) for trials in results.reported]
+    return Measurement.over_seeds(shares, Control("without constraint", seed_interval(free), "differ"))
 
 
 def _percentile(trials: TwoTaskTrials, method: str, step: int) -> float:
@@ -185,14 +173,14 @@ def _best_count(results: TwoTaskResults) -> Measurement:
     if sum(count < results.n_modes / 2 for count in counts) < 2:
         return Measurement(math.nan, note=f"only {', '.join(map(str, counts))} modes were tried")
     note = f"tried {', '.join(map(str, counts))} at lambda = {PAPER_STRENGTH:g}; within a tenth of the smallest error"
-    return mean_measurement(fewest_modes(results), note=note)
+    return Measurement.over_seeds(fewest_modes(results), note=note)
 
 
-def _ewc_share(results: TwoTaskResults, step: int) -> Measurement:
+def _ewc_share(results: TwoTaskResults) -> Measurement:
     """The share of weights at which EWC, tuned alike at each number, does best, in each seed; of equals the fewest."""
     counts, dim = results.counts("ewc"), results.reported[0].dim
     shared = set.intersection(*(set(results.tuning[0].strengths("ewc", count)) for count in counts))
-    errors = {count or dim: results.best("ewc", step, count, shared).summed for count in counts}
+    errors = {count or dim: results.best("ewc", results.epoch, count, shared).summed for count in counts}
     best = [min(errors, key=lambda count: (errors[count][seed], count)) for seed in range(len(results.reported))]
     note = f"of {', '.join(str(count) for count in sorted(errors))} weights"
-    return mean_measurement([count / dim for count in best], note=note)
+    return Measurement.over_seeds([count / dim for count in best], note=note)

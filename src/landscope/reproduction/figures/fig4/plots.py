@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 
 from landscope.plots.style import FIT, FRESH, NULL, OWN, PALETTE, add_line, add_points, new_figure, numbers, ranks_of
 from landscope.reproduction.figures.fig4.claims import PAPER_BOUND
-from landscope.reproduction.figures.figure import Plot
 from landscope.reproduction.figures.two_task_experiment import PAPER_METHOD, PAPER_STRENGTH, TwoTaskResults
-from landscope.reproduction.sequential.ablations import COMPARED
 from landscope.reproduction.sequential.continual_result import ContinualResult
+from landscope.reproduction.sequential.methods import COMPARED
 
 __all__ = [
     "PAPER_PLOTS",
@@ -26,7 +24,6 @@ __all__ = [
     "errors_over_steps",
     "fronts",
     "late_fronts",
-    "plots_of",
 ]
 
 _COLORS = (*PALETTE, FIT, "#00838f", NULL, "#000", "#ad8b00", "#c2185b")
@@ -35,7 +32,7 @@ _SHOWN = (
 )  # fmt: skip
 _SMALLEST = 0.01
 """Per cent: an error of zero is drawn here on a logarithmic axis."""
-_WITH_FLOOR = ("ldc-floor", COMPARED["ldc-floor"].default_strength or 1.0, "with floor, λ = 4", FRESH)
+_WITH_FLOOR = ("ldc-floor", COMPARED["ldc-floor"].method.default_strength or 1.0, "with floor, λ = 4", FRESH)
 _PAPER = (PAPER_METHOD, PAPER_STRENGTH, f"LDC, λ = {PAPER_STRENGTH:g}", OWN)
 
 
@@ -56,7 +53,7 @@ def errors_over_steps(results: Sequence[TwoTaskResults]) -> go.Figure:
 
 def displacements(results: Sequence[TwoTaskResults]) -> go.Figure:
     """Fig. 4B and D: how far the weights of the first seed moved along each mode in an epoch."""
-    trials, step = results[0].reported[0], results[0].stops[1]
+    trials, step = results[0].reported[0], results[0].epoch
     place = trials.step.tolist().index(step)
     figure = new_figure("rank i of the mode of task 1", "displacement", log_x=True, log_y=True)
     for row, number in enumerate(trials.moved):
@@ -70,7 +67,7 @@ def displacements(results: Sequence[TwoTaskResults]) -> go.Figure:
 
 def fronts(results: Sequence[TwoTaskResults]) -> go.Figure:
     """Fig. 4E: the errors of both tasks over strengths, after an epoch; mean over seeds."""
-    return _fronts(results[0], results[0].stops[1])
+    return _fronts(results[0], results[0].epoch)
 
 
 def late_fronts(results: Sequence[TwoTaskResults]) -> go.Figure:
@@ -81,7 +78,7 @@ def late_fronts(results: Sequence[TwoTaskResults]) -> go.Figure:
 def _fronts(results: TwoTaskResults, step: int) -> go.Figure:
     figure = new_figure("test error of task 1 (%)", "test error of task 2 (%)", log_x=True, log_y=True)
     for method, color in zip(_SHOWN, _COLORS, strict=False):
-        counts = (results.n_modes, 2 * results.n_modes) if COMPARED[method].takes_modes else (0,)
+        counts = (results.n_modes, 2 * results.n_modes) if COMPARED[method].counts == "modes" else (0,)
         points = next(filter(None, (results.front(method, count, step) for count in counts)), [])
         x, y = (_percent(np.array([errors[task] for _, errors in points])) for task in (0, 1))
         text = [f"λ = {strength:.3g}" for strength, _ in points]
@@ -97,12 +94,12 @@ def error_by_number(results: Sequence[TwoTaskResults]) -> go.Figure:
     first = results[0]
     figure = new_figure("number of constraints", "summed test error (%)", log_x=True, log_y=True)
     for method, strength, label, color in (_PAPER, _WITH_FLOOR):
-        by_seed = [trials.error_by_count(method, strength, first.stops[1]) for trials in first.reported]
+        by_seed = [trials.error_by_count(method, strength, first.epoch) for trials in first.reported]
         points = [point for errors in by_seed for point in errors.items()]
         x, y = np.array([count for count, _ in points]), np.array([error for _, error in points])
         add_points(figure, x, _percent(y), label, color, 5)
     for count in first.counts("ewc"):
-        errors = first.best("ewc", first.stops[1], count).errors.sum(dim=1)
+        errors = first.best("ewc", first.epoch, count).errors.sum(dim=1)
         constrained = np.full(len(errors), count or first.reported[0].dim)
         add_points(figure, constrained, _percent(numbers(errors)), "EWC, tuned", FIT, 5)
     _name_once(figure)
@@ -136,22 +133,15 @@ def errors_in_sequence(result: ContinualResult) -> go.Figure:
 
 
 PAPER_PLOTS = (
-    (errors_over_steps, "Errors while task 2 is learnt (Fig. 4A, C).", "P; mean over seeds."),
-    (displacements, "Displacements (Fig. 4B, D).", "P, one seed, after an epoch."),
-    (fronts, "Both errors over strengths, after an epoch (Fig. 4E).", "P; mean over seeds."),
-    (late_fronts, "The same after five epochs.", "P; mean over seeds."),
-    (error_by_number, "Errors by the number of constraints (Fig. 4F).", "P, after an epoch."),
+    ("Errors while task 2 is learnt (Fig. 4A, C).", errors_over_steps, "P; mean over seeds."),
+    ("Displacements (Fig. 4B, D).", displacements, "P, one seed, after an epoch."),
+    ("Both errors over strengths, after an epoch (Fig. 4E).", fronts, "P; mean over seeds."),
+    ("The same after five epochs.", late_fronts, "P; mean over seeds."),
+    ("Errors by the number of constraints (Fig. 4F).", error_by_number, "P, after an epoch."),
 )
-"""Pictures of Fig. 4: the function, the heading and the caption."""
+"""Pictures of Fig. 4."""
 PLOTS = (
-    (errors_over_steps, "Errors while task 2 is learnt.", "Mean over seeds."),
-    (fronts, "Both errors over strengths, after an epoch.", "Mean over seeds."),
+    ("Errors while task 2 is learnt.", errors_over_steps, "Mean over seeds."),
+    ("Both errors over strengths, after an epoch.", fronts, "Mean over seeds."),
 )
 """Pictures of sec-S8."""
-
-
-def plots_of(
-    pictures: Sequence[tuple[Callable[..., go.Figure], str, str]], results: Sequence[TwoTaskResults]
-) -> list[Plot]:
-    """Pictures of results, drawn when a page asks for them."""
-    return [Plot(heading, functools.partial(draw, results), caption) for draw, heading, caption in pictures]

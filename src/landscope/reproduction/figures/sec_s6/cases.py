@@ -19,16 +19,15 @@ class Case:
     """One row of the table, or one for each layer.
 
     Args:
-        key: Short name; the first part of the names of its run folders.
+        key: Short name, the first part of the names of its run folders; cases of the same key share their runs.
         title: Name in the table.
-        changes: Settings that differ from the shared ones; none if the runs are those of another case.
+        changes: Settings that differ from the shared ones.
         quick: Further changes in a quick reproduction.
         layers: Layers to analyse one by one, all of them recorded; by default the selection as a whole.
         n_modes: Number of log-spaced modes to measure a layer along; by default all of the fitted range.
         preconditioned: Measure in the coordinates in which the optimiser takes plain steps.
         batch_norm: Statistics of batch normalisation on the landscape, kept or re-estimated at every point.
         seeds: Largest number of seeds, for cases that take long.
-        run: Key of the case that has the same runs; by default the case has its own.
         standard: Whether its runs are those of the paper's own network, at some batch size and learning rate, which
             other figures share.
     """
@@ -42,7 +41,6 @@ class Case:
     preconditioned: bool = False
     batch_norm: BatchNorm = "kept"
     seeds: int | None = None
-    run: str | None = None
     standard: bool = False
 
     def n_seeds(self, plan: Plan) -> int:
@@ -50,20 +48,28 @@ class Case:
         return min(plan.seeds, self.seeds or plan.seeds)
 
     def settings(self, plan: Plan, seed: int) -> Settings:
-        """Settings of its own runs."""
+        """Settings of a run."""
         return plan.settings_with(**{**self.changes, **(self.quick if plan.quick else {}), "seed": seed})
 
     def run_name(self, plan: Plan, seed: int) -> str:
         """Name of a run."""
         if self.standard:
             return run_name(standard_pair(self.settings(plan, seed)), seed)
-        return f"{self.run or self.key}-seed{seed}"
+        return f"{self.key}-seed{seed}"
 
 
 _SEQUENCES = {"data": "modular-addition", "network": "gpt2", "optimizer": "adam", "learning_rate": 1e-3}
-
 _QUICK_CNN = {"record_every": 1, "flatness_samples": None, "window_epochs": 20, "max_epochs": 40}
-
+_RESIDUAL = Case(
+    "residual",
+    "residual network, SGD, statistics of BatchNorm kept",
+    {"network": "residual", "train_samples": 12_000, "flatness_samples": 2_000},
+    {"train_samples": None, **_QUICK_CNN},
+    ("stages.0.conv1.weight",),
+    n_modes=100,
+    seeds=2,
+)
+_ADAM = Case("adam", "MLP, Adam, α = 0.001", {"optimizer": "adam", "learning_rate": 1e-3})
 CASES = (
     Case(
         "cifar-cnn",
@@ -92,17 +98,9 @@ CASES = (
         _QUICK_CNN,
         ("0.weight", "3.weight", "7.weight"), n_modes=100, seeds=1,
     ),
-    Case(
-        "residual",
-        "residual network, SGD, statistics of BatchNorm kept",
-        {"network": "residual", "train_samples": 12_000, "flatness_samples": 2_000},
-        {"train_samples": None, **_QUICK_CNN},
-        ("stages.0.conv1.weight",), n_modes=100, seeds=2,
-    ),
-    Case(
-        "residual-re-estimated",
-        "the same, statistics re-estimated at every point",
-        layers=("stages.0.conv1.weight",), n_modes=40, seeds=2, run="residual", batch_norm="re-estimated",
+    _RESIDUAL,
+    dataclasses.replace(
+        _RESIDUAL, title="the same, statistics re-estimated at every point", n_modes=40, batch_norm="re-estimated"
     ),
     Case("sgd", "MLP, SGD", standard=True),
     Case("sgd-B100", "MLP, SGD, B = 100", {"batch_size": 100}, standard=True),
@@ -112,10 +110,9 @@ CASES = (
         "nesterov", "MLP, Nesterov momentum 0.9, α = 0.01",
         {"momentum": 0.9, "nesterov": True, "learning_rate": 0.01},
     ),
-    Case("adam", "MLP, Adam, α = 0.001", {"optimizer": "adam", "learning_rate": 1e-3}),
-    Case(
-        "adam-preconditioned", "the same in Adam's preconditioned coordinates", run="adam", preconditioned=True,
-        layers=("2.weight",),
+    _ADAM,
+    dataclasses.replace(
+        _ADAM, title="the same in Adam's preconditioned coordinates", preconditioned=True, layers=("2.weight",)
     ),
     Case("mse", "MLP, SGD, squared error", {"loss": "mse", "max_epochs": 100}),
     Case("label-noise", "MLP, SGD, 10 % label noise", {"label_noise": 0.1, "max_epochs": 100}),

@@ -27,7 +27,6 @@ CLAIMS = (
         (0.0, math.inf),
         "the sign",
         "every case in-sample, in fresh data, and under shuffled increments",
-        stage="sec-S6",
     ),
 )
 
@@ -60,14 +59,7 @@ class CaseResult:
 
 
 def universality_measurements(cases: Sequence[CaseResult]) -> dict[str, Measurement]:
-    """The claim ``universal``: the smallest exponent of all cases, each case beside its own null.
-
-    Args:
-        cases: All cases.
-
-    Returns:
-        The measurement of the claim ``universal``.
-    """
+    """The claim ``universal``: the smallest exponent of all cases, each case beside its own null."""
     measured = [case for case in cases if not math.isnan(_mean(case.in_sample))]
     if not measured:
         return {"universal": Measurement(math.nan, note="no case has an exponent")}
@@ -79,7 +71,8 @@ def universality_measurements(cases: Sequence[CaseResult]) -> dict[str, Measurem
         ("in fresh data not inverse for", [case for case in measured if _mean(case.fresh) <= 0]),
         ("the training error was not zero for", [case for case in measured if max(case.training_error) > 0]),
     ):
-        note += f"; {text} {', '.join(dict.fromkeys(_name(case) for case in named))}" if named else ""
+        names = dict.fromkeys(f"{case.name} ({case.weights})" for case in named)
+        note += f"; {text} {', '.join(names)}" if named else ""
     controls = (
         _null(measured),
         Control("the same modes in fresh data", (min(fresh, default=math.nan), max(fresh, default=math.nan)), "agree"),
@@ -92,14 +85,11 @@ def _null(cases: Sequence[CaseResult]) -> Control:
     tested = [case for case in cases if any(not math.isnan(row.psi) for row in case.null)]
     as_inverse = [case for case in tested if _mean(case.in_sample) <= _upper(case.null)]
     finding = f"is as inverse in {len(as_inverse)} of {len(tested)} cases"
-    if as_inverse:
-        return Control(NULL_NAME, (-math.inf, math.inf), "differ", finding)
-    if len(tested) < len(cases):
-        return Control(
-            NULL_NAME, (math.nan, math.nan), "differ", f"was measured in {len(tested)} of {len(cases)} cases"
-        )
-    # Each case has passed its own null: no value is that of the null.
-    return Control(NULL_NAME, (-math.inf, -math.inf), "differ", finding)
+    if not as_inverse and len(tested) < len(cases):
+        finding = f"was measured in {len(tested)} of {len(cases)} cases"
+        return Control(NULL_NAME, (math.nan, math.nan), "differ", finding)
+    # Where each case has passed its own null, no value is that of the null.
+    return Control(NULL_NAME, (-math.inf, math.inf if as_inverse else -math.inf), "differ", finding)
 
 
 def _upper(null: Sequence[Exponents]) -> float:
@@ -110,10 +100,6 @@ def _upper(null: Sequence[Exponents]) -> float:
 
 def _interval(rows: Sequence[Exponents]) -> tuple[float, float]:
     return seed_interval([row.psi for row in rows]) if len(rows) > 1 else rows[0].psi_interval
-
-
-def _name(case: CaseResult) -> str:
-    return f"{case.name} ({case.weights})"
 
 
 def _mean(rows: Sequence[Exponents]) -> float:

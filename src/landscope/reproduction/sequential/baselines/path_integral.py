@@ -9,13 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscope._checks import check_positive
 from landscope.memory.accumulate import accumulate
 from landscope.parameters import ParameterSpace, Selection
 from landscope.penalties.proximal import ProximalSteps
 from landscope.penalties.quadratic import QuadraticPenalty
 from landscope.protocols import Penalty
-from landscope.reproduction.sequential.baselines.protocol import check_moves
 from landscope.step_size import gradient_scale, was_skipped
 
 __all__ = ["SynapticIntelligence"]
@@ -34,12 +32,9 @@ class SynapticIntelligence:
 
     Args:
         model: The model in training.
-        select: Which weights, see :meth:`landscope.ParameterSpace.of`.
+        select: Weights to hold.
         strength: c.
         damping: xi.
-
-    Raises:
-        InputError: If the selection does not fit or a number is not positive.
 
     Example:
         One weight that falls from 1 to 0.9 along a slope of 1 reduced the loss by 0.1.
@@ -66,9 +61,8 @@ class SynapticIntelligence:
         damping: float = 0.1,
     ) -> None:
         self.model, self.space = model, ParameterSpace.of(model, select)
-        self.strength, self.damping = check_positive("strength", strength), check_positive("damping", damping)
+        self.strength, self.damping = strength, damping
         self.held: Penalty | None = None
-        self.n_tasks = 0
         self._begin()
 
     def _begin(self) -> None:
@@ -78,7 +72,6 @@ class SynapticIntelligence:
     @contextlib.contextmanager
     def training(self, optimizer: torch.optim.Optimizer) -> Generator[None]:
         """Add up how much each weight reduces the loss, and hold earlier tasks."""
-        check_moves(optimizer, self.model)
         tensors = self.space.tensors(self.model)
         before: list[Tensor] = []
 
@@ -110,10 +103,9 @@ class SynapticIntelligence:
             parameters=self.space.names,
         )
         self.held = accumulate(self.held, latest)
-        self.n_tasks += 1
         self._begin()
 
     @property
     def n_stored(self) -> int:
-        """Numbers stored of earlier tasks."""
+        """Number of values stored for earlier tasks."""
         return 0 if self.held is None else self.held.n_stored

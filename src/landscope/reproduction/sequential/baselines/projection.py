@@ -11,10 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from landscope._checks import check_count
-from landscope.errors import InputError
 from landscope.parameters import ParameterSpace, Selection
-from landscope.reproduction.sequential.baselines.protocol import check_moves
 from landscope.risk.empirical import EmpiricalRisk
 
 __all__ = ["GradientProjectionMemory", "OrthogonalGradientDescent"]
@@ -29,12 +26,11 @@ class _Projection(abc.ABC):
     """Projects the gradient before every step of an optimiser."""
 
     def __init__(self, model: nn.Module, select: Selection | Iterable[Selection] | None) -> None:
-        self.model, self.space, self.n_tasks = model, ParameterSpace.of(model, select), 0
+        self.model, self.space = model, ParameterSpace.of(model, select)
 
     @contextlib.contextmanager
     def training(self, optimizer: torch.optim.Optimizer) -> Generator[None]:
         """Project every gradient."""
-        check_moves(optimizer, self.model)
         tensors = self.space.tensors(self.model)
 
         def project(*_: object) -> None:
@@ -65,11 +61,8 @@ class GradientProjectionMemory(_Projection):
 
     Args:
         model: The model in training.
-        select: Which weights: of linear and convolutional layers.
-        threshold: Share of the squares to hold.
-
-    Raises:
-        InputError: If the selection does not fit, or the threshold is not above 0 and at most 1.
+        select: Weights of linear and convolutional layers.
+        threshold: Share of the squares to hold, at most 1.
 
     Example:
         >>> import torch
@@ -89,8 +82,6 @@ class GradientProjectionMemory(_Projection):
         threshold: float = 0.97,
     ) -> None:
         super().__init__(model, select)
-        if not 0 < threshold <= 1:
-            raise InputError(expected="a threshold above 0, at most 1", got=f"{threshold}", hint="Take 0.97.")
         self.threshold = threshold
         self._layers: list[tuple[Int[Tensor, "m n"], Float[Tensor, "n k"]]] = []
 
@@ -105,7 +96,6 @@ class GradientProjectionMemory(_Projection):
             (layer.columns, _grown(basis.to(layer.inputs), layer.inputs, self.threshold).to(risk.w0))
             for layer, basis in zip(layers, known, strict=True)
         ]
-        self.n_tasks += 1
 
     def projected(self, gradient: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         """The part of a gradient that earlier tasks leave free."""
@@ -117,7 +107,7 @@ class GradientProjectionMemory(_Projection):
 
     @property
     def n_stored(self) -> int:
-        """Numbers stored of earlier tasks."""
+        """Number of values stored for earlier tasks."""
         return sum(basis.numel() for _, basis in self._layers)
 
 
@@ -144,12 +134,9 @@ class OrthogonalGradientDescent(_Projection):
 
     Args:
         model: The model in training; its outputs are logits ``[b, classes]``.
-        select: Which weights, see :meth:`landscope.ParameterSpace.of`.
+        select: Weights to project.
         n_samples: Samples of each task; N numbers are stored for each.
         seed: Seed of their choice.
-
-    Raises:
-        InputError: If the selection does not fit.
 
     Example:
         >>> import torch
@@ -169,7 +156,7 @@ class OrthogonalGradientDescent(_Projection):
         seed: int = 0,
     ) -> None:
         super().__init__(model, select)
-        self.n_samples = check_count("n_samples", n_samples, minimum=1)
+        self.n_samples = n_samples
         self._generator = torch.Generator().manual_seed(seed)
         self._basis = self.space.flatten(model)[None][:0]
 
@@ -184,7 +171,6 @@ class OrthogonalGradientDescent(_Projection):
         finally:
             self.model.train(was_training)
         self._basis = torch.cat([self._basis.to(rows), _new_directions(self._basis.to(rows), rows)])
-        self.n_tasks += 1
 
     def _gradient(self, inputs: Tensor, label: int) -> Float[Tensor, " N"]:
         slopes = torch.autograd.grad(
@@ -199,7 +185,7 @@ class OrthogonalGradientDescent(_Projection):
 
     @property
     def n_stored(self) -> int:
-        """Numbers stored of earlier tasks."""
+        """Number of values stored for earlier tasks."""
         return self._basis.numel()
 
 

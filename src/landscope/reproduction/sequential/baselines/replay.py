@@ -8,8 +8,7 @@ from collections.abc import Callable, Generator
 import torch
 from torch import Tensor, nn
 
-from landscope._checks import check_count
-from landscope.reproduction.sequential.baselines.protocol import check_moves
+from landscope.reproduction.sequential.task_data import SelectedOutputs
 from landscope.step_size import gradient_scale
 
 __all__ = ["Replay"]
@@ -20,7 +19,8 @@ class Replay:
 
     .. math:: g \leftarrow \nabla L(\text{minibatch}) + \nabla L(\text{minibatch of all stored samples})
 
-    Methods that may store samples usually beat those that must not, so this is an upper reference.
+    Methods that may store samples usually beat those that must not, so this is an upper reference. The outputs of its
+    own task answer for each sample.
 
     Args:
         model: The model in training.
@@ -28,29 +28,23 @@ class Replay:
         batch_size: Samples of a minibatch of them.
         seed: Seed of both choices.
 
-    Raises:
-        InputError: If a number is not positive.
-
     Example:
         >>> import torch
         >>> model = torch.nn.Linear(2, 2)
         >>> memory = Replay(model, n_samples=3)
         >>> memory.consolidate(torch.nn.CrossEntropyLoss(), (torch.randn(9, 2), torch.tensor([0, 1, 1] * 3)))
-        >>> memory.n_tasks, memory.n_stored
-        (1, 9)
+        >>> memory.n_stored
+        9
     """
 
     def __init__(self, model: nn.Module, *, n_samples: int = 100, batch_size: int = 50, seed: int = 0) -> None:
-        self.model, self.n_tasks = model, 0
-        self.n_samples = check_count("n_samples", n_samples, minimum=1)
-        self.batch_size = check_count("batch_size", batch_size, minimum=1)
+        self.model, self.n_samples, self.batch_size = model, n_samples, batch_size
         self._generator = torch.Generator().manual_seed(seed)
-        self._stored: list[tuple[Callable[..., Tensor], Tensor, Tensor]] = []
+        self._stored: list[tuple[Callable[..., Tensor], Tensor, Tensor, slice]] = []
 
     @contextlib.contextmanager
     def training(self, optimizer: torch.optim.Optimizer) -> Generator[None]:
         """Add the gradient of stored samples before every step."""
-        check_moves(optimizer, self.model)
         handle = optimizer.register_step_pre_hook(self._add)
         try:
             yield
@@ -61,24 +55,25 @@ class Replay:
     def _add(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
         if not self._stored:
             return
-        counts = torch.tensor([len(labels) for _, _, labels in self._stored])
+        counts = torch.tensor([len(labels) for _, _, labels, _ in self._stored])
         drawn = torch.randint(int(counts.sum()), (self.batch_size,), generator=self._generator)
         task = torch.bucketize(drawn, counts.cumsum(0), right=True)
         place = drawn - (counts.cumsum(0) - counts)[task]
-        for number, (criterion, inputs, labels) in enumerate(self._stored):
+        body = self.model.body if isinstance(self.model, SelectedOutputs) else self.model
+        for number, (criterion, inputs, labels, columns) in enumerate(self._stored):
             rows = place[task == number].to(labels.device)
             if len(rows):
-                loss = criterion(self.model(inputs[rows]), labels[rows])
+                loss = criterion(body(inputs[rows])[:, columns], labels[rows])
                 (loss.mean() * (len(rows) / self.batch_size) * gradient_scale(optimizer)).backward()
 
     def consolidate(self, criterion: Callable[..., Tensor], data: tuple[Tensor, Tensor]) -> None:
-        """Store some samples ``(inputs, labels)`` of this task, and its loss."""
+        """Store some samples ``(inputs, labels)`` of this task, its loss, and the outputs that answer."""
         inputs, labels = data
         chosen = torch.randperm(len(labels), generator=self._generator)[: self.n_samples].to(labels.device)
-        self._stored.append((criterion, inputs[chosen].clone(), labels[chosen].clone()))
-        self.n_tasks += 1
+        columns = self.model.columns if isinstance(self.model, SelectedOutputs) else slice(None)
+        self._stored.append((criterion, inputs[chosen].clone(), labels[chosen].clone(), columns))
 
     @property
     def n_stored(self) -> int:
-        """Numbers stored of earlier tasks."""
-        return sum(inputs.numel() + labels.numel() for _, inputs, labels in self._stored)
+        """Number of values stored for earlier tasks."""
+        return sum(inputs.numel() + labels.numel() for _, inputs, labels, _ in self._stored)

@@ -1,4 +1,4 @@
-"""The page of ``landscope continual``."""
+"""The page of ``landscope continual``, and its verdicts on the claims of Fig. 4."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from landscope import plots
+from landscope.claims.statements import judged
+from landscope.claims.verdict import Judgement
 from landscope.report.render import render
 from landscope.reproduction.experiment.folder import ExperimentFolder
-from landscope.reproduction.experiment.settings import TaskSettings
-from landscope.reproduction.figures.fig4.one_seed import judgements_of
+from landscope.reproduction.experiment.settings import Settings, TaskSettings
+from landscope.reproduction.figures.fig4.claims import CLAIMS, single_seed_measurements
 from landscope.reproduction.figures.fig4.plots import errors_in_sequence
 from landscope.reproduction.sequential.command import TASKS_NOTE
 from landscope.reproduction.sequential.continual_result import ContinualResult
 from landscope.storage.atomic import write_text
 
-__all__ = ["HEADINGS", "table_rows", "write_continual_report"]
+__all__ = ["HEADINGS", "judgements_of", "table_rows", "write_continual_report"]
 
 HEADINGS = ("method", "average error (%)", "forgetting (points)", "stored / weights", "minibatches", "seconds")
 _PRETRAINING = {
@@ -23,6 +25,16 @@ _PRETRAINING = {
     "all": "all layers pretrained on all classes",
     "none": "all layers free, without pretraining",
 }
+_PAPER = {"tasks": [[0, 1], [2, 3]], "pretraining": "tasks", "max_epochs": 50, "window_epochs": 10}
+_EPOCH = 241
+"""Minibatches in an epoch of the digits 2 and 3 of MNIST."""
+
+
+def judgements_of(run: ExperimentFolder, results: Sequence[ContinualResult]) -> list[Judgement]:
+    """Verdicts of one seed on the paper's claims, in the paper's setting; none otherwise."""
+    if run.settings != Settings(data="mnist", seed=run.settings.seed) or run.read_note(TASKS_NOTE) != _PAPER:
+        return []
+    return judged(single_seed_measurements(results, step=_EPOCH), CLAIMS)
 
 
 def write_continual_report(run: ExperimentFolder, results: Sequence[ContinualResult]) -> Path:

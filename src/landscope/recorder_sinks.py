@@ -1,0 +1,172 @@
+"""Where a recorder keeps its rows: in memory, or in a folder that a resumed training continues."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscope.errors import InputError, StorageError
+from landscope.parameters import ParameterSpace
+from landscope.results import stamp
+from landscope.storage.rows import RowStore
+from landscope.trajectory import Trajectory, open_trajectory, trajectory_attributes, trajectory_columns
+
+__all__ = ["DiskSink", "MemorySink", "other_spacing"]
+
+_SEARCHED = 50
+"""Steps on either side of the one that was named, among which the weights of a model are searched."""
+
+
+def other_spacing(recorded: int, asked: int, path: Path) -> InputError:
+    """The error of a recording that would go on with other gaps between its rows."""
+    return InputError(
+        expected=f"every={recorded}, as in the rows of {path}",
+        got=f"every={asked}",
+        hint=f"Go on with every={recorded}, or record to another path.",
+    )
+
+
+class MemorySink:
+    """Keeps every block, or as few of the latest as hold the last rows."""
+
+    def __init__(self, space: ParameterSpace, precision: torch.dtype, last: int | None) -> None:
+        self._space, self._precision, self._last = space, precision, last
+        self._blocks: list[tuple[Tensor, ...]] = []
+
+    def check(self, first_step: int, weights: Tensor) -> None:
+        """Rows in memory are of this recorder alone: none is recorded again."""
+
+    def begin(self, first_step: int) -> None:
+        """Keep all rows."""
+
+    def check_there(self) -> None:
+        """Memory is always there."""
+
+    def add(self, *block: Tensor) -> None:
+        """Keep a block: weights, steps, learning rates and losses of some rows."""
+        self._blocks.append(block)
+        if self._last is not None:
+            rows = sum(len(steps) for _, steps, _, _ in self._blocks)
+            while rows - len(self._blocks[0][1]) >= self._last:
+                rows -= len(self._blocks.pop(0)[1])
+
+    def trajectory(self) -> Trajectory | None:
+        """The rows so far; None where there are none."""
+        if not self._blocks:
+            return None
+        if len(self._blocks) > 1:  # joined once, so that asking twice costs nothing
+            self._blocks = [tuple(torch.cat(parts) for parts in zip(*self._blocks, strict=True))]
+        kept = slice(None) if self._last is None else slice(-self._last, None)
+        weights, steps, rates, losses = (part[kept] for part in self._blocks[0])
+        return Trajectory.of(
+            weights, steps=steps, learning_rate=rates, loss=losses, space=self._space, precision=self._precision
+        )
+
+
+class DiskSink:
+    """Writes every block to a folder."""
+
+    def __init__(
+        self,
+        space: ParameterSpace,
+        path: Path,
+        precision: torch.dtype,
+        rows_per_block: int,
+        *,
+        resume: bool,
+        before: int,
+        every: int,
+    ) -> None:
+        self._path, self._every = path, every
+        if resume and path.exists():
+            self._store = RowStore.open(path, writable=True)
+            self._check_same(space)
+            steps = self._steps()
+            self._check_no_gap(steps, before)
+            self._check_spacing(steps[steps < before], every)
+        else:
+            self._store = RowStore.create(
+                path,
+                trajectory_columns(space, precision),
+                rows_per_block=rows_per_block,
+                attributes={
+                    **trajectory_attributes(space, precision),
+                    "first_step": before,
+                    "provenance": stamp(),
+                },
+            )
+
+    def check(self, first_step: int, weights: Tensor) -> None:
+        """Raise unless rows reach to a step, and the row before it, where there is one, has these weights."""
+        self._store = RowStore.open(self._path, writable=True)  # others may have written since this was made
+        steps = self._steps()
+        self._check_no_gap(steps, first_step)
+        (found,) = np.nonzero(steps == first_step - 1)
+        if len(found) and not self._row_equals(int(found[0]), weights):
+            others = np.argwhere(np.abs(steps - first_step) <= _SEARCHED).flatten().tolist()
+            same = next((int(steps[row]) for row in others if self._row_equals(row, weights)), None)
+            raise InputError(
+                expected=f"a model with the weights of step {first_step - 1}, as recorded in {self._path}",
+                got="other weights" if same is None else f"those of step {same}",
+                hint=f"Load your checkpoint of step {first_step - 1} into the model before you continue to record"
+                + ("." if same is None else f", or pass first_step={same + 1}."),
+            )
+
+    def _row_equals(self, row: int, weights: Tensor) -> bool:
+        recorded = torch.from_numpy(self._store.read("weights", row, row + 1)[0])
+        return torch.equal(recorded, weights.to("cpu", recorded.dtype))
+
+    def begin(self, first_step: int) -> None:
+        """Remove the rows from a step on; they are recorded again."""
+        self._store.truncate(int((self._steps() < first_step).sum()))
+
+    def check_there(self) -> None:
+        """Raise if the folder was deleted."""
+        self._store.check_there()
+
+    def _steps(self) -> np.ndarray:
+        return self._store.read("steps", 0, self._store.rows)
+
+    def _check_same(self, space: ParameterSpace) -> None:
+        names = tuple(self._store.attributes.get("names", ()))
+        shapes = tuple(tuple(shape) for shape in self._store.attributes.get("shapes", ()))
+        if (names, shapes) != (space.names, space.shapes):
+            raise StorageError(
+                expected=f"a trajectory of {', '.join(space.names)} at {self._path}",
+                got=f"one of {', '.join(names) or 'nothing'}",
+                hint="Choose another path for this model.",
+            )
+
+    def _check_no_gap(self, steps: np.ndarray, before: int) -> None:
+        """Refuse a first step that leaves out rows which the run must have taken in between."""
+        every = self._every
+        due = (before - 1) // every * every
+        # A recording that was killed before its first rows were written still knows where it began.
+        last = int(steps[-1]) if len(steps) else int(self._store.attributes.get("first_step", before)) - 1
+        if due > last:
+            raise InputError(
+                expected=f"first_step of at most {last // every * every + every}, as the rows of"
+                f" {self._path} end with step {last}",
+                got=f"{before}",
+                hint="Rows in memory are lost when a process is killed: call recorder.flush() whenever you save a "
+                "checkpoint. Resume from an earlier checkpoint, or record to another path.",
+            )
+
+    def _check_spacing(self, kept: np.ndarray, every: int) -> None:
+        """Refuse to go on with other gaps between the rows than those of the rows that stay."""
+        gap = int(np.median(np.diff(kept))) if len(kept) > 1 else every
+        if gap != every:
+            raise other_spacing(gap, every, self._path)
+
+    def add(self, weights: Tensor, steps: Tensor, rates: Tensor, losses: Tensor) -> None:
+        """Write a block of rows."""
+        self._store.append(
+            weights=weights.numpy(), steps=steps.numpy(), learning_rate=rates.numpy(), loss=losses.numpy()
+        )
+
+    def trajectory(self) -> Trajectory | None:
+        """The rows so far; None where there are none."""
+        return open_trajectory(self._path) if self._store.rows else None

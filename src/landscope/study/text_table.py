@@ -1,0 +1,36 @@
+"""A table as text for a terminal, and as HTML for a notebook."""
+
+from __future__ import annotations
+
+import html
+from typing import ClassVar
+
+__all__ = ["TextTable"]
+
+_SHORT = 40
+
+
+class TextTable:
+    """Base of what is shown as a table; a subclass gives its headings and cells."""
+
+    headings: ClassVar[tuple[str, ...]]
+
+    def cells(self) -> list[list[str]]:
+        """Names and numbers as text, row by row."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        lines = [list(self.headings), *self.cells()]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+    def _repr_html_(self) -> str:
+        rows = "".join(_row("td", line) for line in self.cells())
+        return f"<table><thead>{_row('th', self.headings)}</thead><tbody>{rows}</tbody></table>"
+
+
+def _row(tag: str, line: list[str] | tuple[str, ...]) -> str:
+    """A row whose short cells, such as numbers with intervals, stay on one line."""
+    styles = [' style="white-space: nowrap"' if len(cell) < _SHORT else "" for cell in line]
+    cells = (f"<{tag}{style}>{html.escape(cell)}</{tag}>" for style, cell in zip(styles, line, strict=True))
+    return f"<tr>{''.join(cells)}</tr>"
