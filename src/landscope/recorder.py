@@ -92,6 +92,13 @@ class TrajectoryRecorder:
                 )
         self.space = ParameterSpace.of(model, select)
         self._tensors = self.space.tensors(model)
+        if not any(tensor.requires_grad for tensor in self._tensors):
+            warnings.warn(
+                f"None of the selected parameters requires a gradient: {', '.join(self.space.names)}. As long as they "
+                "are frozen they do not move, and there is nothing to analyse.",
+                LandscopeWarning,
+                stacklevel=3,
+            )
         self._optimizer = check_hooked(optimizer)
         self._every = check_count("every", every, minimum=1)
         if resume and first_step is None:

@@ -132,7 +132,8 @@ def test_an_interrupted_training_keeps_no_model_of_its_own(tmp_path):
     callback.close()
     assert study.saved_steps == [0, *range(4, 45, 4)]
     assert len(study.trajectory) == 45
-    study.analyse(until="modes", progress=False)
+    with pytest.warns(ls.errors.LandscopeWarning, match="did not end"):
+        study.analyse(until="modes", progress=False)
 
 
 class Adapted(nn.Module):

@@ -58,7 +58,7 @@ def test_what_is_no_path_is_named(path, parts):
 
 def test_problems_of_settings_are_said_in_our_words(tmp_path, parts):
     for settings, said in (
-        ({"fresh": (5, 10)}, "got settings: fresh needs a window beside it. Correct"),
+        ({"fresh": (5, 10)}, "got fresh needs a window beside it. Correct"),
         ({"window": (10, 5)}, r"got window: needs a first step before its last step \(not \(10, 5\)\)"),
     ):
         with pytest.raises(InputError, match=said):

@@ -38,6 +38,16 @@ def test_a_level_on_a_logarithmic_axis_stands_at_its_value_with_its_label():
     assert not figure.layout.annotations
 
 
+@pytest.mark.parametrize(
+    ("points", "ticks"), [([0.26, 1.7], "D2"), ([0.3, 0.6], None), ([1e-3, 1.0], None), ([np.nan, np.nan], None)]
+)
+def test_about_one_decade_has_few_ticks(points, ticks):
+    figure = style.new_figure("x", "y", log_x=True)
+    style.add_points(figure, np.array(points), np.ones(2), "points", style.OWN)
+    style.few_ticks(figure)
+    assert figure.layout.xaxis.dtick == ticks
+
+
 def test_a_level_belongs_to_one_of_several_plots():
     figure = style.panels(1, 2)
     figure.add_scatter(x=[1], y=[1], row=1, col=2)

@@ -1,6 +1,7 @@
 """What a study refuses before a training begins, and that the check leaves the training as it is."""
 
 import random
+import warnings
 
 import numpy as np
 import pytest
@@ -175,3 +176,41 @@ class Stream(IterableDataset):
 )
 def test_data_that_cannot_be_read_without_a_trace_are_left_alone(data):
     assert first_samples(data, collated=True) is None
+
+
+def test_inputs_and_targets_of_different_length_are_refused():
+    inputs, targets = samples()
+    with pytest.raises(InputError, match="40 inputs and 9 targets"):
+        ls.Study("nowhere", small.network(), small.CRITERION, (inputs, targets[:9]))
+
+
+def test_frozen_weights_are_named(tmp_path):
+    model = small.network()
+    model[0].requires_grad_(False)
+    with pytest.warns(ls.errors.LandscopeWarning, match=r"requires a gradient: 0\.weight"):
+        ls.TrajectoryRecorder(model, small.sgd(model), small.SELECT, path=tmp_path / "rows")
+
+
+def test_a_sum_without_its_gradient_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"sum as a tensor; got \(float, int\)"):
+        begun(tmp_path, DATA["batches"](), lambda model, batch: (of_pair(model, batch).sum().item(), len(batch[0])))
+
+
+def test_an_analysis_says_that_the_training_did_not_end_or_had_other_data(tmp_path):
+    model, (inputs, targets) = small.network(), small.samples()
+    study = ls.Study(tmp_path / "s", model, small.CRITERION, (inputs, targets), **small.SETTINGS)
+    optimizer = small.sgd(model)
+    with pytest.raises(KeyboardInterrupt), study.record(optimizer, small.SELECT):  # noqa: PT012 - a stopped training
+        small.train(model, optimizer, last=100)
+        raise KeyboardInterrupt
+    with pytest.warns(ls.errors.LandscopeWarning, match=r"did not end; .* \d+ rows .* first_step="):
+        study.analyse(until="modes", progress=False)
+    study.discard_results()
+    with study.record(optimizer, small.SELECT, first_step=101):
+        small.train(model, optimizer, first=101, last=120)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ls.errors.LandscopeWarning)
+        study.analyse(until="modes", progress=False)
+    other = ls.Study(tmp_path / "s", model, small.CRITERION, (inputs + 1, targets), **small.SETTINGS)
+    with pytest.warns(ls.errors.LandscopeWarning, match="other samples than those of the recorded training"):
+        other.analyse(until="modes", progress=False)

@@ -1,18 +1,25 @@
 """Every figure of a study is one call, is not empty, and has the common layout."""
 
+import dataclasses
 import importlib.util
+import math
 import re
 import shutil
 
 import numpy as np
 import pytest
+import torch
 
+import landscope as ls
 import small_study as small
+from landscope.landscape import Flatness
+from landscope.law.exponents import Exponents
 from landscope.plots.style import new_figure
 from landscope.report import CAPTIONS, SECTIONS, WIDE
 from landscope.study.figures import FIGURES
 
 MARGIN = new_figure("x", "y").layout.margin
+OVER_TRAINING = "temperature_profiles_over_training"
 LONGEST_TITLE = 36
 """Characters of a title that fit the height of a plot."""
 
@@ -58,6 +65,39 @@ def test_no_figure_has_a_layout_of_its_own(figures, name):
     assert all(note.yref != "paper" for note in layout.annotations)
 
 
+def test_the_first_step_of_the_training_is_dark_enough_to_see(figures):
+    opacity = [float(trace.line.color.split(",")[-1].rstrip(")")) for trace in figures[OVER_TRAINING].data]
+    assert opacity == sorted(opacity)
+    assert opacity[0] >= 0.3
+
+
+@pytest.fixture
+def without_flatness(analysed, tmp_path):
+    """An analysed study in which no direction has a measurable flatness."""
+    study = ls.Study(shutil.copytree(analysed.path, tmp_path / "without"))
+    for name in study.folder.names():
+        result = ls.load(study.folder.file(name))
+        if isinstance(result, Flatness | Exponents):
+            changed = {"width": result.width * math.nan, "bracketed": torch.zeros_like(result.bracketed)}
+            changed |= {"right": result.right * math.nan} if isinstance(result, Flatness) else {}
+            changed |= {"used": torch.zeros_like(result.used), "n_used": 0} if isinstance(result, Exponents) else {}
+            study.folder.save(name, dataclasses.replace(result, **changed))
+    return study
+
+
+def test_a_figure_against_flatness_is_left_out_where_no_flatness_was_measured(without_flatness):
+    left_out = {
+        "flatness_against_rank", "variance_against_flatness", "noise_against_flatness",
+        "correlation_time_against_flatness", "temperature_against_flatness", "equilibrium",
+    }  # fmt: skip
+    shown = without_flatness.plots.available()
+    assert not left_out & shown.keys()
+    assert not any("nan" in (trace.name or "") for trace in shown["log_loss_profiles"].data)
+    page = without_flatness.report().read_text()
+    reason = "not measured: no direction has a measurable flatness"
+    assert f"<b>C. Flatness against rank; D. Variance against flatness</b>: {reason}" in page
+
+
 @pytest.mark.skipif(importlib.util.find_spec("kaleido") is not None, reason="kaleido is installed")
 def test_saving_a_picture_without_kaleido_names_kaleido(figures, tmp_path):
     with pytest.raises(RuntimeError, match=r"pip install .*kaleido"):
@@ -67,6 +107,8 @@ def test_saving_a_picture_without_kaleido_names_kaleido(figures, tmp_path):
 def test_profiles_show_the_level_at_which_flatness_is_read(recorded):
     study = small.opened(recorded, ratio=1.5, n_nulls=0)
     study.analyse(progress=False)
-    level = study.plots.loss_profiles().layout.shapes[0]
+    layout = study.plots.loss_profiles().layout
+    level = layout.shapes[0]
     assert level.label.text == "1.5 L₀"
     assert level.y0 == pytest.approx(1.5 * study.flatness.loss0)
+    assert layout.yaxis.autorangeoptions.include > level.y0  # room for the label

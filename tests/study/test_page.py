@@ -1,12 +1,14 @@
 """The page of a study: contents that lead somewhere, folded reasons, and what is missing in its place."""
 
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pytest
 
+import landscope as ls
 import small_study as small
-from landscope.study import figures
+from landscope.study import figures, page
 
 
 class Page(HTMLParser):
@@ -56,8 +58,29 @@ def test_every_table_scrolls_within_its_box_or_folds(html):
 def test_the_page_names_what_was_not_measured_in_its_place(html):
     text = Page(html).text
     reason = "needs training on from the end of the window: ls.Study(..., train_on=f)"
-    assert f"Sampling; Stationarity: not measured: {reason}" in text
-    assert "exponents sampling reshuffled; exponents sampling shuffled once; " in text
+    assert f"Sampling; Stationarity; Lyapunov residual: not measured: {reason}" in text
+    assert "continued, reshuffled, same modes; continued, shuffled-once, same modes; " in text
+
+
+def test_the_page_names_the_phases_of_learning_in_their_section(analysed, tmp_path):
+    folder = shutil.copytree(analysed.path, tmp_path / "without")
+    study = ls.Study(folder)
+    study.folder.remove("noise-phases")
+    study.folder.note("not-measured", {"noise-phases": "got no losses"})
+    law, _, drift = study.report().read_text().partition('<h2 id="drift">')
+    assert "<b>Phases of learning</b>: not measured: got no losses" in drift.partition("<h2")[0]
+    assert "got no losses" not in law.partition('<h2 id="training">')[0]
+
+
+def test_the_page_of_controls_that_were_stopped_names_only_the_rows_that_are_left(analysed, tmp_path):
+    folder = shutil.copytree(analysed.path, tmp_path / "stopped")
+    study = ls.Study(folder)
+    study.folder.remove("exponents-langevin")
+    study.folder.note("timings", dict.fromkeys(("modes", "flatness", "law", "noise"), 1.0))
+    text = Page(study.report().read_text()).text
+    assert "Other directions" not in text
+    left = "equilibrium: isotropic Langevin, Hessian eigenvectors"
+    assert f"{left}: not measured: needs study.analyse(controls=True), or landscope controls FOLDER" in text
 
 
 def test_the_page_of_the_law_names_the_stages_that_are_left(recorded):
@@ -74,3 +97,12 @@ def test_a_figure_with_nothing_to_draw_is_named(analysed, monkeypatch):
     nothing = figures.StudyFigure(figures.FIGURES["path_along_later_modes"].results, lambda *_: None)
     monkeypatch.setitem(figures.FIGURES, "path_along_later_modes", nothing)
     assert "D. Diffusion: not measured: the results give nothing to draw" in Page(analysed.report().read_text()).text
+
+
+def test_the_facts_name_a_few_weights_and_how_many_more_there_are():
+    assert page._some_of(["a", "b", "c"]) == "a, b, c"
+    assert page._some_of(["a", "b", "c", "d", "e", "f"]) == "a, b, c, d and 2 more"
+
+
+def test_long_names_of_weights_leave_the_labels_of_the_facts_their_width(html):
+    assert ".facts { table-layout: fixed; } .facts td { overflow-wrap: anywhere; }" in html

@@ -333,7 +333,7 @@ def test_what_a_person_sees(recorded, analysed):
     assert table[1].startswith("in-sample")
     assert f"{analysed.law.in_sample.psi:.2f} [" in table[1]
     html = analysed.law._repr_html_()
-    assert html.count("<tr>") == len(table)
+    assert html.count("<tr>") + html.count("<p>") == len(table)
     assert "same modes, fresh data" in html
     with pytest.raises(KeyError, match="the rows are in-sample"):
         _ = analysed.law["in sample"]
@@ -619,3 +619,12 @@ def test_a_thinned_recording_has_all_controls(tmp_path):
     study = _controlled(study.path, _sgd_on())
     assert study.folder.has("exponents-sampling-with-replacement")
     assert study.folder.has("controls-yaida")
+
+
+def test_the_law_says_why_a_row_is_empty_and_which_is_missing(recorded):
+    study = small.opened(recorded, fresh="none", ratio=1e30)
+    study.analyse(progress=False)
+    text = repr(study.law)
+    assert re.search(r"in-sample: no exponents, .* of 2 to 30, 0 did not move and 29 have no flatness", text)
+    assert "same modes, fresh data: not measured: needs fresh data" in text
+    assert "<p>in-sample: no exponents" in study.law._repr_html_()

@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from landscope.directions.directions import Directions
@@ -28,7 +28,7 @@ class Spectrum(
     Result,
     kind="spectrum",
     dims={
-        "variance": ("mode",), "fresh_variance": ("mode",), "cosine_content": ("mode",), "drift_share": ("mode",),
+        **dict.fromkeys(("variance", "moves", "fresh_variance", "cosine_content", "drift_share"), ("mode",)),
         "path": ("point", "drawn"), "path_steps": ("point",),
     },
 ):  # fmt: skip
@@ -36,6 +36,7 @@ class Spectrum(
 
     Args:
         variance: sigma_i^2 of every mode, in-sample.
+        moves: Whether the window moved along the mode by more than rounding (:func:`landscope.directions.moving`).
         fresh_variance: The same modes measured on the fresh data.
         cosine_content: Likeness of each mode to the cosine of a random walk.
         drift_share: Share of the squared displacements of ten stretches that their mean explains, each mode.
@@ -45,14 +46,15 @@ class Spectrum(
         total_variance: Sum of the variance over all N directions.
         n_steps: Rows of the window.
         dim: Number of weights N.
-        gamma: Exponent of the spectrum, sigma_i^2 ~ i^(-gamma); NaN where fewer than three ranks exist.
-        spectrum_ranks: Ranks fitted.
+        gamma: Exponent of the spectrum, sigma_i^2 ~ i^(-gamma); NaN where fewer than three ranks move.
+        spectrum_ranks: First and last rank of the fit, which leaves out modes that do not move.
         modes_for_90_percent: Rank n at which modes 2 to n hold 90 % of the variance without mode 1; 1 where nothing
             moves besides mode 1.
         alignment: Cosine between p_1 and w0, its absolute value.
     """
 
     variance: Float[Tensor, " k"]
+    moves: Bool[Tensor, " k"]
     fresh_variance: Float[Tensor, " k"]
     cosine_content: Float[Tensor, " k"]
     drift_share: Float[Tensor, " k"]
@@ -111,6 +113,7 @@ def spectrum(
     w0 = window.row(-1).double()
     return Spectrum(
         variance=motion.variance,
+        moves=motion.moves,
         fresh_variance=torch.full_like(motion.variance, math.nan) if fresh is None else fresh.variance,
         cosine_content=motion.cosine_content,
         drift_share=motion.drift_share,

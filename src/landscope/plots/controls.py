@@ -22,6 +22,7 @@ from landscope.plots.style import (
     add_level,
     add_line,
     add_points,
+    few_ticks,
     new_figure,
     numbers,
     panels,
@@ -114,4 +115,5 @@ def equilibrium(run: Exponents, control: Exponents) -> go.Figure:
     for row, name, color in ((run, "the run (SGD)", OWN), (control, "isotropic Langevin", FRESH)):
         x, y = numbers(row.width[row.used]), numbers(row.variance[row.used])
         add_points(figure, x, y, f"{name}, ψ = {row.psi:.2f}", color, 5)
+    few_ticks(figure)
     return figure

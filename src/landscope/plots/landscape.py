@@ -9,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 import torch
 
+from landscope.directions.moving import moving
 from landscope.landscape.flatness import Flatness
 from landscope.landscape.profile import LossProfiles, ProfileFits
 from landscope.law.exponents import Exponents
@@ -23,6 +24,7 @@ from landscope.plots.style import (
     add_level,
     add_line,
     add_points,
+    few_ticks,
     logarithmic,
     new_figure,
     numbers,
@@ -45,6 +47,9 @@ __all__ = [
     "variance_against_flatness",
     "variance_spectrum",
 ]
+
+_ROOM_FOR_A_LABEL = 0.12
+"""Share of the height above L0 that the label of a level needs."""
 
 
 def training_curves(
@@ -94,17 +99,30 @@ def variance_spectrum(spectrum: Spectrum, surrogates: Sequence[Exponents]) -> go
     )
     add_points(figure, ranks_of(count), numbers(spectrum.fresh_variance), "same modes, fresh data", FRESH, 3)
     add_points(figure, ranks_of(count), numbers(spectrum.variance), "in-sample", OWN, 3.5)
-    first, last = spectrum.spectrum_ranks
-    if spectrum.gamma == spectrum.gamma:
-        ranks = np.array([first, last], dtype=float)
-        middle = numbers(spectrum.variance[first - 1 : last])
-        scale = np.exp(
-            np.mean(np.log(middle[middle > 0]) + spectrum.gamma * np.log(ranks_of(len(middle), first)[middle > 0]))
-        )
-        add_line(figure, ranks, scale * ranks**-spectrum.gamma, f"γ = {spectrum.gamma:.2f}", FIT, width=2)
-    top = float(spectrum.variance[0])
-    figure.update_yaxes(range=[np.log10(top) - 11, np.log10(top) + 0.5])
+    _add_spectrum_law(figure, spectrum)
+    _show_all_that_moves(figure, spectrum, surrogates)
     return figure
+
+
+def _add_spectrum_law(figure: go.Figure, spectrum: Spectrum) -> None:
+    """The fitted line, over the ranks fitted: least squares pass through the mean of the logarithms."""
+    ranks, (first, last) = ranks_of(len(spectrum.variance)), spectrum.spectrum_ranks
+    fitted = (ranks >= first) & (ranks <= last) & numbers(spectrum.moves)
+    if math.isnan(spectrum.gamma) or not fitted.any():
+        return
+    ranks, variance = ranks[fitted].astype(float), numbers(spectrum.variance)[fitted]
+    scale = np.exp(np.mean(np.log(variance) + spectrum.gamma * np.log(ranks)))
+    ends = ranks[[0, -1]]
+    add_line(figure, ends, scale * ends**-spectrum.gamma, f"γ = {spectrum.gamma:.2f}", FIT, width=2)
+
+
+def _show_all_that_moves(figure: go.Figure, spectrum: Spectrum, surrogates: Sequence[Exponents]) -> None:
+    """End the axis of the variance at the modes that move: still ones, near 1e-37, would flatten everything."""
+    moved = [(spectrum.variance, spectrum.moves), (spectrum.fresh_variance, moving(spectrum.fresh_variance))]
+    moved += [(law.variance, law.moves) for law in surrogates]
+    shown = np.log10(np.concatenate([numbers(variance[moves]) for variance, moves in moved]))
+    if len(shown):
+        figure.update_yaxes(range=[shown.min() - 0.5, shown.max() + 0.5])
 
 
 def accumulated_variance(spectrum: Spectrum, surrogates: Sequence[Exponents]) -> go.Figure:
@@ -152,7 +170,10 @@ def loss_profiles(drawn: LossProfiles, ranks: Sequence[int], ratio: float = math
     for row, (rank, color) in enumerate(zip(ranks, PALETTE, strict=False)):
         x, y = numbers(drawn.displacements[row]), numbers(drawn.loss[row])
         figure.add_scatter(x=x, y=y, name=f"i = {rank}", mode="lines+markers", marker={"size": 4, "color": color})
-    add_level(figure, ratio * drawn.loss0, "e L₀" if ratio == math.e else f"{ratio:g} L₀")
+    level = ratio * drawn.loss0
+    add_level(figure, level, "e L₀" if ratio == math.e else f"{ratio:g} L₀")
+    # Without room above it, a level over all profiles lies on the edge, and its label is cut off.
+    figure.update_yaxes(autorangeoptions={"include": level + _ROOM_FOR_A_LABEL * (level - drawn.loss0)})
     return figure
 
 
@@ -175,11 +196,12 @@ def log_loss_profiles(drawn: LossProfiles, fits: ProfileFits, ranks: Sequence[in
             showlegend=False, row=2, col=1,
         )  # fmt: skip
     left, right = float(flatness.left[ranks[row] - 1]), float(flatness.right[ranks[row] - 1])
-    level = np.log(drawn.loss0) + np.log(flatness.ratio)
-    figure.add_scatter(
-        x=[left, right], y=[level, level], name=f"F = {right - left:.3g}", mode="lines+markers",
-        line={"color": WALK}, marker={"symbol": "line-ns-open", "size": 12},
-    )  # fmt: skip
+    if math.isfinite(right - left):
+        level = np.log(drawn.loss0) + np.log(flatness.ratio)
+        figure.add_scatter(
+            x=[left, right], y=[level, level], name=f"F = {right - left:.3g}", mode="lines+markers",
+            line={"color": WALK}, marker={"symbol": "line-ns-open", "size": 12},
+        )  # fmt: skip
     figure.update_yaxes(title_text="ln L", row=1, col=1)
     figure.update_yaxes(title_text="residual", row=2, col=1)
     figure.update_xaxes(title_text="displacement δθ", row=2, col=1)
@@ -225,8 +247,10 @@ def correlation_time_against_flatness(
         fresh,
         nulls,
     )
-    if white_time is not None:
-        add_level(figure, white_time, "white, fixed directions", dash="dot", at="start")
+    flatness = numbers(in_sample.width[in_sample.used])
+    if white_time is not None and len(flatness):
+        ends = np.array([flatness.min(), flatness.max()])  # a label at the line would lie over points
+        add_line(figure, ends, np.full(2, white_time), "white, fixed directions", WALK, dash="dot", width=1.5)
     return figure
 
 
@@ -258,4 +282,5 @@ def _by_flatness(
         x, y = numbers(law.width[law.used]), numbers(getattr(law, quantity)[law.used])
         ends, middle = np.array([x.min(), x.max()]), np.exp(np.mean(np.log(y) + slope * np.log(x)))
         add_line(figure, ends, middle * ends**-slope, f"{symbol} = {slope:.2f} ({name})", color, width=2)
+    few_ticks(figure)
     return figure

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
+import torch
 from torch import Tensor
 
 from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature
@@ -21,12 +22,14 @@ from landscope.noise.velocity import VelocityStatistics
 from landscope.plots.style import (
     FIT,
     FRESH,
+    MANY_COLORS,
     NULL,
     OWN,
     PALETTE,
     add_level,
     add_line,
     add_points,
+    few_ticks,
     logarithmic,
     new_figure,
     numbers,
@@ -54,6 +57,10 @@ __all__ = [
     "temperature_against_loss",
     "temperature_profiles",
 ]
+
+_SYMBOLS = ("circle", "square", "diamond")
+_PALEST = 0.35
+"""Opacity of the first step of a training; paler lines are hard to see."""
 
 
 def minibatch_profiles(springs: Springs) -> go.Figure:
@@ -85,6 +92,7 @@ def spring_statistics(springs: Springs) -> go.Figure:
             scale = np.exp(np.mean(np.log(y[kept]) - slope * np.log(x[kept])))
             ends = np.array([x.min(), x.max()])
             add_line(figure, ends, scale * ends**slope, f"exponent {slope:.2f}", color, width=1.5)
+    few_ticks(figure)
     return figure
 
 
@@ -164,7 +172,7 @@ def temperature_against_flatness(noise: GradientNoise, width: Tensor, learning_r
 def temperature_profiles_over_training(over_training: TemperatureOverTraining) -> go.Figure:
     """Fig. 5C: active temperature along one mode at several checkpoints."""
     figure = new_figure(f"displacement δθ, i = {over_training.drawn_rank}", "active temperature", log_y=True)
-    shades = np.linspace(0.15, 1, max(2, len(over_training.profiles)))
+    shades = np.linspace(_PALEST, 1, max(2, len(over_training.profiles)))
     for profile, step, shade in zip(
         numbers(over_training.profiles), over_training.drawn_steps.tolist(), shades, strict=False
     ):
@@ -216,16 +224,23 @@ def inverse_loss_over_training(law: DriftLaw) -> go.Figure:
 
 
 def loss_along_drift(path: DriftPath) -> go.Figure:
-    """S2: margin and test error along the drift."""
-    figure = two_axes("displacement along p<sub>1</sub> from w₀", "margin", "test error (%)")
-    x = numbers(path.displacements)
-    for values, name, color, second in (
-        (path.margin / path.margin[0], "margin over its value at w₀", OWN, False),
-        (path.relative_margin / path.relative_margin[0], "margin per norm of the weights", NULL, False),
-        (100 * path.test_error, "test error (%)", FRESH, True),
-    ):
-        trace = go.Scatter(x=x, y=numbers(values), name=name, mode="lines+markers", line={"color": color})
-        figure.add_trace(trace, secondary_y=second)
+    """S2: margin and test error along the drift, as far as they were measured."""
+    margins = [
+        (path.margin / path.margin[0], "margin over its value at w₀", OWN),
+        (path.relative_margin / path.relative_margin[0], "margin per norm of the weights", NULL),
+    ]
+    margins = [curve for curve in margins if bool(torch.isfinite(curve[0]).any())]
+    errors = [(100 * path.test_error, "test error (%)", FRESH)] if bool(torch.isfinite(path.test_error).any()) else []
+    title = "displacement along p<sub>1</sub> from w₀"
+    if margins and errors:
+        figure, right = two_axes(title, "margin", "test error (%)"), {"secondary_y": True}
+    else:
+        figure, right = new_figure(title, "margin" if margins else "test error (%)"), {}
+    for (values, name, color), axis in [*((curve, {}) for curve in margins), *((curve, right) for curve in errors)]:
+        figure.add_scatter(
+            x=numbers(path.displacements), y=numbers(values), name=name, mode="lines+markers", line={"color": color},
+            **axis,
+        )  # fmt: skip
     return figure
 
 
@@ -240,13 +255,15 @@ def flatness_and_curvature(comparison: FlatnessAndCurvature) -> go.Figure:
 def noise_against_curvature(layers: Sequence[NoiseAndCurvature]) -> go.Figure:
     """Gradient noise against curvature in each layer, in two bases."""
     figure = new_figure("curvature H<sub>ii</sub>", "gradient noise C<sub>ii</sub>", log_x=True, log_y=True)
-    for number, layer in enumerate(layers):
+    names = list(dict.fromkeys(layer.layer for layer in layers))
+    for layer in layers:
         kept = numbers((layer.curvature > 0) & (layer.variance > 0))
-        symbol = "circle" if number % 2 == 0 else "circle-open"
+        turn, place = divmod(names.index(layer.layer), len(MANY_COLORS))
+        symbol = _SYMBOLS[turn % len(_SYMBOLS)] + ("" if layer.basis == layers[0].basis else "-open")
         name = f"{layer.layer}, {layer.basis}: {layer.exponent:.2f}"
         figure.add_scatter(
             x=numbers(layer.curvature)[kept], y=numbers(layer.variance)[kept], name=name, mode="markers",
-            marker={"size": 5, "symbol": symbol, "color": PALETTE[number // 2 % len(PALETTE)]},
+            marker={"size": 5, "symbol": symbol, "color": MANY_COLORS[place]},
         )  # fmt: skip
     taller(figure, len(layers))
     return figure

@@ -12,6 +12,7 @@ from torch import Tensor
 __all__ = [
     "FIT",
     "FRESH",
+    "MANY_COLORS",
     "NULL",
     "OWN",
     "PALETTE",
@@ -20,6 +21,7 @@ __all__ = [
     "add_line",
     "add_points",
     "as_html",
+    "few_ticks",
     "logarithmic",
     "new_figure",
     "numbers",
@@ -31,8 +33,10 @@ __all__ = [
 
 OWN, FRESH, NULL, WALK, FIT = "#1f5fa8", "#d9760b", "#9aa0a6", "#4a4a4a", "#b3261e"
 PALETTE = ("#1f5fa8", "#d9760b", "#2e7d32", "#7b3fa0")
+MANY_COLORS = (*PALETTE, FIT, "#00838f", "#8d6e63", "#c2185b", "#827717", "#000000")
 HEIGHT = 420
 _LINE_OF_LEGEND = 20
+_ABOUT_A_DECADE = (0.7, 1.4)
 _LEFT_OUT = ["downloadJson", "sendChartToCloud", "zoomIn2d", "zoomOut2d", "autoScale2d", "select2d", "lasso2d"]
 
 
@@ -66,6 +70,17 @@ def logarithmic(*, narrow: bool = False) -> dict[str, Any]:
         narrow: Whether there is no room for numbers between powers of ten.
     """
     return {"type": "log", "nticks": 4, **({"minorloglabels": "none"} if narrow else {})}
+
+
+def few_ticks(figure: go.Figure) -> None:
+    """Name only 1, 2 and 5 on the logarithmic axis of x if the points span about one decade.
+
+    Plotly would write out every digit there, and the labels overlap. It chooses well for shorter and longer spans.
+    """
+    x = np.concatenate([np.asarray(trace.x, dtype=float) for trace in figure.data])
+    x = x[np.isfinite(x) & (x > 0)]
+    if len(x) and _ABOUT_A_DECADE[0] < np.log10(x.max() / x.min()) < _ABOUT_A_DECADE[1]:
+        figure.update_xaxes(dtick="D2")
 
 
 def taller(figure: go.Figure, lines: int) -> None:

@@ -43,7 +43,8 @@ CAPTIONS = {
     "log_loss_profiles": (
         "B. Log-loss.",
         "The logarithm of the loss along one mode, with two fits: an inverse Gaussian (ln L is quadratic) and a "
-        "quadratic L. Below: residuals; the better fit stays nearer zero. The bar shows the flatness F.",
+        "quadratic L. Below: residuals; the better fit stays nearer zero. The bar shows the flatness F, "
+        "if it was measured.",
     ),
     "flatness_against_rank": (
         "C. Flatness against rank.",
@@ -127,8 +128,8 @@ CAPTIONS = {
     ),
     "loss_along_drift": (
         "Along the drift.",
-        "Margin (left axis) and test error (right axis) along the first mode from w₀. Grey: margin divided by the norm "
-        "of the weights; a margin that rises only because the weights grow leaves grey flat.",
+        "Margin (blue) and test error (orange) along the first mode from w₀, where they were measured. Grey: margin "
+        "divided by the norm of the weights; a margin that rises only because the weights grow leaves grey flat.",
     ),
     "flatness_and_curvature": (
         "Flatness and Hessian.",

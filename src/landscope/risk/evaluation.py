@@ -134,9 +134,9 @@ class ClosureLosses(BlockLosses):
         if isinstance(losses, tuple) and len(losses) == 2 and isinstance(losses[0], Tensor):
             return losses[0].sum().reshape(1), losses[1]
         raise InputError(
-            expected="batch_losses to return the loss of each sample, or (sum, count)",
-            got=f"a scalar {losses.dtype}" if isinstance(losses, Tensor) else type(losses).__name__,
-            hint="Return reduction='none' losses, or (losses.sum(), len(losses)).",
+            expected="a function that returns the loss of each sample, or (sum, count) with the sum as a tensor",
+            got=_returned(losses),
+            hint="Return reduction='none' losses, or (losses.sum(), len(losses)), without .item().",
         )
 
     def picked(self, parameters: dict[str, Tensor], rows: Tensor) -> Tensor:
@@ -287,3 +287,12 @@ def replica(module: M) -> M:
     """A copy of a module that shares its tensors, so that two threads can replace parameters at the same time."""
     shared = [*module.parameters(), *module.buffers()]
     return copy.deepcopy(module, {id(tensor): tensor for tensor in shared})
+
+
+def _returned(losses: object) -> str:
+    """What a function of a user returned, in words."""
+    if isinstance(losses, Tensor):
+        return f"a scalar {losses.dtype}"
+    if isinstance(losses, tuple):
+        return f"({', '.join(type(part).__name__ for part in losses)})"
+    return type(losses).__name__

@@ -235,10 +235,9 @@ class Analysis:
         low, high, mean = float(rates.min()), float(rates.max()), self.learning_rate
         if not high - low > _RATE_CHANGE * mean:  # NaN too
             return ""
-        return (
-            f"the learning rate went from {float(rates[0]):g} to {float(rates[-1]):g} in the window "
-            f"({low:g} to {high:g}); alpha is its mean, {mean:g}"
-        )
+        first, last = float(rates[0]), float(rates[-1])
+        beyond = "" if {first, last} == {low, high} else f" ({low:g} to {high:g})"
+        return f"the learning rate went from {first:g} to {last:g} in the window{beyond}; alpha is its mean, {mean:g}"
 
     @property
     def caveats(self) -> list[str]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
-from landscope.errors import StorageError
+from landscope.errors import LandscopeWarning, StorageError
 from landscope.study import saved
 from landscope.study.analysis import Analysis
+from landscope.study.stages import STAGES
 
 __all__ = ["keep_facts"]
 
-_OF_MINIBATCHES = (
-    "noise-", "controls-", "basis-gradient-noise", "exponents-sign-flipped", "growth", "sensitivity",
-)  # fmt: skip
-"""How the names of results begin that are made with the batch size or the length of an epoch."""
+_MINIBATCHES = {"minibatches", "epochs"}
+"""What parts need or use that depends on the batch size or the length of an epoch."""
 
 
 def keep_facts(analysis: Analysis) -> bool:
@@ -28,8 +28,9 @@ def keep_facts(analysis: Analysis) -> bool:
         "data_steps_per_epoch": analysis.data_steps_per_epoch,
     }
     before = folder.read_note("training")
+    _warn_of_the_recording(analysis, before)
     if analysis.has_subject:
-        if analysis.subject.has_loader and any(map(folder.names, _OF_MINIBATCHES)):
+        if analysis.subject.has_loader and _has_results_of_minibatches(analysis):
             _check_same_batches(analysis, before, known)
         if not folder.names(saved.LAYER):
             known["weight_matrices"] = analysis.subject.weight_matrices
@@ -37,6 +38,27 @@ def keep_facts(analysis: Analysis) -> bool:
     if facts != before:
         folder.note("training", facts)
     return facts != before
+
+
+def _warn_of_the_recording(analysis: Analysis, facts: dict[str, Any]) -> None:
+    """Say what was recorded of another training than the one a person may think of."""
+    said = []
+    if facts.get("finished") is False:
+        said.append(
+            f"the training recorded in {analysis.folder.path} did not end; the analysis takes the "
+            f"{len(analysis.recorded)} rows that are there. To go on with the training first, restore your checkpoint "
+            "and pass first_step= to record()"
+        )
+    own = analysis.subject.data_fingerprint if analysis.has_subject else ""
+    if own and facts.get("data", own) not in ("", own):
+        said.append("the data of this study begin with other samples than those of the recorded training")
+    for sentence in said:
+        warnings.warn(f"{sentence[0].upper()}{sentence[1:]}.", LandscopeWarning, stacklevel=4)
+
+
+def _has_results_of_minibatches(analysis: Analysis) -> bool:
+    parts = (part for stage in STAGES for part in stage.parts(analysis))
+    return any(_MINIBATCHES & {*part.needs, *part.uses} and analysis.has(part.result) for part in parts)
 
 
 def _check_same_batches(analysis: Analysis, before: dict[str, Any], known: dict[str, Any]) -> None:

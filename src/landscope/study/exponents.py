@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import ClassVar
 
 from landscope.law.exponents import Exponents
 from landscope.law.intervals import with_interval
+from landscope.law.inverse_relation import FRESH
 from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.saved import Saved
 from landscope.study.stages.controls import ROWS
 from landscope.study.text_table import TextTable
 
-__all__ = ["EXPONENTS", "ExponentTable", "exponent_rows", "row_results"]
+__all__ = ["EXPONENTS", "ExponentTable", "exponent_rows", "exponent_table", "row_results"]
 
 EXPONENTS = ("psi", "psi_D", "psi_tau", "gamma")
 """The exponents, in the order of the table."""
@@ -37,10 +39,12 @@ class ExponentTable(TextTable):
 
     Args:
         rows: All rows; the first is the window along its own modes.
+        missing: Sentences on rows of the law that were not measured.
     """
 
     headings: ClassVar[tuple[str, ...]] = ("", *EXPONENTS, "directions")
     rows: tuple[Exponents, ...]
+    missing: tuple[str, ...] = ()
 
     @property
     def in_sample(self) -> Exponents:
@@ -61,3 +65,21 @@ class ExponentTable(TextTable):
              str(row.n_used)]
             for row in self.rows
         ]  # fmt: skip
+
+    def notes(self) -> list[str]:
+        """Why a row has no exponents, and which rows are missing."""
+        return [*(_why_empty(row) for row in self.rows if math.isnan(row.psi)), *self.missing]
+
+
+def exponent_table(analysis: Analysis) -> ExponentTable:
+    """The table of a study, with the reason where it has no fresh data."""
+    reason = "" if analysis.has(saved.FRESH) else analysis.folder.read_note("not-measured").get(saved.FRESH.name, "")
+    return ExponentTable(tuple(exponent_rows(analysis)), (f"{FRESH}: not measured: {reason}",) if reason else ())
+
+
+def _why_empty(row: Exponents) -> str:
+    first, last = row.mode_range
+    return (
+        f"{row.name}: no exponents, as a fit needs three directions; of {first} to {last}, {row.n_still} did not move "
+        f"and {row.n_censored} have no flatness within reach"
+    )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
 
 from landscope import plots
 from landscope._names import Sampling
@@ -35,10 +38,18 @@ class StudyFigure:
         results: The results that it is drawn from.
         draw: ``draw(analysis, *results)``; None where it has nothing to show. By default the call of the same name in
             :mod:`landscope.plots`, with the results.
+        nothing: Why the results may hold nothing to draw.
     """
 
     results: tuple[Saved[Any], ...]
     draw: Callable[..., go.Figure | None] | None = None
+    nothing: str = "the results give nothing to draw: too few modes or directions"
+
+
+_against_flatness = functools.partial(
+    StudyFigure,
+    nothing="no direction has a measurable flatness: a smaller ratio, such as ls.Study(..., ratio=1.1), may find one",
+)
 
 
 def _training(analysis: Analysis, history: TrainingHistory) -> go.Figure:
@@ -92,36 +103,40 @@ FIGURES: dict[str, StudyFigure] = {
         (saved.PROFILES, saved.PROFILE_FITS, saved.DRAWN_MODES, saved.FLATNESS),
         lambda _, drawn, fits, modes, widths: plots.log_loss_profiles(drawn, fits, modes.ranks, widths),
     ),
-    "flatness_against_rank": StudyFigure(
+    "flatness_against_rank": _against_flatness(
         (saved.FLATNESS,), lambda a, widths: plots.flatness_against_rank(widths, a.nulls)
     ),
-    "variance_against_flatness": StudyFigure(_LAW, lambda a, own: plots.variance_against_flatness(own, *_others(a))),
+    "variance_against_flatness": _against_flatness(
+        _LAW, lambda a, own: plots.variance_against_flatness(own, *_others(a))
+    ),
     "minibatch_profiles": StudyFigure(_SPRINGS),
-    "noise_against_flatness": StudyFigure(_LAW, lambda a, own: plots.noise_against_flatness(own, *_others(a))),
-    "correlation_time_against_flatness": StudyFigure(_LAW, _correlation_time),
+    "noise_against_flatness": _against_flatness(_LAW, lambda a, own: plots.noise_against_flatness(own, *_others(a))),
+    "correlation_time_against_flatness": _against_flatness(_LAW, _correlation_time),
     "velocity_autocorrelation": StudyFigure(
         (saved.VELOCITY,), lambda a, velocity: plots.velocity_autocorrelation(velocity, a.steps_per_epoch)
     ),
     "mean_squared_displacement": StudyFigure((saved.VELOCITY,)),
-    "spring_statistics": StudyFigure(_SPRINGS),
-    "spring_predictions": StudyFigure(_SPRINGS),
+    "spring_statistics": _against_flatness(_SPRINGS),
+    "spring_predictions": _against_flatness(_SPRINGS),
     "temperature_profiles": StudyFigure(
         (saved.TEMPERATURE, saved.SPRINGS),
         lambda _, active, springs: plots.temperature_profiles(active, drawn_ranks(springs.ranks)),
     ),
-    "temperature_against_flatness": StudyFigure((saved.GRADIENT_NOISE, saved.FLATNESS), _temperature),
+    "temperature_against_flatness": _against_flatness((saved.GRADIENT_NOISE, saved.FLATNESS), _temperature),
     "temperature_profiles_over_training": StudyFigure(_OVER_TRAINING),
     "temperature_over_training": StudyFigure(_OVER_TRAINING),
     "temperature_against_loss": StudyFigure(_OVER_TRAINING),
     "active_modes": StudyFigure((saved.ACTIVITY,), lambda a, activity: plots.active_modes(activity, a.steps_per_epoch)),
     "inverse_loss_over_training": StudyFigure((saved.DRIFT_LAW,)),
-    "loss_along_drift": StudyFigure((saved.DRIFT_PATH,)),
-    "flatness_and_curvature": StudyFigure((saved.FLATNESS_AND_CURVATURE,)),
+    "loss_along_drift": StudyFigure(
+        (saved.DRIFT_PATH,), nothing="needs evaluate=f with f(model) -> {'margin': ..., 'test_error': ...}"
+    ),
+    "flatness_and_curvature": _against_flatness((saved.FLATNESS_AND_CURVATURE,)),
     "noise_against_curvature": StudyFigure(
         (saved.layer(0, "hessian"),), lambda a, _: plots.noise_against_curvature(layers_of(a))
     ),
     "exponents": StudyFigure((saved.exponents("hessian"),), lambda a, _: plots.exponents(exponent_rows(a))),
-    "equilibrium": StudyFigure((saved.exponents("hessian"), saved.exponents("langevin"))),
+    "equilibrium": _against_flatness((saved.exponents("hessian"), saved.exponents("langevin"))),
     "correlation_time_by_sampling": StudyFigure(
         (saved.sampling("reshuffled"), saved.FLATNESS_AND_CURVATURE), _samplings
     ),
@@ -156,7 +171,15 @@ def _missing(analysis: Analysis, name: str) -> list[str]:
 def _draw(name: str, analysis: Analysis) -> go.Figure | None:
     entry = FIGURES[name]
     results = [analysis.load(result) for result in entry.results]
-    return getattr(plots, name)(*results) if entry.draw is None else entry.draw(analysis, *results)
+    figure = getattr(plots, name)(*results) if entry.draw is None else entry.draw(analysis, *results)
+    return figure if figure is not None and any(map(_shows_a_point, figure.data)) else None
+
+
+def _shows_a_point(trace: Any) -> bool:
+    """Whether a trace has a point at all: without any, plotly invents axes."""
+    there = [np.asarray(values) for values in (trace.x, trace.y)]
+    finite = [np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, bool) for values in there]
+    return bool((finite[0] & finite[1]).any())
 
 
 class StudyPlots:
@@ -195,6 +218,8 @@ class StudyPlots:
         figure = _draw(name, self._analysis)
         if figure is None:
             raise InputError(
-                expected=f"something to draw in {name}", got="nothing: too few modes", hint="Record a longer window."
+                expected=f"something to draw in {name}",
+                got=f"nothing: {FIGURES[name].nothing}",
+                hint="Record a longer window, or choose other settings.",
             )
         return figure

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -20,12 +21,19 @@ from landscope.study.claims import judgements_of
 from landscope.study.exponents import ExponentTable, exponent_rows
 from landscope.study.figures import FIGURES, figures_of, why_missing
 from landscope.study.lead import lead_of
+from landscope.study.stages.controls import ROWS
 from landscope.study.summary import summary_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 __all__ = ["write_page"]
+
+_WITHOUT_FIGURE = {
+    "drift": {saved.PHASES.name: "Phases of learning"},
+    "controls": {saved.LYAPUNOV.name: "Lyapunov residual"},
+}
+"""Results of each section that claims are judged by, and no figure shows, in words."""
 
 
 def write_page(analysis: Analysis, title: str, facts: list[tuple[str, str]], settings: str | None = None) -> Path:
@@ -92,18 +100,22 @@ def _drawn(figures: Mapping[str, go.Figure], name: str) -> tuple[str, str, str, 
 def _section(analysis: Analysis, section: FigureSection, figures: Mapping[str, go.Figure]) -> tuple[Any, ...]:
     """A section with its figures, and the reasons why others are missing."""
     drawn = [_drawn(figures, name) for name in section.figures if name in figures]
-    return section, drawn, _missing(analysis, section.stage, [name for name in section.figures if name not in figures])
+    names = [name for name in section.figures if name not in figures]
+    return section, drawn, _missing(analysis, section.stage, names, _WITHOUT_FIGURE.get(section.key, {}))
 
 
-def _missing(analysis: Analysis, stage: str, names: Iterable[str]) -> list[tuple[str, list[str]]]:
-    """Why figures are missing."""
-    return _grouped((_reason(analysis, stage, name), CAPTIONS[name][0].rstrip(".")) for name in names)
+def _missing(
+    analysis: Analysis, stage: str, names: Iterable[str], without_figure: Mapping[str, str] = MappingProxyType({})
+) -> list[tuple[str, list[str]]]:
+    """Why figures, and results that no figure shows, are missing."""
+    figures = [(_reason(analysis, stage, name), CAPTIONS[name][0].rstrip(".")) for name in names]
+    return _grouped([*figures, *_with_reason(analysis, without_figure)])
 
 
 def _reason(analysis: Analysis, stage: str, name: str) -> str:
     reason = why_missing(analysis, name)
     if reason is None:
-        return "the results give nothing to draw: too few modes or directions"
+        return FIGURES[name].nothing
     return reason or _needs_stage(stage if stage not in analysis.folder.timings() else "controls")
 
 
@@ -112,18 +124,24 @@ def _needs_stage(stage: str) -> str:
 
 
 def _not_measured(analysis: Analysis) -> list[tuple[str, list[str]]]:
-    """Reasons why rows of the table of exponents, and results that no figure shows, are missing."""
-    row = saved.exponents("").name
-    drawn = {result.name for figure in FIGURES.values() for result in figure.results}
-    missing = [
-        (reason, name.replace("-", " "))
-        for name, reason in analysis.folder.read_note("not-measured").items()
-        if (name.startswith(row) or name not in drawn) and not analysis.folder.has(name)
-    ]
+    """Why rows of the table of exponents are missing."""
+    rows = {saved.exponents(key).name: title for key, title in ROWS.items()}
+    missing = _with_reason(analysis, {saved.FRESH.name: "same modes, fresh data", **rows})
     if "controls" not in analysis.folder.timings():
-        other = "Other directions, surrogates, orders of the minibatches, thermal equilibrium"
-        missing.append((_needs_stage("controls"), other))
+        reasons = analysis.folder.read_note("not-measured")
+        left = [title for name, title in rows.items() if not analysis.folder.has(name) and name not in reasons]
+        every = "Other directions, surrogates, orders of the minibatches, thermal equilibrium"
+        reason = _needs_stage("controls")
+        missing += [(reason, title) for title in ([every] if len(left) == len(rows) else left)]
     return _grouped(missing)
+
+
+def _with_reason(analysis: Analysis, titles: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Reasons and titles of the results that could not be measured."""
+    reasons = analysis.folder.read_note("not-measured")
+    return [
+        (reasons[name], title) for name, title in titles.items() if name in reasons and not analysis.folder.has(name)
+    ]
 
 
 def _grouped(missing: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
@@ -138,12 +156,17 @@ def _percent(value: float) -> str:
     return "not measured" if math.isnan(value) else f"{100 * value:.2f} %"
 
 
+def _some_of(names: list[str], most: int = 4) -> str:
+    """The first names, and how many follow."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def _facts(summary: dict[str, Any], timings: dict[str, float]) -> list[tuple[str, str]]:
     start = {True: "training error zero before it", False: "training error not zero before it", None: ""}
     window, fresh = summary["window"], summary["fresh"]
     reached = start[summary["exploration_reached"]]
     return [
-        ("Weights recorded, N", f"{summary['weights']:,} ({', '.join(summary['parameters'][:4])})"),
+        ("Weights recorded, N", f"{summary['weights']:,} ({_some_of(summary['parameters'])})"),
         ("Optimiser", summary["optimizer"] or "not known"),
         ("Learning rate α", "not known" if math.isnan(summary["learning_rate"]) else f"{summary['learning_rate']:g}"),
         ("Batch size B", f"{summary['batch_size']:,} samples" if summary["batch_size"] else "not known"),

@@ -44,6 +44,7 @@ class StudyRecorder:
         checkpoints: ``checkpoints(step) -> bool`` chooses the steps at which the whole model is kept; by default
             10 to 20 evenly spaced ones.
         always: Steps at which the whole model is kept in any case.
+        data: Fingerprint of the training data, which the analysis compares with its own; empty if there is none.
 
     Raises:
         InputError: If the optimiser holds none of the selected parameters, or a recording goes on with another
@@ -63,6 +64,7 @@ class StudyRecorder:
         resume: bool = False,
         checkpoints: Callable[[int], bool] | None = None,
         always: tuple[int, ...] = (),
+        data: str = "",
     ) -> None:
         self._folder, self._model, self._optimizer, self._every = folder, model, optimizer, every
         self._path, self._checkpoints = folder.path / "trajectory", Checkpoints(folder.path / "checkpoints")
@@ -75,7 +77,7 @@ class StudyRecorder:
                 model, optimizer, select, path=self._path, every=every, first_step=first_step, resume=resume
             )
         self._step = self._recorder.step
-        self._choose, self._always = checkpoints, set(always)
+        self._choose, self._always, self._data = checkpoints, set(always), data
         self._schedule = self._schedule_from(self._step + 1)
         self._entered, self._is_recording = contextlib.ExitStack(), False
 
@@ -99,10 +101,13 @@ class StudyRecorder:
         if not store.rows or not self._keeps(self._step):  # of a training that begins again, or that now goes on
             self._checkpoints.drop([self._step])
         self._folder.drop_evaluated_history()
-        self._folder.note("training", {**self._folder.read_note("training"), **self._facts()})
+        self._note(**self._facts(), data=self._data, finished=False)
         if self._choose is None and not store.rows:
             self._checkpoints.save(self._step, self._model)
         self._keep_model()
+
+    def _note(self, **facts: Any) -> None:
+        self._folder.note("training", {**self._folder.read_note("training"), **facts})
 
     @property
     def is_recording(self) -> bool:
@@ -125,8 +130,7 @@ class StudyRecorder:
             batch_size: Samples of one step of the optimiser: on all devices, accumulated; None where it is not known.
             steps_per_epoch: Steps of the optimiser in an epoch; None where it is not known.
         """
-        known = {"batch_size": batch_size, "steps_per_epoch": steps_per_epoch}
-        self._folder.note("training", {**self._folder.read_note("training"), **known})
+        self._note(batch_size=batch_size, steps_per_epoch=steps_per_epoch)
 
     def flush(self) -> None:
         """Write the rows held in memory to the folder."""
@@ -150,6 +154,8 @@ class StudyRecorder:
             self._recorder.__exit__(kind, error, traceback)
             if was_recording and kind is None and self._step and self._step % self._every == 0:
                 self._keep_last_model()
+            if was_recording and kind is None:
+                self._note(finished=True)
 
     def _keep_last_model(self) -> None:
         """Keep the model after the last step, unless its weights are no longer those of that step."""

@@ -142,9 +142,9 @@ def explain_settings_error(
 def _problems(error: ValidationError) -> str:
     parts: dict[str, str] = {}
     for item in error.errors():
-        name = str(item["loc"][0]) if item["loc"] else "settings"
+        name = str(item["loc"][0]) if item["loc"] else ""
         parts.setdefault(name, _problem(item))
-    return "; ".join(f"{name}: {message}" for name, message in parts.items())
+    return "; ".join(f"{name}: {message}" if name else message for name, message in parts.items())
 
 
 def _problem(item: Any) -> str:

@@ -22,7 +22,7 @@ from landscope.study.analysis import Analysis
 from landscope.study.claim_table import ClaimTable
 from landscope.study.claims import judgements_of, measurements_of
 from landscope.study.data_facts import keep_facts
-from landscope.study.exponents import ExponentTable, exponent_rows
+from landscope.study.exponents import ExponentTable, exponent_table
 from landscope.study.figures import StudyPlots
 from landscope.study.folder import TRAINED, StudyFolder
 from landscope.study.importing import import_checkpoints, import_trajectory
@@ -176,7 +176,7 @@ class Study:
                 process works on the study.
 
         Warns:
-            LandscopeWarning: If the weights changed after the last step, so that its whole model is not there to save.
+            LandscopeWarning: If no selected parameter requires a gradient, or the weights changed after the last step.
         """
         subject = self._analysis.subject
         self._check_no_results()
@@ -187,7 +187,7 @@ class Study:
         ]
         self._recorder = StudyRecorder(
             self.folder, subject.model, optimizer, space, every=every, first_step=first_step,
-            resume=first_step is not None, checkpoints=checkpoints, always=tuple(ends),
+            resume=first_step is not None, checkpoints=checkpoints, always=tuple(ends), data=subject.data_fingerprint,
         )  # fmt: skip
         self._begin()
         return self._recorder
@@ -198,7 +198,7 @@ class Study:
             raise StorageError(
                 expected=f"a study without results in {self.path}",
                 got=f"results of {', '.join(self.folder.timings()) or 'an analysis'}",
-                hint="Choose another folder for a new training, or call discard_results() first.",
+                hint="To go on with this training call discard_results() first; for a new one choose another folder.",
             )
 
     def use_trajectory(self, trajectory: Trajectory | str | Path) -> None:
@@ -256,8 +256,8 @@ class Study:
                 terminal and in a notebook.
 
         Raises:
-            InputError: If nothing was recorded, the recording is not finished, the model and data do not fit, or
-                ``noise`` or ``controls`` come after ``until``.
+            InputError: If nothing was recorded, the ``with`` of the recording is under way, the model and data do not
+                fit, or ``noise`` or ``controls`` come after ``until``.
             StorageError: If another process works on the study, a result is damaged, or the data or the loss are not
                 those of the results that are there.
         """
@@ -352,7 +352,7 @@ class Study:
     def law(self) -> ExponentTable:
         """The exponents: in-sample, in fresh data, under each null and control that was run."""
         self._analysis.load(saved.IN_SAMPLE)
-        return ExponentTable(tuple(exponent_rows(self._analysis)))
+        return exponent_table(self._analysis)
 
     @property
     def claims(self) -> ClaimTable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import inspect
 import math
 import sys
@@ -102,8 +103,22 @@ class Subject:
                     hint='ls.Study("folder", model, criterion, data)',
                 )
             _check_takes(name, getattr(self, name))
+        if self.criterion is not None and _is_pair_of_tensors(self.data) and len(self.data[0]) != len(self.data[1]):
+            raise InputError(
+                expected="as many targets as inputs",
+                got=f"{len(self.data[0])} inputs and {len(self.data[1])} targets",
+                hint="Pass (inputs, targets) with one target for each input.",
+            )
         if isinstance(self.data, Iterator):  # it could be read only once
             self.data = list(self.data)
+
+    @property
+    def data_fingerprint(self) -> str:
+        """What tells tensors of data from others: the first samples, hashed; empty for data of another form."""
+        if not _is_pair_of_tensors(self.data):
+            return ""
+        few = [part[:16].detach().cpu().contiguous() for part in self.data]
+        return hashlib.sha256(b"".join(part.flatten().view(torch.uint8).numpy().tobytes() for part in few)).hexdigest()
 
     @property
     def batch_size(self) -> int | None:
@@ -254,7 +269,11 @@ def _nothing_compiled() -> Generator[None]:
 
 
 def _is_pair_of_tensors(data: Any) -> bool:
-    return isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data)
+    return (
+        isinstance(data, tuple | list)
+        and len(data) == 2
+        and all(isinstance(part, Tensor) and part.ndim for part in data)
+    )
 
 
 def _in_order(data: Any) -> Any:

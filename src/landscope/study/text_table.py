@@ -19,14 +19,20 @@ class TextTable:
         """Names and numbers as text, row by row."""
         raise NotImplementedError
 
+    def notes(self) -> list[str]:
+        """Sentences below the table; none by default."""
+        return []
+
     def __repr__(self) -> str:
         lines = [list(self.headings), *self.cells()]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+        rows = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+        return "\n".join([*rows, *self.notes()])
 
     def _repr_html_(self) -> str:
         rows = "".join(_row("td", line) for line in self.cells())
-        return f"<table><thead>{_row('th', self.headings)}</thead><tbody>{rows}</tbody></table>"
+        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes())
+        return f"<table><thead>{_row('th', self.headings)}</thead><tbody>{rows}</tbody></table>{notes}"
 
 
 def _row(tag: str, line: list[str] | tuple[str, ...]) -> str:

@@ -101,7 +101,9 @@ def _last_quarter(recorded: Trajectory, saved: list[int]) -> Trajectory:
     count = max(_MIN_ROWS, rows // 4)
     if rows < _MIN_ROWS:
         raise InputError(
-            expected=f"at least {_MIN_ROWS} recorded steps before step {end}", got=f"{rows}", hint="Train longer."
+            expected=f"at least {_MIN_ROWS} recorded steps up to the last saved model, at step {end}",
+            got=f"{rows}",
+            hint="Train longer.",
         )
     return recorded.part(slice(rows - min(count, rows), rows))
 

@@ -32,6 +32,11 @@ class Surrogate:
     function: FunctionType
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    @property
+    def needs_epochs(self) -> bool:
+        """Whether the function asks for the length of an epoch."""
+        return "steps_per_epoch" in inspect.signature(self.function).parameters
+
 
 SURROGATES: Mapping[str, Surrogate] = MappingProxyType(
     {

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from landscope._checks import check_choice
-from landscope.memory.methods import EWC, KFAC, L2, LDC, MAS, Method
+from landscope.memory.methods import EWC, KFAC, L2, LDC, MAS, METHODS, Method
 from landscope.memory.snapshot import TaskSnapshot
 from landscope.memory.task_memory import TaskMemory
 from landscope.parameters import ParameterSpace
@@ -107,8 +107,13 @@ _ROWS = (
     ComparedMethod("random", "random directions", RandomDirections(), _CONSTRAINT, "modes", True),
     ComparedMethod("l2", "distance from w1", L2(), decades(-3, 2)),
 )
-COMPARED: Mapping[str, ComparedMethod] = {row.key: row for row in _ROWS}
-"""All methods that make penalties, by key."""
+_OTHERS = [
+    ComparedMethod(name, name, method, _CURVATURE)
+    for name, method in METHODS.items()
+    if name not in {row.method.name for row in _ROWS}
+]
+COMPARED: Mapping[str, ComparedMethod] = {row.key: row for row in (*_ROWS, *_OTHERS)}
+"""All methods that make penalties, by key; a new method of the memory is compared without an entry here."""
 
 
 def method_label(method: str) -> str:

@@ -326,7 +326,7 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:  # noqa: ARG001 - stages sha
     surrogates = [
         Part(
             saved.exponents(key), functools.partial(_surrogate_row, key),
-            needs=("epochs",) if key == "sign-flipped" else (), uses=("epochs",), is_optional=True,
+            needs=("epochs",) if SURROGATES[key].needs_epochs else (), is_optional=True,
         )
         for key in _SURROGATES
     ]  # fmt: skip
