@@ -23,8 +23,7 @@ EXPONENTS = ("psi", "psi_D", "psi_tau", "gamma")
 
 def row_results(n_nulls: int) -> list[Saved[Exponents]]:
     """Every row that a study may have, in order: in-sample, fresh data, nulls, and the controls."""
-    process = saved.PROCESS, saved.PROCESS_FRESH
-    return [saved.IN_SAMPLE, saved.FRESH, *process, *map(saved.null, range(n_nulls)), *map(saved.exponents, ROWS)]
+    return [saved.IN_SAMPLE, saved.FRESH, *map(saved.null, range(n_nulls)), *map(saved.exponents, ROWS)]
 
 
 def exponent_rows(analysis: Analysis) -> list[Exponents]:

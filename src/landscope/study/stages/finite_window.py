@@ -1,4 +1,4 @@
-"""Parts of the law: the finite-window process as a null, and psi in a window without end."""
+"""Parts of the controls: the finite-window process as a null, and psi in a window without end."""
 
 from __future__ import annotations
 
