@@ -169,7 +169,8 @@ def test_the_finite_window_process_stands_beside_the_run(late_run):
     study, curvature = late_run.study, late_run.load("basis-curvature", ls.directions.Directions)
     widths = late_run.load("flatness-curvature", ls.landscape.Flatness)
     found = late_run.load("window-limit", WindowLimit)
-    expected = ls.law.window_limit(curvature, study.window, widths, learning_rate=0.1)
+    rate = float(study.window.learning_rate[-1])
+    expected = ls.law.window_limit(curvature, study.window, widths, learning_rate=rate)
     assert torch.equal(found.limit, expected.limit)
     assert found.psi_infinity == expected.psi_infinity
     product = study.risk().hessian_vector_product
