@@ -19,8 +19,8 @@ FROZEN = {
         surrogates synthetic variance_flatness
     """,
     "landscope.directions": """
-        Directions gradient_noise hessian log_spaced_ranks moving principal_modes principal_variances random
-        subspace_overlap
+        Directions gauss_newton gradient_noise hessian log_spaced_ranks moving principal_modes principal_variances
+        random subspace_overlap
     """,
     "landscope.landscape": """
         Flatness LossProfiles Preconditioned ProfileFits adam_preconditioner directional_curvature
@@ -28,14 +28,14 @@ FROZEN = {
         loss_profiles sharp_dimension
     """,
     "landscope.law": """
-        Exponents InverseRelation PowerLaw errors_in_variables_exponent fit_exponents fit_power_law
-        measure_exponents variance_flatness
+        Exponents InverseRelation PowerLaw WindowLimit errors_in_variables_exponent fit_exponents fit_power_law
+        measure_exponents variance_flatness window_limit
     """,
     "landscope.noise": """
         ActiveTemperature DriftLaw GradientNoise LogHessian LyapunovResidual MinibatchEnsemble ModeStatistics
         Phases VelocityStatistics YaidaRelation active_temperature block_variances cosine_content drift_law
         gradient_noise learning_phases log_hessian lyapunov_residual minibatch_ensemble mode_statistics
-        velocity_statistics yaida_relation
+        stationary_variance velocity_statistics window_factor yaida_relation
     """,
     "landscope.penalties": """
         KroneckerPenalty PartPenalty PenaltySum ProximalSteps QuadraticPenalty curvature_constraint
@@ -54,8 +54,9 @@ FROZEN = {
         velocity_autocorrelation
     """,
     "landscope.surrogates": """
-        NoisyGradientDescent SURROGATES Surrogate crossover_curvature epoch_noise_time gradient_noise_like
-        langevin make_surrogate ornstein_uhlenbeck random_walk_like shuffled_increments sign_flipped_epochs
+        NoisyGradientDescent SURROGATES Surrogate crossover_curvature epoch_noise_share epoch_noise_time
+        finite_window_process gradient_noise_like langevin make_surrogate ornstein_uhlenbeck random_walk_like
+        rest_curvature shuffled_increments sign_flipped_epochs
     """,
     "landscope.synthetic": """
         InverseGaussian QuadraticBowl RandomSprings autoregressive random_walk random_walk_shares sgd_in_bowl

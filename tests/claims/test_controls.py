@@ -39,7 +39,10 @@ def controls(*, hessian=1.0, thermal=-2.0, replaced=-1.0, reshuffled=-1.0, ratio
     )
     sensitivity = Sensitivity(choices=("as reported",), exponents=torch.full((1, 3), 4.0))
     ratios, nothing = torch.full((5,), ratio), torch.zeros(0, 0)
-    yaida = YaidaRelation(restoring=ratios, driving=ratios, ratio=ratios, stderr=ratios, n_points=5)
+    yaida = YaidaRelation(
+        restoring=ratios, driving=ratios, ratio=ratios, stderr=ratios, effective_curvature=ratios, expected=ratios,
+        n_effective=ratios, n_points=5,
+    )  # fmt: skip
     lyapunov = LyapunovResidual(restoring=nothing, driving=nothing, ratio=EMPTY, residual=0.1)
     return {
         **hessian_basis_measurements(row(hessian), row(hessian), sensitivity),

@@ -81,6 +81,25 @@ def test_a_tensor_becomes_directions():
     assert ls.flatness(well, torch.zeros(6).double(), axes.directions).bracketed.all()
 
 
+def test_gauss_newton_eigenvectors_are_those_of_the_matrix_made_of_its_parts():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3)).double()
+    inputs, targets = torch.randn(30, 3).double(), torch.arange(30) % 3
+    risk = ls.EmpiricalRisk(model, torch.nn.CrossEntropyLoss(), (inputs, targets))
+
+    def logits(w):
+        return torch.func.functional_call(model, risk.space.unflatten(w), inputs)
+
+    jacobian = torch.func.jacrev(logits)(risk.w0)
+    chances = logits(risk.w0).softmax(dim=1)
+    middle = torch.diag_embed(chances) - chances[:, :, None] * chances[:, None, :]
+    matrix = torch.einsum("kcn,kcd,kdm->nm", jacobian, middle, jacobian) / len(inputs)
+    found = ls.directions.gauss_newton(risk, risk.w0, 4)
+    values, vectors = torch.linalg.eigh(matrix)
+    torch.testing.assert_close(found.values, values.flip(0)[:4], rtol=1e-4, atol=0)
+    overlap = (found.directions * vectors.T.flip(0)[:4]).sum(dim=1).abs()
+    torch.testing.assert_close(overlap, torch.ones(4).double(), rtol=1e-3, atol=0)
+
+
 def test_eigenvectors_in_a_null_space_have_the_same_bits_in_every_call():
     # Five of the nine lie in the null space, where the iterations restart from random vectors.
     matrix = torch.diag(torch.cat([torch.arange(1.0, 5), torch.zeros(56)]).double())

@@ -165,6 +165,10 @@ class TestVerdicts:
         assert self.verdict(4.0, Control("fresh", (1.5, 1.5), "agree")) == "contested"
         assert self.verdict(4.0, Control("fresh", (3.6, 4.1), "agree")) == "reproduced"
 
+    def test_fresh_data_whose_interval_reaches_over_an_edge_decide_nothing(self):
+        assert self.verdict(4.0, Control("fresh", (3.3, 4.1), "agree")) == "undecided"
+        assert self.verdict(4.0, Control("fresh", (2.9, 3.3), "agree")) == "contested"
+
     def test_an_unmeasured_control_is_said_and_decides_nothing(self):
         missing = Control("null", (math.nan, math.nan), "differ")
         judgement = judge(self.CLAIM, Measurement(4.0, controls=(missing, Control("fresh", (3.6, 4.1), "agree"))))

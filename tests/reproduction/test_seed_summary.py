@@ -1,13 +1,18 @@
 """Controls of several runs become one."""
 
 import math
+from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 
 from landscope.claims.exponents import NULL_NAME
 from landscope.claims.verdict import Control
 from landscope.law.intervals import prediction_band
-from landscope.reproduction.seed_summary import pooled_control
+from landscope.reproduction.experiment.run import ExperimentRun
+from landscope.reproduction.seed_summary import SeedSummary, pooled_control
+from landscope.study import saved
+from landscope.study.exponents import EXPONENTS
 
 NOTHING = (math.nan, math.nan)
 
@@ -29,3 +34,24 @@ def test_the_null_has_the_band_of_the_surrogates_of_all_runs():
     pooled = pooled_control(few, [3.0, 4.0, 5.0])
     assert pooled.band == prediction_band([3.0, 4.0, 5.0])
     assert pooled.finding == ""
+
+
+def test_surrogates_of_one_run_count_once_in_an_interval_over_seeds():
+    """Two runs whose surrogates agree within a run: the interval is that of two values, not of six."""
+    names = ("in-sample", "shuffled increments", "shuffled increments", "shuffled increments")
+    results = [saved.IN_SAMPLE, *map(saved.null, range(3))]
+    psi = {0: (4.0, 4.4, 4.5, 4.6), 1: (4.2, 5.4, 5.5, 5.6)}
+
+    def run(seed):
+        rows = [SimpleNamespace(name=name, **dict.fromkeys(EXPONENTS, value))
+                for name, value in zip(names, psi[seed], strict=True)]  # fmt: skip
+        kept = dict(zip([result.name for result in results], rows, strict=True))
+        made = mock.MagicMock(spec=ExperimentRun)
+        made.has.side_effect = kept.__contains__
+        made.load.side_effect = lambda name, kind: kept[name]
+        made.settings, made.results = SimpleNamespace(n_nulls=3), SimpleNamespace(measurements={})
+        return made
+
+    summary = SeedSummary([run(0), run(1)])
+    assert summary.rows["shuffled increments"]["psi"] == pytest.approx([4.5, 5.5])
+    assert summary.rows["in-sample"]["psi"] == [4.0, 4.2]

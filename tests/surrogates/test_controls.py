@@ -11,6 +11,7 @@ from landscope.directions.gradient_noise_eigenvectors import gradient_noise_eige
 from landscope.directions.hessian_eigenvectors import hessian_eigenvectors
 from landscope.directions.random_directions import random_directions
 from landscope.errors import InputError
+from landscope.noise import window_factor
 from landscope.noise.mode_statistics import mode_statistics
 from landscope.noise.stationarity import lyapunov_residual, yaida_relation
 from landscope.surrogates import (
@@ -188,6 +189,25 @@ def test_yaida_and_lyapunov_hold_in_a_bowl_and_fail_for_free_diffusion():
     free = Trajectory.of(random_walk(40_000, 3, seed=1))
     flat = yaida_relation(free, QuadraticBowl(1e-9 * curvature), modes, learning_rate=0.1, n_points=1000)
     assert (flat.ratio.abs() < 0.01).all()
+
+
+@pytest.mark.parametrize("relaxations", [1.0, 3.0, 10.0, 100.0, 1000.0])
+def test_the_balance_of_a_finite_window_is_kappa(relaxations):
+    """200 stationary bowls: the mean ratio is kappa(alpha lambda T), not 1; a standard error that is given holds."""
+    rows, rate, copies = 4000, 0.1, 200
+    curvature = torch.full((copies,), relaxations / (rate * rows)).double()
+    window = Trajectory.of(sgd_in_bowl(curvature, rows, learning_rate=rate, noise_variance=1.0, seed=0))
+    bowl, axes = QuadraticBowl(curvature), Directions.of(torch.eye(copies))
+    found = yaida_relation(window, bowl, axes, learning_rate=rate, n_points=400)
+    kappa = float(window_factor(torch.tensor(relaxations)))
+    assert float(found.ratio.mean()) == pytest.approx(kappa, abs=4 * float(found.ratio.std()) / math.sqrt(copies))
+    assert float(found.expected.median()) == pytest.approx(kappa, rel=0.01)
+    assert torch.allclose(found.effective_curvature, curvature, rtol=0.05)
+    given = found.stderr.isfinite()
+    assert given.all() if relaxations >= 100 else int(given.sum()) < copies / 10
+    if given.all():
+        held = ((found.ratio - kappa).abs() < 1.96 * found.stderr).double().mean()
+        assert float(held) > 0.88
 
 
 def test_rotating_the_weights_leaves_variances_along_turned_directions_alone():

@@ -9,9 +9,12 @@ from landscope.claims.verdict import Control, Measurement, fresh_control
 from landscope.law.exponents import Exponents
 from landscope.law.intervals import prediction_band
 
-__all__ = ["NULL_NAME", "exponent_measurement", "no_band"]
+__all__ = ["NULL_NAME", "PROCESS_NAME", "exponent_measurement", "no_band"]
 
 NULL_NAME = "the shuffled-increment null"
+PROCESS_NAME = "a stationary process with the run's noise and curvature, in a window as long,"
+_MADE_BY_THE_WINDOW = ("psi", "psi_tau", "gamma")
+"""Exponents that the length of the window makes; psi_D the process takes from the run."""
 
 
 def exponent_measurement(
@@ -19,21 +22,34 @@ def exponent_measurement(
     in_sample: Exponents,
     fresh: Exponents | None,
     nulls: Sequence[Exponents],
+    process: Exponents | None,
     null: Control | None = None,
 ) -> Measurement:
-    """One exponent of one run with its two controls.
+    """One exponent of one run with its controls.
 
     Args:
         key: Name of the exponent: psi, psi_D, psi_tau or gamma.
         in_sample: Exponents of the window along its own modes.
         fresh: Exponents of the fresh data along the same modes; None if there are none.
         nulls: Exponents of shuffled-increment surrogates.
+        process: Exponents of the finite-window process along its own modes; None if it was not measured.
         null: Null to take in place of the surrogates.
     """
-    value = math.nan if fresh is None else getattr(fresh, key)
+    value, interval = (math.nan, None) if fresh is None else (getattr(fresh, key), getattr(fresh, f"{key}_interval"))
     if null is None:
         null = Control(NULL_NAME, prediction_band([getattr(row, key) for row in nulls]), "differ", no_band(nulls))
-    return Measurement(getattr(in_sample, key), getattr(in_sample, f"{key}_interval"), (null, fresh_control(value)))
+    controls = [null, fresh_control(value, interval=interval)]
+    if key in _MADE_BY_THE_WINDOW:
+        controls.insert(0, _process_control(key, process))
+    return Measurement(getattr(in_sample, key), getattr(in_sample, f"{key}_interval"), tuple(controls))
+
+
+def _process_control(key: str, process: Exponents | None) -> Control:
+    """The null of every exponent that a window without end may not have."""
+    if process is None:
+        return Control(PROCESS_NAME, (math.nan, math.nan), "differ")
+    value, interval = getattr(process, key), getattr(process, f"{key}_interval")
+    return Control(PROCESS_NAME, (value, value) if math.isnan(interval[0]) else interval, "differ")
 
 
 def no_band(nulls: Sequence[object]) -> str:

@@ -64,7 +64,11 @@ CLAIMS = (
 
 
 def spectrum_measurements(
-    spectrum: Spectrum, in_sample: Exponents, fresh: Exponents | None, nulls: Sequence[Exponents]
+    spectrum: Spectrum,
+    in_sample: Exponents,
+    fresh: Exponents | None,
+    nulls: Sequence[Exponents],
+    process: Exponents | None,
 ) -> dict[str, Measurement]:
     """Measure the claims of Fig. 1 in one run, with exponents as in :func:`exponent_measurement`."""
     walk_share = random_walk_drift_share()
@@ -74,7 +78,7 @@ def spectrum_measurements(
     others = spectrum.drift_share[1 : in_sample.mode_range[1]]
     few = few_modes_control(spectrum.modes_for_90_percent, nulls, spectrum.dim)
     return {
-        "gamma": exponent_measurement("gamma", in_sample, fresh, nulls),
+        "gamma": exponent_measurement("gamma", in_sample, fresh, nulls, process),
         "modes_for_90_percent": Measurement(spectrum.modes_for_90_percent, controls=(few,)),
         "drift_share": Measurement(float(spectrum.drift_share[0]), controls=(walk,)),
         "alignment": Measurement(spectrum.alignment, controls=(random,)),

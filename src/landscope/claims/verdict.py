@@ -48,7 +48,8 @@ class Control:
         band: Range of the quantity under the control; if it was estimated, one further draw falls inside with 95 %.
             (NaN, NaN) if it was not measured; then nothing is decided.
         must: ``"differ"`` for a null, where the claimed cause is absent: a real effect lies outside the band.
-            ``"agree"`` for fresh data: a real effect shows here too, so the band must lie within the accepted range.
+            ``"agree"`` for fresh data: a real effect shows here too, so the band must lie within the accepted range;
+            a band over its edge decides nothing.
         finding: The result in words, for a band that is open to one side.
     """
 
@@ -67,9 +68,12 @@ class Control:
         return f"{self.name} {self.finding or found}"
 
 
-def fresh_control(value: float, name: str = "the same modes in fresh data") -> Control:
-    """The same quantity in fresh data; NaN where there are none."""
-    return Control(name, (value, value), "agree")
+def fresh_control(
+    value: float, name: str = "the same modes in fresh data", interval: tuple[float, float] | None = None
+) -> Control:
+    """The same quantity in fresh data, with its interval where there is one; NaN where there are no fresh data."""
+    known = interval is not None and not any(math.isnan(end) for end in interval)
+    return Control(name, interval if known and interval is not None else (value, value), "agree")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,9 +125,10 @@ class Judgement:
 def judge(claim: Claim, measurement: Measurement) -> Judgement:
     """Compare a measurement with a claim and with its controls.
 
-    *Not reproduced*: the value and its interval lie outside the accepted range. *Undecided*: the interval reaches over
-    an edge of that range, or a control was not measured. *Contested*: the value lies inside, but a null has the same
-    value, or fresh data have another. *Reproduced*: the value and its interval lie inside, and all controls support it.
+    *Not reproduced*: the value and its interval lie outside the accepted range. *Undecided*: the interval, or that of
+    fresh data, reaches over an edge of that range, or a control was not measured. *Contested*: the value lies inside,
+    but a null has the same value, or fresh data have another. *Reproduced*: the value and its interval lie inside, and
+    all controls support it.
 
     Example:
         >>> claim = Claim("psi", "Fig. 2D", "...", "about 4", (3.4, 4.6), "...")
@@ -160,20 +165,26 @@ def judge(claim: Claim, measurement: Measurement) -> Judgement:
 def _objection(claim: Claim, reach: tuple[float, float], control: Control) -> str:
     if not control.was_measured:
         return ""
-    low, high = max(control.band[0], claim.possible[0]), min(control.band[1], claim.possible[1])
+    low, high = _cut(control.band, claim.possible)
     if control.must == "differ" and _overlap(reach, (low, high)):
         return f"but {control}, so this value does not need the claimed cause"
-    if control.must == "agree" and not (_inside(low, claim.accepted) and _inside(high, claim.accepted)):
+    if control.must == "agree" and not _overlap((low, high), claim.accepted):
         return f"but {control}, which the claim does not cover"
     return ""
 
 
 def _doubts(claim: Claim, measurement: Measurement, reach: tuple[float, float]) -> list[str]:
-    """Why nothing is decided: an interval over an edge, and the controls that are missing."""
+    """Why nothing is decided: intervals over an edge, and the controls that are missing."""
     missing = [f"but {control}" for control in measurement.controls if not control.was_measured]
+    over = [
+        f"but {control}, which reaches over an edge of what is accepted"
+        for control in measurement.controls
+        if control.was_measured and control.must == "agree"
+        and not all(_inside(end, claim.accepted) for end in _cut(control.band, claim.possible))
+    ]  # fmt: skip
     if all(_inside(end, claim.accepted) for end in reach):
-        return missing
-    return ["but the interval reaches over an edge of what is accepted", *missing]
+        return [*over, *missing]
+    return ["but the interval reaches over an edge of what is accepted", *over, *missing]
 
 
 def _reach(measurement: Measurement, possible: tuple[float, float]) -> tuple[float, float]:
@@ -181,7 +192,11 @@ def _reach(measurement: Measurement, possible: tuple[float, float]) -> tuple[flo
     low, high = measurement.interval
     if math.isnan(low) or math.isnan(high):
         return measurement.value, measurement.value
-    return max(low, possible[0]), min(high, possible[1])
+    return _cut((low, high), possible)
+
+
+def _cut(band: tuple[float, float], possible: tuple[float, float]) -> tuple[float, float]:
+    return max(band[0], possible[0]), min(band[1], possible[1])
 
 
 def _overlap(first: tuple[float, float], second: tuple[float, float]) -> bool:

@@ -1,6 +1,7 @@
 """Directions in weight space: principal modes, Hessian and gradient-noise eigenvectors, random ones."""
 
 from landscope.directions.directions import Directions
+from landscope.directions.gauss_newton_eigenvectors import gauss_newton_eigenvectors as gauss_newton
 from landscope.directions.gradient_noise_eigenvectors import gradient_noise_eigenvectors as gradient_noise
 from landscope.directions.hessian_eigenvectors import hessian_eigenvectors as hessian
 from landscope.directions.moving import moving
@@ -13,6 +14,7 @@ __all__ = [
     "Directions",
     "principal_modes",
     "principal_variances",
+    "gauss_newton",
     "hessian",
     "gradient_noise",
     "random",

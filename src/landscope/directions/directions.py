@@ -58,6 +58,7 @@ class Directions(
         directions: Float[Tensor, "k N"],
         *,
         name: str = "given directions",
+        values: Float[Tensor, " k"] | None = None,
         mean: Float[Tensor, " N"] | None = None,
         parameters: tuple[str, ...] = (),
     ) -> Directions:
@@ -66,11 +67,12 @@ class Directions(
         Args:
             directions: Orthonormal rows.
             name: What they are.
+            values: Their eigenvalues; unknown (NaN) by default.
             mean: Origin of the coordinates; zeros by default.
             parameters: Names of the parameters the columns belong to.
 
         Returns:
-            The directions in float64, with unknown (NaN) values.
+            The directions in float64.
 
         Raises:
             InputError: If the tensor is not a matrix, or a row is zero or occurs twice.
@@ -85,7 +87,7 @@ class Directions(
         return cls(
             name=name,
             directions=directions,
-            values=unknown,
+            values=unknown if values is None else values.double().cpu(),
             residuals=unknown,
             mean=torch.zeros(directions.shape[1], dtype=torch.float64) if mean is None else mean.double().cpu(),
             total=math.nan,

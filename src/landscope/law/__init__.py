@@ -2,15 +2,18 @@
 
 from landscope.law.exponents import Exponents, fit_exponents, measure_exponents, variance_flatness
 from landscope.law.inverse_relation import InverseRelation
+from landscope.law.window_limit import WindowLimit, window_limit
 from landscope.power_law import PowerLaw, errors_in_variables_exponent, fit_power_law
 
 __all__ = [
     "Exponents",
     "InverseRelation",
     "PowerLaw",
+    "WindowLimit",
     "errors_in_variables_exponent",
     "fit_exponents",
     "fit_power_law",
     "measure_exponents",
     "variance_flatness",
+    "window_limit",
 ]

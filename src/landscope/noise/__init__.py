@@ -3,6 +3,7 @@
 from landscope.noise.cosine_content import cosine_content
 from landscope.noise.drift import DriftLaw, Phases, drift_law, learning_phases
 from landscope.noise.ensemble import MinibatchEnsemble, minibatch_ensemble
+from landscope.noise.finite_window import stationary_variance, window_factor
 from landscope.noise.gradient import GradientNoise, gradient_noise
 from landscope.noise.log_hessian import LogHessian, log_hessian
 from landscope.noise.mode_statistics import ModeStatistics, block_variances, mode_statistics
@@ -31,6 +32,8 @@ __all__ = [
     "lyapunov_residual",
     "minibatch_ensemble",
     "mode_statistics",
+    "stationary_variance",
     "velocity_statistics",
+    "window_factor",
     "yaida_relation",
 ]

@@ -18,7 +18,7 @@ from landscope.errors import InputError
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
 
-__all__ = ["VelocityStatistics", "velocity_statistics", "white_time", "white_time_in_sample"]
+__all__ = ["VelocityStatistics", "integrated_time", "velocity_statistics", "white_time", "white_time_in_sample"]
 
 _COLUMNS = 128
 _ENOUGH_SAMPLES = 50
@@ -137,7 +137,7 @@ def velocity_statistics(
     strength = covariance[0]
     variance = theta.var(dim=0, correction=0)
     moves = moving(variance, strength, rounding_strength(directions.directions, trajectory) / dt**2)
-    integrated = _integrated_time(theta - theta.mean(dim=0))
+    integrated = integrated_time(theta - theta.mean(dim=0))
     lags = _log_spaced(count // 4)
     msd = torch.stack([(theta[step:] - theta[:-step]).square().mean(dim=0) for step in lags.tolist()])
     effective = count / integrated
@@ -223,7 +223,7 @@ def _autocovariance(values: Float[Tensor, "T k"], max_lag: int) -> Float[Tensor,
     return found
 
 
-def _integrated_time(theta: Float[Tensor, "T k"]) -> Float[Tensor, " k"]:
+def integrated_time(theta: Float[Tensor, "T k"]) -> Float[Tensor, " k"]:
     """1 + 2 sum rho(t) up to the first lag at which rho is not positive: a slow oscillation must not cancel itself."""
     count, columns = theta.shape
     found = torch.empty(columns, dtype=torch.float64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from landscope.claims.exponents import NULL_NAME
 from landscope.claims.fig1 import few_modes_control
 from landscope.claims.statements import judged
 from landscope.claims.verdict import Control, Judgement, Measurement
+from landscope.law.exponents import Exponents
 from landscope.law.intervals import mean_with_interval, prediction_band, seed_interval
 from landscope.law.inverse_relation import FRESH, IN_SAMPLE, SHUFFLED
 from landscope.reproduction.experiment.run import ExperimentRun
@@ -36,7 +38,7 @@ class SeedSummary:
     def __init__(self, runs: Sequence[ExperimentRun]) -> None:
         self.runs, self.settings = runs, runs[0].settings
         self.rows: dict[str, dict[str, list[float]]] = self._exponents()
-        """Row of the table of exponents -> exponent -> its value in each run (each surrogate, for the null)."""
+        """Row of the table of exponents -> exponent -> its value in each run, the mean of the run's surrogates."""
         measured = [run.results.measurements for run in runs]
         shared = [key for key in measured[0] if all(key in other for other in measured)]
         single = {key: [other[key] for other in measured] for key in shared}
@@ -74,15 +76,17 @@ class SeedSummary:
         }
 
     def _exponents(self) -> dict[str, dict[str, list[float]]]:
-        """The rows of the table of exponents that all runs have."""
-        rows: dict[str, dict[str, list[float]]] = {}
+        """The rows of the table of exponents that all runs have; surrogates of one run are no independent values."""
+        named: dict[str, list[list[Exponents]]] = {}
         for result in row_results(self.settings.n_nulls):
             if all(run.has(result.name) for run in self.runs):
-                for found in (run.load(result.name, result.kind) for run in self.runs):
-                    row = rows.setdefault(found.name, {key: [] for key in EXPONENTS})
-                    for key in EXPONENTS:
-                        row[key].append(float(getattr(found, key)))
-        return rows
+                found = [run.load(result.name, result.kind) for run in self.runs]
+                named.setdefault(found[0].name, []).append(found)
+        return {
+            name: {key: [statistics.fmean(getattr(row, key) for row in of_run) for of_run in zip(*found, strict=True)]
+                   for key in EXPONENTS}
+            for name, found in named.items()
+        }  # fmt: skip
 
     def _over_seeds(self, key: str, single: Sequence[Measurement]) -> Measurement:
         """The mean with Student's interval, and the controls of all runs."""
@@ -105,12 +109,12 @@ class SeedSummary:
 def pooled_control(same: Sequence[Control], surrogates: Sequence[float] = ()) -> Control:
     """One control of all runs.
 
-    The null has the band of the surrogates of all runs. A control that must agree has an interval of the mean over
-    seeds, which more seeds make narrower. A control that must differ has the hull of all bands.
+    The null has the band of the means of the surrogates of each run. A control that must agree has an interval of the
+    mean over seeds, which more seeds make narrower. A control that must differ has the hull of all bands.
 
     Args:
         same: The control of each run.
-        surrogates: Values under the null, of all runs.
+        surrogates: Mean under the null of each run.
     """
     first = same[0]
     if first.name == NULL_NAME:

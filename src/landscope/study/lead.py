@@ -29,7 +29,7 @@ def lead_of(summary: dict[str, Any]) -> list[str]:
     direction = "less" if psi > 0 else "more"
     law = f"In this window the weights fluctuate {direction} along flatter directions: ψ = {psi:.2f}"
     law += "." if fresh != fresh else f"; along the same modes in fresh data ψ = {fresh:.2f}."
-    return [*sentences, law + _null_sentence(summary), *_caveats(summary)]
+    return [*sentences, law + _null_sentence(summary), *_without_end(summary), *_caveats(summary)]
 
 
 def _null_sentence(summary: dict[str, Any]) -> str:
@@ -46,6 +46,25 @@ def _null_sentence(summary: dict[str, Any]) -> str:
         f" The same analysis of the window's steps in random order gives {values}; one more random order would give "
         f"{low:.2f} to {high:.2f} (95 %). The exponent of the window lies {verdict}."
     )
+
+
+def _without_end(summary: dict[str, Any]) -> list[str]:
+    """What a stationary process with the run's noise and curvature shows, where it was made."""
+    process, infinity = summary["psi_process"], summary["psi_infinity"]
+    sentences = []
+    if process == process:
+        sentences.append(
+            "A stationary process with the noise of the run and the curvature of the landscape, in a window as long, "
+            f"gives ψ = {process:.2f} along its own modes and {summary['psi_process_fresh']:.2f} in its next window."
+        )
+    if infinity == infinity:
+        low, high = summary["psi_infinity_interval"]
+        sentences.append(
+            f"Along eigenvectors of the curvature ψ = {summary['psi_along_curvature']:.2f} in the window; such a "
+            f"process would show {summary['psi_along_curvature_expected']:.2f} there, and ψ∞ = {infinity:.2f} "
+            f"[{low:.2f}, {high:.2f}] in a window without end."
+        )
+    return sentences
 
 
 def _caveats(summary: dict[str, Any]) -> list[str]:

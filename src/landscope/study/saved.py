@@ -12,6 +12,7 @@ from landscope.law.exponents import Exponents
 from landscope.law.sensitivity import Sensitivity
 from landscope.law.spectrum import Spectrum
 from landscope.law.window_growth import Growth
+from landscope.law.window_limit import WindowLimit
 from landscope.noise.drift import DriftLaw, Phases
 from landscope.noise.drift_path import Activity, DriftPath
 from landscope.noise.gradient import GradientNoise
@@ -106,6 +107,9 @@ def null(number: int) -> Saved[Exponents]:
 
 IN_SAMPLE = exponents("in-sample")
 FRESH = exponents("fresh")
+PROCESS = exponents("finite-window")
+PROCESS_FRESH = exponents("finite-window-fresh")
+WINDOW_LIMIT = Saved("window-limit", WindowLimit)
 
 
 def sampling(order: str) -> Saved[Exponents]:
@@ -130,3 +134,6 @@ LAYER = "noise-layer-"
 def layer(number: int, basis: str) -> Saved[NoiseAndCurvature]:
     """Noise and curvature of one layer."""
     return Saved(f"{LAYER}{number}-{basis}", NoiseAndCurvature)
+
+
+CURVATURE = basis("curvature")

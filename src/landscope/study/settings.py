@@ -44,6 +44,8 @@ class AnalysisSettings(BaseModel):
     """Number of surrogates with the window's steps in random order; two or more give a band."""
     noise_modes: Annotated[int, Field(ge=5)] = 100
     """Number of log-spaced modes along which the minibatch losses are measured."""
+    curvature_modes: Annotated[int, Field(ge=5)] = 150
+    """Number of eigenvectors of the curvature in the finite-window process."""
     basis_modes: Annotated[int, Field(ge=5)] = 200
     """Number of Hessian, gradient-noise and random directions in the controls."""
     langevin_steps: Annotated[int, Field(ge=100)] = 6000

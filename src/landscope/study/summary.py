@@ -47,6 +47,7 @@ def summary_of(analysis: Analysis) -> dict[str, Any]:
         "loss_at_w0": widths.loss0,
         **_errors_at_w0(analysis),
         **_exponents(analysis, own, nulls),
+        **_without_end(analysis),
         "spectrum_ranks": spectrum.spectrum_ranks,
         "modes_for_90_percent": spectrum.modes_for_90_percent,
         "modes_for_90_percent_null": [null.modes_for_90_percent for null in nulls],
@@ -75,6 +76,20 @@ def _exponents(analysis: Analysis, own: Exponents, nulls: list[Exponents]) -> di
             f"{key}_null_band": prediction_band(values),
         }
     return found
+
+
+def _without_end(analysis: Analysis) -> dict[str, Any]:
+    """Exponents of the finite-window process, and psi along the curvature with its limit; NaN where not measured."""
+    process, later = analysis.load_if_there(saved.PROCESS), analysis.load_if_there(saved.PROCESS_FRESH)
+    limit = analysis.load_if_there(saved.WINDOW_LIMIT)
+    return {
+        "psi_process": process.psi if process else math.nan,
+        "psi_process_fresh": later.psi if later else math.nan,
+        "psi_along_curvature": limit.psi if limit else math.nan,
+        "psi_along_curvature_expected": limit.psi_predicted if limit else math.nan,
+        "psi_infinity": limit.psi_infinity if limit else math.nan,
+        "psi_infinity_interval": limit.psi_infinity_interval if limit else (math.nan, math.nan),
+    }
 
 
 def _errors_at_w0(analysis: Analysis) -> dict[str, float | bool | None]:

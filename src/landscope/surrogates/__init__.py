@@ -2,6 +2,7 @@
 
 from landscope.surrogates import registry
 from landscope.surrogates.epoch_noise import crossover_curvature, epoch_noise_time
+from landscope.surrogates.finite_window import epoch_noise_share, finite_window_process, rest_curvature
 from landscope.surrogates.langevin import langevin
 from landscope.surrogates.noisy_descent import NoisyGradientDescent, gradient_noise_like
 from landscope.surrogates.registry import *  # noqa: F403 - every null of the registry
@@ -9,8 +10,11 @@ from landscope.surrogates.registry import *  # noqa: F403 - every null of the re
 __all__ = [
     "NoisyGradientDescent",
     "crossover_curvature",
+    "epoch_noise_share",
     "epoch_noise_time",
+    "finite_window_process",
     "gradient_noise_like",
     "langevin",
+    "rest_curvature",
     *registry.__all__,
 ]

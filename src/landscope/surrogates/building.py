@@ -33,11 +33,13 @@ def walk_of(trajectory: Trajectory, first: Tensor, increments: Tensor, name: str
     return surrogate_of(trajectory, torch.cat([first, first + increments.cumsum(dim=0)]), name, seed)
 
 
-def surrogate_of(trajectory: Trajectory, weights: Tensor, name: str, seed: int) -> Trajectory:
-    """Other weights at the steps of the window, in its dtype."""
+def surrogate_of(
+    trajectory: Trajectory, weights: Tensor, name: str, seed: int, *, steps: Tensor | None = None
+) -> Trajectory:
+    """Other weights at the steps of the window, or at others, in its dtype."""
     return Trajectory.of(
         weights.to(trajectory.row(0).dtype),
-        steps=trajectory.steps,
+        steps=trajectory.steps if steps is None else steps,
         space=trajectory.space,
         precision=trajectory.precision,
         provenance=stamp(surrogate=name, seed=seed),

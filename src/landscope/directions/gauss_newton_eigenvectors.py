@@ -1,0 +1,62 @@
+"""The leading eigenvectors of the Gauss-Newton matrix: the curvature without the part that may be negative."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from landscope._checks import check_kind, check_vector
+from landscope.directions.directions import Directions
+from landscope.directions.hessian_eigenvectors import leading_eigenvectors
+from landscope.protocols import ProgressCallback
+from landscope.risk.empirical import EmpiricalRisk
+
+__all__ = ["gauss_newton_eigenvectors"]
+
+
+def gauss_newton_eigenvectors(
+    risk: EmpiricalRisk,
+    w0: Float[Tensor, " N"],
+    n_modes: int,
+    *,
+    rtol: float = 1e-4,
+    seed: int = 0,
+    progress: ProgressCallback | None = None,
+) -> Directions:
+    r"""The leading eigenvectors of the Gauss-Newton matrix of a classifier, largest eigenvalue first.
+
+    .. math:: G = \frac1M \sum_k J_k^\top (\mathrm{diag}(p_k) - p_k p_k^\top) J_k
+
+    with J_k the derivative of the logits of sample k. Under plain cross-entropy G is also the Fisher information, and
+    near a solution the Hessian. By Lanczos iterations on products with vectors.
+
+    Args:
+        risk: The risk of a classifier under plain cross-entropy.
+        w0: Weights at which the matrix is taken.
+        n_modes: Number of eigenvectors, below N.
+        rtol: Accuracy of the eigenvalues, relative to the largest.
+        seed: Seed of the starting vector.
+        progress: Callback for the number of completed products, out of a rough estimate.
+
+    Returns:
+        The directions; their values are the curvatures, and every eigenvector has its residual.
+
+    Raises:
+        InputError: If the risk is not that of a classifier, ``n_modes`` is not between 1 and N - 1, or the iterations
+            do not converge.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(3, 2, bias=False)
+        >>> data = torch.randn(20, 3), torch.arange(20) % 2
+        >>> risk = EmpiricalRisk(model, torch.nn.CrossEntropyLoss(), data)
+        >>> bool((gauss_newton_eigenvectors(risk, risk.w0, 3).values > 0).all())
+        True
+    """
+    check_kind("risk", risk, EmpiricalRisk, hint="Take directions.hessian for any other landscape.")
+    w0 = check_vector("w0", w0, dim=w0.shape[-1])
+    fisher = risk.fisher_information()
+    return leading_eigenvectors(
+        lambda v: fisher.product(w0, v), w0, n_modes, name="Gauss-Newton eigenvectors", rtol=rtol, seed=seed,
+        progress=progress,
+    )  # fmt: skip

@@ -1,0 +1,149 @@
+"""What is left of the law in a window without end: psi_infinity of a stationary process with the run's own noise."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from landscope.directions.directions import Directions
+from landscope.errors import InputError
+from landscope.landscape.flatness import Flatness
+from landscope.law.intervals import exponents_without_each, jackknife_interval
+from landscope.noise.finite_window import stationary_variance, window_factor
+from landscope.noise.mode_statistics import mode_statistics
+from landscope.power_law import fit_power_law
+from landscope.results import Result, stamp
+from landscope.trajectory import Trajectory
+
+__all__ = ["WindowLimit", "window_limit"]
+
+_FEWEST = 3
+_NOTHING = (math.nan, math.nan)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class WindowLimit(
+    Result,
+    kind="window_limit",
+    axis="mode",
+):
+    """Variances along eigenvectors of the curvature: measured, expected in the window, and in a window without end.
+
+    Exponents are NaN where fewer than three directions can be fitted. Intervals are 95 % intervals from blocks of time.
+
+    Args:
+        curvature: lambda_k, ``[k]``.
+        variance: sigma_k^2(T) of the window.
+        predicted: kappa(alpha lambda_k T/(1 - beta)) sigma_k^2(infinity): what a stationary process shows.
+        limit: sigma_k^2(infinity) = D_k (1 + beta)/(2 alpha lambda_k).
+        relaxations: Length of the window in relaxation times of the direction.
+        width: Flatness F_k; NaN where it is not within reach.
+        used: Directions fitted: positive curvature, motion, and a flatness within reach.
+        psi: Exponent of the measured variance, sigma^2 ~ F^(-psi).
+        psi_interval: Its interval.
+        psi_predicted: Exponent of ``predicted``.
+        psi_infinity: Exponent of ``limit``: the law of a process with this noise and curvature in a window without end.
+        psi_infinity_interval: Its interval.
+        n_used: Directions fitted.
+    """
+
+    curvature: Float[Tensor, " k"]
+    variance: Float[Tensor, " k"]
+    predicted: Float[Tensor, " k"]
+    limit: Float[Tensor, " k"]
+    relaxations: Float[Tensor, " k"]
+    width: Float[Tensor, " k"]
+    used: Bool[Tensor, " k"]
+    psi: float
+    psi_interval: tuple[float, float]
+    psi_predicted: float
+    psi_infinity: float
+    psi_infinity_interval: tuple[float, float]
+    n_used: int
+
+
+def window_limit(
+    eigenvectors: Directions,
+    window: Trajectory,
+    flatness: Flatness,
+    *,
+    learning_rate: float,
+    momentum: float = 0.0,
+) -> WindowLimit:
+    r"""Compare a window with a stationary process of the same noise and curvature, direction by direction.
+
+    .. math:: \sigma_k^2(T) = \frac{D_k (1+\beta)}{2\alpha\lambda_k}\,
+              \kappa\!\left(\frac{\alpha\lambda_k T}{1-\beta}\right), \qquad
+              \sigma_k^2(\infty) \sim F_k^{-\psi_\infty}
+
+    along eigenvectors of the curvature, which the variance did not choose. The window alone makes psi larger than
+    psi_infinity: flat directions need 1/(alpha lambda) steps to reach their variance. With noise proportional to
+    curvature, D ~ lambda, psi_infinity is 0.
+
+    Args:
+        eigenvectors: Eigenvectors of the Gauss-Newton matrix or the Hessian, with their eigenvalues.
+        window: The window.
+        flatness: Flatness along the same directions.
+        learning_rate: alpha.
+        momentum: Heavy-ball momentum beta.
+
+    Returns:
+        The variances and the three exponents.
+
+    Raises:
+        InputError: If the window has other weights or fewer than 21 rows, or the flatness is that of other directions.
+
+    Example:
+        >>> import landscope as ls, torch
+        >>> from landscope.synthetic import InverseGaussian, autoregressive
+        >>> curvature = torch.logspace(0, -3, 60).double()
+        >>> path = autoregressive(1 - 0.1 * curvature, 2000, seed=0, noise_variance=curvature)
+        >>> axes = Directions.of(torch.eye(60), values=curvature)
+        >>> F = ls.flatness(InverseGaussian(curvature), torch.zeros(60).double(), axes)
+        >>> found = window_limit(axes, Trajectory.of(path), F, learning_rate=0.1)
+        >>> found.psi > 0.3, abs(found.psi_infinity) < 0.1
+        (True, True)
+    """
+    if len(flatness.width) != len(eigenvectors):
+        raise InputError(
+            expected=f"the flatness of {len(eigenvectors)} directions",
+            got=f"{len(flatness.width)}",
+            hint="Measure it along these eigenvectors.",
+        )
+    motion, curvature = mode_statistics(eigenvectors, window), eigenvectors.values
+    steps = float(window.steps[-1] - window.steps[0] + 1)
+    relaxations = (learning_rate * curvature * steps / (1 - momentum)).clamp(min=0)
+    limit = stationary_variance(motion.velocity_variance, curvature, learning_rate=learning_rate, momentum=momentum)
+    predicted = torch.where(curvature > 0, limit * window_factor(relaxations), math.nan)
+    used = (curvature > 0) & motion.moves & flatness.bracketed
+    psi = predicted_psi = psi_infinity = math.nan
+    psi_interval = infinity_interval = _NOTHING
+    if int(used.sum()) >= _FEWEST:
+        width = flatness.width[used]
+        psi = -fit_power_law(width, motion.variance[used]).exponent
+        predicted_psi = -fit_power_law(width, predicted[used]).exponent
+        psi_infinity = -fit_power_law(width, limit[used]).exponent
+        psi_interval = jackknife_interval(-exponents_without_each(width, motion.moments[:, :, used]), psi)
+        # The curvature is fixed, so that blocks of the velocity decide how well the limit is known.
+        blocks = motion.velocity_moments[:, :, used] / curvature[used]
+        infinity_interval = jackknife_interval(-exponents_without_each(width, blocks, about_mean=False), psi_infinity)
+    return WindowLimit(
+        curvature=curvature,
+        variance=motion.variance,
+        predicted=predicted,
+        limit=limit,
+        relaxations=relaxations,
+        width=torch.where(flatness.bracketed, flatness.width, math.nan),
+        used=used,
+        psi=psi,
+        psi_interval=psi_interval,
+        psi_predicted=predicted_psi,
+        psi_infinity=psi_infinity,
+        psi_infinity_interval=infinity_interval,
+        n_used=int(used.sum()),
+        provenance=stamp(learning_rate=learning_rate, momentum=momentum, directions=eigenvectors.name),
+    )

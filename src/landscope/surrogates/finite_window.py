@@ -1,0 +1,238 @@
+"""The null of every exponent: a process that relaxes as the landscape says, in a window of the run's length."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from landscope._checks import check_count, check_kind
+from landscope.directions.directions import Directions
+from landscope.errors import InputError
+from landscope.surrogates.building import increments_of, surrogate_of
+from landscope.trajectory import Trajectory
+
+__all__ = ["epoch_noise_share", "finite_window_process", "rest_curvature"]
+
+
+def rest_curvature(
+    window: Trajectory,
+    curvature: Directions,
+    product: Callable[[Float[Tensor, " N"]], Float[Tensor, " N"]],
+    *,
+    n_samples: int = 64,
+    seed: int,
+) -> float:
+    r"""Mean curvature that the noise meets outside the given directions.
+
+    .. math:: \lambda_r = \frac{\sum_t r_t^\top G\, r_t}{\sum_t |r_t|^2}, \qquad
+              r_t = \Delta w_t - \sum_k u_k\, (u_k \cdot \Delta w_t)
+
+    over increments drawn at random, so that each direction counts by its share of the noise.
+
+    Args:
+        window: The window.
+        curvature: Eigenvectors u_k of the curvature.
+        product: Product v -> G v with the matrix the eigenvectors are of.
+        n_samples: Increments drawn; all where the window has fewer.
+        seed: Seed of the draw.
+
+    Returns:
+        The mean, 0 where nothing moves outside the directions.
+
+    Raises:
+        InputError: If the window has other weights or fewer than three rows.
+
+    Example:
+        >>> import torch
+        >>> window = Trajectory.of(torch.randn(20, 3, generator=torch.Generator().manual_seed(0)))
+        >>> sharp = Directions.of(torch.tensor([[1.0, 0.0, 0.0]]))
+        >>> round(rest_curvature(window, sharp, lambda v: torch.tensor([9.0, 2.0, 2.0]) * v, seed=0), 6)
+        2.0
+    """
+    _, increments = increments_of(window)
+    drawn = torch.randperm(len(increments), generator=torch.Generator().manual_seed(seed))[:n_samples]
+    outside = _outside(increments[drawn], curvature.directions)
+    power = float(outside.square().sum())
+    if power <= 1e-20 * float(increments[drawn].square().sum()):
+        return 0.0
+    return sum(float(row @ product(row.to(window.row(0))).to(row)) for row in outside) / power
+
+
+def epoch_noise_share(window: Trajectory, curvature: Directions, steps_per_epoch: int) -> float:
+    r"""How much of the noise is left over an epoch: whether minibatches were drawn without replacement.
+
+    .. math:: \frac{\sum_e |\sum_{t \in e} r_t|^2}{\sum_t |r_t|^2}
+
+    over whole epochs, with r_t the increments outside the given sharp directions, where nothing relaxes within an
+    epoch. It is 1 for independent minibatches, and near 0 for reshuffled epochs, whose noise sums to zero.
+
+    Args:
+        window: The window, with a row for every step.
+        curvature: The sharp directions.
+        steps_per_epoch: Minibatches in an epoch.
+
+    Returns:
+        The share; NaN where the window holds fewer than two whole epochs or nothing moves outside the directions.
+
+    Raises:
+        InputError: If the window has fewer than three rows.
+
+    Example:
+        >>> import torch
+        >>> from landscope.synthetic import sgd_over_epochs
+        >>> noise = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+        >>> path = sgd_over_epochs(noise - noise.mean(0), 6, learning_rate=0.1, seed=0)
+        >>> round(epoch_noise_share(Trajectory.of(path), Directions.of(torch.eye(3)[:1]), 8), 6)
+        0.0
+    """
+    _, increments = increments_of(window)
+    epoch = (window.steps[1:] - 1) // check_count("steps_per_epoch", steps_per_epoch, minimum=2)
+    outside = _outside(increments, curvature.directions)
+    parts = outside.split(torch.unique_consecutive(epoch, return_counts=True)[1].tolist())
+    whole = [part for part in parts if len(part) == steps_per_epoch]
+    power = sum(float(part.square().sum()) for part in whole)
+    if len(whole) < 2 or not power > 0:
+        return math.nan
+    return sum(float(part.sum(dim=0).square().sum()) for part in whole) / power
+
+
+def finite_window_process(
+    window: Trajectory,
+    curvature: Directions,
+    *,
+    rest: float,
+    seed: int,
+    learning_rate: float | None = None,
+    momentum: float = 0.0,
+    steps_per_epoch: int | None = None,
+    n_windows: int = 1,
+) -> Trajectory:
+    r"""A stationary process with the curvature of the landscape and the noise of the run, as long as the window.
+
+    .. math:: v_{t+1} = \beta v_t - \alpha_t \lambda_k \theta_t + \zeta_t, \qquad \theta_{t+1} = \theta_t + v_{t+1}
+
+    along each eigenvector u_k, and with one curvature in the rest of R^N. The noise zeta is the window's own increments
+    in random order with random signs, so it has their covariance and no memory; it is scaled so that the velocity
+    variance of the process is that of the run in every direction:
+    :math:`\langle\zeta^2\rangle = D (1-\beta)(1 + \beta - \alpha\lambda/2)`. With ``steps_per_epoch`` the noise sums to
+    zero over each epoch, as that of reshuffled minibatches does. The process starts from its stationary distribution.
+
+    What its modes, flatness and exponents show comes from the curvature, the noise covariance and the length of the
+    window. An exponent of the run that it shows too says nothing about dynamics beyond these.
+
+    Args:
+        window: The window, with a row for every step.
+        curvature: Eigenvectors of the Gauss-Newton matrix or the Hessian, their eigenvalues as values.
+        rest: Curvature of the directions that are left, from :func:`rest_curvature`.
+        seed: Seed of the noise.
+        learning_rate: alpha; the recorded one of each step by default.
+        momentum: Heavy-ball momentum beta.
+        steps_per_epoch: Minibatches in an epoch whose noise sums to zero; independent noise by default.
+        n_windows: Length of the process in windows; further windows serve as its fresh data.
+
+    Returns:
+        A trajectory about the mean of the window, from its first step on, in memory.
+
+    Raises:
+        InputError: If steps are missing, the learning rate is not known, or alpha lambda is so large that the process
+            is not stable.
+
+    Example:
+        >>> import torch
+        >>> from landscope.synthetic import sgd_in_bowl
+        >>> stiff = torch.tensor([1.0, 4.0]).double()
+        >>> window = Trajectory.of(sgd_in_bowl(stiff, 20_000, learning_rate=0.1, noise_variance=1.0, seed=0))
+        >>> axes = Directions.of(torch.eye(2), values=stiff)
+        >>> made = finite_window_process(window, axes, rest=0.0, learning_rate=0.1, seed=0)
+        >>> bool(((made.weights.var(0) / window.weights.var(0)).log().abs() < 0.2).all())
+        True
+    """
+    check_kind("curvature", curvature, Directions, hint="Pass directions.hessian(risk, w0, k), for example.")
+    _, increments = increments_of(window)
+    if len(curvature.directions[0]) != window.dim:
+        raise InputError(
+            expected=f"directions of {window.dim} weights", got=f"{curvature.directions.shape[1]}",
+            hint="Take the eigenvectors of the recorded weights.",
+        )  # fmt: skip
+    rates = _rates(window, learning_rate).repeat(check_count("n_windows", n_windows, minimum=1))
+    rates = torch.cat([rates, rates[-1:].expand(n_windows - 1)])  # between two windows lies a step
+    steps = int(window.steps[0]) + torch.arange(len(rates) + 1)
+    pulls = torch.cat([curvature.values.double().clamp(min=0), torch.tensor([max(rest, 0.0)]).double()])
+    if float(rates.max() * pulls.max()) >= 2 * (1 + momentum):
+        raise InputError(
+            expected=f"a learning rate times curvature below {2 * (1 + momentum):g}",
+            got=f"{float(rates.max() * pulls.max()):.3g}",
+            hint="There is no stationary process at these values.",
+        )
+    noise = _noise(increments, rates, steps_per_epoch, steps, seed)
+    directions, rows = curvature.directions, torch.empty(len(steps), window.dim, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(seed + 1)
+    draws = torch.randn(2, len(increments), dtype=torch.float64, generator=generator) @ increments
+    draws /= math.sqrt(len(increments))
+    along = [part @ directions.T for part in (noise, draws)]
+    noise -= along[0] @ directions
+    draws -= along[1] @ directions
+    rows[:] = _walk(noise, draws, pulls[-1:], rates, momentum)
+    rows += _walk(along[0], along[1], pulls[:-1], rates, momentum) @ directions
+    rows += sum(block.double().sum(dim=0) for block in window.blocks()) / len(window) - rows.mean(dim=0)
+    return surrogate_of(window, rows, "finite-window process", seed, steps=steps)
+
+
+def _rates(window: Trajectory, learning_rate: float | None) -> Float[Tensor, " steps"]:
+    """Learning rate of each increment."""
+    if bool((window.steps.diff() != 1).any()):
+        raise InputError(
+            expected="a row for every step", got="gaps between steps", hint="Record every step, or do not thin."
+        )
+    rates = window.learning_rate[1:] if learning_rate is None else torch.full((len(window) - 1,), float(learning_rate))
+    if not bool(((rates > 0) & torch.isfinite(rates)).all()):
+        raise InputError(
+            expected="one positive learning rate at every step",
+            got="none, or several",
+            hint="Pass learning_rate=.",
+        )
+    return rates.double()
+
+
+def _noise(
+    increments: Tensor, rates: Tensor, steps_per_epoch: int | None, steps: Tensor, seed: int
+) -> Float[Tensor, "steps N"]:
+    """The increments in random order with random signs, each at the learning rate of its new step."""
+    generator = torch.Generator().manual_seed(seed)
+    repeats = -(-len(rates) // len(increments))
+    order = torch.cat([torch.randperm(len(increments), generator=generator) for _ in range(repeats)])[: len(rates)]
+    signs = 2.0 * torch.randint(0, 2, (len(rates),), generator=generator).double() - 1
+    noise = increments[order] * (signs * rates / rates[order])[:, None]
+    if steps_per_epoch is None:
+        return noise
+    count = check_count("steps_per_epoch", steps_per_epoch, minimum=2)
+    epoch = (steps[1:] - 1) // count
+    for part in noise.split(torch.unique_consecutive(epoch, return_counts=True)[1].tolist()):
+        # Of n minibatches of an epoch the sum has the variance n (1 - n/M), nothing for all M.
+        part -= part.mean(dim=0) * (1 - math.sqrt(max(0.0, 1 - len(part) / count)))
+    return noise * math.sqrt(count / (count - 1))
+
+
+def _outside(rows: Tensor, directions: Tensor) -> Tensor:
+    return rows - (rows @ directions.T) @ directions
+
+
+def _walk(noise: Tensor, draws: Tensor, curvature: Tensor, rates: Tensor, momentum: float) -> Float[Tensor, "rows n"]:
+    """Positions of the process; the noise is overwritten."""
+    pull = rates[0] * curvature
+    reach = torch.where(pull > 0, (1 + momentum) / (2 * pull) - 0.25, 0.0).clamp(min=0).sqrt()
+    velocity, theta = draws[0].clone(), draws[0] / 2 + reach * draws[1]
+    rows = torch.empty(len(noise) + 1, noise.shape[1], dtype=torch.float64)
+    rows[0] = theta
+    # Positions and velocities at the start are correlated: <theta v> = D/2.
+    for step, rate in enumerate(rates.tolist()):
+        pull = rate * curvature
+        scale = ((1 - momentum) * (1 + momentum - pull / 2)).sqrt()
+        velocity = momentum * velocity - pull * theta + scale * noise[step]
+        theta = theta + velocity
+        rows[step + 1] = theta
+    return rows
