@@ -12,12 +12,17 @@ from landscope.claims.controls import (
     sampling_measurements,
     stationarity_measurements,
 )
+from landscope.claims.exponents import PROCESS_NAME, exponent_measurement
+from landscope.claims.fig2 import CLAIMS
+from landscope.claims.verdict import Control, Measurement, judge
 from landscope.law.exponents import Exponents
 from landscope.law.sensitivity import Sensitivity
 from landscope.law.window_growth import Growth
 from landscope.noise.stationarity import LyapunovResidual, YaidaRelation
+from landscope.reproduction.seed_summary import pooled_control
 from verdicts import verdicts
 
+FIG2 = {claim.key: claim for claim in CLAIMS}
 NOTHING = (math.nan, math.nan)
 EMPTY = torch.zeros(0)
 
@@ -74,3 +79,20 @@ def controls(*, hessian=1.0, thermal=-2.0, replaced=-1.0, reshuffled=-1.0, ratio
 )
 def test_the_controls_decide(key, world, expected):
     assert verdicts(controls(**world))[key] == expected
+
+
+def test_one_draw_of_the_finite_window_process_decides_nothing():
+    run, process, nulls = row(4.0), row(4.1, half=0.01), [row(2.0 + number / 50) for number in range(5)]
+    for made, said in ((process, "gives 4.1 in one draw"), (None, "was not measured")):
+        judgement = judge(FIG2["psi"], exponent_measurement("psi", run, row(3.9), nulls, made))
+        assert judgement.verdict == "undecided"
+        assert said in judgement.why
+    strength = exponent_measurement("psi_D", run, run, nulls, process)
+    assert all("stationary process" not in control.name for control in strength.controls)
+
+
+def test_the_finite_window_process_of_several_runs_is_a_null_with_a_band():
+    single = Control(PROCESS_NAME, NOTHING, "differ", "gives 4 in one draw, which is no band")
+    pooled = pooled_control([single] * 3, [4.0, 4.1, 4.2])
+    assert pooled.was_measured
+    assert judge(FIG2["psi"], Measurement(4.1, controls=(pooled,))).verdict == "contested"

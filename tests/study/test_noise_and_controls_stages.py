@@ -173,8 +173,8 @@ def test_the_finite_window_process_stands_beside_the_run(late_run):
     expected = ls.law.window_limit(curvature, study.window, widths, learning_rate=rate)
     assert torch.equal(found.limit, expected.limit)
     assert found.psi_infinity == expected.psi_infinity
-    product = study.risk().hessian_vector_product
-    w0 = study.risk().w0
+    product, w0 = study.risk().fisher_information().product, study.risk().w0
+    assert curvature.name == "Gauss-Newton eigenvectors"
     rest = ls.surrogates.rest_curvature(study.window, curvature, lambda v: product(w0, v.to(w0)), seed=0)
     share = ls.surrogates.epoch_noise_share(study.window, curvature, 15)
     made = ls.surrogates.finite_window_process(

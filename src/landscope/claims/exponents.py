@@ -1,4 +1,4 @@
-"""The measurement of an exponent: in-sample, beside fresh data and shuffled increments."""
+"""The measurement of an exponent: in-sample, beside the finite-window process, fresh data and shuffled increments."""
 
 from __future__ import annotations
 
@@ -45,11 +45,10 @@ def exponent_measurement(
 
 
 def _process_control(key: str, process: Exponents | None) -> Control:
-    """The null of every exponent that a window without end may not have."""
-    if process is None:
-        return Control(PROCESS_NAME, (math.nan, math.nan), "differ")
-    value, interval = getattr(process, key), getattr(process, f"{key}_interval")
-    return Control(PROCESS_NAME, (value, value) if math.isnan(interval[0]) else interval, "differ")
+    """The null of every exponent that a window without end may not have; one draw has no band."""
+    value = math.nan if process is None else getattr(process, key)
+    finding = "" if math.isnan(value) else f"gives {value:.3g} in one draw, which is no band"
+    return Control(PROCESS_NAME, (math.nan, math.nan), "differ", finding)
 
 
 def no_band(nulls: Sequence[object]) -> str:

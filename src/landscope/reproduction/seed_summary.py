@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from landscope.claims.exponents import NULL_NAME
+from landscope.claims.exponents import NULL_NAME, PROCESS_NAME
 from landscope.claims.fig1 import few_modes_control
 from landscope.claims.statements import judged
 from landscope.claims.verdict import Control, Judgement, Measurement
@@ -18,6 +18,7 @@ from landscope.law.inverse_relation import FRESH, IN_SAMPLE, SHUFFLED
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.study import saved
 from landscope.study.exponents import EXPONENTS, row_results
+from landscope.study.stages.finite_window import PROCESS
 
 __all__ = ["COLUMNS", "LAW_ROWS", "SeedSummary", "pooled_control"]
 
@@ -93,8 +94,9 @@ class SeedSummary:
         named: dict[str, list[Control]] = {}
         for control in (control for measurement in single for control in measurement.controls):
             named.setdefault(control.name, []).append(control)
-        surrogates = self.rows.get(SHUFFLED, {}).get(key, [])
-        controls = {name: pooled_control(same, surrogates) for name, same in named.items()}
+        rows = {NULL_NAME: SHUFFLED, PROCESS_NAME: PROCESS}
+        draws = {name: self.rows.get(row, {}).get(key, []) for name, row in rows.items()}
+        controls = {name: pooled_control(same, draws.get(name)) for name, same in named.items()}
         notes = {measurement.note for measurement in single}
         note = notes.pop() if len(notes) == 1 else ""
         mean = Measurement.over_seeds([measurement.value for measurement in single], note=note)
@@ -106,20 +108,21 @@ class SeedSummary:
         return dataclasses.replace(mean, controls=tuple(controls.values()))
 
 
-def pooled_control(same: Sequence[Control], surrogates: Sequence[float] = ()) -> Control:
+def pooled_control(same: Sequence[Control], draws: Sequence[float] | None = None) -> Control:
     """One control of all runs.
 
-    The null has the band of the means of the surrogates of each run. A control that must agree has an interval of the
-    mean over seeds, which more seeds make narrower. A control that must differ has the hull of all bands.
+    A null that was drawn has the band of its draws, one a run: the mean of the surrogates of the run. A control that
+    must agree has an interval of the mean over seeds, which more seeds make narrower. A control that must differ has
+    the hull of all bands.
 
     Args:
         same: The control of each run.
-        surrogates: Mean under the null of each run.
+        draws: Value of each run under a null that was drawn; None for other controls.
     """
     first = same[0]
-    if first.name == NULL_NAME:
-        # The few surrogates of one run have a finding of their own, which says nothing of those of all runs.
-        return dataclasses.replace(first, band=prediction_band(surrogates), finding="")
+    if draws is not None:
+        # The few draws of one run have a finding of their own, which says nothing of those of all runs.
+        return dataclasses.replace(first, band=prediction_band(draws), finding="")
     bands = [control.band for control in same if not any(math.isnan(edge) for edge in control.band)]
     finding = first.finding if len({control.finding for control in same}) == 1 else ""
     if not bands:

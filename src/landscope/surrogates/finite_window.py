@@ -169,14 +169,14 @@ def finite_window_process(
             hint="There is no stationary process at these values.",
         )
     noise = _noise(increments, rates, steps_per_epoch, steps, seed)
-    directions, rows = curvature.directions, torch.empty(len(steps), window.dim, dtype=torch.float64)
+    directions = curvature.directions
     generator = torch.Generator().manual_seed(seed + 1)
     draws = torch.randn(2, len(increments), dtype=torch.float64, generator=generator) @ increments
     draws /= math.sqrt(len(increments))
     along = [part @ directions.T for part in (noise, draws)]
     noise -= along[0] @ directions
     draws -= along[1] @ directions
-    rows[:] = _walk(noise, draws, pulls[-1:], rates, momentum)
+    rows = _walk(noise, draws, pulls[-1:], rates, momentum)
     rows += _walk(along[0], along[1], pulls[:-1], rates, momentum) @ directions
     rows += sum(block.double().sum(dim=0) for block in window.blocks()) / len(window) - rows.mean(dim=0)
     return surrogate_of(window, rows, "finite-window process", seed, steps=steps)
@@ -222,13 +222,13 @@ def _outside(rows: Tensor, directions: Tensor) -> Tensor:
 
 
 def _walk(noise: Tensor, draws: Tensor, curvature: Tensor, rates: Tensor, momentum: float) -> Float[Tensor, "rows n"]:
-    """Positions of the process; the noise is overwritten."""
+    """Positions of the process from its stationary distribution on, where <theta^2> = D (1 + beta)/(2 pull)."""
     pull = rates[0] * curvature
+    # Position and velocity of one step are correlated: <theta v> = D/2.
     reach = torch.where(pull > 0, (1 + momentum) / (2 * pull) - 0.25, 0.0).clamp(min=0).sqrt()
     velocity, theta = draws[0].clone(), draws[0] / 2 + reach * draws[1]
     rows = torch.empty(len(noise) + 1, noise.shape[1], dtype=torch.float64)
     rows[0] = theta
-    # Positions and velocities at the start are correlated: <theta v> = D/2.
     for step, rate in enumerate(rates.tolist()):
         pull = rate * curvature
         scale = ((1 - momentum) * (1 + momentum - pull / 2)).sqrt()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from landscope.directions.directions import Directions
-from landscope.directions.gauss_newton_eigenvectors import gauss_newton_eigenvectors
-from landscope.directions.hessian_eigenvectors import hessian_eigenvectors
+from landscope.directions.hessian_eigenvectors import leading_eigenvectors
 from landscope.directions.principal import principal_modes
 from landscope.errors import InputError
 from landscope.landscape import Flatness, flatness
 from landscope.law.exponents import Exponents, ranks_to_measure, variance_flatness
 from landscope.law.window_limit import WindowLimit, window_limit
+from landscope.risk import EmpiricalRisk
 from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.parts import Part
@@ -31,15 +33,24 @@ _MEASURED_MODES = 60
 """Log-spaced modes of the process whose flatness is measured: each stands for its neighbours."""
 
 
+def _matrix(risk: EmpiricalRisk) -> tuple[str, Callable[[Tensor], Tensor]]:
+    """Name and products of the Gauss-Newton matrix at w0, or of the Hessian where the model is no classifier."""
+    try:
+        fisher = risk.fisher_information()
+        fisher.product(risk.w0, torch.zeros_like(risk.w0))
+    except InputError:
+        return "Hessian", lambda vector: risk.hessian_vector_product(risk.w0, vector)
+    return "Gauss-Newton", lambda vector: fisher.product(risk.w0, vector)
+
+
 def _curvature(analysis: Analysis) -> Directions:
-    """Eigenvectors of the Gauss-Newton matrix, or of the Hessian where the model is no classifier."""
-    risk, count = analysis.risk, min(analysis.settings.curvature_modes, analysis.window.dim - 1)
-    seed = analysis.settings.seed
+    count = min(analysis.settings.curvature_modes, analysis.window.dim - 1)
     with one_thread():  # the bits must not depend on the number of threads
-        try:
-            return gauss_newton_eigenvectors(risk, risk.w0, count, seed=seed, progress=analysis.progress)
-        except InputError:
-            return hessian_eigenvectors(risk, risk.w0, count, seed=seed, progress=analysis.progress)
+        name, product = _matrix(analysis.risk)
+        return leading_eigenvectors(
+            product, analysis.risk.w0, count, name=f"{name} eigenvectors", seed=analysis.settings.seed,
+            progress=analysis.progress,
+        )  # fmt: skip
 
 
 def _flatness(analysis: Analysis) -> Flatness:
@@ -71,24 +82,18 @@ def _limit(analysis: Analysis) -> WindowLimit:
 
 
 def _process(analysis: Analysis) -> tuple[Trajectory, Trajectory]:
-    """A window of the process and the next one; made once within a process of the analysis."""
-    if "finite-window" not in analysis.shared:
-        window, curvature, seed = analysis.window, _relaxing(analysis), analysis.settings.seed
-        risk, known = analysis.risk, not bool(torch.isnan(window.learning_rate).any())
-
-        def product(vector: torch.Tensor) -> torch.Tensor:
-            return risk.hessian_vector_product(risk.w0, vector.to(risk.w0)).cpu()
-
-        with one_thread():
-            both = finite_window_process(
-                window, curvature,
-                rest=rest_curvature(window, curvature, product, seed=seed) + analysis.facts.weight_decay,
-                learning_rate=None if known else analysis.learning_rate, momentum=analysis.facts.momentum,
-                steps_per_epoch=_reshuffled_epochs(analysis, curvature), n_windows=2, seed=seed,
-            )  # fmt: skip
-        rows = len(window)
-        analysis.shared["finite-window"] = both.part(slice(rows)), both.part(slice(rows, None))
-    return analysis.shared["finite-window"]
+    """A window of the process and the next one."""
+    window, curvature, seed = analysis.window, _relaxing(analysis), analysis.settings.seed
+    risk, known = analysis.risk, not bool(torch.isnan(window.learning_rate).any())
+    _, product = _matrix(risk)
+    with one_thread():
+        rest = rest_curvature(window, curvature, lambda row: product(row.to(risk.w0)).cpu(), seed=seed)
+        both = finite_window_process(
+            window, curvature, rest=rest + analysis.facts.weight_decay,
+            learning_rate=None if known else analysis.learning_rate, momentum=analysis.facts.momentum,
+            steps_per_epoch=_reshuffled_epochs(analysis, curvature), n_windows=2, seed=seed,
+        )  # fmt: skip
+    return both.part(slice(len(window))), both.part(slice(len(window), None))
 
 
 def _reshuffled_epochs(analysis: Analysis, curvature: Directions) -> int | None:
