@@ -32,10 +32,11 @@ FROZEN = {
         measure_exponents variance_flatness window_limit
     """,
     "landscope.noise": """
-        ActiveTemperature DriftLaw GradientNoise LogHessian LyapunovResidual MinibatchEnsemble ModeStatistics
-        Phases VelocityStatistics YaidaRelation active_temperature block_variances cosine_content drift_law
-        gradient_noise learning_phases log_hessian lyapunov_residual minibatch_ensemble mode_statistics
-        stationary_variance velocity_statistics window_factor yaida_relation
+        ActiveTemperature DriftLaw EffectiveCurvature GradientNoise LogHessian LyapunovResidual MinibatchEnsemble
+        ModeStatistics Phases VelocityStatistics YaidaRelation active_temperature block_variances cosine_content
+        drift_law effective_curvature effective_curvature_at gradient_noise learning_phases log_hessian lyapunov_residual minibatch_ensemble mode_statistics
+        stationary_variance velocity_statistics window_factor
+        window_time yaida_relation
     """,
     "landscope.penalties": """
         KroneckerPenalty PartPenalty PenaltySum ProximalSteps QuadraticPenalty curvature_constraint
