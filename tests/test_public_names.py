@@ -28,14 +28,14 @@ FROZEN = {
         loss_profiles sharp_dimension
     """,
     "landscope.law": """
-        Exponents InverseRelation PowerLaw WindowLimit errors_in_variables_exponent fit_exponents fit_power_law
-        measure_exponents variance_flatness window_limit
+        Exponents InverseRelation PowerLaw RunLimit WindowLimit errors_in_variables_exponent fit_exponents
+        fit_power_law measure_exponents run_limit variance_flatness window_limit
     """,
     "landscope.noise": """
         ActiveTemperature DriftLaw EffectiveCurvature GradientNoise LogHessian LyapunovResidual MinibatchEnsemble
         ModeStatistics Phases VelocityStatistics YaidaRelation active_temperature block_variances cosine_content
-        drift_law effective_curvature effective_curvature_at gradient_noise learning_phases log_hessian lyapunov_residual minibatch_ensemble mode_statistics
-        stationary_variance velocity_statistics window_factor
+        drift_law effective_curvature effective_curvature_at gradient_noise learning_phases log_hessian
+        lyapunov_residual minibatch_ensemble mode_statistics stationary_variance velocity_statistics window_factor
         window_time yaida_relation
     """,
     "landscope.penalties": """

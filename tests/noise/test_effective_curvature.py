@@ -40,9 +40,7 @@ def quadratic(w):
 
 def test_with_the_other_block_frozen_the_balance_is_wrong_and_with_all_weights_it_is_right():
     path = two_blocks(100_000, seed=0)
-    found = effective_curvature(
-        ls.Trajectory.of(path), quadratic, FIRST, local_curvature=HESSIAN[:1, 0], n_points=5000
-    )
+    found = effective_curvature(ls.Trajectory.of(path), quadratic, FIRST, local_curvature=HESSIAN[:1, 0], n_points=5000)
     covariance = stationary()
     known = float((HESSIAN @ covariance)[0, 0] / covariance[0, 0])
     assert abs(float(found.curvature[0]) - known) < 4 * float(found.stderr[0])
@@ -89,7 +87,7 @@ def test_few_points_have_a_large_error_and_correlated_ones_none():
     assert float(few.stderr[0]) > 3 * float(many.stderr[0])
     assert few.n_blocks == 10
     ramp = torch.linspace(-1, 1, 100)[:, None].double()
-    slow = effective_curvature_at(ramp, ramp**3)
+    slow = effective_curvature_at(ramp, ramp**2)
     assert math.isnan(float(slow.stderr[0]))
     assert float(slow.n_effective[0]) < 10
 

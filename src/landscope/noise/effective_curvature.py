@@ -25,6 +25,7 @@ __all__ = ["EffectiveCurvature", "effective_curvature", "effective_curvature_at"
 _FEWEST_POINTS = 5
 """A slope and its jackknife; with fewer points the interval is of no use."""
 _BLOCKS = 10
+_ROUNDING = 1e-12
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -184,6 +185,9 @@ def effective_curvature_at(
     curvature = torch.where(moves, _slope(blocks.sum(dim=0)), math.nan)
     left = theta * (force - curvature.nan_to_num() * theta)
     effective = count / integrated_time(left - left.mean(dim=0))
+    # Where the force is linear in theta, only rounding is left, and its order in time means nothing.
+    rounding = left.square().mean(dim=0) <= _ROUNDING**2 * (theta * force).square().mean(dim=0)
+    effective = torch.where(rounding, float(count), effective)
     without = _slope(blocks.sum(dim=0) - blocks)
     scatter = (without - without.mean(dim=0)).square().sum(dim=0)
     stderr = (scatter * (len(blocks) - 1) / len(blocks)).sqrt()

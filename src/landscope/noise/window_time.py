@@ -57,7 +57,7 @@ def window_time(
         >>> [round(float(t), 1) for t in window_time(flat, ends, learning_rate=0.1)[:, 0]]
         [10.0, 1000.0]
         >>> [round(float(t), 1) for t in window_time(flat, ends, learning_rate=0.1, steps_per_epoch=60)[:, 0]]
-        [7.1, 10.1]
+        [6.1, 10.1]
     """
     check_positive("learning_rate", learning_rate)
     if steps_per_epoch is not None:
