@@ -28,14 +28,15 @@ FROZEN = {
         loss_profiles sharp_dimension
     """,
     "landscope.law": """
-        Exponents InverseRelation PowerLaw WindowLimit errors_in_variables_exponent fit_exponents fit_power_law
-        measure_exponents variance_flatness window_limit
+        Exponents InverseRelation PowerLaw RunLimit WindowLimit errors_in_variables_exponent fit_exponents
+        fit_power_law measure_exponents run_limit variance_flatness window_limit
     """,
     "landscope.noise": """
-        ActiveTemperature DriftLaw GradientNoise LogHessian LyapunovResidual MinibatchEnsemble ModeStatistics
-        Phases VelocityStatistics YaidaRelation active_temperature block_variances cosine_content drift_law
-        gradient_noise learning_phases log_hessian lyapunov_residual minibatch_ensemble mode_statistics
-        stationary_variance velocity_statistics window_factor yaida_relation
+        ActiveTemperature DriftLaw EffectiveCurvature GradientNoise LogHessian LyapunovResidual MinibatchEnsemble
+        ModeStatistics Phases VelocityStatistics YaidaRelation active_temperature block_variances cosine_content
+        drift_law effective_curvature effective_curvature_at gradient_noise learning_phases log_hessian
+        lyapunov_residual minibatch_ensemble mode_statistics stationary_variance velocity_statistics window_factor
+        window_time yaida_relation
     """,
     "landscope.penalties": """
         KroneckerPenalty PartPenalty PenaltySum ProximalSteps QuadraticPenalty curvature_constraint
@@ -47,11 +48,11 @@ FROZEN = {
         accumulated_variance active_modes as_html correlation_time_against_flatness
         correlation_time_by_sampling equilibrium exponents flatness_against_rank flatness_and_curvature
         inverse_loss_over_training log_loss_profiles loss_along_drift loss_profiles mean_squared_displacement
-        minibatch_profiles noise_against_curvature noise_against_flatness path_in_plane spring_predictions
-        spring_statistics stationarity temperature_against_flatness temperature_against_loss
-        temperature_over_training temperature_profiles temperature_profiles_over_training training_curves
-        values_against_rank variance_against_flatness variance_against_window variance_spectrum
-        velocity_autocorrelation
+        minibatch_profiles noise_against_curvature noise_against_flatness path_in_plane psi_against_window
+        psi_in_growing_windows spring_predictions spring_statistics stationarity temperature_against_flatness
+        temperature_against_loss temperature_over_training temperature_profiles temperature_profiles_over_training
+        training_curves values_against_rank variance_against_flatness variance_against_window variance_and_relaxation
+        variance_spectrum velocity_autocorrelation
     """,
     "landscope.surrogates": """
         NoisyGradientDescent SURROGATES Surrogate crossover_curvature epoch_noise_share epoch_noise_time

@@ -40,8 +40,9 @@ def row(psi, psi_tau=0.0, half=0.05):
 
 def controls(*, hessian=1.0, thermal=-2.0, replaced=-1.0, reshuffled=-1.0, ratio=1.0, momentum=0.0, flat=0.0):
     growth = Growth(
-        epochs=torch.tensor([1.0, 2.0]), variance=torch.zeros(2, 0), width=EMPTY, flat_exponent=flat, sharp_exponent=0.0
-    )
+        epochs=torch.tensor([1.0, 2.0]), variance=torch.zeros(2, 0), width=EMPTY, psi=torch.zeros(2),
+        psi_interval=torch.zeros(2, 2), flat_exponent=flat, sharp_exponent=0.0,
+    )  # fmt: skip
     sensitivity = Sensitivity(choices=("as reported",), exponents=torch.full((1, 3), 4.0))
     ratios, nothing = torch.full((5,), ratio), torch.zeros(0, 0)
     yaida = YaidaRelation(

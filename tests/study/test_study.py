@@ -584,7 +584,7 @@ def test_a_training_that_goes_on_for_too_few_steps_is_refused(recorded):
 
 
 def test_gradients_along_the_training_that_went_on_are_of_the_whole_model(recorded, monkeypatch):
-    from landscope.study.stages import controls
+    from landscope.study.stages import continued
 
     seen = []
 
@@ -592,17 +592,17 @@ def test_gradients_along_the_training_that_went_on_are_of_the_whole_model(record
         seen.append((trajectory, landscape))
         return ls.noise.yaida_relation(trajectory, landscape, modes, **options)
 
-    monkeypatch.setattr(controls, "yaida_relation", watched)
+    monkeypatch.setattr(continued, "yaida_relation", watched)
     study = _controlled(recorded, _sgd_on())
     ((trajectory, landscape),) = seen
     assert trajectory.dim == landscape.w0.numel() == sum(p.numel() for p in study.model.parameters())
 
 
 def test_stationarity_alone_is_lost_where_it_cannot_be_tested_and_made_when_it_can(recorded, monkeypatch):
-    from landscope.study.stages import controls
+    from landscope.study.stages import continued
 
     with monkeypatch.context() as patched:
-        patched.setattr(controls, "_CONTINUED_BYTES", 1000)
+        patched.setattr(continued, "_CONTINUED_BYTES", 1000)
         study = _controlled(recorded, _sgd_on())
     assert study.folder.has("exponents-sampling-with-replacement")
     assert "the whole model" in study.not_measured["controls-yaida"]

@@ -2,6 +2,7 @@
 
 from landscope.law.exponents import Exponents, fit_exponents, measure_exponents, variance_flatness
 from landscope.law.inverse_relation import InverseRelation
+from landscope.law.run_limit import RunLimit, run_limit
 from landscope.law.window_limit import WindowLimit, window_limit
 from landscope.power_law import PowerLaw, errors_in_variables_exponent, fit_power_law
 
@@ -9,11 +10,13 @@ __all__ = [
     "Exponents",
     "InverseRelation",
     "PowerLaw",
+    "RunLimit",
     "WindowLimit",
     "errors_in_variables_exponent",
     "fit_exponents",
     "fit_power_law",
     "measure_exponents",
+    "run_limit",
     "variance_flatness",
     "window_limit",
 ]

@@ -2,6 +2,7 @@
 
 from landscope.noise.cosine_content import cosine_content
 from landscope.noise.drift import DriftLaw, Phases, drift_law, learning_phases
+from landscope.noise.effective_curvature import EffectiveCurvature, effective_curvature, effective_curvature_at
 from landscope.noise.ensemble import MinibatchEnsemble, minibatch_ensemble
 from landscope.noise.finite_window import stationary_variance, window_factor
 from landscope.noise.gradient import GradientNoise, gradient_noise
@@ -10,10 +11,12 @@ from landscope.noise.mode_statistics import ModeStatistics, block_variances, mod
 from landscope.noise.stationarity import LyapunovResidual, YaidaRelation, lyapunov_residual, yaida_relation
 from landscope.noise.temperature import ActiveTemperature, active_temperature
 from landscope.noise.velocity import VelocityStatistics, velocity_statistics
+from landscope.noise.window_time import window_time
 
 __all__ = [
     "ActiveTemperature",
     "DriftLaw",
+    "EffectiveCurvature",
     "GradientNoise",
     "LogHessian",
     "LyapunovResidual",
@@ -26,6 +29,8 @@ __all__ = [
     "block_variances",
     "cosine_content",
     "drift_law",
+    "effective_curvature",
+    "effective_curvature_at",
     "gradient_noise",
     "learning_phases",
     "log_hessian",
@@ -35,5 +40,6 @@ __all__ = [
     "stationary_variance",
     "velocity_statistics",
     "window_factor",
+    "window_time",
     "yaida_relation",
 ]

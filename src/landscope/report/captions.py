@@ -168,6 +168,25 @@ CAPTIONS = {
         "Variance along Hessian eigenvectors against the length of the window, relative to the shortest one. A "
         "variance that grows like free diffusion (dotted) is a property of the window, not of the landscape.",
     ),
+    "psi_in_growing_windows": (
+        "Exponent over the recording.",
+        "Exponent of variance against flatness along Hessian eigenvectors, in windows of growing length from all that "
+        "was recorded. Bars: 95 % intervals over the windows of one length; the longest have none. An exponent that "
+        "changes with the window is a property of the window. Dashed: the limit of relaxation with the run's own noise "
+        "and curvature.",
+    ),
+    "variance_and_relaxation": (
+        "Relaxation.",
+        "Variance along eigenvectors of the curvature (blue) beside the variance that the step noise and a restoring "
+        "force give in the same window: the force of the recorded weights alone (grey), and the force of all weights "
+        "(orange). Red: the limit in a window without end, where the run shows one.",
+    ),
+    "psi_against_window": (
+        "Exponent and window.",
+        "Exponent of variance against flatness along eigenvectors of the curvature in windows of growing length, with "
+        "95 % intervals. Dotted: the exponent that relaxation with the force of all weights gives. Dashed: its limit. "
+        "Points off the dotted line mean that the limit is not identified.",
+    ),
 }
 """Label and text of each figure."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from landscope.claims import controls, fig1, fig2, fig3, fig5, sec_s2, sec_s3
+from landscope.claims import controls, fig1, fig2, fig3, fig5, run_limit, sec_s2, sec_s3
 from landscope.claims.statements import judged
 from landscope.claims.verdict import Measurement
 from landscope.law.exponents import Exponents
@@ -158,6 +158,10 @@ def _stationarity(analysis: Analysis) -> Mapping[str, Measurement]:
     )
 
 
+def _limit(analysis: Analysis) -> Mapping[str, Measurement]:
+    return run_limit.limit_measurements(analysis.load(saved.RUN_LIMIT))
+
+
 _GROUPS = (
     _Group("law", (), (saved.SPECTRUM, saved.IN_SAMPLE, saved.PROFILE_FITS,), _law),
     _Group(
@@ -203,6 +207,7 @@ _GROUPS = (
         (saved.sampling("with-replacement"), saved.sampling("reshuffled"),),
         _sampling,
     ),
+    _Group("controls", ("psi_infinity",), (saved.RUN_LIMIT,), _limit, uses_rate=True),
     _Group("controls", ("flat_modes_stationary",), (saved.GROWTH,), _growth),
     _Group(
         "controls",

@@ -15,6 +15,7 @@ from landscope.errors import InputError
 from landscope.landscape import Flatness
 from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature
 from landscope.law.exponents import Exponents
+from landscope.law.run_limit import RunLimit
 from landscope.noise.gradient import GradientNoise
 from landscope.noise.temperature_over_training import drawn_ranks
 from landscope.study import saved
@@ -87,6 +88,12 @@ def _samplings(analysis: Analysis, _: Exponents, both: FlatnessAndCurvature) -> 
     )  # fmt: skip
 
 
+def _psi_against_window(analysis: Analysis, _: RunLimit) -> go.Figure:
+    titles = {"with-replacement": "with replacement", "reshuffled": "reshuffled", "checkpoints": "the run"}
+    limits = {title: analysis.load_if_there(saved.run_limit(key, "curvature")) for key, title in titles.items()}
+    return plots.psi_against_window({title: limit for title, limit in limits.items() if limit is not None})
+
+
 _SPECTRUM, _LAW, _SPRINGS = (saved.SPECTRUM,), (saved.IN_SAMPLE,), (saved.SPRINGS,)
 _OVER_TRAINING = (saved.TEMPERATURE_OVER_TRAINING,)
 FIGURES: dict[str, StudyFigure] = {
@@ -144,6 +151,11 @@ FIGURES: dict[str, StudyFigure] = {
         (saved.sampling("with-replacement"), saved.YAIDA), lambda _, __, yaida: plots.stationarity(yaida)
     ),
     "variance_against_window": StudyFigure((saved.GROWTH,)),
+    "psi_in_growing_windows": _against_flatness(
+        (saved.GROWTH,), lambda a, own: plots.psi_in_growing_windows(own, a.load_if_there(saved.WINDOW_LIMIT))
+    ),
+    "variance_and_relaxation": _against_flatness((saved.RUN_LIMIT,)),
+    "psi_against_window": StudyFigure((saved.RUN_LIMIT,), _psi_against_window),
 }
 """Every figure of the page, by the name of its call ``study.plots.NAME()``."""
 

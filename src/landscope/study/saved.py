@@ -9,12 +9,14 @@ from landscope.directions.directions import Directions
 from landscope.landscape import Flatness, LossProfiles, ProfileFits
 from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature
 from landscope.law.exponents import Exponents
+from landscope.law.run_limit import RunLimit
 from landscope.law.sensitivity import Sensitivity
 from landscope.law.spectrum import Spectrum
 from landscope.law.window_growth import Growth
 from landscope.law.window_limit import WindowLimit
 from landscope.noise.drift import DriftLaw, Phases
 from landscope.noise.drift_path import Activity, DriftPath
+from landscope.noise.effective_curvature import EffectiveCurvature
 from landscope.noise.gradient import GradientNoise
 from landscope.noise.log_hessian import LogHessian
 from landscope.noise.mode_statistics import ModeStatistics
@@ -110,6 +112,17 @@ FRESH = exponents("fresh")
 PROCESS = exponents("finite-window")
 PROCESS_FRESH = exponents("finite-window-fresh")
 WINDOW_LIMIT = Saved("window-limit", WindowLimit)
+RUN_LIMIT = Saved("run-limit", RunLimit)
+
+
+def effective_curvature(source: str, basis: str) -> Saved[EffectiveCurvature]:
+    """The effective curvature along a basis, of a training that went on or at the saved models of the run."""
+    return Saved(f"effective-curvature-{source}-{basis}", EffectiveCurvature)
+
+
+def run_limit(source: str, basis: str) -> Saved[RunLimit]:
+    """The law in a window without end that the same source gives."""
+    return Saved(f"run-limit-{source}-{basis}", RunLimit)
 
 
 def sampling(order: str) -> Saved[Exponents]:

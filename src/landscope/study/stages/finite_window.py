@@ -23,7 +23,7 @@ from landscope.surrogates.finite_window import epoch_noise_share, finite_window_
 from landscope.threads import one_thread
 from landscope.trajectory import Trajectory
 
-__all__ = ["PROCESS", "PROCESS_FRESH", "finite_window_parts"]
+__all__ = ["PROCESS", "PROCESS_FRESH", "finite_window_parts", "reshuffled_epochs"]
 
 PROCESS = "finite-window process"
 PROCESS_FRESH = "finite-window process, its next window"
@@ -91,12 +91,12 @@ def _process(analysis: Analysis) -> tuple[Trajectory, Trajectory]:
         both = finite_window_process(
             window, curvature, rest=rest + analysis.facts.weight_decay,
             learning_rate=None if known else analysis.learning_rate, momentum=analysis.facts.momentum,
-            steps_per_epoch=_reshuffled_epochs(analysis, curvature), n_windows=2, seed=seed,
+            steps_per_epoch=reshuffled_epochs(analysis, curvature), n_windows=2, seed=seed,
         )  # fmt: skip
     return both.part(slice(len(window))), both.part(slice(len(window), None))
 
 
-def _reshuffled_epochs(analysis: Analysis, curvature: Directions) -> int | None:
+def reshuffled_epochs(analysis: Analysis, curvature: Directions) -> int | None:
     """Minibatches in an epoch where the noise of the run sums to zero over it."""
     count = analysis.steps_per_epoch
     if count is None or count < 2:
