@@ -23,9 +23,9 @@ FROZEN = {
         random subspace_overlap
     """,
     "landscope.landscape": """
-        Flatness LossProfiles Preconditioned ProfileFits adam_preconditioner directional_curvature
+        Flatness LossForms LossProfiles Preconditioned ProfileFits adam_preconditioner directional_curvature
         fit_profiles flatness flatness_until_flat learning_dimension learning_dimension_over_time
-        loss_profiles sharp_dimension
+        loss_forms loss_profiles sharp_dimension
     """,
     "landscope.law": """
         Exponents InverseRelation PowerLaw WindowLimit errors_in_variables_exponent fit_exponents fit_power_law
@@ -33,7 +33,8 @@ FROZEN = {
     """,
     "landscope.noise": """
         ActiveTemperature DriftLaw GradientNoise LogHessian LyapunovResidual MinibatchEnsemble ModeStatistics
-        Phases VelocityStatistics YaidaRelation active_temperature block_variances cosine_content drift_law
+        Phases VelocityStatistics YaidaRelation active_temperature block_variances correlation_time_from_velocities
+        cosine_content drift_law
         gradient_noise learning_phases log_hessian lyapunov_residual minibatch_ensemble mode_statistics
         stationary_variance velocity_statistics window_factor yaida_relation
     """,

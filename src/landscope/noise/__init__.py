@@ -1,5 +1,6 @@
 """Statistics of the minibatch noise that explain the variance-flatness law (paper, Eqs. 9 to 13 and 15)."""
 
+from landscope.noise.correlation_time import correlation_time_from_velocities
 from landscope.noise.cosine_content import cosine_content
 from landscope.noise.drift import DriftLaw, Phases, drift_law, learning_phases
 from landscope.noise.ensemble import MinibatchEnsemble, minibatch_ensemble
@@ -24,6 +25,7 @@ __all__ = [
     "YaidaRelation",
     "active_temperature",
     "block_variances",
+    "correlation_time_from_velocities",
     "cosine_content",
     "drift_law",
     "gradient_noise",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,6 +32,7 @@ from landscope.study.analysis import Analysis, check_constant_rate
 from landscope.study.parts import Part, Stage
 from landscope.study.seeded import seeded
 from landscope.study.stages.finite_window import PROCESS, PROCESS_FRESH, finite_window_parts
+from landscope.study.stages.smaller_ratio import SMALLER_RATIO
 from landscope.study.training_facts import TrainingFacts, facts_of
 from landscope.surrogates.langevin import langevin
 from landscope.surrogates.registry import SURROGATES, make_surrogate
@@ -291,19 +291,12 @@ def _growth(analysis: Analysis) -> Growth:
 
 def _sensitivity(analysis: Analysis) -> Sensitivity:
     """The in-sample exponents under other choices."""
-    modes, last, rtol = analysis.load(saved.MODES), _fit_modes(analysis)[1], analysis.settings.rtol
-    ratio = analysis.settings.ratio
-    smaller_ratio = 2.0 if ratio == math.e else ratio ** math.log(2)
-    smaller = flatness(
-        analysis.risk, analysis.risk.w0, modes.directions[:last].to(analysis.risk.w0), ratio=smaller_ratio,
-        rtol=rtol,
-        progress=analysis.progress,
-    )  # fmt: skip
     return measure_sensitivity(
-        analysis.risk, analysis.risk.w0, analysis.window, analysis.recorded, modes, _fitted_flatness(analysis), smaller,
+        analysis.risk, analysis.risk.w0, analysis.window, analysis.recorded, analysis.load(saved.MODES),
+        _fitted_flatness(analysis), analysis.load(saved.SMALLER_FLATNESS),
         analysis.load_if_there(saved.FRESH),
         analysis.nulls,
-        fit_modes=_fit_modes(analysis), rows_per_epoch=analysis.rows_per_epoch, rtol=rtol,
+        fit_modes=_fit_modes(analysis), rows_per_epoch=analysis.rows_per_epoch, rtol=analysis.settings.rtol,
     )  # fmt: skip
 
 
@@ -363,6 +356,7 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:  # noqa: ARG001 - stages sha
             is_optional=True,
         ),
         Part(saved.GROWTH, _growth, needs=("epochs",), after=(saved.basis_flatness("hessian"),), is_optional=True),
+        SMALLER_RATIO,
         Part(saved.SENSITIVITY, _sensitivity, uses=("epochs",)),
     )
 
