@@ -23,9 +23,9 @@ FROZEN = {
         random subspace_overlap
     """,
     "landscope.landscape": """
-        Flatness LossProfiles Preconditioned ProfileFits adam_preconditioner directional_curvature
+        Flatness LossForms LossProfiles Preconditioned ProfileFits adam_preconditioner directional_curvature
         fit_profiles flatness flatness_until_flat learning_dimension learning_dimension_over_time
-        loss_profiles sharp_dimension
+        loss_forms loss_profiles sharp_dimension
     """,
     "landscope.law": """
         Exponents InverseRelation PowerLaw RunLimit WindowLimit errors_in_variables_exponent fit_exponents
@@ -45,7 +45,8 @@ FROZEN = {
         memory_aware_synapses merged_penalty nearest_kronecker_penalty uncoupled_penalty
     """,
     "landscope.plots": """
-        accumulated_variance active_modes as_html correlation_time_against_flatness
+        accumulated_variance active_modes as_html cooling_rates_against_flatness correlation_time_against_flatness
+        correlation_times_from_velocities flatness_at_two_levels loss_forms_along_drift spectrum_exponents
         correlation_time_by_sampling equilibrium exponents flatness_against_rank flatness_and_curvature
         inverse_loss_over_training log_loss_profiles loss_along_drift loss_profiles mean_squared_displacement
         minibatch_profiles noise_against_curvature noise_against_flatness path_in_plane psi_against_window

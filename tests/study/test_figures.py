@@ -89,6 +89,7 @@ def test_a_figure_against_flatness_is_left_out_where_no_flatness_was_measured(wi
     left_out = {
         "flatness_against_rank", "variance_against_flatness", "noise_against_flatness",
         "correlation_time_against_flatness", "temperature_against_flatness", "equilibrium",
+        "cooling_rates_against_flatness", "flatness_at_two_levels",
     }  # fmt: skip
     shown = without_flatness.plots.available()
     assert not left_out & shown.keys()

@@ -8,11 +8,13 @@ from landscope.landscape.dimension import (
     sharp_dimension,
 )
 from landscope.landscape.flatness import Flatness, flatness
+from landscope.landscape.loss_forms import LossForms, loss_forms
 from landscope.landscape.preconditioned import Preconditioned, adam_preconditioner
 from landscope.landscape.profile import LossProfiles, ProfileFits, fit_profiles, loss_profiles
 
 __all__ = [
     "Flatness",
+    "LossForms",
     "LossProfiles",
     "Preconditioned",
     "ProfileFits",
@@ -23,6 +25,7 @@ __all__ = [
     "flatness_until_flat",
     "learning_dimension",
     "learning_dimension_over_time",
+    "loss_forms",
     "loss_profiles",
     "sharp_dimension",
 ]

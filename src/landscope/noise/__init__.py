@@ -1,5 +1,6 @@
 """Statistics of the minibatch noise that explain the variance-flatness law (paper, Eqs. 9 to 13 and 15)."""
 
+from landscope.noise.correlation_time import correlation_time_from_velocities
 from landscope.noise.cosine_content import cosine_content
 from landscope.noise.drift import DriftLaw, Phases, drift_law, learning_phases
 from landscope.noise.effective_curvature import EffectiveCurvature, effective_curvature, effective_curvature_at
@@ -27,6 +28,7 @@ __all__ = [
     "YaidaRelation",
     "active_temperature",
     "block_variances",
+    "correlation_time_from_velocities",
     "cosine_content",
     "drift_law",
     "effective_curvature",

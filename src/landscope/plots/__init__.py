@@ -6,3 +6,4 @@ from landscope.plots.noise import *  # noqa: F403
 from landscope.plots.registry import *  # noqa: F403
 from landscope.plots.run_limit import *  # noqa: F403
 from landscope.plots.style import as_html as as_html
+from landscope.plots.text import *  # noqa: F403

@@ -20,6 +20,12 @@ CAPTIONS = {
         "total variance. PCA of any finite window gives a falling curve, so only a difference from grey and dotted "
         "tells something about the training.",
     ),
+    "spectrum_exponents": (
+        "A, exponents.",
+        "Exponent of the spectrum over the ranks from i/1.5 to 1.5 i. A plateau, a power law and a faster decay are "
+        "three levels; dashed: the ranks between which the exponent γ is fitted. Grey and green: modes of the steps in "
+        "random order, and of a stationary process in a window as long. Where they bend, the window bends them.",
+    ),
     "accumulated_variance": (
         "B. Number of modes.",
         "Share of modes 2 to n in the variance without mode 1. Dashed: 90 %, and the n that reaches it. A random walk "
@@ -74,6 +80,12 @@ CAPTIONS = {
         "of a finite window makes their slope, so an equal slope in blue is an artefact. Dotted: τ of steps without "
         "memory along directions that were chosen without the window.",
     ),
+    "correlation_times_from_velocities": (
+        "Eq. 13.",
+        "Correlation time of each mode, as variance over noise strength (blue) and from the measured correlations of "
+        "the steps up to an epoch (orange). Grey: steps without memory, along the modes of their own window; dotted: "
+        "along given directions. Where correlations cancel, orange is a small difference of large sums and scatters.",
+    ),
     "velocity_autocorrelation": (
         "Memory of velocities.",
         "One plus twice the sum of the autocorrelation of the steps up to each lag. It is 1 without memory, and falls "
@@ -116,6 +128,11 @@ CAPTIONS = {
         "D, inset.",
         "Active temperature against loss at the saved steps of the training.",
     ),
+    "cooling_rates_against_flatness": (
+        "Freezing.",
+        "Rate at which the active temperature of each mode falls after the first epoch. Flat directions that freeze "
+        "faster than sharp ones make the points rise.",
+    ),
     "active_modes": (
         "Active modes.",
         "Number of modes with 99 % of the variance in each recorded epoch, with and without the first mode. It cannot "
@@ -125,6 +142,11 @@ CAPTIONS = {
         "Drift.",
         "1/L over time, a straight line if the loss falls by a drift along one direction. Grey: the slope if the "
         "weights move along this direction alone.",
+    ),
+    "loss_forms_along_drift": (
+        "Form of the loss.",
+        "ln L along the first mode from w₀, with three fits. The paper's exponential is a straight line here. Over a "
+        "short path every smooth curve is nearly straight, so it must be better than the others.",
     ),
     "loss_along_drift": (
         "Along the drift.",
@@ -145,6 +167,11 @@ CAPTIONS = {
         "All exponents.",
         "Every row of the table with its 95 % interval. Dashed: values of the paper; solid line: zero. A surrogate "
         "near the row in-sample means that the analysis makes this exponent without the training.",
+    ),
+    "flatness_at_two_levels": (
+        "Level of flatness.",
+        "Flatness read at two multiples of the loss at w₀. If only the height of the points changes, exponents do not "
+        "depend on the level.",
     ),
     "equilibrium": (
         "Equilibrium.",

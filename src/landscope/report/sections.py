@@ -30,7 +30,10 @@ SECTIONS = (
         "motion",
         "Fig. 1: motion of the weights",
         "law",
-        ("variance_spectrum", "accumulated_variance", "path_along_first_modes", "path_along_later_modes"),
+        (
+            "variance_spectrum", "spectrum_exponents", "accumulated_variance", "path_along_first_modes",
+            "path_along_later_modes",
+        ),
     ),
     FigureSection(
         "flatness",
@@ -44,7 +47,8 @@ SECTIONS = (
         "noise",
         (
             "minibatch_profiles", "noise_against_flatness", "correlation_time_against_flatness",
-            "velocity_autocorrelation", "mean_squared_displacement", "spring_statistics", "spring_predictions",
+            "correlation_times_from_velocities", "velocity_autocorrelation", "mean_squared_displacement",
+            "spring_statistics", "spring_predictions",
         ),
     ),
     FigureSection(
@@ -53,22 +57,25 @@ SECTIONS = (
         "noise",
         (
             "temperature_profiles", "temperature_against_flatness", "temperature_profiles_over_training",
-            "temperature_over_training", "temperature_against_loss", "active_modes",
+            "temperature_over_training", "temperature_against_loss", "cooling_rates_against_flatness", "active_modes",
         ),
     ),
     FigureSection(
         "drift",
         "Sections S1 to S3: drift and curvature",
         "noise",
-        ("inverse_loss_over_training", "loss_along_drift", "flatness_and_curvature", "noise_against_curvature"),
+        (
+            "inverse_loss_over_training", "loss_forms_along_drift", "loss_along_drift", "flatness_and_curvature",
+            "noise_against_curvature",
+        ),
     ),
     FigureSection(
         "controls",
         "Controls",
         "controls",
         (
-            "exponents", "equilibrium", "correlation_time_by_sampling", "stationarity", "variance_against_window",
-            "psi_in_growing_windows", "variance_and_relaxation", "psi_against_window",
+            "exponents", "flatness_at_two_levels", "equilibrium", "correlation_time_by_sampling", "stationarity",
+            "variance_against_window", "psi_in_growing_windows", "variance_and_relaxation", "psi_against_window",
         ),
     ),
 )  # fmt: skip

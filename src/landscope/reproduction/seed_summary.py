@@ -8,8 +8,11 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from landscope.claims.correlation_time import median_time_over_window
 from landscope.claims.exponents import NULL_NAME, PROCESS_NAME
 from landscope.claims.fig1 import few_modes_control
+from landscope.claims.one_sided import ONE_SIDED, one_sided
+from landscope.claims.regimes import regime_values
 from landscope.claims.statements import judged
 from landscope.claims.verdict import Control, Judgement, Measurement
 from landscope.law.exponents import Exponents
@@ -95,8 +98,9 @@ class SeedSummary:
         for control in (control for measurement in single for control in measurement.controls):
             named.setdefault(control.name, []).append(control)
         rows = {NULL_NAME: SHUFFLED, PROCESS_NAME: PROCESS}
-        draws = {name: self.rows.get(row, {}).get(key, []) for name, row in rows.items()}
-        controls = {name: pooled_control(same, draws.get(name)) for name, same in named.items()}
+        draws = {name: self._draws(row, key) for name, row in rows.items()}
+        pooled = {name: pooled_control(same, draws.get(name)) for name, same in named.items()}
+        controls = {name: one_sided(key, control) if name in rows else control for name, control in pooled.items()}
         notes = {measurement.note for measurement in single}
         note = notes.pop() if len(notes) == 1 else ""
         mean = Measurement.over_seeds([measurement.value for measurement in single], note=note)
@@ -106,6 +110,30 @@ class SeedSummary:
             dim = self.runs[0].results.summary()["weights"]
             controls[NULL_NAME] = few_modes_control(mean.value, nulls, dim)
         return dataclasses.replace(mean, controls=tuple(controls.values()))
+
+    def _draws(self, row: str, key: str) -> list[float]:
+        """The value of a claim in each run under a null that was drawn, the mean of the run's draws."""
+        if key not in ONE_SIDED:
+            return self.rows.get(row, {}).get(key, [])
+        results = [saved.PROCESS] if row == PROCESS else [saved.null(n) for n in range(self.settings.n_nulls)]
+        found = [
+            [
+                _one_sided_value(key, run, run.load(result.name, result.kind))
+                for result in results
+                if run.has(result.name)
+            ]
+            for run in self.runs
+        ]
+        return [statistics.fmean(values) for values in found if values]
+
+
+def _one_sided_value(key: str, run: ExperimentRun, row: Exponents) -> float:
+    """The value of a one-sided claim in a row of exponents of a run."""
+    settings = run.settings
+    if key == "short_correlation_time":
+        n_rows = run.load(saved.STATISTICS.name, saved.STATISTICS.kind).n_steps
+        return median_time_over_window(row, n_rows, settings.fit_modes)
+    return regime_values(row, settings.spectrum_ranks, settings.fit_modes[1])[key]
 
 
 def pooled_control(same: Sequence[Control], draws: Sequence[float] | None = None) -> Control:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 
@@ -16,31 +15,13 @@ from landscope.law.exponents import Exponents
 from landscope.noise.noise_and_curvature import NoiseAndCurvature
 from landscope.study import saved
 from landscope.study.analysis import Analysis
+from landscope.study.claim_group import ClaimGroup as _Group
 from landscope.study.claim_table import ClaimTable
-from landscope.study.saved import Saved
 from landscope.study.stages.controls import near_curvature
+from landscope.study.text_claims import TEXT_GROUPS
 from landscope.study.training_facts import training_facts
 
 __all__ = ["judgements_of", "layers_of", "measurements_of"]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Group:
-    """Claims that the same results decide.
-
-    Args:
-        stage: Stage that makes the results.
-        keys: Keys of the claims.
-        results: The results.
-        measure: Measures the claims.
-        uses_rate: Whether the learning rate enters.
-    """
-
-    stage: str
-    keys: tuple[str, ...]
-    results: tuple[Saved[Any], ...]
-    measure: Callable[[Analysis], Mapping[str, Measurement]]
-    uses_rate: bool = False
 
 
 def layers_of(analysis: Analysis) -> list[NoiseAndCurvature]:
@@ -215,6 +196,7 @@ _GROUPS = (
         (saved.sampling("with-replacement"), saved.YAIDA, saved.LYAPUNOV,),
         _stationarity,
     ),
+    *TEXT_GROUPS,
 )  # fmt: skip
 
 

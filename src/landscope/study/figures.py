@@ -99,6 +99,11 @@ _OVER_TRAINING = (saved.TEMPERATURE_OVER_TRAINING,)
 FIGURES: dict[str, StudyFigure] = {
     "training_curves": StudyFigure((saved.TRAINING,), _training),
     "variance_spectrum": StudyFigure(_SPECTRUM, lambda a, own: plots.variance_spectrum(own, a.nulls)),
+    "spectrum_exponents": StudyFigure(
+        _SPECTRUM,
+        lambda a, own: plots.spectrum_exponents(own, a.nulls, a.load_if_there(saved.PROCESS)),
+        nothing="too few modes move",
+    ),
     "accumulated_variance": StudyFigure(_SPECTRUM, lambda a, own: plots.accumulated_variance(own, a.nulls)),
     "path_along_first_modes": StudyFigure(_SPECTRUM, lambda _, own: plots.path_in_plane(own, 1, 2)),
     "path_along_later_modes": StudyFigure(_SPECTRUM, lambda _, own: plots.path_in_plane(own, 49, 50)),
@@ -119,6 +124,7 @@ FIGURES: dict[str, StudyFigure] = {
     "minibatch_profiles": StudyFigure(_SPRINGS),
     "noise_against_flatness": _against_flatness(_LAW, lambda a, own: plots.noise_against_flatness(own, *_others(a))),
     "correlation_time_against_flatness": _against_flatness(_LAW, _correlation_time),
+    "correlation_times_from_velocities": StudyFigure((saved.VELOCITY,)),
     "velocity_autocorrelation": StudyFigure(
         (saved.VELOCITY,), lambda a, velocity: plots.velocity_autocorrelation(velocity, a.steps_per_epoch)
     ),
@@ -133,16 +139,22 @@ FIGURES: dict[str, StudyFigure] = {
     "temperature_profiles_over_training": StudyFigure(_OVER_TRAINING),
     "temperature_over_training": StudyFigure(_OVER_TRAINING),
     "temperature_against_loss": StudyFigure(_OVER_TRAINING),
+    "cooling_rates_against_flatness": _against_flatness(
+        (saved.TEMPERATURE_OVER_TRAINING, saved.FLATNESS),
+        lambda _, cooling, widths: plots.cooling_rates_against_flatness(cooling, widths.width),
+    ),
     "active_modes": StudyFigure((saved.ACTIVITY,), lambda a, activity: plots.active_modes(activity, a.steps_per_epoch)),
     "inverse_loss_over_training": StudyFigure((saved.DRIFT_LAW,)),
     "loss_along_drift": StudyFigure(
         (saved.DRIFT_PATH,), nothing="needs evaluate=f with f(model) -> {'margin': ..., 'test_error': ...}"
     ),
+    "loss_forms_along_drift": StudyFigure((saved.DRIFT_PATH,), nothing="the loss is not positive along the path"),
     "flatness_and_curvature": _against_flatness((saved.FLATNESS_AND_CURVATURE,)),
     "noise_against_curvature": StudyFigure(
         (saved.layer(0, "hessian"),), lambda a, _: plots.noise_against_curvature(layers_of(a))
     ),
     "exponents": StudyFigure((saved.exponents("hessian"),), lambda a, _: plots.exponents(exponent_rows(a))),
+    "flatness_at_two_levels": _against_flatness((saved.FLATNESS, saved.SMALLER_FLATNESS)),
     "equilibrium": _against_flatness((saved.exponents("hessian"), saved.exponents("langevin"))),
     "correlation_time_by_sampling": StudyFigure(
         (saved.sampling("reshuffled"), saved.FLATNESS_AND_CURVATURE), _samplings

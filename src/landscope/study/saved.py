@@ -64,6 +64,7 @@ FRESH_STATISTICS = Saved("statistics-fresh", ModeStatistics)
 SPECTRUM = Saved("spectrum", Spectrum)
 
 FLATNESS = Saved("flatness", Flatness)
+SMALLER_FLATNESS = Saved("flatness-smaller-ratio", Flatness)
 FLATNESS_PIECES = "flatness-from-"
 """Begin of the names of the pieces that a killed analysis goes on from."""
 PROFILES = Saved("profiles", LossProfiles)

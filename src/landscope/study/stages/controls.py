@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from typing import get_args
 
 import torch
@@ -26,6 +25,7 @@ from landscope.study.parts import Part, Stage
 from landscope.study.stages.continued import continued_parts, continued_statistics, fitted_flatness, fitted_modes
 from landscope.study.stages.finite_window import PROCESS, PROCESS_FRESH, finite_window_parts
 from landscope.study.stages.run_limit import run_limit_parts
+from landscope.study.stages.smaller_ratio import SMALLER_RATIO
 from landscope.surrogates.langevin import langevin
 from landscope.surrogates.registry import SURROGATES, make_surrogate
 from landscope.threads import one_thread
@@ -170,19 +170,12 @@ def _growth(analysis: Analysis) -> Growth:
 
 def _sensitivity(analysis: Analysis) -> Sensitivity:
     """The in-sample exponents under other choices."""
-    modes, last, rtol = analysis.load(saved.MODES), fitted_modes(analysis)[1], analysis.settings.rtol
-    ratio = analysis.settings.ratio
-    smaller_ratio = 2.0 if ratio == math.e else ratio ** math.log(2)
-    smaller = flatness(
-        analysis.risk, analysis.risk.w0, modes.directions[:last].to(analysis.risk.w0), ratio=smaller_ratio,
-        rtol=rtol,
-        progress=analysis.progress,
-    )  # fmt: skip
     return measure_sensitivity(
-        analysis.risk, analysis.risk.w0, analysis.window, analysis.recorded, modes, fitted_flatness(analysis), smaller,
+        analysis.risk, analysis.risk.w0, analysis.window, analysis.recorded, analysis.load(saved.MODES),
+        fitted_flatness(analysis), analysis.load(saved.SMALLER_FLATNESS),
         analysis.load_if_there(saved.FRESH),
         analysis.nulls,
-        fit_modes=fitted_modes(analysis), rows_per_epoch=analysis.rows_per_epoch, rtol=rtol,
+        fit_modes=fitted_modes(analysis), rows_per_epoch=analysis.rows_per_epoch, rtol=analysis.settings.rtol,
     )  # fmt: skip
 
 
@@ -230,6 +223,7 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:
         *continued_parts(analysis),
         *run_limit_parts(),
         Part(saved.GROWTH, _growth, needs=("epochs",), after=(saved.basis_flatness("hessian"),), is_optional=True),
+        SMALLER_RATIO,
         Part(saved.SENSITIVITY, _sensitivity, uses=("epochs",)),
     )
 
