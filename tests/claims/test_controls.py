@@ -85,10 +85,11 @@ def test_the_controls_decide(key, world, expected):
 def test_one_draw_of_the_finite_window_process_decides_nothing():
     run, process, nulls = row(4.0), row(4.1, half=0.01), [row(2.0 + number / 50) for number in range(5)]
     for made, said in ((process, "gives 4.1 in one draw"), (None, "was not measured")):
+        made = [] if made is None else [made]
         judgement = judge(FIG2["psi"], exponent_measurement("psi", run, row(3.9), nulls, made))
         assert judgement.verdict == "undecided"
         assert said in judgement.why
-    strength = exponent_measurement("psi_D", run, run, nulls, process)
+    strength = exponent_measurement("psi_D", run, run, nulls, [process])
     assert all("stationary process" not in control.name for control in strength.controls)
 
 

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from landscope.claims.tolerance import SAME_EXPONENT, exponent_range, exponent_tolerance
 from landscope.claims.verdict import Claim, Control, Measurement, fresh_control, joined
 from landscope.law.exponents import Exponents
 from landscope.law.sensitivity import Sensitivity, exponents_over
@@ -31,8 +32,8 @@ CLAIMS = (
         "The variance falls with flatness along directions that were not chosen by variance"
         " (psi along Hessian eigenvectors).",
         "about 4",
-        (3.4, 4.6),
-        "as for psi",
+        exponent_range(4.0),
+        SAME_EXPONENT,
         "Hessian eigenvectors at w0",
     ),
     Claim(
@@ -59,8 +60,8 @@ CLAIMS = (
         "How tau goes with flatness does not depend on the order of the minibatches (psi_tau with replacement minus"
         " reshuffled, same modes).",
         "not considered",
-        (-0.3, 0.3),
-        "a sixth of the paper's 1.8",
+        (-exponent_tolerance(1.8), exponent_tolerance(1.8)),
+        "differences within the tolerance of the printed 1.8",
         "the same modes under four orders of the minibatches",
     ),
     Claim(
@@ -69,8 +70,8 @@ CLAIMS = (
         "The variance along flat modes does not grow with the window (exponent of sigma^2 on the"
         " window's length, flattest quarter).",
         "a property of the window",
-        (-0.25, 0.25),
-        "a quarter of diffusion",
+        (-exponent_tolerance(1.0), exponent_tolerance(1.0)),
+        "no growth within the tolerance of the exponent 1 of free diffusion",
         "window lengths of one epoch to all that was recorded",
     ),
 )

@@ -141,7 +141,7 @@ def pooled_control(same: Sequence[Control], draws: Sequence[float] | None = None
 
     A null that was drawn has the band of its draws, one a run: the mean of the surrogates of the run. A control that
     must agree has an interval of the mean over seeds, which more seeds make narrower. A control that must differ has
-    the hull of all bands.
+    the hull of all bands. What one run does not identify, all together do not.
 
     Args:
         same: The control of each run.
@@ -159,4 +159,5 @@ def pooled_control(same: Sequence[Control], draws: Sequence[float] | None = None
         band = seed_interval([(low + high) / 2 for low, high in bands])
     else:
         band = (min(low for low, _ in bands), max(high for _, high in bands))
-    return Control(first.name, band, first.must, finding)
+    unidentified = next((control.unidentified for control in same if control.unidentified), "")
+    return dataclasses.replace(first, band=band, finding=finding, unidentified=unidentified)
