@@ -25,7 +25,7 @@ FROZEN = {
     "landscope.landscape": """
         Flatness LossProfiles Preconditioned ProfileFits adam_preconditioner directional_curvature
         fit_profiles flatness flatness_until_flat learning_dimension learning_dimension_over_time
-        loss_profiles sharp_dimension
+        loss_profiles sharp_dimension sharp_dimension_is_bound
     """,
     "landscope.law": """
         Exponents InverseRelation PowerLaw WindowLimit errors_in_variables_exponent fit_exponents fit_power_law

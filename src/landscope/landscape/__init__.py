@@ -6,6 +6,7 @@ from landscope.landscape.dimension import (
     learning_dimension,
     learning_dimension_over_time,
     sharp_dimension,
+    sharp_dimension_is_bound,
 )
 from landscope.landscape.flatness import Flatness, flatness
 from landscope.landscape.preconditioned import Preconditioned, adam_preconditioner
@@ -25,4 +26,5 @@ __all__ = [
     "learning_dimension_over_time",
     "loss_profiles",
     "sharp_dimension",
+    "sharp_dimension_is_bound",
 ]
