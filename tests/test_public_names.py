@@ -23,8 +23,8 @@ FROZEN = {
         random subspace_overlap
     """,
     "landscope.landscape": """
-        Flatness LossProfiles Preconditioned ProfileFits adam_preconditioner directional_curvature
-        fit_profiles flatness flatness_until_flat learning_dimension learning_dimension_over_time
+        BatchSharpness Flatness LossProfiles Preconditioned ProfileFits adam_preconditioner batch_sharpness
+        directional_curvature fit_profiles flatness flatness_until_flat learning_dimension learning_dimension_over_time
         loss_profiles sharp_dimension sharp_dimension_is_bound
     """,
     "landscope.law": """
@@ -32,10 +32,11 @@ FROZEN = {
         measure_exponents variance_flatness window_limit
     """,
     "landscope.noise": """
-        ActiveTemperature DriftLaw GradientNoise LogHessian LyapunovResidual MinibatchEnsemble ModeStatistics
-        Phases VelocityStatistics YaidaRelation active_temperature block_variances cosine_content drift_law
-        gradient_noise learning_phases log_hessian lyapunov_residual minibatch_ensemble mode_statistics
-        stationary_variance velocity_statistics window_factor yaida_relation
+        ActiveTemperature DriftLaw EdgeOfStability GradientNoise LogHessian LyapunovResidual MinibatchEnsemble
+        ModeStatistics Oscillation Phases VelocityStatistics YaidaRelation active_temperature block_variances
+        cosine_content drift_law edge_of_stability gradient_noise learning_phases log_hessian lyapunov_residual
+        minibatch_ensemble mode_statistics oscillation oscillation_share stationary_variance velocity_statistics
+        window_factor yaida_relation
     """,
     "landscope.penalties": """
         KroneckerPenalty PartPenalty PenaltySum ProximalSteps QuadraticPenalty curvature_constraint

@@ -35,7 +35,7 @@ def test_censored_directions_count_as_flat():
 
 
 def until_flat(sharp, most):
-    """Directions of an inverse Gaussian with F = sqrt(8/M): 1 where sharp, 2 where not; the first ``most`` looked at."""
+    """Directions of an inverse Gaussian with F = sqrt(8/M): 1 where sharp, 2 where not; ``most`` are looked at."""
     well = InverseGaussian(torch.where(torch.tensor(sharp), 8.0, 2.0))
     return flatness_until_flat(well, torch.zeros(len(sharp)), torch.eye(len(sharp))[:most], threshold=1.5)
 

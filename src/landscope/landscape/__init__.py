@@ -11,13 +11,16 @@ from landscope.landscape.dimension import (
 from landscope.landscape.flatness import Flatness, flatness
 from landscope.landscape.preconditioned import Preconditioned, adam_preconditioner
 from landscope.landscape.profile import LossProfiles, ProfileFits, fit_profiles, loss_profiles
+from landscope.landscape.sharpness import BatchSharpness, batch_sharpness
 
 __all__ = [
+    "BatchSharpness",
     "Flatness",
     "LossProfiles",
     "Preconditioned",
     "ProfileFits",
     "adam_preconditioner",
+    "batch_sharpness",
     "directional_curvature",
     "fit_profiles",
     "flatness",

@@ -2,11 +2,13 @@
 
 from landscope.noise.cosine_content import cosine_content
 from landscope.noise.drift import DriftLaw, Phases, drift_law, learning_phases
+from landscope.noise.edge_of_stability import EdgeOfStability, edge_of_stability
 from landscope.noise.ensemble import MinibatchEnsemble, minibatch_ensemble
 from landscope.noise.finite_window import stationary_variance, window_factor
 from landscope.noise.gradient import GradientNoise, gradient_noise
 from landscope.noise.log_hessian import LogHessian, log_hessian
 from landscope.noise.mode_statistics import ModeStatistics, block_variances, mode_statistics
+from landscope.noise.oscillation import Oscillation, oscillation, oscillation_share
 from landscope.noise.stationarity import LyapunovResidual, YaidaRelation, lyapunov_residual, yaida_relation
 from landscope.noise.temperature import ActiveTemperature, active_temperature
 from landscope.noise.velocity import VelocityStatistics, velocity_statistics
@@ -14,11 +16,13 @@ from landscope.noise.velocity import VelocityStatistics, velocity_statistics
 __all__ = [
     "ActiveTemperature",
     "DriftLaw",
+    "EdgeOfStability",
     "GradientNoise",
     "LogHessian",
     "LyapunovResidual",
     "MinibatchEnsemble",
     "ModeStatistics",
+    "Oscillation",
     "Phases",
     "VelocityStatistics",
     "YaidaRelation",
@@ -26,12 +30,15 @@ __all__ = [
     "block_variances",
     "cosine_content",
     "drift_law",
+    "edge_of_stability",
     "gradient_noise",
     "learning_phases",
     "log_hessian",
     "lyapunov_residual",
     "minibatch_ensemble",
     "mode_statistics",
+    "oscillation",
+    "oscillation_share",
     "stationary_variance",
     "velocity_statistics",
     "window_factor",
