@@ -34,7 +34,8 @@ def test_the_share_of_a_bowl_is_that_of_its_spectrum(momentum):
     plain = 2 / math.pi * torch.atan(pull / (2 - pull))
     if momentum == 0:
         torch.testing.assert_close(oscillation_share(pull), plain, rtol=1e-12, atol=0)
-    assert bool(oscillation_share(torch.tensor([-0.1, 0.0, 2 * (1 + momentum), 9.0]).double(), momentum).isnan().all())
+    beyond = torch.tensor([-0.1, 0.0, 2 * (1 + momentum), 9.0], dtype=torch.float64)
+    assert bool(oscillation_share(beyond, momentum).isnan().all())
 
 
 def test_sgd_in_a_bowl_has_the_known_variance_correlation_and_share():

@@ -66,7 +66,8 @@ SECTIONS = (
         "controls",
         "Controls",
         "controls",
-        ("exponents", "equilibrium", "correlation_time_by_sampling", "stationarity", "variance_against_window"),
+        ("exponents", "equilibrium", "correlation_time_by_sampling", "stationarity", "variance_against_window",
+         "oscillation_by_direction"),
     ),
 )  # fmt: skip
 """Every figure of the page but that of the training, which stands beside the facts of the training."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from landscope.claims import controls, fig1, fig2, fig3, fig5, sec_s2, sec_s3
+from landscope.claims import controls, edge, fig1, fig2, fig3, fig5, sec_s2, sec_s3
 from landscope.claims.statements import judged
 from landscope.claims.verdict import Measurement
 from landscope.law.exponents import Exponents
@@ -149,6 +149,10 @@ def _growth(analysis: Analysis) -> Mapping[str, Measurement]:
     return controls.growth_measurements(analysis.load(saved.GROWTH))
 
 
+def _edge(analysis: Analysis) -> Mapping[str, Measurement]:
+    return edge.edge_measurements(analysis.load(saved.EDGE))
+
+
 def _stationarity(analysis: Analysis) -> Mapping[str, Measurement]:
     """Both tests are of the training that went on, with an optimiser of its own."""
     return controls.stationarity_measurements(
@@ -203,6 +207,7 @@ _GROUPS = (
         (saved.sampling("with-replacement"), saved.sampling("reshuffled"),),
         _sampling,
     ),
+    _Group("controls", ("batch_sharpness", "no_oscillation"), (saved.EDGE,), _edge, uses_rate=True),
     _Group("controls", ("flat_modes_stationary",), (saved.GROWTH,), _growth),
     _Group(
         "controls",

@@ -143,6 +143,7 @@ FIGURES: dict[str, StudyFigure] = {
     "stationarity": StudyFigure(
         (saved.sampling("with-replacement"), saved.YAIDA), lambda _, __, yaida: plots.stationarity(yaida)
     ),
+    "oscillation_by_direction": StudyFigure((saved.EDGE,), nothing="needs a recorded row for every step"),
     "variance_against_window": StudyFigure((saved.GROWTH,)),
 }
 """Every figure of the page, by the name of its call ``study.plots.NAME()``."""

@@ -32,6 +32,7 @@ from landscope.study import saved
 from landscope.study.analysis import Analysis, check_constant_rate
 from landscope.study.parts import Part, Stage
 from landscope.study.seeded import seeded
+from landscope.study.stages.edge import edge_parts
 from landscope.study.stages.finite_window import PROCESS, PROCESS_FRESH, finite_window_parts
 from landscope.study.training_facts import TrainingFacts, facts_of
 from landscope.surrogates.langevin import langevin
@@ -363,6 +364,7 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:  # noqa: ARG001 - stages sha
             is_optional=True,
         ),
         Part(saved.GROWTH, _growth, needs=("epochs",), after=(saved.basis_flatness("hessian"),), is_optional=True),
+        *edge_parts(),
         Part(saved.SENSITIVITY, _sensitivity, uses=("epochs",)),
     )
 
