@@ -8,6 +8,7 @@ from landscope.claims import (
     controls,
     cooling,
     correlation_time,
+    edge,
     fig1,
     fig2,
     fig3,
@@ -37,6 +38,7 @@ CLAIMS: tuple[Claim, ...] = (
     *sec_s3.CLAIMS,
     *controls.CLAIMS,
     *run_limit.CLAIMS,
+    *edge.CLAIMS,
 )
 """The claims that a study measures; a figure that needs many runs has its own beside it, in the reproduction."""
 

@@ -185,6 +185,13 @@ CAPTIONS = {
         "Lines: effect of the order alone in a quadratic bowl. A time that changes with the order does not come from "
         "the landscape.",
     ),
+    "oscillation_by_direction": (
+        "Oscillation.",
+        "Share of the variance at frequencies above 1/4 a step: near 0 the weights move slowly, at 1/2 they are white "
+        "noise, near 1 they jump from side to side at each step. Blue: Hessian eigenvectors, against learning rate "
+        "times curvature; red: stationary SGD in a bowl of that curvature. Orange: principal modes. Bars: 95 %. Points "
+        "on the red line need no more than a bowl; the vertical line is the edge of stability.",
+    ),
     "stationarity": (
         "Stationarity.",
         "Ratio of Yaida's relation after the training went on with replacement, because the relation needs independent "

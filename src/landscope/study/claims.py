@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import torch
 
-from landscope.claims import controls, fig1, fig2, fig3, fig5, run_limit, sec_s2, sec_s3
+from landscope.claims import controls, edge, fig1, fig2, fig3, fig5, run_limit, sec_s2, sec_s3
 from landscope.claims.statements import judged
 from landscope.claims.verdict import Measurement
 from landscope.law.exponents import Exponents
@@ -131,6 +131,10 @@ def _growth(analysis: Analysis) -> Mapping[str, Measurement]:
     return controls.growth_measurements(analysis.load(saved.GROWTH))
 
 
+def _edge(analysis: Analysis) -> Mapping[str, Measurement]:
+    return edge.edge_measurements(analysis.load(saved.EDGE))
+
+
 def _stationarity(analysis: Analysis) -> Mapping[str, Measurement]:
     """Both tests are of the training that went on, with an optimiser of its own."""
     return controls.stationarity_measurements(
@@ -190,6 +194,7 @@ _GROUPS = (
         _sampling,
     ),
     _Group("controls", ("psi_infinity",), (saved.RUN_LIMIT,), _limit, uses_rate=True),
+    _Group("controls", ("batch_sharpness", "no_oscillation"), (saved.EDGE,), _edge, uses_rate=True),
     _Group("controls", ("flat_modes_stationary",), (saved.GROWTH,), _growth),
     _Group(
         "controls",

@@ -162,6 +162,7 @@ FIGURES: dict[str, StudyFigure] = {
     "stationarity": StudyFigure(
         (saved.sampling("with-replacement"), saved.YAIDA), lambda _, __, yaida: plots.stationarity(yaida)
     ),
+    "oscillation_by_direction": StudyFigure((saved.EDGE,), nothing="needs a recorded row for every step"),
     "variance_against_window": StudyFigure((saved.GROWTH,)),
     "psi_in_growing_windows": _against_flatness(
         (saved.GROWTH,), lambda a, own: plots.psi_in_growing_windows(own, a.load_if_there(saved.WINDOW_LIMIT))

@@ -16,6 +16,7 @@ from landscope.law.window_growth import Growth
 from landscope.law.window_limit import WindowLimit
 from landscope.noise.drift import DriftLaw, Phases
 from landscope.noise.drift_path import Activity, DriftPath
+from landscope.noise.edge_of_stability import EdgeOfStability
 from landscope.noise.effective_curvature import EffectiveCurvature
 from landscope.noise.gradient import GradientNoise
 from landscope.noise.log_hessian import LogHessian
@@ -92,6 +93,7 @@ GROWTH = Saved("growth", Growth)
 SENSITIVITY = Saved("sensitivity", Sensitivity)
 YAIDA = Saved("controls-yaida", YaidaRelation)
 LYAPUNOV = Saved("controls-lyapunov", LyapunovResidual)
+EDGE = Saved("controls-edge", EdgeOfStability)
 
 
 def exponents(row: str) -> Saved[Exponents]:

@@ -23,6 +23,7 @@ from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.parts import Part, Stage
 from landscope.study.stages.continued import continued_parts, continued_statistics, fitted_flatness, fitted_modes
+from landscope.study.stages.edge import edge_parts
 from landscope.study.stages.finite_window import PROCESS, PROCESS_FRESH, finite_window_parts
 from landscope.study.stages.run_limit import run_limit_parts
 from landscope.study.stages.smaller_ratio import SMALLER_RATIO
@@ -224,6 +225,7 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:
         *run_limit_parts(),
         Part(saved.GROWTH, _growth, needs=("epochs",), after=(saved.basis_flatness("hessian"),), is_optional=True),
         SMALLER_RATIO,
+        *edge_parts(),
         Part(saved.SENSITIVITY, _sensitivity, uses=("epochs",)),
     )
 
