@@ -30,7 +30,7 @@ EMPTY = torch.zeros(0)
 def row(psi, psi_tau=0.0, half=0.05):
     around = {key: (value - half, value + half) for key, value in (("psi", psi), ("psi_tau", psi_tau))}
     return Exponents(
-        name="", psi=psi, psi_interval=around["psi"], psi_D=2.0, psi_D_interval=(1.9, 2.1), psi_tau=psi_tau,
+        name="", interval_reason="", psi=psi, psi_interval=around["psi"], psi_D=2.0, psi_D_interval=(1.9, 2.1), psi_tau=psi_tau,
         psi_tau_interval=around["psi_tau"], gamma=1.0, gamma_interval=NOTHING, modes_for_90_percent=3, variance=EMPTY,
         velocity_variance=EMPTY, moves=EMPTY.bool(), width=EMPTY, bracketed=EMPTY.bool(), used=EMPTY.bool(),
         total_variance=1.0, prefactor=1.0, residual=0.1, rank_correlation=1.0, mode_range=(1, 2),
