@@ -28,8 +28,8 @@ FROZEN = {
         loss_profiles sharp_dimension
     """,
     "landscope.law": """
-        Exponents InverseRelation PowerLaw WindowLimit errors_in_variables_exponent fit_exponents fit_power_law
-        measure_exponents variance_flatness window_limit
+        Equilibrium Exponents InverseRelation PowerLaw WindowLimit equilibrium errors_in_variables_exponent
+        fit_exponents fit_power_law measure_exponents variance_flatness window_limit
     """,
     "landscope.noise": """
         ActiveTemperature DriftLaw GradientNoise LogHessian LyapunovResidual MinibatchEnsemble ModeStatistics
@@ -56,7 +56,7 @@ FROZEN = {
     "landscope.surrogates": """
         NoisyGradientDescent SURROGATES Surrogate crossover_curvature epoch_noise_share epoch_noise_time
         finite_window_process gradient_noise_like langevin make_surrogate ornstein_uhlenbeck random_walk_like
-        rest_curvature shuffled_increments sign_flipped_epochs
+        relaxing_process rest_curvature shuffled_increments sign_flipped_epochs walk_beside
     """,
     "landscope.synthetic": """
         InverseGaussian QuadraticBowl RandomSprings autoregressive random_walk random_walk_shares sgd_in_bowl

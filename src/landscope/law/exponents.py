@@ -68,8 +68,8 @@ class Exponents(
         mode_range: First and last mode considered.
         flatness_range: Smallest and largest F fitted.
         n_used: Modes fitted.
-        n_censored: Moving modes in the range left out: no flatness within reach, or, in the equilibrium control, not
-            equilibrated.
+        n_censored: Moving modes in the range left out: no flatness within reach, or, in the equilibrium control, no
+            stationary state at this learning rate.
         n_still: Modes in the range left out because the window did not move along them.
     """
 

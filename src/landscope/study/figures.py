@@ -136,7 +136,7 @@ FIGURES: dict[str, StudyFigure] = {
         (saved.layer(0, "hessian"),), lambda a, _: plots.noise_against_curvature(layers_of(a))
     ),
     "exponents": StudyFigure((saved.exponents("hessian"),), lambda a, _: plots.exponents(exponent_rows(a))),
-    "equilibrium": _against_flatness((saved.exponents("hessian"), saved.exponents("langevin"))),
+    "equilibrium": _against_flatness((saved.exponents("hessian"), saved.exponents("langevin"), saved.EQUILIBRIUM)),
     "correlation_time_by_sampling": StudyFigure(
         (saved.sampling("reshuffled"), saved.FLATNESS_AND_CURVATURE), _samplings
     ),
