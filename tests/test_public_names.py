@@ -58,7 +58,7 @@ FROZEN = {
     "landscope.surrogates": """
         NoisyGradientDescent SURROGATES Surrogate crossover_curvature epoch_noise_share epoch_noise_time
         finite_window_process gradient_noise_like langevin make_surrogate ornstein_uhlenbeck random_walk_like
-        rest_curvature shuffled_increments sign_flipped_epochs
+        relaxing_process rest_curvature shuffled_increments sign_flipped_epochs walk_beside
     """,
     "landscope.synthetic": """
         InverseGaussian QuadraticBowl RandomSprings autoregressive random_walk random_walk_shares sgd_in_bowl

@@ -85,7 +85,12 @@ def test_rows_measure_what_they_say(late_run):
     torch.testing.assert_close(row.variance, mode_statistics(basis, study.window).variance)
     assert (basis.residuals < 1e-2).all()
     thermal = late_run.load("exponents-langevin", Exponents)
-    assert thermal.psi < -1
+    equilibrium = late_run.load("equilibrium", ls.law.Equilibrium)
+    assert bool(equilibrium.used.all())
+    assert thermal.psi == pytest.approx(float(equilibrium.psi[0]), abs=1e-9)  # the first draw, through the same code
+    assert -2 < equilibrium.psi_expected < 0 < equilibrium.psi_proportional_expected
+    assert (equilibrium.n_steps, equilibrium.n_walked) == (len(study.window), LATE["langevin_steps"])
+    assert not math.isnan(equilibrium.anharmonic)
     assert late_run.load("exponents-random-walk", Exponents).psi_D == pytest.approx(0, abs=0.2)
     along_fresh = mode_statistics(basis, study.fresh)
     assert torch.equal(along_fresh.variance, late_run.load("exponents-hessian-fresh", Exponents).variance)

@@ -1,5 +1,6 @@
 """The variance-flatness law: its exponents in-sample, in fresh data and under nulls, with intervals."""
 
+from landscope.law.equilibrium import Equilibrium, equilibrium
 from landscope.law.exponents import Exponents, fit_exponents, measure_exponents, variance_flatness
 from landscope.law.inverse_relation import InverseRelation
 from landscope.law.run_limit import RunLimit, run_limit
@@ -7,11 +8,13 @@ from landscope.law.window_limit import WindowLimit, window_limit
 from landscope.power_law import PowerLaw, errors_in_variables_exponent, fit_power_law
 
 __all__ = [
+    "Equilibrium",
     "Exponents",
     "InverseRelation",
     "PowerLaw",
     "RunLimit",
     "WindowLimit",
+    "equilibrium",
     "errors_in_variables_exponent",
     "fit_exponents",
     "fit_power_law",

@@ -12,7 +12,7 @@ from torch import Tensor
 from landscope.directions.directions import Directions
 from landscope.errors import InputError
 from landscope.landscape.flatness import Flatness
-from landscope.law.intervals import exponents_without_each, jackknife_interval
+from landscope.law.time_blocks import NO_INTERVAL, TimeBlocks, TimeInterval, reasons
 from landscope.noise.finite_window import stationary_variance, window_factor
 from landscope.noise.mode_statistics import mode_statistics
 from landscope.power_law import fit_power_law
@@ -22,7 +22,6 @@ from landscope.trajectory import Trajectory
 __all__ = ["WindowLimit", "window_limit"]
 
 _FEWEST = 3
-_NOTHING = (math.nan, math.nan)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -33,7 +32,8 @@ class WindowLimit(
 ):
     """Variances along eigenvectors of the curvature: measured, expected in the window, and in a window without end.
 
-    Exponents are NaN where fewer than three directions can be fitted. Intervals are 95 % intervals from blocks of time.
+    Exponents are NaN where fewer than three directions can be fitted. Intervals are 95 % intervals from blocks of time,
+    (NaN, NaN) where the directions relax too slowly for them (:class:`landscope.law.time_blocks.TimeBlocks`).
 
     Args:
         curvature: lambda_k, ``[k]``.
@@ -47,7 +47,8 @@ class WindowLimit(
         psi_interval: Its interval.
         psi_predicted: Exponent of ``predicted``.
         psi_infinity: Exponent of ``limit``: the law of a process with this noise and curvature in a window without end.
-        psi_infinity_interval: Its interval.
+        psi_infinity_interval: Its interval; curvature and flatness are held fixed.
+        interval_reason: Why an exponent has no interval; empty where both have one.
         n_used: Directions fitted.
     """
 
@@ -63,6 +64,7 @@ class WindowLimit(
     psi_predicted: float
     psi_infinity: float
     psi_infinity_interval: tuple[float, float]
+    interval_reason: str
     n_used: int
 
 
@@ -121,16 +123,15 @@ def window_limit(
     predicted = torch.where(curvature > 0, limit * window_factor(relaxations), math.nan)
     used = (curvature > 0) & motion.moves & flatness.bracketed
     psi = predicted_psi = psi_infinity = math.nan
-    psi_interval = infinity_interval = _NOTHING
+    intervals = dict.fromkeys(("psi", "psi_infinity"), TimeInterval(NO_INTERVAL))
     if int(used.sum()) >= _FEWEST:
         width = flatness.width[used]
         psi = -fit_power_law(width, motion.variance[used]).exponent
         predicted_psi = -fit_power_law(width, predicted[used]).exponent
         psi_infinity = -fit_power_law(width, limit[used]).exponent
-        psi_interval = jackknife_interval(-exponents_without_each(width, motion.moments[:, :, used]), psi)
+        blocks = TimeBlocks(width, motion, used.nonzero()[:, 0])
         # The curvature is fixed, so that blocks of the velocity decide how well the limit is known.
-        blocks = motion.velocity_moments[:, :, used] / curvature[used]
-        infinity_interval = jackknife_interval(-exponents_without_each(width, blocks, about_mean=False), psi_infinity)
+        intervals = {"psi": blocks.variance(psi), "psi_infinity": blocks.velocity_variance(psi_infinity)}
     return WindowLimit(
         curvature=curvature,
         variance=motion.variance,
@@ -140,10 +141,11 @@ def window_limit(
         width=torch.where(flatness.bracketed, flatness.width, math.nan),
         used=used,
         psi=psi,
-        psi_interval=psi_interval,
+        psi_interval=intervals["psi"].ends,
         psi_predicted=predicted_psi,
         psi_infinity=psi_infinity,
-        psi_infinity_interval=infinity_interval,
+        psi_infinity_interval=intervals["psi_infinity"].ends,
+        interval_reason=reasons(intervals),
         n_used=int(used.sum()),
         provenance=stamp(learning_rate=learning_rate, momentum=momentum, directions=eigenvectors.name),
     )

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 import torch
 from torch import Tensor
 
+from landscope.law.equilibrium import Equilibrium
 from landscope.law.exponents import Exponents
 from landscope.law.window_growth import Growth
 from landscope.plots.style import (
@@ -109,11 +110,23 @@ def variance_against_window(window_growth: Growth) -> go.Figure:
     return figure
 
 
-def equilibrium(run: Exponents, control: Exponents) -> go.Figure:
-    """Variance against flatness along Hessian eigenvectors, of the run and of isotropic noise at its solution."""
+def equilibrium(run: Exponents, control: Exponents, expected: Equilibrium) -> go.Figure:
+    """Variance against flatness along Hessian eigenvectors, of the run and of isotropic noise in the same window."""
     figure = new_figure("flatness F<sub>i</sub>", "variance σ<sub>i</sub>²", log_x=True, log_y=True)
-    for row, name, color in ((run, "the run (SGD)", OWN), (control, "isotropic Langevin", FRESH)):
-        x, y = numbers(row.width[row.used]), numbers(row.variance[row.used])
+    # The strength of the noise is free: both are drawn about the same middle.
+    middle = [row.variance[row.used].log().mean() for row in (run, control)]
+    shift = float((middle[0] - middle[1]).exp())
+    for row, name, color, scale in (
+        (run, "the run (SGD)", OWN, 1.0), (control, "isotropic Langevin", FRESH, shift)
+    ):  # fmt: skip
+        x, y = numbers(row.width[row.used]), numbers(row.variance[row.used] * scale)
         add_points(figure, x, y, f"{name}, ψ = {row.psi:.2f}", color, 5)
+    used = expected.used
+    order = torch.argsort(expected.width[used])
+    x, y = numbers(expected.width[used][order]), numbers(expected.expected[used][order] * shift)
+    figure.add_scatter(
+        x=x, y=y, mode="lines", name=f"its expectation, ψ = {expected.psi_expected:.2f}",
+        line={"color": FRESH, "width": 1},
+    )  # fmt: skip
     few_ticks(figure)
     return figure

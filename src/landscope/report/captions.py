@@ -175,9 +175,10 @@ CAPTIONS = {
     ),
     "equilibrium": (
         "Equilibrium.",
-        "Variance along Hessian eigenvectors, for the run (blue) and for isotropic Langevin noise at the same solution "
-        "(orange). Orange must rise with flatness (Einstein relation); if it does not, the method is at fault. Only "
-        "directions in equilibrium are shown.",
+        "Variance along Hessian eigenvectors, for the run (blue) and for isotropic noise (orange) in a bowl with the "
+        "same curvature, at the same learning rate, in a window as long and along the same directions; its strength is "
+        "scaled to that of the run. Line: its expectation. In a window without end its variance would rise as the "
+        "square of flatness (Einstein relation); in this window it rises as the line.",
     ),
     "correlation_time_by_sampling": (
         "Sampling.",

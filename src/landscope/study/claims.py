@@ -17,7 +17,6 @@ from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.claim_group import ClaimGroup as _Group
 from landscope.study.claim_table import ClaimTable
-from landscope.study.stages.controls import near_curvature
 from landscope.study.text_claims import TEXT_GROUPS
 from landscope.study.training_facts import training_facts
 
@@ -115,9 +114,8 @@ def _hessian(analysis: Analysis) -> Mapping[str, Measurement]:
 
 
 def _equilibrium(analysis: Analysis) -> Mapping[str, Measurement]:
-    near, widths = analysis.load(saved.PROFILES_NEAR), analysis.load(saved.basis_flatness("hessian"))
     return controls.equilibrium_measurements(
-        _row("hessian-fresh", analysis), _row("langevin", analysis), near_curvature(near, widths)
+        _row("hessian-fresh", analysis), analysis.load(saved.EQUILIBRIUM), analysis.load_if_there(saved.WINDOW_LIMIT)
     )
 
 
@@ -181,10 +179,7 @@ _GROUPS = (
     _Group(
         "controls",
         ("inverse_einstein",),
-        (
-            saved.exponents("hessian-fresh"), saved.exponents("langevin"), saved.PROFILES_NEAR,
-            saved.basis_flatness("hessian"),
-        ),
+        (saved.exponents("hessian-fresh"), saved.EQUILIBRIUM,),
         _equilibrium,
     ),
     _Group(

@@ -66,8 +66,10 @@ class ExponentTable(TextTable):
         ]  # fmt: skip
 
     def notes(self) -> list[str]:
-        """Why a row has no exponents, and which rows are missing."""
-        return [*(_why_empty(row) for row in self.rows if math.isnan(row.psi)), *self.missing]
+        """Why a row has no exponents or no intervals, and which rows are missing."""
+        empty = [_why_empty(row) for row in self.rows if math.isnan(row.psi)]
+        bare = [f"{row.name}: {row.interval_reason}" for row in self.rows if row.interval_reason]
+        return [*empty, *bare, *self.missing]
 
 
 def exponent_table(analysis: Analysis) -> ExponentTable:

@@ -155,7 +155,7 @@ FIGURES: dict[str, StudyFigure] = {
     ),
     "exponents": StudyFigure((saved.exponents("hessian"),), lambda a, _: plots.exponents(exponent_rows(a))),
     "flatness_at_two_levels": _against_flatness((saved.FLATNESS, saved.SMALLER_FLATNESS)),
-    "equilibrium": _against_flatness((saved.exponents("hessian"), saved.exponents("langevin"))),
+    "equilibrium": _against_flatness((saved.exponents("hessian"), saved.exponents("langevin"), saved.EQUILIBRIUM)),
     "correlation_time_by_sampling": StudyFigure(
         (saved.sampling("reshuffled"), saved.FLATNESS_AND_CURVATURE), _samplings
     ),

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 from landscope.directions.directions import Directions
 from landscope.landscape import Flatness, LossProfiles, ProfileFits
 from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature
+from landscope.law.equilibrium import Equilibrium
 from landscope.law.exponents import Exponents
 from landscope.law.run_limit import RunLimit
 from landscope.law.sensitivity import Sensitivity
@@ -89,6 +90,7 @@ PHASES = Saved("noise-phases", Phases)
 ACTIVITY = Saved("noise-activity", Activity)
 
 PROFILES_NEAR = Saved("controls-near", LossProfiles)
+EQUILIBRIUM = Saved("equilibrium", Equilibrium)
 GROWTH = Saved("growth", Growth)
 SENSITIVITY = Saved("sensitivity", Sensitivity)
 YAIDA = Saved("controls-yaida", YaidaRelation)

@@ -48,8 +48,9 @@ class AnalysisSettings(BaseModel):
     """Number of eigenvectors of the curvature in the finite-window process."""
     basis_modes: Annotated[int, Field(ge=5)] = 200
     """Number of Hessian, gradient-noise and random directions in the controls."""
-    langevin_steps: Annotated[int, Field(ge=100)] = 6000
-    """Steps of the random walk in thermal equilibrium, one of the controls."""
+    langevin_steps: Annotated[int, Field(ge=100)] = 200
+    """Steps of the walk in the loss itself that checks the process of thermal equilibrium, one of the controls. Each
+    takes one gradient of all data."""
     rtol: Annotated[float, Field(ge=1e-12, lt=1)] = 1e-3
     """Relative tolerance of the distances at which the loss reaches the ratio."""
     ratio: Annotated[float, Field(gt=1, allow_inf_nan=False)] = math.e

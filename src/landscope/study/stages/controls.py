@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from typing import get_args
-
-import torch
-from torch import Tensor
 
 from landscope._names import Sampling
 from landscope.directions.directions import Directions
 from landscope.directions.gradient_noise_eigenvectors import gradient_noise_eigenvectors
 from landscope.directions.hessian_eigenvectors import hessian_eigenvectors
 from landscope.directions.random_directions import random_directions
-from landscope.landscape import Flatness, LossProfiles, flatness, loss_profiles
+from landscope.landscape import Flatness, flatness
 from landscope.law.exponents import Exponents, fit_exponents, measure_exponents
 from landscope.law.sensitivity import Sensitivity, measure_sensitivity
 from landscope.law.window_growth import Growth, measure_growth
@@ -24,15 +20,15 @@ from landscope.study.analysis import Analysis
 from landscope.study.parts import Part, Stage
 from landscope.study.stages.continued import continued_parts, continued_statistics, fitted_flatness, fitted_modes
 from landscope.study.stages.edge import edge_parts
+from landscope.study.stages.equilibrium import EQUILIBRIUM_ROW, equilibrium_parts
 from landscope.study.stages.finite_window import PROCESS, PROCESS_FRESH, finite_window_parts
 from landscope.study.stages.run_limit import run_limit_parts
 from landscope.study.stages.smaller_ratio import SMALLER_RATIO
-from landscope.surrogates.langevin import langevin
 from landscope.surrogates.registry import SURROGATES, make_surrogate
 from landscope.threads import one_thread
 from landscope.trajectory import Trajectory
 
-__all__ = ["CONTROLS", "ROWS", "near_curvature"]
+__all__ = ["CONTROLS", "ROWS"]
 
 BASES = {
     "hessian": "Hessian eigenvectors",
@@ -49,18 +45,10 @@ ROWS = {
     "gradient-noise": f"{BASES['gradient-noise']}, window",
     "random": f"{BASES['random']}, window",
     **_SURROGATES,
-    "langevin": "equilibrium: isotropic Langevin, Hessian eigenvectors",
+    "langevin": EQUILIBRIUM_ROW,
     **{f"sampling-{name}": f"continued, {name}, same modes" for name in get_args(Sampling)},
 }
 """Rows of the table of exponents that this stage adds, by the name of their result."""
-
-_BURN_IN = 0.2
-_NEAR = 0.02
-"""Second differences are taken over this share of the flatness: about as far as the equilibrium control walks."""
-_RELAXATIONS = 50
-"""How many independent values, T eta lambda/2, the equilibrium control must have in a direction for it to count."""
-_LANGEVIN_EXCESS = 5e-4
-"""Thermal energy of the equilibrium control over L0: k T/2 summed over the directions it moves in."""
 
 
 def _basis(key: str, analysis: Analysis) -> Directions:
@@ -111,48 +99,6 @@ def _surrogate_row(key: str, analysis: Analysis) -> Exponents:
         spectrum_ranks=analysis.settings.spectrum_ranks, rtol=analysis.settings.rtol, ratio=analysis.settings.ratio,
         progress=analysis.progress,
     )  # fmt: skip
-
-
-def _near_profiles(analysis: Analysis) -> LossProfiles:
-    step = _near_step(analysis.load(saved.basis_flatness("hessian")))
-    return loss_profiles(
-        analysis.risk, analysis.risk.w0, analysis.load(saved.basis("hessian")).directions.to(analysis.risk.w0),
-        step[:, None] * torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64),
-    )  # fmt: skip
-
-
-def _near_step(widths: Flatness) -> Tensor:
-    return _NEAR * torch.nan_to_num(widths.width, nan=1.0)
-
-
-def near_curvature(profiles: LossProfiles, widths: Flatness) -> Tensor:
-    """Curvature along the Hessian eigenvectors by second differences.
-
-    The kinks of ReLUs count in it, as they do for a walk; automatic differentiation sees none.
-    """
-    left, middle, right = profiles.loss.T
-    return (left + right - 2 * middle) / _near_step(widths).square()
-
-
-def _langevin_row(analysis: Analysis) -> Exponents:
-    """Isotropic noise within the convex part of the Hessian basis; only directions that equilibrated count."""
-    basis, widths = analysis.load(saved.basis("hessian")), analysis.load(saved.basis_flatness("hessian"))
-    n_steps, name = analysis.settings.langevin_steps, ROWS["langevin"]
-    convex = basis.values > 0
-    if not bool(convex.any()):  # nothing holds the walk: no direction counts
-        nowhere = dataclasses.replace(widths, bracketed=torch.zeros_like(widths.bracketed))
-        return _along(name, basis, nowhere, analysis.window, analysis)
-    directions = basis.directions[convex]
-    temperature, step = 2 * _LANGEVIN_EXCESS * widths.loss0 / len(directions), 1 / float(basis.values[0])
-    with one_thread():
-        walk = langevin(
-            analysis.risk, analysis.risk.w0, temperature=temperature, step=step, n_steps=n_steps,
-            seed=analysis.settings.seed, within=directions, progress=analysis.progress,
-        )  # fmt: skip
-    walk = walk.window(int(_BURN_IN * n_steps))
-    # By what is known beforehand: choosing by the measured memory would choose small variances.
-    settled = step * basis.values * len(walk) / 2 >= _RELAXATIONS
-    return _along(name, basis, dataclasses.replace(widths, bracketed=widths.bracketed & settled), walk, analysis)
 
 
 def _sampling_row(sampling: str, analysis: Analysis) -> Exponents:
@@ -218,8 +164,7 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:
         *bases,
         *rows,
         *surrogates,
-        Part(saved.PROFILES_NEAR, _near_profiles, after=(saved.basis_flatness("hessian"),)),
-        Part(saved.exponents("langevin"), _langevin_row, after=(saved.basis_flatness("hessian"),), is_optional=True),
+        *equilibrium_parts(),
         *samplings,
         *continued_parts(analysis),
         *run_limit_parts(),
