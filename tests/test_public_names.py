@@ -32,8 +32,9 @@ FROZEN = {
         measure_exponents variance_flatness window_limit
     """,
     "landscope.noise": """
-        ActiveTemperature DriftLaw GradientNoise LogHessian LyapunovResidual MinibatchEnsemble ModeStatistics
-        Phases VelocityStatistics YaidaRelation active_temperature block_variances cosine_content drift_law
+        ActiveTemperature DirectResponse DriftLaw GradientNoise LogHessian LyapunovResidual MinibatchEnsemble
+        ModeStatistics Phases VelocityStatistics YaidaRelation active_temperature block_variances cosine_content
+        direct_response drift_law
         gradient_noise learning_phases log_hessian lyapunov_residual minibatch_ensemble mode_statistics
         stationary_variance velocity_statistics window_factor yaida_relation
     """,

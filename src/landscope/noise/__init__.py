@@ -7,12 +7,14 @@ from landscope.noise.finite_window import stationary_variance, window_factor
 from landscope.noise.gradient import GradientNoise, gradient_noise
 from landscope.noise.log_hessian import LogHessian, log_hessian
 from landscope.noise.mode_statistics import ModeStatistics, block_variances, mode_statistics
+from landscope.noise.response import DirectResponse, direct_response
 from landscope.noise.stationarity import LyapunovResidual, YaidaRelation, lyapunov_residual, yaida_relation
 from landscope.noise.temperature import ActiveTemperature, active_temperature
 from landscope.noise.velocity import VelocityStatistics, velocity_statistics
 
 __all__ = [
     "ActiveTemperature",
+    "DirectResponse",
     "DriftLaw",
     "GradientNoise",
     "LogHessian",
@@ -25,6 +27,7 @@ __all__ = [
     "active_temperature",
     "block_variances",
     "cosine_content",
+    "direct_response",
     "drift_law",
     "gradient_noise",
     "learning_phases",
