@@ -48,7 +48,8 @@ FROZEN = {
         accumulated_variance active_modes as_html correlation_time_against_flatness
         correlation_time_by_sampling equilibrium exponents flatness_against_rank flatness_and_curvature
         inverse_loss_over_training log_loss_profiles loss_along_drift loss_profiles mean_squared_displacement
-        minibatch_profiles noise_against_curvature noise_against_flatness path_in_plane spring_predictions
+        minibatch_profiles noise_against_curvature noise_against_flatness path_in_plane
+        response_and_correlation response_temperature spring_predictions
         spring_statistics stationarity temperature_against_flatness temperature_against_loss
         temperature_over_training temperature_profiles temperature_profiles_over_training training_curves
         values_against_rank variance_against_flatness variance_against_window variance_spectrum

@@ -39,20 +39,20 @@ def autoregressive_twins(n_repetitions, n_steps):
 
 
 def test_an_autoregressive_process_has_the_temperature_of_its_noise_at_every_lag():
-    found = direct_response(*autoregressive_twins(10, 4000), learning_rate=RATE, n_lags=20)
+    found = direct_response(*autoregressive_twins(10, 2000), learning_rate=RATE, n_lags=20)
     lags = torch.arange(21)
     torch.testing.assert_close(found.response, A[:, None] ** lags)
     torch.testing.assert_close(found.mobility, RATE * (1 - A[:, None] ** lags) / (1 - A[:, None]))
     assert bool(found.is_linear.all())
     # D = 2 s^2/(1 + a) and T = D/(2 alpha). Squares of displacements of lag t decorrelate within t + tau steps at the
-    # latest (tau = (1 + a)/(1 - a) = 19 here), so the relative error is below sqrt(2 (2 t + tau)/n) = 0.054; 4 of them.
+    # latest (tau = (1 + a)/(1 - a) = 19 here), so the relative error is below sqrt(2 (2 t + tau)/n) = 0.077; 4 of them.
     expected = (1 / (1 + A) / RATE)[:, None].expand(2, 20)
-    torch.testing.assert_close(found.temperature_by_lag[:, 1:], expected, rtol=4 * 0.054, atol=0)
+    torch.testing.assert_close(found.temperature_by_lag[:, 1:], expected, rtol=4 * 0.077, atol=0)
     assert ((found.temperature - expected[:, 0]).abs() < 4 * found.temperature_stderr).all()
     torch.testing.assert_close(found.noise_temperature, found.temperature_by_lag[:, 1])
     # Autocovariance s^2 a^t/(1 - a^2), whose error is of the same size relative to C(0).
     variance = 1 / (1 - A**2)
-    torch.testing.assert_close(found.correlation / variance[:, None], A[:, None] ** lags, rtol=0, atol=4 * 0.054)
+    torch.testing.assert_close(found.correlation / variance[:, None], A[:, None] ** lags, rtol=0, atol=4 * 0.077)
 
 
 def test_sums_are_those_of_the_slow_obvious_loops():
@@ -74,17 +74,17 @@ def test_sums_are_those_of_the_slow_obvious_loops():
 
 def test_langevin_noise_has_one_temperature_in_every_direction():
     curvature, rate, temperature = torch.tensor([0.2, 1.0, 2.0], dtype=torch.float64), 0.05, 0.3
-    n = 20_000
+    n = 10_000
     kicks = torch.randn(2, n, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     noise = math.sqrt(2 * rate * temperature) * kicks
     start = torch.zeros(3, dtype=torch.float64)
     few = twins(lambda w: w - rate * curvature * w, start, torch.full_like(start, 0.1), noise)
     found = direct_response(*few, learning_rate=rate, n_lags=100)
     # In discrete time sigma^2 lambda = T/(1 - alpha lambda/2). Displacements of lag 100 with relaxation times up to 100
-    # steps: relative error below sqrt(2 (2 x 100 + 100)/(2 n)) = 0.12; 3 of them for the slowest direction.
-    torch.testing.assert_close(found.temperature, temperature / (1 - rate * curvature / 2), rtol=0.36, atol=0)
-    # Equal within errors of 0.12 each; a temperature that goes as the curvature would be ten times apart.
-    assert float(found.temperature.max() / found.temperature.min()) < 1.36**2
+    # steps: relative error below sqrt(2 (2 x 100 + 100)/(2 n)) = 0.17; 3 of them for the slowest direction.
+    torch.testing.assert_close(found.temperature, temperature / (1 - rate * curvature / 2), rtol=0.51, atol=0)
+    # Equal within errors of 0.17 each; a temperature that goes as the curvature would be ten times apart.
+    assert float(found.temperature.max() / found.temperature.min()) < 1.51**2
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from landscope.claims import controls, fig1, fig2, fig3, fig5, sec_s2, sec_s3
+from landscope.claims import controls, fig1, fig2, fig3, fig5, response, sec_s2, sec_s3
 from landscope.claims.verdict import Claim, Judgement, Measurement, judge
 
 __all__ = ["CLAIMS", "judged"]
@@ -17,6 +17,7 @@ CLAIMS: tuple[Claim, ...] = (
     *sec_s2.CLAIMS,
     *sec_s3.CLAIMS,
     *controls.CLAIMS,
+    *response.CLAIMS,
 )
 """The claims that a study measures; a figure that needs many runs has its own beside it, in the reproduction."""
 

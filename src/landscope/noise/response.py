@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from landscope._checks import check_count, check_finite, check_positive, check_strength
@@ -21,6 +21,7 @@ square of the kick, so the response to the full kick is then off by 4/3 of it.""
 
 _BY_LAG = ("response", "response_stderr", "correlation", "displacement", "mobility", "temperature_by_lag")
 _BY_MODE = (
+    "ranks",
     "temperature",
     "temperature_stderr",
     "noise_temperature",
@@ -58,6 +59,7 @@ class DirectResponse(
         is_linear: Whether that change is at most 0.1.
         drift_share: Share of the mean squared displacement at the longest lag that a steady drift makes.
         kick: Size eps_i of the kick.
+        ranks: Ranks of the directions among the modes, counted from 1.
         learning_rate: Learning rate alpha; NaN if the steps are not those of SGD.
         momentum: Momentum beta.
     """
@@ -76,6 +78,7 @@ class DirectResponse(
     is_linear: Bool[Tensor, " k"]
     drift_share: Float[Tensor, " k"]
     kick: Float[Tensor, " k"]
+    ranks: Int[Tensor, " k"]
     learning_rate: float
     momentum: float
 
@@ -171,6 +174,7 @@ def direct_response(
         is_linear=is_linear,
         drift_share=_drift_share(paths, squares.mean(dim=0)[-1], n_lags),
         kick=eps,
+        ranks=torch.arange(1, len(eps) + 1),
         learning_rate=rate,
         momentum=momentum,
         provenance=stamp(learning_rate=learning_rate, momentum=momentum, n_lags=n_lags),

@@ -4,4 +4,5 @@ from landscope.plots.controls import *  # noqa: F403
 from landscope.plots.landscape import *  # noqa: F403
 from landscope.plots.noise import *  # noqa: F403
 from landscope.plots.registry import *  # noqa: F403
+from landscope.plots.response import *  # noqa: F403
 from landscope.plots.style import as_html as as_html

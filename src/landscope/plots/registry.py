@@ -14,6 +14,7 @@ from landscope.plots.landscape import (
     variance_spectrum,
 )
 from landscope.plots.noise import mean_squared_displacement, spring_statistics
+from landscope.plots.response import response_and_correlation
 from landscope.plots.style import OWN, add_points, new_figure, numbers, ranks_of
 from landscope.results import register_picture
 
@@ -42,5 +43,6 @@ for _kind, _draw in {
     "velocity_statistics": mean_squared_displacement,
     "springs": spring_statistics,
     "window_growth": variance_against_window,
+    "direct_response": response_and_correlation,
 }.items():
     register_picture(_kind, _draw)

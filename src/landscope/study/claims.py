@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from landscope.claims import controls, fig1, fig2, fig3, fig5, sec_s2, sec_s3
+from landscope.claims import controls, fig1, fig2, fig3, fig5, response, sec_s2, sec_s3
 from landscope.claims.statements import judged
 from landscope.claims.verdict import Measurement
 from landscope.law.exponents import Exponents
@@ -158,6 +158,11 @@ def _stationarity(analysis: Analysis) -> Mapping[str, Measurement]:
     )
 
 
+def _response(analysis: Analysis) -> Mapping[str, Measurement]:
+    found = analysis.load(saved.RESPONSE)
+    return response.response_measurements(found, analysis.load(saved.FLATNESS).width[found.ranks - 1])
+
+
 _GROUPS = (
     _Group("law", (), (saved.SPECTRUM, saved.IN_SAMPLE, saved.PROFILE_FITS,), _law),
     _Group(
@@ -203,6 +208,7 @@ _GROUPS = (
         (saved.sampling("with-replacement"), saved.sampling("reshuffled"),),
         _sampling,
     ),
+    _Group("controls", ("response_temperature",), (saved.RESPONSE, saved.FLATNESS), _response),
     _Group("controls", ("flat_modes_stationary",), (saved.GROWTH,), _growth),
     _Group(
         "controls",

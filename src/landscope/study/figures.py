@@ -143,6 +143,11 @@ FIGURES: dict[str, StudyFigure] = {
     "stationarity": StudyFigure(
         (saved.sampling("with-replacement"), saved.YAIDA), lambda _, __, yaida: plots.stationarity(yaida)
     ),
+    "response_and_correlation": StudyFigure((saved.RESPONSE,)),
+    "response_temperature": _against_flatness(
+        (saved.RESPONSE, saved.FLATNESS),
+        lambda _, found, widths: plots.response_temperature(found, widths.width[found.ranks - 1]),
+    ),
     "variance_against_window": StudyFigure((saved.GROWTH,)),
 }
 """Every figure of the page, by the name of its call ``study.plots.NAME()``."""

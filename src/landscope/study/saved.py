@@ -19,6 +19,7 @@ from landscope.noise.gradient import GradientNoise
 from landscope.noise.log_hessian import LogHessian
 from landscope.noise.mode_statistics import ModeStatistics
 from landscope.noise.noise_and_curvature import NoiseAndCurvature
+from landscope.noise.response import DirectResponse
 from landscope.noise.springs import Springs
 from landscope.noise.stationarity import LyapunovResidual, YaidaRelation
 from landscope.noise.temperature import ActiveTemperature
@@ -89,6 +90,7 @@ GROWTH = Saved("growth", Growth)
 SENSITIVITY = Saved("sensitivity", Sensitivity)
 YAIDA = Saved("controls-yaida", YaidaRelation)
 LYAPUNOV = Saved("controls-lyapunov", LyapunovResidual)
+RESPONSE = Saved("controls-response", DirectResponse)
 
 
 def exponents(row: str) -> Saved[Exponents]:

@@ -50,6 +50,10 @@ class AnalysisSettings(BaseModel):
     """Number of Hessian, gradient-noise and random directions in the controls."""
     langevin_steps: Annotated[int, Field(ge=100)] = 6000
     """Steps of the random walk in thermal equilibrium, one of the controls."""
+    response_modes: Annotated[int, Field(ge=3)] = 8
+    """Number of log-spaced modes along which a training that goes on is kicked, one of the controls."""
+    response_steps: Annotated[int, Field(ge=20)] = 500
+    """Steps of each kicked training; there are ten for each mode, and four that are not kicked."""
     rtol: Annotated[float, Field(ge=1e-12, lt=1)] = 1e-3
     """Relative tolerance of the distances at which the loss reaches the ratio."""
     ratio: Annotated[float, Field(gt=1, allow_inf_nan=False)] = math.e
