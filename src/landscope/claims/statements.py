@@ -16,6 +16,7 @@ from landscope.claims import (
     first_mode,
     ratio_two,
     regimes,
+    response,
     run_limit,
     sec_s2,
     sec_s3,
@@ -39,6 +40,7 @@ CLAIMS: tuple[Claim, ...] = (
     *controls.CLAIMS,
     *run_limit.CLAIMS,
     *edge.CLAIMS,
+    *response.CLAIMS,
 )
 """The claims that a study measures; a figure that needs many runs has its own beside it, in the reproduction."""
 

@@ -11,6 +11,7 @@ from landscope.noise.gradient import GradientNoise, gradient_noise
 from landscope.noise.log_hessian import LogHessian, log_hessian
 from landscope.noise.mode_statistics import ModeStatistics, block_variances, mode_statistics
 from landscope.noise.oscillation import Oscillation, oscillation, oscillation_share
+from landscope.noise.response import DirectResponse, direct_response
 from landscope.noise.stationarity import LyapunovResidual, YaidaRelation, lyapunov_residual, yaida_relation
 from landscope.noise.temperature import ActiveTemperature, active_temperature
 from landscope.noise.velocity import VelocityStatistics, velocity_statistics
@@ -18,6 +19,7 @@ from landscope.noise.window_time import window_time
 
 __all__ = [
     "ActiveTemperature",
+    "DirectResponse",
     "DriftLaw",
     "EffectiveCurvature",
     "EdgeOfStability",
@@ -34,6 +36,7 @@ __all__ = [
     "block_variances",
     "correlation_time_from_velocities",
     "cosine_content",
+    "direct_response",
     "drift_law",
     "effective_curvature",
     "effective_curvature_at",

@@ -15,6 +15,7 @@ from landscope.plots.landscape import (
     variance_spectrum,
 )
 from landscope.plots.noise import mean_squared_displacement, spring_statistics
+from landscope.plots.response import response_and_correlation
 from landscope.plots.run_limit import variance_and_relaxation
 from landscope.plots.style import OWN, add_points, new_figure, numbers, ranks_of
 from landscope.results import register_picture
@@ -46,5 +47,6 @@ for _kind, _draw in {
     "edge_of_stability": oscillation_by_direction,
     "window_growth": variance_against_window,
     "run_limit": variance_and_relaxation,
+    "direct_response": response_and_correlation,
 }.items():
     register_picture(_kind, _draw)

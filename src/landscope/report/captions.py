@@ -198,6 +198,19 @@ CAPTIONS = {
         "Ratio of Yaida's relation after the training went on with replacement, because the relation needs independent "
         "minibatches. It is 1 where restoring force and noise balance, and 0 for free diffusion.",
     ),
+    "response_and_correlation": (
+        "Response.",
+        "Displacement after a kick along a mode, over the kick, from twin trainings on the same minibatches (solid), "
+        "beside the autocorrelation of the training that was not kicked (dotted). In a bowl with independent noise "
+        "both fall in the same way; a short training makes the autocorrelation fall too fast.",
+    ),
+    "response_temperature": (
+        "Effective temperature.",
+        "Mean squared displacement over twice the response to a constant force (blue, with standard errors), against "
+        "flatness. In thermal equilibrium it is the same along every mode. Grey: the strength of the noise alone. "
+        "Where blue and grey agree, the noise has no memory and the loss acts as a bowl. Along orange modes drift "
+        "dominates.",
+    ),
     "variance_against_window": (
         "Growth.",
         "Variance along Hessian eigenvectors against the length of the window, relative to the shortest one. A "

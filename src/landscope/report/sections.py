@@ -76,7 +76,7 @@ SECTIONS = (
         (
             "exponents", "flatness_at_two_levels", "equilibrium", "correlation_time_by_sampling", "stationarity",
             "variance_against_window", "psi_in_growing_windows", "variance_and_relaxation", "psi_against_window",
-            "oscillation_by_direction",
+            "oscillation_by_direction", "response_and_correlation", "response_temperature",
         ),
     ),
 )  # fmt: skip

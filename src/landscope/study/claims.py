@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import torch
 
-from landscope.claims import controls, edge, fig1, fig2, fig3, fig5, run_limit, sec_s2, sec_s3
+from landscope.claims import controls, edge, fig1, fig2, fig3, fig5, response, run_limit, sec_s2, sec_s3
 from landscope.claims.statements import judged
 from landscope.claims.verdict import Measurement
 from landscope.law.exponents import Exponents
@@ -146,6 +146,11 @@ def _limit(analysis: Analysis) -> Mapping[str, Measurement]:
     return run_limit.limit_measurements(analysis.load(saved.RUN_LIMIT))
 
 
+def _response(analysis: Analysis) -> Mapping[str, Measurement]:
+    found = analysis.load(saved.RESPONSE)
+    return response.response_measurements(found, analysis.load(saved.FLATNESS).width[found.ranks - 1])
+
+
 _GROUPS = (
     _Group("law", (), (saved.SPECTRUM, saved.IN_SAMPLE, saved.PROFILE_FITS,), _law),
     _Group(
@@ -190,6 +195,7 @@ _GROUPS = (
     ),
     _Group("controls", ("psi_infinity",), (saved.RUN_LIMIT,), _limit, uses_rate=True),
     _Group("controls", ("batch_sharpness", "no_oscillation"), (saved.EDGE,), _edge, uses_rate=True),
+    _Group("controls", ("response_temperature",), (saved.RESPONSE, saved.FLATNESS), _response),
     _Group("controls", ("flat_modes_stationary",), (saved.GROWTH,), _growth),
     _Group(
         "controls",

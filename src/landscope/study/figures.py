@@ -163,6 +163,11 @@ FIGURES: dict[str, StudyFigure] = {
         (saved.sampling("with-replacement"), saved.YAIDA), lambda _, __, yaida: plots.stationarity(yaida)
     ),
     "oscillation_by_direction": StudyFigure((saved.EDGE,), nothing="needs a recorded row for every step"),
+    "response_and_correlation": StudyFigure((saved.RESPONSE,)),
+    "response_temperature": _against_flatness(
+        (saved.RESPONSE, saved.FLATNESS),
+        lambda _, found, widths: plots.response_temperature(found, widths.width[found.ranks - 1]),
+    ),
     "variance_against_window": StudyFigure((saved.GROWTH,)),
     "psi_in_growing_windows": _against_flatness(
         (saved.GROWTH,), lambda a, own: plots.psi_in_growing_windows(own, a.load_if_there(saved.WINDOW_LIMIT))

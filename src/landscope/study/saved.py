@@ -23,6 +23,7 @@ from landscope.noise.gradient import GradientNoise
 from landscope.noise.log_hessian import LogHessian
 from landscope.noise.mode_statistics import ModeStatistics
 from landscope.noise.noise_and_curvature import NoiseAndCurvature
+from landscope.noise.response import DirectResponse
 from landscope.noise.springs import Springs
 from landscope.noise.stationarity import LyapunovResidual, YaidaRelation
 from landscope.noise.temperature import ActiveTemperature
@@ -96,6 +97,7 @@ SENSITIVITY = Saved("sensitivity", Sensitivity)
 YAIDA = Saved("controls-yaida", YaidaRelation)
 LYAPUNOV = Saved("controls-lyapunov", LyapunovResidual)
 EDGE = Saved("controls-edge", EdgeOfStability)
+RESPONSE = Saved("controls-response", DirectResponse)
 
 
 def exponents(row: str) -> Saved[Exponents]:

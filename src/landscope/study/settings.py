@@ -51,6 +51,10 @@ class AnalysisSettings(BaseModel):
     langevin_steps: Annotated[int, Field(ge=100)] = 200
     """Steps of the walk in the loss itself that checks the process of thermal equilibrium, one of the controls. Each
     takes one gradient of all data."""
+    response_modes: Annotated[int, Field(ge=3)] = 8
+    """Number of log-spaced modes along which a training that goes on is kicked, one of the controls."""
+    response_steps: Annotated[int, Field(ge=20)] = 500
+    """Steps of each kicked training; there are ten for each mode, and four that are not kicked."""
     rtol: Annotated[float, Field(ge=1e-12, lt=1)] = 1e-3
     """Relative tolerance of the distances at which the loss reaches the ratio."""
     ratio: Annotated[float, Field(gt=1, allow_inf_nan=False)] = math.e
