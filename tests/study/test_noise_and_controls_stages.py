@@ -84,6 +84,10 @@ def test_rows_measure_what_they_say(late_run):
     row = late_run.load("exponents-hessian", Exponents)
     torch.testing.assert_close(row.variance, mode_statistics(basis, study.window).variance)
     assert (basis.residuals < 1e-2).all()
+    order = late_run.load("basis-curvature", ls.directions.Directions)
+    assert (order.values.diff() <= 0).all()  # ranks by curvature, without a look at the variance
+    by_curvature = late_run.load("exponents-curvature", Exponents)
+    torch.testing.assert_close(by_curvature.variance, mode_statistics(order, study.window).variance)
     thermal = late_run.load("exponents-langevin", Exponents)
     equilibrium = late_run.load("equilibrium", ls.law.Equilibrium)
     assert bool(equilibrium.used.all())

@@ -17,6 +17,7 @@ from landscope.law.window_limit import WindowLimit
 from landscope.noise.gradient import GradientNoise
 from landscope.noise.log_hessian import LogHessian
 from landscope.noise.springs import Springs
+from landscope.noise.trimmed import TRIMMED_SHARE
 from landscope.noise.velocity import VelocityStatistics
 
 __all__ = ["CLAIMS", "noise_measurements", "spring_measurements"]
@@ -153,7 +154,9 @@ def spring_measurements(
     near = springs.ranks <= count
     at_w0 = noise.velocity_variance(learning_rate)[springs.ranks[near] - 1]
     predicted = springs.predicted_velocity_variance
-    over_window = f"{_median(predicted / springs.velocity_variance):.3g} of the D of the window"
+    trimmed = _median(springs.trimmed_velocity_variance[near] / at_w0)
+    trimmed_text = f"{trimmed:.3g} without the {100 * TRIMMED_SHARE:.0f} % of the minima farthest from w0"
+    over_window = f"{trimmed_text}; {_median(predicted / springs.velocity_variance):.3g} of the D of the window"
     kurtosis = _median(springs.excess_kurtosis[:, 1])
     heavy = (
         f"from the median of |theta^mu|, which few minibatches cannot dominate; its excess kurtosis is {kurtosis:.3g}"

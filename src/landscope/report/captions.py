@@ -104,7 +104,8 @@ CAPTIONS = {
     "spring_predictions": (
         "Eqs. 10 and 12.",
         "Predictions of the spring model divided by measurements; 1 means agreement. Grey: the joint moment divided by "
-        "the product of means, which the model takes as 1. Ratios beyond the axis are not shown.",
+        "the product of means, which the model takes as 1. Trimmed: without the tenth of the minibatch minima that are "
+        "farthest from w₀, which may dominate the second moment. Ratios beyond the axis are not shown.",
     ),
     "temperature_profiles": (
         "A. Profiles.",

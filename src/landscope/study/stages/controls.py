@@ -43,6 +43,8 @@ ROWS = {
     "finite-window-fresh": PROCESS_FRESH,
     "hessian": f"{BASES['hessian']}, window",
     "hessian-fresh": f"{BASES['hessian']}, fresh data",
+    "curvature": "eigenvectors of the curvature, in its order, window",
+    "curvature-fresh": "eigenvectors of the curvature, in its order, fresh data",
     "gradient-noise": f"{BASES['gradient-noise']}, window",
     "random": f"{BASES['random']}, window",
     **_SURROGATES,
@@ -144,7 +146,7 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:
             needs=("fresh",) if key.endswith("-fresh") else (),
             after=(saved.basis_flatness(key.removesuffix("-fresh")),),
         )
-        for key in ("hessian", "hessian-fresh", "gradient-noise", "random")
+        for key in ("hessian", "hessian-fresh", "curvature", "curvature-fresh", "gradient-noise", "random")
     ]  # fmt: skip
     surrogates = [
         Part(
