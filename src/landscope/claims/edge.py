@@ -58,7 +58,7 @@ def _sharpness(edge: EdgeOfStability) -> Measurement:
     full = f"the largest curvature of the whole loss is {edge.sharpness / edge.bound:.2g} of its bound"
     large = edge.batch_sharpness / edge.bound
     momentum = f"with momentum, against 2(1+beta)/alpha it is {large:.2g}" if edge.momentum else ""
-    return Measurement(value, (value - error, value + error), note=joined(full, momentum, "at w0 in eval mode"))
+    return Measurement(value, (value - error, value + error), note=joined(full, momentum))
 
 
 def _share(edge: EdgeOfStability) -> Measurement:

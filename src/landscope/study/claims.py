@@ -130,7 +130,8 @@ def _growth(analysis: Analysis) -> Mapping[str, Measurement]:
 
 
 def _edge(analysis: Analysis) -> Mapping[str, Measurement]:
-    return edge.edge_measurements(analysis.load(saved.EDGE))
+    found = edge.edge_measurements(analysis.load(saved.EDGE))
+    return {**found, "batch_sharpness": _noted(found["batch_sharpness"], "of the model in eval mode")}
 
 
 def _stationarity(analysis: Analysis) -> Mapping[str, Measurement]:
