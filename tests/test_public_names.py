@@ -28,8 +28,8 @@ FROZEN = {
         loss_profiles sharp_dimension
     """,
     "landscope.law": """
-        Exponents InverseRelation PowerLaw WindowLimit errors_in_variables_exponent fit_exponents fit_power_law
-        measure_exponents variance_flatness window_limit
+        Exponents InverseRelation OneWindow PowerLaw WindowLimit errors_in_variables_exponent fit_exponents
+        fit_power_law measure_exponents one_window_correction one_window_exponents variance_flatness window_limit
     """,
     "landscope.noise": """
         ActiveTemperature DriftLaw GradientNoise LogHessian LyapunovResidual MinibatchEnsemble ModeStatistics
@@ -50,7 +50,8 @@ FROZEN = {
         minibatch_profiles noise_against_curvature noise_against_flatness path_in_plane spring_predictions
         spring_statistics stationarity temperature_against_flatness temperature_against_loss
         temperature_over_training temperature_profiles temperature_profiles_over_training training_curves
-        values_against_rank variance_against_flatness variance_against_window variance_spectrum
+        values_against_rank variance_after_correction variance_against_flatness variance_against_window
+        variance_spectrum
         velocity_autocorrelation
     """,
     "landscope.surrogates": """

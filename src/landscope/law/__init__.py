@@ -2,18 +2,22 @@
 
 from landscope.law.exponents import Exponents, fit_exponents, measure_exponents, variance_flatness
 from landscope.law.inverse_relation import InverseRelation
+from landscope.law.one_window import OneWindow, one_window_correction, one_window_exponents
 from landscope.law.window_limit import WindowLimit, window_limit
 from landscope.power_law import PowerLaw, errors_in_variables_exponent, fit_power_law
 
 __all__ = [
     "Exponents",
     "InverseRelation",
+    "OneWindow",
     "PowerLaw",
     "WindowLimit",
     "errors_in_variables_exponent",
     "fit_exponents",
     "fit_power_law",
     "measure_exponents",
+    "one_window_correction",
+    "one_window_exponents",
     "variance_flatness",
     "window_limit",
 ]

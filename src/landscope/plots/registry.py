@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from landscope.directions.directions import Directions
 from landscope.landscape.profile import LossProfiles
-from landscope.plots.controls import variance_against_window
+from landscope.plots.controls import variance_after_correction, variance_against_window
 from landscope.plots.landscape import (
     flatness_against_rank,
     loss_profiles,
@@ -41,6 +41,7 @@ for _kind, _draw in {
     "exponents": lambda found: variance_against_flatness(found, None, ()),
     "velocity_statistics": mean_squared_displacement,
     "springs": spring_statistics,
+    "one_window": variance_after_correction,
     "window_growth": variance_against_window,
 }.items():
     register_picture(_kind, _draw)

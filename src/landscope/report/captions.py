@@ -168,6 +168,13 @@ CAPTIONS = {
         "Variance along Hessian eigenvectors against the length of the window, relative to the shortest one. A "
         "variance that grows like free diffusion (dotted) is a property of the window, not of the landscape.",
     ),
+    "variance_after_correction": (
+        "One window corrected.",
+        "Variance along the principal modes in-sample (blue) and in fresh data (orange). Line: the variance in fresh "
+        "data as the window alone predicts it, by holding out each of its frequencies in turn. Where the line meets "
+        "orange, the difference from blue is the selection of the modes. Dotted: the prediction of random-matrix "
+        "theory, if all modes relax alike.",
+    ),
 }
 """Label and text of each figure."""
 

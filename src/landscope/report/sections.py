@@ -66,7 +66,10 @@ SECTIONS = (
         "controls",
         "Controls",
         "controls",
-        ("exponents", "equilibrium", "correlation_time_by_sampling", "stationarity", "variance_against_window"),
+        (
+            "exponents", "variance_after_correction", "equilibrium", "correlation_time_by_sampling", "stationarity",
+            "variance_against_window",
+        ),
     ),
 )  # fmt: skip
 """Every figure of the page but that of the training, which stands beside the facts of the training."""

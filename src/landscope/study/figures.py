@@ -144,6 +144,10 @@ FIGURES: dict[str, StudyFigure] = {
         (saved.sampling("with-replacement"), saved.YAIDA), lambda _, __, yaida: plots.stationarity(yaida)
     ),
     "variance_against_window": StudyFigure((saved.GROWTH,)),
+    "variance_after_correction": StudyFigure(
+        (saved.ONE_WINDOW,),
+        lambda a, found: plots.variance_after_correction(found, a.load_if_there(saved.FRESH_STATISTICS)),
+    ),
 }
 """Every figure of the page, by the name of its call ``study.plots.NAME()``."""
 

@@ -9,6 +9,7 @@ from landscope.directions.directions import Directions
 from landscope.landscape import Flatness, LossProfiles, ProfileFits
 from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature
 from landscope.law.exponents import Exponents
+from landscope.law.one_window import OneWindow
 from landscope.law.sensitivity import Sensitivity
 from landscope.law.spectrum import Spectrum
 from landscope.law.window_growth import Growth
@@ -109,6 +110,7 @@ IN_SAMPLE = exponents("in-sample")
 FRESH = exponents("fresh")
 PROCESS = exponents("finite-window")
 PROCESS_FRESH = exponents("finite-window-fresh")
+ONE_WINDOW = Saved("one-window", OneWindow)
 WINDOW_LIMIT = Saved("window-limit", WindowLimit)
 
 
