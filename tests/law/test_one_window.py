@@ -126,6 +126,19 @@ def test_a_random_walk_has_no_law_of_its_own():
     assert spread[1] < 0.5 * spread[0]
 
 
+def test_a_drift_is_seen_in_the_share_of_the_lowest_frequency():
+    still = torch.randn(200, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    drifting = still.clone()
+    drifting[:, 0] += torch.linspace(-50, 50, 200, dtype=torch.float64)
+    shares = []
+    for path in (still, drifting):
+        window = ls.Trajectory.of(path)
+        shares.append(one_window_correction(ls.principal_modes(window), window).lowest_share[1:])
+    # White rows: each of 199 frequencies has its share, a square along one mode, averaged over a few.
+    assert float(shares[0].median()) < 5 / 199
+    assert float(shares[1].median()) > 10 * float(shares[0].median())
+
+
 def test_still_modes_are_left_out():
     rows = torch.randn(100, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     rows[:, 5:] = 1.0

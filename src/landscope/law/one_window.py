@@ -36,7 +36,9 @@ class OneWindow(
     Result,
     kind="one_window",
     dims={
-        **dict.fromkeys(("variance", "corrected", "error", "velocity_variance", "separable"), ("mode",)),
+        **dict.fromkeys(
+            ("variance", "corrected", "error", "lowest_share", "velocity_variance", "separable"), ("mode",)
+        ),
         **dict.fromkeys(("moments", "velocity_moments"), ("fold", "moment", "mode")),
     },
 ):
@@ -48,6 +50,8 @@ class OneWindow(
             averaged over modes of nearly the same sigma_i^2. No assumption on how fast each mode relaxes.
         error: Standard error of ``corrected``, from neighbouring frequencies; it leaves out how single modes scatter
             about the average.
+        lowest_share: Share of the lowest frequency, half a cosine over the window, in ``corrected``: 6/pi^2 = 0.61 for
+            a walk without directions. That part is one draw, or, where the run drifts, the drift.
         velocity_variance: D_i in the same sense.
         separable: The random-matrix correction for modes that all relax alike; NaN where they do not.
         separable_reason: Why the separable correction is not applicable; empty where it is.
@@ -62,6 +66,7 @@ class OneWindow(
     variance: Float[Tensor, " m"]
     corrected: Float[Tensor, " m"]
     error: Float[Tensor, " m"]
+    lowest_share: Float[Tensor, " m"]
     velocity_variance: Float[Tensor, " m"]
     separable: Float[Tensor, " m"]
     separable_reason: str
@@ -155,7 +160,10 @@ def one_window_correction(
     (:func:`landscope.noise.separable.separable_variances`). Two checks of the window itself decide: a test that
     rejects a separable window with the probability ``level``, and the agreement of the two corrections.
 
-    What it cannot know: a change between this window and the next. A mode that moves as one slow cosine is one draw.
+    What it cannot know is a change between this window and the next. A steady drift is no independent draw: held out,
+    it comes back along all modes, but in the next window along mode 1 alone. Then ``lowest_share`` is above 0.6 and xi_i
+    too large by up to a factor of four, nearly the same for all modes: simulated drifts of 3 and 30 times the width of
+    the path moved psi by 0.2 at most.
 
     Memory is that of the coordinates, [T, K], twice; time that of six products [T, K] [K, m].
 
@@ -209,6 +217,7 @@ def one_window_correction(
         variance=modes.variance[:count],
         corrected=powers.sum(dim=0) / rows,
         error=(powers.diff(dim=0).square().sum(dim=0) / 2).sqrt() / rows,
+        lowest_share=powers[0] / powers.sum(dim=0),
         velocity_variance=speeds.sum(dim=0) / rows,
         separable=separable,
         separable_reason=reason,
