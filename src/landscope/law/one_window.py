@@ -163,7 +163,7 @@ def one_window_correction(
     What it cannot know is a change between this window and the next. A steady drift is no independent draw: held out,
     it comes back along all modes, but in the next window along mode 1 alone. Then ``lowest_share`` is above 0.6 and
     xi_i too large by up to a factor of four, nearly the same for all modes: simulated drifts of 3 and 30 times the
-    width of the path moved psi by 0.2 at most.
+    width of the path moved the mean psi of six runs by 0.2 at most (single runs scatter by 0.3).
 
     Memory is that of the coordinates, [T, K], twice; time that of six products [T, K] [K, m].
 
