@@ -203,3 +203,14 @@ def test_other_optimisers_have_no_finite_window_process(options):
     analysis.facts = TrainingFacts(**options)
     with pytest.raises(InputError, match="SGD with one learning rate"):
         finite_window._relaxing(analysis)
+
+
+def test_one_window_predicts_the_next_beside_the_fresh_data(late_run):
+    study = late_run.study
+    found = late_run.load("one-window", ls.law.OneWindow)
+    expected = ls.law.one_window_correction(study.modes, study.window, len(found.corrected))
+    assert torch.equal(found.corrected, expected.corrected)
+    row = late_run.load("exponents-one-window", ls.law.Exponents)
+    assert torch.equal(row.variance, found.corrected)
+    names = [trace.name for trace in study.plots.variance_after_correction().data]
+    assert names[:3] == ["in-sample", "fresh data", "predicted from one window"]

@@ -263,7 +263,10 @@ def test_what_is_not_given_is_named_with_what_it_needs(recorded):
 def test_what_is_given_is_measured(analysed):
     samplings = ("reshuffled", "shuffled-once", "fixed", "with-replacement")
     need_training = {f"exponents-sampling-{name}" for name in samplings} | {"controls-yaida", "controls-lyapunov"}
-    assert set(analysed.not_measured) == need_training
+    # The modes of this small training do not relax alike, and the separable model says so instead of a number.
+    not_applicable = "exponents-one-window-separable"
+    assert ls.load(analysed.folder.file("one-window")).separable_reason in analysed.not_measured[not_applicable]
+    assert set(analysed.not_measured) == need_training | {not_applicable}
     summary, model = analysed.summary(), small.network()
     small.train(model, small.sgd(model))
     assert summary["train_error_at_w0"] == small.evaluate(model.eval())["train_error"]

@@ -3,6 +3,7 @@
 from landscope.law.equilibrium import Equilibrium, equilibrium
 from landscope.law.exponents import Exponents, fit_exponents, measure_exponents, variance_flatness
 from landscope.law.inverse_relation import InverseRelation
+from landscope.law.one_window import OneWindow, one_window_correction, one_window_exponents
 from landscope.law.run_limit import RunLimit, run_limit
 from landscope.law.window_limit import WindowLimit, window_limit
 from landscope.power_law import PowerLaw, errors_in_variables_exponent, fit_power_law
@@ -11,6 +12,7 @@ __all__ = [
     "Equilibrium",
     "Exponents",
     "InverseRelation",
+    "OneWindow",
     "PowerLaw",
     "RunLimit",
     "WindowLimit",
@@ -20,6 +22,8 @@ __all__ = [
     "fit_power_law",
     "measure_exponents",
     "run_limit",
+    "one_window_correction",
+    "one_window_exponents",
     "variance_flatness",
     "window_limit",
 ]

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from landscope.law.equilibrium import Equilibrium
 from landscope.law.exponents import Exponents
+from landscope.law.one_window import OneWindow
 from landscope.law.window_growth import Growth
+from landscope.noise.mode_statistics import ModeStatistics
 from landscope.plots.style import (
     FIT,
     FRESH,
@@ -27,10 +29,17 @@ from landscope.plots.style import (
     new_figure,
     numbers,
     panels,
+    ranks_of,
 )
 from landscope.surrogates.epoch_noise import crossover_curvature, epoch_noise_time
 
-__all__ = ["correlation_time_by_sampling", "equilibrium", "exponents", "variance_against_window"]
+__all__ = [
+    "correlation_time_by_sampling",
+    "equilibrium",
+    "exponents",
+    "variance_after_correction",
+    "variance_against_window",
+]
 
 
 def exponents(rows: Sequence[Exponents]) -> go.Figure:
@@ -107,6 +116,27 @@ def variance_against_window(window_growth: Growth) -> go.Figure:
         WALK,
         dash="dot",
     )
+    return figure
+
+
+def variance_after_correction(correction: OneWindow, fresh: ModeStatistics | None = None) -> go.Figure:
+    """Variance against rank: in-sample, as one window predicts the next, and in the next window.
+
+    Args:
+        correction: The correction.
+        fresh: Statistics of fresh data along the same modes, where there are any.
+    """
+    figure = new_figure("rank i", "variance σ<sub>i</sub>²", log_x=True, log_y=True)
+    rank = ranks_of(len(correction.corrected))
+    add_points(figure, rank, numbers(correction.variance), "in-sample", OWN)
+    if fresh is not None:
+        add_points(figure, rank, numbers(fresh.variance[: len(rank)]), "fresh data", FRESH)
+    add_line(figure, rank, numbers(correction.corrected), "predicted from one window", WALK)
+    if correction.separable_reason:
+        name = f"separable model: not applicable ({correction.separable_reason.split(':')[0]})"
+        figure.add_scatter(x=[None], y=[None], name=name, mode="lines", line={"color": FIT, "dash": "dot"})
+    else:
+        add_line(figure, rank, numbers(correction.separable), "predicted, separable model", FIT, dash="dot")
     return figure
 
 

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from landscope.directions.directions import Directions
 from landscope.landscape.profile import LossProfiles
-from landscope.plots.controls import variance_against_window
+from landscope.plots.controls import variance_after_correction, variance_against_window
 from landscope.plots.edge import oscillation_by_direction
 from landscope.plots.landscape import (
     flatness_against_rank,
@@ -45,6 +45,7 @@ for _kind, _draw in {
     "velocity_statistics": mean_squared_displacement,
     "springs": spring_statistics,
     "edge_of_stability": oscillation_by_direction,
+    "one_window": variance_after_correction,
     "window_growth": variance_against_window,
     "run_limit": variance_and_relaxation,
     "direct_response": response_and_correlation,

@@ -236,6 +236,13 @@ CAPTIONS = {
         "95 % intervals. Dotted: the exponent that relaxation with the force of all weights gives. Dashed: its limit. "
         "Points off the dotted line mean that the limit is not identified.",
     ),
+    "variance_after_correction": (
+        "One window corrected.",
+        "Variance along the principal modes in-sample (blue) and in fresh data (orange). Line: the variance in fresh "
+        "data as the window alone predicts it, by holding out each of its frequencies in turn. Where the line meets "
+        "orange, the difference from blue is the selection of the modes. A drift raises the whole line. Dotted: the "
+        "prediction of random-matrix theory, if all modes relax alike.",
+    ),
 }
 """Label and text of each figure."""
 

@@ -21,7 +21,7 @@ class FigureSection:
 
     key: str
     title: str
-    stage: Literal["law", "noise", "controls"]
+    stage: Literal["law", "noise", "controls", "dynamics"]
     figures: tuple[str, ...]
 
 
@@ -74,9 +74,17 @@ SECTIONS = (
         "Controls",
         "controls",
         (
-            "exponents", "flatness_at_two_levels", "equilibrium", "correlation_time_by_sampling", "stationarity",
-            "variance_against_window", "psi_in_growing_windows", "variance_and_relaxation", "psi_against_window",
-            "oscillation_by_direction", "response_and_correlation", "response_temperature",
+            "exponents", "variance_after_correction", "flatness_at_two_levels", "equilibrium",
+            "variance_against_window", "psi_in_growing_windows",
+        ),
+    ),
+    FigureSection(
+        "dynamics",
+        "Dynamics: restoring force, response, edge of stability",
+        "dynamics",
+        (
+            "correlation_time_by_sampling", "stationarity", "variance_and_relaxation", "psi_against_window",
+            "response_and_correlation", "response_temperature", "oscillation_by_direction",
         ),
     ),
 )  # fmt: skip

@@ -174,6 +174,10 @@ FIGURES: dict[str, StudyFigure] = {
     ),
     "variance_and_relaxation": _against_flatness((saved.RUN_LIMIT,)),
     "psi_against_window": StudyFigure((saved.RUN_LIMIT,), _psi_against_window),
+    "variance_after_correction": StudyFigure(
+        (saved.ONE_WINDOW,),
+        lambda a, found: plots.variance_after_correction(found, a.load_if_there(saved.FRESH_STATISTICS)),
+    ),
 }
 """Every figure of the page, by the name of its call ``study.plots.NAME()``."""
 

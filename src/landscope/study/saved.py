@@ -10,6 +10,7 @@ from landscope.landscape import Flatness, LossProfiles, ProfileFits
 from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature
 from landscope.law.equilibrium import Equilibrium
 from landscope.law.exponents import Exponents
+from landscope.law.one_window import OneWindow
 from landscope.law.run_limit import RunLimit
 from landscope.law.sensitivity import Sensitivity
 from landscope.law.spectrum import Spectrum
@@ -118,6 +119,7 @@ IN_SAMPLE = exponents("in-sample")
 FRESH = exponents("fresh")
 PROCESS = exponents("finite-window")
 PROCESS_FRESH = exponents("finite-window-fresh")
+ONE_WINDOW = Saved("one-window", OneWindow)
 WINDOW_LIMIT = Saved("window-limit", WindowLimit)
 RUN_LIMIT = Saved("run-limit", RunLimit)
 

@@ -22,6 +22,7 @@ from landscope.study.stages.continued import continued_parts, continued_statisti
 from landscope.study.stages.edge import edge_parts
 from landscope.study.stages.equilibrium import EQUILIBRIUM_ROW, equilibrium_parts
 from landscope.study.stages.finite_window import PROCESS, PROCESS_FRESH, finite_window_parts
+from landscope.study.stages.one_window import ONE_WINDOW_ROWS, one_window_parts
 from landscope.study.stages.response import response_parts
 from landscope.study.stages.run_limit import run_limit_parts
 from landscope.study.stages.smaller_ratio import SMALLER_RATIO
@@ -39,6 +40,7 @@ BASES = {
 _SURROGATES = {name: f"surrogate: {null.title}" for name, null in SURROGATES.items() if name != "shuffled"}
 """The stage of the law makes the shuffled ones."""
 ROWS = {
+    **ONE_WINDOW_ROWS,
     "finite-window": PROCESS,
     "finite-window-fresh": PROCESS_FRESH,
     "hessian": f"{BASES['hessian']}, window",
@@ -163,6 +165,7 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:
         for name in get_args(Sampling)
     ]  # fmt: skip
     return (
+        *one_window_parts(),
         *finite_window_parts(),
         *bases,
         *rows,
