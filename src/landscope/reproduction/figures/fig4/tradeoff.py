@@ -92,7 +92,10 @@ def _share_beyond(trials: TwoTaskTrials, method: str, step: int) -> float:
 
 def _by_rank(results: TwoTaskResults, step: int) -> Measurement:
     moved = [_moved(trials, "none", step)[0].numpy() for trials in results.reported]
-    values = [float(stats.spearmanr(range(len(q)), q).statistic) if len(q) > 2 else math.nan for q in moved]
+    values = [
+        float(stats.spearmanr(range(len(q)), q).statistic) if len(q) > 2 and q.min() < q.max() else math.nan
+        for q in moved
+    ]
     # One seed scatters by (n - 1)^(-1/2) about zero where modes do not count, the mean over seeds by less.
     chance = 1.96 / math.sqrt(max(1, min(map(len, moved)) - 1) * len(moved))
     control = Control(
