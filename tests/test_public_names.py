@@ -23,8 +23,9 @@ FROZEN = {
         random subspace_overlap
     """,
     "landscope.landscape": """
-        Flatness LossProfiles Preconditioned ProfileFits adam_preconditioner directional_curvature
-        fit_profiles flatness flatness_until_flat learning_dimension learning_dimension_over_time
+        Flatness InvariantFlatness LearningCoefficient LossProfiles Preconditioned ProfileFits adam_preconditioner
+        directional_curvature fit_profiles flatness flatness_until_flat invariant_flatness learning_coefficient
+        learning_dimension learning_dimension_over_time
         loss_profiles sharp_dimension
     """,
     "landscope.law": """
@@ -47,7 +48,8 @@ FROZEN = {
     "landscope.plots": """
         accumulated_variance active_modes as_html correlation_time_against_flatness
         correlation_time_by_sampling equilibrium exponents flatness_against_rank flatness_and_curvature
-        inverse_loss_over_training log_loss_profiles loss_along_drift loss_profiles mean_squared_displacement
+        inverse_loss_over_training invariant_flatness
+        learning_coefficient log_loss_profiles loss_along_drift loss_profiles mean_squared_displacement
         minibatch_profiles noise_against_curvature noise_against_flatness path_in_plane
         response_and_correlation response_temperature spring_predictions
         spring_statistics stationarity temperature_against_flatness temperature_against_loss

@@ -8,11 +8,15 @@ from landscope.landscape.dimension import (
     sharp_dimension,
 )
 from landscope.landscape.flatness import Flatness, flatness
+from landscope.landscape.invariant import InvariantFlatness, invariant_flatness
+from landscope.landscape.learning_coefficient import LearningCoefficient, learning_coefficient
 from landscope.landscape.preconditioned import Preconditioned, adam_preconditioner
 from landscope.landscape.profile import LossProfiles, ProfileFits, fit_profiles, loss_profiles
 
 __all__ = [
     "Flatness",
+    "InvariantFlatness",
+    "LearningCoefficient",
     "LossProfiles",
     "Preconditioned",
     "ProfileFits",
@@ -21,6 +25,8 @@ __all__ = [
     "fit_profiles",
     "flatness",
     "flatness_until_flat",
+    "invariant_flatness",
+    "learning_coefficient",
     "learning_dimension",
     "learning_dimension_over_time",
     "loss_profiles",

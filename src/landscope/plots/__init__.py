@@ -1,6 +1,7 @@
 """Interactive figures of results; they draw given numbers and compute nothing else."""
 
 from landscope.plots.controls import *  # noqa: F403
+from landscope.plots.invariant import *  # noqa: F403
 from landscope.plots.landscape import *  # noqa: F403
 from landscope.plots.noise import *  # noqa: F403
 from landscope.plots.registry import *  # noqa: F403

@@ -68,7 +68,7 @@ SECTIONS = (
         "controls",
         (
             "exponents", "equilibrium", "correlation_time_by_sampling", "stationarity", "variance_against_window",
-            "response_and_correlation", "response_temperature",
+            "response_and_correlation", "response_temperature", "invariant_flatness", "learning_coefficient",
         ),
     ),
 )  # fmt: skip

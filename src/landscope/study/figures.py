@@ -12,7 +12,7 @@ import numpy as np
 from landscope import plots
 from landscope._names import Sampling
 from landscope.errors import InputError
-from landscope.landscape import Flatness
+from landscope.landscape import Flatness, sharp_dimension
 from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature
 from landscope.law.exponents import Exponents
 from landscope.noise.gradient import GradientNoise
@@ -87,6 +87,11 @@ def _samplings(analysis: Analysis, _: Exponents, both: FlatnessAndCurvature) -> 
     )  # fmt: skip
 
 
+def _sharp(analysis: Analysis, widths: Flatness) -> int:
+    """D_s along the measured modes: those narrower than half the norm of the weights."""
+    return sharp_dimension(widths, float(analysis.window.row(-1).double().norm()) / 2)
+
+
 _SPECTRUM, _LAW, _SPRINGS = (saved.SPECTRUM,), (saved.IN_SAMPLE,), (saved.SPRINGS,)
 _OVER_TRAINING = (saved.TEMPERATURE_OVER_TRAINING,)
 FIGURES: dict[str, StudyFigure] = {
@@ -147,6 +152,11 @@ FIGURES: dict[str, StudyFigure] = {
     "response_temperature": _against_flatness(
         (saved.RESPONSE, saved.FLATNESS),
         lambda _, found, widths: plots.response_temperature(found, widths.width[found.ranks - 1]),
+    ),
+    "invariant_flatness": _against_flatness((saved.INVARIANT_FLATNESS,)),
+    "learning_coefficient": StudyFigure(
+        (saved.LEARNING_COEFFICIENT, saved.FLATNESS),
+        lambda a, found, widths: plots.learning_coefficient(found, _sharp(a, widths)),
     ),
     "variance_against_window": StudyFigure((saved.GROWTH,)),
 }

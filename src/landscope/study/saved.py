@@ -6,7 +6,7 @@ import dataclasses
 from typing import Generic, TypeVar
 
 from landscope.directions.directions import Directions
-from landscope.landscape import Flatness, LossProfiles, ProfileFits
+from landscope.landscape import Flatness, InvariantFlatness, LearningCoefficient, LossProfiles, ProfileFits
 from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature
 from landscope.law.exponents import Exponents
 from landscope.law.sensitivity import Sensitivity
@@ -91,6 +91,8 @@ SENSITIVITY = Saved("sensitivity", Sensitivity)
 YAIDA = Saved("controls-yaida", YaidaRelation)
 LYAPUNOV = Saved("controls-lyapunov", LyapunovResidual)
 RESPONSE = Saved("controls-response", DirectResponse)
+INVARIANT_FLATNESS = Saved("controls-invariant-flatness", InvariantFlatness)
+LEARNING_COEFFICIENT = Saved("controls-learning-coefficient", LearningCoefficient)
 
 
 def exponents(row: str) -> Saved[Exponents]:

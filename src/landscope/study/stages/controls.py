@@ -33,6 +33,7 @@ from landscope.study.analysis import Analysis, check_constant_rate
 from landscope.study.parts import Part, Stage
 from landscope.study.seeded import seeded
 from landscope.study.stages.finite_window import PROCESS, PROCESS_FRESH, finite_window_parts
+from landscope.study.stages.invariant import invariant_parts
 from landscope.study.stages.response import response_parts
 from landscope.study.training_facts import TrainingFacts, facts_of
 from landscope.surrogates.langevin import langevin
@@ -364,6 +365,7 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:  # noqa: ARG001 - stages sha
             is_optional=True,
         ),
         *response_parts(),
+        *invariant_parts(),
         Part(saved.GROWTH, _growth, needs=("epochs",), after=(saved.basis_flatness("hessian"),), is_optional=True),
         Part(saved.SENSITIVITY, _sensitivity, uses=("epochs",)),
     )
