@@ -27,7 +27,14 @@ from landscope.surrogates.epoch_noise import crossover_curvature
 from landscope.trajectory import Trajectory
 from small_run import SMALL, assert_same
 
-LATE = {"noise_modes": 12, "basis_modes": 20, "langevin_steps": 1500, "response_modes": 4, "response_steps": 60}
+LATE = {
+    "noise_modes": 12,
+    "basis_modes": 20,
+    "langevin_steps": 1500,
+    "response_modes": 4,
+    "response_steps": 60,
+    "learning_coefficient_steps": 100,
+}
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,8 @@ from landscope.landscape.dimension import (
     sharp_dimension_is_bound,
 )
 from landscope.landscape.flatness import Flatness, flatness
+from landscope.landscape.invariant import InvariantFlatness, invariant_flatness
+from landscope.landscape.learning_coefficient import LearningCoefficient, learning_coefficient
 from landscope.landscape.loss_forms import LossForms, loss_forms
 from landscope.landscape.preconditioned import Preconditioned, adam_preconditioner
 from landscope.landscape.profile import LossProfiles, ProfileFits, fit_profiles, loss_profiles
@@ -18,6 +20,8 @@ __all__ = [
     "BatchSharpness",
     "Flatness",
     "LossForms",
+    "InvariantFlatness",
+    "LearningCoefficient",
     "LossProfiles",
     "Preconditioned",
     "ProfileFits",
@@ -27,6 +31,8 @@ __all__ = [
     "fit_profiles",
     "flatness",
     "flatness_until_flat",
+    "invariant_flatness",
+    "learning_coefficient",
     "learning_dimension",
     "learning_dimension_over_time",
     "loss_forms",

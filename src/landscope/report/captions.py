@@ -212,6 +212,18 @@ CAPTIONS = {
         "Where blue and grey agree, the noise has no memory and the loss acts as a bowl. Along orange modes drift "
         "dominates.",
     ),
+    "invariant_flatness": (
+        "Flatness in the metric of the model.",
+        "Flatness of each mode as a distance in the Fisher information (the Hessian for a model that is no classifier),"
+        " which units of the weights cannot change, against plain flatness. If curvature is all there is to flatness, "
+        "every point lies on the level of a bowl, or on that of a loss whose logarithm is quadratic.",
+    ),
+    "learning_coefficient": (
+        "Learning coefficient.",
+        "Loss above that at w₀ along Langevin chains of the recorded weights. The mean after the burn-in is the local "
+        "learning coefficient λ, half the number of stiff directions in a bowl; half the sharp dimension D_s stands "
+        "beside it. Chains that still rise give too small a number.",
+    ),
     "variance_against_window": (
         "Growth.",
         "Variance along Hessian eigenvectors against the length of the window, relative to the shortest one. A "

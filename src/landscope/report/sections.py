@@ -80,11 +80,12 @@ SECTIONS = (
     ),
     FigureSection(
         "dynamics",
-        "Dynamics: restoring force, response, edge of stability",
+        "Dynamics and geometry: restoring force, response, edge of stability, invariants",
         "dynamics",
         (
             "correlation_time_by_sampling", "stationarity", "variance_and_relaxation", "psi_against_window",
             "response_and_correlation", "response_temperature", "oscillation_by_direction",
+            "invariant_flatness", "learning_coefficient",
         ),
     ),
 )  # fmt: skip

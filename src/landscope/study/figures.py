@@ -12,7 +12,7 @@ import numpy as np
 from landscope import plots
 from landscope._names import Sampling
 from landscope.errors import InputError
-from landscope.landscape import Flatness
+from landscope.landscape import Flatness, sharp_dimension
 from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature
 from landscope.law.exponents import Exponents
 from landscope.law.run_limit import RunLimit
@@ -94,6 +94,11 @@ def _psi_against_window(analysis: Analysis, _: RunLimit) -> go.Figure:
     return plots.psi_against_window({title: limit for title, limit in limits.items() if limit is not None})
 
 
+def _sharp(analysis: Analysis, widths: Flatness) -> int:
+    """D_s along the measured modes: those narrower than half the norm of the weights."""
+    return sharp_dimension(widths, float(analysis.window.row(-1).double().norm()) / 2)
+
+
 _SPECTRUM, _LAW, _SPRINGS = (saved.SPECTRUM,), (saved.IN_SAMPLE,), (saved.SPRINGS,)
 _OVER_TRAINING = (saved.TEMPERATURE_OVER_TRAINING,)
 FIGURES: dict[str, StudyFigure] = {
@@ -167,6 +172,11 @@ FIGURES: dict[str, StudyFigure] = {
     "response_temperature": _against_flatness(
         (saved.RESPONSE, saved.FLATNESS),
         lambda _, found, widths: plots.response_temperature(found, widths.width[found.ranks - 1]),
+    ),
+    "invariant_flatness": _against_flatness((saved.INVARIANT_FLATNESS,)),
+    "learning_coefficient": StudyFigure(
+        (saved.LEARNING_COEFFICIENT, saved.FLATNESS),
+        lambda a, found, widths: plots.learning_coefficient(found, _sharp(a, widths)),
     ),
     "variance_against_window": StudyFigure((saved.GROWTH,)),
     "psi_in_growing_windows": _against_flatness(

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Generic, TypeVar
 
 from landscope.directions.directions import Directions
-from landscope.landscape import Flatness, LossProfiles, ProfileFits
+from landscope.landscape import Flatness, InvariantFlatness, LearningCoefficient, LossProfiles, ProfileFits
 from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature
 from landscope.law.equilibrium import Equilibrium
 from landscope.law.exponents import Exponents
@@ -99,6 +99,8 @@ YAIDA = Saved("controls-yaida", YaidaRelation)
 LYAPUNOV = Saved("controls-lyapunov", LyapunovResidual)
 EDGE = Saved("controls-edge", EdgeOfStability)
 RESPONSE = Saved("controls-response", DirectResponse)
+INVARIANT_FLATNESS = Saved("controls-invariant-flatness", InvariantFlatness)
+LEARNING_COEFFICIENT = Saved("controls-learning-coefficient", LearningCoefficient)
 
 
 def exponents(row: str) -> Saved[Exponents]:

@@ -55,6 +55,8 @@ class AnalysisSettings(BaseModel):
     """Number of log-spaced modes along which a training that goes on is kicked, one of the controls."""
     response_steps: Annotated[int, Field(ge=20)] = 500
     """Steps of each kicked training; there are ten for each mode, and four that are not kicked."""
+    learning_coefficient_steps: Annotated[int, Field(ge=100)] = 1000
+    """Steps of each of the four chains that estimate the local learning coefficient, one of the controls."""
     rtol: Annotated[float, Field(ge=1e-12, lt=1)] = 1e-3
     """Relative tolerance of the distances at which the loss reaches the ratio."""
     ratio: Annotated[float, Field(gt=1, allow_inf_nan=False)] = math.e

@@ -22,6 +22,7 @@ from landscope.study.stages.continued import continued_parts, continued_statisti
 from landscope.study.stages.edge import edge_parts
 from landscope.study.stages.equilibrium import EQUILIBRIUM_ROW, equilibrium_parts
 from landscope.study.stages.finite_window import PROCESS, PROCESS_FRESH, finite_window_parts
+from landscope.study.stages.invariant import invariant_parts
 from landscope.study.stages.one_window import ONE_WINDOW_ROWS, one_window_parts
 from landscope.study.stages.response import response_parts
 from landscope.study.stages.run_limit import run_limit_parts
@@ -175,6 +176,7 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:
         *continued_parts(analysis),
         *run_limit_parts(),
         *response_parts(),
+        *invariant_parts(),
         Part(saved.GROWTH, _growth, needs=("epochs",), after=(saved.basis_flatness("hessian"),), is_optional=True),
         SMALLER_RATIO,
         *edge_parts(),

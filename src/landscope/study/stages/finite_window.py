@@ -23,7 +23,7 @@ from landscope.surrogates.finite_window import epoch_noise_share, finite_window_
 from landscope.threads import one_thread
 from landscope.trajectory import Trajectory
 
-__all__ = ["PROCESS", "PROCESS_FRESH", "finite_window_parts", "reshuffled_epochs"]
+__all__ = ["PROCESS", "PROCESS_FRESH", "curvature_matrix", "finite_window_parts", "reshuffled_epochs"]
 
 PROCESS = "finite-window process"
 PROCESS_FRESH = "finite-window process, its next window"
@@ -33,7 +33,7 @@ _MEASURED_MODES = 60
 """Log-spaced modes of the process whose flatness is measured: each stands for its neighbours."""
 
 
-def _matrix(risk: EmpiricalRisk) -> tuple[str, Callable[[Tensor], Tensor]]:
+def curvature_matrix(risk: EmpiricalRisk) -> tuple[str, Callable[[Tensor], Tensor]]:
     """Name and products of the Gauss-Newton matrix at w0, or of the Hessian where the model is no classifier."""
     try:
         fisher = risk.fisher_information()
@@ -46,7 +46,7 @@ def _matrix(risk: EmpiricalRisk) -> tuple[str, Callable[[Tensor], Tensor]]:
 def _curvature(analysis: Analysis) -> Directions:
     count = min(analysis.settings.curvature_modes, analysis.window.dim - 1)
     with one_thread():  # the bits must not depend on the number of threads
-        name, product = _matrix(analysis.risk)
+        name, product = curvature_matrix(analysis.risk)
         return leading_eigenvectors(
             product, analysis.risk.w0, count, name=f"{name} eigenvectors", seed=analysis.settings.seed,
             progress=analysis.progress,
@@ -85,7 +85,7 @@ def _process(analysis: Analysis) -> tuple[Trajectory, Trajectory]:
     """A window of the process and the next one."""
     window, curvature, seed = analysis.window, _relaxing(analysis), analysis.settings.seed
     risk, known = analysis.risk, not bool(torch.isnan(window.learning_rate).any())
-    _, product = _matrix(risk)
+    _, product = curvature_matrix(risk)
     with one_thread():
         rest = rest_curvature(window, curvature, lambda row: product(row.to(risk.w0)).cpu(), seed=seed)
         both = finite_window_process(
