@@ -33,7 +33,7 @@ FROZEN = {
     """,
     "landscope.noise": """
         ActiveTemperature DriftLaw GradientNoise LogHessian LyapunovResidual MinibatchEnsemble ModeStatistics
-        Phases VelocityStatistics YaidaRelation active_temperature block_variances cosine_content drift_law
+        Phases StepRule VelocityStatistics YaidaRelation active_temperature block_variances cosine_content drift_law
         gradient_noise learning_phases log_hessian lyapunov_residual minibatch_ensemble mode_statistics
         stationary_variance velocity_statistics window_factor yaida_relation
     """,
@@ -50,7 +50,8 @@ FROZEN = {
         minibatch_profiles noise_against_curvature noise_against_flatness path_in_plane spring_predictions
         spring_statistics stationarity temperature_against_flatness temperature_against_loss
         temperature_over_training temperature_profiles temperature_profiles_over_training training_curves
-        values_against_rank variance_against_flatness variance_against_window variance_spectrum
+        values_against_rank variance_against_flatness variance_against_window variance_along_curvature
+        variance_spectrum
         velocity_autocorrelation
     """,
     "landscope.surrogates": """

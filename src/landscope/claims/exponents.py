@@ -22,7 +22,7 @@ def exponent_measurement(
     in_sample: Exponents,
     fresh: Exponents | None,
     nulls: Sequence[Exponents],
-    process: Exponents | None,
+    processes: Sequence[Exponents],
     null: Control | None = None,
 ) -> Measurement:
     """One exponent of one run with its controls.
@@ -32,7 +32,7 @@ def exponent_measurement(
         in_sample: Exponents of the window along its own modes.
         fresh: Exponents of the fresh data along the same modes; None if there are none.
         nulls: Exponents of shuffled-increment surrogates.
-        process: Exponents of the finite-window process along its own modes; None if it was not measured.
+        processes: Exponents of finite-window processes along their own modes.
         null: Null to take in place of the surrogates.
     """
     value, interval = (math.nan, None) if fresh is None else (getattr(fresh, key), getattr(fresh, f"{key}_interval"))
@@ -40,15 +40,16 @@ def exponent_measurement(
         null = Control(NULL_NAME, prediction_band([getattr(row, key) for row in nulls]), "differ", no_band(nulls))
     controls = [null, fresh_control(value, interval=interval)]
     if key in _MADE_BY_THE_WINDOW:
-        controls.insert(0, _process_control(key, process))
+        controls.insert(0, _process_control(key, processes))
     return Measurement(getattr(in_sample, key), getattr(in_sample, f"{key}_interval"), tuple(controls))
 
 
-def _process_control(key: str, process: Exponents | None) -> Control:
+def _process_control(key: str, processes: Sequence[Exponents]) -> Control:
     """The null of every exponent that a window without end may not have; one draw has no band."""
-    value = math.nan if process is None else getattr(process, key)
-    finding = "" if math.isnan(value) else f"gives {value:.3g} in one draw, which is no band"
-    return Control(PROCESS_NAME, (math.nan, math.nan), "differ", finding)
+    band, finding = prediction_band([getattr(row, key) for row in processes]), ""
+    if len(processes) == 1:
+        finding = f"gives {getattr(processes[0], key):.3g} in one draw, which is no band"
+    return Control(PROCESS_NAME, band, "differ", finding)
 
 
 def no_band(nulls: Sequence[object]) -> str:

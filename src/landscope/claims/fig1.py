@@ -68,7 +68,7 @@ def spectrum_measurements(
     in_sample: Exponents,
     fresh: Exponents | None,
     nulls: Sequence[Exponents],
-    process: Exponents | None,
+    processes: Sequence[Exponents],
 ) -> dict[str, Measurement]:
     """Measure the claims of Fig. 1 in one run, with exponents as in :func:`exponent_measurement`."""
     walk_share = random_walk_drift_share()
@@ -78,7 +78,7 @@ def spectrum_measurements(
     others = spectrum.drift_share[1 : in_sample.mode_range[1]]
     few = few_modes_control(spectrum.modes_for_90_percent, nulls, spectrum.dim)
     return {
-        "gamma": exponent_measurement("gamma", in_sample, fresh, nulls, process),
+        "gamma": exponent_measurement("gamma", in_sample, fresh, nulls, processes),
         "modes_for_90_percent": Measurement(spectrum.modes_for_90_percent, controls=(few,)),
         "drift_share": Measurement(float(spectrum.drift_share[0]), controls=(walk,)),
         "alignment": Measurement(spectrum.alignment, controls=(random,)),

@@ -46,7 +46,7 @@ def law_measurements(
     in_sample: Exponents,
     fresh: Exponents | None,
     nulls: Sequence[Exponents],
-    process: Exponents | None,
+    processes: Sequence[Exponents],
     residual_ratio: float,
 ) -> dict[str, Measurement]:
     """Measure the claims of Fig. 2 in one run, with exponents as in :func:`exponent_measurement`.
@@ -56,5 +56,5 @@ def law_measurements(
     return {
         "inverse_gaussian": Measurement(residual_ratio),
         "flatness_rises": Measurement(in_sample.rank_correlation),
-        "psi": exponent_measurement("psi", in_sample, fresh, nulls, process),
+        "psi": exponent_measurement("psi", in_sample, fresh, nulls, processes),
     }

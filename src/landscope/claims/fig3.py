@@ -107,15 +107,15 @@ CLAIMS = (
 
 
 def noise_measurements(
-    in_sample: Exponents, fresh: Exponents | None, nulls: Sequence[Exponents], process: Exponents | None
+    in_sample: Exponents, fresh: Exponents | None, nulls: Sequence[Exponents], processes: Sequence[Exponents]
 ) -> dict[str, Measurement]:
     """Measure how noise strength and correlation time go with flatness in one run, as :func:`exponent_measurement`."""
     # D does not depend on the order of the steps, so shuffling keeps psi_D: its null is noise of equal strength in all
     # directions.
     isotropic = Control("isotropic noise", (0.0, 0.0), "differ", "has 0 exactly")
     return {
-        "psi_D": exponent_measurement("psi_D", in_sample, fresh, nulls, process, isotropic),
-        "psi_tau": exponent_measurement("psi_tau", in_sample, fresh, nulls, process),
+        "psi_D": exponent_measurement("psi_D", in_sample, fresh, nulls, processes, isotropic),
+        "psi_tau": exponent_measurement("psi_tau", in_sample, fresh, nulls, processes),
     }
 
 

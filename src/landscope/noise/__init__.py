@@ -8,6 +8,7 @@ from landscope.noise.gradient import GradientNoise, gradient_noise
 from landscope.noise.log_hessian import LogHessian, log_hessian
 from landscope.noise.mode_statistics import ModeStatistics, block_variances, mode_statistics
 from landscope.noise.stationarity import LyapunovResidual, YaidaRelation, lyapunov_residual, yaida_relation
+from landscope.noise.step_rule import StepRule
 from landscope.noise.temperature import ActiveTemperature, active_temperature
 from landscope.noise.velocity import VelocityStatistics, velocity_statistics
 
@@ -20,6 +21,7 @@ __all__ = [
     "MinibatchEnsemble",
     "ModeStatistics",
     "Phases",
+    "StepRule",
     "VelocityStatistics",
     "YaidaRelation",
     "active_temperature",

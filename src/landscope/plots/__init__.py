@@ -5,3 +5,4 @@ from landscope.plots.landscape import *  # noqa: F403
 from landscope.plots.noise import *  # noqa: F403
 from landscope.plots.registry import *  # noqa: F403
 from landscope.plots.style import as_html as as_html
+from landscope.plots.window_limit import *  # noqa: F403

@@ -15,6 +15,7 @@ from landscope.plots.landscape import (
 )
 from landscope.plots.noise import mean_squared_displacement, spring_statistics
 from landscope.plots.style import OWN, add_points, new_figure, numbers, ranks_of
+from landscope.plots.window_limit import variance_along_curvature
 from landscope.results import register_picture
 
 __all__ = ["values_against_rank"]
@@ -42,5 +43,6 @@ for _kind, _draw in {
     "velocity_statistics": mean_squared_displacement,
     "springs": spring_statistics,
     "window_growth": variance_against_window,
+    "window_limit": variance_along_curvature,
 }.items():
     register_picture(_kind, _draw)

@@ -55,12 +55,12 @@ def _law(analysis: Analysis) -> Mapping[str, Measurement]:
     spectrum = analysis.load(saved.SPECTRUM)
     in_sample = analysis.load(saved.IN_SAMPLE)
     fresh = analysis.load_if_there(saved.FRESH)
-    nulls, process = analysis.nulls, analysis.load_if_there(saved.PROCESS)
+    nulls, processes = analysis.nulls, analysis.processes
     residual_ratio = float((fits.log_residual / fits.quadratic_residual).median())
     return {
-        **fig1.spectrum_measurements(spectrum, in_sample, fresh, nulls, process),
-        **fig2.law_measurements(in_sample, fresh, nulls, process, residual_ratio),
-        **fig3.noise_measurements(in_sample, fresh, nulls, process),
+        **fig1.spectrum_measurements(spectrum, in_sample, fresh, nulls, processes),
+        **fig2.law_measurements(in_sample, fresh, nulls, processes, residual_ratio),
+        **fig3.noise_measurements(in_sample, fresh, nulls, processes),
     }
 
 

@@ -32,7 +32,6 @@ from landscope.study import saved
 from landscope.study.analysis import Analysis, check_constant_rate
 from landscope.study.parts import Part, Stage
 from landscope.study.seeded import seeded
-from landscope.study.stages.finite_window import PROCESS, PROCESS_FRESH, finite_window_parts
 from landscope.study.training_facts import TrainingFacts, facts_of
 from landscope.surrogates.langevin import langevin
 from landscope.surrogates.registry import SURROGATES, make_surrogate
@@ -49,8 +48,6 @@ BASES = {
 _SURROGATES = {name: f"surrogate: {null.title}" for name, null in SURROGATES.items() if name != "shuffled"}
 """The stage of the law makes the shuffled ones."""
 ROWS = {
-    "finite-window": PROCESS,
-    "finite-window-fresh": PROCESS_FRESH,
     "hessian": f"{BASES['hessian']}, window",
     "hessian-fresh": f"{BASES['hessian']}, fresh data",
     "gradient-noise": f"{BASES['gradient-noise']}, window",
@@ -341,7 +338,6 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:  # noqa: ARG001 - stages sha
         for name in get_args(Sampling)
     ]  # fmt: skip
     return (
-        *finite_window_parts(),
         *bases,
         *rows,
         *surrogates,
