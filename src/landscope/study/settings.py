@@ -46,8 +46,9 @@ class AnalysisSettings(BaseModel):
     """Number of log-spaced modes along which the minibatch losses are measured."""
     n_processes: Annotated[int, Field(ge=0)] = 3
     """Number of finite-window processes; two or more give a band. Each takes 24 bytes of memory for every weight in
-    every row of the window, and about as long as the surrogates with steps in random order."""
-    curvature_modes: Annotated[int, Field(ge=5)] = 150
+    every row of the window, and about twice as long as a surrogate with steps in random order. 0 leaves them out, with
+    the eigenvectors of the curvature that they need."""
+    curvature_modes: Annotated[int, Field(ge=5)] = 75
     """Number of eigenvectors of the curvature in the finite-window process. They take about three products with the
     curvature each, and a product takes as long as three evaluations of the loss on all data with its gradient."""
     basis_modes: Annotated[int, Field(ge=5)] = 200
