@@ -98,13 +98,19 @@ def test_the_controls_decide(key, world, expected):
 
 def test_one_draw_of_the_finite_window_process_decides_nothing():
     run, process, nulls = row(4.0), row(4.1, half=0.01), [row(2.0 + number / 50) for number in range(5)]
-    for made, said in ((process, "gives 4.1 in one draw"), (None, "was not measured")):
-        made = [] if made is None else [made]
+    for made, said in (([process], "gives 4.1 in one draw"), ([], "was not measured")):
         judgement = judge(FIG2["psi"], exponent_measurement("psi", run, row(3.9), nulls, made))
         assert judgement.verdict == "undecided"
         assert said in judgement.why
     strength = exponent_measurement("psi_D", run, run, nulls, [process])
     assert all("stationary process" not in control.name for control in strength.controls)
+
+
+def test_draws_of_the_finite_window_process_decide_as_a_null_with_a_band():
+    run, nulls = row(4.0), [row(2.0 + number / 50) for number in range(5)]
+    for draws, verdict in (((4.05, 4.0, 3.95), "contested"), ((1.0, 1.05, 0.95), "reproduced")):
+        measured = exponent_measurement("psi", run, row(3.9), nulls, [row(value) for value in draws])
+        assert judge(FIG2["psi"], measured).verdict == verdict
 
 
 def test_the_finite_window_process_of_several_runs_is_a_null_with_a_band():

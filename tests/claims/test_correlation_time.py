@@ -32,7 +32,7 @@ def measured(path, *, nulls=4, fresh=True):
         null = ls.surrogates.shuffled_increments(window, seed=seed)
         surrogates.append(row(null, ls.principal_modes(null)))
     found = correlation_time_measurements(
-        row(window, modes), row(later, modes) if fresh else None, surrogates, None, (ROWS, ROWS), RANGE
+        row(window, modes), row(later, modes) if fresh else None, surrogates, [], (ROWS, ROWS), RANGE
     )
     short = found["short_correlation_time"]
     found["short_correlation_time"] = dataclasses.replace(short, controls=short.controls[1:])  # without the process

@@ -41,12 +41,12 @@ def shown():
     return spectrum(modes, window, ls.noise.mode_statistics(modes, window), spectrum_ranks=(10, 50))
 
 
-def found(shown, variance, null=None, fresh=None, process=None):
+def found(shown, variance, null=None, fresh=None):
     straight = [row(RANK ** -(2 + 0.02 * n)) for n in range(3)]
     nulls = straight if null is None else [row(null * RANK ** (0.001 * n)) for n in range(3)]
     later = row(variance if fresh is None else fresh)
-    # A process in one draw has no band: what it gives stands in the sentence, and nothing is decided in one run.
-    measured = regime_measurements(shown, row(variance), later, nulls, process, 100)
+    # Without the process, which has no band where it was not drawn.
+    measured = regime_measurements(shown, row(variance), later, nulls, [], 100)
     return {key: dataclasses.replace(each, controls=each.controls[1:]) for key, each in measured.items()}
 
 
@@ -79,7 +79,7 @@ def test_each_claim_can_come_out_either_way(shown, key, world, expected):
 def test_a_process_in_one_draw_decides_nothing(shown):
     own = row(bent())
     nulls = [row(RANK ** -(2 + 0.02 * n)) for n in range(3)]
-    measured = regime_measurements(shown, own, own, nulls, row(RANK**-2.0), 100)
+    measured = regime_measurements(shown, own, own, nulls, [row(RANK**-2.0)], 100)
     assert verdicts(measured)["plateau"] == "undecided"
     assert "in one draw" in str(measured["plateau"].controls[0])
 

@@ -2,27 +2,22 @@
 
 import math
 import shutil
-from unittest import mock
 
 import pytest
 import torch
 
 import landscope as ls
 from landscope.claims.statements import CLAIMS
-from landscope.errors import InputError, StorageError
+from landscope.errors import StorageError
 from landscope.law.exponents import Exponents
 from landscope.law.sensitivity import Sensitivity
 from landscope.law.window_growth import measure_growth
-from landscope.law.window_limit import WindowLimit
 from landscope.noise.mode_statistics import mode_statistics
 from landscope.noise.springs import Springs, spring_ranks
 from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
-from landscope.study.analysis import Analysis
-from landscope.study.stages import finite_window
 from landscope.study.stages.controls import ROWS
-from landscope.study.training_facts import TrainingFacts
 from landscope.surrogates.epoch_noise import crossover_curvature
 from landscope.trajectory import Trajectory
 from small_run import SMALL, assert_same
@@ -179,37 +174,6 @@ def test_growth_needs_an_epoch():
 
 def test_crossover():
     assert crossover_curvature(0.1, 300) == pytest.approx(0.1)
-
-
-def test_the_finite_window_process_stands_beside_the_run(late_run):
-    study, curvature = late_run.study, late_run.load("basis-curvature", ls.directions.Directions)
-    widths = late_run.load("flatness-curvature", ls.landscape.Flatness)
-    found = late_run.load("window-limit", WindowLimit)
-    rate = float(study.window.learning_rate[-1])
-    expected = ls.law.window_limit(curvature, study.window, widths, learning_rate=rate)
-    assert torch.equal(found.limit, expected.limit)
-    assert found.psi_infinity == expected.psi_infinity
-    product, w0 = study.risk().fisher_information().product, study.risk().w0
-    assert curvature.name == "Gauss-Newton eigenvectors"
-    rest = ls.surrogates.rest_curvature(study.window, curvature, lambda v: product(w0, v.to(w0)), seed=0)
-    share = ls.surrogates.epoch_noise_share(study.window, curvature, 15)
-    made = ls.surrogates.finite_window_process(
-        study.window, curvature, rest=rest, seed=0, steps_per_epoch=15 if share < 0.5 else None, n_windows=2
-    )
-    row = study.law["finite-window process"]
-    own = ls.principal_modes(made.part(slice(len(study.window))), len(row.variance))
-    torch.testing.assert_close(row.variance, own.variance, rtol=1e-6, atol=0)
-    page = late_run.study.report().read_text()
-    assert "A stationary process with the noise of the run" in page
-    assert "in a window without end" in page
-
-
-@pytest.mark.parametrize("options", [{"optimizer": "Adam"}, {"optimizer": "SGD", "nesterov": True}])
-def test_other_optimisers_have_no_finite_window_process(options):
-    analysis = mock.MagicMock(spec=Analysis)
-    analysis.facts = TrainingFacts(**options)
-    with pytest.raises(InputError, match="SGD with one learning rate"):
-        finite_window._relaxing(analysis)
 
 
 def test_one_window_predicts_the_next_beside_the_fresh_data(late_run):

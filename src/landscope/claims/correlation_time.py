@@ -67,7 +67,7 @@ def correlation_time_measurements(
     in_sample: Exponents,
     fresh: Exponents | None,
     nulls: Sequence[Exponents],
-    process: Exponents | None,
+    processes: Sequence[Exponents],
     n_rows: tuple[int, int],
     mode_range: tuple[int, int],
 ) -> dict[str, Measurement]:
@@ -77,7 +77,7 @@ def correlation_time_measurements(
         in_sample: Exponents of the window along its own modes.
         fresh: Exponents of the fresh data along the same modes; None if there are none.
         nulls: Exponents of shuffled-increment surrogates.
-        process: Exponents of the finite-window process; None if it was not measured.
+        processes: Exponents of draws of the finite-window process.
         n_rows: Rows of the window and of the fresh data.
         mode_range: First and last mode of the medians.
     """
@@ -86,7 +86,7 @@ def correlation_time_measurements(
         return math.nan if row is None else median_time_over_window(row, length, mode_range)
 
     own, made = median(in_sample, n_rows[0]), [median(null, n_rows[0]) for null in nulls]
-    drawn = drawn_controls("short_correlation_time", made, median(process, n_rows[0]))
+    drawn = drawn_controls("short_correlation_time", made, [median(draw, n_rows[0]) for draw in processes])
     short = (*drawn, fresh_control(median(fresh, n_rows[1])))
     later = torch.empty(0) if fresh is None else _times(fresh, mode_range)
     return {

@@ -12,7 +12,7 @@ from landscope.law.window_limit import WindowLimit
 from landscope.noise.finite_window import window_factor
 from landscope.power_law import fit_power_law
 
-__all__ = ["LIMIT_NAME", "NULL_NAME", "PROCESS_NAME", "exponent_measurement", "no_band"]
+__all__ = ["LIMIT_NAME", "NULL_NAME", "PROCESS_NAME", "exponent_measurement", "no_band", "process_control"]
 
 NULL_NAME = "the shuffled-increment null"
 PROCESS_NAME = "a stationary process with the run's noise and curvature, in a window as long,"
@@ -56,7 +56,8 @@ def exponent_measurement(
     along = fresh_control(value, interval=interval)
     controls = [_null_control(key, nulls, along.name) if null is None else null, along]
     if key in _MADE_BY_THE_WINDOW:
-        controls.insert(0, _process_control(key, processes))
+        draws = [getattr(row, key) for row in processes]
+        controls.insert(0, process_control(draws, answered_by="" if key == "gamma" else LIMIT_NAME))
     # D is what it is in any window: its limit is further evidence, and no evidence is missing without it.
     if key in ("psi", "psi_tau") or (key == "psi_D" and limit is not None):
         controls.insert(0, _limit_control(key, limit))
@@ -68,12 +69,16 @@ def _null_control(key: str, nulls: Sequence[Exponents], answer: str) -> Control:
     return Control(NULL_NAME, band, "differ", no_band(nulls), answered_by=answer)
 
 
-def _process_control(key: str, processes: Sequence[Exponents]) -> Control:
-    """The null of every exponent that a window without end may not have; one draw has no band."""
-    values = [value for row in processes if not math.isnan(value := getattr(row, key))]
+def process_control(draws: Sequence[float], *, answered_by: str = "") -> Control:
+    """The null of every number that a window without end may not have; one draw has no band.
+
+    Args:
+        draws: The number under draws of the finite-window process.
+        answered_by: Name of the control that decides in its place.
+    """
+    values = [value for value in draws if not math.isnan(value)]
     finding = f"gives {values[0]:.3g} in one draw, which is no band" if len(values) == 1 else ""
-    answer = "" if key == "gamma" else LIMIT_NAME
-    return Control(PROCESS_NAME, prediction_band(values), "differ", finding, answered_by=answer)
+    return Control(PROCESS_NAME, prediction_band(values), "differ", finding, answered_by=answered_by)
 
 
 def _limit_control(key: str, limit: WindowLimit | None) -> Control:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from landscope.claims.exponents import NULL_NAME, PROCESS_NAME, no_band
+from landscope.claims.exponents import NULL_NAME, no_band, process_control
 from landscope.claims.verdict import Control
 from landscope.law.intervals import prediction_band
 
@@ -34,14 +34,13 @@ def one_sided(key: str, control: Control) -> Control:
     return dataclasses.replace(control, band=band, finding=control.finding or f"gives {low:.3g} to {high:.3g}")
 
 
-def drawn_controls(key: str, nulls: Sequence[float], process: float) -> tuple[Control, Control]:
-    """The finite-window process, whose one draw has no band, and the shuffled increments of one run.
+def drawn_controls(key: str, nulls: Sequence[float], processes: Sequence[float]) -> tuple[Control, Control]:
+    """The finite-window process and the shuffled increments of one run.
 
     Args:
         key: Key of the claim.
         nulls: Values under shuffled increments.
-        process: Value under the finite-window process; NaN if it was not measured.
+        processes: Values under draws of the finite-window process.
     """
-    finding = "" if math.isnan(process) else f"gives {process:.3g} in one draw, which is no band"
     shuffled = Control(NULL_NAME, prediction_band(nulls), "differ", no_band(nulls))
-    return Control(PROCESS_NAME, (math.nan, math.nan), "differ", finding), one_sided(key, shuffled)
+    return one_sided(key, process_control(processes)), one_sided(key, shuffled)

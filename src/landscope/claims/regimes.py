@@ -104,7 +104,7 @@ def regime_measurements(
     in_sample: Exponents,
     fresh: Exponents | None,
     nulls: Sequence[Exponents],
-    process: Exponents | None,
+    processes: Sequence[Exponents],
     last: int,
 ) -> dict[str, Measurement]:
     """Measure the three ranges of the spectrum and the share of the first mode in one run.
@@ -114,7 +114,7 @@ def regime_measurements(
         in_sample: Exponents of the window along its own modes.
         fresh: Exponents of the fresh data along the same modes; None if there are none.
         nulls: Exponents of shuffled-increment surrogates.
-        process: Exponents of the finite-window process along its own modes; None if it was not measured.
+        processes: Exponents of draws of the finite-window process along their own modes.
         last: Last rank of the faster decay; the nulls have modes so far.
     """
     ranks, keys = spectrum.spectrum_ranks, [claim.key for claim in CLAIMS]
@@ -122,7 +122,8 @@ def regime_measurements(
     def values(row: Exponents | None) -> Mapping[str, float]:
         return dict.fromkeys(keys, math.nan) if row is None else regime_values(row, ranks, last)
 
-    own, later, draw, made = values(in_sample), values(fresh), values(process), [values(null) for null in nulls]
+    own, later, made = values(in_sample), values(fresh), [values(null) for null in nulls]
+    draws = [values(draw) for draw in processes]
     parts = spectrum_regimes(in_sample.variance, in_sample.moves, _regimes(ranks, last))
     note = ", ".join(
         f"{exponent:.2f} over ranks {begin} to {end}"
@@ -133,6 +134,10 @@ def regime_measurements(
     found = {}
     for key in keys:
         others = (driftless,) if key == "first_mode" else ()
-        controls = (*drawn_controls(key, [row[key] for row in made], draw[key]), *others, fresh_control(later[key]))
+        controls = (
+            *drawn_controls(key, [row[key] for row in made], [draw[key] for draw in draws]),
+            *others,
+            fresh_control(later[key]),
+        )
         found[key] = Measurement(own[key], controls=controls, note="" if key == "first_mode" else f"exponents {note}")
     return found

@@ -13,6 +13,7 @@ from landscope.noise.mode_statistics import ModeStatistics, block_variances, mod
 from landscope.noise.oscillation import Oscillation, oscillation, oscillation_share
 from landscope.noise.response import DirectResponse, direct_response
 from landscope.noise.stationarity import LyapunovResidual, YaidaRelation, lyapunov_residual, yaida_relation
+from landscope.noise.step_rule import StepRule
 from landscope.noise.temperature import ActiveTemperature, active_temperature
 from landscope.noise.velocity import VelocityStatistics, velocity_statistics
 from landscope.noise.window_time import window_time
@@ -30,6 +31,7 @@ __all__ = [
     "ModeStatistics",
     "Oscillation",
     "Phases",
+    "StepRule",
     "VelocityStatistics",
     "YaidaRelation",
     "active_temperature",

@@ -10,3 +10,4 @@ from landscope.plots.response import *  # noqa: F403
 from landscope.plots.run_limit import *  # noqa: F403
 from landscope.plots.style import as_html as as_html
 from landscope.plots.text import *  # noqa: F403
+from landscope.plots.window_limit import *  # noqa: F403

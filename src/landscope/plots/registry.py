@@ -18,6 +18,7 @@ from landscope.plots.noise import mean_squared_displacement, spring_statistics
 from landscope.plots.response import response_and_correlation
 from landscope.plots.run_limit import variance_and_relaxation
 from landscope.plots.style import OWN, add_points, new_figure, numbers, ranks_of
+from landscope.plots.window_limit import variance_along_curvature
 from landscope.results import register_picture
 
 __all__ = ["values_against_rank"]
@@ -49,5 +50,6 @@ for _kind, _draw in {
     "window_growth": variance_against_window,
     "run_limit": variance_and_relaxation,
     "direct_response": response_and_correlation,
+    "window_limit": variance_along_curvature,
 }.items():
     register_picture(_kind, _draw)

@@ -61,8 +61,15 @@ CAPTIONS = {
     "variance_against_flatness": (
         "D. Variance against flatness.",
         "Blue: modes and variances from one window, as in the paper. Orange: the same modes and flatness, with "
-        "variances of fresh data. Grey: the same analysis of the steps in random order. The law is an effect of the "
-        "training only if blue and orange agree and grey differs.",
+        "variances of fresh data. Grey: the same analysis of the steps in random order. Green: a stationary process "
+        "with the run's noise and curvature in a window as long. A law that green shows too comes from noise, "
+        "curvature and the length of the window.",
+    ),
+    "variance_along_curvature": (
+        "A window without end.",
+        "Variance along eigenvectors of the curvature against flatness along them: measured (blue), expected of a "
+        "stationary process in a window as long (grey), and of the same process in a window without end (green), "
+        "whose exponent is ψ∞.",
     ),
     "minibatch_profiles": (
         "A. Minibatch losses.",

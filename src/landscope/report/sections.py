@@ -39,7 +39,8 @@ SECTIONS = (
         "flatness",
         "Fig. 2: flatness",
         "law",
-        ("loss_profiles", "log_loss_profiles", "flatness_against_rank", "variance_against_flatness"),
+        ("loss_profiles", "log_loss_profiles", "flatness_against_rank", "variance_against_flatness",
+         "variance_along_curvature"),
     ),
     FigureSection(
         "noise",

@@ -21,14 +21,14 @@ from landscope.law.inverse_relation import FRESH, IN_SAMPLE, SHUFFLED
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.study import saved
 from landscope.study.exponents import EXPONENTS, row_results
-from landscope.study.stages.finite_window import PROCESS
+from landscope.study.stages.finite_window import PROCESS, PROCESS_FRESH
 
 __all__ = ["COLUMNS", "LAW_ROWS", "SeedSummary", "pooled_control"]
 
 COLUMNS = ("B", "alpha", "seeds", "row", *EXPONENTS)
 """Headings of the table of exponents."""
 
-LAW_ROWS = (IN_SAMPLE, FRESH, SHUFFLED)
+LAW_ROWS = (IN_SAMPLE, FRESH, PROCESS, PROCESS_FRESH, SHUFFLED)
 """Rows of the table that the stage law makes; the controls add others."""
 
 
@@ -82,7 +82,7 @@ class SeedSummary:
     def _exponents(self) -> dict[str, dict[str, list[float]]]:
         """The rows of the table of exponents that all runs have; surrogates of one run are no independent values."""
         named: dict[str, list[list[Exponents]]] = {}
-        for result in row_results(self.settings.n_nulls):
+        for result in row_results(self.settings.n_nulls, self.settings.n_processes):
             if all(run.has(result.name) for run in self.runs):
                 found = [run.load(result.name, result.kind) for run in self.runs]
                 named.setdefault(found[0].name, []).append(found)
@@ -115,7 +115,12 @@ class SeedSummary:
         """The value of a claim in each run under a null that was drawn, the mean of the run's draws."""
         if key not in ONE_SIDED:
             return self.rows.get(row, {}).get(key, [])
-        results = [saved.PROCESS] if row == PROCESS else [saved.null(n) for n in range(self.settings.n_nulls)]
+        settings = self.settings
+        results = (
+            [saved.process(n) for n in range(settings.n_processes)]
+            if row == PROCESS
+            else [saved.null(n) for n in range(settings.n_nulls)]
+        )
         found = [
             [
                 _one_sided_value(key, run, run.load(result.name, result.kind))

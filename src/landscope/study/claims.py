@@ -35,8 +35,8 @@ def _law(analysis: Analysis) -> Mapping[str, Measurement]:
     spectrum = analysis.load(saved.SPECTRUM)
     in_sample = analysis.load(saved.IN_SAMPLE)
     fresh = analysis.load_if_there(saved.FRESH)
-    process, limit = analysis.load_if_there(saved.PROCESS), analysis.load_if_there(saved.WINDOW_LIMIT)
-    nulls, processes = analysis.nulls, [] if process is None else [process]
+    nulls, processes = analysis.nulls, analysis.processes
+    limit = analysis.load_if_there(saved.WINDOW_LIMIT)
     residual_ratio = float((fits.log_residual / fits.quadratic_residual).median())
     return {
         **fig1.spectrum_measurements(spectrum, in_sample, fresh, nulls, processes),

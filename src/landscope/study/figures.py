@@ -70,9 +70,9 @@ def _correlation_time(analysis: Analysis, own: Exponents) -> go.Figure:
     return plots.correlation_time_against_flatness(own, *_others(analysis), white_time)
 
 
-def _others(analysis: Analysis) -> tuple[Exponents | None, list[Exponents]]:
-    """Exponents in fresh data and of the nulls, which stand beside those of the window."""
-    return analysis.load_if_there(saved.FRESH), analysis.nulls
+def _others(analysis: Analysis) -> tuple[Exponents | None, list[Exponents], list[Exponents]]:
+    """Exponents in fresh data and of both nulls, which stand beside those of the window."""
+    return analysis.load_if_there(saved.FRESH), analysis.nulls, analysis.processes
 
 
 def _samplings(analysis: Analysis, _: Exponents, both: FlatnessAndCurvature) -> go.Figure | None:
@@ -126,6 +126,7 @@ FIGURES: dict[str, StudyFigure] = {
     "variance_against_flatness": _against_flatness(
         _LAW, lambda a, own: plots.variance_against_flatness(own, *_others(a))
     ),
+    "variance_along_curvature": _against_flatness((saved.WINDOW_LIMIT,)),
     "minibatch_profiles": StudyFigure(_SPRINGS),
     "noise_against_flatness": _against_flatness(_LAW, lambda a, own: plots.noise_against_flatness(own, *_others(a))),
     "correlation_time_against_flatness": _against_flatness(_LAW, _correlation_time),

@@ -119,8 +119,22 @@ def null(number: int) -> Saved[Exponents]:
 
 IN_SAMPLE = exponents("in-sample")
 FRESH = exponents("fresh")
-PROCESS = exponents("finite-window")
-PROCESS_FRESH = exponents("finite-window-fresh")
+PROCESS = "exponents-finite-window-"
+"""Begin of the names of the exponents of the finite-window process."""
+PROCESS_FRESH = "exponents-next-finite-window-"
+"""Begin of the names of its exponents in its next window."""
+
+
+def process(number: int) -> Saved[Exponents]:
+    """The exponents of the finite-window process along its own modes."""
+    return Saved(f"{PROCESS}{number}", Exponents)
+
+
+def process_fresh(number: int) -> Saved[Exponents]:
+    """The exponents of the finite-window process along the same modes, in its next window."""
+    return Saved(f"{PROCESS_FRESH}{number}", Exponents)
+
+
 ONE_WINDOW = Saved("one-window", OneWindow)
 WINDOW_LIMIT = Saved("window-limit", WindowLimit)
 RUN_LIMIT = Saved("run-limit", RunLimit)
@@ -161,3 +175,5 @@ def layer(number: int, basis: str) -> Saved[NoiseAndCurvature]:
 
 
 CURVATURE = basis("curvature")
+RELAXATION = basis("relaxation")
+"""Eigenvectors of the curvature in the coordinates in which the optimiser takes plain steps."""

@@ -44,8 +44,13 @@ class AnalysisSettings(BaseModel):
     """Number of surrogates with the window's steps in random order; two or more give a band."""
     noise_modes: Annotated[int, Field(ge=5)] = 100
     """Number of log-spaced modes along which the minibatch losses are measured."""
-    curvature_modes: Annotated[int, Field(ge=5)] = 150
-    """Number of eigenvectors of the curvature in the finite-window process."""
+    n_processes: Annotated[int, Field(ge=0)] = 3
+    """Number of finite-window processes; two or more give a band. Each takes 24 bytes of memory for every weight in
+    every row of the window, and about twice as long as a surrogate with steps in random order. 0 leaves them out, with
+    the eigenvectors of the curvature that they need."""
+    curvature_modes: Annotated[int, Field(ge=5)] = 75
+    """Number of eigenvectors of the curvature in the finite-window process. They take about three products with the
+    curvature each, and a product takes as long as three evaluations of the loss on all data with its gradient."""
     basis_modes: Annotated[int, Field(ge=5)] = 200
     """Number of Hessian, gradient-noise and random directions in the controls."""
     langevin_steps: Annotated[int, Field(ge=100)] = 200

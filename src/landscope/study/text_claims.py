@@ -22,7 +22,7 @@ def _regimes(analysis: Analysis) -> Mapping[str, Measurement]:
         analysis.load(saved.IN_SAMPLE),
         analysis.load_if_there(saved.FRESH),
         analysis.nulls,
-        analysis.load_if_there(saved.PROCESS),
+        analysis.processes,
         analysis.settings.fit_modes[1],
     )
 
@@ -33,7 +33,7 @@ def _correlation_time(analysis: Analysis) -> Mapping[str, Measurement]:
         analysis.load(saved.IN_SAMPLE),
         analysis.load_if_there(saved.FRESH),
         analysis.nulls,
-        analysis.load_if_there(saved.PROCESS),
+        analysis.processes,
         (statistics.n_steps, statistics.n_steps if fresh is None else fresh.n_steps),
         analysis.settings.fit_modes,
     )

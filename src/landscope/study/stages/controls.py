@@ -21,7 +21,6 @@ from landscope.study.parts import Part, Stage
 from landscope.study.stages.continued import continued_parts, continued_statistics, fitted_flatness, fitted_modes
 from landscope.study.stages.edge import edge_parts
 from landscope.study.stages.equilibrium import EQUILIBRIUM_ROW, equilibrium_parts
-from landscope.study.stages.finite_window import PROCESS, PROCESS_FRESH, finite_window_parts
 from landscope.study.stages.invariant import invariant_parts
 from landscope.study.stages.one_window import ONE_WINDOW_ROWS, one_window_parts
 from landscope.study.stages.response import response_parts
@@ -42,8 +41,6 @@ _SURROGATES = {name: f"surrogate: {null.title}" for name, null in SURROGATES.ite
 """The stage of the law makes the shuffled ones."""
 ROWS = {
     **ONE_WINDOW_ROWS,
-    "finite-window": PROCESS,
-    "finite-window-fresh": PROCESS_FRESH,
     "hessian": f"{BASES['hessian']}, window",
     "hessian-fresh": f"{BASES['hessian']}, fresh data",
     "curvature": "eigenvectors of the curvature, in its order, window",
@@ -167,7 +164,6 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:
     ]  # fmt: skip
     return (
         *one_window_parts(),
-        *finite_window_parts(),
         *bases,
         *rows,
         *surrogates,

@@ -17,7 +17,7 @@ from landscope.risk import EmpiricalRisk
 from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.parts import Part
-from landscope.study.stages.finite_window import curvature_matrix
+from landscope.study.relaxation import curvature_matrix
 from landscope.threads import one_thread
 
 __all__ = ["invariant_parts"]

@@ -88,7 +88,7 @@ def _of_the_run(analysis: Analysis) -> RunLimit:
     return limit_along(
         curvature, analysis.window, analysis.load(saved.basis_flatness("curvature")),
         analysis.load(saved.effective_curvature("checkpoints", "curvature")), analysis.facts, analysis.learning_rate,
-        reshuffled_epochs(analysis, curvature),
+        reshuffled_epochs(analysis.window, curvature, analysis),
     )  # fmt: skip
 
 
