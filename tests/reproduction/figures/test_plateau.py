@@ -1,6 +1,5 @@
 """Where the exponent ends: claims on made-up ends, and a short run from the first step to the page."""
 
-import dataclasses
 import math
 
 import pytest
@@ -22,6 +21,10 @@ CURVATURE = torch.logspace(0, -2, 60).double()
 WIDTH = (8 / CURVATURE).sqrt()
 
 
+def exponents_of(width, variances):
+    return torch.tensor([-ls.law.fit_power_law(width, row).exponent for row in variances], dtype=torch.float64)
+
+
 def ending(sampling, seed):
     """C ~ H in bowls; the window has 40 relaxation times of the slowest direction."""
     gradients = torch.randn(BATCHES, 60, generator=torch.Generator().manual_seed(seed)).double() * CURVATURE.sqrt()
@@ -36,7 +39,14 @@ def ending(sampling, seed):
         axes, window, flatness_of(WIDTH), pull, learning_rate=RATE,
         steps_per_epoch=BATCHES if sampling == "reshuffled" else None,
     )  # fmt: skip
-    return Plateau(sampling=sampling, seed=seed, relaxations=40.0, loss=torch.ones(20)), limit
+    times = ls.noise.window_time(CURVATURE, limit.length, learning_rate=RATE,
+                                 steps_per_epoch=BATCHES if sampling == "reshuffled" else None)  # fmt: skip
+    relaxed = exponents_of(WIDTH, limit.velocity_variance * times)
+    facts = Plateau(
+        sampling=sampling, seed=seed, relaxations=40.0, loss=torch.ones(20), psi=exponents_of(WIDTH, limit.variance),
+        psi_relaxation=relaxed,
+    )  # fmt: skip
+    return facts, limit
 
 
 def test_bowls_end_at_zero_with_replacement_and_on_the_plateau_without():
@@ -57,14 +67,14 @@ def test_bowls_end_at_zero_with_replacement_and_on_the_plateau_without():
     assert verdicts["plateau_by_order"].verdict == "reproduced"
 
 
+@pytest.mark.slow
 def test_a_short_run_makes_the_page_and_goes_on(plan, monkeypatch):
     for name, value in {
-        "_DECAY": 0.05, "_BURN_IN": 2, "_QUICK_RELAXATIONS": 6, "_QUICK_DIRECTIONS": 8, "_POINTS": 20,
+        "_DECAY": 0.05, "_BURN_IN": 2, "_QUICK_RELAXATIONS": 6, "_QUICK_DIRECTIONS": 4, "_POINTS": 20,
     }.items():  # fmt: skip
         monkeypatch.setattr(plateau, name, value)
-    plan = dataclasses.replace(plan, seeds=1)
     (section,) = reproduce(plan, [plateau], QuietReporter()).sections
-    assert len(section.rows) == 2
+    assert len(section.rows) == 4
     assert [judgement.claim.key for judgement in section.judgements] == [claim.key for claim in CLAIMS]
     assert all(plot.draw().data for plot in section.plots)
     facts = plan.load("plateau-reshuffled-seed0", "plateau", Plateau)

@@ -17,12 +17,14 @@ from landscope.claims.statements import judged
 from landscope.claims.verdict import Claim, Control, Measurement, joined
 from landscope.directions.directions import Directions
 from landscope.directions.hessian_eigenvectors import leading_eigenvectors
+from landscope.directions.moving import moving
 from landscope.landscape import flatness
 from landscope.law.intervals import with_interval
 from landscope.law.run_limit import RunLimit, run_limit
 from landscope.noise.effective_curvature import effective_curvature_at
 from landscope.parameters import ParameterSpace
 from landscope.plots.run_limit import psi_against_window, variance_and_relaxation
+from landscope.power_law import fit_power_laws_resampled
 from landscope.progress import Reporter
 from landscope.protocols import ProgressCallback
 from landscope.reproduction.experiment.experiment import Experiment
@@ -44,15 +46,17 @@ _BURN_IN = 10
 _RELAXATIONS, _QUICK_RELAXATIONS = 100, 40
 """Length of the window in relaxation times of the slowest direction."""
 _DIRECTIONS, _QUICK_DIRECTIONS = 150, 60
-_POINTS = 200
+_POINTS = 500
 _SAMPLINGS: tuple[Sampling, ...] = ("with-replacement", "reshuffled")
+_FEWEST = 3
 _PAPER = (3.4, 4.6)
 _LIMIT, _LOSSES = "plateau-limit", "plateau"
 _TEXT = (
     "Perceptrons trained with a weight decay of 0.01, which brings the loss to rest and pulls back every direction "
     "within 1/(0.01 alpha) steps. After ten of these times the eigenvectors of the curvature are taken, and the "
-    "weights along them recorded for up to a hundred more. psi(T) is the exponent of variance against flatness (of loss and "
-    "decay together) in windows of T steps; beside it stands the exponent of relaxation with the force of all "
+    "weights along them recorded for up to a hundred more. psi(T) is the exponent of variance against flatness (of "
+    "loss and decay together) in windows of T steps, over all directions; beside it stands the exponent of relaxation "
+    "with the curvature and decay at that point; psi_infinity is from the force of all "
     "weights. With replacement its limit without end is that of noise over curvature, 0 where noise goes with "
     "curvature; reshuffled, flat directions end on the plateau of the order of the minibatches (Kühn & Rosenow)."
 )
@@ -86,7 +90,7 @@ title = "The exponent in windows without end (arXiv 2306.05300)"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Plateau(Result, kind="plateau", dims={"loss": ("point",)}):
+class Plateau(Result, kind="plateau", dims={"loss": ("point",), "psi": ("length",), "psi_relaxation": ("length",)}):
     """Facts of a training at rest.
 
     Args:
@@ -94,12 +98,16 @@ class Plateau(Result, kind="plateau", dims={"loss": ("point",)}):
         seed: Seed of the training.
         relaxations: Length of the window in relaxation times of a direction that only weight decay pulls back.
         loss: Training loss at points spread evenly over the window.
+        psi: Exponent of the variance in windows of each length, over all directions that move.
+        psi_relaxation: The exponent that H_ii with decay gives, in the same order of the minibatches.
     """
 
     sampling: str
     seed: int
     relaxations: float
     loss: Float[Tensor, " n"]
+    psi: Float[Tensor, " lengths"]
+    psi_relaxation: Float[Tensor, " lengths"]
 
     @property
     def loss_change(self) -> float:
@@ -145,12 +153,14 @@ _COLUMNS: Mapping[str, Callable[[_Run], str]] = {
     "steps": lambda run: f"{run[1].length[-1]:,.0f}",
     "relaxations": lambda run: f"{run[0].relaxations:.0f}",
     "change of the loss (%)": lambda run: f"{100 * run[0].loss_change:+.1f}",
-    "ψ, shortest window": lambda run: f"{run[1].psi[0]:.2f}",
-    "ψ, longest window": lambda run: f"{run[1].psi[-1]:.2f} ± {run[1].psi_stderr[-1]:.2f}",
-    "from λ_eff": lambda run: f"{run[1].psi_predicted[-1]:.2f}",
-    "ψ∞": lambda run: with_interval(run[1].psi_infinity, run[1].psi_infinity_interval)
-    if run[1].is_identified
-    else f"not identified: {run[1].reason}",
+    "ψ, shortest window": lambda run: f"{run[0].psi[0]:.2f}",
+    "ψ, longest window": lambda run: f"{run[0].psi[-1]:.2f}",
+    "from H_ii": lambda run: f"{run[0].psi_relaxation[-1]:.2f}",
+    "ψ∞": lambda run: (
+        with_interval(run[1].psi_infinity, run[1].psi_infinity_interval)
+        if run[1].is_identified
+        else f"not identified: {run[1].reason}"
+    ),
     "σ² over H_ii's": lambda run: f"{run[1].amplitude_local:.2f}",
     "σ² over λ_eff's": lambda run: f"{run[1].amplitude:.2f}",
 }
@@ -162,26 +172,27 @@ def plateau_measurements(found: _Runs) -> dict[str, Measurement]:
     Args:
         found: Facts and limit of each training, by order of the minibatches and seed.
     """
-    ends = {
-        sampling: [limit for (order, _), (_, limit) in sorted(found.items()) if order == sampling]
-        for sampling in _SAMPLINGS
+    runs = {
+        sampling: [run for (order, _), run in sorted(found.items()) if order == sampling] for sampling in _SAMPLINGS
     }
-    white, shuffled = (ends[sampling] for sampling in _SAMPLINGS)
-    psi, relaxed = ([float(row[-1]) for row in rows] for rows in zip(*((a.psi, a.psi_predicted) for a in white),
-                                                                     strict=True))  # fmt: skip
-    known = [limit.psi_infinity for limit in white if limit.is_identified]
+    psi, relaxed = _ends(runs["with-replacement"])
+    shuffled, of_order = _ends(runs["reshuffled"])
+    known = [limit.psi_infinity for _, limit in runs["with-replacement"] if limit.is_identified]
     limits = f"psi_infinity {', '.join(f'{value:.2f}' for value in known)}" if known else "psi_infinity not identified"
     change = max(abs(facts.loss_change) for facts, _ in found.values())
-    null = Control("relaxation with the effective curvature", (min(relaxed), max(relaxed)), "differ")
+    null = Control("relaxation with noise and curvature of the run", (min(relaxed), max(relaxed)), "differ")
     note = joined(limits, f"the loss changed by {100 * change:.1f} % at most between the halves of a window")
-    apart = [float(limit.psi[-1]) for limit in shuffled]
     return {
         "psi_plateau": Measurement.over_seeds(psi, null, note=note),
         "plateau_by_order": Measurement.over_seeds(
-            apart, minus=[float(limit.psi_predicted[-1]) for limit in shuffled],
-            note=f"psi is {', '.join(f'{value:.2f}' for value in apart)}",
+            shuffled, minus=of_order, note=f"psi is {', '.join(f'{value:.2f}' for value in shuffled)}"
         ),
     }  # fmt: skip
+
+
+def _ends(runs: Sequence[_Run]) -> tuple[list[float], list[float]]:
+    """Psi in the longest window, measured and of relaxation."""
+    return [float(facts.psi[-1]) for facts, _ in runs], [float(facts.psi_relaxation[-1]) for facts, _ in runs]
 
 
 def _numbers(limit: RunLimit) -> dict[str, object]:
@@ -273,7 +284,9 @@ class _Rest:
         )  # fmt: skip
         facts = Plateau(
             sampling=experiment.settings.sampling, seed=experiment.settings.seed, relaxations=float(self._relaxations),
-            loss=losses, provenance=stamp(**experiment.settings.model_dump(mode="json"), decay=_DECAY),
+            loss=losses, psi=_exponents_of(limit.width, limit.variance),
+            psi_relaxation=_exponents_of(limit.width, limit.predicted_local),
+            provenance=stamp(**experiment.settings.model_dump(mode="json"), decay=_DECAY),
         )  # fmt: skip
         return facts, limit
 
@@ -321,6 +334,14 @@ class _Rest:
             loss = self._experiment.criterion(self._model(inputs), labels).mean()
             slopes = torch.autograd.grad(loss, tensors)
         return float(loss.detach()), torch.cat([slope.flatten() for slope in slopes])
+
+
+def _exponents_of(width: Tensor, variances: Tensor) -> Tensor:
+    """Psi of each row of variances, over the directions that move and have a flatness within reach."""
+    used = torch.isfinite(width) & torch.isfinite(variances).all(dim=0) & moving(variances[-1].nan_to_num())
+    if int(used.sum()) < _FEWEST:
+        return torch.full((len(variances),), math.nan, dtype=torch.float64)
+    return -fit_power_laws_resampled(width[used], variances[:, used])
 
 
 class _Penalised:
