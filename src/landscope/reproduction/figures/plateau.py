@@ -10,7 +10,7 @@ from typing import get_args
 import plotly.graph_objects as go
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from landscope._names import Sampling
 from landscope.claims.statements import judged
@@ -127,7 +127,7 @@ def jobs(plan: Plan) -> list[Job]:
 
 def sections(plan: Plan) -> list[Section]:
     """The exponent at the end of the longest window beside relaxation, and its limit."""
-    found = {
+    found: dict[tuple[str, int], _Run] = {
         (sampling, seed): (
             plan.load(_name(sampling, seed), _LOSSES, Plateau), plan.load(_name(sampling, seed), _LIMIT, RunLimit)
         )
@@ -329,7 +329,7 @@ class _Rest:
     def _gradient(self) -> tuple[float, Tensor]:
         """Loss on all training data, and its gradient in the selected weights with all weights where they are."""
         inputs, labels = self._experiment.train_data
-        tensors: Sequence[nn.Parameter] = self._space.tensors(self._model)
+        tensors = self._space.tensors(self._model)
         with torch.enable_grad():
             loss = self._experiment.criterion(self._model(inputs), labels).mean()
             slopes = torch.autograd.grad(loss, tensors)
