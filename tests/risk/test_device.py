@@ -21,7 +21,7 @@ def test_a_run_with_all_stages(tmp_path, device):
     found = {}
     for where in ("cpu", str(device)):
         run = ExperimentRun.create(tmp_path / where.replace(":", "-") / "run", Settings.of({**SMALL, "device": where}))
-        run.analyse(QuietReporter(), until="controls")
+        run.analyse(QuietReporter(), until="dynamics")
         assert run.results.measurements
         found[where] = run.results.summary()
     here, there = found["cpu"], found[str(device)]

@@ -31,8 +31,8 @@ def test_adam_has_no_bound_and_says_so(tmp_path):
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     with study.record(optimizer, small.SELECT):
         small.train(model, optimizer)
-    part = next(part for part in _controls(study) if part.name == saved.EDGE.name)
-    for needed in _controls(study):
+    part = next(part for part in _parts(study) if part.name == saved.EDGE.name)
+    for needed in _parts(study):
         if needed.name in ("basis-hessian",):
             study._analysis.save(needed.result, needed.make(study._analysis))
     study._analysis.save(saved.MODES, study.modes if study.folder.has("modes") else ls.principal_modes(study.window))
@@ -43,7 +43,8 @@ def test_adam_has_no_bound_and_says_so(tmp_path):
     assert found.batch_sharpness > 0
 
 
-def _controls(study):
+def _parts(study):
     from landscope.study.stages.controls import CONTROLS
+    from landscope.study.stages.dynamics import DYNAMICS
 
-    return CONTROLS.parts(study._analysis)
+    return (*CONTROLS.parts(study._analysis), *DYNAMICS.parts(study._analysis))

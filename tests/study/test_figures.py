@@ -29,7 +29,7 @@ def figures(analysed, tmp_path_factory):
     """Every figure: those of the analysed study, and those of a training that went on."""
     folder = shutil.copytree(analysed.path, tmp_path_factory.mktemp("figures") / "continued")
     study = small.opened(folder, evaluate=small.evaluate, train_on=small.train_on, steps_per_epoch=10)
-    study.analyse(noise=True, controls=True, progress=False)
+    study.analyse(noise=True, controls=True, dynamics=True, progress=False)
     return study.plots.available()
 
 

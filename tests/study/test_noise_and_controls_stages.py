@@ -35,7 +35,7 @@ LATE = {
 @pytest.fixture(scope="module")
 def late_run(tmp_path_factory):
     run = ExperimentRun.create(tmp_path_factory.mktemp("late") / "run", Settings.of({**SMALL, **LATE}))
-    run.analyse(QuietReporter(), until="controls")
+    run.analyse(QuietReporter(), until="dynamics")
     return run
 
 
@@ -116,7 +116,7 @@ def test_deleted_results_are_made_again_with_the_same_bits(late_run, copied):
         "exponents-shuffled-0", "statistics", "profile-fits",
     )  # fmt: skip
     delete(copied, *gone)
-    ExperimentRun.open(copied).analyse(QuietReporter(), until="controls")
+    ExperimentRun.open(copied).analyse(QuietReporter(), until="dynamics")
     for name in gone:
         first, second = (ls.load(path / f"{name}.zarr.zip") for path in (late_run.path, copied))
         assert_same(first.tensors(), second.tensors())

@@ -267,7 +267,7 @@ def test_a_killed_analysis_goes_on_to_the_same_bits(recorded, analysed, monkeypa
     while not ended:
         study = small.opened(recorded, evaluate=small.evaluate, steps_per_epoch=10)
         try:
-            study.analyse(noise=True, controls=True, progress=False)
+            study.analyse(noise=True, controls=True, dynamics=True, progress=False)
             ended = True
         except Killed:
             kills += 1

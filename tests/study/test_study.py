@@ -220,7 +220,7 @@ def test_another_loader_replaces_what_an_earlier_one_said(recorded):
 
 def test_flatness_at_another_ratio_is_used_everywhere(recorded):
     study = small.opened(recorded, n_nulls=1, ratio=1.5, steps_per_epoch=10)
-    study.analyse(noise=True, controls=True, progress=False)
+    study.analyse(noise=True, controls=True, dynamics=True, progress=False)
     for name in ("flatness", "flatness-hessian", "flatness-random"):
         assert ls.load(study.folder.file(name)).ratio == 1.5
     by_hand = ls.flatness(study.risk(), study.window.row(-1), study.modes.directions[:3], ratio=1.5)
@@ -246,7 +246,7 @@ def test_a_shuffling_loader_is_read_in_the_order_of_its_data(recorded):
 
 def test_what_is_not_given_is_named_with_what_it_needs(recorded):
     study = small.opened(recorded, n_nulls=0, batch_size=None)
-    study.analyse(noise=True, controls=True, progress=False)
+    study.analyse(noise=True, controls=True, dynamics=True, progress=False)
     reasons = study.not_measured
     assert "batch_size=50" in reasons["noise-springs"]
     assert "evaluate=f" in reasons["training"]
@@ -279,7 +279,7 @@ def test_what_is_given_is_measured(analysed):
 
 def test_a_training_that_offers_some_orders_is_continued_with_these(recorded):
     study = small.opened(recorded, train_on=small.train_on, n_nulls=0, steps_per_epoch=10)
-    study.analyse(noise=True, controls=True, progress=False)
+    study.analyse(noise=True, controls=True, dynamics=True, progress=False)
     assert study.folder.has("exponents-sampling-reshuffled")
     assert study.folder.has("controls-yaida")
     assert "The loop has no order fixed." in study.not_measured["exponents-sampling-fixed"]
@@ -330,7 +330,7 @@ def test_a_second_process_is_refused(recorded):
 
 def test_what_a_person_sees(recorded, analysed):
     assert repr(ls.Study(recorded)) == f"Study({str(recorded)!r}: nothing analysed yet)"
-    assert repr(analysed).endswith(": modes, flatness, law, noise, controls)")
+    assert repr(analysed).endswith(": modes, flatness, law, noise, controls, dynamics)")
     table = repr(analysed.law).splitlines()
     assert table[0].split() == ["psi", "psi_D", "psi_tau", "gamma", "directions"]
     assert table[1].startswith("in-sample")
@@ -368,7 +368,10 @@ def test_a_copy_made_while_recording_does_not_record(tmp_path):
     assert len(study.trajectory) == 30
 
 
-@pytest.mark.parametrize("asked", [{"noise": True}, {"controls": True}, {"noise": True, "controls": True}])
+@pytest.mark.parametrize(
+    "asked",
+    [{"noise": True}, {"controls": True}, {"noise": True, "controls": True}, {"dynamics": True}],
+)
 def test_stages_after_the_last_one_are_refused(recorded, asked):
     with pytest.raises(InputError, match=rf"up to until='law'; got {'=True and '.join(asked)}=True, which comes later"):
         small.opened(recorded).analyse(until="law", progress=False, **asked)
@@ -555,7 +558,7 @@ def _one_layer(model, record, *, sampling, n_steps, seed):
 
 def _controlled(folder, train_on, **settings):
     study = small.opened(folder, train_on=train_on, n_nulls=0, **settings)
-    study.analyse(controls=True, progress=False)
+    study.analyse(controls=True, dynamics=True, progress=False)
     return study
 
 
@@ -609,7 +612,7 @@ def test_stationarity_alone_is_lost_where_it_cannot_be_tested_and_made_when_it_c
         study = _controlled(recorded, _sgd_on())
     assert study.folder.has("exponents-sampling-with-replacement")
     assert "the whole model" in study.not_measured["controls-yaida"]
-    study.analyse(controls=True, progress=False)
+    study.analyse(controls=True, dynamics=True, progress=False)
     assert study.folder.has("controls-yaida")
     assert study.folder.has("controls-lyapunov")
     assert "controls-yaida" not in study.not_measured

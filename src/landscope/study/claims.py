@@ -15,7 +15,7 @@ from landscope.law.exponents import Exponents
 from landscope.noise.noise_and_curvature import NoiseAndCurvature
 from landscope.study import saved
 from landscope.study.analysis import Analysis
-from landscope.study.claim_group import ClaimGroup as _Group
+from landscope.study.claim_group import ClaimGroup
 from landscope.study.claim_table import ClaimTable
 from landscope.study.text_claims import TEXT_GROUPS
 from landscope.study.training_facts import training_facts
@@ -153,8 +153,8 @@ def _response(analysis: Analysis) -> Mapping[str, Measurement]:
 
 
 _GROUPS = (
-    _Group("law", (), (saved.SPECTRUM, saved.IN_SAMPLE, saved.PROFILE_FITS,), _law),
-    _Group(
+    ClaimGroup("law", (), (saved.SPECTRUM, saved.IN_SAMPLE, saved.PROFILE_FITS,), _law),
+    ClaimGroup(
         "noise",
         (
             "minibatch_springs", "spring_flatness", "spring_noise", "mean_field", "stiffness_exponent",
@@ -164,42 +164,42 @@ _GROUPS = (
         _springs,
         uses_rate=True,
     ),
-    _Group("noise", ("short_memory", "persistence"), (saved.VELOCITY, saved.NULL_VELOCITY,), _memory),
-    _Group(
+    ClaimGroup("noise", ("short_memory", "persistence"), (saved.VELOCITY, saved.NULL_VELOCITY,), _memory),
+    ClaimGroup(
         "noise",
         ("temperature_profile", "temperature_by_flatness", "cooling", "frozen"),
         (saved.TEMPERATURE, saved.GRADIENT_NOISE, saved.TEMPERATURE_OVER_TRAINING,),
         _temperature,
         uses_rate=True,
     ),
-    _Group(
+    ClaimGroup(
         "noise",
         ("logarithmic_drift",),
         (saved.DRIFT_LAW, saved.DRIFT_PATH, saved.PHASES,),
         _drift,
         uses_rate=True,
     ),
-    _Group("noise", ("margin",), (saved.DRIFT_PATH,), _margin),
-    _Group("noise", ("flatness_and_hessian", "noise_by_curvature"), (saved.FLATNESS_AND_CURVATURE,), _curvature),
-    _Group("controls", ("psi_hessian",), (saved.exponents("hessian"), saved.SENSITIVITY,), _hessian),
-    _Group(
+    ClaimGroup("noise", ("margin",), (saved.DRIFT_PATH,), _margin),
+    ClaimGroup("noise", ("flatness_and_hessian", "noise_by_curvature"), (saved.FLATNESS_AND_CURVATURE,), _curvature),
+    ClaimGroup("controls", ("psi_hessian",), (saved.exponents("hessian"), saved.SENSITIVITY,), _hessian),
+    ClaimGroup(
         "controls",
         ("inverse_einstein",),
         (saved.exponents("hessian-fresh"), saved.EQUILIBRIUM,),
         _equilibrium,
     ),
-    _Group(
-        "controls",
+    ClaimGroup(
+        "dynamics",
         ("tau_by_sampling",),
         (saved.sampling("with-replacement"), saved.sampling("reshuffled"),),
         _sampling,
     ),
-    _Group("controls", ("psi_infinity",), (saved.RUN_LIMIT,), _limit, uses_rate=True),
-    _Group("controls", ("batch_sharpness", "no_oscillation"), (saved.EDGE,), _edge, uses_rate=True),
-    _Group("controls", ("response_temperature",), (saved.RESPONSE, saved.FLATNESS), _response),
-    _Group("controls", ("flat_modes_stationary",), (saved.GROWTH,), _growth),
-    _Group(
-        "controls",
+    ClaimGroup("dynamics", ("psi_infinity",), (saved.RUN_LIMIT,), _limit, uses_rate=True),
+    ClaimGroup("dynamics", ("batch_sharpness", "no_oscillation"), (saved.EDGE,), _edge, uses_rate=True),
+    ClaimGroup("dynamics", ("response_temperature",), (saved.RESPONSE, saved.FLATNESS), _response),
+    ClaimGroup("controls", ("flat_modes_stationary",), (saved.GROWTH,), _growth),
+    ClaimGroup(
+        "dynamics",
         ("stationary",),
         (saved.sampling("with-replacement"), saved.YAIDA, saved.LYAPUNOV,),
         _stationarity,

@@ -12,7 +12,8 @@ from landscope.law.inverse_relation import FRESH
 from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.saved import Saved
-from landscope.study.stages.controls import ROWS
+from landscope.study.stages.controls import ROWS as CONTROL_ROWS
+from landscope.study.stages.dynamics import ROWS as DYNAMICS_ROWS
 from landscope.study.text_table import TextTable
 
 __all__ = ["EXPONENTS", "ExponentTable", "exponent_rows", "exponent_table", "row_results"]
@@ -26,7 +27,7 @@ def row_results(n_nulls: int, n_processes: int) -> list[Saved[Exponents]]:
     draws = range(n_processes)
     return [
         saved.IN_SAMPLE, saved.FRESH, *map(saved.process, draws), *map(saved.process_fresh, draws),
-        *map(saved.null, range(n_nulls)), *map(saved.exponents, ROWS),
+        *map(saved.null, range(n_nulls)), *map(saved.exponents, (*CONTROL_ROWS, *DYNAMICS_ROWS)),
     ]  # fmt: skip
 
 

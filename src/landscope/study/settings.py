@@ -57,7 +57,7 @@ class AnalysisSettings(BaseModel):
     """Steps of the walk in the loss itself that checks the process of thermal equilibrium, one of the controls. Each
     takes one gradient of all data."""
     response_modes: Annotated[int, Field(ge=3)] = 8
-    """Number of log-spaced modes along which a training that goes on is kicked, one of the controls."""
+    """Number of log-spaced modes along which a training that goes on is kicked, part of the dynamics."""
     response_steps: Annotated[int, Field(ge=20)] = 500
     """Steps of each kicked training; there are ten for each mode, and four that are not kicked."""
     learning_coefficient_steps: Annotated[int, Field(ge=100)] = 1000

@@ -70,7 +70,7 @@ FIGURES = (
     SingleRuns(
         key="fig3",
         title="Fig. 3: noise strength, memory, and their controls",
-        until="controls",
+        until="dynamics",
         claims=(
             "psi", "psi_D", "psi_tau", "minibatch_springs", "spring_flatness", "spring_noise", "mean_field",
             "tau_counts_minibatches", "psi_hessian", "inverse_einstein", "stationary", "tau_by_sampling",

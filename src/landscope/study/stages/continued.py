@@ -1,4 +1,4 @@
-"""Parts of the controls that need a training which goes on from w0: one training for each order of the minibatches."""
+"""Parts of the dynamics that need a training which goes on from w0: one training for each order of the minibatches."""
 
 from __future__ import annotations
 

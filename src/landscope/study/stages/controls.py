@@ -1,11 +1,9 @@
-"""The fifth stage: other directions, surrogates, other orders of the minibatches, and thermal equilibrium."""
+"""The fifth stage: other directions, surrogates, one window corrected, and thermal equilibrium."""
 
 from __future__ import annotations
 
 import functools
-from typing import get_args
 
-from landscope._names import Sampling
 from landscope.directions.directions import Directions
 from landscope.directions.gradient_noise_eigenvectors import gradient_noise_eigenvectors
 from landscope.directions.hessian_eigenvectors import hessian_eigenvectors
@@ -18,13 +16,9 @@ from landscope.noise.mode_statistics import mode_statistics
 from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.parts import Part, Stage
-from landscope.study.stages.continued import continued_parts, continued_statistics, fitted_flatness, fitted_modes
-from landscope.study.stages.edge import edge_parts
+from landscope.study.stages.continued import fitted_flatness, fitted_modes
 from landscope.study.stages.equilibrium import EQUILIBRIUM_ROW, equilibrium_parts
-from landscope.study.stages.invariant import invariant_parts
 from landscope.study.stages.one_window import ONE_WINDOW_ROWS, one_window_parts
-from landscope.study.stages.response import response_parts
-from landscope.study.stages.run_limit import run_limit_parts
 from landscope.study.stages.smaller_ratio import SMALLER_RATIO
 from landscope.surrogates.registry import SURROGATES, make_surrogate
 from landscope.threads import one_thread
@@ -49,7 +43,6 @@ ROWS = {
     "random": f"{BASES['random']}, window",
     **_SURROGATES,
     "langevin": EQUILIBRIUM_ROW,
-    **{f"sampling-{name}": f"continued, {name}, same modes" for name in get_args(Sampling)},
 }
 """Rows of the table of exponents that this stage adds, by the name of their result."""
 
@@ -104,14 +97,6 @@ def _surrogate_row(key: str, analysis: Analysis) -> Exponents:
     )  # fmt: skip
 
 
-def _sampling_row(sampling: str, analysis: Analysis) -> Exponents:
-    return fit_exponents(
-        ROWS[f"sampling-{sampling}"], continued_statistics(analysis, sampling), fitted_flatness(analysis),
-        fitted_modes(analysis),
-        spectrum_ranks=analysis.settings.spectrum_ranks,
-    )  # fmt: skip
-
-
 def _growth(analysis: Analysis) -> Growth:
     """Variance against the length of the window, along directions that it did not choose."""
     basis, widths = analysis.load(saved.basis("hessian")), analysis.load(saved.basis_flatness("hessian"))
@@ -129,7 +114,7 @@ def _sensitivity(analysis: Analysis) -> Sensitivity:
     )  # fmt: skip
 
 
-def _parts(analysis: Analysis) -> tuple[Part, ...]:
+def _parts(analysis: Analysis) -> tuple[Part, ...]:  # noqa: ARG001 - stages share a form
     bases = []
     for key in BASES:
         needs = ("minibatches",) if key == "gradient-noise" else ()
@@ -155,27 +140,14 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:
         )
         for key in _SURROGATES
     ]  # fmt: skip
-    samplings = [
-        Part(
-            saved.sampling(name), functools.partial(_sampling_row, name), needs=("train_on",),
-            is_optional=True,
-        )
-        for name in get_args(Sampling)
-    ]  # fmt: skip
     return (
         *one_window_parts(),
         *bases,
         *rows,
         *surrogates,
         *equilibrium_parts(),
-        *samplings,
-        *continued_parts(analysis),
-        *run_limit_parts(),
-        *response_parts(),
-        *invariant_parts(),
         Part(saved.GROWTH, _growth, needs=("epochs",), after=(saved.basis_flatness("hessian"),), is_optional=True),
         SMALLER_RATIO,
-        *edge_parts(),
         Part(saved.SENSITIVITY, _sensitivity, uses=("epochs",)),
     )
 

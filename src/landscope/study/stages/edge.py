@@ -1,4 +1,4 @@
-"""A part of the controls: how near the training is to its edge of stability."""
+"""A part of the dynamics: how near the training is to its edge of stability."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ PROCESS = "finite-window process"
 PROCESS_FRESH = "finite-window process, its next window"
 _RESHUFFLED_BELOW = 0.5
 """Share of independent noise over an epoch below which minibatches count as drawn without replacement."""
-_MEASURED_MODES = 60
+_MEASURED_MODES = 200
 """Log-spaced modes of the process whose flatness is measured: each stands for its neighbours."""
 
 

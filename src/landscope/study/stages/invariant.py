@@ -1,4 +1,4 @@
-"""Parts of the controls: flatness in the Fisher metric, and the local learning coefficient."""
+"""Parts of the dynamics: flatness in the Fisher metric, and the local learning coefficient."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Part of the controls: twin trainings from the end of the window, one of them kicked along a mode."""
+"""Part of the dynamics: twin trainings from the end of the window, one of them kicked along a mode."""
 
 from __future__ import annotations
 

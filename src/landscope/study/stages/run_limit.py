@@ -1,4 +1,4 @@
-"""Parts of the controls: the effective curvature of the run itself at its saved models, and psi_infinity of the run."""
+"""Parts of the dynamics: the effective curvature of the run itself at its saved models, and psi_infinity of the run."""
 
 from __future__ import annotations
 
