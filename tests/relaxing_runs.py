@@ -16,6 +16,7 @@ from landscope.claims.fig3 import CLAIMS as FIG3
 from landscope.claims.verdict import Control, judge
 from landscope.directions import Directions
 from landscope.law.exponents import measure_exponents
+from landscope.noise import StepRule
 from landscope.surrogates.finite_window import finite_window_process
 from landscope.surrogates.shuffled import shuffled_increments
 from landscope.synthetic import InverseGaussian
@@ -97,7 +98,9 @@ class RelaxingRun:
     @functools.cached_property
     def limit(self):
         widths = ls.flatness(self.landscape, torch.zeros(self.dim).double(), self.axes.directions)
-        return ls.law.window_limit(self.axes, self.window, widths, learning_rate=RATE, momentum=self.momentum)
+        return ls.law.window_limit(
+            self.axes, self.window, widths, learning_rate=RATE, rule=StepRule(momentum=self.momentum)
+        )
 
     @functools.cached_property
     def measurements(self):
@@ -113,7 +116,7 @@ class RelaxingRun:
             "null": [shuffled_increments(window, seed=seed) for seed in range(3)],
             "process": [
                 finite_window_process(
-                    window, self.axes, rest=0.0, learning_rate=RATE, momentum=self.momentum, seed=seed
+                    window, self.axes, rest=0.0, learning_rate=RATE, rule=StepRule(momentum=self.momentum), seed=seed
                 )
                 for seed in range(2)
             ],

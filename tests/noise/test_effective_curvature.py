@@ -7,7 +7,6 @@ import torch
 
 import landscope as ls
 from landscope.directions import Directions
-from landscope.errors import InputError
 from landscope.noise import effective_curvature, effective_curvature_at, window_factor
 from landscope.synthetic import QuadraticBowl, sgd_in_bowl
 
@@ -114,10 +113,3 @@ def test_what_does_not_move_has_no_curvature():
     assert float(found.curvature[0]) == pytest.approx(3.0)
     assert math.isnan(float(found.curvature[1]))
     assert found.part(slice(1)).curvature.shape == (1,)
-
-
-def test_two_points_are_too_few():
-    with pytest.raises(InputError, match="points"):
-        effective_curvature_at(torch.zeros(2, 1), torch.zeros(2, 1))
-    with pytest.raises(InputError, match="shape"):
-        effective_curvature_at(torch.zeros(9, 2), torch.zeros(9, 1))

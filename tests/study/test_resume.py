@@ -230,7 +230,7 @@ def loader(batch_size):
 
 
 def test_minibatches_of_another_size_are_not_mixed(tmp_path):
-    study, model, optimizer = small.begin(tmp_path / "s", batch_size=None, n_nulls=0)
+    study, model, optimizer = small.begin(tmp_path / "s", batch_size=None, n_nulls=0, n_processes=0)
     with study.record(optimizer, small.SELECT):
         small.train(model, optimizer)
     ls.Study(tmp_path / "s", model, small.CRITERION, loader(12)).analyse(progress=False)

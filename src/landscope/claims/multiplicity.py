@@ -83,7 +83,7 @@ def false_verdicts(judgements: Sequence[Judgement]) -> FalseVerdicts:
         n_decided=n_decided,
         n_without_interval=len(decided) - n_decided,
         expected=_RATE / 2 * len(tested),
-        n_kept=sum(kept),
+        n_kept=sum(map(bool, kept)),
     )
 
 

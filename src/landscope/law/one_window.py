@@ -130,6 +130,10 @@ class OneWindow(
             moves=in_sample.moves[:count] & (self.corrected > 0) & (self.velocity_variance > 0),
             drift_share=in_sample.drift_share[:count],
             cosine_content=in_sample.cosine_content[:count],
+            # The blocks are of frequencies, which are independent, and the choice of the modes is corrected.
+            integrated_time=torch.ones_like(self.corrected),
+            velocity_time=torch.ones_like(self.corrected),
+            chosen_here=False,
             provenance=stamp(source=dict(self.provenance)),
         )
 

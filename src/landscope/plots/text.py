@@ -22,7 +22,7 @@ from landscope.plots.style import (
     FRESH,
     NULL,
     OWN,
-    PALETTE,
+    PROCESS,
     WALK,
     add_level,
     add_line,
@@ -44,21 +44,22 @@ __all__ = [
 _FINE = 61
 
 
-def spectrum_exponents(spectrum: Spectrum, surrogates: Sequence[Exponents], process: Exponents | None) -> go.Figure:
+def spectrum_exponents(
+    spectrum: Spectrum, surrogates: Sequence[Exponents], processes: Sequence[Exponents]
+) -> go.Figure:
     """The exponent of the spectrum around each rank, with the nulls: three ranges show as three levels."""
     figure = new_figure("rank i", "local exponent γ", log_x=True)
-    for number, law in enumerate(surrogates):
-        ranks, exponents = local_exponents(law.variance, law.moves)
-        figure.add_scatter(
-            x=numbers(ranks), y=numbers(exponents), name="shuffled increments", mode="lines",
-            line={"color": NULL, "width": 2}, legendgroup="null", showlegend=number == 0,
-        )  # fmt: skip
-    curves = [("in-sample", spectrum.variance, spectrum.moves, OWN)]
-    if process is not None:
-        curves.append(("finite-window process", process.variance, process.moves, PALETTE[2]))
-    for name, variance, moves, color in curves:
-        ranks, exponents = local_exponents(variance, moves)
-        add_line(figure, numbers(ranks), numbers(exponents), name, color, width=2)
+    for name, color, laws in (
+        ("shuffled increments", NULL, surrogates), ("finite-window process", PROCESS, processes)
+    ):  # fmt: skip
+        for number, law in enumerate(laws):
+            ranks, exponents = local_exponents(law.variance, law.moves)
+            figure.add_scatter(
+                x=numbers(ranks), y=numbers(exponents), name=name, mode="lines", line={"color": color, "width": 2},
+                legendgroup=name, showlegend=number == 0,
+            )  # fmt: skip
+    ranks, exponents = local_exponents(spectrum.variance, spectrum.moves)
+    add_line(figure, numbers(ranks), numbers(exponents), "in-sample", OWN, width=2)
     for rank in spectrum.spectrum_ranks:
         add_level(figure, rank, f"i = {rank}", upright=True)
     return figure

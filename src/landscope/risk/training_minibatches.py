@@ -36,7 +36,7 @@ class TrainingMinibatches:
     Example:
         Batch statistics undo the scale of what they normalise: the loss does not depend on it.
 
-        >>> norm = nn.BatchNorm1d(2, eps=0.0)
+        >>> norm = nn.BatchNorm1d(2, eps=1e-12)
         >>> model = nn.Sequential(nn.Linear(3, 2, bias=False), norm)
         >>> data = torch.randn(12, 3), torch.arange(12) % 2
         >>> ensemble = TrainingMinibatches(model, nn.CrossEntropyLoss(), data, 4)

@@ -106,7 +106,7 @@ FIGURES: dict[str, StudyFigure] = {
     "variance_spectrum": StudyFigure(_SPECTRUM, lambda a, own: plots.variance_spectrum(own, a.nulls)),
     "spectrum_exponents": StudyFigure(
         _SPECTRUM,
-        lambda a, own: plots.spectrum_exponents(own, a.nulls, a.load_if_there(saved.PROCESS)),
+        lambda a, own: plots.spectrum_exponents(own, a.nulls, a.processes),
         nothing="too few modes move",
     ),
     "accumulated_variance": StudyFigure(_SPECTRUM, lambda a, own: plots.accumulated_variance(own, a.nulls)),

@@ -59,10 +59,10 @@ _OTHERS = (
         most_seeds=3,
     ),
     _Case(
-        "transformer", "transformer, sums modulo 31, alpha = 0.02, momentum 0.9",
+        "transformer", "transformer, sums modulo 31, alpha = 0.01, momentum 0.9",
         {
-            "data": "modular-addition", "network": "gpt2", "learning_rate": 0.02, "momentum": 0.9,
-            "select": "transformer.h.1.mlp.c_fc.weight", "window_epochs": 400, "max_epochs": 1500,
+            "data": "modular-addition", "network": "gpt2", "learning_rate": 0.01, "momentum": 0.9,
+            "select": "transformer.h.1.mlp.c_fc.weight", "window_epochs": 400, "max_epochs": 3000,
         },
         most_seeds=3,
     ),

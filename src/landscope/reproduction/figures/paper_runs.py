@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from landscope.plots.style import FIT, FRESH, NULL, OWN, PALETTE, add_level, add_points, new_figure, numbers
+from landscope.plots.style import FIT, MANY_COLORS, PALETTE, add_level, add_points, new_figure, numbers
 from landscope.reproduction.figures.single_runs import SingleRuns
 from landscope.reproduction.seed_summary import LAW_ROWS, SeedSummary
 from landscope.study import saved
@@ -18,9 +18,9 @@ __all__ = ["FIGURES"]
 def _exponents_by_pair(summaries: Sequence[SeedSummary]) -> go.Figure:
     """Exponents psi of every run, in-sample, in fresh data and under the null, for each (B, alpha)."""
     figure = new_figure("", "ψ")
-    for label, color, offset in zip(LAW_ROWS, (OWN, FRESH, NULL), (-0.2, 0.0, 0.2), strict=True):
+    for label, color, offset in zip(LAW_ROWS, MANY_COLORS, range(-2, 3), strict=False):
         values = [summary.rows.get(label, {}).get("psi", []) for summary in summaries]
-        x = [number + offset for number, part in enumerate(values) for _ in part]
+        x = [number + offset / 8 for number, part in enumerate(values) for _ in part]
         add_points(figure, np.array(x), np.array([value for part in values for value in part]), label, color, 8)
     add_level(figure, 4, "paper: about 4", FIT)
     figure.update_xaxes(tickvals=list(range(len(summaries))), ticktext=[summary.name for summary in summaries])

@@ -11,7 +11,13 @@ from torch import Tensor
 
 from landscope.directions.hessian_eigenvectors import leading_eigenvectors
 from landscope.errors import InputError
-from landscope.landscape import InvariantFlatness, LearningCoefficient, invariant_flatness, learning_coefficient
+from landscope.landscape import (
+    Flatness,
+    InvariantFlatness,
+    LearningCoefficient,
+    invariant_flatness,
+    learning_coefficient,
+)
 from landscope.noise.springs import spring_ranks
 from landscope.risk import EmpiricalRisk
 from landscope.study import saved
@@ -38,9 +44,7 @@ def _flatness(analysis: Analysis) -> InvariantFlatness:
         raise InputError(
             expected="modes with a flatness within reach", got="none", hint="Choose a smaller ratio, such as 1.1."
         )
-    some = dataclasses.replace(
-        widths, **{name: getattr(widths, name)[ranks - 1] for name in ("left", "right", "width", "bracketed")}
-    )
+    some = dataclasses.replace(widths, **{name: getattr(widths, name)[ranks - 1] for name in Flatness.dims})
     name, product = curvature_matrix(risk)
     with one_thread():
         found = invariant_flatness(
