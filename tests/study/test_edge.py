@@ -17,7 +17,7 @@ def test_the_edge_is_of_the_whole_model_and_of_the_recorded_directions(analysed)
     whole = analysis.risk_at(analysis.windows.step, ls.ParameterSpace.of(small.network()))
     rough = batch_sharpness(whole.minibatches(small.BATCH, seed=0), whole.w0)
     assert math.isclose(found.batch_sharpness, rough.value, rel_tol=1e-6)  # float32, in another order
-    basis = analysis.load(saved.basis("hessian"))
+    basis = analysis.load(saved.CURVATURE)
     assert found.sharpness > float(basis.values[0])  # a block has smaller curvatures
     torch.testing.assert_close(found.pull, 0.1 * basis.values, rtol=1e-12, atol=0)
     assert bool(torch.isfinite(found.share).all())
@@ -33,7 +33,7 @@ def test_adam_has_no_bound_and_says_so(tmp_path):
         small.train(model, optimizer)
     part = next(part for part in _parts(study) if part.name == saved.EDGE.name)
     for needed in _parts(study):
-        if needed.name in ("basis-hessian",):
+        if needed.name in ("basis-curvature",):
             study._analysis.save(needed.result, needed.make(study._analysis))
     study._analysis.save(saved.MODES, study.modes if study.folder.has("modes") else ls.principal_modes(study.window))
     found = part.make(study._analysis)

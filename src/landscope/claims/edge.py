@@ -30,7 +30,7 @@ CLAIMS = (
         "no_oscillation",
         "text, Eq. 4; Cohen et al., arXiv 2410.24206",
         "The fluctuation is diffusion, not a jump from side to side (share of the variance above a frequency of 1/4,"
-        f" mean over the first {_SHARPEST} Hessian eigenvectors).",
+        f" mean over the first {_SHARPEST} eigenvectors of the curvature).",
         "continuous motion",
         (0.0, 0.25),
         "half of what white noise has; in a bowl the share reaches it at alpha lambda = 0.59",

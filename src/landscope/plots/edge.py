@@ -33,7 +33,9 @@ def oscillation_by_direction(edge: EdgeOfStability) -> go.Figure:
     """Share of oscillation against alpha lambda along eigenvectors, and against rank along principal modes."""
     figure = panels(1, 2, shared_yaxes=True)
     pull, known = edge.pull, torch.isfinite(edge.pull) & (edge.pull > 0)
-    _add_shares(figure, pull[known], edge.share[known], edge.share_error[known], "Hessian eigenvectors", OWN, 1)
+    _add_shares(
+        figure, pull[known], edge.share[known], edge.share_error[known], "eigenvectors of the curvature", OWN, 1
+    )
     if bool(known.any()):
         low = float(pull[known].min().log10())
         grid = torch.logspace(low, 0.301 + torch.tensor(1 + edge.momentum).log10().item(), 80, dtype=torch.float64)

@@ -197,9 +197,9 @@ CAPTIONS = {
     "oscillation_by_direction": (
         "Oscillation.",
         "Share of the variance at frequencies above 1/4 a step: near 0 the weights move slowly, at 1/2 they are white "
-        "noise, near 1 they jump from side to side at each step. Blue: Hessian eigenvectors, against learning rate "
-        "times curvature; red: stationary SGD in a bowl of that curvature. Orange: principal modes. Bars: 95 %. Points "
-        "on the red line need no more than a bowl; the vertical line is the edge of stability.",
+        "noise, near 1 they jump from side to side at each step. Blue: eigenvectors of the curvature, against learning "
+        "rate times curvature; red: stationary SGD in a bowl of that curvature. Orange: principal modes. Bars: 95 %. "
+        "Points on the red line need no more than a bowl; the vertical line is the edge of stability.",
     ),
     "stationarity": (
         "Stationarity.",

@@ -130,8 +130,7 @@ def _growth(analysis: Analysis) -> Mapping[str, Measurement]:
 
 
 def _edge(analysis: Analysis) -> Mapping[str, Measurement]:
-    found = edge.edge_measurements(analysis.load(saved.EDGE))
-    return {**found, "batch_sharpness": _noted(found["batch_sharpness"], "of the model in eval mode")}
+    return edge.edge_measurements(analysis.load(saved.EDGE))
 
 
 def _stationarity(analysis: Analysis) -> Mapping[str, Measurement]:
