@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from landscope.claims.tolerance import SAME_EXPONENT, exponent_range
 from landscope.claims.verdict import Claim, Measurement, joined
 from landscope.law.run_limit import RunLimit
 
@@ -16,8 +17,8 @@ CLAIMS = (
         "The variance falls with flatness in a window without end too (psi_infinity of the run, along eigenvectors of"
         " the curvature).",
         "about 4",
-        (3.4, 4.6),
-        "as for psi",
+        exponent_range(4.0),
+        SAME_EXPONENT,
         "the force of all weights, D/(2 alpha lambda_eff), checked against growing windows",
     ),
 )

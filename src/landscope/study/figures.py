@@ -258,7 +258,7 @@ class StudyPlots:
             raise InputError(
                 expected=f"the results that the figure {name} is drawn from",
                 got=f"none for {', '.join(_missing(self._analysis, name))}" + (f": {reason}" if reason else ""),
-                hint="study.analyse(noise=True, controls=True) makes all results that can be measured.",
+                hint="study.analyse(noise=True, controls=True, dynamics=True) makes all results that can be measured.",
             )
         figure = _draw(name, self._analysis)
         if figure is None:

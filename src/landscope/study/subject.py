@@ -269,6 +269,7 @@ def _nothing_compiled() -> Generator[None]:
 
 
 def is_pair_of_tensors(data: Any) -> bool:
+    """Whether data are inputs and targets as two tensors."""
     return (
         isinstance(data, tuple | list)
         and len(data) == 2

@@ -10,7 +10,11 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from scipy import stats
 
+from landscope.claims.statements import judged
+from landscope.claims.tolerance import SAME_EXPONENT, exponent_tolerance
+from landscope.claims.verdict import Claim, Measurement
 from landscope.law.intervals import mean_with_interval
 from landscope.plots.style import FIT, FRESH, MANY_COLORS, NULL, OWN, PROCESS, add_line, add_points, new_figure, numbers
 from landscope.progress import Reporter
@@ -20,7 +24,7 @@ from landscope.reproduction.jobs import Job
 from landscope.reproduction.seed_summary import SeedSummary
 from landscope.study import saved
 
-__all__ = ["jobs", "key", "sections", "title"]
+__all__ = ["CLAIMS", "jobs", "key", "sections", "spread_measurements", "title"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +91,18 @@ _AMPLITUDE = (
 )
 
 
+CLAIMS = tuple(
+    Claim(
+        f"same_{exponent}",
+        "Methods, text",
+        f"Other initial weights give the same statistics (standard deviation of {exponent} over seeds, over its mean).",
+        "the same",
+        (0.0, exponent_tolerance(1.0)),
+        SAME_EXPONENT,
+        possible=(0.0, math.inf),
+    )
+    for exponent in ("psi", "gamma")
+)
 _CLAIMS = ("psi", "psi_D", "psi_tau", "gamma", "psi_infinity")
 _AMPLITUDES = ("amplitude_white_local", "amplitude_white", "amplitude_local", "amplitude")
 
@@ -236,9 +252,22 @@ _AMPLITUDE_COLUMNS = {
 
 
 def _claims(found: _Found) -> Section:
-    judgements = SeedSummary(found.runs).judgements_on(_CLAIMS)
+    laws = [run.load(saved.IN_SAMPLE.name, saved.IN_SAMPLE.kind) for run in found.runs]
+    spreads = judged(spread_measurements([law.psi for law in laws], [law.gamma for law in laws]), CLAIMS)
+    judgements = [*SeedSummary(found.runs).judgements_on(_CLAIMS), *spreads]
     heading = f"Claims: {found.case.title}"
     return Section(f"{key}-claims-{found.case.name}", heading, "", *claims_table(judgements), [], {})
+
+
+def spread_measurements(psi: Sequence[float], gamma: Sequence[float]) -> dict[str, Measurement]:
+    """Measure how far exponents of other initial weights differ; the interval is that of a normal law's deviation."""
+    found = {}
+    for name, values in (("psi", psi), ("gamma", gamma)):
+        free, mean = len(values) - 1, statistics.fmean(values)
+        share = statistics.stdev(values) / mean
+        low, high = (math.sqrt(free / float(stats.chi2.ppf(end, free))) * share for end in (0.975, 0.025))
+        found[f"same_{name}"] = Measurement(share, (low, high), note=f"over {len(values)} seeds")
+    return found
 
 
 def _psi_of_cases(found: Sequence[_Found]) -> go.Figure:
