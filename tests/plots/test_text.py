@@ -26,7 +26,7 @@ def walk():
 def test_the_exponent_of_a_random_walk_is_two_at_every_rank(walk):
     window, modes = walk
     shown = spectrum(modes, window, mode_statistics(modes, window), spectrum_ranks=(3, 30))
-    figure = plots.spectrum_exponents(shown, (), None)
+    figure = plots.spectrum_exponents(shown, (), ())
     (own,) = figure.data
     early = [gamma for rank, gamma in zip(own.x, own.y, strict=True) if rank <= 20]
     assert early == pytest.approx([2.0] * len(early), abs=0.5)  # each variance scatters by (2/N)^(1/2) = 0.1

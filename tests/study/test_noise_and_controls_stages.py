@@ -55,8 +55,10 @@ def test_every_claim_is_measured_and_every_row_is_there(late_run):
     assert set(judged) == {claim.key for claim in CLAIMS}
     assert all(late_run.has(f"exponents-{key}") for key in ROWS)
     unmeasured = {key for key, judgement in judged.items() if judgement.verdict == "not measured"}
-    assert unmeasured <= {"gamma", "noise_by_curvature"}
-    assert late_run.results.not_measured == {}
+    assert unmeasured <= {"gamma", "noise_by_curvature", "psi_infinity"}
+    assert "psi_infinity" not in unmeasured or "not identified" in judged["psi_infinity"].why
+    # Two whole models lie in the window, too few for the force along it.
+    assert all("at least 5 whole models" in reason for reason in late_run.results.not_measured.values())
 
 
 def test_the_noise_stage_keeps_what_the_library_measures(late_run):

@@ -28,6 +28,7 @@ def test_the_ends_of_the_seeds_decide(ratio, share, expected):
     assert {judgement.verdict for judgement in judgements} == {expected}
 
 
+@pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")  # the check of shapes is not traced
 def test_tiny_trainings(plan, monkeypatch):
     def tiny(case):
         return dataclasses.replace(case, samples=60, measured=30, steps=20, window=16, batch_size=10)
