@@ -73,8 +73,20 @@ class ExponentTable(TextTable):
     def notes(self) -> list[str]:
         """Why a row has no exponents or no intervals, psi_infinity, and which rows are missing."""
         empty = [_why_empty(row) for row in self.rows if math.isnan(row.psi)]
-        bare = [f"{row.name}: {row.interval_reason}" for row in self.rows if row.interval_reason]
-        return [*empty, *bare, *self.remarks]
+        return [*empty, *filter(None, [self.without_interval]), *self.remarks]
+
+    @property
+    def without_interval(self) -> str:
+        """Which exponents have no interval, and why; empty where all have one."""
+        rows = {key: sum(math.isnan(getattr(row, f"{key}_interval")[0]) for row in self.rows) for key in EXPONENTS}
+        if not any(row.interval_reason for row in self.rows):
+            return ""
+        counted = ", ".join(f"{key} of {count}" for key, count in rows.items() if count)
+        return (
+            f"Rows without an interval: {counted}, of {len(self.rows)}. Directions relax too slowly for blocks of time, "
+            "or were chosen by their variance in the same window; interval_reason of a row says which. Further seeds "
+            "give an interval."
+        )
 
 
 def exponent_table(analysis: Analysis) -> ExponentTable:

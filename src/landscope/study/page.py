@@ -69,6 +69,7 @@ def write_page(analysis: Analysis, title: str, facts: list[tuple[str, str]], set
         lead=lead_of(summary),
         judgements=judgements_of(analysis),
         exponents=_exponents(analysis),
+        without_interval=ExponentTable(tuple(exponent_rows(analysis))).without_interval,
         sensitivity=_sensitivity(analysis),
         facts=[*facts, *_facts(summary, analysis.folder.timings())],
         training=_drawn(figures, "training_curves"),
