@@ -5,7 +5,7 @@ import torch
 
 from landscope.errors import InputError
 from landscope.landscape import batch_sharpness
-from landscope.noise import direct_response, effective_curvature_at
+from landscope.noise import effective_curvature_at
 
 
 def test_a_landscape_without_minibatches_has_no_batch_sharpness():
@@ -18,9 +18,3 @@ def test_points_of_an_effective_curvature_that_do_not_fit_are_refused():
         effective_curvature_at(torch.zeros(2, 1), torch.zeros(2, 1))
     with pytest.raises(InputError, match="shape"):
         effective_curvature_at(torch.zeros(9, 2), torch.zeros(9, 1))
-
-
-def test_kicked_trainings_of_another_shape_are_refused():
-    theta = torch.randn(3, 4, 2, 12, generator=torch.Generator().manual_seed(0)).double()
-    with pytest.raises(InputError):
-        direct_response(theta[:, 0, 0], theta[:, :, :, :-1], theta, torch.ones(2).double())

@@ -26,8 +26,9 @@ LATE = {
     "noise_modes": 12,
     "basis_modes": 20,
     "langevin_steps": 1500,
-    "response_modes": 4,
-    "response_steps": 60,
+    "response_modes": 3,
+    "response_steps": 20,
+    "curvature_modes": 20,
     "learning_coefficient_steps": 100,
 }
 

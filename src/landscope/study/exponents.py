@@ -84,8 +84,8 @@ class ExponentTable(TextTable):
         counted = ", ".join(f"{key} of {count}" for key, count in rows.items() if count)
         return (
             f"Rows without an interval: {counted}, of {len(self.rows)}. Directions relax too slowly for blocks of "
-            "time, or were chosen by their variance in the same window; interval_reason of a row says which. Further seeds "
-            "give an interval."
+            "time, or were chosen by their variance in the same window; interval_reason of a row says which. Further "
+            "seeds give an interval."
         )
 
 
