@@ -16,6 +16,8 @@ def statistics_of(variance, velocity_variance=None):
     return ModeStatistics(
         variance=variance, velocity_variance=strength, moves=moving(variance, strength, still),
         drift_share=variance, cosine_content=variance,
+        integrated_time=torch.ones(len(variance)).double(), velocity_time=torch.ones(len(variance)).double(),
+        chosen_here=False,
         moments=torch.stack([zero, variance.expand(10, -1)], dim=1).double(),
         velocity_moments=torch.stack([zero, strength.expand(10, -1)], dim=1).double(),
         total_variance=float(variance.sum()), n_steps=1000,

@@ -12,6 +12,8 @@ SMALL = {
     "spectrum_ranks": [5, 40],
     "flatness_modes": 80,
     "n_nulls": 2,
+    "curvature_modes": 20,
+    "n_processes": 1,
 }
 
 

@@ -9,7 +9,9 @@ N_STEPS, BATCH = 240, 12
 CRITERION = nn.CrossEntropyLoss()
 SETTINGS = {
     "fit_modes": (2, 30), "spectrum_ranks": (3, 20), "n_nulls": 2, "noise_modes": 6, "basis_modes": 6,
-    "langevin_steps": 100, "batch_size": BATCH,
+    "n_processes": 1, "curvature_modes": 20,
+    "langevin_steps": 100, "response_modes": 3, "response_steps": 20, "learning_coefficient_steps": 100,
+    "batch_size": BATCH,
 }  # fmt: skip
 SELECT = "0.weight"
 SAVED = list(range(0, 241, 16))

@@ -19,44 +19,52 @@ FROZEN = {
         surrogates synthetic variance_flatness
     """,
     "landscope.directions": """
-        Directions gauss_newton gradient_noise hessian log_spaced_ranks moving principal_modes principal_variances
-        random subspace_overlap
+        Directions gauss_newton gradient_noise hessian log_spaced_ranks moving principal_modes
+        principal_variances random subspace_overlap
     """,
     "landscope.landscape": """
-        Flatness LossProfiles Preconditioned ProfileFits adam_preconditioner directional_curvature
-        fit_profiles flatness flatness_until_flat learning_dimension learning_dimension_over_time
-        loss_profiles sharp_dimension
+        BatchSharpness Flatness InvariantFlatness LearningCoefficient LossForms LossProfiles Preconditioned
+        ProfileFits adam_preconditioner batch_sharpness directional_curvature fit_profiles flatness
+        flatness_until_flat invariant_flatness learning_coefficient learning_dimension
+        learning_dimension_over_time loss_forms loss_profiles sharp_dimension sharp_dimension_is_bound
     """,
     "landscope.law": """
-        Exponents InverseRelation PowerLaw WindowLimit errors_in_variables_exponent fit_exponents fit_power_law
-        measure_exponents variance_flatness window_limit
+        Equilibrium Exponents InverseRelation OneWindow PowerLaw RunLimit WindowLimit equilibrium
+        errors_in_variables_exponent fit_exponents fit_power_law measure_exponents one_window_correction
+        one_window_exponents run_limit variance_flatness window_limit
     """,
     "landscope.noise": """
-        ActiveTemperature DriftLaw GradientNoise LogHessian LyapunovResidual MinibatchEnsemble ModeStatistics
-        Phases VelocityStatistics YaidaRelation active_temperature block_variances cosine_content drift_law
-        gradient_noise learning_phases log_hessian lyapunov_residual minibatch_ensemble mode_statistics
-        stationary_variance velocity_statistics window_factor yaida_relation
+        ActiveTemperature DirectResponse DriftLaw EdgeOfStability EffectiveCurvature GradientNoise LogHessian
+        LyapunovResidual MinibatchEnsemble ModeStatistics Oscillation Phases StepRule VelocityStatistics
+        YaidaRelation active_temperature block_variances correlation_time_from_velocities cosine_content
+        direct_response drift_law edge_of_stability effective_curvature effective_curvature_at gradient_noise
+        learning_phases log_hessian lyapunov_residual minibatch_ensemble mode_statistics oscillation
+        oscillation_share stationary_variance velocity_statistics window_factor window_time yaida_relation
     """,
     "landscope.penalties": """
         KroneckerPenalty PartPenalty PenaltySum ProximalSteps QuadraticPenalty curvature_constraint
         distance_penalty elastic_weight_consolidation factored_penalty flatness_from_variance
-        kronecker_elastic_weight_consolidation landscape_dependent_constraint load_penalty
-        memory_aware_synapses merged_penalty nearest_kronecker_penalty uncoupled_penalty
+        kronecker_elastic_weight_consolidation landscape_dependent_constraint load_penalty memory_aware_synapses
+        merged_penalty nearest_kronecker_penalty uncoupled_penalty
     """,
     "landscope.plots": """
-        accumulated_variance active_modes as_html correlation_time_against_flatness
-        correlation_time_by_sampling equilibrium exponents flatness_against_rank flatness_and_curvature
-        inverse_loss_over_training log_loss_profiles loss_along_drift loss_profiles mean_squared_displacement
-        minibatch_profiles noise_against_curvature noise_against_flatness path_in_plane spring_predictions
-        spring_statistics stationarity temperature_against_flatness temperature_against_loss
-        temperature_over_training temperature_profiles temperature_profiles_over_training training_curves
-        values_against_rank variance_against_flatness variance_against_window variance_spectrum
-        velocity_autocorrelation
+        accumulated_variance active_modes as_html cooling_rates_against_flatness
+        correlation_time_against_flatness correlation_time_by_sampling correlation_times_from_velocities
+        equilibrium exponents flatness_against_rank flatness_and_curvature flatness_at_two_levels
+        invariant_flatness inverse_loss_over_training learning_coefficient log_loss_profiles loss_along_drift
+        loss_forms_along_drift loss_profiles mean_squared_displacement minibatch_profiles
+        noise_against_curvature noise_against_flatness oscillation_by_direction path_in_plane psi_against_window
+        psi_in_growing_windows response_and_correlation response_temperature sharpness_over_training
+        spectrum_exponents spring_predictions spring_statistics stationarity temperature_against_flatness
+        temperature_against_loss temperature_over_training temperature_profiles
+        temperature_profiles_over_training training_curves values_against_rank variance_after_correction
+        variance_against_flatness variance_against_window variance_along_curvature variance_and_relaxation
+        variance_spectrum velocity_autocorrelation
     """,
     "landscope.surrogates": """
         NoisyGradientDescent SURROGATES Surrogate crossover_curvature epoch_noise_share epoch_noise_time
         finite_window_process gradient_noise_like langevin make_surrogate ornstein_uhlenbeck random_walk_like
-        rest_curvature shuffled_increments sign_flipped_epochs
+        relaxing_process rest_curvature shuffled_increments sign_flipped_epochs walk_beside
     """,
     "landscope.synthetic": """
         InverseGaussian QuadraticBowl RandomSprings autoregressive random_walk random_walk_shares sgd_in_bowl

@@ -19,7 +19,9 @@ def test_the_python_of_the_readme_runs(capsys, monkeypatch, tmp_path):
     for block in blocks:
         exec(compile(block, "README.md", "exec"), scope)
     printed = capsys.readouterr().out
-    assert re.search(r"in-sample +-?\d+\.\d\d .*\nsame modes, fresh data +-?\d+\.\d\d .*\nshuffled increments", printed)
+    assert re.search(
+        r"in-sample +-?\d+\.\d\d .*\nsame modes, fresh data +-?\d+\.\d\d .*\n(.*\n)*shuffled increments", printed
+    )
     assert (tmp_path / "runs/mine/report.html").exists()
     assert (tmp_path / "runs/gpt/report.html").exists()
     assert "variance" in scope["figure"].layout.yaxis.title.text

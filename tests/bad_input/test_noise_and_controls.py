@@ -215,3 +215,16 @@ def test_dimensions_and_drift():
         drift_law(torch.arange(5.0), torch.zeros(5), beta=1.0, learning_rate=0.1)
     with pytest.raises(InputError, match="one length"):
         ls.law.errors_in_variables_exponent(torch.ones(3), torch.ones(4))
+
+
+class TestOneWindow:
+    def test_wants_modes_and_a_window(self):
+        window = ls.Trajectory.of(torch.randn(40, 5))
+        with pytest.raises(InputError, match="principal_modes"):
+            ls.law.one_window_correction(torch.eye(5), window)
+        with pytest.raises(InputError, match="directions of 0 rows"):
+            ls.law.one_window_correction(Directions.of(torch.eye(5)), window)
+        with pytest.raises(InputError, match="n_modes"):
+            ls.law.one_window_correction(ls.principal_modes(window), window, 0)
+        with pytest.raises(InputError, match="Expected a Trajectory"):
+            ls.law.one_window_correction(ls.principal_modes(window), window.weights)

@@ -121,7 +121,7 @@ def test_before_there_is_a_recording(tmp_path, parts):
     for call in (lambda: study.analyse(progress=False), lambda: study.trajectory, lambda: study.window, study.risk):
         with pytest.raises(InputError, match=r"a recording in .*study\.record\(optimizer\)"):
             call()
-    with pytest.raises(InputError, match="one of modes, flatness, law, noise, controls; got until='laws'"):
+    with pytest.raises(InputError, match="one of modes, flatness, law, noise, controls, dynamics; got until='laws'"):
         study.analyse(until="laws")
 
 

@@ -15,6 +15,7 @@ from landscope.claims.controls import (
 from landscope.claims.exponents import PROCESS_NAME, exponent_measurement
 from landscope.claims.fig2 import CLAIMS
 from landscope.claims.verdict import Control, Measurement, judge
+from landscope.law.equilibrium import Equilibrium
 from landscope.law.exponents import Exponents
 from landscope.law.sensitivity import Sensitivity
 from landscope.law.window_growth import Growth
@@ -34,14 +35,27 @@ def row(psi, psi_tau=0.0, half=0.05):
         psi_tau_interval=around["psi_tau"], gamma=1.0, gamma_interval=NOTHING, modes_for_90_percent=3, variance=EMPTY,
         velocity_variance=EMPTY, moves=EMPTY.bool(), width=EMPTY, bracketed=EMPTY.bool(), used=EMPTY.bool(),
         total_variance=1.0, prefactor=1.0, residual=0.1, rank_correlation=1.0, mode_range=(1, 2),
-        flatness_range=NOTHING, n_used=2, n_censored=0, n_still=0,
+        interval_reason="", flatness_range=NOTHING, n_used=2, n_censored=0, n_still=0,
     )  # fmt: skip
 
 
-def controls(*, hessian=1.0, thermal=-2.0, replaced=-1.0, reshuffled=-1.0, ratio=1.0, momentum=0.0, flat=0.0):
+def thermal_noise(psi, proportional):
+    """Draws about known exponents, with a band of a tenth."""
+    draws = torch.linspace(-0.03, 0.03, 5).double()
+    return Equilibrium(
+        curvature=EMPTY, expected=EMPTY, width=EMPTY, used=EMPTY.bool(), psi_expected=psi, psi=psi + draws,
+        psi_proportional_expected=proportional, psi_proportional=proportional + draws, anharmonic=0.0, n_walked=100,
+        n_steps=1000,
+    )  # fmt: skip
+
+
+def controls(
+    *, hessian=1.0, thermal=-2.0, proportional=0.5, replaced=-1.0, reshuffled=-1.0, ratio=1.0, momentum=0.0, flat=0.0
+):
     growth = Growth(
-        epochs=torch.tensor([1.0, 2.0]), variance=torch.zeros(2, 0), width=EMPTY, flat_exponent=flat, sharp_exponent=0.0
-    )
+        epochs=torch.tensor([1.0, 2.0]), variance=torch.zeros(2, 0), width=EMPTY, psi=torch.zeros(2),
+        psi_interval=torch.zeros(2, 2), flat_exponent=flat, sharp_exponent=0.0,
+    )  # fmt: skip
     sensitivity = Sensitivity(choices=("as reported",), exponents=torch.full((1, 3), 4.0))
     ratios, nothing = torch.full((5,), ratio), torch.zeros(0, 0)
     yaida = YaidaRelation(
@@ -51,7 +65,7 @@ def controls(*, hessian=1.0, thermal=-2.0, replaced=-1.0, reshuffled=-1.0, ratio
     lyapunov = LyapunovResidual(restoring=nothing, driving=nothing, ratio=EMPTY, residual=0.1)
     return {
         **hessian_basis_measurements(row(hessian), row(hessian), sensitivity),
-        **equilibrium_measurements(row(hessian), row(thermal), EMPTY),
+        **equilibrium_measurements(row(hessian), thermal_noise(thermal, proportional)),
         **sampling_measurements(row(0, replaced), row(0, reshuffled)),
         **growth_measurements(growth),
         **stationarity_measurements(yaida, lyapunov, plain=momentum == 0),
@@ -64,6 +78,7 @@ def controls(*, hessian=1.0, thermal=-2.0, replaced=-1.0, reshuffled=-1.0, ratio
         ("inverse_einstein", {"hessian": 1.0}, "reproduced"),
         ("inverse_einstein", {"hessian": -1.0}, "not reproduced"),
         ("inverse_einstein", {"hessian": 0.9, "thermal": 0.9}, "contested"),
+        ("inverse_einstein", {"hessian": 0.9, "proportional": 0.9}, "contested"),
         ("inverse_einstein", {"thermal": math.nan}, "not measured"),
         ("tau_by_sampling", {}, "reproduced"),
         ("tau_by_sampling", {"replaced": -2.0}, "not reproduced"),
@@ -83,12 +98,19 @@ def test_the_controls_decide(key, world, expected):
 
 def test_one_draw_of_the_finite_window_process_decides_nothing():
     run, process, nulls = row(4.0), row(4.1, half=0.01), [row(2.0 + number / 50) for number in range(5)]
-    for made, said in ((process, "gives 4.1 in one draw"), (None, "was not measured")):
+    for made, said in (([process], "gives 4.1 in one draw"), ([], "was not measured")):
         judgement = judge(FIG2["psi"], exponent_measurement("psi", run, row(3.9), nulls, made))
         assert judgement.verdict == "undecided"
         assert said in judgement.why
-    strength = exponent_measurement("psi_D", run, run, nulls, process)
+    strength = exponent_measurement("psi_D", run, run, nulls, [process])
     assert all("stationary process" not in control.name for control in strength.controls)
+
+
+def test_draws_of_the_finite_window_process_decide_as_a_null_with_a_band():
+    run, nulls = row(4.0), [row(2.0 + number / 50) for number in range(5)]
+    for draws, verdict in (((4.05, 4.0, 3.95), "contested"), ((1.0, 1.05, 0.95), "undecided")):  # no limit
+        measured = exponent_measurement("psi", run, row(3.9), nulls, [row(value) for value in draws])
+        assert judge(FIG2["psi"], measured).verdict == verdict
 
 
 def test_the_finite_window_process_of_several_runs_is_a_null_with_a_band():

@@ -7,7 +7,13 @@ import torch
 
 import landscope as ls
 from landscope.errors import InputError
-from landscope.landscape.dimension import learning_dimension, learning_dimension_over_time, sharp_dimension
+from landscope.landscape.dimension import (
+    flatness_until_flat,
+    learning_dimension,
+    learning_dimension_over_time,
+    sharp_dimension,
+    sharp_dimension_is_bound,
+)
 from landscope.noise.drift import drift_law, learning_phases
 from landscope.synthetic import InverseGaussian, random_walk
 from landscope.trajectory import Trajectory
@@ -26,6 +32,29 @@ def test_censored_directions_count_as_flat():
     well = InverseGaussian(torch.tensor([8.0, 2.0, 0.0]))
     found = ls.flatness(well, torch.zeros(3), torch.eye(3), max_displacement=50)
     assert [sharp_dimension(found, t) for t in (0.5, 1.5, 10.0)] == [0, 1, 2]
+
+
+def until_flat(sharp, most):
+    """Directions of an inverse Gaussian with F = sqrt(8/M): 1 where sharp, 2 where not; ``most`` are looked at."""
+    well = InverseGaussian(torch.where(torch.tensor(sharp), 8.0, 2.0))
+    return flatness_until_flat(well, torch.zeros(len(sharp)), torch.eye(len(sharp))[:most], threshold=1.5)
+
+
+@pytest.mark.parametrize(
+    ("sharp", "most", "count", "is_bound"),
+    [
+        ([True] * 299 + [False], 100, 100, True),  # all that are looked at are sharp
+        ([True] * 50 + [False] * 2 + [True] * 249, 100, 98, True),  # a few are not
+        ([True] * 60 + [False] * 240, 100, 60, True),  # 40 flat ones in a row exclude little
+        ([True] * 30 + [False] * 270, 100, 30, False),  # the rest of the first 64 and the next group of 36 are flat
+        ([True] * 20 + [False] * 270, 300, 20, False),  # the search ends by itself
+        ([True] * 70, 70, 70, False),  # there is no other direction
+    ],
+)
+def test_a_count_is_a_bound_where_sharp_directions_may_lie_beyond_the_last(sharp, most, count, is_bound):
+    found = until_flat(sharp, most)
+    assert sharp_dimension(found, 1.5) == count
+    assert sharp_dimension_is_bound(found, 1.5, n_directions=len(sharp)) == is_bound
 
 
 def test_learning_dimension_of_each_window_equals_that_of_its_modes():

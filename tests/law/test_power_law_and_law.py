@@ -12,9 +12,9 @@ import landscope as ls
 from known import statistics_of
 from landscope.claims.statements import CLAIMS
 from landscope.claims.verdict import Claim, Control, Measurement, judge
-from landscope.law.intervals import exponent_interval, prediction_band, seed_interval
-from landscope.noise.mode_statistics import block_variances, drift_share, random_walk_drift_share
-from landscope.synthetic import InverseGaussian, autoregressive, sgd_in_bowl
+from landscope.law.intervals import prediction_band, seed_interval
+from landscope.noise.mode_statistics import drift_share, random_walk_drift_share
+from landscope.synthetic import InverseGaussian, sgd_in_bowl
 
 
 @hypothesis.given(exponent=st.floats(-6, 6), prefactor=st.floats(1e-6, 1e6))
@@ -78,21 +78,6 @@ def test_a_known_law_is_found_and_censored_modes_are_counted():
     partly = ls.law.fit_exponents("known", statistics_of(variance), partial, (2, 500))
     assert partly.psi == pytest.approx(4.0, abs=1e-6)
     assert (partly.n_used, partly.n_censored, partly.n_still, partly.mode_range) == (8, 2, 1, (2, 12))
-
-
-def test_the_block_interval_covers_the_exponent_of_a_stationary_process():
-    count, covered, trials = 10, 0, 60
-    width = torch.logspace(0, 1, count, dtype=torch.float64)
-    scale = width**-1.5  # sigma^2 ~ F^-3
-    for seed in range(trials):
-        rows = autoregressive(torch.full((count,), 0.5), 2000, seed=seed) * scale
-        variance = rows.var(dim=0, correction=0)
-        blocks = block_variances(rows)
-        slope = ls.law.fit_power_law(width, variance).exponent
-        low, high = exponent_interval(width, blocks, slope)
-        covered += low <= -3 <= high
-    # 95 % nominal; four binomial standard errors below it
-    assert covered / trials > 0.95 - 4 * math.sqrt(0.95 * 0.05 / trials)
 
 
 def test_langevin_noise_in_a_bowl_gives_the_einstein_relation():

@@ -53,3 +53,52 @@ def test_directions_without_curvature_have_no_limit():
     assert math.isnan(found.psi_infinity)
     with pytest.raises(InputError, match="flatness of 4 directions"):
         ls.law.window_limit(axes, ls.Trajectory.of(path), flatness_of(torch.ones(3).double()), learning_rate=0.1)
+
+
+def bowl(rates, copies, *, rule=None, every=1, seed=0):
+    """Mean variance in the window over its prediction, of SGD in bowls with a schedule; many axes of each curvature."""
+    curvature = torch.tensor([0.03, 0.3, 3.0]).double().repeat_interleave(copies)
+    generator = torch.Generator().manual_seed(seed)
+    theta = torch.randn(len(curvature), generator=generator).double() * (float(rates[0]) / (2 * curvature)).sqrt()
+    rows = torch.empty(len(rates), len(curvature), dtype=torch.float64)
+    for step, rate in enumerate(rates.tolist()):
+        noise = torch.randn(len(curvature), generator=generator, dtype=torch.float64)
+        theta = theta - rate * (curvature * theta + noise)
+        rows[step] = theta
+    axes = Directions.of(torch.eye(len(curvature)).double(), values=curvature)
+    window = ls.Trajectory.of(rows).thin(every)
+    width = (8 / curvature).sqrt()
+    found = ls.law.window_limit(axes, window, flatness_of(width), learning_rate=rates[::every], rule=rule)
+    return (found.variance / found.predicted).reshape(3, copies), found
+
+
+def test_a_schedule_counts_by_the_sum_of_its_learning_rates():
+    """The rate falls to a half: slow directions relax by sum alpha_t lambda, and the limit is the mean over time."""
+    copies = 300
+    ratio, found = bowl(torch.linspace(0.1, 0.05, 2000).double(), copies)
+    assert float(found.relaxations[0]) == pytest.approx(0.03 * 2000 * 0.075, rel=1e-3)
+    # A direction that relaxes in half the window starts from the variance of the larger rate and keeps some of it.
+    error = 4 * ratio.std(dim=1) / math.sqrt(copies) + torch.tensor([0.15, 0.05, 0.05])
+    assert ((ratio.mean(dim=1) - 1).abs() < error).all()
+
+
+def test_rows_some_steps_apart_have_the_limit_of_every_step():
+    rates = torch.full((4000,), 0.1).double()
+    ratio, every_fifth = bowl(rates, 100, every=5)
+    _, every_one = bowl(rates, 100)
+    error = 4 * ratio.std(dim=1) / 10 + 0.02
+    assert ((ratio.mean(dim=1) - 1).abs() < error).all()
+    # 800 increments of five steps against 4,000: the mean of 100 directions is known to 4 sqrt(2/(800 100)).
+    times = (every_fifth.limit / every_one.limit).reshape(3, 100).mean(dim=1)
+    torch.testing.assert_close(times, torch.ones(3).double(), rtol=0.03, atol=0)
+
+
+def test_uneven_rows_and_a_rate_that_is_not_positive_are_refused():
+    path = torch.randn(60, 3, generator=torch.Generator().manual_seed(0)).double()
+    axes, widths = Directions.of(torch.eye(3), values=torch.ones(3)), flatness_of(torch.ones(3).double())
+    steps = torch.arange(1, 61)
+    steps[30:] += 2
+    with pytest.raises(InputError, match="even distances"):
+        ls.law.window_limit(axes, ls.Trajectory.of(path, steps=steps), widths, learning_rate=0.1)
+    with pytest.raises(InputError, match="positive learning rate"):
+        ls.law.window_limit(axes, ls.Trajectory.of(path), widths, learning_rate=torch.zeros(60))

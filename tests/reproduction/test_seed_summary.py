@@ -49,7 +49,7 @@ def test_surrogates_of_one_run_count_once_in_an_interval_over_seeds():
         made = mock.MagicMock(spec=ExperimentRun)
         made.has.side_effect = kept.__contains__
         made.load.side_effect = lambda name, kind: kept[name]
-        made.settings, made.results = SimpleNamespace(n_nulls=3), SimpleNamespace(measurements={})
+        made.settings, made.results = SimpleNamespace(n_nulls=3, n_processes=0), SimpleNamespace(measurements={})
         return made
 
     summary = SeedSummary([run(0), run(1)])

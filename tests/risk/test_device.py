@@ -12,7 +12,8 @@ from landscope.reproduction.experiment.settings import Settings
 SMALL = {
     "hidden": [12, 12], "batch_size": 100, "learning_rate": 0.2, "start": 20, "window_epochs": 6, "fit_modes": [2, 20],
     "spectrum_ranks": [5, 20], "flatness_modes": 20, "n_nulls": 2, "noise_modes": 8, "basis_modes": 10,
-    "langevin_steps": 200,
+    "langevin_steps": 200, "n_processes": 1, "curvature_modes": 10, "response_modes": 3, "response_steps": 20,
+    "learning_coefficient_steps": 100,
 }  # fmt: skip
 
 
@@ -21,7 +22,7 @@ def test_a_run_with_all_stages(tmp_path, device):
     found = {}
     for where in ("cpu", str(device)):
         run = ExperimentRun.create(tmp_path / where.replace(":", "-") / "run", Settings.of({**SMALL, "device": where}))
-        run.analyse(QuietReporter(), until="controls")
+        run.analyse(QuietReporter(), until="dynamics")
         assert run.results.measurements
         found[where] = run.results.summary()
     here, there = found["cpu"], found[str(device)]

@@ -24,5 +24,5 @@ def analysed(recorded_folder, tmp_path_factory):
     """A study with every result that can be made without training on."""
     folder = shutil.copytree(recorded_folder, tmp_path_factory.mktemp("study") / "analysed")
     study = small_study.opened(folder, evaluate=small_study.evaluate, steps_per_epoch=10)
-    study.analyse(noise=True, controls=True, progress=False)
+    study.analyse(noise=True, controls=True, dynamics=True, progress=False)
     return study

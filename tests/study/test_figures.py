@@ -29,7 +29,7 @@ def figures(analysed, tmp_path_factory):
     """Every figure: those of the analysed study, and those of a training that went on."""
     folder = shutil.copytree(analysed.path, tmp_path_factory.mktemp("figures") / "continued")
     study = small.opened(folder, evaluate=small.evaluate, train_on=small.train_on, steps_per_epoch=10)
-    study.analyse(noise=True, controls=True, progress=False)
+    study.analyse(noise=True, controls=True, dynamics=True, progress=False)
     return study.plots.available()
 
 
@@ -89,6 +89,7 @@ def test_a_figure_against_flatness_is_left_out_where_no_flatness_was_measured(wi
     left_out = {
         "flatness_against_rank", "variance_against_flatness", "noise_against_flatness",
         "correlation_time_against_flatness", "temperature_against_flatness", "equilibrium",
+        "cooling_rates_against_flatness", "flatness_at_two_levels",
     }  # fmt: skip
     shown = without_flatness.plots.available()
     assert not left_out & shown.keys()

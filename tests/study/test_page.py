@@ -58,7 +58,7 @@ def test_every_table_scrolls_within_its_box_or_folds(html):
 def test_the_page_names_what_was_not_measured_in_its_place(html):
     text = Page(html).text
     reason = "needs training on from the end of the window: ls.Study(..., train_on=f)"
-    assert f"Sampling; Stationarity; Lyapunov residual: not measured: {reason}" in text
+    assert re.search(rf"Sampling; Stationarity; .*Lyapunov residual: not measured: {re.escape(reason)}", text)
     assert "continued, reshuffled, same modes; continued, shuffled-once, same modes; " in text
 
 

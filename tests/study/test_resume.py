@@ -230,7 +230,7 @@ def loader(batch_size):
 
 
 def test_minibatches_of_another_size_are_not_mixed(tmp_path):
-    study, model, optimizer = small.begin(tmp_path / "s", batch_size=None, n_nulls=0)
+    study, model, optimizer = small.begin(tmp_path / "s", batch_size=None, n_nulls=0, n_processes=0)
     with study.record(optimizer, small.SELECT):
         small.train(model, optimizer)
     ls.Study(tmp_path / "s", model, small.CRITERION, loader(12)).analyse(progress=False)
@@ -267,7 +267,7 @@ def test_a_killed_analysis_goes_on_to_the_same_bits(recorded, analysed, monkeypa
     while not ended:
         study = small.opened(recorded, evaluate=small.evaluate, steps_per_epoch=10)
         try:
-            study.analyse(noise=True, controls=True, progress=False)
+            study.analyse(noise=True, controls=True, dynamics=True, progress=False)
             ended = True
         except Killed:
             kills += 1

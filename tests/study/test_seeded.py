@@ -59,7 +59,7 @@ def test_functions_that_draw_give_the_same_results_and_leave_the_users_numbers(r
         expected = torch.rand(1)
         study = small.opened(folder, evaluate=evaluate, train_on=train_on, n_nulls=0)
         torch.manual_seed(number)
-        study.analyse(progress=False, controls=True)
+        study.analyse(progress=False, dynamics=True)
         assert torch.equal(torch.rand(1), expected)
         found.append(small.contents(study))
     assert_same(*found)

@@ -90,4 +90,4 @@ def test_verdicts_are_computed_when_they_are_read(small_run, copied):
 
 
 def test_stages_are_the_arrows():
-    assert [stage.name for stage in STAGES] == ["modes", "flatness", "law", "noise", "controls"]
+    assert [stage.name for stage in STAGES] == ["modes", "flatness", "law", "noise", "controls", "dynamics"]

@@ -8,7 +8,7 @@ import torch
 import landscope as ls
 from landscope.directions import Directions
 from landscope.errors import InputError
-from landscope.noise import stationary_variance, window_factor
+from landscope.noise import StepRule, stationary_variance, window_factor
 from landscope.surrogates.finite_window import finite_window_process, rest_curvature
 from landscope.synthetic import InverseGaussian, autoregressive, sgd_over_epochs
 
@@ -38,7 +38,9 @@ def test_variance_and_velocity_variance_are_those_of_the_formula(momentum):
     rows, copies, rate = 1000, 200, 0.1
     curvature = torch.tensor([1e-3, 1e-2, 0.1, 1.0]).double().repeat_interleave(copies) * (1 - momentum)
     walk = torch.randn(rows, len(curvature), generator=torch.Generator().manual_seed(0)).double().cumsum(0)
-    made = finite_window_process(run_of(walk, rate), axes(curvature), rest=0.0, momentum=momentum, seed=0).weights
+    made = finite_window_process(
+        run_of(walk, rate), axes(curvature), rest=0.0, rule=StepRule(momentum=momentum), seed=0
+    ).weights
     strength = made.diff(dim=0).square().mean(dim=0)
     limit = stationary_variance(torch.ones(4), curvature[::copies], learning_rate=rate, momentum=momentum)
     expected = limit * window_factor(rate * curvature[::copies] / (1 - momentum) * rows)

@@ -8,12 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from landscope.claims.tolerance import SAME_EXPONENT, exponent_range, exponent_tolerance
 from landscope.claims.verdict import Claim, Control, Measurement, fresh_control, joined
+from landscope.law.equilibrium import Equilibrium
 from landscope.law.exponents import Exponents
+from landscope.law.intervals import prediction_band
 from landscope.law.sensitivity import Sensitivity, exponents_over
 from landscope.law.window_growth import Growth
+from landscope.law.window_limit import WindowLimit
 from landscope.noise.stationarity import LyapunovResidual, YaidaRelation
-from landscope.power_law import fit_power_law
 
 __all__ = [
     "CLAIMS",
@@ -31,8 +34,8 @@ CLAIMS = (
         "The variance falls with flatness along directions that were not chosen by variance"
         " (psi along Hessian eigenvectors).",
         "about 4",
-        (3.4, 4.6),
-        "as for psi",
+        exponent_range(4.0),
+        SAME_EXPONENT,
         "Hessian eigenvectors at w0",
     ),
     Claim(
@@ -42,7 +45,7 @@ CLAIMS = (
         "the opposite sign",
         (0.0, 100.0),
         "the sign",
-        "isotropic Langevin noise around the same solution, along the same directions, through the same code",
+        "isotropic noise, and noise proportional to curvature, at the same learning rate in a window as long",
     ),
     Claim(
         "stationary",
@@ -59,8 +62,8 @@ CLAIMS = (
         "How tau goes with flatness does not depend on the order of the minibatches (psi_tau with replacement minus"
         " reshuffled, same modes).",
         "not considered",
-        (-0.3, 0.3),
-        "a sixth of the paper's 1.8",
+        (-exponent_tolerance(1.8), exponent_tolerance(1.8)),
+        "differences within the tolerance of the printed 1.8",
         "the same modes under four orders of the minibatches",
     ),
     Claim(
@@ -69,8 +72,8 @@ CLAIMS = (
         "The variance along flat modes does not grow with the window (exponent of sigma^2 on the"
         " window's length, flattest quarter).",
         "a property of the window",
-        (-0.25, 0.25),
-        "a quarter of diffusion",
+        (-exponent_tolerance(1.0), exponent_tolerance(1.0)),
+        "no growth within the tolerance of the exponent 1 of free diffusion",
         "window lengths of one epoch to all that was recorded",
     ),
 )
@@ -107,26 +110,43 @@ def hessian_basis_measurements(
 
 
 def equilibrium_measurements(
-    fresh: Exponents, equilibrium: Exponents, curvature: Float[Tensor, " k"]
+    fresh: Exponents, equilibrium: Equilibrium, limit: WindowLimit | None = None
 ) -> dict[str, Measurement]:
-    """Measure whether fluctuations fall with flatness, where thermal fluctuations rise.
+    """Measure whether fluctuations fall with flatness, beyond what the length of the window makes.
 
     Args:
         fresh: Exponents of the fresh data along Hessian eigenvectors.
-        equilibrium: Exponents of isotropic Langevin noise along the same directions.
-        curvature: Curvature along them near w0, kinks included: against 1/sqrt of it the equilibrium must give -2.
+        equilibrium: Exponents of isotropic noise, and of noise proportional to curvature, along the same directions in
+            a window as long.
+        limit: psi_infinity of a process with the run's own noise; None if it was not measured.
     """
     # Without its equilibrium the sign decides nothing.
-    settled = not math.isnan(equilibrium.psi)
-    return {
-        "inverse_einstein": Measurement(
-            fresh.psi if settled else math.nan,
-            fresh.psi_interval if settled else (math.nan, math.nan),
-            (Control("isotropic Langevin noise along the same directions", _psi_band(equilibrium), "differ"),),
-            f"{equilibrium.n_used} directions equilibrated; against the curvature near w0 instead of F the noise gives "
-            f"{_local_exponent(equilibrium, curvature):.2f} (-2 in a bowl)",
-        )
-    }
+    settled = not math.isnan(equilibrium.psi_expected)
+    controls = (
+        ("isotropic noise", equilibrium.psi),
+        ("relaxation with noise proportional to curvature", equilibrium.psi_proportional),
+    )
+    bands = tuple(
+        Control(f"{name}, at the same learning rate in a window as long,", _band_of(psi, equilibrium), "differ")
+        for name, psi in controls
+    )
+    note = joined(
+        f"along {int(equilibrium.used.sum())} directions {equilibrium.psi_expected:.2f} is expected of isotropic noise "
+        f"in this window (-2 without end) and {equilibrium.psi_proportional_expected:.2f} of noise proportional to "
+        "curvature (0 without end)",
+        f"a walk of {equilibrium.n_walked} steps in the loss itself differs from its bowl by "
+        f"{equilibrium.anharmonic:.2f}",
+        "" if limit is None else f"psi_infinity with the run's own noise is {limit.psi_infinity:.2f}",
+    )
+    interval = fresh.psi_interval if settled else (math.nan, math.nan)
+    return {"inverse_einstein": Measurement(fresh.psi if settled else math.nan, interval, bands, note)}
+
+
+def _band_of(draws: Float[Tensor, " draws"], equilibrium: Equilibrium) -> tuple[float, float]:
+    """Where one further draw falls with 95 %, and as much further as the loss differs from a bowl."""
+    low, high = prediction_band(draws.tolist())
+    beyond = abs(equilibrium.anharmonic)
+    return low - beyond, high + beyond
 
 
 def sampling_measurements(replaced: Exponents, reshuffled: Exponents) -> dict[str, Measurement]:
@@ -171,20 +191,8 @@ def stationarity_measurements(
     }
 
 
-def _local_exponent(row: Exponents, curvature: Float[Tensor, " k"]) -> float:
-    """The exponent psi with the local width in place of F."""
-    if row.n_used < 3:
-        return math.nan
-    kept = row.used & (curvature > 0)
-    return -fit_power_law(curvature[kept].rsqrt(), row.variance[kept]).exponent
-
-
 def _difference_interval(first: Exponents, second: Exponents) -> tuple[float, float]:
     """Interval of the difference of psi_tau in two independent runs; the squares of the half widths add."""
     reach = math.hypot(*(row.psi_tau_interval[1] - row.psi_tau for row in (first, second)))
     middle = first.psi_tau - second.psi_tau
     return middle - reach, middle + reach
-
-
-def _psi_band(row: Exponents) -> tuple[float, float]:
-    return (row.psi, row.psi) if math.isnan(row.psi_interval[0]) else row.psi_interval

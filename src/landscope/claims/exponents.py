@@ -1,4 +1,4 @@
-"""The measurement of an exponent: in-sample, beside the finite-window process, fresh data and shuffled increments."""
+"""The measurement of an exponent: in-sample, with what a window without end leaves of it, fresh data, and its nulls."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ from collections.abc import Sequence
 from landscope.claims.verdict import Control, Measurement, fresh_control
 from landscope.law.exponents import Exponents
 from landscope.law.intervals import prediction_band
+from landscope.law.window_limit import WindowLimit
+from landscope.noise.finite_window import window_factor
+from landscope.power_law import fit_power_law
 
-__all__ = ["NULL_NAME", "PROCESS_NAME", "exponent_measurement", "no_band"]
+__all__ = ["LIMIT_NAME", "NULL_NAME", "PROCESS_NAME", "exponent_measurement", "no_band", "process_control"]
 
 NULL_NAME = "the shuffled-increment null"
 PROCESS_NAME = "a stationary process with the run's noise and curvature, in a window as long,"
+LIMIT_NAME = "its limit in a window without end, along eigenvectors of the curvature,"
 _MADE_BY_THE_WINDOW = ("psi", "psi_tau", "gamma")
 """Exponents that the length of the window makes; psi_D the process takes from the run."""
+_LEAST_SHOWN = 0.9
+"""Share kappa of its stationary variance that the slowest direction must show in the window. Over a decade of flatness
+kappa then moves an exponent by log10(1/0.9) = 0.046 at most, less than half of the last digit that the paper prints."""
 
 
 def exponent_measurement(
@@ -22,33 +29,77 @@ def exponent_measurement(
     in_sample: Exponents,
     fresh: Exponents | None,
     nulls: Sequence[Exponents],
-    process: Exponents | None,
+    processes: Sequence[Exponents],
+    limit: WindowLimit | None = None,
     null: Control | None = None,
 ) -> Measurement:
     """One exponent of one run with its controls.
+
+    Two nulls make an exponent without its cause: the search for modes of large variance (shuffled increments), and the
+    length of the window (the finite-window process). A relation that is real passes through both unchanged, so that
+    they cannot tell it by a different value: the process takes noise and curvature from the run. What tells is what the
+    cause cannot reach: fresh data, in which no modes were searched, and the limit of a window without end,
+    psi_infinity. Each null objects only where the control that answers it was not measured or disagrees.
 
     Args:
         key: Name of the exponent: psi, psi_D, psi_tau or gamma.
         in_sample: Exponents of the window along its own modes.
         fresh: Exponents of the fresh data along the same modes; None if there are none.
         nulls: Exponents of shuffled-increment surrogates.
-        process: Exponents of the finite-window process along its own modes; None if it was not measured.
-        null: Null to take in place of the surrogates.
+        processes: Exponents of draws of the finite-window process, each along its own modes; empty if it was not
+            measured.
+        limit: The limit of the window along eigenvectors of the curvature; None if it was not measured. gamma has none:
+            it is the exponent of a sorted spectrum, of no law of the flatness.
+        null: Null to take in place of the surrogates; nothing answers it.
     """
     value, interval = (math.nan, None) if fresh is None else (getattr(fresh, key), getattr(fresh, f"{key}_interval"))
-    if null is None:
-        null = Control(NULL_NAME, prediction_band([getattr(row, key) for row in nulls]), "differ", no_band(nulls))
-    controls = [null, fresh_control(value, interval=interval)]
+    along = fresh_control(value, interval=interval)
+    controls = [_null_control(key, nulls, along.name) if null is None else null, along]
     if key in _MADE_BY_THE_WINDOW:
-        controls.insert(0, _process_control(key, process))
+        draws = [getattr(row, key) for row in processes]
+        controls.insert(0, process_control(draws, answered_by="" if key == "gamma" else LIMIT_NAME))
+    # D is what it is in any window: its limit is further evidence, and no evidence is missing without it.
+    if key in ("psi", "psi_tau") or (key == "psi_D" and limit is not None):
+        controls.insert(0, _limit_control(key, limit))
     return Measurement(getattr(in_sample, key), getattr(in_sample, f"{key}_interval"), tuple(controls))
 
 
-def _process_control(key: str, process: Exponents | None) -> Control:
-    """The null of every exponent that a window without end may not have; one draw has no band."""
-    value = math.nan if process is None else getattr(process, key)
-    finding = "" if math.isnan(value) else f"gives {value:.3g} in one draw, which is no band"
-    return Control(PROCESS_NAME, (math.nan, math.nan), "differ", finding)
+def _null_control(key: str, nulls: Sequence[Exponents], answer: str) -> Control:
+    band = prediction_band([getattr(row, key) for row in nulls])
+    return Control(NULL_NAME, band, "differ", no_band(nulls), answered_by=answer)
+
+
+def process_control(draws: Sequence[float], *, answered_by: str = "") -> Control:
+    """The null of every number that a window without end may not have; one draw has no band.
+
+    Args:
+        draws: The number under draws of the finite-window process.
+        answered_by: Name of the control that decides in its place.
+    """
+    values = [value for value in draws if not math.isnan(value)]
+    finding = f"gives {values[0]:.3g} in one draw, which is no band" if len(values) == 1 else ""
+    return Control(PROCESS_NAME, prediction_band(values), "differ", finding, answered_by=answered_by)
+
+
+def _limit_control(key: str, limit: WindowLimit | None) -> Control:
+    """The exponent of D (1 + beta)/(2 alpha lambda), of D, or of their ratio, along eigenvectors of the curvature."""
+    if limit is None or math.isnan(limit.psi_infinity):
+        return Control(LIMIT_NAME, (math.nan, math.nan), "agree")
+    used = limit.used
+    # With fixed curvature tau_infinity = (1 + beta)/(2 alpha lambda) has no error, and D has all of it.
+    tau = fit_power_law(limit.width[used], limit.curvature[used]).exponent
+    if key == "psi_tau":
+        band = (tau, tau)
+    else:
+        low, high = limit.psi_infinity_interval
+        known = (limit.psi_infinity, limit.psi_infinity) if math.isnan(low) else (low, high)
+        band = known if key == "psi" else (known[0] - tau, known[1] - tau)
+    shown = float(window_factor(limit.relaxations[used]).min())
+    short = "" if shown > _LEAST_SHOWN else (
+        f"the window shows {100 * shown:.2g} % of the stationary variance of the slowest direction, and an exponent "
+        f"takes {100 * _LEAST_SHOWN:.0f} %"
+    )  # fmt: skip
+    return Control(LIMIT_NAME, band, "agree", unidentified=short)
 
 
 def no_band(nulls: Sequence[object]) -> str:

@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 
 from landscope.claims.exponents import exponent_measurement
+from landscope.claims.tolerance import SAME_EXPONENT, exponent_range
 from landscope.claims.verdict import Claim, Measurement
 from landscope.law.exponents import Exponents
+from landscope.law.window_limit import WindowLimit
 
 __all__ = ["CLAIMS", "law_measurements"]
 
@@ -35,9 +37,9 @@ CLAIMS = (
         "Fig. 2D, Eq. 8",
         "The variance falls with flatness as a power law.",
         "about 4",
-        (3.4, 4.6),
-        "15 % about the printed 4, which also holds the 3.8 from its two parts",
-        "in-sample against the finite-window process, fresh data and shuffled increments",
+        exponent_range(4.0),
+        SAME_EXPONENT,
+        "psi in a window without end and in fresh data; the finite-window process and shuffled increments beside them",
     ),
 )
 
@@ -46,7 +48,8 @@ def law_measurements(
     in_sample: Exponents,
     fresh: Exponents | None,
     nulls: Sequence[Exponents],
-    process: Exponents | None,
+    processes: Sequence[Exponents],
+    limit: WindowLimit | None,
     residual_ratio: float,
 ) -> dict[str, Measurement]:
     """Measure the claims of Fig. 2 in one run, with exponents as in :func:`exponent_measurement`.
@@ -56,5 +59,5 @@ def law_measurements(
     return {
         "inverse_gaussian": Measurement(residual_ratio),
         "flatness_rises": Measurement(in_sample.rank_correlation),
-        "psi": exponent_measurement("psi", in_sample, fresh, nulls, process),
+        "psi": exponent_measurement("psi", in_sample, fresh, nulls, processes, limit),
     }

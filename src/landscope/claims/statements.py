@@ -4,19 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from landscope.claims import controls, fig1, fig2, fig3, fig5, sec_s2, sec_s3
+from landscope.claims import (
+    controls,
+    cooling,
+    correlation_time,
+    edge,
+    fig1,
+    fig2,
+    fig3,
+    fig5,
+    first_mode,
+    ratio_two,
+    regimes,
+    response,
+    run_limit,
+    sec_s2,
+    sec_s3,
+)
 from landscope.claims.verdict import Claim, Judgement, Measurement, judge
 
 __all__ = ["CLAIMS", "judged"]
 
 CLAIMS: tuple[Claim, ...] = (
     *fig1.CLAIMS,
+    *regimes.CLAIMS,
+    *first_mode.CLAIMS,
     *fig2.CLAIMS,
+    *ratio_two.CLAIMS,
     *fig3.CLAIMS,
+    *correlation_time.CLAIMS,
     *fig5.CLAIMS,
+    *cooling.CLAIMS,
     *sec_s2.CLAIMS,
     *sec_s3.CLAIMS,
     *controls.CLAIMS,
+    *run_limit.CLAIMS,
+    *edge.CLAIMS,
+    *response.CLAIMS,
 )
 """The claims that a study measures; a figure that needs many runs has its own beside it, in the reproduction."""
 

@@ -51,12 +51,19 @@ class Control:
             ``"agree"`` for fresh data: a real effect shows here too, so the band must lie within the accepted range;
             a band over its edge decides nothing.
         finding: The result in words, for a band that is open to one side.
+        answered_by: Name of the control of the same measurement that must agree and decides in place of this null: this
+            one then objects only where that one was not measured or disagrees. A process that is given what the run has
+            cannot differ from a run in which the claim is true.
+        unidentified: Reason why the value and the other controls are not yet the claimed quantity, such as a window
+            that is too short. Nothing is decided then unless this control, which must agree, disagrees.
     """
 
     name: str
     band: tuple[float, float]
     must: Literal["differ", "agree"]
     finding: str = ""
+    answered_by: str = ""
+    unidentified: str = ""
 
     @property
     def was_measured(self) -> bool:
@@ -126,27 +133,32 @@ def judge(claim: Claim, measurement: Measurement) -> Judgement:
     """Compare a measurement with a claim and with its controls.
 
     *Not reproduced*: the value and its interval lie outside the accepted range. *Undecided*: the interval, or that of
-    fresh data, reaches over an edge of that range, or a control was not measured. *Contested*: the value lies inside,
-    but a null has the same value, or fresh data have another. *Reproduced*: the value and its interval lie inside, and
-    all controls support it.
+    a control that must agree, reaches over an edge of that range, a control was not measured, or the quantity is not
+    identified. *Contested*: the value lies inside, but a null has the same value and nothing answers it, or a control
+    that must agree lies outside. *Reproduced*: the value and its interval lie inside, and all controls support it.
 
     Example:
-        >>> claim = Claim("psi", "Fig. 2D", "...", "about 4", (3.4, 4.6), "...")
+        >>> claim = Claim("psi", "Fig. 2D", "...", "about 4", (3.2, 4.8), "...")
         >>> judge(claim, Measurement(4.1)).verdict
         'reproduced'
-        >>> judge(claim, Measurement(4.1, controls=(Control("shuffled increments", (3.9, 4.3), "differ"),))).verdict
+        >>> null = Control("shuffled increments", (3.9, 4.3), "differ", answered_by="fresh data")
+        >>> judge(claim, Measurement(4.1, controls=(null,))).verdict
         'contested'
+        >>> judge(claim, Measurement(4.1, controls=(null, Control("fresh data", (3.6, 4.0), "agree")))).verdict
+        'reproduced'
         >>> judge(claim, Measurement(4.1, controls=(Control("fresh data", (math.nan, math.nan), "agree"),))).verdict
         'undecided'
         >>> judge(claim, Measurement(1.5)).verdict
         'not reproduced'
     """
     reach, inside = _reach(measurement, claim.possible), _inside(measurement.value, claim.accepted)
-    objections = [text for control in measurement.controls if (text := _objection(claim, reach, control))]
-    doubts = _doubts(claim, measurement, reach)
+    objections = [text for control in measurement.controls if (text := _objection(claim, measurement, control))]
+    unidentified, doubts = _unidentified(claim, measurement), _doubts(claim, measurement, reach)
     verdict: Verdict
     if math.isnan(measurement.value):
         verdict, support = "not measured", []
+    elif unidentified:
+        verdict, support = "undecided", unidentified
     elif not inside and not _overlap(reach, claim.accepted):
         verdict, support = "not reproduced", []
     elif inside and objections:
@@ -154,7 +166,7 @@ def judge(claim: Claim, measurement: Measurement) -> Judgement:
     elif doubts:
         verdict, support = "undecided", doubts
     else:
-        verdict, support = "reproduced", [str(control) for control in measurement.controls]
+        verdict, support = "reproduced", [_supporting(control, reach) for control in measurement.controls]
     number = with_interval(measurement.value, measurement.interval, ".3g")
     found = "Not measured" if verdict == "not measured" else f"Measured {number}"
     said = f"claimed {claim.quoted} (accepted {_band(claim.accepted)}: {claim.reason})"
@@ -162,20 +174,44 @@ def judge(claim: Claim, measurement: Measurement) -> Judgement:
     return Judgement(claim, measurement, verdict, joined(found, said, why) + ".", why)
 
 
-def _objection(claim: Claim, reach: tuple[float, float], control: Control) -> str:
-    if not control.was_measured:
+def _objection(claim: Claim, measurement: Measurement, control: Control) -> str:
+    if not control.was_measured or _answered(claim, measurement, control):
         return ""
-    low, high = _cut(control.band, claim.possible)
-    if control.must == "differ" and _overlap(reach, (low, high)):
+    if control.must == "differ" and _overlap(_reach(measurement, claim.possible), _cut(control.band, claim.possible)):
         return f"but {control}, so this value does not need the claimed cause"
-    if control.must == "agree" and not _overlap((low, high), claim.accepted):
-        return f"but {control}, which the claim does not cover"
-    return ""
+    return f"but {control}, which the claim does not cover" if _disagrees(claim, control) else ""
+
+
+def _disagrees(claim: Claim, control: Control) -> bool:
+    """Whether a control that must agree lies outside the accepted range as a whole."""
+    return control.must == "agree" and not _overlap(_cut(control.band, claim.possible), claim.accepted)
+
+
+def _answered(claim: Claim, measurement: Measurement, control: Control) -> bool:
+    """Whether the control that decides in place of this null was measured and does not disagree."""
+    answers = (other for other in measurement.controls if other.name == control.answered_by and other.was_measured)
+    return any(not _disagrees(claim, other) for other in answers)
+
+
+def _unidentified(claim: Claim, measurement: Measurement) -> list[str]:
+    """Why the value is not the claimed quantity, where the control that says so does not disagree itself."""
+    saying = [control for control in measurement.controls if control.unidentified and control.was_measured]
+    return [f"but {control.unidentified}; {control}" for control in saying if not _disagrees(claim, control)]
+
+
+def _supporting(control: Control, reach: tuple[float, float]) -> str:
+    """A control of a claim that is reproduced; a null with the same value is named with its answer."""
+    alike = control.must == "differ" and control.was_measured and _overlap(reach, control.band)
+    return f"{control}, no objection as {control.answered_by.rstrip(',')} agrees" if alike else f"{control}"
 
 
 def _doubts(claim: Claim, measurement: Measurement, reach: tuple[float, float]) -> list[str]:
     """Why nothing is decided: intervals over an edge, and the controls that are missing."""
-    missing = [f"but {control}" for control in measurement.controls if not control.was_measured]
+    missing = [
+        f"but {control}"
+        for control in measurement.controls
+        if not control.was_measured and not _answered(claim, measurement, control)
+    ]
     over = [
         f"but {control}, which reaches over an edge of what is accepted"
         for control in measurement.controls

@@ -89,7 +89,10 @@ def _write_page(path: Path) -> Path:
 
 def claims_table(judgements: list) -> Table:
     """The paper's claims and their verdicts."""
-    table = Table(title="Against Feng & Tu, PNAS 2021", title_justify="left")
+    from landscope.claims.multiplicity import false_verdicts
+
+    chance = str(false_verdicts(judgements))
+    table = Table(title="Against Feng & Tu, PNAS 2021", title_justify="left", caption=chance, caption_justify="left")
     for heading in ("source", "claim", "verdict", "why"):
         table.add_column(heading)
     colours = {"reproduced": "green", "contested": "yellow", "undecided": "blue", "not reproduced": "red"}

@@ -21,7 +21,7 @@ from landscope.errors import InputError, StorageError
 if TYPE_CHECKING:
     from landscope.study import Study
 
-__all__ = ["analyse", "claims", "controls", "flatness", "law", "modes", "noise", "report"]
+__all__ = ["analyse", "claims", "controls", "dynamics", "flatness", "law", "modes", "noise", "report"]
 
 Maker = Annotated[
     str | None,
@@ -111,13 +111,14 @@ def analyse(
     study: Maker = None,
     noise: Annotated[bool, Parameter(help="Measure the minibatch noise too.", negative=())] = False,
     controls: Annotated[bool, Parameter(help="Measure the controls too.", negative=())] = False,
+    dynamics: Annotated[bool, Parameter(help="Measure the dynamics too.", negative=())] = False,
     as_json: AsJson = False,
 ) -> None:
     """Analyse a recorded training: modes, flatness, law with nulls, and a page.
 
     A stopped analysis continues with the same command. Example: landscope analyse runs/mine --study mymodule:make_study
     """
-    _do(folder, study, as_json, noise=noise, controls=controls)
+    _do(folder, study, as_json, noise=noise, controls=controls, dynamics=dynamics)
     finish(folder, as_json)
 
 
@@ -159,11 +160,21 @@ def noise(folder: Run, *, study: Maker = None, as_json: AsJson = False) -> None:
 
 @app.command
 def controls(folder: Run, *, study: Maker = None, as_json: AsJson = False) -> None:
-    """Measure the controls: other directions, surrogates, orders of the minibatches, and thermal equilibrium.
+    """Measure the controls: other directions, surrogates, one window corrected, and thermal equilibrium.
 
-    Only the orders of the minibatches train on, from the end of the window. Example: landscope controls runs/mnist
+    Nothing is trained again; missing earlier stages run first. Example: landscope controls runs/mnist
     """
     _one_stage(folder, "controls", study, as_json)
+
+
+@app.command
+def dynamics(folder: Run, *, study: Maker = None, as_json: AsJson = False) -> None:
+    """Measure the dynamics: the restoring force of all weights, responses to kicks, the edge of stability.
+
+    The training goes on from the end of the window. Missing earlier stages run first. Example: landscope dynamics
+    runs/mnist
+    """
+    _one_stage(folder, "dynamics", study, as_json)
 
 
 @app.command

@@ -6,23 +6,37 @@ from landscope.landscape.dimension import (
     learning_dimension,
     learning_dimension_over_time,
     sharp_dimension,
+    sharp_dimension_is_bound,
 )
 from landscope.landscape.flatness import Flatness, flatness
+from landscope.landscape.invariant import InvariantFlatness, invariant_flatness
+from landscope.landscape.learning_coefficient import LearningCoefficient, learning_coefficient
+from landscope.landscape.loss_forms import LossForms, loss_forms
 from landscope.landscape.preconditioned import Preconditioned, adam_preconditioner
 from landscope.landscape.profile import LossProfiles, ProfileFits, fit_profiles, loss_profiles
+from landscope.landscape.sharpness import BatchSharpness, batch_sharpness
 
 __all__ = [
+    "BatchSharpness",
     "Flatness",
+    "LossForms",
+    "InvariantFlatness",
+    "LearningCoefficient",
     "LossProfiles",
     "Preconditioned",
     "ProfileFits",
     "adam_preconditioner",
+    "batch_sharpness",
     "directional_curvature",
     "fit_profiles",
     "flatness",
     "flatness_until_flat",
+    "invariant_flatness",
+    "learning_coefficient",
     "learning_dimension",
     "learning_dimension_over_time",
+    "loss_forms",
     "loss_profiles",
     "sharp_dimension",
+    "sharp_dimension_is_bound",
 ]

@@ -16,7 +16,16 @@ from landscope.landscape.flatness import Flatness, flatness, joined
 from landscope.protocols import LossLandscape, ProgressCallback, silent
 from landscope.trajectory import Trajectory
 
-__all__ = ["learning_dimension", "learning_dimension_over_time", "sharp_dimension", "flatness_until_flat"]
+__all__ = [
+    "flatness_until_flat",
+    "learning_dimension",
+    "learning_dimension_over_time",
+    "sharp_dimension",
+    "sharp_dimension_is_bound",
+]
+
+_PATIENCE = 64
+"""Directions in a row without a sharp one after which the count is taken as complete."""
 
 
 def sharp_dimension(flatness: Flatness, threshold: float) -> int:
@@ -46,6 +55,44 @@ def sharp_dimension(flatness: Flatness, threshold: float) -> int:
     return int((flatness.bracketed & (flatness.width < threshold)).sum())
 
 
+def sharp_dimension_is_bound(
+    flatness: Flatness, threshold: float, *, n_directions: int | None = None, patience: int = _PATIENCE
+) -> bool:
+    r"""Whether D_s of the measured directions is only a lower bound, since sharp ones may lie beyond the last.
+
+    The count is complete where all N directions of the space were measured, or where the last ``patience`` measured
+    directions hold no sharp one. If a share q of the directions near the end were sharp, no sharp one among p in a row
+    would have the probability (1 - q)^p <= exp(-q p): with p = 64 a share above 3/64 is excluded with 95 %. In every
+    other case the count is "at least", also where some of the last directions are not sharp.
+
+    Args:
+        flatness: Flatness F_i of the measured directions, in rank order.
+        threshold: Largest flatness of a sharp direction, as in :func:`sharp_dimension`.
+        n_directions: Number N of directions of the space; unknown by default.
+        patience: Number p of directions in a row.
+
+    Returns:
+        True where D_s is a lower bound.
+
+    Raises:
+        InputError: If the threshold or the patience is not positive.
+
+    Example:
+        All directions that were measured are sharp, but the space has more.
+
+        >>> import torch
+        >>> from landscope.landscape import flatness
+        >>> from landscope.synthetic import InverseGaussian
+        >>> F = flatness(InverseGaussian(torch.full((9,), 8.0)), torch.zeros(9), torch.eye(9)[:3])
+        >>> sharp_dimension_is_bound(F, 1.5), sharp_dimension_is_bound(F, 1.5, n_directions=3)
+        (True, False)
+    """
+    check_positive("threshold", threshold)
+    check_count("patience", patience, minimum=1)
+    sharp = flatness.bracketed & (flatness.width < threshold)
+    return len(sharp) != n_directions and (len(sharp) < patience or bool(sharp[-patience:].any()))
+
+
 def flatness_until_flat(
     landscape: LossLandscape,
     w0: Float[Tensor, " N"],
@@ -53,12 +100,13 @@ def flatness_until_flat(
     threshold: float,
     *,
     rtol: float = 1e-3,
-    patience: int = 64,
+    patience: int = _PATIENCE,
     progress: ProgressCallback = silent,
 ) -> Flatness:
     """Measure flatness in rank order until the directions are flat, enough for :func:`sharp_dimension`.
 
     The measurement proceeds in groups of ``patience`` directions, and stops after a group without a sharp direction.
+    Where it stops at the last direction instead, :func:`sharp_dimension_is_bound` says whether D_s is "at least".
 
     Args:
         landscape: Any landscape.

@@ -16,8 +16,8 @@ from landscope.directions.principal import principal_modes
 from landscope.directions.ranks import log_spaced_ranks
 from landscope.errors import InputError
 from landscope.landscape.flatness import Flatness, flatness
-from landscope.law.intervals import exponents_without_each, jackknife_interval
 from landscope.law.spectrum import modes_for_share, spectrum_exponent
+from landscope.law.time_blocks import NO_INTERVAL, TimeBlocks, TimeInterval, reasons
 from landscope.noise.mode_statistics import ModeStatistics, mode_statistics
 from landscope.power_law import PowerLaw, fit_power_law
 from landscope.protocols import LossLandscape, ProgressCallback
@@ -26,7 +26,6 @@ from landscope.trajectory import Trajectory
 
 __all__ = ["Exponents", "fit_exponents", "measure_exponents", "variance_flatness"]
 
-_NOTHING = (math.nan, math.nan)
 _EXPONENTS = ("psi", "psi_D", "psi_tau")
 _FEWEST_MODES = 3
 
@@ -39,7 +38,9 @@ class Exponents(
 ):
     """How variance, noise strength and memory depend on flatness, for one set of directions on one window.
 
-    Exponents are NaN where fewer than three modes can be fitted. Intervals are 95 % intervals from blocks of time.
+    Exponents are NaN where fewer than three modes can be fitted. Intervals are 95 % intervals from blocks of time, for
+    the exponent that the same directions show in a window without end; (NaN, NaN) where the window is too short for
+    one (:class:`landscope.law.time_blocks.TimeBlocks`).
 
     Args:
         name: Name of the directions and of the window.
@@ -51,6 +52,7 @@ class Exponents(
         psi_tau_interval: Its interval.
         gamma: sigma_i^2 ~ i^(-gamma) over the ranks asked for.
         gamma_interval: Its interval.
+        interval_reason: Why an exponent has no interval; empty where all have one.
         modes_for_90_percent: Rank n at which modes 2 to n hold 90 % of the variance without mode 1; k + 1 where k modes
             hold less.
         variance: sigma_i^2, ``[k]``.
@@ -66,8 +68,8 @@ class Exponents(
         mode_range: First and last mode considered.
         flatness_range: Smallest and largest F fitted.
         n_used: Modes fitted.
-        n_censored: Moving modes in the range left out: no flatness within reach, or, in the equilibrium control, not
-            equilibrated.
+        n_censored: Moving modes in the range left out: no flatness within reach, or, in the equilibrium control, no
+            stationary state at this learning rate.
         n_still: Modes in the range left out because the window did not move along them.
     """
 
@@ -80,6 +82,7 @@ class Exponents(
     psi_tau_interval: tuple[float, float]
     gamma: float
     gamma_interval: tuple[float, float]
+    interval_reason: str
     modes_for_90_percent: int
     variance: Float[Tensor, " k"]
     velocity_variance: Float[Tensor, " k"]
@@ -252,7 +255,8 @@ def fit_exponents(
     identity and no evidence (paper, Eqs. 8, 12 and 13). Modes whose flatness is censored, and modes along which the
     window did not move (:func:`landscope.directions.moving`), are counted and left out. Intervals come from blocks of
     time (a jackknife with modes and flatness held fixed), never from the scatter of modes about the line: modes are
-    not independent. They do not hold the spread over seeds, and are too narrow where a mode is slower than a block.
+    not independent. They do not hold the spread over seeds. There is none where the modes relax too slowly for it, or
+    where the window shifts the exponent; ``interval_reason`` says so.
 
     Args:
         name: Name of the row in a table.
@@ -288,13 +292,13 @@ def fit_exponents(
     # One set of modes for all three exponents: those that move in both senses.
     moves = statistics.moves[rows]
     used = in_range & moves & flatness.bracketed
-    found, intervals = dict.fromkeys(_EXPONENTS, math.nan), dict.fromkeys(_EXPONENTS, _NOTHING)
+    found, intervals = dict.fromkeys(_EXPONENTS, math.nan), dict.fromkeys(_EXPONENTS, TimeInterval(NO_INTERVAL))
     fit = None
     if int(used.sum()) >= _FEWEST_MODES:
         # The nearest measured rank stands for one that was not measured: the fit is over all modes of the range.
         fitted = used.nonzero()[:, 0].repeat_interleave(_ranks_nearest_to_each(ranks)[used])
         fit, found, intervals = _fits(flatness.width[fitted], statistics, rows[fitted])
-    gamma, gamma_interval = spectrum_exponent(statistics, spectrum_ranks)
+    gamma, intervals["gamma"] = spectrum_exponent(statistics, spectrum_ranks)
 
     def at_ranks(values: Tensor, fill: float | bool) -> Tensor:
         return torch.full((len(statistics.variance),), fill, dtype=values.dtype).index_copy(0, rows, values)
@@ -302,13 +306,14 @@ def fit_exponents(
     return Exponents(
         name=name,
         psi=found["psi"],
-        psi_interval=intervals["psi"],
+        psi_interval=intervals["psi"].ends,
         psi_D=found["psi_D"],
-        psi_D_interval=intervals["psi_D"],
+        psi_D_interval=intervals["psi_D"].ends,
         psi_tau=found["psi_tau"],
-        psi_tau_interval=intervals["psi_tau"],
+        psi_tau_interval=intervals["psi_tau"].ends,
         gamma=gamma,
-        gamma_interval=gamma_interval,
+        gamma_interval=intervals["gamma"].ends,
+        interval_reason=reasons(intervals),
         modes_for_90_percent=modes_for_share(statistics.variance, statistics.total_variance, 0.9),
         variance=statistics.variance,
         velocity_variance=statistics.velocity_variance,
@@ -321,7 +326,7 @@ def fit_exponents(
         residual=fit.residual if fit else math.nan,
         rank_correlation=_rank_correlation(ranks[used], flatness.width[used]),
         mode_range=fitted_range,
-        flatness_range=fit.fit_range if fit else _NOTHING,
+        flatness_range=fit.fit_range if fit else NO_INTERVAL,
         n_used=int(used.sum()),
         n_censored=int((in_range & moves & ~flatness.bracketed).sum()),
         n_still=int((in_range & ~moves).sum()),
@@ -349,16 +354,14 @@ def _range_within(fit_modes: tuple[int, int], ranks: Int[Tensor, " m"]) -> tuple
 
 def _fits(
     width: Float[Tensor, " n"], statistics: ModeStatistics, rows: Int[Tensor, " n"]
-) -> tuple[PowerLaw, dict[str, float], dict[str, tuple[float, float]]]:
+) -> tuple[PowerLaw, dict[str, float], dict[str, TimeInterval]]:
     """The law of the variance, the three exponents, and their intervals, over some directions."""
-    fit = fit_power_law(width, statistics.variance[rows])
-    found = {"psi": -fit.exponent, "psi_D": -fit_power_law(width, statistics.velocity_variance[rows]).exponent}
-    without = {
-        "psi": -exponents_without_each(width, statistics.moments[:, :, rows]),
-        "psi_D": -exponents_without_each(width, statistics.velocity_moments[:, :, rows], about_mean=False),
-    }
-    found["psi_tau"], without["psi_tau"] = found["psi"] - found["psi_D"], without["psi"] - without["psi_D"]
-    return fit, found, {key: jackknife_interval(without[key], found[key]) for key in _EXPONENTS}
+    fit, blocks = fit_power_law(width, statistics.variance[rows]), TimeBlocks(width, statistics, rows)
+    psi, noise = -fit.exponent, -fit_power_law(width, statistics.velocity_variance[rows]).exponent
+    intervals = {
+        "psi": blocks.variance(psi), "psi_D": blocks.velocity_variance(noise), "psi_tau": blocks.time(psi - noise)
+    }  # fmt: skip
+    return fit, {"psi": psi, "psi_D": noise, "psi_tau": psi - noise}, intervals
 
 
 def _rank_correlation(ranks: Int[Tensor, " n"], width: Float[Tensor, " n"]) -> float:

@@ -15,21 +15,9 @@ from torch import Tensor
 from landscope.power_law import fit_power_laws_resampled
 
 __all__ = [
-    "exponent_interval", "exponents_without_each", "jackknife_interval", "mean_with_interval", "mean_with_spread",
+    "exponents_without_each", "jackknife_interval", "mean_with_interval", "mean_with_spread",
     "prediction_band", "seed_interval", "with_interval",
 ]  # fmt: skip
-
-
-def exponent_interval(
-    x: Float[Tensor, " n"], blocks: Float[Tensor, "b 2 n"], exponent: float, level: float = 0.95
-) -> tuple[float, float]:
-    r"""Interval of the exponent of the variance on x, by the jackknife over blocks of time.
-
-    With :math:`s_j` the exponent without block j, :math:`\mathrm{se}^2 = \frac{b-1}{b} \sum_j (s_j - \bar s)^2`, and
-    Student's quantile with b - 1 degrees of freedom. Ten blocks are too few for percentiles of a bootstrap, which
-    also lose the variance between blocks.
-    """
-    return jackknife_interval(exponents_without_each(x, blocks), exponent, level)
 
 
 def exponents_without_each(
@@ -42,7 +30,13 @@ def exponents_without_each(
 
 
 def jackknife_interval(without: Float[Tensor, " b"], value: float, level: float = 0.95) -> tuple[float, float]:
-    """The interval of ``value`` from its values without each block."""
+    r"""The interval of ``value`` from its values without each block of time.
+
+    With :math:`s_j` the value without block j, :math:`\mathrm{se}^2 = \frac{b-1}{b} \sum_j (s_j - \bar s)^2`, and
+    Student's quantile with b - 1 degrees of freedom. Ten blocks are too few for percentiles of a bootstrap, which
+    also lose the variance between blocks. It holds for blocks that are long against the memory of the process
+    (:class:`landscope.law.time_blocks.TimeBlocks` decides that).
+    """
     count = len(without)
     stderr = float(((count - 1) / count * (without - without.mean()).square().sum()).sqrt())
     reach = float(stats.t.ppf(0.5 + level / 2, count - 1)) * stderr

@@ -13,13 +13,13 @@ from torch import Tensor
 from landscope.directions.directions import Directions
 from landscope.landscape.flatness import Flatness
 from landscope.law.exponents import Exponents, fit_exponents, measure_exponents
-from landscope.noise.mode_statistics import mode_statistics
+from landscope.noise.mode_statistics import ModeStatistics, mode_statistics
 from landscope.power_law import errors_in_variables_exponent, fit_power_law
 from landscope.protocols import LossLandscape
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
 
-__all__ = ["Sensitivity", "exponents_over", "measure_sensitivity"]
+__all__ = ["Sensitivity", "exponents_over", "measure_sensitivity", "measured_error_ratio"]
 
 _NOTHING = (math.nan, math.nan)
 
@@ -95,7 +95,7 @@ def measure_sensitivity(
     rows.append(
         (f"flatness at {levels[0]} L0 instead of {levels[1]} L0", fit_exponents("", motion, smaller, fit_modes))
     )
-    rows += _slopes(own)
+    rows += _slopes(own, measured_error_ratio(own, motion, widths, smaller, rtol=rtol))
     start = int((everything.steps < int(window.steps[0])).sum())
     for epochs in _EPOCHS if rows_per_epoch is not None else ():
         rows_needed = epochs * (rows_per_epoch or 1)
@@ -135,7 +135,40 @@ def exponents_over(row: Exponents, first: int, last: int) -> tuple[float, float,
     return psi, noise, psi - noise
 
 
-def _slopes(own: Exponents) -> list[tuple[str, tuple[float, float, float]]]:
+def measured_error_ratio(
+    own: Exponents, motion: ModeStatistics, widths: Flatness, smaller: Flatness, *, rtol: float
+) -> float:
+    r"""Deming's delta for ln sigma^2 against ln F, from errors that were measured.
+
+    .. math:: \delta = \frac{\langle \mathrm{se}^2(\ln \sigma_i^2) \rangle_i}
+              {\mathrm{rtol}^2/2 + \mathrm{Var}_i[\ln(F_i'/F_i)]/2}
+
+    The error of the variance is that of the jackknife over ten blocks of time. A flatness is the distance of two
+    crossings, each known to rtol at most; F' is the flatness at another ratio, and what its logarithm scatters about a
+    common factor is shared by two measurements, half of it each. Means are over the modes fitted.
+
+    Args:
+        own: Exponents of the window, which name the modes fitted.
+        motion: Statistics of the window along the modes.
+        widths: Flatness of the first modes.
+        smaller: Flatness of the same modes at another ratio.
+        rtol: Tolerance of the crossings.
+
+    Returns:
+        The ratio; NaN where fewer than three modes have both flatnesses.
+    """
+    count = len(widths.width)
+    kept = own.used[:count] & smaller.bracketed
+    if int(kept.sum()) < 3:
+        return math.nan
+    rest = (motion.moments.sum(dim=0) - motion.moments) / (len(motion.moments) - 1)
+    without = torch.log(rest[:, 1] - rest[:, 0].square())[:, :count][:, kept]
+    error = (len(without) - 1) * without.var(dim=0, correction=0)
+    scatter = float(torch.log(smaller.width[kept] / widths.width[kept]).var())
+    return float(error.mean()) / (rtol**2 / 2 + scatter / 2)
+
+
+def _slopes(own: Exponents, measured: float) -> list[tuple[str, tuple[float, float, float]]]:
     """Orthogonal and inverse regression beside least squares of the variance on the flatness."""
     width = own.width[own.used]
     if len(width) < 3:
@@ -146,7 +179,9 @@ def _slopes(own: Exponents) -> list[tuple[str, tuple[float, float, float]]]:
         first, second, third = (-errors_in_variables_exponent(width, y, error_ratio=ratio) for y in sides)
         return first, second, third
 
+    known = math.isfinite(measured) and measured > 0
     return [
+        *([(f"errors in both as measured (delta {measured:.3g})", slopes(measured))] if known else []),
         ("errors in both, of equal size (orthogonal)", slopes(1.0)),
         ("errors in F only (inverse regression)", slopes(1e-9)),
     ]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from landscope.directions.directions import Directions
 from landscope.directions.moving import ROUNDING, moving
-from landscope.law.intervals import exponent_interval
+from landscope.law.time_blocks import NO_INTERVAL, TimeBlocks, TimeInterval
 from landscope.noise.mode_statistics import ModeStatistics
 from landscope.power_law import fit_power_law
 from landscope.results import Result, stamp
@@ -154,12 +154,11 @@ def modes_for_share(variance: Float[Tensor, " k"], total: float, share: float) -
     return int((held < share).sum()) + 2
 
 
-def spectrum_exponent(motion: ModeStatistics, ranks: tuple[int, int]) -> tuple[float, tuple[float, float]]:
+def spectrum_exponent(motion: ModeStatistics, ranks: tuple[int, int]) -> tuple[float, TimeInterval]:
     """The exponent gamma of sigma_i^2 ~ i^(-gamma) with its interval; NaN where fewer than three ranks move."""
     rank = torch.arange(1, len(motion.variance) + 1, dtype=torch.float64)
     used = (rank >= ranks[0]) & (rank <= ranks[1]) & motion.moves
     if int(used.sum()) < 3:
-        return math.nan, (math.nan, math.nan)
-    exponent = fit_power_law(rank[used], motion.variance[used]).exponent
-    low, high = exponent_interval(rank[used], motion.moments[:, :, used], exponent)
-    return -exponent, (-high, -low)
+        return math.nan, TimeInterval(NO_INTERVAL)
+    gamma = -fit_power_law(rank[used], motion.variance[used]).exponent
+    return gamma, TimeBlocks(rank[used], motion, used.nonzero()[:, 0]).variance(gamma)

@@ -10,24 +10,38 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope.directions.directions import Directions
+from landscope.directions.moving import moving
 from landscope.errors import InputError
 from landscope.landscape.flatness import Flatness
+from landscope.law.intervals import jackknife_interval
+from landscope.power_law import fit_power_laws_resampled
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
 
 __all__ = ["Growth", "measure_growth"]
 
+_FEWEST_DIRECTIONS, _FEWEST_WINDOWS = 3, 5
+_NOTHING = (math.nan, math.nan)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Growth(
-    Result, kind="window_growth", dims={"epochs": ("length",), "variance": ("length", "mode"), "width": ("mode",)}
-):
+    Result,
+    kind="window_growth",
+    dims={
+        "epochs": ("length",), "variance": ("length", "mode"), "width": ("mode",),
+        "psi": ("length",), "psi_interval": ("length", "end"),
+    },
+):  # fmt: skip
     """Variance against the length of the window, along directions that were not chosen by it.
 
     Args:
         epochs: Lengths.
         variance: sigma_i^2 within windows of that length, mean over those that fit, ``[lengths, k]``.
         width: F_i of the directions, NaN where not within reach.
+        psi: Exponent of the variance in windows of each length, sigma^2(T) ~ F^(-psi), over directions with motion and
+            a flatness within reach; NaN where these are fewer than three.
+        psi_interval: Its 95 % interval from leaving out each window, ``[lengths, 2]``; NaN below five windows.
         flat_exponent: Slope of ln sigma^2 on ln length, median of the flattest quarter: 0 stationary, 1 diffusion.
         sharp_exponent: The same of the sharpest quarter.
     """
@@ -35,12 +49,17 @@ class Growth(
     epochs: Float[Tensor, " lengths"]
     variance: Float[Tensor, "lengths k"]
     width: Float[Tensor, " k"]
+    psi: Float[Tensor, " lengths"]
+    psi_interval: Float[Tensor, "lengths 2"]
     flat_exponent: float
     sharp_exponent: float
 
 
 def measure_growth(everything: Trajectory, basis: Directions, widths: Flatness, steps_per_epoch: int) -> Growth:
-    """How the variance along a basis grows with the window, from one epoch to all that was recorded.
+    """How the variance along a basis grows with the window, from one epoch to all that was recorded, and psi with it.
+
+    Variances of windows one after another are nearly independent: in short ones the direction diffuses, and the
+    variance is that of the window's own steps; in long ones it relaxed many times. So intervals leave out windows.
 
     Args:
         everything: All that was recorded.
@@ -61,11 +80,13 @@ def measure_growth(everything: Trajectory, basis: Directions, widths: Flatness, 
         )
     theta = basis.project_trajectory(everything)
     lengths = [epochs for epochs in (1, 2, 5, 10, 20, 50, 100) if epochs <= available]
-    rows = []
+    rows, exponents = [], []
     for epochs in lengths:
         count = epochs * steps_per_epoch
         pieces = [theta[start : start + count] for start in range(0, len(theta) - count + 1, count)]
-        rows.append(torch.stack([piece.var(dim=0, correction=0) for piece in pieces]).mean(dim=0))
+        of_windows = torch.stack([piece.var(dim=0, correction=0) for piece in pieces])
+        rows.append(of_windows.mean(dim=0))
+        exponents.append(_psi(of_windows, widths))
     variance = torch.stack(rows)
     slope = torch.full((theta.shape[1],), math.nan, dtype=torch.float64)
     if len(lengths) > 1:
@@ -78,7 +99,23 @@ def measure_growth(everything: Trajectory, basis: Directions, widths: Flatness, 
         epochs=torch.tensor(lengths, dtype=torch.float64),
         variance=variance,
         width=widths.width,
+        psi=torch.tensor([value for value, _ in exponents], dtype=torch.float64),
+        psi_interval=torch.tensor([interval for _, interval in exponents], dtype=torch.float64),
         flat_exponent=float(slope[order[-quarter:]].median()),
         sharp_exponent=float(slope[order[:quarter]].median()),
         provenance=stamp(steps_per_epoch=steps_per_epoch),
     )
+
+
+def _psi(variances: Float[Tensor, "windows k"], widths: Flatness) -> tuple[float, tuple[float, float]]:
+    """The exponent of the mean variance of some windows, and its interval by leaving out each."""
+    mean = variances.mean(dim=0)
+    used = moving(mean) & widths.bracketed
+    if int(used.sum()) < _FEWEST_DIRECTIONS:
+        return math.nan, _NOTHING
+    count, width = len(variances), widths.width[used]
+    psi = -float(fit_power_laws_resampled(width, mean[None, used])[0])
+    if count < _FEWEST_WINDOWS:
+        return psi, _NOTHING
+    without = (variances.sum(dim=0) - variances)[:, used] / (count - 1)
+    return psi, jackknife_interval(-fit_power_laws_resampled(width, without), psi)

@@ -12,9 +12,10 @@ from torch import Tensor
 from landscope.directions.directions import Directions
 from landscope.errors import InputError
 from landscope.landscape.flatness import Flatness
-from landscope.law.intervals import exponents_without_each, jackknife_interval
-from landscope.noise.finite_window import stationary_variance, window_factor
+from landscope.law.time_blocks import NO_INTERVAL, TimeBlocks, TimeInterval, reasons
+from landscope.noise.finite_window import window_factor
 from landscope.noise.mode_statistics import mode_statistics
+from landscope.noise.step_rule import StepRule
 from landscope.power_law import fit_power_law
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
@@ -22,7 +23,6 @@ from landscope.trajectory import Trajectory
 __all__ = ["WindowLimit", "window_limit"]
 
 _FEWEST = 3
-_NOTHING = (math.nan, math.nan)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -33,24 +33,28 @@ class WindowLimit(
 ):
     """Variances along eigenvectors of the curvature: measured, expected in the window, and in a window without end.
 
-    Exponents are NaN where fewer than three directions can be fitted. Intervals are 95 % intervals from blocks of time.
+    Exponents are NaN where fewer than three directions can be fitted. Intervals are 95 % intervals from blocks of time,
+    (NaN, NaN) where the directions relax too slowly for them (:class:`landscope.law.time_blocks.TimeBlocks`).
 
     Args:
+        name: Name of the eigenvectors.
         curvature: lambda_k, ``[k]``.
         variance: sigma_k^2(T) of the window.
-        predicted: kappa(alpha lambda_k T/(1 - beta)) sigma_k^2(infinity): what a stationary process shows.
-        limit: sigma_k^2(infinity) = D_k (1 + beta)/(2 alpha lambda_k).
-        relaxations: Length of the window in relaxation times of the direction.
+        predicted: kappa(x_k) sigma_k^2(infinity): what a stationary process shows.
+        limit: sigma_k^2(infinity), D_k/(2 alpha lambda_k) for plain SGD.
+        relaxations: x_k, the length of the window in relaxation times of the direction.
         width: Flatness F_k; NaN where it is not within reach.
         used: Directions fitted: positive curvature, motion, and a flatness within reach.
         psi: Exponent of the measured variance, sigma^2 ~ F^(-psi).
         psi_interval: Its interval.
         psi_predicted: Exponent of ``predicted``.
         psi_infinity: Exponent of ``limit``: the law of a process with this noise and curvature in a window without end.
-        psi_infinity_interval: Its interval.
+        psi_infinity_interval: Its interval; curvature and flatness are held fixed.
+        interval_reason: Why an exponent has no interval; empty where both have one.
         n_used: Directions fitted.
     """
 
+    name: str
     curvature: Float[Tensor, " k"]
     variance: Float[Tensor, " k"]
     predicted: Float[Tensor, " k"]
@@ -63,6 +67,7 @@ class WindowLimit(
     psi_predicted: float
     psi_infinity: float
     psi_infinity_interval: tuple[float, float]
+    interval_reason: str
     n_used: int
 
 
@@ -71,31 +76,36 @@ def window_limit(
     window: Trajectory,
     flatness: Flatness,
     *,
-    learning_rate: float,
-    momentum: float = 0.0,
+    learning_rate: float | Float[Tensor, " T"],
+    rule: StepRule | None = None,
 ) -> WindowLimit:
     r"""Compare a window with a stationary process of the same noise and curvature, direction by direction.
 
-    .. math:: \sigma_k^2(T) = \frac{D_k (1+\beta)}{2\alpha\lambda_k}\,
-              \kappa\!\left(\frac{\alpha\lambda_k T}{1-\beta}\right), \qquad
-              \sigma_k^2(\infty) \sim F_k^{-\psi_\infty}
+    .. math:: \sigma_k^2(T) = \kappa(x_k)\, \sigma_k^2(\infty), \qquad
+              x_k = \sum_{t=1}^T \alpha_t \left(\frac{\gamma\lambda_k}{1-\beta} + w\right), \qquad
+              \sigma_k^2(\infty) = \frac{D_k (1+\beta)}{2\bar\alpha\gamma\lambda_k} \sim F_k^{-\psi_\infty}
 
-    along eigenvectors of the curvature, which the variance did not choose. The window alone makes psi larger than
+    along eigenvectors of the curvature, which the variance did not choose; the last form is that of SGD with
+    momentum beta, see :class:`landscope.noise.StepRule` for others. The window alone makes psi larger than
     psi_infinity: flat directions need 1/(alpha lambda) steps to reach their variance. With noise proportional to
     curvature, D ~ lambda, psi_infinity is 0.
+
+    Where the learning rate changes, the noise of a step has the variance alpha_t^2 s^2 and the limit is the mean
+    of alpha_t s^2/(2 lambda). So :math:`\bar\alpha = \langle\alpha^2\rangle/\langle\alpha\rangle` stands beside D.
 
     Args:
         eigenvectors: Eigenvectors of the Gauss-Newton matrix or the Hessian, with their eigenvalues.
         window: The window.
         flatness: Flatness along the same directions.
-        learning_rate: alpha.
-        momentum: Heavy-ball momentum beta.
+        learning_rate: alpha, or that of each row.
+        rule: Step of the optimiser; plain SGD by default.
 
     Returns:
         The variances and the three exponents.
 
     Raises:
-        InputError: If the window has other weights or fewer than 21 rows, or the flatness is that of other directions.
+        InputError: If the window has other weights, fewer than 21 rows or rows at uneven distances, the learning rate
+            is not positive, or the flatness is that of other directions.
 
     Example:
         >>> import landscope as ls, torch
@@ -115,23 +125,25 @@ def window_limit(
             hint="Measure it along these eigenvectors.",
         )
     motion, curvature = mode_statistics(eigenvectors, window), eigenvectors.values
-    steps = float(window.steps[-1] - window.steps[0] + 1)
-    relaxations = (learning_rate * curvature * steps / (1 - momentum)).clamp(min=0)
-    limit = stationary_variance(motion.velocity_variance, curvature, learning_rate=learning_rate, momentum=momentum)
-    predicted = torch.where(curvature > 0, limit * window_factor(relaxations), math.nan)
+    rule, rates, spacing = StepRule() if rule is None else rule, _rates(window, learning_rate), _spacing(window)
+    total, alpha = spacing * float(rates.sum()), float(rates.square().sum() / rates.sum())
+    relaxations = rule.relaxation_rate(total * curvature, total * rule.decoupled_decay).clamp(min=0)
+    pulls, decay = (alpha * curvature).clamp(min=0), alpha * rule.decoupled_decay
+    limit = motion.velocity_variance * rule.variance_over_velocity(pulls, decay, spacing=spacing)
+    predicted = torch.where(relaxations > 0, limit * window_factor(relaxations), math.nan)
     used = (curvature > 0) & motion.moves & flatness.bracketed
     psi = predicted_psi = psi_infinity = math.nan
-    psi_interval = infinity_interval = _NOTHING
+    intervals = dict.fromkeys(("psi", "psi_infinity"), TimeInterval(NO_INTERVAL))
     if int(used.sum()) >= _FEWEST:
         width = flatness.width[used]
         psi = -fit_power_law(width, motion.variance[used]).exponent
         predicted_psi = -fit_power_law(width, predicted[used]).exponent
         psi_infinity = -fit_power_law(width, limit[used]).exponent
-        psi_interval = jackknife_interval(-exponents_without_each(width, motion.moments[:, :, used]), psi)
+        blocks = TimeBlocks(width, motion, used.nonzero()[:, 0])
         # The curvature is fixed, so that blocks of the velocity decide how well the limit is known.
-        blocks = motion.velocity_moments[:, :, used] / curvature[used]
-        infinity_interval = jackknife_interval(-exponents_without_each(width, blocks, about_mean=False), psi_infinity)
+        intervals = {"psi": blocks.variance(psi), "psi_infinity": blocks.velocity_variance(psi_infinity)}
     return WindowLimit(
+        name=eigenvectors.name,
         curvature=curvature,
         variance=motion.variance,
         predicted=predicted,
@@ -140,10 +152,32 @@ def window_limit(
         width=torch.where(flatness.bracketed, flatness.width, math.nan),
         used=used,
         psi=psi,
-        psi_interval=psi_interval,
+        psi_interval=intervals["psi"].ends,
         psi_predicted=predicted_psi,
         psi_infinity=psi_infinity,
-        psi_infinity_interval=infinity_interval,
+        psi_infinity_interval=intervals["psi_infinity"].ends,
+        interval_reason=reasons(intervals),
         n_used=int(used.sum()),
-        provenance=stamp(learning_rate=learning_rate, momentum=momentum, directions=eigenvectors.name),
+        provenance=stamp(learning_rate=alpha, rule=dataclasses.asdict(rule)),
     )
+
+
+def _rates(window: Trajectory, learning_rate: float | Tensor) -> Float[Tensor, " T"]:
+    rates = torch.as_tensor(learning_rate, dtype=torch.float64).expand(len(window))
+    if not bool(((rates > 0) & torch.isfinite(rates)).all()):
+        raise InputError(
+            expected="a positive learning rate at every row", got=f"{float(rates.min()):g}",
+            hint="Pass learning_rate=, one number or one a row.",
+        )  # fmt: skip
+    return rates
+
+
+def _spacing(window: Trajectory) -> int:
+    """Steps between two rows."""
+    gaps = window.steps.diff().unique()
+    if len(gaps) > 1:
+        raise InputError(
+            expected="rows at even distances", got=f"{int(gaps.min())} to {int(gaps.max())} steps",
+            hint="Cut the trajectory with .window(...).",
+        )  # fmt: skip
+    return int(gaps[0])

@@ -15,6 +15,7 @@ from landscope.errors import InputError
 from landscope.landscape.lines import steps_for
 from landscope.landscape.profile import quadratic_fit
 from landscope.minibatch_lines import count_left_out, start_batch_lines
+from landscope.noise.trimmed import trimmed_mean_square
 from landscope.protocols import Ensemble, ProgressCallback
 from landscope.results import Result, stamp
 
@@ -34,7 +35,7 @@ class MinibatchEnsemble(
         **dict.fromkeys(
             (
                 "mean_stiffness", "mean_square_stiffness", "centre_spread", "centre_scale", "mean_field_ratio",
-                "predicted_velocity_variance", "predicted_flatness", "n_good",
+                "predicted_velocity_variance", "trimmed_velocity_variance", "predicted_flatness", "n_good",
             ),
             ("mode",),
         ),
@@ -68,6 +69,9 @@ class MinibatchEnsemble(
         excess_kurtosis: Excess kurtosis of the three parameters, ``[k, 3]``; 0 for a normal distribution.
         mean_field_ratio: Ratio <(L_0 M theta)^2> / (<L_0^2><M^2><theta^2>), ``[k]``; 1 if Eq. 12 may factorise.
         predicted_velocity_variance: Velocity variance D_i of Eq. 12; NaN without a learning rate.
+        trimmed_velocity_variance: The same without the tenth of the theta_i^mu farthest from zero, scaled so that
+            normal ones give Eq. 12 (:func:`landscope.noise.trimmed.trimmed_mean_square`): the second moment of
+            theta^mu = -slope/stiffness may not exist.
         predicted_flatness: Flatness F_i = sqrt(8/M_ii) of Eq. 10, with the log-curvature M_ii of the averaged springs
             at w0.
         n_left_out: Number of samples outside all minibatches, if the batch size does not divide the data.
@@ -92,6 +96,7 @@ class MinibatchEnsemble(
     excess_kurtosis: Float[Tensor, "k 3"]
     mean_field_ratio: Float[Tensor, " k"]
     predicted_velocity_variance: Float[Tensor, " k"]
+    trimmed_velocity_variance: Float[Tensor, " k"]
     predicted_flatness: Float[Tensor, " k"]
     n_left_out: int
 
@@ -215,6 +220,7 @@ def _statistics(row: dict[str, Tensor], loss0: Tensor, learning_rate: float | No
     mean_force = (share * force).sum()
     log_curvature = (share * stiffness).sum() + (share * (force - mean_force).square()).sum()
     squares = weight.square().mean() * stiffness.square().mean() * centre.square().mean()
+    bulk = trimmed_mean_square(centre) / centre.square().mean()
     return {
         **unknown,
         "mean_stiffness": stiffness.mean(),
@@ -223,6 +229,7 @@ def _statistics(row: dict[str, Tensor], loss0: Tensor, learning_rate: float | No
         "centre_scale": 1.4826 * centre.abs().median(),
         "mean_field_ratio": (weight * force).square().mean() / squares,
         "predicted_velocity_variance": (math.nan if learning_rate is None else learning_rate**2) * squares,
+        "trimmed_velocity_variance": (math.nan if learning_rate is None else learning_rate**2) * squares * bulk,
         "predicted_flatness": torch.sqrt(8 / log_curvature),
         "correlations": torch.stack([correlation[0, 1], correlation[0, 2], correlation[1, 2]]),
         "skewness": normed.pow(3).mean(dim=1),
@@ -237,5 +244,6 @@ _NAMES = (
     "centre_scale",
     "mean_field_ratio",
     "predicted_velocity_variance",
+    "trimmed_velocity_variance",
     "predicted_flatness",
 )

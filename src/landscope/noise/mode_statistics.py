@@ -13,6 +13,7 @@ from landscope.directions.directions import Directions, check_is_directions
 from landscope.directions.moving import moving, rounding_strength
 from landscope.directions.variance import total_variance
 from landscope.noise.cosine_content import cosine_content
+from landscope.noise.relaxation import chosen_by_variance, time_of_means
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
 
@@ -26,10 +27,16 @@ class ModeStatistics(
     Result,
     kind="mode_statistics",
     dims={
-        **dict.fromkeys(("variance", "velocity_variance", "moves", "drift_share", "cosine_content"), ("mode",)),
+        **dict.fromkeys(
+            (
+                "variance", "velocity_variance", "moves", "drift_share", "cosine_content", "integrated_time",
+                "velocity_time",
+            ),
+            ("mode",),
+        ),
         **dict.fromkeys(("moments", "velocity_moments"), ("block", "moment", "mode")),
     },
-):
+):  # fmt: skip
     """Variances of positions and velocities along directions, with their parts in ten stretches of time.
 
     Args:
@@ -41,6 +48,11 @@ class ModeStatistics(
         velocity_moments: The same of the velocity.
         drift_share: Share of the squared displacements of the stretches that points one way; NaN where nothing moves.
         cosine_content: Likeness of coordinate k to the k-th cosine of a random walk; NaN where nothing moves.
+        integrated_time: Integrated autocorrelation time of theta_i, in rows: twice the relaxation time of a relaxing
+            direction (:func:`landscope.noise.relaxation.time_of_means`).
+        velocity_time: The same of v_i^2: how long the strength of the noise keeps its value.
+        chosen_here: Whether the directions are the principal modes of this very window
+            (:func:`landscope.noise.relaxation.chosen_by_variance`).
         total_variance: Sum of the variance over all N directions.
         n_steps: Rows T.
     """
@@ -52,6 +64,9 @@ class ModeStatistics(
     velocity_moments: Float[Tensor, "b 2 k"]
     drift_share: Float[Tensor, " k"]
     cosine_content: Float[Tensor, " k"]
+    integrated_time: Float[Tensor, " k"]
+    velocity_time: Float[Tensor, " k"]
+    chosen_here: bool
     total_variance: float
     n_steps: int
 
@@ -96,6 +111,9 @@ def mode_statistics(directions: Directions, window: Trajectory) -> ModeStatistic
         velocity_moments=block_variances(velocity, _BLOCKS),
         drift_share=torch.where(moves, drift_share(theta, _BLOCKS), torch.nan),
         cosine_content=torch.where(moves, cosine_content(centred), torch.nan),
+        integrated_time=time_of_means(centred),
+        velocity_time=time_of_means(velocity.square()),
+        chosen_here=chosen_by_variance(centred),
         total_variance=total_variance(window),
         n_steps=len(window),
         provenance=stamp(directions=directions.name, source=dict(window.provenance)),

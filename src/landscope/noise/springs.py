@@ -31,8 +31,8 @@ class Springs(
         **dict.fromkeys(
             (
                 "ranks", "width", "velocity_variance", "mean_stiffness", "centre_spread", "centre_scale",
-                "predicted_velocity_variance", "predicted_flatness", "mean_field_ratio", "median_r_squared",
-                "good_share",
+                "predicted_velocity_variance", "trimmed_velocity_variance", "predicted_flatness", "mean_field_ratio",
+                "median_r_squared", "good_share",
             ),
             ("mode",),
         ),
@@ -51,6 +51,8 @@ class Springs(
         centre_spread: Root mean square sigma~_i of the centres.
         centre_scale: Robust estimate of sigma~_i from the median.
         predicted_velocity_variance: Velocity variance by Eq. 12.
+        trimmed_velocity_variance: Velocity variance by Eq. 12 without the tenth of the centres farthest from
+            zero, as in :class:`landscope.noise.MinibatchEnsemble`.
         predicted_flatness: Flatness by Eq. 10.
         mean_field_ratio: Ratio of the joint moment to the product in Eq. 12, as in
             :class:`landscope.noise.MinibatchEnsemble`.
@@ -76,6 +78,7 @@ class Springs(
     centre_spread: Float[Tensor, " k"]
     centre_scale: Float[Tensor, " k"]
     predicted_velocity_variance: Float[Tensor, " k"]
+    trimmed_velocity_variance: Float[Tensor, " k"]
     predicted_flatness: Float[Tensor, " k"]
     mean_field_ratio: Float[Tensor, " k"]
     median_r_squared: Float[Tensor, " k"]
@@ -165,6 +168,7 @@ _COPIED = (
     "centre_spread",
     "centre_scale",
     "predicted_velocity_variance",
+    "trimmed_velocity_variance",
     "mean_field_ratio",
     "correlations",
     "skewness",

@@ -10,8 +10,11 @@ import plotly.graph_objects as go
 import torch
 from torch import Tensor
 
+from landscope.law.equilibrium import Equilibrium
 from landscope.law.exponents import Exponents
+from landscope.law.one_window import OneWindow
 from landscope.law.window_growth import Growth
+from landscope.noise.mode_statistics import ModeStatistics
 from landscope.plots.style import (
     FIT,
     FRESH,
@@ -26,10 +29,17 @@ from landscope.plots.style import (
     new_figure,
     numbers,
     panels,
+    ranks_of,
 )
 from landscope.surrogates.epoch_noise import crossover_curvature, epoch_noise_time
 
-__all__ = ["correlation_time_by_sampling", "equilibrium", "exponents", "variance_against_window"]
+__all__ = [
+    "correlation_time_by_sampling",
+    "equilibrium",
+    "exponents",
+    "variance_after_correction",
+    "variance_against_window",
+]
 
 
 def exponents(rows: Sequence[Exponents]) -> go.Figure:
@@ -109,11 +119,44 @@ def variance_against_window(window_growth: Growth) -> go.Figure:
     return figure
 
 
-def equilibrium(run: Exponents, control: Exponents) -> go.Figure:
-    """Variance against flatness along Hessian eigenvectors, of the run and of isotropic noise at its solution."""
+def variance_after_correction(correction: OneWindow, fresh: ModeStatistics | None = None) -> go.Figure:
+    """Variance against rank: in-sample, as one window predicts the next, and in the next window.
+
+    Args:
+        correction: The correction.
+        fresh: Statistics of fresh data along the same modes, where there are any.
+    """
+    figure = new_figure("rank i", "variance σ<sub>i</sub>²", log_x=True, log_y=True)
+    rank = ranks_of(len(correction.corrected))
+    add_points(figure, rank, numbers(correction.variance), "in-sample", OWN)
+    if fresh is not None:
+        add_points(figure, rank, numbers(fresh.variance[: len(rank)]), "fresh data", FRESH)
+    add_line(figure, rank, numbers(correction.corrected), "predicted from one window", WALK)
+    if correction.separable_reason:
+        name = f"separable model: not applicable ({correction.separable_reason.split(':')[0]})"
+        figure.add_scatter(x=[None], y=[None], name=name, mode="lines", line={"color": FIT, "dash": "dot"})
+    else:
+        add_line(figure, rank, numbers(correction.separable), "predicted, separable model", FIT, dash="dot")
+    return figure
+
+
+def equilibrium(run: Exponents, control: Exponents, expected: Equilibrium) -> go.Figure:
+    """Variance against flatness along Hessian eigenvectors, of the run and of isotropic noise in the same window."""
     figure = new_figure("flatness F<sub>i</sub>", "variance σ<sub>i</sub>²", log_x=True, log_y=True)
-    for row, name, color in ((run, "the run (SGD)", OWN), (control, "isotropic Langevin", FRESH)):
-        x, y = numbers(row.width[row.used]), numbers(row.variance[row.used])
+    # The strength of the noise is free: both are drawn about the same middle.
+    middle = [row.variance[row.used].log().mean() for row in (run, control)]
+    shift = float((middle[0] - middle[1]).exp())
+    for row, name, color, scale in (
+        (run, "the run (SGD)", OWN, 1.0), (control, "isotropic Langevin", FRESH, shift)
+    ):  # fmt: skip
+        x, y = numbers(row.width[row.used]), numbers(row.variance[row.used] * scale)
         add_points(figure, x, y, f"{name}, ψ = {row.psi:.2f}", color, 5)
+    used = expected.used
+    order = torch.argsort(expected.width[used])
+    x, y = numbers(expected.width[used][order]), numbers(expected.expected[used][order] * shift)
+    figure.add_scatter(
+        x=x, y=y, mode="lines", name=f"its expectation, ψ = {expected.psi_expected:.2f}",
+        line={"color": FRESH, "width": 1},
+    )  # fmt: skip
     few_ticks(figure)
     return figure

@@ -20,6 +20,7 @@ from landscope.plots.style import (
     NULL,
     OWN,
     PALETTE,
+    PROCESS,
     WALK,
     add_level,
     add_line,
@@ -222,20 +223,33 @@ def flatness_against_rank(flatness: Flatness, surrogates: Sequence[Exponents]) -
     return figure
 
 
-def variance_against_flatness(in_sample: Exponents, fresh: Exponents | None, nulls: Sequence[Exponents]) -> go.Figure:
-    """Fig. 2D: variance against flatness, in-sample, in fresh data, and for the null model."""
-    return _by_flatness("variance σ<sub>i</sub>²", "variance", "psi", "ψ", in_sample, fresh, nulls)
+def variance_against_flatness(
+    in_sample: Exponents,
+    fresh: Exponents | None,
+    nulls: Sequence[Exponents],
+    processes: Sequence[Exponents] = (),
+) -> go.Figure:
+    """Fig. 2D: variance against flatness, in-sample, in fresh data, for shuffled increments and for a process."""
+    return _by_flatness("variance σ<sub>i</sub>²", "variance", "psi", "ψ", in_sample, fresh, nulls, processes)
 
 
-def noise_against_flatness(in_sample: Exponents, fresh: Exponents | None, nulls: Sequence[Exponents]) -> go.Figure:
+def noise_against_flatness(
+    in_sample: Exponents,
+    fresh: Exponents | None,
+    nulls: Sequence[Exponents],
+    processes: Sequence[Exponents] = (),
+) -> go.Figure:
     """Fig. 3B, D: velocity variance against flatness."""
-    return _by_flatness(
-        "velocity variance D<sub>i</sub>", "velocity_variance", "psi_D", "ψ<sub>D</sub>", in_sample, fresh, nulls
-    )
+    title, symbol = "velocity variance D<sub>i</sub>", "ψ<sub>D</sub>"
+    return _by_flatness(title, "velocity_variance", "psi_D", symbol, in_sample, fresh, nulls, processes)
 
 
 def correlation_time_against_flatness(
-    in_sample: Exponents, fresh: Exponents | None, nulls: Sequence[Exponents], white_time: float | None = None
+    in_sample: Exponents,
+    fresh: Exponents | None,
+    nulls: Sequence[Exponents],
+    processes: Sequence[Exponents] = (),
+    white_time: float | None = None,
 ) -> go.Figure:
     """Fig. 3B, tau: correlation time against flatness, with the value for white velocities in fresh data."""
     figure = _by_flatness(
@@ -246,6 +260,7 @@ def correlation_time_against_flatness(
         in_sample,
         fresh,
         nulls,
+        processes,
     )
     flatness = numbers(in_sample.width[in_sample.used])
     if white_time is not None and len(flatness):
@@ -262,13 +277,15 @@ def _by_flatness(
     in_sample: Exponents,
     fresh: Exponents | None,
     nulls: Sequence[Exponents],
+    processes: Sequence[Exponents],
 ) -> go.Figure:
     figure = new_figure("flatness F<sub>i</sub>", title, log_x=True, log_y=True)
-    for number, law in enumerate(nulls):
-        figure.add_scatter(
-            x=numbers(law.width[law.used]), y=numbers(getattr(law, quantity)[law.used]), name="shuffled increments",
-            mode="markers", marker={"color": NULL, "size": 3}, legendgroup="null", showlegend=number == 0,
-        )  # fmt: skip
+    for laws, name, color in ((nulls, "shuffled increments", NULL), (processes, "finite-window process", PROCESS)):
+        for number, law in enumerate(laws):
+            figure.add_scatter(
+                x=numbers(law.width[law.used]), y=numbers(getattr(law, quantity)[law.used]), name=name,
+                mode="markers", marker={"color": color, "size": 3}, legendgroup=name, showlegend=number == 0,
+            )  # fmt: skip
     measured = [
         (law, *rest) for law, *rest in ((fresh, "fresh data", FRESH), (in_sample, "in-sample", OWN)) if law is not None
     ]

@@ -103,6 +103,8 @@ def spring_predictions(springs: Springs) -> go.Figure:
     ratio = springs.predicted_velocity_variance / springs.velocity_variance
     add_points(figure, ranks, numbers(springs.predicted_flatness / springs.width), "flatness F (Eq. 10)", OWN)
     add_points(figure, ranks, numbers(ratio), "velocity variance D (Eq. 12)", FRESH)
+    trimmed = springs.trimmed_velocity_variance / springs.velocity_variance
+    add_points(figure, ranks, numbers(trimmed), "D, largest tenth of θ trimmed", PALETTE[3])
     add_points(figure, ranks, numbers(springs.mean_field_ratio), "joint moment / product (mean field)", NULL)
     add_level(figure, 1)
     figure.update_yaxes(range=[-4, 4])  # larger ratios mean that the prediction fails

@@ -6,7 +6,8 @@ import plotly.graph_objects as go
 
 from landscope.directions.directions import Directions
 from landscope.landscape.profile import LossProfiles
-from landscope.plots.controls import variance_against_window
+from landscope.plots.controls import variance_after_correction, variance_against_window
+from landscope.plots.edge import oscillation_by_direction
 from landscope.plots.landscape import (
     flatness_against_rank,
     loss_profiles,
@@ -14,7 +15,10 @@ from landscope.plots.landscape import (
     variance_spectrum,
 )
 from landscope.plots.noise import mean_squared_displacement, spring_statistics
+from landscope.plots.response import response_and_correlation
+from landscope.plots.run_limit import variance_and_relaxation
 from landscope.plots.style import OWN, add_points, new_figure, numbers, ranks_of
+from landscope.plots.window_limit import variance_along_curvature
 from landscope.results import register_picture
 
 __all__ = ["values_against_rank"]
@@ -41,6 +45,11 @@ for _kind, _draw in {
     "exponents": lambda found: variance_against_flatness(found, None, ()),
     "velocity_statistics": mean_squared_displacement,
     "springs": spring_statistics,
+    "edge_of_stability": oscillation_by_direction,
+    "one_window": variance_after_correction,
     "window_growth": variance_against_window,
+    "run_limit": variance_and_relaxation,
+    "direct_response": response_and_correlation,
+    "window_limit": variance_along_curvature,
 }.items():
     register_picture(_kind, _draw)

@@ -31,7 +31,7 @@ __all__ = [
     "two_axes",
 ]
 
-OWN, FRESH, NULL, WALK, FIT = "#1f5fa8", "#d9760b", "#9aa0a6", "#4a4a4a", "#b3261e"
+OWN, FRESH, NULL, WALK, FIT, PROCESS = "#1f5fa8", "#d9760b", "#9aa0a6", "#4a4a4a", "#b3261e", "#2e7d32"
 PALETTE = ("#1f5fa8", "#d9760b", "#2e7d32", "#7b3fa0")
 MANY_COLORS = (*PALETTE, FIT, "#00838f", "#8d6e63", "#c2185b", "#827717", "#000000")
 HEIGHT = 420

@@ -20,6 +20,12 @@ CAPTIONS = {
         "total variance. PCA of any finite window gives a falling curve, so only a difference from grey and dotted "
         "tells something about the training.",
     ),
+    "spectrum_exponents": (
+        "A, exponents.",
+        "Exponent of the spectrum over the ranks from i/1.5 to 1.5 i. A plateau, a power law and a faster decay are "
+        "three levels; dashed: the ranks between which the exponent γ is fitted. Grey and green: modes of the steps in "
+        "random order, and of a stationary process in a window as long. Where they bend, the window bends them.",
+    ),
     "accumulated_variance": (
         "B. Number of modes.",
         "Share of modes 2 to n in the variance without mode 1. Dashed: 90 %, and the n that reaches it. A random walk "
@@ -55,8 +61,15 @@ CAPTIONS = {
     "variance_against_flatness": (
         "D. Variance against flatness.",
         "Blue: modes and variances from one window, as in the paper. Orange: the same modes and flatness, with "
-        "variances of fresh data. Grey: the same analysis of the steps in random order. The law is an effect of the "
-        "training only if blue and orange agree and grey differs.",
+        "variances of fresh data. Grey: the same analysis of the steps in random order. Green: a stationary process "
+        "with the run's noise and curvature in a window as long. A law that green shows too comes from noise, "
+        "curvature and the length of the window.",
+    ),
+    "variance_along_curvature": (
+        "A window without end.",
+        "Variance along eigenvectors of the curvature against flatness along them: measured (blue), expected of a "
+        "stationary process in a window as long (grey), and of the same process in a window without end (green), "
+        "whose exponent is ψ∞.",
     ),
     "minibatch_profiles": (
         "A. Minibatch losses.",
@@ -73,6 +86,12 @@ CAPTIONS = {
         "Correlation time τ = σ²/D against flatness. Grey: the same steps in random order, which have no memory; PCA "
         "of a finite window makes their slope, so an equal slope in blue is an artefact. Dotted: τ of steps without "
         "memory along directions that were chosen without the window.",
+    ),
+    "correlation_times_from_velocities": (
+        "Eq. 13.",
+        "Correlation time of each mode, as variance over noise strength (blue) and from the measured correlations of "
+        "the steps up to an epoch (orange). Grey: steps without memory, along the modes of their own window; dotted: "
+        "along given directions. Where correlations cancel, orange is a small difference of large sums and scatters.",
     ),
     "velocity_autocorrelation": (
         "Memory of velocities.",
@@ -92,7 +111,8 @@ CAPTIONS = {
     "spring_predictions": (
         "Eqs. 10 and 12.",
         "Predictions of the spring model divided by measurements; 1 means agreement. Grey: the joint moment divided by "
-        "the product of means, which the model takes as 1. Ratios beyond the axis are not shown.",
+        "the product of means, which the model takes as 1. Trimmed: without the tenth of the minibatch minima that are "
+        "farthest from w₀, which may dominate the second moment. Ratios beyond the axis are not shown.",
     ),
     "temperature_profiles": (
         "A. Profiles.",
@@ -116,6 +136,11 @@ CAPTIONS = {
         "D, inset.",
         "Active temperature against loss at the saved steps of the training.",
     ),
+    "cooling_rates_against_flatness": (
+        "Freezing.",
+        "Rate at which the active temperature of each mode falls after the first epoch. Flat directions that freeze "
+        "faster than sharp ones make the points rise.",
+    ),
     "active_modes": (
         "Active modes.",
         "Number of modes with 99 % of the variance in each recorded epoch, with and without the first mode. It cannot "
@@ -125,6 +150,11 @@ CAPTIONS = {
         "Drift.",
         "1/L over time, a straight line if the loss falls by a drift along one direction. Grey: the slope if the "
         "weights move along this direction alone.",
+    ),
+    "loss_forms_along_drift": (
+        "Form of the loss.",
+        "ln L along the first mode from w₀, with three fits. The paper's exponential is a straight line here. Over a "
+        "short path every smooth curve is nearly straight, so it must be better than the others.",
     ),
     "loss_along_drift": (
         "Along the drift.",
@@ -146,11 +176,17 @@ CAPTIONS = {
         "Every row of the table with its 95 % interval. Dashed: values of the paper; solid line: zero. A surrogate "
         "near the row in-sample means that the analysis makes this exponent without the training.",
     ),
+    "flatness_at_two_levels": (
+        "Level of flatness.",
+        "Flatness read at two multiples of the loss at w₀. If only the height of the points changes, exponents do not "
+        "depend on the level.",
+    ),
     "equilibrium": (
         "Equilibrium.",
-        "Variance along Hessian eigenvectors, for the run (blue) and for isotropic Langevin noise at the same solution "
-        "(orange). Orange must rise with flatness (Einstein relation); if it does not, the method is at fault. Only "
-        "directions in equilibrium are shown.",
+        "Variance along Hessian eigenvectors, for the run (blue) and for isotropic noise (orange) in a bowl with the "
+        "same curvature, at the same learning rate, in a window as long and along the same directions; its strength is "
+        "scaled to that of the run. Line: its expectation. In a window without end its variance would rise as the "
+        "square of flatness (Einstein relation); in this window it rises as the line.",
     ),
     "correlation_time_by_sampling": (
         "Sampling.",
@@ -158,15 +194,73 @@ CAPTIONS = {
         "Lines: effect of the order alone in a quadratic bowl. A time that changes with the order does not come from "
         "the landscape.",
     ),
+    "oscillation_by_direction": (
+        "Oscillation.",
+        "Share of the variance at frequencies above 1/4 a step: near 0 the weights move slowly, at 1/2 they are white "
+        "noise, near 1 they jump from side to side at each step. Blue: eigenvectors of the curvature, against learning "
+        "rate times curvature; red: stationary SGD in a bowl of that curvature. Orange: principal modes. Bars: 95 %. "
+        "Points on the red line need no more than a bowl; the vertical line is the edge of stability.",
+    ),
     "stationarity": (
         "Stationarity.",
         "Ratio of Yaida's relation after the training went on with replacement, because the relation needs independent "
         "minibatches. It is 1 where restoring force and noise balance, and 0 for free diffusion.",
     ),
+    "response_and_correlation": (
+        "Response.",
+        "Displacement after a kick along a mode, over the kick, from twin trainings on the same minibatches (solid), "
+        "beside the autocorrelation of the training that was not kicked (dotted). In a bowl with independent noise "
+        "both fall in the same way; a short training makes the autocorrelation fall too fast.",
+    ),
+    "response_temperature": (
+        "Effective temperature.",
+        "Mean squared displacement over twice the response to a constant force (blue, with standard errors), against "
+        "flatness. In thermal equilibrium it is the same along every mode. Grey: the strength of the noise alone. "
+        "Where blue and grey agree, the noise has no memory and the loss acts as a bowl. Along orange modes drift "
+        "dominates.",
+    ),
+    "invariant_flatness": (
+        "Flatness in the metric of the model.",
+        "Flatness of each mode as a distance in the Fisher information (the Hessian for a model that is no classifier),"
+        " which units of the weights cannot change, against plain flatness. If curvature is all there is to flatness, "
+        "every point lies on the level of a bowl, or on that of a loss whose logarithm is quadratic.",
+    ),
+    "learning_coefficient": (
+        "Learning coefficient.",
+        "Loss above that at w₀ along Langevin chains of the recorded weights. The mean after the burn-in is the local "
+        "learning coefficient λ, half the number of stiff directions in a bowl; half the sharp dimension D_s stands "
+        "beside it. Chains that still rise give too small a number.",
+    ),
     "variance_against_window": (
         "Growth.",
         "Variance along Hessian eigenvectors against the length of the window, relative to the shortest one. A "
         "variance that grows like free diffusion (dotted) is a property of the window, not of the landscape.",
+    ),
+    "psi_in_growing_windows": (
+        "Exponent over the recording.",
+        "Exponent of variance against flatness along Hessian eigenvectors, in windows of growing length from all that "
+        "was recorded. Bars: 95 % intervals over the windows of one length; the longest have none. An exponent that "
+        "changes with the window is a property of the window. Dashed: the limit of relaxation with the run's own noise "
+        "and curvature.",
+    ),
+    "variance_and_relaxation": (
+        "Relaxation.",
+        "Variance along eigenvectors of the curvature (blue) beside the variance that the step noise and a restoring "
+        "force give in the same window: the force of the recorded weights alone (grey), and the force of all weights "
+        "(orange). Red: the limit in a window without end, where the run shows one.",
+    ),
+    "psi_against_window": (
+        "Exponent and window.",
+        "Exponent of variance against flatness along eigenvectors of the curvature in windows of growing length, with "
+        "95 % intervals. Dotted: the exponent that relaxation with the force of all weights gives. Dashed: its limit. "
+        "Points off the dotted line mean that the limit is not identified.",
+    ),
+    "variance_after_correction": (
+        "One window corrected.",
+        "Variance along the principal modes in-sample (blue) and in fresh data (orange). Line: the variance in fresh "
+        "data as the window alone predicts it, by holding out each of its frequencies in turn. Where the line meets "
+        "orange, the difference from blue is the selection of the modes. A drift raises the whole line. Dotted: the "
+        "prediction of random-matrix theory, if all modes relax alike.",
     ),
 }
 """Label and text of each figure."""

@@ -8,6 +8,7 @@ from typing import Any
 import jinja2
 from plotly.offline import get_plotlyjs
 
+from landscope.claims.multiplicity import false_verdicts
 from landscope.law.intervals import with_interval
 
 __all__ = ["render"]
@@ -32,5 +33,7 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"headings": _HEADING.findall, "with_interval": with_interval}
+    environment.filters |= {
+        "headings": _HEADING.findall, "with_interval": with_interval, "false_verdicts": false_verdicts,
+    }  # fmt: skip
     return environment.get_template(template).render(plotly_js=get_plotlyjs(), **values)

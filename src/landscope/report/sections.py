@@ -21,7 +21,7 @@ class FigureSection:
 
     key: str
     title: str
-    stage: Literal["law", "noise", "controls"]
+    stage: Literal["law", "noise", "controls", "dynamics"]
     figures: tuple[str, ...]
 
 
@@ -30,13 +30,17 @@ SECTIONS = (
         "motion",
         "Fig. 1: motion of the weights",
         "law",
-        ("variance_spectrum", "accumulated_variance", "path_along_first_modes", "path_along_later_modes"),
+        (
+            "variance_spectrum", "spectrum_exponents", "accumulated_variance", "path_along_first_modes",
+            "path_along_later_modes",
+        ),
     ),
     FigureSection(
         "flatness",
         "Fig. 2: flatness",
         "law",
-        ("loss_profiles", "log_loss_profiles", "flatness_against_rank", "variance_against_flatness"),
+        ("loss_profiles", "log_loss_profiles", "flatness_against_rank", "variance_against_flatness",
+         "variance_along_curvature"),
     ),
     FigureSection(
         "noise",
@@ -44,7 +48,8 @@ SECTIONS = (
         "noise",
         (
             "minibatch_profiles", "noise_against_flatness", "correlation_time_against_flatness",
-            "velocity_autocorrelation", "mean_squared_displacement", "spring_statistics", "spring_predictions",
+            "correlation_times_from_velocities", "velocity_autocorrelation", "mean_squared_displacement",
+            "spring_statistics", "spring_predictions",
         ),
     ),
     FigureSection(
@@ -53,20 +58,36 @@ SECTIONS = (
         "noise",
         (
             "temperature_profiles", "temperature_against_flatness", "temperature_profiles_over_training",
-            "temperature_over_training", "temperature_against_loss", "active_modes",
+            "temperature_over_training", "temperature_against_loss", "cooling_rates_against_flatness", "active_modes",
         ),
     ),
     FigureSection(
         "drift",
         "Sections S1 to S3: drift and curvature",
         "noise",
-        ("inverse_loss_over_training", "loss_along_drift", "flatness_and_curvature", "noise_against_curvature"),
+        (
+            "inverse_loss_over_training", "loss_forms_along_drift", "loss_along_drift", "flatness_and_curvature",
+            "noise_against_curvature",
+        ),
     ),
     FigureSection(
         "controls",
         "Controls",
         "controls",
-        ("exponents", "equilibrium", "correlation_time_by_sampling", "stationarity", "variance_against_window"),
+        (
+            "exponents", "variance_after_correction", "flatness_at_two_levels", "equilibrium",
+            "variance_against_window", "psi_in_growing_windows",
+        ),
+    ),
+    FigureSection(
+        "dynamics",
+        "Dynamics and geometry: restoring force, response, edge of stability, invariants",
+        "dynamics",
+        (
+            "correlation_time_by_sampling", "stationarity", "variance_and_relaxation", "psi_against_window",
+            "response_and_correlation", "response_temperature", "oscillation_by_direction",
+            "invariant_flatness", "learning_coefficient",
+        ),
     ),
 )  # fmt: skip
 """Every figure of the page but that of the training, which stands beside the facts of the training."""

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from landscope import plots
+from landscope.claims.multiplicity import false_verdicts
 from landscope.claims.verdict import Judgement
 from landscope.errors import InputError, StorageError
 from landscope.progress import Reporter
@@ -128,7 +129,7 @@ def _as_markdown(results: Reproduction, times: Sequence[Sequence[str]]) -> str:
     parts = [
         f"Data {plan.settings.data}, {plan.seeds} seeds where a table does not say otherwise. Verdicts are computed "
         "from means over seeds.",
-        _table(*claims_table(judgements)) if judgements else "",
+        *([_table(*claims_table(judgements)), str(false_verdicts(judgements))] if judgements else []),
     ]
     for section in results.sections:
         if section.rows:

@@ -8,8 +8,11 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from landscope.claims.correlation_time import median_time_over_window
 from landscope.claims.exponents import NULL_NAME, PROCESS_NAME
 from landscope.claims.fig1 import few_modes_control
+from landscope.claims.one_sided import ONE_SIDED, one_sided
+from landscope.claims.regimes import regime_values
 from landscope.claims.statements import judged
 from landscope.claims.verdict import Control, Judgement, Measurement
 from landscope.law.exponents import Exponents
@@ -18,14 +21,14 @@ from landscope.law.inverse_relation import FRESH, IN_SAMPLE, SHUFFLED
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.study import saved
 from landscope.study.exponents import EXPONENTS, row_results
-from landscope.study.stages.finite_window import PROCESS
+from landscope.study.stages.finite_window import PROCESS, PROCESS_FRESH
 
 __all__ = ["COLUMNS", "LAW_ROWS", "SeedSummary", "pooled_control"]
 
 COLUMNS = ("B", "alpha", "seeds", "row", *EXPONENTS)
 """Headings of the table of exponents."""
 
-LAW_ROWS = (IN_SAMPLE, FRESH, SHUFFLED)
+LAW_ROWS = (IN_SAMPLE, FRESH, PROCESS, PROCESS_FRESH, SHUFFLED)
 """Rows of the table that the stage law makes; the controls add others."""
 
 
@@ -79,7 +82,7 @@ class SeedSummary:
     def _exponents(self) -> dict[str, dict[str, list[float]]]:
         """The rows of the table of exponents that all runs have; surrogates of one run are no independent values."""
         named: dict[str, list[list[Exponents]]] = {}
-        for result in row_results(self.settings.n_nulls):
+        for result in row_results(self.settings.n_nulls, self.settings.n_processes):
             if all(run.has(result.name) for run in self.runs):
                 found = [run.load(result.name, result.kind) for run in self.runs]
                 named.setdefault(found[0].name, []).append(found)
@@ -95,8 +98,9 @@ class SeedSummary:
         for control in (control for measurement in single for control in measurement.controls):
             named.setdefault(control.name, []).append(control)
         rows = {NULL_NAME: SHUFFLED, PROCESS_NAME: PROCESS}
-        draws = {name: self.rows.get(row, {}).get(key, []) for name, row in rows.items()}
-        controls = {name: pooled_control(same, draws.get(name)) for name, same in named.items()}
+        draws = {name: self._draws(row, key) for name, row in rows.items()}
+        pooled = {name: pooled_control(same, draws.get(name)) for name, same in named.items()}
+        controls = {name: one_sided(key, control) if name in rows else control for name, control in pooled.items()}
         notes = {measurement.note for measurement in single}
         note = notes.pop() if len(notes) == 1 else ""
         mean = Measurement.over_seeds([measurement.value for measurement in single], note=note)
@@ -107,13 +111,42 @@ class SeedSummary:
             controls[NULL_NAME] = few_modes_control(mean.value, nulls, dim)
         return dataclasses.replace(mean, controls=tuple(controls.values()))
 
+    def _draws(self, row: str, key: str) -> list[float]:
+        """The value of a claim in each run under a null that was drawn, the mean of the run's draws."""
+        if key not in ONE_SIDED:
+            return self.rows.get(row, {}).get(key, [])
+        settings = self.settings
+        results = (
+            [saved.process(n) for n in range(settings.n_processes)]
+            if row == PROCESS
+            else [saved.null(n) for n in range(settings.n_nulls)]
+        )
+        found = [
+            [
+                _one_sided_value(key, run, run.load(result.name, result.kind))
+                for result in results
+                if run.has(result.name)
+            ]
+            for run in self.runs
+        ]
+        return [statistics.fmean(values) for values in found if values]
+
+
+def _one_sided_value(key: str, run: ExperimentRun, row: Exponents) -> float:
+    """The value of a one-sided claim in a row of exponents of a run."""
+    settings = run.settings
+    if key == "short_correlation_time":
+        n_rows = run.load(saved.STATISTICS.name, saved.STATISTICS.kind).n_steps
+        return median_time_over_window(row, n_rows, settings.fit_modes)
+    return regime_values(row, settings.spectrum_ranks, settings.fit_modes[1])[key]
+
 
 def pooled_control(same: Sequence[Control], draws: Sequence[float] | None = None) -> Control:
     """One control of all runs.
 
     A null that was drawn has the band of its draws, one a run: the mean of the surrogates of the run. A control that
     must agree has an interval of the mean over seeds, which more seeds make narrower. A control that must differ has
-    the hull of all bands.
+    the hull of all bands. What one run does not identify, all together do not.
 
     Args:
         same: The control of each run.
@@ -131,4 +164,5 @@ def pooled_control(same: Sequence[Control], draws: Sequence[float] | None = None
         band = seed_interval([(low + high) / 2 for low, high in bands])
     else:
         band = (min(low for low, _ in bands), max(high for _, high in bands))
-    return Control(first.name, band, first.must, finding)
+    unidentified = next((control.unidentified for control in same if control.unidentified), "")
+    return dataclasses.replace(first, band=band, finding=finding, unidentified=unidentified)

@@ -14,7 +14,14 @@ from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.risk.evaluation import BlockLosses
 
-__all__ = ["check_autograd", "gradient", "hessian_vector_product", "mean_gradient", "weighted_gradient"]
+__all__ = [
+    "check_autograd",
+    "gradient",
+    "hessian_vector_product",
+    "mean_gradient",
+    "mean_hessian_vector_product",
+    "weighted_gradient",
+]
 
 
 def check_autograd() -> None:
@@ -89,6 +96,18 @@ def mean_gradient(blocks: BlockLosses, space: ParameterSpace, w: Tensor, rows: T
     """Gradient of the mean loss of some samples."""
     w = _leaf(w)
     with torch.enable_grad():
-        losses = blocks.picked(space.unflatten(w), rows.to(w.device))
-        total = for_float64(losses).sum(dtype=torch.float64) / len(rows)
-        return torch.autograd.grad(total, w)[0]
+        return torch.autograd.grad(_mean(blocks, space, w, rows), w)[0]
+
+
+def mean_hessian_vector_product(
+    blocks: BlockLosses, space: ParameterSpace, w: Tensor, rows: Tensor, vector: Tensor
+) -> Tensor:
+    """Hessian of the mean loss of some samples, times a vector."""
+    w = _leaf(w)
+    with torch.enable_grad(), plain_kernels():
+        return hessian_times(_mean(blocks, space, w, rows), w, vector)
+
+
+def _mean(blocks: BlockLosses, space: ParameterSpace, w: Tensor, rows: Tensor) -> Tensor:
+    losses = blocks.picked(space.unflatten(w), rows.to(w.device))
+    return for_float64(losses).sum(dtype=torch.float64) / len(rows)

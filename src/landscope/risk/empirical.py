@@ -314,13 +314,13 @@ class EmpiricalRisk:
         return MinibatchRisk(self, batches, n_left_out=n_samples - batches.numel())
 
     def mean_gradient(self, w: Float[Tensor, " N"], rows: Int[Tensor, " B"]) -> Float[Tensor, " N"]:
-        """The gradient at ``w`` of the mean loss of some samples, in the dtype of the model.
-
-        Args:
-            w: Selected weights.
-            rows: Indices of the samples in the data.
-        """
+        """The gradient at ``w`` of the mean loss of some samples, by their indices in the data."""
         return derivatives.mean_gradient(self._blocks, self.space, self._checked("w", w), rows)
+
+    def mean_hessian_vector_product(self, w: Tensor, rows: Int[Tensor, " B"], vector: Tensor) -> Tensor:
+        """The Hessian at ``w[N]`` of the mean loss of some samples, times ``vector[N]``."""
+        w, vector = self._checked("w", w), self._checked("vector", vector)
+        return derivatives.mean_hessian_vector_product(self._blocks, self.space, w, rows, vector)
 
     def weighted_gradient(self, w: Float[Tensor, " N"], weights: Float[Tensor, " M"]) -> Float[Tensor, " N"]:
         r"""The gradient :math:`\sum_k c_k \nabla d_k(w)` of a weighted sum of the losses of all samples.

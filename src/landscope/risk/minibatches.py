@@ -52,6 +52,12 @@ class MinibatchRisk:
         for rows in self.batches:
             yield self._risk.mean_gradient(w, rows)
 
+    def batch_hessian_vector_product(
+        self, w: Float[Tensor, " N"], number: int, vector: Float[Tensor, " N"]
+    ) -> Float[Tensor, " N"]:
+        r"""The product :math:`\nabla^2 L^\mu(w)\, v` of one minibatch, by its number."""
+        return self._risk.mean_hessian_vector_product(w, self.batches[number], vector)
+
     def gradient(self, w: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         """Gradient of the mean over minibatches."""
         return for_float64(torch.stack(list(self.batch_gradients(w)))).double().mean(dim=0).to(w)

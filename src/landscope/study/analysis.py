@@ -224,6 +224,11 @@ class Analysis:
         return self.recorded.learning_rate[rows]
 
     @property
+    def has_every_rate(self) -> bool:
+        """Whether every row of the window has its learning rate."""
+        return not bool(torch.isnan(self.window.learning_rate).any())
+
+    @property
     def _has_no_rates(self) -> bool:
         """Whether the rows say nothing of the learning rate, as those of an imported recording."""
         return bool(torch.isnan(self.recorded.learning_rate).all())
@@ -296,6 +301,16 @@ class Analysis:
     def nulls(self) -> list[Exponents]:
         """The exponents of the shuffled increments that were made."""
         return [self.folder.load(name, Exponents) for name in self.folder.names(saved.SHUFFLED)]
+
+    @property
+    def processes(self) -> list[Exponents]:
+        """The exponents of the finite-window processes that were made, along their own modes."""
+        return [self.folder.load(name, Exponents) for name in self.folder.names(saved.PROCESS)]
+
+    @property
+    def processes_fresh(self) -> list[Exponents]:
+        """Their exponents along the same modes, in their next windows."""
+        return [self.folder.load(name, Exponents) for name in self.folder.names(saved.PROCESS_FRESH)]
 
     @property
     def history(self) -> TrainingHistory | None:

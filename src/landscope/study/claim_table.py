@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from landscope.claims.multiplicity import false_verdicts
 from landscope.claims.verdict import Judgement
 from landscope.law.intervals import with_interval
 from landscope.study.text_table import TextTable
@@ -21,6 +22,7 @@ class ClaimTable(TextTable, list[Judgement]):
         >>> claims
         claim  verdict         measured        claimed
         psi    not reproduced  1.5 [1.4, 1.6]  about 4
+        Chance: of 1 verdicts of reproduced or not reproduced, 1 rest on 95 % intervals; among the 1 claims...
         >>> claims[0].verdict
         'not reproduced'
     """
@@ -34,3 +36,7 @@ class ClaimTable(TextTable, list[Judgement]):
              with_interval(judgement.measurement.value, judgement.measurement.interval, ".3g"), judgement.claim.quoted]
             for judgement in self
         ]  # fmt: skip
+
+    def notes(self) -> list[str]:
+        """How many verdicts chance may have made."""
+        return [str(false_verdicts(self))]

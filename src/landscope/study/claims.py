@@ -4,43 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 
-from landscope.claims import controls, fig1, fig2, fig3, fig5, sec_s2, sec_s3
+from landscope.claims import controls, edge, fig1, fig2, fig3, fig5, response, run_limit, sec_s2, sec_s3
 from landscope.claims.statements import judged
 from landscope.claims.verdict import Measurement
 from landscope.law.exponents import Exponents
 from landscope.noise.noise_and_curvature import NoiseAndCurvature
 from landscope.study import saved
 from landscope.study.analysis import Analysis
+from landscope.study.claim_group import ClaimGroup
 from landscope.study.claim_table import ClaimTable
-from landscope.study.saved import Saved
-from landscope.study.stages.controls import near_curvature
+from landscope.study.text_claims import TEXT_GROUPS
 from landscope.study.training_facts import training_facts
 
 __all__ = ["judgements_of", "layers_of", "measurements_of"]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Group:
-    """Claims that the same results decide.
-
-    Args:
-        stage: Stage that makes the results.
-        keys: Keys of the claims.
-        results: The results.
-        measure: Measures the claims.
-        uses_rate: Whether the learning rate enters.
-    """
-
-    stage: str
-    keys: tuple[str, ...]
-    results: tuple[Saved[Any], ...]
-    measure: Callable[[Analysis], Mapping[str, Measurement]]
-    uses_rate: bool = False
 
 
 def layers_of(analysis: Analysis) -> list[NoiseAndCurvature]:
@@ -55,12 +35,13 @@ def _law(analysis: Analysis) -> Mapping[str, Measurement]:
     spectrum = analysis.load(saved.SPECTRUM)
     in_sample = analysis.load(saved.IN_SAMPLE)
     fresh = analysis.load_if_there(saved.FRESH)
-    nulls, process = analysis.nulls, analysis.load_if_there(saved.PROCESS)
+    nulls, processes = analysis.nulls, analysis.processes
+    limit = analysis.load_if_there(saved.WINDOW_LIMIT)
     residual_ratio = float((fits.log_residual / fits.quadratic_residual).median())
     return {
-        **fig1.spectrum_measurements(spectrum, in_sample, fresh, nulls, process),
-        **fig2.law_measurements(in_sample, fresh, nulls, process, residual_ratio),
-        **fig3.noise_measurements(in_sample, fresh, nulls, process),
+        **fig1.spectrum_measurements(spectrum, in_sample, fresh, nulls, processes),
+        **fig2.law_measurements(in_sample, fresh, nulls, processes, limit, residual_ratio),
+        **fig3.noise_measurements(in_sample, fresh, nulls, processes, limit),
     }
 
 
@@ -133,9 +114,8 @@ def _hessian(analysis: Analysis) -> Mapping[str, Measurement]:
 
 
 def _equilibrium(analysis: Analysis) -> Mapping[str, Measurement]:
-    near, widths = analysis.load(saved.PROFILES_NEAR), analysis.load(saved.basis_flatness("hessian"))
     return controls.equilibrium_measurements(
-        _row("hessian-fresh", analysis), _row("langevin", analysis), near_curvature(near, widths)
+        _row("hessian-fresh", analysis), analysis.load(saved.EQUILIBRIUM), analysis.load_if_there(saved.WINDOW_LIMIT)
     )
 
 
@@ -149,6 +129,10 @@ def _growth(analysis: Analysis) -> Mapping[str, Measurement]:
     return controls.growth_measurements(analysis.load(saved.GROWTH))
 
 
+def _edge(analysis: Analysis) -> Mapping[str, Measurement]:
+    return edge.edge_measurements(analysis.load(saved.EDGE))
+
+
 def _stationarity(analysis: Analysis) -> Mapping[str, Measurement]:
     """Both tests are of the training that went on, with an optimiser of its own."""
     return controls.stationarity_measurements(
@@ -158,9 +142,18 @@ def _stationarity(analysis: Analysis) -> Mapping[str, Measurement]:
     )
 
 
+def _limit(analysis: Analysis) -> Mapping[str, Measurement]:
+    return run_limit.limit_measurements(analysis.load(saved.RUN_LIMIT))
+
+
+def _response(analysis: Analysis) -> Mapping[str, Measurement]:
+    found = analysis.load(saved.RESPONSE)
+    return response.response_measurements(found, analysis.load(saved.FLATNESS).width[found.ranks - 1])
+
+
 _GROUPS = (
-    _Group("law", (), (saved.SPECTRUM, saved.IN_SAMPLE, saved.PROFILE_FITS,), _law),
-    _Group(
+    ClaimGroup("law", (), (saved.SPECTRUM, saved.IN_SAMPLE, saved.PROFILE_FITS,), _law),
+    ClaimGroup(
         "noise",
         (
             "minibatch_springs", "spring_flatness", "spring_noise", "mean_field", "stiffness_exponent",
@@ -170,46 +163,47 @@ _GROUPS = (
         _springs,
         uses_rate=True,
     ),
-    _Group("noise", ("short_memory", "persistence"), (saved.VELOCITY, saved.NULL_VELOCITY,), _memory),
-    _Group(
+    ClaimGroup("noise", ("short_memory", "persistence"), (saved.VELOCITY, saved.NULL_VELOCITY,), _memory),
+    ClaimGroup(
         "noise",
         ("temperature_profile", "temperature_by_flatness", "cooling", "frozen"),
         (saved.TEMPERATURE, saved.GRADIENT_NOISE, saved.TEMPERATURE_OVER_TRAINING,),
         _temperature,
         uses_rate=True,
     ),
-    _Group(
+    ClaimGroup(
         "noise",
         ("logarithmic_drift",),
         (saved.DRIFT_LAW, saved.DRIFT_PATH, saved.PHASES,),
         _drift,
         uses_rate=True,
     ),
-    _Group("noise", ("margin",), (saved.DRIFT_PATH,), _margin),
-    _Group("noise", ("flatness_and_hessian", "noise_by_curvature"), (saved.FLATNESS_AND_CURVATURE,), _curvature),
-    _Group("controls", ("psi_hessian",), (saved.exponents("hessian"), saved.SENSITIVITY,), _hessian),
-    _Group(
+    ClaimGroup("noise", ("margin",), (saved.DRIFT_PATH,), _margin),
+    ClaimGroup("noise", ("flatness_and_hessian", "noise_by_curvature"), (saved.FLATNESS_AND_CURVATURE,), _curvature),
+    ClaimGroup("controls", ("psi_hessian",), (saved.exponents("hessian"), saved.SENSITIVITY,), _hessian),
+    ClaimGroup(
         "controls",
         ("inverse_einstein",),
-        (
-            saved.exponents("hessian-fresh"), saved.exponents("langevin"), saved.PROFILES_NEAR,
-            saved.basis_flatness("hessian"),
-        ),
+        (saved.exponents("hessian-fresh"), saved.EQUILIBRIUM,),
         _equilibrium,
     ),
-    _Group(
-        "controls",
+    ClaimGroup(
+        "dynamics",
         ("tau_by_sampling",),
         (saved.sampling("with-replacement"), saved.sampling("reshuffled"),),
         _sampling,
     ),
-    _Group("controls", ("flat_modes_stationary",), (saved.GROWTH,), _growth),
-    _Group(
-        "controls",
+    ClaimGroup("dynamics", ("psi_infinity",), (saved.RUN_LIMIT,), _limit, uses_rate=True),
+    ClaimGroup("dynamics", ("batch_sharpness", "no_oscillation"), (saved.EDGE,), _edge, uses_rate=True),
+    ClaimGroup("dynamics", ("response_temperature",), (saved.RESPONSE, saved.FLATNESS), _response),
+    ClaimGroup("controls", ("flat_modes_stationary",), (saved.GROWTH,), _growth),
+    ClaimGroup(
+        "dynamics",
         ("stationary",),
         (saved.sampling("with-replacement"), saved.YAIDA, saved.LYAPUNOV,),
         _stationarity,
     ),
+    *TEXT_GROUPS,
 )  # fmt: skip
 
 

@@ -12,7 +12,8 @@ from landscope.law.inverse_relation import FRESH
 from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.saved import Saved
-from landscope.study.stages.controls import ROWS
+from landscope.study.stages.controls import ROWS as CONTROL_ROWS
+from landscope.study.stages.dynamics import ROWS as DYNAMICS_ROWS
 from landscope.study.text_table import TextTable
 
 __all__ = ["EXPONENTS", "ExponentTable", "exponent_rows", "exponent_table", "row_results"]
@@ -21,14 +22,18 @@ EXPONENTS = ("psi", "psi_D", "psi_tau", "gamma")
 """The exponents, in the order of the table."""
 
 
-def row_results(n_nulls: int) -> list[Saved[Exponents]]:
-    """Every row that a study may have, in order: in-sample, fresh data, nulls, and the controls."""
-    return [saved.IN_SAMPLE, saved.FRESH, *map(saved.null, range(n_nulls)), *map(saved.exponents, ROWS)]
+def row_results(n_nulls: int, n_processes: int) -> list[Saved[Exponents]]:
+    """Every row that a study may have, in order: in-sample, fresh data, the nulls, and the controls."""
+    draws = range(n_processes)
+    return [
+        saved.IN_SAMPLE, saved.FRESH, *map(saved.process, draws), *map(saved.process_fresh, draws),
+        *map(saved.null, range(n_nulls)), *map(saved.exponents, (*CONTROL_ROWS, *DYNAMICS_ROWS)),
+    ]  # fmt: skip
 
 
 def exponent_rows(analysis: Analysis) -> list[Exponents]:
     """The rows that a study has."""
-    rows = map(analysis.load_if_there, row_results(analysis.settings.n_nulls))
+    rows = map(analysis.load_if_there, row_results(analysis.settings.n_nulls, analysis.settings.n_processes))
     return [row for row in rows if row is not None]
 
 
@@ -38,12 +43,12 @@ class ExponentTable(TextTable):
 
     Args:
         rows: All rows; the first is the window along its own modes.
-        missing: Sentences on rows of the law that were not measured.
+        remarks: Sentences on psi_infinity, and on rows of the law that were not measured.
     """
 
     headings: ClassVar[tuple[str, ...]] = ("", *EXPONENTS, "directions")
     rows: tuple[Exponents, ...]
-    missing: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def in_sample(self) -> Exponents:
@@ -66,14 +71,39 @@ class ExponentTable(TextTable):
         ]  # fmt: skip
 
     def notes(self) -> list[str]:
-        """Why a row has no exponents, and which rows are missing."""
-        return [*(_why_empty(row) for row in self.rows if math.isnan(row.psi)), *self.missing]
+        """Why a row has no exponents or no intervals, psi_infinity, and which rows are missing."""
+        empty = [_why_empty(row) for row in self.rows if math.isnan(row.psi)]
+        return [*empty, *filter(None, [self.without_interval]), *self.remarks]
+
+    @property
+    def without_interval(self) -> str:
+        """Which exponents have no interval, and why; empty where all have one."""
+        rows = {key: sum(math.isnan(getattr(row, f"{key}_interval")[0]) for row in self.rows) for key in EXPONENTS}
+        if not any(row.interval_reason for row in self.rows):
+            return ""
+        counted = ", ".join(f"{key} of {count}" for key, count in rows.items() if count)
+        return (
+            f"Rows without an interval: {counted}, of {len(self.rows)}. Directions relax too slowly for blocks of "
+            "time, or were chosen by their variance in the same window; interval_reason of a row says which. Further "
+            "seeds give an interval."
+        )
 
 
 def exponent_table(analysis: Analysis) -> ExponentTable:
     """The table of a study, with the reason where it has no fresh data."""
     reason = "" if analysis.has(saved.FRESH) else analysis.folder.read_note("not-measured").get(saved.FRESH.name, "")
-    return ExponentTable(tuple(exponent_rows(analysis)), (f"{FRESH}: not measured: {reason}",) if reason else ())
+    missing = (f"{FRESH}: not measured: {reason}",) if reason else ()
+    return ExponentTable(tuple(exponent_rows(analysis)), (*_without_end(analysis), *missing))
+
+
+def _without_end(analysis: Analysis) -> tuple[str, ...]:
+    """Psi of a window without end, under the table; or why it was not measured."""
+    limit = analysis.load_if_there(saved.WINDOW_LIMIT)
+    if limit is None:
+        reason = analysis.folder.read_note("not-measured").get(saved.WINDOW_LIMIT.name, "")
+        return (f"ψ∞: not measured: {reason}",) if reason else ()
+    value = with_interval(limit.psi_infinity, limit.psi_infinity_interval)
+    return (f"ψ∞ = {value} of a stationary process in a window without end, along {limit.name}",)
 
 
 def _why_empty(row: Exponents) -> str:

@@ -12,9 +12,10 @@ import numpy as np
 from landscope import plots
 from landscope._names import Sampling
 from landscope.errors import InputError
-from landscope.landscape import Flatness
+from landscope.landscape import Flatness, sharp_dimension
 from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature
 from landscope.law.exponents import Exponents
+from landscope.law.run_limit import RunLimit
 from landscope.noise.gradient import GradientNoise
 from landscope.noise.temperature_over_training import drawn_ranks
 from landscope.study import saved
@@ -69,9 +70,9 @@ def _correlation_time(analysis: Analysis, own: Exponents) -> go.Figure:
     return plots.correlation_time_against_flatness(own, *_others(analysis), white_time)
 
 
-def _others(analysis: Analysis) -> tuple[Exponents | None, list[Exponents]]:
-    """Exponents in fresh data and of the nulls, which stand beside those of the window."""
-    return analysis.load_if_there(saved.FRESH), analysis.nulls
+def _others(analysis: Analysis) -> tuple[Exponents | None, list[Exponents], list[Exponents]]:
+    """Exponents in fresh data and of both nulls, which stand beside those of the window."""
+    return analysis.load_if_there(saved.FRESH), analysis.nulls, analysis.processes
 
 
 def _samplings(analysis: Analysis, _: Exponents, both: FlatnessAndCurvature) -> go.Figure | None:
@@ -87,11 +88,27 @@ def _samplings(analysis: Analysis, _: Exponents, both: FlatnessAndCurvature) -> 
     )  # fmt: skip
 
 
+def _psi_against_window(analysis: Analysis, _: RunLimit) -> go.Figure:
+    titles = {"with-replacement": "with replacement", "reshuffled": "reshuffled", "checkpoints": "the run"}
+    limits = {title: analysis.load_if_there(saved.run_limit(key, "curvature")) for key, title in titles.items()}
+    return plots.psi_against_window({title: limit for title, limit in limits.items() if limit is not None})
+
+
+def _sharp(analysis: Analysis, widths: Flatness) -> int:
+    """D_s along the measured modes: those narrower than half the norm of the weights."""
+    return sharp_dimension(widths, float(analysis.window.row(-1).double().norm()) / 2)
+
+
 _SPECTRUM, _LAW, _SPRINGS = (saved.SPECTRUM,), (saved.IN_SAMPLE,), (saved.SPRINGS,)
 _OVER_TRAINING = (saved.TEMPERATURE_OVER_TRAINING,)
 FIGURES: dict[str, StudyFigure] = {
     "training_curves": StudyFigure((saved.TRAINING,), _training),
     "variance_spectrum": StudyFigure(_SPECTRUM, lambda a, own: plots.variance_spectrum(own, a.nulls)),
+    "spectrum_exponents": StudyFigure(
+        _SPECTRUM,
+        lambda a, own: plots.spectrum_exponents(own, a.nulls, a.processes),
+        nothing="too few modes move",
+    ),
     "accumulated_variance": StudyFigure(_SPECTRUM, lambda a, own: plots.accumulated_variance(own, a.nulls)),
     "path_along_first_modes": StudyFigure(_SPECTRUM, lambda _, own: plots.path_in_plane(own, 1, 2)),
     "path_along_later_modes": StudyFigure(_SPECTRUM, lambda _, own: plots.path_in_plane(own, 49, 50)),
@@ -109,9 +126,11 @@ FIGURES: dict[str, StudyFigure] = {
     "variance_against_flatness": _against_flatness(
         _LAW, lambda a, own: plots.variance_against_flatness(own, *_others(a))
     ),
+    "variance_along_curvature": _against_flatness((saved.WINDOW_LIMIT,)),
     "minibatch_profiles": StudyFigure(_SPRINGS),
     "noise_against_flatness": _against_flatness(_LAW, lambda a, own: plots.noise_against_flatness(own, *_others(a))),
     "correlation_time_against_flatness": _against_flatness(_LAW, _correlation_time),
+    "correlation_times_from_velocities": StudyFigure((saved.VELOCITY,)),
     "velocity_autocorrelation": StudyFigure(
         (saved.VELOCITY,), lambda a, velocity: plots.velocity_autocorrelation(velocity, a.steps_per_epoch)
     ),
@@ -126,24 +145,50 @@ FIGURES: dict[str, StudyFigure] = {
     "temperature_profiles_over_training": StudyFigure(_OVER_TRAINING),
     "temperature_over_training": StudyFigure(_OVER_TRAINING),
     "temperature_against_loss": StudyFigure(_OVER_TRAINING),
+    "cooling_rates_against_flatness": _against_flatness(
+        (saved.TEMPERATURE_OVER_TRAINING, saved.FLATNESS),
+        lambda _, cooling, widths: plots.cooling_rates_against_flatness(cooling, widths.width),
+    ),
     "active_modes": StudyFigure((saved.ACTIVITY,), lambda a, activity: plots.active_modes(activity, a.steps_per_epoch)),
     "inverse_loss_over_training": StudyFigure((saved.DRIFT_LAW,)),
     "loss_along_drift": StudyFigure(
         (saved.DRIFT_PATH,), nothing="needs evaluate=f with f(model) -> {'margin': ..., 'test_error': ...}"
     ),
+    "loss_forms_along_drift": StudyFigure((saved.DRIFT_PATH,), nothing="the loss is not positive along the path"),
     "flatness_and_curvature": _against_flatness((saved.FLATNESS_AND_CURVATURE,)),
     "noise_against_curvature": StudyFigure(
         (saved.layer(0, "hessian"),), lambda a, _: plots.noise_against_curvature(layers_of(a))
     ),
     "exponents": StudyFigure((saved.exponents("hessian"),), lambda a, _: plots.exponents(exponent_rows(a))),
-    "equilibrium": _against_flatness((saved.exponents("hessian"), saved.exponents("langevin"))),
+    "flatness_at_two_levels": _against_flatness((saved.FLATNESS, saved.SMALLER_FLATNESS)),
+    "equilibrium": _against_flatness((saved.exponents("hessian"), saved.exponents("langevin"), saved.EQUILIBRIUM)),
     "correlation_time_by_sampling": StudyFigure(
         (saved.sampling("reshuffled"), saved.FLATNESS_AND_CURVATURE), _samplings
     ),
     "stationarity": StudyFigure(
         (saved.sampling("with-replacement"), saved.YAIDA), lambda _, __, yaida: plots.stationarity(yaida)
     ),
+    "oscillation_by_direction": StudyFigure((saved.EDGE,), nothing="needs a recorded row for every step"),
+    "response_and_correlation": StudyFigure((saved.RESPONSE,)),
+    "response_temperature": _against_flatness(
+        (saved.RESPONSE, saved.FLATNESS),
+        lambda _, found, widths: plots.response_temperature(found, widths.width[found.ranks - 1]),
+    ),
+    "invariant_flatness": _against_flatness((saved.INVARIANT_FLATNESS,)),
+    "learning_coefficient": StudyFigure(
+        (saved.LEARNING_COEFFICIENT, saved.FLATNESS),
+        lambda a, found, widths: plots.learning_coefficient(found, _sharp(a, widths)),
+    ),
     "variance_against_window": StudyFigure((saved.GROWTH,)),
+    "psi_in_growing_windows": _against_flatness(
+        (saved.GROWTH,), lambda a, own: plots.psi_in_growing_windows(own, a.load_if_there(saved.WINDOW_LIMIT))
+    ),
+    "variance_and_relaxation": _against_flatness((saved.RUN_LIMIT,)),
+    "psi_against_window": StudyFigure((saved.RUN_LIMIT,), _psi_against_window),
+    "variance_after_correction": StudyFigure(
+        (saved.ONE_WINDOW,),
+        lambda a, found: plots.variance_after_correction(found, a.load_if_there(saved.FRESH_STATISTICS)),
+    ),
 }
 """Every figure of the page, by the name of its call ``study.plots.NAME()``."""
 
@@ -213,7 +258,7 @@ class StudyPlots:
             raise InputError(
                 expected=f"the results that the figure {name} is drawn from",
                 got=f"none for {', '.join(_missing(self._analysis, name))}" + (f": {reason}" if reason else ""),
-                hint="study.analyse(noise=True, controls=True) makes all results that can be measured.",
+                hint="study.analyse(noise=True, controls=True, dynamics=True) makes all results that can be measured.",
             )
         figure = _draw(name, self._analysis)
         if figure is None:

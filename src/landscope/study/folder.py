@@ -28,6 +28,7 @@ _NO_RESULTS = {
     "training.json",
     "trajectory",
     "checkpoints",
+    "second-moments",
     "experiment.yaml",
     "numbers.json",
     *(f"{name}.zarr.zip" for name in TRAINED),

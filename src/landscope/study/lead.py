@@ -50,26 +50,50 @@ def _null_sentence(summary: dict[str, Any]) -> str:
 
 def _without_end(summary: dict[str, Any]) -> list[str]:
     """What a stationary process with the run's noise and curvature shows, where it was made."""
-    process, infinity = summary["psi_process"], summary["psi_infinity"]
+    infinity = summary["psi_infinity"]
+    process = [value for value in summary["psi_process"] if value == value]
+    later = [value for value in summary["psi_process_fresh"] if value == value]
     sentences = []
-    if process == process:
+    if process:
         sentences.append(
             "A stationary process with the noise of the run and the curvature of the landscape, in a window as long, "
-            f"gives ψ = {process:.2f} along its own modes and {summary['psi_process_fresh']:.2f} in its next window."
+            f"gives ψ = {_listed(process)} along its own modes"
+            + _band_sentence(summary)
+            + (f" In its next window it gives {_listed(later)}." if later else "")
         )
     if infinity == infinity:
         low, high = summary["psi_infinity_interval"]
+        if summary["rate_changed"]:
+            sentences.append(
+                "The learning rate was not constant: the process takes the rate of each step, and a direction relaxes "
+                "by the sum of αλ over the steps."
+            )
         sentences.append(
-            f"Along eigenvectors of the curvature ψ = {summary['psi_along_curvature']:.2f} in the window; such a "
+            f"Along {summary['limit_directions']} ψ = {summary['psi_along_curvature']:.2f} in the window; such a "
             f"process would show {summary['psi_along_curvature_expected']:.2f} there, and ψ∞ = {infinity:.2f} "
             f"[{low:.2f}, {high:.2f}] in a window without end."
         )
     return sentences
 
 
+def _listed(values: list[float]) -> str:
+    return ", ".join(f"{value:.2f}" for value in values)
+
+
+def _band_sentence(summary: dict[str, Any]) -> str:
+    """Whether the exponent of the window is one that the process gives too."""
+    low, high = summary["psi_process_band"]
+    if low != low:
+        return "; one draw is no band."
+    inside = low <= summary["psi"] <= high
+    verdict = "inside: noise, curvature and the length of the window give it too" if inside else "outside"
+    return f"; one more would give {low:.2f} to {high:.2f} (95 %). The exponent of the window lies {verdict}."
+
+
 def _caveats(summary: dict[str, Any]) -> list[str]:
     sentences = [
-        "A finite window can make such a law by itself: read ψ beside fresh data and beside the steps in random order."
+        "A finite window can make such a law by itself: read ψ beside the process, beside fresh data and beside the "
+        "steps in random order."
     ]
     if summary["fresh"] is None:
         sentences.append("Only one window was analysed: nothing here was checked in fresh data.")

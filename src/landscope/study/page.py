@@ -21,7 +21,8 @@ from landscope.study.claims import judgements_of
 from landscope.study.exponents import ExponentTable, exponent_rows
 from landscope.study.figures import FIGURES, figures_of, why_missing
 from landscope.study.lead import lead_of
-from landscope.study.stages.controls import ROWS
+from landscope.study.stages.controls import ROWS as CONTROL_ROWS
+from landscope.study.stages.dynamics import ROWS as DYNAMICS_ROWS
 from landscope.study.summary import summary_of
 
 if TYPE_CHECKING:
@@ -31,9 +32,16 @@ __all__ = ["write_page"]
 
 _WITHOUT_FIGURE = {
     "drift": {saved.PHASES.name: "Phases of learning"},
-    "controls": {saved.LYAPUNOV.name: "Lyapunov residual"},
+    "dynamics": {saved.LYAPUNOV.name: "Lyapunov residual"},
 }
 """Results of each section that claims are judged by, and no figure shows, in words."""
+_FURTHER = ("noise", "controls", "dynamics")
+"""Stages that an analysis makes where it is told to, in order."""
+_FURTHER_ROWS = {
+    "controls": ("Other directions, surrogates, one window corrected, thermal equilibrium", CONTROL_ROWS),
+    "dynamics": ("Orders of the minibatches", DYNAMICS_ROWS),
+}
+"""Rows of the table of exponents by the stage that adds them, and words for all of a stage."""
 
 
 def write_page(analysis: Analysis, title: str, facts: list[tuple[str, str]], settings: str | None = None) -> Path:
@@ -61,6 +69,7 @@ def write_page(analysis: Analysis, title: str, facts: list[tuple[str, str]], set
         lead=lead_of(summary),
         judgements=judgements_of(analysis),
         exponents=_exponents(analysis),
+        without_interval=ExponentTable(tuple(exponent_rows(analysis))).without_interval,
         sensitivity=_sensitivity(analysis),
         facts=[*facts, *_facts(summary, analysis.folder.timings())],
         training=_drawn(figures, "training_curves"),
@@ -116,7 +125,8 @@ def _reason(analysis: Analysis, stage: str, name: str) -> str:
     reason = why_missing(analysis, name)
     if reason is None:
         return FIGURES[name].nothing
-    return reason or _needs_stage(stage if stage not in analysis.folder.timings() else "controls")
+    done = analysis.folder.timings()
+    return reason or _needs_stage(next((one for one in (stage, *_FURTHER) if one not in done), stage))
 
 
 def _needs_stage(stage: str) -> str:
@@ -125,14 +135,14 @@ def _needs_stage(stage: str) -> str:
 
 def _not_measured(analysis: Analysis) -> list[tuple[str, list[str]]]:
     """Why rows of the table of exponents are missing."""
-    rows = {saved.exponents(key).name: title for key, title in ROWS.items()}
-    missing = _with_reason(analysis, {saved.FRESH.name: "same modes, fresh data", **rows})
-    if "controls" not in analysis.folder.timings():
-        reasons = analysis.folder.read_note("not-measured")
-        left = [title for name, title in rows.items() if not analysis.folder.has(name) and name not in reasons]
-        every = "Other directions, surrogates, orders of the minibatches, thermal equilibrium"
-        reason = _needs_stage("controls")
-        missing += [(reason, title) for title in ([every] if len(left) == len(rows) else left)]
+    missing = _with_reason(analysis, {saved.FRESH.name: "same modes, fresh data"})
+    for stage, (every, titles) in _FURTHER_ROWS.items():
+        rows = {saved.exponents(key).name: title for key, title in titles.items()}
+        missing += _with_reason(analysis, rows)
+        if stage not in analysis.folder.timings():
+            reasons = analysis.folder.read_note("not-measured")
+            left = [title for name, title in rows.items() if not analysis.folder.has(name) and name not in reasons]
+            missing += [(_needs_stage(stage), title) for title in ([every] if len(left) == len(rows) else left)]
     return _grouped(missing)
 
 

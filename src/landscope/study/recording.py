@@ -22,6 +22,7 @@ from landscope.storage import RowStore
 from landscope.storage.folder import ResultFolder
 from landscope.study.checkpoints import Checkpoints, CheckpointSchedule, model_bytes
 from landscope.study.folder import StudyFolder
+from landscope.study.second_moments import SecondMoments
 from landscope.study.training_facts import facts_of
 from landscope.trajectory import open_trajectory
 
@@ -76,6 +77,7 @@ class StudyRecorder:
             self._recorder = TrajectoryRecorder(
                 model, optimizer, select, path=self._path, every=every, first_step=first_step, resume=resume
             )
+        self._moments = SecondMoments(folder.path / "second-moments")
         self._step = self._recorder.step
         self._choose, self._always, self._data = checkpoints, set(always), data
         self._schedule = self._schedule_from(self._step + 1)
@@ -164,6 +166,7 @@ class StudyRecorder:
         last = open_trajectory(self._path).row(-1)
         if torch.equal(self._recorder.space.flatten(self._model).to("cpu", last.dtype), last):
             self._checkpoints.save(self._step, self._model)
+            self._keep_moments()
             return
         saved = ", ".join(map(str, self._checkpoints.steps())) or "none"
         warnings.warn(
@@ -193,6 +196,12 @@ class StudyRecorder:
             self._schedule.see(self._step, self._model)
         else:
             self._checkpoints.save(self._step, self._model)
+        self._keep_moments()
+
+    def _keep_moments(self) -> None:
+        """Keep what an adaptive optimiser divides its steps by, wherever the whole model is kept."""
+        kept, space = self._checkpoints.steps(), self._recorder.space
+        self._moments.follow(kept, self._step, self._model, self._optimizer, space)
 
     def _keeps(self, step: int) -> bool:
         if self._choose is None:

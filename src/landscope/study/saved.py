@@ -6,19 +6,25 @@ import dataclasses
 from typing import Generic, TypeVar
 
 from landscope.directions.directions import Directions
-from landscope.landscape import Flatness, LossProfiles, ProfileFits
+from landscope.landscape import Flatness, InvariantFlatness, LearningCoefficient, LossProfiles, ProfileFits
 from landscope.landscape.flatness_and_curvature import FlatnessAndCurvature
+from landscope.law.equilibrium import Equilibrium
 from landscope.law.exponents import Exponents
+from landscope.law.one_window import OneWindow
+from landscope.law.run_limit import RunLimit
 from landscope.law.sensitivity import Sensitivity
 from landscope.law.spectrum import Spectrum
 from landscope.law.window_growth import Growth
 from landscope.law.window_limit import WindowLimit
 from landscope.noise.drift import DriftLaw, Phases
 from landscope.noise.drift_path import Activity, DriftPath
+from landscope.noise.edge_of_stability import EdgeOfStability
+from landscope.noise.effective_curvature import EffectiveCurvature
 from landscope.noise.gradient import GradientNoise
 from landscope.noise.log_hessian import LogHessian
 from landscope.noise.mode_statistics import ModeStatistics
 from landscope.noise.noise_and_curvature import NoiseAndCurvature
+from landscope.noise.response import DirectResponse
 from landscope.noise.springs import Springs
 from landscope.noise.stationarity import LyapunovResidual, YaidaRelation
 from landscope.noise.temperature import ActiveTemperature
@@ -62,6 +68,7 @@ FRESH_STATISTICS = Saved("statistics-fresh", ModeStatistics)
 SPECTRUM = Saved("spectrum", Spectrum)
 
 FLATNESS = Saved("flatness", Flatness)
+SMALLER_FLATNESS = Saved("flatness-smaller-ratio", Flatness)
 FLATNESS_PIECES = "flatness-from-"
 """Begin of the names of the pieces that a killed analysis goes on from."""
 PROFILES = Saved("profiles", LossProfiles)
@@ -85,10 +92,15 @@ PHASES = Saved("noise-phases", Phases)
 ACTIVITY = Saved("noise-activity", Activity)
 
 PROFILES_NEAR = Saved("controls-near", LossProfiles)
+EQUILIBRIUM = Saved("equilibrium", Equilibrium)
 GROWTH = Saved("growth", Growth)
 SENSITIVITY = Saved("sensitivity", Sensitivity)
 YAIDA = Saved("controls-yaida", YaidaRelation)
 LYAPUNOV = Saved("controls-lyapunov", LyapunovResidual)
+EDGE = Saved("controls-edge", EdgeOfStability)
+RESPONSE = Saved("controls-response", DirectResponse)
+INVARIANT_FLATNESS = Saved("controls-invariant-flatness", InvariantFlatness)
+LEARNING_COEFFICIENT = Saved("controls-learning-coefficient", LearningCoefficient)
 
 
 def exponents(row: str) -> Saved[Exponents]:
@@ -107,9 +119,35 @@ def null(number: int) -> Saved[Exponents]:
 
 IN_SAMPLE = exponents("in-sample")
 FRESH = exponents("fresh")
-PROCESS = exponents("finite-window")
-PROCESS_FRESH = exponents("finite-window-fresh")
+PROCESS = "exponents-finite-window-"
+"""Begin of the names of the exponents of the finite-window process."""
+PROCESS_FRESH = "exponents-next-finite-window-"
+"""Begin of the names of its exponents in its next window."""
+
+
+def process(number: int) -> Saved[Exponents]:
+    """The exponents of the finite-window process along its own modes."""
+    return Saved(f"{PROCESS}{number}", Exponents)
+
+
+def process_fresh(number: int) -> Saved[Exponents]:
+    """The exponents of the finite-window process along the same modes, in its next window."""
+    return Saved(f"{PROCESS_FRESH}{number}", Exponents)
+
+
+ONE_WINDOW = Saved("one-window", OneWindow)
 WINDOW_LIMIT = Saved("window-limit", WindowLimit)
+RUN_LIMIT = Saved("run-limit", RunLimit)
+
+
+def effective_curvature(source: str, basis: str) -> Saved[EffectiveCurvature]:
+    """The effective curvature along a basis, of a training that went on or at the saved models of the run."""
+    return Saved(f"effective-curvature-{source}-{basis}", EffectiveCurvature)
+
+
+def run_limit(source: str, basis: str) -> Saved[RunLimit]:
+    """The law in a window without end that the same source gives."""
+    return Saved(f"run-limit-{source}-{basis}", RunLimit)
 
 
 def sampling(order: str) -> Saved[Exponents]:
@@ -137,3 +175,5 @@ def layer(number: int, basis: str) -> Saved[NoiseAndCurvature]:
 
 
 CURVATURE = basis("curvature")
+RELAXATION = basis("relaxation")
+"""Eigenvectors of the curvature in the coordinates in which the optimiser takes plain steps."""

@@ -44,12 +44,24 @@ class AnalysisSettings(BaseModel):
     """Number of surrogates with the window's steps in random order; two or more give a band."""
     noise_modes: Annotated[int, Field(ge=5)] = 100
     """Number of log-spaced modes along which the minibatch losses are measured."""
-    curvature_modes: Annotated[int, Field(ge=5)] = 150
-    """Number of eigenvectors of the curvature in the finite-window process."""
+    n_processes: Annotated[int, Field(ge=0)] = 3
+    """Number of finite-window processes; two or more give a band. Each takes 24 bytes of memory for every weight in
+    every row of the window, and about twice as long as a surrogate with steps in random order. 0 leaves them out, with
+    the eigenvectors of the curvature that they need."""
+    curvature_modes: Annotated[int, Field(ge=5)] = 75
+    """Number of eigenvectors of the curvature in the finite-window process. They take about three products with the
+    curvature each, and a product takes as long as three evaluations of the loss on all data with its gradient."""
     basis_modes: Annotated[int, Field(ge=5)] = 200
     """Number of Hessian, gradient-noise and random directions in the controls."""
-    langevin_steps: Annotated[int, Field(ge=100)] = 6000
-    """Steps of the random walk in thermal equilibrium, one of the controls."""
+    langevin_steps: Annotated[int, Field(ge=100)] = 200
+    """Steps of the walk in the loss itself that checks the process of thermal equilibrium, one of the controls. Each
+    takes one gradient of all data."""
+    response_modes: Annotated[int, Field(ge=3)] = 8
+    """Number of log-spaced modes along which a training that goes on is kicked, part of the dynamics."""
+    response_steps: Annotated[int, Field(ge=20)] = 500
+    """Steps of each kicked training; there are ten for each mode, and four that are not kicked."""
+    learning_coefficient_steps: Annotated[int, Field(ge=100)] = 1000
+    """Steps of each of the four chains that estimate the local learning coefficient, one of the controls."""
     rtol: Annotated[float, Field(ge=1e-12, lt=1)] = 1e-3
     """Relative tolerance of the distances at which the loss reaches the ratio."""
     ratio: Annotated[float, Field(gt=1, allow_inf_nan=False)] = math.e

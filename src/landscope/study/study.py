@@ -241,6 +241,7 @@ class Study:
         *,
         noise: bool = False,
         controls: bool = False,
+        dynamics: bool = False,
         until: str | None = None,
         progress: bool | StageCallback | Reporter | None = None,
     ) -> None:
@@ -250,18 +251,18 @@ class Study:
 
         Args:
             noise: Measure the minibatch noise too.
-            controls: Measure the controls too: other directions, surrogates, samplings, equilibrium.
-            until: Last stage to make, with every stage before it: modes, flatness, law, noise or controls.
-            progress: True for bars, False for silence, or a callback ``(stage, done, total)``; by default bars in a
-                terminal and in a notebook.
+            controls: Measure the controls too: other directions, surrogates, one window corrected, equilibrium.
+            dynamics: Measure the dynamics too: trainings that go on, restoring force, response, edge of stability.
+            until: Last stage to make, with every stage before it: modes, flatness, law, noise, controls, dynamics.
+            progress: True for bars, False for silence, or a callback ``(stage, done, total)``; bars by default.
 
         Raises:
             InputError: If nothing was recorded, the ``with`` of the recording is under way, the model and data do not
-                fit, or ``noise`` or ``controls`` come after ``until``.
+                fit, or ``noise``, ``controls`` or ``dynamics`` come after ``until``.
             StorageError: If another process works on the study, a result is damaged, or the data or the loss are not
                 those of the results that are there.
         """
-        stages = chosen_stages(until, noise=noise, controls=controls)
+        stages = chosen_stages(until, noise=noise, controls=controls, dynamics=dynamics)
         if self._recorder is not None and self._recorder.is_recording:
             raise InputError(
                 expected="a training that has ended",

@@ -25,7 +25,7 @@ from landscope.study.checkpoints import fresh_copy
 from landscope.study.first_samples import first_samples
 from landscope.study.seeded import seeded
 
-__all__ = ["Evaluate", "Subject", "TrainOn"]
+__all__ = ["Evaluate", "Subject", "TrainOn", "is_pair_of_tensors"]
 
 MEASURES = ("train_loss", "train_error", "test_loss", "test_error", "margin")
 """Names of what ``evaluate`` may give."""
@@ -103,7 +103,7 @@ class Subject:
                     hint='ls.Study("folder", model, criterion, data)',
                 )
             _check_takes(name, getattr(self, name))
-        if self.criterion is not None and _is_pair_of_tensors(self.data) and len(self.data[0]) != len(self.data[1]):
+        if self.criterion is not None and is_pair_of_tensors(self.data) and len(self.data[0]) != len(self.data[1]):
             raise InputError(
                 expected="as many targets as inputs",
                 got=f"{len(self.data[0])} inputs and {len(self.data[1])} targets",
@@ -115,7 +115,7 @@ class Subject:
     @property
     def data_fingerprint(self) -> str:
         """What tells tensors of data from others: the first samples, hashed; empty for data of another form."""
-        if not _is_pair_of_tensors(self.data):
+        if not is_pair_of_tensors(self.data):
             return ""
         few = [part[:16].detach().cpu().contiguous() for part in self.data]
         return hashlib.sha256(b"".join(part.flatten().view(torch.uint8).numpy().tobytes() for part in few)).hexdigest()
@@ -142,7 +142,7 @@ class Subject:
                 return len(self.data)
             return None
         samples = self.data.dataset if isinstance(self.data, DataLoader) else self.data
-        samples = samples[0] if _is_pair_of_tensors(samples) else samples
+        samples = samples[0] if is_pair_of_tensors(samples) else samples
         if batch_size is None or not isinstance(samples, Tensor | Dataset) or not hasattr(samples, "__len__"):
             return None
         return max(1, len(samples) // batch_size)
@@ -161,7 +161,7 @@ class Subject:
                         got=f"batch_norm={batch_norm!r}",
                         hint="Pass a criterion in place of losses=, or leave batch_norm out.",
                     )
-                data = [self.data] if _is_pair_of_tensors(self.data) else _in_order(self.data)
+                data = [self.data] if is_pair_of_tensors(self.data) else _in_order(self.data)
                 return EmpiricalRisk.from_closure(model, self.losses, data, space=space)
             assert self.criterion is not None  # noqa: S101 - checked when the subject was made
             return EmpiricalRisk(model, self.criterion, _in_order(self.data), space=space, batch_norm=batch_norm)
@@ -193,7 +193,7 @@ class Subject:
             except (InputError, NondeterministicLossError) as error:
                 # Other samples may use the weights, as with experts; a function may need all samples at once.
                 unused = isinstance(error, UnusedWeightsError)
-                if not unused and (self.losses is None or not _is_pair_of_tensors(few)):
+                if not unused and (self.losses is None or not is_pair_of_tensors(few)):
                     raise
                 self.risk(self.model, space, batch_norm=batch_norm)
             except Exception:  # noqa: BLE001 - no memory for a copy of the model: the training goes first
@@ -268,7 +268,8 @@ def _nothing_compiled() -> Generator[None]:
         yield
 
 
-def _is_pair_of_tensors(data: Any) -> bool:
+def is_pair_of_tensors(data: Any) -> bool:
+    """Whether data are inputs and targets as two tensors."""
     return (
         isinstance(data, tuple | list)
         and len(data) == 2

@@ -66,7 +66,7 @@ def _exponents(analysis: Analysis, own: Exponents, nulls: list[Exponents]) -> di
     fresh = analysis.load_if_there(saved.FRESH)
     found: dict[str, Any] = {}
     for key in EXPONENTS:
-        values = [float(getattr(null, key)) for null in nulls]
+        values, made = ([float(getattr(row, key)) for row in rows] for rows in (nulls, analysis.processes))
         found |= {
             key: getattr(own, key),
             f"{key}_interval": getattr(own, f"{key}_interval"),
@@ -74,17 +74,19 @@ def _exponents(analysis: Analysis, own: Exponents, nulls: list[Exponents]) -> di
             f"{key}_fresh_interval": (math.nan, math.nan) if fresh is None else getattr(fresh, f"{key}_interval"),
             f"{key}_null": values,
             f"{key}_null_band": prediction_band(values),
+            f"{key}_process": made,
+            f"{key}_process_band": prediction_band(made),
         }
     return found
 
 
 def _without_end(analysis: Analysis) -> dict[str, Any]:
     """Exponents of the finite-window process, and psi along the curvature with its limit; NaN where not measured."""
-    process, later = analysis.load_if_there(saved.PROCESS), analysis.load_if_there(saved.PROCESS_FRESH)
     limit = analysis.load_if_there(saved.WINDOW_LIMIT)
     return {
-        "psi_process": process.psi if process else math.nan,
-        "psi_process_fresh": later.psi if later else math.nan,
+        "psi_process_fresh": [row.psi for row in analysis.processes_fresh],
+        "rate_changed": bool(analysis.rate_caveat),
+        "limit_directions": limit.name if limit else "",
         "psi_along_curvature": limit.psi if limit else math.nan,
         "psi_along_curvature_expected": limit.psi_predicted if limit else math.nan,
         "psi_infinity": limit.psi_infinity if limit else math.nan,

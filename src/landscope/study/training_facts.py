@@ -28,6 +28,8 @@ class TrainingFacts:
         dampening: Dampening of the momentum.
         nesterov: Whether the momentum is Nesterov's.
         maximize: Whether the steps go up the loss.
+        beta1: Momentum of Adam and its kin; 0 for other optimisers.
+        decoupled: Whether the weight decay does not pass through the moments of Adam.
         groups_differ: Whether the recorded weights are in parameter groups with different options; the options are then
             those of the first group.
         every: Steps between two recorded rows.
@@ -44,6 +46,8 @@ class TrainingFacts:
     dampening: float = 0.0
     nesterov: bool = False
     maximize: bool = False
+    beta1: float = 0.0
+    decoupled: bool = False
     groups_differ: bool = False
     every: int = 1
     batch_size: int | None = None
@@ -81,4 +85,6 @@ def _options(group: dict[str, Any]) -> dict[str, Any]:
     return {
         **{name: float(group.get(name) or 0.0) for name in ("momentum", "weight_decay", "dampening")},
         **{name: bool(group.get(name)) for name in ("nesterov", "maximize")},
+        "beta1": float(group["betas"][0]) if "betas" in group else 0.0,
+        "decoupled": bool(group.get("decoupled_weight_decay")),
     }

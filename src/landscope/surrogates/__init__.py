@@ -2,6 +2,7 @@
 
 from landscope.surrogates import registry
 from landscope.surrogates.epoch_noise import crossover_curvature, epoch_noise_time
+from landscope.surrogates.equilibrium import relaxing_process, walk_beside
 from landscope.surrogates.finite_window import epoch_noise_share, finite_window_process, rest_curvature
 from landscope.surrogates.langevin import langevin
 from landscope.surrogates.noisy_descent import NoisyGradientDescent, gradient_noise_like
@@ -15,6 +16,8 @@ __all__ = [
     "finite_window_process",
     "gradient_noise_like",
     "langevin",
+    "relaxing_process",
     "rest_curvature",
+    "walk_beside",
     *registry.__all__,
 ]

@@ -12,10 +12,18 @@ from torch import Tensor
 from landscope._checks import check_count, check_kind
 from landscope.directions.directions import Directions
 from landscope.errors import InputError
+from landscope.noise.step_rule import StepRule
 from landscope.surrogates.building import increments_of, surrogate_of
 from landscope.trajectory import Trajectory
 
 __all__ = ["epoch_noise_share", "finite_window_process", "rest_curvature"]
+
+_MOST_BYTES = 2**33
+"""The most that the increments of the window and the rows of the process may take in memory."""
+_COLUMNS = 512
+"""Weights that walk at once."""
+_SAME_RATE = 0.01
+"""Learning rates within this share of each other have noise of one scale, which hardly depends on the rate."""
 
 
 def rest_curvature(
@@ -107,22 +115,26 @@ def finite_window_process(
     rest: float,
     seed: int,
     learning_rate: float | None = None,
-    momentum: float = 0.0,
+    rule: StepRule | None = None,
     steps_per_epoch: int | None = None,
     n_windows: int = 1,
 ) -> Trajectory:
     r"""A stationary process with the curvature of the landscape and the noise of the run, as long as the window.
 
-    .. math:: v_{t+1} = \beta v_t - \alpha_t \lambda_k \theta_t + \zeta_t, \qquad \theta_{t+1} = \theta_t + v_{t+1}
+    .. math:: b_{t+1} = \beta b_t + \gamma\,(\lambda_k \theta_t + n_t), \qquad
+              \theta_{t+1} = (1 - \alpha_t w)\,\theta_t - \alpha_t b_{t+1}
 
-    along each eigenvector u_k, and with one curvature in the rest of R^N. The noise zeta is the window's own increments
-    in random order with random signs, so it has their covariance and no memory; it is scaled so that the velocity
-    variance of the process is that of the run in every direction:
-    :math:`\langle\zeta^2\rangle = D (1-\beta)(1 + \beta - \alpha\lambda/2)`. With ``steps_per_epoch`` the noise sums to
-    zero over each epoch, as that of reshuffled minibatches does. The process starts from its stationary distribution.
+    along each eigenvector u_k, and with one curvature in the rest of R^N (:class:`landscope.noise.StepRule`; Nesterov's
+    momentum too). The noise is the window's own increments in random order with random signs, so it has their
+    covariance and no memory; it is scaled so that the velocity variance of the process is that of the run in every
+    direction. Where the learning rate changes, each step relaxes and fluctuates at its own: over the window a direction
+    relaxes by the sum of :math:`\alpha_t \lambda_k`. With ``steps_per_epoch`` the noise sums to zero over each epoch,
+    as that of reshuffled minibatches does. The process starts from its stationary distribution.
 
     What its modes, flatness and exponents show comes from the curvature, the noise covariance and the length of the
     window. An exponent of the run that it shows too says nothing about dynamics beyond these.
+
+    It takes (1 + ``n_windows``) T N numbers of 8 bytes in memory, and a few multiplications for each.
 
     Args:
         window: The window, with a row for every step.
@@ -130,7 +142,7 @@ def finite_window_process(
         rest: Curvature of the directions that are left, from :func:`rest_curvature`.
         seed: Seed of the noise.
         learning_rate: alpha; the recorded one of each step by default.
-        momentum: Heavy-ball momentum beta.
+        rule: Step of the optimiser; plain SGD by default.
         steps_per_epoch: Minibatches in an epoch whose noise sums to zero; independent noise by default.
         n_windows: Length of the process in windows; further windows serve as its fresh data.
 
@@ -138,8 +150,8 @@ def finite_window_process(
         A trajectory about the mean of the window, from its first step on, in memory.
 
     Raises:
-        InputError: If steps are missing, the learning rate is not known, or alpha lambda is so large that the process
-            is not stable.
+        InputError: If steps are missing, the learning rate is not known, the process takes more than 8 GiB, or alpha
+            lambda is so large that it is not stable.
 
     Example:
         >>> import torch
@@ -152,34 +164,51 @@ def finite_window_process(
         True
     """
     check_kind("curvature", curvature, Directions, hint="Pass directions.hessian(risk, w0, k), for example.")
-    _, increments = increments_of(window)
     if len(curvature.directions[0]) != window.dim:
         raise InputError(
             expected=f"directions of {window.dim} weights", got=f"{curvature.directions.shape[1]}",
             hint="Take the eigenvectors of the recorded weights.",
         )  # fmt: skip
-    rates = _rates(window, learning_rate).repeat(check_count("n_windows", n_windows, minimum=1))
-    rates = torch.cat([rates, rates[-1:].expand(n_windows - 1)])  # between two windows lies a step
+    _check_memory(window, check_count("n_windows", n_windows, minimum=1))
+    rule, recorded = StepRule() if rule is None else rule, _rates(window, learning_rate)
+    rates = torch.cat([recorded.repeat(n_windows), recorded[-1:].expand(n_windows - 1)])  # a step between two windows
     steps = int(window.steps[0]) + torch.arange(len(rates) + 1)
     pulls = torch.cat([curvature.values.double().clamp(min=0), torch.tensor([max(rest, 0.0)]).double()])
-    if float(rates.max() * pulls.max()) >= 2 * (1 + momentum):
+    top = float(rates.max())
+    if not rule.is_stable(top * pulls, top * rule.decoupled_decay):
         raise InputError(
-            expected=f"a learning rate times curvature below {2 * (1 + momentum):g}",
-            got=f"{float(rates.max() * pulls.max()):.3g}",
+            expected="a learning rate times curvature at which the optimiser is stable",
+            got=f"{top * float(pulls.max()):.3g}",
             hint="There is no stationary process at these values.",
         )
-    noise = _noise(increments, rates, steps_per_epoch, steps, seed)
-    directions = curvature.directions
+    _, increments = increments_of(window)
     generator = torch.Generator().manual_seed(seed + 1)
     draws = torch.randn(2, len(increments), dtype=torch.float64, generator=generator) @ increments
     draws /= math.sqrt(len(increments))
-    along = [part @ directions.T for part in (noise, draws)]
-    noise -= along[0] @ directions
-    draws -= along[1] @ directions
-    rows = _walk(noise, draws, pulls[-1:], rates, momentum)
-    rows += _walk(along[0], along[1], pulls[:-1], rates, momentum) @ directions
+    rows = _noise(increments, recorded, rates, steps_per_epoch, steps, seed)
+    del increments
+    sharp, draws_along = curvature.directions.double(), draws @ curvature.directions.double().T
+    # One curvature pulls alike in every direction, so that a walk of all weights with it needs a correction along the
+    # eigenvectors only.
+    noise_along = rows[1:] @ sharp.T
+    along = _walk(noise_along, draws_along, pulls[:-1], rates, rule)
+    along -= _walk(noise_along, draws_along, pulls[-1:], rates, rule)
+    for columns in torch.arange(window.dim).split(_COLUMNS):
+        part = slice(int(columns[0]), int(columns[-1]) + 1)
+        rows[:, part] = _walk(rows[1:, part], draws[:, part], pulls[-1:], rates, rule)
+    rows.addmm_(along, sharp)
     rows += sum(block.double().sum(dim=0) for block in window.blocks()) / len(window) - rows.mean(dim=0)
     return surrogate_of(window, rows, "finite-window process", seed, steps=steps)
+
+
+def _check_memory(window: Trajectory, n_windows: int) -> None:
+    size = 8 * (1 + n_windows) * len(window) * window.dim
+    if size > _MOST_BYTES:
+        raise InputError(
+            expected=f"a process of at most {_MOST_BYTES / 2**30:g} GiB in memory",
+            got=f"{size / 2**30:.1f} GiB: {len(window)} rows of {window.dim} weights",
+            hint="Choose a shorter window, or record fewer weights with select=.",
+        )
 
 
 def _rates(window: Trajectory, learning_rate: float | None) -> Float[Tensor, " steps"]:
@@ -199,40 +228,66 @@ def _rates(window: Trajectory, learning_rate: float | None) -> Float[Tensor, " s
 
 
 def _noise(
-    increments: Tensor, rates: Tensor, steps_per_epoch: int | None, steps: Tensor, seed: int
-) -> Float[Tensor, "steps N"]:
-    """The increments in random order with random signs, each at the learning rate of its new step."""
+    increments: Tensor, recorded: Tensor, rates: Tensor, steps_per_epoch: int | None, steps: Tensor, seed: int
+) -> Float[Tensor, "rows N"]:
+    """The increments in random order with random signs, each at the learning rate of its new step; row 0 is empty."""
     generator = torch.Generator().manual_seed(seed)
     repeats = -(-len(rates) // len(increments))
     order = torch.cat([torch.randperm(len(increments), generator=generator) for _ in range(repeats)])[: len(rates)]
     signs = 2.0 * torch.randint(0, 2, (len(rates),), generator=generator).double() - 1
-    noise = increments[order] * (signs * rates / rates[order])[:, None]
+    rows = torch.zeros(len(rates) + 1, increments.shape[1], dtype=torch.float64)
+    noise = torch.index_select(increments, 0, order, out=rows[1:])
+    noise *= (signs * rates / recorded[order])[:, None]
     if steps_per_epoch is None:
-        return noise
+        return rows
     count = check_count("steps_per_epoch", steps_per_epoch, minimum=2)
     epoch = (steps[1:] - 1) // count
     for part in noise.split(torch.unique_consecutive(epoch, return_counts=True)[1].tolist()):
         # Of n minibatches of an epoch the sum has the variance n (1 - n/M), nothing for all M.
         part -= part.mean(dim=0) * (1 - math.sqrt(max(0.0, 1 - len(part) / count)))
-    return noise * math.sqrt(count / (count - 1))
+    noise *= math.sqrt(count / (count - 1))
+    return rows
 
 
 def _outside(rows: Tensor, directions: Tensor) -> Tensor:
     return rows - (rows @ directions.T) @ directions
 
 
-def _walk(noise: Tensor, draws: Tensor, curvature: Tensor, rates: Tensor, momentum: float) -> Float[Tensor, "rows n"]:
-    """Positions of the process from its stationary distribution on, where <theta^2> = D (1 + beta)/(2 pull)."""
-    pull = rates[0] * curvature
-    # Position and velocity of one step are correlated: <theta v> = D/2.
-    reach = torch.where(pull > 0, (1 + momentum) / (2 * pull) - 0.25, 0.0).clamp(min=0).sqrt()
-    velocity, theta = draws[0].clone(), draws[0] / 2 + reach * draws[1]
+def _walk(noise: Tensor, draws: Tensor, curvature: Tensor, rates: Tensor, rule: StepRule) -> Float[Tensor, "rows n"]:
+    """Positions of the process from its stationary distribution on."""
+    kinds, kind_of_step = _kinds_of_rate(rates)
+    scales = [rule.velocity_variance(rate * curvature, rate * rule.decoupled_decay).rsqrt() for rate in kinds]
+    first = rates[0] * curvature, float(rates[0]) * rule.decoupled_decay
+    covariance = rule.covariance(*first) * rule.velocity_variance(*first)[:, None, None].reciprocal()
+    carried = covariance[:, 1, 1].sqrt()
+    share = covariance[:, 0, 1] / carried
+    # Without a pull there is no stationary place: any will do.
+    reach = torch.where(first[0] + first[1] > 0, (covariance[:, 0, 0] - share.square()).clamp(min=0).sqrt(), 0.0)
+    buffer, theta = carried * draws[0], share * draws[0] + reach * draws[1]
+    buffer /= rates[0]
     rows = torch.empty(len(noise) + 1, noise.shape[1], dtype=torch.float64)
     rows[0] = theta
-    for step, rate in enumerate(rates.tolist()):
-        pull = rate * curvature
-        scale = ((1 - momentum) * (1 + momentum - pull / 2)).sqrt()
-        velocity = momentum * velocity - pull * theta + scale * noise[step]
-        theta = theta + velocity
-        rows[step + 1] = theta
+    direct, through = (1.0, rule.momentum) if rule.nesterov else (0.0, 1.0)
+    share_in, gradient = rule.gradient_share if rule.momentum else 1.0, torch.empty_like(theta)
+    steps = zip(
+        rates.tolist(), kind_of_step.tolist(), noise.unbind(), rows.unbind()[:-1], rows.unbind()[1:], strict=True
+    )
+    for rate, kind, impulse, here, there in steps:
+        torch.mul(here, curvature, out=gradient)
+        gradient.addcmul_(scales[kind], impulse, value=1 / rate)
+        if rule.momentum:
+            buffer.mul_(rule.momentum).add_(gradient, alpha=share_in)
+        torch.sub(here, buffer if rule.momentum else gradient, alpha=rate * through, out=there)
+        if direct:
+            there.sub_(gradient, alpha=rate * direct)
+        if rule.decoupled_decay:
+            there.sub_(here, alpha=rate * rule.decoupled_decay)
     return rows
+
+
+def _kinds_of_rate(rates: Tensor) -> tuple[list[float], Tensor]:
+    """Learning rates that differ by more than a share, and which of them each step has."""
+    near = torch.round(rates.log() / _SAME_RATE)
+    _, kind_of_step = torch.unique(near, return_inverse=True)
+    sums, counts = torch.zeros(int(kind_of_step.max()) + 1).double(), torch.bincount(kind_of_step)
+    return (sums.index_add_(0, kind_of_step, rates) / counts).tolist(), kind_of_step

@@ -24,28 +24,38 @@ def exponents(psi):
     return dataclasses.replace(relation.in_sample(), psi=psi, psi_interval=(psi - 0.1, psi + 0.1))
 
 
+def case(name, own, fresh, null, error=0.0):
+    return CaseResult(name, "digits", 100, "w", 6, [error], *([exponents(psi)] for psi in (own, fresh, null)))
+
+
 @pytest.mark.parametrize(
     ("own", "fresh", "null", "expected"),
     [
         ((4.0, 3.0), (1.0, 1.5), (0.0, -0.5), "reproduced"),
-        ((1.0, 5.0), (1.0, 1.0), (0.1, 4.0), "reproduced"),  # each beside its own null
+        ((1.0, 2.0), (1.0, 1.0), (3.0, 4.0), "reproduced"),  # as inverse as the null, and inverse in fresh data
+        ((4.0, 3.0), (1.0, 1.0), (0.0, math.nan), "reproduced"),  # so the null is not needed
         ((4.0, -3.0), (1.0, 1.0), (0.0, 0.0), "not reproduced"),
         ((4.0, 3.0), (1.0, -1.0), (0.0, 0.0), "contested"),
-        ((1.0, 2.0), (1.0, 1.0), (3.0, 4.0), "contested"),
-        ((4.0, 3.0), (1.0, 1.0), (2.0, 5.0), "contested"),
-        ((4.0, 3.0), (1.0, 1.0), (0.0, math.nan), "undecided"),  # one case has no null
-        ((4.0, 3.0), (math.nan, math.nan), (0.0, 0.0), "undecided"),
+        ((4.0, 3.0), (math.nan, -1.0), (0.0, 0.0), "contested"),
+        ((4.0, 3.0), (math.nan, 1.0), (2.0, 5.0), "contested"),  # nothing answers the null
+        ((4.0, 3.0), (math.nan, 1.0), (2.0, 0.0), "undecided"),
+        ((4.0, 3.0), (1.0, 0.05), (0.0, 0.0), "undecided"),
+        ((4.0, 0.05), (1.0, 1.0), (0.0, 0.0), "undecided"),
+        ((4.0, -0.105), (1.0, 1.0), (0.0, 0.0), "undecided"),  # below zero alone, not as the lowest of two
         ((math.nan, math.nan), (1.0, 1.0), (2.0, 5.0), "not measured"),
     ],
 )
 def test_universality(own, fresh, null, expected):
-    cases = [
-        CaseResult(
-            f"case {n}", "digits", 100, "w", 6, [0.0], [exponents(own[n])], [exponents(fresh[n])], [exponents(null[n])]
-        )
-        for n in range(2)
-    ]
+    cases = [case(f"case {n}", *values) for n, values in enumerate(zip(own, fresh, null, strict=True))]
     assert verdicts(universality_measurements(cases), CLAIMS)["universal"] == expected
+
+
+def test_only_the_exploration_phase_counts():
+    inverse, other = case("a", 4.0, 1.0, 0.0), case("b", -3.0, -1.0, 0.0, error=0.1)
+    measured = universality_measurements([inverse, other])
+    assert verdicts(measured, CLAIMS)["universal"] == "reproduced"
+    assert "the training error was not zero for b (w)" in measured["universal"].note
+    assert verdicts(universality_measurements([other]), CLAIMS)["universal"] == "not measured"
 
 
 FEW_SAMPLES = {

@@ -113,8 +113,9 @@ class ExperimentRun(ExperimentFolder):
                     break
 
     def analyse(
-        self, reporter: Reporter, *, until: str | None = None, noise: bool = False, controls: bool = False
-    ) -> None:
+        self, reporter: Reporter, *, until: str | None = None, noise: bool = False, controls: bool = False,
+        dynamics: bool = False,
+    ) -> None:  # fmt: skip
         """Train, and make every missing result of some stages, see :meth:`landscope.Study.analyse`.
 
         Args:
@@ -122,11 +123,12 @@ class ExperimentRun(ExperimentFolder):
             until: Last stage, one of :data:`STAGES`, with every stage before it.
             noise: Measure the minibatch noise too.
             controls: Measure the controls too.
+            dynamics: Measure the dynamics too.
         """
         if not self.has("training"):
             train_run(self.path, self.experiment, reporter)
         if until != "train":
-            self.study.analyse(until=until, noise=noise, controls=controls, progress=reporter)
+            self.study.analyse(until=until, noise=noise, controls=controls, dynamics=dynamics, progress=reporter)
 
     def report(self) -> Path:
         """Write the page of the run."""

@@ -10,7 +10,7 @@ __all__ = ["FIGURES", "OF_SINGLE_RUNS", "OF_THE_PAPER", "QUICK"]
 
 QUICK = {
     "data": "digits", "window_epochs": 40, "fit_modes": (2, 150), "flatness_modes": 150, "spectrum_ranks": (10, 100),
-    "n_nulls": 1, "noise_modes": 30, "basis_modes": 40, "langevin_steps": 2000,
+    "n_nulls": 1, "noise_modes": 30, "basis_modes": 40, "langevin_steps": 200,
 }  # fmt: skip
 """Settings of a quick reproduction."""
 
@@ -35,5 +35,7 @@ OF_THE_PAPER: tuple[Figure, ...] = (
     ),
 )
 """The figures of ``reproduce all``, in this order."""
-FIGURES = {figure.key: figure for figure in (*OF_THE_PAPER, *_figures("continual", "language"))}
+FIGURES = {
+    figure.key: figure for figure in (*OF_THE_PAPER, *_figures("continual", "language", "edge", "plateau", "findings"))
+}
 """All figures by key, those that the paper does not have at the end."""

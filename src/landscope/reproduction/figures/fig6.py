@@ -6,7 +6,7 @@ import dataclasses
 import math
 import shutil
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,12 @@ from torch import Tensor
 from landscope.claims.statements import judged
 from landscope.claims.verdict import Claim, Control, Measurement, joined
 from landscope.directions.principal import principal_modes, principal_variances
-from landscope.landscape.dimension import flatness_until_flat, learning_dimension, sharp_dimension
+from landscope.landscape.dimension import (
+    flatness_until_flat,
+    learning_dimension,
+    sharp_dimension,
+    sharp_dimension_is_bound,
+)
 from landscope.law.intervals import mean_with_interval
 from landscope.plots.style import FIT, FRESH, NULL, OWN, add_level, add_line, add_points, new_figure, numbers, ranks_of
 from landscope.power_law import fit_power_law
@@ -41,9 +46,11 @@ _WIDTHS = ((400, 2), (200, 3), (100, 10), (80, 10), (60, 10), (50, 10), (40, 10)
 _QUICK_WIDTHS = ((40, 2), (30, 2), (20, 2))
 _ROWS_AN_EPOCH = 300
 """About as many: at width 400 a window of ten epochs is then 2 GB, and 8 GB with a row for every step."""
-_MOST_MODES = 1000
 _RESULT = "effective-dimension"
 _THRESHOLD = 0.5
+_PATIENCE = 64
+_MOST_OF_N = 0.5
+"""Share of all N directions above which a number of them says nothing about growth: it is then bound by N itself."""
 _FIRST_WIDTH, _LAST_WIDTH = 20, 100
 _PAPER_WIDTH = 50
 _Group = Sequence["EffectiveDimension"]
@@ -67,8 +74,9 @@ _TEXT = (
     "order, 64 at a time, until none of the 64 is sharp; D_l counts the modes that hold 99 % or 99.9 % of the variance "
     "of the window. Null: the steps of the window in random order. Mean over seeds with Student's 95 % interval. As "
     "D_s compares the flatness with a norm, it does not change when a layer is multiplied and the next one divided by "
-    "one factor, which changes every width F; it changes if each hidden unit has a factor of its own. At least: all "
-    "directions of a window of about 1,000 rows were sharp."
+    "one factor, which changes every width F; it changes if each hidden unit has a factor of its own. At least: some "
+    "of the last 64 directions that the window has are sharp, so more may lie beyond them. Widths where a number is "
+    "above half of N, or only a lower bound, do not count in its exponent on N."
 )
 
 
@@ -183,6 +191,7 @@ class EffectiveDimension(Result, kind="effective_dimension", dims={"width": ("di
         n_null: D_l at 99 % of shuffled increments of the window, with and without the first mode.
         loss0: Loss at w0.
         test_error: Share of wrong answers.
+        is_bound: Whether D_s is a lower bound, as sharp directions may lie beyond those of the window.
         start_epoch: Epoch after which the window begins.
     """
 
@@ -190,27 +199,29 @@ class EffectiveDimension(Result, kind="effective_dimension", dims={"width": ("di
     norm: float
     width: Float[Tensor, " k"]
     n_sharp: int
+    is_bound: bool
     n_learning: tuple[int, int, int, int]
     n_null: tuple[int, int]
     loss0: float
     test_error: float
     start_epoch: int
 
-    @property
-    def is_bound(self) -> bool:
-        """Whether all directions that the window has are sharp, so that D_s is a lower bound."""
-        return self.n_sharp == len(self.width)
-
 
 def _measure_dimensions(
     landscape: LossLandscape, window: Trajectory, seed: int, rtol: float, progress: ProgressCallback, **facts: Any
 ) -> EffectiveDimension:
-    """D_s and D_l of one window, whose last row is w0; the seed is that of the null."""
-    modes = principal_modes(window, min(_MOST_MODES, len(window) - 1, window.dim))
+    """D_s and D_l of one window, whose last row is w0; the seed is that of the null.
+
+    All min(T - 1, N) modes of the window are there to be counted, in 8 N min(T, N) bytes: 4 GB at width 400.
+    """
+    modes = principal_modes(window)
     null = principal_variances(shuffled_increments(window, seed=seed))
     w0 = window.row(-1)
     norm = float(torch.linalg.vector_norm(w0.double()))
-    found = flatness_until_flat(landscape, w0, modes.directions, _THRESHOLD * norm, rtol=rtol, progress=progress)
+    threshold = _THRESHOLD * norm
+    found = flatness_until_flat(
+        landscape, w0, modes.directions, threshold, rtol=rtol, patience=_PATIENCE, progress=progress
+    )
     counted = [(fraction, drift) for drift in (True, False) for fraction in (0.99, 0.999)]
     dimension = [learning_dimension(modes.variance, f, drift=d, total=modes.total_variance) for f, d in counted]
     of_null = [learning_dimension(null, 0.99, drift=d) for d in (True, False)]
@@ -218,7 +229,8 @@ def _measure_dimensions(
         n_weights=window.dim,
         norm=norm,
         width=found.width,
-        n_sharp=sharp_dimension(found, _THRESHOLD * norm),
+        n_sharp=sharp_dimension(found, threshold),
+        is_bound=sharp_dimension_is_bound(found, threshold, n_directions=window.dim, patience=_PATIENCE),
         n_learning=(dimension[0], dimension[1], dimension[2], dimension[3]),
         n_null=(of_null[0], of_null[1]),
         loss0=found.loss0,
@@ -228,37 +240,70 @@ def _measure_dimensions(
 
 
 def dimension_measurements(found: Mapping[int, _Group]) -> dict[str, Measurement]:
-    """Measure how D_s and D_l grow with the number of weights over the widths of the paper; keys are widths."""
+    """Measure how D_s and D_l grow with the number of weights over the widths of the paper; keys are widths.
+
+    A width counts where the mean number is at most half of N and no lower bound; three widths are the fewest.
+    """
     inside = {width: group for width, group in found.items() if _FIRST_WIDTH <= width <= _LAST_WIDTH}
     inside = inside if len(inside) > 2 else dict(found)
-    sharp = _growth(inside, lambda solution: solution.n_sharp)
+    sharp, of_sharp = _counted(inside, lambda solution: solution.n_sharp, _is_bound)
     # The drift along the first mode can hold 99 % of the variance alone: the search shows in the other modes.
-    learning = _growth(inside, lambda solution: solution.n_learning[2])
-    null = Measurement.over_seeds(_growth(inside, lambda solution: solution.n_null[1])).value
+    learning, of_learning = _counted(inside, lambda solution: solution.n_learning[2])
+    null = Measurement.over_seeds(_growth(learning, lambda solution: solution.n_null[1])).value
     growth = "" if math.isnan(null) else f"grow with {null:.2f}"
     beyond = [width for width in found if width > max(inside)]
     sizes = {width: statistics.fmean(solution.n_sharp for solution in found[width]) for width in beyond}
     wider = ", ".join(f"{_at_least(found[width])}{size:.0f} at width {width}" for width, size in sizes.items())
     nearest = min(found, key=lambda width: abs(width - _PAPER_WIDTH))
     shares = [solution.n_sharp / solution.n_weights for solution in found[nearest]]
-    widths = f"widths {min(inside)} to {max(inside)}"
     null_control = Control("shuffled increments of the same windows", (null, null), "differ", growth)
     return {
-        "sharp_dimension": Measurement.over_seeds(sharp, note=joined(widths, wider and f"D_s is {wider}")),
-        "few_sharp": Measurement.over_seeds(shares, note=f"width {nearest}"),
-        "learning_dimension": Measurement.over_seeds(learning, null_control, note=f"{widths}, without the first mode"),
+        "sharp_dimension": Measurement.over_seeds(
+            _growth(sharp, lambda solution: solution.n_sharp), note=joined(of_sharp, wider and f"D_s is {wider}")
+        ),
+        "few_sharp": Measurement.over_seeds(shares, note=joined(f"width {nearest}", _at_least(found[nearest]).strip())),
+        "learning_dimension": Measurement.over_seeds(
+            _growth(learning, lambda solution: solution.n_learning[2]), null_control,
+            note=joined(of_learning, "without the first mode"),
+        ),
+    }  # fmt: skip
+
+
+def _is_bound(group: _Group) -> bool:
+    return any(solution.is_bound for solution in group)
+
+
+def _counted(
+    found: Mapping[int, _Group],
+    quantity: Callable[[EffectiveDimension], float],
+    is_bound: Callable[[_Group], bool] = lambda _: False,
+) -> tuple[dict[int, _Group], str]:
+    """The widths that say something about growth, and a note that names them and those left out with the reason."""
+    share = {
+        width: statistics.fmean(quantity(each) / each.n_weights for each in group) for width, group in found.items()
     }
+    most = sorted(width for width in found if share[width] > _MOST_OF_N)
+    bound = sorted(width for width, group in found.items() if is_bound(group) and width not in most)
+    counted = {width: group for width, group in sorted(found.items()) if width not in (*most, *bound)}
+    used = f"width{'s' if len(counted) > 1 else ''} {_listed(counted)}" if counted else "no width counts"
+    few = f"fewer than three widths count: {used}" if len(counted) < 3 else used
+    left_out = [(most, "more than half of N"), (bound, "only a lower bound")]
+    return counted, joined(few, *(f"left out: {_listed(out)} ({reason})" for out, reason in left_out if out))
+
+
+def _listed(widths: Iterable[int]) -> str:
+    return ", ".join(map(str, widths))
 
 
 def _at_least(group: _Group) -> str:
-    return "at least " if any(solution.is_bound for solution in group) else ""
+    return "at least " if _is_bound(group) else ""
 
 
-def _growth(found: Mapping[int, _Group], quantity: Any) -> list[float]:
+def _growth(found: Mapping[int, _Group], quantity: Callable[[EffectiveDimension], float]) -> list[float]:
     """The exponent of a number on N, for each seed that all widths have."""
-    seeds = min(len(group) for group in found.values())
     if len(found) < 3:
         return [math.nan]
+    seeds = min(len(group) for group in found.values())
     exponents = []
     for seed in range(seeds):
         counts = torch.tensor([float(quantity(group[seed])) for group in found.values()], dtype=torch.float64)

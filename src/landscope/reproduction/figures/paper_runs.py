@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from landscope.plots.style import FIT, FRESH, NULL, OWN, PALETTE, add_level, add_points, new_figure, numbers
+from landscope.plots.style import FIT, MANY_COLORS, PALETTE, add_level, add_points, new_figure, numbers
 from landscope.reproduction.figures.single_runs import SingleRuns
 from landscope.reproduction.seed_summary import LAW_ROWS, SeedSummary
 from landscope.study import saved
@@ -18,9 +18,9 @@ __all__ = ["FIGURES"]
 def _exponents_by_pair(summaries: Sequence[SeedSummary]) -> go.Figure:
     """Exponents psi of every run, in-sample, in fresh data and under the null, for each (B, alpha)."""
     figure = new_figure("", "ψ")
-    for label, color, offset in zip(LAW_ROWS, (OWN, FRESH, NULL), (-0.2, 0.0, 0.2), strict=True):
+    for label, color, offset in zip(LAW_ROWS, MANY_COLORS, range(-2, 3), strict=False):
         values = [summary.rows.get(label, {}).get("psi", []) for summary in summaries]
-        x = [number + offset for number, part in enumerate(values) for _ in part]
+        x = [number + offset / 8 for number, part in enumerate(values) for _ in part]
         add_points(figure, np.array(x), np.array([value for part in values for value in part]), label, color, 8)
     add_level(figure, 4, "paper: about 4", FIT)
     figure.update_xaxes(tickvals=list(range(len(summaries))), ticktext=[summary.name for summary in summaries])
@@ -44,8 +44,14 @@ FIGURES = (
         key="fig1",
         title="Fig. 1: spectrum, drift and diffusion",
         until="law",
-        claims=("gamma", "modes_for_90_percent", "drift_share", "alignment", "diffusion_share"),
-        plots=("variance_spectrum", "accumulated_variance", "path_along_first_modes", "path_along_later_modes"),
+        claims=(
+            "gamma", "plateau", "faster_decay", "first_mode", "modes_for_90_percent", "drift_share", "alignment",
+            "diffusion_share",
+        ),
+        plots=(
+            "variance_spectrum", "spectrum_exponents", "accumulated_variance", "path_along_first_modes",
+            "path_along_later_modes",
+        ),
         table="law",
     ),
     SingleRuns(
@@ -64,14 +70,16 @@ FIGURES = (
     SingleRuns(
         key="fig3",
         title="Fig. 3: noise strength, memory, and their controls",
-        until="controls",
+        until="dynamics",
         claims=(
             "psi", "psi_D", "psi_tau", "minibatch_springs", "spring_flatness", "spring_noise", "mean_field",
             "tau_counts_minibatches", "psi_hessian", "inverse_einstein", "stationary", "tau_by_sampling",
-            "flat_modes_stationary",
+            "flat_modes_stationary", "short_correlation_time", "velocity_correlations", "tau_from_velocities",
+            "psi_at_ratio_two", "order_at_ratio_two",
         ),
         plots=(
-            "minibatch_profiles", "noise_against_flatness", "correlation_time_against_flatness", "spring_predictions",
+            "minibatch_profiles", "noise_against_flatness", "correlation_time_against_flatness",
+            "correlation_times_from_velocities", "flatness_at_two_levels", "spring_predictions",
             "correlation_time_by_sampling", "equilibrium", "variance_against_window", "exponents",
         ),
         table="all",
@@ -80,20 +88,26 @@ FIGURES = (
         key="fig5",
         title="Fig. 5: active temperature",
         until="noise",
-        claims=("temperature_profile", "temperature_by_flatness", "cooling", "frozen"),
+        claims=(
+            "temperature_profile", "temperature_by_flatness", "temperature_exponent", "temperature_profile_falls",
+            "cooling", "cooling_changes_with_loss", "frozen", "flat_directions_freeze",
+        ),
         plots=(
             "temperature_profiles", "temperature_against_flatness", "temperature_profiles_over_training",
-            "temperature_over_training", "temperature_against_loss",
+            "temperature_over_training", "temperature_against_loss", "cooling_rates_against_flatness",
         ),
     ),
     SingleRuns(
         key="sec-S2",
         title="sec-S2: drift along the first mode",
         until="noise",
-        claims=("logarithmic_drift", "margin", "persistence", "short_memory", "drift_share", "alignment"),
+        claims=(
+            "logarithmic_drift", "exponential_loss", "drift_keeps_error", "margin", "persistence", "short_memory",
+            "drift_share", "alignment",
+        ),
         plots=(
-            "training_curves", "inverse_loss_over_training", "loss_along_drift", "path_along_first_modes",
-            "active_modes",
+            "training_curves", "inverse_loss_over_training", "loss_forms_along_drift", "loss_along_drift",
+            "path_along_first_modes", "active_modes",
         ),
     ),
     SingleRuns(

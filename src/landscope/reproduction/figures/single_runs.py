@@ -60,7 +60,7 @@ class SingleRuns:
 
     key: str
     title: str
-    until: Literal["law", "noise", "controls"]
+    until: Literal["law", "noise", "dynamics"]
     claims: tuple[str, ...]
     plots: tuple[str, ...]
     table: Literal["none", "law", "all"] = "none"

@@ -3,6 +3,7 @@
 from landscope.errors import InputError
 from landscope.study.parts import Stage
 from landscope.study.stages.controls import CONTROLS
+from landscope.study.stages.dynamics import DYNAMICS
 from landscope.study.stages.flatness import FLATNESS
 from landscope.study.stages.law import LAW
 from landscope.study.stages.modes import MODES
@@ -10,16 +11,16 @@ from landscope.study.stages.noise import NOISE
 
 __all__ = ["STAGES", "chosen_stages"]
 
-STAGES: tuple[Stage, ...] = (MODES, FLATNESS, LAW, NOISE, CONTROLS)
+STAGES: tuple[Stage, ...] = (MODES, FLATNESS, LAW, NOISE, CONTROLS, DYNAMICS)
 
 
-def chosen_stages(until: str | None, *, noise: bool, controls: bool) -> list[Stage]:
+def chosen_stages(until: str | None, *, noise: bool, controls: bool, dynamics: bool) -> list[Stage]:
     """The stages up to one; without it, those that every analysis makes, and further ones by name.
 
     Raises:
         InputError: If there is no such stage, or a further one comes after the last.
     """
-    names, further = [stage.name for stage in STAGES], {"noise": noise, "controls": controls}
+    names, further = [stage.name for stage in STAGES], {"noise": noise, "controls": controls, "dynamics": dynamics}
     if until is None:
         return [stage for stage in STAGES if further.get(stage.name, True)]
     if until not in names:

@@ -1,8 +1,9 @@
-"""Parts of the controls: the finite-window process as a null, and psi in a window without end."""
+"""Parts of the law: the finite-window process as the null of every exponent, and psi in a window without end."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import torch
@@ -11,104 +12,114 @@ from torch import Tensor
 from landscope.directions.directions import Directions
 from landscope.directions.hessian_eigenvectors import leading_eigenvectors
 from landscope.directions.principal import principal_modes
-from landscope.errors import InputError
 from landscope.landscape import Flatness, flatness
 from landscope.law.exponents import Exponents, ranks_to_measure, variance_flatness
 from landscope.law.window_limit import WindowLimit, window_limit
-from landscope.risk import EmpiricalRisk
 from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.parts import Part
+from landscope.study.relaxation import Relaxation, curvature_matrix, is_adaptive, relaxation_of
 from landscope.surrogates.finite_window import epoch_noise_share, finite_window_process, rest_curvature
 from landscope.threads import one_thread
 from landscope.trajectory import Trajectory
 
-__all__ = ["PROCESS", "PROCESS_FRESH", "finite_window_parts"]
+__all__ = ["PROCESS", "PROCESS_FRESH", "finite_window_parts", "reshuffled_epochs"]
 
 PROCESS = "finite-window process"
 PROCESS_FRESH = "finite-window process, its next window"
 _RESHUFFLED_BELOW = 0.5
 """Share of independent noise over an epoch below which minibatches count as drawn without replacement."""
-_MEASURED_MODES = 60
+_MEASURED_MODES = 200
 """Log-spaced modes of the process whose flatness is measured: each stands for its neighbours."""
 
 
-def _matrix(risk: EmpiricalRisk) -> tuple[str, Callable[[Tensor], Tensor]]:
-    """Name and products of the Gauss-Newton matrix at w0, or of the Hessian where the model is no classifier."""
-    try:
-        fisher = risk.fisher_information()
-        fisher.product(risk.w0, torch.zeros_like(risk.w0))
-    except InputError:
-        return "Hessian", lambda vector: risk.hessian_vector_product(risk.w0, vector)
-    return "Gauss-Newton", lambda vector: fisher.product(risk.w0, vector)
-
-
 def _curvature(analysis: Analysis) -> Directions:
+    name, product = curvature_matrix(analysis.risk)
+    return _eigenvectors(name, product, analysis)
+
+
+def _relaxation_basis(analysis: Analysis) -> Directions:
+    """Eigenvectors in the coordinates in which the optimiser takes plain steps, which are not the weights."""
+    relaxation = relaxation_of(analysis)
+    return _eigenvectors(relaxation.name, relaxation.product, analysis)
+
+
+def _eigenvectors(name: str, product: Callable[[Tensor], Tensor], analysis: Analysis) -> Directions:
     count = min(analysis.settings.curvature_modes, analysis.window.dim - 1)
     with one_thread():  # the bits must not depend on the number of threads
-        name, product = _matrix(analysis.risk)
         return leading_eigenvectors(
             product, analysis.risk.w0, count, name=f"{name} eigenvectors", seed=analysis.settings.seed,
             progress=analysis.progress,
         )  # fmt: skip
 
 
-def _flatness(analysis: Analysis) -> Flatness:
-    settings = analysis.settings
-    return flatness(
-        analysis.risk, analysis.risk.w0, analysis.load(saved.CURVATURE).directions.to(analysis.risk.w0),
-        ratio=settings.ratio, rtol=settings.rtol, progress=analysis.progress,
+def _flatness(key: str, analysis: Analysis) -> Flatness:
+    settings, directions = analysis.settings, analysis.load(saved.basis(key)).directions
+    scale = relaxation_of(analysis).scale if key == "relaxation" else None
+    # A step along u in the coordinates y = s w is one along u/s in the weights, as long as u/s.
+    moved = directions if scale is None else directions / scale
+    lengths = torch.linalg.vector_norm(moved, dim=1)
+    found = flatness(
+        analysis.risk, analysis.risk.w0, (moved / lengths[:, None]).to(analysis.risk.w0), ratio=settings.ratio,
+        rtol=settings.rtol, progress=analysis.progress,
     )  # fmt: skip
+    if scale is None:
+        return found
+    names = ("left", "right", "width", "max_displacement")
+    return dataclasses.replace(found, **{name: getattr(found, name) / lengths for name in names})
 
 
-def _relaxing(analysis: Analysis) -> Directions:
-    """The curvature that pulls the weights: that of the loss and of weight decay."""
-    facts, found = analysis.facts, analysis.load(saved.CURVATURE)
-    unknown = facts.dampening or facts.nesterov or facts.maximize or facts.groups_differ
-    if facts.optimizer != "SGD" or unknown:
-        raise InputError(
-            expected="SGD with one learning rate, with or without momentum and weight decay",
-            got=facts.optimizer if facts.optimizer != "SGD" else "SGD with other options",
-            hint="The relaxation of other optimisers is not that of the curvature alone.",
-        )
-    return dataclasses.replace(found, values=found.values + facts.weight_decay)
+def _relaxing(analysis: Analysis) -> tuple[Relaxation, Directions]:
+    """The relaxation of the weights, and the eigenvectors of the curvature that pulls them, with weight decay."""
+    relaxation = relaxation_of(analysis)
+    if relaxation.scale is not None:
+        return relaxation, analysis.load(saved.RELAXATION)
+    found = analysis.load(saved.CURVATURE)
+    return relaxation, dataclasses.replace(found, values=found.values + relaxation.decay)
 
 
 def _limit(analysis: Analysis) -> WindowLimit:
+    window, (relaxation, curvature) = analysis.window, _relaxing(analysis)
+    key = "curvature" if relaxation.scale is None else "relaxation"
     return window_limit(
-        _relaxing(analysis), analysis.window, analysis.load(saved.basis_flatness("curvature")),
-        learning_rate=analysis.learning_rate, momentum=analysis.facts.momentum,
+        curvature, relaxation.scaled(window), analysis.load(saved.basis_flatness(key)),
+        learning_rate=window.learning_rate if analysis.has_every_rate else analysis.learning_rate,
+        rule=relaxation.rule,
     )  # fmt: skip
 
 
-def _process(analysis: Analysis) -> tuple[Trajectory, Trajectory]:
+def _process(number: int, analysis: Analysis) -> tuple[Trajectory, Trajectory]:
     """A window of the process and the next one."""
-    window, curvature, seed = analysis.window, _relaxing(analysis), analysis.settings.seed
-    risk, known = analysis.risk, not bool(torch.isnan(window.learning_rate).any())
-    _, product = _matrix(risk)
+    window, (relaxation, curvature) = analysis.window, _relaxing(analysis)
+    own, shared = relaxation.scaled(window), analysis.shared
     with one_thread():
-        rest = rest_curvature(window, curvature, lambda row: product(row.to(risk.w0)).cpu(), seed=seed)
+        if "finite-window" not in shared:  # the same for all draws
+            rest = rest_curvature(own, curvature, relaxation.product, seed=analysis.settings.seed)
+            shared["finite-window"] = rest, reshuffled_epochs(own, curvature, analysis)
+        rest, epoch = shared["finite-window"]
         both = finite_window_process(
-            window, curvature, rest=rest + analysis.facts.weight_decay,
-            learning_rate=None if known else analysis.learning_rate, momentum=analysis.facts.momentum,
-            steps_per_epoch=_reshuffled_epochs(analysis, curvature), n_windows=2, seed=seed,
+            own, curvature, rest=rest, steps_per_epoch=epoch, rule=relaxation.rule, n_windows=2,
+            learning_rate=None if analysis.has_every_rate else analysis.learning_rate,
+            seed=analysis.settings.seed * 1000 + 2 * number,  # the process draws with this seed and the next one
         )  # fmt: skip
+    both = relaxation.back(both, window)
     return both.part(slice(len(window))), both.part(slice(len(window), None))
 
 
-def _reshuffled_epochs(analysis: Analysis, curvature: Directions) -> int | None:
+def reshuffled_epochs(window: Trajectory, curvature: Directions, analysis: Analysis) -> int | None:
     """Minibatches in an epoch where the noise of the run sums to zero over it."""
     count = analysis.steps_per_epoch
     if count is None or count < 2:
         return None
-    share = epoch_noise_share(analysis.window, curvature, count)
+    share = epoch_noise_share(window, curvature, count)
     return count if share < _RESHUFFLED_BELOW else None
 
 
-def _rows(analysis: Analysis) -> tuple[Exponents, Exponents]:
+def _rows(number: int, analysis: Analysis) -> tuple[Exponents, Exponents]:
     """The process along its own modes, in its window and in the next one; measured once for both."""
-    if "finite-window-rows" not in analysis.shared:
-        settings, (made, following) = analysis.settings, _process(analysis)
+    key = f"finite-window-{number}"
+    if key not in analysis.shared:
+        settings, (made, following) = analysis.settings, _process(number, analysis)
         fitted = settings.fit_modes[0], min(settings.fit_modes[1], len(analysis.load(saved.FLATNESS).width))
         count = min(max(fitted[1], settings.spectrum_ranks[1]), len(made) - 1, made.dim)
         modes = principal_modes(made, count)
@@ -123,24 +134,37 @@ def _rows(analysis: Analysis) -> tuple[Exponents, Exponents]:
             )
             for name, part in ((PROCESS, made), (PROCESS_FRESH, following))
         )
-        analysis.shared["finite-window-rows"] = own, later
-    return analysis.shared["finite-window-rows"]
+        analysis.shared[key] = own, later
+    return analysis.shared[key]
 
 
-def finite_window_parts() -> tuple[Part, ...]:
-    """The eigenvectors of the curvature, psi_infinity along them, and the two rows of the process."""
+def _row(number: int, which: int, analysis: Analysis) -> Exponents:
+    return _rows(number, analysis)[which]
+
+
+def finite_window_parts(analysis: Analysis) -> tuple[Part, ...]:
+    """The eigenvectors of the curvature, psi_infinity along them, and the rows of every draw of the process."""
+    count, adaptive = analysis.settings.n_processes, is_adaptive(analysis.facts)
+    if not count:
+        return ()
+    relaxing = Part(saved.RELAXATION, _relaxation_basis, needs=("learning_rate",), is_optional=True)
+    keys = ("curvature", "relaxation") if adaptive else ("curvature",)
+    basis = saved.basis(keys[-1])
+    draws = [
+        Part(result(number), functools.partial(_row, number, which), after=(basis,), uses=("epochs",), is_optional=True)
+        for number in range(count)
+        for which, result in enumerate((saved.process, saved.process_fresh))
+    ]
     return (
         Part(saved.CURVATURE, _curvature, needs=("learning_rate",), is_optional=True),
-        Part(saved.basis_flatness("curvature"), _flatness, after=(saved.CURVATURE,), is_optional=True),
-        Part(saved.WINDOW_LIMIT, _limit, after=(saved.basis_flatness("curvature"),), is_optional=True),
-        Part(saved.PROCESS, _own_row, after=(saved.CURVATURE,), uses=("epochs",), is_optional=True),
-        Part(saved.PROCESS_FRESH, _next_row, after=(saved.CURVATURE,), uses=("epochs",), is_optional=True),
-    )
-
-
-def _own_row(analysis: Analysis) -> Exponents:
-    return _rows(analysis)[0]
-
-
-def _next_row(analysis: Analysis) -> Exponents:
-    return _rows(analysis)[1]
+        *((relaxing,) if adaptive else ()),
+        *(
+            Part(
+                saved.basis_flatness(key), functools.partial(_flatness, key), after=(saved.basis(key),),
+                is_optional=True,
+            )
+            for key in keys
+        ),
+        Part(saved.WINDOW_LIMIT, _limit, after=(saved.basis_flatness(keys[-1]),), is_optional=True),
+        *draws,
+    )  # fmt: skip

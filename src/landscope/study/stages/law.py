@@ -14,6 +14,7 @@ from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.parts import Part, Stage
 from landscope.study.saved import Saved
+from landscope.study.stages.finite_window import finite_window_parts
 from landscope.surrogates.shuffled import shuffled_increments
 from landscope.training_history import TrainingHistory
 
@@ -69,6 +70,7 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:
         Part(saved.IN_SAMPLE, functools.partial(_fitted, IN_SAMPLE, saved.STATISTICS)),
         Part(saved.FRESH, functools.partial(_fitted, FRESH, saved.FRESH_STATISTICS), needs=("fresh",)),
         *(Part(saved.null(number), functools.partial(_null, number)) for number in range(analysis.settings.n_nulls)),
+        *finite_window_parts(analysis),
         Part(saved.TRAINING, _history, needs=("evaluate",)),
     )
 

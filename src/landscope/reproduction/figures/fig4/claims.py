@@ -9,6 +9,7 @@ import torch
 
 from landscope.claims.verdict import Claim, Control, Measurement
 from landscope.law.intervals import seed_interval
+from landscope.reproduction.figures.fig4.tradeoff import PAPER_BOUND, TRADEOFF_CLAIMS, tradeoff_measurements
 from landscope.reproduction.figures.two_task_experiment import (
     PAPER_METHOD,
     PAPER_MODES,
@@ -22,8 +23,6 @@ from landscope.reproduction.sequential.two_tasks import TwoTaskTrials
 
 __all__ = ["CLAIMS", "PAPER_BOUND", "measurements", "single_seed_measurements"]
 
-PAPER_BOUND = 0.008
-"""q/F of Fig. 4D."""
 _PERCENT = (0.0, 100.0)
 
 CLAIMS = (
@@ -105,6 +104,7 @@ CLAIMS = (
         "the weights of largest exact Fisher information, lambda chosen on other seeds for each number",
         possible=(0.0, 1.0),
     ),
+    *TRADEOFF_CLAIMS,
 )
 
 
@@ -126,6 +126,7 @@ def measurements(results: TwoTaskResults) -> dict[str, Measurement]:
         "better_than_ewc": against_ewc(results),
         "few_modes_suffice": _best_count(results),
         "ewc_needs_all": _ewc_share(results),
+        **tradeoff_measurements(results),
     }
 
 

@@ -51,8 +51,8 @@ _TEXT = (
     "The exponent ψ of σ² ~ F^(-ψ) along principal modes: in-sample as in the paper, along the same modes in "
     "fresh data, and along the modes of the steps of the window in random order. All modes in the range count equally; "
     "where log-spaced ones were measured, each stands for those nearest to it. Mean over seeds with Student's 95 % "
-    "interval; with one seed, a jackknife over ten blocks of time, in round brackets. Exploration was reached where "
-    "the training error is 0."
+    "interval; with one seed, a jackknife over blocks of time, in round brackets, where the window is long enough for "
+    "one. Exploration was reached where the training error is 0."
 )
 
 

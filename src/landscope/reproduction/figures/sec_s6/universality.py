@@ -8,25 +8,29 @@ from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
+from scipy import stats
 
 from landscope.claims.exponents import NULL_NAME
-from landscope.claims.verdict import Claim, Control, Measurement
+from landscope.claims.verdict import Claim, Control, Measurement, fresh_control, joined
 from landscope.law.exponents import Exponents
 from landscope.law.intervals import prediction_band, seed_interval
 from landscope.plots.style import FIT, FRESH, NULL, OWN, add_level, add_points, new_figure
 
 __all__ = ["CLAIMS", "CaseResult", "exponents_of_cases", "universality_measurements"]
 
+_LEVEL = 0.95
 
 CLAIMS = (
     Claim(
         "universal",
         "text, Figs. S3 and S10",
-        "The variance falls with flatness for every optimiser, network and data set (smallest psi of all cases).",
+        "The variance falls with flatness for every optimiser, network and data set (smallest psi of all cases in the"
+        " exploration phase, where the training error is zero).",
         "holds in all cases",
         (0.0, math.inf),
         "the sign",
-        "every case in-sample, in fresh data, and under shuffled increments",
+        "every case in-sample and in fresh data, shuffled increments beside them; no case has its limit in a window"
+        " without end, so that this is a claim on the window, not on its dynamics",
     ),
 )
 
@@ -59,38 +63,60 @@ class CaseResult:
 
 
 def universality_measurements(cases: Sequence[CaseResult]) -> dict[str, Measurement]:
-    """The claim ``universal``: the smallest exponent of all cases, each case beside its own null."""
-    measured = [case for case in cases if not math.isnan(_mean(case.in_sample))]
+    """The claim ``universal``: the smallest exponent of all cases in the exploration phase.
+
+    That every case is inverse needs each interval of 95 % above zero; the lower end is the lowest of all cases. That
+    some case is not needs one of n intervals below zero, which chance offers n times; the upper end is the lowest of
+    intervals of 1 - 0.05/n (Bonferroni).
+
+    Args:
+        cases: Results of all cases; those whose training error was not zero are named and do not count.
+    """
+    covered = [case for case in cases if max(case.training_error) == 0]
+    measured = [case for case in covered if not math.isnan(_mean(case.in_sample))]
+    left_out = _named("the training error was not zero for", [case for case in cases if case not in covered])
     if not measured:
-        return {"universal": Measurement(math.nan, note="no case has an exponent")}
-    smallest = min(measured, key=lambda case: _mean(case.in_sample))
-    fresh = [_mean(case.fresh) for case in measured if not math.isnan(_mean(case.fresh))]
-    weakest = min(fresh, default=math.nan)  # one case without the relation contradicts it
-    note = f"{len(measured)} cases, largest {max(_mean(case.in_sample) for case in measured):.2f}"
-    for text, named in (
-        ("not measured for", [case for case in cases if case not in measured]),
-        ("in fresh data not inverse for", [case for case in measured if _mean(case.fresh) <= 0]),
-        ("the training error was not zero for", [case for case in measured if max(case.training_error) > 0]),
-    ):
-        names = dict.fromkeys(f"{case.name} ({case.weights})" for case in named)
-        note += f"; {text} {', '.join(names)}" if named else ""
-    controls = (
-        _null(measured),
-        Control("the same modes in fresh data", (weakest, weakest), "agree"),
+        return {"universal": Measurement(math.nan, note=joined("no case has an exponent", left_out))}
+    fresh = _fresh(measured)
+    note = joined(
+        f"{len(measured)} cases, largest {max(_mean(case.in_sample) for case in measured):.2f}",
+        _named("not measured for", [case for case in covered if case not in measured]),
+        _named("in fresh data not inverse for", [case for case in measured if _mean(case.fresh) <= 0]),
+        left_out,
     )
-    return {"universal": Measurement(_mean(smallest.in_sample), _interval(smallest.in_sample), controls, note)}
+    smallest = min(_mean(case.in_sample) for case in measured)
+    interval = _interval([case.in_sample for case in measured])
+    return {"universal": Measurement(smallest, interval, (_null(measured, fresh.name), fresh), note)}
 
 
-def _null(cases: Sequence[CaseResult]) -> Control:
-    """Compare each case with its own surrogates: if they are as inverse, the relation needs no dynamics."""
+def _named(text: str, cases: Sequence[CaseResult]) -> str:
+    names = dict.fromkeys(f"{case.name} ({case.weights})" for case in cases)
+    return f"{text} {', '.join(names)}" if names else ""
+
+
+def _fresh(cases: Sequence[CaseResult]) -> Control:
+    """The smallest exponent in fresh data; without those of some case it can only contest."""
+    tested = [case.fresh for case in cases if not math.isnan(_mean(case.fresh))]
+    band = _interval(tested) if tested else (math.nan, math.nan)
+    if len(tested) < len(cases) and not band[1] < 0:
+        return fresh_control(math.nan)
+    return fresh_control(min(map(_mean, tested)), interval=band)
+
+
+def _null(cases: Sequence[CaseResult], answer: str) -> Control:
+    """Compare each case with its own surrogates: if they are as inverse, modes of large variance suffice.
+
+    They are so where the relation is real too. Fresh data, in which no modes were searched, decide between the two.
+    """
     tested = [case for case in cases if any(not math.isnan(row.psi) for row in case.null)]
     as_inverse = [case for case in tested if _mean(case.in_sample) <= _upper(case.null)]
-    finding = f"is as inverse in {len(as_inverse)} of {len(tested)} cases"
     if not as_inverse and len(tested) < len(cases):
-        finding = f"was measured in {len(tested)} of {len(cases)} cases"
-        return Control(NULL_NAME, (math.nan, math.nan), "differ", finding)
-    # Where each case has passed its own null, no value is that of the null.
-    return Control(NULL_NAME, (-math.inf, math.inf if as_inverse else -math.inf), "differ", finding)
+        finding, band = f"was measured in {len(tested)} of {len(cases)} cases", (math.nan, math.nan)
+    else:
+        finding = f"is as inverse in {len(as_inverse)} of {len(tested)} cases"
+        # Where each case has passed its own null, no value is that of the null.
+        band = (-math.inf, math.inf if as_inverse else -math.inf)
+    return Control(NULL_NAME, band, "differ", finding, answered_by=answer)
 
 
 def _upper(null: Sequence[Exponents]) -> float:
@@ -99,8 +125,23 @@ def _upper(null: Sequence[Exponents]) -> float:
     return prediction_band(values)[1] if len(values) > 1 else values[0]
 
 
-def _interval(rows: Sequence[Exponents]) -> tuple[float, float]:
-    return seed_interval([row.psi for row in rows]) if len(rows) > 1 else rows[0].psi_interval
+def _interval(cases: Sequence[Sequence[Exponents]]) -> tuple[float, float]:
+    """Of the smallest exponent: the lowest lower end, and the lowest upper end that holds for all cases together."""
+    low = min(_interval_of(rows, _LEVEL)[0] for rows in cases)
+    return low, min(_interval_of(rows, 1 - (1 - _LEVEL) / len(cases))[1] for rows in cases)
+
+
+def _interval_of(rows: Sequence[Exponents], level: float) -> tuple[float, float]:
+    """Over seeds; of one run, its interval over blocks of time at another level; the value where there is none."""
+    values = [row.psi for row in rows if not math.isnan(row.psi)]
+    if len(values) > 1:
+        return seed_interval(values, level)
+    (row,) = (row for row in rows if not math.isnan(row.psi))
+    low, high = row.psi_interval
+    if math.isnan(low):
+        return row.psi, row.psi
+    wider = float(stats.norm.ppf(0.5 + level / 2) / stats.norm.ppf(0.5 + _LEVEL / 2))
+    return row.psi - wider * (row.psi - low), row.psi + wider * (high - row.psi)
 
 
 def _mean(rows: Sequence[Exponents]) -> float:

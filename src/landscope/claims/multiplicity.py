@@ -1,0 +1,112 @@
+"""How many of many verdicts chance may have made."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from scipy import stats
+
+from landscope.claims.verdict import Judgement
+
+__all__ = ["FalseVerdicts", "false_verdicts"]
+
+_LEVEL = 0.95
+_RATE = 0.05
+_DECIDED = ("reproduced", "not reproduced")
+
+
+@dataclasses.dataclass(frozen=True)
+class FalseVerdicts:
+    """What chance makes of the verdicts *reproduced* and *not reproduced*. As text it is one sentence.
+
+    Args:
+        n_tested: Claims with a measured value and an interval.
+        n_decided: Verdicts *reproduced* or *not reproduced* among them.
+        n_without_interval: Such verdicts on a number without an interval, of which nothing is known.
+        expected: The most false ones that are expected among the tested claims.
+        n_kept: How many of the decided remain with the false discovery rate held at 5 %.
+    """
+
+    n_tested: int
+    n_decided: int
+    n_without_interval: int
+    expected: float
+    n_kept: int
+
+    def __str__(self) -> str:
+        count = self.n_decided + self.n_without_interval
+        return (
+            f"Chance: of {count} verdicts of reproduced or not reproduced, {self.n_decided} rest on 95 % intervals; "
+            f"among the {self.n_tested} claims with an interval at most {self.expected:.2g} false ones are expected, "
+            f"and {self.n_kept} of the {self.n_decided} remain with the false discovery rate held at 5 % (Benjamini "
+            f"and Hochberg); the other {self.n_without_interval} rest on numbers without an interval, whose errors are "
+            f"not known."
+        )
+
+
+def false_verdicts(judgements: Sequence[Judgement]) -> FalseVerdicts:
+    r"""Count the verdicts that the level of their intervals lets chance make.
+
+    A claim is decided if its interval lies on one side of each edge of the accepted range. If the truth lies on the
+    other side of an edge, that happens with 2.5 % at most: n claims with an interval have at most 0.025 n false
+    verdicts on average, whatever their dependence. From the value x, the half width h of the interval that faces an
+    edge e, and a normal distribution,
+
+    .. math:: p_e = \Phi\left(-1.96\, |x - e|/h\right)
+
+    is the probability to find x as far on its side of the edge if the truth is on the other. The p-value of a claim is
+    the larger of those of both edges for a value inside (two one-sided tests), that of the nearer edge outside. Edges
+    that no possible value crosses have none. The procedure of Benjamini and Hochberg is applied to these p-values.
+
+    Args:
+        judgements: Judgements on different claims.
+
+    Returns:
+        The counts.
+
+    Example:
+        >>> from landscope.claims.statements import judged
+        >>> from landscope.claims.verdict import Measurement
+        >>> found = false_verdicts(judged({"psi": Measurement(1.5, (1.4, 1.6)), "psi_D": Measurement(2.0)}))
+        >>> found.n_decided, found.n_without_interval, round(found.expected, 3), found.n_kept
+        (1, 1, 0.025, 1)
+    """
+    decided = [judgement for judgement in judgements if judgement.verdict in _DECIDED]
+    tested = [judgement for judgement in judgements if _has_interval(judgement)]
+    adjusted = stats.false_discovery_control([_p_value(judgement) for judgement in tested]) if tested else []
+    kept = [p <= _RATE and judgement.verdict in _DECIDED for p, judgement in zip(adjusted, tested, strict=True)]
+    n_decided = sum(_has_interval(judgement) for judgement in decided)
+    return FalseVerdicts(
+        n_tested=len(tested),
+        n_decided=n_decided,
+        n_without_interval=len(decided) - n_decided,
+        expected=_RATE / 2 * len(tested),
+        n_kept=sum(map(bool, kept)),
+    )
+
+
+def _has_interval(judgement: Judgement) -> bool:
+    measurement = judgement.measurement
+    return not any(math.isnan(number) for number in (measurement.value, *measurement.interval))
+
+
+def _p_value(judgement: Judgement) -> float:
+    """The probability of a value as far on its side of the edges if the truth lies on the other side."""
+    value, (low, high) = judgement.measurement.value, judgement.measurement.interval
+    (lower, upper), (least, most) = judgement.claim.accepted, judgement.claim.possible
+    if value < lower:
+        return _beyond(lower - value, high - value)
+    if value > upper:
+        return _beyond(value - upper, value - low)
+    inside = [_beyond(value - lower, value - low) if lower > least else 0.0]
+    inside += [_beyond(upper - value, high - value) if upper < most else 0.0]
+    return max(inside)
+
+
+def _beyond(distance: float, half_width: float) -> float:
+    """One-sided normal probability of an error as large as the distance."""
+    if not half_width > 0:
+        return 0.0 if distance > 0 else 1.0
+    return float(stats.norm.sf(stats.norm.ppf(0.5 + _LEVEL / 2) * distance / half_width))

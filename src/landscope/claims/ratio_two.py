@@ -1,0 +1,82 @@
+"""Text on Fig. 2: flatness may be read at twice the minimal loss as well as at e times."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from scipy import stats
+
+from landscope.claims.verdict import Claim, Measurement, fresh_control
+from landscope.landscape.flatness import Flatness
+from landscope.law.exponents import fit_exponents
+from landscope.noise.mode_statistics import ModeStatistics
+
+__all__ = ["CLAIMS", "ratio_measurements"]
+
+CLAIMS = (
+    Claim(
+        "psi_at_ratio_two",
+        "text on Fig. 2",
+        "The exponent does not depend on the level at which flatness is read (psi at twice the loss minus that at e"
+        " times).",
+        "without affecting the results",
+        (-0.5, 0.5),
+        "the printed 4 would stay a 4",
+        "the same modes and variances, both levels",
+    ),
+    Claim(
+        "order_at_ratio_two",
+        "text on Fig. 2",
+        "Neither does the order of the modes by flatness (rank correlation of the flatness at both levels).",
+        "without affecting the results",
+        (0.95, 1.0),
+        "a twentieth off at most",
+        "all modes with a flatness at both levels",
+        possible=(-1.0, 1.0),
+    ),
+)
+
+
+def ratio_measurements(
+    widths: Flatness,
+    smaller: Flatness,
+    window: ModeStatistics,
+    fresh: ModeStatistics | None,
+    fit_modes: tuple[int, int],
+) -> dict[str, Measurement]:
+    r"""Measure what changes where flatness is read at a smaller multiple of the loss at w0.
+
+    Where ln L is quadratic all widths shrink by :math:`\sqrt{\ln r'/\ln r}`, where L is, by
+    :math:`\sqrt{(r' - 1)/(r - 1)}`, and nothing else changes.
+
+    Args:
+        widths: Flatness of the modes at the level of the study.
+        smaller: Flatness of the first modes at the smaller one.
+        window: Statistics of the window along the modes.
+        fresh: Statistics of the fresh data; None if there are none.
+        fit_modes: First and last mode of the fits.
+    """
+    count = min(len(widths.width), len(smaller.width))
+    both = torch.isfinite(widths.width[:count]) & torch.isfinite(smaller.width[:count])
+    first, second = widths.width[:count][both], smaller.width[:count][both]
+    likeness = float(stats.spearmanr(first.numpy(), second.numpy()).statistic) if len(first) > 2 else math.nan
+    ratio = float((second / first).median()) if len(first) else math.nan
+    bowl = math.sqrt((smaller.ratio - 1) / (widths.ratio - 1))
+    gaussian = math.sqrt(math.log(smaller.ratio) / math.log(widths.ratio))
+    shrunk = (
+        f"the median width shrinks to {ratio:.3f}; to {gaussian:.3f} where ln L is quadratic, {bowl:.3f} where L is"
+    )
+
+    def change(motion: ModeStatistics) -> tuple[float, float]:
+        fits = [fit_exponents("", motion, each, fit_modes).psi for each in (smaller, widths)]
+        return fits[0] - fits[1], fits[0]
+
+    difference, psi = change(window)
+    later = math.nan if fresh is None else change(fresh)[0]
+    return {
+        "psi_at_ratio_two": Measurement(
+            difference, controls=(fresh_control(later),), note=f"psi is {psi:.2f} at {smaller.ratio:.3g} L0; {shrunk}"
+        ),
+        "order_at_ratio_two": Measurement(likeness, note=f"{len(first)} modes"),
+    }

@@ -1,0 +1,199 @@
+"""Intervals of an exponent from blocks of time of one run, and the reason where the run is too short for one."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from landscope.law.intervals import exponents_without_each, jackknife_interval
+from landscope.noise.finite_window import window_factor
+from landscope.noise.mode_statistics import ModeStatistics
+
+__all__ = ["NO_INTERVAL", "TimeBlocks", "TimeInterval", "blocks_share", "reasons"]
+
+NO_INTERVAL = (math.nan, math.nan)
+_BLOCKS = (10, 5)
+"""Numbers of blocks, the first that serves is taken; below five Student's quantile is large and R is less certain."""
+_SEEN = 0.9
+"""Share R of the variance of the exponent that the blocks must see. Student's interval shrinks by the root of it: with
+9 degrees of freedom it then covers P(|t| < 2.26 sqrt(0.9)) = 0.94 where it says 0.95."""
+_SHIFT = 1 / 6
+"""Largest shift of the exponent by the window, over the half width. With it and R = 0.9 the coverage is 0.926, by the
+noncentral t distribution, for ten blocks and for five."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TimeInterval:
+    """An interval from blocks of time, or the reason why there is none.
+
+    Args:
+        ends: Lower and upper end; NaN where there is none.
+        reason: The reason; empty where there is an interval.
+    """
+
+    ends: tuple[float, float]
+    reason: str = ""
+
+
+def blocks_share(times: Float[Tensor, " k"], length: float, n_blocks: int) -> Float[Tensor, " k"]:
+    r"""Share of the variance of a mean over the window that the jackknife over blocks sees.
+
+    .. math:: R = \frac{V(y) - V(b y)}{(b - 1)\,V(b y)}, \qquad V(y) = 1 - \kappa(y), \qquad y = 2 L/t
+
+    for a series with exponential autocorrelation of integrated time t: V(y) is the variance of its mean over L rows,
+    over that of one value. R is about 1 - 1/y for long blocks and y/3 for short ones.
+
+    Args:
+        times: Integrated autocorrelation times t of the series that is averaged, in rows.
+        length: Rows L of a block.
+        n_blocks: Blocks b.
+
+    Example:
+        >>> [round(float(share), 3) for share in blocks_share(torch.tensor([20.0, 2000.0]).double(), 1000, 10)]
+        [0.99, 0.343]
+    """
+    y = 2 * length / times
+    block, window = 1 - window_factor(y), 1 - window_factor(n_blocks * y)
+    return (block - window) / ((n_blocks - 1) * window)
+
+
+class TimeBlocks:
+    r"""Intervals of the slopes of ln sigma_i^2, ln D_i and ln tau_i on ln x_i, where the relaxation times allow them.
+
+    The jackknife over b blocks holds in two conditions, both derived:
+
+    1. Blocks are long against the memory of the directions. With weights c_i of the least squares the slope has the
+       variance :math:`\sum c_i^2 t_i/T`, of which blocks see :math:`R = \sum c_i^2 t_i R_i / \sum c_i^2 t_i`
+       (:func:`blocks_share`, with half the time of theta_i, which is that of its square). R must be at least 0.9.
+    2. The window does not shift the slope. A centred window shows kappa(T/tau_i) of a variance
+       (:func:`landscope.noise.window_factor`), and principal modes of the window itself show a variance too large by
+
+       .. math:: \frac{\delta\sigma_i^2}{\sigma_i^2} = \frac{2}{T} \sum_{j \ne i} t_{ij}
+                 \frac{\sigma_j^2}{\sigma_i^2 - \sigma_j^2}, \qquad t_{ij} = \frac{t_i t_j}{t_i + t_j}
+
+       to first order (Lawley, Biometrika 43, 128 (1956); doubled, as it counts against the variance along the same
+       directions in other windows). The shift of the slope must be at most a sixth of the half width.
+
+    What the interval then covers is the slope that the same directions show in a window without end. For D_i the memory
+    of v_i^2 counts, its length of window shifts nothing, and the choice of the directions as if t were 1.
+
+    Args:
+        x: Abscissae of the fitted points, one for each entry of ``rows``.
+        statistics: Statistics along the directions.
+        rows: Directions fitted, counted from 0; one that stands for several is repeated.
+    """
+
+    def __init__(self, x: Float[Tensor, " n"], statistics: ModeStatistics, rows: Int[Tensor, " n"]) -> None:
+        self._x, self._statistics, self._rows = x, statistics, rows
+        log_x = torch.log(x.double())
+        centred = log_x - log_x.mean()
+        # A direction that is repeated has the sum of its weights.
+        self._weights = torch.zeros(len(statistics.variance), dtype=torch.float64)
+        self._weights.index_add_(0, rows, centred / (centred @ centred))
+
+    def variance(self, value: float) -> TimeInterval:
+        """The interval of ``value``, plus or minus the slope of ln sigma^2."""
+        return self._positions(value, self._without_position)
+
+    def velocity_variance(self, value: float) -> TimeInterval:
+        """The interval of ``value``, plus or minus the slope of ln D; a factor of D that is known changes nothing."""
+        count, seen = self._blocks_for(self._statistics.velocity_time)
+        if count is None:
+            return TimeInterval(NO_INTERVAL, _memory_reason(seen, "the strength of the velocity"))
+        return self._unless_shifted(jackknife_interval(self._without_velocity(count), value), self._velocity_bias())
+
+    def time(self, value: float) -> TimeInterval:
+        """The interval of ``value``, plus or minus the slope of ln sigma^2 - ln D."""
+        return self._positions(value, lambda count: self._without_position(count) - self._without_velocity(count))
+
+    def shift(self) -> float:
+        """The shift of the slope of ln sigma^2 by the length of the window and by the choice of the directions."""
+        return self._slope(self._position_bias())
+
+    def _position_bias(self) -> Float[Tensor, " k"]:
+        found, times = self._statistics, self._statistics.integrated_time
+        bias = torch.log(window_factor(2 * found.n_steps / times))
+        return bias + self._selected(times) if found.chosen_here else bias
+
+    def _velocity_bias(self) -> Float[Tensor, " k"]:
+        """The choice of the directions, for white velocities of relaxing directions: as if positions had t = 1."""
+        times = torch.ones_like(self._statistics.integrated_time)
+        return self._selected(times) if self._statistics.chosen_here else torch.zeros_like(times)
+
+    def _selected(self, times: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
+        found = self._statistics
+        return selection_bias(found.variance, times, found.total_variance, found.n_steps)
+
+    def _slope(self, bias: Float[Tensor, " k"]) -> float:
+        fitted = self._weights != 0
+        return float(self._weights[fitted] @ bias[fitted])
+
+    def _positions(self, value: float, without: Callable[[int], Float[Tensor, " b"]]) -> TimeInterval:
+        count, seen = self._blocks_for(self._statistics.integrated_time / 2)
+        if count is None:
+            return TimeInterval(NO_INTERVAL, _memory_reason(seen, "the position"))
+        return self._unless_shifted(jackknife_interval(without(count), value), self._position_bias())
+
+    def _unless_shifted(self, ends: tuple[float, float], bias: Float[Tensor, " k"]) -> TimeInterval:
+        shift, reach = self._slope(bias), (ends[1] - ends[0]) / 2
+        if abs(shift) <= _SHIFT * reach:
+            return TimeInterval(ends)
+        cause = "the length of the window"
+        if self._statistics.chosen_here:
+            cause = "the choice of the directions by their variance in this window"
+        return TimeInterval(NO_INTERVAL, f"{cause} would shift it by {abs(shift):.2g}, too much for ±{reach:.2g}")
+
+    def _blocks_for(self, times: Float[Tensor, " k"]) -> tuple[int | None, float]:
+        """The number of blocks that see enough of the variance, and the share that they see."""
+        fitted = self._weights != 0
+        seen = 0.0
+        for count in _BLOCKS:
+            share = blocks_share(times[fitted], self._statistics.n_steps / count, count)
+            weight = self._weights[fitted].square() * times[fitted]
+            seen = float((weight * share).sum() / weight.sum())
+            if seen >= _SEEN:
+                return count, seen
+        return None, seen
+
+    def _without_position(self, count: int) -> Float[Tensor, " b"]:
+        return exponents_without_each(self._x, _merged(self._statistics.moments, count)[:, :, self._rows])
+
+    def _without_velocity(self, count: int) -> Float[Tensor, " b"]:
+        blocks = _merged(self._statistics.velocity_moments, count)[:, :, self._rows]
+        return exponents_without_each(self._x, blocks, about_mean=False)
+
+
+def selection_bias(
+    variance: Float[Tensor, " k"], times: Float[Tensor, " k"], total: float, n_rows: int
+) -> Float[Tensor, " k"]:
+    """How much larger ln sigma_i^2 is along principal modes of the window itself, to first order in t/T."""
+    between = times[:, None] * times / (times[:, None] + times)
+    gaps = variance[:, None] - variance
+    ratio = torch.where(gaps == 0, 0.0, variance / torch.where(gaps == 0, 1.0, gaps))
+    rest = max(0.0, total - float(variance.sum()))
+    # Directions that were not measured: variances below, and times of at most t_i.
+    outside = torch.where(variance > 0, rest * times / variance.clamp(min=torch.finfo(torch.float64).tiny), 0.0)
+    return 2 / n_rows * ((between * ratio).sum(dim=1) + outside)
+
+
+def reasons(found: dict[str, TimeInterval]) -> str:
+    """Why quantities have no interval, in a sentence; empty where all have one."""
+    names: dict[str, list[str]] = {}
+    for name, interval in found.items():
+        if interval.reason:
+            names.setdefault(interval.reason, []).append(name)
+    return "; ".join(f"no interval of {' and '.join(keys)}: {reason}" for reason, keys in names.items())
+
+
+def _memory_reason(seen: float, what: str) -> str:
+    return f"blocks of time see {seen:.0%} of its variance, as {what} along the directions relaxes too slowly for them"
+
+
+def _merged(blocks: Float[Tensor, "b 2 n"], count: int) -> Float[Tensor, "c 2 n"]:
+    """Means over neighbouring blocks."""
+    return blocks.unflatten(0, (count, -1)).mean(dim=1)

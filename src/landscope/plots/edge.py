@@ -1,0 +1,83 @@
+"""Figures of the edge of stability."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+import torch
+from torch import Tensor
+
+from landscope.noise.edge_of_stability import EdgeOfStability
+from landscope.noise.oscillation import oscillation_share
+from landscope.plots.style import (
+    FIT,
+    FRESH,
+    NULL,
+    OWN,
+    WALK,
+    add_level,
+    add_line,
+    add_points,
+    logarithmic,
+    new_figure,
+    numbers,
+    panels,
+    ranks_of,
+)
+
+__all__ = ["oscillation_by_direction", "sharpness_over_training"]
+
+
+def oscillation_by_direction(edge: EdgeOfStability) -> go.Figure:
+    """Share of oscillation against alpha lambda along eigenvectors, and against rank along principal modes."""
+    figure = panels(1, 2, shared_yaxes=True)
+    pull, known = edge.pull, torch.isfinite(edge.pull) & (edge.pull > 0)
+    _add_shares(
+        figure, pull[known], edge.share[known], edge.share_error[known], "eigenvectors of the curvature", OWN, 1
+    )
+    if bool(known.any()):
+        low = float(pull[known].min().log10())
+        grid = torch.logspace(low, 0.301 + torch.tensor(1 + edge.momentum).log10().item(), 80, dtype=torch.float64)
+        theory = oscillation_share(grid, edge.momentum)
+        figure.add_scatter(
+            x=numbers(grid), y=numbers(theory), name="a bowl, independent noise", mode="lines",
+            line={"color": FIT, "width": 1.5}, row=1, col=1,
+        )  # fmt: skip
+        add_level(figure, 2 * (1 + edge.momentum), "edge", upright=True, row=1, col=1)
+    ranks = torch.from_numpy(ranks_of(len(edge.mode_share)))
+    _add_shares(figure, ranks, edge.mode_share, edge.mode_share_error, "principal modes", FRESH, 2)
+    for column, title in ((1, "αλ<sub>i</sub>"), (2, "rank i")):
+        add_level(figure, 0.5, "white noise", NULL, at="start", row=1, col=column)
+        figure.update_xaxes(title_text=title, **logarithmic(), row=1, col=column)
+    figure.update_yaxes(range=[0, 1.02])
+    figure.update_yaxes(title_text="share of σ² above frequency 1/4", row=1, col=1)
+    return figure
+
+
+def _add_shares(figure: go.Figure, x: Tensor, share: Tensor, error: Tensor, name: str, color: str, column: int) -> None:
+    figure.add_scatter(
+        x=numbers(x), y=numbers(share), name=name, mode="markers", marker={"color": color, "size": 5},
+        error_y={"type": "data", "array": numbers(1.96 * error), "thickness": 1, "width": 0}, row=1, col=column,
+    )  # fmt: skip
+
+
+def sharpness_over_training(
+    steps: Tensor, sharpness: Tensor, batch: Tensor, error: Tensor, bounds: Sequence[tuple[float, str]]
+) -> go.Figure:
+    """Largest curvature and batch sharpness over the training, with their bounds.
+
+    Args:
+        steps: Optimiser steps, above 0.
+        sharpness: lambda_1 at each.
+        batch: Batch sharpness at each.
+        error: Its standard error.
+        bounds: Values and names of the bounds.
+    """
+    figure = new_figure("step", "curvature", log_x=True, log_y=True)
+    add_line(figure, numbers(steps), numbers(sharpness), "λ<sub>1</sub> of the whole loss", OWN)
+    add_points(figure, numbers(steps), numbers(batch), "batch sharpness", FRESH, 7)
+    figure.data[-1].error_y = {"type": "data", "array": numbers(1.96 * error), "thickness": 1, "width": 0}
+    for value, name in bounds:
+        add_level(figure, value, name, WALK, at="start")
+    return figure

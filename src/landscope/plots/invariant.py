@@ -1,0 +1,35 @@
+"""Figures of flatness without units: in the Fisher metric, and the chains of the local learning coefficient."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+import torch
+
+from landscope.landscape.invariant import InvariantFlatness
+from landscope.landscape.learning_coefficient import LearningCoefficient
+from landscope.plots.style import FIT, NULL, OWN, add_level, add_line, add_points, new_figure, numbers
+
+__all__ = ["invariant_flatness", "learning_coefficient"]
+
+
+def invariant_flatness(found: InvariantFlatness) -> go.Figure:
+    """Flatness in the Fisher metric against plain flatness, with the levels that curvature alone would give."""
+    figure = new_figure("flatness F<sub>i</sub>", "F<sub>i</sub> in the metric", log_x=True, log_y=True)
+    add_points(figure, numbers(found.plain_width), numbers(found.width), f"metric: {found.metric}", OWN, 5)
+    add_level(figure, found.bowl_width, "bowl", NULL)
+    add_level(figure, found.gaussian_width, "ln L quadratic", FIT, at="start")
+    return figure
+
+
+def learning_coefficient(found: LearningCoefficient, n_sharp: int | None = None) -> go.Figure:
+    """The loss above that at w0, times n beta, along each chain; its mean after the burn-in is the coefficient."""
+    figure = new_figure("step of the chain", "nβ(L − L<sub>0</sub>)")
+    excess = found.n_samples * found.inverse_temperature * (found.losses - found.loss0)
+    for number, chain in enumerate(excess):
+        kept = torch.isfinite(chain)
+        add_line(figure, numbers(found.steps[kept]), numbers(chain[kept]), f"chain {number + 1}", OWN, width=1)
+    add_level(figure, found.burn_in, "burn-in", NULL, upright=True)
+    if found.coefficient == found.coefficient:
+        sharp = "" if n_sharp is None else f", D_s/2 = {n_sharp / 2:g}"
+        add_level(figure, found.coefficient, f"λ = {found.coefficient:.3g} ± {found.stderr:.2g}{sharp}", FIT)
+    return figure

@@ -1,0 +1,66 @@
+"""A part of the dynamics: how near the training is to its edge of stability."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from landscope.errors import InputError
+from landscope.noise.edge_of_stability import EdgeOfStability, edge_of_stability
+from landscope.parameters import ParameterSpace
+from landscope.risk.batch_norm import running_norms
+from landscope.risk.training_minibatches import TrainingMinibatches
+from landscope.study import saved
+from landscope.study.analysis import Analysis
+from landscope.study.parts import Part
+from landscope.study.subject import is_pair_of_tensors
+from landscope.threads import one_thread
+
+__all__ = ["edge_parts"]
+
+_MODES = 200
+"""Most principal modes whose share of oscillation is measured."""
+
+
+def _edge(analysis: Analysis) -> EdgeOfStability:
+    """All trained weights of the model at w0; batch normalisation takes the statistics of each minibatch, as SGD does.
+
+    Optimisers other than SGD get no bound: their step has a metric of its own, which a study does not keep.
+    """
+    facts = analysis.facts
+    is_sgd = facts.optimizer == "SGD" and not (
+        facts.dampening or facts.nesterov or facts.maximize or facts.groups_differ
+    )
+    with one_thread():  # the bits must not depend on the number of threads
+        whole, ensemble = _losses(analysis)
+        modes = analysis.load(saved.MODES)
+        return edge_of_stability(
+            whole, ensemble, whole.w0, analysis.window, analysis.load(saved.CURVATURE),
+            modes.part(slice(_MODES)), learning_rate=analysis.learning_rate if is_sgd else math.nan,
+            momentum=facts.momentum if is_sgd else 0.0, weight_decay=facts.weight_decay if is_sgd else 0.0,
+            seed=analysis.settings.seed, progress=analysis.progress,
+        )  # fmt: skip
+
+
+def _losses(analysis: Analysis) -> tuple[Any, Any]:
+    """The loss of all trained weights, and those of the minibatches, as the training sees them."""
+    step, subject = analysis.windows.step, analysis.subject
+    if not running_norms(subject.model):
+        whole = analysis.risk_at(step, ParameterSpace.of(subject.model))
+        return whole, analysis.ensemble_of(whole)
+    if subject.criterion is None or not is_pair_of_tensors(subject.data):
+        raise InputError(
+            expected="a criterion, and data as a pair of tensors: batch normalisation takes statistics of minibatches",
+            got="losses= or a loader", hint="Pass ls.Study(folder, model, criterion, (inputs, targets)).",
+        )  # fmt: skip
+    assert analysis.batch_size is not None  # noqa: S101 - the part needs it
+    minibatches = TrainingMinibatches(
+        analysis.model_at(step), subject.criterion, subject.data, analysis.batch_size, seed=analysis.settings.seed
+    )
+    return minibatches, minibatches
+
+
+def edge_parts() -> tuple[Part, ...]:
+    """Batch sharpness and lambda_1 against the step size, and the share of oscillation along directions."""
+    after = (saved.MODES, saved.CURVATURE)
+    return (Part(saved.EDGE, _edge, needs=("minibatches",), after=after, is_optional=True),)

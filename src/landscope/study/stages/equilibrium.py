@@ -1,0 +1,113 @@
+"""Parts of the controls: thermal equilibrium at the run's own learning rate, in a window as long as the run's."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from landscope.directions.directions import Directions
+from landscope.errors import InputError
+from landscope.landscape import Flatness, LossProfiles, loss_profiles
+from landscope.law.equilibrium import Equilibrium, difference_of_exponents, equilibrium
+from landscope.law.exponents import Exponents, fit_exponents
+from landscope.noise.mode_statistics import mode_statistics
+from landscope.study import saved
+from landscope.study.analysis import Analysis
+from landscope.study.parts import Part
+from landscope.surrogates.equilibrium import relaxing_process, walk_beside
+from landscope.threads import one_thread
+from landscope.trajectory import Trajectory
+
+__all__ = ["EQUILIBRIUM_ROW", "equilibrium_parts"]
+
+EQUILIBRIUM_ROW = "equilibrium: isotropic Langevin, Hessian eigenvectors"
+_NEAR = 0.02
+"""Second differences are taken over this share of the flatness: about as far as the control walks."""
+_EXCESS = 5e-4
+"""Thermal energy over L0: k T/2 summed over the directions, so small that the loss is a bowl if it is smooth."""
+
+
+def _near_profiles(analysis: Analysis) -> LossProfiles:
+    step = _near_step(analysis.load(saved.basis_flatness("hessian")))
+    return loss_profiles(
+        analysis.risk, analysis.risk.w0, analysis.load(saved.basis("hessian")).directions.to(analysis.risk.w0),
+        step[:, None] * torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64),
+    )  # fmt: skip
+
+
+def _near_step(widths: Flatness) -> Tensor:
+    return _NEAR * torch.nan_to_num(widths.width, nan=1.0)
+
+
+def _near_curvature(analysis: Analysis) -> Tensor:
+    """Curvature along the Hessian eigenvectors by second differences.
+
+    The kinks of ReLUs count in it, as they do for a walk; automatic differentiation sees none.
+    """
+    left, middle, right = analysis.load(saved.PROFILES_NEAR).loss.T
+    return (left + right - 2 * middle) / _near_step(analysis.load(saved.basis_flatness("hessian"))).square()
+
+
+def _momentum(analysis: Analysis) -> float:
+    """The momentum of the run: the control takes the steps of the same optimiser."""
+    facts = analysis.facts
+    if facts.optimizer != "SGD" or facts.dampening or facts.nesterov or facts.maximize or facts.groups_differ:
+        raise InputError(
+            expected="SGD with one learning rate, with or without momentum",
+            got=facts.optimizer if facts.optimizer != "SGD" else "SGD with other options",
+            hint="The steps of other optimisers are not those of isotropic noise in a bowl.",
+        )
+    return facts.momentum
+
+
+def _equilibrium(analysis: Analysis) -> Equilibrium:
+    """The exponents of many draws, and a short walk in the loss itself that checks the bowl."""
+    basis, widths = analysis.load(saved.basis("hessian")), analysis.load(saved.basis_flatness("hessian"))
+    settings, momentum, curvature = analysis.settings, _momentum(analysis), _near_curvature(analysis)
+    with one_thread():  # the bits must not depend on the number of threads
+        found = equilibrium(
+            curvature, widths, len(analysis.window), learning_rate=analysis.learning_rate, momentum=momentum,
+            every=analysis.facts.every, seed=settings.seed,
+        )  # fmt: skip
+        used, pull = found.used, curvature[found.used].clamp(min=0)
+        if not bool(used.any()):
+            return found
+        # k T/2 = _EXCESS L0, and <zeta^2> = 2 alpha T (1 - beta) to first order in alpha lambda.
+        temperature = 2 * _EXCESS * widths.loss0 / len(pull)
+        noise = torch.full_like(pull, 2 * analysis.learning_rate * temperature * (1 - momentum))
+        start = relaxing_process(
+            pull, noise, 1, learning_rate=analysis.learning_rate, momentum=momentum, seed=settings.seed
+        )[0]
+        walks = walk_beside(
+            analysis.risk, analysis.risk.w0, basis.directions[used].to(analysis.risk.w0), pull, start, noise,
+            settings.langevin_steps, learning_rate=analysis.learning_rate, momentum=momentum, seed=settings.seed,
+            progress=analysis.progress,
+        )  # fmt: skip
+    shift = difference_of_exponents(widths.width[used], *walks)
+    return dataclasses.replace(found, anharmonic=shift, n_walked=settings.langevin_steps)
+
+
+def _row(analysis: Analysis) -> Exponents:
+    """The first draw, through the code of every row, in the coordinates of the Hessian eigenvectors."""
+    found, widths = analysis.load(saved.EQUILIBRIUM), analysis.load(saved.basis_flatness("hessian"))
+    pull = torch.where(found.used, found.curvature.clamp(min=0), 0.0)
+    rows = relaxing_process(
+        pull, torch.ones_like(pull), len(analysis.window), learning_rate=analysis.learning_rate,
+        momentum=_momentum(analysis), every=analysis.facts.every, seed=analysis.settings.seed,
+    )  # fmt: skip
+    statistics = mode_statistics(Directions.of(torch.eye(len(pull)).double()), Trajectory.of(rows))
+    kept = dataclasses.replace(widths, bracketed=found.used)
+    return fit_exponents(
+        EQUILIBRIUM_ROW, statistics, kept, (1, len(pull)), spectrum_ranks=analysis.settings.spectrum_ranks
+    )
+
+
+def equilibrium_parts() -> tuple[Part, ...]:
+    """The curvature near w0, the exponents of equilibrium noise, and their row in the table."""
+    return (
+        Part(saved.PROFILES_NEAR, _near_profiles, after=(saved.basis_flatness("hessian"),)),
+        Part(saved.EQUILIBRIUM, _equilibrium, needs=("learning_rate",), after=(saved.PROFILES_NEAR,), is_optional=True),
+        Part(saved.exponents("langevin"), _row, after=(saved.EQUILIBRIUM,), is_optional=True),
+    )

@@ -1,0 +1,97 @@
+"""Parts of the dynamics: flatness in the Fisher metric, and the local learning coefficient."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from landscope.directions.hessian_eigenvectors import leading_eigenvectors
+from landscope.errors import InputError
+from landscope.landscape import (
+    Flatness,
+    InvariantFlatness,
+    LearningCoefficient,
+    invariant_flatness,
+    learning_coefficient,
+)
+from landscope.noise.springs import spring_ranks
+from landscope.risk import EmpiricalRisk
+from landscope.study import saved
+from landscope.study.analysis import Analysis
+from landscope.study.parts import Part
+from landscope.study.relaxation import curvature_matrix
+from landscope.threads import one_thread
+
+__all__ = ["invariant_parts"]
+
+_MODES = 60
+"""Log-spaced modes: each costs a product with the Fisher information over all data."""
+_CHAINS, _DRAWS = 4, 40
+_MINIBATCH = 256
+_RELAXATIONS = 5
+"""Relaxation times of a flat direction in the burn-in, which set the localisation."""
+
+
+def _flatness(analysis: Analysis) -> InvariantFlatness:
+    """Along at most about 60 modes."""
+    widths, modes, risk = analysis.load(saved.FLATNESS), analysis.load(saved.MODES), analysis.risk
+    ranks = spring_ranks(widths, _MODES)
+    if not len(ranks):
+        raise InputError(
+            expected="modes with a flatness within reach", got="none", hint="Choose a smaller ratio, such as 1.1."
+        )
+    some = dataclasses.replace(widths, **{name: getattr(widths, name)[ranks - 1] for name in Flatness.dims})
+    name, product = curvature_matrix(risk)
+    with one_thread():
+        found = invariant_flatness(
+            some, modes.directions[ranks - 1].to(risk.w0), product, metric=name, progress=analysis.progress
+        )
+    return dataclasses.replace(found, ranks=ranks)
+
+
+def _coefficient(analysis: Analysis) -> LearningCoefficient:
+    """Four chains of as many steps as set, each with two gradients of 256 samples, and 40 losses of all data each."""
+    risk, settings = analysis.risk, analysis.settings
+    n_samples, n_steps = len(risk.sample_losses(risk.w0)), settings.learning_coefficient_steps
+    with one_thread():
+        _, product = curvature_matrix(risk)
+        top = leading_eigenvectors(product, risk.w0, 1, name="curvature", rtol=1e-2, seed=settings.seed).values
+        stiffest = max(float(top[0]), 0.0) * n_samples / math.log(n_samples)
+        if not stiffest > 0:
+            raise InputError(
+                expected="a positive curvature at w0, which sets the steps", got="none", hint="Look at another w0."
+            )
+        localisation = 2 * _RELAXATIONS / (n_steps // 2) * stiffest
+        return learning_coefficient(
+            risk, risk.w0, n_samples=n_samples, step=0.5 / (stiffest + localisation), localisation=localisation,
+            seed=settings.seed, n_steps=n_steps, n_chains=_CHAINS, n_draws=_DRAWS,
+            gradient=_estimate(risk, n_samples), progress=analysis.progress,
+        )  # fmt: skip
+
+
+def _estimate(risk: EmpiricalRisk, n_samples: int) -> Callable[[Tensor, torch.Generator], Tensor] | None:
+    """Minibatch gradients that differ from the exact one only by how far the chain has gone from w0.
+
+    The minibatch at w0 is a control variate: g(w0) + g_B(w) - g_B(w0) (Baker et al., arXiv 1706.05439).
+    """
+    if n_samples <= 2 * _MINIBATCH:
+        return None
+    at_w0 = risk.gradient(risk.w0)
+
+    def estimate(w: Tensor, generator: torch.Generator) -> Tensor:
+        rows = torch.randint(n_samples, (_MINIBATCH,), generator=generator).to(w.device)
+        return at_w0 + risk.mean_gradient(w, rows) - risk.mean_gradient(risk.w0, rows)
+
+    return estimate
+
+
+def invariant_parts() -> tuple[Part, ...]:
+    """Flatness in the Fisher metric, and the local learning coefficient of the recorded weights at w0."""
+    return (
+        Part(saved.INVARIANT_FLATNESS, _flatness, after=(saved.FLATNESS,), is_optional=True),
+        Part(saved.LEARNING_COEFFICIENT, _coefficient, is_optional=True),
+    )
