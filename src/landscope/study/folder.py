@@ -16,11 +16,11 @@ from landscope.storage import write_text
 from landscope.storage.folder import ResultFolder
 from landscope.study.settings import StudySettings, checked_settings
 
-__all__ = ["StudyFolder"]
+__all__ = ["TRAINED", "StudyFolder"]
 
 _FORMAT = 2
 _FILE = "study.yaml"
-_TRAINED = ("training", "training-state", "preconditioner")
+TRAINED = ("training", "training-state", "preconditioner")
 """Results that a training leaves, not an analysis."""
 _NO_RESULTS = {
     _FILE,
@@ -31,11 +31,9 @@ _NO_RESULTS = {
     "second-moments",
     "experiment.yaml",
     "numbers.json",
-    *(f"{name}.zarr.zip" for name in _TRAINED),
+    *(f"{name}.zarr.zip" for name in TRAINED),
 }
 """What a training leaves in the folder; while there is nothing else, the settings may change."""
-_NOTES = ("timings", "not-measured", "made-with", "continued", "summary")
-"""Notes of an analysis."""
 _EVALUATED = "history_is_evaluated"
 
 
@@ -72,25 +70,6 @@ class StudyFolder(ResultFolder):
     def has_results(self) -> bool:
         """Whether an analysis has saved anything."""
         return not _entries(self.path) <= _NO_RESULTS
-
-    def check_no_results(self) -> None:
-        """Raise if the recording already has results, which another recording would contradict."""
-        if self.has_results:
-            raise StorageError(
-                expected=f"a study without results in {self.path}",
-                got=f"results of {', '.join(self.timings()) or 'an analysis'}",
-                hint="To go on with this training call discard_results() first; for a new one choose another folder.",
-            )
-
-    def discard_results(self) -> None:
-        """Delete every result of the analysis; what the training left stays."""
-        with self.locked():
-            self.drop_evaluated_history()
-            for name in self.names():
-                if name not in _TRAINED:
-                    self.remove(name)
-            for name in ("report.html", *(f"{note}.json" for note in _NOTES)):
-                (self.path / name).unlink(missing_ok=True)
 
     def _check_there(self) -> None:
         """Raise if the folder was deleted: writing would make one without the rest of the study."""

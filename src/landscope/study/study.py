@@ -12,7 +12,7 @@ from torch import nn
 from landscope._names import BatchNorm
 from landscope.claims.verdict import Measurement
 from landscope.directions.directions import Directions
-from landscope.errors import InputError
+from landscope.errors import InputError, StorageError
 from landscope.landscape import Flatness
 from landscope.parameters import ParameterSpace, Selection
 from landscope.progress import Reporter, StageCallback, reporter_of
@@ -24,7 +24,7 @@ from landscope.study.claims import judgements_of, measurements_of
 from landscope.study.data_facts import keep_facts
 from landscope.study.exponents import ExponentTable, exponent_table
 from landscope.study.figures import StudyPlots
-from landscope.study.folder import StudyFolder
+from landscope.study.folder import TRAINED, StudyFolder
 from landscope.study.importing import import_checkpoints, import_trajectory
 from landscope.study.page import write_page
 from landscope.study.pipeline import run_stages
@@ -179,7 +179,7 @@ class Study:
             LandscopeWarning: If no selected parameter requires a gradient, or the weights changed after the last step.
         """
         subject = self._analysis.subject
-        self.folder.check_no_results()
+        self._check_no_results()
         space = ParameterSpace.of(subject.model, select)
         subject.check_loss(space, batch_norm=self.folder.settings.batch_norm)
         ends = [
@@ -192,6 +192,15 @@ class Study:
         self._begin()
         return self._recorder
 
+    def _check_no_results(self) -> None:
+        """Raise if the recording already has results, which another recording would contradict."""
+        if self.folder.has_results:
+            raise StorageError(
+                expected=f"a study without results in {self.path}",
+                got=f"results of {', '.join(self.folder.timings()) or 'an analysis'}",
+                hint="To go on with this training call discard_results() first; for a new one choose another folder.",
+            )
+
     def use_trajectory(self, trajectory: Trajectory | str | Path) -> None:
         """Take a recording that exists already; the study's model must be the one at its last row.
 
@@ -202,7 +211,7 @@ class Study:
             InputError: If the recording does not name its parameters, or its last row is not in the study's model.
             StorageError: If the study holds a recording or results already.
         """
-        self.folder.check_no_results()
+        self._check_no_results()
         import_trajectory(self.folder, self._analysis.subject.model, trajectory)
         self._begin()
 
@@ -223,7 +232,7 @@ class Study:
             StorageError: If a file cannot be read, the study holds results already, or it has another model or other
                 weights at one of the steps.
         """
-        self.folder.check_no_results()
+        self._check_no_results()
         import_checkpoints(self.folder, self._analysis.subject, checkpoints, select)
         self._begin()
 
@@ -270,7 +279,14 @@ class Study:
 
     def discard_results(self) -> None:
         """Delete every result of the analysis; the recording and the whole models stay."""
-        self.folder.discard_results()
+        with self.folder.locked():
+            self.folder.drop_evaluated_history()
+            for name in self.folder.names():
+                if name not in TRAINED:
+                    self.folder.remove(name)
+            notes = ("timings", "not-measured", "made-with", "continued", "summary")
+            for name in ("report.html", *(f"{note}.json" for note in notes)):
+                (self.path / name).unlink(missing_ok=True)
         self._begin()
 
     def save_history(self, history: TrainingHistory) -> None:
