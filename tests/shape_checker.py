@@ -1,7 +1,8 @@
 """The run-time type checker of the tests: an int is as good as a float.
 
 jaxtyping binds the arguments of every call anew, to compare shapes. Functions without a shape in their annotations are
-nine calls of ten and need no such comparison: they get the type checker alone, which takes a tenth of the time.
+nine calls of ten and need no such comparison: they get the type checker alone. The tests of a study's process take 22 %
+less time so (29.0 and 25.2 s without, 22.0 and 19.5 s with it).
 """
 
 import functools
