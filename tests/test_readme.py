@@ -7,11 +7,22 @@ from pathlib import Path
 import pytest
 from benchmarks import table
 
+from landscope.study.settings import checked_settings
+
 ROOT = Path(__file__).parents[1]
+SMALLER = {"n_nulls": 1, "n_processes": 1, "curvature_modes": 10}
+
+
+@pytest.fixture
+def smaller(monkeypatch):
+    """Sizes that the README does not name are small; what it names stays."""
+    monkeypatch.setattr(
+        "landscope.study.folder.checked_settings", lambda kind, values: checked_settings(kind, {**SMALLER, **values})
+    )
 
 
 @pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")  # the GPT-2 cannot be traced
-def test_the_python_of_the_readme_runs(capsys, monkeypatch, tmp_path):
+def test_the_python_of_the_readme_runs(capsys, monkeypatch, tmp_path, smaller):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert len(blocks) == 5
@@ -43,9 +54,11 @@ def test_without_the_penalty_of_the_readme_the_old_task_is_lost(capsys, monkeypa
     (shown,) = [block for block in blocks if "TaskMemory" in block]
     line = "with memory.training(optimizer):  # records, and protects the first task"
     assert line in shown
+    recorded, _, analysed = blocks[0].partition("study.analyse()")
+    assert "print" in analysed
     scope = {}
     monkeypatch.chdir(tmp_path)
-    for block in (blocks[0], shown.replace(line, "if True:")):
+    for block in (recorded, shown.replace(line, "if True:")):
         exec(compile(block, "README.md", "exec"), scope)
     kept = re.search(r"old task (\d+)%", capsys.readouterr().out).group(1)
     assert int(kept) < 80

@@ -24,7 +24,10 @@ pytestmark = [
 ]
 
 C_FC = "*.c_fc.weight"
-SETTINGS = {"fit_modes": (2, 20), "spectrum_ranks": (2, 12), "flatness_modes": 10, "n_nulls": 1}
+SETTINGS = {
+    "fit_modes": (2, 20), "spectrum_ranks": (2, 12), "flatness_modes": 10, "n_nulls": 1, "n_processes": 1,
+    "curvature_modes": 5,
+}  # fmt: skip
 
 
 def gpt2():

@@ -129,7 +129,8 @@ def test_mistakes_get_one_clear_line(arguments, message, tmp_path, landscope, mo
 def test_commands_one_after_another(tmp_path, landscope):
     options = ["--hidden", 8, 8, "--batch-size", 100, "--start", 8, "--window-epochs", 4, "--fit-modes", 2, 30,
                "--spectrum-ranks", 3, 20, "--flatness-modes", 30, "--n-nulls", 2, "--noise-modes", 8,
-               "--basis-modes", 10, "--langevin-steps", 300]  # fmt: skip
+               "--basis-modes", 10, "--langevin-steps", 100, "--n-processes", 1, "--curvature-modes", 10,
+               "--learning-coefficient-steps", 100]  # fmt: skip
     run = tmp_path / "run"
     trained = landscope("train", *options, "--out", run, "--json")
     assert json.loads(trained.stdout)["artefact"].endswith("training.zarr.zip")

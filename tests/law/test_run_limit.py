@@ -9,7 +9,6 @@ import landscope as ls
 from known import flatness_of
 from landscope.directions import Directions
 from landscope.errors import InputError
-from landscope.law.growing_windows import growing_lengths, variance_in_windows
 from landscope.noise import effective_curvature
 from landscope.synthetic import QuadraticBowl, autoregressive, random_walk, sgd_over_epochs
 
@@ -113,15 +112,6 @@ def test_with_momentum_and_weight_decay():
     known = -ls.law.fit_power_law(WIDTH, CURVATURE / (CURVATURE + decay)).exponent
     assert found.reason == ""
     assert found.psi_infinity == pytest.approx(known, abs=0.05)
-
-
-def test_variances_in_windows_are_the_slow_ones():
-    theta = torch.randn(50, 3, generator=torch.Generator().manual_seed(0)).double()
-    found = variance_in_windows(theta, torch.tensor([20.0, 50.0]))
-    slow = (theta[:20].var(dim=0, correction=0) + theta[20:40].var(dim=0, correction=0)) / 2
-    torch.testing.assert_close(found[0], slow)
-    torch.testing.assert_close(found[1], theta.var(dim=0, correction=0))
-    assert growing_lengths(25).tolist() == [25.0]
 
 
 def test_misuse():

@@ -8,7 +8,7 @@ import torch
 import landscope as ls
 from known import flatness_of
 from landscope.directions import Directions
-from landscope.law.window_growth import measure_growth
+from landscope.law.window_growth import growing_lengths, measure_growth, variance_in_windows
 from landscope.noise import window_factor
 from landscope.synthetic import autoregressive
 
@@ -49,3 +49,12 @@ def test_few_directions_have_no_exponent():
     path = torch.randn(300, 2, generator=torch.Generator().manual_seed(0)).double()
     found = measure_growth(ls.Trajectory.of(path), Directions.of(torch.eye(2)), flatness_of(WIDTH[:2]), EPOCH)
     assert bool(torch.isnan(found.psi).all())
+
+
+def test_variances_in_windows_are_the_slow_ones():
+    theta = torch.randn(50, 3, generator=torch.Generator().manual_seed(0)).double()
+    found = variance_in_windows(theta, torch.tensor([20.0, 50.0]))
+    slow = (theta[:20].var(dim=0, correction=0) + theta[20:40].var(dim=0, correction=0)) / 2
+    torch.testing.assert_close(found[0], slow)
+    torch.testing.assert_close(found[1], theta.var(dim=0, correction=0))
+    assert growing_lengths(25).tolist() == [25.0]

@@ -39,7 +39,7 @@ def test_the_papers_network_on_all_images(mnist, tmp_path, monkeypatch):
         "landscope.reproduction.experiment.experiment.load_data", lambda name: mnist
     )  # read once: 70,000 files take seconds
     settings = {"data": "mnist", "start": 3, "window_epochs": 1, "flatness_modes": 24, "fit_modes": [2, 24],
-                "spectrum_ranks": [5, 100], "n_nulls": 0}  # fmt: skip
+                "spectrum_ranks": [5, 100], "n_nulls": 0, "n_processes": 0}  # fmt: skip
     run = ExperimentRun.create(tmp_path / "run", Settings.of(settings))
     run.analyse(QuietReporter())
     summary = run.results.summary()

@@ -130,6 +130,55 @@ def test_a_damaged_note_is_refused(tmp_path, content):
         folder.read_note("facts")
 
 
+@pytest.fixture
+def reads(monkeypatch):
+    """The files that a folder has read."""
+    found = []
+
+    def read(path, kind):
+        found.append(path.name)
+        return ls.load(path, kind)
+
+    monkeypatch.setattr("landscope.storage.folder.load", read)
+    return found
+
+
+def test_a_small_result_is_read_once_and_anew_where_its_file_is_another(tmp_path, reads):
+    folder, law = ResultFolder(tmp_path), ls.law.PowerLaw
+    x = torch.tensor([1.0, 2.0, 4.0])
+    folder.save("law", ls.law.fit_power_law(x, x**2))
+    assert folder.load("law", law).exponent == folder.load("law", law).exponent == pytest.approx(2)
+    assert reads == ["law.zarr.zip"]
+    folder.save("law", ls.law.fit_power_law(x, x**3))
+    assert folder.load("law", law).exponent == pytest.approx(3)
+    assert len(reads) == 2
+    with pytest.raises(StorageError, match="flatness"):
+        folder.load("law", ls.landscape.Flatness)
+    folder.remove("law")
+    with pytest.raises(StorageError, match="no such file"):
+        folder.load("law", law)
+
+
+def test_what_a_caller_changes_in_place_is_not_what_others_read(tmp_path, reads):
+    folder = ResultFolder(tmp_path)
+    folder.save("modes", ls.directions.random(5, 2, seed=0))
+    first, expected = folder.load("modes", ls.directions.Directions), ls.directions.random(5, 2, seed=0).directions
+    first.directions.zero_()
+    folder.load("modes", ls.directions.Directions).directions.zero_()
+    assert torch.equal(folder.load("modes", ls.directions.Directions).directions, expected)
+    assert len(reads) == 1
+
+
+def test_a_large_result_takes_no_memory(tmp_path, reads, monkeypatch):
+    monkeypatch.setattr("landscope.storage.folder._KEPT_BYTES", 100)
+    folder = ResultFolder(tmp_path)
+    folder.save("modes", ls.directions.random(5, 2, seed=0))
+    for _ in range(2):
+        folder.load("modes", ls.directions.Directions)
+    assert len(reads) == 2
+    assert not folder._kept
+
+
 def test_the_wrong_kind_is_refused(tmp_path):
     path = ls.save(everything(), tmp_path / "r.zarr.zip")
     with pytest.raises(StorageError, match="test_everything"):

@@ -25,7 +25,7 @@ from small_run import SMALL, assert_same
 LATE = {
     "noise_modes": 12,
     "basis_modes": 20,
-    "langevin_steps": 1500,
+    "langevin_steps": 300,
     "response_modes": 3,
     "response_steps": 20,
     "curvature_modes": 20,

@@ -10,6 +10,8 @@ import small_study as small
 from landscope.study.seeded import seeded
 from small_run import assert_same
 
+FEW = {"n_nulls": 0, "n_processes": 0, "flatness_modes": 12, "fit_modes": (2, 12), "spectrum_ranks": (3, 12)}
+
 
 def drawn():
     return torch.rand(1).item(), random.random(), np.random.rand()  # noqa: NPY002
@@ -57,7 +59,7 @@ def test_functions_that_draw_give_the_same_results_and_leave_the_users_numbers(r
         folder = shutil.copytree(recorded, tmp_path / f"copy-{number}")
         torch.manual_seed(number)
         expected = torch.rand(1)
-        study = small.opened(folder, evaluate=evaluate, train_on=train_on, n_nulls=0)
+        study = small.opened(folder, evaluate=evaluate, train_on=train_on, **FEW)
         torch.manual_seed(number)
         study.analyse(progress=False, dynamics=True)
         assert torch.equal(torch.rand(1), expected)

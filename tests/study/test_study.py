@@ -177,11 +177,11 @@ def test_a_loss_by_a_closure_and_a_loader_gives_the_same_flatness(recorded, tmp_
     loader = DataLoader(TensorDataset(*small.samples()), batch_size=small.BATCH, shuffle=True)
     closure = ls.Study(
         twin, small.network(), losses=lambda model, batch: torch.nn.functional.cross_entropy(
-            model(batch[0]), batch[1], reduction="none"), data=loader, n_nulls=1,
+            model(batch[0]), batch[1], reduction="none"), data=loader, n_nulls=0, n_processes=0,
     )  # fmt: skip
     closure.analyse(progress=False)
-    criterion = small.opened(recorded, n_nulls=1)
-    criterion.analyse(progress=False)
+    criterion = small.opened(recorded)
+    criterion.analyse(progress=False, until="flatness")
     torch.testing.assert_close(closure.flatness.width, criterion.flatness.width, rtol=1e-3, atol=0)
     summary = closure.summary()
     assert (summary["batch_size"], summary["steps_per_epoch"]) == (12, 10)
@@ -220,7 +220,7 @@ def test_another_loader_replaces_what_an_earlier_one_said(recorded):
 
 def test_flatness_at_another_ratio_is_used_everywhere(recorded):
     study = small.opened(recorded, n_nulls=1, ratio=1.5, steps_per_epoch=10)
-    study.analyse(noise=True, controls=True, dynamics=True, progress=False)
+    study.analyse(noise=True, controls=True, progress=False)
     for name in ("flatness", "flatness-hessian", "flatness-random"):
         assert ls.load(study.folder.file(name)).ratio == 1.5
     by_hand = ls.flatness(study.risk(), study.window.row(-1), study.modes.directions[:3], ratio=1.5)
@@ -281,7 +281,7 @@ def test_what_is_given_is_measured(analysed):
 
 def test_a_training_that_offers_some_orders_is_continued_with_these(recorded):
     study = small.opened(recorded, train_on=small.train_on, n_nulls=0, steps_per_epoch=10)
-    study.analyse(noise=True, controls=True, dynamics=True, progress=False)
+    study.analyse(noise=True, dynamics=True, progress=False)
     assert study.folder.has("exponents-sampling-reshuffled")
     assert study.folder.has("controls-yaida")
     assert "The loop has no order fixed." in study.not_measured["exponents-sampling-fixed"]
@@ -406,7 +406,7 @@ def test_what_is_given_later_is_measured_later(recorded, tmp_path):
     whole = shutil.copytree(recorded, tmp_path / "whole")
     inputs, labels = small.samples()
     loader = DataLoader(TensorDataset(inputs, labels), small.BATCH)
-    settings = {"n_nulls": 0, "batch_size": None}
+    settings = {"n_nulls": 0, "n_processes": 0, "batch_size": None}
 
     def analysed(folder, data, **changes):
         study = ls.Study(folder, small.network(), small.CRITERION, data, **settings, **changes)
@@ -563,14 +563,14 @@ def _one_layer(model, record, *, sampling, n_steps, seed):
         small.train(model, optimizer, 1000 * seed, 1000 * seed + n_steps - 1)
 
 
-def _controlled(folder, train_on, **settings):
-    study = small.opened(folder, train_on=train_on, n_nulls=0, **settings)
-    study.analyse(controls=True, dynamics=True, progress=False)
+def _continued(folder, train_on, *, controls=False):
+    study = small.opened(folder, train_on=train_on, n_nulls=0, n_processes=0)
+    study.analyse(controls=controls, dynamics=True, progress=False)
     return study
 
 
 def test_stationarity_is_tested_with_the_rate_and_the_optimiser_of_the_training_that_went_on(recorded):
-    study = _controlled(recorded, _sgd_on(rate=0.01, momentum=0.9))
+    study = _continued(recorded, _sgd_on(rate=0.01, momentum=0.9))
     assert ls.load(study.folder.file("controls-yaida")).provenance["settings"]["learning_rate"] == 0.01
     assert ls.load(study.folder.file("controls-lyapunov")).provenance["settings"]["learning_rate"] == 0.01
     notes = {judgement.claim.key: judgement.measurement.note for judgement in study.claims}
@@ -578,19 +578,19 @@ def test_stationarity_is_tested_with_the_rate_and_the_optimiser_of_the_training_
     assert not list(study.path.glob(".continued*"))
     study.discard_results()
     assert not (study.path / "continued.json").exists()
-    _controlled(recorded, _sgd_on())
+    _continued(recorded, _sgd_on())
     notes = {judgement.claim.key: judgement.measurement.note for judgement in study.claims}
     assert "residual of the Lyapunov equation" in notes["stationary"]
 
 
 def test_stationarity_is_of_the_weights_that_the_training_that_went_on_trains(recorded):
-    study = _controlled(recorded, _one_layer, basis_modes=5)
+    study = _continued(recorded, _one_layer)
     assert study.folder.has("controls-yaida")
     assert study.folder.has("controls-lyapunov")
 
 
 def test_a_training_that_goes_on_for_too_few_steps_is_refused(recorded):
-    study = _controlled(recorded, _sgd_on(take=0.5))
+    study = _continued(recorded, _sgd_on(take=0.5))
     for name in ("exponents-sampling-with-replacement", "controls-yaida", "controls-lyapunov"):
         assert "60 recorded rows" in study.not_measured[name]
         assert "got 30" in study.not_measured[name]
@@ -606,7 +606,7 @@ def test_gradients_along_the_training_that_went_on_are_of_the_whole_model(record
         return ls.noise.yaida_relation(trajectory, landscape, modes, **options)
 
     monkeypatch.setattr(continued, "yaida_relation", watched)
-    study = _controlled(recorded, _sgd_on())
+    study = _continued(recorded, _sgd_on())
     ((trajectory, landscape),) = seen
     assert trajectory.dim == landscape.w0.numel() == sum(p.numel() for p in study.model.parameters())
 
@@ -616,20 +616,20 @@ def test_stationarity_alone_is_lost_where_it_cannot_be_tested_and_made_when_it_c
 
     with monkeypatch.context() as patched:
         patched.setattr(continued, "_CONTINUED_BYTES", 1000)
-        study = _controlled(recorded, _sgd_on())
+        study = _continued(recorded, _sgd_on())
     assert study.folder.has("exponents-sampling-with-replacement")
     assert "the whole model" in study.not_measured["controls-yaida"]
-    study.analyse(controls=True, dynamics=True, progress=False)
+    study.analyse(dynamics=True, progress=False)
     assert study.folder.has("controls-yaida")
     assert study.folder.has("controls-lyapunov")
     assert "controls-yaida" not in study.not_measured
 
 
 def test_a_thinned_recording_has_all_controls(tmp_path):
-    study, model, optimizer = small.begin(tmp_path / "s", n_nulls=0)
+    study, model, optimizer = small.begin(tmp_path / "s", n_nulls=0, n_processes=0)
     with study.record(optimizer, small.SELECT, every=5):
         small.train(model, optimizer, last=600)
-    study = _controlled(study.path, _sgd_on())
+    study = _continued(study.path, _sgd_on(), controls=True)
     assert study.folder.has("exponents-sampling-with-replacement")
     assert study.folder.has("controls-yaida")
 

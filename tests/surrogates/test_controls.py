@@ -154,17 +154,17 @@ def test_langevin_gives_the_einstein_relation_through_the_same_code():
     curvature = torch.logspace(0, -1.2, 10, dtype=torch.float64)
     well = InverseGaussian(curvature, minimum=1.0)
     origin, axes = torch.zeros(10, dtype=torch.float64), torch.eye(10, dtype=torch.float64)
-    step, temperature = 0.2, 1e-4
-    walk = langevin(well, origin, temperature=temperature, step=step, n_steps=60_000, seed=0)
+    step, temperature, count = 0.2, 1e-4, 25_000
+    walk = langevin(well, origin, temperature=temperature, step=step, n_steps=count, seed=0)
     measured = mode_statistics(Directions.of(axes), walk)
     widths = ls.flatness(well, origin, axes)
     law = ls.variance_flatness(Directions.of(axes), walk, widths, (1, 10))
     # sigma_i^2 = T/lambda_i at any step; T/L0 = 1e-4 bends the exponential well by about as much.
     memory = 2 / (step * curvature)
-    error = 4 * float(torch.sqrt(2 * memory / 60_000).mean()) / float(torch.log(widths.width).std())
+    error = 4 * float(torch.sqrt(2 * memory / count).mean()) / float(torch.log(widths.width).std())
     assert abs(law.psi + 2) < error / math.sqrt(10) + 0.01
     expected = temperature / curvature
-    assert ((measured.variance / expected - 1).abs() < 4 * torch.sqrt(2 * memory / 60_000) + 0.02).all()
+    assert ((measured.variance / expected - 1).abs() < 4 * torch.sqrt(2 * memory / count) + 0.02).all()
 
 
 def test_langevin_subtracts_the_force_at_its_start():

@@ -10,11 +10,13 @@ import landscope as ls
 from landscope.errors import InputError
 from landscope.surrogates.noisy_descent import NOISES, NoisyGradientDescent, gradient_noise_like
 
-SAMPLES, BATCH, DRAWS = 12, 4, 6000
+SAMPLES, BATCH, DRAWS = 12, 4, 4000
 
 
 @pytest.fixture
 def problem():
+    """The same one in every test."""
+    torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2)).double()
     data = torch.randn(SAMPLES, 2).double(), torch.randint(0, 2, (SAMPLES,))
     return model, ls.EmpiricalRisk(model, nn.functional.cross_entropy, data)
@@ -27,9 +29,19 @@ def covariance_of_gradients(risk):
     return centred.T @ centred / SAMPLES / BATCH
 
 
-def drawn(kind, risk, **options):
-    noise = gradient_noise_like(kind, risk, BATCH, seed=1, **options)
-    return torch.stack([noise(risk.w0) for _ in range(DRAWS)])
+@pytest.fixture(scope="module")
+def drawn():
+    """Draws of each kind, which the tests share."""
+
+    kept = {}
+
+    def draws(kind, risk):
+        if kind not in kept:
+            noise = gradient_noise_like(kind, risk, BATCH, seed=1, n_directions=2)
+            kept[kind] = torch.stack([noise(risk.w0) for _ in range(DRAWS)])
+        return kept[kind]
+
+    return draws
 
 
 def spread(exact):
@@ -39,9 +51,9 @@ def spread(exact):
 
 
 @pytest.mark.parametrize("kind", NOISES)
-def test_all_shapes_have_one_trace_and_no_mean(problem, kind):
+def test_all_shapes_have_one_trace_and_no_mean(problem, drawn, kind):
     _, risk = problem
-    draws = drawn(kind, risk, n_directions=2)
+    draws = drawn(kind, risk)
     exact = covariance_of_gradients(risk)
     size = draws.square().sum(dim=1)
     assert float((size.mean() - exact.trace()).abs()) < 5 * float(size.std()) / DRAWS**0.5
@@ -56,7 +68,7 @@ def test_all_shapes_have_one_trace_and_no_mean(problem, kind):
         ("isotropic", lambda exact: torch.eye(len(exact)).double() * exact.trace() / len(exact)),
     ],
 )
-def test_the_covariance_is_that_of_minibatches_or_a_part_of_it(problem, kind, shape):
+def test_the_covariance_is_that_of_minibatches_or_a_part_of_it(problem, drawn, kind, shape):
     _, risk = problem
     exact = shape(covariance_of_gradients(risk))
     found = drawn(kind, risk)
@@ -64,7 +76,7 @@ def test_the_covariance_is_that_of_minibatches_or_a_part_of_it(problem, kind, sh
 
 
 @pytest.mark.parametrize("kind", ["hessian", "flatness"])
-def test_shapes_along_directions(problem, kind):
+def test_shapes_along_directions(problem, drawn, kind):
     """Variances along the directions go as lambda_j, or as F_j^-2, and there is no noise beside them."""
     _, risk = problem
     trace = covariance_of_gradients(risk).trace()
@@ -74,7 +86,7 @@ def test_shapes_along_directions(problem, kind):
     else:
         basis = ls.directions.gradient_noise(risk.minibatches(1), risk.w0, 2)
         strength = ls.flatness(risk, risk.w0, basis.directions, rtol=1e-2).width.pow(-2).nan_to_num(0.0)
-    found = drawn(kind, risk, n_directions=2)
+    found = drawn(kind, risk)
     along = found @ basis.directions.T
     assert float((found - along @ basis.directions).norm() / found.norm()) < 0.02
     exact = trace * strength / strength.sum()

@@ -103,6 +103,40 @@ def flatness(
         >>> [round(x, 2) for x in F.width.tolist()], F.bracketed.tolist()
         ([1.0, 2.0], [True, True])
     """
+    _check_ratio_and_tolerance(ratio, rtol)
+    directions = rows_of(directions)
+    lines = start_lines(landscape, w0, directions)
+    if lines.loss <= 0:
+        raise InputError(
+            expected="a positive loss at w0",
+            got=f"{lines.loss:.6g}",
+            hint="Add a constant to the loss: flatness needs a ratio of positive losses.",
+        )
+    count, reach, sketches = len(directions), _reach(directions, lines.scale, max_displacement), _sketches(lines)
+    starts = (_START / _REACH * reach).tolist()
+    sides = torch.full((2, count), math.nan, dtype=torch.float64)
+    evaluations = torch.zeros(count, dtype=torch.int64)
+    for first in range(0, count, lines.group):
+        rows = range(first, min(first + lines.group, count))
+        tasks: Tasks = {
+            (row, sign): {"target": math.log(ratio), "start": starts[row], "limit": float(reach[row]), "rtol": rtol}
+            for row in rows
+            for sign in (-1, 1)
+        }
+        for (row, sign), crossing in _search_with_sketches(lines, sketches, tasks).items():
+            sides[int(sign > 0), row] = sign * crossing.displacement
+            evaluations[row] += crossing.evaluations
+        if progress is not None:
+            progress(rows[-1] + 1, count)
+    left, right = sides
+    return Flatness(
+        left=left, right=right, width=right - left, bracketed=torch.isfinite(right - left), evaluations=evaluations,
+        loss0=lines.loss, ratio=ratio, max_displacement=reach,
+        provenance=stamp(ratio=ratio, rtol=rtol, max_displacement=max_displacement, landscape=described(landscape)),
+    )  # fmt: skip
+
+
+def _check_ratio_and_tolerance(ratio: float, rtol: float) -> None:
     if not (math.isfinite(ratio) and ratio > 1):
         raise InputError(
             expected="ratio above 1", got=f"{ratio}", hint="Pass math.e, as in the paper, or another factor above 1."
@@ -113,56 +147,15 @@ def flatness(
             got=f"{rtol}",
             hint="Use a larger tolerance: float64 is not more precise.",
         )
-    directions = rows_of(directions)
-    lines = start_lines(landscape, w0, directions)
-    if lines.loss <= 0:
-        raise InputError(
-            expected="a positive loss at w0",
-            got=f"{lines.loss:.6g}",
-            hint="Add a constant to the loss: flatness needs a ratio of positive losses.",
-        )
-    count = len(directions)
-    # Directions need not be unit vectors: displacements are in units of their length.
+
+
+def _reach(directions: Float[Tensor, "k N"], scale: float, max_displacement: float | None) -> Float[Tensor, " k"]:
+    """Largest displacements, in units of the length of each direction, which need not be a unit vector."""
     lengths = torch.linalg.vector_norm(directions.double(), dim=1).cpu()
-    reach = (_REACH * lines.scale or _REACH_AT_ORIGIN) / lengths
-    if max_displacement is not None:
-        reach = torch.full_like(reach, check_positive("max_displacement", max_displacement))
-    starts = (_START / _REACH * reach).tolist()
-    sides = torch.full((2, count), math.nan, dtype=torch.float64)
-    evaluations = torch.zeros(count, dtype=torch.int64)
-    sketches = _sketches(lines)
-    for first in range(0, count, lines.group):
-        rows = range(first, min(first + lines.group, count))
-        tasks: Tasks = {
-            (row, sign): {"target": math.log(ratio), "start": starts[row], "limit": float(reach[row]), "rtol": rtol}
-            for row in rows
-            for sign in (-1, 1)
-        }
-        for sketch in sketches:
-            rougher = {side: task | {"rtol": max(rtol, _SKETCH_RTOL)} for side, task in tasks.items()}
-            guesses = _search_together(sketch, rougher)
-            tasks = {
-                side: task | {"expected": guesses[side] if guesses[side].bracketed else None}
-                for side, task in tasks.items()
-            }
-        tasks = {side: task | {"skip_inward_checks": True} for side, task in tasks.items()}
-        for (row, sign), crossing in _search_together(lines, tasks).items():
-            sides[int(sign > 0), row] = sign * crossing.displacement
-            evaluations[row] += crossing.evaluations
-        if progress is not None:
-            progress(rows[-1] + 1, count)
-    left, right = sides
-    return Flatness(
-        left=left,
-        right=right,
-        width=right - left,
-        bracketed=torch.isfinite(right - left),
-        evaluations=evaluations,
-        loss0=lines.loss,
-        ratio=ratio,
-        max_displacement=reach,
-        provenance=stamp(ratio=ratio, rtol=rtol, max_displacement=max_displacement, landscape=described(landscape)),
-    )
+    reach = (_REACH * scale or _REACH_AT_ORIGIN) / lengths
+    if max_displacement is None:
+        return reach
+    return torch.full_like(reach, check_positive("max_displacement", max_displacement))
 
 
 def joined(parts: Sequence[Flatness]) -> Flatness:
@@ -195,6 +188,18 @@ def _sketches(lines: CentredLines) -> list[CentredLines]:
     while (sketch := (sketches[-1] if sketches else lines).sketch()) is not None:
         sketches.append(sketch)
     return sketches[::-1]
+
+
+def _search_with_sketches(lines: CentredLines, sketches: Sequence[CentredLines], tasks: Tasks) -> dict[Side, Crossing]:
+    """Search on each sketch in turn, and then on the whole loss near the crossings that the last sketch gave."""
+    for sketch in sketches:
+        rougher = {side: task | {"rtol": max(task["rtol"], _SKETCH_RTOL)} for side, task in tasks.items()}
+        guesses = _search_together(sketch, rougher)
+        tasks = {
+            side: task | {"expected": guesses[side] if guesses[side].bracketed else None}
+            for side, task in tasks.items()
+        }
+    return _search_together(lines, {side: task | {"skip_inward_checks": True} for side, task in tasks.items()})
 
 
 def _search_together(lines: CentredLines, tasks: Tasks) -> dict[Side, Crossing]:

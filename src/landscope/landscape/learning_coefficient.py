@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -150,41 +150,34 @@ def learning_coefficient(
         raise NonFiniteError(expected="a finite loss at w0", got=f"{loss0}", hint="Choose another point.")
     exact = gradient_function(landscape)
     slope = gradient or (lambda w, _: exact(w))
-    drawn = torch.linspace(0, n_steps, n_draws + 1, dtype=torch.float64)[1:].round().long()
-    if int((drawn > burn_in).sum()) < 2:
-        drawn = torch.arange(burn_in + 1, n_steps + 1)
-    chains = []
-    for chain in range(n_chains):
-        walk = _Chain(
-            landscape, w0, lambda w, generator: n_samples * beta * slope(w, generator), step, localisation, seed + chain
-        )
-        chains.append(
-            walk.losses(drawn, lambda done, chain=chain: progress(chain * n_steps + done, n_chains * n_steps))
-        )
-    losses = torch.stack(chains)
-    excess = n_samples * beta * (losses[:, drawn > burn_in] - loss0)
-    by_chain = excess.mean(dim=1)
-    diverged = ~(by_chain <= _most(len(w0)))  # NaN too
-    known = torch.where(diverged, math.nan, by_chain)
-    half = excess.shape[1] // 2
-    change = torch.where(diverged, math.nan, excess[:, -half:].mean(dim=1) - excess[:, :half].mean(dim=1))
-    return LearningCoefficient(
-        coefficient=float(known.mean()),
-        stderr=float(known.std() / math.sqrt(n_chains)),
-        by_chain=known,
-        diverged=diverged,
-        losses=losses,
-        steps=drawn,
-        change=float(change.mean()),
-        change_stderr=float(change.std() / math.sqrt(n_chains)),
-        loss0=loss0,
-        n_samples=n_samples,
-        inverse_temperature=beta,
-        localisation=float(localisation),
-        step=step,
-        burn_in=burn_in,
-        provenance=stamp(n_steps=n_steps, seed=seed, minibatches=gradient is not None, landscape=described(landscape)),
+    chains = _Chains(
+        landscape, w0, lambda w, generator: n_samples * beta * slope(w, generator), float(step), float(localisation)
     )
+    drawn = _steps_drawn(n_steps, burn_in, n_draws)
+    losses = chains.losses(range(seed, seed + n_chains), drawn, progress)
+    excess = n_samples * beta * (losses[:, drawn > burn_in] - loss0)
+    diverged = ~(excess.mean(dim=1) <= _most(len(w0)))  # NaN too
+    excess, half = torch.where(diverged[:, None], math.nan, excess), excess.shape[1] // 2
+    (coefficient, stderr), (change, change_stderr) = (
+        _mean_and_error(excess.mean(dim=1)),
+        _mean_and_error(excess[:, -half:].mean(dim=1) - excess[:, :half].mean(dim=1)),
+    )
+    return LearningCoefficient(
+        coefficient=coefficient, stderr=stderr, by_chain=excess.mean(dim=1), diverged=diverged, losses=losses,
+        steps=drawn, change=change, change_stderr=change_stderr, loss0=loss0, n_samples=n_samples,
+        inverse_temperature=beta, localisation=float(localisation), step=step, burn_in=burn_in,
+        provenance=stamp(n_steps=n_steps, seed=seed, minibatches=gradient is not None, landscape=described(landscape)),
+    )  # fmt: skip
+
+
+def _steps_drawn(n_steps: int, burn_in: int, n_draws: int) -> Int[Tensor, " draws"]:
+    """Evenly spaced steps, the last one included; every step after the burn-in where fewer than two would count."""
+    drawn = torch.linspace(0, n_steps, n_draws + 1, dtype=torch.float64)[1:].round().long()
+    return drawn if int((drawn > burn_in).sum()) >= 2 else torch.arange(burn_in + 1, n_steps + 1)
+
+
+def _mean_and_error(by_chain: Float[Tensor, " chains"]) -> tuple[float, float]:
+    return float(by_chain.mean()), float(by_chain.std() / math.sqrt(len(by_chain)))
 
 
 def _most(dim: int) -> float:
@@ -193,17 +186,29 @@ def _most(dim: int) -> float:
 
 
 @dataclasses.dataclass
-class _Chain:
+class _Chains:
     landscape: LossLandscape
     w0: Tensor
     slope: GradientEstimate
     step: float
     localisation: float
-    seed: int
 
-    def losses(self, drawn: Tensor, progress: Callable[[int], None]) -> Float[Tensor, " draws"]:
-        """The loss at the steps drawn; NaN from where the weights are not finite."""
-        generator = torch.Generator().manual_seed(self.seed)
+    def losses(
+        self, seeds: Sequence[int], drawn: Int[Tensor, " draws"], progress: ProgressCallback
+    ) -> Float[Tensor, "chains draws"]:
+        """The losses of one chain for each seed at the steps drawn."""
+        n_steps = int(drawn[-1])
+        chains = []
+        for number, seed in enumerate(seeds):
+            before = number * n_steps
+            chains.append(
+                self._chain(seed, drawn, lambda done, before=before: progress(before + done, len(seeds) * n_steps))
+            )
+        return torch.stack(chains)
+
+    def _chain(self, seed: int, drawn: Tensor, progress: Callable[[int], None]) -> Float[Tensor, " draws"]:
+        """The losses of one chain; NaN from where its weights are not finite."""
+        generator = torch.Generator().manual_seed(seed)
         found = torch.full((len(drawn),), math.nan, dtype=torch.float64)
         places = {step: place for place, step in enumerate(drawn.tolist())}
         w, last = self.w0.clone(), self._noise(generator)

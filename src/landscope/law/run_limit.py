@@ -13,8 +13,8 @@ from torch import Tensor
 from landscope.directions.directions import Directions
 from landscope.errors import InputError
 from landscope.landscape.flatness import Flatness
-from landscope.law.growing_windows import growing_lengths, variance_in_windows
 from landscope.law.intervals import jackknife_interval
+from landscope.law.window_growth import growing_lengths, variance_in_windows
 from landscope.noise.effective_curvature import EffectiveCurvature
 from landscope.noise.mode_statistics import mode_statistics
 from landscope.noise.window_time import window_time

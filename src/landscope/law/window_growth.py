@@ -18,8 +18,10 @@ from landscope.power_law import fit_power_laws_resampled
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
 
-__all__ = ["Growth", "measure_growth"]
+__all__ = ["Growth", "growing_lengths", "measure_growth", "variance_in_windows"]
 
+_FEWEST_ROWS = 20
+_MOST_LENGTHS = 8
 _FEWEST_DIRECTIONS, _FEWEST_WINDOWS = 3, 5
 _NOTHING = (math.nan, math.nan)
 
@@ -55,6 +57,33 @@ class Growth(
     sharp_exponent: float
 
 
+def growing_lengths(rows: int) -> Float[Tensor, " n"]:
+    """Lengths that double up to all rows: at most eight, none below twenty rows where all has more.
+
+    Example:
+        >>> growing_lengths(100).tolist()
+        [25.0, 50.0, 100.0]
+    """
+    lengths = [rows >> halved for halved in range(_MOST_LENGTHS) if rows >> halved >= min(rows, _FEWEST_ROWS)]
+    return torch.tensor(sorted(lengths), dtype=torch.float64)
+
+
+def variance_in_windows(theta: Float[Tensor, "T k"], lengths: Float[Tensor, " n"]) -> Float[Tensor, "n k"]:
+    """Mean over the windows of each length, one after another, of the variance about their own means.
+
+    Example:
+        >>> variance_in_windows(torch.tensor([[0.0], [2.0], [4.0], [6.0]]), torch.tensor([2.0, 4.0])).tolist()
+        [[1.0], [5.0]]
+    """
+    return torch.stack([_of_each_window(theta, length).mean(dim=0) for length in lengths.long().tolist()])
+
+
+def _of_each_window(theta: Float[Tensor, "T k"], length: int) -> Float[Tensor, "windows k"]:
+    """The variances of the windows of one length, one after another."""
+    whole = theta[: len(theta) // length * length].double()
+    return whole.unflatten(0, (-1, length)).var(dim=1, correction=0)
+
+
 def measure_growth(everything: Trajectory, basis: Directions, widths: Flatness, steps_per_epoch: int) -> Growth:
     """How the variance along a basis grows with the window, from one epoch to all that was recorded, and psi with it.
 
@@ -82,9 +111,7 @@ def measure_growth(everything: Trajectory, basis: Directions, widths: Flatness, 
     lengths = [epochs for epochs in (1, 2, 5, 10, 20, 50, 100) if epochs <= available]
     rows, exponents = [], []
     for epochs in lengths:
-        count = epochs * steps_per_epoch
-        pieces = [theta[start : start + count] for start in range(0, len(theta) - count + 1, count)]
-        of_windows = torch.stack([piece.var(dim=0, correction=0) for piece in pieces])
+        of_windows = _of_each_window(theta, epochs * steps_per_epoch)
         rows.append(of_windows.mean(dim=0))
         exponents.append(_psi(of_windows, widths))
     variance = torch.stack(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 from collections.abc import Callable, Generator
@@ -19,6 +20,8 @@ from landscope.storage.atomic import write_json
 __all__ = ["ResultFolder"]
 
 _SUFFIX = ".zarr.zip"
+_KEPT_BYTES = 2**20
+"""Files up to this size are read once: a page asks for most results many times, and reading takes ten milliseconds."""
 AnyResult = TypeVar("AnyResult", bound=Result)
 
 
@@ -40,13 +43,16 @@ class ResultFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._kept: dict[str, tuple[tuple[int, ...], Result]] = {}
+        """Small results, with what identifies the file that they were read from."""
 
     @functools.cached_property
     def _lock(self) -> filelock.BaseFileLock:
         return filelock.FileLock(self.path / ".lock", timeout=0)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_lock"}  # a lock is of one process
+        # A lock is of one process, and a copy reads what it needs.
+        return {name: value for name, value in vars(self).items() if name != "_lock"} | {"_kept": {}}
 
     def names(self, prefix: str = "") -> tuple[str, ...]:
         """Names of the results that begin with ``prefix``, sorted."""
@@ -79,7 +85,16 @@ class ResultFolder:
                 got="no such file",
                 hint="Run the analysis with study.analyse() or landscope analyse: it makes what is missing.",
             )
-        return load(self.file(name), kind)
+        state = self.file(name).stat()
+        identity = (state.st_ino, state.st_mtime_ns, state.st_size)
+        before, result = self._kept.get(name, ((), None))
+        if before != identity or not isinstance(result, kind):
+            result = load(self.file(name), kind)
+            if state.st_size > _KEPT_BYTES:
+                return result
+            self._kept[name] = identity, result
+        # A caller may change its tensors in place.
+        return dataclasses.replace(result, **{key: tensor.clone() for key, tensor in result.tensors().items()})
 
     def save(self, name: str, result: Result) -> None:
         """Write a result, whole or not at all; a result of the same name is replaced."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from landscope.errors import InputError, StorageError
 from landscope.storage import read_archive, write_archive
+from landscope.study.step_files import StepFiles
 
 __all__ = ["CheckpointSchedule", "Checkpoints", "load_model", "model_arrays", "save_model"]
 
@@ -63,23 +64,12 @@ def first_lines(error: Exception) -> str:
     return " ".join(line.strip() for line in str(error).splitlines()[:2]) or type(error).__name__
 
 
-class Checkpoints:
+class Checkpoints(StepFiles):
     """The whole models of a study, by optimiser step.
 
     Args:
         path: Their folder.
     """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def file(self, step: int) -> Path:
-        """Path of the model at ``step``."""
-        return self.path / f"step-{step:09d}.zarr.zip"
-
-    def steps(self) -> list[int]:
-        """Steps that have a model, rising."""
-        return sorted(int(file.name.removeprefix("step-").split(".")[0]) for file in self.path.glob("step-*.zarr.zip"))
 
     def save(self, step: int, model: nn.Module) -> None:
         """Keep the model as it is now, unless it is there already."""
@@ -100,11 +90,6 @@ class Checkpoints:
                 hint="End the window at one of them, or name the window before the training, in ls.Study(window=...).",
             )
         load_model(self.file(step), model)
-
-    def drop(self, steps: list[int]) -> None:
-        """Delete the models at these steps."""
-        for step in steps:
-            self.file(step).unlink(missing_ok=True)
 
 
 class CheckpointSchedule:

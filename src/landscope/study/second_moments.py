@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -13,6 +12,7 @@ from landscope.errors import InputError
 from landscope.landscape.preconditioned import Preconditioner, adam_preconditioner
 from landscope.parameters import ParameterSpace
 from landscope.storage.archive import load, save
+from landscope.study.step_files import StepFiles
 
 __all__ = ["SecondMoments", "steady_scale"]
 
@@ -20,7 +20,7 @@ _MOST_DRIFT = 0.25
 """Median change of ln(sqrt(v) + eps) over a window: rates of relaxation in these coordinates are known as well."""
 
 
-class SecondMoments:
+class SecondMoments(StepFiles):
     """The scales of the coordinates in which Adam takes plain steps, at some steps of a training.
 
     They take as many bytes as two copies of the recorded weights at each step, and are kept where whole models are.
@@ -28,17 +28,6 @@ class SecondMoments:
     Args:
         path: Their folder.
     """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def file(self, step: int) -> Path:
-        """Path of the scales at ``step``."""
-        return self.path / f"step-{step:09d}.zarr.zip"
-
-    def steps(self) -> list[int]:
-        """Steps that have scales, rising."""
-        return sorted(int(file.name.removeprefix("step-").split(".")[0]) for file in self.path.glob("step-*.zarr.zip"))
 
     def load(self, step: int) -> Float[Tensor, " N"]:
         """Scales s at a step, see :class:`landscope.landscape.Preconditioned`."""
@@ -52,8 +41,7 @@ class SecondMoments:
         Other optimisers than Adam and AdamW have none, and Adam has none before its first step.
         """
         kept = set(kept)
-        for gone in set(self.steps()) - kept:
-            self.file(gone).unlink(missing_ok=True)
+        self.drop(set(self.steps()) - kept)
         if step not in kept or self.file(step).exists():
             return
         try:

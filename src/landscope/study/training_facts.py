@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
+from landscope.errors import InputError
 from landscope.recorder import shared_rate
 from landscope.storage.folder import ResultFolder
 
-__all__ = ["TrainingFacts", "facts_of", "training_facts"]
+__all__ = ["TrainingFacts", "check_heavy_ball", "facts_of", "training_facts"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,10 +57,33 @@ class TrainingFacts:
     data_steps_per_epoch: int | None = None
 
     @property
+    def is_heavy_ball(self) -> bool:
+        """Whether it is SGD, plain or with momentum and weight decay, and with the same options for all weights."""
+        unusual = self.dampening or self.nesterov or self.maximize or self.groups_differ
+        return self.optimizer == "SGD" and not unusual
+
+    @property
     def is_plain_sgd(self) -> bool:
         """Whether a step is the learning rate times the gradient, as the paper's formulas take it."""
-        added = self.momentum or self.weight_decay or self.dampening or self.nesterov or self.maximize
-        return self.optimizer == "SGD" and not added and not self.groups_differ
+        return self.is_heavy_ball and not self.momentum and not self.weight_decay
+
+
+def check_heavy_ball(facts: TrainingFacts, *, hint: str) -> None:
+    """Refuse optimisers other than SGD, and options of SGD other than momentum and weight decay.
+
+    Args:
+        facts: What is known of the training.
+        hint: Why the formula at hand does not hold for them.
+
+    Raises:
+        InputError: If the optimiser or its options are others.
+    """
+    if not facts.is_heavy_ball:
+        raise InputError(
+            expected="SGD with one learning rate, with or without momentum and weight decay",
+            got="SGD with other options" if facts.optimizer == "SGD" else facts.optimizer or "one that is not known",
+            hint=hint,
+        )
 
 
 def training_facts(folder: ResultFolder, note: str = "training") -> TrainingFacts:

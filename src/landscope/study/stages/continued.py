@@ -17,7 +17,8 @@ from torch import Tensor
 from landscope._names import Sampling
 from landscope.directions.directions import Directions
 from landscope.errors import InputError
-from landscope.landscape import Flatness, loss_profiles
+from landscope.landscape import Flatness
+from landscope.landscape.curvature import near_profiles, second_differences
 from landscope.law.run_limit import RunLimit, run_limit
 from landscope.noise.effective_curvature import EffectiveCurvature, effective_curvature
 from landscope.noise.gradient import gradient_noise
@@ -32,7 +33,7 @@ from landscope.study.analysis import Analysis, check_constant_rate
 from landscope.study.parts import NEEDS, Part
 from landscope.study.saved import Saved
 from landscope.study.seeded import seeded
-from landscope.study.training_facts import TrainingFacts, facts_of
+from landscope.study.training_facts import TrainingFacts, check_heavy_ball, facts_of
 from landscope.threads import one_thread
 from landscope.trajectory import Trajectory
 
@@ -48,8 +49,6 @@ _CONTINUED_BYTES = 2**33
 """The most that the whole model at every step of a window may take on disk while it is measured."""
 _WHOLE = ("with-replacement", "reshuffled")
 """Orders of the minibatches in which the whole model is recorded."""
-_NEAR = 0.02
-"""H_ii is a second difference over this share of the flatness: kinks count, as they do for a walk."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,9 +202,10 @@ def _relaxation(
     recorded = window.of_parameters(names)
     for basis, directions, widths in _bases(analysis):
         # The same points as Yaida's, so that each gradient is taken once.
+        local = second_differences(near_profiles(analysis.risk, analysis.risk.w0, directions, widths))
         found = effective_curvature(
             window.part(slice(len(window) - 1)), risk, directions, parameters=names, n_points=points,
-            local_curvature=_local_curvature(analysis, directions, widths), progress=analysis.progress,
+            local_curvature=local, progress=analysis.progress,
         )  # fmt: skip
         yield saved.effective_curvature(sampling, basis).name, found
         make = functools.partial(_limit, analysis, sampling, directions, recorded, widths, found, facts)
@@ -238,12 +238,7 @@ def limit_along(
     Raises:
         InputError: If its optimiser is not SGD with options that the formula has.
     """
-    if facts.optimizer != "SGD" or facts.dampening or facts.nesterov or facts.maximize or facts.groups_differ:
-        raise InputError(
-            expected="SGD with one learning rate, with or without momentum and weight decay",
-            got=facts.optimizer if facts.optimizer != "SGD" else "SGD with other options",
-            hint="The relaxation of other optimisers is not that of the curvature alone.",
-        )
+    check_heavy_ball(facts, hint="The relaxation of other optimisers is not that of the curvature alone.")
     epoch = steps_per_epoch if steps_per_epoch is not None and steps_per_epoch > 1 else None
     return run_limit(
         directions, window, widths, effective, learning_rate=learning_rate, momentum=facts.momentum,
@@ -256,17 +251,6 @@ def _bases(analysis: Analysis) -> Iterator[tuple[_Basis, Directions, Flatness]]:
     yield "modes", analysis.load(saved.MODES).part(slice(last)), fitted_flatness(analysis)
     if analysis.has(saved.CURVATURE) and analysis.has(saved.basis_flatness("curvature")):
         yield "curvature", analysis.load(saved.CURVATURE), analysis.load(saved.basis_flatness("curvature"))
-
-
-def _local_curvature(analysis: Analysis, directions: Directions, widths: Flatness) -> Tensor:
-    """H_ii of the recorded weights at w0."""
-    step = _NEAR * torch.nan_to_num(widths.width, nan=1.0)
-    profiles = loss_profiles(
-        analysis.risk, analysis.risk.w0, directions.directions.to(analysis.risk.w0),
-        step[:, None] * torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64),
-    )  # fmt: skip
-    left, middle, right = profiles.loss.T
-    return (left + right - 2 * middle) / step.square()
 
 
 def _too_large(analysis: Analysis) -> InputError | None:

@@ -27,10 +27,7 @@ def _edge(analysis: Analysis) -> EdgeOfStability:
 
     Optimisers other than SGD get no bound: their step has a metric of its own, which a study does not keep.
     """
-    facts = analysis.facts
-    is_sgd = facts.optimizer == "SGD" and not (
-        facts.dampening or facts.nesterov or facts.maximize or facts.groups_differ
-    )
+    facts, is_sgd = analysis.facts, analysis.facts.is_heavy_ball
     with one_thread():  # the bits must not depend on the number of threads
         whole, ensemble = _losses(analysis)
         modes = analysis.load(saved.MODES)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 
 import torch
-from torch import Tensor
 
 from landscope.directions.directions import Directions
-from landscope.errors import InputError
-from landscope.landscape import Flatness, LossProfiles, loss_profiles
+from landscope.landscape import LossProfiles
+from landscope.landscape.curvature import near_profiles, second_differences
 from landscope.law.equilibrium import Equilibrium, difference_of_exponents, equilibrium
 from landscope.law.exponents import Exponents, fit_exponents
 from landscope.noise.mode_statistics import mode_statistics
 from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.parts import Part
+from landscope.study.training_facts import check_heavy_ball
 from landscope.surrogates.equilibrium import relaxing_process, walk_beside
 from landscope.threads import one_thread
 from landscope.trajectory import Trajectory
@@ -23,49 +23,26 @@ from landscope.trajectory import Trajectory
 __all__ = ["EQUILIBRIUM_ROW", "equilibrium_parts"]
 
 EQUILIBRIUM_ROW = "equilibrium: isotropic Langevin, Hessian eigenvectors"
-_NEAR = 0.02
-"""Second differences are taken over this share of the flatness: about as far as the control walks."""
 _EXCESS = 5e-4
 """Thermal energy over L0: k T/2 summed over the directions, so small that the loss is a bowl if it is smooth."""
 
 
 def _near_profiles(analysis: Analysis) -> LossProfiles:
-    step = _near_step(analysis.load(saved.basis_flatness("hessian")))
-    return loss_profiles(
-        analysis.risk, analysis.risk.w0, analysis.load(saved.basis("hessian")).directions.to(analysis.risk.w0),
-        step[:, None] * torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64),
-    )  # fmt: skip
-
-
-def _near_step(widths: Flatness) -> Tensor:
-    return _NEAR * torch.nan_to_num(widths.width, nan=1.0)
-
-
-def _near_curvature(analysis: Analysis) -> Tensor:
-    """Curvature along the Hessian eigenvectors by second differences.
-
-    The kinks of ReLUs count in it, as they do for a walk; automatic differentiation sees none.
-    """
-    left, middle, right = analysis.load(saved.PROFILES_NEAR).loss.T
-    return (left + right - 2 * middle) / _near_step(analysis.load(saved.basis_flatness("hessian"))).square()
+    basis, widths = analysis.load(saved.basis("hessian")), analysis.load(saved.basis_flatness("hessian"))
+    return near_profiles(analysis.risk, analysis.risk.w0, basis, widths)
 
 
 def _momentum(analysis: Analysis) -> float:
     """The momentum of the run: the control takes the steps of the same optimiser."""
-    facts = analysis.facts
-    if facts.optimizer != "SGD" or facts.dampening or facts.nesterov or facts.maximize or facts.groups_differ:
-        raise InputError(
-            expected="SGD with one learning rate, with or without momentum",
-            got=facts.optimizer if facts.optimizer != "SGD" else "SGD with other options",
-            hint="The steps of other optimisers are not those of isotropic noise in a bowl.",
-        )
-    return facts.momentum
+    check_heavy_ball(analysis.facts, hint="The steps of other optimisers are not those of isotropic noise in a bowl.")
+    return analysis.facts.momentum
 
 
 def _equilibrium(analysis: Analysis) -> Equilibrium:
     """The exponents of many draws, and a short walk in the loss itself that checks the bowl."""
     basis, widths = analysis.load(saved.basis("hessian")), analysis.load(saved.basis_flatness("hessian"))
-    settings, momentum, curvature = analysis.settings, _momentum(analysis), _near_curvature(analysis)
+    settings, momentum = analysis.settings, _momentum(analysis)
+    curvature = second_differences(analysis.load(saved.PROFILES_NEAR))
     with one_thread():  # the bits must not depend on the number of threads
         found = equilibrium(
             curvature, widths, len(analysis.window), learning_rate=analysis.learning_rate, momentum=momentum,

@@ -147,9 +147,8 @@ def _with_one_rate(kept: _Components) -> TrainingFacts:
 
 def _rate_of(facts: TrainingFacts) -> float | None:
     """The learning rate of SGD; None where a step is not the sum of forces times it."""
-    unknown = facts.dampening or facts.nesterov or facts.maximize or facts.groups_differ
     is_known = facts.learning_rate > 0  # NaN is not
-    return facts.learning_rate if facts.optimizer == "SGD" and is_known and not unknown else None
+    return facts.learning_rate if facts.is_heavy_ball and is_known else None
 
 
 def _response(analysis: Analysis) -> DirectResponse:
