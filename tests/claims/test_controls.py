@@ -35,7 +35,7 @@ def row(psi, psi_tau=0.0, half=0.05):
         psi_tau_interval=around["psi_tau"], gamma=1.0, gamma_interval=NOTHING, modes_for_90_percent=3, variance=EMPTY,
         velocity_variance=EMPTY, moves=EMPTY.bool(), width=EMPTY, bracketed=EMPTY.bool(), used=EMPTY.bool(),
         total_variance=1.0, prefactor=1.0, residual=0.1, rank_correlation=1.0, mode_range=(1, 2),
-        interval_reason="", flatness_range=NOTHING, n_used=2, n_censored=0, n_still=0,
+        interval_reason="", reach=(half, 0.1, half, 0.1), flatness_range=NOTHING, n_used=2, n_censored=0, n_still=0,
     )  # fmt: skip
 
 

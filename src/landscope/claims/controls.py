@@ -8,12 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from landscope.claims.exponents import exponent_of, fresh_exponent
 from landscope.claims.tolerance import SAME_EXPONENT, exponent_range, exponent_tolerance
-from landscope.claims.verdict import Claim, Control, Measurement, fresh_control, joined
+from landscope.claims.verdict import Claim, Control, Measurement, joined
 from landscope.law.equilibrium import Equilibrium
 from landscope.law.exponents import Exponents
 from landscope.law.intervals import prediction_band
 from landscope.law.sensitivity import Sensitivity, exponents_over
+from landscope.law.time_blocks import FEWEST_BLOCKS
 from landscope.law.window_growth import Growth
 from landscope.law.window_limit import WindowLimit
 from landscope.noise.stationarity import LyapunovResidual, YaidaRelation
@@ -98,15 +100,8 @@ def hessian_basis_measurements(
         between += f"over {len(spread)} choices"
     firsts = [count for count in (20, 50, 100, 200, 500) if count < len(hessian.variance)]
     sizes = ", ".join(f"{exponents_over(hessian, 1, count)[0]:.2f} over the first {count}" for count in firsts)
-    value = math.nan if fresh is None else fresh.psi
-    return {
-        "psi_hessian": Measurement(
-            hessian.psi,
-            hessian.psi_interval,
-            (fresh_control(value, "fresh data"),),
-            joined(sizes and f"the basis decides too: {sizes}", between),
-        )
-    }
+    note = joined(sizes and f"the basis decides too: {sizes}", between)
+    return {"psi_hessian": exponent_of("psi", hessian, (fresh_exponent("psi", fresh, "fresh data"),), note)}
 
 
 def equilibrium_measurements(
@@ -138,14 +133,18 @@ def equilibrium_measurements(
         f"{equilibrium.anharmonic:.2f}",
         "" if limit is None else f"psi_infinity with the run's own noise is {limit.psi_infinity:.2f}",
     )
-    interval = fresh.psi_interval if settled else (math.nan, math.nan)
-    return {"inverse_einstein": Measurement(fresh.psi if settled else math.nan, interval, bands, note)}
+    if not settled:
+        return {"inverse_einstein": Measurement(math.nan, controls=bands, note=note)}
+    return {"inverse_einstein": exponent_of("psi", fresh, bands, note)}
 
 
 def _band_of(draws: Float[Tensor, " draws"], equilibrium: Equilibrium) -> tuple[float, float]:
     """Where one further draw falls with 95 %, and as much further as the loss differs from a bowl."""
     low, high = prediction_band(draws.tolist())
     beyond = abs(equilibrium.anharmonic)
+            no_interval=replaced.reason_of("psi_tau") or reshuffled.reason_of("psi_tau"),
+            reach=math.hypot(replaced.reach_of("psi_tau"), reshuffled.reach_of("psi_tau")),
+            freedom=FEWEST_BLOCKS - 1,
     return low - beyond, high + beyond
 
 
