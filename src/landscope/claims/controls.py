@@ -56,6 +56,7 @@ CLAIMS = (
         "assumed",
         (0.5, 1.5),
         "half either way",
+        paper="Kühn & Rosenow, arXiv 2306.05300",
         "Yaida's relation and the Lyapunov residual, with independent minibatches as both need",
     ),
     Claim(

@@ -9,14 +9,17 @@ from typing import Literal
 
 from landscope.law.intervals import seed_interval, with_interval
 
-__all__ = ["Claim", "Control", "Judgement", "Measurement", "fresh_control", "joined", "judge"]
+__all__ = ["FENG_TU", "Claim", "Control", "Judgement", "Measurement", "fresh_control", "joined", "judge"]
+
+FENG_TU = "Feng & Tu, PNAS 2021"
+"""The paper that is reproduced."""
 
 Verdict = Literal["reproduced", "not reproduced", "contested", "undecided", "not measured"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """One statement of the paper that can be measured.
+    """One statement of a paper that can be measured.
 
     Args:
         key: Short name; the measurement of the same name decides it.
@@ -27,6 +30,7 @@ class Claim:
         reason: Reason of that tolerance.
         decider: Measurement that decides it, if it is contested.
         possible: Smallest and largest possible value; intervals over seeds are cut there.
+        paper: The paper that makes the claim; claims of other papers than Feng & Tu's stand in a group of their own.
     """
 
     key: str
@@ -37,6 +41,7 @@ class Claim:
     reason: str
     decider: str = ""
     possible: tuple[float, float] = (-math.inf, math.inf)
+    paper: str = FENG_TU
 
 
 @dataclasses.dataclass(frozen=True)
