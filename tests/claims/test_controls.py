@@ -10,7 +10,6 @@ from landscope.claims.controls import (
     growth_measurements,
     hessian_basis_measurements,
     sampling_measurements,
-    stationarity_measurements,
 )
 from landscope.claims.exponents import PROCESS_NAME, exponent_measurement
 from landscope.claims.fig2 import CLAIMS
@@ -19,7 +18,6 @@ from landscope.law.equilibrium import Equilibrium
 from landscope.law.exponents import Exponents
 from landscope.law.sensitivity import Sensitivity
 from landscope.law.window_growth import Growth
-from landscope.noise.stationarity import LyapunovResidual, YaidaRelation
 from landscope.reproduction.seed_summary import pooled_control
 from verdicts import verdicts
 
@@ -49,26 +47,17 @@ def thermal_noise(psi, proportional):
     )  # fmt: skip
 
 
-def controls(
-    *, hessian=1.0, thermal=-2.0, proportional=0.5, replaced=-1.0, reshuffled=-1.0, ratio=1.0, momentum=0.0, flat=0.0
-):
+def controls(*, hessian=1.0, thermal=-2.0, proportional=0.5, replaced=-1.0, reshuffled=-1.0, flat=0.0):
     growth = Growth(
         epochs=torch.tensor([1.0, 2.0]), variance=torch.zeros(2, 0), width=EMPTY, psi=torch.zeros(2),
         psi_interval=torch.zeros(2, 2), flat_exponent=flat, sharp_exponent=0.0,
     )  # fmt: skip
     sensitivity = Sensitivity(choices=("as reported",), exponents=torch.full((1, 3), 4.0))
-    ratios, nothing = torch.full((5,), ratio), torch.zeros(0, 0)
-    yaida = YaidaRelation(
-        restoring=ratios, driving=ratios, ratio=ratios, stderr=ratios, effective_curvature=ratios, expected=ratios,
-        n_effective=ratios, n_points=5,
-    )  # fmt: skip
-    lyapunov = LyapunovResidual(restoring=nothing, driving=nothing, ratio=EMPTY, residual=0.1)
     return {
         **hessian_basis_measurements(row(hessian), row(hessian), sensitivity),
         **equilibrium_measurements(row(hessian), thermal_noise(thermal, proportional)),
         **sampling_measurements(row(0, replaced), row(0, reshuffled)),
         **growth_measurements(growth),
-        **stationarity_measurements(yaida, lyapunov, plain=momentum == 0),
     }
 
 
@@ -85,9 +74,6 @@ def controls(
         ("tau_by_sampling", {"replaced": -1.3}, "undecided"),
         ("psi_hessian", {"hessian": 4.0}, "reproduced"),
         ("psi_hessian", {"hessian": 1.0}, "not reproduced"),
-        ("stationary", {"ratio": 1.0}, "reproduced"),
-        ("stationary", {"ratio": 0.1}, "not reproduced"),
-        ("stationary", {"momentum": 0.9}, "not measured"),
         ("flat_modes_stationary", {"flat": 0.0}, "reproduced"),
         ("flat_modes_stationary", {"flat": 1.0}, "not reproduced"),
     ],

@@ -18,7 +18,6 @@ from landscope.law.sensitivity import Sensitivity, exponents_over
 from landscope.law.time_blocks import FEWEST_BLOCKS
 from landscope.law.window_growth import Growth
 from landscope.law.window_limit import WindowLimit
-from landscope.noise.stationarity import LyapunovResidual, YaidaRelation
 
 __all__ = [
     "CLAIMS",
@@ -26,7 +25,6 @@ __all__ = [
     "growth_measurements",
     "hessian_basis_measurements",
     "sampling_measurements",
-    "stationarity_measurements",
 ]
 
 CLAIMS = (
@@ -50,16 +48,6 @@ CLAIMS = (
         "isotropic noise, and noise proportional to curvature, at the same learning rate in a window as long",
     ),
     Claim(
-        "stationary",
-        "text, Eq. 5",
-        "The run is stationary along its modes (Yaida's ratio, median of modes 2 on, trained on with replacement).",
-        "assumed",
-        (0.5, 1.5),
-        "half either way",
-        paper="Kühn & Rosenow, arXiv 2306.05300",
-        "Yaida's relation and the Lyapunov residual, with independent minibatches as both need",
-    ),
-    Claim(
         "tau_by_sampling",
         "Fig. 3B; Kühn & Rosenow, arXiv 2306.05300",
         "How tau goes with flatness does not depend on the order of the minibatches (psi_tau with replacement minus"
@@ -68,6 +56,7 @@ CLAIMS = (
         (-exponent_tolerance(1.8), exponent_tolerance(1.8)),
         "differences within the tolerance of the printed 1.8",
         "the same modes under four orders of the minibatches",
+        paper="Kühn & Rosenow, arXiv 2306.05300",
     ),
     Claim(
         "flat_modes_stationary",
@@ -143,9 +132,6 @@ def _band_of(draws: Float[Tensor, " draws"], equilibrium: Equilibrium) -> tuple[
     """Where one further draw falls with 95 %, and as much further as the loss differs from a bowl."""
     low, high = prediction_band(draws.tolist())
     beyond = abs(equilibrium.anharmonic)
-            no_interval=replaced.reason_of("psi_tau") or reshuffled.reason_of("psi_tau"),
-            reach=math.hypot(replaced.reach_of("psi_tau"), reshuffled.reach_of("psi_tau")),
-            freedom=FEWEST_BLOCKS - 1,
     return low - beyond, high + beyond
 
 
@@ -156,6 +142,9 @@ def sampling_measurements(replaced: Exponents, reshuffled: Exponents) -> dict[st
             replaced.psi_tau - reshuffled.psi_tau,
             _difference_interval(replaced, reshuffled),
             note=f"{replaced.psi_tau:.2f} with replacement, {reshuffled.psi_tau:.2f} reshuffled",
+            no_interval=replaced.reason_of("psi_tau") or reshuffled.reason_of("psi_tau"),
+            reach=math.hypot(replaced.reach_of("psi_tau"), reshuffled.reach_of("psi_tau")),
+            freedom=FEWEST_BLOCKS - 1,
         )
     }
 
@@ -167,26 +156,6 @@ def growth_measurements(growth: Growth) -> dict[str, Measurement]:
             growth.flat_exponent,
             note=f"the sharpest quarter has {growth.sharp_exponent:.2f}; 1 is free diffusion; lengths of "
             f"{growth.epochs[0]:.0f} to {growth.epochs[-1]:.0f} epochs",
-        )
-    }
-
-
-def stationarity_measurements(
-    yaida: YaidaRelation, lyapunov: LyapunovResidual, *, plain: bool
-) -> dict[str, Measurement]:
-    """Measure whether restoring force and noise balance.
-
-    Args:
-        yaida: Yaida's relation of the training continued with replacement.
-        lyapunov: The Lyapunov equation of the same.
-        plain: Whether the training is plain SGD, without momentum or weight decay, as both tests need.
-    """
-    return {
-        "stationary": Measurement(
-            float(yaida.ratio[1:].nanmedian()) if plain and len(yaida.ratio) > 1 else math.nan,
-            note=f"residual of the Lyapunov equation along {len(lyapunov.ratio)} modes {lyapunov.residual:.2g}"
-            if plain
-            else "both tests are for plain SGD, without momentum or weight decay",
         )
     }
 
