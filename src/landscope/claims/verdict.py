@@ -109,24 +109,24 @@ class Measurement:
         interval: Confidence interval; (NaN, NaN) if there is none.
         controls: The same quantity under controls.
         note: Remark for the reader.
+        no_interval: Reason why a number that was sampled has no interval; empty where it has one, and for a count, a
+            rank or another number that no sampling made. With a reason it is no certain number.
+        reach: How far another run may move it with 95 %, where it has no interval for that reason; NaN if unknown.
+        freedom: Degrees of freedom of Student's law that the interval was made with; infinite for a normal law.
     """
 
     value: float
     interval: tuple[float, float] = (math.nan, math.nan)
     controls: tuple[Control, ...] = ()
-        no_interval: Reason why a number that was sampled has no interval; empty where it has one, and for a count, a
-            rank or another number that no sampling made. With a reason it is no certain number.
-        reach: How far another run may move it with 95 %, where it has no interval for that reason; NaN if unknown.
-        freedom: Degrees of freedom of Student's law that the interval was made with; infinite for a normal law.
     note: str = ""
+    no_interval: str = ""
+    reach: float = math.nan
+    freedom: float = math.inf
 
     @classmethod
     def over_seeds(
         cls, values: Sequence[float], *controls: Control, minus: Sequence[float] | None = None, note: str = ""
     ) -> Measurement:
-    no_interval: str = ""
-    reach: float = math.nan
-    freedom: float = math.inf
         """The mean over seeds with Student's interval; of differences seed by seed where ``minus`` is given.
 
         One seed has no interval, and what other seeds give is not known.
@@ -166,14 +166,14 @@ class Judgement:
 def judge(claim: Claim, measurement: Measurement) -> Judgement:
     """Compare a measurement with a claim and with its controls.
 
+    A number that was sampled and has no interval (``no_interval``) is no certain number. Another run may move it by
+    ``reach``, which decides in place of the interval; where that is not known, nothing is decided but by controls.
+    Several seeds, or a window long enough for an interval, are the way to certainty.
+
     *Not reproduced*: the value and its interval lie outside the accepted range. *Undecided*: the interval, or that of
     a control that must agree, reaches over an edge of that range, a control was not measured, or the quantity is not
     identified. *Contested*: the value lies inside, but a null has the same value and nothing answers it, or a control
     that must agree lies outside. *Reproduced*: the value and its interval lie inside, and all controls support it.
-
-    A number that was sampled and has no interval (``no_interval``) is no certain number. Another run may move it by
-    ``reach``, which decides in place of the interval; where that is not known, nothing is decided but by controls.
-    Several seeds, or a window long enough for an interval, are the way to certainty.
 
     Example:
         >>> claim = Claim("psi", "Fig. 2D", "...", "about 4", (3.2, 4.8), "...")
@@ -188,13 +188,13 @@ def judge(claim: Claim, measurement: Measurement) -> Judgement:
         'undecided'
         >>> judge(claim, Measurement(1.5)).verdict
         'not reproduced'
+        >>> [judge(claim, Measurement(4.1, no_interval="one run", reach=reach)).verdict for reach in (0.2, 1.0)]
+        ['reproduced', 'undecided']
     """
     reach, inside = _reach(measurement, claim.possible), _inside(measurement.value, claim.accepted)
     objections = [text for control in measurement.controls if (text := _objection(claim, measurement, control))]
     unidentified, doubts = _unidentified(claim, measurement), _doubts(claim, measurement, reach)
     verdict: Verdict
-        >>> [judge(claim, Measurement(4.1, no_interval="one run", reach=reach)).verdict for reach in (0.2, 1.0)]
-        ['reproduced', 'undecided']
     if math.isnan(measurement.value):
         verdict, support = "not measured", []
     elif unidentified:
