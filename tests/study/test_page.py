@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 import pytest
 
 import landscope as ls
-from landscope.claims.papers import by_paper
 import small_study as small
+from landscope.claims.papers import by_paper
 from landscope.study import figures, page
 
 
