@@ -34,7 +34,7 @@ def relation(ratio, relaxations, count=41):
         (1.0, 1e4, "reproduced"),
         (0.1, 1e4, "not reproduced"),
         (float(window_factor(torch.tensor(6.0))), 6.0, "reproduced"),  # 0.72: the window's expectation
-        (1.0, 6.0, "reproduced"),
+        (1.0, 8.0, "reproduced"),
         (2.0, 6.0, "not reproduced"),  # as free diffusion, x/3
         (float(window_factor(torch.tensor(1.0))), 1.0, "contested"),  # a walk has as much: 1.24
         (-0.2, 0.0, "not reproduced"),  # nothing pulls back
