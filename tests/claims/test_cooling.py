@@ -1,13 +1,16 @@
 """Verdicts on how the temperature falls can come out both ways."""
 
 import itertools
+import math
 
 import pytest
 import torch
 from scipy import stats
 
+from landscope.claims import cooling as cooling_claims
 from landscope.claims.cooling import _chance, cooling_measurements, temperature_exponent_measurements
 from landscope.noise.gradient import GradientNoise
+from landscope.noise.temperature_decay import power_law_break
 from landscope.noise.temperature_over_training import TemperatureOverTraining
 from verdicts import verdicts
 
@@ -81,3 +84,24 @@ def test_chance_is_the_rank_correlation_that_few_orders_exceed(count):
     beyond = sum(value > level + 1e-9 for value in found) / len(found)
     reached = sum(value > level - 1e-9 for value in found) / len(found)
     assert beyond <= 0.025 < reached
+
+
+def share_of_false_breaks(count, memory, trials=200):
+    """Share of single power laws, with errors of 20 % of that correlation from one checkpoint to the next."""
+    steps = torch.logspace(0, 4, count).double()
+    draws = torch.randn(count, trials, generator=torch.Generator().manual_seed(0)).double()
+    errors = draws.clone()
+    for row in range(1, count):
+        errors[row] = memory * errors[row - 1] + math.sqrt(1 - memory**2) * draws[row]
+    made = steps[:, None] ** -1 * (0.2 * errors).exp()
+    return sum(power_law_break(steps, values)[1] for values in made.T) / trials
+
+
+@pytest.mark.parametrize(("count", "memory", "said"), [(12, 0.0, 0.02), (12, 0.5, 0.11), (20, 0.0, 0.02)])
+def test_one_power_law_has_a_break_as_often_as_the_module_says(count, memory, said):
+    """Each count is refuted at 1 in 1000; independent errors have the stated rate at most."""
+    false = round(200 * share_of_false_breaks(count, memory))
+    assert false <= stats.binom.ppf(0.999, 200, said)
+    if memory:
+        assert false >= stats.binom.ppf(0.001, 200, said)
+        assert f"{100 * said:.0f}" in cooling_claims.__doc__

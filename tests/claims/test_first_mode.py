@@ -30,8 +30,18 @@ def test_only_an_exponential_loss_that_no_other_form_describes_reproduces(loss, 
     assert verdicts(loss_form_measurements(dataclasses.replace(PATH, loss=loss)))["exponential_loss"] == expected
 
 
-@pytest.mark.parametrize(("last", "expected"), [(0.0, "reproduced"), (0.02, "not reproduced")])
-def test_the_drift_may_bring_errors(last, expected):
-    found = training_error_measurements(dataclasses.replace(PATH, train_error=last * LINE))
+@pytest.mark.parametrize(
+    ("last", "random", "expected"),
+    [
+        (0.0, [0.05, 0.06, 0.055], "reproduced"),
+        (0.0, [0.0, 0.0, 0.0], "contested"),  # no direction makes errors
+        (0.0, [0.0, 0.5, 0.1], "contested"),  # one more direction may make none
+        (0.0, [], "undecided"),
+        (0.02, [0.05, 0.06, 0.055], "not reproduced"),
+    ],
+)
+def test_the_drift_may_bring_errors_and_so_may_any_direction(last, random, expected):
+    path = dataclasses.replace(PATH, train_error=last * LINE, random_train_error=torch.tensor(random).double())
+    found = training_error_measurements(path)
     assert verdicts(found)["drift_keeps_error"] == expected
     assert not math.isnan(found["drift_keeps_error"].value)

@@ -1,11 +1,13 @@
 """How many verdicts chance makes: truths at an edge of what is accepted are the worst that can be."""
 
+import dataclasses
 import math
 
 import pytest
 import torch
+from scipy import stats
 
-from landscope.claims.multiplicity import false_verdicts
+from landscope.claims.multiplicity import _p_value, false_verdicts
 from landscope.claims.verdict import Claim, Measurement, judge
 from landscope.study.claim_table import ClaimTable
 
@@ -39,6 +41,26 @@ def test_verdicts_remain_if_their_false_discovery_rate_allows_it():
     assert (found.n_decided, found.n_kept, found.n_tested) == (1, 1, 20)
     inside = false_verdicts([*judgements([1.1], 0.199), *crowd])
     assert (inside.n_decided, inside.n_kept) == (1, 1)
+
+
+@pytest.mark.parametrize("values", [[1.7, 1.9, 1.8], [0.7, 0.9, 0.8], [1.1, 1.3, 1.0, 1.2, 1.25]])
+def test_p_values_of_seeds_are_those_of_students_test(values):
+    """Twin: scipy's test of one sample against each edge; inside, the larger of two one-sided tests."""
+    below, above = (stats.ttest_1samp(values, edge, alternative=side).pvalue
+                    for edge, side in ((0.5, "greater"), (1.5, "less")))  # fmt: skip
+    outside = stats.ttest_1samp(values, 1.5, alternative="greater").pvalue
+    expected = outside if sum(values) / len(values) > 1.5 else max(below, above)
+    assert _p_value(judge(CLAIM, Measurement.over_seeds(values))) == pytest.approx(expected, rel=1e-9)
+
+
+def test_three_seeds_keep_fewer_verdicts_than_a_normal_law_would():
+    """An edge at twice the half width: 4e-5 by the normal law; of t with 2 degrees of freedom P(t > 8.6) = 0.0066."""
+    crowd = judgements([1.5] * 19, 0.2)
+    known, three = (
+        judge(CLAIM, dataclasses.replace(Measurement(1.9, (1.7, 2.1)), freedom=freedom)) for freedom in (math.inf, 2)
+    )
+    assert _p_value(three) == pytest.approx(float(stats.t.sf(2 * stats.t.ppf(0.975, 2), 2)))
+    assert (false_verdicts([known, *crowd]).n_kept, false_verdicts([three, *crowd]).n_kept) == (1, 0)
 
 
 def test_numbers_without_an_interval_and_edges_of_the_possible():

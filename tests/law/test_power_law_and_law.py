@@ -188,3 +188,26 @@ class TestVerdicts:
 
     def test_every_claim_has_a_name_of_its_own(self):
         assert len({claim.key for claim in CLAIMS}) == len(CLAIMS)
+
+    @pytest.mark.parametrize(
+        ("value", "reach", "expected"),
+        [(4.0, 0.3, "reproduced"), (4.0, 1.0, "undecided"), (4.0, math.nan, "undecided"), (2.0, 0.3, "not reproduced"),
+         (2.0, 1.5, "undecided"), (2.0, math.nan, "undecided")],
+    )  # fmt: skip
+    def test_a_number_that_was_given_no_interval_is_no_certain_one(self, value, reach, expected):
+        judgement = judge(self.CLAIM, Measurement(value, no_interval="it relaxes too slowly", reach=reach))
+        assert judgement.verdict == expected
+        said = "it relaxes too slowly" in judgement.why and "several seeds decide" in judgement.why
+        assert said == (expected == "undecided")
+
+    def test_one_seed_decides_nothing_unless_no_value_is_outside(self):
+        assert judge(self.CLAIM, Measurement.over_seeds([4.0])).verdict == "undecided"
+        assert judge(self.CLAIM, Measurement.over_seeds([3.99, 4.0, 4.01])).verdict == "reproduced"
+        every = dataclasses.replace(self.CLAIM, possible=(3.5, 4.5))
+        assert judge(every, Measurement.over_seeds([4.0])).verdict == "reproduced"
+
+    def test_a_null_objects_within_reach_of_a_number_without_interval(self):
+        null = Control("null", (4.2, 4.5), "differ")
+        for reach, expected in ((0.1, "reproduced"), (0.3, "contested")):
+            measured = Measurement(4.0, controls=(null,), no_interval="one run", reach=reach)
+            assert judge(self.CLAIM, measured).verdict == expected

@@ -2,14 +2,19 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
+from scipy.signal import lfilter
 
 import landscope as ls
 from known import flatness_of
 from landscope.directions import Directions
 from landscope.errors import InputError
-from landscope.noise import effective_curvature
+from landscope.law.growing_windows import growing_lengths, variance_in_windows
+from landscope.law.run_limit import _alike, _error_of_sum
+from landscope.law.window_growth import growing_lengths, variance_in_windows
 from landscope.synthetic import QuadraticBowl, autoregressive, random_walk, sgd_over_epochs
 
 RATE, ROWS = 0.1, 4000
@@ -50,6 +55,42 @@ def test_the_criterion_keeps_nineteen_of_twenty_runs_and_the_interval_holds():
     assert len(known) >= 51
     held = sum(low <= 0.0 <= high for low, high in (one.psi_infinity_interval for one in known))
     assert held >= 0.85 * len(known)
+
+
+def bowls_with_common_noise(seed, rows=1500, share=0.95, group=10):
+    """Neighbours in curvature have noises of correlation share^2; psi_infinity is 0."""
+    decay, draws = (1 - RATE * CURVATURE).numpy(), np.random.default_rng(seed).standard_normal((2, rows + 1, 60))
+    common = draws[0][:, np.arange(60) // group * group]
+    noise = share * common + math.sqrt(1 - share**2) * draws[1]
+    path = [lfilter([1], [1, -a], x[1:] * math.sqrt(1 - a * a), zi=[a * x[0]])[0]
+            for a, x in zip(decay, noise.T, strict=True)]  # fmt: skip
+    return torch.from_numpy(np.stack(path, axis=1))
+
+
+def test_directions_that_share_their_noise_err_together():
+    """The criterion keeps 95 % of the runs; with independent directions it would leave out most of them."""
+    found = [limit_of(bowls_with_common_noise(seed), n_points=60) for seed in range(30)]
+    apart = torch.stack([((row.psi - row.psi_predicted).abs() / row.psi_stderr).max() for row in found])
+    # The criterion of psi alone: 15 tests of 5 % together.
+    kept = int((apart < stats.norm.ppf(1 - 0.025 / 15)).sum())
+    assert kept >= stats.binom.ppf(0.001, 30, 0.95)
+    errors = torch.stack([row.psi_stderr[0] for row in found])
+    scatter = torch.stack([row.psi[0] for row in found]).std()
+    # Ten of a group are one: the error is larger by nearly sqrt(10); a standard deviation of 30 is known to 13 %.
+    assert 0.7 < float(errors.mean() / scatter) < 1.6
+
+
+def test_the_error_of_a_sum_has_the_correlations_of_the_steps():
+    """Twin: the double sum written out; equal steps err as one, and chance leaves independent ones as they are."""
+    steps = torch.randn(4000, 3, generator=torch.Generator().manual_seed(0)).double()
+    steps[:, 1] = steps[:, 0]
+    alike, errors = _alike(steps, 0.0), torch.tensor([[0.3, 0.2, 0.1]]).double()
+    by_hand = sum(float(errors[0, i] * errors[0, j] * alike[i, j]) for i in range(3) for j in range(3))
+    assert float(_error_of_sum(errors, alike)) == pytest.approx(math.sqrt(by_hand))
+    # 0.5^2 + 0.1^2, with r^2 - 1/T of independent steps below 16/T.
+    assert by_hand == pytest.approx(0.26, abs=2 * 0.5 * 0.1 * 16 / 4000)
+    opposed = torch.tensor([[0.3, -0.3, 0.1]]).double()
+    assert float(_error_of_sum(opposed, alike)) == pytest.approx(math.sqrt(0.19))  # no smaller than independent
 
 
 def test_free_diffusion_is_not_identified():

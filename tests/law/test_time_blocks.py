@@ -150,3 +150,23 @@ def test_strength_that_wanders_over_the_window_has_no_interval():
     row = fit_exponents("", motion, flatness_of(WIDTH), (1, 20))
     assert math.isnan(row.psi_D_interval[0])
     assert "the strength of the velocity" in row.interval_reason
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+@pytest.mark.parametrize("memory", [200.0, 1e5])
+def test_where_there_is_no_interval_the_reach_still_tells_how_far_other_runs_are(memory, chosen):
+    """Five neighbours at a time share their noise: blocks see that, the number of directions does not."""
+    trials, rows, found = 40, 1000, []
+    for seed in range(trials):
+        steps = relaxing(memory * torch.ones(20).double(), rows, seed) / SIGMA
+        shared = 0.9 * steps[:, torch.arange(20) // 5 * 5] + math.sqrt(1 - 0.9**2) * steps
+        window = ls.Trajectory.of(shared * SIGMA)
+        modes = ls.principal_modes(window) if chosen else Directions.of(torch.eye(20))
+        found.append(fit_exponents("", mode_statistics(modes, window), flatness_of(WIDTH), (1, 20)))
+    for key in KEYS:
+        values = torch.tensor([getattr(row, key) for row in found])
+        reach = torch.tensor([row.reach_of(key) for row in found])
+        held = int(((values - values.mean()).abs() <= reach).sum())
+        assert held >= stats.binom.ppf(0.001, trials, 0.8), (key, held)
+        assert float(reach.median()) < 5 * float(values.std())
+    assert all(row.reason_of("psi") and math.isnan(row.psi_interval[0]) for row in found)

@@ -8,6 +8,7 @@ import pytest
 
 import landscope as ls
 import small_study as small
+from landscope.claims.papers import by_paper
 from landscope.study import figures, page
 
 
@@ -43,12 +44,16 @@ def test_contents_lead_to_every_section_and_headings_are_in_order(html):
 
 
 def test_a_claim_shows_its_verdict_and_number_first_and_folds_its_reason(html, analysed):
-    rows = re.findall(r'<tr><td><span class="verdict ([a-z-]+)">.*?</tr>', html, flags=re.DOTALL)
-    assert rows == [judgement.verdict.replace(" ", "-") for judgement in analysed.claims]
-    table = html.partition('<table class="claims">')[2].partition("</table>")[0]
-    assert table.count("<details><summary>") == len(rows)
-    assert "<details open" not in table
-    assert f"{analysed.law.in_sample.psi:.3g}" in table
+    tables = [part.partition("</table>")[0] for part in html.split('<table class="claims">')[1:]]
+    groups = by_paper(analysed.claims)
+    assert len(tables) == len(groups) == 2
+    for table, (heading, judgements) in zip(tables, groups, strict=True):
+        rows = re.findall(r'<tr><td><span class="verdict ([a-z-]+)">.*?</tr>', table, flags=re.DOTALL)
+        assert rows == [judgement.verdict.replace(" ", "-") for judgement in judgements]
+        assert table.count("<details><summary>") == len(rows)
+        assert "<details open" not in table
+        assert heading in table.replace("&amp;", "&")
+    assert f"{analysed.law.in_sample.psi:.3g}" in tables[0]
 
 
 def test_every_table_scrolls_within_its_box_or_folds(html):

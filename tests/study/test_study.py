@@ -17,6 +17,7 @@ import small_study as small
 from landscope.errors import InputError, NonFiniteError, StorageError
 from landscope.progress import QuietReporter
 from landscope.results import Result
+from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.drift_path import walk_along_drift
 from landscope.study.figures import FIGURES
@@ -461,7 +462,24 @@ def test_a_window_that_ends_where_it_began_has_no_slope(analysed):
     rows = window.weights.clone()
     rows[0] = rows[-1]
     analysis.windows = Windows(ls.Trajectory.of(rows, steps=window.steps, space=window.space), None)
-    assert math.isnan(walk_along_drift(analysis).beta_slope)
+    still = walk_along_drift(analysis)
+    assert math.isnan(still.beta_slope)
+    assert set(still.random_train_error.tolist()) == {float(still.train_error[0])}
+
+
+def test_random_steps_as_long_as_the_drift_have_the_errors_of_the_model_there(analysed):
+    """Twin: the model with the first random step written into it."""
+    analysis = Analysis(analysed.folder, analysed._subject)
+    path, risk = analysis.load(saved.DRIFT_PATH), analysis.risk
+    generator = torch.Generator().manual_seed(analysis.settings.seed)
+    direction = torch.randn(len(risk.w0), generator=generator, dtype=torch.float64)
+    step = direction * abs(path.window_displacement) / direction.norm()
+    model = analysis.model_at(analysis.windows.step).eval()
+    with torch.no_grad():
+        (weights,) = (parameter for name, parameter in model.named_parameters() if name in risk.space.names)
+        weights.copy_((risk.w0 + step.to(risk.w0)).view_as(weights))
+    assert len(path.random_train_error) == 5
+    assert float(path.random_train_error[0]) == pytest.approx(small.evaluate(model)["train_error"])
 
 
 def test_alpha_is_the_mean_over_the_window_and_a_schedule_is_named(tmp_path):

@@ -6,17 +6,19 @@ import math
 
 import torch
 from jaxtyping import Float
+from scipy import stats
 from torch import Tensor
 
+from landscope.claims.exponents import exponent_of, fresh_exponent
 from landscope.claims.tolerance import SAME_EXPONENT, exponent_range, exponent_tolerance
-from landscope.claims.verdict import Claim, Control, Measurement, fresh_control, joined
+from landscope.claims.verdict import Claim, Control, Measurement, joined
 from landscope.law.equilibrium import Equilibrium
 from landscope.law.exponents import Exponents
 from landscope.law.intervals import prediction_band
 from landscope.law.sensitivity import Sensitivity, exponents_over
+from landscope.law.time_blocks import FEWEST_BLOCKS
 from landscope.law.window_growth import Growth
 from landscope.law.window_limit import WindowLimit
-from landscope.noise.stationarity import LyapunovResidual, YaidaRelation
 
 __all__ = [
     "CLAIMS",
@@ -24,7 +26,6 @@ __all__ = [
     "growth_measurements",
     "hessian_basis_measurements",
     "sampling_measurements",
-    "stationarity_measurements",
 ]
 
 CLAIMS = (
@@ -48,15 +49,6 @@ CLAIMS = (
         "isotropic noise, and noise proportional to curvature, at the same learning rate in a window as long",
     ),
     Claim(
-        "stationary",
-        "text, Eq. 5",
-        "The run is stationary along its modes (Yaida's ratio, median of modes 2 on, trained on with replacement).",
-        "assumed",
-        (0.5, 1.5),
-        "half either way",
-        "Yaida's relation and the Lyapunov residual, with independent minibatches as both need",
-    ),
-    Claim(
         "tau_by_sampling",
         "Fig. 3B; Kühn & Rosenow, arXiv 2306.05300",
         "How tau goes with flatness does not depend on the order of the minibatches (psi_tau with replacement minus"
@@ -65,6 +57,7 @@ CLAIMS = (
         (-exponent_tolerance(1.8), exponent_tolerance(1.8)),
         "differences within the tolerance of the printed 1.8",
         "the same modes under four orders of the minibatches",
+        paper="Kühn & Rosenow, arXiv 2306.05300",
     ),
     Claim(
         "flat_modes_stationary",
@@ -98,15 +91,8 @@ def hessian_basis_measurements(
         between += f"over {len(spread)} choices"
     firsts = [count for count in (20, 50, 100, 200, 500) if count < len(hessian.variance)]
     sizes = ", ".join(f"{exponents_over(hessian, 1, count)[0]:.2f} over the first {count}" for count in firsts)
-    value = math.nan if fresh is None else fresh.psi
-    return {
-        "psi_hessian": Measurement(
-            hessian.psi,
-            hessian.psi_interval,
-            (fresh_control(value, "fresh data"),),
-            joined(sizes and f"the basis decides too: {sizes}", between),
-        )
-    }
+    note = joined(sizes and f"the basis decides too: {sizes}", between)
+    return {"psi_hessian": exponent_of("psi", hessian, (fresh_exponent("psi", fresh, "fresh data"),), note)}
 
 
 def equilibrium_measurements(
@@ -138,8 +124,9 @@ def equilibrium_measurements(
         f"{equilibrium.anharmonic:.2f}",
         "" if limit is None else f"psi_infinity with the run's own noise is {limit.psi_infinity:.2f}",
     )
-    interval = fresh.psi_interval if settled else (math.nan, math.nan)
-    return {"inverse_einstein": Measurement(fresh.psi if settled else math.nan, interval, bands, note)}
+    if not settled:
+        return {"inverse_einstein": Measurement(math.nan, controls=bands, note=note)}
+    return {"inverse_einstein": exponent_of("psi", fresh, bands, note)}
 
 
 def _band_of(draws: Float[Tensor, " draws"], equilibrium: Equilibrium) -> tuple[float, float]:
@@ -156,39 +143,45 @@ def sampling_measurements(replaced: Exponents, reshuffled: Exponents) -> dict[st
             replaced.psi_tau - reshuffled.psi_tau,
             _difference_interval(replaced, reshuffled),
             note=f"{replaced.psi_tau:.2f} with replacement, {reshuffled.psi_tau:.2f} reshuffled",
+            no_interval=replaced.reason_of("psi_tau") or reshuffled.reason_of("psi_tau"),
+            reach=math.hypot(replaced.reach_of("psi_tau"), reshuffled.reach_of("psi_tau")),
+            freedom=FEWEST_BLOCKS - 1,
         )
     }
 
 
 def growth_measurements(growth: Growth) -> dict[str, Measurement]:
-    """Measure how the variance of flat directions grows with the window."""
+    """Measure how the variance of flat directions grows with the window.
+
+    One path holds all windows, so that the exponent has no interval. The exponents of the single directions of the
+    flattest quarter say how far another run may be: of n of them the median lies between those of the ranks r and
+    n + 1 - r, with r the quantile of 2.5 % of n tosses of a coin. Directions count as independent in that; fewer than
+    six tell nothing.
+    """
     return {
         "flat_modes_stationary": Measurement(
             growth.flat_exponent,
             note=f"the sharpest quarter has {growth.sharp_exponent:.2f}; 1 is free diffusion; lengths of "
             f"{growth.epochs[0]:.0f} to {growth.epochs[-1]:.0f} epochs",
+            no_interval="its windows are parts of one path",
+            reach=_reach_of_growth(growth),
         )
     }
 
 
-def stationarity_measurements(
-    yaida: YaidaRelation, lyapunov: LyapunovResidual, *, plain: bool
-) -> dict[str, Measurement]:
-    """Measure whether restoring force and noise balance.
-
-    Args:
-        yaida: Yaida's relation of the training continued with replacement.
-        lyapunov: The Lyapunov equation of the same.
-        plain: Whether the training is plain SGD, without momentum or weight decay, as both tests need.
-    """
-    return {
-        "stationary": Measurement(
-            float(yaida.ratio[1:].nanmedian()) if plain and len(yaida.ratio) > 1 else math.nan,
-            note=f"residual of the Lyapunov equation along {len(lyapunov.ratio)} modes {lyapunov.residual:.2g}"
-            if plain
-            else "both tests are for plain SGD, without momentum or weight decay",
-        )
-    }
+def _reach_of_growth(growth: Growth) -> float:
+    """How far the median of the exponents of the flattest quarter may be off; NaN for fewer than six directions."""
+    if len(growth.epochs) < 2:
+        return math.nan
+    length = torch.log(growth.epochs) - torch.log(growth.epochs).mean()
+    slope = (length[:, None] * torch.log(growth.variance)).sum(dim=0) / length.square().sum()
+    order = torch.argsort(torch.where(torch.isfinite(growth.width), growth.width, math.inf))
+    flat = slope[order[-max(1, len(order) // 4) :]].sort().values
+    rank = int(stats.binom.ppf(0.025, len(flat), 0.5))
+    if rank < 1:
+        return math.nan
+    low, high = float(flat[rank - 1]), float(flat[len(flat) - rank])
+    return max(growth.flat_exponent - low, high - growth.flat_exponent)
 
 
 def _difference_interval(first: Exponents, second: Exponents) -> tuple[float, float]:

@@ -25,6 +25,7 @@ CLAIMS = (
         "a fifth either way",
         "batch sharpness over the training, with the statistics of batch normalisation that the training has",
         possible=(0.0, math.inf),
+        paper="Andreyev & Beneventano, arXiv 2412.20553",
     ),
     Claim(
         "no_oscillation",

@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from landscope.claims.verdict import Control, Measurement, fresh_control
 from landscope.law.exponents import Exponents
 from landscope.law.intervals import prediction_band
+from landscope.law.time_blocks import FEWEST_BLOCKS
 from landscope.law.window_limit import WindowLimit
 from landscope.noise.finite_window import window_factor
 from landscope.power_law import fit_power_law
 
-__all__ = ["LIMIT_NAME", "NULL_NAME", "PROCESS_NAME", "exponent_measurement", "no_band", "process_control"]
+__all__ = [
+    "LIMIT_NAME", "NULL_NAME", "PROCESS_NAME", "exponent_measurement", "exponent_of", "fresh_exponent", "no_band",
+    "process_control",
+]  # fmt: skip
 
 NULL_NAME = "the shuffled-increment null"
 PROCESS_NAME = "a stationary process with the run's noise and curvature, in a window as long,"
@@ -52,8 +56,7 @@ def exponent_measurement(
             it is the exponent of a sorted spectrum, of no law of the flatness.
         null: Null to take in place of the surrogates; nothing answers it.
     """
-    value, interval = (math.nan, None) if fresh is None else (getattr(fresh, key), getattr(fresh, f"{key}_interval"))
-    along = fresh_control(value, interval=interval)
+    along = fresh_exponent(key, fresh)
     controls = [_null_control(key, nulls, along.name) if null is None else null, along]
     if key in _MADE_BY_THE_WINDOW:
         draws = [getattr(row, key) for row in processes]
@@ -61,7 +64,35 @@ def exponent_measurement(
     # D is what it is in any window: its limit is further evidence, and no evidence is missing without it.
     if key in ("psi", "psi_tau") or (key == "psi_D" and limit is not None):
         controls.insert(0, _limit_control(key, limit))
-    return Measurement(getattr(in_sample, key), getattr(in_sample, f"{key}_interval"), tuple(controls))
+    return exponent_of(key, in_sample, tuple(controls))
+
+
+def exponent_of(key: str, row: Exponents, controls: tuple[Control, ...] = (), note: str = "") -> Measurement:
+    """One exponent of a row with its interval, or with the reason why it has none and how far another run may move it.
+
+    Args:
+        key: Name of the exponent: psi, psi_D, psi_tau or gamma.
+        row: The row.
+        controls: The same quantity under controls.
+        note: Remark for the reader.
+    """
+    return Measurement(
+        getattr(row, key), getattr(row, f"{key}_interval"), controls, note, no_interval=row.reason_of(key),
+        reach=row.reach_of(key), freedom=FEWEST_BLOCKS - 1,
+    )  # fmt: skip
+
+
+def fresh_exponent(key: str, fresh: Exponents | None, name: str = "the same modes in fresh data") -> Control:
+    """One exponent in fresh data, with its interval or how far another run may move it.
+
+    Args:
+        key: Name of the exponent.
+        fresh: The row of the fresh data; None if there are none.
+        name: Name of the control.
+    """
+    if fresh is None:
+        return fresh_control(math.nan, name)
+    return fresh_control(getattr(fresh, key), name, getattr(fresh, f"{key}_interval"), fresh.reach_of(key))
 
 
 def _null_control(key: str, nulls: Sequence[Exponents], answer: str) -> Control:
@@ -91,8 +122,9 @@ def _limit_control(key: str, limit: WindowLimit | None) -> Control:
     if key == "psi_tau":
         band = (tau, tau)
     else:
-        low, high = limit.psi_infinity_interval
-        known = (limit.psi_infinity, limit.psi_infinity) if math.isnan(low) else (low, high)
+        known = fresh_control(
+            limit.psi_infinity, interval=limit.psi_infinity_interval, reach=limit.psi_infinity_reach
+        ).band
         band = known if key == "psi" else (known[0] - tau, known[1] - tau)
     shown = float(window_factor(limit.relaxations[used]).min())
     short = "" if shown > _LEAST_SHOWN else (

@@ -6,9 +6,12 @@ import math
 
 from landscope.claims.verdict import Claim, Control, Measurement
 from landscope.landscape.loss_forms import loss_forms
+from landscope.law.intervals import prediction_band
 from landscope.noise.drift_path import DriftPath
 
 __all__ = ["CLAIMS", "loss_form_measurements", "training_error_measurements"]
+
+_RANDOM = "a step as long in a random direction"
 
 CLAIMS = (
     Claim(
@@ -28,6 +31,7 @@ CLAIMS = (
         "already 0 (or close to 0)",
         (0.0, 0.1),
         "one sample in a thousand is close to none",
+        "steps as long in random directions, which say whether the direction of the drift matters",
         possible=(0.0, 100.0),
     ),
 )
@@ -51,7 +55,17 @@ def loss_form_measurements(path: DriftPath) -> dict[str, Measurement]:
 
 
 def training_error_measurements(path: DriftPath) -> dict[str, Measurement]:
-    """Measure the largest training error on the path along the first mode."""
+    """Measure the largest training error on the path along the first mode, beside steps as long at random."""
     error = 100 * path.train_error
     note = f"{float(error[0]):.3g} % at w0 and {float(error[-1]):.3g} % at the end of the path"
-    return {"drift_keeps_error": Measurement(float(error.max()), note=note)}
+    return {"drift_keeps_error": Measurement(float(error.max()), controls=(_at_random(path),), note=note)}
+
+
+def _at_random(path: DriftPath) -> Control:
+    """A step as long in a random direction: as few errors there need no drift, and neither do fewer."""
+    made = 100 * path.random_train_error
+    low = prediction_band(made.tolist())[0]
+    if math.isnan(low):
+        return Control(_RANDOM, (math.nan, math.nan), "differ")
+    said = f"gives {float(made.min()):.3g} to {float(made.max()):.3g} %"
+    return Control(_RANDOM, (low, math.inf), "differ", said)

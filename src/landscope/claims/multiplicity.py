@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 
-from scipy import stats
+from scipy import special, stats
 
 from landscope.claims.verdict import Judgement
 
@@ -24,7 +25,8 @@ class FalseVerdicts:
     Args:
         n_tested: Claims with a measured value and an interval.
         n_decided: Verdicts *reproduced* or *not reproduced* among them.
-        n_without_interval: Such verdicts on a number without an interval, of which nothing is known.
+        n_without_interval: Such verdicts on a number without an interval: counts, and numbers whose error is not known
+            to 95 %.
         expected: The most false ones that are expected among the tested claims.
         n_kept: How many of the decided remain with the false discovery rate held at 5 %.
     """
@@ -41,8 +43,8 @@ class FalseVerdicts:
             f"Chance: of {count} verdicts of reproduced or not reproduced, {self.n_decided} rest on 95 % intervals; "
             f"among the {self.n_tested} claims with an interval at most {self.expected:.2g} false ones are expected, "
             f"and {self.n_kept} of the {self.n_decided} remain with the false discovery rate held at 5 % (Benjamini "
-            f"and Hochberg); the other {self.n_without_interval} rest on numbers without an interval, whose errors are "
-            f"not known."
+            f"and Hochberg); the other {self.n_without_interval} rest on numbers without an interval, to which "
+            f"this does not apply."
         )
 
 
@@ -52,13 +54,14 @@ def false_verdicts(judgements: Sequence[Judgement]) -> FalseVerdicts:
     A claim is decided if its interval lies on one side of each edge of the accepted range. If the truth lies on the
     other side of an edge, that happens with 2.5 % at most: n claims with an interval have at most 0.025 n false
     verdicts on average, whatever their dependence. From the value x, the half width h of the interval that faces an
-    edge e, and a normal distribution,
+    edge e, and Student's law with the degrees of freedom :math:`\nu` of the interval,
 
-    .. math:: p_e = \Phi\left(-1.96\, |x - e|/h\right)
+    .. math:: p_e = P\left(t_\nu > t_{\nu, 0.975}\, |x - e|/h\right)
 
     is the probability to find x as far on its side of the edge if the truth is on the other. The p-value of a claim is
     the larger of those of both edges for a value inside (two one-sided tests), that of the nearer edge outside. Edges
-    that no possible value crosses have none. The procedure of Benjamini and Hochberg is applied to these p-values.
+    that no possible value crosses have none. Three seeds have two degrees of freedom; a normal law, the limit of many,
+    would give p-values that are far too small. The procedure of Benjamini and Hochberg is applied to them.
 
     Args:
         judgements: Judgements on different claims.
@@ -89,24 +92,33 @@ def false_verdicts(judgements: Sequence[Judgement]) -> FalseVerdicts:
 
 def _has_interval(judgement: Judgement) -> bool:
     measurement = judgement.measurement
-    return not any(math.isnan(number) for number in (measurement.value, *measurement.interval))
+    return measurement.has_interval and not math.isnan(measurement.value)
 
 
 def _p_value(judgement: Judgement) -> float:
     """The probability of a value as far on its side of the edges if the truth lies on the other side."""
-    value, (low, high) = judgement.measurement.value, judgement.measurement.interval
+    measurement = judgement.measurement
+    value, (low, high), freedom = measurement.value, measurement.interval, measurement.freedom
     (lower, upper), (least, most) = judgement.claim.accepted, judgement.claim.possible
     if value < lower:
-        return _beyond(lower - value, high - value)
+        return _beyond(lower - value, high - value, freedom)
     if value > upper:
-        return _beyond(value - upper, value - low)
-    inside = [_beyond(value - lower, value - low) if lower > least else 0.0]
-    inside += [_beyond(upper - value, high - value) if upper < most else 0.0]
+        return _beyond(value - upper, value - low, freedom)
+    inside = [_beyond(value - lower, value - low, freedom) if lower > least else 0.0]
+    inside += [_beyond(upper - value, high - value, freedom) if upper < most else 0.0]
     return max(inside)
 
 
-def _beyond(distance: float, half_width: float) -> float:
-    """One-sided normal probability of an error as large as the distance."""
+def _beyond(distance: float, half_width: float, freedom: float) -> float:
+    """One-sided probability of an error as large as the distance, by Student's law."""
     if not half_width > 0:
         return 0.0 if distance > 0 else 1.0
-    return float(stats.norm.sf(stats.norm.ppf(0.5 + _LEVEL / 2) * distance / half_width))
+    errors = _quantile(freedom) * distance / half_width
+    return float(special.ndtr(-errors) if math.isinf(freedom) else special.stdtr(freedom, -errors))
+
+
+@functools.cache
+def _quantile(freedom: float) -> float:
+    """Half width of the interval in standard errors."""
+    level = 0.5 + _LEVEL / 2
+    return float(special.ndtri(level) if math.isinf(freedom) else special.stdtrit(freedom, level))

@@ -7,7 +7,7 @@ import math
 import torch
 from scipy import stats
 
-from landscope.claims.verdict import Claim, Measurement, fresh_control
+from landscope.claims.verdict import Claim, Control, Measurement, fresh_control
 from landscope.landscape.flatness import Flatness
 from landscope.law.exponents import fit_exponents
 from landscope.noise.mode_statistics import ModeStatistics
@@ -23,7 +23,7 @@ CLAIMS = (
         "without affecting the results",
         (-0.5, 0.5),
         "the printed 4 would stay a 4",
-        "the same modes and variances, both levels",
+        "the same modes and variances, both levels; the widths of the smaller level in random order",
     ),
     Claim(
         "order_at_ratio_two",
@@ -32,7 +32,7 @@ CLAIMS = (
         "without affecting the results",
         (0.95, 1.0),
         "a twentieth off at most",
-        "all modes with a flatness at both levels",
+        "all modes with a flatness at both levels; two flatnesses that have nothing in common",
         possible=(-1.0, 1.0),
     ),
 )
@@ -49,6 +49,14 @@ def ratio_measurements(
 
     Where ln L is quadratic all widths shrink by :math:`\sqrt{\ln r'/\ln r}`, where L is, by
     :math:`\sqrt{(r' - 1)/(r - 1)}`, and nothing else changes.
+
+    Both claims are of no change, and what may fake that is a relation too weak to change. The null has the widths of
+    the smaller level in random order: over all orders the slope of y on x has the mean 0 and the variance
+
+    .. math:: \frac{\sum_i (y_i - \bar y)^2}{(n - 1) \sum_i (x_i - \bar x)^2},
+
+    so that psi changes by minus psi. Where that counts as no change too, the claim says nothing. The rank correlation
+    of n pairs has the mean 0 and the variance 1/(n - 1).
 
     Args:
         widths: Flatness of the modes at the level of the study.
@@ -73,10 +81,34 @@ def ratio_measurements(
         return fits[0] - fits[1], fits[0]
 
     difference, psi = change(window)
+    reach, own = _reach_of_random_order(smaller, window, fit_modes), psi - difference
+    low, high = -reach - own, reach - own
+    accepted = CLAIMS[0].accepted
+    unchanged = low <= accepted[1] and high >= accepted[0]
+    shuffled = Control(
+        "widths of the smaller level in random order",
+        (-math.inf, math.inf) if unchanged else (low, high),
+        "differ",
+        f"change psi by {low:.2g} to {high:.2g}" if unchanged else "",
+    )
+    chance = 1.96 / math.sqrt(len(first) - 1) if len(first) > 2 else math.nan
+    unrelated = Control("two flatnesses that have nothing in common", (-chance, chance), "differ")
     later = math.nan if fresh is None else change(fresh)[0]
     return {
         "psi_at_ratio_two": Measurement(
-            difference, controls=(fresh_control(later),), note=f"psi is {psi:.2f} at {smaller.ratio:.3g} L0; {shrunk}"
+            difference,
+            controls=(shuffled, fresh_control(later)),
+            note=f"psi is {psi:.2f} at {smaller.ratio:.3g} L0; {shrunk}",
         ),
-        "order_at_ratio_two": Measurement(likeness, note=f"{len(first)} modes"),
+        "order_at_ratio_two": Measurement(likeness, controls=(unrelated,), note=f"{len(first)} modes"),
     }
+
+
+def _reach_of_random_order(widths: Flatness, motion: ModeStatistics, fit_modes: tuple[int, int]) -> float:
+    """How far from 0 psi is with the widths in random order, in 95 % of all orders."""
+    row = fit_exponents("", motion, widths, fit_modes)
+    if int(row.used.sum()) < 3:
+        return math.nan
+    x, y = row.width[row.used].double().log(), row.variance[row.used].double().log()
+    spread = (y - y.mean()).square().sum() / ((len(x) - 1) * (x - x.mean()).square().sum())
+    return 1.96 * math.sqrt(float(spread))

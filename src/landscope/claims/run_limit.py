@@ -7,6 +7,7 @@ import math
 from landscope.claims.tolerance import SAME_EXPONENT, exponent_range
 from landscope.claims.verdict import Claim, Measurement, joined
 from landscope.law.run_limit import RunLimit
+from landscope.law.time_blocks import FEWEST_BLOCKS
 
 __all__ = ["CLAIMS", "limit_measurements"]
 
@@ -39,6 +40,7 @@ def limit_measurements(limit: RunLimit) -> dict[str, Measurement]:
         "psi_infinity": Measurement(
             limit.psi_infinity,
             limit.psi_infinity_interval,
+            freedom=FEWEST_BLOCKS - 1,
             note=joined(
                 f"not identified: {limit.reason}" if limit.reason else "",
                 f"variance over the formula in the whole window (median): {shares}" if shares else "",

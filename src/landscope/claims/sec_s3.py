@@ -29,6 +29,7 @@ CLAIMS = (
         (1.0, 2.0),
         "the authors' range",
         "every layer, in two bases",
+        paper="Zhang et al., arXiv 2602.05600",
     ),
 )
 

@@ -20,6 +20,7 @@ from landscope.claims import (
     run_limit,
     sec_s2,
     sec_s3,
+    stationarity,
 )
 from landscope.claims.verdict import Claim, Judgement, Measurement, judge
 
@@ -38,6 +39,7 @@ CLAIMS: tuple[Claim, ...] = (
     *sec_s2.CLAIMS,
     *sec_s3.CLAIMS,
     *controls.CLAIMS,
+    *stationarity.CLAIMS,
     *run_limit.CLAIMS,
     *edge.CLAIMS,
     *response.CLAIMS,

@@ -9,14 +9,17 @@ from typing import Literal
 
 from landscope.law.intervals import seed_interval, with_interval
 
-__all__ = ["Claim", "Control", "Judgement", "Measurement", "fresh_control", "joined", "judge"]
+__all__ = ["FENG_TU", "Claim", "Control", "Judgement", "Measurement", "fresh_control", "joined", "judge"]
+
+FENG_TU = "Feng & Tu, PNAS 2021"
+"""The paper that is reproduced."""
 
 Verdict = Literal["reproduced", "not reproduced", "contested", "undecided", "not measured"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """One statement of the paper that can be measured.
+    """One statement of a paper that can be measured.
 
     Args:
         key: Short name; the measurement of the same name decides it.
@@ -27,6 +30,7 @@ class Claim:
         reason: Reason of that tolerance.
         decider: Measurement that decides it, if it is contested.
         possible: Smallest and largest possible value; intervals over seeds are cut there.
+        paper: The paper that makes the claim; claims of other papers than Feng & Tu's stand in a group of their own.
     """
 
     key: str
@@ -37,6 +41,7 @@ class Claim:
     reason: str
     decider: str = ""
     possible: tuple[float, float] = (-math.inf, math.inf)
+    paper: str = FENG_TU
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,11 +81,23 @@ class Control:
 
 
 def fresh_control(
-    value: float, name: str = "the same modes in fresh data", interval: tuple[float, float] | None = None
+    value: float,
+    name: str = "the same modes in fresh data",
+    interval: tuple[float, float] | None = None,
+    reach: float = math.nan,
 ) -> Control:
-    """The same quantity in fresh data, with its interval where there is one; NaN where there are no fresh data."""
-    known = interval is not None and not any(math.isnan(end) for end in interval)
-    return Control(name, interval if known and interval is not None else (value, value), "agree")
+    """The same quantity in fresh data; NaN where there are no fresh data.
+
+    Args:
+        value: The number.
+        name: Name of the control.
+        interval: Its interval, where there is one.
+        reach: How far another run may move it, where there is no interval.
+    """
+    if interval is not None and not any(math.isnan(end) for end in interval):
+        return Control(name, interval, "agree")
+    spread = 0.0 if math.isnan(reach) else reach
+    return Control(name, (value - spread, value + spread), "agree")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,22 +109,39 @@ class Measurement:
         interval: Confidence interval; (NaN, NaN) if there is none.
         controls: The same quantity under controls.
         note: Remark for the reader.
+        no_interval: Reason why a number that was sampled has no interval; empty where it has one, and for a count, a
+            rank or another number that no sampling made. With a reason it is no certain number.
+        reach: How far another run may move it with 95 %, where it has no interval for that reason; NaN if unknown.
+        freedom: Degrees of freedom of Student's law that the interval was made with; infinite for a normal law.
     """
 
     value: float
     interval: tuple[float, float] = (math.nan, math.nan)
     controls: tuple[Control, ...] = ()
     note: str = ""
+    no_interval: str = ""
+    reach: float = math.nan
+    freedom: float = math.inf
 
     @classmethod
     def over_seeds(
         cls, values: Sequence[float], *controls: Control, minus: Sequence[float] | None = None, note: str = ""
     ) -> Measurement:
-        """The mean over seeds with Student's interval; of differences seed by seed where ``minus`` is given."""
+        """The mean over seeds with Student's interval; of differences seed by seed where ``minus`` is given.
+
+        One seed has no interval, and what other seeds give is not known.
+        """
         if minus is not None:
             values = [a - b for a, b in zip(values, minus, strict=True)]
         mean = sum(values) / len(values) if values else math.nan
-        return cls(mean, seed_interval(values), controls, note)
+        if len(values) < 2:
+            return cls(mean, controls=controls, note=note, no_interval="one seed")
+        return cls(mean, seed_interval(values), controls, note, freedom=len(values) - 1)
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether there is a confidence interval."""
+        return not any(math.isnan(end) for end in self.interval)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +166,10 @@ class Judgement:
 def judge(claim: Claim, measurement: Measurement) -> Judgement:
     """Compare a measurement with a claim and with its controls.
 
+    A number that was sampled and has no interval (``no_interval``) is no certain number. Another run may move it by
+    ``reach``, which decides in place of the interval; where that is not known, nothing is decided but by controls.
+    Several seeds, or a window long enough for an interval, are the way to certainty.
+
     *Not reproduced*: the value and its interval lie outside the accepted range. *Undecided*: the interval, or that of
     a control that must agree, reaches over an edge of that range, a control was not measured, or the quantity is not
     identified. *Contested*: the value lies inside, but a null has the same value and nothing answers it, or a control
@@ -150,6 +188,8 @@ def judge(claim: Claim, measurement: Measurement) -> Judgement:
         'undecided'
         >>> judge(claim, Measurement(1.5)).verdict
         'not reproduced'
+        >>> [judge(claim, Measurement(4.1, no_interval="one run", reach=reach)).verdict for reach in (0.2, 1.0)]
+        ['reproduced', 'undecided']
     """
     reach, inside = _reach(measurement, claim.possible), _inside(measurement.value, claim.accepted)
     objections = [text for control in measurement.controls if (text := _objection(claim, measurement, control))]
@@ -166,7 +206,8 @@ def judge(claim: Claim, measurement: Measurement) -> Judgement:
     elif doubts:
         verdict, support = "undecided", doubts
     else:
-        verdict, support = "reproduced", [_supporting(control, reach) for control in measurement.controls]
+        known = _known(measurement, claim.possible)
+        verdict, support = "reproduced", [_supporting(control, known) for control in measurement.controls]
     number = with_interval(measurement.value, measurement.interval, ".3g")
     found = "Not measured" if verdict == "not measured" else f"Measured {number}"
     said = f"claimed {claim.quoted} (accepted {_band(claim.accepted)}: {claim.reason})"
@@ -177,7 +218,7 @@ def judge(claim: Claim, measurement: Measurement) -> Judgement:
 def _objection(claim: Claim, measurement: Measurement, control: Control) -> str:
     if not control.was_measured or _answered(claim, measurement, control):
         return ""
-    if control.must == "differ" and _overlap(_reach(measurement, claim.possible), _cut(control.band, claim.possible)):
+    if control.must == "differ" and _overlap(_known(measurement, claim.possible), _cut(control.band, claim.possible)):
         return f"but {control}, so this value does not need the claimed cause"
     return f"but {control}, which the claim does not cover" if _disagrees(claim, control) else ""
 
@@ -220,15 +261,34 @@ def _doubts(claim: Claim, measurement: Measurement, reach: tuple[float, float]) 
     ]  # fmt: skip
     if all(_inside(end, claim.accepted) for end in reach):
         return [*over, *missing]
-    return ["but the interval reaches over an edge of what is accepted", *over, *missing]
+    return [_over_an_edge(measurement), *over, *missing]
+
+
+def _over_an_edge(measurement: Measurement) -> str:
+    if not measurement.no_interval:
+        return "but the interval reaches over an edge of what is accepted"
+    far = "" if math.isnan(measurement.reach) else f" up to {measurement.reach:.2g} away,"
+    return (
+        f"but it has no interval ({measurement.no_interval}) and another run may lie{far} over an edge of what is "
+        "accepted: several seeds decide"
+    )
 
 
 def _reach(measurement: Measurement, possible: tuple[float, float]) -> tuple[float, float]:
-    """The interval, cut to possible values; the value alone if there is no interval."""
-    low, high = measurement.interval
-    if math.isnan(low) or math.isnan(high):
-        return measurement.value, measurement.value
-    return _cut((low, high), possible)
+    """Where the quantity may lie, as far as it is possible: the interval, or what another run may give."""
+    if measurement.no_interval and not measurement.has_interval and math.isnan(measurement.reach):
+        return possible
+    return _known(measurement, possible)
+
+
+def _known(measurement: Measurement, possible: tuple[float, float]) -> tuple[float, float]:
+    """The interval, or the reach of another run where it is known; the value alone where there is neither."""
+    value = measurement.value
+    if measurement.has_interval:
+        return _cut(measurement.interval, possible)
+    if measurement.no_interval and not math.isnan(measurement.reach):
+        return _cut((value - measurement.reach, value + measurement.reach), possible)
+    return value, value
 
 
 def _cut(band: tuple[float, float], possible: tuple[float, float]) -> tuple[float, float]:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
 from landscope._version import __version__
 from landscope.reproduction.experiment.settings import Settings, TaskSettings
@@ -87,14 +88,19 @@ def _write_page(path: Path) -> Path:
     return Study(path).report()
 
 
-def claims_table(judgements: list) -> Table:
-    """The paper's claims and their verdicts."""
+def claims_table(judgements: list) -> Group:
+    """Claims and their verdicts, the paper's first, those of other papers in a table of their own."""
     from landscope.claims.multiplicity import false_verdicts
+    from landscope.claims.papers import by_paper
 
-    chance = str(false_verdicts(judgements))
-    table = Table(title="Against Feng & Tu, PNAS 2021", title_justify="left", caption=chance, caption_justify="left")
-    for heading in ("source", "claim", "verdict", "why"):
-        table.add_column(heading)
+    tables = [_claims_of(heading, group) for heading, group in by_paper(judgements)]
+    return Group(*tables, Text(str(false_verdicts(judgements)), style="italic dim"))
+
+
+def _claims_of(heading: str, judgements: list) -> Table:
+    table = Table(title=heading, title_justify="left")
+    for column in ("source", "claim", "verdict", "why"):
+        table.add_column(column)
     colours = {"reproduced": "green", "contested": "yellow", "undecided": "blue", "not reproduced": "red"}
     for judgement in judgements:
         colour = colours.get(judgement.verdict, "dim")

@@ -53,6 +53,8 @@ class Exponents(
         gamma: sigma_i^2 ~ i^(-gamma) over the ranks asked for.
         gamma_interval: Its interval.
         interval_reason: Why an exponent has no interval; empty where all have one.
+        reach: How far another run of the same length may move each exponent with 95 %, also where it has no interval
+            (:class:`landscope.law.time_blocks.TimeInterval`): psi, psi_D, psi_tau, gamma.
         modes_for_90_percent: Rank n at which modes 2 to n hold 90 % of the variance without mode 1; k + 1 where k modes
             hold less.
         variance: sigma_i^2, ``[k]``.
@@ -83,6 +85,7 @@ class Exponents(
     gamma: float
     gamma_interval: tuple[float, float]
     interval_reason: str
+    reach: tuple[float, float, float, float]
     modes_for_90_percent: int
     variance: Float[Tensor, " k"]
     velocity_variance: Float[Tensor, " k"]
@@ -99,6 +102,15 @@ class Exponents(
     n_used: int
     n_censored: int
     n_still: int
+
+    def reach_of(self, key: str) -> float:
+        """How far another run of the same length may move an exponent, psi, psi_D, psi_tau or gamma, with 95 %."""
+        return self.reach[(*_EXPONENTS, "gamma").index(key)]
+
+    def reason_of(self, key: str) -> str:
+        """Why one of these exponents has no interval; empty where it has one."""
+        parts = (part.removeprefix("no interval of ").split(": ", 1) for part in self.interval_reason.split("; "))
+        return next((why for names, *rest in parts for why in rest if key in names.split(" and ")), "")
 
     @property
     def modes_for_90_percent_is_bound(self) -> bool:
@@ -314,6 +326,7 @@ def fit_exponents(
         gamma=gamma,
         gamma_interval=intervals["gamma"].ends,
         interval_reason=reasons(intervals),
+        reach=(intervals["psi"].reach, intervals["psi_D"].reach, intervals["psi_tau"].reach, intervals["gamma"].reach),
         modes_for_90_percent=modes_for_share(statistics.variance, statistics.total_variance, 0.9),
         variance=statistics.variance,
         velocity_variance=statistics.velocity_variance,

@@ -169,6 +169,9 @@ def one_window_correction(
     xi_i too large by up to a factor of four, nearly the same for all modes: simulated drifts of 3 and 30 times the
     width of the path moved the mean psi of six runs by 0.2 at most (single runs scatter by 0.3).
 
+    The average over neighbours, its kernel and its bandwidth, was set after looking at simulated windows, and not
+    before.
+
     Memory is that of the coordinates, [T, K], twice; time that of six products [T, K] [K, m].
 
     Args:

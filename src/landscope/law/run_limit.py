@@ -134,7 +134,14 @@ def run_limit(
 
     with n_T windows of length T and the trigamma function of a gamma law whose squared coefficient of variation is
     :math:`\rho/n_T` (4/5 for Brownian motion, 2/x for x relaxations), and the error of lambda_eff carried through.
-    Directions count as independent. The tests of all lengths share 5 % (Bonferroni).
+    Directions that share their noise err together: with the correlation r_ij of their steps the logarithms of two
+    variances have the correlation
+
+    .. math:: r_{ij}^2\, \frac{2\sqrt{ab}}{a + b} \le r_{ij}^2, \qquad a = \alpha\lambda_i, \quad b = \alpha\lambda_j,
+
+    in a long window, and r_ij^2 in a short one. The errors are those of the upper bound, and no smaller than those of
+    independent directions. Forces that couple directions beyond their noise are not in it. The tests of all lengths
+    share 5 % (Bonferroni).
 
     Args:
         directions: Directions that the variance of this window did not choose: eigenvectors of the curvature, or
@@ -190,6 +197,7 @@ def run_limit(
         width=flatness.width[used], variance=variance[:, used], predicted=(strength * times[""])[:-1, used],
         windows=(len(window) / length).floor(), relaxations=length[:, None] / (2 * times[""][-1, used]),
         error=(sensitivity[:-1] * effective.stderr / pulls[""])[:, used],
+        alike=_alike(theta[:, used].diff(dim=0), momentum),
     )  # fmt: skip
     psi, psi_predicted, psi_stderr, level, level_stderr = _compared(known)
     reason = _too_few(int(used.sum()), int(moving.sum())) or _misfit(length, psi, psi_predicted, psi_stderr, level,
@@ -222,6 +230,17 @@ class _Known:
     windows: Tensor
     relaxations: Tensor
     error: Tensor
+    alike: Tensor
+
+
+def _alike(steps: Tensor, momentum: float) -> Tensor:
+    """Largest correlation of the logarithms of two variances: the squared correlation of the steps, without chance."""
+    centred = steps - steps.mean(dim=0)
+    scale = centred.square().sum(dim=0).sqrt().clamp(min=torch.finfo(torch.float64).tiny)
+    squares = ((centred / scale).T @ (centred / scale)).square()
+    # Two series with the memory beta of the steps have r^2 = (1 + beta^2)/(1 - beta^2)/T by chance.
+    chance = min(0.5, (1 + momentum**2) / (1 - momentum**2) / len(steps))
+    return ((squares - chance) / (1 - chance)).fill_diagonal_(1.0)
 
 
 def _times(pull: Tensor, ends: Tensor, steps_per_epoch: int | None, rates: dict[str, float]) -> Tensor:
@@ -246,10 +265,15 @@ def _compared(known: _Known) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     return (
         -(measured * weight).sum(dim=1),
         -(expected * weight).sum(dim=1),
-        (spread * weight.square()).sum(dim=1).sqrt(),
+        _error_of_sum(spread.sqrt() * weight, known.alike),
         (measured - expected).mean(dim=1),
-        spread.sum(dim=1).sqrt() / len(log_width),
+        _error_of_sum(spread.sqrt() / len(log_width), known.alike),
     )
+
+
+def _error_of_sum(errors: Tensor, alike: Tensor) -> Tensor:
+    """Standard error of the sum over directions, with their correlations; no smaller than without any."""
+    return torch.maximum((errors @ alike * errors).sum(dim=1), errors.square().sum(dim=1)).sqrt()
 
 
 def _too_few(n_used: int, n_moving: int) -> str:

@@ -50,6 +50,8 @@ class WindowLimit(
         psi_predicted: Exponent of ``predicted``.
         psi_infinity: Exponent of ``limit``: the law of a process with this noise and curvature in a window without end.
         psi_infinity_interval: Its interval; curvature and flatness are held fixed.
+        psi_infinity_reach: How far another run of the same length may move psi_infinity with 95 %, also where it has
+            no interval; NaN where nothing was fitted.
         interval_reason: Why an exponent has no interval; empty where both have one.
         n_used: Directions fitted.
     """
@@ -67,6 +69,7 @@ class WindowLimit(
     psi_predicted: float
     psi_infinity: float
     psi_infinity_interval: tuple[float, float]
+    psi_infinity_reach: float
     interval_reason: str
     n_used: int
 
@@ -156,6 +159,7 @@ def window_limit(
         psi_predicted=predicted_psi,
         psi_infinity=psi_infinity,
         psi_infinity_interval=intervals["psi_infinity"].ends,
+        psi_infinity_reach=intervals["psi_infinity"].reach,
         interval_reason=reasons(intervals),
         n_used=int(used.sum()),
         provenance=stamp(learning_rate=alpha, rule=dataclasses.asdict(rule)),

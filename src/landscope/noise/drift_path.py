@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -18,7 +19,8 @@ class DriftPath(
     kind="drift_path",
     dims=dict.fromkeys(
         ("displacements", "loss", "margin", "relative_margin", "test_loss", "test_error", "train_error"), ("point",)
-    ),
+    )
+    | {"random_train_error": ("draw",)},
 ):
     """Loss, margin and errors on a path from w0 along the first mode, in the direction of the run.
 
@@ -33,6 +35,8 @@ class DriftPath(
         window_displacement: Displacement of theta_1 in the window.
         beta_slope: Slope of ln L along p_1 at w0, from differences along the line.
         beta_ensemble: The same slope as E[g_1] from the minibatch losses; both must agree.
+        random_train_error: Fraction of wrong answers on the training set after a step as long as the drift in random
+            directions of the recorded weights, ``[draws]``; empty where it was not measured.
     """
 
     displacements: Float[Tensor, " points"]
@@ -45,6 +49,9 @@ class DriftPath(
     window_displacement: float
     beta_slope: float
     beta_ensemble: float
+    random_train_error: Float[Tensor, " draws"] = dataclasses.field(
+        default_factory=lambda: torch.zeros(0, dtype=torch.float64)
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -9,6 +9,7 @@ import jinja2
 from plotly.offline import get_plotlyjs
 
 from landscope.claims.multiplicity import false_verdicts
+from landscope.claims.papers import by_paper
 from landscope.law.intervals import with_interval
 
 __all__ = ["render"]
@@ -35,5 +36,6 @@ def render(template: str, **values: Any) -> str:
     )
     environment.filters |= {
         "headings": _HEADING.findall, "with_interval": with_interval, "false_verdicts": false_verdicts,
+        "by_paper": by_paper,
     }  # fmt: skip
     return environment.get_template(template).render(plotly_js=get_plotlyjs(), **values)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from landscope import plots
 from landscope.claims.multiplicity import false_verdicts
+from landscope.claims.papers import by_paper
 from landscope.claims.verdict import Judgement
 from landscope.errors import InputError, StorageError
 from landscope.progress import Reporter
@@ -129,7 +130,8 @@ def _as_markdown(results: Reproduction, times: Sequence[Sequence[str]]) -> str:
     parts = [
         f"Data {plan.settings.data}, {plan.seeds} seeds where a table does not say otherwise. Verdicts are computed "
         "from means over seeds.",
-        *([_table(*claims_table(judgements)), str(false_verdicts(judgements))] if judgements else []),
+        *(part for heading, same in by_paper(judgements) for part in (f"## {heading}", _table(*claims_table(same)))),
+        *([str(false_verdicts(judgements))] if judgements else []),
     ]
     for section in results.sections:
         if section.rows:

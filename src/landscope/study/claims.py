@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import torch
 
-from landscope.claims import controls, edge, fig1, fig2, fig3, fig5, response, run_limit, sec_s2, sec_s3
+from landscope.claims import controls, edge, fig1, fig2, fig3, fig5, response, run_limit, sec_s2, sec_s3, stationarity
 from landscope.claims.statements import judged
 from landscope.claims.verdict import Measurement
 from landscope.law.exponents import Exponents
@@ -135,7 +135,7 @@ def _edge(analysis: Analysis) -> Mapping[str, Measurement]:
 
 def _stationarity(analysis: Analysis) -> Mapping[str, Measurement]:
     """Both tests are of the training that went on, with an optimiser of its own."""
-    return controls.stationarity_measurements(
+    return stationarity.stationarity_measurements(
         analysis.load(saved.YAIDA),
         analysis.load(saved.LYAPUNOV),
         plain=training_facts(analysis.folder, "continued").is_plain_sgd,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from landscope.landscape import loss_profiles
 from landscope.noise.drift_path import DriftPath
@@ -15,6 +17,8 @@ from landscope.study.subject import set_weights
 __all__ = ["walk_along_drift"]
 
 _POINTS = 11
+_DRAWS = 5
+"""Random directions: enough for a band of one further."""
 _NAMES = ("train_error", "test_loss", "test_error")
 
 
@@ -47,4 +51,17 @@ def walk_along_drift(analysis: Analysis) -> DriftPath:
         window_displacement=length,
         beta_slope=float(torch.log(ends[1] / ends[0])) / (2 * tiny) if tiny else math.nan,
         beta_ensemble=float(hessian.slope[0]) if hessian is not None else math.nan,
+        random_train_error=_errors_at_random(analysis, model, abs(length)),
     )
+
+
+def _errors_at_random(analysis: Analysis, model: nn.Module, length: float) -> Float[Tensor, " draws"]:
+    """Training errors after steps of this length in random directions, as a drift of no direction of its own makes."""
+    risk, generator = analysis.risk, torch.Generator().manual_seed(analysis.settings.seed)
+    found = []
+    for _ in range(_DRAWS):
+        direction = torch.randn(len(risk.w0), generator=generator, dtype=torch.float64)
+        step = length * direction / torch.linalg.vector_norm(direction)
+        set_weights(model, risk.space, risk.w0 + step.to(risk.w0))
+        found.append(analysis.subject.measure(model, seed=analysis.settings.seed)["train_error"])
+    return torch.tensor(found, dtype=torch.float64)

@@ -1,5 +1,6 @@
 """Where the exponent ends: claims on made-up ends, and a short run from the first step to the page."""
 
+import dataclasses
 import math
 
 import pytest
@@ -7,7 +8,6 @@ import torch
 
 import landscope as ls
 from known import flatness_of
-from landscope.claims.statements import judged
 from landscope.directions import Directions
 from landscope.errors import StorageError
 from landscope.progress import QuietReporter
@@ -15,6 +15,7 @@ from landscope.reproduction.figures import plateau
 from landscope.reproduction.figures.plateau import CLAIMS, Plateau, plateau_measurements
 from landscope.reproduction.reproduce import reproduce
 from landscope.synthetic import QuadraticBowl, sgd_over_epochs
+from verdicts import verdicts
 
 RATE, BATCHES = 0.1, 40
 CURVATURE = torch.logspace(0, -2, 60).double()
@@ -62,9 +63,15 @@ def test_bowls_end_at_zero_with_replacement_and_on_the_plateau_without():
     known = -ls.law.fit_power_law(WIDTH, CURVATURE * times).exponent
     assert known > 0.5
     assert shuffled.psi_infinity == pytest.approx(known, abs=4 * 0.044)
-    verdicts = {judgement.claim.key: judgement for judgement in judged(plateau_measurements(found), CLAIMS)}
-    assert verdicts["psi_plateau"].verdict == "not reproduced"
-    assert verdicts["plateau_by_order"].verdict == "reproduced"
+    assert set(verdicts(plateau_measurements(found), CLAIMS).values()) == {"undecided"}  # one seed
+    # Seeds that scatter as the errors above say.
+    several = {
+        (sampling, seed): (dataclasses.replace(facts, psi=facts.psi + 0.05 * (seed - 1)), limit)
+        for seed in range(3)
+        for (sampling, _), (facts, limit) in found.items()
+    }
+    known = {"psi_plateau": "not reproduced", "plateau_by_order": "reproduced"}
+    assert verdicts(plateau_measurements(several), CLAIMS) == known
 
 
 @pytest.mark.slow

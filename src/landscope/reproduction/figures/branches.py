@@ -76,6 +76,7 @@ CLAIMS = (
         "a clear monotone trend",
         "branches from the same checkpoints, the barrier of ln L on the straight line between their ends",
         possible=(-1.0, 1.0),
+        paper="Yang et al., arXiv 2601.10962",
     ),
     Claim(
         "noise_chooses_flat",

@@ -110,7 +110,8 @@ def measurements(results: Mapping[_Size, TwoTaskResults]) -> dict[str, Measureme
     means = {w: statistics.fmean(fewest_modes(each)) for (w, count), each in results.items() if count == classes[0]}
     widths = ", ".join(f"{w}: {mean:.0f}" for w, mean in means.items())
     note = f"{classes[-1]} against {classes[0]} classes a task; by width, at {classes[0]}, {widths}"
-    return {"memory_in_modes": Measurement(ratio, interval, (control,), note)}
+    freedom = len(few.reported) - 1
+    return {"memory_in_modes": Measurement(ratio, interval, (control,), note, freedom=freedom)}
 
 
 def _shares_of_moving(results: TwoTaskResults) -> list[float]:

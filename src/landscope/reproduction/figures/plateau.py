@@ -82,6 +82,7 @@ CLAIMS = (
         (-0.3, 0.3),
         "a sixth of the plateau's 2",
         "weight decay, windows of up to 100 relaxation times of the slowest direction",
+        paper="Kühn & Rosenow, arXiv 2306.05300",
     ),
 )
 

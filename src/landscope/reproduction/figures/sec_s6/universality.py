@@ -14,6 +14,7 @@ from landscope.claims.exponents import NULL_NAME
 from landscope.claims.verdict import Claim, Control, Measurement, fresh_control, joined
 from landscope.law.exponents import Exponents
 from landscope.law.intervals import prediction_band, seed_interval
+from landscope.law.time_blocks import FEWEST_BLOCKS
 from landscope.plots.style import FIT, FRESH, NULL, OWN, add_level, add_points, new_figure
 
 __all__ = ["CLAIMS", "CaseResult", "exponents_of_cases", "universality_measurements"]
@@ -86,7 +87,8 @@ def universality_measurements(cases: Sequence[CaseResult]) -> dict[str, Measurem
     )
     smallest = min(_mean(case.in_sample) for case in measured)
     interval = _interval([case.in_sample for case in measured])
-    return {"universal": Measurement(smallest, interval, (_null(measured, fresh.name), fresh), note)}
+    freedom = min(_freedom(case.in_sample) for case in measured)
+    return {"universal": Measurement(smallest, interval, (_null(measured, fresh.name), fresh), note, freedom=freedom)}
 
 
 def _named(text: str, cases: Sequence[CaseResult]) -> str:
@@ -132,16 +134,22 @@ def _interval(cases: Sequence[Sequence[Exponents]]) -> tuple[float, float]:
 
 
 def _interval_of(rows: Sequence[Exponents], level: float) -> tuple[float, float]:
-    """Over seeds; of one run, its interval over blocks of time at another level; the value where there is none."""
+    """Over seeds; of one run, over blocks of time at another level, or what another run may give without that."""
     values = [row.psi for row in rows if not math.isnan(row.psi)]
     if len(values) > 1:
         return seed_interval(values, level)
     (row,) = (row for row in rows if not math.isnan(row.psi))
+    law = stats.t(_freedom(rows))
     low, high = row.psi_interval
-    if math.isnan(low):
-        return row.psi, row.psi
-    wider = float(stats.norm.ppf(0.5 + level / 2) / stats.norm.ppf(0.5 + _LEVEL / 2))
-    return row.psi - wider * (row.psi - low), row.psi + wider * (high - row.psi)
+    reach = row.reach_of("psi") if math.isnan(low) else (high - low) / 2
+    reach *= float(law.ppf(0.5 + level / 2) / law.ppf(0.5 + _LEVEL / 2))
+    return row.psi - reach, row.psi + reach
+
+
+def _freedom(rows: Sequence[Exponents]) -> int:
+    """Degrees of freedom of the interval over seeds, or over blocks of time of one run."""
+    seeds = sum(not math.isnan(row.psi) for row in rows)
+    return seeds - 1 if seeds > 1 else FEWEST_BLOCKS - 1
 
 
 def _mean(rows: Sequence[Exponents]) -> float:
