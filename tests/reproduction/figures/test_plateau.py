@@ -13,7 +13,7 @@ from landscope.errors import StorageError
 from landscope.progress import QuietReporter
 from landscope.reproduction.figures import plateau, plateau_training
 from landscope.reproduction.figures.plateau import CLAIMS, Plateau, plateau_measurements
-from landscope.reproduction.figures.plateau_training import RESTS, epoch_share, noisy_cross_entropy
+from landscope.reproduction.figures.plateau_training import RESTS, noisy_cross_entropy
 from landscope.reproduction.reproduce import reproduce
 from landscope.synthetic import QuadraticBowl, sgd_over_epochs
 
@@ -46,7 +46,6 @@ def ending(sampling, seed):
     facts = Plateau(
         rest="weight-decay", sampling=sampling, seed=seed, relaxations=40.0, loss=torch.ones(20),
         psi=exponents_of(WIDTH, limit.variance), psi_relaxation=relaxed,
-        epoch_share=epoch_share(path, CURVATURE, RATE, BATCHES),
     )  # fmt: skip
     return facts, limit
 
@@ -55,9 +54,6 @@ def test_bowls_end_at_zero_with_replacement_and_on_the_plateau_without():
     ends = {sampling: ending(sampling, 0) for sampling in ("with-replacement", "reshuffled")}
     found = {(rest, sampling, 0): end for rest in RESTS for sampling, end in ends.items()}
     white, shuffled = (end[1] for end in ends.values())
-    # The sums of 1000 epochs along 60 directions: (2/60000)^(1/2) = 0.006; reshuffled, noise sums to zero exactly.
-    assert ends["with-replacement"][0].epoch_share == pytest.approx(1.0, abs=4 * 0.006)
-    assert ends["reshuffled"][0].epoch_share < 1e-3
     # Noise over curvature is the same in all directions but for 40 minibatches: the error of ln D is (2/40)^(1/2), and
     # of a slope of 60 of them over 0.66 units of ln F it is 0.224/(60^(1/2) 0.66) = 0.044.
     assert float(white.psi[-1]) == pytest.approx(0.0, abs=4 * 0.06)

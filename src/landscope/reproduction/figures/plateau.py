@@ -116,7 +116,6 @@ _COLUMNS: Mapping[str, Callable[[_Run], str]] = {
     "seed": lambda run: f"{run[0].seed}",
     "steps": lambda run: f"{run[1].length[-1]:,.0f}",
     "relaxations": lambda run: f"{run[0].relaxations:.0f}",
-    "noise left over an epoch": lambda run: f"{run[0].epoch_share:.2f}",
     "directions": lambda run: f"{len(run[1].width)}",
     "change of the loss (%)": lambda run: f"{100 * run[0].loss_change:+.1f}",
     "ψ, shortest window": lambda run: f"{run[0].psi[0]:.2f}",

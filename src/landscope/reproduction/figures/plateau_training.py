@@ -28,7 +28,7 @@ from landscope.results import Result, stamp
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.trajectory import Trajectory
 
-__all__ = ["DECAY", "LABEL_NOISE", "RESTS", "Plateau", "Rest", "RestingTraining", "epoch_share", "noisy_cross_entropy"]
+__all__ = ["DECAY", "LABEL_NOISE", "RESTS", "Plateau", "Rest", "RestingTraining", "noisy_cross_entropy"]
 
 Rest = Literal["weight-decay", "label-noise"]
 """What brings the loss to rest."""
@@ -40,7 +40,6 @@ LABEL_NOISE = 0.1
 BURN_IN = 10
 """Relaxation times of the slowest direction before the window."""
 POINTS = 500
-_RESHUFFLED_BELOW = 0.5
 _FEWEST = 3
 
 
@@ -55,8 +54,8 @@ class Plateau(Result, kind="plateau", dims={"loss": ("point",), "psi": ("length"
         relaxations: Length of the window in relaxation times of the slowest direction.
         loss: Training loss at points spread evenly over the window.
         psi: Exponent of the variance in windows of each length, over all directions that move.
-        psi_relaxation: The exponent that H_ii with decay gives, in the same order of the minibatches.
-        epoch_share: Share of the noise that is left over an epoch, see :func:`epoch_share`.
+        psi_relaxation: The exponent that H_ii with decay gives, in the same order of the minibatches; with label noise
+            for independent noise.
     """
 
     rest: str
@@ -66,7 +65,6 @@ class Plateau(Result, kind="plateau", dims={"loss": ("point",), "psi": ("length"
     loss: Float[Tensor, " n"]
     psi: Float[Tensor, " lengths"]
     psi_relaxation: Float[Tensor, " lengths"]
-    epoch_share: float
 
     @property
     def loss_change(self) -> float:
@@ -99,31 +97,6 @@ def noisy_cross_entropy(
     anew = torch.rand(labels.shape, generator=generator) < share
     drawn = torch.randint(outputs.shape[1], labels.shape, generator=generator)
     return F.cross_entropy(outputs, torch.where(anew.to(labels.device), drawn.to(labels), labels), reduction="none")
-
-
-def epoch_share(
-    coordinates: Float[Tensor, "T k"], curvature: Float[Tensor, " k"], learning_rate: float, steps_per_epoch: int
-) -> float:
-    r"""Share of the noise that is left over an epoch: 1 for independent noise, 0 where it sums to zero.
-
-    .. math:: \frac{\sum_e |\sum_{t \in e} r_t|^2}{\sum_t |r_t|^2},
-              \qquad r_t = \theta_{t+1} - \theta_t + \alpha \lambda\,(\theta_t - \bar\theta)
-
-    Args:
-        coordinates: Coordinates after every step; row 0 is that after the first step of an epoch.
-        curvature: lambda of each direction, with weight decay.
-        learning_rate: alpha.
-        steps_per_epoch: Minibatches in an epoch.
-
-    Example:
-        >>> steps = torch.tensor([[1.0], [-1.0]]).repeat(10, 1).double()
-        >>> epoch_share(torch.cat([torch.zeros(1, 1), steps.cumsum(0)]).double(), torch.zeros(1).double(), 0.1, 2)
-        0.0
-    """
-    centred = coordinates - coordinates.mean(dim=0)
-    noise = (coordinates.diff(dim=0) + learning_rate * curvature * centred[:-1])[steps_per_epoch - 1 :]
-    whole = noise[: len(noise) // steps_per_epoch * steps_per_epoch].unflatten(0, (-1, steps_per_epoch))
-    return float(whole.sum(dim=1).square().sum() / whole.square().sum())
 
 
 class RestingTraining:
@@ -172,18 +145,19 @@ class RestingTraining:
         widths = flatness(
             _Penalised(risk, self._decay), w0, directions.directions.to(w0), ratio=settings.ratio, rtol=settings.rtol
         )
-        share = epoch_share(coordinates, axes.values, self._rate, self._per_epoch)
+        # Labels drawn anew are independent noise, whatever the order of the minibatches.
+        in_epochs = self._rest == "weight-decay" and settings.sampling == "reshuffled"
         limit = run_limit(
             axes, Trajectory.of(coordinates), widths,
             effective_curvature_at(
                 coordinates[points], forces, local_curvature=axes.values, directions=directions.name
             ),
-            learning_rate=self._rate, steps_per_epoch=self._per_epoch if share < _RESHUFFLED_BELOW else None,
+            learning_rate=self._rate, steps_per_epoch=self._per_epoch if in_epochs else None,
         )  # fmt: skip
         facts = Plateau(
             rest=self._rest, sampling=settings.sampling, seed=settings.seed, relaxations=float(self._relaxations),
             loss=losses, psi=_exponents_of(limit.width, limit.variance),
-            psi_relaxation=_exponents_of(limit.width, limit.predicted_local), epoch_share=share,
+            psi_relaxation=_exponents_of(limit.width, limit.predicted_local),
             provenance=stamp(**settings.model_dump(mode="json"), rest=self._rest),
         )  # fmt: skip
         return facts, limit
