@@ -31,7 +31,7 @@ FROZEN = {
     "landscope.law": """
         Equilibrium Exponents InverseRelation OneWindow PowerLaw RunLimit WindowLimit equilibrium
         errors_in_variables_exponent fit_exponents fit_power_law measure_exponents one_window_correction
-        one_window_exponents run_limit variance_flatness window_limit
+        run_limit variance_flatness window_limit
     """,
     "landscope.noise": """
         ActiveTemperature DirectResponse DriftLaw EdgeOfStability EffectiveCurvature GradientNoise LogHessian

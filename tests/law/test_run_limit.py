@@ -12,9 +12,8 @@ import landscope as ls
 from known import flatness_of
 from landscope.directions import Directions
 from landscope.errors import InputError
-from landscope.law.growing_windows import growing_lengths, variance_in_windows
 from landscope.law.run_limit import _alike, _error_of_sum
-from landscope.law.window_growth import growing_lengths, variance_in_windows
+from landscope.noise import effective_curvature
 from landscope.synthetic import QuadraticBowl, autoregressive, random_walk, sgd_over_epochs
 
 RATE, ROWS = 0.1, 4000

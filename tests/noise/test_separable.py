@@ -8,7 +8,13 @@ import torch
 import landscope as ls
 from landscope.errors import InputError
 from landscope.noise.held_out import cosine_amplitudes
-from landscope.noise.separable import separability, separable_variances, temporal_spectrum
+from landscope.noise.separable import (
+    mode_overlaps,
+    population_variances,
+    separability,
+    separable_variances,
+    temporal_spectrum,
+)
 from landscope.synthetic import autoregressive
 
 STIFF = torch.logspace(0, -2, 100).double()
@@ -100,3 +106,40 @@ def test_a_short_window_is_not_tested():
     assert math.isnan(found.p_value)
     assert not found.holds
     assert "too short" in found.reason
+
+
+@pytest.mark.parametrize(("coefficient", "dim", "rows"), [(0.0, 100, 400), (0.8, 100, 400), (0.0, 120, 80)])
+def test_overlaps_with_the_population_are_those_of_simulated_windows(coefficient, dim, rows):
+    """Squares of the modes of windows of a diagonal population, averaged over neighbours by the same weights."""
+    population, count, bandwidth, seeds = torch.logspace(0, -3.8, dim).double(), 20, 0.3, 6
+    missed, like = [], []
+    for seed in range(seeds):
+        alike = torch.full((dim,), coefficient).double()
+        path = autoregressive(alike, rows, seed=seed, noise_variance=population * (1 - alike.square()))
+        modes = ls.principal_modes(ls.Trajectory.of(path))
+        values = modes.variance[: modes.n_moving]
+        said = mode_overlaps(values, spectrum_of(coefficient, rows), population, count, bandwidth)
+        assert bool(((said.sum(dim=1) - 1).abs() < 1e-9).all())
+        centre = values[:count, None]
+        weight = values / ((values - centre).square() + (bandwidth * centre).square()).square()
+        found = (weight @ modes.directions[: modes.n_moving].double().square()) / weight.sum(dim=1, keepdim=True)
+        near = (population / centre).log().abs() <= math.log(2)
+        missed.append(((said - found) * near).sum(dim=1).mean())
+        like.append((found * near).sum(dim=1).mean())
+    missed = torch.stack(missed)
+    # Four standard errors, and the correction of finite size, 1/T_eff with T_eff = T (1 - a^2)/(1 + a^2).
+    size = (1 + coefficient**2) / ((1 - coefficient**2) * min(rows, dim))
+    assert abs(float(missed.mean())) < 4 * float(missed.std()) / math.sqrt(seeds) + size
+    assert 0.3 < float(torch.stack(like).mean()) < 0.95  # neither the population's modes nor any
+
+
+def test_the_population_is_found_from_a_window_of_many_rows():
+    population = torch.logspace(0, -2, 40).double()
+    ratios = []
+    for seed in range(4):
+        path = autoregressive(torch.zeros(40).double(), 400, seed=seed, noise_variance=population)
+        values = ls.principal_modes(ls.Trajectory.of(path)).variance
+        ratios.append((population_variances(values, spectrum_of(0.0, 400), 30) / population[:30]).log())
+    # A mean over four windows of 400 rows and some three neighbours: sqrt(2/4800) = 0.02; the window averages over
+    # h = 0.3 on either side of a falling spectrum, which is h^2 = 0.09 of its slope.
+    assert float(torch.stack(ratios).mean(dim=0).abs().median()) < 4 * 0.02 + 0.09

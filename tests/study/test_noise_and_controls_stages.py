@@ -18,6 +18,7 @@ from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
 from landscope.study.stages.controls import ROWS
+from landscope.study.stages.one_window import ONE_WINDOW_ROWS
 from landscope.surrogates.epoch_noise import crossover_curvature
 from landscope.trajectory import Trajectory
 from small_run import SMALL, assert_same
@@ -54,12 +55,13 @@ def delete(folder, *names):
 def test_every_claim_is_measured_and_every_row_is_there(late_run):
     judged = {judgement.claim.key: judgement for judgement in late_run.results.claims}
     assert set(judged) == {claim.key for claim in CLAIMS}
-    assert all(late_run.has(f"exponents-{key}") for key in ROWS)
+    assert all(late_run.has(f"exponents-{key}") for key in ROWS if key not in ONE_WINDOW_ROWS)
     unmeasured = {key for key, judgement in judged.items() if judgement.verdict == "not measured"}
     assert unmeasured <= {"gamma", "noise_by_curvature", "psi_infinity"}
     assert "psi_infinity" not in unmeasured or "not identified" in judged["psi_infinity"].why
-    # Two whole models lie in the window, too few for the force along it.
-    assert all("at least 5 whole models" in reason for reason in late_run.results.not_measured.values())
+    # Two whole models lie in the window, too few for the force along it; and the loss still falls in it.
+    reasons = {"at least 5 whole models", "the weights drift"}
+    assert all(any(each in reason for each in reasons) for reason in late_run.results.not_measured.values())
 
 
 def test_the_noise_stage_keeps_what_the_library_measures(late_run):
@@ -179,12 +181,14 @@ def test_crossover():
     assert crossover_curvature(0.1, 300) == pytest.approx(0.1)
 
 
-def test_one_window_predicts_the_next_beside_the_fresh_data(late_run):
+def test_one_window_that_drifts_has_its_prediction_beside_the_fresh_data_and_no_exponents(late_run):
     study = late_run.study
     found = late_run.load("one-window", ls.law.OneWindow)
     expected = ls.law.one_window_correction(study.modes, study.window, len(found.corrected))
     assert torch.equal(found.corrected, expected.corrected)
-    row = late_run.load("exponents-one-window", ls.law.Exponents)
-    assert torch.equal(row.variance, found.corrected)
+    assert found.drift_reason == expected.drift_reason != ""
+    assert not any(late_run.has(f"exponents-{key}") for key in ONE_WINDOW_ROWS)
+    kept = late_run.read_note("not-measured")
+    assert all("the weights drift" in kept[f"exponents-{key}"] for key in ONE_WINDOW_ROWS)
     names = [trace.name for trace in study.plots.variance_after_correction().data]
-    assert names[:3] == ["in-sample", "fresh data", "predicted from one window"]
+    assert names[:3] == ["in-sample", "fresh data", "predicted from one window, too large: the weights drift"]

@@ -3,7 +3,7 @@
 from landscope.law.equilibrium import Equilibrium, equilibrium
 from landscope.law.exponents import Exponents, fit_exponents, measure_exponents, variance_flatness
 from landscope.law.inverse_relation import InverseRelation
-from landscope.law.one_window import OneWindow, one_window_correction, one_window_exponents
+from landscope.law.one_window import OneWindow, one_window_correction
 from landscope.law.run_limit import RunLimit, run_limit
 from landscope.law.window_limit import WindowLimit, window_limit
 from landscope.power_law import PowerLaw, errors_in_variables_exponent, fit_power_law
@@ -23,7 +23,6 @@ __all__ = [
     "measure_exponents",
     "run_limit",
     "one_window_correction",
-    "one_window_exponents",
     "variance_flatness",
     "window_limit",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
@@ -13,7 +14,14 @@ from torch import Tensor
 from landscope._checks import check_count
 from landscope.errors import InputError
 
-__all__ = ["Separability", "separability", "separable_variances", "temporal_spectrum"]
+__all__ = [
+    "Separability",
+    "mode_overlaps",
+    "population_variances",
+    "separability",
+    "separable_variances",
+    "temporal_spectrum",
+]
 
 _MOST_DIRECTIONS = 200
 _ROWS_A_DIRECTION = 4
@@ -192,28 +200,122 @@ def separable_variances(
         >>> [round(x, 1) for x in separable_variances(eigenvalues, torch.ones(5000).double(), 3, 0.01).tolist()]
         [4.0, 2.0, 1.0]
     """
+    found = []
+    for z, e, slope in _resolvents(variance, temporal, n_modes, bandwidth):
+        rows = len(temporal) + 1
+        every = _squared_kernel(z, (1 / (variance - z)).sum() / rows, (1 / (variance - z).square()).sum() / rows)
+        found.append(float(_squared_kernel(z, e, slope) / every))
+    values = torch.tensor(found, dtype=torch.float64)
+    return torch.where(values > 0, values, math.nan)
+
+
+def mode_overlaps(
+    variance: Float[Tensor, " k"],
+    temporal: Float[Tensor, " f"],
+    population: Float[Tensor, " n"],
+    n_modes: int,
+    bandwidth: float = 0.3,
+) -> Float[Tensor, "m n"]:
+    r"""Expected squared overlaps of the modes of a separable window with the modes of its population.
+
+    The resolvent of the window is that of the population at another place, with e(z) as in :func:`separable_variances`:
+
+    .. math:: (E - z)^{-1} \approx (w \Sigma - z)^{-1}, \quad w(z) = \frac1T \sum_f \frac{a_f}{1 + a_f e}, \qquad
+              \left\langle (p_i \cdot u_j)^2 \right\rangle = \frac{\operatorname{Im} (c_j w - z)^{-1}}
+              {\sum_k \operatorname{Im} (c_k w - z)^{-1}}
+
+    near :math:`z = \lambda_i`, for the population mode u_j of variance c_j. For independent rows these are the overlaps
+    of Ledoit and Péché (2011) and of Bun, Bouchaud and Potters (Phys. Rep. 666, 1, 2017, section 6). As a function of
+    c they are a Lorentzian about Re z/w (:func:`population_variances`): a sample mode mixes the population modes within
+    Im z/w of it.
+
+    Args:
+        variance: All eigenvalues of the window that move, falling.
+        temporal: Eigenvalues a_f of the temporal correlation, with the sum T, from :func:`temporal_spectrum`.
+        population: Variances c_j of *all* population modes that move.
+        n_modes: Number of sample modes, from the first.
+        bandwidth: Relative distance of eigenvalues over which sample modes are averaged.
+
+    Returns:
+        The overlaps; each row has the sum 1, and is NaN where the equation has no solution.
+
+    Raises:
+        InputError: If the temporal eigenvalues are not positive or ``n_modes`` is too large.
+
+    Example:
+        With rows that are independent and far more numerous than the weights, sample modes are those of the population.
+
+        >>> variances = torch.tensor([4.0, 2.0, 1.0]).double()
+        >>> found = mode_overlaps(variances, torch.ones(5000).double(), variances, 3, 0.01)
+        >>> bool((found.diagonal() > 0.99).all())
+        True
+    """
+    rows = []
+    for z, e, slope in _resolvents(variance, temporal, n_modes, bandwidth):
+        w, w_slope = _place(temporal, e, slope)
+        apart = population * w - z
+        own = _squared_kernel(z, 1 / apart, (1 - population * w_slope) / apart.square())
+        rows.append(own / own.sum())
+    return torch.stack(rows)
+
+
+def population_variances(
+    variance: Float[Tensor, " k"], temporal: Float[Tensor, " f"], n_modes: int, bandwidth: float = 0.3
+) -> Float[Tensor, " m"]:
+    r"""Variances of the population modes that the modes of a separable window are made of: Re z/w at each eigenvalue.
+
+    They are the middles of the Lorentzians of :func:`mode_overlaps`, an estimate of the spectrum of the population.
+
+    Args:
+        variance: All eigenvalues of the window that move, falling.
+        temporal: Eigenvalues a_f of the temporal correlation, from :func:`temporal_spectrum`.
+        n_modes: Number of modes, from the first.
+        bandwidth: Relative distance of eigenvalues over which modes are averaged.
+
+    Returns:
+        c_i; NaN where the equation has no solution.
+
+    Example:
+        >>> eigenvalues = torch.tensor([4.0, 2.0, 1.0]).double()
+        >>> [round(c, 1) for c in population_variances(eigenvalues, torch.ones(5000).double(), 3, 0.01).tolist()]
+        [4.0, 2.0, 1.0]
+    """
+    places = [z / _place(temporal, e, slope)[0] for z, e, slope in _resolvents(variance, temporal, n_modes, bandwidth)]
+    return torch.stack(places).real
+
+
+def _place(temporal: Tensor, e: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+    """The factor w, and its derivative in z."""
+    denominator, rows = 1 + temporal * e, len(temporal) + 1
+    return (temporal / denominator).sum() / rows, -(temporal / denominator).square().sum() / rows * slope
+
+
+def _resolvents(
+    variance: Float[Tensor, " k"], temporal: Float[Tensor, " f"], n_modes: int, bandwidth: float
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """The place z beside each eigenvalue, with e(z) and its derivative."""
     count = check_count("n_modes", n_modes, minimum=1, maximum=len(variance))
     if not bool((temporal > 0).all()):
         raise InputError(
             expected="positive temporal eigenvalues", got=f"{float(temporal.min()):.3g}", hint="Leave out the mean."
         )
-    rows, found, e, place = len(temporal) + 1, [], torch.zeros((), dtype=torch.complex128), _FAR * float(variance[0])
+    rows, place = len(temporal) + 1, _FAR * float(variance[0])
     e = _sums(variance, place, bandwidth, rows)[0]
     for target in variance[:count].tolist():
         # The solution is continuous in z, and for large z it is the right side itself.
         steps = max(1, math.ceil(math.log(max(place / target, 1.0)) / math.log(_STEP)))
+        slope = e
         for number in range(steps, 0, -1):
             at = target * (place / target) ** ((number - 1) / steps)
             right, slope = _sums(variance, at, bandwidth, rows)
             e = _solved(e, right, temporal, rows)
         place = target
         left_slope = (temporal / (1 + temporal * e).square()).sum() / rows
-        z = torch.complex(torch.tensor(target).double(), torch.tensor(bandwidth * target).double())
-        own = _squared_kernel(z, e, slope / left_slope)
-        every = _squared_kernel(z, (1 / (variance - z)).sum() / rows, (1 / (variance - z).square()).sum() / rows)
-        found.append(float(own / every))
-    values = torch.tensor(found, dtype=torch.float64)
-    return torch.where(values > 0, values, math.nan)
+        yield (
+            torch.complex(torch.tensor(target).double(), torch.tensor(bandwidth * target).double()),
+            e,
+            slope / left_slope,
+        )
 
 
 def _sums(variance: Tensor, at: float, bandwidth: float, rows: int) -> tuple[Tensor, Tensor]:

@@ -131,13 +131,20 @@ def variance_after_correction(correction: OneWindow, fresh: ModeStatistics | Non
     add_points(figure, rank, numbers(correction.variance), "in-sample", OWN)
     if fresh is not None:
         add_points(figure, rank, numbers(fresh.variance[: len(rank)]), "fresh data", FRESH)
-    add_line(figure, rank, numbers(correction.corrected), "predicted from one window", WALK)
+    name = "predicted from one window" + (", too large: the weights drift" if correction.drift_reason else "")
+    add_line(figure, rank, numbers(correction.corrected), name, WALK)
     if correction.separable_reason:
         name = f"separable model: not applicable ({correction.separable_reason.split(':')[0]})"
         figure.add_scatter(x=[None], y=[None], name=name, mode="lines", line={"color": FIT, "dash": "dot"})
     else:
-        add_line(figure, rank, numbers(correction.separable), "predicted, separable model", FIT, dash="dot")
+        add_line(figure, rank, numbers(correction.separable), _separable_name(correction), FIT, dash="dot")
     return figure
+
+
+def _separable_name(correction: OneWindow) -> str:
+    known = correction.overlap[torch.isfinite(correction.overlap)]
+    overlap = f" (modes are {float(known.median()):.0%} of the population's)" if len(known) else ""
+    return f"predicted, separable model{overlap}"
 
 
 def equilibrium(run: Exponents, control: Exponents, expected: Equilibrium) -> go.Figure:

@@ -259,8 +259,10 @@ CAPTIONS = {
         "One window corrected.",
         "Variance along the principal modes in-sample (blue) and in fresh data (orange). Line: the variance in fresh "
         "data as the window alone predicts it, by holding out each of its frequencies in turn. Where the line meets "
-        "orange, the difference from blue is the selection of the modes. A drift raises the whole line. Dotted: the "
-        "prediction of random-matrix theory, if all modes relax alike.",
+        "orange, the difference from blue is the selection of the modes. A drift raises the whole line, and then there "
+        "are no exponents of it. Dotted: the prediction of random-matrix theory, if all modes relax alike, and "
+        "how far the modes are those of the population: the median part of the square of a mode that lies in modes of "
+        "the population with half to twice its variance.",
     ),
 }
 """Label and text of each figure."""

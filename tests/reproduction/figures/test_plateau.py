@@ -11,8 +11,9 @@ from known import flatness_of
 from landscope.directions import Directions
 from landscope.errors import StorageError
 from landscope.progress import QuietReporter
-from landscope.reproduction.figures import plateau
+from landscope.reproduction.figures import plateau, plateau_training
 from landscope.reproduction.figures.plateau import CLAIMS, Plateau, plateau_measurements
+from landscope.reproduction.figures.plateau_training import RESTS, noisy_cross_entropy
 from landscope.reproduction.reproduce import reproduce
 from landscope.synthetic import QuadraticBowl, sgd_over_epochs
 from verdicts import verdicts
@@ -44,15 +45,16 @@ def ending(sampling, seed):
                                  steps_per_epoch=BATCHES if sampling == "reshuffled" else None)  # fmt: skip
     relaxed = exponents_of(WIDTH, limit.velocity_variance * times)
     facts = Plateau(
-        sampling=sampling, seed=seed, relaxations=40.0, loss=torch.ones(20), psi=exponents_of(WIDTH, limit.variance),
-        psi_relaxation=relaxed,
+        rest="weight-decay", sampling=sampling, seed=seed, relaxations=40.0, loss=torch.ones(20),
+        psi=exponents_of(WIDTH, limit.variance), psi_relaxation=relaxed,
     )  # fmt: skip
     return facts, limit
 
 
 def test_bowls_end_at_zero_with_replacement_and_on_the_plateau_without():
-    found = {(sampling, 0): ending(sampling, 0) for sampling in ("with-replacement", "reshuffled")}
-    white, shuffled = (found[sampling, 0][1] for sampling in ("with-replacement", "reshuffled"))
+    ends = {sampling: ending(sampling, 0) for sampling in ("with-replacement", "reshuffled")}
+    found = {(rest, sampling, 0): end for rest in RESTS for sampling, end in ends.items()}
+    white, shuffled = (end[1] for end in ends.values())
     # Noise over curvature is the same in all directions but for 40 minibatches: the error of ln D is (2/40)^(1/2), and
     # of a slope of 60 of them over 0.66 units of ln F it is 0.224/(60^(1/2) 0.66) = 0.044.
     assert float(white.psi[-1]) == pytest.approx(0.0, abs=4 * 0.06)
@@ -66,28 +68,45 @@ def test_bowls_end_at_zero_with_replacement_and_on_the_plateau_without():
     assert set(verdicts(plateau_measurements(found), CLAIMS).values()) == {"undecided"}  # one seed
     # Seeds that scatter as the errors above say.
     several = {
-        (sampling, seed): (dataclasses.replace(facts, psi=facts.psi + 0.05 * (seed - 1)), limit)
+        (rest, sampling, seed): (dataclasses.replace(facts, psi=facts.psi + 0.05 * (seed - 1)), limit)
         for seed in range(3)
-        for (sampling, _), (facts, limit) in found.items()
+        for (rest, sampling, _), (facts, limit) in found.items()
     }
-    known = {"psi_plateau": "not reproduced", "plateau_by_order": "reproduced"}
+    known = {"psi_plateau": "not reproduced", "psi_label_noise": "not reproduced", "plateau_by_order": "reproduced"}
     assert verdicts(plateau_measurements(several), CLAIMS) == known
+
+
+def test_labels_drawn_anew_have_the_smoothed_loss_and_gradient_on_average():
+    few = torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    outputs = few.repeat(4000, 1).requires_grad_()
+    labels = torch.tensor([0, 1, 2, 3, 0]).repeat(4000)
+    losses = noisy_cross_entropy(outputs, labels, share=0.3, generator=torch.Generator().manual_seed(1))
+    smooth = [-torch.log_softmax(row, 0) @ (0.7 * torch.eye(4)[z] + 0.3 / 4).double() for row, z in
+              zip(few, labels[:5].tolist(), strict=True)]  # fmt: skip
+    means = losses.detach().unflatten(0, (-1, 5))
+    # The error of a mean of 4000 draws.
+    assert bool(((means.mean(dim=0) - torch.stack(smooth)).abs() < 4 * means.std(dim=0) / 4000**0.5).all())
+    (slopes,) = torch.autograd.grad(losses.sum(), outputs)
+    smoothed = torch.softmax(few, 1) - (0.7 * torch.eye(4)[labels[:5]] + 0.3 / 4)
+    # A label's share of draws scatters by (0.225 * 0.775/4000)^(1/2) = 0.0066 at most.
+    assert bool(((slopes.unflatten(0, (-1, 5)).mean(dim=0) - smoothed).abs() < 4 * 0.0068).all())
 
 
 @pytest.mark.slow
 def test_a_short_run_makes_the_page_and_goes_on(plan, monkeypatch):
-    for name, value in {
-        "_DECAY": 0.05, "_BURN_IN": 2, "_QUICK_RELAXATIONS": 6, "_QUICK_DIRECTIONS": 4, "_POINTS": 20,
-    }.items():  # fmt: skip
-        monkeypatch.setattr(plateau, name, value)
+    for module, name, value in (
+        (plateau_training, "DECAY", 0.05), (plateau_training, "BURN_IN", 2), (plateau_training, "POINTS", 20),
+        (plateau, "_QUICK_RELAXATIONS", 6), (plateau, "_QUICK_DIRECTIONS", 4),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, value)
     (section,) = reproduce(plan, [plateau], QuietReporter()).sections
-    assert len(section.rows) == 4
+    assert len(section.rows) == 8
     assert [judgement.claim.key for judgement in section.judgements] == [claim.key for claim in CLAIMS]
     assert all(plot.draw().data for plot in section.plots)
-    facts = plan.load("plateau-reshuffled-seed0", "plateau", Plateau)
+    facts = plan.load("plateau-weight-decay-reshuffled-seed0", "plateau", Plateau)
     assert len(facts.loss) == 20
     assert abs(facts.loss_change) < 1
-    limit = plan.load("plateau-reshuffled-seed0", "plateau-limit", ls.law.RunLimit)
+    limit = plan.load("plateau-weight-decay-reshuffled-seed0", "plateau-limit", ls.law.RunLimit)
     assert float(limit.length[-1]) == pytest.approx(6 / (0.2 * 0.05), abs=15)
     assert bool((limit.local_curvature > 0.0499).all())
     monkeypatch.setattr(plateau, "_QUICK_RELAXATIONS", 7)

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from landscope.reproduction.figures.fig4.plots import PAPER_PLOTS, saturated_fronts
 from landscope.reproduction.figures.fig4.tradeoff import TRADEOFF_CLAIMS, better_share, tradeoff_measurements
 from landscope.reproduction.figures.two_task_experiment import TwoTaskResults
 from two_task_trials import trials_of_seed
@@ -92,3 +93,16 @@ def test_displacements_that_fall_with_rank_are_told_from_those_that_rise():
             seeds.append(dataclasses.replace(trials, displacement=moved))
         found = tradeoff_measurements(TwoTaskResults("P", seeds, seeds, 4, (5, 20, 60)))
         assert found["free_displacement_by_rank"].value == pytest.approx(sign)
+
+
+def test_the_saturated_curves_have_a_figure_of_their_own():
+    found = results()
+    traces = saturated_fronts([found]).data
+    assert len(traces) == 9  # three methods at three times
+    last = [trace for trace in traces if trace.line.dash == "solid"]
+    for trace, (method, count) in zip(last, (("ldc-no-floor", 4), ("ewc", 0), ("l2", 0)), strict=True):
+        by_hand = [100 * found.at(method, s, 60, count).errors.mean(dim=0) for s, _ in found.front(method, count, 60)]
+        assert list(trace.x) == pytest.approx([max(0.01, float(errors[0])) for errors in by_hand])
+        assert list(trace.y) == pytest.approx([max(0.01, float(errors[1])) for errors in by_hand])
+        assert "60 minibatches" in trace.name
+    assert saturated_fronts in [draw for _, draw, _ in PAPER_PLOTS]

@@ -6,8 +6,8 @@ import dataclasses
 
 from landscope.errors import InputError
 from landscope.landscape import Flatness
-from landscope.law.exponents import Exponents
-from landscope.law.one_window import OneWindow, one_window_correction, one_window_exponents
+from landscope.law.exponents import Exponents, fit_exponents
+from landscope.law.one_window import OneWindow, one_window_correction
 from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.parts import Part
@@ -32,7 +32,7 @@ def _correction(analysis: Analysis) -> OneWindow:
 def _fitted(key: str, found: OneWindow, analysis: Analysis) -> Exponents:
     settings, widths = analysis.settings, analysis.load(saved.FLATNESS)
     few = {name: getattr(widths, name)[: len(found.corrected)] for name in Flatness.dims}
-    return one_window_exponents(
+    return fit_exponents(
         ONE_WINDOW_ROWS[key], found.statistics(analysis.load(saved.STATISTICS)), dataclasses.replace(widths, **few),
         settings.fit_modes, spectrum_ranks=settings.spectrum_ranks,
     )  # fmt: skip
@@ -46,7 +46,7 @@ def _separable_row(analysis: Analysis) -> Exponents:
     found = analysis.load(saved.ONE_WINDOW)
     if found.separable_reason:
         raise InputError(
-            expected="a window in which all modes relax alike, for the separable model of random-matrix theory",
+            expected="a window at rest in which all modes relax alike, for the separable model of random-matrix theory",
             got=found.separable_reason,
             hint=f"The row {ONE_WINDOW_ROWS['one-window']!r} needs no such model.",
         )

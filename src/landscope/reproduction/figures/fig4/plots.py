@@ -24,12 +24,14 @@ __all__ = [
     "errors_over_steps",
     "fronts",
     "late_fronts",
+    "saturated_fronts",
 ]
 
 _COLORS = (*PALETTE, FIT, "#00838f", NULL, "#000", "#ad8b00", "#c2185b")
 _SHOWN = (
     PAPER_METHOD, "ldc-floor", "ldc-variance-factored", "kfac", "hessian", "ewc", "ewc-empirical", "random", "l2",
 )  # fmt: skip
+_FRONT_AXES = ("test error of task 1 (%)", "test error of task 2 (%)")
 _SMALLEST = 0.01
 """Per cent: an error of zero is drawn here on a logarithmic axis."""
 _WITH_FLOOR = ("ldc-floor", COMPARED["ldc-floor"].method.default_strength or 1.0, "with floor, λ = 4", FRESH)
@@ -75,8 +77,23 @@ def late_fronts(results: Sequence[TwoTaskResults]) -> go.Figure:
     return _fronts(results[0], results[0].stops[2])
 
 
+def saturated_fronts(results: Sequence[TwoTaskResults]) -> go.Figure:
+    """Fig. 4E when both tasks are learnt out: the curves of the claim at the last stop, and how they came there."""
+    first, figure = results[0], new_figure(*_FRONT_AXES, log_x=True, log_y=True)
+    steps = [step for step in first.reported[0].step.tolist() if first.epoch <= step <= first.stops[2]]
+    shown = (steps[0], steps[len(steps) // 2], steps[-1])
+    for (method, n_modes), color in zip(
+        ((PAPER_METHOD, first.n_modes), ("ewc", 0), ("l2", 0)), (OWN, FIT, NULL), strict=True
+    ):
+        for step, dash in zip(shown, ("dot", "dash", "solid"), strict=True):
+            errors = np.array([numbers(each) for _, each in first.front(method, n_modes, step)]).reshape(-1, 2)
+            name = f"{COMPARED[method].label}, {step:,} minibatches"
+            add_line(figure, _percent(errors[:, 0]), _percent(errors[:, 1]), name, color, width=1.6, dash=dash)
+    return figure
+
+
 def _fronts(results: TwoTaskResults, step: int) -> go.Figure:
-    figure = new_figure("test error of task 1 (%)", "test error of task 2 (%)", log_x=True, log_y=True)
+    figure = new_figure(*_FRONT_AXES, log_x=True, log_y=True)
     for method, color in zip(_SHOWN, _COLORS, strict=False):
         counts = (results.n_modes, 2 * results.n_modes) if COMPARED[method].counts == "modes" else (0,)
         points = next(filter(None, (results.front(method, count, step) for count in counts)), [])
@@ -137,6 +154,13 @@ PAPER_PLOTS = (
     ("Displacements (Fig. 4B, D).", displacements, "P, one seed, after an epoch."),
     ("Both errors over strengths, after an epoch (Fig. 4E).", fronts, "P; mean over seeds."),
     ("The same after five epochs.", late_fronts, "P; mean over seeds."),
+    (
+        "Both tasks learnt out (Fig. 4E, saturated).",
+        saturated_fronts,
+        "P; mean over seeds. Each line is a method over its strengths, after an epoch (dotted), half-way (dashed) and "
+        "at the last stop (solid), where the claim compares them. A curve is saturated where dashed and solid lines "
+        "meet.",
+    ),
     ("Errors by the number of constraints (Fig. 4F).", error_by_number, "P, after an epoch."),
 )
 """Pictures of Fig. 4."""
