@@ -54,7 +54,7 @@ def test_the_null_is_that_of_all_orders_and_few_modes_have_their_order_by_chance
     y = motion.variance.log()
     slopes = [-float(torch.corrcoef(torch.stack([few[list(order)].log(), y]))[0, 1] * y.std() / few.log().std())
               for order in itertools.permutations(range(5))]  # fmt: skip
-    orders = torch.tensor(slopes).double()
+    orders = torch.tensor(slopes, dtype=torch.float64)
     assert float(orders.mean()) == pytest.approx(0.0, abs=1e-9)
     reach = _reach_of_random_order(at_two(0.83 * few), motion, (1, 5))
     assert reach == pytest.approx(1.96 * float(orders.std(correction=0)), rel=1e-6)
