@@ -21,9 +21,9 @@ from landscope.errors import InputError, NondeterministicLossError
 from landscope.parameters import ParameterSpace
 from landscope.risk import EmpiricalRisk
 from landscope.risk.checks import UnusedWeightsError, described
+from landscope.seeded import seeded
 from landscope.study.checkpoints import fresh_copy
 from landscope.study.first_samples import first_samples
-from landscope.study.seeded import seeded
 
 __all__ = ["Evaluate", "Subject", "TrainOn", "is_pair_of_tensors"]
 

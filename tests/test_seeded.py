@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 import small_study as small
-from landscope.study.seeded import seeded
+from landscope.seeded import seeded
 from small_run import assert_same
 
 
