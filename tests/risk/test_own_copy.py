@@ -110,6 +110,20 @@ def test_a_number_in_a_closure_is_kept_as_it_is():
     assert float(risk(risk.w0)) == before
 
 
+MODEL = nn.Linear(3, 2)
+bias = MODEL.bias  # a global that has the name of an attribute
+
+
+def by_attribute(outputs, targets):
+    return (outputs - targets - TEACHER.bias).square().mean(dim=1)
+
+
+def test_an_attribute_with_the_name_of_a_global_is_not_that_global():
+    risk = ls.EmpiricalRisk(MODEL, by_attribute, (INPUTS, TARGETS))
+    exact = float((MODEL(INPUTS) - TARGETS - TEACHER.bias).square().mean().detach())
+    assert float(risk(risk.w0)) == pytest.approx(exact, rel=1e-5)
+
+
 def with_decay(model):
     return lambda outputs, targets: (outputs - targets).square().mean(dim=1) + model.weight.square().sum()
 

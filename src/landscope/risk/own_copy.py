@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dis
 import functools
 import sys
 import sysconfig
@@ -166,8 +167,10 @@ class OwnCopies:
 
 
 def _names_in(code: types.CodeType) -> Iterator[str]:
-    """Names that a function uses, also in functions within it."""
-    yield from code.co_names
+    """Global names that a function uses, also in functions within it; ``co_names`` would add those of attributes."""
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            yield str(instruction.argval)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _names_in(constant)
