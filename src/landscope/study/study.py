@@ -97,7 +97,7 @@ class Study:
         parts = criterion, losses, data, evaluate, train_on
         if model is None and any(part is not None for part in parts):
             raise InputError(expected="a model with its loss and data", got="no model", hint="Pass the model second.")
-        self._subject = None if model is None else Subject(model, *parts, loss_options or {})
+        self._subject = None if model is None else Subject(model, *parts, {} if loss_options is None else loss_options)
         if self._subject is None:
             StudyFolder.open(path)  # a new study needs a model
         self.folder = StudyFolder.create(path, settings) if self._subject or settings else StudyFolder.open(path)
