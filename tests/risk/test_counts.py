@@ -141,6 +141,15 @@ def test_a_count_is_a_whole_number(count):
         ls.EmpiricalRisk(weight_at_zero(), structured, UNEVEN, count=lambda batch: batch[1]["labels"])
 
 
+def test_losses_of_torch_count_their_targets_whatever_a_count_says():
+    model, inputs, targets = nn.Linear(4, 3), torch.randn(12, 4), torch.arange(12) % 3
+    targets[:2] = -100
+    risk = ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), (inputs, targets), count=lambda batch: 5)
+    exact = F.cross_entropy(model(inputs), targets)
+    assert float(risk(risk.w0)) == pytest.approx(float(exact.detach()), rel=1e-5)
+    assert risk.is_traced
+
+
 class Dense(nn.Module):
     """Class scores of each pixel, among other outputs."""
 

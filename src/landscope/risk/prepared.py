@@ -98,11 +98,13 @@ def prepared_data(
     pairs, largest = read_data(data, w0.device, count)
     copies = OwnCopies(model, own, space.names)
     sample_losses = sample_losses_of(copies(criterion) if callable(criterion) else criterion)
+    if isinstance(sample_losses, Unreduced):
+        pairs = with_counts(pairs)
+    else:  # a loss of torch counts its targets itself
+        pairs = [(inputs, unwrapped(targets)) for inputs, targets in pairs]
     checks.check_inputs(own, pairs[0][0])
     if is_plain_cross_entropy(criterion):
         checks.check_labels(own, pairs)
-    if isinstance(sample_losses, Unreduced):
-        pairs = with_counts(pairs)
     checks.check_criterion(own, sample_losses, pairs[0])
     if isinstance(sample_losses, Unreduced):
         pairs = _with_resolved_counts(own, sample_losses, pairs)
