@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from landscope.errors import InputError
 from landscope.protocols import LossLandscape
 
 __all__ = ["gradient_function", "hessian_product", "hessian_times"]
@@ -45,5 +46,12 @@ def hessian_times(loss: Tensor, w: Tensor, vector: Tensor) -> Tensor:
     (slope,) = torch.autograd.grad(loss, w, create_graph=True)
     if not slope.requires_grad:
         return torch.zeros_like(w)
-    product = torch.autograd.grad(slope @ vector.to(slope), w, allow_unused=True)[0]
+    try:
+        product = torch.autograd.grad(slope @ vector.to(slope), w, allow_unused=True)[0]
+    except NotImplementedError as error:
+        raise InputError(
+            expected="a loss with second derivatives",
+            got=f"an operation for which torch has none: {next(iter(str(error).splitlines()), '')}",
+            hint="Replace that layer by others, as EmbeddingBag by an Embedding and a mean.",
+        ) from error
     return torch.zeros_like(w) if product is None else product

@@ -66,7 +66,7 @@ def test_a_random_loss_in_eval_mode_is_refused():
 
 
 def test_bad_data_and_weights_are_refused():
-    model, (inputs, targets) = mlp([6, 8, 3]), vectors(10)
+    model, other, (inputs, targets) = mlp([6, 8, 3]), mlp([6, 3]), vectors(10)
     make = ls.EmpiricalRisk
     with pytest.raises(InputError, match="as many targets"):
         make(model, nn.functional.cross_entropy, (inputs, targets[:5]))
@@ -77,7 +77,7 @@ def test_bad_data_and_weights_are_refused():
     with pytest.raises(InputError, match="depends on"):
         ls.EmpiricalRisk.from_closure(model, lambda _, batch: batch.sum(dim=1), [inputs])
     with pytest.raises(InputError, match="depends on"):
-        ls.EmpiricalRisk.from_closure(model, lambda _, batch: model(batch).square().sum(dim=1), [inputs])
+        ls.EmpiricalRisk.from_closure(model, lambda _, batch: other(batch).square().sum(dim=1), [inputs])
     risk = make(model, nn.functional.cross_entropy, (inputs, targets))
     with pytest.raises(InputError, match="last axis"):
         risk(torch.zeros(3))

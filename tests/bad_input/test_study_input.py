@@ -32,6 +32,14 @@ def made(folder, *parts, **settings):
         (lambda p, model, criterion, data: made(p, model, criterion), "the training data; got none"),
         (lambda p, model, criterion, data: made(p, model, data, criterion), "criterion as a function; got tuple"),
         (lambda p, model, criterion, data: made(p, model, criterion, data, evaluate=0.1), "evaluate as a function"),
+        (
+            lambda p, model, criterion, data: made(p, model, criterion, data, loss_options={"seed": 0}),
+            r"loss_options with any of count, cache_bytes; got seed.*belong to losses=f",
+        ),
+        (
+            lambda p, model, criterion, data: made(p, model, criterion, data, loss_options=0),
+            "loss_options with any of count, cache_bytes; got int",
+        ),
         (lambda p, model, criterion, data: made(p, model, criterion, data, windw=(1, 50)), "Did you mean window"),
         (lambda p, model, criterion, data: made(p, model, criterion, data, window=50), "window: "),
         (lambda p, model, criterion, data: made(p, model, criterion, data, n_nulls=-1), "n_nulls: "),

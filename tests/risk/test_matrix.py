@@ -394,7 +394,7 @@ def test_statistics_are_kept_or_reestimated(device, monkeypatch):
     """At each point, means and variances are averaged over batches, and other layers are in eval mode."""
     model = prepared(Vectors, device)
     x, y = torch.randn(N, 4, device=device), torch.randint(0, CLASSES, (N,), device=device)
-    monkeypatch.setattr("landscope.risk.empirical._NORM_ROWS", 20)  # 24 samples: two batches of 12
+    monkeypatch.setattr("landscope.risk.prepared._NORM_ROWS", 20)  # 24 samples: two batches of 12
     batches = [(x[:12], y[:12]), (x[12:], y[12:])]
     space = ls.ParameterSpace.of(model, "first.*")
     before = state_of(model)

@@ -641,7 +641,7 @@ def test_the_order_of_directions_changes_no_bit(trained_digits, monkeypatch):
 
 
 def test_batches_of_any_structure_are_moved_to_the_device_of_the_model():
-    from landscope.risk.data import moved
+    from landscope.risk.samples import moved
 
     class Batch:
         where = "cpu"

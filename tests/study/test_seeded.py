@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 import small_study as small
-from landscope.study.seeded import seeded
+from landscope.seeded import seeded
 from small_run import assert_same
 
 FEW = {"n_nulls": 0, "n_processes": 0, "flatness_modes": 12, "fit_modes": (2, 12), "spectrum_ranks": (3, 12)}

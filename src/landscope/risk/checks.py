@@ -17,17 +17,23 @@ from landscope.errors import InputError, LandscopeError, NondeterministicLossErr
 from landscope.parameters import ParameterSpace
 from landscope.risk.batch_norm import ReestimatedLosses
 from landscope.risk.data import OTHER_BATCHES, Block, call_model, fits
-from landscope.risk.evaluation import BlockLosses
-from landscope.risk.losses import SampleLosses, Unreduced
+from landscope.risk.evaluation import BlockLosses, ClosureLosses, ClosureModule
+from landscope.risk.graphs import GraphWhereNeeded
+from landscope.risk.losses import SampleLosses
 
 __all__ = [
-    "UnusedWeightsError", "check_criterion", "check_inputs", "check_labels", "check_losses", "check_mean",
-    "described", "explained",
+    "UnusedWeightsError", "check_criterion", "check_inputs", "check_labels", "check_losses", "described", "explained",
+    "outputs_of", "uses_weights",
 ]  # fmt: skip
 
 _IGNORED = -100
 _PROBED = 32
 _FEW_PARTS = 8
+_FIXED_DRAWS = (
+    "fix them: EmpiricalRisk.from_closure(model, f, data, seed=0) draws the same numbers for a batch at every point, "
+    "as a variational or a diffusion loss needs (ls.Study: losses=f, loss_options={'seed': 0})."
+)
+_GRAPH_HINT = "Take inner derivatives with torch.autograd.grad(..., create_graph=True), also in eval mode."
 _INPUTS_HINT = "The inputs are {}. Check their shape and their dtype."
 
 
@@ -55,7 +61,7 @@ def check_labels(model: nn.Module, pairs: Sequence[Block]) -> None:
     if not isinstance(pairs[0][0], Tensor):
         return
     with torch.random.fork_rng(devices=[]):
-        logits = _outputs(model, pairs[0][0][:1])
+        logits = outputs_of(model, pairs[0][0][:1])
     largest = max((int(targets.max()) for targets in labels if targets.numel()), default=0)
     if isinstance(logits, Tensor) and logits.ndim == 2 and largest >= logits.shape[1]:
         raise InputError(
@@ -72,13 +78,13 @@ def check_criterion(model: nn.Module, sample_losses: SampleLosses, block: Block)
         outputs, targets = _few_outputs(model, *block, slice(0, _PROBED))
         wanted = f"a criterion for outputs {described(outputs)} with targets {described(targets)}"
         with explained(wanted, "Check the shape and the dtype of the targets; class labels are integers."):
-            first, second = (sample_losses(outputs, targets)[0] for _ in range(2))
+            first, second = (GraphWhereNeeded(sample_losses)(outputs, targets)[0] for _ in range(2))
     if not _are_close(first, second):
         raise NondeterministicLossError(
             expected="a criterion that gives the same losses for the same outputs",
             got=f"a mean of {float(first.mean()):.9g}, then {float(second.mean()):.9g}",
-            hint="The criterion draws random numbers. Switch off its dropout or sampling; torch.nn.functional.dropout "
-            "needs training=False.",
+            hint="The criterion draws random numbers. Switch off its dropout or sampling (torch.nn.functional.dropout "
+            f"needs training=False), or {_FIXED_DRAWS}",
         )
 
 
@@ -105,46 +111,16 @@ def described(value: Any) -> str:
     return f"of type {type(value).__name__}"
 
 
-@torch.no_grad()
-def check_mean(model: nn.Module, sample_losses: SampleLosses, pairs: Sequence[Block]) -> None:
-    """Raise if a criterion returns one number for a batch that is not the mean over its samples.
-
-    A sum, or a mean without ignored targets, would get wrong weights over batches. The test compares the values for the
-    first samples, for the last samples, and for both together.
-    """
-    if not isinstance(sample_losses, Unreduced) or not all(isinstance(targets, Tensor) for _, targets in pairs):
-        return
-    with torch.random.fork_rng(devices=[]):
-        most = _PROBED if len(pairs) > 1 else min(_PROBED, max(1, len(pairs[0][1]) // 2))
-        ends = [_few_outputs(model, *pairs[0], slice(0, most)), _few_outputs(model, *pairs[-1], slice(-most, None))]
-        if not all(isinstance(outputs, Tensor) and outputs.ndim for outputs, _ in ends):
-            return
-        if len({(outputs.shape[1:], targets.shape[1:]) for outputs, targets in ends}) > 1:
-            return
-        together = (torch.cat([outputs for outputs, _ in ends]), torch.cat([targets for _, targets in ends]))
-        first, second, both = (sample_losses.as_mean(*part) for part in (*ends, together))
-    if first is None or second is None or both is None:
-        return
-    share = len(ends[0][1]) / len(together[1])
-    expected = share * first + (1 - share) * second
-    if math.isfinite(both) and not math.isclose(expected, both, rel_tol=1e-3, abs_tol=1e-12):
-        raise InputError(
-            expected="a criterion that returns the mean over the samples of a batch",
-            got=f"{both:.4g} for samples with a mean of {expected:.4g}",
-            hint="Return one loss for each sample, or (losses, weight): losses and the number of samples in them.",
-        )
-
-
 def _few_outputs(model: nn.Module, inputs: Any, targets: Any, rows: slice) -> tuple[Any, Any]:
     if isinstance(inputs, Tensor) and isinstance(targets, Tensor):
         inputs, targets = inputs[rows], targets[rows]
-    return _outputs(model, inputs), targets
+    return outputs_of(model, inputs), targets
 
 
-def _outputs(model: nn.Module, inputs: Any) -> Any:
+def outputs_of(model: nn.Module, inputs: Any) -> Any:
     """The outputs of the model, with an error that names the inputs."""
     with explained(f"inputs that {type(model).__name__} accepts", _INPUTS_HINT.format(described(inputs))):
-        return call_model(model, copy.deepcopy(inputs))
+        return GraphWhereNeeded(lambda: call_model(model, copy.deepcopy(inputs)))()
 
 
 class UnusedWeightsError(InputError):
@@ -168,9 +144,49 @@ def check_losses(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> None
         raise NondeterministicLossError(
             expected="the same loss at the same weights in eval mode",
             got=f"{float(total):.9g}, then {float(again):.9g}",
-            hint="The model or losses=f draws random numbers. Switch them off in eval mode: dropout, sampling, "
-            "augmentation; torch.nn.functional.dropout needs training=model.training.",
+            hint="The model or losses=f draws random numbers. Switch them off in eval mode (dropout, sampling, "
+            f"augmentation; torch.nn.functional.dropout needs training=model.training), or {_FIXED_DRAWS}",
         )
+
+    if isinstance(blocks, ClosureLosses) and blocks.takes_derivatives:
+        _check_slope(blocks, space, w0)
+
+
+def _check_slope(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> None:
+    """Raise if the gradient misses a part of a loss that takes derivatives itself, as without ``create_graph=True``."""
+    direction = torch.randn(space.dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(w0)
+    direction /= torch.linalg.vector_norm(direction)
+    with torch.enable_grad():
+        w = w0.clone().requires_grad_()
+        gradient = torch.autograd.grad(_total(blocks, space, w), w)[0]
+    slope = float(gradient @ direction)
+    reach = (float(torch.linalg.vector_norm(w0)) + 1e-3) * float(torch.finfo(w0.dtype).eps) ** (1 / 3)
+    with torch.no_grad():
+        ends = [_total(blocks, space, w0 + step * direction) for step in (-2 * reach, -reach, reach, 2 * reach)]
+        wide, narrow = float(ends[3] - ends[0]) / (4 * reach), float(ends[2] - ends[1]) / (2 * reach)
+    is_known = math.isclose(wide, narrow, rel_tol=0.05)
+    if is_known and not math.isclose(narrow, slope, rel_tol=0.2):
+        raise InputError(
+            expected="a loss whose gradient is that of its value",
+            got=f"a slope of {slope:.4g} where the loss changes at a rate of {narrow:.4g}",
+            hint=_GRAPH_HINT,
+        )
+
+
+def _total(blocks: BlockLosses, space: ParameterSpace, w: Tensor) -> Tensor:
+    return for_float64(blocks.losses(space.unflatten(w), 0)[0]).double().sum()
+
+
+def uses_weights(
+    model: nn.Module, space: ParameterSpace, w0: Tensor, sample_losses: SampleLosses, block: Block
+) -> bool:
+    """Whether a criterion uses the selected weights itself, apart from the outputs of the model."""
+    with torch.no_grad():
+        outputs = outputs_of(model, block[0])
+    criterion = ClosureModule(model, lambda _, batch: sample_losses(*batch)[0].sum())
+    with torch.enable_grad():
+        parameters = space.unflatten(w0.clone().requires_grad_())
+        return bool(criterion.with_parameters(parameters, (outputs, block[1])).requires_grad)
 
 
 def _are_close(first: Tensor, second: Tensor) -> bool:
@@ -187,5 +203,6 @@ def _first_block(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> tupl
     with torch.enable_grad():
         w = w0.clone().requires_grad_()
         total = for_float64(blocks.losses(space.unflatten(w), 0)[0]).double().sum()
-        used = total.requires_grad and torch.autograd.grad(total, w, allow_unused=True)[0] is not None
+        with explained("a loss that has a gradient", _GRAPH_HINT):
+            used = total.requires_grad and torch.autograd.grad(total, w, allow_unused=True)[0] is not None
     return total.detach(), used

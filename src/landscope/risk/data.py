@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from landscope.errors import InputError
+from landscope.risk.random_data import warn_of_random_samples
+from landscope.risk.samples import Counted, counted_by, rows_of
 
 __all__ = [
     "OTHER_BATCHES",
@@ -22,9 +24,9 @@ __all__ = [
     "call_model",
     "can_join",
     "fits",
-    "moved",
     "read_data",
     "read_batches",
+    "rows_at_once",
 ]
 
 OTHER_BATCHES = (
@@ -41,15 +43,17 @@ _FEWEST_ROWS = 1000
 
 _TARGETS = ("labels", "label", "targets", "target")
 _DATASET_BATCH = 256
+_INPUT_ELEMENTS = 2**21
 
 
-def read_data(data: Any, device: torch.device) -> tuple[list[Block], int]:
+def read_data(data: Any, device: torch.device, count: Callable[[Any], Any] | None = None) -> tuple[list[Block], int]:
     """Read ``data`` once: ``(inputs, targets)``, a ``Dataset``, or an iterable of batches like a ``DataLoader``.
 
     A batch is a pair of inputs and targets; several inputs followed by the targets; or a mapping with the targets under
     ``labels``, ``label``, ``targets`` or ``target``.
 
-    Batches of tensors with equal shapes are concatenated, so that they can be cut into blocks of any size.
+    Batches of tensors with equal shapes are concatenated, so that they can be cut into blocks of any size. Batches that
+    ``count`` counts stay as they are.
 
     Returns:
         The pairs, and the batch size of the loader, which limits the number of samples in one evaluation.
@@ -58,16 +62,16 @@ def read_data(data: Any, device: torch.device) -> tuple[list[Block], int]:
         InputError: If the data are empty, or a batch is not a pair of inputs and targets.
     """
     if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
-        pairs: list[Block] = [(data[0], data[1])]
+        batches: list[Any] = [(data[0], data[1])]
     elif isinstance(data, Dataset | Iterable):
-        pairs = [_pair(batch) for batch in read_batches(_loader_of(data))]
+        batches = read_batches(_loader_of(data))
     else:
         raise InputError(
             expected="data as (inputs, targets) tensors or an iterable of such batches",
             got=type(data).__name__,
             hint=f"Pass a DataLoader, or {OTHER_BATCHES}",
         )
-    pairs = [(_to(inputs, device), _to(targets, device)) for inputs, targets in pairs]
+    pairs = [tuple(_to(part, device) for part in _pair(batch)) for batch in batches]
     if not pairs or not any(_length(inputs) for inputs, _ in pairs):
         raise InputError(expected="at least one sample", got="no data", hint="Check the loader or the tensors.")
     if any(isinstance(targets, Tensor) and targets.ndim == 0 for _, targets in pairs):
@@ -77,12 +81,17 @@ def read_data(data: Any, device: torch.device) -> tuple[list[Block], int]:
             hint="Pass torch.utils.data.DataLoader(samples, batch_size=100).",
         )
     for inputs, targets in pairs:
-        if isinstance(inputs, Tensor) and isinstance(targets, Tensor) and len(inputs) != len(targets):
+        if count is None and isinstance(inputs, Tensor) and isinstance(targets, Tensor) and len(inputs) != len(targets):
             raise InputError(
                 expected="as many targets as inputs",
                 got=f"{len(inputs)} inputs, {len(targets)} targets",
                 hint="Pass one target for each input.",
             )
+    if count is not None:
+        counts = [counted_by(count, batch) for batch in batches]
+        pairs = [
+            (inputs, Counted(targets, n, is_whole=True)) for (inputs, targets), n in zip(pairs, counts, strict=True)
+        ]
     largest = max(_length(inputs) for inputs, _ in pairs)
     return ([_joined(pairs)] if can_join(pairs) else pairs), largest
 
@@ -132,15 +141,6 @@ def _to(value: Any, device: torch.device) -> Any:
     return copy.deepcopy(value)
 
 
-def moved(value: Any, device: torch.device) -> Any:
-    """A batch of any structure on a device: tensors, and what has a method ``to``, also within containers."""
-    if callable(getattr(value, "to", None)):
-        return value.to(device)
-    if type(value) is dict:
-        return {name: moved(part, device) for name, part in value.items()}
-    return type(value)(moved(part, device) for part in value) if type(value) in (list, tuple) else value
-
-
 def call_model(model: nn.Module, inputs: Any) -> Any:
     """Call ``model(inputs)``; if ``forward`` accepts them, pass the parts of a mapping or tuple as single arguments."""
     if isinstance(inputs, Mapping) and fits(model, (), inputs):
@@ -161,6 +161,7 @@ def fits(model: nn.Module, positional: tuple[Any, ...], keywords: Mapping[Any, A
 
 def read_batches(data: Iterable[Any]) -> list[Any]:
     """The batches of a loader; it draws random numbers even without shuffling, so the random state is restored."""
+    warn_of_random_samples(data)
     generator = getattr(data, "generator", None)
     state = generator.get_state() if isinstance(generator, torch.Generator) else None
     with torch.random.fork_rng(devices=[]):
@@ -199,10 +200,24 @@ def cut_blocks(pairs: list[Block], rows: int, *, even: bool = False) -> list[Blo
     if len(pairs) > 1 or not isinstance(pairs[0][0], Tensor):
         return pairs
     inputs, targets = pairs[0]
+    if isinstance(targets, Counted):
+        return _cut_structure(inputs, targets, rows)
     if even:
         count = -(-len(targets) // rows)
         return list(zip(inputs.tensor_split(count), targets.tensor_split(count), strict=True))
     return list(zip(inputs.split(rows), targets.split(rows), strict=True))
+
+
+def _cut_structure(inputs: Tensor, targets: Counted, rows: int) -> list[Block]:
+    """Blocks of a batch whose targets are no tensor; the whole batch if it cannot be cut."""
+    count = targets.count
+    if count is None or count != len(inputs):
+        return [(inputs, targets)]
+    try:
+        parts = [slice(start, start + rows) for start in range(0, count, rows)]
+        return [(inputs[part], rows_of(targets, count, part)) for part in parts]
+    except ValueError:
+        return [(inputs, targets)]
 
 
 def cut_blocks_by_label(pairs: list[Block], rows: int) -> tuple[list[Block], Tensor] | None:
@@ -228,3 +243,10 @@ def are_classes(targets: Any) -> bool:
     return (
         isinstance(targets, Tensor) and targets.ndim == 1 and targets.dtype == torch.int64 and int(targets.min()) >= 0
     )
+
+
+def rows_at_once(pairs: list[Block], most: int) -> int:
+    """Number of samples in one evaluation of the whole model."""
+    inputs = pairs[0][0]
+    each = inputs[0].numel() if isinstance(inputs, Tensor) and inputs.ndim and len(inputs) else 1
+    return max(1, min(most, _INPUT_ELEMENTS // max(1, each)))

@@ -25,23 +25,28 @@ from landscope.parameters import ParameterSpace
 from landscope.plain_lines import PlainBatchLines, PlainLines
 from landscope.protocols import BatchLines, Lines
 from landscope.risk import checks, derivatives
-from landscope.risk.batch_norm import ReestimatedLosses, running_norms, warn_of_other_statistics
-from landscope.risk.data import Block, are_classes, cut_blocks, cut_blocks_by_label, read_batches, read_data
-from landscope.risk.evaluation import BlockLosses, BlockOutputs, ClosureLosses, TracedLosses, WholeLosses
+from landscope.risk.batch_norm import running_norms, warn_of_other_statistics
+from landscope.risk.conditions import Conditions, Mode
+from landscope.risk.data import (
+    Block,
+    are_classes,
+    cut_blocks,
+    cut_blocks_by_label,
+)
+from landscope.risk.evaluation import BlockLosses, BlockOutputs, TracedLosses
 from landscope.risk.fisher import FisherInformation
 from landscope.risk.kronecker import LayerFactors, kronecker_factors
 from landscope.risk.lines import TracedLines
-from landscope.risk.losses import SampleLosses, is_plain_cross_entropy, sample_losses_of
+from landscope.risk.losses import SampleLosses, is_plain_cross_entropy
 from landscope.risk.minibatches import MinibatchRisk, partition
+from landscope.risk.prepared import own_model, prepared_closure, prepared_data
 from landscope.risk.tracing import SplitModel, largest_tensor, split_model
 
 __all__ = ["EmpiricalRisk"]
 
 _BLOCK_ELEMENTS = 2**19
 """Number of elements in the prefix outputs of a block: about 2 MB in float32, near a second-level cache."""
-_INPUT_ELEMENTS = 2**21
 _PROBE_ROWS = 64
-_NORM_ROWS = 1024
 
 
 class EmpiricalRisk:
@@ -49,9 +54,9 @@ class EmpiricalRisk:
 
     .. math:: L(w) = \frac1M \sum_{k=1}^M d(Y_k(w), Z_k)
 
-    (paper, Eq. 1). The risk copies all weights and reads the data once. It evaluates the model in eval mode, and does
-    not change the model, the data or the random state of the user. It sums the losses of the samples in float64, on the
-    host where the device has no float64.
+    (paper, Eq. 1). The risk copies all weights, also those of models that the criterion holds, and reads the data once.
+    It evaluates the model in eval mode, and changes neither the model nor the data nor the random state of the user. It
+    sums the losses of the samples in float64, on the host where the device has no float64.
 
     If the model can be traced, the part that the selected weights do not change is evaluated once and stored
     (``cache_bytes`` limits the memory). Otherwise every call evaluates the whole model, with the same results.
@@ -69,6 +74,8 @@ class EmpiricalRisk:
         batch_norm: Statistics of batch normalisation: ``"kept"`` uses the statistics of the model in eval mode;
             ``"re-estimated"`` averages them at every point over batches of nearly equal size, at most 1,024 samples
             each. This needs one more pass for each point, and the loss then has no derivatives.
+        count: ``count(batch)`` gives the number of samples that a custom criterion takes its mean over, where a batch
+            does not say it, as with graphs. Such batches stay as they are.
 
     Raises:
         InputError: If the data are empty or not pairs, the loss does not depend on the selected weights, or the model
@@ -97,25 +104,19 @@ class EmpiricalRisk:
         space: ParameterSpace | None = None,
         cache_bytes: int = 2**30,
         batch_norm: BatchNorm = "kept",
+        count: Callable[[Any], Any] | None = None,
     ) -> None:
         self._start(model, space, cache_bytes)
         self._batch_norm = check_choice("batch_norm", batch_norm, get_args(BatchNorm))
         self._keeps_statistics = self._keeps_statistics and batch_norm == "kept"
-        pairs, largest_batch = read_data(data, self._device)
-        self._n_samples = sum(len(targets) for _, targets in pairs if isinstance(targets, Tensor)) or None
-        checks.check_inputs(self._model, pairs[0][0])
-        sample_losses = sample_losses_of(criterion)
         self._class_major = is_plain_cross_entropy(criterion)
-        if self._class_major:
-            checks.check_labels(self._model, pairs)
-        checks.check_criterion(self._model, sample_losses, pairs[0])
-        checks.check_mean(self._model, sample_losses, pairs)
+        found = prepared_data(model, self._model, self.space, criterion, data, count)
+        self._n_samples = found.n_samples
         if self._batch_norm == "re-estimated":
-            blocks = cut_blocks(pairs, _rows_at_once(pairs, _NORM_ROWS), even=True)
-            self._blocks: BlockLosses = ReestimatedLosses(self._model, sample_losses, blocks)
+            self._blocks: BlockLosses = found.reestimated(self._model)
         else:
-            blocks = cut_blocks(pairs, _rows_at_once(pairs, largest_batch))
-            self._blocks = self._traced(pairs, sample_losses) or WholeLosses(self._model, sample_losses, blocks)
+            traced = self._traced(found.pairs, found.sample_losses) if found.can_trace else None
+            self._blocks = traced or found.whole(self._model)
         checks.check_losses(self._blocks, self.space, self.w0)
 
     @classmethod
@@ -126,15 +127,23 @@ class EmpiricalRisk:
         data: Iterable[Any],
         *,
         space: ParameterSpace | None = None,
+        count: Callable[[Any], Any] | None = None,
+        seed: int | None = None,
+        mode: Mode = "eval",
     ) -> EmpiricalRisk:
         """Create a risk for batches of any structure.
 
         Args:
             model: The network.
-            batch_losses: Function ``batch_losses(model, batch)`` that returns the loss of each sample, or
-                ``(sum, count)``. It must use the model in its argument.
+            batch_losses: Function ``batch_losses(model, batch)`` that returns the loss of each sample,
+                ``(sum, count)``, or, with ``count``, their mean. It must use the model in its argument.
             data: The batches; they are read once, and kept on the device of the model.
             space: Parameters that are the coordinates.
+            count: ``count(batch)`` gives the number of samples that a mean is taken over.
+            seed: Seed of the random numbers of a loss that draws them, as of a variational or a diffusion model. Each
+                batch has its own, the same at every point, so that the loss is a smooth function of the weights.
+            mode: ``"train"`` for a model that returns losses only in train mode, such as a detector; its normalisation
+                keeps its statistics, and its dropout stays off.
 
         Returns:
             The risk; every call evaluates the whole model.
@@ -155,11 +164,9 @@ class EmpiricalRisk:
         risk = cls.__new__(cls)
         risk._start(model, space, 0)
         risk._class_major = False
-        batches = read_batches(data)
-        risk._blocks = ClosureLosses(risk._model, batch_losses, batches)
-        hint = "Check the function and the batches, or the shape and the dtype of the inputs."
-        with checks.explained(f"losses=f with f(model, batch) for a batch {checks.described(batches[0])}", hint):
-            checks.check_losses(risk._blocks, risk.space, risk.w0)
+        risk._blocks = prepared_closure(
+            model, risk._model, risk.space, batch_losses, data, count=count, conditions=Conditions(mode, seed)
+        )
         return risk
 
     def _start(self, model: nn.Module, space: ParameterSpace | None, cache_bytes: int) -> None:
@@ -167,7 +174,7 @@ class EmpiricalRisk:
         self.space = space or ParameterSpace.of(model)
         self._batch_norm, self._n_samples = "kept", None
         self._cache_bytes = cache_bytes if cache_bytes == 0 else int(check_positive("cache_bytes", cache_bytes))
-        self._model = copy.deepcopy(model).eval().requires_grad_(False)
+        self._model = own_model(model)
         self.w0 = self.space.flatten(self._model)
         self._device, self._dtype = self.w0.device, self.w0.dtype
         self._keeps_statistics = bool(running_norms(self._model))
@@ -391,10 +398,3 @@ class EmpiricalRisk:
         return TracedLines(
             losses, self.space, w0, directions, class_major=class_major, cache_bytes=self._cache_bytes // 2
         )
-
-
-def _rows_at_once(pairs: list[Block], most: int) -> int:
-    """Number of samples in one evaluation of the whole model."""
-    inputs = pairs[0][0]
-    each = inputs[0].numel() if isinstance(inputs, Tensor) and inputs.ndim and len(inputs) else 1
-    return max(1, min(most, _INPUT_ELEMENTS // max(1, each)))

@@ -13,8 +13,11 @@ from torch import Tensor, nn
 
 from landscope._checks import for_float64
 from landscope.errors import InputError
-from landscope.risk.data import Block, call_model, can_join, cut_blocks, moved, read_batches
+from landscope.risk.conditions import Conditions, own_buffers
+from landscope.risk.data import Block, call_model, can_join, cut_blocks, read_batches
+from landscope.risk.graphs import GraphWhereNeeded
 from landscope.risk.losses import SampleLosses
+from landscope.risk.samples import counted_by, moved, n_targets
 from landscope.risk.tracing import SplitModel, substituted_call
 from landscope.threads import one_thread
 
@@ -79,8 +82,19 @@ class BlockOutputs(BlockLosses):
 
     @property
     def sizes(self) -> list[int]:
-        """Number of samples in each block."""
-        return [len(targets) for _, targets in self.blocks]
+        """Number of samples in each block.
+
+        Raises:
+            InputError: If a block does not say it.
+        """
+        counts = [n_targets(targets) for _, targets in self.blocks]
+        if None in counts:
+            raise InputError(
+                expected="batches whose samples can be counted",
+                got="batches with parts of different lengths",
+                hint="Return the loss of each sample, or pass count=f with f(batch) giving the number of samples.",
+            )
+        return [count for count in counts if count is not None]
 
 
 def whole_evaluation(sample_losses: SampleLosses) -> Callable[[nn.Module, Block], Tensor | tuple[Tensor, Any]]:
@@ -116,28 +130,52 @@ class ClosureModule(nn.Module):
 class ClosureLosses(BlockLosses):
     """Full evaluation of ``batch_losses(model, batch)``, for any model and any batch."""
 
-    def __init__(self, model: nn.Module, batch_losses: Callable[[nn.Module, Any], Any], batches: Iterable[Any]) -> None:
-        self._module = ClosureModule(model, batch_losses)
+    def __init__(
+        self,
+        model: nn.Module,
+        batch_losses: Callable[[nn.Module, Any], Any],
+        batches: Iterable[Any],
+        *,
+        count: Callable[[Any], Any] | None = None,
+        conditions: Conditions | None = None,
+    ) -> None:
+        self._module, self._conditions = ClosureModule(model, batch_losses), conditions
+        self._evaluate = GraphWhereNeeded(self._evaluated)
         device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
         self.blocks = [moved(batch, device) for batch in copy.deepcopy(read_batches(batches))]
         self.n_blocks = len(self.blocks)
         self._counts: list[int] = []
+        self._means_over = None if count is None else [counted_by(count, batch) for batch in self.blocks]
         if self.n_blocks == 0:
             raise InputError(expected="at least one batch", got="no data", hint="Check the loader.")
 
     def losses(self, parameters: dict[str, Tensor], block: int) -> tuple[Tensor, Tensor | float]:
         """The losses of one batch with the selected parameters replaced."""
-        # A model may change its input in place.
-        losses = self._module.with_parameters(parameters, copy.deepcopy(self.blocks[block]))
+        losses = self._evaluate(parameters, block)
         if isinstance(losses, Tensor) and losses.ndim >= 1:
             return losses.flatten(), float(losses.numel())
         if isinstance(losses, tuple) and len(losses) == 2 and isinstance(losses[0], Tensor):
             return losses[0].sum().reshape(1), losses[1]
+        if isinstance(losses, Tensor) and self._means_over is not None:
+            return losses.reshape(1) * self._means_over[block], float(self._means_over[block])
         raise InputError(
             expected="a function that returns the loss of each sample, or (sum, count) with the sum as a tensor",
             got=_returned(losses),
-            hint="Return reduction='none' losses, or (losses.sum(), len(losses)), without .item().",
+            hint="Return reduction='none' losses, or (losses.sum(), len(losses)), without .item(). For one mean pass "
+            "count=f, with f(batch) giving the number of its samples (ls.Study: loss_options={'count': f}).",
         )
+
+    @property
+    def takes_derivatives(self) -> bool:
+        """Whether the losses were found to take derivatives themselves."""
+        return self._evaluate.is_needed
+
+    def _evaluated(self, parameters: dict[str, Tensor], block: int) -> Any:
+        batch = copy.deepcopy(self.blocks[block])  # a model may change its input in place
+        if self._conditions is None:
+            return self._module.with_parameters(parameters, batch)
+        with self._conditions.of_batch(self._module.model, block):
+            return self._module.with_parameters({**own_buffers(self._module.model), **parameters}, batch)
 
     def picked(self, parameters: dict[str, Tensor], rows: Tensor) -> Tensor:
         """The losses of some samples, from every batch that contains one of them."""
@@ -155,6 +193,7 @@ class WholeLosses(ClosureLosses, BlockOutputs):
     def __init__(self, model: nn.Module, sample_losses: SampleLosses, blocks: Sequence[Block]) -> None:
         super().__init__(model, whole_evaluation(sample_losses), blocks)
         self._model_call, self.sample_losses = ClosureModule(model, call_model), sample_losses
+        self._outputs = GraphWhereNeeded(self._model_call.with_parameters)
 
     def arguments(self, block: int) -> tuple[Any, ...]:
         """The inputs of a block."""
@@ -162,7 +201,7 @@ class WholeLosses(ClosureLosses, BlockOutputs):
 
     def outputs(self, parameters: dict[str, Tensor], arguments: tuple[Any, ...]) -> Any:
         """The outputs of the whole model."""
-        return self._model_call.with_parameters(parameters, *arguments)
+        return self._outputs(parameters, *arguments)
 
 
 def _places_by_block(sizes: Sequence[int], rows: Tensor) -> Iterator[tuple[int, Tensor]]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
+import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from landscope.errors import InputError
+from landscope.errors import InputError, LandscopeWarning
+from landscope.risk.samples import n_targets, unwrapped
 
 __all__ = [
     "SampleLosses",
@@ -34,6 +37,9 @@ _MODULES: dict[Callable[..., Tensor], Callable[[], nn.Module]] = {
     F.binary_cross_entropy_with_logits: nn.BCEWithLogitsLoss,
 }
 
+_BROADCAST = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.PoissonNLLLoss, nn.KLDivLoss, nn.SoftMarginLoss)
+"""Losses of torch that broadcast outputs against targets, so that a wrong shape gives a wrong number."""
+
 
 SampleLosses = Callable[[Any, Any], tuple[Tensor, Tensor | float]]
 """``outputs, targets -> (losses[m], weight)``; the risk is sum(losses) / sum(weight) over all data."""
@@ -42,31 +48,52 @@ SampleLosses = Callable[[Any, Any], tuple[Tensor, Tensor | float]]
 def sample_losses_of(criterion: Callable[..., Any]) -> SampleLosses:
     """Convert ``criterion(outputs, targets)`` to a function for the losses of single samples.
 
-    A ``torch.nn`` loss or its functional form is evaluated without reduction; it uses the ``logits`` of a model with
-    several outputs. Any other callable may return one loss for each sample; a scalar, which is the mean over the batch;
-    or ``(losses, weight)``, such as the losses of tokens and the number of counted tokens.
+    A ``torch.nn`` loss or its functional form, also as a ``functools.partial`` with keywords, is evaluated without
+    reduction; it uses the ``logits`` of a model with several outputs. Any other callable may return one loss for each
+    sample; a scalar, which is the mean over the batch; or ``(losses, weight)``, such as the losses of tokens and the
+    number of counted tokens.
     """
     if isinstance(criterion, type) or not callable(criterion):
         raise InputError(
             expected="a criterion that can be called as criterion(outputs, targets)", got=f"{criterion!r}",
             hint="Pass torch.nn.functional.cross_entropy or torch.nn.CrossEntropyLoss(), for example.",
         )  # fmt: skip
-    module = criterion if isinstance(criterion, nn.Module) else _MODULES[criterion]() if _known(criterion) else None
+    module = _module_of(criterion)
+    if is_torch_loss(module) and module.reduction == "sum":
+        warnings.warn(
+            f"{type(module).__name__} has reduction='sum'. landscope uses the mean over the samples, which is the sum "
+            "divided by their number; directions, flatness and exponents are the same for both.",
+            LandscopeWarning,
+            stacklevel=4,
+        )
     if is_plain_cross_entropy(criterion):
         return _of_logits(_cross_entropy)
     # Only exact types: a subclass may compute another loss, so its own result is used.
     if isinstance(module, nn.CrossEntropyLoss | nn.NLLLoss) and type(module) in (nn.CrossEntropyLoss, nn.NLLLoss):
         return _of_logits(_weighted(module))
-    if module is not None and type(module).__module__ == nn.MSELoss.__module__ and hasattr(module, "reduction"):
-        return _of_logits(Unreduced(_without_reduction(module), add_up=module.reduction in ("batchmean", "sum")))
+    if is_torch_loss(module):
+        unreduced = _without_reduction(module)
+        unreduced = _of_equal_shapes(unreduced) if isinstance(module, _BROADCAST) else unreduced
+        return _of_logits(Unreduced(unreduced, add_up=module.reduction in ("batchmean", "sum")))
     return Unreduced(criterion)
 
 
-def _known(criterion: Callable[..., Any]) -> bool:
+def _module_of(criterion: Callable[..., Any]) -> nn.Module | None:
+    """The module that computes a criterion, if the criterion is a module or a function of torch."""
+    if isinstance(criterion, nn.Module):
+        return criterion
+    keywords = {}
+    if isinstance(criterion, functools.partial) and not criterion.args:
+        criterion, keywords = criterion.func, criterion.keywords
     try:
-        return criterion in _MODULES
-    except TypeError:
-        return False
+        return _MODULES[criterion](**keywords)
+    except (KeyError, TypeError):  # another function, one that cannot be hashed, or keywords of the functional form
+        return None
+
+
+def is_torch_loss(module: nn.Module | None) -> TypeGuard[Any]:
+    """Whether a module is a loss of torch, not of a subclass, which may compute another one."""
+    return module is not None and type(module).__module__ == nn.MSELoss.__module__ and hasattr(module, "reduction")
 
 
 def is_plain_cross_entropy(criterion: Callable[..., Any]) -> bool:
@@ -80,6 +107,21 @@ def _without_reduction(module: nn.Module) -> nn.Module:
     unreduced = copy.copy(module)
     setattr(unreduced, "reduction", "none")  # noqa: B010 - every torch.nn loss has it, but nn.Module does not declare it
     return unreduced
+
+
+def _of_equal_shapes(criterion: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """The criterion; outputs and targets of different shapes would be compared each with each."""
+
+    def losses(outputs: Tensor, targets: Tensor) -> Tensor:
+        if isinstance(targets, Tensor) and outputs.shape != targets.shape:
+            raise InputError(
+                expected=f"targets of the shape of the outputs, {list(outputs.shape)}",
+                got=f"targets of shape {list(targets.shape)}",
+                hint="Reshape the targets, as by targets[:, None], or let the model return outputs.squeeze(1).",
+            )
+        return criterion(outputs, targets)
+
+    return losses
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | float]:
@@ -168,10 +210,9 @@ class Unreduced:
 
     def __call__(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor | float]:
         """The losses and their weight."""
-        losses = self._criterion(outputs, targets)
+        losses = self._criterion(outputs, unwrapped(targets))
         if isinstance(losses, tuple) and len(losses) == 2 and isinstance(losses[0], Tensor):
             return losses[0].reshape(-1), _one_number(losses[1])
-        count = len(targets)
         if not isinstance(losses, Tensor):
             raise InputError(
                 expected="criterion(outputs, targets) to return a tensor",
@@ -179,14 +220,17 @@ class Unreduced:
                 hint="Return the loss of each sample, their mean, or (losses, weight).",
             )
         if losses.ndim == 0:
+            count = n_targets(targets)
+            if count is None:
+                raise InputError(
+                    expected="a criterion whose samples can be counted",
+                    got="one number for a batch that does not say how many samples it has",
+                    hint="Return the loss of each sample or (losses, weight), or pass count=f, where f(batch) gives "
+                    "the number of samples that the mean is taken over (ls.Study: loss_options={'count': f}).",
+                )
             return losses.reshape(1) * count, float(count)
         rows = losses.reshape(len(losses), -1)
         return rows.sum(dim=1) if self._add_up else rows.mean(dim=1), float(len(losses))
-
-    def as_mean(self, outputs: Any, targets: Any) -> float | None:
-        """The value of the criterion for a batch, if it is one number."""
-        loss = self._criterion(outputs, targets)
-        return float(loss) if isinstance(loss, Tensor) and loss.ndim == 0 else None
 
 
 def _one_number(weight: Tensor | float) -> Tensor | float:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import copy
-import inspect
-import random
-import types
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler, default_collate
+
+from landscope.risk.random_data import with_own_state
 
 __all__ = ["first_samples"]
 
 _COUNT = 16
-_FEW_PARTS = 64
-_GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 
 
 def first_samples(data: Any, *, collated: bool) -> Any | None:
@@ -32,6 +26,7 @@ def first_samples(data: Any, *, collated: bool) -> Any | None:
         collated: Whether the samples of a data set make a batch, or each is one.
 
     Example:
+        >>> import torch
         >>> inputs, targets = torch.randn(100, 4), torch.arange(100)
         >>> [part.shape for part in first_samples((inputs, targets), collated=True)]
         [torch.Size([16, 4]), torch.Size([16])]
@@ -51,41 +46,16 @@ def first_samples(data: Any, *, collated: bool) -> Any | None:
 def _of_loader(loader: DataLoader) -> list[Any] | None:
     if loader.batch_size is None or not isinstance(loader.sampler, RandomSampler | SequentialSampler):
         return None  # what its indices are is not known
-    return _batch(loader.dataset, _with_own_state(loader.collate_fn), min(_COUNT, loader.batch_size))
+    return _batch(loader.dataset, with_own_state(loader.collate_fn), min(_COUNT, loader.batch_size))
 
 
 def _batch(samples: Any, collate: Any, count: int) -> list[Any] | None:
     if isinstance(samples, IterableDataset) or not hasattr(samples, "__len__") or not len(samples):
         return None
-    own = _with_own_state(samples)
+    own = with_own_state(samples)
     return [collate([own[row] for row in range(min(count, len(own)))])]
 
 
 def _only(samples: list[Any]) -> Any:
     (sample,) = samples
     return sample
-
-
-def _with_own_state(value: Any) -> Any:
-    """A copy with random generators and attributes of its own, also in the data sets and transforms that it holds.
-
-    Tensors and other contents are shared. So an augmentation draws what it would have drawn, and a file that a data set
-    opens when it is first read is not handed to worker processes.
-    """
-    if isinstance(value, torch.Generator):
-        return value.clone_state()
-    if isinstance(value, _GENERATORS):
-        return copy.deepcopy(value)
-    if inspect.ismethod(value):
-        return types.MethodType(value.__func__, _with_own_state(value.__self__))
-    if type(value) in (list, tuple) and len(value) <= _FEW_PARTS:
-        return type(value)(map(_with_own_state, value))
-    if isinstance(value, Dataset) or (callable(value) and hasattr(value, "__dict__") and not _is_code(value)):
-        own = copy.copy(value)
-        vars(own).update({name: _with_own_state(part) for name, part in vars(value).items()})
-        return own
-    return value
-
-
-def _is_code(value: Any) -> bool:
-    return inspect.isroutine(value) or isinstance(value, type)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,10 @@ class Study:
         criterion: ``criterion(outputs, targets)``, see :class:`landscope.EmpiricalRisk`.
         data: The training data: ``(inputs, targets)``, a Dataset, or a DataLoader.
         losses: ``losses(model, batch)`` in place of a criterion: per-sample losses, or ``(sum, count)``.
+        loss_options: ``count``, ``seed`` and ``mode`` of :meth:`landscope.EmpiricalRisk.from_closure`, as a mapping.
         evaluate: ``evaluate(model)`` gives any of train_loss, train_error, test_loss, test_error and margin, as a
             mapping. It is called for every saved whole model. Without it errors are not measured.
-        train_on: Trains on from the end of the window, for the controls that need it; see
-            :class:`landscope.study.TrainOn`.
+        train_on: Trains on from the end of the window, for some controls; see :class:`landscope.study.TrainOn`.
         **settings: Settings of the analysis, see :class:`landscope.study.StudySettings`: ``window``, ``fresh``,
             ``fit_modes``, ``n_nulls``, ``batch_size``, ``steps_per_epoch``, ``seed`` and others. They may change until
             the first result is saved.
@@ -91,11 +91,13 @@ class Study:
         losses: Callable[[nn.Module, Any], Any] | None = None,
         evaluate: Evaluate | None = None,
         train_on: TrainOn | None = None,
+        loss_options: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
-        if model is None and any(part is not None for part in (criterion, data, losses, evaluate, train_on)):
+        parts = criterion, losses, data, evaluate, train_on
+        if model is None and any(part is not None for part in parts):
             raise InputError(expected="a model with its loss and data", got="no model", hint="Pass the model second.")
-        self._subject = None if model is None else Subject(model, criterion, losses, data, evaluate, train_on)
+        self._subject = None if model is None else Subject(model, *parts, {} if loss_options is None else loss_options)
         if self._subject is None:
             StudyFolder.open(path)  # a new study needs a model
         self.folder = StudyFolder.create(path, settings) if self._subject or settings else StudyFolder.open(path)
@@ -107,8 +109,7 @@ class Study:
         self._read, self._read_at = Analysis(self.folder, self._subject), self._moment()
 
     def _moment(self) -> tuple[int, bool] | None:
-        recorder = self._recorder
-        return None if recorder is None else (recorder.step, recorder.is_recording)
+        return None if self._recorder is None else (self._recorder.step, self._recorder.is_recording)
 
     @property
     def _analysis(self) -> Analysis:
@@ -182,9 +183,8 @@ class Study:
         self._check_no_results()
         space = ParameterSpace.of(subject.model, select)
         subject.check_loss(space, batch_norm=self.folder.settings.batch_norm)
-        ends = [
-            span[1] for span in (self.folder.settings.window, self.folder.settings.fresh) if isinstance(span, tuple)
-        ]
+        spans = self.folder.settings.window, self.folder.settings.fresh
+        ends = [span[1] for span in spans if isinstance(span, tuple)]
         self._recorder = StudyRecorder(
             self.folder, subject.model, optimizer, space, every=every, first_step=first_step,
             resume=first_step is not None, checkpoints=checkpoints, always=tuple(ends), data=subject.data_fingerprint,

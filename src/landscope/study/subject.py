@@ -21,9 +21,10 @@ from landscope.errors import InputError, NondeterministicLossError
 from landscope.parameters import ParameterSpace
 from landscope.risk import EmpiricalRisk
 from landscope.risk.checks import UnusedWeightsError, described
+from landscope.risk.own_copy import OwnCopies
+from landscope.seeded import seeded
 from landscope.study.checkpoints import fresh_copy
 from landscope.study.first_samples import first_samples
-from landscope.study.seeded import seeded
 
 __all__ = ["Evaluate", "Subject", "TrainOn", "is_pair_of_tensors"]
 
@@ -63,6 +64,8 @@ class Subject:
         data: The training data that the landscape is measured on.
         evaluate: Gives errors and losses of a model; None where they are not wanted.
         train_on: Trains on from the end of the window; None where that is not offered.
+        loss_options: How the loss is evaluated: arguments of :class:`landscope.EmpiricalRisk`, ``count`` and
+            ``cache_bytes``, or, with ``losses``, of its ``from_closure``: ``count``, ``seed`` and ``mode``.
     """
 
     model: nn.Module
@@ -71,6 +74,7 @@ class Subject:
     data: Any
     evaluate: Evaluate | None = None
     train_on: TrainOn | None = None
+    loss_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, nn.Module):
@@ -109,6 +113,7 @@ class Subject:
                 got=f"{len(self.data[0])} inputs and {len(self.data[1])} targets",
                 hint="Pass (inputs, targets) with one target for each input.",
             )
+        _check_options(self.loss_options, _CLOSURE_OPTIONS if self.criterion is None else _CRITERION_OPTIONS)
         if isinstance(self.data, Iterator):  # it could be read only once
             self.data = list(self.data)
 
@@ -153,6 +158,8 @@ class Subject:
 
     def risk(self, model: nn.Module, space: ParameterSpace, *, batch_norm: BatchNorm = "kept") -> EmpiricalRisk:
         """The loss landscape of a model over some of its weights."""
+        # A loss that holds the model of the study, as a penalty on its weights does, looks at this one.
+        own = OwnCopies(self.model, model, space.names) if model is not self.model else lambda function: function
         with seeded(0):  # a loader that draws its order draws the same one every time
             if self.losses is not None:
                 if batch_norm != "kept":
@@ -162,9 +169,16 @@ class Subject:
                         hint="Pass a criterion in place of losses=, or leave batch_norm out.",
                     )
                 data = [self.data] if is_pair_of_tensors(self.data) else _in_order(self.data)
-                return EmpiricalRisk.from_closure(model, self.losses, data, space=space)
+                return EmpiricalRisk.from_closure(model, own(self.losses), data, space=space, **self.loss_options)
             assert self.criterion is not None  # noqa: S101 - checked when the subject was made
-            return EmpiricalRisk(model, self.criterion, _in_order(self.data), space=space, batch_norm=batch_norm)
+            return EmpiricalRisk(
+                model,
+                own(self.criterion),
+                _in_order(self.data),
+                space=space,
+                batch_norm=batch_norm,
+                **self.loss_options,
+            )
 
     def check_loss(self, space: ParameterSpace, *, batch_norm: BatchNorm = "kept") -> None:
         """Raise if the loss of some first samples cannot be evaluated; a training that follows stays the same.
@@ -218,6 +232,18 @@ class Subject:
                 hint="For example return {'train_loss': 0.1, 'test_error': 0.02}.",
             )
         return {name: _number(name, found.get(name, math.nan)) for name in MEASURES}
+
+
+_CRITERION_OPTIONS, _CLOSURE_OPTIONS = ("count", "cache_bytes"), ("count", "seed", "mode")
+
+
+def _check_options(options: Any, known: tuple[str, ...]) -> None:
+    if not isinstance(options, Mapping) or not set(options) <= set(known):
+        raise InputError(
+            expected=f"loss_options with any of {', '.join(known)}",
+            got=", ".join(map(str, options)) if isinstance(options, Mapping) else type(options).__name__,
+            hint="seed and mode belong to losses=f. For example loss_options={'count': lambda batch: len(batch[0])}.",
+        )
 
 
 def _number(name: str, value: Any) -> float:

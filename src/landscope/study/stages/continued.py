@@ -28,11 +28,11 @@ from landscope.parameters import ParameterSpace
 from landscope.recorder import TrajectoryRecorder
 from landscope.results import Result
 from landscope.risk import EmpiricalRisk
+from landscope.seeded import seeded
 from landscope.study import saved
 from landscope.study.analysis import Analysis, check_constant_rate
 from landscope.study.parts import NEEDS, Part
 from landscope.study.saved import Saved
-from landscope.study.seeded import seeded
 from landscope.study.training_facts import TrainingFacts, check_heavy_ball, facts_of
 from landscope.threads import one_thread
 from landscope.trajectory import Trajectory

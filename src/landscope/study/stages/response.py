@@ -16,12 +16,12 @@ from landscope.noise.springs import spring_ranks
 from landscope.parameters import ParameterSpace
 from landscope.protocols import ProgressCallback
 from landscope.recorder import shared_rate
+from landscope.seeded import seeded
 from landscope.step_size import was_skipped
 from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.checkpoints import fresh_copy
 from landscope.study.parts import Part
-from landscope.study.seeded import seeded
 from landscope.study.subject import set_weights
 from landscope.study.training_facts import TrainingFacts, facts_of
 

@@ -1,0 +1,164 @@
+"""What a risk is made of: its own copy of the model, the criterion, and the data, counted and checked."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from landscope.parameters import ParameterSpace
+from landscope.risk import checks
+from landscope.risk.additivity import check_additive
+from landscope.risk.batch_norm import ReestimatedLosses
+from landscope.risk.conditions import Conditions
+from landscope.risk.data import Block, cut_blocks, read_batches, read_data, rows_at_once
+from landscope.risk.evaluation import ClosureLosses, WholeLosses, whole_evaluation
+from landscope.risk.graphs import GraphWhereNeeded
+from landscope.risk.losses import SampleLosses, Unreduced, is_plain_cross_entropy, sample_losses_of
+from landscope.risk.own_copy import OwnCopies
+from landscope.risk.samples import Counted, n_targets, unwrapped, with_counts
+
+__all__ = ["PreparedData", "own_model", "prepared_closure", "prepared_data"]
+
+_NORM_ROWS = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedData:
+    """A criterion and its data, ready to evaluate.
+
+    Args:
+        sample_losses: The criterion.
+        pairs: Inputs and targets.
+        largest_batch: Largest number of samples in a batch of the user.
+        uses_weights: Whether the criterion uses the selected weights itself, apart from the outputs of the model.
+    """
+
+    sample_losses: SampleLosses
+    pairs: list[Block]
+    largest_batch: int
+    uses_weights: bool
+
+    @property
+    def n_samples(self) -> int | None:
+        """Number of samples; None if it is not known."""
+        counts = [n_targets(targets) for _, targets in self.pairs]
+        return None if None in counts else sum(filter(None, counts)) or None
+
+    @property
+    def can_trace(self) -> bool:
+        """Whether the outputs of the model give the loss, and the samples of each block are counted."""
+        return not self.uses_weights and self.n_samples is not None
+
+    def reestimated(self, own: nn.Module) -> ReestimatedLosses:
+        """The losses with re-estimated statistics of batch normalisation."""
+        blocks = cut_blocks(self.pairs, rows_at_once(self.pairs, _NORM_ROWS), even=True)
+        return ReestimatedLosses(own, self.sample_losses, blocks)
+
+    def whole(self, own: nn.Module) -> ClosureLosses:
+        """The losses by evaluation of the whole model; its outputs alone may not give them."""
+        blocks = cut_blocks(self.pairs, rows_at_once(self.pairs, self.largest_batch))
+        if self.uses_weights:
+            return ClosureLosses(own, whole_evaluation(self.sample_losses), blocks)
+        return WholeLosses(own, self.sample_losses, blocks)
+
+
+def own_model(model: nn.Module) -> nn.Module:
+    """A copy of a model in eval mode; its embeddings have dense gradients, because sparse ones are no vectors."""
+    own = copy.deepcopy(model).eval().requires_grad_(False)
+    for module in own.modules():
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+            module.sparse = False
+    return own
+
+
+def prepared_data(
+    model: nn.Module,
+    own: nn.Module,
+    space: ParameterSpace,
+    criterion: Callable[..., Any],
+    data: Any,
+    count: Callable[[Any], Any] | None,
+) -> PreparedData:
+    """Read the data and copy the criterion; check both with the model.
+
+    Args:
+        model: The model of the user.
+        own: Its copy.
+        space: The selected parameters.
+        criterion: The criterion of the user.
+        data: The data of the user.
+        count: ``count(batch)`` of the user.
+    """
+    w0 = space.flatten(own)
+    pairs, largest = read_data(data, w0.device, count)
+    copies = OwnCopies(model, own, space.names)
+    sample_losses = sample_losses_of(copies(criterion) if callable(criterion) else criterion)
+    if isinstance(sample_losses, Unreduced):
+        pairs = with_counts(pairs)
+    else:  # a loss of torch counts its targets itself
+        pairs = [(inputs, unwrapped(targets)) for inputs, targets in pairs]
+    checks.check_inputs(own, pairs[0][0])
+    if is_plain_cross_entropy(criterion):
+        checks.check_labels(own, pairs)
+    checks.check_criterion(own, sample_losses, pairs[0])
+    if isinstance(sample_losses, Unreduced):
+        pairs = _with_resolved_counts(own, sample_losses, pairs)
+        check_additive(own, sample_losses, pairs, w0.dtype)
+    uses_weights = copies.uses_model and checks.uses_weights(own, space, w0, sample_losses, pairs[0])
+    return PreparedData(sample_losses, pairs, largest, uses_weights)
+
+
+def prepared_closure(
+    model: nn.Module,
+    own: nn.Module,
+    space: ParameterSpace,
+    batch_losses: Callable[[nn.Module, Any], Any],
+    data: Any,
+    *,
+    count: Callable[[Any], Any] | None,
+    conditions: Conditions,
+) -> ClosureLosses:
+    """Read the data and copy the function; check both with the model.
+
+    Args:
+        model: The model of the user.
+        own: Its copy.
+        space: The selected parameters.
+        batch_losses: The function of the user.
+        data: The data of the user.
+        count: ``count(batch)`` of the user.
+        conditions: Mode and random numbers.
+    """
+    conditions.prepare(own)
+    batches = read_batches(data)
+    own_losses = OwnCopies(model, own, space.names)(batch_losses)
+    blocks = ClosureLosses(own, own_losses, batches, count=count, conditions=conditions)
+    hint = "Check the function and the batches, or the shape and the dtype of the inputs."
+    with checks.explained(f"losses=f with f(model, batch) for a batch {checks.described(batches[0])}", hint):
+        checks.check_losses(blocks, space, space.flatten(own))
+    return blocks
+
+
+@torch.no_grad()
+def _with_resolved_counts(model: nn.Module, sample_losses: SampleLosses, pairs: list[Block]) -> list[Block]:
+    """Batches that do not say how many samples they have, with the number of their targets or losses.
+
+    Raises:
+        InputError: If the criterion returns one number for such a batch.
+    """
+    found = []
+    for inputs, targets in pairs:
+        if n_targets(targets) is None:
+            with torch.random.fork_rng(devices=[]):
+                losses, weight = GraphWhereNeeded(sample_losses)(checks.outputs_of(model, inputs), targets)
+            count = len(losses) if len(losses) == float(weight) else None
+            plain = unwrapped(targets)
+            found.append((inputs, plain if isinstance(plain, Tensor) else Counted(plain, count, is_whole=True)))
+        else:
+            found.append((inputs, targets))
+    return found
