@@ -25,7 +25,11 @@ __all__ = [
     "moved",
     "read_data",
     "read_batches",
+    "rows_at_once",
 ]
+
+_INPUT_ELEMENTS = 2**21
+"""Number of elements in the inputs of one evaluation of a whole model."""
 
 OTHER_BATCHES = (
     "for other batches pass losses=f to ls.Study, or call EmpiricalRisk.from_closure(model, f, data); f(model, batch) "
@@ -228,3 +232,10 @@ def are_classes(targets: Any) -> bool:
     return (
         isinstance(targets, Tensor) and targets.ndim == 1 and targets.dtype == torch.int64 and int(targets.min()) >= 0
     )
+
+
+def rows_at_once(pairs: list[Block], most: int) -> int:
+    """Number of samples in one evaluation of the whole model."""
+    inputs = pairs[0][0]
+    each = inputs[0].numel() if isinstance(inputs, Tensor) and inputs.ndim and len(inputs) else 1
+    return max(1, min(most, _INPUT_ELEMENTS // max(1, each)))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, get_args
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from landscope._checks import (
@@ -23,15 +23,25 @@ from landscope._names import BatchNorm
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.plain_lines import PlainBatchLines, PlainLines
-from landscope.protocols import BatchLines, Lines
+from landscope.protocols import BatchLines, Lines, ProgressCallback, silent
 from landscope.risk import checks, derivatives
 from landscope.risk.batch_norm import ReestimatedLosses, running_norms, warn_of_other_statistics
-from landscope.risk.data import Block, are_classes, cut_blocks, cut_blocks_by_label, read_batches, read_data
+from landscope.risk.data import (
+    Block,
+    are_classes,
+    cut_blocks,
+    cut_blocks_by_label,
+    read_batches,
+    read_data,
+    rows_at_once,
+)
+from landscope.risk.derivative_methods import HasDerivatives
 from landscope.risk.evaluation import BlockLosses, BlockOutputs, ClosureLosses, TracedLosses, WholeLosses
 from landscope.risk.fisher import FisherInformation
 from landscope.risk.kronecker import LayerFactors, kronecker_factors
 from landscope.risk.lines import TracedLines
 from landscope.risk.losses import SampleLosses, is_plain_cross_entropy, sample_losses_of
+from landscope.risk.metrics import HasModel
 from landscope.risk.minibatches import MinibatchRisk, partition
 from landscope.risk.tracing import SplitModel, largest_tensor, split_model
 
@@ -39,12 +49,11 @@ __all__ = ["EmpiricalRisk"]
 
 _BLOCK_ELEMENTS = 2**19
 """Number of elements in the prefix outputs of a block: about 2 MB in float32, near a second-level cache."""
-_INPUT_ELEMENTS = 2**21
 _PROBE_ROWS = 64
 _NORM_ROWS = 1024
 
 
-class EmpiricalRisk:
+class EmpiricalRisk(HasDerivatives, HasModel):
     r"""The loss of a network on a data set, as a landscape over its selected weights.
 
     .. math:: L(w) = \frac1M \sum_{k=1}^M d(Y_k(w), Z_k)
@@ -111,10 +120,10 @@ class EmpiricalRisk:
         checks.check_criterion(self._model, sample_losses, pairs[0])
         checks.check_mean(self._model, sample_losses, pairs)
         if self._batch_norm == "re-estimated":
-            blocks = cut_blocks(pairs, _rows_at_once(pairs, _NORM_ROWS), even=True)
+            blocks = cut_blocks(pairs, rows_at_once(pairs, _NORM_ROWS), even=True)
             self._blocks: BlockLosses = ReestimatedLosses(self._model, sample_losses, blocks)
         else:
-            blocks = cut_blocks(pairs, _rows_at_once(pairs, largest_batch))
+            blocks = cut_blocks(pairs, rows_at_once(pairs, largest_batch))
             self._blocks = self._traced(pairs, sample_losses) or WholeLosses(self._model, sample_losses, blocks)
         checks.check_losses(self._blocks, self.space, self.w0)
 
@@ -251,10 +260,11 @@ class EmpiricalRisk:
     def _checked(self, name: str, w: Tensor) -> Tensor:
         return check_vector(name, w, dim=self.space.dim, device=self._device, dtype=self._dtype)
 
-    def _losses(self, w: Tensor) -> Iterator[tuple[Tensor, Tensor | float]]:
+    def _losses(self, w: Tensor, progress: ProgressCallback = silent) -> Iterator[tuple[Tensor, Tensor | float]]:
         parameters = self.space.unflatten(w)
         for block in range(self._blocks.n_blocks):
             yield self._blocks.losses(parameters, block)
+            progress(block + 1, self._blocks.n_blocks)
 
     def _risk(self, w: Tensor) -> Tensor:
         total, weight = torch.zeros((), dtype=torch.float64, device=device_with_float64(self._device)), 0.0
@@ -264,16 +274,20 @@ class EmpiricalRisk:
         return total / weight
 
     @torch.no_grad()
-    def sample_losses(self, w: Float[Tensor, " N"]) -> Float[Tensor, " M"]:
+    def sample_losses(self, w: Float[Tensor, " N"], *, progress: ProgressCallback = silent) -> Float[Tensor, " M"]:
         """The loss of every sample at ``w``, in float64, in the order of the data.
+
+        Args:
+            w: Selected weights.
+            progress: Callback for the number of completed blocks of data.
 
         Raises:
             InputError: If the criterion or closure returns only sums over samples.
         """
-        return self._sample_losses(self._checked("w", w))
+        return self._sample_losses(self._checked("w", w), progress)
 
-    def _sample_losses(self, w: Tensor) -> Tensor:
-        parts = list(self._losses(w))
+    def _sample_losses(self, w: Tensor, progress: ProgressCallback = silent) -> Tensor:
+        parts = list(self._losses(w, progress))
         count = sum(len(losses) for losses, _ in parts)
         if any(len(losses) != float(weight) for losses, weight in parts) or count != (self._n_samples or count):
             raise InputError(
@@ -283,15 +297,6 @@ class EmpiricalRisk:
                 "none: call EmpiricalRisk.from_closure with a function that gives one loss for each text.",
             )
         return self._blocks.in_data_order(torch.cat([for_float64(losses).double() for losses, _ in parts]))
-
-    def gradient(self, w: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
-        """The gradient of the risk at ``w``, summed over blocks in float64, in the dtype of the model."""
-        return derivatives.gradient(self._blocks, self.space, self._checked("w", w))
-
-    def hessian_vector_product(self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
-        r"""The product :math:`\nabla^2 L(w)\, v`, as the derivative of the gradient along v."""
-        w, vector = self._checked("w", w), self._checked("vector", vector)
-        return derivatives.hessian_vector_product(self._blocks, self.space, w, vector)
 
     def minibatches(self, batch_size: int, *, seed: int | None = None) -> MinibatchRisk:
         """The risk as an ensemble of minibatch losses (paper, Eq. 3).
@@ -312,30 +317,6 @@ class EmpiricalRisk:
         n_samples = len(self.sample_losses(self.w0))
         batches = partition(n_samples, batch_size, seed)
         return MinibatchRisk(self, batches, n_left_out=n_samples - batches.numel())
-
-    def mean_gradient(self, w: Float[Tensor, " N"], rows: Int[Tensor, " B"]) -> Float[Tensor, " N"]:
-        """The gradient at ``w`` of the mean loss of some samples, by their indices in the data."""
-        return derivatives.mean_gradient(self._blocks, self.space, self._checked("w", w), rows)
-
-    def mean_hessian_vector_product(self, w: Tensor, rows: Int[Tensor, " B"], vector: Tensor) -> Tensor:
-        """The Hessian at ``w[N]`` of the mean loss of some samples, times ``vector[N]``."""
-        w, vector = self._checked("w", w), self._checked("vector", vector)
-        return derivatives.mean_hessian_vector_product(self._blocks, self.space, w, rows, vector)
-
-    def weighted_gradient(self, w: Float[Tensor, " N"], weights: Float[Tensor, " M"]) -> Float[Tensor, " N"]:
-        r"""The gradient :math:`\sum_k c_k \nabla d_k(w)` of a weighted sum of the losses of all samples.
-
-        Args:
-            w: Selected weights.
-            weights: Weights c_k, in the order of the data.
-
-        Returns:
-            The gradient in the dtype of the model.
-
-        Raises:
-            InputError: If the weights or the losses are not one for each sample.
-        """
-        return derivatives.weighted_gradient(self._blocks, self.space, self._checked("w", w), weights)
 
     def fisher_information(self) -> FisherInformation:
         """The Fisher information of the outputs about the selected weights, for elastic weight consolidation.
@@ -391,10 +372,3 @@ class EmpiricalRisk:
         return TracedLines(
             losses, self.space, w0, directions, class_major=class_major, cache_bytes=self._cache_bytes // 2
         )
-
-
-def _rows_at_once(pairs: list[Block], most: int) -> int:
-    """Number of samples in one evaluation of the whole model."""
-    inputs = pairs[0][0]
-    each = inputs[0].numel() if isinstance(inputs, Tensor) and inputs.ndim and len(inputs) else 1
-    return max(1, min(most, _INPUT_ELEMENTS // max(1, each)))
