@@ -152,6 +152,8 @@ class TimeBlocks:
         """The number of blocks that see enough of the variance, and the share that they see."""
         fitted = self._weights != 0
         seen = 0.0
+        if bool(times[fitted].isnan().any()):
+            return None, math.nan
         for count in _BLOCKS:
             share = blocks_share(times[fitted], self._statistics.n_steps / count, count)
             weight = self._weights[fitted].square() * times[fitted]
@@ -191,6 +193,8 @@ def reasons(found: dict[str, TimeInterval]) -> str:
 
 
 def _memory_reason(seen: float, what: str) -> str:
+    if math.isnan(seen):
+        return "the rows lie at uneven distances in time"
     return f"blocks of time see {seen:.0%} of its variance, as {what} along the directions relaxes too slowly for them"
 
 

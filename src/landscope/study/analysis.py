@@ -30,6 +30,7 @@ from landscope.study.training_facts import TrainingFacts, training_facts
 from landscope.study.windows import Windows, choose_windows
 from landscope.training_history import TrainingHistory
 from landscope.trajectory import Trajectory, open_trajectory
+from landscope.trajectory.spacing import unevenness
 
 __all__ = ["Analysis"]
 
@@ -153,7 +154,7 @@ class Analysis:
 
     @functools.cached_property
     def risk(self) -> EmpiricalRisk:
-        """The loss landscape of the recorded weights at w0, the end of the window, with the whole model of that step.
+        """The loss landscape of the recorded weights at w0, with the whole model there.
 
         Raises:
             StorageError: If the saved model is not the one that was recorded, or the loss at w0 is not the one that
@@ -250,7 +251,8 @@ class Analysis:
         gaps = self.window.steps.diff()
         low, high = (int(gaps.min()), int(gaps.max())) if len(gaps) else (1, 1)
         uneven = (
-            f"the rows of the window are {low} to {high} steps apart: D and tau mix steps of different length"
+            f"the rows of the window are {low} to {high} steps apart: D and tau "
+            + ("are not measured" if unevenness(self.window.steps) else "mix steps of different length")
             if low != high
             else ""
         )
@@ -328,6 +330,8 @@ class Analysis:
             return self.steps_per_epoch is None
         if need == "checkpoints":
             return len(self.checkpoints.steps()) < _MIN_CHECKPOINTS
+        if need == "even_rows":
+            return bool(unevenness(self.window.steps))
         if need == "learning_rate":
             return math.isnan(self.learning_rate)
         if need == "history":
