@@ -18,6 +18,7 @@ from landscope.protocols import Ensemble, ProgressCallback, silent
 from landscope.results import Result
 from landscope.risk import EmpiricalRisk
 from landscope.study import saved
+from landscope.study.centre import centre_caveat, model_at_centre
 from landscope.study.checkpoints import Checkpoints
 from landscope.study.folder import StudyFolder
 from landscope.study.loss_at_w0 import check_loss
@@ -160,8 +161,8 @@ class Analysis:
             StorageError: If the saved model is not the one that was recorded, or the loss at w0 is not the one that
                 saved results have.
         """
-        risk = self.risk_at(self.windows.step)
-        if not torch.equal(risk.w0.cpu(), self.window.row(-1).to(risk.w0.dtype).cpu()):
+        risk = self.subject.risk(model_at_centre(self), self.space, batch_norm=self.settings.batch_norm)
+        if self.settings.w0 == "last" and not torch.equal(risk.w0.cpu(), self.window.row(-1).to(risk.w0.dtype).cpu()):
             raise StorageError(
                 expected=f"the last recorded weights of the window in {self.checkpoints.file(self.windows.step)}",
                 got="other weights",
@@ -256,7 +257,7 @@ class Analysis:
             if low != high
             else ""
         )
-        return [caveat for caveat in (self.rate_caveat, uneven) if caveat]
+        return [caveat for caveat in (self.rate_caveat, uneven, centre_caveat(self.settings.w0)) if caveat]
 
     @functools.cached_property
     def ensemble(self) -> Ensemble:

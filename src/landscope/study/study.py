@@ -19,6 +19,7 @@ from landscope.progress import Reporter, StageCallback, reporter_of
 from landscope.risk import EmpiricalRisk
 from landscope.study import saved
 from landscope.study.analysis import Analysis
+from landscope.study.centre import keep_centre, named_centre
 from landscope.study.claim_table import ClaimTable
 from landscope.study.claims import judgements_of, measurements_of
 from landscope.study.data_facts import keep_facts
@@ -57,7 +58,7 @@ class Study:
         train_on: Trains on from the end of the window, for the controls that need it; see
             :class:`landscope.study.TrainOn`.
         **settings: Settings of the analysis, see :class:`landscope.study.StudySettings`: ``window``, ``fresh``,
-            ``fit_modes``, ``n_nulls``, ``batch_size``, ``steps_per_epoch``, ``seed`` and others. They may
+            ``w0``, ``fit_modes``, ``n_nulls``, ``batch_size``, ``steps_per_epoch``, ``seed`` and others. They may
             change until the first result is saved.
 
     Raises:
@@ -99,7 +100,9 @@ class Study:
         self._subject = None if model is None else Subject(model, criterion, losses, data, evaluate, train_on)
         if self._subject is None:
             StudyFolder.open(path)  # a new study needs a model
+        centre = named_centre(settings, self._subject)
         self.folder = StudyFolder.create(path, settings) if self._subject or settings else StudyFolder.open(path)
+        keep_centre(self.folder, centre)
         self._recorder: StudyRecorder | None = None
         self._begin()
 
