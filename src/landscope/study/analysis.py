@@ -31,7 +31,7 @@ from landscope.study.training_facts import TrainingFacts, training_facts
 from landscope.study.windows import Windows, choose_windows
 from landscope.training_history import TrainingHistory
 from landscope.trajectory import Trajectory, open_trajectory
-from landscope.trajectory.spacing import unevenness
+from landscope.trajectory.spacing import spacing_caveat, unevenness
 
 __all__ = ["Analysis"]
 
@@ -249,15 +249,8 @@ class Analysis:
     @property
     def caveats(self) -> list[str]:
         """What to know of the recording before reading the numbers that it gave."""
-        gaps = self.window.steps.diff()
-        low, high = (int(gaps.min()), int(gaps.max())) if len(gaps) else (1, 1)
-        uneven = (
-            f"the rows of the window are {low} to {high} steps apart: D and tau "
-            + ("are not measured" if unevenness(self.window.steps) else "mix steps of different length")
-            if low != high
-            else ""
-        )
-        return [caveat for caveat in (self.rate_caveat, uneven, centre_caveat(self.settings.w0)) if caveat]
+        found = (self.rate_caveat, spacing_caveat(self.window.steps), centre_caveat(self.settings.w0))
+        return [caveat for caveat in found if caveat]
 
     @functools.cached_property
     def ensemble(self) -> Ensemble:

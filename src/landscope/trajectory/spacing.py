@@ -8,7 +8,7 @@ from torch import Tensor
 from landscope.errors import InputError
 from landscope.trajectory.trajectory import Trajectory
 
-__all__ = ["check_even_rows", "unevenness"]
+__all__ = ["check_even_rows", "spacing_caveat", "unevenness"]
 
 _TOLERANCE = 0.1
 """Mean distance of the gaps from their median, over the median. A gap of g steps among gaps of one changes D, for white
@@ -32,6 +32,21 @@ def unevenness(steps: Int[Tensor, " T"]) -> str:
     median = float(gaps.median())
     away = float((gaps - median).abs().mean()) / median
     return f"{int(gaps.min())} to {int(gaps.max())} steps apart" if away > _TOLERANCE else ""
+
+
+def spacing_caveat(steps: Int[Tensor, " T"]) -> str:
+    """What to know of D and tau from rows that are not one step apart; empty where they are.
+
+    Args:
+        steps: Optimiser step of each row.
+    """
+    gaps = steps.diff()
+    low, high = (int(gaps.min()), int(gaps.max())) if len(gaps) else (1, 1)
+    if low == high:
+        apart = f"the rows of the window are {low} steps apart: D and tau are those of changes over {low} steps"
+        return apart if low > 1 else ""
+    apart = f"the rows of the window are {low} to {high} steps apart: D and tau "
+    return apart + ("are not measured" if unevenness(steps) else "mix steps of different length")
 
 
 def check_even_rows(trajectory: Trajectory, what: str) -> None:
