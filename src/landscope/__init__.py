@@ -23,6 +23,7 @@ _HOMES = {
     "ProximalSteps": "penalties.proximal",
     "principal_modes": "directions.principal",
     "flatness": "landscape.flatness",
+    "loss_plane": "landscape.plane",
     "loss_profiles": "landscape.profile",
     "variance_flatness": "law.exponents",
     "save": "storage.archive",
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from landscope import directions, landscape, law, memory, noise, penalties, plots, surrogates, synthetic
     from landscope.directions.principal import principal_modes
     from landscope.landscape.flatness import flatness
+    from landscope.landscape.plane import loss_plane
     from landscope.landscape.profile import loss_profiles
     from landscope.law.exponents import variance_flatness
     from landscope.memory.task_memory import TaskMemory

@@ -5,6 +5,7 @@ import shutil
 import sys
 
 import pytest
+import torch
 
 import small_study as small
 from landscope.cli import main
@@ -150,3 +151,23 @@ def test_a_study_elsewhere_and_a_study_without_its_maker(folder, landscope, tmp_
     code, _, err = landscope("analyse", folder)
     assert code == 1
     assert "--study module:function" in err
+
+
+def test_checkpoints_are_taken_and_what_they_offer_is_said(folder, capsys):
+    shutil.rmtree(folder)
+    files = folder.parent / "files"
+    files.mkdir()
+    for step in (4, 8, 16):
+        torch.save({"state_dict": small.network().state_dict(), "global_step": step}, files / f"epoch={step}.ckpt")
+    words = ["import", str(folder), str(files), "--study", "my_study:make_study"]
+    with pytest.raises(SystemExit) as exit_:
+        main([*words, "--select", "0.*", "--json"])
+    assert exit_.value.code == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["steps"] == [4, 8, 16]
+    assert found["offers"][0] == "3 checkpoints: steps 4 to 16, 4 to 8 steps apart."
+    assert "Too few for modes and exponents: a window needs 21 rows" in found["offers"][-1]
+    with pytest.raises(SystemExit) as exit_:
+        main([*words[:2], str(files / "nowhere"), *words[3:]])
+    assert exit_.value.code == 1
+    assert "nowhere; got nothing" in capsys.readouterr().err

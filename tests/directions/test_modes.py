@@ -131,7 +131,7 @@ def test_a_trajectory_on_disk_gives_the_same_modes(tmp_path, count, dim, monkeyp
         return block
 
     monkeypatch.setattr(RowStore, "read", read)
-    monkeypatch.setattr("landscope.trajectory._BLOCK_BYTES", 2**14)
+    monkeypatch.setattr("landscope.trajectory.trajectory._BLOCK_BYTES", 2**14)
     found = ls.principal_modes(stored)
     assert torch.allclose(found.variance, ls.principal_modes(Trajectory.of(rows)).variance, rtol=1e-9, atol=1e-9)
     if count > dim:  # read a block at a time, never whole

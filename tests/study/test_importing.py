@@ -1,5 +1,8 @@
 """Recordings and checkpoints that exist already become studies."""
 
+import math
+import re
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -7,6 +10,7 @@ from safetensors.torch import save_file
 import landscope as ls
 import small_study as small
 from landscope.errors import InputError, StorageError
+from landscope.study.importing import what_rows_offer
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +121,9 @@ def test_checkpoints_become_rows(elsewhere, tmp_path, form):
     assert study._analysis.facts.every == 4
     study.analyse(progress=False)
     assert len(study.window) == 21
+    assert study.summary()["caveats"] == [
+        "the rows of the window are 4 steps apart: D and tau are those of changes over 4 steps"
+    ]
     assert torch.equal(study.risk(step=40).w0, states[40][small.SELECT].flatten())
 
 
@@ -142,3 +149,32 @@ def test_wrong_checkpoints_are_refused_and_leave_nothing(elsewhere, tmp_path, so
     assert study.saved_steps == []
     with pytest.raises(InputError, match="at least one checkpoint"):
         study.use_checkpoints({})
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        (range(1, 31), "Velocities, D and tau too"),
+        (range(0, 3000, 100), "D, tau and velocities are those of changes over 100 steps"),
+        ([number**2 for number in range(30)], "Not from these: velocities, D, tau"),
+        ([7], "Too few for modes"),
+    ],
+)
+def test_what_checkpoints_offer_depends_on_their_distances(steps, words):
+    assert words in what_rows_offer(torch.tensor(list(steps)))[-1]
+
+
+def test_checkpoints_far_apart_give_variances_and_flatness_alone(elsewhere, tmp_path):
+    """Every step for a while, then every hundredth: psi is measured, what needs velocities says why it is not."""
+    states = elsewhere[2]
+    study = begin(tmp_path / "s")
+    steps = [number**2 for number in range(1, 61)]
+    study.use_checkpoints([states[4 * number] for number in range(1, 61)], small.SELECT, steps=steps)
+    study.analyse(noise=True, progress=False)
+    law = ls.load(study.path / "exponents-in-sample.zarr.zip")
+    assert math.isfinite(law.psi)
+    assert math.isnan(law.psi_D)
+    for name in ("exponents-shuffled-1", "noise-velocity"):
+        assert re.search("rows at even|evenly spaced", study.not_measured[name]), study.not_measured
+    assert any("D and tau are not measured" in caveat for caveat in study.summary()["caveats"])
+    assert study.report().exists()

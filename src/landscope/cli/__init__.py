@@ -12,6 +12,7 @@ import pydantic
 from cyclopts import CycloptsError
 
 from landscope.cli import continual as continual
+from landscope.cli import importing as importing
 from landscope.cli import reproduction as reproduction
 from landscope.cli import studies as studies
 from landscope.cli import training as training

@@ -21,7 +21,10 @@ from landscope.errors import InputError, StorageError
 if TYPE_CHECKING:
     from landscope.study import Study
 
-__all__ = ["analyse", "claims", "controls", "dynamics", "flatness", "law", "modes", "noise", "report"]
+__all__ = [
+    "analyse", "claims", "controls", "dynamics", "flatness", "law", "made_study", "modes", "modules_of_this_folder",
+    "noise", "report",
+]  # fmt: skip
 
 Maker = Annotated[
     str | None,
@@ -35,7 +38,7 @@ _ARTEFACTS = {"modes": "modes.zarr.zip", "flatness": "flatness.zarr.zip", "law":
 
 
 @contextlib.contextmanager
-def _modules_of_this_folder() -> Generator[None]:
+def modules_of_this_folder() -> Generator[None]:
     """Let modules of the working folder be imported, as ``python -m`` does."""
     here = str(Path.cwd())
     sys.path.insert(0, here)
@@ -46,12 +49,12 @@ def _modules_of_this_folder() -> Generator[None]:
             sys.path.remove(here)
 
 
-def made_study(path: Path, maker: str) -> Study:
+def made_study(path: Path, maker: str, *, may_be_new: bool = False) -> Study:
     """The study that ``module:function`` makes.
 
     Raises:
         InputError: If there is no such function, or it makes something else.
-        StorageError: If the folder is not there, and the function takes no recording into it.
+        StorageError: If the folder is not there, the function takes no recording into it, and it may not be new.
     """
     from landscope.study import Study
     from landscope.study.recording import is_recorded
@@ -61,7 +64,7 @@ def made_study(path: Path, maker: str) -> Study:
     if not module or not function:
         raise InputError(expected="--study as module:function", got=repr(maker), hint=hint)
     was_there = path.exists()
-    with _modules_of_this_folder():
+    with modules_of_this_folder():
         try:
             make: Any = getattr(importlib.import_module(module), function, None)
         except ImportError as error:
@@ -75,7 +78,7 @@ def made_study(path: Path, maker: str) -> Study:
         raise InputError(
             expected=f"a study in {path}", got=f"one in {study.path}", hint="Let the function take the folder."
         )
-    if not (was_there or is_recorded(study.folder)):
+    if not (may_be_new or was_there or is_recorded(study.folder)):
         shutil.rmtree(path)  # the empty study that the function has just made
         raise StorageError(
             expected=f"a recorded training in {path}", got="no such folder",
@@ -88,7 +91,7 @@ def _do(path: Path, maker: str | None, as_json: bool, **stages: Any) -> None:
     """Make every missing result of a study, of some stages: see ``Study.analyse``."""
     hint_if_stopped(f"Finished parts are kept in {path}; give the same command to continue.")
     if maker is not None:
-        with _modules_of_this_folder():  # a loss or an evaluate may import when it is called
+        with modules_of_this_folder():  # a loss or an evaluate may import when it is called
             made_study(path, maker).analyse(**stages, progress=reporter_of(as_json))
         return
     from landscope.reproduction.experiment.run import ExperimentRun

@@ -12,6 +12,7 @@ from landscope.landscape.flatness import Flatness, flatness
 from landscope.landscape.invariant import InvariantFlatness, invariant_flatness
 from landscope.landscape.learning_coefficient import LearningCoefficient, learning_coefficient
 from landscope.landscape.loss_forms import LossForms, loss_forms
+from landscope.landscape.plane import LossPlane, loss_plane
 from landscope.landscape.preconditioned import Preconditioned, adam_preconditioner
 from landscope.landscape.profile import LossProfiles, ProfileFits, fit_profiles, loss_profiles
 from landscope.landscape.sharpness import BatchSharpness, batch_sharpness
@@ -22,6 +23,7 @@ __all__ = [
     "LossForms",
     "InvariantFlatness",
     "LearningCoefficient",
+    "LossPlane",
     "LossProfiles",
     "Preconditioned",
     "ProfileFits",
@@ -36,6 +38,7 @@ __all__ = [
     "learning_dimension",
     "learning_dimension_over_time",
     "loss_forms",
+    "loss_plane",
     "loss_profiles",
     "sharp_dimension",
     "sharp_dimension_is_bound",

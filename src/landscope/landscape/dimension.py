@@ -99,6 +99,7 @@ def flatness_until_flat(
     directions: Directions | Float[Tensor, "k N"],
     threshold: float,
     *,
+    ratio: float = math.e,
     rtol: float = 1e-3,
     patience: int = _PATIENCE,
     progress: ProgressCallback = silent,
@@ -113,6 +114,7 @@ def flatness_until_flat(
         w0: Centre of the lines.
         directions: Modes, in descending order of variance.
         threshold: Largest flatness of a sharp direction.
+        ratio: Factor of the loss at the crossings, see :func:`landscope.flatness`.
         rtol: Relative tolerance of the crossings.
         patience: Number of directions in a group.
         progress: Callback for the number of completed directions.
@@ -136,7 +138,7 @@ def flatness_until_flat(
     parts: list[Flatness] = []
     directions = rows_of(directions)
     for first in range(0, len(directions), patience):
-        parts.append(flatness(landscape, w0, directions[first : first + patience], rtol=rtol))
+        parts.append(flatness(landscape, w0, directions[first : first + patience], ratio, rtol))
         progress(min(first + patience, len(directions)), len(directions))
         if sharp_dimension(parts[-1], threshold) == 0:
             break

@@ -9,7 +9,6 @@ from torch import Tensor
 from landscope.landscape.flatness import Flatness
 from landscope.landscape.profile import LossProfiles, loss_profiles
 from landscope.protocols import LossLandscape
-from landscope.trajectory import Trajectory
 
 __all__ = ["drawn_profiles"]
 
@@ -18,9 +17,9 @@ _POINTS = 41
 
 
 def drawn_profiles(
-    landscape: LossLandscape, window: Trajectory, directions: Float[Tensor, "k N"], flatness: Flatness
+    landscape: LossLandscape, w0: Float[Tensor, " N"], directions: Float[Tensor, "k N"], flatness: Flatness
 ) -> tuple[LossProfiles, tuple[int, ...]]:
-    """Loss profiles about the last row of a window, slightly beyond both crossings, and the ranks of their modes.
+    """Loss profiles about w0, slightly beyond both crossings, and the ranks of their modes.
 
     The ranks are 10, 20, 50 and 100 where they have crossings, otherwise the first with crossings.
     """
@@ -30,4 +29,4 @@ def drawn_profiles(
     reach = torch.maximum(-flatness.left[rows], flatness.right[rows])
     reach = torch.where(torch.isnan(reach), flatness.max_displacement[rows] / 10, reach)
     steps = 1.2 * reach[:, None] * torch.linspace(-1, 1, _POINTS, dtype=torch.float64)
-    return loss_profiles(landscape, window.row(-1), directions[rows], steps), tuple(ranks)
+    return loss_profiles(landscape, w0, directions[rows], steps), tuple(ranks)

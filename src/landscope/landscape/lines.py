@@ -13,7 +13,7 @@ from landscope.errors import InputError, NonFiniteError
 from landscope.plain_lines import PlainLines
 from landscope.protocols import Lines, LossLandscape
 
-__all__ = ["CentredLines", "start_lines", "steps_for"]
+__all__ = ["CentredLines", "lines_of", "start_lines", "steps_for"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +54,12 @@ class CentredLines:
         return losses
 
 
+def lines_of(landscape: LossLandscape, w0: Tensor, directions: Tensor) -> Lines:
+    """The lines of a landscape by its own way, or by plain calls."""
+    own = getattr(landscape, "lines", None)
+    return PlainLines(landscape, w0, directions.to(w0.dtype)) if own is None else own(w0, directions)
+
+
 def start_lines(landscape: LossLandscape, w0: Tensor, directions: Tensor) -> CentredLines:
     """Check the start and the directions, and measure the loss at the start.
 
@@ -63,8 +69,7 @@ def start_lines(landscape: LossLandscape, w0: Tensor, directions: Tensor) -> Cen
     """
     check_landscape(landscape)
     w0, directions = check_start(w0, directions, same_dtype=False)
-    own = getattr(landscape, "lines", None)
-    lines = PlainLines(landscape, w0, directions.to(w0.dtype)) if own is None else own(w0, directions)
+    lines = lines_of(landscape, w0, directions)
     # L0 is evaluated along a line too, so that L and L0 are summed in the same order.
     loss = _loss_at_start(lines)
     if not math.isfinite(loss):

@@ -12,6 +12,7 @@ from landscope._checks import check_finite
 from landscope.directions.directions import Directions, rows_of
 from landscope.errors import InputError
 from landscope.landscape.lines import start_lines, steps_for
+from landscope.landscape.metrics import Metrics, metrics_at, metrics_of
 from landscope.protocols import LossLandscape, ProgressCallback
 from landscope.results import Result, stamp
 
@@ -19,18 +20,34 @@ __all__ = ["LossProfiles", "ProfileFits", "fit_profiles", "loss_profiles", "quad
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class LossProfiles(Result, kind="loss_profiles", dims=dict.fromkeys(("displacements", "loss"), ("direction", "point"))):
+class LossProfiles(
+    Result,
+    kind="loss_profiles",
+    dims={
+        **dict.fromkeys(("displacements", "loss"), ("direction", "point")),
+        "metric_values": ("metric", "direction", "point"),
+    },
+):
     """Losses along lines through one point.
 
     Args:
         displacements: Displacements delta theta, in units of the length of each direction, ``[k, S]``.
         loss: Losses L_i(delta theta), ``[k, S]``; infinite if the loss overflows.
         loss0: Loss L(w0).
+        metric_names: Names of the other quantities.
+        metric_values: The other quantities at the same points, ``[m, k, S]``.
     """
 
     displacements: Float[Tensor, "k S"]
     loss: Float[Tensor, "k S"]
     loss0: float
+    metric_names: tuple[str, ...] = ()
+    metric_values: Float[Tensor, "m rows points"] = dataclasses.field(default_factory=lambda: torch.empty(0, 0, 0))
+
+    @property
+    def metrics(self) -> dict[str, Float[Tensor, "k S"]]:
+        """The other quantities, by name."""
+        return dict(zip(self.metric_names, self.metric_values, strict=True))
 
 
 def loss_profiles(
@@ -39,6 +56,7 @@ def loss_profiles(
     directions: Directions | Float[Tensor, "k N"],
     displacements: Float[Tensor, "*k S"],
     *,
+    metrics: Metrics | None = None,
     progress: ProgressCallback | None = None,
 ) -> LossProfiles:
     r"""The loss along directions: :math:`L_i(\delta\theta) = L(w_0 + \delta\theta\, p_i)` (paper, Eq. 6).
@@ -48,6 +66,9 @@ def loss_profiles(
         w0: Centre of the lines.
         directions: Directions p_i; they are not normalised, and displacements are in units of their length.
         displacements: Displacements delta theta, ``[S]`` for all directions or ``[k, S]`` for each.
+        metrics: Other quantities to measure at the same points, by name: ``f(model) -> number`` for a risk of a model
+            (:meth:`landscope.EmpiricalRisk.metric`), ``f(w[N]) -> number`` for any other landscape. The accuracy on
+            some data is ``{"accuracy": lambda model: (model(x).argmax(1) == y).double().mean()}``.
         progress: Callback for the number of completed directions.
 
     Returns:
@@ -68,14 +89,21 @@ def loss_profiles(
     lines = start_lines(landscape, w0, directions)
     count = len(directions)
     steps = steps_for(displacements, count)
-    loss = torch.empty_like(steps)
+    loss, functions = torch.empty_like(steps), metrics_of(landscape, metrics)
+    values = torch.empty(len(functions), *steps.shape, dtype=torch.float64)
     for first in range(0, count, lines.group):
         rows = torch.arange(first, min(first + lines.group, count))
         index = rows.repeat_interleave(steps.shape[1])
         loss[rows] = lines.losses(index, steps[rows].flatten()).view(len(rows), -1)
+        for row in rows.tolist():
+            direction = directions[row].to(w0)
+            values[:, row] = metrics_at(functions, (w0 + step * direction for step in steps[row].tolist()))
         if progress is not None:
             progress(int(rows[-1]) + 1, count)
-    return LossProfiles(displacements=steps, loss=loss, loss0=lines.loss, provenance=stamp())
+    return LossProfiles(
+        displacements=steps, loss=loss, loss0=lines.loss, metric_names=tuple(functions), metric_values=values,
+        provenance=stamp(),
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)

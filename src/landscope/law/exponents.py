@@ -370,11 +370,18 @@ def _fits(
 ) -> tuple[PowerLaw, dict[str, float], dict[str, TimeInterval]]:
     """The law of the variance, the three exponents, and their intervals, over some directions."""
     fit, blocks = fit_power_law(width, statistics.variance[rows]), TimeBlocks(width, statistics, rows)
-    psi, noise = -fit.exponent, -fit_power_law(width, statistics.velocity_variance[rows]).exponent
+    psi, noise = -fit.exponent, _noise_exponent(width, statistics.velocity_variance[rows])
     intervals = {
         "psi": blocks.variance(psi), "psi_D": blocks.velocity_variance(noise), "psi_tau": blocks.time(psi - noise)
     }  # fmt: skip
     return fit, {"psi": psi, "psi_D": noise, "psi_tau": psi - noise}, intervals
+
+
+def _noise_exponent(width: Float[Tensor, " n"], velocity_variance: Float[Tensor, " n"]) -> float:
+    """psi_D; NaN where the rows lie at uneven distances in time, so that D is not known."""
+    if bool(velocity_variance.isnan().any()):
+        return math.nan
+    return -fit_power_law(width, velocity_variance).exponent
 
 
 def _rank_correlation(ranks: Int[Tensor, " n"], width: Float[Tensor, " n"]) -> float:

@@ -6,7 +6,7 @@ import functools
 import math
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from landscope.directions.directions import Directions
@@ -38,9 +38,11 @@ class InverseRelation:
 
     Args:
         landscape: The risk at the end of the window.
-        window: The window; its last row is w0.
+        window: The window.
         fresh: Other rows of the run, in which nothing was selected.
         fit_modes: First and last mode of the fit.
+        w0: Point about which the flatness is measured: the last row of the window by default, or averaged weights
+            such as an EMA. The directions are those of the window in any case.
         n_modes: Measure the flatness of about so many modes, log-spaced; in the fit each counts for the ranks it is
             nearest to. By default the flatness of all modes of the range is measured.
         spectrum_ranks: First and last rank of the fit of the spectrum.
@@ -50,7 +52,7 @@ class InverseRelation:
 
     Raises:
         InputError: If both windows hold the same rows, if a landscape with a ``w0`` was not taken at the window's last
-            row; when measured, if a window is too short for the modes.
+            row or at ``w0``; when measured, if a window is too short for the modes.
 
     Example:
         >>> import torch
@@ -70,6 +72,7 @@ class InverseRelation:
         fresh: Trajectory,
         fit_modes: tuple[int, int] = (2, 500),
         *,
+        w0: Float[Tensor, " N"] | None = None,
         n_modes: int | None = None,
         spectrum_ranks: tuple[int, int] = (20, 200),
         rtol: float = 1e-3,
@@ -78,7 +81,8 @@ class InverseRelation:
     ) -> None:
         self._landscape, self._window, self._fresh = landscape, window, fresh
         check_fresh(window, fresh)
-        _check_taken_at_the_end(landscape, window)
+        self._w0 = window.row(-1) if w0 is None else w0
+        _check_taken_at(landscape, self._w0)
         self._fit_modes, self._n_modes, self._spectrum_ranks = fit_modes, n_modes, spectrum_ranks
         self._rtol, self._ratio, self._progress = rtol, ratio, progress
 
@@ -94,7 +98,7 @@ class InverseRelation:
         """Along the modes of shuffled increments of the window."""
         surrogate = shuffled_increments(self._window, seed=seed)
         return measure_exponents(
-            SHUFFLED, self._landscape, self._window.row(-1), surrogate, directions=self._modes_of(surrogate),
+            SHUFFLED, self._landscape, self._w0, surrogate, directions=self._modes_of(surrogate),
             fit_modes=self._fit_modes, n_modes=self._n_modes, spectrum_ranks=self._spectrum_ranks, rtol=self._rtol,
             ratio=self._ratio, progress=self._progress,
         )  # fmt: skip
@@ -105,7 +109,7 @@ class InverseRelation:
 
     @functools.cached_property
     def _flatness(self) -> Flatness:
-        w0 = self._window.row(-1)
+        w0 = self._w0
         directions = self._modes.directions[self._ranks() - 1].to(w0)
         return flatness(self._landscape, w0, directions, ratio=self._ratio, rtol=self._rtol, progress=self._progress)
 
@@ -124,12 +128,13 @@ class InverseRelation:
         )  # fmt: skip
 
 
-def _check_taken_at_the_end(landscape: LossLandscape, window: Trajectory) -> None:
-    """The other weights of a network are frozen where its risk was taken: that must be the end of the window."""
-    w0, last = getattr(landscape, "w0", None), window.row(-1)
-    if w0 is not None and not (w0.shape == last.shape and torch.allclose(w0.to(last), last, rtol=1e-4)):
+def _check_taken_at(landscape: LossLandscape, w0: Float[Tensor, " N"]) -> None:
+    """The other weights of a network are frozen where its risk was taken: that must be at w0."""
+    own = getattr(landscape, "w0", None)
+    if own is not None and not (own.shape == w0.shape and torch.allclose(own.to(w0), w0, rtol=1e-4)):
         raise InputError(
-            expected="a landscape taken at the last row of the window, in the same coordinates",
+            expected="a landscape taken at the last row of the window, or at the w0 given, in the same coordinates",
             got="one taken elsewhere",
-            hint="Make EmpiricalRisk when the window ends; for Preconditioned pass trajectory.scaled(scale).",
+            hint="Make EmpiricalRisk when the window ends, or pass w0=risk.w0; for Preconditioned pass "
+            "trajectory.scaled(scale).",
         )

@@ -172,6 +172,8 @@ class TimeBlocks:
         """The number of blocks that see enough of the variance, or the smallest, and the share that they see."""
         fitted = self._weights != 0
         seen = 0.0
+        if bool(times[fitted].isnan().any()):
+            return None, math.nan
         for count in _BLOCKS:
             share = blocks_share(times[fitted], self._statistics.n_steps / count, count)
             weight = self._weights[fitted].square() * times[fitted]
@@ -217,6 +219,8 @@ def _unseen(ends: tuple[float, float], seen: float, what: str) -> TimeInterval:
 
 
 def _memory_reason(seen: float, what: str) -> str:
+    if math.isnan(seen):
+        return "the rows lie at uneven distances in time"
     return f"blocks of time see {seen:.0%} of its variance, as {what} along the directions relaxes too slowly for them"
 
 

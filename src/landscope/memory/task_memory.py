@@ -34,6 +34,7 @@ from landscope.protocols import Penalty
 from landscope.recorder import TrajectoryRecorder
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.trajectory import Trajectory
+from landscope.trajectory.checkpoints import load_checkpoint, own_copy
 
 __all__ = ["TaskMemory"]
 
@@ -222,12 +223,14 @@ class TaskMemory:
         new = self._recorder.trajectory()
         return new if self._rows is None else _concatenated(self._rows, new, self.window)
 
-    def consolidate(self, criterion: Callable[..., Any], data: Any) -> Penalty:
+    def consolidate(self, criterion: Callable[..., Any], data: Any, *, w0: Any = None) -> Penalty:
         """End the current task: from now on, the memory holds the weights where they are.
 
         Args:
             criterion: Loss of the task, see :class:`landscope.EmpiricalRisk`.
             data: Training data of the task, or enough of them to estimate its loss.
+            w0: Where to hold the weights, if not where they are: averaged weights (EMA, SWA) as a model, a state dict
+                or the path of a file. Directions still come from the recorded weights; flatness is measured at w0.
 
         Returns:
             The penalty V of all tasks so far, which is also ``memory.held``.
@@ -241,7 +244,11 @@ class TaskMemory:
                 recording ended, or some weights never moved although ``select`` was left out.
         """
         self._check_ended()
-        return self.consolidate_at(EmpiricalRisk(self.model, criterion, data, space=self.space))
+        if w0 is None:
+            return self.consolidate_at(EmpiricalRisk(self.model, criterion, data, space=self.space))
+        model = own_copy(self.model)
+        load_checkpoint(w0, model, " for w0")
+        return self._consolidate_at(EmpiricalRisk(model, criterion, data, space=self.space), is_average=True)
 
     def consolidate_at(self, risk: EmpiricalRisk) -> Penalty:
         """End the current task with a risk that exists already, for example from ``EmpiricalRisk.from_closure``.
@@ -256,6 +263,9 @@ class TaskMemory:
             InputError: If no weights were recorded since the last task, or the risk is on other weights.
         """
         self._check_ended()
+        return self._consolidate_at(risk)
+
+    def _consolidate_at(self, risk: EmpiricalRisk, *, is_average: bool = False) -> Penalty:
         if risk.space != self.space:
             raise InputError(
                 expected=f"a risk on {', '.join(self.space.names)}", got=f"a risk on {', '.join(risk.space.names)}",
@@ -266,7 +276,8 @@ class TaskMemory:
             warn_of_few_rows(len(window), self.n_modes, self.space.dim)
         if self._selects_all and self.n_tasks == 0 and self._rows is not None:
             warn_if_parameters_never_moved(self._rows, self.space)
-        warn_if_weights_moved_since_recording(window, risk.w0)
+        if not is_average:
+            warn_if_weights_moved_since_recording(window, risk.w0)
         task = TaskSnapshot(risk, window, _MODES_FOUND * self.n_modes, seed=self.n_tasks, ratio=self.ratio)
         make = layerwise_penalty if self.per_layer else task_penalty
         latest = make(task, self.method, self.strength, self.n_modes)

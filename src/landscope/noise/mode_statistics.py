@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,6 +17,7 @@ from landscope.noise.cosine_content import cosine_content
 from landscope.noise.relaxation import chosen_by_variance, time_of_means
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
+from landscope.trajectory.spacing import unevenness
 
 __all__ = ["ModeStatistics", "block_variances", "drift_share", "mode_statistics", "random_walk_drift_share"]
 
@@ -41,7 +43,8 @@ class ModeStatistics(
 
     Args:
         variance: sigma_i^2 of the window about its own mean, divided by T, ``[k]``.
-        velocity_variance: D_i = <v_i^2>, v the change from row to row (paper, Eq. 12).
+        velocity_variance: D_i = <v_i^2>, v the change from row to row (paper, Eq. 12). This and all times are NaN where
+            the rows lie at uneven distances in time, as checkpoints do (:mod:`landscope.trajectory.spacing`).
         moves: Whether the window moved along the direction by more than rounding (:func:`landscope.directions.moving`).
         moments: Mean of theta (about the mean of the window) and of theta squared in each of ten stretches,
             ``[10, 2, k]``.
@@ -102,7 +105,12 @@ def mode_statistics(directions: Directions, window: Trajectory) -> ModeStatistic
     velocity = theta.diff(dim=0)
     centred = theta - theta.mean(dim=0)
     variance, strength = centred.square().mean(dim=0), velocity.square().mean(dim=0)
-    moves = moving(variance, strength, rounding_strength(directions.directions, window))
+    if unevenness(window.steps):
+        velocity, strength = velocity * math.nan, strength * math.nan
+        moves, times = moving(variance), [torch.full_like(variance, math.nan)] * 2
+    else:
+        moves = moving(variance, strength, rounding_strength(directions.directions, window))
+        times = [time_of_means(centred), time_of_means(velocity.square())]
     return ModeStatistics(
         variance=variance,
         velocity_variance=strength,
@@ -111,8 +119,8 @@ def mode_statistics(directions: Directions, window: Trajectory) -> ModeStatistic
         velocity_moments=block_variances(velocity, _BLOCKS),
         drift_share=torch.where(moves, drift_share(theta, _BLOCKS), torch.nan),
         cosine_content=torch.where(moves, cosine_content(centred), torch.nan),
-        integrated_time=time_of_means(centred),
-        velocity_time=time_of_means(velocity.square()),
+        integrated_time=times[0],
+        velocity_time=times[1],
         chosen_here=chosen_by_variance(centred),
         total_variance=total_variance(window),
         n_steps=len(window),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -53,7 +54,8 @@ def landscape_dependent_constraint(
         w1: Weights at the end of the task.
         modes: Principal modes of the exploration phase, including the first one, which drifts.
         flatness: Flatness F_i along at least ``n_modes`` of the modes, measured or from
-            :func:`flatness_from_variance`. A mode whose flatness is NaN is left to the floor.
+            :func:`flatness_from_variance`. One measured at another ratio r than e counts as F_i/sqrt(ln r), which is
+            the flatness at e where ln L is quadratic. A mode whose flatness is NaN is left to the floor.
         n_modes: Number N_c of modes to hold; by default all modes that have a flatness and in which the weights moved.
         floor: ``"last-mode"`` for the stiffness of the last held mode (that of the flattest mode if it is NaN);
             ``"none"``; or a stiffness of at least 0.
@@ -102,7 +104,7 @@ def landscape_dependent_constraint(
 
 
 def _widths_of(flatness: Flatness | Tensor) -> Float[Tensor, " k"]:
-    width = flatness.width if isinstance(flatness, Flatness) else flatness
+    width = flatness.width / math.sqrt(math.log(flatness.ratio)) if isinstance(flatness, Flatness) else flatness
     check_kind("flatness", width, Tensor, hint="Pass the result of ls.flatness(...), or a tensor.")
     if width.ndim != 1:
         raise InputError(

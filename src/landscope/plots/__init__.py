@@ -5,6 +5,7 @@ from landscope.plots.edge import *  # noqa: F403
 from landscope.plots.invariant import *  # noqa: F403
 from landscope.plots.landscape import *  # noqa: F403
 from landscope.plots.noise import *  # noqa: F403
+from landscope.plots.plane import *  # noqa: F403
 from landscope.plots.registry import *  # noqa: F403
 from landscope.plots.response import *  # noqa: F403
 from landscope.plots.run_limit import *  # noqa: F403

@@ -17,6 +17,7 @@ from landscope.law.spectrum import Spectrum
 from landscope.plots.style import (
     FIT,
     FRESH,
+    HEIGHT,
     NULL,
     OWN,
     PALETTE,
@@ -167,6 +168,8 @@ def path_in_plane(spectrum: Spectrum, first: int, second: int) -> go.Figure | No
 
 def loss_profiles(drawn: LossProfiles, ranks: Sequence[int], ratio: float = math.e) -> go.Figure:
     """Fig. 2A: the loss along a few modes, and the multiple of the loss at w0 at which flatness is read."""
+    if drawn.metric_names:
+        return _with_metrics(drawn, ranks, ratio)
     figure = new_figure("displacement δθ", "loss L<sub>i</sub>")
     for row, (rank, color) in enumerate(zip(ranks, PALETTE, strict=False)):
         x, y = numbers(drawn.displacements[row]), numbers(drawn.loss[row])
@@ -175,6 +178,24 @@ def loss_profiles(drawn: LossProfiles, ranks: Sequence[int], ratio: float = math
     add_level(figure, level, "e L₀" if ratio == math.e else f"{ratio:g} L₀")
     # Without room above it, a level over all profiles lies on the edge, and its label is cut off.
     figure.update_yaxes(autorangeoptions={"include": level + _ROOM_FOR_A_LABEL * (level - drawn.loss0)})
+    return figure
+
+
+def _with_metrics(drawn: LossProfiles, ranks: Sequence[int], ratio: float) -> go.Figure:
+    """The loss, and below it each metric at the same points."""
+    names = ("loss L<sub>i</sub>", *drawn.metric_names)
+    figure = panels(len(names), 1, shared_xaxes=True, vertical_spacing=0.06)
+    for place, (name, values) in enumerate(zip(names, (drawn.loss, *drawn.metric_values), strict=True), start=1):
+        for row, (rank, color) in enumerate(zip(ranks, PALETTE, strict=False)):
+            figure.add_scatter(
+                x=numbers(drawn.displacements[row]), y=numbers(values[row]), name=f"i = {rank}", mode="lines+markers",
+                marker={"size": 4, "color": color}, line={"color": color}, legendgroup=str(rank),
+                showlegend=place == 1, row=place, col=1,
+            )  # fmt: skip
+        figure.update_yaxes(title_text=name, row=place, col=1)
+    figure.update_xaxes(title_text="displacement δθ", row=len(names), col=1)
+    add_level(figure, ratio * drawn.loss0, "e L₀" if ratio == math.e else f"{ratio:g} L₀", row=1, col=1)
+    figure.update_layout(height=HEIGHT + 160 * len(drawn.metric_names))
     return figure
 
 

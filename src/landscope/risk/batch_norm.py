@@ -64,6 +64,11 @@ class ReestimatedLosses(ClosureLosses):
             self._estimate(parameters)
         return super().losses(parameters, block)
 
+    def statistics_at(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The buffers of the model with the statistics of all batches at these parameters, by name."""
+        self._estimate(parameters)
+        return {name.removeprefix("model."): value for name, value in self._module.named_buffers()}
+
     @torch.no_grad()
     def _estimate(self, parameters: dict[str, Tensor]) -> None:
         for norm in self._norms:

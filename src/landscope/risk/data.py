@@ -29,6 +29,9 @@ __all__ = [
     "rows_at_once",
 ]
 
+_INPUT_ELEMENTS = 2**21
+"""Number of elements in the inputs of one evaluation of a whole model."""
+
 OTHER_BATCHES = (
     "for other batches pass losses=f to ls.Study, or call EmpiricalRisk.from_closure(model, f, data); f(model, batch) "
     "gives the losses."

@@ -12,6 +12,7 @@ from landscope.attention import plain_kernels
 from landscope.derivatives import hessian_times
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
+from landscope.protocols import ProgressCallback, silent
 from landscope.risk.evaluation import BlockLosses
 
 __all__ = [
@@ -44,19 +45,25 @@ def _leaf(w: Tensor) -> Tensor:
     return w.detach().clone().requires_grad_()
 
 
-def gradient(blocks: BlockLosses, space: ParameterSpace, w: Tensor) -> Tensor:
+def gradient(blocks: BlockLosses, space: ParameterSpace, w: Tensor, progress: ProgressCallback = silent) -> Tensor:
     """Gradient of the mean over all samples."""
-    return _summed(blocks, space, w, lambda loss, w: torch.autograd.grad(loss, w)[0])
+    return _summed(blocks, space, w, lambda loss, w: torch.autograd.grad(loss, w)[0], progress)
 
 
-def hessian_vector_product(blocks: BlockLosses, space: ParameterSpace, w: Tensor, vector: Tensor) -> Tensor:
+def hessian_vector_product(
+    blocks: BlockLosses, space: ParameterSpace, w: Tensor, vector: Tensor, progress: ProgressCallback = silent
+) -> Tensor:
     """Hessian of the mean over all samples, times a vector."""
     with plain_kernels():
-        return _summed(blocks, space, w, lambda loss, w: hessian_times(loss, w, vector))
+        return _summed(blocks, space, w, lambda loss, w: hessian_times(loss, w, vector), progress)
 
 
 def _summed(
-    blocks: BlockLosses, space: ParameterSpace, w: Tensor, derivative: Callable[[Tensor, Tensor], Tensor]
+    blocks: BlockLosses,
+    space: ParameterSpace,
+    w: Tensor,
+    derivative: Callable[[Tensor, Tensor], Tensor],
+    progress: ProgressCallback,
 ) -> Tensor:
     w = _leaf(w)
     total, weight = torch.zeros(space.dim, dtype=torch.float64, device=device_with_float64(w.device)), 0.0
@@ -65,6 +72,7 @@ def _summed(
             losses, block_weight = blocks.losses(space.unflatten(w), block)
             total += for_float64(derivative(losses.sum(), w)).double()
         weight += float(block_weight)
+        progress(block + 1, blocks.n_blocks)
     return (total / weight).to(w)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, get_args
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from landscope._checks import (
@@ -23,7 +23,7 @@ from landscope._names import BatchNorm
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.plain_lines import PlainBatchLines, PlainLines
-from landscope.protocols import BatchLines, Lines
+from landscope.protocols import BatchLines, Lines, ProgressCallback, silent
 from landscope.risk import checks, derivatives
 from landscope.risk.batch_norm import running_norms, warn_of_other_statistics
 from landscope.risk.conditions import Conditions, Mode
@@ -33,11 +33,13 @@ from landscope.risk.data import (
     cut_blocks,
     cut_blocks_by_label,
 )
+from landscope.risk.derivative_methods import HasDerivatives
 from landscope.risk.evaluation import BlockLosses, BlockOutputs, TracedLosses
 from landscope.risk.fisher import FisherInformation
 from landscope.risk.kronecker import LayerFactors, kronecker_factors
 from landscope.risk.lines import TracedLines
 from landscope.risk.losses import SampleLosses, is_plain_cross_entropy
+from landscope.risk.metrics import HasModel
 from landscope.risk.minibatches import MinibatchRisk, partition
 from landscope.risk.prepared import own_model, prepared_closure, prepared_data
 from landscope.risk.tracing import SplitModel, largest_tensor, split_model
@@ -49,7 +51,7 @@ _BLOCK_ELEMENTS = 2**19
 _PROBE_ROWS = 64
 
 
-class EmpiricalRisk:
+class EmpiricalRisk(HasDerivatives, HasModel):
     r"""The loss of a network on a data set, as a landscape over its selected weights.
 
     .. math:: L(w) = \frac1M \sum_{k=1}^M d(Y_k(w), Z_k)
@@ -258,10 +260,11 @@ class EmpiricalRisk:
     def _checked(self, name: str, w: Tensor) -> Tensor:
         return check_vector(name, w, dim=self.space.dim, device=self._device, dtype=self._dtype)
 
-    def _losses(self, w: Tensor) -> Iterator[tuple[Tensor, Tensor | float]]:
+    def _losses(self, w: Tensor, progress: ProgressCallback = silent) -> Iterator[tuple[Tensor, Tensor | float]]:
         parameters = self.space.unflatten(w)
         for block in range(self._blocks.n_blocks):
             yield self._blocks.losses(parameters, block)
+            progress(block + 1, self._blocks.n_blocks)
 
     def _risk(self, w: Tensor) -> Tensor:
         total, weight = torch.zeros((), dtype=torch.float64, device=device_with_float64(self._device)), 0.0
@@ -271,16 +274,20 @@ class EmpiricalRisk:
         return total / weight
 
     @torch.no_grad()
-    def sample_losses(self, w: Float[Tensor, " N"]) -> Float[Tensor, " M"]:
+    def sample_losses(self, w: Float[Tensor, " N"], *, progress: ProgressCallback = silent) -> Float[Tensor, " M"]:
         """The loss of every sample at ``w``, in float64, in the order of the data.
+
+        Args:
+            w: Selected weights.
+            progress: Callback for the number of completed blocks of data.
 
         Raises:
             InputError: If the criterion or closure returns only sums over samples.
         """
-        return self._sample_losses(self._checked("w", w))
+        return self._sample_losses(self._checked("w", w), progress)
 
-    def _sample_losses(self, w: Tensor) -> Tensor:
-        parts = list(self._losses(w))
+    def _sample_losses(self, w: Tensor, progress: ProgressCallback = silent) -> Tensor:
+        parts = list(self._losses(w, progress))
         count = sum(len(losses) for losses, _ in parts)
         if any(len(losses) != float(weight) for losses, weight in parts) or count != (self._n_samples or count):
             raise InputError(
@@ -290,15 +297,6 @@ class EmpiricalRisk:
                 "none: call EmpiricalRisk.from_closure with a function that gives one loss for each text.",
             )
         return self._blocks.in_data_order(torch.cat([for_float64(losses).double() for losses, _ in parts]))
-
-    def gradient(self, w: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
-        """The gradient of the risk at ``w``, summed over blocks in float64, in the dtype of the model."""
-        return derivatives.gradient(self._blocks, self.space, self._checked("w", w))
-
-    def hessian_vector_product(self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
-        r"""The product :math:`\nabla^2 L(w)\, v`, as the derivative of the gradient along v."""
-        w, vector = self._checked("w", w), self._checked("vector", vector)
-        return derivatives.hessian_vector_product(self._blocks, self.space, w, vector)
 
     def minibatches(self, batch_size: int, *, seed: int | None = None) -> MinibatchRisk:
         """The risk as an ensemble of minibatch losses (paper, Eq. 3).
@@ -319,30 +317,6 @@ class EmpiricalRisk:
         n_samples = len(self.sample_losses(self.w0))
         batches = partition(n_samples, batch_size, seed)
         return MinibatchRisk(self, batches, n_left_out=n_samples - batches.numel())
-
-    def mean_gradient(self, w: Float[Tensor, " N"], rows: Int[Tensor, " B"]) -> Float[Tensor, " N"]:
-        """The gradient at ``w`` of the mean loss of some samples, by their indices in the data."""
-        return derivatives.mean_gradient(self._blocks, self.space, self._checked("w", w), rows)
-
-    def mean_hessian_vector_product(self, w: Tensor, rows: Int[Tensor, " B"], vector: Tensor) -> Tensor:
-        """The Hessian at ``w[N]`` of the mean loss of some samples, times ``vector[N]``."""
-        w, vector = self._checked("w", w), self._checked("vector", vector)
-        return derivatives.mean_hessian_vector_product(self._blocks, self.space, w, rows, vector)
-
-    def weighted_gradient(self, w: Float[Tensor, " N"], weights: Float[Tensor, " M"]) -> Float[Tensor, " N"]:
-        r"""The gradient :math:`\sum_k c_k \nabla d_k(w)` of a weighted sum of the losses of all samples.
-
-        Args:
-            w: Selected weights.
-            weights: Weights c_k, in the order of the data.
-
-        Returns:
-            The gradient in the dtype of the model.
-
-        Raises:
-            InputError: If the weights or the losses are not one for each sample.
-        """
-        return derivatives.weighted_gradient(self._blocks, self.space, self._checked("w", w), weights)
 
     def fisher_information(self) -> FisherInformation:
         """The Fisher information of the outputs about the selected weights, for elastic weight consolidation.

@@ -18,6 +18,7 @@ from landscope.protocols import Ensemble, ProgressCallback, silent
 from landscope.results import Result
 from landscope.risk import EmpiricalRisk
 from landscope.study import saved
+from landscope.study.centre import centre_caveat, model_at_centre
 from landscope.study.checkpoints import Checkpoints
 from landscope.study.folder import StudyFolder
 from landscope.study.loss_at_w0 import check_loss
@@ -30,6 +31,7 @@ from landscope.study.training_facts import TrainingFacts, training_facts
 from landscope.study.windows import Windows, choose_windows
 from landscope.training_history import TrainingHistory
 from landscope.trajectory import Trajectory, open_trajectory
+from landscope.trajectory.spacing import spacing_caveat, unevenness
 
 __all__ = ["Analysis"]
 
@@ -153,14 +155,14 @@ class Analysis:
 
     @functools.cached_property
     def risk(self) -> EmpiricalRisk:
-        """The loss landscape of the recorded weights at w0, the end of the window, with the whole model of that step.
+        """The loss landscape of the recorded weights at w0, with the whole model there.
 
         Raises:
             StorageError: If the saved model is not the one that was recorded, or the loss at w0 is not the one that
                 saved results have.
         """
-        risk = self.risk_at(self.windows.step)
-        if not torch.equal(risk.w0.cpu(), self.window.row(-1).to(risk.w0.dtype).cpu()):
+        risk = self.subject.risk(model_at_centre(self), self.space, batch_norm=self.settings.batch_norm)
+        if self.settings.w0 == "last" and not torch.equal(risk.w0.cpu(), self.window.row(-1).to(risk.w0.dtype).cpu()):
             raise StorageError(
                 expected=f"the last recorded weights of the window in {self.checkpoints.file(self.windows.step)}",
                 got="other weights",
@@ -247,14 +249,8 @@ class Analysis:
     @property
     def caveats(self) -> list[str]:
         """What to know of the recording before reading the numbers that it gave."""
-        gaps = self.window.steps.diff()
-        low, high = (int(gaps.min()), int(gaps.max())) if len(gaps) else (1, 1)
-        uneven = (
-            f"the rows of the window are {low} to {high} steps apart: D and tau mix steps of different length"
-            if low != high
-            else ""
-        )
-        return [caveat for caveat in (self.rate_caveat, uneven) if caveat]
+        found = (self.rate_caveat, spacing_caveat(self.window.steps), centre_caveat(self.settings.w0))
+        return [caveat for caveat in found if caveat]
 
     @functools.cached_property
     def ensemble(self) -> Ensemble:
@@ -328,6 +324,8 @@ class Analysis:
             return self.steps_per_epoch is None
         if need == "checkpoints":
             return len(self.checkpoints.steps()) < _MIN_CHECKPOINTS
+        if need == "even_rows":
+            return bool(unevenness(self.window.steps))
         if need == "learning_rate":
             return math.isnan(self.learning_rate)
         if need == "history":

@@ -71,6 +71,26 @@ class StudyFolder(ResultFolder):
         """Whether an analysis has saved anything."""
         return not _entries(self.path) <= _NO_RESULTS
 
+    def check_no_results(self) -> None:
+        """Raise if the recording already has results, which another recording would contradict."""
+        if self.has_results:
+            raise StorageError(
+                expected=f"a study without results in {self.path}",
+                got=f"results of {', '.join(self.timings()) or 'an analysis'}",
+                hint="To go on with this training call discard_results() first; for a new one choose another folder.",
+            )
+
+    def drop_results(self) -> None:
+        """Delete every result of the analysis; the recording and the whole models stay."""
+        with self.locked():
+            self.drop_evaluated_history()
+            for name in self.names():
+                if name not in TRAINED:
+                    self.remove(name)
+            notes = ("timings", "not-measured", "made-with", "continued", "summary")
+            for name in ("report.html", *(f"{note}.json" for note in notes)):
+                (self.path / name).unlink(missing_ok=True)
+
     def _check_there(self) -> None:
         """Raise if the folder was deleted: writing would make one without the rest of the study."""
         if not (self.path / _FILE).exists():

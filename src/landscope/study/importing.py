@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,25 +12,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscope._checks import check_count
 from landscope.errors import InputError, LandscopeError, StorageError
 from landscope.parameters import ParameterSpace, Selection
-from landscope.storage import RowStore
+from landscope.results import stamp
 from landscope.storage.folder import ResultFolder
-from landscope.study.checkpoints import Checkpoints, first_lines
+from landscope.study.checkpoints import Checkpoints
 from landscope.study.recording import is_recorded
 from landscope.study.subject import Subject
-from landscope.trajectory import (
-    Trajectory,
-    open_trajectory,
-    stored_dtype,
-    trajectory_attributes,
-    trajectory_columns,
+from landscope.study.windows import MIN_ROWS
+from landscope.trajectory import Trajectory, open_trajectory, write_trajectory
+from landscope.trajectory.checkpoints import load_checkpoint
+from landscope.trajectory.spacing import unevenness
+
+__all__ = ["import_checkpoints", "import_trajectory", "what_rows_offer"]
+
+_NOT = "Not from these: velocities, D, tau, correlation times, and surrogates made of the steps; "
+_EVERY_STEP = (
+    "what needs every step (oscillation, the process of a finite window, the edge of stability) is not measured."
 )
-
-__all__ = ["import_checkpoints", "import_trajectory"]
-
-_ROWS_PER_BLOCK = 256
 
 
 def import_trajectory(folder: ResultFolder, model: nn.Module, trajectory: Trajectory | str | Path) -> None:
@@ -59,33 +60,85 @@ def import_trajectory(folder: ResultFolder, model: nn.Module, trajectory: Trajec
 def import_checkpoints(
     folder: ResultFolder,
     subject: Subject,
-    checkpoints: dict[int, Any],
+    checkpoints: Mapping[int, Any],
     select: Selection | Iterable[Selection] | None,
 ) -> None:
-    """Keep whole models of a training, and make rows of them where nothing was recorded.
+    """Keep whole models of a training, one at a time, and make rows of them where nothing was recorded.
 
     Models come before rows: an import that was killed has no rows, and is made again from its beginning.
     """
-    if not checkpoints:
-        raise InputError(expected="at least one checkpoint", got="none", hint="Pass {step: state dict or path}.")
-    model, rows = subject.copy(), []
-    space, steps = ParameterSpace.of(model, select), sorted(checkpoints)
-    for step in steps:
-        check_count("the step of a checkpoint", step, minimum=0, hint="Pass {step: state dict or path}.")
+    model = subject.copy()
+    space, steps = ParameterSpace.of(model, select), list(checkpoints)
     with folder.locked():
         there = _There(folder, subject)
         new = [step for step in steps if step not in there.kept.steps()]
         try:
             for step in steps:
-                _load(model, checkpoints[step], step)
+                load_checkpoint(checkpoints[step], model, f" for step {step}")
                 there.check_same(step, model)
                 there.kept.save(step, model)
-                rows.append(space.flatten(model).cpu())
         except LandscopeError:
             there.kept.drop(new)
             raise
         if there.recorded is None:
-            _write_rows(folder, Trajectory.of(torch.stack(rows), steps=torch.tensor(steps), space=space))
+            _write_rows(folder, _rows_of_models(there.kept, steps, model, space))
+
+
+@dataclasses.dataclass(frozen=True)
+class _KeptRows:
+    """Rows that are read from the whole models of a study, one at a time."""
+
+    kept: Checkpoints
+    steps: list[int]
+    model: nn.Module
+    space: ParameterSpace
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.steps), self.space.dim)
+
+    def read(self, start: int, stop: int, columns: slice = slice(None)) -> Tensor:
+        rows = torch.empty(stop - start, self.space.dim, dtype=self.space.tensors(self.model)[0].dtype)
+        for place, step in enumerate(self.steps[start:stop]):
+            self.kept.load(step, self.model)
+            rows[place] = self.space.flatten(self.model)
+        return rows[:, columns]
+
+
+def _rows_of_models(kept: Checkpoints, steps: list[int], model: nn.Module, space: ParameterSpace) -> Trajectory:
+    unknown = torch.full((len(steps),), math.nan, dtype=torch.float64)
+    return Trajectory(
+        _rows=_KeptRows(kept, steps, model, space), _selection=slice(0, len(steps), 1), steps=torch.tensor(steps),
+        learning_rate=unknown, loss=unknown, space=space, provenance=stamp(source="checkpoints"),
+    )  # fmt: skip
+
+
+def what_rows_offer(steps: Tensor) -> list[str]:
+    """What can be measured from the rows of checkpoints at these steps, in sentences.
+
+    Args:
+        steps: Optimiser step of each row.
+    """
+    first, last, gaps = int(steps[0]), int(steps[-1]), steps.diff().unique().tolist()
+    apart = f", {gaps[0]} steps apart" if len(gaps) == 1 else f", {gaps[0]} to {gaps[-1]} steps apart" if gaps else ""
+    rows = f"{len(steps)} checkpoint{'s' * (len(steps) > 1)}: " + (
+        f"steps {first} to {last}{apart}." if gaps else f"step {first}."
+    )
+    anywhere = (
+        "At each of them: the loss, flatness and curvature along any directions, profiles and planes "
+        "(study.risk(step), ls.flatness, ls.loss_profiles, ls.loss_plane)."
+    )
+    if len(steps) < MIN_ROWS:
+        return [rows, anywhere, f"Too few for modes and exponents: a window needs {MIN_ROWS} rows or more."]
+    over_time = "Over the window: principal modes, their variance, the flatness along them, and psi."
+    if unevenness(steps):
+        return [rows, anywhere, over_time, _NOT + "these need rows at even distances in optimiser steps."]
+    if gaps[0] > 1:
+        return [
+            rows, anywhere, over_time,
+            f"D, tau and velocities are those of changes over {gaps[0]} steps, not of single steps; " + _EVERY_STEP,
+        ]  # fmt: skip
+    return [rows, anywhere, over_time, "Velocities, D and tau too, as in a recording."]
 
 
 class _There:
@@ -136,41 +189,6 @@ def _note_distance(folder: ResultFolder, steps: Tensor) -> None:
         folder.note("training", {**folder.read_note("training"), "every": int(steps.diff().median())})
 
 
-def _load(model: nn.Module, source: Any, step: int) -> None:
-    if isinstance(source, nn.Module):
-        source = source.state_dict()
-    if not isinstance(source, Mapping | str | Path):
-        raise InputError(
-            expected=f"a state dict, or the path of one, for step {step}",
-            got=type(source).__name__,
-            hint="Pass model.state_dict(), or a file of it.",
-        )
-    state = source if isinstance(source, Mapping) else _read(Path(source))
-    try:
-        model.load_state_dict(state)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        raise InputError(
-            expected=f"a state dict of the study's model for step {step}",
-            got=first_lines(error),
-            hint="Pass model.state_dict(), or a file of it.",
-        ) from error
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise StorageError(
-            expected=f"a state dict in {path}",
-            got=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-            hint="Save it with torch.save(model.state_dict(), path) or as safetensors.",
-        ) from error
-
-
 def _check_no_rows(folder: ResultFolder) -> None:
     if is_recorded(folder):
         raise StorageError(
@@ -182,23 +200,10 @@ def _check_no_rows(folder: ResultFolder) -> None:
 
 def _write_rows(folder: ResultFolder, recorded: Trajectory) -> None:
     """Write rows that are whole or absent, also after a kill."""
-    path, space = folder.path / ".trajectory.imported", recorded.space
-    assert space is not None  # noqa: S101 - both callers made sure
-    shutil.rmtree(path, ignore_errors=True)
-    precision = recorded.precision or recorded.row(0).dtype
-    store = RowStore.create(
-        path,
-        trajectory_columns(space, precision),
-        rows_per_block=_ROWS_PER_BLOCK,
-        attributes={**trajectory_attributes(space, precision), "provenance": dict(recorded.provenance)},
-    )
-    for first in range(0, len(recorded), _ROWS_PER_BLOCK):
-        part = recorded.part(slice(first, first + _ROWS_PER_BLOCK))
-        weights = part.weights.to(stored_dtype(precision))
-        store.append(
-            weights=weights.numpy(), steps=part.steps.numpy(), learning_rate=part.learning_rate.numpy(),
-            loss=part.loss.numpy(),
-        )  # fmt: skip
+    assert recorded.space is not None  # noqa: S101 - both callers made sure
+    imported = folder.path / ".trajectory.imported"
+    shutil.rmtree(imported, ignore_errors=True)
+    write_trajectory(imported, recorded, recorded.space)
     _note_distance(folder, recorded.steps)
     shutil.rmtree(folder.path / "trajectory", ignore_errors=True)  # of a training that failed before its first row
-    path.rename(folder.path / "trajectory")
+    imported.rename(folder.path / "trajectory")

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["NEEDS", "Need", "Part", "Stage"]
 
-Need = Literal["fresh", "minibatches", "epochs", "checkpoints", "evaluate", "history", "train_on", "learning_rate"]
+Need = Literal[
+    "fresh", "minibatches", "epochs", "checkpoints", "evaluate", "history", "train_on", "learning_rate", "even_rows"
+]
 NEEDS: dict[Need, str] = {
     "fresh": "fresh data: a second window of recorded steps",
     "minibatches": "the batch size of the training: ls.Study(..., batch_size=50), or a DataLoader as data",
@@ -23,6 +25,7 @@ NEEDS: dict[Need, str] = {
     "evaluate": "errors of a model: ls.Study(..., evaluate=f) with f(model) -> {'test_error': ...}",
     "history": "losses during the training: ls.Study(..., evaluate=f) with f(model) -> {'train_loss': ...}",
     "train_on": "training on from the end of the window: ls.Study(..., train_on=f)",
+    "even_rows": "rows at even distances in optimiser steps, as study.record(optimizer) makes them",
     "learning_rate": "the learning rate: record with study.record(optimizer)",
 }
 """What a part may need beyond a recording and a loss, in the words of the page."""

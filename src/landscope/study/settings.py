@@ -104,6 +104,10 @@ class StudySettings(AnalysisSettings):
     fresh: Steps | Literal["none"] | None = None
     """First and last optimiser step of the fresh data; by default the same number of rows before the window.
     ``"none"``: only one window, and what needs fresh data is not measured."""
+    w0: Annotated[str, Field(pattern=r"^(last|mean|given [0-9a-f]{16})$")] = "last"
+    """Point w0 at which the loss, the flatness and the curvature are measured: the ``"last"`` row of the window; the
+    ``"mean"`` of its rows; or averaged weights (EMA, SWA), given as a model, a state dict or the path of a file. The
+    modes are those of the window in any case, and trainings that go on begin at its last row."""
     batch_size: Annotated[int, Field(ge=1)] | None = None
     """Samples in a minibatch of the training; by default what a Trainer's callback noted, or what a DataLoader says."""
     steps_per_epoch: Annotated[int, Field(ge=1)] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,20 @@ from torch import nn
 from landscope._names import BatchNorm
 from landscope.claims.verdict import Measurement
 from landscope.directions.directions import Directions
-from landscope.errors import InputError, StorageError
+from landscope.errors import InputError
 from landscope.landscape import Flatness
 from landscope.parameters import ParameterSpace, Selection
 from landscope.progress import Reporter, StageCallback, reporter_of
 from landscope.risk import EmpiricalRisk
 from landscope.study import saved
 from landscope.study.analysis import Analysis
+from landscope.study.centre import keep_centre, named_centre
 from landscope.study.claim_table import ClaimTable
 from landscope.study.claims import judgements_of, measurements_of
 from landscope.study.data_facts import keep_facts
 from landscope.study.exponents import ExponentTable, exponent_table
 from landscope.study.figures import StudyPlots
-from landscope.study.folder import TRAINED, StudyFolder
+from landscope.study.folder import StudyFolder
 from landscope.study.importing import import_checkpoints, import_trajectory
 from landscope.study.page import write_page
 from landscope.study.pipeline import run_stages
@@ -36,6 +37,7 @@ from landscope.study.subject import Evaluate, Subject, TrainOn
 from landscope.study.summary import summary_of
 from landscope.training_history import TrainingHistory
 from landscope.trajectory import Trajectory
+from landscope.trajectory.checkpoint_files import find_checkpoints
 
 __all__ = ["Study"]
 
@@ -56,8 +58,8 @@ class Study:
             mapping. It is called for every saved whole model. Without it errors are not measured.
         train_on: Trains on from the end of the window, for some controls; see :class:`landscope.study.TrainOn`.
         **settings: Settings of the analysis, see :class:`landscope.study.StudySettings`: ``window``, ``fresh``,
-            ``fit_modes``, ``n_nulls``, ``batch_size``, ``steps_per_epoch``, ``seed`` and others. They may change until
-            the first result is saved.
+            ``w0``, ``fit_modes``, ``n_nulls``, ``batch_size``, ``steps_per_epoch``, ``seed`` and others. They may
+            change until the first result is saved.
 
     Raises:
         InputError: If the model, the loss, the data or a setting do not fit.
@@ -100,7 +102,9 @@ class Study:
         self._subject = None if model is None else Subject(model, *parts, {} if loss_options is None else loss_options)
         if self._subject is None:
             StudyFolder.open(path)  # a new study needs a model
+        centre = named_centre(settings, self._subject)
         self.folder = StudyFolder.create(path, settings) if self._subject or settings else StudyFolder.open(path)
+        keep_centre(self.folder, centre)
         self._recorder: StudyRecorder | None = None
         self._begin()
 
@@ -180,7 +184,7 @@ class Study:
             LandscopeWarning: If no selected parameter requires a gradient, or the weights changed after the last step.
         """
         subject = self._analysis.subject
-        self._check_no_results()
+        self.folder.check_no_results()
         space = ParameterSpace.of(subject.model, select)
         subject.check_loss(space, batch_norm=self.folder.settings.batch_norm)
         spans = self.folder.settings.window, self.folder.settings.fresh
@@ -192,15 +196,6 @@ class Study:
         self._begin()
         return self._recorder
 
-    def _check_no_results(self) -> None:
-        """Raise if the recording already has results, which another recording would contradict."""
-        if self.folder.has_results:
-            raise StorageError(
-                expected=f"a study without results in {self.path}",
-                got=f"results of {', '.join(self.folder.timings()) or 'an analysis'}",
-                hint="To go on with this training call discard_results() first; for a new one choose another folder.",
-            )
-
     def use_trajectory(self, trajectory: Trajectory | str | Path) -> None:
         """Take a recording that exists already; the study's model must be the one at its last row.
 
@@ -211,29 +206,36 @@ class Study:
             InputError: If the recording does not name its parameters, or its last row is not in the study's model.
             StorageError: If the study holds a recording or results already.
         """
-        self._check_no_results()
+        self.folder.check_no_results()
         import_trajectory(self.folder, self._analysis.subject.model, trajectory)
         self._begin()
 
     def use_checkpoints(
-        self, checkpoints: dict[int, Any], select: Selection | Iterable[Selection] | None = None
+        self,
+        checkpoints: str | Path | Iterable[Any] | Mapping[int, Any],
+        select: Selection | Iterable[Selection] | None = None,
+        *,
+        steps: Sequence[int] | None = None,
+        steps_per_epoch: int | None = None,
     ) -> None:
-        """Take whole models that a training has saved: state dicts, or files of them.
+        """Take whole models that a training has saved, see :meth:`landscope.Trajectory.from_checkpoints`.
 
         Where the study has no recording, the checkpoints become its rows.
 
         Args:
-            checkpoints: Optimiser step -> state dict, or path of a file of ``torch.save(model.state_dict(), path)`` or
-                of safetensors. Files are read without running code in them.
+            checkpoints: A folder; files, folders or state dicts in order; or ``{step: checkpoint}``.
             select: Parameters that become the rows.
+            steps: Step of each checkpoint of a list.
+            steps_per_epoch: Optimiser steps in an epoch, where the names of the files count epochs.
 
         Raises:
-            InputError: If a state dict does not fit the study's model.
+            InputError: If a checkpoint does not fit the study's model, or its step is not known.
             StorageError: If a file cannot be read, the study holds results already, or it has another model or other
                 weights at one of the steps.
         """
-        self._check_no_results()
-        import_checkpoints(self.folder, self._analysis.subject, checkpoints, select)
+        self.folder.check_no_results()
+        found = find_checkpoints(checkpoints, steps, steps_per_epoch)
+        import_checkpoints(self.folder, self._analysis.subject, found, select)
         self._begin()
 
     def analyse(
@@ -279,14 +281,7 @@ class Study:
 
     def discard_results(self) -> None:
         """Delete every result of the analysis; the recording and the whole models stay."""
-        with self.folder.locked():
-            self.folder.drop_evaluated_history()
-            for name in self.folder.names():
-                if name not in TRAINED:
-                    self.folder.remove(name)
-            notes = ("timings", "not-measured", "made-with", "continued", "summary")
-            for name in ("report.html", *(f"{note}.json" for note in notes)):
-                (self.path / name).unlink(missing_ok=True)
+        self.folder.drop_results()
         self._begin()
 
     def save_history(self, history: TrainingHistory) -> None:

@@ -11,7 +11,7 @@ from landscope.trajectory import Trajectory
 
 __all__ = ["Windows", "choose_windows"]
 
-_MIN_ROWS = 21
+MIN_ROWS = 21
 """Ten blocks of time with two steps each."""
 
 
@@ -78,9 +78,9 @@ def _named(name: str, recorded: Trajectory, steps: tuple[int, int]) -> Trajector
             hint="Choose steps that were recorded, or train longer.",
         )
     part = recorded.window(steps[0], steps[1] + 1)
-    if len(part) < _MIN_ROWS:
+    if len(part) < MIN_ROWS:
         raise InputError(
-            expected=f"at least {_MIN_ROWS} recorded steps in {name}",
+            expected=f"at least {MIN_ROWS} recorded steps in {name}",
             got=f"{len(part)} in steps {steps[0]} to {steps[1]}",
             hint="Choose a longer stretch, or record every step.",
         )
@@ -98,10 +98,10 @@ def _last_quarter(recorded: Trajectory, saved: list[int]) -> Trajectory:
             hint="Record with study.record(optimizer): it saves the model at the end of the training.",
         )
     rows = int((recorded.steps <= end).sum())
-    count = max(_MIN_ROWS, rows // 4)
-    if rows < _MIN_ROWS:
+    count = max(MIN_ROWS, rows // 4)
+    if rows < MIN_ROWS:
         raise InputError(
-            expected=f"at least {_MIN_ROWS} recorded steps up to the last saved model, at step {end}",
+            expected=f"at least {MIN_ROWS} recorded steps up to the last saved model, at step {end}",
             got=f"{rows}",
             hint="Train longer.",
         )
@@ -111,10 +111,10 @@ def _last_quarter(recorded: Trajectory, saved: list[int]) -> Trajectory:
 def _before(recorded: Trajectory, window: Trajectory) -> Trajectory | None:
     first = int((recorded.steps < int(window.steps[0])).sum())
     count = min(len(window), first)
-    return recorded.part(slice(first - count, first)) if count >= _MIN_ROWS else None
+    return recorded.part(slice(first - count, first)) if count >= MIN_ROWS else None
 
 
 def _after(recorded: Trajectory, window: Trajectory) -> Trajectory | None:
     first = int((recorded.steps <= int(window.steps[-1])).sum())
     count = min(len(window), len(recorded) - first)
-    return recorded.part(slice(first, first + count)) if count >= _MIN_ROWS else None
+    return recorded.part(slice(first, first + count)) if count >= MIN_ROWS else None

@@ -9,6 +9,7 @@ from landscope._checks import check_trajectory
 from landscope.errors import InputError
 from landscope.results import stamp
 from landscope.trajectory import Trajectory
+from landscope.trajectory.spacing import check_even_rows
 
 __all__ = ["check_window", "increments_of", "surrogate_of", "walk_of"]
 
@@ -24,6 +25,7 @@ def check_window(trajectory: Trajectory) -> None:
 def increments_of(trajectory: Trajectory) -> tuple[Tensor, Tensor]:
     """The first row of a window, ``[1, N]``, and its increments, ``[T - 1, N]``, in float64."""
     check_window(trajectory)
+    check_even_rows(trajectory, "surrogates made of its steps")
     weights = trajectory.weights.double()
     return weights[:1], torch.diff(weights, dim=0)
 

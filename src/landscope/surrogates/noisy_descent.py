@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -81,7 +82,14 @@ class NoisyGradientDescent(torch.optim.Optimizer):
 
 
 def gradient_noise_like(
-    kind: Noise, risk: EmpiricalRisk, batch_size: int, *, n_directions: int = 20, refresh: int = 250, seed: int = 0
+    kind: Noise,
+    risk: EmpiricalRisk,
+    batch_size: int,
+    *,
+    n_directions: int = 20,
+    refresh: int = 250,
+    ratio: float = math.e,
+    seed: int = 0,
 ) -> NoiseSource:
     r"""Noise with the trace that minibatches of a given size would have, in one of several shapes.
 
@@ -102,6 +110,7 @@ def gradient_noise_like(
         batch_size: B.
         n_directions: Number of directions of the last two shapes.
         refresh: Number of steps after which these directions are found again.
+        ratio: Factor of the loss at which F_j is measured, see :func:`landscope.flatness`.
         seed: Random seed of all draws.
 
     Returns:
@@ -122,17 +131,24 @@ def gradient_noise_like(
     check_count("batch_size", batch_size, minimum=1)
     check_count("n_directions", n_directions, minimum=1)
     check_count("refresh", refresh, minimum=1)
-    return _Shaped(kind, risk, batch_size, n_directions, refresh, seed)
+    return _Shaped(kind, risk, batch_size, n_directions, refresh, ratio, seed)
 
 
 class _Shaped:
     """Noise of one trace and a chosen shape."""
 
     def __init__(
-        self, kind: Noise, risk: EmpiricalRisk, batch_size: int, n_directions: int, refresh: int, seed: int
+        self,
+        kind: Noise,
+        risk: EmpiricalRisk,
+        batch_size: int,
+        n_directions: int,
+        refresh: int,
+        ratio: float,
+        seed: int,
     ) -> None:
         self._kind, self._risk, self._batch_size = kind, risk, batch_size
-        self._n_directions, self._refresh, self._seed = n_directions, refresh, seed
+        self._n_directions, self._refresh, self._ratio, self._seed = n_directions, refresh, ratio, seed
         self._generator = torch.Generator().manual_seed(seed)
         self._n_samples = len(risk.sample_losses(risk.w0))
         self._steps = 0
@@ -176,5 +192,5 @@ class _Shaped:
     def _flatness(self, w: Tensor) -> tuple[Directions, Tensor]:
         ensemble = self._risk.minibatches(max(1, self._n_samples // (5 * self._n_directions)))
         basis = gradient_noise_eigenvectors(ensemble, w, self._n_directions)
-        widths = flatness(self._risk, w, basis.directions.to(w), rtol=1e-2).width
+        widths = flatness(self._risk, w, basis.directions.to(w), self._ratio, rtol=1e-2).width
         return basis, torch.nan_to_num(widths.pow(-2), nan=0.0)

@@ -6,6 +6,7 @@ import torch
 
 from landscope.surrogates.building import check_window, surrogate_of
 from landscope.trajectory import Trajectory
+from landscope.trajectory.spacing import check_even_rows
 
 __all__ = ["shuffled_increments"]
 
@@ -30,12 +31,14 @@ def shuffled_increments(trajectory: Trajectory, *, seed: int) -> Trajectory:
     Example:
         >>> import torch
         >>> from landscope.trajectory import Trajectory
+    from landscope.trajectory.spacing import check_even_rows
         >>> walk = Trajectory.of(torch.tensor([[0.0], [1.0], [3.0], [6.0]]))
         >>> surrogate = shuffled_increments(walk, seed=1).weights.flatten()
         >>> float(surrogate[0]), float(surrogate[-1]), sorted(surrogate.diff().tolist())
         (0.0, 6.0, [1.0, 2.0, 3.0])
     """
     check_window(trajectory)
+    check_even_rows(trajectory, "surrogates made of its steps")
     order = torch.randperm(len(trajectory) - 1, generator=torch.Generator().manual_seed(seed))
     walk = torch.empty(len(trajectory), trajectory.dim, dtype=trajectory.row(0).dtype)
     for columns, panel in trajectory.panels():  # a window of a wide layer is gigabytes in float64

@@ -194,7 +194,7 @@ def _compared(experiment: Experiment, model: nn.Module, other: nn.Module, parent
         loss=train_loss,
         train_error=train_error,
         test_error=evaluate(model, experiment.test_data, experiment.criterion)[1],
-        flatness=measure_valley(part).relative_flatness,
+        flatness=measure_valley(part, ratio=experiment.settings.ratio).relative_flatness,
         distance=float(torch.linalg.vector_norm(whole.w0 - there) / torch.linalg.vector_norm(there)),
         barrier=log_barrier(whole, whole.w0, there),
         provenance=stamp(**experiment.settings.model_dump(mode="json")),

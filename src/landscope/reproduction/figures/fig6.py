@@ -32,6 +32,7 @@ from landscope.progress import Reporter
 from landscope.protocols import LossLandscape, ProgressCallback
 from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.run import ExperimentRun
+from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.figures.figure import Picture, Plan, Section, plots_of, table
 from landscope.reproduction.jobs import Job
 from landscope.results import Result, stamp
@@ -168,7 +169,7 @@ def _measure(reporter: Reporter, plan: Plan, width: int, seed: int) -> None:
         history = run.load("training", TrainingHistory)
         test_error = float(history.test_error[history.at(int(study.window.steps[-1]))])
         facts = {"test_error": test_error, "start_epoch": run.start_epoch}
-        found = _measure_dimensions(study.risk(), study.window, seed, settings.rtol, progress, **facts)
+        found = _measure_dimensions(study.risk(), study.window, seed, settings, progress, **facts)
         run.save(_RESULT, found)
     _delete_recording(run)
 
@@ -208,7 +209,12 @@ class EffectiveDimension(Result, kind="effective_dimension", dims={"width": ("di
 
 
 def _measure_dimensions(
-    landscape: LossLandscape, window: Trajectory, seed: int, rtol: float, progress: ProgressCallback, **facts: Any
+    landscape: LossLandscape,
+    window: Trajectory,
+    seed: int,
+    settings: Settings,
+    progress: ProgressCallback,
+    **facts: Any,
 ) -> EffectiveDimension:
     """D_s and D_l of one window, whose last row is w0; the seed is that of the null.
 
@@ -220,7 +226,14 @@ def _measure_dimensions(
     norm = float(torch.linalg.vector_norm(w0.double()))
     threshold = _THRESHOLD * norm
     found = flatness_until_flat(
-        landscape, w0, modes.directions, threshold, rtol=rtol, patience=_PATIENCE, progress=progress
+        landscape,
+        w0,
+        modes.directions,
+        threshold,
+        ratio=settings.ratio,
+        rtol=settings.rtol,
+        patience=_PATIENCE,
+        progress=progress,
     )
     counted = [(fraction, drift) for drift in (True, False) for fraction in (0.99, 0.999)]
     dimension = [learning_dimension(modes.variance, f, drift=d, total=modes.total_variance) for f, d in counted]
@@ -235,7 +248,7 @@ def _measure_dimensions(
         n_null=(of_null[0], of_null[1]),
         loss0=found.loss0,
         **facts,
-        provenance=stamp(threshold=_THRESHOLD, rtol=rtol, rows=len(window), seed=seed),
+        provenance=stamp(threshold=_THRESHOLD, ratio=settings.ratio, rtol=settings.rtol, rows=len(window), seed=seed),
     )
 
 

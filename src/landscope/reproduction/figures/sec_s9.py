@@ -141,7 +141,9 @@ def _descend(experiment: Experiment, model: nn.Module, shape: str, steps: int, a
     noise: Callable[[Tensor], Tensor] = torch.zeros_like
     if shape != "none":
         risk = experiment.whole_risk(model)  # the noise acts on all weights
-        noise = gradient_noise_like(shape, risk, settings.batch_size, seed=settings.seed)  # ty: ignore[invalid-argument-type]
+        noise = gradient_noise_like(
+            shape, risk, settings.batch_size, ratio=settings.ratio, seed=settings.seed,  # ty: ignore[invalid-argument-type]
+        )  # fmt: skip
     optimizer = NoisyGradientDescent(model.parameters(), lr=settings.learning_rate, noise=noise)
     for step in range(1, steps + 1):
         optimizer.zero_grad()
@@ -152,7 +154,7 @@ def _descend(experiment: Experiment, model: nn.Module, shape: str, steps: int, a
 
 def _measured(shape: str, experiment: Experiment, model: nn.Module, rows: Sequence[Sequence[float]]) -> NoisyRun:
     risk = experiment.risk(model)  # of one layer: over several, F/|w| depends on how the scale is shared out
-    valley = measure_valley(risk, seed=experiment.settings.seed)
+    valley = measure_valley(risk, ratio=experiment.settings.ratio, seed=experiment.settings.seed)
     step, loss, error, test_error = torch.tensor(rows, dtype=torch.float64).T
     settled = (error == 0).nonzero()
     return NoisyRun(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import torch
 from jaxtyping import Float
@@ -46,14 +47,15 @@ class Valley:
         return float(self.curvature[0]) / self.loss * self.norm**2
 
 
-def measure_valley(risk: EmpiricalRisk, n_directions: int = 20, seed: int = 0) -> Valley:
+def measure_valley(risk: EmpiricalRisk, n_directions: int = 20, *, ratio: float = math.e, seed: int = 0) -> Valley:
     """Measure the valley around the weights of the model.
 
     Args:
         risk: The risk.
         n_directions: Number of eigenvectors.
+        ratio: Factor of the loss at which the flatness is measured.
         seed: Random seed of the iterations that find the eigenvectors.
     """
     basis = hessian_eigenvectors(risk, risk.w0, n_directions, rtol=1e-2, seed=seed)
-    found = flatness(risk, risk.w0, basis.directions.to(risk.w0))
+    found = flatness(risk, risk.w0, basis.directions.to(risk.w0), ratio)
     return Valley(found.width, basis.values, float(torch.linalg.vector_norm(risk.w0.double())), found.loss0)

@@ -148,7 +148,7 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:  # noqa: ARG001 - stages sha
         *equilibrium_parts(),
         Part(saved.GROWTH, _growth, needs=("epochs",), after=(saved.basis_flatness("hessian"),), is_optional=True),
         SMALLER_RATIO,
-        Part(saved.SENSITIVITY, _sensitivity, uses=("epochs",)),
+        Part(saved.SENSITIVITY, _sensitivity, needs=("even_rows",), uses=("epochs",)),
     )
 
 

@@ -26,7 +26,7 @@ def _flatness(analysis: Analysis) -> Flatness:
                 Flatness,
                 lambda rows=rows, first=first: flatness(
                     analysis.risk,
-                    analysis.window.row(-1),
+                    analysis.risk.w0,
                     rows,
                     ratio=analysis.settings.ratio,
                     rtol=analysis.settings.rtol,
@@ -40,7 +40,7 @@ def _flatness(analysis: Analysis) -> Flatness:
 
 def _profiles(analysis: Analysis) -> LossProfiles:
     directions = analysis.load(saved.MODES).directions
-    profiles, ranks = drawn_profiles(analysis.risk, analysis.window, directions, analysis.load(saved.FLATNESS))
+    profiles, ranks = drawn_profiles(analysis.risk, analysis.risk.w0, directions, analysis.load(saved.FLATNESS))
     analysis.save(saved.DRAWN_MODES, saved.DrawnModes(ranks=ranks))
     for name in analysis.folder.names(saved.FLATNESS_PIECES):
         analysis.folder.remove(name)

@@ -69,7 +69,10 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:
     return (
         Part(saved.IN_SAMPLE, functools.partial(_fitted, IN_SAMPLE, saved.STATISTICS)),
         Part(saved.FRESH, functools.partial(_fitted, FRESH, saved.FRESH_STATISTICS), needs=("fresh",)),
-        *(Part(saved.null(number), functools.partial(_null, number)) for number in range(analysis.settings.n_nulls)),
+        *(
+            Part(saved.null(number), functools.partial(_null, number), needs=("even_rows",))
+            for number in range(analysis.settings.n_nulls)
+        ),
         *finite_window_parts(analysis),
         Part(saved.TRAINING, _history, needs=("evaluate",)),
     )

@@ -3,87 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
-from landscope._checks import check_count, check_finite, check_path
-from landscope.errors import InputError, StorageError
-from landscope.parameters import ParameterSpace
+from landscope._checks import check_count, check_finite
+from landscope.errors import InputError
+from landscope.parameters import ParameterSpace, Selection
 from landscope.results import stamp
-from landscope.storage.rows import RowStore
+from landscope.trajectory.checkpoint_files import find_checkpoints
+from landscope.trajectory.checkpoints import model_of_row
+from landscope.trajectory.rows import MemoryRows, Rows, SomeColumns
 
-__all__ = ["Trajectory", "check_fresh", "open_trajectory"]
+__all__ = ["Trajectory", "check_fresh"]
 
 _BLOCK_BYTES = 2**26
-
-
-@runtime_checkable
-class _Rows(Protocol):
-    """A source of weights from which a range of rows can be read."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    def read(self, start: int, stop: int, columns: slice = slice(None)) -> Tensor: ...
-
-
-@dataclasses.dataclass(frozen=True)
-class _MemoryRows:
-    tensor: Tensor
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.tensor.shape)
-
-    def read(self, start: int, stop: int, columns: slice = slice(None)) -> Tensor:
-        return self.tensor[start:stop, columns]
-
-
-@dataclasses.dataclass(frozen=True)
-class _StoredRows:
-    store: RowStore
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.store.shape("weights")
-
-    def read(self, start: int, stop: int, columns: slice = slice(None)) -> Tensor:
-        rows = torch.from_numpy(self.store.read("weights", start, stop, columns))
-        if bool(torch.isnan(rows).any()):  # a recorder writes finite weights only
-            raise StorageError(
-                expected=f"whole rows {start} to {stop} in {self.store.path}",
-                got="a missing block",
-                hint="The folder is damaged; cut the trajectory with .window(), or record again.",
-            )
-        return rows
-
-
-@dataclasses.dataclass(frozen=True)
-class _SomeColumns:
-    """Some columns of other rows, each multiplied by a factor where factors are given."""
-
-    source: _Rows
-    columns: Int[Tensor, " n"]
-    scale: Float[Tensor, " n"] | None = None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (self.source.shape[0], len(self.columns))
-
-    def read(self, start: int, stop: int, columns: slice = slice(None)) -> Tensor:
-        wanted = self.columns[columns]
-        if len(wanted) == 0:
-            return self.source.read(start, stop, slice(0, 0))
-        first, last = int(wanted.min()), int(wanted.max())
-        rows = self.source.read(start, stop, slice(first, last + 1))
-        rows = rows if len(wanted) == rows.shape[1] else rows[:, wanted - first]
-        return rows if self.scale is None else rows * self.scale[columns].to(rows)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -99,6 +37,7 @@ class Trajectory:
         space: Parameters of the columns, or None if unknown.
         precision: Floating type the weights had in training; None where the rows have it themselves.
         provenance: Origin of the trajectory.
+        checkpoints: Step -> checkpoint of the whole model, where the rows were taken from checkpoints.
 
     Example:
         >>> import torch
@@ -107,7 +46,7 @@ class Trajectory:
         (torch.Size([6, 3]), [2, 3, 4], [1, 3, 5])
     """
 
-    _rows: _Rows
+    _rows: Rows
     _selection: slice
     steps: Int[Tensor, " T"]
     learning_rate: Float[Tensor, " T"]
@@ -115,6 +54,7 @@ class Trajectory:
     space: ParameterSpace | None = None
     precision: torch.dtype | None = None
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=stamp)
+    checkpoints: Mapping[int, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(
@@ -154,7 +94,7 @@ class Trajectory:
         count = len(weights)
         unknown = torch.full((count,), torch.nan, dtype=torch.float64)
         trajectory = cls(
-            _rows=_MemoryRows(weights),
+            _rows=MemoryRows(weights),
             _selection=slice(0, count, 1),
             steps=torch.arange(1, count + 1) if steps is None else steps,
             learning_rate=unknown if learning_rate is None else learning_rate,
@@ -178,6 +118,59 @@ class Trajectory:
             )
         return trajectory
 
+    @classmethod
+    def from_checkpoints(
+        cls,
+        checkpoints: str | Path | Iterable[Any] | Mapping[int, Any],
+        model: nn.Module,
+        select: Selection | Iterable[Selection] | None = None,
+        *,
+        steps: Sequence[int] | None = None,
+        steps_per_epoch: int | None = None,
+        path: str | Path | None = None,
+    ) -> Trajectory:
+        """Make a trajectory of checkpoints that a training has saved, one row for each.
+
+        A checkpoint is a file of ``torch.save`` (a state dict, or one under "state_dict", "model_state_dict", "model"
+        or "module", as of Lightning), a file of safetensors, a folder with ``model.safetensors`` or
+        ``pytorch_model.bin`` in one file or several (Hugging Face's ``checkpoint-500``), or a state dict in memory.
+        No code in a file is run. Prefixes of trainers before the names of the model are taken off.
+
+        The step of a checkpoint is the one given; otherwise that in the checkpoint (``global_step`` or ``step``, or
+        ``trainer_state.json``); otherwise that in its name. Rows far apart show where the weights went, not how they
+        fluctuate from step to step: see :attr:`every`.
+
+        Args:
+            checkpoints: A folder; files, folders or state dicts in order; or ``{step: checkpoint}``.
+            model: The model; its weights are not changed.
+            select: Parameters that become the columns, see :meth:`landscope.ParameterSpace.of`.
+            steps: Step of each checkpoint of a list.
+            steps_per_epoch: Optimiser steps in an epoch, where the names of the files count epochs.
+            path: A new folder for the rows, which are then read from disk when they are needed; in memory by default.
+
+        Returns:
+            The trajectory; :meth:`model_at` gives the whole model of each row.
+
+        Raises:
+            InputError: If a checkpoint is of another model, its step is not known, two have the same step, or the rows
+                are too large for memory and ``path`` is not given.
+            StorageError: If a file cannot be read, or ``path`` exists.
+
+        Example:
+            >>> import tempfile, torch
+            >>> from pathlib import Path
+            >>> model, folder = torch.nn.Linear(2, 1), Path(tempfile.mkdtemp())
+            >>> for step in (100, 200, 1000):
+            ...     torch.save({"model": model.state_dict()}, folder / f"step_{step}.pt")
+            >>> path = Trajectory.from_checkpoints(folder, model, "weight")
+            >>> path.steps.tolist(), path.weights.shape, path.every
+            ([100, 200, 1000], torch.Size([3, 2]), None)
+        """
+        from landscope.trajectory.stored import trajectory_of_checkpoints
+
+        found = find_checkpoints(checkpoints, steps, steps_per_epoch)
+        return trajectory_of_checkpoints(found, model, ParameterSpace.of(model, select), path)
+
     def __repr__(self) -> str:
         reach = f"{int(self.steps[0])} to {int(self.steps[-1])}" if len(self) else "none"
         return f"Trajectory(rows={len(self)}, dim={self.dim}, steps={reach})"
@@ -189,6 +182,35 @@ class Trajectory:
     def dim(self) -> int:
         """Number of selected weights, N."""
         return self._rows.shape[1]
+
+    @property
+    def every(self) -> int | None:
+        """Optimiser steps between two rows; None where the distances differ, or there are fewer than two rows."""
+        gaps = self.steps.diff().unique()
+        return int(gaps[0]) if len(gaps) == 1 else None
+
+    def model_at(self, step: int, model: nn.Module) -> nn.Module:
+        """A copy of the model as it was at the step of a row: all its parameters and buffers.
+
+        Make a risk of it to measure the loss landscape there: ``EmpiricalRisk(trajectory.model_at(step, model),
+        criterion, data, space=trajectory.space)``.
+
+        Args:
+            step: Optimiser step of a row.
+            model: The model; it is copied and not changed.
+
+        Raises:
+            InputError: If there is no row of this step, or the rest of the model at this step is not known.
+            StorageError: If the checkpoint of the row has gone or changed.
+        """
+        places = (self.steps == step).nonzero().flatten().tolist()
+        if not places:
+            raise InputError(
+                expected="the step of a row",
+                got=f"{step}",
+                hint=f"Choose one of .steps, for example {int(self.steps[-1]) if len(self) else 'after a recording'}.",
+            )
+        return model_of_row(model, self.row(places[0]), self.space, step, self.checkpoints.get(step))
 
     @property
     def weights(self) -> Float[Tensor, "T N"]:
@@ -269,7 +291,7 @@ class Trajectory:
             )
         part = self.space.part(select)
         columns = self.space.columns(part.names)
-        return dataclasses.replace(self, _rows=_SomeColumns(self._rows, columns), space=part)
+        return dataclasses.replace(self, _rows=SomeColumns(self._rows, columns), space=part)
 
     def scaled(self, scale: Float[Tensor, " N"]) -> Trajectory:
         """The path of ``scale * w``: the same run in other coordinates.
@@ -284,7 +306,7 @@ class Trajectory:
             raise InputError(
                 expected=f"{self.dim} scales", got=f"{tuple(scale.shape)}", hint="One for each recorded weight."
             )
-        return dataclasses.replace(self, _rows=_SomeColumns(self._rows, torch.arange(self.dim), scale), space=None)
+        return dataclasses.replace(self, _rows=SomeColumns(self._rows, torch.arange(self.dim), scale), space=None)
 
     def part(self, part: slice) -> Trajectory:
         """The rows of a slice, counted in this trajectory, reading the same memory or file."""
@@ -332,69 +354,3 @@ def check_fresh(window: Trajectory, fresh: Trajectory) -> None:
             got=f"one with the same rows at steps {ends[0]} to {ends[1]}",
             hint="Pass the window that follows, for example trajectory.window(start=last_step + 1).",
         )
-
-
-def open_trajectory(path: str | Path) -> Trajectory:
-    """Open a trajectory that a recorder wrote; its weights stay on disk until they are read.
-
-    Args:
-        path: The folder given to :class:`landscope.TrajectoryRecorder`.
-
-    Returns:
-        The rows committed so far.
-
-    Raises:
-        StorageError: If the folder is missing, damaged, not of landscope or of a newer format.
-
-    Example:
-        >>> import landscope as ls, tempfile, torch
-        >>> model = torch.nn.Linear(2, 1)
-        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        >>> folder = tempfile.mkdtemp() + "/trajectory"
-        >>> with ls.TrajectoryRecorder(model, optimizer, path=folder):
-        ...     model(torch.ones(1, 2)).sum().backward()
-        ...     optimizer.step()
-        >>> ls.open_trajectory(folder).weights.shape
-        torch.Size([1, 3])
-    """
-    store = RowStore.open(check_path("the folder of a trajectory", path))
-    try:
-        names = tuple(str(name) for name in store.attributes["names"])
-        shapes = tuple(tuple(int(length) for length in shape) for shape in store.attributes["shapes"])
-        columns = {
-            name: torch.from_numpy(store.read(name, 0, store.rows)) for name in ("steps", "learning_rate", "loss")
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise StorageError(
-            expected=f"a trajectory recorded by landscope at {path}",
-            got=f"a table without {error}",
-            hint="Check the path.",
-        ) from error
-    return Trajectory(
-        _rows=_StoredRows(store),
-        _selection=slice(0, store.rows, 1),
-        space=ParameterSpace(names, shapes),
-        precision=getattr(torch, str(store.attributes.get("precision")), None),
-        provenance=dict(store.attributes.get("provenance", {})),
-        **columns,
-    )
-
-
-def stored_dtype(precision: torch.dtype) -> torch.dtype:
-    """The floating type of recorded rows: files know no bfloat16, and float32 holds it exactly."""
-    return torch.float32 if precision == torch.bfloat16 else precision
-
-
-def trajectory_columns(space: ParameterSpace, precision: torch.dtype) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    """The columns of a trajectory on disk."""
-    return {
-        "weights": ((space.dim,), torch.empty(0, dtype=stored_dtype(precision)).numpy().dtype),
-        "steps": ((), np.dtype(np.int64)),
-        "learning_rate": ((), np.dtype(np.float64)),
-        "loss": ((), np.dtype(np.float64)),
-    }
-
-
-def trajectory_attributes(space: ParameterSpace, precision: torch.dtype) -> dict[str, Any]:
-    """What is kept beside the columns."""
-    return {"names": space.names, "shapes": space.shapes, "precision": str(precision).removeprefix("torch.")}

@@ -1,0 +1,109 @@
+"""The point w0 of a study: the last row of the window, the mean of its rows, or a model that was given (EMA, SWA)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from landscope.errors import InputError
+from landscope.study.checkpoints import load_model, save_model
+from landscope.study.folder import StudyFolder
+from landscope.study.subject import Subject, set_weights
+from landscope.trajectory import Trajectory
+from landscope.trajectory.checkpoints import load_checkpoint
+
+if TYPE_CHECKING:
+    from landscope.study.analysis import Analysis
+
+__all__ = ["centre_caveat", "keep_centre", "mean_row", "model_at_centre", "named_centre"]
+
+_GIVEN = "given"
+
+
+def named_centre(settings: dict[str, Any], subject: Subject | None) -> nn.Module | None:
+    """The model that was given as w0; in the settings it is replaced by a name with the hash of its tensors.
+
+    Args:
+        settings: Settings as the caller gave them; changed in place.
+        subject: The model of the study.
+
+    Raises:
+        InputError: If w0 is something else, or of another model.
+    """
+    given = settings.get("w0")
+    if given is None or given in ("last", "mean") or (isinstance(given, str) and given.startswith(f"{_GIVEN} ")):
+        return None
+    if not isinstance(given, nn.Module | Mapping | str | Path) or (isinstance(given, str) and not Path(given).exists()):
+        raise InputError(
+            expected="w0 as 'last', 'mean', a model, or a state dict of one",
+            got=repr(given) if isinstance(given, str) else type(given).__name__,
+            hint="Pass the averaged model, ema.state_dict(), or the path of a file of it.",
+        )
+    if subject is None:
+        raise InputError(expected="a model with its w0", got="no model", hint="Pass the model second.")
+    model = subject.copy()
+    load_checkpoint(given, model, " for w0")
+    settings["w0"] = f"{_GIVEN} {_hash(model)}"
+    return model
+
+
+def _hash(model: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        if isinstance(value, Tensor):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _file(folder: StudyFolder) -> Path:
+    return folder.path / "checkpoints" / "w0.zarr.zip"
+
+
+def keep_centre(folder: StudyFolder, model: nn.Module | None) -> None:
+    """Keep the whole model that was given as w0."""
+    if model is not None:
+        save_model(_file(folder), model, step=-1)
+
+
+def mean_row(window: Trajectory) -> Tensor:
+    """The mean of the rows, in float64, one bounded piece at a time."""
+    total = torch.zeros(window.dim, dtype=torch.float64)
+    for block in window.blocks():
+        total += block.double().sum(dim=0)
+    return total / len(window)
+
+
+def model_at_centre(analysis: Analysis) -> nn.Module:
+    """The whole model at w0.
+
+    The mean of the window is that of the recorded weights: all other weights and buffers are those of the last row.
+    """
+    if analysis.settings.w0.startswith(_GIVEN):
+        model = analysis.subject.copy()
+        load_model(_file(analysis.folder), model)
+        return model
+    model = analysis.model_at(analysis.windows.step)
+    if analysis.settings.w0 == "mean":
+        set_weights(model, analysis.space, mean_row(analysis.window))
+    return model
+
+
+def centre_caveat(settings_w0: str) -> str:
+    """What to know of w0 where it is not the last row; empty where it is."""
+    if settings_w0 == "mean":
+        return (
+            "w0 is the mean of the window: flatness and curvature are about it, with other weights and all buffers as "
+            "at the end of the window (batch_norm='re-estimated' takes the statistics at w0)"
+        )
+    if settings_w0.startswith(_GIVEN):
+        return (
+            "w0 is a model that was given, no row of the window: the modes are those of the window, flatness and "
+            "curvature are about the given weights"
+        )
+    return ""

@@ -1,0 +1,92 @@
+"""Where the rows of a trajectory come from: memory, a table on disk, or some columns of other rows."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from landscope.errors import StorageError
+from landscope.storage.rows import RowStore
+
+__all__ = ["MemoryRows", "Rows", "SomeColumns", "StoredRows"]
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """A source of weights from which a range of rows can be read."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of rows, and of weights."""
+        ...
+
+    def read(self, start: int, stop: int, columns: slice = slice(None)) -> Tensor:
+        """Rows ``start`` to ``stop``, all columns or some."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryRows:
+    """Rows of a tensor."""
+
+    tensor: Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of rows, and of weights."""
+        return tuple(self.tensor.shape)
+
+    def read(self, start: int, stop: int, columns: slice = slice(None)) -> Tensor:
+        """Rows ``start`` to ``stop``, all columns or some."""
+        return self.tensor[start:stop, columns]
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredRows:
+    """Rows of a table on disk."""
+
+    store: RowStore
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of rows, and of weights."""
+        return self.store.shape("weights")
+
+    def read(self, start: int, stop: int, columns: slice = slice(None)) -> Tensor:
+        """Rows ``start`` to ``stop``, all columns or some."""
+        rows = torch.from_numpy(self.store.read("weights", start, stop, columns))
+        if bool(torch.isnan(rows).any()):  # a recorder writes finite weights only
+            raise StorageError(
+                expected=f"whole rows {start} to {stop} in {self.store.path}",
+                got="a missing block",
+                hint="The folder is damaged; cut the trajectory with .window(), or record again.",
+            )
+        return rows
+
+
+@dataclasses.dataclass(frozen=True)
+class SomeColumns:
+    """Some columns of other rows, each multiplied by a factor where factors are given."""
+
+    source: Rows
+    columns: Int[Tensor, " n"]
+    scale: Float[Tensor, " n"] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of rows, and of weights."""
+        return (self.source.shape[0], len(self.columns))
+
+    def read(self, start: int, stop: int, columns: slice = slice(None)) -> Tensor:
+        """Rows ``start`` to ``stop``, all columns or some."""
+        wanted = self.columns[columns]
+        if len(wanted) == 0:
+            return self.source.read(start, stop, slice(0, 0))
+        first, last = int(wanted.min()), int(wanted.max())
+        rows = self.source.read(start, stop, slice(first, last + 1))
+        rows = rows if len(wanted) == rows.shape[1] else rows[:, wanted - first]
+        return rows if self.scale is None else rows * self.scale[columns].to(rows)
