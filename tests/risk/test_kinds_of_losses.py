@@ -196,6 +196,20 @@ def test_a_loss_that_draws_noise_has_fixed_draws_at_every_point():
     assert float(other(w)) != float(risk(w))
 
 
+def test_a_generator_of_the_loss_is_seeded_and_that_of_the_user_is_not_advanced():
+    generator, x = torch.Generator().manual_seed(11), torch.randn(5)
+    before = generator.get_state()
+
+    def denoising(model, batch):
+        return (model.w[0] * (batch + torch.randn(len(batch), generator=generator)) - batch).square()
+
+    risk = ls.EmpiricalRisk.from_closure(Parabola(), denoising, [x], seed=2)
+    noise = torch.randn(5, generator=torch.Generator().manual_seed(2))
+    w = torch.tensor([0.4, 0.0])
+    assert float(risk(w)) == pytest.approx(float((0.4 * (x + noise) - x).square().mean()), rel=1e-5)
+    assert torch.equal(before, generator.get_state())
+
+
 def test_a_loss_that_draws_noise_without_a_seed_is_refused_with_the_way_on():
     with pytest.raises(NondeterministicLossError, match=r"from_closure\(model, f, data, seed=0\)"):
         ls.EmpiricalRisk.from_closure(Variational(), reconstruction, [torch.randn(6)])

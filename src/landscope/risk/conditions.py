@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Generator
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor, nn
 
 from landscope._checks import check_choice, check_count
@@ -28,10 +29,12 @@ class Conditions:
         mode: Mode of the model.
         seed: Seed of the random numbers of the first batch; each further batch has the next one. None if the loss draws
             none.
+        generators: Random generators of the loss, which are seeded too.
     """
 
     mode: Mode = "eval"
     seed: int | None = None
+    generators: tuple[torch.Generator, ...] = ()
 
     def __post_init__(self) -> None:
         check_choice("mode", self.mode, get_args(Mode))
@@ -49,7 +52,11 @@ class Conditions:
     def of_batch(self, model: nn.Module, number: int) -> Generator[None]:
         """The conditions of one batch; the function may change modes, but not for others."""
         modes = [(module, module.training) for module in model.modules()]
-        with contextlib.nullcontext() if self.seed is None else seeded(self.seed + number):
+        with contextlib.ExitStack() as stack:
+            if self.seed is not None:
+                stack.enter_context(seeded(self.seed + number))
+                for generator in self.generators:
+                    generator.manual_seed(self.seed + number)
             try:
                 yield
             finally:

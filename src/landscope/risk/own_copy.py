@@ -32,7 +32,7 @@ class OwnCopies:
     A function holds what stands in its closure, its defaults, the global names that it uses, the arguments of a
     ``functools.partial``, and the attributes of the object that a method is bound to. Other values that a closure or a
     global name holds, such as numbers, are kept as they are now. The model itself becomes its copy, whose selected
-    parameters a risk replaces.
+    parameters a risk replaces. ``generators`` are the copies of random generators.
 
     Args:
         model: The model of the user.
@@ -48,6 +48,7 @@ class OwnCopies:
         self._memo: dict[int, Any] = dict(self._inside)
         self._done: dict[int, tuple[Any, Any]] = {}  # the original too: an object that is gone gives its number away
         self._uses_model = False
+        self.generators: list[torch.Generator] = []
 
     @property
     def uses_model(self) -> bool:
@@ -77,7 +78,8 @@ class OwnCopies:
             self._refuse_selected(value)
             return value.detach().clone().requires_grad_(value.requires_grad)
         if isinstance(value, torch.Generator):
-            return value.clone_state()
+            self.generators.append(value.clone_state())
+            return self.generators[-1]
         if isinstance(value, np.ndarray):
             return value.copy()
         if isinstance(value, types.FunctionType):

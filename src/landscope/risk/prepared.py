@@ -136,7 +136,9 @@ def prepared_closure(
     """
     conditions.prepare(own)
     batches = read_batches(data)
-    own_losses = OwnCopies(model, own, space.names)(batch_losses)
+    copies = OwnCopies(model, own, space.names)
+    own_losses = copies(batch_losses)
+    conditions = dataclasses.replace(conditions, generators=tuple(copies.generators))
     blocks = ClosureLosses(own, own_losses, batches, count=count, conditions=conditions)
     hint = "Check the function and the batches, or the shape and the dtype of the inputs."
     with checks.explained(f"losses=f with f(model, batch) for a batch {checks.described(batches[0])}", hint):
