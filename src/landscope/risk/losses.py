@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from landscope.errors import InputError
+from landscope.risk.weighted_losses import read_losses, read_pair
 
 __all__ = [
     "SampleLosses",
@@ -36,7 +37,10 @@ _MODULES: dict[Callable[..., Tensor], Callable[[], nn.Module]] = {
 
 
 SampleLosses = Callable[[Any, Any], tuple[Tensor, Tensor | float]]
-"""``outputs, targets -> (losses[m], weight)``; the risk is sum(losses) / sum(weight) over all data."""
+"""``outputs, targets -> (losses[m], weight)``; the risk is sum(losses) / sum(weight) over all data.
+
+The weight is a float if each loss has weight one; a vector of the weight of each loss; or their sum as a tensor.
+"""
 
 
 def sample_losses_of(criterion: Callable[..., Any]) -> SampleLosses:
@@ -44,7 +48,7 @@ def sample_losses_of(criterion: Callable[..., Any]) -> SampleLosses:
 
     A ``torch.nn`` loss or its functional form is evaluated without reduction; it uses the ``logits`` of a model with
     several outputs. Any other callable may return one loss for each sample; a scalar, which is the mean over the batch;
-    or ``(losses, weight)``, such as the losses of tokens and the number of counted tokens.
+    or ``(losses, weight)`` with one weight for each loss, or one for all, such as the number of counted tokens.
     """
     if isinstance(criterion, type) or not callable(criterion):
         raise InputError(
@@ -151,11 +155,10 @@ def _weighted(module: nn.CrossEntropyLoss | nn.NLLLoss) -> SampleLosses:
     def losses(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | float]:
         losses = unreduced(outputs, targets)
         if targets.is_floating_point():  # class probabilities: every sample has weight one
-            return losses.flatten(), float(losses.numel())
+            return read_losses(losses)
         counted = targets != ignored
-        if weight is None:
-            return losses[counted], float(counted.sum())
-        return losses[counted], weight.to(outputs)[targets[counted]].sum()
+        weights = counted if weight is None else weight.to(outputs)[targets.masked_fill(~counted, 0)] * counted
+        return read_pair(losses, weights)
 
     return losses
 
@@ -170,7 +173,7 @@ class Unreduced:
         """The losses and their weight."""
         losses = self._criterion(outputs, targets)
         if isinstance(losses, tuple) and len(losses) == 2 and isinstance(losses[0], Tensor):
-            return losses[0].reshape(-1), _one_number(losses[1])
+            return read_pair(*losses)
         count = len(targets)
         if not isinstance(losses, Tensor):
             raise InputError(
@@ -187,15 +190,3 @@ class Unreduced:
         """The value of the criterion for a batch, if it is one number."""
         loss = self._criterion(outputs, targets)
         return float(loss) if isinstance(loss, Tensor) and loss.ndim == 0 else None
-
-
-def _one_number(weight: Tensor | float) -> Tensor | float:
-    if not isinstance(weight, Tensor):
-        return float(weight)
-    if weight.numel() != 1:
-        raise InputError(
-            expected="(losses, weight) with one number as weight, the number of counted losses",
-            got=f"a weight of shape {tuple(weight.shape)}",
-            hint="Multiply the losses by the mask, and return the sum of the mask as weight.",
-        )
-    return weight.reshape(())
