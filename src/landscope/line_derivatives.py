@@ -41,7 +41,11 @@ def first_derivative(losses: Callable[[Tensor], Tensor], step: Tensor) -> tuple[
 
 
 def mixed_derivative(losses: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """The mixed second derivatives ``[m]`` of losses by two steps, at zero; in the modes of :func:`first_derivative`.
+    """The mixed second derivatives ``[m]`` of losses by two steps, at zero, by reverse mode.
+
+    Forward mode within forward mode is no way: torch then takes the mean and the variance in layer normalisation, and
+    in batch normalisation of a minibatch, for constants, and gives wrong numbers without a word. Reverse mode gives
+    the second derivative of a weighted sum of the losses, which is linear in the weights.
 
     Raises:
         InputError: If the losses have no second derivative in torch.
@@ -50,69 +54,42 @@ def mixed_derivative(losses: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         >>> mixed_derivative(lambda a, b: torch.stack([a * b, (a + 3 * b) ** 2]))
         tensor([1., 6.], dtype=torch.float64)
     """
-    zero, unit = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
-
-    def slope(second: Tensor) -> Tensor:
-        return torch.func.jvp(lambda first: losses(first, second), (zero,), (unit,))[1]
-
-    try:
-        return torch.func.jvp(slope, (zero,), (unit,))[1].detach()
-    except (LandscopeError, torch.OutOfMemoryError):
-        raise
-    except RuntimeError:
-        return _mixed_by_reverse_mode(losses).detach()
+    first, second = (torch.zeros((), dtype=torch.float64, requires_grad=True) for _ in range(2))
+    with torch.enable_grad():
+        values = losses(first, second)
+        if not values.requires_grad:
+            return torch.zeros_like(values)
+        return _mixed(values, first, second).detach()
 
 
 def _slopes(values: Tensor, leaf: Tensor) -> Tensor:
     """The derivative of ``values[m]`` by a scalar leaf."""
     if not values.requires_grad:
         return torch.zeros_like(values)
-    pulled, slopes = _pulled(values, leaf)
-    if pulled is None:
-        return torch.zeros_like(values)
-    if slopes is not None:
-        return slopes
-    return torch.stack([torch.autograd.grad(value, leaf, retain_graph=True)[0] for value in values]).to(values)
-
-
-def _pulled(values: Tensor, leaf: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    """The sum of the derivatives by the leaf, with a graph, and the derivatives; None where torch does not know them.
-
-    A backward pass that leaves torch, as by numpy, has no derivative, and torch says no word about it. But then its
-    derivative by the weights of the sum does not add up to the sum.
-    """
     weights = torch.ones_like(values, requires_grad=True)
     pulled = torch.autograd.grad(values, leaf, weights, create_graph=True, allow_unused=True)[0]
     if pulled is None:
-        return None, None
+        return torch.zeros_like(values)
     try:
-        slopes = torch.autograd.grad(pulled, weights, retain_graph=True)[0]
+        return _by_weights(pulled, weights)
     except torch.OutOfMemoryError:
         raise
-    except RuntimeError:
-        return pulled, None
-    difference = (slopes.sum() - pulled.to(slopes)).abs()
-    adds_up = not bool(difference > 1e-4 * slopes.abs().sum() + 1e-30)  # NaN too
-    return pulled, slopes if adds_up else None
+    except RuntimeError:  # the backward pass has no derivative
+        rows = [torch.autograd.grad(value, leaf, retain_graph=True)[0] for value in values]
+        return torch.stack(rows).to(values)
 
 
-def _mixed_by_reverse_mode(losses: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    first, second = (torch.zeros((), dtype=torch.float64, requires_grad=True) for _ in range(2))
-    with torch.enable_grad():
-        values = losses(first, second)
-        if not values.requires_grad:
-            return torch.zeros_like(values)
-        return torch.stack([_mixed(value[None], first, second) for value in values]).to(values)
-
-
-def _mixed(value: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    slope, is_known = _pulled(value, first)
-    if slope is None:
-        return torch.zeros_like(second)
+def _mixed(values: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    weights = torch.ones_like(values, requires_grad=True)
+    pulled = torch.autograd.grad(values, first, weights, create_graph=True, allow_unused=True)[0]
+    if pulled is None:
+        return torch.zeros_like(values)
     try:
-        if is_known is None:
-            raise RuntimeError("the backward pass of a layer has no derivative")
-        curvature = torch.autograd.grad(slope, second, retain_graph=True, allow_unused=True)[0]
+        _by_weights(pulled, weights)  # raises if a part of the slope has no derivative
+        curved = torch.autograd.grad(pulled, second, create_graph=True, allow_unused=True)[0]
+        if curved is None or (not curved.requires_grad and not bool(curved)):
+            return torch.zeros_like(values)
+        return _by_weights(curved, weights)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
@@ -121,4 +98,19 @@ def _mixed(value: Tensor, first: Tensor, second: Tensor) -> Tensor:
             got=f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}",
             hint="A layer has none in torch. gradient_noise, active_temperature and minibatch_ensemble need none.",
         ) from error
-    return torch.zeros_like(second) if curvature is None else curvature
+
+
+def _by_weights(summed: Tensor, weights: Tensor) -> Tensor:
+    """The terms of a weighted sum, from its derivative by the weights, which are one.
+
+    A backward pass that leaves torch, as by numpy, has no derivative, and torch says no word about it. But then the
+    terms do not add up to the sum.
+
+    Raises:
+        RuntimeError: If the sum has no derivative.
+    """
+    terms = torch.autograd.grad(summed, weights, retain_graph=True, allow_unused=True)[0]
+    terms = torch.zeros_like(weights) if terms is None else terms
+    if bool((terms.sum() - summed.to(terms)).abs() > 1e-4 * terms.abs().sum() + 1e-30):  # not for NaN
+        raise RuntimeError("the backward pass of a layer has no derivative")
+    return terms
