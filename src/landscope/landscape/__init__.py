@@ -12,7 +12,7 @@ from landscope.landscape.flatness import Flatness, flatness
 from landscope.landscape.invariant import InvariantFlatness, invariant_flatness
 from landscope.landscape.learning_coefficient import LearningCoefficient, learning_coefficient
 from landscope.landscape.loss_forms import LossForms, loss_forms
-from landscope.landscape.preconditioned import Preconditioned, adam_preconditioner
+from landscope.landscape.preconditioned import Preconditioned, PreconditionedMinibatches, adam_preconditioner
 from landscope.landscape.profile import LossProfiles, ProfileFits, fit_profiles, loss_profiles
 from landscope.landscape.sharpness import BatchSharpness, batch_sharpness
 
@@ -24,6 +24,7 @@ __all__ = [
     "LearningCoefficient",
     "LossProfiles",
     "Preconditioned",
+    "PreconditionedMinibatches",
     "ProfileFits",
     "adam_preconditioner",
     "batch_sharpness",
