@@ -60,7 +60,7 @@ def check_noise(risk, model, data, loss_of, rtol=1e-8):
         batch = {name: value[rows] for name, value in data.items()}
         outputs = torch.func.functional_call(model, dict(risk.space.unflatten(leaf)), (), batch)
         loss = loss_of(outputs, batch["labels"])
-        assert float(loss) == pytest.approx(float(outputs.loss), rel=1e-6)  # in float32 for tokens
+        assert float(loss.detach()) == pytest.approx(float(outputs.loss.detach()), rel=1e-6)  # in float32 for tokens
         losses.append(loss.detach())
         gradients.append(torch.autograd.grad(loss, leaf)[0])
     losses, gradients = torch.stack(losses), torch.stack(gradients)
@@ -135,15 +135,15 @@ def test_a_study_of_a_language_model_has_springs_and_temperatures(language_model
     model, data = language_model, sentences()
     rows = [{name: value[k] for name, value in data.items()} for k in range(SIZE)]
     for name, tensor in model.named_parameters():
-        tensor.requires_grad_(".c_fc." in name)
+        tensor.requires_grad_(name.endswith(".c_fc.bias"))
     study = ls.Study(
-        tmp_path / "study", model, language_model_losses, DataLoader(rows, batch_size=B), fit_modes=(2, 12),
-        spectrum_ranks=(2, 10), n_nulls=0, n_processes=0, noise_modes=5, curvature_modes=5, window=(21, 60),
+        tmp_path / "study", model, language_model_losses, DataLoader(rows, batch_size=B), fit_modes=(2, 7), flatness_modes=7,
+        spectrum_ranks=(2, 7), n_nulls=0, n_processes=0, noise_modes=5, curvature_modes=5, window=(11, 40),
         ratio=1.001, fresh="none",
     )  # fmt: skip
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.2)
     with study.record(optimizer, "*.c_fc.bias"):
-        for step in range(60):
+        for step in range(40):
             picked = torch.randperm(SIZE, generator=torch.Generator().manual_seed(step))[:B]
             optimizer.zero_grad()
             model(**{name: value[picked] for name, value in data.items()}).loss.backward()
@@ -157,7 +157,7 @@ def test_a_study_of_a_language_model_has_springs_and_temperatures(language_model
     warm = ls.load(study.path / "noise-temperature.zarr.zip")
     assert bool((warm.temperature > 0).all())
     risk = study.risk()
-    noise = ls.noise.gradient_noise(risk.minibatches(B, seed=0), risk.w0, study.modes.directions[:12].to(risk.w0))
+    noise = ls.noise.gradient_noise(risk.minibatches(B, seed=0), risk.w0, study.modes.directions[:7].to(risk.w0))
     found = ls.load(study.path / "noise-gradient.zarr.zip")
     torch.testing.assert_close(found.variance, noise.variance)
     assert any("noise" in stage.lower() and 0 < done < total for stage, done, total in stages)

@@ -122,6 +122,11 @@ def test_a_loss_that_is_no_sum_over_samples_is_cut_nowhere():
         whole.minibatches(2)
 
 
+def test_coordinates_of_an_ensemble_need_an_ensemble():
+    with pytest.raises(InputError, match="an ensemble of minibatch losses"):
+        ls.landscape.PreconditionedMinibatches(lambda w: w.sum(-1), torch.ones(2))
+
+
 def test_minibatches_without_a_counted_target():
     y = torch.arange(20) % 3
     y[:5] = -100

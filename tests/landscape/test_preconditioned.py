@@ -6,7 +6,7 @@ from torch import nn
 
 import landscope as ls
 from landscope.errors import InputError
-from landscope.landscape.preconditioned import Preconditioned, PreconditionedMinibatches, adam_preconditioner
+from landscope.landscape.preconditioned import Preconditioned, adam_preconditioner
 from landscope.synthetic import InverseGaussian
 
 
@@ -111,5 +111,3 @@ def test_gradient_noise_in_other_coordinates_is_scaled_by_the_root_of_the_precon
 def test_what_has_no_minibatches_has_none_in_other_coordinates():
     with pytest.raises(InputError, match="a landscape of samples"):
         Preconditioned(lambda w: w.sum(-1), torch.ones(2)).minibatches(3)
-    with pytest.raises(InputError, match="an ensemble of minibatch losses"):
-        PreconditionedMinibatches(lambda w: w.sum(-1), torch.ones(2))
