@@ -24,6 +24,7 @@ FROZEN = {
     """,
     "landscope.landscape": """
         BatchSharpness Flatness InvariantFlatness LearningCoefficient LossForms LossPlane LossProfiles Preconditioned
+        PreconditionedMinibatches
         ProfileFits adam_preconditioner batch_sharpness directional_curvature fit_profiles flatness
         flatness_until_flat invariant_flatness learning_coefficient learning_dimension
         learning_dimension_over_time loss_forms loss_plane loss_profiles sharp_dimension sharp_dimension_is_bound

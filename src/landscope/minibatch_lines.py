@@ -10,7 +10,7 @@ from torch import Tensor
 from landscope._checks import check_finite, check_start, device_with_float64
 from landscope.errors import InputError, NonFiniteError
 from landscope.plain_lines import PlainBatchLines
-from landscope.protocols import BatchLines, Ensemble
+from landscope.protocols import BatchLines, Ensemble, ProgressCallback
 
 __all__ = ["gradients_of", "count_left_out", "start_batch_lines"]
 
@@ -54,17 +54,25 @@ def start_batch_lines(ensemble: Ensemble, w0: Tensor, directions: Tensor) -> tup
     return lines, at_start
 
 
-def gradients_of(ensemble: Ensemble, w: Tensor, directions: Tensor | None) -> Tensor:
+def gradients_of(
+    ensemble: Ensemble, w: Tensor, directions: Tensor | None, progress: ProgressCallback | None = None
+) -> Tensor:
     """Gradients of all minibatch losses, ``[batches, N]``, or their components along directions, ``[batches, k]``.
 
-    Products are made in float64, on the host where the device has no float64.
+    Products are made in float64, on the host where the device has no float64. The progress is the number of completed
+    minibatches.
     """
     _check_ensemble(ensemble)
     gradients = getattr(ensemble, "batch_gradients", torch.func.jacrev(ensemble.batch_losses))(w)
     host = device_with_float64(w.device)
     basis = None if directions is None else directions.to(host).double()
-    doubles = (gradient.to(host).double() for gradient in gradients)
-    rows = [gradient if basis is None else basis @ gradient for gradient in doubles]
+    total = len(gradients) if isinstance(gradients, Tensor) else getattr(ensemble, "n_batches", 0)
+    rows = []
+    for gradient in gradients:
+        double = gradient.to(host).double()
+        rows.append(double if basis is None else basis @ double)
+        if progress is not None:
+            progress(len(rows), max(total, len(rows)))
     return check_finite(
         "minibatch gradients",
         torch.stack(rows).detach().cpu(),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from landscope.attention import plain_kernels
+from landscope.line_derivatives import first_derivative, mixed_derivative
 from landscope.protocols import LossLandscape
 
 __all__ = ["DifferentiableLines", "PlainBatchLines", "PlainLines"]
@@ -52,7 +53,7 @@ class PlainLines:
 
 
 class DifferentiableLines(abc.ABC):
-    """First and second derivatives of many losses along lines, each by one pass of forward-mode differentiation."""
+    """First and second derivatives of many losses along lines, each by one pass of forward mode where torch has it."""
 
     @abc.abstractmethod
     def pieces(self, directions: Sequence[int]) -> Iterator[Callable[..., Tensor]]:
@@ -63,7 +64,7 @@ class DifferentiableLines(abc.ABC):
         losses, slopes = [], []
         for direction, step in zip(index.tolist(), displacement, strict=True):
             with plain_kernels():
-                parts = [_first_derivative(piece, step) for piece in self.pieces([direction])]
+                parts = [first_derivative(piece, step) for piece in self.pieces([direction])]
             losses.append(torch.cat([value.cpu().double() for value, _ in parts]))
             slopes.append(torch.cat([slope.cpu().double() for _, slope in parts]))
         return torch.stack(losses), torch.stack(slopes)
@@ -72,22 +73,8 @@ class DifferentiableLines(abc.ABC):
         """``first[n], second[n] -> mixed second derivatives of losses[n, M]`` at the start, in float64."""
         pairs = zip(first.tolist(), second.tolist(), strict=True)
         with plain_kernels():
-            rows = [[_mixed_derivative(piece).cpu().double() for piece in self.pieces(pair)] for pair in pairs]
+            rows = [[mixed_derivative(piece).cpu().double() for piece in self.pieces(pair)] for pair in pairs]
         return torch.stack([torch.cat(row) for row in rows])
-
-
-def _first_derivative(losses: Callable[..., Tensor], step: Tensor) -> tuple[Tensor, Tensor]:
-    value, slope = torch.func.jvp(losses, (step,), (torch.ones_like(step),))[:2]
-    return value, slope
-
-
-def _mixed_derivative(losses: Callable[..., Tensor]) -> Tensor:
-    zero, unit = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
-
-    def slope(second: Tensor) -> Tensor:
-        return torch.func.jvp(lambda first: losses(first, second), (zero,), (unit,))[1]
-
-    return torch.func.jvp(slope, (zero,), (unit,))[1]
 
 
 class PlainBatchLines(DifferentiableLines):

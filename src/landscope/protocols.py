@@ -41,6 +41,7 @@ class Ensemble(LossLandscape, Protocol):
     - ``batch_lines(w0[N], directions[k, N]) -> BatchLines``: faster than one call for each point;
     - ``batch_gradients(w[N])``: the gradients ``[N]``, one minibatch after another;
     - ``batch_hessian_vector_product(w[N], number, vector[N])``: the Hessian of one minibatch times a vector;
+    - ``n_batches``: the number of minibatches, to show progress;
     - ``n_left_out``: the number of samples outside all minibatches.
     """
 

@@ -89,25 +89,51 @@ def test_an_ensemble_stands_for_its_risk():
     torch.testing.assert_close(ensemble.gradient(whole.w0), whole.gradient(whole.w0), rtol=1e-4, atol=1e-7)
     first, second = (ls.directions.hessian(landscape, whole.w0, 2).values for landscape in (whole, ensemble))
     torch.testing.assert_close(first, second)
-    with pytest.raises(InputError, match="2 samples left out"):
-        ls.directions.hessian(whole.minibatches(6), whole.w0, 2)
 
 
-def test_minibatches_of_sums_cannot_be_told_apart():
+def test_sums_over_batches_whose_samples_cannot_be_told_apart():
     model = torch.nn.Linear(2, 1)
-    batches = [(torch.randn(4, 2), torch.randn(4, 1)) for _ in range(5)]
-    whole = ls.EmpiricalRisk.from_closure(model, lambda m, b: ((m(b[0]) - b[1]).square().sum(), 4), batches)
-    with pytest.raises(InputError, match="one loss for each sample"):
-        whole.minibatches(4)
+
+    def graphs(model, batch):
+        means = torch.zeros(2, 1).index_add(0, batch["graph"], model(batch["nodes"]))
+        return (means - batch["y"]).square().sum(), 2
+
+    batches = [
+        {"nodes": torch.randn(5, 2), "graph": torch.tensor([0, 0, 1, 1, 1]), "y": torch.randn(2, 1)} for _ in range(4)
+    ]
+    whole = ls.EmpiricalRisk.from_closure(model, graphs, batches)
+    for refused in (lambda: whole.minibatches(2), lambda: whole.sample_losses(whole.w0)):
+        with pytest.raises(InputError, match=r"cannot be told apart.*minibatches\(None\)"):
+            refused()
+    expected = torch.stack([graphs(model, batch)[0].detach() / 2 for batch in batches])
+    torch.testing.assert_close(whole.minibatches(None).batch_losses(whole.w0).float(), expected)
+    with pytest.raises(InputError, match="Pass the batch size"):
+        risk().minibatches(None)
 
 
-def test_ignored_targets_and_losses_a_token_make_no_minibatches():
-    model = torch.nn.Linear(2, 3)
-    x, y = torch.randn(20, 2), torch.randint(0, 3, (20,))
-    y[3] = -100
-    ignoring = ls.EmpiricalRisk(model, torch.nn.CrossEntropyLoss(), (x, y))
-    with pytest.raises(InputError, match="19 losses"):
+def test_a_loss_that_is_no_sum_over_samples_is_cut_nowhere():
+    def pairs(model, batch):
+        return (model(batch["x"]).sum() - batch["y"].sum()).square(), len(batch["y"])
+
+    batches = [{"x": torch.randn(4, 2), "y": torch.randn(4)} for _ in range(5)]
+    whole = ls.EmpiricalRisk.from_closure(torch.nn.Linear(2, 1), pairs, batches)
+    assert len(whole.minibatches(4).batch_losses(whole.w0)) == 5
+    with pytest.raises(InputError, match="not the sum of the losses of its samples"):
+        whole.minibatches(2)
+
+
+def test_coordinates_of_an_ensemble_need_an_ensemble():
+    with pytest.raises(InputError, match="an ensemble of minibatch losses"):
+        ls.landscape.PreconditionedMinibatches(lambda w: w.sum(-1), torch.ones(2))
+
+
+def test_minibatches_without_a_counted_target():
+    y = torch.arange(20) % 3
+    y[:5] = -100
+    ignoring = ls.EmpiricalRisk(torch.nn.Linear(2, 3), torch.nn.CrossEntropyLoss(), (torch.randn(20, 2), y))
+    with pytest.raises(InputError, match="1 of 4 with ignored targets only"):
         ignoring.minibatches(5)
+    assert torch.isnan(ignoring.sample_losses(ignoring.w0)).tolist() == [True] * 5 + [False] * 15
 
 
 def test_padded_batches_of_different_lengths():

@@ -76,3 +76,38 @@ def test_the_hessian_in_other_coordinates(trained_digits):
     scale, vector = torch.rand(risk.space.dim) + 0.5, torch.randn(risk.space.dim)
     found = Preconditioned(risk, scale).hessian_vector_product(risk.w0 * scale, vector)
     torch.testing.assert_close(found, risk.hessian_vector_product(risk.w0, vector / scale) / scale)
+
+
+def test_gradient_noise_in_other_coordinates_is_scaled_by_the_root_of_the_preconditioner(trained_digits):
+    """P = S^-2, so C_u = P^(1/2) C P^(1/2); the curvature of each minibatch likewise."""
+    model, data = trained_digits
+    risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, data, space=ls.ParameterSpace.of(model, "4.weight"))
+    count = risk.space.dim
+    scale, eye = torch.rand(count) + 0.5, torch.eye(count)[:20]
+    plain, seen = risk.minibatches(50, seed=0), Preconditioned(risk, scale).minibatches(50, seed=0)
+    u0, root = risk.w0 * scale, (1 / scale).double()
+    assert seen.n_batches == plain.n_batches
+    first, second = ls.noise.gradient_noise(plain, risk.w0, eye), ls.noise.gradient_noise(seen, u0, eye)
+    torch.testing.assert_close(
+        second.covariance,
+        root[:20, None] * first.covariance * root[:20],
+        rtol=1e-4,
+        atol=1e-6 * float(first.variance.max()),
+    )
+    along = ls.noise.active_temperature(seen, u0, eye[:2], torch.zeros(1), learning_rate=2.0)
+    torch.testing.assert_close(along.temperature[:, 0], second.variance[:2], rtol=1e-4, atol=0)
+    vector = torch.randn(count)
+    torch.testing.assert_close(
+        seen.batch_hessian_vector_product(u0, 3, vector),
+        plain.batch_hessian_vector_product(risk.w0, 3, vector / scale) / scale,
+    )
+    torch.testing.assert_close(seen.batch_losses(u0), plain.batch_losses(risk.w0), rtol=1e-5, atol=0)
+    curved = ls.landscape.batch_sharpness(seen, u0, n_batches=3)
+    gradients = torch.stack(list(seen.batch_gradients(u0)))[:3].double()
+    torch.testing.assert_close(curved.gradient_square, gradients.square().sum(dim=1))
+    torch.testing.assert_close(Preconditioned(risk, scale).gradient(u0), risk.gradient(risk.w0) / scale)
+
+
+def test_what_has_no_minibatches_has_none_in_other_coordinates():
+    with pytest.raises(InputError, match="a landscape of samples"):
+        Preconditioned(lambda w: w.sum(-1), torch.ones(2)).minibatches(3)

@@ -78,7 +78,7 @@ def naive_gradients(ensemble, w):
     rows = []
     for batch in range(len(ensemble.batches)):
         point = w.clone().requires_grad_()
-        losses = ensemble._risk._sample_losses(point)[ensemble.batches[batch]]
+        losses = ensemble._risk.samples.sums(point)[ensemble.batches[batch]]
         rows.append(torch.autograd.grad(losses.mean(), point)[0])
     return torch.stack(rows)
 
@@ -237,3 +237,24 @@ def test_temperature_over_training_follows_the_learning_rate_of_each_checkpoint(
     factors = torch.tensor([1.0, 0.5, 2.0]).double()[:, None]
     assert torch.allclose(varied.temperature, factors * constant.temperature)
     assert torch.allclose(varied.profiles, factors * constant.profiles)
+
+
+def test_progress_counts_minibatches_and_pairs_of_directions():
+    springs, seen = RandomSprings.draw(FLATNESS, 30, seed=0), []
+    risk = risk_of("traced")
+    directions = torch.eye(64).double()[:3]
+    measures = {
+        "gradient": lambda report: ls.noise.gradient_noise(risk.minibatches(10), risk.w0, directions, progress=report),
+        "eigenvectors": lambda report: ls.directions.gradient_noise(risk.minibatches(10), risk.w0, 2, progress=report),
+        "springs": lambda report: ls.noise.gradient_noise(springs, ORIGIN, AXES, progress=report),
+        "hessian": lambda report: ls.noise.log_hessian(risk.minibatches(10), risk.w0, directions, progress=report),
+        "layer": lambda report: noise_and_curvature.measure_noise_and_curvature(
+            "layer", risk, risk.minibatches(10), risk.w0, 3, "gradient-noise", progress=report
+        ),
+    }
+    for name, total in {"gradient": 6, "eigenvectors": 6, "springs": 30, "hessian": 6, "layer": None}.items():
+        seen.clear()
+        measures[name](lambda done, total: seen.append((done, total)))
+        assert seen[-1][0] == seen[-1][1] == (total or seen[-1][1])
+        shares = [done / total for done, total in seen]
+        assert shares == sorted(shares)

@@ -474,10 +474,13 @@ def test_a_scalar_criterion_that_is_not_a_mean_is_refused(structure, criterion):
         ls.EmpiricalRisk(Vectors(), criterion, structured(structure, ["x"], (x,), y))
 
 
-def test_the_weight_of_losses_is_one_number():
+def test_the_weight_of_losses_is_one_number_or_one_for_each():
     data = (torch.randn(N, 4), torch.randint(0, CLASSES, (N,)))
-    with pytest.raises(InputError, match="one number as weight"):
-        ls.EmpiricalRisk(Vectors(), lambda o, y: (F.cross_entropy(o, y, reduction="none"), torch.ones(len(y))), data)
+    plain = ls.EmpiricalRisk(Vectors(), F.cross_entropy, data)
+    with pytest.raises(InputError, match="one weight for each loss, or one number"):
+        ls.EmpiricalRisk(Vectors(), lambda o, y: (F.cross_entropy(o, y, reduction="none"), torch.ones(3)), data)
+    risk = ls.EmpiricalRisk(Vectors(), lambda o, y: (F.cross_entropy(o, y, reduction="none"), torch.ones(len(y))), data)
+    assert float(risk(plain.w0)) == pytest.approx(float(plain(plain.w0)), rel=1e-6)
 
 
 def test_wrong_keys_of_a_batch_are_named():

@@ -10,19 +10,22 @@ from landscope._checks import check_count
 from landscope.directions.directions import Directions
 from landscope.errors import InputError
 from landscope.minibatch_lines import gradients_of
-from landscope.protocols import Ensemble
+from landscope.protocols import Ensemble, ProgressCallback
 from landscope.results import stamp
 
 __all__ = ["gradient_noise_eigenvectors"]
 
 
-def gradient_noise_eigenvectors(ensemble: Ensemble, w0: Float[Tensor, " N"], n_modes: int) -> Directions:
+def gradient_noise_eigenvectors(
+    ensemble: Ensemble, w0: Float[Tensor, " N"], n_modes: int, *, progress: ProgressCallback | None = None
+) -> Directions:
     r"""The leading eigenvectors of the covariance of the minibatch gradients at w0 (paper, below Eq. 4).
 
     Args:
         ensemble: A landscape that gives its minibatch losses.
         w0: Weights at which the gradients are taken.
         n_modes: Number of eigenvectors, below the number of minibatches and at most N.
+        progress: Callback for the number of completed minibatches.
 
     Returns:
         The directions; their values are C_ii, without the factor alpha squared.
@@ -38,7 +41,7 @@ def gradient_noise_eigenvectors(ensemble: Ensemble, w0: Float[Tensor, " N"], n_m
         >>> round(abs(float(found.directions[0, 0])), 1)
         1.0
     """
-    rows = gradients_of(ensemble, w0, None)
+    rows = gradients_of(ensemble, w0, None, progress)
     available = min(len(rows) - 1, rows.shape[1])
     if not 1 <= check_count("n_modes", n_modes, minimum=1) <= available:
         raise InputError(

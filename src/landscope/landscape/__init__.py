@@ -13,7 +13,7 @@ from landscope.landscape.invariant import InvariantFlatness, invariant_flatness
 from landscope.landscape.learning_coefficient import LearningCoefficient, learning_coefficient
 from landscope.landscape.loss_forms import LossForms, loss_forms
 from landscope.landscape.plane import LossPlane, loss_plane
-from landscope.landscape.preconditioned import Preconditioned, adam_preconditioner
+from landscope.landscape.preconditioned import Preconditioned, PreconditionedMinibatches, adam_preconditioner
 from landscope.landscape.profile import LossProfiles, ProfileFits, fit_profiles, loss_profiles
 from landscope.landscape.sharpness import BatchSharpness, batch_sharpness
 
@@ -26,6 +26,7 @@ __all__ = [
     "LossPlane",
     "LossProfiles",
     "Preconditioned",
+    "PreconditionedMinibatches",
     "ProfileFits",
     "adam_preconditioner",
     "batch_sharpness",

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from landscope.derivatives import hessian_product
+from landscope.derivatives import gradient_function, hessian_product
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
-from landscope.plain_lines import PlainLines
-from landscope.protocols import Lines, LossLandscape
+from landscope.plain_lines import PlainBatchLines, PlainLines
+from landscope.protocols import BatchLines, Ensemble, Lines, LossLandscape
 from landscope.results import Result, stamp
 
-__all__ = ["Preconditioned", "Preconditioner", "adam_preconditioner"]
+__all__ = ["Preconditioned", "PreconditionedMinibatches", "Preconditioner", "adam_preconditioner"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -127,5 +128,96 @@ class Preconditioned:
         own = getattr(self._landscape, "lines", None)
         return PlainLines(self, u0, directions) if own is None else own(self._back(u0), self._back(directions))
 
+    def gradient(self, u: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+        """The gradient in u, S^-1 grad L."""
+        return self._back(gradient_function(self._landscape)(self._back(u)))
+
+    def minibatches(self, batch_size: int | None, *, seed: int | None = None) -> PreconditionedMinibatches:
+        """The minibatch losses of the landscape in the coordinates u.
+
+        Args:
+            batch_size: Number of samples in a minibatch, see :meth:`landscope.EmpiricalRisk.minibatches`.
+            seed: Random seed of a shuffle of the data.
+
+        Returns:
+            The ensemble.
+
+        Raises:
+            InputError: If the landscape has no minibatches.
+        """
+        own = getattr(self._landscape, "minibatches", None)
+        if own is None:
+            raise InputError(
+                expected="a landscape of samples, such as an EmpiricalRisk",
+                got=type(self._landscape).__name__,
+                hint="Pass an ensemble to ls.landscape.PreconditionedMinibatches.",
+            )
+        return PreconditionedMinibatches(own(batch_size, seed=seed), self._scale)
+
     def _back(self, u: Tensor) -> Tensor:
         return u / self._scale.to(u)
+
+
+class PreconditionedMinibatches(Preconditioned):
+    r"""An ensemble of minibatch losses over the coordinates u = s w.
+
+    A gradient in u is :math:`S^{-1}` times the gradient in w, so the gradient noise is :math:`S^{-1} C S^{-1}`. With
+    the scales of Adam, :math:`S^{-2}` is its preconditioner P: the noise is :math:`P^{1/2} C P^{1/2}`. All statistics
+    of minibatches take such an ensemble, with points and directions in u.
+
+    Args:
+        ensemble: Ensemble over w.
+        scale: Scales s, ``[N]``, above 0; or the result of :func:`adam_preconditioner`.
+
+    Raises:
+        InputError: If this is no ensemble, or a scale does not fit, see :class:`Preconditioned`.
+
+    Example:
+        >>> from landscope.synthetic import RandomSprings
+        >>> import landscope as ls
+        >>> springs = RandomSprings.draw(torch.tensor([1.0, 1.0]), 50, seed=0)
+        >>> scaled = PreconditionedMinibatches(springs, torch.tensor([2.0, 1.0]))
+        >>> plain, noise = (ls.noise.gradient_noise(e, torch.zeros(2).double(), torch.eye(2).double()).variance
+        ...                 for e in (springs, scaled))
+        >>> (plain / noise).round(decimals=4).tolist()
+        [4.0, 1.0]
+    """
+
+    def __init__(self, ensemble: Ensemble, scale: Float[Tensor, " N"] | Preconditioner) -> None:
+        if not isinstance(ensemble, Ensemble):
+            raise InputError(
+                expected="an ensemble of minibatch losses",
+                got=type(ensemble).__name__,
+                hint="Pass risk.minibatches(batch_size), or call Preconditioned(risk, scale).minibatches(batch_size).",
+            )
+        super().__init__(ensemble, scale)
+        self._ensemble = ensemble
+        self.n_left_out: int = getattr(ensemble, "n_left_out", 0)
+        self.n_batches: int = getattr(ensemble, "n_batches", 0)
+
+    def batch_losses(self, u: Float[Tensor, "*points N"]) -> Float[Tensor, "*points batches"]:
+        """``u[..., N] -> L^mu[..., batches]``."""
+        return self._ensemble.batch_losses(self._back(u))
+
+    def batch_lines(self, u0: Float[Tensor, " N"], directions: Float[Tensor, "k N"]) -> BatchLines:
+        """The lines of the original ensemble, in the coordinates u."""
+        own = getattr(self._ensemble, "batch_lines", None)
+        if own is None:
+            return PlainBatchLines(self.batch_losses, u0, directions)
+        return own(self._back(u0), self._back(directions))
+
+    def batch_gradients(self, u: Float[Tensor, " N"]) -> Iterator[Float[Tensor, " N"]]:
+        """The gradients in u, one minibatch after another."""
+        own = getattr(self._ensemble, "batch_gradients", torch.func.jacrev(self._ensemble.batch_losses))
+        for gradient in own(self._back(u)):
+            yield self._back(gradient)
+
+    def batch_hessian_vector_product(
+        self, u: Float[Tensor, " N"], number: int, vector: Float[Tensor, " N"]
+    ) -> Float[Tensor, " N"]:
+        """The product of the Hessian in u of one minibatch, by its number, and a vector."""
+        w, back = self._back(u), self._back(vector)
+        own = getattr(self._ensemble, "batch_hessian_vector_product", None)
+        if own is not None:
+            return self._back(own(w, number, back))
+        return self._back(hessian_product(lambda w: self._ensemble.batch_losses(w)[..., number])(w, back))

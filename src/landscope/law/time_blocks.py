@@ -121,7 +121,7 @@ class TimeBlocks:
     def _velocities(self, value: float) -> TimeInterval:
         count, seen = self._blocks_for(self._statistics.velocity_time)
         ends = jackknife_interval(self._without_velocity(count), value)
-        if seen < _SEEN:
+        if not seen >= _SEEN:  # NaN where rows lie at uneven distances
             return _unseen(ends, seen, "the strength of the velocity")
         return self._unless_shifted(ends, self._velocity_bias())
 
@@ -154,7 +154,7 @@ class TimeBlocks:
     def _positions(self, value: float, without: Callable[[int], Float[Tensor, " b"]]) -> TimeInterval:
         count, seen = self._blocks_for(self._statistics.integrated_time / 2)
         ends = jackknife_interval(without(count), value)
-        if seen < _SEEN:
+        if not seen >= _SEEN:  # NaN where rows lie at uneven distances
             return _unseen(ends, seen, "the position")
         return self._unless_shifted(ends, self._position_bias())
 
@@ -173,7 +173,7 @@ class TimeBlocks:
         fitted = self._weights != 0
         seen = 0.0
         if bool(times[fitted].isnan().any()):
-            return None, math.nan
+            return FEWEST_BLOCKS, math.nan
         for count in _BLOCKS:
             share = blocks_share(times[fitted], self._statistics.n_steps / count, count)
             weight = self._weights[fitted].square() * times[fitted]

@@ -13,7 +13,7 @@ from landscope._checks import check_start
 from landscope.directions.directions import Directions, rows_of
 from landscope.errors import InputError
 from landscope.minibatch_lines import count_left_out, gradients_of
-from landscope.protocols import Ensemble
+from landscope.protocols import Ensemble, ProgressCallback
 from landscope.results import Result, stamp
 
 __all__ = ["GradientNoise", "gradient_noise"]
@@ -59,7 +59,11 @@ class GradientNoise(
 
 
 def gradient_noise(
-    ensemble: Ensemble, w0: Float[Tensor, " N"], directions: Directions | Float[Tensor, "k N"]
+    ensemble: Ensemble,
+    w0: Float[Tensor, " N"],
+    directions: Directions | Float[Tensor, "k N"],
+    *,
+    progress: ProgressCallback | None = None,
 ) -> GradientNoise:
     r"""Mean and covariance of the minibatch gradients at w0, in any basis.
 
@@ -73,6 +77,7 @@ def gradient_noise(
         ensemble: A landscape with minibatch losses.
         w0: Point of the gradients.
         directions: Directions p_i; they are not normalised.
+        progress: Callback for the number of completed minibatches.
 
     Returns:
         The statistics, in float64.
@@ -93,7 +98,7 @@ def gradient_noise(
     """
     directions = rows_of(directions)
     w0, directions = check_start(w0, directions)
-    rows = gradients_of(ensemble, w0, directions)
+    rows = gradients_of(ensemble, w0, directions, progress)
     if len(rows) < 3:
         raise InputError(
             expected="an ensemble of at least 3 minibatches", got=f"{len(rows)}", hint="Use a smaller batch size."

@@ -11,7 +11,7 @@ from torch import Tensor
 from landscope.directions.directions import Directions, rows_of
 from landscope.errors import InputError
 from landscope.minibatch_lines import count_left_out, start_batch_lines
-from landscope.protocols import Ensemble
+from landscope.protocols import Ensemble, ProgressCallback
 from landscope.results import Result, stamp
 
 __all__ = ["LogHessian", "log_hessian"]
@@ -54,12 +54,16 @@ class LogHessian(
 
 
 def log_hessian(
-    ensemble: Ensemble, w0: Float[Tensor, " N"], directions: Directions | Float[Tensor, "k N"]
+    ensemble: Ensemble,
+    w0: Float[Tensor, " N"],
+    directions: Directions | Float[Tensor, "k N"],
+    *,
+    progress: ProgressCallback | None = None,
 ) -> LogHessian:
     r"""Exact curvature of ln L at w0 along modes, from the minibatch losses.
 
     With :math:`g = \nabla \ln L^\mu`, :math:`M^\mu = \nabla^2 \ln L^\mu` and weights proportional to
-    :math:`L^\mu(w_0)`, for minibatches of equal size,
+    :math:`L^\mu(w_0)`, for L the mean over minibatches,
 
     .. math:: \nabla \ln L = E[g], \qquad \nabla^2 \ln L = E[M^\mu] + \mathrm{Cov}[g].
 
@@ -69,6 +73,7 @@ def log_hessian(
         ensemble: A landscape with minibatch losses.
         w0: Point of the derivatives.
         directions: A few directions p_i; the cost grows with the square of their number.
+        progress: Callback for the number of completed pairs of directions.
 
     Returns:
         The derivatives and their two terms, in float64.
@@ -98,8 +103,10 @@ def log_hessian(
     _, slopes = lines.slopes(torch.arange(count), torch.zeros(count, dtype=torch.float64))
     first, second = torch.triu_indices(count, count)
     hessians = torch.empty(count, count, len(loss), dtype=torch.float64)
-    hessians[first, second] = lines.curvatures(first, second)
-    hessians[second, first] = hessians[first, second]
+    for number, (i, j) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
+        hessians[i, j] = hessians[j, i] = lines.curvatures(first[[number]], second[[number]])[0]
+        if progress is not None:
+            progress(number + 1, len(first))
     g = (slopes / loss).T
     curvatures = (hessians / loss).permute(2, 0, 1) - g[:, :, None] * g[:, None, :]
     weight = loss / loss.sum()

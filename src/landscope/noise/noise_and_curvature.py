@@ -15,7 +15,7 @@ from landscope.directions.hessian_eigenvectors import hessian_eigenvectors
 from landscope.landscape.curvature import directional_curvature
 from landscope.noise.gradient import gradient_noise
 from landscope.power_law import fit_power_law
-from landscope.protocols import Ensemble, LossLandscape
+from landscope.protocols import Ensemble, LossLandscape, ProgressCallback, silent
 from landscope.results import Result, stamp
 
 __all__ = ["LAYER_BASES", "LayerBasis", "NoiseAndCurvature", "measure_noise_and_curvature"]
@@ -51,7 +51,14 @@ class NoiseAndCurvature(
 
 
 def measure_noise_and_curvature(
-    layer: str, risk: LossLandscape, ensemble: Ensemble, w0: Float[Tensor, " N"], n_modes: int, basis: LayerBasis
+    layer: str,
+    risk: LossLandscape,
+    ensemble: Ensemble,
+    w0: Float[Tensor, " N"],
+    n_modes: int,
+    basis: LayerBasis,
+    *,
+    progress: ProgressCallback | None = None,
 ) -> NoiseAndCurvature:
     """Compare C_ii with H_ii along the Hessian eigenvectors or the gradient-noise eigenvectors of one layer.
 
@@ -62,14 +69,18 @@ def measure_noise_and_curvature(
         w0: Weights of the layer.
         n_modes: Number of directions.
         basis: Which eigenvectors.
+        progress: Callback for the number of completed minibatches, then of directions.
 
     Returns:
         The comparison; each basis favours the quantity that defines it.
     """
+    report = progress or silent
     found = _eigenvectors(basis, risk, ensemble, w0, min(n_modes, len(w0) - 1))
     directions = found.directions.to(w0)
-    variance = gradient_noise(ensemble, w0, directions).variance
-    curvature = directional_curvature(risk, w0, directions)
+    variance = gradient_noise(ensemble, w0, directions, progress=lambda done, total: report(done, 2 * total)).variance
+    curvature = directional_curvature(
+        risk, w0, directions, progress=lambda done, total: report(total + done, 2 * total)
+    )
     kept = (curvature > 0) & (variance > 0)
     exponent = fit_power_law(curvature[kept], variance[kept]).exponent if int(kept.sum()) >= 3 else math.nan
     return NoiseAndCurvature(

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from landscope.directions.ranks import log_spaced_ranks
+from landscope.errors import InputError
 from landscope.landscape.flatness import Flatness
 from landscope.noise.ensemble import minibatch_ensemble
 from landscope.noise.velocity import VelocityStatistics
@@ -132,8 +133,17 @@ def measure_springs(
 
     Returns:
         The summary.
+
+    Raises:
+        InputError: If no mode has a flatness within reach.
     """
     ranks = spring_ranks(flatness, n_modes)
+    if not len(ranks):
+        raise InputError(
+            expected="modes with a flatness within reach, to measure minibatch losses along",
+            got="none",
+            hint="Choose a smaller ratio, such as 1.1, or train longer.",
+        )
     rows = ranks - 1
     reach = torch.maximum(-flatness.left[rows], flatness.right[rows])
     steps = reach[:, None] * torch.linspace(-1, 1, _POINTS, dtype=torch.float64)

@@ -17,6 +17,7 @@ from landscope.risk.data import Block, cut_blocks
 from landscope.risk.graphs import GraphWhereNeeded
 from landscope.risk.losses import Unreduced
 from landscope.risk.samples import joined, n_targets, rows_of, unwrapped
+from landscope.risk.weighted_losses import total_weight
 
 __all__ = ["check_additive"]
 
@@ -50,7 +51,7 @@ def _check_lengths(model: nn.Module, sample_losses: Unreduced, blocks: Sequence[
     if not several or len({_shapes(unwrapped(targets)) for _, targets in blocks}) == 1:
         return
     losses, weight = sample_losses(outputs_of(model, several[0][0]), several[0][1])
-    if len(losses) == 1 and float(weight) == _count(several[0]):
+    if len(losses) == 1 and total_weight(weight) == _count(several[0]):
         raise InputError(
             expected="one loss for each sample, for targets of different lengths",
             got="one number for a batch, which may be the mean over samples or over what they consist of",
@@ -137,7 +138,7 @@ def _total(model: nn.Module, sample_losses: Unreduced, block: Block) -> tuple[fl
     ):
         losses, weight = GraphWhereNeeded(sample_losses)(outputs, block[1])
     losses = for_float64(losses).double()
-    return float(losses.sum()), float(weight), float(losses.abs().sum())
+    return float(losses.sum()), total_weight(weight), float(losses.abs().sum())
 
 
 def _hint(outputs: Any, targets: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from landscope.errors import InputError, LandscopeWarning
 from landscope.risk.data import Block
 from landscope.risk.evaluation import ClosureLosses, whole_evaluation
 from landscope.risk.losses import SampleLosses
+from landscope.risk.weighted_losses import WeightedLosses
 
 __all__ = ["ReestimatedLosses", "running_norms", "warn_of_other_statistics"]
 
@@ -52,8 +54,8 @@ class ReestimatedLosses(ClosureLosses):
                 hint='Remove batch_norm="re-estimated".',
             )
 
-    def losses(self, parameters: dict[str, Tensor], block: int) -> tuple[Tensor, Tensor | float]:
-        """The losses of one batch, with the statistics of all batches at these parameters."""
+    def _evaluated(self, parameters: dict[str, Tensor], batch: Any, block: int) -> WeightedLosses:
+        """The losses of a batch, with the statistics of all batches at these parameters."""
         if torch.is_grad_enabled() and any(value.requires_grad for value in parameters.values()):
             raise InputError(
                 expected="a loss without derivatives, because its statistics are re-estimated",
@@ -62,7 +64,7 @@ class ReestimatedLosses(ClosureLosses):
             )
         if parameters is not self._estimated_at:
             self._estimate(parameters)
-        return super().losses(parameters, block)
+        return super()._evaluated(parameters, batch, block)
 
     def statistics_at(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
         """The buffers of the model with the statistics of all batches at these parameters, by name."""
@@ -75,8 +77,8 @@ class ReestimatedLosses(ClosureLosses):
             norm.reset_running_stats()
             norm.momentum = None  # the plain average over batches
             norm.train()
-        for block in range(self.n_blocks):
-            super().losses(parameters, block)
+        for number, batch in enumerate(self.blocks):
+            super()._evaluated(parameters, batch, number)
         for norm in self._norms:
             norm.eval()
         self._estimated_at = parameters

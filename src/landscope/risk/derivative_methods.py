@@ -1,10 +1,10 @@
-"""The derivatives that a risk offers, of its mean loss and of weighted sums of the losses of samples."""
+"""The derivatives of a risk."""
 
 from __future__ import annotations
 
 import abc
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from landscope.parameters import ParameterSpace
@@ -22,7 +22,7 @@ class HasDerivatives(abc.ABC):
     space: ParameterSpace
 
     @abc.abstractmethod
-    def _checked(self, name: str, w: Tensor) -> Tensor:
+    def checked(self, name: str, w: Tensor) -> Tensor:
         """A vector of weights, after its shape, dtype and device are checked."""
 
     def gradient(self, w: Float[Tensor, " N"], *, progress: ProgressCallback = silent) -> Float[Tensor, " N"]:
@@ -30,35 +30,11 @@ class HasDerivatives(abc.ABC):
 
         ``progress`` is called with the number of completed blocks of data.
         """
-        return derivatives.gradient(self._blocks, self.space, self._checked("w", w), progress)
+        return derivatives.gradient(self._blocks, self.space, self.checked("w", w), progress)
 
     def hessian_vector_product(
         self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"], *, progress: ProgressCallback = silent
     ) -> Float[Tensor, " N"]:
         r"""The product :math:`\nabla^2 L(w)\, v`, as the derivative of the gradient along v."""
-        w, vector = self._checked("w", w), self._checked("vector", vector)
+        w, vector = self.checked("w", w), self.checked("vector", vector)
         return derivatives.hessian_vector_product(self._blocks, self.space, w, vector, progress)
-
-    def mean_gradient(self, w: Float[Tensor, " N"], rows: Int[Tensor, " B"]) -> Float[Tensor, " N"]:
-        """The gradient at ``w`` of the mean loss of some samples, by their indices in the data."""
-        return derivatives.mean_gradient(self._blocks, self.space, self._checked("w", w), rows)
-
-    def mean_hessian_vector_product(self, w: Tensor, rows: Int[Tensor, " B"], vector: Tensor) -> Tensor:
-        """The Hessian at ``w[N]`` of the mean loss of some samples, times ``vector[N]``."""
-        w, vector = self._checked("w", w), self._checked("vector", vector)
-        return derivatives.mean_hessian_vector_product(self._blocks, self.space, w, rows, vector)
-
-    def weighted_gradient(self, w: Float[Tensor, " N"], weights: Float[Tensor, " M"]) -> Float[Tensor, " N"]:
-        r"""The gradient :math:`\sum_k c_k \nabla d_k(w)` of a weighted sum of the losses of all samples.
-
-        Args:
-            w: Selected weights.
-            weights: Weights c_k, in the order of the data.
-
-        Returns:
-            The gradient in the dtype of the model.
-
-        Raises:
-            InputError: If the weights or the losses are not one for each sample.
-        """
-        return derivatives.weighted_gradient(self._blocks, self.space, self._checked("w", w), weights)

@@ -14,13 +14,17 @@ from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.protocols import ProgressCallback, silent
 from landscope.risk.evaluation import BlockLosses
+from landscope.risk.weighted_losses import mean_of, total_weight
 
 __all__ = [
     "check_autograd",
     "gradient",
+    "gradient_of",
+    "hessian_product_of",
     "hessian_vector_product",
     "mean_gradient",
     "mean_hessian_vector_product",
+    "mean_loss",
     "weighted_gradient",
 ]
 
@@ -71,7 +75,7 @@ def _summed(
         with torch.enable_grad():
             losses, block_weight = blocks.losses(space.unflatten(w), block)
             total += for_float64(derivative(losses.sum(), w)).double()
-        weight += float(block_weight)
+        weight += total_weight(block_weight)
         progress(block + 1, blocks.n_blocks)
     return (total / weight).to(w)
 
@@ -101,21 +105,31 @@ def _check_one_each(weights: int, losses: int) -> None:
 
 
 def mean_gradient(blocks: BlockLosses, space: ParameterSpace, w: Tensor, rows: Tensor) -> Tensor:
-    """Gradient of the mean loss of some samples."""
-    w = _leaf(w)
-    with torch.enable_grad():
-        return torch.autograd.grad(_mean(blocks, space, w, rows), w)[0]
+    """Gradient of the loss of some samples, the sum of their losses over the sum of their weights."""
+    return gradient_of(lambda w: mean_loss(blocks, space, w, rows), w)
 
 
 def mean_hessian_vector_product(
     blocks: BlockLosses, space: ParameterSpace, w: Tensor, rows: Tensor, vector: Tensor
 ) -> Tensor:
-    """Hessian of the mean loss of some samples, times a vector."""
+    """Hessian of the loss of some samples, times a vector."""
+    return hessian_product_of(lambda w: mean_loss(blocks, space, w, rows), w, vector)
+
+
+def gradient_of(loss: Callable[[Tensor], Tensor], w: Tensor) -> Tensor:
+    """Gradient of a loss with a graph."""
+    w = _leaf(w)
+    with torch.enable_grad():
+        return torch.autograd.grad(loss(w), w)[0]
+
+
+def hessian_product_of(loss: Callable[[Tensor], Tensor], w: Tensor, vector: Tensor) -> Tensor:
+    """Hessian of a loss with a graph, times a vector."""
     w = _leaf(w)
     with torch.enable_grad(), plain_kernels():
-        return hessian_times(_mean(blocks, space, w, rows), w, vector)
+        return hessian_times(loss(w), w, vector)
 
 
-def _mean(blocks: BlockLosses, space: ParameterSpace, w: Tensor, rows: Tensor) -> Tensor:
-    losses = blocks.picked(space.unflatten(w), rows.to(w.device))
-    return for_float64(losses).sum(dtype=torch.float64) / len(rows)
+def mean_loss(blocks: BlockLosses, space: ParameterSpace, w: Tensor, rows: Tensor) -> Tensor:
+    """The loss of some samples, with a graph."""
+    return mean_of(*blocks.picked(space.unflatten(w), rows.to(w.device)))

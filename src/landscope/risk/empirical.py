@@ -22,8 +22,8 @@ from landscope._checks import (
 from landscope._names import BatchNorm
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
-from landscope.plain_lines import PlainBatchLines, PlainLines
-from landscope.protocols import BatchLines, Lines, ProgressCallback, silent
+from landscope.plain_lines import PlainLines
+from landscope.protocols import Lines
 from landscope.risk import checks, derivatives
 from landscope.risk.batch_norm import running_norms, warn_of_other_statistics
 from landscope.risk.conditions import Conditions, Mode
@@ -40,9 +40,10 @@ from landscope.risk.kronecker import LayerFactors, kronecker_factors
 from landscope.risk.lines import TracedLines
 from landscope.risk.losses import SampleLosses, is_plain_cross_entropy
 from landscope.risk.metrics import HasModel
-from landscope.risk.minibatches import MinibatchRisk, partition
 from landscope.risk.prepared import own_model, prepared_closure, prepared_data
+from landscope.risk.sampled import SampledRisk
 from landscope.risk.tracing import SplitModel, largest_tensor, split_model
+from landscope.risk.weighted_losses import mean_of, total_weight
 
 __all__ = ["EmpiricalRisk"]
 
@@ -51,7 +52,7 @@ _BLOCK_ELEMENTS = 2**19
 _PROBE_ROWS = 64
 
 
-class EmpiricalRisk(HasDerivatives, HasModel):
+class EmpiricalRisk(HasDerivatives, SampledRisk, HasModel):
     r"""The loss of a network on a data set, as a landscape over its selected weights.
 
     .. math:: L(w) = \frac1M \sum_{k=1}^M d(Y_k(w), Z_k)
@@ -66,8 +67,8 @@ class EmpiricalRisk(HasDerivatives, HasModel):
     Args:
         model: The network.
         criterion: ``criterion(outputs, targets)``: a ``torch.nn`` loss, its functional form, or any callable that
-            returns one loss for each sample, their mean, or ``(losses, weight)``; the risk is then the sum of all
-            losses over the sum of all weights.
+            returns one loss for each sample, their mean, or ``(losses, weight)`` with one weight for each loss or one
+            for all; the risk is then the sum of all losses over the sum of all weights.
         data: ``(inputs, targets)`` tensors, a ``Dataset``, or an iterable of batches, like a ``DataLoader``. A batch
             is a pair; several inputs followed by the targets; or a mapping with the targets under ``labels`` and the
             keywords of the model.
@@ -138,7 +139,8 @@ class EmpiricalRisk(HasDerivatives, HasModel):
         Args:
             model: The network.
             batch_losses: Function ``batch_losses(model, batch)`` that returns the loss of each sample,
-                ``(sum, count)``, or, with ``count``, their mean. It must use the model in its argument.
+                ``(losses, weights)`` with one weight for each loss, ``(sum, count)``, or, with ``count``, their mean.
+                It must use the model in its argument.
             data: The batches; they are read once, and kept on the device of the model.
             space: Parameters that are the coordinates.
             count: ``count(batch)`` gives the number of samples that a mean is taken over.
@@ -219,9 +221,9 @@ class EmpiricalRisk(HasDerivatives, HasModel):
             parameters = self.space.unflatten(self.w0 + step * direction)
             whole = torch.func.functional_call(self._model, parameters, (copy.deepcopy(block[0]),))
             losses, weight = sample_losses(whole, block[1])
-            expected = for_float64(losses).sum(dtype=torch.float64).cpu() / float(weight)
+            expected = mean_of(losses, total_weight(weight)).cpu()
             losses, weight = traced.losses(parameters, 0)
-            suffix = for_float64(losses).sum(dtype=torch.float64).cpu() / float(weight)
+            suffix = mean_of(losses, total_weight(weight)).cpu()
             # Two points in one call: the first must not change the stored values that the second reads.
             along_line = lines(torch.zeros(2, dtype=torch.long), torch.tensor([step, step], dtype=torch.float64))
             for loss in (suffix, *along_line):
@@ -252,71 +254,26 @@ class EmpiricalRisk(HasDerivatives, HasModel):
             InputError: If the last axis is not N.
             NonFiniteError: If ``w`` contains NaN or infinity.
         """
-        w = self._checked("w", w)
+        w = self.checked("w", w)
         with torch.set_grad_enabled(torch.is_grad_enabled() and w.requires_grad):
             points = [self._risk(point) for point in w.reshape(-1, self.space.dim)]
             return torch.stack(points).reshape(w.shape[:-1]) if points else w.new_empty(w.shape[:-1]).double()
 
-    def _checked(self, name: str, w: Tensor) -> Tensor:
+    def checked(self, name: str, w: Tensor) -> Tensor:
+        """A vector of selected weights on the device and in the dtype of the model."""
         return check_vector(name, w, dim=self.space.dim, device=self._device, dtype=self._dtype)
 
-    def _losses(self, w: Tensor, progress: ProgressCallback = silent) -> Iterator[tuple[Tensor, Tensor | float]]:
+    def _losses(self, w: Tensor) -> Iterator[tuple[Tensor, Tensor | float]]:
         parameters = self.space.unflatten(w)
         for block in range(self._blocks.n_blocks):
             yield self._blocks.losses(parameters, block)
-            progress(block + 1, self._blocks.n_blocks)
 
     def _risk(self, w: Tensor) -> Tensor:
         total, weight = torch.zeros((), dtype=torch.float64, device=device_with_float64(self._device)), 0.0
         for losses, block_weight in self._losses(w):
             total = total + for_float64(losses).sum(dtype=torch.float64)
-            weight = weight + float(block_weight)
+            weight = weight + total_weight(block_weight)
         return total / weight
-
-    @torch.no_grad()
-    def sample_losses(self, w: Float[Tensor, " N"], *, progress: ProgressCallback = silent) -> Float[Tensor, " M"]:
-        """The loss of every sample at ``w``, in float64, in the order of the data.
-
-        Args:
-            w: Selected weights.
-            progress: Callback for the number of completed blocks of data.
-
-        Raises:
-            InputError: If the criterion or closure returns only sums over samples.
-        """
-        return self._sample_losses(self._checked("w", w), progress)
-
-    def _sample_losses(self, w: Tensor, progress: ProgressCallback = silent) -> Tensor:
-        parts = list(self._losses(w, progress))
-        count = sum(len(losses) for losses, _ in parts)
-        if any(len(losses) != float(weight) for losses, weight in parts) or count != (self._n_samples or count):
-            raise InputError(
-                expected=f"one loss for each sample{f', {self._n_samples} in total' if self._n_samples else ''}",
-                got=f"{count} losses: sums over several samples, ignored targets, or several targets in each sample",
-                hint="Let the criterion, or losses=f of a Study, return one loss for each sample. A language model has "
-                "none: call EmpiricalRisk.from_closure with a function that gives one loss for each text.",
-            )
-        return self._blocks.in_data_order(torch.cat([for_float64(losses).double() for losses, _ in parts]))
-
-    def minibatches(self, batch_size: int, *, seed: int | None = None) -> MinibatchRisk:
-        """The risk as an ensemble of minibatch losses (paper, Eq. 3).
-
-        To study the noise of a run, use the batch size of the run. The model is in eval mode, so the ensemble lacks the
-        noise of dropout and batch statistics.
-
-        Args:
-            batch_size: Number B of samples in a minibatch; the remainder of the data is left out.
-            seed: Random seed of a shuffle of the data; by default minibatches are contiguous.
-
-        Returns:
-            The ensemble.
-
-        Raises:
-            InputError: If the batch size is below 1 or above the number of samples, or samples have no single loss.
-        """
-        n_samples = len(self.sample_losses(self.w0))
-        batches = partition(n_samples, batch_size, seed)
-        return MinibatchRisk(self, batches, n_left_out=n_samples - batches.numel())
 
     def fisher_information(self) -> FisherInformation:
         """The Fisher information of the outputs about the selected weights, for elastic weight consolidation.
@@ -344,24 +301,18 @@ class EmpiricalRisk(HasDerivatives, HasModel):
                 got="another model or criterion",
                 hint="Use another penalty.",
             )
-        return kronecker_factors(self._model, self.space, self._blocks.pairs(), self._checked("w", w))
-
-    def sample_lines(self, w0: Float[Tensor, " N"], directions: Float[Tensor, "k N"]) -> BatchLines:
-        """The losses of every sample along lines from ``w0``, with their derivatives."""
-        w0, directions = self._checked_lines(w0, directions)
-        if isinstance(self._blocks, TracedLosses):
-            return self._lines_of(self._blocks, w0, directions)
-        return PlainBatchLines(self._sample_losses, w0, directions)
+        return kronecker_factors(self._model, self.space, self._blocks.pairs(), self.checked("w", w))
 
     def lines(self, w0: Float[Tensor, " N"], directions: Float[Tensor, "k N"]) -> Lines:
         """Prepare lines from ``w0`` along ``directions``, for every analysis along lines."""
-        w0, directions = self._checked_lines(w0, directions)
+        w0, directions = self.checked_lines(w0, directions)
         if isinstance(self._blocks, TracedLosses):
             return self._lines_of(self._blocks, w0, directions)
         return PlainLines(self, w0, directions)
 
-    def _checked_lines(self, w0: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-        w0 = self._checked("w0", w0)
+    def checked_lines(self, w0: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        """A start and directions on the device and in the dtype of the model."""
+        w0 = self.checked("w0", w0)
         if self._keeps_statistics and not torch.equal(w0, self.w0):
             self._keeps_statistics = False  # said once
             warn_of_other_statistics()

@@ -17,8 +17,9 @@ from landscope.risk.conditions import Conditions, own_buffers
 from landscope.risk.data import Block, call_model, can_join, cut_blocks, read_batches
 from landscope.risk.graphs import GraphWhereNeeded
 from landscope.risk.losses import SampleLosses
-from landscope.risk.samples import counted_by, moved, n_targets
+from landscope.risk.samples import Counted, count_of, counted_by, joined, moved, n_targets, rows_of
 from landscope.risk.tracing import SplitModel, substituted_call
+from landscope.risk.weighted_losses import WeightedLosses, added, loss_weights, read_losses, total_weight
 from landscope.threads import one_thread
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "TracedLosses",
     "WholeLosses",
     "replica",
+    "samples_unknown",
     "whole_evaluation",
 ]
 
@@ -40,14 +42,19 @@ class BlockLosses(abc.ABC):
     """The losses of the samples of each block of data, differentiable in the selected parameters."""
 
     n_blocks: int
+    blocks: list[Any]
 
     @abc.abstractmethod
     def losses(self, parameters: dict[str, Tensor], block: int) -> tuple[Tensor, Tensor | float]:
-        """``parameters, block -> (losses[m], weight)``."""
+        """``parameters, block -> (losses[m], weight)``, see :class:`landscope.risk.weighted_losses.WeightedLosses`."""
 
     @abc.abstractmethod
-    def picked(self, parameters: dict[str, Tensor], rows: Tensor) -> Tensor:
-        """``parameters, rows[n] -> losses[n]`` of the samples with these indices in the data, in any order."""
+    def picked(self, parameters: dict[str, Tensor], rows: Tensor) -> tuple[Tensor, float]:
+        """``parameters, rows -> (losses, weight)`` of the samples with these indices in the data, in any order."""
+
+    def count(self, block: int) -> int | None:
+        """Number of samples in a block; None where the data do not say it."""
+        return count_of(self.blocks[block])
 
     def in_data_order(self, values: Tensor) -> Tensor:
         """Reorder ``values[..., M]`` of all samples from the order of the blocks to the order of the data."""
@@ -61,8 +68,12 @@ class BlockLosses(abc.ABC):
 class BlockOutputs(BlockLosses):
     """Losses by a criterion, with the outputs of the model known apart from them."""
 
-    blocks: list[Block]
     sample_losses: SampleLosses
+
+    def count(self, block: int) -> int | None:
+        """Number of targets in a block."""
+        targets = self.blocks[block][1]
+        return n_targets(targets) if isinstance(targets, Tensor | Counted) else super().count(block)
 
     @abc.abstractmethod
     def arguments(self, block: int) -> tuple[Any, ...]:
@@ -97,16 +108,9 @@ class BlockOutputs(BlockLosses):
         return [count for count in counts if count is not None]
 
 
-def whole_evaluation(sample_losses: SampleLosses) -> Callable[[nn.Module, Block], Tensor | tuple[Tensor, Any]]:
-    """A function for the losses of a batch by the whole model: one for each sample, or their sum and weight."""
-
-    def batch_losses(model: nn.Module, batch: Block) -> Tensor | tuple[Tensor, Tensor | float]:
-        losses, weight = sample_losses(call_model(model, batch[0]), batch[1])
-        if isinstance(weight, float) and weight == len(losses):
-            return losses
-        return for_float64(losses).double().sum(), weight
-
-    return batch_losses
+def whole_evaluation(sample_losses: SampleLosses) -> Callable[[nn.Module, Block], WeightedLosses]:
+    """A function for the losses of a batch by the whole model."""
+    return lambda model, batch: WeightedLosses(*sample_losses(call_model(model, batch[0]), batch[1]))
 
 
 class ClosureModule(nn.Module):
@@ -140,51 +144,103 @@ class ClosureLosses(BlockLosses):
         conditions: Conditions | None = None,
     ) -> None:
         self._module, self._conditions = ClosureModule(model, batch_losses), conditions
-        self._evaluate = GraphWhereNeeded(self._evaluated)
+        self._evaluate = GraphWhereNeeded(self._returned)
         device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
         self.blocks = [moved(batch, device) for batch in copy.deepcopy(read_batches(batches))]
         self.n_blocks = len(self.blocks)
         self._counts: list[int] = []
         self._means_over = None if count is None else [counted_by(count, batch) for batch in self.blocks]
+        self._can_cut: bool | None = None
         if self.n_blocks == 0:
             raise InputError(expected="at least one batch", got="no data", hint="Check the loader.")
 
     def losses(self, parameters: dict[str, Tensor], block: int) -> tuple[Tensor, Tensor | float]:
         """The losses of one batch with the selected parameters replaced."""
-        losses = self._evaluate(parameters, block)
-        if isinstance(losses, Tensor) and losses.ndim >= 1:
-            return losses.flatten(), float(losses.numel())
-        if isinstance(losses, tuple) and len(losses) == 2 and isinstance(losses[0], Tensor):
-            return losses[0].sum().reshape(1), losses[1]
-        if isinstance(losses, Tensor) and self._means_over is not None:
-            return losses.reshape(1) * self._means_over[block], float(self._means_over[block])
-        raise InputError(
-            expected="a function that returns the loss of each sample, or (sum, count) with the sum as a tensor",
-            got=_returned(losses),
-            hint="Return reduction='none' losses, or (losses.sum(), len(losses)), without .item(). For one mean pass "
-            "count=f, with f(batch) giving the number of its samples (ls.Study: loss_options={'count': f}).",
-        )
+        return self._evaluated(parameters, self.blocks[block], block)
 
     @property
     def takes_derivatives(self) -> bool:
         """Whether the losses were found to take derivatives themselves."""
         return self._evaluate.is_needed
 
-    def _evaluated(self, parameters: dict[str, Tensor], block: int) -> Any:
-        batch = copy.deepcopy(self.blocks[block])  # a model may change its input in place
+    def _evaluated(self, parameters: dict[str, Tensor], batch: Any, block: int) -> WeightedLosses:
+        """The losses of a batch, or of a part of it, under the conditions of the batch with number ``block``."""
+        returned = self._evaluate(parameters, batch, block)
+        if self._means_over is not None and isinstance(returned, Tensor) and returned.ndim == 0:
+            return WeightedLosses(returned.reshape(1) * self._means_over[block], float(self._means_over[block]))
+        return read_losses(returned)
+
+    def _returned(self, parameters: dict[str, Tensor], batch: Any, block: int) -> Any:
+        batch = copy.deepcopy(batch)  # a model may change its input in place
         if self._conditions is None:
             return self._module.with_parameters(parameters, batch)
         with self._conditions.of_batch(self._module.model, block):
             return self._module.with_parameters({**own_buffers(self._module.model), **parameters}, batch)
 
-    def picked(self, parameters: dict[str, Tensor], rows: Tensor) -> Tensor:
-        """The losses of some samples, from every batch that contains one of them."""
-        if not self._counts:
-            with torch.no_grad():
-                self._counts = [len(self.losses(parameters, block)[0]) for block in range(self.n_blocks)]
-        return torch.cat(
-            [self.losses(parameters, block)[0][places] for block, places in _places_by_block(self._counts, rows)]
-        )
+    def _rows(self, block: int, places: Tensor) -> Any:
+        """Some samples of a batch."""
+        return rows_of(self.blocks[block], self._counts[block], places)
+
+    def picked(self, parameters: dict[str, Tensor], rows: Tensor) -> tuple[Tensor, float]:
+        """The losses of some samples, cut out of the batches; or from whole batches, where they cannot be cut."""
+        self._look_at_batches(parameters)
+        picked = list(_places_by_block(self._counts, rows))
+        if not self._can_cut:
+            return added([self._part(parameters, block, places) for block, places in picked])
+        parts = [self._rows(block, places) for block, places in picked]
+        together = joined_or_none(parts, [len(places) for _, places in picked])
+        batches = parts if together is None else [together]
+        return added([self._evaluated(parameters, part, picked[0][0]) for part in batches])
+
+    def _part(self, parameters: dict[str, Tensor], block: int, places: Tensor) -> WeightedLosses:
+        """The losses of some samples of a batch that is evaluated as a whole."""
+        losses, weight = self.losses(parameters, block)
+        weights = loss_weights(losses, weight)
+        if weights is not None and len(losses) == self._counts[block]:
+            return WeightedLosses(losses[places], weights[places.cpu()])
+        if sorted(places.tolist()) == list(range(self._counts[block])):
+            return WeightedLosses(losses, weight)
+        raise samples_unknown("a batch whose loss is not the sum of the losses of its samples")
+
+    @torch.no_grad()
+    def _look_at_batches(self, parameters: dict[str, Tensor]) -> None:
+        """Count the samples of each batch, and find out whether batches can be cut."""
+        if self._can_cut is not None:
+            return
+        counts: list[int] = []
+        for block in range(self.n_blocks):
+            count = self.count(block)
+            if count is None:
+                losses = self.losses(parameters, block)
+                if loss_weights(*losses) is None:
+                    raise samples_unknown("one loss for a batch whose samples cannot be told apart")
+                count = len(losses[0])
+            counts.append(count)
+        self._counts = counts
+        known = [self.count(block) for block in range(self.n_blocks)] == counts
+        self._can_cut = known and self._means_over is None and self._conditions_allow_cuts() and self._cuts(parameters)
+
+    def _conditions_allow_cuts(self) -> bool:
+        """Whether a sample sees the same random numbers whatever is in its batch."""
+        return self._conditions is None or self._conditions.seed is None
+
+    def _cuts(self, parameters: dict[str, Tensor]) -> bool:
+        """Whether all batches can be cut, and the losses and the weights of the halves of one add up to its own."""
+        block = max(range(self.n_blocks), key=self._counts.__getitem__)
+        if self._counts[block] < 2:
+            return False
+        order, whole = torch.arange(self._counts[block]), self.losses(parameters, block)
+        try:
+            for number in range(self.n_blocks):
+                self._rows(number, order[:1])
+            # A model may know the size of its batches.
+            halves = [self._evaluated(parameters, self._rows(block, half), block) for half in order.tensor_split(2)]
+        except Exception:  # noqa: BLE001 - of the model's own
+            return False
+        losses, weight = added(halves)
+        rtol = min(3e-2, 1000 * torch.finfo(losses.dtype).eps)
+        sums = (for_float64(part).sum(dtype=torch.float64).cpu() for part in (losses, whole[0]))
+        return torch.allclose(*sums, rtol=rtol, atol=1e-12) and abs(weight / total_weight(whole[1]) - 1) < rtol
 
 
 class WholeLosses(ClosureLosses, BlockOutputs):
@@ -195,6 +251,9 @@ class WholeLosses(ClosureLosses, BlockOutputs):
         self._model_call, self.sample_losses = ClosureModule(model, call_model), sample_losses
         self._outputs = GraphWhereNeeded(self._model_call.with_parameters)
 
+    def _rows(self, block: int, places: Tensor) -> Block:
+        return _rows_of_pair(self.blocks[block], self._counts[block], places)
+
     def arguments(self, block: int) -> tuple[Any, ...]:
         """The inputs of a block."""
         return (copy.deepcopy(self.blocks[block][0]),)
@@ -202,6 +261,35 @@ class WholeLosses(ClosureLosses, BlockOutputs):
     def outputs(self, parameters: dict[str, Tensor], arguments: tuple[Any, ...]) -> Any:
         """The outputs of the whole model."""
         return self._outputs(parameters, *arguments)
+
+
+def _rows_of_pair(pair: Block, count: int, places: Tensor) -> Block:
+    inputs, targets = pair
+    return rows_of(inputs, count, places), rows_of(targets, count, places)
+
+
+def joined_or_none(parts: Sequence[Any], counts: Sequence[int]) -> Any | None:
+    """One batch of the samples of several; None if they do not fit together."""
+    together, count = parts[0], counts[0]
+    try:
+        for part, further in zip(parts[1:], counts[1:], strict=True):
+            if isinstance(part, tuple) and len(part) == 2:  # inputs and targets, or two inputs
+                together = tuple(joined(a, b, (count, further)) for a, b in zip(together, part, strict=True))
+            else:
+                together = joined(together, part, (count, further))
+            count += further
+    except ValueError:
+        return None
+    return together
+
+
+def samples_unknown(got: str) -> InputError:
+    """The error about samples that cannot be told apart."""
+    return InputError(
+        expected="one loss for each sample", got=got,
+        hint="Return the loss of each sample, or (losses, weights) with one weight for each sample. Or take the "
+        "batches of the data as the minibatches: risk.minibatches(None).",
+    )  # fmt: skip
 
 
 def _places_by_block(sizes: Sequence[int], rows: Tensor) -> Iterator[tuple[int, Tensor]]:
@@ -281,15 +369,18 @@ class TracedLosses(BlockOutputs):
         """Reorder ``values[M]`` of all samples from the order of the data to the order of the blocks."""
         return values if self._places is None else values[torch.argsort(self._places).to(values.device)]
 
-    def picked(self, parameters: dict[str, Tensor], rows: Tensor) -> Tensor:
-        """The losses of some samples, block after block."""
+    def picked(self, parameters: dict[str, Tensor], rows: Tensor) -> tuple[Tensor, float]:
+        """The losses of some samples, in one evaluation where the blocks have equal shapes."""
         picked = list(_places_by_block(self.sizes, rows if self._places is None else self._places[rows]))
-        if not can_join([self.blocks[block] for block, _ in picked]):
-            return torch.cat([self.losses(parameters, block)[0][places] for block, places in picked])
-        inputs, targets = self._samples(picked)
+        parts = [_rows_of_pair(self.blocks[block], self.sizes[block], places) for block, places in picked]
+        together = joined_or_none(parts, [len(places) for _, places in picked])
+        return added([self._evaluated(parameters, part) for part in (parts if together is None else [together])])
+
+    def _evaluated(self, parameters: dict[str, Tensor], batch: Block) -> WeightedLosses:
+        inputs, targets = batch
         with torch.no_grad():
             values = (inputs,) if self.split.prefix_is_empty else self.split.prefix(inputs)
-        return self.sample_losses(self.outputs(parameters, values), targets)[0]
+        return WeightedLosses(*self.sample_losses(self.outputs(parameters, values), targets))
 
     def _samples(self, picked: Iterable[tuple[int, Tensor]]) -> Block:
         """Inputs and targets of some samples in each of some blocks."""
@@ -326,12 +417,3 @@ def replica(module: M) -> M:
     """A copy of a module that shares its tensors, so that two threads can replace parameters at the same time."""
     shared = [*module.parameters(), *module.buffers()]
     return copy.deepcopy(module, {id(tensor): tensor for tensor in shared})
-
-
-def _returned(losses: object) -> str:
-    """What a function of a user returned, in words."""
-    if isinstance(losses, Tensor):
-        return f"a scalar {losses.dtype}"
-    if isinstance(losses, tuple):
-        return f"({', '.join(type(part).__name__ for part in losses)})"
-    return type(losses).__name__

@@ -16,8 +16,8 @@ __all__ = ["language_model_losses"]
 _IGNORED = -100
 
 
-def language_model_losses(outputs: Any, labels: Int[Tensor, "b t"]) -> tuple[Float[Tensor, " b"], float]:
-    r"""The loss of each sequence under a causal language model, and the number of counted tokens.
+def language_model_losses(outputs: Any, labels: Int[Tensor, "b t"]) -> tuple[Float[Tensor, " b"], Int[Tensor, " b"]]:
+    r"""The loss of each sequence under a causal language model, and its number of counted tokens.
 
     .. math:: l_k = -\sum_{i < t,\; z_{k,i+1} \ne -100} \log p(z_{k,i+1} \mid z_{k,\le i})
 
@@ -28,7 +28,7 @@ def language_model_losses(outputs: Any, labels: Int[Tensor, "b t"]) -> tuple[Flo
         labels: Tokens ``[b, t]``, not shifted; -100 for ignored tokens.
 
     Returns:
-        Losses ``[b]``, summed over tokens (in float32 for logits of half precision), and the count.
+        Losses ``[b]``, summed over tokens (in float32 for logits of half precision), and the counts ``[b]``.
 
     Raises:
         InputError: If there are no logits, or their shape does not match the labels.
@@ -37,9 +37,9 @@ def language_model_losses(outputs: Any, labels: Int[Tensor, "b t"]) -> tuple[Flo
         Two tokens count, and all three tokens are equally likely.
 
         >>> import torch
-        >>> losses, count = language_model_losses(torch.zeros(1, 4, 3), torch.tensor([[0, 1, -100, 2]]))
-        >>> losses.exp().round().tolist(), count
-        ([9.0], 2.0)
+        >>> losses, counts = language_model_losses(torch.zeros(1, 4, 3), torch.tensor([[0, 1, -100, 2]]))
+        >>> losses.exp().round().tolist(), counts.tolist()
+        ([9.0], [2])
     """
     logits = outputs if isinstance(outputs, Tensor) else getattr(outputs, "logits", None)
     if logits is None or logits.ndim != 3 or logits.shape[:2] != labels.shape:
@@ -53,4 +53,4 @@ def language_model_losses(outputs: Any, labels: Int[Tensor, "b t"]) -> tuple[Flo
     losses = F.cross_entropy(
         logits[:, :-1].flatten(0, 1), targets.flatten().long(), ignore_index=_IGNORED, reduction="none"
     )
-    return losses.view(targets.shape).sum(dim=1), float((targets != _IGNORED).sum())
+    return losses.view(targets.shape).sum(dim=1), (targets != _IGNORED).sum(dim=1)

@@ -15,6 +15,7 @@ from landscope.parameters import ParameterSpace
 from landscope.risk.evaluation import TracedLosses, replica
 from landscope.risk.losses import cross_entropy_of_margins, margins_of, smooth_cross_entropy_of_margins
 from landscope.risk.tracing import affine_shift, in_place, substituted_call
+from landscope.risk.weighted_losses import total_weight
 
 __all__ = ["LineProblem", "PreactivationCache", "LineEvaluator"]
 
@@ -118,7 +119,7 @@ class LineEvaluator:
                     torch.add(a, q, alpha=steps[position], out=into)
                 losses, weight = self._losses(block, shifted, rest, self._parameters(direction, steps[position]))
                 keep(position, losses)
-        return float(weight)
+        return total_weight(weight)
 
     def base(self, block: int) -> Preactivations:
         """The outputs of the affine nodes at w0."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from landscope.errors import InputError, LandscopeWarning
 from landscope.risk.samples import n_targets, unwrapped
+from landscope.risk.weighted_losses import read_losses, read_pair
 
 __all__ = [
     "SampleLosses",
@@ -42,7 +43,10 @@ _BROADCAST = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.PoissonNL
 
 
 SampleLosses = Callable[[Any, Any], tuple[Tensor, Tensor | float]]
-"""``outputs, targets -> (losses[m], weight)``; the risk is sum(losses) / sum(weight) over all data."""
+"""``outputs, targets -> (losses[m], weight)``; the risk is sum(losses) / sum(weight) over all data.
+
+The weight is a float if each loss has weight one; a vector of the weight of each loss; or their sum as a tensor.
+"""
 
 
 def sample_losses_of(criterion: Callable[..., Any]) -> SampleLosses:
@@ -50,8 +54,8 @@ def sample_losses_of(criterion: Callable[..., Any]) -> SampleLosses:
 
     A ``torch.nn`` loss or its functional form, also as a ``functools.partial`` with keywords, is evaluated without
     reduction; it uses the ``logits`` of a model with several outputs. Any other callable may return one loss for each
-    sample; a scalar, which is the mean over the batch; or ``(losses, weight)``, such as the losses of tokens and the
-    number of counted tokens.
+    sample; a scalar, which is the mean over the batch; or ``(losses, weight)`` with one weight for each loss, or one
+    for all, such as the number of counted tokens.
     """
     if isinstance(criterion, type) or not callable(criterion):
         raise InputError(
@@ -193,11 +197,10 @@ def _weighted(module: nn.CrossEntropyLoss | nn.NLLLoss) -> SampleLosses:
     def losses(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | float]:
         losses = unreduced(outputs, targets)
         if targets.is_floating_point():  # class probabilities: every sample has weight one
-            return losses.flatten(), float(losses.numel())
+            return read_losses(losses)
         counted = targets != ignored
-        if weight is None:
-            return losses[counted], float(counted.sum())
-        return losses[counted], weight.to(outputs)[targets[counted]].sum()
+        weights = counted if weight is None else weight.to(outputs)[targets.masked_fill(~counted, 0)] * counted
+        return read_pair(losses, weights)
 
     return losses
 
@@ -212,7 +215,7 @@ class Unreduced:
         """The losses and their weight."""
         losses = self._criterion(outputs, unwrapped(targets))
         if isinstance(losses, tuple) and len(losses) == 2 and isinstance(losses[0], Tensor):
-            return losses[0].reshape(-1), _one_number(losses[1])
+            return read_pair(*losses)
         if not isinstance(losses, Tensor):
             raise InputError(
                 expected="criterion(outputs, targets) to return a tensor",
@@ -231,15 +234,3 @@ class Unreduced:
             return losses.reshape(1) * count, float(count)
         rows = losses.reshape(len(losses), -1)
         return rows.sum(dim=1) if self._add_up else rows.mean(dim=1), float(len(losses))
-
-
-def _one_number(weight: Tensor | float) -> Tensor | float:
-    if not isinstance(weight, Tensor):
-        return float(weight)
-    if weight.numel() != 1:
-        raise InputError(
-            expected="(losses, weight) with one number as weight, the number of counted losses",
-            got=f"a weight of shape {tuple(weight.shape)}",
-            hint="Multiply the losses by the mask, and return the sum of the mask as weight.",
-        )
-    return weight.reshape(())

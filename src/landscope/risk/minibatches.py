@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,69 +13,142 @@ from torch import Tensor
 
 from landscope._checks import check_count, for_float64
 from landscope.errors import InputError
-from landscope.protocols import BatchLines
+from landscope.protocols import BatchLines, ProgressCallback, silent
+from landscope.risk.derivatives import gradient_of, hessian_product_of
+from landscope.risk.evaluation import BlockLosses, BlockOutputs
+from landscope.risk.sample_sums import PartLines
 
 if TYPE_CHECKING:
-    from landscope.risk.empirical import EmpiricalRisk
+    from landscope.risk.sampled import SampledRisk
 
-__all__ = ["MinibatchRisk", "partition"]
+__all__ = ["MinibatchRisk", "check_kept_batches", "partition"]
 
 
 class MinibatchRisk:
-    r"""The ensemble :math:`L^\mu(w) = \frac1B \sum_{l \in \mu} d(Y_l, Z_l)` of a partition of the data.
+    r"""The losses of minibatches, weighted as the training weights them.
 
-    :meth:`landscope.EmpiricalRisk.minibatches` creates it. As a function of w, it is the mean over minibatches.
+    .. math:: L^\mu(w) = \frac{\sum_{l \in \mu} s_l(w)}{\sum_{l \in \mu} c_l}
+
+    Here s_l is the summed loss of a sample and c_l its weight: 1, its class weight, or its number of counted tokens. If
+    all weights are 1, this is the mean :math:`\frac1B \sum_{l \in \mu} d(Y_l, Z_l)` of the paper.
+
+    As a function of w, the ensemble is the mean over minibatches, whose gradient is the mean step of SGD. It differs
+    from the risk where minibatches have different weights :math:`C^\mu = \sum_{l \in \mu} c_l`: if all samples are in a
+    minibatch,
+
+    .. math:: \langle L^\mu \rangle - L = -\frac{\mathrm{Cov}_\mu(C^\mu, L^\mu)}{\langle C^\mu \rangle}.
+
+    :meth:`landscope.EmpiricalRisk.minibatches` creates it.
 
     Args:
         risk: The risk.
-        batches: Sample indices of each minibatch, ``[batches, B]``.
+        batches: Sample indices of each minibatch, ``[batches, B]``; None for the batches of the data as they are.
         n_left_out: Number of samples outside all minibatches, if the batch size does not divide the data.
+
+    Raises:
+        InputError: If samples cannot be told apart, or all targets of a minibatch are ignored.
     """
 
-    def __init__(self, risk: EmpiricalRisk, batches: Int[Tensor, "batches B"], n_left_out: int = 0) -> None:
-        self._risk, self.batches, self.n_left_out = risk, batches, n_left_out
+    def __init__(self, risk: SampledRisk, batches: Int[Tensor, "batches B"] | None, n_left_out: int = 0) -> None:
+        self._risk, self._samples, self.batches, self.n_left_out = risk, risk.samples, batches, n_left_out
+        #: Weights C of the minibatches, ``[batches]``.
+        self.weights = self._weights()
+        nothing = int((self.weights == 0).sum())
+        if nothing and (batches is None or batches.shape[1] > 1):
+            raise InputError(
+                expected="minibatches with at least one counted target each",
+                got=f"{nothing} of {len(self.weights)} with ignored targets only",
+                hint="Use larger minibatches, another seed, or leave out samples without targets.",
+            )
 
-    def batch_losses(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points batches"]:
-        """``w[..., N] -> L^mu[..., batches]`` in float64."""
-        rows = [self._risk.sample_losses(point)[self.batches].mean(dim=1) for point in w.reshape(-1, w.shape[-1])]
-        return torch.stack(rows).reshape(*w.shape[:-1], len(self.batches))
+    @property
+    def n_batches(self) -> int:
+        """Number of minibatches."""
+        return len(self.weights)
+
+    def _weights(self) -> Float[Tensor, " batches"]:
+        samples = self._samples
+        if self.batches is None:
+            weights = [samples.block_weight(block) for block in range(samples.blocks.n_blocks)]
+        elif samples.own_weights is not None:
+            return samples.own_weights[self.batches.cpu()].sum(dim=1)
+        else:
+            weights = [samples.weight(rows) for rows in self.batches]
+        return torch.tensor(weights, dtype=torch.float64)
+
+    def _losses(self) -> list[Callable[[Tensor], Tensor]]:
+        """The loss of each minibatch as a function of w, with a graph."""
+        if self.batches is None:
+            blocks = range(self._samples.blocks.n_blocks)
+            return [functools.partial(self._samples.block_loss, block=block) for block in blocks]
+        return [functools.partial(self._samples.loss, rows=rows) for rows in self.batches]
+
+    @torch.no_grad()
+    def batch_losses(
+        self, w: Float[Tensor, "*points N"], *, progress: ProgressCallback = silent
+    ) -> Float[Tensor, "*points batches"]:
+        """``w[..., N] -> L^mu[..., batches]`` in float64.
+
+        ``progress`` is called with the number of completed parts of the data, over all points.
+        """
+        points, rows = w.reshape(-1, w.shape[-1]), []
+        for number, point in enumerate(points):
+
+            def told(done: int, total: int, number: int = number) -> None:
+                progress(number * total + done, len(points) * total)
+
+            rows.append(self._at(self._risk.checked("w", point), told))
+        return torch.stack(rows).reshape(*w.shape[:-1], len(self.weights))
+
+    def _at(self, w: Float[Tensor, " N"], progress: ProgressCallback) -> Float[Tensor, " batches"]:
+        if self.batches is not None and self._samples.own_weights is not None:
+            return _grouped(self._samples.sums(w, progress), self.batches, self.weights)
+        losses, values = self._losses(), []
+        for number, loss in enumerate(losses):
+            values.append(loss(w))
+            progress(number + 1, len(losses))
+        return torch.stack(values)
 
     def __call__(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
         """Mean of the minibatch losses."""
         return self.batch_losses(w).mean(dim=-1)
 
     def batch_lines(self, w0: Float[Tensor, " N"], directions: Float[Tensor, "k N"]) -> BatchLines:
-        """The minibatch losses along lines, from one evaluation of the losses of all samples."""
-        return _GroupedLines(self._risk.sample_lines(w0, directions), self.batches)
+        """The minibatch losses along lines; from one evaluation of all samples where each has a loss of its own."""
+        w0, directions = self._risk.checked_lines(w0, directions)
+        if self.batches is None or self._samples.own_weights is None:
+            parts = [lambda w, loss=loss: loss(w).reshape(1) for loss in self._losses()]
+            return PartLines(parts, w0, directions)
+        return _GroupedLines(self._samples.lines_of_sums(w0, directions), self.batches, self.weights)
 
     def batch_gradients(self, w: Float[Tensor, " N"]) -> Iterator[Float[Tensor, " N"]]:
         r"""The gradients :math:`\nabla L^\mu(w)`, one minibatch after another."""
-        for rows in self.batches:
-            yield self._risk.mean_gradient(w, rows)
+        w = self._risk.checked("w", w)
+        for loss in self._losses():
+            yield gradient_of(loss, w)
 
     def batch_hessian_vector_product(
         self, w: Float[Tensor, " N"], number: int, vector: Float[Tensor, " N"]
     ) -> Float[Tensor, " N"]:
         r"""The product :math:`\nabla^2 L^\mu(w)\, v` of one minibatch, by its number."""
-        return self._risk.mean_hessian_vector_product(w, self.batches[number], vector)
+        w, vector = self._risk.checked("w", w), self._risk.checked("vector", vector)
+        return hessian_product_of(self._losses()[number], w, vector)
 
     def gradient(self, w: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         """Gradient of the mean over minibatches."""
         return for_float64(torch.stack(list(self.batch_gradients(w)))).double().mean(dim=0).to(w)
 
     def hessian_vector_product(self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
-        """Product of a vector and the Hessian of the mean.
+        """Product of a vector and the Hessian of the mean over minibatches."""
+        if not self.n_left_out and bool((self.weights == self.weights[0]).all()):  # the mean is the risk
+            return self._risk.hessian_vector_product(w, vector)
+        products = [self.batch_hessian_vector_product(w, number, vector) for number in range(len(self.weights))]
+        return for_float64(torch.stack(products)).double().mean(dim=0).to(w)
 
-        Raises:
-            InputError: If samples are left out, so that the mean differs from the risk.
-        """
-        if self.n_left_out:
-            raise InputError(
-                expected="minibatches that contain all samples, for a Hessian product",
-                got=f"{self.n_left_out} samples left out",
-                hint="Pass the risk itself.",
-            )
-        return self._risk.hessian_vector_product(w, vector)
+
+def _grouped(sums: Tensor, batches: Tensor, weights: Tensor) -> Tensor:
+    """Losses of minibatches from the sums of their samples."""
+    return sums[batches].sum(dim=1, dtype=torch.float64) / weights.to(sums.device)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,19 +157,34 @@ class _GroupedLines:
 
     lines: BatchLines
     batches: Tensor
+    weights: Tensor
 
     def losses(self, index: Tensor, displacement: Tensor) -> Tensor:
-        return self._grouped(self.lines.losses(index, displacement))
+        return self._all(self.lines.losses(index, displacement))
 
     def slopes(self, index: Tensor, displacement: Tensor) -> tuple[Tensor, Tensor]:
         losses, slopes = self.lines.slopes(index, displacement)
-        return self._grouped(losses), self._grouped(slopes)
+        return self._all(losses), self._all(slopes)
 
     def curvatures(self, first: Tensor, second: Tensor) -> Tensor:
-        return self._grouped(self.lines.curvatures(first, second))
+        return self._all(self.lines.curvatures(first, second))
 
-    def _grouped(self, samples: Tensor) -> Tensor:
-        return torch.stack([row[self.batches].mean(dim=1, dtype=torch.float64) for row in samples])
+    def _all(self, rows: Tensor) -> Tensor:
+        return torch.stack([_grouped(row, self.batches.to(row.device), self.weights) for row in rows])
+
+
+def check_kept_batches(blocks: BlockLosses) -> None:
+    """Raise if the batches of the data were joined and cut anew.
+
+    Raises:
+        InputError: If the losses have other blocks than the batches of the data.
+    """
+    if isinstance(blocks, BlockOutputs):
+        raise InputError(
+            expected="a risk made by from_closure, for batches of the data as they are",
+            got="a risk made from a criterion, which cuts the data anew",
+            hint="Pass the batch size.",
+        )
 
 
 def partition(n_samples: int, batch_size: int, seed: int | None) -> Tensor:

@@ -21,6 +21,7 @@ from landscope.risk.graphs import GraphWhereNeeded
 from landscope.risk.losses import SampleLosses, Unreduced, is_plain_cross_entropy, sample_losses_of
 from landscope.risk.own_copy import OwnCopies
 from landscope.risk.samples import Counted, n_targets, unwrapped, with_counts
+from landscope.risk.weighted_losses import total_weight
 
 __all__ = ["PreparedData", "own_model", "prepared_closure", "prepared_data"]
 
@@ -158,7 +159,7 @@ def _with_resolved_counts(model: nn.Module, sample_losses: SampleLosses, pairs: 
         if n_targets(targets) is None:
             with torch.random.fork_rng(devices=[]):
                 losses, weight = GraphWhereNeeded(sample_losses)(checks.outputs_of(model, inputs), targets)
-            count = len(losses) if len(losses) == float(weight) else None
+            count = len(losses) if len(losses) == total_weight(weight) else None
             plain = unwrapped(targets)
             found.append((inputs, plain if isinstance(plain, Tensor) else Counted(plain, count, is_whole=True)))
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import math
@@ -14,7 +15,17 @@ from torch import Tensor
 
 from landscope.errors import InputError
 
-__all__ = ["Counted", "count_of", "counted_by", "joined", "moved", "n_targets", "rows_of", "unwrapped", "with_counts"]
+__all__ = [
+    "Counted",
+    "count_of",
+    "counted_by",
+    "joined",
+    "moved",
+    "n_targets",
+    "rows_of",
+    "unwrapped",
+    "with_counts",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,8 +135,8 @@ def _is_one_each(value: Any, count: int) -> bool | None:
     return None if fields and samples and count > 1 else samples and not fields
 
 
-def rows_of(value: Any, count: int, rows: slice) -> Any:
-    """Some samples of a batch with ``count`` samples.
+def rows_of(value: Any, count: int, rows: slice | Tensor) -> Any:
+    """Some samples of a batch with ``count`` samples, by a slice or by their places.
 
     Raises:
         ValueError: If it is not known what is one sample.
@@ -133,19 +144,41 @@ def rows_of(value: Any, count: int, rows: slice) -> Any:
     if isinstance(value, Tensor | np.ndarray):
         if value.ndim and len(value) != count:
             raise ValueError(f"a tensor with {len(value)} rows")
-        return value[rows] if value.ndim else value
+        return _at(value, rows) if value.ndim else value
     if isinstance(value, Counted) and not value.is_whole:
-        return Counted(rows_of(value.targets, count, rows), len(range(*rows.indices(count))))
+        return Counted(rows_of(value.targets, count, rows), len(_places(rows, count)))
     if isinstance(value, Mapping):
-        return {name: rows_of(part, count, rows) for name, part in value.items()}
+        return _like(value, {name: rows_of(part, count, rows) for name, part in value.items()})
     if type(value) in (list, tuple):
         one_each = _is_one_each(value, count)
         if one_each is None:
             raise ValueError("a list that holds either samples or fields")
-        return value[rows] if one_each else type(value)(rows_of(part, count, rows) for part in value)
+        if one_each:
+            return type(value)(value[place] for place in _places(rows, count))
+        return type(value)(rows_of(part, count, rows) for part in value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise ValueError(f"a {type(value).__name__}")
+
+
+def _places(rows: slice | Tensor, count: int) -> Sequence[int]:
+    return range(*rows.indices(count)) if isinstance(rows, slice) else rows.tolist()
+
+
+def _at(values: Tensor | np.ndarray, rows: slice | Tensor) -> Tensor | np.ndarray:
+    if isinstance(rows, slice):
+        return values[rows]
+    return values[rows.to(values.device)] if isinstance(values, Tensor) else values[rows.cpu().numpy()]
+
+
+def _like(mapping: Mapping[Any, Any], parts: dict[Any, Any]) -> Any:
+    """A mapping of the same type, such as the batches of a tokenizer."""
+    if type(mapping) is dict:
+        return parts
+    made: Any = copy.copy(mapping)
+    for name, part in parts.items():
+        made[name] = part
+    return made
 
 
 def joined(first: Any, second: Any, counts: tuple[int, int]) -> Any:
@@ -155,13 +188,15 @@ def joined(first: Any, second: Any, counts: tuple[int, int]) -> Any:
         ValueError: If they do not fit together.
     """
     if isinstance(first, Tensor) and isinstance(second, Tensor):
-        if first.shape[1:] != second.shape[1:] or first.ndim != second.ndim:
+        if (first.shape[1:], first.ndim, first.dtype) != (second.shape[1:], second.ndim, second.dtype):
             raise ValueError("tensors of different shapes")
+        if not first.ndim and not torch.equal(first, second):
+            raise ValueError("batches with values of their own")
         return torch.cat([first, second]) if first.ndim else first
     if isinstance(first, Counted):
         return Counted(joined(first.targets, second.targets, counts), sum(counts))
     if isinstance(first, Mapping) and isinstance(second, Mapping) and first.keys() == second.keys():
-        return {name: joined(part, second[name], counts) for name, part in first.items()}
+        return _like(first, {name: joined(part, second[name], counts) for name, part in first.items()})
     if type(first) in (list, tuple) and type(first) is type(second):
         one_each = _is_one_each(first, counts[0]), _is_one_each(second, counts[1])
         if all(one_each):

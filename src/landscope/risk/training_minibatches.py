@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from landscope.derivatives import hessian_times
+from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
+from landscope.risk.checks import described
+from landscope.risk.data import call_model
+from landscope.risk.evaluation import ClosureModule
+from landscope.risk.losses import sample_losses_of
 from landscope.risk.minibatches import partition
+from landscope.risk.samples import count_of, rows_of
+from landscope.risk.weighted_losses import total_weight
 
 __all__ = ["TrainingMinibatches"]
 
@@ -25,13 +33,14 @@ class TrainingMinibatches:
 
     Args:
         model: The network.
-        criterion: ``criterion(outputs, targets)`` with one loss for each sample, or their mean.
-        data: ``(inputs, targets)``.
+        criterion: As in :class:`landscope.EmpiricalRisk`: with one loss for each sample, their mean, or
+            ``(losses, weight)``.
+        data: ``(inputs, targets)``; the inputs are a tensor, or a mapping or tuple of the arguments of the model.
         batch_size: Number B of samples in a minibatch; the remainder of the data is left out.
         seed: Random seed of a shuffle of the data; by default minibatches are contiguous.
 
     Raises:
-        InputError: If the batch size is below 1 or above the number of samples.
+        InputError: If the batch size is below 1 or above the number of samples, or the samples cannot be told apart.
 
     Example:
         Batch statistics undo the scale of what they normalise: the loss does not depend on it.
@@ -49,8 +58,8 @@ class TrainingMinibatches:
     def __init__(
         self,
         model: nn.Module,
-        criterion: Callable[[Tensor, Tensor], Tensor],
-        data: tuple[Tensor, Tensor],
+        criterion: Callable[..., Any],
+        data: tuple[Any, Tensor],
         batch_size: int,
         *,
         seed: int | None = None,
@@ -61,15 +70,27 @@ class TrainingMinibatches:
         for module in norms:
             module.train()
         self.has_batch_norm = bool(norms)
-        self._criterion, (self._inputs, self._targets) = criterion, data
+        self._call, self._losses, self._data = ClosureModule(self._model, call_model), sample_losses_of(criterion), data
         self.w0 = self.space.flatten(self._model)
-        self.batches = partition(len(self._targets), batch_size, seed).to(self._targets.device)
-        self.n_left_out = len(self._targets) - self.batches.numel()
+        count = count_of(*data)
+        if count is None:
+            raise InputError(
+                expected="inputs and targets with one row for each sample",
+                got=described(data),
+                hint="Pass tensors whose first axes are the samples.",
+            )
+        self._count, self.batches = count, partition(count, batch_size, seed)
+        self.n_left_out = count - self.batches.numel()
+
+    @property
+    def n_batches(self) -> int:
+        """Number of minibatches."""
+        return len(self.batches)
 
     def _loss(self, w: Tensor, number: int) -> Tensor:
-        rows = self.batches[number]
-        outputs = torch.func.functional_call(self._model, dict(self.space.unflatten(w)), self._inputs[rows])
-        return self._criterion(outputs, self._targets[rows]).mean()
+        inputs, targets = (rows_of(part, self._count, self.batches[number]) for part in self._data)
+        losses, weight = self._losses(self._call.with_parameters(self.space.unflatten(w), inputs), targets)
+        return losses.sum() / total_weight(weight)
 
     def batch_losses(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points batches"]:
         """``w[..., N] -> L^mu[..., batches]``."""

@@ -16,7 +16,7 @@ from landscope.law.exponents import Exponents
 from landscope.parameters import ParameterSpace
 from landscope.protocols import Ensemble, ProgressCallback, silent
 from landscope.results import Result
-from landscope.risk import EmpiricalRisk
+from landscope.risk import EmpiricalRisk, MinibatchRisk
 from landscope.study import saved
 from landscope.study.centre import centre_caveat, model_at_centre
 from landscope.study.checkpoints import Checkpoints
@@ -253,14 +253,19 @@ class Analysis:
         return [caveat for caveat in found if caveat]
 
     @functools.cached_property
-    def ensemble(self) -> Ensemble:
+    def ensemble(self) -> MinibatchRisk:
         """The minibatch losses at w0, in a random partition of the data."""
         return self.ensemble_of(self.risk)
 
-    def ensemble_of(self, risk: EmpiricalRisk) -> Ensemble:
-        """The minibatch losses of a landscape."""
+    def ensemble_of(self, risk: EmpiricalRisk) -> MinibatchRisk:
+        """The minibatch losses of a landscape; the batches of the loader, if their samples cannot be told apart."""
         assert self.batch_size is not None  # noqa: S101 - parts that use it need it
-        return risk.minibatches(self.batch_size, seed=self.settings.seed)
+        try:
+            return risk.minibatches(self.batch_size, seed=self.settings.seed)
+        except InputError:
+            if self.subject.losses is None or self.subject.batch_size != self.batch_size:
+                raise
+            return risk.minibatches(None)
 
     def ensembles_at_checkpoints(self) -> Iterator[tuple[int, Ensemble, Tensor]]:
         """Step, minibatch losses and weights of each saved whole model."""

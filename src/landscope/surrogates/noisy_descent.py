@@ -150,7 +150,8 @@ class _Shaped:
         self._kind, self._risk, self._batch_size = kind, risk, batch_size
         self._n_directions, self._refresh, self._ratio, self._seed = n_directions, refresh, ratio, seed
         self._generator = torch.Generator().manual_seed(seed)
-        self._n_samples = len(risk.sample_losses(risk.w0))
+        weights = risk.sample_weights()
+        self._shares, self._n_samples = weights / weights.mean(), len(weights)
         self._steps = 0
         self._roots: Tensor | None = None
 
@@ -174,7 +175,7 @@ class _Shaped:
 
     def _minibatch_like(self, w: Tensor) -> Tensor:
         white = torch.randn(self._n_samples, generator=self._generator, dtype=torch.float64)
-        weights = (white - white.mean()) / (self._batch_size * self._n_samples) ** 0.5
+        weights = self._shares * (white - (self._shares * white).mean()) / (self._batch_size * self._n_samples) ** 0.5
         return self._risk.weighted_gradient(w, weights)
 
     def _square_root(self, w: Tensor) -> Float[Tensor, "k N"]:

@@ -80,9 +80,9 @@ class TextTraining(TaskTraining):
         model.train()
         for _ in range(self.max_steps or 0):
             batch = rows[torch.randint(len(rows), (self.how.batch_size,), generator=self.generator)]
-            total, count = criterion(model(batch), batch)
+            total, counts = criterion(model(batch), batch)
             optimizer.zero_grad()
-            (total.sum() / count).backward()
+            (total.sum() / counts.sum()).backward()
             optimizer.step()
         return False
 
@@ -95,7 +95,7 @@ class TextTraining(TaskTraining):
         """Mean loss of a token of the test rows, in nats."""
         model.eval()
         losses = [self.criterion(model(rows), rows) for rows in task.test[0].split(256)]
-        return sum(float(total.sum()) for total, _ in losses) / sum(count for _, count in losses)
+        return sum(float(total.sum()) for total, _ in losses) / sum(int(counts.sum()) for _, counts in losses)
 
     def measured_on(self, data: Labelled) -> list[dict[str, Tensor]]:
         """The first sequences, as one batch."""

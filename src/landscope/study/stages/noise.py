@@ -99,14 +99,16 @@ def _springs(analysis: Analysis) -> Springs:
     return measure_springs(
         analysis.ensemble, analysis.risk.w0, _modes(analysis).directions, analysis.load(saved.FLATNESS),
         analysis.load(saved.VELOCITY), learning_rate=analysis.learning_rate,
-        n_modes=analysis.settings.noise_modes,
+        n_modes=analysis.settings.noise_modes, progress=analysis.progress,
     )  # fmt: skip
 
 
 def _gradient(analysis: Analysis) -> GradientNoise:
     fitted = min(analysis.settings.fit_modes[1], len(analysis.load(saved.FLATNESS).width))
     directions = _modes(analysis).directions[:fitted]
-    return gradient_noise(analysis.ensemble, analysis.risk.w0, directions.to(analysis.risk.w0))
+    return gradient_noise(
+        analysis.ensemble, analysis.risk.w0, directions.to(analysis.risk.w0), progress=analysis.progress
+    )
 
 
 def _log_hessian(analysis: Analysis) -> LogHessian:
@@ -114,7 +116,7 @@ def _log_hessian(analysis: Analysis) -> LogHessian:
     ranks = measured_ranks(analysis)
     few = torch.cat([torch.tensor([1]), ranks[:: max(1, len(ranks) // _FEW_MODES)][:_FEW_MODES]]).unique()
     directions = _modes(analysis).directions[few - 1]
-    return log_hessian(analysis.ensemble, analysis.risk.w0, directions.to(analysis.risk.w0))
+    return log_hessian(analysis.ensemble, analysis.risk.w0, directions.to(analysis.risk.w0), progress=analysis.progress)
 
 
 def _temperature(analysis: Analysis) -> ActiveTemperature:
@@ -122,7 +124,7 @@ def _temperature(analysis: Analysis) -> ActiveTemperature:
     displacements = torch.stack([_basin(analysis, int(rank)) for rank in drawn])
     return active_temperature(
         analysis.ensemble, analysis.risk.w0, _modes(analysis).directions[drawn - 1].to(analysis.risk.w0), displacements,
-        learning_rate=analysis.learning_rate,
+        learning_rate=analysis.learning_rate, progress=analysis.progress,
     )  # fmt: skip
 
 
@@ -140,7 +142,7 @@ def _temperature_over_training(analysis: Analysis) -> TemperatureOverTraining:
 def _flatness_and_curvature(analysis: Analysis) -> FlatnessAndCurvature:
     return measure_flatness_and_curvature(
         analysis.risk, analysis.risk.w0, _modes(analysis).directions, analysis.load(saved.FLATNESS),
-        measured_ranks(analysis),
+        measured_ranks(analysis), progress=analysis.progress,
     )  # fmt: skip
 
 
@@ -150,8 +152,8 @@ def _layer(name: str, basis: LayerBasis, analysis: Analysis) -> NoiseAndCurvatur
     risk = analysis.subject.risk(model, ParameterSpace.of(model, name), batch_norm=analysis.settings.batch_norm)
     ensemble = analysis.ensemble_of(risk)
     with one_thread():  # the bits must not depend on the number of threads
-        n_modes = min(_LAYER_MODES, risk.space.dim - 1, len(ensemble.batch_losses(risk.w0)) - 1)
-        return measure_noise_and_curvature(name, risk, ensemble, risk.w0, n_modes, basis)
+        n_modes = min(_LAYER_MODES, risk.space.dim - 1, ensemble.n_batches - 1)
+        return measure_noise_and_curvature(name, risk, ensemble, risk.w0, n_modes, basis, progress=analysis.progress)
 
 
 def _check_points(count: int, when: str) -> None:
