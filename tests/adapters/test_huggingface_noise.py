@@ -131,6 +131,7 @@ def test_a_language_model_has_all_statistics_of_minibatches(language_model, form
     check_noise(risk, language_model, data, mean_over_tokens, rtol=1e-5 if form == "own loss" else 1e-8)
 
 
+@pytest.mark.slow
 def test_a_study_of_a_language_model_has_springs_and_temperatures(language_model, tmp_path):
     model, data = language_model, sentences()
     rows = [{name: value[k] for name, value in data.items()} for k in range(SIZE)]
@@ -138,8 +139,8 @@ def test_a_study_of_a_language_model_has_springs_and_temperatures(language_model
         tensor.requires_grad_(name.endswith(".c_fc.bias"))
     study = ls.Study(
         tmp_path / "study", model, language_model_losses, DataLoader(rows, batch_size=B), fit_modes=(2, 7),
-        flatness_modes=7, spectrum_ranks=(2, 7), n_nulls=0, n_processes=0, noise_modes=5, curvature_modes=5, window=(11, 40),
-        ratio=1.001, fresh="none",
+        flatness_modes=7, spectrum_ranks=(2, 7), n_nulls=0, n_processes=0, noise_modes=5, curvature_modes=5,
+        window=(11, 40), ratio=1.001, fresh="none",
     )  # fmt: skip
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.2)
     with study.record(optimizer, "*.c_fc.bias"):
