@@ -25,9 +25,10 @@ from landscope.parameters import ParameterSpace
 from landscope.plain_lines import PlainBatchLines, PlainLines
 from landscope.protocols import BatchLines, Lines
 from landscope.risk import checks, derivatives
+from landscope.risk.answers import Answers, answers_of
 from landscope.risk.batch_norm import ReestimatedLosses, running_norms, warn_of_other_statistics
 from landscope.risk.data import Block, are_classes, cut_blocks, cut_blocks_by_label, read_batches, read_data
-from landscope.risk.evaluation import BlockLosses, BlockOutputs, ClosureLosses, TracedLosses, WholeLosses
+from landscope.risk.evaluation import BlockLosses, ClosureLosses, TracedLosses, WholeLosses
 from landscope.risk.fisher import FisherInformation
 from landscope.risk.kronecker import LayerFactors, kronecker_factors
 from landscope.risk.lines import TracedLines
@@ -105,7 +106,7 @@ class EmpiricalRisk:
         self._n_samples = sum(len(targets) for _, targets in pairs if isinstance(targets, Tensor)) or None
         checks.check_inputs(self._model, pairs[0][0])
         sample_losses = sample_losses_of(criterion)
-        self._class_major = is_plain_cross_entropy(criterion)
+        self._class_major, self._answers = is_plain_cross_entropy(criterion), answers_of(criterion)
         if self._class_major:
             checks.check_labels(self._model, pairs)
         checks.check_criterion(self._model, sample_losses, pairs[0])
@@ -166,6 +167,7 @@ class EmpiricalRisk:
         derivatives.check_autograd()
         self.space = space or ParameterSpace.of(model)
         self._batch_norm, self._n_samples = "kept", None
+        self._answers: Answers | None = None
         self._cache_bytes = cache_bytes if cache_bytes == 0 else int(check_positive("cache_bytes", cache_bytes))
         self._model = copy.deepcopy(model).eval().requires_grad_(False)
         self.w0 = self.space.flatten(self._model)
@@ -338,32 +340,16 @@ class EmpiricalRisk:
         return derivatives.weighted_gradient(self._blocks, self.space, self._checked("w", w), weights)
 
     def fisher_information(self) -> FisherInformation:
-        """The Fisher information of the outputs about the selected weights, for elastic weight consolidation.
+        """The Fisher information of the outputs about the selected weights, for elastic weight consolidation."""
+        return FisherInformation(self._blocks, self._model, self.space, self.w0, self._answers)
 
-        Raises:
-            InputError: If the outputs of the model are not known apart from its losses.
-        """
-        if not isinstance(self._blocks, BlockOutputs):
-            raise InputError(
-                expected="a risk whose outputs are known",
-                got="one made by from_closure or with re-estimated statistics",
-                hint="Make it as EmpiricalRisk(model, criterion, data).",
-            )
-        return FisherInformation(self._blocks, self.space, self.w0, is_classifier=self._class_major)
+    def gauss_newton_product(self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+        """The product with the Gauss-Newton matrix, see :meth:`FisherInformation.gauss_newton_product`."""
+        return self.fisher_information().gauss_newton_product(w, vector)
 
-    def kronecker_factors(self, w: Float[Tensor, " N"]) -> list[LayerFactors]:
-        """Kronecker factors of the Fisher information at ``w``, for each layer with selected weights.
-
-        Raises:
-            InputError: If the model is not a classifier, or a layer is neither linear nor a plain convolution.
-        """
-        if not self._class_major or not isinstance(self._blocks, BlockOutputs):
-            raise InputError(
-                expected="a classifier with plain cross-entropy",
-                got="another model or criterion",
-                hint="Use another penalty.",
-            )
-        return kronecker_factors(self._model, self.space, self._blocks.pairs(), self._checked("w", w))
+    def kronecker_factors(self, w: Float[Tensor, " N"], *, n_draws: int | None = None) -> list[LayerFactors]:
+        """Kronecker factors of the Fisher information at ``w``, see :func:`kronecker_factors`."""
+        return kronecker_factors(self.fisher_information(), self._checked("w", w), n_draws=n_draws)
 
     def sample_lines(self, w0: Float[Tensor, " N"], directions: Float[Tensor, "k N"]) -> BatchLines:
         """The losses of every sample along lines from ``w0``, with their derivatives."""

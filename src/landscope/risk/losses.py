@@ -43,7 +43,8 @@ def sample_losses_of(criterion: Callable[..., Any]) -> SampleLosses:
     """Convert ``criterion(outputs, targets)`` to a function for the losses of single samples.
 
     A ``torch.nn`` loss or its functional form is evaluated without reduction; it uses the ``logits`` of a model with
-    several outputs. Any other callable may return one loss for each sample; a scalar, which is the mean over the batch;
+    several outputs, and ``GaussianNLLLoss`` the pair (mean, variance). Any other callable may return one loss for each
+    sample; a scalar, which is the mean over the batch;
     or ``(losses, weight)``, such as the losses of tokens and the number of counted tokens.
     """
     if isinstance(criterion, type) or not callable(criterion):
@@ -57,6 +58,8 @@ def sample_losses_of(criterion: Callable[..., Any]) -> SampleLosses:
     # Only exact types: a subclass may compute another loss, so its own result is used.
     if isinstance(module, nn.CrossEntropyLoss | nn.NLLLoss) and type(module) in (nn.CrossEntropyLoss, nn.NLLLoss):
         return _of_logits(_weighted(module))
+    if type(module) is nn.GaussianNLLLoss:
+        return Unreduced(_of_mean_and_variance(_without_reduction(module)), add_up=module.reduction == "sum")
     if module is not None and type(module).__module__ == nn.MSELoss.__module__ and hasattr(module, "reduction"):
         return _of_logits(Unreduced(_without_reduction(module), add_up=module.reduction in ("batchmean", "sum")))
     return Unreduced(criterion)
@@ -140,6 +143,20 @@ def _of_logits(sample_losses: SampleLosses) -> SampleLosses:
                 "landscope.adapters.huggingface.language_model_losses, which also shifts the targets.",
             )
         return sample_losses(logits, targets)
+
+    return losses
+
+
+def _of_mean_and_variance(module: nn.Module) -> Callable[[Any, Any], Tensor]:
+    """The loss of outputs ``(mean, variance)``."""
+
+    def losses(outputs: Any, targets: Any) -> Tensor:
+        if not isinstance(outputs, tuple | list) or len(outputs) != 2:
+            raise InputError(
+                expected="a model that returns (mean, variance) for GaussianNLLLoss", got=type(outputs).__name__,
+                hint="Return both, or pass ls.NegativeLogLikelihood(distribution) as the criterion.",
+            )  # fmt: skip
+        return module(outputs[0], targets, outputs[1])
 
     return losses
 
