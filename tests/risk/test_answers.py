@@ -226,9 +226,8 @@ def test_a_predicted_log_variance_by_hand():
     expected = torch.diag(torch.tensor([e, 0.5], dtype=torch.float64))
     assert torch.allclose(found[order][:, order], expected, rtol=1e-9)
     r = y[:, 0] - 0.5
-    gauss_newton = torch.tensor(
-        [[e, float(r.mean()) * e], [float(r.mean()) * e, float((r**2).mean()) * e / 2]]
-    ).double()
+    cross, last = float(r.mean()) * e, float((r**2).mean()) * e / 2
+    gauss_newton = torch.tensor([[e, cross], [cross, last]], dtype=torch.float64)
     found = torch.stack([risk.gauss_newton_product(risk.w0, row) for row in torch.eye(2).double()])
     assert torch.allclose(found[order][:, order], gauss_newton, rtol=1e-9)
 

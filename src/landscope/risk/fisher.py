@@ -17,7 +17,7 @@ from landscope.parameters import ParameterSpace
 from landscope.risk.answers import Answers
 from landscope.risk.derivatives import mean_gradient
 from landscope.risk.evaluation import BlockLosses, BlockOutputs, ClosureLosses
-from landscope.risk.gauss_newton import through_outputs
+from landscope.risk.gauss_newton import has_padding, through_outputs
 from landscope.risk.output_curvature import curvature_slopes, curvature_times
 from landscope.risk.outputs import CriterionOutputs, Outputs, OutputSource, output_source
 from landscope.risk.sample_gradients import SampleGradients, Slopes
@@ -194,6 +194,7 @@ class FisherInformation:
         return through_outputs(
             source, self.space, w, vector,
             lambda outputs, change, block: answers.product(outputs, change, source.targets(block)),
+            forward_mode=not has_padding(self.model),
         )  # fmt: skip
 
     def gauss_newton_product(self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
@@ -213,11 +214,12 @@ class FisherInformation:
         def curved(outputs: Outputs, change: list[Tensor], block: int) -> list[Tensor]:
             return curvature_times(_loss(source, outputs, block), outputs.tensors, change)
 
-        return through_outputs(source, self.space, w, vector, curved)
+        padded = has_padding(self.model)
+        return through_outputs(source, self.space, w, vector, curved, forward_mode=not padded)
 
     def _check_sample_losses(self, w: Tensor) -> None:
         """A function of a batch must say which loss is whose."""
-        if not isinstance(self.blocks, ClosureLosses):
+        if isinstance(self.blocks, BlockOutputs) or not isinstance(self.blocks, ClosureLosses):
             return
         with torch.no_grad():
             losses, weight = self.blocks.losses(self.space.unflatten(w), 0)

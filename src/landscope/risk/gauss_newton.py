@@ -5,20 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from landscope._checks import device_with_float64, for_float64
 from landscope.attention import plain_kernels
 from landscope.parameters import ParameterSpace
 from landscope.risk.outputs import Outputs, OutputSource
 
-__all__ = ["through_outputs"]
+__all__ = ["has_padding", "through_outputs"]
 
 Curved = Callable[[Outputs, list[Tensor], int], list[Tensor]]
 """``outputs, change of the output tensors, block -> H times the change``."""
 
 
-def through_outputs(source: OutputSource, space: ParameterSpace, w: Tensor, vector: Tensor, curved: Curved) -> Tensor:
+def has_padding(model: nn.Module) -> bool:
+    """Whether a table of a model has a row of padding.
+
+    Its gradient is zero in reverse mode, as training needs it, but not in forward mode, so that J and J' would differ.
+    """
+    return any(getattr(part, "padding_idx", None) is not None for part in model.modules())
+
+
+def through_outputs(
+    source: OutputSource,
+    space: ParameterSpace,
+    w: Tensor,
+    vector: Tensor,
+    curved: Curved,
+    *,
+    forward_mode: bool = True,
+) -> Tensor:
     """The sum of J' H J v over all blocks, over the sum of the weights of the losses, in float64."""
     total, weight = torch.zeros(space.dim, dtype=torch.float64, device=device_with_float64(w.device)), 0.0
     with plain_kernels():
@@ -27,7 +43,10 @@ def through_outputs(source: OutputSource, space: ParameterSpace, w: Tensor, vect
                 point = w.detach().clone().requires_grad_()
                 outputs = source.outputs(space.unflatten(point), block)
             here = outputs.detached()
-            change = _pushed(source, space, outputs, point, vector, block)
+            if forward_mode:
+                change = _pushed(source, space, outputs, point, vector, block)
+            else:
+                change = _pushed_twice(outputs.tensors, point, vector)
             total += for_float64(_pulled(outputs, curved(here, change, block), point)).double()
             with torch.no_grad():
                 weight += float(source.losses(here, here.tensors, block)[1])
