@@ -57,10 +57,10 @@ class LayerTerm(abc.ABC):
     def _add(self, name: str, gradients: Tensor, weights: Tensor | None) -> None:
         """Add gradients ``[b, ...]`` of single samples."""
         if name in self.sums:
-            values = for_float64(powered(gradients, self.power)).double()
+            values = for_float64(powered(gradients, self.power))
             if weights is not None:
-                values = values * _by_sample(weights.to(values), values)
-            self.sums[name] += values.sum(dim=0).view_as(self.sums[name])
+                values = values.double() * _by_sample(weights.to(values), values)
+            self.sums[name] += values.sum(dim=0, dtype=torch.float64).view_as(self.sums[name])
 
 
 def _by_sample(weights: Tensor, values: Tensor) -> Tensor:
@@ -75,39 +75,38 @@ class _Bilinear(LayerTerm):
 
     def __init__(self, module: nn.Module, inputs: Sequence[Tensor], names: Sequence[str], power: int) -> None:
         super().__init__(module, inputs, names, power)
-        self._inputs = torch.cat([self._input_rows(x) for x in inputs], dim=1)  # [b, t, groups, n]
+        self._inputs = _joined([self._input_rows(x) for x in inputs])
         self._single: Tensor | None = None  # |g|^p of single positions, summed over slopes
 
     @abc.abstractmethod
     def _input_rows(self, x: Tensor) -> Tensor:
-        """``[b, t, groups, n]``."""
+        """``[b, groups, t, n]``."""
 
     @abc.abstractmethod
     def _slope_rows(self, x: Tensor) -> Tensor:
-        """``[b, t, groups, m]``."""
+        """``[b, groups, t, m]``."""
 
     def add(self, slopes: Sequence[Tensor], weights: Tensor | None) -> None:
         """Add the samples; with one position, the inputs are multiplied at the end."""
-        g = torch.cat([self._slope_rows(slope) for slope in slopes], dim=1)
-        self._add("bias", g.sum(dim=1), weights)
+        g = _joined([self._slope_rows(slope) for slope in slopes])
+        self._add("bias", g.sum(dim=2), weights)
         if "weight" not in self.sums:
             return
-        if g.shape[1] == 1:
-            values = for_float64(powered(g[:, 0], self.power)).double()
+        if g.shape[2] == 1:
+            values = for_float64(powered(g[:, :, 0], self.power)).double()
             values = values if weights is None else values * _by_sample(weights.to(values), values)
             self._single = values if self._single is None else self._single + values
             return
-        _, positions, groups, m = g.shape
-        once = max(1, _GRADIENT_NUMBERS // (groups * max(m * self._inputs.shape[3], positions * m)))
+        once = max(1, _GRADIENT_NUMBERS // self.sums["weight"].numel())
         for first in range(0, len(g), once):
             part = slice(first, first + once)
-            pairs = g[part].permute(0, 2, 3, 1) @ self._inputs[part].permute(0, 2, 1, 3)
+            pairs = g[part].mT @ self._inputs[part]
             self._add("weight", self._as_weight(pairs), None if weights is None else weights[part])
 
     def finish(self) -> dict[str, Tensor]:
         """The sums, after the product of the matrices of single positions."""
         if self._single is not None:
-            rows = for_float64(powered(self._inputs[:, 0], self.power)).double()
+            rows = for_float64(powered(self._inputs[:, :, 0], self.power)).double()
             pairs = self._single.permute(1, 2, 0) @ rows.transpose(0, 1)
             self.sums["weight"] += self._as_weight(pairs[None])[0]
             self._single = None
@@ -118,9 +117,14 @@ class _Bilinear(LayerTerm):
         return pairs.reshape(len(pairs), *self.sums["weight"].shape)
 
 
+def _joined(calls: Sequence[Tensor]) -> Tensor:
+    """The positions of all calls of a layer."""
+    return calls[0] if len(calls) == 1 else torch.cat(list(calls), dim=2)
+
+
 class _Linear(_Bilinear):
     def _input_rows(self, x: Tensor) -> Tensor:
-        return x.reshape(len(x), -1, 1, x.shape[-1])
+        return x.reshape(len(x), 1, -1, x.shape[-1])
 
     _slope_rows = _input_rows
 
@@ -129,7 +133,7 @@ class _TransposedLinear(_Linear):
     """A linear layer that stores its weight as ``[inputs, outputs]``, as GPT-2 does."""
 
     def _as_weight(self, pairs: Tensor) -> Tensor:
-        return pairs[:, 0].transpose(1, 2)
+        return pairs[:, 0].mT
 
 
 class _Convolution(_Bilinear):
@@ -144,11 +148,11 @@ class _Convolution(_Bilinear):
         kernel, stride, dilation = module.kernel_size, module.stride, module.dilation
         if isinstance(module, nn.Conv1d):
             x, kernel, stride, dilation = x[:, :, None], (1, *kernel), (1, *stride), (1, *dilation)
-        windows = F.unfold(x, kernel, dilation=dilation, stride=stride).transpose(1, 2)
-        return windows.unflatten(2, (module.groups, -1))
+        windows = F.unfold(x, kernel, dilation=dilation, stride=stride)
+        return windows.unflatten(1, (module.groups, -1)).mT
 
     def _slope_rows(self, x: Tensor) -> Tensor:
-        return x.flatten(2).transpose(1, 2).unflatten(2, (self.module.groups, -1))
+        return x.flatten(2).unflatten(1, (self.module.groups, -1)).mT
 
 
 class _Embedding(LayerTerm):
