@@ -140,3 +140,27 @@ def test_what_cannot_serve_is_said_before_training():
                      [{**batch, "labels": labels}])  # fmt: skip
     assert memory.held is None
     assert memory.n_tasks == 0
+
+
+@pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")
+def test_layers_that_store_their_weight_the_other_way_round_have_kronecker_factors():
+    """Of the first layer of a GPT-2 block: inputs from a hook, and a pass for each token and answer."""
+    model, tokens = language_model()
+    layer, kept = model.transformer.h[0].mlp.c_fc, {}
+    space = ls.ParameterSpace.of(model, "transformer.h.0.mlp.c_fc.*")
+    risk = ls.EmpiricalRisk(model, language_model_losses, [{"input_ids": tokens, "labels": tokens}], space=space)
+    (factors,) = risk.kronecker_factors(risk.w0)
+    a, g = torch.zeros_like(factors.inputs), torch.zeros_like(factors.outputs)
+    handle = layer.register_forward_hook(lambda _, inputs, output: kept.update(entered=inputs[0], left=output))
+    for text in tokens:
+        logs = model(text[None]).logits[0].log_softmax(dim=1)
+        rows = torch.cat([kept["entered"][0].detach(), torch.ones(5, 1)], dim=1)
+        a += rows.T @ rows / SAMPLES
+        for position in range(4):
+            for log in logs[position]:
+                (slope,) = torch.autograd.grad(log, kept["left"], retain_graph=True)
+                g += log.exp().detach() * slope[0].T @ slope[0] / 5 / (4 * SAMPLES)
+    handle.remove()
+    assert torch.allclose(factors.inputs, a, rtol=1e-9)
+    assert torch.allclose(factors.outputs, g, rtol=1e-7, atol=1e-15)
+    assert torch.equal(risk.w0[factors.columns], torch.cat([layer.weight.T, layer.bias[:, None]], dim=1))

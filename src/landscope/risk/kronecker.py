@@ -17,6 +17,7 @@ from landscope.attention import plain_kernels
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.risk.fisher import FisherInformation
+from landscope.risk.layer_terms import is_transposed_linear
 from landscope.risk.outputs import Outputs, output_source
 from landscope.risk.sample_gradients import Slopes
 
@@ -45,7 +46,7 @@ class _Layer:
     """A layer, the sums of its factors, and its input and output in the current call."""
 
     name: str
-    module: nn.Linear | nn.Conv2d
+    module: nn.Module
     columns: Tensor
     with_bias: bool
     a: Any = 0.0
@@ -166,7 +167,7 @@ def _layers(model: nn.Module, space: ParameterSpace) -> list[_Layer]:
 def _layer(name: str, module: nn.Module, model: nn.Module, space: ParameterSpace) -> _Layer:
     prefix = f"{name}." if name else ""
     selected = {full.removeprefix(prefix) for full in space.names if full.rpartition(".")[0] == name}
-    plain = isinstance(module, nn.Linear) or (
+    plain = isinstance(module, nn.Linear) or is_transposed_linear(module) or (
         isinstance(module, nn.Conv2d) and module.groups == 1 and not isinstance(module.padding, str)
         and module.padding_mode == "zeros"
     )  # fmt: skip
@@ -176,14 +177,14 @@ def _layer(name: str, module: nn.Module, model: nn.Module, space: ParameterSpace
             got=f"{', '.join(sorted(prefix + part for part in selected))} of {type(module).__name__}",
             hint="Select other weights, or use another penalty.",
         )
-    assert isinstance(module, nn.Linear | nn.Conv2d)  # noqa: S101 - the check above
     everything = model.named_parameters(remove_duplicate=False)
-    if sum(parameter is module.weight for _, parameter in everything) > 1:
+    if sum(parameter is module.get_parameter("weight") for _, parameter in everything) > 1:
         raise InputError(
             expected="layers that share no weights", got=f"{name}, tied to another layer",
             hint="Use another penalty: factors of one layer do not describe a shared weight.",
         )  # fmt: skip
-    columns = space.columns([f"{prefix}weight"]).view(len(module.weight), -1)
+    columns = space.columns([f"{prefix}weight"]).view(len(module.get_parameter("weight")), -1)
+    columns = columns.T if is_transposed_linear(module) else columns
     if "bias" in selected:
         columns = torch.cat([columns, space.columns([f"{prefix}bias"])[:, None]], dim=1)
     return _Layer(name, module, columns, "bias" in selected)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from landscope._checks import device_with_float64, for_float64
 
-__all__ = ["LayerTerm", "OtherAxisError", "layer_term", "powered"]
+__all__ = ["LayerTerm", "OtherAxisError", "is_transposed_linear", "layer_term", "powered"]
 
 _GRADIENT_NUMBERS = 2**22
 """Numbers of single-sample gradients of a layer held at once: 16 MB in float32."""
@@ -227,6 +227,11 @@ _KINDS: dict[type[nn.Module], type[LayerTerm]] = {
 }
 
 
+def is_transposed_linear(module: nn.Module) -> bool:
+    """Whether a layer is the linear layer of transformers that stores its weight as ``[inputs, outputs]``."""
+    return type(module).__name__ == "Conv1D" and type(module).__module__.startswith("transformers.")
+
+
 def layer_term(module: nn.Module) -> type[LayerTerm] | None:
     """The kind of a layer, or None where there is no closed form for it."""
     if type(module) is nn.Embedding:
@@ -234,6 +239,6 @@ def layer_term(module: nn.Module) -> type[LayerTerm] | None:
         return _Embedding if plain else None
     if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.running_mean is None or module.training):
         return None
-    if type(module).__name__ == "Conv1D" and type(module).__module__.startswith("transformers."):
+    if is_transposed_linear(module):
         return _TransposedLinear
     return _KINDS.get(type(module))
