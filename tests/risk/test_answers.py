@@ -161,16 +161,16 @@ def test_the_exact_matrix_is_the_sum_over_samples_and_answers(problem):
 def test_draws_are_without_bias_and_follow_their_seed(problem):
     """An estimate is a mean over draws: repeated with other seeds, it scatters about the exact one by its own error."""
     risk, expected = problem
-    fisher, n = risk.fisher_information(), 24
-    drawn = [fisher.diagonal(risk.w0, "monte-carlo", n_draws=4, seed=seed) for seed in range(n)]
-    assert torch.equal(fisher.diagonal(risk.w0, "monte-carlo", n_draws=4, seed=3), drawn[3])
+    fisher, n = risk.fisher_information(), 10
+    drawn = [fisher.diagonal(risk.w0, "monte-carlo", n_draws=8, seed=seed) for seed in range(n)]
+    assert torch.equal(fisher.diagonal(risk.w0, "monte-carlo", n_draws=8, seed=3), drawn[3])
     rows = torch.stack(drawn)
     error = rows.std(dim=0) / math.sqrt(n)
-    # The sum over weights has one standard error of its own; 5 of them leave one false alarm in two million.
+    # With nine degrees of freedom, 6 standard errors of the sum leave 2e-4, and 10 of a weight 4e-6.
     total, exact = rows.sum(dim=1), expected.diagonal().sum()
-    assert abs(total.mean() - exact) < 5 * total.std() / math.sqrt(n)
+    assert abs(total.mean() - exact) < 6 * total.std() / math.sqrt(n)
     away = ((rows.mean(dim=0) - expected.diagonal()).abs() / (error + 1e-15)).nan_to_num()
-    assert float(away[expected.diagonal() > 1e-12].max()) < 6
+    assert float(away[expected.diagonal() > 1e-12].max()) < 10
 
 
 def test_the_gauss_newton_matrix_is_the_fisher_information_of_losses_in_natural_outputs(problem, request):
