@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.architectures import architectures
 from benchmarks.end_to_end import end_to_end
+from benchmarks.fisher import fisher
 from benchmarks.growth import growth
 from benchmarks.lines import flatness, points, whole_jobs
 from benchmarks.measure import Row
@@ -24,6 +25,7 @@ GROUPS: dict[str, Callable[[Subject], list[Row]]] = {
     "flatness": flatness,
     "architectures": architectures,
     "modes": modes,
+    "fisher": fisher,
     "training": training,
     "whole-jobs": whole_jobs,
     "growth": growth,
@@ -31,7 +33,7 @@ GROUPS: dict[str, Callable[[Subject], list[Row]]] = {
     "end-to-end": end_to_end,
 }
 ON_GPU = ("points", "flatness", "architectures")
-ONCE = ("modes", "growth", "tasks", "end-to-end")
+ONCE = ("modes", "fisher", "growth", "tasks", "end-to-end")
 """Measured on all threads only: minutes each."""
 
 

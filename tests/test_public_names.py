@@ -14,9 +14,9 @@ import landscope as ls
 
 FROZEN = {
     "landscope": """
-        EmpiricalRisk ParameterSpace ProximalSteps Study TaskMemory Trajectory TrajectoryRecorder directions
-        flatness landscape law load loss_plane loss_profiles memory noise open_trajectory penalties plots
-        principal_modes save surrogates synthetic variance_flatness
+        EmpiricalRisk NegativeLogLikelihood ParameterSpace ProximalSteps Study TaskMemory Trajectory
+        TrajectoryRecorder directions flatness landscape law load loss_plane loss_profiles memory noise
+        open_trajectory penalties plots principal_modes save surrogates synthetic variance_flatness
     """,
     "landscope.directions": """
         Directions gauss_newton gradient_noise hessian log_spaced_ranks moving principal_modes

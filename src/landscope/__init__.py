@@ -15,6 +15,7 @@ from landscope._version import __version__
 _HOMES = {
     "ParameterSpace": "parameters",
     "EmpiricalRisk": "risk.empirical",
+    "NegativeLogLikelihood": "risk.answers",
     "TrajectoryRecorder": "recorder",
     "Trajectory": "trajectory",
     "open_trajectory": "trajectory",
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from landscope.parameters import ParameterSpace
     from landscope.penalties.proximal import ProximalSteps
     from landscope.recorder import TrajectoryRecorder
+    from landscope.risk.answers import NegativeLogLikelihood
     from landscope.risk.empirical import EmpiricalRisk
     from landscope.storage.archive import load, save
     from landscope.study.study import Study

@@ -118,3 +118,21 @@ def test_for_one_sample_and_one_layer_the_factors_are_the_fisher_information():
     fisher = torch.stack([risk.fisher_information().product(risk.w0, v) for v in torch.eye(risk.space.dim).double()])
     product = torch.kron(layer.outputs, layer.inputs)
     assert torch.allclose(product, fisher[places][:, places], atol=1e-12)
+
+
+def test_factors_by_draws_scatter_about_the_exact_ones_and_functions_of_a_batch_take_their_own_targets():
+    torch.manual_seed(0)
+    model, x, labels = nn.Linear(4, CLASSES).double(), torch.randn(SAMPLES, 4).double(), torch.arange(SAMPLES) % CLASSES
+    risk = ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), (x, labels))
+    (exact,), (drawn,) = risk.kronecker_factors(risk.w0), risk.kronecker_factors(risk.w0, n_draws=400)
+    assert torch.allclose(drawn.inputs, exact.inputs)
+    # The trace is a mean of |e_y - p|^2 <= 2 over samples and draws: five standard errors.
+    assert abs(float(drawn.outputs.trace() - exact.outputs.trace())) < 5 * 2 / (400 * SAMPLES) ** 0.5
+    assert not torch.equal(drawn.outputs, exact.outputs)
+    closure = ls.EmpiricalRisk.from_closure(
+        model, lambda m, batch: nn.functional.cross_entropy(m(batch[0]), batch[1], reduction="none"), [(x, labels)]
+    )
+    (own,) = closure.kronecker_factors(closure.w0)
+    slopes = nn.functional.one_hot(labels, CLASSES) - model(x).softmax(dim=1).detach()
+    assert torch.allclose(own.outputs, slopes.T @ slopes / SAMPLES)
+    assert torch.allclose(own.inputs, exact.inputs)

@@ -23,15 +23,16 @@ def gauss_newton_eigenvectors(
     seed: int = 0,
     progress: ProgressCallback | None = None,
 ) -> Directions:
-    r"""The leading eigenvectors of the Gauss-Newton matrix of a classifier, largest eigenvalue first.
+    r"""The leading eigenvectors of the Gauss-Newton matrix, largest eigenvalue first.
 
-    .. math:: G = \frac1M \sum_k J_k^\top (\mathrm{diag}(p_k) - p_k p_k^\top) J_k
+    .. math:: G = \frac1M \sum_k J_k^\top \frac{\partial^2 d_k}{\partial f_k^2} J_k
 
-    with J_k the derivative of the logits of sample k. Under plain cross-entropy G is also the Fisher information, and
-    near a solution the Hessian. By Lanczos iterations on products with vectors.
+    with J_k the derivative of the outputs f_k of sample k, and d_k its loss; for cross-entropy the second derivative of
+    the loss is diag(p) - p p'. Under cross-entropy G is also the Fisher information, and near a solution the Hessian.
+    By Lanczos iterations on products with vectors.
 
     Args:
-        risk: The risk of a classifier under plain cross-entropy.
+        risk: The risk of a model under any loss that can be differentiated twice.
         w0: Weights at which the matrix is taken.
         n_modes: Number of eigenvectors, below N.
         rtol: Accuracy of the eigenvalues, relative to the largest.
@@ -42,8 +43,8 @@ def gauss_newton_eigenvectors(
         The directions; their values are the curvatures, and every eigenvector has its residual.
 
     Raises:
-        InputError: If the risk is not that of a classifier, ``n_modes`` is not between 1 and N - 1, or the iterations
-            do not converge.
+        InputError: If the loss is not computed from what the model returns, ``n_modes`` is not between 1 and N - 1, or
+            the iterations do not converge.
 
     Example:
         >>> import torch
@@ -55,8 +56,7 @@ def gauss_newton_eigenvectors(
     """
     check_kind("risk", risk, EmpiricalRisk, hint="Take directions.hessian for any other landscape.")
     w0 = check_vector("w0", w0, dim=w0.shape[-1])
-    fisher = risk.fisher_information()
     return leading_eigenvectors(
-        lambda v: fisher.product(w0, v), w0, n_modes, name="Gauss-Newton eigenvectors", rtol=rtol, seed=seed,
+        lambda v: risk.gauss_newton_product(w0, v), w0, n_modes, name="Gauss-Newton eigenvectors", rtol=rtol, seed=seed,
         progress=progress,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from torch import nn
 
-from landscope._checks import check_choice, check_kind, check_positive
+from landscope._checks import check_choice, check_count, check_kind, check_positive
 from landscope.errors import InputError
 from landscope.memory.snapshot import TaskSnapshot
 from landscope.parameters import ParameterSpace
@@ -145,27 +145,35 @@ class EWC(Method):
     """Elastic weight consolidation: hold every weight by its Fisher information.
 
     Args:
-        fisher: Kind of Fisher information: ``"exact"``, ``"empirical"`` or ``"batch-mean"``, see
-            :meth:`landscope.risk.fisher.FisherInformation.diagonal`.
+        fisher: Kind of Fisher information, see :func:`landscope.penalties.elastic_weight_consolidation`: by default
+            exact for at most 100 answers of a sample (such as classes), and by draws for more.
+        n_draws: Answers drawn for each sample.
+        seed: Seed of the draws.
 
     Raises:
         InputError: If the kind is unknown.
 
     Example:
         >>> EWC(fisher="empirical").settings()
-        {'name': 'ewc', 'fisher': 'empirical'}
+        {'name': 'ewc', 'fisher': 'empirical', 'n_draws': 10, 'seed': 0}
     """
 
-    fisher: FisherKind = "exact"
+    fisher: FisherKind = "auto"
+    n_draws: int = 10
+    seed: int = 0
 
     name: ClassVar[str] = "ewc"
 
     def __post_init__(self) -> None:
         check_choice("fisher", self.fisher, get_args(FisherKind))
+        check_count("n_draws", self.n_draws, minimum=1)
+        check_count("seed", self.seed, minimum=0)
 
     def penalty(self, task: TaskSnapshot, count: int) -> QuadraticPenalty:
         """Every weight by its information, or the ``count`` weights of largest information."""
-        return elastic_weight_consolidation(task.risk, task.w1, fisher=self.fisher, n_weights=count or None)
+        return elastic_weight_consolidation(
+            task.risk, task.w1, fisher=self.fisher, n_draws=self.n_draws, seed=self.seed, n_weights=count or None
+        )
 
 
 @dataclasses.dataclass(frozen=True)

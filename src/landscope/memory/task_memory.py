@@ -223,6 +223,20 @@ class TaskMemory:
         new = self._recorder.trajectory()
         return new if self._rows is None else _concatenated(self._rows, new, self.window)
 
+    def check(self, criterion: Callable[..., Any], data: Any) -> None:
+        """Raise now what :meth:`consolidate` would raise after the training; the memory stays as it is.
+
+        Args:
+            criterion: Loss of the task.
+            data: A few samples in the form of the training data, such as ``[next(iter(loader))]``.
+
+        Raises:
+            InputError: If the method does not work for this model and this loss.
+        """
+        risk = EmpiricalRisk(self.model, criterion, data, space=self.space)
+        if not self.method.needs_recording:
+            task_penalty(TaskSnapshot(risk, Trajectory.of(risk.w0[None].cpu())), self.method, self.strength, 1)
+
     def consolidate(self, criterion: Callable[..., Any], data: Any, *, w0: Any = None) -> Penalty:
         """End the current task: from now on, the memory holds the weights where they are.
 

@@ -29,8 +29,10 @@ def elastic_weight_consolidation(
     w1: Float[Tensor, " N"],
     *,
     strength: float = 1.0,
-    fisher: FisherKind = "exact",
+    fisher: FisherKind = "auto",
     batch_size: int = 50,
+    n_draws: int = 10,
+    seed: int = 0,
     n_weights: int | None = None,
 ) -> QuadraticPenalty:
     r"""Elastic weight consolidation: hold each weight by its Fisher information (Kirkpatrick et al., PNAS 2017, Eq. 3).
@@ -44,18 +46,21 @@ def elastic_weight_consolidation(
         risk: Loss of the task.
         w1: Weights at the end of the task.
         strength: Factor lambda.
-        fisher: Kind of Fisher information: ``"exact"``, over all possible labels; or ``"empirical"`` or
-            ``"batch-mean"``, the approximations of other programs, see
-            :meth:`landscope.risk.fisher.FisherInformation.diagonal`.
+        fisher: Kind of Fisher information: ``"exact"``, over all possible answers; ``"monte-carlo"``, over answers
+            drawn from the model; ``"empirical"`` or ``"batch-mean"``, the approximations of other programs; or
+            ``"auto"``, exact for at most 100 answers of a sample (such as classes), by draws for more, and empirical
+            where the loss is not known as a negative log-likelihood. See
+            :meth:`landscope.risk.FisherInformation.diagonal`.
         batch_size: Batch size of ``"batch-mean"``.
+        n_draws: Answers drawn for each sample.
+        seed: Seed of the draws.
         n_weights: Number of weights to hold, those of largest information (paper, Fig. 4F); all by default.
 
     Returns:
         The penalty, which stores 2 N values.
 
     Raises:
-        InputError: If ``fisher`` is exact and the risk is not that of a classifier, or ``n_weights`` is not between 1
-            and N.
+        InputError: If the risk has no Fisher information of this kind, or ``n_weights`` is not between 1 and N.
 
     Example:
         >>> import torch
@@ -68,7 +73,7 @@ def elastic_weight_consolidation(
     """
     check_kind("the risk", risk, EmpiricalRisk, hint="Pass ls.EmpiricalRisk(model, criterion, data).")
     w1 = check_vector("w1", w1, dim=risk.space.dim)
-    diagonal = risk.fisher_information().diagonal(w1, fisher, batch_size=batch_size)
+    diagonal = risk.fisher_information().diagonal(w1, fisher, batch_size=batch_size, n_draws=n_draws, seed=seed)
     if n_weights is not None:
         diagonal = _largest(diagonal, n_weights)
     return QuadraticPenalty(
@@ -76,7 +81,9 @@ def elastic_weight_consolidation(
         stiffness=(diagonal / 2).to(w1),
         strength=strength,
         parameters=risk.space.names,
-        provenance=stamp(fisher=fisher, batch_size=batch_size, n_weights=n_weights, strength=strength),
+        provenance=stamp(
+            fisher=fisher, batch_size=batch_size, n_draws=n_draws, seed=seed, n_weights=n_weights, strength=strength
+        ),
     )
 
 
@@ -89,25 +96,29 @@ def _largest(values: Tensor, count: int) -> Tensor:
 
 
 def kronecker_elastic_weight_consolidation(
-    risk: EmpiricalRisk, w1: Float[Tensor, " N"], *, strength: float = 1.0
+    risk: EmpiricalRisk, w1: Float[Tensor, " N"], *, strength: float = 1.0, n_draws: int | None = None
 ) -> PenaltySum:
     r"""Hold each layer by its Kronecker-factored Fisher information (Ritter et al., NeurIPS 2018, arXiv 1805.07810).
 
     .. math:: V(w) = \frac{\lambda}{2} \sum_{layers} \mathrm{vec}(Z)^\top (A \otimes G)\, \mathrm{vec}(Z)
 
     with A the second moment of the inputs of a layer and G that of the gradients at its outputs, over all possible
-    labels (Martens & Grosse 2015, arXiv 1503.05671; convolutions: Grosse & Martens 2016, arXiv 1602.01407).
+    answers (Martens & Grosse 2015, arXiv 1503.05671; convolutions: Grosse & Martens 2016, arXiv 1602.01407).
 
     Args:
         risk: Loss of the task; the selected weights must belong to linear or convolutional layers.
         w1: Weights at the end of the task.
         strength: Published factor lambda; the factor 1/2 is in G.
+        n_draws: Answers drawn for each sample; by default all answers are taken where they are at most 100, and 10 are
+            drawn where they are more. The targets of the data take their place where the loss is not known as a
+            negative log-likelihood.
 
     Returns:
         The sum of one penalty a layer.
 
     Raises:
-        InputError: If the risk is not that of a classifier, or a selected parameter belongs to another kind of layer.
+        InputError: If a selected parameter belongs to another kind of layer, or a function of a batch gives no loss for
+            each sample.
 
     Example:
         >>> import torch
@@ -133,7 +144,7 @@ def kronecker_elastic_weight_consolidation(
             dim=len(w1),
             parameters=risk.space.names,
         )
-        for layer in risk.kronecker_factors(w1)
+        for layer in risk.kronecker_factors(w1, n_draws=n_draws)
     ]
     return PenaltySum(tuple(parts))
 
@@ -155,7 +166,7 @@ def memory_aware_synapses(risk: EmpiricalRisk, w1: Float[Tensor, " N"], *, stren
         The penalty, which stores 2 N values.
 
     Raises:
-        InputError: If the risk does not know the outputs of the model.
+        InputError: If the loss is not computed from what the model returns.
 
     Example:
         >>> import torch

@@ -221,8 +221,9 @@ CAPTIONS = {
     ),
     "invariant_flatness": (
         "Flatness in the metric of the model.",
-        "Flatness of each mode as a distance in the Fisher information (the Hessian for a model that is no classifier),"
-        " which units of the weights cannot change, against plain flatness. If curvature is all there is to flatness, "
+        "Flatness of each mode as a distance in the Gauss-Newton matrix, which is the Fisher information for "
+        "cross-entropy (the Hessian for a loss without such a matrix), which units of the weights cannot change, "
+        "against plain flatness. If curvature is all there is to flatness, "
         "every point lies on the level of a bowl, or on that of a loss whose logarithm is quadratic.",
     ),
     "learning_coefficient": (

@@ -25,16 +25,12 @@ from landscope.parameters import ParameterSpace
 from landscope.plain_lines import PlainLines
 from landscope.protocols import Lines
 from landscope.risk import checks, derivatives
+from landscope.risk.answers import Answers, answers_of
 from landscope.risk.batch_norm import running_norms, warn_of_other_statistics
 from landscope.risk.conditions import Conditions, Mode
-from landscope.risk.data import (
-    Block,
-    are_classes,
-    cut_blocks,
-    cut_blocks_by_label,
-)
+from landscope.risk.data import Block, are_classes, cut_blocks, cut_blocks_by_label
 from landscope.risk.derivative_methods import HasDerivatives
-from landscope.risk.evaluation import BlockLosses, BlockOutputs, TracedLosses
+from landscope.risk.evaluation import BlockLosses, TracedLosses
 from landscope.risk.fisher import FisherInformation
 from landscope.risk.kronecker import LayerFactors, kronecker_factors
 from landscope.risk.lines import TracedLines
@@ -114,7 +110,7 @@ class EmpiricalRisk(HasDerivatives, SampledRisk, HasModel):
         self._keeps_statistics = self._keeps_statistics and batch_norm == "kept"
         self._class_major = is_plain_cross_entropy(criterion)
         found = prepared_data(model, self._model, self.space, criterion, data, count)
-        self._n_samples = found.n_samples
+        self._n_samples, self._answers = found.n_samples, None if found.uses_weights else answers_of(criterion)
         if self._batch_norm == "re-estimated":
             self._blocks: BlockLosses = found.reestimated(self._model)
         else:
@@ -177,6 +173,7 @@ class EmpiricalRisk(HasDerivatives, SampledRisk, HasModel):
         derivatives.check_autograd()
         self.space = space or ParameterSpace.of(model)
         self._batch_norm, self._n_samples = "kept", None
+        self._answers: Answers | None = None
         self._cache_bytes = cache_bytes if cache_bytes == 0 else int(check_positive("cache_bytes", cache_bytes))
         self._model = own_model(model)
         self.w0 = self.space.flatten(self._model)
@@ -276,32 +273,16 @@ class EmpiricalRisk(HasDerivatives, SampledRisk, HasModel):
         return total / weight
 
     def fisher_information(self) -> FisherInformation:
-        """The Fisher information of the outputs about the selected weights, for elastic weight consolidation.
+        """The Fisher information of the outputs about the selected weights, for elastic weight consolidation."""
+        return FisherInformation(self._blocks, self._model, self.space, self.w0, self._answers)
 
-        Raises:
-            InputError: If the outputs of the model are not known apart from its losses.
-        """
-        if not isinstance(self._blocks, BlockOutputs):
-            raise InputError(
-                expected="a risk whose outputs are known",
-                got="one made by from_closure or with re-estimated statistics",
-                hint="Make it as EmpiricalRisk(model, criterion, data).",
-            )
-        return FisherInformation(self._blocks, self.space, self.w0, is_classifier=self._class_major)
+    def gauss_newton_product(self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+        """The product with the Gauss-Newton matrix, see :meth:`FisherInformation.gauss_newton_product`."""
+        return self.fisher_information().gauss_newton_product(w, vector)
 
-    def kronecker_factors(self, w: Float[Tensor, " N"]) -> list[LayerFactors]:
-        """Kronecker factors of the Fisher information at ``w``, for each layer with selected weights.
-
-        Raises:
-            InputError: If the model is not a classifier, or a layer is neither linear nor a plain convolution.
-        """
-        if not self._class_major or not isinstance(self._blocks, BlockOutputs):
-            raise InputError(
-                expected="a classifier with plain cross-entropy",
-                got="another model or criterion",
-                hint="Use another penalty.",
-            )
-        return kronecker_factors(self._model, self.space, self._blocks.pairs(), self.checked("w", w))
+    def kronecker_factors(self, w: Float[Tensor, " N"], *, n_draws: int | None = None) -> list[LayerFactors]:
+        """Kronecker factors of the Fisher information at ``w``, see :func:`kronecker_factors`."""
+        return kronecker_factors(self.fisher_information(), self.checked("w", w), n_draws=n_draws)
 
     def lines(self, w0: Float[Tensor, " N"], directions: Float[Tensor, "k N"]) -> Lines:
         """Prepare lines from ``w0`` along ``directions``, for every analysis along lines."""

@@ -1,49 +1,62 @@
-"""The Fisher information of a classifier about its selected weights: its diagonal, its products, its factors."""
+"""The Fisher information of a model about its selected weights: its diagonal and its products."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
-from collections.abc import Iterator
-from typing import Any, Literal, get_args
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
-from torch.utils._pytree import tree_map
+from torch import Tensor, nn
 
 from landscope._checks import check_choice, check_count, check_vector, device_with_float64, for_float64
-from landscope.attention import plain_kernels
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
+from landscope.risk.answers import Answers
 from landscope.risk.derivatives import mean_gradient
-from landscope.risk.evaluation import BlockOutputs
+from landscope.risk.evaluation import BlockLosses, BlockOutputs, ClosureLosses
+from landscope.risk.gauss_newton import has_padding, through_outputs
+from landscope.risk.output_curvature import curvature_slopes, curvature_times
+from landscope.risk.outputs import CriterionOutputs, Outputs, OutputSource, output_source
+from landscope.risk.sample_gradients import SampleGradients, Slopes
 
-__all__ = ["FisherInformation", "FisherKind"]
+__all__ = ["FisherInformation", "FisherKind", "SlopesOfBlock"]
 
-FisherKind = Literal["exact", "empirical", "batch-mean"]
-"""Labels drawn from the model; the labels of the data; or those, with gradients averaged before they are squared."""
+FisherKind = Literal["auto", "exact", "monte-carlo", "empirical", "batch-mean", "gauss-newton"]
+"""What the gradients are of: all answers of the model, answers drawn from it, or the targets of the data; see
+:meth:`FisherInformation.diagonal`."""
 
-_GRADIENT_NUMBERS = 2**23
-"""Numbers of single-sample gradients held at once: 32 MB in float32."""
+_FEW_ANSWERS = 100
+"""Answers of a sample up to which ``"auto"`` goes through all of them."""
+_DRAWS = 10
+
+SlopesOfBlock = Callable[[Outputs, int], Iterator[Slopes]]
 
 
 @dataclasses.dataclass(frozen=True)
 class FisherInformation:
-    r"""What the answers of a classifier say about its weights.
+    r"""What the answers of a model say about its weights.
 
-    .. math:: \mathcal F(w) = \frac1M \sum_k \sum_c p_c(x_k)\, g_{kc}\, g_{kc}^\top,
-              \qquad g_{kc} = \nabla \ln p_c(x_k)
+    .. math:: \mathcal F(w) = \frac1M \sum_k \mathbb E_{y \sim p(y | x_k)}\, g_{ky}\, g_{ky}^\top,
+              \qquad g_{ky} = \nabla \ln p(y | x_k)
 
-    with probabilities p = softmax(outputs). For cross-entropy it is also the generalised Gauss-Newton matrix, and near
-    a solution the Hessian. Made by :meth:`landscope.EmpiricalRisk.fisher_information`.
+    The distribution p of the answers is that whose negative log-likelihood is the loss: classes by softmax for
+    cross-entropy (also of soft labels, pixels and tokens), independent bits for ``BCEWithLogitsLoss``, normal answers
+    of variance 1/2 for ``MSELoss`` and of the predicted variance for ``GaussianNLLLoss``, and any distribution for
+    :class:`landscope.NegativeLogLikelihood`. Where the risk is a mean over several answers of a sample, so is F. For
+    cross-entropy and the squared error it is also the generalised Gauss-Newton matrix, and near a solution the
+    Hessian. Made by :meth:`landscope.EmpiricalRisk.fisher_information`.
 
     Args:
         blocks: Data and model.
+        model: The model that they evaluate.
         space: Selected weights.
         like: Weights on the device and in the dtype of the model.
-        is_classifier: Whether the loss is plain cross-entropy of the outputs.
+        answers: Distribution of the answers; None where it is not known.
+        by_layers: Whether diagonals are taken layer by layer from the inputs of layers, which is faster, where that is
+            possible; otherwise from the gradients of single samples.
 
     Example:
         >>> import torch
@@ -54,39 +67,97 @@ class FisherInformation:
         [0.25, 0.25]
     """
 
-    blocks: BlockOutputs
+    blocks: BlockLosses
+    model: nn.Module
     space: ParameterSpace
     like: Float[Tensor, " N"]
-    is_classifier: bool = True
+    answers: Answers | None = None
+    by_layers: bool = True
 
     def diagonal(
-        self, w: Float[Tensor, " N"], kind: FisherKind = "exact", *, batch_size: int = 50
+        self,
+        w: Float[Tensor, " N"],
+        kind: FisherKind = "exact",
+        *,
+        batch_size: int = 50,
+        n_draws: int = _DRAWS,
+        seed: int = 0,
     ) -> Float[Tensor, " N"]:
         r"""The diagonal, :math:`\mathcal F_{jj}`.
 
         Args:
             w: Where.
-            kind: ``"exact"``, the sum over all answers above; ``"empirical"``, the mean square of the gradients of
-                single samples, by their own labels; ``"batch-mean"``, the mean square of gradients of minibatches,
-                as some programs take it, smaller by up to the batch size.
+            kind: ``"exact"``, the expectation above, by one backward pass for each answer; ``"monte-carlo"``, its
+                unbiased estimate from answers drawn from the model; ``"empirical"``, the sum of the squared gradients
+                of the losses of single samples, by their own targets, over the weight of all; ``"batch-mean"``, the
+                mean square of gradients of minibatches, as some programs take it, smaller by up to the batch size;
+                ``"gauss-newton"``, the diagonal of the matrix of :meth:`gauss_newton_product`; ``"auto"``, exact for at
+                most 100 answers of a sample and by draws for more, or empirical where the distribution is not known.
             batch_size: Samples in a minibatch, for ``"batch-mean"`` only.
+            n_draws: Answers drawn for each sample, for ``"monte-carlo"`` only. The error falls with the square root of
+                the number of samples times draws.
+            seed: Seed of the draws.
 
         Returns:
             The diagonal in float64.
 
         Raises:
-            InputError: For ``"exact"``, if the outputs are no logits ``[b, classes]``.
+            InputError: If the kind needs the distribution of the answers or one loss for each sample, and the risk
+                does not know it.
         """
-        check_choice("kind", kind, get_args(FisherKind))
         w = self._checked("w", w)
-        if kind == "batch-mean":
+        if check_choice("kind", kind, get_args(FisherKind)) == "batch-mean":
             return self._mean_squares_of_batches(w, batch_size)
-        squares = torch.zeros(self.space.dim, dtype=torch.float64, device=device_with_float64(w.device))
-        for block in range(self.blocks.n_blocks):
-            for cotangent in self._of_all_answers(w, block) if kind == "exact" else self._of_labels(w, block):
-                for gradients in self._sample_gradients(w, block, cotangent):
-                    squares += for_float64(gradients).square().sum(dim=0, dtype=torch.float64)
-        return squares / sum(self.blocks.sizes)
+        source = self._source()
+        slopes = self.slopes(source, w, kind, n_draws=n_draws, seed=seed)
+        return self.sample_gradients(source).sums(w, slopes) / self.weight(w)
+
+    def sample_gradients(self, source: OutputSource | None = None) -> SampleGradients:
+        """Sums over samples of powers of their gradients."""
+        return SampleGradients(source or self._source(), self.model, self.space, self.by_layers)
+
+    def _source(self) -> OutputSource:
+        """The outputs of a model; one that is a single layer is called as a whole, since tracing looks inside it."""
+        return output_source(self.blocks, None if any(True for _ in self.model.children()) else self.model)
+
+    def slopes(
+        self, source: OutputSource, w: Float[Tensor, " N"], kind: FisherKind, *, n_draws: int = _DRAWS, seed: int = 0
+    ) -> SlopesOfBlock:
+        """The slopes along the outputs of every sample whose squares through the model add up to the matrix.
+
+        Raises:
+            InputError: If the kind needs the distribution of the answers or one loss for each sample, and the risk
+                does not know it.
+        """
+        check_count("n_draws", n_draws, minimum=1)
+        if (kind := self.resolved(kind, source, w)) == "gauss-newton":
+            return lambda outputs, block: curvature_slopes(_loss(source, outputs, block), outputs.tensors)
+        if kind == "empirical":
+            self._check_sample_losses(w)
+            return lambda outputs, block: _by_targets(source, outputs, block)
+        answers = self._known_answers(source)
+        if kind == "exact":
+            return lambda outputs, block: ((s, None) for s in answers.slopes(outputs, source.targets(block)))
+        first = torch.Generator().manual_seed(seed)
+        seeds = torch.randint(2**31, (source.n_blocks,), generator=first).tolist()
+
+        def drawn(outputs: Outputs, block: int) -> Iterator[Slopes]:
+            generator = torch.Generator().manual_seed(seeds[block])  # the same draws for all weights
+            for _ in range(n_draws):
+                one = answers.drawn(outputs, source.targets(block), generator)
+                yield [slope / math.sqrt(n_draws) for slope in one], None
+
+        return drawn
+
+    def resolved(self, kind: FisherKind, source: OutputSource, w: Float[Tensor, " N"]) -> FisherKind:
+        """The kind itself; for ``"auto"`` the one that it stands for here."""
+        if kind != "auto":
+            return kind
+        if self.answers is None or not isinstance(source, CriterionOutputs):
+            return "empirical"
+        with torch.no_grad():
+            outputs = source.outputs(self.space.unflatten(w), 0)
+        return "exact" if self.answers.n_slopes(outputs) <= _FEW_ANSWERS else "monte-carlo"
 
     def output_sensitivity(self, w: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         r"""How much each weight moves the outputs f.
@@ -94,90 +165,72 @@ class FisherInformation:
         .. math:: \Omega_j = \frac1M \sum_k \Big| \frac{\partial |f(x_k)|^2}{\partial w_j} \Big|
 
         It knows no labels, and any outputs will do (Aljundi et al., ECCV 2018, arXiv 1711.09601, Eq. 3 and Sec. 4.1).
+        Of several outputs, f is those that the loss is computed from.
         """
-        w = self._checked("w", w)
-        total = torch.zeros(self.space.dim, dtype=torch.float64, device=device_with_float64(w.device))
-        for block in range(self.blocks.n_blocks):
-            with torch.no_grad():
-                outputs = _tensor(self._outputs_of(block)(w))
-            for gradients in self._sample_gradients(w, block, 2 * outputs):
-                total += for_float64(gradients).abs().sum(dim=0, dtype=torch.float64)
-        return total / sum(self.blocks.sizes)
+        w, source = self._checked("w", w), self._source()
+        count = 0
+
+        def slopes(outputs: Outputs, _: int) -> Iterator[Slopes]:
+            yield [2 * tensor for tensor in outputs.tensors], None
+
+        total = self.sample_gradients(source).sums(w, slopes, power=1)
+        with torch.no_grad():
+            parameters = self.space.unflatten(w)
+            for block in range(source.n_blocks):
+                count += len(source.outputs(parameters, block).tensors[0])
+        return total / count
 
     def product(self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
-        r"""The product :math:`\mathcal F(w)\, v` with the exact matrix: J' (diag(p) - p p') J v, summed over samples.
+        r"""The product :math:`\mathcal F(w)\, v` with the exact matrix: J' H J v, summed over samples.
+
+        H is the Fisher information of a sample's outputs, such as diag(p) - p p' for classes of probabilities p.
 
         Raises:
-            InputError: If the outputs are no logits ``[b, classes]``.
+            InputError: If the risk does not know the distribution of the answers.
         """
+        source = output_source(self.blocks)
+        answers = self._known_answers(source)
         w, vector = self._checked("w", w), self._checked("vector", vector)
-        total = torch.zeros(self.space.dim, dtype=torch.float64, device=device_with_float64(w.device))
-        with plain_kernels():
-            for block in range(self.blocks.n_blocks):
-                total += for_float64(self._block_product(w, vector, block)).double()
-        return total / sum(self.blocks.sizes)
+        return through_outputs(
+            source, self.space, w, vector,
+            lambda outputs, change, block: answers.product(outputs, change, source.targets(block)),
+            forward_mode=not has_padding(self.model),
+        )  # fmt: skip
 
-    def _block_product(self, w: Tensor, vector: Tensor, block: int) -> Tensor:
-        outputs = self._outputs_of(block)
-        logits, pull, *_ = torch.func.vjp(outputs, w)
-        _, change, *_ = torch.func.jvp(outputs, (w,), (vector,))
-        p = self._checked_logits(logits).softmax(dim=1)
-        return pull(p * change - p * (p * change).sum(dim=1, keepdim=True))[0]
+    def gauss_newton_product(self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+        r"""The product with the generalised Gauss-Newton matrix of any loss that can be differentiated twice.
 
-    def _of_all_answers(self, w: Tensor, block: int) -> Iterator[Tensor]:
-        """For each class, sqrt(p_c) times the slope of ln p_c along the outputs."""
-        with torch.no_grad():
-            p = self._checked_logits(self._outputs_of(block)(w)).softmax(dim=1)
-        for one in torch.eye(p.shape[1], dtype=p.dtype, device=p.device):
-            yield (p @ one).sqrt()[:, None] * (one - p)
+        .. math:: G\, v = \frac1M \sum_k J_k^\top \frac{\partial^2 d_k}{\partial f_k^2} J_k\, v
 
-    def _of_labels(self, w: Tensor, block: int) -> Iterator[Tensor]:
-        """The slope of the loss of each sample along its outputs."""
-        with torch.no_grad():
-            outputs = _tensor(self._outputs_of(block)(w))
-        with torch.enable_grad():
-            losses, _ = self.blocks.losses_of(outputs.requires_grad_(), block)
-            yield torch.autograd.grad(losses.sum(), outputs)[0]
+        (Schraudolph 2002, Eq. 9). It is the Hessian without the second derivatives of the model, and has no negative
+        eigenvalue where the loss is convex in the outputs. A loss of straight pieces, such as the absolute error, has
+        none. What a function of ``from_closure`` adds beside the outputs of the model does not count.
 
-    def _sample_gradients(self, w: Tensor, block: int, cotangent: Tensor) -> Iterator[Tensor]:
-        """J_k' c_k of every sample k, some samples at a time: ``[b, N]``."""
-        mapped = self._mapped(w, block, cotangent)
-        try:
-            with contextlib.redirect_stderr(io.StringIO()):  # a traced module prints where it fails
-                first = next(mapped)
-        except Exception:  # noqa: BLE001 - a model that knows how many samples it was given fails in any way on one
-            yield from self._one_by_one(w, block, cotangent)
+        Raises:
+            InputError: If the loss is not computed from what the model returns.
+        """
+        w, vector, source = self._checked("w", w), self._checked("vector", vector), output_source(self.blocks)
+
+        def curved(outputs: Outputs, change: list[Tensor], block: int) -> list[Tensor]:
+            return curvature_times(_loss(source, outputs, block), outputs.tensors, change)
+
+        padded = has_padding(self.model)
+        return through_outputs(source, self.space, w, vector, curved, forward_mode=not padded)
+
+    def _check_sample_losses(self, w: Tensor) -> None:
+        """A function of a batch must say which loss is whose."""
+        if isinstance(self.blocks, BlockOutputs) or not isinstance(self.blocks, ClosureLosses):
             return
-        yield first
-        yield from mapped
-
-    def _mapped(self, w: Tensor, block: int, cotangent: Tensor) -> Iterator[Tensor]:
-        """All samples at once, each as a batch of one."""
-        rows, arguments = len(cotangent), self.blocks.arguments(block)
-        once = max(1, _GRADIENT_NUMBERS // self.space.dim)
-
-        def pulled(own: Tensor, *sample: Any) -> Tensor:
-            single = tree_map(lambda x: x[None] if isinstance(x, Tensor) else x, sample)
-            outputs = lambda w: self.blocks.outputs(self.space.unflatten(w), single)[0]  # noqa: E731
-            return torch.func.vjp(outputs, w)[1](own)[0]
-
-        axes = tree_map(lambda x: 0 if _has_rows(x, rows) else None, arguments)
-        for first in range(0, rows, once):
-            part = slice(first, first + once)
-            few = tree_map(lambda x, part=part: x[part] if _has_rows(x, rows) else x, arguments)
-            with plain_kernels():
-                yield torch.func.vmap(pulled, in_dims=(0, *axes))(cotangent[part], *few)
-
-    def _one_by_one(self, w: Tensor, block: int, cotangent: Tensor) -> Iterator[Tensor]:
-        """One backward pass of the whole block for each sample."""
-        w = w.detach().clone().requires_grad_()
-        with torch.enable_grad():
-            outputs = self._outputs_of(block)(w)
-            for row, own in enumerate(cotangent):
-                yield torch.autograd.grad(outputs[row], w, own, retain_graph=True)[0][None]
+        with torch.no_grad():
+            losses, weight = self.blocks.losses(self.space.unflatten(w), 0)
+        if len(losses) == 1 and float(weight) > 1:
+            raise InputError(
+                expected="a function that gives one loss for each sample", got="one sum for a batch",
+                hint="Return the losses of the samples, or take another Fisher information.",
+            )  # fmt: skip
 
     def _mean_squares_of_batches(self, w: Tensor, batch_size: int) -> Tensor:
-        count = sum(self.blocks.sizes)
+        count = sum(self.blocks.sizes) if isinstance(self.blocks, BlockOutputs) else round(self.weight(w))
         check_count("batch_size", batch_size, maximum=count)
         batches = torch.arange(count // batch_size * batch_size, device=w.device).view(-1, batch_size)
         squares = torch.zeros(self.space.dim, dtype=torch.float64, device=device_with_float64(w.device))
@@ -188,26 +241,31 @@ class FisherInformation:
     def _checked(self, name: str, w: Tensor) -> Tensor:
         return check_vector(name, w, dim=self.space.dim, device=self.like.device, dtype=self.like.dtype)
 
-    def _outputs_of(self, block: int) -> Any:
-        return lambda w: self.blocks.outputs(self.space.unflatten(w), self.blocks.arguments(block))
+    def weight(self, w: Tensor) -> float:
+        """The sum of the weights of all losses, which is the number of samples or of counted tokens."""
+        parameters = self.space.unflatten(w)
+        with torch.no_grad():
+            return sum(float(self.blocks.losses(parameters, block)[1]) for block in range(self.blocks.n_blocks))
 
-    def _checked_logits(self, outputs: Any) -> Tensor:
-        if self.is_classifier and _tensor(outputs).ndim == 2:
-            return outputs
+    def _known_answers(self, source: OutputSource) -> Answers:
+        if self.answers is not None and isinstance(source, CriterionOutputs):
+            return self.answers
         raise InputError(
-            expected="a classifier: outputs [b, classes] under plain cross-entropy", got="another loss or shape",
-            hint='Take another Fisher information, "empirical".',
+            expected="a loss that is known as a negative log-likelihood: cross-entropy without class weights, the "
+            "squared error, BCEWithLogitsLoss, GaussianNLLLoss, language_model_losses or ls.NegativeLogLikelihood",
+            got="another criterion, or a risk made by from_closure",
+            hint='Take the Fisher information "empirical" or "gauss-newton", or pass '
+            "ls.NegativeLogLikelihood(distribution) as the criterion.",
         )  # fmt: skip
 
 
-def _has_rows(value: Any, rows: int) -> bool:
-    return isinstance(value, Tensor) and value.ndim > 0 and len(value) == rows
+def _loss(source: OutputSource, outputs: Outputs, block: int) -> Callable[[Sequence[Tensor]], Tensor]:
+    """The sum of the losses of a block as a function of its output tensors."""
+    return lambda tensors: source.losses(outputs, tensors, block)[0].sum()
 
 
-def _tensor(outputs: Any) -> Tensor:
-    if isinstance(outputs, Tensor):
-        return outputs
-    raise InputError(
-        expected="a model that returns a tensor", got=type(outputs).__name__,
-        hint='Take the Fisher information "batch-mean" with a batch size of 1.',
-    )  # fmt: skip
+def _by_targets(source: OutputSource, outputs: Outputs, block: int) -> Iterator[Slopes]:
+    """The slope of the loss of each sample along its outputs."""
+    tensors = [tensor.clone().requires_grad_() for tensor in outputs.tensors]
+    with torch.enable_grad():
+        yield torch.autograd.grad(_loss(source, outputs, block)(tensors), tensors), None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,8 +16,10 @@ from landscope._checks import for_float64
 from landscope.attention import plain_kernels
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
-from landscope.risk.data import Block, call_model
-from landscope.risk.evaluation import ClosureModule
+from landscope.risk.fisher import FisherInformation
+from landscope.risk.layer_terms import is_transposed_linear
+from landscope.risk.outputs import Outputs, output_source
+from landscope.risk.sample_gradients import Slopes
 
 __all__ = ["LayerFactors", "check_layers", "kronecker_factors"]
 
@@ -30,7 +32,7 @@ class LayerFactors:
         name: Name of the layer.
         columns: Positions of its weights in w, ``[m, n]``; the last column is the bias if the bias is selected.
         inputs: Input factor A: mean over samples of a a', summed over positions, ``[n, n]``.
-        outputs: Output factor G: mean over samples and positions of g g', over all classes, ``[m, m]``.
+        outputs: Output factor G: mean over samples and positions of g g', over all answers, ``[m, m]``.
     """
 
     name: str
@@ -44,7 +46,7 @@ class _Layer:
     """A layer, the sums of its factors, and its input and output in the current call."""
 
     name: str
-    module: nn.Linear | nn.Conv2d
+    module: nn.Module
     columns: Tensor
     with_bias: bool
     a: Any = 0.0
@@ -69,48 +71,59 @@ class _Layer:
 
 
 def kronecker_factors(
-    model: nn.Module, space: ParameterSpace, pairs: Iterable[Block], w: Float[Tensor, " N"]
+    fisher: FisherInformation, w: Float[Tensor, " N"], *, n_draws: int | None = None, seed: int = 0
 ) -> list[LayerFactors]:
-    """The Kronecker factors at ``w`` of every layer with selected weights; the model is a classifier in eval mode.
+    """The Kronecker factors at ``w`` of every layer with selected weights.
+
+    Args:
+        fisher: The Fisher information to approximate.
+        w: Where.
+        n_draws: Answers drawn for each sample; by default all answers are taken where they are at most 100, and 10 are
+            drawn where they are more. Where the distribution of the answers is not known, the targets of the data take
+            their place.
+        seed: Seed of the draws.
 
     Raises:
-        InputError: If a selected parameter belongs to another kind of layer, or the outputs are not ``[b, classes]``.
+        InputError: If a selected parameter belongs to another kind of layer, or a layer is called twice.
     """
-    layers, module, count = _layers(model, space), ClosureModule(model, call_model), 0
-    for inputs, _ in pairs:
+    layers, source, count = _layers(fisher.model, fisher.space), output_source(fisher.blocks, fisher.model), 0
+    draws = {} if n_draws is None else {"n_draws": n_draws}
+    slopes = fisher.slopes(source, w, "auto" if n_draws is None else "monte-carlo", seed=seed, **draws)
+    source.find_tensors(fisher.space.unflatten(w))
+    for block in range(source.n_blocks):
         with _recorded(layers), torch.enable_grad(), plain_kernels():
-            parameters = space.unflatten(w.detach().clone().requires_grad_())
-            logits = module.with_parameters(parameters, inputs)
-            _add(layers, logits)
-        count += len(logits)
-    return [LayerFactors(layer.name, layer.columns, layer.a / count, layer.g / count) for layer in layers]
+            outputs = source.outputs(fisher.space.unflatten(w.detach().clone().requires_grad_()), block)
+            calls = [(layer.input, layer.output) for layer in layers]
+        _add(layers, calls, outputs, slopes(outputs.detached(), block))
+        count += len(outputs.tensors[0])
+    weight = fisher.weight(w)
+    return [LayerFactors(layer.name, layer.columns, layer.a / count, layer.g / weight) for layer in layers]
 
 
-def _add(layers: list[_Layer], logits: Tensor) -> None:
+def _add(
+    layers: list[_Layer],
+    calls: Sequence[tuple[Tensor | None, Tensor | None]],
+    outputs: Outputs,
+    slopes: Iterator[Slopes],
+) -> None:
     """Add the contribution of one block to the factors."""
-    if not isinstance(logits, Tensor) or logits.ndim != 2:
-        raise InputError(
-            expected="outputs [b, classes], the logits of a classifier",
-            got=f"shape {list(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__,
-            hint="Use another penalty.",
-        )
-    for layer in layers:
-        if layer.input is None:
+    watched = []
+    for layer, (entered, left) in zip(layers, calls, strict=True):
+        if entered is None or left is None:
             raise InputError(
                 expected="layers that the model calls as modules",
                 got=f"{layer.name}, which is not called as a module",
                 hint="Select other weights, or use another penalty.",
             )
-        rows = for_float64(layer.positions(layer.input).flatten(0, 1)).double()
+        rows = for_float64(layer.positions(entered).flatten(0, 1)).double()
         layer.a += rows.T @ rows
-    logs = logits.log_softmax(dim=1)
-    outputs = [layer.output for layer in layers if layer.output is not None]
-    for label in range(logits.shape[1]):
-        weight = logs[:, label].detach().exp().sqrt()
-        for layer, g in zip(layers, torch.autograd.grad(logs[:, label].sum(), outputs, retain_graph=True), strict=True):
-            slopes = layer.slopes(g)
-            rows = for_float64((weight[:, None, None] * slopes).flatten(0, 1)).double()
-            layer.g += rows.T @ rows / slopes.shape[1]
+        watched.append(left)
+    for along, _ in slopes:
+        found = torch.autograd.grad(outputs.tensors, watched, list(along), retain_graph=True, allow_unused=True)
+        for layer, output, g in zip(layers, watched, found, strict=True):
+            rows = layer.slopes(torch.zeros_like(output) if g is None else g)
+            flat = for_float64(rows.flatten(0, 1)).double()
+            layer.g += flat.T @ flat / rows.shape[1]
 
 
 @contextlib.contextmanager
@@ -154,7 +167,7 @@ def _layers(model: nn.Module, space: ParameterSpace) -> list[_Layer]:
 def _layer(name: str, module: nn.Module, model: nn.Module, space: ParameterSpace) -> _Layer:
     prefix = f"{name}." if name else ""
     selected = {full.removeprefix(prefix) for full in space.names if full.rpartition(".")[0] == name}
-    plain = isinstance(module, nn.Linear) or (
+    plain = isinstance(module, nn.Linear) or is_transposed_linear(module) or (
         isinstance(module, nn.Conv2d) and module.groups == 1 and not isinstance(module.padding, str)
         and module.padding_mode == "zeros"
     )  # fmt: skip
@@ -164,14 +177,14 @@ def _layer(name: str, module: nn.Module, model: nn.Module, space: ParameterSpace
             got=f"{', '.join(sorted(prefix + part for part in selected))} of {type(module).__name__}",
             hint="Select other weights, or use another penalty.",
         )
-    assert isinstance(module, nn.Linear | nn.Conv2d)  # noqa: S101 - the check above
     everything = model.named_parameters(remove_duplicate=False)
-    if sum(parameter is module.weight for _, parameter in everything) > 1:
+    if sum(parameter is module.get_parameter("weight") for _, parameter in everything) > 1:
         raise InputError(
             expected="layers that share no weights", got=f"{name}, tied to another layer",
             hint="Use another penalty: factors of one layer do not describe a shared weight.",
         )  # fmt: skip
-    columns = space.columns([f"{prefix}weight"]).view(len(module.weight), -1)
+    columns = space.columns([f"{prefix}weight"]).view(len(module.get_parameter("weight")), -1)
+    columns = columns.T if is_transposed_linear(module) else columns
     if "bias" in selected:
         columns = torch.cat([columns, space.columns([f"{prefix}bias"])[:, None]], dim=1)
     return _Layer(name, module, columns, "bias" in selected)

@@ -53,9 +53,9 @@ def sample_losses_of(criterion: Callable[..., Any]) -> SampleLosses:
     """Convert ``criterion(outputs, targets)`` to a function for the losses of single samples.
 
     A ``torch.nn`` loss or its functional form, also as a ``functools.partial`` with keywords, is evaluated without
-    reduction; it uses the ``logits`` of a model with several outputs. Any other callable may return one loss for each
-    sample; a scalar, which is the mean over the batch; or ``(losses, weight)`` with one weight for each loss, or one
-    for all, such as the number of counted tokens.
+    reduction; it uses the ``logits`` of a model with several outputs, and ``GaussianNLLLoss`` the pair (mean,
+    variance). Any other callable may return one loss for each sample; a scalar, which is the mean over the batch; or
+    ``(losses, weight)`` with one weight for each loss, or one for all, such as the number of counted tokens.
     """
     if isinstance(criterion, type) or not callable(criterion):
         raise InputError(
@@ -75,6 +75,8 @@ def sample_losses_of(criterion: Callable[..., Any]) -> SampleLosses:
     # Only exact types: a subclass may compute another loss, so its own result is used.
     if isinstance(module, nn.CrossEntropyLoss | nn.NLLLoss) and type(module) in (nn.CrossEntropyLoss, nn.NLLLoss):
         return _of_logits(_weighted(module))
+    if type(module) is nn.GaussianNLLLoss:
+        return Unreduced(_of_mean_and_variance(_without_reduction(module)), add_up=module.reduction == "sum")
     if is_torch_loss(module):
         unreduced = _without_reduction(module)
         unreduced = _of_equal_shapes(unreduced) if isinstance(module, _BROADCAST) else unreduced
@@ -186,6 +188,20 @@ def _of_logits(sample_losses: SampleLosses) -> SampleLosses:
                 "landscope.adapters.huggingface.language_model_losses, which also shifts the targets.",
             )
         return sample_losses(logits, targets)
+
+    return losses
+
+
+def _of_mean_and_variance(module: nn.Module) -> Callable[[Any, Any], Tensor]:
+    """The loss of outputs ``(mean, variance)``."""
+
+    def losses(outputs: Any, targets: Any) -> Tensor:
+        if not isinstance(outputs, tuple | list) or len(outputs) != 2:
+            raise InputError(
+                expected="a model that returns (mean, variance) for GaussianNLLLoss", got=type(outputs).__name__,
+                hint="Return both, or pass ls.NegativeLogLikelihood(distribution) as the criterion.",
+            )  # fmt: skip
+        return module(outputs[0], targets, outputs[1])
 
     return losses
 

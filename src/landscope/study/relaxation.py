@@ -101,10 +101,12 @@ def relaxation_of(analysis: Analysis) -> Relaxation:
 
 
 def curvature_matrix(risk: EmpiricalRisk) -> tuple[str, Callable[[Tensor], Tensor]]:
-    """Name and products of the Gauss-Newton matrix at w0, or of the Hessian where the model is no classifier."""
+    """Name and products of the Gauss-Newton matrix at w0, or of the Hessian where the loss has no such matrix."""
+    probe = torch.randn(risk.space.dim, generator=torch.Generator().manual_seed(0)).to(risk.w0)
     try:
-        fisher = risk.fisher_information()
-        fisher.product(risk.w0, torch.zeros_like(risk.w0))
+        has_curvature = bool(risk.gauss_newton_product(risk.w0, probe).any())
     except InputError:
+        has_curvature = False
+    if not has_curvature:  # the loss is made inside the model, or of straight pieces
         return "Hessian", lambda vector: risk.hessian_vector_product(risk.w0, vector)
-    return "Gauss-Newton", lambda vector: fisher.product(risk.w0, vector)
+    return "Gauss-Newton", lambda vector: risk.gauss_newton_product(risk.w0, vector)

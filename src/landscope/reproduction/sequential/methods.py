@@ -97,7 +97,7 @@ _ROWS = (
         )
         for psi, key in PSI_METHODS.items()
     ),
-    ComparedMethod("ewc", "EWC, exact Fisher", EWC(), _CURVATURE, "weights"),
+    ComparedMethod("ewc", "EWC, exact Fisher", EWC("exact"), _CURVATURE, "weights"),
     ComparedMethod("ewc-empirical", "EWC, empirical Fisher", EWC("empirical"), _CURVATURE, "weights"),
     ComparedMethod("ewc-batch-mean", "EWC, batch-mean Fisher", EWC("batch-mean"), _CURVATURE, "weights"),
     ComparedMethod("kfac", "EWC, Kronecker factors", KFAC(), _CURVATURE),
