@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Sequence
 
@@ -14,6 +13,7 @@ from landscope.errors import InputError, LandscopeWarning
 from landscope.risk.data import Block
 from landscope.risk.evaluation import ClosureLosses, whole_evaluation
 from landscope.risk.losses import SampleLosses
+from landscope.risk.model_copy import detached_copy
 
 __all__ = ["ReestimatedLosses", "running_norms", "warn_of_other_statistics"]
 
@@ -42,7 +42,7 @@ class ReestimatedLosses(ClosureLosses):
     """
 
     def __init__(self, model: nn.Module, sample_losses: SampleLosses, blocks: Sequence[Block]) -> None:
-        super().__init__(copy.deepcopy(model), whole_evaluation(sample_losses), blocks)
+        super().__init__(detached_copy(model), whole_evaluation(sample_losses), blocks)
         self._norms = running_norms(self._module)
         self._estimated_at: dict[str, Tensor] | None = None
         if not self._norms:

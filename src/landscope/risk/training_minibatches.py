@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from landscope.derivatives import hessian_times
 from landscope.parameters import ParameterSpace
 from landscope.risk.minibatches import partition
+from landscope.risk.model_copy import private_copy
 
 __all__ = ["TrainingMinibatches"]
 
@@ -56,7 +56,7 @@ class TrainingMinibatches:
         seed: int | None = None,
     ) -> None:
         self.space = ParameterSpace.of(model)
-        self._model = copy.deepcopy(model).eval().requires_grad_(False)
+        self._model = private_copy(model)
         norms = [module for module in self._model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
         for module in norms:
             module.train()
