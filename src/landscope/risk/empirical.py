@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, get_args
 
@@ -26,22 +24,21 @@ from landscope.plain_lines import PlainBatchLines, PlainLines
 from landscope.protocols import BatchLines, Lines
 from landscope.risk import checks, derivatives
 from landscope.risk.batch_norm import ReestimatedLosses, running_norms, warn_of_other_statistics
-from landscope.risk.data import Block, are_classes, cut_blocks, cut_blocks_by_label, read_batches, read_data
-from landscope.risk.evaluation import BlockLosses, BlockOutputs, ClosureLosses, TracedLosses, WholeLosses
+from landscope.risk.data import Block, cut_blocks, moved, read_batches, read_data
+from landscope.risk.evaluation import BlockLosses, BlockOutputs, ClosureLosses, TracedLosses, whole_evaluation
 from landscope.risk.fisher import FisherInformation
 from landscope.risk.kronecker import LayerFactors, kronecker_factors
 from landscope.risk.lines import TracedLines
-from landscope.risk.losses import SampleLosses, is_plain_cross_entropy, sample_losses_of
+from landscope.risk.losses import is_plain_cross_entropy, sample_losses_of
 from landscope.risk.minibatches import MinibatchRisk, partition
-from landscope.risk.tracing import SplitModel, largest_tensor, split_model
+from landscope.risk.model_copy import precise, private_copy
+from landscope.risk.traced_blocks import fastest_losses, traced_lines
 
 __all__ = ["EmpiricalRisk"]
 
-_BLOCK_ELEMENTS = 2**19
-"""Number of elements in the prefix outputs of a block: about 2 MB in float32, near a second-level cache."""
 _INPUT_ELEMENTS = 2**21
-_PROBE_ROWS = 64
 _NORM_ROWS = 1024
+_PROBED = 32
 
 
 class EmpiricalRisk:
@@ -53,8 +50,9 @@ class EmpiricalRisk:
     not change the model, the data or the random state of the user. It sums the losses of the samples in float64, on the
     host where the device has no float64.
 
-    If the model can be traced, the part that the selected weights do not change is evaluated once and stored
-    (``cache_bytes`` limits the memory). Otherwise every call evaluates the whole model, with the same results.
+    The part of the model that the selected weights do not change is evaluated once and stored (``cache_bytes`` limits
+    the memory). A wrapper (``torch.compile``, data parallelism) is left out, and a model in half precision is evaluated
+    in float32, because a loss with 3 digits makes staircases of lines.
 
     Args:
         model: The network.
@@ -100,11 +98,14 @@ class EmpiricalRisk:
     ) -> None:
         self._start(model, space, cache_bytes)
         self._batch_norm = check_choice("batch_norm", batch_norm, get_args(BatchNorm))
-        self._keeps_statistics = self._keeps_statistics and batch_norm == "kept"
         pairs, largest_batch = read_data(data, self._device)
+        sample_losses = sample_losses_of(criterion)
+        evaluate = whole_evaluation(sample_losses)
+        model, pairs = precise(self._model, pairs, lambda model, pair: evaluate(model, cut_blocks([pair], _PROBED)[0]))
+        self._set_model(model)
+        self._keeps_statistics = self._keeps_statistics and batch_norm == "kept"
         self._n_samples = sum(len(targets) for _, targets in pairs if isinstance(targets, Tensor)) or None
         checks.check_inputs(self._model, pairs[0][0])
-        sample_losses = sample_losses_of(criterion)
         self._class_major = is_plain_cross_entropy(criterion)
         if self._class_major:
             checks.check_labels(self._model, pairs)
@@ -115,7 +116,10 @@ class EmpiricalRisk:
             self._blocks: BlockLosses = ReestimatedLosses(self._model, sample_losses, blocks)
         else:
             blocks = cut_blocks(pairs, _rows_at_once(pairs, largest_batch))
-            self._blocks = self._traced(pairs, sample_losses) or WholeLosses(self._model, sample_losses, blocks)
+            self._blocks = fastest_losses(
+                self._model, sample_losses, pairs, self.space, self.w0,
+                whole_blocks=blocks, class_major=self._class_major, cache_bytes=self._cache_bytes,
+            )  # fmt: skip
         checks.check_losses(self._blocks, self.space, self.w0)
 
     @classmethod
@@ -126,6 +130,7 @@ class EmpiricalRisk:
         data: Iterable[Any],
         *,
         space: ParameterSpace | None = None,
+        cache_bytes: int = 2**30,
     ) -> EmpiricalRisk:
         """Create a risk for batches of any structure.
 
@@ -135,9 +140,10 @@ class EmpiricalRisk:
                 ``(sum, count)``. It must use the model in its argument.
             data: The batches; they are read once, and kept on the device of the model.
             space: Parameters that are the coordinates.
+            cache_bytes: Memory limit for stored activations.
 
         Returns:
-            The risk; every call evaluates the whole model.
+            The risk.
 
         Raises:
             InputError: If the closure returns another type or does not use the model in its argument.
@@ -153,13 +159,16 @@ class EmpiricalRisk:
             9.0
         """
         risk = cls.__new__(cls)
-        risk._start(model, space, 0)
+        risk._start(model, space, cache_bytes)
         risk._class_major = False
-        batches = read_batches(data)
+        batches = [moved(batch, risk._device) for batch in read_batches(data)]
+        private, batches = precise(risk._model, batches, batch_losses)
+        risk._set_model(private)
         risk._blocks = ClosureLosses(risk._model, batch_losses, batches)
         hint = "Check the function and the batches, or the shape and the dtype of the inputs."
         with checks.explained(f"losses=f with f(model, batch) for a batch {checks.described(batches[0])}", hint):
             checks.check_losses(risk._blocks, risk.space, risk.w0)
+        risk._blocks.store_calls(risk.space, risk.w0, risk._cache_bytes)
         return risk
 
     def _start(self, model: nn.Module, space: ParameterSpace | None, cache_bytes: int) -> None:
@@ -167,58 +176,12 @@ class EmpiricalRisk:
         self.space = space or ParameterSpace.of(model)
         self._batch_norm, self._n_samples = "kept", None
         self._cache_bytes = cache_bytes if cache_bytes == 0 else int(check_positive("cache_bytes", cache_bytes))
-        self._model = copy.deepcopy(model).eval().requires_grad_(False)
-        self.w0 = self.space.flatten(self._model)
+        self._set_model(private_copy(model))
+
+    def _set_model(self, model: nn.Module) -> None:
+        self._model, self.w0 = model, self.space.flatten(model)
         self._device, self._dtype = self.w0.device, self.w0.dtype
-        self._keeps_statistics = bool(running_norms(self._model))
-
-    def _traced(self, pairs: list[Block], sample_losses: SampleLosses) -> TracedLosses | None:
-        try:
-            inputs, targets = cut_blocks(pairs, _PROBE_ROWS)[0]
-            if not isinstance(inputs, Tensor):
-                raise TypeError("batches of several inputs")
-            split = split_model(self._model, self.space.names)
-            self._check_split(split, sample_losses, (inputs, targets))
-            few = copy.deepcopy(inputs[:2])
-            with torch.no_grad():
-                largest = largest_tensor(split.suffix, split.prefix(few)) // max(1, len(few))
-            rows = max(16, min(8192, _BLOCK_ELEMENTS // max(1, largest)))
-            by_label = cut_blocks_by_label(pairs, rows) if self._class_major else None
-            blocks, order = by_label or (cut_blocks(pairs, rows), None)
-            return TracedLosses(split, sample_losses, blocks, self._cache_bytes // 2, order)
-        except InputError:
-            raise
-        except Exception as error:  # noqa: BLE001 - tracing may fail in any manner; full evaluation remains
-            warnings.warn(
-                f"landscope evaluates the whole model at every point, which is slower, because the model could not be "
-                f"traced ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})",
-                UserWarning,
-                stacklevel=3,
-            )
-            return None
-
-    @torch.no_grad()
-    def _check_split(self, split: SplitModel, sample_losses: SampleLosses, block: Block) -> None:
-        """Compare the parts with the whole model, also at other weights: tracing may freeze values by mistake."""
-        traced = TracedLosses(split, sample_losses, [block], self._cache_bytes // 2)
-        direction = torch.randn(self.space.dim, generator=torch.Generator().manual_seed(0)).to(self.w0)
-        direction *= (torch.linalg.vector_norm(self.w0) + 1e-3) / torch.linalg.vector_norm(direction)
-        lines = self._lines_of(traced, self.w0, direction[None])
-        versions = [value._version for value in traced.prefix_outputs(0) if isinstance(value, Tensor)]
-        rtol = min(1e-2, 100 * torch.finfo(self._dtype).eps)
-        for step in (0.0, 0.5, 2.0):
-            parameters = self.space.unflatten(self.w0 + step * direction)
-            whole = torch.func.functional_call(self._model, parameters, (copy.deepcopy(block[0]),))
-            losses, weight = sample_losses(whole, block[1])
-            expected = for_float64(losses).sum(dtype=torch.float64).cpu() / float(weight)
-            losses, weight = traced.losses(parameters, 0)
-            suffix = for_float64(losses).sum(dtype=torch.float64).cpu() / float(weight)
-            # Two points in one call: the first must not change the stored values that the second reads.
-            along_line = lines(torch.zeros(2, dtype=torch.long), torch.tensor([step, step], dtype=torch.float64))
-            for loss in (suffix, *along_line):
-                torch.testing.assert_close(loss, expected, rtol=rtol, atol=1e-12, equal_nan=True)
-        if versions != [value._version for value in traced.prefix_outputs(0) if isinstance(value, Tensor)]:
-            raise RuntimeError("the model changes stored values in place")
+        self._keeps_statistics = bool(running_norms(model))
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -227,7 +190,7 @@ class EmpiricalRisk:
 
     @property
     def is_traced(self) -> bool:
-        """Whether the model is traced; if not, every point evaluates the whole model."""
+        """Whether the model is traced; if not, stored layers are skipped, and the rest runs as it is."""
         return isinstance(self._blocks, TracedLosses)
 
     def __call__(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
@@ -387,9 +350,8 @@ class EmpiricalRisk:
         return w0, check_directions(directions, dim=self.space.dim, device=self._device, dtype=self._dtype)
 
     def _lines_of(self, losses: TracedLosses, w0: Tensor, directions: Tensor) -> TracedLines:
-        class_major = self._class_major and all(are_classes(targets) for _, targets in losses.blocks)
-        return TracedLines(
-            losses, self.space, w0, directions, class_major=class_major, cache_bytes=self._cache_bytes // 2
+        return traced_lines(
+            losses, self.space, w0, directions, class_major=self._class_major, cache_bytes=self._cache_bytes
         )
 
 

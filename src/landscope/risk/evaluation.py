@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+import collections
+import contextlib
 import copy
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,8 +15,13 @@ from torch import Tensor, nn
 
 from landscope._checks import for_float64
 from landscope.errors import InputError
+from landscope.parameters import ParameterSpace
+from landscope.risk.checkpointing import no_checkpointing
 from landscope.risk.data import Block, call_model, can_join, cut_blocks, moved, read_batches
 from landscope.risk.losses import SampleLosses
+from landscope.risk.model_copy import detached_copy
+from landscope.risk.module_cut import Calls, NothingToSkipError, OtherCallsError, replayed
+from landscope.risk.stored_calls import StoredCalls, check_equal, mean_loss, points_around
 from landscope.risk.tracing import SplitModel, substituted_call
 from landscope.threads import one_thread
 
@@ -102,6 +109,11 @@ class ClosureModule(nn.Module):
         super().__init__()
         self.model = model
         self._batch_losses = batch_losses
+        names = collections.defaultdict(list)
+        for name, parameter in model.named_parameters(remove_duplicate=False):
+            names[id(parameter)].append(f"model.{name}")
+        self._all_names = {name: alike for alike in names.values() for name in alike}
+        """The names of each parameter, which has several if it is tied."""
 
     def forward(self, batch: Any) -> Any:
         """The losses of one batch."""
@@ -109,12 +121,16 @@ class ClosureModule(nn.Module):
 
     def with_parameters(self, parameters: dict[str, Tensor], batch: Any) -> Any:
         """The losses of one batch with some parameters of the model replaced."""
-        replaced = {f"model.{name}": value for name, value in parameters.items()}
-        return torch.func.functional_call(self, replaced, (batch,))
+        replaced = {alias: value for name, value in parameters.items() for alias in self._all_names[f"model.{name}"]}
+        with no_checkpointing():  # to search the model for tied weights in every call would be slow
+            return torch.func.functional_call(self, replaced, (batch,), tie_weights=False)
 
 
 class ClosureLosses(BlockLosses):
     """Full evaluation of ``batch_losses(model, batch)``, for any model and any batch."""
+
+    stored: StoredCalls | None = None
+    """The calls of modules that can be skipped, if this was found to change no loss."""
 
     def __init__(self, model: nn.Module, batch_losses: Callable[[nn.Module, Any], Any], batches: Iterable[Any]) -> None:
         self._module = ClosureModule(model, batch_losses)
@@ -128,7 +144,8 @@ class ClosureLosses(BlockLosses):
     def losses(self, parameters: dict[str, Tensor], block: int) -> tuple[Tensor, Tensor | float]:
         """The losses of one batch with the selected parameters replaced."""
         # A model may change its input in place.
-        losses = self._module.with_parameters(parameters, copy.deepcopy(self.blocks[block]))
+        batch = lambda: copy.deepcopy(self.blocks[block])  # noqa: E731
+        losses = _call(self._module, parameters, batch, self._stored_calls(block))
         if isinstance(losses, Tensor) and losses.ndim >= 1:
             return losses.flatten(), float(losses.numel())
         if isinstance(losses, tuple) and len(losses) == 2 and isinstance(losses[0], Tensor):
@@ -138,6 +155,33 @@ class ClosureLosses(BlockLosses):
             got=_returned(losses),
             hint="Return reduction='none' losses, or (losses.sum(), len(losses)), without .item().",
         )
+
+    @torch.no_grad()
+    def store_calls(self, space: ParameterSpace, w0: Tensor, cache_bytes: int) -> str:
+        """Skip calls of modules that the selected weights do not change, unless this changes the loss.
+
+        Returns:
+            The reason in words, if no call can be skipped.
+        """
+        points = [space.unflatten(w) for _, _, w in points_around(space, w0)]
+        stored = StoredCalls(self._module, self.blocks, space, w0, cache_bytes)
+        try:
+            stored.record(0)
+            with torch.random.fork_rng(devices=[]):
+                whole = [mean_loss(*self.losses(parameters, 0)) for parameters in points]
+                self.stored = stored
+                for parameters, expected in zip(points, whole, strict=True):
+                    check_equal(mean_loss(*self.losses(parameters, 0)), expected, w0.dtype)
+        except NothingToSkipError as reason:
+            self.stored = None
+            return str(reason)
+        except Exception:  # noqa: BLE001 - a model may fail in any manner; full evaluation remains, or tells why
+            self.stored = None
+            return "its layers change other values than their results"
+        return ""
+
+    def _stored_calls(self, block: int) -> Calls | None:
+        return None if self.stored is None else self.stored(block)
 
     def picked(self, parameters: dict[str, Tensor], rows: Tensor) -> Tensor:
         """The losses of some samples, from every batch that contains one of them."""
@@ -149,6 +193,14 @@ class ClosureLosses(BlockLosses):
         )
 
 
+def _call(module: ClosureModule, parameters: dict[str, Tensor], batch: Callable[[], Any], calls: Calls | None) -> Any:
+    """Call a module with some parameters replaced, and with the results of stored calls."""
+    if calls is not None:
+        with contextlib.suppress(OtherCallsError):  # then execute all calls
+            return replayed(module, calls, lambda: module.with_parameters(parameters, batch()))
+    return module.with_parameters(parameters, batch())
+
+
 class WholeLosses(ClosureLosses, BlockOutputs):
     """Full evaluation of a model in eval mode and a criterion."""
 
@@ -157,12 +209,13 @@ class WholeLosses(ClosureLosses, BlockOutputs):
         self._model_call, self.sample_losses = ClosureModule(model, call_model), sample_losses
 
     def arguments(self, block: int) -> tuple[Any, ...]:
-        """The inputs of a block."""
-        return (copy.deepcopy(self.blocks[block][0]),)
+        """The inputs of a block, and the calls of modules that are stored for it."""
+        return copy.deepcopy(self.blocks[block][0]), self._stored_calls(block)
 
     def outputs(self, parameters: dict[str, Tensor], arguments: tuple[Any, ...]) -> Any:
         """The outputs of the whole model."""
-        return self._model_call.with_parameters(parameters, *arguments)
+        inputs, calls = arguments
+        return _call(self._model_call, parameters, lambda: inputs, calls)
 
 
 def _places_by_block(sizes: Sequence[int], rows: Tensor) -> Iterator[tuple[int, Tensor]]:
@@ -286,7 +339,7 @@ class TracedLosses(BlockOutputs):
 def replica(module: M) -> M:
     """A copy of a module that shares its tensors, so that two threads can replace parameters at the same time."""
     shared = [*module.parameters(), *module.buffers()]
-    return copy.deepcopy(module, {id(tensor): tensor for tensor in shared})
+    return detached_copy(module, {id(tensor): tensor for tensor in shared})
 
 
 def _returned(losses: object) -> str:
