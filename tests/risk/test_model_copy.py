@@ -104,7 +104,7 @@ def test_complex_weights_are_refused_with_the_way_on_unless_they_are_not_selecte
     risk = ls.EmpiricalRisk(
         model, nn.CrossEntropyLoss(), (INPUTS, TARGETS), space=ls.ParameterSpace.of(model, "head.*")
     )
-    assert float(risk(risk.w0)) == pytest.approx(float(F.cross_entropy(model(INPUTS), TARGETS)), rel=1e-5)
+    assert float(risk(risk.w0)) == pytest.approx(F.cross_entropy(model(INPUTS), TARGETS).item(), rel=1e-5)
 
 
 # Half precision -------------------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ def test_what_cannot_be_raised_is_evaluated_as_it_is_with_a_warning():
     with pytest.warns(LandscopeWarning, match="in bfloat16, because it could not be evaluated in float32"):
         risk = ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), (INPUTS, TARGETS))
     assert risk.w0.dtype == torch.bfloat16
-    assert float(risk(risk.w0)) == pytest.approx(float(F.cross_entropy(model(INPUTS), TARGETS)), rel=1e-6)
+    assert float(risk(risk.w0)) == pytest.approx(F.cross_entropy(model(INPUTS), TARGETS).item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", [PlainLines, PlainBatchLines])

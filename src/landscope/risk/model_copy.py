@@ -38,9 +38,10 @@ def private_copy(model: nn.Module) -> nn.Module:
             )
     private = detached_copy(model).eval().requires_grad_(False)
     for part in private.modules():
-        # Transformers makes inputs require a gradient, for training; derivatives of functions do not allow this.
-        if any(name.startswith("_require_grads_hook") for name in vars(part)):
-            part.disable_input_require_grads()  # ty: ignore[not-callable]
+        for number, hook in list(part._forward_hooks.items()):
+            # transformers and peft let inputs require a gradient, for training; torch.func does not allow this.
+            if getattr(hook, "__name__", "").startswith("make_inputs_require_grad"):
+                del part._forward_hooks[number]
     return private
 
 

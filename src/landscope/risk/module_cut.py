@@ -151,9 +151,9 @@ class _Recording(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        used = {_memory(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        used = {_memory(leaf) for leaf in _parts(args, kwargs) if isinstance(leaf, Tensor)}
         outputs = func(*args, **kwargs)
-        made = {_memory(leaf) for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)}
+        made = {_memory(leaf) for leaf in _parts(outputs) if isinstance(leaf, Tensor)}
         self._log.extend(_Use(memory) for memory in used)
         written = made | (used if func._schema.is_mutable else set())
         for reached in (self._touched, self._of_data):
@@ -255,7 +255,15 @@ def _is_plain(value: Any) -> bool:
 
 def _parts(*values: Any) -> list[Any]:
     """What plain containers hold; an object of another class, such as a cache of keys and values, is one part."""
-    return tree_leaves(values, is_leaf=lambda value: type(value) not in (list, tuple, dict))
+    parts: list[Any] = []
+    for value in values:
+        if isinstance(value, list | tuple):
+            parts.extend(_parts(*value))
+        elif isinstance(value, dict):
+            parts.extend(_parts(*value.values()))
+        else:
+            parts.append(value)
+    return parts
 
 
 def _versions(leaves: Iterable[Any]) -> list[Any]:
