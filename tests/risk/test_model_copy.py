@@ -233,10 +233,11 @@ def test_hugging_face_models_after_enabling_checkpoints():
     plain = ls.EmpiricalRisk.from_closure(model, losses, [ids], space=space)
     model.gradient_checkpointing_enable()
     model.enable_input_require_grads()
+    hooks = dict(model.get_input_embeddings()._forward_hooks)
     risk = ls.EmpiricalRisk.from_closure(model, losses, [ids], space=space)
     w, vector = risk.w0, torch.randn_like(risk.w0)
     torch.testing.assert_close(risk.gradient(w), plain.gradient(w))
     torch.testing.assert_close(risk.hessian_vector_product(w, vector), plain.hessian_vector_product(w, vector))
     slopes = risk.sample_lines(w, vector[None]).slopes(torch.tensor([0]), torch.tensor([0.0]))[1]
     assert float(slopes.mean()) == pytest.approx(float(plain.gradient(w) @ vector), rel=1e-4)
-    assert model.is_gradient_checkpointing
+    assert dict(model.get_input_embeddings()._forward_hooks) == hooks

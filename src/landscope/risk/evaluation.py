@@ -163,15 +163,14 @@ class ClosureLosses(BlockLosses):
         Returns:
             The reason in words, if no call can be skipped.
         """
-        points = [space.unflatten(w) for _, _, w in points_around(space, w0)]
+        elsewhere = space.unflatten(points_around(space, w0)[1][2])
         stored = StoredCalls(self._module, self.blocks, space, w0, cache_bytes)
         try:
             stored.record(0)
             with torch.random.fork_rng(devices=[]):
-                whole = [mean_loss(*self.losses(parameters, 0)) for parameters in points]
+                expected = mean_loss(*self.losses(elsewhere, 0))
                 self.stored = stored
-                for parameters, expected in zip(points, whole, strict=True):
-                    check_equal(mean_loss(*self.losses(parameters, 0)), expected, w0.dtype)
+                check_equal(mean_loss(*self.losses(elsewhere, 0)), expected, w0.dtype)
         except NothingToSkipError as reason:
             self.stored = None
             return str(reason)
