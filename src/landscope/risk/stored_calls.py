@@ -39,8 +39,8 @@ class StoredCalls:
     def __call__(self, block: int) -> Calls | None:
         """The calls of one block; None if all must be executed."""
         if block not in self._calls:
-            self._calls[block] = None  # if this fails, do not try again
-            with contextlib.suppress(NothingToSkipError):
+            self._calls[block] = None
+            with contextlib.suppress(Exception):  # an error of the model itself comes again in the whole evaluation
                 self.record(block)
         return self._calls[block]
 
