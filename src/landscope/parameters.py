@@ -11,14 +11,44 @@ from collections.abc import Iterable, Mapping
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 
 from landscope._checks import check_kind, check_vector
 from landscope.errors import InputError
 
-__all__ = ["ParameterSpace", "Selection"]
+__all__ = ["ParameterSpace", "Selection", "inner_model", "named_tensors"]
 
 Selection = str | type[nn.Module]
 """A glob over the names of parameters or modules, or a class of modules."""
+
+
+def inner_model(model: nn.Module) -> nn.Module:
+    """The model inside the wrappers of ``torch.compile``, data parallelism and averaging.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(2, 1)
+        >>> inner_model(torch.nn.DataParallel(model)) is model
+        True
+    """
+    while True:
+        if isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):  # made by torch.compile
+            model = inner
+        elif isinstance(model, DataParallel | DistributedDataParallel | AveragedModel):
+            model = model.module
+        else:
+            return model
+
+
+def named_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The parameters of the inner model, each under all its names, without what ``torch.compile`` adds to them."""
+    parameters = inner_model(model).named_parameters(remove_duplicate=False)
+    return {_plain_name(name): tensor for name, tensor in parameters}
+
+
+def _plain_name(name: str) -> str:
+    return name.replace("_orig_mod.", "")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +58,7 @@ class ParameterSpace:
     Create a space with :meth:`of`. Equal spaces describe the same vector of R^N.
 
     Args:
-        names: Parameter names, as in ``model.named_parameters()``.
+        names: Parameter names, as in ``model.named_parameters()`` of the model inside its wrappers.
         shapes: Shape of each parameter.
 
     Example:
@@ -52,7 +82,7 @@ class ParameterSpace:
         """Select parameters of ``model`` by name, layer, or class of layers.
 
         Args:
-            model: Any module.
+            model: Any module; of a wrapper (``torch.compile``, data parallelism, ``AveragedModel``) its inner model.
             select: A glob over parameter names (``"2.weight"``, ``"encoder.*"``); a glob over module names, which
                 selects all their parameters (``"encoder.layers.0"``); a class of modules (``torch.nn.Linear``);
                 several of these; None for every parameter that requires a gradient; or an existing space.
@@ -69,8 +99,8 @@ class ParameterSpace:
         if isinstance(select, ParameterSpace):
             select.tensors(model)
             return select
-        everything = dict(model.named_parameters(remove_duplicate=False))
-        selected = _selected(model, everything, select)
+        everything = named_tensors(model)
+        selected = _selected(inner_model(model), everything, select)
         _check_dtypes(selected)
         return cls(*_without_aliases(everything, selected))
 
@@ -143,7 +173,7 @@ class ParameterSpace:
 
     def tensors(self, source: nn.Module | Mapping[str, Tensor]) -> list[Tensor]:
         """The tensors of ``source`` in this selection, in order and without a copy."""
-        by_name = dict(source.named_parameters(remove_duplicate=False)) if isinstance(source, nn.Module) else source
+        by_name = named_tensors(source) if isinstance(source, nn.Module) else source
         missing = [name for name in self.names if name not in by_name]
         if missing:
             raise InputError(
@@ -198,7 +228,7 @@ def _names_of_kind(model: nn.Module, kind: type) -> set[str]:
     """The direct parameters of the modules of one class."""
     modules = [(name, part) for name, part in model.named_modules(remove_duplicate=False) if isinstance(part, kind)]
     return {
-        f"{name}.{local}" if name else local
+        _plain_name(f"{name}.{local}" if name else local)
         for name, part in modules
         for local, _ in part.named_parameters(recurse=False, remove_duplicate=False)
     }
@@ -224,7 +254,10 @@ def _check_dtypes(selected: Mapping[str, Tensor]) -> None:
             raise InputError(
                 expected="floating-point parameters",
                 got=f"{name} of {tensor.dtype}",
-                hint="Select other parameters.",
+                hint="Select other parameters. A complex parameter can be stored as a real one with two parts: "
+                "torch.view_as_real(p) in the model, and torch.view_as_complex in its forward method."
+                if tensor.is_complex()
+                else "Select other parameters.",
             )
     kinds = {(tensor.dtype, tensor.device) for tensor in selected.values()}
     if len(kinds) > 1:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import abc
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from landscope.attention import plain_kernels
+from landscope.errors import LandscopeWarning
 from landscope.line_derivatives import first_derivative, mixed_derivative
 from landscope.protocols import LossLandscape
 
@@ -17,6 +19,8 @@ __all__ = ["DifferentiableLines", "PlainBatchLines", "PlainLines"]
 
 class PlainLines:
     """Losses along lines, with one call of the landscape for each batch of points.
+
+    A start in half precision is raised to float32, if the landscape accepts this.
 
     Args:
         landscape: Any landscape.
@@ -34,15 +38,15 @@ class PlainLines:
     group = 64
 
     def __init__(self, landscape: LossLandscape, w0: Tensor, directions: Tensor, points_per_call: int = 256) -> None:
-        self._landscape, self._w0, self._directions = landscape, w0, directions
-        self._points_per_call = points_per_call
+        self._landscape, self._points_per_call = landscape, points_per_call
+        self._w0, self._directions = _precise(landscape, w0), directions
 
     @torch.no_grad()
     def __call__(self, index: Tensor, displacement: Tensor) -> Tensor:
         """``index[n], displacement[n] -> L[n]`` in float64."""
-        step = displacement.to(self._directions)[:, None]
+        step = displacement.to(self._w0)[:, None]
         losses = [
-            self._landscape(self._w0 + part_step * self._directions[part]).cpu().double()
+            self._landscape(self._w0 + part_step * self._directions[part].to(self._w0)).cpu().double()
             for part, part_step in zip(
                 index.to(self._w0.device).split(self._points_per_call),
                 step.split(self._points_per_call),
@@ -50,6 +54,29 @@ class PlainLines:
             )
         ]
         return torch.cat(losses)
+
+
+@torch.no_grad()
+def _precise(function: Callable[[Tensor], Tensor], w0: Tensor) -> Tensor:
+    """The start in float32 if it is in half precision, whose 3 digits make staircases of lines.
+
+    A function that needs half precision gets it, with a warning.
+    """
+    if w0.dtype not in (torch.float16, torch.bfloat16):
+        return w0
+    raised = w0.float()
+    try:
+        function(raised)
+    except (RuntimeError, TypeError, ValueError):
+        precision = str(w0.dtype).removeprefix("torch.")
+        warnings.warn(
+            f"The landscape accepts weights in {precision} only. Its lines then have 3 digits, and widths and "
+            "curvatures may be wrong by several per cent. Let it accept float32.",
+            LandscopeWarning,
+            stacklevel=4,
+        )
+        return w0
+    return raised
 
 
 class DifferentiableLines(abc.ABC):
@@ -93,7 +120,8 @@ class PlainBatchLines(DifferentiableLines):
     """
 
     def __init__(self, values: Callable[[Tensor], Tensor], w0: Tensor, directions: Tensor) -> None:
-        self._values, self._w0, self._directions = values, w0, directions.to(w0)
+        self._values, self._w0 = values, _precise(values, w0)
+        self._directions = directions.to(self._w0)
 
     @torch.no_grad()
     def losses(self, index: Tensor, displacement: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ def under_avalanche(folder):
     return model
 
 
-@pytest.mark.filterwarnings("ignore:.*could not be traced:UserWarning")
+@pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")
 def test_a_model_with_a_head_for_each_task_is_measured_with_the_task():
     class Headed(nn.Module):
         def __init__(self):

@@ -48,10 +48,9 @@ def language(tmp_path_factory):
 
 def test_a_language_model_is_analysed_token_by_token(language):
     model, recorder, trainer, texts = language
-    with pytest.warns(UserWarning, match="several inputs"):
-        risk = ls.EmpiricalRisk(
-            model, huggingface.language_model_losses, trainer.get_train_dataloader(), space=recorder.space
-        )
+    risk = ls.EmpiricalRisk(
+        model, huggingface.language_model_losses, trainer.get_train_dataloader(), space=recorder.space
+    )
     window = recorder.trajectory()
     assert len(window) == 30
     assert torch.equal(window.row(-1), risk.w0)
@@ -85,11 +84,10 @@ def test_the_trainers_model_is_left_as_it_was(language):
     model, recorder, trainer, _ = language
     before = {name: value.clone() for name, value in model.state_dict().items()}
     was_training, state = model.training, torch.get_rng_state()
-    with pytest.warns(UserWarning, match="several inputs"):
-        risk = ls.EmpiricalRisk(
-            model, huggingface.language_model_losses, trainer.get_eval_dataloader(trainer.train_dataset),
-            space=recorder.space,
-        )  # fmt: skip
+    risk = ls.EmpiricalRisk(
+        model, huggingface.language_model_losses, trainer.get_eval_dataloader(trainer.train_dataset),
+        space=recorder.space,
+    )  # fmt: skip
     risk.gradient(risk.w0)
     assert model.training == was_training
     assert torch.equal(torch.get_rng_state(), state)

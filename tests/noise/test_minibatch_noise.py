@@ -63,7 +63,7 @@ def risk_of(kind, dtype=torch.float64):
             return ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), (x, y))
     model = Small().to(dtype)
     if kind == "untraceable":
-        with pytest.warns(UserWarning, match="could not be traced"):
+        with pytest.warns(UserWarning, match="landscope evaluates the whole model"):
             return ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), (x, y))
     batches = list(zip(x.split(25), y.split(25), strict=True))
     loss = nn.CrossEntropyLoss(reduction="none")

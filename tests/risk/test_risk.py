@@ -11,7 +11,7 @@ import landscope as ls
 from landscope.errors import InputError
 from landscope.reproduction.experiment.networks import mlp
 from landscope.risk import data as batches
-from landscope.risk import empirical, lines
+from landscope.risk import lines, traced_blocks
 from landscope.risk.lines import TracedLines
 from naive import naive_loss, naive_side
 
@@ -160,7 +160,7 @@ def test_the_answer_does_not_depend_on_threads(confident, monkeypatch, rows):
     model, data = confident
     space = ls.ParameterSpace.of(model, "2.weight")
     directions = torch.randn(5, space.dim)
-    monkeypatch.setattr(empirical, "_BLOCK_ELEMENTS", 64 * rows)
+    monkeypatch.setattr(traced_blocks, "_BLOCK_ELEMENTS", 64 * rows)
     monkeypatch.setattr(lines, "_SHARED_BYTES", 0)
     threads = torch.get_num_threads()
     answers = []
@@ -384,7 +384,7 @@ def test_other_criteria_agree_with_their_mean(name):
 
 def test_an_untraceable_model_gets_the_same_numbers_and_one_warning():
     model, (inputs, targets) = Branching(), vectors()
-    with pytest.warns(UserWarning, match="because the model could not be traced"):
+    with pytest.warns(UserWarning, match="makes a decision by the values of a tensor"):
         risk = ls.EmpiricalRisk(model, nn.functional.cross_entropy, (inputs, targets))
     assert not risk.is_traced
     w = risk.w0 + 0.5

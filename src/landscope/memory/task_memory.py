@@ -15,6 +15,7 @@ from landscope._checks import check_count, check_hooked, check_kind, check_stren
 from landscope.errors import InputError, NonFiniteError
 from landscope.memory.accumulate import accumulate, layerwise_penalty, task_penalty
 from landscope.memory.methods import Method, resolve_method
+from landscope.memory.rows import concatenated
 from landscope.memory.snapshot import TaskSnapshot
 from landscope.memory.state import MemoryState
 from landscope.memory.warnings import (
@@ -221,7 +222,7 @@ class TaskMemory:
         if self._recorder is None or self._recorder.step // self.every == self._step // self.every:
             return self._rows
         new = self._recorder.trajectory()
-        return new if self._rows is None else _concatenated(self._rows, new, self.window)
+        return new if self._rows is None else concatenated(self._rows, new, self.window)
 
     def check(self, criterion: Callable[..., Any], data: Any) -> None:
         """Raise now what :meth:`consolidate` would raise after the training; the memory stays as it is.
@@ -394,17 +395,3 @@ def _stop(recorder: TrajectoryRecorder, kind: type[BaseException] | None, *_: ob
     except NonFiniteError:
         if kind is None:
             raise
-
-
-def _concatenated(first: Trajectory, second: Trajectory, last: int) -> Trajectory:
-    """The last rows of both trajectories, one after the other."""
-
-    def latest(name: str) -> Tensor:
-        return torch.cat([getattr(first, name), getattr(second, name)])[
-            -last:
-        ].clone()  # a copy: a view would keep all rows
-
-    return Trajectory.of(
-        latest("weights"), steps=latest("steps"), learning_rate=latest("learning_rate"), loss=latest("loss"),
-        space=second.space,
-    )  # fmt: skip

@@ -9,7 +9,7 @@ from types import TracebackType
 import torch
 from torch import Tensor, nn
 
-from landscope.parameters import ParameterSpace
+from landscope.parameters import ParameterSpace, inner_model
 from landscope.penalties.warnings import WarnsIfUnused, listed, warn
 from landscope.trajectory import Trajectory
 
@@ -89,7 +89,9 @@ class StepMonitor(contextlib.AbstractContextManager["StepMonitor"]):
 def warn_of_unprotected(model: nn.Module, tensors: list[Tensor], optimizer: torch.optim.Optimizer) -> None:
     """Warn where all weights were to be protected and the optimiser moves others."""
     protected, moved = set(map(id, tensors)), {id(p) for group in optimizer.param_groups for p in group["params"]}
-    others = [name for name, p in model.named_parameters() if p.requires_grad and id(p) in moved - protected]
+    others = [
+        name for name, p in inner_model(model).named_parameters() if p.requires_grad and id(p) in moved - protected
+    ]
     if others:
         warn(
             f"the optimiser moves {listed(others)}, which the memory does not protect, because it was frozen or did "

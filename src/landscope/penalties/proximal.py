@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from landscope._checks import check_hooked, check_kind
 from landscope.errors import InputError, NonFiniteError
-from landscope.parameters import ParameterSpace, Selection
+from landscope.parameters import ParameterSpace, Selection, named_tensors
 from landscope.penalties.warnings import WarnsIfUnused, warn, warn_of_statistics
 from landscope.protocols import Penalty
 from landscope.step_size import is_known, step_size, was_skipped
@@ -177,12 +177,12 @@ def _space_of(
         )
     names = tuple(penalty.parameters)
     if select is None and names:
-        present = dict(model.named_parameters(remove_duplicate=False))
+        present = named_tensors(model)
         if missing := [name for name in names if name not in present]:
             raise InputError(
                 expected=f"a model with the parameters of the penalty, {', '.join(names)}",
                 got=f"a model without {', '.join(missing)}",
-                hint="Pass the model of the earlier task, without compile wrappers, or select= if names have changed.",
+                hint="Pass the model of the earlier task, or select= if names have changed.",
             )
         tied = [other for name in names for other, tensor in present.items() if tensor is present[name]]
         space = ParameterSpace.of(model, [glob.escape(name) for name in tied])

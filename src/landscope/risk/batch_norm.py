@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -13,9 +12,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from landscope.errors import InputError, LandscopeWarning
 from landscope.risk.data import Block
-from landscope.risk.evaluation import ClosureLosses, whole_evaluation
 from landscope.risk.losses import SampleLosses
+from landscope.risk.model_copy import detached_copy
+from landscope.risk.module_cut import Calls
 from landscope.risk.weighted_losses import WeightedLosses
+from landscope.risk.whole_losses import ClosureLosses, whole_evaluation
 
 __all__ = ["ReestimatedLosses", "running_norms", "warn_of_other_statistics"]
 
@@ -44,7 +45,7 @@ class ReestimatedLosses(ClosureLosses):
     """
 
     def __init__(self, model: nn.Module, sample_losses: SampleLosses, blocks: Sequence[Block]) -> None:
-        super().__init__(copy.deepcopy(model), whole_evaluation(sample_losses), blocks)
+        super().__init__(detached_copy(model), whole_evaluation(sample_losses), blocks)
         self._norms = running_norms(self._module)
         self._estimated_at: dict[str, Tensor] | None = None
         if not self._norms:
@@ -54,7 +55,9 @@ class ReestimatedLosses(ClosureLosses):
                 hint='Remove batch_norm="re-estimated".',
             )
 
-    def _evaluated(self, parameters: dict[str, Tensor], batch: Any, block: int) -> WeightedLosses:
+    def _evaluated(
+        self, parameters: dict[str, Tensor], batch: Any, block: int, calls: Calls | None = None
+    ) -> WeightedLosses:
         """The losses of a batch, with the statistics of all batches at these parameters."""
         if torch.is_grad_enabled() and any(value.requires_grad for value in parameters.values()):
             raise InputError(
@@ -64,7 +67,7 @@ class ReestimatedLosses(ClosureLosses):
             )
         if parameters is not self._estimated_at:
             self._estimate(parameters)
-        return super()._evaluated(parameters, batch, block)
+        return super()._evaluated(parameters, batch, block, calls)
 
     def statistics_at(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
         """The buffers of the model with the statistics of all batches at these parameters, by name."""

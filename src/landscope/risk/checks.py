@@ -16,10 +16,12 @@ from landscope._checks import for_float64
 from landscope.errors import InputError, LandscopeError, NondeterministicLossError
 from landscope.parameters import ParameterSpace
 from landscope.risk.batch_norm import ReestimatedLosses
+from landscope.risk.checkpointing import no_checkpointing
 from landscope.risk.data import OTHER_BATCHES, Block, call_model, fits
-from landscope.risk.evaluation import BlockLosses, ClosureLosses, ClosureModule
+from landscope.risk.evaluation import BlockLosses
 from landscope.risk.graphs import GraphWhereNeeded
 from landscope.risk.losses import SampleLosses
+from landscope.risk.whole_losses import ClosureLosses, ClosureModule
 
 __all__ = [
     "UnusedWeightsError", "check_criterion", "check_inputs", "check_labels", "check_losses", "described", "explained",
@@ -119,7 +121,8 @@ def _few_outputs(model: nn.Module, inputs: Any, targets: Any, rows: slice) -> tu
 
 def outputs_of(model: nn.Module, inputs: Any) -> Any:
     """The outputs of the model, with an error that names the inputs."""
-    with explained(f"inputs that {type(model).__name__} accepts", _INPUTS_HINT.format(described(inputs))):
+    expected = f"inputs that {type(model).__name__} accepts"
+    with explained(expected, _INPUTS_HINT.format(described(inputs))), no_checkpointing():
         return GraphWhereNeeded(lambda: call_model(model, copy.deepcopy(inputs)))()
 
 

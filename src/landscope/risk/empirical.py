@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, get_args
 
@@ -20,7 +18,6 @@ from landscope._checks import (
     for_float64,
 )
 from landscope._names import BatchNorm
-from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.plain_lines import PlainLines
 from landscope.protocols import Lines
@@ -28,24 +25,20 @@ from landscope.risk import checks, derivatives
 from landscope.risk.answers import Answers, answers_of
 from landscope.risk.batch_norm import running_norms, warn_of_other_statistics
 from landscope.risk.conditions import Conditions, Mode
-from landscope.risk.data import Block, are_classes, cut_blocks, cut_blocks_by_label
 from landscope.risk.derivative_methods import HasDerivatives
 from landscope.risk.evaluation import BlockLosses, TracedLosses
 from landscope.risk.fisher import FisherInformation
 from landscope.risk.kronecker import LayerFactors, kronecker_factors
 from landscope.risk.lines import TracedLines
-from landscope.risk.losses import SampleLosses, is_plain_cross_entropy
+from landscope.risk.losses import is_plain_cross_entropy
 from landscope.risk.metrics import HasModel
-from landscope.risk.prepared import own_model, prepared_closure, prepared_data
+from landscope.risk.model_copy import private_copy
+from landscope.risk.prepared import prepared_closure, prepared_data
 from landscope.risk.sampled import SampledRisk
-from landscope.risk.tracing import SplitModel, largest_tensor, split_model
-from landscope.risk.weighted_losses import mean_of, total_weight
+from landscope.risk.traced_blocks import fastest_losses, traced_lines
+from landscope.risk.weighted_losses import total_weight
 
 __all__ = ["EmpiricalRisk"]
-
-_BLOCK_ELEMENTS = 2**19
-"""Number of elements in the prefix outputs of a block: about 2 MB in float32, near a second-level cache."""
-_PROBE_ROWS = 64
 
 
 class EmpiricalRisk(HasDerivatives, SampledRisk, HasModel):
@@ -57,8 +50,9 @@ class EmpiricalRisk(HasDerivatives, SampledRisk, HasModel):
     It evaluates the model in eval mode, and changes neither the model nor the data nor the random state of the user. It
     sums the losses of the samples in float64, on the host where the device has no float64.
 
-    If the model can be traced, the part that the selected weights do not change is evaluated once and stored
-    (``cache_bytes`` limits the memory). Otherwise every call evaluates the whole model, with the same results.
+    The part of the model that the selected weights do not change is evaluated once and stored (``cache_bytes`` limits
+    the memory). A wrapper (``torch.compile``, data parallelism) is left out, and a model in half precision is evaluated
+    in float32, because a loss with 3 digits makes staircases of lines.
 
     Args:
         model: The network.
@@ -107,15 +101,17 @@ class EmpiricalRisk(HasDerivatives, SampledRisk, HasModel):
     ) -> None:
         self._start(model, space, cache_bytes)
         self._batch_norm = check_choice("batch_norm", batch_norm, get_args(BatchNorm))
-        self._keeps_statistics = self._keeps_statistics and batch_norm == "kept"
         self._class_major = is_plain_cross_entropy(criterion)
         found = prepared_data(model, self._model, self.space, criterion, data, count)
+        self._set_model(found.model)
+        self._keeps_statistics = self._keeps_statistics and batch_norm == "kept"
         self._n_samples, self._answers = found.n_samples, None if found.uses_weights else answers_of(criterion)
         if self._batch_norm == "re-estimated":
-            self._blocks: BlockLosses = found.reestimated(self._model)
+            self._blocks: BlockLosses = found.reestimated()
         else:
-            traced = self._traced(found.pairs, found.sample_losses) if found.can_trace else None
-            self._blocks = traced or found.whole(self._model)
+            self._blocks = fastest_losses(
+                found, self.space, class_major=self._class_major, cache_bytes=self._cache_bytes
+            )
         checks.check_losses(self._blocks, self.space, self.w0)
 
     @classmethod
@@ -126,6 +122,7 @@ class EmpiricalRisk(HasDerivatives, SampledRisk, HasModel):
         data: Iterable[Any],
         *,
         space: ParameterSpace | None = None,
+        cache_bytes: int = 2**30,
         count: Callable[[Any], Any] | None = None,
         seed: int | None = None,
         mode: Mode = "eval",
@@ -139,6 +136,7 @@ class EmpiricalRisk(HasDerivatives, SampledRisk, HasModel):
                 It must use the model in its argument.
             data: The batches; they are read once, and kept on the device of the model.
             space: Parameters that are the coordinates.
+            cache_bytes: Memory limit for stored activations.
             count: ``count(batch)`` gives the number of samples that a mean is taken over.
             seed: Seed of the random numbers of a loss that draws them, as of a variational or a diffusion model. Each
                 batch has its own, the same at every point, so that the loss is a smooth function of the weights.
@@ -146,7 +144,7 @@ class EmpiricalRisk(HasDerivatives, SampledRisk, HasModel):
                 keeps its statistics, and its dropout stays off.
 
         Returns:
-            The risk; every call evaluates the whole model.
+            The risk.
 
         Raises:
             InputError: If the closure returns another type or does not use the model in its argument.
@@ -162,11 +160,13 @@ class EmpiricalRisk(HasDerivatives, SampledRisk, HasModel):
             9.0
         """
         risk = cls.__new__(cls)
-        risk._start(model, space, 0)
+        risk._start(model, space, cache_bytes)
         risk._class_major = False
-        risk._blocks = prepared_closure(
-            model, risk._model, risk.space, batch_losses, data, count=count, conditions=Conditions(mode, seed)
-        )
+        private, risk._blocks = prepared_closure(
+            model, risk._model, risk.space, batch_losses, data, count=count, conditions=Conditions(mode, seed),
+            cache_bytes=risk._cache_bytes,
+        )  # fmt: skip
+        risk._set_model(private)
         return risk
 
     def _start(self, model: nn.Module, space: ParameterSpace | None, cache_bytes: int) -> None:
@@ -175,58 +175,12 @@ class EmpiricalRisk(HasDerivatives, SampledRisk, HasModel):
         self._batch_norm, self._n_samples = "kept", None
         self._answers: Answers | None = None
         self._cache_bytes = cache_bytes if cache_bytes == 0 else int(check_positive("cache_bytes", cache_bytes))
-        self._model = own_model(model)
-        self.w0 = self.space.flatten(self._model)
+        self._set_model(private_copy(model))
+
+    def _set_model(self, model: nn.Module) -> None:
+        self._model, self.w0 = model, self.space.flatten(model)
         self._device, self._dtype = self.w0.device, self.w0.dtype
-        self._keeps_statistics = bool(running_norms(self._model))
-
-    def _traced(self, pairs: list[Block], sample_losses: SampleLosses) -> TracedLosses | None:
-        try:
-            inputs, targets = cut_blocks(pairs, _PROBE_ROWS)[0]
-            if not isinstance(inputs, Tensor):
-                raise TypeError("batches of several inputs")
-            split = split_model(self._model, self.space.names)
-            self._check_split(split, sample_losses, (inputs, targets))
-            few = copy.deepcopy(inputs[:2])
-            with torch.no_grad():
-                largest = largest_tensor(split.suffix, split.prefix(few)) // max(1, len(few))
-            rows = max(16, min(8192, _BLOCK_ELEMENTS // max(1, largest)))
-            by_label = cut_blocks_by_label(pairs, rows) if self._class_major else None
-            blocks, order = by_label or (cut_blocks(pairs, rows), None)
-            return TracedLosses(split, sample_losses, blocks, self._cache_bytes // 2, order)
-        except InputError:
-            raise
-        except Exception as error:  # noqa: BLE001 - tracing may fail in any manner; full evaluation remains
-            warnings.warn(
-                f"landscope evaluates the whole model at every point, which is slower, because the model could not be "
-                f"traced ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})",
-                UserWarning,
-                stacklevel=3,
-            )
-            return None
-
-    @torch.no_grad()
-    def _check_split(self, split: SplitModel, sample_losses: SampleLosses, block: Block) -> None:
-        """Compare the parts with the whole model, also at other weights: tracing may freeze values by mistake."""
-        traced = TracedLosses(split, sample_losses, [block], self._cache_bytes // 2)
-        direction = torch.randn(self.space.dim, generator=torch.Generator().manual_seed(0)).to(self.w0)
-        direction *= (torch.linalg.vector_norm(self.w0) + 1e-3) / torch.linalg.vector_norm(direction)
-        lines = self._lines_of(traced, self.w0, direction[None])
-        versions = [value._version for value in traced.prefix_outputs(0) if isinstance(value, Tensor)]
-        rtol = min(1e-2, 100 * torch.finfo(self._dtype).eps)
-        for step in (0.0, 0.5, 2.0):
-            parameters = self.space.unflatten(self.w0 + step * direction)
-            whole = torch.func.functional_call(self._model, parameters, (copy.deepcopy(block[0]),))
-            losses, weight = sample_losses(whole, block[1])
-            expected = mean_of(losses, total_weight(weight)).cpu()
-            losses, weight = traced.losses(parameters, 0)
-            suffix = mean_of(losses, total_weight(weight)).cpu()
-            # Two points in one call: the first must not change the stored values that the second reads.
-            along_line = lines(torch.zeros(2, dtype=torch.long), torch.tensor([step, step], dtype=torch.float64))
-            for loss in (suffix, *along_line):
-                torch.testing.assert_close(loss, expected, rtol=rtol, atol=1e-12, equal_nan=True)
-        if versions != [value._version for value in traced.prefix_outputs(0) if isinstance(value, Tensor)]:
-            raise RuntimeError("the model changes stored values in place")
+        self._keeps_statistics = bool(running_norms(model))
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -235,7 +189,7 @@ class EmpiricalRisk(HasDerivatives, SampledRisk, HasModel):
 
     @property
     def is_traced(self) -> bool:
-        """Whether the model is traced; if not, every point evaluates the whole model."""
+        """Whether the model is traced; if not, stored layers are skipped, and the rest runs as it is."""
         return isinstance(self._blocks, TracedLosses)
 
     def __call__(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
@@ -300,7 +254,6 @@ class EmpiricalRisk(HasDerivatives, SampledRisk, HasModel):
         return w0, check_directions(directions, dim=self.space.dim, device=self._device, dtype=self._dtype)
 
     def _lines_of(self, losses: TracedLosses, w0: Tensor, directions: Tensor) -> TracedLines:
-        class_major = self._class_major and all(are_classes(targets) for _, targets in losses.blocks)
-        return TracedLines(
-            losses, self.space, w0, directions, class_major=class_major, cache_bytes=self._cache_bytes // 2
+        return traced_lines(
+            losses, self.space, w0, directions, class_major=self._class_major, cache_bytes=self._cache_bytes
         )

@@ -16,11 +16,13 @@ from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.risk.answers import Answers
 from landscope.risk.derivatives import mean_gradient
-from landscope.risk.evaluation import BlockLosses, BlockOutputs, ClosureLosses
+from landscope.risk.evaluation import BlockLosses, BlockOutputs
 from landscope.risk.gauss_newton import has_padding, through_outputs
 from landscope.risk.output_curvature import curvature_slopes, curvature_times
 from landscope.risk.outputs import CriterionOutputs, Outputs, OutputSource, output_source
 from landscope.risk.sample_gradients import SampleGradients, Slopes
+from landscope.risk.weighted_losses import total_weight
+from landscope.risk.whole_losses import ClosureLosses
 
 __all__ = ["FisherInformation", "FisherKind", "SlopesOfBlock"]
 
@@ -223,7 +225,7 @@ class FisherInformation:
             return
         with torch.no_grad():
             losses, weight = self.blocks.losses(self.space.unflatten(w), 0)
-        if len(losses) == 1 and float(weight) > 1:
+        if len(losses) == 1 and total_weight(weight) > 1:
             raise InputError(
                 expected="a function that gives one loss for each sample", got="one sum for a batch",
                 hint="Return the losses of the samples, or take another Fisher information.",
@@ -245,7 +247,7 @@ class FisherInformation:
         """The sum of the weights of all losses, which is the number of samples or of counted tokens."""
         parameters = self.space.unflatten(w)
         with torch.no_grad():
-            return sum(float(self.blocks.losses(parameters, block)[1]) for block in range(self.blocks.n_blocks))
+            return sum(total_weight(self.blocks.losses(parameters, block)[1]) for block in range(self.blocks.n_blocks))
 
     def _known_answers(self, source: OutputSource) -> Answers:
         if self.answers is not None and isinstance(source, CriterionOutputs):

@@ -11,6 +11,7 @@ from landscope._checks import device_with_float64, for_float64
 from landscope.attention import plain_kernels
 from landscope.parameters import ParameterSpace
 from landscope.risk.outputs import Outputs, OutputSource
+from landscope.risk.weighted_losses import total_weight
 
 __all__ = ["has_padding", "through_outputs"]
 
@@ -49,7 +50,7 @@ def through_outputs(
                 change = _pushed_twice(outputs.tensors, point, vector)
             total += for_float64(_pulled(outputs, curved(here, change, block), point)).double()
             with torch.no_grad():
-                weight += float(source.losses(here, here.tensors, block)[1])
+                weight += total_weight(source.losses(here, here.tensors, block)[1])
     return total / weight
 
 

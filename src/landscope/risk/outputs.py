@@ -15,7 +15,8 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from landscope.errors import InputError
 from landscope.risk.data import call_model
-from landscope.risk.evaluation import BlockLosses, BlockOutputs, ClosureLosses, ClosureModule
+from landscope.risk.evaluation import BlockLosses, BlockOutputs
+from landscope.risk.whole_losses import ClosureLosses, ClosureModule
 
 __all__ = ["ClosureOutputs", "CriterionOutputs", "OutputSource", "Outputs", "WholeOutputs", "output_source"]
 

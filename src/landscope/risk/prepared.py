@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -10,22 +9,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscope.parameters import ParameterSpace
+from landscope.parameters import ParameterSpace, inner_model
 from landscope.risk import checks
 from landscope.risk.additivity import check_additive
 from landscope.risk.batch_norm import ReestimatedLosses
 from landscope.risk.conditions import Conditions
 from landscope.risk.data import Block, cut_blocks, read_batches, read_data, rows_at_once
-from landscope.risk.evaluation import ClosureLosses, WholeLosses, whole_evaluation
 from landscope.risk.graphs import GraphWhereNeeded
 from landscope.risk.losses import SampleLosses, Unreduced, is_plain_cross_entropy, sample_losses_of
+from landscope.risk.model_copy import precise
 from landscope.risk.own_copy import OwnCopies
-from landscope.risk.samples import Counted, n_targets, unwrapped, with_counts
+from landscope.risk.samples import Counted, moved, n_targets, unwrapped, with_counts
 from landscope.risk.weighted_losses import total_weight
+from landscope.risk.whole_losses import ClosureLosses, WholeLosses, whole_evaluation
 
-__all__ = ["PreparedData", "own_model", "prepared_closure", "prepared_data"]
+__all__ = ["PreparedData", "prepared_closure", "prepared_data"]
 
 _NORM_ROWS = 1024
+_PROBED = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +34,14 @@ class PreparedData:
     """A criterion and its data, ready to evaluate.
 
     Args:
+        model: The copy of the model.
         sample_losses: The criterion.
         pairs: Inputs and targets.
         largest_batch: Largest number of samples in a batch of the user.
         uses_weights: Whether the criterion uses the selected weights itself, apart from the outputs of the model.
     """
 
+    model: nn.Module
     sample_losses: SampleLosses
     pairs: list[Block]
     largest_batch: int
@@ -55,26 +58,17 @@ class PreparedData:
         """Whether the outputs of the model give the loss, and the samples of each block are counted."""
         return not self.uses_weights and self.n_samples is not None
 
-    def reestimated(self, own: nn.Module) -> ReestimatedLosses:
+    def reestimated(self) -> ReestimatedLosses:
         """The losses with re-estimated statistics of batch normalisation."""
         blocks = cut_blocks(self.pairs, rows_at_once(self.pairs, _NORM_ROWS), even=True)
-        return ReestimatedLosses(own, self.sample_losses, blocks)
+        return ReestimatedLosses(self.model, self.sample_losses, blocks)
 
-    def whole(self, own: nn.Module) -> ClosureLosses:
+    def whole(self) -> ClosureLosses:
         """The losses by evaluation of the whole model; its outputs alone may not give them."""
         blocks = cut_blocks(self.pairs, rows_at_once(self.pairs, self.largest_batch))
         if self.uses_weights:
-            return ClosureLosses(own, whole_evaluation(self.sample_losses), blocks)
-        return WholeLosses(own, self.sample_losses, blocks)
-
-
-def own_model(model: nn.Module) -> nn.Module:
-    """A copy of a model in eval mode; its embeddings have dense gradients, because sparse ones are no vectors."""
-    own = copy.deepcopy(model).eval().requires_grad_(False)
-    for module in own.modules():
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
-            module.sparse = False
-    return own
+            return ClosureLosses(self.model, whole_evaluation(self.sample_losses), blocks)
+        return WholeLosses(self.model, self.sample_losses, blocks)
 
 
 def prepared_data(
@@ -95,9 +89,10 @@ def prepared_data(
         data: The data of the user.
         count: ``count(batch)`` of the user.
     """
+    pairs, largest = read_data(data, space.flatten(own).device, count)
+    own, pairs = precise(own, pairs, lambda model, pair: _first_losses(model, criterion, pair))
     w0 = space.flatten(own)
-    pairs, largest = read_data(data, w0.device, count)
-    copies = OwnCopies(model, own, space.names)
+    copies = OwnCopies(inner_model(model), own, space.names)
     sample_losses = sample_losses_of(copies(criterion) if callable(criterion) else criterion)
     if isinstance(sample_losses, Unreduced):
         pairs = with_counts(pairs)
@@ -111,7 +106,7 @@ def prepared_data(
         pairs = _with_resolved_counts(own, sample_losses, pairs)
         check_additive(own, sample_losses, pairs, w0.dtype)
     uses_weights = copies.uses_model and checks.uses_weights(own, space, w0, sample_losses, pairs[0])
-    return PreparedData(sample_losses, pairs, largest, uses_weights)
+    return PreparedData(own, sample_losses, pairs, largest, uses_weights)
 
 
 def prepared_closure(
@@ -123,7 +118,8 @@ def prepared_closure(
     *,
     count: Callable[[Any], Any] | None,
     conditions: Conditions,
-) -> ClosureLosses:
+    cache_bytes: int,
+) -> tuple[nn.Module, ClosureLosses]:
     """Read the data and copy the function; check both with the model.
 
     Args:
@@ -134,17 +130,30 @@ def prepared_closure(
         data: The data of the user.
         count: ``count(batch)`` of the user.
         conditions: Mode and random numbers.
+        cache_bytes: Memory limit for stored activations.
+
+    Returns:
+        The model that is evaluated, and its losses.
     """
     conditions.prepare(own)
-    batches = read_batches(data)
-    copies = OwnCopies(model, own, space.names)
+    device = space.flatten(own).device
+    batches = [moved(batch, device) for batch in read_batches(data)]
+    own, batches = precise(own, batches, batch_losses)
+    copies = OwnCopies(inner_model(model), own, space.names)
     own_losses = copies(batch_losses)
     conditions = dataclasses.replace(conditions, generators=tuple(copies.generators))
     blocks = ClosureLosses(own, own_losses, batches, count=count, conditions=conditions)
     hint = "Check the function and the batches, or the shape and the dtype of the inputs."
     with checks.explained(f"losses=f with f(model, batch) for a batch {checks.described(batches[0])}", hint):
         checks.check_losses(blocks, space, space.flatten(own))
-    return blocks
+    if conditions.seed is None and conditions.mode == "eval":
+        blocks.store_calls(space, space.flatten(own), cache_bytes)
+    return own, blocks
+
+
+def _first_losses(model: nn.Module, criterion: Callable[..., Any], pair: Block) -> Any:
+    """The losses of a few samples, to see whether they can be evaluated."""
+    return whole_evaluation(sample_losses_of(criterion))(model, cut_blocks([pair], _PROBED)[0])
 
 
 @torch.no_grad()

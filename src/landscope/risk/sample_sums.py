@@ -13,7 +13,8 @@ from landscope.parameters import ParameterSpace
 from landscope.plain_lines import PlainBatchLines
 from landscope.protocols import BatchLines, ProgressCallback, silent
 from landscope.risk.derivatives import mean_loss
-from landscope.risk.evaluation import BlockLosses, TracedLosses, samples_unknown
+from landscope.risk.evaluation import BlockLosses, TracedLosses
+from landscope.risk.samples import samples_unknown
 from landscope.risk.weighted_losses import loss_weights, mean_of, total_weight
 
 __all__ = ["PartLines", "Samples"]

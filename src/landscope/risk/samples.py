@@ -17,12 +17,15 @@ from landscope.errors import InputError
 
 __all__ = [
     "Counted",
+    "all_joined",
     "count_of",
     "counted_by",
     "joined",
     "moved",
     "n_targets",
     "rows_of",
+    "rows_of_pair",
+    "samples_unknown",
     "unwrapped",
     "with_counts",
 ]
@@ -206,6 +209,36 @@ def joined(first: Any, second: Any, counts: tuple[int, int]) -> Any:
     if (first is None or isinstance(first, bool | int | float | str)) and first == second:
         return first
     raise ValueError("batches of different structure")
+
+
+def all_joined(parts: Sequence[Any], counts: Sequence[int]) -> Any | None:
+    """One batch of the samples of several; None if they do not fit together."""
+    together, count = parts[0], counts[0]
+    try:
+        for part, further in zip(parts[1:], counts[1:], strict=True):
+            if type(part) is tuple and len(part) == 2:  # inputs and targets
+                together = tuple(joined(a, b, (count, further)) for a, b in zip(together, part, strict=True))
+            else:
+                together = joined(together, part, (count, further))
+            count += further
+    except ValueError:
+        return None
+    return together
+
+
+def rows_of_pair(pair: tuple[Any, Any], count: int, places: Tensor) -> tuple[Any, Any]:
+    """Some samples of inputs and targets."""
+    inputs, targets = pair
+    return rows_of(inputs, count, places), rows_of(targets, count, places)
+
+
+def samples_unknown(got: str) -> InputError:
+    """The error about samples that cannot be told apart."""
+    return InputError(
+        expected="one loss for each sample", got=got,
+        hint="Return the loss of each sample, or (losses, weights) with one weight for each sample. Or take the "
+        "batches of the data as the minibatches: risk.minibatches(None).",
+    )  # fmt: skip
 
 
 def counted_by(count: Any, batch: Any) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -77,7 +78,8 @@ def split_model(model: nn.Module, names: Sequence[str]) -> SplitModel:
 
     Tracing may fail with any error; the caller then evaluates the whole model.
     """
-    traced = fx.symbolic_trace(model)
+    with _same_attributes(model):
+        traced = fx.symbolic_trace(model)
     canonical = {id(dict(model.named_parameters())[name]): name for name in names}
     cut = _Cut(traced, canonical)
     head = cut.head()
@@ -106,6 +108,18 @@ def split_model(model: nn.Module, names: Sequence[str]) -> SplitModel:
         head=None if head is None else cut.module(head),
         output_is_affine=affine == [cut.output],
     )
+
+
+@contextlib.contextmanager
+def _same_attributes(model: nn.Module) -> Generator[None]:
+    """Restore attributes that are set in the call, as of a model that keeps its activations."""
+    before = {part: dict(vars(part)) for part in model.modules()}
+    try:
+        yield
+    finally:
+        for part, attributes in before.items():
+            vars(part).clear()
+            vars(part).update(attributes)
 
 
 def _names_within(module: nn.Module, canonical: dict[int, str]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,11 +14,12 @@ from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.risk.checks import described
 from landscope.risk.data import call_model
-from landscope.risk.evaluation import ClosureModule
 from landscope.risk.losses import sample_losses_of
 from landscope.risk.minibatches import partition
+from landscope.risk.model_copy import private_copy
 from landscope.risk.samples import count_of, rows_of
 from landscope.risk.weighted_losses import total_weight
+from landscope.risk.whole_losses import ClosureModule
 
 __all__ = ["TrainingMinibatches"]
 
@@ -65,7 +65,7 @@ class TrainingMinibatches:
         seed: int | None = None,
     ) -> None:
         self.space = ParameterSpace.of(model)
-        self._model = copy.deepcopy(model).eval().requires_grad_(False)
+        self._model = private_copy(model)
         norms = [module for module in self._model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
         for module in norms:
             module.train()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import bisect
-import copy
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from landscope.errors import InputError, StorageError
+from landscope.risk.model_copy import detached_copy
 from landscope.storage import read_archive, write_archive
 from landscope.study.step_files import StepFiles
 
@@ -173,5 +172,4 @@ def nearest_at_or_before(steps: list[int], step: int) -> int | None:
 
 def fresh_copy(model: nn.Module) -> nn.Module:
     """A copy that may be loaded into; the user's model stays as it is."""
-    with torch.no_grad():
-        return copy.deepcopy(model)
+    return detached_copy(model)

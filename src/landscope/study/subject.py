@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from landscope._names import BatchNorm
 from landscope.errors import InputError, NondeterministicLossError
-from landscope.parameters import ParameterSpace
+from landscope.parameters import ParameterSpace, inner_model
 from landscope.risk import EmpiricalRisk
 from landscope.risk.checks import UnusedWeightsError, described
 from landscope.risk.own_copy import OwnCopies
@@ -138,7 +138,11 @@ class Subject:
     @property
     def weight_matrices(self) -> list[str]:
         """Names of the trained parameters with more than one axis."""
-        return [name for name, tensor in self.model.named_parameters() if tensor.ndim > 1 and tensor.requires_grad]
+        return [
+            name
+            for name, tensor in inner_model(self.model).named_parameters()
+            if tensor.ndim > 1 and tensor.requires_grad
+        ]
 
     def batches_in_an_epoch(self, batch_size: int | None) -> int | None:
         """Number of minibatches in an epoch, where the data say so."""

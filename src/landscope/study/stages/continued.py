@@ -24,7 +24,7 @@ from landscope.noise.effective_curvature import EffectiveCurvature, effective_cu
 from landscope.noise.gradient import gradient_noise
 from landscope.noise.mode_statistics import ModeStatistics, mode_statistics
 from landscope.noise.stationarity import LyapunovResidual, YaidaRelation, lyapunov_residual, yaida_relation
-from landscope.parameters import ParameterSpace
+from landscope.parameters import ParameterSpace, named_tensors
 from landscope.recorder import TrajectoryRecorder
 from landscope.results import Result
 from landscope.risk import EmpiricalRisk
@@ -302,7 +302,7 @@ def _offered(sampling: str) -> Generator[None]:
 def _trained(model: torch.nn.Module, optimizer: torch.optim.Optimizer, also: tuple[str, ...]) -> list[str] | None:
     """Names of the parameters that an optimiser trains, and of others; None, which is refused, if it trains none."""
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    named = list(model.named_parameters(remove_duplicate=False))
+    named = list(named_tensors(model).items())
     trained = {name for name, tensor in named if tensor.requires_grad and id(tensor) in held}
     return [name for name, _ in named if name in trained or name in also] if trained else None
 

@@ -1,0 +1,89 @@
+"""The stored calls of modules for every block of data, and the check that they change no loss."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+
+from landscope.parameters import ParameterSpace
+from landscope.risk.module_cut import Calls, NothingToSkipError, record_calls, stored_bytes
+from landscope.risk.weighted_losses import mean_of, total_weight
+from landscope.threads import one_thread
+
+__all__ = ["StoredCalls", "check_equal", "mean_loss", "points_around"]
+
+_STEPS = (0.0, 0.5, 2.0)
+
+
+class StoredCalls:
+    """Calls of modules that the selected weights do not change, recorded once for each block.
+
+    Args:
+        root: The module that evaluates a block.
+        evaluate: ``parameters, batch, block -> losses`` of the module, where ``batch()`` is the block.
+        blocks: The data.
+        space: Selected weights.
+        w0: Their values in the recorded run.
+        cache_bytes: Memory limit; blocks beyond it are evaluated as a whole.
+    """
+
+    def __init__(
+        self,
+        root: Any,
+        evaluate: Callable[..., Any],
+        blocks: Sequence[Any],
+        space: ParameterSpace,
+        w0: Tensor,
+        cache_bytes: int,
+    ) -> None:
+        self._root, self._evaluate, self._blocks, self._space, self._w0 = root, evaluate, blocks, space, w0
+        self._bytes_left, self._calls = cache_bytes, dict[int, Calls | None]()
+
+    def __call__(self, block: int) -> Calls | None:
+        """The calls of one block; None if all must be executed."""
+        if block not in self._calls:
+            self._calls[block] = None
+            with contextlib.suppress(Exception):  # an error of the model itself comes again in the whole evaluation
+                self.record(block)
+        return self._calls[block]
+
+    def record(self, block: int) -> None:
+        """Record the calls of one block, and store them as far as the memory limit allows.
+
+        Raises:
+            NothingToSkipError: If no call can be skipped.
+        """
+        # The bits must not depend on the first caller, which may be a derivative.
+        with temporarily_clear_interpreter_stack(), one_thread(), torch.random.fork_rng(devices=[]):
+            w, batch = self._w0.detach().clone(), copy.deepcopy(self._blocks[block])
+            parameters = self._space.unflatten(w)
+            calls = record_calls(self._root, lambda: self._evaluate(parameters, lambda: batch, block), [w], batch)
+        size = stored_bytes(calls)
+        if size > self._bytes_left:
+            raise NothingToSkipError("the results of its first layers do not fit into cache_bytes")
+        self._calls[block], self._bytes_left = calls, self._bytes_left - size
+
+
+def points_around(space: ParameterSpace, w0: Tensor) -> list[tuple[float, Tensor, Tensor]]:
+    """``step, direction[N], w[N]`` at, near and far from ``w0``: code that freezes a value agrees at w0 only."""
+    direction = torch.randn(space.dim, generator=torch.Generator().manual_seed(0)).to(w0)
+    direction *= (torch.linalg.vector_norm(w0) + 1e-3) / torch.linalg.vector_norm(direction)
+    return [(step, direction, w0 + step * direction) for step in _STEPS]
+
+
+@torch.no_grad()
+def mean_loss(losses: Tensor, weight: Tensor | float) -> Tensor:
+    """The mean of the losses of a block."""
+    return mean_of(losses, total_weight(weight)).cpu()
+
+
+def check_equal(found: Tensor, expected: Tensor, dtype: torch.dtype) -> None:
+    """Raise an AssertionError if two losses differ by more than rounding."""
+    rtol = min(1e-2, 100 * torch.finfo(dtype).eps)
+    torch.testing.assert_close(found, expected, rtol=rtol, atol=1e-12, equal_nan=True)

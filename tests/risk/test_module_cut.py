@@ -1,0 +1,414 @@
+"""Calls of modules that the selected weights do not change are skipped, and every value is that of the whole model."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    ViTConfig,
+    ViTForImageClassification,
+)
+
+import landscope as ls
+from landscope.adapters.huggingface import language_model_losses
+
+WORDS, LENGTH = 11, 6
+TINY = {"vocab_size": WORDS, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
+
+
+def tokens(texts, seed):
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(WORDS, (texts, LENGTH), generator=generator)
+    mask = (torch.arange(LENGTH) < LENGTH - torch.arange(texts)[:, None] % 3).long()
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def texts(size):
+    batch = tokens(size, size)
+    return {**batch, "labels": torch.where(batch["attention_mask"].bool(), batch["input_ids"], -100)}
+
+
+def sentences(size):
+    return {**tokens(size, size), "labels": torch.arange(size) % 3}
+
+
+def images(size):
+    pixels = torch.randn(size, 3, 8, 8, generator=torch.Generator().manual_seed(size))
+    return {"pixel_values": pixels, "labels": torch.arange(size) % 3}
+
+
+def gpt2():
+    sizes = {"vocab_size": WORDS, "n_positions": LENGTH, "n_embd": 8, "n_layer": 2, "n_head": 2}
+    return GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=0, eos_token_id=0))
+
+
+def llama():
+    return LlamaForCausalLM(
+        LlamaConfig(**TINY, intermediate_size=16, num_key_value_heads=1, max_position_embeddings=LENGTH)
+    )
+
+
+def bert():
+    return BertForSequenceClassification(BertConfig(**TINY, intermediate_size=16, num_labels=3))
+
+
+def vit():
+    config = {name: value for name, value in TINY.items() if name != "vocab_size"}
+    return ViTForImageClassification(
+        ViTConfig(**config, intermediate_size=16, image_size=8, patch_size=4, num_labels=3)
+    )
+
+
+TRANSFORMERS = {
+    "gpt2": (gpt2, texts, language_model_losses, "transformer.h.1.mlp.*"),
+    "llama": (llama, texts, language_model_losses, "model.layers.1.mlp.*"),
+    "bert": (bert, sentences, F.cross_entropy, "bert.encoder.layer.1.output.*"),
+    "vit": (vit, images, F.cross_entropy, "vit.layers.1.mlp.*"),
+    "only the head": (bert, sentences, F.cross_entropy, "classifier.*"),
+}
+
+
+def points(risk):
+    direction = torch.randn(risk.space.dim, generator=torch.Generator().manual_seed(2))
+    return [risk.w0 + step * direction for step in (0.0, 0.3, -1.0)]
+
+
+def slow_loss(model, batches, loss_of):
+    """The loss of a copy with its weights set, batch after batch: no cut, no stored values."""
+
+    def loss(space, w):
+        twin = copy.deepcopy(model).eval()
+        with torch.no_grad():
+            for name, value in space.unflatten(w).items():
+                dict(twin.named_parameters(remove_duplicate=False))[name].copy_(value)
+            parts = [loss_of(twin, copy.deepcopy(batch)) for batch in batches]
+        return float(sum(float(losses.double().sum()) for losses in parts) / sum(losses.numel() for losses in parts))
+
+    return loss
+
+
+def hugging_face_losses(model, batch):
+    """Every counted loss, straight from the logits."""
+    labels = batch["labels"]
+    logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
+    if labels.ndim == 1:
+        return F.cross_entropy(logits, labels, reduction="none")
+    counted = labels[:, 1:] != -100
+    return F.cross_entropy(logits[:, :-1][counted], labels[:, 1:][counted], reduction="none")
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_transformers_skip_what_comes_before_the_selected_weights(name):
+    build, batch_of, criterion, select = TRANSFORMERS[name]
+    torch.manual_seed(0)
+    model, batches = build(), [batch_of(5), batch_of(3)]
+    risk = ls.EmpiricalRisk(model, criterion, batches, space=ls.ParameterSpace.of(model, select))
+    expected = slow_loss(model, batches, hugging_face_losses)
+    for w in points(risk):
+        assert float(risk(w)) == pytest.approx(expected(risk.space, w), rel=2e-6)
+    whole = ls.EmpiricalRisk(model, criterion, batches, space=risk.space)
+    whole._blocks.stored = None
+    w = points(risk)[1]
+    torch.testing.assert_close(risk.gradient(w), whole.gradient(w), rtol=1e-4, atol=1e-6)
+    assert executed_products(risk, w) < executed_products(whole, w) / 2
+    vector = torch.randn_like(w)
+    torch.testing.assert_close(
+        risk.hessian_vector_product(w, vector), whole.hessian_vector_product(w, vector), rtol=1e-3, atol=1e-4
+    )
+
+
+def executed_products(risk, w):
+    """Products of matrices in one evaluation."""
+
+    class Count(TorchDispatchMode):
+        n = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.n += func in (torch.ops.aten.addmm.default, torch.ops.aten.mm.default)
+            return func(*args, **(kwargs or {}))
+
+    with Count() as count:
+        risk(w)
+    return count.n
+
+
+# Models that a careless cut would get wrong --------------------------------------------------------------------------
+
+
+class Parts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.other, self.gate = nn.Linear(4, 6), nn.Linear(6, 6), nn.Linear(6, 6)
+        self.head = nn.Linear(6, 3)
+
+
+class Routed(Parts):
+    """The largest gate, which has no derivative, chooses what a layer without selected weights reads."""
+
+    def forward(self, x):
+        h = self.stem(x)
+        return self.head(self.other(h.gather(1, self.gate(h).argsort(dim=1))) + self.gate(h))
+
+
+class Decides(Parts):
+    """Python decides by a number that depends on the selected weights."""
+
+    def forward(self, x):
+        h = self.stem(x)
+        factor = float(self.gate.weight.detach().norm())
+        return self.head(self.other(h * factor) + self.gate(h))
+
+
+class OverwritesStored(Parts):
+    def forward(self, x):
+        h = self.stem(x)
+        h.mul_(1.5)
+        return self.head(self.gate(h) + h)
+
+
+class OverwritesInput(Parts):
+    def __init__(self):
+        super().__init__()
+        self.activation = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        h = self.stem(x)
+        y = self.activation(h)
+        return self.head(self.gate(y) + h)
+
+
+class SharesMemory(Parts):
+    """A layer returns its input, which later code changes."""
+
+    def __init__(self):
+        super().__init__()
+        self.nothing = nn.Dropout(0.5)
+
+    def forward(self, x):
+        h = self.stem(x)
+        y = self.nothing(h)
+        y.mul_(1.5)
+        return self.head(y + self.gate(h))
+
+
+class Keeper(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.kept = nn.Linear(6, 6), None
+
+    def forward(self, x):
+        self.kept = self.layer(x)
+        return self.kept.tanh()
+
+
+class KeepsActivation(Parts):
+    """A layer keeps its activation as an attribute, and the model reads it there."""
+
+    def __init__(self):
+        super().__init__()
+        self.keeper = Keeper()
+
+    def forward(self, x):
+        h = self.keeper(self.stem(x))
+        return self.head(self.gate(h) + self.keeper.kept)
+
+
+class CalledTwice(Parts):
+    def forward(self, x):
+        h = self.other(self.stem(x))
+        return self.head(self.other(self.gate(h)))
+
+
+class SeveralResults(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 6)
+
+    def forward(self, x):
+        h = self.layer(x)
+        return {"h": h, "rest": (h * 2, None, "text", 3)}
+
+
+class Structured(Parts):
+    def __init__(self):
+        super().__init__()
+        self.several = SeveralResults()
+
+    def forward(self, x):
+        found = self.several(x)
+        h, _, _, three = found["h"], *found["rest"][1:]
+        return self.head(self.gate(h) + found["rest"][0] * three)
+
+
+class Sums(nn.Module):
+    def forward(self, several):
+        several.append(several[0] + 1)
+        return several[0] * 2
+
+
+class ChangesItsArgument(Parts):
+    def __init__(self):
+        super().__init__()
+        self.sums = Sums()
+
+    def forward(self, x):
+        several = [self.stem(x)]
+        out = self.gate(self.sums(several))
+        return self.head(out + several[-1])
+
+
+class Hooked(Parts):
+    def __init__(self):
+        super().__init__()
+        self.block = nn.Sequential(nn.Linear(4, 6), nn.Tanh())
+        self.block[0].register_forward_hook(lambda module, inputs, output: output * 3)
+
+    def forward(self, x):
+        return self.head(self.gate(self.block(x)))
+
+
+class Looks(Parts):
+    """The data decide which layers a batch uses."""
+
+    def forward(self, x):
+        h = self.stem(x)
+        return self.head(self.gate(self.other(h)) if float(x[0, 0]) > 0 else self.other(self.gate(h)))
+
+
+AWKWARD = [
+    Routed, Decides, OverwritesStored, OverwritesInput, SharesMemory, KeepsActivation, CalledTwice, Structured,
+    ChangesItsArgument, Hooked, Looks,
+]  # fmt: skip
+
+
+def sample_losses(model, batch):
+    return F.cross_entropy(model(batch["x"]), batch["y"], reduction="none")
+
+
+def batches_of(sign=(1, -1, 1)):
+    generator = torch.Generator().manual_seed(5)
+    batches = [
+        {"x": torch.randn(size, 4, generator=generator), "y": torch.randint(3, (size,), generator=generator)}
+        for size in (7, 4, 6)
+    ]
+    for batch, first in zip(batches, sign, strict=True):
+        batch["x"][0, 0] = first
+    return batches
+
+
+@pytest.mark.parametrize("kind", AWKWARD)
+def test_awkward_models_give_the_losses_of_the_whole_model(kind):
+    torch.manual_seed(0)
+    model, batches = kind(), batches_of()
+    kept = copy.deepcopy(batches)
+    space = ls.ParameterSpace.of(model, "gate.*")
+    risk = ls.EmpiricalRisk.from_closure(model, sample_losses, batches, space=space)
+    expected = slow_loss(model, kept, sample_losses)
+    for repeat in range(2):
+        for w in points(risk):
+            assert float(risk(w)) == pytest.approx(expected(space, w), rel=2e-6), repeat
+    for batch, before in zip(batches, kept, strict=True):
+        assert torch.equal(batch["x"], before["x"])
+
+
+@pytest.mark.parametrize(("kind", "skips"), [(Decides, False), (Structured, True), (Looks, True), (Routed, True)])
+def test_calls_are_skipped_unless_python_decides_by_the_weights(kind, skips):
+    model = kind()
+    risk = ls.EmpiricalRisk.from_closure(
+        model, sample_losses, batches_of(), space=ls.ParameterSpace.of(model, "gate.*")
+    )
+    assert (risk._blocks.stored is not None) == skips
+
+
+def test_blocks_beyond_the_memory_limit_are_evaluated_as_a_whole():
+    model, batches = Structured(), batches_of()
+    space = ls.ParameterSpace.of(model, "gate.*")
+    all_stored = ls.EmpiricalRisk.from_closure(model, sample_losses, batches, space=space)
+    first_only = 2 * 7 * 6 * 4  # two results of 6 numbers for 7 samples
+    some = ls.EmpiricalRisk.from_closure(model, sample_losses, batches, space=space, cache_bytes=first_only + 8)
+    none = ls.EmpiricalRisk.from_closure(model, sample_losses, batches, space=space, cache_bytes=1)
+    w = points(all_stored)[1]
+    assert float(some(w)) == pytest.approx(float(all_stored(w)), rel=1e-6)
+    assert float(none(w)) == pytest.approx(float(all_stored(w)), rel=1e-6)
+    assert [some._blocks.stored(block) is not None for block in range(3)] == [True, False, False]
+    assert none._blocks.stored is None
+
+
+def test_only_results_that_are_used_later_take_memory():
+    """Of the chain a, b, c only the result of c is read by the selected layer."""
+    model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(4)))
+    space = ls.ParameterSpace.of(model, "3.*")
+    batch = {"x": torch.randn(100, 4), "y": torch.randint(4, (100,))}
+    risk = ls.EmpiricalRisk.from_closure(model, sample_losses, [batch], space=space, cache_bytes=100 * 4 * 4 + 12)
+    assert risk._blocks.stored is not None
+
+
+def test_derivatives_of_single_samples_use_their_own_rows():
+    torch.manual_seed(0)
+    model = gpt2()
+    batches = [{**tokens(LENGTH, 1), "labels": torch.arange(LENGTH)}]  # as many texts as tokens: axes look alike
+
+    class Classifier(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids, attention_mask):
+            return self.model(input_ids=input_ids, attention_mask=attention_mask).logits[:, -1]
+
+    classifier = Classifier()
+    space = ls.ParameterSpace.of(classifier, "model.transformer.h.1.mlp.c_proj.*")
+    risk = ls.EmpiricalRisk(classifier, nn.CrossEntropyLoss(), batches, space=space)
+    assert risk._blocks.stored is not None
+    found = risk.fisher_information().diagonal(risk.w0, kind="empirical")
+    squares = torch.zeros(space.dim).double()
+    for row in range(LENGTH):
+        one = {name: value[row : row + 1] for name, value in batches[0].items()}
+        w = risk.w0.clone().requires_grad_()
+        arguments = {name: one[name] for name in ("input_ids", "attention_mask")}
+        logits = torch.func.functional_call(copy.deepcopy(classifier).eval(), space.unflatten(w), (), arguments)
+        squares += torch.autograd.grad(F.cross_entropy(logits, one["labels"]), w)[0].double().square()
+    torch.testing.assert_close(found, squares / LENGTH, rtol=1e-3, atol=1e-10)
+
+
+def test_the_first_use_may_be_a_derivative_along_lines():
+    torch.manual_seed(0)
+    model, batches = Structured(), batches_of()
+    risk = ls.EmpiricalRisk.from_closure(model, sample_losses, batches, space=ls.ParameterSpace.of(model, "gate.*"))
+    direction = torch.randn(1, risk.space.dim)
+    losses, slopes = risk.sample_lines(risk.w0, direction).slopes(torch.tensor([0]), torch.tensor([0.2]))
+    w = (risk.w0 + 0.2 * direction[0]).requires_grad_()
+    twin = [
+        F.cross_entropy(
+            torch.func.functional_call(copy.deepcopy(model).eval(), risk.space.unflatten(w), (batch["x"],)),
+            batch["y"],
+            reduction="none",
+        )
+        for batch in batches
+    ]
+    torch.testing.assert_close(losses[0], torch.cat(twin).detach().double(), rtol=1e-5, atol=1e-6)
+    assert float(slopes[0].mean()) == pytest.approx(
+        float(torch.autograd.grad(torch.cat(twin).mean(), w)[0] @ direction[0]), rel=1e-4
+    )
+
+
+def test_the_notice_says_what_is_slower_and_what_to_change():
+    model = gpt2()
+    with pytest.warns(UserWarning, match="at every point") as told:
+        ls.EmpiricalRisk(model, language_model_losses, [texts(3)])
+    (notice,) = [str(warning.message) for warning in told]
+    for words in (
+        "landscope evaluates the whole model (GPT2LMHeadModel)", "it takes several inputs",
+        "it uses the selected weights from its first layer on", "select weights of later layers",
+    ):  # fmt: skip
+        assert words in notice
+    assert "Error" not in notice
