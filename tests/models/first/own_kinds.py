@@ -255,19 +255,32 @@ def detector_by_hand(model, batch):
 
 
 OWN = {
-    "resnet": Kind(
-        seeded(residual), lambda rows: (IMAGES[rows], LABELS[rows]),
+    "ResNet with batch normalisation": Kind(
+        seeded(residual),
+        lambda rows: (IMAGES[rows], LABELS[rows]),
         lambda model, batch: (F.cross_entropy(model(batch[0]), batch[1], reduction="sum"), len(batch[1])),
-        CROSS_ENTROPY, method="ewc",
+        CROSS_ENTROPY,
+        method="ewc",
     ),
-    "segmentation": Kind(seeded(Segmentation), maps, pixel_mean, pixel_losses, method=EWC("empirical")),
-    "padded lstm": Kind(seeded(Tagger), tags, tag_losses, CROSS_ENTROPY, method="ewc"),
-    "packed lstm": Kind(seeded(PackedClassifier), packed, text_losses, CROSS_ENTROPY, method="mas"),
-    "teacher logits": Kind(seeded(student), with_teacher_logits, taught, distillation, method="kfac"),
-    "teacher in the criterion": Kind(seeded(student), with_vectors, taught, Teaching(TEACHER), method=EWC("empirical")),
+    "segmentation with ignored labels": Kind(
+        seeded(Segmentation), maps, pixel_mean, pixel_losses, method=EWC("empirical")
+    ),
+    "LSTM, padded": Kind(seeded(Tagger), tags, tag_losses, CROSS_ENTROPY, method="ewc"),
+    "LSTM, packed": Kind(seeded(PackedClassifier), packed, text_losses, CROSS_ENTROPY, method="mas"),
+    "distillation, teacher logits in the data": Kind(
+        seeded(student), with_teacher_logits, taught, distillation, method="kfac"
+    ),
+    "distillation, teacher in the criterion": Kind(
+        seeded(student), with_vectors, taught, Teaching(TEACHER), method=EWC("empirical")
+    ),
     "several tasks": Kind(seeded(Tasks), tasks, both_means, both_tasks, method=EWC("empirical")),
-    "detector": Kind(
-        seeded(Detector), scenes, detector_by_hand, losses=detector_losses,
-        options={"mode": "train", "count": lambda batch: len(batch[0])}, method="ldc", batch_size=None,
+    "detector with losses in train mode": Kind(
+        seeded(Detector),
+        scenes,
+        detector_by_hand,
+        losses=detector_losses,
+        options={"mode": "train", "count": lambda batch: len(batch[0])},
+        method="ldc",
+        batch_size=None,
     ),
-}  # fmt: skip
+}

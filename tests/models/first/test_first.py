@@ -2,6 +2,7 @@
 
 import copy
 import types
+from pathlib import Path
 
 import pytest
 import torch
@@ -102,7 +103,7 @@ def test_a_memory_holds_the_weights_where_they_are(trained):
 
 
 def test_a_teacher_that_trains_on_changes_no_risk():
-    kind = OWN["teacher in the criterion"]
+    kind = OWN["distillation, teacher in the criterion"]
     criterion, model = copy.deepcopy(kind.criterion), kind.make()
     risk = ls.EmpiricalRisk(model, criterion, kind.batches())
     before = float(risk(risk.w0))
@@ -115,7 +116,7 @@ def mean_over_pixels(outputs, targets):
 
 
 def test_a_mean_over_unequally_many_pixels_is_refused():
-    kind = OWN["segmentation"]
+    kind = OWN["segmentation with ignored labels"]
     with pytest.raises(InputError, match=r"\(losses, weight\)"):
         ls.EmpiricalRisk(kind.make(), mean_over_pixels, kind.batches())
 
@@ -123,9 +124,9 @@ def test_a_mean_over_unequally_many_pixels_is_refused():
 @pytest.mark.parametrize(
     ("name", "method", "message"),
     [
-        ("detector", EWC(), "one loss for each sample"),
+        ("detector with losses in train mode", EWC(), "one loss for each sample"),
         ("several tasks", EWC("exact"), "negative log-likelihood"),
-        ("packed lstm", KFAC(), "weights of linear layers"),
+        ("LSTM, packed", KFAC(), "weights of linear layers"),
     ],
 )
 def test_a_method_that_cannot_serve_says_so_and_keeps_nothing(name, method, message):
@@ -139,3 +140,10 @@ def test_a_method_that_cannot_serve_says_so_and_keeps_nothing(name, method, mess
     with pytest.raises(InputError, match=message) as error:
         keep()
     assert error.value.hint
+
+
+def test_the_documentation_has_a_row_for_each_kind():
+    text = (Path(__file__).parents[3] / "docs/models.md").read_text()
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| ")]
+    assert {len(row) for row in rows} == {6}
+    assert set(KINDS) <= {row[1].strip() for row in rows}

@@ -126,21 +126,41 @@ def next_tokens(model, batch):
 
 CROSS_ENTROPY = nn.CrossEntropyLoss()
 TRANSFORMERS = {
-    "bert": Kind(
-        seeded(bert), texts, labelled, CROSS_ENTROPY, select=("bert.encoder.layer.1.*", "classifier.*"),
+    "BERT classifier": Kind(
+        seeded(bert),
+        texts,
+        labelled,
+        CROSS_ENTROPY,
+        select=("bert.encoder.layer.1.*", "classifier.*"),
     ),
-    "gpt-2": Kind(
-        seeded(gpt2), language, next_tokens, language_model_losses, select="transformer.h.1.mlp.*", method=KFAC(),
+    "GPT-2": Kind(
+        seeded(gpt2),
+        language,
+        next_tokens,
+        language_model_losses,
+        select="transformer.h.1.mlp.*",
+        method=KFAC(),
         ratio=1.02,
     ),
     "low-rank adapters": Kind(
-        seeded(adapted), language, next_tokens, language_model_losses, select=("*.down.*", "*.up.*"), method=LDC(),
+        seeded(adapted),
+        language,
+        next_tokens,
+        language_model_losses,
+        select=("*.down.*", "*.up.*"),
+        method=LDC(),
         ratio=1.02,
     ),
-    "vit": Kind(seeded(vit), pictures, labelled, CROSS_ENTROPY, method="mas"),
-    "llama": Kind(
-        seeded(llama), language, next_tokens, language_model_losses, select="model.layers.1.*", method=EWC("empirical"),
-        ratio=1.02, rtol=1e-5,  # its normalisation is in float32
+    "ViT": Kind(seeded(vit), pictures, labelled, CROSS_ENTROPY, method="mas"),
+    "Llama": Kind(
+        seeded(llama),
+        language,
+        next_tokens,
+        language_model_losses,
+        select="model.layers.1.*",
+        method=EWC("empirical"),
+        ratio=1.02,
+        rtol=1e-5,  # its normalisation is in float32
     ),
-    "convnext": Kind(seeded(convnext), pictures, labelled, F.cross_entropy, method="ldc"),
-}  # fmt: skip
+    "ConvNeXt": Kind(seeded(convnext), pictures, labelled, F.cross_entropy, method="ldc"),
+}
