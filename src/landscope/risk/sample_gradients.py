@@ -105,7 +105,7 @@ class SampleGradients:
         power: int,
     ) -> dict[str, Tensor]:
         """The sums of one block over the weights of some layers, by one pass for each slope."""
-        self.source.find_tensors(self.space.unflatten(w))
+        self.source.prepare(self.space.unflatten(w), block)
         with torch.enable_grad(), plain_kernels(), _recorded(layers) as calls:
             parameters = self.space.unflatten(w.detach().clone().requires_grad_())
             outputs = self.source.outputs(parameters, block)
