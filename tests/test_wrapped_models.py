@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
 import landscope as ls
+from landscope.errors import InputError
 
 
 @pytest.fixture
@@ -65,6 +66,36 @@ def test_names_recording_and_risk_are_those_of_the_inner_model(name):
         wrapped, lambda model, batch: F.cross_entropy(model(batch[0]), batch[1], reduction="none"), [(INPUTS, TARGETS)]
     )
     assert float(closure(w)) == pytest.approx(float(expected(w)), rel=1e-6)
+
+
+@pytest.mark.usefixtures("one_process")
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_kronecker_factors_find_the_layers_inside_a_wrapper(name):
+    bare = network()
+    penalties = []
+    for model in (bare, WRAPPERS[name](copy.deepcopy(bare))):
+        memory = ls.TaskMemory(model, method="kfac", strength=1.0)
+        penalties.append(memory.consolidate(nn.CrossEntropyLoss(), (INPUTS, TARGETS)))
+    w = torch.ones(memory.space.dim)
+    assert float(penalties[0](w)) == float(penalties[1](w)) > 0
+
+
+def test_a_loss_that_holds_a_compiled_layer_follows_the_weights_and_one_that_holds_its_tensor_is_refused():
+    model = with_compiled_layer(network())
+    inner, tensor = model[0]._orig_mod, model[0]._orig_mod.weight
+
+    def decayed(layer):
+        return lambda outputs, targets: F.cross_entropy(outputs, targets, reduction="none") + layer.weight.square().sum()
+
+    for layer in (model[0], inner):
+        risk = ls.EmpiricalRisk(model, decayed(layer), (INPUTS, TARGETS))
+        plain = ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), (INPUTS, TARGETS))
+        w = risk.w0 + 0.1
+        assert float(risk(w)) == pytest.approx(float(plain(w)) + float((tensor.detach() + 0.1).square().sum()), rel=1e-6)
+    with pytest.raises(InputError, match=r"a function that holds 0\.weight itself"):
+        ls.EmpiricalRisk(
+            model, lambda o, t: F.cross_entropy(o, t, reduction="none") + tensor.square().sum(), (INPUTS, TARGETS)
+        )
 
 
 @pytest.mark.usefixtures("one_process")

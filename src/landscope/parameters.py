@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from landscope._checks import check_kind, check_vector
 from landscope.errors import InputError
 
-__all__ = ["ParameterSpace", "Selection", "inner_model", "named_tensors"]
+__all__ = ["ParameterSpace", "Selection", "inner_model", "named_layers", "named_tensors", "plain_name"]
 
 Selection = str | type[nn.Module]
 """A glob over the names of parameters or modules, or a class of modules."""
@@ -44,10 +44,17 @@ def inner_model(model: nn.Module) -> nn.Module:
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:
     """The parameters of the inner model, each under all its names, without what ``torch.compile`` adds to them."""
     parameters = inner_model(model).named_parameters(remove_duplicate=False)
-    return {_plain_name(name): tensor for name, tensor in parameters}
+    return {plain_name(name): tensor for name, tensor in parameters}
 
 
-def _plain_name(name: str) -> str:
+def named_layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The modules of the inner model; what ``torch.compile`` made stands before the layer in it, under one name."""
+    modules = inner_model(model).named_modules(remove_duplicate=False)
+    return [(plain_name(f"{name}.").removesuffix("."), module) for name, module in modules]
+
+
+def plain_name(name: str) -> str:
+    """The name of a parameter without what ``torch.compile`` adds to it."""
     return name.replace("_orig_mod.", "")
 
 
@@ -228,7 +235,7 @@ def _names_of_kind(model: nn.Module, kind: type) -> set[str]:
     """The direct parameters of the modules of one class."""
     modules = [(name, part) for name, part in model.named_modules(remove_duplicate=False) if isinstance(part, kind)]
     return {
-        _plain_name(f"{name}.{local}" if name else local)
+        plain_name(f"{name}.{local}" if name else local)
         for name, part in modules
         for local, _ in part.named_parameters(recurse=False, remove_duplicate=False)
     }

@@ -9,7 +9,7 @@ from types import TracebackType
 import torch
 from torch import Tensor, nn
 
-from landscope.parameters import ParameterSpace, inner_model
+from landscope.parameters import ParameterSpace, inner_model, plain_name
 from landscope.penalties.warnings import WarnsIfUnused, listed, warn
 from landscope.trajectory import Trajectory
 
@@ -90,7 +90,9 @@ def warn_of_unprotected(model: nn.Module, tensors: list[Tensor], optimizer: torc
     """Warn where all weights were to be protected and the optimiser moves others."""
     protected, moved = set(map(id, tensors)), {id(p) for group in optimizer.param_groups for p in group["params"]}
     others = [
-        name for name, p in inner_model(model).named_parameters() if p.requires_grad and id(p) in moved - protected
+        plain_name(name)
+        for name, p in inner_model(model).named_parameters()
+        if p.requires_grad and id(p) in moved - protected
     ]
     if others:
         warn(

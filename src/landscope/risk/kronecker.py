@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from landscope._checks import for_float64
 from landscope.attention import plain_kernels
 from landscope.errors import InputError
-from landscope.parameters import ParameterSpace
+from landscope.parameters import ParameterSpace, named_layers
 from landscope.risk.fisher import FisherInformation
 from landscope.risk.layer_terms import is_transposed_linear
 from landscope.risk.outputs import Outputs, output_source
@@ -159,7 +159,7 @@ def check_layers(model: nn.Module, space: ParameterSpace) -> None:
 
 def _layers(model: nn.Module, space: ParameterSpace) -> list[_Layer]:
     """The layers that hold the selected parameters."""
-    modules = dict(model.named_modules())
+    modules = dict(named_layers(model))
     layer_names = dict.fromkeys(name.rpartition(".")[0] for name in space.names)
     return [_layer(name, modules[name], model, space) for name in layer_names]
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from landscope.errors import InputError
+from landscope.parameters import named_layers, named_tensors
 
 __all__ = ["OwnCopies"]
 
@@ -41,9 +42,9 @@ class OwnCopies:
     """
 
     def __init__(self, model: nn.Module, own: nn.Module, selected: tuple[str, ...]) -> None:
-        originals, copies = dict(model.named_modules(remove_duplicate=False)), dict(own.named_modules())
-        self._inside = {id(module): copies[name] for name, module in originals.items() if name in copies}
-        named = dict(model.named_parameters(remove_duplicate=False))
+        copies = dict(own.named_modules())
+        self._inside = {id(module): copies[name] for name, module in named_layers(model) if name in copies}
+        named = named_tensors(model)
         self._selected = {id(named[name]): name for name in selected if name in named}
         self._memo: dict[int, Any] = dict(self._inside)
         self._done: dict[int, tuple[Any, Any]] = {}  # the original too: an object that is gone gives its number away

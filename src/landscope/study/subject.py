@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from landscope._names import BatchNorm
 from landscope.errors import InputError, NondeterministicLossError
-from landscope.parameters import ParameterSpace, inner_model
+from landscope.parameters import ParameterSpace, inner_model, plain_name
 from landscope.risk import EmpiricalRisk
 from landscope.risk.checks import UnusedWeightsError, described
 from landscope.risk.own_copy import OwnCopies
@@ -139,7 +139,7 @@ class Subject:
     def weight_matrices(self) -> list[str]:
         """Names of the trained parameters with more than one axis."""
         return [
-            name
+            plain_name(name)
             for name, tensor in inner_model(self.model).named_parameters()
             if tensor.ndim > 1 and tensor.requires_grad
         ]
