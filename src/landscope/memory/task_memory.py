@@ -277,6 +277,9 @@ class TaskMemory:
         Raises:
             InputError: If no weights were recorded since the last task, or the risk is on other weights.
         """
+        check_kind(
+            "the risk", risk, EmpiricalRisk, hint="Pass ls.EmpiricalRisk(...), or call consolidate(criterion, data)."
+        )
         self._check_ended()
         return self._consolidate_at(risk)
 

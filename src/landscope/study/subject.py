@@ -99,6 +99,12 @@ class Subject:
             raise InputError(
                 expected="the training data", got="none", hint="Pass data=, a DataLoader or (inputs, targets)."
             )
+        if isinstance(self.data, Mapping | str | bytes):
+            raise InputError(
+                expected="the training data as batches",
+                got=f"one {type(self.data).__name__}",
+                hint="Pass a DataLoader, (inputs, targets), or a list of batches; one batch is [batch].",
+            )
         for name in ("criterion", "losses", "evaluate", "train_on"):
             if getattr(self, name) is not None and not callable(getattr(self, name)):
                 raise InputError(
