@@ -85,13 +85,17 @@ def test_a_loss_that_holds_a_compiled_layer_follows_the_weights_and_one_that_hol
     inner, tensor = model[0]._orig_mod, model[0]._orig_mod.weight
 
     def decayed(layer):
-        return lambda outputs, targets: F.cross_entropy(outputs, targets, reduction="none") + layer.weight.square().sum()
+        return lambda outputs, targets: (
+            F.cross_entropy(outputs, targets, reduction="none") + layer.weight.square().sum()
+        )
 
     for layer in (model[0], inner):
         risk = ls.EmpiricalRisk(model, decayed(layer), (INPUTS, TARGETS))
         plain = ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), (INPUTS, TARGETS))
         w = risk.w0 + 0.1
-        assert float(risk(w)) == pytest.approx(float(plain(w)) + float((tensor.detach() + 0.1).square().sum()), rel=1e-6)
+        assert float(risk(w)) == pytest.approx(
+            float(plain(w)) + float((tensor.detach() + 0.1).square().sum()), rel=1e-6
+        )
     with pytest.raises(InputError, match=r"a function that holds 0\.weight itself"):
         ls.EmpiricalRisk(
             model, lambda o, t: F.cross_entropy(o, t, reduction="none") + tensor.square().sum(), (INPUTS, TARGETS)

@@ -30,7 +30,7 @@ def fools(fakes: Tensor, real: Tensor) -> Tensor:
     return F.mse_loss(DISCRIMINATOR(fakes), real, reduction="none")
 
 
-def fools_by_hand(model: nn.Module, batch: tuple[Tensor, Tensor], number: int) -> Tensor:  # noqa: ARG001
+def fools_by_hand(model: nn.Module, batch: tuple[Tensor, Tensor], number: int) -> Tensor:
     first, _, last = DISCRIMINATOR
     before = model(batch[0]) @ first.weight.double().T + first.bias.double()
     hidden = torch.where(before > 0, before, 0.2 * before)
@@ -123,7 +123,7 @@ def contrast(model: nn.Module, views: tuple[Tensor, Tensor]) -> Tensor:
     return F.cross_entropy(one @ other.T / 0.5, torch.arange(len(one)), reduction="none")
 
 
-def contrast_by_hand(model: nn.Module, views: tuple[Tensor, Tensor], number: int) -> Tensor:  # noqa: ARG001
+def contrast_by_hand(model: nn.Module, views: tuple[Tensor, Tensor], number: int) -> Tensor:
     one, other = (model(view) for view in views)
     losses = []
     for row, anchor in enumerate(one):

@@ -26,13 +26,11 @@ def spoken() -> tuple[Tensor, dict[str, Tensor]]:
 
 def alignments(outputs: Tensor, targets: dict[str, Tensor]) -> Tensor:
     log_probabilities = outputs.log_softmax(dim=-1).transpose(0, 1)
-    losses = F.ctc_loss(
-        log_probabilities, targets["labels"], targets["frames"], targets["lengths"], reduction="none"
-    )
+    losses = F.ctc_loss(log_probabilities, targets["labels"], targets["frames"], targets["lengths"], reduction="none")
     return losses / targets["lengths"]
 
 
-def alignments_by_hand(model: nn.Module, batch: tuple[Tensor, dict[str, Tensor]], number: int) -> Tensor:  # noqa: ARG001
+def alignments_by_hand(model: nn.Module, batch: tuple[Tensor, dict[str, Tensor]], number: int) -> Tensor:
     """-ln of the summed probability of all paths that become the label without repetitions and blanks."""
     losses = []
     for frames, label, length in zip(batch[0], batch[1]["labels"], batch[1]["lengths"], strict=True):
@@ -68,7 +66,7 @@ def residual(model: nn.Module, x: Tensor) -> Tensor:
     return ((curvature + u).square() + boundary.square()).squeeze(1)
 
 
-def residual_by_hand(model: nn.Module, x: Tensor, number: int) -> Tensor:  # noqa: ARG001
+def residual_by_hand(model: nn.Module, x: Tensor, number: int) -> Tensor:
     """u = a tanh(b x + c) + d, with tanh'' = -2 tanh (1 - tanh^2)."""
     b, c, a, d = model[0].weight.T, model[0].bias, model[2].weight, model[2].bias
     hidden = torch.tanh(x * b + c)
@@ -104,7 +102,7 @@ def matching(outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> Tensor:
     return forces + 0.1 * (outputs["energy"] - targets["energy"]).square()
 
 
-def matching_by_hand(model: nn.Module, batch: tuple[Tensor, dict[str, Tensor]], number: int) -> Tensor:  # noqa: ARG001
+def matching_by_hand(model: nn.Module, batch: tuple[Tensor, dict[str, Tensor]], number: int) -> Tensor:
     """The force of a pair is -e'(r) along the line between its atoms, with e = a tanh(b r + c) + d."""
     b, c, a, d = model.pair[0].weight[:, 0], model.pair[0].bias, model.pair[2].weight[0], model.pair[2].bias[0]
     losses = []
@@ -149,7 +147,9 @@ class GraphNetwork(nn.Module):
 def graphs() -> dict[str, Tensor]:
     sizes = torch.randint(2, 5, (5,), generator=MADE).tolist()
     starts = [sum(sizes[:place]) for place in range(5)]
-    rings = [[(first + k, first + (k + 1) % size) for k in range(size)] for first, size in zip(starts, sizes, strict=True)]
+    rings = [
+        [(first + k, first + (k + 1) % size) for k in range(size)] for first, size in zip(starts, sizes, strict=True)
+    ]
     return {
         "nodes": drawn(sum(sizes), 3), "edges": torch.tensor([edge for ring in rings for edge in ring]).T,
         "graph": torch.repeat_interleave(torch.arange(5), torch.tensor(sizes)), "y": drawn(5),
@@ -160,7 +160,7 @@ def graph_error(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     return F.mse_loss(model(batch["nodes"], batch["edges"], batch["graph"]), batch["y"])
 
 
-def graph_errors_by_hand(model: nn.Module, batch: dict[str, Any], number: int) -> Tensor:  # noqa: ARG001
+def graph_errors_by_hand(model: nn.Module, batch: dict[str, Any], number: int) -> Tensor:
     """One graph after another, one node after another."""
     losses = []
     for graph, y in enumerate(batch["y"]):

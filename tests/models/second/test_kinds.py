@@ -24,7 +24,7 @@ def one_process():
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.name)
-def trained(request, one_process):  # noqa: ARG001 - for data parallelism
+def trained(request, one_process):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "landscope evaluates the whole model")
         return train(request.param)
