@@ -271,7 +271,7 @@ SLIPS = {
     "consolidate inside the training": (inside_the_training, InputError, "Consolidate after the `with"),
     "consolidate other classes": (lambda: trained().consolidate(CE, (X, Y + 5)), InputError, "output for each class"),
     "consolidate data first": (lambda: trained().consolidate((X, Y), CE), InputError, "got CrossEntropyLoss. Pass"),
-    "consolidate at a criterion": (lambda: trained().consolidate_at(CE), InputError, r"call consolidate\(criterion"),
+    "consolidate at a criterion": (lambda: trained().consolidate_at(CE), InputError, r"or call consolidate\(\)"),
     "the state of a model as memory": (
         lambda: trained().load_state_dict(net().state_dict()), Storage, r"Pass what memory.state_dict\(\) returned",
     ),
