@@ -62,7 +62,13 @@ def train_on(model, record, *, sampling, n_steps, seed):
         raise NotImplementedError(f"The loop has no order {sampling}.")
     optimizer = sgd(model)
     with record(optimizer):
-        train(model, optimizer, 1000 * seed, 1000 * seed + n_steps - 1)
+        first = first_step(sampling, seed)
+        train(model, optimizer, first, first + n_steps - 1)
+
+
+def first_step(sampling, seed):
+    """The step whose minibatch the loop begins with: each order has other minibatches."""
+    return 1000 * seed + (0 if sampling == "with-replacement" else 500)
 
 
 def begin(folder, **changes):

@@ -16,7 +16,7 @@ FROZEN = {
     "landscope": """
         EmpiricalRisk NegativeLogLikelihood ParameterSpace ProximalSteps Study TaskMemory Trajectory
         TrajectoryRecorder directions flatness landscape law load loss_plane loss_profiles memory noise
-        open_trajectory penalties plots principal_modes save surrogates synthetic variance_flatness
+        open_trajectory penalties plots principal_modes save study surrogates synthetic variance_flatness
     """,
     "landscope.directions": """
         Directions gauss_newton gradient_noise hessian log_spaced_ranks moving principal_modes

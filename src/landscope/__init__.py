@@ -30,12 +30,14 @@ _HOMES = {
     "save": "storage.archive",
     "load": "storage.archive",
 }
-_MODULES = ("directions", "landscape", "noise", "surrogates", "law", "memory", "penalties", "plots", "synthetic")
+_MODULES = (
+    "directions", "landscape", "noise", "surrogates", "law", "memory", "penalties", "plots", "study", "synthetic",
+)  # fmt: skip
 
 __all__ = [*_HOMES, *_MODULES]
 
 if TYPE_CHECKING:
-    from landscope import directions, landscape, law, memory, noise, penalties, plots, surrogates, synthetic
+    from landscope import directions, landscape, law, memory, noise, penalties, plots, study, surrogates, synthetic
     from landscope.directions.principal import principal_modes
     from landscope.landscape.flatness import flatness
     from landscope.landscape.plane import loss_plane

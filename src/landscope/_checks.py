@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Generator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from landscope.errors import InputError, NonFiniteError
+from landscope.errors import InputError, LandscopeError, NonFiniteError
 
 __all__ = [
     "check_choice",
@@ -21,6 +22,7 @@ __all__ = [
     "check_hooked",
     "check_kind",
     "check_landscape",
+    "check_one_point",
     "check_path",
     "check_positive",
     "check_start",
@@ -28,7 +30,9 @@ __all__ = [
     "check_trajectory",
     "check_vector",
     "device_with_float64",
+    "explained",
     "for_float64",
+    "is_number",
 ]
 
 T = TypeVar("T")
@@ -47,9 +51,22 @@ def check_count(name: str, value: int, *, minimum: int = 1, maximum: int | None 
 
 def check_positive(name: str, value: float, *, hint: str = "Pass a positive number.") -> float:
     """Return ``value`` if it is finite and above zero."""
-    if not (math.isfinite(value) and value > 0):
+    if not is_number(value) or not (math.isfinite(value) and value > 0):
         raise InputError(expected=f"{name} to be positive and finite", got=repr(value), hint=hint)
     return value
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is one real number, also one of numpy or torch."""
+    if isinstance(value, Tensor):
+        return value.numel() == 1 and not value.is_complex()
+    if isinstance(value, str | bytes | bool):
+        return False
+    try:
+        float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        return False
+    return True
 
 
 def check_strength(name: str, value: float) -> float:
@@ -111,6 +128,29 @@ def check_finite(name: str, value: Tensor, *, hint: str) -> Tensor:
             expected=f"finite {name}", got=f"{bad} of {value.numel()} entries NaN or infinite", hint=hint
         )
     return value
+
+
+def check_one_point(name: str, value: Tensor) -> Tensor:
+    """Return ``value`` if it has one axis: derivatives are taken at one point."""
+    if value.ndim != 1:
+        raise InputError(
+            expected=f"{name} as one vector [N]",
+            got=f"shape {tuple(value.shape)}",
+            hint=f"Call it for one row of {name} at a time.",
+        )
+    return value
+
+
+@contextlib.contextmanager
+def explained(expected: str, hint: str) -> Generator[None]:
+    """Turn an error of a user's model, loss or data into one that says what was done; the first one is its cause."""
+    try:
+        yield
+    except (LandscopeError, Warning, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        got = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+        raise InputError(expected=expected, got=got, hint=hint) from error
 
 
 def check_vector(

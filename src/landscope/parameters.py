@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
-from landscope._checks import check_kind, check_vector
+from landscope._checks import check_kind, check_one_point, check_vector
 from landscope.errors import InputError
 
 __all__ = ["ParameterSpace", "Selection", "inner_model", "named_layers", "named_tensors", "plain_name"]
@@ -159,7 +159,14 @@ class ParameterSpace:
         Raises:
             InputError: If a parameter is missing or has another shape, because the source is another model.
         """
-        return torch.cat([tensor.detach().reshape(-1) for tensor in self.tensors(source)])
+        tensors = self.tensors(source)
+        if any(tensor.is_meta for tensor in tensors):
+            raise InputError(
+                expected="weights with values",
+                got="weights on the meta device, which have none",
+                hint="Load the weights first, as by model.to_empty(device=...) and load_state_dict(...).",
+            )
+        return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
 
     def unflatten(self, w: Float[Tensor, " N"]) -> dict[str, Tensor]:
         """Views of ``w`` in the shapes of the parameters, by name.
@@ -174,7 +181,7 @@ class ParameterSpace:
             InputError: If the length is not ``dim``.
         """
         if w.shape != (self.dim,):
-            check_vector("w", w, dim=self.dim)
+            check_one_point("w", check_vector("w", w, dim=self.dim))
         parts = torch.split(w, list(self.sizes))
         return {name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)}
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from landscope._checks import explained
 from landscope.attention import plain_kernels
-from landscope.errors import LandscopeWarning
+from landscope.errors import InputError, LandscopeWarning
 from landscope.line_derivatives import first_derivative, mixed_derivative
 from landscope.protocols import LossLandscape
 
@@ -46,7 +47,7 @@ class PlainLines:
         """``index[n], displacement[n] -> L[n]`` in float64."""
         step = displacement.to(self._w0)[:, None]
         losses = [
-            self._landscape(self._w0 + part_step * self._directions[part].to(self._w0)).cpu().double()
+            _losses_at(self._landscape, self._w0 + part_step * self._directions[part].to(self._w0))
             for part, part_step in zip(
                 index.to(self._w0.device).split(self._points_per_call),
                 step.split(self._points_per_call),
@@ -54,6 +55,28 @@ class PlainLines:
             )
         ]
         return torch.cat(losses)
+
+
+def _losses_at(landscape: LossLandscape, points: Tensor) -> Tensor:
+    """The losses at ``points[n, N]`` in float64.
+
+    Raises:
+        InputError: If the landscape cannot evaluate several points at once, or gives something else.
+    """
+    count, dim = points.shape
+    with explained(
+        f"a landscape that evaluates weights w[{count}, {dim}], one point a row",
+        "Let it reduce the last axis only, as by w.square().sum(-1), or call it row by row: "
+        "lambda w: torch.stack([f(row) for row in w]).",
+    ):
+        losses = landscape(points)
+    if not isinstance(losses, Tensor) or losses.shape != (count,):
+        raise InputError(
+            expected=f"a landscape that gives a tensor of {count} losses for weights w[{count}, {dim}]",
+            got=f"shape {list(losses.shape)}" if isinstance(losses, Tensor) else type(losses).__name__,
+            hint="Let it reduce the last axis only, as by w.square().sum(-1), without .item().",
+        )
+    return losses.cpu().double()
 
 
 @torch.no_grad()

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscope._checks import check_count, check_hooked, check_path
+from landscope._checks import check_count, check_hooked, check_path, is_number
 from landscope.errors import InputError, LandscopeWarning, NonFiniteError, StorageError
-from landscope.parameters import ParameterSpace, Selection
+from landscope.parameters import ParameterSpace, Selection, named_tensors
 from landscope.recorder_sinks import DiskSink, MemorySink
 from landscope.step_size import was_skipped
 from landscope.trajectory import Trajectory, stored_dtype
@@ -91,7 +91,8 @@ class TrajectoryRecorder:
                     hint="Cut the trajectory on disk with .window(...).",
                 )
         self.space = ParameterSpace.of(model, select)
-        self._tensors = self.space.tensors(model)
+        self._model, self._tensors = model, self.space.tensors(model)
+        self.space.flatten(model)  # raises where the weights have no values
         if not any(tensor.requires_grad for tensor in self._tensors):
             warnings.warn(
                 f"None of the selected parameters requires a gradient: {', '.join(self.space.names)}. As long as they "
@@ -188,7 +189,21 @@ class TrajectoryRecorder:
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
+            self._warn_of_replaced()
         self.flush()
+
+    def _warn_of_replaced(self) -> None:
+        """Warn where a parameter was replaced by a new object: the rows are those of the old one."""
+        there = set(map(id, named_tensors(self._model).values()))
+        replaced = [name for name, old in zip(self.space.names, self._tensors, strict=True) if id(old) not in there]
+        if replaced:
+            warnings.warn(
+                f"{', '.join(replaced)} was replaced by a new parameter while it was recorded, so the rows show the "
+                "old one, which the model no longer uses. Change the values in place, as by p.data.copy_(...), or make "
+                "a new optimiser and a new recorder after the change.",
+                LandscopeWarning,
+                stacklevel=4,
+            )
 
     def check_restored(self) -> None:
         """Raise unless the rows reach to the next step and the model has the weights of the row before it.
@@ -207,6 +222,12 @@ class TrajectoryRecorder:
 
     def note_loss(self, loss: Tensor | float) -> None:
         """Note the minibatch loss of the next step; call it before ``optimizer.step()``."""
+        if not is_number(loss):
+            raise InputError(
+                expected="the loss of a minibatch as one number",
+                got=f"shape {list(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__,
+                hint="Pass the loss, or its mean.",
+            )
         self._losses[len(self._steps)] = loss.detach() if isinstance(loss, Tensor) else loss
 
     def _after_step(self, *_: object) -> None:
@@ -215,6 +236,13 @@ class TrajectoryRecorder:
         self._step += 1
         if self._step % self._every:
             return
+        for name, tensor, shape in zip(self.space.names, self._tensors, self.space.shapes, strict=True):
+            if tuple(tensor.shape) != shape:
+                raise InputError(
+                    expected=f"{name} of shape {shape} in all steps",
+                    got=f"{tuple(tensor.shape)} in step {self._step}",
+                    hint="Record the training after the change with a new recorder.",
+                )
         self._copies.append([tensor.detach().clone() for tensor in self._tensors])
         self._steps.append(self._step)
         self._rates.append(shared_rate(self.groups))

@@ -21,7 +21,7 @@ def profiles(metrics):
     [
         (lambda: rows_of(7, nn.Linear(1, 1)), "a folder, a list of checkpoints, or"),
         (lambda: rows_of({1: 7}, nn.Linear(1, 1)), "a state dict, or the path of one, of row 1; got int"),
-        (lambda: rows_of({"1": {}}, nn.Linear(1, 1)), "got a state dict"),
+        (lambda: rows_of({"1": {}}, nn.Linear(1, 1)), "the step of a checkpoint to be an integer"),
         (lambda: rows_of([{}], [nn.Linear(1, 1)], steps=[1]), "the model"),
         (lambda: profiles([len]), "metrics as functions by name; got list"),
         (lambda: profiles({"a": 3}), "the metric a as a function; got int"),

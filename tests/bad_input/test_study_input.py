@@ -214,3 +214,13 @@ def test_what_is_no_step_and_no_study(tmp_path, parts):
     for module in (huggingface, lightning):
         with pytest.raises(InputError, match="the study"):
             module.StudyCallback(parts[0])
+
+
+@pytest.mark.parametrize(("found", "words"), [
+    ({"test_error": 13.75}, "a share between 0 and 1; got 13.75. Divide per cent by 100"),
+    ({"test_error": float("nan")}, "test_error as a number; got NaN. Leave out"),
+])  # fmt: skip
+def test_evaluate_gives_shares_and_no_nan(tmp_path, parts, found, words):
+    study = ls.Study(tmp_path / "s", parts[0], small.CRITERION, small.samples(), evaluate=lambda model: found)
+    with pytest.raises(InputError, match=words):
+        study._subject.measure(parts[0])

@@ -178,3 +178,40 @@ def test_layers_with_rules_of_their_own_have_no_closed_form():
             return 2 * super().forward(x)
 
     assert layer_term(Doubled(2, 2)) is None
+
+
+class Masked(nn.Module):
+    """Two layers of a mapping of inputs, which is not traced: the result of the first one is stored for each batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, CLASSES)
+
+    def forward(self, x, mask):
+        if not isinstance(x, torch.Tensor):
+            raise TypeError
+        hidden = torch.sin(self.second(torch.sin(self.first(x)))) * mask[..., None]
+        return self.head(hidden.sum(dim=1))
+
+
+@pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")
+def test_layers_are_watched_where_first_layers_are_stored_only_then():
+    """Of batches of other lengths, each with a recording of its own at its first evaluation."""
+    torch.manual_seed(0)
+    model = Masked().double()
+    batches = [
+        {"x": torch.randn(3, n, 3).double(), "mask": torch.ones(3, n).double(), "labels": torch.arange(3)}
+        for n in (2, 4)
+    ]
+    space = ls.ParameterSpace.of(model, ["second.*", "head.*"])
+
+    def made(**options):
+        return ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), batches, space=space, **options)
+
+    stored, whole = made(), made(cache_bytes=0)
+    for kind in ("exact", "empirical"):
+        found, expected = (risk.fisher_information().diagonal(risk.w0, kind) for risk in (made(), whole))
+        assert torch.allclose(found, expected, rtol=1e-10, atol=0)
+    for found, expected in zip(stored.kronecker_factors(stored.w0), whole.kronecker_factors(whole.w0), strict=True):
+        assert torch.allclose(found.inputs, expected.inputs, rtol=1e-10)
+        assert torch.allclose(found.outputs, expected.outputs, rtol=1e-10)

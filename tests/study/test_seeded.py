@@ -48,7 +48,7 @@ def train_on(model, record, *, sampling, n_steps, seed):
     optimizer = small.sgd(model)
     with record(optimizer):
         for step in range(n_steps):
-            small.train(model, optimizer, seed + step, seed + step)
+            small.train(model, optimizer, *2 * (small.first_step(sampling, seed) + step,))
             with torch.no_grad():
                 model[0].weight.add_(1e-4 * torch.randn_like(model[0].weight) * sum(drawn()))
 

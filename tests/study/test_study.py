@@ -578,8 +578,9 @@ def _sgd_on(rate=0.01, take=1.0, **options):
 def _one_layer(model, record, *, sampling, n_steps, seed):
     """A training that goes on with some of the weights, without a word to the others."""
     optimizer = torch.optim.SGD(model[0].parameters(), lr=0.01)
+    first = small.first_step(sampling, seed)
     with record(optimizer):
-        small.train(model, optimizer, 1000 * seed, 1000 * seed + n_steps - 1)
+        small.train(model, optimizer, first, first + n_steps - 1)
 
 
 def _continued(folder, train_on, *, controls=False):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from torch.utils.data import Dataset
 
 from landscope.adapters.memory_session import MemorySession
 from landscope.adapters.session import Training
+from landscope.seeded import seeded
+from landscope.study.first_samples import first_samples
 
 __all__ = ["TaskMemoryPlugin"]
 
@@ -25,7 +28,8 @@ class TaskMemoryPlugin(MemorySession):
         memory: Memory of the strategy's model.
 
     Raises:
-        InputError: When an experience begins, if the memory is of another model; when it ends, if the data do not fit.
+        InputError: When an experience begins, if the memory is of another model, or its method does not work for this
+            model and loss; when it ends, if the data do not fit.
 
     Example:
         >>> import types
@@ -48,14 +52,22 @@ class TaskMemoryPlugin(MemorySession):
     """
 
     def before_training_exp(self, strategy: Any, **_: Any) -> None:
-        """Begin to record and to protect; called by the strategy."""
+        """Check the loss on a few samples, and begin to record and to protect; called by the strategy."""
+        self._check_model(strategy.model)
+        with seeded(0), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the end of the experience says it again, of all data
+            few = first_samples(self._samples(strategy), collated=True)
+            if few is not None:
+                self.memory.check(strategy._criterion, few)
         self._begin(Training(strategy.model, optimizer_for=lambda *_: strategy.optimizer))
 
     def after_training_exp(self, strategy: Any, **_: Any) -> None:
         """Consolidate the experience; called by the strategy."""
         self._end()
-        samples = _Samples(strategy.experience.dataset, with_task=_takes_task(self.memory.model))
-        self.memory.consolidate(strategy._criterion, samples)
+        self.memory.consolidate(strategy._criterion, self._samples(strategy))
+
+    def _samples(self, strategy: Any) -> _Samples:
+        return _Samples(strategy.experience.dataset, with_task=_takes_task(self.memory.model))
 
 
 class _Samples(Dataset[tuple[Tensor, ...]]):

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from landscope._checks import check_positive
+from landscope._checks import check_positive, is_number
 from landscope.directions.directions import Directions, rows_of
 from landscope.errors import InputError
 from landscope.landscape.crossing import Crossing, find_crossing
@@ -137,11 +137,11 @@ def flatness(
 
 
 def _check_ratio_and_tolerance(ratio: float, rtol: float) -> None:
-    if not (math.isfinite(ratio) and ratio > 1):
+    if not is_number(ratio) or not (math.isfinite(ratio) and ratio > 1):
         raise InputError(
             expected="ratio above 1", got=f"{ratio}", hint="Pass math.e, as in the paper, or another factor above 1."
         )
-    if not rtol >= _FINEST:
+    if not is_number(rtol) or not rtol >= _FINEST:
         raise InputError(
             expected=f"rtol of at least {_FINEST:g}",
             got=f"{rtol}",

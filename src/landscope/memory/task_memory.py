@@ -242,7 +242,8 @@ class TaskMemory:
         """End the current task: from now on, the memory holds the weights where they are.
 
         Args:
-            criterion: Loss of the task, see :class:`landscope.EmpiricalRisk`.
+            criterion: Loss of the task, see :class:`landscope.EmpiricalRisk`. For other losses and options (``count``,
+                ``seed``, ``mode``) make the risk with ``space=memory.space`` and call :meth:`consolidate_at`.
             data: Training data of the task, or enough of them to estimate its loss.
             w0: Where to hold the weights, if not where they are: averaged weights (EMA, SWA) as a model, a state dict
                 or the path of a file. Directions still come from the recorded weights; flatness is measured at w0.
@@ -277,6 +278,7 @@ class TaskMemory:
         Raises:
             InputError: If no weights were recorded since the last task, or the risk is on other weights.
         """
+        check_kind("the risk", risk, EmpiricalRisk, hint="Pass ls.EmpiricalRisk(...), or call consolidate().")
         self._check_ended()
         return self._consolidate_at(risk)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from landscope.directions.directions import Directions
 from landscope.directions.hessian_eigenvectors import hessian_eigenvectors
+from landscope.errors import InputError
 from landscope.landscape.sharpness import batch_sharpness
 from landscope.noise.oscillation import oscillation, oscillation_share
 from landscope.protocols import Ensemble, LossLandscape, ProgressCallback, silent
@@ -116,7 +117,7 @@ def edge_of_stability(
         The curvatures, bounds and shares.
 
     Raises:
-        InputError: If shapes do not fit, or there are fewer than three minibatches.
+        InputError: If shapes do not fit, there are fewer than three minibatches, or the learning rate is 0.
 
     Example:
         >>> import torch
@@ -130,6 +131,9 @@ def edge_of_stability(
         >>> round(found.bound, 2), bool(found.share[0] > 0.5 > found.share[1])
         (6.67, True)
     """
+    if learning_rate == 0:
+        hint = "Steps of length 0 have no edge of stability."
+        raise InputError(expected="a learning rate above 0", got="0", hint=hint)
     rough = batch_sharpness(ensemble, w0, n_batches=n_batches, progress=progress)
     pull = learning_rate * (eigenvectors.values.double() + weight_decay)
     shares = [_shares(window, directions) for directions in (eigenvectors, modes)]

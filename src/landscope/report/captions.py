@@ -204,7 +204,8 @@ CAPTIONS = {
     "stationarity": (
         "Stationarity.",
         "Ratio of Yaida's relation after the training went on with replacement, because the relation needs independent "
-        "minibatches. It is 1 where restoring force and noise balance, and 0 for free diffusion.",
+        "minibatches. Where restoring force and noise balance it is kappa, which "
+        "is 1 in a long window and smaller in this one; the claim names it.",
     ),
     "response_and_correlation": (
         "Response.",

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscope._checks import for_float64
+from landscope._checks import explained, for_float64
 from landscope.errors import InputError
-from landscope.risk.checks import described, explained, outputs_of
+from landscope.risk.checks import described, outputs_of
 from landscope.risk.data import Block, cut_blocks
 from landscope.risk.graphs import GraphWhereNeeded
 from landscope.risk.losses import Unreduced

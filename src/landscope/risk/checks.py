@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import inspect
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from landscope._checks import for_float64
-from landscope.errors import InputError, LandscopeError, NondeterministicLossError
+from landscope._checks import explained, for_float64
+from landscope.errors import InputError, NondeterministicLossError
 from landscope.parameters import ParameterSpace
 from landscope.risk.batch_norm import ReestimatedLosses
 from landscope.risk.checkpointing import no_checkpointing
@@ -24,8 +23,8 @@ from landscope.risk.losses import SampleLosses
 from landscope.risk.whole_losses import ClosureLosses, ClosureModule
 
 __all__ = [
-    "UnusedWeightsError", "check_criterion", "check_inputs", "check_labels", "check_losses", "described", "explained",
-    "outputs_of", "uses_weights",
+    "UnusedWeightsError", "check_criterion", "check_inputs", "check_labels", "check_losses", "described", "outputs_of",
+    "uses_weights",
 ]  # fmt: skip
 
 _IGNORED = -100
@@ -35,7 +34,10 @@ _FIXED_DRAWS = (
     "fix them: EmpiricalRisk.from_closure(model, f, data, seed=0) draws the same numbers for a batch at every point, "
     "as a variational or a diffusion loss needs (ls.Study: losses=f, loss_options={'seed': 0})."
 )
-_GRAPH_HINT = "Take inner derivatives with torch.autograd.grad(..., create_graph=True), also in eval mode."
+_GRAPH_HINT = (
+    "Take inner derivatives with torch.autograd.grad(..., create_graph=True), also in eval mode, and do not call "
+    "backward() in the loss."
+)
 _INPUTS_HINT = "The inputs are {}. Check their shape and their dtype."
 
 
@@ -88,18 +90,6 @@ def check_criterion(model: nn.Module, sample_losses: SampleLosses, block: Block)
             hint="The criterion draws random numbers. Switch off its dropout or sampling (torch.nn.functional.dropout "
             f"needs training=False), or {_FIXED_DRAWS}",
         )
-
-
-@contextlib.contextmanager
-def explained(expected: str, hint: str) -> Generator[None]:
-    """Turn an error of a user's model or loss into one that says what was evaluated; the first one is its cause."""
-    try:
-        yield
-    except (LandscopeError, torch.OutOfMemoryError):
-        raise
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        got = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
-        raise InputError(expected=expected, got=got, hint=hint) from error
 
 
 def described(value: Any) -> str:
@@ -200,7 +190,8 @@ def _first_block(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> tupl
     """The loss of the first block at w0, and whether it depends on the weights."""
     if isinstance(blocks, ReestimatedLosses):  # it has no derivatives: compare with another point
         other = w0 * torch.rand(space.dim, generator=torch.Generator().manual_seed(0)).to(w0) + 1e-3
-        with torch.no_grad():
+        hint = "Pass more samples: statistics that are estimated anew need several values of each channel in a batch."
+        with torch.no_grad(), explained('a loss that can be evaluated with batch_norm="re-estimated"', hint):
             here, there = (for_float64(blocks.losses(space.unflatten(w), 0)[0]).double().sum() for w in (w0, other))
         return here, bool(here != there)
     with torch.enable_grad():

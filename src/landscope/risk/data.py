@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from landscope._checks import explained
 from landscope.errors import InputError
 from landscope.risk.random_data import warn_of_random_samples
-from landscope.risk.samples import Counted, counted_by, rows_of
+from landscope.risk.samples import Counted, check_has_values, counted_by, rows_of
 
 __all__ = [
     "OTHER_BATCHES",
@@ -41,6 +42,12 @@ OTHER_BATCHES = (
 Block = tuple[Any, Any]
 """Inputs and targets of some samples."""
 
+_READING_HINT = (
+    "The data themselves raise this, also in `for batch in data: ...`. Samples of different sizes, or of other types "
+    "than tensors, need DataLoader(..., collate_fn=...)."
+)
+"""What to do where the data cannot be read."""
+
 _FEWEST_ROWS = 1000
 """Mean number of samples for each label from which on blocks with one label each are faster."""
 
@@ -66,7 +73,7 @@ def read_data(data: Any, device: torch.device, count: Callable[[Any], Any] | Non
     """
     if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
         batches: list[Any] = [(data[0], data[1])]
-    elif isinstance(data, Dataset | Iterable):
+    elif isinstance(data, Dataset | Iterable) and not isinstance(data, Mapping | str | bytes):
         batches = read_batches(_loader_of(data))
     else:
         raise InputError(
@@ -136,6 +143,7 @@ def _pair(batch: Any) -> Block:
 def _to(value: Any, device: torch.device) -> Any:
     """A copy on the device, independent of the data of the user."""
     if isinstance(value, Tensor):
+        check_has_values(value)
         return value.detach().to(device, copy=True)
     if isinstance(value, Mapping):
         return {name: _to(part, device) for name, part in value.items()}
@@ -164,10 +172,16 @@ def fits(model: nn.Module, positional: tuple[Any, ...], keywords: Mapping[Any, A
 
 def read_batches(data: Iterable[Any]) -> list[Any]:
     """The batches of a loader; it draws random numbers even without shuffling, so the random state is restored."""
+    if isinstance(data, Mapping | str | bytes) or not isinstance(data, Iterable | Dataset):
+        raise InputError(
+            expected="data as an iterable of batches, like a DataLoader",
+            got=type(data).__name__,
+            hint="Pass a DataLoader, or a list of batches; one batch is [batch].",
+        )
     warn_of_random_samples(data)
     generator = getattr(data, "generator", None)
     state = generator.get_state() if isinstance(generator, torch.Generator) else None
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), explained("data that can be read to their end", _READING_HINT):
         batches = list(data)
     if isinstance(generator, torch.Generator) and state is not None:
         generator.set_state(state)

@@ -7,6 +7,7 @@ import abc
 from jaxtyping import Float
 from torch import Tensor
 
+from landscope._checks import check_one_point
 from landscope.parameters import ParameterSpace
 from landscope.protocols import ProgressCallback, silent
 from landscope.risk import derivatives
@@ -30,11 +31,12 @@ class HasDerivatives(abc.ABC):
 
         ``progress`` is called with the number of completed blocks of data.
         """
-        return derivatives.gradient(self._blocks, self.space, self.checked("w", w), progress)
+        return derivatives.gradient(self._blocks, self.space, check_one_point("w", self.checked("w", w)), progress)
 
     def hessian_vector_product(
         self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"], *, progress: ProgressCallback = silent
     ) -> Float[Tensor, " N"]:
         r"""The product :math:`\nabla^2 L(w)\, v`, as the derivative of the gradient along v."""
-        w, vector = self.checked("w", w), self.checked("vector", vector)
+        w = check_one_point("w", self.checked("w", w))
+        vector = check_one_point("vector", self.checked("vector", vector))
         return derivatives.hessian_vector_product(self._blocks, self.space, w, vector, progress)

@@ -13,7 +13,7 @@ from landscope.derivatives import hessian_times
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.protocols import ProgressCallback, silent
-from landscope.risk.evaluation import BlockLosses
+from landscope.risk.evaluation import BlockLosses, evaluated
 from landscope.risk.weighted_losses import mean_of, total_weight
 
 __all__ = [
@@ -73,7 +73,8 @@ def _summed(
     total, weight = torch.zeros(space.dim, dtype=torch.float64, device=device_with_float64(w.device)), 0.0
     for block in range(blocks.n_blocks):
         with torch.enable_grad():
-            losses, block_weight = blocks.losses(space.unflatten(w), block)
+            with evaluated(block, blocks.n_blocks):
+                losses, block_weight = blocks.losses(space.unflatten(w), block)
             total += for_float64(derivative(losses.sum(), w)).double()
         weight += total_weight(block_weight)
         progress(block + 1, blocks.n_blocks)

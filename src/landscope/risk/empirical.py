@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from landscope._checks import (
     check_choice,
     check_directions,
+    check_one_point,
     check_positive,
     check_vector,
     device_with_float64,
@@ -26,7 +27,7 @@ from landscope.risk.answers import Answers, answers_of
 from landscope.risk.batch_norm import running_norms, warn_of_other_statistics
 from landscope.risk.conditions import Conditions, Mode
 from landscope.risk.derivative_methods import HasDerivatives
-from landscope.risk.evaluation import BlockLosses, TracedLosses
+from landscope.risk.evaluation import BlockLosses, TracedLosses, evaluated
 from landscope.risk.fisher import FisherInformation
 from landscope.risk.kronecker import LayerFactors, kronecker_factors
 from landscope.risk.lines import TracedLines
@@ -171,7 +172,7 @@ class EmpiricalRisk(HasDerivatives, SampledRisk, HasModel):
 
     def _start(self, model: nn.Module, space: ParameterSpace | None, cache_bytes: int) -> None:
         derivatives.check_autograd()
-        self.space = space or ParameterSpace.of(model)
+        self.space = ParameterSpace.of(model, space)
         self._batch_norm, self._n_samples = "kept", None
         self._answers: Answers | None = None
         self._cache_bytes = cache_bytes if cache_bytes == 0 else int(check_positive("cache_bytes", cache_bytes))
@@ -217,7 +218,9 @@ class EmpiricalRisk(HasDerivatives, SampledRisk, HasModel):
     def _losses(self, w: Tensor) -> Iterator[tuple[Tensor, Tensor | float]]:
         parameters = self.space.unflatten(w)
         for block in range(self._blocks.n_blocks):
-            yield self._blocks.losses(parameters, block)
+            with evaluated(block, self._blocks.n_blocks):
+                found = self._blocks.losses(parameters, block)
+            yield found
 
     def _risk(self, w: Tensor) -> Tensor:
         total, weight = torch.zeros((), dtype=torch.float64, device=device_with_float64(self._device)), 0.0
@@ -236,7 +239,8 @@ class EmpiricalRisk(HasDerivatives, SampledRisk, HasModel):
 
     def kronecker_factors(self, w: Float[Tensor, " N"], *, n_draws: int | None = None) -> list[LayerFactors]:
         """Kronecker factors of the Fisher information at ``w``, see :func:`kronecker_factors`."""
-        return kronecker_factors(self.fisher_information(), self.checked("w", w), n_draws=n_draws)
+        w = check_one_point("w", self.checked("w", w))
+        return kronecker_factors(self.fisher_information(), w, n_draws=n_draws)
 
     def lines(self, w0: Float[Tensor, " N"], directions: Float[Tensor, "k N"]) -> Lines:
         """Prepare lines from ``w0`` along ``directions``, for every analysis along lines."""

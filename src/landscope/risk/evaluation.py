@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import copy
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from landscope._checks import for_float64
+from landscope._checks import explained, for_float64
 from landscope.errors import InputError
 from landscope.risk.data import Block, can_join, cut_blocks
 from landscope.risk.losses import SampleLosses
@@ -27,9 +28,17 @@ from landscope.risk.tracing import SplitModel, substituted_call
 from landscope.risk.weighted_losses import WeightedLosses, added
 from landscope.threads import one_thread
 
-__all__ = ["BlockLosses", "BlockOutputs", "PrefixCache", "TracedLosses", "places_by_block", "replica"]
+__all__ = ["BlockLosses", "BlockOutputs", "PrefixCache", "TracedLosses", "evaluated", "places_by_block", "replica"]
 
 M = TypeVar("M", bound=nn.Module)
+
+
+def evaluated(block: int, n_blocks: int) -> contextlib.AbstractContextManager[None]:
+    """Explain an error in the evaluation of one part of the data; only the first was tried before."""
+    return explained(
+        f"a loss that can be evaluated on all data (here part {block + 1} of {n_blocks})",
+        "Compare the shapes, the dtypes and the labels of this part with those of the first one.",
+    )
 
 
 class BlockLosses(abc.ABC):

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from landscope._checks import check_choice, check_count, check_vector, device_with_float64, for_float64
+from landscope._checks import check_choice, check_count, check_one_point, check_vector, device_with_float64, for_float64
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.risk.answers import Answers
@@ -243,7 +243,8 @@ class FisherInformation:
         return squares / len(batches)
 
     def _checked(self, name: str, w: Tensor) -> Tensor:
-        return check_vector(name, w, dim=self.space.dim, device=self.like.device, dtype=self.like.dtype)
+        found = check_vector(name, w, dim=self.space.dim, device=self.like.device, dtype=self.like.dtype)
+        return check_one_point(name, found)
 
     def weight(self, w: Tensor) -> float:
         """The sum of the weights of all losses, which is the number of samples or of counted tokens."""

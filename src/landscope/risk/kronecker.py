@@ -89,8 +89,8 @@ def kronecker_factors(
     layers, source, count = _layers(fisher.model, fisher.space), output_source(fisher.blocks, fisher.model), 0
     draws = {} if n_draws is None else {"n_draws": n_draws}
     slopes = fisher.slopes(source, w, "auto" if n_draws is None else "monte-carlo", seed=seed, **draws)
-    source.find_tensors(fisher.space.unflatten(w))
     for block in range(source.n_blocks):
+        source.prepare(fisher.space.unflatten(w), block)
         with _recorded(layers), torch.enable_grad(), plain_kernels():
             outputs = source.outputs(fisher.space.unflatten(w.detach().clone().requires_grad_()), block)
             calls = [(layer.input, layer.output) for layer in layers]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from landscope.errors import InputError, LandscopeWarning
 from landscope.risk.samples import n_targets, unwrapped
-from landscope.risk.weighted_losses import read_losses, read_pair
+from landscope.risk.weighted_losses import check_real, read_losses, read_pair
 
 __all__ = [
     "SampleLosses",
@@ -238,6 +238,7 @@ class Unreduced:
                 got=type(losses).__name__,
                 hint="Return the loss of each sample, their mean, or (losses, weight).",
             )
+        check_real(losses)
         if losses.ndim == 0:
             count = n_targets(targets)
             if count is None:

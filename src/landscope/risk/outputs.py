@@ -81,6 +81,7 @@ class OutputSource(abc.ABC):
     def __init__(self, blocks: BlockLosses) -> None:
         self.n_blocks = blocks.n_blocks
         self._used: Sequence[int] | None = None
+        self._prepared: set[int] = set()
 
     @abc.abstractmethod
     def value(self, parameters: dict[str, Tensor], block: int) -> Any:
@@ -94,11 +95,15 @@ class OutputSource(abc.ABC):
     def targets(self, block: int) -> Any:
         """The targets of a block; None where they are not known apart from the loss."""
 
-    def find_tensors(self, parameters: dict[str, Tensor]) -> None:
-        """Find the tensors that the loss is computed from, which may call the model several times."""
-        if self._used is None:
+    def prepare(self, parameters: dict[str, Tensor], block: int) -> None:
+        """Do what calls the model more than once: find the tensors of the loss, and store results of first layers.
+
+        Whoever watches the calls of layers prepares the block before, so that each call is seen once and has a graph.
+        """
+        if block not in self._prepared:
             with torch.no_grad():
-                self.outputs(parameters, 0)
+                self.outputs(parameters, block)
+            self._prepared.add(block)
 
     def outputs(self, parameters: dict[str, Tensor], block: int) -> Outputs:
         """The outputs for a block of data, with those tensors known that the loss is computed from."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from landscope._checks import explained
 from landscope.parameters import ParameterSpace, inner_model
 from landscope.risk import checks
 from landscope.risk.additivity import check_additive
@@ -144,7 +145,7 @@ def prepared_closure(
     conditions = dataclasses.replace(conditions, generators=tuple(copies.generators))
     blocks = ClosureLosses(own, own_losses, batches, count=count, conditions=conditions)
     hint = "Check the function and the batches, or the shape and the dtype of the inputs."
-    with checks.explained(f"losses=f with f(model, batch) for a batch {checks.described(batches[0])}", hint):
+    with explained(f"losses=f with f(model, batch) for a batch {checks.described(batches[0])}", hint):
         checks.check_losses(blocks, space, space.flatten(own))
     if conditions.seed is None and conditions.mode == "eval":
         blocks.store_calls(space, space.flatten(own), cache_bytes)

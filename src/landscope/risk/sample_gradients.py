@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.utils._pytree import tree_map
 
 from landscope._checks import device_with_float64, for_float64
 from landscope.attention import plain_kernels
+from landscope.errors import NonFiniteError
 from landscope.parameters import ParameterSpace
 from landscope.risk.layer_terms import LayerTerm, OtherAxisError, layer_term, powered
 from landscope.risk.outputs import CriterionOutputs, Outputs, OutputSource
@@ -105,7 +107,7 @@ class SampleGradients:
         power: int,
     ) -> dict[str, Tensor]:
         """The sums of one block over the weights of some layers, by one pass for each slope."""
-        self.source.find_tensors(self.space.unflatten(w))
+        self.source.prepare(self.space.unflatten(w), block)
         with torch.enable_grad(), plain_kernels(), _recorded(layers) as calls:
             parameters = self.space.unflatten(w.detach().clone().requires_grad_())
             outputs = self.source.outputs(parameters, block)
@@ -258,6 +260,12 @@ def _random_at(rows: Tensor, like: Tensor, generator: torch.Generator) -> Tensor
 
 def _agree(found: Tensor | None, expected: Tensor, dtype: torch.dtype) -> bool:
     largest = float(expected.abs().max())
+    if not math.isfinite(largest):
+        raise NonFiniteError(
+            expected="a loss with finite derivatives at these weights",
+            got="NaN or infinity",
+            hint="Check the data for NaN, and the weights: the training may have diverged.",
+        )
     if found is None:  # a layer that is never called has no gradient
         return largest == 0
     accuracy = min(0.05, 1e3 * torch.finfo(dtype).eps)

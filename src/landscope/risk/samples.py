@@ -18,6 +18,7 @@ from landscope.errors import InputError
 __all__ = [
     "Counted",
     "all_joined",
+    "check_has_values",
     "count_of",
     "counted_by",
     "joined",
@@ -72,8 +73,23 @@ def unwrapped(targets: Any) -> Any:
     return targets.targets if isinstance(targets, Counted) else targets
 
 
+def check_has_values(value: Tensor) -> None:
+    """Raise if a tensor is on the meta device.
+
+    Raises:
+        InputError: If it is.
+    """
+    if value.is_meta:
+        raise InputError(
+            expected="data with values", got="a tensor on the meta device, which has none",
+            hint="Pass data on the CPU or on the device of the model.",
+        )  # fmt: skip
+
+
 def moved(value: Any, device: torch.device) -> Any:
     """A batch of any structure on a device: tensors, and what has a method ``to``, also within containers."""
+    if isinstance(value, Tensor):
+        check_has_values(value)
     if callable(getattr(value, "to", None)):
         return value.to(device)
     if type(value) is dict:

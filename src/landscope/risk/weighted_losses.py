@@ -10,7 +10,16 @@ from torch import Tensor
 from landscope._checks import for_float64
 from landscope.errors import InputError
 
-__all__ = ["WeightedLosses", "added", "loss_weights", "mean_of", "read_losses", "read_pair", "total_weight"]
+__all__ = [
+    "WeightedLosses",
+    "added",
+    "check_real",
+    "loss_weights",
+    "mean_of",
+    "read_losses",
+    "read_pair",
+    "total_weight",
+]
 
 
 class WeightedLosses(NamedTuple):
@@ -53,6 +62,8 @@ def read_losses(returned: Any) -> WeightedLosses:
     """
     if isinstance(returned, WeightedLosses):
         return returned
+    if isinstance(returned, Tensor):
+        check_real(returned)
     if isinstance(returned, Tensor) and returned.ndim == 1:
         return WeightedLosses(returned, float(len(returned)))
     if isinstance(returned, Tensor) and returned.ndim > 1:
@@ -67,12 +78,28 @@ def read_losses(returned: Any) -> WeightedLosses:
     )
 
 
+def check_real(losses: Tensor) -> None:
+    """Raise if losses are no real floating-point numbers.
+
+    Raises:
+        InputError: If they are integers, as counts of errors are, or complex.
+    """
+    if not losses.is_floating_point():
+        raise InputError(
+            expected="losses in a floating-point dtype",
+            got=str(losses.dtype),
+            hint="Return the loss that was trained. A count of errors has no slope, and a complex number no order: "
+            "return its real part.",
+        )
+
+
 def read_pair(losses: Tensor, weight: Any) -> WeightedLosses:
     """Losses and their weight: one weight for each loss, or one for all.
 
     Raises:
         InputError: If the weights are neither.
     """
+    check_real(losses)
     if isinstance(weight, Tensor) and weight.numel() != 1:
         if weight.shape != losses.shape:
             raise InputError(

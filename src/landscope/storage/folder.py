@@ -155,6 +155,11 @@ class ResultFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                expected=f"a folder at {self.path}", got=str(error.strerror), hint="Choose a folder you can write to."
+            ) from error
+        try:
             with self._lock:
                 yield
         except filelock.Timeout:

@@ -70,8 +70,9 @@ def _without_end(summary: dict[str, Any]) -> list[str]:
             )
         sentences.append(
             f"Along {summary['limit_directions']} ψ = {summary['psi_along_curvature']:.2f} in the window; such a "
-            f"process would show {summary['psi_along_curvature_expected']:.2f} there, and ψ∞ = {infinity:.2f} "
-            f"[{low:.2f}, {high:.2f}] in a window without end."
+            f"process would show {summary['psi_along_curvature_expected']:.2f} there, and ψ∞ = {infinity:.2f}"
+            + (f" [{low:.2f}, {high:.2f}]" if low == low else "")
+            + ", its exponent in a window without end."
         )
     return sentences
 

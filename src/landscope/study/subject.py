@@ -99,6 +99,12 @@ class Subject:
             raise InputError(
                 expected="the training data", got="none", hint="Pass data=, a DataLoader or (inputs, targets)."
             )
+        if isinstance(self.data, Mapping | str | bytes):
+            raise InputError(
+                expected="the training data as batches",
+                got=f"one {type(self.data).__name__}",
+                hint="Pass a DataLoader, (inputs, targets), or a list of batches; one batch is [batch].",
+            )
         for name in ("criterion", "losses", "evaluate", "train_on"):
             if getattr(self, name) is not None and not callable(getattr(self, name)):
                 raise InputError(
@@ -235,7 +241,7 @@ class Subject:
                 got=", ".join(map(str, found)) if isinstance(found, Mapping) else type(found).__name__,
                 hint="For example return {'train_loss': 0.1, 'test_error': 0.02}.",
             )
-        return {name: _number(name, found.get(name, math.nan)) for name in MEASURES}
+        return {name: _number(name, found[name]) if name in found else math.nan for name in MEASURES}
 
 
 _CRITERION_OPTIONS, _CLOSURE_OPTIONS = ("count", "cache_bytes"), ("count", "seed", "mode")
@@ -254,13 +260,24 @@ def _number(name: str, value: Any) -> float:
     try:
         if isinstance(value, str | bytes):
             raise TypeError
-        return float(value)
+        number = float(value)
     except (TypeError, ValueError, RuntimeError):
         raise InputError(
             expected=f"evaluate(model) to give {name} as a number",
             got=f"a value {described(value)}",
             hint="For example return {'train_loss': 0.1, 'test_error': 0.02}.",
         ) from None
+    if math.isnan(number):
+        raise InputError(
+            expected=f"evaluate(model) to give {name} as a number", got="NaN",
+            hint="Leave out what cannot be measured.",
+        )  # fmt: skip
+    if name.endswith("_error") and not 0 <= number <= 1:
+        raise InputError(
+            expected=f"evaluate(model) to give {name} as a share between 0 and 1", got=f"{number:g}",
+            hint="Divide per cent by 100.",
+        )  # fmt: skip
+    return number
 
 
 _CALLS = {

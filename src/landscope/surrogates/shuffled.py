@@ -31,7 +31,6 @@ def shuffled_increments(trajectory: Trajectory, *, seed: int) -> Trajectory:
     Example:
         >>> import torch
         >>> from landscope.trajectory import Trajectory
-    from landscope.trajectory.spacing import check_even_rows
         >>> walk = Trajectory.of(torch.tensor([[0.0], [1.0], [3.0], [6.0]]))
         >>> surrogate = shuffled_increments(walk, seed=1).weights.flatten()
         >>> float(surrogate[0]), float(surrogate[-1]), sorted(surrogate.diff().tolist())

@@ -51,7 +51,7 @@ def find_checkpoints(
         InputError: If nothing is found, a step is not known, or two checkpoints have the same one.
         StorageError: If a path does not exist or cannot be read.
     """
-    if isinstance(source, Mapping) and not any(isinstance(key, str) for key in source):
+    if isinstance(source, Mapping) and not any(isinstance(value, Tensor) for value in source.values()):
         by_number: Mapping[Any, Any] = source
         found = list(by_number.items())
     else:

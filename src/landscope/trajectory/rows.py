@@ -9,10 +9,30 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from landscope.errors import StorageError
+from landscope.errors import InputError, StorageError
 from landscope.storage.rows import RowStore
 
-__all__ = ["MemoryRows", "Rows", "SomeColumns", "StoredRows"]
+__all__ = ["MemoryRows", "Rows", "SomeColumns", "StoredRows", "check_rows"]
+
+
+def check_rows(weights: Tensor) -> None:
+    """Raise unless ``weights`` can be the rows of a trajectory.
+
+    Raises:
+        InputError: If they are no floating-point tensor of shape ``[T, N]``.
+    """
+    if not isinstance(weights, Tensor) or not weights.is_floating_point():
+        raise InputError(
+            expected="weights as a floating-point tensor",
+            got=str(weights.dtype) if isinstance(weights, Tensor) else type(weights).__name__,
+            hint="Pass torch.as_tensor(weights).float().",
+        )
+    if weights.ndim != 2:
+        raise InputError(
+            expected="weights of shape [T, N]",
+            got=f"{tuple(weights.shape)}",
+            hint="One row a step, one column a weight.",
+        )
 
 
 @runtime_checkable

@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from landscope._checks import check_count, check_finite
+from landscope._checks import check_count, check_finite, check_kind, is_number
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace, Selection
 from landscope.results import stamp
 from landscope.trajectory.checkpoint_files import find_checkpoints
 from landscope.trajectory.checkpoints import model_of_row
-from landscope.trajectory.rows import MemoryRows, Rows, SomeColumns
+from landscope.trajectory.rows import MemoryRows, Rows, SomeColumns, check_rows
 
 __all__ = ["Trajectory", "check_fresh"]
 
@@ -85,12 +85,7 @@ class Trajectory:
         Raises:
             InputError: If lengths differ or steps do not increase.
         """
-        if weights.ndim != 2:
-            raise InputError(
-                expected="weights of shape [T, N]",
-                got=f"{tuple(weights.shape)}",
-                hint="One row a step, one column a weight.",
-            )
+        check_rows(weights)
         count = len(weights)
         unknown = torch.full((count,), torch.nan, dtype=torch.float64)
         trajectory = cls(
@@ -112,6 +107,7 @@ class Trajectory:
         for name in ("steps", "learning_rate", "loss"):
             if (got := len(getattr(trajectory, name))) != count:
                 raise InputError(expected=f"{name} of {count} rows", got=f"{got}", hint="One value a row.")
+            check_kind(name, getattr(trajectory, name), Tensor, hint=f"Pass torch.tensor({name}).")
         if bool((torch.diff(trajectory.steps) <= 0).any()):
             raise InputError(
                 expected="strictly increasing steps", got="steps that do not increase", hint="One step number a row."
@@ -255,6 +251,9 @@ class Trajectory:
         Raises:
             InputError: If no row lies in the window.
         """
+        for name, step in (("start", start), ("stop", stop)):
+            if step is not None and not is_number(step):
+                raise InputError(expected=f"{name} as a step number", got=repr(step), hint="Pass an integer.")
         first = 0 if start is None else int(torch.searchsorted(self.steps, start))
         last = len(self) if stop is None else int(torch.searchsorted(self.steps, stop))
         if first >= last:

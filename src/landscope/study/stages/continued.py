@@ -32,6 +32,7 @@ from landscope.seeded import seeded
 from landscope.study import saved
 from landscope.study.analysis import Analysis, check_constant_rate
 from landscope.study.parts import NEEDS, Part
+from landscope.study.same_training import check_goes_on
 from landscope.study.saved import Saved
 from landscope.study.training_facts import TrainingFacts, check_heavy_ball, facts_of
 from landscope.threads import one_thread
@@ -157,6 +158,7 @@ def _measured(analysis: Analysis, sampling: str, folder: Path) -> _Continued:
     too_large, names, modes = _too_large(analysis), analysis.space.names, analysis.load(saved.MODES)
     is_whole = sampling in _WHOLE and too_large is None
     window, facts = _train_on(analysis, sampling, folder, whole=is_whole)
+    check_goes_on(analysis, sampling, window)
     recorded = window.of_parameters(names) if is_whole else window
     thinned = recorded.thin(analysis.facts.every) if is_whole else recorded
     statistics = mode_statistics(modes, thinned)
