@@ -19,7 +19,7 @@ from landscope.risk.derivatives import mean_gradient
 from landscope.risk.evaluation import BlockLosses, BlockOutputs
 from landscope.risk.gauss_newton import has_padding, through_outputs
 from landscope.risk.output_curvature import curvature_slopes, curvature_times
-from landscope.risk.outputs import CriterionOutputs, Outputs, OutputSource, output_source
+from landscope.risk.outputs import ClosureOutputs, CriterionOutputs, Outputs, OutputSource, output_source
 from landscope.risk.sample_gradients import SampleGradients, Slopes
 from landscope.risk.weighted_losses import total_weight
 from landscope.risk.whole_losses import ClosureLosses
@@ -136,6 +136,8 @@ class FisherInformation:
             return lambda outputs, block: curvature_slopes(_loss(source, outputs, block), outputs.tensors)
         if kind == "empirical":
             self._check_sample_losses(w)
+            if isinstance(source, ClosureOutputs):
+                source.check_own_outputs(self.space.unflatten(w))
             return lambda outputs, block: _by_targets(source, outputs, block)
         answers = self._known_answers(source)
         if kind == "exact":

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-__all__ = ["GraphWhereNeeded"]
+__all__ = ["ASKS", "GraphWhereNeeded"]
 
-_ASKS = ("does not require grad", "does not have a grad_fn")
+ASKS = ("does not require grad", "does not have a grad_fn")
 """What torch says of a derivative of something without a graph."""
 
 
@@ -47,7 +47,7 @@ class GraphWhereNeeded:
             try:
                 return self._function(*arguments)
             except RuntimeError as error:
-                if not any(words in str(error) for words in _ASKS):
+                if not any(words in str(error) for words in ASKS):
                     raise
         with torch.enable_grad():
             result = self._function(*arguments)

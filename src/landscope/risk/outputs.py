@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from landscope.errors import InputError
 from landscope.risk.data import call_model
 from landscope.risk.evaluation import BlockLosses, BlockOutputs
+from landscope.risk.graphs import ASKS
 from landscope.risk.whole_losses import ClosureLosses, ClosureModule
 
 __all__ = ["ClosureOutputs", "CriterionOutputs", "OutputSource", "Outputs", "WholeOutputs", "output_source"]
@@ -106,10 +107,38 @@ class OutputSource(abc.ABC):
 
     def outputs(self, parameters: dict[str, Tensor], block: int) -> Outputs:
         """The outputs for a block of data, with those tensors known that the loss is computed from."""
-        value = self.value(parameters, block)
         if self._used is None:
-            self._used = self._tensors_of_loss(Outputs.of(value), block)
+            with _explained():
+                value = self.value(parameters, block)
+                self._used = self._tensors_of_loss(Outputs.of(value), block)
+        else:
+            value = self.value(parameters, block)
         return Outputs.of(value, self._used)
+
+    def check_own_outputs(self, parameters: dict[str, Tensor]) -> None:
+        """Raise if a sample's loss depends on the outputs for other samples, by weights 1 and 2 of the losses.
+
+        Raises:
+            InputError: If the gradients along the outputs do not have the weights of their samples.
+        """
+        with torch.no_grad():
+            outputs = self.outputs(parameters, 0).detached()
+        tensors = [tensor.clone().requires_grad_() for tensor in outputs.tensors]
+        with torch.enable_grad():
+            losses = self.losses(outputs, tensors, 0)[0]
+        if any(len(tensor) != len(losses) for tensor in tensors):
+            return
+        factors = (1 + torch.arange(len(losses)) % 2).to(losses)
+        plain = torch.autograd.grad(losses.sum(), tensors, retain_graph=True)
+        weighted = torch.autograd.grad((losses * factors).sum(), tensors)
+        for one, other in zip(plain, weighted, strict=True):
+            exact = one * factors.to(one).view(-1, *[1] * (one.ndim - 1))
+            if float((other - exact).abs().max()) > 1e-3 * float(exact.abs().max()):
+                raise InputError(
+                    expected="losses that each depend on the outputs for their own sample",
+                    got="losses that compare the samples of a batch",
+                    hint='Gradients of single samples do not exist here. Use the method "ldc", "mas" or "l2".',
+                )
 
     def _tensors_of_loss(self, outputs: Outputs, block: int) -> Sequence[int]:
         tensors = [tensor.detach().clone().requires_grad_() for tensor in outputs.tensors]
@@ -201,6 +230,21 @@ class ClosureOutputs(OutputSource):
     def targets(self, block: int) -> Any:  # noqa: ARG002 - the function alone knows them
         """Nothing: the function alone knows the targets."""
         return None
+
+
+@contextlib.contextmanager
+def _explained() -> Generator[None]:
+    """Say in plain words that a loss which takes derivatives itself does not follow from the outputs."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(words in str(error) for words in (*ASKS, "not have been used in the graph")):
+            raise
+        raise InputError(
+            expected="a loss that follows from the outputs of the model alone",
+            got="a model or a loss that takes derivatives by its inputs",
+            hint='Use a method that needs only the loss, "ldc" or "l2".',
+        ) from error
 
 
 @contextlib.contextmanager
