@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from landscope.errors import InputError
-from landscope.study.analysis import Analysis
+from landscope.storage.folder import ResultFolder
 from landscope.trajectory import Trajectory
 
 __all__ = ["check_goes_on"]
@@ -13,11 +13,11 @@ __all__ = ["check_goes_on"]
 _NOTE = "continued-ends"
 
 
-def check_goes_on(analysis: Analysis, sampling: str, continued: Trajectory) -> None:
+def check_goes_on(folder: ResultFolder, sampling: str, continued: Trajectory) -> None:
     """Refuse a training that stands still, or is the same in two orders of the minibatches.
 
     Args:
-        analysis: Analysis of the run.
+        folder: Results of the run.
         sampling: Order of the minibatches that was asked for.
         continued: Recorded weights of the training that went on.
 
@@ -30,11 +30,11 @@ def check_goes_on(analysis: Analysis, sampling: str, continued: Trajectory) -> N
             expected="a training that goes on", got="weights that end where they began",
             hint="train_on must train the model in its argument, with a learning rate above 0.",
         )  # fmt: skip
-    _check_other_order(analysis, sampling, hashlib.sha256(last.cpu().numpy().tobytes()).hexdigest())
+    _check_other_order(folder, sampling, hashlib.sha256(last.cpu().numpy().tobytes()).hexdigest())
 
 
-def _check_other_order(analysis: Analysis, sampling: str, end: str) -> None:
-    ends = analysis.folder.read_note(_NOTE)
+def _check_other_order(folder: ResultFolder, sampling: str, end: str) -> None:
+    ends = folder.read_note(_NOTE)
     alike = [other for other, known in ends.items() if known == end and other != sampling]
     if alike:
         raise InputError(
@@ -42,4 +42,4 @@ def _check_other_order(analysis: Analysis, sampling: str, end: str) -> None:
             got=f"the same weights at the end for {sampling} as for {alike[0]}",
             hint="train_on must draw the minibatches in the order that its argument sampling names.",
         )
-    analysis.folder.note(_NOTE, {**ends, sampling: end})
+    folder.note(_NOTE, {**ends, sampling: end})

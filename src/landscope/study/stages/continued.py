@@ -158,7 +158,7 @@ def _measured(analysis: Analysis, sampling: str, folder: Path) -> _Continued:
     too_large, names, modes = _too_large(analysis), analysis.space.names, analysis.load(saved.MODES)
     is_whole = sampling in _WHOLE and too_large is None
     window, facts = _train_on(analysis, sampling, folder, whole=is_whole)
-    check_goes_on(analysis, sampling, window)
+    check_goes_on(analysis.folder, sampling, window)
     recorded = window.of_parameters(names) if is_whole else window
     thinned = recorded.thin(analysis.facts.every) if is_whole else recorded
     statistics = mode_statistics(modes, thinned)
