@@ -6,6 +6,7 @@ import torch
 import landscope as ls
 from landscope.errors import InputError
 from landscope.storage.folder import ResultFolder
+from landscope.study.folder import StudyFolder
 from landscope.study.same_training import check_goes_on
 
 
@@ -18,3 +19,10 @@ def test_each_order_has_its_own_weights(tmp_path):
     check_goes_on(folder, "fixed", ls.Trajectory.of(torch.arange(6.0).view(3, 2) ** 2))
     with pytest.raises(InputError, match="weights that end where they began"):
         check_goes_on(folder, "fixed", ls.Trajectory.of(torch.ones(3, 2)))
+
+
+def test_discarded_results_take_their_ends_with_them(tmp_path):
+    folder, path = StudyFolder.create(tmp_path / "study", {}), ls.Trajectory.of(torch.arange(6.0).view(3, 2))
+    check_goes_on(folder, "reshuffled", path)
+    folder.drop_results()
+    check_goes_on(folder, "with-replacement", path)

@@ -21,12 +21,11 @@ from landscope._checks import (
 from landscope._names import BatchNorm
 from landscope.parameters import ParameterSpace
 from landscope.plain_lines import PlainLines
-from landscope.protocols import Lines
+from landscope.protocols import Lines, ProgressCallback, silent
 from landscope.risk import checks, derivatives
 from landscope.risk.answers import Answers, answers_of
 from landscope.risk.batch_norm import running_norms, warn_of_other_statistics
 from landscope.risk.conditions import Conditions, Mode
-from landscope.risk.derivative_methods import HasDerivatives
 from landscope.risk.evaluation import BlockLosses, TracedLosses, evaluated
 from landscope.risk.fisher import FisherInformation
 from landscope.risk.kronecker import LayerFactors, kronecker_factors
@@ -42,7 +41,7 @@ from landscope.risk.weighted_losses import total_weight
 __all__ = ["EmpiricalRisk"]
 
 
-class EmpiricalRisk(HasDerivatives, SampledRisk, HasModel):
+class EmpiricalRisk(SampledRisk, HasModel):
     r"""The loss of a network on a data set, as a landscape over its selected weights.
 
     .. math:: L(w) = \frac1M \sum_{k=1}^M d(Y_k(w), Z_k)
@@ -106,7 +105,7 @@ class EmpiricalRisk(HasDerivatives, SampledRisk, HasModel):
         found = prepared_data(model, self._model, self.space, criterion, data, count)
         self._set_model(found.model)
         self._keeps_statistics = self._keeps_statistics and batch_norm == "kept"
-        self._n_samples, self._answers = found.n_samples, None if found.uses_weights else answers_of(criterion)
+        self._answers = None if found.uses_weights else answers_of(criterion)
         if self._batch_norm == "re-estimated":
             self._blocks: BlockLosses = found.reestimated()
         else:
@@ -173,7 +172,7 @@ class EmpiricalRisk(HasDerivatives, SampledRisk, HasModel):
     def _start(self, model: nn.Module, space: ParameterSpace | None, cache_bytes: int) -> None:
         derivatives.check_autograd()
         self.space = ParameterSpace.of(model, space)
-        self._batch_norm, self._n_samples = "kept", None
+        self._batch_norm = "kept"
         self._answers: Answers | None = None
         self._cache_bytes = cache_bytes if cache_bytes == 0 else int(check_positive("cache_bytes", cache_bytes))
         self._set_model(private_copy(model))
@@ -228,6 +227,21 @@ class EmpiricalRisk(HasDerivatives, SampledRisk, HasModel):
             total = total + for_float64(losses).sum(dtype=torch.float64)
             weight = weight + total_weight(block_weight)
         return total / weight
+
+    def gradient(self, w: Float[Tensor, " N"], *, progress: ProgressCallback = silent) -> Float[Tensor, " N"]:
+        """The gradient of the risk at ``w``, summed over blocks in float64, in the dtype of the model.
+
+        ``progress`` is called with the number of completed blocks of data.
+        """
+        return derivatives.gradient(self._blocks, self.space, check_one_point("w", self.checked("w", w)), progress)
+
+    def hessian_vector_product(
+        self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"], *, progress: ProgressCallback = silent
+    ) -> Float[Tensor, " N"]:
+        r"""The product :math:`\nabla^2 L(w)\, v`, as the derivative of the gradient along v."""
+        w = check_one_point("w", self.checked("w", w))
+        vector = check_one_point("vector", self.checked("vector", vector))
+        return derivatives.hessian_vector_product(self._blocks, self.space, w, vector, progress)
 
     def fisher_information(self) -> FisherInformation:
         """The Fisher information of the outputs about the selected weights, for elastic weight consolidation."""

@@ -87,7 +87,7 @@ class StudyFolder(ResultFolder):
             for name in self.names():
                 if name not in TRAINED:
                     self.remove(name)
-            notes = ("timings", "not-measured", "made-with", "continued", "summary")
+            notes = ("timings", "not-measured", "made-with", "continued", "continued-ends", "summary")
             for name in ("report.html", *(f"{note}.json" for note in notes)):
                 (self.path / name).unlink(missing_ok=True)
 

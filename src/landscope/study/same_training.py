@@ -40,6 +40,7 @@ def _check_other_order(folder: ResultFolder, sampling: str, end: str) -> None:
         raise InputError(
             expected="other minibatches in another order",
             got=f"the same weights at the end for {sampling} as for {alike[0]}",
-            hint="train_on must draw the minibatches in the order that its argument sampling names.",
+            hint="train_on must draw the minibatches in the order that its argument sampling names. After a change "
+            "call study.discard_results(), which measures all orders again.",
         )
     folder.note(_NOTE, {**ends, sampling: end})
