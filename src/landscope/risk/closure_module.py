@@ -1,0 +1,51 @@
+"""A function of a model and a batch as one module, so that one call can replace parameters and stored layers."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from landscope.risk.checkpointing import no_checkpointing
+from landscope.risk.module_cut import Calls, OtherCallsError, replayed
+
+__all__ = ["ClosureModule"]
+
+
+class ClosureModule(nn.Module):
+    """``batch_losses(model, batch)`` as a module, so that one call can replace its parameters."""
+
+    def __init__(self, model: nn.Module, batch_losses: Callable[[nn.Module, Any], Any]) -> None:
+        super().__init__()
+        self.model = model
+        self._batch_losses = batch_losses
+        names = collections.defaultdict(list)
+        for name, parameter in model.named_parameters(remove_duplicate=False):
+            names[id(parameter)].append(f"model.{name}")
+        self._all_names = {name: alike for alike in names.values() for name in alike}
+        """The names of each parameter, which has several if it is tied."""
+
+    def forward(self, batch: Any) -> Any:
+        """The losses of one batch."""
+        return self._batch_losses(self.model, batch)
+
+    def with_parameters(self, parameters: dict[str, Tensor], batch: Any) -> Any:
+        """The losses of one batch with some parameters of the model replaced."""
+        replaced = {
+            alias: value
+            for name, value in parameters.items()
+            for alias in self._all_names.get(f"model.{name}", [f"model.{name}"])
+        }
+        with no_checkpointing():  # to search the model for tied weights in every call would be slow
+            return torch.func.functional_call(self, replaced, (batch,), tie_weights=False)
+
+    def with_calls(self, parameters: dict[str, Tensor], batch: Callable[[], Any], calls: Calls | None) -> Any:
+        """The same of ``batch()``, with the results of stored calls where the modules are called as they were then."""
+        if calls is not None:
+            with contextlib.suppress(OtherCallsError):  # then execute all calls
+                return replayed(self, calls, lambda: self.with_parameters(parameters, batch()))
+        return self.with_parameters(parameters, batch())
