@@ -27,6 +27,7 @@ __all__ = [
     "call_model",
     "can_join",
     "fits",
+    "is_pair_of_tensors",
     "read_data",
     "read_batches",
     "rows_at_once",
@@ -106,6 +107,15 @@ def read_data(data: Any, device: torch.device, count: Callable[[Any], Any] | Non
         ]
     largest = max(_length(inputs) for inputs, _ in pairs)
     return ([_joined(pairs)] if can_join(pairs) else pairs), largest
+
+
+def is_pair_of_tensors(data: Any) -> bool:
+    """Whether data are inputs and targets as two tensors."""
+    return (
+        isinstance(data, tuple | list)
+        and len(data) == 2
+        and all(isinstance(part, Tensor) and part.ndim for part in data)
+    )
 
 
 def _loader_of(data: Any) -> Iterable[Any]:
