@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import collections
 import contextlib
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -24,8 +25,9 @@ class ClosureModule(nn.Module):
         self.model = model
         self._batch_losses = batch_losses
         names = collections.defaultdict(list)
-        for name, parameter in model.named_parameters(remove_duplicate=False):
-            names[id(parameter)].append(f"model.{name}")
+        # A module with two names has one place for each parameter, which must be replaced and restored once.
+        for name, parameter in itertools.chain(*(_own(*pair) for pair in model.named_modules(prefix="model"))):
+            names[id(parameter)].append(name)
         self._all_names = {name: alike for alike in names.values() for name in alike}
         """The names of each parameter, which has several if it is tied."""
 
@@ -49,3 +51,10 @@ class ClosureModule(nn.Module):
             with contextlib.suppress(OtherCallsError):  # then execute all calls
                 return replayed(self, calls, lambda: self.with_parameters(parameters, batch()))
         return self.with_parameters(parameters, batch())
+
+
+def _own(prefix: str, module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The parameters of a module itself, with their names in the model."""
+    for name, parameter in module._parameters.items():
+        if parameter is not None:
+            yield f"{prefix}.{name}", parameter
