@@ -19,11 +19,13 @@ from benchmarks.modes import modes
 from benchmarks.subject import Subject
 from benchmarks.tasks import tasks
 from benchmarks.training import training
+from benchmarks.transformers import transformers
 
 GROUPS: dict[str, Callable[[Subject], list[Row]]] = {
     "points": points,
     "flatness": flatness,
     "architectures": architectures,
+    "transformers": transformers,
     "modes": modes,
     "fisher": fisher,
     "training": training,

@@ -87,7 +87,7 @@ def test_lists_of_samples_and_lists_of_fields_are_cut_and_joined_as_what_they_ar
     assert rows_of(samples, 3, slice(1, 3)) == samples[1:]
     fields = [torch.arange(4), torch.arange(8).view(4, 2)]
     assert [part.tolist() for part in rows_of(fields, 4, slice(1, 2))] == [[1], [[2, 3]]]
-    assert [part.shape for part in joined(fields, rows_of(fields, 4, slice(0, 2)), (4, 2))] == [(6,), (6, 2)]
+    assert [part.shape for part in joined([fields, rows_of(fields, 4, slice(0, 2))], (4, 2))] == [(6,), (6, 2)]
     with pytest.raises(ValueError, match="samples or fields"):
         rows_of([torch.zeros(2, 2), torch.zeros(2, 2)], 2, slice(0, 1))
 

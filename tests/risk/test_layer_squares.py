@@ -7,6 +7,7 @@ from torch import nn
 
 import landscope as ls
 from landscope.risk import sample_gradients
+from landscope.risk.layer_groups import layer_groups
 from landscope.risk.layer_terms import layer_term
 
 SAMPLES, CLASSES = 5, 3
@@ -57,6 +58,48 @@ class Tied(nn.Module):
         return self.head(self.norm(self.embedding(x).mean(dim=1)))
 
 
+class TiedOutside(Tied):
+    """The matrix of the outputs is used without its module."""
+
+    def forward(self, x):
+        return F.linear(self.norm(self.embedding(x).mean(dim=1)), self.embedding.weight)
+
+
+class Mirrored(nn.Module):
+    """Two layers of positions share a weight; one of them has a bias of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4, bias=False)
+        self.third, self.head = nn.Linear(4, 4), nn.Linear(4, CLASSES)
+        self.second.weight = self.first.weight
+
+    def forward(self, x):
+        positions = torch.stack([x, 2 * x, x.flip(1)], dim=1)
+        return self.head(torch.tanh(self.second(torch.tanh(self.first(positions)))).mean(1) + self.third(x))
+
+
+class TiedConvolutions(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv1d(2, 2, 3, padding=1), nn.Conv1d(2, 2, 3, bias=False)
+        self.second.weight, self.head = self.first.weight, nn.Linear(2, CLASSES)
+
+    def forward(self, x):
+        return self.head(self.second(torch.tanh(self.first(x))).mean(2))
+
+
+class TwoNames(Twice):
+    """One module is registered twice, and called under both names."""
+
+    def __init__(self):
+        super().__init__()
+        self.again = self.shared
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.again(torch.tanh(self.shared(x)))))
+
+
 class Turned(nn.Module):
     """Positions come before samples, as in recurrent networks; one weight is used without its module."""
 
@@ -100,7 +143,11 @@ KINDS = {
         True,
     ),
     "called twice": (Twice, images(4), True),
-    "tied": (Tied, lambda: torch.randint(CLASSES, (SAMPLES, 4)), False),
+    "tied": (Tied, lambda: torch.randint(CLASSES, (SAMPLES, 4)), True),
+    "tied linear layers": (Mirrored, images(4), True),
+    "tied convolutions": (TiedConvolutions, images(2, 5), False),
+    "tied outside of layers": (TiedOutside, lambda: torch.randint(CLASSES, (SAMPLES, 4)), False),
+    "one module under two names": (TwoNames, images(4), True),
     "turned": (Turned, images(7, 4), False),
 }
 
@@ -163,7 +210,7 @@ def test_a_layer_that_does_not_know_its_samples_is_left_to_single_gradients():
     x, labels = torch.randn(SAMPLES, SAMPLES, 4).double(), torch.randint(CLASSES, (SAMPLES,))  # as many positions
     risk = ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), (x, labels))
     fisher = risk.fisher_information()
-    layers = fisher.sample_gradients()._tested(risk.w0, fisher.sample_gradients()._layers(), 2)
+    layers = fisher.sample_gradients()._tested(risk.w0, layer_groups(risk._model, risk.space.names), 2)
     assert list(layers) == ["head"]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
@@ -12,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from landscope._checks import check_count, check_hooked, check_kind, check_strength
-from landscope.errors import InputError, NonFiniteError
+from landscope.errors import InputError
 from landscope.memory.accumulate import accumulate, layerwise_penalty, task_penalty
 from landscope.memory.methods import Method, resolve_method
-from landscope.memory.rows import concatenated
+from landscope.memory.rows import TaskRows
 from landscope.memory.snapshot import TaskSnapshot
 from landscope.memory.state import MemoryState
+from landscope.memory.task_loss import TaskLoss
 from landscope.memory.warnings import (
     StepMonitor,
     TrainingContext,
@@ -32,7 +32,6 @@ from landscope.penalties.proximal import ProximalSteps, check_optimizer
 from landscope.penalties.quadratic import QuadraticPenalty
 from landscope.penalties.warnings import warn_of_statistics
 from landscope.protocols import Penalty
-from landscope.recorder import TrajectoryRecorder
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.trajectory import Trajectory
 from landscope.trajectory.checkpoints import load_checkpoint, own_copy
@@ -130,10 +129,8 @@ class TaskMemory:
         """Penalty V of all consolidated tasks; None before the first."""
         self.n_held = 0
         """Number of directions that the last task holds; 0 with ``per_layer``."""
-        self._rows: Trajectory | None = None
-        self._step = 0
+        self._rows = TaskRows(self.space, self.window, self.every)
         self._active: contextlib.ExitStack | None = None
-        self._recorder: TrajectoryRecorder | None = None
         self._monitor: StepMonitor | None = None
 
     def training(self, optimizer: torch.optim.Optimizer) -> contextlib.AbstractContextManager[None]:
@@ -180,9 +177,7 @@ class TaskMemory:
             elif self.held is not None:
                 warn_of_statistics(self.model)
             if self.method.needs_recording:
-                self._recorder = self._recording(optimizer).__enter__()
-                stack.push(functools.partial(_stop, self._recorder))
-                stack.push(self._keep_rows)
+                self._rows.record(stack, self.model, optimizer)
             monitor = StepMonitor(optimizer, implicit=self.implicit, has_tasks=self.held is not None)
             self._active, self._monitor = stack, stack.enter_context(monitor)
             yield
@@ -196,55 +191,49 @@ class TaskMemory:
         if self._active is not None:
             self._active.close()
 
-    def _recording(self, optimizer: torch.optim.Optimizer) -> TrajectoryRecorder:
-        return TrajectoryRecorder(
-            self.model, optimizer, self.space, every=self.every, last=self.window, first_step=self._step + 1
-        )
-
     def _deactivate(self) -> None:
         self._active = self._monitor = None
 
-    def _keep_rows(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Keep the recorded rows, if the optimiser took a step."""
-        try:
-            self._rows = self._latest_rows()
-        except NonFiniteError:
-            with contextlib.suppress(InputError):  # no finite step was recorded
-                self._rows = self._latest_rows()
-            if kind is None:  # an exception of the user's loop comes first
-                raise
-        finally:
-            assert self._recorder is not None  # noqa: S101 - set by training()
-            self._step, self._recorder = self._recorder.step, None
-
-    def _latest_rows(self) -> Trajectory | None:
-        """The latest rows of the task, from all its trainings."""
-        if self._recorder is None or self._recorder.step // self.every == self._step // self.every:
-            return self._rows
-        new = self._recorder.trajectory()
-        return new if self._rows is None else concatenated(self._rows, new, self.window)
-
-    def check(self, criterion: Callable[..., Any], data: Any) -> None:
+    def check(
+        self,
+        criterion: Callable[..., Any] | None = None,
+        data: Any = None,
+        *,
+        losses: Callable[[nn.Module, Any], Any] | None = None,
+        loss_options: Mapping[str, Any] | None = None,
+    ) -> None:
         """Raise now what :meth:`consolidate` would raise after the training; the memory stays as it is.
 
         Args:
-            criterion: Loss of the task.
+            criterion: Loss of the task, as for :meth:`consolidate`.
             data: A few samples in the form of the training data, such as ``[next(iter(loader))]``.
+            losses: Loss of the task in place of a criterion.
+            loss_options: How the loss is evaluated.
 
         Raises:
             InputError: If the method does not work for this model and this loss.
         """
-        risk = EmpiricalRisk(self.model, criterion, data, space=self.space)
+        risk = TaskLoss(criterion, data, losses, loss_options).risk(self.model, self.space)
         if not self.method.needs_recording:
             task_penalty(TaskSnapshot(risk, Trajectory.of(risk.w0[None].cpu())), self.method, self.strength, 1)
 
-    def consolidate(self, criterion: Callable[..., Any], data: Any, *, w0: Any = None) -> Penalty:
+    def consolidate(
+        self,
+        criterion: Callable[..., Any] | None = None,
+        data: Any = None,
+        *,
+        losses: Callable[[nn.Module, Any], Any] | None = None,
+        loss_options: Mapping[str, Any] | None = None,
+        w0: Any = None,
+    ) -> Penalty:
         """End the current task: from now on, the memory holds the weights where they are.
 
         Args:
-            criterion: Loss of the task, see :class:`landscope.EmpiricalRisk`. For other losses and options (``count``,
-                ``seed``, ``mode``) make the risk with ``space=memory.space`` and call :meth:`consolidate_at`.
+            criterion: Loss of the task, see :class:`landscope.EmpiricalRisk`; None with ``losses``.
             data: Training data of the task, or enough of them to estimate its loss.
+            losses: ``losses(model, batch)`` in place of a criterion, see :meth:`landscope.EmpiricalRisk.from_closure`.
+            loss_options: How the loss is evaluated: ``count`` and ``cache_bytes`` and, with ``losses``, ``seed`` and
+                ``mode``, as a mapping.
             w0: Where to hold the weights, if not where they are: averaged weights (EMA, SWA) as a model, a state dict
                 or the path of a file. Directions still come from the recorded weights; flatness is measured at w0.
 
@@ -260,14 +249,15 @@ class TaskMemory:
                 recording ended, or some weights never moved although ``select`` was left out.
         """
         self._check_ended()
+        loss = TaskLoss(criterion, data, losses, loss_options)
         if w0 is None:
-            return self.consolidate_at(EmpiricalRisk(self.model, criterion, data, space=self.space))
+            return self.consolidate_at(loss.risk(self.model, self.space))
         model = own_copy(self.model)
         load_checkpoint(w0, model, " for w0")
-        return self._consolidate_at(EmpiricalRisk(model, criterion, data, space=self.space), is_average=True)
+        return self._consolidate_at(loss.risk(model, self.space), is_average=True)
 
     def consolidate_at(self, risk: EmpiricalRisk) -> Penalty:
-        """End the current task with a risk that exists already, for example from ``EmpiricalRisk.from_closure``.
+        """End the current task with a risk that exists already, made with ``space=memory.space``.
 
         Args:
             risk: Loss of the task on the selected weights, at the weights at its end.
@@ -288,11 +278,12 @@ class TaskMemory:
                 expected=f"a risk on {', '.join(self.space.names)}", got=f"a risk on {', '.join(risk.space.names)}",
                 hint="Make the risk with space=memory.space.",
             )  # fmt: skip
-        window = Trajectory.of(risk.w0[None].cpu()) if self._rows is None else self._rows
+        rows = self._rows.latest()
+        window = Trajectory.of(risk.w0[None].cpu()) if rows is None else rows
         if self.method.needs_recording:
             warn_of_few_rows(len(window), self.n_modes, self.space.dim)
-        if self._selects_all and self.n_tasks == 0 and self._rows is not None:
-            warn_if_parameters_never_moved(self._rows, self.space)
+        if self._selects_all and self.n_tasks == 0 and rows is not None:
+            warn_if_parameters_never_moved(rows, self.space)
         if not is_average:
             warn_if_weights_moved_since_recording(window, risk.w0)
         task = TaskSnapshot(risk, window, _MODES_FOUND * self.n_modes, seed=self.n_tasks, ratio=self.ratio)
@@ -303,7 +294,8 @@ class TaskMemory:
         else:
             n_held = 0 if self.per_layer else self.method.n_directions(task, self.n_modes)
         self.held = accumulate(self.held, latest, self.rank)
-        self.n_tasks, self.n_held, self._rows = self.n_tasks + 1, n_held, None
+        self.n_tasks, self.n_held = self.n_tasks + 1, n_held
+        self._rows.end_task()
         return self.held
 
     @property
@@ -328,8 +320,8 @@ class TaskMemory:
 
     def state_dict(self) -> dict[str, Any]:
         """The state for ``torch.save``: everything needed to continue after a restart, also in the middle of a task."""
-        step = self._step if self._recorder is None else self._recorder.step
-        return MemoryState(self.n_tasks, self.n_held, step, self._latest_rows(), self.held).mapping(self._settings())
+        rows = self._rows
+        return MemoryState(self.n_tasks, self.n_held, rows.step, rows.latest(), self.held).mapping(self._settings())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load a state made by :meth:`state_dict`.
@@ -352,8 +344,8 @@ class TaskMemory:
             )  # fmt: skip
         loaded = MemoryState.read(state, self._settings(), self.space)
         warn_of_fewer_tasks(loaded.n_tasks, self.n_tasks)
-        self.held, self._rows = loaded.held, loaded.rows
-        self.n_tasks, self.n_held, self._step = loaded.n_tasks, loaded.n_held, loaded.step
+        self.held, self.n_tasks, self.n_held = loaded.held, loaded.n_tasks, loaded.n_held
+        self._rows.load(loaded.rows, loaded.step)
 
     def _settings(self) -> dict[str, Any]:
         names = ("strength", "n_modes", "window", "every", "ratio", "rank", "per_layer")
@@ -373,7 +365,7 @@ class TaskMemory:
                 hint="Consolidate after the `with memory.training(...)` block. After an interrupted Trainer, first "
                 "call close() of its callback or of the memory.",
             )  # fmt: skip
-        if self.method.needs_recording and self._rows is None:
+        if self.method.needs_recording and self._rows.latest() is None:
             raise InputError(
                 expected="weights recorded since the last task", got="none",
                 hint="Train inside `with memory.training(optimizer):` before you consolidate.",
@@ -388,12 +380,3 @@ def _strength(method: Method, strength: float | None) -> float:
             hint="Pass strength=: this method has no default. Tune it in factors of ten.",
         )  # fmt: skip
     return float(check_strength("strength", value))
-
-
-def _stop(recorder: TrajectoryRecorder, kind: type[BaseException] | None, *_: object) -> None:
-    """Close a recorder without its warning of a missing step, which the monitor gives already."""
-    try:
-        recorder.close()
-    except NonFiniteError:
-        if kind is None:
-            raise

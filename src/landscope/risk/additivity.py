@@ -99,7 +99,7 @@ def _cuts(blocks: Sequence[Block]) -> Iterator[tuple[Block, Block, Block]]:
             continue
         counts = _count(pair[0]), _count(pair[1])
         try:
-            yield pair[0], pair[1], (joined(pair[0][0], pair[1][0], counts), joined(pair[0][1], pair[1][1], counts))
+            yield pair[0], pair[1], tuple(joined([pair[0][part], pair[1][part]], counts) for part in (0, 1))
         except ValueError:
             continue
 

@@ -55,7 +55,7 @@ class ReestimatedLosses(ClosureLosses):
                 hint='Remove batch_norm="re-estimated".',
             )
 
-    def _evaluated(
+    def evaluated(
         self, parameters: dict[str, Tensor], batch: Any, block: int, calls: Calls | None = None
     ) -> WeightedLosses:
         """The losses of a batch, with the statistics of all batches at these parameters."""
@@ -67,7 +67,7 @@ class ReestimatedLosses(ClosureLosses):
             )
         if parameters is not self._estimated_at:
             self._estimate(parameters)
-        return super()._evaluated(parameters, batch, block, calls)
+        return super().evaluated(parameters, batch, block, calls)
 
     def statistics_at(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
         """The buffers of the model with the statistics of all batches at these parameters, by name."""
@@ -81,7 +81,7 @@ class ReestimatedLosses(ClosureLosses):
             norm.momentum = None  # the plain average over batches
             norm.train()
         for number, batch in enumerate(self.blocks):
-            super()._evaluated(parameters, batch, number)
+            super().evaluated(parameters, batch, number)
         for norm in self._norms:
             norm.eval()
         self._estimated_at = parameters

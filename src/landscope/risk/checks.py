@@ -16,11 +16,12 @@ from landscope.errors import InputError, NondeterministicLossError
 from landscope.parameters import ParameterSpace
 from landscope.risk.batch_norm import ReestimatedLosses
 from landscope.risk.checkpointing import no_checkpointing
+from landscope.risk.closure_module import ClosureModule
 from landscope.risk.data import OTHER_BATCHES, Block, call_model, fits
 from landscope.risk.evaluation import BlockLosses
 from landscope.risk.graphs import GraphWhereNeeded
 from landscope.risk.losses import SampleLosses
-from landscope.risk.whole_losses import ClosureLosses, ClosureModule
+from landscope.risk.whole_losses import ClosureLosses
 
 __all__ = [
     "UnusedWeightsError", "check_criterion", "check_inputs", "check_labels", "check_losses", "described", "outputs_of",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +27,7 @@ __all__ = [
     "call_model",
     "can_join",
     "fits",
+    "is_pair_of_tensors",
     "read_data",
     "read_batches",
     "rows_at_once",
@@ -106,6 +109,15 @@ def read_data(data: Any, device: torch.device, count: Callable[[Any], Any] | Non
     return ([_joined(pairs)] if can_join(pairs) else pairs), largest
 
 
+def is_pair_of_tensors(data: Any) -> bool:
+    """Whether data are inputs and targets as two tensors."""
+    return (
+        isinstance(data, tuple | list)
+        and len(data) == 2
+        and all(isinstance(part, Tensor) and part.ndim for part in data)
+    )
+
+
 def _loader_of(data: Any) -> Iterable[Any]:
     """A loader of a data set with a length; any other data unchanged."""
     if isinstance(data, Dataset) and hasattr(data, "__len__") and not isinstance(data, IterableDataset):
@@ -164,10 +176,28 @@ def call_model(model: nn.Module, inputs: Any) -> Any:
 def fits(model: nn.Module, positional: tuple[Any, ...], keywords: Mapping[Any, Any]) -> bool:
     """Whether ``model.forward`` accepts these arguments."""
     try:
-        inspect.signature(model.forward).bind(*positional, **keywords)
+        _signature(model).bind(*positional, **keywords)
     except (TypeError, ValueError):
         return False
     return True
+
+
+def _signature(model: nn.Module) -> inspect.Signature:
+    """The signature of ``model.forward``, read once as long as the function stays the same."""
+    function = inspect.unwrap(model.forward)
+    function = getattr(function, "__func__", function)  # a bound method would keep the model alive
+    known = _SIGNATURES.get(model)
+    if known is not None and known[0]() is function:
+        return known[1]
+    signature = inspect.signature(model.forward)
+    with contextlib.suppress(TypeError):  # a compiled function may have no weak references
+        _SIGNATURES[model] = weakref.ref(function), signature
+    return signature
+
+
+_SIGNATURES: weakref.WeakKeyDictionary[nn.Module, tuple[Callable[[], Any], inspect.Signature]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def read_batches(data: Iterable[Any]) -> list[Any]:

@@ -6,7 +6,7 @@ import abc
 import contextlib
 import copy
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -191,8 +191,7 @@ class TracedLosses(BlockOutputs):
     def picked(self, parameters: dict[str, Tensor], rows: Tensor) -> tuple[Tensor, float]:
         """The losses of some samples, in one evaluation where the blocks have equal shapes."""
         picked = list(places_by_block(self.sizes, rows if self._places is None else self._places[rows]))
-        parts = [rows_of_pair(self.blocks[block], self.sizes[block], places) for block, places in picked]
-        together = all_joined(parts, [len(places) for _, places in picked])
+        parts, together = self._samples(picked)
         return added([self._evaluated(parameters, part) for part in (parts if together is None else [together])])
 
     def _evaluated(self, parameters: dict[str, Tensor], batch: Block) -> WeightedLosses:
@@ -201,11 +200,10 @@ class TracedLosses(BlockOutputs):
             values = (inputs,) if self.split.prefix_is_empty else self.split.prefix(inputs)
         return WeightedLosses(*self.sample_losses(self.outputs(parameters, values), targets))
 
-    def _samples(self, picked: Iterable[tuple[int, Tensor]]) -> Block:
-        """Inputs and targets of some samples in each of some blocks."""
-        parts = [[part[places] for part in self.blocks[block]] for block, places in picked]
-        inputs, targets = (torch.cat(part) for part in zip(*parts, strict=True))
-        return inputs, targets
+    def _samples(self, picked: Sequence[tuple[int, Tensor]]) -> tuple[list[Block], Block | None]:
+        """Inputs and targets of some samples in each of some blocks, and of all of them where they fit together."""
+        parts = [rows_of_pair(self.blocks[block], self.sizes[block], places) for block, places in picked]
+        return parts, all_joined(parts, [len(places) for _, places in picked])
 
     @torch.no_grad()
     def with_largest_losses(
@@ -228,7 +226,9 @@ class TracedLosses(BlockOutputs):
         if count == 0 or not float(carried[count - 1]) >= min_share:
             return None
         rows = descending.indices[:count].to(self.blocks[0][1].device)
-        blocks = cut_blocks([self._samples(places_by_block(self.sizes, rows))], max(self.sizes))
+        _, chosen = self._samples(list(places_by_block(self.sizes, rows)))
+        assert chosen is not None  # noqa: S101 - can_join() says that they fit together
+        blocks = cut_blocks([chosen], max(self.sizes))
         return TracedLosses(self.split, self.sample_losses, blocks, self.prefix_outputs.cache_bytes // 4)
 
 

@@ -11,10 +11,23 @@ from torch import Tensor, nn
 
 from landscope._checks import device_with_float64, for_float64
 
-__all__ = ["LayerTerm", "OtherAxisError", "is_transposed_linear", "layer_term", "powered"]
+__all__ = [
+    "GRADIENT_NUMBERS",
+    "LayerTerm",
+    "OtherAxisError",
+    "gives_weight_gradients",
+    "is_transposed_linear",
+    "layer_term",
+    "powered",
+    "sum_of_powers",
+]
 
-_GRADIENT_NUMBERS = 2**22
+GRADIENT_NUMBERS = 2**22
 """Numbers of single-sample gradients of a layer held at once: 16 MB in float32."""
+
+
+_LARGE = 2**12
+"""Numbers of the gradient of one sample from which on samples are added one after another."""
 
 
 class OtherAxisError(Exception):
@@ -24,6 +37,21 @@ class OtherAxisError(Exception):
 def powered(values: Tensor, power: int) -> Tensor:
     """Absolute values, or squares."""
     return values.abs() if power == 1 else values.square()
+
+
+def sum_of_powers(gradients: Tensor, power: int, weights: Tensor | None) -> Tensor:
+    """The weighted sum over samples of the powers of their gradients ``[b, ...]``, in float64."""
+    if gradients.device.type == "cpu" and gradients[:1].numel() >= _LARGE:
+        # Sample by sample in the processor cache: to convert all of them at once takes ten times as long.
+        total = torch.zeros(gradients.shape[1:], dtype=torch.float64)
+        factors = [1.0] * len(gradients) if weights is None else weights.tolist()
+        for gradient, factor in zip(gradients, factors, strict=True):
+            total.add_(powered(gradient, power), alpha=factor)
+        return total
+    values = for_float64(powered(gradients, power))
+    if weights is not None:
+        values = values.double() * _by_sample(weights.to(values), values)
+    return values.sum(dim=0, dtype=torch.float64)
 
 
 class LayerTerm(abc.ABC):
@@ -54,13 +82,14 @@ class LayerTerm(abc.ABC):
         """The sums, by the names of the parameters in the layer."""
         return self.sums
 
+    def weight_gradients(self, slopes: Sequence[Tensor], rows: slice) -> Tensor:
+        """The gradients ``[b, ...]`` of the weight by some samples, for their slopes at each call of the layer."""
+        raise NotImplementedError(type(self).__name__)
+
     def _add(self, name: str, gradients: Tensor, weights: Tensor | None) -> None:
         """Add gradients ``[b, ...]`` of single samples."""
         if name in self.sums:
-            values = for_float64(powered(gradients, self.power))
-            if weights is not None:
-                values = values.double() * _by_sample(weights.to(values), values)
-            self.sums[name] += values.sum(dim=0, dtype=torch.float64).view_as(self.sums[name])
+            self.sums[name] += sum_of_powers(gradients, self.power, weights).view_as(self.sums[name])
 
 
 def _by_sample(weights: Tensor, values: Tensor) -> Tensor:
@@ -97,7 +126,7 @@ class _Bilinear(LayerTerm):
             values = values if weights is None else values * _by_sample(weights.to(values), values)
             self._single = values if self._single is None else self._single + values
             return
-        once = max(1, _GRADIENT_NUMBERS // self.sums["weight"].numel())
+        once = max(1, GRADIENT_NUMBERS // self.sums["weight"].numel())
         for first in range(0, len(g), once):
             part = slice(first, first + once)
             pairs = g[part].mT @ self._inputs[part]
@@ -112,9 +141,13 @@ class _Bilinear(LayerTerm):
             self._single = None
         return self.sums
 
+    def weight_gradients(self, slopes: Sequence[Tensor], rows: slice) -> Tensor:
+        """Products over all positions."""
+        return self._as_weight(_joined([self._slope_rows(g) for g in slopes]).mT @ self._inputs[rows])
+
     def _as_weight(self, pairs: Tensor) -> Tensor:
         """``[b, groups, m, n]`` in the shape of the weight."""
-        return pairs.reshape(len(pairs), *self.sums["weight"].shape)
+        return pairs.reshape(len(pairs), *self.module.get_parameter("weight").shape)
 
 
 def _joined(calls: Sequence[Tensor]) -> Tensor:
@@ -162,19 +195,33 @@ class _Embedding(LayerTerm):
 
     def __init__(self, module: nn.Module, inputs: Sequence[Tensor], names: Sequence[str], power: int) -> None:
         super().__init__(module, inputs, names, power)
-        rows = torch.cat([ids.reshape(len(ids), -1) for ids in inputs], dim=1)
-        pairs = rows + len(self.sums["weight"]) * torch.arange(len(rows), device=rows.device)[:, None]
+        self._rows = torch.cat([ids.reshape(len(ids), -1) for ids in inputs], dim=1)
+        samples = torch.arange(len(self._rows), device=self._rows.device)
+        pairs = self._rows + self.module.num_embeddings * samples[:, None]
         self._read, self._places = pairs.flatten().unique(return_inverse=True)
 
     def add(self, slopes: Sequence[Tensor], weights: Tensor | None) -> None:
         """Add the slopes of equal rows of each sample, then the powers of all samples."""
-        g = torch.cat([slope.reshape(len(slope), -1, slope.shape[-1]) for slope in slopes], dim=1).flatten(0, 1)
+        g = self._by_position(slopes).flatten(0, 1)
         table = self.sums["weight"]
         gradients = g.new_zeros(len(self._read), g.shape[-1]).index_add_(0, self._places, g)
         values = for_float64(powered(gradients, self.power)).double()
         if weights is not None:
             values = values * weights.to(values)[self._read.to(values.device) // len(table)][:, None]
         table.index_add_(0, (self._read % len(table)).to(table.device), values)
+
+    @staticmethod
+    def _by_position(slopes: Sequence[Tensor]) -> Tensor:
+        return torch.cat([slope.reshape(len(slope), -1, slope.shape[-1]) for slope in slopes], dim=1)
+
+    def weight_gradients(self, slopes: Sequence[Tensor], rows: slice) -> Tensor:
+        """Slopes at the rows of the table that each sample reads; the row of padding has none."""
+        g, read = self._by_position(slopes), self._rows[rows]
+        gradients = g.new_zeros(len(g), *self.module.weight.shape)
+        gradients.scatter_add_(1, read[..., None].expand_as(g), g)
+        if self.module.padding_idx is not None:
+            gradients[:, self.module.padding_idx] = 0
+        return gradients
 
     def finish(self) -> dict[str, Tensor]:
         """The sums; the row of padding has no gradient."""
@@ -242,3 +289,9 @@ def layer_term(module: nn.Module) -> type[LayerTerm] | None:
     if is_transposed_linear(module):
         return _TransposedLinear
     return _KINDS.get(type(module))
+
+
+def gives_weight_gradients(module: nn.Module) -> bool:
+    """Whether a weight may be shared with this layer: the gradients of its uses can be added, sample by sample."""
+    kind = layer_term(module)
+    return kind is not None and issubclass(kind, _Linear | _Embedding)

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_map
 
 from landscope.errors import InputError, LandscopeWarning
 from landscope.parameters import inner_model
+from landscope.risk.fused import fuse_activations
 
 __all__ = ["detached_copy", "precise", "private_copy"]
 
@@ -46,6 +47,7 @@ def private_copy(model: nn.Module) -> nn.Module:
             # transformers and peft let inputs require a gradient, for training; torch.func does not allow this.
             if getattr(hook, "__name__", "").startswith("make_inputs_require_grad"):
                 del part._forward_hooks[number]
+    fuse_activations(private)
     return private
 
 

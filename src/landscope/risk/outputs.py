@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from landscope.errors import InputError
+from landscope.risk.closure_module import ClosureModule
 from landscope.risk.data import call_model
 from landscope.risk.evaluation import BlockLosses, BlockOutputs
 from landscope.risk.graphs import ASKS
-from landscope.risk.whole_losses import ClosureLosses, ClosureModule
+from landscope.risk.whole_losses import ClosureLosses
 
 __all__ = ["ClosureOutputs", "CriterionOutputs", "OutputSource", "Outputs", "WholeOutputs", "output_source"]
 
@@ -210,7 +211,7 @@ class ClosureOutputs(OutputSource):
 
     def __init__(self, blocks: ClosureLosses) -> None:
         super().__init__(blocks)
-        self._blocks, self._model = blocks, blocks._module.model
+        self._blocks, self._model = blocks, blocks.model
         self._parameters: dict[str, Tensor] = {}
 
     def value(self, parameters: dict[str, Tensor], block: int) -> Any:

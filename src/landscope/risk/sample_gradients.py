@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from landscope._checks import device_with_float64, for_float64
+from landscope._checks import device_with_float64
 from landscope.attention import plain_kernels
 from landscope.errors import NonFiniteError
 from landscope.parameters import ParameterSpace
-from landscope.risk.layer_terms import LayerTerm, OtherAxisError, layer_term, powered
+from landscope.risk.layer_groups import LayerGroup, layer_groups, selected_names
+from landscope.risk.layer_terms import OtherAxisError, sum_of_powers
 from landscope.risk.outputs import CriterionOutputs, Outputs, OutputSource
 
 __all__ = ["SampleGradients", "Slopes"]
@@ -58,7 +59,7 @@ class SampleGradients:
             slopes: ``outputs, block -> slopes``, with a factor of each sample.
             power: 1 for absolute values, 2 for squares.
         """
-        layers = self._layers() if self.by_layers else {}
+        layers = layer_groups(self.model, self.space.names) if self.by_layers else {}
         if layers:
             layers = self._tested(w, layers, power)
         while True:
@@ -68,7 +69,7 @@ class SampleGradients:
                 layers = {name: layer for name, layer in layers.items() if name != str(error)}
 
     def _all_blocks(
-        self, w: Tensor, layers: dict[str, nn.Module], slopes: Callable[[Outputs, int], Iterator[Slopes]], power: int
+        self, w: Tensor, layers: dict[str, LayerGroup], slopes: Callable[[Outputs, int], Iterator[Slopes]], power: int
     ) -> Tensor:
         device = device_with_float64(w.device)
         totals = {
@@ -77,67 +78,38 @@ class SampleGradients:
         }
         for block in range(self.source.n_blocks):
             parts = self._by_layers(w, block, layers, slopes, power) if layers else {}
-            if others := [name for name in self.space.names if name not in _names(layers)]:
+            if others := [name for name in self.space.names if name not in selected_names(layers)]:
                 parts |= self._by_samples(w, block, others, slopes, power)
             for name, part in parts.items():
                 totals[name] += part
         return torch.cat([totals[name].flatten() for name in self.space.names])
 
-    def _layers(self) -> dict[str, nn.Module]:
-        """The layers with a closed form that hold selected weights of their own."""
-        everything = list(self.model.named_parameters(remove_duplicate=False))
-        counts: dict[int, int] = {}
-        for _, tensor in everything:
-            counts[id(tensor)] = counts.get(id(tensor), 0) + 1
-        tied = {name for name, tensor in everything if counts[id(tensor)] > 1}
-        found = {}
-        for layer in dict.fromkeys(name.rpartition(".")[0] for name in self.space.names):
-            module = self.model.get_submodule(layer)
-            own = {f"{layer}.{name}" if layer else name for name, _ in module.named_parameters(recurse=False)}
-            if layer_term(module) is not None and not own & tied:
-                found[layer] = module
-        return found
-
     def _by_layers(
         self,
         w: Tensor,
         block: int,
-        layers: dict[str, nn.Module],
+        groups: dict[str, LayerGroup],
         slopes: Callable[[Outputs, int], Iterator[Slopes]],
         power: int,
     ) -> dict[str, Tensor]:
         """The sums of one block over the weights of some layers, by one pass for each slope."""
         self.source.prepare(self.space.unflatten(w), block)
+        layers = {name: layer for group in groups.values() for name, layer in group.layers.items()}
         with torch.enable_grad(), plain_kernels(), _recorded(layers) as calls:
             parameters = self.space.unflatten(w.detach().clone().requires_grad_())
             outputs = self.source.outputs(parameters, block)
-        terms = self._terms(layers, calls, len(outputs.tensors[0]), power)
-        if not (watched := [output for name in terms for _, output in calls[name]]):
+        found = [group.term(calls, len(outputs.tensors[0]), power) for group in groups.values()]
+        terms = [term for term in found if term is not None]
+        if not (watched := [output for term in terms for output in term.watched]):
             return {}
         for along, weights in slopes(outputs.detached(), block):
             rows = [s.to(t) for s, t in zip(along, outputs.tensors, strict=True)]
-            found = iter(torch.autograd.grad(outputs.tensors, watched, rows, retain_graph=True, allow_unused=True))
-            for name, term in terms.items():
-                own = [(output, next(found)) for _, output in calls[name]]
-                term.add([torch.zeros_like(out) if slope is None else slope for out, slope in own], weights)
-        sums = {name: term.finish() for name, term in terms.items()}
-        return {_joined(layer, local): part for layer, parts in sums.items() for local, part in parts.items()}
+            own = iter(torch.autograd.grad(outputs.tensors, watched, rows, retain_graph=True, allow_unused=True))
+            for term in terms:
+                term.add([next(own) for _ in term.watched], weights)
+        return {name: part for term in terms for name, part in term.finish().items()}
 
-    def _terms(
-        self, layers: dict[str, nn.Module], calls: dict[str, Any], count: int, power: int
-    ) -> dict[str, LayerTerm]:
-        terms = {}
-        for name, module in layers.items():
-            if any(len(x) != count or len(out) != count for x, out in calls[name]):
-                raise OtherAxisError(name)
-            kind = layer_term(module)
-            if calls[name] and kind is not None:
-                own = [local for local, _ in module.named_parameters(recurse=False)]
-                selected = [local for local in own if _joined(name, local) in self.space.names]
-                terms[name] = kind(module, [x for x, _ in calls[name]], selected, power)
-        return terms
-
-    def _tested(self, w: Tensor, layers: dict[str, nn.Module], power: int) -> dict[str, nn.Module]:
+    def _tested(self, w: Tensor, layers: dict[str, LayerGroup], power: int) -> dict[str, LayerGroup]:
         """Those layers whose sums over a few samples are the sums of the gradients of these samples.
 
         Others have another first axis than the samples, mix samples, or are also used without being called.
@@ -153,10 +125,10 @@ class SampleGradients:
         except OtherAxisError as error:
             fewer = {name: layer for name, layer in layers.items() if name != str(error)}
             return self._tested(w, fewer, power) if fewer else {}
-        names = [name for name in self.space.names if name in _names(layers)]
+        names = [name for name in self.space.names if name in selected_names(layers)]
         expected = self._by_samples(w, 0, names, few, power, one_by_one=True)
         wrong = {name for name in names if not _agree(sums.get(name), expected[name], w.dtype)}
-        return {name: layer for name, layer in layers.items() if not _names({name: layer}) & wrong}
+        return {name: layer for name, layer in layers.items() if not selected_names({name: layer}) & wrong}
 
     def _by_samples(
         self,
@@ -178,12 +150,9 @@ class SampleGradients:
             first = 0
             for gradients in single(parameters, block, names, along):
                 count = len(next(iter(gradients.values())))
+                own = None if weights is None else weights[first : first + count]
                 for name, values in gradients.items():
-                    values = for_float64(powered(values, power)).double()
-                    if weights is not None:
-                        own = weights[first : first + count].to(values)
-                        values = values * own.view(-1, *[1] * (values.ndim - 1))
-                    totals[name] = totals.get(name, 0.0) + values.sum(dim=0)
+                    totals[name] = totals.get(name, 0.0) + sum_of_powers(values, power, own)
                 first += count
         return totals
 
@@ -270,16 +239,6 @@ def _agree(found: Tensor | None, expected: Tensor, dtype: torch.dtype) -> bool:
         return largest == 0
     accuracy = min(0.05, 1e3 * torch.finfo(dtype).eps)
     return bool(torch.allclose(found.to(expected), expected, rtol=accuracy, atol=accuracy * largest))
-
-
-def _joined(layer: str, local: str) -> str:
-    return f"{layer}.{local}" if layer else local
-
-
-def _names(layers: dict[str, nn.Module]) -> set[str]:
-    """The names of the parameters of some layers."""
-    pairs = [(name, local) for name, layer in layers.items() for local, _ in layer.named_parameters(recurse=False)]
-    return {_joined(name, local) for name, local in pairs}
 
 
 def _has_rows(value: Any, rows: int) -> bool:

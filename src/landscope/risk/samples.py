@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -200,46 +201,52 @@ def _like(mapping: Mapping[Any, Any], parts: dict[Any, Any]) -> Any:
     return made
 
 
-def joined(first: Any, second: Any, counts: tuple[int, int]) -> Any:
-    """The samples of two batches of one structure as one batch.
+def joined(parts: Sequence[Any], counts: Sequence[int]) -> Any:
+    """The samples of several batches of one structure as one batch.
 
     Raises:
         ValueError: If they do not fit together.
     """
-    if isinstance(first, Tensor) and isinstance(second, Tensor):
-        if (first.shape[1:], first.ndim, first.dtype) != (second.shape[1:], second.ndim, second.dtype):
-            raise ValueError("tensors of different shapes")
-        if not first.ndim and not torch.equal(first, second):
-            raise ValueError("batches with values of their own")
-        return torch.cat([first, second]) if first.ndim else first
-    if isinstance(first, Counted):
-        return Counted(joined(first.targets, second.targets, counts), sum(counts))
-    if isinstance(first, Mapping) and isinstance(second, Mapping) and first.keys() == second.keys():
-        return _like(first, {name: joined(part, second[name], counts) for name, part in first.items()})
-    if type(first) in (list, tuple) and type(first) is type(second):
-        one_each = _is_one_each(first, counts[0]), _is_one_each(second, counts[1])
+    first = parts[0]
+    if all(isinstance(part, Tensor) for part in parts):
+        return _concatenated(parts)
+    if all(isinstance(part, Counted) for part in parts):
+        return Counted(joined([part.targets for part in parts], counts), sum(counts))
+    if all(isinstance(part, Mapping) and part.keys() == first.keys() for part in parts):
+        return _like(first, {name: joined([part[name] for part in parts], counts) for name in first})
+    if type(first) in (list, tuple) and all(type(part) is type(first) for part in parts):
+        one_each = [_is_one_each(part, count) for part, count in zip(parts, counts, strict=True)]
         if all(one_each):
-            return first + second
-        if not any(one_each) and None not in one_each and len(first) == len(second):
-            return type(first)(joined(*pair, counts) for pair in zip(first, second, strict=True))
-    if (first is None or isinstance(first, bool | int | float | str)) and first == second:
+            return type(first)(itertools.chain.from_iterable(parts))
+        if not any(one_each) and None not in one_each and len(set(map(len, parts))) == 1:
+            return type(first)(joined(fields, counts) for fields in zip(*parts, strict=True))
+    is_plain = first is None or isinstance(first, bool | int | float | str)
+    if is_plain and all(type(part) is type(first) and part == first for part in parts):
         return first
     raise ValueError("batches of different structure")
 
 
+def _concatenated(parts: Sequence[Tensor]) -> Tensor:
+    first = parts[0]
+    if len({(part.shape[1:], part.ndim, part.dtype) for part in parts}) > 1:
+        raise ValueError("tensors of different shapes")
+    if first.ndim:
+        return torch.cat(list(parts))
+    if not all(torch.equal(part, first) for part in parts):
+        raise ValueError("batches with values of their own")
+    return first
+
+
 def all_joined(parts: Sequence[Any], counts: Sequence[int]) -> Any | None:
     """One batch of the samples of several; None if they do not fit together."""
-    together, count = parts[0], counts[0]
+    if len(parts) == 1:
+        return parts[0]
     try:
-        for part, further in zip(parts[1:], counts[1:], strict=True):
-            if type(part) is tuple and len(part) == 2:  # inputs and targets
-                together = tuple(joined(a, b, (count, further)) for a, b in zip(together, part, strict=True))
-            else:
-                together = joined(together, part, (count, further))
-            count += further
+        if type(parts[0]) is tuple and len(parts[0]) == 2:  # inputs and targets
+            return tuple(joined(same, counts) for same in zip(*parts, strict=True))
+        return joined(parts, counts)
     except ValueError:
         return None
-    return together
 
 
 def rows_of_pair(pair: tuple[Any, Any], count: int, places: Tensor) -> tuple[Any, Any]:

@@ -69,6 +69,24 @@ class StoredCalls:
             raise NothingToSkipError("the results of its first layers do not fit into cache_bytes")
         self._calls[block], self._bytes_left = calls, self._bytes_left - size
 
+    @torch.no_grad()
+    def reason_against(self, loss: Callable[[Calls | None], Tensor]) -> str:
+        """Why no call should be skipped, in words; empty where this does not change the loss.
+
+        Args:
+            loss: The loss of the first block, away from w0, with some of its calls skipped.
+        """
+        try:
+            with torch.random.fork_rng(devices=[]):
+                expected = loss(None)
+                self.record(0)
+                check_equal(loss(self(0)), expected, self._w0.dtype)
+        except NothingToSkipError as reason:
+            return str(reason)
+        except Exception:  # noqa: BLE001 - a model may fail in any manner; full evaluation remains, or tells why
+            return "its layers change other values than their results"
+        return ""
+
 
 def points_around(space: ParameterSpace, w0: Tensor) -> list[tuple[float, Tensor, Tensor]]:
     """``step, direction[N], w[N]`` at, near and far from ``w0``: code that freezes a value agrees at w0 only."""

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
-from landscope.risk.data import Block, are_classes, cut_blocks, cut_blocks_by_label
+from landscope.risk.closure_module import ClosureModule
+from landscope.risk.data import Block, are_classes, call_model, cut_blocks, cut_blocks_by_label
 from landscope.risk.evaluation import BlockLosses, TracedLosses
 from landscope.risk.lines import TracedLines
 from landscope.risk.losses import SampleLosses
@@ -112,7 +113,7 @@ def _check_split(
     versions = _versions(traced)
     for step, _, w in points:
         parameters = space.unflatten(w)
-        whole = torch.func.functional_call(model, parameters, (copy.deepcopy(block[0]),))
+        whole = ClosureModule(model, call_model).with_parameters(parameters, copy.deepcopy(block[0]))
         expected = mean_loss(*sample_losses(whole, block[1]))
         # Two points in one call: the first must not change the stored values that the second reads.
         along_line = lines(torch.zeros(2, dtype=torch.long), torch.tensor([step, step], dtype=torch.float64))

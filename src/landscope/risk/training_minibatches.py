@@ -13,13 +13,13 @@ from landscope.derivatives import hessian_times
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.risk.checks import described
+from landscope.risk.closure_module import ClosureModule
 from landscope.risk.data import call_model
 from landscope.risk.losses import sample_losses_of
 from landscope.risk.minibatches import partition
 from landscope.risk.model_copy import private_copy
 from landscope.risk.samples import count_of, rows_of
 from landscope.risk.weighted_losses import total_weight
-from landscope.risk.whole_losses import ClosureModule
 
 __all__ = ["TrainingMinibatches"]
 

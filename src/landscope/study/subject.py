@@ -21,12 +21,13 @@ from landscope.errors import InputError, NondeterministicLossError
 from landscope.parameters import ParameterSpace, inner_model, plain_name
 from landscope.risk import EmpiricalRisk
 from landscope.risk.checks import UnusedWeightsError, described
+from landscope.risk.data import is_pair_of_tensors
 from landscope.risk.own_copy import OwnCopies
 from landscope.seeded import seeded
 from landscope.study.checkpoints import fresh_copy
 from landscope.study.first_samples import first_samples
 
-__all__ = ["Evaluate", "Subject", "TrainOn", "is_pair_of_tensors"]
+__all__ = ["Evaluate", "Subject", "TrainOn"]
 
 MEASURES = ("train_loss", "train_error", "test_loss", "test_error", "margin")
 """Names of what ``evaluate`` may give."""
@@ -313,15 +314,6 @@ def _nothing_compiled() -> Generator[None]:
     """Let no function of torch.compile see a batch of another size: it would compile the training in another way."""
     with torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else contextlib.nullcontext():
         yield
-
-
-def is_pair_of_tensors(data: Any) -> bool:
-    """Whether data are inputs and targets as two tensors."""
-    return (
-        isinstance(data, tuple | list)
-        and len(data) == 2
-        and all(isinstance(part, Tensor) and part.ndim for part in data)
-    )
 
 
 def _in_order(data: Any) -> Any:

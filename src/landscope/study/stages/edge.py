@@ -9,11 +9,11 @@ from landscope.errors import InputError
 from landscope.noise.edge_of_stability import EdgeOfStability, edge_of_stability
 from landscope.parameters import ParameterSpace
 from landscope.risk.batch_norm import running_norms
+from landscope.risk.data import is_pair_of_tensors
 from landscope.risk.training_minibatches import TrainingMinibatches
 from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.parts import Part
-from landscope.study.subject import is_pair_of_tensors
 from landscope.threads import one_thread
 
 __all__ = ["edge_parts"]

@@ -1,0 +1,64 @@
+"""The loss of a task on the weights that a memory protects."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from landscope.errors import InputError
+from landscope.parameters import ParameterSpace
+from landscope.risk.data import is_pair_of_tensors
+from landscope.risk.empirical import EmpiricalRisk
+
+__all__ = ["TaskLoss"]
+
+_OF_CRITERION, _OF_LOSSES = ("count", "cache_bytes"), ("count", "seed", "mode", "cache_bytes")
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskLoss:
+    """A criterion, or a function of the model and a batch, with its data.
+
+    Args:
+        criterion: ``criterion(outputs, targets)``; None with ``losses``.
+        data: The data of the task.
+        losses: ``losses(model, batch)``; None with ``criterion``.
+        options: Further arguments of the risk.
+
+    Raises:
+        InputError: If there is not one loss, no data, or an unknown option.
+    """
+
+    criterion: Callable[..., Any] | None
+    data: Any
+    losses: Callable[[nn.Module, Any], Any] | None = None
+    options: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.criterion is None) == (self.losses is None):
+            raise InputError(
+                expected="either a criterion or losses=", got="neither" if self.losses is None else "both",
+                hint="Pass criterion(outputs, targets), or losses=f with f(model, batch).",
+            )  # fmt: skip
+        if self.data is None:
+            raise InputError(expected="the data of the task", got="none", hint="Pass data=, such as a DataLoader.")
+        known, options = _OF_CRITERION if self.losses is None else _OF_LOSSES, self.options
+        if options is not None and (not isinstance(options, Mapping) or not set(options) <= set(known)):
+            raise InputError(
+                expected=f"loss_options with any of {', '.join(known)}",
+                got=", ".join(map(str, options)) if isinstance(options, Mapping) else type(options).__name__,
+                hint="seed and mode belong to losses=f. For example loss_options={'count': lambda batch: "
+                "len(batch[0])}.",
+            )  # fmt: skip
+
+    def risk(self, model: nn.Module, space: ParameterSpace) -> EmpiricalRisk:
+        """The loss as a landscape, at the weights of a model."""
+        options = dict(self.options or {})
+        if self.losses is not None:
+            data = [self.data] if is_pair_of_tensors(self.data) else self.data
+            return EmpiricalRisk.from_closure(model, self.losses, data, space=space, **options)
+        assert self.criterion is not None  # noqa: S101 - checked above
+        return EmpiricalRisk(model, self.criterion, self.data, space=space, **options)
