@@ -17,6 +17,7 @@ from landscope.risk.batch_norm import ReestimatedLosses
 from landscope.risk.conditions import Conditions
 from landscope.risk.data import Block, cut_blocks, read_batches, read_data, rows_at_once
 from landscope.risk.graphs import GraphWhereNeeded
+from landscope.risk.joined_batches import with_joined_batches
 from landscope.risk.losses import SampleLosses, Unreduced, is_plain_cross_entropy, sample_losses_of
 from landscope.risk.model_copy import precise
 from landscope.risk.own_copy import OwnCopies
@@ -143,10 +144,16 @@ def prepared_closure(
     copies = OwnCopies(inner_model(model), own, space.names)
     own_losses = copies(batch_losses)
     conditions = dataclasses.replace(conditions, generators=tuple(copies.generators))
-    blocks = ClosureLosses(own, own_losses, batches, count=count, conditions=conditions)
+
+    def of_batches(batches: list[Any], kind: type[ClosureLosses] = ClosureLosses) -> ClosureLosses:
+        return kind(own, own_losses, batches, count=count, conditions=conditions)
+
+    blocks = of_batches(batches)
     hint = "Check the function and the batches, or the shape and the dtype of the inputs."
     with explained(f"losses=f with f(model, batch) for a batch {checks.described(batches[0])}", hint):
         checks.check_losses(blocks, space, space.flatten(own))
+    if conditions.seed is None and count is None:  # a batch has its own random numbers, or its own mean
+        blocks = with_joined_batches(blocks, space, space.flatten(own), of_batches)
     if conditions.seed is None and conditions.mode == "eval":
         blocks.store_calls(space, space.flatten(own), cache_bytes)
     return own, blocks
