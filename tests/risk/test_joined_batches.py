@@ -57,7 +57,9 @@ def set_weights(model, w):
     return model
 
 
-@pytest.mark.parametrize(("losses", "is_joined"), [(each, True), (weighted, True), (added, True), (by_the_batch, False)])
+@pytest.mark.parametrize(
+    ("losses", "is_joined"), [(each, True), (weighted, True), (added, True), (by_the_batch, False)]
+)
 def test_the_loss_and_its_gradient_are_those_of_the_plain_loop(losses, is_joined):
     model, risk = made(losses, batches())
     assert isinstance(risk._blocks, JoinedLosses) is is_joined
@@ -78,11 +80,11 @@ def test_minibatches_and_samples_are_those_of_the_user():
     torch.testing.assert_close(risk.sample_losses(risk.w0), torch.cat(apart), rtol=1e-5, atol=0)
     own = risk.minibatches(None)
     assert own.n_batches == len(SIZES)
-    torch.testing.assert_close(own.batch_losses(risk.w0), torch.stack([part.mean() for part in apart]), rtol=1e-5, atol=0)
-    pairs = risk.minibatches(10)
     torch.testing.assert_close(
-        pairs.batch_losses(risk.w0), torch.cat(apart).view(2, 10).mean(dim=1), rtol=1e-5, atol=0
+        own.batch_losses(risk.w0), torch.stack([part.mean() for part in apart]), rtol=1e-5, atol=0
     )
+    pairs = risk.minibatches(10)
+    torch.testing.assert_close(pairs.batch_losses(risk.w0), torch.cat(apart).view(2, 10).mean(dim=1), rtol=1e-5, atol=0)
 
 
 def test_batches_that_differ_in_structure_or_have_draws_or_means_of_their_own_stay_apart():

@@ -120,7 +120,7 @@ def _are_the_same(blocks: ClosureLosses, joined: JoinedLosses, parameters: dict[
     """Whether every joined batch has the losses and the weights of its parts."""
     first = 0
     for number, counts in enumerate(joined.joined_counts):
-        parts = [blocks.losses(parameters, block) for block in range(first, first + len(counts))]
+        parts = [WeightedLosses(*blocks.losses(parameters, block)) for block in range(first, first + len(counts))]
         if not _alike(parts, joined.losses(parameters, number)):
             return False
         first += len(counts)

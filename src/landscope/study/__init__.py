@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from landscope.study.recording import StudyRecorder
     from landscope.study.settings import StudySettings
     from landscope.study.study import Study
-    from landscope.study.subject import TrainOn
+    from landscope.study.train_on import TrainOn
 
 _HOMES = {
     "Study": "study",
     "StudyRecorder": "recording",
     "StudySettings": "settings",
     "ExponentTable": "exponents",
-    "TrainOn": "subject",
+    "TrainOn": "train_on",
 }
 
 __all__ = ["ExponentTable", "Study", "StudyRecorder", "StudySettings", "TrainOn"]

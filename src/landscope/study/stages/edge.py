@@ -13,7 +13,7 @@ from landscope.risk.training_minibatches import TrainingMinibatches
 from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.parts import Part
-from landscope.study.subject import is_pair_of_tensors
+from landscope.study.subject_checks import is_pair_of_tensors
 from landscope.threads import one_thread
 
 __all__ = ["edge_parts"]
