@@ -16,6 +16,7 @@ from landscope.progress import Reporter, StageCallback, reporter_of
 from landscope.risk import EmpiricalRisk
 from landscope.study.analysis import Analysis
 from landscope.study.centre import keep_centre, named_centre
+from landscope.study.changed import notice_changes
 from landscope.study.data_facts import keep_facts
 from landscope.study.folder import StudyFolder
 from landscope.study.importing import import_checkpoints, import_trajectory
@@ -23,7 +24,6 @@ from landscope.study.page import write_page
 from landscope.study.pipeline import run_stages
 from landscope.study.recording import StudyRecorder
 from landscope.study.stages import chosen_stages
-from landscope.study.stages.law import LAW
 from landscope.study.stages.noise import OF_HISTORY
 from landscope.study.study_results import StudyResults
 from landscope.study.subject import Evaluate, Subject
@@ -256,9 +256,13 @@ class Study(StudyResults):
 
         Raises:
             InputError: If nothing was recorded, the ``with`` of the recording is under way, the model and data do not
-                fit, or ``noise``, ``controls`` or ``dynamics`` come after ``until``.
-            StorageError: If another process works on the study, a result is damaged, or the data or the loss are not
-                those of the results that are there.
+                fit, or ``noise``, ``controls`` or ``dynamics`` come after ``until``. Before anything is made, if four
+                steps of ``train_on`` are not by the rule of the recorded training.
+            StorageError: If another process works on the study, or a result is damaged.
+
+        Warns:
+            LandscopeWarning: If the loss, the data, ``evaluate`` or ``train_on`` are not those with which results were
+                made; these results are deleted, and made again.
         """
         stages = chosen_stages(until, noise=noise, controls=controls, dynamics=dynamics)
         if self._recorder is not None and self._recorder.is_recording:
@@ -271,8 +275,8 @@ class Study(StudyResults):
         with self.folder.locked():
             if keep_facts(self._analysis):
                 self._begin()
-            if LAW in stages:
-                self._analysis.check_evaluation()
+            if notice_changes(self._analysis, stages, reporter):
+                self._begin()
             run_stages(self._analysis, stages, reporter)
 
     def discard_results(self) -> None:
