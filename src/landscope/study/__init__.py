@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from landscope.study.exponents import ExponentTable
     from landscope.study.recording import StudyRecorder
     from landscope.study.settings import StudySettings
+    from landscope.study.stage_table import StageTable
     from landscope.study.study import Study
     from landscope.study.train_on import TrainOn
 
@@ -20,10 +21,11 @@ _HOMES = {
     "StudyRecorder": "recording",
     "StudySettings": "settings",
     "ExponentTable": "exponents",
+    "StageTable": "stage_table",
     "TrainOn": "train_on",
 }
 
-__all__ = ["ExponentTable", "Study", "StudyRecorder", "StudySettings", "TrainOn"]
+__all__ = ["ExponentTable", "StageTable", "Study", "StudyRecorder", "StudySettings", "TrainOn"]
 
 
 def __getattr__(name: str) -> Any:

@@ -92,16 +92,7 @@ class StudyFolder(ResultFolder):
             for name in self.names():
                 if name not in TRAINED:
                     self.remove(name)
-            notes = (
-                "timings",
-                "not-measured",
-                "made-with",
-                "continued",
-                "continued-ends",
-                "continued-steps",
-                "summary",
-            )
-            for name in ("report.html", *(f"{note}.json" for note in notes)):
+            for name in ("report.html", *(f"{note}.json" for note in _NOTES_OF_RESULTS)):
                 (self.path / name).unlink(missing_ok=True)
 
     def _check_there(self) -> None:

@@ -23,6 +23,7 @@ from landscope.study.importing import import_checkpoints, import_trajectory
 from landscope.study.page import write_page
 from landscope.study.pipeline import run_stages
 from landscope.study.recording import StudyRecorder
+from landscope.study.stage_table import StageTable, stage_table
 from landscope.study.stages import chosen_stages
 from landscope.study.stages.noise import OF_HISTORY
 from landscope.study.study_results import StudyResults
@@ -129,6 +130,15 @@ class Study(StudyResults):
     def __repr__(self) -> str:
         done = ", ".join(self.folder.timings()) or "nothing analysed yet"
         return f"Study({str(self.path)!r}: {done})"
+
+    @property
+    def stages(self) -> StageTable:
+        """What each stage can make with what the study has now, and what to add for the rest.
+
+        Look at it when the study is made: it tells at once that there will be no dynamics without ``train_on``, for
+        example. Once a training is recorded, it knows the optimiser too.
+        """
+        return stage_table(self._analysis)
 
     @property
     def path(self) -> Path:
@@ -275,6 +285,9 @@ class Study(StudyResults):
         with self.folder.locked():
             if keep_facts(self._analysis):
                 self._begin()
+            for outlook in stage_table(self._analysis, stages):
+                for sentence in outlook.sentences:
+                    reporter.note(f"{outlook.stage}: {sentence}")
             if notice_changes(self._analysis, stages, reporter):
                 self._begin()
             run_stages(self._analysis, stages, reporter)
