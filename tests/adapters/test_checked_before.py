@@ -1,11 +1,18 @@
 """What cannot serve a model is said when its training begins."""
 
+import contextlib
 import types
 
+import lightning
 import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+from transformers import Trainer, TrainingArguments
+from transformers.utils import ModelOutput
 
 import landscope as ls
-from landscope.adapters import avalanche
+from landscope.adapters import avalanche, huggingface
+from landscope.adapters import lightning as pl
 from landscope.errors import InputError
 from own_model import CE, X, Y, net, sgd
 
@@ -26,3 +33,77 @@ def test_avalanche_says_before_the_training_that_labels_do_not_fit():
     plugin.before_training_exp(strategy)  # with labels that fit
     with pytest.warns(UserWarning, match="took no step"):
         plugin._end()
+
+
+class Lit(lightning.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.net, self.steps = net(), 0
+
+    def forward(self, x):
+        return self.net(x)
+
+    def training_step(self, batch, _):
+        self.steps += 1
+        return CE(self(batch[0]), batch[1])
+
+    def configure_optimizers(self):
+        return sgd(self)
+
+
+class Called(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net, self.calls = net(), 0
+
+    def forward(self, x, labels=None):
+        self.calls += self.training
+        logits = self.net(x)
+        return logits if labels is None else ModelOutput(loss=CE(logits, labels), logits=logits)
+
+
+def fitted(callback, model):
+    trainer = lightning.Trainer(
+        max_steps=2, accelerator="cpu", barebones=True, enable_progress_bar=False, callbacks=[callback]
+    )
+    trainer.fit(model, DataLoader(TensorDataset(X, Y), batch_size=8, shuffle=True))
+
+
+def trained(callback, model, folder):
+    rows = [{"x": x, "labels": y} for x, y in zip(X, Y, strict=True)]
+    arguments = TrainingArguments(str(folder), max_steps=2, use_cpu=True, disable_tqdm=True, report_to=[])
+    Trainer(model, arguments, train_dataset=rows, callbacks=[callback]).train()
+
+
+def other_labels(outputs, targets):
+    return CE(outputs, targets + 7)
+
+
+@pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning")
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+def test_trainers_try_the_criterion_on_their_own_data_before_the_first_step(tmp_path):
+    for criterion, is_right in ((other_labels, False), (CE, True)):
+        for data in (None, (X, Y)):
+            model = Lit()
+            callback = pl.TaskMemoryCallback(ls.TaskMemory(model, n_modes=2), criterion, data)
+            expected = contextlib.nullcontext() if is_right else pytest.raises(InputError)
+            with expected:
+                fitted(callback, model)
+            assert model.steps == (2 if is_right else 0)
+            own = Called()
+            memory = ls.TaskMemory(own, n_modes=2)
+            given = data if data is None else [{"x": X, "labels": Y}]
+            expected = contextlib.nullcontext() if is_right else pytest.raises(InputError)
+            with expected:
+                trained(huggingface.TaskMemoryCallback(memory, criterion=criterion, data=given), own, tmp_path)
+            assert own.calls == (2 if is_right else 0)
+
+
+def test_a_criterion_alone_is_enough_and_data_alone_are_not():
+    memory = ls.TaskMemory(net(), n_modes=2)
+    for make in (pl.TaskMemoryCallback, huggingface.TaskMemoryCallback):
+        make(memory, criterion=CE)
+        with pytest.raises(InputError, match="a criterion beside the data"):
+            make(memory, data=(X, Y))
+        with pytest.raises(InputError, match=r"criterion\(outputs, targets\); got tuple"):
+            make(memory, criterion=(X, Y))

@@ -224,3 +224,24 @@ def test_evaluate_gives_shares_and_no_nan(tmp_path, parts, found, words):
     study = ls.Study(tmp_path / "s", parts[0], small.CRITERION, small.samples(), evaluate=lambda model: found)
     with pytest.raises(InputError, match=words):
         study._subject.measure(parts[0])
+
+
+def test_minibatches_larger_than_the_data(tmp_path, parts):
+    model, criterion, (inputs, targets) = parts
+    sets = torch.utils.data.TensorDataset(inputs, targets)
+    for data in ((inputs, targets), sets, torch.utils.data.DataLoader(sets, 12)):
+        with pytest.raises(InputError, match=r"at most 120.*got batch_size=121\. .*pass batch_size=120"):
+            made(tmp_path, model, criterion, data, batch_size=121)
+    assert not (tmp_path / "s").exists()
+    made(tmp_path, model, criterion, (inputs, targets), batch_size=120)
+
+
+def test_one_batch_in_place_of_batches(tmp_path, parts):
+    model, criterion, (inputs, targets) = parts
+    options = {"criterion": criterion}, {"losses": lambda model, batch: model(batch[0]).sum(1)}
+    for given in options:
+        for data in ((inputs, {"labels": targets}), ([inputs, inputs], targets)):
+            with pytest.raises(InputError, match=r"got one batch: a .*Pass data=\[\(inputs, targets\)\]"):
+                ls.Study(tmp_path / "s", model, data=data, **given)
+    with pytest.raises(InputError, match="one batch: a Tensor and a dict"):
+        ls.EmpiricalRisk(model, criterion, (inputs, {"labels": targets}))

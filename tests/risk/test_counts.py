@@ -141,13 +141,17 @@ def test_a_count_is_a_whole_number(count):
         ls.EmpiricalRisk(weight_at_zero(), structured, UNEVEN, count=lambda batch: batch[1]["labels"])
 
 
-def test_losses_of_torch_count_their_targets_whatever_a_count_says():
-    model, inputs, targets = nn.Linear(4, 3), torch.randn(12, 4), torch.arange(12) % 3
-    targets[:2] = -100
-    risk = ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), (inputs, targets), count=lambda batch: 5)
-    exact = F.cross_entropy(model(inputs), targets)
-    assert float(risk(risk.w0)) == pytest.approx(float(exact.detach()), rel=1e-5)
-    assert risk.is_traced
+def test_a_count_that_no_loss_uses_is_refused():
+    model, data = nn.Linear(4, 3), (torch.randn(12, 4), torch.arange(12) % 3)
+    with pytest.raises(InputError, match=r"got a criterion of torch, which counts.* Leave count= out"):
+        ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), data, count=lambda batch: 5)
+
+    def each(model, batch):
+        return F.cross_entropy(model(batch[0]), batch[1], reduction="none")
+
+    for losses in (each, lambda model, batch: (each(model, batch).sum(), 12)):
+        with pytest.raises(InputError, match=r"got the losses of samples, or a sum with its count.*Leave count= out"):
+            ls.EmpiricalRisk.from_closure(model, losses, [data], count=lambda batch: 5)
 
 
 class Dense(nn.Module):

@@ -74,20 +74,15 @@ def _schedules(model, record, *, sampling, n_steps, seed):
     optimizer = small.sgd(model)
     with record(optimizer):
         for step in range(n_steps):
-            optimizer.param_groups[0]["lr"] = 0.1 / (1 + step)
+            optimizer.param_groups[0]["lr"] = 0.1 if step < 5 else 0.05
             small.train(model, optimizer, step, step)
 
 
 @pytest.mark.parametrize(
     ("train_on", "words"),
-    [(_silent, "20 steps"), (_refuses, "Fixed order only"), (_stops, "got 10"), (_schedules, None)],
+    [(_silent, "not call record"), (_refuses, "Fixed order"), (_stops, "got 10"), (_schedules, "got 0.05")],
 )
-def test_a_training_that_does_not_fit_has_no_response_or_no_temperature(analysis, train_on, words):
+def test_a_training_that_does_not_fit_has_no_response(analysis, train_on, words):
     analysis.subject.train_on = train_on
-    if words is not None:
-        with pytest.raises(InputError, match=words):
-            response._response(analysis)
-        return
-    found = response._response(analysis)
-    assert bool(torch.isfinite(found.response).all())
-    assert bool(torch.isnan(found.temperature).all())
+    with pytest.raises(InputError, match=words):
+        response._response(analysis)

@@ -562,7 +562,7 @@ def test_rows_that_are_not_evenly_spaced_lose_velocities_alone(tmp_path):
     assert "1 to 2 steps apart: D and tau" in study.report().read_text()
 
 
-def _sgd_on(rate=0.01, take=1.0, **options):
+def _sgd_on(rate=0.1, take=1.0, **options):
     """A training that goes on with an optimiser of its own, for a share of the steps that are asked."""
 
     def train_on(model, record, *, sampling, n_steps, seed):
@@ -577,7 +577,7 @@ def _sgd_on(rate=0.01, take=1.0, **options):
 
 def _one_layer(model, record, *, sampling, n_steps, seed):
     """A training that goes on with some of the weights, without a word to the others."""
-    optimizer = torch.optim.SGD(model[0].parameters(), lr=0.01)
+    optimizer = torch.optim.SGD(model[0].parameters(), lr=0.1)
     first = small.first_step(sampling, seed)
     with record(optimizer):
         small.train(model, optimizer, first, first + n_steps - 1)
@@ -589,8 +589,12 @@ def _continued(folder, train_on, *, controls=False):
     return study
 
 
-def test_stationarity_is_tested_with_the_rate_and_the_optimiser_of_the_training_that_went_on(recorded):
-    study = _continued(recorded, _sgd_on(rate=0.01, momentum=0.9))
+def test_stationarity_is_tested_with_the_rate_and_the_optimiser_of_the_training_that_went_on(recorded, tmp_path):
+    study, model, _ = small.begin(tmp_path / "s", n_nulls=0, n_processes=0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    with study.record(optimizer, small.SELECT):
+        small.train(model, optimizer)
+    study = _continued(study.path, _sgd_on(rate=0.01, momentum=0.9))
     assert ls.load(study.folder.file("controls-yaida")).provenance["settings"]["learning_rate"] == 0.01
     assert ls.load(study.folder.file("controls-lyapunov")).provenance["settings"]["learning_rate"] == 0.01
     notes = {judgement.claim.key: judgement.measurement.note for judgement in study.claims}
@@ -598,7 +602,7 @@ def test_stationarity_is_tested_with_the_rate_and_the_optimiser_of_the_training_
     assert not list(study.path.glob(".continued*"))
     study.discard_results()
     assert not (study.path / "continued.json").exists()
-    _continued(recorded, _sgd_on())
+    study = _continued(recorded, _sgd_on())
     notes = {judgement.claim.key: judgement.measurement.note for judgement in study.claims}
     assert "residual of the Lyapunov equation" in notes["stationary"]
 
@@ -609,11 +613,10 @@ def test_stationarity_is_of_the_weights_that_the_training_that_went_on_trains(re
     assert study.folder.has("controls-lyapunov")
 
 
-def test_a_training_that_goes_on_for_too_few_steps_is_refused(recorded):
-    study = _continued(recorded, _sgd_on(take=0.5))
-    for name in ("exponents-sampling-with-replacement", "controls-yaida", "controls-lyapunov"):
-        assert "60 recorded rows" in study.not_measured[name]
-        assert "got 30" in study.not_measured[name]
+def test_a_training_that_goes_on_for_too_few_steps_is_refused_before_the_analysis(recorded):
+    with pytest.raises(InputError, match=r"4 steps .*; got 2\. Let train_on take all n_steps"):
+        _continued(recorded, _sgd_on(take=0.5))
+    assert not (recorded / "modes.zarr.zip").exists()
 
 
 def test_gradients_along_the_training_that_went_on_are_of_the_whole_model(recorded, monkeypatch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from typing import Any
 
 import torch
@@ -12,8 +11,7 @@ from torch.utils.data import Dataset
 
 from landscope.adapters.memory_session import MemorySession
 from landscope.adapters.session import Training
-from landscope.seeded import seeded
-from landscope.study.first_samples import first_samples
+from landscope.memory.task_memory import TaskMemory
 
 __all__ = ["TaskMemoryPlugin"]
 
@@ -51,14 +49,13 @@ class TaskMemoryPlugin(MemorySession):
         1
     """
 
+    def __init__(self, memory: TaskMemory) -> None:
+        super().__init__(memory)  # the strategy has the criterion and the data
+
     def before_training_exp(self, strategy: Any, **_: Any) -> None:
         """Check the loss on a few samples, and begin to record and to protect; called by the strategy."""
         self._check_model(strategy.model)
-        with seeded(0), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the end of the experience says it again, of all data
-            few = first_samples(self._samples(strategy), collated=True)
-            if few is not None:
-                self.memory.check(strategy._criterion, few)
+        self._try(strategy._criterion, self._samples(strategy))
         self._begin(Training(strategy.model, optimizer_for=lambda *_: strategy.optimizer))
 
     def after_training_exp(self, strategy: Any, **_: Any) -> None:

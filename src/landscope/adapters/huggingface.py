@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,6 +53,7 @@ class _TrainerSession(TrainingSession, TrainerCallback):
             * args.gradient_accumulation_steps
             * args.world_size,
             steps_per_epoch=_steps_per_epoch(kwargs.get("train_dataloader"), args),
+            data=kwargs.get("train_dataloader"),
         )
         self._begin(training)
 
@@ -180,22 +182,34 @@ class TaskMemoryCallback(MemorySession, _TrainerSession):
     Args:
         memory: Memory of the Trainer's model, or of a module inside it.
         resume_from: Folder of the checkpoint to resume from, if it is outside of ``output_dir``.
+        criterion: Loss of the task, as you pass it to ``memory.consolidate``, such as ``language_model_losses``. With
+            it, the method is tried on a few samples before the first step, so that a training of hours does not end
+            with its error.
+        data: Data of the task in the form that the memory's model takes; by default the loader of the Trainer.
 
     Raises:
-        InputError: When training begins, if the memory is of another model, or the checkpoint to resume from contains
+        InputError: When training begins, if the method does not work for this model and this criterion (where one was
+            passed), the memory is of another model, or the checkpoint to resume from contains
             no memory.
         StorageError: When a training is resumed, if the memory's file is damaged.
         NonFiniteError: During training, if a weight became NaN or infinite.
 
     Example:
         >>> from landscope import TaskMemory
-        >>> callback = TaskMemoryCallback(TaskMemory(torch.nn.Linear(2, 1)))
+        >>> callback = TaskMemoryCallback(TaskMemory(torch.nn.Linear(2, 1)), criterion=torch.nn.MSELoss())
         >>> callback.memory.n_tasks  # then Trainer(callbacks=[callback])
         0
     """
 
-    def __init__(self, memory: TaskMemory, resume_from: str | Path | None = None) -> None:
-        super().__init__(memory)
+    def __init__(
+        self,
+        memory: TaskMemory,
+        resume_from: str | Path | None = None,
+        *,
+        criterion: Callable[..., Any] | None = None,
+        data: Any = None,
+    ) -> None:
+        super().__init__(memory, criterion, data)
         self._resume_from = resume_from
 
     def on_train_begin(

@@ -48,6 +48,7 @@ class _LightningSession(TrainingSession, Callback):
             is_main_process=trainer.is_global_zero,
             batch_size=_batch_size(trainer),
             steps_per_epoch=_steps_per_epoch(trainer),
+            data=trainer.train_dataloader,
         )
 
 
@@ -171,15 +172,19 @@ class TaskMemoryCallback(MemorySession, _LightningSession):
 
     Args:
         memory: Memory of the ``LightningModule``, or of a module inside it.
+        criterion: Loss of the task, as you pass it to ``memory.consolidate``. With it, the method is tried on a few
+            samples before the first step, so that a ``fit`` of hours does not end with its error.
+        data: Data of the task in the form that the memory's model takes; by default the loader of ``fit``.
 
     Raises:
-        InputError: When training begins, if the memory is of another model, the checkpoint to resume from contains no
+        InputError: When training begins, if the method does not work for this model and this criterion (where one was
+            passed), the memory is of another model, the checkpoint to resume from contains no
             memory of these weights, or the weights are in no optimiser or in several.
         NonFiniteError: During training, if a weight became NaN or infinite.
 
     Example:
         >>> from landscope import TaskMemory
-        >>> callback = TaskMemoryCallback(TaskMemory(torch.nn.Linear(2, 1)))
+        >>> callback = TaskMemoryCallback(TaskMemory(torch.nn.Linear(2, 1)), torch.nn.MSELoss())
         >>> callback.memory.n_tasks  # then lightning.Trainer(callbacks=[callback])
         0
     """

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
+from collections.abc import Callable
+from typing import Any
 
+import torch
 from torch import nn
 
 from landscope._checks import check_kind
 from landscope.adapters.session import Training, TrainingSession
 from landscope.errors import InputError, LandscopeError
 from landscope.memory.task_memory import TaskMemory
+from landscope.seeded import seeded
+from landscope.study.first_samples import first_samples
 
 __all__ = ["MemorySession"]
 
@@ -19,10 +25,24 @@ class MemorySession(TrainingSession):
 
     Args:
         memory: Memory of the trained model, or of a part of it.
+        criterion: Loss of the task, as for ``memory.consolidate``; with it, the method is tried on a few samples before
+            the first step. None to try nothing.
+        data: Data of the task, as for ``memory.consolidate``; by default those of the framework's loader.
     """
 
-    def __init__(self, memory: TaskMemory) -> None:
+    def __init__(self, memory: TaskMemory, criterion: Callable[..., Any] | None = None, data: Any = None) -> None:
         self.memory = check_kind("the memory", memory, TaskMemory, hint="Pass ls.TaskMemory(model).")
+        if criterion is not None and not callable(criterion):
+            raise InputError(
+                expected="criterion(outputs, targets)", got=type(criterion).__name__,
+                hint="Pass the loss of the task, as for memory.consolidate(criterion, data).",
+            )  # fmt: skip
+        if data is not None and criterion is None:
+            raise InputError(
+                expected="a criterion beside the data", got="none",
+                hint="Pass both, as for memory.consolidate(criterion, data).",
+            )  # fmt: skip
+        self._criterion, self._data = criterion, data
 
     def close(self) -> None:
         """End the session of a training that was interrupted; does nothing after a training that ended."""
@@ -32,7 +52,17 @@ class MemorySession(TrainingSession):
 
     def _context(self, training: Training) -> contextlib.AbstractContextManager[None]:
         self._check_model(training.model)
+        if self._criterion is not None:
+            self._try(self._criterion, training.data if self._data is None else self._data)
         return self.memory.training(training.optimizer_for(self.memory.space, self.memory.model))
+
+    def _try(self, criterion: Callable[..., Any], data: Any) -> None:
+        """Raise if the method does not work for this model and this loss; the training stays as it is to the bit."""
+        with seeded(0), warnings.catch_warnings(), torch.enable_grad():
+            warnings.simplefilter("ignore")  # the end of the task says it again, of all data
+            few = first_samples(data, collated=True)
+            if few is not None:
+                self.memory.check(criterion, few)
 
     def _check_model(self, model: nn.Module) -> None:
         """Raise unless the memory is of this model or of a part of it."""

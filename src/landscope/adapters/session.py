@@ -29,6 +29,7 @@ class Training:
         is_main_process: Whether this is the main process of a distributed run.
         batch_size: Samples of one step of the optimiser: on all devices, accumulated; None where it is not known.
         steps_per_epoch: Steps of the optimiser in an epoch; None where it is not known.
+        data: The loader of the training data, where the framework gives it.
     """
 
     model: nn.Module
@@ -38,6 +39,7 @@ class Training:
     is_main_process: bool = True
     batch_size: int | None = None
     steps_per_epoch: int | None = None
+    data: Any = None
 
 
 class TrainingSession(abc.ABC):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from landscope._checks import check_choice, check_count
 from landscope.seeded import seeded
 
-__all__ = ["Conditions", "Mode", "own_buffers"]
+__all__ = ["Conditions", "Mode", "is_random_or_has_statistics", "own_buffers"]
 
 Mode = Literal["eval", "train"]
 """Mode of the model; in ``"train"``, normalisation keeps its statistics and dropout stays off."""
@@ -45,7 +45,7 @@ class Conditions:
         """Set the mode of a copy of the model."""
         model.train(self.mode == "train")
         for module in model.modules():
-            if _is_random_or_has_statistics(module):
+            if is_random_or_has_statistics(module):
                 module.eval()
 
     @contextlib.contextmanager
@@ -74,7 +74,7 @@ def own_buffers(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def _is_random_or_has_statistics(module: nn.Module) -> bool:
+def is_random_or_has_statistics(module: nn.Module) -> bool:
     """Whether a layer draws numbers or takes statistics of the batch in train mode."""
     if isinstance(module, nn.modules.batchnorm._NormBase | nn.modules.dropout._DropoutNd):
         return True

@@ -22,6 +22,7 @@ __all__ = [
     "OTHER_BATCHES",
     "Block",
     "are_classes",
+    "check_no_bare_batch",
     "cut_blocks_by_label",
     "cut_blocks",
     "call_model",
@@ -54,6 +55,7 @@ _READING_HINT = (
 _FEWEST_ROWS = 1000
 """Mean number of samples for each label from which on blocks with one label each are faster."""
 
+_CONTAINERS = (Mapping, list, tuple)
 _TARGETS = ("labels", "label", "targets", "target")
 _DATASET_BATCH = 256
 _INPUT_ELEMENTS = 2**21
@@ -200,8 +202,26 @@ _SIGNATURES: weakref.WeakKeyDictionary[nn.Module, tuple[Callable[[], Any], inspe
 )
 
 
+def check_no_bare_batch(data: Any) -> None:
+    """Raise if data are the parts of one batch where batches belong: a tensor beside a mapping or a list of tensors.
+
+    Raises:
+        InputError: If they are.
+    """
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        return
+    if sum(isinstance(part, Tensor) for part in data) == 1 and any(isinstance(part, _CONTAINERS) for part in data):
+        raise InputError(
+            expected="the data as a pair of tensors (inputs, targets), or as a list of batches",
+            got=f"one batch: a {type(data[0]).__name__} and a {type(data[1]).__name__}",
+            hint="Pass data=[(inputs, targets)], a list with this one batch; smaller batches, as of a DataLoader, need "
+            "less memory.",
+        )
+
+
 def read_batches(data: Iterable[Any]) -> list[Any]:
     """The batches of a loader; it draws random numbers even without shuffling, so the random state is restored."""
+    check_no_bare_batch(data)
     if isinstance(data, Mapping | str | bytes) or not isinstance(data, Iterable | Dataset):
         raise InputError(
             expected="data as an iterable of batches, like a DataLoader",

@@ -50,7 +50,8 @@ class MinibatchRisk:
     """
 
     def __init__(self, risk: SampledRisk, batches: Int[Tensor, "batches B"] | None, n_left_out: int = 0) -> None:
-        self._risk, self._samples, self.batches, self.n_left_out = risk, risk.samples, batches, n_left_out
+        self._risk, self.batches, self.n_left_out = risk, batches, n_left_out
+        self._samples = risk.samples_of_batches if batches is None else risk.samples
         #: Weights C of the minibatches, ``[batches]``.
         self.weights = self._weights()
         nothing = int((self.weights == 0).sum())

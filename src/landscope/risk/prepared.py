@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from landscope._checks import explained
+from landscope.errors import InputError
 from landscope.parameters import ParameterSpace, inner_model
 from landscope.risk import checks
 from landscope.risk.additivity import check_additive
@@ -17,6 +18,7 @@ from landscope.risk.batch_norm import ReestimatedLosses
 from landscope.risk.conditions import Conditions
 from landscope.risk.data import Block, cut_blocks, read_batches, read_data, rows_at_once
 from landscope.risk.graphs import GraphWhereNeeded
+from landscope.risk.joined_batches import with_joined_batches
 from landscope.risk.losses import SampleLosses, Unreduced, is_plain_cross_entropy, sample_losses_of
 from landscope.risk.model_copy import precise
 from landscope.risk.own_copy import OwnCopies
@@ -98,6 +100,8 @@ def prepared_data(
     if isinstance(sample_losses, Unreduced):
         pairs = with_counts(pairs)
     else:  # a loss of torch counts its targets itself
+        if count is not None:
+            raise _count_unused("a criterion of torch, which counts its targets itself")
         pairs = [(inputs, unwrapped(targets)) for inputs, targets in pairs]
     checks.check_inputs(own, pairs[0][0])
     if is_plain_cross_entropy(criterion):
@@ -143,13 +147,28 @@ def prepared_closure(
     copies = OwnCopies(inner_model(model), own, space.names)
     own_losses = copies(batch_losses)
     conditions = dataclasses.replace(conditions, generators=tuple(copies.generators))
-    blocks = ClosureLosses(own, own_losses, batches, count=count, conditions=conditions)
+
+    def of_batches(batches: list[Any], kind: type[ClosureLosses] = ClosureLosses) -> ClosureLosses:
+        return kind(own, own_losses, batches, count=count, conditions=conditions)
+
+    blocks = of_batches(batches)
     hint = "Check the function and the batches, or the shape and the dtype of the inputs."
     with explained(f"losses=f with f(model, batch) for a batch {checks.described(batches[0])}", hint):
         checks.check_losses(blocks, space, space.flatten(own))
+    if count is not None and not blocks.returns_mean(space.unflatten(space.flatten(own))):
+        raise _count_unused("the losses of samples, or a sum with its count")
+    if conditions.seed is None and count is None:  # a batch has its own random numbers, or its own mean
+        blocks = with_joined_batches(blocks, space, space.flatten(own), of_batches)
     if conditions.seed is None and conditions.mode == "eval":
         blocks.store_calls(space, space.flatten(own), cache_bytes)
     return own, blocks
+
+
+def _count_unused(got: str) -> InputError:
+    return InputError(
+        expected="a loss that returns the mean of a batch, which count= would weight by its samples", got=got,
+        hint="Leave count= out.",
+    )  # fmt: skip
 
 
 def _first_losses(model: nn.Module, criterion: Callable[..., Any], pair: Block) -> Any:

@@ -13,6 +13,7 @@ from landscope.parameters import ParameterSpace
 from landscope.protocols import BatchLines, ProgressCallback, silent
 from landscope.risk import derivatives
 from landscope.risk.evaluation import BlockLosses, TracedLosses
+from landscope.risk.joined_batches import JoinedLosses
 from landscope.risk.minibatches import MinibatchRisk, check_kept_batches, partition
 from landscope.risk.sample_sums import Samples
 
@@ -68,6 +69,13 @@ class SampledRisk(abc.ABC):
     def samples(self) -> Samples:
         """The samples behind the losses, for minibatches."""
         return Samples(self._blocks, self.space, self.w0, self._lines_of)
+
+    @functools.cached_property
+    def samples_of_batches(self) -> Samples:
+        """The same samples in the batches of the data as they are, which the blocks may have joined."""
+        if not isinstance(self._blocks, JoinedLosses):
+            return self.samples
+        return Samples(self._blocks.apart(), self.space, self.w0, self._lines_of)
 
     @functools.cached_property
     def _single(self) -> MinibatchRisk:

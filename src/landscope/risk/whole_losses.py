@@ -85,6 +85,13 @@ class ClosureLosses(BlockLosses):
             return WeightedLosses(returned.reshape(1) * self._means_over[block], float(self._means_over[block]))
         return read_losses(returned)
 
+    @torch.no_grad()
+    def returns_mean(self, parameters: dict[str, Tensor]) -> bool:
+        """Whether the function returns one number for the first batch, which does not say how many samples it has."""
+        with torch.random.fork_rng(devices=[]):
+            returned = self._evaluate(parameters, self.blocks[0], 0, None)
+        return isinstance(returned, Tensor) and returned.ndim == 0
+
     def _returned(self, parameters: dict[str, Tensor], batch: Any, block: int, calls: Calls | None) -> Any:
         # A model may change its input in place.
         return self._under_conditions(parameters, lambda: copy.deepcopy(batch), block, calls)

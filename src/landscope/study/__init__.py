@@ -12,18 +12,20 @@ if TYPE_CHECKING:
     from landscope.study.exponents import ExponentTable
     from landscope.study.recording import StudyRecorder
     from landscope.study.settings import StudySettings
+    from landscope.study.stage_table import StageTable
     from landscope.study.study import Study
-    from landscope.study.subject import TrainOn
+    from landscope.study.train_on import TrainOn
 
 _HOMES = {
     "Study": "study",
     "StudyRecorder": "recording",
     "StudySettings": "settings",
     "ExponentTable": "exponents",
-    "TrainOn": "subject",
+    "StageTable": "stage_table",
+    "TrainOn": "train_on",
 }
 
-__all__ = ["ExponentTable", "Study", "StudyRecorder", "StudySettings", "TrainOn"]
+__all__ = ["ExponentTable", "StageTable", "Study", "StudyRecorder", "StudySettings", "TrainOn"]
 
 
 def __getattr__(name: str) -> Any:

@@ -21,11 +21,11 @@ from landscope.study import saved
 from landscope.study.centre import centre_caveat, model_at_centre
 from landscope.study.checkpoints import Checkpoints
 from landscope.study.folder import StudyFolder
-from landscope.study.loss_at_w0 import check_loss
 from landscope.study.parts import NEEDS, Need, Part
 from landscope.study.recording import check_recorded
 from landscope.study.saved import Saved
 from landscope.study.settings import StudySettings
+from landscope.study.steps_caveat import steps_caveat
 from landscope.study.subject import Subject
 from landscope.study.training_facts import TrainingFacts, training_facts
 from landscope.study.windows import Windows, choose_windows
@@ -158,8 +158,7 @@ class Analysis:
         """The loss landscape of the recorded weights at w0, with the whole model there.
 
         Raises:
-            StorageError: If the saved model is not the one that was recorded, or the loss at w0 is not the one that
-                saved results have.
+            StorageError: If the saved model is not the one that was recorded.
         """
         risk = self.subject.risk(model_at_centre(self), self.space, batch_norm=self.settings.batch_norm)
         if self.settings.w0 == "last" and not torch.equal(risk.w0.cpu(), self.window.row(-1).to(risk.w0.dtype).cpu()):
@@ -168,7 +167,6 @@ class Analysis:
                 got="other weights",
                 hint="The recording and the saved model are of different trainings; record again.",
             )
-        check_loss(self.folder, risk)
         return risk
 
     def risk_at(
@@ -217,6 +215,17 @@ class Analysis:
         return self.facts.learning_rate if self._has_no_rates else mean_rate(self.window)
 
     @property
+    def rates_of_window(self) -> tuple[float, float]:
+        """Smallest and largest learning rate of the window and of the next row; NaN where they are not known."""
+        if self._has_no_rates:
+            return self.facts.learning_rate, self.facts.learning_rate
+        steps, rates = self.recorded.steps, self.recorded.learning_rate
+        last = int(torch.searchsorted(steps, int(self.window.steps[-1])))
+        first = int(torch.searchsorted(steps, int(self.window.steps[0])))
+        near = rates[first : last + 2]
+        return float(near.min()), float(near.max())
+
+    @property
     def rates_at_checkpoints(self) -> Tensor:
         """Learning rate alpha at the step of each saved whole model, or at the first recorded step after it."""
         steps = torch.tensor(self.checkpoints.steps())
@@ -249,7 +258,10 @@ class Analysis:
     @property
     def caveats(self) -> list[str]:
         """What to know of the recording before reading the numbers that it gave."""
-        found = (self.rate_caveat, spacing_caveat(self.window.steps), centre_caveat(self.settings.w0))
+        found = (
+            self.rate_caveat, spacing_caveat(self.window.steps), centre_caveat(self.settings.w0),
+            steps_caveat(self.folder),
+        )  # fmt: skip
         return [caveat for caveat in found if caveat]
 
     @functools.cached_property
@@ -272,15 +284,6 @@ class Analysis:
         for step in self.checkpoints.steps():
             risk = self.risk_at(step)
             yield step, self.ensemble_of(risk), risk.w0
-
-    def check_evaluation(self) -> None:
-        """Call ``evaluate`` once, where it will be called after long work.
-
-        Raises:
-            InputError: If it gives something else than numbers by name.
-        """
-        if self.has_subject and self.subject.evaluate is not None and self.history is None:
-            self.subject.measure(self.model_at(self.windows.step), seed=self.settings.seed)
 
     def load(self, result: Saved[AnyResult]) -> AnyResult:
         """Read a result of the study."""

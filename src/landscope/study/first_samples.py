@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler, default_collate
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    default_collate,
+)
 
 from landscope.risk.random_data import with_own_state
 
@@ -44,9 +52,10 @@ def first_samples(data: Any, *, collated: bool) -> Any | None:
 
 
 def _of_loader(loader: DataLoader) -> list[Any] | None:
-    if loader.batch_size is None or not isinstance(loader.sampler, RandomSampler | SequentialSampler):
+    batches = loader.batch_sampler  # a Trainer makes its own, and the loader then has no batch size
+    if type(batches) is not BatchSampler or not isinstance(batches.sampler, RandomSampler | SequentialSampler):
         return None  # what its indices are is not known
-    return _batch(loader.dataset, with_own_state(loader.collate_fn), min(_COUNT, loader.batch_size))
+    return _batch(loader.dataset, with_own_state(loader.collate_fn), min(_COUNT, batches.batch_size))
 
 
 def _batch(samples: Any, collate: Any, count: int) -> list[Any] | None:

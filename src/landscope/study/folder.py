@@ -26,6 +26,7 @@ _NO_RESULTS = {
     _FILE,
     "timings.json",
     "training.json",
+    "checked.json",
     "trajectory",
     "checkpoints",
     "second-moments",
@@ -34,6 +35,10 @@ _NO_RESULTS = {
     *(f"{name}.zarr.zip" for name in TRAINED),
 }
 """What a training leaves in the folder; while there is nothing else, the settings may change."""
+_NOTES_OF_RESULTS = (
+    "timings", "not-measured", "made-with", "continued", "continued-ends", "continued-steps", "checked", "summary",
+)  # fmt: skip
+"""Notes that an analysis leaves."""
 _EVALUATED = "history_is_evaluated"
 
 
@@ -87,8 +92,7 @@ class StudyFolder(ResultFolder):
             for name in self.names():
                 if name not in TRAINED:
                     self.remove(name)
-            notes = ("timings", "not-measured", "made-with", "continued", "continued-ends", "summary")
-            for name in ("report.html", *(f"{note}.json" for note in notes)):
+            for name in ("report.html", *(f"{note}.json" for note in _NOTES_OF_RESULTS)):
                 (self.path / name).unlink(missing_ok=True)
 
     def _check_there(self) -> None:
@@ -120,6 +124,11 @@ class StudyFolder(ResultFolder):
     def note_evaluated_history(self) -> None:
         """Note that the losses during the training come from the saved models, not from the training."""
         self.note("training", {**self.read_note("training"), _EVALUATED: True})
+
+    @property
+    def has_evaluated_history(self) -> bool:
+        """Whether the losses during the training come from the saved models."""
+        return bool(self.read_note("training").get(_EVALUATED))
 
     def drop_evaluated_history(self) -> None:
         """Delete losses that were measured on saved models; those of the training stay."""

@@ -22,6 +22,7 @@ from landscope.storage import RowStore
 from landscope.storage.folder import ResultFolder
 from landscope.study.checkpoints import Checkpoints, CheckpointSchedule, model_bytes
 from landscope.study.folder import StudyFolder
+from landscope.study.modes_of_modules import modules_in_eval
 from landscope.study.second_moments import SecondMoments
 from landscope.study.training_facts import facts_of
 from landscope.trajectory import open_trajectory
@@ -81,7 +82,7 @@ class StudyRecorder:
         self._step = self._recorder.step
         self._choose, self._always, self._data = checkpoints, set(always), data
         self._schedule = self._schedule_from(self._step + 1)
-        self._entered, self._is_recording = contextlib.ExitStack(), False
+        self._entered, self._is_recording, self._has_noted_modes = contextlib.ExitStack(), False, False
 
     def _facts(self) -> dict[str, Any]:
         """What the optimiser says of the recorded weights; the sizes of minibatches are not its own."""
@@ -184,6 +185,9 @@ class StudyRecorder:
     def _after_step(self, *_: object) -> None:
         if was_skipped(self._optimizer):
             return
+        if not self._has_noted_modes:
+            self._note(eval_modules=modules_in_eval(self._model))
+            self._has_noted_modes = True
         self._step += 1
         if self._step % self._every == 0:
             self._keep_model()

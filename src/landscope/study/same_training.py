@@ -6,9 +6,13 @@ import hashlib
 
 from landscope.errors import InputError
 from landscope.storage.folder import ResultFolder
+from landscope.study.analysis import Analysis
+from landscope.study.first_step import FirstStep
+from landscope.study.same_rule import check_same_lengths
+from landscope.study.steps_caveat import CONTINUED_STEPS
 from landscope.trajectory import Trajectory
 
-__all__ = ["check_goes_on"]
+__all__ = ["check_goes_on", "note_steps"]
 
 _NOTE = "continued-ends"
 
@@ -44,3 +48,19 @@ def _check_other_order(folder: ResultFolder, sampling: str, end: str) -> None:
             "call study.discard_results(), which measures all orders again.",
         )
     folder.note(_NOTE, {**ends, sampling: end})
+
+
+def note_steps(analysis: Analysis, continued: Trajectory, first: FirstStep) -> None:
+    """Refuse steps of another length than the recorded ones, and keep what is known of them for the page.
+
+    Args:
+        analysis: The analysis of the recorded run.
+        continued: Recorded weights of the training that went on, at the distance of the recorded rows.
+        first: Its first step.
+
+    Raises:
+        InputError: If the steps have another length.
+    """
+    is_known = bool(analysis.facts.optimizer)
+    ratio = check_same_lengths(analysis.window, continued, is_rule_known=is_known)
+    analysis.folder.note(CONTINUED_STEPS, {"rule": is_known, "gradient": first.unknown, "length": ratio})

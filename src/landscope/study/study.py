@@ -10,31 +10,26 @@ import torch
 from torch import nn
 
 from landscope._names import BatchNorm
-from landscope.claims.verdict import Measurement
-from landscope.directions.directions import Directions
 from landscope.errors import InputError
-from landscope.landscape import Flatness
 from landscope.parameters import ParameterSpace, Selection
 from landscope.progress import Reporter, StageCallback, reporter_of
 from landscope.risk import EmpiricalRisk
-from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.centre import keep_centre, named_centre
-from landscope.study.claim_table import ClaimTable
-from landscope.study.claims import judgements_of, measurements_of
+from landscope.study.changed import notice_changes
 from landscope.study.data_facts import keep_facts
-from landscope.study.exponents import ExponentTable, exponent_table
-from landscope.study.figures import StudyPlots
 from landscope.study.folder import StudyFolder
 from landscope.study.importing import import_checkpoints, import_trajectory
 from landscope.study.page import write_page
 from landscope.study.pipeline import run_stages
 from landscope.study.recording import StudyRecorder
+from landscope.study.stage_table import StageTable, stage_table
 from landscope.study.stages import chosen_stages
-from landscope.study.stages.law import LAW
 from landscope.study.stages.noise import OF_HISTORY
-from landscope.study.subject import Evaluate, Subject, TrainOn
-from landscope.study.summary import summary_of
+from landscope.study.study_results import StudyResults
+from landscope.study.subject import Evaluate, Subject
+from landscope.study.subject_checks import check_batch_size
+from landscope.study.train_on import TrainOn
 from landscope.training_history import TrainingHistory
 from landscope.trajectory import Trajectory
 from landscope.trajectory.checkpoint_files import find_checkpoints
@@ -42,7 +37,7 @@ from landscope.trajectory.checkpoint_files import find_checkpoints
 __all__ = ["Study"]
 
 
-class Study:
+class Study(StudyResults):
     """A folder for one training run: what was recorded, every result, resumable stages, figures and page.
 
     A folder that exists is opened. Without a model, saved results can be read, drawn and reported.
@@ -102,6 +97,8 @@ class Study:
         self._subject = None if model is None else Subject(model, *parts, {} if loss_options is None else loss_options)
         if self._subject is None:
             StudyFolder.open(path)  # a new study needs a model
+        else:
+            check_batch_size(self._subject.data, settings.get("batch_size"))
         centre = named_centre(settings, self._subject)
         self.folder = StudyFolder.create(path, settings) if self._subject or settings else StudyFolder.open(path)
         keep_centre(self.folder, centre)
@@ -133,6 +130,15 @@ class Study:
     def __repr__(self) -> str:
         done = ", ".join(self.folder.timings()) or "nothing analysed yet"
         return f"Study({str(self.path)!r}: {done})"
+
+    @property
+    def stages(self) -> StageTable:
+        """What each stage can make with what the study has now, and what to add for the rest.
+
+        Look at it when the study is made: it tells at once that there will be no dynamics without ``train_on``, for
+        example. Once a training is recorded, it knows the optimiser too.
+        """
+        return stage_table(self._analysis)
 
     @property
     def path(self) -> Path:
@@ -260,9 +266,13 @@ class Study:
 
         Raises:
             InputError: If nothing was recorded, the ``with`` of the recording is under way, the model and data do not
-                fit, or ``noise``, ``controls`` or ``dynamics`` come after ``until``.
-            StorageError: If another process works on the study, a result is damaged, or the data or the loss are not
-                those of the results that are there.
+                fit, or ``noise``, ``controls`` or ``dynamics`` come after ``until``. Before anything is made, if four
+                steps of ``train_on`` are not by the rule of the recorded training.
+            StorageError: If another process works on the study, or a result is damaged.
+
+        Warns:
+            LandscopeWarning: If the loss, the data, ``evaluate`` or ``train_on`` are not those with which results were
+                made; these results are deleted, and made again.
         """
         stages = chosen_stages(until, noise=noise, controls=controls, dynamics=dynamics)
         if self._recorder is not None and self._recorder.is_recording:
@@ -275,8 +285,11 @@ class Study:
         with self.folder.locked():
             if keep_facts(self._analysis):
                 self._begin()
-            if LAW in stages:
-                self._analysis.check_evaluation()
+            for outlook in stage_table(self._analysis, stages):
+                for sentence in outlook.sentences:
+                    reporter.note(f"{outlook.stage}: {sentence}")
+            if notice_changes(self._analysis, stages, reporter):
+                self._begin()
             run_stages(self._analysis, stages, reporter)
 
     def discard_results(self) -> None:
@@ -290,21 +303,6 @@ class Study:
         for name in OF_HISTORY:
             self.folder.remove(name)
         self.folder.save("training", history)
-
-    @property
-    def trajectory(self) -> Trajectory:
-        """All recorded rows."""
-        return self._analysis.recorded
-
-    @property
-    def window(self) -> Trajectory:
-        """Rows in which the modes are found; the last one is w0."""
-        return self._analysis.window
-
-    @property
-    def fresh(self) -> Trajectory | None:
-        """Rows of the fresh data; None where only one window is analysed."""
-        return self._analysis.windows.fresh
 
     def risk(
         self,
@@ -328,52 +326,6 @@ class Study:
             return analysis.risk
         space = None if select is None else ParameterSpace.of(analysis.subject.model, select)
         return analysis.risk_at(analysis.windows.step if step is None else step, space, batch_norm)
-
-    @property
-    def saved_steps(self) -> list[int]:
-        """Steps with a saved whole model."""
-        return self._analysis.checkpoints.steps()
-
-    @property
-    def modes(self) -> Directions:
-        """Principal modes of the window."""
-        return self._analysis.load(saved.MODES)
-
-    @property
-    def flatness(self) -> Flatness:
-        """Flatness along the modes."""
-        return self._analysis.load(saved.FLATNESS)
-
-    @property
-    def law(self) -> ExponentTable:
-        """The exponents: in-sample, in fresh data, under each null and control that was run."""
-        self._analysis.load(saved.IN_SAMPLE)
-        return exponent_table(self._analysis)
-
-    @property
-    def claims(self) -> ClaimTable:
-        """The paper's claims beside what was measured, with computed verdicts: a list of judgements, and a table."""
-        return judgements_of(self._analysis)
-
-    @property
-    def measurements(self) -> dict[str, Measurement]:
-        """What was measured on each claim, by its key."""
-        return measurements_of(self._analysis)
-
-    @property
-    def not_measured(self) -> dict[str, str]:
-        """Results that could not be measured, with the reason."""
-        reasons = self.folder.read_note("not-measured")
-        return {name: reason for name, reason in reasons.items() if not self.folder.has(name)}
-
-    @property
-    def plots(self) -> StudyPlots:
-        """Every figure of the page as a call that gives a plotly figure."""
-        return StudyPlots(self._analysis)
-
-    def summary(self) -> dict[str, Any]:
-        """The numbers of modes, flatness and law in one mapping."""
-        return summary_of(self._analysis)
 
     def report(
         self, *, title: str | None = None, facts: Iterable[tuple[str, str]] = (), settings: str | None = None

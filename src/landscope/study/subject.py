@@ -5,53 +5,36 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import inspect
 import math
 import sys
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, RandomSampler
+from torch.utils.data import DataLoader, RandomSampler
 
 from landscope._names import BatchNorm
 from landscope.errors import InputError, NondeterministicLossError
 from landscope.parameters import ParameterSpace, inner_model, plain_name
 from landscope.risk import EmpiricalRisk
-from landscope.risk.checks import UnusedWeightsError, described
+from landscope.risk.checks import UnusedWeightsError
 from landscope.risk.data import is_pair_of_tensors
 from landscope.risk.own_copy import OwnCopies
 from landscope.seeded import seeded
 from landscope.study.checkpoints import fresh_copy
 from landscope.study.first_samples import first_samples
+from landscope.study.subject_checks import check_subject, n_samples, number_of
+from landscope.study.train_on import TrainOn
 
-__all__ = ["Evaluate", "Subject", "TrainOn"]
+__all__ = ["Evaluate", "Subject"]
 
 MEASURES = ("train_loss", "train_error", "test_loss", "test_error", "margin")
 """Names of what ``evaluate`` may give."""
 
 Evaluate = Callable[[nn.Module], Mapping[str, float]]
 """``evaluate(model)`` gives any of train_loss, train_error, test_loss, test_error and margin."""
-
-
-@runtime_checkable
-class TrainOn(Protocol):
-    """Trains a model on from the end of the window."""
-
-    def __call__(self, model: nn.Module, record: Callable[..., Any], *, sampling: str, n_steps: int, seed: int) -> None:
-        """Make an optimiser of ``model`` and train ``n_steps`` steps inside ``with record(optimizer):``.
-
-        Args:
-            model: A copy of the model at the end of the window.
-            record: Context manager that records; call it with the optimiser.
-            sampling: Order of the minibatches: ``"reshuffled"``, ``"shuffled-once"``, ``"fixed"`` or
-                ``"with-replacement"``. Raise NotImplementedError for an order you do not offer.
-            n_steps: Steps to take; a training that takes fewer is not measured.
-            seed: Seed of the minibatches.
-        """
-        ...
 
 
 @dataclasses.dataclass
@@ -78,49 +61,7 @@ class Subject:
     loss_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model, nn.Module):
-            raise InputError(
-                expected="a model (torch.nn.Module)",
-                got=type(self.model).__name__,
-                hint='ls.Study("folder", model, ...)',
-            )
-        if next(self.model.parameters(), None) is None:
-            raise InputError(
-                expected="a model with parameters",
-                got=f"{type(self.model).__name__}, which has none",
-                hint='ls.Study("folder", model, criterion, data)',
-            )
-        if (self.criterion is None) == (self.losses is None):
-            raise InputError(
-                expected="either a criterion or losses=",
-                got="both" if self.criterion is not None else "neither",
-                hint="Pass criterion(outputs, targets), or losses=f with f(model, batch).",
-            )
-        if self.data is None:
-            raise InputError(
-                expected="the training data", got="none", hint="Pass data=, a DataLoader or (inputs, targets)."
-            )
-        if isinstance(self.data, Mapping | str | bytes):
-            raise InputError(
-                expected="the training data as batches",
-                got=f"one {type(self.data).__name__}",
-                hint="Pass a DataLoader, (inputs, targets), or a list of batches; one batch is [batch].",
-            )
-        for name in ("criterion", "losses", "evaluate", "train_on"):
-            if getattr(self, name) is not None and not callable(getattr(self, name)):
-                raise InputError(
-                    expected=f"{name} as a function",
-                    got=type(getattr(self, name)).__name__,
-                    hint='ls.Study("folder", model, criterion, data)',
-                )
-            _check_takes(name, getattr(self, name))
-        if self.criterion is not None and is_pair_of_tensors(self.data) and len(self.data[0]) != len(self.data[1]):
-            raise InputError(
-                expected="as many targets as inputs",
-                got=f"{len(self.data[0])} inputs and {len(self.data[1])} targets",
-                hint="Pass (inputs, targets) with one target for each input.",
-            )
-        _check_options(self.loss_options, _CLOSURE_OPTIONS if self.criterion is None else _CRITERION_OPTIONS)
+        check_subject(self)
         if isinstance(self.data, Iterator):  # it could be read only once
             self.data = list(self.data)
 
@@ -157,11 +98,8 @@ class Subject:
             with contextlib.suppress(TypeError):  # a stream has no length
                 return len(self.data)
             return None
-        samples = self.data.dataset if isinstance(self.data, DataLoader) else self.data
-        samples = samples[0] if is_pair_of_tensors(samples) else samples
-        if batch_size is None or not isinstance(samples, Tensor | Dataset) or not hasattr(samples, "__len__"):
-            return None
-        return max(1, len(samples) // batch_size)
+        count = n_samples(self.data)
+        return None if batch_size is None or count is None else max(1, count // batch_size)
 
     def copy(self) -> nn.Module:
         """A copy of the model, to load other weights into."""
@@ -242,71 +180,7 @@ class Subject:
                 got=", ".join(map(str, found)) if isinstance(found, Mapping) else type(found).__name__,
                 hint="For example return {'train_loss': 0.1, 'test_error': 0.02}.",
             )
-        return {name: _number(name, found[name]) if name in found else math.nan for name in MEASURES}
-
-
-_CRITERION_OPTIONS, _CLOSURE_OPTIONS = ("count", "cache_bytes"), ("count", "seed", "mode")
-
-
-def _check_options(options: Any, known: tuple[str, ...]) -> None:
-    if not isinstance(options, Mapping) or not set(options) <= set(known):
-        raise InputError(
-            expected=f"loss_options with any of {', '.join(known)}",
-            got=", ".join(map(str, options)) if isinstance(options, Mapping) else type(options).__name__,
-            hint="seed and mode belong to losses=f. For example loss_options={'count': lambda batch: len(batch[0])}.",
-        )
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        if isinstance(value, str | bytes):
-            raise TypeError
-        number = float(value)
-    except (TypeError, ValueError, RuntimeError):
-        raise InputError(
-            expected=f"evaluate(model) to give {name} as a number",
-            got=f"a value {described(value)}",
-            hint="For example return {'train_loss': 0.1, 'test_error': 0.02}.",
-        ) from None
-    if math.isnan(number):
-        raise InputError(
-            expected=f"evaluate(model) to give {name} as a number", got="NaN",
-            hint="Leave out what cannot be measured.",
-        )  # fmt: skip
-    if name.endswith("_error") and not 0 <= number <= 1:
-        raise InputError(
-            expected=f"evaluate(model) to give {name} as a share between 0 and 1", got=f"{number:g}",
-            hint="Divide per cent by 100.",
-        )  # fmt: skip
-    return number
-
-
-_CALLS = {
-    "criterion": (("outputs", "targets"), ()),
-    "losses": (("model", "batch"), ()),
-    "evaluate": (("model",), ()),
-    "train_on": (("model", "record"), ("sampling", "n_steps", "seed")),
-}
-"""How each function is called: by position, and by name."""
-
-
-def _check_takes(name: str, function: Callable[..., Any] | None) -> None:
-    """Raise if a function does not take the arguments that it will be called with."""
-    if function is None:
-        return
-    by_position, by_name = _CALLS[name]
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # of C code
-        return
-    try:
-        signature.bind(*by_position, **dict.fromkeys(by_name))
-    except TypeError as error:
-        raise InputError(
-            expected=f"{name}({', '.join((*by_position, *(f'{name}=...' for name in by_name)))})",
-            got=f"a function of {signature}",
-            hint=f"Give it these arguments ({error})." + (" See help(ls.study.TrainOn)." if by_name else ""),
-        ) from None
+        return {name: number_of(name, found[name]) if name in found else math.nan for name in MEASURES}
 
 
 @contextlib.contextmanager

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import itertools
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -28,13 +27,14 @@ from landscope.parameters import ParameterSpace, named_tensors
 from landscope.recorder import TrajectoryRecorder
 from landscope.results import Result
 from landscope.risk import EmpiricalRisk
-from landscope.seeded import seeded
 from landscope.study import saved
 from landscope.study.analysis import Analysis, check_constant_rate
+from landscope.study.first_step import FirstStep
 from landscope.study.parts import NEEDS, Part
-from landscope.study.same_training import check_goes_on
+from landscope.study.same_training import check_goes_on, note_steps
 from landscope.study.saved import Saved
 from landscope.study.training_facts import TrainingFacts, check_heavy_ball, facts_of
+from landscope.study.training_on import call_train_on
 from landscope.threads import one_thread
 from landscope.trajectory import Trajectory
 
@@ -157,10 +157,11 @@ def _key(sampling: str) -> str:
 def _measured(analysis: Analysis, sampling: str, folder: Path) -> _Continued:
     too_large, names, modes = _too_large(analysis), analysis.space.names, analysis.load(saved.MODES)
     is_whole = sampling in _WHOLE and too_large is None
-    window, facts = _train_on(analysis, sampling, folder, whole=is_whole)
-    check_goes_on(analysis.folder, sampling, window)
+    window, facts, first = _train_on(analysis, sampling, folder, whole=is_whole)
     recorded = window.of_parameters(names) if is_whole else window
     thinned = recorded.thin(analysis.facts.every) if is_whole else recorded
+    check_goes_on(analysis.folder, sampling, window)
+    note_steps(analysis, thinned, first)
     statistics = mode_statistics(modes, thinned)
     if not is_whole:
         return _Continued(statistics, {}, too_large)
@@ -268,37 +269,23 @@ def _too_large(analysis: Analysis) -> InputError | None:
     )
 
 
-def _train_on(analysis: Analysis, sampling: str, folder: Path, *, whole: bool) -> tuple[Trajectory, TrainingFacts]:
+def _train_on(
+    analysis: Analysis, sampling: str, folder: Path, *, whole: bool
+) -> tuple[Trajectory, TrainingFacts, FirstStep]:
     """Train on from w0 for a window; every step of all weights that the optimiser trains, or the recorded rows."""
-    train_on, n_steps = analysis.subject.train_on, _steps_of_the_window(analysis)
-    assert train_on is not None  # noqa: S101 - the part needs it
-    model, recorders, facts = analysis.model_at(analysis.windows.step), [], []
+    model, n_steps, facts = analysis.model_at(analysis.windows.step), _steps_of_the_window(analysis), []
     every = 1 if whole else analysis.facts.every
 
     def record(optimizer: torch.optim.Optimizer) -> TrajectoryRecorder:
         chosen = _trained(model, optimizer, analysis.space.names) if whole else analysis.space.names
-        recorders.append(TrajectoryRecorder(model, optimizer, chosen, path=folder / f"{len(recorders)}", every=every))
-        facts.append(facts_of(optimizer, recorders[-1].groups, every))
-        return recorders[-1]
+        recorder = TrajectoryRecorder(model, optimizer, chosen, path=folder / "rows", every=every)
+        facts.append(facts_of(optimizer, recorder.groups, every))
+        return recorder
 
-    seed = analysis.settings.seed + 1
-    with seeded(seed), _offered(sampling):  # what the loop draws beside its minibatches, such as dropout
-        train_on(model, record, sampling=sampling, n_steps=n_steps, seed=seed)
-    if not recorders:
-        raise InputError(
-            expected="a training inside `with record(optimizer):`", got="none", hint="See ls.Study(train_on=...)."
-        )
-    return _whole_window(recorders[-1].trajectory(), n_steps // every), facts[-1]
-
-
-@contextlib.contextmanager
-def _offered(sampling: str) -> Generator[None]:
-    try:
-        yield
-    except NotImplementedError as error:
-        raise InputError(
-            expected=f"a training that offers the order {sampling}", got="none", hint=str(error) or "It is left out."
-        ) from error
+    recorder, first = call_train_on(
+        analysis, model, record, sampling=sampling, n_steps=n_steps, seed=analysis.settings.seed + 1
+    )
+    return _whole_window(recorder.trajectory(), n_steps // every), facts[-1], first
 
 
 def _trained(model: torch.nn.Module, optimizer: torch.optim.Optimizer, also: tuple[str, ...]) -> list[str] | None:

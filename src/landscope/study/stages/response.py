@@ -16,7 +16,6 @@ from landscope.noise.springs import spring_ranks
 from landscope.parameters import ParameterSpace
 from landscope.protocols import ProgressCallback
 from landscope.recorder import shared_rate
-from landscope.seeded import seeded
 from landscope.step_size import was_skipped
 from landscope.study import saved
 from landscope.study.analysis import Analysis
@@ -24,6 +23,7 @@ from landscope.study.checkpoints import fresh_copy
 from landscope.study.parts import Part
 from landscope.study.subject import set_weights
 from landscope.study.training_facts import TrainingFacts, facts_of
+from landscope.study.training_on import call_train_on
 
 __all__ = ["response_parts"]
 
@@ -97,33 +97,23 @@ class _Twins:
 
     def train(self, model: nn.Module, kick: Tensor, origin: Tensor, seed: int) -> Tensor:
         """Components of the way of a model that starts displaced by a kick, ``[T, k]``; the model is trained."""
-        space, kept = self.analysis.space, []
+        space = self.analysis.space
         set_weights(
             model, space, (space.flatten(model).cpu().double() + kick @ self.directions).to(space.flatten(model))
         )
         start = self.directions @ (space.flatten(model).cpu().double() - origin)
 
-        def record(optimizer: torch.optim.Optimizer) -> _Components:
-            kept.append(_Components(model, optimizer, space, self.directions, origin))
-            return kept[-1]
-
-        train_on = self.analysis.subject.train_on
-        assert train_on is not None  # noqa: S101 - the part needs it
-        try:
-            with seeded(seed):
-                train_on(model, record, sampling="with-replacement", n_steps=self.n_steps, seed=seed)
-        except NotImplementedError as error:
-            raise InputError(
-                expected="a training that offers the order with-replacement", got="none",
-                hint=str(error) or "Its noise has no memory, as the relation needs.",
-            ) from error  # fmt: skip
-        rows = kept[-1].rows[: self.n_steps] if kept else []
+        kept, _ = call_train_on(
+            self.analysis, model, lambda optimizer: _Components(model, optimizer, space, self.directions, origin),
+            sampling="with-replacement", n_steps=self.n_steps, seed=seed, compare=False,
+        )  # fmt: skip
+        rows = kept.rows[: self.n_steps]
         if len(rows) < self.n_steps:
             raise InputError(
                 expected=f"{self.n_steps} steps of the training that goes on", got=f"{len(rows)}",
                 hint="Let train_on take all n_steps steps inside `with record(optimizer):`.",
             )  # fmt: skip
-        self.facts = _with_one_rate(kept[-1])
+        self.facts = _with_one_rate(kept)
         self.progress()
         return torch.stack([start, *rows])
 
