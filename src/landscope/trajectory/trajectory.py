@@ -11,13 +11,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from landscope._checks import check_count, check_finite, check_kind, is_number
+from landscope._checks import check_count, check_finite, check_kind
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace, Selection
 from landscope.results import stamp
 from landscope.trajectory.checkpoint_files import find_checkpoints
 from landscope.trajectory.checkpoints import model_of_row
 from landscope.trajectory.rows import MemoryRows, Rows, SomeColumns, check_rows
+from landscope.trajectory.spacing import rows_between, what_is_wrong
 
 __all__ = ["Trajectory", "check_fresh"]
 
@@ -108,9 +109,9 @@ class Trajectory:
             if (got := len(getattr(trajectory, name))) != count:
                 raise InputError(expected=f"{name} of {count} rows", got=f"{got}", hint="One value a row.")
             check_kind(name, getattr(trajectory, name), Tensor, hint=f"Pass torch.tensor({name}).")
-        if bool((torch.diff(trajectory.steps) <= 0).any()):
+        if wrong := what_is_wrong(trajectory.steps):
             raise InputError(
-                expected="strictly increasing steps", got="steps that do not increase", hint="One step number a row."
+                expected="strictly increasing steps of at least 0", got=wrong, hint="One step number a row."
             )
         return trajectory
 
@@ -249,21 +250,9 @@ class Trajectory:
             The part, reading the same rows.
 
         Raises:
-            InputError: If no row lies in the window.
+            InputError: If no row lies in the window, or it reaches beyond the recorded steps.
         """
-        for name, step in (("start", start), ("stop", stop)):
-            if step is not None and not is_number(step):
-                raise InputError(expected=f"{name} as a step number", got=repr(step), hint="Pass an integer.")
-        first = 0 if start is None else int(torch.searchsorted(self.steps, start))
-        last = len(self) if stop is None else int(torch.searchsorted(self.steps, stop))
-        if first >= last:
-            reach = f"{int(self.steps[0])} to {int(self.steps[-1])}" if len(self) else "none"
-            raise InputError(
-                expected=f"a window [{start}, {stop}) that holds recorded steps",
-                got=f"steps {reach}",
-                hint="Choose a window within them.",
-            )
-        return self.part(slice(first, last, 1))
+        return self.part(rows_between(self.steps, start, stop))
 
     def thin(self, every: int) -> Trajectory:
         """Every ``every``-th row, from the first."""
