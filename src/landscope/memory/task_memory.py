@@ -35,7 +35,7 @@ from landscope.protocols import Penalty
 from landscope.recorder import TrajectoryRecorder
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.trajectory import Trajectory
-from landscope.trajectory.checkpoints import load_checkpoint, own_copy
+from landscope.trajectory.checkpoints import load_weights, own_copy
 
 __all__ = ["TaskMemory"]
 
@@ -245,8 +245,8 @@ class TaskMemory:
             criterion: Loss of the task, see :class:`landscope.EmpiricalRisk`. For other losses and options (``count``,
                 ``seed``, ``mode``) make the risk with ``space=memory.space`` and call :meth:`consolidate_at`.
             data: Training data of the task, or enough of them to estimate its loss.
-            w0: Where to hold the weights, if not where they are: averaged weights (EMA, SWA) as a model, a state dict
-                or the path of a file. Directions still come from the recorded weights; flatness is measured at w0.
+            w0: Where to hold the weights, if not where they are: averaged weights (EMA, SWA) as a model, a state dict,
+                the path of a file, or a vector of the selected weights; flatness is measured there.
 
         Returns:
             The penalty V of all tasks so far, which is also ``memory.held``.
@@ -263,7 +263,7 @@ class TaskMemory:
         if w0 is None:
             return self.consolidate_at(EmpiricalRisk(self.model, criterion, data, space=self.space))
         model = own_copy(self.model)
-        load_checkpoint(w0, model, " for w0")
+        load_weights(w0, model, self.space, " for w0")
         return self._consolidate_at(EmpiricalRisk(model, criterion, data, space=self.space), is_average=True)
 
     def consolidate_at(self, risk: EmpiricalRisk) -> Penalty:

@@ -102,7 +102,7 @@ class Study:
         self._subject = None if model is None else Subject(model, *parts, {} if loss_options is None else loss_options)
         if self._subject is None:
             StudyFolder.open(path)  # a new study needs a model
-        centre = named_centre(settings, self._subject)
+        centre = named_centre(settings, self._subject, Path(path))
         self.folder = StudyFolder.create(path, settings) if self._subject or settings else StudyFolder.open(path)
         keep_centre(self.folder, centre)
         self._recorder: StudyRecorder | None = None

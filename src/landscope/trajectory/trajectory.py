@@ -130,8 +130,10 @@ class Trajectory:
 
         A checkpoint is a file of ``torch.save`` (a state dict, or one under "state_dict", "model_state_dict", "model"
         or "module", as of Lightning), a file of safetensors, a folder with ``model.safetensors`` or
-        ``pytorch_model.bin`` in one file or several (Hugging Face's ``checkpoint-500``), or a state dict in memory.
-        No code in a file is run. Prefixes of trainers before the names of the model are taken off.
+        ``pytorch_model.bin`` in one file or several (Hugging Face's ``checkpoint-500``, accelerate), a folder of
+        torch.distributed.checkpoint (FSDP), or a state dict in memory. No code in a file is run. Prefixes of trainers
+        before the names of the model are taken off. Of adapters saved alone (``adapter_model.safetensors`` of LoRA)
+        the selected parameters must be in the file; everything else is that of the model given.
 
         The step of a checkpoint is the one given; otherwise that in the checkpoint (``global_step`` or ``step``, or
         ``trainer_state.json``); otherwise that in its name. Rows far apart show where the weights went, not how they
