@@ -172,8 +172,8 @@ class TrajectoryRecorder:
             )
 
     def _start_block(self) -> None:
-        # Copies of the tensors as they are, on their own device: joined and moved once a block, not once a step.
-        self._copies: list[list[Tensor]] = []
+        # Rows on the device of the tensors: moved once a block, not once a step.
+        self._rows: Tensor | None = None
         self._losses = torch.full((self._rows_per_block,), torch.nan, dtype=torch.float64)
         self._steps: list[int] = []
         self._rates: list[float] = []
@@ -263,16 +263,27 @@ class TrajectoryRecorder:
                     got=f"{tuple(tensor.shape)} in step {self._step}",
                     hint="Record the training after the change with a new recorder.",
                 )
-        self._copies.append([tensor.detach().clone() for tensor in self._tensors])
+        self._keep_row()
         self._steps.append(self._step)
         self._rates.append(shared_rate(self.groups))
         if len(self._steps) == self._rows_per_block:
             self.flush()
 
+    def _keep_row(self) -> None:
+        """Copy the weights into the next row of the block."""
+        like = self._tensors[0]
+        if self._rows is not None and self._rows.device != like.device:  # the model was moved
+            self.flush()
+        if self._rows is None:
+            self._rows = torch.empty(self._rows_per_block, self.space.dim, dtype=like.dtype, device=like.device)
+        torch.cat([tensor.detach().reshape(-1) for tensor in self._tensors], out=self._rows[len(self._steps)])
+
     def _weights(self) -> Tensor:
         """The rows held, as one matrix on the CPU."""
-        columns = [torch.stack(copies).flatten(1) for copies in zip(*self._copies, strict=True)]
-        return torch.cat(columns, dim=1).to("cpu", self._dtype)
+        assert self._rows is not None  # noqa: S101 - a row is held
+        held = len(self._steps)
+        rows = self._rows if held == len(self._rows) else self._rows[:held].clone()  # a view would keep the whole block
+        return rows.to("cpu", self._dtype)
 
     def flush(self) -> None:
         """Hand the rows held to memory or disk.

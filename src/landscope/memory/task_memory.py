@@ -15,7 +15,7 @@ from landscope._checks import check_count, check_hooked, check_kind, check_stren
 from landscope.errors import InputError, NonFiniteError
 from landscope.memory.accumulate import accumulate, layerwise_penalty, task_penalty
 from landscope.memory.methods import Method, resolve_method
-from landscope.memory.rows import concatenated
+from landscope.memory.rows import concatenated, rows_of_one_path
 from landscope.memory.snapshot import TaskSnapshot
 from landscope.memory.state import MemoryState
 from landscope.memory.warnings import (
@@ -180,6 +180,7 @@ class TaskMemory:
             elif self.held is not None:
                 warn_of_statistics(self.model)
             if self.method.needs_recording:
+                self._rows = rows_of_one_path(self._rows, self.space.flatten(self.model), self._step)
                 self._recorder = self._recording(optimizer).__enter__()
                 stack.push(functools.partial(_stop, self._recorder))
                 stack.push(self._keep_rows)
