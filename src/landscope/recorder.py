@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from landscope._checks import check_count, check_hooked, check_path, is_number
 from landscope.errors import InputError, LandscopeWarning, NonFiniteError, StorageError
-from landscope.parameters import ParameterSpace, Selection, named_tensors
+from landscope.optimizer_steps import ends_step
+from landscope.parameters import ParameterSpace, Selection
+from landscope.recorder_checks import HalfStepWatch, RecordedPlaces, fingerprint
 from landscope.recorder_sinks import DiskSink, MemorySink
-from landscope.step_size import was_skipped
 from landscope.trajectory import Trajectory, stored_dtype
 
 __all__ = ["TrajectoryRecorder"]
@@ -32,6 +33,9 @@ class TrajectoryRecorder:
     accumulation. It only reads: the training is bit for bit the same without it. Without a path it keeps all rows, or
     the ``last`` ones, in memory; with a path it holds one block of rows and writes blocks to disk.
 
+    It may be entered again after its block has ended, and then goes on with the next step, if the weights did not move
+    in between.
+
     Args:
         model: The model in training.
         optimizer: Its optimiser; a row is recorded after each of its steps.
@@ -46,14 +50,17 @@ class TrajectoryRecorder:
     Raises:
         InputError: If the optimiser lacks selected parameters that require a gradient, when resuming without
             ``first_step`` or with one that leaves out rows or with another ``every``, or with both ``last`` and
-            ``path``. When the ``with`` block begins, if the model is not the one of the row before ``first_step``.
+            ``path``. When the ``with`` block begins, if the model is not the one of the row before ``first_step``, if
+            the weights moved since the last block, or if the recorder is recording already. While recording, if a
+            recorded parameter is replaced by another object: the rows before are kept.
         StorageError: If ``path`` exists (and ``resume`` is not asked for), belongs to another model, cannot be
             written, or is deleted while recording.
         NonFiniteError: While recording or when it ends, if a weight became NaN or infinite; the rows before
             that are kept.
 
     Warns:
-        LandscopeWarning: If the ``with`` block ends without a step of the optimiser.
+        LandscopeWarning: If the ``with`` block ends without a step of the optimiser, or its steps seem to be halves of
+            steps, as those of some sharpness-aware optimisers.
 
     Example:
         >>> import torch
@@ -101,6 +108,7 @@ class TrajectoryRecorder:
                 stacklevel=3,
             )
         self._optimizer = check_hooked(optimizer)
+        self._seen: tuple[list[Any], int, list[dict[str, Any]]] = ([], 0, [])
         self._every = check_count("every", every, minimum=1)
         if resume and first_step is None:
             raise InputError(
@@ -128,17 +136,21 @@ class TrajectoryRecorder:
             )
         )
         self._hook: torch.utils.hooks.RemovableHandle | None = None
+        self._places = RecordedPlaces(model, self.space.names, self._tensors)
+        self._watch = HalfStepWatch(optimizer, self._tensors, every)
+        self._left: list[int] | None = None
+        """Fingerprint of the weights where the last ``with`` block ended."""
         self._start_block()
 
     @property
     def groups(self) -> list[dict[str, Any]]:
         """The parameter groups that hold selected weights, as they are now: ``load_state_dict`` replaces them."""
-        selected = {id(tensor) for tensor in self._tensors}
-        return [
-            group
-            for group in self._optimizer.param_groups
-            if any(id(parameter) in selected for parameter in group["params"])
-        ]
+        groups = self._optimizer.param_groups
+        if groups is not self._seen[0] or len(groups) != self._seen[1]:  # found again only then: it takes time
+            selected = {id(tensor) for tensor in self._tensors}
+            held = [group for group in groups if any(id(parameter) in selected for parameter in group["params"])]
+            self._seen = (groups, len(groups), held)
+        return self._seen[2]
 
     def _check_optimizer(self) -> None:
         """Raise if another optimiser moves selected weights: its steps and learning rates would not be recorded."""
@@ -160,17 +172,22 @@ class TrajectoryRecorder:
             )
 
     def _start_block(self) -> None:
-        # Copies of the tensors as they are, on their own device: joined and moved once a block, not once a step.
-        self._copies: list[list[Tensor]] = []
+        # Rows on the device of the tensors: moved once a block, not once a step.
+        self._rows: Tensor | None = None
         self._losses = torch.full((self._rows_per_block,), torch.nan, dtype=torch.float64)
         self._steps: list[int] = []
         self._rates: list[float] = []
 
     def __enter__(self) -> TrajectoryRecorder:
-        if self._hook is None:
-            self.check_restored()
-            self._sink.begin(self._step + 1)
-            self._hook = self._optimizer.register_step_post_hook(self._after_step)
+        if self._hook is not None:
+            raise InputError(
+                expected="a recorder that is entered once at a time", got="a second `with` block inside the first",
+                hint="Enter it around the whole training, or again after the first block has ended.",
+            )  # fmt: skip
+        self.check_restored()
+        self._sink.begin(self._step + 1)
+        self._hook = self._optimizer.register_step_post_hook(self._after_step)
+        self._watch.start()
         return self
 
     def __exit__(
@@ -186,33 +203,34 @@ class TrajectoryRecorder:
 
     def close(self) -> None:
         """Stop recording and write the rows in memory; the ``with`` statement calls this."""
+        self._stop()
+        self.flush()
+
+    def _stop(self) -> None:
+        """Remove the hooks, and note the weights: a training that goes on is recorded from the same ones on."""
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
-            self._warn_of_replaced()
-        self.flush()
-
-    def _warn_of_replaced(self) -> None:
-        """Warn where a parameter was replaced by a new object: the rows are those of the old one."""
-        there = set(map(id, named_tensors(self._model).values()))
-        replaced = [name for name, old in zip(self.space.names, self._tensors, strict=True) if id(old) not in there]
-        if replaced:
-            warnings.warn(
-                f"{', '.join(replaced)} was replaced by a new parameter while it was recorded, so the rows show the "
-                "old one, which the model no longer uses. Change the values in place, as by p.data.copy_(...), or make "
-                "a new optimiser and a new recorder after the change.",
-                LandscopeWarning,
-                stacklevel=4,
-            )
+            self._watch.stop()
+            self._left = fingerprint(self._tensors)
 
     def check_restored(self) -> None:
         """Raise unless the rows reach to the next step and the model has the weights of the row before it.
 
-        With ``every`` above 1 that row may not exist; the weights are then not compared.
+        With ``every`` above 1 that row may not exist; the weights are then not compared with it. A recorder that is
+        entered again compares them with those at the end of its last ``with`` block, whatever ``every``.
 
         Raises:
-            InputError: If rows are missing, or the model has other weights.
+            InputError: If rows are missing, the model has other weights, or a recorded parameter was replaced.
         """
+        self._places.check(self._step + 1)
+        if self._left is not None and self._left != fingerprint(self._tensors):
+            raise InputError(
+                expected=f"a model with the weights of step {self._step}, where this recorder stopped",
+                got="other weights: they moved between the two `with` blocks",
+                hint="Steps that are not recorded leave a gap that no statistic of steps sees. Record the whole "
+                "training in one block, or make a new recorder with first_step=, the number of the next step.",
+            )
         self._sink.check(self._step + 1, self.space.flatten(dict(zip(self.space.names, self._tensors, strict=True))))
 
     @property
@@ -231,28 +249,41 @@ class TrajectoryRecorder:
         self._losses[len(self._steps)] = loss.detach() if isinstance(loss, Tensor) else loss
 
     def _after_step(self, *_: object) -> None:
-        if was_skipped(self._optimizer):
+        if not ends_step(self._optimizer):
             return
         self._step += 1
+        self._watch.after_step(self._step)
         if self._step % self._every:
             return
+        self._places.check(self._step)
         for name, tensor, shape in zip(self.space.names, self._tensors, self.space.shapes, strict=True):
-            if tuple(tensor.shape) != shape:
+            if tensor.shape != shape:
                 raise InputError(
                     expected=f"{name} of shape {shape} in all steps",
                     got=f"{tuple(tensor.shape)} in step {self._step}",
                     hint="Record the training after the change with a new recorder.",
                 )
-        self._copies.append([tensor.detach().clone() for tensor in self._tensors])
+        self._keep_row()
         self._steps.append(self._step)
         self._rates.append(shared_rate(self.groups))
         if len(self._steps) == self._rows_per_block:
             self.flush()
 
+    def _keep_row(self) -> None:
+        """Copy the weights into the next row of the block."""
+        like = self._tensors[0]
+        if self._rows is not None and self._rows.device != like.device:  # the model was moved
+            self.flush()
+        if self._rows is None:
+            self._rows = torch.empty(self._rows_per_block, self.space.dim, dtype=like.dtype, device=like.device)
+        torch.cat([tensor.detach().reshape(-1) for tensor in self._tensors], out=self._rows[len(self._steps)])
+
     def _weights(self) -> Tensor:
         """The rows held, as one matrix on the CPU."""
-        columns = [torch.stack(copies).flatten(1) for copies in zip(*self._copies, strict=True)]
-        return torch.cat(columns, dim=1).to("cpu", self._dtype)
+        assert self._rows is not None  # noqa: S101 - a row is held
+        held = len(self._steps)
+        rows = self._rows if held == len(self._rows) else self._rows[:held].clone()  # a view would keep the whole block
+        return rows.to("cpu", self._dtype)
 
     def flush(self) -> None:
         """Hand the rows held to memory or disk.
@@ -279,9 +310,7 @@ class TrajectoryRecorder:
         if good:
             self._sink.add(*block)
         if bad_step is not None:
-            if self._hook is not None:
-                self._hook.remove()
-                self._hook = None
+            self._stop()
             raise NonFiniteError(
                 expected="finite weights and losses while recording",
                 got=f"NaN or infinity in the weights or the noted loss of step {bad_step}",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from landscope.errors import InputError
 
-__all__ = ["gradient_scale", "is_known", "step_size", "was_skipped"]
+__all__ = ["gradient_scale", "is_known", "step_size"]
 
 _SQUARES = ("max_exp_avg_sq", "exp_avg_sq", "square_avg")
 """Names under which Adam and similar optimisers store the mean square of each gradient."""
@@ -77,12 +77,6 @@ def _momentum_factor(optimizer: torch.optim.Optimizer, group: dict[str, Any]) ->
             hint="Use a smaller momentum: with this one the steps grow without limit.",
         )
     return (1 - group.get("dampening", 0.0)) / (1 - group["momentum"])
-
-
-def was_skipped(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether the current step changes nothing, as a gradient scaler requests of a fused optimiser on overflow."""
-    overflowed = getattr(optimizer, "found_inf", None)
-    return overflowed is not None and bool(overflowed)
 
 
 def _divisor(optimizer: torch.optim.Optimizer, group: dict[str, Any], tensors: Sequence[Tensor]) -> float | None:

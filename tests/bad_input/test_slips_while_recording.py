@@ -11,17 +11,6 @@ from landscope.errors import LandscopeWarning
 from own_model import ONE_HOT, X, Y, losses_of, net, of, of_closure, recorded, sgd, step
 
 
-def test_a_replaced_parameter_is_said():
-    def replaced(model, optimizer, _):
-        model[0].weight = nn.Parameter(torch.zeros(5, 4))
-        step(model, optimizer)
-
-    with pytest.warns(LandscopeWarning, match=r"0\.weight was replaced by a new parameter.*a new optimiser"):
-        assert len(recorded(replaced)) == 2
-    with pytest.warns(LandscopeWarning, match=r"2\.weight, 2\.bias was replaced"):
-        recorded(lambda model, *_: model.__setitem__(2, nn.Identity()))
-
-
 def test_frozen_weights_and_missing_steps_are_said():
     model = net()
     optimizer = sgd(model.requires_grad_(False))
@@ -64,7 +53,6 @@ def test_rows_survive_what_happens_within_the_training():
     recorder = ls.TrajectoryRecorder(model, optimizer)
     with recorder:
         step(model, optimizer)
-    step(model, optimizer)  # outside: not recorded
     with contextlib.suppress(KeyError), recorder:
         step(model, optimizer)
         {}["mine"]

@@ -98,7 +98,7 @@ def test_uneven_rows_and_a_rate_that_is_not_positive_are_refused():
     axes, widths = Directions.of(torch.eye(3), values=torch.ones(3)), flatness_of(torch.ones(3).double())
     steps = torch.arange(1, 61)
     steps[30:] += 2
-    with pytest.raises(InputError, match="even distances"):
+    with pytest.raises(InputError, match="equal distances"):
         ls.law.window_limit(axes, ls.Trajectory.of(path, steps=steps), widths, learning_rate=0.1)
     with pytest.raises(InputError, match="positive learning rate"):
         ls.law.window_limit(axes, ls.Trajectory.of(path), widths, learning_rate=torch.zeros(60))

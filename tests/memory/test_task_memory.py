@@ -272,6 +272,20 @@ def test_rows_of_several_trainings_need_no_more_memory_than_the_window():
     assert weights.untyped_storage().nbytes() == 20 * memory.space.dim * weights.element_size()
 
 
+def test_rows_before_a_training_outside_are_left_out():
+    """Joined, the 30 steps outside would be a single step, and its jump the first direction."""
+    model = network()
+    memory, optimizer = ls.TaskMemory(model, window=40), sgd(model)
+    for outside in (0, 30):
+        with memory.training(optimizer):
+            learn(model, optimizer, task(0), 10, torch.Generator())
+        learn(model, optimizer, task(0), outside, torch.Generator())
+    assert memory.state_dict()["rows"]["steps"].tolist() == list(range(1, 21))
+    with pytest.warns(UserWarning, match="moved since the last .* at step 20, .* left out"), memory.training(optimizer):
+        learn(model, optimizer, task(0), 5, torch.Generator())
+    assert memory.state_dict()["rows"]["steps"].tolist() == list(range(21, 26))
+
+
 class LowRank(nn.Module):
     """A frozen layer and a learnt change of low rank, as in LoRA."""
 

@@ -136,7 +136,7 @@ def test_short_windows_and_still_modes_are_flagged():
 
 def test_uneven_rows_are_refused():
     path = Trajectory.of(torch.randn(5, 2), steps=torch.tensor([1, 2, 3, 5, 6]))
-    with pytest.raises(InputError, match="evenly spaced"):
+    with pytest.raises(InputError, match="equal distances"):
         ls.noise.velocity_statistics(path, along_axes(torch.randn(5, 2).double()))
     with pytest.raises(InputError, match="max_lag"):
         measured(torch.randn(5, 2).double(), max_lag=4)

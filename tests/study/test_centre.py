@@ -106,7 +106,8 @@ def test_averaged_weights_that_are_given(tmp_path, form):
     ("w0", "message"),
     [
         ("nowhere.pt", "w0 as 'last', 'mean', a model"),
-        (torch.zeros(5), "got Tensor"),
+        (torch.zeros(4), r"a vector of the 5 weights of weight for w0; got a tensor of \(4,\)"),
+        (3, "got int"),
         ({"other": torch.zeros(1)}, "a checkpoint of this model for w0"),
     ],
 )

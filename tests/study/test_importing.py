@@ -175,6 +175,6 @@ def test_checkpoints_far_apart_give_variances_and_flatness_alone(elsewhere, tmp_
     assert math.isfinite(law.psi)
     assert math.isnan(law.psi_D)
     for name in ("exponents-shuffled-1", "noise-velocity"):
-        assert re.search("rows at even|evenly spaced", study.not_measured[name]), study.not_measured
+        assert re.search("rows at even|rows at equal", study.not_measured[name]), study.not_measured
     assert any("D and tau are not measured" in caveat for caveat in study.summary()["caveats"])
     assert study.report().exists()

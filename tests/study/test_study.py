@@ -556,7 +556,7 @@ def test_rows_that_are_not_evenly_spaced_lose_velocities_alone(tmp_path):
     study = ls.Study(tmp_path / "uneven", model, small.CRITERION, small.samples(), **small.SETTINGS)
     study.use_trajectory(rows)
     study.analyse(noise=True, progress=False)
-    assert "evenly spaced" in study.not_measured["noise-velocity"]
+    assert "equal distances" in study.not_measured["noise-velocity"]
     assert study.folder.has("noise-gradient")
     assert "1 to 2 steps apart" in study.summary()["caveats"][0]
     assert "1 to 2 steps apart: D and tau" in study.report().read_text()

@@ -278,7 +278,7 @@ def two_of_it(folder):
         (of_another, InputError, "a checkpoint of this model"),
         (twice, InputError, r"two at step 1: step_\d+.pt and step_\d+.pt"),
         (no_weights, StorageError, "got lr"),
-        (adapters, InputError, "the optimiser step of each checkpoint"),
+        (adapters, InputError, "adapters alone, whose lora the model does not have"),
         (not_finite, NonFiniteError, "weights in the checkpoint"),
         (two_of_it, InputError, "under 'student.' and 'teacher.'"),
     ],

@@ -25,6 +25,7 @@ from landscope.noise.separable import (
 from landscope.protocols import ProgressCallback
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
+from landscope.trajectory.spacing import check_even_rows
 
 __all__ = ["OneWindow", "one_window_correction"]
 
@@ -294,6 +295,7 @@ def _coordinates(modes: Directions, window: Trajectory) -> Float[Tensor, "T k"]:
             got=f"{len(modes)} directions of {modes.n_steps} rows, {modes.n_moving if modes.n_steps else 0} moving",
             hint="Pass principal_modes(window), without n_modes.",
         )
+    check_even_rows(window, "frequencies of the window")
     coordinates = modes.project_trajectory(window)[:, : modes.n_moving].double()
     found = coordinates.var(dim=0, correction=0)
     if not torch.allclose(found, modes.variance[: modes.n_moving], rtol=1e-3):

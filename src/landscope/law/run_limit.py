@@ -21,6 +21,7 @@ from landscope.noise.window_time import window_time
 from landscope.power_law import fit_power_laws_resampled
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
+from landscope.trajectory.spacing import check_every_step
 
 __all__ = ["RunLimit", "run_limit"]
 
@@ -177,8 +178,7 @@ def run_limit(
             got=f"{len(flatness.width)} and {len(effective.curvature)}",
             hint="Measure both along these directions.",
         )
-    if bool((window.steps.diff() != 1).any()):
-        raise InputError(expected="a row for every step", got="gaps between steps", hint="Record every step.")
+    check_every_step(window, "the exponents of a run without end")
     motion, length = mode_statistics(directions, window), growing_lengths(len(window))
     rates = {"learning_rate": learning_rate, "momentum": momentum}
     pulls = {"": effective.curvature + weight_decay, "_local": effective.local_curvature + weight_decay}

@@ -19,6 +19,7 @@ from landscope.noise.step_rule import StepRule
 from landscope.power_law import fit_power_law
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
+from landscope.trajectory.spacing import equal_distance
 
 __all__ = ["WindowLimit", "window_limit"]
 
@@ -128,7 +129,8 @@ def window_limit(
             hint="Measure it along these eigenvectors.",
         )
     motion, curvature = mode_statistics(eigenvectors, window), eigenvectors.values
-    rule, rates, spacing = StepRule() if rule is None else rule, _rates(window, learning_rate), _spacing(window)
+    rule, rates = StepRule() if rule is None else rule, _rates(window, learning_rate)
+    spacing = equal_distance(window, "the relaxation over a window")
     total, alpha = spacing * float(rates.sum()), float(rates.square().sum() / rates.sum())
     relaxations = rule.relaxation_rate(total * curvature, total * rule.decoupled_decay).clamp(min=0)
     pulls, decay = (alpha * curvature).clamp(min=0), alpha * rule.decoupled_decay
@@ -174,14 +176,3 @@ def _rates(window: Trajectory, learning_rate: float | Tensor) -> Float[Tensor, "
             hint="Pass learning_rate=, one number or one a row.",
         )  # fmt: skip
     return rates
-
-
-def _spacing(window: Trajectory) -> int:
-    """Steps between two rows."""
-    gaps = window.steps.diff().unique()
-    if len(gaps) > 1:
-        raise InputError(
-            expected="rows at even distances", got=f"{int(gaps.min())} to {int(gaps.max())} steps",
-            hint="Cut the trajectory with .window(...).",
-        )  # fmt: skip
-    return int(gaps[0])

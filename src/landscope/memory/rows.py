@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from landscope.errors import InputError, NonFiniteError
 from landscope.parameters import ParameterSpace
+from landscope.penalties.warnings import warn
 from landscope.recorder import TrajectoryRecorder
 from landscope.trajectory import Trajectory
 
-__all__ = ["TaskRows", "concatenated"]
+__all__ = ["TaskRows", "concatenated", "rows_of_one_path"]
 
 
 class TaskRows:
@@ -52,6 +53,7 @@ class TaskRows:
 
     def record(self, stack: contextlib.ExitStack, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Record the steps of an optimiser until the stack is closed; then keep the rows, if it took a step."""
+        self._kept = rows_of_one_path(self._kept, self._space.flatten(model), self._step)
         self._recorder = TrajectoryRecorder(
             model, optimizer, self._space, every=self._every, last=self._window, first_step=self._step + 1
         ).__enter__()
@@ -79,6 +81,28 @@ class TaskRows:
         finally:
             assert self._recorder is not None  # noqa: S101 - set by record()
             self._step = self._recorder.step
+
+
+def rows_of_one_path(rows: Trajectory | None, w: Tensor, step: int) -> Trajectory | None:
+    """The rows of earlier trainings of a task, if a training that begins with weights ``w`` goes on from them.
+
+    Where the weights moved in between, the jump would count as a direction of the training: the rows are left out.
+
+    Args:
+        rows: The rows so far.
+        w: Selected weights of the model, ``[N]``.
+        step: Number of the last step; the weights are not compared where it has no row.
+
+    Warns:
+        UserWarning: If the rows are left out.
+    """
+    if rows is None or int(rows.steps[-1]) != step or torch.equal(rows.row(-1), w.to(rows.row(-1))):
+        return rows
+    warn(
+        f"the weights moved since the last `with memory.training(...)` block of this task, at step {step}, so the rows "
+        "recorded until then are left out; train the task inside such blocks only"
+    )
+    return None
 
 
 def concatenated(first: Trajectory, second: Trajectory, last: int) -> Trajectory:

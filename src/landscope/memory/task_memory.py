@@ -34,7 +34,7 @@ from landscope.penalties.warnings import warn_of_statistics
 from landscope.protocols import Penalty
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.trajectory import Trajectory
-from landscope.trajectory.checkpoints import load_checkpoint, own_copy
+from landscope.trajectory.checkpoints import load_weights, own_copy
 
 __all__ = ["TaskMemory"]
 
@@ -234,8 +234,8 @@ class TaskMemory:
             losses: ``losses(model, batch)`` in place of a criterion, see :meth:`landscope.EmpiricalRisk.from_closure`.
             loss_options: How the loss is evaluated: ``count`` and ``cache_bytes`` and, with ``losses``, ``seed`` and
                 ``mode``, as a mapping.
-            w0: Where to hold the weights, if not where they are: averaged weights (EMA, SWA) as a model, a state dict
-                or the path of a file. Directions still come from the recorded weights; flatness is measured at w0.
+            w0: Where to hold the weights, if not where they are: averaged weights (EMA, SWA) as a model, a state dict,
+                the path of a file, or a vector of the selected weights; flatness is measured there.
 
         Returns:
             The penalty V of all tasks so far, which is also ``memory.held``.
@@ -253,7 +253,7 @@ class TaskMemory:
         if w0 is None:
             return self.consolidate_at(loss.risk(self.model, self.space))
         model = own_copy(self.model)
-        load_checkpoint(w0, model, " for w0")
+        load_weights(w0, model, self.space, " for w0")
         return self._consolidate_at(loss.risk(model, self.space), is_average=True)
 
     def consolidate_at(self, risk: EmpiricalRisk) -> Penalty:

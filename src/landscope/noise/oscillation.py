@@ -17,6 +17,7 @@ from landscope.directions.moving import moving, rounding_strength
 from landscope.errors import InputError
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
+from landscope.trajectory.spacing import check_every_step
 
 __all__ = ["Oscillation", "oscillation", "oscillation_share"]
 
@@ -83,12 +84,7 @@ def oscillation(trajectory: Trajectory, directions: Directions) -> Oscillation:
     check_trajectory(trajectory)
     check_is_directions(directions)
     trajectory.check(minimum_rows=_MIN_ROWS)
-    if bool((trajectory.steps.diff() != 1).any()):
-        raise InputError(
-            expected="a row for every step, to see a period of two steps",
-            got=f"rows {int(trajectory.steps.diff().max())} steps apart",
-            hint="Record with every=1.",
-        )
+    check_every_step(trajectory, "a period of two steps")
     theta = directions.project_trajectory(trajectory)
     count = len(theta)
     centred = theta - theta.mean(dim=0)

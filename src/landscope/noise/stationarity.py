@@ -14,12 +14,12 @@ from landscope._checks import check_count, check_positive
 from landscope.derivatives import gradient_function
 from landscope.directions.directions import Directions
 from landscope.directions.moving import moving, rounding_strength
-from landscope.errors import InputError
 from landscope.noise.finite_window import window_factor
 from landscope.noise.velocity import integrated_time
 from landscope.protocols import LossLandscape, ProgressCallback
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
+from landscope.trajectory.spacing import check_every_step
 
 __all__ = ["LyapunovResidual", "YaidaRelation", "lyapunov_residual", "yaida_relation"]
 
@@ -116,10 +116,7 @@ def yaida_relation(
     check_positive("learning_rate", learning_rate)
     check_count("n_points", n_points, minimum=_FEWEST_POINTS)
     trajectory.check(minimum_rows=n_points)
-    if bool((trajectory.steps.diff() != 1).any()):
-        raise InputError(
-            expected="a row for every step", got="gaps between steps", hint="Use the trajectory before thinning."
-        )
+    check_every_step(trajectory, "the strength of single steps")
     gradient, (recorded, columns) = gradient_function(landscape), _of_parameters(trajectory, parameters)
     theta = modes.project_trajectory(recorded)
     centred = theta - theta.mean(dim=0)

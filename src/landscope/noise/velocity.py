@@ -17,6 +17,7 @@ from landscope.directions.moving import moving, rounding_strength
 from landscope.errors import InputError
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
+from landscope.trajectory.spacing import equal_distance
 
 __all__ = ["VelocityStatistics", "integrated_time", "velocity_statistics", "white_time", "white_time_in_sample"]
 
@@ -127,7 +128,7 @@ def velocity_statistics(
     trajectory.check(minimum_rows=4)
     if steps_per_epoch is not None:
         check_count("steps_per_epoch", steps_per_epoch, minimum=1, hint="Whole minibatches: n_samples // batch_size.")
-    count, dt = len(trajectory), _spacing(trajectory)
+    count, dt = len(trajectory), equal_distance(trajectory, "velocities")
     lag = max(1, count // 10) if max_lag is None else check_count("max_lag", max_lag, minimum=1)
     if lag > count - 2:
         raise InputError(expected=f"max_lag of at most {count - 2} rows", got=f"{lag}", hint="Record longer.")
@@ -196,17 +197,6 @@ def white_time_in_sample(n_rows: int, dim: int, n_modes: int) -> Float[Tensor, "
     rank = torch.arange(1, n_modes + 1, dtype=torch.float64)
     tau = dim / (4 * n_rows * torch.sin(math.pi * rank / (2 * n_rows)) ** 2 * (1 + dim / n_rows))
     return torch.where(rank <= min(n_rows - 1, dim), tau, math.nan)
-
-
-def _spacing(trajectory: Trajectory) -> int:
-    gaps = torch.diff(trajectory.steps).unique()
-    if len(gaps) != 1:
-        raise InputError(
-            expected="rows at evenly spaced steps",
-            got=f"gaps of {', '.join(str(gap) for gap in gaps[:4].tolist())} steps",
-            hint="Take a window without gaps with .window(start, stop).",
-        )
-    return int(gaps[0])
 
 
 def _autocovariance(values: Float[Tensor, "T k"], max_lag: int) -> Float[Tensor, "lags k"]:

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from landscope._checks import check_hooked, check_kind
 from landscope.errors import InputError, NonFiniteError
+from landscope.optimizer_steps import ends_step
 from landscope.parameters import ParameterSpace, Selection, named_tensors
 from landscope.penalties.warnings import WarnsIfUnused, warn, warn_of_statistics
 from landscope.protocols import Penalty
-from landscope.step_size import is_known, step_size, was_skipped
+from landscope.step_size import is_known, step_size
 
 __all__ = ["ProximalSteps", "check_optimizer"]
 
@@ -142,7 +143,7 @@ class ProximalSteps(WarnsIfUnused):
 
     @torch.no_grad()
     def _after_step(self, *_: object) -> None:
-        rate = 0.0 if was_skipped(self._optimizer) else step_size(self._optimizer, self._groups, self._tensors)
+        rate = step_size(self._optimizer, self._groups, self._tensors) if ends_step(self._optimizer) else 0.0
         if rate == 0:  # also at the first step of a warm-up
             return
         if self._step_size_unchecked and not is_known(self._optimizer, self._tensors):

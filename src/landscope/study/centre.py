@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from landscope.errors import InputError
+from landscope.parameters import ParameterSpace
 from landscope.study.checkpoints import load_model, save_model
 from landscope.study.folder import StudyFolder
 from landscope.study.subject import Subject, set_weights
-from landscope.trajectory import Trajectory
-from landscope.trajectory.checkpoints import load_checkpoint
+from landscope.trajectory import Trajectory, open_trajectory
+from landscope.trajectory.checkpoints import load_checkpoint, load_weights
 
 if TYPE_CHECKING:
     from landscope.study.analysis import Analysis
@@ -25,29 +26,38 @@ __all__ = ["centre_caveat", "keep_centre", "mean_row", "model_at_centre", "named
 _GIVEN = "given"
 
 
-def named_centre(settings: dict[str, Any], subject: Subject | None) -> nn.Module | None:
+def named_centre(settings: dict[str, Any], subject: Subject | None, folder: Path) -> nn.Module | None:
     """The model that was given as w0; in the settings it is replaced by a name with the hash of its tensors.
 
     Args:
         settings: Settings as the caller gave them; changed in place.
         subject: The model of the study.
+        folder: Folder of the study; a vector is of the weights that it has recorded, or else of all trained ones.
 
     Raises:
         InputError: If w0 is something else, or of another model.
     """
     given = settings.get("w0")
-    if given is None or given in ("last", "mean") or (isinstance(given, str) and given.startswith(f"{_GIVEN} ")):
+    if given is None or (isinstance(given, str) and (given in ("last", "mean") or given.startswith(f"{_GIVEN} "))):
         return None
-    if not isinstance(given, nn.Module | Mapping | str | Path) or (isinstance(given, str) and not Path(given).exists()):
+    if not isinstance(given, nn.Module | Mapping | Tensor | str | Path) or (
+        isinstance(given, str) and not Path(given).exists()
+    ):
         raise InputError(
-            expected="w0 as 'last', 'mean', a model, or a state dict of one",
+            expected="w0 as 'last', 'mean', a model, a state dict of one, or a vector of its weights",
             got=repr(given) if isinstance(given, str) else type(given).__name__,
             hint="Pass the averaged model, ema.state_dict(), or the path of a file of it.",
         )
     if subject is None:
         raise InputError(expected="a model with its w0", got="no model", hint="Pass the model second.")
     model = subject.copy()
-    load_checkpoint(given, model, " for w0")
+    rows = folder / "trajectory"
+    if isinstance(given, Tensor | Mapping) and rows.exists():
+        load_weights(given, model, ParameterSpace.of(model, open_trajectory(rows).space), " for w0")
+    elif isinstance(given, Tensor):
+        load_weights(given, model, ParameterSpace.of(model), " for w0")
+    else:
+        load_checkpoint(given, model, " for w0")
     settings["w0"] = f"{_GIVEN} {_hash(model)}"
     return model
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from landscope.errors import InputError, LandscopeWarning, StorageError
+from landscope.optimizer_steps import ends_step
 from landscope.parameters import ParameterSpace, Selection
 from landscope.recorder import TrajectoryRecorder
 from landscope.recorder_sinks import other_spacing
-from landscope.step_size import was_skipped
 from landscope.storage import RowStore
 from landscope.storage.folder import ResultFolder
 from landscope.study.checkpoints import Checkpoints, CheckpointSchedule, model_bytes
@@ -140,6 +140,11 @@ class StudyRecorder:
         self._recorder.flush()
 
     def __enter__(self) -> StudyRecorder:
+        if self._is_recording:
+            raise InputError(
+                expected="a recorder that is entered once at a time", got="a second `with` block inside the first",
+                hint="Enter it around the whole training.",
+            )  # fmt: skip
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._folder.locked())
             stack.callback(self._recorder.close)
@@ -183,7 +188,7 @@ class StudyRecorder:
         self.__exit__(None, None, None)
 
     def _after_step(self, *_: object) -> None:
-        if was_skipped(self._optimizer):
+        if not ends_step(self._optimizer):
             return
         if not self._has_noted_modes:
             self._note(eval_modules=modules_in_eval(self._model))

@@ -99,7 +99,7 @@ class Study(StudyResults):
             StudyFolder.open(path)  # a new study needs a model
         else:
             check_batch_size(self._subject.data, settings.get("batch_size"))
-        centre = named_centre(settings, self._subject)
+        centre = named_centre(settings, self._subject, Path(path))
         self.folder = StudyFolder.create(path, settings) if self._subject or settings else StudyFolder.open(path)
         keep_centre(self.folder, centre)
         self._recorder: StudyRecorder | None = None

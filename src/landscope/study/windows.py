@@ -77,7 +77,7 @@ def _named(name: str, recorded: Trajectory, steps: tuple[int, int]) -> Trajector
             got=f"steps {steps[0]} to {steps[1]}",
             hint="Choose steps that were recorded, or train longer.",
         )
-    part = recorded.window(steps[0], steps[1] + 1)
+    part = recorded.window(max(steps[0], first), steps[1] + 1)
     if len(part) < MIN_ROWS:
         raise InputError(
             expected=f"at least {MIN_ROWS} recorded steps in {name}",

@@ -15,6 +15,7 @@ from landscope.errors import InputError
 from landscope.noise.step_rule import StepRule
 from landscope.surrogates.building import increments_of, surrogate_of
 from landscope.trajectory import Trajectory
+from landscope.trajectory.spacing import check_every_step
 
 __all__ = ["epoch_noise_share", "finite_window_process", "rest_curvature"]
 
@@ -213,10 +214,7 @@ def _check_memory(window: Trajectory, n_windows: int) -> None:
 
 def _rates(window: Trajectory, learning_rate: float | None) -> Float[Tensor, " steps"]:
     """Learning rate of each increment."""
-    if bool((window.steps.diff() != 1).any()):
-        raise InputError(
-            expected="a row for every step", got="gaps between steps", hint="Record every step, or do not thin."
-        )
+    check_every_step(window, "a process of single steps")
     rates = window.learning_rate[1:] if learning_rate is None else torch.full((len(window) - 1,), float(learning_rate))
     if not bool(((rates > 0) & torch.isfinite(rates)).all()):
         raise InputError(

@@ -8,6 +8,7 @@ from landscope.directions.directions import Directions, check_is_directions
 from landscope.surrogates.building import check_window, surrogate_of
 from landscope.synthetic import autoregressive
 from landscope.trajectory import Trajectory
+from landscope.trajectory.spacing import check_even_rows
 
 __all__ = ["ornstein_uhlenbeck"]
 
@@ -40,6 +41,7 @@ def ornstein_uhlenbeck(trajectory: Trajectory, directions: Directions, *, seed: 
         True
     """
     check_window(trajectory)
+    check_even_rows(trajectory, "a process fitted to its steps")
     check_is_directions(directions)
     theta = directions.project_trajectory(trajectory)
     centre = theta.mean(dim=0)

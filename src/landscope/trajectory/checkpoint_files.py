@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from landscope._checks import check_count
 from landscope.errors import InputError, StorageError
+from landscope.trajectory.checkpoint_folders import checkpoint_in, kept_in, read_folder
 from landscope.trajectory.unpickling import load_without_code
 
 __all__ = ["Source", "find_checkpoints", "read_checkpoint"]
@@ -19,10 +19,11 @@ __all__ = ["Source", "find_checkpoints", "read_checkpoint"]
 Source = str | Path | Mapping[str, Any]
 """A checkpoint: its file or folder, or a state dict."""
 
-_WHOLE = ("model.safetensors", "pytorch_model.bin")
-"""Files of a folder that hold all weights; with ``.index.json`` they are in several files."""
 _SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
-_NO_MODEL = re.compile(r"^(optimizer|scheduler|scaler|rng_state|training_args|trainer|random_states)", re.I)
+_NO_MODEL = re.compile(
+    r"^(optimizer|scheduler|scaler|sampler|dl_state_dict|custom_checkpoint|rng_state|training_args|trainer|random_states)",
+    re.I,
+)
 _REPEATED = re.compile(r"^(last|latest)\W", re.I)
 """Names of copies of the newest checkpoint."""
 _NESTED = ("state_dict", "model_state_dict", "model", "module")
@@ -95,12 +96,12 @@ def _listed(source: Any) -> list[Any]:
     if not path.is_dir():
         return [path]
     entries = sorted(path.iterdir(), key=lambda entry: _natural(entry.name))
-    folders = [entry for entry in entries if entry.is_dir() and _whole_files(entry)]
+    folders = [entry for entry in entries if entry.is_dir() and checkpoint_in(entry)]
     files = [entry for entry in entries if entry.is_file() and entry.suffix in _SUFFIXES]
     files = [entry for entry in files if not _NO_MODEL.match(entry.name)]
     files = [entry for entry in files if not _REPEATED.match(entry.name)] or files
     # Trainers put the final model beside the folders of its steps.
-    found = folders or ([path] if _whole_files(path) else files)
+    found = folders or ([path] if checkpoint_in(path) else files)
     if not found:
         raise StorageError(
             expected=f"files of checkpoints ({', '.join(_SUFFIXES)}) or checkpoint-* folders in {path}",
@@ -113,12 +114,6 @@ def _listed(source: Any) -> list[Any]:
 def _natural(name: str) -> list[tuple[int, str]]:
     """The parts of a name, with numbers in the order of their values."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
-
-
-def _whole_files(folder: Path) -> list[Path]:
-    """The file of all weights of a folder, or the index of several."""
-    names = [name + end for name in _WHOLE for end in ("", ".index.json")]
-    return [folder / name for name in names if (folder / name).is_file()]
 
 
 def _steps_of(listed: list[Any], steps: Sequence[int] | None, steps_per_epoch: int | None) -> list[int]:
@@ -184,8 +179,7 @@ def _kept_step(checkpoint: Any) -> int | None:
         if isinstance(checkpoint, str | Path):
             path = Path(checkpoint)
             if path.is_dir():
-                state = path / "trainer_state.json"
-                content = json.loads(state.read_text(encoding="utf-8")) if state.is_file() else {}
+                content = kept_in(path)
             else:
                 content = {} if path.suffix == ".safetensors" else load_without_code(path, mmap=True)
         else:
@@ -204,8 +198,9 @@ def read_checkpoint(source: Source) -> dict[str, Any]:
 
     Args:
         source: A state dict; a file of ``torch.save`` or of safetensors, with the weights at its top or under
-            "state_dict", "model_state_dict", "model" or "module"; or a folder with ``model.safetensors`` or
-            ``pytorch_model.bin``, in one file or in several with an index.
+            "state_dict", "model_state_dict", "model" or "module"; a folder with ``model.safetensors`` or
+            ``pytorch_model.bin``, in one file or in several; the index of several; a folder of
+            torch.distributed.checkpoint; or one of adapters.
 
     Raises:
         StorageError: If it cannot be read, or holds no weights.
@@ -213,31 +208,13 @@ def read_checkpoint(source: Source) -> dict[str, Any]:
     if isinstance(source, Mapping):
         return _weights_in(source, "the state dict")
     path = Path(source)
-    if not path.is_dir():
-        return _weights_in(_read(path), str(path))
-    files = _whole_files(path)
-    if not files:
-        raise StorageError(
-            expected=f"{' or '.join(_WHOLE)} in {path}",
-            got=", ".join(sorted(entry.name for entry in path.iterdir())[:5]) or "an empty folder",
-            hint="Save the whole model with model.save_pretrained(folder); adapters alone are no model.",
-        )
-    if files[0].suffix != ".json":
-        return _weights_in(_read(files[0]), str(files[0]))
-    return _read_shards(path, files[0])
+    if path.is_dir() or path.name.endswith(".index.json"):
+        return read_folder(path, _of_file)
+    return _of_file(path)
 
 
-def _read_shards(folder: Path, index: Path) -> dict[str, Any]:
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StorageError(
-            expected=f"an index of weights in {index}", got=f"{type(error).__name__}: {error}", hint="Save it again."
-        ) from error
-    state: dict[str, Any] = {}
-    for name in names:
-        state |= _weights_in(_read(folder / name), str(folder / name))
-    return state
+def _of_file(path: Path) -> dict[str, Any]:
+    return _weights_in(_read(path), str(path))
 
 
 def _read(path: Path) -> Any:

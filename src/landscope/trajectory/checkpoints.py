@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from os import PathLike
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from landscope._checks import check_finite
+from landscope._checks import check_finite, check_vector
 from landscope.errors import InputError, StorageError
-from landscope.parameters import ParameterSpace
+from landscope.parameters import ParameterSpace, named_tensors
+from landscope.trajectory.adapters import holds_adapters, named_as_model
 from landscope.trajectory.checkpoint_files import Source, read_checkpoint
+from landscope.trajectory.checkpoint_folders import is_adapter_file
 
-__all__ = ["CheckpointRows", "load_checkpoint", "model_of_row", "own_copy"]
+__all__ = ["CheckpointRows", "load_checkpoint", "load_weights", "model_of_row", "own_copy"]
 
 _USUAL = ("", "model.", "module.")
 """Prefixes that trainers give to the model that is trained."""
@@ -24,8 +26,40 @@ _DEEPEST = 4
 """Parts of a name that a prefix may have, and one."""
 
 
-def load_checkpoint(source: Any, model: nn.Module, where: str = "") -> None:
-    """Load the parameters and buffers of a checkpoint into a model.
+def load_weights(given: Any, model: nn.Module, space: ParameterSpace, where: str = "") -> None:
+    """Load given weights into a model: a checkpoint, or the selected weights alone; the others then stay.
+
+    Args:
+        given: A checkpoint, see :func:`load_checkpoint`; a vector of all selected weights; a tensor in the shape of the
+            selected parameter, where it is one; or the selected tensors by name.
+        model: The model.
+        space: The selected parameters.
+        where: What it is, for errors, such as " for w0".
+
+    Raises:
+        InputError: If the weights are of another model.
+        StorageError: If they cannot be read.
+    """
+    is_parts = isinstance(given, Mapping) and set(given) == set(space.names)
+    if not is_parts and not isinstance(given, Tensor):
+        load_checkpoint(given, model, where, space.names)
+        return
+    if isinstance(given, Mapping):
+        given = space.flatten(given)
+    if tuple(given.shape) not in ((space.dim,), *(space.shapes if len(space.shapes) == 1 else ())):
+        names = f"{', '.join(space.names[:4])}{', ...' * (len(space.names) > 4)}"
+        raise InputError(
+            expected=f"a vector of the {space.dim} weights of {names}{where}", got=f"a tensor of {tuple(given.shape)}",
+            hint="Pass space.flatten(model), the tensors by name, a state dict, or a whole model.",
+        )  # fmt: skip
+    vector = check_vector(f"the vector{where}", given.detach().reshape(-1), dim=space.dim)
+    with torch.no_grad():
+        for tensor, value in zip(space.tensors(model), space.unflatten(vector).values(), strict=True):
+            tensor.copy_(value)
+
+
+def load_checkpoint(source: Any, model: nn.Module, where: str = "", needed: Collection[str] = ()) -> None:
+    """Load the parameters and buffers of a checkpoint into a model, or the parameters of adapters alone.
 
     Names that a trainer put before those of the model ("model." of Lightning, "module." of DDP, "_orig_mod." of
     torch.compile) are taken off; tensors under other names of the trainer are left out. A tied tensor may stand under
@@ -35,6 +69,7 @@ def load_checkpoint(source: Any, model: nn.Module, where: str = "") -> None:
         source: A checkpoint, see :func:`landscope.trajectory.checkpoint_files.read_checkpoint`, or a model.
         model: The model.
         where: Which checkpoint it is, for errors, such as " for step 8".
+        needed: Parameters that adapters must hold; by default those that require a gradient.
 
     Raises:
         InputError: If the checkpoint is of another model.
@@ -47,6 +82,12 @@ def load_checkpoint(source: Any, model: nn.Module, where: str = "") -> None:
             hint="Pass model.state_dict(), or a file of it.",
         )
     state = source.state_dict() if isinstance(source, nn.Module) else read_checkpoint(source)
+    own = named_tensors(model)
+    if is_adapter_file(source) or holds_adapters(state, own):
+        with torch.no_grad():
+            for name, value in named_as_model(state, own, needed, where).items():
+                own[name].copy_(value)
+        return
     try:
         model.load_state_dict(_fitted(state, model))
     except (RuntimeError, TypeError, AttributeError) as error:
@@ -123,7 +164,7 @@ class CheckpointRows:
         rows = torch.empty(max(0, stop - start), len(range(*columns.indices(self.space.dim))), dtype=self.dtype)
         for place, source in enumerate(self.sources[start:stop]):
             name = f" at {source}" if isinstance(source, str) else f" of row {start + place + 1}"
-            load_checkpoint(source, self.model, name)
+            load_checkpoint(source, self.model, name, self.space.names)
             row = check_finite(
                 f"weights in the checkpoint{name}", self.space.flatten(self.model), hint="Leave this checkpoint out."
             )
@@ -142,7 +183,7 @@ def model_of_row(
     if source is None:
         _set_all(whole, row, space, step)
         return whole
-    load_checkpoint(source, whole)
+    load_checkpoint(source, whole, needed=() if space is None else space.names)
     if space is not None and not torch.equal(space.flatten(whole).to("cpu", row.dtype), row.cpu()):
         raise StorageError(
             expected=f"the checkpoint that the row of step {step} was taken from",

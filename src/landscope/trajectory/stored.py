@@ -19,6 +19,7 @@ from landscope.results import stamp
 from landscope.storage.rows import RowStore
 from landscope.trajectory.checkpoints import CheckpointRows, own_copy
 from landscope.trajectory.rows import MemoryRows, StoredRows
+from landscope.trajectory.spacing import what_is_wrong
 from landscope.trajectory.trajectory import Trajectory
 
 __all__ = [
@@ -71,6 +72,11 @@ def open_trajectory(path: str | Path) -> Trajectory:
             got=f"a table without {error}",
             hint="Check the path.",
         ) from error
+    if wrong := what_is_wrong(columns["steps"]):
+        raise StorageError(
+            expected=f"rows in the order of their steps at {path}", got=wrong,
+            hint="The folder is damaged; record again, or restore it from a copy.",
+        )  # fmt: skip
     return Trajectory(
         _rows=StoredRows(store),
         _selection=slice(0, store.rows, 1),

@@ -11,13 +11,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from landscope._checks import check_count, check_finite, check_kind, is_number
+from landscope._checks import check_count, check_finite, check_kind
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace, Selection
 from landscope.results import stamp
 from landscope.trajectory.checkpoint_files import find_checkpoints
 from landscope.trajectory.checkpoints import model_of_row
 from landscope.trajectory.rows import MemoryRows, Rows, SomeColumns, check_rows
+from landscope.trajectory.spacing import rows_between, what_is_wrong
 
 __all__ = ["Trajectory", "check_fresh"]
 
@@ -108,9 +109,9 @@ class Trajectory:
             if (got := len(getattr(trajectory, name))) != count:
                 raise InputError(expected=f"{name} of {count} rows", got=f"{got}", hint="One value a row.")
             check_kind(name, getattr(trajectory, name), Tensor, hint=f"Pass torch.tensor({name}).")
-        if bool((torch.diff(trajectory.steps) <= 0).any()):
+        if wrong := what_is_wrong(trajectory.steps):
             raise InputError(
-                expected="strictly increasing steps", got="steps that do not increase", hint="One step number a row."
+                expected="strictly increasing steps of at least 0", got=wrong, hint="One step number a row."
             )
         return trajectory
 
@@ -129,8 +130,10 @@ class Trajectory:
 
         A checkpoint is a file of ``torch.save`` (a state dict, or one under "state_dict", "model_state_dict", "model"
         or "module", as of Lightning), a file of safetensors, a folder with ``model.safetensors`` or
-        ``pytorch_model.bin`` in one file or several (Hugging Face's ``checkpoint-500``), or a state dict in memory.
-        No code in a file is run. Prefixes of trainers before the names of the model are taken off.
+        ``pytorch_model.bin`` in one file or several (Hugging Face's ``checkpoint-500``, accelerate), a folder of
+        torch.distributed.checkpoint (FSDP), or a state dict in memory. No code in a file is run. Prefixes of trainers
+        before the names of the model are taken off. Of adapters saved alone (``adapter_model.safetensors`` of LoRA)
+        the selected parameters must be in the file; everything else is that of the model given.
 
         The step of a checkpoint is the one given; otherwise that in the checkpoint (``global_step`` or ``step``, or
         ``trainer_state.json``); otherwise that in its name. Rows far apart show where the weights went, not how they
@@ -249,21 +252,9 @@ class Trajectory:
             The part, reading the same rows.
 
         Raises:
-            InputError: If no row lies in the window.
+            InputError: If no row lies in the window, or it reaches beyond the recorded steps.
         """
-        for name, step in (("start", start), ("stop", stop)):
-            if step is not None and not is_number(step):
-                raise InputError(expected=f"{name} as a step number", got=repr(step), hint="Pass an integer.")
-        first = 0 if start is None else int(torch.searchsorted(self.steps, start))
-        last = len(self) if stop is None else int(torch.searchsorted(self.steps, stop))
-        if first >= last:
-            reach = f"{int(self.steps[0])} to {int(self.steps[-1])}" if len(self) else "none"
-            raise InputError(
-                expected=f"a window [{start}, {stop}) that holds recorded steps",
-                got=f"steps {reach}",
-                hint="Choose a window within them.",
-            )
-        return self.part(slice(first, last, 1))
+        return self.part(rows_between(self.steps, start, stop))
 
     def thin(self, every: int) -> Trajectory:
         """Every ``every``-th row, from the first."""

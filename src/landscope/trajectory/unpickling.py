@@ -8,16 +8,16 @@ from typing import Any
 
 import torch
 
-__all__ = ["load_without_code"]
+__all__ = ["Inert", "load_without_code"]
 
 
-class _Inert:
+class Inert:
     """What stands in for an object of a file that is no tensor and no plain value: it takes everything, does nothing.
 
     Trainers keep paths, hyperparameters and callbacks beside the weights. The names in the file are not looked up.
     """
 
-    def __new__(cls, *_: Any, **__: Any) -> _Inert:
+    def __new__(cls, *_: Any, **__: Any) -> Inert:  # noqa: D102
         return super().__new__(cls)
 
     def __init__(self, *_: Any, **__: Any) -> None:
@@ -48,7 +48,7 @@ def load_without_code(path: Path, *, mmap: bool = False) -> Any:
         if not unknown:
             raise
     try:
-        return _load_with(_Inert, unknown, path, mmap)
+        return _load_with(Inert, unknown, path, mmap)
     except pickle.UnpicklingError:
         return _load_with(_InertMapping, unknown, path, mmap)
 

@@ -13,10 +13,10 @@ from landscope._checks import check_hooked
 from landscope.errors import InputError
 from landscope.noise.response import DirectResponse, direct_response
 from landscope.noise.springs import spring_ranks
+from landscope.optimizer_steps import ends_step
 from landscope.parameters import ParameterSpace
 from landscope.protocols import ProgressCallback
 from landscope.recorder import shared_rate
-from landscope.step_size import was_skipped
 from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.checkpoints import fresh_copy
@@ -78,7 +78,7 @@ class _Components:
         """Losses are not kept here; a loop that notes them for a recorder may go on."""
 
     def _after_step(self, *_: object) -> None:
-        if was_skipped(self._optimizer):
+        if not ends_step(self._optimizer):
             return
         weights = torch.cat([tensor.detach().reshape(-1) for tensor in self._tensors]).cpu().double()
         self.rows.append(self._directions @ (weights - self._origin))

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from landscope.memory.accumulate import accumulate
+from landscope.optimizer_steps import ends_step
 from landscope.parameters import ParameterSpace, Selection
 from landscope.penalties.proximal import ProximalSteps
 from landscope.penalties.quadratic import QuadraticPenalty
 from landscope.protocols import Penalty
-from landscope.step_size import gradient_scale, was_skipped
+from landscope.step_size import gradient_scale
 
 __all__ = ["SynapticIntelligence"]
 
@@ -81,7 +82,7 @@ class SynapticIntelligence:
             before[:] = [slope, self.space.flatten(self.model)]
 
         def add(*_: object) -> None:
-            if was_skipped(optimizer):
+            if not ends_step(optimizer):
                 return
             slope, w = before
             self._reduction -= slope * (self.space.flatten(self.model) - w)

@@ -1,0 +1,193 @@
+"""What a recorder checks: that the model still uses the recorded tensors, and that each row is after a whole step."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from landscope.errors import InputError, LandscopeWarning
+from landscope.optimizer_steps import inner_optimizers, is_nested
+from landscope.parameters import inner_model
+
+__all__ = ["HalfStepWatch", "RecordedPlaces", "fingerprint"]
+
+_OBSERVED = 6
+"""Steps that are observed: three to a perturbed point and three back."""
+_FEWEST = 8
+"""Fewest weights; the change of a single one always lies along its gradient."""
+_ALONG = 0.99
+"""Least cosine between a change of the weights and the gradient that is taken for a step uphill."""
+_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def fingerprint(tensors: Sequence[Tensor]) -> list[int]:
+    """A number for each tensor that changes when a training moves it: the sum of its bits as integers."""
+    own = [getattr(tensor, "to_local", tensor.detach)() for tensor in tensors]
+    return [int(tensor.detach().view(_INTEGERS[tensor.element_size()]).sum()) for tensor in own]
+
+
+class RecordedPlaces:
+    """The places of the recorded tensors in a model, to see at little cost whether they are still there.
+
+    Args:
+        model: The model.
+        names: Names of the tensors.
+        tensors: The tensors.
+    """
+
+    def __init__(self, model: nn.Module, names: Sequence[str], tensors: Sequence[Tensor]) -> None:
+        self._model, self._names, self._tensors = model, names, tensors
+        self._find()
+
+    def _find(self) -> None:
+        """Note one place of each tensor, and the modules on the way to it."""
+        wanted, root = set(map(id, self._tensors)), inner_model(self._model)
+        self._places: list[tuple[nn.Module, str, Tensor]] = []
+        edges: dict[tuple[int, str], tuple[nn.Module, str, nn.Module]] = {}
+        for path, module in root.named_modules():
+            local = [(name, tensor) for name, tensor in module._parameters.items() if id(tensor) in wanted]
+            if not local:
+                continue
+            for name, tensor in local:
+                assert tensor is not None  # noqa: S101 - its id is that of a recorded tensor
+                wanted.discard(id(tensor))
+                self._places.append((module, name, tensor))
+            parent = root
+            for name in path.split(".") if path else ():
+                child = parent.get_submodule(name)
+                edges[id(parent), name] = (parent, name, child)
+                parent = child
+        self._edges = list(edges.values())
+
+    def check(self, step: int) -> None:
+        """Raise if the model no longer uses a recorded tensor: rows would keep showing it, at rest.
+
+        New values of a tensor, also by ``p.data = ...``, are followed; so is a layer that moved within the model.
+
+        Args:
+            step: Number of the step that was taken.
+
+        Raises:
+            InputError: If a tensor is not in the model.
+        """
+        for module, name, tensor in self._places:
+            if module._parameters.get(name) is not tensor:
+                break
+        else:
+            for parent, name, child in self._edges:
+                if parent._modules.get(name) is not child:
+                    break
+            else:
+                return
+        there = set(map(id, inner_model(self._model).parameters()))
+        gone = [name for name, tensor in zip(self._names, self._tensors, strict=True) if id(tensor) not in there]
+        if gone:
+            raise InputError(
+                expected=f"the recorded parameters in the model at step {step}",
+                got=f"a model in which {', '.join(gone)} was replaced",
+                hint="The rows before are kept. Change the values in place, as by p.data.copy_(...), or make a new "
+                "optimiser and a new recorder after the change.",
+            )
+        self._find()
+
+
+class HalfStepWatch:
+    """Sees whether the optimiser calls ``step()`` twice for each step: to a perturbed point, and on from there.
+
+    Sharpness-aware optimisers do so, and every second row is then a perturbed point. There are two signs. A wrapper
+    takes some steps without a step of the optimiser that it holds. Or, in the first steps, every second change of the
+    weights points along the gradient, uphill, and the ones between downhill.
+
+    Args:
+        optimizer: The optimiser that is recorded.
+        tensors: The recorded tensors.
+        every: Steps between two rows.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, tensors: Sequence[Tensor], every: int) -> None:
+        self._optimizer, self._tensors, self._every = optimizer, tensors, every
+        self._inner = inner_optimizers(optimizer)
+        self._hooks: list[RemovableHandle] = []
+        self._before: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._uphill: list[bool] = []
+        self._with_inner: set[bool] = set()
+        self._has_inner_step = False
+
+    def start(self) -> None:
+        """Observe the next steps."""
+        self._before, self._uphill = [], []
+        self._hooks = [self._optimizer.register_step_pre_hook(self._before_step)]
+        self._hooks += [inner.register_step_post_hook(self._after_inner) for inner in self._inner]
+
+    def stop(self) -> None:
+        """Observe no further step."""
+        while self._hooks:
+            self._hooks.pop().remove()
+
+    def _after_inner(self, *_: object) -> None:
+        self._has_inner_step = True
+
+    def _before_step(self, *_: object) -> None:
+        if self._inner or is_nested(self._optimizer):
+            return
+        self._before = [
+            (tensor, tensor.detach().clone(), tensor.grad.detach().clone())
+            for tensor in self._tensors
+            if tensor.grad is not None and not tensor.grad.is_sparse
+        ]
+
+    def after_step(self, step: int) -> None:
+        """Take note of a step that was taken.
+
+        Args:
+            step: Its number.
+
+        Warns:
+            LandscopeWarning: Once, if steps are taken in two halves.
+        """
+        if not self._hooks:
+            return
+        if self._inner:
+            self._with_inner.add(self._has_inner_step)
+            self._has_inner_step = False
+            if len(self._with_inner) == 2:
+                inner = type(self._inner[0]).__name__
+                self._say(f"Some of these calls made no step of the {inner} that it holds. Pass that one to the "
+                          "recorder, such as optimizer.base_optimizer.")  # fmt: skip
+            return
+        self._uphill.append(self._is_uphill())
+        if len(self._uphill) < _OBSERVED:
+            return
+        first = self._uphill[0]
+        alternate = all(up == (first == (number % 2 == 0)) for number, up in enumerate(self._uphill))
+        uphill_is_even = (step % 2 == 0) == self._uphill[-1]
+        if alternate and (self._every % 2 or uphill_is_even):
+            self._say("Every second call moves the weights along the gradient, uphill. Record with every=2 and an odd "
+                      "first_step.")  # fmt: skip
+        self.stop()
+
+    def _is_uphill(self) -> bool:
+        """Whether the weights moved along the gradient; False where there is none, or too few weights to tell."""
+        changes = [(tensor.detach() - weights, gradient) for tensor, weights, gradient in self._before]
+        self._before = []
+        if sum(gradient.numel() for _, gradient in changes) < _FEWEST:
+            return False
+        inner, change, slope = (
+            sum(float((a * b).sum(dtype=torch.float32)) for a, b in pairs)
+            for pairs in (changes, [(a, a) for a, _ in changes], [(b, b) for _, b in changes])
+        )
+        return inner > _ALONG * math.sqrt(change * slope)
+
+    def _say(self, sign: str) -> None:
+        self.stop()
+        warnings.warn(
+            f"{type(self._optimizer).__name__} seems to call step() twice for each step, as sharpness-aware optimisers "
+            f"do: to a perturbed point and back, so that rows are perturbed points. {sign}",
+            LandscopeWarning,
+            stacklevel=4,
+        )
