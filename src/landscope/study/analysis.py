@@ -13,6 +13,7 @@ from torch import Tensor
 from landscope._names import BatchNorm
 from landscope.errors import InputError, StorageError
 from landscope.law.exponents import Exponents
+from landscope.law.spectrum import ranks_like_the_paper
 from landscope.parameters import ParameterSpace
 from landscope.protocols import Ensemble, ProgressCallback, silent
 from landscope.results import Result
@@ -183,6 +184,11 @@ class Analysis:
         model = self.subject.copy()
         self.checkpoints.load(step, model)
         return model
+
+    @property
+    def spectrum_ranks(self) -> tuple[int, int]:
+        """Ranks of the power law of the spectrum: from the settings, or in proportion to the modes of the window."""
+        return self.settings.spectrum_ranks or ranks_like_the_paper(min(len(self.window) - 1, self.window.dim))
 
     @property
     def batch_size(self) -> int | None:

@@ -31,7 +31,7 @@ def _spectrum(analysis: Analysis) -> Spectrum:
         analysis.window,
         analysis.load(saved.STATISTICS),
         analysis.load_if_there(saved.FRESH_STATISTICS),
-        spectrum_ranks=analysis.settings.spectrum_ranks,
+        spectrum_ranks=analysis.spectrum_ranks,
     )
 
 
