@@ -133,7 +133,11 @@ def equilibrium_measurements(
         f"{equilibrium.anharmonic:.2f}",
     )
     if not settled:
-        return {"inverse_einstein": Measurement(math.nan, controls=controlled, note=note)}
+        few = (
+            f"needs three directions with a flatness within reach and a stable step; {int(equilibrium.used.sum())} of "
+            f"{len(equilibrium.used)} have both"
+        )
+        return {"inverse_einstein": Measurement(math.nan, note=few)}
     return {"inverse_einstein": exponent_of("psi", fresh, controlled, note)}
 
 

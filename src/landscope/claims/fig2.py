@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 from jaxtyping import Float
-from scipy import stats
 from torch import Tensor
 
 from landscope.claims.exponents import (
@@ -23,6 +22,7 @@ from landscope.claims.verdict import Claim, Control, Measurement, fresh_control
 from landscope.law.exponents import Exponents
 from landscope.law.intervals import prediction_band
 from landscope.law.window_limit import WindowLimit
+from landscope.rank_correlation import rank_correlation
 
 __all__ = ["CLAIMS", "law_measurements"]
 
@@ -110,4 +110,4 @@ def _limit(limit: WindowLimit | None) -> Control:
 
 def _falling(variance: Float[Tensor, " n"], width: Float[Tensor, " n"]) -> float:
     """Rank correlation of flatness with the rank by falling variance; NaN for fewer than three directions."""
-    return -float(stats.spearmanr(variance.numpy(), width.numpy()).statistic) if len(width) > 2 else math.nan
+    return -rank_correlation(variance, width)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import torch
-from scipy import stats
 from torch import Tensor
 
 from landscope.claims.exponents import exponent_measurement
@@ -20,10 +19,9 @@ from landscope.noise.log_hessian import LogHessian
 from landscope.noise.springs import Springs
 from landscope.noise.trimmed import TRIMMED_SHARE
 from landscope.noise.velocity import VelocityStatistics
+from landscope.rank_correlation import rank_correlation
 
 __all__ = ["CLAIMS", "noise_measurements", "spring_measurements"]
-
-_FEWEST_MODES = 3
 
 CLAIMS = (
     Claim(
@@ -201,9 +199,7 @@ def _likeness(times: Tensor, needed: Tensor) -> float:
     """Rank correlation of tau with the number of minibatches, over the modes that have both."""
     first = min(len(times), len(needed))
     kept = torch.isfinite(times[:first]) & torch.isfinite(needed[:first])
-    if int(kept.sum()) < _FEWEST_MODES:
-        return math.nan
-    return float(stats.spearmanr(times[:first][kept].numpy(), needed[:first][kept].numpy()).statistic)
+    return rank_correlation(times[:first][kept], needed[:first][kept])
 
 
 def _median(values: Tensor) -> float:

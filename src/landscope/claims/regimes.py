@@ -13,7 +13,7 @@ from landscope.claims.one_sided import POSSIBLE, drawn_controls
 from landscope.claims.verdict import Claim, Control, Measurement, fresh_control
 from landscope.law.exponents import Exponents
 from landscope.law.intervals import EVERYWHERE
-from landscope.law.spectrum import PAPER_MODES, Spectrum, too_few_ranks
+from landscope.law.spectrum import Spectrum, too_few_ranks
 from landscope.law.time_blocks import TimeBlocks
 from landscope.noise.mode_statistics import ModeStatistics
 from landscope.power_law import fit_power_law
@@ -21,8 +21,8 @@ from landscope.synthetic import random_walk_shares
 
 __all__ = ["CLAIMS", "Regimes", "regime_measurements", "regime_values", "spectrum_regimes"]
 
-_PAPER_LAST = 500
-"""Last rank of the faster decay of the paper, of 2,500 modes: the last mode of its fits."""
+_DECAY = 500 / 200
+"""Last rank of the faster decay over the last one of the power law, in the paper: its fits end at mode 500."""
 _FEWEST = 3
 
 CLAIMS = (
@@ -89,18 +89,18 @@ def spectrum_regimes(
     return exponent(*regimes[0]), exponent(*regimes[1]), exponent(*regimes[2])
 
 
-def last_rank(n_modes: int, last: int) -> int:
-    """Last rank of the faster decay: 500 of 2,500 modes, in proportion of others, and no further than modes are fitted.
+def last_rank(spectrum_ranks: tuple[int, int], last: int) -> int:
+    """Last rank of the faster decay: 500 where the power law ends at 200, in proportion, and no further than the fits.
 
     Args:
-        n_modes: Modes that the window has.
+        spectrum_ranks: First and last rank of the power law.
         last: Last mode of the fits.
 
     Example:
-        >>> last_rank(2500, 500), last_rank(1000, 500), last_rank(10_000, 500)
+        >>> last_rank((20, 200), 500), last_rank((8, 80), 500), last_rank((80, 800), 500)
         (500, 200, 500)
     """
-    return min(last, max(2, round(_PAPER_LAST * n_modes / PAPER_MODES)))
+    return min(last, round(_DECAY * spectrum_ranks[1]))
 
 
 def regime_values(row: Exponents, spectrum_ranks: tuple[int, int], last: int) -> dict[str, float]:

@@ -7,7 +7,6 @@ import math
 
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy import stats
 from torch import Tensor
 
 from landscope._checks import check_count
@@ -21,6 +20,7 @@ from landscope.law.time_blocks import NO_INTERVAL, TimeBlocks, TimeInterval, rea
 from landscope.noise.mode_statistics import ModeStatistics, mode_statistics
 from landscope.power_law import PowerLaw, fit_power_law
 from landscope.protocols import LossLandscape, ProgressCallback
+from landscope.rank_correlation import rank_correlation
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
 
@@ -341,7 +341,7 @@ def fit_exponents(
         total_variance=statistics.total_variance,
         prefactor=fit.prefactor if fit else math.nan,
         residual=fit.residual if fit else math.nan,
-        rank_correlation=_rank_correlation(ranks[used], flatness.width[used]),
+        rank_correlation=rank_correlation(ranks[used], flatness.width[used]),
         mode_range=fitted_range,
         flatness_range=fit.fit_range if fit else NO_INTERVAL,
         n_used=int(used.sum()),
@@ -386,10 +386,6 @@ def _noise_exponent(width: Float[Tensor, " n"], velocity_variance: Float[Tensor,
     if bool(velocity_variance.isnan().any()):
         return math.nan
     return -fit_power_law(width, velocity_variance).exponent
-
-
-def _rank_correlation(ranks: Int[Tensor, " n"], width: Float[Tensor, " n"]) -> float:
-    return float(stats.spearmanr(ranks.numpy(), width.numpy()).statistic) if len(ranks) > 2 else math.nan
 
 
 def _ranks_nearest_to_each(ranks: Int[Tensor, " m"]) -> Int[Tensor, " m"]:

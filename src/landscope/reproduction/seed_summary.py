@@ -146,8 +146,8 @@ def _drawn_value(key: str, run: ExperimentRun, row: Exponents) -> float:
     if key == "short_correlation_time":
         n_rows = run.load(saved.STATISTICS.name, saved.STATISTICS.kind).n_steps
         return median_time_over_window(row, n_rows, settings.fit_modes)
-    found = run.load(saved.SPECTRUM.name, saved.SPECTRUM.kind)
-    return regime_values(row, found.spectrum_ranks, last_rank(found.n_modes, settings.fit_modes[1]))[key]
+    ranks = run.load(saved.SPECTRUM.name, saved.SPECTRUM.kind).spectrum_ranks
+    return regime_values(row, ranks, last_rank(ranks, settings.fit_modes[1]))[key]
 
 
 def pooled_control(

@@ -24,7 +24,7 @@ def _regimes(analysis: Analysis) -> Mapping[str, Measurement]:
         analysis.load_if_there(saved.FRESH),
         analysis.nulls,
         analysis.processes,
-        regimes.last_rank(spectrum.n_modes, analysis.settings.fit_modes[1]),
+        regimes.last_rank(spectrum.spectrum_ranks, analysis.settings.fit_modes[1]),
         (analysis.load(saved.STATISTICS), analysis.load_if_there(saved.FRESH_STATISTICS)),
     )
 
