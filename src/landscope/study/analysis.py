@@ -32,6 +32,7 @@ from landscope.study.training_facts import TrainingFacts, training_facts
 from landscope.study.windows import Windows, choose_windows
 from landscope.training_history import TrainingHistory
 from landscope.trajectory import Trajectory, open_trajectory
+from landscope.trajectory.rounding import rounding_caveat
 from landscope.trajectory.spacing import spacing_caveat, unevenness
 
 __all__ = ["Analysis"]
@@ -255,7 +256,11 @@ class Analysis:
     @property
     def caveats(self) -> list[str]:
         """What to know of the recording before reading the numbers that it gave."""
-        found = (self.rate_caveat, spacing_caveat(self.window.steps), centre_caveat(self.settings.w0))
+        rounding = self.load_if_there(saved.ROUNDING)
+        found = (
+            self.rate_caveat, spacing_caveat(self.window.steps), centre_caveat(self.settings.w0),
+            rounding_caveat(rounding) if rounding else "",
+        )  # fmt: skip
         return [caveat for caveat in found if caveat]
 
     @functools.cached_property

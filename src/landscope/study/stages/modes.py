@@ -9,6 +9,7 @@ from landscope.noise.mode_statistics import ModeStatistics, mode_statistics
 from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.parts import Part, Stage
+from landscope.trajectory.rounding import held_by_rounding
 
 __all__ = ["MODES"]
 
@@ -40,6 +41,7 @@ _PARTS = (
     Part(saved.STATISTICS, _statistics),
     Part(saved.FRESH_STATISTICS, _fresh_statistics, needs=("fresh",)),
     Part(saved.SPECTRUM, _spectrum),
+    Part(saved.ROUNDING, lambda analysis: held_by_rounding(analysis.window)),
 )
 
 MODES = Stage("modes", "Principal modes", lambda _: _PARTS)
