@@ -103,8 +103,8 @@ class RelaxingRun:
         )
 
     @functools.cached_property
-    def measurements(self):
-        """Every exponent as a study measures it: in-sample, fresh data, shuffled increments, process and limit."""
+    def measured_rows(self):
+        """Exponents in-sample, in fresh data, of shuffled increments and of the process, as a study measures them."""
         window, w0, fitted = self.window, torch.zeros(self.dim).double(), (1, self.dim)
         modes = ls.principal_modes(window)
         widths = ls.flatness(self.landscape, w0, modes.directions)
@@ -128,6 +128,12 @@ class RelaxingRun:
             ]
             for name in ("null", "process")
         )
+        return own, fresh, nulls, processes
+
+    @functools.cached_property
+    def measurements(self):
+        """Every exponent as a study judges it, beside its controls."""
+        own, fresh, nulls, processes = self.measured_rows
         return {
             key: exponent_measurement(
                 key, own, fresh, nulls, processes, self.limit, ISOTROPIC if key == "psi_D" else None

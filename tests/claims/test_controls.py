@@ -18,6 +18,7 @@ from landscope.law.equilibrium import Equilibrium
 from landscope.law.exponents import Exponents
 from landscope.law.sensitivity import Sensitivity
 from landscope.law.window_growth import Growth
+from landscope.law.window_limit import WindowLimit
 from landscope.reproduction.seed_summary import pooled_control
 from verdicts import verdicts
 
@@ -58,11 +59,25 @@ def grown(flat, spread=0.05, count=32):
     )  # fmt: skip
 
 
-def controls(*, hessian=1.0, thermal=-2.0, proportional=0.5, replaced=-1.0, reshuffled=-1.0, flat=0.0):
+def without_end(psi, half=0.05, relaxations=1e3):
+    """psi_infinity with its interval, in a window that shows so many relaxation times of each direction."""
+    ones = torch.ones(3).double()
+    return WindowLimit(
+        name="", curvature=ones, variance=ones, predicted=ones, limit=ones, relaxations=relaxations * ones,
+        width=ones.cumsum(0), used=ones.bool(), psi=psi, psi_interval=NOTHING, psi_predicted=psi,
+        psi_infinity=psi, psi_infinity_interval=(psi - half, psi + half), psi_infinity_reach=half, interval_reason="",
+        n_used=3,
+    )  # fmt: skip
+
+
+def controls(
+    *, hessian=1.0, thermal=-2.0, proportional=0.5, replaced=-1.0, reshuffled=-1.0, flat=0.0, limit=(1.0, 0.05)
+):
+    limit = limit and without_end(*limit)
     sensitivity = Sensitivity(choices=("as reported",), exponents=torch.full((1, 3), 4.0))
     return {
-        **hessian_basis_measurements(row(hessian), row(hessian), sensitivity),
-        **equilibrium_measurements(row(hessian), thermal_noise(thermal, proportional)),
+        **hessian_basis_measurements(row(hessian), row(hessian), sensitivity, limit),
+        **equilibrium_measurements(row(hessian), thermal_noise(thermal, proportional), limit),
         **sampling_measurements(row(0, replaced), row(0, reshuffled)),
         **growth_measurements(grown(flat)),
     }
@@ -76,10 +91,18 @@ def controls(*, hessian=1.0, thermal=-2.0, proportional=0.5, replaced=-1.0, resh
         ("inverse_einstein", {"hessian": 0.9, "thermal": 0.9}, "contested"),
         ("inverse_einstein", {"hessian": 0.9, "proportional": 0.9}, "contested"),
         ("inverse_einstein", {"thermal": math.nan}, "not measured"),
+        ("inverse_einstein", {"limit": (0.0, 0.05)}, "contested"),  # the window makes the sign
+        ("inverse_einstein", {"limit": (0.15, 0.05)}, "contested"),
+        ("inverse_einstein", {"limit": (0.15, 0.5)}, "undecided"),
+        ("inverse_einstein", {"limit": (1.0, 0.05, 1.0)}, "undecided"),  # half a relaxation time
+        ("inverse_einstein", {"limit": None}, "undecided"),
         ("tau_by_sampling", {}, "reproduced"),
+        ("tau_by_sampling", {"replaced": -0.1, "reshuffled": -0.1}, "contested"),  # nothing relaxes in either
         ("tau_by_sampling", {"replaced": -2.0}, "not reproduced"),
         ("tau_by_sampling", {"replaced": -1.3}, "undecided"),
-        ("psi_hessian", {"hessian": 4.0}, "reproduced"),
+        ("psi_hessian", {"hessian": 4.0, "limit": (4.0, 0.05)}, "reproduced"),
+        ("psi_hessian", {"hessian": 4.0, "limit": (0.1, 0.05)}, "contested"),
+        ("psi_hessian", {"hessian": 4.0, "limit": None}, "undecided"),
         ("psi_hessian", {"hessian": 1.0}, "not reproduced"),
         ("flat_modes_stationary", {"flat": 0.0}, "reproduced"),
         ("flat_modes_stationary", {"flat": 1.0}, "not reproduced"),

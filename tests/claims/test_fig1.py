@@ -37,7 +37,7 @@ def surrogate(n_modes, n_needed):
 )
 def test_a_null_at_the_end_of_its_modes_needs_at_least_so_many(own, n_modes, counts, verdict, finding):
     control = few_modes_control(own, [surrogate(n_modes, count) for count in counts], 2500)
-    (judgement,) = judged({"modes_for_90_percent": Measurement(own, controls=(control,))})
+    (judgement,) = judged({"modes_for_90_percent": Measurement(own / 2500, controls=(control,))})
     assert (judgement.verdict, control.finding) == (verdict, finding)
 
 

@@ -1,13 +1,17 @@
 """Thermal equilibrium on a run's own terms: known exponents in a finite window."""
 
+import dataclasses
 import math
 
 import pytest
 import torch
 
 import landscope as ls
-from known import flatness_of
+from known import flatness_of, statistics_of
+from landscope.claims.controls import equilibrium_measurements
+from landscope.claims.statements import judged
 from landscope.law.equilibrium import difference_of_exponents, equilibrium
+from landscope.law.exponents import fit_exponents
 from landscope.surrogates import relaxing_process, walk_beside
 from landscope.surrogates.langevin import langevin
 from landscope.synthetic import InverseGaussian, QuadraticBowl
@@ -82,3 +86,20 @@ def test_a_bowl_has_nothing_beyond_it_and_a_steeper_valley_has():
     # L0 exp(lambda d^2/2) with L0 = 1 is its bowl for small d only.
     assert abs(shift(InverseGaussian(stiff), 1e-6)) < 1e-4
     assert abs(shift(InverseGaussian(stiff), 1.0)) > 1e-3
+
+
+@pytest.mark.parametrize("within_reach", [0, 2])
+def test_too_few_directions_within_reach_are_no_exponent_and_no_warning(within_reach):
+    widths = flatness_of(WIDTH)
+    lost = dataclasses.replace(widths, bracketed=torch.arange(len(WIDTH)) < within_reach)
+    found = equilibrium(CURVATURE, lost, 21, learning_rate=RATE, n_draws=2, seed=0)
+    assert bool(found.psi.isnan().all())
+    assert math.isnan(found.psi_expected)
+    assert math.isnan(difference_of_exponents(WIDTH[:0], torch.zeros(21, 0), torch.zeros(21, 0)))
+    run = fit_exponents("", statistics_of(WIDTH**-2), widths)
+    (found_claim,) = judged(equilibrium_measurements(run, found))
+    assert found_claim.verdict == "not measured"
+    assert (
+        f"needs three directions with a flatness within reach and a stable step; {within_reach} of 40"
+        in found_claim.why
+    )

@@ -57,7 +57,7 @@ def test_every_claim_is_measured_and_every_row_is_there(late_run):
     assert set(judged) == {claim.key for claim in CLAIMS}
     assert all(late_run.has(f"exponents-{key}") for key in ROWS if key not in ONE_WINDOW_ROWS)
     unmeasured = {key for key, judgement in judged.items() if judgement.verdict == "not measured"}
-    assert unmeasured <= {"gamma", "noise_by_curvature", "psi_infinity"}
+    assert unmeasured <= {"gamma", "noise_by_curvature", "psi_infinity", "plateau", "faster_decay"}  # few modes
     assert "psi_infinity" not in unmeasured or "not identified" in judged["psi_infinity"].why
     # Two whole models lie in the window, too few for the force along it; and the loss still falls in it.
     reasons = {"at least 5 whole models", "the weights drift"}

@@ -25,6 +25,7 @@ from landscope.noise.gradient import GradientNoise
 from landscope.noise.temperature_decay import cooling_rates, power_law_break
 from landscope.noise.temperature_over_training import TemperatureOverTraining
 from landscope.power_law import fit_power_law
+from landscope.rank_correlation import rank_correlation
 
 __all__ = ["CLAIMS", "cooling_measurements", "temperature_exponent_measurements"]
 
@@ -111,10 +112,10 @@ def cooling_measurements(over_training: TemperatureOverTraining, width: Float[Te
 
 
 def _profile_falls(over_training: TemperatureOverTraining) -> Measurement:
-    profiles, steps = over_training.profiles.numpy(), over_training.drawn_steps.numpy()
+    profiles, steps = over_training.profiles, over_training.drawn_steps
     if len(steps) < _FEWEST:
         return Measurement(math.nan, note=f"needs profiles at {_FEWEST} checkpoints")
-    falls = [float(stats.spearmanr(steps, along).statistic) for along in profiles.T if np.ptp(along) > 0]
+    falls = [fall for along in profiles.T if not math.isnan(fall := rank_correlation(steps, along))]
     value = float(np.median(falls)) if falls else math.nan
     reach = _chance(len(steps))
     chance = Control("the profiles in any other order", (-reach, 1.0), "differ", f"reach {-reach:.2f} (95 %)")
@@ -177,5 +178,5 @@ def _freezing(over_training: TemperatureOverTraining, width: Tensor) -> Measurem
         f"r is {sharp:.2f} in the sharpest quarter and {flat:.2f} in the flattest; "
         f"T goes as L^{float(by_loss[kept].median()):.2f}, {len(steps)} checkpoints"
     )
-    value = float(stats.spearmanr(widths[kept].numpy(), by_time[kept].numpy()).statistic)
+    value = rank_correlation(widths[kept], by_time[kept])
     return Measurement(value, controls=(unrelated,), note=note)

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 
 from landscope.claims.verdict import Control, Measurement, fresh_control
 from landscope.law.exponents import Exponents
-from landscope.law.intervals import prediction_band
+from landscope.law.intervals import EVERYWHERE, Range, prediction_band
 from landscope.law.time_blocks import FEWEST_BLOCKS
 from landscope.law.window_limit import WindowLimit
 from landscope.noise.finite_window import window_factor
 from landscope.power_law import fit_power_law
 
 __all__ = [
-    "LIMIT_NAME", "NULL_NAME", "PROCESS_NAME", "exponent_measurement", "exponent_of", "fresh_exponent", "no_band",
-    "process_control",
+    "LIMIT_NAME", "NULL_NAME", "PROCESS_NAME", "exponent_measurement", "exponent_of", "fresh_exponent",
+    "limit_control", "no_band", "process_control", "too_short_for_the_limit",
 ]  # fmt: skip
 
 NULL_NAME = "the shuffled-increment null"
@@ -63,7 +63,7 @@ def exponent_measurement(
         controls.insert(0, process_control(draws, answered_by="" if key == "gamma" else LIMIT_NAME))
     # D is what it is in any window: its limit is further evidence, and no evidence is missing without it.
     if key in ("psi", "psi_tau") or (key == "psi_D" and limit is not None):
-        controls.insert(0, _limit_control(key, limit))
+        controls.insert(0, limit_control(key, limit))
     return exponent_of(key, in_sample, tuple(controls))
 
 
@@ -100,20 +100,26 @@ def _null_control(key: str, nulls: Sequence[Exponents], answer: str) -> Control:
     return Control(NULL_NAME, band, "differ", no_band(nulls), answered_by=answer)
 
 
-def process_control(draws: Sequence[float], *, answered_by: str = "") -> Control:
+def process_control(draws: Sequence[float], *, answered_by: str = "", possible: Range = EVERYWHERE) -> Control:
     """The null of every number that a window without end may not have; one draw has no band.
 
     Args:
         draws: The number under draws of the finite-window process.
         answered_by: Name of the control that decides in its place.
+        possible: Smallest and largest possible value.
     """
     values = [value for value in draws if not math.isnan(value)]
     finding = f"gives {values[0]:.3g} in one draw, which is no band" if len(values) == 1 else ""
-    return Control(PROCESS_NAME, prediction_band(values), "differ", finding, answered_by=answered_by)
+    return Control(PROCESS_NAME, prediction_band(values, possible=possible), "differ", finding, answered_by=answered_by)
 
 
-def _limit_control(key: str, limit: WindowLimit | None) -> Control:
-    """The exponent of D (1 + beta)/(2 alpha lambda), of D, or of their ratio, along eigenvectors of the curvature."""
+def limit_control(key: str, limit: WindowLimit | None) -> Control:
+    """The exponent of D (1 + beta)/(2 alpha lambda), of D, or of their ratio, along eigenvectors of the curvature.
+
+    Args:
+        key: Name of the exponent: psi, psi_D or psi_tau.
+        limit: The limit; None if it was not measured.
+    """
     if limit is None or math.isnan(limit.psi_infinity):
         return Control(LIMIT_NAME, (math.nan, math.nan), "agree")
     used = limit.used
@@ -126,12 +132,18 @@ def _limit_control(key: str, limit: WindowLimit | None) -> Control:
             limit.psi_infinity, interval=limit.psi_infinity_interval, reach=limit.psi_infinity_reach
         ).band
         band = known if key == "psi" else (known[0] - tau, known[1] - tau)
-    shown = float(window_factor(limit.relaxations[used]).min())
-    short = "" if shown > _LEAST_SHOWN else (
+    return Control(LIMIT_NAME, band, "agree", unidentified=too_short_for_the_limit(limit))
+
+
+def too_short_for_the_limit(limit: WindowLimit) -> str:
+    """Why a window cannot show its limit: it holds too little of the variance of its slowest direction; or empty."""
+    shown = float(window_factor(limit.relaxations[limit.used]).min())
+    if shown > _LEAST_SHOWN:
+        return ""
+    return (
         f"the window shows {100 * shown:.2g} % of the stationary variance of the slowest direction, and an exponent "
         f"takes {100 * _LEAST_SHOWN:.0f} %"
-    )  # fmt: skip
-    return Control(LIMIT_NAME, band, "agree", unidentified=short)
+    )
 
 
 def no_band(nulls: Sequence[object]) -> str:

@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 
 import torch
-from scipy import stats
 from torch import Tensor
 
 from landscope.claims.exponents import exponent_measurement
+from landscope.claims.one_sided import drawn_controls
 from landscope.claims.tolerance import SAME_EXPONENT, exponent_range
-from landscope.claims.verdict import Claim, Control, Measurement, joined
+from landscope.claims.verdict import Claim, Control, Measurement, fresh_control, joined
 from landscope.law.exponents import Exponents
 from landscope.law.window_limit import WindowLimit
 from landscope.noise.gradient import GradientNoise
@@ -19,6 +19,7 @@ from landscope.noise.log_hessian import LogHessian
 from landscope.noise.springs import Springs
 from landscope.noise.trimmed import TRIMMED_SHARE
 from landscope.noise.velocity import VelocityStatistics
+from landscope.rank_correlation import rank_correlation
 
 __all__ = ["CLAIMS", "noise_measurements", "spring_measurements"]
 
@@ -104,7 +105,8 @@ CLAIMS = (
         "can be interpreted",
         (0.5, 1.0),
         "a clear monotone relation",
-        "C_ii over the squared mean gradient, directly, at w0",
+        "C_ii over the squared mean gradient, directly, at w0; tau in fresh data, with tau of the finite-window process"
+        " and of shuffled increments at the same ranks",
         possible=(-1.0, 1.0),
     ),
 )
@@ -135,6 +137,9 @@ def spring_measurements(
     mode_range: tuple[int, int],
     *,
     learning_rate: float,
+    fresh: Exponents | None = None,
+    nulls: Sequence[Exponents] = (),
+    processes: Sequence[Exponents] = (),
 ) -> dict[str, Measurement]:
     """Measure the claims on springs in one run: Figs. 3 and S7, and the text below Eq. 13.
 
@@ -145,12 +150,22 @@ def spring_measurements(
         hessian: Curvature of ln L along a few modes, minibatch by minibatch.
         mode_range: First and last mode of the rank correlation.
         learning_rate: alpha.
+        fresh: Exponents of the fresh data along the same modes; None if there are none.
+        nulls: Exponents of shuffled-increment surrogates.
+        processes: Exponents of draws of the finite-window process.
     """
     count = len(noise.variance)
     used = slice(mode_range[0] - 1, min(mode_range[1], count))
-    tau, needed = velocity.correlation_time[:count][used], noise.minibatches_needed[used]
-    kept = torch.isfinite(tau) & torch.isfinite(needed)
-    likeness = stats.spearmanr(tau[kept].numpy(), needed[kept].numpy()).statistic if int(kept.sum()) > 2 else math.nan
+    needed = noise.minibatches_needed
+
+    def likeness(times: Tensor) -> float:
+        return _likeness(times[:count][used], needed[used])
+
+    later = fresh_control(math.nan if fresh is None else likeness(fresh.correlation_time))
+    made = drawn_controls(
+        "tau_counts_minibatches", [likeness(row.correlation_time) for row in nulls],
+        [likeness(row.correlation_time) for row in processes], answered_by=later.name,
+    )  # fmt: skip
     near = springs.ranks <= count
     at_w0 = noise.velocity_variance(learning_rate)[springs.ranks[near] - 1]
     predicted = springs.predicted_velocity_variance
@@ -176,8 +191,15 @@ def spring_measurements(
         ),
         "stiffness_exponent": Measurement(-springs.stiffness_exponent),
         "centre_exponent": Measurement(springs.centre_exponent, note=heavy),
-        "tau_counts_minibatches": Measurement(float(likeness)),
+        "tau_counts_minibatches": Measurement(likeness(velocity.correlation_time), controls=(*made, later)),
     }
+
+
+def _likeness(times: Tensor, needed: Tensor) -> float:
+    """Rank correlation of tau with the number of minibatches, over the modes that have both."""
+    first = min(len(times), len(needed))
+    kept = torch.isfinite(times[:first]) & torch.isfinite(needed[:first])
+    return rank_correlation(times[:first][kept], needed[:first][kept])
 
 
 def _median(values: Tensor) -> float:

@@ -6,13 +6,13 @@ import math
 
 import torch
 from jaxtyping import Float
-from scipy import stats
 from torch import Tensor
 
 from landscope.claims.verdict import Claim, Measurement
 from landscope.noise.gradient import GradientNoise
 from landscope.noise.temperature import ActiveTemperature
 from landscope.noise.temperature_over_training import MIN_CHECKPOINTS, TemperatureOverTraining
+from landscope.rank_correlation import rank_correlation
 
 __all__ = ["CLAIMS", "temperature_measurements"]
 
@@ -77,16 +77,13 @@ def temperature_measurements(
     """
     counted = len(cooling.steps) - cooling.first_counted
     enough = counted >= MIN_CHECKPOINTS
-    likeness = [
-        float(stats.spearmanr(t.numpy(), loss.numpy()).statistic)
-        for t, loss in zip(along.temperature, along.loss, strict=True)
-    ]
+    likeness = [rank_correlation(t, loss) for t, loss in zip(along.temperature, along.loss, strict=True)]
     used = slice(mode_range[0] - 1, min(mode_range[1], len(width), len(noise.variance)))
     kept = torch.isfinite(width[used])
-    falling = float(stats.spearmanr(noise.variance[used][kept].numpy(), width[used][kept].numpy()).statistic)
+    falling = rank_correlation(noise.variance[used][kept], width[used][kept])
     return {
         "temperature_profile": Measurement(float(torch.tensor(likeness).median()) if likeness else math.nan),
-        "temperature_by_flatness": Measurement(falling if int(kept.sum()) > 2 else math.nan),
+        "temperature_by_flatness": Measurement(falling),
         "cooling": Measurement(
             cooling.correlation if enough else math.nan,
             note=f"over {counted} checkpoints from the first epoch on, along modes "

@@ -8,12 +8,18 @@ from collections.abc import Sequence
 
 from landscope.claims.exponents import NULL_NAME, no_band, process_control
 from landscope.claims.verdict import Control
-from landscope.law.intervals import prediction_band
+from landscope.law.intervals import EVERYWHERE, Range, prediction_band
 
-__all__ = ["ONE_SIDED", "drawn_controls", "one_sided"]
+__all__ = ["ONE_SIDED", "POSSIBLE", "drawn_controls", "one_sided"]
 
-ONE_SIDED = {"first_mode": "large", "plateau": "small", "faster_decay": "large", "short_correlation_time": "small"}
+ONE_SIDED = {"first_mode": "large", "plateau": "small", "faster_decay": "large", "short_correlation_time": "small",
+             "flatness_rises": "large", "tau_counts_minibatches": "large"}  # fmt: skip
 """Claims with nulls that are drawn, each with the values that are claimed."""
+POSSIBLE: dict[str, Range] = {
+    "first_mode": (0.0, 1.0), "short_correlation_time": (0.0, math.inf), "tau_counts_minibatches": (-1.0, 1.0),
+    "flatness_rises": (-1.0, 1.0),
+}  # fmt: skip
+"""Smallest and largest value that a null of these claims can have; any number for the others."""
 
 
 def one_sided(key: str, control: Control) -> Control:
@@ -34,13 +40,19 @@ def one_sided(key: str, control: Control) -> Control:
     return dataclasses.replace(control, band=band, finding=control.finding or f"gives {low:.3g} to {high:.3g}")
 
 
-def drawn_controls(key: str, nulls: Sequence[float], processes: Sequence[float]) -> tuple[Control, Control]:
+def drawn_controls(
+    key: str, nulls: Sequence[float], processes: Sequence[float], *, answered_by: str = ""
+) -> tuple[Control, Control]:
     """The finite-window process and the shuffled increments of one run.
 
     Args:
         key: Key of the claim.
         nulls: Values under shuffled increments.
         processes: Values under draws of the finite-window process.
+        answered_by: Name of the control that decides in place of both.
     """
-    shuffled = Control(NULL_NAME, prediction_band(nulls), "differ", no_band(nulls))
-    return one_sided(key, process_control(processes)), one_sided(key, shuffled)
+    possible = POSSIBLE.get(key, EVERYWHERE)
+    band = prediction_band([value for value in nulls if not math.isnan(value)], possible=possible)
+    shuffled = Control(NULL_NAME, band, "differ", no_band(nulls), answered_by)
+    process = process_control(processes, answered_by=answered_by, possible=possible)
+    return one_sided(key, process), one_sided(key, shuffled)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 import torch
-from scipy import stats
 
 from landscope.claims.verdict import Claim, Control, Measurement, fresh_control
 from landscope.landscape.flatness import Flatness
 from landscope.law.exponents import fit_exponents
 from landscope.noise.mode_statistics import ModeStatistics
+from landscope.rank_correlation import rank_correlation
 
 __all__ = ["CLAIMS", "ratio_measurements"]
 
@@ -68,7 +68,7 @@ def ratio_measurements(
     count = min(len(widths.width), len(smaller.width))
     both = torch.isfinite(widths.width[:count]) & torch.isfinite(smaller.width[:count])
     first, second = widths.width[:count][both], smaller.width[:count][both]
-    likeness = float(stats.spearmanr(first.numpy(), second.numpy()).statistic) if len(first) > 2 else math.nan
+    likeness = rank_correlation(first, second)
     ratio = float((second / first).median()) if len(first) else math.nan
     bowl = math.sqrt((smaller.ratio - 1) / (widths.ratio - 1))
     gaussian = math.sqrt(math.log(smaller.ratio) / math.log(widths.ratio))

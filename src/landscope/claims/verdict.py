@@ -85,6 +85,7 @@ def fresh_control(
     name: str = "the same modes in fresh data",
     interval: tuple[float, float] | None = None,
     reach: float = math.nan,
+    possible: tuple[float, float] = (-math.inf, math.inf),
 ) -> Control:
     """The same quantity in fresh data; NaN where there are no fresh data.
 
@@ -93,11 +94,12 @@ def fresh_control(
         name: Name of the control.
         interval: Its interval, where there is one.
         reach: How far another run may move it, where there is no interval.
+        possible: Smallest and largest possible value.
     """
     if interval is not None and not any(math.isnan(end) for end in interval):
-        return Control(name, interval, "agree")
+        return Control(name, _cut(interval, possible), "agree")
     spread = 0.0 if math.isnan(reach) else reach
-    return Control(name, (value - spread, value + spread), "agree")
+    return Control(name, _cut((value - spread, value + spread), possible), "agree")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +139,19 @@ class Measurement:
         if len(values) < 2:
             return cls(mean, controls=controls, note=note, no_interval="one seed")
         return cls(mean, seed_interval(values), controls, note, freedom=len(values) - 1)
+
+    def of_one_run(self) -> Measurement:
+        """The same with the reason that it comes from one run, where it has neither an interval nor a reason.
+
+        Another run has other weights, so that no number of one run is certain. Several seeds decide.
+
+        Example:
+            >>> Measurement(4.1).of_one_run().no_interval, Measurement(4.1, (4.0, 4.2)).of_one_run().no_interval
+            ('one run', '')
+        """
+        if self.has_interval or self.no_interval or math.isnan(self.value):
+            return self
+        return dataclasses.replace(self, no_interval="one run")
 
     @property
     def has_interval(self) -> bool:
@@ -292,6 +307,7 @@ def _known(measurement: Measurement, possible: tuple[float, float]) -> tuple[flo
 
 
 def _cut(band: tuple[float, float], possible: tuple[float, float]) -> tuple[float, float]:
+    # NaN, the first argument, stays.
     return max(band[0], possible[0]), min(band[1], possible[1])
 
 

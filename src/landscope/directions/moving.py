@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from landscope.trajectory import Trajectory
+from landscope.trajectory.rounding import spacing_of
 
 __all__ = ["ROUNDING", "moving", "rounding_strength"]
 
@@ -78,9 +79,7 @@ def rounding_strength(directions: Float[Tensor, "k N"], window: Trajectory) -> F
         True
     """
     last = window.row(-1)
-    kind = torch.finfo(window.precision or last.dtype)
-    exponent = torch.floor(torch.log2(last.double().abs().clamp(min=kind.tiny)))
-    spacing = kind.eps * torch.exp2(exponent)
+    spacing = spacing_of(last, window.precision or last.dtype)
     apart = float(window.steps.diff().double().mean()) if len(window) > 1 else 1.0
     rows = [(part.double() * spacing).square().sum(dim=1) for part in directions.split(_ROWS_AT_ONCE)]
     return torch.cat(rows) * (apart / 12) if rows else directions.new_zeros(0)

@@ -113,6 +113,10 @@ def equilibrium(
     found: dict[str, tuple[Tensor, Tensor]] = {}
     for name, noise in (("isotropic", torch.ones_like(pull)), ("proportional", pull)):
         fitted = used & (noise > 0)
+        expected, width = _expected(pull, noise, steps, learning_rate, momentum), flatness.width[fitted]
+        if int(fitted.sum()) < _FEWEST:
+            found[name] = expected, torch.full((n_draws + 1,), math.nan).double()
+            continue
         variance = torch.stack([
             relaxing_process(
                 pull[fitted], noise[fitted], n_rows, learning_rate=learning_rate, momentum=momentum, every=every,
@@ -120,12 +124,7 @@ def equilibrium(
             ).var(dim=0, correction=0)
             for draw in range(n_draws)
         ])  # fmt: skip
-        expected = _expected(pull, noise, steps, learning_rate, momentum)
-        width = flatness.width[fitted]
-        rows = torch.cat([expected[fitted][None], variance])
-        enough = int(fitted.sum()) >= _FEWEST
-        psi = -fit_power_laws_resampled(width, rows) if enough else torch.full((n_draws + 1,), math.nan).double()
-        found[name] = expected, psi
+        found[name] = expected, -fit_power_laws_resampled(width, torch.cat([expected[fitted][None], variance]))
     (expected, psi), (_, proportional) = found["isotropic"], found["proportional"]
     return Equilibrium(
         curvature=curvature.double(),
@@ -147,8 +146,10 @@ def difference_of_exponents(
     width: Float[Tensor, " n"], first: Float[Tensor, "rows n"], second: Float[Tensor, "rows n"]
 ) -> float:
     """Psi of the first walk minus psi of the second; NaN where fewer than three directions fit or one diverged."""
+    if len(width) < _FEWEST:
+        return math.nan
     both = [rows.var(dim=0, correction=0) for rows in (first, second)]
-    if len(width) < _FEWEST or not all(bool((torch.isfinite(part) & (part > 0)).all()) for part in both):
+    if not all(bool((torch.isfinite(part) & (part > 0)).all()) for part in both):
         return math.nan
     return fit_power_law(width, both[1]).exponent - fit_power_law(width, both[0]).exponent
 

@@ -7,7 +7,6 @@ import math
 
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy import stats
 from torch import Tensor
 
 from landscope._checks import check_count
@@ -16,11 +15,12 @@ from landscope.directions.principal import principal_modes
 from landscope.directions.ranks import log_spaced_ranks
 from landscope.errors import InputError
 from landscope.landscape.flatness import Flatness, flatness
-from landscope.law.spectrum import modes_for_share, spectrum_exponent
+from landscope.law.spectrum import modes_for_share, ranks_like_the_paper, spectrum_exponent
 from landscope.law.time_blocks import NO_INTERVAL, TimeBlocks, TimeInterval, reasons
 from landscope.noise.mode_statistics import ModeStatistics, mode_statistics
 from landscope.power_law import PowerLaw, fit_power_law
 from landscope.protocols import LossLandscape, ProgressCallback
+from landscope.rank_correlation import rank_correlation
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
 
@@ -131,7 +131,7 @@ def variance_flatness(
     *,
     name: str | None = None,
     ranks: Int[Tensor, " m"] | None = None,
-    spectrum_ranks: tuple[int, int] = (20, 200),
+    spectrum_ranks: tuple[int, int] | None = None,
 ) -> Exponents:
     r"""Fit the variance-flatness relation :math:`\sigma_i^2 \sim F_i^{-\psi}` of a window (paper, Eq. 8).
 
@@ -146,7 +146,8 @@ def variance_flatness(
         fit_modes: First and last mode to fit, counted from 1; mode 1 drifts and is left out by default.
         name: Name of the row in a table; that of the directions by default.
         ranks: Ranks of the directions whose flatness was measured, rising, counted from 1; the first ones by default.
-        spectrum_ranks: First and last rank of the fit of the spectrum.
+        spectrum_ranks: First and last rank of the fit of the spectrum; by default 20 to 200 of 2,500 modes, and in
+            proportion of others.
 
     Returns:
         The exponents; NaN where fewer than three modes can be fitted, and ``n_used`` says so.
@@ -174,7 +175,7 @@ def variance_flatness(
         flatness,
         fit_modes,
         ranks=ranks,
-        spectrum_ranks=spectrum_ranks,
+        spectrum_ranks=spectrum_ranks or ranks_like_the_paper(min(len(window) - 1, window.dim)),
     )
 
 
@@ -187,7 +188,7 @@ def measure_exponents(
     directions: Directions | None = None,
     fit_modes: tuple[int, int] = (2, 500),
     n_modes: int | None = None,
-    spectrum_ranks: tuple[int, int] = (20, 200),
+    spectrum_ranks: tuple[int, int] | None = None,
     rtol: float = 1e-3,
     ratio: float = math.e,
     max_displacement: float | None = None,
@@ -205,7 +206,8 @@ def measure_exponents(
         directions: Directions; the principal modes of the window by default.
         fit_modes: First and last mode to fit; the flatness is measured as far as they reach.
         n_modes: Measure the flatness of about so many modes of the range, log-spaced; of all by default.
-        spectrum_ranks: First and last rank of the fit of the spectrum.
+        spectrum_ranks: First and last rank of the fit of the spectrum; by default 20 to 200 of 2,500 modes, and in
+            proportion of others.
         rtol: Tolerance of the crossings.
         ratio: Factor of the loss at the crossings, see :func:`landscope.flatness`.
         max_displacement: Largest displacement of the search for crossings.
@@ -256,7 +258,7 @@ def fit_exponents(
     fit_modes: tuple[int, int] = (2, 500),
     *,
     ranks: Int[Tensor, " m"] | None = None,
-    spectrum_ranks: tuple[int, int] = (20, 200),
+    spectrum_ranks: tuple[int, int] | None = None,
 ) -> Exponents:
     r"""Fit the exponents from statistics that were measured before; see :func:`variance_flatness`.
 
@@ -277,7 +279,8 @@ def fit_exponents(
         fit_modes: First and last mode to fit, counted from 1.
         ranks: Ranks of the directions whose flatness was measured, rising, counted from 1; the first ones by default.
             In the fit each counts for all the ranks that it is nearest to, on a logarithmic scale.
-        spectrum_ranks: First and last rank of the fit of the spectrum.
+        spectrum_ranks: First and last rank of the fit of the spectrum; by default 20 to 200 of 2,500 modes, and in
+            proportion of others.
 
     Returns:
         The exponents.
@@ -298,6 +301,7 @@ def fit_exponents(
         True
     """
     ranks = torch.arange(1, len(flatness.width) + 1) if ranks is None else ranks
+    spectrum_ranks = spectrum_ranks or ranks_like_the_paper(len(statistics.variance))
     _check_ranks(ranks, flatness, len(statistics.variance))
     rows, fitted_range = ranks - 1, _range_within(fit_modes, ranks)
     in_range = (ranks >= fitted_range[0]) & (ranks <= fitted_range[1])
@@ -337,7 +341,7 @@ def fit_exponents(
         total_variance=statistics.total_variance,
         prefactor=fit.prefactor if fit else math.nan,
         residual=fit.residual if fit else math.nan,
-        rank_correlation=_rank_correlation(ranks[used], flatness.width[used]),
+        rank_correlation=rank_correlation(ranks[used], flatness.width[used]),
         mode_range=fitted_range,
         flatness_range=fit.fit_range if fit else NO_INTERVAL,
         n_used=int(used.sum()),
@@ -382,10 +386,6 @@ def _noise_exponent(width: Float[Tensor, " n"], velocity_variance: Float[Tensor,
     if bool(velocity_variance.isnan().any()):
         return math.nan
     return -fit_power_law(width, velocity_variance).exponent
-
-
-def _rank_correlation(ranks: Int[Tensor, " n"], width: Float[Tensor, " n"]) -> float:
-    return float(stats.spearmanr(ranks.numpy(), width.numpy()).statistic) if len(ranks) > 2 else math.nan
 
 
 def _ranks_nearest_to_each(ranks: Int[Tensor, " m"]) -> Int[Tensor, " m"]:

@@ -9,15 +9,21 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy import stats
+from scipy import special, stats
 from torch import Tensor
 
 from landscope.power_law import fit_power_laws_resampled
 
 __all__ = [
-    "exponents_without_each", "jackknife_interval", "mean_with_interval", "mean_with_spread",
+    "EVERYWHERE", "Range", "exponents_without_each", "jackknife_interval", "mean_with_interval", "mean_with_spread",
     "prediction_band", "seed_interval", "with_interval",
 ]  # fmt: skip
+
+Range = tuple[float, float]
+"""Smallest and largest value."""
+EVERYWHERE: Range = (-math.inf, math.inf)
+_MOST = 700.0
+"""Logarithm of the largest number."""
 
 
 def exponents_without_each(
@@ -53,14 +59,51 @@ def seed_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, 
     return _student(values, level, spread_of_one=False)
 
 
-def prediction_band(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """The band that holds one further draw from the same law as ``values``; (NaN, NaN) for fewer than two.
+def prediction_band(values: Sequence[float], level: float = 0.95, *, possible: Range = EVERYWHERE) -> Range:
+    r"""The band that holds one further draw from the same law as ``values``; (NaN, NaN) for fewer than two.
+
+    Student's band of the values themselves where every number is possible. A quantity with edges has the band of
+
+    .. math:: \ln\frac{x - a}{b - x} \quad\text{or}\quad \ln(x - a) \quad\text{or}\quad -\ln(b - x),
+
+    carried back, so that no end lies beyond what is possible. A draw on an edge has no such logarithm: the band is then
+    that of the values themselves, cut at the edges.
+
+    Args:
+        values: The draws.
+        level: Probability that one further draw falls inside.
+        possible: Smallest and largest possible value, a and b.
+
+    Returns:
+        Lower and upper end.
 
     Example:
         >>> [round(x, 3) for x in prediction_band([1.0, 2.0, 3.0])]
         [-2.968, 6.968]
+        >>> [round(x, 3) for x in prediction_band([0.5, 0.6, 0.7], possible=(0.0, 1.0))]
+        [0.164, 0.921]
     """
-    return _student(values, level, spread_of_one=True)
+    low, high = possible
+    inside = all(low < value < high for value in values)
+    if len(values) < 2 or (math.isinf(low) and math.isinf(high)) or not inside:
+        ends = _student(values, level, spread_of_one=True)
+        return ends if math.isnan(ends[0]) else (max(ends[0], low), min(ends[1], high))
+    on_line = [
+        (0.0 if math.isinf(low) else math.log(x - low)) - (0.0 if math.isinf(high) else math.log(high - x))
+        for x in values
+    ]
+    ends = _student(on_line, level, spread_of_one=True)
+    return _back(ends[0], possible), _back(ends[1], possible)
+
+
+def _back(end: float, possible: Range) -> float:
+    """A number from its logarithm, by the edges that it has."""
+    low, high = possible
+    if math.isinf(high):
+        return low + math.exp(min(end, _MOST))
+    if math.isinf(low):
+        return high - math.exp(min(-end, _MOST))
+    return low + (high - low) * float(special.expit(end))
 
 
 def _student(values: Sequence[float], level: float, *, spread_of_one: bool) -> tuple[float, float]:

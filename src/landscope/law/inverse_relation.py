@@ -45,7 +45,8 @@ class InverseRelation:
             such as an EMA. The directions are those of the window in any case.
         n_modes: Measure the flatness of about so many modes, log-spaced; in the fit each counts for the ranks it is
             nearest to. By default the flatness of all modes of the range is measured.
-        spectrum_ranks: First and last rank of the fit of the spectrum.
+        spectrum_ranks: First and last rank of the fit of the spectrum; by default 20 to 200 of 2,500 modes, and in
+            proportion of others.
         rtol: Tolerance of the crossings.
         ratio: Factor of the loss at the crossings, see :func:`landscope.flatness`.
         progress: Callback with the number of directions that are done, for each flatness.
@@ -74,7 +75,7 @@ class InverseRelation:
         *,
         w0: Float[Tensor, " N"] | None = None,
         n_modes: int | None = None,
-        spectrum_ranks: tuple[int, int] = (20, 200),
+        spectrum_ranks: tuple[int, int] | None = None,
         rtol: float = 1e-3,
         ratio: float = math.e,
         progress: ProgressCallback = silent,

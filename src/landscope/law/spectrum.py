@@ -17,7 +17,15 @@ from landscope.power_law import fit_power_law
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
 
-__all__ = ["Spectrum", "modes_for_share", "spectrum", "spectrum_exponent"]
+__all__ = [
+    "PAPER_MODES", "Spectrum", "modes_for_share", "ranks_like_the_paper", "spectrum", "spectrum_exponent",
+    "too_few_ranks",
+]  # fmt: skip
+
+PAPER_MODES = 2500
+"""Modes of the paper's window: more rows than its 2,500 weights."""
+_PAPER_RANKS = (20, 200)
+_FEWEST_RANKS = 3
 
 _PLOTTED_ROWS = 2000
 _DRAWN_MODES = (1, 2, 49, 50)
@@ -69,6 +77,11 @@ class Spectrum(
     modes_for_90_percent: int
     alignment: float
 
+    @property
+    def n_modes(self) -> int:
+        """Modes that the window has: as many as weights, or rows less one."""
+        return min(self.dim, self.n_steps - 1)
+
 
 def spectrum(
     modes: Directions,
@@ -76,7 +89,7 @@ def spectrum(
     motion: ModeStatistics,
     fresh: ModeStatistics | None = None,
     *,
-    spectrum_ranks: tuple[int, int] = (20, 200),
+    spectrum_ranks: tuple[int, int] | None = None,
 ) -> Spectrum:
     r"""Measure what Fig. 1 shows: the spectrum, its exponent, and the motion along the modes.
 
@@ -85,7 +98,8 @@ def spectrum(
         window: The trajectory they were found on.
         motion: Statistics of the window along its modes.
         fresh: Statistics of fresh data along the same modes; what they give is NaN without them.
-        spectrum_ranks: First and last rank of the fit :math:`\sigma_i^2 \sim i^{-\gamma}`.
+        spectrum_ranks: First and last rank of the fit :math:`\sigma_i^2 \sim i^{-\gamma}`; by default 20 to 200 of
+            2,500 modes, and in proportion of others (:func:`ranks_like_the_paper`).
 
     Returns:
         The measurements.
@@ -106,6 +120,7 @@ def spectrum(
         (2.0, 1.0)
     """
     every = max(1, -(-len(window) // _PLOTTED_ROWS))
+    ranks = spectrum_ranks or ranks_like_the_paper(min(len(window) - 1, window.dim))
     drawn = tuple(rank for rank in _DRAWN_MODES if rank <= len(modes))
     path = torch.cat(
         [(block.double() - modes.mean) @ modes.directions[[r - 1 for r in drawn]].T for block in window.blocks()]
@@ -123,11 +138,44 @@ def spectrum(
         total_variance=motion.total_variance,
         n_steps=len(window),
         dim=window.dim,
-        gamma=spectrum_exponent(motion, spectrum_ranks)[0],
-        spectrum_ranks=spectrum_ranks,
+        gamma=spectrum_exponent(motion, ranks)[0],
+        spectrum_ranks=ranks,
         modes_for_90_percent=modes_for_share(motion.variance, motion.total_variance, 0.9),
         alignment=float((modes.directions[0] @ w0 / torch.linalg.vector_norm(w0)).abs()),
-        provenance=stamp(spectrum_ranks=spectrum_ranks),
+        provenance=stamp(spectrum_ranks=ranks),
+    )
+
+
+def ranks_like_the_paper(n_modes: int) -> tuple[int, int]:
+    """First and last rank of the power law of the spectrum: 20 to 200 of 2,500 modes, and in proportion of others.
+
+    Args:
+        n_modes: Modes that the window has: as many as weights, or rows less one.
+
+    Returns:
+        The ranks, from 2 on, as mode 1 drifts.
+
+    Example:
+        >>> ranks_like_the_paper(2500), ranks_like_the_paper(1000), ranks_like_the_paper(50)
+        ((20, 200), (8, 80), (2, 4))
+    """
+    first, last = (round(rank * n_modes / PAPER_MODES) for rank in _PAPER_RANKS)
+    return max(2, first), max(2, last)
+
+
+def too_few_ranks(ranks: tuple[int, int], n_modes: int) -> str:
+    """Why a range of ranks has no exponent of its own; empty where it has.
+
+    Args:
+        ranks: First and last rank.
+        n_modes: Modes that the window has.
+    """
+    first, last = ranks[0], min(ranks[1], n_modes)
+    if last - first + 1 >= _FEWEST_RANKS:
+        return ""
+    return (
+        f"ranks {first} to {ranks[1]} of the {n_modes} modes of this window are fewer than the {_FEWEST_RANKS} that an "
+        "exponent takes"
     )
 
 
@@ -158,7 +206,7 @@ def spectrum_exponent(motion: ModeStatistics, ranks: tuple[int, int]) -> tuple[f
     """The exponent gamma of sigma_i^2 ~ i^(-gamma) with its interval; NaN where fewer than three ranks move."""
     rank = torch.arange(1, len(motion.variance) + 1, dtype=torch.float64)
     used = (rank >= ranks[0]) & (rank <= ranks[1]) & motion.moves
-    if int(used.sum()) < 3:
+    if int(used.sum()) < _FEWEST_RANKS:
         return math.nan, TimeInterval(NO_INTERVAL)
     gamma = -fit_power_law(rank[used], motion.variance[used]).exponent
     return gamma, TimeBlocks(rank[used], motion, used.nonzero()[:, 0]).variance(gamma)

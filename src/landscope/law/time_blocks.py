@@ -106,6 +106,36 @@ class TimeBlocks:
         self._weights = torch.zeros(len(statistics.variance), dtype=torch.float64)
         self._weights.index_add_(0, rows, centred / (centred @ centred))
 
+    @classmethod
+    def reach_of(
+        cls,
+        value_of: Callable[[Float[Tensor, " k"]], float],
+        statistics: ModeStatistics,
+        weights: Float[Tensor, " k"],
+    ) -> float:
+        """How far another run of the same length may move a number that the variances make, with 95 %.
+
+        That is the half width of the jackknife over blocks, over the root of the share of the variance that they see,
+        as for an exponent without an interval.
+
+        Args:
+            value_of: The number as a function of all variances sigma_i^2.
+            statistics: Statistics along the directions.
+            weights: Its derivatives after ln sigma_i^2, which say whose memory counts.
+
+        Returns:
+            The reach; infinite where the rows lie at uneven distances in time.
+        """
+        blocks = cls.__new__(cls)
+        blocks._statistics, blocks._weights = statistics, weights.double()
+        count, seen = blocks._blocks_for(statistics.integrated_time / 2)
+        parts = _merged(statistics.moments, count)
+        rest = (parts.sum(dim=0) - parts) / (count - 1)
+        variances = (rest[:, 1] - rest[:, 0].square()).clamp(min=torch.finfo(torch.float64).tiny)
+        without = torch.tensor([value_of(each) for each in variances], dtype=torch.float64)
+        low, high = jackknife_interval(without, 0.0)
+        return (high - low) / 2 / math.sqrt(seen) if seen > 0 else math.inf
+
     def variance(self, value: float) -> TimeInterval:
         """The interval of ``value``, plus or minus the slope of ln sigma^2."""
         return self._positions(value, self._without_position)

@@ -11,12 +11,12 @@ from typing import Any
 from landscope.claims.correlation_time import median_time_over_window
 from landscope.claims.exponents import NULL_NAME, PROCESS_NAME
 from landscope.claims.fig1 import few_modes_control
-from landscope.claims.one_sided import ONE_SIDED, one_sided
-from landscope.claims.regimes import regime_values
+from landscope.claims.one_sided import POSSIBLE, one_sided
+from landscope.claims.regimes import last_rank, regime_values
 from landscope.claims.statements import judged
 from landscope.claims.verdict import Control, Judgement, Measurement
 from landscope.law.exponents import Exponents
-from landscope.law.intervals import mean_with_interval, prediction_band, seed_interval
+from landscope.law.intervals import EVERYWHERE, Range, mean_with_interval, prediction_band, seed_interval
 from landscope.law.inverse_relation import FRESH, IN_SAMPLE, SHUFFLED
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.study import saved
@@ -99,49 +99,60 @@ class SeedSummary:
             named.setdefault(control.name, []).append(control)
         rows = {NULL_NAME: SHUFFLED, PROCESS_NAME: PROCESS}
         draws = {name: self._draws(row, key) for name, row in rows.items()}
-        pooled = {name: pooled_control(same, draws.get(name)) for name, same in named.items()}
+        possible = POSSIBLE.get(key, EVERYWHERE)
+        pooled = {name: pooled_control(same, draws.get(name), possible) for name, same in named.items()}
         controls = {name: one_sided(key, control) if name in rows else control for name, control in pooled.items()}
         notes = {measurement.note for measurement in single}
         note = notes.pop() if len(notes) == 1 else ""
         mean = Measurement.over_seeds([measurement.value for measurement in single], note=note)
         if key == "modes_for_90_percent":
-            results = [saved.null(number) for number in range(self.settings.n_nulls)]
-            nulls = [run.load(result.name, result.kind) for run in self.runs for result in results]
-            dim = self.runs[0].results.summary()["weights"]
-            controls[NULL_NAME] = few_modes_control(mean.value, nulls, dim)
+            modes = self.runs[0].load(saved.SPECTRUM.name, saved.SPECTRUM.kind).n_modes
+            for name, row in rows.items():
+                controls[name] = few_modes_control(mean.value * modes, self._drawn_rows(row), modes, name)
         return dataclasses.replace(mean, controls=tuple(controls.values()))
 
-    def _draws(self, row: str, key: str) -> list[float]:
-        """The value of a claim in each run under a null that was drawn, the mean of the run's draws."""
-        if key not in ONE_SIDED:
-            return self.rows.get(row, {}).get(key, [])
+    def _drawn_rows(self, row: str) -> list[Exponents]:
+        """The rows of all runs under a null that was drawn."""
+        return [found for run in self.runs for found in self._drawn_in(run, row)]
+
+    def _drawn_in(self, run: ExperimentRun, row: str) -> list[Exponents]:
         settings = self.settings
-        results = (
-            [saved.process(n) for n in range(settings.n_processes)]
-            if row == PROCESS
-            else [saved.null(n) for n in range(settings.n_nulls)]
-        )
-        found = [
-            [
-                _one_sided_value(key, run, run.load(result.name, result.kind))
-                for result in results
-                if run.has(result.name)
-            ]
-            for run in self.runs
-        ]
+        count, result = (settings.n_processes, saved.process) if row == PROCESS else (settings.n_nulls, saved.null)
+        names = [result(number) for number in range(count)]
+        return [run.load(each.name, each.kind) for each in names if run.has(each.name)]
+
+    def _draws(self, row: str, key: str) -> list[float] | None:
+        """The value of a claim in each run under a null that was drawn, the mean of the run's draws; None if unknown.
+
+        Where it is not known here, the bands of the runs count.
+        """
+        if key in EXPONENTS:
+            return self.rows.get(row, {}).get(key, [])
+        if key not in _VALUED:
+            return None
+        found = [[_drawn_value(key, run, each) for each in self._drawn_in(run, row)] for run in self.runs]
         return [statistics.fmean(values) for values in found if values]
 
 
-def _one_sided_value(key: str, run: ExperimentRun, row: Exponents) -> float:
-    """The value of a one-sided claim in a row of exponents of a run."""
+_VALUED = ("first_mode", "plateau", "faster_decay", "short_correlation_time", "flatness_rises")
+"""Claims whose value follows from a row of exponents alone."""
+
+
+def _drawn_value(key: str, run: ExperimentRun, row: Exponents) -> float:
+    """The value of a claim in a row of exponents of a run."""
     settings = run.settings
+    if key == "flatness_rises":
+        return row.rank_correlation
     if key == "short_correlation_time":
         n_rows = run.load(saved.STATISTICS.name, saved.STATISTICS.kind).n_steps
         return median_time_over_window(row, n_rows, settings.fit_modes)
-    return regime_values(row, settings.spectrum_ranks, settings.fit_modes[1])[key]
+    ranks = run.load(saved.SPECTRUM.name, saved.SPECTRUM.kind).spectrum_ranks
+    return regime_values(row, ranks, last_rank(ranks, settings.fit_modes[1]))[key]
 
 
-def pooled_control(same: Sequence[Control], draws: Sequence[float] | None = None) -> Control:
+def pooled_control(
+    same: Sequence[Control], draws: Sequence[float] | None = None, possible: Range = EVERYWHERE
+) -> Control:
     """One control of all runs.
 
     A null that was drawn has the band of its draws, one a run: the mean of the surrogates of the run. A control that
@@ -151,11 +162,12 @@ def pooled_control(same: Sequence[Control], draws: Sequence[float] | None = None
     Args:
         same: The control of each run.
         draws: Value of each run under a null that was drawn; None for other controls.
+        possible: Smallest and largest possible value of the claim.
     """
     first = same[0]
     if draws is not None:
         # The few draws of one run have a finding of their own, which says nothing of those of all runs.
-        return dataclasses.replace(first, band=prediction_band(draws), finding="")
+        return dataclasses.replace(first, band=prediction_band(draws, possible=possible), finding="")
     bands = [control.band for control in same if not any(math.isnan(edge) for edge in control.band)]
     finding = first.finding if len({control.finding for control in same}) == 1 else ""
     if not bands:

@@ -13,6 +13,7 @@ from torch import Tensor
 from landscope._names import BatchNorm
 from landscope.errors import InputError, StorageError
 from landscope.law.exponents import Exponents
+from landscope.law.spectrum import ranks_like_the_paper
 from landscope.parameters import ParameterSpace
 from landscope.protocols import Ensemble, ProgressCallback, silent
 from landscope.results import Result
@@ -31,6 +32,7 @@ from landscope.study.training_facts import TrainingFacts, training_facts
 from landscope.study.windows import Windows, choose_windows
 from landscope.training_history import TrainingHistory
 from landscope.trajectory import Trajectory, open_trajectory
+from landscope.trajectory.rounding import rounding_caveat
 from landscope.trajectory.spacing import spacing_caveat, unevenness
 
 __all__ = ["Analysis"]
@@ -183,6 +185,11 @@ class Analysis:
         return model
 
     @property
+    def spectrum_ranks(self) -> tuple[int, int]:
+        """Ranks of the power law of the spectrum: from the settings, or in proportion to the modes of the window."""
+        return self.settings.spectrum_ranks or ranks_like_the_paper(min(len(self.window) - 1, self.window.dim))
+
+    @property
     def batch_size(self) -> int | None:
         """Samples in a minibatch: from the settings, the training itself, or the data; None if unknown."""
         return _first_known(self.settings.batch_size, self.facts.batch_size, self.data_batch_size)
@@ -258,9 +265,10 @@ class Analysis:
     @property
     def caveats(self) -> list[str]:
         """What to know of the recording before reading the numbers that it gave."""
+        rounding = self.load_if_there(saved.ROUNDING)
         found = (
             self.rate_caveat, spacing_caveat(self.window.steps), centre_caveat(self.settings.w0),
-            steps_caveat(self.folder),
+            rounding_caveat(rounding) if rounding else "", steps_caveat(self.folder),
         )  # fmt: skip
         return [caveat for caveat in found if caveat]
 

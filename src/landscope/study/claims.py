@@ -39,7 +39,9 @@ def _law(analysis: Analysis) -> Mapping[str, Measurement]:
     limit = analysis.load_if_there(saved.WINDOW_LIMIT)
     residual_ratio = float((fits.log_residual / fits.quadratic_residual).median())
     return {
-        **fig1.spectrum_measurements(spectrum, in_sample, fresh, nulls, processes),
+        **fig1.spectrum_measurements(
+            spectrum, in_sample, fresh, nulls, processes, analysis.load_if_there(saved.FRESH_STATISTICS)
+        ),
         **fig2.law_measurements(in_sample, fresh, nulls, processes, limit, residual_ratio),
         **fig3.noise_measurements(in_sample, fresh, nulls, processes, limit),
     }
@@ -53,6 +55,9 @@ def _springs(analysis: Analysis) -> Mapping[str, Measurement]:
         analysis.load(saved.LOG_HESSIAN),
         analysis.settings.fit_modes,
         learning_rate=analysis.learning_rate,
+        fresh=analysis.load_if_there(saved.FRESH),
+        nulls=analysis.nulls,
+        processes=analysis.processes,
     )
     if analysis.facts.is_plain_sgd:
         return found
@@ -110,7 +115,9 @@ def _row(key: str, analysis: Analysis) -> Exponents:
 
 def _hessian(analysis: Analysis) -> Mapping[str, Measurement]:
     fresh = analysis.load_if_there(saved.exponents("hessian-fresh"))
-    return controls.hessian_basis_measurements(_row("hessian", analysis), fresh, analysis.load(saved.SENSITIVITY))
+    return controls.hessian_basis_measurements(
+        _row("hessian", analysis), fresh, analysis.load(saved.SENSITIVITY), analysis.load_if_there(saved.WINDOW_LIMIT)
+    )
 
 
 def _equilibrium(analysis: Analysis) -> Mapping[str, Measurement]:
@@ -226,7 +233,7 @@ def measurements_of(analysis: Analysis) -> dict[str, Measurement]:
             measured = group.measure(analysis)
             caveat = analysis.rate_caveat if group.uses_rate else ""
             found |= {key: _noted(measurement, caveat) for key, measurement in measured.items()}
-    return {key: _with_caveat(measurement, analysis) for key, measurement in found.items()}
+    return {key: _with_caveat(measurement.of_one_run(), analysis) for key, measurement in found.items()}
 
 
 def _with_caveat(measurement: Measurement, analysis: Analysis) -> Measurement:

@@ -32,6 +32,7 @@ from landscope.noise.temperature_over_training import TemperatureOverTraining
 from landscope.noise.velocity import VelocityStatistics
 from landscope.results import Result
 from landscope.training_history import TrainingHistory
+from landscope.trajectory.rounding import HeldByRounding
 
 __all__ = ["DrawnModes", "Saved"]
 
@@ -65,6 +66,7 @@ class DrawnModes(Result, kind="drawn_modes"):
 MODES = Saved("modes", Directions)
 STATISTICS = Saved("statistics", ModeStatistics)
 FRESH_STATISTICS = Saved("statistics-fresh", ModeStatistics)
+ROUNDING = Saved("rounding", HeldByRounding)
 SPECTRUM = Saved("spectrum", Spectrum)
 
 FLATNESS = Saved("flatness", Flatness)

@@ -36,8 +36,9 @@ class AnalysisSettings(BaseModel):
 
     fit_modes: Range = (2, 500)
     """First and last principal mode of the variance-flatness fit, counted from 1."""
-    spectrum_ranks: Range = (20, 200)
-    """First and last rank of the power-law fit of the spectrum of variances, counted from 1."""
+    spectrum_ranks: Range | None = None
+    """First and last rank of the power-law fit of the spectrum of variances, counted from 1; by default 20 to 200 of
+    2,500 modes, and in proportion of others."""
     flatness_modes: Annotated[int, Field(ge=3)] | None = None
     """Number of modes whose flatness is measured, from the first; all by default."""
     n_nulls: Annotated[int, Field(ge=0)] = 3
@@ -79,8 +80,8 @@ class AnalysisSettings(BaseModel):
 
     @field_validator("fit_modes", "spectrum_ranks")
     @classmethod
-    def _three_at_least(cls, value: tuple[int, int]) -> tuple[int, int]:
-        if value[1] - value[0] < 2:
+    def _three_at_least(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        if value is not None and value[1] - value[0] < 2:
             raise ValueError("needs a first and a last one that span at least three")
         return value
 

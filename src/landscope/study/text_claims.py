@@ -17,13 +17,15 @@ __all__ = ["TEXT_GROUPS"]
 
 
 def _regimes(analysis: Analysis) -> Mapping[str, Measurement]:
+    spectrum = analysis.load(saved.SPECTRUM)
     return regimes.regime_measurements(
-        analysis.load(saved.SPECTRUM),
+        spectrum,
         analysis.load(saved.IN_SAMPLE),
         analysis.load_if_there(saved.FRESH),
         analysis.nulls,
         analysis.processes,
-        analysis.settings.fit_modes[1],
+        regimes.last_rank(spectrum.spectrum_ranks, analysis.settings.fit_modes[1]),
+        (analysis.load(saved.STATISTICS), analysis.load_if_there(saved.FRESH_STATISTICS)),
     )
 
 

@@ -1,5 +1,6 @@
 """Weights over optimisation steps, in memory or on disk, with their provenance."""
 
+from landscope.trajectory.rounding import HeldByRounding, held_by_rounding
 from landscope.trajectory.stored import (
     open_trajectory,
     stored_dtype,
@@ -10,8 +11,10 @@ from landscope.trajectory.stored import (
 from landscope.trajectory.trajectory import Trajectory, check_fresh
 
 __all__ = [
+    "HeldByRounding",
     "Trajectory",
     "check_fresh",
+    "held_by_rounding",
     "open_trajectory",
     "stored_dtype",
     "trajectory_attributes",

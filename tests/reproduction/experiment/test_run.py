@@ -20,8 +20,8 @@ from landscope.training_history import TrainingHistory
 from small_run import SMALL, assert_same
 
 ARTEFACTS = (
-    "training", "spectrum", "modes", "statistics", "statistics-fresh", "flatness", "profiles", "profile-fits",
-    "drawn-modes", "exponents-shuffled-0", "exponents-in-sample", "exponents-fresh",
+    "training", "rounding", "spectrum", "modes", "statistics", "statistics-fresh", "flatness", "profiles",
+    "profile-fits", "drawn-modes", "exponents-shuffled-0", "exponents-in-sample", "exponents-fresh",
 )  # fmt: skip
 
 

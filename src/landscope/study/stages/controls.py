@@ -75,7 +75,7 @@ def _along(name: str, basis: Directions, widths: Flatness, trajectory: Trajector
     """Exponents along directions that variance did not choose: all of them count."""
     statistics = mode_statistics(basis, trajectory)
     fitted = (1, len(widths.width))
-    return fit_exponents(name, statistics, widths, fitted, spectrum_ranks=analysis.settings.spectrum_ranks)
+    return fit_exponents(name, statistics, widths, fitted, spectrum_ranks=analysis.spectrum_ranks)
 
 
 def _basis_row(key: str, analysis: Analysis) -> Exponents:
@@ -92,7 +92,7 @@ def _surrogate_row(key: str, analysis: Analysis) -> Exponents:
     )  # fmt: skip
     return measure_exponents(
         ROWS[key], analysis.risk, analysis.risk.w0, made, fit_modes=fitted_modes(analysis),
-        spectrum_ranks=analysis.settings.spectrum_ranks, rtol=analysis.settings.rtol, ratio=analysis.settings.ratio,
+        spectrum_ranks=analysis.spectrum_ranks, rtol=analysis.settings.rtol, ratio=analysis.settings.ratio,
         progress=analysis.progress,
     )  # fmt: skip
 

@@ -25,7 +25,7 @@ ROWS = {f"sampling-{name}": f"continued, {name}, same modes" for name in get_arg
 def _sampling_row(sampling: str, analysis: Analysis) -> Exponents:
     return fit_exponents(
         ROWS[f"sampling-{sampling}"], continued_statistics(analysis, sampling), fitted_flatness(analysis),
-        fitted_modes(analysis), spectrum_ranks=analysis.settings.spectrum_ranks,
+        fitted_modes(analysis), spectrum_ranks=analysis.spectrum_ranks,
     )  # fmt: skip
 
 

@@ -76,9 +76,7 @@ def _row(analysis: Analysis) -> Exponents:
     )  # fmt: skip
     statistics = mode_statistics(Directions.of(torch.eye(len(pull)).double()), Trajectory.of(rows))
     kept = dataclasses.replace(widths, bracketed=found.used)
-    return fit_exponents(
-        EQUILIBRIUM_ROW, statistics, kept, (1, len(pull)), spectrum_ranks=analysis.settings.spectrum_ranks
-    )
+    return fit_exponents(EQUILIBRIUM_ROW, statistics, kept, (1, len(pull)), spectrum_ranks=analysis.spectrum_ranks)
 
 
 def equilibrium_parts() -> tuple[Part, ...]:

@@ -121,7 +121,7 @@ def _rows(number: int, analysis: Analysis) -> tuple[Exponents, Exponents]:
     if key not in analysis.shared:
         settings, (made, following) = analysis.settings, _process(number, analysis)
         fitted = settings.fit_modes[0], min(settings.fit_modes[1], len(analysis.load(saved.FLATNESS).width))
-        count = min(max(fitted[1], settings.spectrum_ranks[1]), len(made) - 1, made.dim)
+        count = min(max(fitted[1], analysis.spectrum_ranks[1]), len(made) - 1, made.dim)
         modes = principal_modes(made, count)
         ranks = ranks_to_measure(count, fitted, _MEASURED_MODES)
         widths = flatness(
@@ -130,7 +130,7 @@ def _rows(number: int, analysis: Analysis) -> tuple[Exponents, Exponents]:
         )  # fmt: skip
         own, later = (
             variance_flatness(
-                modes, part, widths, fitted, name=name, ranks=ranks, spectrum_ranks=settings.spectrum_ranks
+                modes, part, widths, fitted, name=name, ranks=ranks, spectrum_ranks=analysis.spectrum_ranks
             )
             for name, part in ((PROCESS, made), (PROCESS_FRESH, following))
         )

@@ -28,7 +28,7 @@ def _fitted(name: str, statistics: Saved[ModeStatistics], analysis: Analysis) ->
         analysis.load(statistics),
         analysis.load(saved.FLATNESS),
         settings.fit_modes,
-        spectrum_ranks=settings.spectrum_ranks,
+        spectrum_ranks=analysis.spectrum_ranks,
     )
 
 
@@ -37,7 +37,7 @@ def _null(number: int, analysis: Analysis) -> Exponents:
     measured = len(analysis.load(saved.FLATNESS).width)
     surrogate = shuffled_increments(analysis.window, seed=settings.seed * 1000 + number)
     # Later modes enter no fit and cost a second decomposition; modes for 90 % of the variance are "at least" so many.
-    count = min(max(settings.fit_modes[1], settings.spectrum_ranks[1]), len(surrogate) - 1, surrogate.dim)
+    count = min(max(settings.fit_modes[1], analysis.spectrum_ranks[1]), len(surrogate) - 1, surrogate.dim)
     return measure_exponents(
         SHUFFLED,
         analysis.risk,
@@ -45,7 +45,7 @@ def _null(number: int, analysis: Analysis) -> Exponents:
         surrogate,
         directions=principal_modes(surrogate, count),
         fit_modes=(settings.fit_modes[0], min(settings.fit_modes[1], measured)),
-        spectrum_ranks=settings.spectrum_ranks,
+        spectrum_ranks=analysis.spectrum_ranks,
         rtol=settings.rtol,
         ratio=settings.ratio,
         progress=analysis.progress,

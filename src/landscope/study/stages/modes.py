@@ -9,6 +9,7 @@ from landscope.noise.mode_statistics import ModeStatistics, mode_statistics
 from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.parts import Part, Stage
+from landscope.trajectory.rounding import held_by_rounding
 
 __all__ = ["MODES"]
 
@@ -31,7 +32,7 @@ def _spectrum(analysis: Analysis) -> Spectrum:
         analysis.window,
         analysis.load(saved.STATISTICS),
         analysis.load_if_there(saved.FRESH_STATISTICS),
-        spectrum_ranks=analysis.settings.spectrum_ranks,
+        spectrum_ranks=analysis.spectrum_ranks,
     )
 
 
@@ -40,6 +41,7 @@ _PARTS = (
     Part(saved.STATISTICS, _statistics),
     Part(saved.FRESH_STATISTICS, _fresh_statistics, needs=("fresh",)),
     Part(saved.SPECTRUM, _spectrum),
+    Part(saved.ROUNDING, lambda analysis: held_by_rounding(analysis.window)),
 )
 
 MODES = Stage("modes", "Principal modes", lambda _: _PARTS)

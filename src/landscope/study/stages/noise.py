@@ -91,8 +91,8 @@ def _null_velocity(analysis: Analysis) -> VelocityStatistics:
 
 
 def _fresh_velocity(analysis: Analysis) -> VelocityStatistics:
-    first = _modes(analysis).part(slice(1))
-    return velocity_statistics(analysis.fresh, first, 1, steps_per_epoch=analysis.steps_per_epoch)
+    fitted = _modes(analysis).part(slice(analysis.settings.fit_modes[1]))
+    return velocity_statistics(analysis.fresh, fitted, 1, steps_per_epoch=analysis.steps_per_epoch)
 
 
 def _springs(analysis: Analysis) -> Springs:

@@ -24,7 +24,7 @@ ONE_WINDOW_ROWS = {
 def _correction(analysis: Analysis) -> OneWindow:
     settings = analysis.settings
     return one_window_correction(
-        analysis.load(saved.MODES), analysis.window, max(settings.fit_modes[1], settings.spectrum_ranks[1]),
+        analysis.load(saved.MODES), analysis.window, max(settings.fit_modes[1], analysis.spectrum_ranks[1]),
         seed=settings.seed, progress=analysis.progress,
     )  # fmt: skip
 
@@ -34,7 +34,7 @@ def _fitted(key: str, found: OneWindow, analysis: Analysis) -> Exponents:
     few = {name: getattr(widths, name)[: len(found.corrected)] for name in Flatness.dims}
     return fit_exponents(
         ONE_WINDOW_ROWS[key], found.statistics(analysis.load(saved.STATISTICS)), dataclasses.replace(widths, **few),
-        settings.fit_modes, spectrum_ranks=settings.spectrum_ranks,
+        settings.fit_modes, spectrum_ranks=analysis.spectrum_ranks,
     )  # fmt: skip
 
 

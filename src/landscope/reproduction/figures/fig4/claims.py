@@ -146,7 +146,7 @@ def single_seed_measurements(results: Sequence[ContinualResult], step: int) -> d
         if key and len(late):
             place = int(late[0])
             note = f"one seed, after {int(result.watched_step[place])} minibatches"
-            measured[key] = Measurement(100 * float(result.watched_error[place, 0]), note=note)
+            measured[key] = Measurement(100 * float(result.watched_error[place, 0]), note=note, no_interval="one seed")
     return measured
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 from scipy import stats
 
-from landscope.claims.exponents import NULL_NAME
+from landscope.claims.exponents import LIMIT_NAME, NULL_NAME
 from landscope.claims.verdict import Claim, Control, Measurement, fresh_control, joined
 from landscope.law.exponents import Exponents
 from landscope.law.intervals import prediction_band, seed_interval
@@ -31,7 +31,7 @@ CLAIMS = (
         (0.0, math.inf),
         "the sign",
         "every case in-sample and in fresh data, shuffled increments beside them; no case has its limit in a window"
-        " without end, so that this is a claim on the window, not on its dynamics",
+        " without end, so that a finite window may make the sign and nothing is decided",
     ),
 )
 
@@ -88,7 +88,10 @@ def universality_measurements(cases: Sequence[CaseResult]) -> dict[str, Measurem
     smallest = min(_mean(case.in_sample) for case in measured)
     interval = _interval([case.in_sample for case in measured])
     freedom = min(_freedom(case.in_sample) for case in measured)
-    return {"universal": Measurement(smallest, interval, (_null(measured, fresh.name), fresh), note, freedom=freedom)}
+    # Noise proportional to curvature is as inverse in any window that ends, in-sample and in fresh data.
+    limit = Control(LIMIT_NAME, (math.nan, math.nan), "agree")
+    controls = (limit, _null(measured, fresh.name), fresh)
+    return {"universal": Measurement(smallest, interval, controls, note, freedom=freedom)}
 
 
 def _named(text: str, cases: Sequence[CaseResult]) -> str:
