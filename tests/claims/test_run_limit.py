@@ -25,7 +25,7 @@ def limit_of(true_psi):
 
 
 def verdict(limit):
-    return judge(CLAIMS[0], limit_measurements(limit)["psi_infinity"])
+    return judge(CLAIMS[0], limit_measurements(limit)["psi_infinity_of_run"])
 
 
 def test_the_exponent_decides():

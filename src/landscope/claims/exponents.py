@@ -12,6 +12,7 @@ from landscope.law.time_blocks import FEWEST_BLOCKS
 from landscope.law.window_limit import WindowLimit
 from landscope.noise.finite_window import window_factor
 from landscope.power_law import fit_power_law
+from landscope.wording import drawn_text
 
 __all__ = [
     "LIMIT_NAME", "NULL_NAME", "PROCESS_NAME", "exponent_measurement", "exponent_of", "fresh_exponent", "no_band",
@@ -96,8 +97,9 @@ def fresh_exponent(key: str, fresh: Exponents | None, name: str = "the same mode
 
 
 def _null_control(key: str, nulls: Sequence[Exponents], answer: str) -> Control:
-    band = prediction_band([getattr(row, key) for row in nulls])
-    return Control(NULL_NAME, band, "differ", no_band(nulls), answered_by=answer)
+    draws = [getattr(row, key) for row in nulls]
+    band = prediction_band(draws)
+    return Control(NULL_NAME, band, "differ", no_band(nulls) or drawn_text(draws, band), answered_by=answer)
 
 
 def process_control(draws: Sequence[float], *, answered_by: str = "") -> Control:
@@ -108,8 +110,11 @@ def process_control(draws: Sequence[float], *, answered_by: str = "") -> Control
         answered_by: Name of the control that decides in its place.
     """
     values = [value for value in draws if not math.isnan(value)]
-    finding = f"gives {values[0]:.3g} in one draw, which is no band" if len(values) == 1 else ""
-    return Control(PROCESS_NAME, prediction_band(values), "differ", finding, answered_by=answered_by)
+    band = prediction_band(values)
+    finding = f"gives {values[0]:.3g} in one draw; a range needs two" if len(values) == 1 else ""
+    if len(values) > 1:
+        finding = drawn_text(values, band)
+    return Control(PROCESS_NAME, band, "differ", finding, answered_by=answered_by)
 
 
 def _limit_control(key: str, limit: WindowLimit | None) -> Control:
@@ -136,4 +141,4 @@ def _limit_control(key: str, limit: WindowLimit | None) -> Control:
 
 def no_band(nulls: Sequence[object]) -> str:
     """The finding of a null with too few surrogates; empty if there are enough."""
-    return "" if len(nulls) > 1 else "has no band with fewer than two surrogates"
+    return "" if len(nulls) > 1 else "was drawn fewer than two times, and a range needs two draws"

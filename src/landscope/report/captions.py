@@ -5,6 +5,8 @@ A caption says what is drawn, and what would be an artefact of the analysis wher
 
 from __future__ import annotations
 
+from landscope.report.limits import PROCESS_LIMIT, PROCESS_LIMIT_IS, RUN_LIMIT, RUN_LIMIT_IS
+
 __all__ = ["CAPTIONS", "WIDE"]
 
 CAPTIONS = {
@@ -69,7 +71,7 @@ CAPTIONS = {
         "A window without end.",
         "Variance along eigenvectors of the curvature against flatness along them: measured (blue), expected of a "
         "stationary process in a window as long (grey), and of the same process in a window without end (green), "
-        "whose exponent is ψ∞.",
+        f"whose exponent is {PROCESS_LIMIT}. {PROCESS_LIMIT_IS}",
     ),
     "minibatch_profiles": (
         "A. Minibatch losses.",
@@ -242,20 +244,21 @@ CAPTIONS = {
         "Exponent over the recording.",
         "Exponent of variance against flatness along Hessian eigenvectors, in windows of growing length from all that "
         "was recorded. Bars: 95 % intervals over the windows of one length; the longest have none. An exponent that "
-        "changes with the window is a property of the window. Dashed: the limit of relaxation with the run's own noise "
-        "and curvature.",
+        "changes with the window is a property of the window. Dashed: "
+        f"{PROCESS_LIMIT}. {PROCESS_LIMIT_IS}",
     ),
     "variance_and_relaxation": (
         "Relaxation.",
         "Variance along eigenvectors of the curvature (blue) beside the variance that the step noise and a restoring "
         "force give in the same window: the force of the recorded weights alone (grey), and the force of all weights "
-        "(orange). Red: the limit in a window without end, where the run shows one.",
+        "(orange). Red: the variance in a window without end, where it is known; its exponent is "
+        f"{RUN_LIMIT}.",
     ),
     "psi_against_window": (
         "Exponent and window.",
         "Exponent of variance against flatness along eigenvectors of the curvature in windows of growing length, with "
-        "95 % intervals. Dotted: the exponent that relaxation with the force of all weights gives. Dashed: its limit. "
-        "Points off the dotted line mean that the limit is not identified.",
+        "95 % intervals. Dotted: the exponent that relaxation with the force of all weights gives. Dashed: "
+        f"{RUN_LIMIT}. {RUN_LIMIT_IS} Points off the dotted line mean that it is not known.",
     ),
     "variance_after_correction": (
         "One window corrected.",
