@@ -156,7 +156,7 @@ def test_the_page_shows_the_later_stages_without_the_data(late_run, monkeypatch)
     ):  # fmt: skip
         assert f'id="{name}"' in page, name
     assert "isotropic Langevin" in page
-    assert "Compared with" in page
+    assert "What decides" in page
 
 
 def test_damaged_results_are_named(copied):

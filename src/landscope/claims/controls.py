@@ -46,7 +46,7 @@ CLAIMS = (
         "the opposite sign",
         (0.0, 100.0),
         "the sign",
-        "isotropic noise, and noise proportional to curvature, at the same learning rate in a window as long",
+        "isotropic noise, and noise proportional to curvature, at the same learning rate and length of the window",
     ),
     Claim(
         "tau_by_sampling",
@@ -113,7 +113,7 @@ def equilibrium_measurements(
         ("relaxation with noise proportional to curvature", equilibrium.psi_proportional),
     )
     bands = tuple(
-        Control(f"{name}, at the same learning rate in a window as long,", _band_of(psi, equilibrium), "differ")
+        Control(f"{name}, at the same learning rate and length of the window,", _band_of(psi, equilibrium), "differ")
         for name, psi in controls
     )
     note = joined(

@@ -20,7 +20,7 @@ __all__ = [
 ]  # fmt: skip
 
 NULL_NAME = "the shuffled-increment null"
-PROCESS_NAME = "a stationary process with the run's noise and curvature, in a window as long,"
+PROCESS_NAME = "a stationary process with the run's noise and curvature, in a window of the same length,"
 LIMIT_NAME = "its limit in a window without end, along eigenvectors of the curvature,"
 _MADE_BY_THE_WINDOW = ("psi", "psi_tau", "gamma")
 """Exponents that the length of the window makes; psi_D the process takes from the run."""
@@ -134,7 +134,7 @@ def _limit_control(key: str, limit: WindowLimit | None) -> Control:
     shown = float(window_factor(limit.relaxations[used]).min())
     short = "" if shown > _LEAST_SHOWN else (
         f"the window shows {100 * shown:.2g} % of the stationary variance of the slowest direction, and an exponent "
-        f"takes {100 * _LEAST_SHOWN:.0f} %"
+        f"needs {100 * _LEAST_SHOWN:.0f} %"
     )  # fmt: skip
     return Control(LIMIT_NAME, band, "agree", unidentified=short)
 

@@ -26,7 +26,7 @@ CLAIMS = (
         "much larger",
         (0.5, 1.0),
         "more than all other modes together",
-        "against the first mode of a random walk, which has 6/pi^2 of the variance without any drift",
+        "the first mode of a random walk, which has 6/pi^2 of the variance without any drift",
         possible=(0.0, 1.0),
     ),
     Claim(
@@ -36,7 +36,7 @@ CLAIMS = (
         "a small number of leading modes",
         (-100.0, 0.0),
         "the sign",
-        "against modes of shuffled increments, which follow one power law",
+        "modes of shuffled increments, which follow one power law",
     ),
     Claim(
         "faster_decay",
@@ -45,7 +45,7 @@ CLAIMS = (
         "even faster",
         (0.0, 100.0),
         "the sign",
-        "against modes of shuffled increments, which follow one power law as long as they are few",
+        "modes of shuffled increments, which follow one power law as long as they are few",
     ),
 )
 
@@ -129,6 +129,7 @@ def regime_measurements(
         f"{exponent:.2f} over ranks {begin} to {end}"
         for exponent, (begin, end) in zip(parts, _regimes(ranks, last), strict=True)
     )
+    note += " (an exponent needs three ranks that move)" if any(map(math.isnan, parts)) else ""
     walk = float(random_walk_shares(spectrum.n_steps, 1)[0])
     driftless = Control("the first mode of a driftless random walk", (0.0, walk), "differ", f"has {walk:.2f}")
     found = {}
@@ -139,5 +140,5 @@ def regime_measurements(
             *others,
             fresh_control(later[key]),
         )
-        found[key] = Measurement(own[key], controls=controls, note="" if key == "first_mode" else f"exponents {note}")
+        found[key] = Measurement(own[key], controls=controls, note="" if key == "first_mode" else f"exponents: {note}")
     return found

@@ -217,9 +217,10 @@ def judge(claim: Claim, measurement: Measurement) -> Judgement:
         verdict, support = "reproduced", [_supporting(control, known) for control in measurement.controls]
     number = with_interval(measurement.value, measurement.interval, ".3g")
     found = "Not measured" if verdict == "not measured" else f"Measured {number}"
-    said = f"the paper: {claim.quoted}; counts as the same: {claim.accepted_words} ({claim.reason})"
+    said = f"the paper: {claim.quoted}. Accepted: {claim.accepted_words} ({claim.reason})."
     why = without_nan(joined(*support, measurement.note))
-    return Judgement(claim, measurement, verdict, joined(found, said, why) + ".", why)
+    because = f" {why[0].upper()}{why[1:]}." if why else ""
+    return Judgement(claim, measurement, verdict, f"{joined(found, said)}{because}", why)
 
 
 def _within(possible: tuple[float, float], measurement: Measurement) -> Measurement:
@@ -267,7 +268,7 @@ def _doubts(claim: Claim, measurement: Measurement, reach: tuple[float, float]) 
         if not control.was_measured and not _answered(claim, measurement, control)
     ]
     over = [
-        f"but {control}, which reaches over an edge of what counts as the same"
+        f"but {control}, which reaches over an edge of what is accepted"
         for control in measurement.controls
         if control.was_measured and control.must == "agree"
         and not all(_inside(end, claim.accepted) for end in _cut(control.band, claim.possible))
@@ -279,11 +280,11 @@ def _doubts(claim: Claim, measurement: Measurement, reach: tuple[float, float]) 
 
 def _over_an_edge(measurement: Measurement) -> str:
     if not measurement.no_interval:
-        return "but the interval reaches over an edge of what counts as the same"
+        return "but the interval reaches over an edge of what is accepted"
     far = "" if math.isnan(measurement.reach) else f" up to {measurement.reach:.2g} away,"
     return (
-        f"but it has no interval ({measurement.no_interval}) and another run may lie{far} over an edge of what "
-        "counts as the same: several seeds decide"
+        f"but it has no interval ({measurement.no_interval}) and another run may lie{far} over an edge of what is "
+        "accepted: several seeds decide"
     )
 
 

@@ -33,7 +33,7 @@ app = App(
 
 Options = Annotated[Settings | None, Parameter(name="*", consume_multiple=True, negative_iterable=())]
 Out = Annotated[Path | None, Parameter(help="Folder of the run; runs/DATA by default.")]
-Config = Annotated[Path | None, Parameter(help="YAML file of settings; options on the line go first.")]
+Config = Annotated[Path | None, Parameter(help="YAML file of settings; options on the command line override it.")]
 PrintConfig = Annotated[bool, Parameter(help="Print the settings as YAML and do nothing.", negative=())]
 AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON on standard output, and no progress.", negative=())]
 Run = Annotated[Path, Parameter(help="Folder of a study.")]

@@ -297,7 +297,9 @@ def _offered(sampling: str) -> Generator[None]:
         yield
     except NotImplementedError as error:
         raise InputError(
-            expected=f"a training that offers the order {sampling}", got="none", hint=str(error) or "It is left out."
+            expected=f"a train_on that offers the order {sampling}",
+            got="one that does not",
+            hint=str(error) or "It is left out.",
         ) from error
 
 

@@ -114,7 +114,7 @@ class _Twins:
                 train_on(model, record, sampling="with-replacement", n_steps=self.n_steps, seed=seed)
         except NotImplementedError as error:
             raise InputError(
-                expected="a training that offers the order with-replacement", got="none",
+                expected="a train_on that offers the order with-replacement", got="one that does not",
                 hint=str(error) or "Its noise has no memory, as the relation needs.",
             ) from error  # fmt: skip
         rows = kept[-1].rows[: self.n_steps] if kept else []
