@@ -73,6 +73,6 @@ def psi_in_growing_windows(growth: Growth, limit: WindowLimit | None = None) -> 
         error_y={"type": "data", "array": np.nan_to_num(high - psi), "arrayminus": np.nan_to_num(psi - low)},
     )  # fmt: skip
     if limit is not None and np.isfinite(limit.psi_infinity):
-        add_level(figure, limit.psi_infinity, "ψ<sub>∞</sub> of the process", FIT)
+        add_level(figure, limit.psi_infinity, "ψ<sub>∞</sub> of the process", FIT, at="start")
     add_level(figure, 0, color=WALK, dash="solid")
     return figure
