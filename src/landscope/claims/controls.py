@@ -46,7 +46,7 @@ CLAIMS = (
         "the opposite sign",
         (0.0, 100.0),
         "the sign",
-        "isotropic noise, and noise proportional to curvature, at the same learning rate and length of the window",
+        "isotropic noise, and noise proportional to curvature, at the same learning rate in a window as long",
     ),
     Claim(
         "tau_by_sampling",
@@ -113,7 +113,7 @@ def equilibrium_measurements(
         ("relaxation with noise proportional to curvature", equilibrium.psi_proportional),
     )
     bands = tuple(
-        Control(f"{name}, at the same learning rate and length of the window,", _band_of(psi, equilibrium), "differ")
+        Control(f"{name}, at the same learning rate in a window as long,", _band_of(psi, equilibrium), "differ")
         for name, psi in controls
     )
     note = joined(
@@ -122,7 +122,7 @@ def equilibrium_measurements(
         "curvature (0 without end)",
         f"a walk of {equilibrium.n_walked} steps in the loss itself differs from its bowl by "
         f"{equilibrium.anharmonic:.2f}",
-        "" if limit is None else f"psi_infinity of the process is {limit.psi_infinity:.2f}",
+        "" if limit is None else f"psi_infinity with the run's own noise is {limit.psi_infinity:.2f}",
     )
     if not settled:
         return {"inverse_einstein": Measurement(math.nan, controls=bands, note=note)}

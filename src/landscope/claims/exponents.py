@@ -110,11 +110,8 @@ def process_control(draws: Sequence[float], *, answered_by: str = "") -> Control
         answered_by: Name of the control that decides in its place.
     """
     values = [value for value in draws if not math.isnan(value)]
-    band = prediction_band(values)
     finding = f"gives {values[0]:.3g} in one draw; a range needs two" if len(values) == 1 else ""
-    if len(values) > 1:
-        finding = drawn_text(values, band)
-    return Control(PROCESS_NAME, band, "differ", finding, answered_by=answered_by)
+    return Control(PROCESS_NAME, prediction_band(values), "differ", finding, answered_by=answered_by)
 
 
 def _limit_control(key: str, limit: WindowLimit | None) -> Control:

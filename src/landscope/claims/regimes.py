@@ -129,7 +129,6 @@ def regime_measurements(
         f"{exponent:.2f} over ranks {begin} to {end}"
         for exponent, (begin, end) in zip(parts, _regimes(ranks, last), strict=True)
     )
-    note += " (an exponent needs three ranks that move)" if any(map(math.isnan, parts)) else ""
     walk = float(random_walk_shares(spectrum.n_steps, 1)[0])
     driftless = Control("the first mode of a driftless random walk", (0.0, walk), "differ", f"has {walk:.2f}")
     found = {}
@@ -140,5 +139,5 @@ def regime_measurements(
             *others,
             fresh_control(later[key]),
         )
-        found[key] = Measurement(own[key], controls=controls, note="" if key == "first_mode" else f"exponents: {note}")
+        found[key] = Measurement(own[key], controls=controls, note="" if key == "first_mode" else f"exponents {note}")
     return found
