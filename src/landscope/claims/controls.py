@@ -122,7 +122,7 @@ def equilibrium_measurements(
         "curvature (0 without end)",
         f"a walk of {equilibrium.n_walked} steps in the loss itself differs from its bowl by "
         f"{equilibrium.anharmonic:.2f}",
-        "" if limit is None else f"psi_infinity with the run's own noise is {limit.psi_infinity:.2f}",
+        "" if limit is None else f"psi_infinity of the process is {limit.psi_infinity:.2f}",
     )
     if not settled:
         return {"inverse_einstein": Measurement(math.nan, controls=bands, note=note)}

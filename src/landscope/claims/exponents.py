@@ -131,7 +131,7 @@ def _limit_control(key: str, limit: WindowLimit | None) -> Control:
     shown = float(window_factor(limit.relaxations[used]).min())
     short = "" if shown > _LEAST_SHOWN else (
         f"the window shows {100 * shown:.2g} % of the stationary variance of the slowest direction, and an exponent "
-        f"needs {100 * _LEAST_SHOWN:.0f} %"
+        f"takes {100 * _LEAST_SHOWN:.0f} %"
     )  # fmt: skip
     return Control(LIMIT_NAME, band, "agree", unidentified=short)
 
