@@ -10,7 +10,10 @@ from benchmarks import table
 from landscope.study.settings import checked_settings
 
 ROOT = Path(__file__).parents[1]
-SMALLER = {"n_nulls": 1, "n_processes": 1, "curvature_modes": 10}
+SMALLER = {
+    "n_nulls": 1, "n_processes": 1, "curvature_modes": 10, "response_modes": 3, "response_steps": 20,
+    "learning_coefficient_steps": 100,
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -25,7 +28,7 @@ def smaller(monkeypatch):
 def test_the_python_of_the_readme_runs(capsys, monkeypatch, tmp_path, smaller):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     scope = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), scope)
@@ -35,6 +38,7 @@ def test_the_python_of_the_readme_runs(capsys, monkeypatch, tmp_path, smaller):
     )
     assert (tmp_path / "runs/mine/report.html").exists()
     assert (tmp_path / "runs/gpt/report.html").exists()
+    assert scope["study"].law["continued, with-replacement, same modes"].n_used > 2
     assert "variance" in scope["figure"].layout.yaxis.title.text
     assert re.search(r"psi = -?\d+\.\d\d\n", printed)
     assert re.search(r"psi along Hessian eigenvectors = -?\d+\.\d\d", printed)

@@ -70,4 +70,4 @@ def test_numbers_without_an_interval_and_edges_of_the_possible():
     found = false_verdicts([bare, sure, judge(CLAIM, Measurement(math.nan))])
     assert (found.n_without_interval, found.n_tested, found.n_decided, found.n_kept) == (1, 1, 1, 1)
     assert false_verdicts([]).expected == 0
-    assert "1 rest on 95 % intervals" in repr(ClaimTable([bare, sure]))
+    assert "1 of them on a 95 % interval" in repr(ClaimTable([bare, sure]))

@@ -50,4 +50,4 @@ def test_tables_keep_the_groups_apart(shown):
     own, others = (text.index(heading) for heading in PAPERS)
     assert own < text.index("Fig. 2D, Eq. 8") < others < text.index("Zhang et al.")
     assert others < text.index("Andreyev")
-    assert text.count("Chance: of") == 1
+    assert text.count("Chance: ") == 1

@@ -25,7 +25,7 @@ def limit_of(true_psi):
 
 
 def verdict(limit):
-    return judge(CLAIMS[0], limit_measurements(limit)["psi_infinity"])
+    return judge(CLAIMS[0], limit_measurements(limit)["psi_infinity_of_run"])
 
 
 def test_the_exponent_decides():
@@ -39,4 +39,4 @@ def test_what_is_not_identified_is_not_measured_and_says_why():
     lost = dataclasses.replace(limit_of(4.0), psi_infinity=float("nan"), reason="it diffuses")
     found = verdict(lost)
     assert found.verdict == "not measured"
-    assert "not identified: it diffuses" in found.sentence
+    assert "Not identified: it diffuses" in found.sentence

@@ -54,7 +54,7 @@ def test_figures_give_one_page_one_table_and_their_times(tmp_path):
     assert "| Fig. 0 | The number is one. | 1 | 1 [0.9, 1.1] | reproduced |" in text
     page = (plan.folder / "report.html").read_text()
     assert "Figure b" in page
-    assert all("1 rest on 95 % intervals" in words for words in (text, page))
+    assert all("1 of them on a 95 % interval" in words for words in (text, page))
     assert "Nothing." not in page  # a plot that has nothing to draw
 
 

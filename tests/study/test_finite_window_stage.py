@@ -171,7 +171,7 @@ def test_an_unknown_optimiser_and_missing_steps_are_reasons_on_the_page(tmp_path
     study = study_with(tmp_path / "study", lambda weights: torch.optim.RMSprop(weights, lr=1e-3))
     assert "not worked out" in why_not(study)
     assert "not worked out" in study.report().read_text()
-    assert math.isnan(study.summary()["psi_infinity"])
+    assert math.isnan(study.summary()["psi_infinity_of_process"])
 
 
 def test_a_preconditioned_bowl_has_the_known_variances():

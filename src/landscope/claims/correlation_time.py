@@ -24,7 +24,7 @@ CLAIMS = (
         "much smaller than T_w",
         (0.0, 0.05),
         "a tenth of the 1/2 that the paper gives for velocities without memory",
-        "against modes of shuffled increments, whose velocities have no memory",
+        "modes of shuffled increments, whose velocities have no memory",
         possible=(0.0, math.inf),
     ),
     Claim(

@@ -12,6 +12,7 @@ from landscope.law.time_blocks import FEWEST_BLOCKS
 from landscope.law.window_limit import WindowLimit
 from landscope.noise.finite_window import window_factor
 from landscope.power_law import fit_power_law
+from landscope.wording import drawn_text
 
 __all__ = [
     "LIMIT_NAME", "NULL_NAME", "PROCESS_NAME", "exponent_measurement", "exponent_of", "fresh_exponent",
@@ -19,7 +20,7 @@ __all__ = [
 ]  # fmt: skip
 
 NULL_NAME = "the shuffled-increment null"
-PROCESS_NAME = "a stationary process with the run's noise and curvature, in a window as long,"
+PROCESS_NAME = "a stationary process with the run's noise and curvature, in a window of the same length,"
 LIMIT_NAME = "its limit in a window without end, along eigenvectors of the curvature,"
 _MADE_BY_THE_WINDOW = ("psi", "psi_tau", "gamma")
 """Exponents that the length of the window makes; psi_D the process takes from the run."""
@@ -96,8 +97,9 @@ def fresh_exponent(key: str, fresh: Exponents | None, name: str = "the same mode
 
 
 def _null_control(key: str, nulls: Sequence[Exponents], answer: str) -> Control:
-    band = prediction_band([getattr(row, key) for row in nulls])
-    return Control(NULL_NAME, band, "differ", no_band(nulls), answered_by=answer)
+    draws = [getattr(row, key) for row in nulls]
+    band = prediction_band(draws)
+    return Control(NULL_NAME, band, "differ", no_band(nulls) or drawn_text(draws, band), answered_by=answer)
 
 
 def process_control(draws: Sequence[float], *, answered_by: str = "", possible: Range = EVERYWHERE) -> Control:
@@ -109,7 +111,7 @@ def process_control(draws: Sequence[float], *, answered_by: str = "", possible: 
         possible: Smallest and largest possible value.
     """
     values = [value for value in draws if not math.isnan(value)]
-    finding = f"gives {values[0]:.3g} in one draw, which is no band" if len(values) == 1 else ""
+    finding = f"gives {values[0]:.3g} in one draw; a range needs two" if len(values) == 1 else ""
     return Control(PROCESS_NAME, prediction_band(values, possible=possible), "differ", finding, answered_by=answered_by)
 
 
@@ -148,4 +150,4 @@ def too_short_for_the_limit(limit: WindowLimit) -> str:
 
 def no_band(nulls: Sequence[object]) -> str:
     """The finding of a null with too few surrogates; empty if there are enough."""
-    return "" if len(nulls) > 1 else "has no band with fewer than two surrogates"
+    return "" if len(nulls) > 1 else "was drawn fewer than two times, and a range needs two draws"

@@ -11,7 +11,7 @@ from landscope.noise.drift_path import DriftPath
 
 __all__ = ["CLAIMS", "loss_form_measurements", "training_error_measurements"]
 
-_RANDOM = "a step as long in a random direction"
+_RANDOM = "a step of the same length in a random direction"
 
 CLAIMS = (
     Claim(
@@ -31,7 +31,7 @@ CLAIMS = (
         "already 0 (or close to 0)",
         (0.0, 0.1),
         "one sample in a thousand is close to none",
-        "steps as long in random directions, which say whether the direction of the drift matters",
+        "steps of the same length in random directions, which say whether the direction of the drift matters",
         possible=(0.0, 100.0),
     ),
 )

@@ -38,13 +38,15 @@ class FalseVerdicts:
     n_kept: int
 
     def __str__(self) -> str:
-        count = self.n_decided + self.n_without_interval
+        count, known = self.n_decided + self.n_without_interval, self.n_decided
+        first = f"Chance: {count} verdicts of reproduced or not reproduced, {known} of them on a 95 % interval."
+        if not known:
+            return f"{first} So it is not known how many of them chance made; several seeds give intervals."
+        rest = f" The other {self.n_without_interval} rest on numbers without an interval, where chance is not known."
         return (
-            f"Chance: of {count} verdicts of reproduced or not reproduced, {self.n_decided} rest on 95 % intervals; "
-            f"among the {self.n_tested} claims with an interval at most {self.expected:.2g} false ones are expected, "
-            f"and {self.n_kept} of the {self.n_decided} remain with the false discovery rate held at 5 % (Benjamini "
-            f"and Hochberg); the other {self.n_without_interval} rest on numbers without an interval, to which "
-            f"this does not apply."
+            f"{first} Among the claims with an interval ({self.n_tested}, whatever their verdict) chance makes "
+            f"{self.expected:.2g} false verdicts at most on average. With the false discovery rate held at 5 % "
+            f"(Benjamini and Hochberg) {self.n_kept} of the {known} remain.{rest if self.n_without_interval else ''}"
         )
 
 

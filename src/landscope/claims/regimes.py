@@ -33,7 +33,7 @@ CLAIMS = (
         "much larger",
         (0.5, 1.0),
         "more than all other modes together",
-        "against the first mode of a random walk, which has 6/pi^2 of the variance without any drift",
+        "the first mode of a random walk, which has 6/pi^2 of the variance without any drift",
         possible=(0.0, 1.0),
     ),
     Claim(
@@ -43,7 +43,7 @@ CLAIMS = (
         "a small number of leading modes",
         (-100.0, 0.0),
         "the sign",
-        "against modes of shuffled increments, which follow one power law",
+        "modes of shuffled increments, which follow one power law",
     ),
     Claim(
         "faster_decay",
@@ -52,7 +52,7 @@ CLAIMS = (
         "even faster",
         (0.0, 100.0),
         "the sign",
-        "against modes of shuffled increments, which follow one power law as long as they are few",
+        "modes of shuffled increments, which follow one power law as long as they are few",
     ),
 )
 

@@ -13,7 +13,7 @@ __all__ = ["CLAIMS", "limit_measurements"]
 
 CLAIMS = (
     Claim(
-        "psi_infinity",
+        "psi_infinity_of_run",
         "Fig. 2D, Eq. 8",
         "The variance falls with flatness in a window without end too (psi_infinity of the run, along eigenvectors of"
         " the curvature).",
@@ -37,7 +37,7 @@ def limit_measurements(limit: RunLimit) -> dict[str, Measurement]:
         if not math.isnan(share)
     )
     return {
-        "psi_infinity": Measurement(
+        "psi_infinity_of_run": Measurement(
             limit.psi_infinity,
             limit.psi_infinity_interval,
             freedom=FEWEST_BLOCKS - 1,

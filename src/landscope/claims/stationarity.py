@@ -24,8 +24,8 @@ CLAIMS = (
     Claim(
         "stationary",
         "text, Eq. 5",
-        "The run is stationary along its modes (Yaida's ratio over that of a stationary run in a window as long, median"
-        " of modes 2 on, trained on with replacement).",
+        "The run is stationary along its modes (Yaida's ratio over that of a stationary run in a window of the same"
+        " length, median of modes 2 on, trained on with replacement).",
         "assumed",
         (0.5, 1.5),
         "half either way",
@@ -64,7 +64,7 @@ def stationarity_measurements(
     balance = torch.where(pulled, ratio / torch.where(pulled, expected, 1.0), 0.0).clamp(min=0)
     free = torch.where(pulled, _relaxations(expected) / 3 / torch.where(pulled, expected, 1.0), 0.0)
     low, high = (float(free.median()) * factor for factor in _median_of_walks(len(ratio)))
-    null = Control("free diffusion under the same force, in a window as long,", (low, high), "differ")
+    null = Control("free diffusion under the same force, in a window of the same length,", (low, high), "differ")
     note = joined(
         f"the ratio itself is {with_interval(float(ratio.median()), form='.2g')}, where a stationary run has "
         f"{float(expected.median()):.2g} in this window (medians of {len(ratio)} modes)",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from landscope.law.intervals import seed_interval, with_interval
+from landscope.wording import accepted_text, band_text, cut, without_nan
 
 __all__ = ["FENG_TU", "Claim", "Control", "Judgement", "Measurement", "fresh_control", "joined", "judge"]
 
@@ -43,6 +44,11 @@ class Claim:
     possible: tuple[float, float] = (-math.inf, math.inf)
     paper: str = FENG_TU
 
+    @property
+    def accepted_words(self) -> str:
+        """What counts as the same, in words."""
+        return accepted_text(self.accepted, self.possible, is_sign=self.reason == "the sign")
+
 
 @dataclasses.dataclass(frozen=True)
 class Control:
@@ -76,7 +82,7 @@ class Control:
         return not any(math.isnan(end) for end in self.band)
 
     def __str__(self) -> str:
-        found = f"gives {_band(self.band)}" if self.was_measured else "was not measured"
+        found = f"gives {band_text(self.band)}" if self.was_measured else "was not measured"
         return f"{self.name} {self.finding or found}"
 
 
@@ -206,6 +212,7 @@ def judge(claim: Claim, measurement: Measurement) -> Judgement:
         >>> [judge(claim, Measurement(4.1, no_interval="one run", reach=reach)).verdict for reach in (0.2, 1.0)]
         ['reproduced', 'undecided']
     """
+    measurement = _within(claim.possible, measurement)
     reach, inside = _reach(measurement, claim.possible), _inside(measurement.value, claim.accepted)
     objections = [text for control in measurement.controls if (text := _objection(claim, measurement, control))]
     unidentified, doubts = _unidentified(claim, measurement), _doubts(claim, measurement, reach)
@@ -225,9 +232,16 @@ def judge(claim: Claim, measurement: Measurement) -> Judgement:
         verdict, support = "reproduced", [_supporting(control, known) for control in measurement.controls]
     number = with_interval(measurement.value, measurement.interval, ".3g")
     found = "Not measured" if verdict == "not measured" else f"Measured {number}"
-    said = f"claimed {claim.quoted} (accepted {_band(claim.accepted)}: {claim.reason})"
-    why = joined(*support, measurement.note)
-    return Judgement(claim, measurement, verdict, joined(found, said, why) + ".", why)
+    said = f"the paper: {claim.quoted}. Accepted: {claim.accepted_words} ({claim.reason})."
+    why = without_nan(joined(*support, measurement.note))
+    because = f" {why[0].upper()}{why[1:]}." if why else ""
+    return Judgement(claim, measurement, verdict, f"{joined(found, said)}{because}", why)
+
+
+def _within(possible: tuple[float, float], measurement: Measurement) -> Measurement:
+    """The measurement with the bands of its controls cut to what is possible, as they are shown and compared."""
+    shown = tuple(dataclasses.replace(one, band=cut(one.band, possible)) for one in measurement.controls)
+    return dataclasses.replace(measurement, controls=shown)
 
 
 def _objection(claim: Claim, measurement: Measurement, control: Control) -> str:
@@ -317,11 +331,6 @@ def _overlap(first: tuple[float, float], second: tuple[float, float]) -> bool:
 
 def _inside(value: float, band: tuple[float, float]) -> bool:
     return band[0] <= value <= band[1]
-
-
-def _band(band: tuple[float, float]) -> str:
-    low, high = (f"{value:.3g}" for value in band)
-    return low if low == high else f"{low} to {high}"
 
 
 def joined(*parts: str) -> str:

@@ -33,7 +33,7 @@ app = App(
 
 Options = Annotated[Settings | None, Parameter(name="*", consume_multiple=True, negative_iterable=())]
 Out = Annotated[Path | None, Parameter(help="Folder of the run; runs/DATA by default.")]
-Config = Annotated[Path | None, Parameter(help="YAML file of settings; options on the line go first.")]
+Config = Annotated[Path | None, Parameter(help="YAML file of settings; options on the command line override it.")]
 PrintConfig = Annotated[bool, Parameter(help="Print the settings as YAML and do nothing.", negative=())]
 AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON on standard output, and no progress.", negative=())]
 Run = Annotated[Path, Parameter(help="Folder of a study.")]
@@ -89,12 +89,15 @@ def _write_page(path: Path) -> Path:
 
 
 def claims_table(judgements: list) -> Group:
-    """Claims and their verdicts, the paper's first, those of other papers in a table of their own."""
+    """Claims and their verdicts: the main ones first, then the others, then how many chance may have made."""
     from landscope.claims.multiplicity import false_verdicts
-    from landscope.claims.papers import by_paper
+    from landscope.report.claim_groups import claim_groups, verdict_counts
 
-    tables = [_claims_of(heading, group) for heading, group in by_paper(judgements)]
-    return Group(*tables, Text(str(false_verdicts(judgements)), style="italic dim"))
+    tables = [_claims_of(heading, group) for heading, group in claim_groups(judgements)]
+    counts = Table("verdict", "claims", "with a 95 % interval", "without", title="Verdicts", title_justify="left")
+    for name, *numbers in verdict_counts(judgements):
+        counts.add_row(name, *map(str, numbers))
+    return Group(*tables, counts, Text(str(false_verdicts(judgements))))
 
 
 def _claims_of(heading: str, judgements: list) -> Table:

@@ -39,7 +39,7 @@ class DirectedDrift:
         if self.p_value > self.level:
             return ""
         return (
-            f"the weights drift: parts of the window go the same way (mean product {self.coherence:.2g} of the mean "
+            f"weights that drift: parts of the window go the same way (mean product {self.coherence:.2g} of the mean "
             f"square, p = {self.p_value:.1g}, at most {self.level:g})"
         )
 

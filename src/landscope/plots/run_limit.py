@@ -38,7 +38,7 @@ def variance_and_relaxation(limit: RunLimit) -> go.Figure:
         ("from λ<sub>eff</sub>", limit.predicted[-1], FRESH),
     ]
     if limit.is_identified:
-        series.append((f"window without end, ψ = {limit.psi_infinity:.2f}", limit.limit, FIT))
+        series.append((f"window without end, ψ<sub>∞</sub> of the run = {limit.psi_infinity:.2f}", limit.limit, FIT))
     for name, values, color in series:
         add_points(figure, width, numbers(values[limit.used]), name, color, 5)
     few_ticks(figure)
@@ -56,7 +56,7 @@ def psi_against_window(limits: Mapping[str, RunLimit]) -> go.Figure:
         )  # fmt: skip
         add_line(figure, x, numbers(limit.psi_predicted), f"{name}, from λ<sub>eff</sub>", color, dash="dot")
         if limit.is_identified:
-            add_level(figure, limit.psi_infinity, "ψ<sub>∞</sub>", color)
+            add_level(figure, limit.psi_infinity, "ψ<sub>∞</sub> of the run", color)
     add_level(figure, 0, color=WALK, dash="solid")
     return figure
 
@@ -73,6 +73,6 @@ def psi_in_growing_windows(growth: Growth, limit: WindowLimit | None = None) -> 
         error_y={"type": "data", "array": np.nan_to_num(high - psi), "arrayminus": np.nan_to_num(psi - low)},
     )  # fmt: skip
     if limit is not None and np.isfinite(limit.psi_infinity):
-        add_level(figure, limit.psi_infinity, "ψ<sub>∞</sub> of relaxation", FIT)
+        add_level(figure, limit.psi_infinity, "ψ<sub>∞</sub> of the process", FIT, at="start")
     add_level(figure, 0, color=WALK, dash="solid")
     return figure

@@ -19,7 +19,7 @@ def variance_along_curvature(limit: WindowLimit) -> go.Figure:
     x = numbers(limit.width)[used]
     for values, name, color in (
         (limit.predicted, f"expected in the window, ψ = {limit.psi_predicted:.2f}", NULL),
-        (limit.limit, f"window without end, ψ<sub>∞</sub> = {_exponent(limit)}", PROCESS),
+        (limit.limit, f"window without end, ψ<sub>∞</sub> of the process = {_exponent(limit)}", PROCESS),
         (limit.variance, f"measured, ψ = {limit.psi:.2f}", OWN),
     ):
         y = numbers(values)[used]

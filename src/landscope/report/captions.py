@@ -5,6 +5,8 @@ A caption says what is drawn, and what would be an artefact of the analysis wher
 
 from __future__ import annotations
 
+from landscope.report.limits import PROCESS_LIMIT, PROCESS_LIMIT_IS, RUN_LIMIT, RUN_LIMIT_IS
+
 __all__ = ["CAPTIONS", "WIDE"]
 
 CAPTIONS = {
@@ -24,7 +26,8 @@ CAPTIONS = {
         "A, exponents.",
         "Exponent of the spectrum over the ranks from i/1.5 to 1.5 i. A plateau, a power law and a faster decay are "
         "three levels; dashed: the ranks between which the exponent γ is fitted. Grey and green: modes of the steps in "
-        "random order, and of a stationary process in a window as long. Where they bend, the window bends them.",
+        "random order, and of a stationary process in a window of the same length. Where these curves bend "
+        "too, the window is the reason.",
     ),
     "accumulated_variance": (
         "B. Number of modes.",
@@ -62,14 +65,15 @@ CAPTIONS = {
         "D. Variance against flatness.",
         "Blue: modes and variances from one window, as in the paper. Orange: the same modes and flatness, with "
         "variances of fresh data. Grey: the same analysis of the steps in random order. Green: a stationary process "
-        "with the run's noise and curvature in a window as long. A law that green shows too comes from noise, "
-        "curvature and the length of the window.",
+        "with the run's noise and curvature in a window of the same length. A law that green shows too comes from "
+        "noise, curvature and the length of the window.",
     ),
     "variance_along_curvature": (
         "A window without end.",
         "Variance along eigenvectors of the curvature against flatness along them: measured (blue), expected of a "
-        "stationary process in a window as long (grey), and of the same process in a window without end (green), "
-        "whose exponent is ψ∞.",
+        "stationary process in a window of the same length (grey), and of the same process in a window without end "
+        "(green), "
+        f"whose exponent is {PROCESS_LIMIT}. {PROCESS_LIMIT_IS}",
     ),
     "minibatch_profiles": (
         "A. Minibatch losses.",
@@ -184,9 +188,9 @@ CAPTIONS = {
     "equilibrium": (
         "Equilibrium.",
         "Variance along Hessian eigenvectors, for the run (blue) and for isotropic noise (orange) in a bowl with the "
-        "same curvature, at the same learning rate, in a window as long and along the same directions; its strength is "
-        "scaled to that of the run. Line: its expectation. In a window without end its variance would rise as the "
-        "square of flatness (Einstein relation); in this window it rises as the line.",
+        "same curvature, at the same learning rate, in a window of the same length and along the same directions; its "
+        "strength is scaled to that of the run. Line: its expectation. In a window without end its variance would rise "
+        "as the square of flatness (Einstein relation); in this window it rises as the line.",
     ),
     "correlation_time_by_sampling": (
         "Sampling.",
@@ -199,7 +203,7 @@ CAPTIONS = {
         "Share of the variance at frequencies above 1/4 a step: near 0 the weights move slowly, at 1/2 they are white "
         "noise, near 1 they jump from side to side at each step. Blue: eigenvectors of the curvature, against learning "
         "rate times curvature; red: stationary SGD in a bowl of that curvature. Orange: principal modes. Bars: 95 %. "
-        "Points on the red line need no more than a bowl; the vertical line is the edge of stability.",
+        "A bowl alone explains points on the red line; the vertical line is the edge of stability.",
     ),
     "stationarity": (
         "Stationarity.",
@@ -222,10 +226,10 @@ CAPTIONS = {
     ),
     "invariant_flatness": (
         "Flatness in the metric of the model.",
-        "Flatness of each mode as a distance in the Gauss-Newton matrix, which is the Fisher information for "
-        "cross-entropy (the Hessian for a loss without such a matrix), which units of the weights cannot change, "
-        "against plain flatness. If curvature is all there is to flatness, "
-        "every point lies on the level of a bowl, or on that of a loss whose logarithm is quadratic.",
+        "Flatness of each mode as a distance in the Gauss-Newton matrix, against plain flatness. For cross-entropy "
+        "this matrix is the Fisher information; for a loss without such a matrix the Hessian is taken. Other units of "
+        "the weights do not change this distance. If curvature is all there is to flatness, every point lies on the "
+        "level of a bowl, or on that of a loss whose logarithm is quadratic.",
     ),
     "learning_coefficient": (
         "Learning coefficient.",
@@ -242,20 +246,21 @@ CAPTIONS = {
         "Exponent over the recording.",
         "Exponent of variance against flatness along Hessian eigenvectors, in windows of growing length from all that "
         "was recorded. Bars: 95 % intervals over the windows of one length; the longest have none. An exponent that "
-        "changes with the window is a property of the window. Dashed: the limit of relaxation with the run's own noise "
-        "and curvature.",
+        "changes with the window is a property of the window. Dashed: "
+        f"{PROCESS_LIMIT}. {PROCESS_LIMIT_IS}",
     ),
     "variance_and_relaxation": (
         "Relaxation.",
         "Variance along eigenvectors of the curvature (blue) beside the variance that the step noise and a restoring "
         "force give in the same window: the force of the recorded weights alone (grey), and the force of all weights "
-        "(orange). Red: the limit in a window without end, where the run shows one.",
+        "(orange). Red: the variance in a window without end, where it is known; its exponent is "
+        f"{RUN_LIMIT}.",
     ),
     "psi_against_window": (
         "Exponent and window.",
         "Exponent of variance against flatness along eigenvectors of the curvature in windows of growing length, with "
-        "95 % intervals. Dotted: the exponent that relaxation with the force of all weights gives. Dashed: its limit. "
-        "Points off the dotted line mean that the limit is not identified.",
+        "95 % intervals. Dotted: the exponent that relaxation with the force of all weights gives. Dashed: "
+        f"{RUN_LIMIT}. {RUN_LIMIT_IS} Points off the dotted line mean that it is not known.",
     ),
     "variance_after_correction": (
         "One window corrected.",

@@ -9,8 +9,9 @@ import jinja2
 from plotly.offline import get_plotlyjs
 
 from landscope.claims.multiplicity import false_verdicts
-from landscope.claims.papers import by_paper
 from landscope.law.intervals import with_interval
+from landscope.report.claim_groups import claim_groups, verdict_counts
+from landscope.wording import without_nan
 
 __all__ = ["render"]
 
@@ -33,9 +34,10 @@ def render(template: str, **values: Any) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=lambda value: without_nan(value) if type(value) is str else value,  # not HTML that is ready
     )
     environment.filters |= {
         "headings": _HEADING.findall, "with_interval": with_interval, "false_verdicts": false_verdicts,
-        "by_paper": by_paper,
+        "claim_groups": claim_groups, "verdict_counts": verdict_counts,
     }  # fmt: skip
     return environment.get_template(template).render(plotly_js=get_plotlyjs(), **values)

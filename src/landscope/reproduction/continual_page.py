@@ -16,6 +16,7 @@ from landscope.reproduction.figures.fig4.plots import errors_in_sequence
 from landscope.reproduction.sequential.command import TASKS_NOTE
 from landscope.reproduction.sequential.continual_result import ContinualResult
 from landscope.storage.atomic import write_text
+from landscope.wording import without_nan
 
 __all__ = ["HEADINGS", "judgements_of", "table_rows", "write_continual_report"]
 
@@ -78,7 +79,7 @@ def _about(run: ExperimentFolder, result: ContinualResult) -> str:
 
 def table_rows(results: Sequence[ContinualResult]) -> list[list[str]]:
     """One row a method: errors at the end, forgetting, and costs."""
-    return [
+    rows = [
         [
             result.label,
             f"{100 * result.average_error:.2f}", f"{100 * result.forgetting:.2f}", f"{result.stored_over_weights:.3g}",
@@ -88,3 +89,4 @@ def table_rows(results: Sequence[ContinualResult]) -> list[list[str]]:
         ]
         for result in results
     ]  # fmt: skip
+    return [[without_nan(cell) for cell in row] for row in rows]

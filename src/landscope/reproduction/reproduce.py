@@ -7,14 +7,15 @@ from collections.abc import Sequence
 
 from landscope import plots
 from landscope.claims.multiplicity import false_verdicts
-from landscope.claims.papers import by_paper
 from landscope.claims.verdict import Judgement
 from landscope.errors import InputError, StorageError
 from landscope.progress import Reporter
+from landscope.report.claim_groups import claim_groups
 from landscope.report.render import render
 from landscope.reproduction.figures.figure import Figure, Plan, Section, claims_table
 from landscope.reproduction.jobs import perform, seconds_of
 from landscope.storage.atomic import write_json, write_text
+from landscope.wording import without_nan
 
 __all__ = ["Reproduction", "reproduce"]
 
@@ -130,7 +131,11 @@ def _as_markdown(results: Reproduction, times: Sequence[Sequence[str]]) -> str:
     parts = [
         f"Data {plan.settings.data}, {plan.seeds} seeds where a table does not say otherwise. Verdicts are computed "
         "from means over seeds.",
-        *(part for heading, same in by_paper(judgements) for part in (f"## {heading}", _table(*claims_table(same)))),
+        *(
+            part
+            for heading, same in claim_groups(judgements)
+            for part in (f"## {heading}", _table(*claims_table(same)))
+        ),
         *([str(false_verdicts(judgements))] if judgements else []),
     ]
     for section in results.sections:
@@ -143,4 +148,4 @@ def _as_markdown(results: Reproduction, times: Sequence[Sequence[str]]) -> str:
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
     lines = [headings, ("---",) * len(headings), *rows]
-    return "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(without_nan(text).replace("|", "\\|") for text in line) + " |" for line in lines)

@@ -22,7 +22,7 @@ class ClaimTable(TextTable, list[Judgement]):
         >>> claims
         claim  verdict         measured        claimed
         psi    not reproduced  1.5 [1.4, 1.6]  about 4
-        Chance: of 1 verdicts of reproduced or not reproduced, 1 rest on 95 % intervals; among the 1 claims...
+        Chance: 1 verdicts of reproduced or not reproduced, 1 of them on a 95 % interval. Among the claims...
         >>> claims[0].verdict
         'not reproduced'
     """

@@ -17,6 +17,7 @@ from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.claim_group import ClaimGroup
 from landscope.study.claim_table import ClaimTable
+from landscope.study.result_words import needed
 from landscope.study.text_claims import TEXT_GROUPS
 from landscope.study.training_facts import training_facts
 
@@ -200,7 +201,7 @@ _GROUPS = (
         (saved.sampling("with-replacement"), saved.sampling("reshuffled"),),
         _sampling,
     ),
-    ClaimGroup("dynamics", ("psi_infinity",), (saved.RUN_LIMIT,), _limit, uses_rate=True),
+    ClaimGroup("dynamics", ("psi_infinity_of_run",), (saved.RUN_LIMIT,), _limit, uses_rate=True),
     ClaimGroup("dynamics", ("batch_sharpness", "no_oscillation"), (saved.EDGE,), _edge, uses_rate=True),
     ClaimGroup("dynamics", ("response_temperature",), (saved.RESPONSE, saved.FLATNESS), _response),
     ClaimGroup("controls", ("flat_modes_stationary",), (saved.GROWTH,), _growth),
@@ -227,7 +228,7 @@ def measurements_of(analysis: Analysis) -> dict[str, Measurement]:
             continue
         missing = [result.name for result in group.results if not analysis.has(result)]
         if missing:
-            reason = reasons.get(missing[0], f"needs the result {missing[0]}")
+            reason = reasons.get(missing[0]) or needed(missing[0])
             found |= {key: Measurement(math.nan, note=reason) for key in group.keys}
         else:
             measured = group.measure(analysis)

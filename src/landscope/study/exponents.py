@@ -9,12 +9,15 @@ from typing import ClassVar
 from landscope.law.exponents import Exponents
 from landscope.law.intervals import with_interval
 from landscope.law.inverse_relation import FRESH
+from landscope.report.limits import PROCESS_LIMIT, PROCESS_LIMIT_IS, RUN_LIMIT, RUN_LIMIT_IS
 from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.saved import Saved
 from landscope.study.stages.controls import ROWS as CONTROL_ROWS
 from landscope.study.stages.dynamics import ROWS as DYNAMICS_ROWS
 from landscope.study.text_table import TextTable
+from landscope.surrogates.definitions import Definition
+from landscope.surrogates.registry import null_definitions
 
 __all__ = ["EXPONENTS", "ExponentTable", "exponent_rows", "exponent_table", "row_results"]
 
@@ -43,7 +46,7 @@ class ExponentTable(TextTable):
 
     Args:
         rows: All rows; the first is the window along its own modes.
-        remarks: Sentences on psi_infinity, and on rows of the law that were not measured.
+        remarks: Sentences on both psi_infinity, and on rows of the law that were not measured.
     """
 
     headings: ClassVar[tuple[str, ...]] = ("", *EXPONENTS, "directions")
@@ -71,9 +74,16 @@ class ExponentTable(TextTable):
         ]  # fmt: skip
 
     def notes(self) -> list[str]:
-        """Why a row has no exponents or no intervals, psi_infinity, and which rows are missing."""
+        """Why a row has no exponents or no intervals, what the nulls are, psi_infinity, and which rows are missing."""
         empty = [_why_empty(row) for row in self.rows if math.isnan(row.psi)]
-        return [*empty, *filter(None, [self.without_interval]), *self.remarks]
+        nulls = [f"{name}: {definition}" for name, definition in self.definitions.items()]
+        return [*empty, *filter(None, [self.without_interval]), *nulls, *self.remarks]
+
+    @property
+    def definitions(self) -> dict[str, Definition]:
+        """What each null and control of the table keeps, what it destroys, and what agreement would mean."""
+        known = null_definitions()
+        return {row.name: known[row.name] for row in self.rows if row.name in known}
 
     @property
     def without_interval(self) -> str:
@@ -81,11 +91,11 @@ class ExponentTable(TextTable):
         rows = {key: sum(math.isnan(getattr(row, f"{key}_interval")[0]) for row in self.rows) for key in EXPONENTS}
         if not any(row.interval_reason for row in self.rows):
             return ""
-        counted = ", ".join(f"{key} of {count}" for key, count in rows.items() if count)
+        counted = ", ".join(f"{key} in {count}" for key, count in rows.items() if count)
         return (
-            f"Rows without an interval: {counted}, of {len(self.rows)}. Directions relax too slowly for blocks of "
-            "time, or were chosen by their variance in the same window; interval_reason of a row says which. Further "
-            "seeds give an interval."
+            f"Rows without an interval, of {len(self.rows)} rows: {counted}. In these rows the weights relax too "
+            "slowly for blocks of time, or the directions were chosen by their variance in the same window "
+            "(study.law[NAME].interval_reason says which). More seeds give an interval."
         )
 
 
@@ -97,13 +107,20 @@ def exponent_table(analysis: Analysis) -> ExponentTable:
 
 
 def _without_end(analysis: Analysis) -> tuple[str, ...]:
-    """Psi of a window without end, under the table; or why it was not measured."""
-    limit = analysis.load_if_there(saved.WINDOW_LIMIT)
-    if limit is None:
-        reason = analysis.folder.read_note("not-measured").get(saved.WINDOW_LIMIT.name, "")
-        return (f"ψ∞: not measured: {reason}",) if reason else ()
-    value = with_interval(limit.psi_infinity, limit.psi_infinity_interval)
-    return (f"ψ∞ = {value} of a stationary process in a window without end, along {limit.name}",)
+    """The exponents of a window without end, each with what it is; or why one was not measured."""
+    reasons, lines = analysis.folder.read_note("not-measured"), []
+    process, run = analysis.load_if_there(saved.WINDOW_LIMIT), analysis.load_if_there(saved.RUN_LIMIT)
+    if process is not None:
+        value = with_interval(process.psi_infinity, process.psi_infinity_interval)
+        lines.append(f"{PROCESS_LIMIT} = {value} along {process.name}. {PROCESS_LIMIT_IS}")
+    elif reason := reasons.get(saved.WINDOW_LIMIT.name):
+        lines.append(f"{PROCESS_LIMIT}: not measured: {reason}")
+    if run is not None and run.is_identified:
+        value = with_interval(run.psi_infinity, run.psi_infinity_interval)
+        lines.append(f"{RUN_LIMIT} = {value}. {RUN_LIMIT_IS}")
+    elif run is not None:
+        lines.append(f"{RUN_LIMIT}: not measured: {run.reason}")
+    return tuple(lines)
 
 
 def _why_empty(row: Exponents) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 
 from landscope import plots
 from landscope.report import CAPTIONS, SECTIONS, WIDE, FigureSection, render
+from landscope.report.limits import PROCESS_LIMIT_IS, RUN_LIMIT_IS
 from landscope.storage import write_text
 from landscope.study import saved
 from landscope.study.analysis import Analysis
@@ -21,9 +21,13 @@ from landscope.study.claims import judgements_of
 from landscope.study.exponents import ExponentTable, exponent_rows
 from landscope.study.figures import FIGURES, figures_of, why_missing
 from landscope.study.lead import lead_of
+from landscope.study.page_facts import page_facts
 from landscope.study.stages.controls import ROWS as CONTROL_ROWS
 from landscope.study.stages.dynamics import ROWS as DYNAMICS_ROWS
 from landscope.study.summary import summary_of
+from landscope.surrogates.definitions import WALK
+from landscope.surrogates.registry import null_definitions
+from landscope.wording import number_text
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -60,7 +64,7 @@ def write_page(analysis: Analysis, title: str, facts: list[tuple[str, str]], set
         StorageError: If a stage is missing or a result is damaged.
     """
     summary = summary_of(analysis)
-    figures = figures_of(analysis)
+    figures, table = figures_of(analysis), ExponentTable(tuple(exponent_rows(analysis)))
     page = render(
         "report.html.j2",
         title=title,
@@ -68,10 +72,12 @@ def write_page(analysis: Analysis, title: str, facts: list[tuple[str, str]], set
         summary=summary,
         lead=lead_of(summary),
         judgements=judgements_of(analysis),
-        exponents=_exponents(analysis),
-        without_interval=ExponentTable(tuple(exponent_rows(analysis))).without_interval,
+        exponents=[*table.cells(), [WALK, "–", "–", "–", "2.00", "–"]],
+        without_interval=table.without_interval,
+        nulls=_nulls(table),
+        limits=(PROCESS_LIMIT_IS, RUN_LIMIT_IS),
         sensitivity=_sensitivity(analysis),
-        facts=[*facts, *_facts(summary, analysis.folder.timings())],
+        facts=[*facts, *page_facts(analysis, summary)],
         training=_drawn(figures, "training_curves"),
         no_training=_missing(analysis, "noise", {"training_curves"} - figures.keys()),
         sections=[_section(analysis, section, figures) for section in SECTIONS],
@@ -84,10 +90,10 @@ def write_page(analysis: Analysis, title: str, facts: list[tuple[str, str]], set
     return path
 
 
-def _exponents(analysis: Analysis) -> list[list[str]]:
-    """The table of exponents: what was measured, under every control that was run, and the known random walk."""
-    rows = ExponentTable(tuple(exponent_rows(analysis))).cells()
-    return [*rows, ["isotropic random walk, N ≫ T (exact)", "–", "–", "–", "2.00", "–"]]
+def _nulls(table: ExponentTable) -> list[list[str]]:
+    """What each null of the table of exponents keeps and destroys, and what the same exponent would mean."""
+    known = {**table.definitions, WALK: null_definitions()[WALK]}
+    return [[name, one.keeps, one.destroys, one.agreement] for name, one in known.items()]
 
 
 def _sensitivity(analysis: Analysis) -> list[list[str]]:
@@ -96,7 +102,7 @@ def _sensitivity(analysis: Analysis) -> list[list[str]]:
     if found is None:
         return []
     return [
-        [choice, *(f"{value:.2f}" if value == value else "–" for value in row)]
+        [choice, *(number_text(value, ".2f") for value in row)]
         for choice, row in zip(found.choices, found.exponents.tolist(), strict=True)
     ]
 
@@ -160,38 +166,3 @@ def _grouped(missing: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
     for reason, name in missing:
         by_reason.setdefault(reason, []).append(name)
     return list(by_reason.items())
-
-
-def _percent(value: float) -> str:
-    return "not measured" if math.isnan(value) else f"{100 * value:.2f} %"
-
-
-def _some_of(names: list[str], most: int = 4) -> str:
-    """The first names, and how many follow."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _facts(summary: dict[str, Any], timings: dict[str, float]) -> list[tuple[str, str]]:
-    start = {True: "training error zero before it", False: "training error not zero before it", None: ""}
-    window, fresh = summary["window"], summary["fresh"]
-    reached = start[summary["exploration_reached"]]
-    return [
-        ("Weights recorded, N", f"{summary['weights']:,} ({_some_of(summary['parameters'])})"),
-        ("Optimiser", summary["optimizer"] or "not known"),
-        ("Learning rate α", "not known" if math.isnan(summary["learning_rate"]) else f"{summary['learning_rate']:g}"),
-        ("Batch size B", f"{summary['batch_size']:,} samples" if summary["batch_size"] else "not known"),
-        ("Window", f"steps {window[0]:,} to {window[1]:,}" + (f" ({reached})" if reached else "")),
-        ("Fresh data", "none" if fresh is None else f"steps {fresh[0]:,} to {fresh[1]:,}"),
-        ("Loss L₀ at w₀, the last weights of the window", f"{summary['loss_at_w0']:.3g}"),
-        ("Training error at w₀", _percent(summary["train_error_at_w0"])),
-        ("Test error at w₀", _percent(summary["test_error_at_w0"])),
-        ("Cosine of mode 1 and w₀", f"{summary['alignment']:.2f}"),
-        (
-            "Cosine content of modes 1 to 4 (a random walk has 1)",
-            ", ".join(f"{content:.2f}" for content in summary["cosine_content"]),
-        ),
-        (
-            "Time of each stage, when last done",
-            ", ".join(f"{name} {seconds:.1f} s" for name, seconds in timings.items()) or "–",
-        ),
-    ]

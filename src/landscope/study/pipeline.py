@@ -83,7 +83,7 @@ def _reason_of_failure(analysis: Analysis, part: Part, given: dict[str, Any]) ->
     except (LandscopeError, torch.linalg.LinAlgError, np.linalg.LinAlgError) as error:
         if not (part.is_optional and analysis.has_subject):
             raise
-        return str(error)
+        return _in_words(error)
     folder = analysis.folder
     if given:
         # Killed between these steps, the part is missing and is made again.
@@ -91,6 +91,13 @@ def _reason_of_failure(analysis: Analysis, part: Part, given: dict[str, Any]) ->
         folder.note(_MADE_WITH, {**folder.read_note(_MADE_WITH), part.name: given})
     folder.save(part.name, result)
     return ""
+
+
+def _in_words(error: Exception) -> str:
+    """Why a part could not be made, as the end of "not measured:"."""
+    if isinstance(error, LandscopeError):
+        return f"needs {error.expected}; found: {error.got}. {error.hint}"
+    return str(error)
 
 
 def _given(analysis: Analysis, part: Part) -> dict[str, Any]:

@@ -42,11 +42,11 @@ class AnalysisSettings(BaseModel):
     flatness_modes: Annotated[int, Field(ge=3)] | None = None
     """Number of modes whose flatness is measured, from the first; all by default."""
     n_nulls: Annotated[int, Field(ge=0)] = 3
-    """Number of surrogates with the window's steps in random order; two or more give a band."""
+    """Number of surrogates with the window's steps in random order; two or more give a range."""
     noise_modes: Annotated[int, Field(ge=5)] = 100
     """Number of log-spaced modes along which the minibatch losses are measured."""
     n_processes: Annotated[int, Field(ge=0)] = 3
-    """Number of finite-window processes; two or more give a band. Each takes 24 bytes of memory for every weight in
+    """Number of finite-window processes; two or more give a range. Each takes 24 bytes of memory for every weight in
     every row of the window, and about twice as long as a surrogate with steps in random order. 0 leaves them out, with
     the eigenvectors of the curvature that they need."""
     curvature_modes: Annotated[int, Field(ge=5)] = 75

@@ -81,16 +81,18 @@ def _exponents(analysis: Analysis, own: Exponents, nulls: list[Exponents]) -> di
 
 
 def _without_end(analysis: Analysis) -> dict[str, Any]:
-    """Exponents of the finite-window process, and psi along the curvature with its limit; NaN where not measured."""
-    limit = analysis.load_if_there(saved.WINDOW_LIMIT)
+    """Exponents of the finite-window process, psi along the curvature, and both limits; NaN where not measured."""
+    limit, of_run = analysis.load_if_there(saved.WINDOW_LIMIT), analysis.load_if_there(saved.RUN_LIMIT)
     return {
         "psi_process_fresh": [row.psi for row in analysis.processes_fresh],
         "rate_changed": bool(analysis.rate_caveat),
         "limit_directions": limit.name if limit else "",
         "psi_along_curvature": limit.psi if limit else math.nan,
         "psi_along_curvature_expected": limit.psi_predicted if limit else math.nan,
-        "psi_infinity": limit.psi_infinity if limit else math.nan,
-        "psi_infinity_interval": limit.psi_infinity_interval if limit else (math.nan, math.nan),
+        "psi_infinity_of_process": limit.psi_infinity if limit else math.nan,
+        "psi_infinity_of_process_interval": limit.psi_infinity_interval if limit else (math.nan, math.nan),
+        "psi_infinity_of_run": of_run.psi_infinity if of_run else math.nan,
+        "psi_infinity_of_run_interval": of_run.psi_infinity_interval if of_run else (math.nan, math.nan),
     }
 
 

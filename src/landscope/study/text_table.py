@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from typing import ClassVar
 
+from landscope.wording import without_nan
+
 __all__ = ["TextTable"]
 
 _SHORT = 40
@@ -24,15 +26,19 @@ class TextTable:
         return []
 
     def __repr__(self) -> str:
-        lines = [list(self.headings), *self.cells()]
+        lines = [list(self.headings), *_without_nan(self.cells())]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         rows = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
-        return "\n".join([*rows, *self.notes()])
+        return "\n".join([*rows, *map(without_nan, self.notes())])
 
     def _repr_html_(self) -> str:
-        rows = "".join(_row("td", line) for line in self.cells())
-        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes())
+        rows = "".join(_row("td", line) for line in _without_nan(self.cells()))
+        notes = "".join(f"<p>{html.escape(note)}</p>" for note in map(without_nan, self.notes()))
         return f"<table><thead>{_row('th', self.headings)}</thead><tbody>{rows}</tbody></table>{notes}"
+
+
+def _without_nan(cells: list[list[str]]) -> list[list[str]]:
+    return [[without_nan(cell) for cell in line] for line in cells]
 
 
 def _row(tag: str, line: list[str] | tuple[str, ...]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from landscope._checks import check_choice
 from landscope.directions.directions import Directions
+from landscope.surrogates.definitions import OTHER_NULLS, Definition
 from landscope.surrogates.random_walks import random_walk_like
 from landscope.surrogates.relaxation import ornstein_uhlenbeck
 from landscope.surrogates.shuffled import shuffled_increments
@@ -23,12 +24,14 @@ class Surrogate:
 
     Args:
         title: Name of its row in a table.
+        definition: What it keeps, what it destroys, and what the same exponent would mean.
         function: Function of a window and a ``seed``, and of ``directions`` or ``steps_per_epoch`` if it names them;
             it returns a trajectory of the same length, dimension and steps.
         options: Further arguments of the function.
     """
 
     title: str
+    definition: Definition
     function: FunctionType
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -40,14 +43,67 @@ class Surrogate:
 
 SURROGATES: Mapping[str, Surrogate] = MappingProxyType(
     {
-        "shuffled": Surrogate("shuffled increments", shuffled_increments),
-        "sign-flipped": Surrogate("sign-flipped epochs", sign_flipped_epochs),
-        "random-walk": Surrogate("isotropic random walk", random_walk_like),
-        "random-walk-with-drift": Surrogate("isotropic random walk with the drift", random_walk_like, {"drift": True}),
-        "ornstein-uhlenbeck": Surrogate("fitted Ornstein-Uhlenbeck", ornstein_uhlenbeck),
+        "shuffled": Surrogate(
+            "shuffled increments",
+            Definition(
+                "the steps of the window, and so the strength of their noise in every direction",
+                "the order of the steps, and with it every restoring force and memory",
+                "the analysis makes it from the noise alone, so it is no evidence of an effect of the landscape",
+            ),
+            shuffled_increments,
+        ),
+        "sign-flipped": Surrogate(
+            "sign-flipped epochs",
+            Definition(
+                "every epoch as it was, up to its sign",
+                "what one epoch has to do with the next, such as a drift",
+                "it comes from what happens within single epochs",
+            ),
+            sign_flipped_epochs,
+        ),
+        "random-walk": Surrogate(
+            "isotropic random walk",
+            Definition(
+                "the number of steps and their mean size",
+                "the directions and the memory of the noise, and the landscape",
+                "PCA makes it from any random walk",
+            ),
+            random_walk_like,
+        ),
+        "random-walk-with-drift": Surrogate(
+            "isotropic random walk with the drift",
+            Definition(
+                "the number of steps, their mean size and their mean, which is the drift",
+                "the directions and the memory of the noise, and the landscape",
+                "PCA makes it from any random walk with this drift",
+            ),
+            random_walk_like,
+            {"drift": True},
+        ),
+        "ornstein-uhlenbeck": Surrogate(
+            "fitted Ornstein-Uhlenbeck",
+            Definition(
+                "the noise and the memory of each mode, fitted in this window",
+                "what connects the modes, and every shape but a bowl",
+                "independent modes in a bowl are enough to make it",
+            ),
+            ornstein_uhlenbeck,
+        ),
     }
 )
 """All surrogates by name, the null of the variance-flatness law first."""
+
+
+def null_definitions() -> dict[str, Definition]:
+    """The definition of every null and control, by the name of its row in a table of exponents.
+
+    Example:
+        >>> print(null_definitions()["isotropic random walk, N ≫ T (exact)"].destroys)
+        the landscape and the noise of the training
+    """
+    others = {f"surrogate: {null.title}": null.definition for null in SURROGATES.values()}
+    first = next(iter(SURROGATES.values()))
+    return {first.title: first.definition, **OTHER_NULLS, **others}
 
 
 def make_surrogate(

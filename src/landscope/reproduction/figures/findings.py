@@ -103,7 +103,7 @@ CLAIMS = tuple(
     )
     for exponent in ("psi", "gamma")
 )
-_CLAIMS = ("psi", "psi_D", "psi_tau", "gamma", "psi_infinity")
+_CLAIMS = ("psi", "psi_D", "psi_tau", "gamma", "psi_infinity_of_run")
 _AMPLITUDES = ("amplitude_white_local", "amplitude_white", "amplitude_local", "amplitude")
 
 

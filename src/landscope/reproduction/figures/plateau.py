@@ -37,8 +37,8 @@ _TEXT = (
     "eigenvectors of the curvature are taken, those with a curvature (and decay) of 0.01 or more, and the weights "
     "along them recorded for up to a hundred more. psi(T) is the exponent of variance against flatness (of the "
     "loss that is descended) in windows of T steps, over all directions; beside it stands the exponent of "
-    "relaxation with the curvature and decay at that point; psi_infinity is from the force of all weights. The "
-    "limit of independent noise is that of noise over curvature, 0 where noise goes with curvature. Where the "
+    "relaxation with the curvature and decay at that point; psi_infinity of the run is from the force of all weights. "
+    "The limit of independent noise is that of noise over curvature, 0 where noise goes with curvature. Where the "
     "noise sums to zero over reshuffled epochs, flat directions end on the plateau of the order of the "
     "minibatches (Kühn & Rosenow); new labels in every minibatch do not sum to zero, whatever its order."
 )
@@ -122,7 +122,7 @@ _COLUMNS: Mapping[str, Callable[[_Run], str]] = {
     "ψ, shortest window": lambda run: f"{run[0].psi[0]:.2f}",
     "ψ, longest window": lambda run: f"{run[0].psi[-1]:.2f}",
     "from H_ii": lambda run: f"{run[0].psi_relaxation[-1]:.2f}",
-    "ψ∞": lambda run: (
+    "ψ∞ of the run": lambda run: (
         with_interval(run[1].psi_infinity, run[1].psi_infinity_interval)
         if run[1].is_identified
         else f"not identified: {run[1].reason}"
@@ -156,7 +156,11 @@ def _against_relaxation(found: _Runs, rest: Rest) -> Measurement:
     runs = _chosen(found, rest, "with-replacement")
     psi, relaxed = _ends(runs)
     known = [limit.psi_infinity for _, limit in runs if limit.is_identified]
-    limits = f"psi_infinity {', '.join(f'{value:.2f}' for value in known)}" if known else "psi_infinity not identified"
+    limits = (
+        f"psi_infinity of the run {', '.join(f'{value:.2f}' for value in known)}"
+        if known
+        else "psi_infinity of the run not identified"
+    )
     change = max(abs(facts.loss_change) for facts, _ in runs)
     null = Control("relaxation with noise and curvature of the run", (min(relaxed), max(relaxed)), "differ")
     note = joined(limits, f"the loss changed by {100 * change:.1f} % at most between the halves of a window")
@@ -171,7 +175,8 @@ def _ends(runs: Sequence[_Run]) -> tuple[list[float], list[float]]:
 def _numbers(limit: RunLimit) -> dict[str, object]:
     return {
         "length": limit.length.tolist(), "psi": limit.psi.tolist(), "psi_predicted": limit.psi_predicted.tolist(),
-        "psi_infinity": limit.psi_infinity, "amplitude": limit.amplitude, "amplitude_local": limit.amplitude_local,
+        "psi_infinity_of_run": limit.psi_infinity, "amplitude": limit.amplitude,
+        "amplitude_local": limit.amplitude_local,
     }  # fmt: skip
 
 

@@ -1,0 +1,61 @@
+"""Numbers and ranges in words: no NaN, no range beyond what is possible, no sentinel in place of a sign."""
+
+import math
+
+import pytest
+
+from landscope.claims.statements import CLAIMS
+from landscope.wording import accepted_text, band_text, cut, drawn_text, number_text, without_nan
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"exponents {NAN:.2f} over ranks 2 to 3", "exponents not measured over ranks 2 to 3"),
+        (f"psi {NAN:+.2f}; [{NAN:.2f}, {NAN:.2f}]", "psi not measured; not measured"),
+        (f"{NAN:.2f} % and {NAN:.3g} to {NAN:.3g}", "not measured and not measured"),
+        ("a nanometre, finance, nan_to_num, 'nanmedian'", "a nanometre, finance, nan_to_num, 'nanmedian'"),
+    ],
+)
+def test_no_text_keeps_a_nan(text, shown):
+    assert without_nan(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("band", "possible", "shown"),
+    [
+        ((-0.2, 0.7), (0.0, 1.0), "0 to 0.7"),
+        ((0.9, 1.3), (-1.0, 1.0), "0.9 to 1"),
+        ((1.2, 1.3), (0.0, 1.0), "1"),
+        ((-0.4, -0.2), (0.0, 1.0), "0"),
+        ((-math.inf, 0.7), (0.0, 1.0), "0 to 0.7"),
+        ((NAN, NAN), (0.0, 1.0), "not measured"),
+        ((0.2, math.inf), (-math.inf, math.inf), "at least 0.2"),
+    ],
+)
+def test_a_band_stays_within_what_is_possible(band, possible, shown):
+    assert band_text(cut(band, possible)) == shown
+
+
+def test_what_is_accepted_names_no_edge_that_is_none():
+    shown = {
+        claim.key: accepted_text(claim.accepted, claim.possible, is_sign=claim.reason == "the sign") for claim in CLAIMS
+    }
+    assert not any("100" in text or "any number" in text or "inf" in text for text in shown.values()), shown
+    assert shown["plateau"] == "below 0"
+    assert shown["margin"] == shown["faster_decay"] == "above 0"
+    assert shown["alignment"] == "at least 0.7"
+    assert shown["diffusion_share"] == "at most 0.25"
+    assert shown["psi"] == "3.2 to 4.8"
+
+
+def test_draws_are_shown_beside_the_range_of_one_more():
+    assert drawn_text([NAN], (NAN, NAN)) == "was not measured"
+    assert drawn_text([0.3], (NAN, NAN)) == "gives 0.3 in 1 draw"
+    assert drawn_text([0.3, 0.5], (0.0, 1.0)) == "gives 0.3 to 0.5 in 2 draws, and one more would give 0 to 1 (95 %)"
+
+
+def test_a_number_that_is_not_there_is_said_to_be_not_measured():
+    assert [number_text(value, ".2f") for value in (0.5, NAN)] == ["0.50", "not measured"]
