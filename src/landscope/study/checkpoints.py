@@ -36,10 +36,10 @@ def load_model(path: Path, model: nn.Module) -> int:
     Raises:
         StorageError: If the file is damaged or of another model.
     """
-    kind, arrays, attributes = read_archive(path)
-    state = {name.removeprefix(_MODEL): tensor for name, tensor in arrays.items()}
-    load_state(path, model, state, "checkpoint", kind)
-    return int(attributes["step"])
+    archive = read_archive(path)
+    state = {name.removeprefix(_MODEL): tensor for name, tensor in archive.arrays.items()}
+    load_state(path, model, state, "checkpoint", archive.kind)
+    return int(archive.attributes["step"])
 
 
 def load_state(path: Path, model: nn.Module, state: dict[str, Tensor], wanted: str, kind: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ __all__ = ["TrainingState"]
 _MODEL, _OPTIMIZER, _LOSSES, _EPOCHS = "model.", "optimizer.", "minibatch_loss", "epochs"
 
 
-def _named(prefix: str, arrays: dict[str, Tensor]) -> dict[str, Tensor]:
+def _named(prefix: str, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in arrays.items() if name.startswith(prefix)}
 
 
@@ -62,7 +63,8 @@ class TrainingState:
         Raises:
             StorageError: If the file is damaged or of another model.
         """
-        kind, arrays, attributes = read_archive(path)
+        archive = read_archive(path)
+        kind, arrays, attributes = archive.kind, archive.arrays, archive.attributes
         load_state(path, model, _named(_MODEL, arrays), "training_state", kind)
         entries: dict[int, dict[str, Any]] = {}
         for name, tensor in _named(_OPTIMIZER, arrays).items():
