@@ -144,7 +144,7 @@ def _part(values: np.ndarray, part: slice) -> np.ndarray:
 
 
 def _sum(values: np.ndarray) -> int:
-    return google_crc32c.value(memoryview(np.ascontiguousarray(values).reshape(-1).view(np.uint8)).toreadonly())
+    return google_crc32c.value(values.tobytes())
 
 
 def _file(folder: Path, column: str, name: str) -> Path:
