@@ -1,12 +1,14 @@
+import contextlib
+import io
 import json
 
 import numpy as np
 import pytest
-from power_cut import ForgetfulDisk
 
 from landscope.errors import StorageError
 from landscope.storage import RowStore
 from landscope.storage.checked_json import read_checked, write_checked
+from power_cut import ForgetfulDisk
 
 WIDE = 2**18 + 7
 """Wide enough for two parts with a checksum each."""
@@ -87,6 +89,14 @@ def damaged(file, kind):
         file.write_bytes(content)
 
 
+def equal_but_for_the_header(file, content):
+    """Whether NumPy reads the same array from a file as from the content that it had."""
+    try:
+        return np.array_equal(np.load(file), np.load(io.BytesIO(content)))
+    except (ValueError, SyntaxError, EOFError):
+        return False
+
+
 @pytest.mark.parametrize("kind", ["deleted", "empty", "halved", 0.0, 0.3, 0.6, 1.0])
 def test_every_damaged_file_is_named_and_no_wrong_row_is_read(tmp_path, kind):
     store = table(tmp_path / "t", 10)
@@ -96,13 +106,10 @@ def test_every_damaged_file_is_named_and_no_wrong_row_is_read(tmp_path, kind):
     for file in files:
         content = file.read_bytes()
         damaged(file, kind)
-        try:
-            check(RowStore.open(tmp_path / "t"), 10)  # a flipped bit of spare space in a header changes nothing
-        except StorageError as error:
-            assert str(tmp_path) in str(error)
-        else:
-            assert isinstance(kind, float)
-            assert file.suffix == ".npy"
+        # A flipped bit in the spare space of a header changes nothing, and nothing is refused.
+        harmless = file.suffix == ".npy" and isinstance(kind, float) and equal_but_for_the_header(file, content)
+        with contextlib.nullcontext() if harmless else pytest.raises(StorageError, match=str(tmp_path)):
+            check(RowStore.open(tmp_path / "t"), 10)
         file.write_bytes(content)
 
 

@@ -241,7 +241,7 @@ def _content_digest(kind: str, values: Mapping[str, np.ndarray], attributes: Map
     digest = hashlib.sha256(json.dumps([kind, told], sort_keys=True, default=str).encode())
     for name in sorted(values):
         digest.update(f"{name} {values[name].dtype.str} {values[name].shape}".encode())
-        digest.update(values[name].reshape(-1).view(np.uint8) if values[name].size else b"")
+        digest.update(memoryview(values[name].tobytes()))
     return digest.hexdigest()
 
 

@@ -10,7 +10,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from landscope._names import Sampling
-from landscope.errors import InputError
+from landscope.errors import InputError, StorageError
+from landscope.storage.plain_yaml import read_yaml
 from landscope.study.settings import AnalysisSettings, checked_settings
 
 __all__ = ["ContinualOptions", "Loss", "Network", "Optimizer", "Pretraining", "Settings", "TaskSettings"]
@@ -131,19 +132,13 @@ class Settings(TaskSettings, AnalysisSettings):
             InputError: If the file is missing, is no mapping, or holds an unknown name or a bad value.
         """
         try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            values = read_yaml(Path(path), "names and values")
+        except StorageError as error:
             raise InputError(
                 expected=f"a YAML file of settings at {path}",
-                got=str(error).splitlines()[0],
+                got=error.got,
                 hint="landscope run --print-config shows one.",
             ) from None
-        if not isinstance(values, dict):
-            raise InputError(
-                expected=f"names and values in {path}",
-                got=type(values).__name__,
-                hint="landscope run --print-config shows a file.",
-            )
         cls.of(values)
         return values
 
