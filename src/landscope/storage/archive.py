@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib
 import json
 import warnings
@@ -22,6 +21,7 @@ from landscope._checks import check_path
 from landscope.errors import InputError, StorageError
 from landscope.results import Result, result_kinds
 from landscope.storage.atomic import replaced_atomically
+from landscope.storage.digests import digest_of, in_numpy
 from landscope.storage.fields import check_fields
 from landscope.storage.kinds import MODULES
 from landscope.storage.members import check_members
@@ -159,7 +159,7 @@ def write_archive(
     Returns:
         The digest of the content, see :class:`Archive`.
     """
-    values = {name: _in_numpy(tensor) for name, (_, tensor) in arrays.items()}
+    values = {name: in_numpy(tensor) for name, (_, tensor) in arrays.items()}
     digest = _content_digest(kind, values, attributes)
     with replaced_atomically(path) as partial:
         with ZipStore(partial, mode="w") as store, warnings.catch_warnings():
@@ -229,20 +229,9 @@ def _heading(path: Path, attributes: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _in_numpy(tensor: Tensor) -> np.ndarray:
-    values = tensor.detach().cpu()
-    if values.dtype == torch.bfloat16:  # numpy has no bfloat16; float32 represents it exactly
-        values = values.float()
-    return np.array(values.numpy(), order="C", copy=None)
-
-
 def _content_digest(kind: str, values: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> str:
     told = {name: value for name, value in attributes.items() if name != "provenance"}
-    digest = hashlib.sha256(json.dumps([kind, told], sort_keys=True, default=str).encode())
-    for name in sorted(values):
-        digest.update(f"{name} {values[name].dtype.str} {values[name].shape}".encode())
-        digest.update(memoryview(values[name].tobytes()))
-    return digest.hexdigest()
+    return digest_of([kind, values, told])
 
 
 def _check_format(path: Path, number: object) -> None:

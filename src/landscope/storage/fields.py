@@ -20,7 +20,7 @@ __all__ = ["check_fields"]
 _STRICT = pydantic.ConfigDict(strict=True, arbitrary_types_allowed=True)
 
 
-def check_fields(path: Path, cls: type[Result], values: Mapping[str, Any]) -> None:
+def check_fields(place: Path | str, cls: type[Result], values: Mapping[str, Any]) -> None:
     """Raise unless ``cls(**values)`` is a result as this version makes it.
 
     Raises:
@@ -34,29 +34,31 @@ def check_fields(path: Path, cls: type[Result], values: Mapping[str, Any]) -> No
     }
     different = sorted((set(values) - set(known)) | (required - set(values)))
     if different:
-        raise _other(path, cls, f"different fields: {', '.join(different)}")
+        raise _other(place, cls, f"different fields: {', '.join(different)}")
     for name, value in values.items():
         try:
             _type_of(cls, name).validate_python(value)
         except pydantic.ValidationError as error:
-            raise _other(path, cls, f"{name} of another type: {error.errors()[0]['msg']}") from None
+            raise _other(place, cls, f"{name} of another type: {error.errors()[0]['msg']}") from None
     lengths: dict[str, tuple[str, int]] = {}
     for name, value in values.items():
         if isinstance(value, Tensor):
-            _check_axes(path, cls, name, value, lengths)
+            _check_axes(place, cls, name, value, lengths)
 
 
-def _check_axes(path: Path, cls: type[Result], name: str, value: Tensor, lengths: dict[str, tuple[str, int]]) -> None:
+def _check_axes(
+    place: Path | str, cls: type[Result], name: str, value: Tensor, lengths: dict[str, tuple[str, int]]
+) -> None:
     """Compare the length of each axis of a tensor with that of the tensors before it."""
     axes = cls.dims.get(name)
     if axes is None:
         return
     if len(axes) != value.ndim:
-        raise _other(path, cls, f"{name} with {value.ndim} axes, not {len(axes)}")
+        raise _other(place, cls, f"{name} with {value.ndim} axes, not {len(axes)}")
     for axis, length in zip(axes, value.shape, strict=True):
         other, there = lengths.setdefault(axis, (name, length))
         if there != length:
-            raise _other(path, cls, f"{there} values along {axis} in {other}, and {length} in {name}")
+            raise _other(place, cls, f"{there} values along {axis} in {other}, and {length} in {name}")
 
 
 @functools.cache
@@ -73,9 +75,9 @@ def _annotations(cls: type[Result]) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
-def _other(path: Path, cls: type[Result], got: str) -> StorageError:
+def _other(place: Path | str, cls: type[Result], got: str) -> StorageError:
     return StorageError(
-        expected=f"the fields of {cls.kind} of this version in {path}",
+        expected=f"the fields of {cls.kind} of this version in {place}",
         got=got,
         hint="Compute the result again, or load it with the version that wrote it.",
     )
