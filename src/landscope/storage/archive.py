@@ -235,15 +235,17 @@ def _content_digest(kind: str, values: Mapping[str, np.ndarray], attributes: Map
 
 
 def _check_format(path: Path, number: object) -> None:
-    if not isinstance(number, int):
+    if type(number) is not int:
         raise StorageError(
             expected=f"a file written by landscope at {path}",
             got="a file without the format number of landscope",
             hint="Check the path.",
         )
-    if number > FORMAT:
+    if number != FORMAT:
         raise StorageError(
-            expected=f"format {FORMAT} or older in {path}", got=f"format {number}", hint="Upgrade landscope."
+            expected=f"format {FORMAT} in {path}",
+            got=f"format {number}",
+            hint="Upgrade landscope, or compute the result again.",
         )
 
 

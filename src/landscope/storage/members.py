@@ -82,7 +82,7 @@ def _pieces(name: str, described: dict[str, Any], members: Mapping[str, zipfile.
     if not all(type(length) is int and length >= 0 for length in shape):
         raise ValueError(f"an array {name!r} of shape {str(shape)[:80]}")
     whole = [max(1, length) for length in shape]
-    if described["chunk_grid"]["configuration"]["chunk_shape"] != whole or _codecs(described) != ["bytes"]:
+    if described["chunk_grid"]["configuration"]["chunk_shape"] != whole or not _is_plain(described["codecs"]):
         raise ValueError(f"an array {name!r} that is cut or compressed")
     if 0 in shape:
         return []
@@ -93,5 +93,6 @@ def _pieces(name: str, described: dict[str, Any], members: Mapping[str, zipfile.
     return [piece]
 
 
-def _codecs(described: dict[str, Any]) -> list[str]:
-    return [str(codec["name"]) for codec in described["codecs"]]
+def _is_plain(codecs: Any) -> bool:
+    """Whether the bytes are the numbers themselves, in the order in which NumPy writes them."""
+    return codecs in ([{"name": "bytes"}], [{"name": "bytes", "configuration": {"endian": "little"}}])

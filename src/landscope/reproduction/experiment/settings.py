@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from landscope._names import Sampling
 from landscope.errors import InputError, StorageError
 from landscope.storage.plain_yaml import read_yaml
-from landscope.study.settings import AnalysisSettings, checked_settings
+from landscope.study.settings import AnalysisSettings, PlainSettings, checked_settings
 
 __all__ = ["ContinualOptions", "Loss", "Network", "Optimizer", "Pretraining", "Settings", "TaskSettings"]
 
@@ -26,10 +26,8 @@ Pretraining = Literal["tasks", "all", "none"]
 """Training data of frozen layers: the classes of the tasks, or all classes; none freezes nothing."""
 
 
-class TaskSettings(BaseModel):
+class TaskSettings(PlainSettings):
     """Settings of every training: the data, the network, and SGD on reshuffled minibatches."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     data: str = "digits"
     """Data set: digits, mnist, cifar10, fashion-mnist, modular-addition, any hub id of images or texts, or a folder."""
@@ -143,10 +141,8 @@ class Settings(TaskSettings, AnalysisSettings):
         return values
 
 
-class ContinualOptions(BaseModel):
+class ContinualOptions(PlainSettings):
     """Options of ``landscope continual``, beside the settings of a training."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     tasks: str = "0,1;2,3"
     """Classes of each task: classes by commas, tasks by semicolons."""
