@@ -155,9 +155,11 @@ def test_archives_made_to_do_harm(tmp_path, name):
 def test_zip_files_made_to_do_harm(tmp_path, name):
     members, path = members_of(ls.directions.random(5, 2, seed=0), tmp_path), tmp_path / "bad.zarr.zip"
     if name == "twice the same member":
-        with zipfile.ZipFile(path, "w") as archive, pytest.warns(UserWarning, match="Duplicate"):
-            for member in (*members, ROOT):
+        with zipfile.ZipFile(path, "w") as archive:
+            for member in members:
                 archive.writestr(member, members[member])
+            with pytest.warns(UserWarning, match="Duplicate"):
+                archive.writestr(ROOT, members[ROOT])
     else:
         member, size = (PIECE, 3 * 2**30) if "zeros" in name else (ROOT, 2**31)
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
