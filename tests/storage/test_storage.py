@@ -127,7 +127,7 @@ def test_a_damaged_note_is_refused(tmp_path, content):
     folder = ResultFolder(tmp_path)
     assert folder.read_note("facts") == {}
     (tmp_path / "facts.json").write_text(content)
-    with pytest.raises(StorageError, match=r"a mapping in JSON in .*facts\.json"):
+    with pytest.raises(StorageError, match=r"a whole file at .*facts\.json"):
         folder.read_note("facts")
 
 

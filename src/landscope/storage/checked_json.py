@@ -10,7 +10,7 @@ from typing import Any
 import google_crc32c
 
 from landscope.errors import StorageError
-from landscope.storage.atomic import write_text
+from landscope.storage.atomic import plain_values, write_text
 from landscope.storage.seal import open_regular
 
 __all__ = ["read_checked", "read_limited", "write_checked"]
@@ -18,14 +18,15 @@ __all__ = ["read_checked", "read_limited", "write_checked"]
 _MAX_BYTES = 2**26
 
 
-def _text(values: Mapping[str, Any]) -> str:
+def _text(values: Mapping[str, Any], indent: int | None) -> str:
     """The text of a JSON file, with the CRC-32C of the other values under ``crc``."""
-    return json.dumps({**values, "crc": _crc(values)}) + "\n"
+    told = json.loads(json.dumps(plain_values(dict(values))))  # as a reader will find it
+    return json.dumps({**told, "crc": _crc(told)}, indent=indent) + "\n"
 
 
-def write_checked(path: Path, values: Mapping[str, Any], *, durable: bool = True) -> None:
-    """Write a JSON file with its checksum, completely or not at all."""
-    write_text(path, _text(values), durable=durable)
+def write_checked(path: Path, values: Mapping[str, Any], *, durable: bool = True, indent: int | None = None) -> None:
+    """Write a JSON file with its checksum, completely or not at all; NaN and infinity become null."""
+    write_text(path, _text(values, indent), durable=durable)
 
 
 def read_limited(path: Path, limit: int = _MAX_BYTES) -> str:
@@ -69,5 +70,8 @@ def _crc(values: Mapping[str, Any]) -> int:
 
 def _damaged(path: Path, got: str) -> StorageError:
     return StorageError(
-        expected=f"a whole file at {path}", got=got, hint="The file is damaged or foreign. Restore the folder."
+        expected=f"a whole file at {path}",
+        got=got,
+        hint="The file is damaged, or was changed by hand. Restore it; without a copy, delete it: what it says is then "
+        "not known.",
     )
