@@ -153,15 +153,16 @@ def write_archive(
     arrays: Mapping[str, tuple[tuple[str, ...], Tensor]],
     attributes: Mapping[str, Any],
     identity: Mapping[str, Any] | None = None,
+    durable: bool = False,
 ) -> str:
-    """Write tensors with named axes, and JSON attributes, to one file.
+    """Write tensors with named axes, and JSON attributes, to one file; a power cut cannot take a durable one.
 
     Returns:
         The digest of the content, see :class:`Archive`.
     """
     values = {name: in_numpy(tensor) for name, (_, tensor) in arrays.items()}
     digest = _content_digest(kind, values, attributes)
-    with replaced_atomically(path) as partial:
+    with replaced_atomically(path, durable=durable) as partial:
         with ZipStore(partial, mode="w") as store, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # zarr warns that zip stores cannot be rewritten; each is written once
             root = zarr.create_group(

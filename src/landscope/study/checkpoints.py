@@ -27,7 +27,8 @@ def model_arrays(prefix: str, tensors: dict[str, Tensor]) -> dict[str, tuple[tup
 def save_model(path: Path, model: nn.Module, step: int) -> None:
     """Write the parameters and buffers of a model at an optimiser step."""
     tensors = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
-    write_archive(path, kind="checkpoint", arrays=model_arrays(_MODEL, tensors), attributes={"step": step})
+    arrays = model_arrays(_MODEL, tensors)
+    write_archive(path, kind="checkpoint", arrays=arrays, attributes={"step": step}, durable=True)
 
 
 def load_model(path: Path, model: nn.Module) -> int:

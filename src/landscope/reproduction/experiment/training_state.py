@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscope.storage import read_archive, write_archive
+from landscope.storage import Archive, read_archive, write_archive
 from landscope.study.checkpoints import load_state, model_arrays
 
 __all__ = ["TrainingState"]
@@ -54,7 +54,7 @@ class TrainingState:
             _EPOCHS: (("epoch", "quantity"), torch.tensor(self.rows, dtype=torch.float64)),
         }
         attributes = {"epoch": self.epoch, "start_epoch": self.start_epoch, "param_groups": state["param_groups"]}
-        write_archive(path, kind="training_state", arrays=arrays, attributes=attributes)
+        write_archive(path, kind="training_state", arrays=arrays, attributes=attributes, durable=True)
 
     @classmethod
     def load(cls, path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> TrainingState:
@@ -64,12 +64,25 @@ class TrainingState:
             StorageError: If the file is damaged or of another model.
         """
         archive = read_archive(path)
-        kind, arrays, attributes = archive.kind, archive.arrays, archive.attributes
-        load_state(path, model, _named(_MODEL, arrays), "training_state", kind)
+        arrays, attributes = archive.arrays, archive.attributes
+        load_state(path, model, _named(_MODEL, arrays), "training_state", archive.kind)
         entries: dict[int, dict[str, Any]] = {}
         for name, tensor in _named(_OPTIMIZER, arrays).items():
             index, key = name.split(".", 1)
             entries.setdefault(int(index), {})[key] = tensor
         optimizer.load_state_dict({"state": entries, "param_groups": attributes["param_groups"]})
-        losses, rows = list(arrays[_LOSSES]), arrays[_EPOCHS].tolist()
-        return cls(attributes["epoch"], attributes["start_epoch"], losses, rows)
+        return cls._of(archive)
+
+    @classmethod
+    def read(cls, path: Path) -> TrainingState:
+        """Read a state without its model and optimiser.
+
+        Raises:
+            StorageError: If the file is damaged.
+        """
+        return cls._of(read_archive(path))
+
+    @classmethod
+    def _of(cls, archive: Archive) -> TrainingState:
+        attributes, losses = archive.attributes, list(archive.arrays[_LOSSES])
+        return cls(attributes["epoch"], attributes["start_epoch"], losses, archive.arrays[_EPOCHS].tolist())
