@@ -12,7 +12,7 @@ import torch
 import landscope as ls
 from landscope.errors import StorageError
 from landscope.storage.checked_json import read_checked
-from landscope.storage.plain_yaml import read_yaml
+from landscope.storage.plain_yaml import read_yaml, write_yaml
 from landscope.storage.seal import seal
 from landscope.study.folder import StudyFolder
 
@@ -229,4 +229,16 @@ YAML = {
 @pytest.mark.parametrize("name", YAML)
 def test_settings_made_to_do_harm(tmp_path, name):
     (tmp_path / "study.yaml").write_text(YAML[name])
-    refused(StudyFolder.open, tmp_path)
+    refused(opened, tmp_path)
+
+
+def opened(folder):
+    """Open a study whose settings have the checksum that their writer would give them."""
+    file = folder / "study.yaml"
+    write_yaml(file, read_yaml(file, "settings", has_crc=False))
+    return StudyFolder.open(folder)
+
+
+def test_settings_without_harm_are_read(tmp_path):
+    (tmp_path / "study.yaml").write_text(settings(settings="{seed: 3}"))
+    assert opened(tmp_path).settings.seed == 3

@@ -13,7 +13,7 @@ from landscope.errors import StorageError
 from landscope.storage.atomic import plain_values, write_text
 from landscope.storage.seal import open_regular
 
-__all__ = ["read_checked", "read_limited", "write_checked"]
+__all__ = ["crc_of", "read_checked", "read_limited", "write_checked"]
 
 _MAX_BYTES = 2**26
 
@@ -21,7 +21,7 @@ _MAX_BYTES = 2**26
 def _text(values: Mapping[str, Any], indent: int | None) -> str:
     """The text of a JSON file, with the CRC-32C of the other values under ``crc``."""
     told = json.loads(json.dumps(plain_values(dict(values))))  # as a reader will find it
-    return json.dumps({**told, "crc": _crc(told)}, indent=indent) + "\n"
+    return json.dumps({**told, "crc": crc_of(told)}, indent=indent) + "\n"
 
 
 def write_checked(path: Path, values: Mapping[str, Any], *, durable: bool = True, indent: int | None = None) -> None:
@@ -59,12 +59,13 @@ def read_checked(path: Path) -> dict[str, Any]:
         crc = values.pop("crc")
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise _damaged(path, "no JSON of landscope") from error
-    if type(crc) is not int or crc != _crc(values):
+    if type(crc) is not int or crc != crc_of(values):
         raise _damaged(path, "content that does not fit its checksum")
     return values
 
 
-def _crc(values: Mapping[str, Any]) -> int:
+def crc_of(values: Mapping[str, Any]) -> int:
+    """The CRC-32C of values that JSON can hold, whatever their order."""
     return google_crc32c.value(json.dumps(values, sort_keys=True).encode())
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from landscope.errors import StorageError
-from landscope.storage.checked_json import read_limited
+from landscope.storage.atomic import write_text
+from landscope.storage.checked_json import crc_of, read_limited
 
-__all__ = ["read_yaml"]
+__all__ = ["read_yaml", "write_yaml"]
 
 _MAX_BYTES = 2**20
 _MAX_DEPTH = 16
@@ -48,25 +50,34 @@ class _PlainLoader(yaml.SafeLoader):
 _PlainLoader.add_constructor("tag:yaml.org,2002:int", _PlainLoader.construct_yaml_int)
 
 
-def read_yaml(path: Path, what: str) -> dict[str, Any]:
+def write_yaml(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a mapping with its checksum under ``crc``, completely or not at all; a power cut cannot take it."""
+    write_text(path, yaml.safe_dump({**values, "crc": crc_of(values)}, sort_keys=False), durable=True)
+
+
+def read_yaml(path: Path, what: str, *, has_crc: bool = True) -> dict[str, Any]:
     """The mapping in a YAML file.
 
     Args:
         path: The file.
         what: What it holds, for the error.
+        has_crc: Whether :func:`write_yaml` wrote it, so that it has a checksum; a file of a person has none.
 
     Raises:
         StorageError: If it is missing, damaged, no mapping, or holds what settings never need.
     """
     text = read_limited(path, _MAX_BYTES)
+    hint = "The file is damaged, or was changed by hand. Restore it, or choose another folder."
     try:
         found = yaml.load(text, Loader=_PlainLoader)  # noqa: S506 - a safe loader with fewer features
         if not isinstance(found, dict):
             raise yaml.YAMLError(f"{type(found).__name__} in place of a mapping")
+        if has_crc and found.pop("crc", None) != crc_of(found):
+            raise yaml.YAMLError("content that does not fit its checksum")
     except (yaml.YAMLError, ValueError, TypeError, RecursionError, OverflowError) as error:
         raise StorageError(
             expected=f"{what} in {path}",
             got=" ".join(str(error).split())[:200] or type(error).__name__,
-            hint="The file is damaged. Restore it, or choose another folder.",
+            hint=hint,
         ) from error
     return found

@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from landscope._checks import check_path
 from landscope._version import __version__
 from landscope.errors import StorageError
 from landscope.results import Result
-from landscope.storage import write_text
 from landscope.storage.folder import ResultFolder
-from landscope.storage.plain_yaml import read_yaml
+from landscope.storage.plain_yaml import read_yaml, write_yaml
 from landscope.study.settings import StudySettings, checked_settings
 
 __all__ = ["TRAINED", "StudyFolder"]
@@ -185,9 +183,7 @@ class StudyFolder(ResultFolder):
     @classmethod
     def _written(cls, path: Path, settings: StudySettings) -> StudyFolder:
         heading = {"format": _FORMAT, "landscope": __version__, "torch": str(torch.__version__)}
-        write_text(
-            path / _FILE, yaml.safe_dump({**heading, "settings": settings.model_dump(mode="json")}, sort_keys=False)
-        )
+        write_yaml(path / _FILE, {**heading, "settings": settings.model_dump(mode="json")})
         return cls(path, settings)
 
     @classmethod

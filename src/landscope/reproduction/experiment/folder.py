@@ -7,13 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from landscope.errors import StorageError
 from landscope.reproduction.experiment.settings import Settings
-from landscope.storage import write_text
 from landscope.storage.folder import ResultFolder
-from landscope.storage.plain_yaml import read_yaml
+from landscope.storage.plain_yaml import read_yaml, write_yaml
 
 __all__ = ["ExperimentFolder", "Purpose", "check_same_numbers"]
 
@@ -67,7 +64,7 @@ class ExperimentFolder(ResultFolder):
                 expected=f"an empty folder or a run at {path}", got="other files", hint="Choose another --out."
             )
         content = {"purpose": purpose, "settings": settings.model_dump(mode="json")}
-        write_text(path / _FILE, yaml.safe_dump(content, sort_keys=False))
+        write_yaml(path / _FILE, content)
         return cls(path, settings)
 
     @classmethod

@@ -130,7 +130,7 @@ class Settings(TaskSettings, AnalysisSettings):
             InputError: If the file is missing, is no mapping, or holds an unknown name or a bad value.
         """
         try:
-            values = read_yaml(Path(path), "names and values")
+            values = read_yaml(Path(path), "names and values", has_crc=False)
         except StorageError as error:
             raise InputError(
                 expected=f"a YAML file of settings at {path}",
