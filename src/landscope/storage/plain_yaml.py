@@ -47,7 +47,13 @@ class _PlainLoader(yaml.SafeLoader):
         return super().construct_yaml_int(node)
 
 
+def _no_setting(_: _PlainLoader, node: Any) -> Any:
+    raise yaml.YAMLError(f"{node.tag.rpartition(':')[2]}, which no setting is")
+
+
 _PlainLoader.add_constructor("tag:yaml.org,2002:int", _PlainLoader.construct_yaml_int)
+for _kind in ("timestamp", "binary", "omap", "pairs", "set"):
+    _PlainLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _no_setting)
 
 
 def write_yaml(path: Path, values: Mapping[str, Any]) -> None:
