@@ -267,7 +267,7 @@ class TrajectoryRecorder:
         self._steps.append(self._step)
         self._rates.append(shared_rate(self.groups))
         if len(self._steps) == self._rows_per_block:
-            self.flush()
+            self._hand_over()
 
     def _keep_row(self) -> None:
         """Copy the weights into the next row of the block."""
@@ -286,12 +286,17 @@ class TrajectoryRecorder:
         return rows.to("cpu", self._dtype)
 
     def flush(self) -> None:
-        """Hand the rows held to memory or disk.
+        """Write the rows held in memory; once this returns, those on disk survive a power cut.
 
         Raises:
             NonFiniteError: If a weight is NaN or infinite; the finite rows before it are kept.
             StorageError: If the folder cannot be written, or was deleted.
         """
+        self._hand_over()
+        self._sink.sync()
+
+    def _hand_over(self) -> None:
+        """Hand the rows held to the sink."""
         held = len(self._steps)
         if held == 0:
             self._sink.check_there()
@@ -326,7 +331,7 @@ class TrajectoryRecorder:
         Raises:
             InputError: If no step was recorded.
         """
-        self.flush()
+        self._hand_over()
         found = self._sink.trajectory()
         if found is None:
             raise InputError(expected="at least one recorded optimiser step", got="none", hint=self._why_nothing())

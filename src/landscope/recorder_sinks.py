@@ -45,6 +45,9 @@ class MemorySink:
     def check_there(self) -> None:
         """Memory is always there."""
 
+    def sync(self) -> None:
+        """Memory does not outlive a power cut."""
+
     def add(self, *block: Tensor) -> None:
         """Keep a block: weights, steps, learning rates and losses of some rows."""
         self._blocks.append(block)
@@ -126,6 +129,10 @@ class DiskSink:
     def check_there(self) -> None:
         """Raise if the folder was deleted."""
         self._store.check_there()
+
+    def sync(self) -> None:
+        """Flush the rows to the disk."""
+        self._store.sync()
 
     def _steps(self) -> np.ndarray:
         return self._store.read("steps", 0, self._store.rows)

@@ -11,6 +11,7 @@ from typing import Any
 import pydantic
 from cyclopts import CycloptsError
 
+from landscope.cli import check as check
 from landscope.cli import continual as continual
 from landscope.cli import importing as importing
 from landscope.cli import reproduction as reproduction

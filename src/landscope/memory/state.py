@@ -12,11 +12,12 @@ from landscope.errors import StorageError
 from landscope.parameters import ParameterSpace
 from landscope.penalties.blocks import load_penalty
 from landscope.protocols import Penalty
+from landscope.storage.digests import digest_of
 from landscope.trajectory import Trajectory
 
 __all__ = ["MemoryState"]
 
-_FORMAT = 2
+_FORMAT = 3
 _HINT = "Pass what memory.state_dict() returned."
 _COLUMNS = ("weights", "steps", "learning_rate", "loss")
 
@@ -41,7 +42,7 @@ class MemoryState:
 
     def mapping(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The state and the settings of the memory, for ``torch.save``."""
-        return {
+        content = {
             "format": _FORMAT,
             "settings": dict(settings),
             "n_tasks": self.n_tasks,
@@ -50,6 +51,7 @@ class MemoryState:
             "rows": None if self.rows is None else {name: getattr(self.rows, name) for name in _COLUMNS},
             "penalty": None if self.held is None else self.held.state_dict(),
         }
+        return {**content, "digest": digest_of(content)}
 
     @classmethod
     def read(cls, state: Mapping[str, Any], settings: Mapping[str, Any], space: ParameterSpace) -> MemoryState:
@@ -63,6 +65,13 @@ class MemoryState:
                 expected=f"the state of a TaskMemory, of format {_FORMAT}", got=_described(state), hint=_HINT
             )
         _check_settings(settings, state["settings"])
+        content = {name: value for name, value in state.items() if name != "digest"}
+        if state.get("digest") != digest_of(content):
+            raise StorageError(
+                expected="the state of a TaskMemory as it was made",
+                got="a state that was changed since, or is incomplete",
+                hint=f"{_HINT} Tensors may be on another device, but must have the same values and types.",
+            )
         try:
             rows, penalty = state["rows"], state["penalty"]
             loaded = cls(
@@ -70,7 +79,7 @@ class MemoryState:
                 rows=None if rows is None else Trajectory.of(**{k: rows[k] for k in _COLUMNS}, space=space),
                 held=None if penalty is None else load_penalty(penalty),
             )
-            loaded._check()
+            loaded._check(space)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise StorageError(
                 expected="the state of a TaskMemory", got=f"a damaged state ({type(error).__name__}: {error})",
@@ -78,8 +87,10 @@ class MemoryState:
             ) from error  # fmt: skip
         return loaded
 
-    def _check(self) -> None:
+    def _check(self, space: ParameterSpace) -> None:
         """Raise where the fields contradict each other: a memory without its penalty would hold nothing."""
+        if self.held is not None and self.held.dim != space.dim:
+            raise ValueError(f"a penalty on {self.held.dim} weights, not {space.dim}")
         if min(self.n_tasks, self.n_held, self.step) < 0 or (self.n_tasks > 0) != (self.held is not None):
             penalty = "no penalty" if self.held is None else "a penalty"
             raise ValueError(f"{self.n_tasks} tasks, {self.n_held} directions, step {self.step} and {penalty}")

@@ -14,6 +14,7 @@ from torch import Tensor
 from landscope._checks import check_vector
 from landscope.errors import StorageError
 from landscope.results import Result, result_kinds
+from landscope.storage.fields import check_fields
 
 __all__ = ["StoredPenalty", "check_keys", "penalty_from"]
 
@@ -84,6 +85,7 @@ def penalty_from(state: Mapping[str, Any]) -> Any:
     fields: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
     }
+    check_fields("the state of a penalty", kind, fields)
     return kind(**fields)
 
 

@@ -7,6 +7,8 @@ import dataclasses
 import itertools
 import json
 import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +20,7 @@ from landscope._checks import check_count
 from landscope.errors import StorageError
 from landscope.progress import QuietReporter, Reporter
 from landscope.storage.atomic import write_json
+from landscope.storage.checked_json import read_limited
 
 __all__ = ["Job", "perform", "seconds_of"]
 
@@ -65,8 +68,12 @@ def perform(jobs: Sequence[Job], reporter: Reporter, timings: Path, *, processes
 
 
 def seconds_of(timings: Path) -> dict[str, float]:
-    """Seconds of each job so far."""
-    return json.loads(timings.read_text(encoding="utf-8")) if timings.exists() else {}
+    """Seconds of each job so far; none where the file was damaged, as only the time that is shown depends on it."""
+    try:
+        found = json.loads(read_limited(timings))
+        return {str(name): float(seconds) for name, seconds in found.items()}
+    except (StorageError, ValueError, TypeError, AttributeError, RecursionError):
+        return {}
 
 
 def _performed(jobs: Sequence[Job], reporter: Reporter, processes: int) -> Iterator[tuple[Job, float]]:
@@ -77,9 +84,22 @@ def _performed(jobs: Sequence[Job], reporter: Reporter, processes: int) -> Itera
         return
     threads = max(1, torch.get_num_threads() // processes)
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(processes, context, torch.set_num_threads, (threads,)) as pool:
+    with concurrent.futures.ProcessPoolExecutor(processes, context, _begin_worker, (threads,)) as pool:
         for stage in stages:
             yield from _performed_in(pool, stage)
+
+
+def _begin_worker(threads: int) -> None:
+    """Share the threads, and end when the parent ends: a worker that outlives it would work on for nobody."""
+    torch.set_num_threads(threads)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _performed_in(pool: concurrent.futures.ProcessPoolExecutor, jobs: Sequence[Job]) -> Iterator[tuple[Job, float]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib
 import json
@@ -16,24 +15,30 @@ import numpy as np
 import torch
 import zarr
 from torch import Tensor
-from zarr.errors import BaseZarrError
 from zarr.storage import ZipStore
 
 from landscope._checks import check_path
 from landscope.errors import InputError, StorageError
 from landscope.results import Result, result_kinds
 from landscope.storage.atomic import replaced_atomically
+from landscope.storage.digests import digest_of, in_numpy
+from landscope.storage.fields import check_fields
+from landscope.storage.kinds import MODULES
+from landscope.storage.members import check_members
+from landscope.storage.seal import check_seal, open_regular, seal, unreadable
 
-__all__ = ["FORMAT", "load", "read_archive", "save", "write_archive"]
+__all__ = ["FORMAT", "Archive", "load", "read_archive", "read_heading", "save", "write_archive"]
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file format; it increases if an older version would misread the file."""
 
 _MARK = "landscope_format"
 AnyResult = TypeVar("AnyResult", bound=Result)
 
 
-def save(result: Result, path: str | Path, *, overwrite: bool = False) -> Path:
+def save(
+    result: Result, path: str | Path, *, overwrite: bool = False, identity: Mapping[str, Any] | None = None
+) -> Path:
     """Write a result to one file, completely or not at all.
 
     The file is a zipped zarr group, which ``xarray.open_zarr(zarr.storage.ZipStore(path))`` can open too. It contains
@@ -43,6 +48,7 @@ def save(result: Result, path: str | Path, *, overwrite: bool = False) -> Path:
         result: Any result of landscope.
         path: File to write, usually with the ending ``.zarr.zip``.
         overwrite: Whether to replace an existing file.
+        identity: What the result was made from, as JSON can hold it; a study compares it when it reads the file.
 
     Returns:
         The path of the file.
@@ -72,9 +78,7 @@ def save(result: Result, path: str | Path, *, overwrite: bool = False) -> Path:
             hint="Pass overwrite=True or another path.",
         )
     arrays = {name: (result.dims_of(name), tensor) for name, tensor in result.tensors().items()}
-    write_archive(
-        path, kind=result.kind, arrays=arrays, attributes={"module": type(result).__module__, **result.attributes()}
-    )
+    write_archive(path, kind=result.kind, arrays=arrays, attributes=result.attributes(), identity=identity)
     return path
 
 
@@ -97,33 +101,49 @@ def load(path: str | Path, kind: type[AnyResult] | None = None) -> Any:
         Traceback (most recent call last):
         landscope.errors.StorageError: Expected a file at nothing-here.zarr.zip; got none. Check the path.
     """
-    name, arrays, attributes = read_archive(check_path("the file of a result", path))
-    cls = _class_of(name, str(attributes.pop("module", "")))
+    path = check_path("the file of a result", path)
+    return result_of(path, read_archive(path), kind)
+
+
+def result_of(path: Path, archive: Archive, kind: type[AnyResult] | None = None) -> Any:
+    """The result that an archive holds.
+
+    Raises:
+        StorageError: If it is of another kind, or its fields do not have the types that the kind has.
+    """
+    cls = _class_of(archive.kind)
     if cls is None or (kind is not None and not issubclass(cls, kind)):
         wanted = kind.kind if kind is not None else "a kind of result that this version knows"
         raise StorageError(
             expected=f"{wanted} in {path}",
-            got=name,
+            got=archive.kind,
             hint="Load it with the version of landscope or the function that wrote it.",
         )
-    known = {field.name: field for field in dataclasses.fields(cls)}
     values = {
-        **arrays,
-        **{key: _tuples(value) if key != "provenance" else value for key, value in attributes.items()},
+        **archive.arrays,
+        **{key: _tuples(value) if key != "provenance" else value for key, value in archive.attributes.items()},
     }
-    required = {
-        key
-        for key, field in known.items()
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-    }
-    different = sorted((set(values) - set(known)) | (required - set(values)))
-    if different:
-        raise StorageError(
-            expected=f"the fields of {name} of this version in {path}",
-            got=f"different fields: {', '.join(different)}",
-            hint="Compute the result again, or load it with the version that wrote it.",
-        )
+    check_fields(path, cls, values)
     return cls(**values)  # ty: ignore[invalid-argument-type] - the fields were checked above
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Archive:
+    """Content of a file of :func:`write_archive`.
+
+    Args:
+        kind: What the file holds.
+        arrays: Tensors by name.
+        attributes: Everything else, as JSON can hold it.
+        identity: What it was made from, see :class:`landscope.storage.ResultFolder`; empty where that was not said.
+        digest: SHA-256 of kind, arrays and attributes, without the provenance: equal for equal contents.
+    """
+
+    kind: str
+    arrays: Mapping[str, Tensor]
+    attributes: dict[str, Any]
+    identity: dict[str, Any]
+    digest: str
 
 
 def write_archive(
@@ -132,71 +152,108 @@ def write_archive(
     kind: str,
     arrays: Mapping[str, tuple[tuple[str, ...], Tensor]],
     attributes: Mapping[str, Any],
-) -> None:
-    """Write tensors with named axes, and JSON attributes, to one file."""
-    with (
-        replaced_atomically(path) as partial,
-        ZipStore(partial, mode="w") as store,
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("ignore")  # zarr warns that it cannot rewrite zip stores, but each is written only once
-        root = zarr.create_group(
-            store, attributes={_MARK: FORMAT, "kind": kind, "attributes": json.dumps(dict(attributes))}
-        )
-        for name, (dims, tensor) in arrays.items():
-            values = tensor.detach().cpu()
-            if values.dtype == torch.bfloat16:  # numpy has no bfloat16; float32 represents it exactly
-                values = values.float()
-            root.create_array(name, data=np.ascontiguousarray(values.numpy()), dimension_names=list(dims))
+    identity: Mapping[str, Any] | None = None,
+    durable: bool = False,
+) -> str:
+    """Write tensors with named axes, and JSON attributes, to one file; a power cut cannot take a durable one.
+
+    Returns:
+        The digest of the content, see :class:`Archive`.
+    """
+    values = {name: in_numpy(tensor) for name, (_, tensor) in arrays.items()}
+    digest = _content_digest(kind, values, attributes)
+    with replaced_atomically(path, durable=durable) as partial:
+        with ZipStore(partial, mode="w") as store, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # zarr warns that zip stores cannot be rewritten; each is written once
+            root = zarr.create_group(
+                store,
+                attributes={
+                    _MARK: FORMAT, "kind": kind, "attributes": json.dumps(dict(attributes)),
+                    "identity": json.dumps(dict(identity or {})), "digest": digest,
+                },
+            )  # fmt: skip
+            for name, (dims, _) in arrays.items():
+                shape = values[name].shape
+                # One piece without compression: its size is the declared one, so a reader can check it first.
+                array = root.create_array(
+                    name, shape=shape, chunks=tuple(max(1, length) for length in shape), dtype=values[name].dtype,
+                    compressors=None, dimension_names=list(dims), config={"write_empty_chunks": True},
+                )  # fmt: skip
+                array[...] = values[name]
+        seal(partial)
+    return digest
 
 
-def read_archive(path: Path) -> tuple[str, dict[str, Tensor], dict[str, Any]]:
-    """Read the kind, the tensors and the attributes from a file of :func:`write_archive`."""
-    if not path.exists():
-        raise StorageError(expected=f"a file at {path}", got="none", hint="Check the path.")
+def read_archive(path: Path) -> Archive:
+    """Read a file of :func:`write_archive`.
+
+    Raises:
+        StorageError: If it is missing, damaged, foreign or of another format.
+    """
+    check_seal(path)
+    check_members(path)
     try:
-        if not zipfile.is_zipfile(path):
-            raise zipfile.BadZipFile(str(path))
         with ZipStore(path, mode="r") as store:
             root = zarr.open_group(store, mode="r")
-            _check_format(path, root.attrs.get(_MARK))
             arrays = {name: torch.from_numpy(np.asarray(array[...]).copy()) for name, array in root.arrays()}
-            return str(root.attrs["kind"]), arrays, json.loads(str(root.attrs["attributes"]))
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        BaseZarrError,
-    ) as error:
-        if isinstance(error, StorageError):
+            return Archive(arrays=arrays, **_heading(path, dict(root.attrs)))
+    except StorageError:
+        raise
+    except Exception as error:  # of any library that reads the file
+        raise unreadable(path, error) from error
+
+
+def read_heading(path: Path) -> Archive:
+    """Read everything but the tensors of a file of :func:`write_archive`, without a check of its whole content.
+
+    Raises:
+        StorageError: If it is missing, damaged where it was read, foreign or of another format.
+    """
+    with open_regular(path) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                content = json.loads(archive.read("zarr.json"))
+            return Archive(arrays={}, **_heading(path, content["attributes"]))
+        except StorageError:
             raise
-        raise StorageError(
-            expected=f"a file written by landscope.save at {path}",
-            got=f"an unreadable file ({type(error).__name__})",
-            hint="The file is damaged, incomplete or foreign; delete it and compute the result again.",
-        ) from error
+        except Exception as error:  # a damaged zip file may raise anything
+            raise unreadable(path, error) from error
+
+
+def _heading(path: Path, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    _check_format(path, attributes.get(_MARK))
+    return {
+        "kind": str(attributes["kind"]),
+        "attributes": dict(json.loads(attributes["attributes"])),
+        "identity": dict(json.loads(attributes["identity"])),
+        "digest": str(attributes["digest"]),
+    }
+
+
+def _content_digest(kind: str, values: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> str:
+    told = {name: value for name, value in attributes.items() if name != "provenance"}
+    return digest_of([kind, values, told])
 
 
 def _check_format(path: Path, number: object) -> None:
-    if not isinstance(number, int):
+    if type(number) is not int:
         raise StorageError(
             expected=f"a file written by landscope at {path}",
             got="a file without the format number of landscope",
             hint="Check the path.",
         )
-    if number > FORMAT:
+    if number != FORMAT:
         raise StorageError(
-            expected=f"format {FORMAT} or older in {path}", got=f"format {number}", hint="Upgrade landscope."
+            expected=f"format {FORMAT} in {path}",
+            got=f"format {number}",
+            hint="Upgrade landscope, or compute the result again.",
         )
 
 
-def _class_of(kind: str, module: str) -> type[Result] | None:
-    """The class of a kind; an import of its module registers it, and only modules of landscope are imported."""
-    if kind not in result_kinds() and module.startswith("landscope."):
-        with contextlib.suppress(ImportError):
-            importlib.import_module(module)
+def _class_of(kind: str) -> type[Result] | None:
+    """The class of a kind; the import of its module registers it. A file cannot name the module."""
+    if kind not in result_kinds() and kind in MODULES:
+        importlib.import_module(f"landscope.{MODULES[kind]}")
     return result_kinds().get(kind)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import json
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +14,7 @@ import filelock
 from landscope.errors import StorageError
 from landscope.results import Result
 from landscope.storage.archive import load, save
-from landscope.storage.atomic import write_json
+from landscope.storage.checked_json import read_checked, write_checked
 
 __all__ = ["ResultFolder"]
 
@@ -121,7 +120,7 @@ class ResultFolder:
 
     def note(self, name: str, values: dict[str, Any]) -> None:
         """Write a JSON file; NaN and infinity become null."""
-        write_json(self.path / f"{name}.json", values)
+        write_checked(self.path / f"{name}.json", values, durable=False, indent=2)
 
     def read_note(self, name: str) -> dict[str, Any]:
         """Content of a JSON file; an empty mapping where there is none.
@@ -130,19 +129,7 @@ class ResultFolder:
             StorageError: If the file is damaged or cannot be read.
         """
         file = self.path / f"{name}.json"
-        try:
-            values = json.loads(file.read_text(encoding="utf-8"))
-            if not isinstance(values, dict):
-                raise ValueError(f"{type(values).__name__} in place of a mapping")
-        except (FileNotFoundError, NotADirectoryError):
-            return {}
-        except (OSError, ValueError) as error:
-            raise StorageError(
-                expected=f"a mapping in JSON in {file}",
-                got=str(error).splitlines()[0],
-                hint="The file is damaged. Restore it; without a copy, delete it: what it says is then not known.",
-            ) from error
-        return values
+        return read_checked(file) if file.exists() else {}
 
     @contextlib.contextmanager
     def locked(self) -> Generator[None]:

@@ -1,43 +1,47 @@
-"""An append-only table of rows on disk; a marker, written last, counts the readable rows."""
+"""An append-only table of rows on disk; a marker, written last, names the segments that hold them."""
 
 from __future__ import annotations
 
-import json
+import contextlib
+import itertools
 import shutil
-import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
-from zarr.codecs import BloscCodec, Crc32cCodec
 
 from landscope.errors import StorageError
-from landscope.storage.atomic import write_json
+from landscope.storage.atomic import flush_file, flush_folder, left_over, partial_name
+from landscope.storage.checked_json import read_checked, write_checked
+from landscope.storage.segments import Column, Segment
 
 __all__ = ["RowStore"]
 
-_FORMAT = 1
-_MARKER = "committed.json"
-_GROUP = "rows.zarr"
-_CHUNK_COLUMNS = 2**18
-_COMPRESSORS = (BloscCodec(cname="lz4", clevel=1, shuffle="shuffle"), Crc32cCodec())
+_FORMAT = 2
+_TABLE, _SAFE, _LATEST = "table.json", "committed.json", "latest.json"
+_AGAIN = "The folder is damaged; record again."
 
 
 class RowStore:
-    """A zarr group with columns of equal length, which grow in blocks of rows.
+    """A table with columns of equal length, which grows in segments of rows.
 
-    The marker ``committed.json`` beside the group counts the complete rows, and is replaced atomically after each
-    block. Rows after this count come from an interrupted writer, and are never read. Every block has a checksum, so
-    damaged data raise an error.
+    ``table.json`` describes the columns and never changes. Every segment is written once, with checksums that stand in
+    the marker. A short last segment is written anew, with the rows that follow it, under another name. Two markers
+    name the segments that count: ``latest.json`` after every append, which a killed process leaves behind whole, and
+    ``committed.json`` after :meth:`sync`, which a power cut cannot take away either, because everything that it names
+    was flushed to the disk before it. Segments that no marker names come from an interrupted writer, and are not read.
 
     Create a table with :meth:`create`, or open one with :meth:`open`.
     """
 
-    def __init__(self, path: Path, group: zarr.Group, rows: int) -> None:
-        self.path, self._group, self._rows = path, group, rows
-        self._columns = dict(group.arrays())
+    def __init__(self, path: Path, table: Mapping[str, Any]) -> None:
+        self.path, self._table = path, dict(table)
+        self._columns = _columns_of(path, table)
+        self._segments, safe = self._marked()
+        self._safe = {segment.name for segment in safe}
+        """Segments that the marker of the last flush names: they stay until the next one."""
+        self._is_flushed = self._segments == safe
 
     @classmethod
     def create(
@@ -59,22 +63,19 @@ class RowStore:
                 got="an existing file or folder",
                 hint="Choose another path or remove it.",
             )
-        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+        partial = partial_name(path)
+        table = {
+            "format": _FORMAT,
+            "rows_per_block": rows_per_block,
+            "columns": {name: {"shape": list(shape), "dtype": dtype.str} for name, (shape, dtype) in columns.items()},
+            "attributes": dict(attributes),
+        }
         try:
-            group = zarr.open_group(partial / _GROUP, mode="w-", attributes=dict(attributes))
-            for name, (shape, dtype) in columns.items():
-                group.create_array(
-                    name,
-                    shape=(0, *shape),
-                    chunks=(rows_per_block, *(min(length, _CHUNK_COLUMNS) for length in shape)),
-                    dtype=dtype,
-                    compressors=_COMPRESSORS,
-                    fill_value=np.nan if np.issubdtype(dtype, np.floating) else -1,  # the values of a missing block
-                    dimension_names=["step", *(f"{name}_{axis}" for axis in range(len(shape)))],
-                    config={"write_empty_chunks": True},  # so a missing block means damage, not zeros
-                )
-            cls(partial, group, 0)._commit(0)
+            partial.mkdir(parents=True)
+            write_checked(partial / _TABLE, table)
+            write_checked(partial / _SAFE, {"format": _FORMAT, "rows": 0, "segments": []})
             partial.rename(path)  # complete or absent, so that an interrupted creation leaves nothing behind
+            flush_folder(path.parent)
         except OSError as error:
             shutil.rmtree(partial, ignore_errors=True)
             raise _failed("to create a table", path, error) from error
@@ -84,63 +85,83 @@ class RowStore:
     def open(cls, path: Path, *, writable: bool = False) -> RowStore:
         """Open the table at ``path``.
 
+        Rows that were written after the last flush are checked, and only those that are whole are there.
+
         Raises:
-            StorageError: If the table is missing, damaged, foreign or of a newer format.
+            StorageError: If the table is missing, damaged, foreign or of another format.
         """
         if not path.exists():
             raise StorageError(expected=f"a recorded trajectory at {path}", got="nothing", hint="Check the path.")
-        rows = _read_marker(path)
-        try:
-            group = zarr.open_group(path / _GROUP, mode="r+" if writable else "r", use_consolidated=False)
-            store = cls(path, group, rows)
-        except Exception as error:
-            raise _failed("a recorded trajectory", path, error) from error
-        short = [name for name, array in store._columns.items() if array.shape[0] < rows]
-        if short or not store._columns:
-            raise StorageError(
-                expected=f"{rows} rows in every column of {path}",
-                got=f"fewer rows in {', '.join(short) or 'all'}",
-                hint="The folder is damaged; record again.",
-            )
+        store = cls(path, _read(path, _TABLE))
+        if writable:
+            store._remove_unnamed()
         return store
 
     @property
     def attributes(self) -> dict[str, Any]:
         """The attributes from the creation of the table."""
-        return dict(self._group.attrs)
+        return dict(self._table["attributes"])
 
     @property
     def rows(self) -> int:
         """Number of complete rows."""
-        return self._rows
+        return _rows(self._segments)
+
+    @property
+    def sums(self) -> list[dict[str, Any]]:
+        """What identifies the rows: the checksums of the segments in order."""
+        return [segment.told() for segment in self._segments]
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a column."""
-        return (self._rows, *self._columns[name].shape[1:])
+        return (self.rows, *self._columns[name].shape)
 
     def dtype(self, name: str) -> np.dtype:
         """Dtype of a column."""
-        return self._columns[name].dtype
+        return np.dtype(self._columns[name].dtype)
 
     def append(self, **blocks: np.ndarray) -> None:
-        """Append rows to every column and commit them.
+        """Append rows to every column; they outlive the process, and after :meth:`sync` a power cut too.
 
         Raises:
             StorageError: If the disk is full or read-only, when the earlier rows stay readable; or if the folder was
                 deleted.
         """
         self.check_there()
-        (count,) = {len(block) for block in blocks.values()}
-        end = self._rows + count
+        if not len(next(iter(blocks.values()))):
+            return
+        kept, values = list(self._segments), {name: np.asarray(blocks[name]) for name in self._columns}
+        if kept and kept[-1].used < self._table["rows_per_block"]:
+            last = kept.pop()
+            values = {name: np.concatenate([self._of(last, name), values[name]]) for name in self._columns}
         try:
-            for name, block in blocks.items():
-                array = self._columns[name]
-                if array.shape[0] != end:  # longer if an interrupted writer left rows
-                    array.resize((end, *array.shape[1:]))
-                array[self._rows : end] = block
+            kept += self._written(values, len(kept))
+            self._mark(_LATEST, kept, durable=False)
         except OSError as error:
+            self._remove_unnamed()
             raise _failed("to add rows", self.path, error) from error
-        self._commit(end)
+        self._segments, self._is_flushed = kept, False
+        self._remove_unnamed()
+
+    def sync(self) -> None:
+        """Flush all rows to the disk, then name them in the marker that survives a power cut.
+
+        Raises:
+            StorageError: If the folder cannot be written.
+        """
+        if self._is_flushed:
+            return
+        try:
+            for segment in self._segments:
+                if segment.name not in self._safe:
+                    for file in segment.files(self.path):
+                        flush_file(file)
+            flush_folder(self.path)
+            self._mark(_SAFE, self._segments, durable=True)
+        except OSError as error:
+            raise _failed("to flush rows", self.path, error) from error
+        self._safe, self._is_flushed = {segment.name for segment in self._segments}, True
+        self._remove_unnamed()
 
     def check_there(self) -> None:
         """Raise if the folder was deleted: writing would make one without the earlier rows.
@@ -148,7 +169,7 @@ class RowStore:
         Raises:
             StorageError: If it was.
         """
-        if not (self.path / _MARKER).exists():
+        if not (self.path / _SAFE).exists():
             raise StorageError(
                 expected=f"the table that was begun at {self.path}", got="no such folder",
                 hint="It was deleted or moved in the meantime. Record again, and leave the folder where it is.",
@@ -156,50 +177,175 @@ class RowStore:
 
     def truncate(self, rows: int) -> None:
         """Remove all rows from index ``rows`` on."""
-        if rows > self._rows:
+        if rows > self.rows:
             raise StorageError(
                 expected=f"at least {rows} rows in {self.path}",
-                got=f"{self._rows}",
+                got=f"{self.rows}",
                 hint="The table is shorter than the state of its run; record again.",
             )
-        self._commit(rows)
+        if rows == self.rows:
+            return
+        kept, left = [], rows
+        for segment in self._segments:
+            used = min(segment.used, left)
+            left -= used
+            if used:
+                kept.append(Segment(segment.name, segment.rows, used, segment.sums))
+        self._segments, self._is_flushed = kept, False
+        self.sync()
 
     def read(self, name: str, start: int, stop: int, part: slice = slice(None)) -> np.ndarray:
         """Read rows ``start`` to ``stop`` of a column, or a part of each row.
 
         Raises:
-            StorageError: If a block is missing or its checksum is wrong.
+            StorageError: If a file is missing or its checksum is wrong.
         """
-        if not 0 <= start <= stop <= self._rows:
-            raise IndexError(f"rows {start} to {stop} of {self._rows}")
+        if not 0 <= start <= stop <= self.rows:
+            raise IndexError(f"rows {start} to {stop} of {self.rows}")
         try:
-            column = self._columns[name]
-            return np.asarray(column[start:stop, part] if column.ndim > 1 else column[start:stop])
-        except Exception as error:
-            raise _failed(f"rows {start} to {stop}", self.path, error) from error
+            return self._read(name, start, stop, part)
+        except StorageError:
+            # The writer has put the rows of a short segment into a longer one.
+            segments, self._segments = self._segments, self._marked()[0]
+            if segments == self._segments or self.rows < stop:
+                raise
+            return self._read(name, start, stop, part)
 
-    def _commit(self, rows: int) -> None:
-        write_json(self.path / _MARKER, {"format": _FORMAT, "rows": rows})
-        self._rows = rows
+    def _read(self, name: str, start: int, stop: int, part: slice) -> np.ndarray:
+        column, found = self._columns[name], []
+        for first, segment in self._placed():
+            rows = slice(max(start - first, 0), min(stop - first, segment.used))
+            if rows.start < rows.stop:
+                found.append(segment.read(self.path, name, column, rows, part))
+        if found:
+            return found[0] if len(found) == 1 else np.concatenate(found)
+        return np.empty((0, *column.shape), column.dtype)[(slice(None), part)[: 1 + len(column.shape)]]
+
+    def check(self) -> list[tuple[int, int, StorageError]]:
+        """Read everything; the rows that are lost, from the first to before the second, and why."""
+        lost = []
+        for first, segment in self._placed():
+            try:
+                segment.check(self.path, self._columns)
+            except StorageError as error:
+                lost.append((first, first + segment.used, error))
+        return lost
+
+    def _marked(self) -> tuple[list[Segment], list[Segment]]:
+        """The segments that count, and those that were flushed.
+
+        The latest marker counts up to the first segment that is not whole, but never less than what was flushed.
+        """
+        safe = self._segments_of(_read(self.path, _SAFE))
+        try:
+            latest = self._segments_of(read_checked(self.path / _LATEST))
+        except StorageError:  # there is none, or a power cut has taken it
+            return safe, safe
+        whole = list(itertools.takewhile(lambda segment: segment in safe or self._is_whole(segment), latest))
+        return (whole if _rows(whole) >= _rows(safe) else safe), safe
+
+    def _is_whole(self, segment: Segment) -> bool:
+        try:
+            segment.check(self.path, self._columns)
+        except StorageError:
+            return False
+        return True
+
+    def _segments_of(self, told: Mapping[str, Any]) -> list[Segment]:
+        try:
+            found = [Segment.of(one, self._columns) for one in told["segments"]]
+            if _rows(found) != told["rows"]:
+                raise ValueError(f"{_rows(found)} in its segments")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StorageError(
+                expected=f"{str(told.get('rows'))[:20]} rows in {self.path}", got=str(error), hint=_AGAIN
+            ) from error
+        return found
+
+    def _placed(self) -> Iterator[tuple[int, Segment]]:
+        """Each segment with the index of its first row."""
+        first = 0
+        for segment in self._segments:
+            yield first, segment
+            first += segment.used
+
+    def _of(self, segment: Segment, name: str) -> np.ndarray:
+        return segment.read(self.path, name, self._columns[name], slice(0, segment.used), slice(None))
+
+    def _written(self, values: Mapping[str, np.ndarray], number: int) -> list[Segment]:
+        """Write rows as segments of at most the size of a block."""
+        size, count = self._table["rows_per_block"], len(next(iter(values.values())))
+        taken = {segment.name for segment in self._segments} | self._safe
+        written = []
+        for first in range(0, count, size):
+            part = {name: array[first : first + size] for name, array in values.items()}
+            name = _free_name(number + len(written), taken)
+            written.append(Segment.write(self.path, name, part, self._columns))
+        return written
+
+    def _mark(self, name: str, segments: list[Segment], *, durable: bool) -> None:
+        told = {
+            "format": _FORMAT,
+            "rows": _rows(segments),
+            "segments": [segment.told() for segment in segments],
+        }
+        write_checked(self.path / name, told, durable=durable)
+        if name == _SAFE:
+            (self.path / _LATEST).unlink(missing_ok=True)
+
+    def _remove_unnamed(self) -> None:
+        """Delete the files of segments that no marker names, and what a killed writer left half-written."""
+        named = {file.name for segment in self._segments for file in segment.files(self.path)}
+        columns = tuple(self._columns)
+        kept = named | {f"{column}-{name}.npy" for name in self._safe for column in columns}
+        with contextlib.suppress(OSError):
+            for file in [*self.path.glob("*.npy"), *left_over(self.path)]:
+                if file.name not in kept:
+                    file.unlink()
+
+
+def _free_name(number: int, taken: set[str]) -> str:
+    """A name for a segment that no marker uses: its number, and a letter that tells versions apart."""
+    letter = next(chr(one) for one in range(ord("a"), ord("z") + 1) if f"{number:06d}{chr(one)}" not in taken)
+    return f"{number:06d}{letter}"
+
+
+def _rows(segments: list[Segment]) -> int:
+    return sum(segment.used for segment in segments)
+
+
+def _columns_of(path: Path, table: Mapping[str, Any]) -> dict[str, Column]:
+    try:
+        found = {
+            str(name): Column(tuple(told["shape"]), str(np.dtype(told["dtype"]).str))
+            for name, told in table["columns"].items()
+        }
+        if not found or type(table["rows_per_block"]) is not int or table["rows_per_block"] < 1:
+            raise ValueError("a table without columns")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StorageError(expected=f"the columns of a table in {path}", got=str(error), hint=_AGAIN) from error
+    return found
+
+
+def _read(path: Path, name: str) -> dict[str, Any]:
+    """A file that every table has."""
+    file = path / name
+    if not file.exists():
+        raise StorageError(
+            expected=f"a trajectory recorded by landscope at {path}",
+            got=f"a folder without {file.name}",
+            hint="Check the path; a recorder writes this file first.",
+        )
+    told = read_checked(file)
+    if told.get("format") != _FORMAT:
+        raise StorageError(
+            expected=f"format {_FORMAT} in {path}",
+            got=f"format {str(told.get('format'))[:20]}",
+            hint="Use the version of landscope that wrote it, or record again.",
+        )
+    return told
 
 
 def _failed(what: str, path: Path, error: Exception) -> StorageError:
     reason = (error.strerror if isinstance(error, OSError) else None) or f"{type(error).__name__}: {error}"
     return StorageError(expected=f"{what} at {path}", got=reason, hint="The folder is damaged, full or not writable.")
-
-
-def _read_marker(path: Path) -> int:
-    try:
-        marker = json.loads((path / _MARKER).read_text(encoding="utf-8"))
-        number, rows = int(marker["format"]), int(marker["rows"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StorageError(
-            expected=f"a trajectory recorded by landscope at {path}",
-            got=f"a folder without a valid {_MARKER}",
-            hint="Check the path; a recorder writes this file with its first block.",
-        ) from error
-    if number > _FORMAT:
-        raise StorageError(
-            expected=f"format {_FORMAT} or older in {path}", got=f"format {number}", hint="Upgrade landscope."
-        )
-    return rows

@@ -27,7 +27,8 @@ def model_arrays(prefix: str, tensors: dict[str, Tensor]) -> dict[str, tuple[tup
 def save_model(path: Path, model: nn.Module, step: int) -> None:
     """Write the parameters and buffers of a model at an optimiser step."""
     tensors = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
-    write_archive(path, kind="checkpoint", arrays=model_arrays(_MODEL, tensors), attributes={"step": step})
+    arrays = model_arrays(_MODEL, tensors)
+    write_archive(path, kind="checkpoint", arrays=arrays, attributes={"step": step}, durable=True)
 
 
 def load_model(path: Path, model: nn.Module) -> int:
@@ -36,10 +37,10 @@ def load_model(path: Path, model: nn.Module) -> int:
     Raises:
         StorageError: If the file is damaged or of another model.
     """
-    kind, arrays, attributes = read_archive(path)
-    state = {name.removeprefix(_MODEL): tensor for name, tensor in arrays.items()}
-    load_state(path, model, state, "checkpoint", kind)
-    return int(attributes["step"])
+    archive = read_archive(path)
+    state = {name.removeprefix(_MODEL): tensor for name, tensor in archive.arrays.items()}
+    load_state(path, model, state, "checkpoint", archive.kind)
+    return int(archive.attributes["step"])
 
 
 def load_state(path: Path, model: nn.Module, state: dict[str, Tensor], wanted: str, kind: str) -> None:

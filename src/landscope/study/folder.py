@@ -6,19 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from landscope._checks import check_path
 from landscope._version import __version__
-from landscope.errors import InputError, StorageError
+from landscope.errors import StorageError
 from landscope.results import Result
-from landscope.storage import write_text
 from landscope.storage.folder import ResultFolder
+from landscope.storage.plain_yaml import read_yaml, write_yaml
 from landscope.study.settings import StudySettings, checked_settings
 
 __all__ = ["TRAINED", "StudyFolder"]
 
-_FORMAT = 2
+_FORMAT = 3
 _FILE = "study.yaml"
 TRAINED = ("training", "training-state", "preconditioner")
 """Results that a training leaves, not an analysis."""
@@ -193,9 +192,7 @@ class StudyFolder(ResultFolder):
     @classmethod
     def _written(cls, path: Path, settings: StudySettings) -> StudyFolder:
         heading = {"format": _FORMAT, "landscope": __version__, "torch": str(torch.__version__)}
-        write_text(
-            path / _FILE, yaml.safe_dump({**heading, "settings": settings.model_dump(mode="json")}, sort_keys=False)
-        )
+        write_yaml(path / _FILE, {**heading, "settings": settings.model_dump(mode="json")})
         return cls(path, settings)
 
     @classmethod
@@ -206,24 +203,23 @@ class StudyFolder(ResultFolder):
             StorageError: If there is none, or it is damaged or of another version.
         """
         path = _checked_folder(path)
-        try:
-            content = yaml.safe_load((path / _FILE).read_text(encoding="utf-8"))
-            number = int(content["format"])
-            if number != _FORMAT:
-                raise StorageError(
-                    expected=f"a study of format {_FORMAT} in {path}",
-                    got=f"format {number}",
-                    hint="Use the version of landscope that wrote it, or record again.",
-                )
-            settings = checked_settings(StudySettings, content["settings"])
-        except FileNotFoundError:
+        if not (path / _FILE).exists():
             older = "a run of an earlier version" if (path / "run.yaml").exists() else f"no {_FILE}"
             raise StorageError(
                 expected=f"a study at {path}",
                 got=older,
                 hint='Check the path. ls.Study("folder", model, ...) makes a study; landscope run trains one.',
-            ) from None
-        except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, InputError) as error:
+            )
+        content = read_yaml(path / _FILE, "the settings of a study")
+        if content.get("format") != _FORMAT:
+            raise StorageError(
+                expected=f"a study of format {_FORMAT} in {path}",
+                got=f"format {str(content.get('format'))[:20]}",
+                hint="Use the version of landscope that wrote it, or record again.",
+            )
+        try:
+            settings = checked_settings(StudySettings, content["settings"])
+        except (KeyError, TypeError, ValueError) as error:
             raise StorageError(
                 expected=f"the settings of a study in {path / _FILE}",
                 got=str(error).splitlines()[0],

@@ -9,13 +9,13 @@ import textwrap
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from landscope._names import BatchNorm
 from landscope.errors import InputError
 
-__all__ = ["AnalysisSettings", "StudySettings", "checked_settings", "explain_settings_error"]
+__all__ = ["AnalysisSettings", "PlainSettings", "StudySettings", "checked_settings", "explain_settings_error"]
 
 Range = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 Steps = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
@@ -29,7 +29,21 @@ def _line(name: str, field: FieldInfo) -> str:
     return textwrap.fill(text, 116, initial_indent="    ", subsequent_indent="        ")
 
 
-class AnalysisSettings(BaseModel):
+class PlainSettings(BaseModel):
+    """Settings in which true and false are no numbers: Python and YAML take them for 1 and 0."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_truth(cls, value: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields[str(info.field_name)]
+        if isinstance(value, bool) and field.annotation is not bool:
+            raise ValueError(f"{str(value).lower()} is neither a number nor a text")
+        return value
+
+
+class AnalysisSettings(PlainSettings):
     """Settings that every analysis shares, of a user's study or of ``landscope run``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

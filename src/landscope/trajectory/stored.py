@@ -133,6 +133,7 @@ def write_trajectory(path: Path, trajectory: Trajectory, space: ParameterSpace) 
                 weights=weights.numpy(), steps=part.steps.numpy(), learning_rate=part.learning_rate.numpy(),
                 loss=part.loss.numpy(),
             )  # fmt: skip
+        store.sync()
     except LandscopeError:
         shutil.rmtree(partial, ignore_errors=True)
         raise

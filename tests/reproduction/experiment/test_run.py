@@ -1,6 +1,7 @@
 """A run of a built-in network: it resumes to the same bits wherever it was killed, and refuses other settings."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.experiment.train import is_log_spaced
+from landscope.storage import RowStore
 from landscope.training_history import TrainingHistory
 from small_run import SMALL, assert_same
 
@@ -127,6 +129,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(tmp_path):
     milestones = (
         "experiment.yaml",
         "trajectory/committed.json",
+        "trajectory/latest.json",
         "spectrum.zarr.zip",
         "flatness-from-1.zarr.zip",
         "exponents-shuffled-0.zarr.zip",
@@ -246,3 +249,38 @@ def test_what_cannot_work_fails_before_training(tmp_path, change, message):
     with pytest.raises(InputError, match=message):
         run.analyse(QuietReporter())
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("damage", ["deleted", "shorter", "state"])
+def test_a_training_whose_recording_is_shorter_than_its_state_says_is_made_again(tmp_path, monkeypatch, damage):
+    from landscope.reproduction.experiment import train as stage
+
+    monkeypatch.setattr(stage, "_SAVE_EVERY_SECONDS", 0.0)
+    undisturbed, disturbed = (begun(tmp_path / name) for name in "ab")
+    undisturbed.analyse(QuietReporter(), until="train")
+    original, calls = stage.evaluate, 0
+
+    def evaluate(*arguments):
+        nonlocal calls
+        calls += 1
+        if calls > 2 * 24:  # inside the window, which begins after epoch 20
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(stage, "evaluate", evaluate)
+    with pytest.raises(KeyboardInterrupt):
+        disturbed.analyse(QuietReporter(), until="train")
+    monkeypatch.setattr(stage, "evaluate", original)
+    if damage == "deleted":
+        shutil.rmtree(disturbed.path / "trajectory")
+    elif damage == "shorter":
+        RowStore.open(disturbed.path / "trajectory", writable=True).truncate(7)
+    else:
+        disturbed.path.joinpath("training-state.zarr.zip").write_bytes(b"")
+    said = []
+    reporter = QuietReporter()
+    monkeypatch.setattr(reporter, "note", said.append)
+    disturbed.analyse(reporter, until="train")
+    assert any("the training begins again" in line for line in said)
+    weights = [ls.open_trajectory(run.path / "trajectory").weights for run in (undisturbed, disturbed)]
+    assert torch.equal(*weights)

@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-from landscope.errors import InputError, StorageError
+from landscope.errors import StorageError
 from landscope.reproduction.experiment.settings import Settings
-from landscope.storage import write_text
 from landscope.storage.folder import ResultFolder
+from landscope.storage.plain_yaml import read_yaml, write_yaml
 
 __all__ = ["ExperimentFolder", "Purpose", "check_same_numbers"]
 
@@ -66,7 +64,7 @@ class ExperimentFolder(ResultFolder):
                 expected=f"an empty folder or a run at {path}", got="other files", hint="Choose another --out."
             )
         content = {"purpose": purpose, "settings": settings.model_dump(mode="json")}
-        write_text(path / _FILE, yaml.safe_dump(content, sort_keys=False))
+        write_yaml(path / _FILE, content)
         return cls(path, settings)
 
     @classmethod
@@ -77,19 +75,19 @@ class ExperimentFolder(ResultFolder):
             StorageError: If there is no such folder, or it is damaged or has another purpose.
         """
         path = Path(path)
-        try:
-            content = yaml.safe_load((path / _FILE).read_text(encoding="utf-8"))
-            settings, there = Settings.of(content["settings"]), content["purpose"]
-        except FileNotFoundError:
+        if not (path / _FILE).exists():
             if (path / "study.yaml").exists():
                 raise StorageError(
                     expected=f"a run of landscope run at {path}",
                     got="a study of another model",
                     hint="Name the function that makes it: --study module:function.",
-                ) from None
+                )
             hint = "Check the path. landscope run makes a run."
-            raise StorageError(expected=f"a run at {path}", got=f"no {_FILE}", hint=hint) from None
-        except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, InputError) as error:
+            raise StorageError(expected=f"a run at {path}", got=f"no {_FILE}", hint=hint)
+        content = read_yaml(path / _FILE, "the settings of a run")
+        try:
+            settings, there = Settings.of(content["settings"]), content["purpose"]
+        except (KeyError, TypeError, ValueError) as error:
             raise StorageError(
                 expected=f"the settings of a run in {path / _FILE}",
                 got=str(error).splitlines()[0],

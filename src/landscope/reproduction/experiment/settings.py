@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from landscope._names import Sampling
-from landscope.errors import InputError
-from landscope.study.settings import AnalysisSettings, checked_settings
+from landscope.errors import InputError, StorageError
+from landscope.storage.plain_yaml import read_yaml
+from landscope.study.settings import AnalysisSettings, PlainSettings, checked_settings
 
 __all__ = ["ContinualOptions", "Loss", "Network", "Optimizer", "Pretraining", "Settings", "TaskSettings"]
 
@@ -25,10 +26,8 @@ Pretraining = Literal["tasks", "all", "none"]
 """Training data of frozen layers: the classes of the tasks, or all classes; none freezes nothing."""
 
 
-class TaskSettings(BaseModel):
+class TaskSettings(PlainSettings):
     """Settings of every training: the data, the network, and SGD on reshuffled minibatches."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     data: str = "digits"
     """Data set: digits, mnist, cifar10, fashion-mnist, modular-addition, any hub id of images or texts, or a folder."""
@@ -131,27 +130,19 @@ class Settings(TaskSettings, AnalysisSettings):
             InputError: If the file is missing, is no mapping, or holds an unknown name or a bad value.
         """
         try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            values = read_yaml(Path(path), "names and values", has_crc=False)
+        except StorageError as error:
             raise InputError(
                 expected=f"a YAML file of settings at {path}",
-                got=str(error).splitlines()[0],
+                got=error.got,
                 hint="landscope run --print-config shows one.",
             ) from None
-        if not isinstance(values, dict):
-            raise InputError(
-                expected=f"names and values in {path}",
-                got=type(values).__name__,
-                hint="landscope run --print-config shows a file.",
-            )
         cls.of(values)
         return values
 
 
-class ContinualOptions(BaseModel):
+class ContinualOptions(PlainSettings):
     """Options of ``landscope continual``, beside the settings of a training."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     tasks: str = "0,1;2,3"
     """Classes of each task: classes by commas, tasks by semicolons."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from pathlib import Path
 
 import torch
 
 from landscope._checks import check_count
-from landscope.errors import InputError
+from landscope.errors import InputError, StorageError
 from landscope.landscape.preconditioned import adam_preconditioner
 from landscope.parameters import ParameterSpace
 from landscope.progress import Reporter
@@ -18,6 +19,7 @@ from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.training import Epoch, evaluate, train
 from landscope.reproduction.experiment.training_state import TrainingState
 from landscope.results import stamp
+from landscope.storage import RowStore
 from landscope.study.checkpoints import Checkpoints
 from landscope.study.folder import StudyFolder
 from landscope.study.recording import StudyRecorder
@@ -36,10 +38,39 @@ def train_run(path: Path, experiment: Experiment, reporter: Reporter) -> None:
     """Train until both windows are recorded; continue from the last saved state if there is one."""
     folder, started = StudyFolder.open(path), time.perf_counter()
     with folder.locked(), reporter.stage("Training (epochs, at most)") as progress:
+        _begin_again_if_incomplete(folder, experiment, reporter)
         _Training(folder, experiment, progress).finish()
     seconds = time.perf_counter() - started
     folder.note_time("train", seconds)
     reporter.note(f"[green]done[/green] train in {seconds:.1f} s")
+
+
+def _begin_again_if_incomplete(folder: StudyFolder, experiment: Experiment, reporter: Reporter) -> None:
+    """Drop a training whose state is damaged, or is ahead of the rows that are there; it is made again, bit for bit."""
+    latest, path = folder.file("training-state"), folder.path / "trajectory"
+    if not latest.exists():
+        return
+    try:
+        state = TrainingState.read(latest)
+        store = RowStore.open(path) if path.exists() else None
+        found = [] if store is None else store.read("steps", 0, store.rows).tolist()
+        missing = [step for step in _steps_due(state, experiment) if step not in set(found)]
+        reason = f"the recording lacks {len(missing)} rows, from step {missing[0]} on" if missing else ""
+    except StorageError as error:
+        reason = str(error)
+    if reason:
+        reporter.note(f"[yellow]the training begins again:[/yellow] {reason}")
+        latest.unlink()
+        shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
+
+
+def _steps_due(state: TrainingState, experiment: Experiment) -> range:
+    """The steps that have a row once a training has reached a state."""
+    if state.start_epoch is None:
+        return range(0)
+    steps, every = experiment.order.batches_per_epoch, experiment.settings.record_every
+    return range(state.start_epoch * steps + every, state.epoch * steps + 1, every)
 
 
 class _Training:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from landscope.storage import read_archive, write_archive
+from landscope.storage import Archive, read_archive, write_archive
 from landscope.study.checkpoints import load_state, model_arrays
 
 __all__ = ["TrainingState"]
@@ -17,7 +18,7 @@ __all__ = ["TrainingState"]
 _MODEL, _OPTIMIZER, _LOSSES, _EPOCHS = "model.", "optimizer.", "minibatch_loss", "epochs"
 
 
-def _named(prefix: str, arrays: dict[str, Tensor]) -> dict[str, Tensor]:
+def _named(prefix: str, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in arrays.items() if name.startswith(prefix)}
 
 
@@ -53,7 +54,7 @@ class TrainingState:
             _EPOCHS: (("epoch", "quantity"), torch.tensor(self.rows, dtype=torch.float64)),
         }
         attributes = {"epoch": self.epoch, "start_epoch": self.start_epoch, "param_groups": state["param_groups"]}
-        write_archive(path, kind="training_state", arrays=arrays, attributes=attributes)
+        write_archive(path, kind="training_state", arrays=arrays, attributes=attributes, durable=True)
 
     @classmethod
     def load(cls, path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> TrainingState:
@@ -62,12 +63,26 @@ class TrainingState:
         Raises:
             StorageError: If the file is damaged or of another model.
         """
-        kind, arrays, attributes = read_archive(path)
-        load_state(path, model, _named(_MODEL, arrays), "training_state", kind)
+        archive = read_archive(path)
+        arrays, attributes = archive.arrays, archive.attributes
+        load_state(path, model, _named(_MODEL, arrays), "training_state", archive.kind)
         entries: dict[int, dict[str, Any]] = {}
         for name, tensor in _named(_OPTIMIZER, arrays).items():
             index, key = name.split(".", 1)
             entries.setdefault(int(index), {})[key] = tensor
         optimizer.load_state_dict({"state": entries, "param_groups": attributes["param_groups"]})
-        losses, rows = list(arrays[_LOSSES]), arrays[_EPOCHS].tolist()
-        return cls(attributes["epoch"], attributes["start_epoch"], losses, rows)
+        return cls._of(archive)
+
+    @classmethod
+    def read(cls, path: Path) -> TrainingState:
+        """Read a state without its model and optimiser.
+
+        Raises:
+            StorageError: If the file is damaged.
+        """
+        return cls._of(read_archive(path))
+
+    @classmethod
+    def _of(cls, archive: Archive) -> TrainingState:
+        attributes, losses = archive.attributes, list(archive.arrays[_LOSSES])
+        return cls(attributes["epoch"], attributes["start_epoch"], losses, archive.arrays[_EPOCHS].tolist())

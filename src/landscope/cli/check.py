@@ -1,0 +1,39 @@
+"""The command that says whether a study is whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from landscope.cli.shared import AsJson, Run, app
+from landscope.errors import StorageError
+
+__all__ = ["check"]
+
+
+@app.command
+def check(folder: Run, *, as_json: AsJson = False) -> None:
+    """Read every file of a study, and say what is damaged, what is lost with it, and what makes it whole again.
+
+    The exit status is 1 where something is damaged. Nothing is changed. Example: landscope check runs/mnist
+    """
+    from landscope.study.check import check_study
+
+    if not (folder / "study.yaml").exists() and not (folder / "experiment.yaml").exists():
+        raise StorageError(expected=f"a study at {folder}", got="none", hint="Check the path.")
+    damages = check_study(folder)
+    if as_json:
+        print(json.dumps([dataclasses.asdict(one) for one in damages], indent=2))
+    elif not damages:
+        print(f"{folder} is whole.")
+    else:
+        table = Table("file", "what is wrong", "what is lost", "what makes it whole", title=f"Damage in {folder}")
+        for one in damages:
+            table.add_row(one.file, one.problem, one.lost, one.remedy)
+        Console().print(table)
+    if damages:
+        sys.exit(1)

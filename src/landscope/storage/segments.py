@@ -1,0 +1,160 @@
+"""A segment: some rows of a table, one NumPy file for each column, written once and never changed."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+
+from landscope.errors import StorageError
+
+__all__ = ["Column", "Segment"]
+
+_PART = 2**18
+"""Columns of a table that share a checksum, so that a part of wide rows can be checked and read alone."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Args:
+        shape: Shape of one row: ``()`` or ``(N,)``.
+        dtype: Type of its numbers, as NumPy writes it.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def parts(self) -> list[slice]:
+        """Parts of a row that have a checksum each."""
+        (length,) = self.shape or (1,)
+        return [slice(first, min(first + _PART, length)) for first in range(0, length, _PART)] or [slice(0, 0)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """Some rows of a table.
+
+    Args:
+        name: Name of the segment; each file is ``COLUMN-NAME.npy``.
+        rows: Rows in its files.
+        used: Rows that belong to the table; the others were cut off.
+        sums: Checksums (CRC-32C) of each column, one a part.
+    """
+
+    name: str
+    rows: int
+    used: int
+    sums: Mapping[str, tuple[int, ...]]
+
+    @classmethod
+    def write(cls, folder: Path, name: str, values: Mapping[str, np.ndarray], columns: Mapping[str, Column]) -> Segment:
+        """Write the files of a segment; they are not yet flushed to the disk."""
+        rows = len(next(iter(values.values())))
+        for column, array in values.items():
+            np.save(_file(folder, column, name), np.ascontiguousarray(array), allow_pickle=False)
+        sums = {
+            column: tuple(_sum(_part(values[column], part)) for part in one.parts) for column, one in columns.items()
+        }
+        return cls(name, rows, rows, sums)
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any], columns: Mapping[str, Column]) -> Segment:
+        """The segment that a marker tells of.
+
+        Raises:
+            ValueError: If it does not make sense.
+        """
+        rows, used = told["rows"], told["used"]
+        if not (type(rows) is int and type(used) is int and 0 < used <= rows):
+            raise ValueError(f"{used!r} of {rows!r} rows")
+        if not str(told["name"]).isalnum() or set(told["sums"]) != set(columns):
+            raise ValueError("a segment of another table")
+        return cls(str(told["name"]), rows, used, {name: tuple(sums) for name, sums in told["sums"].items()})
+
+    def told(self) -> dict[str, Any]:
+        """What a marker tells of it."""
+        return {"name": self.name, "rows": self.rows, "used": self.used, "sums": dict(self.sums)}
+
+    def files(self, folder: Path) -> list[Path]:
+        """Its files."""
+        return [_file(folder, column, self.name) for column in self.sums]
+
+    def read(self, folder: Path, name: str, column: Column, rows: slice, part: slice) -> np.ndarray:
+        """Some rows, and a part of each, after a check of everything that shares a checksum with them.
+
+        Raises:
+            StorageError: If a file is missing, has another size, or its content has changed.
+        """
+        stored = self._open(folder, name, column)
+        if not column.shape:
+            return self._checked(folder, name, 0, stored)[rows]
+        (length,) = column.shape
+        first, last, step = part.indices(length)
+        if step != 1:
+            raise IndexError(f"a part of a row in steps of {step}")
+        found = [
+            self._checked(folder, name, number, stored[:, one])[rows, max(first - one.start, 0) : last - one.start]
+            for number, one in enumerate(column.parts)
+            if one.start < last and first < one.stop
+        ]
+        return np.concatenate(found, axis=1) if found else np.array(stored[rows, :0])
+
+    def check(self, folder: Path, columns: Mapping[str, Column]) -> None:
+        """Raise unless every file of the segment is whole.
+
+        Raises:
+            StorageError: If one is not.
+        """
+        for name, column in columns.items():
+            stored = self._open(folder, name, column)
+            for number, part in enumerate(column.parts):
+                self._checked(folder, name, number, _part(stored, part))
+
+    def _open(self, folder: Path, name: str, column: Column) -> np.ndarray:
+        file = _file(folder, name, self.name)
+        try:
+            if not file.is_file():
+                raise FileNotFoundError("no such file")
+            stored = np.load(file, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError, SyntaxError, TypeError, MemoryError) as error:
+            raise _damaged(file, str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+        wanted = (self.rows, *column.shape)
+        if stored.shape != wanted or stored.dtype.str != column.dtype or not stored.flags.c_contiguous:
+            raise _damaged(file, f"an array of shape {stored.shape} and type {stored.dtype}")
+        return stored
+
+    def _checked(self, folder: Path, name: str, number: int, values: np.ndarray) -> np.ndarray:
+        values = np.ascontiguousarray(values)
+        sums = self.sums[name]
+        if number >= len(sums) or _sum(values) != sums[number]:
+            raise _damaged(_file(folder, name, self.name), "content that does not fit its checksum")
+        return np.array(values)
+
+
+def _part(values: np.ndarray, part: slice) -> np.ndarray:
+    return values[:, part] if values.ndim > 1 else values
+
+
+def _sum(values: np.ndarray) -> int:
+    return google_crc32c.value(values.tobytes())
+
+
+def _file(folder: Path, column: str, name: str) -> Path:
+    return folder / f"{column}-{name}.npy"
+
+
+def _damaged(file: Path, got: str) -> StorageError:
+    return StorageError(
+        expected=f"whole rows in {file.name} of {os.fspath(file.parent)}",
+        got=got,
+        hint="The recording is damaged. landscope check FOLDER says what is lost; cut the trajectory with .window(), "
+        "or record again.",
+    )

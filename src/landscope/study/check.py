@@ -1,0 +1,122 @@
+"""Whether everything in the folder of a study is whole, what would be lost if not, and what makes it whole again."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+from landscope.errors import StorageError
+from landscope.storage import RowStore, read_archive
+from landscope.storage.archive import result_of
+from landscope.storage.checked_json import read_checked
+from landscope.storage.plain_yaml import read_yaml
+from landscope.study.folder import TRAINED, StudyFolder
+
+__all__ = ["Damage", "check_study"]
+
+_REPORTS = ("numbers.json",)
+"""Files that nothing reads back."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Damage:
+    """A file of a study that is not whole.
+
+    Args:
+        file: The file, within the folder.
+        problem: What is wrong with it.
+        lost: What is lost with it.
+        remedy: What makes it whole again.
+    """
+
+    file: str
+    problem: str
+    lost: str
+    remedy: str
+
+
+def check_study(path: Path) -> list[Damage]:
+    """Read every file of a study, and compare it with its checksum and with the others.
+
+    Args:
+        path: The folder of the study.
+
+    Returns:
+        What is damaged; empty where everything is whole.
+
+    Example:
+        >>> import tempfile
+        >>> folder = StudyFolder.create(tempfile.mkdtemp(), {})
+        >>> check_study(folder.path)
+        []
+        >>> _ = (folder.path / "modes.zarr.zip").write_bytes(b"half of a fi")
+        >>> [(one.file, one.problem) for one in check_study(folder.path)]
+        [('modes.zarr.zip', 'a file without a checksum at its end')]
+    """
+    is_run = (path / "experiment.yaml").exists()
+    again = f"landscope run --out {path}" if is_run else f"landscope analyse {path} --study module:function"
+    record = again if is_run else "record the training again, into a new folder"
+    found = [*_settings(path, record)]
+    found += _notes(path, again)
+    found += _recording(path, record)
+    found += _models(path, record)
+    found += _results(path, again, record)
+    return found
+
+
+def _settings(path: Path, record: str) -> Iterator[Damage]:
+    try:
+        StudyFolder.open(path)
+    except StorageError as error:
+        yield Damage("study.yaml", error.got, "the settings of the analysis", f"restore the file, or {record}")
+    file = path / "experiment.yaml"
+    try:
+        if file.exists():
+            read_yaml(file, "the settings of a training")
+    except StorageError as error:
+        yield Damage(file.name, error.got, "the settings of the training", f"restore the file, or {record}")
+
+
+def _notes(path: Path, again: str) -> Iterator[Damage]:
+    for file in sorted(path.glob("*.json")):
+        if file.name in _REPORTS:
+            continue
+        try:
+            read_checked(file)
+        except StorageError as error:
+            yield Damage(file.name, error.got, f"what {file.name} says", f"delete it; then {again}")
+
+
+def _recording(path: Path, record: str) -> Iterator[Damage]:
+    if not (path / "trajectory").exists():
+        return
+    try:
+        store = RowStore.open(path / "trajectory")
+        steps = store.read("steps", 0, store.rows)
+    except StorageError as error:
+        yield Damage("trajectory", error.got, "the recording", record)
+        return
+    for first, last, error in store.check():
+        lost = f"steps {steps[first]} to {steps[last - 1]} of {steps[0]} to {steps[-1]}"
+        yield Damage("trajectory", error.got, lost, f"{record}; whole windows outside of these steps can be analysed")
+
+
+def _models(path: Path, record: str) -> Iterator[Damage]:
+    for folder, what in (("checkpoints", "the whole model"), ("second-moments", "the second moments of Adam")):
+        for file in sorted((path / folder).glob("*.zarr.zip")):
+            try:
+                read_archive(file)
+            except StorageError as error:
+                yield Damage(f"{folder}/{file.name}", error.got, f"{what} of this step", record)
+
+
+def _results(path: Path, again: str, record: str) -> Iterator[Damage]:
+    for file in sorted(path.glob("*.zarr.zip")):
+        name = file.name.removesuffix(".zarr.zip")
+        try:
+            archive = read_archive(file)
+            if archive.kind != "training_state":
+                result_of(file, archive)
+        except StorageError as error:
+            yield Damage(file.name, error.got, f"the result {name}", record if name in TRAINED else again)
