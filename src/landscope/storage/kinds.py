@@ -25,6 +25,7 @@ MODULES = {
     "flatness": "landscape.flatness",
     "flatness_and_curvature": "landscape.flatness_and_curvature",
     "gradient_noise": "noise.gradient",
+    "held_by_rounding": "trajectory.rounding",
     "invariant_flatness": "landscape.invariant",
     "kronecker_penalty": "penalties.kronecker",
     "learning_coefficient": "landscape.learning_coefficient",
