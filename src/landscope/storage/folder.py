@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,8 +13,9 @@ import filelock
 
 from landscope.errors import StorageError
 from landscope.results import Result
-from landscope.storage.archive import load, save
+from landscope.storage.archive import Archive, load, read_heading, save
 from landscope.storage.checked_json import read_checked, write_checked
+from landscope.storage.seal import check_seal
 
 __all__ = ["ResultFolder"]
 
@@ -44,6 +45,10 @@ class ResultFolder:
         self.path = Path(path)
         self._kept: dict[str, tuple[tuple[int, ...], Result]] = {}
         """Small results, with what identifies the file that they were read from."""
+        self._headings: dict[str, tuple[tuple[int, ...], Archive]] = {}
+        self._whole: dict[str, tuple[int, ...]] = {}
+        self._read: dict[str, str] | None = None
+        """Digests of the results that are read, while somebody wants to know."""
 
     @functools.cached_property
     def _lock(self) -> filelock.BaseFileLock:
@@ -51,7 +56,11 @@ class ResultFolder:
 
     def __getstate__(self) -> dict[str, Any]:
         # A lock is of one process, and a copy reads what it needs.
-        return {name: value for name, value in vars(self).items() if name != "_lock"} | {"_kept": {}}
+        return {name: value for name, value in vars(self).items() if name != "_lock"} | {
+            "_kept": {},
+            "_headings": {},
+            "_whole": {},
+        }
 
     def names(self, prefix: str = "") -> tuple[str, ...]:
         """Names of the results that begin with ``prefix``, sorted."""
@@ -84,20 +93,67 @@ class ResultFolder:
                 got="no such file",
                 hint="Run the analysis with study.analyse() or landscope analyse: it makes what is missing.",
             )
-        state = self.file(name).stat()
-        identity = (state.st_ino, state.st_mtime_ns, state.st_size)
+        if self._read is not None:
+            self._read[name] = self.heading(name).digest
+        state = self._state(name)
         before, result = self._kept.get(name, ((), None))
-        if before != identity or not isinstance(result, kind):
+        if before != state or not isinstance(result, kind):
             result = load(self.file(name), kind)
-            if state.st_size > _KEPT_BYTES:
+            if state[-1] > _KEPT_BYTES:
                 return result
-            self._kept[name] = identity, result
+            self._kept[name] = state, result
         # A caller may change its tensors in place.
         return dataclasses.replace(result, **{key: tensor.clone() for key, tensor in result.tensors().items()})
 
-    def save(self, name: str, result: Result) -> None:
-        """Write a result, whole or not at all; a result of the same name is replaced."""
-        save(result, self.file(name), overwrite=True)
+    def save(self, name: str, result: Result, identity: Mapping[str, Any] | None = None) -> None:
+        """Write a result, whole or not at all; a result of the same name is replaced.
+
+        Args:
+            name: Name of the result.
+            result: The result.
+            identity: What it was made from, as JSON can hold it.
+        """
+        save(result, self.file(name), overwrite=True, identity=identity)
+
+    def heading(self, name: str) -> Archive:
+        """The identity and the digest of a result, without its tensors.
+
+        Raises:
+            StorageError: If the result is missing, or its heading is damaged.
+        """
+        before, heading = self._headings.get(name, ((), None))
+        if heading is None or before != self._state(name):
+            heading = read_heading(self.file(name))
+            self._headings[name] = self._state(name), heading
+        return heading
+
+    def is_whole(self, name: str) -> bool:
+        """Whether a result is there, and its file fits its checksum."""
+        if not self.has(name):
+            return False
+        state = self._state(name)
+        if self._whole.get(name) != state:
+            try:
+                check_seal(self.file(name))
+                self.heading(name)
+            except StorageError:
+                return False
+            self._whole[name] = state
+        return True
+
+    @contextlib.contextmanager
+    def watched(self) -> Generator[dict[str, str]]:
+        """Collect the digest of every result that is read inside the block, by name."""
+        before, self._read = self._read, {}
+        try:
+            yield self._read
+        finally:
+            self._read = before
+
+    def _state(self, name: str) -> tuple[int, ...]:
+        """What changes when a file is written again; its size is last."""
+        state = self.file(name).stat()
+        return state.st_ino, state.st_mtime_ns, state.st_size
 
     def remove(self, name: str) -> None:
         """Delete a result if it is there."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -13,6 +14,7 @@ from landscope.errors import StorageError
 from landscope.results import Result
 from landscope.storage.folder import ResultFolder
 from landscope.storage.plain_yaml import read_yaml, write_yaml
+from landscope.study.identity import different, made_from
 from landscope.study.settings import StudySettings, checked_settings
 
 __all__ = ["TRAINED", "StudyFolder"]
@@ -21,6 +23,10 @@ _FORMAT = 3
 _FILE = "study.yaml"
 TRAINED = ("training", "training-state", "preconditioner")
 """Results that a training leaves, not an analysis."""
+EARLIER = ("training-state", "preconditioner")
+"""Those of them that are made before the recording is complete."""
+_STUDY = "study"
+AnyResult = TypeVar("AnyResult", bound=Result)
 _NO_RESULTS = {
     _FILE,
     "timings.json",
@@ -35,7 +41,7 @@ _NO_RESULTS = {
 }
 """What a training leaves in the folder; while there is nothing else, the settings may change."""
 _NOTES_OF_RESULTS = (
-    "timings", "not-measured", "made-with", "continued", "continued-ends", "continued-steps", "checked", "summary",
+    "timings", "not-measured", "continued", "continued-ends", "continued-steps", "checked", "summary",
 )  # fmt: skip
 """Notes that an analysis leaves."""
 _EVALUATED = "history_is_evaluated"
@@ -102,14 +108,42 @@ class StudyFolder(ResultFolder):
                 hint="The folder was deleted or moved in the meantime. Begin again, and leave it where it is.",
             )  # fmt: skip
 
-    def save(self, name: str, result: Result) -> None:
-        """Write a result, whole or not at all; a result of the same name is replaced.
+    def save(self, name: str, result: Result, identity: Mapping[str, Any] | None = None) -> None:
+        """Write a result with what it was made from, whole or not at all; a result of the same name is replaced.
+
+        Args:
+            name: Name of the result.
+            result: The result.
+            identity: What it was made from, beside the recording, the whole models and the settings of this study.
 
         Raises:
             StorageError: If the folder was deleted or cannot be written.
         """
         self._check_there()
-        super().save(name, result)
+        super().save(name, result, {**(identity or {}), _STUDY: made_from(self.path, self.settings)})
+
+    def load(self, name: str, kind: type[AnyResult]) -> AnyResult:
+        """Read a result of this study.
+
+        Raises:
+            StorageError: If the result is missing, damaged, of another kind, or was made from another recording, other
+                whole models or under other settings.
+        """
+        reason = self.reason_against(name)
+        if reason:
+            raise StorageError(
+                expected=f"{self.file(name).name} of the study in {self.path}",
+                got=f"a result {reason}",
+                hint="study.analyse() or landscope analyse makes it again.",
+            )
+        return super().load(name, kind)
+
+    def reason_against(self, name: str) -> str:
+        """Why a result that is there is not one of this study, in words; empty where it is, or is not there."""
+        if not self.has(name) or name in EARLIER:
+            return ""
+        found = self.heading(name).identity.get(_STUDY)
+        return different(found, made_from(self.path, self.settings))
 
     def note(self, name: str, values: dict[str, Any]) -> None:
         """Write a JSON file; NaN and infinity become null.

@@ -16,8 +16,9 @@ from landscope.study.parts import Part, Stage
 
 __all__ = ["run_stages"]
 
-_MADE_WITH = "made-with"
-"""Name of the note of what the parts were made with."""
+_GIVEN, _PARENTS = "given", "parents"
+"""What a part is made from, beside what all results of its study are made from."""
+_MISSING = "missing"
 _TICKS = 100
 """Steps of the progress bar for each part."""
 
@@ -50,7 +51,7 @@ def _run(analysis: Analysis, stage: Stage, reporter: Reporter) -> None:
             analysis.progress = lambda done, total, number=number: progress(
                 _TICKS * number + _TICKS * done // max(1, total), _TICKS * len(parts)
             )
-            made += _make(analysis, part)
+            made += _make(analysis, part, reporter)
             progress(_TICKS * (number + 1), _TICKS * len(parts))
     if made or stage.name not in analysis.folder.timings():
         seconds = time.perf_counter() - started
@@ -58,11 +59,14 @@ def _run(analysis: Analysis, stage: Stage, reporter: Reporter) -> None:
         reporter.note(f"[green]done[/green] {stage.name} in {seconds:.1f} s")
 
 
-def _make(analysis: Analysis, part: Part) -> bool:
-    """Make a part unless it is there, made with what is given now; whether anything was made."""
+def _make(analysis: Analysis, part: Part, reporter: Reporter) -> bool:
+    """Make a part unless it is there, whole, and made from what there is now; whether anything was made."""
     given = _given(analysis, part)
-    if analysis.folder.has(part.name) and not _is_outdated(analysis, part, given):
+    reason = _reason_to_make(analysis, part, given)
+    if not reason:
         return False
+    if reason is not _MISSING:
+        reporter.note(f"[yellow]{part.name} is made again:[/yellow] the file is {reason}")
     if not analysis.has_subject and part.name in analysis.folder.read_note("not-measured"):
         return False  # the reason stays that of the analysis that had the model
     reason = analysis.reason_against(part) or _reason_of_failure(analysis, part, given)
@@ -74,22 +78,38 @@ def _make(analysis: Analysis, part: Part) -> bool:
     return not reason
 
 
+def _reason_to_make(analysis: Analysis, part: Part, given: dict[str, Any]) -> str:
+    """Why a part has to be made, or made again; empty where it is there and fits."""
+    folder, name = analysis.folder, part.name
+    if not folder.has(name):
+        return _MISSING
+    if not folder.is_whole(name):
+        return "damaged"
+    reason = folder.reason_against(name)
+    if reason:
+        return reason
+    made = folder.heading(name).identity
+    if any(value and made.get(_GIVEN, {}).get(key) != value for key, value in given.items()):
+        return "made without what is given now"
+    parents = made.get(_PARENTS, {})
+    changed = [one for one in parents if folder.has(one) and folder.heading(one).digest != parents[one]]
+    return f"made from another {changed[0]}" if changed else ""
+
+
 def _reason_of_failure(analysis: Analysis, part: Part, given: dict[str, Any]) -> str:
     """Make and save a part; why an optional one cannot be made, empty if it was made."""
+    folder = analysis.folder
     try:
-        result = part.make(analysis)
+        with folder.watched() as read:
+            result = part.make(analysis)
     except StorageError:
         raise
     except (LandscopeError, torch.linalg.LinAlgError, np.linalg.LinAlgError) as error:
         if not (part.is_optional and analysis.has_subject):
             raise
         return _in_words(error)
-    folder = analysis.folder
-    if given:
-        # Killed between these steps, the part is missing and is made again.
-        folder.remove(part.name)
-        folder.note(_MADE_WITH, {**folder.read_note(_MADE_WITH), part.name: given})
-    folder.save(part.name, result)
+    parents = {name: digest for name, digest in read.items() if name != part.name}
+    folder.save(part.name, result, {_GIVEN: given, _PARENTS: parents})
     return ""
 
 
@@ -110,9 +130,3 @@ def _given(analysis: Analysis, part: Part) -> dict[str, Any]:
         else:
             given[name] = values[name] if name in values else analysis.folder.has(name)
     return given
-
-
-def _is_outdated(analysis: Analysis, part: Part, given: dict[str, Any]) -> bool:
-    """Whether something that is given now was not given, or was another, when the part was made."""
-    made = analysis.folder.read_note(_MADE_WITH).get(part.name)
-    return made is not None and any(value and made.get(name) != value for name, value in given.items())

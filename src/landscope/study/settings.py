@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from landscope._names import BatchNorm
@@ -36,7 +36,7 @@ class PlainSettings(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _is_no_truth(cls, value: Any, info: ValidationInfo) -> Any:
+    def _is_no_truth(cls, value: Any, info: Any) -> Any:
         field = cls.model_fields[str(info.field_name)]
         if isinstance(value, bool) and field.annotation is not bool:
             raise ValueError(f"{str(value).lower()} is neither a number nor a text")

@@ -1,0 +1,80 @@
+"""What the results of a study are made from: the recorded rows, the whole models and the settings, as digests."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from landscope.errors import StorageError
+from landscope.storage import RowStore, read_heading
+from landscope.storage.digests import digest_of
+from landscope.study.settings import StudySettings
+from landscope.study.step_files import StepFiles
+
+__all__ = ["different", "made_from"]
+
+_WORDS = {
+    "recording": "made from another recording",
+    "models": "made from other whole models",
+    "settings": "made under other settings",
+}
+
+
+def made_from(path: Path, settings: StudySettings) -> dict[str, str]:
+    """Digests of what every result of a study is made from; empty texts for what is not there.
+
+    They are contents, not names: a study that was copied or moved keeps its results, and those of another seed do not
+    fit.
+    """
+    return {
+        "recording": _recording(path / "trajectory"),
+        "models": _models(StepFiles(path / "checkpoints")),
+        "settings": digest_of(settings.model_dump(mode="json"))[:16],
+    }
+
+
+def different(found: Mapping[str, str] | None, wanted: Mapping[str, str]) -> str:
+    """In what two such mappings differ, in words; empty where they do not."""
+    if found is None:
+        return "without the name of its study"
+    return ", ".join(words for name, words in _WORDS.items() if found.get(name) != wanted[name])
+
+
+def _recording(path: Path) -> str:
+    try:
+        return _digest_of_rows(path, _state(path / "committed.json"), _state(path / "latest.json"))
+    except StorageError:
+        return ""
+
+
+@functools.lru_cache(maxsize=64)
+def _digest_of_rows(path: Path, *_: Any) -> str:
+    """The digest of the rows, by the checksums of their segments; read again where a marker has changed."""
+    store = RowStore.open(path)
+    described = {name: store.attributes.get(name) for name in ("names", "shapes", "precision")}
+    return digest_of([described, store.sums])[:16]
+
+
+def _models(files: StepFiles) -> str:
+    return digest_of([[step, _digest_of_file(files.file(step), _state(files.file(step)))] for step in files.steps()])[
+        :16
+    ]
+
+
+@functools.lru_cache(maxsize=1024)
+def _digest_of_file(path: Path, *_: Any) -> str:
+    try:
+        return read_heading(path).digest
+    except StorageError:
+        return ""
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    """What changes when a file is written again."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_ino, state.st_mtime_ns, state.st_size
