@@ -5,6 +5,7 @@ import math
 import pytest
 
 from landscope.claims.statements import CLAIMS
+from landscope.claims.verdict import Control, Measurement, judge
 from landscope.wording import accepted_text, band_text, cut, drawn_text, number_text, without_nan
 
 NAN = math.nan
@@ -59,3 +60,22 @@ def test_draws_are_shown_beside_the_range_of_one_more():
 
 def test_a_number_that_is_not_there_is_said_to_be_not_measured():
     assert [number_text(value, ".2f") for value in (0.5, NAN)] == ["0.50", "not measured"]
+
+
+@pytest.mark.parametrize(
+    "claim", [claim for claim in CLAIMS if math.isfinite(sum(claim.possible))], ids=lambda c: c.key
+)
+def test_no_band_of_a_share_or_a_cosine_leaves_its_range(claim):
+    wide = Control("a null", (claim.possible[0] - 0.5, claim.possible[1] + 0.7), "differ")
+    judged = judge(claim, Measurement(sum(claim.accepted) / 2, controls=(wide,)))
+    assert judged.measurement.controls[0].band == claim.possible
+    assert f"a null gives {claim.possible[0]:g} to {claim.possible[1]:g}" in judged.why
+
+
+def test_the_sentence_of_a_verdict_prints_no_nan_and_no_sentinel():
+    (claim,) = (claim for claim in CLAIMS if claim.key == "plateau")
+    judged = judge(claim, Measurement(NAN, note=f"exponents {NAN:.2f} over ranks 2 to 3"))
+    assert judged.sentence == (
+        "Not measured; the paper: a small number of leading modes. Accepted: below 0 (the sign). Exponents not "
+        "measured over ranks 2 to 3."
+    )
