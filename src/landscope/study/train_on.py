@@ -25,7 +25,7 @@ class TrainOn(Protocol):
             record: Context manager that records; call it with the optimiser.
             sampling: Order of the minibatches: ``"reshuffled"``, ``"shuffled-once"``, ``"fixed"`` or
                 ``"with-replacement"``. Raise NotImplementedError for an order you do not offer.
-            n_steps: Steps to take, also where this is no whole number of epochs; a training that takes fewer is refused.
+            n_steps: Steps to take, also where this is no whole number of epochs; fewer are refused.
             seed: Seed of the minibatches, and of nothing else: the same seed must give the same minibatches again.
         """
         ...
