@@ -37,8 +37,8 @@ class _Call(Generic[_AnyRecorder]):
         self._analysis, self._model, self._make, self.first = analysis, model, make, first
         self.recorder: _AnyRecorder | None = None
 
-    def record(self, optimizer: torch.optim.Optimizer) -> _AnyRecorder:
-        """Give the user's function its recorder."""
+    def record(self, optimizer: Any) -> _AnyRecorder:
+        """Give the user's function its recorder, if it passes an optimiser."""
         if self.recorder is not None:
             raise InputError(
                 expected="one `with record(optimizer):` around all steps", got="a second one",
