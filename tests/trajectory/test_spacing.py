@@ -94,7 +94,7 @@ def test_no_statistic_of_steps_takes_a_gap(name):
 @pytest.mark.parametrize(
     ("ends", "steps"),
     [((10, 26), [10, 15, 20, 25]), ((6, 30), [10, 15, 20, 25]), ((None, 30), [10, 15, 20, 25]), ((11, 21), [15, 20]),
-     ((20.0, torch.tensor(25)), [20]), ((None, None), [10, 15, 20, 25])],
+     ((20, 25), [20]), ((None, None), [10, 15, 20, 25])],
 )  # fmt: skip
 def test_windows_hold_the_steps_between_their_ends(ends, steps):
     """Rows 5 steps apart: the steps before the next row that would be are within the recording."""
@@ -113,10 +113,6 @@ def test_windows_of_one_row_and_of_step_zero():
     path = ls.Trajectory.of(torch.zeros(3, 1), steps=torch.tensor([0, 1, 2]))
     assert path.window(0).steps.tolist() == [0, 1, 2]
     assert path.window(0, 1).window(0, 1).steps.tolist() == [0]
-    with pytest.raises(InputError, match=r"start as a step number; got 1\.5"):
-        path.window(1.5)
-    with pytest.raises(InputError, match="start as a step number; got nan"):
-        path.window(float("nan"))
     with pytest.raises(InputError, match="a recording with rows"):
         ls.Trajectory.of(torch.zeros(0, 1)).window(0)
 
