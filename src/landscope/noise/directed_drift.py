@@ -71,12 +71,13 @@ def directed_drift(coordinates: Float[Tensor, "T k"], *, level: float = 0.05) ->
     standard deviations over the window, at the level of 5 %. Directions of one variance that relax in 10 to 1,000
     steps: 82 % of the drifts are found (53 % from the ends alone); that relax in 5: 28 % (none). Variances of three
     decades and more: 28 % and 19 % (none). Without a drift none of 200 windows of each kind is flagged, nor of white
-    rows; of pure walks 12 % are (7 %). In 200 windows of 120 rows of 12 directions 99 % of the drifts are found at least
-    (91 %), and without one 3 % are flagged at most (0.5 %), of pure walks 13 % (6 %).
+    rows; of pure walks 12 % are (7 %). In 200 windows of 120 rows of 12 directions 99 % of the drifts are found at
+    least (91 %), and without one 3 % are flagged at most (0.5 %), of pure walks 13 % (6 %).
 
     Args:
         coordinates: Coordinates over time, along principal modes that move.
-        level: Largest probability that counts as a drift; walks are flagged more often, see above. A false alarm costs a correction, a drift that is missed makes it wrong.
+        level: Largest probability that counts as a drift; walks are flagged more often, see above. A false alarm costs
+            a correction, a drift that is missed makes it wrong.
 
     Returns:
         The test.
