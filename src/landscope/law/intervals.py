@@ -81,7 +81,7 @@ def prediction_band(values: Sequence[float], level: float = 0.95, *, possible: R
         >>> [round(x, 3) for x in prediction_band([1.0, 2.0, 3.0])]
         [-2.968, 6.968]
         >>> [round(x, 3) for x in prediction_band([0.5, 0.6, 0.7], possible=(0.0, 1.0))]
-        [0.164, 0.921]
+        [0.156, 0.926]
     """
     low, high = possible
     inside = all(low < value < high for value in values)

@@ -194,7 +194,8 @@ def one_window_correction(
     (:func:`landscope.noise.directed_drift.directed_drift`, level 5 %) has a ``drift_reason``, and no statistics for
     exponents. In simulated windows of relaxing directions one of which drifted by a hundred of its standard deviations
     (levels up to 3.7 times the truth) all were found; of those by 30 most, and where not, psi was off by 0.3 at most
-    for T > N. For T < N a drift by 20 of them changed psi by 0.6 and was found in half of the windows.
+    for T > N. For T < N a drift by 20 of them changed psi by 0.6 and was found in 82 % of 200 windows, where none of
+    200 without a drift was flagged.
 
     The average over neighbours, its kernel and its bandwidth, was set after looking at simulated windows, and not
     before.
