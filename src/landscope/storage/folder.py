@@ -141,6 +141,10 @@ class ResultFolder:
             self._whole[name] = state
         return True
 
+    def fits(self, name: str) -> bool:
+        """Whether a result can be read here."""
+        return self.is_whole(name)
+
     @contextlib.contextmanager
     def watched(self) -> Generator[dict[str, str]]:
         """Collect the digest of every result that is read inside the block, by name."""
@@ -160,7 +164,7 @@ class ResultFolder:
         self.file(name).unlink(missing_ok=True)
 
     def cached(self, name: str, kind: type[AnyResult], make: Callable[[], AnyResult]) -> AnyResult:
-        """Read the result ``name`` if it is there; otherwise make it, save it, and read it back.
+        """Read the result ``name`` if it is there and whole; otherwise make it, save it, and read it back.
 
         Args:
             name: Name of the result.
@@ -170,7 +174,7 @@ class ResultFolder:
         Returns:
             The result as it was read from the file, so that a resumed analysis sees the same bits.
         """
-        if not self.has(name):
+        if not self.fits(name):
             self.save(name, make())
         return self.load(name, kind)
 

@@ -138,6 +138,10 @@ class StudyFolder(ResultFolder):
             )
         return super().load(name, kind)
 
+    def fits(self, name: str) -> bool:
+        """Whether a result is there, whole, and one of this study."""
+        return self.is_whole(name) and not self.reason_against(name)
+
     def reason_against(self, name: str) -> str:
         """Why a result that is there is not one of this study, in words; empty where it is, or is not there."""
         if not self.has(name) or name in EARLIER:

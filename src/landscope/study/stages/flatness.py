@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from landscope.landscape import Flatness, LossProfiles, ProfileFits, fit_profiles, flatness
-from landscope.landscape.drawn_profiles import drawn_profiles
+from landscope.landscape.drawn_profiles import drawn_profiles, drawn_ranks
 from landscope.landscape.flatness import joined
 from landscope.study import saved
 from landscope.study.analysis import Analysis
@@ -40,8 +40,7 @@ def _flatness(analysis: Analysis) -> Flatness:
 
 def _profiles(analysis: Analysis) -> LossProfiles:
     directions = analysis.load(saved.MODES).directions
-    profiles, ranks = drawn_profiles(analysis.risk, analysis.risk.w0, directions, analysis.load(saved.FLATNESS))
-    analysis.save(saved.DRAWN_MODES, saved.DrawnModes(ranks=ranks))
+    profiles = drawn_profiles(analysis.risk, analysis.risk.w0, directions, analysis.load(saved.FLATNESS))
     for name in analysis.folder.names(saved.FLATNESS_PIECES):
         analysis.folder.remove(name)
     return profiles
@@ -53,6 +52,7 @@ def _fits(analysis: Analysis) -> ProfileFits:
 
 _PARTS = (
     Part(saved.FLATNESS, _flatness),
+    Part(saved.DRAWN_MODES, lambda analysis: saved.DrawnModes(ranks=drawn_ranks(analysis.load(saved.FLATNESS)))),
     Part(saved.PROFILES, _profiles),
     Part(saved.PROFILE_FITS, _fits),
 )

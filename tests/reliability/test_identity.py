@@ -1,0 +1,98 @@
+"""Results of another study, of older parents, and damaged ones are named and made again, with the same numbers."""
+
+import shutil
+
+import pytest
+
+import landscope as ls
+from landscope.errors import StorageError
+from landscope.law.exponents import Exponents
+from landscope.progress import QuietReporter
+from landscope.reproduction.experiment.run import ExperimentRun
+from landscope.reproduction.experiment.settings import Settings
+from small_run import SMALL, assert_same
+
+
+class Listening(QuietReporter):
+    """Keeps what is said."""
+
+    def __init__(self):
+        super().__init__()
+        self.said = []
+
+    def note(self, text):
+        self.said.append(text)
+
+    def made_again(self):
+        return [line.split()[0].removeprefix("[yellow]") for line in self.said if "is made again" in line]
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """A run with another seed."""
+    run = ExperimentRun.create(tmp_path_factory.mktemp("other") / "run", Settings.of({**SMALL, "seed": 1}))
+    run.analyse(QuietReporter())
+    return run
+
+
+@pytest.fixture
+def copied(small_run, tmp_path):
+    shutil.copytree(small_run.path, tmp_path / "run")
+    return ExperimentRun.open(tmp_path / "run")
+
+
+def numbers(run):
+    found = {}
+    for name in run.results.folder.names():
+        result = ls.load(run.file(name))
+        found |= {f"{name}.{key}": value for key, value in result.tensors().items()}
+        found |= {f"{name}.{key}": value for key, value in result.attributes().items() if key != "provenance"}
+    return found
+
+
+def test_a_finished_study_is_left_as_it_is(copied):
+    before = {file: file.stat().st_mtime_ns for file in copied.path.glob("*.zarr.zip")}
+    reporter = Listening()
+    copied.analyse(reporter)
+    assert reporter.made_again() == []
+    assert {file: file.stat().st_mtime_ns for file in copied.path.glob("*.zarr.zip")} == before
+
+
+def test_results_of_another_seed_are_named_and_made_again(copied, other, small_run):
+    names = [name for name in copied.results.folder.names() if name not in ("training", "preconditioner")]
+    for name in names:
+        shutil.copy(other.file(name), copied.file(name))
+    with pytest.raises(StorageError, match=r"made from another recording.*landscope analyse"):
+        copied.results.folder.load("exponents-in-sample", Exponents)
+    reporter = Listening()
+    copied.analyse(reporter)
+    assert set(reporter.made_again()) == set(names)
+    assert_same(numbers(copied), numbers(small_run))
+
+
+@pytest.mark.parametrize("damage", ["halved", "emptied", "flipped", "deleted"])
+def test_damaged_results_are_made_again(copied, small_run, damage):
+    names = [name for name in copied.results.folder.names() if name != "training"]
+    for name in names[::3]:
+        file = copied.file(name)
+        content = bytearray(file.read_bytes())
+        content[len(content) // 3] ^= 1
+        if damage == "deleted":
+            file.unlink()
+        else:
+            file.write_bytes(
+                {"halved": content[: len(content) // 2], "emptied": b"", "flipped": bytes(content)}[damage]
+            )
+    copied.analyse(QuietReporter())
+    assert_same(numbers(copied), numbers(small_run))
+
+
+def test_what_was_made_from_another_result_is_made_again(copied):
+    folder = copied.results.folder
+    modes = ls.load(copied.file("modes"))
+    folder.save("modes", modes.part(slice(0, modes.directions.shape[0] - 1)), folder.heading("modes").identity)
+    reporter = Listening()
+    copied.analyse(reporter)
+    again = reporter.made_again()
+    assert "flatness" in again
+    assert any("made from another modes" in line for line in reporter.said)
