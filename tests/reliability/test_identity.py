@@ -77,12 +77,8 @@ def test_damaged_results_are_made_again(copied, small_run, damage):
         file = copied.file(name)
         content = bytearray(file.read_bytes())
         content[len(content) // 3] ^= 1
-        if damage == "deleted":
-            file.unlink()
-        else:
-            file.write_bytes(
-                {"halved": content[: len(content) // 2], "emptied": b"", "flipped": bytes(content)}[damage]
-            )
+        left = {"halved": content[: len(content) // 2], "emptied": b"", "flipped": content}.get(damage)
+        file.unlink() if left is None else file.write_bytes(bytes(left))
     copied.analyse(QuietReporter())
     assert_same(numbers(copied), numbers(small_run))
 
