@@ -97,13 +97,3 @@ def test_trainers_try_the_criterion_on_their_own_data_before_the_first_step(tmp_
             with expected:
                 trained(huggingface.TaskMemoryCallback(memory, criterion=criterion, data=given), own, tmp_path)
             assert own.calls == (2 if is_right else 0)
-
-
-def test_a_criterion_alone_is_enough_and_data_alone_are_not():
-    memory = ls.TaskMemory(net(), n_modes=2)
-    for make in (pl.TaskMemoryCallback, huggingface.TaskMemoryCallback):
-        make(memory, criterion=CE)
-        with pytest.raises(InputError, match="a criterion beside the data"):
-            make(memory, data=(X, Y))
-        with pytest.raises(InputError, match=r"criterion\(outputs, targets\); got tuple"):
-            make(memory, criterion=(X, Y))

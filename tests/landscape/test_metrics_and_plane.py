@@ -149,9 +149,12 @@ def test_a_plane_needs_two_directions_and_numbers():
 
 
 def test_long_calls_of_a_risk_say_how_far_they_are():
-    batches = [(torch.ones(2, 1), torch.zeros(2, 1)) for _ in range(3)]
+    # Batches that compare their samples are not joined: each is a part of the call.
+    batches = [(torch.arange(2.0 + n)[:, None], torch.zeros(2 + n, 1)) for n in range(3)]
     risk = ls.EmpiricalRisk.from_closure(
-        nn.Linear(1, 1), lambda model, batch: (model(batch[0]) - batch[1]).square().squeeze(1), batches
+        nn.Linear(1, 1),
+        lambda model, batch: (model(batch[0]) - batch[1] + batch[0].mean()).square().squeeze(1),
+        batches,
     )
     for call in (
         lambda progress: risk.sample_losses(risk.w0, progress=progress),

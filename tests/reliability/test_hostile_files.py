@@ -5,15 +5,16 @@ import os
 import time
 import tracemalloc
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
 
 import landscope as ls
 from landscope.errors import StorageError
-from landscope.storage.checked_json import read_checked
-from landscope.storage.plain_yaml import read_yaml, write_yaml
-from landscope.storage.seal import seal
+from landscope.files.checked_json import read_checked
+from landscope.files.plain_yaml import read_yaml, write_yaml
+from landscope.files.seal import seal
 from landscope.study.folder import StudyFolder
 
 SECONDS, BYTES = 2.0, 200e6
@@ -192,7 +193,7 @@ def test_pipes_and_devices_are_refused(tmp_path):
     refused(read_checked, tmp_path / "pipe.zarr.zip")
     refused(read_yaml, tmp_path / "pipe.zarr.zip", "settings")
     refused(ls.load, "/dev/zero")
-    refused(read_yaml, "/dev/zero", "settings")
+    refused(read_yaml, Path("/dev/zero"), "settings")
 
 
 def settings(**changed):

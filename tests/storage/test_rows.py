@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from landscope.errors import StorageError
+from landscope.files.checked_json import read_checked, write_checked
 from landscope.storage import RowStore
-from landscope.storage.checked_json import read_checked, write_checked
 from power_cut import ForgetfulDisk
 
 WIDE = 2**18 + 7

@@ -10,10 +10,10 @@ import zarr
 
 import landscope as ls
 from landscope.errors import StorageError
+from landscope.files.checked_json import write_checked
 from landscope.results import Result
 from landscope.storage import ResultFolder
 from landscope.storage.archive import read_archive, write_archive
-from landscope.storage.checked_json import write_checked
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

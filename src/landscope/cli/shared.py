@@ -63,7 +63,7 @@ def reporter_of(as_json: bool) -> Reporter:
 
 def finish(path: Path, as_json: bool) -> None:
     """Write the page of a study and show its claims."""
-    from landscope.storage.atomic import plain_values
+    from landscope.files.atomic import plain_values
     from landscope.study import Study
 
     study, page = Study(path), _write_page(path)

@@ -26,7 +26,7 @@ class TaskRows:
     """
 
     def __init__(self, space: ParameterSpace, window: int, every: int) -> None:
-        self._space, self._window, self._every = space, window, every
+        self._space, self.window, self._every = space, window, every
         self._kept: Trajectory | None = None
         self._step = 0
         self._recorder: TrajectoryRecorder | None = None
@@ -41,7 +41,7 @@ class TaskRows:
         if self._recorder is None or self._recorder.step // self._every == self._step // self._every:
             return self._kept
         new = self._recorder.trajectory()
-        return new if self._kept is None else concatenated(self._kept, new, self._window)
+        return new if self._kept is None else concatenated(self._kept, new, self.window)
 
     def load(self, rows: Trajectory | None, step: int) -> None:
         """Continue after rows that were stored."""
@@ -55,7 +55,7 @@ class TaskRows:
         """Record the steps of an optimiser until the stack is closed; then keep the rows, if it took a step."""
         self._kept = rows_of_one_path(self._kept, self._space.flatten(model), self._step)
         self._recorder = TrajectoryRecorder(
-            model, optimizer, self._space, every=self._every, last=self._window, first_step=self._step + 1
+            model, optimizer, self._space, every=self._every, last=self.window, first_step=self._step + 1
         ).__enter__()
         stack.push(self._close)
         stack.push(self._keep)

@@ -110,7 +110,6 @@ class TaskMemory:
         self.method = resolve_method(method)
         self.strength = _strength(self.method, strength)
         self.n_modes = check_count("n_modes", n_modes, minimum=1)
-        self.window = check_count("window", window, minimum=3)
         self.every = check_count("every", every, minimum=1)
         if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 1 < ratio < math.inf:
             raise InputError(expected="a ratio above 1", got=f"{ratio!r}", hint="Use e, or 1.1 for a language model.")
@@ -129,7 +128,7 @@ class TaskMemory:
         """Penalty V of all consolidated tasks; None before the first."""
         self.n_held = 0
         """Number of directions that the last task holds; 0 with ``per_layer``."""
-        self._rows = TaskRows(self.space, self.window, self.every)
+        self._rows = TaskRows(self.space, check_count("window", window, minimum=3), self.every)
         self._active: contextlib.ExitStack | None = None
         self._monitor: StepMonitor | None = None
 
@@ -297,6 +296,15 @@ class TaskMemory:
         self.n_tasks, self.n_held = self.n_tasks + 1, n_held
         self._rows.end_task()
         return self.held
+
+    @property
+    def window(self) -> int:
+        """Number of the latest rows of a task in which the directions are found; it may be changed between tasks."""
+        return self._rows.window
+
+    @window.setter
+    def window(self, rows: int) -> None:
+        self._rows.window = check_count("window", rows, minimum=3)
 
     @property
     def n_stored(self) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from landscope import plots
 from landscope.claims.statements import judged
 from landscope.claims.verdict import Judgement
+from landscope.files.atomic import write_text
 from landscope.report.render import render
 from landscope.reproduction.experiment.folder import ExperimentFolder
 from landscope.reproduction.experiment.settings import Settings, TaskSettings
@@ -15,7 +16,6 @@ from landscope.reproduction.figures.fig4.claims import CLAIMS, single_seed_measu
 from landscope.reproduction.figures.fig4.plots import errors_in_sequence
 from landscope.reproduction.sequential.command import TASKS_NOTE
 from landscope.reproduction.sequential.continual_result import ContinualResult
-from landscope.storage.atomic import write_text
 from landscope.wording import without_nan
 
 __all__ = ["HEADINGS", "judgements_of", "table_rows", "write_continual_report"]

@@ -18,9 +18,9 @@ import torch
 
 from landscope._checks import check_count
 from landscope.errors import StorageError
+from landscope.files.atomic import write_json
+from landscope.files.checked_json import read_limited
 from landscope.progress import QuietReporter, Reporter
-from landscope.storage.atomic import write_json
-from landscope.storage.checked_json import read_limited
 
 __all__ = ["Job", "perform", "seconds_of"]
 

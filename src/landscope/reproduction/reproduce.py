@@ -9,12 +9,12 @@ from landscope import plots
 from landscope.claims.multiplicity import false_verdicts
 from landscope.claims.verdict import Judgement
 from landscope.errors import InputError, StorageError
+from landscope.files.atomic import write_json, write_text
 from landscope.progress import Reporter
 from landscope.report.claim_groups import claim_groups
 from landscope.report.render import render
 from landscope.reproduction.figures.figure import Figure, Plan, Section, claims_table
 from landscope.reproduction.jobs import perform, seconds_of
-from landscope.storage.atomic import write_json, write_text
 from landscope.wording import without_nan
 
 __all__ = ["Reproduction", "reproduce"]

@@ -42,7 +42,11 @@ class JoinedLosses(ClosureLosses):
 
 
 def with_joined_batches(
-    blocks: ClosureLosses, space: ParameterSpace, w0: Tensor, of_batches: Callable[..., ClosureLosses]
+    blocks: ClosureLosses,
+    space: ParameterSpace,
+    w0: Tensor,
+    of_batches: Callable[..., ClosureLosses],
+    cache_bytes: int,
 ) -> ClosureLosses:
     """The same losses with small neighbouring batches joined, where that changes no loss; otherwise ``blocks``.
 
@@ -54,6 +58,7 @@ def with_joined_batches(
         space: The selected parameters.
         w0: Their values.
         of_batches: ``of_batches(batches, kind)`` makes losses of the class ``kind``.
+        cache_bytes: Memory limit for what is stored of each batch: a joined one that does not fit would store nothing.
     """
     counts = [blocks.count(block) for block in range(blocks.n_blocks)]
     if blocks.n_blocks < 2 or blocks.takes_derivatives or not all(counts):
@@ -61,7 +66,7 @@ def with_joined_batches(
     elsewhere = points_around(space, w0)[1][2]
     try:
         with torch.random.fork_rng(devices=[]):
-            room = _JOINED_BYTES // max(1, _kept_bytes(blocks, space, elsewhere))
+            room = min(_JOINED_BYTES, cache_bytes) // max(1, _kept_bytes(blocks, space, elsewhere))
             groups = list(_groups(blocks.blocks, [int(count or 0) for count in counts], room * int(counts[0] or 0)))
             if len(groups) == blocks.n_blocks:
                 return blocks

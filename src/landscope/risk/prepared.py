@@ -158,7 +158,7 @@ def prepared_closure(
     if count is not None and not blocks.returns_mean(space.unflatten(space.flatten(own))):
         raise _count_unused("the losses of samples, or a sum with its count")
     if conditions.seed is None and count is None:  # a batch has its own random numbers, or its own mean
-        blocks = with_joined_batches(blocks, space, space.flatten(own), of_batches)
+        blocks = with_joined_batches(blocks, space, space.flatten(own), of_batches, cache_bytes)
     if conditions.seed is None and conditions.mode == "eval":
         blocks.store_calls(space, space.flatten(own), cache_bytes)
     return own, blocks

@@ -1,7 +1,6 @@
 """The files of landscope: one file for each result, and blocks of rows for trajectories; nothing is pickled."""
 
 from landscope.storage.archive import Archive, load, read_archive, read_heading, save, write_archive
-from landscope.storage.atomic import replaced_atomically, write_json, write_text
 from landscope.storage.folder import ResultFolder
 from landscope.storage.rows import RowStore
 
@@ -12,9 +11,6 @@ __all__ = [
     "load",
     "read_archive",
     "read_heading",
-    "replaced_atomically",
     "save",
     "write_archive",
-    "write_json",
-    "write_text",
 ]

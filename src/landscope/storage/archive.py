@@ -19,13 +19,13 @@ from zarr.storage import ZipStore
 
 from landscope._checks import check_path
 from landscope.errors import InputError, StorageError
+from landscope.files.atomic import replaced_atomically
+from landscope.files.seal import check_seal, open_regular, seal, unreadable
 from landscope.results import Result, result_kinds
-from landscope.storage.atomic import replaced_atomically
 from landscope.storage.digests import digest_of, in_numpy
 from landscope.storage.fields import check_fields
 from landscope.storage.kinds import MODULES
 from landscope.storage.members import check_members
-from landscope.storage.seal import check_seal, open_regular, seal, unreadable
 
 __all__ = ["FORMAT", "Archive", "load", "read_archive", "read_heading", "save", "write_archive"]
 

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 import filelock
 
 from landscope.errors import StorageError
+from landscope.files.checked_json import read_checked, write_checked
+from landscope.files.seal import check_seal
 from landscope.results import Result
 from landscope.storage.archive import Archive, load, read_heading, save
-from landscope.storage.checked_json import read_checked, write_checked
-from landscope.storage.seal import check_seal
 
 __all__ = ["ResultFolder"]
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from landscope.errors import StorageError
-from landscope.storage.atomic import flush_file, flush_folder, left_over, partial_name
-from landscope.storage.checked_json import read_checked, write_checked
+from landscope.files.atomic import flush_file, flush_folder, left_over, partial_name
+from landscope.files.checked_json import read_checked, write_checked
 from landscope.storage.segments import Column, Segment
 
 __all__ = ["RowStore"]

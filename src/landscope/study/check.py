@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from landscope.errors import StorageError
+from landscope.files.checked_json import read_checked
+from landscope.files.plain_yaml import read_yaml
 from landscope.storage import RowStore, read_archive
 from landscope.storage.archive import result_of
-from landscope.storage.checked_json import read_checked
-from landscope.storage.plain_yaml import read_yaml
 from landscope.study.folder import TRAINED, StudyFolder
 
 __all__ = ["Damage", "check_study"]

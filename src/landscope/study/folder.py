@@ -11,9 +11,9 @@ import torch
 from landscope._checks import check_path
 from landscope._version import __version__
 from landscope.errors import StorageError
+from landscope.files.plain_yaml import read_yaml, write_yaml
 from landscope.results import Result
 from landscope.storage.folder import ResultFolder
-from landscope.storage.plain_yaml import read_yaml, write_yaml
 from landscope.study.identity import different, made_from
 from landscope.study.settings import StudySettings, checked_settings
 
@@ -147,7 +147,10 @@ class StudyFolder(ResultFolder):
         if not self.has(name) or name in EARLIER:
             return ""
         found = self.heading(name).identity.get(_STUDY)
-        return different(found, made_from(self.path, self.settings))
+        wanted = made_from(self.path, self.settings)
+        if name in TRAINED:  # settings of the analysis may change after a training
+            wanted = {**wanted, "settings": (found or {}).get("settings", "")}
+        return different(found, wanted)
 
     def note(self, name: str, values: dict[str, Any]) -> None:
         """Write a JSON file; NaN and infinity become null.
@@ -256,6 +259,8 @@ class StudyFolder(ResultFolder):
                 hint="Use the version of landscope that wrote it, or record again.",
             )
         try:
+            if not isinstance(content["settings"], dict):
+                raise TypeError("settings that are no mapping")
             settings = checked_settings(StudySettings, content["settings"])
         except (KeyError, TypeError, ValueError) as error:
             raise StorageError(

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from landscope import plots
+from landscope.files import write_text
 from landscope.report import CAPTIONS, SECTIONS, WIDE, FigureSection, render
 from landscope.report.limits import PROCESS_LIMIT_IS, RUN_LIMIT_IS
-from landscope.storage import write_text
 from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.claims import judgements_of

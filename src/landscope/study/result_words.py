@@ -46,6 +46,7 @@ _WORDS = (
     ("flatness", "the flatness of the modes", _AGAIN),
     ("drawn-modes", "the loss profiles", _AGAIN),
     ("profile", "the loss profiles", _AGAIN),
+    ("rounding", "the steps that rounding takes away", _AGAIN),
 )  # fmt: skip
 """Begin of the name of a result, what it is, and the call that makes it; the first that fits."""
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from landscope.errors import StorageError
+from landscope.files.plain_yaml import read_yaml, write_yaml
 from landscope.reproduction.experiment.settings import Settings
 from landscope.storage.folder import ResultFolder
-from landscope.storage.plain_yaml import read_yaml, write_yaml
 
 __all__ = ["ExperimentFolder", "Purpose", "check_same_numbers"]
 

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from landscope._names import Sampling
 from landscope.errors import InputError, StorageError
-from landscope.storage.plain_yaml import read_yaml
+from landscope.files.plain_yaml import read_yaml
 from landscope.study.settings import AnalysisSettings, PlainSettings, checked_settings
 
 __all__ = ["ContinualOptions", "Loss", "Network", "Optimizer", "Pretraining", "Settings", "TaskSettings"]

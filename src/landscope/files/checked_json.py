@@ -10,8 +10,8 @@ from typing import Any
 import google_crc32c
 
 from landscope.errors import StorageError
-from landscope.storage.atomic import plain_values, write_text
-from landscope.storage.seal import open_regular
+from landscope.files.atomic import plain_values, write_text
+from landscope.files.seal import open_regular
 
 __all__ = ["crc_of", "read_checked", "read_limited", "write_checked"]
 

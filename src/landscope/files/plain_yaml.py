@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from landscope.errors import StorageError
-from landscope.storage.atomic import write_text
-from landscope.storage.checked_json import crc_of, read_limited
+from landscope.files.atomic import write_text
+from landscope.files.checked_json import crc_of, read_limited
 
 __all__ = ["read_yaml", "write_yaml"]
 

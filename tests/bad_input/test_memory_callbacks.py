@@ -1,0 +1,17 @@
+import pytest
+
+import landscope as ls
+from landscope.adapters import huggingface
+from landscope.adapters import lightning as pl
+from landscope.errors import InputError
+from own_model import CE, X, Y, net
+
+
+def test_a_criterion_alone_is_enough_and_data_alone_are_not():
+    memory = ls.TaskMemory(net(), n_modes=2)
+    for make in (pl.TaskMemoryCallback, huggingface.TaskMemoryCallback):
+        make(memory, criterion=CE)
+        with pytest.raises(InputError, match="a criterion beside the data"):
+            make(memory, data=(X, Y))
+        with pytest.raises(InputError, match=r"criterion\(outputs, targets\); got tuple"):
+            make(memory, criterion=(X, Y))
