@@ -6,7 +6,6 @@ from torch import nn
 
 import landscope as ls
 from classifiers import MODELS, fisher_matrix, small_classifier
-from landscope.errors import InputError
 from landscope.reproduction.experiment.networks import mlp
 
 
@@ -83,5 +82,3 @@ def test_a_penalty_says_which_fisher_information_it_was_made_of(monkeypatch):
     for kind, source in kinds.items():
         assert ewc(risk, risk.w0, fisher=kind, batch_size=1).stiffness_source == source
     assert ls.penalties.memory_aware_synapses(risk, risk.w0).stiffness_source == "change of the outputs"
-    with pytest.raises(InputError, match=r"gauss-newton"):
-        kfac(risk, risk.w0, fisher="gauss-newton")

@@ -245,6 +245,48 @@ def test_samples_of_different_lengths_have_gradients_but_no_sensitivity():
         fisher.output_sensitivity(risk.w0)
 
 
+@pytest.mark.parametrize(("make", "criterion"), [(Frames, CE), (Dense, of_time_first), (Steps, mean_of(of_time_first))])
+def test_batches_of_other_lengths_and_sizes(make, criterion):
+    """The largest batch is tested; in one of the others there are as many times as samples."""
+    torch.manual_seed(0)
+    model = make().double()
+    data = vectors if criterion is CE else sequences
+    batches = [data(n, t) for n, t in ((2, 5), (6, 4), (3, 3), (1, 2))]
+    risk = ls.EmpiricalRisk(model, criterion, batches)
+    found = [loops(model, x, y, criterion) for x, y in batches]
+    exact, own, moved = (sum(len(x) * part for (x, _), part in zip(batches, parts, strict=True)) / 12
+                         for parts in zip(*found, strict=True))  # fmt: skip
+    fisher = risk.fisher_information()
+    assert torch.allclose(fisher.diagonal(risk.w0, "empirical"), own, rtol=1e-7, atol=1e-13)
+    assert torch.allclose(fisher.output_sensitivity(risk.w0), moved, rtol=1e-7, atol=1e-13)
+    if criterion is CE:
+        assert torch.allclose(fisher.diagonal(risk.w0), exact, rtol=1e-7, atol=1e-13)
+
+
+class Routed(Frames):
+    """Positions above a threshold go to one layer, so that its rows are of no fixed number."""
+
+    def forward(self, x):
+        rows = self.fold(x)
+        hidden, large = rows @ torch.ones(2, 5).to(rows), rows[:, 0] > 0
+        hidden = hidden.index_put((large,), self.a(rows[large]))
+        return self.o(torch.tanh(hidden).view(len(x), -1, 5).mean(1))
+
+
+@pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")
+@pytest.mark.parametrize("seed", range(4))
+def test_layers_that_see_chosen_positions_only(seed):
+    torch.manual_seed(seed)
+    model, (x, y) = Routed().double(), vectors(5, 2)
+    if seed == 0:  # as many chosen positions as samples, in another order
+        x[..., 0] = torch.tensor([[1, 1], [-1, -1], [1, 1], [-1, 1], [-1, -1]]) * x[..., 0].abs()
+    exact, own, _ = loops(model, x, y, CE)
+    risk = ls.EmpiricalRisk(model, CE, (x, y))
+    fisher = risk.fisher_information()
+    assert torch.allclose(fisher.diagonal(risk.w0), exact, rtol=1e-7, atol=1e-13)
+    assert torch.allclose(fisher.diagonal(risk.w0, "empirical"), own, rtol=1e-7, atol=1e-13)
+
+
 @pytest.mark.parametrize("compares", [False, True])
 def test_functions_of_a_batch_with_time_first(compares):
     torch.manual_seed(0)
