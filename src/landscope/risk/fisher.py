@@ -223,7 +223,7 @@ class FisherInformation:
             kind: The kind.
             n_draws: Answers drawn for each sample.
         """
-        if kind == "auto":
+        if check_choice("kind", kind, get_args(FisherKind)) == "auto":
             kind = self.resolved(kind, self._source(), self._checked("w", w))
         return _IN_WORDS[kind].format(n_draws=n_draws)
 

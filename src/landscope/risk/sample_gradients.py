@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from landscope._checks import device_with_float64, for_float64
+from landscope._checks import device_with_float64
 from landscope.attention import plain_kernels
 from landscope.errors import InputError, NonFiniteError
 from landscope.parameters import ParameterSpace
 from landscope.risk.layer_calls import Call, CallAxes, axes_of_calls, recorded_calls
 from landscope.risk.layer_groups import LayerGroup, layer_groups, selected_names
-from landscope.risk.layer_terms import powered
+from landscope.risk.layer_terms import sum_of_powers
 from landscope.risk.outputs import Outputs, OutputSource
 from landscope.risk.sample_axes import SampleAxes, probed
 from landscope.risk.single_gradients import WAYS, SingleGradients, Way
@@ -227,12 +227,9 @@ def _add(
     first = 0
     for some in gradients:
         count = len(next(iter(some.values())))
+        factors = None if weights is None else weights[first : first + count]
         for name, own in some.items():
-            values = for_float64(powered(own, power)).double()
-            if weights is not None:
-                factors = weights[first : first + count].to(values)
-                values = values * factors.view(-1, *[1] * (values.ndim - 1))
-            totals[name] = totals.get(name, 0.0) + values.sum(dim=0)
+            totals[name] = totals.get(name, 0.0) + sum_of_powers(own, power, factors)
         first += count
     return totals
 
