@@ -263,6 +263,23 @@ def test_batches_of_other_lengths_and_sizes(make, criterion):
         assert torch.allclose(fisher.diagonal(risk.w0), exact, rtol=1e-7, atol=1e-13)
 
 
+def test_a_sample_is_one_of_the_data_also_where_its_positions_have_losses_of_their_own():
+    """F is the sum over sequences of the squared gradients of their losses, over the number of losses."""
+    torch.manual_seed(0)
+    model, (x, y) = Dense(flat=True).double(), sequences()
+
+    def of_positions(outputs, targets):
+        return F.cross_entropy(outputs, targets.flatten(), reduction="none")
+
+    _, own, moved = loops(model, x, y, of_positions)
+    risk = ls.EmpiricalRisk(model, of_positions, (x, y))
+    fisher = risk.fisher_information()
+    assert torch.allclose(fisher.diagonal(risk.w0, "empirical"), own / T, rtol=1e-7, atol=1e-13)
+    assert torch.allclose(fisher.output_sensitivity(risk.w0), moved, rtol=1e-7, atol=1e-13)
+    single = [risk.mean_gradient(risk.w0, torch.tensor([k])) * T for k in range(N)]  # the mean of T losses
+    assert torch.allclose(own, sum(part.square() for part in single) / N, rtol=1e-7, atol=1e-13)
+
+
 class Routed(Frames):
     """Positions above a threshold go to one layer, so that its rows are of no fixed number."""
 
