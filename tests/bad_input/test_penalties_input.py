@@ -215,3 +215,15 @@ def test_wrong_kinds_are_named():
     still = ls.principal_modes(ls.Trajectory.of(torch.ones(12, 6)))
     with pytest.raises(InputError, match="in which the weights moved"):
         ls.penalties.landscape_dependent_constraint(w1, still, torch.ones(3))
+
+
+@pytest.mark.parametrize("kind", ["gauss-newton", "batch-mean", "exactly"])
+def test_kinds_of_fisher_information_without_kronecker_factors_are_refused(kind):
+    model = torch.nn.Linear(2, 2)
+    risk = ls.EmpiricalRisk(model, torch.nn.CrossEntropyLoss(), (torch.randn(3, 2), torch.tensor([0, 1, 1])))
+    with pytest.raises(InputError, match=kind):
+        ls.penalties.kronecker_elastic_weight_consolidation(risk, risk.w0, fisher=kind)
+    with pytest.raises(InputError, match=kind):
+        ls.memory.KFAC(fisher=kind)
+    with pytest.raises(InputError, match="n_draws"):
+        ls.memory.KFAC(n_draws=0)

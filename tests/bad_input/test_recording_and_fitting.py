@@ -168,13 +168,13 @@ def test_settings_name_the_typo_and_the_value(tmp_path):
     file = tmp_path / "settings.yaml"
     for text, message in (
         ("data: [", "a YAML file"),
-        ("- 3", "names and values"),
+        ("- 3", "list in place of a mapping"),
         ("sampeling: fixed", "Did you mean sampling"),
     ):
         file.write_text(text)
         with pytest.raises(InputError, match=message):
             Settings.from_yaml(file)
-    with pytest.raises(InputError, match="No such file"):
+    with pytest.raises(InputError, match="a YAML file of settings at .*; got none"):
         Settings.from_yaml(tmp_path / "none.yaml")
 
 

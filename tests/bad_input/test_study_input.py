@@ -7,6 +7,7 @@ import landscope as ls
 import small_study as small
 from landscope.adapters import huggingface, lightning
 from landscope.errors import InputError, StorageError
+from landscope.files import read_yaml, write_yaml
 
 
 @pytest.fixture
@@ -114,12 +115,15 @@ def test_places_that_are_no_study(tmp_path, parts):
     ("content", "message"),
     [
         ("format: 9\nsettings: {}\n", "format 9"),
-        ("format: 2\nsettings: {x: 1}\n", "settings of a study"),
+        ("format: 3\nsettings: {x: 1}\n", "settings of a study"),
         ("{", "damaged"),
     ],
 )
 def test_damaged_settings_are_named(tmp_path, content, message):
-    (tmp_path / "study.yaml").write_text(content)
+    file = tmp_path / "study.yaml"
+    file.write_text(content)
+    if content != "{":
+        write_yaml(file, read_yaml(file, "settings", has_crc=False))
     with pytest.raises(StorageError, match=message):
         ls.Study(tmp_path)
 

@@ -56,3 +56,29 @@ def test_only_the_weights_of_largest_information_are_held(problem):
     assert int((few > 0).sum()) == 5
     assert float(few[few > 0].min()) >= float(full[few == 0].max())
     assert torch.equal(few[few > 0], full[few > 0])
+
+
+def test_a_penalty_says_which_fisher_information_it_was_made_of(monkeypatch):
+    torch.manual_seed(0)
+    model, x = torch.nn.Linear(2, 120), torch.randn(3, 2)
+    cross_entropy = torch.nn.CrossEntropyLoss()
+    risk = ls.EmpiricalRisk(model, cross_entropy, (x, torch.tensor([0, 1, 2])))
+    ewc, kfac = ls.penalties.elastic_weight_consolidation, ls.penalties.kronecker_elastic_weight_consolidation
+
+    def sources(risk, **options):
+        whole, layers = ewc(risk, risk.w0, **options), kfac(risk, risk.w0, **options)
+        assert f"stiffness_source: {whole.stiffness_source}" in repr(whole)
+        assert whole.stiffness_source in repr(layers)
+        assert ls.penalties.load_penalty(whole.state_dict()).stiffness_source == whole.stiffness_source
+        return {whole.stiffness_source, *(layer.part.stiffness_source for layer in layers.parts)}
+
+    assert sources(risk) == {"exact Fisher information"}
+    monkeypatch.setattr("landscope.risk.fisher._LOW_COST", 3 * 120 * 360 - 1)
+    assert sources(risk, n_draws=7) == {"Fisher information by 7 draws for each sample"}
+    assert sources(risk, fisher="exact") == {"exact Fisher information"}
+    other = ls.EmpiricalRisk(model, lambda z, y: cross_entropy(z, y), (x, torch.tensor([0, 1, 2])))
+    assert sources(other) == {"empirical Fisher information, of the targets of the data"}
+    kinds = {"batch-mean": "mean squares of gradients of minibatches", "gauss-newton": "Gauss-Newton matrix"}
+    for kind, source in kinds.items():
+        assert ewc(risk, risk.w0, fisher=kind, batch_size=1).stiffness_source == source
+    assert ls.penalties.memory_aware_synapses(risk, risk.w0).stiffness_source == "change of the outputs"

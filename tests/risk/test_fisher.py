@@ -124,7 +124,7 @@ def test_factors_by_draws_scatter_about_the_exact_ones_and_functions_of_a_batch_
     torch.manual_seed(0)
     model, x, labels = nn.Linear(4, CLASSES).double(), torch.randn(SAMPLES, 4).double(), torch.arange(SAMPLES) % CLASSES
     risk = ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), (x, labels))
-    (exact,), (drawn,) = risk.kronecker_factors(risk.w0), risk.kronecker_factors(risk.w0, n_draws=400)
+    (exact,), (drawn,) = risk.kronecker_factors(risk.w0), risk.kronecker_factors(risk.w0, "monte-carlo", n_draws=400)
     assert torch.allclose(drawn.inputs, exact.inputs)
     # The trace is a mean of |e_y - p|^2 <= 2 over samples and draws: five standard errors.
     assert abs(float(drawn.outputs.trace() - exact.outputs.trace())) < 5 * 2 / (400 * SAMPLES) ** 0.5

@@ -7,7 +7,6 @@ from torch import nn
 
 import landscope as ls
 from landscope.risk import sample_gradients
-from landscope.risk.layer_groups import layer_groups
 from landscope.risk.layer_terms import layer_term
 
 SAMPLES, CLASSES = 5, 3
@@ -187,11 +186,11 @@ def test_layers_give_the_sums_of_a_loop_over_samples(problem, monkeypatch):
         own += gradient_of(model, tensors, logs[label]).square() / SAMPLES
         moved += gradient_of(model, tensors, outputs.square().sum()).abs() / SAMPLES
     one_by_one = []
-    original = sample_gradients.SampleGradients._sample_gradients
+    original = sample_gradients.SampleGradients._by_samples
     monkeypatch.setattr(
         sample_gradients.SampleGradients,
-        "_sample_gradients",
-        lambda self, p, block, names, slopes: (one_by_one.extend(names), original(self, p, block, names, slopes))[1],
+        "_by_samples",
+        lambda self, w, block, ways, *rest: (one_by_one.extend(ways.others), original(self, w, block, ways, *rest))[1],
     )
     fisher = risk.fisher_information()
     for found, expected in (
@@ -204,14 +203,17 @@ def test_layers_give_the_sums_of_a_loop_over_samples(problem, monkeypatch):
     assert not any(part._forward_hooks for part in risk._model.modules())
 
 
-def test_a_layer_that_does_not_know_its_samples_is_left_to_single_gradients():
+def test_a_layer_whose_samples_come_second_takes_part_and_a_weight_without_its_module_does_not():
     torch.manual_seed(0)
     model = Turned().double()
     x, labels = torch.randn(SAMPLES, SAMPLES, 4).double(), torch.randint(CLASSES, (SAMPLES,))  # as many positions
     risk = ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), (x, labels))
     fisher = risk.fisher_information()
-    layers = fisher.sample_gradients()._tested(risk.w0, layer_groups(risk._model, risk.space.names), 2)
-    assert list(layers) == ["head"]
+    slopes = fisher.slopes(fisher._source(), risk.w0, "exact")
+    ways = fisher.sample_gradients().tested(risk.w0, 0, slopes, 2)
+    assert list(ways.groups) == ["layer", "head"]
+    assert [axis.axis for axis in ways.axes["layer"].axes] == [1]
+    assert list(ways.others) == ["other.weight", "other.bias"]
 
 
 def test_layers_with_rules_of_their_own_have_no_closed_form():

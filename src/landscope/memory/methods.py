@@ -25,7 +25,7 @@ from landscope.penalties.ldc import flatness_from_variance, landscape_dependent_
 from landscope.penalties.quadratic import QuadraticPenalty
 from landscope.protocols import Penalty
 from landscope.risk.fisher import FisherKind
-from landscope.risk.kronecker import check_layers
+from landscope.risk.kronecker import KroneckerKind, check_layers
 
 __all__ = ["EWC", "KFAC", "L2", "LDC", "MAS", "METHODS", "Method", "measured_ranks", "resolve_method"]
 
@@ -146,8 +146,8 @@ class EWC(Method):
 
     Args:
         fisher: Kind of Fisher information, see :func:`landscope.penalties.elastic_weight_consolidation`: by default
-            exact for at most 100 answers of a sample (such as classes), and by draws for more.
-        n_draws: Answers drawn for each sample.
+            exact where that is cheap, and by draws otherwise. The penalty's ``stiffness_source`` says which was taken.
+        n_draws: Answers drawn for each sample, where answers are drawn.
         seed: Seed of the draws.
 
     Raises:
@@ -178,9 +178,32 @@ class EWC(Method):
 
 @dataclasses.dataclass(frozen=True)
 class KFAC(Method):
-    """Elastic weight consolidation with one Kronecker-factored Fisher information a layer."""
+    """Elastic weight consolidation with one Kronecker-factored Fisher information a layer.
+
+    Args:
+        fisher: Kind of Fisher information, see :func:`landscope.penalties.kronecker_elastic_weight_consolidation`: by
+            default exact where that is cheap, and by draws otherwise.
+        n_draws: Answers drawn for each sample, where answers are drawn.
+        seed: Seed of the draws.
+
+    Raises:
+        InputError: If the kind is unknown.
+
+    Example:
+        >>> KFAC(fisher="monte-carlo", n_draws=100).settings()
+        {'name': 'kfac', 'fisher': 'monte-carlo', 'n_draws': 100, 'seed': 0}
+    """
+
+    fisher: KroneckerKind = "auto"
+    n_draws: int = 10
+    seed: int = 0
 
     name: ClassVar[str] = "kfac"
+
+    def __post_init__(self) -> None:
+        check_choice("fisher", self.fisher, get_args(KroneckerKind))
+        check_count("n_draws", self.n_draws, minimum=1)
+        check_count("seed", self.seed, minimum=0)
 
     def check(self, model: nn.Module, space: ParameterSpace) -> None:
         """Raise unless every selected weight belongs to a linear or convolutional layer."""
@@ -188,7 +211,9 @@ class KFAC(Method):
 
     def penalty(self, task: TaskSnapshot, count: int) -> PenaltySum:  # noqa: ARG002 - the protocol's argument
         """One Kronecker product a layer."""
-        return kronecker_elastic_weight_consolidation(task.risk, task.w1)
+        return kronecker_elastic_weight_consolidation(
+            task.risk, task.w1, fisher=self.fisher, n_draws=self.n_draws, seed=self.seed
+        )
 
 
 @dataclasses.dataclass(frozen=True)

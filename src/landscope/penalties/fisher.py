@@ -14,6 +14,7 @@ from landscope.penalties.quadratic import QuadraticPenalty
 from landscope.results import stamp
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.risk.fisher import FisherKind
+from landscope.risk.kronecker import KroneckerKind
 
 __all__ = [
     "curvature_constraint",
@@ -48,16 +49,16 @@ def elastic_weight_consolidation(
         strength: Factor lambda.
         fisher: Kind of Fisher information: ``"exact"``, over all possible answers; ``"monte-carlo"``, over answers
             drawn from the model; ``"empirical"`` or ``"batch-mean"``, the approximations of other programs; or
-            ``"auto"``, exact for at most 100 answers of a sample (such as classes), by draws for more, and empirical
-            where the loss is not known as a negative log-likelihood. See
-            :meth:`landscope.risk.FisherInformation.diagonal`.
+            ``"auto"``, exact where that is cheap (at most 100 answers of a sample, such as classes, or up to 4096 for
+            small models and data), by draws for more, and empirical where the loss is not known as a negative
+            log-likelihood. See :meth:`landscope.risk.FisherInformation.diagonal`.
         batch_size: Batch size of ``"batch-mean"``.
-        n_draws: Answers drawn for each sample.
+        n_draws: Answers drawn for each sample, where answers are drawn.
         seed: Seed of the draws.
         n_weights: Number of weights to hold, those of largest information (paper, Fig. 4F); all by default.
 
     Returns:
-        The penalty, which stores 2 N values.
+        The penalty, which stores 2 N values; its ``stiffness_source`` says which Fisher information was taken.
 
     Raises:
         InputError: If the risk has no Fisher information of this kind, or ``n_weights`` is not between 1 and N.
@@ -68,18 +69,20 @@ def elastic_weight_consolidation(
         >>> data = (torch.ones(4, 1), torch.tensor([0, 1, 0, 1]))
         >>> risk = EmpiricalRisk(model, torch.nn.CrossEntropyLoss(), data)
         >>> penalty = elastic_weight_consolidation(risk, torch.zeros(2))
-        >>> round(float(penalty(torch.tensor([1.0, 0.0]))), 6)
-        0.125
+        >>> round(float(penalty(torch.tensor([1.0, 0.0]))), 6), penalty.stiffness_source
+        (0.125, 'exact Fisher information')
     """
     check_kind("the risk", risk, EmpiricalRisk, hint="Pass ls.EmpiricalRisk(model, criterion, data).")
     w1 = check_vector("w1", w1, dim=risk.space.dim)
-    diagonal = risk.fisher_information().diagonal(w1, fisher, batch_size=batch_size, n_draws=n_draws, seed=seed)
+    information = risk.fisher_information()
+    diagonal = information.diagonal(w1, fisher, batch_size=batch_size, n_draws=n_draws, seed=seed)
     if n_weights is not None:
         diagonal = _largest(diagonal, n_weights)
     return QuadraticPenalty(
         anchor=w1.detach().clone(),
         stiffness=(diagonal / 2).to(w1),
         strength=strength,
+        stiffness_source=information.taken(w1, fisher, n_draws=n_draws),
         parameters=risk.space.names,
         provenance=stamp(
             fisher=fisher, batch_size=batch_size, n_draws=n_draws, seed=seed, n_weights=n_weights, strength=strength
@@ -96,7 +99,13 @@ def _largest(values: Tensor, count: int) -> Tensor:
 
 
 def kronecker_elastic_weight_consolidation(
-    risk: EmpiricalRisk, w1: Float[Tensor, " N"], *, strength: float = 1.0, n_draws: int | None = None
+    risk: EmpiricalRisk,
+    w1: Float[Tensor, " N"],
+    *,
+    strength: float = 1.0,
+    fisher: KroneckerKind = "auto",
+    n_draws: int = 10,
+    seed: int = 0,
 ) -> PenaltySum:
     r"""Hold each layer by its Kronecker-factored Fisher information (Ritter et al., NeurIPS 2018, arXiv 1805.07810).
 
@@ -109,12 +118,13 @@ def kronecker_elastic_weight_consolidation(
         risk: Loss of the task; the selected weights must belong to linear or convolutional layers.
         w1: Weights at the end of the task.
         strength: Published factor lambda; the factor 1/2 is in G.
-        n_draws: Answers drawn for each sample; by default all answers are taken where they are at most 100, and 10 are
-            drawn where they are more. The targets of the data take their place where the loss is not known as a
-            negative log-likelihood.
+        fisher: Kind of Fisher information, see :func:`elastic_weight_consolidation`: ``"exact"``, ``"monte-carlo"``,
+            ``"empirical"`` or ``"auto"``.
+        n_draws: Answers drawn for each sample, where answers are drawn.
+        seed: Seed of the draws.
 
     Returns:
-        The sum of one penalty a layer.
+        The sum of one penalty a layer; their ``stiffness_source`` says which Fisher information was taken.
 
     Raises:
         InputError: If a selected parameter belongs to another kind of layer, or a function of a batch gives no loss for
@@ -131,6 +141,7 @@ def kronecker_elastic_weight_consolidation(
     """
     check_kind("the risk", risk, EmpiricalRisk, hint="Pass ls.EmpiricalRisk(model, criterion, data).")
     w1 = check_vector("w1", w1, dim=risk.space.dim)
+    source = risk.fisher_information().taken(w1, fisher, n_draws=n_draws)
     parts = [
         PartPenalty(
             KroneckerPenalty(
@@ -138,13 +149,14 @@ def kronecker_elastic_weight_consolidation(
                 inputs=layer.inputs.to(w1),
                 outputs=(layer.outputs / 2).to(w1),
                 strength=strength,
-                provenance=stamp(strength=strength),
+                stiffness_source=source,
+                provenance=stamp(fisher=fisher, n_draws=n_draws, seed=seed, strength=strength),
             ),
             layer.columns.flatten().to(w1.device),
             dim=len(w1),
             parameters=risk.space.names,
         )
-        for layer in risk.kronecker_factors(w1, n_draws=n_draws)
+        for layer in risk.kronecker_factors(w1, fisher, n_draws=n_draws, seed=seed)
     ]
     return PenaltySum(tuple(parts))
 
@@ -180,6 +192,7 @@ def memory_aware_synapses(risk: EmpiricalRisk, w1: Float[Tensor, " N"], *, stren
         anchor=w1.detach().clone(),
         stiffness=risk.fisher_information().output_sensitivity(w1).to(w1),
         strength=strength,
+        stiffness_source="change of the outputs",
         parameters=risk.space.names,
         provenance=stamp(strength=strength),
     )

@@ -36,6 +36,7 @@ class KroneckerPenalty(
         inputs: Symmetric matrix A without negative eigenvalues, ``[n, n]``.
         outputs: Symmetric matrix G without negative eigenvalues, ``[m, m]``.
         strength: Factor lambda.
+        stiffness_source: What the stiffness was computed from, in words.
 
     Raises:
         InputError: If shapes do not fit, a factor is not symmetric, or the strength is negative.

@@ -41,6 +41,7 @@ class QuadraticPenalty(
         directions: Orthonormal directions p_i, ``[k, N]``.
         floor: Stiffness k_0 of all other directions; must be 0 without directions.
         strength: Factor lambda.
+        stiffness_source: What the stiffness was computed from, in words.
         offset: Smallest value V_0.
         parameters: Names of the parameters that make up w, if known.
 

@@ -23,10 +23,17 @@ _Stored = TypeVar("_Stored", bound="StoredPenalty")
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class StoredPenalty(Result, abc.ABC, kind="stored_penalty"):
-    """A quadratic penalty about an anchor, with a factor lambda."""
+    """A quadratic penalty about an anchor, with a factor lambda.
+
+    Args:
+        anchor: Weights at the end of the task.
+        strength: Factor lambda.
+        stiffness_source: What the stiffness was computed from, in words.
+    """
 
     anchor: Tensor
     strength: float = 1.0
+    stiffness_source: str = ""
 
     @abc.abstractmethod
     def hessian_vector_product(self, w: Float[Tensor, "*points N"], vector: Tensor) -> Float[Tensor, "*points N"]:

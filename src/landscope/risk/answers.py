@@ -127,7 +127,7 @@ class NumberAnswers(Answers):
         scales = [scale.sqrt() for scale in self._scaled(outputs)]
         for place, scale in enumerate(scales):
             for column in range(math.prod(scale.shape[1:])):
-                slopes = [torch.zeros_like(other) for other in scales]
+                slopes = [torch.zeros_like(other, memory_format=torch.contiguous_format) for other in scales]
                 slopes[place].reshape(len(scale), -1)[:, column] = scale.reshape(len(scale), -1)[:, column]
                 yield slopes
 

@@ -28,7 +28,7 @@ from landscope.risk.batch_norm import running_norms, warn_of_other_statistics
 from landscope.risk.conditions import Conditions, Mode
 from landscope.risk.evaluation import BlockLosses, TracedLosses, evaluated
 from landscope.risk.fisher import FisherInformation
-from landscope.risk.kronecker import LayerFactors, kronecker_factors
+from landscope.risk.kronecker import KroneckerKind, LayerFactors, kronecker_factors
 from landscope.risk.lines import TracedLines
 from landscope.risk.losses import is_plain_cross_entropy
 from landscope.risk.metrics import HasModel
@@ -251,10 +251,12 @@ class EmpiricalRisk(SampledRisk, HasModel):
         """The product with the Gauss-Newton matrix, see :meth:`FisherInformation.gauss_newton_product`."""
         return self.fisher_information().gauss_newton_product(w, vector)
 
-    def kronecker_factors(self, w: Float[Tensor, " N"], *, n_draws: int | None = None) -> list[LayerFactors]:
+    def kronecker_factors(
+        self, w: Float[Tensor, " N"], kind: KroneckerKind = "auto", *, n_draws: int = 10, seed: int = 0
+    ) -> list[LayerFactors]:
         """Kronecker factors of the Fisher information at ``w``, see :func:`kronecker_factors`."""
         w = check_one_point("w", self.checked("w", w))
-        return kronecker_factors(self.fisher_information(), w, n_draws=n_draws)
+        return kronecker_factors(self.fisher_information(), w, kind, n_draws=n_draws, seed=seed)
 
     def lines(self, w0: Float[Tensor, " N"], directions: Float[Tensor, "k N"]) -> Lines:
         """Prepare lines from ``w0`` along ``directions``, for every analysis along lines."""

@@ -86,6 +86,14 @@ class BlockOutputs(BlockLosses):
         """The arguments of :meth:`outputs` for a block: prefix outputs, or the inputs."""
 
     @abc.abstractmethod
+    def arguments_of(self, inputs: Any) -> tuple[Any, ...]:
+        """The arguments of :meth:`outputs` for any inputs, from nothing that is stored."""
+
+    def plain_arguments(self, block: int) -> tuple[Any, ...]:
+        """The arguments of :meth:`outputs` for a block, which are one entry for each sample if those of parts are."""
+        return self.arguments_of(self.blocks[block][0])
+
+    @abc.abstractmethod
     def outputs(self, parameters: dict[str, Tensor], arguments: tuple[Any, ...]) -> Any:
         """``parameters, arguments -> outputs`` of the model."""
 
@@ -178,6 +186,17 @@ class TracedLosses(BlockOutputs):
     def arguments(self, block: int) -> tuple[Any, ...]:
         """The prefix outputs of a block."""
         return self.prefix_outputs(block)
+
+    def plain_arguments(self, block: int) -> tuple[Any, ...]:
+        """The prefix outputs of a block."""
+        return self.prefix_outputs(block)
+
+    def arguments_of(self, inputs: Any) -> tuple[Any, ...]:
+        """The prefix outputs of any inputs."""
+        if self.split.prefix_is_empty:
+            return (inputs,)
+        with torch.no_grad():
+            return tuple(self.split.prefix(copy.deepcopy(inputs)))
 
     def outputs(self, parameters: dict[str, Tensor], arguments: tuple[Any, ...]) -> Any:
         """The outputs of the model, from its prefix outputs."""

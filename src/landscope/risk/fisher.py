@@ -19,22 +19,33 @@ from landscope.risk.derivatives import mean_gradient
 from landscope.risk.evaluation import BlockLosses, BlockOutputs
 from landscope.risk.gauss_newton import has_padding, through_outputs
 from landscope.risk.output_curvature import curvature_slopes, curvature_times
+from landscope.risk.output_samples import check_own_outputs, known_samples, n_losses, own_slopes, samples_of
 from landscope.risk.outputs import ClosureOutputs, CriterionOutputs, Outputs, OutputSource, output_source
-from landscope.risk.sample_gradients import SampleGradients, Slopes
+from landscope.risk.sample_axes import SampleAxes
+from landscope.risk.sample_gradients import SampleGradients, SampleSlopes, Slopes
 from landscope.risk.weighted_losses import total_weight
 from landscope.risk.whole_losses import ClosureLosses
 
-__all__ = ["FisherInformation", "FisherKind", "SlopesOfBlock"]
+__all__ = ["FisherInformation", "FisherKind"]
 
 FisherKind = Literal["auto", "exact", "monte-carlo", "empirical", "batch-mean", "gauss-newton"]
 """What the gradients are of: all answers of the model, answers drawn from it, or the targets of the data; see
 :meth:`FisherInformation.diagonal`."""
 
-_FEW_ANSWERS = 100
-"""Answers of a sample up to which ``"auto"`` goes through all of them."""
+_FEW_ANSWERS, _MOST_ANSWERS = 100, 4096
+"""Answers of a sample up to which ``"auto"`` goes through all of them at any cost, and up to which at a low cost."""
+_LOW_COST = 1e11
+"""Answers times samples times weights: 5 to 20 seconds on one core."""
 _DRAWS = 10
 
-SlopesOfBlock = Callable[[Outputs, int], Iterator[Slopes]]
+
+_IN_WORDS: dict[FisherKind, str] = {
+    "exact": "exact Fisher information",
+    "monte-carlo": "Fisher information by {n_draws} draws for each sample",
+    "empirical": "empirical Fisher information, of the targets of the data",
+    "batch-mean": "mean squares of gradients of minibatches",
+    "gauss-newton": "Gauss-Newton matrix",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +105,8 @@ class FisherInformation:
                 of the losses of single samples, by their own targets, over the weight of all; ``"batch-mean"``, the
                 mean square of gradients of minibatches, as some programs take it, smaller by up to the batch size;
                 ``"gauss-newton"``, the diagonal of the matrix of :meth:`gauss_newton_product`; ``"auto"``, exact for at
-                most 100 answers of a sample and by draws for more, or empirical where the distribution is not known.
+                most 100 answers of a sample, and up to 4096 where answers times samples times weights are at most
+                1e11; by draws for more; or empirical where the distribution is not known. :meth:`taken` says which.
             batch_size: Samples in a minibatch, for ``"batch-mean"`` only.
             n_draws: Answers drawn for each sample, for ``"monte-carlo"`` only. The error falls with the square root of
                 the number of samples times draws.
@@ -124,7 +136,7 @@ class FisherInformation:
 
     def slopes(
         self, source: OutputSource, w: Float[Tensor, " N"], kind: FisherKind, *, n_draws: int = _DRAWS, seed: int = 0
-    ) -> SlopesOfBlock:
+    ) -> SampleSlopes:
         """The slopes along the outputs of every sample whose squares through the model add up to the matrix.
 
         Raises:
@@ -132,16 +144,24 @@ class FisherInformation:
                 does not know it.
         """
         check_count("n_draws", n_draws, minimum=1)
+        parameters = self.space.unflatten(w.detach())
         if (kind := self.resolved(kind, source, w)) == "gauss-newton":
-            return lambda outputs, block: curvature_slopes(_loss(source, outputs, block), outputs.tensors)
+            hint = "Return the loss of each sample, or take a product, which needs no single samples."
+            return self._curvature(
+                source, lambda outputs, block: known_samples(source, parameters, block, outputs, hint)
+            )
         if kind == "empirical":
-            self._check_sample_losses(w)
-            if isinstance(source, ClosureOutputs):
-                source.check_own_outputs(self.space.unflatten(w))
-            return lambda outputs, block: _by_targets(source, outputs, block)
+            return self._empirical(source, w, parameters)
         answers = self._known_answers(source)
+
+        def axes(outputs: Outputs, _: int) -> SampleAxes:
+            return SampleAxes.rows(outputs.tensors)  # the answers in different rows are independent
+
         if kind == "exact":
-            return lambda outputs, block: ((s, None) for s in answers.slopes(outputs, source.targets(block)))
+            return SampleSlopes(
+                axes,
+                lambda outputs, block: ((own, None) for own in answers.slopes(outputs, source.targets(block))),
+            )
         first = torch.Generator().manual_seed(seed)
         seeds = torch.randint(2**31, (source.n_blocks,), generator=first).tolist()
 
@@ -151,7 +171,35 @@ class FisherInformation:
                 one = answers.drawn(outputs, source.targets(block), generator)
                 yield [slope / math.sqrt(n_draws) for slope in one], None
 
-        return drawn
+        return SampleSlopes(axes, drawn)
+
+    @staticmethod
+    def _curvature(source: OutputSource, axes: Callable[[Outputs, int], SampleAxes]) -> SampleSlopes:
+        def slopes(outputs: Outputs, block: int) -> Iterator[Slopes]:
+            samples, loss = axes(outputs, block), _loss(source, outputs, block)
+            views = samples.first(outputs.tensors)
+            for along, weights in curvature_slopes(lambda views: loss(samples.back(views)), views):
+                yield samples.back(along), weights
+
+        return SampleSlopes(axes, slopes)
+
+    def _empirical(self, source: OutputSource, w: Tensor, parameters: dict[str, Tensor]) -> SampleSlopes:
+        """The slopes of the losses; one sample after another, where it cannot be told which outputs are whose."""
+        self._check_sample_losses(w)
+        if isinstance(source, ClosureOutputs):
+            check_own_outputs(source, parameters)
+
+        def axes(outputs: Outputs, block: int) -> SampleAxes:
+            found = samples_of(source, parameters, block, outputs)
+            return found or SampleAxes.whole(outputs.tensors, n_losses(source, outputs, block))
+
+        def slopes(outputs: Outputs, block: int) -> Iterator[Slopes]:
+            if samples_of(source, parameters, block, outputs) is not None:
+                yield from _by_targets(source, outputs, block)
+            else:
+                yield from ((own, None) for own in own_slopes(source, outputs, block))
+
+        return SampleSlopes(axes, slopes)
 
     def resolved(self, kind: FisherKind, source: OutputSource, w: Float[Tensor, " N"]) -> FisherKind:
         """The kind itself; for ``"auto"`` the one that it stands for here."""
@@ -159,9 +207,25 @@ class FisherInformation:
             return kind
         if self.answers is None or not isinstance(source, CriterionOutputs):
             return "empirical"
+        parameters, block = self.space.unflatten(w), source.largest_block
         with torch.no_grad():
-            outputs = source.outputs(self.space.unflatten(w), 0)
-        return "exact" if self.answers.n_slopes(outputs) <= _FEW_ANSWERS else "monte-carlo"
+            outputs = source.outputs(parameters, block)
+        count = self.answers.n_slopes(outputs)
+        cost = count * self.space.dim * sum(source.count(number) or 1 for number in range(source.n_blocks))
+        few = count <= _FEW_ANSWERS or (count <= _MOST_ANSWERS and cost <= _LOW_COST)
+        return "exact" if few else "monte-carlo"
+
+    def taken(self, w: Float[Tensor, " N"], kind: FisherKind = "auto", *, n_draws: int = _DRAWS) -> str:
+        """What a kind of Fisher information stands for here, in words.
+
+        Args:
+            w: Where.
+            kind: The kind.
+            n_draws: Answers drawn for each sample.
+        """
+        if check_choice("kind", kind, get_args(FisherKind)) == "auto":
+            kind = self.resolved(kind, self._source(), self._checked("w", w))
+        return _IN_WORDS[kind].format(n_draws=n_draws)
 
     def output_sensitivity(self, w: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         r"""How much each weight moves the outputs f.
@@ -172,17 +236,18 @@ class FisherInformation:
         Of several outputs, f is those that the loss is computed from.
         """
         w, source = self._checked("w", w), self._source()
-        count = 0
+        parameters, counts = self.space.unflatten(w), {}
+
+        def axes(outputs: Outputs, block: int) -> SampleAxes:
+            hint = "Return one loss for each sample, or keep the samples on the first axis of the outputs."
+            found = known_samples(source, parameters, block, outputs, hint)
+            counts[block] = found.count
+            return found
 
         def slopes(outputs: Outputs, _: int) -> Iterator[Slopes]:
             yield [2 * tensor for tensor in outputs.tensors], None
 
-        total = self.sample_gradients(source).sums(w, slopes, power=1)
-        with torch.no_grad():
-            parameters = self.space.unflatten(w)
-            for block in range(source.n_blocks):
-                count += len(source.outputs(parameters, block).tensors[0])
-        return total / count
+        return self.sample_gradients(source).sums(w, SampleSlopes(axes, slopes), power=1) / sum(counts.values())
 
     def product(self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         r"""The product :math:`\mathcal F(w)\, v` with the exact matrix: J' H J v, summed over samples.

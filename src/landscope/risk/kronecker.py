@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Generator, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from landscope._checks import for_float64
+from landscope._checks import check_choice, for_float64
 from landscope.attention import plain_kernels
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace, named_layers
 from landscope.risk.fisher import FisherInformation
 from landscope.risk.layer_terms import is_transposed_linear
 from landscope.risk.outputs import Outputs, output_source
-from landscope.risk.sample_gradients import Slopes
+from landscope.risk.sample_axes import SampleAxes, probed
+from landscope.risk.sample_gradients import SampleSlopes, Slopes
 
-__all__ = ["LayerFactors", "check_layers", "kronecker_factors"]
+__all__ = ["KroneckerKind", "LayerFactors", "check_layers", "kronecker_factors"]
+
+_PROBED = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,43 +74,52 @@ class _Layer:
         return g.flatten(2).transpose(1, 2) if convolves else g.reshape(len(g), -1, g.shape[-1])
 
 
+KroneckerKind = Literal["auto", "exact", "monte-carlo", "empirical"]
+"""Kinds of Fisher information that have Kronecker factors; see :meth:`FisherInformation.diagonal`."""
+
+
 def kronecker_factors(
-    fisher: FisherInformation, w: Float[Tensor, " N"], *, n_draws: int | None = None, seed: int = 0
+    fisher: FisherInformation,
+    w: Float[Tensor, " N"],
+    kind: KroneckerKind = "auto",
+    *,
+    n_draws: int = 10,
+    seed: int = 0,
 ) -> list[LayerFactors]:
     """The Kronecker factors at ``w`` of every layer with selected weights.
 
     Args:
         fisher: The Fisher information to approximate.
         w: Where.
-        n_draws: Answers drawn for each sample; by default all answers are taken where they are at most 100, and 10 are
-            drawn where they are more. Where the distribution of the answers is not known, the targets of the data take
-            their place.
+        kind: Kind of Fisher information, see :meth:`FisherInformation.diagonal`.
+        n_draws: Answers drawn for each sample, for draws only.
         seed: Seed of the draws.
 
     Raises:
-        InputError: If a selected parameter belongs to another kind of layer, or a layer is called twice.
+        InputError: If a selected parameter belongs to another kind of layer, or a layer is called twice or mixes
+            samples.
     """
+    check_choice("kind", kind, get_args(KroneckerKind))
     layers, source, count = _layers(fisher.model, fisher.space), output_source(fisher.blocks, fisher.model), 0
-    draws = {} if n_draws is None else {"n_draws": n_draws}
-    slopes = fisher.slopes(source, w, "auto" if n_draws is None else "monte-carlo", seed=seed, **draws)
+    slopes, checked = fisher.slopes(source, w, kind, n_draws=n_draws, seed=seed), False
     for block in range(source.n_blocks):
         source.prepare(fisher.space.unflatten(w), block)
         with _recorded(layers), torch.enable_grad(), plain_kernels():
             outputs = source.outputs(fisher.space.unflatten(w.detach().clone().requires_grad_()), block)
             calls = [(layer.input, layer.output) for layer in layers]
-        _add(layers, calls, outputs, slopes(outputs.detached(), block))
-        count += len(outputs.tensors[0])
+        samples = slopes.axes(outputs.detached(), block)
+        watched = _add_inputs(layers, calls)
+        if samples.count > 1 and not checked:
+            _check_one_sample_each(layers, watched, outputs, _of_single_samples(slopes, samples, outputs, block))
+            checked = True
+        _add_slopes(layers, watched, outputs, slopes.of_block(outputs.detached(), block), samples.count)
+        count += samples.count
     weight = fisher.weight(w)
     return [LayerFactors(layer.name, layer.columns, layer.a / count, layer.g / weight) for layer in layers]
 
 
-def _add(
-    layers: list[_Layer],
-    calls: Sequence[tuple[Tensor | None, Tensor | None]],
-    outputs: Outputs,
-    slopes: Iterator[Slopes],
-) -> None:
-    """Add the contribution of one block to the factors."""
+def _add_inputs(layers: list[_Layer], calls: Sequence[tuple[Tensor | None, Tensor | None]]) -> list[Tensor]:
+    """Add the inputs of one block to the factors; return the outputs of the layers."""
     watched = []
     for layer, (entered, left) in zip(layers, calls, strict=True):
         if entered is None or left is None:
@@ -118,12 +131,58 @@ def _add(
         rows = for_float64(layer.positions(entered).flatten(0, 1)).double()
         layer.a += rows.T @ rows
         watched.append(left)
+    return watched
+
+
+def _add_slopes(
+    layers: list[_Layer], watched: Sequence[Tensor], outputs: Outputs, slopes: Iterator[Slopes], count: int
+) -> None:
+    """Add the gradients of one block of samples to the factors, for each sample the mean over its positions."""
     for along, _ in slopes:
-        found = torch.autograd.grad(outputs.tensors, watched, list(along), retain_graph=True, allow_unused=True)
-        for layer, output, g in zip(layers, watched, found, strict=True):
-            rows = layer.slopes(torch.zeros_like(output) if g is None else g)
-            flat = for_float64(rows.flatten(0, 1)).double()
-            layer.g += flat.T @ flat / rows.shape[1]
+        for layer, rows in zip(layers, _rows_of_slopes(layers, watched, outputs, along), strict=True):
+            flat = for_float64(rows).double()
+            layer.g += flat.T @ flat * (count / len(flat))
+
+
+def _rows_of_slopes(
+    layers: list[_Layer], watched: Sequence[Tensor], outputs: Outputs, along: Sequence[Tensor]
+) -> list[Tensor]:
+    """The gradients at the outputs of all layers, ``[samples and positions, m]``."""
+    found = torch.autograd.grad(
+        outputs.tensors, watched, list(along), retain_graph=True, allow_unused=True, materialize_grads=True
+    )
+    return [layer.slopes(g).flatten(0, 1) for layer, g in zip(layers, found, strict=True)]
+
+
+def _of_single_samples(
+    slopes: SampleSlopes, samples: SampleAxes, outputs: Outputs, block: int
+) -> Iterator[Sequence[Tensor]]:
+    """Slopes along the outputs of one sample alone, for a few samples."""
+    if samples.n < samples.count:  # they come one sample at a time
+        yield from (along for along, _ in itertools.islice(slopes.of_block(outputs.detached(), block), _PROBED))
+        return
+    for row in probed(samples.n, _PROBED):
+        views = [torch.zeros_like(view) for view in samples.first(outputs.detached().tensors)]
+        for view in views:
+            view[row] = torch.linspace(1, 2, max(1, view[row].numel())).view(view[row].shape).to(view)
+        yield samples.back(views)
+
+
+def _check_one_sample_each(
+    layers: list[_Layer], watched: Sequence[Tensor], outputs: Outputs, singles: Iterator[Sequence[Tensor]]
+) -> None:
+    """Raise if a position of a layer belongs to several samples."""
+    taken: dict[str, Tensor] = {}
+    for along in singles:
+        for layer, rows in zip(layers, _rows_of_slopes(layers, watched, outputs, along), strict=True):
+            own = rows.abs().amax(dim=1) > 1e-6 * rows.abs().max()
+            if layer.name in taken and bool((taken[layer.name] & own).any()):
+                raise InputError(
+                    expected="layers whose inputs each belong to one sample",
+                    got=f"{layer.name or 'a layer'}, which is called for several samples at once",
+                    hint="Select other weights, or use another penalty.",
+                )
+            taken[layer.name] = taken[layer.name] | own if layer.name in taken else own
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from landscope._checks import device_with_float64
+from landscope.risk.layer_calls import Call, CallAxes
 from landscope.risk.layer_terms import (
     GRADIENT_NUMBERS,
     LayerTerm,
@@ -20,9 +21,6 @@ from landscope.risk.layer_terms import (
 )
 
 __all__ = ["GroupTerm", "LayerGroup", "layer_groups", "selected_names"]
-
-Call = tuple[Tensor, Tensor]
-"""The input and the output of a layer at one call."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,16 +45,18 @@ class LayerGroup:
         shared = [use for uses in self.uses.values() if len(uses) > 1 for use in uses]
         return all(local == "weight" and gives_weight_gradients(self.layers[layer]) for layer, local in shared)
 
-    def term(self, calls: Mapping[str, Sequence[Call]], count: int, power: int) -> GroupTerm | None:
-        """The sums over the samples of one block; None if no layer is called.
+    def term(
+        self, calls: Mapping[str, Sequence[Call]], axes: Mapping[str, CallAxes], n: int, power: int
+    ) -> GroupTerm | None:
+        """The sums over the n samples of one block; None if no layer is called.
 
         Raises:
-            OtherAxisError: If a layer is called with another first axis than that of ``count`` samples.
+            OtherAxisError: If the samples do not lie where they are expected in a call of a layer.
         """
         called = {layer: list(calls[layer]) for layer in self.layers if calls[layer]}
-        if any(len(part) != count for own in called.values() for call in own for part in call):
+        if not all(layer in axes and axes[layer].fits(own, n) for layer, own in called.items()):
             raise OtherAxisError(self.name)
-        return GroupTerm(self, called, power) if called else None
+        return GroupTerm(self, called, axes, n, power) if called else None
 
 
 class GroupTerm:
@@ -67,11 +67,20 @@ class GroupTerm:
     Args:
         group: The layers.
         calls: Input and output of the layers that are called.
+        axes: Axes of the samples in them.
+        n: Number of samples.
         power: 1 or 2.
     """
 
-    def __init__(self, group: LayerGroup, calls: Mapping[str, Sequence[Call]], power: int) -> None:
-        self._calls, self._power = calls, power
+    def __init__(
+        self,
+        group: LayerGroup,
+        calls: Mapping[str, Sequence[Call]],
+        axes: Mapping[str, CallAxes],
+        n: int,
+        power: int,
+    ) -> None:
+        self._calls, self._axes, self._n, self._power = calls, axes, n, power
         called = {name: [use for use in uses if use[0] in calls] for name, uses in group.uses.items()}
         self._own = {uses[0]: name for name, uses in called.items() if len(uses) == 1}
         self._shared = {name: [layer for layer, _ in uses] for name, uses in called.items() if len(uses) > 1}
@@ -80,7 +89,8 @@ class GroupTerm:
             kind = layer_term(group.layers[layer])
             assert kind is not None  # noqa: S101 - only groups with a closed form come here
             names = [local for use, local in self._own if use == layer]
-            self._terms[layer] = kind(group.layers[layer], [x for x, _ in own], names, power)
+            inputs = axes[layer].samples_first([x for x, _ in own], n)
+            self._terms[layer] = kind(group.layers[layer], inputs, names, power)
         self._sums = {name: self._zeros(group.layers[layers[0]]) for name, layers in self._shared.items()}
 
     @staticmethod
@@ -98,7 +108,10 @@ class GroupTerm:
         filled = (
             torch.zeros_like(out) if slope is None else slope for out, slope in zip(self.watched, slopes, strict=True)
         )
-        by_layer = {layer: [next(filled) for _ in own] for layer, own in self._calls.items()}
+        by_layer = {
+            layer: self._axes[layer].samples_first([next(filled) for _ in own], self._n)
+            for layer, own in self._calls.items()
+        }
         for layer, term in self._terms.items():
             if term.sums:
                 term.add(by_layer[layer], weights)

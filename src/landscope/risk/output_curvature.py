@@ -48,7 +48,7 @@ def curvature_slopes(
         slopes = _slopes(function, points)
         rows = []
         for column in range(sum(sizes)):
-            change = [torch.zeros_like(point) for point in points]
+            change = [torch.zeros_like(point, memory_format=torch.contiguous_format) for point in points]
             place, within = _place(sizes, column)
             change[place].reshape(len(change[place]), -1)[:, within] = 1
             rows.append(torch.cat([part.flatten(1) for part in _flat(_derivative(slopes, points, change))], dim=1))

@@ -18,6 +18,8 @@ from landscope.risk.closure_module import ClosureModule
 from landscope.risk.data import call_model
 from landscope.risk.evaluation import BlockLosses, BlockOutputs
 from landscope.risk.graphs import ASKS
+from landscope.risk.sample_axes import SampleAxes
+from landscope.risk.samples import count_of, rows_of
 from landscope.risk.whole_losses import ClosureLosses
 
 __all__ = ["ClosureOutputs", "CriterionOutputs", "OutputSource", "Outputs", "WholeOutputs", "output_source"]
@@ -66,6 +68,10 @@ class Outputs:
         return dataclasses.replace(self, leaves=leaves)
 
 
+def _known(count: int | None) -> list[int]:
+    return [] if count is None else [count]
+
+
 def _is_real(leaf: object) -> bool:
     return isinstance(leaf, Tensor) and leaf.is_floating_point()
 
@@ -80,7 +86,8 @@ class OutputSource(abc.ABC):
     """The outputs of a model for each block of data, and the losses that follow from them."""
 
     def __init__(self, blocks: BlockLosses) -> None:
-        self.n_blocks = blocks.n_blocks
+        self.n_blocks, self._losses = blocks.n_blocks, blocks
+        self.samples: dict[int, SampleAxes | None] = {}
         self._used: Sequence[int] | None = None
         self._prepared: set[int] = set()
 
@@ -95,6 +102,23 @@ class OutputSource(abc.ABC):
     @abc.abstractmethod
     def targets(self, block: int) -> Any:
         """The targets of a block; None where they are not known apart from the loss."""
+
+    @abc.abstractmethod
+    def some(self, parameters: dict[str, Tensor], block: int, n: int, places: Tensor) -> list[Tensor]:
+        """The tensors that the loss is computed from, for some of the n samples of a block as a batch of their own."""
+
+    def count(self, block: int) -> int | None:
+        """Number of samples in a block; None where the data do not say it."""
+        return self._losses.count(block)
+
+    def counts(self, block: int) -> list[int]:
+        """Numbers of samples that a block may have, by its targets and by its inputs."""
+        return _known(self.count(block))
+
+    @property
+    def largest_block(self) -> int:
+        """A block with the most samples."""
+        return max(range(self.n_blocks), key=lambda block: self.count(block) or 0)
 
     def prepare(self, parameters: dict[str, Tensor], block: int) -> None:
         """Do what calls the model more than once: find the tensors of the loss, and store results of first layers.
@@ -115,31 +139,6 @@ class OutputSource(abc.ABC):
         else:
             value = self.value(parameters, block)
         return Outputs.of(value, self._used)
-
-    def check_own_outputs(self, parameters: dict[str, Tensor]) -> None:
-        """Raise if a sample's loss depends on the outputs for other samples, by weights 1 and 2 of the losses.
-
-        Raises:
-            InputError: If the gradients along the outputs do not have the weights of their samples.
-        """
-        with torch.no_grad():
-            outputs = self.outputs(parameters, 0).detached()
-        tensors = [tensor.clone().requires_grad_() for tensor in outputs.tensors]
-        with torch.enable_grad():
-            losses = self.losses(outputs, tensors, 0)[0]
-        if any(len(tensor) != len(losses) for tensor in tensors):
-            return
-        factors = (1 + torch.arange(len(losses)) % 2).to(losses)
-        plain = torch.autograd.grad(losses.sum(), tensors, retain_graph=True)
-        weighted = torch.autograd.grad((losses * factors).sum(), tensors)
-        for one, other in zip(plain, weighted, strict=True):
-            exact = one * factors.to(one).view(-1, *[1] * (one.ndim - 1))
-            if float((other - exact).abs().max()) > 1e-3 * float(exact.abs().max()):
-                raise InputError(
-                    expected="losses that each depend on the outputs for their own sample",
-                    got="losses that compare the samples of a batch",
-                    hint='Gradients of single samples do not exist here. Use the method "ldc", "mas" or "l2".',
-                )
 
     def _tensors_of_loss(self, outputs: Outputs, block: int) -> Sequence[int]:
         tensors = [tensor.detach().clone().requires_grad_() for tensor in outputs.tensors]
@@ -179,6 +178,19 @@ class CriterionOutputs(OutputSource):
     def targets(self, block: int) -> Any:
         """The targets of the data."""
         return self.blocks.blocks[block][1]
+
+    def counts(self, block: int) -> list[int]:
+        """Numbers of samples by the targets and by the inputs."""
+        return list(dict.fromkeys([*super().counts(block), *_known(count_of(self.blocks.blocks[block][0]))]))
+
+    def some(self, parameters: dict[str, Tensor], block: int, n: int, places: Tensor) -> list[Tensor]:
+        """The tensors for some samples, from their inputs."""
+        return self.tensors(parameters, self.some_arguments(block, n, places))
+
+    def some_arguments(self, block: int, n: int, places: Tensor) -> tuple[Any, ...]:
+        """The arguments of the model for some samples."""
+        inputs = self.blocks.blocks[block][0]
+        return self.blocks.arguments_of(rows_of(inputs, n, places))
 
     def tensors(self, parameters: dict[str, Tensor], arguments: tuple[Any, ...]) -> list[Tensor]:
         """The tensors that the loss is computed from, for any samples."""
@@ -231,6 +243,14 @@ class ClosureOutputs(OutputSource):
     def targets(self, block: int) -> Any:  # noqa: ARG002 - the function alone knows them
         """Nothing: the function alone knows the targets."""
         return None
+
+    def some(self, parameters: dict[str, Tensor], block: int, n: int, places: Tensor) -> list[Tensor]:
+        """What the model returned at each call for a part of a batch."""
+        calls: list[Any] = []
+        part = rows_of(self._blocks.blocks[block], n, places)
+        with _hooked(self._model, lambda _module, _inputs, output: calls.append(output)):
+            self._blocks.evaluated(parameters, part, block)
+        return Outputs.of(calls, self._used).tensors
 
 
 @contextlib.contextmanager

@@ -143,6 +143,10 @@ class WholeLosses(ClosureLosses, BlockOutputs):
         """The inputs of a block, and the calls of modules that are stored for it."""
         return copy.deepcopy(self.blocks[block][0]), self._stored_calls(block)
 
+    def arguments_of(self, inputs: Any) -> tuple[Any, ...]:
+        """The inputs, without stored calls."""
+        return copy.deepcopy(inputs), None
+
     def outputs(self, parameters: dict[str, Tensor], arguments: tuple[Any, ...]) -> Any:
         """The outputs of the whole model."""
         inputs, calls = arguments
