@@ -133,7 +133,7 @@ class EmpiricalRisk(SampledRisk, HasModel):
             model: The network.
             batch_losses: Function ``batch_losses(model, batch)`` that returns the loss of each sample,
                 ``(losses, weights)`` with one weight for each loss, ``(sum, count)``, or, with ``count``, their mean.
-                It must use the model in its argument.
+                It should use the model in its argument; the same model held by the function becomes the same copy.
             data: The batches; they are read once, and kept on the device of the model.
             space: Parameters that are the coordinates.
             cache_bytes: Memory limit for stored activations.
@@ -147,7 +147,8 @@ class EmpiricalRisk(SampledRisk, HasModel):
             The risk.
 
         Raises:
-            InputError: If the closure returns another type or does not use the model in its argument.
+            InputError: If the closure returns another type, a mean in place of a sum, or a loss that does not depend on
+                the selected weights, as that of another model.
             NondeterministicLossError: If two evaluations at the same weights differ.
 
         Example:
@@ -252,7 +253,19 @@ class EmpiricalRisk(SampledRisk, HasModel):
         return self.fisher_information().gauss_newton_product(w, vector)
 
     def kronecker_factors(self, w: Float[Tensor, " N"], *, n_draws: int | None = None) -> list[LayerFactors]:
-        """Kronecker factors of the Fisher information at ``w``, see :func:`kronecker_factors`."""
+        """Kronecker factors of the Fisher information at ``w``, see :class:`landscope.risk.LayerFactors`.
+
+        Args:
+            w: Selected weights.
+            n_draws: Number of answers drawn for each sample; by default all answers of at most 100 count, each by its
+                probability.
+
+        Returns:
+            The factors, layer by layer.
+
+        Raises:
+            InputError: If a selected weight is of another layer than a linear one or a 2-d convolution.
+        """
         w = check_one_point("w", self.checked("w", w))
         return kronecker_factors(self.fisher_information(), w, n_draws=n_draws)
 
