@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import landscope as ls
 from landscope.errors import InputError, LandscopeError, NondeterministicLossError, NonFiniteError
@@ -117,6 +117,14 @@ def dropout():
     return nn.Sequential(nn.Linear(4, 5), nn.Dropout(0.5), nn.Linear(5, 3))
 
 
+def nan_net():
+    model = net()
+    with torch.no_grad():
+        model[0].bias.fill_(math.nan)
+    return model
+
+
+ONE_NAN = X.index_fill(0, torch.tensor([10]), math.nan)
 NANS, ROWS = torch.full_like(X, math.nan), ls.Trajectory.of(torch.randn(20, 7))
 SLIPS = {
     # targets
@@ -137,10 +145,23 @@ SLIPS = {
     "a batch without values": (
         lambda: of_closure(losses_of, [(X.to("meta"), Y)]), InputError, "the meta device.*Pass data on the CPU",
     ),
-    "NaN in the inputs": (lambda: flatness_of(of(data=(NANS, Y))), NonFiniteError, "finite loss at w0.*check the data"),
-    "NaN in the inputs of EWC": (
-        lambda: ls.TaskMemory(net(), method="ewc", strength=1).consolidate(CE, (NANS, Y)),
-        NonFiniteError, "finite derivatives.*Check the data for NaN",
+    "NaN in the inputs": (lambda: of(data=(NANS, Y)), NonFiniteError, "NaN in 12 rows.*Leave out or replace"),
+    "NaN in one of the last inputs": (
+        lambda: of(data=DataLoader(TensorDataset(ONE_NAN, Y), batch_size=3)), NonFiniteError, "NaN in 1 rows.*Leave",
+    ),
+    "NaN in the second batch of a function": (
+        lambda: of_closure(losses_of, [(X, Y), (ONE_NAN, Y)]), NonFiniteError, "NaN in 1 rows.*Leave out or replace",
+    ),
+    "NaN in the weights": (lambda: of(model=nan_net()), NonFiniteError, "got NaN. Check whether the weights"),
+    "only ignored labels": (
+        lambda: of(data=(X, torch.full_like(Y, -100))), InputError, "one counted target.*only ignored.*-100 by default",
+    ),
+    "only ignored labels of EWC": (
+        lambda: ls.TaskMemory(net(), method="ewc", strength=1).consolidate(CE, (X, torch.full_like(Y, -100))),
+        InputError, "one counted target; got only ignored targets",
+    ),
+    "weights of zero": (
+        lambda: of_closure(lambda m, b: (losses_of(m, b) * 0, torch.zeros(12))), InputError, "weights of zero. Check",
     ),
     # data
     "an empty loader": (lambda: of(data=[]), InputError, "at least one sample; got no data. Check the loader"),
@@ -178,7 +199,7 @@ SLIPS = {
     "a complex loss of a function": (lambda: of_closure(lambda m, b: losses_of(m, b) * 1j), InputError, "real part"),
     "a name that is not defined": (lambda: of(lambda o, y: cross(o, y)), InputError, "NameError: name 'cross'"),  # noqa: F821
     "a division by zero": (lambda: of(lambda o, y: CE(o, y) * (1 / 0)), InputError, "ZeroDivisionError: division by"),
-    "NaN as loss": (lambda: flatness_of(of(lambda o, y: CE(o, y) * math.nan)), NonFiniteError, "finite loss at w0"),
+    "NaN as loss": (lambda: of(lambda o, y: CE(o, y) * math.nan), NonFiniteError, "got NaN. Check.*divides by zero"),
     "a loss of zero": (zero_loss, InputError, "positive loss at w0; got 0. Add a constant"),
     # functions of a batch
     "a mapping of losses": (lambda: of_closure(lambda m, b: {"loss": m(b[0])}), InputError, "got dict. Return"),

@@ -19,6 +19,7 @@ from landscope.risk.checkpointing import no_checkpointing
 from landscope.risk.closure_module import ClosureModule
 from landscope.risk.data import OTHER_BATCHES, Block, call_model, fits
 from landscope.risk.evaluation import BlockLosses
+from landscope.risk.finite_loss import check_loss_is_a_number
 from landscope.risk.graphs import GraphWhereNeeded
 from landscope.risk.losses import SampleLosses
 from landscope.risk.whole_losses import ClosureLosses
@@ -141,7 +142,8 @@ def check_losses(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> None
             hint="The model or losses=f draws random numbers. Switch them off in eval mode (dropout, sampling, "
             f"augmentation; torch.nn.functional.dropout needs training=model.training), or {_FIXED_DRAWS}",
         )
-
+    with torch.random.fork_rng(devices=[]):
+        check_loss_is_a_number(blocks, space.unflatten(w0))
     if isinstance(blocks, ClosureLosses) and blocks.takes_derivatives:
         _check_slope(blocks, space, w0)
 

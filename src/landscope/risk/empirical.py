@@ -71,8 +71,9 @@ class EmpiricalRisk(SampledRisk, HasModel):
             does not say it, as with graphs. Such batches stay as they are.
 
     Raises:
-        InputError: If the data are empty or not pairs, the loss does not depend on the selected weights, or the model
-            has no statistics to estimate.
+        InputError: If the data are empty or not pairs, no target is counted, the loss does not depend on the selected
+            weights, or the model has no statistics to estimate.
+        NonFiniteError: If the loss is NaN.
         NondeterministicLossError: If two evaluations at the same weights differ.
 
     Example:
@@ -253,18 +254,20 @@ class EmpiricalRisk(SampledRisk, HasModel):
         return self.fisher_information().gauss_newton_product(w, vector)
 
     def kronecker_factors(self, w: Float[Tensor, " N"], *, n_draws: int | None = None) -> list[LayerFactors]:
-        """Kronecker factors of the Fisher information at ``w``, see :class:`landscope.risk.LayerFactors`.
+        """Kronecker factors of the Fisher information at ``w``, one pair for each layer.
 
         Args:
             w: Selected weights.
-            n_draws: Number of answers drawn for each sample; by default all answers of at most 100 count, each by its
-                probability.
+            n_draws: Answers drawn for each sample; by default all answers where they are at most 100, else 10 draws.
+                Where the distribution of the answers is not known, the targets of the data take their place.
 
         Returns:
-            The factors, layer by layer.
+            For each layer its ``name``, the ``columns`` of its weights in w, and the factors ``inputs`` and
+            ``outputs``, whose Kronecker product approximates the Fisher information of the layer.
 
         Raises:
-            InputError: If a selected weight is of another layer than a linear one or a 2-d convolution.
+            InputError: If a selected weight is of another layer than a linear one or a 2-d convolution, or a layer is
+                called twice.
         """
         w = check_one_point("w", self.checked("w", w))
         return kronecker_factors(self.fisher_information(), w, n_draws=n_draws)
