@@ -138,7 +138,15 @@ SLIPS = {
     "half of the targets": (lambda: of(data=(X, Y[:6])), InputError, "12 inputs, 6 targets. Pass one target for each"),
     "targets as words": (lambda: of(data=[(X, ["cat"] * 12)]), InputError, "targets of type list.*Check the shape"),
     # inputs
-    "inputs in double": (lambda: of(data=(X.double(), Y)), InputError, "of float64. Check their shape and their dtype"),
+    "inputs in double": (lambda: of(data=(X.double(), Y)), InputError, r"of float64.*float32: pass inputs.float\(\)"),
+    "inputs as arrays": (lambda: of(data=[(X.numpy(), Y)]), InputError, r"type ndarray.*torch.as_tensor\(array\)"),
+    "a loader with the index": (
+        lambda: of(data=DataLoader(TensorDataset(X, Y, torch.arange(12)), 4)), InputError,
+        r"last item of a batch is the targets.*\[\(x, y\) for x, y, _ in loader\]",
+    ),
+    "other keywords than those of the model": (
+        lambda: of(data=[{"x": X, "label": Y}]), InputError, "under labels, .*Sequential.forward, which are: input",
+    ),
     "inputs of another width": (lambda: of(data=(X[:, :3], Y)), InputError, r"\[1, 3\] of float32. Check their shape"),
     "inputs as words": (lambda: of(data=[(["cat"] * 12, Y)]), InputError, "inputs that Sequential accepts.*type list"),
     "inputs without values": (lambda: of(data=(X.to("meta"), Y)), InputError, "the meta device.*Pass data on the CPU"),
@@ -172,7 +180,7 @@ SLIPS = {
     "one mapping for a function": (lambda: of_closure(losses_of, {"x": X}), InputError, r"one batch is \[batch\]"),
     "the path of the data": (lambda: of(data="train.csv"), InputError, "got str. Pass a DataLoader"),
     "single samples": (lambda: of(data=list(zip(X, Y, strict=True))), InputError, r"got single samples. Pass.*DataLoa"),
-    "arrays of numpy": (lambda: of(data=(X.numpy(), Y.numpy())), InputError, "got ndarray. Make such batches"),
+    "arrays of numpy": (lambda: of(data=(X.numpy(), Y.numpy())), InputError, r"two arrays.*torch.as_tensor\(inputs"),
     "a missing file": (lambda: of(data=Broken(no_image)), InputError, "FileNotFoundError: cat.png. The data themselve"),
     "images, not tensors": (lambda: of(data=Broken(lambda _: (object(), 0))), InputError, "collate.*collate_fn="),
     "samples of many sizes": (
@@ -190,6 +198,19 @@ SLIPS = {
     "the class of a criterion": (lambda: of(nn.CrossEntropyLoss), InputError, r"can be called.*CrossEntropyLoss\(\)"),
     "the value of a criterion": (lambda: of(CE(net()(X), Y)), InputError, r"can be called as criterion\(outputs"),
     "the wrong order": (lambda: of(lambda y, o: F.cross_entropy(o, y)), InputError, r"a criterion for outputs \[12, 3"),
+    "a sum": (
+        lambda: of(lambda o, y: F.cross_entropy(o, y, reduction="sum")), InputError,
+        'got a sum, as of reduction="sum".*Use reduction="mean"',
+    ),
+    "three arguments": (
+        lambda: of(lambda o, y, z: CE(o, y)), InputError, r"a function of \(o, y, z\). Fix other arguments.*losses=f",
+    ),
+    "a criterion of torch with four arguments": (
+        lambda: of(nn.CTCLoss()), InputError, r"\(log_probs, targets, input_lengths, target_lengths\)",
+    ),
+    "a function of the model and a batch": (
+        lambda: of(losses_of), InputError, r"called as criterion\(outputs, targets\).*losses=f.*from_closure\(model, f",
+    ),
     "a float": (lambda: of(lambda o, y: CE(o, y).item()), InputError, NO_LOSSES.format("float")),
     "an array": (lambda: of(lambda o, y: CE(o, y).detach().numpy()), InputError, NO_LOSSES.format("ndarray")),
     "None": (lambda: of(lambda o, y: None), InputError, NO_LOSSES.format("NoneType")),
@@ -290,6 +311,16 @@ SLIPS = {
         lambda: ls.TaskMemory(net()).consolidate(CE, (X, Y)), InputError, r"Train inside `with memory.training",
     ),
     "consolidate inside the training": (inside_the_training, InputError, "Consolidate after the `with"),
+    "a valley without edges": (
+        lambda: trained(ratio=1e9).consolidate(CE, (X, Y)), InputError, r"rises to 1e\+09.*TaskMemory\(.*ratio=1.1",
+    ),
+    "a valley without edges for a flatness from the variance": (
+        lambda: trained(ratio=1e9, method=ls.memory.LDC(flatness="variance")).consolidate(CE, (X, Y)),
+        InputError, r"rises to 1e\+09 times.*ratio=1.1",
+    ),
+    "a risk from before the training": (
+        lambda: (memory := trained(), memory.consolidate_at(of())), InputError, "Make it after the training",
+    ),
     "consolidate other classes": (lambda: trained().consolidate(CE, (X, Y + 5)), InputError, "output for each class"),
     "consolidate data first": (lambda: trained().consolidate((X, Y), CE), InputError, "got CrossEntropyLoss. Pass"),
     "consolidate at a criterion": (lambda: trained().consolidate_at(CE), InputError, r"or call consolidate\(\)"),

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
@@ -76,6 +77,11 @@ def read_data(data: Any, device: torch.device, count: Callable[[Any], Any] | Non
     """
     if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
         batches: list[Any] = [(data[0], data[1])]
+    elif isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, np.ndarray) for part in data):
+        raise InputError(
+            expected="data as (inputs, targets) tensors", got="two arrays of numpy",
+            hint="Pass (torch.as_tensor(inputs).float(), torch.as_tensor(targets)); class labels are integers.",
+        )  # fmt: skip
     elif isinstance(data, Dataset | Iterable) and not isinstance(data, Mapping | str | bytes):
         batches = read_batches(_loader_of(data))
     else:

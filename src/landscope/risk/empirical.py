@@ -19,7 +19,7 @@ from landscope._checks import (
     for_float64,
 )
 from landscope._names import BatchNorm
-from landscope.parameters import ParameterSpace
+from landscope.parameters import ParameterSpace, inner_model
 from landscope.plain_lines import PlainLines
 from landscope.protocols import Lines, ProgressCallback, silent
 from landscope.risk import checks, derivatives
@@ -111,7 +111,7 @@ class EmpiricalRisk(SampledRisk, HasModel):
             self._blocks: BlockLosses = found.reestimated()
         else:
             self._blocks = fastest_losses(
-                found, self.space, class_major=self._class_major, cache_bytes=self._cache_bytes
+                found, self.space, inner_model(model), class_major=self._class_major, cache_bytes=self._cache_bytes
             )
         checks.check_losses(self._blocks, self.space, self.w0)
 
