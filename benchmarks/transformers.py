@@ -16,7 +16,7 @@ __all__ = ["transformers"]
 
 _WORDS, _LENGTH, _WIDTH, _TEXTS = 50, 32, 64, 32
 _DEPTHS = (4, 6, 8, 12)
-_REPEATS, _STEPS = 5, 60
+_REPEATS, _STEPS = 3, 60
 
 
 def transformers(subject: object) -> list[Row]:  # noqa: ARG001 - groups share a form

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Generator
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from landscope.errors import InputError
 from landscope.protocols import LossLandscape
 
-__all__ = ["gradient_function", "hessian_product", "hessian_times"]
+__all__ = ["gradient_function", "hessian_product", "hessian_times", "twice_differentiable"]
 
 
 def gradient_function(landscape: LossLandscape) -> Callable[[Tensor], Tensor]:
@@ -46,12 +47,23 @@ def hessian_times(loss: Tensor, w: Tensor, vector: Tensor) -> Tensor:
     (slope,) = torch.autograd.grad(loss, w, create_graph=True)
     if not slope.requires_grad:
         return torch.zeros_like(w)
-    try:
+    with twice_differentiable():
         product = torch.autograd.grad(slope @ vector.to(slope), w, allow_unused=True)[0]
+    return torch.zeros_like(w) if product is None else product
+
+
+@contextlib.contextmanager
+def twice_differentiable() -> Generator[None]:
+    """Explain the error of an operation for which torch has no second derivative.
+
+    Raises:
+        InputError: In its place.
+    """
+    try:
+        yield
     except NotImplementedError as error:
         raise InputError(
             expected="a loss with second derivatives",
             got=f"an operation for which torch has none: {next(iter(str(error).splitlines()), '')}",
-            hint="Replace that layer by others, as EmbeddingBag by an Embedding and a mean.",
+            hint="Replace that layer by others, as an EmbeddingBag with offsets by an Embedding and a mean.",
         ) from error
-    return torch.zeros_like(w) if product is None else product

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from landscope._checks import for_float64
+from landscope.errors import InputError
 from landscope.risk.evaluation import BlockLosses, places_by_block
 from landscope.risk.samples import all_joined, samples_unknown
 from landscope.risk.weighted_losses import WeightedLosses, added, loss_weights, total_weight
@@ -40,6 +41,23 @@ class CutBatches:
         self._whole, self._evaluated, self._rows, self._may_cut = whole, evaluated, rows, may_cut
         self._counts: list[int] = []
         self._can_cut: bool | None = None
+        self._compares = False
+
+    def check_apart(self, parameters: dict[str, Tensor]) -> None:
+        """Raise if the losses of samples depend on what else is in their batch.
+
+        Raises:
+            InputError: If the samples of half a batch have other losses than in the whole batch.
+        """
+        if self._can_cut is None:
+            self._look_at_batches(parameters)
+        if self._compares:
+            raise InputError(
+                expected="a loss of each sample that does not depend on what else is in its batch",
+                got="a loss that compares the samples of a batch, as a contrastive loss does",
+                hint="Take the batches of the data as the minibatches: risk.minibatches(None). For another size, make "
+                "the risk with batches of this size.",
+            )
 
     def picked(self, parameters: dict[str, Tensor], rows: Tensor) -> tuple[Tensor, float]:
         """The losses of some samples, cut out of the batches; or from whole batches, where they cannot be cut."""
@@ -59,10 +77,12 @@ class CutBatches:
     def _part(self, parameters: dict[str, Tensor], block: int, places: Tensor) -> WeightedLosses:
         """The losses of some samples of a batch that is evaluated as a whole."""
         losses, weight = self._whole.losses(parameters, block)
-        weights = loss_weights(losses, weight)
+        weights, is_whole = loss_weights(losses, weight), sorted(places.tolist()) == list(range(self._counts[block]))
+        if not is_whole:
+            self.check_apart(parameters)
         if weights is not None and len(losses) == self._counts[block]:
             return WeightedLosses(losses[places], weights[places.cpu()])
-        if sorted(places.tolist()) == list(range(self._counts[block])):
+        if is_whole:
             return WeightedLosses(losses, weight)
         raise samples_unknown("a batch whose loss is not the sum of the losses of its samples")
 
@@ -73,7 +93,8 @@ class CutBatches:
         self._counts = [
             self._counted(parameters, block) if count is None else count for block, count in enumerate(known)
         ]
-        self._can_cut = self._may_cut and None not in known and self._adds_up(parameters)
+        adds_up = self._may_cut and self._adds_up(parameters)
+        self._can_cut = adds_up and None not in known
 
     def _counted(self, parameters: dict[str, Tensor], block: int) -> int:
         """Number of losses of a batch that does not say how many samples it has."""
@@ -95,7 +116,28 @@ class CutBatches:
             halves = [self._evaluated(parameters, self._cut(block, half), block) for half in order.tensor_split(2)]
         except Exception:  # noqa: BLE001 - of the model's own
             return False
+        self._compares = _differ(WeightedLosses(*whole), halves)
         losses, weight = added(halves)
         rtol = min(3e-2, 1000 * torch.finfo(losses.dtype).eps)
         sums = (for_float64(part).sum(dtype=torch.float64).cpu() for part in (losses, whole[0]))
         return torch.allclose(*sums, rtol=rtol, atol=1e-12) and abs(weight / total_weight(whole[1]) - 1) < rtol
+
+
+def _differ(whole: WeightedLosses, parts: list[WeightedLosses]) -> bool:
+    """Whether samples have other losses in a part of their batch; False where they have none of their own."""
+    weights, of_parts = loss_weights(*whole), [loss_weights(*part) for part in parts]
+    known = [own for own in of_parts if own is not None]
+    if weights is None or len(known) < len(parts) or sum(map(len, known)) != len(weights):
+        return False
+    # A batch may divide all its weights by their sum, so that losses are compared without their weights.
+    counted = (weights > 0) & (torch.cat(known) > 0)
+    found = torch.cat([_own(part.losses, own) for part, own in zip(parts, known, strict=True)])[counted]
+    expected = _own(whole.losses, weights)[counted]
+    if not bool(torch.isfinite(expected).all()) or len(expected) == 0:
+        return False
+    rtol = min(3e-2, 1000 * torch.finfo(whole.losses.dtype).eps)
+    return float((found - expected).abs().max()) > rtol * float(expected.abs().max())
+
+
+def _own(losses: Tensor, weights: Tensor) -> Tensor:
+    return losses.detach().cpu().double() / weights

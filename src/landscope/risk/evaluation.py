@@ -59,6 +59,9 @@ class BlockLosses(abc.ABC):
         """Number of samples in a block; None where the data do not say it."""
         return count_of(self.blocks[block])
 
+    def check_apart(self, parameters: dict[str, Tensor]) -> None:  # noqa: B027 - most losses are known to be apart
+        """Raise if the losses of samples depend on what else is in their batch."""
+
     def in_data_order(self, values: Tensor) -> Tensor:
         """Reorder ``values[..., M]`` of all samples from the order of the blocks to the order of the data."""
         return values

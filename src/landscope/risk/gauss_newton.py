@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from landscope._checks import device_with_float64, for_float64
 from landscope.attention import plain_kernels
+from landscope.derivatives import twice_differentiable
 from landscope.parameters import ParameterSpace
 from landscope.risk.outputs import Outputs, OutputSource
 from landscope.risk.weighted_losses import total_weight
@@ -78,7 +79,7 @@ def _pushed_twice(outputs: Sequence[Tensor], point: Tensor, vector: Tensor) -> l
     """J v, as the derivative along v of J' u by u, which is linear in u."""
     moved = [out for out in outputs if out.requires_grad]
     dual = [torch.zeros_like(out).requires_grad_() for out in moved]
-    with torch.enable_grad():
+    with torch.enable_grad(), twice_differentiable():
         pulled = torch.autograd.grad(moved, point, dual, create_graph=True)[0]
         found = iter(torch.autograd.grad(pulled, dual, vector.to(pulled), retain_graph=True))
     return [next(found) if out.requires_grad else torch.zeros_like(out) for out in outputs]

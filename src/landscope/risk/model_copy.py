@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_map
 
 from landscope.errors import InputError, LandscopeWarning
 from landscope.parameters import inner_model
+from landscope.risk.embedding_bags import with_second_derivatives
 from landscope.risk.fused import fuse_activations
 
 __all__ = ["detached_copy", "precise", "private_copy"]
@@ -48,6 +49,7 @@ def private_copy(model: nn.Module) -> nn.Module:
             if getattr(hook, "__name__", "").startswith("make_inputs_require_grad"):
                 del part._forward_hooks[number]
     fuse_activations(private)
+    with_second_derivatives(private)
     return private
 
 

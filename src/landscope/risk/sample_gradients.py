@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from landscope._checks import device_with_float64, for_float64
+from landscope._checks import device_with_float64
 from landscope.attention import plain_kernels
 from landscope.errors import NonFiniteError
 from landscope.parameters import ParameterSpace
 from landscope.risk.layer_groups import LayerGroup, layer_groups, selected_names
-from landscope.risk.layer_terms import OtherAxisError, powered
+from landscope.risk.layer_terms import OtherAxisError, sum_of_powers
 from landscope.risk.outputs import CriterionOutputs, Outputs, OutputSource
 
 __all__ = ["SampleGradients", "Slopes"]
@@ -150,12 +150,9 @@ class SampleGradients:
             first = 0
             for gradients in single(parameters, block, names, along):
                 count = len(next(iter(gradients.values())))
+                own = None if weights is None else weights[first : first + count]
                 for name, values in gradients.items():
-                    values = for_float64(powered(values, power)).double()
-                    if weights is not None:
-                        own = weights[first : first + count].to(values)
-                        values = values * own.view(-1, *[1] * (values.ndim - 1))
-                    totals[name] = totals.get(name, 0.0) + values.sum(dim=0)
+                    totals[name] = totals.get(name, 0.0) + sum_of_powers(values, power, own)
                 first += count
         return totals
 

@@ -70,6 +70,15 @@ class Samples:
             raise samples_unknown("one loss for a batch whose samples cannot be told apart")
         return sum(known)
 
+    @torch.no_grad()
+    def check_apart(self) -> None:
+        """Raise if the losses of samples depend on what else is in their batch.
+
+        Raises:
+            InputError: If they do.
+        """
+        self.blocks.check_apart(self._space.unflatten(self._w0))
+
     def sums(self, w: Tensor, progress: ProgressCallback = silent) -> Tensor:
         """The sums s_k ``[M]`` in float64 with a graph, in the order of the data, where they have own weights."""
         parts = []

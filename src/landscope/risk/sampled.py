@@ -72,6 +72,7 @@ class SampledRisk(abc.ABC):
     @functools.cached_property
     def _single(self) -> MinibatchRisk:
         """The samples as minibatches of one."""
+        self.samples.check_apart()
         return MinibatchRisk(self, torch.arange(self.samples.count)[:, None])
 
     def minibatches(self, batch_size: int | None, *, seed: int | None = None) -> MinibatchRisk:
@@ -91,11 +92,12 @@ class SampledRisk(abc.ABC):
 
         Raises:
             InputError: If the batch size is below 1 or above the number of samples, the samples of a batch cannot be
-                told apart, or all targets of a minibatch are ignored.
+                told apart or are compared by the loss, or all targets of a minibatch are ignored.
         """
         if batch_size is None:
             return MinibatchRisk(self, check_kept_batches(self._blocks))
         batches = partition(self.samples.count, batch_size, seed)
+        self.samples.check_apart()
         return MinibatchRisk(self, batches, n_left_out=self.samples.count - batches.numel())
 
     def mean_gradient(self, w: Float[Tensor, " N"], rows: Int[Tensor, " B"]) -> Float[Tensor, " N"]:

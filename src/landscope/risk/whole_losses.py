@@ -77,6 +77,10 @@ class ClosureLosses(BlockLosses):
         """The losses of some samples."""
         return self._cut.picked(parameters, rows)
 
+    def check_apart(self, parameters: dict[str, Tensor]) -> None:
+        """Raise if the losses of samples depend on what else is in their batch."""
+        self._cut.check_apart(parameters)
+
     def evaluated(
         self, parameters: dict[str, Tensor], batch: Any, block: int, calls: Calls | None = None
     ) -> WeightedLosses:
