@@ -66,7 +66,7 @@ def notices(model, **options):
     ("kind", "line", "words"),
     [
         (Length, "return self.last(x) + torch.zeros(len(x), 1)", "calls len(...) of a tensor; write x.shape[0]"),
-        (Decision, "return self.last(x) if x.sum() > -1e9 else x", "decides by the values"),
+        (Decision, "return self.last(x) if x.sum() > -1e9 else x", "makes a decision by the values"),
         (Loop, "for row in x", "loops over a tensor; write a loop over a fixed number"),
         (Range, "range(x.shape[1])", "needs a plain number, as range(...) does"),
         (Float, "return self.last(x) * float(x.mean())", "turns a tensor into a plain number"),

@@ -55,7 +55,7 @@ def _check_lengths(model: nn.Module, sample_losses: Unreduced, blocks: Sequence[
     if len(losses) == 1 and total_weight(weight) == _count(several[0]):
         raise InputError(
             expected="one loss for each sample, for targets of different lengths",
-            got="one number for a batch, which may be the mean over samples or over what they consist of",
+            got="one number for a batch, which may be the mean over samples or over their tokens or pixels",
             hint="Return one loss for each sample, or (losses, weight) with the number of targets as weight, or pass "
             "count=f, where f(batch) gives the number of samples or targets that the mean is taken over.",
         )
@@ -122,7 +122,7 @@ def _check_parts(
     if len(values) == 3 and abs(values[0] - values[1] - values[2]) <= _RTOL * (abs(values[1]) + abs(values[2])):
         raise InputError(
             expected="a criterion that returns the mean over the samples of a batch, or one loss for each sample",
-            got=f'a sum, as of reduction="sum": {values[0]:.4g} for samples with {values[1]:.4g} and {values[2]:.4g}',
+            got=f'a sum, as of reduction="sum": {values[0]:.4g}, from parts of {values[1]:.4g} and {values[2]:.4g}',
             hint='Use reduction="mean" or "none", or return (sum, number of samples). Directions, flatness and '
             "exponents are the same for a mean as for a sum.",
         )
@@ -130,7 +130,7 @@ def _check_parts(
     raise InputError(
         expected="a criterion that returns the mean over the samples of a batch, or one loss for each sample, whatever "
         "other samples are in the batch",
-        got=f"{together[0] / together[1]:.4g} for samples with a mean of {expected[0] / expected[1]:.4g}",
+        got=f"{together[0] / together[1]:.4g} for a batch, whose parts have a mean of {expected[0] / expected[1]:.4g}",
         hint=_hint(outputs, unwrapped(both[1]))
         + "Return one loss for each sample, or (losses, weight): losses and the number of targets in them. If the loss "
         "compares samples with each other, pass losses=f, or call EmpiricalRisk.from_closure(model, f, data): f(model, "

@@ -61,7 +61,7 @@ def check_labels(model: nn.Module, pairs: Sequence[Block]) -> None:
     if negative:
         raise InputError(
             expected=f"labels of at least 0, or {_IGNORED} for ignored targets", got=f"label {min(negative)}",
-            hint="Check the labels.",
+            hint="Check the labels: classes are numbered from 0.",
         )  # fmt: skip
     if not isinstance(pairs[0][0], Tensor):
         return
@@ -120,8 +120,9 @@ def check_losses(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> None
         raise UnusedWeightsError(
             expected=f"a loss that depends on {', '.join(space.names)}",
             got="a loss that does not depend on them",
-            hint="Select parameters that change the output. A closure must use the model in its argument. A replaced "
-            "forward, as by model.forward = torch.compile(model.forward), still calls the original model: remove it.",
+            hint="Select parameters that change the output. A function f(model, batch) must use the model that it is "
+            "given. A replaced forward, as by model.forward = torch.compile(model.forward), still calls the original "
+            "model: remove it.",
         )
     if not _are_close(total, again):
         _check_needs_no_graph(blocks, space, w0, float(total), again)

@@ -18,7 +18,7 @@ _REASONS = (
     ("'len' is not supported", "calls len(...) of a tensor; write x.shape[0] in its place"),
     ("cannot be iterated", "loops over a tensor; write a loop over a fixed number"),
     ("item assignment", "writes into a tensor, as `x[0] = 1` does; write torch.where(...) in its place"),
-    ("control flow", "decides by the values or the shape of a tensor, as `if x.sum() > 0` does"),
+    ("control flow", "makes a decision by the values of a tensor, as `if x.sum() > 0` does"),
     ("interpreted as an integer", "needs a plain number, as range(...) does, and gets one from a shape of the inputs"),
     ("must be a string or a real number", "turns a tensor into a plain number, as float(...) does"),
     ("int() argument", "turns a tensor into a plain number, as int(...) does"),

@@ -57,7 +57,11 @@ class ClosureLosses(BlockLosses):
         draws = conditions is not None and conditions.seed is not None
         self._cut = CutBatches(self, self.evaluated, rows, may_cut=count is None and not draws)
         if self.n_blocks == 0:
-            raise InputError(expected="at least one batch", got="no data", hint="Check the loader.")
+            raise InputError(
+                expected="at least one batch",
+                got="no data",
+                hint="Check the loader. A generator is empty after its first use.",
+            )
 
     @property
     def model(self) -> nn.Module:
