@@ -143,7 +143,7 @@ def _check_reached(widths: Tensor, ratio: float) -> None:
     if bool(torch.isnan(widths).all()):
         raise InputError(
             expected=f"a loss that rises to {ratio:.3g} times its value along at least one mode",
-            got="none that does within reach",
+            got="none within reach",
             hint="Make the memory with a lower ratio, such as TaskMemory(..., ratio=1.1): a large loss, as at the "
             "start of a training or of a language model, cannot rise by e.",
         )
