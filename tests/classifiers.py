@@ -46,7 +46,9 @@ def small_classifier(name):
         torch.manual_seed(3)
         model = make().double()
         data = (torch.randn(SAMPLES, *shape).double(), torch.randint(CLASSES, (SAMPLES,)))
-    with pytest.warns(UserWarning, match="slower") if name == "untraced" else contextlib.nullcontext():
+    with (
+        pytest.warns(UserWarning, match="evaluates the whole model") if name == "untraced" else contextlib.nullcontext()
+    ):
         risk = ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), data, space=ls.ParameterSpace.of(model, select))
     return model, data, risk
 

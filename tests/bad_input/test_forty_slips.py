@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import landscope as ls
 from landscope.errors import InputError, LandscopeError, NondeterministicLossError, NonFiniteError
@@ -117,6 +117,14 @@ def dropout():
     return nn.Sequential(nn.Linear(4, 5), nn.Dropout(0.5), nn.Linear(5, 3))
 
 
+def nan_net():
+    model = net()
+    with torch.no_grad():
+        model[0].bias.fill_(math.nan)
+    return model
+
+
+ONE_NAN = X.index_fill(0, torch.tensor([10]), math.nan)
 NANS, ROWS = torch.full_like(X, math.nan), ls.Trajectory.of(torch.randn(20, 7))
 SLIPS = {
     # targets
@@ -130,17 +138,38 @@ SLIPS = {
     "half of the targets": (lambda: of(data=(X, Y[:6])), InputError, "12 inputs, 6 targets. Pass one target for each"),
     "targets as words": (lambda: of(data=[(X, ["cat"] * 12)]), InputError, "targets of type list.*Check the shape"),
     # inputs
-    "inputs in double": (lambda: of(data=(X.double(), Y)), InputError, "of float64. Check their shape and their dtype"),
+    "inputs in double": (lambda: of(data=(X.double(), Y)), InputError, r"of float64.*float32: pass inputs.float\(\)"),
+    "inputs as arrays": (lambda: of(data=[(X.numpy(), Y)]), InputError, r"type ndarray.*torch.as_tensor\(array\)"),
+    "a loader with the index": (
+        lambda: of(data=DataLoader(TensorDataset(X, Y, torch.arange(12)), 4)), InputError,
+        r"last item of a batch is the targets.*\[\(x, y\) for x, y, _ in loader\]",
+    ),
+    "other keywords than those of the model": (
+        lambda: of(data=[{"x": X, "label": Y}]), InputError, "under labels, .*Sequential.forward, which are: input",
+    ),
     "inputs of another width": (lambda: of(data=(X[:, :3], Y)), InputError, r"\[1, 3\] of float32. Check their shape"),
     "inputs as words": (lambda: of(data=[(["cat"] * 12, Y)]), InputError, "inputs that Sequential accepts.*type list"),
     "inputs without values": (lambda: of(data=(X.to("meta"), Y)), InputError, "the meta device.*Pass data on the CPU"),
     "a batch without values": (
         lambda: of_closure(losses_of, [(X.to("meta"), Y)]), InputError, "the meta device.*Pass data on the CPU",
     ),
-    "NaN in the inputs": (lambda: flatness_of(of(data=(NANS, Y))), NonFiniteError, "finite loss at w0.*check the data"),
-    "NaN in the inputs of EWC": (
-        lambda: ls.TaskMemory(net(), method="ewc", strength=1).consolidate(CE, (NANS, Y)),
-        NonFiniteError, "finite derivatives.*Check the data for NaN",
+    "NaN in the inputs": (lambda: of(data=(NANS, Y)), NonFiniteError, "NaN in 12 rows.*Leave out or replace"),
+    "NaN in one of the last inputs": (
+        lambda: of(data=DataLoader(TensorDataset(ONE_NAN, Y), batch_size=3)), NonFiniteError, "NaN in 1 rows.*Leave",
+    ),
+    "NaN in the second batch of a function": (
+        lambda: of_closure(losses_of, [(X, Y), (ONE_NAN, Y)]), NonFiniteError, "NaN in 1 rows.*Leave out or replace",
+    ),
+    "NaN in the weights": (lambda: of(model=nan_net()), NonFiniteError, "got NaN. Check whether the weights"),
+    "only ignored labels": (
+        lambda: of(data=(X, torch.full_like(Y, -100))), InputError, "one counted target.*only ignored.*-100 by default",
+    ),
+    "only ignored labels of EWC": (
+        lambda: ls.TaskMemory(net(), method="ewc", strength=1).consolidate(CE, (X, torch.full_like(Y, -100))),
+        InputError, "one counted target; got only ignored targets",
+    ),
+    "weights of zero": (
+        lambda: of_closure(lambda m, b: (losses_of(m, b) * 0, torch.zeros(12))), InputError, "weights of zero. Check",
     ),
     # data
     "an empty loader": (lambda: of(data=[]), InputError, "at least one sample; got no data. Check the loader"),
@@ -151,7 +180,7 @@ SLIPS = {
     "one mapping for a function": (lambda: of_closure(losses_of, {"x": X}), InputError, r"one batch is \[batch\]"),
     "the path of the data": (lambda: of(data="train.csv"), InputError, "got str. Pass a DataLoader"),
     "single samples": (lambda: of(data=list(zip(X, Y, strict=True))), InputError, r"got single samples. Pass.*DataLoa"),
-    "arrays of numpy": (lambda: of(data=(X.numpy(), Y.numpy())), InputError, "got ndarray. Make such batches"),
+    "arrays of numpy": (lambda: of(data=(X.numpy(), Y.numpy())), InputError, r"two arrays.*torch.as_tensor\(inputs"),
     "a missing file": (lambda: of(data=Broken(no_image)), InputError, "FileNotFoundError: cat.png. The data themselve"),
     "images, not tensors": (lambda: of(data=Broken(lambda _: (object(), 0))), InputError, "collate.*collate_fn="),
     "samples of many sizes": (
@@ -169,6 +198,19 @@ SLIPS = {
     "the class of a criterion": (lambda: of(nn.CrossEntropyLoss), InputError, r"can be called.*CrossEntropyLoss\(\)"),
     "the value of a criterion": (lambda: of(CE(net()(X), Y)), InputError, r"can be called as criterion\(outputs"),
     "the wrong order": (lambda: of(lambda y, o: F.cross_entropy(o, y)), InputError, r"a criterion for outputs \[12, 3"),
+    "a sum": (
+        lambda: of(lambda o, y: F.cross_entropy(o, y, reduction="sum")), InputError,
+        'got a sum, as of reduction="sum".*Use reduction="mean"',
+    ),
+    "three arguments": (
+        lambda: of(lambda o, y, z: CE(o, y)), InputError, r"a function of \(o, y, z\). Fix other arguments.*losses=f",
+    ),
+    "a criterion of torch with four arguments": (
+        lambda: of(nn.CTCLoss()), InputError, r"\(log_probs, targets, input_lengths, target_lengths\)",
+    ),
+    "a function of the model and a batch": (
+        lambda: of(losses_of), InputError, r"called as criterion\(outputs, targets\).*losses=f.*from_closure\(model, f",
+    ),
     "a float": (lambda: of(lambda o, y: CE(o, y).item()), InputError, NO_LOSSES.format("float")),
     "an array": (lambda: of(lambda o, y: CE(o, y).detach().numpy()), InputError, NO_LOSSES.format("ndarray")),
     "None": (lambda: of(lambda o, y: None), InputError, NO_LOSSES.format("NoneType")),
@@ -178,7 +220,7 @@ SLIPS = {
     "a complex loss of a function": (lambda: of_closure(lambda m, b: losses_of(m, b) * 1j), InputError, "real part"),
     "a name that is not defined": (lambda: of(lambda o, y: cross(o, y)), InputError, "NameError: name 'cross'"),  # noqa: F821
     "a division by zero": (lambda: of(lambda o, y: CE(o, y) * (1 / 0)), InputError, "ZeroDivisionError: division by"),
-    "NaN as loss": (lambda: flatness_of(of(lambda o, y: CE(o, y) * math.nan)), NonFiniteError, "finite loss at w0"),
+    "NaN as loss": (lambda: of(lambda o, y: CE(o, y) * math.nan), NonFiniteError, "got NaN. Check.*divides by zero"),
     "a loss of zero": (zero_loss, InputError, "positive loss at w0; got 0. Add a constant"),
     # functions of a batch
     "a mapping of losses": (lambda: of_closure(lambda m, b: {"loss": m(b[0])}), InputError, "got dict. Return"),
@@ -269,6 +311,16 @@ SLIPS = {
         lambda: ls.TaskMemory(net()).consolidate(CE, (X, Y)), InputError, r"Train inside `with memory.training",
     ),
     "consolidate inside the training": (inside_the_training, InputError, "Consolidate after the `with"),
+    "a valley without edges": (
+        lambda: trained(ratio=1e9).consolidate(CE, (X, Y)), InputError, r"rises to 1e\+09.*TaskMemory\(.*ratio=1.1",
+    ),
+    "a valley without edges for a flatness from the variance": (
+        lambda: trained(ratio=1e9, method=ls.memory.LDC(flatness="variance")).consolidate(CE, (X, Y)),
+        InputError, r"rises to 1e\+09 times.*ratio=1.1",
+    ),
+    "a risk from before the training": (
+        lambda: (memory := trained(), memory.consolidate_at(of())), InputError, "Make it after the training",
+    ),
     "consolidate other classes": (lambda: trained().consolidate(CE, (X, Y + 5)), InputError, "output for each class"),
     "consolidate data first": (lambda: trained().consolidate((X, Y), CE), InputError, "got CrossEntropyLoss. Pass"),
     "consolidate at a criterion": (lambda: trained().consolidate_at(CE), InputError, r"or call consolidate\(\)"),

@@ -107,7 +107,7 @@ def test_sums_over_batches_whose_samples_cannot_be_told_apart():
             refused()
     expected = torch.stack([graphs(model, batch)[0].detach() / 2 for batch in batches])
     torch.testing.assert_close(whole.minibatches(None).batch_losses(whole.w0).float(), expected)
-    with pytest.raises(InputError, match="Pass the batch size"):
+    with pytest.raises(InputError, match="Pass the batch size, as in"):
         risk().minibatches(None)
 
 

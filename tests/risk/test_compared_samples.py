@@ -45,6 +45,36 @@ def test_other_sizes_are_refused_with_the_way_on():
     torch.testing.assert_close(other.minibatches(None).batch_losses(other.w0), expected.double(), rtol=1e-5, atol=0)
 
 
+def with_noise(losses):
+    return lambda model, batch: losses(model, (batch[0] + 0.1 * torch.randn_like(batch[0]), batch[1]))
+
+
+def test_a_comparison_is_seen_although_the_loss_draws_numbers():
+    model, batches, _ = risk_of(contrast)
+    risk = ls.EmpiricalRisk.from_closure(model, with_noise(contrast), batches, seed=0)
+    for call in (lambda: risk.minibatches(4), lambda: risk.sample_losses(risk.w0)):
+        with pytest.raises(InputError, match=r"compares the samples.*minibatches\(None\)"):
+            call()
+    assert risk.minibatches(None).n_batches == 2
+
+
+def test_a_loss_that_draws_numbers_for_each_sample_has_minibatches_of_any_size():
+    def squares(model, batch):
+        return (model(batch[0]) - batch[1]).square().sum(dim=1)
+
+    model, batches, _ = risk_of(squares)
+    risk = ls.EmpiricalRisk.from_closure(model, with_noise(squares), batches, seed=5)
+    rows = []
+    for number, batch in enumerate(batches):
+        torch.manual_seed(5 + number)
+        rows.append(with_noise(squares)(model, batch).detach())
+    expected = torch.cat(rows).double()
+    torch.testing.assert_close(risk.sample_losses(risk.w0), expected, rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        risk.minibatches(4).batch_losses(risk.w0), expected.view(4, 4).mean(1), rtol=1e-5, atol=0
+    )
+
+
 def test_whole_batches_have_the_gradient_of_their_loss():
     model, batches, risk = risk_of(contrast)
     found = risk.mean_gradient(risk.w0, torch.arange(8, 16))

@@ -207,7 +207,7 @@ def in_batch_contrast(outputs, targets):
     [
         (lambda outputs, targets: (outputs - targets).square().mean(), "compares each output with each target"),
         (lambda outputs, targets: (outputs - targets).square(), "compares each output with each target"),
-        (lambda outputs, targets: (outputs.squeeze(1) - targets).square().sum(), "Return one loss for each sample"),
+        (lambda outputs, targets: (outputs.squeeze(1) - targets).square().sum(), 'a sum, as of reduction="sum"'),
         (in_batch_contrast, r"compares samples with each other.*losses=f"),
     ],
 )

@@ -7,7 +7,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, get_args
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from landscope._checks import check_choice, check_count, check_kind, check_positive
 from landscope.errors import InputError
@@ -125,14 +126,27 @@ class LDC(Method):
         """The constraints along the first ``count`` modes."""
         if self.flatness == "measured":
             widths = task.widths(count)
+            _check_reached(widths, task.ratio)
         else:
             ranks = measured_ranks(count)
             measured = task.widths_along(task.modes.directions[[rank - 1 for rank in ranks]])
+            _check_reached(measured, task.ratio)
             widths = flatness_from_variance(task.modes.variance[:count], self.psi, measured, ranks)
         constraint = landscape_dependent_constraint(
             task.w1, task.modes, widths, n_modes=count, floor="last-mode" if self.floor else "none", strength=1.0
         )
         return factored_penalty(constraint, task.space) if self.factored else constraint
+
+
+def _check_reached(widths: Tensor, ratio: float) -> None:
+    """Raise where the loss reaches the edges of the valley along no mode."""
+    if bool(torch.isnan(widths).all()):
+        raise InputError(
+            expected=f"a loss that rises to {ratio:.3g} times its value along at least one mode",
+            got="none within reach",
+            hint="Make the memory with a lower ratio, such as TaskMemory(..., ratio=1.1): a large loss, as at the "
+            "start of a training or of a language model, cannot rise by e.",
+        )
 
 
 def measured_ranks(n_modes: int) -> list[int]:

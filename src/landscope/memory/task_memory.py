@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from landscope._checks import check_count, check_hooked, check_kind, check_strength
 from landscope.errors import InputError
 from landscope.memory.accumulate import accumulate, layerwise_penalty, task_penalty
+from landscope.memory.checks import check_is_at_end
 from landscope.memory.methods import Method, resolve_method
 from landscope.memory.rows import TaskRows
 from landscope.memory.snapshot import TaskSnapshot
@@ -259,16 +260,20 @@ class TaskMemory:
         """End the current task with a risk that exists already, made with ``space=memory.space``.
 
         Args:
-            risk: Loss of the task on the selected weights, at the weights at its end.
+            risk: Loss of the task on the selected weights. Make it after the training, because it keeps the weights
+                that the model has when the risk is made.
 
         Returns:
             The penalty V of all tasks so far.
 
         Raises:
-            InputError: If no weights were recorded since the last task, or the risk is on other weights.
+            InputError: If no weights were recorded since the last task, or the risk is on other parameters, or was made
+                before the end of the training.
         """
         check_kind("the risk", risk, EmpiricalRisk, hint="Pass ls.EmpiricalRisk(...), or call consolidate().")
         self._check_ended()
+        if risk.space == self.space:
+            check_is_at_end(risk, self.space.flatten(self.model), self._rows.latest())
         return self._consolidate_at(risk)
 
     def _consolidate_at(self, risk: EmpiricalRisk, *, is_average: bool = False) -> Penalty:

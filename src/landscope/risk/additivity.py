@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from landscope._checks import explained, for_float64
 from landscope.errors import InputError
-from landscope.risk.checks import described, outputs_of
+from landscope.risk.checks import outputs_of
 from landscope.risk.data import Block, cut_blocks
 from landscope.risk.graphs import GraphWhereNeeded
+from landscope.risk.hints import CRITERION_HINT, described
 from landscope.risk.losses import Unreduced
 from landscope.risk.samples import joined, n_targets, rows_of, unwrapped
 from landscope.risk.weighted_losses import total_weight
@@ -54,7 +55,7 @@ def _check_lengths(model: nn.Module, sample_losses: Unreduced, blocks: Sequence[
     if len(losses) == 1 and total_weight(weight) == _count(several[0]):
         raise InputError(
             expected="one loss for each sample, for targets of different lengths",
-            got="one number for a batch, which may be the mean over samples or over what they consist of",
+            got="one number for a batch, which may be the mean over samples or over their tokens or pixels",
             hint="Return one loss for each sample, or (losses, weight) with the number of targets as weight, or pass "
             "count=f, where f(batch) gives the number of samples or targets that the mean is taken over.",
         )
@@ -117,11 +118,19 @@ def _check_parts(
         math.isnan(together[0]) and math.isnan(expected[0])
     ):
         return
+    values = [total[0] / total[1] for total in (together, one, other) if total[1]]
+    if len(values) == 3 and abs(values[0] - values[1] - values[2]) <= _RTOL * (abs(values[1]) + abs(values[2])):
+        raise InputError(
+            expected="a criterion that returns the mean over the samples of a batch, or one loss for each sample",
+            got=f'a sum, as of reduction="sum": {values[0]:.4g}, from parts of {values[1]:.4g} and {values[2]:.4g}',
+            hint='Use reduction="mean" or "none", or return (sum, number of samples). Directions, flatness and '
+            "exponents are the same for a mean as for a sum.",
+        )
     outputs = outputs_of(model, both[0])
     raise InputError(
         expected="a criterion that returns the mean over the samples of a batch, or one loss for each sample, whatever "
         "other samples are in the batch",
-        got=f"{together[0] / together[1]:.4g} for samples with a mean of {expected[0] / expected[1]:.4g}",
+        got=f"{together[0] / together[1]:.4g} for a batch, whose parts have a mean of {expected[0] / expected[1]:.4g}",
         hint=_hint(outputs, unwrapped(both[1]))
         + "Return one loss for each sample, or (losses, weight): losses and the number of targets in them. If the loss "
         "compares samples with each other, pass losses=f, or call EmpiricalRisk.from_closure(model, f, data): f(model, "
@@ -134,7 +143,7 @@ def _total(model: nn.Module, sample_losses: Unreduced, block: Block) -> tuple[fl
     outputs = outputs_of(model, block[0])
     with explained(
         f"a criterion for outputs {described(outputs)} with targets {described(unwrapped(block[1]))}",
-        "Check the shape and the dtype of the targets.",
+        CRITERION_HINT,
     ):
         losses, weight = GraphWhereNeeded(sample_losses)(outputs, block[1])
     losses = for_float64(losses).double()

@@ -19,7 +19,9 @@ from landscope.risk.checkpointing import no_checkpointing
 from landscope.risk.closure_module import ClosureModule
 from landscope.risk.data import OTHER_BATCHES, Block, call_model, fits
 from landscope.risk.evaluation import BlockLosses
+from landscope.risk.finite_loss import check_loss_is_a_number
 from landscope.risk.graphs import GraphWhereNeeded
+from landscope.risk.hints import CRITERION_HINT, described, inputs_hint
 from landscope.risk.losses import SampleLosses
 from landscope.risk.whole_losses import ClosureLosses
 
@@ -30,7 +32,6 @@ __all__ = [
 
 _IGNORED = -100
 _PROBED = 32
-_FEW_PARTS = 8
 _FIXED_DRAWS = (
     "fix them: EmpiricalRisk.from_closure(model, f, data, seed=0) draws the same numbers for a batch at every point, "
     "as a variational or a diffusion loss needs (ls.Study: losses=f, loss_options={'seed': 0})."
@@ -39,7 +40,6 @@ _GRAPH_HINT = (
     "Take inner derivatives with torch.autograd.grad(..., create_graph=True), also in eval mode, and do not call "
     "backward() in the loss."
 )
-_INPUTS_HINT = "The inputs are {}. Check their shape and their dtype."
 
 
 def check_inputs(model: nn.Module, inputs: Any) -> None:
@@ -49,7 +49,7 @@ def check_inputs(model: nn.Module, inputs: Any) -> None:
         raise InputError(
             expected=f"batches with the arguments of {type(model).__name__}.forward: {', '.join(wanted)}",
             got=", ".join(map(str, inputs)),
-            hint=f"Rename or remove keys, or {OTHER_BATCHES}",
+            hint=f"The targets, under labels, are taken out. Rename or remove the other keys, or {OTHER_BATCHES}",
         )
 
 
@@ -61,7 +61,7 @@ def check_labels(model: nn.Module, pairs: Sequence[Block]) -> None:
     if negative:
         raise InputError(
             expected=f"labels of at least 0, or {_IGNORED} for ignored targets", got=f"label {min(negative)}",
-            hint="Check the labels.",
+            hint="Check the labels: classes are numbered from 0.",
         )  # fmt: skip
     if not isinstance(pairs[0][0], Tensor):
         return
@@ -82,7 +82,7 @@ def check_criterion(model: nn.Module, sample_losses: SampleLosses, block: Block)
     with torch.random.fork_rng(devices=[]):
         outputs, targets = _few_outputs(model, *block, slice(0, _PROBED))
         wanted = f"a criterion for outputs {described(outputs)} with targets {described(targets)}"
-        with explained(wanted, "Check the shape and the dtype of the targets; class labels are integers."):
+        with explained(wanted, CRITERION_HINT):
             first, second = (GraphWhereNeeded(sample_losses)(outputs, targets)[0] for _ in range(2))
     if not _are_close(first, second):
         raise NondeterministicLossError(
@@ -91,17 +91,6 @@ def check_criterion(model: nn.Module, sample_losses: SampleLosses, block: Block)
             hint="The criterion draws random numbers. Switch off its dropout or sampling (torch.nn.functional.dropout "
             f"needs training=False), or {_FIXED_DRAWS}",
         )
-
-
-def described(value: Any) -> str:
-    """Shapes and dtypes of tensors, also within mappings and sequences; the type of anything else."""
-    if isinstance(value, Tensor):
-        return f"{list(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
-    if isinstance(value, Mapping) and value:
-        return "{" + ", ".join(f"{name}: {described(part)}" for name, part in value.items()) + "}"
-    if isinstance(value, tuple | list) and 0 < len(value) <= _FEW_PARTS:
-        return "(" + ", ".join(map(described, value)) + ")"
-    return f"of type {type(value).__name__}"
 
 
 def _few_outputs(model: nn.Module, inputs: Any, targets: Any, rows: slice) -> tuple[Any, Any]:
@@ -113,7 +102,7 @@ def _few_outputs(model: nn.Module, inputs: Any, targets: Any, rows: slice) -> tu
 def outputs_of(model: nn.Module, inputs: Any) -> Any:
     """The outputs of the model, with an error that names the inputs."""
     expected = f"inputs that {type(model).__name__} accepts"
-    with explained(expected, _INPUTS_HINT.format(described(inputs))), no_checkpointing():
+    with explained(expected, inputs_hint(model, inputs)), no_checkpointing():
         return GraphWhereNeeded(lambda: call_model(model, copy.deepcopy(inputs)))()
 
 
@@ -131,19 +120,39 @@ def check_losses(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> None
         raise UnusedWeightsError(
             expected=f"a loss that depends on {', '.join(space.names)}",
             got="a loss that does not depend on them",
-            hint="Select parameters that change the output. A closure must use the model in its argument. A replaced "
-            "forward, as by model.forward = torch.compile(model.forward), still calls the original model: remove it.",
+            hint="Select parameters that change the output. A function f(model, batch) must use the model that it is "
+            "given. A replaced forward, as by model.forward = torch.compile(model.forward), still calls the original "
+            "model: remove it.",
         )
     if not _are_close(total, again):
+        _check_needs_no_graph(blocks, space, w0, float(total), again)
         raise NondeterministicLossError(
             expected="the same loss at the same weights in eval mode",
             got=f"{float(total):.9g}, then {float(again):.9g}",
             hint="The model or losses=f draws random numbers. Switch them off in eval mode (dropout, sampling, "
             f"augmentation; torch.nn.functional.dropout needs training=model.training), or {_FIXED_DRAWS}",
         )
-
+    with torch.random.fork_rng(devices=[]):
+        check_loss_is_a_number(blocks, space.unflatten(w0))
     if isinstance(blocks, ClosureLosses) and blocks.takes_derivatives:
         _check_slope(blocks, space, w0)
+
+
+@torch.no_grad()
+def _check_needs_no_graph(
+    blocks: BlockLosses, space: ParameterSpace, w0: Tensor, with_graph: float, without: Tensor
+) -> None:
+    """Raise if the loss is another one where no gradients are wanted, but draws no random numbers."""
+    with torch.random.fork_rng(devices=[]):
+        if not _are_close(_total(blocks, space, w0), without):
+            return
+    raise NondeterministicLossError(
+        expected="the same loss with gradients and without them",
+        got=f"{with_graph:.9g} with gradients, and {float(without):.9g} in torch.no_grad()",
+        hint="In no_grad, nn.TransformerEncoder with a padding mask returns zeros at the padding. Make it with "
+        "enable_nested_tensor=False, or leave the padding out of the loss. Other code should not look at "
+        "torch.is_grad_enabled().",
+    )
 
 
 def _check_slope(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> None:

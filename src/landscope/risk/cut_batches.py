@@ -95,6 +95,8 @@ class CutBatches:
         ]
         adds_up = self._may_cut and self._adds_up(parameters)
         self._can_cut = adds_up and None not in known
+        if not self._may_cut:
+            self._compares = self._changes_with_others(parameters)
 
     def _counted(self, parameters: dict[str, Tensor], block: int) -> int:
         """Number of losses of a batch that does not say how many samples it has."""
@@ -121,6 +123,26 @@ class CutBatches:
         rtol = min(3e-2, 1000 * torch.finfo(losses.dtype).eps)
         sums = (for_float64(part).sum(dtype=torch.float64).cpu() for part in (losses, whole[0]))
         return torch.allclose(*sums, rtol=rtol, atol=1e-12) and abs(weight / total_weight(whole[1]) - 1) < rtol
+
+    def _changes_with_others(self, parameters: dict[str, Tensor]) -> bool:
+        """Whether losses of samples change where the second half of their batch becomes a copy of the first.
+
+        The batch keeps its size, so that each sample sees the same random numbers and the same divisor.
+        """
+        block = max(range(self._whole.n_blocks), key=self._counts.__getitem__)
+        count = self._counts[block]
+        half = (count + 1) // 2
+        try:
+            batch = self._rows(self._whole.blocks[block], count, torch.arange(count) % half)
+            pair = [self._whole.losses(parameters, block), self._evaluated(parameters, batch, block)]
+        except Exception:  # noqa: BLE001 - of the model's own
+            return False
+        weights = [loss_weights(*losses) for losses in pair]
+        first, second = (
+            WeightedLosses(losses[:half], own[:half]) if own is not None and len(own) == count else None
+            for (losses, _), own in zip(pair, weights, strict=True)
+        )
+        return first is not None and second is not None and _differ(first, [second])
 
 
 def _differ(whole: WeightedLosses, parts: list[WeightedLosses]) -> bool:

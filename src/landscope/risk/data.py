@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
@@ -52,6 +53,9 @@ _READING_HINT = (
 )
 """What to do where the data cannot be read."""
 
+_ONCE = "A generator is empty after its first use: pass a list of its batches."
+"""What may be wrong where there are no data."""
+
 _FEWEST_ROWS = 1000
 """Mean number of samples for each label from which on blocks with one label each are faster."""
 
@@ -78,6 +82,11 @@ def read_data(data: Any, device: torch.device, count: Callable[[Any], Any] | Non
     """
     if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
         batches: list[Any] = [(data[0], data[1])]
+    elif isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, np.ndarray) for part in data):
+        raise InputError(
+            expected="data as (inputs, targets) tensors", got="two arrays of numpy",
+            hint="Pass (torch.as_tensor(inputs).float(), torch.as_tensor(targets)); class labels are integers.",
+        )  # fmt: skip
     elif isinstance(data, Dataset | Iterable) and not isinstance(data, Mapping | str | bytes):
         batches = read_batches(_loader_of(data))
     else:
@@ -88,7 +97,9 @@ def read_data(data: Any, device: torch.device, count: Callable[[Any], Any] | Non
         )
     pairs = [tuple(_to(part, device) for part in _pair(batch)) for batch in batches]
     if not pairs or not any(_length(inputs) for inputs, _ in pairs):
-        raise InputError(expected="at least one sample", got="no data", hint="Check the loader or the tensors.")
+        raise InputError(
+            expected="at least one sample", got="no data", hint=f"Check the loader or the tensors. {_ONCE}"
+        )
     if any(isinstance(targets, Tensor) and targets.ndim == 0 for _, targets in pairs):
         raise InputError(
             expected="batches of inputs and targets",
@@ -150,7 +161,7 @@ def _pair(batch: Any) -> Block:
     raise InputError(
         expected="batches of (inputs, targets), or mappings",
         got=f"{type(batch).__name__}" + (f" of {len(batch)} parts" if isinstance(batch, Sequence) else ""),
-        hint=f"Make such batches, or {OTHER_BATCHES}",
+        hint=f"Pass data=(inputs, targets) or a DataLoader, or {OTHER_BATCHES}",
     )
 
 

@@ -19,7 +19,7 @@ from landscope._checks import (
     for_float64,
 )
 from landscope._names import BatchNorm
-from landscope.parameters import ParameterSpace
+from landscope.parameters import ParameterSpace, inner_model
 from landscope.plain_lines import PlainLines
 from landscope.protocols import Lines, ProgressCallback, silent
 from landscope.risk import checks, derivatives
@@ -71,8 +71,9 @@ class EmpiricalRisk(SampledRisk, HasModel):
             does not say it, as with graphs. Such batches stay as they are.
 
     Raises:
-        InputError: If the data are empty or not pairs, the loss does not depend on the selected weights, or the model
-            has no statistics to estimate.
+        InputError: If the data are empty or not pairs, no target is counted, the loss does not depend on the selected
+            weights, or the model has no statistics to estimate.
+        NonFiniteError: If the loss is NaN.
         NondeterministicLossError: If two evaluations at the same weights differ.
 
     Example:
@@ -110,7 +111,7 @@ class EmpiricalRisk(SampledRisk, HasModel):
             self._blocks: BlockLosses = found.reestimated()
         else:
             self._blocks = fastest_losses(
-                found, self.space, class_major=self._class_major, cache_bytes=self._cache_bytes
+                found, self.space, inner_model(model), class_major=self._class_major, cache_bytes=self._cache_bytes
             )
         checks.check_losses(self._blocks, self.space, self.w0)
 
@@ -133,7 +134,7 @@ class EmpiricalRisk(SampledRisk, HasModel):
             model: The network.
             batch_losses: Function ``batch_losses(model, batch)`` that returns the loss of each sample,
                 ``(losses, weights)`` with one weight for each loss, ``(sum, count)``, or, with ``count``, their mean.
-                It must use the model in its argument.
+                It should use the model in its argument; the same model held by the function becomes the same copy.
             data: The batches; they are read once, and kept on the device of the model.
             space: Parameters that are the coordinates.
             cache_bytes: Memory limit for stored activations.
@@ -147,7 +148,8 @@ class EmpiricalRisk(SampledRisk, HasModel):
             The risk.
 
         Raises:
-            InputError: If the closure returns another type or does not use the model in its argument.
+            InputError: If the closure returns another type, a mean in place of a sum, or a loss that does not depend on
+                the selected weights, as that of another model.
             NondeterministicLossError: If two evaluations at the same weights differ.
 
         Example:
@@ -254,7 +256,22 @@ class EmpiricalRisk(SampledRisk, HasModel):
     def kronecker_factors(
         self, w: Float[Tensor, " N"], kind: KroneckerKind = "auto", *, n_draws: int = 10, seed: int = 0
     ) -> list[LayerFactors]:
-        """Kronecker factors of the Fisher information at ``w``, see :func:`kronecker_factors`."""
+        """Kronecker factors of the Fisher information at ``w``, one pair for each layer.
+
+        Args:
+            w: Selected weights.
+            kind: Fisher information, see :class:`landscope.memory.KFAC`.
+            n_draws: Answers drawn for each sample, where they are drawn.
+            seed: Seed of the draws.
+
+        Returns:
+            For each layer its ``name``, the ``columns`` of its weights in w, and the factors ``inputs`` and
+            ``outputs``, whose Kronecker product approximates the Fisher information of the layer.
+
+        Raises:
+            InputError: If a selected weight is of another layer than a linear one or a 2-d convolution, or a layer is
+                called twice.
+        """
         w = check_one_point("w", self.checked("w", w))
         return kronecker_factors(self.fisher_information(), w, kind, n_draws=n_draws, seed=seed)
 

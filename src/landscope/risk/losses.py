@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from landscope.errors import InputError, LandscopeWarning
+from landscope.risk.hints import check_takes_two
 from landscope.risk.samples import n_targets, unwrapped
 from landscope.risk.weighted_losses import check_real, read_losses, read_pair
 
@@ -62,6 +63,7 @@ def sample_losses_of(criterion: Callable[..., Any]) -> SampleLosses:
             expected="a criterion that can be called as criterion(outputs, targets)", got=f"{criterion!r}",
             hint="Pass torch.nn.functional.cross_entropy or torch.nn.CrossEntropyLoss(), for example.",
         )  # fmt: skip
+    check_takes_two(criterion)
     module = _module_of(criterion)
     if is_torch_loss(module) and module.reduction == "sum":
         warnings.warn(

@@ -184,7 +184,7 @@ def check_kept_batches(blocks: BlockLosses) -> None:
         raise InputError(
             expected="a risk made by from_closure, for batches of the data as they are",
             got="a risk made from a criterion, which cuts the data anew",
-            hint="Pass the batch size.",
+            hint="Pass the batch size, as in risk.minibatches(100).",
         )
 
 

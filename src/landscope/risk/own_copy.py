@@ -119,7 +119,8 @@ class OwnCopies:
             raise InputError(
                 expected="a loss whose modules can be copied",
                 got=f"{type(module).__name__}: {type(error).__name__}: {next(iter(str(error).splitlines()), '')}",
-                hint="Keep no results of a forward pass as attributes of it, or give its outputs as targets.",
+                hint="Let the module keep no results of a forward pass as attributes. Or compute its outputs before, "
+                "and pass them as parts of the targets.",
             ) from error
 
     def _refuse_selected(self, tensor: Tensor | None) -> None:

@@ -16,13 +16,14 @@ from landscope.risk import checks
 from landscope.risk.additivity import check_additive
 from landscope.risk.batch_norm import ReestimatedLosses
 from landscope.risk.conditions import Conditions
-from landscope.risk.data import Block, cut_blocks, read_batches, read_data, rows_at_once
+from landscope.risk.data import Block, call_model, cut_blocks, read_batches, read_data, rows_at_once
 from landscope.risk.graphs import GraphWhereNeeded
 from landscope.risk.joined_batches import with_joined_batches
 from landscope.risk.losses import SampleLosses, Unreduced, is_plain_cross_entropy, sample_losses_of
 from landscope.risk.model_copy import precise
 from landscope.risk.own_copy import OwnCopies
 from landscope.risk.samples import Counted, moved, n_targets, unwrapped, with_counts
+from landscope.risk.sums_and_means import check_sums_and_means
 from landscope.risk.weighted_losses import total_weight
 from landscope.risk.whole_losses import ClosureLosses, WholeLosses, whole_evaluation
 
@@ -96,7 +97,8 @@ def prepared_data(
     own, pairs = precise(own, pairs, lambda model, pair: _first_losses(model, criterion, pair))
     w0 = space.flatten(own)
     copies = OwnCopies(inner_model(model), own, space.names)
-    sample_losses = sample_losses_of(copies(criterion) if callable(criterion) else criterion)
+    own_criterion = copies(criterion) if callable(criterion) else criterion
+    sample_losses = sample_losses_of(own_criterion)
     if isinstance(sample_losses, Unreduced):
         pairs = with_counts(pairs)
     else:  # a loss of torch counts its targets itself
@@ -108,6 +110,9 @@ def prepared_data(
         checks.check_labels(own, pairs)
     checks.check_criterion(own, sample_losses, pairs[0])
     if isinstance(sample_losses, Unreduced):
+        if count is not None:
+            evaluate = lambda pair, _: own_criterion(call_model(own, pair[0]), pair[1])  # noqa: E731
+            check_sums_and_means(evaluate, [(inputs, unwrapped(targets)) for inputs, targets in pairs], count)
         pairs = _with_resolved_counts(own, sample_losses, pairs)
         check_additive(own, sample_losses, pairs, w0.dtype)
     uses_weights = copies.uses_model and checks.uses_weights(own, space, w0, sample_losses, pairs[0])
@@ -157,6 +162,7 @@ def prepared_closure(
         checks.check_losses(blocks, space, space.flatten(own))
     if count is not None and not blocks.returns_mean(space.unflatten(space.flatten(own))):
         raise _count_unused("the losses of samples, or a sum with its count")
+    blocks.check_sums_and_means(space.unflatten(space.flatten(own)), count)
     if conditions.seed is None and count is None:  # a batch has its own random numbers, or its own mean
         blocks = with_joined_batches(blocks, space, space.flatten(own), of_batches, cache_bytes)
     if conditions.seed is None and conditions.mode == "eval":

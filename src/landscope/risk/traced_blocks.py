@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +19,7 @@ from landscope.risk.losses import SampleLosses
 from landscope.risk.prepared import PreparedData
 from landscope.risk.stored_calls import check_equal, mean_loss, points_around
 from landscope.risk.tracing import SplitModel, largest_tensor, split_model
+from landscope.risk.untraced import SeveralInputsError, notice_whole_model, reason_in_words
 
 __all__ = ["fastest_losses", "traced_lines"]
 
@@ -28,12 +28,15 @@ _BLOCK_ELEMENTS = 2**19
 _PROBE_ROWS = 64
 
 
-def fastest_losses(found: PreparedData, space: ParameterSpace, *, class_major: bool, cache_bytes: int) -> BlockLosses:
+def fastest_losses(
+    found: PreparedData, space: ParameterSpace, user_model: nn.Module, *, class_major: bool, cache_bytes: int
+) -> BlockLosses:
     """Losses from a traced model; else with stored calls of modules; else of the whole model, with a warning.
 
     Args:
         found: Model, criterion and data.
         space: Selected weights.
+        user_model: The model of the user, which a notice is about.
         class_major: Whether the criterion is plain cross-entropy on labels.
         cache_bytes: Memory limit for stored activations.
     """
@@ -47,31 +50,12 @@ def fastest_losses(found: PreparedData, space: ParameterSpace, *, class_major: b
     except InputError:
         raise
     except Exception as error:  # noqa: BLE001 - tracing may fail in any manner; other evaluations remain
-        untraced = _in_words(error)
+        untraced = reason_in_words(error)
     losses = found.whole()
     reason = losses.store_calls(space, w0, cache_bytes)
     if reason:
-        warnings.warn(
-            f"landscope evaluates the whole model ({type(found.model).__name__}) at every point, which is slower but "
-            f"gives the same results: {untraced}, and {reason}. To make it faster, select weights of later layers: "
-            "what comes before them is then evaluated once.",
-            UserWarning,
-            stacklevel=3,
-        )
+        notice_whole_model(user_model, untraced, reason)
     return losses
-
-
-def _in_words(error: Exception) -> str:
-    """Why a model could not be traced."""
-    if isinstance(error, torch.fx.proxy.TraceError):
-        return "its forward method makes a decision by the values of a tensor, such as `if x.sum() > 0`"
-    if isinstance(error, _SeveralInputsError):
-        return "it takes several inputs"
-    return "its forward method does something that cannot be written as a fixed list of operations"
-
-
-class _SeveralInputsError(Exception):
-    """Batches of several inputs are not traced."""
 
 
 def _traced(
@@ -80,7 +64,7 @@ def _traced(
     model, sample_losses, pairs = found.model, found.sample_losses, found.pairs
     inputs, targets = cut_blocks(pairs, _PROBE_ROWS)[0]
     if not isinstance(inputs, Tensor):
-        raise _SeveralInputsError
+        raise SeveralInputsError
     split = split_model(model, space.names)
     lines_of = lambda losses, directions: traced_lines(  # noqa: E731
         losses, space, w0, directions, class_major=class_major, cache_bytes=cache_bytes

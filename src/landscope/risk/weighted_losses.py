@@ -88,8 +88,8 @@ def check_real(losses: Tensor) -> None:
         raise InputError(
             expected="losses in a floating-point dtype",
             got=str(losses.dtype),
-            hint="Return the loss that was trained. A count of errors has no slope, and a complex number no order: "
-            "return its real part.",
+            hint="Return the loss that was trained. A count of errors has no slope. A complex number is neither large "
+            "nor small: return its real part.",
         )
 
 

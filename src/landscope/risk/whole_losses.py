@@ -21,6 +21,7 @@ from landscope.risk.losses import SampleLosses
 from landscope.risk.module_cut import Calls, NothingToSkipError
 from landscope.risk.samples import counted_by, moved, rows_of, rows_of_pair
 from landscope.risk.stored_calls import StoredCalls, mean_loss, points_around
+from landscope.risk.sums_and_means import check_sums_and_means
 from landscope.risk.weighted_losses import WeightedLosses, read_losses
 
 __all__ = ["ClosureLosses", "WholeLosses", "whole_evaluation"]
@@ -56,7 +57,11 @@ class ClosureLosses(BlockLosses):
         draws = conditions is not None and conditions.seed is not None
         self._cut = CutBatches(self, self.evaluated, rows, may_cut=count is None and not draws)
         if self.n_blocks == 0:
-            raise InputError(expected="at least one batch", got="no data", hint="Check the loader.")
+            raise InputError(
+                expected="at least one batch",
+                got="no data",
+                hint="Check the loader. A generator is empty after its first use.",
+            )
 
     @property
     def model(self) -> nn.Module:
@@ -95,6 +100,14 @@ class ClosureLosses(BlockLosses):
         with torch.random.fork_rng(devices=[]):
             returned = self._evaluate(parameters, self.blocks[0], 0, None)
         return isinstance(returned, Tensor) and returned.ndim == 0
+
+    def check_sums_and_means(self, parameters: dict[str, Tensor], count: Callable[[Any], Any] | None) -> None:
+        """Raise if the function returns a mean where a sum belongs, or, with ``count``, a sum where a mean belongs."""
+        draws = self._conditions is not None and self._conditions.seed is not None
+        with torch.random.fork_rng(devices=[]):
+            check_sums_and_means(
+                lambda batch, number: self._evaluate(parameters, batch, number, None), self.blocks, count, draws=draws
+            )
 
     def _returned(self, parameters: dict[str, Tensor], batch: Any, block: int, calls: Calls | None) -> Any:
         # A model may change its input in place.

@@ -12,9 +12,10 @@ import landscope as ls
 from landscope.errors import InputError
 from landscope.memory import EWC, KFAC
 from models.first.own_kinds import OWN
+from models.first.target_kinds import TARGETS
 from models.first.transformer_kinds import TRANSFORMERS
 
-KINDS = TRANSFORMERS | OWN
+KINDS = TRANSFORMERS | OWN | TARGETS
 STEPS = 12
 
 pytestmark = [pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")]

@@ -29,11 +29,12 @@ def test_losses_that_compare_samples_have_no_fisher_information_of_samples():
 
 
 def test_one_loss_for_a_batch_says_how_its_noise_is_found():
-    risk = structured.GRAPH.risk(structured.GraphNetwork())
+    model = structured.GraphNetwork()
+    risk = structured.GRAPH.risk(model)
     with pytest.raises(InputError, match=r"minibatches\(None\)"):
         risk.minibatches(5)
     with pytest.raises(InputError, match="Return the losses of the samples"):
-        ls.TaskMemory(structured.GraphNetwork(), method="ewc", strength=1.0).consolidate_at(risk)
+        ls.TaskMemory(model, method="ewc", strength=1.0).consolidate_at(risk)
 
 
 @pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")

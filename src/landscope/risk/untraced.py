@@ -1,0 +1,71 @@
+"""Why a model is evaluated as a whole, in words that say what to change in its code."""
+
+from __future__ import annotations
+
+import linecache
+import traceback
+import warnings
+import weakref
+from pathlib import Path
+
+import torch
+from torch import nn
+
+__all__ = ["SeveralInputsError", "notice_whole_model", "reason_in_words"]
+
+_LIBRARIES = tuple(str(Path(path).parent) for path in (torch.__file__, __file__))
+_REASONS = (
+    ("'len' is not supported", "calls len(...) of a tensor; write x.shape[0] in its place"),
+    ("cannot be iterated", "loops over a tensor; write a loop over a fixed number"),
+    ("item assignment", "writes into a tensor, as `x[0] = 1` does; write torch.where(...) in its place"),
+    ("control flow", "makes a decision by the values of a tensor, as `if x.sum() > 0` does"),
+    ("interpreted as an integer", "needs a plain number, as range(...) does, and gets one from a shape of the inputs"),
+    ("must be a string or a real number", "turns a tensor into a plain number, as float(...) does"),
+    ("int() argument", "turns a tensor into a plain number, as int(...) does"),
+)
+"""What torch says, and what the code of the user does there."""
+
+_TOLD: weakref.WeakKeyDictionary[nn.Module, set[str]] = weakref.WeakKeyDictionary()
+"""What was said of each model."""
+
+
+class SeveralInputsError(Exception):
+    """Batches of several inputs are not traced."""
+
+
+def reason_in_words(error: Exception) -> str:
+    """Why the operations of a model cannot be listed in advance, with the line of its code."""
+    if isinstance(error, SeveralInputsError):
+        return "it takes several inputs"
+    if isinstance(error, AssertionError):
+        return "its forward method computes a value once, outside of torch, as .item() or .numpy() do"
+    known = [words for said, words in _REASONS if said in str(error)]
+    return f"its forward method{_place(error)} {known[0] if known else 'does what torch.fx cannot trace'}"
+
+
+def _place(error: Exception) -> str:
+    """The last line of code outside of torch and landscope that led to an error."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith((*_LIBRARIES, "<")):
+            line = (frame.line or linecache.getline(frame.filename, frame.lineno or 0)).strip()
+            return f", at line {frame.lineno} of {Path(frame.filename).name} (`{line}`),"
+    return ""
+
+
+def notice_whole_model(model: nn.Module, untraced: str, unskipped: str) -> None:
+    """Say once for each model that it is evaluated as a whole, and what would make that faster.
+
+    Args:
+        model: The model of the user.
+        untraced: Why it is not traced.
+        unskipped: Why none of its layers is skipped.
+    """
+    message = (
+        f"landscope evaluates the whole model ({type(model).__name__}) at every point. The results are the same, but "
+        f"take longer. The reasons: {untraced}; and {unskipped}. To make it faster, change the code named here, or "
+        "select weights of later layers: what comes before them is then evaluated once."
+    )
+    told = _TOLD.setdefault(model, set())
+    if message not in told:
+        told.add(message)
+        warnings.warn(message, UserWarning, stacklevel=4)
