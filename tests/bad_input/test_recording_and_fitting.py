@@ -174,7 +174,7 @@ def test_settings_name_the_typo_and_the_value(tmp_path):
         file.write_text(text)
         with pytest.raises(InputError, match=message):
             Settings.from_yaml(file)
-    with pytest.raises(InputError, match="a YAML file of settings at .*; got none"):
+    with pytest.raises(InputError, match=r"a YAML file of settings at .*; got none"):
         Settings.from_yaml(tmp_path / "none.yaml")
 
 
