@@ -217,8 +217,8 @@ def die_after(study, name, monkeypatch):
     """Analyse, and kill it when a result was saved."""
     save = ResultFolder.save
 
-    def save_and_die(self, saved, result):
-        save(self, saved, result)
+    def save_and_die(self, saved, result, *identity):
+        save(self, saved, result, *identity)
         if saved == name:
             raise Killed
 
@@ -258,9 +258,9 @@ def test_a_killed_analysis_goes_on_to_the_same_bits(recorded, analysed, monkeypa
     """Kill it after every single result, and start it again in a new process's state."""
     save = ResultFolder.save
 
-    def save_and_die(self, name, result):
+    def save_and_die(self, name, result, *identity):
         is_new = not self.has(name)
-        save(self, name, result)
+        save(self, name, result, *identity)
         if is_new:
             raise Killed
 

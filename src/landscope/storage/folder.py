@@ -14,6 +14,7 @@ import filelock
 from landscope.errors import StorageError
 from landscope.results import Result
 from landscope.storage.archive import Archive, load, read_heading, save
+from landscope.storage.atomic import remove_abandoned
 from landscope.storage.checked_json import read_checked, write_checked
 from landscope.storage.seal import check_seal
 
@@ -178,9 +179,9 @@ class ResultFolder:
             self.save(name, make())
         return self.load(name, kind)
 
-    def note(self, name: str, values: dict[str, Any]) -> None:
-        """Write a JSON file; NaN and infinity become null."""
-        write_checked(self.path / f"{name}.json", values, durable=False, indent=2)
+    def note(self, name: str, values: dict[str, Any], *, durable: bool = False) -> None:
+        """Write a JSON file; NaN and infinity become null. A power cut cannot take a durable one."""
+        write_checked(self.path / f"{name}.json", values, durable=durable, indent=2)
 
     def read_note(self, name: str) -> dict[str, Any]:
         """Content of a JSON file; an empty mapping where there is none.
@@ -208,6 +209,7 @@ class ResultFolder:
             ) from error
         try:
             with self._lock:
+                remove_abandoned(self.path)
                 yield
         except filelock.Timeout:
             raise StorageError(

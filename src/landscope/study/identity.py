@@ -13,7 +13,7 @@ from landscope.storage.digests import digest_of
 from landscope.study.settings import StudySettings
 from landscope.study.step_files import StepFiles
 
-__all__ = ["different", "made_from"]
+__all__ = ["different", "digest_of_recording", "digest_of_settings", "made_from"]
 
 _WORDS = {
     "recording": "made from another recording",
@@ -29,10 +29,15 @@ def made_from(path: Path, settings: StudySettings) -> dict[str, str]:
     fit.
     """
     return {
-        "recording": _recording(path / "trajectory"),
+        "recording": digest_of_recording(path / "trajectory"),
         "models": _models(StepFiles(path / "checkpoints")),
-        "settings": digest_of(settings.model_dump(mode="json"))[:16],
+        "settings": digest_of_settings(settings),
     }
+
+
+def digest_of_settings(settings: StudySettings) -> str:
+    """The digest of settings, as the results made under them keep it."""
+    return digest_of(settings.model_dump(mode="json"))[:16]
 
 
 def different(found: Mapping[str, str] | None, wanted: Mapping[str, str]) -> str:
@@ -42,7 +47,8 @@ def different(found: Mapping[str, str] | None, wanted: Mapping[str, str]) -> str
     return ", ".join(words for name, words in _WORDS.items() if found.get(name) != wanted[name])
 
 
-def _recording(path: Path) -> str:
+def digest_of_recording(path: Path) -> str:
+    """The digest of recorded rows; empty where they cannot be read."""
     try:
         return _digest_of_rows(path, _state(path / "committed.json"), _state(path / "latest.json"))
     except StorageError:

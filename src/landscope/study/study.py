@@ -283,6 +283,8 @@ class Study(StudyResults):
             )
         reporter = progress if isinstance(progress, Reporter) else reporter_of(progress)
         with self.folder.locked():
+            for name in self.folder.drop_damaged_notes():
+                reporter.note(f"[yellow]{name} is made again:[/yellow] the file is damaged")
             if keep_facts(self._analysis):
                 self._begin()
             for outlook in stage_table(self._analysis, stages):
