@@ -208,16 +208,21 @@ class ResultFolder:
                 expected=f"a folder at {self.path}", got=str(error.strerror), hint="Choose a folder you can write to."
             ) from error
         try:
-            with self._lock:
-                remove_abandoned(self.path)
-                yield
+            self._lock.acquire()
         except filelock.Timeout:
             raise StorageError(
                 expected=f"to work on {self.path} alone",
                 got="another process that works on it",
                 hint="Wait for it, or choose another folder.",
             ) from None
-        except PermissionError as error:
+        except (OSError, NotImplementedError) as error:  # read-only, full, or a file system without locks
             raise StorageError(
-                expected=f"to write in {self.path}", got=str(error.strerror), hint="Choose a folder you can write to."
+                expected=f"to lock and write in {self.path}",
+                got=getattr(error, "strerror", None) or str(error) or type(error).__name__,
+                hint="Choose a folder you can write to, on a disk with space; results can be read where they are.",
             ) from error
+        try:
+            remove_abandoned(self.path)
+            yield
+        finally:
+            self._lock.release()

@@ -80,10 +80,7 @@ def _together(path: Path, remedies: Remedies, named: set[str]) -> Iterator[Damag
             check_reach(folder)
         except StorageError as error:
             yield Damage("trajectory", error.got, f"rows: there were {error.expected[4:]}", remedies.record)
-    notes = {f"{name}.json" for name in folder.notes()}
-    problems = [*foreign_parts(folder)]
-    if not notes & named:
-        problems += missing_parts(folder)
+    problems = [*foreign_parts(folder), *missing_parts(folder)]
     for file, problem in dict(reversed(problems)).items():
         trained = file.removesuffix(".zarr.zip") in TRAINED or "/" in file or file in ("trajectory", "training.json")
         remedy = remedies.record if trained or (file == "study.yaml" and not is_run(path)) else remedies.again

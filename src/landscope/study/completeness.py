@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from landscope.errors import LandscopeError, StorageError
 from landscope.storage import read_heading
+from landscope.storage.checked_json import read_checked
+from landscope.storage.folder import ResultFolder
 from landscope.storage.plain_yaml import read_yaml
 from landscope.study.analysis import Analysis
 from landscope.study.folder import TRAINED, StudyFolder
 from landscope.study.identity import digest_of_recording, made_from
 from landscope.study.reach import missing_files, reason_against_rows
-from landscope.study.sealed_page import is_whole_page
+from landscope.study.sealed_page import digest_of_page, is_whole_page
 from landscope.study.stages import STAGES
 
 __all__ = ["foreign_parts", "missing_parts"]
@@ -63,11 +66,13 @@ def _of_the_run(folder: StudyFolder) -> Iterator[Problem]:
     """Settings of a built-in run that are not those of its training, and scales of another optimiser."""
     file = folder.path / "experiment.yaml"
     try:
-        provenance = read_heading(folder.file("training")).attributes["provenance"]["settings"]
+        heading = read_heading(folder.file("training"))
+        fits = heading.identity[_STUDY]["recording"] == digest_of_recording(folder.path / "trajectory")
+        provenance = heading.attributes["provenance"]["settings"] if fits else {}
         settings = read_yaml(file, "settings")["settings"] if file.exists() else {}
         if "network" in provenance and not file.exists():
             yield file.name, "missing"
-        if "network" in provenance and any(provenance.get(key) != value for key, value in settings.items()):
+        if fits and any(provenance.get(key) != value for key, value in settings.items()):
             yield file.name, "other settings than those of the training"
     except (StorageError, KeyError, TypeError, AttributeError):
         pass  # named as damaged
@@ -86,9 +91,12 @@ def missing_parts(folder: StudyFolder) -> Iterator[Problem]:
         stages = {stage.name: [part.name for part in stage.parts(Analysis(folder, None))] for stage in STAGES}
     except LandscopeError:
         return  # what they need is named already
-    done, reasons = folder.timings(), folder.read_note("not-measured")
+    timings, reasons = _note(folder, "timings"), _note(folder, "not-measured") or {}
+    done = set(timings or ())
     for stage, parts in stages.items():
         made = [name for name in parts if folder.has(name)]
+        if timings is None and made:  # nothing says that the stage is finished, so what is there does
+            done.add(stage)
         missing = [name for name in parts if name not in made and name not in reasons]
         if stage in done:
             if missing and not (folder.path / "not-measured.json").exists():
@@ -105,12 +113,26 @@ def missing_parts(folder: StudyFolder) -> Iterator[Problem]:
         yield "training.zarr.zip", "missing"
 
 
+def _note(folder: StudyFolder, name: str) -> dict[str, Any] | None:
+    """A note of the analysis, whatever recording it is about; None where it is damaged."""
+    try:
+        return ResultFolder.read_note(folder, name)
+    except StorageError:
+        return None
+
+
 def _page(path: Path) -> str:
     """What is wrong with the page; empty where nothing is, or none was written."""
     page = path / "report.html"
     if not page.exists():
         return "missing" if (path / "summary.json").exists() else ""
-    return "" if is_whole_page(page) else "content that does not fit its checksum"
+    if not is_whole_page(page):
+        return "content that does not fit its checksum"
+    try:
+        known = read_checked(path / "summary.json").get("page") if (path / "summary.json").exists() else None
+    except StorageError:
+        return ""
+    return "of another analysis" if known not in (None, digest_of_page(page)) else ""
 
 
 def _identity(folder: StudyFolder, name: str) -> dict:

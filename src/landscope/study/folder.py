@@ -142,7 +142,7 @@ class StudyFolder(ResultFolder):
             raise StorageError(
                 expected=f"{self.file(name).name} of the study in {self.path}",
                 got=f"a result {reason}",
-                hint="study.analyse() or landscope analyse makes it again.",
+                hint=f"study.analyse(), or landscope analyse {self.path}, makes it again.",
             )
         return super().load(name, kind)
 
@@ -175,10 +175,21 @@ class StudyFolder(ResultFolder):
         Raises:
             StorageError: If the file is damaged or cannot be read.
         """
-        found = super().read_note(name)
+        try:
+            found = super().read_note(name)
+        except StorageError as error:
+            raise StorageError(expected=error.expected, got=error.got, hint=self._way_on(name)) from error
         if name not in _NOTES_OF_RESULTS or not found:
             return found
         return found if found.pop(_STUDY, None) == self._identity_of_notes() else {}
+
+    def _way_on(self, note: str) -> str:
+        """What makes a damaged note whole again."""
+        if note in _NOTES_OF_RESULTS:
+            return f"study.analyse(), or landscope analyse {self.path}, makes it again."
+        if (self.path / "experiment.yaml").exists():
+            return f"landscope analyse {self.path} makes it again; it trains again, with the same numbers."
+        return f"Restore it from a copy, or record again. landscope check {self.path} says what is lost."
 
     def _identity_of_notes(self) -> list[str]:
         made = made_from(self.path, self.settings)

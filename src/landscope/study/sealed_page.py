@@ -9,7 +9,7 @@ from landscope.errors import StorageError
 from landscope.storage.atomic import write_text
 from landscope.storage.checked_json import read_limited
 
-__all__ = ["is_whole_page", "write_page_text"]
+__all__ = ["digest_of_page", "is_whole_page", "write_page_text"]
 
 _BEGIN, _END = "<!-- sha256:", " -->\n"
 _LENGTH = len(_BEGIN) + 64 + len(_END)
@@ -29,6 +29,11 @@ def is_whole_page(path: Path) -> bool:
     except StorageError:
         return False
     return text[-_LENGTH:] == f"{_BEGIN}{_digest(text[:-_LENGTH])}{_END}"
+
+
+def digest_of_page(path: Path) -> str:
+    """The digest at the end of a page."""
+    return read_limited(path, _MAX_BYTES)[-_LENGTH:].removeprefix(_BEGIN).removesuffix(_END)
 
 
 def _digest(text: str) -> str:

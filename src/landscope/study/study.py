@@ -23,6 +23,7 @@ from landscope.study.importing import import_checkpoints, import_trajectory
 from landscope.study.page import write_page
 from landscope.study.pipeline import run_stages
 from landscope.study.recording import StudyRecorder
+from landscope.study.sealed_page import digest_of_page
 from landscope.study.stage_table import StageTable, stage_table
 from landscope.study.stages import chosen_stages
 from landscope.study.stages.noise import OF_HISTORY
@@ -345,5 +346,7 @@ class Study(StudyResults):
         Raises:
             StorageError: If the stages modes, flatness and law are not done.
         """
-        self.folder.note("summary", self.summary())
-        return write_page(self._analysis, title or f"landscope: {self.path.name}", list(facts), settings)
+        summary = self.summary()
+        page = write_page(self._analysis, title or f"landscope: {self.path.name}", list(facts), settings)
+        self.folder.note("summary", {**summary, "page": digest_of_page(page)})
+        return page

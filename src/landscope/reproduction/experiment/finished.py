@@ -12,6 +12,7 @@ from landscope.storage.archive import load
 from landscope.storage.plain_yaml import read_yaml, write_yaml
 from landscope.storage.seal import check_seal
 from landscope.study.folder import StudyFolder
+from landscope.study.identity import digest_of_recording
 from landscope.study.reach import check_reach, missing_files, reason_against_rows
 from landscope.study.settings import StudySettings, checked_settings
 from landscope.training_history import TrainingHistory
@@ -100,10 +101,13 @@ def put_study_settings(path: Path, wanted: StudySettings) -> None:
 
 
 def _settings_of_training(path: Path) -> Settings | None:
-    """The settings that a finished training carries; None where there is none, or it is damaged."""
+    """The settings that a finished training carries; None where there is none, or it is not that of the recording."""
     try:
-        kept = read_heading(path / f"{_FACTS}.zarr.zip").attributes["provenance"]["settings"]
         check_seal(path / f"{_FACTS}.zarr.zip")
+        heading = read_heading(path / f"{_FACTS}.zarr.zip")
+        if heading.identity["study"]["recording"] != digest_of_recording(path / "trajectory"):
+            return None
+        kept = heading.attributes["provenance"]["settings"]
         return Settings.of({name: kept[name] for name in Settings.model_fields})
     except (StorageError, KeyError, TypeError, ValueError):
         return None

@@ -149,6 +149,8 @@ class ExperimentRun(ExperimentFolder):
         """Delete a finished training of which something is lost: it is made again, with the same numbers."""
         with self.locked():
             folder = StudyFolder.open(self.path)
+            for name in folder.drop_damaged_notes():
+                reporter.note(f"[yellow]{name} is made again:[/yellow] the file is damaged")
             reason = reason_to_train_again(folder, START)
             if reason:
                 reporter.note(f"[yellow]the training is made again:[/yellow] {reason}")
