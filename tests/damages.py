@@ -23,6 +23,8 @@ def damaged(file, kind, other=None, place=0.5):
     if kind == "replaced":
         if other is None or not other.exists() or other.read_bytes() == content:
             return False
+        if file.name == "table.json":  # says the same, but for the time at which it was written
+            return False
         shutil.copyfile(other, file)
         return True
     flipped = bytearray(content)
@@ -51,3 +53,22 @@ def flips(folder, count, seed):
     draw, files = random.Random(seed), files_of(folder)
     for file in draw.choices(files, k=count):
         yield file, draw.randrange(file.stat().st_size), draw.randrange(8)
+
+
+ALONE = {"experiment.yaml", "study.yaml", "training.json", "training.zarr.zip"}
+"""Files of which one is restored from another."""
+
+
+def batches(folder, seed, size=12):
+    """All damages of all files, some of them together: lists of (name, kind) with each name once."""
+    draw, names = random.Random(seed), [str(file.relative_to(folder)) for file in files_of(folder)]
+    every = [(name, kind) for kind in KINDS for name in names]
+    rest = [one for one in every if one[0] not in ALONE]
+    draw.shuffle(rest)
+    found = [[one] for one in every if one[0] in ALONE]
+    while rest:
+        batch = dict(reversed(rest))
+        taken = list(batch.items())[:size]
+        found.append(taken)
+        rest = [one for one in rest if one not in taken]
+    return found

@@ -5,6 +5,7 @@ import os
 import time
 import tracemalloc
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -192,7 +193,7 @@ def test_pipes_and_devices_are_refused(tmp_path):
     refused(read_checked, tmp_path / "pipe.zarr.zip")
     refused(read_yaml, tmp_path / "pipe.zarr.zip", "settings")
     refused(ls.load, "/dev/zero")
-    refused(read_yaml, "/dev/zero", "settings")
+    refused(read_yaml, Path("/dev/zero"), "settings")
 
 
 def settings(**changed):

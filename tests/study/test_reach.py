@@ -127,7 +127,7 @@ def test_models_and_facts_of_another_training_are_named(tmp_path):
 
 def test_a_recorder_that_shall_go_on_names_a_missing_folder(tmp_path):
     model, optimizer = state_at(0)
-    with pytest.raises(InputError, match="a recording to go on with at .*got no such folder"):
+    with pytest.raises(InputError, match=r"a recording to go on with at .*got no such folder"):
         ls.TrajectoryRecorder(model, optimizer, path=tmp_path / "t", first_step=7, resume=True)
     ls.TrajectoryRecorder(model, optimizer, path=tmp_path / "t", first_step=7)
 

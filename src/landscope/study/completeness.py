@@ -95,7 +95,7 @@ def missing_parts(folder: StudyFolder) -> Iterator[Problem]:
     done = set(timings or ())
     for stage, parts in stages.items():
         made = [name for name in parts if folder.has(name)]
-        if timings is None and made:  # nothing says that the stage is finished, so what is there does
+        if not timings and made:  # nothing says that the stage is finished, so what is there does
             done.add(stage)
         missing = [name for name in parts if name not in made and name not in reasons]
         if stage in done:

@@ -341,6 +341,8 @@ class StudyFolder(ResultFolder):
                 hint="Use the version of landscope that wrote it, or record again.",
             )
         try:
+            if not isinstance(content["settings"], Mapping):
+                raise TypeError(f"{type(content['settings']).__name__} in place of settings")
             settings = checked_settings(StudySettings, content["settings"])
         except (KeyError, TypeError, ValueError) as error:
             raise StorageError(
