@@ -91,6 +91,12 @@ class DiskSink:
             self._check_no_gap(steps, before)
             self._check_spacing(steps[steps < before], every)
         else:
+            if resume and before > 1:
+                raise InputError(
+                    expected=f"a recording to go on with at {path}",
+                    got="no such folder",
+                    hint="It was deleted or moved: restore it. To begin a recording at this step, leave resume out.",
+                )
             self._store = RowStore.create(
                 path,
                 trajectory_columns(space, precision),

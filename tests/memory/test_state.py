@@ -7,6 +7,7 @@ import landscope as ls
 from blobs import CRITERION, learn, network, sgd, task
 from landscope.errors import InputError, StorageError
 from landscope.memory import LDC
+from landscope.storage.digests import digest_of
 
 
 def test_states_of_other_settings_are_refused():
@@ -75,3 +76,90 @@ def test_a_state_of_another_method_or_of_other_options_is_refused():
     with pytest.raises(StorageError, match=r"method.*ewc"):
         ls.TaskMemory(network(), method="ewc", strength=4.0).load_state_dict(state)
     ls.TaskMemory(network(), method=LDC(floor=True)).load_state_dict(state)
+
+
+def consolidated():
+    """A memory of one task with rows of the next, and its model."""
+    model = network()
+    memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30), sgd(model)
+    for number in range(2):
+        with memory.training(optimizer):
+            learn(model, optimizer, task(number), 30, torch.Generator())
+        if number == 0:
+            memory.consolidate(CRITERION, task(0))
+    return memory
+
+
+FOREIGN = {
+    "four of all weights": lambda state: cut(state, 4),
+    "rows of four weights": lambda state: state | {"rows": first_columns(state["rows"], 4)},
+    "other names": lambda state: with_setting(state, "parameters", ["a", "b"]),
+    "other shapes": lambda state: with_setting(state, "shapes", [[1]]),
+    "more tasks than were learned": lambda state: state | {"n_tasks": 99},
+    "a negative count": lambda state: state | {"n_held": -1},
+    "a step that is true": lambda state: state | {"step": True},
+    "integer rows": lambda state: with_rows(state, weights=state["rows"]["weights"].long()),
+    "rows of half precision": lambda state: with_rows(state, weights=state["rows"]["weights"].half()),
+    "steps that fall": lambda state: with_rows(state, steps=state["rows"]["steps"].flip(0)),
+    "one changed weight": lambda state: state | {"penalty": state["penalty"] | {"anchor": bumped(state)}},
+    "a penalty of another kind": lambda state: state | {"penalty": state["penalty"] | {"kind": "trajectory"}},
+    "no penalty": lambda state: state | {"penalty": None},
+}  # fmt: skip
+
+
+MAY_BE = {"more tasks than were learned", "one changed weight", "rows of half precision"}
+"""What such a memory may have, so that the digest alone tells it."""
+
+
+def first_columns(rows, count):
+    return rows | {"weights": rows["weights"][:, :count]}
+
+
+def with_rows(state, **columns):
+    return state | {"rows": state["rows"] | columns}
+
+
+def cut(state, count):
+    length = state["penalty"]["anchor"].shape
+    penalty = {
+        name: value[..., :count] if isinstance(value, torch.Tensor) and value.shape[-1:] == length else value
+        for name, value in state["penalty"].items()
+    }
+    return state | {"penalty": penalty, "rows": first_columns(state["rows"], count)}
+
+
+def with_setting(state, name, value):
+    return state | {"settings": state["settings"] | {name: value}}
+
+
+def bumped(state):
+    anchor = state["penalty"]["anchor"].clone()
+    anchor[0] = torch.nextafter(anchor[0], anchor[0] + 1)
+    return anchor
+
+
+def digested(state):
+    """The state with the digest that its own writer would give it."""
+    content = {name: value for name, value in state.items() if name != "digest"}
+    return {**content, "digest": digest_of(content)}
+
+
+def test_foreign_content_is_refused_and_changes_nothing():
+    memory = consolidated()
+    good = memory.state_dict()
+    for change in FOREIGN.values():
+        with pytest.raises(StorageError):
+            memory.load_state_dict(change(good))
+        assert memory.state_dict()["digest"] == good["digest"]
+
+
+def test_foreign_content_is_refused_with_a_digest_of_its_own_too():
+    """Whoever makes a digest anew, by a program of their own, still meets the checks of the fields."""
+    memory = consolidated()
+    good = memory.state_dict()
+    for name, change in FOREIGN.items():
+        if name in MAY_BE:
+            continue
+        with pytest.raises(StorageError):
+            memory.load_state_dict(digested(change(good)))
+        assert memory.state_dict()["digest"] == good["digest"], name

@@ -4,8 +4,13 @@ import shutil
 
 import pytest
 
+import damages
 from landscope.cli import main
+from landscope.progress import QuietReporter
+from landscope.reproduction.experiment.run import ExperimentRun
+from landscope.reproduction.experiment.settings import Settings
 from landscope.study.check import check_study
+from small_run import SMALL
 
 
 @pytest.fixture(scope="module")
@@ -15,9 +20,12 @@ def whole(small_run, tmp_path_factory):
     return folder
 
 
-def files_of(folder):
-    skipped = {".lock", "report.html"}
-    return [file for file in sorted(folder.rglob("*")) if file.is_file() and file.name not in skipped]
+@pytest.fixture(scope="module")
+def other_run(tmp_path_factory):
+    """A run with another seed."""
+    run = ExperimentRun.create(tmp_path_factory.mktemp("other") / "run", Settings.of({**SMALL, "seed": 1}))
+    run.analyse(QuietReporter())
+    return run
 
 
 def test_a_whole_study_is_whole(whole, capsys):
@@ -28,21 +36,47 @@ def test_a_whole_study_is_whole(whole, capsys):
     assert "is whole" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("damage", ["halved", "emptied", "flipped"])
-def test_every_damaged_file_is_named(whole, damage):
-    unnamed = []
-    for file in files_of(whole):
-        content = file.read_bytes()
-        flipped = bytearray(content)
-        flipped[len(content) // 2] ^= 16
-        file.write_bytes({"halved": content[: len(content) // 2], "emptied": b"", "flipped": bytes(flipped)}[damage])
-        found = check_study(whole)
-        file.write_bytes(content)
-        name = str(file.relative_to(whole))
-        if not any(name.startswith(one.file) and one.lost and one.remedy for one in found):
-            unnamed.append(name)
-    assert unnamed == []
+def unnamed(whole, other, kinds, some):
+    """Damages that the check does not name, with what is lost and what makes it whole."""
+    found, tried = [], 0
+    for number, kind in enumerate(kinds):
+        for file in some(number, damages.files_of(whole)):
+            name, content = str(file.relative_to(whole)), file.read_bytes()
+            if damages.damaged(file, kind, other / name):
+                tried += 1
+                named = check_study(whole)
+                if not any(name.startswith(one.file) and one.lost and one.remedy for one in named):
+                    found.append((name, kind))
+            file.write_bytes(content)
+    assert tried
+    return found
+
+
+def test_damaged_files_are_named(whole):
+    assert unnamed(whole, whole, damages.KINDS[:4], lambda number, files: files[number::12]) == []
     assert check_study(whole) == []
+
+
+@pytest.mark.slow
+def test_every_damage_of_every_file_is_named(whole, other_run):
+    assert unnamed(whole, other_run.path, damages.KINDS, lambda _, files: files) == []
+
+
+@pytest.mark.slow
+def test_the_stated_command_heals_every_damage_with_the_same_numbers(whole, other_run, tmp_path):
+    """Twelve damages at a time; those of the settings and of the training alone, as one is restored from the other."""
+    wanted, place, wrong = damages.digests(whole), tmp_path / "place", []
+    for batch in damages.batches(whole, seed=0):
+        damages.restored(place, whole)
+        done = [one for one in batch if damages.damaged(place / one[0], one[1], other_run.path / one[0])]
+        if not done:
+            continue
+        commands = {one.remedy for one in check_study(place)}
+        with pytest.raises(SystemExit) as caught:
+            main(["analyse", str(place), "--json"])
+        if caught.value.code or damages.digests(place) != wanted or check_study(place):
+            wrong.append((done, commands))
+    assert wrong == []
 
 
 def test_the_command_says_what_to_do(whole, capsys):

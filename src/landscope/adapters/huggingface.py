@@ -48,6 +48,7 @@ class _TrainerSession(TrainingSession, TrainerCallback):
             optimizer_for=lambda *_: optimizer,
             global_step=state.global_step,
             steps_taken=_steps_taken(state),
+            was_recorded=state.global_step > 0 and _STEPS_TAKEN in _stored(state),
             is_main_process=state.is_world_process_zero,
             batch_size=(state.train_batch_size or args.train_batch_size)
             * args.gradient_accumulation_steps

@@ -57,6 +57,7 @@ class _RecordingLightningSession(RecordingSession, _LightningSession):
 
     _begin_call = "fit()"
     _steps_taken: int | None = None
+    _was_recorded = False
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002 - Lightning's signature
         """Store the number of steps taken in the checkpoint, and write the rows before it; called by Lightning."""
@@ -68,16 +69,17 @@ class _RecordingLightningSession(RecordingSession, _LightningSession):
         """Read the number of steps taken from the checkpoint of a resumed training; called by Lightning."""
         stored = checkpoint.get(_STEPS_TAKEN, {})
         self._steps_taken = stored.get(repr(self._select), checkpoint["global_step"])
+        self._was_recorded = repr(self._select) in stored
 
     def _training(self, trainer: Trainer, pl_module: LightningModule) -> Training:
         training = super()._training(trainer, pl_module)
         if trainer.global_step == 0 or self._steps_taken is None:
             return training
-        return dataclasses.replace(training, steps_taken=self._steps_taken)
+        return dataclasses.replace(training, steps_taken=self._steps_taken, was_recorded=self._was_recorded)
 
     def _end(self) -> None:
         if self._recorder is not None:
-            self._steps_taken = self._recorder.step
+            self._steps_taken, self._was_recorded = self._recorder.step, True
         super()._end()
 
 

@@ -105,7 +105,7 @@ class RecorderSession(RecordingSession):
             path=self._path,
             every=self._every,
             first_step=training.steps_taken + 1,
-            resume=training.global_step > 0,
+            resume=training.global_step > 0 and (training.was_recorded or _exists(self._path)),
         )
 
     def _begun(self) -> TrajectoryRecorder:
@@ -117,6 +117,10 @@ class RecorderSession(RecordingSession):
                 "process records.",
             )
         return self._recorder
+
+
+def _exists(path: str | Path | None) -> bool:
+    return path is not None and Path(path).exists()
 
 
 class StudySession(RecordingSession):

@@ -26,6 +26,7 @@ class Training:
         optimizer_for: ``optimizer_for(space, model)``: the optimiser of the selected parameters of a model.
         global_step: Number of steps by the framework's count; above 0 if the training is resumed from a checkpoint.
         steps_taken: Number of steps that the optimiser took before; fewer where mixed precision skipped some.
+        was_recorded: Whether the training was recorded before the checkpoint that it is resumed from.
         is_main_process: Whether this is the main process of a distributed run.
         batch_size: Samples of one step of the optimiser: on all devices, accumulated; None where it is not known.
         steps_per_epoch: Steps of the optimiser in an epoch; None where it is not known.
@@ -36,6 +37,7 @@ class Training:
     optimizer_for: Callable[[ParameterSpace, nn.Module], torch.optim.Optimizer]
     global_step: int = 0
     steps_taken: int = 0
+    was_recorded: bool = False
     is_main_process: bool = True
     batch_size: int | None = None
     steps_per_epoch: int | None = None

@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import time
 import uuid
 from collections.abc import Generator
 from pathlib import Path
@@ -19,12 +20,14 @@ __all__ = [
     "left_over",
     "partial_name",
     "plain_values",
+    "remove_abandoned",
     "replaced_atomically",
     "write_json",
     "write_text",
 ]
 
 _PARTIAL = ".partial"
+_ABANDONED_SECONDS = 3600
 
 
 def partial_name(path: Path) -> Path:
@@ -35,6 +38,14 @@ def partial_name(path: Path) -> Path:
 def left_over(folder: Path) -> list[Path]:
     """What killed writers have left half-written in a folder; nobody reads it."""
     return sorted(folder.glob(f".*{_PARTIAL}")) if folder.is_dir() else []
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Delete files that killed writers left half-written, and that nobody has touched for an hour."""
+    for file in left_over(folder):
+        with contextlib.suppress(OSError):
+            if time.time() - file.stat().st_mtime > _ABANDONED_SECONDS:
+                file.unlink()
 
 
 def flush_file(path: Path) -> None:

@@ -75,7 +75,7 @@ class MemoryState:
         try:
             rows, penalty = state["rows"], state["penalty"]
             loaded = cls(
-                *(int(state[name]) for name in ("n_tasks", "n_held", "step")),
+                *(_count(state[name]) for name in ("n_tasks", "n_held", "step")),
                 rows=None if rows is None else Trajectory.of(**{k: rows[k] for k in _COLUMNS}, space=space),
                 held=None if penalty is None else load_penalty(penalty),
             )
@@ -96,6 +96,12 @@ class MemoryState:
             raise ValueError(f"{self.n_tasks} tasks, {self.n_held} directions, step {self.step} and {penalty}")
         if self.rows is not None and not bool(torch.isfinite(self.rows.weights).all()):
             raise ValueError("weights that are NaN or infinite")
+
+
+def _count(value: object) -> int:
+    if type(value) is not int:
+        raise TypeError(f"{value!r} in place of a count")
+    return value
 
 
 def _check_settings(ours: Mapping[str, Any], theirs: Any) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import json
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -163,7 +164,7 @@ def write_archive(
     values = {name: in_numpy(tensor) for name, (_, tensor) in arrays.items()}
     digest = _content_digest(kind, values, attributes)
     with replaced_atomically(path, durable=durable) as partial:
-        with ZipStore(partial, mode="w") as store, warnings.catch_warnings():
+        with _new_store(partial) as store, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # zarr warns that zip stores cannot be rewritten; each is written once
             root = zarr.create_group(
                 store,
@@ -182,6 +183,17 @@ def write_archive(
                 array[...] = values[name]
         seal(partial)
     return digest
+
+
+@contextlib.contextmanager
+def _new_store(path: Path) -> Generator[ZipStore]:
+    """A zip file to write; where it cannot be opened, the error of the system and not that of closing it."""
+    store = ZipStore(path, mode="w")
+    try:
+        yield store
+    finally:
+        if hasattr(store, "_zf"):
+            store.close()
 
 
 def read_archive(path: Path) -> Archive:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import filelock
 
 from landscope.errors import StorageError
+from landscope.files.atomic import remove_abandoned
 from landscope.files.checked_json import read_checked, write_checked
 from landscope.files.seal import check_seal
 from landscope.results import Result
@@ -178,9 +179,9 @@ class ResultFolder:
             self.save(name, make())
         return self.load(name, kind)
 
-    def note(self, name: str, values: dict[str, Any]) -> None:
-        """Write a JSON file; NaN and infinity become null."""
-        write_checked(self.path / f"{name}.json", values, durable=False, indent=2)
+    def note(self, name: str, values: dict[str, Any], *, durable: bool = False) -> None:
+        """Write a JSON file; NaN and infinity become null. A power cut cannot take a durable one."""
+        write_checked(self.path / f"{name}.json", values, durable=durable, indent=2)
 
     def read_note(self, name: str) -> dict[str, Any]:
         """Content of a JSON file; an empty mapping where there is none.
@@ -207,15 +208,21 @@ class ResultFolder:
                 expected=f"a folder at {self.path}", got=str(error.strerror), hint="Choose a folder you can write to."
             ) from error
         try:
-            with self._lock:
-                yield
+            self._lock.acquire()
         except filelock.Timeout:
             raise StorageError(
                 expected=f"to work on {self.path} alone",
                 got="another process that works on it",
                 hint="Wait for it, or choose another folder.",
             ) from None
-        except PermissionError as error:
+        except (OSError, NotImplementedError) as error:  # read-only, full, or a file system without locks
             raise StorageError(
-                expected=f"to write in {self.path}", got=str(error.strerror), hint="Choose a folder you can write to."
+                expected=f"to lock and write in {self.path}",
+                got=getattr(error, "strerror", None) or str(error) or type(error).__name__,
+                hint="Choose a folder you can write to, on a disk with space; results can be read where they are.",
             ) from error
+        try:
+            remove_abandoned(self.path)
+            yield
+        finally:
+            self._lock.release()

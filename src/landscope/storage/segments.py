@@ -124,7 +124,7 @@ class Segment:
             if not file.is_file():
                 raise FileNotFoundError("no such file")
             stored = np.load(file, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError, SyntaxError, TypeError, MemoryError) as error:
+        except Exception as error:  # NumPy's reader of a damaged heading may raise anything
             raise _damaged(file, str(error).splitlines()[0] if str(error) else type(error).__name__) from error
         wanted = (self.rows, *column.shape)
         if stored.shape != wanted or stored.dtype.str != column.dtype or not stored.flags.c_contiguous:

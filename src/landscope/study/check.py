@@ -11,7 +11,10 @@ from landscope.files.checked_json import read_checked
 from landscope.files.plain_yaml import read_yaml
 from landscope.storage import RowStore, read_archive
 from landscope.storage.archive import result_of
+from landscope.study.completeness import foreign_parts, missing_parts
 from landscope.study.folder import TRAINED, StudyFolder
+from landscope.study.reach import check_reach
+from landscope.study.remedies import Remedies, is_run, remedies_of
 
 __all__ = ["Damage", "check_study"]
 
@@ -54,38 +57,60 @@ def check_study(path: Path) -> list[Damage]:
         >>> [(one.file, one.problem) for one in check_study(folder.path)]
         [('modes.zarr.zip', 'a file without a checksum at its end')]
     """
-    is_run = (path / "experiment.yaml").exists()
-    again = f"landscope run --out {path}" if is_run else f"landscope analyse {path} --study module:function"
-    record = again if is_run else "record the training again, into a new folder"
-    found = [*_settings(path, record)]
-    found += _notes(path, again)
+    remedies = remedies_of(path)
+    again, record = remedies.again, remedies.record
+    found = [*_settings(path, remedies)]
+    found += _notes(path, remedies)
     found += _recording(path, record)
     found += _models(path, record)
     found += _results(path, again, record)
-    return found
+    named = {one.file for one in found}
+    return found + [one for one in _together(path, remedies, named) if one.file not in named]
 
 
-def _settings(path: Path, record: str) -> Iterator[Damage]:
+def _together(path: Path, remedies: Remedies, named: set[str]) -> Iterator[Damage]:
+    """What belongs to another study, and what is missing."""
+    try:
+        folder = StudyFolder.open(path)
+        folder.read_note("training")
+    except StorageError:
+        return  # named already
+    if (path / "training.json").exists() and "trajectory" not in named:
+        try:
+            check_reach(folder)
+        except StorageError as error:
+            yield Damage("trajectory", error.got, f"rows: there were {error.expected[4:]}", remedies.record)
+    problems = [*foreign_parts(folder), *missing_parts(folder)]
+    for file, problem in dict(reversed(problems)).items():
+        trained = file.removesuffix(".zarr.zip") in TRAINED or "/" in file or file in ("trajectory", "training.json")
+        remedy = remedies.record if trained or (file == "study.yaml" and not is_run(path)) else remedies.again
+        yield Damage(file, problem, f"what {file} holds", remedy)
+
+
+def _settings(path: Path, remedies: Remedies) -> Iterator[Damage]:
     try:
         StudyFolder.open(path)
     except StorageError as error:
-        yield Damage("study.yaml", error.got, "the settings of the analysis", f"restore the file, or {record}")
+        yield Damage("study.yaml", error.got, "the settings of the analysis", remedies.again)
     file = path / "experiment.yaml"
     try:
         if file.exists():
             read_yaml(file, "the settings of a training")
     except StorageError as error:
-        yield Damage(file.name, error.got, "the settings of the training", f"restore the file, or {record}")
+        ended = (path / "training.zarr.zip").exists()
+        remedy = remedies.again if ended else f"restore the file, or delete {path} and give landscope run again"
+        yield Damage(file.name, error.got, "the settings of the training", remedy)
 
 
-def _notes(path: Path, again: str) -> Iterator[Damage]:
+def _notes(path: Path, remedies: Remedies) -> Iterator[Damage]:
     for file in sorted(path.glob("*.json")):
         if file.name in _REPORTS:
             continue
         try:
             read_checked(file)
         except StorageError as error:
-            yield Damage(file.name, error.got, f"what {file.name} says", f"delete it; then {again}")
+            remedy = remedies.record if file.name == "training.json" else remedies.again
+            yield Damage(file.name, error.got, f"what {file.name} says", remedy)
 
 
 def _recording(path: Path, record: str) -> Iterator[Damage]:

@@ -32,7 +32,7 @@ def keep_facts(analysis: Analysis) -> bool:
     if analysis.has_subject:
         if analysis.subject.has_loader and _has_results_of_minibatches(analysis):
             _check_same_batches(analysis, before, known)
-        if not folder.names(saved.LAYER):
+        if "weight_matrices" not in before or not folder.names(saved.LAYER):
             known["weight_matrices"] = analysis.subject.weight_matrices
     facts = {**before, **{key: value for key, value in known.items() if value}}
     if facts != before:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,11 +11,11 @@ import torch
 
 from landscope._checks import check_path
 from landscope._version import __version__
-from landscope.errors import StorageError
+from landscope.errors import LandscopeWarning, StorageError
 from landscope.files.plain_yaml import read_yaml, write_yaml
 from landscope.results import Result
 from landscope.storage.folder import ResultFolder
-from landscope.study.identity import different, made_from
+from landscope.study.identity import different, digest_of_settings, made_from
 from landscope.study.settings import StudySettings, checked_settings
 
 __all__ = ["TRAINED", "StudyFolder"]
@@ -45,6 +46,8 @@ _NOTES_OF_RESULTS = (
 )  # fmt: skip
 """Notes that an analysis leaves."""
 _EVALUATED = "history_is_evaluated"
+_FACTS = "training"
+"""Note of the training, which cannot be made again."""
 
 
 def _entries(path: Path) -> set[str]:
@@ -57,6 +60,11 @@ def _checked_folder(path: Any) -> Path:
     if path.exists() and not path.is_dir():
         raise StorageError(expected=f"a folder at {path}", got="a file", hint="Choose another folder.")
     return path
+
+
+def _readable(folder: ResultFolder) -> list[str]:
+    """Names of the results of an analysis whose headings can be read."""
+    return [name for name in folder.names() if name not in TRAINED and folder.is_whole(name)]
 
 
 def _differences(there: StudySettings, asked: StudySettings) -> str:
@@ -134,7 +142,7 @@ class StudyFolder(ResultFolder):
             raise StorageError(
                 expected=f"{self.file(name).name} of the study in {self.path}",
                 got=f"a result {reason}",
-                hint="study.analyse() or landscope analyse makes it again.",
+                hint=f"study.analyse(), or landscope analyse {self.path}, makes it again.",
             )
         return super().load(name, kind)
 
@@ -146,20 +154,65 @@ class StudyFolder(ResultFolder):
         """Why a result that is there is not one of this study, in words; empty where it is, or is not there."""
         if not self.has(name) or name in EARLIER:
             return ""
-        found = self.heading(name).identity.get(_STUDY)
-        wanted = made_from(self.path, self.settings)
-        if name in TRAINED:  # settings of the analysis may change after a training
-            wanted = {**wanted, "settings": (found or {}).get("settings", "")}
+        found, wanted = self.heading(name).identity.get(_STUDY), made_from(self.path, self.settings)
+        if name == _FACTS and not self.has_evaluated_history:  # what a training measured depends on no setting
+            wanted = {**wanted, **{key: (found or {}).get(key, "") for key in ("models", "settings")}}
         return different(found, wanted)
 
-    def note(self, name: str, values: dict[str, Any]) -> None:
-        """Write a JSON file; NaN and infinity become null.
+    def note(self, name: str, values: dict[str, Any], *, durable: bool = False) -> None:
+        """Write a JSON file; NaN and infinity become null. Notes of results name their study, as results do.
 
         Raises:
             StorageError: If the folder was deleted or cannot be written.
         """
         self._check_there()
-        super().note(name, values)
+        told = {**values, _STUDY: self._identity_of_notes()} if name in _NOTES_OF_RESULTS else values
+        super().note(name, told, durable=durable or name == _FACTS)
+
+    def read_note(self, name: str) -> dict[str, Any]:
+        """Content of a JSON file; an empty mapping where there is none, or it is about results of another recording.
+
+        Raises:
+            StorageError: If the file is damaged or cannot be read.
+        """
+        try:
+            found = super().read_note(name)
+        except StorageError as error:
+            raise StorageError(expected=error.expected, got=error.got, hint=self._way_on(name)) from error
+        if name not in _NOTES_OF_RESULTS or not found:
+            return found
+        return found if found.pop(_STUDY, None) == self._identity_of_notes() else {}
+
+    def _way_on(self, note: str) -> str:
+        """What makes a damaged note whole again."""
+        if note in _NOTES_OF_RESULTS:
+            return f"study.analyse(), or landscope analyse {self.path}, makes it again."
+        if (self.path / "experiment.yaml").exists():
+            return f"landscope analyse {self.path} makes it again; it trains again, with the same numbers."
+        return f"Restore it from a copy, or record again. landscope check {self.path} says what is lost."
+
+    def _identity_of_notes(self) -> list[str]:
+        made = made_from(self.path, self.settings)
+        return [made["recording"], made["models"]]
+
+    def notes(self) -> list[str]:
+        """Names of the notes of an analysis that are there."""
+        return [name for name in _NOTES_OF_RESULTS if (self.path / f"{name}.json").exists()]
+
+    def is_of_this_study(self, note: str) -> bool:
+        """Whether a note of an analysis is about results of this recording."""
+        return ResultFolder.read_note(self, note).get(_STUDY) == self._identity_of_notes()
+
+    def drop_damaged_notes(self) -> list[str]:
+        """Delete notes of an analysis that are damaged, which the analysis makes again; their names."""
+        damaged = []
+        for name in self.notes():
+            try:
+                self.read_note(name)
+            except StorageError:
+                damaged.append(f"{name}.json")
+                (self.path / f"{name}.json").unlink()
+        return damaged
 
     def note_evaluated_history(self) -> None:
         """Note that the losses during the training come from the saved models, not from the training."""
@@ -196,19 +249,26 @@ class StudyFolder(ResultFolder):
             return cls.open(path)
         with ResultFolder(path).locked():  # another process may have begun to compute in the meantime
             settings = cls._settings_to_write(path, given)
-            return cls.open(path) if settings is None else cls._written(path, settings)
+            return cls.open(path) if settings is None else cls.write_settings(path, settings)
 
     @classmethod
     def _settings_to_write(cls, path: Path, given: dict[str, Any]) -> StudySettings | None:
         """The settings of a new study, or those that replace the ones of a study without results; else None."""
         if not (path / _FILE).exists():
             if path.exists() and not _entries(path) <= _NO_RESULTS:
+                if (path / f"{_FACTS}.json").exists():
+                    return cls._settings_again(path, given, f"no {_FILE}")
                 older = "a run of an earlier version of landscope" if (path / "run.yaml").exists() else "other files"
                 raise StorageError(
                     expected=f"an empty folder or a study at {path}", got=older, hint="Choose another folder."
                 )
             return checked_settings(StudySettings, given)
-        there = cls.open(path).settings
+        try:
+            there = cls.open(path).settings
+        except StorageError as error:
+            if not (path / f"{_FACTS}.json").exists():
+                raise
+            return cls._settings_again(path, given, error.got)
         asked = checked_settings(StudySettings, {**there.model_dump(), **given})
         if asked == there:
             return None
@@ -219,6 +279,27 @@ class StudyFolder(ResultFolder):
             got=_differences(there, asked),
             hint="Repeat its own settings, call discard_results() first, or choose another folder.",
         )
+
+    @classmethod
+    def _settings_again(cls, path: Path, given: dict[str, Any], got: str) -> StudySettings:
+        """The settings that the caller names, where their file is lost and the results were made under the same."""
+        asked = checked_settings(StudySettings, given)
+        results = ResultFolder(path)
+        made = {results.heading(name).identity.get(_STUDY, {}).get("settings") for name in _readable(results)}
+        if made - {None, digest_of_settings(asked)}:
+            raise StorageError(
+                expected=f"the settings of the study in {path / _FILE}",
+                got=f"{got}; and the settings that are named now are not those of the results",
+                hint="Restore the file, or name every setting in ls.Study(...) as it was. To measure everything again "
+                "under other settings, delete the results (*.zarr.zip).",
+            )
+        warnings.warn(
+            f"{path / _FILE} could not be read ({got}). The settings that are named now take its place"
+            + (": the results were made under the same." if made else "."),
+            LandscopeWarning,
+            stacklevel=5,
+        )
+        return asked
 
     def check_settings(self) -> None:
         """Raise if another process has changed the settings since this study was opened."""
@@ -231,7 +312,8 @@ class StudyFolder(ResultFolder):
             )
 
     @classmethod
-    def _written(cls, path: Path, settings: StudySettings) -> StudyFolder:
+    def write_settings(cls, path: Path, settings: StudySettings) -> StudyFolder:
+        """Write the settings of a study, whatever was there."""
         heading = {"format": _FORMAT, "landscope": __version__, "torch": str(torch.__version__)}
         write_yaml(path / _FILE, {**heading, "settings": settings.model_dump(mode="json")})
         return cls(path, settings)
@@ -259,14 +341,15 @@ class StudyFolder(ResultFolder):
                 hint="Use the version of landscope that wrote it, or record again.",
             )
         try:
-            if not isinstance(content["settings"], dict):
-                raise TypeError("settings that are no mapping")
+            if not isinstance(content["settings"], Mapping):
+                raise TypeError(f"{type(content['settings']).__name__} in place of settings")
             settings = checked_settings(StudySettings, content["settings"])
         except (KeyError, TypeError, ValueError) as error:
             raise StorageError(
-                expected=f"the settings of a study in {path / _FILE}",
+                expected=f"settings that this version of landscope knows in {path / _FILE}",
                 got=str(error).splitlines()[0],
-                hint="The file is damaged. Restore it, or choose another folder.",
+                hint=f"The file is whole; landscope {str(content.get('landscope'))[:20]} wrote it. Use that version, "
+                "or record again in another folder.",
             ) from error
         return cls(path, settings)
 

@@ -13,7 +13,7 @@ from landscope.storage.digests import digest_of
 from landscope.study.settings import StudySettings
 from landscope.study.step_files import StepFiles
 
-__all__ = ["different", "made_from"]
+__all__ = ["different", "digest_of_recording", "digest_of_settings", "made_from"]
 
 _WORDS = {
     "recording": "made from another recording",
@@ -22,27 +22,42 @@ _WORDS = {
 }
 
 
-def made_from(path: Path, settings: StudySettings) -> dict[str, str]:
+def made_from(path: Path, settings: StudySettings) -> dict[str, Any]:
     """Digests of what every result of a study is made from; empty texts for what is not there.
 
     They are contents, not names: a study that was copied or moved keeps its results, and those of another seed do not
     fit.
     """
     return {
-        "recording": _recording(path / "trajectory"),
+        "recording": digest_of_recording(path / "trajectory"),
         "models": _models(StepFiles(path / "checkpoints")),
-        "settings": digest_of(settings.model_dump(mode="json"))[:16],
+        "settings": digest_of_settings(settings),
     }
 
 
-def different(found: Mapping[str, str] | None, wanted: Mapping[str, str]) -> str:
-    """In what two such mappings differ, in words; empty where they do not."""
+def digest_of_settings(settings: StudySettings) -> str:
+    """The digest of settings, as the results made under them keep it."""
+    return digest_of(settings.model_dump(mode="json"))[:16]
+
+
+def different(found: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> str:
+    """In what two such mappings differ, in words; empty where they do not.
+
+    A whole model that one of them lacks makes no difference: results outlive models that were deleted to save space.
+    """
     if found is None:
         return "without the name of its study"
-    return ", ".join(words for name, words in _WORDS.items() if found.get(name) != wanted[name])
+    return ", ".join(words for name, words in _WORDS.items() if _differ(found.get(name), wanted[name]))
 
 
-def _recording(path: Path) -> str:
+def _differ(found: Any, wanted: Any) -> bool:
+    if isinstance(found, Mapping) and isinstance(wanted, Mapping):
+        return any(found[step] != wanted[step] for step in found.keys() & wanted.keys())
+    return found != wanted
+
+
+def digest_of_recording(path: Path) -> str:
+    """The digest of recorded rows; empty where they cannot be read."""
     try:
         return _digest_of_rows(path, _state(path / "committed.json"), _state(path / "latest.json"))
     except StorageError:
@@ -57,10 +72,10 @@ def _digest_of_rows(path: Path, *_: Any) -> str:
     return digest_of([described, store.sums])[:16]
 
 
-def _models(files: StepFiles) -> str:
-    return digest_of([[step, _digest_of_file(files.file(step), _state(files.file(step)))] for step in files.steps()])[
-        :16
-    ]
+def _models(files: StepFiles) -> dict[str, str]:
+    """The digest of each whole model by its step."""
+    paths = {step: files.file(step) for step in files.steps()}
+    return {str(step): _digest_of_file(path, _state(path))[:16] for step, path in paths.items()}
 
 
 @functools.lru_cache(maxsize=1024)

@@ -17,6 +17,7 @@ from landscope.parameters import ParameterSpace, Selection
 from landscope.results import stamp
 from landscope.storage.folder import ResultFolder
 from landscope.study.checkpoints import Checkpoints
+from landscope.study.reach import note_whole
 from landscope.study.recording import is_recorded
 from landscope.study.subject import Subject
 from landscope.study.windows import MIN_ROWS
@@ -82,6 +83,8 @@ def import_checkpoints(
             raise
         if there.recorded is None:
             _write_rows(folder, _rows_of_models(there.kept, steps, model, space))
+        else:
+            note_whole(folder)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,8 +188,8 @@ def _another(step: int, expected: str, got: str) -> StorageError:
 
 def _note_distance(folder: ResultFolder, steps: Tensor) -> None:
     """Keep how many optimiser steps lie between two rows."""
-    if len(steps) > 1:
-        folder.note("training", {**folder.read_note("training"), "every": int(steps.diff().median())})
+    every = int(steps.diff().median()) if len(steps) > 1 else 1
+    folder.note("training", {**folder.read_note("training"), "every": every})
 
 
 def _check_no_rows(folder: ResultFolder) -> None:
@@ -207,3 +210,4 @@ def _write_rows(folder: ResultFolder, recorded: Trajectory) -> None:
     _note_distance(folder, recorded.steps)
     shutil.rmtree(folder.path / "trajectory", ignore_errors=True)  # of a training that failed before its first row
     imported.rename(folder.path / "trajectory")
+    note_whole(folder)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from landscope import plots
-from landscope.files import write_text
 from landscope.report import CAPTIONS, SECTIONS, WIDE, FigureSection, render
 from landscope.report.limits import PROCESS_LIMIT_IS, RUN_LIMIT_IS
 from landscope.study import saved
@@ -22,6 +21,7 @@ from landscope.study.exponents import ExponentTable, exponent_rows
 from landscope.study.figures import FIGURES, figures_of, why_missing
 from landscope.study.lead import lead_of
 from landscope.study.page_facts import page_facts
+from landscope.study.sealed_page import write_page_text
 from landscope.study.stages.controls import ROWS as CONTROL_ROWS
 from landscope.study.stages.dynamics import ROWS as DYNAMICS_ROWS
 from landscope.study.summary import summary_of
@@ -86,7 +86,7 @@ def write_page(analysis: Analysis, title: str, facts: list[tuple[str, str]], set
         provenance=json.dumps(summary["provenance"], indent=2),
     )
     path = analysis.folder.path / "report.html"
-    write_text(path, page)
+    write_page_text(path, page)
     return path
 
 

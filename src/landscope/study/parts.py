@@ -66,8 +66,10 @@ class Stage:
         name: Short name, as on the command line.
         title: What a person reads while it runs.
         parts: ``parts(analysis)`` lists what it makes, in order.
+        pieces: Begin of the names of pieces from which a killed analysis goes on; they go when the stage is done.
     """
 
     name: str
     title: str
     parts: Callable[[Analysis], tuple[Part, ...]]
+    pieces: str = ""

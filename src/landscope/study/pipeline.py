@@ -53,6 +53,8 @@ def _run(analysis: Analysis, stage: Stage, reporter: Reporter) -> None:
             )
             made += _make(analysis, part, reporter)
             progress(_TICKS * (number + 1), _TICKS * len(parts))
+    for name in analysis.folder.names(stage.pieces) if stage.pieces else ():
+        analysis.folder.remove(name)
     if made or stage.name not in analysis.folder.timings():
         seconds = time.perf_counter() - started
         analysis.folder.note_time(stage.name, seconds)

@@ -23,6 +23,7 @@ from landscope.storage.folder import ResultFolder
 from landscope.study.checkpoints import Checkpoints, CheckpointSchedule, model_bytes
 from landscope.study.folder import StudyFolder
 from landscope.study.modes_of_modules import modules_in_eval
+from landscope.study.reach import check_facts, check_reach, note_reach, note_whole, shorten
 from landscope.study.second_moments import SecondMoments
 from landscope.study.training_facts import facts_of
 from landscope.trajectory import open_trajectory
@@ -72,12 +73,14 @@ class StudyRecorder:
         self._path, self._checkpoints = folder.path / "trajectory", Checkpoints(folder.path / "checkpoints")
         with folder.locked():
             if resume:
+                check_reach(folder, first_step)
                 _check_same_spacing(folder, every, first_step)
             else:
                 _check_nothing_recorded(folder)
             self._recorder = TrajectoryRecorder(
-                model, optimizer, select, path=self._path, every=every, first_step=first_step, resume=resume
-            )
+                model, optimizer, select, path=self._path, every=every, first_step=first_step,
+                resume=resume and self._path.exists(),
+            )  # fmt: skip
         self._moments = SecondMoments(folder.path / "second-moments")
         self._step = self._recorder.step
         self._choose, self._always, self._data = checkpoints, set(always), data
@@ -97,6 +100,7 @@ class StudyRecorder:
     def _begin(self) -> None:
         """Remove what is recorded again, models before rows, and keep the model that the training begins with."""
         self._recorder.check_restored()
+        shorten(self._folder, self._step)
         self._checkpoints.drop([step for step in self._checkpoints.steps() if step > self._step])
         self._recorder.__enter__()
         store = RowStore.open(self._path)
@@ -136,8 +140,9 @@ class StudyRecorder:
         self._note(batch_size=batch_size, steps_per_epoch=steps_per_epoch)
 
     def flush(self) -> None:
-        """Write the rows held in memory to the folder."""
+        """Write the rows held in memory to the folder, then note how far they reach; a power cut takes neither."""
         self._recorder.flush()
+        note_reach(self._folder)
 
     def __enter__(self) -> StudyRecorder:
         if self._is_recording:
@@ -164,6 +169,7 @@ class StudyRecorder:
                 self._keep_last_model()
             if was_recording and kind is None:
                 self._note(finished=True)
+                note_whole(self._folder)
 
     def _keep_last_model(self) -> None:
         """Keep the model after the last step, unless its weights are no longer those of that step."""
@@ -200,7 +206,7 @@ class StudyRecorder:
     def _keep_model(self) -> None:
         if not self._keeps(self._step):
             return
-        self._recorder.flush()  # rows first: a saved model must never be ahead of the rows
+        self.flush()  # rows first: a saved model must never be ahead of the rows
         if self._choose is None:
             self._schedule.see(self._step, self._model)
         else:
@@ -248,10 +254,12 @@ def is_recorded(folder: ResultFolder) -> bool:
 
 
 def check_recorded(folder: ResultFolder) -> None:
-    """Raise unless the folder holds a recording with a row."""
+    """Raise unless the folder holds a recording with a row, and every row that its training noted."""
+    check_reach(folder)
     if not is_recorded(folder):
         raise InputError(
             expected=f"a recording in {folder.path}",
             got="a recording without a step" if (folder.path / "trajectory").exists() else "none",
             hint="Train inside `with study.record(optimizer):`, or call study.use_trajectory(...).",
         )
+    check_facts(folder)

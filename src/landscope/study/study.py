@@ -24,6 +24,7 @@ from landscope.study.importing import import_checkpoints, import_trajectory
 from landscope.study.page import write_page
 from landscope.study.pipeline import run_stages
 from landscope.study.recording import StudyRecorder
+from landscope.study.sealed_page import digest_of_page
 from landscope.study.stage_table import StageTable, stage_table
 from landscope.study.stages import chosen_stages
 from landscope.study.stages.noise import OF_HISTORY
@@ -284,6 +285,8 @@ class Study(StudyResults):
             )
         reporter = progress if isinstance(progress, Reporter) else reporter_of(progress)
         with self.folder.locked():
+            for name in self.folder.drop_damaged_notes():
+                reporter.note(f"[yellow]{name} is made again:[/yellow] the file is damaged")
             if keep_facts(self._analysis):
                 self._begin()
             for outlook in stage_table(self._analysis, stages):
@@ -344,5 +347,7 @@ class Study(StudyResults):
         Raises:
             StorageError: If the stages modes, flatness and law are not done.
         """
-        self.folder.note("summary", self.summary())
-        return write_page(self._analysis, title or f"landscope: {self.path.name}", list(facts), settings)
+        summary = self.summary()
+        page = write_page(self._analysis, title or f"landscope: {self.path.name}", list(facts), settings)
+        self.folder.note("summary", {**summary, "page": digest_of_page(page)})
+        return page

@@ -177,11 +177,16 @@ class Experiment:
 
     def network(self) -> nn.Module:
         """The network with its initial weights."""
+        model = self.unloaded_network()
+        if self.settings.initial is not None:
+            load_model(Path(self.settings.initial), model)
+        return model
+
+    def unloaded_network(self) -> nn.Module:
+        """The network, for weights that are loaded later: the file of initial weights is not needed."""
         model = self._new_network()
         if self.settings.equal_norm:
             _give_expected_norms(model)
-        if self.settings.initial is not None:
-            load_model(Path(self.settings.initial), model)
         return model.to(self.device)
 
     def _new_network(self) -> nn.Module:

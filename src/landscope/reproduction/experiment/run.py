@@ -13,12 +13,19 @@ from torch import Tensor, nn
 from landscope.errors import StorageError
 from landscope.progress import Reporter
 from landscope.reproduction.experiment.experiment import Experiment
+from landscope.reproduction.experiment.finished import (
+    drop_training,
+    put_study_settings,
+    reason_to_train_again,
+    restore_settings,
+)
 from landscope.reproduction.experiment.folder import ExperimentFolder, Purpose
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.experiment.train import START, train_run
 from landscope.reproduction.experiment.training import evaluate, train
 from landscope.study import Study
 from landscope.study.folder import StudyFolder
+from landscope.study.settings import StudySettings, checked_settings
 from landscope.threads import one_thread
 
 __all__ = ["ExperimentRun"]
@@ -39,6 +46,7 @@ class ExperimentRun(ExperimentFolder):
         Raises:
             StorageError: If the folder holds a run under other settings or other files, or cannot be written.
         """
+        restore_settings(Path(path))
         super().create(path, settings, purpose)
         StudyFolder.create(path, settings.analysis)
         return cls(Path(path), settings)
@@ -50,6 +58,7 @@ class ExperimentRun(ExperimentFolder):
         Raises:
             StorageError: If there is none, or it is damaged or of another version.
         """
+        restore_settings(Path(path))
         folder = super().open(path, purpose)
         StudyFolder.open(path)
         return cls(Path(path), folder.settings)
@@ -85,10 +94,14 @@ class ExperimentRun(ExperimentFolder):
         experiment, settings = self.experiment, self.settings
         steps = experiment.order.batches_per_epoch
         first, middle, last = ((self.start_epoch + n * experiment.window_epochs) * steps for n in range(3))
+        of_study: dict[str, Any] = {
+            "window": (first + 1, middle), "fresh": (middle + 1, last), "batch_size": settings.batch_size,
+            "steps_per_epoch": steps, **settings.analysis,
+        }  # fmt: skip
+        put_study_settings(self.path, checked_settings(StudySettings, of_study))
         return Study(
-            self.path, experiment.network(), experiment.criterion, experiment.landscape_data, evaluate=self._evaluate,
-            train_on=self._train_on, window=(first + 1, middle), fresh=(middle + 1, last),
-            batch_size=settings.batch_size, steps_per_epoch=steps, **settings.analysis,
+            self.path, experiment.unloaded_network(), experiment.criterion, experiment.landscape_data,
+            evaluate=self._evaluate, train_on=self._train_on, **of_study,
         )  # fmt: skip
 
     @functools.cached_property
@@ -125,10 +138,23 @@ class ExperimentRun(ExperimentFolder):
             controls: Measure the controls too.
             dynamics: Measure the dynamics too.
         """
+        if self.has("training"):
+            self._drop_damaged_training(reporter)
         if not self.has("training"):
             train_run(self.path, self.experiment, reporter)
         if until != "train":
             self.study.analyse(until=until, noise=noise, controls=controls, dynamics=dynamics, progress=reporter)
+
+    def _drop_damaged_training(self, reporter: Reporter) -> None:
+        """Delete a finished training of which something is lost: it is made again, with the same numbers."""
+        with self.locked():
+            folder = StudyFolder.open(self.path)
+            for name in folder.drop_damaged_notes():
+                reporter.note(f"[yellow]{name} is made again:[/yellow] the file is damaged")
+            reason = reason_to_train_again(folder, START)
+            if reason:
+                reporter.note(f"[yellow]the training is made again:[/yellow] {reason}")
+                drop_training(folder)
 
     def report(self) -> Path:
         """Write the page of the run."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from landscope._checks import check_count
 from landscope.errors import InputError, StorageError
@@ -16,10 +17,11 @@ from landscope.parameters import ParameterSpace
 from landscope.progress import Reporter
 from landscope.protocols import ProgressCallback
 from landscope.reproduction.experiment.experiment import Experiment
+from landscope.reproduction.experiment.finished import INITIAL, PRECONDITIONER, drop_training
 from landscope.reproduction.experiment.training import Epoch, evaluate, train
 from landscope.reproduction.experiment.training_state import TrainingState
 from landscope.results import stamp
-from landscope.storage import RowStore
+from landscope.storage import RowStore, read_heading
 from landscope.study.checkpoints import Checkpoints
 from landscope.study.folder import StudyFolder
 from landscope.study.recording import StudyRecorder
@@ -56,13 +58,21 @@ def _begin_again_if_incomplete(folder: StudyFolder, experiment: Experiment, repo
         found = [] if store is None else store.read("steps", 0, store.rows).tolist()
         missing = [step for step in _steps_due(state, experiment) if step not in set(found)]
         reason = f"the recording lacks {len(missing)} rows, from step {missing[0]} on" if missing else ""
+        lost = [] if store is None else store.check()
+        reason = reason or (str(lost[0][2]) if lost else _missing_models(folder, state, experiment))
     except StorageError as error:
         reason = str(error)
     if reason:
         reporter.note(f"[yellow]the training begins again:[/yellow] {reason}")
-        latest.unlink()
-        shutil.rmtree(path, ignore_errors=True)
-        shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
+        drop_training(folder)
+
+
+def _missing_models(folder: StudyFolder, state: TrainingState, experiment: Experiment) -> str:
+    """Which whole models a training must have left until a state, and has not; empty where all are there."""
+    last = state.epoch * experiment.order.batches_per_epoch
+    there = set(Checkpoints(folder.path / "checkpoints").steps())
+    missing = [step for step in range(last + 1) if (step == 0 or is_log_spaced(step)) and step not in there]
+    return f"the whole model of step {missing[0]} is missing" if missing else ""
 
 
 def _steps_due(state: TrainingState, experiment: Experiment) -> range:
@@ -73,15 +83,34 @@ def _steps_due(state: TrainingState, experiment: Experiment) -> range:
     return range(state.start_epoch * steps + every, state.epoch * steps + 1, every)
 
 
+def _initial_network(folder: StudyFolder, experiment: Experiment) -> nn.Module:
+    """The network at the begin of the training; a file of initial weights must be the one that it began with."""
+    model, file = experiment.network(), experiment.settings.initial
+    if file is not None:
+        digest, before = read_heading(Path(file)).digest, folder.read_note("training").get(INITIAL)
+        if before not in (None, digest):
+            raise StorageError(
+                expected=f"the initial weights in {file} with which the training in {folder.path} began",
+                got="others",
+                hint="Restore that file, or choose another folder.",
+            )
+        _note(folder, **{INITIAL: digest})
+    return model
+
+
+def _note(folder: StudyFolder, **facts: Any) -> None:
+    folder.note("training", {**folder.read_note("training"), **facts})
+
+
 class _Training:
     def __init__(self, folder: StudyFolder, experiment: Experiment, progress: ProgressCallback) -> None:
         self._folder, self._experiment, self._progress = folder, experiment, progress
         settings = experiment.settings
-        self._model = experiment.network()
+        self._latest = folder.file("training-state")
+        self._model = experiment.unloaded_network() if self._latest.exists() else _initial_network(folder, experiment)
         ParameterSpace.of(self._model, experiment.selection)  # a selection that matches nothing fails now, not later
         self._check_window()
         self._optimizer = experiment.optimizer(self._model)
-        self._latest = folder.file("training-state")
         self._saved_at = time.monotonic()
         self._state = TrainingState()
         if self._latest.exists():
@@ -155,7 +184,8 @@ class _Training:
         """The coordinates in which the optimiser takes plain steps, at the end of the window."""
         if isinstance(self._optimizer, torch.optim.Adam):
             space = ParameterSpace.of(self._model, self._experiment.selection)
-            self._folder.save("preconditioner", adam_preconditioner(self._model, self._optimizer, space))
+            self._folder.save(PRECONDITIONER, adam_preconditioner(self._model, self._optimizer, space))
+            _note(self._folder, **{PRECONDITIONER: self._folder.heading(PRECONDITIONER).digest})
 
     def _record(self, stack: contextlib.ExitStack) -> StudyRecorder:
         start, epochs = self._state.start_epoch, self._experiment.window_epochs
@@ -169,12 +199,12 @@ class _Training:
                 self._experiment.selection,
                 every=self._experiment.settings.record_every,
                 first_step=self._state.epoch * self._steps_per_epoch + 1,
-                resume=True,
+                resume=(self._folder.path / "trajectory").exists(),
                 checkpoints=is_log_spaced,
                 always=ends,
             )
         )
-        self._folder.note("training", {**self._folder.read_note("training"), START: start})
+        _note(self._folder, **{START: start})
         return recorder
 
     def _save_if_due(self, recorder: StudyRecorder | None) -> None:

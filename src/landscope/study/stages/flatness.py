@@ -40,10 +40,7 @@ def _flatness(analysis: Analysis) -> Flatness:
 
 def _profiles(analysis: Analysis) -> LossProfiles:
     directions = analysis.load(saved.MODES).directions
-    profiles = drawn_profiles(analysis.risk, analysis.risk.w0, directions, analysis.load(saved.FLATNESS))
-    for name in analysis.folder.names(saved.FLATNESS_PIECES):
-        analysis.folder.remove(name)
-    return profiles
+    return drawn_profiles(analysis.risk, analysis.risk.w0, directions, analysis.load(saved.FLATNESS))
 
 
 def _fits(analysis: Analysis) -> ProfileFits:
@@ -57,4 +54,4 @@ _PARTS = (
     Part(saved.PROFILE_FITS, _fits),
 )
 
-FLATNESS = Stage("flatness", "Flatness", lambda _: _PARTS)
+FLATNESS = Stage("flatness", "Flatness", lambda _: _PARTS, saved.FLATNESS_PIECES)

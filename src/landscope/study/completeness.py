@@ -1,0 +1,152 @@
+"""Whether the files of a study belong together, and whether all are there that its stages and its training left."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from landscope.errors import LandscopeError, StorageError
+from landscope.files.checked_json import read_checked
+from landscope.files.plain_yaml import read_yaml
+from landscope.storage import read_heading
+from landscope.storage.folder import ResultFolder
+from landscope.study.analysis import Analysis
+from landscope.study.folder import TRAINED, StudyFolder
+from landscope.study.identity import digest_of_recording, made_from
+from landscope.study.reach import missing_files, reason_against_rows
+from landscope.study.sealed_page import digest_of_page, is_whole_page
+from landscope.study.stages import STAGES
+
+__all__ = ["foreign_parts", "missing_parts"]
+
+_PARENTS, _STUDY = "parents", "study"
+Problem = tuple[str, str]
+"""A file, and what is wrong with it."""
+
+
+def foreign_parts(folder: StudyFolder) -> Iterator[Problem]:
+    """Files that do not belong to this study: of another recording or other settings, or older than their parents."""
+    identities = {name: _identity(folder, name) for name in folder.names() if name not in TRAINED}
+    now, made = made_from(folder.path, folder.settings), _most_common(identities.values())
+    if reason := reason_against_rows(folder):
+        odd = "training.json" if made.get("recording") == digest_of_recording(folder.path / "trajectory") else ""
+        yield (odd or "trajectory"), f"{reason} than that of {'the rows and results' if odd else 'training.json'}"
+    if len(identities) > 1 and made.get("settings") != now["settings"] and made.get("recording") == now["recording"]:
+        yield "study.yaml", "other settings than those of the results"
+    yield from missing_files(folder).items()
+    yield from _of_the_run(folder)
+    for name, identity in identities.items():
+        if different := _differs(made, identity.get(_STUDY)):
+            yield f"{name}.zarr.zip", f"made from other {different} than the other results"
+    if not reason and not missing_files(folder) and made.get("settings") == now["settings"]:
+        whole = [name for name in folder.names() if folder.is_whole(name)]
+        for name in whole:
+            if (against := folder.reason_against(name)) and not _differs(made, identities.get(name, {}).get(_STUDY)):
+                yield f"{name}.zarr.zip", against
+    for note in folder.notes():
+        try:
+            if not folder.is_of_this_study(note) and not reason:
+                yield f"{note}.json", "of another recording"
+        except StorageError:
+            continue  # named as damaged
+    yield from _older_than_parents(folder, identities)
+
+
+def _older_than_parents(folder: StudyFolder, identities: dict[str, dict]) -> Iterator[Problem]:
+    for name, identity in identities.items():
+        for parent, digest in identity.get(_PARENTS, {}).items():
+            if folder.is_whole(parent) and folder.heading(parent).digest != digest:
+                yield f"{name}.zarr.zip", f"made from another {parent} than the one that is there"
+                break
+
+
+def _of_the_run(folder: StudyFolder) -> Iterator[Problem]:
+    """Settings of a built-in run that are not those of its training, and scales of another optimiser."""
+    file = folder.path / "experiment.yaml"
+    try:
+        heading = read_heading(folder.file("training"))
+        fits = heading.identity[_STUDY]["recording"] == digest_of_recording(folder.path / "trajectory")
+        provenance = heading.attributes["provenance"]["settings"] if fits else {}
+        settings = read_yaml(file, "settings")["settings"] if file.exists() else {}
+        if "network" in provenance and not file.exists():
+            yield file.name, "missing"
+        if fits and any(provenance.get(key) != value for key, value in settings.items()):
+            yield file.name, "other settings than those of the training"
+    except (StorageError, KeyError, TypeError, AttributeError):
+        pass  # named as damaged
+    known = folder.read_note("training").get("preconditioner")
+    if known and (not folder.is_whole("preconditioner") or folder.heading("preconditioner").digest != known):
+        yield "preconditioner.zarr.zip", "missing, damaged, or of another training"
+
+
+def missing_parts(folder: StudyFolder) -> Iterator[Problem]:
+    """Results of finished stages that are not there, and notes that an analysis leaves."""
+    if (folder.path / "trajectory").exists() and not (folder.path / "training.json").exists():
+        yield "training.json", "missing"
+    if reason := _page(folder.path):
+        yield "report.html", reason
+    try:
+        stages = {stage.name: [part.name for part in stage.parts(Analysis(folder, None))] for stage in STAGES}
+    except LandscopeError:
+        return  # what they need is named already
+    timings, reasons = _note(folder, "timings"), _note(folder, "not-measured") or {}
+    done = set(timings or ())
+    for stage, parts in stages.items():
+        made = [name for name in parts if folder.has(name)]
+        if not timings and made:  # nothing says that the stage is finished, so what is there does
+            done.add(stage)
+        missing = [name for name in parts if name not in made and name not in reasons]
+        if stage in done:
+            if missing and not (folder.path / "not-measured.json").exists():
+                yield "not-measured.json", f"missing, with the reason why there is no {missing[0]}"
+            for name in missing:
+                yield f"{name}.zarr.zip", "missing, and not-measured.json gives no reason"
+        elif made and not missing:
+            yield "timings.json", f"no entry of the finished stage {stage}"
+    if "flatness" in done and not (folder.path / "checked.json").exists():
+        yield "checked.json", "missing"
+    if (folder.path / "report.html").exists() and not (folder.path / "summary.json").exists():
+        yield "summary.json", "missing"
+    if "train" in done and not folder.has("training"):
+        yield "training.zarr.zip", "missing"
+
+
+def _note(folder: StudyFolder, name: str) -> dict[str, Any] | None:
+    """A note of the analysis, whatever recording it is about; None where it is damaged."""
+    try:
+        return ResultFolder.read_note(folder, name)
+    except StorageError:
+        return None
+
+
+def _page(path: Path) -> str:
+    """What is wrong with the page; empty where nothing is, or none was written."""
+    page = path / "report.html"
+    if not page.exists():
+        return "missing" if (path / "summary.json").exists() else ""
+    if not is_whole_page(page):
+        return "content that does not fit its checksum"
+    try:
+        known = read_checked(path / "summary.json").get("page") if (path / "summary.json").exists() else None
+    except StorageError:
+        return ""
+    return "of another analysis" if known not in (None, digest_of_page(page)) else ""
+
+
+def _identity(folder: StudyFolder, name: str) -> dict:
+    try:
+        return folder.heading(name).identity if folder.is_whole(name) else {}
+    except StorageError:
+        return {}
+
+
+def _most_common(identities: Iterable[dict]) -> dict[str, str]:
+    """What most results are made from."""
+    counted = Counter(tuple(sorted(one[_STUDY].items())) for one in identities if one.get(_STUDY))
+    return dict(counted.most_common(1)[0][0]) if counted else {}
+
+
+def _differs(made: dict[str, str], found: dict[str, str] | None) -> str:
+    return ", ".join(key for key in made if found is not None and found.get(key) != made[key])

@@ -1,0 +1,63 @@
+"""Two tasks with a TaskMemory under the Hugging Face Trainer: it goes on from its last whole checkpoint."""
+
+import shutil
+
+import torch
+from torch import nn
+from transformers import Trainer, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils import ModelOutput
+
+import landscope as ls
+from blobs import CRITERION, network, task
+from landscope.adapters import huggingface
+
+STEPS, SAVE = 60, 20
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.network = network()
+
+    def forward(self, x, labels=None):
+        logits = self.network(x)
+        return ModelOutput(loss=CRITERION(logits, labels), logits=logits)
+
+
+def two_tasks(folder):
+    """Train on two tasks; what a task leaves stands in a file of the user's own."""
+    for number in range(2):
+        if not (folder / f"{number}-end.pt").exists():
+            one_task(folder, number)
+    shutil.copy(folder / "1-end.pt", folder / "end.pt")
+
+
+def one_task(folder, number):
+    model, place = Classifier(), folder / f"{number}"
+    memory = ls.TaskMemory(model.network, n_modes=6, window=30)
+    if number:
+        before = torch.load(folder / f"{number - 1}-end.pt", weights_only=True)
+        model.load_state_dict(before["model"])
+        memory.load_state_dict(before["memory"])
+    inputs, labels = task(number)
+    rows = [{"x": x, "labels": y} for x, y in zip(inputs, labels, strict=True)]
+    arguments = TrainingArguments(
+        str(place), max_steps=STEPS, per_device_train_batch_size=16, report_to=[], disable_tqdm=True, use_cpu=True,
+        seed=3, optim="sgd", learning_rate=0.05, lr_scheduler_type="constant", save_steps=SAVE,
+    )  # fmt: skip
+    trainer = Trainer(model, arguments, train_dataset=rows, callbacks=[huggingface.TaskMemoryCallback(memory)])
+    trainer.train(resume_from_checkpoint=last_whole(place))
+    memory.consolidate(CRITERION, task(number))
+    torch.save({"model": model.state_dict(), "memory": memory.state_dict()}, folder / "new.pt")
+    (folder / "new.pt").replace(folder / f"{number}-end.pt")
+
+
+def last_whole(place):
+    """The last checkpoint whose state file, which the Trainer writes last, is there; half-written ones are deleted."""
+    while place.is_dir() and (last := get_last_checkpoint(str(place))) is not None:
+        files = {file.name for file in place.joinpath(last).iterdir()}
+        if any(name.startswith("landscope_task_memory") for name in files):
+            return last
+        shutil.rmtree(last)
+    return None
