@@ -134,7 +134,7 @@ def test_without_saved_models_the_cooling_is_not_measured_and_the_page_says_what
             file.unlink()
     delete(copied, "noise-temperature-over-training")
     run = ExperimentRun.open(copied)
-    run.analyse(QuietReporter(), until="noise")
+    run.study.analyse(until="noise", progress=False)  # the study alone; the run would train again
     verdicts = {judgement.claim.key: judgement.verdict for judgement in run.results.claims}
     assert verdicts["cooling"] == verdicts["frozen"] == "not measured"
     assert "whole models saved during the training" in run.results.not_measured["noise-temperature-over-training"]
