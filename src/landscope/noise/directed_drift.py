@@ -72,8 +72,8 @@ def directed_drift(coordinates: Float[Tensor, "T k"], *, level: float = 0.05) ->
     steps: 82 % of the drifts are found (53 % from the ends alone); that relax in 5: 28 % (none). Variances of three
     decades and more: 28 % and 19 % (none). Without a drift none of 200 windows of each kind is flagged, nor of white
     rows; of pure walks 12 % are (7 %). In 200 windows of 120 rows of 12 directions 99 % of the drifts are found at
-    least (91 %), and without one 3 % are flagged at most (0.5 %), of pure walks 13 % (6 %). These three sums are the best
-    of some forty that were tried on other windows of the same kinds; the rates are those of windows that came after.
+    least (91 %), and without one 3 % are flagged at most (0.5 %), of pure walks 13 % (6 %). These three sums are the
+    best of some forty that were tried on other windows of the same kinds; the rates are of windows that came after.
 
     Args:
         coordinates: Coordinates over time, along principal modes that move.
