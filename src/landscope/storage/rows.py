@@ -20,7 +20,10 @@ __all__ = ["RowStore"]
 
 _FORMAT = 2
 _TABLE, _SAFE, _LATEST = "table.json", "committed.json", "latest.json"
-_AGAIN = "The folder is damaged; record again."
+_AGAIN = (
+    "The folder is damaged. landscope check FOLDER, of its study, says what is lost and what makes it whole; without a "
+    "copy, record again."
+)
 
 
 class RowStore:

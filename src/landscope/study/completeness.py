@@ -92,10 +92,13 @@ def missing_parts(folder: StudyFolder) -> Iterator[Problem]:
     except LandscopeError:
         return  # what they need is named already
     timings, reasons = _note(folder, "timings"), _note(folder, "not-measured") or {}
-    done = set(timings or ())
+    done, begun = set(timings or ()), [stage for stage, parts in stages.items() if any(map(folder.has, parts))]
+    is_lost = timings is None or (not timings and len(begun) > 1)
+    if is_lost and not (folder.path / "timings.json").exists():
+        yield "timings.json", "missing"
     for stage, parts in stages.items():
         made = [name for name in parts if folder.has(name)]
-        if not timings and made:  # nothing says that the stage is finished, so what is there does
+        if is_lost and made:  # nothing says that the stage is finished, so what is there does
             done.add(stage)
         missing = [name for name in parts if name not in made and name not in reasons]
         if stage in done:

@@ -8,6 +8,7 @@ from typing import Any
 from landscope.errors import LandscopeWarning, StorageError
 from landscope.study import saved
 from landscope.study.analysis import Analysis
+from landscope.study.reach import missing_files
 from landscope.study.stages import STAGES
 
 __all__ = ["keep_facts"]
@@ -48,6 +49,11 @@ def _warn_of_the_recording(analysis: Analysis, facts: dict[str, Any]) -> None:
             f"the training recorded in {analysis.folder.path} did not end; the analysis takes the "
             f"{len(analysis.recorded)} rows that are there. To go on with the training first, restore your checkpoint "
             "and pass first_step= to record()"
+        )
+    if missing := missing_files(analysis.folder):
+        said.append(
+            f"{len(missing)} files that the training left in {analysis.folder.path} are missing or others, "
+            f"{min(missing)} first; what is made from whole models is made without them. landscope check lists them"
         )
     own = analysis.subject.data_fingerprint if analysis.has_subject else ""
     if own and facts.get("data", own) not in ("", own):

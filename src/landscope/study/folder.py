@@ -181,7 +181,7 @@ class StudyFolder(ResultFolder):
             raise StorageError(expected=error.expected, got=error.got, hint=self._way_on(name)) from error
         if name not in _NOTES_OF_RESULTS or not found:
             return found
-        return found if found.pop(_STUDY, None) == self._identity_of_notes() else {}
+        return found if self._is_own_note(found.pop(_STUDY, None)) else {}
 
     def _way_on(self, note: str) -> str:
         """What makes a damaged note whole again."""
@@ -191,9 +191,15 @@ class StudyFolder(ResultFolder):
             return f"landscope analyse {self.path} makes it again; it trains again, with the same numbers."
         return f"Restore it from a copy, or record again. landscope check {self.path} says what is lost."
 
-    def _identity_of_notes(self) -> list[str]:
+    def _identity_of_notes(self) -> dict[str, Any]:
         made = made_from(self.path, self.settings)
-        return [made["recording"], made["models"]]
+        return {name: made[name] for name in ("recording", "models")}
+
+    def _is_own_note(self, told: Any) -> bool:
+        """Whether what a note tells of its study fits this one; the settings do not count."""
+        return isinstance(told, dict) and not different(
+            {**told, "settings": ""}, {**self._identity_of_notes(), "settings": ""}
+        )
 
     def notes(self) -> list[str]:
         """Names of the notes of an analysis that are there."""
@@ -201,7 +207,7 @@ class StudyFolder(ResultFolder):
 
     def is_of_this_study(self, note: str) -> bool:
         """Whether a note of an analysis is about results of this recording."""
-        return ResultFolder.read_note(self, note).get(_STUDY) == self._identity_of_notes()
+        return self._is_own_note(ResultFolder.read_note(self, note).get(_STUDY))
 
     def drop_damaged_notes(self) -> list[str]:
         """Delete notes of an analysis that are damaged, which the analysis makes again; their names."""

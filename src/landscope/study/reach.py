@@ -10,6 +10,7 @@ from landscope.files.atomic import flush_folder
 from landscope.storage import RowStore, read_heading
 from landscope.storage.folder import ResultFolder
 from landscope.study.identity import digest_of_recording
+from landscope.study.remedies import is_run
 from landscope.study.step_files import StepFiles
 
 __all__ = ["check_facts", "check_reach", "missing_files", "note_reach", "note_whole", "reason_against_rows", "shorten"]
@@ -78,9 +79,20 @@ def check_reach(folder: ResultFolder, first_step: int | None = None) -> None:
     raise StorageError(
         expected=f"the {rows} rows up to step {last} that were recorded in {path}",
         got=there,
-        hint=f"Rows were deleted, or replaced by an older copy. Restore {path} from a copy, or record again from "
-        f"a checkpoint of your own with study.record(optimizer, {again}).",
+        hint="Rows were deleted, or replaced by an older copy. "
+        + _way_on(
+            folder,
+            f"Restore {path} from a copy, or record again from a checkpoint of your own with "
+            f"study.record(optimizer, {again}).",
+        ),
     )
+
+
+def _way_on(folder: ResultFolder, hint: str) -> str:
+    """What to do about a damaged recording: a built-in training can be made again."""
+    if is_run(folder.path):
+        return f"landscope analyse {folder.path} trains again, with the same numbers."
+    return hint
 
 
 def _due(facts: dict[str, Any], first_step: int) -> int:
@@ -99,13 +111,14 @@ def check_facts(folder: ResultFolder) -> None:
         raise StorageError(
             expected=f"what is known of the training in {folder.path / _NOTE}.json",
             got="no such file",
-            hint="It was deleted. Restore it from a copy, or record again: the analysis needs the optimiser.",
+            hint="It was deleted. "
+            + _way_on(folder, "Restore it from a copy, or record again: the analysis needs the optimiser."),
         )
     if reason := reason_against_rows(folder):
         raise StorageError(
             expected=f"the rows in {folder.path / 'trajectory'} with which the training ended",
             got=reason,
-            hint="Restore the folder, or its training.json, from a copy; or record again.",
+            hint=_way_on(folder, "Restore the folder, or its training.json, from a copy; or record again."),
         )
 
 
