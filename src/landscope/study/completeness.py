@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from landscope.storage import read_heading
 from landscope.storage.folder import ResultFolder
 from landscope.study.analysis import Analysis
 from landscope.study.folder import TRAINED, StudyFolder
-from landscope.study.identity import digest_of_recording, made_from
+from landscope.study.identity import differ, digest_of_recording, made_from
 from landscope.study.reach import missing_files, reason_against_rows
 from landscope.study.sealed_page import digest_of_page, is_whole_page
 from landscope.study.stages import STAGES
@@ -145,11 +146,11 @@ def _identity(folder: StudyFolder, name: str) -> dict:
         return {}
 
 
-def _most_common(identities: Iterable[dict]) -> dict[str, str]:
+def _most_common(identities: Iterable[dict]) -> dict[str, Any]:
     """What most results are made from."""
-    counted = Counter(tuple(sorted(one[_STUDY].items())) for one in identities if one.get(_STUDY))
-    return dict(counted.most_common(1)[0][0]) if counted else {}
+    counted = Counter(json.dumps(one[_STUDY], sort_keys=True) for one in identities if one.get(_STUDY))
+    return json.loads(counted.most_common(1)[0][0]) if counted else {}
 
 
-def _differs(made: dict[str, str], found: dict[str, str] | None) -> str:
-    return ", ".join(key for key in made if found is not None and found.get(key) != made[key])
+def _differs(made: dict[str, Any], found: dict[str, Any] | None) -> str:
+    return ", ".join(key for key in made if found is not None and differ(found.get(key), made[key]))

@@ -13,7 +13,7 @@ from landscope.storage.digests import digest_of
 from landscope.study.settings import StudySettings
 from landscope.study.step_files import StepFiles
 
-__all__ = ["different", "digest_of_recording", "digest_of_settings", "made_from"]
+__all__ = ["differ", "different", "digest_of_recording", "digest_of_settings", "made_from"]
 
 _WORDS = {
     "recording": "made from another recording",
@@ -47,10 +47,11 @@ def different(found: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> str
     """
     if found is None:
         return "without the name of its study"
-    return ", ".join(words for name, words in _WORDS.items() if _differ(found.get(name), wanted[name]))
+    return ", ".join(words for name, words in _WORDS.items() if differ(found.get(name), wanted[name]))
 
 
-def _differ(found: Any, wanted: Any) -> bool:
+def differ(found: Any, wanted: Any) -> bool:
+    """Whether two values of such a mapping differ."""
     if isinstance(found, Mapping) and isinstance(wanted, Mapping):
         return any(found[step] != wanted[step] for step in found.keys() & wanted.keys())
     return found != wanted
