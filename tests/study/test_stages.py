@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import landscope as ls
-from landscope.errors import StorageError
+from landscope.errors import LandscopeWarning, StorageError
 from landscope.landscape import Flatness, LossProfiles
 from landscope.law.exponents import Exponents
 from landscope.study.saved import DrawnModes
@@ -74,7 +74,10 @@ def test_a_saved_model_of_another_training_is_refused(small_run, copied):
     saved = copied / "checkpoints"
     (saved / "step-000000384.zarr.zip").replace(saved / "step-000000390.zarr.zip")
     (copied / "flatness.zarr.zip").unlink()
-    with pytest.raises(StorageError, match="of different trainings"):
+    with (
+        pytest.warns(LandscopeWarning, match="missing or others"),
+        pytest.raises(StorageError, match="of different trainings"),
+    ):
         again(small_run, copied).analyse(progress=False)
 
 
