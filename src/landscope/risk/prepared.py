@@ -20,9 +20,11 @@ from landscope.risk.data import Block, cut_blocks, read_batches, read_data, rows
 from landscope.risk.graphs import GraphWhereNeeded
 from landscope.risk.joined_batches import with_joined_batches
 from landscope.risk.losses import SampleLosses, Unreduced, is_plain_cross_entropy, sample_losses_of
+from landscope.risk.mean_weights import check_weights_of_means, pieces_of
 from landscope.risk.model_copy import precise
+from landscope.risk.output_means import check_counted_outputs
 from landscope.risk.own_copy import OwnCopies
-from landscope.risk.samples import Counted, moved, n_targets, unwrapped, with_counts
+from landscope.risk.samples import Counted, counted_by, moved, n_targets, unwrapped, with_counts
 from landscope.risk.weighted_losses import total_weight
 from landscope.risk.whole_losses import ClosureLosses, WholeLosses, whole_evaluation
 
@@ -110,6 +112,8 @@ def prepared_data(
     if isinstance(sample_losses, Unreduced):
         pairs = _with_resolved_counts(own, sample_losses, pairs)
         check_additive(own, sample_losses, pairs, w0.dtype)
+        if count is not None:
+            check_counted_outputs(own, sample_losses, pairs, count)
     uses_weights = copies.uses_model and checks.uses_weights(own, space, w0, sample_losses, pairs[0])
     return PreparedData(own, sample_losses, pairs, largest, uses_weights)
 
@@ -155,13 +159,25 @@ def prepared_closure(
     hint = "Check the function and the batches, or the shape and the dtype of the inputs."
     with explained(f"losses=f with f(model, batch) for a batch {checks.described(batches[0])}", hint):
         checks.check_losses(blocks, space, space.flatten(own))
-    if count is not None and not blocks.returns_mean(space.unflatten(space.flatten(own))):
-        raise _count_unused("the losses of samples, or a sum with its count")
+    if count is not None:
+        _check_counted_means(blocks, space.unflatten(space.flatten(own)), count)
     if conditions.seed is None and count is None:  # a batch has its own random numbers, or its own mean
         blocks = with_joined_batches(blocks, space, space.flatten(own), of_batches)
     if conditions.seed is None and conditions.mode == "eval":
         blocks.store_calls(space, space.flatten(own), cache_bytes)
     return own, blocks
+
+
+def _check_counted_means(blocks: ClosureLosses, parameters: dict[str, Tensor], count: Callable[[Any], Any]) -> None:
+    """Raise if a loss returns no means, or means of another weight than their count."""
+
+    def mean(batch: Any) -> float | None:
+        return blocks.mean_of(parameters, batch)
+
+    if mean(blocks.blocks[0]) is None:
+        raise _count_unused("the losses of samples, or a sum with its count")
+    weights = [float(counted_by(count, batch)) for batch in blocks.blocks]
+    check_weights_of_means(mean, pieces_of(blocks.blocks, weights), lambda batch: counted_by(count, batch))
 
 
 def _count_unused(got: str) -> InputError:

@@ -90,11 +90,11 @@ class ClosureLosses(BlockLosses):
         return read_losses(returned)
 
     @torch.no_grad()
-    def returns_mean(self, parameters: dict[str, Tensor]) -> bool:
-        """Whether the function returns one number for the first batch, which does not say how many samples it has."""
+    def mean_of(self, parameters: dict[str, Tensor], batch: Any) -> float | None:
+        """The number that the function returns for a batch; None if it returns losses, or a sum with its weight."""
         with torch.random.fork_rng(devices=[]):
-            returned = self._evaluate(parameters, self.blocks[0], 0, None)
-        return isinstance(returned, Tensor) and returned.ndim == 0
+            returned = self._evaluate(parameters, batch, 0, None)
+        return float(returned) if isinstance(returned, Tensor) and returned.ndim == 0 else None
 
     def _returned(self, parameters: dict[str, Tensor], batch: Any, block: int, calls: Calls | None) -> Any:
         # A model may change its input in place.
