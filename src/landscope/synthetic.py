@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_count
+from landscope._checks import check_count, generator_of
 from landscope._names import Sampling
 from landscope.errors import InputError
 from landscope.sampling import MinibatchOrder
@@ -122,7 +122,7 @@ class RandomSprings:
         Returns:
             The ensemble, in float64.
         """
-        generator = torch.Generator().manual_seed(seed)
+        generator = generator_of(seed)
 
         def normal(*shape: int) -> Tensor:
             return torch.randn(*shape, dtype=torch.float64, generator=generator)
@@ -170,7 +170,7 @@ def random_walk(n_steps: int, dim: int, *, seed: int, drift: float = 0.0) -> Flo
     """
     check_count("n_steps", n_steps, minimum=1)
     check_count("dim", dim, minimum=1)
-    increments = torch.randn(n_steps, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    increments = torch.randn(n_steps, dim, dtype=torch.float64, generator=generator_of(seed))
     increments[:, 0] += drift
     return increments.cumsum(dim=0)
 
@@ -234,7 +234,7 @@ def autoregressive(
             got=f"{a.tolist()}",
             hint="Other coefficients have no stationary variance.",
         )
-    generator = torch.Generator().manual_seed(seed)
+    generator = generator_of(seed)
     strength = torch.as_tensor(noise_variance, dtype=torch.float64).sqrt()
     noise = strength * torch.randn(n_steps, len(a), dtype=torch.float64, generator=generator)
     rows = torch.empty_like(noise)

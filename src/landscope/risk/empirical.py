@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from landscope._checks import (
     check_choice,
+    check_count,
     check_directions,
     check_one_point,
-    check_positive,
     check_vector,
     device_with_float64,
     for_float64,
@@ -174,7 +174,7 @@ class EmpiricalRisk(SampledRisk, HasModel):
         self.space = ParameterSpace.of(model, space)
         self._batch_norm = "kept"
         self._answers: Answers | None = None
-        self._cache_bytes = cache_bytes if cache_bytes == 0 else int(check_positive("cache_bytes", cache_bytes))
+        self._cache_bytes = check_count("cache_bytes", cache_bytes, minimum=0)
         self._set_model(private_copy(model))
 
     def _set_model(self, model: nn.Module) -> None:

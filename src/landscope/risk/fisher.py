@@ -11,7 +11,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from landscope._checks import check_choice, check_count, check_one_point, check_vector, device_with_float64, for_float64
+from landscope._checks import (
+    check_choice,
+    check_count,
+    check_one_point,
+    check_vector,
+    device_with_float64,
+    for_float64,
+    generator_of,
+)
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.risk.answers import Answers
@@ -142,7 +150,7 @@ class FisherInformation:
         answers = self._known_answers(source)
         if kind == "exact":
             return lambda outputs, block: ((s, None) for s in answers.slopes(outputs, source.targets(block)))
-        first = torch.Generator().manual_seed(seed)
+        first = generator_of(seed)
         seeds = torch.randint(2**31, (source.n_blocks,), generator=first).tolist()
 
         def drawn(outputs: Outputs, block: int) -> Iterator[Slopes]:

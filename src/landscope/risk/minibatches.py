@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from landscope._checks import check_count, for_float64
+from landscope._checks import check_count, for_float64, generator_of
 from landscope.errors import InputError
 from landscope.protocols import BatchLines, ProgressCallback, silent
 from landscope.risk.derivatives import gradient_of, hessian_product_of
@@ -191,6 +191,6 @@ def check_kept_batches(blocks: BlockLosses) -> None:
 def partition(n_samples: int, batch_size: int, seed: int | None) -> Tensor:
     """Sample indices of full minibatches, in the order of the data or shuffled with a seed."""
     check_count("batch_size", batch_size, maximum=n_samples)
-    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    generator = None if seed is None else generator_of(seed)
     order = torch.arange(n_samples) if seed is None else torch.randperm(n_samples, generator=generator)
     return order[: n_samples // batch_size * batch_size].view(-1, batch_size)

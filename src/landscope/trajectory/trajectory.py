@@ -230,13 +230,13 @@ class Trajectory:
 
     def blocks(self, rows: int | None = None) -> Iterator[Float[Tensor, "rows N"]]:
         """All rows in order, one bounded piece at a time."""
-        rows = rows or max(1, _BLOCK_BYTES // (8 * self.dim))
+        rows = max(1, _BLOCK_BYTES // (8 * self.dim)) if rows is None else check_count("rows", rows)
         for start in range(0, len(self), rows):
             yield self.rows(start, min(start + rows, len(self)))
 
     def panels(self, max_bytes: int = 2**30) -> Iterator[tuple[slice, Float[Tensor, "T columns"]]]:
         """All columns in order, as many at a time as fit ``max_bytes`` in float64, with where they lie."""
-        width = max(1, max_bytes // (8 * len(self)))
+        width = max(1, check_count("max_bytes", max_bytes) // (8 * max(1, len(self))))
         for start in range(0, self.dim, width):
             columns = slice(start, min(start + width, self.dim))
             yield columns, self.rows(0, len(self), columns)
@@ -311,7 +311,7 @@ class Trajectory:
 
     def check(self, *, minimum_rows: int = 2) -> None:
         """Raise unless the trajectory has rows enough and finite weights throughout."""
-        if len(self) < minimum_rows:
+        if len(self) < check_count("minimum_rows", minimum_rows, minimum=0):
             raise InputError(
                 expected=f"a trajectory of at least {minimum_rows} steps",
                 got=f"{len(self)}",
