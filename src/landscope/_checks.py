@@ -79,7 +79,7 @@ def is_number(value: Any) -> bool:
 
 def check_strength(name: str, value: float) -> float:
     """Return ``value`` if it is a finite number of at least zero."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+    if not is_number(value) or not 0 <= value < math.inf:
         raise InputError(expected=f"a finite {name} of at least 0", got=repr(value), hint="Pass a plain number.")
     return value
 

@@ -54,6 +54,13 @@ class Flatness(Result, kind="flatness", axis="direction"):
     ratio: float
     max_displacement: Float[Tensor, " k"]
 
+    def __post_init__(self) -> None:
+        if bool((self.width <= 0).any()):
+            raise InputError(
+                expected="widths above 0, or NaN without a crossing", got=f"{float(self.width.nan_to_num(nan=1).min())}",
+                hint="A width is the distance of the right crossing from the left one.",
+            )  # fmt: skip
+
 
 def flatness(
     landscape: LossLandscape,

@@ -10,7 +10,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from landscope._checks import check_count, check_landscape, check_positive, check_strength, check_vector, generator_of
+from landscope._checks import (
+    check_count,
+    check_landscape,
+    check_positive,
+    check_seed,
+    check_strength,
+    check_vector,
+    generator_of,
+)
 from landscope.derivatives import gradient_function
 from landscope.errors import NonFiniteError
 from landscope.protocols import LossLandscape, ProgressCallback, silent
@@ -135,6 +143,7 @@ def learning_coefficient(
         >>> abs(found.coefficient - 1) < 0.2
         True
     """
+    check_seed(seed)
     check_count("n_samples", n_samples, minimum=3)
     check_count("n_chains", n_chains, minimum=2, hint="The error comes from their spread.")
     check_count("n_steps", n_steps, minimum=10)

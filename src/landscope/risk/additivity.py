@@ -20,6 +20,7 @@ from landscope.risk.losses import Unreduced
 from landscope.risk.output_means import returns_mean, split_blocks
 from landscope.risk.samples import joined, n_targets, rows_of, unwrapped
 from landscope.risk.weighted_losses import total_weight
+from landscope.seeded import kept_random_state
 
 __all__ = ["check_additive"]
 
@@ -39,7 +40,7 @@ def check_additive(model: nn.Module, sample_losses: Unreduced, pairs: Sequence[B
     whole and in two parts, and joins neighbours. Of a criterion that returns one number for a batch, it takes all
     samples: a class with a weight of its own may be rare. Batches that the user counted are never cut.
     """
-    with torch.random.fork_rng(devices=[]):
+    with kept_random_state():
         blocks = cut_blocks(list(pairs), _ROWS)
         places = torch.linspace(0, len(blocks) - 1, min(_BLOCKS, len(blocks))).long().tolist()
         few = [part for part in (_rows(blocks[place], 0, _ROWS) for place in places) if part is not None]

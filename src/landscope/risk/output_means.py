@@ -16,6 +16,7 @@ from landscope.risk.graphs import GraphWhereNeeded
 from landscope.risk.losses import Unreduced
 from landscope.risk.mean_weights import check_weights_of_means, cut_by_label, pieces_of
 from landscope.risk.samples import Counted, joined, n_targets, rows_of_pair, unwrapped
+from landscope.seeded import kept_random_state
 
 __all__ = ["check_counted_outputs", "returns_mean", "split_blocks"]
 
@@ -44,7 +45,7 @@ def check_counted_outputs(
     criterion = GraphWhereNeeded(sample_losses)
 
     def mean(batch: Block) -> float | None:
-        with torch.random.fork_rng(devices=[]):
+        with kept_random_state():
             losses, weight = criterion(outputs_of(model, batch[0]), Counted(batch[1], 1))
         return float(losses[0]) if len(losses) == 1 and weight == 1 else None
 

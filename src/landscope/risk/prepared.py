@@ -19,7 +19,7 @@ from landscope.risk.conditions import Conditions
 from landscope.risk.data import Block, cut_blocks, read_batches, read_data, rows_at_once
 from landscope.risk.graphs import GraphWhereNeeded
 from landscope.risk.joined_batches import with_joined_batches
-from landscope.risk.losses import SampleLosses, Unreduced, is_plain_cross_entropy, sample_losses_of
+from landscope.risk.losses import SampleLosses, Unreduced, ignored_label, sample_losses_of
 from landscope.risk.mean_weights import check_weights_of_means, pieces_of
 from landscope.risk.model_copy import precise
 from landscope.risk.output_means import check_counted_outputs
@@ -27,6 +27,7 @@ from landscope.risk.own_copy import OwnCopies
 from landscope.risk.samples import Counted, counted_by, moved, n_targets, unwrapped, with_counts
 from landscope.risk.weighted_losses import total_weight
 from landscope.risk.whole_losses import ClosureLosses, WholeLosses, whole_evaluation
+from landscope.seeded import kept_random_state
 
 __all__ = ["PreparedData", "prepared_closure", "prepared_data"]
 
@@ -106,8 +107,9 @@ def prepared_data(
             raise _count_unused("a criterion of torch, which counts its targets itself")
         pairs = [(inputs, unwrapped(targets)) for inputs, targets in pairs]
     checks.check_inputs(own, pairs[0][0])
-    if is_plain_cross_entropy(criterion):
-        checks.check_labels(own, pairs)
+    ignored = ignored_label(criterion)
+    if ignored is not None:
+        checks.check_labels(own, pairs, ignored)
     checks.check_criterion(own, sample_losses, pairs[0])
     if isinstance(sample_losses, Unreduced):
         pairs = _with_resolved_counts(own, sample_losses, pairs)
@@ -202,7 +204,7 @@ def _with_resolved_counts(model: nn.Module, sample_losses: SampleLosses, pairs: 
     found = []
     for inputs, targets in pairs:
         if n_targets(targets) is None:
-            with torch.random.fork_rng(devices=[]):
+            with kept_random_state():
                 losses, weight = GraphWhereNeeded(sample_losses)(checks.outputs_of(model, inputs), targets)
             count = len(losses) if len(losses) == total_weight(weight) else None
             plain = unwrapped(targets)

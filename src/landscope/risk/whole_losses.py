@@ -22,6 +22,7 @@ from landscope.risk.module_cut import Calls, NothingToSkipError
 from landscope.risk.samples import counted_by, moved, rows_of, rows_of_pair
 from landscope.risk.stored_calls import StoredCalls, mean_loss, points_around
 from landscope.risk.weighted_losses import WeightedLosses, read_losses
+from landscope.seeded import kept_random_state
 
 __all__ = ["ClosureLosses", "WholeLosses", "whole_evaluation"]
 
@@ -92,7 +93,7 @@ class ClosureLosses(BlockLosses):
     @torch.no_grad()
     def mean_of(self, parameters: dict[str, Tensor], batch: Any) -> float | None:
         """The number that the function returns for a batch; None if it returns losses, or a sum with its weight."""
-        with torch.random.fork_rng(devices=[]):
+        with kept_random_state():
             returned = self._evaluate(parameters, batch, 0, None)
         return float(returned) if isinstance(returned, Tensor) and returned.ndim == 0 else None
 

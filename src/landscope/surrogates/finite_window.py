@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_count, check_kind, check_seed, generator_of
+from landscope._checks import check_count, check_kind, check_number, check_positive, check_seed, generator_of
 from landscope.directions.directions import Directions
 from landscope.errors import InputError
 from landscope.noise.step_rule import StepRule
@@ -62,6 +62,7 @@ def rest_curvature(
         >>> round(rest_curvature(window, sharp, lambda v: torch.tensor([9.0, 2.0, 2.0]) * v, seed=0), 6)
         2.0
     """
+    check_count("n_samples", n_samples)
     _, increments = increments_of(window)
     drawn = torch.randperm(len(increments), generator=generator_of(seed))[:n_samples]
     outside = _outside(increments[drawn], curvature.directions)
@@ -170,6 +171,9 @@ def finite_window_process(
             expected=f"directions of {window.dim} weights", got=f"{curvature.directions.shape[1]}",
             hint="Take the eigenvectors of the recorded weights.",
         )  # fmt: skip
+    check_number("rest", rest)
+    if learning_rate is not None:
+        check_positive("learning_rate", learning_rate)
     _check_memory(window, check_count("n_windows", n_windows, minimum=1))
     rule, recorded = StepRule() if rule is None else rule, _rates(window, learning_rate)
     rates = torch.cat([recorded.repeat(n_windows), recorded[-1:].expand(n_windows - 1)])  # a step between two windows

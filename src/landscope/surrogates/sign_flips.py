@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from landscope._checks import generator_of
+from landscope._checks import check_count, generator_of
 from landscope.errors import InputError
 from landscope.surrogates.building import increments_of, walk_of
 from landscope.trajectory import Trajectory
@@ -38,7 +38,7 @@ def sign_flipped_epochs(trajectory: Trajectory, *, seed: int, steps_per_epoch: i
     """
     first, increments = increments_of(trajectory)
     # The increment that ends at step s was made by the minibatch of epoch (s - 1) // M.
-    epoch = (trajectory.steps[1:] - 1) // steps_per_epoch
+    epoch = (trajectory.steps[1:] - 1) // check_count("steps_per_epoch", steps_per_epoch)
     epoch = epoch - epoch[0]
     if int(epoch[-1]) < 1:
         raise InputError(

@@ -17,7 +17,7 @@ from landscope.parameters import ParameterSpace, Selection
 from landscope.results import stamp
 from landscope.trajectory.checkpoint_files import find_checkpoints
 from landscope.trajectory.checkpoints import model_of_row
-from landscope.trajectory.rows import MemoryRows, Rows, SomeColumns, check_rows
+from landscope.trajectory.rows import MemoryRows, Rows, SomeColumns, check_rates, check_rows
 from landscope.trajectory.spacing import rows_between, what_is_wrong
 
 __all__ = ["Trajectory", "check_fresh"]
@@ -84,7 +84,7 @@ class Trajectory:
             The trajectory; it shares memory with ``weights``.
 
         Raises:
-            InputError: If lengths differ or steps do not increase.
+            InputError: If lengths differ, steps do not increase, or a learning rate is negative or infinite.
         """
         check_rows(weights)
         count = len(weights)
@@ -106,9 +106,10 @@ class Trajectory:
                 hint="Pass the space the weights were flattened with.",
             )
         for name in ("steps", "learning_rate", "loss"):
-            if (got := len(getattr(trajectory, name))) != count:
-                raise InputError(expected=f"{name} of {count} rows", got=f"{got}", hint="One value a row.")
             check_kind(name, getattr(trajectory, name), Tensor, hint=f"Pass torch.tensor({name}).")
+            if (got := tuple(getattr(trajectory, name).shape)) != (count,):
+                raise InputError(expected=f"{name} of {count} rows", got=f"{got}", hint="One value a row.")
+        check_rates(trajectory.learning_rate)
         if wrong := what_is_wrong(trajectory.steps):
             raise InputError(
                 expected="strictly increasing steps of at least 0", got=wrong, hint="One step number a row."
