@@ -57,7 +57,8 @@ class Flatness(Result, kind="flatness", axis="direction"):
     def __post_init__(self) -> None:
         if bool((self.width <= 0).any()):
             raise InputError(
-                expected="widths above 0, or NaN without a crossing", got=f"{float(self.width.nan_to_num(nan=1).min())}",
+                expected="widths above 0, or NaN without a crossing",
+                got=f"{float(self.width.nan_to_num(nan=1).min()):g}",
                 hint="A width is the distance of the right crossing from the left one.",
             )  # fmt: skip
 

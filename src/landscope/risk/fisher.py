@@ -24,7 +24,7 @@ from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.risk.answers import Answers
 from landscope.risk.derivatives import mean_gradient
-from landscope.risk.evaluation import BlockLosses, BlockOutputs
+from landscope.risk.evaluation import BlockLosses, BlockOutputs, on_all_data
 from landscope.risk.gauss_newton import has_padding, through_outputs
 from landscope.risk.output_curvature import curvature_slopes, curvature_times
 from landscope.risk.outputs import ClosureOutputs, CriterionOutputs, Outputs, OutputSource, output_source
@@ -84,6 +84,7 @@ class FisherInformation:
     answers: Answers | None = None
     by_layers: bool = True
 
+    @on_all_data()
     def diagonal(
         self,
         w: Float[Tensor, " N"],
@@ -171,6 +172,7 @@ class FisherInformation:
             outputs = source.outputs(self.space.unflatten(w), 0)
         return "exact" if self.answers.n_slopes(outputs) <= _FEW_ANSWERS else "monte-carlo"
 
+    @on_all_data()
     def output_sensitivity(self, w: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         r"""How much each weight moves the outputs f.
 
@@ -192,6 +194,7 @@ class FisherInformation:
                 count += len(source.outputs(parameters, block).tensors[0])
         return total / count
 
+    @on_all_data()
     def product(self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         r"""The product :math:`\mathcal F(w)\, v` with the exact matrix: J' H J v, summed over samples.
 
@@ -209,6 +212,7 @@ class FisherInformation:
             forward_mode=not has_padding(self.model),
         )  # fmt: skip
 
+    @on_all_data()
     def gauss_newton_product(self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         r"""The product with the generalised Gauss-Newton matrix of any loss that can be differentiated twice.
 

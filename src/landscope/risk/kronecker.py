@@ -16,6 +16,7 @@ from landscope._checks import for_float64
 from landscope.attention import plain_kernels
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace, named_layers
+from landscope.risk.evaluation import on_all_data
 from landscope.risk.fisher import FisherInformation
 from landscope.risk.layer_terms import is_transposed_linear
 from landscope.risk.outputs import Outputs, output_source
@@ -70,6 +71,7 @@ class _Layer:
         return g.flatten(2).transpose(1, 2) if convolves else g.reshape(len(g), -1, g.shape[-1])
 
 
+@on_all_data()
 def kronecker_factors(
     fisher: FisherInformation, w: Float[Tensor, " N"], *, n_draws: int | None = None, seed: int = 0
 ) -> list[LayerFactors]:

@@ -17,6 +17,7 @@ from landscope.risk.additivity import check_additive
 from landscope.risk.batch_norm import ReestimatedLosses
 from landscope.risk.conditions import Conditions
 from landscope.risk.data import Block, cut_blocks, read_batches, read_data, rows_at_once
+from landscope.risk.evaluation import on_all_data
 from landscope.risk.graphs import GraphWhereNeeded
 from landscope.risk.joined_batches import with_joined_batches
 from landscope.risk.losses import SampleLosses, Unreduced, ignored_label, sample_losses_of
@@ -116,7 +117,8 @@ def prepared_data(
         check_additive(own, sample_losses, pairs, w0.dtype)
         if count is not None:
             check_counted_outputs(own, sample_losses, pairs, count)
-    uses_weights = copies.uses_model and checks.uses_weights(own, space, w0, sample_losses, pairs[0])
+    with on_all_data():
+        uses_weights = copies.uses_model and checks.uses_weights(own, space, w0, sample_losses, pairs[0])
     return PreparedData(own, sample_losses, pairs, largest, uses_weights)
 
 
