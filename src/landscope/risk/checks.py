@@ -70,12 +70,17 @@ def check_labels(model: nn.Module, pairs: Sequence[Block], ignored: int = _IGNOR
         logits = outputs_of(model, pairs[0][0][:1])
     counted = (targets[targets != ignored] for targets in labels)
     largest = max((int(targets.max()) for targets in counted if targets.numel()), default=0)
-    if isinstance(logits, Tensor) and logits.ndim >= 2 and largest >= logits.shape[1]:
+    if isinstance(logits, Tensor) and logits.ndim >= 2 and _fit(logits, pairs[0][1]) and largest >= logits.shape[1]:
         raise InputError(
             expected=f"labels from 0 to {logits.shape[1] - 1}, one for each output",
             got=f"label {largest}",
             hint="Check the labels, or use a model with an output for each class.",
         )
+
+
+def _fit(logits: Tensor, targets: Any) -> bool:
+    """Whether the classes lie on the second axis of logits, as the losses of torch have them."""
+    return not isinstance(targets, Tensor) or logits.shape[2:] == targets.shape[1:]
 
 
 @torch.no_grad()

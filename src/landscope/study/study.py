@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from landscope._checks import check_path
 from landscope._names import BatchNorm
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace, Selection
@@ -99,7 +100,7 @@ class Study(StudyResults):
             StudyFolder.open(path)  # a new study needs a model
         else:
             check_batch_size(self._subject.data, settings.get("batch_size"))
-        centre = named_centre(settings, self._subject, Path(path))
+        centre = named_centre(settings, self._subject, check_path("the folder of a study", path))
         self.folder = StudyFolder.create(path, settings) if self._subject or settings else StudyFolder.open(path)
         keep_centre(self.folder, centre)
         self._recorder: StudyRecorder | None = None
