@@ -76,9 +76,6 @@ FROZEN = {
 MODULES = {name.rpartition(".")[2] for name in FROZEN if name != "landscope"}
 NEVER_RAISE = {
     "uncoupled_penalty",
-    "sgd_over_epochs",
-    "moving",
-    "log_spaced_ranks",
     "random_walk",
     "random_walk_shares",
 }

@@ -9,6 +9,7 @@ from collections.abc import Collection, Generator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,16 +23,23 @@ __all__ = [
     "check_hooked",
     "check_kind",
     "check_landscape",
+    "check_momentum",
+    "check_number",
     "check_one_point",
     "check_path",
     "check_positive",
+    "check_ratio",
+    "check_seed",
+    "check_share",
     "check_start",
     "check_strength",
+    "check_tolerance",
     "check_trajectory",
     "check_vector",
     "device_with_float64",
     "explained",
     "for_float64",
+    "generator_of",
     "is_number",
 ]
 
@@ -59,8 +67,8 @@ def check_positive(name: str, value: float, *, hint: str = "Pass a positive numb
 def is_number(value: Any) -> bool:
     """Whether a value is one real number, also one of numpy or torch."""
     if isinstance(value, Tensor):
-        return value.numel() == 1 and not value.is_complex()
-    if isinstance(value, str | bytes | bool):
+        return value.numel() == 1 and not value.is_complex() and value.dtype != torch.bool
+    if isinstance(value, str | bytes | bool | np.bool_):
         return False
     try:
         float(value)
@@ -71,8 +79,62 @@ def is_number(value: Any) -> bool:
 
 def check_strength(name: str, value: float) -> float:
     """Return ``value`` if it is a finite number of at least zero."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+    if not is_number(value) or not 0 <= value < math.inf:
         raise InputError(expected=f"a finite {name} of at least 0", got=repr(value), hint="Pass a plain number.")
+    return value
+
+
+def check_seed(value: int, name: str = "seed") -> int:
+    """Return ``value`` if every generator takes it as a seed: an integer from 0 to 2^63 - 1."""
+    return check_count(name, value, minimum=0, maximum=2**63 - 1, hint="Pass a plain integer, such as 0.")
+
+
+def generator_of(seed: int) -> torch.Generator:
+    """A generator of random numbers with a seed that is checked."""
+    return torch.Generator().manual_seed(check_seed(seed))
+
+
+def check_share(name: str, value: float, *, hint: str | None = None) -> float:
+    """Return ``value`` if it lies between 0 and 1, without these, as levels and fractions do."""
+    if not is_number(value) or not 0 < value < 1:
+        raise InputError(
+            expected=f"{name} between 0 and 1", got=repr(value), hint=hint or "Write 95 % as 0.95, for example."
+        )
+    return value
+
+
+def check_tolerance(name: str, value: float, *, finest: float = 0.0) -> float:
+    """Return ``value`` if it is a relative tolerance: below 1, above 0, and not finer than the arithmetic."""
+    if not is_number(value) or not max(finest, math.ulp(0.0)) <= value < 1:
+        reach = f"of at least {finest:g}" if finest else "above 0"
+        raise InputError(
+            expected=f"{name} {reach} and below 1", got=repr(value), hint="Pass 1e-3, for example.",
+        )  # fmt: skip
+    return value
+
+
+def check_ratio(name: str, value: float) -> float:
+    """Return ``value`` if it is a finite factor above 1."""
+    if not is_number(value) or not 1 < value < math.inf:
+        raise InputError(
+            expected=f"{name} above 1", got=repr(value), hint="Pass math.e, as in the paper, or another factor above 1."
+        )
+    return value
+
+
+def check_momentum(value: float, name: str = "momentum") -> float:
+    """Return ``value`` if it is at least 0 and below 1."""
+    if not is_number(value) or not 0 <= value < 1:
+        raise InputError(
+            expected=f"{name} of at least 0 and below 1", got=repr(value), hint="Pass 0 for an optimizer without it."
+        )
+    return value
+
+
+def check_number(name: str, value: float) -> float:
+    """Return ``value`` if it is one finite number."""
+    if not is_number(value) or not math.isfinite(value):
+        raise InputError(expected=f"{name} as a finite number", got=repr(value), hint="Pass a plain number.")
     return value
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from scipy import stats
 from torch import Tensor
 
-from landscope._checks import check_positive
+from landscope._checks import check_positive, check_share
 from landscope.errors import InputError, NonFiniteError
 from landscope.results import Result, stamp
 
@@ -85,10 +85,7 @@ def fit_power_law(
         >>> round(law.exponent, 6), round(law.prefactor, 5), law.n_points
         (-4.0, 3.0, 4)
     """
-    if not 0 < check_positive("confidence_level", confidence_level) < 1:
-        raise InputError(
-            expected="confidence_level between 0 and 1", got=f"{confidence_level}", hint="Pass 0.95, for example."
-        )
+    check_share("confidence_level", confidence_level)
     low, high = fit_range if fit_range is not None else (-np.inf, np.inf)
     xs, ys = _arrays(x, y)
     inside = ~((xs < low) | (xs > high))

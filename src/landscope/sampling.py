@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscope._checks import check_choice, check_count
+from landscope._checks import check_choice, check_count, check_seed
 from landscope._names import Sampling
 
 __all__ = ["MinibatchOrder"]
@@ -46,6 +46,7 @@ class MinibatchOrder:
     def __post_init__(self) -> None:
         check_count("n_samples", self.n_samples)
         check_count("batch_size", self.batch_size, maximum=self.n_samples)
+        check_seed(self.seed)
         check_choice("sampling", self.sampling, get_args(Sampling))
 
     @property

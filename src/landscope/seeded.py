@@ -9,7 +9,27 @@ from collections.abc import Generator
 import numpy as np
 import torch
 
-__all__ = ["seeded"]
+__all__ = ["kept_random_state", "seeded"]
+
+
+@contextlib.contextmanager
+def kept_random_state() -> Generator[None]:
+    """Restore the states of the generators of torch (on the CPU), Python and numpy afterwards.
+
+    Example:
+        >>> before = random.getstate()
+        >>> with kept_random_state():
+        ...     _ = random.random()
+        >>> random.getstate() == before
+        True
+    """
+    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+        torch.set_rng_state(cpu)
 
 
 @contextlib.contextmanager
@@ -32,8 +52,7 @@ def seeded(seed: int) -> Generator[None]:
         (tensor([True]), 3)
     """
     seed %= 2**32  # the largest that numpy takes
-    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    with contextlib.ExitStack() as devices:
+    with kept_random_state(), contextlib.ExitStack() as devices:
         for device in (torch.cuda, torch.xpu):
             if device.is_available() and device.is_initialized():
                 devices.callback(device.set_rng_state_all, device.get_rng_state_all())
@@ -44,9 +63,4 @@ def seeded(seed: int) -> Generator[None]:
         random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed devices that are not restored
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
-            torch.set_rng_state(cpu)
+        yield

@@ -9,7 +9,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_count
+from landscope._checks import (
+    check_count,
+    check_momentum,
+    check_number,
+    check_positive,
+    check_ratio,
+    check_strength,
+    generator_of,
+)
 from landscope._names import Sampling
 from landscope.errors import InputError
 from landscope.sampling import MinibatchOrder
@@ -46,12 +54,16 @@ class QuadraticBowl:
     curvature: Float[Tensor, " N"]
     minimum: float = 1.0
 
+    def __post_init__(self) -> None:
+        check_number("minimum", self.minimum)
+
     def __call__(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
         """The loss at ``w``."""
         return self.minimum + 0.5 * (self.curvature.to(w.dtype) * w.square()).sum(dim=-1)
 
     def flatness(self, ratio: float = math.e) -> Float[Tensor, " N"]:
         """The exact flatness of every axis at the minimum."""
+        check_ratio("ratio", ratio)
         return 2 * torch.sqrt(2 * (ratio - 1) * self.minimum / self.curvature)
 
 
@@ -77,12 +89,17 @@ class InverseGaussian:
     minimum: float = 1.0
     drift: float = 0.0
 
+    def __post_init__(self) -> None:
+        check_positive("minimum", self.minimum)
+        check_number("drift", self.drift)
+
     def __call__(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
         """The loss at ``w``."""
         return self.minimum * torch.exp(self.drift * w[..., 0] + 0.5 * (self.curvature.to(w) * w.square()).sum(dim=-1))
 
     def flatness(self, ratio: float = math.e) -> Float[Tensor, " N"]:
         """The exact flatness of every axis at the minimum, for zero drift."""
+        check_ratio("ratio", ratio)
         return torch.sqrt(8 * math.log(ratio) / self.curvature)
 
 
@@ -121,8 +138,15 @@ class RandomSprings:
 
         Returns:
             The ensemble, in float64.
+
+        Raises:
+            InputError: If a number is out of its range, or a flatness is not positive.
         """
-        generator = torch.Generator().manual_seed(seed)
+        check_count("n_batches", n_batches)
+        check_number("coupling", coupling)
+        if not bool(((flatness > 0) & torch.isfinite(flatness)).all()):
+            raise InputError(expected="a positive, finite flatness", got=f"{flatness.tolist()}", hint="Pass widths.")
+        generator = generator_of(seed)
 
         def normal(*shape: int) -> Tensor:
             return torch.randn(*shape, dtype=torch.float64, generator=generator)
@@ -170,7 +194,8 @@ def random_walk(n_steps: int, dim: int, *, seed: int, drift: float = 0.0) -> Flo
     """
     check_count("n_steps", n_steps, minimum=1)
     check_count("dim", dim, minimum=1)
-    increments = torch.randn(n_steps, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    check_number("drift", drift)
+    increments = torch.randn(n_steps, dim, dtype=torch.float64, generator=generator_of(seed))
     increments[:, 0] += drift
     return increments.cumsum(dim=0)
 
@@ -197,6 +222,7 @@ def random_walk_shares(n_steps: int, n_modes: int) -> Float[Tensor, " k"]:
         >>> round(float(random_walk_shares(1000, 1)[0]), 4)
         0.6079
     """
+    check_count("n_steps", n_steps, minimum=2)
     check_count("n_modes", n_modes, maximum=n_steps - 1, hint="A window of T rows has T - 1 modes.")
     rank = torch.arange(1, n_modes + 1, dtype=torch.float64)
     return 3 / (2 * (n_steps**2 - 1) * torch.sin(math.pi * rank / (2 * n_steps)) ** 2)
@@ -227,14 +253,17 @@ def autoregressive(
         >>> autoregressive(torch.tensor([0.5]), 3, seed=0).shape
         torch.Size([3, 1])
     """
+    check_count("n_steps", n_steps)
+    if not isinstance(noise_variance, Tensor):
+        check_strength("noise_variance", noise_variance)
     a = coefficient.double()
-    if bool((a.abs() >= 1).any()):
+    if not bool((a.abs() < 1).all()):
         raise InputError(
             expected="coefficients inside (-1, 1)",
             got=f"{a.tolist()}",
             hint="Other coefficients have no stationary variance.",
         )
-    generator = torch.Generator().manual_seed(seed)
+    generator = generator_of(seed)
     strength = torch.as_tensor(noise_variance, dtype=torch.float64).sqrt()
     noise = strength * torch.randn(n_steps, len(a), dtype=torch.float64, generator=generator)
     rows = torch.empty_like(noise)
@@ -271,6 +300,8 @@ def sgd_in_bowl(
         >>> sgd_in_bowl(torch.tensor([1.0, 4.0]), 10, learning_rate=0.1, noise_variance=1.0, seed=0).shape
         torch.Size([10, 2])
     """
+    check_positive("learning_rate", learning_rate)
+    check_strength("noise_variance", noise_variance)
     return autoregressive(
         1 - learning_rate * curvature.double(),
         n_steps,
@@ -336,12 +367,18 @@ def sgd_over_epochs(
     Returns:
         The weights after each step, started from the origin, in float64.
 
+    Raises:
+        InputError: If a number is out of its range.
+
     Example:
         >>> import torch
         >>> path = sgd_over_epochs(torch.tensor([[1.0], [-1.0]]), 3, learning_rate=0.1, seed=0)
         >>> path.shape, round(float(path[-1]), 6)
         (torch.Size([6, 1]), 0.0)
     """
+    check_count("n_epochs", n_epochs)
+    check_positive("learning_rate", learning_rate)
+    check_momentum(momentum)
     count, dim = gradients.shape
     g = gradients.double()
     curvatures = torch.zeros(dim, dtype=torch.float64) if curvature is None else curvature.double()

@@ -278,7 +278,7 @@ SLIPS = {
     ),
     "factors at several points": (lambda: (risk := of()).kronecker_factors(risk.w0[None]), InputError, "one row of w"),
     "a minibatch above the data": (lambda: of().minibatches(500), InputError, "between 1 and 12; got 500. Pass"),
-    "memory in words": (lambda: of(cache_bytes="1 GB"), InputError, "got '1 GB'. Pass a positive number"),
+    "memory in words": (lambda: of(cache_bytes="1 GB"), InputError, "got '1 GB'. Pass a number of bytes"),
     # landscapes of one's own
     "a model as landscape": (lambda: ls.flatness(net(), torch.zeros(4), torch.eye(4)), InputError, "Pass Empirical"),
     "a float as landscape": (

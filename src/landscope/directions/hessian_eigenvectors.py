@@ -11,7 +11,7 @@ from jaxtyping import Float
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
-from landscope._checks import check_count, check_landscape, check_vector
+from landscope._checks import check_count, check_landscape, check_seed, check_tolerance, check_vector
 from landscope.derivatives import hessian_product
 from landscope.directions.directions import Directions
 from landscope.errors import InputError
@@ -101,9 +101,10 @@ def leading_eigenvectors(
     """
     dim = len(like)
     check_count("n_modes", n_modes, maximum=dim - 1)
+    check_tolerance("rtol", rtol)
     multiply = _counted(_in_numpy(product, like), 4 * n_modes, progress or silent)
     # The iterations also take random vectors where products span no new direction, as in a null space.
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(check_seed(seed))
     start = generator.standard_normal(dim)
     try:
         values, vectors = eigsh(_Symmetric(dim, multiply), k=n_modes, which="LA", tol=rtol, v0=start, rng=generator)

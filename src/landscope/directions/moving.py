@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from landscope._checks import check_finite
 from landscope.trajectory import Trajectory
 from landscope.trajectory.rounding import spacing_of
 
@@ -40,6 +41,9 @@ def moving(
     Returns:
         A mask; all False where no direction moves.
 
+    Raises:
+        NonFiniteError: If a variance is NaN or infinite.
+
     Example:
         >>> import torch
         >>> moving(torch.tensor([1.0, 1e-6, 1e-37])).tolist()
@@ -49,6 +53,7 @@ def moving(
     """
     if not len(variance):
         return variance > 0
+    check_finite("variances", variance, hint="Leave out directions whose variance is not known.")
     moves = variance > ROUNDING * variance.max()
     if velocity_variance is None:
         return moves

@@ -6,7 +6,7 @@ import dataclasses
 
 import torch
 
-from landscope._checks import check_count
+from landscope._checks import check_count, generator_of
 from landscope.directions.directions import Directions
 from landscope.errors import InputError
 from landscope.results import stamp
@@ -32,9 +32,10 @@ def random_directions(dim: int, n_modes: int, *, seed: int) -> Directions:
         >>> random_directions(5, 2, seed=0).directions.shape
         torch.Size([2, 5])
     """
+    check_count("dim", dim)
     if not 1 <= check_count("n_modes", n_modes, minimum=1) <= dim:
         raise InputError(expected=f"n_modes between 1 and {dim}", got=f"{n_modes}", hint="Ask for fewer.")
-    normal = torch.randn(dim, n_modes, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    normal = torch.randn(dim, n_modes, dtype=torch.float64, generator=generator_of(seed))
     directions = torch.linalg.qr(normal).Q.T.contiguous()
     return dataclasses.replace(
         Directions.of(directions, name="random directions"), provenance=stamp(n_modes=n_modes, seed=seed)

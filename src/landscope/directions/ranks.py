@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from landscope._checks import check_count
+
 __all__ = ["log_spaced_ranks"]
 
 
@@ -22,10 +24,17 @@ def log_spaced_ranks(last: int, count: int | None = None, first: int = 1) -> Int
     Returns:
         Rising ranks, counted from 1.
 
+    Raises:
+        InputError: If a number is no whole one, or ``first`` is not positive.
+
     Example:
         >>> log_spaced_ranks(100, 8).tolist()
         [1, 2, 4, 7, 14, 27, 52, 100]
     """
+    check_count("first", first)
+    check_count("last", last, minimum=0)
+    if count is not None:
+        check_count("count", count)
     if count is None or count >= last - first + 1:
         return torch.arange(first, max(last, first - 1) + 1)
     points = count

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_count, check_positive
+from landscope._checks import check_count, check_finite, check_positive, check_share
 from landscope.directions.directions import Directions, rows_of
 from landscope.directions.moving import ROUNDING, moving
 from landscope.errors import InputError
@@ -24,6 +24,8 @@ __all__ = [
     "sharp_dimension_is_bound",
 ]
 
+_DISORDER = 1e-6
+"""Share of the largest variance by which rounding may put a variance out of order."""
 _PATIENCE = 64
 """Directions in a row without a sharp one after which the count is taken as complete."""
 
@@ -89,6 +91,8 @@ def sharp_dimension_is_bound(
     """
     check_positive("threshold", threshold)
     check_count("patience", patience, minimum=1)
+    if n_directions is not None:
+        check_count("n_directions", n_directions)
     sharp = flatness.bracketed & (flatness.width < threshold)
     return len(sharp) != n_directions and (len(sharp) < patience or bool(sharp[-patience:].any()))
 
@@ -160,16 +164,19 @@ def learning_dimension(
         The number of modes.
 
     Raises:
-        InputError: If the fraction is not between 0 and 1, the variance is zero, or the given modes contain less than
-            the fraction.
+        InputError: If the fraction is not between 0 and 1, the variances do not fall, their sum is zero, or the given
+            modes contain less than the fraction.
+        NonFiniteError: If a variance is NaN or infinite.
 
     Example:
         >>> import torch
         >>> learning_dimension(torch.tensor([90.0, 9.0, 0.9, 0.1]), 0.99)
         2
     """
-    if not 0 < fraction < 1:
-        raise InputError(expected="a fraction between 0 and 1", got=f"{fraction}", hint="Pass 0.99, for example.")
+    check_share("the fraction", fraction, hint="Pass 0.99, for example.")
+    if total is not None:
+        check_positive("total", total)
+    _check_descending(variance)
     kept = torch.where(moving(variance), variance, 0.0).double()
     counted = kept if drift else kept[1:]
     whole = float(counted.sum()) if total is None else total - (0.0 if drift else float(variance[0]))
@@ -184,6 +191,18 @@ def learning_dimension(
             hint="Compute more modes with principal_modes.",
         )
     return needed
+
+
+def _check_descending(variance: Float[Tensor, " k"]) -> None:
+    """Raise unless variances fall: the first one is that of the mode that drifts."""
+    check_finite("variances", variance, hint="Leave out directions whose variance is not known.")
+    rises = variance.diff() > _DISORDER * variance.max() if len(variance) else variance > 0
+    if bool(rises.any()):
+        raise InputError(
+            expected="variances in descending order",
+            got=f"a rise after rank {int(rises.nonzero()[0]) + 1}",
+            hint="Pass variance.sort(descending=True).values.",
+        )
 
 
 def learning_dimension_over_time(
@@ -210,6 +229,7 @@ def learning_dimension_over_time(
         >>> steps.tolist(), bool((without > dimension).all())
         ([50.0, 100.0], True)
     """
+    check_share("the fraction", fraction, hint="Pass 0.99, for example.")
     check_count("rows", rows, minimum=3)
     check_count("rows of the trajectory", len(trajectory), minimum=rows, hint="Use shorter windows.")
     starts = range(0, len(trajectory) - rows + 1, rows)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from landscope._checks import check_positive, is_number
+from landscope._checks import check_positive, check_ratio, check_tolerance
 from landscope.directions.directions import Directions, rows_of
 from landscope.errors import InputError
 from landscope.landscape.crossing import Crossing, find_crossing
@@ -53,6 +53,14 @@ class Flatness(Result, kind="flatness", axis="direction"):
     loss0: float
     ratio: float
     max_displacement: Float[Tensor, " k"]
+
+    def __post_init__(self) -> None:
+        if bool((self.width <= 0).any()):
+            raise InputError(
+                expected="widths above 0, or NaN without a crossing",
+                got=f"{float(self.width.nan_to_num(nan=1).min()):g}",
+                hint="A width is the distance of the right crossing from the left one.",
+            )  # fmt: skip
 
 
 def flatness(
@@ -137,16 +145,8 @@ def flatness(
 
 
 def _check_ratio_and_tolerance(ratio: float, rtol: float) -> None:
-    if not is_number(ratio) or not (math.isfinite(ratio) and ratio > 1):
-        raise InputError(
-            expected="ratio above 1", got=f"{ratio}", hint="Pass math.e, as in the paper, or another factor above 1."
-        )
-    if not is_number(rtol) or not rtol >= _FINEST:
-        raise InputError(
-            expected=f"rtol of at least {_FINEST:g}",
-            got=f"{rtol}",
-            hint="Use a larger tolerance: float64 is not more precise.",
-        )
+    check_ratio("ratio", ratio)
+    check_tolerance("rtol", rtol, finest=_FINEST)
 
 
 def _reach(directions: Float[Tensor, "k N"], scale: float, max_displacement: float | None) -> Float[Tensor, " k"]:

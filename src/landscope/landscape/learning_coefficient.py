@@ -10,7 +10,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from landscope._checks import check_count, check_landscape, check_positive, check_strength, check_vector
+from landscope._checks import (
+    check_count,
+    check_landscape,
+    check_positive,
+    check_seed,
+    check_strength,
+    check_vector,
+    generator_of,
+)
 from landscope.derivatives import gradient_function
 from landscope.errors import NonFiniteError
 from landscope.protocols import LossLandscape, ProgressCallback, silent
@@ -135,6 +143,7 @@ def learning_coefficient(
         >>> abs(found.coefficient - 1) < 0.2
         True
     """
+    check_seed(seed)
     check_count("n_samples", n_samples, minimum=3)
     check_count("n_chains", n_chains, minimum=2, hint="The error comes from their spread.")
     check_count("n_steps", n_steps, minimum=10)
@@ -208,7 +217,7 @@ class _Chains:
 
     def _chain(self, seed: int, drawn: Tensor, progress: Callable[[int], None]) -> Float[Tensor, " draws"]:
         """The losses of one chain; NaN from where its weights are not finite."""
-        generator = torch.Generator().manual_seed(seed)
+        generator = generator_of(seed)
         found = torch.full((len(drawn),), math.nan, dtype=torch.float64)
         places = {step: place for place, step in enumerate(drawn.tolist())}
         w, last = self.w0.clone(), self._noise(generator)

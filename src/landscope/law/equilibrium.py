@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from landscope._checks import check_count
+from landscope._checks import check_count, check_momentum, check_positive, check_seed
 from landscope.landscape.flatness import Flatness
 from landscope.noise.finite_window import stationary_variance, window_factor
 from landscope.power_law import fit_power_law, fit_power_laws_resampled
@@ -107,6 +107,11 @@ def equilibrium(
         (True, True)
     """
     check_count("n_draws", n_draws, minimum=2)
+    check_count("n_rows", n_rows, minimum=2)
+    check_count("every", every)
+    check_seed(seed)
+    check_momentum(momentum)
+    check_positive("learning_rate", learning_rate)
     pull = curvature.double().clamp(min=0)
     used = flatness.bracketed & (learning_rate * pull < 2 * (1 + momentum))
     steps = (n_rows - 1) * every + 1

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from landscope._checks import check_count, check_ratio, check_tolerance
 from landscope.directions.directions import Directions
 from landscope.directions.principal import principal_modes
 from landscope.errors import InputError
@@ -82,6 +83,10 @@ class InverseRelation:
     ) -> None:
         self._landscape, self._window, self._fresh = landscape, window, fresh
         check_fresh(window, fresh)
+        check_ratio("ratio", ratio)
+        check_tolerance("rtol", rtol)
+        if n_modes is not None:
+            check_count("n_modes", n_modes)
         self._w0 = window.row(-1) if w0 is None else w0
         _check_taken_at(landscape, self._w0)
         self._fit_modes, self._n_modes, self._spectrum_ranks = fit_modes, n_modes, spectrum_ranks

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_count, check_kind, check_trajectory
+from landscope._checks import check_count, check_kind, check_seed, check_share, check_trajectory
 from landscope.directions.directions import Directions
 from landscope.errors import InputError
 from landscope.noise.directed_drift import directed_drift
@@ -235,6 +235,9 @@ def one_window_correction(
         >>> found.separable_reason != "", bool(found.separable.isnan().all())  # relaxation times differ
         (True, True)
     """
+    check_share("bandwidth", bandwidth)
+    check_share("level", level)
+    check_seed(seed)
     coordinates = _coordinates(modes, window)
     amplitudes, drift = cosine_amplitudes(coordinates), directed_drift(coordinates)
     rows, moving_modes = len(window), amplitudes.shape[1]

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from scipy import stats
 from torch import Tensor
 
+from landscope._checks import check_momentum, check_positive, check_strength
 from landscope.directions.directions import Directions
 from landscope.errors import InputError
 from landscope.landscape.flatness import Flatness
@@ -179,6 +180,9 @@ def run_limit(
             hint="Measure both along these directions.",
         )
     check_every_step(window, "the exponents of a run without end")
+    check_positive("learning_rate", learning_rate)
+    check_momentum(momentum)
+    check_strength("weight_decay", weight_decay)
     motion, length = mode_statistics(directions, window), growing_lengths(len(window))
     rates = {"learning_rate": learning_rate, "momentum": momentum}
     pulls = {"": effective.curvature + weight_decay, "_local": effective.local_curvature + weight_decay}

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from landscope._checks import check_positive
 from landscope.directions.directions import Directions
 from landscope.errors import InputError
 from landscope.landscape.flatness import Flatness
@@ -169,6 +170,8 @@ def window_limit(
 
 
 def _rates(window: Trajectory, learning_rate: float | Tensor) -> Float[Tensor, " T"]:
+    if not isinstance(learning_rate, Tensor):
+        check_positive("learning_rate", learning_rate)
     rates = torch.as_tensor(learning_rate, dtype=torch.float64).expand(len(window))
     if not bool(((rates > 0) & torch.isfinite(rates)).all()):
         raise InputError(

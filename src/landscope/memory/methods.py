@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from landscope._checks import check_choice, check_count, check_kind, check_positive
+from landscope._checks import check_choice, check_count, check_kind, check_positive, check_seed
 from landscope.errors import InputError
 from landscope.memory.snapshot import TaskSnapshot
 from landscope.parameters import ParameterSpace
@@ -181,7 +181,7 @@ class EWC(Method):
     def __post_init__(self) -> None:
         check_choice("fisher", self.fisher, get_args(FisherKind))
         check_count("n_draws", self.n_draws, minimum=1)
-        check_count("seed", self.seed, minimum=0)
+        check_seed(self.seed)
 
     def penalty(self, task: TaskSnapshot, count: int) -> QuadraticPenalty:
         """Every weight by its information, or the ``count`` weights of largest information."""

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from scipy import stats
 from torch import Tensor
 
-from landscope._checks import check_positive
+from landscope._checks import check_number, check_positive
 from landscope.errors import InputError
 from landscope.results import Result, stamp
 
@@ -165,6 +165,7 @@ def drift_law(
         (1.0, 1.0)
     """
     check_positive("learning_rate", learning_rate)
+    check_number("beta", beta)
     if len(steps) != len(loss):
         raise InputError(expected="a loss for each step", got=f"{len(steps)} and {len(loss)}", hint="Pass one of each.")
     if not bool((loss > 0).all()):

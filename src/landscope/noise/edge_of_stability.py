@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from landscope._checks import check_momentum, check_positive, check_strength
 from landscope.directions.directions import Directions
 from landscope.directions.hessian_eigenvectors import hessian_eigenvectors
 from landscope.errors import InputError
@@ -131,6 +132,10 @@ def edge_of_stability(
         >>> round(found.bound, 2), bool(found.share[0] > 0.5 > found.share[1])
         (6.67, True)
     """
+    if learning_rate == learning_rate:  # NaN says that none is known
+        check_positive("learning_rate", learning_rate)
+    check_momentum(momentum)
+    check_strength("weight_decay", weight_decay)
     if learning_rate == 0:
         hint = "Steps of length 0 have no edge of stability."
         raise InputError(expected="a learning rate above 0", got="0", hint=hint)

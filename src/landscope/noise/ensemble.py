@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from landscope._checks import check_positive
+from landscope._checks import check_positive, check_share
 from landscope.directions.directions import Directions, rows_of
 from landscope.errors import InputError
 from landscope.landscape.lines import steps_for
@@ -149,7 +149,9 @@ def minibatch_ensemble(
         >>> torch.allclose(fits.stiffness[0], springs.stiffness[:, 0, 0]), bool(fits.good.all())
         (True, True)
     """
-    check_positive("min_r_squared", min_r_squared)
+    check_share("min_r_squared", min_r_squared)
+    if learning_rate is not None:
+        check_positive("learning_rate", learning_rate)
     directions = rows_of(directions)
     lines, at_start = start_batch_lines(ensemble, w0, directions)
     count = len(directions)

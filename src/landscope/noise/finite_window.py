@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_positive
+from landscope._checks import check_momentum, check_positive
 from landscope.errors import InputError
 
 __all__ = ["stationary_variance", "window_factor"]
@@ -80,5 +80,6 @@ def stationary_variance(
         >>> stationary_variance(torch.tensor([1.0, 1.0]), torch.tensor([5.0, 0.0]), learning_rate=0.1).tolist()
         [1.0, inf]
     """
+    check_momentum(momentum)
     pull = check_positive("learning_rate", learning_rate) * curvature.double()
     return torch.where(pull > 0, velocity_variance.double() * (1 + momentum) / (2 * pull), math.inf)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_start
+from landscope._checks import check_positive, check_start
 from landscope.directions.directions import Directions, rows_of
 from landscope.errors import InputError
 from landscope.minibatch_lines import count_left_out, gradients_of
@@ -51,11 +51,11 @@ class GradientNoise(
 
     def velocity_variance(self, learning_rate: float) -> Float[Tensor, " k"]:
         """Velocity variance D_i = alpha^2 <(d_i L^mu)^2> of plain SGD at this point (exact form of Eq. 12)."""
-        return learning_rate**2 * self.mean_square
+        return check_positive("learning_rate", learning_rate) ** 2 * self.mean_square
 
     def temperature(self, learning_rate: float) -> Float[Tensor, " k"]:
         """Active temperature T_i(0) = alpha C_ii/2 (Eq. 15 at w0)."""
-        return learning_rate / 2 * self.variance
+        return check_positive("learning_rate", learning_rate) / 2 * self.variance
 
 
 def gradient_noise(

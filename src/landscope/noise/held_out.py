@@ -9,7 +9,7 @@ from jaxtyping import Float
 from scipy import fft
 from torch import Tensor
 
-from landscope._checks import check_count
+from landscope._checks import check_count, check_share
 from landscope.directions.moving import moving
 from landscope.errors import InputError
 from landscope.protocols import ProgressCallback, silent
@@ -141,8 +141,7 @@ def _weighted(z: Float[Tensor, " m"] | Tensor, first: Tensor, second: Tensor) ->
 
 
 def _check_modes(variance: Tensor, bandwidth: float) -> None:
-    if not 0 < bandwidth < 1:
-        raise InputError(expected="a bandwidth between 0 and 1", got=f"{bandwidth}", hint="The default is 0.1.")
+    check_share("a bandwidth", bandwidth, hint="The default is 0.1.")
     in_order = bool((variance.diff() <= 1e-6 * variance[:-1]).all())
     if not in_order or not bool(moving(variance).all()):
         raise InputError(

@@ -146,6 +146,7 @@ def block_variances(coordinates: Float[Tensor, "T k"], n_blocks: int = 10) -> Fl
         >>> block_variances(torch.arange(8.0)[:, None].double(), n_blocks=2)[:, 0].tolist()
         [[1.5], [5.5]]
     """
+    check_count("n_blocks", n_blocks)
     check_count("rows of coordinates", len(coordinates), minimum=2 * n_blocks, hint="Use fewer blocks.")
     parts = coordinates.double().tensor_split(n_blocks)
     return torch.stack([torch.stack([part.mean(dim=0), part.square().mean(dim=0)]) for part in parts])

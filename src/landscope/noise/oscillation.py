@@ -11,10 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_trajectory
+from landscope._checks import check_momentum, check_trajectory
 from landscope.directions.directions import Directions, check_is_directions
 from landscope.directions.moving import moving, rounding_strength
-from landscope.errors import InputError
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
 from landscope.trajectory.spacing import check_every_step
@@ -138,8 +137,7 @@ def oscillation_share(pull: Float[Tensor, " k"], momentum: float = 0.0) -> Float
         >>> [round(h, 3) for h in oscillation_share(torch.tensor([0.1, 1.0, 1.9, 2.5])).tolist()]
         [0.033, 0.5, 0.967, nan]
     """
-    if not 0 <= momentum < 1:
-        raise InputError(expected="a momentum inside [0, 1)", got=f"{momentum}", hint="Pass that of the optimiser.")
+    check_momentum(momentum)
     return torch.tensor([_share(x, momentum) for x in pull.tolist()], dtype=torch.float64)
 
 

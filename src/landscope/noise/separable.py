@@ -11,7 +11,7 @@ from jaxtyping import Float
 from scipy import stats
 from torch import Tensor
 
-from landscope._checks import check_count
+from landscope._checks import check_count, check_seed, check_share, generator_of
 from landscope.errors import InputError
 
 __all__ = [
@@ -106,12 +106,14 @@ def separability(amplitudes: Float[Tensor, "f k"], *, level: float = 0.01, seed:
         >>> separability(cosine_amplitudes(unlike)).holds
         False
     """
+    check_share("level", level)
+    check_seed(seed)
     odd, even = amplitudes[::2], amplitudes[1::2]
     count = min(_MOST_DIRECTIONS, amplitudes.shape[1], len(odd) // _ROWS_A_DIRECTION)
     if count < _FEWEST_DIRECTIONS or len(even) < _FEWEST_FREQUENCIES:
         return Separability(math.nan, math.nan, level, max(count, 0))
     if count < amplitudes.shape[1]:
-        generator = torch.Generator().manual_seed(seed)
+        generator = generator_of(seed)
         mixed = torch.randn(amplitudes.shape[1], count, dtype=torch.float64, generator=generator)
         odd, even = odd @ mixed, even @ mixed
     rising, vectors = torch.linalg.eigh(odd.T @ odd)

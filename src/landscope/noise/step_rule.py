@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from landscope._checks import check_count, check_number, check_strength
 from landscope.errors import InputError
 
 __all__ = ["StepRule"]
@@ -51,6 +52,8 @@ class StepRule:
     decoupled_decay: float = 0.0
 
     def __post_init__(self) -> None:
+        for name in ("momentum", "gradient_share", "decoupled_decay"):
+            check_number(name, getattr(self, name))
         if not (0 <= self.momentum < 1 and 0 < self.gradient_share <= 1 and self.decoupled_decay >= 0):
             raise InputError(
                 expected="a momentum in [0, 1), a share of the gradient in (0, 1], a decay of at least 0",
@@ -70,7 +73,7 @@ class StepRule:
             pull: alpha lambda, or its sum over steps.
             decay: alpha w, or its sum over the same steps.
         """
-        return pull * self.step_factor + decay
+        return pull * self.step_factor + _checked_decay(decay)
 
     def matrices(self, pull: Float[Tensor, " k"], decay: float = 0.0) -> tuple[Tensor, Tensor]:
         """The step of the state (theta, alpha b): its matrix ``[k, 2, 2]``, and how the noise alpha n enters, ``[2]``.
@@ -79,6 +82,7 @@ class StepRule:
             pull: alpha lambda.
             decay: alpha w.
         """
+        _checked_decay(decay)
         direct, through = (1.0, self.momentum) if self.nesterov else (0.0, 1.0)
         share = self.gradient_share if self.momentum else 1.0
         pull = pull.double()
@@ -104,7 +108,8 @@ class StepRule:
             pull: alpha lambda; below 1e-9, where there is hardly a stationary state, 1e-9 is taken.
             decay: alpha w.
         """
-        step, noise = self.matrices(pull.double().clamp(min=max(0.0, _SMALLEST_PULL - decay)), decay)
+        least = max(0.0, _SMALLEST_PULL - _checked_decay(decay))
+        step, noise = self.matrices(pull.double().clamp(min=least), decay)
         (a, b), (c, d) = (row.unbind(-1) for row in step.unbind(-2))
         rows = [
             torch.stack([a * a, 2 * a * b, b * b], dim=-1),
@@ -126,7 +131,8 @@ class StepRule:
             decay: alpha w.
             spacing: m, the steps between two rows.
         """
-        kept = pull.double().clamp(min=max(0.0, _SMALLEST_PULL - decay))
+        check_count("spacing", spacing)
+        kept = pull.double().clamp(min=max(0.0, _SMALLEST_PULL - _checked_decay(decay)))
         step, _ = self.matrices(kept, decay)
         unit = torch.eye(2, dtype=torch.float64).expand_as(step)
         total, power = torch.zeros_like(step), unit
@@ -152,3 +158,7 @@ class StepRule:
         """
         kept = self.covariance(pull, decay)[:, 0, 0] / self.velocity_variance(pull, decay, spacing=spacing)
         return torch.where((pull.double() > 0) | (decay > 0), kept, torch.inf)
+
+
+def _checked_decay(decay: float) -> float:
+    return check_strength("decay", decay)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_count, check_positive
+from landscope._checks import check_count, check_momentum, check_positive
 from landscope.errors import InputError
 
 __all__ = ["window_time"]
@@ -60,6 +60,7 @@ def window_time(
         [6.1, 10.1]
     """
     check_positive("learning_rate", learning_rate)
+    check_momentum(momentum)
     if steps_per_epoch is not None:
         check_count("steps_per_epoch", steps_per_epoch, minimum=2)
     pull = learning_rate * curvature.double() / (1 - momentum)

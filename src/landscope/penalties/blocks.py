@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from landscope._checks import check_kind, check_positive, check_vector
+from landscope._checks import check_count, check_kind, check_positive, check_vector
 from landscope.errors import InputError
 from landscope.penalties.state import check_keys, penalty_from
 from landscope.protocols import Penalty
@@ -53,7 +53,11 @@ class PartPenalty:
     parameters: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.columns.shape != (self.part.dim,) or int(self.columns.max()) >= self.dim:
+        check_count("dim", self.dim)
+        if (
+            self.columns.shape != (self.part.dim,)
+            or not 0 <= int(self.columns.min()) <= int(self.columns.max()) < self.dim
+        ):
             raise InputError(
                 expected=f"{self.part.dim} columns, each below {self.dim}",
                 got=f"shape {tuple(self.columns.shape)}, up to {int(self.columns.max())}",

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_count, check_kind, check_strength, check_vector
+from landscope._checks import check_count, check_kind, check_seed, check_strength, check_vector
 from landscope.errors import InputError
 from landscope.penalties.blocks import PartPenalty, PenaltySum
 from landscope.penalties.kronecker import KroneckerPenalty
@@ -74,6 +74,9 @@ def elastic_weight_consolidation(
     """
     check_kind("the risk", risk, EmpiricalRisk, hint="Pass ls.EmpiricalRisk(model, criterion, data).")
     w1 = check_vector("w1", w1, dim=risk.space.dim)
+    check_count("batch_size", batch_size)
+    check_count("n_draws", n_draws)
+    check_seed(seed)
     information = risk.fisher_information()
     diagonal = information.diagonal(w1, fisher, batch_size=batch_size, n_draws=n_draws, seed=seed)
     if n_weights is not None:

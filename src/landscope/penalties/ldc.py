@@ -183,7 +183,7 @@ def flatness_from_variance(
 
     Raises:
         InputError: If psi is not positive, the lengths do not fit, or no measured mode has a flatness.
-        NonFiniteError: If a variance is not positive and finite.
+        NonFiniteError: If a variance is not positive and finite, or a flatness is zero, negative or infinite.
 
     Example:
         >>> import torch
@@ -203,6 +203,7 @@ def flatness_from_variance(
             expected="variances above 0 and finite", got=f"{float(variance.min())} at least",
             hint="Leave out the modes in which the weights did not move.",
         )  # fmt: skip
+    check_widths(known)
     place = torch.tensor([rank - 1 for rank in ranks])
     logs = known.log() + variance.double()[place].log() / psi
     usable = torch.isfinite(logs)

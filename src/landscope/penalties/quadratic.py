@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_finite, check_positive, check_strength, check_vector
+from landscope._checks import check_finite, check_number, check_positive, check_strength, check_vector
 from landscope.errors import InputError
 from landscope.penalties.state import StoredPenalty
 
@@ -70,6 +70,7 @@ class QuadraticPenalty(
     def __post_init__(self) -> None:
         dim = len(check_vector("anchor", self.anchor, dim=self.anchor.shape[-1]))
         check_finite("stiffness", self.stiffness, hint="Leave out directions without a flatness; the floor holds them.")
+        check_number("offset", self.offset)
         for name, value in (("floor", self.floor), ("strength", self.strength)):
             check_strength(name, value)
         if bool((self.stiffness < 0).any()):

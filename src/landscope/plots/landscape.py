@@ -120,7 +120,10 @@ def _add_spectrum_law(figure: go.Figure, spectrum: Spectrum) -> None:
 
 def _show_all_that_moves(figure: go.Figure, spectrum: Spectrum, surrogates: Sequence[Exponents]) -> None:
     """End the axis of the variance at the modes that move: still ones, near 1e-37, would flatten everything."""
-    moved = [(spectrum.variance, spectrum.moves), (spectrum.fresh_variance, moving(spectrum.fresh_variance))]
+    moved = [
+        (spectrum.variance, spectrum.moves),
+        (spectrum.fresh_variance, moving(spectrum.fresh_variance.nan_to_num())),
+    ]
     moved += [(law.variance, law.moves) for law in surrogates]
     shown = np.log10(np.concatenate([numbers(variance[moves]) for variance, moves in moved]))
     if len(shown):

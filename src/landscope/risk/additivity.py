@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,8 +18,10 @@ from landscope.risk.data import Block, cut_blocks
 from landscope.risk.graphs import GraphWhereNeeded
 from landscope.risk.hints import CRITERION_HINT, described
 from landscope.risk.losses import Unreduced
+from landscope.risk.output_means import returns_mean, split_blocks
 from landscope.risk.samples import joined, n_targets, rows_of, unwrapped
 from landscope.risk.weighted_losses import total_weight
+from landscope.seeded import kept_random_state
 
 __all__ = ["check_additive"]
 
@@ -35,15 +38,23 @@ def check_additive(model: nn.Module, sample_losses: Unreduced, pairs: Sequence[B
     The risk adds losses and weights over blocks. So both must be the same for a batch and for its parts together. They
     are not if the criterion returns a sum, leaves out ignored targets from a mean, broadcasts outputs against targets,
     or compares samples with each other. The check takes at most eight blocks of 32 samples, spread over the data, each
-    whole and in two parts, and joins neighbours. Batches that the user counted are never cut, so they are not checked.
+    whole and in two parts, and joins neighbours. Of a criterion that returns one number for a batch, it takes all
+    samples: a class with a weight of its own may be rare. Batches that the user counted are never cut.
     """
-    with torch.random.fork_rng(devices=[]):
+    with kept_random_state():
         blocks = cut_blocks(list(pairs), _ROWS)
         places = torch.linspace(0, len(blocks) - 1, min(_BLOCKS, len(blocks))).long().tolist()
         few = [part for part in (_rows(blocks[place], 0, _ROWS) for place in places) if part is not None]
         _check_lengths(model, sample_losses, few)
         for parts in _cuts(few):
-            _check_parts(model, sample_losses, *parts, dtype)
+            _check_parts(functools.partial(outputs_of, model), sample_losses, *parts, dtype)
+        if returns_mean(model, sample_losses, blocks):
+            for parts in split_blocks(model, pairs):
+                _check_parts(_as_they_are, sample_losses, *parts, dtype)
+
+
+def _as_they_are(outputs: Any) -> Any:
+    return outputs
 
 
 def _check_lengths(model: nn.Module, sample_losses: Unreduced, blocks: Sequence[Block]) -> None:
@@ -106,9 +117,15 @@ def _cuts(blocks: Sequence[Block]) -> Iterator[tuple[Block, Block, Block]]:
 
 
 def _check_parts(
-    model: nn.Module, sample_losses: Unreduced, first: Block, second: Block, both: Block, dtype: torch.dtype
+    outputs_for: Callable[[Any], Any],
+    sample_losses: Unreduced,
+    first: Block,
+    second: Block,
+    both: Block,
+    dtype: torch.dtype,
 ) -> None:
-    one, other, together = (_total(model, sample_losses, block) for block in (first, second, both))
+    """Compare two parts with both together, where ``outputs_for`` gives the outputs of what the parts hold."""
+    one, other, together = (_total(outputs_for, sample_losses, block) for block in (first, second, both))
     expected = tuple(a + b for a, b in zip(one[:2], other[:2], strict=True))
     # The value of one batch has the rounding of its dtype, relative to losses of order 1 before they nearly cancel.
     eps = torch.finfo(dtype).eps
@@ -126,7 +143,7 @@ def _check_parts(
             hint='Use reduction="mean" or "none", or return (sum, number of samples). Directions, flatness and '
             "exponents are the same for a mean as for a sum.",
         )
-    outputs = outputs_of(model, both[0])
+    outputs = outputs_for(both[0])
     raise InputError(
         expected="a criterion that returns the mean over the samples of a batch, or one loss for each sample, whatever "
         "other samples are in the batch",
@@ -138,9 +155,9 @@ def _check_parts(
     )
 
 
-def _total(model: nn.Module, sample_losses: Unreduced, block: Block) -> tuple[float, float, float]:
+def _total(outputs_for: Callable[[Any], Any], sample_losses: Unreduced, block: Block) -> tuple[float, float, float]:
     """Sum of the losses, their weight, and the sum of their sizes."""
-    outputs = outputs_of(model, block[0])
+    outputs = outputs_for(block[0])
     with explained(
         f"a criterion for outputs {described(outputs)} with targets {described(unwrapped(block[1]))}",
         CRITERION_HINT,

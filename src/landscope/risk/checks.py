@@ -24,6 +24,7 @@ from landscope.risk.graphs import GraphWhereNeeded
 from landscope.risk.hints import CRITERION_HINT, described, inputs_hint
 from landscope.risk.losses import SampleLosses
 from landscope.risk.whole_losses import ClosureLosses
+from landscope.seeded import kept_random_state
 
 __all__ = [
     "UnusedWeightsError", "check_criterion", "check_inputs", "check_labels", "check_losses", "described", "outputs_of",
@@ -54,21 +55,22 @@ def check_inputs(model: nn.Module, inputs: Any) -> None:
 
 
 @torch.no_grad()
-def check_labels(model: nn.Module, pairs: Sequence[Block]) -> None:
+def check_labels(model: nn.Module, pairs: Sequence[Block], ignored: int = _IGNORED) -> None:
     """Raise if a label has no output; the evaluation would only say "index out of range"."""
     labels = [targets for _, targets in pairs if isinstance(targets, Tensor) and not targets.is_floating_point()]
-    negative = {label for targets in labels for label in targets[targets < 0].unique().tolist()} - {_IGNORED}
+    negative = {label for targets in labels for label in targets[targets < 0].unique().tolist()} - {ignored}
     if negative:
         raise InputError(
-            expected=f"labels of at least 0, or {_IGNORED} for ignored targets", got=f"label {min(negative)}",
+            expected=f"labels of at least 0, or {ignored} for ignored targets", got=f"label {min(negative)}",
             hint="Check the labels: classes are numbered from 0.",
         )  # fmt: skip
     if not isinstance(pairs[0][0], Tensor):
         return
-    with torch.random.fork_rng(devices=[]):
+    with kept_random_state():
         logits = outputs_of(model, pairs[0][0][:1])
-    largest = max((int(targets.max()) for targets in labels if targets.numel()), default=0)
-    if isinstance(logits, Tensor) and logits.ndim == 2 and largest >= logits.shape[1]:
+    counted = (targets[targets != ignored] for targets in labels)
+    largest = max((int(targets.max()) for targets in counted if targets.numel()), default=0)
+    if isinstance(logits, Tensor) and logits.ndim >= 2 and _fit(logits, pairs[0][1]) and largest >= logits.shape[1]:
         raise InputError(
             expected=f"labels from 0 to {logits.shape[1] - 1}, one for each output",
             got=f"label {largest}",
@@ -76,10 +78,15 @@ def check_labels(model: nn.Module, pairs: Sequence[Block]) -> None:
         )
 
 
+def _fit(logits: Tensor, targets: Any) -> bool:
+    """Whether the classes lie on the second axis of logits, as the losses of torch have them."""
+    return not isinstance(targets, Tensor) or logits.shape[2:] == targets.shape[1:]
+
+
 @torch.no_grad()
 def check_criterion(model: nn.Module, sample_losses: SampleLosses, block: Block) -> None:
     """Raise if the model does not accept the inputs, or the criterion the outputs, or if the criterion is random."""
-    with torch.random.fork_rng(devices=[]):
+    with kept_random_state():
         outputs, targets = _few_outputs(model, *block, slice(0, _PROBED))
         wanted = f"a criterion for outputs {described(outputs)} with targets {described(targets)}"
         with explained(wanted, CRITERION_HINT):
@@ -112,7 +119,7 @@ class UnusedWeightsError(InputError):
 
 def check_losses(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> None:
     """Raise if the loss does not depend on the weights, or changes between two equal calls."""
-    with torch.random.fork_rng(devices=[]):
+    with kept_random_state():
         total, depends = _first_block(blocks, space, w0)
         with torch.no_grad():
             again = for_float64(blocks.losses(space.unflatten(w0), 0)[0]).double().sum()
@@ -132,7 +139,7 @@ def check_losses(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> None
             hint="The model or losses=f draws random numbers. Switch them off in eval mode (dropout, sampling, "
             f"augmentation; torch.nn.functional.dropout needs training=model.training), or {_FIXED_DRAWS}",
         )
-    with torch.random.fork_rng(devices=[]):
+    with kept_random_state():
         check_loss_is_a_number(blocks, space.unflatten(w0))
     if isinstance(blocks, ClosureLosses) and blocks.takes_derivatives:
         _check_slope(blocks, space, w0)
@@ -143,7 +150,7 @@ def _check_needs_no_graph(
     blocks: BlockLosses, space: ParameterSpace, w0: Tensor, with_graph: float, without: Tensor
 ) -> None:
     """Raise if the loss is another one where no gradients are wanted, but draws no random numbers."""
-    with torch.random.fork_rng(devices=[]):
+    with kept_random_state():
         if not _are_close(_total(blocks, space, w0), without):
             return
     raise NondeterministicLossError(

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from landscope._checks import check_choice, check_count
+from landscope._checks import check_choice, check_seed
 from landscope.seeded import seeded
 
 __all__ = ["Conditions", "Mode", "is_random_or_has_statistics", "own_buffers"]
@@ -39,7 +39,7 @@ class Conditions:
     def __post_init__(self) -> None:
         check_choice("mode", self.mode, get_args(Mode))
         if self.seed is not None:
-            check_count("seed", self.seed, minimum=0)
+            check_seed(self.seed)
 
     def prepare(self, model: nn.Module) -> None:
         """Set the mode of a copy of the model."""

@@ -18,6 +18,7 @@ from landscope._checks import explained
 from landscope.errors import InputError
 from landscope.risk.random_data import warn_of_random_samples
 from landscope.risk.samples import Counted, check_has_values, counted_by, rows_of
+from landscope.seeded import kept_random_state
 
 __all__ = [
     "OTHER_BATCHES",
@@ -242,7 +243,7 @@ def read_batches(data: Iterable[Any]) -> list[Any]:
     warn_of_random_samples(data)
     generator = getattr(data, "generator", None)
     state = generator.get_state() if isinstance(generator, torch.Generator) else None
-    with torch.random.fork_rng(devices=[]), explained("data that can be read to their end", _READING_HINT):
+    with kept_random_state(), explained("data that can be read to their end", _READING_HINT):
         batches = list(data)
     if isinstance(generator, torch.Generator) and state is not None:
         generator.set_state(state)

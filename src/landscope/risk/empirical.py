@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from landscope._checks import (
     check_choice,
+    check_count,
     check_directions,
     check_one_point,
-    check_positive,
     check_vector,
     device_with_float64,
     for_float64,
@@ -26,7 +26,7 @@ from landscope.risk import checks, derivatives
 from landscope.risk.answers import Answers, answers_of
 from landscope.risk.batch_norm import running_norms, warn_of_other_statistics
 from landscope.risk.conditions import Conditions, Mode
-from landscope.risk.evaluation import BlockLosses, TracedLosses, evaluated
+from landscope.risk.evaluation import BlockLosses, TracedLosses, evaluated, on_all_data
 from landscope.risk.fisher import FisherInformation
 from landscope.risk.kronecker import KroneckerKind, LayerFactors, kronecker_factors
 from landscope.risk.lines import TracedLines
@@ -113,7 +113,8 @@ class EmpiricalRisk(SampledRisk, HasModel):
             self._blocks = fastest_losses(
                 found, self.space, inner_model(model), class_major=self._class_major, cache_bytes=self._cache_bytes
             )
-        checks.check_losses(self._blocks, self.space, self.w0)
+        with on_all_data():
+            checks.check_losses(self._blocks, self.space, self.w0)
 
     @classmethod
     def from_closure(
@@ -176,7 +177,9 @@ class EmpiricalRisk(SampledRisk, HasModel):
         self.space = ParameterSpace.of(model, space)
         self._batch_norm = "kept"
         self._answers: Answers | None = None
-        self._cache_bytes = cache_bytes if cache_bytes == 0 else int(check_positive("cache_bytes", cache_bytes))
+        self._cache_bytes = check_count(
+            "cache_bytes", cache_bytes, minimum=0, hint="Pass a number of bytes, such as 2**30."
+        )
         self._set_model(private_copy(model))
 
     def _set_model(self, model: nn.Module) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import copy
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
@@ -28,7 +29,16 @@ from landscope.risk.tracing import SplitModel, substituted_call
 from landscope.risk.weighted_losses import WeightedLosses, added
 from landscope.threads import one_thread
 
-__all__ = ["BlockLosses", "BlockOutputs", "PrefixCache", "TracedLosses", "evaluated", "places_by_block", "replica"]
+__all__ = [
+    "BlockLosses",
+    "BlockOutputs",
+    "PrefixCache",
+    "TracedLosses",
+    "evaluated",
+    "on_all_data",
+    "places_by_block",
+    "replica",
+]
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -39,6 +49,14 @@ def evaluated(block: int, n_blocks: int) -> contextlib.AbstractContextManager[No
         f"a loss that can be evaluated on all data (here part {block + 1} of {n_blocks})",
         "Compare the shapes, the dtypes and the labels of this part with those of the first one.",
     )
+
+
+on_all_data = functools.partial(
+    explained,
+    "a loss that can be evaluated on all data",
+    "Compare the shapes, the dtypes and the labels of all samples; the first ones were tried before.",
+)
+"""Explain an error in the evaluation of many parts of the data; also a decorator."""
 
 
 class BlockLosses(abc.ABC):

@@ -11,12 +11,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from landscope._checks import check_choice, check_count, check_one_point, check_vector, device_with_float64, for_float64
+from landscope._checks import (
+    check_choice,
+    check_count,
+    check_one_point,
+    check_vector,
+    device_with_float64,
+    for_float64,
+    generator_of,
+)
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.risk.answers import Answers
 from landscope.risk.derivatives import mean_gradient
-from landscope.risk.evaluation import BlockLosses, BlockOutputs
+from landscope.risk.evaluation import BlockLosses, BlockOutputs, on_all_data
 from landscope.risk.gauss_newton import has_padding, through_outputs
 from landscope.risk.output_curvature import curvature_slopes, curvature_times
 from landscope.risk.output_samples import check_own_outputs, known_samples, n_losses, own_slopes, samples_of
@@ -87,6 +95,7 @@ class FisherInformation:
     answers: Answers | None = None
     by_layers: bool = True
 
+    @on_all_data()
     def diagonal(
         self,
         w: Float[Tensor, " N"],
@@ -162,7 +171,7 @@ class FisherInformation:
                 axes,
                 lambda outputs, block: ((own, None) for own in answers.slopes(outputs, source.targets(block))),
             )
-        first = torch.Generator().manual_seed(seed)
+        first = generator_of(seed)
         seeds = torch.randint(2**31, (source.n_blocks,), generator=first).tolist()
 
         def drawn(outputs: Outputs, block: int) -> Iterator[Slopes]:
@@ -227,6 +236,7 @@ class FisherInformation:
             kind = self.resolved(kind, self._source(), self._checked("w", w))
         return _IN_WORDS[kind].format(n_draws=n_draws)
 
+    @on_all_data()
     def output_sensitivity(self, w: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         r"""How much each weight moves the outputs f.
 
@@ -249,6 +259,7 @@ class FisherInformation:
 
         return self.sample_gradients(source).sums(w, SampleSlopes(axes, slopes), power=1) / sum(counts.values())
 
+    @on_all_data()
     def product(self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         r"""The product :math:`\mathcal F(w)\, v` with the exact matrix: J' H J v, summed over samples.
 
@@ -266,6 +277,7 @@ class FisherInformation:
             forward_mode=not has_padding(self.model),
         )  # fmt: skip
 
+    @on_all_data()
     def gauss_newton_product(self, w: Float[Tensor, " N"], vector: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         r"""The product with the generalised Gauss-Newton matrix of any loss that can be differentiated twice.
 

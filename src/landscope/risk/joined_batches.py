@@ -14,6 +14,7 @@ from landscope.risk.samples import all_joined, rows_of
 from landscope.risk.stored_calls import points_around
 from landscope.risk.weighted_losses import WeightedLosses, added, loss_weights, total_weight
 from landscope.risk.whole_losses import ClosureLosses
+from landscope.seeded import kept_random_state
 
 __all__ = ["JoinedLosses", "with_joined_batches"]
 
@@ -65,7 +66,7 @@ def with_joined_batches(
         return blocks
     elsewhere = points_around(space, w0)[1][2]
     try:
-        with torch.random.fork_rng(devices=[]):
+        with kept_random_state():
             room = min(_JOINED_BYTES, cache_bytes) // max(1, _kept_bytes(blocks, space, elsewhere))
             groups = list(_groups(blocks.blocks, [int(count or 0) for count in counts], room * int(counts[0] or 0)))
             if len(groups) == blocks.n_blocks:

@@ -17,6 +17,7 @@ from landscope._checks import check_choice, for_float64
 from landscope.attention import plain_kernels
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace, named_layers
+from landscope.risk.evaluation import on_all_data
 from landscope.risk.fisher import FisherInformation
 from landscope.risk.layer_terms import is_transposed_linear
 from landscope.risk.outputs import Outputs, output_source
@@ -78,6 +79,7 @@ KroneckerKind = Literal["auto", "exact", "monte-carlo", "empirical"]
 """Kinds of Fisher information that have Kronecker factors; see :meth:`FisherInformation.diagonal`."""
 
 
+@on_all_data()
 def kronecker_factors(
     fisher: FisherInformation,
     w: Float[Tensor, " N"],

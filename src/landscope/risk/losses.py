@@ -22,6 +22,7 @@ __all__ = [
     "SampleLosses",
     "Unreduced",
     "cross_entropy_of_margins",
+    "ignored_label",
     "is_plain_cross_entropy",
     "margins_of",
     "sample_losses_of",
@@ -97,6 +98,14 @@ def _module_of(criterion: Callable[..., Any]) -> nn.Module | None:
         return _MODULES[criterion](**keywords)
     except (KeyError, TypeError):  # another function, one that cannot be hashed, or keywords of the functional form
         return None
+
+
+def ignored_label(criterion: Callable[..., Any]) -> int | None:
+    """The label that a loss of classes leaves out; None if the criterion is no such loss of torch."""
+    module = _module_of(criterion)
+    if isinstance(module, nn.CrossEntropyLoss | nn.NLLLoss) and type(module) in (nn.CrossEntropyLoss, nn.NLLLoss):
+        return module.ignore_index
+    return None
 
 
 def is_torch_loss(module: nn.Module | None) -> TypeGuard[Any]:

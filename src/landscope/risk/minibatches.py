@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from landscope._checks import check_count, for_float64
+from landscope._checks import check_count, for_float64, generator_of
 from landscope.errors import InputError
 from landscope.protocols import BatchLines, ProgressCallback, silent
 from landscope.risk.derivatives import gradient_of, hessian_product_of
-from landscope.risk.evaluation import BlockLosses, BlockOutputs
+from landscope.risk.evaluation import BlockLosses, BlockOutputs, on_all_data
 from landscope.risk.sample_sums import PartLines
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class MinibatchRisk:
         return [functools.partial(self._samples.loss, rows=rows) for rows in self.batches]
 
     @torch.no_grad()
+    @on_all_data()
     def batch_losses(
         self, w: Float[Tensor, "*points N"], *, progress: ProgressCallback = silent
     ) -> Float[Tensor, "*points batches"]:
@@ -114,6 +115,7 @@ class MinibatchRisk:
         """Mean of the minibatch losses."""
         return self.batch_losses(w).mean(dim=-1)
 
+    @on_all_data()
     def batch_lines(self, w0: Float[Tensor, " N"], directions: Float[Tensor, "k N"]) -> BatchLines:
         """The minibatch losses along lines; from one evaluation of all samples where each has a loss of its own."""
         w0, directions = self._risk.checked_lines(w0, directions)
@@ -126,8 +128,11 @@ class MinibatchRisk:
         r"""The gradients :math:`\nabla L^\mu(w)`, one minibatch after another."""
         w = self._risk.checked("w", w)
         for loss in self._losses():
-            yield gradient_of(loss, w)
+            with on_all_data():
+                gradient = gradient_of(loss, w)
+            yield gradient
 
+    @on_all_data()
     def batch_hessian_vector_product(
         self, w: Float[Tensor, " N"], number: int, vector: Float[Tensor, " N"]
     ) -> Float[Tensor, " N"]:
@@ -191,6 +196,6 @@ def check_kept_batches(blocks: BlockLosses) -> None:
 def partition(n_samples: int, batch_size: int, seed: int | None) -> Tensor:
     """Sample indices of full minibatches, in the order of the data or shuffled with a seed."""
     check_count("batch_size", batch_size, maximum=n_samples)
-    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    generator = None if seed is None else generator_of(seed)
     order = torch.arange(n_samples) if seed is None else torch.randperm(n_samples, generator=generator)
     return order[: n_samples // batch_size * batch_size].view(-1, batch_size)

@@ -16,6 +16,7 @@ from landscope.errors import InputError, LandscopeWarning
 from landscope.parameters import inner_model
 from landscope.risk.embedding_bags import with_second_derivatives
 from landscope.risk.fused import fuse_activations
+from landscope.seeded import kept_random_state
 
 __all__ = ["detached_copy", "precise", "private_copy"]
 
@@ -135,7 +136,7 @@ def _raised(value: Any) -> Any:
 @torch.no_grad()
 def _runs(model: nn.Module, batch: Any, run: Callable[[nn.Module, Any], Any]) -> bool:
     try:
-        with torch.random.fork_rng(devices=[]):
+        with kept_random_state():
             run(model, copy.deepcopy(batch))
     except Exception:  # noqa: BLE001 - a model may fail in any manner; later checks say why
         return False

@@ -17,15 +17,19 @@ from landscope.risk.additivity import check_additive
 from landscope.risk.batch_norm import ReestimatedLosses
 from landscope.risk.conditions import Conditions
 from landscope.risk.data import Block, call_model, cut_blocks, read_batches, read_data, rows_at_once
+from landscope.risk.evaluation import on_all_data
 from landscope.risk.graphs import GraphWhereNeeded
 from landscope.risk.joined_batches import with_joined_batches
-from landscope.risk.losses import SampleLosses, Unreduced, is_plain_cross_entropy, sample_losses_of
+from landscope.risk.losses import SampleLosses, Unreduced, ignored_label, sample_losses_of
+from landscope.risk.mean_weights import check_weights_of_means, pieces_of
 from landscope.risk.model_copy import precise
+from landscope.risk.output_means import check_counted_outputs
 from landscope.risk.own_copy import OwnCopies
-from landscope.risk.samples import Counted, moved, n_targets, unwrapped, with_counts
+from landscope.risk.samples import Counted, counted_by, moved, n_targets, unwrapped, with_counts
 from landscope.risk.sums_and_means import check_sums_and_means
 from landscope.risk.weighted_losses import total_weight
 from landscope.risk.whole_losses import ClosureLosses, WholeLosses, whole_evaluation
+from landscope.seeded import kept_random_state
 
 __all__ = ["PreparedData", "prepared_closure", "prepared_data"]
 
@@ -106,8 +110,9 @@ def prepared_data(
             raise _count_unused("a criterion of torch, which counts its targets itself")
         pairs = [(inputs, unwrapped(targets)) for inputs, targets in pairs]
     checks.check_inputs(own, pairs[0][0])
-    if is_plain_cross_entropy(criterion):
-        checks.check_labels(own, pairs)
+    ignored = ignored_label(criterion)
+    if ignored is not None:
+        checks.check_labels(own, pairs, ignored)
     checks.check_criterion(own, sample_losses, pairs[0])
     if isinstance(sample_losses, Unreduced):
         if count is not None:
@@ -115,7 +120,10 @@ def prepared_data(
             check_sums_and_means(evaluate, [(inputs, unwrapped(targets)) for inputs, targets in pairs], count)
         pairs = _with_resolved_counts(own, sample_losses, pairs)
         check_additive(own, sample_losses, pairs, w0.dtype)
-    uses_weights = copies.uses_model and checks.uses_weights(own, space, w0, sample_losses, pairs[0])
+        if count is not None:
+            check_counted_outputs(own, sample_losses, pairs, count)
+    with on_all_data():
+        uses_weights = copies.uses_model and checks.uses_weights(own, space, w0, sample_losses, pairs[0])
     return PreparedData(own, sample_losses, pairs, largest, uses_weights)
 
 
@@ -160,14 +168,27 @@ def prepared_closure(
     hint = "Check the function and the batches, or the shape and the dtype of the inputs."
     with explained(f"losses=f with f(model, batch) for a batch {checks.described(batches[0])}", hint):
         checks.check_losses(blocks, space, space.flatten(own))
-    if count is not None and not blocks.returns_mean(space.unflatten(space.flatten(own))):
+    parameters = space.unflatten(space.flatten(own))
+    if count is not None and blocks.mean_of(parameters, batches[0]) is None:
         raise _count_unused("the losses of samples, or a sum with its count")
-    blocks.check_sums_and_means(space.unflatten(space.flatten(own)), count)
+    blocks.check_sums_and_means(parameters, count)
+    if count is not None:
+        _check_counted_means(blocks, parameters, count)
     if conditions.seed is None and count is None:  # a batch has its own random numbers, or its own mean
         blocks = with_joined_batches(blocks, space, space.flatten(own), of_batches, cache_bytes)
     if conditions.seed is None and conditions.mode == "eval":
         blocks.store_calls(space, space.flatten(own), cache_bytes)
     return own, blocks
+
+
+def _check_counted_means(blocks: ClosureLosses, parameters: dict[str, Tensor], count: Callable[[Any], Any]) -> None:
+    """Raise if a loss returns means of another weight than their count."""
+
+    def mean(batch: Any) -> float | None:
+        return blocks.mean_of(parameters, batch)
+
+    weights = [float(counted_by(count, batch)) for batch in blocks.blocks]
+    check_weights_of_means(mean, pieces_of(blocks.blocks, weights), lambda batch: counted_by(count, batch))
 
 
 def _count_unused(got: str) -> InputError:
@@ -192,7 +213,7 @@ def _with_resolved_counts(model: nn.Module, sample_losses: SampleLosses, pairs: 
     found = []
     for inputs, targets in pairs:
         if n_targets(targets) is None:
-            with torch.random.fork_rng(devices=[]):
+            with kept_random_state():
                 losses, weight = GraphWhereNeeded(sample_losses)(checks.outputs_of(model, inputs), targets)
             count = len(losses) if len(losses) == total_weight(weight) else None
             plain = unwrapped(targets)

@@ -12,7 +12,7 @@ from torch import Tensor
 from landscope.parameters import ParameterSpace
 from landscope.protocols import BatchLines, ProgressCallback, silent
 from landscope.risk import derivatives
-from landscope.risk.evaluation import BlockLosses, TracedLosses
+from landscope.risk.evaluation import BlockLosses, TracedLosses, on_all_data
 from landscope.risk.joined_batches import JoinedLosses
 from landscope.risk.minibatches import MinibatchRisk, check_kept_batches, partition
 from landscope.risk.sample_sums import Samples
@@ -42,6 +42,7 @@ class SampledRisk(abc.ABC):
     @abc.abstractmethod
     def _lines_of(self, losses: TracedLosses, w0: Tensor, directions: Tensor) -> BatchLines: ...
 
+    @on_all_data()
     def sample_losses(self, w: Float[Tensor, " N"], *, progress: ProgressCallback = silent) -> Float[Tensor, " M"]:
         """The loss of every sample at ``w``, in float64, in the order of the data.
 
@@ -58,6 +59,7 @@ class SampledRisk(abc.ABC):
         """
         return self._single.batch_losses(w, progress=progress)
 
+    @on_all_data()
     def sample_weights(self) -> Float[Tensor, " M"]:
         """The weight of every sample: 1, its class weight, or its number of counted targets, in the order of the data.
 
@@ -83,6 +85,7 @@ class SampledRisk(abc.ABC):
         self.samples.check_apart()
         return MinibatchRisk(self, torch.arange(self.samples.count)[:, None])
 
+    @on_all_data()
     def minibatches(self, batch_size: int | None, *, seed: int | None = None) -> MinibatchRisk:
         """The risk as an ensemble of minibatch losses (paper, Eq. 3), weighted as the training weights them.
 
@@ -108,15 +111,18 @@ class SampledRisk(abc.ABC):
         self.samples.check_apart()
         return MinibatchRisk(self, batches, n_left_out=self.samples.count - batches.numel())
 
+    @on_all_data()
     def mean_gradient(self, w: Float[Tensor, " N"], rows: Int[Tensor, " B"]) -> Float[Tensor, " N"]:
         """The gradient at ``w`` of the loss of some samples as a minibatch, by their indices in the data."""
         return derivatives.mean_gradient(self._blocks, self.space, self.checked("w", w), rows)
 
+    @on_all_data()
     def mean_hessian_vector_product(self, w: Tensor, rows: Int[Tensor, " B"], vector: Tensor) -> Tensor:
         """The Hessian at ``w[N]`` of the loss of some samples as a minibatch, times ``vector[N]``."""
         w, vector = self.checked("w", w), self.checked("vector", vector)
         return derivatives.mean_hessian_vector_product(self._blocks, self.space, w, rows, vector)
 
+    @on_all_data()
     def weighted_gradient(self, w: Float[Tensor, " N"], weights: Float[Tensor, " M"]) -> Float[Tensor, " N"]:
         r"""The gradient :math:`\sum_k c_k \nabla d_k(w)` of a weighted sum of the losses of all samples.
 

@@ -14,6 +14,7 @@ from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from landscope.parameters import ParameterSpace
 from landscope.risk.module_cut import Calls, NothingToSkipError, record_calls, stored_bytes
 from landscope.risk.weighted_losses import mean_of, total_weight
+from landscope.seeded import kept_random_state
 from landscope.threads import one_thread
 
 __all__ = ["StoredCalls", "check_equal", "mean_loss", "points_around"]
@@ -60,7 +61,7 @@ class StoredCalls:
             NothingToSkipError: If no call can be skipped.
         """
         # The bits must not depend on the first caller, which may be a derivative.
-        with temporarily_clear_interpreter_stack(), one_thread(), torch.random.fork_rng(devices=[]):
+        with temporarily_clear_interpreter_stack(), one_thread(), kept_random_state():
             w, batch = self._w0.detach().clone(), copy.deepcopy(self._blocks[block])
             parameters = self._space.unflatten(w)
             calls = record_calls(self._root, lambda: self._evaluate(parameters, lambda: batch, block), [w], batch)
@@ -77,7 +78,7 @@ class StoredCalls:
             loss: The loss of the first block, away from w0, with some of its calls skipped.
         """
         try:
-            with torch.random.fork_rng(devices=[]):
+            with kept_random_state():
                 expected = loss(None)
                 self.record(0)
                 check_equal(loss(self(0)), expected, self._w0.dtype)

@@ -23,6 +23,7 @@ from landscope.risk.samples import counted_by, moved, rows_of, rows_of_pair
 from landscope.risk.stored_calls import StoredCalls, mean_loss, points_around
 from landscope.risk.sums_and_means import check_sums_and_means
 from landscope.risk.weighted_losses import WeightedLosses, read_losses
+from landscope.seeded import kept_random_state
 
 __all__ = ["ClosureLosses", "WholeLosses", "whole_evaluation"]
 
@@ -95,16 +96,16 @@ class ClosureLosses(BlockLosses):
         return read_losses(returned)
 
     @torch.no_grad()
-    def returns_mean(self, parameters: dict[str, Tensor]) -> bool:
-        """Whether the function returns one number for the first batch, which does not say how many samples it has."""
-        with torch.random.fork_rng(devices=[]):
-            returned = self._evaluate(parameters, self.blocks[0], 0, None)
-        return isinstance(returned, Tensor) and returned.ndim == 0
+    def mean_of(self, parameters: dict[str, Tensor], batch: Any) -> float | None:
+        """The number that the function returns for a batch; None if it returns losses, or a sum with its weight."""
+        with kept_random_state():
+            returned = self._evaluate(parameters, batch, 0, None)
+        return float(returned) if isinstance(returned, Tensor) and returned.ndim == 0 else None
 
     def check_sums_and_means(self, parameters: dict[str, Tensor], count: Callable[[Any], Any] | None) -> None:
         """Raise if the function returns a mean where a sum belongs, or, with ``count``, a sum where a mean belongs."""
         draws = self._conditions is not None and self._conditions.seed is not None
-        with torch.random.fork_rng(devices=[]):
+        with kept_random_state():
             check_sums_and_means(
                 lambda batch, number: self._evaluate(parameters, batch, number, None), self.blocks, count, draws=draws
             )

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_count, check_positive
+from landscope._checks import check_count, check_momentum, check_positive
 from landscope.errors import InputError
 
 __all__ = ["crossover_curvature", "epoch_noise_time"]
@@ -32,6 +32,7 @@ def crossover_curvature(learning_rate: float, batches_per_epoch: int, momentum: 
     """
     check_positive("learning_rate", learning_rate)
     check_count("batches_per_epoch", batches_per_epoch, minimum=2)
+    check_momentum(momentum)
     return 3 * (1 - momentum) / (learning_rate * batches_per_epoch)
 
 

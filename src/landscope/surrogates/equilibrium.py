@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_count, check_positive, check_vector
+from landscope._checks import check_count, check_momentum, check_positive, check_vector, generator_of
 from landscope.derivatives import gradient_function
 from landscope.errors import InputError
 from landscope.protocols import LossLandscape, ProgressCallback, silent
@@ -55,6 +55,8 @@ def relaxing_process(
         >>> bool(((rows.var(0) * 0.1 * stiff * (2 - 0.1 * stiff) - 1).abs() < 0.2).all())
         True
     """
+    check_momentum(momentum)
+    check_count("every", every)
     pull = check_positive("learning_rate", learning_rate) * curvature.double()
     check_count("n_rows", n_rows, minimum=1)
     if len(pull) and not 0 <= float(pull.min()) <= float(pull.max()) < 2 * (1 + momentum):
@@ -63,7 +65,7 @@ def relaxing_process(
             got=f"{float(pull.min()):.3g} to {float(pull.max()):.3g}",
             hint="Leave the other directions out: nothing is stationary there.",
         )
-    generator = torch.Generator().manual_seed(seed)
+    generator = generator_of(seed)
     strength = noise.double() / ((1 - momentum) * (1 + momentum - pull / 2))
     # Position and velocity of one step are correlated: <theta v> = D/2.
     reach = torch.where(pull > 0, (1 + momentum) / (2 * pull) - 0.25, 0.0).clamp(min=0).sqrt()
@@ -126,12 +128,13 @@ def walk_beside(
         >>> torch.allclose(loss, bowl)
         True
     """
+    check_momentum(momentum)
     check_positive("learning_rate", learning_rate)
     check_count("n_steps", n_steps, minimum=1)
     w0 = check_vector("w0", w0, dim=w0.shape[-1])
     gradient, axes = gradient_function(landscape), directions.double()
     at_start = axes @ gradient(w0).double()
-    generator = torch.Generator().manual_seed(seed)
+    generator = generator_of(seed)
     kicks = torch.randn(n_steps, len(curvature), dtype=torch.float64, generator=generator) * noise.double().sqrt()
 
     def force_of_loss(theta: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_count, check_kind
+from landscope._checks import check_count, check_kind, check_number, check_positive, check_seed, generator_of
 from landscope.directions.directions import Directions
 from landscope.errors import InputError
 from landscope.noise.step_rule import StepRule
@@ -62,8 +62,9 @@ def rest_curvature(
         >>> round(rest_curvature(window, sharp, lambda v: torch.tensor([9.0, 2.0, 2.0]) * v, seed=0), 6)
         2.0
     """
+    check_count("n_samples", n_samples)
     _, increments = increments_of(window)
-    drawn = torch.randperm(len(increments), generator=torch.Generator().manual_seed(seed))[:n_samples]
+    drawn = torch.randperm(len(increments), generator=generator_of(seed))[:n_samples]
     outside = _outside(increments[drawn], curvature.directions)
     power = float(outside.square().sum())
     if power <= 1e-20 * float(increments[drawn].square().sum()):
@@ -170,6 +171,9 @@ def finite_window_process(
             expected=f"directions of {window.dim} weights", got=f"{curvature.directions.shape[1]}",
             hint="Take the eigenvectors of the recorded weights.",
         )  # fmt: skip
+    check_number("rest", rest)
+    if learning_rate is not None:
+        check_positive("learning_rate", learning_rate)
     _check_memory(window, check_count("n_windows", n_windows, minimum=1))
     rule, recorded = StepRule() if rule is None else rule, _rates(window, learning_rate)
     rates = torch.cat([recorded.repeat(n_windows), recorded[-1:].expand(n_windows - 1)])  # a step between two windows
@@ -183,7 +187,7 @@ def finite_window_process(
             hint="There is no stationary process at these values.",
         )
     _, increments = increments_of(window)
-    generator = torch.Generator().manual_seed(seed + 1)
+    generator = generator_of(check_seed(seed) + 1)
     draws = torch.randn(2, len(increments), dtype=torch.float64, generator=generator) @ increments
     draws /= math.sqrt(len(increments))
     rows = _noise(increments, recorded, rates, steps_per_epoch, steps, seed)
@@ -229,7 +233,7 @@ def _noise(
     increments: Tensor, recorded: Tensor, rates: Tensor, steps_per_epoch: int | None, steps: Tensor, seed: int
 ) -> Float[Tensor, "rows N"]:
     """The increments in random order with random signs, each at the learning rate of its new step; row 0 is empty."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = generator_of(seed)
     repeats = -(-len(rates) // len(increments))
     order = torch.cat([torch.randperm(len(increments), generator=generator) for _ in range(repeats)])[: len(rates)]
     signs = 2.0 * torch.randint(0, 2, (len(rates),), generator=generator).double() - 1

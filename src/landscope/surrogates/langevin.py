@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_count, check_directions, check_positive, check_vector
+from landscope._checks import check_count, check_directions, check_positive, check_vector, generator_of
 from landscope.derivatives import gradient_function
 from landscope.errors import NonFiniteError
 from landscope.protocols import LossLandscape, ProgressCallback
@@ -74,7 +74,7 @@ def langevin(
         within = check_directions(within, dim=len(w0)).to(w0)
     gradient = gradient_function(landscape)
     at_start = gradient(w0).to(w0)
-    generator = torch.Generator().manual_seed(seed)
+    generator = generator_of(seed)
 
     def draw() -> Tensor:
         kick = torch.randn(len(w0), dtype=torch.float64, generator=generator)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from landscope._checks import check_choice, check_count, check_positive
+from landscope._checks import check_choice, check_count, check_positive, check_ratio, check_seed, generator_of
 from landscope.directions.directions import Directions
 from landscope.directions.gradient_noise_eigenvectors import gradient_noise_eigenvectors
 from landscope.directions.hessian_eigenvectors import hessian_eigenvectors
@@ -128,6 +128,8 @@ def gradient_noise_like(
         {'lr': 0.1}
     """
     check_choice("kind", kind, NOISES)
+    check_ratio("ratio", ratio)
+    check_seed(seed)
     check_count("batch_size", batch_size, minimum=1)
     check_count("n_directions", n_directions, minimum=1)
     check_count("refresh", refresh, minimum=1)
@@ -149,7 +151,7 @@ class _Shaped:
     ) -> None:
         self._kind, self._risk, self._batch_size = kind, risk, batch_size
         self._n_directions, self._refresh, self._ratio, self._seed = n_directions, refresh, ratio, seed
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = generator_of(seed)
         weights = risk.sample_weights()
         self._shares, self._n_samples = weights / weights.mean(), len(weights)
         self._steps = 0

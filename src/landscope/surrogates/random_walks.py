@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from landscope._checks import generator_of
 from landscope.surrogates.building import increments_of, walk_of
 from landscope.trajectory import Trajectory
 
@@ -34,6 +35,6 @@ def random_walk_like(trajectory: Trajectory, *, seed: int, drift: bool = False) 
     first, increments = increments_of(trajectory)
     mean = increments.mean(dim=0)
     spread = (increments - mean).square().mean().sqrt()
-    steps = spread * torch.randn(increments.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    steps = spread * torch.randn(increments.shape, dtype=torch.float64, generator=generator_of(seed))
     name = "random walk with drift" if drift else "random walk"
     return walk_of(trajectory, first, steps + mean if drift else steps, name, seed)

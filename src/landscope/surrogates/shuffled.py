@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from landscope._checks import generator_of
 from landscope.surrogates.building import check_window, surrogate_of
 from landscope.trajectory import Trajectory
 from landscope.trajectory.spacing import check_even_rows
@@ -38,7 +39,7 @@ def shuffled_increments(trajectory: Trajectory, *, seed: int) -> Trajectory:
     """
     check_window(trajectory)
     check_even_rows(trajectory, "surrogates made of its steps")
-    order = torch.randperm(len(trajectory) - 1, generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(trajectory) - 1, generator=generator_of(seed))
     walk = torch.empty(len(trajectory), trajectory.dim, dtype=trajectory.row(0).dtype)
     for columns, panel in trajectory.panels():  # a window of a wide layer is gigabytes in float64
         rows = panel.double()

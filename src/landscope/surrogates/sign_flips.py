@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from landscope._checks import check_count, generator_of
 from landscope.errors import InputError
 from landscope.surrogates.building import increments_of, walk_of
 from landscope.trajectory import Trajectory
@@ -37,7 +38,7 @@ def sign_flipped_epochs(trajectory: Trajectory, *, seed: int, steps_per_epoch: i
     """
     first, increments = increments_of(trajectory)
     # The increment that ends at step s was made by the minibatch of epoch (s - 1) // M.
-    epoch = (trajectory.steps[1:] - 1) // steps_per_epoch
+    epoch = (trajectory.steps[1:] - 1) // check_count("steps_per_epoch", steps_per_epoch)
     epoch = epoch - epoch[0]
     if int(epoch[-1]) < 1:
         raise InputError(
@@ -45,7 +46,7 @@ def sign_flipped_epochs(trajectory: Trajectory, *, seed: int, steps_per_epoch: i
             got=f"{len(increments)} steps of one",
             hint="Record longer.",
         )
-    generator = torch.Generator().manual_seed(seed)
+    generator = generator_of(seed)
     signs = 2.0 * torch.randint(0, 2, (int(epoch[-1]) + 1,), generator=generator).double() - 1
     flipped = increments * signs[epoch][:, None]
     return walk_of(trajectory, first, flipped, "sign-flipped epochs", seed)

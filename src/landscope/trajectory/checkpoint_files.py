@@ -52,6 +52,8 @@ def find_checkpoints(
         InputError: If nothing is found, a step is not known, or two checkpoints have the same one.
         StorageError: If a path does not exist or cannot be read.
     """
+    if steps_per_epoch is not None:
+        check_count("steps_per_epoch", steps_per_epoch)
     if isinstance(source, Mapping) and not any(isinstance(value, Tensor) for value in source.values()):
         by_number: Mapping[Any, Any] = source
         found = list(by_number.items())

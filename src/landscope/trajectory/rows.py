@@ -12,7 +12,7 @@ from torch import Tensor
 from landscope.errors import InputError
 from landscope.storage.rows import RowStore
 
-__all__ = ["MemoryRows", "Rows", "SomeColumns", "StoredRows", "check_rows"]
+__all__ = ["MemoryRows", "Rows", "SomeColumns", "StoredRows", "check_rates", "check_rows"]
 
 
 def check_rows(weights: Tensor) -> None:
@@ -32,6 +32,21 @@ def check_rows(weights: Tensor) -> None:
             expected="weights of shape [T, N]",
             got=f"{tuple(weights.shape)}",
             hint="One row a step, one column a weight.",
+        )
+
+
+def check_rates(rates: Tensor) -> None:
+    """Raise if a learning rate is negative or infinite; NaN says that it is not known.
+
+    Raises:
+        InputError: If one is.
+    """
+    if bool(((rates < 0) | torch.isinf(rates)).any()):
+        wrong = (rates < 0) | torch.isinf(rates)
+        raise InputError(
+            expected="learning rates of at least 0, or NaN where unknown",
+            got=f"{float(rates[wrong][0]):g} at row {int(wrong.nonzero()[0])}",
+            hint="Pass the learning rate of each step.",
         )
 
 

@@ -17,7 +17,7 @@ from landscope.parameters import ParameterSpace, Selection
 from landscope.results import stamp
 from landscope.trajectory.checkpoint_files import find_checkpoints
 from landscope.trajectory.checkpoints import model_of_row
-from landscope.trajectory.rows import MemoryRows, Rows, SomeColumns, check_rows
+from landscope.trajectory.rows import MemoryRows, Rows, SomeColumns, check_rates, check_rows
 from landscope.trajectory.spacing import rows_between, what_is_wrong
 
 __all__ = ["Trajectory", "check_fresh"]
@@ -84,7 +84,7 @@ class Trajectory:
             The trajectory; it shares memory with ``weights``.
 
         Raises:
-            InputError: If lengths differ or steps do not increase.
+            InputError: If lengths differ, steps do not increase, or a learning rate is negative or infinite.
         """
         check_rows(weights)
         count = len(weights)
@@ -106,9 +106,10 @@ class Trajectory:
                 hint="Pass the space the weights were flattened with.",
             )
         for name in ("steps", "learning_rate", "loss"):
-            if (got := len(getattr(trajectory, name))) != count:
-                raise InputError(expected=f"{name} of {count} rows", got=f"{got}", hint="One value a row.")
             check_kind(name, getattr(trajectory, name), Tensor, hint=f"Pass torch.tensor({name}).")
+            if (got := tuple(getattr(trajectory, name).shape)) != (count,):
+                raise InputError(expected=f"{name} of {count} rows", got=f"{got}", hint="One value a row.")
+        check_rates(trajectory.learning_rate)
         if wrong := what_is_wrong(trajectory.steps):
             raise InputError(
                 expected="strictly increasing steps of at least 0", got=wrong, hint="One step number a row."
@@ -230,13 +231,13 @@ class Trajectory:
 
     def blocks(self, rows: int | None = None) -> Iterator[Float[Tensor, "rows N"]]:
         """All rows in order, one bounded piece at a time."""
-        rows = rows or max(1, _BLOCK_BYTES // (8 * self.dim))
+        rows = max(1, _BLOCK_BYTES // (8 * self.dim)) if rows is None else check_count("rows", rows)
         for start in range(0, len(self), rows):
             yield self.rows(start, min(start + rows, len(self)))
 
     def panels(self, max_bytes: int = 2**30) -> Iterator[tuple[slice, Float[Tensor, "T columns"]]]:
         """All columns in order, as many at a time as fit ``max_bytes`` in float64, with where they lie."""
-        width = max(1, max_bytes // (8 * len(self)))
+        width = max(1, check_count("max_bytes", max_bytes) // (8 * max(1, len(self))))
         for start in range(0, self.dim, width):
             columns = slice(start, min(start + width, self.dim))
             yield columns, self.rows(0, len(self), columns)
@@ -311,7 +312,7 @@ class Trajectory:
 
     def check(self, *, minimum_rows: int = 2) -> None:
         """Raise unless the trajectory has rows enough and finite weights throughout."""
-        if len(self) < minimum_rows:
+        if len(self) < check_count("minimum_rows", minimum_rows, minimum=0):
             raise InputError(
                 expected=f"a trajectory of at least {minimum_rows} steps",
                 got=f"{len(self)}",

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from landscope._checks import generator_of
 from landscope.reproduction.sequential.continual_result import ContinualResult
 from landscope.reproduction.sequential.first_task import FirstTask
 from landscope.reproduction.sequential.low_rank import add_low_rank
@@ -127,7 +128,7 @@ class FineTuning:
         self.settings, self.model, self.seed = settings or FineTuningSettings(), _Logits(model), seed
         self.tasks = [Task(f"text {n + 1}", (train, train), (test, test)) for n, (train, test) in enumerate(texts)]
         torch.manual_seed(seed)  # of the low-rank changes
-        self._generator, how = torch.Generator().manual_seed(seed), self.settings
+        self._generator, how = generator_of(seed), self.settings
         if how.low_rank is not None:  # the whole model learns the first text, then only the changes learn on in it
             training = self._training(how.steps[0])
             train_sequentially(self.model, self.tasks, MethodSettings("none"), training, n_tasks=1)

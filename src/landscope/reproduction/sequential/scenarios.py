@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from landscope._checks import generator_of
 from landscope.errors import InputError
 from landscope.reproduction.sequential.task_data import Labelled, Task, class_tasks
 
@@ -68,7 +69,7 @@ def _renumbered(data: Labelled, group: Sequence[int], base: int) -> Labelled:
 def permuted_scenario(train: Labelled, test: Labelled, n_tasks: int, seed: int) -> list[Task]:
     """The same classes with the inputs of each task in another random order; the first task has them as they are."""
     dim, classes = train[0][0].numel(), int(train[1].max()) + 1
-    generator = torch.Generator().manual_seed(seed)
+    generator = generator_of(seed)
     orders = [torch.arange(dim), *(torch.randperm(dim, generator=generator) for _ in range(n_tasks - 1))]
     return [
         Task(f"order {number + 1}", _reordered(train, order), _reordered(test, order), tuple(range(classes)))

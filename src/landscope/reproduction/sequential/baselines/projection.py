@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from landscope._checks import generator_of
 from landscope.parameters import ParameterSpace, Selection
 from landscope.risk.empirical import EmpiricalRisk
 
@@ -157,7 +158,7 @@ class OrthogonalGradientDescent(_Projection):
     ) -> None:
         super().__init__(model, select)
         self.n_samples = n_samples
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = generator_of(seed)
         self._basis = self.space.flatten(model)[None][:0]
 
     def consolidate(self, criterion: Any, data: tuple[Tensor, Tensor]) -> None:  # noqa: ARG002 - the protocol's

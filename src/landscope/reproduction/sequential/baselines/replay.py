@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 import torch
 from torch import Tensor, nn
 
+from landscope._checks import generator_of
 from landscope.reproduction.sequential.task_data import SelectedOutputs
 from landscope.step_size import gradient_scale
 
@@ -39,7 +40,7 @@ class Replay:
 
     def __init__(self, model: nn.Module, *, n_samples: int = 100, batch_size: int = 50, seed: int = 0) -> None:
         self.model, self.n_samples, self.batch_size = model, n_samples, batch_size
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = generator_of(seed)
         self._stored: list[tuple[Callable[..., Tensor], Tensor, Tensor, slice]] = []
 
     @contextlib.contextmanager
