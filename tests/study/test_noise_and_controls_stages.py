@@ -8,7 +8,7 @@ import torch
 
 import landscope as ls
 from landscope.claims.statements import CLAIMS
-from landscope.errors import StorageError
+from landscope.errors import LandscopeWarning, StorageError
 from landscope.law.exponents import Exponents
 from landscope.law.sensitivity import Sensitivity
 from landscope.law.window_growth import measure_growth
@@ -134,7 +134,8 @@ def test_without_saved_models_the_cooling_is_not_measured_and_the_page_says_what
             file.unlink()
     delete(copied, "noise-temperature-over-training")
     run = ExperimentRun.open(copied)
-    run.study.analyse(until="noise", progress=False)  # the study alone; the run would train again
+    with pytest.warns(LandscopeWarning, match="19 files that the training left"):
+        run.study.analyse(until="noise", progress=False)  # the study alone; the run would train again
     verdicts = {judgement.claim.key: judgement.verdict for judgement in run.results.claims}
     assert verdicts["cooling"] == verdicts["frozen"] == "not measured"
     assert "whole models saved during the training" in run.results.not_measured["noise-temperature-over-training"]

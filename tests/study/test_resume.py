@@ -254,6 +254,7 @@ def test_settings_that_another_process_changed_are_refused(recorded):
         ours.analyse(progress=False)
 
 
+@pytest.mark.slow
 def test_a_killed_analysis_goes_on_to_the_same_bits(recorded, analysed, monkeypatch):
     """Kill it after every single result, and start it again in a new process's state."""
     save = ResultFolder.save

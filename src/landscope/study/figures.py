@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -60,7 +61,9 @@ def _training(analysis: Analysis, history: TrainingHistory) -> go.Figure:
     return plots.training_curves(history, steps, analysis.steps_per_epoch)
 
 
-def _temperature(analysis: Analysis, noise: GradientNoise, widths: Flatness) -> go.Figure:
+def _temperature(analysis: Analysis, noise: GradientNoise, widths: Flatness) -> go.Figure | None:
+    if math.isnan(analysis.learning_rate):  # not known: no temperature
+        return None
     return plots.temperature_against_flatness(noise, widths.width[: len(noise.variance)], analysis.learning_rate)
 
 

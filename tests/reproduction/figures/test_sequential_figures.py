@@ -81,6 +81,7 @@ def test_every_figure_is_made_and_kept(figure, plan, monkeypatch):
     assert repr([section.judgements for section in again]) == repr([section.judgements for section in sections])
 
 
+@pytest.mark.slow
 def test_a_full_figure_tunes_on_seeds_that_it_does_not_report(tmp_path, monkeypatch):
     strengths = {MethodSettings("none"): (math.nan,), MethodSettings("l2"): (0.1, 1.0, 10.0)}
     constants = {"_STRENGTHS": strengths, "_SEEDS": Seeds(2, 1), "_PRETRAINING_EPOCHS": 5}
