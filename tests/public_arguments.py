@@ -57,7 +57,7 @@ VALID = {
         {"seed": 0, "cache_bytes": 2**20},
     ),
     "EmpiricalRisk.minibatches": (RISK.minibatches, {"batch_size": 3, "seed": 0}),
-    "EmpiricalRisk.kronecker_factors": (RISK.kronecker_factors, {"w": W0, "n_draws": 2}),
+    "EmpiricalRisk.kronecker_factors": (RISK.kronecker_factors, {"w": W0, "n_draws": 2, "seed": 0}),
     "TaskMemory": (
         memory,
         {"strength": 1.0, "n_modes": 2, "window": 5, "every": 1, "ratio": math.e, "rank": 2},
@@ -243,7 +243,8 @@ VALID = {
         {"variance": CURVATURE, "psi": 4.0, "measured": F, "ranks": [1, 2, 3, 4]},
     ),
     "penalties.kronecker_elastic_weight_consolidation": (
-        penalties.kronecker_elastic_weight_consolidation, {"risk": RISK, "w1": W0, "strength": 1.0, "n_draws": 2},
+        penalties.kronecker_elastic_weight_consolidation,
+        {"risk": RISK, "w1": W0, "strength": 1.0, "n_draws": 2, "seed": 0},
     ),
     "penalties.landscape_dependent_constraint": (
         penalties.landscape_dependent_constraint,

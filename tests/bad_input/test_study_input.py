@@ -115,7 +115,7 @@ def test_places_that_are_no_study(tmp_path, parts):
     ("content", "message"),
     [
         ("format: 9\nsettings: {}\n", "format 9"),
-        ("format: 3\nsettings: {x: 1}\n", "settings of a study"),
+        ("format: 3\nsettings: {x: 1}\n", "got x: unknown"),
         ("{", "damaged"),
     ],
 )

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from landscope._checks import check_choice, for_float64
+from landscope._checks import check_choice, check_seed, for_float64
 from landscope.attention import plain_kernels
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace, named_layers
@@ -101,6 +101,7 @@ def kronecker_factors(
         InputError: If a selected parameter belongs to another kind of layer, or a layer is called twice or mixes
             samples.
     """
+    check_seed(seed)
     check_choice("kind", kind, get_args(KroneckerKind))
     layers, source, count = _layers(fisher.model, fisher.space), output_source(fisher.blocks, fisher.model), 0
     slopes, checked = fisher.slopes(source, w, kind, n_draws=n_draws, seed=seed), False

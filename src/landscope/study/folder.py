@@ -11,7 +11,7 @@ import torch
 
 from landscope._checks import check_path
 from landscope._version import __version__
-from landscope.errors import LandscopeWarning, StorageError
+from landscope.errors import InputError, LandscopeWarning, StorageError
 from landscope.files.plain_yaml import read_yaml, write_yaml
 from landscope.results import Result
 from landscope.storage.folder import ResultFolder
@@ -353,7 +353,7 @@ class StudyFolder(ResultFolder):
         except (KeyError, TypeError, ValueError) as error:
             raise StorageError(
                 expected=f"settings that this version of landscope knows in {path / _FILE}",
-                got=str(error).splitlines()[0],
+                got=error.got if isinstance(error, InputError) else str(error).splitlines()[0],
                 hint=f"The file is whole; landscope {str(content.get('landscope'))[:20]} wrote it. Use that version, "
                 "or record again in another folder.",
             ) from error
