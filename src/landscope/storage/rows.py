@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import itertools
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ __all__ = ["RowStore"]
 
 _FORMAT = 2
 _TABLE, _SAFE, _LATEST = "table.json", "committed.json", "latest.json"
+_MOST_UNFLUSHED = 256
+"""Segments after the last flush: `latest.json` names them all in every append, and an opening reads them all."""
 _AGAIN = (
     "The folder is damaged. landscope check FOLDER, of its study, says what is lost and what makes it whole; without a "
     "copy, record again."
@@ -31,9 +34,10 @@ class RowStore:
 
     ``table.json`` describes the columns and never changes. Every segment is written once, with checksums that stand in
     the marker. A short last segment is written anew, with the rows that follow it, under another name. Two markers
-    name the segments that count: ``latest.json`` after every append, which a killed process leaves behind whole, and
-    ``committed.json`` after :meth:`sync`, which a power cut cannot take away either, because everything that it names
-    was flushed to the disk before it. Segments that no marker names come from an interrupted writer, and are not read.
+    name the segments that count: ``committed.json`` after :meth:`sync`, which a power cut cannot take away, because
+    everything that it names was flushed to the disk before it, and ``latest.json`` after every append, which names the
+    segments since then and which a killed process leaves behind whole. Segments that no marker names come from an
+    interrupted writer, and are not read.
 
     Create a table with :meth:`create`, or open one with :meth:`open`.
     """
@@ -41,10 +45,14 @@ class RowStore:
     def __init__(self, path: Path, table: Mapping[str, Any]) -> None:
         self.path, self._table = path, dict(table)
         self._columns = _columns_of(path, table)
-        self._segments, safe = self._marked()
-        self._safe = {segment.name for segment in safe}
-        """Segments that the marker of the last flush names: they stay until the next one."""
-        self._is_flushed = self._segments == safe
+        segments, self._safe = self._marked()
+        """Segments that the marker of the last flush names: their files stay until the next one."""
+        self._set(segments)
+
+    def _set(self, segments: list[Segment]) -> None:
+        """Take other segments, with the index after the last row of each."""
+        self._segments = segments
+        self._ends = list(itertools.accumulate(segment.used for segment in segments))
 
     @classmethod
     def create(
@@ -76,7 +84,7 @@ class RowStore:
         try:
             partial.mkdir(parents=True)
             write_checked(partial / _TABLE, table)
-            write_checked(partial / _SAFE, {"format": _FORMAT, "rows": 0, "segments": []})
+            write_checked(partial / _SAFE, _told([]))
             partial.rename(path)  # complete or absent, so that an interrupted creation leaves nothing behind
             flush_folder(path.parent)
         except OSError as error:
@@ -108,7 +116,7 @@ class RowStore:
     @property
     def rows(self) -> int:
         """Number of complete rows."""
-        return _rows(self._segments)
+        return self._ends[-1] if self._ends else 0
 
     @property
     def sums(self) -> list[dict[str, Any]]:
@@ -134,17 +142,20 @@ class RowStore:
         if not len(next(iter(blocks.values()))):
             return
         kept, values = list(self._segments), {name: np.asarray(blocks[name]) for name in self._columns}
-        if kept and kept[-1].used < self._table["rows_per_block"]:
-            last = kept.pop()
-            values = {name: np.concatenate([self._of(last, name), values[name]]) for name in self._columns}
+        short = kept.pop() if kept and kept[-1].used < self._table["rows_per_block"] else None
+        if short is not None:
+            values = {name: np.concatenate([self._of(short, name), values[name]]) for name in self._columns}
         try:
             kept += self._written(values, len(kept))
-            self._mark(_LATEST, kept, durable=False)
+            self._mark_latest(kept)
         except OSError as error:
             self._remove_unnamed()
             raise _failed("to add rows", self.path, error) from error
-        self._segments, self._is_flushed = kept, False
-        self._remove_unnamed()
+        self._set(kept)
+        if short is not None and short not in self._safe:
+            self._remove(short)
+        if len(kept) - len(self._safe) >= _MOST_UNFLUSHED:
+            self.sync()
 
     def sync(self) -> None:
         """Flush all rows to the disk, then name them in the marker that survives a power cut.
@@ -152,18 +163,20 @@ class RowStore:
         Raises:
             StorageError: If the folder cannot be written.
         """
-        if self._is_flushed:
+        if self._segments == self._safe and not (self.path / _LATEST).exists():
             return
+        flushed = {segment.name for segment in self._safe}
         try:
             for segment in self._segments:
-                if segment.name not in self._safe:
+                if segment.name not in flushed:
                     for file in segment.files(self.path):
                         flush_file(file)
             flush_folder(self.path)
-            self._mark(_SAFE, self._segments, durable=True)
+            write_checked(self.path / _SAFE, _told(self._segments))
+            (self.path / _LATEST).unlink(missing_ok=True)
         except OSError as error:
             raise _failed("to flush rows", self.path, error) from error
-        self._safe, self._is_flushed = {segment.name for segment in self._segments}, True
+        self._safe = self._segments
         self._remove_unnamed()
 
     def check_there(self) -> None:
@@ -194,7 +207,7 @@ class RowStore:
             left -= used
             if used:
                 kept.append(Segment(segment.name, segment.rows, used, segment.sums))
-        self._segments, self._is_flushed = kept, False
+        self._set(kept)
         self.sync()
 
     def read(self, name: str, start: int, stop: int, part: slice = slice(None)) -> np.ndarray:
@@ -209,17 +222,20 @@ class RowStore:
             return self._read(name, start, stop, part)
         except StorageError:
             # The writer has put the rows of a short segment into a longer one.
-            segments, self._segments = self._segments, self._marked()[0]
+            segments = self._segments
+            self._set(self._marked()[0])
             if segments == self._segments or self.rows < stop:
                 raise
             return self._read(name, start, stop, part)
 
     def _read(self, name: str, start: int, stop: int, part: slice) -> np.ndarray:
         column, found = self._columns[name], []
-        for first, segment in self._placed():
+        for number in range(bisect.bisect_right(self._ends, start), len(self._ends)):
+            segment, first = self._segments[number], self._ends[number] - self._segments[number].used
+            if first >= stop:
+                break
             rows = slice(max(start - first, 0), min(stop - first, segment.used))
-            if rows.start < rows.stop:
-                found.append(segment.read(self.path, name, column, rows, part))
+            found.append(segment.read(self.path, name, column, rows, part))
         if found:
             return found[0] if len(found) == 1 else np.concatenate(found)
         return np.empty((0, *column.shape), column.dtype)[(slice(None), part)[: 1 + len(column.shape)]]
@@ -227,11 +243,11 @@ class RowStore:
     def check(self) -> list[tuple[int, int, StorageError]]:
         """Read everything; the rows that are lost, from the first to before the second, and why."""
         lost = []
-        for first, segment in self._placed():
+        for segment, end in zip(self._segments, self._ends, strict=True):
             try:
                 segment.check(self.path, self._columns)
             except StorageError as error:
-                lost.append((first, first + segment.used, error))
+                lost.append((end - segment.used, end, error))
         return lost
 
     def _marked(self) -> tuple[list[Segment], list[Segment]]:
@@ -241,11 +257,13 @@ class RowStore:
         """
         safe = self._segments_of(_read(self.path, _SAFE))
         try:
-            latest = self._segments_of(read_checked(self.path / _LATEST))
-        except StorageError:  # there is none, or a power cut has taken it
+            told = read_checked(self.path / _LATEST)
+            before = told.pop("flushed")
+            added = self._segments_of(told)
+        except (StorageError, KeyError):  # there is none, or a power cut has taken it
             return safe, safe
-        whole = list(itertools.takewhile(lambda segment: segment in safe or self._is_whole(segment), latest))
-        return (whole if _rows(whole) >= _rows(safe) else safe), safe
+        latest = safe[:before] + list(itertools.takewhile(self._is_whole, added))
+        return (latest if _rows(latest) >= _rows(safe) else safe), safe
 
     def _is_whole(self, segment: Segment) -> bool:
         try:
@@ -265,20 +283,13 @@ class RowStore:
             ) from error
         return found
 
-    def _placed(self) -> Iterator[tuple[int, Segment]]:
-        """Each segment with the index of its first row."""
-        first = 0
-        for segment in self._segments:
-            yield first, segment
-            first += segment.used
-
     def _of(self, segment: Segment, name: str) -> np.ndarray:
         return segment.read(self.path, name, self._columns[name], slice(0, segment.used), slice(None))
 
     def _written(self, values: Mapping[str, np.ndarray], number: int) -> list[Segment]:
         """Write rows as segments of at most the size of a block."""
         size, count = self._table["rows_per_block"], len(next(iter(values.values())))
-        taken = {segment.name for segment in self._segments} | self._safe
+        taken = {segment.name for segment in (*self._segments[number:], *self._safe[number:])}
         written = []
         for first in range(0, count, size):
             part = {name: array[first : first + size] for name, array in values.items()}
@@ -286,21 +297,22 @@ class RowStore:
             written.append(Segment.write(self.path, name, part, self._columns))
         return written
 
-    def _mark(self, name: str, segments: list[Segment], *, durable: bool) -> None:
-        told = {
-            "format": _FORMAT,
-            "rows": _rows(segments),
-            "segments": [segment.told() for segment in segments],
-        }
-        write_checked(self.path / name, told, durable=durable)
-        if name == _SAFE:
-            (self.path / _LATEST).unlink(missing_ok=True)
+    def _mark_latest(self, segments: list[Segment]) -> None:
+        """Name the segments after the last flush; the first of them may replace the short one that was flushed."""
+        same = len(self._safe)
+        if self._safe and segments[same - 1 : same] != self._safe[-1:]:
+            same -= 1
+        told = {"flushed": same, **_told(segments[same:])}
+        write_checked(self.path / _LATEST, told, durable=False)
+
+    def _remove(self, segment: Segment) -> None:
+        with contextlib.suppress(OSError):
+            for file in segment.files(self.path):
+                file.unlink(missing_ok=True)
 
     def _remove_unnamed(self) -> None:
         """Delete the files of segments that no marker names, and what a killed writer left half-written."""
-        named = {file.name for segment in self._segments for file in segment.files(self.path)}
-        columns = tuple(self._columns)
-        kept = named | {f"{column}-{name}.npy" for name in self._safe for column in columns}
+        kept = {file.name for segment in (*self._segments, *self._safe) for file in segment.files(self.path)}
         with contextlib.suppress(OSError):
             for file in [*self.path.glob("*.npy"), *left_over(self.path)]:
                 if file.name not in kept:
@@ -315,6 +327,11 @@ def _free_name(number: int, taken: set[str]) -> str:
 
 def _rows(segments: list[Segment]) -> int:
     return sum(segment.used for segment in segments)
+
+
+def _told(segments: list[Segment]) -> dict[str, Any]:
+    """What a marker says of segments."""
+    return {"format": _FORMAT, "rows": _rows(segments), "segments": [segment.told() for segment in segments]}
 
 
 def _columns_of(path: Path, table: Mapping[str, Any]) -> dict[str, Column]:
