@@ -23,8 +23,8 @@ def cut(band: Range, possible: Range) -> Range:
     """
     if any(math.isnan(end) for end in band):
         return band
-    low, high = max(band[0], possible[0]), min(band[1], possible[1])
-    return (low, high) if low <= high else (high, high) if band[0] > possible[1] else (low, low)
+    low, high = (min(max(end, possible[0]), possible[1]) for end in band)
+    return low, high
 
 
 def number_text(value: float, form: str = ".3g") -> str:

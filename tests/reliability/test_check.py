@@ -6,6 +6,7 @@ import pytest
 
 import damages
 from landscope.cli import main
+from landscope.files import write_yaml
 from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
@@ -88,3 +89,11 @@ def test_the_command_says_what_to_do(whole, capsys):
     file.write_bytes(content)
     assert caught.value.code == 1
     assert "modes.zarr.zip" in capsys.readouterr().out
+
+
+def test_a_folder_of_tasks_is_no_study(tmp_path, capsys):
+    write_yaml(tmp_path / "experiment.yaml", {"purpose": "continual", "settings": {}})
+    with pytest.raises(SystemExit) as caught:
+        main(["check", str(tmp_path)])
+    assert caught.value.code == 1
+    assert "a folder of landscope continual" in capsys.readouterr().err

@@ -144,3 +144,31 @@ def test_a_criterion_with_one_number_wants_batches_that_can_be_cut():
     risk = ls.EmpiricalRisk(model, mean, [(x, [y, y]) for x, y in pairs])  # the last one shows what all are
     inputs, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))
     assert float(risk(risk.w0)) == pytest.approx(float(F.cross_entropy(model(inputs), labels).detach()), rel=1e-5)
+
+
+def test_a_loss_that_draws_noise_keeps_its_counts():
+    """A joined batch draws other numbers, so that its mean says nothing about the weights of the two."""
+
+    def noisy(model, batch):
+        return (model(batch[0] + torch.randn_like(batch[0])) - 1).square().mean()
+
+    batches = [(torch.ones(1, 4),), (2 * torch.ones(1, 4),)]
+    risk = ls.EmpiricalRisk.from_closure(nn.Linear(4, 1), noisy, batches, count=rows, seed=0)
+    assert torch.isfinite(risk(risk.w0))
+
+
+@pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")
+def test_a_count_that_reads_other_batches_than_the_pairs_is_taken_at_its_word():
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(4, 3)
+
+        def forward(self, x, mask):
+            return self.linear(x * mask)
+
+    batches = [(torch.randn(n, 4), torch.ones(n, 4), torch.randint(3, (n,))) for n in (5, 8)]
+    model, criterion = Masked(), lambda outputs, labels: F.cross_entropy(outputs, labels)
+    risk = ls.EmpiricalRisk(model, criterion, batches, count=lambda batch: len(batch[0]))
+    losses = [F.cross_entropy(model(x, mask), y) * len(y) for x, mask, y in batches]
+    assert float(risk(risk.w0)) == pytest.approx(sum(float(loss.detach()) for loss in losses) / 13, rel=1e-6)

@@ -361,3 +361,21 @@ def test_views_with_the_samples_first_go_back(axis, shape, first):
     view = axis.first(x, 3)
     assert torch.equal(view.reshape(3, -1).sort(1).values, first(x).reshape(3, -1).sort(1).values)
     assert torch.equal(axis.back(view), x)
+
+
+def test_a_layer_may_be_called_by_the_name_of_its_input():
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.layer(input=x)
+
+    named, plain = Named(), nn.Sequential(nn.Linear(4, 3))
+    plain[0].load_state_dict(named.layer.state_dict())
+    data = (torch.randn(6, 4), torch.randint(3, (6,)))
+    first, second = (ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), data) for model in (named, plain))
+    for own, other in zip(first.kronecker_factors(first.w0), second.kronecker_factors(second.w0), strict=True):
+        assert torch.allclose(own.inputs, other.inputs)
+        assert torch.allclose(own.outputs, other.outputs)

@@ -9,10 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from landscope.claims.one_sided import POSSIBLE, drawn_controls
+from landscope.claims.one_sided import drawn_controls
 from landscope.claims.verdict import Claim, Control, Measurement, fresh_control
 from landscope.law.exponents import Exponents
-from landscope.law.intervals import EVERYWHERE
 from landscope.law.spectrum import Spectrum, too_few_ranks
 from landscope.law.time_blocks import TimeBlocks
 from landscope.noise.mode_statistics import ModeStatistics
@@ -84,7 +83,7 @@ def spectrum_regimes(
 
     def exponent(first: int, last: int) -> float:
         used = (rank >= first) & (rank <= last) & moves
-        return -fit_power_law(rank[used], variance[used]).exponent if int(used.sum()) >= 3 else math.nan
+        return -fit_power_law(rank[used], variance[used]).exponent if int(used.sum()) >= _FEWEST else math.nan
 
     return exponent(*regimes[0]), exponent(*regimes[1]), exponent(*regimes[2])
 
@@ -168,7 +167,7 @@ def regime_measurements(
         controls = (
             *drawn_controls(key, [row[key] for row in made], [draw[key] for draw in draws]),
             *others,
-            fresh_control(later[key], reach=later_reach.get(key, math.nan), possible=POSSIBLE.get(key, EVERYWHERE)),
+            fresh_control(later[key], reach=later_reach.get(key, math.nan)),
         )
         found[key] = Measurement(
             own[key], controls=controls, note="" if key == "first_mode" else f"exponents {note}", no_interval="one run",

@@ -91,7 +91,6 @@ def fresh_control(
     name: str = "the same modes in fresh data",
     interval: tuple[float, float] | None = None,
     reach: float = math.nan,
-    possible: tuple[float, float] = (-math.inf, math.inf),
 ) -> Control:
     """The same quantity in fresh data; NaN where there are no fresh data.
 
@@ -100,12 +99,11 @@ def fresh_control(
         name: Name of the control.
         interval: Its interval, where there is one.
         reach: How far another run may move it, where there is no interval.
-        possible: Smallest and largest possible value.
     """
     if interval is not None and not any(math.isnan(end) for end in interval):
-        return Control(name, _cut(interval, possible), "agree")
+        return Control(name, interval, "agree")
     spread = 0.0 if math.isnan(reach) else reach
-    return Control(name, _cut((value - spread, value + spread), possible), "agree")
+    return Control(name, (value - spread, value + spread), "agree")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,14 +245,14 @@ def _within(possible: tuple[float, float], measurement: Measurement) -> Measurem
 def _objection(claim: Claim, measurement: Measurement, control: Control) -> str:
     if not control.was_measured or _answered(claim, measurement, control):
         return ""
-    if control.must == "differ" and _overlap(_known(measurement, claim.possible), _cut(control.band, claim.possible)):
+    if control.must == "differ" and _overlap(_known(measurement, claim.possible), control.band):
         return f"but {control}, so this value does not need the claimed cause"
     return f"but {control}, which the claim does not cover" if _disagrees(claim, control) else ""
 
 
 def _disagrees(claim: Claim, control: Control) -> bool:
     """Whether a control that must agree lies outside the accepted range as a whole."""
-    return control.must == "agree" and not _overlap(_cut(control.band, claim.possible), claim.accepted)
+    return control.must == "agree" and not _overlap(control.band, claim.accepted)
 
 
 def _answered(claim: Claim, measurement: Measurement, control: Control) -> bool:
@@ -286,7 +284,7 @@ def _doubts(claim: Claim, measurement: Measurement, reach: tuple[float, float]) 
         f"but {control}, which reaches over an edge of what is accepted"
         for control in measurement.controls
         if control.was_measured and control.must == "agree"
-        and not all(_inside(end, claim.accepted) for end in _cut(control.band, claim.possible))
+        and not all(_inside(end, claim.accepted) for end in control.band)
     ]  # fmt: skip
     if all(_inside(end, claim.accepted) for end in reach):
         return [*over, *missing]
@@ -314,15 +312,10 @@ def _known(measurement: Measurement, possible: tuple[float, float]) -> tuple[flo
     """The interval, or the reach of another run where it is known; the value alone where there is neither."""
     value = measurement.value
     if measurement.has_interval:
-        return _cut(measurement.interval, possible)
+        return cut(measurement.interval, possible)
     if measurement.no_interval and not math.isnan(measurement.reach):
-        return _cut((value - measurement.reach, value + measurement.reach), possible)
+        return cut((value - measurement.reach, value + measurement.reach), possible)
     return value, value
-
-
-def _cut(band: tuple[float, float], possible: tuple[float, float]) -> tuple[float, float]:
-    # NaN, the first argument, stays.
-    return max(band[0], possible[0]), min(band[1], possible[1])
 
 
 def _overlap(first: tuple[float, float], second: tuple[float, float]) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from landscope.cli.shared import AsJson, Run, app
 from landscope.errors import StorageError
+from landscope.files import read_yaml
 
 __all__ = ["check"]
 
@@ -25,6 +27,7 @@ def check(folder: Run, *, as_json: AsJson = False) -> None:
 
     if not (folder / "study.yaml").exists() and not (folder / "experiment.yaml").exists():
         raise StorageError(expected=f"a study at {folder}", got="none", hint="Check the path.")
+    _check_purpose(folder)
     damages = check_study(folder)
     if as_json:
         print(json.dumps([dataclasses.asdict(one) for one in damages], indent=2))
@@ -37,3 +40,17 @@ def check(folder: Run, *, as_json: AsJson = False) -> None:
         Console().print(table)
     if damages:
         sys.exit(1)
+
+
+def _check_purpose(folder: Path) -> None:
+    """Raise where a folder holds tasks that were learnt one after another, and so is no study."""
+    try:
+        purpose = read_yaml(folder / "experiment.yaml", "the settings of a training").get("purpose", "run")
+    except StorageError:  # missing or damaged: the check names it
+        return
+    if purpose != "run":
+        raise StorageError(
+            expected=f"a study at {folder}",
+            got=f"a folder of landscope {purpose}",
+            hint=f"Give landscope {purpose} with its settings again: it makes what is missing.",
+        )

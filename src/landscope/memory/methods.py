@@ -217,7 +217,7 @@ class KFAC(Method):
     def __post_init__(self) -> None:
         check_choice("fisher", self.fisher, get_args(KroneckerKind))
         check_count("n_draws", self.n_draws, minimum=1)
-        check_count("seed", self.seed, minimum=0)
+        check_seed(self.seed)
 
     def check(self, model: nn.Module, space: ParameterSpace) -> None:
         """Raise unless every selected weight belongs to a linear or convolutional layer."""

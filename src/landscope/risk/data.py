@@ -63,7 +63,6 @@ _FEWEST_ROWS = 1000
 _CONTAINERS = (Mapping, list, tuple)
 _TARGETS = ("labels", "label", "targets", "target")
 _DATASET_BATCH = 256
-_INPUT_ELEMENTS = 2**21
 
 
 def read_data(data: Any, device: torch.device, count: Callable[[Any], Any] | None = None) -> tuple[list[Block], int]:

@@ -263,7 +263,7 @@ class EmpiricalRisk(SampledRisk, HasModel):
 
         Args:
             w: Selected weights.
-            kind: Fisher information, see :class:`landscope.memory.KFAC`.
+            kind: Kind of Fisher information, see :meth:`FisherInformation.diagonal`.
             n_draws: Answers drawn for each sample, where they are drawn.
             seed: Seed of the draws.
 

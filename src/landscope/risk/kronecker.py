@@ -193,17 +193,17 @@ def _recorded(layers: list[_Layer]) -> Generator[None]:
     """Record the input and the output of each layer during one call."""
 
     def record(layer: _Layer) -> torch.utils.hooks.RemovableHandle:
-        def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> Tensor:
             if layer.output is not None:
                 raise InputError(
                     expected="layers that the model calls once",
                     got=f"a second call of {layer.name}",
                     hint="Select other weights.",
                 )
-            layer.input, layer.output = inputs[0].detach(), output
+            layer.input, layer.output = (*inputs, *named.values())[0].detach(), output
             return output.clone()  # the next layer may change it in place
 
-        return layer.module.register_forward_hook(hook)
+        return layer.module.register_forward_hook(hook, with_kwargs=True)
 
     handles = [record(layer) for layer in layers]
     try:

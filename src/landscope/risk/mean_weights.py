@@ -70,7 +70,7 @@ def check_weights_of_means(mean: Mean, batches: Sequence[Piece], count: Callable
         if means.of(pair) is not None:
             groups = [pair]
         else:
-            groups = [parts for piece in pair if (parts := _parts(piece, 2, count)) is not None]
+            groups = [parts for piece in pair if (parts := _parts(piece, count)) is not None]
         for group in groups:
             if means.add_up(group):
                 continue
@@ -135,8 +135,8 @@ def _is_weighted(
     """Whether the means are those of some weights of the samples; None where it cannot be told."""
     first, last = group[0], group[-1]
     others = [piece for piece in batches if piece is not first and piece is not last]
-    triples = [[*parts, last] for parts in [_parts(first, 2, count)] if parts]
-    triples += [[first, *parts] for parts in [_parts(last, 2, count)] if parts]
+    triples = [[*parts, last] for parts in [_parts(first, count)] if parts]
+    triples += [[first, *parts] for parts in [_parts(last, count)] if parts]
     triples += [[first, last, other] for other in others[:2]]
     for pieces in triples:
         verdict = _are_consistent(means, pieces)
@@ -175,20 +175,22 @@ def _are_consistent(means: _Means, pieces: Sequence[Piece]) -> bool | None:
     )
 
 
-def _parts(piece: Piece, n_parts: int, count: Callable[[Any], float] | None) -> list[Piece] | None:
-    """A batch in parts with different labels, where there are labels; None if it cannot be cut."""
-    if piece.count is None or piece.count < n_parts:
+def _parts(piece: Piece, count: Callable[[Any], float] | None) -> list[Piece] | None:
+    """A batch in two parts with different labels, where there are labels; None if it cannot be cut."""
+    if piece.count is None or piece.count < 2:
         return None
     try:
-        parts = cut_by_label(piece.batch, piece.count, n_parts)
+        if count is not None and float(count(piece.batch)) != piece.weight:
+            return None  # the function of the user reads batches of another structure
+        parts = cut_by_label(piece.batch, piece.count)
         weights = [None if count is None else float(count(part)) for part, _ in parts]
     except Exception:  # noqa: BLE001 - batches of a user, of any structure
         return None
     return [Piece(part, n, weight) for (part, n), weight in zip(parts, weights, strict=True)]
 
 
-def cut_by_label(batch: Any, count: int, n_parts: int) -> list[tuple[Any, int]]:
-    """Parts of a batch in the order of its labels, each with its number of samples.
+def cut_by_label(batch: Any, count: int) -> list[tuple[Any, int]]:
+    """Two parts of a batch in the order of its labels, each with its number of samples.
 
     Class weights show where the parts hold different classes.
 
@@ -201,7 +203,7 @@ def cut_by_label(batch: Any, count: int, n_parts: int) -> list[tuple[Any, int]]:
     ]  # fmt: skip
     order = labels[-1].argsort(stable=True).cpu() if labels else torch.arange(count)
     cut = rows_of_pair if type(batch) is tuple and len(batch) == 2 else rows_of
-    return [(cut(batch, count, rows), len(rows)) for rows in order.tensor_split(n_parts)]
+    return [(cut(batch, count, rows), len(rows)) for rows in order.tensor_split(2)]
 
 
 def _other_weight(means: _Means, group: Sequence[Piece]) -> InputError:

@@ -90,7 +90,7 @@ def _split(
     """A block in two parts, and its first samples with those of the block before; with these samples."""
     found = []
     if count > 1:
-        first, second = cut_by_label(block, count, 2)
+        first, second = cut_by_label(block, count)
         found.append((_counted(*first), _counted(*second), _counted(block, count)))
     few = rows_of_pair(block, count, torch.arange(min(_FEW, count))), min(_FEW, count)
     if before is not None:

@@ -161,7 +161,9 @@ def prepared_closure(
     own_losses = copies(batch_losses)
     conditions = dataclasses.replace(conditions, generators=tuple(copies.generators))
 
-    def of_batches(batches: list[Any], kind: type[ClosureLosses] = ClosureLosses) -> ClosureLosses:
+    def of_batches(
+        batches: list[Any], kind: type[ClosureLosses] = ClosureLosses, conditions: Conditions = conditions
+    ) -> ClosureLosses:
         return kind(own, own_losses, batches, count=count, conditions=conditions)
 
     blocks = of_batches(batches)
@@ -172,13 +174,27 @@ def prepared_closure(
     if count is not None and blocks.mean_of(parameters, batches[0]) is None:
         raise _count_unused("the losses of samples, or a sum with its count")
     blocks.check_sums_and_means(parameters, count)
-    if count is not None:
+    if count is not None and not _draws(blocks, of_batches, conditions, parameters):
         _check_counted_means(blocks, parameters, count)
     if conditions.seed is None and count is None:  # a batch has its own random numbers, or its own mean
         blocks = with_joined_batches(blocks, space, space.flatten(own), of_batches, cache_bytes)
     if conditions.seed is None and conditions.mode == "eval":
         blocks.store_calls(space, space.flatten(own), cache_bytes)
     return own, blocks
+
+
+def _draws(
+    blocks: ClosureLosses,
+    of_batches: Callable[..., ClosureLosses],
+    conditions: Conditions,
+    parameters: dict[str, Tensor],
+) -> bool:
+    """Whether a loss draws random numbers: joined batches would draw others, so that means cannot be compared."""
+    if conditions.seed is None:
+        return False
+    batch = blocks.blocks[0]
+    other = of_batches([batch], conditions=dataclasses.replace(conditions, seed=conditions.seed + 1))
+    return other.mean_of(parameters, batch) != blocks.mean_of(parameters, batch)
 
 
 def _check_counted_means(blocks: ClosureLosses, parameters: dict[str, Tensor], count: Callable[[Any], Any]) -> None:

@@ -112,11 +112,6 @@ class SampleAxes:
         """All entries belong to one sample, as for slopes of one of ``count`` samples that are zero for all others."""
         return cls(1, (SampleAxis(folded=True),) * len(tensors), count)
 
-    @property
-    def are_rows(self) -> bool:
-        """Whether the first axis is that of the samples alone."""
-        return all(axis == SampleAxis() for axis in self.axes)
-
     def first(self, tensors: Sequence[Tensor], n: int | None = None) -> list[Tensor]:
         """Views with the samples first."""
         return [axis.first(tensor, n or self.n) for axis, tensor in zip(self.axes, tensors, strict=True)]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from landscope._checks import device_with_float64
 from landscope.attention import plain_kernels
-from landscope.errors import InputError, NonFiniteError
+from landscope.errors import LandscopeError, NonFiniteError
 from landscope.parameters import ParameterSpace
 from landscope.risk.layer_calls import Call, CallAxes, axes_of_calls, recorded_calls
 from landscope.risk.layer_groups import LayerGroup, layer_groups, selected_names
@@ -93,7 +93,7 @@ class SampleGradients:
         for block in range(self.source.n_blocks):
             try:
                 parts = self._of_block(w, block, ways, slopes, power)
-            except InputError:
+            except LandscopeError:
                 raise
             except Exception:  # noqa: BLE001 - a batch of another shape, for which the layers may be called otherwise
                 parts = self._of_block(w, block, self.tested(w, block, slopes, power), slopes, power)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from landscope.errors import InputError
+from landscope.optimizer_steps import ends_step
 from landscope.recorder import shared_rate
 from landscope.risk.data import call_model, is_pair_of_tensors
 from landscope.seeded import seeded
@@ -89,7 +90,9 @@ class FirstStep:
                     self._expected[tensor] = _first_sgd_step(tensor, group)
 
     @torch.no_grad()
-    def _after_step(self, *_: object) -> None:
+    def _after_step(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+        if not ends_step(optimizer):  # within another step, or left out by a scaler
+            return
         self.taken += 1
         self.rates.add(shared_rate(self._groups))
         for tensor, expected in self._expected.items():
