@@ -42,14 +42,14 @@ def digests(folder):
 
 
 def restored(folder, whole):
-    """Make a folder equal to a whole one again, without copying what is still the same file."""
+    """Make a folder equal to a whole one again."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(whole, folder)
     return folder
 
 
 def flips(folder, count, seed):
-    """Random single-bit flips over all files of a study, as many in each: (file, byte, bit)."""
+    """Random single-bit flips over all files of a study, about as many in each: (file, byte, bit)."""
     draw, files = random.Random(seed), files_of(folder)
     for file in draw.choices(files, k=count):
         yield file, draw.randrange(file.stat().st_size), draw.randrange(8)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 
 class ForgetfulDisk:
-    """Follows the writes below a folder; ``keep`` the names or the content that the system has not flushed yet.
+    """Follows the writes below a folder, and what of them was flushed.
 
-    After each flush and each rename, ``images`` holds what a power cut at that moment may leave: a copy of the folder
+    After each flush and each rename, ``moments`` holds what a power cut may leave: names and content for a folder
     with only flushed content under flushed names, and one with all names but only flushed content.
     """
 

@@ -2,6 +2,8 @@
 
 import torch
 
+from landscope.progress import QuietReporter
+
 SMALL = {
     "hidden": [12, 12],
     "batch_size": 100,
@@ -15,6 +17,20 @@ SMALL = {
     "curvature_modes": 20,
     "n_processes": 1,
 }
+
+
+class Listening(QuietReporter):
+    """Keeps what is said."""
+
+    def __init__(self):
+        super().__init__()
+        self.said = []
+
+    def note(self, text):
+        self.said.append(text)
+
+    def made_again(self):
+        return [line.split()[0].removeprefix("[yellow]") for line in self.said if "is made again" in line]
 
 
 def without_nan(tensor):

@@ -89,34 +89,15 @@ class TrajectoryRecorder:
         first_step: int | None = None,
         resume: bool = False,
     ) -> None:
-        if last is not None:
-            check_count("last", last, minimum=1)
-            if path is not None:
-                raise InputError(
-                    expected="last in memory, or a path",
-                    got="both",
-                    hint="Cut the trajectory on disk with .window(...).",
-                )
+        _check_last(last, path)
         self.space = ParameterSpace.of(model, select)
-        self._model, self._tensors = model, self.space.tensors(model)
+        self._tensors = self.space.tensors(model)
         self.space.flatten(model)  # raises where the weights have no values
-        if not any(tensor.requires_grad for tensor in self._tensors):
-            warnings.warn(
-                f"None of the selected parameters requires a gradient: {', '.join(self.space.names)}. As long as they "
-                "are frozen they do not move, and there is nothing to analyse.",
-                LandscopeWarning,
-                stacklevel=3,
-            )
+        self._warn_if_frozen()
         self._optimizer = check_hooked(optimizer)
         self._seen: tuple[list[Any], int, list[dict[str, Any]]] = ([], 0, [])
         self._every = check_count("every", every, minimum=1)
-        if resume and first_step is None:
-            raise InputError(
-                expected="first_step, the number of the next step, when resuming",
-                got="none",
-                hint="Rows from that step on are recorded again; pass first_step=last_step + 1 to keep all.",
-            )
-        first_step = check_count("first_step", 1 if first_step is None else first_step, minimum=0)
+        first_step = _first_step(first_step, resume)
         self._step = self._steps_before = first_step - 1
         self._check_optimizer()
         precision = self._tensors[0].dtype
@@ -141,6 +122,15 @@ class TrajectoryRecorder:
         self._left: list[int] | None = None
         """Fingerprint of the weights where the last ``with`` block ended."""
         self._start_block()
+
+    def _warn_if_frozen(self) -> None:
+        if not any(tensor.requires_grad for tensor in self._tensors):
+            warnings.warn(
+                f"None of the selected parameters requires a gradient: {', '.join(self.space.names)}. As long as they "
+                "are frozen they do not move, and there is nothing to analyse.",
+                LandscopeWarning,
+                stacklevel=4,
+            )
 
     @property
     def groups(self) -> list[dict[str, Any]]:
@@ -350,3 +340,25 @@ def shared_rate(groups: Sequence[dict[str, Any]]) -> float:
     """The learning rate of parameter groups; NaN where they have several, or none."""
     rates = [math.nan if group.get("lr") is None else float(group["lr"]) for group in groups]
     return rates[0] if all(rate == rates[0] for rate in rates) else math.nan
+
+
+def _check_last(last: int | None, path: str | Path | None) -> None:
+    """Raise unless ``last`` is a number of rows in memory."""
+    if last is None:
+        return
+    check_count("last", last, minimum=1)
+    if path is not None:
+        raise InputError(
+            expected="last in memory, or a path", got="both", hint="Cut the trajectory on disk with .window(...)."
+        )
+
+
+def _first_step(first_step: int | None, resume: bool) -> int:
+    """Number of the next step: 1 unless another is given."""
+    if resume and first_step is None:
+        raise InputError(
+            expected="first_step, the number of the next step, when resuming",
+            got="none",
+            hint="Rows from that step on are recorded again; pass first_step=last_step + 1 to keep all.",
+        )
+    return check_count("first_step", 1 if first_step is None else first_step, minimum=0)

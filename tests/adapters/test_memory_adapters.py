@@ -8,7 +8,6 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
-from transformers.utils import ModelOutput
 
 import landscope as ls
 from blobs import CRITERION, accuracy, learn, network, sgd, task
@@ -16,6 +15,7 @@ from landscope.adapters import avalanche, huggingface
 from landscope.adapters import lightning as pl
 from landscope.errors import InputError, StorageError
 from landscope.memory import EWC
+from reliability_trainer import Classifier
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
@@ -35,16 +35,6 @@ class Lit(lightning.LightningModule):
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.05, momentum=0.5)
-
-
-class Classifier(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.network = network()
-
-    def forward(self, x, labels=None):
-        logits = self.network(x)
-        return ModelOutput(loss=CRITERION(logits, labels), logits=logits)
 
 
 def lightning_trainer(*callbacks, steps=STEPS, root=None):

@@ -152,7 +152,7 @@ def test_archives_made_to_do_harm(tmp_path, name):
     refused(ls.load, written(tmp_path / "bad.zarr.zip", changed))
 
 
-@pytest.mark.parametrize("name", ["zeros that inflate to 3 GB", "metadata that inflate", "twice the same member"])
+@pytest.mark.parametrize("name", ["a piece that inflates to 320 MB", "metadata that inflate", "twice the same member"])
 def test_zip_files_made_to_do_harm(tmp_path, name):
     members, path = members_of(ls.directions.random(5, 2, seed=0), tmp_path), tmp_path / "bad.zarr.zip"
     if name == "twice the same member":
@@ -162,14 +162,14 @@ def test_zip_files_made_to_do_harm(tmp_path, name):
             with pytest.warns(UserWarning, match="Duplicate"):
                 archive.writestr(ROOT, members[ROOT])
     else:
-        member, size = (PIECE, 3 * 2**30) if "zeros" in name else (ROOT, 2**31)
+        member = PIECE if "piece" in name else ROOT
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             for other, content in members.items():
                 if other != member:
                     archive.writestr(other, content)
             with archive.open(member, "w", force_zip64=True) as file:
                 block = b" " * 2**24
-                for _ in range(size // len(block) if os.environ.get("LANDSCOPE_SLOW") else 20):
+                for _ in range(20):
                     file.write(block)
     if path.exists() and name != "twice the same member":
         assert path.stat().st_size < 5e6

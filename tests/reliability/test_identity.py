@@ -10,21 +10,7 @@ from landscope.law.exponents import Exponents
 from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
-from small_run import SMALL, assert_same
-
-
-class Listening(QuietReporter):
-    """Keeps what is said."""
-
-    def __init__(self):
-        super().__init__()
-        self.said = []
-
-    def note(self, text):
-        self.said.append(text)
-
-    def made_again(self):
-        return [line.split()[0].removeprefix("[yellow]") for line in self.said if "is made again" in line]
+from small_run import SMALL, Listening, assert_same
 
 
 @pytest.fixture(scope="module")

@@ -40,8 +40,8 @@ def test_adam_has_no_bound_and_says_so(tmp_path):
     part = next(part for part in _parts(study) if part.name == saved.EDGE.name)
     for needed in _parts(study):
         if needed.name in ("basis-curvature",):
-            study._analysis.save(needed.result, needed.make(study._analysis))
-    study._analysis.save(saved.MODES, study.modes if study.folder.has("modes") else ls.principal_modes(study.window))
+            study.folder.save(needed.result.name, needed.make(study._analysis))
+    study.folder.save(saved.MODES.name, study.modes if study.folder.has("modes") else ls.principal_modes(study.window))
     found = part.make(study._analysis)
     assert math.isnan(found.bound)
     assert bool(found.pull.isnan().all())

@@ -45,8 +45,8 @@ CLAIMS = (
         "Fluctuations fall with flatness, against the Einstein relation (psi along Hessian eigenvectors, fresh data).",
         "the opposite sign",
         (exponent_tolerance(2.0), math.inf),
-        "the other side of 0, by the tolerance of the exponent 2 of the Einstein relation: noise proportional to"
-        " curvature has 0",
+        "above 0 by more than the tolerance of an exponent of 2: the Einstein relation has -2, noise proportional to"
+        " curvature 0",
         "psi in a window without end; isotropic noise, and noise proportional to curvature, at the same learning rate"
         " in a window as long",
     ),

@@ -6,9 +6,8 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from landscope.claims.exponents import NULL_NAME, PROCESS_NAME, exponent_measurement, no_band
+from landscope.claims.median import median_of
 from landscope.claims.tolerance import exponent_range
 from landscope.claims.verdict import Claim, Control, Measurement, fresh_control, joined
 from landscope.law.exponents import Exponents
@@ -103,7 +102,7 @@ def spectrum_measurements(
     walk = Control("the first mode of a driftless random walk", (0.0, walk_share), "differ", f"has {walk_share:.2f}")
     random = Control("a random direction", (0.0, chance), "differ", f"stays below {chance:.2f} (95 %)")
     others = spectrum.drift_share[1 : in_sample.mode_range[1]]
-    later = math.nan if following is None else _median(following.drift_share[1 : in_sample.mode_range[1]])
+    later = math.nan if following is None else median_of(following.drift_share[1 : in_sample.mode_range[1]])
     drifting = math.nan if following is None else float(following.drift_share[0])
     return {
         "gamma": _gamma(spectrum, exponent_measurement("gamma", in_sample, fresh, nulls, processes)),
@@ -112,12 +111,8 @@ def spectrum_measurements(
             float(spectrum.drift_share[0]), controls=(walk, fresh_control(drifting, "the same direction in fresh data"))
         ),
         "alignment": Measurement(spectrum.alignment, controls=(random,)),
-        "diffusion_share": Measurement(_median(others), controls=(fresh_control(later),)),
+        "diffusion_share": Measurement(median_of(others), controls=(fresh_control(later),)),
     }
-
-
-def _median(values: Tensor) -> float:
-    return float(values.nanmedian()) if len(values) else math.nan
 
 
 def _gamma(spectrum: Spectrum, measured: Measurement) -> Measurement:

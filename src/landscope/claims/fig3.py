@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from landscope.claims.exponents import exponent_measurement
+from landscope.claims.median import median_of
 from landscope.claims.one_sided import drawn_controls
 from landscope.claims.tolerance import SAME_EXPONENT, exponent_range
 from landscope.claims.verdict import Claim, Control, Measurement, fresh_control, joined
@@ -169,23 +170,23 @@ def spring_measurements(
     near = springs.ranks <= count
     at_w0 = noise.velocity_variance(learning_rate)[springs.ranks[near] - 1]
     predicted = springs.predicted_velocity_variance
-    trimmed = _median(springs.trimmed_velocity_variance[near] / at_w0)
+    trimmed = median_of(springs.trimmed_velocity_variance[near] / at_w0)
     trimmed_text = f"{trimmed:.3g} without the {100 * TRIMMED_SHARE:.0f} % of the minima farthest from w0"
-    over_window = f"{trimmed_text}; {_median(predicted / springs.velocity_variance):.3g} of the D of the window"
-    kurtosis = _median(springs.excess_kurtosis[:, 1])
+    over_window = f"{trimmed_text}; {median_of(predicted / springs.velocity_variance):.3g} of the D of the window"
+    kurtosis = median_of(springs.excess_kurtosis[:, 1])
     heavy = (
         f"from the median of |theta^mu|, which few minibatches cannot dominate; its excess kurtosis is {kurtosis:.3g}"
     )
     left_out = f"{springs.n_left_out} samples are in no minibatch" if springs.n_left_out else ""
     return {
         "minibatch_springs": Measurement(
-            _median(springs.median_r_squared),
+            median_of(springs.median_r_squared),
             note=joined(f"{100 * float(springs.good_share.mean()):.0f} % of the fits count", left_out),
         ),
-        "spring_flatness": Measurement(_median(springs.predicted_flatness / springs.width)),
-        "spring_noise": Measurement(_median(predicted[near] / at_w0), note=over_window),
+        "spring_flatness": Measurement(median_of(springs.predicted_flatness / springs.width)),
+        "spring_noise": Measurement(median_of(predicted[near] / at_w0), note=over_window),
         "mean_field": Measurement(
-            _median(springs.mean_field_ratio),
+            median_of(springs.mean_field_ratio),
             note=f"M_ij off the diagonal is {hessian.off_diagonal:.2f} of sqrt(M_ii M_jj), root mean square: 0 for "
             "independent modes",
         ),
@@ -200,7 +201,3 @@ def _likeness(times: Tensor, needed: Tensor) -> float:
     first = min(len(times), len(needed))
     kept = torch.isfinite(times[:first]) & torch.isfinite(needed[:first])
     return rank_correlation(times[:first][kept], needed[:first][kept])
-
-
-def _median(values: Tensor) -> float:
-    return float(values.nanmedian()) if len(values) else math.nan

@@ -6,6 +6,7 @@ import math
 
 from torch import Tensor
 
+from landscope.claims.median import median_of
 from landscope.claims.verdict import Claim, Control, Measurement, fresh_control
 from landscope.noise.drift import DriftLaw, Phases
 from landscope.noise.drift_path import DriftPath
@@ -108,16 +109,12 @@ def memory_measurements(
     """
     used = slice(mode_range[0] - 1, min(mode_range[1], n_measured))
     value = math.nan if fresh is None else float(fresh.persistence[0])
-    later = math.nan if fresh is None else _median(fresh.persistence[used])
+    later = math.nan if fresh is None else median_of(fresh.persistence[used])
     return {
-        "short_memory": Measurement(_median(velocity.persistence[used]), controls=(fresh_control(later),)),
+        "short_memory": Measurement(median_of(velocity.persistence[used]), controls=(fresh_control(later),)),
         "persistence": Measurement(
             float(velocity.persistence[0]),
             controls=(fresh_control(value, "the same direction in fresh data"),),
             note=f"PCA alone gives the first mode of shuffled increments {float(null.persistence[0]):.2f}",
         ),
     }
-
-
-def _median(values: Tensor) -> float:
-    return float(values.nanmedian()) if len(values) else math.nan

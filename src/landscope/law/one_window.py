@@ -191,8 +191,9 @@ def one_window_correction(
     A steady drift is no independent draw. It fills the lowest frequencies with one direction; held out, these come back
     along all modes, in the next window along mode 1 alone, and xi_i is too large, several times for quiet modes. The
     size of the other motion at these frequencies cannot be told from the drift. So a window whose parts go one way
-    (:func:`landscope.noise.directed_drift.directed_drift`, level 5 %) has a ``drift_reason``, and no statistics for
-    exponents. In simulated windows of relaxing directions one of which drifted by a hundred of its standard deviations
+    (:func:`landscope.noise.directed_drift.directed_drift`, level 5 %, at which up to 13 % of pure walks are flagged
+    too) has a ``drift_reason``, and no statistics for exponents. In simulated windows of relaxing directions one of
+    which drifted by a hundred of its standard deviations
     (levels up to 3.7 times the truth) all were found; of those by 30 most, and where not, psi was off by 0.3 at most
     for T > N. For T < N a drift by 20 of them changed psi by 0.6 and was found in 82 % of 200 windows, where none of
     200 without a drift was flagged.

@@ -12,7 +12,6 @@ from torch import Tensor
 from landscope._checks import check_momentum, check_positive, check_strength
 from landscope.directions.directions import Directions
 from landscope.directions.hessian_eigenvectors import hessian_eigenvectors
-from landscope.errors import InputError
 from landscope.landscape.sharpness import batch_sharpness
 from landscope.noise.oscillation import oscillation, oscillation_share
 from landscope.protocols import Ensemble, LossLandscape, ProgressCallback, silent
@@ -136,9 +135,6 @@ def edge_of_stability(
         check_positive("learning_rate", learning_rate)
     check_momentum(momentum)
     check_strength("weight_decay", weight_decay)
-    if learning_rate == 0:
-        hint = "Steps of length 0 have no edge of stability."
-        raise InputError(expected="a learning rate above 0", got="0", hint=hint)
     rough = batch_sharpness(ensemble, w0, n_batches=n_batches, progress=progress)
     pull = learning_rate * (eigenvectors.values.double() + weight_decay)
     shares = [_shares(window, directions) for directions in (eigenvectors, modes)]

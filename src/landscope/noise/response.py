@@ -145,8 +145,7 @@ def direct_response(
     n_steps = paths.shape[1] - 1
     n_lags = check_count("n_lags", n_steps // 4 if n_lags is None else n_lags, maximum=n_steps)
     rate = math.nan if learning_rate is None else check_positive("learning_rate", learning_rate)
-    if not 0 <= check_momentum(momentum) < 1:
-        raise InputError(expected="a momentum below 1", got=f"{momentum}", hint="Pass that of the optimiser.")
+    check_momentum(momentum)
     kept = slice(n_lags + 1)
     responses = (pairs[:, 0] - pairs[:, 1])[:, kept] / (2 * eps)
     squares = _squared_displacements(paths, n_lags)

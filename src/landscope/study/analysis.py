@@ -306,10 +306,6 @@ class Analysis:
         """Whether a result of the study was made."""
         return self.folder.has(result.name)
 
-    def save(self, result: Saved[AnyResult], value: AnyResult) -> None:
-        """Keep a result of the study."""
-        self.folder.save(result.name, value)
-
     @property
     def nulls(self) -> list[Exponents]:
         """The exponents of the shuffled increments that were made."""

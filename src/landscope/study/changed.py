@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import warnings
 from collections.abc import Iterable, Sequence
@@ -92,7 +91,7 @@ def _found(analysis: Analysis, stages: Sequence[Stage]) -> dict[str, Any]:
         found["evaluate"] = [value for values in measured for value in values.values()]
     if subject.train_on is not None and DYNAMICS in stages:
         trial = try_train_on(analysis)
-        found["train_on"] = None if trial is None else list(dataclasses.asdict(trial)["numbers"])
+        found["train_on"] = None if trial is None else list(trial.numbers)
     if any(stage is not MODES for stage in stages):
         found["loss"] = _losses(analysis.risk, analysis.window.row(0))
     return found

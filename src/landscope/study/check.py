@@ -13,7 +13,7 @@ from landscope.storage import RowStore, read_archive
 from landscope.storage.archive import result_of
 from landscope.study.completeness import foreign_parts, missing_parts
 from landscope.study.folder import TRAINED, StudyFolder
-from landscope.study.reach import check_reach
+from landscope.study.reach import STEP_FOLDERS, check_reach
 from landscope.study.remedies import Remedies, is_run, remedies_of
 
 __all__ = ["Damage", "check_study"]
@@ -65,7 +65,7 @@ def check_study(path: Path) -> list[Damage]:
     found += _models(path, record)
     found += _results(path, again, record)
     named = {one.file for one in found}
-    return found + [one for one in _together(path, remedies, named) if one.file not in named]
+    return [*found, *_together(path, remedies, named)]
 
 
 def _together(path: Path, remedies: Remedies, named: set[str]) -> Iterator[Damage]:
@@ -79,9 +79,15 @@ def _together(path: Path, remedies: Remedies, named: set[str]) -> Iterator[Damag
         try:
             check_reach(folder)
         except StorageError as error:
+            named = {*named, "trajectory"}
             yield Damage("trajectory", error.got, f"rows: there were {error.expected[4:]}", remedies.record)
     problems = [*foreign_parts(folder), *missing_parts(folder)]
-    for file, problem in dict(reversed(problems)).items():
+    first = dict[str, str]()
+    for file, problem in problems:
+        first.setdefault(file, problem)
+    for file, problem in first.items():
+        if file in named:
+            continue
         trained = file.removesuffix(".zarr.zip") in TRAINED or "/" in file or file in ("trajectory", "training.json")
         remedy = remedies.record if trained or (file == "study.yaml" and not is_run(path)) else remedies.again
         yield Damage(file, problem, f"what {file} holds", remedy)
@@ -128,12 +134,12 @@ def _recording(path: Path, record: str) -> Iterator[Damage]:
 
 
 def _models(path: Path, record: str) -> Iterator[Damage]:
-    for folder, what in (("checkpoints", "the whole model"), ("second-moments", "the second moments of Adam")):
+    for folder, what in STEP_FOLDERS.items():
         for file in sorted((path / folder).glob("*.zarr.zip")):
             try:
                 read_archive(file)
             except StorageError as error:
-                yield Damage(f"{folder}/{file.name}", error.got, f"{what} of this step", record)
+                yield Damage(f"{folder}/{file.name}", error.got, f"the {what} of this step", record)
 
 
 def _results(path: Path, again: str, record: str) -> Iterator[Damage]:

@@ -36,12 +36,13 @@ def foreign_parts(folder: StudyFolder) -> Iterator[Problem]:
         yield (odd or "trajectory"), f"{reason} than that of {'the rows and results' if odd else 'training.json'}"
     if len(identities) > 1 and made.get("settings") != now["settings"] and made.get("recording") == now["recording"]:
         yield "study.yaml", "other settings than those of the results"
-    yield from missing_files(folder).items()
+    lost = missing_files(folder)
+    yield from lost.items()
     yield from _of_the_run(folder)
     for name, identity in identities.items():
         if different := _differs(made, identity.get(_STUDY)):
             yield f"{name}.zarr.zip", f"made from other {different} than the other results"
-    if not reason and not missing_files(folder) and made.get("settings") == now["settings"]:
+    if not reason and not lost and made.get("settings") == now["settings"]:
         whole = [name for name in folder.names() if folder.is_whole(name)]
         for name in whole:
             if (against := folder.reason_against(name)) and not _differs(made, identities.get(name, {}).get(_STUDY)):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -16,6 +15,7 @@ from torch.utils.data import (
     default_collate,
 )
 
+from landscope.risk.data import is_pair_of_tensors
 from landscope.risk.random_data import with_own_state
 
 __all__ = ["first_samples"]
@@ -39,7 +39,7 @@ def first_samples(data: Any, *, collated: bool) -> Any | None:
         >>> [part.shape for part in first_samples((inputs, targets), collated=True)]
         [torch.Size([16, 4]), torch.Size([16])]
     """
-    if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
+    if is_pair_of_tensors(data):
         return tuple(part[:_COUNT] for part in data)
     try:
         if isinstance(data, DataLoader):

@@ -16,6 +16,7 @@ from landscope.files.plain_yaml import read_yaml, write_yaml
 from landscope.results import Result
 from landscope.storage.folder import ResultFolder
 from landscope.study.identity import different, digest_of_settings, made_from
+from landscope.study.remedies import is_run, remedies_of
 from landscope.study.settings import StudySettings, checked_settings
 
 __all__ = ["TRAINED", "StudyFolder"]
@@ -142,7 +143,7 @@ class StudyFolder(ResultFolder):
             raise StorageError(
                 expected=f"{self.file(name).name} of the study in {self.path}",
                 got=f"a result {reason}",
-                hint=f"study.analyse(), or landscope analyse {self.path}, makes it again.",
+                hint=self._made_again(),
             )
         return super().load(name, kind)
 
@@ -183,11 +184,14 @@ class StudyFolder(ResultFolder):
             return found
         return found if self._is_own_note(found.pop(_STUDY, None)) else {}
 
+    def _made_again(self) -> str:
+        return f"study.analyse(), or {remedies_of(self.path).again}, makes it again."
+
     def _way_on(self, note: str) -> str:
         """What makes a damaged note whole again."""
         if note in _NOTES_OF_RESULTS:
-            return f"study.analyse(), or landscope analyse {self.path}, makes it again."
-        if (self.path / "experiment.yaml").exists():
+            return self._made_again()
+        if is_run(self.path):
             return f"landscope analyse {self.path} makes it again; it trains again, with the same numbers."
         return f"Restore it from a copy, or record again. landscope check {self.path} says what is lost."
 

@@ -44,7 +44,10 @@ def page_facts(analysis: Analysis, summary: dict[str, Any]) -> list[tuple[str, s
         ("Steps recorded", f"{int(recorded[0]):,} to {int(recorded[-1]):,}, {_every(analysis.facts.every)}"),
         ("Window", f"steps {window[0]:,} to {window[1]:,}" + (f" ({reached})" if reached else "")),
         ("Fresh data", "none" if fresh is None else f"steps {fresh[0]:,} to {fresh[1]:,}"),
-        ("Loss L₀ at w₀, the last weights of the window", number_text(summary["loss_at_w0"])),
+        (
+            "Loss L₀ at w₀" + (", the last weights of the window" if analysis.settings.w0 == "last" else ""),
+            number_text(summary["loss_at_w0"]),
+        ),
         ("Training error at w₀", _percent(summary["train_error_at_w0"])),
         ("Test error at w₀", _percent(summary["test_error_at_w0"])),
         ("Cosine of mode 1 and w₀", number_text(summary["alignment"], ".2f")),
@@ -125,3 +128,7 @@ def _percent(value: float) -> str:
 def _some_of(names: list[str], most: int = 4) -> str:
     """The first names, and how many follow."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _centre(analysis: Analysis) -> str:
+    return ", the last weights of the window" if analysis.settings.w0 == "last" else ""

@@ -13,7 +13,16 @@ from landscope.study.identity import digest_of_recording
 from landscope.study.remedies import is_run
 from landscope.study.step_files import StepFiles
 
-__all__ = ["check_facts", "check_reach", "missing_files", "note_reach", "note_whole", "reason_against_rows", "shorten"]
+__all__ = [
+    "STEP_FOLDERS",
+    "check_facts",
+    "check_reach",
+    "missing_files",
+    "note_reach",
+    "note_whole",
+    "reason_against_rows",
+    "shorten",
+]
 
 _NOTE, _REACH, _WHOLE = "training", "recorded", "left"
 STEP_FOLDERS = {"checkpoints": "whole model", "second-moments": "second moments of Adam"}

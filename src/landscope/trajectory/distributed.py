@@ -27,6 +27,7 @@ _CLASSES = {
         "TensorStorageMetadata", "_MEM_FORMAT_ENCODING",
     )
 } | {(f"{_PACKAGE}filesystem", "_StorageInfo"), ("torch.serialization", "_get_layout"), ("torch", "Size")}  # fmt: skip
+_COPY = "Copy the files of all processes into one folder."
 _HINT = (
     "Save it again, or write one file of it: torch.distributed.checkpoint.format_utils.dcp_to_torch_save(folder, file)."
 )
@@ -43,6 +44,11 @@ class _Metadata(pickle.Unpickler):
         return PurePath if module.split(".")[0] == "pathlib" else Inert
 
 
+def _unreadable(expected: str, error: Exception) -> StorageError:
+    got = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+    return StorageError(expected=expected, got=got, hint=_HINT)
+
+
 def _index(folder: Path) -> Any:
     file = folder / METADATA
     try:
@@ -51,11 +57,7 @@ def _index(folder: Path) -> Any:
         if isinstance(found.state_dict_metadata, Mapping) and isinstance(found.storage_data, Mapping):
             return found
     except Exception as error:
-        raise StorageError(
-            expected=f"the index of a distributed checkpoint in {file}",
-            got=f"{type(error).__name__}: {error}",
-            hint=_HINT,
-        ) from error
+        raise _unreadable(f"the index of a distributed checkpoint in {file}", error) from error
     raise StorageError(expected=f"the index of a distributed checkpoint in {file}", got="something else", hint=_HINT)
 
 
@@ -69,7 +71,7 @@ def _pieces(folder: Path, index: Any, name: str) -> list[tuple[Any, bytes]]:
         if Path(info.relative_path).name != str(info.relative_path) or not file.is_file():
             raise StorageError(
                 expected=f"all files of the checkpoint in {folder}", got=f"no {info.relative_path}",
-                hint="Copy the files of all processes into one folder.",
+                hint=_COPY,
             )  # fmt: skip
         if getattr(info, "transform_descriptors", None):
             raise StorageError(expected=f"plain tensors in {folder}", got="compressed ones", hint=_HINT)
@@ -119,17 +121,13 @@ def read_distributed(folder: Path) -> dict[str, Tensor]:
         if declared > stored:  # before anything is allocated
             raise StorageError(
                 expected=f"{declared} bytes of weights in {folder}", got=f"{stored}",
-                hint="Copy the files of all processes into one folder.",
+                hint=_COPY,
             )  # fmt: skip
         return {name: _tensor(folder, index, name, entry) for name, entry in wanted.items()}
     except StorageError:
         raise
     except Exception as error:
-        raise StorageError(
-            expected=f"a distributed checkpoint in {folder}",
-            got=f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}",
-            hint=_HINT,
-        ) from error
+        raise _unreadable(f"a distributed checkpoint in {folder}", error) from error
 
 
 def _tensor(folder: Path, index: Any, name: str, entry: Any) -> Tensor:
@@ -145,6 +143,6 @@ def _tensor(folder: Path, index: Any, name: str, entry: Any) -> Tensor:
     if filled != whole.numel():
         raise StorageError(
             expected=f"{whole.numel()} values of {name} in {folder}", got=f"{filled}",
-            hint="Copy the files of all processes into one folder.",
+            hint=_COPY,
         )  # fmt: skip
     return whole

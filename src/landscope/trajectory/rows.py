@@ -41,8 +41,8 @@ def check_rates(rates: Tensor) -> None:
     Raises:
         InputError: If one is.
     """
-    if bool(((rates < 0) | torch.isinf(rates)).any()):
-        wrong = (rates < 0) | torch.isinf(rates)
+    wrong = (rates < 0) | torch.isinf(rates)
+    if bool(wrong.any()):
         raise InputError(
             expected="learning rates of at least 0, or NaN where unknown",
             got=f"{float(rates[wrong][0]):g} at row {int(wrong.nonzero()[0])}",

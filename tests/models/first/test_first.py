@@ -67,7 +67,7 @@ def test_recorded_rows_are_the_weights_after_each_step(trained):
     assert torch.equal(recorded, trained.rows)
 
 
-def test_flatness_ends_where_the_loss_is_a_tenth_higher(trained):
+def test_flatness_ends_where_the_loss_is_the_ratio_times_that_at_w0(trained):
     """A crossing is known to rtol, and ln L there to rtol times d ln L/d ln theta, which is below 1 here."""
     kind, model, risk = trained.kind, trained.model, trained.risk
     directions = trained.modes.directions.double()

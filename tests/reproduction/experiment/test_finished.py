@@ -10,16 +10,7 @@ from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
 from landscope.study.check import check_study
-from small_run import SMALL
-
-
-class Listening(QuietReporter):
-    def __init__(self):
-        super().__init__()
-        self.said = []
-
-    def note(self, text):
-        self.said.append(text)
+from small_run import SMALL, Listening
 
 
 @pytest.fixture

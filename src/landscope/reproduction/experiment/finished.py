@@ -11,9 +11,9 @@ from landscope.files.seal import check_seal
 from landscope.reproduction.experiment.settings import Settings
 from landscope.storage import RowStore, read_heading
 from landscope.storage.archive import load
-from landscope.study.folder import StudyFolder
+from landscope.study.folder import TRAINED, StudyFolder
 from landscope.study.identity import digest_of_recording
-from landscope.study.reach import check_reach, missing_files, reason_against_rows
+from landscope.study.reach import STEP_FOLDERS, check_reach, missing_files, reason_against_rows
 from landscope.study.settings import StudySettings, checked_settings
 from landscope.training_history import TrainingHistory
 
@@ -24,7 +24,7 @@ __all__ = [
 PRECONDITIONER = "preconditioner"
 INITIAL = "initial"
 """Key of the digest of the initial weights, among the facts of the training."""
-_FACTS, _RUN, _STUDY = "training", "experiment.yaml", "study.yaml"
+_FACTS, _RUN = "training", "experiment.yaml"
 
 
 def reason_to_train_again(folder: StudyFolder, start_key: str) -> str:
@@ -46,7 +46,7 @@ def reason_to_train_again(folder: StudyFolder, start_key: str) -> str:
             return str(lost[0][2])
         if missing := missing_files(folder):
             return "; ".join(f"{name} is {reason}" for name, reason in list(missing.items())[:3])
-        for name in ("checkpoints", "second-moments"):
+        for name in STEP_FOLDERS:
             for file in sorted((folder.path / name).glob("*.zarr.zip")):
                 check_seal(file)
         if known := facts.get(PRECONDITIONER):
@@ -60,13 +60,13 @@ def reason_to_train_again(folder: StudyFolder, start_key: str) -> str:
 
 def drop_training(folder: StudyFolder) -> None:
     """Delete what a training left; its result goes first, so that a kill at any moment leaves one to be made again."""
-    for name in (_FACTS, "training-state", PRECONDITIONER):
+    for name in TRAINED:
         folder.remove(name)
     kept = _initial(folder)
     (folder.path / f"{_FACTS}.json").unlink(missing_ok=True)
     if kept:
         folder.note(_FACTS, kept)
-    for name in ("trajectory", "checkpoints", "second-moments"):
+    for name in ("trajectory", *STEP_FOLDERS):
         shutil.rmtree(folder.path / name, ignore_errors=True)
 
 

@@ -55,8 +55,8 @@ def _begin_again_if_incomplete(folder: StudyFolder, experiment: Experiment, repo
     try:
         state = TrainingState.read(latest)
         store = RowStore.open(path) if path.exists() else None
-        found = [] if store is None else store.read("steps", 0, store.rows).tolist()
-        missing = [step for step in _steps_due(state, experiment) if step not in set(found)]
+        there = set() if store is None else set(store.read("steps", 0, store.rows).tolist())
+        missing = [step for step in _steps_due(state, experiment) if step not in there]
         reason = f"the recording lacks {len(missing)} rows, from step {missing[0]} on" if missing else ""
         lost = [] if store is None else store.check()
         reason = reason or (str(lost[0][2]) if lost else _missing_models(folder, state, experiment))
