@@ -115,13 +115,14 @@ def drawn_text(values: Sequence[float], band: Range) -> str:
 
 
 def first_lines(error: BaseException, count: int = 1) -> str:
-    r"""The first lines of what an error says, in one line; its kind where it says nothing.
+    r"""The first lines of what an error says, in one line without the full stop; its kind where it says nothing.
 
     Example:
-        >>> first_lines(ValueError("size 3\nin layer 2"), 2), first_lines(AssertionError())
+        >>> first_lines(ValueError("size 3\nin layer 2."), 2), first_lines(AssertionError())
         ('size 3 in layer 2', 'AssertionError')
     """
-    return " ".join(line.strip() for line in str(error).splitlines()[:count]).strip() or type(error).__name__
+    said = " ".join(line.strip() for line in str(error).splitlines()[:count])
+    return said.strip().removesuffix(".") or type(error).__name__
 
 
 def error_text(error: BaseException) -> str:
