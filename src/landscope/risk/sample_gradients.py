@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from landscope._checks import device_with_float64
-from landscope.attention import plain_kernels
 from landscope.errors import LandscopeError, NonFiniteError
 from landscope.parameters import ParameterSpace
-from landscope.risk.layer_calls import Call, CallAxes, axes_of_calls, recorded_calls
+from landscope.risk.layer_calls import Call, CallAxes, axes_of_calls, outputs_with_calls
 from landscope.risk.layer_groups import LayerGroup, layer_groups, selected_names
 from landscope.risk.layer_terms import sum_of_powers
 from landscope.risk.outputs import Outputs, OutputSource
@@ -123,11 +122,8 @@ class SampleGradients:
         self, w: Tensor, block: int, groups: Mapping[str, LayerGroup]
     ) -> tuple[Outputs, dict[str, list[Call]]]:
         """The outputs of a block with their graph, and the calls of layers."""
-        self.source.prepare(self.space.unflatten(w), block)
         layers = {name: layer for group in groups.values() for name, layer in group.layers.items()}
-        with torch.enable_grad(), plain_kernels(), recorded_calls(layers) as calls:
-            parameters = self.space.unflatten(w.detach().clone().requires_grad_())
-            return self.source.outputs(parameters, block), calls
+        return outputs_with_calls(self.source, self.space, w, block, layers)
 
     def _by_samples(self, w: Tensor, block: int, ways: _Ways, slopes: SampleSlopes, power: int) -> dict[str, Tensor]:
         """The sums of one block over some weights, from the gradients of single samples."""
