@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from landscope.errors import InputError, StorageError
+from landscope.notices import as_copy_of
 from landscope.risk.model_copy import detached_copy
 from landscope.storage import read_archive, write_archive
 from landscope.study.step_files import StepFiles
@@ -169,4 +170,4 @@ def nearest_at_or_before(steps: list[int], step: int) -> int | None:
 
 def fresh_copy(model: nn.Module) -> nn.Module:
     """A copy that may be loaded into; the user's model stays as it is."""
-    return detached_copy(model)
+    return as_copy_of(model, detached_copy(model))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from landscope._checks import check_finite, check_vector
 from landscope.errors import InputError, StorageError
+from landscope.notices import as_copy_of
 from landscope.parameters import ParameterSpace, named_tensors
 from landscope.trajectory.adapters import holds_adapters, named_as_model
 from landscope.trajectory.checkpoint_files import Source, read_checkpoint
@@ -218,4 +219,4 @@ def _not_in_rows(model: nn.Module, space: ParameterSpace | None) -> list[str]:
 def own_copy(model: nn.Module) -> nn.Module:
     """A copy that may be loaded into; the user's model stays as it is."""
     with torch.no_grad():
-        return copy.deepcopy(model)
+        return as_copy_of(model, copy.deepcopy(model))
