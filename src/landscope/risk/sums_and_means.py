@@ -138,7 +138,8 @@ def _cuts(batches: Sequence[Any]) -> Iterator[tuple[Any, Any, Any]]:
             end = min(count, _ROWS)
             middle = max(1, end // share)
             try:
-                yield tuple(rows_of(batch, count, slice(*cut)) for cut in ((0, end), (0, middle), (middle, end)))
+                parts = [rows_of(batch, count, slice(*cut)) for cut in ((0, end), (0, middle), (middle, end))]
+                yield batch if end == count else parts[0], parts[1], parts[2]
             except ValueError:
                 continue
     for one, other in itertools.islice(itertools.pairwise(range(len(batches))), 0 if several else _BATCHES):
