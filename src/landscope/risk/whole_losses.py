@@ -119,7 +119,7 @@ class ClosureLosses(BlockLosses):
         known = first if count is None else first.losses / total_weight(first.weight)
 
         def returned(batch: Any, number: int) -> Any:
-            is_known = batch is self.blocks[0] and not draws
+            is_known = batch is self.blocks[0] and (number == 0 or not draws)  # of the same random numbers
             return known if is_known else self._evaluate(parameters, batch, number, None)
 
         with kept_random_state():
