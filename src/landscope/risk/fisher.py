@@ -76,8 +76,9 @@ class FisherInformation:
         space: Selected weights.
         like: Weights on the device and in the dtype of the model.
         answers: Distribution of the answers; None where it is not known.
-        by_layers: Whether diagonals are taken layer by layer from the inputs of layers, which is faster, where that is
-            possible; otherwise from the gradients of single samples.
+        by_layers: Whether diagonals are taken layer by layer from the inputs of layers, where that is possible, or from
+            the gradients of single samples. By default the way with fewer multiplications is taken: layers with one
+            position of each sample, many answers or much data are faster by layers.
 
     Example:
         >>> import torch
@@ -93,7 +94,7 @@ class FisherInformation:
     space: ParameterSpace
     like: Float[Tensor, " N"]
     answers: Answers | None = None
-    by_layers: bool = True
+    by_layers: bool | None = None
 
     @on_all_data()
     def diagonal(
@@ -170,6 +171,7 @@ class FisherInformation:
             return SampleSlopes(
                 axes,
                 lambda outputs, block: ((own, None) for own in answers.slopes(outputs, source.targets(block))),
+                lambda outputs, _: answers.n_slopes(outputs),
             )
         first = generator_of(seed)
         seeds = torch.randint(2**31, (source.n_blocks,), generator=first).tolist()
@@ -180,7 +182,7 @@ class FisherInformation:
                 one = answers.drawn(outputs, source.targets(block), generator)
                 yield [slope / math.sqrt(n_draws) for slope in one], None
 
-        return SampleSlopes(axes, drawn)
+        return SampleSlopes(axes, drawn, lambda _outputs, _block: n_draws)
 
     @staticmethod
     def _curvature(source: OutputSource, axes: Callable[[Outputs, int], SampleAxes]) -> SampleSlopes:
@@ -190,7 +192,10 @@ class FisherInformation:
             for along, weights in curvature_slopes(lambda views: loss(samples.back(views)), views):
                 yield samples.back(along), weights
 
-        return SampleSlopes(axes, slopes)
+        def count(outputs: Outputs, block: int) -> int:
+            return sum(view[0].numel() for view in axes(outputs, block).first(outputs.tensors))
+
+        return SampleSlopes(axes, slopes, count)
 
     def _empirical(self, source: OutputSource, w: Tensor, parameters: dict[str, Tensor]) -> SampleSlopes:
         """The slopes of the losses; one sample after another, where it cannot be told which outputs are whose."""
@@ -208,7 +213,11 @@ class FisherInformation:
             else:
                 yield from ((own, None) for own in own_slopes(source, outputs, block))
 
-        return SampleSlopes(axes, slopes)
+        def count(outputs: Outputs, block: int) -> int:
+            is_known = samples_of(source, parameters, block, outputs) is not None
+            return 1 if is_known else n_losses(source, outputs, block)
+
+        return SampleSlopes(axes, slopes, count)
 
     def resolved(self, kind: FisherKind, source: OutputSource, w: Float[Tensor, " N"]) -> FisherKind:
         """The kind itself; for ``"auto"`` the one that it stands for here."""

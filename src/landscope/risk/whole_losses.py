@@ -22,7 +22,7 @@ from landscope.risk.module_cut import Calls, NothingToSkipError
 from landscope.risk.samples import counted_by, moved, rows_of, rows_of_pair
 from landscope.risk.stored_calls import StoredCalls, mean_loss, points_around
 from landscope.risk.sums_and_means import check_sums_and_means
-from landscope.risk.weighted_losses import WeightedLosses, read_losses
+from landscope.risk.weighted_losses import WeightedLosses, read_losses, total_weight
 from landscope.seeded import kept_random_state
 
 __all__ = ["ClosureLosses", "WholeLosses", "whole_evaluation"]
@@ -38,6 +38,8 @@ class ClosureLosses(BlockLosses):
 
     stored: StoredCalls | None = None
     """The calls of modules that can be skipped, if this was found to change no loss."""
+    returns_means = False
+    """Whether the function was found to return the means of batches, whose number of samples ``count`` gives."""
 
     def __init__(
         self,
@@ -92,6 +94,7 @@ class ClosureLosses(BlockLosses):
         """The losses of a batch, or of a part of it, under the conditions of the batch with number ``block``."""
         returned = self._evaluate(parameters, batch, block, calls)
         if self._means_over is not None and isinstance(returned, Tensor) and returned.ndim == 0:
+            self.returns_means = True
             return WeightedLosses(returned.reshape(1) * self._means_over[block], float(self._means_over[block]))
         return read_losses(returned)
 
@@ -102,13 +105,25 @@ class ClosureLosses(BlockLosses):
             returned = self._evaluate(parameters, batch, 0, None)
         return float(returned) if isinstance(returned, Tensor) and returned.ndim == 0 else None
 
-    def check_sums_and_means(self, parameters: dict[str, Tensor], count: Callable[[Any], Any] | None) -> None:
-        """Raise if the function returns a mean where a sum belongs, or, with ``count``, a sum where a mean belongs."""
-        draws = self._conditions is not None and self._conditions.seed is not None
+    def check_sums_and_means(
+        self, parameters: dict[str, Tensor], count: Callable[[Any], Any] | None, first: WeightedLosses, *, draws: bool
+    ) -> None:
+        """Raise if the function returns a mean where a sum belongs, or, with ``count``, a sum where a mean belongs.
+
+        Args:
+            parameters: The weights.
+            count: ``count(batch)`` of the user.
+            first: The losses of the first batch there.
+            draws: Whether the function may draw random numbers.
+        """
+        known = first if count is None else first.losses / total_weight(first.weight)
+
+        def returned(batch: Any, number: int) -> Any:
+            is_known = batch is self.blocks[0] and (number == 0 or not draws)  # of the same random numbers
+            return known if is_known else self._evaluate(parameters, batch, number, None)
+
         with kept_random_state():
-            check_sums_and_means(
-                lambda batch, number: self._evaluate(parameters, batch, number, None), self.blocks, count, draws=draws
-            )
+            check_sums_and_means(returned, self.blocks, count, draws=draws)
 
     def _returned(self, parameters: dict[str, Tensor], batch: Any, block: int, calls: Calls | None) -> Any:
         # A model may change its input in place.

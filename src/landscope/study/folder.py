@@ -18,6 +18,7 @@ from landscope.storage.folder import ResultFolder
 from landscope.study.identity import different, digest_of_settings, made_from
 from landscope.study.remedies import is_run, remedies_of
 from landscope.study.settings import StudySettings, checked_settings
+from landscope.wording import first_lines
 
 __all__ = ["TRAINED", "StudyFolder"]
 
@@ -357,7 +358,7 @@ class StudyFolder(ResultFolder):
         except (KeyError, TypeError, ValueError) as error:
             raise StorageError(
                 expected=f"settings that this version of landscope knows in {path / _FILE}",
-                got=error.got if isinstance(error, InputError) else str(error).splitlines()[0],
+                got=error.got if isinstance(error, InputError) else first_lines(error),
                 hint=f"The file is whole; landscope {str(content.get('landscope'))[:20]} wrote it. Use that version, "
                 "or record again in another folder.",
             ) from error

@@ -11,6 +11,7 @@ from landscope.errors import StorageError
 from landscope.files.plain_yaml import read_yaml, write_yaml
 from landscope.reproduction.experiment.settings import Settings
 from landscope.storage.folder import ResultFolder
+from landscope.wording import first_lines
 
 __all__ = ["ExperimentFolder", "Purpose", "check_same_numbers"]
 
@@ -90,7 +91,7 @@ class ExperimentFolder(ResultFolder):
         except (KeyError, TypeError, ValueError) as error:
             raise StorageError(
                 expected=f"the settings of a run in {path / _FILE}",
-                got=str(error).splitlines()[0],
+                got=first_lines(error),
                 hint="The file is damaged. Restore it, or start anew in another folder.",
             ) from error
         if there != purpose:
