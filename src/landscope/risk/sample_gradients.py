@@ -69,15 +69,21 @@ class SampleGradients:
         model: The model that the source calls, in eval mode.
         space: Selected weights.
         by_layers: Whether layers may take part by their inputs.
+        names: Parameters whose sums are taken; all selected ones by default.
     """
 
     source: OutputSource
     model: nn.Module
     space: ParameterSpace
     by_layers: bool = True
+    names: Sequence[str] | None = None
+
+    @property
+    def _names(self) -> Sequence[str]:
+        return self.space.names if self.names is None else self.names
 
     def sums(self, w: Tensor, slopes: SampleSlopes, power: int = 2) -> Tensor:
-        """The sums for all slopes, ``[N]`` in float64.
+        """The sums for all slopes, in float64: ``[N]``, or as many as the named parameters have weights.
 
         Args:
             w: Selected weights.
@@ -85,10 +91,8 @@ class SampleGradients:
             power: 1 for absolute values, 2 for squares.
         """
         device = device_with_float64(w.device)
-        totals = {
-            name: torch.zeros(shape, dtype=torch.float64, device=device)
-            for name, shape in zip(self.space.names, self.space.shapes, strict=True)
-        }
+        shapes = dict(zip(self.space.names, self.space.shapes, strict=True))
+        totals = {name: torch.zeros(shapes[name], dtype=torch.float64, device=device) for name in self._names}
         ways = self.tested(w, self.source.largest_block, slopes, power)
         for block in range(self.source.n_blocks):
             try:
@@ -99,7 +103,7 @@ class SampleGradients:
                 parts = self._of_block(w, block, self.tested(w, block, slopes, power), slopes, power)
             for name, part in parts.items():
                 totals[name] += part
-        return torch.cat([totals[name].flatten() for name in self.space.names])
+        return torch.cat([totals[name].flatten() for name in self._names])
 
     def _of_block(self, w: Tensor, block: int, ways: _Ways, slopes: SampleSlopes, power: int) -> dict[str, Tensor]:
         parts = self._by_layers(w, block, ways, slopes, power) if ways.groups else {}
@@ -153,12 +157,12 @@ class SampleGradients:
         rows, generator = probed(axes.n), torch.Generator().manual_seed(0)
         views = axes.first(outputs.tensors)
         few = [_random_at(rows, view, generator) for view in views]
-        single = SingleGradients(self.source, self.space.unflatten(w.detach()), block, axes, self.space.names)
+        single = SingleGradients(self.source, self.space.unflatten(w.detach()), block, axes, self._names)
         expected = _add({}, single.row_by_row(few, rows), power)
         _check_finite(expected)
         test = SampleSlopes(lambda _outputs, _block: axes, lambda _outputs, _block: iter([(axes.back(few), None)]))
         groups, calls = self._tested_layers(w, block, test, power, expected)
-        left = [name for name in self.space.names if name not in selected_names(groups)]
+        left = [name for name in self._names if name not in selected_names(groups)]
         way = (
             self._tested_way(dataclasses.replace(single, names=left), few, rows, power, expected) if left else WAYS[-1]
         )
@@ -168,7 +172,7 @@ class SampleGradients:
         self, w: Tensor, block: int, test: SampleSlopes, power: int, expected: Mapping[str, Tensor]
     ) -> tuple[dict[str, LayerGroup], dict[str, CallAxes]]:
         """Layers whose sums are right, and the axes of the samples in their calls."""
-        groups = layer_groups(self.model, self.space.names) if self.by_layers else {}
+        groups = layer_groups(self.model, self._names) if self.by_layers else {}
         if not groups:
             return {}, {}
         axes = self._axes(w, block, groups, test)
