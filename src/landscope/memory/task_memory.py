@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from landscope._checks import check_count, check_hooked, check_kind, check_strength
 from landscope.errors import InputError
-from landscope.memory.accumulate import accumulate, layerwise_penalty, task_penalty
+from landscope.memory.accumulate import layerwise_penalty, task_penalty
 from landscope.memory.checks import check_is_at_end
 from landscope.memory.methods import Method, resolve_method
 from landscope.memory.rows import TaskRows
@@ -53,15 +53,15 @@ class TaskMemory:
     Args:
         model: The model in training.
         select: Weights to protect, see :meth:`landscope.ParameterSpace.of`; choose those that all tasks share.
-        method: How to protect a task: a name in ``landscope.memory.METHODS`` (``"ldc"``, ``"ewc"``, ``"kfac"``,
-            ``"mas"``, ``"l2"``), or a method with options such as
-            ``landscope.memory.LDC(flatness="variance", factored=True)``.
+        method: How to protect a task: a name in ``landscope.memory.METHODS`` (``"basin"``, ``"ldc"``, ``"ewc"``,
+            ``"kfac"``, ``"mas"``, ``"l2"``), or a method with options such as
+            ``landscope.memory.LDC(flatness="variance", factored=True)``. Only ``"ldc"`` needs the recorded weights.
         strength: Factor lambda of the penalty; by default that of the method, if it has one. Tune it in factors of ten.
         n_modes: Number of directions to hold for each task, at most the number in which the weights moved.
         window: Number of the latest rows of a task in which the directions are found.
         every: Number of steps between two recorded rows.
-        ratio: Loss at the edges of a valley over the loss at its bottom, where the width is measured. A loss that
-            cannot rise by e, like that of a language model, needs a smaller one, such as 1.1.
+        ratio: Loss at the edges of a valley over the loss at its bottom, where the width is measured, and of a basin. A
+            loss that cannot rise by e, like that of a language model, needs a smaller one, such as 1.1.
         rank: Number of directions to keep for all tasks together (0 keeps their mean stiffness alone). The softest
             directions are dropped, so that many tasks need as much memory as one; Kronecker products are replaced by
             the nearest single product a layer. By default all directions are kept.
@@ -97,7 +97,7 @@ class TaskMemory:
         model: nn.Module,
         select: Selection | Iterable[Selection] | None = None,
         *,
-        method: str | Method = "ldc",
+        method: str | Method = "basin",
         strength: float | None = None,
         n_modes: int = 100,
         window: int = 500,
@@ -297,7 +297,7 @@ class TaskMemory:
             n_held = len(latest.stiffness)  # a mode without a flatness is left to the floor
         else:
             n_held = 0 if self.per_layer else self.method.n_directions(task, self.n_modes)
-        self.held = accumulate(self.held, latest, self.rank)
+        self.held = self.method.added(self.held, latest, self.rank, task.w1)
         self.n_tasks, self.n_held = self.n_tasks + 1, n_held
         self._rows.end_task()
         return self.held
