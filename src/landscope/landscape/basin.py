@@ -153,11 +153,15 @@ def layer_scale(space: ParameterSpace, w: Float[Tensor, " N"]) -> Float[Tensor, 
     Returns:
         One value for each weight, ``[N]``.
 
+    Raises:
+        InputError: If the length is not that of the parameters.
+
     Example:
         >>> space = ParameterSpace(("0.weight", "0.bias", "1.weight"), ((1, 3), (1,), (2,)))
         >>> layer_scale(space, torch.tensor([1.0, 1.0, 1.0, -1.0, 3.0, 4.0])).tolist()[:4]
         [1.0, 1.0, 1.0, 1.0]
     """
+    check_one_point("w", check_vector("w", w, dim=space.dim))
     layers: dict[str, list[str]] = {}
     for name in space.names:
         layers.setdefault(name.rpartition(".")[0], []).append(name)
