@@ -278,7 +278,7 @@ def test_a_lightning_training_resumed_without_its_memory_is_refused(tmp_path):
 
 
 def test_the_memories_of_two_parts_resume_from_one_checkpoint(tmp_path):
-    """Each of a layer, as groups with learning rates of their own need them."""
+    """Each holds one layer."""
 
     def parts(model):
         return [ls.TaskMemory(model.network, layer, n_modes=5, window=30, method="ldc") for layer in ("2", "4")]

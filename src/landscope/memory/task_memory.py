@@ -143,7 +143,7 @@ class TaskMemory:
 
         Raises:
             InputError: If the memory is already in a training, the optimiser does not hold the selected weights or has
-                several learning rates for them, or the model's parameters changed name or shape.
+                no learning rate, or the model's parameters changed name or shape.
             NonFiniteError: If the weights became NaN or infinite.
 
         Warns:
