@@ -62,6 +62,9 @@ VALID = {
         landscape.basin,
         {"risk": WELL, "w0": ORIGIN, "scale": torch.ones(4).double(), "ratio": 2.0, "n_draws": 2, "seed": 0},
     ),
+    "penalties.scaled_penalty": (penalties.scaled_penalty, {"penalty": PENALTY, "factor": 2.0}),
+    "memory.Budget": (ls.memory.Budget, {"rise": 0.1, "absolute": 0.1, "every": 2}),
+    "TaskMemory.budget": (lambda **settings: memory().budget(**settings), {"rise": 0.1, "absolute": 0.1, "every": 2}),
     "memory.Basin": (ls.memory.Basin, {"n_points": 2, "n_samples": 4, "n_draws": 1, "seed": 0}),
     "EmpiricalRisk.kronecker_factors": (RISK.kronecker_factors, {"w": W0, "n_draws": 2, "seed": 0}),
     "TaskMemory": (

@@ -15,7 +15,7 @@ import landscope as ls
 FROZEN = {
     "landscope": """
         EmpiricalRisk NegativeLogLikelihood ParameterSpace ProximalSteps Study TaskMemory Trajectory
-        TrajectoryRecorder directions flatness landscape law load loss_plane loss_profiles memory noise
+        TrajectoryRecorder directions flatness keep landscape law load loss_plane loss_profiles memory noise
         open_trajectory penalties plots principal_modes save study surrogates synthetic variance_flatness
     """,
     "landscope.directions": """
@@ -46,7 +46,7 @@ FROZEN = {
         KroneckerPenalty PartPenalty PenaltySum ProximalSteps QuadraticPenalty basin_penalty
         curvature_constraint distance_penalty elastic_weight_consolidation factored_penalty
         flatness_from_variance kronecker_elastic_weight_consolidation landscape_dependent_constraint
-        load_penalty memory_aware_synapses merged_penalty moved_penalty nearest_kronecker_penalty
+        load_penalty memory_aware_synapses merged_penalty moved_penalty nearest_kronecker_penalty scaled_penalty
         uncoupled_penalty
     """,
     "landscope.plots": """

@@ -14,7 +14,7 @@ def test_wrong_kinds_are_named():
     model = nn.Linear(3, 2)
     memory = ls.TaskMemory(model, method="ldc")
     for state in (None, []):
-        with pytest.raises(StorageError, match="the state of a TaskMemory, of format 3; got"):
+        with pytest.raises(StorageError, match="the state of a TaskMemory, of format 4; got"):
             memory.load_state_dict(state)
     with pytest.raises(InputError, match="optimizer of type Optimizer"), memory.training("adam"):
         pass
@@ -30,7 +30,7 @@ def test_arguments_of_a_wrong_kind_are_named():
         with pytest.raises(InputError, match="the model of type Module; got"):
             ls.TaskMemory(wrong, method="ldc")
     for wrong in (None, LDC):
-        with pytest.raises(InputError, match=r'a method, or one of the names ldc.*Pass "ldc"'):
+        with pytest.raises(InputError, match=r'a method, or one of the names basin.*Pass "basin"'):
             ls.TaskMemory(model, method=wrong)
     for select in (3, [3]):
         with pytest.raises(InputError, match="a glob over names or a class of modules"):
@@ -56,3 +56,9 @@ def test_options_of_a_wrong_kind_are_named():
             LDC(**wrong)
     with pytest.raises(InputError, match="fisher to be one of"):
         EWC("diagonal")
+
+
+def test_a_measurement_that_is_no_function_is_refused():
+    memory = ls.TaskMemory(nn.Linear(3, 2))
+    with pytest.raises(InputError, match="function of the model"):
+        memory.budget(0.1, measure=3)

@@ -48,6 +48,9 @@ class Method(abc.ABC):
     needs_recording: ClassVar[bool] = False
     """Whether the method needs the recorded weights of the task."""
 
+    unit_of_rise: ClassVar[float | None] = None
+    """The strength at which the penalty is about the rise of ln L; None where it predicts none."""
+
     @property
     def default_strength(self) -> float | None:
         """Default lambda; None where a strength must be given."""
@@ -105,6 +108,7 @@ class LDC(Method):
 
     name: ClassVar[str] = "ldc"
     needs_recording: ClassVar[bool] = True
+    unit_of_rise: ClassVar[float | None] = 4.0
 
     def __post_init__(self) -> None:
         check_choice("flatness", self.flatness, get_args(FlatnessSource))
@@ -265,6 +269,7 @@ class Basin(Method):
     seed: int = 0
 
     name: ClassVar[str] = "basin"
+    unit_of_rise: ClassVar[float | None] = 1.0
 
     def __post_init__(self) -> None:
         check_choice("fisher", self.fisher, get_args(KroneckerKind))
@@ -324,5 +329,5 @@ def resolve_method(method: str | Method) -> Method:
         return METHODS[check_choice("method", method, METHODS)]
     raise InputError(
         expected=f"a method, or one of the names {', '.join(METHODS)}", got=type(method).__name__,
-        hint='Pass "ldc", or landscope.memory.LDC(...) with options.',
+        hint='Pass "basin", or landscope.memory.LDC(...) with options.',
     )  # fmt: skip

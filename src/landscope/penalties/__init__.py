@@ -6,6 +6,7 @@ from landscope.penalties.compression.factored import factored_penalty, uncoupled
 from landscope.penalties.compression.merged import merged_penalty
 from landscope.penalties.compression.moved import moved_penalty
 from landscope.penalties.compression.nearest import nearest_kronecker_penalty
+from landscope.penalties.compression.scaled import scaled_penalty
 from landscope.penalties.fisher import (
     curvature_constraint,
     distance_penalty,
@@ -37,5 +38,6 @@ __all__ = [
     "merged_penalty",
     "moved_penalty",
     "nearest_kronecker_penalty",
+    "scaled_penalty",
     "uncoupled_penalty",
 ]

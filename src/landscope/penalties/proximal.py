@@ -6,6 +6,7 @@ import glob
 import weakref
 from collections.abc import Iterable
 from types import TracebackType
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,17 @@ from landscope.protocols import Penalty
 from landscope.step_size import MovedWeights, StepSizes
 
 __all__ = ["ProximalSteps", "check_optimizer"]
+
+
+@runtime_checkable
+class AdaptedStrength(Protocol):
+    """What adapts the strength of a penalty from step to step."""
+
+    factor: float
+
+    def follow(self, value: float, model: nn.Module) -> None:
+        """Adapt the factor, by the value of the penalty after a step."""
+        ...
 
 
 _ACTIVE: weakref.WeakSet[ProximalSteps] = weakref.WeakSet()
@@ -48,6 +60,8 @@ class ProximalSteps(WarnsIfUnused):
         model: The model in training.
         optimizer: Optimiser of the model.
         select: Parameters of the penalty, see :meth:`landscope.ParameterSpace.of`; by default those that it names.
+        adapted: What adapts the strength from step to step: the penalty is multiplied by its ``factor``, and after
+            every step it is called as ``adapted.follow(value, model)`` with the value of the penalty.
 
     Raises:
         InputError: If the penalty is on other weights, or the optimiser does not hold all of them.
@@ -78,6 +92,8 @@ class ProximalSteps(WarnsIfUnused):
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         select: Selection | Iterable[Selection] | ParameterSpace | None = None,
+        *,
+        adapted: AdaptedStrength | None = None,
     ) -> None:
         check_kind("the model", model, nn.Module, hint="Call ProximalSteps(penalty, model, optimizer).")
         check_hooked(optimizer)
@@ -88,7 +104,7 @@ class ProximalSteps(WarnsIfUnused):
         self._step_sizes = check_optimizer(self.space, self._tensors, optimizer)
         w = self._weights()
         self.penalty = penalty.to(w.device, w.dtype)
-        self._optimizer = optimizer
+        self._optimizer, self._model, self._adapted = optimizer, model, adapted
         self._hook: torch.utils.hooks.RemovableHandle | None = None
         self._step_size_unchecked = True
         self._unused = (
@@ -157,7 +173,8 @@ class ProximalSteps(WarnsIfUnused):
         self._step_size_unchecked = False
         moved = MovedWeights(self._optimizer, self._tensors)
         try:
-            weights = self.penalty.proximal_step(moved.flat(), sizes)
+            factor = 1.0 if self._adapted is None else self._adapted.factor  # lambda and alpha enter as their product
+            weights = self.penalty.proximal_step(moved.flat(), sizes * factor)
         except NonFiniteError as error:
             raise NonFiniteError(
                 expected="finite weights after a step of the optimiser",
@@ -165,6 +182,8 @@ class ProximalSteps(WarnsIfUnused):
                 hint="Lower the learning rate or check that minibatch, and continue from saved weights.",
             ) from error
         moved.set(weights)
+        if self._adapted is not None:
+            self._adapted.follow(float(self.penalty(weights)), self._model)
 
     def _weights(self) -> Tensor:
         return torch.cat([tensor.detach().reshape(-1) for tensor in self._tensors])
