@@ -34,6 +34,9 @@ def test_weights_of_another_model_and_steps_of_no_size_are_refused():
         penalty(torch.zeros(5))
     with pytest.raises(InputError, match="step_size"):
         penalty.proximal_step(torch.zeros(4), 0.0)
+    for wrong in (torch.ones(5), torch.ones(2, 4), torch.tensor([1.0, torch.nan, 1.0, 1.0]), torch.tensor(-1.0)):
+        with pytest.raises((InputError, NonFiniteError), match="step_size"):
+            penalty.proximal_step(torch.zeros(4), wrong)
 
 
 def modes(rows=12, dim=6):

@@ -105,7 +105,8 @@ class FisherInformation:
         batch_size: int = 50,
         n_draws: int = _DRAWS,
         seed: int = 0,
-    ) -> Float[Tensor, " N"]:
+        names: Sequence[str] | None = None,
+    ) -> Float[Tensor, " n"]:
         r"""The diagonal, :math:`\mathcal F_{jj}`.
 
         Args:
@@ -121,9 +122,10 @@ class FisherInformation:
             n_draws: Answers drawn for each sample, for ``"monte-carlo"`` only. The error falls with the square root of
                 the number of samples times draws.
             seed: Seed of the draws.
+            names: Parameters whose entries are taken, in this order; all selected ones by default.
 
         Returns:
-            The diagonal in float64.
+            The diagonal in float64, ``[N]`` or of the named parameters alone.
 
         Raises:
             InputError: If the kind needs the distribution of the answers or one loss for each sample, and the risk
@@ -131,14 +133,17 @@ class FisherInformation:
         """
         w = self._checked("w", w)
         if check_choice("kind", kind, get_args(FisherKind)) == "batch-mean":
-            return self._mean_squares_of_batches(w, batch_size)
+            squares = self._mean_squares_of_batches(w, batch_size)
+            return squares if names is None else squares[self.space.columns(names).to(squares.device)]
         source = self._source()
         slopes = self.slopes(source, w, kind, n_draws=n_draws, seed=seed)
-        return self.sample_gradients(source).sums(w, slopes) / self.weight(w)
+        return self.sample_gradients(source, names).sums(w, slopes) / self.weight(w)
 
-    def sample_gradients(self, source: OutputSource | None = None) -> SampleGradients:
-        """Sums over samples of powers of their gradients."""
-        return SampleGradients(source or self._source(), self.model, self.space, self.by_layers)
+    def sample_gradients(
+        self, source: OutputSource | None = None, names: Sequence[str] | None = None
+    ) -> SampleGradients:
+        """Sums over samples of powers of their gradients, for all selected parameters or some of them."""
+        return SampleGradients(source or self._source(), self.model, self.space, self.by_layers, names)
 
     def _source(self) -> OutputSource:
         """The outputs of a model; one that is a single layer is called as a whole, since tracing looks inside it."""

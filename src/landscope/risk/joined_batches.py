@@ -30,6 +30,10 @@ class JoinedLosses(ClosureLosses):
     of_batches: Callable[[list[Any]], ClosureLosses]
     """Makes losses of other batches."""
 
+    def random_subset(self, n: int, generator: torch.Generator) -> ClosureLosses:
+        """The losses of the user's batches at random, until they hold ``n`` samples."""
+        return self.apart().random_subset(n, generator)
+
     def apart(self) -> ClosureLosses:
         """The losses of the batches as the user gave them."""
         parts = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -23,7 +23,7 @@ from landscope.risk.outputs import Outputs, output_source
 from landscope.risk.sample_axes import SampleAxes, probed
 from landscope.risk.sample_gradients import SampleSlopes, Slopes
 
-__all__ = ["KroneckerKind", "LayerFactors", "check_layers", "kronecker_factors"]
+__all__ = ["KroneckerKind", "LayerFactors", "check_layers", "kronecker_factors", "layers_with_factors"]
 
 _PROBED = 8
 
@@ -84,8 +84,9 @@ def kronecker_factors(
     *,
     n_draws: int = 10,
     seed: int = 0,
+    names: Sequence[str] | None = None,
 ) -> list[LayerFactors]:
-    """The Kronecker factors at ``w`` of every layer with selected weights.
+    """The Kronecker factors at ``w`` of every layer with selected weights, or of some.
 
     Args:
         fisher: The Fisher information to approximate.
@@ -93,6 +94,7 @@ def kronecker_factors(
         kind: Kind of Fisher information, see :meth:`FisherInformation.diagonal`.
         n_draws: Answers drawn for each sample, for draws only.
         seed: Seed of the draws.
+        names: Names of the layers; all with selected weights by default.
 
     Raises:
         InputError: If a selected parameter belongs to another kind of layer, or a layer is called twice or mixes
@@ -100,7 +102,7 @@ def kronecker_factors(
     """
     check_seed(seed)
     check_choice("kind", kind, get_args(KroneckerKind))
-    layers, source, count = _layers(fisher.model, fisher.space), output_source(fisher.blocks, fisher.model), 0
+    layers, source, count = _layers(fisher.model, fisher.space, names), output_source(fisher.blocks, fisher.model), 0
     slopes, checked = fisher.slopes(source, w, kind, n_draws=n_draws, seed=seed), False
     for block in range(source.n_blocks):
         outputs, calls = outputs_with_calls(source, fisher.space, w, block, {part.name: part.module for part in layers})
@@ -181,16 +183,48 @@ def _check_one_sample_each(
             taken[layer.name] = taken[layer.name] | own if layer.name in taken else own
 
 
+def layers_with_factors(fisher: FisherInformation, w: Float[Tensor, " N"]) -> list[str]:
+    """The layers whose factors can be taken: their kind has factors, and a trial gives them.
+
+    Args:
+        fisher: The Fisher information on a few samples.
+        w: Where.
+    """
+    names = [name for name in _names(fisher.space) if _raises(lambda name=name: _layers_of(fisher, [name])) is None]
+
+    def trial(names: Sequence[str]) -> InputError | None:
+        return _raises(lambda: kronecker_factors(fisher, w, "auto", n_draws=1, names=names))
+
+    if trial(names) is None:
+        return names
+    return [name for name in names if trial([name]) is None]
+
+
+def _layers_of(fisher: FisherInformation, names: Sequence[str]) -> list[_Layer]:
+    return _layers(fisher.model, fisher.space, names)
+
+
+def _raises(call: Callable[[], Any]) -> InputError | None:
+    try:
+        call()
+    except InputError as error:
+        return error
+    return None
+
+
 def check_layers(model: nn.Module, space: ParameterSpace) -> None:
     """Raise if a selected parameter belongs to a layer without Kronecker factors."""
     _layers(model, space)
 
 
-def _layers(model: nn.Module, space: ParameterSpace) -> list[_Layer]:
-    """The layers that hold the selected parameters."""
+def _names(space: ParameterSpace) -> list[str]:
+    return list(dict.fromkeys(name.rpartition(".")[0] for name in space.names))
+
+
+def _layers(model: nn.Module, space: ParameterSpace, names: Sequence[str] | None = None) -> list[_Layer]:
+    """The layers that hold the selected parameters, or some of them."""
     modules = dict(named_layers(model))
-    layer_names = dict.fromkeys(name.rpartition(".")[0] for name in space.names)
-    return [_layer(name, modules[name], model, space) for name in layer_names]
+    return [_layer(name, modules[name], model, space) for name in (_names(space) if names is None else names)]
 
 
 def _layer(name: str, module: nn.Module, model: nn.Module, space: ParameterSpace) -> _Layer:

@@ -73,15 +73,21 @@ class SampleGradients:
         model: The model that the source calls, in eval mode.
         space: Selected weights.
         by_layers: Whether layers take part by their inputs where they can; None for where this costs less.
+        names: Parameters whose sums are taken; all selected ones by default.
     """
 
     source: OutputSource
     model: nn.Module
     space: ParameterSpace
     by_layers: bool | None = None
+    names: Sequence[str] | None = None
+
+    @property
+    def _names(self) -> Sequence[str]:
+        return self.space.names if self.names is None else self.names
 
     def sums(self, w: Tensor, slopes: SampleSlopes, power: int = 2) -> Tensor:
-        """The sums for all slopes, ``[N]`` in float64.
+        """The sums for all slopes, in float64: ``[N]``, or as many as the named parameters have weights.
 
         Args:
             w: Selected weights.
@@ -89,10 +95,8 @@ class SampleGradients:
             power: 1 for absolute values, 2 for squares.
         """
         device = device_with_float64(w.device)
-        totals = {
-            name: torch.zeros(shape, dtype=torch.float64, device=device)
-            for name, shape in zip(self.space.names, self.space.shapes, strict=True)
-        }
+        shapes = dict(zip(self.space.names, self.space.shapes, strict=True))
+        totals = {name: torch.zeros(shapes[name], dtype=torch.float64, device=device) for name in self._names}
         ways = self.tested(w, self.source.largest_block, slopes, power, self._share)
         for block in range(self.source.n_blocks):
             try:
@@ -103,7 +107,7 @@ class SampleGradients:
                 parts = self._of_block(w, block, self.tested(w, block, slopes, power), slopes, power)
             for name, part in parts.items():
                 totals[name] += part
-        return torch.cat([totals[name].flatten() for name in self.space.names])
+        return torch.cat([totals[name].flatten() for name in self._names])
 
     @property
     def _share(self) -> float:
@@ -165,17 +169,17 @@ class SampleGradients:
             share: Samples that will be evaluated, in units of those of the block.
         """
         outputs, axes = self._outputs(w, block, slopes)
-        single = SingleGradients(self.source, self.space.unflatten(w.detach()), block, axes, self.space.names)
+        single = SingleGradients(self.source, self.space.unflatten(w.detach()), block, axes, self._names)
         trial = _Trial.of(single, outputs, power)
         groups, layer_axes = self._tested_layers(w, trial, slopes.count(outputs, block), share)
-        left = [name for name in self.space.names if name not in selected_names(groups)]
+        left = [name for name in self._names if name not in selected_names(groups)]
         return _Ways(groups, layer_axes, left, trial.way(left) if left else WAYS[-1])
 
     def _tested_layers(
         self, w: Tensor, trial: _Trial, n_slopes: int, share: float
     ) -> tuple[dict[str, LayerGroup], dict[str, CallAxes]]:
         """Layers whose sums are right and which take part, and the axes of the samples in their calls."""
-        groups = {} if self.by_layers is False else layer_groups(self.model, self.space.names)
+        groups = {} if self.by_layers is False else layer_groups(self.model, self._names)
         if not groups:
             return {}, {}
         layers = {name: layer for name, layer in self.model.named_modules() if layer_term(layer) is not None}

@@ -14,12 +14,12 @@ from landscope.parameters import ParameterSpace
 from landscope.risk.closure_module import ClosureModule
 from landscope.risk.conditions import Conditions, own_buffers
 from landscope.risk.cut_batches import CutBatches
-from landscope.risk.data import Block, call_model, read_batches
-from landscope.risk.evaluation import BlockLosses, BlockOutputs
+from landscope.risk.data import Block, call_model, cut_blocks, read_batches
+from landscope.risk.evaluation import BlockLosses, BlockOutputs, places_by_block, random_rows
 from landscope.risk.graphs import GraphWhereNeeded
 from landscope.risk.losses import SampleLosses
 from landscope.risk.module_cut import Calls, NothingToSkipError
-from landscope.risk.samples import counted_by, moved, rows_of, rows_of_pair
+from landscope.risk.samples import Counted, all_joined, counted_by, moved, n_targets, rows_of, rows_of_pair
 from landscope.risk.stored_calls import StoredCalls, mean_loss, points_around
 from landscope.risk.sums_and_means import check_sums_and_means
 from landscope.risk.weighted_losses import WeightedLosses, read_losses, total_weight
@@ -70,6 +70,25 @@ class ClosureLosses(BlockLosses):
     def model(self) -> nn.Module:
         """The model that is evaluated."""
         return self._module.model
+
+    def random_subset(self, n: int, generator: torch.Generator) -> ClosureLosses:
+        """The losses of whole batches at random, until they hold ``n`` samples."""
+        chosen, found = [], 0
+        for block in torch.randperm(self.n_blocks, generator=generator).tolist():
+            if found >= n:
+                break
+            chosen.append(block)
+            found += (self.count(block) if self._means_over is None else self._means_over[block]) or 1
+        return self._of_blocks(sorted(chosen))
+
+    def _of_blocks(self, chosen: Sequence[int]) -> ClosureLosses:
+        """The losses of some batches, without what is stored by the number of a batch."""
+        other = copy.copy(self)
+        other.blocks, other.n_blocks, other.stored = [self.blocks[block] for block in chosen], len(chosen), None
+        if self._means_over is not None:
+            other._means_over = [self._means_over[block] for block in chosen]
+        other._cut = self._cut.of(other, other.evaluated)
+        return other
 
     @property
     def takes_derivatives(self) -> bool:
@@ -167,6 +186,18 @@ class WholeLosses(ClosureLosses, BlockOutputs):
         super().__init__(model, whole_evaluation(sample_losses), blocks, rows=rows_of_pair)
         self._model_call, self.sample_losses = ClosureModule(model, call_model), sample_losses
         self._outputs = GraphWhereNeeded(self._called)
+
+    def random_subset(self, n: int, generator: torch.Generator) -> ClosureLosses:
+        """The losses of ``n`` samples at random where they are counted; otherwise of whole batches."""
+        counts = [n_targets(targets) for _, targets in self.blocks]
+        if None in counts or any(isinstance(targets, Counted) and targets.is_whole for _, targets in self.blocks):
+            return super().random_subset(n, generator)
+        sizes = [int(count or 0) for count in counts]
+        picked = list(places_by_block(sizes, random_rows(sum(sizes), n, generator)))
+        parts = [rows_of_pair(self.blocks[block], sizes[block], places) for block, places in picked]
+        together = all_joined(parts, [len(places) for _, places in picked])
+        blocks = parts if together is None else cut_blocks([together], max(sizes))
+        return type(self)(self.model, self.sample_losses, blocks)
 
     def arguments(self, block: int) -> tuple[Any, ...]:
         """The inputs of a block, and the calls of modules that are stored for it."""
