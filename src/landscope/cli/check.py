@@ -21,9 +21,10 @@ __all__ = ["check"]
 def check(folder: Run, *, as_json: AsJson = False) -> None:
     """Read every file of a study, and say what is damaged, what is lost with it, and what makes it whole again.
 
-    The exit status is 1 where something is damaged. Nothing is changed. Example: landscope check runs/mnist
+    What cannot be compared is said too. The exit status is 1 where something is damaged. Nothing is changed. Example:
+    landscope check runs/mnist
     """
-    from landscope.study.check import check_study
+    from landscope.study.check import check_study, what_is_unknown
 
     if not (folder / "study.yaml").exists() and not (folder / "experiment.yaml").exists():
         raise StorageError(expected=f"a study at {folder}", got="none", hint="Check the path.")
@@ -38,6 +39,9 @@ def check(folder: Run, *, as_json: AsJson = False) -> None:
         for one in damages:
             table.add_row(one.file, one.problem, one.lost, one.remedy)
         Console().print(table)
+    if not as_json:
+        for sentence in what_is_unknown(folder):
+            print(f"Not compared: {sentence}.")
     if damages:
         sys.exit(1)
 

@@ -12,11 +12,12 @@ from landscope.files.plain_yaml import read_yaml
 from landscope.storage import RowStore, read_archive
 from landscope.storage.archive import result_of
 from landscope.study.completeness import foreign_parts, missing_parts
+from landscope.study.data_identity import DataIdentity
 from landscope.study.folder import TRAINED, StudyFolder
 from landscope.study.reach import STEP_FOLDERS, check_reach
 from landscope.study.remedies import Remedies, is_run, remedies_of
 
-__all__ = ["Damage", "check_study"]
+__all__ = ["Damage", "check_study", "what_is_unknown"]
 
 _REPORTS = ("numbers.json",)
 """Files that nothing reads back."""
@@ -66,6 +67,33 @@ def check_study(path: Path) -> list[Damage]:
     found += _results(path, again, record)
     named = {one.file for one in found}
     return [*found, *_together(path, remedies, named)]
+
+
+def what_is_unknown(path: Path) -> list[str]:
+    """What no check can compare, because the data of the study do not say it without being read to their end.
+
+    Args:
+        path: The folder of the study.
+
+    Example:
+        >>> import tempfile
+        >>> from landscope.study.data_identity import identity_of_data
+        >>> folder = StudyFolder.create(tempfile.mkdtemp(), {})
+        >>> folder.note("training", {"data": dataclasses.asdict(identity_of_data(iter([]), collated=True))})
+        >>> print(*what_is_unknown(folder.path))
+        the data: they are a stream, which is read only by the analysis: they are known by their loss at three points
+    """
+    try:
+        folder = StudyFolder.open(path)
+        facts = folder.read_note("training")
+    except StorageError:
+        return []  # named as damaged
+    data = DataIdentity.of(facts.get("data"))
+    if data.unknown:
+        return [f"the data: {data.unknown}"]
+    if data.count is not None or is_run(path):
+        return []
+    return ["the data: nothing was noted of them when the training was recorded"]
 
 
 def _together(path: Path, remedies: Remedies, named: set[str]) -> Iterator[Damage]:

@@ -14,6 +14,7 @@ from landscope.files.plain_yaml import read_yaml
 from landscope.storage import read_heading
 from landscope.storage.folder import ResultFolder
 from landscope.study.analysis import Analysis
+from landscope.study.changed import made_with_others
 from landscope.study.folder import TRAINED, StudyFolder
 from landscope.study.identity import differ, digest_of_recording, made_from
 from landscope.study.reach import missing_files, reason_against_rows
@@ -53,6 +54,7 @@ def foreign_parts(folder: StudyFolder) -> Iterator[Problem]:
                 yield f"{note}.json", "of another recording"
         except StorageError:
             continue  # named as damaged
+    yield from made_with_others(folder)
     yield from _older_than_parents(folder, identities)
 
 
@@ -110,8 +112,6 @@ def missing_parts(folder: StudyFolder) -> Iterator[Problem]:
                 yield f"{name}.zarr.zip", "missing, and not-measured.json gives no reason"
         elif made and not missing:
             yield "timings.json", f"no entry of the finished stage {stage}"
-    if "flatness" in done and not (folder.path / "checked.json").exists():
-        yield "checked.json", "missing"
     if (folder.path / "report.html").exists() and not (folder.path / "summary.json").exists():
         yield "summary.json", "missing"
     if "train" in done and not folder.has("training"):

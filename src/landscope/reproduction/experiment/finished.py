@@ -63,7 +63,7 @@ def drop_training(folder: StudyFolder) -> None:
     for name in TRAINED:
         folder.remove(name)
     kept = _initial(folder)
-    (folder.path / f"{_FACTS}.json").unlink(missing_ok=True)
+    folder.remove_note(_FACTS)
     if kept:
         folder.note(_FACTS, kept)
     for name in ("trajectory", *STEP_FOLDERS):

@@ -117,8 +117,7 @@ def check_same_numbers(folder: ResultFolder, name: str, numbers: Mapping[str, An
     """
     notes, now = folder.read_note(NUMBERS), json.loads(json.dumps(dict(numbers)))
     if not folder.names(name):
-        if notes.get(name) != now:
-            folder.note(NUMBERS, {**notes, name: now})
+        folder.change_note(NUMBERS, {name: now})
         return
     before = notes.get(name, {})
     if changed := [key for key in now if before.get(key) != now[key]]:
