@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landscope.errors import InputError, LandscopeError, LandscopeWarning
+from landscope.errors import InputError, LandscopeError, LandscopeWarning, StorageError
 from landscope.landscape.flatness import SAME_LOSS
 from landscope.landscape.lines import start_lines
 from landscope.progress import Reporter
@@ -93,7 +93,7 @@ def notice_changes(analysis: Analysis, stages: Sequence[Stage], reporter: Report
         said.append("train_on takes other steps than for the results: the trainings that go on are measured again")
         _remove(analysis, names, _OF_CONTINUED)
     for name in _OF_CONTINUED:
-        if _differing(folder.made_with_of_note(name), now) & {"loss", "train_on"}:
+        if _differing(_of_note(folder, name), now):
             _remove(analysis, (), (name,))
     for sentence in said:
         reporter.note(f"{sentence}.")
@@ -115,9 +115,20 @@ def made_with_others(folder: StudyFolder) -> Iterator[tuple[str, str]]:
     usual = {one: json.loads(counts.most_common(1)[0][0]) for one, counts in counted.items() if counts}
     if DataIdentity.of(usual.get("data")).may_be_random:
         usual.pop("loss", None)  # of another draw
-    for name, found in made.items():
+    files = {f"{name}.zarr.zip": found for name, found in made.items()}
+    files |= {f"{name}.json": _of_note(folder, name) for name in _OF_CONTINUED if name in folder.notes()}
+    for file, found in files.items():
         if different := _differing(found, usual):
-            yield f"{name}.zarr.zip", f"made with {' and '.join(sorted(_WORDS[one] for one in different))}"
+            yield file, f"made with {' and '.join(sorted(_WORDS[one] for one in different))}"
+
+
+def _of_note(folder: StudyFolder, name: str) -> dict[str, Any]:
+    """What a note of trainings that go on was made with."""
+    try:
+        made = folder.made_with_of_note(name)
+    except StorageError:
+        return {}  # named as damaged
+    return {one: made[one] for one in ("loss", "data", "train_on") if one in made}
 
 
 def _inputs_of(name: str, analysis: Analysis) -> set[Input]:

@@ -19,9 +19,6 @@ from landscope.study.remedies import Remedies, is_run, remedies_of
 
 __all__ = ["Damage", "check_study", "what_is_unknown"]
 
-_REPORTS = ("numbers.json",)
-"""Files that nothing reads back."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Damage:
@@ -138,8 +135,6 @@ def _settings(path: Path, remedies: Remedies) -> Iterator[Damage]:
 
 def _notes(path: Path, remedies: Remedies) -> Iterator[Damage]:
     for file in sorted(path.glob("*.json")):
-        if file.name in _REPORTS:
-            continue
         try:
             read_checked(file)
         except StorageError as error:

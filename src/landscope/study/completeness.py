@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from landscope.errors import LandscopeError, StorageError
+from landscope.files.atomic import plain_values
 from landscope.files.checked_json import read_checked
 from landscope.files.plain_yaml import read_yaml
 from landscope.storage import read_heading
@@ -20,6 +21,7 @@ from landscope.study.identity import differ, digest_of_recording, made_from
 from landscope.study.reach import missing_files, reason_against_rows
 from landscope.study.sealed_page import digest_of_page, is_whole_page
 from landscope.study.stages import STAGES
+from landscope.study.summary import summary_of
 
 __all__ = ["foreign_parts", "missing_parts"]
 
@@ -91,6 +93,8 @@ def missing_parts(folder: StudyFolder) -> Iterator[Problem]:
         yield "training.json", "missing"
     if reason := _page(folder.path):
         yield "report.html", reason
+    if reason := _summary(folder):
+        yield "summary.json", reason
     try:
         stages = {stage.name: [part.name for part in stage.parts(Analysis(folder, None))] for stage in STAGES}
     except LandscopeError:
@@ -138,6 +142,19 @@ def _page(path: Path) -> str:
     except StorageError:
         return ""
     return "of another analysis" if known not in (None, digest_of_page(page)) else ""
+
+
+def _summary(folder: StudyFolder) -> str:
+    """Why the summary is not that of the results; empty where it is, or none was written."""
+    try:
+        noted, analysis = folder.read_note("summary"), Analysis(folder, None)
+        if not noted or not all(folder.fits(name) for name in folder.names()):
+            return ""  # named already
+        now = json.loads(json.dumps(plain_values(summary_of(analysis))))
+    except LandscopeError:
+        return ""  # named already
+    other = [key for key in now if key != "provenance" and now[key] != noted.get(key)]
+    return f"{other[0]} is not that of the results" if other else ""
 
 
 def _identity(folder: StudyFolder, name: str) -> dict:
