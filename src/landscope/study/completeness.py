@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from landscope.storage.folder import ResultFolder
 from landscope.study.analysis import Analysis
 from landscope.study.changed import made_with_others
 from landscope.study.folder import TRAINED, StudyFolder
-from landscope.study.identity import differ, digest_of_recording, made_from
+from landscope.study.identity import differ, digest_of_recording, identity_of, made_from, usual_identity
 from landscope.study.reach import missing_files, reason_against_rows
 from landscope.study.sealed_page import digest_of_page, is_whole_page
 from landscope.study.stages import STAGES
@@ -32,27 +31,23 @@ Problem = tuple[str, str]
 
 def foreign_parts(folder: StudyFolder) -> Iterator[Problem]:
     """Files that do not belong to this study: of another recording or other settings, or older than their parents."""
-    identities = {name: _identity(folder, name) for name in folder.names() if name not in TRAINED}
-    now, made = made_from(folder.path, folder.settings), _most_common(identities.values())
-    if reason := reason_against_rows(folder):
-        odd = "training.json" if made.get("recording") == digest_of_recording(folder.path / "trajectory") else ""
-        yield (odd or "trajectory"), f"{reason} than that of {'the rows and results' if odd else 'training.json'}"
+    identities = {name: identity_of(folder, name) for name in folder.names() if name not in TRAINED}
+    now, made = made_from(folder.path, folder.settings), usual_identity(folder, identities)
+    is_whole = not reason_against_rows(folder)
     if len(identities) > 1 and made.get("settings") != now["settings"] and made.get("recording") == now["recording"]:
         yield "study.yaml", "other settings than those of the results"
-    lost = missing_files(folder)
-    yield from lost.items()
     yield from _of_the_run(folder)
     for name, identity in identities.items():
         if different := _differs(made, identity.get(_STUDY)):
             yield f"{name}.zarr.zip", f"made from other {different} than the other results"
-    if not reason and not lost and made.get("settings") == now["settings"]:
+    if is_whole and not missing_files(folder) and made.get("settings") == now["settings"]:
         whole = [name for name in folder.names() if folder.is_whole(name)]
         for name in whole:
             if (against := folder.reason_against(name)) and not _differs(made, identities.get(name, {}).get(_STUDY)):
                 yield f"{name}.zarr.zip", against
     for note in folder.notes():
         try:
-            if not folder.is_of_this_study(note) and not reason:
+            if not folder.is_of_this_study(note) and is_whole:
                 yield f"{note}.json", "of another recording"
         except StorageError:
             continue  # named as damaged
@@ -69,7 +64,7 @@ def _older_than_parents(folder: StudyFolder, identities: dict[str, dict]) -> Ite
 
 
 def _of_the_run(folder: StudyFolder) -> Iterator[Problem]:
-    """Settings of a built-in run that are not those of its training, and scales of another optimiser."""
+    """Settings of a built-in run that are not those of its training."""
     file = folder.path / "experiment.yaml"
     try:
         heading = read_heading(folder.file("training"))
@@ -82,15 +77,10 @@ def _of_the_run(folder: StudyFolder) -> Iterator[Problem]:
             yield file.name, "other settings than those of the training"
     except (StorageError, KeyError, TypeError, AttributeError):
         pass  # named as damaged
-    known = folder.read_note("training").get("preconditioner")
-    if known and (not folder.is_whole("preconditioner") or folder.heading("preconditioner").digest != known):
-        yield "preconditioner.zarr.zip", "missing, damaged, or of another training"
 
 
 def missing_parts(folder: StudyFolder) -> Iterator[Problem]:
     """Results of finished stages that are not there, and notes that an analysis leaves."""
-    if (folder.path / "trajectory").exists() and not (folder.path / "training.json").exists():
-        yield "training.json", "missing"
     if reason := _page(folder.path):
         yield "report.html", reason
     if reason := _summary(folder):
@@ -118,8 +108,6 @@ def missing_parts(folder: StudyFolder) -> Iterator[Problem]:
             yield "timings.json", f"no entry of the finished stage {stage}"
     if (folder.path / "report.html").exists() and not (folder.path / "summary.json").exists():
         yield "summary.json", "missing"
-    if "train" in done and not folder.has("training"):
-        yield "training.zarr.zip", "missing"
 
 
 def _note(folder: StudyFolder, name: str) -> dict[str, Any] | None:
@@ -155,19 +143,6 @@ def _summary(folder: StudyFolder) -> str:
         return ""  # named already
     other = [key for key in now if key != "provenance" and now[key] != noted.get(key)]
     return f"{other[0]} is not that of the results" if other else ""
-
-
-def _identity(folder: StudyFolder, name: str) -> dict:
-    try:
-        return folder.heading(name).identity if folder.is_whole(name) else {}
-    except StorageError:
-        return {}
-
-
-def _most_common(identities: Iterable[dict]) -> dict[str, Any]:
-    """What most results are made from."""
-    counted = Counter(json.dumps(one[_STUDY], sort_keys=True) for one in identities if one.get(_STUDY))
-    return json.loads(counted.most_common(1)[0][0]) if counted else {}
 
 
 def _differs(made: dict[str, Any], found: dict[str, Any] | None) -> str:

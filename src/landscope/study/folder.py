@@ -20,7 +20,7 @@ from landscope.study.identity import different, digest_of_settings, made_from
 from landscope.study.remedies import is_run, remedies_of
 from landscope.study.settings import StudySettings, checked_settings
 
-__all__ = ["TRAINED", "StudyFolder"]
+__all__ = ["EVALUATED", "TRAINED", "StudyFolder"]
 
 _FORMAT = 3
 _FILE = "study.yaml"
@@ -48,7 +48,8 @@ _NOTES_OF_RESULTS = (
     "timings", "not-measured", "continued", "continued-ends", "continued-steps", "summary",
 )  # fmt: skip
 """Notes that an analysis leaves."""
-_EVALUATED = "history_is_evaluated"
+EVALUATED = "history_is_evaluated"
+"""Fact of a training whose losses were measured on its saved models, by the analysis."""
 _FACTS = "training"
 """Note of the training, which cannot be made again."""
 
@@ -238,18 +239,18 @@ class StudyFolder(ResultFolder):
 
     def note_evaluated_history(self) -> None:
         """Note that the losses during the training come from the saved models, not from the training."""
-        self.change_note(_FACTS, {_EVALUATED: True})
+        self.change_note(_FACTS, {EVALUATED: True})
 
     @property
     def has_evaluated_history(self) -> bool:
         """Whether the losses during the training come from the saved models."""
-        return bool(self.read_note(_FACTS).get(_EVALUATED))
+        return bool(self.read_note(_FACTS).get(EVALUATED))
 
     def drop_evaluated_history(self) -> None:
         """Delete losses that were measured on saved models; those of the training stay."""
         if self.has_evaluated_history:
             self.remove(_FACTS)
-            self.change_note(_FACTS, {_EVALUATED: None})
+            self.change_note(_FACTS, {EVALUATED: None})
 
     @classmethod
     def create(cls, path: str | Path, given: dict[str, Any]) -> StudyFolder:

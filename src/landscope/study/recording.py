@@ -24,9 +24,10 @@ from landscope.study.checkpoints import Checkpoints, CheckpointSchedule, model_b
 from landscope.study.data_identity import DataIdentity
 from landscope.study.folder import StudyFolder
 from landscope.study.modes_of_modules import modules_in_eval
-from landscope.study.reach import check_facts, check_reach, note_reach, note_whole, shorten
+from landscope.study.reach import check_reach, note_reach, note_whole, shorten
 from landscope.study.second_moments import SecondMoments
 from landscope.study.training_facts import facts_of
+from landscope.study.whole_training import check_rows
 from landscope.trajectory import open_trajectory
 
 __all__ = ["StudyRecorder", "check_recorded", "is_recorded"]
@@ -254,11 +255,10 @@ def is_recorded(folder: ResultFolder) -> bool:
 
 def check_recorded(folder: ResultFolder) -> None:
     """Raise unless the folder holds a recording with a row, and every row that its training noted."""
-    check_reach(folder)
+    check_rows(folder)
     if not is_recorded(folder):
         raise InputError(
             expected=f"a recording in {folder.path}",
             got="a recording without a step" if (folder.path / "trajectory").exists() else "none",
             hint="Train inside `with study.record(optimizer):`, or call study.use_trajectory(...).",
         )
-    check_facts(folder)

@@ -9,13 +9,12 @@ from landscope.errors import StorageError
 from landscope.files.plain_yaml import read_yaml, write_yaml
 from landscope.files.seal import check_seal
 from landscope.reproduction.experiment.settings import Settings
-from landscope.storage import RowStore, read_heading
-from landscope.storage.archive import load
+from landscope.storage import read_heading
 from landscope.study.folder import TRAINED, StudyFolder
 from landscope.study.identity import digest_of_recording
-from landscope.study.reach import STEP_FOLDERS, check_reach, missing_files, reason_against_rows
+from landscope.study.reach import STEP_FOLDERS
 from landscope.study.settings import StudySettings, checked_settings
-from landscope.training_history import TrainingHistory
+from landscope.study.whole_training import reason_against_training
 
 __all__ = [
     "INITIAL", "PRECONDITIONER", "drop_training", "put_study_settings", "reason_to_train_again", "restore_settings",
@@ -35,27 +34,11 @@ def reason_to_train_again(folder: StudyFolder, start_key: str) -> str:
         start_key: Fact of the training that the analysis needs.
     """
     try:
-        load(folder.file(_FACTS), TrainingHistory)
-        facts = folder.read_note(_FACTS)
-        if start_key not in facts:
+        if start_key not in folder.read_note(_FACTS):
             return "training.json, with what is known of the training, is missing"
-        check_reach(folder)
-        if reason := reason_against_rows(folder) or folder.reason_against(_FACTS):
-            return f"the recording: {reason}"
-        if lost := RowStore.open(folder.path / "trajectory").check():
-            return str(lost[0][2])
-        if missing := missing_files(folder):
-            return "; ".join(f"{name} is {reason}" for name, reason in list(missing.items())[:3])
-        for name in STEP_FOLDERS:
-            for file in sorted((folder.path / name).glob("*.zarr.zip")):
-                check_seal(file)
-        if known := facts.get(PRECONDITIONER):
-            check_seal(folder.file(PRECONDITIONER))
-            if read_heading(folder.file(PRECONDITIONER)).digest != known:
-                return "the scales of the optimiser are of another training"
     except StorageError as error:
         return f"{error.expected}: {error.got}"
-    return ""
+    return reason_against_training(folder)
 
 
 def drop_training(folder: StudyFolder) -> None:

@@ -24,6 +24,7 @@ from landscope.storage import RowStore, read_heading
 from landscope.study.checkpoints import Checkpoints
 from landscope.study.folder import StudyFolder
 from landscope.study.recording import StudyRecorder
+from landscope.study.whole_training import reason_against_training
 from landscope.threads import one_thread
 from landscope.training_history import TrainingHistory
 
@@ -57,8 +58,7 @@ def _begin_again_if_incomplete(folder: StudyFolder, experiment: Experiment, repo
         there = set() if store is None else set(store.read("steps", 0, store.rows).tolist())
         missing = [step for step in _steps_due(state, experiment) if step not in there]
         reason = f"the recording lacks {len(missing)} rows, from step {missing[0]} on" if missing else ""
-        lost = [] if store is None else store.check()
-        reason = reason or (str(lost[0][2]) if lost else _missing_models(folder, state, experiment))
+        reason = reason or _missing_models(folder, state, experiment) or reason_against_training(folder)
     except StorageError as error:
         reason = str(error)
     if reason:
