@@ -25,6 +25,7 @@ from landscope.study.data_identity import DataIdentity
 from landscope.study.folder import StudyFolder
 from landscope.study.parts import NEEDS, Need, Part
 from landscope.study.recording import check_recorded
+from landscope.study.remedies import is_run
 from landscope.study.result_words import needed
 from landscope.study.saved import Saved
 from landscope.study.settings import StudySettings
@@ -368,4 +369,4 @@ class Analysis:
                 return f"needs {_SEVERAL_RATES if several else NEEDS[need]}"
         missing = [result.name for result in part.after if not self.has(result)]
         reasons = self.folder.read_note("not-measured")
-        return next((reasons.get(name) or needed(name) for name in missing), "")
+        return next((reasons.get(name) or needed(name, is_run=is_run(self.folder.path)) for name in missing), "")
