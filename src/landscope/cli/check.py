@@ -12,7 +12,6 @@ from rich.table import Table
 
 from landscope.cli.shared import AsJson, Run, app
 from landscope.errors import StorageError
-from landscope.files import read_yaml
 
 __all__ = ["check"]
 
@@ -25,8 +24,9 @@ def check(folder: Run, *, as_json: AsJson = False) -> None:
     landscope check runs/mnist
     """
     from landscope.study.check import check_study, what_is_unknown
+    from landscope.study.run_file import has_run_file
 
-    if not (folder / "study.yaml").exists() and not (folder / "experiment.yaml").exists():
+    if not (folder / "study.yaml").exists() and not has_run_file(folder):
         raise StorageError(expected=f"a study at {folder}", got="none", hint="Check the path.")
     _check_purpose(folder)
     damages = check_study(folder)
@@ -48,8 +48,10 @@ def check(folder: Run, *, as_json: AsJson = False) -> None:
 
 def _check_purpose(folder: Path) -> None:
     """Raise where a folder holds tasks that were learnt one after another, and so is no study."""
+    from landscope.study.run_file import read_run_file
+
     try:
-        purpose = read_yaml(folder / "experiment.yaml", "the settings of a training").get("purpose", "run")
+        purpose = read_run_file(folder).purpose
     except StorageError:  # missing or damaged: the check names it
         return
     if purpose != "run":

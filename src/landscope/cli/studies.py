@@ -185,7 +185,9 @@ def report(folder: Run, *, as_json: AsJson = False) -> None:
 
     For a folder of landscope run, missing stages run first. Example: landscope report runs/mnist
     """
-    if (folder / "experiment.yaml").exists():
+    from landscope.study.run_file import has_run_file
+
+    if has_run_file(folder):
         _do(folder, None, as_json, until="law")
     finish(folder, as_json)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from landscope.errors import StorageError
 from landscope.files.checked_json import read_checked
-from landscope.files.plain_yaml import read_yaml
 from landscope.storage import read_archive
 from landscope.storage.archive import result_of
 from landscope.storage.folder import ResultFolder
@@ -17,6 +16,7 @@ from landscope.study.data_identity import DataIdentity
 from landscope.study.folder import TRAINED, StudyFolder
 from landscope.study.reach import STEP_FOLDERS
 from landscope.study.remedies import Remedies, is_run, remedies_of
+from landscope.study.run_file import RUN_FILE, has_run_file, read_run_file
 from landscope.study.whole_training import problems_of_training
 
 __all__ = ["Damage", "check_study", "what_is_unknown"]
@@ -118,14 +118,13 @@ def _settings(path: Path, remedies: Remedies) -> Iterator[Damage]:
         StudyFolder.open(path)
     except StorageError as error:
         yield Damage("study.yaml", error.got, "the settings of the analysis", remedies.again)
-    file = path / "experiment.yaml"
     try:
-        if file.exists():
-            read_yaml(file, "the settings of a training")
+        if has_run_file(path):
+            read_run_file(path)
     except StorageError as error:
         ended = (path / "training.zarr.zip").exists()
         remedy = remedies.again if ended else f"restore the file, or delete {path} and give landscope run again"
-        yield Damage(file.name, error.got, "the settings of the training", remedy)
+        yield Damage(RUN_FILE, error.got, "the settings of the training", remedy)
 
 
 def _notes(path: Path, remedies: Remedies) -> Iterator[Damage]:

@@ -10,7 +10,6 @@ from typing import Any
 from landscope.errors import LandscopeError, StorageError
 from landscope.files.atomic import plain_values
 from landscope.files.checked_json import read_checked
-from landscope.files.plain_yaml import read_yaml
 from landscope.storage import read_heading
 from landscope.storage.folder import ResultFolder
 from landscope.study.analysis import Analysis
@@ -18,6 +17,7 @@ from landscope.study.changed import made_with_others
 from landscope.study.folder import TRAINED, StudyFolder
 from landscope.study.identity import differ, digest_of_recording, identity_of, made_from, usual_identity
 from landscope.study.reach import missing_files, reason_against_rows
+from landscope.study.run_file import RUN_FILE, has_run_file, read_run_file
 from landscope.study.sealed_page import digest_of_page, is_whole_page
 from landscope.study.stages import STAGES
 from landscope.study.summary import summary_of
@@ -48,7 +48,7 @@ def foreign_parts(folder: StudyFolder) -> Iterator[Problem]:
     for note in folder.notes():
         try:
             if not folder.is_of_this_study(note) and is_whole:
-                yield f"{note}.json", "of another recording"
+                yield f"{note}.json", "of another recording, or of other settings"
         except StorageError:
             continue  # named as damaged
     yield from made_with_others(folder)
@@ -65,16 +65,16 @@ def _older_than_parents(folder: StudyFolder, identities: dict[str, dict]) -> Ite
 
 def _of_the_run(folder: StudyFolder) -> Iterator[Problem]:
     """Settings of a built-in run that are not those of its training."""
-    file = folder.path / "experiment.yaml"
+    is_there = has_run_file(folder.path)
     try:
         heading = read_heading(folder.file("training"))
         fits = heading.identity[_STUDY]["recording"] == digest_of_recording(folder.path / "trajectory")
         provenance = heading.attributes["provenance"]["settings"] if fits else {}
-        settings = read_yaml(file, "settings")["settings"] if file.exists() else {}
-        if "network" in provenance and not file.exists():
-            yield file.name, "missing"
+        settings = read_run_file(folder.path).settings if is_there else {}
+        if "network" in provenance and not is_there:
+            yield RUN_FILE, "missing"
         if fits and any(provenance.get(key) != value for key, value in settings.items()):
-            yield file.name, "other settings than those of the training"
+            yield RUN_FILE, "other settings than those of the training"
     except (StorageError, KeyError, TypeError, AttributeError):
         pass  # named as damaged
 

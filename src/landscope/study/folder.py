@@ -18,6 +18,7 @@ from landscope.results import Result
 from landscope.storage.folder import ResultFolder
 from landscope.study.identity import different, digest_of_settings, made_from
 from landscope.study.remedies import is_run, remedies_of
+from landscope.study.run_file import RUN_FILE
 from landscope.study.settings import StudySettings, checked_settings
 
 __all__ = ["EVALUATED", "TRAINED", "StudyFolder"]
@@ -39,7 +40,7 @@ _NO_RESULTS = {
     "trajectory",
     "checkpoints",
     "second-moments",
-    "experiment.yaml",
+    RUN_FILE,
     "numbers.json",
     *(f"{name}.zarr.zip" for name in TRAINED),
 }
