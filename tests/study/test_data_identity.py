@@ -199,6 +199,53 @@ def test_random_data_do_not_block_a_resume_and_other_targets_are_noticed(recorde
     assert times(other)["flatness"] != before["flatness"]
 
 
+class Finite(IterableDataset):
+    """A stream with an end, whose inputs may be noisy."""
+
+    def __init__(self, inputs, targets, noise=0.0):
+        self.batches, self.noise, self.random = (inputs, targets), noise, np.random.default_rng()
+
+    def __iter__(self):
+        for inputs, targets in zip(*(part.split(40) for part in self.batches), strict=True):
+            yield inputs + self.noise * float(self.random.standard_normal()), targets
+
+
+@pytest.mark.parametrize("form", [lambda stream: stream, lambda stream: DataLoader(stream, None)])
+def test_a_stream_is_known_by_its_loss_and_a_random_one_is_not_measured_again(recorded, tmp_path, form):
+    inputs, targets = small.samples()
+    random = shutil.copytree(recorded, tmp_path / "random")
+    before = times(measured(recorded, form(Finite(inputs, targets))))
+    assert times(measured(recorded, form(Finite(inputs, targets)))) == before
+    with pytest.warns(LandscopeWarning, match="The data or the loss are others now"):
+        assert times(measured(recorded, form(Finite(inputs + 0.5, targets))))["flatness"] != before["flatness"]
+    before = times(measured(random, form(Finite(inputs, targets, noise=0.3))))
+    with pytest.warns(LandscopeWarning, match="each reading of the data draws other samples"):
+        assert times(measured(random, form(Finite(inputs, targets, noise=0.3)))) == before
+
+
+class Drawn(Augmented):
+    """Noise from the global generators, as most augmentations draw it; the analysis seeds them."""
+
+    def __getitem__(self, row):
+        return self.inputs[row] + 0.3 * torch.randn(()), self.targets[row]
+
+
+def test_what_the_global_generators_draw_is_the_same_each_time(recorded, monkeypatch):
+    inputs, targets = small.samples()
+    first, state = known(Drawn(inputs, targets)), torch.get_rng_state()
+    assert (first.is_random, sorted(first.parts)) == (False, ["0", "1"])
+    assert first == known(Drawn(inputs, targets))
+    assert torch.equal(torch.get_rng_state(), state)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The data set gives another sample")
+        warnings.filterwarnings("ignore", message="The data of this study have other samples")
+        before = times(measured(recorded, Drawn(inputs, targets)))
+        assert times(measured(recorded, Drawn(inputs, targets))) == before
+        monkeypatch.setattr(small, "CRITERION", torch.nn.CrossEntropyLoss(label_smoothing=0.1))
+        with pytest.warns(LandscopeWarning, match="The data or the loss are others now"):
+            assert times(measured(recorded, Drawn(inputs, targets)))["flatness"] != before["flatness"]
+
+
 def test_equal_data_in_another_form_are_not_measured_again(recorded):
     inputs, targets = small.samples()
     before = times(measured(recorded, (inputs, targets)))

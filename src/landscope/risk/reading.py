@@ -17,7 +17,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset
 from landscope.errors import InputError
 from landscope.risk.random_data import with_own_state
 
-__all__ = ["read_to_the_end"]
+__all__ = ["read_to_the_end", "with_own_generators"]
 
 _LEAST = 64
 """Bytes that every batch counts, so that a stream of small things ends too."""
@@ -37,7 +37,7 @@ def read_to_the_end(data: Iterable[Any]) -> list[Any]:
         [0, 1, 2]
     """
     found, size, most = [], 0, _memory()
-    for batch in _with_own_generators(data):
+    for batch in with_own_generators(data):
         found.append(batch)
         size += max(_LEAST, _bytes_of(batch))
         if size > most:
@@ -72,7 +72,7 @@ def _bytes_of(value: Any) -> int:
     return len(value) if isinstance(value, str | bytes) else 0
 
 
-def _with_own_generators(data: Iterable[Any]) -> Iterable[Any]:
+def with_own_generators(data: Iterable[Any]) -> Iterable[Any]:
     """The same data; a data set and a plain loader draw from copies of their random generators."""
     try:
         if type(data) is DataLoader:

@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landscope.errors import InputError, LandscopeError, LandscopeWarning, StorageError
+from landscope.errors import LandscopeError, LandscopeWarning, StorageError
 from landscope.landscape.flatness import SAME_LOSS
 from landscope.landscape.lines import start_lines
 from landscope.progress import Reporter
 from landscope.risk import EmpiricalRisk
 from landscope.study import saved
 from landscope.study.analysis import Analysis
-from landscope.study.data_identity import DataIdentity
+from landscope.study.data_identity import DataIdentity, draws_at_each_reading
 from landscope.study.folder import TRAINED, StudyFolder
 from landscope.study.parts import Stage
 from landscope.study.stages.dynamics import DYNAMICS
@@ -72,7 +72,7 @@ def notice_changes(analysis: Analysis, stages: Sequence[Stage], reporter: Report
     said = list[str]()
     changed = {name: _differing(made, now) & _inputs_of(name, analysis) for name, made in before.items()}
     of_loss = [name for name, inputs in changed.items() if inputs & {"loss", "data"}]
-    if of_loss and not _is_another_draw(analysis, now, [before[name] for name in of_loss]):
+    if of_loss and not _is_another_draw(analysis, [before[name] for name in of_loss]):
         said.append(_said_of_loss(folder, before[of_loss[0]], now))
         _remove(analysis, of_loss, _OF_CONTINUED)
     elif of_loss:
@@ -186,22 +186,12 @@ def _differs(before: Sequence[float | None] | None, now: Sequence[float | None] 
     return any(not (math.isclose(a, b, rel_tol=rtol) or (math.isnan(a) and math.isnan(b))) for a, b in pairs)
 
 
-def _is_another_draw(analysis: Analysis, now: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> bool:
+def _is_another_draw(analysis: Analysis, before: Sequence[Mapping[str, Any]]) -> bool:
     """Whether other losses come from data that draw other samples at each reading, and not from other data."""
     own = analysis.data_identity
     if any(own.differs(DataIdentity.of(made.get("data"))) for made in before):
         return False
-    return own.is_random or (own.may_be_random and _is_read_otherwise(analysis, now))
-
-
-def _is_read_otherwise(analysis: Analysis, now: Mapping[str, Any]) -> bool:
-    """Whether a second reading of a stream has another loss."""
-    try:
-        risk = analysis.subject.risk(analysis.model_at(analysis.windows.step), analysis.space)
-        again = _losses(risk, analysis.window.row(0))
-    except InputError:  # it could be read only once
-        return False
-    return _differs(now["loss"], again, SAME_LOSS)
+    return own.is_random or (own.may_be_random and draws_at_each_reading(analysis.subject.data))
 
 
 def _first(made: Mapping[str, Any]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,10 @@ from torch.utils.data import (
 
 from landscope.risk.data import is_pair_of_tensors
 from landscope.risk.random_data import with_own_state
+from landscope.risk.reading import with_own_generators
 from landscope.seeded import seeded
 
-__all__ = ["DataIdentity", "identity_of_data"]
+__all__ = ["DataIdentity", "draws_at_each_reading", "identity_of_data"]
 
 _SPREAD = 16
 """Samples that are looked at, from the first to the last."""
@@ -46,7 +47,8 @@ class DataIdentity:
         parts: For each part of a few samples, such as inputs and targets, the number of its values, their norm, and
             their components along two drawn directions. Parts that differ when they are read again are left out.
         unknown: What cannot be known without reading all of the data, or not at all; empty where nothing is.
-        is_random: Whether a sample that is read twice differs, as with random augmentation.
+        is_random: Whether a sample that is read twice differs, as with random augmentation by a generator of the data
+            set. The analysis seeds the global generators, so that what they draw is the same each time.
     """
 
     count: int | None = None
@@ -130,19 +132,32 @@ def _of_loader(loader: DataLoader) -> DataIdentity:
 
 
 def _of_samples(samples: Any, collate: Any) -> DataIdentity:
-    """The identity of a data set; each sample is read twice, and the parts that differ are random."""
+    """The identity of a data set; each sample is read twice with one seed, and the parts that differ are random."""
     if isinstance(samples, IterableDataset) or not hasattr(samples, "__len__"):
         return DataIdentity(unknown=_STREAM)
     own, places = with_own_state(samples), _places(len(samples)).tolist()
-    first, second = (_parts(collate([own[place] for place in places])) for _ in range(2))
+    first, second = (_seeded_parts(lambda: collate([own[place] for place in places])) for _ in range(2))
     same = {name: numbers for name, numbers in first.items() if second.get(name) == numbers}
     if same.keys() == first.keys() == second.keys():
         return DataIdentity(len(samples), "samples", same)
-    what = "these parts of them are" if same else "they are"
+    what = "the parts that differ are" if same else "they are"
     return DataIdentity(
         len(samples), "samples", same,
         f"each reading draws other samples, as random augmentation does, and {what} not compared", is_random=True,
     )  # fmt: skip
+
+
+def draws_at_each_reading(data: Any) -> bool:
+    """Whether the first batch of a stream that the analysis has read already differs when it is read again."""
+    own = with_own_generators(data)
+    first, second = (_seeded_parts(lambda: next(iter(own), None)) for _ in range(2))
+    return first != second
+
+
+def _seeded_parts(read: Callable[[], Any]) -> dict[str, list[float]]:
+    """The parts of what is read; what is drawn from the global generators is the same each time."""
+    with seeded(0):
+        return _parts(read())
 
 
 def _places(count: int) -> Tensor:
