@@ -185,7 +185,7 @@ class SampleGradients:
         layers = {name: layer for name, layer in self.model.named_modules() if layer_term(layer) is not None}
         outputs, calls = outputs_with_calls(self.source, self.space, w, trial.single.block, layers)
         # One call of the model for each sample costs more than its multiplications.
-        may_choose = self.by_layers is None and trial.way(self.space.names) is WAYS[0]
+        may_choose = self.by_layers is None and trial.way(self._names) is WAYS[0]
 
         def pay(groups: Mapping[str, LayerGroup], *, are_tested: bool) -> bool:
             costs = SampleCosts.of(groups, layers, calls, self._sizes, trial.single.axes.n)

@@ -47,7 +47,7 @@ def _check_other_order(folder: ResultFolder, sampling: str, end: str) -> None:
             hint="train_on must draw the minibatches in the order that its argument sampling names. After a change "
             "call study.discard_results(), which measures all orders again.",
         )
-    folder.note(_NOTE, {**ends, sampling: end})
+    folder.change_note(_NOTE, {sampling: end})
 
 
 def note_steps(analysis: Analysis, continued: Trajectory, first: FirstStep) -> None:

@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from landscope.errors import StorageError
-from landscope.files.plain_yaml import read_yaml, write_yaml
 from landscope.reproduction.experiment.settings import Settings
 from landscope.storage.folder import ResultFolder
+from landscope.study.run_file import RUN_FILE, has_run_file, read_run_file, write_run_file
 from landscope.wording import first_lines
 
 __all__ = ["ExperimentFolder", "Purpose", "check_same_numbers"]
 
 NUMBERS = "numbers"
 """Name of the note of the numbers of a figure that are not settings."""
-_FILE = "experiment.yaml"
-_NOTHING_DONE = {_FILE, ".lock", "study.yaml", "timings.json", "training.json", f"{NUMBERS}.json"}
+_NOTHING_DONE = {RUN_FILE, ".lock", "study.yaml", "timings.json", "training.json", f"{NUMBERS}.json"}
 Purpose = Literal["run", "continual"]
 """Purpose of a folder: one training and its analysis, or tasks one after another."""
 
@@ -45,7 +44,7 @@ class ExperimentFolder(ResultFolder):
         path = Path(path)
         if path.exists() and not path.is_dir():
             raise StorageError(expected=f"a folder at {path}", got="a file", hint="Choose another --out.")
-        if (path / _FILE).exists():
+        if has_run_file(path):
             folder = ExperimentFolder.open(path, purpose)  # of a run whose study was not made yet, too
             asked, there = settings.model_dump(mode="json"), folder.settings.model_dump(mode="json")
             different = [
@@ -64,8 +63,7 @@ class ExperimentFolder(ResultFolder):
             raise StorageError(
                 expected=f"an empty folder or a run at {path}", got="other files", hint="Choose another --out."
             )
-        content = {"purpose": purpose, "settings": settings.model_dump(mode="json")}
-        write_yaml(path / _FILE, content)
+        write_run_file(path, purpose, settings.model_dump(mode="json"))
         return cls(path, settings)
 
     @classmethod
@@ -76,7 +74,7 @@ class ExperimentFolder(ResultFolder):
             StorageError: If there is no such folder, or it is damaged or has another purpose.
         """
         path = Path(path)
-        if not (path / _FILE).exists():
+        if not has_run_file(path):
             if (path / "study.yaml").exists():
                 raise StorageError(
                     expected=f"a run of landscope run at {path}",
@@ -84,13 +82,13 @@ class ExperimentFolder(ResultFolder):
                     hint="Name the function that makes it: --study module:function.",
                 )
             hint = "Check the path. landscope run makes a run."
-            raise StorageError(expected=f"a run at {path}", got=f"no {_FILE}", hint=hint)
-        content = read_yaml(path / _FILE, "the settings of a run")
+            raise StorageError(expected=f"a run at {path}", got=f"no {RUN_FILE}", hint=hint)
+        found = read_run_file(path)
         try:
-            settings, there = Settings.of(content["settings"]), content["purpose"]
-        except (KeyError, TypeError, ValueError) as error:
+            settings, there = Settings.of(found.settings), found.purpose
+        except (TypeError, ValueError) as error:
             raise StorageError(
-                expected=f"the settings of a run in {path / _FILE}",
+                expected=f"the settings of a run in {path / RUN_FILE}",
                 got=first_lines(error),
                 hint="The file is damaged. Restore it, or start anew in another folder.",
             ) from error
@@ -118,8 +116,7 @@ def check_same_numbers(folder: ResultFolder, name: str, numbers: Mapping[str, An
     """
     notes, now = folder.read_note(NUMBERS), json.loads(json.dumps(dict(numbers)))
     if not folder.names(name):
-        if notes.get(name) != now:
-            folder.note(NUMBERS, {**notes, name: now})
+        folder.change_note(NUMBERS, {name: now})
         return
     before = notes.get(name, {})
     if changed := [key for key in now if before.get(key) != now[key]]:
