@@ -58,7 +58,7 @@ def test_options_of_a_wrong_kind_are_named():
         EWC("diagonal")
 
 
-def test_a_measurement_that_is_no_function_is_refused():
+def test_samples_that_are_neither_a_number_nor_a_function_are_refused():
     memory = ls.TaskMemory(nn.Linear(3, 2))
-    with pytest.raises(InputError, match="function of the model"):
-        memory.budget(0.1, measure=3)
+    with pytest.raises(InputError, match="samples"):
+        memory.budget(0.1, samples="few")

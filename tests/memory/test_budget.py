@@ -1,5 +1,6 @@
 """The strength that follows from how much the loss of earlier tasks may rise."""
 
+import contextlib
 import math
 
 import pytest
@@ -61,7 +62,7 @@ def test_a_smaller_budget_keeps_more_and_learns_less():
 def test_a_measured_rise_stays_within_the_budget_where_the_prediction_is_wrong():
     memory, optimizer = learnt(method="l2", strength=1.0)  # its value says nothing about the loss
     before = float(loss_of_first(memory.model))
-    memory.budget(0.5, absolute=0.0, measure=loss_of_first, every=2)
+    memory.budget(0.5, absolute=0.0, samples=loss_of_first, every=2)
     go_on(memory, optimizer, 400)
     rise = math.log(float(loss_of_first(memory.model)) / before)
     assert memory.rise.allowed == pytest.approx(math.log(1.5))
@@ -70,10 +71,33 @@ def test_a_measured_rise_stays_within_the_budget_where_the_prediction_is_wrong()
 
 def test_a_loss_near_zero_may_rise_by_the_absolute_amount():
     budget = Budget(0.05, absolute=0.01)
-    budget.start(nn.Linear(1, 1), loss1=1e-4)
+    budget.start(nn.Linear(1, 1), torch.zeros(2), loss1=1e-4)
     assert budget.allowed == pytest.approx(math.log(1 + 100))
-    budget.start(nn.Linear(1, 1), loss1=1.0)
+    budget.start(nn.Linear(1, 1), torch.zeros(2), loss1=1.0)
     assert budget.allowed == pytest.approx(math.log(1.05))
+
+
+def test_weights_that_went_too_far_go_back_to_the_largest_rise_within_the_bound():
+    # L = 1 + |w|^2: a rise by 0.5 allows |w|^2 = 0.5, and six halvings find the way back to 1/64.
+    model = nn.Linear(2, 1, bias=False)
+
+    @contextlib.contextmanager
+    def at(w):
+        model.weight.data.copy_(w.view(1, 2))
+        yield model
+
+    budget = Budget(0.5, absolute=0.0, measure=lambda m: 1 + m.weight.detach().square().sum())
+    nn.init.zeros_(model.weight)
+    budget.start(model, torch.zeros(2), loss1=1.0)
+    near, far = torch.tensor([0.3, 0.4]), torch.tensor([3.0, 4.0])
+    assert torch.equal(budget.follow(0.1, near, at), near)
+    for _ in range(9):
+        budget.follow(0.1, near, at)
+    found = budget.follow(0.1, far, at)
+    share = float(found.norm() / far.norm())
+    assert share == pytest.approx(math.sqrt(0.5) / 5, abs=1 / 64)
+    assert torch.allclose(found, share * far)
+    assert budget.spent().measured <= budget.allowed
 
 
 def test_measuring_leaves_the_model_and_the_random_state_alone():
@@ -81,9 +105,9 @@ def test_measuring_leaves_the_model_and_the_random_state_alone():
     model[0].eval()
     random, seen = torch.get_rng_state(), []
     budget = Budget(0.1, measure=lambda m: seen.append(m[1].training) or torch.rand(()) + 1)
-    budget.start(model, loss1=1.0)
-    budget.follow(0.1, model)
-    assert seen == [False, False]
+    budget.start(model, torch.zeros(6), loss1=1.0)
+    budget.follow(0.1, torch.zeros(6), lambda _: contextlib.nullcontext(model))
+    assert set(seen) == {False}
     assert [model.training, model[0].training, model[1].training] == [True, False, True]
     assert torch.equal(random, torch.get_rng_state())
 
@@ -116,7 +140,7 @@ def test_misuse_is_refused():
     for wrong in (0.0, -0.1, math.nan):
         with pytest.raises(InputError, match="rise"):
             memory.budget(wrong)
-    with pytest.raises(InputError, match=r"l2 alone. Pass measure=f"):
+    with pytest.raises(InputError, match=r"l2 alone. Pass samples=100"):
         ls.TaskMemory(network(), method="l2", strength=1.0).budget(0.1)
     with pytest.raises(InputError, match="implicit steps"):
         ls.TaskMemory(network(), implicit=False).budget(0.1)
@@ -134,3 +158,19 @@ def test_what_a_model_knows_is_kept_without_its_training():
     assert accuracy(model, task(0)) > 0.9
     with pytest.raises(InputError, match="record the training"):
         ls.keep(model, CRITERION, task(0), method="ldc")
+
+
+def test_the_rise_is_measured_on_samples_that_the_memory_took():
+    model = network()
+    learn(model, sgd(model), task(0), 150, torch.Generator().manual_seed(1))
+    before = float(loss_of_first(model))
+    memory = ls.keep(model, CRITERION, task(0), budget=0.2, samples=10**6)
+    assert memory.rise.measured == 0.0
+    go_on(memory, sgd(model), 400)
+    rise = math.log(float(loss_of_first(model)) / before)
+    assert memory.rise.measured <= memory.rise.allowed
+    assert rise == pytest.approx(memory.rise.measured, rel=1e-3)
+    assert "rows" in memory.state_dict()
+    plain = ls.keep(model, CRITERION, task(0))
+    with pytest.raises(InputError, match="1 tasks without samples"):
+        plain.budget(0.1, samples=10)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from landscope._checks import check_count, check_number, check_positive, check_strength
 from landscope.errors import InputError
@@ -21,6 +22,11 @@ _RATE = 0.1
 _LEAST, _MOST = 1e-3, 1e6
 """Factors between which the strength is adapted."""
 _LARGEST_CORRECTION = 1e4
+_HALVINGS = 6
+"""Halvings of the way back to the end of a task."""
+
+At = Callable[[Tensor], contextlib.AbstractContextManager[nn.Module]]
+"""``at(w)`` is a context in which the model has the weights w."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +53,8 @@ class Budget:
 
     with the share rho and the absolute rise a, which matters where the loss is near zero. The rise is what the penalty
     predicts, or what is measured on a few samples of earlier tasks: every few steps, the ratio of the measured to the
-    predicted rise corrects the prediction. While the rise is below its bound, the factor falls, so the new task learns
+    predicted rise corrects the prediction, and weights that went too far go back toward the end of the task until the
+    measured rise is within the bound. While the rise is below its bound, the factor falls, so the new task learns
     as freely as the bound allows.
 
     Args:
@@ -60,10 +67,10 @@ class Budget:
         InputError: If a number is out of range.
 
     Example:
-        >>> budget, model = Budget(0.05), nn.Linear(1, 1)
-        >>> budget.start(model, loss1=1.0)
+        >>> budget, model, w = Budget(0.05), nn.Linear(1, 1), torch.zeros(2)
+        >>> budget.start(model, w, loss1=1.0)
         >>> for _ in range(100):
-        ...     budget.follow(0.2, model)
+        ...     w = budget.follow(0.2, w, at=lambda w: contextlib.nullcontext(model))
         >>> budget.factor > 100, round(budget.allowed, 4)
         (True, 0.0488)
     """
@@ -80,11 +87,12 @@ class Budget:
         if measure is not None and not callable(measure):
             raise InputError(
                 expected="measure as a function of the model", got=type(measure).__name__,
-                hint="For example measure=lambda model: criterion(model(old_inputs), old_targets).",
+                hint="For example lambda model: criterion(model(old_inputs), old_targets).",
             )  # fmt: skip
         self.measure, self.every = measure, check_count("every", every, minimum=1)
         self.factor, self._loss1, self._measured1 = 1.0, math.nan, math.nan
         self._correction, self._steps = 1.0, 0
+        self._w1: Tensor | None = None
         self.scale = 1.0
         """Rise of ln L for each unit of the penalty."""
         self.predicted, self.measured = 0.0, None if measure is None else 0.0
@@ -96,33 +104,64 @@ class Budget:
         least = self.absolute / loss1 if loss1 > 0 else 0.0
         return math.log1p(max(self.rise, least))
 
-    def start(self, model: nn.Module, loss1: float) -> None:
+    def start(self, model: nn.Module, w1: Tensor, loss1: float) -> None:
         """Begin at the end of a task.
 
         Args:
             model: The model there.
-            loss1: The loss of the earlier tasks there; NaN if it is not known.
+            w1: Its selected weights.
+            loss1: The loss of the earlier tasks there.
         """
-        self._loss1, self._correction, self._steps = loss1, 1.0, 0
+        self._w1, self._loss1, self._correction, self._steps = w1.detach().clone(), loss1, 1.0, 0
         if self.measure is not None:
             self._measured1 = self._loss_of(model)
 
-    def follow(self, value: float, model: nn.Module) -> None:
+    def follow(self, value: float, weights: Tensor, at: At) -> Tensor:
         """Adapt the factor after a step.
 
         Args:
-            value: The penalty at the weights now, without the factor.
-            model: The model with these weights.
+            value: The penalty at these weights, without the factor.
+            weights: The weights.
+            at: ``at(w)`` is a context in which the model has the weights w.
+
+        Returns:
+            The weights to take: those given, or, where a measured rise is above the bound, the farthest ones on the
+            line to the end of the task that stay within it.
         """
-        predicted = self.predicted = self.scale * value
+        self.predicted = self.scale * value
         if self.measure is not None and self._steps % self.every == 0:
-            self.measured = self._log_rise(self._loss_of(model))
-            if predicted > 0:
-                ratio = self.measured / predicted
-                self._correction = min(_LARGEST_CORRECTION, max(1 / _LARGEST_CORRECTION, ratio))
+            weights = self._measured_within(weights, at)
         self._steps += 1
-        over = math.log(max(self._correction * predicted, 1e-30) / self.allowed)
+        over = math.log(max(self._correction * self.predicted, 1e-30) / self.allowed)
         self.factor = min(_MOST, max(_LEAST, self.factor * math.exp(_RATE * max(-1.0, min(1.0, over)))))
+        return weights
+
+    def last(self, weights: Tensor, at: At) -> Tensor:
+        """The weights to end a training with: those given, or where the rise is within the bound."""
+        return weights if self.measure is None else self._measured_within(weights, at)
+
+    def _measured_within(self, weights: Tensor, at: At) -> Tensor:
+        """Measure the rise; go back toward the end of the task where it is too large."""
+
+        def rise(w: Tensor) -> float:
+            with at(w) as model:
+                return self._log_rise(self._loss_of(model))
+
+        self.measured = rise(weights)
+        if self.predicted > 0:
+            ratio = self.measured / self.predicted
+            self._correction = min(_LARGEST_CORRECTION, max(1 / _LARGEST_CORRECTION, ratio))
+        if self.measured <= self.allowed or self._w1 is None:
+            return weights
+        w1, low, high = self._w1.to(weights), 0.0, 1.0
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            if (found := rise(w1 + middle * (weights - w1))) <= self.allowed:
+                low, self.measured = middle, found
+            else:
+                high = middle
+        self.measured = self.measured if low else 0.0
+        return w1 + low * (weights - w1)
 
     def _log_rise(self, loss: float) -> float:
         tiny = 1e-12
@@ -145,7 +184,7 @@ class Budget:
         """The numbers, for a checkpoint; the samples are not stored."""
         return {
             "rise": self.rise, "absolute": self.absolute, "every": self.every, "factor": self.factor,
-            "loss1": self._loss1, "measured1": self._measured1,
+            "loss1": self._loss1, "measured1": self._measured1, "w1": self._w1,
         }  # fmt: skip
 
     @classmethod
@@ -158,6 +197,7 @@ class Budget:
         """
         budget = cls(state["rise"], absolute=state["absolute"], measure=measure, every=state["every"])
         budget.factor = check_positive("factor", state["factor"])
+        budget._w1 = state["w1"]
         budget._loss1, budget._measured1 = float(state["loss1"]), float(state["measured1"])
         return budget
 

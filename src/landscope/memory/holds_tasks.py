@@ -49,7 +49,7 @@ class HoldsTasks:
         rise: float | None = 0.05,
         *,
         absolute: float = 0.01,
-        measure: Callable[[nn.Module], Any] | None = None,
+        samples: int | Callable[[nn.Module], Any] = 0,
         every: int = 10,
     ) -> None:
         """Adapt the strength in training, so that the loss of earlier tasks rises by a share at most.
@@ -57,9 +57,10 @@ class HoldsTasks:
         Args:
             rise: The share, 0.05 for 5 %; None goes back to the chosen strength.
             absolute: Rise of the loss that is always allowed, for losses near zero.
-            measure: ``measure(model)`` gives the mean loss on a few samples of earlier tasks, which corrects what the
-                penalty predicts. Without it the rise is predicted, and may be larger far from the end of the task.
-            every: Number of steps between two measurements.
+            samples: Number of samples of each task, from now on, on which the rise is measured; or ``f(model)``, the
+                mean loss on samples of earlier tasks. The measurement corrects what the penalty predicts. Without
+                samples the rise is predicted alone; far from the end of a task it may be many times as large.
+            every: Number of steps between two measurements. Samples are not part of a state.
 
         Raises:
             InputError: If the memory is in a training or takes no implicit steps, a number is out of range, or the
@@ -71,7 +72,7 @@ class HoldsTasks:
                 expected="implicit steps, whose strength can be adapted", got="implicit=False",
                 hint="Make the memory without implicit=False.",
             )  # fmt: skip
-        self._tasks.set_budget(rise, absolute, measure, every, self.model)
+        self._tasks.set_budget(rise, absolute, samples, every, self.model)
 
     @property
     def rise(self) -> Rise | None:

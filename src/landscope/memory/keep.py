@@ -24,6 +24,8 @@ def keep(
     loss_options: Mapping[str, Any] | None = None,
     select: Selection | Iterable[Selection] | None = None,
     method: str | Method = "basin",
+    budget: float | None = None,
+    samples: int = 100,
     **options: Any,
 ) -> TaskMemory:
     """Keep what a model knows now, such as a pretrained one, while it is trained further.
@@ -36,6 +38,9 @@ def keep(
         loss_options: How the loss is evaluated.
         select: Weights to hold; all trainable ones by default.
         method: How to hold them; any method that needs no recorded weights.
+        budget: Share by which the loss may rise, 0.05 for 5 %, see :meth:`landscope.TaskMemory.budget`; by default the
+            strength is constant.
+        samples: With a budget, the number of samples on which the rise is measured.
         options: Further arguments of :class:`landscope.TaskMemory`.
 
     Returns:
@@ -50,15 +55,14 @@ def keep(
         >>> _ = torch.manual_seed(0)
         >>> model, criterion = torch.nn.Linear(4, 2), torch.nn.CrossEntropyLoss()
         >>> old, new = ((torch.randn(64, 4), torch.randint(2, (64,))) for _ in range(2))
-        >>> memory = keep(model, criterion, old)
-        >>> memory.budget(rise=0.05)
+        >>> memory = keep(model, criterion, old, budget=0.05)
         >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         >>> with memory.training(optimizer):
         ...     for _ in range(100):
         ...         optimizer.zero_grad()
         ...         criterion(model(new[0]), new[1]).backward()
         ...         optimizer.step()
-        >>> memory.rise.predicted < 1.1 * memory.rise.allowed
+        >>> memory.rise.measured < 1.5 * memory.rise.allowed
         True
     """
     chosen = resolve_method(method)
@@ -69,5 +73,7 @@ def keep(
             f'method="{chosen.name}"), and train inside `with memory.training(optimizer):`.',
         )  # fmt: skip
     memory = TaskMemory(model, select, method=chosen, **options)
+    if budget is not None:
+        memory.budget(budget, samples=samples)
     memory.consolidate(criterion, data, losses=losses, loss_options=loss_options)
     return memory

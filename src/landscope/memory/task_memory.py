@@ -118,7 +118,7 @@ class TaskMemory(HoldsTasks):
         check_flags(self.method, per_layer=per_layer, implicit=implicit)
         self.method.check(model, self.space)
         self.per_layer, self.implicit = per_layer, implicit
-        self._tasks = HeldTasks(self.method, checked_strength(self.method, strength), self.rank)
+        self._tasks = HeldTasks(self.space, self.method, checked_strength(self.method, strength), self.rank)
         self.n_held = 0
         """Number of directions that the last task holds; 0 with ``per_layer``."""
         self._rows = TaskRows(self.space, check_count("window", window, minimum=3), self.every)
@@ -289,7 +289,7 @@ class TaskMemory(HoldsTasks):
             n_held = len(latest.stiffness)  # a mode without a flatness is left to the floor
         else:
             n_held = 0 if self.per_layer else self.method.n_directions(task, self.n_modes)
-        held = self._tasks.add(latest, task.w1, float(risk(risk.w0)), self.model)
+        held = self._tasks.add(latest, risk, self.model)
         self.n_held = n_held
         self._rows.end_task()
         return held

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
 from typing import Protocol, runtime_checkable
 
@@ -28,8 +29,17 @@ class AdaptedStrength(Protocol):
 
     factor: float
 
-    def follow(self, value: float, model: nn.Module) -> None:
-        """Adapt the factor, by the value of the penalty after a step."""
+    def follow(
+        self, value: float, weights: Tensor, at: Callable[[Tensor], contextlib.AbstractContextManager[nn.Module]]
+    ) -> Tensor:
+        """Adapt the factor by the value of the penalty after a step; return the weights to take.
+
+        ``at(w)`` is a context in which the model has other weights.
+        """
+        ...
+
+    def last(self, weights: Tensor, at: Callable[[Tensor], contextlib.AbstractContextManager[nn.Module]]) -> Tensor:
+        """The weights to end with."""
         ...
 
 
@@ -61,7 +71,7 @@ class ProximalSteps(WarnsIfUnused):
         optimizer: Optimiser of the model.
         select: Parameters of the penalty, see :meth:`landscope.ParameterSpace.of`; by default those that it names.
         adapted: What adapts the strength from step to step: the penalty is multiplied by its ``factor``, and after
-            every step it is called as ``adapted.follow(value, model)`` with the value of the penalty.
+            every step it is called as ``adapted.follow(value, weights, at)`` and returns the weights to take.
 
     Raises:
         InputError: If the penalty is on other weights, or the optimiser does not hold all of them.
@@ -132,6 +142,7 @@ class ProximalSteps(WarnsIfUnused):
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
+            self._finish()
             _ACTIVE.discard(self)
 
     def _check_length(self, penalty: Penalty) -> None:
@@ -181,9 +192,30 @@ class ProximalSteps(WarnsIfUnused):
                 got=error.got,
                 hint="Lower the learning rate or check that minibatch, and continue from saved weights.",
             ) from error
-        moved.set(weights)
         if self._adapted is not None:
-            self._adapted.follow(float(self.penalty(weights)), self._model)
+            weights = self._adapted.follow(float(self.penalty(weights)), weights, self._at)
+        moved.set(weights)
+
+    @torch.no_grad()
+    def _finish(self) -> None:
+        """The weights that the last measurement allows."""
+        if self._adapted is not None:
+            moved = MovedWeights(self._optimizer, self._tensors)
+            weights = moved.flat()
+            if (allowed := self._adapted.last(weights, self._at)) is not weights:
+                moved.set(allowed)
+
+    @contextlib.contextmanager
+    def _at(self, w: Tensor) -> Generator[nn.Module]:
+        """The model with other weights, within the context."""
+        kept = [tensor.detach().clone() for tensor in self._tensors]
+        try:
+            for tensor, value in zip(self._tensors, self.space.unflatten(w).values(), strict=True):
+                tensor.copy_(value)
+            yield self._model
+        finally:
+            for tensor, value in zip(self._tensors, kept, strict=True):
+                tensor.copy_(value)
 
     def _weights(self) -> Tensor:
         return torch.cat([tensor.detach().reshape(-1) for tensor in self._tensors])
