@@ -11,6 +11,7 @@ from landscope.files.checked_json import read_checked
 from landscope.files.plain_yaml import read_yaml
 from landscope.storage import RowStore, read_archive
 from landscope.storage.archive import result_of
+from landscope.study.centre import CENTRE, GIVE_AGAIN
 from landscope.study.completeness import foreign_parts, missing_parts
 from landscope.study.folder import TRAINED, StudyFolder
 from landscope.study.reach import STEP_FOLDERS, check_reach
@@ -90,7 +91,7 @@ def _together(path: Path, remedies: Remedies, named: set[str]) -> Iterator[Damag
             continue
         trained = file.removesuffix(".zarr.zip") in TRAINED or "/" in file or file in ("trajectory", "training.json")
         remedy = remedies.record if trained or (file == "study.yaml" and not is_run(path)) else remedies.again
-        yield Damage(file, problem, f"what {file} holds", remedy)
+        yield Damage(file, problem, f"what {file} holds", GIVE_AGAIN if file == CENTRE else remedy)
 
 
 def _settings(path: Path, remedies: Remedies) -> Iterator[Damage]:
@@ -139,7 +140,9 @@ def _models(path: Path, record: str) -> Iterator[Damage]:
             try:
                 read_archive(file)
             except StorageError as error:
-                yield Damage(f"{folder}/{file.name}", error.got, f"the {what} of this step", record)
+                name = f"{folder}/{file.name}"
+                lost = "the model that was given as w0" if name == CENTRE else f"the {what} of this step"
+                yield Damage(name, error.got, lost, GIVE_AGAIN if name == CENTRE else record)
 
 
 def _results(path: Path, again: str, record: str) -> Iterator[Damage]:

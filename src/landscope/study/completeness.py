@@ -14,6 +14,7 @@ from landscope.files.plain_yaml import read_yaml
 from landscope.storage import read_heading
 from landscope.storage.folder import ResultFolder
 from landscope.study.analysis import Analysis
+from landscope.study.centre import CENTRE, problem_of_centre
 from landscope.study.folder import TRAINED, StudyFolder
 from landscope.study.identity import differ, digest_of_recording, made_from
 from landscope.study.reach import missing_files, reason_against_rows
@@ -38,6 +39,8 @@ def foreign_parts(folder: StudyFolder) -> Iterator[Problem]:
         yield "study.yaml", "other settings than those of the results"
     lost = missing_files(folder)
     yield from lost.items()
+    if problem := problem_of_centre(folder):
+        yield CENTRE, problem
     yield from _of_the_run(folder)
     for name, identity in identities.items():
         if different := _differs(made, identity.get(_STUDY)):
