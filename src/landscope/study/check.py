@@ -15,7 +15,7 @@ from landscope.study.centre import CENTRE, GIVE_AGAIN
 from landscope.study.completeness import foreign_parts, missing_parts
 from landscope.study.folder import TRAINED, StudyFolder
 from landscope.study.reach import STEP_FOLDERS, check_reach
-from landscope.study.remedies import Remedies, is_run, remedies_of
+from landscope.study.remedies import Remedies, is_run, of_a_figure, remedies_of
 
 __all__ = ["Damage", "check_study"]
 
@@ -153,4 +153,5 @@ def _results(path: Path, again: str, record: str) -> Iterator[Damage]:
             if archive.kind != "training_state":
                 result_of(file, archive)
         except StorageError as error:
-            yield Damage(file.name, error.got, f"the result {name}", record if name in TRAINED else again)
+            remedy = record if name in TRAINED else of_a_figure(name) or again
+            yield Damage(file.name, error.got, f"the result {name}", remedy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,7 @@ from landscope.study.analysis import Analysis
 from landscope.study.centre import CENTRE, problem_of_centre
 from landscope.study.folder import TRAINED, StudyFolder
 from landscope.study.identity import differ, digest_of_recording, made_from
+from landscope.study.parts import Part
 from landscope.study.reach import missing_files, reason_against_rows
 from landscope.study.sealed_page import digest_of_page, is_whole_page
 from landscope.study.stages import STAGES
@@ -24,13 +26,16 @@ from landscope.study.stages import STAGES
 __all__ = ["foreign_parts", "missing_parts"]
 
 _PARENTS, _STUDY = "parents", "study"
+_EXPERIMENT = "experiment"
+"""Results with this key in their identity are measured by a figure, on a study that it has made."""
 Problem = tuple[str, str]
 """A file, and what is wrong with it."""
 
 
 def foreign_parts(folder: StudyFolder) -> Iterator[Problem]:
     """Files that do not belong to this study: of another recording or other settings, or older than their parents."""
-    identities = {name: _identity(folder, name) for name in folder.names() if name not in TRAINED}
+    others = {name for name in folder.names() if _EXPERIMENT in _identity(folder, name)}
+    identities = {name: _identity(folder, name) for name in folder.names() if name not in {*TRAINED, *others}}
     now, made = made_from(folder.path, folder.settings), _most_common(identities.values())
     if reason := reason_against_rows(folder):
         odd = "training.json" if made.get("recording") == digest_of_recording(folder.path / "trajectory") else ""
@@ -46,7 +51,7 @@ def foreign_parts(folder: StudyFolder) -> Iterator[Problem]:
         if different := _differs(made, identity.get(_STUDY)):
             yield f"{name}.zarr.zip", f"made from other {different} than the other results"
     if not reason and not lost and made.get("settings") == now["settings"]:
-        whole = [name for name in folder.names() if folder.is_whole(name)]
+        whole = [name for name in folder.names() if folder.is_whole(name) and name not in others]
         for name in whole:
             if (against := folder.reason_against(name)) and not _differs(made, identities.get(name, {}).get(_STUDY)):
                 yield f"{name}.zarr.zip", against
@@ -93,9 +98,11 @@ def missing_parts(folder: StudyFolder) -> Iterator[Problem]:
     if reason := _page(folder.path):
         yield "report.html", reason
     try:
-        stages = {stage.name: [part.name for part in stage.parts(Analysis(folder, None))] for stage in STAGES}
+        parts_of = {stage.name: stage.parts(Analysis(folder, None)) for stage in STAGES}
     except LandscopeError:
         return  # what they need is named already
+    stages = {stage: [part.name for part in parts] for stage, parts in parts_of.items()}
+    yield from _lost_notes(folder, itertools.chain.from_iterable(parts_of.values()))
     timings, reasons = _note(folder, "timings"), _note(folder, "not-measured") or {}
     done, begun = set(timings or ()), [stage for stage, parts in stages.items() if any(map(folder.has, parts))]
     is_lost = timings is None or (not timings and len(begun) > 1)
@@ -119,6 +126,18 @@ def missing_parts(folder: StudyFolder) -> Iterator[Problem]:
         yield "summary.json", "missing"
     if "train" in done and not folder.has("training"):
         yield "training.zarr.zip", "missing"
+
+
+def _lost_notes(folder: StudyFolder, parts: Iterable[Part]) -> Iterator[Problem]:
+    """Notes that parts leave beside their results."""
+    analysis = Analysis(folder, None)
+    for part in parts:
+        try:
+            note = part.lost_note(analysis) if folder.has(part.name) else ""
+        except StorageError:
+            continue  # named as damaged
+        if note:
+            yield f"{note}.json", f"missing, or without what belongs to {part.name}"
 
 
 def _note(folder: StudyFolder, name: str) -> dict[str, Any] | None:
