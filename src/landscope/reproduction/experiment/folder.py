@@ -9,7 +9,13 @@ from typing import Any, Literal, TypeVar
 from landscope.errors import StorageError
 from landscope.files.plain_yaml import read_yaml, write_yaml
 from landscope.progress import Reporter
-from landscope.reproduction.experiment.made_under import EXPERIMENT, NUMBERS, are_settings_of_results, made_under
+from landscope.reproduction.experiment.made_under import (
+    EXPERIMENT,
+    NUMBERS,
+    are_settings_of_results,
+    made_under,
+    say_written_again,
+)
 from landscope.reproduction.experiment.settings import Settings
 from landscope.results import Result
 from landscope.storage.folder import ResultFolder
@@ -115,6 +121,7 @@ class ExperimentFolder(ResultFolder):
         except StorageError:
             is_there = False
         if not is_there:
+            say_written_again(path / _FILE)
             _write(path, settings, purpose)
 
     @classmethod

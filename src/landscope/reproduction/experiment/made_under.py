@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from landscope.errors import StorageError
+from landscope.errors import LandscopeWarning, StorageError
 from landscope.reproduction.experiment.settings import Settings
 from landscope.storage import read_heading
 from landscope.storage.digests import digest_of
 from landscope.storage.folder import ResultFolder
 
-__all__ = ["EXPERIMENT", "NUMBERS", "are_settings_of_results", "check_same_numbers", "known_numbers", "made_under"]
+__all__ = [
+    "EXPERIMENT", "NUMBERS", "are_settings_of_results", "check_same_numbers", "known_numbers", "made_under",
+    "say_written_again",
+]  # fmt: skip
 
 EXPERIMENT = "experiment"
 """Key of the digests among what identifies a result."""
@@ -59,6 +63,9 @@ def check_same_numbers(folder: ResultFolder, name: str, numbers: Mapping[str, An
 
     Raises:
         StorageError: If the results are of other numbers: they must not be mixed.
+
+    Warns:
+        LandscopeWarning: If the note is lost and written again.
     """
     now = json.loads(json.dumps(dict(numbers)))
     try:
@@ -76,7 +83,19 @@ def check_same_numbers(folder: ResultFolder, name: str, numbers: Mapping[str, An
             hint="Choose another --out, or delete the results.",
         )
     if notes.get(name) != now:
+        if found:
+            say_written_again(folder.path / f"{NUMBERS}.json")
         folder.note(NUMBERS, {**notes, name: now})
+
+
+def say_written_again(file: Path) -> None:
+    """Say that a file which follows from the results was lost, and is written again."""
+    warnings.warn(
+        f"{file} is missing, damaged or of other results. It is written again: the results in the folder name what "
+        "they were made under.",
+        LandscopeWarning,
+        stacklevel=3,
+    )
 
 
 def _identities(files: Iterable[Path]) -> list[dict[str, str]]:
