@@ -11,7 +11,6 @@ from landscope.study.check import check_study
 
 RECORDED = ("trajectory/", "checkpoints/", "training.json")
 """What only a copy, or the training itself, brings back."""
-NOTES = ("continued.json", "continued-ends.json", "continued-steps.json", "not-measured.json")
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +21,10 @@ def whole(tmp_path_factory):
 @pytest.fixture(scope="module")
 def other(tmp_path_factory):
     return user_study.finished(tmp_path_factory.mktemp("user") / "other", seed=3).path
+
+
+def names_of(folder):
+    return [file.relative_to(folder) for file in damages.files_of(folder)]
 
 
 def analysed(place):
@@ -62,18 +65,20 @@ def test_the_stated_command_heals_what_an_analysis_makes(whole, other, tmp_path)
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::landscope.errors.LandscopeWarning")  # what is missing is said
 def test_a_damaged_recording_gives_no_other_numbers_and_a_copy_heals_it(whole, other, tmp_path, capsys):
     """The command ends with an error, or with the same numbers where the damage is of nothing that it reads."""
     wanted, place, wrong = damages.digests(whole), tmp_path / "place", []
-    for file in damages.files_of(whole):
-        name = str(file.relative_to(whole))
-        for kind in damages.KINDS if name.startswith(RECORDED) else ():
+    recorded = [name for name in map(str, names_of(whole)) if name.startswith(RECORDED)]
+    models = [name for name in recorded if name.startswith("checkpoints/")]
+    for name in sorted({*recorded} - {*models}) + models[::5]:
+        for kind in damages.KINDS:
             damages.restored(place, whole)
             if not damages.damaged(place / name, kind, other / name):
                 continue
             (place / "flatness.zarr.zip").unlink()
             failed = analysed(place)
-            shutil.copyfile(file, place / name)
+            shutil.copyfile(whole / name, place / name)
             said = capsys.readouterr()
             if (failed and "Traceback" in said.err) or analysed(place) or damages.digests(place) != wanted:
                 wrong.append((name, kind, failed))

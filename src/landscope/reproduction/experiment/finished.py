@@ -80,24 +80,25 @@ def _initial(folder: StudyFolder) -> dict[str, str]:
 
 
 def restore_settings(path: Path) -> None:
-    """Write the settings of a run again where their file is damaged, missing or another's; the training names them."""
+    """Write the settings of a run again where a file of them is damaged, missing or another's.
+
+    The training names those of the run, and those of the analysis follow from them.
+    """
     known = _settings_of_training(path)
     if known is not None and not _is_run_of(path, known):
         content = {"purpose": "run", "settings": known.model_dump(mode="json")}
         write_yaml(path / _RUN, content)
     settings = known or _settings_in(path)
-    if settings is not None and not _has_study(path):
-        put_study_settings(path, checked_settings(StudySettings, settings.analysis))
+    if settings is not None:
+        there = _study_settings(path)
+        wanted = {**({} if there is None else there.model_dump()), **settings.analysis}
+        put_study_settings(path, checked_settings(StudySettings, wanted))
 
 
 def put_study_settings(path: Path, wanted: StudySettings) -> None:
     """Write the settings of the analysis, which follow from those of the run, unless they are there."""
-    try:
-        if StudyFolder.open(path).settings == wanted:
-            return
-    except StorageError:
-        pass
-    StudyFolder.write_settings(path, wanted)
+    if _study_settings(path) != wanted:
+        StudyFolder.write_settings(path, wanted)
 
 
 def _settings_of_training(path: Path) -> Settings | None:
@@ -130,9 +131,9 @@ def _is_run_of(path: Path, known: Settings) -> bool:
     return content.get("purpose") != "run" or content.get("settings") == known.model_dump(mode="json")
 
 
-def _has_study(path: Path) -> bool:
+def _study_settings(path: Path) -> StudySettings | None:
+    """The settings of the analysis in a folder; None where they are lost."""
     try:
-        StudyFolder.open(path)
+        return StudyFolder.open(path).settings
     except StorageError:
-        return False
-    return True
+        return None
