@@ -86,3 +86,15 @@ def test_settings_that_were_asked_otherwise_are_refused(folders):
     place = folders[2]
     with pytest.raises(StorageError, match="seed: 0 there, 1 asked"):
         made(place, seed=1)
+
+
+def test_a_folder_of_another_purpose_stays_what_it_is(folders):
+    place = folders[2]
+    before = (place / "experiment.yaml").read_text()
+    with pytest.raises(StorageError, match="a folder of landscope continual"):
+        ExperimentFolder.create(place, Settings(), "continual")
+    assert (place / "experiment.yaml").read_text() == before
+    (place / "experiment.yaml").unlink()
+    with pytest.raises(StorageError, match="an empty folder or a run"):
+        ExperimentFolder.create(place, Settings(), "continual")
+    assert not (place / "experiment.yaml").exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from landscope.errors import StorageError
 from landscope.files.plain_yaml import read_yaml, write_yaml
@@ -40,10 +40,20 @@ class ExperimentFolder(ResultFolder):
     def __init__(self, path: Path, settings: Settings) -> None:
         super().__init__(path)
         self.settings = settings
+        self._for("run")
+
+    def _for(self, purpose: Purpose) -> Self:
+        self._purpose: Purpose = purpose
+        return self
+
+    @property
+    def _told(self) -> dict[str, Any]:
+        """What the file of the settings holds."""
+        return _told(self.settings, self._purpose)
 
     def save(self, name: str, result: Result, identity: Mapping[str, Any] | None = None) -> None:
         """Write a result with what it was made under; a result of the same name is replaced."""
-        super().save(name, result, {**(identity or {}), EXPERIMENT: made_under(self, self.settings, name)})
+        super().save(name, result, {**(identity or {}), EXPERIMENT: made_under(self, self._told, name)})
 
     def load(self, name: str, kind: type[AnyResult]) -> AnyResult:
         """Read a result.
@@ -67,7 +77,7 @@ class ExperimentFolder(ResultFolder):
         found = self.heading(name).identity
         if _STUDY in found:
             return ""
-        return "" if found.get(EXPERIMENT) == made_under(self, self.settings, name) else "made under other settings"
+        return "" if found.get(EXPERIMENT) == made_under(self, self._told, name) else "made under other settings"
 
     def to_make(self, name: str, reporter: Reporter) -> bool:
         """Whether a result has to be made; that of a file which is there is announced, with the reason."""
@@ -109,15 +119,16 @@ class ExperimentFolder(ResultFolder):
                 expected=f"an empty folder or a run at {path}", got="other files", hint="Choose another --out."
             )
         _write(path, settings, purpose)
-        return cls(path, settings)
+        return cls(path, settings)._for(purpose)
 
     @classmethod
     def _write_lost_settings(cls, path: Path, settings: Settings, purpose: Purpose) -> None:
         """Write the settings again where their file is lost and the results were made under the same."""
-        if not path.exists() or not are_settings_of_results(path, settings):
+        told = _told(settings, purpose)
+        if not path.exists() or not are_settings_of_results(path, told):
             return
         try:
-            is_there = ExperimentFolder.open(path, purpose).settings == settings
+            is_there = read_yaml(path / _FILE, "the settings of a run") == told
         except StorageError:
             is_there = False
         if not is_there:
@@ -156,8 +167,12 @@ class ExperimentFolder(ResultFolder):
                 got=f"one of landscope {there}",
                 hint="Choose another folder; this one is left as it is.",
             )
-        return cls(path, settings)
+        return cls(path, settings)._for(purpose)
 
 
 def _write(path: Path, settings: Settings, purpose: Purpose) -> None:
-    write_yaml(path / _FILE, {"purpose": purpose, "settings": settings.model_dump(mode="json")})
+    write_yaml(path / _FILE, _told(settings, purpose))
+
+
+def _told(settings: Settings, purpose: Purpose) -> dict[str, Any]:
+    return {"purpose": purpose, "settings": settings.model_dump(mode="json")}

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from landscope.errors import LandscopeWarning, StorageError
-from landscope.reproduction.experiment.settings import Settings
 from landscope.storage import read_heading
 from landscope.storage.digests import digest_of
 from landscope.storage.folder import ResultFolder
@@ -27,22 +26,22 @@ NUMBERS = "numbers"
 _SETTINGS = "settings"
 
 
-def made_under(folder: ResultFolder, settings: Settings, name: str) -> dict[str, str]:
+def made_under(folder: ResultFolder, settings: Mapping[str, Any], name: str) -> dict[str, str]:
     """Digests of what a result of a folder is made under.
 
     Args:
         folder: The folder.
-        settings: Its settings.
+        settings: Its purpose and settings, as its file holds them.
         name: Name of the result.
     """
     numbers = {key: value for key, value in folder.read_note(NUMBERS).items() if name.startswith(key)}
-    return {_SETTINGS: _digest(settings.model_dump(mode="json")), NUMBERS: _digest(numbers)}
+    return {_SETTINGS: _digest(settings), NUMBERS: _digest(numbers)}
 
 
-def are_settings_of_results(path: Path, settings: Settings) -> bool:
-    """Whether most results in a folder were made under some settings."""
+def are_settings_of_results(path: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether most results in a folder were made under some settings, for the same purpose."""
     found = [one[_SETTINGS] for one in _identities(sorted(path.glob("*.zarr.zip")))]
-    return bool(found) and Counter(found).most_common(1)[0][0] == _digest(settings.model_dump(mode="json"))
+    return bool(found) and Counter(found).most_common(1)[0][0] == _digest(settings)
 
 
 def known_numbers(folder: ResultFolder, name: str) -> dict[str, Any]:
