@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, TypeVar
 
 from landscope.errors import StorageError
 from landscope.files.plain_yaml import read_yaml, write_yaml
@@ -40,16 +40,12 @@ class ExperimentFolder(ResultFolder):
     def __init__(self, path: Path, settings: Settings) -> None:
         super().__init__(path)
         self.settings = settings
-        self._for("run")
-
-    def _for(self, purpose: Purpose) -> Self:
-        self._purpose: Purpose = purpose
-        return self
+        self.purpose: Purpose = "run"
 
     @property
     def _told(self) -> dict[str, Any]:
         """What the file of the settings holds."""
-        return _told(self.settings, self._purpose)
+        return _told(self.settings, self.purpose)
 
     def save(self, name: str, result: Result, identity: Mapping[str, Any] | None = None) -> None:
         """Write a result with what it was made under; a result of the same name is replaced."""
@@ -119,7 +115,9 @@ class ExperimentFolder(ResultFolder):
                 expected=f"an empty folder or a run at {path}", got="other files", hint="Choose another --out."
             )
         _write(path, settings, purpose)
-        return cls(path, settings)._for(purpose)
+        folder = cls(path, settings)
+        folder.purpose = purpose
+        return folder
 
     @classmethod
     def _write_lost_settings(cls, path: Path, settings: Settings, purpose: Purpose) -> None:
@@ -167,7 +165,9 @@ class ExperimentFolder(ResultFolder):
                 got=f"one of landscope {there}",
                 hint="Choose another folder; this one is left as it is.",
             )
-        return cls(path, settings)._for(purpose)
+        folder = cls(path, settings)
+        folder.purpose = purpose
+        return folder
 
 
 def _write(path: Path, settings: Settings, purpose: Purpose) -> None:
