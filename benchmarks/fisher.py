@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 import torch
 from torch import Tensor, nn
+from transformers import GPT2Config, GPT2LMHeadModel
 
 import landscope as ls
 from benchmarks.measure import Row, in_turns, ratio, seconds
+from landscope.adapters.huggingface import language_model_losses
 from landscope.reproduction.experiment.networks import mlp
 
 __all__ = ["fisher"]
@@ -18,7 +21,7 @@ _REPEATS = 3
 
 def fisher(subject: object) -> list[Row]:  # noqa: ARG001 - groups share a form
     """Rows of small and large networks, and of a thousand classes, on random inputs."""
-    return [*_networks(), *_large(), *_many_classes()]
+    return [*_networks(), *_tokens(), *_large(), *_many_classes()]
 
 
 def _risk(model: nn.Module, inputs: Tensor, classes: int) -> ls.EmpiricalRisk:
@@ -43,13 +46,14 @@ def _networks() -> list[Row]:
     rows = []
     for name, (model, inputs) in networks.items():
         found = _risk(model, inputs, 10)
-        fast = found.fisher_information()
-        slow = dataclasses.replace(fast, by_layers=False)
+        chosen = found.fisher_information()
+        fast, slow = (dataclasses.replace(chosen, by_layers=by) for by in (True, False))
         answers: dict[str, Tensor] = {}
         times = in_turns(
             {
                 "layers": lambda f=fast, r=found, a=answers: a.update(layers=f.diagonal(r.w0)),
                 "single": lambda f=slow, r=found, a=answers: a.update(single=f.diagonal(r.w0)),
+                "chosen": lambda f=chosen, r=found: f.diagonal(r.w0),
                 "plain": lambda m=model, x=inputs: _plain_gradients(m, x),
             },
             _REPEATS,
@@ -60,12 +64,45 @@ def _networks() -> list[Row]:
         rows += [
             Row.of(f"diagonal Fisher information, {name}", "s", times["layers"], note),
             Row.of("single gradients / layers", "x", ratio(times["single"], times["layers"])),
+            _choice(times),
             Row.of(
                 "layers / plain gradients of the same outputs, summed over samples",
                 "x",
                 ratio(times["layers"], times["plain"]),
                 "a layer with many positions multiplies as much for each sample as its plain gradient does",
             ),
+        ]
+    return rows
+
+
+def _choice(times: dict[str, list[float]]) -> Row:
+    faster = [min(pair) for pair in zip(times["single"], times["layers"], strict=True)]
+    note = "by multiplications, counted before"
+    return Row.of("the way that is chosen / the faster of the two", "x", ratio(times["chosen"], faster), note)
+
+
+def _tokens() -> list[Row]:
+    """The empirical Fisher information of a tiny GPT-2: layers of many positions, one slope a text."""
+    sizes = {"vocab_size": 50, "n_positions": 32, "n_embd": 64, "n_layer": 2, "n_head": 4}
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=0, eos_token_id=0))
+    rows = []
+    for count in (16, 128):
+        texts = torch.randint(50, (count, 32), generator=torch.Generator().manual_seed(0)).split(8)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = ls.EmpiricalRisk(model, language_model_losses, [{"input_ids": x, "labels": x} for x in texts])
+        ways = {
+            name: dataclasses.replace(found.fisher_information(), by_layers=by)
+            for name, by in (("chosen", None), ("layers", True), ("single", False))
+        }
+        calls = {name: lambda f=f, r=found: f.diagonal(r.w0, "empirical") for name, f in ways.items()}
+        times = in_turns(calls, _REPEATS)
+        note = f"{found.w0.numel():,} weights"
+        rows += [
+            Row.of(f"empirical Fisher information, GPT-2 of 2 blocks, {count} texts", "s", times["chosen"], note),
+            Row.of("single gradients / layers", "x", ratio(times["single"], times["layers"])),
+            _choice(times),
         ]
     return rows
 

@@ -71,6 +71,16 @@ def mnist_folder():
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory):
     """A run on the digits, analysed as far as the law, done once."""
-    run = ExperimentRun.create(tmp_path_factory.mktemp("runs") / "small", Settings.of(SMALL))
+    return _analysed_run(tmp_path_factory, SMALL)
+
+
+@pytest.fixture(scope="session")
+def other_run(tmp_path_factory):
+    """The same with another seed, done once: its files are those of another study."""
+    return _analysed_run(tmp_path_factory, {**SMALL, "seed": 1})
+
+
+def _analysed_run(tmp_path_factory, settings):
+    run = ExperimentRun.create(tmp_path_factory.mktemp("runs") / "run", Settings.of(settings))
     run.analyse(QuietReporter())
     return run

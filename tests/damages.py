@@ -26,8 +26,6 @@ def damaged(file, kind, other=None, place=0.5):
     if kind == "replaced":
         if other is None or not other.exists() or other.read_bytes() == content:
             return False
-        if file.name == "table.json":  # says the same, but for the time at which it was written
-            return False
         shutil.copyfile(other, file)
         return True
     flipped = bytearray(content)

@@ -43,7 +43,7 @@ def recorder(**settings):
 
 
 def memory(**settings):
-    return ls.TaskMemory(net(), **settings)
+    return ls.TaskMemory(net(), **{"method": "ldc", **settings})
 
 
 EFFECTIVE = noise.effective_curvature(WINDOW, WELL, EIGEN)
@@ -57,6 +57,15 @@ VALID = {
         {"seed": 0, "cache_bytes": 2**20},
     ),
     "EmpiricalRisk.minibatches": (RISK.minibatches, {"batch_size": 3, "seed": 0}),
+    "EmpiricalRisk.random_subset": (RISK.random_subset, {"n_samples": 3, "seed": 0}),
+    "landscape.basin": (
+        landscape.basin,
+        {"risk": WELL, "w0": ORIGIN, "scale": torch.ones(4).double(), "ratio": 2.0, "n_draws": 2, "seed": 0},
+    ),
+    "penalties.scaled_penalty": (penalties.scaled_penalty, {"penalty": PENALTY, "factor": 2.0}),
+    "memory.Budget": (ls.memory.Budget, {"rise": 0.1, "absolute": 0.1, "every": 2}),
+    "TaskMemory.budget": (lambda **settings: memory().budget(**settings), {"rise": 0.1, "absolute": 0.1, "every": 2}),
+    "memory.Basin": (ls.memory.Basin, {"n_points": 2, "n_samples": 4, "n_draws": 1, "seed": 0}),
     "EmpiricalRisk.kronecker_factors": (RISK.kronecker_factors, {"w": W0, "n_draws": 2, "seed": 0}),
     "TaskMemory": (
         memory,
@@ -228,6 +237,10 @@ VALID = {
         penalties.PenaltySum((PENALTY,)).proximal_step, {"w": torch.zeros(4), "step_size": 0.1},
     ),
     "penalties.PenaltySum.with_strength": (penalties.PenaltySum((PENALTY,)).with_strength, {"strength": 1.0}),
+    "penalties.basin_penalty": (
+        penalties.basin_penalty,
+        {"risk": RISK, "w1": W0, "strength": 1.0, "ratio": 2.0, "n_points": 2, "n_samples": 4, "n_draws": 1, "seed": 0},
+    ),
     "penalties.curvature_constraint": (
         penalties.curvature_constraint,
         {"w1": torch.zeros(4), "directions": AXES.float(), "curvature": torch.ones(4), "floor": 0.1, "strength": 1.0},

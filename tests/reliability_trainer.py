@@ -35,7 +35,7 @@ def two_tasks(folder):
 
 def one_task(folder, number):
     model, place = Classifier(), folder / f"{number}"
-    memory = ls.TaskMemory(model.network, n_modes=6, window=30)
+    memory = ls.TaskMemory(model.network, n_modes=6, window=30, method="ldc")
     if number:
         before = torch.load(folder / f"{number - 1}-end.pt", weights_only=True)
         model.load_state_dict(before["model"])

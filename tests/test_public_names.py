@@ -15,7 +15,7 @@ import landscope as ls
 FROZEN = {
     "landscope": """
         EmpiricalRisk NegativeLogLikelihood ParameterSpace ProximalSteps Study TaskMemory Trajectory
-        TrajectoryRecorder directions flatness landscape law load loss_plane loss_profiles memory noise
+        TrajectoryRecorder directions flatness keep landscape law load loss_plane loss_profiles memory noise
         open_trajectory penalties plots principal_modes save study surrogates synthetic variance_flatness
     """,
     "landscope.directions": """
@@ -23,11 +23,11 @@ FROZEN = {
         principal_variances random subspace_overlap
     """,
     "landscope.landscape": """
-        BatchSharpness Flatness InvariantFlatness LearningCoefficient LossForms LossPlane LossProfiles Preconditioned
-        PreconditionedMinibatches
-        ProfileFits adam_preconditioner batch_sharpness directional_curvature fit_profiles flatness
-        flatness_until_flat invariant_flatness learning_coefficient learning_dimension
-        learning_dimension_over_time loss_forms loss_plane loss_profiles sharp_dimension sharp_dimension_is_bound
+        Basin BatchSharpness Flatness InvariantFlatness LearningCoefficient LossForms LossPlane LossProfiles
+        Preconditioned PreconditionedMinibatches ProfileFits adam_preconditioner basin batch_sharpness
+        directional_curvature fit_profiles flatness flatness_until_flat invariant_flatness layer_scale
+        learning_coefficient learning_dimension learning_dimension_over_time loss_forms loss_plane loss_profiles
+        sharp_dimension sharp_dimension_is_bound
     """,
     "landscope.law": """
         Equilibrium Exponents InverseRelation OneWindow PowerLaw RunLimit WindowLimit equilibrium
@@ -43,10 +43,11 @@ FROZEN = {
         oscillation_share stationary_variance velocity_statistics window_factor window_time yaida_relation
     """,
     "landscope.penalties": """
-        KroneckerPenalty PartPenalty PenaltySum ProximalSteps QuadraticPenalty curvature_constraint
-        distance_penalty elastic_weight_consolidation factored_penalty flatness_from_variance
-        kronecker_elastic_weight_consolidation landscape_dependent_constraint load_penalty memory_aware_synapses
-        merged_penalty nearest_kronecker_penalty uncoupled_penalty
+        KroneckerPenalty PartPenalty PenaltySum ProximalSteps QuadraticPenalty basin_penalty
+        curvature_constraint distance_penalty elastic_weight_consolidation factored_penalty
+        flatness_from_variance kronecker_elastic_weight_consolidation landscape_dependent_constraint
+        load_penalty memory_aware_synapses merged_penalty moved_penalty nearest_kronecker_penalty scaled_penalty
+        uncoupled_penalty
     """,
     "landscope.plots": """
         accumulated_variance active_modes as_html cooling_rates_against_flatness

@@ -1,12 +1,23 @@
-"""Numbers and ranges in words: no NaN, no range beyond what is possible, no sentinel in place of a sign."""
+"""Numbers, ranges and errors in words: no NaN, no range beyond what is possible, no sentinel in place of a sign."""
 
 import math
+from pathlib import Path
 
 import pytest
 
+import landscope
 from landscope.claims.statements import CLAIMS
 from landscope.claims.verdict import Control, Measurement, judge
-from landscope.wording import accepted_text, band_text, cut, drawn_text, number_text, without_nan
+from landscope.wording import (
+    accepted_text,
+    band_text,
+    cut,
+    drawn_text,
+    error_text,
+    first_lines,
+    number_text,
+    without_nan,
+)
 
 NAN = math.nan
 
@@ -79,3 +90,23 @@ def test_the_sentence_of_a_verdict_prints_no_nan_and_no_sentinel():
         "Not measured; the paper: a small number of leading modes. Accepted: below 0 (the sign). Exponents not "
         "measured over ranks 2 to 3."
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "line", "text"),
+    [
+        (ValueError("size 3\n  in layer 2\nor 4"), "size 3", "ValueError: size 3"),
+        (AssertionError(), "AssertionError", "AssertionError"),
+        (RuntimeError("\n"), "RuntimeError", "RuntimeError"),
+        (KeyError("labels"), "'labels'", "KeyError: 'labels'"),
+    ],
+)
+def test_an_error_without_words_is_named_by_its_kind(error, line, text):
+    assert (first_lines(error), error_text(error)) == (line, text)
+
+
+def test_errors_are_put_in_words_in_one_place():
+    """Elsewhere an error without words would end in an IndexError, or in a sentence with a gap."""
+    root = Path(landscope.__file__).parent
+    own = {path.name for path in root.rglob("*.py") if "str(error).splitlines" in path.read_text(encoding="utf-8")}
+    assert own == {"wording.py"}

@@ -21,6 +21,7 @@ _HOMES = {
     "open_trajectory": "trajectory",
     "Study": "study.study",
     "TaskMemory": "memory.task_memory",
+    "keep": "memory.keep",
     "ProximalSteps": "penalties.proximal",
     "principal_modes": "directions.principal",
     "flatness": "landscape.flatness",
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from landscope.landscape.plane import loss_plane
     from landscope.landscape.profile import loss_profiles
     from landscope.law.exponents import variance_flatness
+    from landscope.memory.keep import keep
     from landscope.memory.task_memory import TaskMemory
     from landscope.parameters import ParameterSpace
     from landscope.penalties.proximal import ProximalSteps

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from landscope.errors import InputError, LandscopeError, NonFiniteError
+from landscope.wording import error_text
 
 __all__ = [
     "check_choice",
@@ -211,8 +212,7 @@ def explained(expected: str, hint: str) -> Generator[None]:
     except (LandscopeError, Warning, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        got = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
-        raise InputError(expected=expected, got=got, hint=hint) from error
+        raise InputError(expected=expected, got=error_text(error), hint=hint) from error
 
 
 def check_vector(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from landscope.errors import InputError
 from landscope.protocols import LossLandscape
+from landscope.wording import first_lines
 
 __all__ = ["gradient_function", "hessian_product", "hessian_times", "twice_differentiable"]
 
@@ -64,6 +65,6 @@ def twice_differentiable() -> Generator[None]:
     except NotImplementedError as error:
         raise InputError(
             expected="a loss with second derivatives",
-            got=f"an operation for which torch has none: {next(iter(str(error).splitlines()), '')}",
+            got=f"an operation for which torch has none: {first_lines(error)}",
             hint="Replace that layer by others, as an EmbeddingBag with offsets by an Embedding and a mean.",
         ) from error

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from landscope.errors import InputError, LandscopeError
+from landscope.wording import error_text
 
 __all__ = ["first_derivative", "mixed_derivative"]
 
@@ -95,7 +96,7 @@ def _mixed(values: Tensor, first: Tensor, second: Tensor) -> Tensor:
     except RuntimeError as error:
         raise InputError(
             expected="losses with second derivatives, for curvatures along lines",
-            got=f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}",
+            got=error_text(error),
             hint="A layer has none in torch. gradient_noise, active_temperature and minibatch_ensemble need none.",
         ) from error
 

@@ -1,109 +1,212 @@
-"""The step size of an optimiser for a constant gradient."""
+"""The step size of an optimiser, weight by weight."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from landscope.errors import InputError
+from landscope.step_rules import Scaling, averaging_share, is_schedule_free, known_scaling, momentum_factor
 
-__all__ = ["gradient_scale", "is_known", "step_size"]
-
-_SQUARES = ("max_exp_avg_sq", "exp_avg_sq", "square_avg")
-"""Names under which Adam and similar optimisers store the mean square of each gradient."""
-_UNSUPPORTED = (torch.optim.Adadelta, torch.optim.RAdam)
-"""Optimisers that store the mean square too, but use it differently."""
+__all__ = ["MovedWeights", "StepSizes", "gradient_scale"]
 
 
-def step_size(optimizer: torch.optim.Optimizer, groups: Sequence[dict[str, Any]], tensors: Sequence[Tensor]) -> float:
-    r"""The step length per unit of a constant gradient.
+class StepSizes:
+    r"""The step length of every weight per unit of a constant gradient, after a step of the optimiser.
 
-    The step length of SGD with momentum is :math:`\mathrm{lr} (1 - \mathrm{dampening}) / (1 - \mathrm{momentum})`.
-    Adam, AdamW and RMSprop divide each gradient by the root of its mean square v, which gives
-    :math:`\mathrm{lr} / (\langle \sqrt{v} \rangle + \epsilon)`. The mean is over weights, so that weights without
-    gradients do not make it infinite. Momentum lengthens the steps of RMSprop by the factor
-    :math:`1 / (1 - \mathrm{momentum})`. For all other optimisers the result is lr, see :func:`is_known`.
+    An optimiser takes the steps :math:`w_j \leftarrow w_j - \alpha_j g_j`. SGD has
+    :math:`\alpha = \mathrm{lr} (1 - \mathrm{dampening}) / (1 - \mathrm{momentum})` for all weights of a group. Adam,
+    AdamW, NAdam, RAdam, RMSprop, Adagrad, Adamax, Adadelta and Adafactor divide each gradient by a root of its mean
+    square, with bias corrections as in their own step, so that :math:`\alpha_j = \mathrm{lr} / (\sqrt{v_j} +
+    \epsilon)`. So do schedule-free optimisers. A weight that has had no gradient at all takes the mean of
+    :math:`\sqrt{v}` over weights, because the optimiser does not move it at any scale.
+
+    Two cases are approximate. Lion takes the sign of c, a mean of recent gradients; :math:`\alpha_j` is lr times the
+    mean of this sign over the mean of c, for Gaussian noise and a running mean of :math:`c^2`. Where the noise is
+    large this is :math:`\mathrm{lr} \sqrt{2 / (\pi \langle c_j^2 \rangle)}`, found to about a tenth. And a mean square
+    of few gradients contains the gradient that it divides, which shortens mean steps by about the share
+    :math:`1 - \beta_2`: 0.001 for Adam, 0.01 for RMSprop, 0.1 for Adadelta, at their defaults.
 
     Args:
-        optimizer: Any optimiser of ``torch.optim``.
-        groups: The parameter groups that contain the weights.
+        optimizer: Any optimiser.
         tensors: The weights.
 
-    Returns:
-        The step length; lr for Adam before its first step.
-
     Raises:
-        InputError: If the groups have several learning rates or none, or a momentum is 1 or more.
+        InputError: If a group has no learning rate, or a momentum is 1 or more.
 
     Example:
         >>> weight = torch.nn.Parameter(torch.zeros(1))
         >>> optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
-        >>> round(step_size(optimizer, optimizer.param_groups, [weight]), 6)
+        >>> round(StepSizes(optimizer, [weight]).after_step(), 6)
         1.0
     """
-    if any(group.get("lr") is None for group in groups):
-        raise InputError(
-            expected="a learning rate", got="an optimiser that chooses its own",
-            hint="Pass lr= to it: a penalty needs the length of its steps.",
-        )  # fmt: skip
-    rates = {float(group["lr"]) * _momentum_factor(optimizer, group) for group in groups}
-    if len(rates) > 1:
-        raise InputError(
-            expected="one learning rate for the selected weights",
-            got=", ".join(f"{rate:g}" for rate in sorted(rates)),
-            hint="Use one learning rate, or a separate penalty or memory for each group, with select=.",
-        )
-    (rate,) = rates
-    divisor = _divisor(optimizer, groups[0], tensors)
-    return rate if divisor is None else rate / divisor
+
+    def __init__(self, optimizer: torch.optim.Optimizer, tensors: Sequence[Tensor]) -> None:
+        self._optimizer, self._tensors = optimizer, tensors
+        self._signed: dict[int, _MeanSquare] = {}
+        for group in self._groups():
+            if group.get("lr") is None:
+                raise InputError(
+                    expected="a learning rate", got="an optimiser that chooses its own",
+                    hint="Pass lr= to it: a penalty needs the length of its steps.",
+                )  # fmt: skip
+            momentum_factor(optimizer, group)
+
+    @torch.no_grad()
+    def after_step(self) -> float | Float[Tensor, " N"]:
+        """The step sizes, to be called once after each step: one number if all weights share it, else one a weight."""
+        groups, states = self._groups(), self._states()
+        scalings = [
+            self._scaling(group, tensor, state) or Scaling(float(group["lr"]))
+            for group, tensor, state in zip(groups, self._tensors, states, strict=True)
+        ]
+        roots = [scaling.root for scaling in scalings if scaling.root is not None]
+        if not roots:
+            rates = {scaling.rate for scaling in scalings}
+            if len(rates) == 1:
+                return rates.pop()
+        else:  # a tensor that the optimiser has not stepped is one without gradients
+            scalings = [
+                scaling if state else Scaling(scaling.rate, torch.zeros_like(tensor), scaling.eps)
+                for scaling, tensor, state in zip(scalings, self._tensors, states, strict=True)
+            ]
+        return torch.cat([_sizes(each, tensor, roots) for each, tensor in zip(scalings, self._tensors, strict=True)])
+
+    @torch.no_grad()
+    def are_known(self) -> bool:
+        """Whether the step rule of the optimiser is known; if not, the step sizes are its learning rates."""
+        if isinstance(self._optimizer, torch.optim.SGD):
+            return True
+        stepped = [
+            (group, tensor, state)
+            for group, tensor, state in zip(self._groups(), self._tensors, self._states(), strict=True)
+            if state
+        ]
+        return bool(stepped) and all(self._scaling(*each, look=True) is not None for each in stepped)
+
+    def _scaling(
+        self, group: Mapping[str, Any], tensor: Tensor, state: Mapping[str, Any], *, look: bool = False
+    ) -> Scaling | None:
+        if not _takes_signs(group, state):
+            return known_scaling(self._optimizer, group, tensor, state)
+        signed = self._signed.setdefault(id(tensor), _MeanSquare(torch.zeros_like(state["exp_avg"])))
+        if not look:
+            signed.add(_interpolated(group, tensor, state))
+        return Scaling(float(group["lr"]), _per_mean_sign(signed.root(), state["exp_avg"].abs(), group["betas"]))
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return _groups_of(self._optimizer, self._tensors)
+
+    def _states(self) -> list[Mapping[str, Any]]:
+        return [self._optimizer.state.get(tensor) or {} for tensor in self._tensors]
 
 
-def is_known(optimizer: torch.optim.Optimizer, tensors: Sequence[Tensor]) -> bool:
-    """Whether :func:`step_size` knows the step rule of the optimiser; if not, it returns lr as a guess."""
-    return isinstance(optimizer, torch.optim.SGD) or _squares(optimizer, tensors) is not None
+def _groups_of(optimizer: torch.optim.Optimizer, tensors: Sequence[Tensor]) -> list[dict[str, Any]]:
+    """The parameter group of each tensor; found at every step, because a loaded state replaces the groups."""
+    home = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
+    return [home[id(tensor)] for tensor in tensors]
 
 
-def _momentum_factor(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> float:
-    """The factor by which momentum lengthens the steps of a constant gradient."""
-    if not isinstance(optimizer, torch.optim.SGD | torch.optim.RMSprop) or not group["momentum"]:
-        return 1.0
-    if group["momentum"] >= 1:
-        raise InputError(
-            expected="a momentum below 1",
-            got=f"{group['momentum']}",
-            hint="Use a smaller momentum: with this one the steps grow without limit.",
-        )
-    return (1 - group.get("dampening", 0.0)) / (1 - group["momentum"])
+@dataclasses.dataclass
+class _MeanSquare:
+    """The running mean of the squares of a tensor, over some hundred steps."""
+
+    total: Tensor
+    share: float = 0.0
+    decay: float = 0.99
+
+    def add(self, value: Tensor) -> None:
+        self.total.mul_(self.decay).addcmul_(value, value, value=1 - self.decay)
+        self.share = self.decay * self.share + 1 - self.decay
+
+    def root(self) -> Tensor:
+        return (self.total / max(self.share, 1e-30)).sqrt()
 
 
-def _divisor(optimizer: torch.optim.Optimizer, group: dict[str, Any], tensors: Sequence[Tensor]) -> float | None:
-    """The mean divisor of an adaptive optimiser, the root of its mean squares; None for other optimisers."""
-    pairs = _squares(optimizer, tensors)
-    if pairs is None:
-        return None
-    total, count = 0.0, 0
-    for state, squares in pairs:
-        unbiased = 1 - group["betas"][1] ** float(state["step"]) if "betas" in group else 1.0
-        total += float(squares.sqrt().sum()) / unbiased**0.5
-        count += squares.numel()
-    return total / count + group.get("eps", 0.0)
+def _takes_signs(group: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
+    """Whether it is Lion, which stores nothing but a mean of gradients."""
+    return set(state) - {"step"} == {"exp_avg"} and "betas" in group and "eps" not in group
 
 
-def _squares(
-    optimizer: torch.optim.Optimizer, tensors: Sequence[Tensor]
-) -> list[tuple[Mapping[str, Any], Tensor]] | None:
-    """The state and the mean squares of each weight with a state; None if the steps do not use their root."""
-    if isinstance(optimizer, _UNSUPPORTED) or any(group.get("centered") for group in optimizer.param_groups):
-        return None
-    states = [state for tensor in tensors if (state := optimizer.state.get(tensor))]
-    squares_by_state = [
-        next((state[name] for name in _SQUARES if isinstance(state.get(name), Tensor)), None) for state in states
-    ]
-    pairs = [(state, squares) for state, squares in zip(states, squares_by_state, strict=True) if squares is not None]
-    return pairs if pairs and len(pairs) == len(states) else None
+def _interpolated(group: Mapping[str, Any], tensor: Tensor, state: Mapping[str, Any]) -> Tensor:
+    """The mean of gradients whose sign Lion took, from the mean that it stored afterwards."""
+    first, second = group["betas"]
+    after = state["exp_avg"]
+    if tensor.grad is None:
+        return after
+    before = (after - (1 - second) * tensor.grad) / second
+    return first * before + (1 - first) * tensor.grad
+
+
+def _per_mean_sign(root: Tensor, mean: Tensor, betas: tuple[float, float]) -> Tensor:
+    r"""The mean of c over the mean of its sign, for Gaussian c with this root mean square.
+
+    With mean m and standard deviation s the mean sign is :math:`erf(m / (s \sqrt 2))`. The stored mean of gradients
+    fluctuates by a known share of the variance of c, which does not belong to m.
+    """
+    first, second = betas
+    stored = (1 - second) / (1 + second)
+    share = stored / (first**2 * stored + (1 - first) ** 2)
+    ratio = (mean / root).square().nan_to_num_(0.0)
+    part = ((ratio - share) / (1 - share)).clamp_(1e-6, 1 - 1e-6).sqrt_()
+    return root * part / torch.erf(part / (2 * (1 - part.square())).sqrt())
+
+
+def _mean(roots: Sequence[Tensor]) -> float:
+    count = sum(root.numel() for root in roots)
+    return float(torch.stack([root.sum(dtype=torch.float32) for root in roots]).sum()) / count
+
+
+def _sizes(scaling: Scaling, tensor: Tensor, roots: Sequence[Tensor]) -> Float[Tensor, " n"]:
+    """The step sizes of one tensor; weights without gradients take the mean of all roots."""
+    dtype = torch.promote_types(tensor.dtype, torch.float32)
+    if scaling.root is None:
+        return torch.full((tensor.numel(),), scaling.rate, dtype=dtype, device=tensor.device)
+    root = scaling.root.to(dtype).reshape(-1)
+    if float(root.min()) <= 0:
+        root = torch.where(root > 0, root, _mean(roots))
+    divisor = root + scaling.eps
+    return torch.where(divisor > 0, scaling.rate / divisor, scaling.rate)
+
+
+class MovedWeights:
+    """The weights that an optimiser moves: those of the model, or those of which a schedule-free optimiser takes means.
+
+    Args:
+        optimizer: Any optimiser, after a step.
+        tensors: The weights of the model.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, tensors: Sequence[Tensor]) -> None:
+        self._tensors, groups = tensors, _groups_of(optimizer, tensors)
+        self._averaged: dict[int, tuple[Tensor, float]] = {}
+        for tensor, group in zip(tensors, groups, strict=True):
+            state = optimizer.state.get(tensor) or {}
+            if is_schedule_free(group, state):
+                self._averaged[id(tensor)] = (state["z"], averaging_share(group))
+
+    def flat(self) -> Float[Tensor, " N"]:
+        """All of them, one after another."""
+        return torch.cat([self._moved(tensor).detach().reshape(-1) for tensor in self._tensors])
+
+    @torch.no_grad()
+    def set(self, weights: Float[Tensor, " N"]) -> None:
+        """Move them, as if the optimiser had done so in its last step."""
+        parts = weights.split([tensor.numel() for tensor in self._tensors])
+        for tensor, part in zip(self._tensors, parts, strict=True):
+            value = part.view(tensor.shape)
+            if id(tensor) in self._averaged:
+                moved, share = self._averaged[id(tensor)]
+                tensor.add_((value - moved).to(tensor), alpha=share)
+            self._moved(tensor).copy_(value)
+
+    def _moved(self, tensor: Tensor) -> Tensor:
+        return self._averaged[id(tensor)][0] if id(tensor) in self._averaged else tensor
 
 
 def gradient_scale(optimizer: torch.optim.Optimizer) -> Tensor | float:

@@ -1,4 +1,4 @@
-"""Numbers and ranges in words, as a person reads them: nothing prints NaN, and no range leaves what is possible."""
+"""Numbers, ranges and errors in words, as a person reads them: no NaN, no range beyond what is possible."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ import math
 import re
 from collections.abc import Sequence
 
-__all__ = ["accepted_text", "band_text", "cut", "drawn_text", "number_text", "without_nan"]
+__all__ = [
+    "accepted_text",
+    "band_text",
+    "cut",
+    "drawn_text",
+    "error_text",
+    "first_lines",
+    "number_text",
+    "without_nan",
+]
 
 _NAN = re.compile(r"(?<![\w.])(?:\[[-+]?nan, [-+]?nan\]|[-+]?nan(?: to [-+]?nan)?)(?!\w)(?: %)?")
 Range = tuple[float, float]
@@ -103,6 +112,28 @@ def drawn_text(values: Sequence[float], band: Range) -> str:
     count = f"{len(known)} draw{'s' * (len(known) > 1)}"
     said = f"gives {band_text((min(known), max(known)))} in {count}"
     return said if math.isnan(band[0]) else f"{said}, and one more would give {band_text(band)} (95 %)"
+
+
+def first_lines(error: BaseException, count: int = 1) -> str:
+    r"""The first lines of what an error says, in one line without the full stop; its kind where it says nothing.
+
+    Example:
+        >>> first_lines(ValueError("size 3\nin layer 2."), 2), first_lines(AssertionError())
+        ('size 3 in layer 2', 'AssertionError')
+    """
+    said = " ".join(line.strip() for line in str(error).splitlines()[:count])
+    return said.strip().removesuffix(".") or type(error).__name__
+
+
+def error_text(error: BaseException) -> str:
+    r"""The kind of an error with the first line of what it says.
+
+    Example:
+        >>> error_text(ValueError("size 3\nin layer 2")), error_text(AssertionError())
+        ('ValueError: size 3', 'AssertionError')
+    """
+    kind, said = type(error).__name__, first_lines(error)
+    return kind if said == kind else f"{kind}: {said}"
 
 
 def _one_sided(band: Range, words: tuple[str, str]) -> str:

@@ -19,7 +19,7 @@ from own_model import CE, X, Y, net, sgd
 
 def test_avalanche_says_before_the_training_that_labels_do_not_fit():
     model = net()
-    plugin = avalanche.TaskMemoryPlugin(ls.TaskMemory(model, n_modes=2))
+    plugin = avalanche.TaskMemoryPlugin(ls.TaskMemory(model, n_modes=2, method="ldc"))
 
     for shift in (7, 0):
         samples = [(x, int(y) + shift, 0) for x, y in zip(X, Y, strict=True)]
@@ -85,13 +85,13 @@ def test_trainers_try_the_criterion_on_their_own_data_before_the_first_step(tmp_
     for criterion, is_right in ((other_labels, False), (CE, True)):
         for data in (None, (X, Y)):
             model = Lit()
-            callback = pl.TaskMemoryCallback(ls.TaskMemory(model, n_modes=2), criterion, data)
+            callback = pl.TaskMemoryCallback(ls.TaskMemory(model, n_modes=2, method="ldc"), criterion, data)
             expected = contextlib.nullcontext() if is_right else pytest.raises(InputError)
             with expected:
                 fitted(callback, model)
             assert model.steps == (2 if is_right else 0)
             own = Called()
-            memory = ls.TaskMemory(own, n_modes=2)
+            memory = ls.TaskMemory(own, n_modes=2, method="ldc")
             given = data if data is None else [{"x": X, "labels": Y}]
             expected = contextlib.nullcontext() if is_right else pytest.raises(InputError)
             with expected:

@@ -62,7 +62,7 @@ def hugging_face_trainer(model, number, folder, *callbacks, steps=STEPS, **optio
 
 def under_lightning(folder):
     model = Lit()
-    memory = ls.TaskMemory(model.network)
+    memory = ls.TaskMemory(model.network, method="ldc")
     for number in range(2):
         lightning_trainer(pl.TaskMemoryCallback(memory), root=folder).fit(model, loader(number))
         memory.consolidate(CRITERION, task(number))
@@ -71,7 +71,7 @@ def under_lightning(folder):
 
 def under_hugging_face(folder):
     model = Classifier()
-    memory = ls.TaskMemory(model.network)
+    memory = ls.TaskMemory(model.network, method="ldc")
     for number in range(2):
         hugging_face_trainer(model, number, folder, huggingface.TaskMemoryCallback(memory)).train()
         memory.consolidate(CRITERION, task(number))
@@ -82,7 +82,7 @@ def under_avalanche(folder):
     """Calls the hooks of the plugin as an Avalanche strategy does."""
     model = network()
     optimizer, generator = sgd(model), torch.Generator().manual_seed(1)
-    plugin = avalanche.TaskMemoryPlugin(ls.TaskMemory(model))
+    plugin = avalanche.TaskMemoryPlugin(ls.TaskMemory(model, method="ldc"))
     for number in range(2):
         dataset = [(x, int(y), number) for x, y in zip(*task(number), strict=True)]
         experience = types.SimpleNamespace(dataset=dataset)
@@ -138,7 +138,7 @@ def test_the_first_task_is_preserved_under_every_framework(loop, tmp_path):
 
 
 def memory_of(model):
-    return ls.TaskMemory(model, n_modes=5, window=30)
+    return ls.TaskMemory(model, n_modes=5, window=30, method="ldc")
 
 
 def test_a_hugging_face_training_resumed_in_a_task_gives_the_same_bits(tmp_path):
@@ -278,10 +278,10 @@ def test_a_lightning_training_resumed_without_its_memory_is_refused(tmp_path):
 
 
 def test_the_memories_of_two_parts_resume_from_one_checkpoint(tmp_path):
-    """Each of a layer, as groups with learning rates of their own need them."""
+    """Each holds one layer."""
 
     def parts(model):
-        return [ls.TaskMemory(model.network, layer, n_modes=5, window=30) for layer in ("2", "4")]
+        return [ls.TaskMemory(model.network, layer, n_modes=5, window=30, method="ldc") for layer in ("2", "4")]
 
     def lightning_of(memories, epochs):
         trainer = lightning_trainer(*map(pl.TaskMemoryCallback, memories), steps=-1, root=tmp_path)
@@ -316,7 +316,7 @@ def test_the_memories_of_two_parts_resume_from_one_checkpoint(tmp_path):
 
 
 def test_a_memory_of_another_model_and_a_checkpoint_without_one_are_refused(tmp_path):
-    memory = ls.TaskMemory(network())
+    memory = ls.TaskMemory(network(), method="ldc")
     with pytest.raises(InputError, match="the model of the memory"):
         lightning_trainer(pl.TaskMemoryCallback(memory), steps=2, root=tmp_path).fit(Lit(), loader(0))
     with pytest.raises(InputError, match="the model of the memory"):
@@ -324,7 +324,7 @@ def test_a_memory_of_another_model_and_a_checkpoint_without_one_are_refused(tmp_
     options = {"save_strategy": "steps", "save_steps": 2}
     model = Classifier()
     hugging_face_trainer(model, 0, tmp_path / "bare", steps=2, **options).train()
-    callback = huggingface.TaskMemoryCallback(ls.TaskMemory(model))
+    callback = huggingface.TaskMemoryCallback(ls.TaskMemory(model, method="ldc"))
     with pytest.raises(InputError, match="the memory of the checkpoint"):
         hugging_face_trainer(model, 0, tmp_path / "bare", callback, steps=4, **options).train(
             resume_from_checkpoint=str(tmp_path / "bare" / "checkpoint-2")

@@ -24,7 +24,7 @@ def flatness_of(risk):
 
 def trained(**options):
     model = net()
-    memory, optimizer = ls.TaskMemory(model, n_modes=2, **options), sgd(model)
+    memory, optimizer = ls.TaskMemory(model, n_modes=2, **{"method": "ldc", **options}), sgd(model)
     with memory.training(optimizer):
         step(model, optimizer, 5)
     return memory
@@ -54,7 +54,7 @@ def without_steps():
 
 def inside_the_training():
     model = net()
-    memory, optimizer = ls.TaskMemory(model, n_modes=2), sgd(model)
+    memory, optimizer = ls.TaskMemory(model, n_modes=2, method="ldc"), sgd(model)
     with memory.training(optimizer):
         step(model, optimizer)
         memory.consolidate(CE, (X, Y))
@@ -105,7 +105,7 @@ def opened_under_a_file(folder):
 def other_state():
     memory = trained()
     memory.consolidate(CE, (X, Y))
-    ls.TaskMemory(nn.Linear(4, 3), n_modes=2).load_state_dict(memory.state_dict())
+    ls.TaskMemory(nn.Linear(4, 3), n_modes=2, method="ldc").load_state_dict(memory.state_dict())
 
 
 def zero_loss():
@@ -308,7 +308,8 @@ SLIPS = {
     "no minibatch loss": (lambda: recorded(lambda m, o, r: r.note_loss(None)), InputError, "NoneType. Pass the loss"),
     # memories
     "consolidate without a training": (
-        lambda: ls.TaskMemory(net()).consolidate(CE, (X, Y)), InputError, r"Train inside `with memory.training",
+        lambda: ls.TaskMemory(net(), method="ldc").consolidate(CE, (X, Y)), InputError,
+        r"Train inside `with memory.training",
     ),
     "consolidate inside the training": (inside_the_training, InputError, "Consolidate after the `with"),
     "a valley without edges": (
@@ -330,7 +331,8 @@ SLIPS = {
     "the state of another memory": (other_state, Storage, "Make the memory for the same model"),
     "a method misspelt": (lambda: ls.TaskMemory(net(), method="ewcc"), InputError, "got 'ewcc'. Check the spelling"),
     "the training of another model": (
-        lambda: ls.TaskMemory(net()).training(sgd(net())).__enter__(), InputError, "Make the optimiser from the param",
+        lambda: ls.TaskMemory(net(), method="ldc").training(sgd(net())).__enter__(), InputError,
+        "Make the optimiser from the param",
     ),
 }  # fmt: skip
 FOLDER_SLIPS = {

@@ -8,7 +8,7 @@ from own_model import CE, X, Y, net
 
 
 def test_a_criterion_alone_is_enough_and_data_alone_are_not():
-    memory = ls.TaskMemory(net(), n_modes=2)
+    memory = ls.TaskMemory(net(), n_modes=2, method="ldc")
     for make in (pl.TaskMemoryCallback, huggingface.TaskMemoryCallback):
         make(memory, criterion=CE)
         with pytest.raises(InputError, match="a criterion beside the data"):

@@ -12,9 +12,9 @@ from landscope.memory import EWC, LDC
 
 def test_wrong_kinds_are_named():
     model = nn.Linear(3, 2)
-    memory = ls.TaskMemory(model)
+    memory = ls.TaskMemory(model, method="ldc")
     for state in (None, []):
-        with pytest.raises(StorageError, match="the state of a TaskMemory, of format 3; got"):
+        with pytest.raises(StorageError, match="the state of a TaskMemory, of format 4; got"):
             memory.load_state_dict(state)
     with pytest.raises(InputError, match="optimizer of type Optimizer"), memory.training("adam"):
         pass
@@ -28,23 +28,23 @@ def test_arguments_of_a_wrong_kind_are_named():
     model = nn.Linear(3, 2)
     for wrong in (None, model.state_dict(), list(model.parameters())):
         with pytest.raises(InputError, match="the model of type Module; got"):
-            ls.TaskMemory(wrong)
+            ls.TaskMemory(wrong, method="ldc")
     for wrong in (None, LDC):
-        with pytest.raises(InputError, match=r'a method, or one of the names ldc.*Pass "ldc"'):
+        with pytest.raises(InputError, match=r'a method, or one of the names basin.*Pass "basin"'):
             ls.TaskMemory(model, method=wrong)
     for select in (3, [3]):
         with pytest.raises(InputError, match="a glob over names or a class of modules"):
-            ls.TaskMemory(model, select)
+            ls.TaskMemory(model, select, method="ldc")
     with pytest.raises(InputError, match=r"parameters with a shape; got 0.weight"):
-        ls.TaskMemory(nn.Sequential(nn.LazyLinear(2)))
+        ls.TaskMemory(nn.Sequential(nn.LazyLinear(2)), method="ldc")
     for ratio in ("e", True, 1.0):
         with pytest.raises(InputError, match="a ratio above 1"):
-            ls.TaskMemory(model, ratio=ratio)
+            ls.TaskMemory(model, ratio=ratio, method="ldc")
     for flag in ({"per_layer": "yes"}, {"implicit": None}):
         with pytest.raises(InputError, match="of type bool"):
-            ls.TaskMemory(model, **flag)
+            ls.TaskMemory(model, **{"method": "ldc", **flag})
     with pytest.raises(InputError, match=r"an integer of at least 1; got 2\.5\. Pass an integer"):
-        ls.TaskMemory(model, n_modes=2.5)
+        ls.TaskMemory(model, n_modes=2.5, method="ldc")
     for callback in (huggingface.TaskMemoryCallback, lightning.TaskMemoryCallback):
         with pytest.raises(InputError, match="the memory of type TaskMemory; got Linear"):
             callback(model)
@@ -56,3 +56,9 @@ def test_options_of_a_wrong_kind_are_named():
             LDC(**wrong)
     with pytest.raises(InputError, match="fisher to be one of"):
         EWC("diagonal")
+
+
+def test_samples_that_are_neither_a_number_nor_a_function_are_refused():
+    memory = ls.TaskMemory(nn.Linear(3, 2))
+    with pytest.raises(InputError, match="samples"):
+        memory.budget(0.1, samples="few")

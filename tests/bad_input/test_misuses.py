@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 import landscope as ls
 import public_arguments as arguments
-from landscope.errors import LandscopeError
+from landscope.errors import InputError, LandscopeError
 from landscope.results import Result
 from own_model import CE, net, sgd, step
 from test_public_names import FROZEN
@@ -79,8 +79,8 @@ def test_a_number_out_of_its_range_is_refused(name, parameter):
     function, given = arguments.VALID[name]
     for wrong in WRONG[KIND[parameter]]:
         if (name, parameter, str(wrong)) not in ALLOWED:
-            found = raised_by(lambda wrong=wrong: function(**{**given, parameter: wrong}))
-            assert found == "refused", f"{name}({parameter}={wrong!r}): {found}"
+            with pytest.raises(LandscopeError, match=f"{parameter}|{parameter.replace('_', ' ')}"):  # it names it
+                function(**{**given, parameter: wrong})
 
 
 def test_there_are_more_than_a_thousand_misuses():
@@ -146,45 +146,63 @@ def labels(wrong):
     return changed
 
 
+CHECKED = {7: "labels from 0 to 2, one for each output; got label 7", -3: "labels of at least 0, or -100 .* label -3"}
+"""Labels of a loss of torch are looked at before anything is evaluated."""
 CRITERIA = {
-    "weighted cross-entropy": nn.CrossEntropyLoss(weight=torch.ones(3)),
-    "smoothed cross-entropy": nn.CrossEntropyLoss(label_smoothing=0.1),
-    "NLL": nn.NLLLoss(),
-    "functional NLL": F.nll_loss,
-    "lambda": lambda outputs, targets: F.cross_entropy(outputs, targets),
-    "losses of samples": lambda outputs, targets: F.cross_entropy(outputs, targets, reduction="none"),
-    "margins": nn.MultiMarginLoss(),
+    "weighted cross-entropy": (nn.CrossEntropyLoss(weight=torch.ones(3)), CHECKED),
+    "smoothed cross-entropy": (nn.CrossEntropyLoss(label_smoothing=0.1), CHECKED),
+    "NLL": (nn.NLLLoss(), CHECKED),
+    "functional NLL": (F.nll_loss, CHECKED),
+    "lambda": (
+        lambda outputs, targets: F.cross_entropy(outputs, targets),
+        dict.fromkeys((7, -3), r"a criterion for outputs .* IndexError: Target (7|-3) is out of bounds\. Check"),
+    ),
+    "losses of samples": (
+        lambda outputs, targets: F.cross_entropy(outputs, targets, reduction="none"),
+        dict.fromkeys((7, -3), r"evaluated on all data; got IndexError: Target (7|-3) is out of bounds\. Compare"),
+    ),
+    "margins": (
+        nn.MultiMarginLoss(),
+        dict.fromkeys((7, -3), r"evaluated on all data; got RuntimeError: target out of range\. Compare"),
+    ),
 }
+"""Criteria, each with what is said of a label."""
+ONE_PART = r"\(here part 4 of 6\); got IndexError: Target 7 is out of bounds"
+ALL_PARTS = "on all data; got IndexError: Target 7 is out of bounds"
 USES = {
-    "loss": lambda risk: risk(risk.w0),
-    "gradient": lambda risk: risk.gradient(risk.w0),
-    "flatness": lambda risk: ls.flatness(risk, risk.w0, torch.eye(15)[:1]),
-    "minibatches": lambda risk: risk.minibatches(50).batch_losses(risk.w0),
-    "gradients of minibatches": lambda risk: list(risk.minibatches(50).batch_gradients(risk.w0)),
-    "samples": lambda risk: risk.sample_losses(risk.w0),
-    "Fisher information": lambda risk: risk.fisher_information().diagonal(risk.w0, "auto"),
-    "Gauss-Newton": lambda risk: risk.gauss_newton_product(risk.w0, risk.w0),
-    "Kronecker factors": lambda risk: risk.kronecker_factors(risk.w0),
+    "loss": (lambda risk: risk(risk.w0), ONE_PART),
+    "gradient": (lambda risk: risk.gradient(risk.w0), ONE_PART),
+    "flatness": (lambda risk: ls.flatness(risk, risk.w0, torch.eye(15)[:1]), ONE_PART),
+    "minibatches": (lambda risk: risk.minibatches(50).batch_losses(risk.w0), ALL_PARTS),
+    "gradients of minibatches": (lambda risk: list(risk.minibatches(50).batch_gradients(risk.w0)), ALL_PARTS),
+    "samples": (lambda risk: risk.sample_losses(risk.w0), ALL_PARTS),
+    "Fisher information": (lambda risk: risk.fisher_information().diagonal(risk.w0, "auto"), ALL_PARTS),
+    "Gauss-Newton": (lambda risk: risk.gauss_newton_product(risk.w0, risk.w0), ALL_PARTS),
+    "Kronecker factors": (lambda risk: risk.kronecker_factors(risk.w0), ALL_PARTS),
 }
+"""Uses of a risk, each with what is said of a label in the fourth of six batches."""
 
 
 @pytest.mark.parametrize("wrong", [7, -3])
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_labels_out_of_range_are_refused(criterion, wrong):
-    model = nn.Sequential(MODEL, nn.LogSoftmax(1))
-    for use in USES.values():
-        found = raised_by(lambda use=use: use(ls.EmpiricalRisk(model, CRITERIA[criterion], (MANY, labels(wrong)))))
-        assert found == "refused"
+    model, (loss, said) = nn.Sequential(MODEL, nn.LogSoftmax(1)), CRITERIA[criterion]
+    for use, _ in USES.values():
+        with pytest.raises(InputError, match=said[wrong]):
+            use(ls.EmpiricalRisk(model, loss, (MANY, labels(wrong))))
 
 
-@pytest.mark.parametrize("use", USES)
-def test_labels_out_of_range_in_a_later_batch_are_refused(use):
+@pytest.mark.parametrize("name", USES)
+def test_labels_out_of_range_in_a_later_batch_are_refused(name):
     batches = list(zip(MANY.split(100), labels(7).split(100), strict=True))
 
     def losses(model, batch):
         return F.cross_entropy(model(batch[0]), batch[1], reduction="none")
 
-    assert raised_by(lambda: USES[use](ls.EmpiricalRisk.from_closure(MODEL, losses, batches))) == "refused"
+    use, said = USES[name]
+    risk = ls.EmpiricalRisk.from_closure(MODEL, losses, batches)  # the first batch is right
+    with pytest.raises(InputError, match=said):
+        use(risk)
 
 
 class Drawing(Dataset):
@@ -231,31 +249,61 @@ def a_run(**given):
 
 
 SLIPS = {
-    "a negative learning rate": lambda: a_run(learning_rate=torch.tensor([0.1, 0.1, -0.1, 0.1, 0.1])),
-    "an infinite learning rate": lambda: a_run(learning_rate=torch.full((5,), INF)),
-    "one learning rate for all": lambda: a_run(learning_rate=0.1),
-    "learning rates of no axis": lambda: a_run(learning_rate=torch.tensor(0.1)),
-    "unsorted variances": lambda: ls.landscape.learning_dimension(torch.tensor([1e-3, 1e-3, 1e-3, 9.0])),
-    "NaN variances": lambda: ls.landscape.learning_dimension(torch.tensor([1.0, NAN])),
-    "NaN where weights move": lambda: ls.directions.moving(torch.tensor([1.0, NAN])),
-    "a negative width": lambda: dataclasses.replace(arguments.F, width=-arguments.F.width),
-    "negative measured widths": lambda: ls.penalties.flatness_from_variance(
-        torch.tensor([4.0, 1.0]), 4.0, torch.tensor([1.0, -2.0]), [1, 2]
+    "a negative learning rate": (
+        lambda: a_run(learning_rate=torch.tensor([0.1, 0.1, -0.1, 0.1, 0.1])),
+        "learning rates of at least 0, .* -0.1 at row 2",
     ),
-    "a negative width to hold": lambda: ls.penalties.landscape_dependent_constraint(
-        arguments.ORIGIN, arguments.MODES, torch.tensor([1.0, -1.0])
+    "an infinite learning rate": (
+        lambda: a_run(learning_rate=torch.full((5,), INF)),
+        "learning rates of at least 0, .* inf at row 0",
     ),
-    "negative flatness of springs": lambda: ls.synthetic.RandomSprings.draw(torch.tensor([1.0, -1.0]), 3, seed=0),
-    "a window that ends at -10": lambda: arguments.WINDOW.window(-10),
-    "a stop at -10": lambda: arguments.WINDOW.window(stop=-10),
-    "a window without rows": lambda: arguments.WINDOW.window(5, 5),
-    "NaN coefficients": lambda: ls.synthetic.autoregressive(torch.tensor([NAN]), 5, seed=0),
+    "one learning rate for all": (lambda: a_run(learning_rate=0.1), "learning_rate of type Tensor; got float"),
+    "learning rates of no axis": (lambda: a_run(learning_rate=torch.tensor(0.1)), r"learning_rate of 5 rows; got \(\)"),
+    "unsorted variances": (
+        lambda: ls.landscape.learning_dimension(torch.tensor([1e-3, 1e-3, 1e-3, 9.0])),
+        "variances in descending order; got a rise after rank 3",
+    ),
+    "NaN variances": (
+        lambda: ls.landscape.learning_dimension(torch.tensor([1.0, NAN])),
+        "finite variances; got 1 of 2 entries",
+    ),
+    "NaN where weights move": (
+        lambda: ls.directions.moving(torch.tensor([1.0, NAN])),
+        "finite variances; got 1 of 2 entries",
+    ),
+    "a negative width": (
+        lambda: dataclasses.replace(arguments.F, width=-arguments.F.width),
+        "widths above 0, .*; got -4",
+    ),
+    "negative measured widths": (
+        lambda: ls.penalties.flatness_from_variance(torch.tensor([4.0, 1.0]), 4.0, torch.tensor([1.0, -2.0]), [1, 2]),
+        "flatnesses above 0 .* -2.0 at mode 2",
+    ),
+    "a negative width to hold": (
+        lambda: ls.penalties.landscape_dependent_constraint(
+            arguments.ORIGIN, arguments.MODES, torch.tensor([1.0, -1.0])
+        ),
+        "flatnesses above 0 .* -1.0 at mode 2",
+    ),
+    "negative flatness of springs": (
+        lambda: ls.synthetic.RandomSprings.draw(torch.tensor([1.0, -1.0]), 3, seed=0),
+        r"a positive, finite flatness; got \[1.0, -1.0\]",
+    ),
+    "a window that ends at -10": (lambda: arguments.WINDOW.window(-10), "a window within the recorded steps 1 to 300"),
+    "a stop at -10": (lambda: arguments.WINDOW.window(stop=-10), r"a window \[None, -10\) that holds recorded steps"),
+    "a window without rows": (lambda: arguments.WINDOW.window(5, 5), r"a window \[5, 5\) that holds recorded steps"),
+    "NaN coefficients": (
+        lambda: ls.synthetic.autoregressive(torch.tensor([NAN]), 5, seed=0),
+        r"coefficients inside \(-1, 1\); got \[nan\]",
+    ),
 }
 
 
 @pytest.mark.parametrize("slip", SLIPS)
 def test_other_misuses_are_refused(slip):
-    assert raised_by(SLIPS[slip]) == "refused"
+    call, said = SLIPS[slip]
+    with pytest.raises(LandscopeError, match=said):
+        call()
 
 
 def test_two_groups_with_different_learning_rates_have_no_one_rate():

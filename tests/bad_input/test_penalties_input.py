@@ -34,6 +34,9 @@ def test_weights_of_another_model_and_steps_of_no_size_are_refused():
         penalty(torch.zeros(5))
     with pytest.raises(InputError, match="step_size"):
         penalty.proximal_step(torch.zeros(4), 0.0)
+    for wrong in (torch.ones(5), torch.ones(2, 4), torch.tensor([1.0, torch.nan, 1.0, 1.0]), torch.tensor(-1.0)):
+        with pytest.raises((InputError, NonFiniteError), match="step_size"):
+            penalty.proximal_step(torch.zeros(4), wrong)
 
 
 def modes(rows=12, dim=6):
@@ -146,12 +149,24 @@ class Uncalled(torch.nn.Module):
         return torch.nn.functional.linear(x, self.used.weight)
 
 
+class Repeated(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.layer(torch.tanh(self.layer(x)))
+
+
 def test_layers_whose_factors_would_say_nothing_are_refused():
     data = (torch.randn(4, 3), torch.tensor([0, 1, 0, 1]))
     model = Uncalled()
     space = ls.ParameterSpace.of(model, "used.weight")
     risk = ls.EmpiricalRisk(model, torch.nn.CrossEntropyLoss(), data, space=space)
     with pytest.raises(InputError, match="not called as a module"):
+        ls.penalties.kronecker_elastic_weight_consolidation(risk, risk.w0)
+    risk = ls.EmpiricalRisk(Repeated(), torch.nn.CrossEntropyLoss(), data)
+    with pytest.raises(InputError, match="calls once, as modules; got 2 calls of layer"):
         ls.penalties.kronecker_elastic_weight_consolidation(risk, risk.w0)
     model = torch.nn.Sequential(torch.nn.Linear(3, 3, bias=False), torch.nn.Linear(3, 3, bias=False))
     model[1].weight = model[0].weight

@@ -54,7 +54,7 @@ def test_a_task_is_preserved_with_modes_of_layers_or_of_all_weights(per_layer):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 3))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    memory = ls.TaskMemory(model, n_modes=20, window=200, per_layer=per_layer)
+    memory = ls.TaskMemory(model, n_modes=20, window=200, per_layer=per_layer, method="ldc")
     with memory.training(optimizer):
         learn(model, optimizer, tasks[0], 1200, generator)
     memory.consolidate(CRITERION, tasks[0])
@@ -65,7 +65,7 @@ def test_a_task_is_preserved_with_modes_of_layers_or_of_all_weights(per_layer):
 
 def test_layerwise_penalties_of_many_tasks_merge_layer_by_layer():
     model = network()
-    memory, optimizer = ls.TaskMemory(model, n_modes=4, rank=6, window=60, per_layer=True), sgd(model)
+    memory, optimizer = ls.TaskMemory(model, n_modes=4, rank=6, window=60, per_layer=True, method="ldc"), sgd(model)
     for number in range(3):
         with memory.training(optimizer):
             learn(model, optimizer, task(number), 80, torch.Generator().manual_seed(number))

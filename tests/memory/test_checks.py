@@ -46,7 +46,7 @@ def test_a_risk_in_the_precision_of_the_model_is_at_its_weights(dtype):
 
 def test_a_risk_at_the_last_recorded_weights_holds_them_where_the_model_moved_on():
     model = network()
-    memory, optimizer = ls.TaskMemory(model, n_modes=2), sgd(model)
+    memory, optimizer = ls.TaskMemory(model, n_modes=2, method="ldc"), sgd(model)
     with memory.training(optimizer):
         learn(model, optimizer, task(0), 20, torch.Generator().manual_seed(0))
     risk, end = ls.EmpiricalRisk(model, CRITERION, task(0)), copy.deepcopy(memory.space.flatten(model))

@@ -7,7 +7,7 @@ from torch import nn
 import landscope as ls
 from blobs import CRITERION, learn, network, sgd, task
 from landscope.errors import InputError
-from landscope.memory import LDC, METHODS
+from landscope.memory import LDC, METHODS, Basin
 from landscope.memory.methods import resolve_method
 from landscope.reproduction.sequential.ablations import FreshVarianceLDC, LowFloorLDC, RandomDirections
 
@@ -45,13 +45,13 @@ def test_one_mode_sets_its_own_scale(method, window):
 
 
 def test_names_stand_for_the_default_options_and_objects_for_themselves():
-    assert list(METHODS) == ["ldc", "ewc", "kfac", "mas", "l2"]
+    assert list(METHODS) == ["basin", "ldc", "ewc", "kfac", "mas", "l2"]
     for name, method in METHODS.items():
         assert resolve_method(name) == method == type(method)()
         assert method.settings()["name"] == name
     chosen = LDC("variance", factored=True)
     assert resolve_method(chosen) is chosen
-    assert ls.TaskMemory(network()).method == LDC()
+    assert ls.TaskMemory(network()).method == Basin()
 
 
 def test_options_that_contradict_each_other_are_refused():

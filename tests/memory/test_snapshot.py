@@ -28,4 +28,4 @@ def test_the_width_does_not_depend_on_the_ratio_where_ln_l_is_quadratic():
         finished = TaskSnapshot(risk, path, ratio=ratio)
         assert float(finished.widths(1)) == pytest.approx(2**0.5, rel=3e-3), ratio
     with pytest.raises(InputError, match="a ratio above 1"):
-        ls.TaskMemory(model, ratio=1.0)
+        ls.TaskMemory(model, ratio=1.0, method="ldc")

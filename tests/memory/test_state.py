@@ -11,17 +11,17 @@ from landscope.storage.digests import digest_of
 
 
 def test_states_of_other_settings_are_refused():
-    memory = ls.TaskMemory(network())
+    memory = ls.TaskMemory(network(), method="ldc")
     with pytest.raises(StorageError, match="the state of a TaskMemory"):
         memory.load_state_dict({"weights": torch.zeros(2)})
     with pytest.raises(StorageError, match="n_modes"):
-        memory.load_state_dict(ls.TaskMemory(network(), n_modes=3).state_dict())
+        memory.load_state_dict(ls.TaskMemory(network(), n_modes=3, method="ldc").state_dict())
     with pytest.raises(StorageError, match="parameters"):
-        memory.load_state_dict(ls.TaskMemory(network(), "2.weight").state_dict())
+        memory.load_state_dict(ls.TaskMemory(network(), "2.weight", method="ldc").state_dict())
 
 
 def test_damaged_states_are_refused_and_change_nothing():
-    memory = ls.TaskMemory(network(), n_modes=4, window=30)
+    memory = ls.TaskMemory(network(), n_modes=4, window=30, method="ldc")
     good = memory.state_dict()
     missing = {name: value for name, value in good.items() if name != "penalty"}
     wrong = ({"rows": "x"}, {"step": "x"}, {"format": 99}, {"n_tasks": 1}, {"step": -5})  # a task without its penalty
@@ -35,7 +35,7 @@ def test_damaged_states_are_refused_and_change_nothing():
 
 def test_damaged_rows_and_penalties_are_refused():
     model = network()
-    memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30), sgd(model)
+    memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30, method="ldc"), sgd(model)
     for _ in range(2):
         with memory.training(optimizer):
             learn(model, optimizer, task(0), 30, torch.Generator())
@@ -54,7 +54,7 @@ def test_damaged_rows_and_penalties_are_refused():
 
 def test_a_state_is_not_loaded_in_a_training_and_restores_the_number_of_directions():
     model = network()
-    memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30), sgd(model)
+    memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30, method="ldc"), sgd(model)
     state = memory.state_dict()
     with memory.training(optimizer):
         learn(model, optimizer, task(0), 20, torch.Generator())
@@ -62,13 +62,13 @@ def test_a_state_is_not_loaded_in_a_training_and_restores_the_number_of_directio
             memory.load_state_dict(state)
     memory.consolidate(CRITERION, task(0))
     assert memory.n_held == 4
-    again = ls.TaskMemory(model, n_modes=4, window=30)
+    again = ls.TaskMemory(model, n_modes=4, window=30, method="ldc")
     again.load_state_dict(memory.state_dict())
     assert again.n_held == 4
 
 
 def test_a_state_of_another_method_or_of_other_options_is_refused():
-    state = ls.TaskMemory(network()).state_dict()
+    state = ls.TaskMemory(network(), method="ldc").state_dict()
     assert state["settings"]["method"]["name"] == "ldc"
     for other in (LDC(floor=False), LDC("variance"), LDC(factored=True)):
         with pytest.raises(StorageError, match=r"method.*floor"):
@@ -81,7 +81,7 @@ def test_a_state_of_another_method_or_of_other_options_is_refused():
 def consolidated():
     """A memory of one task with rows of the next, and its model."""
     model = network()
-    memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30), sgd(model)
+    memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30, method="ldc"), sgd(model)
     for number in range(2):
         with memory.training(optimizer):
             learn(model, optimizer, task(number), 30, torch.Generator())

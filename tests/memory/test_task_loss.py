@@ -23,7 +23,10 @@ def mean_of(model, batch):
 def trained(**options):
     torch.manual_seed(0)
     model = nn.Linear(2, 2)
-    memory, optimizer = ls.TaskMemory(model, n_modes=2, **options), torch.optim.SGD(model.parameters(), lr=0.3)
+    memory, optimizer = (
+        ls.TaskMemory(model, n_modes=2, **{"method": "ldc", **options}),
+        torch.optim.SGD(model.parameters(), lr=0.3),
+    )
     with memory.training(optimizer):
         for step in range(20):
             optimizer.zero_grad()

@@ -27,7 +27,7 @@ def test_the_memory_preserves_a_task_that_is_lost_without_it():
     for number in range(2):
         learn(lost, optimizer, task(number), 1500, generator)
     kept = network()
-    old, new = through_two_tasks(ls.TaskMemory(kept), kept)
+    old, new = through_two_tasks(ls.TaskMemory(kept, method="ldc"), kept)
     assert accuracy(lost, task(0)) < 0.75
     assert old > 0.95
     assert new > 0.8
@@ -35,7 +35,7 @@ def test_the_memory_preserves_a_task_that_is_lost_without_it():
 
 def test_the_penalty_equals_the_one_made_by_hand_from_modes_and_flatness():
     model, by_hand = network(), network()
-    memory = ls.TaskMemory(model, n_modes=9, window=60)
+    memory = ls.TaskMemory(model, n_modes=9, window=60, method="ldc")
     for one, around in ((model, memory.training), (by_hand, None)):
         optimizer, generator = sgd(one), torch.Generator().manual_seed(2)
         if around is None:
@@ -59,7 +59,7 @@ def test_several_trainings_of_a_task_form_one_window():
     windows = []
     for pieces in ((50,), (13, 0, 37), (49, 1)):
         model = network()
-        memory, generator = ls.TaskMemory(model, every=3, window=7), torch.Generator().manual_seed(3)
+        memory, generator = ls.TaskMemory(model, every=3, window=7, method="ldc"), torch.Generator().manual_seed(3)
         for steps in pieces:
             optimizer = sgd(model)  # a new one each time
             empty = pytest.warns(UserWarning, match="took no step") if steps == 0 else contextlib.nullcontext()
@@ -78,7 +78,7 @@ def test_a_run_resumed_from_a_checkpoint_gives_the_same_bits(tmp_path, stop, ran
     def begun():
         model = network()
         return model, torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9), ls.TaskMemory(
-            model, n_modes=5, window=30, rank=rank
+            model, n_modes=5, window=30, rank=rank, method="ldc"
         )  # fmt: skip
 
     def steps(model, optimizer, memory, first, last):
@@ -104,7 +104,11 @@ def test_a_run_resumed_from_a_checkpoint_gives_the_same_bits(tmp_path, stop, ran
 
 def test_a_rank_bounds_the_memory_of_many_tasks():
     model = network()
-    memory, optimizer, generator = ls.TaskMemory(model, n_modes=8, rank=16, window=60), sgd(model), torch.Generator()
+    memory, optimizer, generator = (
+        ls.TaskMemory(model, n_modes=8, rank=16, window=60, method="ldc"),
+        sgd(model),
+        torch.Generator(),
+    )
     stored = []
     for number in range(5):
         with memory.training(optimizer):
@@ -119,7 +123,7 @@ def test_a_rank_bounds_the_memory_of_many_tasks():
 
 def test_a_rank_bounds_the_memory_of_one_task():
     model = network()
-    memory, optimizer = ls.TaskMemory(model, n_modes=8, rank=3, window=60), sgd(model)
+    memory, optimizer = ls.TaskMemory(model, n_modes=8, rank=3, window=60, method="ldc"), sgd(model)
     with memory.training(optimizer):
         learn(model, optimizer, task(0), 80, torch.Generator())
     memory.consolidate(CRITERION, task(0))
@@ -139,7 +143,7 @@ def test_methods_that_look_at_the_loss_alone_record_nothing(method):
 
 def test_a_penalty_in_the_loss_has_the_gradient_of_the_penalty():
     model = network()
-    memory, optimizer = ls.TaskMemory(model, implicit=False, n_modes=5, window=30), sgd(model)
+    memory, optimizer = ls.TaskMemory(model, implicit=False, n_modes=5, window=30, method="ldc"), sgd(model)
     assert float(memory.penalty()) == 0
     with memory.training(optimizer):
         learn(model, optimizer, task(0), 40, torch.Generator())
@@ -175,7 +179,7 @@ def test_a_shared_trunk_is_protected_under_one_head_a_task():
 
     torch.manual_seed(0)
     model = Headed()
-    memory, generator = ls.TaskMemory(model, "trunk"), torch.Generator()
+    memory, generator = ls.TaskMemory(model, "trunk", method="ldc"), torch.Generator()
     for number in range(2):
         model.head = number
         optimizer = torch.optim.Adam([*model.trunk.parameters(), *model.heads[number].parameters()], lr=0.01)
@@ -190,7 +194,7 @@ def test_a_shared_trunk_is_protected_under_one_head_a_task():
 
 def test_misuse_is_refused_and_changes_nothing():
     model = network()
-    memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30), sgd(model)
+    memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30, method="ldc"), sgd(model)
     with pytest.raises(InputError, match="recorded since the last task"):
         memory.consolidate(CRITERION, task(0))
     with memory.training(optimizer):
@@ -219,32 +223,47 @@ def test_misuse_is_refused_and_changes_nothing():
 
 def test_an_optimiser_that_does_not_fit_is_refused_before_training():
     model = network()
-    memory = ls.TaskMemory(model)
+    memory = ls.TaskMemory(model, method="ldc")
     first, *others = model.parameters()
-    groups = [{"params": [first]}, {"params": others, "lr": 0.01}]
-    for optimizer, message in (
-        (torch.optim.SGD(others, lr=0.1), "an optimiser without 0.weight"),
-        (torch.optim.SGD(groups, lr=0.1), "one learning rate for the selected weights"),
+    with (
+        pytest.raises(InputError, match=r"an optimiser without 0\.weight"),
+        memory.training(torch.optim.SGD(others, lr=0.1)),
     ):
-        with pytest.raises(InputError, match=message), memory.training(optimizer):
-            pass
-    loose, optimizer = ls.TaskMemory(model, implicit=False), torch.optim.SGD(groups, lr=0.1)
+        pass
+    loose, optimizer = ls.TaskMemory(model, implicit=False, method="ldc"), torch.optim.SGD([first, *others], lr=0.1)
     with loose.training(optimizer):
         learn(model, optimizer, task(0), 1, torch.Generator())
+
+
+@pytest.mark.parametrize("method", ["kfac", "l2"])
+def test_layers_may_have_learning_rates_of_their_own(method):
+    """What is held is the same; a layer with a smaller rate moves less, toward the new task and back alike."""
+    model = network()
+    memory = ls.TaskMemory(model, method=method, strength=1e6)
+    first, *others = model.parameters()
+    optimizer = torch.optim.AdamW([{"params": [first], "lr": 1e-4}, {"params": others}], lr=1e-2, weight_decay=0.0)
+    with memory.training(optimizer):
+        learn(model, optimizer, task(0), 200, torch.Generator())
+    memory.consolidate(CRITERION, task(0))
+    before = accuracy(model, task(0))
+    with memory.training(optimizer):
+        learn(model, optimizer, task(1), 50, torch.Generator())
+    assert before > 0.9
+    assert accuracy(model, task(0)) > before - 0.05
 
 
 def test_a_model_on_two_devices_is_refused():
     model = network()
     model[2].to("meta")
     with pytest.raises(InputError, match="one dtype on one device"):
-        ls.TaskMemory(model)
+        ls.TaskMemory(model, method="ldc")
     assert model[2].weight.device.type == "meta"
-    assert ls.TaskMemory(model, "0.weight").space.names == ("0.weight",)
+    assert ls.TaskMemory(model, "0.weight", method="ldc").space.names == ("0.weight",)
 
 
 def test_nan_weights_raise_and_the_rows_before_are_kept():
     model = network()
-    memory, optimizer = ls.TaskMemory(model, window=30), sgd(model)
+    memory, optimizer = ls.TaskMemory(model, window=30, method="ldc"), sgd(model)
 
     def broken():
         with memory.training(optimizer):
@@ -264,7 +283,7 @@ def test_nan_weights_raise_and_the_rows_before_are_kept():
 
 def test_rows_of_several_trainings_need_no_more_memory_than_the_window():
     model = network()
-    memory, optimizer = ls.TaskMemory(model, window=20), sgd(model)
+    memory, optimizer = ls.TaskMemory(model, window=20, method="ldc"), sgd(model)
     for _ in range(2):
         with memory.training(optimizer):
             learn(model, optimizer, task(0), 20, torch.Generator())
@@ -275,7 +294,7 @@ def test_rows_of_several_trainings_need_no_more_memory_than_the_window():
 def test_rows_before_a_training_outside_are_left_out():
     """Joined, the 30 steps outside would be a single step, and its jump the first direction."""
     model = network()
-    memory, optimizer = ls.TaskMemory(model, window=40), sgd(model)
+    memory, optimizer = ls.TaskMemory(model, window=40, method="ldc"), sgd(model)
     for outside in (0, 30):
         with memory.training(optimizer):
             learn(model, optimizer, task(0), 10, torch.Generator())
@@ -306,7 +325,7 @@ def test_low_rank_adapters_with_schedule_scaler_and_accumulation():
     before = {name: value.clone() for name, value in model.state_dict().items()}
     for place in (0, 2, 4):
         model[place] = LowRank(model[place])
-    memory = ls.TaskMemory(model, strength=20.0)
+    memory = ls.TaskMemory(model, strength=20.0, method="ldc")
     assert set(memory.space.names) == {f"{place}.{part}" for place in (0, 2, 4) for part in "ab"}
     kept = []
     for number in range(2):

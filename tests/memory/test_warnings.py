@@ -31,7 +31,7 @@ def test_an_optimiser_without_a_step_warns_and_a_wrapper_is_refused():
             self.optimizer, self.param_groups = optimizer, optimizer.param_groups
 
     model = network()
-    memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30), sgd(model)
+    memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30, method="ldc"), sgd(model)
     for begin in (memory.training, lambda wrapper: ls.TrajectoryRecorder(model, wrapper)):
         with pytest.raises(InputError, match=r"a wrapper, Wrapper.*optimizer\.optimizer"), begin(Wrapper(optimizer)):
             pass
@@ -42,7 +42,7 @@ def test_an_optimiser_without_a_step_warns_and_a_wrapper_is_refused():
 def test_layers_that_were_frozen_when_the_memory_was_made_are_named():
     model = network()
     model[0].requires_grad_(requires_grad=False)
-    default, chosen = ls.TaskMemory(model), ls.TaskMemory(model, "2.weight")
+    default, chosen = ls.TaskMemory(model, method="ldc"), ls.TaskMemory(model, "2.weight", method="ldc")
     model[0].requires_grad_(requires_grad=True)
     told = pytest.warns(UserWarning, match=r"moves 0.weight, 0.bias, which the memory does not protect")
     for memory, expected in ((default, told), (chosen, contextlib.nullcontext())):
@@ -53,7 +53,7 @@ def test_layers_that_were_frozen_when_the_memory_was_made_are_named():
 
 def test_a_short_window_warns_and_a_constant_one_is_refused():
     model = network()
-    memory, generator = ls.TaskMemory(model, n_modes=20), torch.Generator()
+    memory, generator = ls.TaskMemory(model, n_modes=20, method="ldc"), torch.Generator()
     with pytest.warns(UserWarning, match="took no step"), memory.training(sgd(model)):
         pass
     with pytest.raises(InputError, match="recorded since the last task"):
@@ -63,7 +63,7 @@ def test_a_short_window_warns_and_a_constant_one_is_refused():
         learn(model, still, task(0), 30, generator)
     with pytest.raises(InputError, match="30 identical rows"):
         memory.consolidate(CRITERION, task(0))
-    few, optimizer = ls.TaskMemory(model, n_modes=20), sgd(model)
+    few, optimizer = ls.TaskMemory(model, n_modes=20, method="ldc"), sgd(model)
     with few.training(optimizer):
         learn(model, optimizer, task(0), 6, generator)
     with pytest.warns(UserWarning, match="6 recorded steps span at most 5 of"):
@@ -72,7 +72,7 @@ def test_a_short_window_warns_and_a_constant_one_is_refused():
 
 def test_a_training_that_is_never_entered_warns():
     model = network()
-    memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30), sgd(model)
+    memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30, method="ldc"), sgd(model)
     with pytest.warns(UnusedContextWarning, match="never entered, so nothing was recorded"):
         memory.training(optimizer)
     with memory.training(optimizer):
@@ -81,7 +81,7 @@ def test_a_training_that_is_never_entered_warns():
 
 def test_weights_far_from_the_end_of_the_recording_warn():
     model, elsewhere = network(), network(seed=1)
-    memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30), sgd(model)
+    memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30, method="ldc"), sgd(model)
     with memory.training(optimizer):
         learn(model, optimizer, task(0), 60, torch.Generator())
     within = memory.state_dict()["rows"]["weights"][10]
@@ -101,7 +101,7 @@ def test_a_head_that_never_moved_warns():
     model = network()
     model.add_module("unused", nn.Identity())
     model.unused.weight = nn.Parameter(torch.zeros(3))
-    memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30), sgd(model)
+    memory, optimizer = ls.TaskMemory(model, n_modes=4, window=30, method="ldc"), sgd(model)
     with memory.training(optimizer):
         learn(model, optimizer, task(0), 30, torch.Generator())
     with pytest.warns(UserWarning, match=r"^unused.weight did not move.*pass select="):
@@ -119,7 +119,7 @@ def test_a_state_with_fewer_tasks_warns():
 
 def test_a_warning_names_the_line_of_the_user():
     model = network()
-    memory = ls.TaskMemory(model, n_modes=4, window=30)
+    memory = ls.TaskMemory(model, n_modes=4, window=30, method="ldc")
     with pytest.warns(UserWarning, match="took no step") as in_context, memory.training(sgd(model)):
         pass
     with pytest.warns(UnusedContextWarning) as of_object:

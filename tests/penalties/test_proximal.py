@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import functools
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ import landscope as ls
 from blobs import learn, network, sgd, task
 from landscope.errors import InputError, NonFiniteError
 from landscope.reproduction.experiment.networks import mlp
-from landscope.step_size import is_known, step_size
+from optimizers import AdamWScheduleFree, Lion
 
 DATA = (torch.randn(8, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1] * 4))
 
@@ -32,9 +31,8 @@ def train(model, optimizer, steps=5, scheduler=None):
             scheduler.step()
 
 
-@pytest.mark.filterwarnings("ignore:the step size of Adagrad:UserWarning")
 @pytest.mark.parametrize(("make", "factor"), [
-    (lambda p: torch.optim.SGD(p, lr=0.3), 1), (lambda p: torch.optim.Adagrad(p, lr=0.01), 1),
+    (lambda p: torch.optim.SGD(p, lr=0.3), 1),
     (lambda p: torch.optim.SGD(p, lr=0.03, momentum=0.9, nesterov=True), 10),
     (lambda p: torch.optim.SGD(p, lr=0.03, momentum=0.8, dampening=0.5), 2.5),
 ])  # fmt: skip
@@ -90,19 +88,36 @@ def test_what_does_not_fit_is_refused_before_anything_is_done():
     assert not optimizer._optimizer_step_post_hooks
 
 
-def test_two_learning_rates_and_nan_are_told():
+def test_weights_that_became_nan_are_reported():
     model = mlp([4, 3, 3, 2], seed=0)
-    groups = [{"params": [model[2].weight], "lr": 0.1}, {"params": [model[4].weight], "lr": 0.2}]
-    optimizer = torch.optim.SGD(groups)
-    both = penalty_on(model, ["2.weight", "4.weight"])
-    with pytest.raises(InputError, match="one learning rate"):
-        ls.ProximalSteps(both, model, optimizer)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     penalty = penalty_on(model)
     model(DATA[0]).sum().backward()
     model[2].weight.grad.fill_(float("nan"))
     with ls.ProximalSteps(penalty, model, optimizer), pytest.raises(NonFiniteError, match="after a step"):
         optimizer.step()
+
+
+def test_each_group_takes_the_step_of_its_own_learning_rate():
+    """With penalties on different weights, two learning rates are two runs; a rate of 0 moves nothing."""
+    model = mlp([4, 3, 3, 2], seed=0)
+    twin = copy.deepcopy(model)
+    rates = {"2.weight": 0.1, "4.weight": 0.3, "0.weight": 0.0}
+    groups = [{"params": [model.get_parameter(name)], "lr": rate} for name, rate in rates.items()]
+    start = model[0].weight.detach().clone()
+    with ls.ProximalSteps(penalty_on(model, list(rates)), model, optimizer := torch.optim.SGD(groups, lr=1.0)):
+        train(model, optimizer)
+    assert torch.equal(model[0].weight, start)
+    parts = {name: penalty_on(twin, name) for name in rates}
+    theirs = torch.optim.SGD([{"params": [twin.get_parameter(name)], "lr": rate} for name, rate in rates.items()])
+    for _ in range(5):
+        train(twin, theirs, steps=1)
+        for name, rate in rates.items():
+            if rate:
+                weight = twin.get_parameter(name).data
+                weight.copy_(parts[name].proximal_step(weight.flatten(), rate).view_as(weight))
+    for name in rates:
+        assert torch.allclose(model.get_parameter(name), twin.get_parameter(name), rtol=1e-5, atol=1e-7), name
 
 
 @pytest.mark.parametrize("make", [
@@ -220,69 +235,58 @@ def test_two_on_the_same_weights_are_no_sum_and_refused():
         ls.ProximalSteps(penalty_on(model), model, optimizer)
 
 
-@pytest.mark.parametrize("make", [
-    lambda p: torch.optim.Adam(p, lr=0.01), lambda p: torch.optim.AdamW(p, lr=0.01, amsgrad=True, betas=(0.8, 0.9)),
-    lambda p: torch.optim.RMSprop(p, lr=0.01),
-])  # fmt: skip
-def test_the_step_of_an_adaptive_optimiser_is_that_of_its_mean_scaling(make):
-    """Without momentum its step over the gradient is lr / (sqrt(v) + eps), weight by weight."""
-    model = mlp([4, 3, 3, 2], seed=0)
-    optimizer = make(model.parameters())
-    train(model, optimizer, steps=4)
-    weight, group = model[2].weight, optimizer.param_groups[0]
-    state = optimizer.state[weight]
-    v = state.get("max_exp_avg_sq", state.get("exp_avg_sq", state.get("square_avg")))
-    v = v / (1 - group["betas"][1] ** 4) if "betas" in group else v
-    expected = 0.01 / (float(v.sqrt().mean()) + group["eps"])
-    assert step_size(optimizer, [group], [weight]) == pytest.approx(expected, rel=1e-5)
-    fresh = make(mlp([4, 3, 3, 2], seed=0).parameters())
-    assert step_size(fresh, fresh.param_groups, fresh.param_groups[0]["params"]) == 0.01
+NOISE = torch.tensor([0.3, 10.0])
+"""Standard deviations of the gradients of two kinds of weights."""
+COPIES = 100
+RESTS = {
+    "SGD": (lambda p: torch.optim.SGD(p, lr=0.02), 1e-5),
+    "Adam": (lambda p: torch.optim.Adam(p, lr=0.1), 1e-3),
+    "AdamW": (lambda p: torch.optim.AdamW(p, lr=0.1, weight_decay=0.0), 1e-3),
+    "AdamW of language models": (lambda p: torch.optim.AdamW(p, lr=0.1, betas=(0.9, 0.95), weight_decay=0.0), 0.0125),
+    "RAdam": (lambda p: torch.optim.RAdam(p, lr=0.1), 0.01),
+    "RMSprop": (lambda p: torch.optim.RMSprop(p, lr=0.1), 2.5e-3),
+    "RMSprop, momentum": (lambda p: torch.optim.RMSprop(p, lr=0.01, momentum=0.9, centered=True), 2.5e-3),
+    "Adagrad": (lambda p: torch.optim.Adagrad(p, lr=2.0), 1e-3),
+    "Adadelta": (lambda p: torch.optim.Adadelta(p, lr=20.0), 0.025),
+    "Adafactor": (lambda p: torch.optim.Adafactor(p, lr=0.2), 0.02),
+    "Lion": (lambda p: Lion(p, lr=0.03), 0.02),
+    "schedule-free": (lambda p: AdamWScheduleFree(p, lr=0.1), 0.01),
+}
 
 
-def test_momentum_carries_rmsprop_farther_and_what_goes_another_way_is_told():
-    def stepped(make):
-        model = nn.Linear(1, 1, bias=False)
-        optimizer = make(model.parameters())
-        for _ in range(400):  # a lasting gradient of 2
-            optimizer.zero_grad()
-            (2 * model.weight).sum().backward()
-            before = float(model.weight.detach())
+def rest(make, penalty, steps=600):
+    """The mean weights of each kind in the second half, for L = (w - 1)^2 / 2 with noisy gradients.
+
+    Half of the copies have the opposite noise of the other half, which cancels in the mean where steps are linear.
+    """
+    generator = torch.Generator().manual_seed(0)
+    model = nn.Linear(COPIES, len(NOISE), bias=False)
+    nn.init.constant_(model.weight, 0.3)
+    optimizer, total = make(model.parameters()), torch.zeros(len(NOISE))
+    with ls.ProximalSteps(penalty, model, optimizer):
+        for step in range(steps):
+            noise = NOISE[:, None] * torch.randn(len(NOISE), COPIES // 2, generator=generator)
+            model.weight.grad = model.weight.detach() - 1 + torch.cat([noise, -noise], dim=1)
             optimizer.step()
-        return before - float(model.weight.detach()), optimizer, model.weight
-
-    for momentum in (0.0, 0.9):
-        moved, optimizer, weight = stepped(functools.partial(torch.optim.RMSprop, lr=0.01, momentum=momentum))
-        assert moved / 2 == pytest.approx(step_size(optimizer, optimizer.param_groups, [weight]), rel=0.01)
-        assert is_known(optimizer, [weight])
-    for make in (
-        functools.partial(torch.optim.RMSprop, lr=0.01, centered=True), torch.optim.Adadelta, torch.optim.RAdam,
-    ):  # fmt: skip
-        _, optimizer, weight = stepped(make)
-        assert not is_known(optimizer, [weight])
-        assert step_size(optimizer, optimizer.param_groups, [weight]) == optimizer.param_groups[0]["lr"]
+            if step >= steps // 2:
+                total += model.weight.detach().mean(dim=1) / (steps - steps // 2)
+    return total
 
 
-def test_under_adam_it_comes_to_rest_near_where_loss_plus_penalty_is_least():
-    """L = s (w - 1)^2 / 2 and V = s w^2 / 2 meet at 1/2 for any s, with gradients that noise keeps alive."""
-    for scale in (1e-3, 1.0, 1e3):
-        model = nn.Linear(1, 1, bias=False).double()
-        penalty = ls.penalties.QuadraticPenalty(
-            anchor=torch.zeros(1).double(), stiffness=torch.full((1,), 0.5).double(), strength=scale
-        )
-        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, eps=0.0)
-        generator = torch.Generator().manual_seed(0)
-        seen = []
-        with ls.ProximalSteps(penalty, model, optimizer):
-            for _ in range(6000):
-                optimizer.zero_grad()
-                noise = torch.randn(1, generator=generator).double()
-                (scale * (0.5 * (model.weight - 1).square() + noise * model.weight).sum()).backward()
-                optimizer.step()
-                seen.append(float(model.weight.detach()))
-        assert sum(seen[3000:]) / 3000 == pytest.approx(0.5, abs=0.1), scale
+@pytest.mark.parametrize("name", list(RESTS))
+def test_under_unequal_noise_it_comes_to_rest_where_loss_plus_penalty_is_least(name):
+    """V = w^2 / 2 meets L at 1/2, whatever the noise.
+
+    A mean square that contains the gradient shortens its mean step by the share s = 1 - beta_2, so that
+    (1 - s)(1 - w) = w and w = 1/2 - s / 4: the tolerance, and at least 0.001. Those of RAdam and the schedule-free
+    optimiser, which take the beginning along, of Adafactor, whose s is t^-0.8, and of Lion are what is promised.
+    """
+    make, tolerance = RESTS[name]
+    n = COPIES * len(NOISE)
+    penalty = ls.penalties.QuadraticPenalty(anchor=torch.zeros(n), stiffness=torch.full((n,), 0.5))
+    assert torch.allclose(rest(make, penalty), torch.tensor(0.5), rtol=0, atol=tolerance)
 
 
-@pytest.mark.filterwarnings("ignore:the step size of Adafactor:UserWarning")
 def test_an_optimiser_of_unknown_step_size_is_named():
     model = network()
     penalty = ls.penalties.distance_penalty(ls.ParameterSpace.of(model).flatten(model))
@@ -292,6 +296,30 @@ def test_an_optimiser_of_unknown_step_size_is_named():
     for known in (sgd(model), torch.optim.NAdam(model.parameters()), torch.optim.RMSprop(model.parameters())):
         with ls.ProximalSteps(penalty, model, known):
             learn(model, known, task(0), 2, torch.Generator())
-    loose = torch.optim.Adafactor(model.parameters())  # its eps is a pair
-    with ls.ProximalSteps(penalty, model, loose):
-        learn(model, loose, task(0), 2, torch.Generator())
+
+
+@pytest.mark.parametrize("make", [lambda p: torch.optim.AdamW(p, lr=0.01), lambda p: AdamWScheduleFree(p, lr=0.01)])
+def test_a_training_that_resumes_from_its_states_takes_the_same_steps(make):
+    """Also where the optimiser loads its state while the steps are being taken."""
+
+    def begun(model):
+        return ls.penalties.PartPenalty(
+            ls.penalties.KroneckerPenalty(anchor=torch.zeros(3, 3), inputs=torch.eye(3) + 0.5, outputs=torch.eye(3)),
+            torch.arange(9), dim=9, parameters=("2.weight",),
+        ), make(model.parameters())  # fmt: skip
+
+    whole, halves = mlp([4, 3, 3, 2], seed=0), mlp([4, 3, 3, 2], seed=0)
+    penalty, optimizer = begun(whole)
+    with ls.ProximalSteps(penalty, whole, optimizer):
+        train(whole, optimizer, steps=6)
+    penalty, optimizer = begun(halves)
+    with ls.ProximalSteps(penalty, halves, optimizer):
+        train(halves, optimizer, steps=3)
+    resumed = mlp([4, 3, 3, 2], seed=1)
+    penalty, later = begun(resumed)
+    with ls.ProximalSteps(penalty, resumed, later):
+        resumed.load_state_dict(halves.state_dict())
+        later.load_state_dict(optimizer.state_dict())
+        train(resumed, later, steps=3)
+    for first, second in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(first, second)

@@ -7,11 +7,7 @@ import pytest
 import damages
 from landscope.cli import main
 from landscope.files import write_yaml
-from landscope.progress import QuietReporter
-from landscope.reproduction.experiment.run import ExperimentRun
-from landscope.reproduction.experiment.settings import Settings
 from landscope.study.check import check_study
-from small_run import SMALL
 
 
 @pytest.fixture(scope="module")
@@ -19,14 +15,6 @@ def whole(small_run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "run"
     shutil.copytree(small_run.path, folder)
     return folder
-
-
-@pytest.fixture(scope="module")
-def other_run(tmp_path_factory):
-    """A run with another seed."""
-    run = ExperimentRun.create(tmp_path_factory.mktemp("other") / "run", Settings.of({**SMALL, "seed": 1}))
-    run.analyse(QuietReporter())
-    return run
 
 
 def test_a_whole_study_is_whole(whole, capsys):

@@ -9,16 +9,7 @@ from landscope.errors import StorageError
 from landscope.law.exponents import Exponents
 from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.run import ExperimentRun
-from landscope.reproduction.experiment.settings import Settings
-from small_run import SMALL, Listening, assert_same
-
-
-@pytest.fixture(scope="module")
-def other(tmp_path_factory):
-    """A run with another seed."""
-    run = ExperimentRun.create(tmp_path_factory.mktemp("other") / "run", Settings.of({**SMALL, "seed": 1}))
-    run.analyse(QuietReporter())
-    return run
+from small_run import Listening, assert_same
 
 
 @pytest.fixture
@@ -44,10 +35,10 @@ def test_a_finished_study_is_left_as_it_is(copied):
     assert {file: file.stat().st_mtime_ns for file in copied.path.glob("*.zarr.zip")} == before
 
 
-def test_results_of_another_seed_are_named_and_made_again(copied, other, small_run):
+def test_results_of_another_seed_are_named_and_made_again(copied, other_run, small_run):
     names = [name for name in copied.results.folder.names() if name not in ("training", "preconditioner")]
     for name in names:
-        shutil.copy(other.file(name), copied.file(name))
+        shutil.copy(other_run.file(name), copied.file(name))
     with pytest.raises(StorageError, match=r"made from another recording.*landscope analyse"):
         copied.results.folder.load("exponents-in-sample", Exponents)
     reporter = Listening()

@@ -1,5 +1,7 @@
 """Sums of powers of single-sample gradients, from the inputs of layers, against a loop over samples."""
 
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -192,7 +194,7 @@ def test_layers_give_the_sums_of_a_loop_over_samples(problem, monkeypatch):
         "_by_samples",
         lambda self, w, block, ways, *rest: (one_by_one.extend(ways.others), original(self, w, block, ways, *rest))[1],
     )
-    fisher = risk.fisher_information()
+    fisher = dataclasses.replace(risk.fisher_information(), by_layers=True)
     for found, expected in (
         (fisher.diagonal(risk.w0), exact),
         (fisher.diagonal(risk.w0, "empirical"), own),
@@ -208,7 +210,7 @@ def test_a_layer_whose_samples_come_second_takes_part_and_a_weight_without_its_m
     model = Turned().double()
     x, labels = torch.randn(SAMPLES, SAMPLES, 4).double(), torch.randint(CLASSES, (SAMPLES,))  # as many positions
     risk = ls.EmpiricalRisk(model, nn.CrossEntropyLoss(), (x, labels))
-    fisher = risk.fisher_information()
+    fisher = dataclasses.replace(risk.fisher_information(), by_layers=True)
     slopes = fisher.slopes(fisher._source(), risk.w0, "exact")
     ways = fisher.sample_gradients().tested(risk.w0, 0, slopes, 2)
     assert list(ways.groups) == ["layer", "head"]

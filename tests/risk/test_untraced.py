@@ -95,6 +95,28 @@ def test_the_notice_comes_once_for_a_model_and_its_task():
     assert len(notices(Length())) == 1
 
 
+def test_the_notice_of_averaged_weights_comes_once():
+    """They are loaded into copies of the model, a copy for each task."""
+    model = Length()
+    memory, optimizer = ls.TaskMemory(model, method="l2", strength=1.0), torch.optim.SGD(model.parameters(), lr=0.1)
+    average = torch.optim.swa_utils.AveragedModel(model)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            with memory.training(optimizer):
+                optimizer.step()
+            memory.consolidate(nn.CrossEntropyLoss(), (X, Y), w0=average)
+    assert sum("evaluates the whole model" in str(one.message) for one in told) == 1
+    assert notices(model) == []
+
+
+def test_the_notice_of_a_model_at_several_steps_comes_once():
+    model = Length()
+    rows = ls.Trajectory.of(torch.randn(3, 21), space=ls.ParameterSpace.of(model))
+    assert [len(notices(rows.model_at(step, model))) for step in rows.steps.tolist()] == [1, 0, 0]
+    assert notices(model) == []
+
+
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors", "ignore:landscope evaluates the whole model")
 def test_an_encoder_that_treats_padding_otherwise_without_gradients_is_named():
     class Pooled(nn.Module):

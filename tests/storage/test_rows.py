@@ -167,6 +167,21 @@ def test_changed_names_are_refused(tmp_path):
         RowStore.open(tmp_path / "t")
 
 
+@pytest.mark.parametrize("name", ["table.json", "committed.json", "latest.json"])
+def test_a_file_of_another_table_with_the_same_columns_is_refused(tmp_path, name):
+    """The same rows were written at the same time; nothing but the table that the markers name tells them apart."""
+    for folder in ("t", "other"):
+        store = table(tmp_path / folder, 8)
+        store.sync()
+        store.append(**rows(8, 10))
+    check(RowStore.open(tmp_path / "t"), 10)
+    (tmp_path / "t" / name).write_bytes((tmp_path / "other" / name).read_bytes())
+    with pytest.raises(
+        StorageError, match=r"table\.json and (committed|latest)\.json of one recording.*got those of two"
+    ):
+        RowStore.open(tmp_path / "t")
+
+
 def test_a_writer_that_opens_again_removes_what_a_killed_one_left(tmp_path):
     table(tmp_path / "t", 5)
     (tmp_path / "t" / "weights-000009a.npy").write_bytes(b"half")

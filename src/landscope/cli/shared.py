@@ -80,8 +80,9 @@ def finish(path: Path, as_json: bool) -> None:
 def _write_page(path: Path) -> Path:
     """The page of a study, with what is known of a built-in network."""
     from landscope.study import Study
+    from landscope.study.run_file import has_run_file
 
-    if (path / "experiment.yaml").exists():
+    if has_run_file(path):
         from landscope.reproduction.experiment.run import ExperimentRun
 
         return ExperimentRun.open(path).report()

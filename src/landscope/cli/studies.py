@@ -20,7 +20,6 @@ from landscope.errors import InputError, StorageError
 
 if TYPE_CHECKING:
     from landscope.study import Study
-
 __all__ = [
     "analyse", "claims", "controls", "dynamics", "flatness", "law", "made_study", "modes", "modules_of_this_folder",
     "noise", "report",
@@ -186,7 +185,9 @@ def report(folder: Run, *, as_json: AsJson = False) -> None:
 
     For a folder of landscope run, missing stages run first. Example: landscope report runs/mnist
     """
-    if (folder / "experiment.yaml").exists():
+    from landscope.study.run_file import has_run_file
+
+    if has_run_file(folder):
         _do(folder, None, as_json, until="law")
     finish(folder, as_json)
 
@@ -198,12 +199,13 @@ def claims(folder: Run, *, as_json: AsJson = False) -> None:
     Example: landscope claims runs/mnist
     """
     from landscope.study import Study
+    from landscope.study.remedies import remedies_of
 
     study = Study(folder)
     if "law" not in study.folder.timings():
         raise StorageError(
             expected=f"the results of the law stage in {folder}", got="none",
-            hint=f"Run landscope analyse {folder} first.",
+            hint=f"Give {remedies_of(folder).again} first.",
         )  # fmt: skip
     judgements = study.claims
     if as_json:

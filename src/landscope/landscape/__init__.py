@@ -1,5 +1,6 @@
 """The loss along directions: profiles (Eq. 6), flatness (Eq. 7), curvature, effective dimensions."""
 
+from landscope.landscape.basin import Basin, basin, layer_scale
 from landscope.landscape.curvature import directional_curvature
 from landscope.landscape.dimension import (
     flatness_until_flat,
@@ -18,6 +19,7 @@ from landscope.landscape.profile import LossProfiles, ProfileFits, fit_profiles,
 from landscope.landscape.sharpness import BatchSharpness, batch_sharpness
 
 __all__ = [
+    "Basin",
     "BatchSharpness",
     "Flatness",
     "LossForms",
@@ -29,12 +31,14 @@ __all__ = [
     "PreconditionedMinibatches",
     "ProfileFits",
     "adam_preconditioner",
+    "basin",
     "batch_sharpness",
     "directional_curvature",
     "fit_profiles",
     "flatness",
     "flatness_until_flat",
     "invariant_flatness",
+    "layer_scale",
     "learning_coefficient",
     "learning_dimension",
     "learning_dimension_over_time",

@@ -248,7 +248,9 @@ def measure_exponents(
 def ranks_to_measure(available: int, fit_modes: tuple[int, int], n_modes: int | None) -> Int[Tensor, " m"]:
     """Ranks whose flatness a fit needs: all up to its last mode, or about ``n_modes`` of its range."""
     last = min(fit_modes[1], available)
-    return log_spaced_ranks(last) if n_modes is None else log_spaced_ranks(last, n_modes, fit_modes[0])
+    if n_modes is None:
+        return log_spaced_ranks(last)
+    return log_spaced_ranks(last, check_count("n_modes", n_modes, minimum=1), fit_modes[0])
 
 
 def fit_exponents(

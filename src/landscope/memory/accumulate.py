@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
-from landscope.memory.methods import Method
 from landscope.memory.snapshot import TaskSnapshot
 from landscope.penalties.blocks import PartPenalty, PenaltySum
 from landscope.penalties.compression.factored import uncoupled_penalty
@@ -16,6 +16,9 @@ from landscope.penalties.compression.nearest import nearest_kronecker_penalty
 from landscope.penalties.kronecker import KroneckerPenalty
 from landscope.penalties.quadratic import QuadraticPenalty
 from landscope.protocols import Penalty
+
+if TYPE_CHECKING:
+    from landscope.memory.methods import Method
 
 __all__ = ["accumulate", "layerwise_penalty", "task_penalty"]
 

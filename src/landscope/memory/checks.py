@@ -2,15 +2,48 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from landscope._checks import check_kind, check_strength
 from landscope.errors import InputError
+from landscope.memory.methods import Method
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.trajectory import Trajectory
 
-__all__ = ["check_is_at_end"]
+__all__ = ["check_flags", "check_is_at_end", "checked_ratio", "checked_strength"]
+
+
+def checked_strength(method: Method, strength: float | None) -> float:
+    """The strength, or the default of the method."""
+    value = method.default_strength if strength is None else strength
+    if value is None:
+        raise InputError(
+            expected=f"a strength for {method.name}", got="none",
+            hint="Pass strength=: this method has no default. Tune it in factors of ten.",
+        )  # fmt: skip
+    return float(check_strength("strength", value))
+
+
+def checked_ratio(ratio: float) -> float:
+    """The ratio of losses, above 1."""
+    if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 1 < ratio < math.inf:
+        raise InputError(expected="a ratio above 1", got=f"{ratio!r}", hint="Use e, or 1.1 for a language model.")
+    return ratio
+
+
+def check_flags(method: Method, *, per_layer: bool, implicit: bool) -> None:
+    """Raise where a flag is none, or modes of layers are asked for without modes."""
+    for name, flag in (("per_layer", per_layer), ("implicit", implicit)):
+        check_kind(name, flag, bool, hint="Pass True or False.")
+    if per_layer and not method.needs_recording:
+        raise InputError(
+            expected="a method that holds modes with per_layer=True", got=method.name,
+            hint="Leave per_layer out: this method holds every weight.",
+        )  # fmt: skip
 
 
 def check_is_at_end(risk: EmpiricalRisk, weights: Float[Tensor, " N"], rows: Trajectory | None) -> None:

@@ -12,10 +12,13 @@ from torch import Tensor, nn
 
 from landscope._checks import check_choice, check_count, check_kind, check_positive, check_seed
 from landscope.errors import InputError
+from landscope.memory.accumulate import accumulate
 from landscope.memory.snapshot import TaskSnapshot
 from landscope.parameters import ParameterSpace
+from landscope.penalties.basin import basin_penalty
 from landscope.penalties.blocks import PenaltySum
 from landscope.penalties.compression.factored import factored_penalty
+from landscope.penalties.compression.moved import moved_penalty
 from landscope.penalties.fisher import (
     distance_penalty,
     elastic_weight_consolidation,
@@ -28,7 +31,7 @@ from landscope.protocols import Penalty
 from landscope.risk.fisher import FisherKind
 from landscope.risk.kronecker import KroneckerKind, check_layers
 
-__all__ = ["EWC", "KFAC", "L2", "LDC", "MAS", "METHODS", "Method", "measured_ranks", "resolve_method"]
+__all__ = ["EWC", "Basin", "KFAC", "L2", "LDC", "MAS", "METHODS", "Method", "measured_ranks", "resolve_method"]
 
 _MEASURED_RANKS = (2, 5, 10, 20, 50, 100, 200)
 """Modes whose measured flatness sets the scale where the flatness comes from the variance."""
@@ -44,6 +47,9 @@ class Method(abc.ABC):
     """The string that stands for the method with its default options."""
     needs_recording: ClassVar[bool] = False
     """Whether the method needs the recorded weights of the task."""
+
+    unit_of_rise: ClassVar[float | None] = None
+    """The strength at which the penalty is about the rise of ln L; None where it predicts none."""
 
     @property
     def default_strength(self) -> float | None:
@@ -61,6 +67,10 @@ class Method(abc.ABC):
             task: Snapshot of the finished task.
             count: Number of directions to hold, see :meth:`n_directions`, or of single weights (0 for all).
         """
+
+    def added(self, earlier: Penalty | None, latest: Penalty, rank: int | None, w1: Tensor) -> Penalty:  # noqa: ARG002
+        """The penalty of all tasks, from that of the earlier ones and that of the latest one, which ended at w1."""
+        return accumulate(earlier, latest, rank)
 
     def n_directions(self, task: TaskSnapshot, n_modes: int) -> int:
         """Number of directions to hold: ``n_modes``, or fewer where the weights moved along fewer."""
@@ -98,6 +108,7 @@ class LDC(Method):
 
     name: ClassVar[str] = "ldc"
     needs_recording: ClassVar[bool] = True
+    unit_of_rise: ClassVar[float | None] = 4.0
 
     def __post_init__(self) -> None:
         check_choice("flatness", self.flatness, get_args(FlatnessSource))
@@ -231,6 +242,56 @@ class KFAC(Method):
 
 
 @dataclasses.dataclass(frozen=True)
+class Basin(Method):
+    """Hold each layer by the curvature of ln L, averaged over the basin in which L is e times its minimum.
+
+    All tasks together store one product of two factors a layer, about the weights at the end of the latest task.
+
+    Args:
+        n_points: Number of points in the basin.
+        n_samples: Number of samples of the task that are used, chosen at random.
+        fisher: Kind of Fisher information, see :func:`landscope.penalties.basin_penalty`.
+        n_draws: Answers drawn for each sample and point, where answers are drawn.
+        seed: Seed of the samples, points and draws.
+
+    Raises:
+        InputError: If the kind is unknown, or a number is out of range.
+
+    Example:
+        >>> Basin(n_points=16).n_points, Basin().default_strength
+        (16, 1.0)
+    """
+
+    n_points: int = 8
+    n_samples: int = 1000
+    fisher: KroneckerKind = "auto"
+    n_draws: int = 1
+    seed: int = 0
+
+    name: ClassVar[str] = "basin"
+    unit_of_rise: ClassVar[float | None] = 1.0
+
+    def __post_init__(self) -> None:
+        check_choice("fisher", self.fisher, get_args(KroneckerKind))
+        for name in ("n_points", "n_samples", "n_draws"):
+            check_count(name, getattr(self, name), minimum=1)
+        check_seed(self.seed)
+
+    @property
+    def default_strength(self) -> float:
+        """1, where V is about the rise of the logarithm of the smoothed loss."""
+        return 1.0
+
+    def penalty(self, task: TaskSnapshot, count: int) -> PenaltySum:  # noqa: ARG002 - the protocol's argument
+        """One Kronecker product a layer."""
+        return basin_penalty(task.risk, task.w1, ratio=task.ratio, **dataclasses.asdict(self))
+
+    def added(self, earlier: Penalty | None, latest: Penalty, rank: int | None, w1: Tensor) -> Penalty:  # noqa: ARG002
+        """One product a layer for all tasks, about the latest weights: there the model knows all of them."""
+        return latest if earlier is None else accumulate(moved_penalty(earlier, w1), latest, 0)
+
+
+@dataclasses.dataclass(frozen=True)
 class MAS(Method):
     """Memory-aware synapses: hold every weight by how much it moves the outputs."""
 
@@ -252,7 +313,7 @@ class L2(Method):
         return distance_penalty(task.w1)
 
 
-METHODS: Mapping[str, Method] = {method.name: method for method in (LDC(), EWC(), KFAC(), MAS(), L2())}
+METHODS: Mapping[str, Method] = {method.name: method for method in (Basin(), LDC(), EWC(), KFAC(), MAS(), L2())}
 """Every method with its default options, by name."""
 
 
@@ -268,5 +329,5 @@ def resolve_method(method: str | Method) -> Method:
         return METHODS[check_choice("method", method, METHODS)]
     raise InputError(
         expected=f"a method, or one of the names {', '.join(METHODS)}", got=type(method).__name__,
-        hint='Pass "ldc", or landscope.memory.LDC(...) with options.',
+        hint='Pass "basin", or landscope.memory.LDC(...) with options.',
     )  # fmt: skip

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from landscope.errors import StorageError
+from landscope._checks import check_strength
+from landscope.errors import InputError, StorageError
 from landscope.parameters import ParameterSpace
 from landscope.penalties.blocks import load_penalty
 from landscope.protocols import Penalty
@@ -17,7 +18,7 @@ from landscope.trajectory import Trajectory
 
 __all__ = ["MemoryState"]
 
-_FORMAT = 3
+_FORMAT = 4
 _HINT = "Pass what memory.state_dict() returned."
 _COLUMNS = ("weights", "steps", "learning_rate", "loss")
 
@@ -32,6 +33,9 @@ class MemoryState:
         step: Number of the last recorded step.
         rows: The latest weights of the current task.
         held: Penalty V of all tasks; None before the first.
+        strength: Strength lambda at which they are held.
+        losses: Loss of each task at its end.
+        budget: Numbers of the budget, if there is one.
     """
 
     n_tasks: int
@@ -39,6 +43,9 @@ class MemoryState:
     step: int
     rows: Trajectory | None
     held: Penalty | None
+    strength: float = 1.0
+    losses: tuple[float, ...] = ()
+    budget: Mapping[str, Any] | None = None
 
     def mapping(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The state and the settings of the memory, for ``torch.save``."""
@@ -50,6 +57,9 @@ class MemoryState:
             "step": self.step,
             "rows": None if self.rows is None else {name: getattr(self.rows, name) for name in _COLUMNS},
             "penalty": None if self.held is None else self.held.state_dict(),
+            "strength": self.strength,
+            "losses": list(self.losses),
+            "budget": None if self.budget is None else dict(self.budget),
         }
         return {**content, "digest": digest_of(content)}
 
@@ -78,9 +88,12 @@ class MemoryState:
                 *(_count(state[name]) for name in ("n_tasks", "n_held", "step")),
                 rows=None if rows is None else Trajectory.of(**{k: rows[k] for k in _COLUMNS}, space=space),
                 held=None if penalty is None else load_penalty(penalty),
+                strength=check_strength("strength", state["strength"]),
+                losses=tuple(map(float, state["losses"])),
+                budget=state["budget"],
             )
             loaded._check(space)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, InputError, KeyError, TypeError, ValueError) as error:
             raise StorageError(
                 expected="the state of a TaskMemory", got=f"a damaged state ({type(error).__name__}: {error})",
                 hint=_HINT,

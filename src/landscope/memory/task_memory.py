@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscope._checks import check_count, check_hooked, check_kind, check_strength
+from landscope._checks import check_count, check_hooked, check_kind
 from landscope.errors import InputError
-from landscope.memory.accumulate import accumulate, layerwise_penalty, task_penalty
-from landscope.memory.checks import check_is_at_end
+from landscope.memory.accumulate import layerwise_penalty, task_penalty
+from landscope.memory.checks import check_flags, check_is_at_end, checked_ratio, checked_strength
+from landscope.memory.held_tasks import HeldTasks
+from landscope.memory.holds_tasks import HoldsTasks
 from landscope.memory.methods import Method, resolve_method
 from landscope.memory.rows import TaskRows
 from landscope.memory.snapshot import TaskSnapshot
@@ -43,7 +45,7 @@ _MODES_FOUND = 2
 """Number of modes found, in multiples of those held."""
 
 
-class TaskMemory:
+class TaskMemory(HoldsTasks):
     r"""Protects the tasks that a model has learnt while it learns the next ones (paper, Eq. 14).
 
     During training, the memory records the latest weights, and follows each step of the optimiser by an implicit step
@@ -53,15 +55,15 @@ class TaskMemory:
     Args:
         model: The model in training.
         select: Weights to protect, see :meth:`landscope.ParameterSpace.of`; choose those that all tasks share.
-        method: How to protect a task: a name in ``landscope.memory.METHODS`` (``"ldc"``, ``"ewc"``, ``"kfac"``,
-            ``"mas"``, ``"l2"``), or a method with options such as
-            ``landscope.memory.LDC(flatness="variance", factored=True)``.
+        method: How to protect a task: a name in ``landscope.memory.METHODS`` (``"basin"``, ``"ldc"``, ``"ewc"``,
+            ``"kfac"``, ``"mas"``, ``"l2"``), or a method with options such as
+            ``landscope.memory.LDC(flatness="variance", factored=True)``. Only ``"ldc"`` needs the recorded weights.
         strength: Factor lambda of the penalty; by default that of the method, if it has one. Tune it in factors of ten.
         n_modes: Number of directions to hold for each task, at most the number in which the weights moved.
         window: Number of the latest rows of a task in which the directions are found.
         every: Number of steps between two recorded rows.
-        ratio: Loss at the edges of a valley over the loss at its bottom, where the width is measured. A loss that
-            cannot rise by e, like that of a language model, needs a smaller one, such as 1.1.
+        ratio: Loss at the edges of a valley over the loss at its bottom, where the width is measured, and of a basin. A
+            loss that cannot rise by e, like that of a language model, needs a smaller one, such as 1.1.
         rank: Number of directions to keep for all tasks together (0 keeps their mean stiffness alone). The softest
             directions are dropped, so that many tasks need as much memory as one; Kronecker products are replaced by
             the nearest single product a layer. By default all directions are kept.
@@ -97,7 +99,7 @@ class TaskMemory:
         model: nn.Module,
         select: Selection | Iterable[Selection] | None = None,
         *,
-        method: str | Method = "ldc",
+        method: str | Method = "basin",
         strength: float | None = None,
         n_modes: int = 100,
         window: int = 500,
@@ -109,24 +111,14 @@ class TaskMemory:
     ) -> None:
         self.model, self.space, self._selects_all = model, ParameterSpace.of(model, select), select is None
         self.method = resolve_method(method)
-        self.strength = _strength(self.method, strength)
         self.n_modes = check_count("n_modes", n_modes, minimum=1)
         self.every = check_count("every", every, minimum=1)
-        if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 1 < ratio < math.inf:
-            raise InputError(expected="a ratio above 1", got=f"{ratio!r}", hint="Use e, or 1.1 for a language model.")
-        self.ratio = ratio
+        self.ratio = checked_ratio(ratio)
         self.rank = rank if rank is None else check_count("rank", rank, minimum=0)
-        if per_layer and not self.method.needs_recording:
-            raise InputError(
-                expected="a method that holds modes with per_layer=True", got=self.method.name,
-                hint="Leave per_layer out: this method holds every weight.",
-            )  # fmt: skip
-        for name, flag in (("per_layer", per_layer), ("implicit", implicit)):
-            check_kind(name, flag, bool, hint="Pass True or False.")
+        check_flags(self.method, per_layer=per_layer, implicit=implicit)
         self.method.check(model, self.space)
-        self.per_layer, self.implicit, self.n_tasks = per_layer, implicit, 0
-        self.held: Penalty | None = None
-        """Penalty V of all consolidated tasks; None before the first."""
+        self.per_layer, self.implicit = per_layer, implicit
+        self._tasks = HeldTasks(self.space, self.method, checked_strength(self.method, strength), self.rank)
         self.n_held = 0
         """Number of directions that the last task holds; 0 with ``per_layer``."""
         self._rows = TaskRows(self.space, check_count("window", window, minimum=3), self.every)
@@ -143,7 +135,7 @@ class TaskMemory:
 
         Raises:
             InputError: If the memory is already in a training, the optimiser does not hold the selected weights or has
-                several learning rates for them, or the model's parameters changed name or shape.
+                no learning rate, or the model's parameters changed name or shape.
             NonFiniteError: If the weights became NaN or infinite.
 
         Warns:
@@ -168,13 +160,13 @@ class TaskMemory:
             check_optimizer(self.space, tensors, optimizer)
         if self._selects_all:
             warn_of_unprotected(self.model, tensors, optimizer)
-        if self.held is not None:
-            self.held = self.held.to(like.device, like.dtype)  # once a training: it checks all directions again
+        held = self._tasks.on(like.device, like.dtype)  # once a training: it checks all directions again
         with contextlib.ExitStack() as stack:
             stack.callback(self._deactivate)
-            if self.held is not None and self.implicit:
-                stack.enter_context(ProximalSteps(self.held, self.model, optimizer, self.space))
-            elif self.held is not None:
+            if held is not None and self.implicit:
+                budget = self._tasks.budget
+                stack.enter_context(ProximalSteps(held, self.model, optimizer, self.space, adapted=budget))
+            elif held is not None:
                 warn_of_statistics(self.model)
             if self.method.needs_recording:
                 self._rows.record(stack, self.model, optimizer)
@@ -297,10 +289,10 @@ class TaskMemory:
             n_held = len(latest.stiffness)  # a mode without a flatness is left to the floor
         else:
             n_held = 0 if self.per_layer else self.method.n_directions(task, self.n_modes)
-        self.held = accumulate(self.held, latest, self.rank)
-        self.n_tasks, self.n_held = self.n_tasks + 1, n_held
+        held = self._tasks.add(latest, risk, self.model)
+        self.n_held = n_held
         self._rows.end_task()
-        return self.held
+        return held
 
     @property
     def window(self) -> int:
@@ -310,11 +302,6 @@ class TaskMemory:
     @window.setter
     def window(self, rows: int) -> None:
         self._rows.window = check_count("window", rows, minimum=3)
-
-    @property
-    def n_stored(self) -> int:
-        """Number of values stored for earlier tasks."""
-        return 0 if self.held is None else self.held.n_stored
 
     def penalty(self) -> Tensor:
         """The penalty V at the current weights, to add to a loss; zero before the first task is consolidated.
@@ -334,7 +321,11 @@ class TaskMemory:
     def state_dict(self) -> dict[str, Any]:
         """The state for ``torch.save``: everything needed to continue after a restart, also in the middle of a task."""
         rows = self._rows
-        return MemoryState(self.n_tasks, self.n_held, rows.step, rows.latest(), self.held).mapping(self._settings())
+        budget = None if self._tasks.budget is None else self._tasks.budget.state()
+        return MemoryState(
+            self.n_tasks, self.n_held, rows.step, rows.latest(), self.held, self.strength, tuple(self._tasks.losses),
+            budget,
+        ).mapping(self._settings())  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load a state made by :meth:`state_dict`.
@@ -345,23 +336,20 @@ class TaskMemory:
         Raises:
             InputError: If the memory is in a training.
             StorageError: If the state is damaged, or of a memory of other weights, method or settings; the memory is
-                then left unchanged.
+                then left unchanged. The strength may differ: the tasks are then held at that of this memory.
 
         Warns:
             UserWarning: If the memory has consolidated more tasks than the state.
         """
-        if self._active is not None:
-            raise InputError(
-                expected="a memory outside of a training", got="a memory in a training",
-                hint="Load the state before `with memory.training(...)`.",
-            )  # fmt: skip
+        self._check_outside("load the state")
         loaded = MemoryState.read(state, self._settings(), self.space)
         warn_of_fewer_tasks(loaded.n_tasks, self.n_tasks)
-        self.held, self.n_tasks, self.n_held = loaded.held, loaded.n_tasks, loaded.n_held
+        self._tasks.load(loaded)
+        self.n_held = loaded.n_held
         self._rows.load(loaded.rows, loaded.step)
 
     def _settings(self) -> dict[str, Any]:
-        names = ("strength", "n_modes", "window", "every", "ratio", "rank", "per_layer")
+        names = ("n_modes", "window", "every", "ratio", "rank", "per_layer")
         return {
             "method": self.method.settings(),
             **{name: getattr(self, name) for name in names},
@@ -383,13 +371,3 @@ class TaskMemory:
                 expected="weights recorded since the last task", got="none",
                 hint="Train inside `with memory.training(optimizer):` before you consolidate.",
             )  # fmt: skip
-
-
-def _strength(method: Method, strength: float | None) -> float:
-    value = method.default_strength if strength is None else strength
-    if value is None:
-        raise InputError(
-            expected=f"a strength for {method.name}", got="none",
-            hint="Pass strength=: this method has no default. Tune it in factors of ten.",
-        )  # fmt: skip
-    return float(check_strength("strength", value))

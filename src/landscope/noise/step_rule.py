@@ -57,7 +57,8 @@ class StepRule:
         if not (0 <= self.momentum < 1 and 0 < self.gradient_share <= 1 and self.decoupled_decay >= 0):
             raise InputError(
                 expected="a momentum in [0, 1), a share of the gradient in (0, 1], a decay of at least 0",
-                got=f"{self.momentum}, {self.gradient_share}, {self.decoupled_decay}",
+                got=f"momentum={self.momentum}, gradient_share={self.gradient_share}, "
+                f"decoupled_decay={self.decoupled_decay}",
                 hint="Other values have no stationary motion.",
             )
 

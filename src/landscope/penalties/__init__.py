@@ -1,9 +1,12 @@
 """Penalties that hold weights near those of an earlier task (paper, Eq. 14)."""
 
+from landscope.penalties.basin import basin_penalty
 from landscope.penalties.blocks import PartPenalty, PenaltySum, load_penalty
 from landscope.penalties.compression.factored import factored_penalty, uncoupled_penalty
 from landscope.penalties.compression.merged import merged_penalty
+from landscope.penalties.compression.moved import moved_penalty
 from landscope.penalties.compression.nearest import nearest_kronecker_penalty
+from landscope.penalties.compression.scaled import scaled_penalty
 from landscope.penalties.fisher import (
     curvature_constraint,
     distance_penalty,
@@ -22,6 +25,7 @@ __all__ = [
     "PenaltySum",
     "ProximalSteps",
     "QuadraticPenalty",
+    "basin_penalty",
     "curvature_constraint",
     "distance_penalty",
     "elastic_weight_consolidation",
@@ -32,6 +36,8 @@ __all__ = [
     "load_penalty",
     "memory_aware_synapses",
     "merged_penalty",
+    "moved_penalty",
     "nearest_kronecker_penalty",
+    "scaled_penalty",
     "uncoupled_penalty",
 ]

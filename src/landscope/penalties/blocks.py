@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from landscope._checks import check_count, check_kind, check_positive, check_vector
+from landscope._checks import check_count, check_kind, check_vector
 from landscope.errors import InputError
+from landscope.penalties.kronecker import KroneckerPenalty
+from landscope.penalties.metric import check_step_size, conjugate_gradients, working_dtype
+from landscope.penalties.products import SumOfProducts
 from landscope.penalties.state import check_keys, penalty_from
 from landscope.protocols import Penalty
 
@@ -24,6 +26,8 @@ _PART, _SUM = "part_penalty", "penalty_sum"
 """Kinds of their states."""
 _RESIDUAL = {torch.float32: 1e-6, torch.float64: 1e-11}
 """Residual of an implicit step over the length of its right-hand side."""
+_RESIDUAL_OF_EACH, _STEPS_OF_EACH = 1e-3, 200
+"""The same with a step size for each weight, and the largest number of iterations."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,10 +80,14 @@ class PartPenalty:
         """The Hessian, the same everywhere, times a vector."""
         return self._scattered(self.part.hessian_vector_product(self._selected(w), vector[..., self.columns]))
 
-    def proximal_step(self, w: Float[Tensor, "*points N"], step_size: float) -> Float[Tensor, "*points N"]:
+    def proximal_step(
+        self, w: Float[Tensor, "*points N"], step_size: float | Float[Tensor, " N"]
+    ) -> Float[Tensor, "*points N"]:
         """The implicit step of the part; the free weights stay unchanged."""
         end = check_vector("w", w, dim=self.dim, device=self.columns.device).clone()
-        end[..., self.columns] = self.part.proximal_step(self._selected(w), step_size).to(end.dtype)
+        sizes = check_step_size(step_size, dim=self.dim, like=end)
+        here = sizes[self.columns] if isinstance(sizes, Tensor) else sizes
+        end[..., self.columns] = self.part.proximal_step(self._selected(w), here).to(end.dtype)
         return end
 
     @property
@@ -161,50 +169,89 @@ class PenaltySum:
         """The Hessian, the same everywhere, times a vector."""
         return _added(part.hessian_vector_product(w, vector) for part in self.parts)
 
-    def proximal_step(self, w: Float[Tensor, "*points N"], step_size: float) -> Float[Tensor, "*points N"]:
+    def proximal_step(
+        self, w: Float[Tensor, "*points N"], step_size: float | Float[Tensor, " N"]
+    ) -> Float[Tensor, "*points N"]:
         r"""The implicit step of the sum, :math:`u + \alpha \nabla V(u) = w`, by conjugate gradients.
 
         Penalties on different weights need no iterations: their steps in sequence are exact. If single precision does
-        not converge, the step is solved in double precision.
+        not converge with one step size, the step is solved in double precision.
 
         Args:
             w: Weights before the step.
-            step_size: Step size alpha, above 0.
+            step_size: Step size alpha, above 0, or one for each weight, at least 0.
 
         Returns:
-            Weights after the step, to a residual of 1e-6 of the right-hand side in float32.
+            Weights after the step, to a residual of 1e-6 of the right-hand side in float32, or of 0.001 with a step
+            size for each weight.
 
         Raises:
-            InputError: If the shape or device does not fit, or the step size is not positive.
+            InputError: If the shape or device does not fit, or a step size is negative or not finite.
         """
-        check_positive("step_size", step_size)
-        if len(self.parts) == 1 or self._disjoint:
-            return functools.reduce(lambda at, part: part.proximal_step(at, step_size), self.parts, w)
-        points = check_vector("w", w, dim=self.dim).reshape(-1, self.dim)
-        return torch.stack([self._step(point, step_size) for point in points]).reshape(w.shape)
+        points = check_vector("w", w, dim=self.dim)
+        sizes = check_step_size(step_size, dim=self.dim, like=points)
+        if self._apart is not None:
+            return functools.reduce(lambda at, part: part.proximal_step(at, sizes), self._apart, w)
+        if isinstance(sizes, Tensor) and self._products is not None:
+            return self._products.steps(points, sizes)
+        steps = [self._step(point, sizes) for point in points.reshape(-1, self.dim)]
+        return torch.stack(steps).reshape(w.shape)
 
-    def _step(self, w: Tensor, step_size: float) -> Tensor:
-        working = torch.promote_types(w.dtype, torch.float32)
-        start, rtol = w.to(working), _RESIDUAL[working]
-        guess = start
+    def _step(self, w: Tensor, step_size: float | Tensor) -> Tensor:
+        working = working_dtype(w)
+        start = guess = w.to(working)
         for part in self.parts:
             guess = part.proximal_step(guess, step_size).to(working)
+        each = isinstance(step_size, Tensor)
+        root = step_size.to(working).sqrt() if isinstance(step_size, Tensor) else step_size**0.5
 
-        def system(x: Tensor) -> Tensor:
-            return x + step_size * self.hessian_vector_product(start, x).to(working)
+        def system(y: Tensor) -> Tensor:
+            return y + root * self.hessian_vector_product(start, root * y).to(working)
 
-        # Solve for u - w: the right-hand side is the gradient at w, which loses no digits to a distant anchor.
-        right = -step_size * self.gradient(start).to(working)
-        moved, solved = _conjugate_gradients(system, right, guess - start, rtol)
-        if solved or working == torch.float64:
-            return (start + moved).to(w.dtype)
+        # Solve for (u - w) / root: the right-hand side is the gradient at w, which loses no digits to a distant anchor.
+        first = (guess - start) / root
+        moved, solved = conjugate_gradients(
+            system,
+            -root * self.gradient(start).to(working),
+            torch.where(first.isfinite(), first, 0.0),  # a weight of step size 0 stays
+            rtol=_RESIDUAL_OF_EACH if each else _RESIDUAL[working],
+            n_steps=_STEPS_OF_EACH if each else 4 * len(w),
+        )
+        if solved or each or working == torch.float64:
+            return (start + root * moved).to(w.dtype)
         return self._double.proximal_step(w.double(), step_size).to(w.dtype)
 
     @functools.cached_property
-    def _disjoint(self) -> bool:
-        """Whether no weight belongs to two parts."""
-        columns = [part.columns for part in self.parts if isinstance(part, PartPenalty)]
-        return len(columns) == len(self.parts) and len(torch.cat(columns).unique()) == sum(map(len, columns))
+    def _apart(self) -> tuple[Penalty, ...] | None:
+        """Penalties on different weights, one a set of equal columns; None if sets overlap otherwise."""
+        if len(self.parts) == 1:
+            return self.parts
+        groups: list[list[PartPenalty]] = []
+        for part in _flattened(self.parts):
+            if not isinstance(part, PartPenalty):
+                return None
+            same = (group for group in groups if torch.equal(group[0].columns, part.columns))
+            if (group := next(same, None)) is None:
+                groups.append([part])
+            else:
+                group.append(part)
+        columns = torch.cat([group[0].columns for group in groups])
+        if len(columns.unique()) < len(columns):
+            return None
+        return tuple(
+            group[0]
+            if len(group) == 1
+            else dataclasses.replace(group[0], part=PenaltySum(tuple(each.part for each in group)))
+            for group in groups
+        )
+
+    @functools.cached_property
+    def _products(self) -> SumOfProducts | None:
+        """The parts as Kronecker products on one matrix, if they are."""
+        products = [part for part in self.parts if isinstance(part, KroneckerPenalty)]
+        if len(products) < len(self.parts) or len({part.anchor.shape for part in products}) > 1:
+            return None
+        return SumOfProducts(tuple(products))
 
     @functools.cached_property
     def _double(self) -> PenaltySum:
@@ -236,6 +283,14 @@ class PenaltySum:
     def n_stored(self) -> int:
         """Number of stored values."""
         return sum(part.n_stored for part in self.parts)
+
+
+def _flattened(parts: Iterable[Penalty]) -> Iterator[Penalty]:
+    for part in parts:
+        if isinstance(part, PenaltySum):
+            yield from _flattened(part.parts)
+        else:
+            yield part
 
 
 def _added(terms: Iterable[Tensor]) -> Tensor:
@@ -270,24 +325,3 @@ def load_penalty(state: Mapping[str, Any]) -> Penalty:
         columns, names = state["columns"], tuple(state["parameters"])
         return PartPenalty(load_penalty(state["part"]), columns, dim=state["dim"], parameters=names)
     return penalty_from(state)
-
-
-def _conjugate_gradients(
-    system: Callable[[Tensor], Tensor], right: Tensor, x: Tensor, rtol: float
-) -> tuple[Tensor, bool]:
-    """Solve a symmetric positive system to a residual, in at most 4 N steps; say whether the residual was reached."""
-    residual = right - system(x)
-    direction, square = residual, float(residual @ residual)
-    tolerance = rtol**2 * float(right @ right)
-    for _ in range(4 * len(right)):
-        if square <= tolerance:
-            return x, True
-        image = system(direction)
-        step = square / float(direction @ image)
-        x = x + step * direction
-        residual = residual - step * image
-        square, before = float(residual @ residual), square
-        direction = residual + square / before * direction
-        if not math.isfinite(square):
-            break
-    return x, square <= tolerance

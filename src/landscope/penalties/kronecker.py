@@ -9,8 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_finite, check_positive, check_strength, check_vector
+from landscope._checks import check_finite, check_strength, check_vector
 from landscope.errors import InputError
+from landscope.penalties.metric import check_step_size
+from landscope.penalties.products import SumOfProducts
 from landscope.penalties.state import StoredPenalty
 
 __all__ = ["KroneckerPenalty"]
@@ -85,24 +87,36 @@ class KroneckerPenalty(
         r"""The Hessian, the same everywhere, times a vector v: :math:`2 \lambda\, G V A`."""
         return 2 * self.strength * self._multiplied(vector.unflatten(-1, self.anchor.shape)).flatten(-2)
 
-    def proximal_step(self, w: Float[Tensor, "*points N"], step_size: float) -> Float[Tensor, "*points N"]:
-        r"""The exact implicit step: in the eigenvectors of G and A, each entry shrinks on its own.
+    def proximal_step(
+        self, w: Float[Tensor, "*points N"], step_size: float | Float[Tensor, " N"]
+    ) -> Float[Tensor, "*points N"]:
+        r"""The implicit step: in the eigenvectors of G and A, each entry shrinks on its own.
+
+        With one step size it is exact. With a step size for each weight it is solved by conjugate gradients, to 0.001
+        of the pull of the penalty.
 
         Args:
             w: Weights before the step.
-            step_size: Step size alpha, above 0.
+            step_size: Step size alpha, above 0, or one for each weight, at least 0.
 
         Returns:
             Weights after the step.
 
         Raises:
-            InputError: If the shape or device does not fit, or the step size is not positive.
+            InputError: If the shape or device does not fit, or a step size is negative or not finite.
         """
-        rate = 2 * check_positive("step_size", step_size) * self.strength
         z = self._from_anchor(w).unflatten(-1, self.anchor.shape)
+        sizes = check_step_size(step_size, dim=self.dim, like=z)
+        if isinstance(sizes, Tensor):
+            return self._in_metric.steps(w.to(z), sizes)
+        rate = 2 * sizes * self.strength
         (g, u), (a, v) = (pair.to(z) for pair in self._eigen[0]), (pair.to(z) for pair in self._eigen[1])
         inner = u.T @ z @ v
         return (self.anchor.to(z) + u @ (inner / (1 + rate * g[:, None] * a)) @ v.T).flatten(-2)
+
+    @functools.cached_property
+    def _in_metric(self) -> SumOfProducts:
+        return SumOfProducts((self,))
 
     @property
     def parameters(self) -> tuple[str, ...]:

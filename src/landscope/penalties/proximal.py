@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +18,29 @@ from landscope.optimizer_steps import ends_step
 from landscope.parameters import ParameterSpace, Selection, named_tensors
 from landscope.penalties.warnings import WarnsIfUnused, warn, warn_of_statistics
 from landscope.protocols import Penalty
-from landscope.step_size import is_known, step_size
+from landscope.step_size import MovedWeights, StepSizes
 
 __all__ = ["ProximalSteps", "check_optimizer"]
+
+
+@runtime_checkable
+class AdaptedStrength(Protocol):
+    """What adapts the strength of a penalty from step to step."""
+
+    factor: float
+
+    def follow(
+        self, value: float, weights: Tensor, at: Callable[[Tensor], contextlib.AbstractContextManager[nn.Module]]
+    ) -> Tensor:
+        """Adapt the factor by the value of the penalty after a step; return the weights to take.
+
+        ``at(w)`` is a context in which the model has other weights.
+        """
+        ...
+
+    def last(self, weights: Tensor, at: Callable[[Tensor], contextlib.AbstractContextManager[nn.Module]]) -> Tensor:
+        """The weights to end with."""
+        ...
 
 
 _ACTIVE: weakref.WeakSet[ProximalSteps] = weakref.WeakSet()
@@ -29,15 +50,17 @@ _ACTIVE: weakref.WeakSet[ProximalSteps] = weakref.WeakSet()
 class ProximalSteps(WarnsIfUnused):
     r"""Takes the implicit step of a penalty after each ``optimizer.step()``.
 
-    .. math:: w \leftarrow \arg\min_u V(u) + \frac{|u - w|^2}{2\alpha}
+    .. math:: w \leftarrow \arg\min_u V(u) + \sum_j \frac{(u_j - w_j)^2}{2\alpha_j}
 
-    with the current step size :math:`\alpha`, so that it follows learning-rate schedules. A stiff penalty that is added
-    to a loss makes training diverge (:math:`\alpha \lambda k > 1`). Implicit steps are stable at any strength and
-    converge to the minimum of loss plus penalty. For SGD with momentum the step size is
-    :math:`\alpha = \mathrm{lr} (1 - \mathrm{dampening}) / (1 - \mathrm{momentum})`. Adam and similar optimisers have a
-    step size for each weight; here :math:`\alpha = \mathrm{lr} / (\langle \sqrt{v} \rangle + \epsilon)`, with v the
-    mean squared gradients and the mean over weights. Lambda then keeps its meaning, but training converges only near
-    that minimum.
+    with the current step size :math:`\alpha_j` of each weight, so that it follows learning-rate schedules, and several
+    learning rates. A stiff penalty that is added to a loss makes training diverge (:math:`\alpha \lambda k > 1`).
+    Implicit steps are stable at any strength, and the weights come to rest at the minimum of loss plus penalty. For SGD
+    with momentum the step size is :math:`\alpha = \mathrm{lr} (1 - \mathrm{dampening}) / (1 - \mathrm{momentum})`. For
+    Adam, AdamW, RMSprop and Adafactor it is :math:`\alpha_j = \mathrm{lr} / (\sqrt{v_j} + \epsilon)`, with v the mean
+    squares of the gradients as the optimiser has them; for Lion, whose steps have no scale, that of its mean step, see
+    ``landscope.step_size.StepSizes``. A schedule-free optimiser moves other weights than the model has; the implicit
+    step is taken on those, and the weights of the model follow. Decoupled weight decay, as in AdamW, acts on top: it
+    pulls by :math:`\mathrm{lr} \, \mathrm{decay} \, w_j`, whatever the gradients.
 
     The steps are taken in a hook of the optimiser, so they work in any loop, with gradient accumulation and mixed
     precision; a step that a gradient scaler skips is skipped here too. A recorder sees the weights after both steps.
@@ -45,8 +68,10 @@ class ProximalSteps(WarnsIfUnused):
     Args:
         penalty: Penalty on the selected weights.
         model: The model in training.
-        optimizer: Optimiser of the model, with one learning rate for the selected weights.
+        optimizer: Optimiser of the model.
         select: Parameters of the penalty, see :meth:`landscope.ParameterSpace.of`; by default those that it names.
+        adapted: What adapts the strength from step to step: the penalty is multiplied by its ``factor``, and after
+            every step it is called as ``adapted.follow(value, weights, at)`` and returns the weights to take.
 
     Raises:
         InputError: If the penalty is on other weights, or the optimiser does not hold all of them.
@@ -77,6 +102,8 @@ class ProximalSteps(WarnsIfUnused):
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         select: Selection | Iterable[Selection] | ParameterSpace | None = None,
+        *,
+        adapted: AdaptedStrength | None = None,
     ) -> None:
         check_kind("the model", model, nn.Module, hint="Call ProximalSteps(penalty, model, optimizer).")
         check_hooked(optimizer)
@@ -84,10 +111,10 @@ class ProximalSteps(WarnsIfUnused):
         self._check_length(penalty)
         self._tensors = self.space.tensors(model)
         warn_of_statistics(model)
-        self._groups = check_optimizer(self.space, self._tensors, optimizer)
+        self._step_sizes = check_optimizer(self.space, self._tensors, optimizer)
         w = self._weights()
         self.penalty = penalty.to(w.device, w.dtype)
-        self._optimizer = optimizer
+        self._optimizer, self._model, self._adapted = optimizer, model, adapted
         self._hook: torch.utils.hooks.RemovableHandle | None = None
         self._step_size_unchecked = True
         self._unused = (
@@ -115,6 +142,7 @@ class ProximalSteps(WarnsIfUnused):
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
+            self._finish()
             _ACTIVE.discard(self)
 
     def _check_length(self, penalty: Penalty) -> None:
@@ -143,25 +171,51 @@ class ProximalSteps(WarnsIfUnused):
 
     @torch.no_grad()
     def _after_step(self, *_: object) -> None:
-        rate = step_size(self._optimizer, self._groups, self._tensors) if ends_step(self._optimizer) else 0.0
-        if rate == 0:  # also at the first step of a warm-up
+        if not ends_step(self._optimizer):
             return
-        if self._step_size_unchecked and not is_known(self._optimizer, self._tensors):
+        sizes = self._step_sizes.after_step()
+        if not (bool(sizes.any()) if isinstance(sizes, Tensor) else sizes):  # the first step of a warm-up
+            return
+        if self._step_size_unchecked and not self._step_sizes.are_known():
             warn(
                 f"the step size of {type(self._optimizer).__name__} is not known, so its learning rate is used; the "
                 "strength has another scale than with SGD or Adam and must be tuned"
             )
         self._step_size_unchecked = False
+        moved = MovedWeights(self._optimizer, self._tensors)
         try:
-            weights = self.penalty.proximal_step(self._weights(), rate)
+            factor = 1.0 if self._adapted is None else self._adapted.factor  # lambda and alpha enter as their product
+            weights = self.penalty.proximal_step(moved.flat(), sizes * factor)
         except NonFiniteError as error:
             raise NonFiniteError(
                 expected="finite weights after a step of the optimiser",
                 got=error.got,
                 hint="Lower the learning rate or check that minibatch, and continue from saved weights.",
             ) from error
-        for tensor, value in zip(self._tensors, self.space.unflatten(weights).values(), strict=True):
-            tensor.copy_(value)
+        if self._adapted is not None:
+            weights = self._adapted.follow(float(self.penalty(weights)), weights, self._at)
+        moved.set(weights)
+
+    @torch.no_grad()
+    def _finish(self) -> None:
+        """The weights that the last measurement allows."""
+        if self._adapted is not None:
+            moved = MovedWeights(self._optimizer, self._tensors)
+            weights = moved.flat()
+            if (allowed := self._adapted.last(weights, self._at)) is not weights:
+                moved.set(allowed)
+
+    @contextlib.contextmanager
+    def _at(self, w: Tensor) -> Generator[nn.Module]:
+        """The model with other weights, within the context."""
+        kept = [tensor.detach().clone() for tensor in self._tensors]
+        try:
+            for tensor, value in zip(self._tensors, self.space.unflatten(w).values(), strict=True):
+                tensor.copy_(value)
+            yield self._model
+        finally:
+            for tensor, value in zip(self._tensors, kept, strict=True):
+                tensor.copy_(value)
 
     def _weights(self) -> Tensor:
         return torch.cat([tensor.detach().reshape(-1) for tensor in self._tensors])
@@ -197,15 +251,17 @@ def _space_of(
     return ParameterSpace.of(model, select)
 
 
-def check_optimizer(
-    space: ParameterSpace, tensors: list[Tensor], optimizer: torch.optim.Optimizer
-) -> list[dict[str, Any]]:
-    """Return the groups of an optimiser that hold the selected parameters: all of them, at one step size."""
-    home = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
+def check_optimizer(space: ParameterSpace, tensors: list[Tensor], optimizer: torch.optim.Optimizer) -> StepSizes:
+    """Return the step sizes of an optimiser that holds all selected parameters.
+
+    Raises:
+        InputError: If it does not hold one of them, or has no learning rate.
+    """
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     missing = [
         name
         for name, tensor in zip(space.names, tensors, strict=True)
-        if id(tensor) not in home or not tensor.requires_grad
+        if id(tensor) not in held or not tensor.requires_grad
     ]
     if missing:
         raise InputError(
@@ -214,6 +270,4 @@ def check_optimizer(
             hint="Make the optimiser from the parameters of this model object, none of them frozen. To freeze some, "
             "add the penalty to the loss: ls.TaskMemory(..., implicit=False).",
         )
-    groups = list({id(home[id(tensor)]): home[id(tensor)] for tensor in tensors}.values())
-    step_size(optimizer, groups, tensors)
-    return groups
+    return StepSizes(optimizer, tensors)

@@ -8,14 +8,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope._checks import check_finite, check_number, check_positive, check_strength, check_vector
+from landscope._checks import check_finite, check_number, check_strength, check_vector
 from landscope.errors import InputError
+from landscope.penalties.metric import check_step_size
 from landscope.penalties.state import StoredPenalty
 
 __all__ = ["QuadraticPenalty"]
 
 _ORTHONORMAL = 1e-3
 """Largest allowed entry of P P' - 1; float32 modes of any length are well below."""
+_COLUMNS = 65_536
+"""Number of weights whose products are formed together."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -120,28 +123,52 @@ class QuadraticPenalty(
         r"""The constant Hessian times a vector z: :math:`2 \lambda [k_0 z + \sum_i (k_i - k_0) p_i p_i \cdot z]`."""
         return self._scaled(vector, 2 * self.strength * self.stiffness, 2 * self.strength * self.floor)
 
-    def proximal_step(self, w: Float[Tensor, "*points N"], step_size: float) -> Float[Tensor, "*points N"]:
+    def proximal_step(
+        self, w: Float[Tensor, "*points N"], step_size: float | Float[Tensor, " N"]
+    ) -> Float[Tensor, "*points N"]:
         r"""The exact implicit step, stable at any strength; explicit descent diverges where alpha lambda k_i > 1.
 
         .. math:: \arg\min_u V(u) + \frac{|u - w|^2}{2 \alpha}
                   = w_1 + a_0 z + \sum_i (a_i - a_0)\, p_i (p_i \cdot z),
                   \qquad a_i = \frac{1}{1 + 2 \alpha \lambda k_i}
 
-        It costs two products with the directions, 4 k N operations.
+        It costs two products with the directions, 4 k N operations. With a step size for each weight,
+        :math:`|u - w|^2 / \alpha` becomes :math:`\sum_j (u_j - w_j)^2 / \alpha_j`. The directions are then coupled, and
+        their k equations cost 2 k^2 N operations more.
 
         Args:
             w: Weights before the step.
-            step_size: Step size alpha, above 0.
+            step_size: Step size alpha, above 0, or one for each weight, at least 0.
 
         Returns:
             Weights after the step; the anchor is a fixed point.
 
         Raises:
-            InputError: If the shape or device does not fit, or the step size is not positive.
+            InputError: If the shape or device does not fit, or a step size is negative or not finite.
         """
-        rate = 2 * check_positive("step_size", step_size) * self.strength
         z = self._from_anchor(w)
+        sizes = check_step_size(step_size, dim=self.dim, like=z)
+        if isinstance(sizes, Tensor):
+            return (w.to(z) + self._moved(z.to(sizes), 2 * self.strength * sizes)).to(z.dtype)
+        rate = 2 * sizes * self.strength
         return self.anchor.to(z) + self._scaled(z, 1 / (1 + rate * self.stiffness), 1 / (1 + rate * self.floor))
+
+    def _moved(self, z: Tensor, rate: Tensor) -> Tensor:
+        r"""The change of w at distance z from the anchor, with :math:`2 \alpha_j \lambda` for each weight.
+
+        With directions it is :math:`(1 + A H) x = z` solved by the identity of Woodbury: the k unknowns are
+        :math:`p_i \cdot x`.
+        """
+        if self.directions is None:
+            pull = rate * self.stiffness.to(z)
+            return -pull / (1 + pull) * z
+        directions, above = self.directions.to(z), (self.stiffness.to(z) - self.floor).double()
+        shrunk = 1 + rate * self.floor
+        among = _among(directions, rate / shrunk)
+        system = torch.eye(len(above), dtype=above.dtype, device=z.device) + among * above
+        along = torch.linalg.solve(system, (directions @ (z / shrunk).reshape(-1, self.dim).T).double())
+        pushed = (above[:, None] * along).to(z).T @ directions
+        return -rate / shrunk * (self.floor * z + pushed.view(z.shape))
 
     def _scaled(self, z: Tensor, along: Tensor, otherwise: float) -> Tensor:
         """Scale ``z`` by a factor along each direction, and by another factor along everything orthogonal."""
@@ -149,3 +176,12 @@ class QuadraticPenalty(
             return along.to(z) * z
         directions = self.directions.to(z)
         return otherwise * z + ((along.to(z) - otherwise) * (z @ directions.T)) @ directions
+
+
+def _among(directions: Float[Tensor, "k N"], scale: Float[Tensor, " N"]) -> Float[Tensor, "k k"]:
+    """The products of all pairs of directions with a scale for each weight, in float64; some columns at a time."""
+    parts = zip(directions.split(_COLUMNS, dim=1), scale.split(_COLUMNS), strict=True)
+    total = torch.zeros(len(directions), len(directions), dtype=torch.float64, device=directions.device)
+    for columns, factors in parts:
+        total += (columns * factors) @ columns.T
+    return total

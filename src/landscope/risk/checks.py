@@ -23,6 +23,7 @@ from landscope.risk.finite_loss import check_loss_is_a_number
 from landscope.risk.graphs import GraphWhereNeeded
 from landscope.risk.hints import CRITERION_HINT, described, inputs_hint
 from landscope.risk.losses import SampleLosses
+from landscope.risk.weighted_losses import WeightedLosses
 from landscope.risk.whole_losses import ClosureLosses
 from landscope.seeded import kept_random_state
 
@@ -117,12 +118,17 @@ class UnusedWeightsError(InputError):
     """The loss of the samples looked at does not depend on the selected weights."""
 
 
-def check_losses(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> None:
-    """Raise if the loss does not depend on the weights, or changes between two equal calls."""
+def check_losses(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> WeightedLosses:
+    """Raise if the loss does not depend on the weights, or changes between two equal calls.
+
+    Returns:
+        The losses of the first block at these weights, for further checks.
+    """
     with kept_random_state():
         total, depends = _first_block(blocks, space, w0)
         with torch.no_grad():
-            again = for_float64(blocks.losses(space.unflatten(w0), 0)[0]).double().sum()
+            first = WeightedLosses(*blocks.losses(space.unflatten(w0), 0))
+        again = for_float64(first.losses).double().sum()
     if not depends:
         raise UnusedWeightsError(
             expected=f"a loss that depends on {', '.join(space.names)}",
@@ -140,9 +146,10 @@ def check_losses(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> None
             f"augmentation; torch.nn.functional.dropout needs training=model.training), or {_FIXED_DRAWS}",
         )
     with kept_random_state():
-        check_loss_is_a_number(blocks, space.unflatten(w0))
+        check_loss_is_a_number(blocks, space.unflatten(w0), first)
     if isinstance(blocks, ClosureLosses) and blocks.takes_derivatives:
         _check_slope(blocks, space, w0)
+    return first
 
 
 @torch.no_grad()

@@ -43,6 +43,10 @@ class CutBatches:
         self._can_cut: bool | None = None
         self._compares = False
 
+    def of(self, whole: BlockLosses, evaluated: Callable[[dict[str, Tensor], Any, int], WeightedLosses]) -> CutBatches:
+        """The same for other batches."""
+        return CutBatches(whole, evaluated, self._rows, may_cut=self._may_cut)
+
     def check_apart(self, parameters: dict[str, Tensor]) -> None:
         """Raise if the losses of samples depend on what else is in their batch.
 

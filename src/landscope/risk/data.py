@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from landscope._checks import explained
 from landscope.errors import InputError
 from landscope.risk.random_data import warn_of_random_samples
+from landscope.risk.reading import read_to_the_end
 from landscope.risk.samples import Counted, check_has_values, counted_by, rows_of
 from landscope.seeded import kept_random_state
 
@@ -242,11 +243,12 @@ def read_batches(data: Iterable[Any]) -> list[Any]:
     warn_of_random_samples(data)
     generator = getattr(data, "generator", None)
     state = generator.get_state() if isinstance(generator, torch.Generator) else None
-    with kept_random_state(), explained("data that can be read to their end", _READING_HINT):
-        batches = list(data)
-    if isinstance(generator, torch.Generator) and state is not None:
-        generator.set_state(state)
-    return batches
+    try:
+        with kept_random_state(), explained("data that can be read to their end", _READING_HINT):
+            return read_to_the_end(data)
+    finally:
+        if isinstance(generator, torch.Generator) and state is not None:
+            generator.set_state(state)
 
 
 def _length(value: Any) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, get_args
 
 import torch
@@ -17,6 +17,7 @@ from landscope._checks import (
     check_vector,
     device_with_float64,
     for_float64,
+    generator_of,
 )
 from landscope._names import BatchNorm
 from landscope.parameters import ParameterSpace, inner_model
@@ -28,7 +29,7 @@ from landscope.risk.batch_norm import running_norms, warn_of_other_statistics
 from landscope.risk.conditions import Conditions, Mode
 from landscope.risk.evaluation import BlockLosses, TracedLosses, evaluated, on_all_data
 from landscope.risk.fisher import FisherInformation
-from landscope.risk.kronecker import KroneckerKind, LayerFactors, kronecker_factors
+from landscope.risk.kronecker import KroneckerKind, LayerFactors, kronecker_factors, layers_with_factors
 from landscope.risk.lines import TracedLines
 from landscope.risk.losses import is_plain_cross_entropy
 from landscope.risk.metrics import HasModel
@@ -39,6 +40,11 @@ from landscope.risk.traced_blocks import fastest_losses, traced_lines
 from landscope.risk.weighted_losses import total_weight
 
 __all__ = ["EmpiricalRisk"]
+
+_FEW = 8
+"""Samples by which layers are tried."""
+_OF_SAMPLES = ("samples", "samples_of_batches", "_single")
+"""What a risk keeps about its samples."""
 
 
 class EmpiricalRisk(SampledRisk, HasModel):
@@ -187,6 +193,30 @@ class EmpiricalRisk(SampledRisk, HasModel):
         self._device, self._dtype = self.w0.device, self.w0.dtype
         self._keeps_statistics = bool(running_norms(model))
 
+    def random_subset(self, n_samples: int, *, seed: int = 0) -> EmpiricalRisk:
+        """The risk on a part of the data, for estimates that need no more.
+
+        Args:
+            n_samples: Number of samples; where samples cannot be picked, as in a function of a batch, whole batches
+                until they hold as many.
+            seed: Seed of the choice.
+
+        Returns:
+            A risk of the same model on these samples: all of them where the data have no more.
+
+        Example:
+            >>> import torch
+            >>> model = torch.nn.Linear(1, 1, bias=False)
+            >>> risk = EmpiricalRisk(model, torch.nn.MSELoss(), (torch.ones(100, 1), torch.zeros(100, 1)))
+            >>> len(risk.random_subset(10).sample_losses(torch.ones(1)))
+            10
+        """
+        check_count("n_samples", n_samples, minimum=1)
+        other = EmpiricalRisk.__new__(type(self))
+        other.__dict__ = {name: value for name, value in self.__dict__.items() if name not in _OF_SAMPLES}
+        other._blocks = self._blocks.random_subset(n_samples, generator_of(seed))
+        return other
+
     @property
     def provenance(self) -> dict[str, Any]:
         """Description of the landscape in the provenance of results."""
@@ -257,7 +287,13 @@ class EmpiricalRisk(SampledRisk, HasModel):
         return self.fisher_information().gauss_newton_product(w, vector)
 
     def kronecker_factors(
-        self, w: Float[Tensor, " N"], kind: KroneckerKind = "auto", *, n_draws: int = 10, seed: int = 0
+        self,
+        w: Float[Tensor, " N"],
+        kind: KroneckerKind = "auto",
+        *,
+        n_draws: int = 10,
+        seed: int = 0,
+        layers: Sequence[str] | None = None,
     ) -> list[LayerFactors]:
         """Kronecker factors of the Fisher information at ``w``, one pair for each layer.
 
@@ -266,6 +302,7 @@ class EmpiricalRisk(SampledRisk, HasModel):
             kind: Kind of Fisher information, see :meth:`FisherInformation.diagonal`.
             n_draws: Answers drawn for each sample, where they are drawn.
             seed: Seed of the draws.
+            layers: Names of the layers, see :meth:`layers_with_factors`; by default all that hold selected weights.
 
         Returns:
             For each layer its ``name``, the ``columns`` of its weights in w, and the factors ``inputs`` and
@@ -276,7 +313,19 @@ class EmpiricalRisk(SampledRisk, HasModel):
                 called twice.
         """
         w = check_one_point("w", self.checked("w", w))
-        return kronecker_factors(self.fisher_information(), w, kind, n_draws=n_draws, seed=seed)
+        return kronecker_factors(self.fisher_information(), w, kind, n_draws=n_draws, seed=seed, names=layers)
+
+    def layers_with_factors(self) -> list[str]:
+        """Names of the layers for which :meth:`kronecker_factors` works: those that see each sample on its own, once.
+
+        Example:
+            >>> import torch
+            >>> model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.LayerNorm(2), torch.nn.Linear(2, 1))
+            >>> risk = EmpiricalRisk(model, torch.nn.MSELoss(), (torch.ones(4, 2), torch.ones(4, 1)))
+            >>> risk.layers_with_factors()
+            ['0', '2']
+        """
+        return layers_with_factors(self.random_subset(_FEW).fisher_information(), self.w0)
 
     def lines(self, w0: Float[Tensor, " N"], directions: Float[Tensor, "k N"]) -> Lines:
         """Prepare lines from ``w0`` along ``directions``, for every analysis along lines."""

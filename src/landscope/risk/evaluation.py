@@ -37,6 +37,7 @@ __all__ = [
     "evaluated",
     "on_all_data",
     "places_by_block",
+    "random_rows",
     "replica",
 ]
 
@@ -76,6 +77,10 @@ class BlockLosses(abc.ABC):
     def count(self, block: int) -> int | None:
         """Number of samples in a block; None where the data do not say it."""
         return count_of(self.blocks[block])
+
+    @abc.abstractmethod
+    def random_subset(self, n: int, generator: torch.Generator) -> BlockLosses:
+        """The losses of about ``n`` samples: samples at random where they can be picked, otherwise whole batches."""
 
     def check_apart(self, parameters: dict[str, Tensor]) -> None:  # noqa: B027 - most losses are known to be apart
         """Raise if the losses of samples depend on what else is in their batch."""
@@ -234,6 +239,12 @@ class TracedLosses(BlockOutputs):
         parts, together = self._samples(picked)
         return added([self._evaluated(parameters, part) for part in (parts if together is None else [together])])
 
+    def random_subset(self, n: int, generator: torch.Generator) -> TracedLosses:
+        """The losses of ``n`` samples at random."""
+        parts, together = self._samples(list(places_by_block(self.sizes, random_rows(sum(self.sizes), n, generator))))
+        blocks = parts if together is None else cut_blocks([together], max(self.sizes))
+        return TracedLosses(self.split, self.sample_losses, blocks, self.prefix_outputs.cache_bytes)
+
     def _evaluated(self, parameters: dict[str, Tensor], batch: Block) -> WeightedLosses:
         inputs, targets = batch
         with torch.no_grad():
@@ -270,6 +281,11 @@ class TracedLosses(BlockOutputs):
         assert chosen is not None  # noqa: S101 - can_join() says that they fit together
         blocks = cut_blocks([chosen], max(self.sizes))
         return TracedLosses(self.split, self.sample_losses, blocks, self.prefix_outputs.cache_bytes // 4)
+
+
+def random_rows(total: int, n: int, generator: torch.Generator) -> Tensor:
+    """At most ``n`` of ``total`` indices at random, in ascending order."""
+    return torch.randperm(total, generator=generator)[:n].sort().values
 
 
 def replica(module: M) -> M:

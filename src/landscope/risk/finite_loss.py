@@ -20,11 +20,17 @@ __all__ = ["check_loss_is_a_number"]
 
 
 @torch.no_grad()
-def check_loss_is_a_number(blocks: BlockLosses, parameters: dict[str, Tensor]) -> None:
+def check_loss_is_a_number(
+    blocks: BlockLosses, parameters: dict[str, Tensor], first: tuple[Tensor, Tensor | float]
+) -> None:
     """Raise if the loss of the data is NaN at these weights; an infinite loss may be finite at others.
 
-    The first block is evaluated, and each block with NaN in its data. Further ones are, as long as all targets are
-    ignored.
+    Each block with NaN in its data is evaluated. Others are, as long as all targets are ignored.
+
+    Args:
+        blocks: The losses.
+        parameters: The weights.
+        first: Losses and weight of the first block there.
 
     Raises:
         InputError: If all targets are ignored.
@@ -36,7 +42,7 @@ def check_loss_is_a_number(blocks: BlockLosses, parameters: dict[str, Tensor]) -
         if is_counted and not n_bad:
             continue
         with evaluated(block, blocks.n_blocks):
-            losses, weight = blocks.losses(parameters, block)
+            losses, weight = blocks.losses(parameters, block) if block else first
         is_counted = is_counted or total_weight(weight) != 0
         if math.isnan(float(for_float64(losses).sum(dtype=torch.float64))):
             raise NonFiniteError(

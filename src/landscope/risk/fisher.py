@@ -76,8 +76,9 @@ class FisherInformation:
         space: Selected weights.
         like: Weights on the device and in the dtype of the model.
         answers: Distribution of the answers; None where it is not known.
-        by_layers: Whether diagonals are taken layer by layer from the inputs of layers, which is faster, where that is
-            possible; otherwise from the gradients of single samples.
+        by_layers: Whether diagonals are taken layer by layer from the inputs of layers, where that is possible, or from
+            the gradients of single samples. By default the way with fewer multiplications is taken: layers with one
+            position of each sample, many answers or much data are faster by layers.
 
     Example:
         >>> import torch
@@ -93,7 +94,7 @@ class FisherInformation:
     space: ParameterSpace
     like: Float[Tensor, " N"]
     answers: Answers | None = None
-    by_layers: bool = True
+    by_layers: bool | None = None
 
     @on_all_data()
     def diagonal(
@@ -104,7 +105,8 @@ class FisherInformation:
         batch_size: int = 50,
         n_draws: int = _DRAWS,
         seed: int = 0,
-    ) -> Float[Tensor, " N"]:
+        names: Sequence[str] | None = None,
+    ) -> Float[Tensor, " n"]:
         r"""The diagonal, :math:`\mathcal F_{jj}`.
 
         Args:
@@ -120,9 +122,10 @@ class FisherInformation:
             n_draws: Answers drawn for each sample, for ``"monte-carlo"`` only. The error falls with the square root of
                 the number of samples times draws.
             seed: Seed of the draws.
+            names: Parameters whose entries are taken, in this order; all selected ones by default.
 
         Returns:
-            The diagonal in float64.
+            The diagonal in float64, ``[N]`` or of the named parameters alone.
 
         Raises:
             InputError: If the kind needs the distribution of the answers or one loss for each sample, and the risk
@@ -130,14 +133,17 @@ class FisherInformation:
         """
         w = self._checked("w", w)
         if check_choice("kind", kind, get_args(FisherKind)) == "batch-mean":
-            return self._mean_squares_of_batches(w, batch_size)
+            squares = self._mean_squares_of_batches(w, batch_size)
+            return squares if names is None else squares[self.space.columns(names).to(squares.device)]
         source = self._source()
         slopes = self.slopes(source, w, kind, n_draws=n_draws, seed=seed)
-        return self.sample_gradients(source).sums(w, slopes) / self.weight(w)
+        return self.sample_gradients(source, names).sums(w, slopes) / self.weight(w)
 
-    def sample_gradients(self, source: OutputSource | None = None) -> SampleGradients:
-        """Sums over samples of powers of their gradients."""
-        return SampleGradients(source or self._source(), self.model, self.space, self.by_layers)
+    def sample_gradients(
+        self, source: OutputSource | None = None, names: Sequence[str] | None = None
+    ) -> SampleGradients:
+        """Sums over samples of powers of their gradients, for all selected parameters or some of them."""
+        return SampleGradients(source or self._source(), self.model, self.space, self.by_layers, names)
 
     def _source(self) -> OutputSource:
         """The outputs of a model; one that is a single layer is called as a whole, since tracing looks inside it."""
@@ -170,6 +176,7 @@ class FisherInformation:
             return SampleSlopes(
                 axes,
                 lambda outputs, block: ((own, None) for own in answers.slopes(outputs, source.targets(block))),
+                lambda outputs, _: answers.n_slopes(outputs),
             )
         first = generator_of(seed)
         seeds = torch.randint(2**31, (source.n_blocks,), generator=first).tolist()
@@ -180,7 +187,7 @@ class FisherInformation:
                 one = answers.drawn(outputs, source.targets(block), generator)
                 yield [slope / math.sqrt(n_draws) for slope in one], None
 
-        return SampleSlopes(axes, drawn)
+        return SampleSlopes(axes, drawn, lambda _outputs, _block: n_draws)
 
     @staticmethod
     def _curvature(source: OutputSource, axes: Callable[[Outputs, int], SampleAxes]) -> SampleSlopes:
@@ -190,7 +197,10 @@ class FisherInformation:
             for along, weights in curvature_slopes(lambda views: loss(samples.back(views)), views):
                 yield samples.back(along), weights
 
-        return SampleSlopes(axes, slopes)
+        def count(outputs: Outputs, block: int) -> int:
+            return sum(view[0].numel() for view in axes(outputs, block).first(outputs.tensors))
+
+        return SampleSlopes(axes, slopes, count)
 
     def _empirical(self, source: OutputSource, w: Tensor, parameters: dict[str, Tensor]) -> SampleSlopes:
         """The slopes of the losses; one sample after another, where it cannot be told which outputs are whose."""
@@ -208,7 +218,11 @@ class FisherInformation:
             else:
                 yield from ((own, None) for own in own_slopes(source, outputs, block))
 
-        return SampleSlopes(axes, slopes)
+        def count(outputs: Outputs, block: int) -> int:
+            is_known = samples_of(source, parameters, block, outputs) is not None
+            return 1 if is_known else n_losses(source, outputs, block)
+
+        return SampleSlopes(axes, slopes, count)
 
     def resolved(self, kind: FisherKind, source: OutputSource, w: Float[Tensor, " N"]) -> FisherKind:
         """The kind itself; for ``"auto"`` the one that it stands for here."""

@@ -30,6 +30,10 @@ class JoinedLosses(ClosureLosses):
     of_batches: Callable[[list[Any]], ClosureLosses]
     """Makes losses of other batches."""
 
+    def random_subset(self, n: int, generator: torch.Generator) -> ClosureLosses:
+        """The losses of the user's batches at random, until they hold ``n`` samples."""
+        return self.apart().random_subset(n, generator)
+
     def apart(self) -> ClosureLosses:
         """The losses of the batches as the user gave them."""
         parts = []
@@ -67,20 +71,21 @@ def with_joined_batches(
     elsewhere = points_around(space, w0)[1][2]
     try:
         with kept_random_state():
-            room = min(_JOINED_BYTES, cache_bytes) // max(1, _kept_bytes(blocks, space, elsewhere))
+            first, kept = _first_losses(blocks, space, elsewhere)
+            room = min(_JOINED_BYTES, cache_bytes) // max(1, kept)
             groups = list(_groups(blocks.blocks, [int(count or 0) for count in counts], room * int(counts[0] or 0)))
             if len(groups) == blocks.n_blocks:
                 return blocks
             joined = of_batches([batch for batch, _ in groups], JoinedLosses)
             assert isinstance(joined, JoinedLosses)  # noqa: S101 - as asked
             joined.joined_counts, joined.of_batches = [found for _, found in groups], of_batches
-            return joined if _are_the_same(blocks, joined, space.unflatten(elsewhere)) else blocks
+            return joined if _are_the_same(blocks, joined, space.unflatten(elsewhere), first) else blocks
     except Exception:  # noqa: BLE001 - a model may fail in any manner; its own batches remain
         return blocks
 
 
-def _kept_bytes(blocks: ClosureLosses, space: ParameterSpace, w: Tensor) -> int:
-    """Bytes of the values that the graph of the first batch keeps, without the weights."""
+def _first_losses(blocks: ClosureLosses, space: ParameterSpace, w: Tensor) -> tuple[WeightedLosses, int]:
+    """The losses of the first batch, and the bytes of the values that their graph keeps, without the weights."""
     kept: dict[int, int] = {}
 
     def keep(value: Tensor) -> Tensor:
@@ -90,8 +95,9 @@ def _kept_bytes(blocks: ClosureLosses, space: ParameterSpace, w: Tensor) -> int:
     leaf = w.detach().clone().requires_grad_()
     own = {tensor.untyped_storage().data_ptr() for tensor in (leaf, *blocks._module.parameters())}
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
-        blocks.losses(space.unflatten(leaf), 0)
-    return sum(size for place, size in kept.items() if place not in own)
+        losses, weight = blocks.losses(space.unflatten(leaf), 0)
+    weight = weight.detach() if isinstance(weight, Tensor) else weight
+    return WeightedLosses(losses.detach(), weight), sum(size for place, size in kept.items() if place not in own)
 
 
 def _groups(batches: Sequence[Any], counts: list[int], most: int) -> Iterator[tuple[Any, list[int]]]:
@@ -122,14 +128,17 @@ def _all_together(batches: Sequence[Any], counts: Sequence[int]) -> Any:
 
 
 @torch.no_grad()
-def _are_the_same(blocks: ClosureLosses, joined: JoinedLosses, parameters: dict[str, Tensor]) -> bool:
-    """Whether every joined batch has the losses and the weights of its parts."""
-    first = 0
+def _are_the_same(
+    blocks: ClosureLosses, joined: JoinedLosses, parameters: dict[str, Tensor], first: WeightedLosses
+) -> bool:
+    """Whether every joined batch has the losses and the weights of its parts; those of the first part are known."""
+    place = 0
     for number, counts in enumerate(joined.joined_counts):
-        parts = [WeightedLosses(*blocks.losses(parameters, block)) for block in range(first, first + len(counts))]
+        numbers = range(place, place + len(counts))
+        parts = [WeightedLosses(*blocks.losses(parameters, block)) if block else first for block in numbers]
         if not _alike(parts, joined.losses(parameters, number)):
             return False
-        first += len(counts)
+        place += len(counts)
     return True
 
 

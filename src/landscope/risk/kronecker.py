@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -14,17 +13,17 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from landscope._checks import check_choice, check_seed, for_float64
-from landscope.attention import plain_kernels
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace, named_layers
 from landscope.risk.evaluation import on_all_data
 from landscope.risk.fisher import FisherInformation
+from landscope.risk.layer_calls import Call, outputs_with_calls
 from landscope.risk.layer_terms import is_transposed_linear
 from landscope.risk.outputs import Outputs, output_source
 from landscope.risk.sample_axes import SampleAxes, probed
 from landscope.risk.sample_gradients import SampleSlopes, Slopes
 
-__all__ = ["KroneckerKind", "LayerFactors", "check_layers", "kronecker_factors"]
+__all__ = ["KroneckerKind", "LayerFactors", "check_layers", "kronecker_factors", "layers_with_factors"]
 
 _PROBED = 8
 
@@ -48,7 +47,7 @@ class LayerFactors:
 
 @dataclasses.dataclass
 class _Layer:
-    """A layer, the sums of its factors, and its input and output in the current call."""
+    """A layer and the sums of its factors."""
 
     name: str
     module: nn.Module
@@ -56,8 +55,6 @@ class _Layer:
     with_bias: bool
     a: Any = 0.0
     g: Any = 0.0
-    input: Tensor | None = None
-    output: Tensor | None = None
 
     def positions(self, x: Tensor) -> Tensor:
         """The inputs of the layer as rows, ``[b, positions, n]``."""
@@ -87,8 +84,9 @@ def kronecker_factors(
     *,
     n_draws: int = 10,
     seed: int = 0,
+    names: Sequence[str] | None = None,
 ) -> list[LayerFactors]:
-    """The Kronecker factors at ``w`` of every layer with selected weights.
+    """The Kronecker factors at ``w`` of every layer with selected weights, or of some.
 
     Args:
         fisher: The Fisher information to approximate.
@@ -96,6 +94,7 @@ def kronecker_factors(
         kind: Kind of Fisher information, see :meth:`FisherInformation.diagonal`.
         n_draws: Answers drawn for each sample, for draws only.
         seed: Seed of the draws.
+        names: Names of the layers; all with selected weights by default.
 
     Raises:
         InputError: If a selected parameter belongs to another kind of layer, or a layer is called twice or mixes
@@ -103,15 +102,12 @@ def kronecker_factors(
     """
     check_seed(seed)
     check_choice("kind", kind, get_args(KroneckerKind))
-    layers, source, count = _layers(fisher.model, fisher.space), output_source(fisher.blocks, fisher.model), 0
+    layers, source, count = _layers(fisher.model, fisher.space, names), output_source(fisher.blocks, fisher.model), 0
     slopes, checked = fisher.slopes(source, w, kind, n_draws=n_draws, seed=seed), False
     for block in range(source.n_blocks):
-        source.prepare(fisher.space.unflatten(w), block)
-        with _recorded(layers), torch.enable_grad(), plain_kernels():
-            outputs = source.outputs(fisher.space.unflatten(w.detach().clone().requires_grad_()), block)
-            calls = [(layer.input, layer.output) for layer in layers]
+        outputs, calls = outputs_with_calls(source, fisher.space, w, block, {part.name: part.module for part in layers})
         samples = slopes.axes(outputs.detached(), block)
-        watched = _add_inputs(layers, calls)
+        watched = [_add_inputs(layer, calls[layer.name]) for layer in layers]
         if samples.count > 1 and not checked:
             _check_one_sample_each(layers, watched, outputs, _of_single_samples(slopes, samples, outputs, block))
             checked = True
@@ -121,20 +117,19 @@ def kronecker_factors(
     return [LayerFactors(layer.name, layer.columns, layer.a / count, layer.g / weight) for layer in layers]
 
 
-def _add_inputs(layers: list[_Layer], calls: Sequence[tuple[Tensor | None, Tensor | None]]) -> list[Tensor]:
-    """Add the inputs of one block to the factors; return the outputs of the layers."""
-    watched = []
-    for layer, (entered, left) in zip(layers, calls, strict=True):
-        if entered is None or left is None:
-            raise InputError(
-                expected="layers that the model calls as modules",
-                got=f"{layer.name}, which is not called as a module",
-                hint="Select other weights, or use another penalty.",
-            )
-        rows = for_float64(layer.positions(entered).flatten(0, 1)).double()
-        layer.a += rows.T @ rows
-        watched.append(left)
-    return watched
+def _add_inputs(layer: _Layer, calls: Sequence[Call]) -> Tensor:
+    """Add the inputs of a layer in one block to its factors; return its outputs."""
+    if len(calls) != 1:
+        name = layer.name or type(layer.module).__name__
+        raise InputError(
+            expected="layers that the model calls once, as modules",
+            got=f"{len(calls)} calls of {name}" if calls else f"{name}, which is not called as a module",
+            hint="Select other weights, or use another penalty.",
+        )
+    ((entered, left),) = calls
+    rows = for_float64(layer.positions(entered).flatten(0, 1)).double()
+    layer.a += rows.T @ rows
+    return left
 
 
 def _add_slopes(
@@ -188,30 +183,33 @@ def _check_one_sample_each(
             taken[layer.name] = taken[layer.name] | own if layer.name in taken else own
 
 
-@contextlib.contextmanager
-def _recorded(layers: list[_Layer]) -> Generator[None]:
-    """Record the input and the output of each layer during one call."""
+def layers_with_factors(fisher: FisherInformation, w: Float[Tensor, " N"]) -> list[str]:
+    """The layers whose factors can be taken: their kind has factors, and a trial gives them.
 
-    def record(layer: _Layer) -> torch.utils.hooks.RemovableHandle:
-        def hook(_: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> Tensor:
-            if layer.output is not None:
-                raise InputError(
-                    expected="layers that the model calls once",
-                    got=f"a second call of {layer.name}",
-                    hint="Select other weights.",
-                )
-            layer.input, layer.output = (*inputs, *named.values())[0].detach(), output
-            return output.clone()  # the next layer may change it in place
+    Args:
+        fisher: The Fisher information on a few samples.
+        w: Where.
+    """
+    names = [name for name in _names(fisher.space) if _raises(lambda name=name: _layers_of(fisher, [name])) is None]
 
-        return layer.module.register_forward_hook(hook, with_kwargs=True)
+    def trial(names: Sequence[str]) -> InputError | None:
+        return _raises(lambda: kronecker_factors(fisher, w, "auto", n_draws=1, names=names))
 
-    handles = [record(layer) for layer in layers]
+    if trial(names) is None:
+        return names
+    return [name for name in names if trial([name]) is None]
+
+
+def _layers_of(fisher: FisherInformation, names: Sequence[str]) -> list[_Layer]:
+    return _layers(fisher.model, fisher.space, names)
+
+
+def _raises(call: Callable[[], Any]) -> InputError | None:
     try:
-        yield
-    finally:
-        for handle, layer in zip(handles, layers, strict=True):
-            handle.remove()
-            layer.input = layer.output = None
+        call()
+    except InputError as error:
+        return error
+    return None
 
 
 def check_layers(model: nn.Module, space: ParameterSpace) -> None:
@@ -219,11 +217,14 @@ def check_layers(model: nn.Module, space: ParameterSpace) -> None:
     _layers(model, space)
 
 
-def _layers(model: nn.Module, space: ParameterSpace) -> list[_Layer]:
-    """The layers that hold the selected parameters."""
+def _names(space: ParameterSpace) -> list[str]:
+    return list(dict.fromkeys(name.rpartition(".")[0] for name in space.names))
+
+
+def _layers(model: nn.Module, space: ParameterSpace, names: Sequence[str] | None = None) -> list[_Layer]:
+    """The layers that hold the selected parameters, or some of them."""
     modules = dict(named_layers(model))
-    layer_names = dict.fromkeys(name.rpartition(".")[0] for name in space.names)
-    return [_layer(name, modules[name], model, space) for name in layer_names]
+    return [_layer(name, modules[name], model, space) for name in (_names(space) if names is None else names)]
 
 
 def _layer(name: str, module: nn.Module, model: nn.Module, space: ParameterSpace) -> _Layer:

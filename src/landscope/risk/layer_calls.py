@@ -1,4 +1,4 @@
-"""The calls of layers in a batch: where the samples lie in what enters and leaves a layer."""
+"""The calls of layers in a batch: what enters and leaves a layer, and where the samples lie in it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from collections.abc import Generator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from landscope.attention import plain_kernels
+from landscope.parameters import ParameterSpace
 from landscope.risk.layer_terms import is_transposed_linear
+from landscope.risk.outputs import Outputs, OutputSource
 from landscope.risk.sample_axes import SampleAxis, axis_of_samples, holds_slopes
 
-__all__ = ["Call", "CallAxes", "axes_of_calls", "recorded_calls"]
+__all__ = ["Call", "CallAxes", "axes_of_calls", "outputs_with_calls"]
 
 Call = tuple[Tensor, Tensor]
 """The input and the output of a layer at one call."""
@@ -88,8 +91,25 @@ def _leading_axes(module: nn.Module, output: Tensor) -> int:
     return output.ndim - 1 if _maps_vectors(module) else 1
 
 
+def outputs_with_calls(
+    source: OutputSource, space: ParameterSpace, w: Tensor, block: int, layers: Mapping[str, nn.Module]
+) -> tuple[Outputs, dict[str, list[Call]]]:
+    """The outputs of a block with their graph, and the calls of some layers by their names.
+
+    Args:
+        source: Outputs of the model.
+        space: Selected weights.
+        w: Their values.
+        block: The block.
+        layers: Layers of the model.
+    """
+    source.prepare(space.unflatten(w), block)
+    with torch.enable_grad(), plain_kernels(), _recorded(layers) as calls:
+        return source.outputs(space.unflatten(w.detach().clone().requires_grad_()), block), calls
+
+
 @contextlib.contextmanager
-def recorded_calls(layers: Mapping[str, nn.Module]) -> Generator[dict[str, list[Call]]]:
+def _recorded(layers: Mapping[str, nn.Module]) -> Generator[dict[str, list[Call]]]:
     """The input and the output of each layer at each of its calls."""
     calls: dict[str, list[Call]] = {name: [] for name in layers}
 

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 GRADIENT_NUMBERS = 2**22
-"""Numbers of single-sample gradients of a layer held at once: 16 MB in float32."""
+"""Numbers of single-sample gradients held at once: 16 MB in float32."""
 
 
 _LARGE = 2**12

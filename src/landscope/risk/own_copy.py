@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from landscope.errors import InputError
 from landscope.parameters import named_layers, named_tensors
+from landscope.wording import error_text
 
 __all__ = ["OwnCopies"]
 
@@ -118,7 +119,7 @@ class OwnCopies:
         except Exception as error:
             raise InputError(
                 expected="a loss whose modules can be copied",
-                got=f"{type(module).__name__}: {type(error).__name__}: {next(iter(str(error).splitlines()), '')}",
+                got=f"{type(module).__name__}: {error_text(error)}",
                 hint="Let the module keep no results of a forward pass as attributes. Or compute its outputs before, "
                 "and pass them as parts of the targets.",
             ) from error

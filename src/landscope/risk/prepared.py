@@ -27,7 +27,7 @@ from landscope.risk.output_means import check_counted_outputs
 from landscope.risk.own_copy import OwnCopies
 from landscope.risk.samples import Counted, counted_by, moved, n_targets, unwrapped, with_counts
 from landscope.risk.sums_and_means import check_sums_and_means
-from landscope.risk.weighted_losses import total_weight
+from landscope.risk.weighted_losses import WeightedLosses, total_weight
 from landscope.risk.whole_losses import ClosureLosses, WholeLosses, whole_evaluation
 from landscope.seeded import kept_random_state
 
@@ -169,13 +169,15 @@ def prepared_closure(
     blocks = of_batches(batches)
     hint = "Check the function and the batches, or the shape and the dtype of the inputs."
     with explained(f"losses=f with f(model, batch) for a batch {checks.described(batches[0])}", hint):
-        checks.check_losses(blocks, space, space.flatten(own))
+        first = checks.check_losses(blocks, space, space.flatten(own))
     parameters = space.unflatten(space.flatten(own))
-    if count is not None and blocks.mean_of(parameters, batches[0]) is None:
+    if count is not None and not blocks.returns_means:
         raise _count_unused("the losses of samples, or a sum with its count")
-    blocks.check_sums_and_means(parameters, count)
-    if count is not None and not _draws(blocks, of_batches, conditions, parameters):
-        _check_counted_means(blocks, parameters, count)
+    # Losses of samples are not compared where they may be drawn; of means it is worth an evaluation to know it.
+    draws = conditions.seed is not None and (count is None or _draws(blocks, of_batches, conditions, parameters, first))
+    blocks.check_sums_and_means(parameters, count, first, draws=draws)
+    if count is not None and not draws:
+        _check_counted_means(blocks, parameters, count, first)
     if conditions.seed is None and count is None:  # a batch has its own random numbers, or its own mean
         blocks = with_joined_batches(blocks, space, space.flatten(own), of_batches, cache_bytes)
     if conditions.seed is None and conditions.mode == "eval":
@@ -188,19 +190,24 @@ def _draws(
     of_batches: Callable[..., ClosureLosses],
     conditions: Conditions,
     parameters: dict[str, Tensor],
+    first: WeightedLosses,
 ) -> bool:
     """Whether a loss draws random numbers: joined batches would draw others, so that means cannot be compared."""
     if conditions.seed is None:
         return False
-    batch = blocks.blocks[0]
-    other = of_batches([batch], conditions=dataclasses.replace(conditions, seed=conditions.seed + 1))
-    return other.mean_of(parameters, batch) != blocks.mean_of(parameters, batch)
+    other = of_batches(blocks.blocks[:1], conditions=dataclasses.replace(conditions, seed=conditions.seed + 1))
+    with kept_random_state(), torch.no_grad():
+        return not torch.equal(other.losses(parameters, 0)[0], first.losses)
 
 
-def _check_counted_means(blocks: ClosureLosses, parameters: dict[str, Tensor], count: Callable[[Any], Any]) -> None:
+def _check_counted_means(
+    blocks: ClosureLosses, parameters: dict[str, Tensor], count: Callable[[Any], Any], first: WeightedLosses
+) -> None:
     """Raise if a loss returns means of another weight than their count."""
 
     def mean(batch: Any) -> float | None:
+        if batch is blocks.blocks[0]:
+            return float(first.losses.sum()) / total_weight(first.weight)
         return blocks.mean_of(parameters, batch)
 
     weights = [float(counted_by(count, batch)) for batch in blocks.blocks]

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from landscope._checks import device_with_float64
-from landscope.attention import plain_kernels
 from landscope.errors import LandscopeError, NonFiniteError
 from landscope.parameters import ParameterSpace
-from landscope.risk.layer_calls import Call, CallAxes, axes_of_calls, recorded_calls
+from landscope.risk.layer_calls import Call, CallAxes, axes_of_calls, outputs_with_calls
 from landscope.risk.layer_groups import LayerGroup, layer_groups, selected_names
-from landscope.risk.layer_terms import sum_of_powers
+from landscope.risk.layer_terms import layer_term, sum_of_powers
 from landscope.risk.outputs import Outputs, OutputSource
 from landscope.risk.sample_axes import SampleAxes, probed
+from landscope.risk.sample_costs import SampleCosts
 from landscope.risk.single_gradients import WAYS, SingleGradients, Way
 
 __all__ = ["SampleGradients", "SampleSlopes", "Slopes"]
@@ -33,10 +33,12 @@ class SampleSlopes:
     Args:
         axes: ``outputs, block -> axes`` of the samples in the output tensors.
         of_block: ``outputs, block -> slopes``, with a factor of each sample.
+        count: ``outputs, block -> number`` of the slopes that ``of_block`` gives.
     """
 
     axes: Callable[[Outputs, int], SampleAxes]
     of_block: Callable[[Outputs, int], Iterator[Slopes]]
+    count: Callable[[Outputs, int], int] = lambda _outputs, _block: 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,23 +63,31 @@ class SampleGradients:
     r"""Sums :math:`\sum_k c_k |J_k' s_k|^p` over the samples k of all data, for slopes s along the outputs.
 
     Layers with a closed form take part by their inputs and the slopes at their outputs; the gradients of other weights
-    are taken sample by sample, many at once where the model allows it. Each way is used only after its results for a
-    few samples were found equal to the derivatives of the outputs for these samples, one after another.
+    are taken sample by sample, many at once where the model allows it. There they may serve all weights: by
+    multiplications (:class:`landscope.risk.sample_costs.SampleCosts`) the cheaper of the two is taken. Each way is used
+    only after its results for a few samples were found equal to the derivatives of the outputs for these samples, one
+    after another.
 
     Args:
         source: Outputs of the model.
         model: The model that the source calls, in eval mode.
         space: Selected weights.
-        by_layers: Whether layers may take part by their inputs.
+        by_layers: Whether layers take part by their inputs where they can; None for where this costs less.
+        names: Parameters whose sums are taken; all selected ones by default.
     """
 
     source: OutputSource
     model: nn.Module
     space: ParameterSpace
-    by_layers: bool = True
+    by_layers: bool | None = None
+    names: Sequence[str] | None = None
+
+    @property
+    def _names(self) -> Sequence[str]:
+        return self.space.names if self.names is None else self.names
 
     def sums(self, w: Tensor, slopes: SampleSlopes, power: int = 2) -> Tensor:
-        """The sums for all slopes, ``[N]`` in float64.
+        """The sums for all slopes, in float64: ``[N]``, or as many as the named parameters have weights.
 
         Args:
             w: Selected weights.
@@ -85,11 +95,9 @@ class SampleGradients:
             power: 1 for absolute values, 2 for squares.
         """
         device = device_with_float64(w.device)
-        totals = {
-            name: torch.zeros(shape, dtype=torch.float64, device=device)
-            for name, shape in zip(self.space.names, self.space.shapes, strict=True)
-        }
-        ways = self.tested(w, self.source.largest_block, slopes, power)
+        shapes = dict(zip(self.space.names, self.space.shapes, strict=True))
+        totals = {name: torch.zeros(shapes[name], dtype=torch.float64, device=device) for name in self._names}
+        ways = self.tested(w, self.source.largest_block, slopes, power, self._share)
         for block in range(self.source.n_blocks):
             try:
                 parts = self._of_block(w, block, ways, slopes, power)
@@ -99,7 +107,14 @@ class SampleGradients:
                 parts = self._of_block(w, block, self.tested(w, block, slopes, power), slopes, power)
             for name, part in parts.items():
                 totals[name] += part
-        return torch.cat([totals[name].flatten() for name in self.space.names])
+        return torch.cat([totals[name].flatten() for name in self._names])
+
+    @property
+    def _share(self) -> float:
+        """All samples, in units of the largest block."""
+        counts = [self.source.count(block) for block in range(self.source.n_blocks)]
+        known = [count for count in counts if count]
+        return sum(known) / max(known) if len(known) == len(counts) else len(counts)
 
     def _of_block(self, w: Tensor, block: int, ways: _Ways, slopes: SampleSlopes, power: int) -> dict[str, Tensor]:
         parts = self._by_layers(w, block, ways, slopes, power) if ways.groups else {}
@@ -123,11 +138,8 @@ class SampleGradients:
         self, w: Tensor, block: int, groups: Mapping[str, LayerGroup]
     ) -> tuple[Outputs, dict[str, list[Call]]]:
         """The outputs of a block with their graph, and the calls of layers."""
-        self.source.prepare(self.space.unflatten(w), block)
         layers = {name: layer for group in groups.values() for name, layer in group.layers.items()}
-        with torch.enable_grad(), plain_kernels(), recorded_calls(layers) as calls:
-            parameters = self.space.unflatten(w.detach().clone().requires_grad_())
-            return self.source.outputs(parameters, block), calls
+        return outputs_with_calls(self.source, self.space, w, block, layers)
 
     def _by_samples(self, w: Tensor, block: int, ways: _Ways, slopes: SampleSlopes, power: int) -> dict[str, Tensor]:
         """The sums of one block over some weights, from the gradients of single samples."""
@@ -143,73 +155,123 @@ class SampleGradients:
             outputs = self.source.outputs(self.space.unflatten(w.detach()), block)
         return outputs, slopes.axes(outputs, block)
 
-    def tested(self, w: Tensor, block: int, slopes: SampleSlopes, power: int) -> _Ways:
+    def tested(self, w: Tensor, block: int, slopes: SampleSlopes, power: int, share: float = 1.0) -> _Ways:
         """The fastest ways whose results for a few samples of a block are right.
 
         Layers may have the samples on any axis, also folded with positions. Those that mix samples, or are also used
         without being called, have no such axis or other sums.
+
+        Args:
+            w: Selected weights.
+            block: The block.
+            slopes: Slopes along the outputs.
+            power: 1 or 2.
+            share: Samples that will be evaluated, in units of those of the block.
         """
         outputs, axes = self._outputs(w, block, slopes)
-        rows, generator = probed(axes.n), torch.Generator().manual_seed(0)
-        views = axes.first(outputs.tensors)
-        few = [_random_at(rows, view, generator) for view in views]
-        single = SingleGradients(self.source, self.space.unflatten(w.detach()), block, axes, self.space.names)
-        expected = _add({}, single.row_by_row(few, rows), power)
-        _check_finite(expected)
-        test = SampleSlopes(lambda _outputs, _block: axes, lambda _outputs, _block: iter([(axes.back(few), None)]))
-        groups, calls = self._tested_layers(w, block, test, power, expected)
-        left = [name for name in self.space.names if name not in selected_names(groups)]
-        way = (
-            self._tested_way(dataclasses.replace(single, names=left), few, rows, power, expected) if left else WAYS[-1]
-        )
-        return _Ways(groups, calls, left, way)
+        single = SingleGradients(self.source, self.space.unflatten(w.detach()), block, axes, self._names)
+        trial = _Trial.of(single, outputs, power)
+        groups, layer_axes = self._tested_layers(w, trial, slopes.count(outputs, block), share)
+        left = [name for name in self._names if name not in selected_names(groups)]
+        return _Ways(groups, layer_axes, left, trial.way(left) if left else WAYS[-1])
 
     def _tested_layers(
-        self, w: Tensor, block: int, test: SampleSlopes, power: int, expected: Mapping[str, Tensor]
+        self, w: Tensor, trial: _Trial, n_slopes: int, share: float
     ) -> tuple[dict[str, LayerGroup], dict[str, CallAxes]]:
-        """Layers whose sums are right, and the axes of the samples in their calls."""
-        groups = layer_groups(self.model, self.space.names) if self.by_layers else {}
+        """Layers whose sums are right and which take part, and the axes of the samples in their calls."""
+        groups = {} if self.by_layers is False else layer_groups(self.model, self._names)
         if not groups:
             return {}, {}
-        axes = self._axes(w, block, groups, test)
-        groups = {name: group for name, group in groups.items() if axes.keys() >= group.layers.keys()}
-        found = self._by_layers(w, block, _Ways(groups, axes, [], WAYS[-1]), test, power) if groups else {}
-        wrong = {name for name in selected_names(groups) if not _agree(found.get(name), expected[name], w.dtype)}
-        groups = {name: group for name, group in groups.items() if not selected_names({name: group}) & wrong}
-        return groups, axes
+        layers = {name: layer for name, layer in self.model.named_modules() if layer_term(layer) is not None}
+        outputs, calls = outputs_with_calls(self.source, self.space, w, trial.single.block, layers)
+        # One call of the model for each sample costs more than its multiplications.
+        may_choose = self.by_layers is None and trial.way(self._names) is WAYS[0]
 
-    def _axes(self, w: Tensor, block: int, groups: Mapping[str, LayerGroup], test: SampleSlopes) -> dict[str, CallAxes]:
+        def pay(groups: Mapping[str, LayerGroup], *, are_tested: bool) -> bool:
+            costs = SampleCosts.of(groups, layers, calls, self._sizes, trial.single.axes.n)
+            test = 0.0 if are_tested else costs.test
+            return not may_choose or test + share * costs.by_layers(n_slopes) < share * costs.by_samples(n_slopes)
+
+        if not pay(groups, are_tested=False):
+            return {}, {}
+        axes = trial.axes_of_calls(outputs, calls, groups)
+        groups = {name: group for name, group in groups.items() if axes.keys() >= group.layers.keys()}
+        if not pay(groups, are_tested=True):  # some cannot take part
+            return {}, {}
+        ways = _Ways(groups, axes, [], WAYS[-1])
+        found = self._by_layers(w, trial.single.block, ways, trial.slopes, trial.power) if groups else {}
+        wrong = {name for name in selected_names(groups) if not _agree(found.get(name), trial.expected[name], w.dtype)}
+        groups = {name: group for name, group in groups.items() if not selected_names({name: group}) & wrong}
+        return (groups, axes) if pay(groups, are_tested=True) else ({}, {})
+
+    @property
+    def _sizes(self) -> dict[str, int]:
+        return {name: math.prod(shape) for name, shape in zip(self.space.names, self.space.shapes, strict=True)}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trial:
+    """Slopes of a few samples of one block, and the sums that every way must give for them.
+
+    Args:
+        single: Gradients of single samples of the block by all parameters.
+        rows: The samples.
+        few: Their slopes along the outputs, samples first; zero for all others.
+        power: 1 or 2.
+        expected: The sums, from the derivatives of the outputs for these samples, one after another.
+    """
+
+    single: SingleGradients
+    rows: Sequence[int]
+    few: Sequence[Tensor]
+    power: int
+    expected: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, single: SingleGradients, outputs: Outputs, power: int) -> _Trial:
+        rows, generator = probed(single.axes.n), torch.Generator().manual_seed(0)
+        few = [_random_at(rows, view, generator) for view in single.axes.first(outputs.tensors)]
+        expected = _add({}, single.row_by_row(few, rows), power)
+        _check_finite(expected)
+        return cls(single, rows, few, power, expected)
+
+    @property
+    def slopes(self) -> SampleSlopes:
+        """The slopes of all of these samples at once."""
+        axes, along = self.single.axes, self.single.axes.back(self.few)
+        return SampleSlopes(lambda _outputs, _block: axes, lambda _outputs, _block: iter([(along, None)]))
+
+    def axes_of_calls(
+        self, outputs: Outputs, calls: Mapping[str, Sequence[Call]], groups: Mapping[str, LayerGroup]
+    ) -> dict[str, CallAxes]:
         """The axes of the samples in the calls of layers, as far as they can be told."""
-        outputs, calls = self._watched(w, block, groups)
-        samples = test.axes(outputs, block)
-        watched = [output for own in calls.values() for _, output in own]
+        samples, own = (
+            self.single.axes,
+            {name: layer for group in groups.values() for name, layer in group.layers.items()},
+        )
+        watched = [output for name in own for _, output in calls[name]]
         if not watched:
-            return {name: CallAxes((), keeps_positions=True) for name in calls}
-        rows, generator, views = probed(samples.n), torch.Generator().manual_seed(0), samples.first(outputs.tensors)
-        along = [
-            _random_at(part, view, generator) for part in (*([row] for row in rows), range(samples.n)) for view in views
-        ]
-        step = len(views)
-        found = [_pulled(outputs, watched, samples.back(along[i : i + step])) for i in range(0, len(along), step)]
-        by_call, result = iter(zip(*found, strict=True)), {}
-        for group in groups.values():
-            for name, layer in group.layers.items():
-                slopes = [next(by_call) for _ in calls[name]]
-                if (axes := axes_of_calls(layer, calls[name], slopes, rows, samples.n)) is not None:
-                    result[name] = axes
+            return {name: CallAxes((), keeps_positions=True) for name in own}
+        generator, views = torch.Generator().manual_seed(0), samples.first(outputs.tensors)
+        parts = (*([row] for row in self.rows), range(samples.n))
+        along = [[_random_at(part, view, generator) for view in views] for part in parts]
+        by_call = iter(zip(*[_pulled(outputs, watched, samples.back(slopes)) for slopes in along], strict=True))
+        result = {}
+        for name, layer in own.items():
+            slopes = [next(by_call) for _ in calls[name]]
+            if (axes := axes_of_calls(layer, calls[name], slopes, self.rows, samples.n)) is not None:
+                result[name] = axes
         return result
 
-    @staticmethod
-    def _tested_way(
-        single: SingleGradients, few: Sequence[Tensor], rows: Sequence[int], power: int, expected: Mapping[str, Tensor]
-    ) -> Way:
-        """The fastest way to the gradients of single samples whose results are right."""
+    def way(self, names: Sequence[str]) -> Way:
+        """The fastest way to the gradients of single samples by some parameters whose results are right."""
+        single = dataclasses.replace(self.single, names=names)
         for way in WAYS[:-1]:
             try:
-                found = _add({}, way(single, few, rows), power)
+                found = _add({}, way(single, self.few, self.rows), self.power)
             except Exception:  # noqa: BLE001, S112 - a model that knows how many samples it sees fails in any way
                 continue
-            if all(_agree(found[name], expected[name], few[0].dtype) for name in single.names):
+            if all(_agree(found[name], self.expected[name], self.few[0].dtype) for name in names):
                 return way
         return WAYS[-1]
 

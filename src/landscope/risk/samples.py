@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from landscope.errors import InputError
+from landscope.wording import error_text
 
 __all__ = [
     "Counted",
@@ -275,7 +276,7 @@ def counted_by(count: Any, batch: Any) -> int:
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(
             expected="count as a function of a batch, as the data yield it",
-            got=f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}",
+            got=error_text(error),
             hint="For example count=lambda batch: len(batch[0]).",
         ) from error
     value = float(found) if isinstance(found, int | float) or (isinstance(found, Tensor) and found.numel() == 1) else -1

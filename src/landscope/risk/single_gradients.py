@@ -14,13 +14,11 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map
 
 from landscope.attention import plain_kernels
+from landscope.risk.layer_terms import GRADIENT_NUMBERS
 from landscope.risk.outputs import CriterionOutputs, OutputSource
 from landscope.risk.sample_axes import SampleAxes, probed
 
 __all__ = ["WAYS", "SingleGradients", "Way"]
-
-_GRADIENT_NUMBERS = 2**23
-"""Numbers of single-sample gradients held at once: 32 MB in float32."""
 
 Gradients = dict[str, Tensor]
 """Gradients of some samples by parameter, ``[b, ...]``."""
@@ -47,7 +45,7 @@ class SingleGradients:
     def all_at_once(self, slopes: Sequence[Tensor], rows: Sequence[int]) -> Iterator[Gradients]:
         """Each sample as a batch of one, many of them at once."""
         free = self._free
-        once = max(1, _GRADIENT_NUMBERS // sum(tensor.numel() for tensor in free.values()))
+        once = max(1, GRADIENT_NUMBERS // sum(tensor.numel() for tensor in free.values()))
         for first in range(0, len(rows), once):
             part = rows[first : first + once]
             stacked = self._stacked(part)

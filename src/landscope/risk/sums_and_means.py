@@ -48,7 +48,7 @@ def check_sums_and_means(
     Raises:
         InputError: If it does.
     """
-    near = []
+    near, evaluate = [], _evaluated_once(evaluate)
     for number, parts in enumerate(_cuts(batches)):
         if number >= _BATCHES and not all(near):
             return
@@ -132,19 +132,34 @@ def _cuts(batches: Sequence[Any]) -> Iterator[tuple[Any, Any, Any]]:
     """Some batches, each with two parts of it; where all are single samples, two with both together."""
     counts = [count_of(batch) or 0 for batch in batches]
     several = [place for place, count in enumerate(counts) if count > 1][:_BATCHES]
+    wholes: dict[int, Any] = {}
     for share in (2, 3):
         for place in several:
             batch, count = batches[place], counts[place]
             end = min(count, _ROWS)
             middle = max(1, end // share)
             try:
-                yield tuple(rows_of(batch, count, slice(*cut)) for cut in ((0, end), (0, middle), (middle, end)))
+                parts = [rows_of(batch, count, slice(*cut)) for cut in ((0, end), (0, middle), (middle, end))]
             except ValueError:
                 continue
+            yield wholes.setdefault(place, batch if end == count else parts[0]), parts[1], parts[2]
     for one, other in itertools.islice(itertools.pairwise(range(len(batches))), 0 if several else _BATCHES):
         both = all_joined([batches[one], batches[other]], [1, 1])
         if counts[one] == counts[other] == 1 and both is not None:
             yield both, batches[one], batches[other]
+
+
+def _evaluated_once(evaluate: Callable[[Any, int], Any]) -> Callable[[Any, int], Any]:
+    """The same function, which knows what it returned: a batch is cut twice."""
+    known: dict[tuple[int, int], tuple[Any, Any]] = {}
+
+    def returned(batch: Any, number: int) -> Any:
+        key = id(batch), number
+        if key not in known:
+            known[key] = batch, evaluate(batch, number)  # with its batch, so that no other has its id
+        return known[key][1]
+
+    return returned
 
 
 def _numbers(

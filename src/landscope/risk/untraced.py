@@ -5,11 +5,12 @@ from __future__ import annotations
 import linecache
 import traceback
 import warnings
-import weakref
 from pathlib import Path
 
 import torch
 from torch import nn
+
+from landscope.notices import is_new
 
 __all__ = ["SeveralInputsError", "notice_whole_model", "reason_in_words"]
 
@@ -24,9 +25,6 @@ _REASONS = (
     ("int() argument", "turns a tensor into a plain number, as int(...) does"),
 )
 """What torch says, and what the code of the user does there."""
-
-_TOLD: weakref.WeakKeyDictionary[nn.Module, set[str]] = weakref.WeakKeyDictionary()
-"""What was said of each model."""
 
 
 class SeveralInputsError(Exception):
@@ -53,7 +51,7 @@ def _place(error: Exception) -> str:
 
 
 def notice_whole_model(model: nn.Module, untraced: str, unskipped: str) -> None:
-    """Say once for each model that it is evaluated as a whole, and what would make that faster.
+    """Say once for each model, its copies included, that it is evaluated as a whole, and what would make that faster.
 
     Args:
         model: The model of the user.
@@ -65,7 +63,5 @@ def notice_whole_model(model: nn.Module, untraced: str, unskipped: str) -> None:
         f"take longer. The reasons: {untraced}; and {unskipped}. To make it faster, change the code named here, or "
         "select weights of later layers: what comes before them is then evaluated once."
     )
-    told = _TOLD.setdefault(model, set())
-    if message not in told:
-        told.add(message)
+    if is_new(model, message):
         warnings.warn(message, UserWarning, stacklevel=4)

@@ -14,15 +14,15 @@ from landscope.parameters import ParameterSpace
 from landscope.risk.closure_module import ClosureModule
 from landscope.risk.conditions import Conditions, own_buffers
 from landscope.risk.cut_batches import CutBatches
-from landscope.risk.data import Block, call_model, read_batches
-from landscope.risk.evaluation import BlockLosses, BlockOutputs
+from landscope.risk.data import Block, call_model, cut_blocks, read_batches
+from landscope.risk.evaluation import BlockLosses, BlockOutputs, places_by_block, random_rows
 from landscope.risk.graphs import GraphWhereNeeded
 from landscope.risk.losses import SampleLosses
 from landscope.risk.module_cut import Calls, NothingToSkipError
-from landscope.risk.samples import counted_by, moved, rows_of, rows_of_pair
+from landscope.risk.samples import Counted, all_joined, counted_by, moved, n_targets, rows_of, rows_of_pair
 from landscope.risk.stored_calls import StoredCalls, mean_loss, points_around
 from landscope.risk.sums_and_means import check_sums_and_means
-from landscope.risk.weighted_losses import WeightedLosses, read_losses
+from landscope.risk.weighted_losses import WeightedLosses, read_losses, total_weight
 from landscope.seeded import kept_random_state
 
 __all__ = ["ClosureLosses", "WholeLosses", "whole_evaluation"]
@@ -38,6 +38,8 @@ class ClosureLosses(BlockLosses):
 
     stored: StoredCalls | None = None
     """The calls of modules that can be skipped, if this was found to change no loss."""
+    returns_means = False
+    """Whether the function was found to return the means of batches, whose number of samples ``count`` gives."""
 
     def __init__(
         self,
@@ -69,6 +71,25 @@ class ClosureLosses(BlockLosses):
         """The model that is evaluated."""
         return self._module.model
 
+    def random_subset(self, n: int, generator: torch.Generator) -> ClosureLosses:
+        """The losses of whole batches at random, until they hold ``n`` samples."""
+        chosen, found = [], 0
+        for block in torch.randperm(self.n_blocks, generator=generator).tolist():
+            if found >= n:
+                break
+            chosen.append(block)
+            found += (self.count(block) if self._means_over is None else self._means_over[block]) or 1
+        return self._of_blocks(sorted(chosen))
+
+    def _of_blocks(self, chosen: Sequence[int]) -> ClosureLosses:
+        """The losses of some batches, without what is stored by the number of a batch."""
+        other = copy.copy(self)
+        other.blocks, other.n_blocks, other.stored = [self.blocks[block] for block in chosen], len(chosen), None
+        if self._means_over is not None:
+            other._means_over = [self._means_over[block] for block in chosen]
+        other._cut = self._cut.of(other, other.evaluated)
+        return other
+
     @property
     def takes_derivatives(self) -> bool:
         """Whether the losses were found to take derivatives themselves."""
@@ -92,6 +113,7 @@ class ClosureLosses(BlockLosses):
         """The losses of a batch, or of a part of it, under the conditions of the batch with number ``block``."""
         returned = self._evaluate(parameters, batch, block, calls)
         if self._means_over is not None and isinstance(returned, Tensor) and returned.ndim == 0:
+            self.returns_means = True
             return WeightedLosses(returned.reshape(1) * self._means_over[block], float(self._means_over[block]))
         return read_losses(returned)
 
@@ -102,13 +124,25 @@ class ClosureLosses(BlockLosses):
             returned = self._evaluate(parameters, batch, 0, None)
         return float(returned) if isinstance(returned, Tensor) and returned.ndim == 0 else None
 
-    def check_sums_and_means(self, parameters: dict[str, Tensor], count: Callable[[Any], Any] | None) -> None:
-        """Raise if the function returns a mean where a sum belongs, or, with ``count``, a sum where a mean belongs."""
-        draws = self._conditions is not None and self._conditions.seed is not None
+    def check_sums_and_means(
+        self, parameters: dict[str, Tensor], count: Callable[[Any], Any] | None, first: WeightedLosses, *, draws: bool
+    ) -> None:
+        """Raise if the function returns a mean where a sum belongs, or, with ``count``, a sum where a mean belongs.
+
+        Args:
+            parameters: The weights.
+            count: ``count(batch)`` of the user.
+            first: The losses of the first batch there.
+            draws: Whether the function may draw random numbers.
+        """
+        known = first if count is None else first.losses / total_weight(first.weight)
+
+        def returned(batch: Any, number: int) -> Any:
+            is_known = batch is self.blocks[0] and (number == 0 or not draws)  # of the same random numbers
+            return known if is_known else self._evaluate(parameters, batch, number, None)
+
         with kept_random_state():
-            check_sums_and_means(
-                lambda batch, number: self._evaluate(parameters, batch, number, None), self.blocks, count, draws=draws
-            )
+            check_sums_and_means(returned, self.blocks, count, draws=draws)
 
     def _returned(self, parameters: dict[str, Tensor], batch: Any, block: int, calls: Calls | None) -> Any:
         # A model may change its input in place.
@@ -152,6 +186,18 @@ class WholeLosses(ClosureLosses, BlockOutputs):
         super().__init__(model, whole_evaluation(sample_losses), blocks, rows=rows_of_pair)
         self._model_call, self.sample_losses = ClosureModule(model, call_model), sample_losses
         self._outputs = GraphWhereNeeded(self._called)
+
+    def random_subset(self, n: int, generator: torch.Generator) -> ClosureLosses:
+        """The losses of ``n`` samples at random where they are counted; otherwise of whole batches."""
+        counts = [n_targets(targets) for _, targets in self.blocks]
+        if None in counts or any(isinstance(targets, Counted) and targets.is_whole for _, targets in self.blocks):
+            return super().random_subset(n, generator)
+        sizes = [int(count or 0) for count in counts]
+        picked = list(places_by_block(sizes, random_rows(sum(sizes), n, generator)))
+        parts = [rows_of_pair(self.blocks[block], sizes[block], places) for block, places in picked]
+        together = all_joined(parts, [len(places) for _, places in picked])
+        blocks = parts if together is None else cut_blocks([together], max(sizes))
+        return type(self)(self.model, self.sample_losses, blocks)
 
     def arguments(self, block: int) -> tuple[Any, ...]:
         """The inputs of a block, and the calls of modules that are stored for it."""

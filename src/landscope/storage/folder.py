@@ -192,6 +192,17 @@ class ResultFolder:
         file = self.path / f"{name}.json"
         return read_checked(file) if file.exists() else {}
 
+    def change_note(self, name: str, values: Mapping[str, Any]) -> None:
+        """Add values to a JSON file, or replace some of them; None takes one away."""
+        before = self.read_note(name)
+        changed = {key: value for key, value in {**before, **values}.items() if value is not None}
+        if changed != before:
+            self.note(name, changed)
+
+    def remove_note(self, name: str) -> None:
+        """Delete a JSON file if it is there."""
+        (self.path / f"{name}.json").unlink(missing_ok=True)
+
     @contextlib.contextmanager
     def locked(self) -> Generator[None]:
         """Keep other processes out while this one works on the folder; the lock ends with the process.

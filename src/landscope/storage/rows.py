@@ -6,6 +6,7 @@ import bisect
 import contextlib
 import itertools
 import shutil
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 
 from landscope.errors import StorageError
 from landscope.files.atomic import flush_file, flush_folder, left_over, partial_name
-from landscope.files.checked_json import read_checked, write_checked
+from landscope.files.checked_json import crc_of, read_checked, write_checked
 from landscope.storage.segments import Column, Segment
 
 __all__ = ["RowStore"]
@@ -32,12 +33,12 @@ _AGAIN = (
 class RowStore:
     """A table with columns of equal length, which grows in segments of rows.
 
-    ``table.json`` describes the columns and never changes. Every segment is written once, with checksums that stand in
-    the marker. A short last segment is written anew, with the rows that follow it, under another name. Two markers
-    name the segments that count: ``committed.json`` after :meth:`sync`, which a power cut cannot take away, because
-    everything that it names was flushed to the disk before it, and ``latest.json`` after every append, which names the
-    segments since then and which a killed process leaves behind whole. Segments that no marker names come from an
-    interrupted writer, and are not read.
+    ``table.json`` describes the columns and never changes; the markers name it by its checksum. Every segment is
+    written once, with checksums that stand in the marker. A short last segment is written anew, with the rows that
+    follow it, under another name. Two markers name the segments that count: ``committed.json`` after :meth:`sync`,
+    which a power cut cannot take away, because everything that it names was flushed to the disk before it, and
+    ``latest.json`` after every append, which names the segments since then and which a killed process leaves behind
+    whole. Segments that no marker names come from an interrupted writer, and are not read.
 
     Create a table with :meth:`create`, or open one with :meth:`open`.
     """
@@ -77,6 +78,7 @@ class RowStore:
         partial = partial_name(path)
         table = {
             "format": _FORMAT,
+            "id": uuid.uuid4().hex,
             "rows_per_block": rows_per_block,
             "columns": {name: {"shape": list(shape), "dtype": dtype.str} for name, (shape, dtype) in columns.items()},
             "attributes": dict(attributes),
@@ -84,7 +86,7 @@ class RowStore:
         try:
             partial.mkdir(parents=True)
             write_checked(partial / _TABLE, table)
-            write_checked(partial / _SAFE, _told([]))
+            write_checked(partial / _SAFE, _told([], read_checked(partial / _TABLE)))
             partial.rename(path)  # complete or absent, so that an interrupted creation leaves nothing behind
             flush_folder(path.parent)
         except OSError as error:
@@ -172,7 +174,7 @@ class RowStore:
                     for file in segment.files(self.path):
                         flush_file(file)
             flush_folder(self.path)
-            write_checked(self.path / _SAFE, _told(self._segments))
+            write_checked(self.path / _SAFE, _told(self._segments, self._table))
             (self.path / _LATEST).unlink(missing_ok=True)
         except OSError as error:
             raise _failed("to flush rows", self.path, error) from error
@@ -255,15 +257,28 @@ class RowStore:
 
         The latest marker counts up to the first segment that is not whole, but never less than what was flushed.
         """
-        safe = self._segments_of(_read(self.path, _SAFE))
+        safe = self._segments_of(self._own(_SAFE, _read(self.path, _SAFE)))
         try:
             told = read_checked(self.path / _LATEST)
             before = told.pop("flushed")
             added = self._segments_of(told)
         except (StorageError, KeyError):  # there is none, or a power cut has taken it
             return safe, safe
+        self._own(_LATEST, told)
         latest = safe[:before] + list(itertools.takewhile(self._is_whole, added))
         return (latest if _rows(latest) >= _rows(safe) else safe), safe
+
+    def _own(self, name: str, told: dict[str, Any]) -> dict[str, Any]:
+        """What a marker says, if it was written beside this table.
+
+        Raises:
+            StorageError: If the marker, or the table, is that of another recording.
+        """
+        if told.get("table") != crc_of(self._table):
+            raise StorageError(
+                expected=f"{_TABLE} and {name} of one recording in {self.path}", got="those of two", hint=_AGAIN
+            )
+        return told
 
     def _is_whole(self, segment: Segment) -> bool:
         try:
@@ -302,7 +317,7 @@ class RowStore:
         same = len(self._safe)
         if self._safe and segments[same - 1 : same] != self._safe[-1:]:
             same -= 1
-        told = {"flushed": same, **_told(segments[same:])}
+        told = {"flushed": same, **_told(segments[same:], self._table)}
         write_checked(self.path / _LATEST, told, durable=False)
 
     def _remove(self, segment: Segment) -> None:
@@ -329,9 +344,10 @@ def _rows(segments: list[Segment]) -> int:
     return sum(segment.used for segment in segments)
 
 
-def _told(segments: list[Segment]) -> dict[str, Any]:
-    """What a marker says of segments."""
-    return {"format": _FORMAT, "rows": _rows(segments), "segments": [segment.told() for segment in segments]}
+def _told(segments: list[Segment], table: Mapping[str, Any]) -> dict[str, Any]:
+    """What a marker says of segments, and of the table that they are rows of."""
+    rows = [segment.told() for segment in segments]
+    return {"format": _FORMAT, "table": crc_of(table), "rows": _rows(segments), "segments": rows}
 
 
 def _columns_of(path: Path, table: Mapping[str, Any]) -> dict[str, Column]:

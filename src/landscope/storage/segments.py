@@ -12,6 +12,7 @@ import google_crc32c
 import numpy as np
 
 from landscope.errors import StorageError
+from landscope.wording import first_lines
 
 __all__ = ["Column", "Segment"]
 
@@ -125,7 +126,7 @@ class Segment:
                 raise FileNotFoundError("no such file")
             stored = np.load(file, mmap_mode="r", allow_pickle=False)
         except Exception as error:  # NumPy's reader of a damaged heading may raise anything
-            raise _damaged(file, str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+            raise _damaged(file, first_lines(error)) from error
         wanted = (self.rows, *column.shape)
         if stored.shape != wanted or stored.dtype.str != column.dtype or not stored.flags.c_contiguous:
             raise _damaged(file, f"an array of shape {stored.shape} and type {stored.dtype}")

@@ -21,9 +21,11 @@ from landscope.risk import EmpiricalRisk, MinibatchRisk
 from landscope.study import saved
 from landscope.study.centre import centre_caveat, model_at_centre
 from landscope.study.checkpoints import Checkpoints
+from landscope.study.data_identity import DataIdentity
 from landscope.study.folder import StudyFolder
 from landscope.study.parts import NEEDS, Need, Part
 from landscope.study.recording import check_recorded
+from landscope.study.remedies import is_run
 from landscope.study.result_words import needed
 from landscope.study.saved import Saved
 from landscope.study.settings import StudySettings
@@ -112,6 +114,11 @@ class Analysis:
     def has_subject(self) -> bool:
         """Whether the study was opened with its model, so that what is missing can be computed."""
         return self._subject is not None
+
+    @functools.cached_property
+    def data_identity(self) -> DataIdentity:
+        """What tells the data from others, of a few samples."""
+        return self.subject.data_identity
 
     @functools.cached_property
     def facts(self) -> TrainingFacts:
@@ -269,9 +276,17 @@ class Analysis:
         rounding = self.load_if_there(saved.ROUNDING)
         found = (
             self.rate_caveat, spacing_caveat(self.window.steps), centre_caveat(self.settings.w0),
-            rounding_caveat(rounding) if rounding else "", steps_caveat(self.folder),
+            rounding_caveat(rounding) if rounding else "", steps_caveat(self.folder), self._data_caveat,
         )  # fmt: skip
         return [caveat for caveat in found if caveat]
+
+    @property
+    def _data_caveat(self) -> str:
+        """What to know of the data with which the flatness was measured; empty where they are always the same."""
+        if not self.has(saved.FLATNESS):
+            return ""
+        data = DataIdentity.of(self.folder.made_with_of(saved.FLATNESS.name).get("data"))
+        return f"the loss is that of one draw of the data: {data.unknown}" if data.is_random else ""
 
     @functools.cached_property
     def ensemble(self) -> MinibatchRisk:
@@ -354,4 +369,4 @@ class Analysis:
                 return f"needs {_SEVERAL_RATES if several else NEEDS[need]}"
         missing = [result.name for result in part.after if not self.has(result)]
         reasons = self.folder.read_note("not-measured")
-        return next((reasons.get(name) or needed(name) for name in missing), "")
+        return next((reasons.get(name) or needed(name, is_run=is_run(self.folder.path)) for name in missing), "")

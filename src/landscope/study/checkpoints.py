@@ -8,9 +8,11 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from landscope.errors import InputError, StorageError
+from landscope.notices import as_copy_of
 from landscope.risk.model_copy import detached_copy
 from landscope.storage import read_archive, write_archive
 from landscope.study.step_files import StepFiles
+from landscope.wording import first_lines
 
 __all__ = ["CheckpointSchedule", "Checkpoints", "load_model", "model_arrays", "save_model"]
 
@@ -54,14 +56,9 @@ def load_state(path: Path, model: nn.Module, state: dict[str, Tensor], wanted: s
     except (RuntimeError, ValueError) as error:
         raise StorageError(
             expected=f"a {wanted} of this model at {path}",
-            got=first_lines(error),
+            got=first_lines(error, 2),
             hint="The file belongs to another model.",
         ) from error
-
-
-def first_lines(error: Exception) -> str:
-    """The heading of an error of ``load_state_dict`` and its first reason."""
-    return " ".join(line.strip() for line in str(error).splitlines()[:2]) or type(error).__name__
 
 
 class Checkpoints(StepFiles):
@@ -173,4 +170,4 @@ def nearest_at_or_before(steps: list[int], step: int) -> int | None:
 
 def fresh_copy(model: nn.Module) -> nn.Module:
     """A copy that may be loaded into; the user's model stays as it is."""
-    return detached_copy(model)
+    return as_copy_of(model, detached_copy(model))

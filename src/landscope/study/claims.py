@@ -17,6 +17,7 @@ from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.claim_group import ClaimGroup
 from landscope.study.claim_table import ClaimTable
+from landscope.study.remedies import is_run
 from landscope.study.result_words import needed
 from landscope.study.same_training import CONTINUED
 from landscope.study.text_claims import TEXT_GROUPS
@@ -229,7 +230,7 @@ def measurements_of(analysis: Analysis) -> dict[str, Measurement]:
             continue
         missing = [result.name for result in group.results if not analysis.has(result)]
         if missing:
-            reason = reasons.get(missing[0]) or needed(missing[0])
+            reason = reasons.get(missing[0]) or needed(missing[0], is_run=is_run(analysis.folder.path))
             found |= {key: Measurement(math.nan, note=reason) for key in group.keys}
         else:
             measured = group.measure(analysis)

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from landscope.errors import LandscopeError, StorageError
+from landscope.files.atomic import plain_values
 from landscope.files.checked_json import read_checked
-from landscope.files.plain_yaml import read_yaml
 from landscope.storage import read_heading
 from landscope.storage.folder import ResultFolder
 from landscope.study.analysis import Analysis
 from landscope.study.centre import CENTRE, problem_of_centre
+from landscope.study.changed import made_with_others
 from landscope.study.folder import TRAINED, StudyFolder
-from landscope.study.identity import differ, digest_of_recording, made_from
+from landscope.study.identity import differ, digest_of_recording, identity_of, made_from, usual_identity
 from landscope.study.parts import Part
 from landscope.study.reach import missing_files, reason_against_rows
+from landscope.study.run_file import RUN_FILE, has_run_file, read_run_file
 from landscope.study.sealed_page import digest_of_page, is_whole_page
 from landscope.study.stages import STAGES
+from landscope.study.summary import summary_of
 
 __all__ = ["foreign_parts", "missing_parts"]
 
@@ -34,34 +36,36 @@ Problem = tuple[str, str]
 
 def foreign_parts(folder: StudyFolder) -> Iterator[Problem]:
     """Files that do not belong to this study: of another recording or other settings, or older than their parents."""
-    others = {name for name in folder.names() if _EXPERIMENT in _identity(folder, name)}
-    identities = {name: _identity(folder, name) for name in folder.names() if name not in {*TRAINED, *others}}
-    now, made = made_from(folder.path, folder.settings), _most_common(identities.values())
-    if reason := reason_against_rows(folder):
-        odd = "training.json" if made.get("recording") == digest_of_recording(folder.path / "trajectory") else ""
-        yield (odd or "trajectory"), f"{reason} than that of {'the rows and results' if odd else 'training.json'}"
+    others = _of_figures(folder)
+    identities = {name: identity_of(folder, name) for name in folder.names() if name not in {*TRAINED, *others}}
+    now, made = made_from(folder.path, folder.settings), usual_identity(folder, identities)
+    is_whole = not reason_against_rows(folder)
     if len(identities) > 1 and made.get("settings") != now["settings"] and made.get("recording") == now["recording"]:
         yield "study.yaml", "other settings than those of the results"
-    lost = missing_files(folder)
-    yield from lost.items()
     if problem := problem_of_centre(folder):
         yield CENTRE, problem
     yield from _of_the_run(folder)
     for name, identity in identities.items():
         if different := _differs(made, identity.get(_STUDY)):
             yield f"{name}.zarr.zip", f"made from other {different} than the other results"
-    if not reason and not lost and made.get("settings") == now["settings"]:
+    if is_whole and not missing_files(folder) and made.get("settings") == now["settings"]:
         whole = [name for name in folder.names() if folder.is_whole(name) and name not in others]
         for name in whole:
             if (against := folder.reason_against(name)) and not _differs(made, identities.get(name, {}).get(_STUDY)):
                 yield f"{name}.zarr.zip", against
     for note in folder.notes():
         try:
-            if not folder.is_of_this_study(note) and not reason:
-                yield f"{note}.json", "of another recording"
+            if not folder.is_of_this_study(note) and is_whole:
+                yield f"{note}.json", "of another recording, or of other settings"
         except StorageError:
             continue  # named as damaged
+    yield from made_with_others(folder)
     yield from _older_than_parents(folder, identities)
+
+
+def _of_figures(folder: StudyFolder) -> set[str]:
+    """Results that a figure has measured on the run of this study."""
+    return {name for name in folder.names() if _EXPERIMENT in identity_of(folder, name)}
 
 
 def _older_than_parents(folder: StudyFolder, identities: dict[str, dict]) -> Iterator[Problem]:
@@ -73,30 +77,27 @@ def _older_than_parents(folder: StudyFolder, identities: dict[str, dict]) -> Ite
 
 
 def _of_the_run(folder: StudyFolder) -> Iterator[Problem]:
-    """Settings of a built-in run that are not those of its training, and scales of another optimiser."""
-    file = folder.path / "experiment.yaml"
+    """Settings of a built-in run that are not those of its training."""
+    is_there = has_run_file(folder.path)
     try:
         heading = read_heading(folder.file("training"))
         fits = heading.identity[_STUDY]["recording"] == digest_of_recording(folder.path / "trajectory")
         provenance = heading.attributes["provenance"]["settings"] if fits else {}
-        settings = read_yaml(file, "settings")["settings"] if file.exists() else {}
-        if "network" in provenance and not file.exists():
-            yield file.name, "missing"
+        settings = read_run_file(folder.path).settings if is_there else {}
+        if "network" in provenance and not is_there:
+            yield RUN_FILE, "missing"
         if fits and any(provenance.get(key) != value for key, value in settings.items()):
-            yield file.name, "other settings than those of the training"
+            yield RUN_FILE, "other settings than those of the training"
     except (StorageError, KeyError, TypeError, AttributeError):
         pass  # named as damaged
-    known = folder.read_note("training").get("preconditioner")
-    if known and (not folder.is_whole("preconditioner") or folder.heading("preconditioner").digest != known):
-        yield "preconditioner.zarr.zip", "missing, damaged, or of another training"
 
 
 def missing_parts(folder: StudyFolder) -> Iterator[Problem]:
     """Results of finished stages that are not there, and notes that an analysis leaves."""
-    if (folder.path / "trajectory").exists() and not (folder.path / "training.json").exists():
-        yield "training.json", "missing"
     if reason := _page(folder.path):
         yield "report.html", reason
+    if reason := _summary(folder):
+        yield "summary.json", reason
     try:
         parts_of = {stage.name: stage.parts(Analysis(folder, None)) for stage in STAGES}
     except LandscopeError:
@@ -120,12 +121,8 @@ def missing_parts(folder: StudyFolder) -> Iterator[Problem]:
                 yield f"{name}.zarr.zip", "missing, and not-measured.json gives no reason"
         elif made and not missing:
             yield "timings.json", f"no entry of the finished stage {stage}"
-    if "flatness" in done and not (folder.path / "checked.json").exists():
-        yield "checked.json", "missing"
     if (folder.path / "report.html").exists() and not (folder.path / "summary.json").exists():
         yield "summary.json", "missing"
-    if "train" in done and not folder.has("training"):
-        yield "training.zarr.zip", "missing"
 
 
 def _lost_notes(folder: StudyFolder, parts: Iterable[Part]) -> Iterator[Problem]:
@@ -162,17 +159,18 @@ def _page(path: Path) -> str:
     return "of another analysis" if known not in (None, digest_of_page(page)) else ""
 
 
-def _identity(folder: StudyFolder, name: str) -> dict:
+def _summary(folder: StudyFolder) -> str:
+    """Why the summary is not that of the results; empty where it is, or none was written."""
     try:
-        return folder.heading(name).identity if folder.is_whole(name) else {}
-    except StorageError:
-        return {}
-
-
-def _most_common(identities: Iterable[dict]) -> dict[str, Any]:
-    """What most results are made from."""
-    counted = Counter(json.dumps(one[_STUDY], sort_keys=True) for one in identities if one.get(_STUDY))
-    return json.loads(counted.most_common(1)[0][0]) if counted else {}
+        noted, analysis = folder.read_note("summary"), Analysis(folder, None)
+        others = _of_figures(folder)
+        if not noted or not all(folder.fits(name) for name in folder.names() if name not in others):
+            return ""  # named already
+        now = json.loads(json.dumps(plain_values(summary_of(analysis))))
+    except LandscopeError:
+        return ""  # named already
+    other = [key for key in now if key != "provenance" and now[key] != noted.get(key)]
+    return f"{other[0]} is not that of the results" if other else ""
 
 
 def _differs(made: dict[str, Any], found: dict[str, Any] | None) -> str:

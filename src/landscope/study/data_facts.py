@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from typing import Any
 
 from landscope.errors import LandscopeWarning, StorageError
 from landscope.study import saved
 from landscope.study.analysis import Analysis
+from landscope.study.data_identity import DataIdentity
 from landscope.study.reach import missing_files
 from landscope.study.stages import STAGES
 
@@ -33,12 +35,12 @@ def keep_facts(analysis: Analysis) -> bool:
     if analysis.has_subject:
         if analysis.subject.has_loader and _has_results_of_minibatches(analysis):
             _check_same_batches(analysis, before, known)
+        if "data" not in before:
+            known["data"] = dataclasses.asdict(analysis.data_identity)
         if "weight_matrices" not in before or not folder.names(saved.LAYER):
             known["weight_matrices"] = analysis.subject.weight_matrices
-    facts = {**before, **{key: value for key, value in known.items() if value}}
-    if facts != before:
-        folder.note("training", facts)
-    return facts != before
+    folder.change_note("training", {key: value for key, value in known.items() if value})
+    return folder.read_note("training") != before
 
 
 def _warn_of_the_recording(analysis: Analysis, facts: dict[str, Any]) -> None:
@@ -55,9 +57,8 @@ def _warn_of_the_recording(analysis: Analysis, facts: dict[str, Any]) -> None:
             f"{len(missing)} files that the training left in {analysis.folder.path} are missing or others, "
             f"{min(missing)} first; what is made from whole models is made without them. landscope check lists them"
         )
-    own = analysis.subject.data_fingerprint if analysis.has_subject else ""
-    if own and facts.get("data", own) not in ("", own):
-        said.append("the data of this study begin with other samples than those of the recorded training")
+    if analysis.has_subject and DataIdentity.of(facts.get("data")).differs(analysis.data_identity):
+        said.append("the data of this study have other samples than those of the recorded training")
     for sentence in said:
         warnings.warn(f"{sentence[0].upper()}{sentence[1:]}.", LandscopeWarning, stacklevel=4)
 

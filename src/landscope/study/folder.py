@@ -12,14 +12,17 @@ import torch
 from landscope._checks import check_path
 from landscope._version import __version__
 from landscope.errors import InputError, LandscopeWarning, StorageError
+from landscope.files.atomic import plain_values
 from landscope.files.plain_yaml import read_yaml, write_yaml
 from landscope.results import Result
 from landscope.storage.folder import ResultFolder
 from landscope.study.identity import different, digest_of_settings, made_from
 from landscope.study.remedies import is_run, remedies_of
+from landscope.study.run_file import RUN_FILE
 from landscope.study.settings import StudySettings, checked_settings
+from landscope.wording import first_lines
 
-__all__ = ["TRAINED", "StudyFolder"]
+__all__ = ["EVALUATED", "TRAINED", "StudyFolder"]
 
 _FORMAT = 3
 _FILE = "study.yaml"
@@ -27,26 +30,28 @@ TRAINED = ("training", "training-state", "preconditioner")
 """Results that a training leaves, not an analysis."""
 EARLIER = ("training-state", "preconditioner")
 """Those of them that are made before the recording is complete."""
-_STUDY = "study"
+_STUDY, _MADE_WITH = "study", "made_with"
+_BEFORE_SETTINGS = "timings"
+"""Note that is begun by a training, whose settings of the analysis may change until there is a result."""
 AnyResult = TypeVar("AnyResult", bound=Result)
 _NO_RESULTS = {
     _FILE,
     "timings.json",
     "training.json",
-    "checked.json",
     "trajectory",
     "checkpoints",
     "second-moments",
-    "experiment.yaml",
+    RUN_FILE,
     "numbers.json",
     *(f"{name}.zarr.zip" for name in TRAINED),
 }
 """What a training leaves in the folder; while there is nothing else, the settings may change."""
 _NOTES_OF_RESULTS = (
-    "timings", "not-measured", "continued", "continued-ends", "continued-steps", "checked", "summary",
+    "timings", "not-measured", "continued", "continued-ends", "continued-steps", "summary",
 )  # fmt: skip
 """Notes that an analysis leaves."""
-_EVALUATED = "history_is_evaluated"
+EVALUATED = "history_is_evaluated"
+"""Fact of a training whose losses were measured on its saved models, by the analysis."""
 _FACTS = "training"
 """Note of the training, which cannot be made again."""
 
@@ -84,6 +89,8 @@ class StudyFolder(ResultFolder):
     def __init__(self, path: Path, settings: StudySettings) -> None:
         super().__init__(path)
         self.settings = settings
+        self.made_with: dict[str, Any] = {}
+        """Numbers by which the loss, the data and the functions of the user are known; every result keeps them."""
 
     @property
     def has_results(self) -> bool:
@@ -106,8 +113,9 @@ class StudyFolder(ResultFolder):
             for name in self.names():
                 if name not in TRAINED:
                     self.remove(name)
-            for name in ("report.html", *(f"{note}.json" for note in _NOTES_OF_RESULTS)):
-                (self.path / name).unlink(missing_ok=True)
+            for note in _NOTES_OF_RESULTS:
+                self.remove_note(note)
+            (self.path / "report.html").unlink(missing_ok=True)
 
     def _check_there(self) -> None:
         """Raise if the folder was deleted: writing would make one without the rest of the study."""
@@ -129,7 +137,16 @@ class StudyFolder(ResultFolder):
             StorageError: If the folder was deleted or cannot be written.
         """
         self._check_there()
-        super().save(name, result, {**(identity or {}), _STUDY: made_from(self.path, self.settings)})
+        of_study = {_STUDY: made_from(self.path, self.settings), _MADE_WITH: plain_values(self.made_with)}
+        super().save(name, result, {**(identity or {}), **of_study})
+
+    def made_with_of(self, name: str) -> dict[str, Any]:
+        """What a whole result was made with, of the user's loss, data and functions."""
+        return self.heading(name).identity.get(_MADE_WITH, {})
+
+    def made_with_of_note(self, name: str) -> dict[str, Any]:
+        """The same of a note of results; empty where there is none."""
+        return ResultFolder.read_note(self, name).get(_STUDY, {}).get(_MADE_WITH, {})
 
     def load(self, name: str, kind: type[AnyResult]) -> AnyResult:
         """Read a result of this study.
@@ -167,7 +184,7 @@ class StudyFolder(ResultFolder):
             StorageError: If the folder was deleted or cannot be written.
         """
         self._check_there()
-        told = {**values, _STUDY: self._identity_of_notes()} if name in _NOTES_OF_RESULTS else values
+        told = {**values, _STUDY: self._identity_of(name)} if name in _NOTES_OF_RESULTS else values
         super().note(name, told, durable=durable or name == _FACTS)
 
     def read_note(self, name: str) -> dict[str, Any]:
@@ -182,7 +199,7 @@ class StudyFolder(ResultFolder):
             raise StorageError(expected=error.expected, got=error.got, hint=self._way_on(name)) from error
         if name not in _NOTES_OF_RESULTS or not found:
             return found
-        return found if self._is_own_note(found.pop(_STUDY, None)) else {}
+        return found if self._is_own_note(name, found.pop(_STUDY, None)) else {}
 
     def _made_again(self) -> str:
         return f"study.analyse(), or {remedies_of(self.path).again}, makes it again."
@@ -195,23 +212,21 @@ class StudyFolder(ResultFolder):
             return f"landscope analyse {self.path} makes it again; it trains again, with the same numbers."
         return f"Restore it from a copy, or record again. landscope check {self.path} says what is lost."
 
-    def _identity_of_notes(self) -> dict[str, Any]:
+    def _identity_of(self, note: str) -> dict[str, Any]:
         made = made_from(self.path, self.settings)
-        return {name: made[name] for name in ("recording", "models")}
+        return {**made, **({"settings": ""} if note == _BEFORE_SETTINGS else {_MADE_WITH: self.made_with})}
 
-    def _is_own_note(self, told: Any) -> bool:
-        """Whether what a note tells of its study fits this one; the settings do not count."""
-        return isinstance(told, dict) and not different(
-            {**told, "settings": ""}, {**self._identity_of_notes(), "settings": ""}
-        )
+    def _is_own_note(self, name: str, told: Any) -> bool:
+        """Whether what a note tells of its study fits this one."""
+        return isinstance(told, dict) and not different(told, self._identity_of(name))
 
     def notes(self) -> list[str]:
         """Names of the notes of an analysis that are there."""
         return [name for name in _NOTES_OF_RESULTS if (self.path / f"{name}.json").exists()]
 
     def is_of_this_study(self, note: str) -> bool:
-        """Whether a note of an analysis is about results of this recording."""
-        return self._is_own_note(ResultFolder.read_note(self, note).get(_STUDY))
+        """Whether a note of an analysis is about results of this recording, under these settings."""
+        return self._is_own_note(note, ResultFolder.read_note(self, note).get(_STUDY))
 
     def drop_damaged_notes(self) -> list[str]:
         """Delete notes of an analysis that are damaged, which the analysis makes again; their names."""
@@ -221,24 +236,23 @@ class StudyFolder(ResultFolder):
                 self.read_note(name)
             except StorageError:
                 damaged.append(f"{name}.json")
-                (self.path / f"{name}.json").unlink()
+                self.remove_note(name)
         return damaged
 
     def note_evaluated_history(self) -> None:
         """Note that the losses during the training come from the saved models, not from the training."""
-        self.note("training", {**self.read_note("training"), _EVALUATED: True})
+        self.change_note(_FACTS, {EVALUATED: True})
 
     @property
     def has_evaluated_history(self) -> bool:
         """Whether the losses during the training come from the saved models."""
-        return bool(self.read_note("training").get(_EVALUATED))
+        return bool(self.read_note(_FACTS).get(EVALUATED))
 
     def drop_evaluated_history(self) -> None:
         """Delete losses that were measured on saved models; those of the training stay."""
-        facts = self.read_note("training")
-        if facts.pop(_EVALUATED, False):
-            self.remove("training")
-            self.note("training", facts)
+        if self.has_evaluated_history:
+            self.remove(_FACTS)
+            self.change_note(_FACTS, {EVALUATED: None})
 
     @classmethod
     def create(cls, path: str | Path, given: dict[str, Any]) -> StudyFolder:
@@ -357,7 +371,7 @@ class StudyFolder(ResultFolder):
         except (KeyError, TypeError, ValueError) as error:
             raise StorageError(
                 expected=f"settings that this version of landscope knows in {path / _FILE}",
-                got=error.got if isinstance(error, InputError) else str(error).splitlines()[0],
+                got=error.got if isinstance(error, InputError) else first_lines(error),
                 hint=f"The file is whole; landscope {str(content.get('landscope'))[:20]} wrote it. Use that version, "
                 "or record again in another folder.",
             ) from error
@@ -365,7 +379,7 @@ class StudyFolder(ResultFolder):
 
     def note_time(self, stage: str, seconds: float) -> None:
         """Keep how long a stage took in the process that finished it."""
-        self.note("timings", {**self.timings(), stage: round(seconds, 2)})
+        self.change_note("timings", {stage: round(seconds, 2)})
 
     def timings(self) -> dict[str, float]:
         """Seconds of each stage that is done."""

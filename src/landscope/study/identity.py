@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from landscope.errors import StorageError
 from landscope.storage import RowStore, read_heading
 from landscope.storage.digests import digest_of
+from landscope.storage.folder import ResultFolder
 from landscope.study.settings import StudySettings
 from landscope.study.step_files import StepFiles
 
-__all__ = ["differ", "different", "digest_of_recording", "digest_of_settings", "made_from"]
+__all__ = [
+    "differ", "different", "digest_of_recording", "digest_of_settings", "identity_of", "made_from", "usual_identity",
+]  # fmt: skip
 
 _WORDS = {
     "recording": "made from another recording",
@@ -48,6 +53,21 @@ def different(found: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> str
     if found is None:
         return "without the name of its study"
     return ", ".join(words for name, words in _WORDS.items() if differ(found.get(name), wanted[name]))
+
+
+def usual_identity(folder: ResultFolder, names: Iterable[str]) -> dict[str, Any]:
+    """What most of some results are made from; empty where none of them says it."""
+    made = (identity_of(folder, name).get("study") for name in names)
+    counted = Counter(json.dumps(one, sort_keys=True) for one in made if one)
+    return json.loads(counted.most_common(1)[0][0]) if counted else {}
+
+
+def identity_of(folder: ResultFolder, name: str) -> dict[str, Any]:
+    """What a result says that it was made from; empty where it is damaged."""
+    try:
+        return folder.heading(name).identity if folder.is_whole(name) else {}
+    except StorageError:
+        return {}
 
 
 def differ(found: Any, wanted: Any) -> bool:

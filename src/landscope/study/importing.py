@@ -189,7 +189,7 @@ def _another(step: int, expected: str, got: str) -> StorageError:
 def _note_distance(folder: ResultFolder, steps: Tensor) -> None:
     """Keep how many optimiser steps lie between two rows."""
     every = int(steps.diff().median()) if len(steps) > 1 else 1
-    folder.note("training", {**folder.read_note("training"), "every": every})
+    folder.change_note("training", {"every": every})
 
 
 def _check_no_rows(folder: ResultFolder) -> None:

@@ -21,6 +21,8 @@ from landscope.study.exponents import ExponentTable, exponent_rows
 from landscope.study.figures import FIGURES, figures_of, why_missing
 from landscope.study.lead import lead_of
 from landscope.study.page_facts import page_facts
+from landscope.study.remedies import is_run
+from landscope.study.result_words import makes_stage
 from landscope.study.sealed_page import write_page_text
 from landscope.study.stages.controls import ROWS as CONTROL_ROWS
 from landscope.study.stages.dynamics import ROWS as DYNAMICS_ROWS
@@ -132,11 +134,11 @@ def _reason(analysis: Analysis, stage: str, name: str) -> str:
     if reason is None:
         return FIGURES[name].nothing
     done = analysis.folder.timings()
-    return reason or _needs_stage(next((one for one in (stage, *_FURTHER) if one not in done), stage))
+    return reason or _needs_stage(analysis, next((one for one in (stage, *_FURTHER) if one not in done), stage))
 
 
-def _needs_stage(stage: str) -> str:
-    return f"needs study.analyse({stage}=True), or landscope {stage} FOLDER"
+def _needs_stage(analysis: Analysis, stage: str) -> str:
+    return f"needs {makes_stage(stage, is_run=is_run(analysis.folder.path))}"
 
 
 def _not_measured(analysis: Analysis) -> list[tuple[str, list[str]]]:
@@ -148,7 +150,9 @@ def _not_measured(analysis: Analysis) -> list[tuple[str, list[str]]]:
         if stage not in analysis.folder.timings():
             reasons = analysis.folder.read_note("not-measured")
             left = [title for name, title in rows.items() if not analysis.folder.has(name) and name not in reasons]
-            missing += [(_needs_stage(stage), title) for title in ([every] if len(left) == len(rows) else left)]
+            missing += [
+                (_needs_stage(analysis, stage), title) for title in ([every] if len(left) == len(rows) else left)
+            ]
     return _grouped(missing)
 
 

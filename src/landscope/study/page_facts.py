@@ -128,7 +128,3 @@ def _percent(value: float) -> str:
 def _some_of(names: list[str], most: int = 4) -> str:
     """The first names, and how many follow."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _centre(analysis: Analysis) -> str:
-    return ", the last weights of the window" if analysis.settings.w0 == "last" else ""

@@ -72,11 +72,7 @@ def _make(analysis: Analysis, part: Part, reporter: Reporter) -> bool:
     if not analysis.has_subject and part.name in analysis.folder.read_note("not-measured"):
         return False  # the reason stays that of the analysis that had the model
     reason = analysis.reason_against(part) or _reason_of_failure(analysis, part, given)
-    reasons = analysis.folder.read_note("not-measured")
-    if reason and reasons.get(part.name) != reason:
-        analysis.folder.note("not-measured", {**reasons, part.name: reason})
-    if not reason and part.name in reasons:
-        analysis.folder.note("not-measured", {name: why for name, why in reasons.items() if name != part.name})
+    analysis.folder.change_note("not-measured", {part.name: reason or None})
     return not reason
 
 

@@ -35,7 +35,7 @@ def note_reach(folder: ResultFolder) -> None:
     if not store.rows:
         return
     first, last = (int(store.read("steps", row, row + 1)[0]) for row in (0, store.rows - 1))
-    _change(folder, {_REACH: {"rows": store.rows, "first": first, "last": last}})
+    folder.change_note(_NOTE, {_REACH: {"rows": store.rows, "first": first, "last": last}})
 
 
 def shorten(folder: ResultFolder, step: int) -> None:
@@ -48,8 +48,7 @@ def shorten(folder: ResultFolder, step: int) -> None:
         rows = int((store.read("steps", 0, store.rows) <= step).sum())
         last = int(store.read("steps", rows - 1, rows)[0]) if rows else 0
         changed[_REACH] = {**reach, "rows": rows, "last": last} if rows else None
-    if any(facts.get(name) != value for name, value in changed.items()):
-        _change(folder, changed)
+    folder.change_note(_NOTE, changed)
 
 
 def note_whole(folder: ResultFolder) -> None:
@@ -60,7 +59,7 @@ def note_whole(folder: ResultFolder) -> None:
     for name in STEP_FOLDERS:
         files = StepFiles(folder.path / name)
         left[name] = {str(step): read_heading(files.file(step)).digest for step in files.steps()}
-    _change(folder, {_WHOLE: left})
+    folder.change_note(_NOTE, {_WHOLE: left})
 
 
 def check_reach(folder: ResultFolder, first_step: int | None = None) -> None:
@@ -161,8 +160,3 @@ def _reason_against(file: Path, digest: str) -> str:
         return "" if read_heading(file).digest == digest else "of another training"
     except StorageError as error:
         return error.got
-
-
-def _change(folder: ResultFolder, values: dict[str, Any]) -> None:
-    facts = {**folder.read_note(_NOTE), **values}
-    folder.note(_NOTE, {name: value for name, value in facts.items() if value is not None})

@@ -21,11 +21,13 @@ from landscope.recorder_sinks import other_spacing
 from landscope.storage import RowStore
 from landscope.storage.folder import ResultFolder
 from landscope.study.checkpoints import Checkpoints, CheckpointSchedule, model_bytes
+from landscope.study.data_identity import DataIdentity
 from landscope.study.folder import StudyFolder
 from landscope.study.modes_of_modules import modules_in_eval
-from landscope.study.reach import check_facts, check_reach, note_reach, note_whole, shorten
+from landscope.study.reach import check_reach, note_reach, note_whole, shorten
 from landscope.study.second_moments import SecondMoments
 from landscope.study.training_facts import facts_of
+from landscope.study.whole_training import check_rows
 from landscope.trajectory import open_trajectory
 
 __all__ = ["StudyRecorder", "check_recorded", "is_recorded"]
@@ -47,7 +49,7 @@ class StudyRecorder:
         checkpoints: ``checkpoints(step) -> bool`` chooses the steps at which the whole model is kept; by default
             10 to 20 evenly spaced ones.
         always: Steps at which the whole model is kept in any case.
-        data: Fingerprint of the training data, which the analysis compares with its own; empty if there is none.
+        data: What the training data are known by, which the analysis compares with its own; None if nothing is known.
 
     Raises:
         InputError: If the optimiser holds none of the selected parameters, or a recording goes on with another
@@ -67,7 +69,7 @@ class StudyRecorder:
         resume: bool = False,
         checkpoints: Callable[[int], bool] | None = None,
         always: tuple[int, ...] = (),
-        data: str = "",
+        data: DataIdentity | None = None,
     ) -> None:
         self._folder, self._model, self._optimizer, self._every = folder, model, optimizer, every
         self._path, self._checkpoints = folder.path / "trajectory", Checkpoints(folder.path / "checkpoints")
@@ -108,13 +110,11 @@ class StudyRecorder:
         if not store.rows or not self._keeps(self._step):  # of a training that begins again, or that now goes on
             self._checkpoints.drop([self._step])
         self._folder.drop_evaluated_history()
-        self._note(**self._facts(), data=self._data, finished=False)
+        data = None if self._data is None else dataclasses.asdict(self._data)
+        self._folder.change_note("training", {**self._facts(), "data": data, "finished": False})
         if self._choose is None and not store.rows:
             self._checkpoints.save(self._step, self._model)
         self._keep_model()
-
-    def _note(self, **facts: Any) -> None:
-        self._folder.note("training", {**self._folder.read_note("training"), **facts})
 
     @property
     def is_recording(self) -> bool:
@@ -137,7 +137,7 @@ class StudyRecorder:
             batch_size: Samples of one step of the optimiser: on all devices, accumulated; None where it is not known.
             steps_per_epoch: Steps of the optimiser in an epoch; None where it is not known.
         """
-        self._note(batch_size=batch_size, steps_per_epoch=steps_per_epoch)
+        self._folder.change_note("training", {"batch_size": batch_size, "steps_per_epoch": steps_per_epoch})
 
     def flush(self) -> None:
         """Write the rows held in memory to the folder, then note how far they reach; a power cut takes neither."""
@@ -168,7 +168,7 @@ class StudyRecorder:
             if was_recording and kind is None and self._step and self._step % self._every == 0:
                 self._keep_last_model()
             if was_recording and kind is None:
-                self._note(finished=True)
+                self._folder.change_note("training", {"finished": True})
                 note_whole(self._folder)
 
     def _keep_last_model(self) -> None:
@@ -197,7 +197,7 @@ class StudyRecorder:
         if not ends_step(self._optimizer):
             return
         if not self._has_noted_modes:
-            self._note(eval_modules=modules_in_eval(self._model))
+            self._folder.change_note("training", {"eval_modules": modules_in_eval(self._model)})
             self._has_noted_modes = True
         self._step += 1
         if self._step % self._every == 0:
@@ -255,11 +255,10 @@ def is_recorded(folder: ResultFolder) -> bool:
 
 def check_recorded(folder: ResultFolder) -> None:
     """Raise unless the folder holds a recording with a row, and every row that its training noted."""
-    check_reach(folder)
+    check_rows(folder)
     if not is_recorded(folder):
         raise InputError(
             expected=f"a recording in {folder.path}",
             got="a recording without a step" if (folder.path / "trajectory").exists() else "none",
             hint="Train inside `with study.record(optimizer):`, or call study.use_trajectory(...).",
         )
-    check_facts(folder)

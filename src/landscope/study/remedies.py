@@ -7,10 +7,10 @@ from pathlib import Path
 
 from landscope.errors import StorageError
 from landscope.storage import read_heading
+from landscope.study.run_file import has_run_file
 
 __all__ = ["Remedies", "is_run", "of_a_figure", "remedies_of"]
 
-_RUN = "experiment.yaml"
 _FURTHER = {
     "noise": ("noise-", "flatness-and-curvature"),
     "controls": ("basis-hessian", "basis-gradient-noise", "basis-random", "one-window", "sensitivity", "growth"),
@@ -51,7 +51,7 @@ def of_a_figure(name: str) -> str:
 
 def is_run(path: Path) -> bool:
     """Whether ``landscope run`` made the study, so that a command can train it again."""
-    if (path / _RUN).exists():
+    if has_run_file(path):
         return True
     try:
         return "network" in read_heading(path / "training.zarr.zip").attributes["provenance"]["settings"]

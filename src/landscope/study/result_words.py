@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["needed"]
+__all__ = ["makes_stage", "needed"]
 
+_FURTHER = ("noise", "controls", "dynamics")
+"""Stages that are made on request."""
+_EVERY = "law"
+"""Last of the stages that every analysis makes."""
 _PROCESS = "ls.Study(..., n_processes=3)"
-_BY_STAGE = "study.analyse({stage}=True), or landscope {stage} FOLDER"
-_AGAIN = "study.analyse(), or landscope analyse FOLDER"
 _WORDS = (
     ("basis-curvature", "the eigenvectors of the curvature", _PROCESS),
     ("basis-relaxation", "the eigenvectors of the curvature in the coordinates of the optimiser", _PROCESS),
@@ -16,20 +18,20 @@ _WORDS = (
     ("exponents-finite-window-", "the finite-window process", _PROCESS),
     ("exponents-next-finite-window-", "the finite-window process", _PROCESS),
     ("exponents-shuffled-", "steps in random order", "ls.Study(..., n_nulls=3)"),
-    ("exponents-in-sample", "the exponents of the window", _AGAIN),
+    ("exponents-in-sample", "the exponents of the window", _EVERY),
     ("exponents-fresh", "fresh data", "ls.Study(..., fresh=(first, last))"),
     ("exponents-sampling-", "a training that goes on from the end of the window", "ls.Study(..., train_on=f)"),
-    ("flatness-and-curvature", "flatness beside curvature", _BY_STAGE.format(stage="noise")),
-    ("noise-", "the noise of the minibatches", _BY_STAGE.format(stage="noise")),
-    ("run-limit", "psi_infinity of the run", _BY_STAGE.format(stage="dynamics")),
-    ("effective-curvature-", "the restoring force of all weights", _BY_STAGE.format(stage="dynamics")),
-    *((f"controls-{name}", words, _BY_STAGE.format(stage="dynamics")) for name, words in (
+    ("flatness-and-curvature", "flatness beside curvature", "noise"),
+    ("noise-", "the noise of the minibatches", "noise"),
+    ("run-limit", "psi_infinity of the run", "dynamics"),
+    ("effective-curvature-", "the restoring force of all weights", "dynamics"),
+    *((f"controls-{name}", words, "dynamics") for name, words in (
         ("yaida", "the test of stationarity"), ("lyapunov", "the test of stationarity"),
         ("edge", "the edge of stability"), ("response", "the response to kicks"),
         ("invariant-flatness", "the flatness without units"),
         ("learning-coefficient", "the learning coefficient"),
     )),
-    *((name, words, _BY_STAGE.format(stage="controls")) for name, words in (
+    *((name, words, "controls") for name, words in (
         ("basis-hessian", "the Hessian eigenvectors"), ("flatness-hessian", "the flatness along Hessian eigenvectors"),
         ("basis-gradient-noise", "the gradient-noise eigenvectors"),
         ("flatness-gradient-noise", "the flatness along gradient-noise eigenvectors"),
@@ -40,27 +42,48 @@ _WORDS = (
         ("exponents-", "the exponents along other directions and of the surrogates"),
     )),
     ("training", "losses and errors during the training", "ls.Study(..., evaluate=f)"),
-    ("modes", "the principal modes", _AGAIN),
-    ("statistics", "the variances along the modes", _AGAIN),
-    ("spectrum", "the spectrum", _AGAIN),
-    ("flatness", "the flatness of the modes", _AGAIN),
-    ("drawn-modes", "the loss profiles", _AGAIN),
-    ("profile", "the loss profiles", _AGAIN),
-    ("rounding", "the steps that rounding takes away", _AGAIN),
+    ("modes", "the principal modes", _EVERY),
+    ("statistics", "the variances along the modes", _EVERY),
+    ("spectrum", "the spectrum", _EVERY),
+    ("flatness", "the flatness of the modes", _EVERY),
+    ("drawn-modes", "the loss profiles", _EVERY),
+    ("profile", "the loss profiles", _EVERY),
+    ("rounding", "the steps that rounding takes away", _EVERY),
 )  # fmt: skip
-"""Begin of the name of a result, what it is, and the call that makes it; the first that fits."""
+"""Begin of the name of a result, what it is, and the stage or the call that makes it; the first that fits."""
 
 
-def needed(name: str) -> str:
+def makes_stage(stage: str, *, is_run: bool) -> str:
+    """The call and the command that make a stage.
+
+    Args:
+        stage: Name of the stage.
+        is_run: Whether the study is that of ``landscope run``; a command needs the function that makes another one.
+
+    Example:
+        >>> makes_stage("noise", is_run=True)
+        'study.analyse(noise=True), or landscope noise FOLDER'
+        >>> makes_stage("law", is_run=False)
+        'study.analyse(), or landscope analyse FOLDER --study module:function'
+    """
+    is_further = stage in _FURTHER
+    call, command = (f"{stage}=True", stage) if is_further else ("", "analyse")
+    maker = "" if is_run else " --study module:function"
+    return f"study.analyse({call}), or landscope {command} FOLDER{maker}"
+
+
+def needed(name: str, *, is_run: bool) -> str:
     """What is missing, and what to do, as the reason why something was not measured.
 
     Args:
         name: Name of the missing result in the folder.
+        is_run: Whether the study is that of ``landscope run``.
 
     Example:
-        >>> print(needed("basis-curvature"))
+        >>> print(needed("basis-curvature", is_run=False))
         needs the eigenvectors of the curvature: ls.Study(..., n_processes=3)
     """
-    words = ((words, call) for begin, words, call in _WORDS if name.startswith(begin))
-    what, call = next(words, ("a result that was not made", _AGAIN))
+    known = ((words, how) for begin, words, how in _WORDS if name.startswith(begin))
+    what, how = next(known, ("a result that was not made", _EVERY))
+    call = makes_stage(how, is_run=is_run) if how in (*_FURTHER, _EVERY) else how
     return f"needs {what}: {call}"

@@ -50,7 +50,7 @@ def _check_other_order(folder: ResultFolder, sampling: str, end: str) -> None:
             hint="train_on must draw the minibatches in the order that its argument sampling names. After a change "
             "call study.discard_results(), which measures all orders again.",
         )
-    folder.note(_NOTE, {**ends, sampling: end})
+    folder.change_note(_NOTE, {sampling: end})
 
 
 def lost_note(sampling: str, analysis: Analysis) -> str:
@@ -77,4 +77,4 @@ def note_steps(analysis: Analysis, sampling: str, continued: Trajectory, first: 
     is_known = bool(analysis.facts.optimizer)
     ratio = check_same_lengths(analysis.window, continued, is_rule_known=is_known)
     found = {"rule": is_known, "gradient": first.unknown, "length": ratio}
-    analysis.folder.note(CONTINUED_STEPS, {**analysis.folder.read_note(CONTINUED_STEPS), sampling: found})
+    analysis.folder.change_note(CONTINUED_STEPS, {sampling: found})

@@ -199,7 +199,7 @@ class Study(StudyResults):
         ends = [span[1] for span in spans if isinstance(span, tuple)]
         self._recorder = StudyRecorder(
             self.folder, subject.model, optimizer, space, every=every, first_step=first_step,
-            resume=first_step is not None, checkpoints=checkpoints, always=tuple(ends), data=subject.data_fingerprint,
+            resume=first_step is not None, checkpoints=checkpoints, always=tuple(ends), data=subject.data_identity,
         )  # fmt: skip
         self._begin()
         return self._recorder

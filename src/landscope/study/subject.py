@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import math
 import sys
 import warnings
@@ -22,8 +21,10 @@ from landscope.risk import EmpiricalRisk
 from landscope.risk.checks import UnusedWeightsError
 from landscope.risk.data import is_pair_of_tensors
 from landscope.risk.own_copy import OwnCopies
+from landscope.risk.reading import read_to_the_end
 from landscope.seeded import seeded
 from landscope.study.checkpoints import fresh_copy
+from landscope.study.data_identity import DataIdentity, identity_of_data
 from landscope.study.first_samples import first_samples
 from landscope.study.subject_checks import check_subject, n_samples, number_of
 from landscope.study.train_on import TrainOn
@@ -63,15 +64,12 @@ class Subject:
     def __post_init__(self) -> None:
         check_subject(self)
         if isinstance(self.data, Iterator):  # it could be read only once
-            self.data = list(self.data)
+            self.data = read_to_the_end(self.data)
 
     @property
-    def data_fingerprint(self) -> str:
-        """What tells tensors of data from others: the first samples, hashed; empty for data of another form."""
-        if not is_pair_of_tensors(self.data):
-            return ""
-        few = [part[:16].detach().cpu().contiguous() for part in self.data]
-        return hashlib.sha256(b"".join(part.flatten().view(torch.uint8).numpy().tobytes() for part in few)).hexdigest()
+    def data_identity(self) -> DataIdentity:
+        """What tells the data from others, without reading all of them."""
+        return identity_of_data(self.data, collated=self.losses is None)
 
     @property
     def batch_size(self) -> int | None:

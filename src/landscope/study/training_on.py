@@ -20,6 +20,7 @@ from landscope.study.first_step import FirstStep
 from landscope.study.modes_of_modules import set_modes
 from landscope.study.same_rule import check_same_rates, check_same_rule
 from landscope.study.training_facts import facts_of
+from landscope.wording import error_text
 
 __all__ = ["call_train_on"]
 
@@ -127,10 +128,9 @@ def _explained(sampling: str) -> Any:
         raise
     except Exception as error:
         line = traceback.extract_tb(error.__traceback__)[-1]
-        said = next(iter(str(error).splitlines()), "")
         raise InputError(
             expected=f"train_on to train the model with sampling={sampling!r}",
-            got=f"{type(error).__name__}: {said} (line {line.lineno} of {line.filename})",
+            got=f"{error_text(error)} (line {line.lineno} of {line.filename})",
             hint="The function itself raises this; the traceback above shows where.",
         ) from error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import get_args
@@ -18,7 +17,7 @@ from landscope.study.analysis import Analysis
 from landscope.study.subject_checks import n_samples
 from landscope.study.training_on import call_train_on
 
-__all__ = ["Trial", "try_train_on"]
+__all__ = ["try_train_on"]
 
 STEPS = 4
 _SAME = 1e-2
@@ -26,27 +25,15 @@ _SAME = 1e-2
 _SKETCHES = 3
 
 
-@dataclasses.dataclass(frozen=True)
-class Trial:
-    """The displacement after a few steps, as a few numbers by which another function is known.
-
-    Args:
-        sampling: Order of the minibatches.
-        numbers: Length of the displacement, and its components along a few drawn directions.
-    """
-
-    sampling: str
-    numbers: tuple[float, ...]
-
-
-def try_train_on(analysis: Analysis) -> Trial | None:
+def try_train_on(analysis: Analysis) -> tuple[float, ...] | None:
     """Call ``train_on`` for four steps: twice with one seed, once with another.
 
     Args:
         analysis: The analysis of a recorded training.
 
     Returns:
-        What the first call did, in the first order that is offered; None if none is.
+        Numbers by which another function is known: the length of the displacement of the first call, and its components
+        along a few drawn directions; None if the function offers no order.
 
     Raises:
         InputError: If the function does not train the model of its argument, by the rule of the recorded training, for
@@ -61,7 +48,7 @@ def try_train_on(analysis: Analysis) -> Trial | None:
                     continue
                 raise
             _check_seeds(analysis, sampling, found)
-        return Trial(sampling, _sketch(found))
+        return _sketch(found)
     return None
 
 

@@ -13,6 +13,7 @@ from landscope._checks import check_count
 from landscope.errors import InputError, StorageError
 from landscope.trajectory.checkpoint_folders import checkpoint_in, kept_in, read_folder
 from landscope.trajectory.unpickling import load_without_code
+from landscope.wording import error_text
 
 __all__ = ["Source", "find_checkpoints", "read_checkpoint"]
 
@@ -229,7 +230,7 @@ def _read(path: Path) -> Any:
     except Exception as error:
         raise StorageError(
             expected=f"a state dict in {path}",
-            got=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+            got=error_text(error),
             hint="Save it with torch.save(model.state_dict(), path) or as safetensors. Objects in a file are never "
             "made: that could run code in it.",
         ) from error

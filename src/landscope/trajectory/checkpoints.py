@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from landscope._checks import check_finite, check_vector
 from landscope.errors import InputError, StorageError
+from landscope.notices import as_copy_of
 from landscope.parameters import ParameterSpace, named_tensors
 from landscope.trajectory.adapters import holds_adapters, named_as_model
 from landscope.trajectory.checkpoint_files import Source, read_checkpoint
 from landscope.trajectory.checkpoint_folders import is_adapter_file
+from landscope.wording import first_lines
 
 __all__ = ["CheckpointRows", "load_checkpoint", "load_weights", "model_of_row", "own_copy"]
 
@@ -91,10 +93,9 @@ def load_checkpoint(source: Any, model: nn.Module, where: str = "", needed: Coll
     try:
         model.load_state_dict(_fitted(state, model))
     except (RuntimeError, TypeError, AttributeError) as error:
-        reason = " ".join(line.strip() for line in str(error).splitlines()[:2]) or type(error).__name__
         raise InputError(
             expected=f"a checkpoint of this model{where}",
-            got=reason,
+            got=first_lines(error, 2),  # the heading of the error of load_state_dict, and its first reason
             hint="Pass the model that was trained, and its checkpoint.",
         ) from error
 
@@ -218,4 +219,4 @@ def _not_in_rows(model: nn.Module, space: ParameterSpace | None) -> list[str]:
 def own_copy(model: nn.Module) -> nn.Module:
     """A copy that may be loaded into; the user's model stays as it is."""
     with torch.no_grad():
-        return copy.deepcopy(model)
+        return as_copy_of(model, copy.deepcopy(model))

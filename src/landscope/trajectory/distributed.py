@@ -14,6 +14,7 @@ from torch import Tensor
 
 from landscope.errors import StorageError
 from landscope.trajectory.unpickling import Inert
+from landscope.wording import error_text
 
 __all__ = ["METADATA", "read_distributed", "read_value"]
 
@@ -45,8 +46,7 @@ class _Metadata(pickle.Unpickler):
 
 
 def _unreadable(expected: str, error: Exception) -> StorageError:
-    got = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
-    return StorageError(expected=expected, got=got, hint=_HINT)
+    return StorageError(expected=expected, got=error_text(error), hint=_HINT)
 
 
 def _index(folder: Path) -> Any:

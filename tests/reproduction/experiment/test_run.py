@@ -251,8 +251,8 @@ def test_what_cannot_work_fails_before_training(tmp_path, change, message):
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-@pytest.mark.parametrize("damage", ["deleted", "shorter", "state"])
-def test_a_training_whose_recording_is_shorter_than_its_state_says_is_made_again(tmp_path, monkeypatch, damage):
+@pytest.mark.parametrize("damage", ["deleted", "shorter", "state", "model", ""])
+def test_a_stopped_training_begins_again_where_something_is_lost_and_goes_on_otherwise(tmp_path, monkeypatch, damage):
     from landscope.reproduction.experiment import train as stage
 
     monkeypatch.setattr(stage, "_SAVE_EVERY_SECONDS", 0.0)
@@ -275,12 +275,15 @@ def test_a_training_whose_recording_is_shorter_than_its_state_says_is_made_again
         shutil.rmtree(disturbed.path / "trajectory")
     elif damage == "shorter":
         RowStore.open(disturbed.path / "trajectory", writable=True).truncate(7)
-    else:
+    elif damage == "state":
         disturbed.path.joinpath("training-state.zarr.zip").write_bytes(b"")
+    elif damage == "model":
+        file = sorted((disturbed.path / "checkpoints").glob("*.zarr.zip"))[2]
+        file.write_bytes(file.read_bytes()[:-99])
     said = []
     reporter = QuietReporter()
     monkeypatch.setattr(reporter, "note", said.append)
     disturbed.analyse(reporter, until="train")
-    assert any("the training begins again" in line for line in said)
+    assert any("the training begins again" in line for line in said) is bool(damage)
     weights = [ls.open_trajectory(run.path / "trajectory").weights for run in (undisturbed, disturbed)]
     assert torch.equal(*weights)

@@ -21,6 +21,7 @@ from landscope.reproduction.experiment.settings import Loss, Settings
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.sampling import MinibatchOrder
 from landscope.study.checkpoints import load_model
+from landscope.wording import first_lines
 
 __all__ = ["Experiment", "squared_distance"]
 
@@ -86,7 +87,7 @@ class Experiment:
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             raise InputError(
                 expected="a device that torch can use here",
-                got=f"{self.settings.device} ({str(error).splitlines()[0]})",
+                got=f"{self.settings.device} ({first_lines(error)})",
                 hint="Leave --device out to use the processor.",
             ) from error
         return device

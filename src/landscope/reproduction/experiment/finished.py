@@ -6,16 +6,15 @@ import shutil
 from pathlib import Path
 
 from landscope.errors import StorageError
-from landscope.files.plain_yaml import read_yaml, write_yaml
 from landscope.files.seal import check_seal
 from landscope.reproduction.experiment.settings import Settings
-from landscope.storage import RowStore, read_heading
-from landscope.storage.archive import load
+from landscope.storage import read_heading
 from landscope.study.folder import TRAINED, StudyFolder
 from landscope.study.identity import digest_of_recording
-from landscope.study.reach import STEP_FOLDERS, check_reach, missing_files, reason_against_rows
+from landscope.study.reach import STEP_FOLDERS
+from landscope.study.run_file import RunFile, read_run_file, write_run_file
 from landscope.study.settings import StudySettings, checked_settings
-from landscope.training_history import TrainingHistory
+from landscope.study.whole_training import reason_against_training
 
 __all__ = [
     "INITIAL", "PRECONDITIONER", "drop_training", "put_study_settings", "reason_to_train_again", "restore_settings",
@@ -24,7 +23,7 @@ __all__ = [
 PRECONDITIONER = "preconditioner"
 INITIAL = "initial"
 """Key of the digest of the initial weights, among the facts of the training."""
-_FACTS, _RUN = "training", "experiment.yaml"
+_FACTS = "training"
 
 
 def reason_to_train_again(folder: StudyFolder, start_key: str) -> str:
@@ -35,27 +34,11 @@ def reason_to_train_again(folder: StudyFolder, start_key: str) -> str:
         start_key: Fact of the training that the analysis needs.
     """
     try:
-        load(folder.file(_FACTS), TrainingHistory)
-        facts = folder.read_note(_FACTS)
-        if start_key not in facts:
+        if start_key not in folder.read_note(_FACTS):
             return "training.json, with what is known of the training, is missing"
-        check_reach(folder)
-        if reason := reason_against_rows(folder) or folder.reason_against(_FACTS):
-            return f"the recording: {reason}"
-        if lost := RowStore.open(folder.path / "trajectory").check():
-            return str(lost[0][2])
-        if missing := missing_files(folder):
-            return "; ".join(f"{name} is {reason}" for name, reason in list(missing.items())[:3])
-        for name in STEP_FOLDERS:
-            for file in sorted((folder.path / name).glob("*.zarr.zip")):
-                check_seal(file)
-        if known := facts.get(PRECONDITIONER):
-            check_seal(folder.file(PRECONDITIONER))
-            if read_heading(folder.file(PRECONDITIONER)).digest != known:
-                return "the scales of the optimiser are of another training"
     except StorageError as error:
         return f"{error.expected}: {error.got}"
-    return ""
+    return reason_against_training(folder)
 
 
 def drop_training(folder: StudyFolder) -> None:
@@ -63,7 +46,7 @@ def drop_training(folder: StudyFolder) -> None:
     for name in TRAINED:
         folder.remove(name)
     kept = _initial(folder)
-    (folder.path / f"{_FACTS}.json").unlink(missing_ok=True)
+    folder.remove_note(_FACTS)
     if kept:
         folder.note(_FACTS, kept)
     for name in ("trajectory", *STEP_FOLDERS):
@@ -84,15 +67,16 @@ def restore_settings(path: Path) -> None:
 
     The training names those of the run, and those of the analysis follow from them.
     """
-    known = _settings_of_training(path)
-    if known is not None and not _is_run_of(path, known):
-        content = {"purpose": "run", "settings": known.model_dump(mode="json")}
-        write_yaml(path / _RUN, content)
-    settings = known or _settings_in(path)
+    known, there = _settings_of_training(path), _run_file(path)
+    if known is not None:
+        wanted = RunFile("run", known.model_dump(mode="json"))
+        if there is None or (there.purpose == wanted.purpose and there != wanted):
+            write_run_file(path, wanted.purpose, wanted.settings)
+    settings = known or _settings_in(there)
     if settings is not None:
-        there = _study_settings(path)
-        wanted = {**({} if there is None else there.model_dump()), **settings.analysis}
-        put_study_settings(path, checked_settings(StudySettings, wanted))
+        of_study = _study_settings(path)
+        before = {} if of_study is None else of_study.model_dump()
+        put_study_settings(path, checked_settings(StudySettings, {**before, **settings.analysis}))
 
 
 def put_study_settings(path: Path, wanted: StudySettings) -> None:
@@ -114,21 +98,19 @@ def _settings_of_training(path: Path) -> Settings | None:
         return None
 
 
-def _settings_in(path: Path) -> Settings | None:
+def _run_file(path: Path) -> RunFile | None:
+    """What the file of settings says; None where it is missing or damaged."""
     try:
-        content = read_yaml(path / _RUN, "the settings of a run")
-        return Settings.of(content["settings"]) if content["purpose"] == "run" else None
-    except (StorageError, KeyError, TypeError, ValueError):
+        return read_run_file(path)
+    except StorageError:
         return None
 
 
-def _is_run_of(path: Path, known: Settings) -> bool:
-    """Whether the settings in a folder are those of its training, or it is no folder of a run."""
+def _settings_in(found: RunFile | None) -> Settings | None:
     try:
-        content = read_yaml(path / _RUN, "the settings of a run")
-    except StorageError:
-        return False
-    return content.get("purpose") != "run" or content.get("settings") == known.model_dump(mode="json")
+        return Settings.of(found.settings) if found is not None and found.purpose == "run" else None
+    except (TypeError, ValueError):
+        return None
 
 
 def _study_settings(path: Path) -> StudySettings | None:

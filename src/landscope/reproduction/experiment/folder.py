@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from landscope.errors import StorageError
-from landscope.files.plain_yaml import read_yaml, write_yaml
 from landscope.progress import Reporter
 from landscope.reproduction.experiment.made_under import (
     EXPERIMENT,
@@ -19,11 +18,13 @@ from landscope.reproduction.experiment.made_under import (
 from landscope.reproduction.experiment.settings import Settings
 from landscope.results import Result
 from landscope.storage.folder import ResultFolder
+from landscope.study.run_file import RUN_FILE, RunFile, has_run_file, read_run_file, write_run_file
+from landscope.wording import first_lines
 
 __all__ = ["ExperimentFolder", "Purpose"]
 
-_FILE, _STUDY = "experiment.yaml", "study"
-_NOTHING_DONE = {_FILE, ".lock", "study.yaml", "timings.json", "training.json", f"{NUMBERS}.json"}
+_STUDY = "study"
+_NOTHING_DONE = {RUN_FILE, ".lock", "study.yaml", "timings.json", "training.json", f"{NUMBERS}.json"}
 Purpose = Literal["run", "continual"]
 """Purpose of a folder: one training and its analysis, or tasks one after another."""
 AnyResult = TypeVar("AnyResult", bound=Result)
@@ -43,8 +44,8 @@ class ExperimentFolder(ResultFolder):
         self.purpose: Purpose = "run"
 
     @property
-    def _told(self) -> dict[str, Any]:
-        """What the file of the settings holds."""
+    def _told(self) -> RunFile:
+        """What the file of the settings says."""
         return _told(self.settings, self.purpose)
 
     def save(self, name: str, result: Result, identity: Mapping[str, Any] | None = None) -> None:
@@ -95,7 +96,7 @@ class ExperimentFolder(ResultFolder):
         if path.exists() and not path.is_dir():
             raise StorageError(expected=f"a folder at {path}", got="a file", hint="Choose another --out.")
         cls._write_lost_settings(path, settings, purpose)
-        if (path / _FILE).exists():
+        if has_run_file(path):
             folder = ExperimentFolder.open(path, purpose)  # of a run whose study was not made yet, too
             asked, there = settings.model_dump(mode="json"), folder.settings.model_dump(mode="json")
             different = [
@@ -114,7 +115,7 @@ class ExperimentFolder(ResultFolder):
             raise StorageError(
                 expected=f"an empty folder or a run at {path}", got="other files", hint="Choose another --out."
             )
-        _write(path, settings, purpose)
+        write_run_file(path, purpose, settings.model_dump(mode="json"))
         folder = cls(path, settings)
         folder.purpose = purpose
         return folder
@@ -126,12 +127,12 @@ class ExperimentFolder(ResultFolder):
         if not path.exists() or not are_settings_of_results(path, told):
             return
         try:
-            is_there = read_yaml(path / _FILE, "the settings of a run") == told
+            is_there = read_run_file(path) == told
         except StorageError:
             is_there = False
         if not is_there:
-            say_written_again(path / _FILE)
-            _write(path, settings, purpose)
+            say_written_again(path / RUN_FILE)
+            write_run_file(path, told.purpose, told.settings)
 
     @classmethod
     def open(cls, path: str | Path, purpose: Purpose = "run") -> ExperimentFolder:
@@ -141,7 +142,7 @@ class ExperimentFolder(ResultFolder):
             StorageError: If there is no such folder, or it is damaged or has another purpose.
         """
         path = Path(path)
-        if not (path / _FILE).exists():
+        if not has_run_file(path):
             if (path / "study.yaml").exists():
                 raise StorageError(
                     expected=f"a run of landscope run at {path}",
@@ -149,14 +150,14 @@ class ExperimentFolder(ResultFolder):
                     hint="Name the function that makes it: --study module:function.",
                 )
             hint = "Check the path. landscope run makes a run."
-            raise StorageError(expected=f"a run at {path}", got=f"no {_FILE}", hint=hint)
-        content = read_yaml(path / _FILE, "the settings of a run")
+            raise StorageError(expected=f"a run at {path}", got=f"no {RUN_FILE}", hint=hint)
+        found = read_run_file(path)
         try:
-            settings, there = Settings.of(content["settings"]), content["purpose"]
-        except (KeyError, TypeError, ValueError) as error:
+            settings, there = Settings.of(found.settings), found.purpose
+        except (TypeError, ValueError) as error:
             raise StorageError(
-                expected=f"the settings of a run in {path / _FILE}",
-                got=str(error).splitlines()[0],
+                expected=f"the settings of a run in {path / RUN_FILE}",
+                got=first_lines(error),
                 hint="The file is damaged. Restore it, or start anew in another folder.",
             ) from error
         if there != purpose:
@@ -170,9 +171,5 @@ class ExperimentFolder(ResultFolder):
         return folder
 
 
-def _write(path: Path, settings: Settings, purpose: Purpose) -> None:
-    write_yaml(path / _FILE, _told(settings, purpose))
-
-
-def _told(settings: Settings, purpose: Purpose) -> dict[str, Any]:
-    return {"purpose": purpose, "settings": settings.model_dump(mode="json")}
+def _told(settings: Settings, purpose: Purpose) -> RunFile:
+    return RunFile(purpose, settings.model_dump(mode="json"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import warnings
 from collections import Counter
@@ -13,6 +14,7 @@ from landscope.errors import LandscopeWarning, StorageError
 from landscope.storage import read_heading
 from landscope.storage.digests import digest_of
 from landscope.storage.folder import ResultFolder
+from landscope.study.run_file import RunFile
 
 __all__ = [
     "EXPERIMENT", "NUMBERS", "are_settings_of_results", "check_same_numbers", "known_numbers", "made_under",
@@ -26,22 +28,22 @@ NUMBERS = "numbers"
 _SETTINGS = "settings"
 
 
-def made_under(folder: ResultFolder, settings: Mapping[str, Any], name: str) -> dict[str, str]:
+def made_under(folder: ResultFolder, settings: RunFile, name: str) -> dict[str, str]:
     """Digests of what a result of a folder is made under.
 
     Args:
         folder: The folder.
-        settings: Its purpose and settings, as its file holds them.
+        settings: Its purpose and settings.
         name: Name of the result.
     """
     numbers = {key: value for key, value in folder.read_note(NUMBERS).items() if name.startswith(key)}
-    return {_SETTINGS: _digest(settings), NUMBERS: _digest(numbers)}
+    return {_SETTINGS: _digest(dataclasses.asdict(settings)), NUMBERS: _digest(numbers)}
 
 
-def are_settings_of_results(path: Path, settings: Mapping[str, Any]) -> bool:
+def are_settings_of_results(path: Path, settings: RunFile) -> bool:
     """Whether most results in a folder were made under some settings, for the same purpose."""
     found = [one[_SETTINGS] for one in _identities(sorted(path.glob("*.zarr.zip")))]
-    return bool(found) and Counter(found).most_common(1)[0][0] == _digest(settings)
+    return bool(found) and Counter(found).most_common(1)[0][0] == _digest(dataclasses.asdict(settings))
 
 
 def known_numbers(folder: ResultFolder, name: str) -> dict[str, Any]:

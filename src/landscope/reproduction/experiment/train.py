@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -25,6 +24,7 @@ from landscope.storage import RowStore, read_heading
 from landscope.study.checkpoints import Checkpoints
 from landscope.study.folder import StudyFolder
 from landscope.study.recording import StudyRecorder
+from landscope.study.whole_training import reason_against_training
 from landscope.threads import one_thread
 from landscope.training_history import TrainingHistory
 
@@ -58,8 +58,7 @@ def _begin_again_if_incomplete(folder: StudyFolder, experiment: Experiment, repo
         there = set() if store is None else set(store.read("steps", 0, store.rows).tolist())
         missing = [step for step in _steps_due(state, experiment) if step not in there]
         reason = f"the recording lacks {len(missing)} rows, from step {missing[0]} on" if missing else ""
-        lost = [] if store is None else store.check()
-        reason = reason or (str(lost[0][2]) if lost else _missing_models(folder, state, experiment))
+        reason = reason or _missing_models(folder, state, experiment) or reason_against_training(folder)
     except StorageError as error:
         reason = str(error)
     if reason:
@@ -94,12 +93,8 @@ def _initial_network(folder: StudyFolder, experiment: Experiment) -> nn.Module:
                 got="others",
                 hint="Restore that file, or choose another folder.",
             )
-        _note(folder, **{INITIAL: digest})
+        folder.change_note("training", {INITIAL: digest})
     return model
-
-
-def _note(folder: StudyFolder, **facts: Any) -> None:
-    folder.note("training", {**folder.read_note("training"), **facts})
 
 
 class _Training:
@@ -185,7 +180,8 @@ class _Training:
         if isinstance(self._optimizer, torch.optim.Adam):
             space = ParameterSpace.of(self._model, self._experiment.selection)
             self._folder.save(PRECONDITIONER, adam_preconditioner(self._model, self._optimizer, space))
-            _note(self._folder, **{PRECONDITIONER: self._folder.heading(PRECONDITIONER).digest})
+            digest = self._folder.heading(PRECONDITIONER).digest
+            self._folder.change_note("training", {PRECONDITIONER: digest})
 
     def _record(self, stack: contextlib.ExitStack) -> StudyRecorder:
         start, epochs = self._state.start_epoch, self._experiment.window_epochs
@@ -204,7 +200,7 @@ class _Training:
                 always=ends,
             )
         )
-        _note(self._folder, **{START: start})
+        self._folder.change_note("training", {START: start})
         return recorder
 
     def _save_if_due(self, recorder: StudyRecorder | None) -> None:

@@ -1,0 +1,172 @@
+r"""The basin of a minimum: the random displacements of all weights by which the loss rises to a multiple of itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from landscope._checks import check_count, check_number, check_one_point, check_ratio, check_seed, check_vector
+from landscope.errors import InputError
+from landscope.parameters import ParameterSpace
+from landscope.protocols import LossLandscape
+
+__all__ = ["Basin", "basin", "layer_scale"]
+
+_LEAST_LOSS = 1e-7
+"""Loss below which a minimum counts as zero: the rounding of a float32 loss near 1."""
+_NARROWEST, _WIDEST = 2.0**-20, 4.0
+"""Widths between which the edge is sought; noise of four times the weights leaves nothing of a network."""
+_PRECISION = 1.002
+
+
+@dataclasses.dataclass(frozen=True)
+class Basin:
+    r"""Points about a minimum where the mean loss is ``ratio`` times as large as at the minimum.
+
+    Args:
+        w0: The minimum, ``[N]``.
+        scale: Standard deviation of every weight at width 1, ``[N]``.
+        width: Width :math:`\epsilon` in units of ``scale``.
+        loss0: Loss at the minimum.
+        loss: Mean loss over the points.
+        is_edge: Whether the mean loss reaches the ratio; if not, the width is the largest that was tried.
+        n_draws: Number of points.
+        seed: Seed of the points.
+    """
+
+    w0: Float[Tensor, " N"]
+    scale: Float[Tensor, " N"]
+    width: float
+    loss0: float
+    loss: float
+    is_edge: bool
+    n_draws: int
+    seed: int
+
+    def points(self) -> Iterator[Float[Tensor, " N"]]:
+        """The points, one at a time, so that only one is in memory."""
+        return _points(self.w0, self.scale, self.width, self.n_draws, self.seed)
+
+
+def basin(
+    risk: LossLandscape,
+    w0: Float[Tensor, " N"],
+    scale: Float[Tensor, " N"],
+    *,
+    ratio: float = math.e,
+    n_draws: int = 8,
+    seed: int = 0,
+) -> Basin:
+    r"""The width of the noise on all weights by which the mean loss rises to ``ratio`` times its minimum.
+
+    .. math:: \frac1n \sum_{d=1}^n L(w_0 + \epsilon\, s \circ \xi_d) = \mathrm{ratio}\; L(w_0),
+              \qquad \xi_d \sim \mathcal N(0, 1)
+
+    It is the flatness of the paper (Eq. 7: the width where the loss is e times its minimum) for all directions at
+    once. The draws are the same at every width, so the mean loss is a smooth function of it.
+
+    Args:
+        risk: Loss L, above 0.
+        w0: The minimum.
+        scale: Standard deviation s of every weight at width 1, such as :func:`layer_scale`.
+        ratio: Loss at the edge over the loss at the minimum; a loss below 1e-7 counts as 1e-7.
+        n_draws: Number n of points.
+        seed: Seed of the points.
+
+    Returns:
+        The basin; its width is at most 4 and known to 0.2 %.
+
+    Raises:
+        InputError: If the loss is not above 0 at w0, or a number is out of range.
+
+    Example:
+        A bowl of 1000 weights: displacements of standard deviation x raise the mean loss by x squared.
+
+        >>> import torch
+        >>> from landscope.synthetic import QuadraticBowl
+        >>> bowl = QuadraticBowl(torch.full((1000,), 2e-3), minimum=0.01)
+        >>> found = basin(bowl, torch.zeros(1000), torch.ones(1000))
+        >>> abs(found.width / (0.01 * (math.e - 1)) ** 0.5 - 1) < 0.05
+        True
+    """
+    check_one_point("w0", w0)
+    check_vector("scale", scale, dim=len(w0))
+    check_ratio("ratio", ratio)
+    check_count("n_draws", n_draws, minimum=1)
+    check_seed(seed)
+    loss0 = check_number("the loss at w0", float(risk(w0)))
+    if loss0 < 0:
+        raise InputError(
+            expected="a loss that is never negative, so that its logarithm exists", got=f"{loss0:.4g} at w0",
+            hint="Add its lower bound to the loss, or hold the weights by another method, such as 'kfac'.",
+        )  # fmt: skip
+
+    def mean_loss(width: float) -> float:
+        losses = [float(risk(point)) for point in _finite(_points(w0, scale, width, n_draws, seed))]
+        return sum(losses) / n_draws if len(losses) == n_draws and all(map(math.isfinite, losses)) else math.inf
+
+    width, loss, is_edge = _edge(mean_loss, ratio * max(loss0, _LEAST_LOSS))
+    return Basin(w0, scale, width, loss0, loss, is_edge, n_draws, seed)
+
+
+def _edge(mean_loss: Callable[[float], float], target: float) -> tuple[float, float, bool]:
+    """The width where the mean loss reaches the target, from below; the mean loss there; whether it is reached."""
+    low, high = _NARROWEST, _WIDEST
+    at_low, at_high = mean_loss(low), mean_loss(high)
+    if at_high <= target:
+        return high, at_high, False
+    if at_low >= target:
+        return low, at_low, True
+    while high > _PRECISION * low:
+        middle = math.sqrt(low * high)
+        at_middle = mean_loss(middle)
+        if at_middle < target:
+            low, at_low = middle, at_middle
+        else:
+            high = middle
+    return low, at_low, True
+
+
+def _finite(points: Iterator[Tensor]) -> Iterator[Tensor]:
+    return (point for point in points if bool(torch.isfinite(point).all()))
+
+
+def _points(w0: Tensor, scale: Tensor, width: float, n_draws: int, seed: int) -> Iterator[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(n_draws):
+        noise = torch.randn(len(w0), generator=generator, dtype=torch.float64).to(w0)
+        yield w0 + width * scale.to(w0) * noise
+
+
+def layer_scale(space: ParameterSpace, w: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+    """The root mean square of the weights of the layer of every weight.
+
+    Args:
+        space: The selected parameters; those of one module are a layer.
+        w: Their values.
+
+    Returns:
+        One value for each weight, ``[N]``.
+
+    Raises:
+        InputError: If the length is not that of the parameters.
+
+    Example:
+        >>> space = ParameterSpace(("0.weight", "0.bias", "1.weight"), ((1, 3), (1,), (2,)))
+        >>> layer_scale(space, torch.tensor([1.0, 1.0, 1.0, -1.0, 3.0, 4.0])).tolist()[:4]
+        [1.0, 1.0, 1.0, 1.0]
+    """
+    check_one_point("w", check_vector("w", w, dim=space.dim))
+    layers: dict[str, list[str]] = {}
+    for name in space.names:
+        layers.setdefault(name.rpartition(".")[0], []).append(name)
+    scale = torch.empty_like(w)
+    for names in layers.values():
+        columns = space.columns(names).to(w.device)
+        scale[columns] = w[columns].square().mean().sqrt()
+    return scale

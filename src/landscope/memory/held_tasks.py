@@ -1,0 +1,123 @@
+"""What a memory holds of all finished tasks: their penalty, its strength, and a budget for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from landscope._checks import check_count, check_strength
+from landscope.errors import InputError
+from landscope.memory.budget import Budget
+from landscope.memory.methods import Method
+from landscope.memory.state import MemoryState
+from landscope.parameters import ParameterSpace
+from landscope.penalties.compression.scaled import scaled_penalty
+from landscope.protocols import Penalty
+from landscope.risk.empirical import EmpiricalRisk
+
+__all__ = ["HeldTasks"]
+
+
+class HeldTasks:
+    """The penalty of all finished tasks.
+
+    Args:
+        space: The selected weights.
+        method: The method that made it.
+        strength: Its factor lambda.
+        rank: Number of directions to keep for all tasks together; all by default.
+    """
+
+    def __init__(self, space: ParameterSpace, method: Method, strength: float, rank: int | None) -> None:
+        self._space, self._method, self.strength, self._rank = space, method, strength, rank
+        self.penalty: Penalty | None = None
+        self.n_tasks = 0
+        self.losses: list[float] = []
+        """Loss of each task at its end."""
+        self.budget: Budget | None = None
+        self._n_samples = 0
+        self._samples: list[EmpiricalRisk] = []
+
+    def add(self, latest: Penalty, risk: EmpiricalRisk, model: nn.Module) -> Penalty:
+        """Add the penalty of a task that ended at the weights of its risk."""
+        self.penalty = self._method.added(self.penalty, latest, self._rank, risk.w0)
+        self.n_tasks, self.losses = self.n_tasks + 1, [*self.losses, float(risk(risk.w0))]
+        if self._n_samples:
+            self._samples.append(risk.random_subset(self._n_samples, seed=self.n_tasks))
+        self._start_budget(model)
+        return self.penalty
+
+    def on(self, device: torch.device, dtype: torch.dtype) -> Penalty | None:
+        """The penalty, moved there for good."""
+        if self.penalty is not None:
+            self.penalty = self.penalty.to(device, dtype)
+        return self.penalty
+
+    def set_strength(self, value: float) -> None:
+        """Hold all tasks at another strength."""
+        value = float(check_strength("strength", value))
+        if self.penalty is not None and value != self.strength:
+            self.penalty = self._at(self.penalty, self.strength, value)
+        self.strength = value
+        self._scale_budget()
+
+    def set_budget(
+        self,
+        rise: float | None,
+        absolute: float,
+        samples: int | Callable[[nn.Module], Any],
+        every: int,
+        model: nn.Module,
+    ) -> None:
+        """Adapt the strength to a budget, or with None no longer."""
+        self._n_samples = 0 if callable(samples) else check_count("samples", samples, minimum=0)
+        if rise is not None and self._n_samples and self.n_tasks > len(self._samples):
+            raise InputError(
+                expected="a budget with samples before the first task is consolidated",
+                got=f"{self.n_tasks} tasks without samples",
+                hint="Pass samples=f with f(model), the mean loss on samples of theirs, or ls.keep(..., budget=0.05).",
+            )  # fmt: skip
+        measure = samples if callable(samples) else (self._measured if samples else None)
+        if rise is not None and measure is None and self._method.unit_of_rise is None:
+            raise InputError(
+                expected="a method that predicts the rise of the loss, or samples to measure it on",
+                got=f"{self._method.name} alone", hint='Pass samples=100, or take the method "basin".',
+            )  # fmt: skip
+        self.budget = None if rise is None else Budget(rise, absolute=absolute, measure=measure, every=every)
+        self._start_budget(model)
+
+    def load(self, state: MemoryState) -> None:
+        """Go on from a stored state, at the strength and with the samples of this memory."""
+        penalty = state.held
+        if penalty is not None and state.strength != self.strength:
+            penalty = self._at(penalty, state.strength, self.strength)
+        self.penalty, self.n_tasks, self.losses = penalty, state.n_tasks, list(state.losses)
+        if state.budget is not None:
+            self.budget = Budget.of(state.budget, None if self.budget is None else self.budget.measure)
+            self._scale_budget()
+
+    def _measured(self, model: nn.Module) -> float:
+        """The mean loss on the samples of all tasks."""
+        found = [float(risk(risk.space.flatten(model))) for risk in self._samples]
+        return sum(found) / len(found)
+
+    @staticmethod
+    def _at(penalty: Penalty, before: float, after: float) -> Penalty:
+        if before == 0:
+            raise InputError(
+                expected="tasks that are held at a strength above 0", got="0, which cannot be scaled",
+                hint="Make the memory with a strength above 0, and consolidate the tasks again.",
+            )  # fmt: skip
+        return scaled_penalty(penalty, after / before)
+
+    def _start_budget(self, model: nn.Module) -> None:
+        if self.budget is not None and self.losses:
+            self._scale_budget()
+            self.budget.start(model, self._space.flatten(model), sum(self.losses) / len(self.losses))
+
+    def _scale_budget(self) -> None:
+        if self.budget is not None:
+            self.budget.scale = (self._method.unit_of_rise or 1.0) / self.strength if self.strength else 0.0

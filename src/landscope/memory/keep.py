@@ -1,0 +1,79 @@
+"""One call that keeps what a model knows, also one that was trained elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from torch import nn
+
+from landscope.errors import InputError
+from landscope.memory.methods import Method, resolve_method
+from landscope.memory.task_memory import TaskMemory
+from landscope.parameters import Selection
+
+__all__ = ["keep"]
+
+
+def keep(
+    model: nn.Module,
+    criterion: Callable[..., Any] | None = None,
+    data: Any = None,
+    *,
+    losses: Callable[[nn.Module, Any], Any] | None = None,
+    loss_options: Mapping[str, Any] | None = None,
+    select: Selection | Iterable[Selection] | None = None,
+    method: str | Method = "basin",
+    budget: float | None = None,
+    samples: int = 100,
+    **options: Any,
+) -> TaskMemory:
+    """Keep what a model knows now, such as a pretrained one, while it is trained further.
+
+    Args:
+        model: The model, with the weights to keep.
+        criterion: Loss of what it knows, as for :meth:`landscope.TaskMemory.consolidate`; None with ``losses``.
+        data: A thousand samples of what it knows, or more.
+        losses: ``losses(model, batch)`` in place of a criterion.
+        loss_options: How the loss is evaluated.
+        select: Weights to hold; all trainable ones by default.
+        method: How to hold them; any method that needs no recorded weights.
+        budget: Share by which the loss may rise, 0.05 for 5 %, see :meth:`landscope.TaskMemory.budget`; by default the
+            strength is constant.
+        samples: With a budget, the number of samples on which the rise is measured.
+        options: Further arguments of :class:`landscope.TaskMemory`.
+
+    Returns:
+        A memory that holds one task. Train inside ``with memory.training(optimizer):``, or pass the memory to a
+        callback of ``landscope.adapters``.
+
+    Raises:
+        InputError: If the method needs recorded weights, or the model, the loss or the data do not fit.
+
+    Example:
+        >>> import torch
+        >>> _ = torch.manual_seed(0)
+        >>> model, criterion = torch.nn.Linear(4, 2), torch.nn.CrossEntropyLoss()
+        >>> old, new = ((torch.randn(64, 4), torch.randint(2, (64,))) for _ in range(2))
+        >>> memory = keep(model, criterion, old, budget=0.05)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> with memory.training(optimizer):
+        ...     for _ in range(100):
+        ...         optimizer.zero_grad()
+        ...         criterion(model(new[0]), new[1]).backward()
+        ...         optimizer.step()
+        >>> memory.rise.measured < 1.5 * memory.rise.allowed
+        True
+    """
+    chosen = resolve_method(method)
+    if chosen.needs_recording:
+        raise InputError(
+            expected="a method that needs no recorded weights", got=chosen.name,
+            hint='Leave method out, or record the training that should be kept: memory = ls.TaskMemory(model, '
+            f'method="{chosen.name}"), and train inside `with memory.training(optimizer):`.',
+        )  # fmt: skip
+    memory = TaskMemory(model, select, method=chosen, **options)
+    if budget is not None:
+        memory.budget(budget, samples=samples)
+    memory.consolidate(criterion, data, losses=losses, loss_options=loss_options)
+    return memory

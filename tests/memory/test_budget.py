@@ -1,0 +1,176 @@
+"""The strength that follows from how much the loss of earlier tasks may rise."""
+
+import contextlib
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import landscope as ls
+from blobs import CRITERION, accuracy, learn, network, sgd, task
+from landscope.errors import InputError
+from landscope.memory import Budget
+
+
+def learnt(**options):
+    model = network()
+    memory, optimizer = ls.TaskMemory(model, **options), sgd(model)
+    with memory.training(optimizer):
+        learn(model, optimizer, task(0), 150, torch.Generator().manual_seed(1))
+    memory.consolidate(CRITERION, task(0))
+    return memory, optimizer
+
+
+def loss_of_first(model):
+    x, y = task(0)
+    return nn.functional.cross_entropy(model(x), y).detach()
+
+
+def go_on(memory, optimizer, steps=300):
+    with memory.training(optimizer):
+        learn(memory.model, optimizer, task(1), steps, torch.Generator().manual_seed(2))
+
+
+def test_the_predicted_rise_ends_at_the_budget_whatever_the_strength_was():
+    factors = []
+    for strength in (0.1, 10.0):
+        memory, optimizer = learnt(strength=strength)
+        memory.budget(0.2, absolute=0.0)
+        go_on(memory, optimizer)
+        assert memory.rise.allowed == pytest.approx(math.log(1.2))
+        assert memory.rise.predicted == pytest.approx(memory.rise.allowed, rel=0.3)
+        assert memory.rise.predicted == pytest.approx(
+            float(memory.held(memory.space.flatten(memory.model))) / strength, rel=1e-4
+        )
+        factors.append(strength * memory.rise.factor)
+    assert factors[0] == pytest.approx(factors[1], rel=0.3)
+
+
+def test_a_smaller_budget_keeps_more_and_learns_less():
+    kept = []
+    for rise in (0.001, 1000.0):
+        memory, optimizer = learnt()
+        memory.budget(rise, absolute=0.0)
+        go_on(memory, optimizer)
+        kept.append((accuracy(memory.model, task(0)), accuracy(memory.model, task(1))))
+    (old, new), (other_old, other_new) = kept
+    assert old > other_old
+    assert new < other_new
+
+
+def test_a_measured_rise_stays_within_the_budget_where_the_prediction_is_wrong():
+    memory, optimizer = learnt(method="l2", strength=1.0)  # its value says nothing about the loss
+    before = float(loss_of_first(memory.model))
+    memory.budget(0.5, absolute=0.0, samples=loss_of_first, every=2)
+    go_on(memory, optimizer, 400)
+    rise = math.log(float(loss_of_first(memory.model)) / before)
+    assert memory.rise.allowed == pytest.approx(math.log(1.5))
+    assert rise == pytest.approx(memory.rise.allowed, rel=0.5)
+
+
+def test_a_loss_near_zero_may_rise_by_the_absolute_amount():
+    budget = Budget(0.05, absolute=0.01)
+    budget.start(nn.Linear(1, 1), torch.zeros(2), loss1=1e-4)
+    assert budget.allowed == pytest.approx(math.log(1 + 100))
+    budget.start(nn.Linear(1, 1), torch.zeros(2), loss1=1.0)
+    assert budget.allowed == pytest.approx(math.log(1.05))
+
+
+def test_weights_that_went_too_far_go_back_to_the_largest_rise_within_the_bound():
+    # L = 1 + |w|^2: a rise by 0.5 allows |w|^2 = 0.5, and six halvings find the way back to 1/64.
+    model = nn.Linear(2, 1, bias=False)
+
+    @contextlib.contextmanager
+    def at(w):
+        model.weight.data.copy_(w.view(1, 2))
+        yield model
+
+    budget = Budget(0.5, absolute=0.0, measure=lambda m: 1 + m.weight.detach().square().sum())
+    nn.init.zeros_(model.weight)
+    budget.start(model, torch.zeros(2), loss1=1.0)
+    near, far = torch.tensor([0.3, 0.4]), torch.tensor([3.0, 4.0])
+    assert torch.equal(budget.follow(0.1, near, at), near)
+    for _ in range(9):
+        budget.follow(0.1, near, at)
+    found = budget.follow(0.1, far, at)
+    share = float(found.norm() / far.norm())
+    assert share == pytest.approx(math.sqrt(0.5) / 5, abs=1 / 64)
+    assert torch.allclose(found, share * far)
+    assert budget.spent().measured <= budget.allowed
+
+
+def test_measuring_leaves_the_model_and_the_random_state_alone():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5))
+    model[0].eval()
+    random, seen = torch.get_rng_state(), []
+    budget = Budget(0.1, measure=lambda m: seen.append(m[1].training) or torch.rand(()) + 1)
+    budget.start(model, torch.zeros(6), loss1=1.0)
+    budget.follow(0.1, torch.zeros(6), lambda _: contextlib.nullcontext(model))
+    assert set(seen) == {False}
+    assert [model.training, model[0].training, model[1].training] == [True, False, True]
+    assert torch.equal(random, torch.get_rng_state())
+
+
+def test_the_strength_and_the_budget_may_change_at_any_time_also_in_a_state():
+    memory, optimizer = learnt()
+    w = memory.space.flatten(memory.model) + 0.1
+    value = float(memory.held(w))
+    memory.strength = 5.0
+    assert float(memory.held(w)) == pytest.approx(5 * value, rel=1e-5)
+    memory.budget(0.3)
+    go_on(memory, optimizer, 30)
+    again = ls.TaskMemory(memory.model, strength=2.0)
+    again.load_state_dict(memory.state_dict())
+    assert float(again.held(w)) == pytest.approx(2 * value, rel=1e-5)
+    assert again.rise.factor == memory.rise.factor
+    assert again.rise.allowed == memory.rise.allowed
+    again.budget(None)
+    assert again.rise is None
+
+
+def test_misuse_is_refused():
+    memory, optimizer = learnt()
+    with memory.training(optimizer):
+        with pytest.raises(InputError, match="change the budget"):
+            memory.budget(0.1)
+        with pytest.raises(InputError, match="change the strength"):
+            memory.strength = 2.0
+        learn(memory.model, optimizer, task(1), 1, torch.Generator())
+    for wrong in (0.0, -0.1, math.nan):
+        with pytest.raises(InputError, match="rise"):
+            memory.budget(wrong)
+    with pytest.raises(InputError, match=r"l2 alone. Pass samples=100"):
+        ls.TaskMemory(network(), method="l2", strength=1.0).budget(0.1)
+    with pytest.raises(InputError, match="implicit steps"):
+        ls.TaskMemory(network(), implicit=False).budget(0.1)
+    nothing, _ = learnt(strength=0.0)
+    with pytest.raises(InputError, match="cannot be scaled"):
+        nothing.strength = 1.0
+
+
+def test_what_a_model_knows_is_kept_without_its_training():
+    model = network()
+    learn(model, sgd(model), task(0), 150, torch.Generator().manual_seed(1))
+    memory = ls.keep(model, CRITERION, task(0), strength=3.0)
+    assert (memory.n_tasks, memory.strength) == (1, 3.0)
+    go_on(memory, sgd(model), 100)
+    assert accuracy(model, task(0)) > 0.9
+    with pytest.raises(InputError, match="record the training"):
+        ls.keep(model, CRITERION, task(0), method="ldc")
+
+
+def test_the_rise_is_measured_on_samples_that_the_memory_took():
+    model = network()
+    learn(model, sgd(model), task(0), 150, torch.Generator().manual_seed(1))
+    before = float(loss_of_first(model))
+    memory = ls.keep(model, CRITERION, task(0), budget=0.2, samples=10**6)
+    assert memory.rise.measured == 0.0
+    go_on(memory, sgd(model), 400)
+    rise = math.log(float(loss_of_first(model)) / before)
+    assert memory.rise.measured <= memory.rise.allowed
+    assert rise == pytest.approx(memory.rise.measured, rel=1e-3)
+    assert "rows" in memory.state_dict()
+    plain = ls.keep(model, CRITERION, task(0))
+    with pytest.raises(InputError, match="1 tasks without samples"):
+        plain.budget(0.1, samples=10)
