@@ -3,11 +3,14 @@
 import random
 import shutil
 
+from landscope.files.checked_json import read_checked
 from landscope.storage import read_archive
 from landscope.study.identity import digest_of_recording
 
 KINDS = ("halved", "flipped", "emptied", "deleted", "replaced")
 NOBODY_READS = {".lock"}
+NOTES = {"continued.json", "continued-ends.json", "continued-steps.json", "not-measured.json"}
+"""Notes that say the same whenever they are made."""
 
 
 def files_of(folder):
@@ -34,9 +37,11 @@ def damaged(file, kind, other=None, place=0.5):
 
 
 def digests(folder):
-    """Digests of every result and whole model, and of the recording."""
+    """Digests of every result and whole model, of every recording, and what the notes of an analysis say."""
     found = {str(file.relative_to(folder)): read_archive(file).digest for file in folder.rglob("*.zarr.zip")}
-    return found | {"trajectory": digest_of_recording(folder / "trajectory")}
+    found |= {str(path.relative_to(folder)): digest_of_recording(path) for path in folder.rglob("trajectory")}
+    notes = [file for file in folder.rglob("*.json") if file.name in NOTES]
+    return found | {str(file.relative_to(folder)): read_checked(file) for file in notes}
 
 
 def restored(folder, whole):

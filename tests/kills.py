@@ -192,9 +192,9 @@ def import_everything(further):
         importlib.import_module(module)
 
 
-def main(name, kills, seed, root):
+def killed(name, kills, seed, root):
+    """Kill the work of a scenario many times; what was found."""
     os.environ["KILLS_ERRORS"] = str(root / "errors.txt")
-    import_everything(["reliability_trainer"] if name == "trainer" else [])
     work, draw = SCENARIOS[name], random.Random(seed)
     if name in PREPARED:
         assert ended(forked(PREPARED[name], root / "prepared")) == 0
@@ -239,7 +239,7 @@ def main(name, kills, seed, root):
         found["left_over"] += len(list(place.rglob(".*.partial")))
         found["folders"] += 1
         shutil.rmtree(place)
-    print(json.dumps(found))
+    return found
 
 
 if __name__ == "__main__":
@@ -249,4 +249,5 @@ if __name__ == "__main__":
     if len(sys.argv) > 2 and os.environ.get("KILLS_BEGUN") != "1":  # the mark must stand in /proc/PID/environ
         os.environ["KILLS_BEGUN"] = "1"
         os.execv(sys.executable, [sys.executable, *sys.argv])
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]).resolve())
+    import_everything(["reliability_trainer"] if sys.argv[1] == "trainer" else [])
+    print(json.dumps(killed(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]).resolve())))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[1] / "kills.py"
-KILLS = {"run": 40, "analyse": 20, "reproduce": 12, "record": 24, "memory": 24, "trainer": 18}
+KILLS = {"run": 106, "analyse": 42, "reproduce": 24, "record": 60, "memory": 40, "trainer": 30}
 
 
 @pytest.mark.slow

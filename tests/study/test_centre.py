@@ -1,6 +1,7 @@
 """Averaged weights as w0: flatness about them, along the directions of the window, against a parabola."""
 
 import math
+import shutil
 import warnings
 
 import pytest
@@ -8,9 +9,13 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+import damages
 import landscope as ls
 from landscope.errors import InputError, StorageError
 from landscope.law import InverseRelation
+from landscope.study.centre import CENTRE as FILE
+from landscope.study.centre import GIVE_AGAIN
+from landscope.study.check import check_study
 
 SCALE = torch.tensor([1.0, 1.5, 2.0, 3.0, 4.0])
 CENTRE = torch.tensor([0.5, -1.0, 0.0, 2.0, 1.0])
@@ -100,6 +105,39 @@ def test_averaged_weights_that_are_given(tmp_path, form):
         ls.Study(tmp_path / "s", start(), CRITERION, DATA, w0="last")
     with pytest.raises(StorageError, match="w0: given"):
         ls.Study(tmp_path / "s", start(), CRITERION, DATA, w0={"weight": centre + 1})
+
+
+@pytest.fixture(scope="module")
+def of_an_average(tmp_path_factory):
+    """A study about weights that were given, analysed up to the flatness."""
+    study = recorded(tmp_path_factory.mktemp("average") / "s", w0={"weight": torch.full((1, 5), 0.5)})
+    study.analyse(until="flatness", progress=False)
+    return study.path
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        ("deleted", "missing"),
+        ("emptied", "a file without a checksum at its end"),
+        ("flipped", "bytes that do not fit the checksum at its end"),
+        ("replaced", "another model than the one that was given as w0"),
+    ],
+)
+def test_a_given_model_that_is_lost_is_named_and_given_again(of_an_average, tmp_path, damage, problem):
+    place = shutil.copytree(of_an_average, tmp_path / "s")
+    other = ls.Study(tmp_path / "other", start(), CRITERION, DATA, w0={"weight": torch.full((1, 5), 0.6)}).path
+    wanted = damages.digests(place)
+    assert damages.damaged(place / FILE, damage, other / FILE)
+    (found,) = check_study(place)
+    assert (found.file, found.problem, found.remedy) == (FILE, problem, GIVE_AGAIN)
+    (place / "flatness.zarr.zip").unlink()
+    with pytest.raises(StorageError, match=r"ls.Study\(..., w0=...\)|compute the result again"):
+        ls.Study(place, start(), CRITERION, DATA).analyse(until="flatness", progress=False)
+    again = ls.Study(place, start(), CRITERION, DATA, w0={"weight": torch.full((1, 5), 0.5)})
+    again.analyse(until="flatness", progress=False)
+    assert check_study(place) == []
+    assert damages.digests(place) == wanted
 
 
 @pytest.mark.parametrize(

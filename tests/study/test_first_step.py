@@ -88,9 +88,11 @@ def test_what_cannot_be_known_is_said(more, options, words):
 def test_the_page_says_what_was_not_compared(tmp_path):
     folder = ResultFolder(tmp_path)
     assert steps_caveat(folder) == ""
-    folder.note(CONTINUED_STEPS, {"rule": True, "gradient": "", "length": 1.02})
+    same = {"rule": True, "gradient": "", "length": 1.02}
+    folder.note(CONTINUED_STEPS, {"with-replacement": same})
     assert steps_caveat(folder) == ""
-    folder.note(CONTINUED_STEPS, {"rule": False, "gradient": "the loss is losses=", "length": 1.02})
+    other = {"rule": False, "gradient": "the loss is losses=", "length": 1.02}
+    folder.note(CONTINUED_STEPS, {"with-replacement": same, "reshuffled": other})
     said = steps_caveat(folder)
     assert "not known" in said
     assert "the loss is losses=" in said

@@ -21,8 +21,9 @@ def reported(recorded_folder, tmp_path_factory):
     folder, other = (shutil.copytree(recorded_folder, place / name) for name in ("own", "other"))
     study = small.opened(folder, **FEW)
     study.analyse(progress=False)
-    for name in ("continued", "continued-ends", "continued-steps"):
+    for name in ("continued", "continued-ends"):
         study.folder.note(name, {"rule": True})
+    study.folder.note("continued-steps", {"reshuffled": {"rule": True, "gradient": "", "length": 1.0}})
     study.report()
     other_study = small.opened(other, **FEW, seed=1)
     for name in NOTES:

@@ -11,10 +11,11 @@ from landscope.claims.verdict import Judgement
 from landscope.files.atomic import write_text
 from landscope.report.render import render
 from landscope.reproduction.experiment.folder import ExperimentFolder
+from landscope.reproduction.experiment.made_under import known_numbers
 from landscope.reproduction.experiment.settings import Settings, TaskSettings
 from landscope.reproduction.figures.fig4.claims import CLAIMS, single_seed_measurements
 from landscope.reproduction.figures.fig4.plots import errors_in_sequence
-from landscope.reproduction.sequential.command import TASKS_NOTE
+from landscope.reproduction.sequential.command import CONTINUAL
 from landscope.reproduction.sequential.continual_result import ContinualResult
 from landscope.wording import without_nan
 
@@ -33,7 +34,7 @@ _EPOCH = 241
 
 def judgements_of(run: ExperimentFolder, results: Sequence[ContinualResult]) -> list[Judgement]:
     """Verdicts of one seed on the paper's claims, in the paper's setting; none otherwise."""
-    if run.settings != Settings(data="mnist", seed=run.settings.seed) or run.read_note(TASKS_NOTE) != _PAPER:
+    if run.settings != Settings(data="mnist", seed=run.settings.seed) or known_numbers(run, CONTINUAL) != _PAPER:
         return []
     return judged(single_seed_measurements(results, step=_EPOCH), CLAIMS)
 
@@ -65,7 +66,7 @@ def write_continual_report(run: ExperimentFolder, results: Sequence[ContinualRes
 
 def _about(run: ExperimentFolder, result: ContinualResult) -> str:
     """The tasks, the network before them, the training, and the seed."""
-    how = run.read_note(TASKS_NOTE)
+    how = known_numbers(run, CONTINUAL)
     parts = [
         f"Classes {'; then '.join(result.tasks)}",
         _PRETRAINING[how["pretraining"]],

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from landscope.errors import InputError
+from landscope.errors import InputError, StorageError
 from landscope.parameters import ParameterSpace
+from landscope.storage import read_heading
 from landscope.study.checkpoints import load_model, save_model
 from landscope.study.folder import StudyFolder
 from landscope.study.subject import Subject, set_weights
@@ -21,9 +22,15 @@ from landscope.trajectory.checkpoints import load_checkpoint, load_weights
 if TYPE_CHECKING:
     from landscope.study.analysis import Analysis
 
-__all__ = ["centre_caveat", "keep_centre", "mean_row", "model_at_centre", "named_centre"]
+__all__ = [
+    "CENTRE", "GIVE_AGAIN", "centre_caveat", "keep_centre", "mean_row", "model_at_centre", "named_centre",
+    "problem_of_centre",
+]  # fmt: skip
 
-_GIVEN = "given"
+CENTRE = "checkpoints/w0.zarr.zip"
+"""File of the whole model that was given as w0."""
+GIVE_AGAIN = "pass the same model again: ls.Study(..., w0=...)"
+_GIVEN, _NAME = "given", "name"
 
 
 def named_centre(settings: dict[str, Any], subject: Subject | None, folder: Path) -> nn.Module | None:
@@ -71,14 +78,24 @@ def _hash(model: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def _file(folder: StudyFolder) -> Path:
-    return folder.path / "checkpoints" / "w0.zarr.zip"
-
-
 def keep_centre(folder: StudyFolder, model: nn.Module | None) -> None:
-    """Keep the whole model that was given as w0."""
+    """Keep the whole model that was given as w0, with its name in the settings."""
     if model is not None:
-        save_model(_file(folder), model, step=-1)
+        save_model(folder.path / CENTRE, model, step=-1, **{_NAME: folder.settings.w0})
+
+
+def problem_of_centre(folder: StudyFolder) -> str:
+    """What is wrong with the file of the model that was given as w0; empty where nothing is, or none was given."""
+    if not folder.settings.w0.startswith(_GIVEN):
+        return ""
+    file = folder.path / CENTRE
+    if not file.exists():
+        return "missing"
+    try:
+        found = read_heading(file).attributes.get(_NAME)
+    except StorageError as error:
+        return error.got
+    return "" if found == folder.settings.w0 else "another model than the one that was given as w0"
 
 
 def mean_row(window: Trajectory) -> Tensor:
@@ -93,10 +110,18 @@ def model_at_centre(analysis: Analysis) -> nn.Module:
     """The whole model at w0.
 
     The mean of the window is that of the recorded weights: all other weights and buffers are those of the last row.
+
+    Raises:
+        StorageError: If the model that was given is missing, damaged or another.
     """
     if analysis.settings.w0.startswith(_GIVEN):
+        if problem := problem_of_centre(analysis.folder):
+            raise StorageError(
+                expected=f"the model that was given as w0 in {analysis.folder.path / CENTRE}", got=problem,
+                hint=f"To go on, {GIVE_AGAIN}.",
+            )  # fmt: skip
         model = analysis.subject.copy()
-        load_model(_file(analysis.folder), model)
+        load_model(analysis.folder.path / CENTRE, model)
         return model
     model = analysis.model_at(analysis.windows.step)
     if analysis.settings.w0 == "mean":

@@ -11,11 +11,12 @@ from landscope.files.checked_json import read_checked
 from landscope.storage import read_archive
 from landscope.storage.archive import result_of
 from landscope.storage.folder import ResultFolder
+from landscope.study.centre import CENTRE, GIVE_AGAIN
 from landscope.study.completeness import foreign_parts, missing_parts
 from landscope.study.data_identity import DataIdentity
 from landscope.study.folder import TRAINED, StudyFolder
 from landscope.study.reach import STEP_FOLDERS
-from landscope.study.remedies import Remedies, is_run, remedies_of
+from landscope.study.remedies import Remedies, is_run, of_a_figure, remedies_of
 from landscope.study.run_file import RUN_FILE, has_run_file, read_run_file
 from landscope.study.whole_training import problems_of_training
 
@@ -110,7 +111,7 @@ def _together(path: Path, remedies: Remedies, named: set[str]) -> Iterator[Damag
         if file in named:
             continue
         remedy = remedies.record if file == "study.yaml" and not is_run(path) else remedies.again
-        yield Damage(file, problem, f"what {file} holds", remedy)
+        yield Damage(file, problem, f"what {file} holds", GIVE_AGAIN if file == CENTRE else remedy)
 
 
 def _settings(path: Path, remedies: Remedies) -> Iterator[Damage]:
@@ -148,7 +149,7 @@ def _archives(path: Path, remedies: Remedies, named: set[str]) -> Iterator[Damag
     places = {".": "result", **STEP_FOLDERS}
     for place, what in places.items():
         for file in sorted((path / place).glob("*.zarr.zip")):
-            name, relative = file.name.removesuffix(".zarr.zip"), str(file.relative_to(path))
+            relative = str(file.relative_to(path))
             try:
                 if relative in named:
                     continue
@@ -156,6 +157,15 @@ def _archives(path: Path, remedies: Remedies, named: set[str]) -> Iterator[Damag
                 if place == "." and archive.kind != "training_state":
                     result_of(file, archive)
             except StorageError as error:
-                lost = f"the result {name}" if place == "." else f"the {what} of this step"
-                is_trained = place != "." or name in TRAINED
-                yield Damage(relative, error.got, lost, remedies.record if is_trained else remedies.again)
+                yield _damaged_archive(relative, error.got, what, remedies)
+
+
+def _damaged_archive(file: str, problem: str, what: str, remedies: Remedies) -> Damage:
+    """A file that cannot be read: what is lost with it, and what makes it again."""
+    if file == CENTRE:
+        return Damage(file, problem, "the model that was given as w0", GIVE_AGAIN)
+    if "/" in file:
+        return Damage(file, problem, f"the {what} of this step", remedies.record)
+    name = file.removesuffix(".zarr.zip")
+    remedy = remedies.record if name in TRAINED else of_a_figure(name) or remedies.again
+    return Damage(file, problem, f"the result {name}", remedy)

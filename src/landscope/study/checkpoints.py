@@ -26,11 +26,11 @@ def model_arrays(prefix: str, tensors: dict[str, Tensor]) -> dict[str, tuple[tup
     return {prefix + name: (tuple(f"axis_{i}" for i in range(t.ndim)), t) for name, t in tensors.items()}
 
 
-def save_model(path: Path, model: nn.Module, step: int) -> None:
-    """Write the parameters and buffers of a model at an optimiser step."""
+def save_model(path: Path, model: nn.Module, step: int, **further: str) -> None:
+    """Write the parameters and buffers of a model at an optimiser step, and further attributes."""
     tensors = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
     arrays = model_arrays(_MODEL, tensors)
-    write_archive(path, kind="checkpoint", arrays=arrays, attributes={"step": step}, durable=True)
+    write_archive(path, kind="checkpoint", arrays=arrays, attributes={"step": step, **further}, durable=True)
 
 
 def load_model(path: Path, model: nn.Module) -> int:

@@ -19,6 +19,7 @@ from landscope.study.claim_group import ClaimGroup
 from landscope.study.claim_table import ClaimTable
 from landscope.study.remedies import is_run
 from landscope.study.result_words import needed
+from landscope.study.same_training import CONTINUED
 from landscope.study.text_claims import TEXT_GROUPS
 from landscope.study.training_facts import training_facts
 
@@ -147,7 +148,7 @@ def _stationarity(analysis: Analysis) -> Mapping[str, Measurement]:
     return stationarity.stationarity_measurements(
         analysis.load(saved.YAIDA),
         analysis.load(saved.LYAPUNOV),
-        plain=training_facts(analysis.folder, "continued").is_plain_sgd,
+        plain=training_facts(analysis.folder, CONTINUED).is_plain_sgd,
     )
 
 

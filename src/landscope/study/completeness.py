@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from landscope.files.checked_json import read_checked
 from landscope.storage import read_heading
 from landscope.storage.folder import ResultFolder
 from landscope.study.analysis import Analysis
+from landscope.study.centre import CENTRE, problem_of_centre
 from landscope.study.changed import made_with_others
 from landscope.study.folder import TRAINED, StudyFolder
 from landscope.study.identity import differ, digest_of_recording, identity_of, made_from, usual_identity
+from landscope.study.parts import Part
 from landscope.study.reach import missing_files, reason_against_rows
 from landscope.study.run_file import RUN_FILE, has_run_file, read_run_file
 from landscope.study.sealed_page import digest_of_page, is_whole_page
@@ -25,23 +28,28 @@ from landscope.study.summary import summary_of
 __all__ = ["foreign_parts", "missing_parts"]
 
 _PARENTS, _STUDY = "parents", "study"
+_EXPERIMENT = "experiment"
+"""Results with this key in their identity are measured by a figure, on a study that it has made."""
 Problem = tuple[str, str]
 """A file, and what is wrong with it."""
 
 
 def foreign_parts(folder: StudyFolder) -> Iterator[Problem]:
     """Files that do not belong to this study: of another recording or other settings, or older than their parents."""
-    identities = {name: identity_of(folder, name) for name in folder.names() if name not in TRAINED}
+    others = _of_figures(folder)
+    identities = {name: identity_of(folder, name) for name in folder.names() if name not in {*TRAINED, *others}}
     now, made = made_from(folder.path, folder.settings), usual_identity(folder, identities)
     is_whole = not reason_against_rows(folder)
     if len(identities) > 1 and made.get("settings") != now["settings"] and made.get("recording") == now["recording"]:
         yield "study.yaml", "other settings than those of the results"
+    if problem := problem_of_centre(folder):
+        yield CENTRE, problem
     yield from _of_the_run(folder)
     for name, identity in identities.items():
         if different := _differs(made, identity.get(_STUDY)):
             yield f"{name}.zarr.zip", f"made from other {different} than the other results"
     if is_whole and not missing_files(folder) and made.get("settings") == now["settings"]:
-        whole = [name for name in folder.names() if folder.is_whole(name)]
+        whole = [name for name in folder.names() if folder.is_whole(name) and name not in others]
         for name in whole:
             if (against := folder.reason_against(name)) and not _differs(made, identities.get(name, {}).get(_STUDY)):
                 yield f"{name}.zarr.zip", against
@@ -53,6 +61,11 @@ def foreign_parts(folder: StudyFolder) -> Iterator[Problem]:
             continue  # named as damaged
     yield from made_with_others(folder)
     yield from _older_than_parents(folder, identities)
+
+
+def _of_figures(folder: StudyFolder) -> set[str]:
+    """Results that a figure has measured on the run of this study."""
+    return {name for name in folder.names() if _EXPERIMENT in identity_of(folder, name)}
 
 
 def _older_than_parents(folder: StudyFolder, identities: dict[str, dict]) -> Iterator[Problem]:
@@ -86,9 +99,11 @@ def missing_parts(folder: StudyFolder) -> Iterator[Problem]:
     if reason := _summary(folder):
         yield "summary.json", reason
     try:
-        stages = {stage.name: [part.name for part in stage.parts(Analysis(folder, None))] for stage in STAGES}
+        parts_of = {stage.name: stage.parts(Analysis(folder, None)) for stage in STAGES}
     except LandscopeError:
         return  # what they need is named already
+    stages = {stage: [part.name for part in parts] for stage, parts in parts_of.items()}
+    yield from _lost_notes(folder, itertools.chain.from_iterable(parts_of.values()))
     timings, reasons = _note(folder, "timings"), _note(folder, "not-measured") or {}
     done, begun = set(timings or ()), [stage for stage, parts in stages.items() if any(map(folder.has, parts))]
     is_lost = timings is None or (not timings and len(begun) > 1)
@@ -108,6 +123,18 @@ def missing_parts(folder: StudyFolder) -> Iterator[Problem]:
             yield "timings.json", f"no entry of the finished stage {stage}"
     if (folder.path / "report.html").exists() and not (folder.path / "summary.json").exists():
         yield "summary.json", "missing"
+
+
+def _lost_notes(folder: StudyFolder, parts: Iterable[Part]) -> Iterator[Problem]:
+    """Notes that parts leave beside their results."""
+    analysis = Analysis(folder, None)
+    for part in parts:
+        try:
+            note = part.lost_note(analysis) if folder.has(part.name) else ""
+        except StorageError:
+            continue  # named as damaged
+        if note:
+            yield f"{note}.json", f"missing, or without what belongs to {part.name}"
 
 
 def _note(folder: StudyFolder, name: str) -> dict[str, Any] | None:
@@ -136,7 +163,8 @@ def _summary(folder: StudyFolder) -> str:
     """Why the summary is not that of the results; empty where it is, or none was written."""
     try:
         noted, analysis = folder.read_note("summary"), Analysis(folder, None)
-        if not noted or not all(folder.fits(name) for name in folder.names()):
+        others = _of_figures(folder)
+        if not noted or not all(folder.fits(name) for name in folder.names() if name not in others):
             return ""  # named already
         now = json.loads(json.dumps(plain_values(summary_of(analysis))))
     except LandscopeError:

@@ -43,6 +43,8 @@ class Part:
         uses: Needs and results that it uses where they are there; it is made again where they came later.
         is_optional: Whether a model that does not fit, or a computation that fails, is a reason to leave it out, and
             not an error.
+        lost_note: ``lost_note(analysis)`` names a note that the part leaves beside its result and that is not there;
+            empty where all are.
     """
 
     result: Saved[Any]
@@ -51,6 +53,7 @@ class Part:
     after: tuple[Saved[Any], ...] = ()
     uses: tuple[str, ...] = ()
     is_optional: bool = False
+    lost_note: Callable[[Analysis], str] = lambda _: ""
 
     @property
     def name(self) -> str:

@@ -91,7 +91,12 @@ def _reason_to_make(analysis: Analysis, part: Part, given: dict[str, Any]) -> st
         return "made without what is given now"
     parents = made.get(_PARENTS, {})
     changed = [one for one in parents if folder.has(one) and folder.heading(one).digest != parents[one]]
-    return f"made from another {changed[0]}" if changed else ""
+    if changed:
+        return f"made from another {changed[0]}"
+    note = part.lost_note(analysis)
+    if note and not analysis.reason_against(part):
+        return f"there, but {note}.json, which is made with it, is lost"
+    return ""
 
 
 def _reason_of_failure(analysis: Analysis, part: Part, given: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from landscope.errors import StorageError
 from landscope.storage import read_heading
 from landscope.study.run_file import has_run_file
 
-__all__ = ["Remedies", "is_run", "remedies_of"]
+__all__ = ["Remedies", "is_run", "of_a_figure", "remedies_of"]
 
 _FURTHER = {
     "noise": ("noise-", "flatness-and-curvature"),
@@ -17,6 +17,8 @@ _FURTHER = {
     "dynamics": ("controls-response", "controls-edge", "controls-yaida", "effective-curvature-", "run-limit-continued"),
 }
 """Stages that are made on request, and how the names of some of their results begin."""
+_OF_FIGURES = ("relation-", "effective-dimension")
+"""How the names of results begin that ``landscope reproduce`` measures on a run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +42,11 @@ def remedies_of(path: Path) -> Remedies:
         return Remedies(again, f"{again} (it trains again)")
     record = "restore it from a copy, or record again with study.record(optimizer)"
     return Remedies(f"landscope analyse {path} --study module:function{''.join(stages)}", record)
+
+
+def of_a_figure(name: str) -> str:
+    """The command that makes a result of a figure again; empty for the results of a study."""
+    return "landscope reproduce FIGURE --out FOLDER, as it was given" if name.startswith(_OF_FIGURES) else ""
 
 
 def is_run(path: Path) -> bool:

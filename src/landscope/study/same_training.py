@@ -6,14 +6,17 @@ import hashlib
 
 from landscope.errors import InputError
 from landscope.storage.folder import ResultFolder
+from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.first_step import FirstStep
 from landscope.study.same_rule import check_same_lengths
 from landscope.study.steps_caveat import CONTINUED_STEPS
 from landscope.trajectory import Trajectory
 
-__all__ = ["check_goes_on", "note_steps"]
+__all__ = ["CONTINUED", "check_goes_on", "lost_note", "note_steps"]
 
+CONTINUED = "continued"
+"""Name of the note of the optimiser of the training that went on with independent minibatches."""
 _NOTE = "continued-ends"
 
 
@@ -50,11 +53,21 @@ def _check_other_order(folder: ResultFolder, sampling: str, end: str) -> None:
     folder.change_note(_NOTE, {sampling: end})
 
 
-def note_steps(analysis: Analysis, continued: Trajectory, first: FirstStep) -> None:
+def lost_note(sampling: str, analysis: Analysis) -> str:
+    """The name of a note that a training which went on left and that is not there; empty where all are."""
+    folder = analysis.folder
+    lost = [name for name in (_NOTE, CONTINUED_STEPS) if sampling not in folder.read_note(name)]
+    if sampling == "with-replacement" and folder.has(saved.effective_curvature(sampling, "modes").name):
+        lost += [] if folder.read_note(CONTINUED) else [CONTINUED]
+    return lost[0] if lost else ""
+
+
+def note_steps(analysis: Analysis, sampling: str, continued: Trajectory, first: FirstStep) -> None:
     """Refuse steps of another length than the recorded ones, and keep what is known of them for the page.
 
     Args:
         analysis: The analysis of the recorded run.
+        sampling: Order of the minibatches.
         continued: Recorded weights of the training that went on, at the distance of the recorded rows.
         first: Its first step.
 
@@ -63,4 +76,5 @@ def note_steps(analysis: Analysis, continued: Trajectory, first: FirstStep) -> N
     """
     is_known = bool(analysis.facts.optimizer)
     ratio = check_same_lengths(analysis.window, continued, is_rule_known=is_known)
-    analysis.folder.note(CONTINUED_STEPS, {"rule": is_known, "gradient": first.unknown, "length": ratio})
+    found = {"rule": is_known, "gradient": first.unknown, "length": ratio}
+    analysis.folder.change_note(CONTINUED_STEPS, {sampling: found})

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from landscope.storage.folder import ResultFolder
 
 __all__ = ["CONTINUED_STEPS", "steps_caveat"]
 
 CONTINUED_STEPS = "continued-steps"
-"""Name of the note: whether the optimiser was compared, why the gradient was not, and the length of the steps."""
+"""Name of the note: for each order of the minibatches whether the optimiser was compared, why the gradient was not, and
+the length of the steps."""
 
 
 def steps_caveat(folder: ResultFolder) -> str:
     """What was not, or could not be, compared with the recorded training; empty where all was the same."""
-    note = folder.read_note(CONTINUED_STEPS)
-    length = note.get("length")
+    said = [text for _, note in sorted(folder.read_note(CONTINUED_STEPS).items()) if (text := _said_of(note))]
+    return said[0] if said else ""
+
+
+def _said_of(note: Mapping[str, Any]) -> str:
+    """What is to be said of one order of the minibatches."""
+    length = note["length"]
     said = []
-    if note and not note["rule"]:
+    if not note["rule"]:
         said.append("the optimiser of the recorded training is not known, so that of train_on was not compared with it")
-    if note.get("gradient"):
+    if note["gradient"]:
         said.append(
             "the first step of the training that goes on (train_on) was not found to be along the gradient of the loss "
             f"on its minibatch: {note['gradient']}"

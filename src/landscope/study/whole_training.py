@@ -14,6 +14,7 @@ from landscope.storage.folder import ResultFolder
 from landscope.study.folder import EVALUATED, TRAINED
 from landscope.study.identity import digest_of_recording, usual_identity
 from landscope.study.reach import STEP_FOLDERS, check_facts, check_reach, missing_files
+from landscope.study.step_files import StepFiles
 from landscope.training_history import TrainingHistory
 
 __all__ = ["TrainingProblem", "check_rows", "problems_of_training", "reason_against_training"]
@@ -122,7 +123,8 @@ def _is_note_odd(folder: ResultFolder) -> bool:
 def _of_step_files(folder: ResultFolder) -> Iterator[TrainingProblem]:
     missing = missing_files(folder)
     for name, what in STEP_FOLDERS.items():
-        for file in sorted({*(folder.path / name).glob("*.zarr.zip"), *_files(folder, missing, name)}):
+        files = StepFiles(folder.path / name)  # others, such as a model that was given as w0, no training left
+        for file in sorted({*map(files.file, files.steps()), *_files(folder, missing, name)}):
             relative = f"{name}/{file.name}"
             try:
                 if reason := missing.get(relative):

@@ -63,25 +63,26 @@ def _initial(folder: StudyFolder) -> dict[str, str]:
 
 
 def restore_settings(path: Path) -> None:
-    """Write the settings of a run again where their file is damaged, missing or another's; the training names them."""
+    """Write the settings of a run again where a file of them is damaged, missing or another's.
+
+    The training names those of the run, and those of the analysis follow from them.
+    """
     known, there = _settings_of_training(path), _run_file(path)
     if known is not None:
         wanted = RunFile("run", known.model_dump(mode="json"))
         if there is None or (there.purpose == wanted.purpose and there != wanted):
             write_run_file(path, wanted.purpose, wanted.settings)
     settings = known or _settings_in(there)
-    if settings is not None and not _has_study(path):
-        put_study_settings(path, checked_settings(StudySettings, settings.analysis))
+    if settings is not None:
+        of_study = _study_settings(path)
+        before = {} if of_study is None else of_study.model_dump()
+        put_study_settings(path, checked_settings(StudySettings, {**before, **settings.analysis}))
 
 
 def put_study_settings(path: Path, wanted: StudySettings) -> None:
     """Write the settings of the analysis, which follow from those of the run, unless they are there."""
-    try:
-        if StudyFolder.open(path).settings == wanted:
-            return
-    except StorageError:
-        pass
-    StudyFolder.write_settings(path, wanted)
+    if _study_settings(path) != wanted:
+        StudyFolder.write_settings(path, wanted)
 
 
 def _settings_of_training(path: Path) -> Settings | None:
@@ -112,9 +113,9 @@ def _settings_in(found: RunFile | None) -> Settings | None:
         return None
 
 
-def _has_study(path: Path) -> bool:
+def _study_settings(path: Path) -> StudySettings | None:
+    """The settings of the analysis in a folder; None where they are lost."""
     try:
-        StudyFolder.open(path)
+        return StudyFolder.open(path).settings
     except StorageError:
-        return False
-    return True
+        return None

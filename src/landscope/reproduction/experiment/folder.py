@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from landscope.errors import StorageError
+from landscope.progress import Reporter
+from landscope.reproduction.experiment.made_under import (
+    EXPERIMENT,
+    NUMBERS,
+    are_settings_of_results,
+    made_under,
+    say_written_again,
+)
 from landscope.reproduction.experiment.settings import Settings
+from landscope.results import Result
 from landscope.storage.folder import ResultFolder
-from landscope.study.run_file import RUN_FILE, has_run_file, read_run_file, write_run_file
+from landscope.study.run_file import RUN_FILE, RunFile, has_run_file, read_run_file, write_run_file
 from landscope.wording import first_lines
 
-__all__ = ["ExperimentFolder", "Purpose", "check_same_numbers"]
+__all__ = ["ExperimentFolder", "Purpose"]
 
-NUMBERS = "numbers"
-"""Name of the note of the numbers of a figure that are not settings."""
+_STUDY = "study"
 _NOTHING_DONE = {RUN_FILE, ".lock", "study.yaml", "timings.json", "training.json", f"{NUMBERS}.json"}
 Purpose = Literal["run", "continual"]
 """Purpose of a folder: one training and its analysis, or tasks one after another."""
+AnyResult = TypeVar("AnyResult", bound=Result)
 
 
 class ExperimentFolder(ResultFolder):
@@ -33,6 +41,49 @@ class ExperimentFolder(ResultFolder):
     def __init__(self, path: Path, settings: Settings) -> None:
         super().__init__(path)
         self.settings = settings
+        self.purpose: Purpose = "run"
+
+    @property
+    def _told(self) -> RunFile:
+        """What the file of the settings says."""
+        return _told(self.settings, self.purpose)
+
+    def save(self, name: str, result: Result, identity: Mapping[str, Any] | None = None) -> None:
+        """Write a result with what it was made under; a result of the same name is replaced."""
+        super().save(name, result, {**(identity or {}), EXPERIMENT: made_under(self, self._told, name)})
+
+    def load(self, name: str, kind: type[AnyResult]) -> AnyResult:
+        """Read a result.
+
+        Raises:
+            StorageError: If it is missing, damaged, of another kind, or was made under other settings.
+        """
+        if self.has(name) and (reason := self.reason_against(name)):
+            raise StorageError(
+                expected=f"{self.file(name).name} of the experiment in {self.path}", got=f"a result {reason}",
+                hint="Give the command that made it again: it makes the result again.",
+            )  # fmt: skip
+        return super().load(name, kind)
+
+    def fits(self, name: str) -> bool:
+        """Whether a result is there, whole, and one of this experiment."""
+        return self.is_whole(name) and not self.reason_against(name)
+
+    def reason_against(self, name: str) -> str:
+        """Why a result was not made in this experiment, in words; a study compares its own results itself."""
+        found = self.heading(name).identity
+        if _STUDY in found:
+            return ""
+        return "" if found.get(EXPERIMENT) == made_under(self, self._told, name) else "made under other settings"
+
+    def to_make(self, name: str, reporter: Reporter) -> bool:
+        """Whether a result has to be made; that of a file which is there is announced, with the reason."""
+        if self.fits(name):
+            return False
+        if self.has(name):
+            reason = self.reason_against(name) if self.is_whole(name) else "damaged"
+            reporter.note(f"[yellow]{name} is made again:[/yellow] the file is {reason}")
+        return True
 
     @classmethod
     def create(cls, path: str | Path, settings: Settings, purpose: Purpose = "run") -> ExperimentFolder:
@@ -44,6 +95,7 @@ class ExperimentFolder(ResultFolder):
         path = Path(path)
         if path.exists() and not path.is_dir():
             raise StorageError(expected=f"a folder at {path}", got="a file", hint="Choose another --out.")
+        cls._write_lost_settings(path, settings, purpose)
         if has_run_file(path):
             folder = ExperimentFolder.open(path, purpose)  # of a run whose study was not made yet, too
             asked, there = settings.model_dump(mode="json"), folder.settings.model_dump(mode="json")
@@ -64,7 +116,23 @@ class ExperimentFolder(ResultFolder):
                 expected=f"an empty folder or a run at {path}", got="other files", hint="Choose another --out."
             )
         write_run_file(path, purpose, settings.model_dump(mode="json"))
-        return cls(path, settings)
+        folder = cls(path, settings)
+        folder.purpose = purpose
+        return folder
+
+    @classmethod
+    def _write_lost_settings(cls, path: Path, settings: Settings, purpose: Purpose) -> None:
+        """Write the settings again where their file is lost and the results were made under the same."""
+        told = _told(settings, purpose)
+        if not path.exists() or not are_settings_of_results(path, told):
+            return
+        try:
+            is_there = read_run_file(path) == told
+        except StorageError:
+            is_there = False
+        if not is_there:
+            say_written_again(path / RUN_FILE)
+            write_run_file(path, told.purpose, told.settings)
 
     @classmethod
     def open(cls, path: str | Path, purpose: Purpose = "run") -> ExperimentFolder:
@@ -98,30 +166,10 @@ class ExperimentFolder(ResultFolder):
                 got=f"one of landscope {there}",
                 hint="Choose another folder; this one is left as it is.",
             )
-        return cls(path, settings)
+        folder = cls(path, settings)
+        folder.purpose = purpose
+        return folder
 
 
-def check_same_numbers(folder: ResultFolder, name: str, numbers: Mapping[str, Any]) -> None:
-    """Compare numbers of a figure, which are not in the settings, with those of the results that are there.
-
-    Where there are no results yet, the numbers are noted.
-
-    Args:
-        folder: Folder of the results.
-        name: Begin of the names of the results.
-        numbers: The numbers, as JSON can hold them.
-
-    Raises:
-        StorageError: If the results are of other numbers: they must not be mixed.
-    """
-    notes, now = folder.read_note(NUMBERS), json.loads(json.dumps(dict(numbers)))
-    if not folder.names(name):
-        folder.change_note(NUMBERS, {name: now})
-        return
-    before = notes.get(name, {})
-    if changed := [key for key in now if before.get(key) != now[key]]:
-        raise StorageError(
-            expected=f"results of {', '.join(f'{key} {now[key]}' for key in changed)} in {folder.path}",
-            got=f"some of {', '.join(f'{key} {before.get(key)}' for key in changed)}",
-            hint="Choose another --out, or delete the runs they are in.",
-        )
+def _told(settings: Settings, purpose: Purpose) -> RunFile:
+    return RunFile(purpose, settings.model_dump(mode="json"))

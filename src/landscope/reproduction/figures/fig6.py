@@ -160,7 +160,7 @@ def _measure(reporter: Reporter, plan: Plan, width: int, seed: int) -> None:
     every = min(divisors, key=lambda every: abs(steps / every - _ROWS_AN_EPOCH))
     settings = plan.settings_with(hidden=(width, width), equal_norm=True, seed=seed, record_every=every)
     run = ExperimentRun.create(plan.run_path(_name(width, seed)), settings)
-    if run.has(_RESULT):
+    if not run.to_make(_RESULT, reporter):
         _delete_recording(run)
         return
     run.analyse(reporter, until="train")

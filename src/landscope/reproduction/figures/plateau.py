@@ -15,7 +15,8 @@ from landscope.law.run_limit import RunLimit
 from landscope.plots.run_limit import psi_against_window, variance_and_relaxation
 from landscope.progress import Reporter
 from landscope.reproduction.experiment.experiment import Experiment
-from landscope.reproduction.experiment.folder import ExperimentFolder, check_same_numbers
+from landscope.reproduction.experiment.folder import ExperimentFolder
+from landscope.reproduction.experiment.made_under import check_same_numbers
 from landscope.reproduction.figures import plateau_training
 from landscope.reproduction.figures.figure import Plan, Section, plots_of, table
 from landscope.reproduction.figures.plateau_training import RESTS, Plateau, Rest, RestingTraining
@@ -209,7 +210,7 @@ def _measure(reporter: Reporter, plan: Plan, rest: Rest, sampling: Sampling, see
         "burn_in": plateau_training.BURN_IN, "relaxations": relaxations, "directions": count,
     }  # fmt: skip
     check_same_numbers(folder, "", numbers)
-    if folder.has(_LIMIT):
+    if not [name for name in (_LOSSES, _LIMIT) if folder.to_make(name, reporter)]:
         return
     with folder.locked(), one_thread(), reporter.stage(name) as progress:
         facts, limit = RestingTraining(Experiment(settings), rest, relaxations, count, progress).measure()

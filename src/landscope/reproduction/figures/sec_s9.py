@@ -19,7 +19,8 @@ from landscope.law.intervals import mean_with_interval, seed_interval
 from landscope.plots.style import FIT, NULL, PALETTE, add_line, new_figure, numbers
 from landscope.progress import Reporter
 from landscope.reproduction.experiment.experiment import Experiment
-from landscope.reproduction.experiment.folder import ExperimentFolder, check_same_numbers
+from landscope.reproduction.experiment.folder import ExperimentFolder
+from landscope.reproduction.experiment.made_under import check_same_numbers
 from landscope.reproduction.experiment.training import evaluate, train
 from landscope.reproduction.figures.figure import Plan, Section, plots_of, table
 from landscope.reproduction.figures.valley import measure_valley
@@ -112,7 +113,7 @@ def _run(reporter: Reporter, plan: Plan, size: tuple[int, int], shape: str, seed
     )
     run = ExperimentFolder.create(plan.run_path(_name(shape, seed)), settings)
     check_same_numbers(run, _RESULT, {"steps": steps})
-    if run.has(_RESULT):
+    if not run.to_make(_RESULT, reporter):
         return
     experiment = Experiment(settings)
     model = experiment.network()

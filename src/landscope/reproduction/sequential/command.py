@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 
 from torch import Tensor
 
-from landscope.errors import InputError, StorageError
+from landscope.errors import InputError
 from landscope.progress import Reporter
 from landscope.reproduction.experiment.folder import ExperimentFolder
+from landscope.reproduction.experiment.made_under import check_same_numbers
 from landscope.reproduction.experiment.settings import ContinualOptions, Settings, TaskSettings
 from landscope.reproduction.sequential.continual_result import ContinualResult
 from landscope.reproduction.sequential.methods import COMPARED, UNPROTECTED, MethodSettings, method_label
@@ -18,10 +18,10 @@ from landscope.reproduction.sequential.preparation import prepare_class_tasks
 from landscope.reproduction.sequential.trainer import train_sequentially
 from landscope.threads import one_thread
 
-__all__ = ["TASKS_NOTE", "check_request", "learn_in_folder", "numbers_of", "parse_groups", "parse_methods"]
+__all__ = ["CONTINUAL", "check_request", "learn_in_folder", "numbers_of", "parse_groups", "parse_methods"]
 
-TASKS_NOTE = "tasks"
-_PREFIX = "continual-"
+CONTINUAL = "continual-"
+"""Begin of the names of the results, and the name of the note of their tasks."""
 _OF_CLASSIFIERS = ("ewc", "kfac", "fisher")
 """Methods that take the Fisher information over all possible labels."""
 _OBSERVATIONS = 40
@@ -117,12 +117,12 @@ def learn_in_folder(run: ExperimentFolder, options: ContinualOptions, reporter: 
         StorageError: If the folder holds other tasks.
     """
     with run.locked(), one_thread():
-        _check_same_tasks(run, options)
+        check_same_numbers(run, CONTINUAL, _tasks(options))
         for method in parse_methods(options):
-            name = _PREFIX + method.file_name
-            if not run.has(name):
+            name = CONTINUAL + method.file_name
+            if run.to_make(name, reporter):
                 run.save(name, _learn(run, options, method, reporter))
-    results = [run.load(name, ContinualResult) for name in run.names(_PREFIX)]
+    results = [run.load(name, ContinualResult) for name in run.names(CONTINUAL)]
     return sorted(results, key=lambda result: result.method != "none")
 
 
@@ -133,7 +133,6 @@ def _learn(
         run.settings, parse_groups(options.tasks), options.pretraining, epochs=options.max_epochs,
         window_epochs=options.window_epochs,
     )  # fmt: skip
-    run.note(TASKS_NOTE, _tasks(options))  # only now, so that a folder of impossible tasks can be reused
     title = method_label(method.method) + ("" if method.strength is None else f", λ = {method.strength:g}")
     every = max(1, prepared.training.steps_per_epoch(prepared.tasks[1].train) * options.window_epochs // _OBSERVATIONS)
     with reporter.errors(title, [task.name for task in prepared.tasks]) as show:
@@ -150,21 +149,6 @@ def _learn(
 def _tasks(options: ContinualOptions) -> dict[str, object]:
     sizes = options.model_dump(include={"pretraining", "max_epochs", "window_epochs"})
     return {"tasks": parse_groups(options.tasks), **sizes}
-
-
-def _check_same_tasks(run: ExperimentFolder, options: ContinualOptions) -> None:
-    """A folder holds one sequence of tasks; methods may be added to it."""
-    ours, theirs = _tasks(options), run.read_note(TASKS_NOTE)
-    if run.names(_PREFIX) and not theirs:
-        raise StorageError(
-            expected=f"{run.path / TASKS_NOTE}.json, which names the tasks of the results there",
-            got="none, or a damaged one", hint="Choose another folder with --out.",
-        )  # fmt: skip
-    if theirs and theirs != ours:
-        raise StorageError(
-            expected=f"the tasks of {run.path}: {json.dumps(theirs)}", got=json.dumps(ours),
-            hint="Choose another folder with --out.",
-        )  # fmt: skip
 
 
 def numbers_of(result: ContinualResult) -> dict[str, object]:

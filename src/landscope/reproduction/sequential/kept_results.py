@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from landscope.progress import Reporter
-from landscope.reproduction.experiment.folder import ExperimentFolder, check_same_numbers
+from landscope.reproduction.experiment.folder import ExperimentFolder
+from landscope.reproduction.experiment.made_under import check_same_numbers
 from landscope.reproduction.experiment.settings import Settings
 from landscope.results import Result
 from landscope.threads import one_thread
@@ -25,7 +26,7 @@ def make_missing(
     reporter: Reporter,
     numbers: Mapping[str, Any] | None = None,
 ) -> None:
-    """Make the results that a folder does not hold yet.
+    """Make the results that a folder does not hold yet, or that are damaged or of another experiment.
 
     Args:
         path: The folder; made if there is none.
@@ -42,7 +43,7 @@ def make_missing(
     folder = ExperimentFolder.create(path, settings)
     if numbers is not None:
         check_same_numbers(folder, "", numbers)
-    missing = {name: trial for name, trial in trials.items() if not folder.has(name)}
+    missing = {name: trial for name, trial in trials.items() if folder.to_make(name, reporter)}
     if not missing:
         return
     with folder.locked(), one_thread(), reporter.stage(path.name) as progress:

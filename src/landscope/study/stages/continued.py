@@ -31,7 +31,7 @@ from landscope.study import saved
 from landscope.study.analysis import Analysis, check_constant_rate
 from landscope.study.first_step import FirstStep
 from landscope.study.parts import NEEDS, Part
-from landscope.study.same_training import check_goes_on, note_steps
+from landscope.study.same_training import CONTINUED, check_goes_on, note_steps
 from landscope.study.saved import Saved
 from landscope.study.training_facts import TrainingFacts, check_heavy_ball, facts_of
 from landscope.study.training_on import call_train_on
@@ -161,13 +161,13 @@ def _measured(analysis: Analysis, sampling: str, folder: Path) -> _Continued:
     recorded = window.of_parameters(names) if is_whole else window
     thinned = recorded.thin(analysis.facts.every) if is_whole else recorded
     check_goes_on(analysis.folder, sampling, window)
-    note_steps(analysis, thinned, first)
+    note_steps(analysis, sampling, thinned, first)
     statistics = mode_statistics(modes, thinned)
     if not is_whole:
         return _Continued(statistics, {}, too_large)
     measured = {}
     if sampling == "with-replacement":
-        analysis.folder.note("continued", dataclasses.asdict(facts))
+        analysis.folder.note(CONTINUED, dataclasses.asdict(facts))
     gradients = _KeptGradients(analysis.risk_at(analysis.windows.step, window.space))
     with one_thread():  # gradients of a small network
         if sampling == "with-replacement" and not analysis.lacks("minibatches"):

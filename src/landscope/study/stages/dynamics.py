@@ -10,6 +10,7 @@ from landscope.law.exponents import Exponents, fit_exponents
 from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.parts import Part, Stage
+from landscope.study.same_training import lost_note
 from landscope.study.stages.continued import continued_parts, continued_statistics, fitted_flatness, fitted_modes
 from landscope.study.stages.edge import edge_parts
 from landscope.study.stages.invariant import invariant_parts
@@ -31,9 +32,10 @@ def _sampling_row(sampling: str, analysis: Analysis) -> Exponents:
 
 def _parts(analysis: Analysis) -> tuple[Part, ...]:
     samplings = [
-        Part(saved.sampling(name), functools.partial(_sampling_row, name), needs=("train_on",), is_optional=True)
+        Part(saved.sampling(name), functools.partial(_sampling_row, name), needs=("train_on",), is_optional=True,
+             lost_note=functools.partial(lost_note, name))
         for name in get_args(Sampling)
-    ]
+    ]  # fmt: skip
     return (
         *samplings,
         *continued_parts(analysis),

@@ -15,7 +15,7 @@ from landscope.law.inverse_relation import InverseRelation
 from landscope.progress import Reporter
 from landscope.protocols import LossLandscape, ProgressCallback
 from landscope.reproduction.experiment.datasets.loading import load_data
-from landscope.reproduction.experiment.folder import check_same_numbers
+from landscope.reproduction.experiment.made_under import check_same_numbers
 from landscope.reproduction.experiment.run import ExperimentRun
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.figures.figure import Plan, Plot, Section, table
@@ -33,6 +33,7 @@ from landscope.trajectory import Trajectory, open_trajectory
 __all__ = ["jobs", "key", "sections", "title"]
 
 _QUICK_MODES = 30
+_IN_SAMPLE = "in-sample"
 """Number of modes to measure a layer along in a quick reproduction."""
 _NUMBERS = ("psi", "psi_interval", "psi_D", "psi_tau", "gamma", "n_used", "n_censored", "flatness_range")
 _COLUMNS: Mapping[str, Callable[[CaseResult], str]] = {
@@ -88,7 +89,7 @@ def _measure_run(reporter: Reporter, plan: Plan, name: str, seed: int) -> None:
         for layer in case.layers:
             study = run.study  # opened before the lock is held: opening takes it too
             with reporter.stage(f"{name} {layer}") as progress, study.folder.locked():
-                _measure_layer(run, case, layer, _QUICK_MODES if plan.quick else case.n_modes, progress)
+                _measure_layer(run, case, layer, _QUICK_MODES if plan.quick else case.n_modes, reporter, progress)
 
 
 def _results(plan: Plan, case: Case) -> list[CaseResult]:
@@ -102,13 +103,15 @@ def _names(case: Case, layer: str, settings: Settings) -> list[str]:
     kind = "-".join(["relation", *(mark for mark, holds in marks if holds)])
     stem = f"{kind}-{layer}" if case.layers else "exponents"
     shuffled = [f"{stem}-shuffled-{number}" for number in range(settings.n_nulls)]
-    return [f"{stem}-in-sample", f"{stem}-fresh", *shuffled]
+    return [f"{stem}-{_IN_SAMPLE}", f"{stem}-fresh", *shuffled]
 
 
-def _measure_layer(run: ExperimentRun, case: Case, layer: str, n_modes: int | None, progress: ProgressCallback) -> None:
+def _measure_layer(
+    run: ExperimentRun, case: Case, layer: str, n_modes: int | None, reporter: Reporter, progress: ProgressCallback
+) -> None:
     names, settings = _names(case, layer, run.settings), run.settings
-    check_same_numbers(run, names[0], {"n_modes": n_modes})
-    if all(run.has(name) for name in names):
+    check_same_numbers(run, names[0].removesuffix(_IN_SAMPLE), {"n_modes": n_modes})
+    if not [name for name in names if run.to_make(name, reporter)]:
         return
     landscape, *windows = _landscape_and_windows(run, case, layer)
     relation = InverseRelation(
