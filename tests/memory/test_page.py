@@ -18,7 +18,7 @@ def matrix(values, *, tasks=("a", "b"), higher_is_better=True):
 
 
 def line(names=("a", "b"), *, higher_is_better=True):
-    values = torch.tensor([[0.9, 0.1], [0.85, 0.7], [0.5, 0.8]]).double()
+    values = torch.tensor([[0.9, 0.1], [0.85, 0.7], [0.5, 0.8]], dtype=torch.float64)
     share = torch.tensor([0.0, 0.5, 1.0]).double()
     return Interpolation(names=names, share=share, values=values, higher_is_better=higher_is_better)
 
