@@ -35,8 +35,8 @@ FROZEN = {
         run_limit variance_flatness window_limit
     """,
     "landscope.memory": """
-        Basin EWC Interpolation KFAC L2 LDC MAS METHODS Method TaskMatrix TaskMemory TaskResults interpolated
-        interpolation write_report
+        Basin EWC Interpolation KFAC L2 LDC MAS METHODS Method Replay TaskMatrix TaskMemory TaskResults
+        interpolated interpolation write_report
     """,
     "landscope.noise": """
         ActiveTemperature DirectResponse DriftLaw EdgeOfStability EffectiveCurvature GradientNoise LogHessian

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from landscope.memory.methods import EWC, KFAC, L2, LDC, MAS, METHODS, Basin, Method
+from landscope.memory.replay import Replay
 from landscope.memory.task_memory import TaskMemory
 from landscope.memory.task_results import TaskMatrix, TaskResults
 from landscope.memory.weight_line import Interpolation, interpolated, interpolation
@@ -11,8 +12,8 @@ if TYPE_CHECKING:
     from landscope.memory.page import write_report
 
 __all__ = [
-    "EWC", "KFAC", "L2", "LDC", "MAS", "METHODS", "Basin", "Interpolation", "Method", "TaskMatrix", "TaskMemory",
-    "TaskResults", "interpolated", "interpolation", "write_report",
+    "EWC", "KFAC", "L2", "LDC", "MAS", "METHODS", "Basin", "Interpolation", "Method", "Replay", "TaskMatrix",
+    "TaskMemory", "TaskResults", "interpolated", "interpolation", "write_report",
 ]  # fmt: skip
 
 
