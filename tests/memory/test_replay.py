@@ -22,6 +22,7 @@ def consolidated(store="class", model=None, **settings):
 def test_there_is_no_loss_before_the_first_task():
     replay = Replay(net())
     assert (replay.loss().item(), replay.n_stored, replay.n_tasks) == (0.0, 0, 0)
+    assert replay.mixed(torch.tensor(7.0)).item() == 7.0
 
 
 @pytest.mark.parametrize("store", STORES)
@@ -34,15 +35,17 @@ def test_the_loss_is_that_of_the_drawn_samples_by_hand(store):
     newest = copy.deepcopy(replay.model)
     with torch.no_grad():
         replay.model[2].weight.mul_(1.5)
-    twin = torch.Generator()
-    twin.set_state(replay._generator.get_state())
+    twin, state = torch.Generator(), replay._generator.get_state()
+    twin.set_state(state)
     inputs, labels, _ = replay._samples.draw(8, twin)
     z, before = replay.model(inputs), newest(inputs).detach()
     assert not torch.equal(before, old(inputs))
     teacher = F.softmax(before / 2, dim=1)
     distillation = 4 * (teacher * (teacher.log() - F.log_softmax(z / 2, dim=1))).sum(1).mean()
-    expected = 2 * (CE(z, labels) + distillation)  # two tasks
+    expected = CE(z, labels) + distillation
     torch.testing.assert_close(replay.loss(), expected)
+    replay._generator.set_state(copy.deepcopy(state))
+    torch.testing.assert_close(replay.mixed(torch.tensor(7.0)), (7 + 2 * expected) / 3)  # two earlier tasks
 
 
 def test_the_gradient_is_that_of_the_model_alone():
@@ -91,7 +94,7 @@ def test_tasks_with_outputs_of_their_own():
     for x, column, number in zip(inputs, columns.tolist(), task.tolist(), strict=True):
         outputs = ((0, 1), (4, 2))[number]
         expected += CE(model(x)[list(outputs)], torch.tensor(outputs.index(column))).item() / 8
-    assert replay.loss().item() == pytest.approx(2 * expected, rel=1e-5)
+    assert replay.loss().item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_model_may_gain_outputs():
@@ -192,7 +195,8 @@ def test_replay_keeps_the_first_task(store):
         for x, labels in data:
             for _ in range(60):
                 optimizer.zero_grad()
-                (CE(model(x), labels) + (replay.loss() if with_replay else 0.0)).backward()
+                loss = CE(model(x), labels)
+                (replay.mixed(loss) if with_replay else loss).backward()
                 optimizer.step()
             replay.consolidate((x, labels))
         errors[with_replay] = [(model(x).argmax(1) != labels).double().mean().item() for x, labels in data]

@@ -22,10 +22,10 @@ def values_after_tasks(matrix: TaskMatrix) -> go.Figure:
     """A heat map of the value of each task (columns) after each task (rows)."""
     figure = new_figure("task", "after task")
     values, names = numbers(matrix.values), list(matrix.tasks)
-    best_is_bright = {"colorscale": "Viridis", "reversescale": not matrix.higher_is_better}
     figure.add_heatmap(
-        x=names, y=names[: len(values)], z=values, texttemplate="%{z:.4g}", colorbar={"thickness": 12}, **best_is_bright
-    )
+        x=names, y=names[: len(values)], z=values, texttemplate="%{z:.4~g}", colorscale="Viridis",
+        reversescale=not matrix.higher_is_better, colorbar={"thickness": 12},
+    )  # fmt: skip
     figure.update_xaxes(type="category")
     figure.update_yaxes(type="category", autorange="reversed")
     return figure

@@ -27,14 +27,16 @@ _SETTINGS = ("store", "n_samples", "rank", "batch_size", "temperature", "distill
 
 
 class Replay:
-    r"""Learns samples of earlier tasks again, with a loss to add to that of the new task, in any loop.
+    r"""Learns samples of earlier tasks again, with a loss beside that of the new task, in any loop.
 
-    .. math:: L = L_{new} + K \left\langle -\ln p_y(z)
+    .. math:: L = \frac{L_{new} + K R}{K + 1}, \qquad R = \left\langle -\ln p_y(z)
               + \alpha T^2 \mathrm{KL}\big(p(z_0 / T) \,\|\, p(z / T)\big) \right\rangle
 
     K is the number of earlier tasks, z the outputs of the network, and z_0 those that it gave at the end of the last
-    task (Hinton et al. 2015; Li & Hoiem 2016). The mean is over a minibatch of samples that are drawn anew at every
-    call.
+    task (Hinton et al. 2015; Li & Hoiem 2016; the weights are those of van de Ven & Tolias 2018). R is the mean over a
+    minibatch of samples that are drawn anew at every call. :meth:`mixed` gives L, in which every task counts alike;
+    :meth:`loss` gives R, to add to another loss. The sum of L_new and K R has steps K + 1 times as long as L, and can
+    diverge at a learning rate that fits one task.
 
     What is stored are real samples (``"class"``, ``"task"``, ``"reservoir"``) or a Gaussian of low rank for each class
     (``"gaussians"``): its mean, ``rank`` leading directions with their scales, and the variance of the rest. Gaussians
@@ -65,7 +67,7 @@ class Replay:
         >>> for labels in ((x[:, 0] > 0).long(), (x[:, 1] > 0).long()):
         ...     for _ in range(20):
         ...         optimizer.zero_grad()
-        ...         (criterion(model(x), labels) + replay.loss()).backward()
+        ...         replay.mixed(criterion(model(x), labels)).backward()
         ...         optimizer.step()
         ...     replay.consolidate((x, labels))
         >>> replay.n_tasks
@@ -167,7 +169,7 @@ class Replay:
             )
 
     def loss(self, model: nn.Module | None = None) -> Float[Tensor, ""]:
-        """The loss of a new minibatch of earlier samples, to add to that of the new task; 0 before the first task.
+        """The loss R of a new minibatch of earlier samples, to add to that of the new task; 0 before the first task.
 
         The model is called in the mode that it has, so batch normalisation in train mode takes its statistics from
         these samples too.
@@ -199,7 +201,22 @@ class Replay:
         losses = replay_losses(
             logits, before, *(part.to(logits.device) for part in (labels, answering, distilled)), self.temperature
         )
-        return self.n_tasks * (losses[0] + self.distillation * losses[1]).mean()
+        return (losses[0] + self.distillation * losses[1]).mean()
+
+    def mixed(self, loss: Float[Tensor, ""], model: nn.Module | None = None) -> Float[Tensor, ""]:
+        """The mean over all tasks, of the loss of the new task and K times that of the samples of the K earlier ones.
+
+        Args:
+            loss: Loss of the new task on a minibatch.
+            model: The model, as for :meth:`loss`.
+
+        Returns:
+            The loss to differentiate in place of the given one, which it is before the first task.
+
+        Raises:
+            InputError: If the model now has fewer outputs than before.
+        """
+        return (loss + self.n_tasks * self.loss(model)) / (self.n_tasks + 1)
 
     def _learnt(self, columns: int) -> Tensor:
         """Outputs of the classes that were learnt: untrained ones have nothing to keep."""
