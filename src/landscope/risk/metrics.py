@@ -14,7 +14,7 @@ from landscope.parameters import ParameterSpace
 from landscope.risk.batch_norm import ReestimatedLosses
 from landscope.risk.evaluation import BlockLosses
 
-__all__ = ["HasModel"]
+__all__ = ["HasModel", "one_number"]
 
 
 class HasModel:
@@ -69,7 +69,7 @@ class HasModel:
         def value(w: Tensor) -> float:
             self._set(model, w)
             with torch.random.fork_rng(devices=devices):
-                return _number(function(model.eval()))
+                return one_number(function(model.eval()))
 
         return value
 
@@ -82,7 +82,8 @@ class HasModel:
             tensor.copy_(value)
 
 
-def _number(value: Any) -> float:
+def one_number(value: Any) -> float:
+    """What a function of the user gave, as one number."""
     try:
         if isinstance(value, str | bytes):
             raise TypeError
