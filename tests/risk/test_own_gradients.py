@@ -173,6 +173,7 @@ def test_fisher_information_and_gauss_newton_go_through_the_backward_pass(name):
         close(risk.gauss_newton_product(w, v), matrix @ v)
         if number == 0:
             close(risk.fisher_information().diagonal(w, "exact"), matrix.diag())
+            close(risk.fisher_information().product(w, v), matrix @ v)
 
 
 class Clipped(Model):
@@ -250,3 +251,14 @@ def test_a_layer_is_not_skipped_where_the_gradient_alone_passes_through_it():
     for risk in risks(model):
         w = away(model, risk)
         close(risk.gradient(w), gradient(losses(model, (X, Y)).mean(), model))
+
+
+def test_forward_hooks_run_at_every_evaluation():
+    model, seen = Model(), []
+    model.first.register_forward_hook(lambda _module, _inputs, outputs: seen.append(1) or 2 * outputs)
+    for risk in risks(model):
+        w, before = away(model, risk), len(seen)
+        expected = losses(model, (X, Y)).mean()
+        assert float(risk(w)) == pytest.approx(float(expected.detach()), rel=1e-12)
+        assert len(seen) == before + 2  # the hook of the user, in the model and in its copy
+        close(risk.gradient(w), gradient(expected, model))

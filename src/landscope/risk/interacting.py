@@ -60,8 +60,9 @@ def check_samples_apart(model: nn.Module, sample_losses: SampleLosses, pairs: Se
     Raises:
         InputError: If the losses differ.
     """
-    n = min(_ROWS, _count(pairs[0]) or 0)
-    whole, *halves = (few_rows(pairs[0], *ends) for ends in ((0, n), (0, n // 2), (n // 2, n)))
+    largest = max(pairs, key=lambda block: _count(block) or 0)
+    n = min(_ROWS, _count(largest) or 0)
+    whole, *halves = (few_rows(largest, *ends) for ends in ((0, n), (0, n // 2), (n // 2, n)))
     known = [half for half in halves if half is not None]
     if whole is None or len(known) != 2:
         return
