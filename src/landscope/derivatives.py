@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 
 import torch
 from torch import Tensor
@@ -12,7 +12,14 @@ from landscope.errors import InputError
 from landscope.protocols import LossLandscape
 from landscope.wording import first_lines
 
-__all__ = ["gradient_function", "hessian_product", "hessian_times", "twice_differentiable"]
+__all__ = [
+    "check_twice",
+    "gradient_function",
+    "hessian_product",
+    "hessian_times",
+    "twice_differentiable",
+    "without_second_derivative",
+]
 
 
 def gradient_function(landscape: LossLandscape) -> Callable[[Tensor], Tensor]:
@@ -48,6 +55,7 @@ def hessian_times(loss: Tensor, w: Tensor, vector: Tensor) -> Tensor:
     (slope,) = torch.autograd.grad(loss, w, create_graph=True)
     if not slope.requires_grad:
         return torch.zeros_like(w)
+    check_twice(loss, slope)
     with twice_differentiable():
         product = torch.autograd.grad(slope @ vector.to(slope), w, allow_unused=True)[0]
     return torch.zeros_like(w) if product is None else product
@@ -63,8 +71,37 @@ def twice_differentiable() -> Generator[None]:
     try:
         yield
     except NotImplementedError as error:
-        raise InputError(
-            expected="a loss with second derivatives",
-            got=f"an operation for which torch has none: {first_lines(error)}",
-            hint="Replace that layer by others, as an EmbeddingBag with offsets by an Embedding and a mean.",
-        ) from error
+        raise without_second_derivative(first_lines(error)) from error
+
+
+def without_second_derivative(got: str) -> InputError:
+    """The error for an operation for which torch has no second derivative."""
+    return InputError(
+        expected="a loss with second derivatives",
+        got=f"an operation for which torch has none: {got}",
+        hint="Replace that layer by others, as an EmbeddingBag with offsets by an Embedding and a mean. Let the "
+        "backward pass of an autograd.Function use operations of torch, without once_differentiable.",
+    )
+
+
+def check_twice(loss: Tensor, slope: Tensor) -> None:
+    """Raise if a custom function has no second derivative: where others have one, torch takes it for zero.
+
+    Raises:
+        InputError: If it has none.
+    """
+    if any(isinstance(node, torch.autograd.function.BackwardCFunction) for node in _nodes(loss)) and any(
+        node.name() == "torch::autograd::Error" for node in _nodes(slope)
+    ):
+        raise without_second_derivative("an autograd.Function with once_differentiable")
+
+
+def _nodes(value: Tensor) -> Iterator[torch.autograd.graph.Node]:
+    """The nodes of the graph of a value."""
+    pending, seen = [value.grad_fn], set()
+    while pending:
+        node = pending.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            yield node
+            pending.extend(before for before, _ in node.next_functions)

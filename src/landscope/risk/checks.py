@@ -18,6 +18,7 @@ from landscope.risk.batch_norm import ReestimatedLosses
 from landscope.risk.checkpointing import no_checkpointing
 from landscope.risk.closure_module import ClosureModule
 from landscope.risk.data import OTHER_BATCHES, Block, call_model, fits
+from landscope.risk.equal_gradients import warn_of_nonlinear_backward
 from landscope.risk.evaluation import BlockLosses
 from landscope.risk.finite_loss import check_loss_is_a_number
 from landscope.risk.graphs import GraphWhereNeeded
@@ -222,5 +223,10 @@ def _first_block(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> tupl
         w = w0.clone().requires_grad_()
         total = for_float64(blocks.losses(space.unflatten(w), 0)[0]).double().sum()
         with explained("a loss that has a gradient", _GRAPH_HINT):
-            used = total.requires_grad and torch.autograd.grad(total, w, allow_unused=True)[0] is not None
+            slope = (
+                torch.autograd.grad(total, w, allow_unused=True, retain_graph=True)[0] if total.requires_grad else None
+            )
+        used = slope is not None
+        if isinstance(blocks, ClosureLosses) and slope is not None:
+            warn_of_nonlinear_backward(total, w, slope, type(blocks.model).__name__)
     return total.detach(), used

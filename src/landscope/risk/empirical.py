@@ -60,8 +60,12 @@ class EmpiricalRisk(SampledRisk, HasModel):
     the memory). A wrapper (``torch.compile``, data parallelism) is left out, and a model in half precision is evaluated
     in float32, because a loss with 3 digits makes staircases of lines.
 
+    Derivatives are those of the backward pass of the model, with its ``autograd.Function``, its ``torch.no_grad()`` and
+    its hooks. Forward hooks may change outputs, so they run at every evaluation; what else they do, such as filling a
+    list, they do then too. Remove them before, if that does harm.
+
     Args:
-        model: The network.
+        model: The network. It reads the selected weights as attributes of its layers, not from a list or a closure.
         criterion: ``criterion(outputs, targets)``: a ``torch.nn`` loss, its functional form, or any callable that
             returns one loss for each sample, their mean, or ``(losses, weight)`` with one weight for each loss or one
             for all; the risk is then the sum of all losses over the sum of all weights.
@@ -78,7 +82,8 @@ class EmpiricalRisk(SampledRisk, HasModel):
 
     Raises:
         InputError: If the data are empty or not pairs, no target is counted, the loss does not depend on the selected
-            weights, or the model has no statistics to estimate.
+            weights, the model reads them past its layers or lets samples of a batch depend on each other, or it has no
+            statistics to estimate. An evaluation raises it if weights changed that the model uses, but does not hold.
         NonFiniteError: If the loss is NaN.
         NondeterministicLossError: If two evaluations at the same weights differ.
 

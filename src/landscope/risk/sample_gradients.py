@@ -279,7 +279,10 @@ class _Trial:
 def _pulled(outputs: Outputs, watched: Sequence[Tensor], along: Sequence[Tensor]) -> Sequence[Tensor | None]:
     """The slopes at the outputs of layers, for slopes along the outputs of the model."""
     rows = [slope.to(tensor) for slope, tensor in zip(along, outputs.tensors, strict=True)]
-    return torch.autograd.grad(outputs.tensors, watched, rows, retain_graph=True, allow_unused=True)
+    free = [tensor for tensor in watched if tensor.requires_grad]  # not where a layer is called in torch.no_grad()
+    slopes = torch.autograd.grad(outputs.tensors, free, rows, retain_graph=True, allow_unused=True) if free else ()
+    found = iter(slopes)
+    return [next(found) if tensor.requires_grad else None for tensor in watched]
 
 
 def _add(
