@@ -8,10 +8,19 @@ from collections.abc import Callable, Generator
 import torch
 from torch import Tensor
 
-from landscope.errors import InputError
+from landscope.errors import InputError, LandscopeError
 from landscope.protocols import LossLandscape
 
-__all__ = ["gradient_function", "hessian_product", "hessian_times", "twice_differentiable"]
+__all__ = [
+    "SecondDerivativeError",
+    "gradient_function",
+    "hessian_product",
+    "hessian_times",
+    "twice_differentiable",
+]
+
+_MISSING = ("is not implemented", "once_differentiable")
+"""What torch says of an operation without a second derivative."""
 
 
 def gradient_function(landscape: LossLandscape) -> Callable[[Tensor], Tensor]:
@@ -42,14 +51,40 @@ def hessian_product(landscape: LossLandscape) -> Callable[[Tensor, Tensor], Tens
     return product
 
 
+class SecondDerivativeError(InputError):
+    """Torch has no second derivative of an operation in the loss."""
+
+
 def hessian_times(loss: Tensor, w: Tensor, vector: Tensor) -> Tensor:
-    """The Hessian of a loss with a graph to ``w[N]``, times a vector; zero for a loss linear in w."""
-    (slope,) = torch.autograd.grad(loss, w, create_graph=True)
-    if not slope.requires_grad:
-        return torch.zeros_like(w)
+    """The Hessian of a loss with a graph to ``w[N]``, times a vector; zero for a loss linear in w.
+
+    Raises:
+        SecondDerivativeError: If torch has no second derivative of an operation in the loss.
+    """
     with twice_differentiable():
+        (slope,) = torch.autograd.grad(loss, w, create_graph=True)
+        if not slope.requires_grad:
+            return torch.zeros_like(w)
+        _check_no_cut(slope)
         product = torch.autograd.grad(slope @ vector.to(slope), w, allow_unused=True)[0]
     return torch.zeros_like(w) if product is None else product
+
+
+def _check_no_cut(slope: Tensor) -> None:
+    """Raise if a backward pass in a graph is ``once_differentiable``.
+
+    Torch cuts the graph there and puts an error behind the cut. The way to the weights does not pass it, so that a
+    second derivative would be zero without a word.
+    """
+    pending, seen = [slope.grad_fn], set()
+    while pending:
+        node = pending.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if node.name() == "torch::autograd::Error":
+            raise RuntimeError("a backward pass that is marked as once_differentiable")
+        pending += [following for following, _ in node.next_functions]
 
 
 @contextlib.contextmanager
@@ -57,13 +92,19 @@ def twice_differentiable() -> Generator[None]:
     """Explain the error of an operation for which torch has no second derivative.
 
     Raises:
-        InputError: In its place.
+        SecondDerivativeError: In its place.
     """
     try:
         yield
-    except NotImplementedError as error:
-        raise InputError(
+    except RuntimeError as error:  # NotImplementedError too
+        said = next(iter(str(error).splitlines()), "")
+        is_missing = isinstance(error, NotImplementedError) or any(words in str(error) for words in _MISSING)
+        if isinstance(error, LandscopeError | torch.OutOfMemoryError) or not is_missing:
+            raise
+        raise SecondDerivativeError(
             expected="a loss with second derivatives",
-            got=f"an operation for which torch has none: {next(iter(str(error).splitlines()), '')}",
-            hint="Replace that layer by others, as an EmbeddingBag with offsets by an Embedding and a mean.",
+            got=f"an operation for which torch has none: {said}",
+            hint="Flatness, exponents and minibatch gradients need none. For a curvature replace the operation, as "
+            "nn.MultiMarginLoss by a criterion with torch.relu, or an EmbeddingBag with offsets by an Embedding and a "
+            "mean; nn.CTCLoss has no replacement in torch.",
         ) from error

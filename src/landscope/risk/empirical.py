@@ -58,7 +58,9 @@ class EmpiricalRisk(SampledRisk, HasModel):
         model: The network.
         criterion: ``criterion(outputs, targets)``: a ``torch.nn`` loss, its functional form, or any callable that
             returns one loss for each sample, their mean, or ``(losses, weight)`` with one weight for each loss or one
-            for all; the risk is then the sum of all losses over the sum of all weights.
+            for all; the risk is then the sum of all losses over the sum of all weights. With ``reduction="mean"`` a
+            loss of torch with class weights or ignored labels has these weights; with ``"sum"`` or ``"none"`` every
+            sample counts once, as in a training on the sum, or the losses, divided by the number of samples.
         data: ``(inputs, targets)`` tensors, a ``Dataset``, or an iterable of batches, like a ``DataLoader``. A batch
             is a pair; several inputs followed by the targets; or a mapping with the targets under ``labels`` and the
             keywords of the model.
