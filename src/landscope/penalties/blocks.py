@@ -15,6 +15,7 @@ from torch import Tensor
 
 from landscope._checks import check_count, check_kind, check_positive, check_vector
 from landscope.errors import InputError
+from landscope.full_precision import in_full_precision
 from landscope.penalties.state import check_keys, penalty_from
 from landscope.protocols import Penalty
 
@@ -26,6 +27,7 @@ _RESIDUAL = {torch.float32: 1e-6, torch.float64: 1e-11}
 """Residual of an implicit step over the length of its right-hand side."""
 
 
+@in_full_precision
 @dataclasses.dataclass(frozen=True)
 class PartPenalty:
     """A penalty on some entries of w, such as the weights of a layer; all other weights are free.
@@ -111,6 +113,7 @@ class PartPenalty:
         return whole
 
 
+@in_full_precision
 @dataclasses.dataclass(frozen=True)
 class PenaltySum:
     """A sum of quadratic penalties of any type: V(w) = sum_t V_t(w).

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from landscope._checks import check_finite, check_positive, check_strength, check_vector
 from landscope.errors import InputError
+from landscope.full_precision import in_full_precision
 from landscope.penalties.state import StoredPenalty
 
 __all__ = ["KroneckerPenalty"]
@@ -18,6 +19,7 @@ __all__ = ["KroneckerPenalty"]
 _ASYMMETRY = 1e-4
 
 
+@in_full_precision
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class KroneckerPenalty(
     StoredPenalty,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from landscope._checks import check_finite, check_number, check_positive, check_strength, check_vector
 from landscope.errors import InputError
+from landscope.full_precision import in_full_precision
 from landscope.penalties.state import StoredPenalty
 
 __all__ = ["QuadraticPenalty"]
@@ -18,6 +19,7 @@ _ORTHONORMAL = 1e-3
 """Largest allowed entry of P P' - 1; float32 modes of any length are well below."""
 
 
+@in_full_precision
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class QuadraticPenalty(
     StoredPenalty,
