@@ -8,11 +8,12 @@ from collections.abc import Callable, Generator, Iterator
 import torch
 from torch import Tensor
 
-from landscope.errors import InputError
+from landscope.errors import InputError, LandscopeError
 from landscope.protocols import LossLandscape
 from landscope.wording import first_lines
 
 __all__ = [
+    "SecondDerivativeError",
     "check_twice",
     "gradient_function",
     "hessian_product",
@@ -20,6 +21,9 @@ __all__ = [
     "twice_differentiable",
     "without_second_derivative",
 ]
+
+_MISSING = ("is not implemented", "once_differentiable")
+"""What torch says of an operation without a second derivative."""
 
 
 def gradient_function(landscape: LossLandscape) -> Callable[[Tensor], Tensor]:
@@ -50,50 +54,43 @@ def hessian_product(landscape: LossLandscape) -> Callable[[Tensor, Tensor], Tens
     return product
 
 
+class SecondDerivativeError(InputError):
+    """Torch has no second derivative of an operation in the loss."""
+
+
 def hessian_times(loss: Tensor, w: Tensor, vector: Tensor) -> Tensor:
-    """The Hessian of a loss with a graph to ``w[N]``, times a vector; zero for a loss linear in w."""
-    (slope,) = torch.autograd.grad(loss, w, create_graph=True)
-    if not slope.requires_grad:
-        return torch.zeros_like(w)
-    check_twice(loss, slope)
+    """The Hessian of a loss with a graph to ``w[N]``, times a vector; zero for a loss linear in w.
+
+    Raises:
+        SecondDerivativeError: If torch has no second derivative of an operation in the loss.
+    """
     with twice_differentiable():
+        (slope,) = torch.autograd.grad(loss, w, create_graph=True)
+        if not slope.requires_grad:
+            return torch.zeros_like(w)
+        _check_no_cut(slope)
         product = torch.autograd.grad(slope @ vector.to(slope), w, allow_unused=True)[0]
     return torch.zeros_like(w) if product is None else product
 
 
-@contextlib.contextmanager
-def twice_differentiable() -> Generator[None]:
-    """Explain the error of an operation for which torch has no second derivative.
+def _check_no_cut(slope: Tensor) -> None:
+    """Raise if a backward pass in a graph is ``once_differentiable``.
 
-    Raises:
-        InputError: In its place.
+    Torch cuts the graph there and puts an error behind the cut. The way to the weights does not pass it, so that a
+    second derivative would be zero without a word.
     """
-    try:
-        yield
-    except NotImplementedError as error:
-        raise without_second_derivative(first_lines(error)) from error
-
-
-def without_second_derivative(got: str) -> InputError:
-    """The error for an operation for which torch has no second derivative."""
-    return InputError(
-        expected="a loss with second derivatives",
-        got=f"an operation for which torch has none: {got}",
-        hint="Replace that layer by others, as an EmbeddingBag with offsets by an Embedding and a mean. Let the "
-        "backward pass of an autograd.Function use operations of torch, without once_differentiable.",
-    )
+    if any(node.name() == "torch::autograd::Error" for node in _nodes(slope)):
+        raise without_second_derivative("a backward pass that is marked as once_differentiable")
 
 
 def check_twice(loss: Tensor, slope: Tensor) -> None:
     """Raise if a custom function has no second derivative: where others have one, torch takes it for zero.
 
     Raises:
-        InputError: If it has none.
+        SecondDerivativeError: If it has none.
     """
-    if any(isinstance(node, torch.autograd.function.BackwardCFunction) for node in _nodes(loss)) and any(
-        node.name() == "torch::autograd::Error" for node in _nodes(slope)
-    ):
-        raise without_second_derivative("an autograd.Function with once_differentiable")
+    if any(isinstance(node, torch.autograd.function.BackwardCFunction) for node in _nodes(loss)):
+        _check_no_cut(slope)
 
 
 def _nodes(value: Tensor) -> Iterator[torch.autograd.graph.Node]:
@@ -105,3 +102,31 @@ def _nodes(value: Tensor) -> Iterator[torch.autograd.graph.Node]:
             seen.add(node)
             yield node
             pending.extend(before for before, _ in node.next_functions)
+
+
+def without_second_derivative(got: str) -> SecondDerivativeError:
+    """The error for an operation for which torch has no second derivative."""
+    return SecondDerivativeError(
+        expected="a loss with second derivatives",
+        got=f"an operation for which torch has none: {got}",
+        hint="Flatness, exponents and minibatch gradients need none. For a curvature replace the operation, as "
+        "nn.MultiMarginLoss by a criterion with torch.relu, or an EmbeddingBag with offsets by an Embedding and a "
+        "mean; nn.CTCLoss has no replacement in torch. Let the backward pass of an autograd.Function use operations of "
+        "torch, without once_differentiable.",
+    )
+
+
+@contextlib.contextmanager
+def twice_differentiable() -> Generator[None]:
+    """Explain the error of an operation for which torch has no second derivative.
+
+    Raises:
+        SecondDerivativeError: In its place.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # NotImplementedError too
+        is_missing = isinstance(error, NotImplementedError) or any(words in str(error) for words in _MISSING)
+        if isinstance(error, LandscopeError | torch.OutOfMemoryError) or not is_missing:
+            raise
+        raise without_second_derivative(first_lines(error)) from error

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from landscope.errors import InputError
+from landscope.full_precision import full_precision, in_full_precision
 from landscope.parameters import ParameterSpace
 from landscope.risk.batch_norm import ReestimatedLosses
 from landscope.risk.evaluation import BlockLosses
@@ -17,6 +18,7 @@ from landscope.risk.evaluation import BlockLosses
 __all__ = ["HasModel", "one_number"]
 
 
+@in_full_precision
 class HasModel:
     """What a risk offers beyond its loss: the model at other weights, and quantities of it."""
 
@@ -68,7 +70,7 @@ class HasModel:
         @torch.no_grad()
         def value(w: Tensor) -> float:
             self._set(model, w)
-            with torch.random.fork_rng(devices=devices):
+            with torch.random.fork_rng(devices=devices), full_precision():
                 return one_number(function(model.eval()))
 
         return value

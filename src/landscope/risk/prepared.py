@@ -18,6 +18,7 @@ from landscope.risk.additivity import check_additive
 from landscope.risk.batch_norm import ReestimatedLosses
 from landscope.risk.closure_module import ClosureModule
 from landscope.risk.conditions import Conditions
+from landscope.risk.copied import check_no_renorm
 from landscope.risk.data import Block, call_model, cut_blocks, read_batches, read_data, rows_at_once
 from landscope.risk.evaluation import on_all_data
 from landscope.risk.graphs import GraphWhereNeeded
@@ -28,6 +29,7 @@ from landscope.risk.mean_weights import check_weights_of_means, pieces_of
 from landscope.risk.model_copy import precise
 from landscope.risk.output_means import check_counted_outputs
 from landscope.risk.outside_weights import check_reads
+from landscope.risk.own_autocast import warn_of_own_autocast
 from landscope.risk.own_copy import OwnCopies
 from landscope.risk.samples import Counted, counted_by, moved, n_targets, unwrapped, with_counts
 from landscope.risk.sums_and_means import check_sums_and_means
@@ -101,6 +103,7 @@ def prepared_data(
         data: The data of the user.
         count: ``count(batch)`` of the user.
     """
+    check_no_renorm(own, space)
     pairs, largest = read_data(data, space.flatten(own).device, count)
     own, pairs = precise(own, pairs, lambda model, pair: _first_losses(model, criterion, pair))
     w0 = space.flatten(own)
@@ -122,7 +125,8 @@ def prepared_data(
     ignored = ignored_label(criterion)
     if ignored is not None:
         checks.check_labels(own, pairs, ignored)
-    checks.check_criterion(own, sample_losses, pairs[0])
+    with warn_of_own_autocast(f"{type(own).__name__}, or its criterion,"):
+        checks.check_criterion(own, sample_losses, pairs[0])
     if isinstance(sample_losses, Unreduced):
         if count is not None:
             evaluate = lambda pair, _: own_criterion(call_model(own, pair[0]), pair[1])  # noqa: E731
@@ -162,6 +166,7 @@ def prepared_closure(
     Returns:
         The model that is evaluated, and its losses.
     """
+    check_no_renorm(own, space)
     conditions.prepare(own)
     device = space.flatten(own).device
     batches = [moved(batch, device) for batch in read_batches(data)]
@@ -178,7 +183,10 @@ def prepared_closure(
     blocks = of_batches(batches)
     check_reads(lambda parameters: blocks.evaluated(parameters, blocks.blocks[0], 0), own, inner_model(model), space)
     hint = "Check the function and the batches, or the shape and the dtype of the inputs."
-    with explained(f"losses=f with f(model, batch) for a batch {checks.described(batches[0])}", hint):
+    with (
+        explained(f"losses=f with f(model, batch) for a batch {checks.described(batches[0])}", hint),
+        warn_of_own_autocast(f"{type(own).__name__}, or losses=f,"),
+    ):
         first = checks.check_losses(blocks, space, space.flatten(own))
     parameters = space.unflatten(space.flatten(own))
     if count is not None and not blocks.returns_means:

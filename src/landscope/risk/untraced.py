@@ -42,7 +42,10 @@ def reason_in_words(error: Exception) -> str:
             "torch.no_grad() or a hook"
         )
     if isinstance(error, AssertionError):
-        return "its forward method computes a value once, outside of torch, as .item() or .numpy() do"
+        return (
+            "its forward method computes a value once, outside of torch, as .item() or .numpy() do, or changes what "
+            "torch does in a part of it, as torch.autocast does"
+        )
     known = [words for said, words in _REASONS if said in str(error)]
     return f"its forward method{_place(error)} {known[0] if known else 'does what torch.fx cannot trace'}"
 
