@@ -23,13 +23,13 @@ def total(outputs, labels):
 @pytest.mark.parametrize(
     ("losses", "options", "times"),
     [
-        # With a graph, without one, and away from the weights of the model, beside the other batches.
-        (samples, {}, 3),
-        (total, {}, 3),
+        # With weights whose reading is followed, with a graph, without one, and away from the weights of the model.
+        (samples, {}, 4),
+        (total, {}, 4),
         # Away from them it is evaluated with and without a record of its layers.
-        (F.cross_entropy, {"count": lambda batch: len(batch[1])}, 4),
-        (samples, {"seed": 0}, 2),
-        (F.cross_entropy, {"count": lambda batch: len(batch[1]), "seed": 0}, 3),  # and with another seed
+        (F.cross_entropy, {"count": lambda batch: len(batch[1])}, 5),
+        (samples, {"seed": 0}, 3),
+        (F.cross_entropy, {"count": lambda batch: len(batch[1]), "seed": 0}, 4),  # and with another seed
     ],
     ids=["samples", "sums", "means", "samples with a seed", "means with a seed"],
 )
