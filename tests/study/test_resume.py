@@ -194,7 +194,7 @@ def other_samples():
     return inputs, labels.roll(1)
 
 
-@pytest.mark.filterwarnings("ignore:The data of this study begin with other samples")
+@pytest.mark.filterwarnings("ignore:The data of this study have other samples")
 @pytest.mark.parametrize("until", ["flatness", "pieces"])
 def test_results_of_other_data_are_not_mixed(recorded, monkeypatch, until):
     monkeypatch.setattr("landscope.study.stages.flatness._PIECE", 32)
