@@ -66,6 +66,24 @@ VALID = {
     "memory.Budget": (ls.memory.Budget, {"rise": 0.1, "absolute": 0.1, "every": 2}),
     "TaskMemory.budget": (lambda **settings: memory().budget(**settings), {"rise": 0.1, "absolute": 0.1, "every": 2}),
     "memory.Basin": (ls.memory.Basin, {"n_points": 2, "n_samples": 4, "n_draws": 1, "seed": 0}),
+    "memory.EWC": (ls.memory.EWC, {"n_draws": 1, "seed": 0}),
+    "memory.KFAC": (ls.memory.KFAC, {"n_draws": 1, "seed": 0}),
+    "memory.LDC": (lambda **settings: ls.memory.LDC(flatness="variance", **settings), {"psi": 4.0}),
+    "memory.Replay": (
+        lambda **settings: ls.memory.Replay(net(), **settings),
+        {"n_samples": 2, "rank": 1, "batch_size": 3, "temperature": 2.0, "distillation": 1.0, "seed": 0},
+    ),
+    "memory.interpolation": (
+        ls.memory.interpolation,
+        {"model": net(), "old": net(), "evaluations": {"a": lambda model: 0.0}, "higher_is_better": False, "points": 2},
+    ),
+    "memory.interpolated": (ls.memory.interpolated, {"model": net(), "old": net(), "share": 0.5}),
+    "memory.TaskResults.measure": (
+        lambda **settings: ls.memory.TaskResults({"a": lambda model: 0.0}, higher_is_better=False).measure(
+            net(), **settings
+        ),
+        {"n_stored": 3},
+    ),
     "EmpiricalRisk.kronecker_factors": (RISK.kronecker_factors, {"w": W0, "n_draws": 2, "seed": 0}),
     "TaskMemory": (
         memory,

@@ -55,8 +55,8 @@ def test_the_first_example_is_fifteen_lines():
 
 def test_without_the_penalty_of_the_readme_the_old_task_is_lost(capsys, monkeypatch, tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    (shown,) = [block for block in blocks if "TaskMemory" in block]
-    line = "with memory.training(optimizer):  # records, and protects the first task"
+    (shown,) = [block for block in blocks if "ls.keep" in block]
+    line = "with memory.training(optimizer):"
     assert line in shown
     recorded, _, analysed = blocks[0].partition("study.analyse()")
     assert "print" in analysed

@@ -128,6 +128,7 @@ def test_an_error_in_the_loop_comes_first_and_rows_are_kept():
     assert len(recorder.trajectory()) == 3
 
 
+@pytest.mark.filterwarnings("ignore:No recorded weight moved")
 def test_memory_is_bounded_with_a_path(tmp_path):
     model = nn.Linear(1000, 100, bias=False)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -219,6 +220,7 @@ def test_tied_parameters_count_once_under_all_their_names():
     assert ls.ParameterSpace.of(model, "*.weight").names == ("a.weight",)
 
 
+@pytest.mark.filterwarnings("ignore:No recorded weight moved")
 def test_learning_rates_that_are_tensors_and_bfloat16_weights(tmp_path):
     model = nn.Linear(4, 2).to(torch.bfloat16)
     optimizer = torch.optim.SGD(model.parameters(), lr=torch.tensor(0.5))
@@ -320,6 +322,7 @@ def test_rows_that_a_kill_lost_before_any_was_written_are_missed(tmp_path):
     path = tmp_path / "t"
     killed = TrajectoryRecorder(model, optimizer, path=path).__enter__()
     loop(model, optimizer, 4)
+    killed.changes.stop()
     killed._hook.remove()  # nothing was flushed: the process is gone
     with pytest.raises(ls.errors.InputError, match=r"end with step 0.*recorder.flush\(\)"):
         TrajectoryRecorder(model, optimizer, path=path, first_step=5, resume=True)
@@ -366,6 +369,7 @@ def test_a_model_that_was_not_restored_is_not_recorded_on(step, message, tmp_pat
     assert open_trajectory(path).steps.tolist() == list(range(1, 7))
 
 
+@pytest.mark.filterwarnings("ignore:No recorded weight moved")
 def test_weights_between_two_rows_are_not_compared_and_those_of_a_row_are(tmp_path):
     model, path = nn.Linear(4, 2).bfloat16(), tmp_path / "t"
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

@@ -85,6 +85,7 @@ def parametrized(model):
     nn.utils.parametrize.register_parametrization(model[0], "weight", nn.Identity())
 
 
+@pytest.mark.filterwarnings("ignore:The weights changed between step 2")
 @pytest.mark.parametrize("change", [new_values, wrapped_layer, same_object, parametrized])
 def test_new_values_and_layers_that_move_are_followed(change):
     """The rows are those that plain code reads from the optimiser's parameters."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import traceback
 from collections.abc import Collection, Generator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -206,13 +207,32 @@ def check_one_point(name: str, value: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def explained(expected: str, hint: str) -> Generator[None]:
-    """Turn an error of a user's model, loss or data into one that says what was done; the first one is its cause."""
+    """Turn an error of a user's model, loss or data into one that says what was done; the first one is its cause.
+
+    An error that no other data would avoid, such as a misspelt name, is answered by the line of the code.
+    """
     try:
         yield
     except (LandscopeError, Warning, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
+        if isinstance(error, _OF_CODE):
+            hint = f"This is an error in the code{_place(error)}, whatever the data are: correct it there."
         raise InputError(expected=expected, got=error_text(error), hint=hint) from error
+
+
+_OF_CODE = (NameError, ImportError, ZeroDivisionError, SyntaxError)
+
+
+def _place(error: Exception) -> str:
+    """The last line of code outside of torch and landscope that led to an error."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith((*_LIBRARIES, "<")):
+            return f" at line {frame.lineno} of {Path(frame.filename).name} (`{(frame.line or '').strip()}`)"
+    return ""
+
+
+_LIBRARIES = tuple(str(Path(path).parent) for path in (torch.__file__, __file__))
 
 
 def check_vector(

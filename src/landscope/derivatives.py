@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 
 import torch
 from torch import Tensor
 
-from landscope.errors import InputError
+from landscope.errors import InputError, LandscopeError
 from landscope.protocols import LossLandscape
 from landscope.wording import first_lines
 
-__all__ = ["gradient_function", "hessian_product", "hessian_times", "twice_differentiable"]
+__all__ = [
+    "SecondDerivativeError",
+    "check_twice",
+    "gradient_function",
+    "hessian_product",
+    "hessian_times",
+    "twice_differentiable",
+    "without_second_derivative",
+]
+
+_MISSING = ("is not implemented", "once_differentiable")
+"""What torch says of an operation without a second derivative."""
 
 
 def gradient_function(landscape: LossLandscape) -> Callable[[Tensor], Tensor]:
@@ -43,14 +54,66 @@ def hessian_product(landscape: LossLandscape) -> Callable[[Tensor, Tensor], Tens
     return product
 
 
+class SecondDerivativeError(InputError):
+    """Torch has no second derivative of an operation in the loss."""
+
+
 def hessian_times(loss: Tensor, w: Tensor, vector: Tensor) -> Tensor:
-    """The Hessian of a loss with a graph to ``w[N]``, times a vector; zero for a loss linear in w."""
-    (slope,) = torch.autograd.grad(loss, w, create_graph=True)
-    if not slope.requires_grad:
-        return torch.zeros_like(w)
+    """The Hessian of a loss with a graph to ``w[N]``, times a vector; zero for a loss linear in w.
+
+    Raises:
+        SecondDerivativeError: If torch has no second derivative of an operation in the loss.
+    """
     with twice_differentiable():
+        (slope,) = torch.autograd.grad(loss, w, create_graph=True)
+        if not slope.requires_grad:
+            return torch.zeros_like(w)
+        _check_no_cut(slope)
         product = torch.autograd.grad(slope @ vector.to(slope), w, allow_unused=True)[0]
     return torch.zeros_like(w) if product is None else product
+
+
+def _check_no_cut(slope: Tensor) -> None:
+    """Raise if a backward pass in a graph is ``once_differentiable``.
+
+    Torch cuts the graph there and puts an error behind the cut. The way to the weights does not pass it, so that a
+    second derivative would be zero without a word.
+    """
+    if any(node.name() == "torch::autograd::Error" for node in _nodes(slope)):
+        raise without_second_derivative("a backward pass that is marked as once_differentiable")
+
+
+def check_twice(loss: Tensor, slope: Tensor) -> None:
+    """Raise if a custom function has no second derivative: where others have one, torch takes it for zero.
+
+    Raises:
+        SecondDerivativeError: If it has none.
+    """
+    if any(isinstance(node, torch.autograd.function.BackwardCFunction) for node in _nodes(loss)):
+        _check_no_cut(slope)
+
+
+def _nodes(value: Tensor) -> Iterator[torch.autograd.graph.Node]:
+    """The nodes of the graph of a value."""
+    pending, seen = [value.grad_fn], set()
+    while pending:
+        node = pending.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            yield node
+            pending.extend(before for before, _ in node.next_functions)
+
+
+def without_second_derivative(got: str) -> SecondDerivativeError:
+    """The error for an operation for which torch has no second derivative."""
+    return SecondDerivativeError(
+        expected="a loss with second derivatives",
+        got=f"an operation for which torch has none: {got}",
+        hint="Flatness, exponents and minibatch gradients need none. For a curvature replace the operation, as "
+        "nn.MultiMarginLoss by a criterion with torch.relu, or an EmbeddingBag with offsets by an Embedding and a "
+        "mean; nn.CTCLoss has no replacement in torch. Let the backward pass of an autograd.Function use operations of "
+        "torch, without once_differentiable.",
+    )
 
 
 @contextlib.contextmanager
@@ -58,13 +121,12 @@ def twice_differentiable() -> Generator[None]:
     """Explain the error of an operation for which torch has no second derivative.
 
     Raises:
-        InputError: In its place.
+        SecondDerivativeError: In its place.
     """
     try:
         yield
-    except NotImplementedError as error:
-        raise InputError(
-            expected="a loss with second derivatives",
-            got=f"an operation for which torch has none: {first_lines(error)}",
-            hint="Replace that layer by others, as an EmbeddingBag with offsets by an Embedding and a mean.",
-        ) from error
+    except RuntimeError as error:  # NotImplementedError too
+        is_missing = isinstance(error, NotImplementedError) or any(words in str(error) for words in _MISSING)
+        if isinstance(error, LandscopeError | torch.OutOfMemoryError) or not is_missing:
+            raise
+        raise without_second_derivative(first_lines(error)) from error

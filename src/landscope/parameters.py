@@ -211,8 +211,14 @@ def _selected(
 ) -> dict[str, Tensor]:
     if select is None:
         selected = {name: tensor for name, tensor in everything.items() if tensor.requires_grad}
-        if not selected:
+        if not selected and not everything:
             raise _no_match(everything, "parameters that require a gradient")
+        if not selected:
+            raise InputError(
+                expected="parameters that require a gradient", got="a model in which all are frozen",
+                hint="Call requires_grad_(True) on those that are trained, or select frozen ones by their names, as by "
+                f'ParameterSpace.of(model, "*"). {_names_of(everything)}',
+            )  # fmt: skip
         return selected
     several = isinstance(select, Iterable) and not isinstance(select, str | type)
     chosen: set[str] = set()
@@ -249,13 +255,17 @@ def _names_of_kind(model: nn.Module, kind: type) -> set[str]:
 
 
 def _no_match(everything: Iterable[str], asked: str) -> InputError:
-    names = list(everything)
-    listing = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
     return InputError(
         expected=f"a selection that matches parameters of the model ({asked})",
         got="no match",
-        hint=f"The model has: {listing or 'no parameters'}.",
+        hint=_names_of(everything),
     )
+
+
+def _names_of(everything: Iterable[str]) -> str:
+    names = list(everything)
+    listing = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+    return f"The model has: {listing or 'no parameters'}."
 
 
 def _check_dtypes(selected: Mapping[str, Tensor]) -> None:

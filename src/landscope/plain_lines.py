@@ -12,12 +12,14 @@ from torch import Tensor
 from landscope._checks import explained
 from landscope.attention import plain_kernels
 from landscope.errors import InputError, LandscopeWarning
+from landscope.full_precision import in_full_precision
 from landscope.line_derivatives import first_derivative, mixed_derivative
 from landscope.protocols import LossLandscape
 
 __all__ = ["DifferentiableLines", "PlainBatchLines", "PlainLines"]
 
 
+@in_full_precision
 class PlainLines:
     """Losses along lines, with one call of the landscape for each batch of points.
 
@@ -102,6 +104,7 @@ def _precise(function: Callable[[Tensor], Tensor], w0: Tensor) -> Tensor:
     return raised
 
 
+@in_full_precision
 class DifferentiableLines(abc.ABC):
     """First and second derivatives of many losses along lines, each by one pass of forward mode where torch has it."""
 
@@ -127,6 +130,7 @@ class DifferentiableLines(abc.ABC):
         return torch.stack([torch.cat(row) for row in rows])
 
 
+@in_full_precision
 class PlainBatchLines(DifferentiableLines):
     """Many losses along lines, by plain calls of a function ``w[N] -> losses[M]``.
 

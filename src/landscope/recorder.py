@@ -16,6 +16,7 @@ from landscope._checks import check_count, check_hooked, check_path, is_number
 from landscope.errors import InputError, LandscopeWarning, NonFiniteError, StorageError
 from landscope.optimizer_steps import ends_step
 from landscope.parameters import ParameterSpace, Selection
+from landscope.recorder_changes import ChangeWatch
 from landscope.recorder_checks import HalfStepWatch, RecordedPlaces, fingerprint
 from landscope.recorder_sinks import DiskSink, MemorySink
 from landscope.trajectory import Trajectory, stored_dtype
@@ -24,6 +25,8 @@ __all__ = ["TrajectoryRecorder"]
 
 _BLOCK_BYTES = 2**22
 _MAX_BLOCK_ROWS = 1024
+_MOVES_WITHIN = 3
+"""Steps within which a training moves a weight."""
 
 
 class TrajectoryRecorder:
@@ -59,8 +62,8 @@ class TrajectoryRecorder:
             that are kept.
 
     Warns:
-        LandscopeWarning: If the ``with`` block ends without a step of the optimiser, or its steps seem to be halves of
-            steps, as those of some sharpness-aware optimisers.
+        LandscopeWarning: If the ``with`` block ends without a step of the optimiser, its steps seem to be halves of
+            steps, as those of some sharpness-aware optimisers, or the weights change after a step, as by clipping.
 
     Example:
         >>> import torch
@@ -119,6 +122,8 @@ class TrajectoryRecorder:
         self._hook: torch.utils.hooks.RemovableHandle | None = None
         self._places = RecordedPlaces(model, self.space.names, self._tensors)
         self._watch = HalfStepWatch(optimizer, self._tensors, every)
+        self.changes = ChangeWatch(optimizer, self._tensors)
+        self._began_at: tuple[int, list[int]] = (self._step, [])
         self._left: list[int] | None = None
         """Fingerprint of the weights where the last ``with`` block ended."""
         self._start_block()
@@ -178,6 +183,8 @@ class TrajectoryRecorder:
         self._sink.begin(self._step + 1)
         self._hook = self._optimizer.register_step_post_hook(self._after_step)
         self._watch.start()
+        self.changes.start()
+        self._began_at = self._step, fingerprint(self._tensors)
         return self
 
     def __exit__(
@@ -190,6 +197,24 @@ class TrajectoryRecorder:
                 raise
         if kind is None and self._step == self._steps_before:
             warnings.warn(f"No optimiser step was recorded. {self._why_nothing()}", LandscopeWarning, stacklevel=2)
+        if kind is None:
+            self.changes.at_end(self.about_end())
+            self._warn_if_at_rest()
+
+    def _warn_if_at_rest(self) -> None:
+        n_steps, parts = self._step - self._began_at[0], self.changes.last_weights()
+        if n_steps >= _MOVES_WITHIN and parts and self._began_at[1] == fingerprint(parts):
+            warnings.warn(
+                f"No recorded weight moved in {n_steps} steps, so that there is nothing to "
+                "analyse. Call loss.backward() before each step, after optimizer.zero_grad(), and look at the learning "
+                "rate.",
+                LandscopeWarning,
+                stacklevel=3,
+            )
+
+    def about_end(self) -> str:
+        """What follows, beside the rows, if the weights are no longer those of the last row."""
+        return ""
 
     def close(self) -> None:
         """Stop recording and write the rows in memory; the ``with`` statement calls this."""
@@ -202,6 +227,7 @@ class TrajectoryRecorder:
             self._hook.remove()
             self._hook = None
             self._watch.stop()
+            self.changes.stop()
             self._left = fingerprint(self._tensors)
 
     def check_restored(self) -> None:
@@ -244,6 +270,7 @@ class TrajectoryRecorder:
         self._step += 1
         self._watch.after_step(self._step)
         if self._step % self._every:
+            self.changes.skip()
             return
         self._places.check(self._step)
         for name, tensor, shape in zip(self.space.names, self._tensors, self.space.shapes, strict=True):
@@ -266,7 +293,9 @@ class TrajectoryRecorder:
             self.flush()
         if self._rows is None:
             self._rows = torch.empty(self._rows_per_block, self.space.dim, dtype=like.dtype, device=like.device)
-        torch.cat([tensor.detach().reshape(-1) for tensor in self._tensors], out=self._rows[len(self._steps)])
+        row = self._rows[len(self._steps)]
+        torch.cat([tensor.detach().reshape(-1) for tensor in self._tensors], out=row)
+        self.changes.keep(row, self._step)
 
     def _weights(self) -> Tensor:
         """The rows held, as one matrix on the CPU."""

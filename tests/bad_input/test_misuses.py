@@ -108,6 +108,9 @@ CHECKED_ELSEWHERE = {
     # Settings of a study are fields of StudySettings, which checks them all (tests/bad_input/test_study_input.py).
     "Study.record", "Study.use_checkpoints", "Study.risk", "Trajectory.model_at",
     "LossForms",  # made by a function, not by a user
+    # A TaskMemory calls the methods of its method, with the numbers that it has checked.
+    "Basin.added", "Method.added", "Method.n_directions",
+    *(f"{name}.penalty" for name in ("Basin", "EWC", "KFAC", "L2", "LDC", "MAS", "Method")),
 }  # fmt: skip
 
 

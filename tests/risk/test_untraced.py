@@ -40,7 +40,7 @@ class Range(Plain):
 
 class Float(Plain):
     def forward(self, x):
-        return self.last(x) * float(x.mean())
+        return self.last(x) * float(torch.ones_like(x).max())
 
 
 class Writing(Plain):
@@ -69,7 +69,7 @@ def notices(model, **options):
         (Decision, "return self.last(x) if x.sum() > -1e9 else x", "makes a decision by the values"),
         (Loop, "for row in x", "loops over a tensor; write a loop over a fixed number"),
         (Range, "range(x.shape[1])", "needs a plain number, as range(...) does"),
-        (Float, "return self.last(x) * float(x.mean())", "turns a tensor into a plain number"),
+        (Float, "return self.last(x) * float(torch.ones_like(x).max())", "turns a tensor into a plain number"),
         (Writing, "x[:, 0] = 0", "writes into a tensor, as `x[0] = 1` does"),
         (Array, "2 * x.numpy()", "does what torch.fx cannot trace"),
     ],

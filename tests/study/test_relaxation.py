@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 import landscope as ls
-from landscope.study.relaxation import curvature_matrix
+from landscope.study.curvature_matrix import curvature_matrix
 
 
 def _risk(criterion, model=None):

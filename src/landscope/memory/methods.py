@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from landscope._checks import check_choice, check_count, check_kind, check_positive, check_seed
 from landscope.errors import InputError
 from landscope.memory.accumulate import accumulate
+from landscope.memory.inverted import widths_to_hold_by
 from landscope.memory.snapshot import TaskSnapshot
 from landscope.parameters import ParameterSpace
 from landscope.penalties.basin import basin_penalty
@@ -138,6 +139,7 @@ class LDC(Method):
         if self.flatness == "measured":
             widths = task.widths(count)
             _check_reached(widths, task.ratio)
+            widths = widths_to_hold_by(widths)
         else:
             ranks = measured_ranks(count)
             measured = task.widths_along(task.modes.directions[[rank - 1 for rank in ranks]])

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from landscope._checks import check_count, check_kind, check_vector
 from landscope.errors import InputError
+from landscope.full_precision import in_full_precision
 from landscope.penalties.kronecker import KroneckerPenalty
 from landscope.penalties.metric import check_step_size, conjugate_gradients, working_dtype
 from landscope.penalties.products import SumOfProducts
@@ -30,6 +31,7 @@ _RESIDUAL_OF_EACH, _STEPS_OF_EACH = 1e-3, 200
 """The same with a step size for each weight, and the largest number of iterations."""
 
 
+@in_full_precision
 @dataclasses.dataclass(frozen=True)
 class PartPenalty:
     """A penalty on some entries of w, such as the weights of a layer; all other weights are free.
@@ -119,6 +121,7 @@ class PartPenalty:
         return whole
 
 
+@in_full_precision
 @dataclasses.dataclass(frozen=True)
 class PenaltySum:
     """A sum of quadratic penalties of any type: V(w) = sum_t V_t(w).

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from landscope._checks import check_finite, check_strength, check_vector
 from landscope.errors import InputError
+from landscope.full_precision import in_full_precision
 from landscope.penalties.metric import check_step_size
 from landscope.penalties.products import SumOfProducts
 from landscope.penalties.state import StoredPenalty
@@ -20,6 +21,7 @@ __all__ = ["KroneckerPenalty"]
 _ASYMMETRY = 1e-4
 
 
+@in_full_precision
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class KroneckerPenalty(
     StoredPenalty,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from landscope._checks import check_finite, check_number, check_strength, check_vector
 from landscope.errors import InputError
+from landscope.full_precision import in_full_precision
 from landscope.penalties.metric import check_step_size
 from landscope.penalties.state import StoredPenalty
 
@@ -21,6 +22,7 @@ _COLUMNS = 65_536
 """Number of weights whose products are formed together."""
 
 
+@in_full_precision
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class QuadraticPenalty(
     StoredPenalty,

@@ -139,7 +139,10 @@ def accumulated_variance(spectrum: Spectrum, surrogates: Sequence[Exponents]) ->
     spectra += [(spectrum.variance, spectrum.total_variance, "in-sample", OWN)]
     shown: set[str] = set()
     for variance, total, name, color in spectra:
-        share = numbers(variance[1:].cumsum(0)) / (total - float(variance[0]))
+        without_first = total - float(variance[0])
+        if not without_first > 0:  # nothing moved
+            continue
+        share = numbers(variance[1:].cumsum(0)) / without_first
         figure.add_scatter(
             x=ranks_of(len(share), 2), y=share, name=name, mode="lines", legendgroup=name, showlegend=name not in shown,
             line={"color": color, "dash": "dot" if color == WALK else "solid"},

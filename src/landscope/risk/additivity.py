@@ -16,7 +16,7 @@ from landscope.errors import InputError
 from landscope.risk.checks import outputs_of
 from landscope.risk.data import Block, cut_blocks
 from landscope.risk.graphs import GraphWhereNeeded
-from landscope.risk.hints import CRITERION_HINT, described
+from landscope.risk.hints import criterion_hint, described
 from landscope.risk.losses import Unreduced
 from landscope.risk.output_means import returns_mean, split_blocks
 from landscope.risk.samples import joined, n_targets, rows_of, unwrapped
@@ -160,7 +160,7 @@ def _total(outputs_for: Callable[[Any], Any], sample_losses: Unreduced, block: B
     outputs = outputs_for(block[0])
     with explained(
         f"a criterion for outputs {described(outputs)} with targets {described(unwrapped(block[1]))}",
-        CRITERION_HINT,
+        criterion_hint(unwrapped(block[1])),
     ):
         losses, weight = GraphWhereNeeded(sample_losses)(outputs, block[1])
     losses = for_float64(losses).double()

@@ -52,10 +52,12 @@ class ClassAnswers(Answers):
     Args:
         axis: Axis of the classes in the logits.
         counted: ``logits with classes last, targets -> mask`` of the positions that count; None where all do.
+        averaged: Whether the risk takes the mean over the positions of each sample, whether or not they count.
     """
 
     axis: int = 1
     counted: Callable[[Tensor, Any], Tensor | None] = lambda _logits, _targets: None
+    averaged: bool = False
 
     def n_slopes(self, outputs: Outputs) -> int:
         """Number of classes times positions."""
@@ -66,6 +68,7 @@ class ClassAnswers(Answers):
         p, mask = self._chances(outputs, targets)
         flat = p.reshape(len(p), -1, p.shape[-1])
         counts = torch.ones_like(flat[..., 0]) if mask is None else mask.reshape(len(p), -1).to(p)
+        counts = counts * math.sqrt(self._share(p))
         for position in range(flat.shape[1]):
             for label in range(flat.shape[2]):
                 slope = torch.zeros_like(flat)
@@ -79,13 +82,16 @@ class ClassAnswers(Answers):
         p, mask = self._chances(outputs, targets)
         rows = p.reshape(-1, p.shape[-1]).to(generator.device)
         labels = torch.multinomial(rows, 1, generator=generator).view(p.shape[:-1]).to(p.device)
-        return self._masked(F.one_hot(labels, p.shape[-1]).to(p) - p, mask)
+        return self._masked(math.sqrt(self._share(p)) * (F.one_hot(labels, p.shape[-1]).to(p) - p), mask)
 
     def product(self, outputs: Outputs, change: Slopes, targets: Any) -> Slopes:
         """(diag(p) - p p') times the change, at each position."""
         p, mask = self._chances(outputs, targets)
-        along = p * change[0].movedim(self.axis, -1)
+        along = self._share(p) * p * change[0].movedim(self.axis, -1)
         return self._masked(along - p * along.sum(dim=-1, keepdim=True), mask)
+
+    def _share(self, p: Tensor) -> float:
+        return 1 / max(1, math.prod(p.shape[1:-1])) if self.averaged else 1.0
 
     def _chances(self, outputs: Outputs, targets: Any) -> tuple[Tensor, Tensor | None]:
         """Probabilities with the classes on the last axis, and the mask of the positions that count."""
@@ -265,7 +271,7 @@ def answers_of(criterion: Callable[..., Any]) -> Answers | None:
     module = _module_of(criterion)
     averaged = getattr(module, "reduction", "mean") not in ("sum", "batchmean")
     if type(module) in (nn.CrossEntropyLoss, nn.NLLLoss) and module.weight is None:
-        return ClassAnswers(counted=_without(int(module.ignore_index)))
+        return ClassAnswers(counted=_without(int(module.ignore_index)), averaged=module.reduction == "none")
     if type(module) is nn.MSELoss:
         return NumberAnswers(_of_squares, _drawn_of_squares, averaged)
     if type(module) is nn.GaussianNLLLoss:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,14 +18,15 @@ from landscope.risk.batch_norm import ReestimatedLosses
 from landscope.risk.checkpointing import no_checkpointing
 from landscope.risk.closure_module import ClosureModule
 from landscope.risk.data import OTHER_BATCHES, Block, call_model, fits
+from landscope.risk.equal_gradients import warn_of_nonlinear_backward
 from landscope.risk.evaluation import BlockLosses
 from landscope.risk.finite_loss import check_loss_is_a_number
 from landscope.risk.graphs import GraphWhereNeeded
-from landscope.risk.hints import CRITERION_HINT, described, inputs_hint
+from landscope.risk.hints import criterion_hint, described, inputs_hint
 from landscope.risk.losses import SampleLosses
 from landscope.risk.weighted_losses import WeightedLosses
 from landscope.risk.whole_losses import ClosureLosses
-from landscope.seeded import kept_random_state
+from landscope.seeded import kept_random_state, seeded
 
 __all__ = [
     "UnusedWeightsError", "check_criterion", "check_inputs", "check_labels", "check_losses", "described", "outputs_of",
@@ -90,9 +91,13 @@ def check_criterion(model: nn.Module, sample_losses: SampleLosses, block: Block)
     with kept_random_state():
         outputs, targets = _few_outputs(model, *block, slice(0, _PROBED))
         wanted = f"a criterion for outputs {described(outputs)} with targets {described(targets)}"
-        with explained(wanted, CRITERION_HINT):
+        with explained(wanted, criterion_hint(targets)):
             first, second = (GraphWhereNeeded(sample_losses)(outputs, targets)[0] for _ in range(2))
     if not _are_close(first, second):
+        _check_draws(
+            lambda: GraphWhereNeeded(sample_losses)(outputs, targets)[0].sum(),
+            "a criterion that gives the same losses for the same outputs",
+        )
         raise NondeterministicLossError(
             expected="a criterion that gives the same losses for the same outputs",
             got=f"a mean of {float(first.mean()):.9g}, then {float(second.mean()):.9g}",
@@ -139,6 +144,7 @@ def check_losses(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> Weig
         )
     if not _are_close(total, again):
         _check_needs_no_graph(blocks, space, w0, float(total), again)
+        _check_draws(lambda: _total(blocks, space, w0), "the same loss at the same weights in eval mode")
         raise NondeterministicLossError(
             expected="the same loss at the same weights in eval mode",
             got=f"{float(total):.9g}, then {float(again):.9g}",
@@ -150,6 +156,23 @@ def check_losses(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> Weig
     if isinstance(blocks, ClosureLosses) and blocks.takes_derivatives:
         _check_slope(blocks, space, w0)
     return first
+
+
+@torch.no_grad()
+def _check_draws(loss: Callable[[], Tensor], expected: str) -> None:
+    """Raise if a loss differs between two evaluations that draw the same random numbers: it keeps something."""
+    found = []
+    for _ in range(2):
+        with seeded(0):
+            found.append(loss())
+    if not _are_close(found[0], found[1]):
+        raise NondeterministicLossError(
+            expected=expected,
+            got=f"{float(found[0]):.9g}, then {float(found[1]):.9g}, also with the same random numbers",
+            hint="The model or the loss changes something of its own in each call, such as a counter, a buffer or a "
+            "running mean, or draws from a generator of its own. Change it in train mode only: `if self.training:`; of "
+            "a generator, let landscope seed it: EmpiricalRisk.from_closure(model, f, data, seed=0).",
+        )
 
 
 @torch.no_grad()
@@ -222,5 +245,10 @@ def _first_block(blocks: BlockLosses, space: ParameterSpace, w0: Tensor) -> tupl
         w = w0.clone().requires_grad_()
         total = for_float64(blocks.losses(space.unflatten(w), 0)[0]).double().sum()
         with explained("a loss that has a gradient", _GRAPH_HINT):
-            used = total.requires_grad and torch.autograd.grad(total, w, allow_unused=True)[0] is not None
+            slope = (
+                torch.autograd.grad(total, w, allow_unused=True, retain_graph=True)[0] if total.requires_grad else None
+            )
+        used = slope is not None
+        if isinstance(blocks, ClosureLosses) and slope is not None:
+            warn_of_nonlinear_backward(total, w, slope, type(blocks.model).__name__)
     return total.detach(), used

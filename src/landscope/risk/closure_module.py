@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from landscope.risk.checkpointing import no_checkpointing
 from landscope.risk.module_cut import Calls, OtherCallsError, replayed
+from landscope.risk.outside_weights import check_outside_weights
 
 __all__ = ["ClosureModule"]
 
@@ -37,6 +38,7 @@ class ClosureModule(nn.Module):
 
     def with_parameters(self, parameters: dict[str, Tensor], batch: Any) -> Any:
         """The losses of one batch with some parameters of the model replaced."""
+        check_outside_weights(self.model)
         replaced = {
             alias: value
             for name, value in parameters.items()

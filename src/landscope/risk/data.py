@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from landscope._checks import explained
 from landscope.errors import InputError
+from landscope.risk.drawing_loaders import warn_of_draws, with_dropped_samples
 from landscope.risk.random_data import warn_of_random_samples
 from landscope.risk.reading import read_to_the_end
 from landscope.risk.samples import Counted, check_has_values, counted_by, rows_of
@@ -81,20 +82,17 @@ def read_data(data: Any, device: torch.device, count: Callable[[Any], Any] | Non
     Raises:
         InputError: If the data are empty, or a batch is not a pair of inputs and targets.
     """
+    check_no_bare_batch(data)
     if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
         batches: list[Any] = [(data[0], data[1])]
-    elif isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, np.ndarray) for part in data):
-        raise InputError(
-            expected="data as (inputs, targets) tensors", got="two arrays of numpy",
-            hint="Pass (torch.as_tensor(inputs).float(), torch.as_tensor(targets)); class labels are integers.",
-        )  # fmt: skip
     elif isinstance(data, Dataset | Iterable) and not isinstance(data, Mapping | str | bytes):
-        batches = read_batches(_loader_of(data))
+        batches = read_batches(with_dropped_samples(_loader_of(data)))
     else:
         raise InputError(
             expected="data as (inputs, targets) tensors or an iterable of such batches",
             got=type(data).__name__,
-            hint=f"Pass a DataLoader, or {OTHER_BATCHES}",
+            hint=f"Pass a DataLoader, or {OTHER_BATCHES}"
+            + (" One batch is [batch]." if isinstance(data, Mapping) else ""),
         )
     pairs = [tuple(_to(part, device) for part in _pair(batch)) for batch in batches]
     if not pairs or not any(_length(inputs) for inputs, _ in pairs):
@@ -218,10 +216,15 @@ def check_no_bare_batch(data: Any) -> None:
     """Raise if data are the parts of one batch where batches belong: a tensor beside a mapping or a list of tensors.
 
     Raises:
-        InputError: If they are.
+        InputError: If they are, or if they are two arrays.
     """
     if not isinstance(data, tuple | list) or len(data) != 2:
         return
+    if all(isinstance(part, np.ndarray) for part in data):
+        raise InputError(
+            expected="data as (inputs, targets) tensors", got="two arrays of numpy",
+            hint="Pass (torch.as_tensor(inputs).float(), torch.as_tensor(targets)); class labels are integers.",
+        )  # fmt: skip
     if sum(isinstance(part, Tensor) for part in data) == 1 and any(isinstance(part, _CONTAINERS) for part in data):
         raise InputError(
             expected="the data as a pair of tensors (inputs, targets), or as a list of batches",
@@ -241,6 +244,7 @@ def read_batches(data: Iterable[Any]) -> list[Any]:
             hint="Pass a DataLoader, or a list of batches; one batch is [batch].",
         )
     warn_of_random_samples(data)
+    warn_of_draws(data)
     generator = getattr(data, "generator", None)
     state = generator.get_state() if isinstance(generator, torch.Generator) else None
     try:

@@ -20,6 +20,7 @@ from landscope._checks import (
     generator_of,
 )
 from landscope._names import BatchNorm
+from landscope.full_precision import in_full_precision
 from landscope.parameters import ParameterSpace, inner_model
 from landscope.plain_lines import PlainLines
 from landscope.protocols import Lines, ProgressCallback, silent
@@ -27,13 +28,13 @@ from landscope.risk import checks, derivatives
 from landscope.risk.answers import Answers, answers_of
 from landscope.risk.batch_norm import running_norms, warn_of_other_statistics
 from landscope.risk.conditions import Conditions, Mode
+from landscope.risk.copied import copied
 from landscope.risk.evaluation import BlockLosses, TracedLosses, evaluated, on_all_data
 from landscope.risk.fisher import FisherInformation
 from landscope.risk.kronecker import KroneckerKind, LayerFactors, kronecker_factors, layers_with_factors
 from landscope.risk.lines import TracedLines
 from landscope.risk.losses import is_plain_cross_entropy
 from landscope.risk.metrics import HasModel
-from landscope.risk.model_copy import private_copy
 from landscope.risk.prepared import prepared_closure, prepared_data
 from landscope.risk.sampled import SampledRisk
 from landscope.risk.traced_blocks import fastest_losses, traced_lines
@@ -47,6 +48,7 @@ _OF_SAMPLES = ("samples", "samples_of_batches", "_single")
 """What a risk keeps about its samples."""
 
 
+@in_full_precision
 class EmpiricalRisk(SampledRisk, HasModel):
     r"""The loss of a network on a data set, as a landscape over its selected weights.
 
@@ -58,16 +60,24 @@ class EmpiricalRisk(SampledRisk, HasModel):
 
     The part of the model that the selected weights do not change is evaluated once and stored (``cache_bytes`` limits
     the memory). A wrapper (``torch.compile``, data parallelism) is left out, and a model in half precision is evaluated
-    in float32, because a loss with 3 digits makes staircases of lines.
+    in float32, because a loss with 3 digits makes staircases of lines. For the same reason ``torch.autocast`` is off in
+    the risk, wherever it is made or called; where ``forward`` switches it on itself, a warning says so.
+
+    Derivatives are those of the backward pass of the model, with its ``autograd.Function``, its ``torch.no_grad()`` and
+    its hooks. Forward hooks may change outputs, so they run at every evaluation; what else they do, such as filling a
+    list, they do then too. Remove them before, if that does harm.
 
     Args:
-        model: The network.
+        model: The network. It reads the selected weights as attributes of its layers, not from a list or a closure.
         criterion: ``criterion(outputs, targets)``: a ``torch.nn`` loss, its functional form, or any callable that
             returns one loss for each sample, their mean, or ``(losses, weight)`` with one weight for each loss or one
-            for all; the risk is then the sum of all losses over the sum of all weights.
+            for all; the risk is then the sum of all losses over the sum of all weights. With ``reduction="mean"`` a
+            loss of torch with class weights or ignored labels has these weights; with ``"sum"`` or ``"none"`` every
+            sample counts once, as in a training on the sum, or the losses, divided by the number of samples.
         data: ``(inputs, targets)`` tensors, a ``Dataset``, or an iterable of batches, like a ``DataLoader``. A batch
             is a pair; several inputs followed by the targets; or a mapping with the targets under ``labels`` and the
-            keywords of the model.
+            keywords of the model. Of a loader with ``shuffle=True, drop_last=True`` all samples are taken, as a
+            training sees them over its epochs; of a sampler that draws with replacement or with weights, one draw.
         space: Parameters that are the coordinates; by default all that require a gradient.
         cache_bytes: Memory limit for stored activations.
         batch_norm: Statistics of batch normalisation: ``"kept"`` uses the statistics of the model in eval mode;
@@ -78,7 +88,8 @@ class EmpiricalRisk(SampledRisk, HasModel):
 
     Raises:
         InputError: If the data are empty or not pairs, no target is counted, the loss does not depend on the selected
-            weights, or the model has no statistics to estimate.
+            weights, the model reads them past its layers or lets samples of a batch depend on each other, or it has no
+            statistics to estimate. An evaluation raises it if weights changed that the model uses, but does not hold.
         NonFiniteError: If the loss is NaN.
         NondeterministicLossError: If two evaluations at the same weights differ.
 
@@ -186,7 +197,7 @@ class EmpiricalRisk(SampledRisk, HasModel):
         self._cache_bytes = check_count(
             "cache_bytes", cache_bytes, minimum=0, hint="Pass a number of bytes, such as 2**30."
         )
-        self._set_model(private_copy(model))
+        self._set_model(copied(model))
 
     def _set_model(self, model: nn.Module) -> None:
         self._model, self.w0 = model, self.space.flatten(model)

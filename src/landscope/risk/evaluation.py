@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import contextlib
 import copy
-import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from landscope._checks import explained, for_float64
 from landscope.errors import InputError
 from landscope.risk.data import Block, can_join, cut_blocks
+from landscope.risk.explained_calls import ExplainedCalls
 from landscope.risk.losses import SampleLosses
 from landscope.risk.model_copy import detached_copy
 from landscope.risk.samples import (
@@ -52,12 +52,12 @@ def evaluated(block: int, n_blocks: int) -> contextlib.AbstractContextManager[No
     )
 
 
-on_all_data = functools.partial(
-    explained,
-    "a loss that can be evaluated on all data",
-    "Compare the shapes, the dtypes and the labels of all samples; the first ones were tried before.",
-)
-"""Explain an error in the evaluation of many parts of the data; also a decorator."""
+def on_all_data() -> ExplainedCalls:
+    """Explain an error in the evaluation of many parts of the data; also a decorator."""
+    return ExplainedCalls(
+        "a loss that can be evaluated on all data",
+        "Compare the shapes, the dtypes and the labels of all samples; the first ones were tried before.",
+    )
 
 
 class BlockLosses(abc.ABC):

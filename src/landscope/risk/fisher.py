@@ -21,6 +21,7 @@ from landscope._checks import (
     generator_of,
 )
 from landscope.errors import InputError
+from landscope.full_precision import in_full_precision
 from landscope.parameters import ParameterSpace
 from landscope.risk.answers import Answers
 from landscope.risk.derivatives import mean_gradient
@@ -56,6 +57,7 @@ _IN_WORDS: dict[FisherKind, str] = {
 }
 
 
+@in_full_precision
 @dataclasses.dataclass(frozen=True)
 class FisherInformation:
     r"""What the answers of a model say about its weights.
@@ -348,8 +350,9 @@ class FisherInformation:
             return self.answers
         raise InputError(
             expected="a loss that is known as a negative log-likelihood: cross-entropy without class weights, the "
-            "squared error, BCEWithLogitsLoss, GaussianNLLLoss, language_model_losses or ls.NegativeLogLikelihood",
-            got="another criterion, or a risk made by from_closure",
+            "squared error, BCEWithLogitsLoss without weights, GaussianNLLLoss, language_model_losses or "
+            "ls.NegativeLogLikelihood",
+            got="another criterion, one with class weights or pos_weight, or a risk made by from_closure",
             hint='Take the Fisher information "empirical" or "gauss-newton", or pass '
             "ls.NegativeLogLikelihood(distribution) as the criterion.",
         )  # fmt: skip

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from landscope._checks import device_with_float64, for_float64
 from landscope.attention import plain_kernels
-from landscope.derivatives import twice_differentiable
+from landscope.derivatives import check_twice, twice_differentiable, without_second_derivative
 from landscope.parameters import ParameterSpace
 from landscope.risk.outputs import Outputs, OutputSource
 from landscope.risk.weighted_losses import total_weight
@@ -49,7 +49,10 @@ def through_outputs(
                 change = _pushed(source, space, outputs, point, vector, block)
             else:
                 change = _pushed_twice(outputs.tensors, point, vector)
-            total += for_float64(_pulled(outputs, curved(here, change, block), point)).double()
+            along = curved(here, change, block)
+            product = _pulled(outputs, along, point)
+            _check_adjoint(along, change, product, vector)
+            total += for_float64(product).double()
             with torch.no_grad():
                 weight += total_weight(source.losses(here, here.tensors, block)[1])
     return total / weight
@@ -59,6 +62,20 @@ def _pulled(outputs: Outputs, along: Sequence[Tensor], point: Tensor) -> Tensor:
     """J' u."""
     pairs = [(out, part.to(out)) for out, part in zip(outputs.tensors, along, strict=True) if out.requires_grad]
     return torch.autograd.grad([out for out, _ in pairs], point, [part for _, part in pairs], retain_graph=True)[0]
+
+
+def _check_adjoint(along: Sequence[Tensor], change: Sequence[Tensor], product: Tensor, vector: Tensor) -> None:
+    """Raise if u'(J v) is not v'(J'u): J v is the derivative of the backward pass, which may have none.
+
+    Raises:
+        InputError: If they differ by more than rounding.
+    """
+    terms = [for_float64(u.detach()).double() * for_float64(dv.detach()) for u, dv in zip(along, change, strict=True)]
+    parts = for_float64(product).double() * for_float64(vector)
+    size = sum(float(term.abs().sum()) for term in (*terms, parts))
+    difference = sum(float(term.sum()) for term in terms) - float(parts.sum())
+    if abs(difference) > torch.finfo(product.dtype).eps ** 0.5 * size:
+        raise without_second_derivative("a backward pass that torch cannot differentiate")
 
 
 def _pushed(
@@ -81,5 +98,7 @@ def _pushed_twice(outputs: Sequence[Tensor], point: Tensor, vector: Tensor) -> l
     dual = [torch.zeros_like(out).requires_grad_() for out in moved]
     with torch.enable_grad(), twice_differentiable():
         pulled = torch.autograd.grad(moved, point, dual, create_graph=True)[0]
+        for out in moved:
+            check_twice(out, pulled)
         found = iter(torch.autograd.grad(pulled, dual, vector.to(pulled), retain_graph=True))
     return [next(found) if out.requires_grad else torch.zeros_like(out) for out in outputs]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from landscope.errors import InputError
 
-__all__ = ["CRITERION_HINT", "check_takes_two", "described", "inputs_hint"]
+__all__ = ["check_takes_two", "criterion_hint", "described", "inputs_hint"]
 
 _FEW_PARTS = 8
 
@@ -23,10 +23,18 @@ FUNCTION_OF_BATCH = (
 """What to do with a function of the model and a batch."""
 
 CRITERION_HINT = (
-    "Check the shape and the dtype of the targets; class labels are integers. The criterion is called as "
+    "Check the shape and the dtype of the targets: class labels are integers, and the targets of other losses, such as "
+    "BCEWithLogitsLoss and MSELoss, floating-point numbers (y.float()). The criterion is called as "
     f"criterion(outputs, targets). {FUNCTION_OF_BATCH}"
 )
 """What to do where a criterion fails."""
+
+
+def criterion_hint(targets: Any) -> str:
+    """What to do where a criterion fails for some targets."""
+    leaves = targets.values() if isinstance(targets, Mapping) else targets if isinstance(targets, tuple) else [targets]
+    arrays = any(isinstance(leaf, np.ndarray) for leaf in leaves)
+    return ("Arrays of numpy become tensors by torch.as_tensor(array). " if arrays else "") + CRITERION_HINT
 
 
 def described(value: Any) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from landscope._checks import for_float64
+from landscope.full_precision import in_full_precision
 from landscope.parameters import ParameterSpace
 from landscope.plain_lines import DifferentiableLines
 from landscope.risk.evaluation import TracedLosses
@@ -29,6 +30,7 @@ _SKETCHES = (
 """The choice of samples for a sketch, and for a sketch of that sketch."""
 
 
+@in_full_precision
 class TracedLines(DifferentiableLines):
     """Losses ``L(w0 + d p_i)`` from the prefix outputs of a traced model.
 

@@ -73,11 +73,10 @@ def sample_losses_of(criterion: Callable[..., Any]) -> SampleLosses:
             LandscopeWarning,
             stacklevel=4,
         )
-    if is_plain_cross_entropy(criterion):
-        return _of_logits(_cross_entropy)
-    # Only exact types: a subclass may compute another loss, so its own result is used.
-    if isinstance(module, nn.CrossEntropyLoss | nn.NLLLoss) and type(module) in (nn.CrossEntropyLoss, nn.NLLLoss):
-        return _of_logits(_weighted(module))
+    # Only losses of torch itself: a subclass may compute another loss, so its own result is used.
+    if is_torch_loss(module) and isinstance(module, nn.CrossEntropyLoss | nn.NLLLoss):
+        losses = _of_classes(module)
+        return _of_logits(_accurate(losses) if is_plain_cross_entropy(criterion) else losses)
     if type(module) is nn.GaussianNLLLoss:
         return Unreduced(_of_mean_and_variance(_without_reduction(module)), add_up=module.reduction == "sum")
     if is_torch_loss(module):
@@ -103,7 +102,7 @@ def _module_of(criterion: Callable[..., Any]) -> nn.Module | None:
 def ignored_label(criterion: Callable[..., Any]) -> int | None:
     """The label that a loss of classes leaves out; None if the criterion is no such loss of torch."""
     module = _module_of(criterion)
-    if isinstance(module, nn.CrossEntropyLoss | nn.NLLLoss) and type(module) in (nn.CrossEntropyLoss, nn.NLLLoss):
+    if is_torch_loss(module) and isinstance(module, nn.CrossEntropyLoss | nn.NLLLoss):
         return module.ignore_index
     return None
 
@@ -114,7 +113,7 @@ def is_torch_loss(module: nn.Module | None) -> TypeGuard[Any]:
 
 
 def is_plain_cross_entropy(criterion: Callable[..., Any]) -> bool:
-    """Whether the criterion is cross-entropy without class weights, smoothing or ignored targets."""
+    """Whether the criterion is cross-entropy without class weights, smoothing or an ignored label of the user."""
     if type(criterion) is nn.CrossEntropyLoss:
         return criterion.weight is None and criterion.label_smoothing == 0 and criterion.ignore_index == -100
     return criterion is F.cross_entropy
@@ -141,15 +140,25 @@ def _of_equal_shapes(criterion: Callable[[Tensor, Tensor], Tensor]) -> Callable[
     return losses
 
 
-def _cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | float]:
-    if logits.ndim != 2 or targets.is_floating_point() or bool((targets < 0).any()):
-        return _weighted(nn.CrossEntropyLoss())(logits, targets)
-    # -log softmax = softplus(log sum over the wrong classes of exp(z_j - z_y)). This form is accurate for a loss of
-    # 1e-9, for which the usual form loses all digits.
-    targets = targets.long()
-    margins = logits - logits.gather(1, targets[:, None])
-    wrong = margins.masked_fill(F.one_hot(targets, logits.shape[1]).bool(), -torch.inf)
-    return F.softplus(torch.logsumexp(wrong, dim=1)), float(len(targets))
+def _accurate(other: SampleLosses) -> SampleLosses:
+    """Cross-entropy of labels, accurate for tiny losses; ``other`` for targets of another kind, or ignored ones."""
+
+    def losses(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | float]:
+        if logits.ndim != 2 or targets.is_floating_point() or bool((targets < 0).any()):
+            return other(logits, targets)
+        # -log softmax = softplus(log sum over the wrong classes of exp(z_j - z_y)). This form is accurate for a loss
+        # of 1e-9, for which the usual form loses all digits.
+        targets = targets.long()
+        margins = logits - logits.gather(1, targets[:, None])
+        wrong = margins.masked_fill(F.one_hot(targets, logits.shape[1]).bool(), -torch.inf)
+        return _softplus(torch.logsumexp(wrong, dim=1)), float(len(targets))
+
+    return losses
+
+
+def _softplus(x: Tensor) -> Tensor:
+    """log(1 + e^x). Torch leaves out e^-x from x = 20 on, which is 2e-9; at 40 it is below the rounding of float64."""
+    return F.softplus(x, threshold=40)
 
 
 def margins_of(logits: Tensor, targets: Tensor | int) -> Tensor:
@@ -175,7 +184,7 @@ def cross_entropy_of_margins(margins: Tensor) -> Tensor:
 
 def smooth_cross_entropy_of_margins(margins: Tensor) -> Tensor:
     """A slower form that does not overflow; derivatives need it, because they overflow earlier than the loss."""
-    return F.softplus(torch.logsumexp(margins, dim=0))
+    return _softplus(torch.logsumexp(margins, dim=0))
 
 
 def _of_logits(sample_losses: SampleLosses) -> SampleLosses:
@@ -217,9 +226,15 @@ def _of_mean_and_variance(module: nn.Module) -> Callable[[Any, Any], Tensor]:
     return losses
 
 
-def _weighted(module: nn.CrossEntropyLoss | nn.NLLLoss) -> SampleLosses:
-    """A loss with class weights or ignored targets; the mean is over the weights of the counted targets."""
+def _of_classes(module: nn.CrossEntropyLoss | nn.NLLLoss) -> SampleLosses:
+    """A loss of labels, perhaps with class weights or ignored targets, reduced as a training with it does.
+
+    The mean of torch is over the weights of the counted targets. A sum over the samples of a minibatch, or the losses
+    of its samples, which a training divides by their number, count every sample once: also those of another weight.
+    """
     unreduced, weight, ignored = _without_reduction(module), module.weight, module.ignore_index
+    if module.reduction != "mean":
+        return Unreduced(unreduced, add_up=module.reduction == "sum")
 
     def losses(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | float]:
         losses = unreduced(outputs, targets)

@@ -10,13 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from landscope.errors import InputError
+from landscope.full_precision import full_precision, in_full_precision
 from landscope.parameters import ParameterSpace
 from landscope.risk.batch_norm import ReestimatedLosses
 from landscope.risk.evaluation import BlockLosses
 
-__all__ = ["HasModel"]
+__all__ = ["HasModel", "one_number"]
 
 
+@in_full_precision
 class HasModel:
     """What a risk offers beyond its loss: the model at other weights, and quantities of it."""
 
@@ -68,8 +70,8 @@ class HasModel:
         @torch.no_grad()
         def value(w: Tensor) -> float:
             self._set(model, w)
-            with torch.random.fork_rng(devices=devices):
-                return _number(function(model.eval()))
+            with torch.random.fork_rng(devices=devices), full_precision():
+                return one_number(function(model.eval()))
 
         return value
 
@@ -82,7 +84,8 @@ class HasModel:
             tensor.copy_(value)
 
 
-def _number(value: Any) -> float:
+def one_number(value: Any) -> float:
+    """What a function of the user gave, as one number."""
     try:
         if isinstance(value, str | bytes):
             raise TypeError

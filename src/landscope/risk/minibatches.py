@@ -13,6 +13,7 @@ from torch import Tensor
 
 from landscope._checks import check_count, for_float64, generator_of
 from landscope.errors import InputError
+from landscope.full_precision import in_full_precision
 from landscope.protocols import BatchLines, ProgressCallback, silent
 from landscope.risk.derivatives import gradient_of, hessian_product_of
 from landscope.risk.evaluation import BlockLosses, BlockOutputs, on_all_data
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["MinibatchRisk", "check_kept_batches", "partition"]
 
 
+@in_full_precision
 class MinibatchRisk:
     r"""The losses of minibatches, weighted as the training weights them.
 
@@ -157,6 +159,7 @@ def _grouped(sums: Tensor, batches: Tensor, weights: Tensor) -> Tensor:
     return sums[batches].sum(dim=1, dtype=torch.float64) / weights.to(sums.device)
 
 
+@in_full_precision
 @dataclasses.dataclass(frozen=True)
 class _GroupedLines:
     """Losses of samples along lines, averaged over minibatches in float64."""

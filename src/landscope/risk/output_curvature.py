@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from landscope._checks import for_float64
+from landscope.derivatives import twice_differentiable
 from landscope.errors import InputError
 
 __all__ = ["curvature_slopes", "curvature_times"]
@@ -76,7 +77,8 @@ def _place(sizes: Sequence[int], column: int) -> tuple[int, int]:
 
 
 def _slopes(function: Callable[[Sequence[Tensor]], Tensor], points: list[Tensor]) -> list[Tensor]:
-    slopes = torch.autograd.grad(function(points), points, create_graph=True, allow_unused=True)
+    with twice_differentiable():
+        slopes = torch.autograd.grad(function(points), points, create_graph=True, allow_unused=True)
     return [torch.zeros_like(point) if slope is None else slope for slope, point in zip(slopes, points, strict=True)]
 
 
@@ -85,8 +87,9 @@ def _derivative(slopes: list[Tensor], points: list[Tensor], change: Sequence[Ten
     curved = [(slope, part) for slope, part in zip(slopes, change, strict=True) if slope.requires_grad]
     if not curved:
         return [torch.zeros_like(point) for point in points]
-    found = torch.autograd.grad(
-        [slope for slope, _ in curved], points, [part.to(slope) for slope, part in curved],
-        retain_graph=True, allow_unused=True,
-    )  # fmt: skip
+    with twice_differentiable():
+        found = torch.autograd.grad(
+            [slope for slope, _ in curved], points, [part.to(slope) for slope, part in curved],
+            retain_graph=True, allow_unused=True,
+        )  # fmt: skip
     return [torch.zeros_like(point) if part is None else part for part, point in zip(found, points, strict=True)]

@@ -228,6 +228,7 @@ class ClosureOutputs(OutputSource):
 
     def value(self, parameters: dict[str, Tensor], block: int) -> Any:
         """What the model returned at each call."""
+        self._blocks.check_forward_mode(parameters)  # before its calls are noted
         calls: list[Any] = []
         with _hooked(self._model, lambda _module, _inputs, output: calls.append(output)):
             self._blocks.losses(parameters, block)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -15,15 +16,20 @@ from landscope.parameters import ParameterSpace, inner_model
 from landscope.risk import checks
 from landscope.risk.additivity import check_additive
 from landscope.risk.batch_norm import ReestimatedLosses
+from landscope.risk.closure_module import ClosureModule
 from landscope.risk.conditions import Conditions
+from landscope.risk.copied import check_no_renorm
 from landscope.risk.data import Block, call_model, cut_blocks, read_batches, read_data, rows_at_once
 from landscope.risk.evaluation import on_all_data
 from landscope.risk.graphs import GraphWhereNeeded
+from landscope.risk.interacting import check_samples_apart, few_rows
 from landscope.risk.joined_batches import with_joined_batches
 from landscope.risk.losses import SampleLosses, Unreduced, ignored_label, sample_losses_of
 from landscope.risk.mean_weights import check_weights_of_means, pieces_of
 from landscope.risk.model_copy import precise
 from landscope.risk.output_means import check_counted_outputs
+from landscope.risk.outside_weights import check_reads
+from landscope.risk.own_autocast import warn_of_own_autocast
 from landscope.risk.own_copy import OwnCopies
 from landscope.risk.samples import Counted, counted_by, moved, n_targets, unwrapped, with_counts
 from landscope.risk.sums_and_means import check_sums_and_means
@@ -97,6 +103,7 @@ def prepared_data(
         data: The data of the user.
         count: ``count(batch)`` of the user.
     """
+    check_no_renorm(own, space)
     pairs, largest = read_data(data, space.flatten(own).device, count)
     own, pairs = precise(own, pairs, lambda model, pair: _first_losses(model, criterion, pair))
     w0 = space.flatten(own)
@@ -110,10 +117,16 @@ def prepared_data(
             raise _count_unused("a criterion of torch, which counts its targets itself")
         pairs = [(inputs, unwrapped(targets)) for inputs, targets in pairs]
     checks.check_inputs(own, pairs[0][0])
+    few = copy.deepcopy((few_rows(pairs[0], 0, 2) or pairs[0])[0])  # a model may change its inputs in place
+    called = ClosureModule(own, call_model)
+    check_reads(lambda parameters: called.with_parameters(parameters, few), own, inner_model(model), space)
+    if not isinstance(sample_losses, Unreduced):
+        check_samples_apart(own, sample_losses, pairs)
     ignored = ignored_label(criterion)
     if ignored is not None:
         checks.check_labels(own, pairs, ignored)
-    checks.check_criterion(own, sample_losses, pairs[0])
+    with warn_of_own_autocast(f"{type(own).__name__}, or its criterion,"):
+        checks.check_criterion(own, sample_losses, pairs[0])
     if isinstance(sample_losses, Unreduced):
         if count is not None:
             evaluate = lambda pair, _: own_criterion(call_model(own, pair[0]), pair[1])  # noqa: E731
@@ -153,6 +166,7 @@ def prepared_closure(
     Returns:
         The model that is evaluated, and its losses.
     """
+    check_no_renorm(own, space)
     conditions.prepare(own)
     device = space.flatten(own).device
     batches = [moved(batch, device) for batch in read_batches(data)]
@@ -167,8 +181,12 @@ def prepared_closure(
         return kind(own, own_losses, batches, count=count, conditions=conditions)
 
     blocks = of_batches(batches)
+    check_reads(lambda parameters: blocks.evaluated(parameters, blocks.blocks[0], 0), own, inner_model(model), space)
     hint = "Check the function and the batches, or the shape and the dtype of the inputs."
-    with explained(f"losses=f with f(model, batch) for a batch {checks.described(batches[0])}", hint):
+    with (
+        explained(f"losses=f with f(model, batch) for a batch {checks.described(batches[0])}", hint),
+        warn_of_own_autocast(f"{type(own).__name__}, or losses=f,"),
+    ):
         first = checks.check_losses(blocks, space, space.flatten(own))
     parameters = space.unflatten(space.flatten(own))
     if count is not None and not blocks.returns_means:

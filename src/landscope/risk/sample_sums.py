@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from landscope._checks import for_float64
+from landscope.full_precision import in_full_precision
 from landscope.parameters import ParameterSpace
 from landscope.plain_lines import PlainBatchLines
 from landscope.protocols import BatchLines, ProgressCallback, silent
@@ -20,6 +21,7 @@ from landscope.risk.weighted_losses import loss_weights, mean_of, total_weight
 __all__ = ["PartLines", "Samples"]
 
 
+@in_full_precision
 class Samples:
     r"""The samples of a risk :math:`L = \sum_k s_k / \sum_k c_k`, with sums of losses s_k and weights c_k.
 
@@ -119,6 +121,7 @@ class Samples:
         return total_weight(self.blocks.losses(self._space.unflatten(self._w0), block)[1])
 
 
+@in_full_precision
 class PartLines(PlainBatchLines):
     """Losses along lines from several functions, which are differentiated one after another.
 

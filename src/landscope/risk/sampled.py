@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from landscope.full_precision import in_full_precision
 from landscope.parameters import ParameterSpace
 from landscope.protocols import BatchLines, ProgressCallback, silent
 from landscope.risk import derivatives
@@ -20,6 +21,7 @@ from landscope.risk.sample_sums import Samples
 __all__ = ["SampledRisk"]
 
 
+@in_full_precision
 class SampledRisk(abc.ABC):
     """A risk over samples."""
 

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import io
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -51,7 +52,9 @@ class SingleGradients:
             stacked = self._stacked(part)
             in_dims = tree_map(lambda x: 0 if isinstance(x, Tensor) else None, stacked)
             pulled = functools.partial(self._pulled, free)
-            with plain_kernels(), contextlib.redirect_stderr(io.StringIO()):  # a traced module prints where it fails
+            # A traced module prints where it fails; torch says which operations it takes one sample after another.
+            with plain_kernels(), contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="There is a performance drop")
                 found = torch.func.vmap(pulled, in_dims=(0, in_dims))([slope[part] for slope in slopes], stacked)
             yield found
 

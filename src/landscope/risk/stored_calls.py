@@ -12,6 +12,7 @@ from torch import Tensor
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 from landscope.parameters import ParameterSpace
+from landscope.risk.equal_gradients import OtherGradientError, check_same_gradient
 from landscope.risk.module_cut import Calls, NothingToSkipError, record_calls, stored_bytes
 from landscope.risk.weighted_losses import mean_of, total_weight
 from landscope.seeded import kept_random_state
@@ -71,19 +72,28 @@ class StoredCalls:
         self._calls[block], self._bytes_left = calls, self._bytes_left - size
 
     @torch.no_grad()
-    def reason_against(self, loss: Callable[[Calls | None], Tensor]) -> str:
-        """Why no call should be skipped, in words; empty where this does not change the loss.
+    def reason_against(
+        self, loss: Callable[[Calls | None], Tensor], losses: Callable[[dict[str, Tensor], Calls | None], Any]
+    ) -> str:
+        """Why no call should be skipped, in words; empty where this changes neither the loss nor its gradient.
 
         Args:
             loss: The loss of the first block, away from w0, with some of its calls skipped.
+            losses: The losses of the first block at any parameters, with some of its calls skipped.
         """
         try:
             with kept_random_state():
                 expected = loss(None)
                 self.record(0)
                 check_equal(loss(self(0)), expected, self._w0.dtype)
+                check_same_gradient(
+                    lambda parameters: losses(parameters, self(0)), lambda parameters: losses(parameters, None),
+                    self._space, points_around(self._space, self._w0)[1][2],
+                )  # fmt: skip
         except NothingToSkipError as reason:
             return str(reason)
+        except OtherGradientError:
+            return "its gradient passes through layers whose results do not depend on the selected weights"
         except Exception:  # noqa: BLE001 - a model may fail in any manner; full evaluation remains, or tells why
             return "its layers change other values than their results"
         return ""

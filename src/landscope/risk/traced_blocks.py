@@ -13,6 +13,7 @@ from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.risk.closure_module import ClosureModule
 from landscope.risk.data import Block, are_classes, call_model, cut_blocks, cut_blocks_by_label
+from landscope.risk.equal_gradients import OtherGradientError, check_same_gradient
 from landscope.risk.evaluation import BlockLosses, TracedLosses
 from landscope.risk.lines import TracedLines
 from landscope.risk.losses import SampleLosses
@@ -65,6 +66,8 @@ def _traced(
     inputs, targets = cut_blocks(pairs, _PROBE_ROWS)[0]
     if not isinstance(inputs, Tensor):
         raise SeveralInputsError
+    if any(part._backward_hooks or part._backward_pre_hooks for part in model.modules()):
+        raise OtherGradientError
     split = split_model(model, space.names)
     lines_of = lambda losses, directions: traced_lines(  # noqa: E731
         losses, space, w0, directions, class_major=class_major, cache_bytes=cache_bytes
@@ -90,21 +93,29 @@ def _check_split(
     cache_bytes: int,
     lines_of: Callable[[TracedLosses, Tensor], TracedLines],
 ) -> None:
-    """Compare the parts with the whole model, also at other weights: tracing may freeze values by mistake."""
+    """Compare the parts with the whole model, also at other weights.
+
+    Tracing may freeze values by mistake, and it steps into a custom ``autograd.Function`` and loses its backward pass.
+    """
     traced = TracedLosses(split, sample_losses, [block], cache_bytes // 2)
     points = points_around(space, w0)
     lines = lines_of(traced, points[0][1][None])
     versions = _versions(traced)
+    whole_model = ClosureModule(model, call_model)
+
+    def whole(parameters: dict[str, Tensor]) -> tuple[Tensor, Tensor | float]:
+        return sample_losses(whole_model.with_parameters(parameters, copy.deepcopy(block[0])), block[1])
+
     for step, _, w in points:
         parameters = space.unflatten(w)
-        whole = ClosureModule(model, call_model).with_parameters(parameters, copy.deepcopy(block[0]))
-        expected = mean_loss(*sample_losses(whole, block[1]))
+        expected = mean_loss(*whole(parameters))
         # Two points in one call: the first must not change the stored values that the second reads.
         along_line = lines(torch.zeros(2, dtype=torch.long), torch.tensor([step, step], dtype=torch.float64))
         for loss in (mean_loss(*traced.losses(parameters, 0)), *along_line):
             check_equal(loss, expected, w0.dtype)
     if versions != _versions(traced):
         raise RuntimeError("the model changes stored values in place")
+    check_same_gradient(lambda parameters: traced.losses(parameters, 0), whole, space, points[1][2], is_traced=True)
 
 
 def _versions(traced: TracedLosses) -> list[Any]:

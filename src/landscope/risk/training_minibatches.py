@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from landscope.derivatives import hessian_times
 from landscope.errors import InputError
+from landscope.full_precision import in_full_precision
 from landscope.parameters import ParameterSpace
 from landscope.risk.checks import described
 from landscope.risk.closure_module import ClosureModule
@@ -24,6 +25,7 @@ from landscope.risk.weighted_losses import total_weight
 __all__ = ["TrainingMinibatches"]
 
 
+@in_full_precision
 class TrainingMinibatches:
     r"""The ensemble of minibatch losses with the batch statistics of each minibatch, and their mean as a landscape.
 

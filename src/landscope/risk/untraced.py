@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from landscope.notices import is_new
+from landscope.risk.equal_gradients import OtherGradientError
 
 __all__ = ["SeveralInputsError", "notice_whole_model", "reason_in_words"]
 
@@ -35,8 +36,16 @@ def reason_in_words(error: Exception) -> str:
     """Why the operations of a model cannot be listed in advance, with the line of its code."""
     if isinstance(error, SeveralInputsError):
         return "it takes several inputs"
+    if isinstance(error, OtherGradientError):
+        return (
+            "its gradient is not that of the operations in its forward method, as with a custom autograd.Function, "
+            "torch.no_grad() or a hook"
+        )
     if isinstance(error, AssertionError):
-        return "its forward method computes a value once, outside of torch, as .item() or .numpy() do"
+        return (
+            "its forward method computes a value once, outside of torch, as .item() or .numpy() do, or changes what "
+            "torch does in a part of it, as torch.autocast does"
+        )
     known = [words for said, words in _REASONS if said in str(error)]
     return f"its forward method{_place(error)} {known[0] if known else 'does what torch.fx cannot trace'}"
 

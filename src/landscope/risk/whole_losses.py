@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from landscope.errors import InputError
-from landscope.parameters import ParameterSpace
+from landscope.parameters import ParameterSpace, named_tensors
 from landscope.risk.closure_module import ClosureModule
 from landscope.risk.conditions import Conditions, own_buffers
 from landscope.risk.cut_batches import CutBatches
 from landscope.risk.data import Block, call_model, cut_blocks, read_batches
 from landscope.risk.evaluation import BlockLosses, BlockOutputs, places_by_block, random_rows
+from landscope.risk.forward_mode import ForwardMode
 from landscope.risk.graphs import GraphWhereNeeded
 from landscope.risk.losses import SampleLosses
 from landscope.risk.module_cut import Calls, NothingToSkipError
@@ -53,6 +54,7 @@ class ClosureLosses(BlockLosses):
     ) -> None:
         self._module, self._conditions = ClosureModule(model, batch_losses), conditions
         self._evaluate = GraphWhereNeeded(self._returned)
+        self._forward_mode = ForwardMode(lambda parameters: self.losses(parameters, 0)[0].sum())
         device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
         self.blocks = [moved(batch, device) for batch in copy.deepcopy(read_batches(batches))]
         self.n_blocks = len(self.blocks)
@@ -151,10 +153,20 @@ class ClosureLosses(BlockLosses):
     def _under_conditions(
         self, parameters: dict[str, Tensor], batch: Callable[[], Any], block: int, calls: Calls | None = None
     ) -> Any:
+        self.check_forward_mode(parameters)
         if self._conditions is None:
             return self._module.with_calls(parameters, batch, calls)
         with self._conditions.of_batch(self.model, block):
             return self._module.with_calls({**own_buffers(self.model), **parameters}, batch, calls)
+
+    def check_forward_mode(self, parameters: dict[str, Tensor]) -> None:
+        """Raise in forward mode where it has other derivatives than reverse mode, so that callers take that."""
+
+        def own() -> dict[str, Tensor]:
+            named = named_tensors(self.model)
+            return {name: named[name] for name in parameters}
+
+        self._forward_mode.check(own)
 
     def store_calls(self, space: ParameterSpace, w0: Tensor, cache_bytes: int) -> str:
         """Skip calls of modules that the selected weights do not change, unless this changes the loss.
@@ -164,14 +176,17 @@ class ClosureLosses(BlockLosses):
         """
         elsewhere = space.unflatten(points_around(space, w0)[1][2])
 
+        def losses(parameters: dict[str, Tensor], calls: Calls | None) -> WeightedLosses:
+            return self.evaluated(parameters, self.blocks[0], 0, calls)
+
         def loss(calls: Calls | None) -> Tensor:
-            value = mean_loss(*self.evaluated(elsewhere, self.blocks[0], 0, calls))
+            value = mean_loss(*losses(elsewhere, calls))
             if self.takes_derivatives:
                 raise NothingToSkipError("its loss takes derivatives through its layers")
             return value
 
         found = StoredCalls(self._module, self._under_conditions, self.blocks, space, w0, cache_bytes)
-        reason = found.reason_against(loss)
+        reason = found.reason_against(loss, losses)
         self.stored = None if reason else found
         return reason
 
@@ -213,4 +228,5 @@ class WholeLosses(ClosureLosses, BlockOutputs):
         return self._outputs(parameters, inputs, calls)
 
     def _called(self, parameters: dict[str, Tensor], inputs: Any, calls: Calls | None) -> Any:
+        self.check_forward_mode(parameters)
         return self._model_call.with_calls(parameters, lambda: inputs, calls)

@@ -22,6 +22,7 @@ from landscope.study import saved
 from landscope.study.centre import centre_caveat, model_at_centre
 from landscope.study.checkpoints import Checkpoints
 from landscope.study.data_identity import DataIdentity
+from landscope.study.few_samples import SECOND_DERIVATIVES, without_second_derivatives
 from landscope.study.folder import StudyFolder
 from landscope.study.parts import NEEDS, Need, Part
 from landscope.study.recording import check_recorded
@@ -358,8 +359,16 @@ class Analysis:
             return math.isnan(self.learning_rate)
         if need == "history":
             return self.history is None
+        if need in SECOND_DERIVATIVES:
+            return need in self._without_second_derivatives
         offered = {"evaluate": subject and subject.evaluate, "train_on": subject and subject.train_on}
         return offered[need] is None
+
+    @functools.cached_property
+    def _without_second_derivatives(self) -> frozenset[Need]:
+        """Needs that the loss does not meet, because torch has no second derivative of a part of it."""
+        recorded = (self.folder.path / "trajectory").exists()
+        return without_second_derivatives(self._subject, self.space if recorded else None)
 
     def reason_against(self, part: Part) -> str:
         """Why a part cannot be made, in words; empty where it can."""

@@ -15,8 +15,23 @@ if TYPE_CHECKING:
 __all__ = ["NEEDS", "Need", "Part", "Stage"]
 
 Need = Literal[
-    "fresh", "minibatches", "epochs", "checkpoints", "evaluate", "history", "train_on", "learning_rate", "even_rows"
+    "fresh",
+    "minibatches",
+    "epochs",
+    "checkpoints",
+    "evaluate",
+    "history",
+    "train_on",
+    "learning_rate",
+    "even_rows",
+    "curvature",
+    "hessian",
+    "hessian_of_layers",
 ]
+_SECOND = (
+    "second derivatives of the loss, and torch has none of an operation in it, as in nn.CTCLoss or nn.MultiMarginLoss: "
+    "write it in operations that have them"
+)
 NEEDS: dict[Need, str] = {
     "fresh": "fresh data: a second window of recorded steps",
     "minibatches": "the batch size of the training: ls.Study(..., batch_size=50), or a DataLoader as data",
@@ -27,6 +42,9 @@ NEEDS: dict[Need, str] = {
     "train_on": "training on from the end of the window: ls.Study(..., train_on=f)",
     "even_rows": "rows at even distances in optimiser steps, as study.record(optimizer) makes them",
     "learning_rate": "the learning rate: record with study.record(optimizer)",
+    "curvature": _SECOND,
+    "hessian": _SECOND,
+    "hessian_of_layers": _SECOND,
 }
 """What a part may need beyond a recording and a loss, in the words of the page."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-import warnings
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscope.errors import InputError, LandscopeWarning, StorageError
+from landscope.errors import InputError, StorageError
 from landscope.optimizer_steps import ends_step
 from landscope.parameters import ParameterSpace, Selection
 from landscope.recorder import TrajectoryRecorder
@@ -83,6 +82,7 @@ class StudyRecorder:
                 model, optimizer, select, path=self._path, every=every, first_step=first_step,
                 resume=resume and self._path.exists(),
             )  # fmt: skip
+        self._recorder.about_end = self._about_last_model
         self._moments = SecondMoments(folder.path / "second-moments")
         self._step = self._recorder.step
         self._choose, self._always, self._data = checkpoints, set(always), data
@@ -179,14 +179,16 @@ class StudyRecorder:
         if torch.equal(self._recorder.space.flatten(self._model).to("cpu", last.dtype), last):
             self._checkpoints.save(self._step, self._model)
             self._keep_moments()
-            return
-        saved = ", ".join(map(str, self._checkpoints.steps())) or "none"
-        warnings.warn(
-            f"The weights of the model are no longer those of step {self._step}, its last one; a trainer that loads "
-            "the best model at the end changes them so. The whole model of that step is not saved, and a window cannot "
-            f"end there; it can end at the saved steps ({saved}).",
-            LandscopeWarning,
-            stacklevel=3,
+
+    def _about_last_model(self) -> str:
+        """What follows if the weights are no longer those of the last step, whose whole model cannot be saved now."""
+        kept = self._checkpoints.steps()
+        if self._step % self._every or self._step in kept:
+            return ""
+        saved = ", ".join(map(str, kept)) or "none"
+        return (
+            "The whole model of that step is not saved, and a window cannot end there; it can end at the saved steps "
+            f"({saved})."
         )
 
     def close(self) -> None:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from landscope.errors import InputError
 from landscope.noise.step_rule import StepRule
-from landscope.risk import EmpiricalRisk
 from landscope.study.analysis import Analysis
+from landscope.study.curvature_matrix import curvature_matrix
 from landscope.study.second_moments import SecondMoments, steady_scale
 from landscope.study.training_facts import TrainingFacts
 from landscope.trajectory import Trajectory
 
-__all__ = ["Relaxation", "curvature_matrix", "is_adaptive", "relaxation_of", "step_rule_of"]
+__all__ = ["Relaxation", "is_adaptive", "relaxation_of", "step_rule_of"]
 
 _ADAPTIVE = ("Adam", "AdamW")
 
@@ -98,15 +97,3 @@ def relaxation_of(analysis: Analysis) -> Relaxation:
         return ((product(inner.to(risk.w0)).cpu().double() + decay * inner) / scale).to(vector)
 
     return Relaxation(rule, scale, decay, scaled_product, f"{name}, preconditioned,")
-
-
-def curvature_matrix(risk: EmpiricalRisk) -> tuple[str, Callable[[Tensor], Tensor]]:
-    """Name and products of the Gauss-Newton matrix at w0, or of the Hessian where the loss has no such matrix."""
-    probe = torch.randn(risk.space.dim, generator=torch.Generator().manual_seed(0)).to(risk.w0)
-    try:
-        has_curvature = bool(risk.gauss_newton_product(risk.w0, probe).any())
-    except InputError:
-        has_curvature = False
-    if not has_curvature:  # the loss is made inside the model, or of straight pieces
-        return "Hessian", lambda vector: risk.hessian_vector_product(risk.w0, vector)
-    return "Gauss-Newton", lambda vector: risk.gauss_newton_product(risk.w0, vector)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import warnings
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from landscope.errors import InputError, LandscopeError
+from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
-from landscope.seeded import seeded
 from landscope.study import saved
 from landscope.study.analysis import Analysis
-from landscope.study.first_samples import first_samples
+from landscope.study.few_samples import SECOND_DERIVATIVES, quietly, risk_of_few
 from landscope.study.parts import NEEDS, Need, Part, Stage
 from landscope.study.recording import is_recorded
 from landscope.study.relaxation import step_rule_of
@@ -23,7 +21,7 @@ from landscope.study.training_facts import check_heavy_ball
 
 __all__ = ["StageOutlook", "StageTable", "stage_table"]
 
-_BEFORE_RECORDING: set[Need] = {"evaluate", "train_on", "minibatches", "epochs", "history"}
+_BEFORE_RECORDING: set[Need] = {"evaluate", "train_on", "minibatches", "epochs", "history", *SECOND_DERIVATIVES}
 """Needs that are known before anything was recorded."""
 
 
@@ -123,16 +121,10 @@ def _reason_of_samples(analysis: Analysis, *, is_recorded: bool) -> str:
     if not analysis.has_subject or analysis.batch_size is None:
         return ""
     subject = analysis.subject
-    with seeded(0), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the analysis says it, of all data
-        few = first_samples(subject.data, collated=subject.losses is None)
-        if few is None:
+    with quietly():
+        risk = risk_of_few(subject, analysis.space if is_recorded else ParameterSpace.of(subject.model))
+        if risk is None:
             return ""
-        space = analysis.space if is_recorded else ParameterSpace.of(subject.model)
-        try:
-            risk = dataclasses.replace(subject, data=few).risk(subject.model, space)
-        except LandscopeError:
-            return ""  # a function may need all samples at once; record() and the analysis say what is wrong
         try:
             risk.minibatches(1)
         except InputError as error:

@@ -189,9 +189,11 @@ class Study(StudyResults):
                 process works on the study.
 
         Warns:
-            LandscopeWarning: If no selected parameter requires a gradient, or the weights changed after the last step.
+            LandscopeWarning: If no selected parameter requires a gradient, or the weights changed between two steps or
+                after the last one, as by clipping: rows and whole models hold the weights right after a step.
         """
         subject = self._analysis.subject
+        self._check_not_recording("record()", "Enter it once, around the whole training.")
         self.folder.check_no_results()
         space = ParameterSpace.of(subject.model, select)
         subject.check_loss(space, batch_norm=self.folder.settings.batch_norm)
@@ -203,6 +205,13 @@ class Study(StudyResults):
         )  # fmt: skip
         self._begin()
         return self._recorder
+
+    def _check_not_recording(self, call: str, hint: str) -> None:
+        if self._recorder is not None and self._recorder.is_recording:
+            raise InputError(
+                expected="a training that has ended", got=f"{call} inside `with study.record(...)`",
+                hint=f"{hint} After a Trainer that failed, call close() of its callback first.",
+            )  # fmt: skip
 
     def use_trajectory(self, trajectory: Trajectory | str | Path) -> None:
         """Take a recording that exists already; the study's model must be the one at its last row.
@@ -277,12 +286,7 @@ class Study(StudyResults):
                 made; these results are deleted, and made again.
         """
         stages = chosen_stages(until, noise=noise, controls=controls, dynamics=dynamics)
-        if self._recorder is not None and self._recorder.is_recording:
-            raise InputError(
-                expected="a training that has ended",
-                got="analyse() inside `with study.record(...)`",
-                hint="Call it after the with block; after a Trainer that failed, call close() of its callback first.",
-            )
+        self._check_not_recording("analyse()", "Call it after the with block.")
         reporter = progress if isinstance(progress, Reporter) else reporter_of(progress)
         with self.folder.locked():
             for name in self.folder.drop_damaged_notes():

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from landscope.memory import transfer
 from landscope.reproduction.sequential.methods import COMPARED, method_label
 from landscope.results import Result
 
@@ -133,19 +134,14 @@ class ContinualResult(
     @property
     def average_error(self) -> float:
         """Mean error of all tasks after the last."""
-        return float(self.error[-1].mean())
+        return transfer.average_error(self.error)
 
     @property
     def forgetting(self) -> float:
         """Mean rise of the error of each task from its minimum, without the last task (Chaudhry et al. 2018)."""
-        if len(self.tasks) < 2:
-            return 0.0
-        earlier = [self.error[task:, task] for task in range(len(self.tasks) - 1)]
-        return float(torch.stack([column[-1] - column[:-1].min() for column in earlier]).mean())
+        return transfer.forgetting(self.error)
 
     @property
     def backward_transfer(self) -> float:
         """Mean change of each accuracy since its task was learnt, without the last (Lopez-Paz & Ranzato 2017)."""
-        if len(self.tasks) < 2:
-            return 0.0
-        return float((self.error.diagonal()[:-1] - self.error[-1, :-1]).mean())
+        return transfer.backward_transfer(self.error)

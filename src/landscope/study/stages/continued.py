@@ -106,9 +106,9 @@ def continued_parts(analysis: Analysis) -> tuple[Part, ...]:
     for sampling in get_args(Sampling):
         analysis.shared.pop(_key(sampling), None)  # an analysis that begins may be given more than the last one
     parts = [
-        Part(result, functools.partial(_of_whole, "with-replacement", result), needs=("train_on", "minibatches"),
-             after=(saved.MODES,), is_optional=True)
-        for result in (saved.YAIDA, saved.LYAPUNOV)
+        Part(result, functools.partial(_of_whole, "with-replacement", result),
+             needs=("train_on", "minibatches", *needs), after=(saved.MODES,), is_optional=True)
+        for result, needs in ((saved.YAIDA, ()), (saved.LYAPUNOV, ("hessian",)))
     ]  # fmt: skip
     for sampling, basis in itertools.product(_WHOLE, ("modes", "curvature")):
         parts += [

@@ -15,7 +15,7 @@ from landscope.law.window_growth import Growth, measure_growth
 from landscope.noise.mode_statistics import mode_statistics
 from landscope.study import saved
 from landscope.study.analysis import Analysis
-from landscope.study.parts import Part, Stage
+from landscope.study.parts import Need, Part, Stage
 from landscope.study.stages.continued import fitted_flatness, fitted_modes
 from landscope.study.stages.equilibrium import EQUILIBRIUM_ROW, equilibrium_parts
 from landscope.study.stages.one_window import ONE_WINDOW_ROWS, one_window_parts
@@ -31,6 +31,7 @@ BASES = {
     "gradient-noise": "gradient-noise eigenvectors",
     "random": "random directions",
 }
+_NEEDS_OF_BASES: dict[str, tuple[Need, ...]] = {"hessian": ("hessian",), "gradient-noise": ("minibatches",)}
 _SURROGATES = {name: f"surrogate: {null.title}" for name, null in SURROGATES.items() if name != "shuffled"}
 """The stage of the law makes the shuffled ones."""
 ROWS = {
@@ -117,7 +118,7 @@ def _sensitivity(analysis: Analysis) -> Sensitivity:
 def _parts(analysis: Analysis) -> tuple[Part, ...]:  # noqa: ARG001 - stages share a form
     bases = []
     for key in BASES:
-        needs = ("minibatches",) if key == "gradient-noise" else ()
+        needs = _NEEDS_OF_BASES.get(key, ())
         bases += [
             Part(saved.basis(key), functools.partial(_basis, key), needs=needs, is_optional=True),
             Part(

@@ -60,4 +60,4 @@ def _losses(analysis: Analysis) -> tuple[Any, Any]:
 def edge_parts() -> tuple[Part, ...]:
     """Batch sharpness and lambda_1 against the step size, and the share of oscillation along directions."""
     after = (saved.MODES, saved.CURVATURE)
-    return (Part(saved.EDGE, _edge, needs=("minibatches",), after=after, is_optional=True),)
+    return (Part(saved.EDGE, _edge, needs=("minibatches", "hessian"), after=after, is_optional=True),)

@@ -17,8 +17,9 @@ from landscope.law.exponents import Exponents, ranks_to_measure, variance_flatne
 from landscope.law.window_limit import WindowLimit, window_limit
 from landscope.study import saved
 from landscope.study.analysis import Analysis
+from landscope.study.curvature_matrix import curvature_matrix
 from landscope.study.parts import Part
-from landscope.study.relaxation import Relaxation, curvature_matrix, is_adaptive, relaxation_of
+from landscope.study.relaxation import Relaxation, is_adaptive, relaxation_of
 from landscope.surrogates.finite_window import epoch_noise_share, finite_window_process, rest_curvature
 from landscope.threads import one_thread
 from landscope.trajectory import Trajectory
@@ -147,7 +148,7 @@ def finite_window_parts(analysis: Analysis) -> tuple[Part, ...]:
     count, adaptive = analysis.settings.n_processes, is_adaptive(analysis.facts)
     if not count:
         return ()
-    relaxing = Part(saved.RELAXATION, _relaxation_basis, needs=("learning_rate",), is_optional=True)
+    relaxing = Part(saved.RELAXATION, _relaxation_basis, needs=("learning_rate", "curvature"), is_optional=True)
     keys = ("curvature", "relaxation") if adaptive else ("curvature",)
     basis = saved.basis(keys[-1])
     draws = [
@@ -156,7 +157,7 @@ def finite_window_parts(analysis: Analysis) -> tuple[Part, ...]:
         for which, result in enumerate((saved.process, saved.process_fresh))
     ]
     return (
-        Part(saved.CURVATURE, _curvature, needs=("learning_rate",), is_optional=True),
+        Part(saved.CURVATURE, _curvature, needs=("learning_rate", "curvature"), is_optional=True),
         *((relaxing,) if adaptive else ()),
         *(
             Part(

@@ -22,8 +22,8 @@ from landscope.noise.springs import spring_ranks
 from landscope.risk import EmpiricalRisk
 from landscope.study import saved
 from landscope.study.analysis import Analysis
+from landscope.study.curvature_matrix import curvature_matrix
 from landscope.study.parts import Part
-from landscope.study.relaxation import curvature_matrix
 from landscope.threads import one_thread
 
 __all__ = ["invariant_parts"]
@@ -92,6 +92,6 @@ def _estimate(risk: EmpiricalRisk, n_samples: int) -> Callable[[Tensor, torch.Ge
 def invariant_parts() -> tuple[Part, ...]:
     """Flatness in the Fisher metric, and the local learning coefficient of the recorded weights at w0."""
     return (
-        Part(saved.INVARIANT_FLATNESS, _flatness, after=(saved.FLATNESS,), is_optional=True),
-        Part(saved.LEARNING_COEFFICIENT, _coefficient, is_optional=True),
+        Part(saved.INVARIANT_FLATNESS, _flatness, needs=("curvature",), after=(saved.FLATNESS,), is_optional=True),
+        Part(saved.LEARNING_COEFFICIENT, _coefficient, needs=("curvature",), is_optional=True),
     )

@@ -210,7 +210,7 @@ def _noise(result: Saved[Any], make: Callable[[Analysis], Result], *needs: Need,
 
 def _parts(analysis: Analysis) -> tuple[Part, ...]:
     layers = [
-        _noise(saved.layer(number, basis), functools.partial(_layer, name, basis))
+        _noise(saved.layer(number, basis), functools.partial(_layer, name, basis), "hessian_of_layers")
         for number, name in enumerate(_weight_matrices(analysis))
         for basis in LAYER_BASES
     ]
@@ -221,13 +221,13 @@ def _parts(analysis: Analysis) -> tuple[Part, ...]:
             is_optional=True,
         ),
         _noise(saved.GRADIENT_NOISE, _gradient),
-        _noise(saved.LOG_HESSIAN, _log_hessian),
+        _noise(saved.LOG_HESSIAN, _log_hessian, "hessian"),
         _noise(saved.TEMPERATURE, _temperature, "learning_rate"),
         _noise(
             saved.TEMPERATURE_OVER_TRAINING, _temperature_over_training, "learning_rate",
             "checkpoints", uses=("epochs",),
         ),
-        Part(saved.FLATNESS_AND_CURVATURE, _flatness_and_curvature, is_optional=True),
+        Part(saved.FLATNESS_AND_CURVATURE, _flatness_and_curvature, needs=("hessian",), is_optional=True),
         *layers,
         Part(
             saved.DRIFT_PATH, walk_along_drift, uses=("evaluate", "minibatches", saved.LOG_HESSIAN.name),

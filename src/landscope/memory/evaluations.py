@@ -1,0 +1,117 @@
+"""What a user measures of a model: one number a task, of functions of the model or of losses on data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from landscope._checks import check_kind
+from landscope.errors import InputError
+from landscope.memory.task_loss import TaskLoss
+from landscope.parameters import ParameterSpace, inner_model, named_tensors
+from landscope.risk.metrics import one_number
+from landscope.seeded import seeded
+from landscope.trajectory.checkpoints import own_copy
+
+__all__ = ["Evaluations", "evaluated_copy"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluations:
+    """One function of a model for each task.
+
+    Args:
+        functions: ``function(model)`` gives a number, by the name of the task.
+        higher_is_better: Whether a higher number is better, as of an accuracy.
+    """
+
+    functions: Mapping[str, Callable[[nn.Module], Any]]
+    higher_is_better: bool
+
+    @classmethod
+    def of(
+        cls,
+        evaluations: Mapping[str, Any],
+        criterion: Callable[..., Any] | None = None,
+        losses: Callable[[nn.Module, Any], Any] | None = None,
+        higher_is_better: bool | None = None,
+    ) -> Evaluations:
+        """Functions of the model as they are; data with a criterion or losses as their mean loss.
+
+        Raises:
+            InputError: If nothing is to be evaluated, an entry is no function where there is no loss, or it is not said
+                which way is better.
+        """
+        check_kind("the evaluations", evaluations, Mapping, hint='Pass {"first task": f, "second task": g}.')
+        if not evaluations:
+            raise InputError(expected="at least one evaluation", got="none", hint='Pass {"first task": f}.')
+        if criterion is None and losses is None:
+            return cls(_functions(evaluations), _direction(higher_is_better))
+        if higher_is_better:
+            raise InputError(
+                expected="a loss, which is better where it is lower", got="higher_is_better=True",
+                hint="Leave higher_is_better out, or pass functions of the model without a criterion.",
+            )  # fmt: skip
+        return cls({name: _MeanLoss(TaskLoss(criterion, data, losses)) for name, data in evaluations.items()}, False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the tasks, in order."""
+        return tuple(map(str, self.functions))
+
+    @torch.no_grad()
+    def values(self, model: nn.Module) -> Float[Tensor, " tasks"]:
+        """All numbers of a copy of the user's model, in eval mode; each function draws the same random numbers."""
+        found = []
+        for function in self.functions.values():
+            with seeded(0):
+                found.append(one_number(function(model.eval())))
+        return torch.tensor(found, dtype=torch.float64)
+
+
+def evaluated_copy(model: nn.Module) -> nn.Module:
+    """A copy of a model, without what wraps it: evaluations change neither the model nor its mode."""
+    check_kind("the model", model, nn.Module, hint="Pass the model itself, not its parameters or its state.")
+    return own_copy(inner_model(model)).eval()
+
+
+@dataclasses.dataclass(frozen=True)
+class _MeanLoss:
+    """The mean loss of a model on some data."""
+
+    loss: TaskLoss
+
+    def __call__(self, model: nn.Module) -> float:
+        risk = self.loss.risk(model, _one_parameter(model))
+        return float(risk(risk.w0))
+
+
+def _one_parameter(model: nn.Module) -> ParameterSpace:
+    """Any one parameter, with all its names: a loss is a landscape, and here it is read at one point alone."""
+    everything = named_tensors(model)
+    first = next((tensor for tensor in everything.values() if tensor.is_floating_point()), None)
+    return ParameterSpace.of(model, [name for name, tensor in everything.items() if tensor is first])
+
+
+def _functions(evaluations: Mapping[str, Any]) -> dict[str, Callable[[nn.Module], Any]]:
+    for name, function in evaluations.items():
+        if not callable(function) or isinstance(function, nn.Module | type):
+            raise InputError(
+                expected=f"a function of the model for {name!r}", got=type(function).__name__,
+                hint="Pass f with f(model) -> number. To take the mean loss on data, pass criterion= or losses= too.",
+            )  # fmt: skip
+    return dict(evaluations)
+
+
+def _direction(higher_is_better: bool | None) -> bool:
+    if not isinstance(higher_is_better, bool):
+        raise InputError(
+            expected="higher_is_better=True or higher_is_better=False", got=repr(higher_is_better),
+            hint="Pass True for accuracies, False for losses and errors.",
+        )  # fmt: skip
+    return higher_is_better

@@ -1,0 +1,134 @@
+"""The page of the tasks that a user's model has learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+
+from landscope import plots
+from landscope._checks import check_kind, check_path
+from landscope.errors import InputError
+from landscope.files.atomic import write_text
+from landscope.memory.figures import interpolation_curve, old_against_new, values_after_tasks, values_over_tasks
+from landscope.memory.task_results import TaskMatrix
+from landscope.memory.weight_line import Interpolation
+from landscope.report.render import render
+from landscope.wording import without_nan
+
+__all__ = ["write_report"]
+
+_HEADINGS = (
+    "result", "mean of all tasks", "mean of the earlier tasks", "last task", "forgetting", "backward transfer",
+    "stored / weights", "seconds",
+)  # fmt: skip
+
+
+def write_report(
+    path: str | PathLike[str],
+    matrices: TaskMatrix | Mapping[str, TaskMatrix],
+    line: Interpolation | None = None,
+    *,
+    title: str = "Tasks one after another",
+) -> Path:
+    """Write a page with the matrix of tasks, forgetting, old tasks against the new one, and costs; it works offline.
+
+    Args:
+        path: Where to write it, such as ``report.html``.
+        matrices: ``results.matrix`` of a :class:`landscope.memory.TaskResults`, or several by name, such as the same
+            tasks learnt with several methods or strengths.
+        line: The straight line between the weights before and after the last task, see
+            :func:`landscope.memory.interpolation`; its last evaluation is that of the last task.
+        title: Heading of the page.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: If there is no matrix, or they or the line are of other tasks.
+
+    Example:
+        >>> import tempfile, torch
+        >>> matrix = TaskMatrix(
+        ...     tasks=("a", "b"), values=torch.tensor([[0.875, 0.125], [0.5, 0.75]]), higher_is_better=True,
+        ...     seconds=torch.ones(2).double(), n_stored=torch.tensor([10, 20]), dim=5,
+        ... )
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_report(Path(folder) / "report.html", {"nothing": matrix}).name
+        'report.html'
+    """
+    target, by_name = check_path("the path of the report", path), _by_name(matrices)
+    if line is not None:
+        _check_line(check_kind("the line", line, Interpolation, hint="Pass the result of interpolation()."), by_name)
+    page = render(
+        "tasks.html.j2",
+        title=title,
+        better="higher" if next(iter(by_name.values())).higher_is_better else "lower",
+        headings=_HEADINGS,
+        rows=_rows(by_name, line),
+        matrices=[(name, *_tables(matrix), *_figures(matrix, number))
+                  for number, (name, matrix) in enumerate(by_name.items())],
+        frontier=plots.as_html(old_against_new(by_name, line), "old-against-new"),
+        line=None if line is None else plots.as_html(interpolation_curve(line), "interpolation"),
+        best="" if line is None else f"{line.best:.3g}",
+    )  # fmt: skip
+    write_text(target, page)
+    return target
+
+
+def _by_name(matrices: TaskMatrix | Mapping[str, TaskMatrix]) -> dict[str, TaskMatrix]:
+    by_name = {"result": matrices} if isinstance(matrices, TaskMatrix) else dict(matrices)
+    for matrix in by_name.values():
+        check_kind("each result", matrix, TaskMatrix, hint="Pass results.matrix of landscope.memory.TaskResults.")
+    kinds = {(tuple(matrix.tasks), len(matrix.values), matrix.higher_is_better) for matrix in by_name.values()}
+    if len(kinds) != 1:
+        raise InputError(
+            expected="results of the same tasks, as many of them learnt, with the same way of being better",
+            got=f"{len(kinds)} kinds of results" if kinds else "no result", hint="Write one page for each kind.",
+        )  # fmt: skip
+    return by_name
+
+
+def _check_line(line: Interpolation, by_name: Mapping[str, TaskMatrix]) -> None:
+    first = next(iter(by_name.values()))
+    learnt = tuple(first.tasks)[: len(first.values)]
+    if tuple(line.names) != learnt or line.higher_is_better != first.higher_is_better:
+        raise InputError(
+            expected=f"a line with the evaluations {', '.join(learnt)}, higher_is_better={first.higher_is_better}",
+            got=f"one with {', '.join(line.names)}, higher_is_better={line.higher_is_better}",
+            hint="Pass the evaluations of the tasks that were learnt, in the same order.",
+        )
+
+
+def _rows(by_name: Mapping[str, TaskMatrix], line: Interpolation | None) -> list[list[str]]:
+    """One row a result, and one for the best point of the line, which trains nothing and stores the old weights."""
+    rows = [
+        [name, *_shown(matrix.average, *matrix.old_and_new, matrix.forgetting, matrix.backward_transfer,
+                       matrix.stored_over_weights), f"{float(matrix.seconds.sum()):.1f}"]
+        for name, matrix in by_name.items()
+    ]  # fmt: skip
+    if line is not None:
+        values = line.values[line.share == line.best][0]
+        means = _shown(*(float(value) for value in (values.mean(), values[:-1].mean(), values[-1])))
+        rows.append([f"straight line, a = {line.best:.3g}", *means, "–", "–", "1", "–"])
+    return rows
+
+
+def _tables(matrix: TaskMatrix) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of the matrix."""
+    cells = zip(
+        matrix.tasks, matrix.values.tolist(), matrix.n_stored.tolist(), matrix.seconds.tolist(), strict=False
+    )  # tasks that are not learnt yet have no row
+    rows = [[name, *_shown(*values), f"{stored:,}", f"{seconds:.1f}"] for name, values, stored, seconds in cells]
+    return ["after task", *matrix.tasks, "numbers stored", "seconds"], rows
+
+
+def _figures(matrix: TaskMatrix, number: int) -> tuple[str, str]:
+    return (
+        plots.as_html(values_after_tasks(matrix), f"matrix-{number}"),
+        plots.as_html(values_over_tasks(matrix), f"curve-{number}"),
+    )
+
+
+def _shown(*values: float) -> list[str]:
+    return [without_nan(f"{value:.4g}") for value in values]

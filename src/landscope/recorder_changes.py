@@ -1,0 +1,106 @@
+"""Sees whether the weights change outside of the steps of the recorded optimiser, so that rows are other weights."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from landscope.errors import LandscopeWarning
+from landscope.optimizer_steps import is_nested
+
+__all__ = ["ChangeWatch"]
+
+_FIRST = 8
+_STRIDE = 7
+"""Every step is compared at the beginning, and then every seventh: a comparison takes as long as a row, and a change at
+every 2nd, 5th, 10th or 100th step meets a multiple of seven soon."""
+_BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+class ChangeWatch:
+    """Compares the weights before a step, and at the end, with the row of the step before.
+
+    Args:
+        optimizer: The recorded optimiser.
+        tensors: The recorded tensors.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, tensors: Sequence[Tensor]) -> None:
+        self._optimizer, self._tensors = optimizer, tensors
+        self._row: Tensor | None = None
+        self._step, self._n_rows, self._has_said = 0, 0, False
+        self._hook: torch.utils.hooks.RemovableHandle | None = None
+
+    def start(self) -> None:
+        """Watch the steps that follow."""
+        self._row = None
+        self._hook = self._optimizer.register_step_pre_hook(self._before_step)
+
+    def stop(self) -> None:
+        """Watch no further step."""
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
+
+    def keep(self, row: Tensor, step: int) -> None:
+        """Take note of the row of a step; it must stay as it is."""
+        self._n_rows += 1
+        self._row, self._step = row, step
+
+    def skip(self) -> None:
+        """Take note of a step without a row."""
+        self._row = None
+
+    def _before_step(self, *_: object) -> None:
+        if self._row is None or self._has_said or (self._n_rows > _FIRST and self._n_rows % _STRIDE):
+            return
+        if is_nested(self._optimizer) or not self.has_changed():
+            return
+        self._say(
+            f"The weights changed between step {self._step} of the optimiser and the next one, as by clipping, a "
+            "projection, or another optimiser of the same weights. Each row holds the weights right after a step, and "
+            "so do whole models saved by a study; they are not those after the change, whose moves count as a part of "
+            "the next step. To record what the change leaves, let it run at the end of each step: call "
+            "optimizer.register_step_post_hook(lambda *_: change(model)) before the recording begins. Of two "
+            "optimisers, record the one that steps last."
+        )
+
+    def at_end(self, more: str = "") -> None:
+        """Say whether the weights at the end are no longer those of the last row.
+
+        Args:
+            more: What follows from it, beside the rows.
+        """
+        if self._row is not None and (more or not self._has_said) and self.has_changed():
+            self._say(
+                f"The weights of the model are no longer those of step {self._step}, the last row: they changed after "
+                "it, as by a projection, another optimiser, or a trainer that loads the best model at the end. The "
+                "recording, and what is measured from it, ends at the weights of that step, not at those of the model "
+                f"now. {more}".rstrip()
+            )
+
+    def last_weights(self) -> list[Tensor]:
+        """The weights of the last row, one tensor for each recorded one; none where it is not held."""
+        return [] if self._row is None else list(self._row.split([tensor.numel() for tensor in self._tensors]))
+
+    def has_changed(self) -> bool:
+        """Whether the weights are others than those of the last row, to the bit; False where they were moved."""
+        row, start = self._row, 0
+        if row is None:
+            return False
+        for tensor in self._tensors:
+            end = start + tensor.numel()
+            if tensor.device != row.device:
+                return False
+            now = tensor.detach().reshape(-1).to(row.dtype)
+            if not torch.equal(now.view(_BITS[now.element_size()]), row[start:end].view(_BITS[row.element_size()])):
+                return bool(torch.isfinite(now).all())  # the recorder says it of others, after the next step
+            start = end
+        return False
+
+    def _say(self, message: str) -> None:
+        self._has_said = True
+        warnings.warn(message, LandscopeWarning, stacklevel=5)
