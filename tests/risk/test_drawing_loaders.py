@@ -96,3 +96,13 @@ def test_the_way_on_of_a_weighted_sampler_gives_its_mean_loss():
         single = F.cross_entropy(model()(X), Y, reduction="none").double()
     expected = (WEIGHTS.double() / WEIGHTS.double().sum() * single).sum()
     torch.testing.assert_close(risk(risk.w0), expected, rtol=1e-6, atol=0)
+
+
+def test_a_study_says_it_before_the_training_and_takes_dropped_samples(tmp_path):
+    own = model()
+    optimizer = torch.optim.SGD(own.parameters(), lr=0.1)
+    drawn = DataLoader(DATA, B, sampler=WeightedRandomSampler(WEIGHTS, 10))
+    with pytest.warns(LandscopeWarning, match="by weights"):
+        ls.Study(tmp_path / "drawn", own, nn.CrossEntropyLoss(), drawn).record(optimizer)
+    shuffled = DataLoader(DATA, B, shuffle=True, drop_last=True)
+    ls.Study(tmp_path / "shuffled", own, nn.CrossEntropyLoss(), shuffled).record(optimizer)

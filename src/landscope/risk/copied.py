@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from landscope._checks import explained
-from landscope.errors import InputError
+from landscope.errors import InputError, LandscopeError
 from landscope.parameters import ParameterSpace, inner_model
 from landscope.risk.model_copy import private_copy
 
@@ -27,8 +26,15 @@ def copied(model: nn.Module) -> nn.Module:
             expected="a default device with memory", got="a call under torch.device('meta')",
             hint="Leave that block, or call torch.set_default_device('cpu').",
         )  # fmt: skip
-    with explained(f"a model that can be copied, by copy.deepcopy({type(inner).__name__})", _hint(inner)):
+    try:
         return private_copy(model)
+    except Exception as error:
+        if isinstance(error, LandscopeError | MemoryError) or "memory" in str(error):  # of any allocator
+            raise
+        raise InputError(
+            expected=f"a model that can be copied, by copy.deepcopy({type(inner).__name__})",
+            got=f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}", hint=_hint(inner),
+        ) from error  # fmt: skip
 
 
 def _hint(model: nn.Module) -> str:

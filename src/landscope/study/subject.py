@@ -20,6 +20,7 @@ from landscope.parameters import ParameterSpace, inner_model, plain_name
 from landscope.risk import EmpiricalRisk
 from landscope.risk.checks import UnusedWeightsError
 from landscope.risk.data import is_pair_of_tensors
+from landscope.risk.drawing_loaders import warn_of_draws, with_dropped_samples
 from landscope.risk.own_copy import OwnCopies
 from landscope.risk.reading import read_to_the_end
 from landscope.seeded import seeded
@@ -140,10 +141,15 @@ class Subject:
         Raises:
             InputError: If the model, the loss and the data do not fit.
             NondeterministicLossError: If two evaluations at the same weights differ.
+
+        Warns:
+            LandscopeWarning: If a loader draws the samples.
         """
         shared = torch.distributed.is_available() and torch.distributed.is_initialized()
         if shared and torch.distributed.get_world_size() > 1:
             return
+        data = _in_order(self.data)
+        warn_of_draws(with_dropped_samples(data) if self.losses is None else data)
         with seeded(0), warnings.catch_warnings(), _nothing_compiled():
             warnings.simplefilter("ignore")  # the analysis says it again, of all data
             few = first_samples(self.data, collated=self.losses is None)
