@@ -179,7 +179,7 @@ def tried(study, train_on):
     return try_train_on(study._analysis)
 
 
-@pytest.mark.filterwarnings("ignore:No optimiser step was recorded")
+@pytest.mark.filterwarnings("ignore:No optimiser step was recorded", "ignore:No recorded weight moved")
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_named_before_anything_is_stored(study, mistake):
     before = copy.deepcopy(study.model.state_dict())
