@@ -4,6 +4,7 @@ import random
 import shutil
 
 import numpy as np
+import pytest
 import torch
 
 import small_study as small
@@ -53,6 +54,7 @@ def train_on(model, record, *, sampling, n_steps, seed):
                 model[0].weight.add_(1e-4 * torch.randn_like(model[0].weight) * sum(drawn()))
 
 
+@pytest.mark.filterwarnings("ignore:The weights changed between step")
 def test_functions_that_draw_give_the_same_results_and_leave_the_users_numbers(recorded, tmp_path):
     found = []
     for number in (1, 2):

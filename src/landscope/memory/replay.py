@@ -18,6 +18,7 @@ from landscope.memory.evaluations import evaluated_copy
 from landscope.memory.labelled import labelled_samples, logits_of
 from landscope.memory.stored_samples import Store, StoredSamples
 from landscope.storage.digests import digest_of
+from landscope.wording import first_lines
 
 __all__ = ["Replay"]
 
@@ -253,9 +254,8 @@ class Replay:
             if before is not None:
                 before.load_state_dict(content["before"])
         except RuntimeError as error:
-            reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
             raise StorageError(
-                expected="a state of this model", got=reason,
+                expected="a state of this model", got=first_lines(error, 2),
                 hint="Load it into the model that it was made with; outputs are added afterwards.",
             ) from error  # fmt: skip
         fields = None if content["samples"] is None else {k: v for k, v in content["samples"].items() if k != "store"}

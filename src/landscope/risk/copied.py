@@ -10,6 +10,7 @@ from torch import nn
 from landscope.errors import InputError, LandscopeError
 from landscope.parameters import ParameterSpace, inner_model
 from landscope.risk.model_copy import private_copy
+from landscope.wording import error_text
 
 __all__ = ["check_no_renorm", "copied"]
 
@@ -33,7 +34,7 @@ def copied(model: nn.Module) -> nn.Module:
             raise
         raise InputError(
             expected=f"a model that can be copied, by copy.deepcopy({type(inner).__name__})",
-            got=f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}", hint=_hint(inner),
+            got=error_text(error), hint=_hint(inner),
         ) from error  # fmt: skip
 
 
