@@ -38,7 +38,7 @@ FIGURES = {
         "_PRETRAINING_EPOCHS": 20,
     },
     continual: {
-        "_STRENGTHS": {name: continual._STRENGTHS[name] for name in ("none", "ldc-variance-factored", "gpm")}
+        "_STRENGTHS": {name: continual._STRENGTHS[name] for name in ("none", "kfac", "gpm")}
     },
     language: {"_STRENGTHS": {name: language._STRENGTHS[name] for name in ("none", "l2")}},
 }  # fmt: skip
@@ -98,7 +98,7 @@ def test_a_full_figure_tunes_on_seeds_that_it_does_not_report(tmp_path, monkeypa
 
 
 def test_results_of_another_size_are_not_mixed_in(plan, monkeypatch):
-    changed(monkeypatch, continual, {"_STRENGTHS": {"none": (math.nan,), "ldc-variance-factored": (4.0,)}})
+    changed(monkeypatch, continual, {"_STRENGTHS": {"none": (math.nan,), "kfac": (4.0,)}})
     run(continual, plan)
     longer = [dataclasses.replace(benchmark, epochs=21) for benchmark in continual._QUICK]
     changed(monkeypatch, continual, {"_QUICK": longer})

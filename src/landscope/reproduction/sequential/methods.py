@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from landscope._checks import check_choice
-from landscope.memory.methods import EWC, KFAC, L2, LDC, MAS, METHODS, Method
+from landscope.memory.methods import EWC, KFAC, L2, LDC, MAS, METHODS, Basin, Method
 from landscope.memory.snapshot import TaskSnapshot
 from landscope.memory.task_memory import TaskMemory
 from landscope.parameters import ParameterSpace
@@ -80,6 +80,8 @@ PSI_METHODS: Mapping[int, str] = {
 
 _CONSTRAINT, _CURVATURE = decades(-1, 3), decades(1, 6)
 _ROWS = (
+    ComparedMethod("basin-default", "basin, nobody's choice of strength", Basin(), (1.0,)),
+    ComparedMethod("basin", "basin, tuned", Basin(), decades(-1, 3)),
     ComparedMethod("ldc-floor", "LDC with floor", LDC(), _CONSTRAINT, "modes", True),
     ComparedMethod("ldc-no-floor", "LDC, no floor", LDC(floor=False), _CONSTRAINT, "modes", True),
     ComparedMethod("ldc-factored", "LDC, factored", LDC(factored=True), _CONSTRAINT, "modes", True),
