@@ -50,8 +50,8 @@ def basin_penalty(
     in units of the root mean square of its layer. a is the input of a layer and g the gradient at its output, over all
     answers of the model, so G and A are the Kronecker factors of its Fisher information (Martens & Grosse 2015).
     V approximates the rise of the logarithm of the smoothed loss :math:`\langle L \rangle`: near a minimum of L, its
-    curvature is the mean curvature over the mean loss. So a task holds its weights alike whether its loss is 1e-4 or 1,
-    and the strength 1 needs no tuning.
+    curvature is the mean curvature over the mean loss. So a task holds its weights alike whether its loss is 1e-4 or 1.
+    Far from w1 the loss rises more than V says, above all where tasks share their outputs; there 10 to 100 is better.
 
     Weights of other layers (normalisation, embeddings, tied and recurrent weights) and of layers whose factors would
     be larger than 20 times the layer are held one by one, by the same mean of the diagonal.
