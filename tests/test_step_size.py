@@ -139,3 +139,33 @@ def test_the_model_of_a_schedule_free_optimiser_follows_as_after_a_step_of_its_o
         means += (weights - means) / (step + 1)  # without warm-up all weights of the mean are equal
     optimizer.eval()
     assert torch.allclose(torch.cat([tensor.detach().flatten() for tensor in tensors]), means, rtol=1e-12)
+
+
+@pytest.mark.parametrize("make", [torch.optim.Adam, torch.optim.Adadelta])
+def test_a_weight_without_a_gradient_takes_the_mean_root_and_an_empty_one_none(make):
+    weight, empty = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(0, 3))
+    optimizer = make([weight, empty], lr=0.01)
+    sizes = StepSizes(optimizer, [weight, empty])
+    for _ in range(20):
+        weight.grad, empty.grad = torch.tensor([1.0, 4.0, 0.0]), torch.zeros(0, 3)
+        optimizer.step()
+        found = sizes.after_step()
+    assert found.shape == (3,)
+    assert float(found[1]) < float(found[2]) < float(found[0])
+
+
+def test_the_factored_squares_of_another_optimiser_are_not_taken_for_adafactors():
+    class Other(torch.optim.SGD):
+        """Has states and numbers named as those of Adafactor, and another rule."""
+
+        def step(self, closure=None):
+            super().step(closure)
+            for group in self.param_groups:
+                for tensor in group["params"]:
+                    self.state[tensor].update(exp_avg_sq=torch.ones_like(tensor))
+
+    weight = nn.Parameter(torch.ones(2))
+    optimizer = Other([{"params": [weight], "eps": (1e-30, 1e-16)}], lr=0.1)
+    weight.grad = torch.ones(2)
+    optimizer.step()
+    StepSizes(optimizer, [weight]).after_step()  # no KeyError

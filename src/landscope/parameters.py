@@ -138,6 +138,19 @@ class ParameterSpace:
         return torch.cat([positions[name] for name in names])
 
     @property
+    def layers(self) -> dict[str, list[str]]:
+        """Names of the parameters of each module, by the name of the module.
+
+        Example:
+            >>> ParameterSpace(("0.weight", "0.bias", "1.weight"), ((1, 3), (1,), (2,))).layers
+            {'0': ['0.weight', '0.bias'], '1': ['1.weight']}
+        """
+        layers: dict[str, list[str]] = {}
+        for name in self.names:
+            layers.setdefault(name.rpartition(".")[0], []).append(name)
+        return layers
+
+    @property
     def dim(self) -> int:
         """Number of selected weights, N."""
         return sum(self.sizes)

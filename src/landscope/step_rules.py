@@ -55,7 +55,8 @@ def known_scaling(
         return _radam(group, state)
     if isinstance(optimizer, torch.optim.Adadelta) and state:
         eps = group["eps"]
-        return Scaling(rate, ((state["square_avg"] + eps) / (state["acc_delta"] + eps)).sqrt())
+        root = ((state["square_avg"] + eps) / (state["acc_delta"] + eps)).sqrt()
+        return Scaling(rate, torch.where(state["square_avg"] > 0, root, 0.0))  # 0: no gradient so far
     if isinstance(optimizer, torch.optim.Adagrad) and state:
         slowed = 1 + (float(state["step"]) - 1) * group["lr_decay"]
         return Scaling(rate / slowed, state["sum"].sqrt(), group["eps"])
@@ -118,7 +119,7 @@ def _adafactor(group: Mapping[str, Any], tensor: Tensor, state: Mapping[str, Any
             rows = state["row_var"]
             variance = rows @ state["col_var"] / rows.mean(dim=-2, keepdim=True).clamp(min=least)
         zero, least, longest = 0.0, least, group["d"]
-    elif "exp_avg_sq_row" in state or "exp_avg_sq" in state:
+    elif ("exp_avg_sq_row" in state or "exp_avg_sq" in state) and {"scale_parameter", "clip_threshold"} <= group.keys():
         rate = float(group["lr"]) * (max(least_scale, size) if group["scale_parameter"] else 1.0)
         if (variance := state.get("exp_avg_sq")) is None:
             rows = state["exp_avg_sq_row"]

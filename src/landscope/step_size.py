@@ -168,7 +168,7 @@ def _sizes(scaling: Scaling, tensor: Tensor, roots: Sequence[Tensor]) -> Float[T
     if scaling.root is None:
         return torch.full((tensor.numel(),), scaling.rate, dtype=dtype, device=tensor.device)
     root = scaling.root.to(dtype).reshape(-1)
-    if float(root.min()) <= 0:
+    if bool((root <= 0).any()):
         root = torch.where(root > 0, root, _mean(roots))
     divisor = root + scaling.eps
     return torch.where(divisor > 0, scaling.rate / divisor, scaling.rate)

@@ -63,6 +63,7 @@ def test_a_point_where_the_loss_is_infinite_lies_outside():
 
     found = basin(loss, torch.zeros(3), torch.ones(3))
     assert float(torch.stack(list(found.points())).abs().max()) == pytest.approx(1.0, rel=0.005)
+    assert (found.is_edge, found.loss) == (True, 1.0)
 
 
 def test_the_random_state_is_left_alone_and_the_seed_decides():

@@ -1,6 +1,7 @@
 """The strength that follows from how much the loss of earlier tasks may rise."""
 
 import contextlib
+import copy
 import math
 
 import pytest
@@ -174,3 +175,55 @@ def test_the_rise_is_measured_on_samples_that_the_memory_took():
     plain = ls.keep(model, CRITERION, task(0))
     with pytest.raises(InputError, match="1 tasks without samples"):
         plain.budget(0.1, samples=10)
+
+
+def test_a_loaded_state_has_no_samples_and_says_so():
+    model = network()
+    learn(model, sgd(model), task(0), 150, torch.Generator().manual_seed(1))
+    state = ls.keep(model, CRITERION, task(0), budget=0.2).state_dict()
+    again = ls.TaskMemory(model)
+    again.budget(0.2, samples=10)
+    with pytest.warns(UserWarning, match="no samples of its tasks"):
+        again.load_state_dict(state)
+    go_on(again, sgd(model), 20)
+    assert again.rise.measured is None
+    assert again.rise.predicted > 0
+
+
+def test_a_penalty_that_predicts_no_rise_says_none():
+    memory, optimizer = learnt(method="l2", strength=1.0)
+    memory.budget(0.5, samples=loss_of_first)
+    go_on(memory, optimizer, 20)
+    assert math.isnan(memory.rise.predicted)
+    assert memory.rise.measured <= memory.rise.allowed
+
+
+def test_an_error_of_the_loop_comes_first():
+    memory, optimizer = learnt()
+    memory.budget(0.5, samples=lambda _: math.nan if torch.isnan(memory.model[0].weight).any() else 1.0)
+
+    def fails():
+        with memory.training(optimizer):
+            learn(memory.model, optimizer, task(1), 1, torch.Generator())
+            memory.model[0].weight.data.fill_(math.nan)
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        fails()
+
+
+def test_a_budget_made_before_a_state_is_loaded_holds_after_it():
+    model = network()
+    learn(model, sgd(model), task(0), 150, torch.Generator().manual_seed(1))
+    without = ls.keep(model, CRITERION, task(0))
+    predicted_only = ls.keep(model, CRITERION, task(0))
+    predicted_only.budget(0.2, absolute=0.0)
+    before = float(loss_of_first(model))
+    for state in (without.state_dict(), predicted_only.state_dict()):
+        own = copy.deepcopy(model)
+        again = ls.TaskMemory(own)
+        again.budget(0.2, absolute=0.0, samples=loss_of_first)
+        again.load_state_dict(state)
+        go_on(again, sgd(own), 100)
+        assert 0 < again.rise.measured <= again.rise.allowed == pytest.approx(math.log(1.2))
+        assert math.log(float(loss_of_first(own)) / before) == pytest.approx(again.rise.measured, rel=1e-4)

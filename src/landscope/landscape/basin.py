@@ -3,7 +3,6 @@ r"""The basin of a minimum: the random displacements of all weights by which the
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Iterator
 
@@ -118,21 +117,25 @@ def basin(
 
 def _edge(mean_loss: Callable[[float], float], target: float) -> tuple[float, float, bool]:
     """The width where the mean loss reaches the target; the mean loss there; whether it is reached."""
-    known = functools.cache(lambda ln_width: mean_loss(math.exp(ln_width)))
+    tried: dict[float, float] = {}
+
+    def known(ln_width: float) -> float:
+        if ln_width not in tried:
+            tried[ln_width] = mean_loss(math.exp(ln_width))
+        return tried[ln_width]
+
     inside, outside = _bracket(lambda ln_width: known(ln_width) < target)
-    if outside is None:
-        return _WIDEST, known(inside), False
-    if inside is None:
-        return math.exp(outside), known(outside), True
+    if inside is None or outside is None:
+        width = _NARROWEST if inside is None else _WIDEST
+        return width, mean_loss(width), inside is None
 
     def over(ln_width: float) -> float:
         return max(-_FAR, min(_FAR, math.log(max(known(ln_width), math.exp(-_FAR)) / target)))
 
-    if over(outside) == 0:
-        return math.exp(outside), known(outside), True
-    found = optimize.brentq(over, inside, outside, xtol=math.log(_PRECISION))
-    best = min((found, inside, outside), key=lambda ln_width: abs(over(ln_width)))
-    return math.exp(best), known(best), True
+    optimize.brentq(over, inside, outside, xtol=math.log(_PRECISION))
+    finite = [ln_width for ln_width, loss in tried.items() if math.isfinite(loss)]
+    best = min(finite, key=lambda ln_width: (abs(over(ln_width)), -ln_width))  # the widest one below a jump
+    return math.exp(best), tried[best], True
 
 
 def _bracket(is_inside: Callable[[float], bool]) -> tuple[float | None, float | None]:
@@ -176,11 +179,8 @@ def layer_scale(space: ParameterSpace, w: Float[Tensor, " N"]) -> Float[Tensor, 
         [1.0, 1.0, 1.0, 1.0]
     """
     check_one_point("w", check_vector("w", w, dim=space.dim))
-    layers: dict[str, list[str]] = {}
-    for name in space.names:
-        layers.setdefault(name.rpartition(".")[0], []).append(name)
     scale = torch.empty_like(w)
-    for names in layers.values():
+    for names in space.layers.values():
         columns = space.columns(names).to(w.device)
         scale[columns] = w[columns].square().mean().sqrt()
     return scale

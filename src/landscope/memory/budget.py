@@ -31,7 +31,7 @@ At = Callable[[Tensor], contextlib.AbstractContextManager[nn.Module]]
 
 @dataclasses.dataclass(frozen=True)
 class Rise:
-    r"""How much the loss L of earlier tasks rose since the last one ended, as :math:`\ln L / L_1`.
+    r"""How much the loss L of earlier tasks rose since the last one ended, as :math:`\ln(L / L_1)`.
 
     Args:
         predicted: By the penalty; exact only near the end of the task. NaN where the penalty predicts none.
@@ -100,7 +100,7 @@ class Budget:
     @property
     def allowed(self) -> float:
         """The largest rise of ln L."""
-        loss1 = self._loss1 if self.measure is None else self._measured1
+        loss1 = self._loss1 if math.isnan(self._measured1) else self._measured1
         least = self.absolute / loss1 if loss1 > 0 else 0.0
         return math.log1p(max(self.rise, least))
 
@@ -147,6 +147,9 @@ class Budget:
             with at(w) as model:
                 return self._log_rise(self._loss_of(model))
 
+        if math.isnan(self._measured1) and self._w1 is not None:  # a stored budget that was not measured before
+            with at(self._w1.to(weights)) as model:
+                self._measured1 = self._loss_of(model)
         self.measured = rise(weights)
         if self.predicted > 0:
             ratio = self.measured / self.predicted

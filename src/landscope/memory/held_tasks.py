@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,11 +12,12 @@ from torch import nn
 
 from landscope._checks import check_count, check_strength
 from landscope.errors import InputError
-from landscope.memory.budget import Budget
+from landscope.memory.budget import Budget, Rise
 from landscope.memory.methods import Method
 from landscope.memory.state import MemoryState
 from landscope.parameters import ParameterSpace
 from landscope.penalties.compression.scaled import scaled_penalty
+from landscope.penalties.warnings import warn
 from landscope.protocols import Penalty
 from landscope.risk.empirical import EmpiricalRisk
 
@@ -73,8 +76,8 @@ class HeldTasks:
         model: nn.Module,
     ) -> None:
         """Adapt the strength to a budget, or with None no longer."""
-        self._n_samples = 0 if callable(samples) else check_count("samples", samples, minimum=0)
-        if rise is not None and self._n_samples and self.n_tasks > len(self._samples):
+        n_samples = 0 if callable(samples) else check_count("samples", samples, minimum=0)
+        if rise is not None and n_samples and self.n_tasks > len(self._samples):
             raise InputError(
                 expected="a budget with samples before the first task is consolidated",
                 got=f"{self.n_tasks} tasks without samples",
@@ -87,17 +90,40 @@ class HeldTasks:
                 got=f"{self._method.name} alone", hint='Pass samples=100, or take the method "basin".',
             )  # fmt: skip
         self.budget = None if rise is None else Budget(rise, absolute=absolute, measure=measure, every=every)
+        self._n_samples = n_samples
         self._start_budget(model)
 
-    def load(self, state: MemoryState) -> None:
+    def rise(self) -> Rise | None:
+        """How much the loss rose since the last task ended; None without a budget."""
+        if self.budget is None:
+            return None
+        spent = self.budget.spent()
+        predicts = self._method.unit_of_rise is not None
+        return spent if predicts else dataclasses.replace(spent, predicted=math.nan)
+
+    def load(self, state: MemoryState, model: nn.Module) -> None:
         """Go on from a stored state, at the strength and with the samples of this memory."""
         penalty = state.held
         if penalty is not None and state.strength != self.strength:
             penalty = self._at(penalty, state.strength, self.strength)
         self.penalty, self.n_tasks, self.losses = penalty, state.n_tasks, list(state.losses)
         if state.budget is not None:
-            self.budget = Budget.of(state.budget, None if self.budget is None else self.budget.measure)
+            self.budget = Budget.of(state.budget, self._measure_after_loading())
             self._scale_budget()
+        elif self.budget is not None:
+            self.budget.measure = self._measure_after_loading()
+            self._start_budget(model)
+
+    def _measure_after_loading(self) -> Callable[[nn.Module], Any] | None:
+        """How the rise is measured after a state was loaded, which has no samples of its tasks."""
+        measure = None if self.budget is None else self.budget.measure
+        if measure is None or len(self._samples) == self.n_tasks or not self._n_samples:
+            return measure
+        warn(
+            "a state of a memory has no samples of its tasks, so the rise of their loss is predicted from now on; pass "
+            "memory.budget(..., samples=f) with f(model), the mean loss on samples of theirs, to measure it"
+        )
+        return None
 
     def _measured(self, model: nn.Module) -> float:
         """The mean loss on the samples of all tasks."""

@@ -77,7 +77,7 @@ class HoldsTasks:
     @property
     def rise(self) -> Rise | None:
         """How much the loss of earlier tasks rose since the last one ended; None without a budget."""
-        return None if self._tasks.budget is None else self._tasks.budget.spent()
+        return self._tasks.rise()
 
     def _check_outside(self, what: str) -> None:
         if self._active is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from jaxtyping import Float
@@ -155,7 +155,7 @@ class Replay:
                 )  # fmt: skip
             latest = ClassGaussians.of(inputs, labels, task, self.rank)
             return earlier.joined(latest) if isinstance(earlier, ClassGaussians) else latest
-        kind = next(name for name in get_args(Store) if name == self.store)
+        kind = cast("Store", self.store)  # checked when it was made
         found = StoredSamples.of(inputs, labels, task, kind, self.n_samples, self._generator)
         found = earlier.joined(found) if isinstance(earlier, StoredSamples) else found
         return found.first(self.n_samples) if kind == "reservoir" else found
@@ -258,17 +258,20 @@ class Replay:
                 expected="a state of this model", got=first_lines(error, 2),
                 hint="Load it into the model that it was made with; outputs are added afterwards.",
             ) from error  # fmt: skip
-        fields = None if content["samples"] is None else {k: v for k, v in content["samples"].items() if k != "store"}
+        generator = torch.Generator()
+        generator.set_state(content["generator"].cpu())
+        fields = None if content["samples"] is None else _on_cpu(content["samples"])
         kind = ClassGaussians if self.store == "gaussians" else StoredSamples
         self._samples = None if fields is None else kind(**fields)
         self._outputs = [None if named is None else tuple(named) for named in content["outputs"]]
-        self._classes, self._before = list(content["classes"]), before
-        self._generator.set_state(content["generator"])
+        self._classes, self._before, self._generator = list(content["classes"]), before, generator
 
 
 def _checked(state: Any, ours: Mapping[str, Any]) -> Mapping[str, Any]:
     """The state, if it is whole and of these settings."""
-    if not isinstance(state, Mapping) or state.get("format") != _FORMAT or "settings" not in state:
+    if not (
+        isinstance(state, Mapping) and state.get("format") == _FORMAT and isinstance(state.get("settings"), Mapping)
+    ):
         raise StorageError(expected=f"the state of a Replay, of format {_FORMAT}", got=type(state).__name__, hint=_HINT)
     if different := [name for name in ours if state["settings"].get(name) != ours[name]]:
         raise StorageError(
@@ -300,6 +303,12 @@ def _named(outputs: Sequence[int] | None, labels: Tensor) -> tuple[int, ...] | N
 
 def _fields(samples: ClassGaussians | StoredSamples) -> dict[str, Any]:
     return {field.name: getattr(samples, field.name) for field in dataclasses.fields(samples)}
+
+
+def _on_cpu(samples: Mapping[str, Any]) -> dict[str, Any]:
+    """The stored fields, also where ``torch.load`` put them on another device."""
+    fields = {name: value for name, value in samples.items() if name != "store"}
+    return {name: value.cpu() if isinstance(value, Tensor) else value for name, value in fields.items()}
 
 
 def _copied(state: Mapping[str, Any]) -> dict[str, Any]:

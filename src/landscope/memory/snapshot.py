@@ -76,11 +76,7 @@ class TaskSnapshot:
 
     def layers(self) -> list[LayerSnapshot]:
         """The same task, layer by layer."""
-        layers = dict.fromkeys(name.rpartition(".")[0] for name in self.space.names)
-        return [
-            LayerSnapshot(self, [name for name in self.space.names if name.rpartition(".")[0] == layer])
-            for layer in layers
-        ]
+        return [LayerSnapshot(self, names) for names in self.space.layers.values()]
 
 
 class LayerSnapshot(TaskSnapshot):

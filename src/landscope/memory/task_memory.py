@@ -337,14 +337,16 @@ class TaskMemory(HoldsTasks):
             InputError: If the memory is in a training.
             StorageError: If the state is damaged, or of a memory of other weights, method or settings; the memory is
                 then left unchanged. The strength may differ: the tasks are then held at that of this memory.
+                A budget of this memory that the state has not begins at the weights of the model, so load these first.
 
         Warns:
-            UserWarning: If the memory has consolidated more tasks than the state.
+            UserWarning: If the memory has consolidated more tasks than the state, or has a budget with samples, which a
+                state does not have.
         """
         self._check_outside("load the state")
         loaded = MemoryState.read(state, self._settings(), self.space)
         warn_of_fewer_tasks(loaded.n_tasks, self.n_tasks)
-        self._tasks.load(loaded)
+        self._tasks.load(loaded, self.model)
         self.n_held = loaded.n_held
         self._rows.load(loaded.rows, loaded.step)
 

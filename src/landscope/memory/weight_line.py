@@ -133,7 +133,7 @@ def interpolation(
     check_count("points", points, minimum=2)
     found = Evaluations.of(evaluations, criterion, losses, higher_is_better)
     new = evaluated_copy(model)
-    start, end, at = _state_of(new, old), _copied(new.state_dict()), own_copy(new)
+    start, end, at = _state_of(new, old), new.state_dict(), own_copy(new)
     share = torch.linspace(0, 1, points, dtype=torch.float64)
     values = []
     for a in share.tolist():
@@ -174,7 +174,7 @@ def interpolated(model: nn.Module, old: Any, share: float) -> dict[str, Any]:
     """
     check_number("share", share)
     new = evaluated_copy(model)
-    return _between(_state_of(new, old), _copied(new.state_dict()), float(share))
+    return _between(_state_of(new, old), new.state_dict(), float(share))
 
 
 def _state_of(model: nn.Module, old: Any) -> dict[str, Any]:
@@ -182,10 +182,6 @@ def _state_of(model: nn.Module, old: Any) -> dict[str, Any]:
     whole = own_copy(model)
     load_checkpoint(old, whole, " for the old weights")
     return whole.state_dict()
-
-
-def _copied(state: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value.clone() if isinstance(value, Tensor) else value for name, value in state.items()}
 
 
 def _between(old: Mapping[str, Any], new: Mapping[str, Any], share: float) -> dict[str, Any]:

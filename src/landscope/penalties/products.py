@@ -57,8 +57,8 @@ class SumOfProducts:
     .. math:: (1 + s H s)\, y = -s\, \nabla V(w)
 
     solved by conjugate gradients. The approximate inverse takes H as exact on the leading eigenvectors of the
-    factors, a grid of outer products, and as diagonal on all others. So one to five iterations suffice over a range of
-    strengths, for the cost of two products with the factors each.
+    factors, a grid of outer products, and as diagonal on all others. So a few iterations suffice where the leading
+    eigenvectors carry most of H; each costs two products with the factors.
 
     Args:
         products: The products.

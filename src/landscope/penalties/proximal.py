@@ -136,13 +136,14 @@ class ProximalSteps(WarnsIfUnused):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+        if kind is None:  # an error of the user's loop comes first
+            self._finish()
 
     def close(self) -> None:
         """Stop taking steps; called by the ``with`` statement."""
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
-            self._finish()
             _ACTIVE.discard(self)
 
     def _check_length(self, penalty: Penalty) -> None:

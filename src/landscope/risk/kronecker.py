@@ -190,26 +190,21 @@ def layers_with_factors(fisher: FisherInformation, w: Float[Tensor, " N"]) -> li
         fisher: The Fisher information on a few samples.
         w: Where.
     """
-    names = [name for name in _names(fisher.space) if _raises(lambda name=name: _layers_of(fisher, [name])) is None]
+    space = fisher.space
+    names = [name for name in space.layers if _works(lambda name=name: _layers(fisher.model, space, [name]))]
 
-    def trial(names: Sequence[str]) -> InputError | None:
-        return _raises(lambda: kronecker_factors(fisher, w, "auto", n_draws=1, names=names))
+    def have_factors(names: Sequence[str]) -> bool:
+        return _works(lambda: kronecker_factors(fisher, w, "auto", n_draws=1, names=names))
 
-    if trial(names) is None:
-        return names
-    return [name for name in names if trial([name]) is None]
-
-
-def _layers_of(fisher: FisherInformation, names: Sequence[str]) -> list[_Layer]:
-    return _layers(fisher.model, fisher.space, names)
+    return names if have_factors(names) else [name for name in names if have_factors([name])]
 
 
-def _raises(call: Callable[[], Any]) -> InputError | None:
+def _works(call: Callable[[], Any]) -> bool:
     try:
         call()
-    except InputError as error:
-        return error
-    return None
+    except InputError:
+        return False
+    return True
 
 
 def check_layers(model: nn.Module, space: ParameterSpace) -> None:
@@ -217,19 +212,15 @@ def check_layers(model: nn.Module, space: ParameterSpace) -> None:
     _layers(model, space)
 
 
-def _names(space: ParameterSpace) -> list[str]:
-    return list(dict.fromkeys(name.rpartition(".")[0] for name in space.names))
-
-
 def _layers(model: nn.Module, space: ParameterSpace, names: Sequence[str] | None = None) -> list[_Layer]:
     """The layers that hold the selected parameters, or some of them."""
     modules = dict(named_layers(model))
-    return [_layer(name, modules[name], model, space) for name in (_names(space) if names is None else names)]
+    return [_layer(name, modules[name], model, space) for name in (space.layers if names is None else names)]
 
 
 def _layer(name: str, module: nn.Module, model: nn.Module, space: ParameterSpace) -> _Layer:
     prefix = f"{name}." if name else ""
-    selected = {full.removeprefix(prefix) for full in space.names if full.rpartition(".")[0] == name}
+    selected = {full.removeprefix(prefix) for full in space.layers[name]}
     plain = isinstance(module, nn.Linear) or is_transposed_linear(module) or (
         isinstance(module, nn.Conv2d) and module.groups == 1 and not isinstance(module.padding, str)
         and module.padding_mode == "zeros"

@@ -42,8 +42,8 @@ def read_to_the_end(data: Iterable[Any]) -> list[Any]:
         size += max(_LEAST, _bytes_of(batch))
         if size > most:
             raise InputError(
-                expected=f"data that end, and fit twice into the memory of this machine, {most / 2**30:.3g} GiB",
-                got=f"more than that in {len(found)} batches, and further ones",
+                expected=f"data that end, and take at most half the memory of this machine, {most / 2**30:.3g} GiB",
+                got=f"more than that in the first {len(found)} batches",
                 hint="A landscape is that of a fixed set of samples. Pass some batches of a generator without an end: "
                 "list(itertools.islice(generator, 100)).",
             )

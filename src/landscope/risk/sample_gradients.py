@@ -95,8 +95,7 @@ class SampleGradients:
             power: 1 for absolute values, 2 for squares.
         """
         device = device_with_float64(w.device)
-        shapes = dict(zip(self.space.names, self.space.shapes, strict=True))
-        totals = {name: torch.zeros(shapes[name], dtype=torch.float64, device=device) for name in self._names}
+        totals = {name: torch.zeros(shape, dtype=torch.float64, device=device) for name, shape in self._shapes.items()}
         ways = self.tested(w, self.source.largest_block, slopes, power, self._share)
         for block in range(self.source.n_blocks):
             try:
@@ -205,8 +204,14 @@ class SampleGradients:
         return (groups, axes) if pay(groups, are_tested=True) else ({}, {})
 
     @property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the parameters whose sums are taken."""
+        shapes = dict(zip(self.space.names, self.space.shapes, strict=True))
+        return {name: shapes[name] for name in self._names}
+
+    @property
     def _sizes(self) -> dict[str, int]:
-        return {name: math.prod(shape) for name, shape in zip(self.space.names, self.space.shapes, strict=True)}
+        return {name: math.prod(shape) for name, shape in self._shapes.items()}
 
 
 @dataclasses.dataclass(frozen=True)

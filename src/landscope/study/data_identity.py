@@ -15,7 +15,6 @@ from torch.utils.data import (
     BatchSampler,
     DataLoader,
     Dataset,
-    IterableDataset,
     RandomSampler,
     SequentialSampler,
     default_collate,
@@ -25,6 +24,7 @@ from landscope.risk.data import is_pair_of_tensors
 from landscope.risk.random_data import with_own_state
 from landscope.risk.reading import with_own_generators
 from landscope.seeded import seeded
+from landscope.study.first_samples import is_stream
 
 __all__ = ["DataIdentity", "draws_at_each_reading", "identity_of_data"]
 
@@ -133,7 +133,7 @@ def _of_loader(loader: DataLoader) -> DataIdentity:
 
 def _of_samples(samples: Any, collate: Any) -> DataIdentity:
     """The identity of a data set; each sample is read twice with one seed, and the parts that differ are random."""
-    if isinstance(samples, IterableDataset) or not hasattr(samples, "__len__"):
+    if is_stream(samples):
         return DataIdentity(unknown=_STREAM)
     own, places = with_own_state(samples), _places(len(samples)).tolist()
     first, second = (_seeded_parts(lambda: collate([own[place] for place in places])) for _ in range(2))
@@ -160,8 +160,8 @@ def _seeded_parts(read: Callable[[], Any]) -> dict[str, list[float]]:
         return _parts(read())
 
 
-def _places(count: int) -> Tensor:
-    return torch.linspace(0, count - 1, min(count, _SPREAD), dtype=torch.float64).round().long()
+def _places(count: int, most: int = _SPREAD) -> Tensor:
+    return torch.linspace(0, count - 1, min(count, most), dtype=torch.float64).round().long()
 
 
 def _parts(value: Any) -> dict[str, list[float]]:
@@ -189,8 +189,7 @@ def _leaves(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
 
 def _numbers(leaf: Tensor) -> list[float]:
     """How many values there are, and of some of them the norm and the components along two drawn directions."""
-    places = torch.linspace(0, len(leaf) - 1, min(len(leaf), _VALUES), dtype=torch.float64).round().long()
-    values = leaf[places.to(leaf.device)].cpu()
+    values = leaf[_places(len(leaf), _VALUES).to(leaf.device)].cpu()
     values = torch.view_as_real(values).flatten() if values.is_complex() else values
     values = values.double().nan_to_num(0.5, 0.5, -0.5)
     draw = torch.randn(2, len(values), generator=torch.Generator().manual_seed(0), dtype=torch.float64)

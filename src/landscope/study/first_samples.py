@@ -18,7 +18,7 @@ from torch.utils.data import (
 from landscope.risk.data import is_pair_of_tensors
 from landscope.risk.random_data import with_own_state
 
-__all__ = ["first_samples"]
+__all__ = ["first_samples", "is_stream"]
 
 _COUNT = 16
 
@@ -58,8 +58,13 @@ def _of_loader(loader: DataLoader) -> list[Any] | None:
     return _batch(loader.dataset, with_own_state(loader.collate_fn), min(_COUNT, batches.batch_size))
 
 
+def is_stream(samples: Any) -> bool:
+    """Whether the samples cannot be read by their number."""
+    return isinstance(samples, IterableDataset) or not hasattr(samples, "__len__")
+
+
 def _batch(samples: Any, collate: Any, count: int) -> list[Any] | None:
-    if isinstance(samples, IterableDataset) or not hasattr(samples, "__len__") or not len(samples):
+    if is_stream(samples) or not len(samples):
         return None
     own = with_own_state(samples)
     return [collate([own[row] for row in range(min(count, len(own)))])]

@@ -56,10 +56,11 @@ def _check_other_order(folder: ResultFolder, sampling: str, end: str) -> None:
 def lost_note(sampling: str, analysis: Analysis) -> str:
     """The name of a note that a training which went on left and that is not there; empty where all are."""
     folder = analysis.folder
-    lost = [name for name in (_NOTE, CONTINUED_STEPS) if sampling not in folder.read_note(name)]
-    if sampling == "with-replacement" and folder.has(saved.effective_curvature(sampling, "modes").name):
-        lost += [] if folder.read_note(CONTINUED) else [CONTINUED]
-    return lost[0] if lost else ""
+    for name in (_NOTE, CONTINUED_STEPS):
+        if sampling not in folder.read_note(name):
+            return name
+    leaves_facts = sampling == "with-replacement" and folder.has(saved.effective_curvature(sampling, "modes").name)
+    return CONTINUED if leaves_facts and not folder.read_note(CONTINUED) else ""
 
 
 def note_steps(analysis: Analysis, sampling: str, continued: Trajectory, first: FirstStep) -> None:
