@@ -11,23 +11,23 @@ from typing import Any
 from landscope.errors import LandscopeError, StorageError
 from landscope.files.atomic import plain_values
 from landscope.files.checked_json import read_checked
-from landscope.storage import read_heading
 from landscope.storage.folder import ResultFolder
 from landscope.study.analysis import Analysis
 from landscope.study.centre import CENTRE, problem_of_centre
 from landscope.study.changed import made_with_others
 from landscope.study.folder import TRAINED, StudyFolder
-from landscope.study.identity import differ, digest_of_recording, identity_of, made_from, usual_identity
+from landscope.study.identity import STUDY, differ, identity_of, made_from, usual_identity
 from landscope.study.parts import Part
 from landscope.study.reach import missing_files, reason_against_rows
 from landscope.study.run_file import RUN_FILE, has_run_file, read_run_file
 from landscope.study.sealed_page import digest_of_page, is_whole_page
 from landscope.study.stages import STAGES
 from landscope.study.summary import summary_of
+from landscope.study.trained_with import is_built_in, settings_of_training
 
 __all__ = ["foreign_parts", "missing_parts"]
 
-_PARENTS, _STUDY = "parents", "study"
+_PARENTS = "parents"
 _EXPERIMENT = "experiment"
 """Results with this key in their identity are measured by a figure, on a study that it has made."""
 Problem = tuple[str, str]
@@ -46,12 +46,12 @@ def foreign_parts(folder: StudyFolder) -> Iterator[Problem]:
         yield CENTRE, problem
     yield from _of_the_run(folder)
     for name, identity in identities.items():
-        if different := _differs(made, identity.get(_STUDY)):
+        if different := _differs(made, identity.get(STUDY)):
             yield f"{name}.zarr.zip", f"made from other {different} than the other results"
     if is_whole and not missing_files(folder) and made.get("settings") == now["settings"]:
         whole = [name for name in folder.names() if folder.is_whole(name) and name not in others]
         for name in whole:
-            if (against := folder.reason_against(name)) and not _differs(made, identities.get(name, {}).get(_STUDY)):
+            if (against := folder.reason_against(name)) and not _differs(made, identities.get(name, {}).get(STUDY)):
                 yield f"{name}.zarr.zip", against
     for note in folder.notes():
         try:
@@ -78,18 +78,15 @@ def _older_than_parents(folder: StudyFolder, identities: dict[str, dict]) -> Ite
 
 def _of_the_run(folder: StudyFolder) -> Iterator[Problem]:
     """Settings of a built-in run that are not those of its training."""
-    is_there = has_run_file(folder.path)
+    known, is_there = settings_of_training(folder.path), has_run_file(folder.path)
+    if is_built_in(known) and not is_there:
+        yield RUN_FILE, "missing"
     try:
-        heading = read_heading(folder.file("training"))
-        fits = heading.identity[_STUDY]["recording"] == digest_of_recording(folder.path / "trajectory")
-        provenance = heading.attributes["provenance"]["settings"] if fits else {}
         settings = read_run_file(folder.path).settings if is_there else {}
-        if "network" in provenance and not is_there:
-            yield RUN_FILE, "missing"
-        if fits and any(provenance.get(key) != value for key, value in settings.items()):
-            yield RUN_FILE, "other settings than those of the training"
-    except (StorageError, KeyError, TypeError, AttributeError):
-        pass  # named as damaged
+    except StorageError:
+        return  # named as damaged
+    if known is not None and any(known.get(key) != value for key, value in settings.items()):
+        yield RUN_FILE, "other settings than those of the training"
 
 
 def missing_parts(folder: StudyFolder) -> Iterator[Problem]:

@@ -16,7 +16,7 @@ from landscope.files.atomic import plain_values
 from landscope.files.plain_yaml import read_yaml, write_yaml
 from landscope.results import Result
 from landscope.storage.folder import ResultFolder
-from landscope.study.identity import different, digest_of_settings, made_from
+from landscope.study.identity import STUDY, different, digest_of_settings, made_from
 from landscope.study.remedies import is_run, remedies_of
 from landscope.study.run_file import RUN_FILE
 from landscope.study.settings import StudySettings, checked_settings
@@ -30,7 +30,7 @@ TRAINED = ("training", "training-state", "preconditioner")
 """Results that a training leaves, not an analysis."""
 EARLIER = ("training-state", "preconditioner")
 """Those of them that are made before the recording is complete."""
-_STUDY, _MADE_WITH = "study", "made_with"
+_MADE_WITH = "made_with"
 _BEFORE_SETTINGS = "timings"
 """Note that is begun by a training, whose settings of the analysis may change until there is a result."""
 AnyResult = TypeVar("AnyResult", bound=Result)
@@ -137,7 +137,7 @@ class StudyFolder(ResultFolder):
             StorageError: If the folder was deleted or cannot be written.
         """
         self._check_there()
-        of_study = {_STUDY: made_from(self.path, self.settings), _MADE_WITH: plain_values(self.made_with)}
+        of_study = {STUDY: made_from(self.path, self.settings), _MADE_WITH: plain_values(self.made_with)}
         super().save(name, result, {**(identity or {}), **of_study})
 
     def made_with_of(self, name: str) -> dict[str, Any]:
@@ -146,7 +146,7 @@ class StudyFolder(ResultFolder):
 
     def made_with_of_note(self, name: str) -> dict[str, Any]:
         """The same of a note of results; empty where there is none."""
-        return ResultFolder.read_note(self, name).get(_STUDY, {}).get(_MADE_WITH, {})
+        return ResultFolder.read_note(self, name).get(STUDY, {}).get(_MADE_WITH, {})
 
     def load(self, name: str, kind: type[AnyResult]) -> AnyResult:
         """Read a result of this study.
@@ -172,7 +172,7 @@ class StudyFolder(ResultFolder):
         """Why a result that is there is not one of this study, in words; empty where it is, or is not there."""
         if not self.has(name) or name in EARLIER:
             return ""
-        found, wanted = self.heading(name).identity.get(_STUDY), made_from(self.path, self.settings)
+        found, wanted = self.heading(name).identity.get(STUDY), made_from(self.path, self.settings)
         if name == _FACTS and not self.has_evaluated_history:  # what a training measured depends on no setting
             wanted = {**wanted, **{key: (found or {}).get(key, "") for key in ("models", "settings")}}
         return different(found, wanted)
@@ -184,7 +184,7 @@ class StudyFolder(ResultFolder):
             StorageError: If the folder was deleted or cannot be written.
         """
         self._check_there()
-        told = {**values, _STUDY: self._identity_of(name)} if name in _NOTES_OF_RESULTS else values
+        told = {**values, STUDY: self._identity_of(name)} if name in _NOTES_OF_RESULTS else values
         super().note(name, told, durable=durable or name == _FACTS)
 
     def read_note(self, name: str) -> dict[str, Any]:
@@ -199,7 +199,7 @@ class StudyFolder(ResultFolder):
             raise StorageError(expected=error.expected, got=error.got, hint=self._way_on(name)) from error
         if name not in _NOTES_OF_RESULTS or not found:
             return found
-        return found if self._is_own_note(name, found.pop(_STUDY, None)) else {}
+        return found if self._is_own_note(name, found.pop(STUDY, None)) else {}
 
     def _made_again(self) -> str:
         return f"study.analyse(), or {remedies_of(self.path).again}, makes it again."
@@ -226,7 +226,7 @@ class StudyFolder(ResultFolder):
 
     def is_of_this_study(self, note: str) -> bool:
         """Whether a note of an analysis is about results of this recording, under these settings."""
-        return self._is_own_note(note, ResultFolder.read_note(self, note).get(_STUDY))
+        return self._is_own_note(note, ResultFolder.read_note(self, note).get(STUDY))
 
     def drop_damaged_notes(self) -> list[str]:
         """Delete notes of an analysis that are damaged, which the analysis makes again; their names."""
@@ -309,7 +309,7 @@ class StudyFolder(ResultFolder):
         """The settings that the caller names, where their file is lost and the results were made under the same."""
         asked = checked_settings(StudySettings, given)
         results = ResultFolder(path)
-        made = {results.heading(name).identity.get(_STUDY, {}).get("settings") for name in _readable(results)}
+        made = {results.heading(name).identity.get(STUDY, {}).get("settings") for name in _readable(results)}
         if made - {None, digest_of_settings(asked)}:
             raise StorageError(
                 expected=f"the settings of the study in {path / _FILE}",

@@ -17,9 +17,12 @@ from landscope.study.settings import StudySettings
 from landscope.study.step_files import StepFiles
 
 __all__ = [
-    "differ", "different", "digest_of_recording", "digest_of_settings", "identity_of", "made_from", "usual_identity",
+    "STUDY", "differ", "different", "digest_of_recording", "digest_of_settings", "identity_of", "made_from",
+    "usual_identity",
 ]  # fmt: skip
 
+STUDY = "study"
+"""Key, in the identity of a result, of the digests of the study that it was made from."""
 _WORDS = {
     "recording": "made from another recording",
     "models": "made from other whole models",
@@ -57,7 +60,7 @@ def different(found: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> str
 
 def usual_identity(folder: ResultFolder, names: Iterable[str]) -> dict[str, Any]:
     """What most of some results are made from; empty where none of them says it."""
-    made = (identity_of(folder, name).get("study") for name in names)
+    made = (identity_of(folder, name).get(STUDY) for name in names)
     counted = Counter(json.dumps(one, sort_keys=True) for one in made if one)
     return json.loads(counted.most_common(1)[0][0]) if counted else {}
 

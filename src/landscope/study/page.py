@@ -22,7 +22,7 @@ from landscope.study.figures import FIGURES, figures_of, why_missing
 from landscope.study.lead import lead_of
 from landscope.study.page_facts import page_facts
 from landscope.study.remedies import is_run
-from landscope.study.result_words import makes_stage
+from landscope.study.result_words import FURTHER, makes_stage
 from landscope.study.sealed_page import write_page_text
 from landscope.study.stages.controls import ROWS as CONTROL_ROWS
 from landscope.study.stages.dynamics import ROWS as DYNAMICS_ROWS
@@ -41,8 +41,6 @@ _WITHOUT_FIGURE = {
     "dynamics": {saved.LYAPUNOV.name: "Lyapunov residual"},
 }
 """Results of each section that claims are judged by, and no figure shows, in words."""
-_FURTHER = ("noise", "controls", "dynamics")
-"""Stages that an analysis makes where it is told to, in order."""
 _FURTHER_ROWS = {
     "controls": ("Other directions, surrogates, one window corrected, thermal equilibrium", CONTROL_ROWS),
     "dynamics": ("Orders of the minibatches", DYNAMICS_ROWS),
@@ -134,7 +132,7 @@ def _reason(analysis: Analysis, stage: str, name: str) -> str:
     if reason is None:
         return FIGURES[name].nothing
     done = analysis.folder.timings()
-    return reason or _needs_stage(analysis, next((one for one in (stage, *_FURTHER) if one not in done), stage))
+    return reason or _needs_stage(analysis, next((one for one in (stage, *FURTHER) if one not in done), stage))
 
 
 def _needs_stage(analysis: Analysis, stage: str) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["makes_stage", "needed"]
+__all__ = ["FURTHER", "makes_stage", "needed"]
 
-_FURTHER = ("noise", "controls", "dynamics")
-"""Stages that are made on request."""
+FURTHER = ("noise", "controls", "dynamics")
+"""Stages that an analysis makes where it is told to, in order."""
 _EVERY = "law"
 """Last of the stages that every analysis makes."""
 _PROCESS = "ls.Study(..., n_processes=3)"
@@ -66,7 +66,7 @@ def makes_stage(stage: str, *, is_run: bool) -> str:
         >>> makes_stage("law", is_run=False)
         'study.analyse(), or landscope analyse FOLDER --study module:function'
     """
-    is_further = stage in _FURTHER
+    is_further = stage in FURTHER
     call, command = (f"{stage}=True", stage) if is_further else ("", "analyse")
     maker = "" if is_run else " --study module:function"
     return f"study.analyse({call}), or landscope {command} FOLDER{maker}"
@@ -85,5 +85,5 @@ def needed(name: str, *, is_run: bool) -> str:
     """
     known = ((words, how) for begin, words, how in _WORDS if name.startswith(begin))
     what, how = next(known, ("a result that was not made", _EVERY))
-    call = makes_stage(how, is_run=is_run) if how in (*_FURTHER, _EVERY) else how
+    call = makes_stage(how, is_run=is_run) if how in (*FURTHER, _EVERY) else how
     return f"needs {what}: {call}"

@@ -12,7 +12,7 @@ from landscope.storage import RowStore, read_heading
 from landscope.storage.archive import load
 from landscope.storage.folder import ResultFolder
 from landscope.study.folder import EVALUATED, TRAINED
-from landscope.study.identity import digest_of_recording, usual_identity
+from landscope.study.identity import STUDY, digest_of_recording, usual_identity
 from landscope.study.reach import STEP_FOLDERS, check_facts, check_reach, missing_files
 from landscope.study.step_files import StepFiles
 from landscope.training_history import TrainingHistory
@@ -103,10 +103,11 @@ def _of_reach(folder: ResultFolder) -> Iterator[TrainingProblem]:
     try:
         check_reach(folder)
     except StorageError as error:
-        yield TrainingProblem(_RECORDING, error, f"rows: there were {error.expected[4:]}")
+        yield TrainingProblem(_RECORDING, error, "rows that the training recorded")
         return
     try:
-        check_rows(folder)
+        if (folder.path / _RECORDING).exists():
+            check_facts(folder)
     except StorageError as error:
         file = f"{_NOTE}.json" if _is_note_odd(folder) else _RECORDING
         yield TrainingProblem(file, error, f"what {file} holds")
@@ -145,7 +146,7 @@ def _of_history(folder: ResultFolder, *, is_evaluated: bool) -> Iterator[Trainin
     try:
         if folder.has(_HISTORY):
             load(file, TrainingHistory)
-            made = folder.heading(_HISTORY).identity.get("study", {}).get("recording")
+            made = folder.heading(_HISTORY).identity.get(STUDY, {}).get("recording")
             if not is_evaluated and made != digest_of_recording(folder.path / _RECORDING):
                 raise StorageError(expected=f"{file} of this training", got="made from another recording", hint="")
         elif _has_ended(folder) and not folder.has(_STATE):  # else the training is being made again

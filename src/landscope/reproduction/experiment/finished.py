@@ -6,14 +6,12 @@ import shutil
 from pathlib import Path
 
 from landscope.errors import StorageError
-from landscope.files.seal import check_seal
 from landscope.reproduction.experiment.settings import Settings
-from landscope.storage import read_heading
 from landscope.study.folder import TRAINED, StudyFolder
-from landscope.study.identity import digest_of_recording
 from landscope.study.reach import STEP_FOLDERS
 from landscope.study.run_file import RunFile, read_run_file, write_run_file
 from landscope.study.settings import StudySettings, checked_settings
+from landscope.study.trained_with import settings_of_training
 from landscope.study.whole_training import reason_against_training
 
 __all__ = [
@@ -87,14 +85,10 @@ def put_study_settings(path: Path, wanted: StudySettings) -> None:
 
 def _settings_of_training(path: Path) -> Settings | None:
     """The settings that a finished training carries; None where there is none, or it is not that of the recording."""
+    kept = settings_of_training(path)
     try:
-        check_seal(path / f"{_FACTS}.zarr.zip")
-        heading = read_heading(path / f"{_FACTS}.zarr.zip")
-        if heading.identity["study"]["recording"] != digest_of_recording(path / "trajectory"):
-            return None
-        kept = heading.attributes["provenance"]["settings"]
-        return Settings.of({name: kept[name] for name in Settings.model_fields})
-    except (StorageError, KeyError, TypeError, ValueError):
+        return Settings.of({name: kept[name] for name in Settings.model_fields}) if kept is not None else None
+    except (KeyError, TypeError, ValueError):
         return None
 
 

@@ -18,12 +18,12 @@ from landscope.reproduction.experiment.made_under import (
 from landscope.reproduction.experiment.settings import Settings
 from landscope.results import Result
 from landscope.storage.folder import ResultFolder
+from landscope.study.identity import STUDY
 from landscope.study.run_file import RUN_FILE, RunFile, has_run_file, read_run_file, write_run_file
 from landscope.wording import first_lines
 
 __all__ = ["ExperimentFolder", "Purpose"]
 
-_STUDY = "study"
 _NOTHING_DONE = {RUN_FILE, ".lock", "study.yaml", "timings.json", "training.json", f"{NUMBERS}.json"}
 Purpose = Literal["run", "continual"]
 """Purpose of a folder: one training and its analysis, or tasks one after another."""
@@ -72,7 +72,7 @@ class ExperimentFolder(ResultFolder):
     def reason_against(self, name: str) -> str:
         """Why a result was not made in this experiment, in words; a study compares its own results itself."""
         found = self.heading(name).identity
-        if _STUDY in found:
+        if STUDY in found:
             return ""
         return "" if found.get(EXPERIMENT) == made_under(self, self._told, name) else "made under other settings"
 
