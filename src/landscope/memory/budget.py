@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from landscope._checks import check_count, check_number, check_positive, check_strength
 from landscope.errors import InputError
+from landscope.memory.output_change import OutputChange
 from landscope.seeded import kept_random_state
 
 __all__ = ["Budget", "Rise"]
@@ -62,6 +63,7 @@ class Budget:
         absolute: Rise a of the loss that is always allowed.
         measure: ``measure(model)`` gives the mean loss on samples of earlier tasks.
         every: Number of steps between two measurements.
+        outputs: What corrects the prediction where outputs move farther than to first order.
 
     Raises:
         InputError: If a number is out of range.
@@ -82,6 +84,7 @@ class Budget:
         absolute: float = 0.01,
         measure: Callable[[nn.Module], Any] | None = None,
         every: int = 10,
+        outputs: OutputChange | None = None,
     ) -> None:
         self.rise, self.absolute = check_positive("rise", rise), check_strength("absolute", absolute)
         if measure is not None and not callable(measure):
@@ -90,6 +93,7 @@ class Budget:
                 hint="For example lambda model: criterion(model(old_inputs), old_targets).",
             )  # fmt: skip
         self.measure, self.every = measure, check_count("every", every, minimum=1)
+        self.outputs = outputs
         self.factor, self._loss1, self._measured1 = 1.0, math.nan, math.nan
         self._correction, self._steps = 1.0, 0
         self._w1: Tensor | None = None
@@ -129,6 +133,9 @@ class Budget:
             line to the end of the task that stay within it.
         """
         self.predicted = self.scale * value
+        if self.outputs is not None and self.measure is None:
+            self.outputs.follow(value, weights, at)
+            self.predicted *= self.outputs.factor
         if self.measure is not None and self._steps % self.every == 0:
             weights = self._measured_within(weights, at)
         self._steps += 1
@@ -191,14 +198,20 @@ class Budget:
         }  # fmt: skip
 
     @classmethod
-    def of(cls, state: Mapping[str, Any], measure: Callable[[nn.Module], Any] | None) -> Budget:
+    def of(
+        cls,
+        state: Mapping[str, Any],
+        measure: Callable[[nn.Module], Any] | None,
+        outputs: OutputChange | None = None,
+    ) -> Budget:
         """A budget that goes on from a stored one.
 
         Args:
             state: What :meth:`state` returned.
             measure: How the rise is measured from now on; None to predict it alone.
+            outputs: What corrects the prediction.
         """
-        budget = cls(state["rise"], absolute=state["absolute"], measure=measure, every=state["every"])
+        budget = cls(state["rise"], absolute=state["absolute"], measure=measure, every=state["every"], outputs=outputs)
         budget.factor = check_positive("factor", state["factor"])
         budget._w1 = state["w1"]
         budget._loss1, budget._measured1 = float(state["loss1"]), float(state["measured1"])

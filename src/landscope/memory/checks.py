@@ -14,7 +14,7 @@ from landscope.memory.methods import Method
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.trajectory import Trajectory
 
-__all__ = ["check_flags", "check_is_at_end", "checked_ratio", "checked_strength"]
+__all__ = ["check_flags", "check_is_at_end", "checked_ratio", "checked_strength", "follows_outputs"]
 
 
 def checked_strength(method: Method, strength: float | None) -> float:
@@ -44,6 +44,19 @@ def check_flags(method: Method, *, per_layer: bool, implicit: bool) -> None:
             expected="a method that holds modes with per_layer=True", got=method.name,
             hint="Leave per_layer out: this method holds every weight.",
         )  # fmt: skip
+
+
+def follows_outputs(method: Method, wanted: bool | None, *, implicit: bool) -> bool:
+    """Whether the strength follows how far the outputs move; None for what is usual with the method."""
+    if wanted is None:
+        return implicit and method.follows_outputs
+    check_kind("follow_outputs", wanted, bool, hint="Pass True, False or None.")
+    if wanted and not implicit:
+        raise InputError(
+            expected="implicit steps, whose strength can follow the outputs", got="implicit=False",
+            hint="Make the memory without implicit=False, or without follow_outputs=True.",
+        )  # fmt: skip
+    return wanted
 
 
 def check_is_at_end(risk: EmpiricalRisk, weights: Float[Tensor, " N"], rows: Trajectory | None) -> None:

@@ -14,6 +14,7 @@ from landscope._checks import check_count, check_strength
 from landscope.errors import InputError
 from landscope.memory.budget import Budget, Rise
 from landscope.memory.methods import Method
+from landscope.memory.output_change import OutputChange
 from landscope.memory.state import MemoryState
 from landscope.parameters import ParameterSpace
 from landscope.penalties.compression.scaled import scaled_penalty
@@ -32,15 +33,19 @@ class HeldTasks:
         method: The method that made it.
         strength: Its factor lambda.
         rank: Number of directions to keep for all tasks together; all by default.
+        outputs: What multiplies the strength where outputs move farther than to first order; None for nothing.
     """
 
-    def __init__(self, space: ParameterSpace, method: Method, strength: float, rank: int | None) -> None:
+    def __init__(
+        self, space: ParameterSpace, method: Method, strength: float, rank: int | None, outputs: OutputChange | None
+    ) -> None:
         self._space, self._method, self.strength, self._rank = space, method, strength, rank
         self.penalty: Penalty | None = None
         self.n_tasks = 0
         self.losses: list[float] = []
         """Loss of each task at its end."""
         self.budget: Budget | None = None
+        self.outputs = outputs
         self._n_samples = 0
         self._samples: list[EmpiricalRisk] = []
 
@@ -50,6 +55,8 @@ class HeldTasks:
         self.n_tasks, self.losses = self.n_tasks + 1, [*self.losses, float(risk(risk.w0))]
         if self._n_samples:
             self._samples.append(risk.random_subset(self._n_samples, seed=self.n_tasks))
+        if self.outputs is not None:
+            self.outputs.start()
         self._start_budget(model)
         return self.penalty
 
@@ -89,9 +96,18 @@ class HeldTasks:
                 expected="a method that predicts the rise of the loss, or samples to measure it on",
                 got=f"{self._method.name} alone", hint='Pass samples=100, or take the method "basin".',
             )  # fmt: skip
-        self.budget = None if rise is None else Budget(rise, absolute=absolute, measure=measure, every=every)
+        self.budget = (
+            None
+            if rise is None
+            else Budget(rise, absolute=absolute, measure=measure, every=every, outputs=self.outputs)
+        )
         self._n_samples = n_samples
         self._start_budget(model)
+
+    @property
+    def adapted(self) -> Budget | OutputChange | None:
+        """What adapts the strength in a training: a budget, or else how far the outputs have moved."""
+        return self.outputs if self.budget is None else self.budget
 
     def rise(self) -> Rise | None:
         """How much the loss rose since the last task ended; None without a budget."""
@@ -107,8 +123,10 @@ class HeldTasks:
         if penalty is not None and state.strength != self.strength:
             penalty = self._at(penalty, state.strength, self.strength)
         self.penalty, self.n_tasks, self.losses = penalty, state.n_tasks, list(state.losses)
+        if self.outputs is not None and state.outputs is not None:
+            self.outputs.load(state.outputs)
         if state.budget is not None:
-            self.budget = Budget.of(state.budget, self._measure_after_loading())
+            self.budget = Budget.of(state.budget, self._measure_after_loading(), self.outputs)
             self._scale_budget()
         elif self.budget is not None:
             self.budget.measure = self._measure_after_loading()

@@ -87,6 +87,17 @@ class HoldsTasks:
             )  # fmt: skip
 
     @property
+    def output_ratio(self) -> float:
+        r"""By how much V is multiplied now, where the outputs have moved farther than to first order; 1 elsewhere.
+
+        .. math:: r^2 = \max\Big(1, \frac{\|z(w) - z(w_1)\|^2}{\|J (w - w_1)\|^2}\Big)
+
+        of the outputs z for a batch of the training, with w1 the weights where the last task ended, and J the slope
+        there.
+        """
+        return 1.0 if self._tasks.outputs is None else self._tasks.outputs.factor
+
+    @property
     def n_stored(self) -> int:
         """Number of values stored for earlier tasks."""
         return 0 if self.held is None else self.held.n_stored

@@ -52,6 +52,9 @@ class Method(abc.ABC):
     unit_of_rise: ClassVar[float | None] = None
     """The strength at which the penalty is about the rise of ln L; None where it predicts none."""
 
+    follows_outputs: ClassVar[bool] = False
+    """Whether the strength follows how far the outputs move, where nothing is said."""
+
     @property
     def default_strength(self) -> float | None:
         """Default lambda; None where a strength must be given."""
@@ -272,6 +275,7 @@ class Basin(Method):
 
     name: ClassVar[str] = "basin"
     unit_of_rise: ClassVar[float | None] = 1.0
+    follows_outputs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_choice("fisher", self.fisher, get_args(KroneckerKind))

@@ -18,7 +18,7 @@ from landscope.trajectory import Trajectory
 
 __all__ = ["MemoryState"]
 
-_FORMAT = 4
+_FORMAT = 5
 _HINT = "Pass what memory.state_dict() returned."
 _COLUMNS = ("weights", "steps", "learning_rate", "loss")
 
@@ -36,6 +36,7 @@ class MemoryState:
         strength: Strength lambda at which they are held.
         losses: Loss of each task at its end.
         budget: Numbers of the budget, if there is one.
+        outputs: Numbers of the strength that follows the outputs, if it does.
     """
 
     n_tasks: int
@@ -46,6 +47,7 @@ class MemoryState:
     strength: float = 1.0
     losses: tuple[float, ...] = ()
     budget: Mapping[str, Any] | None = None
+    outputs: Mapping[str, Any] | None = None
 
     def mapping(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The state and the settings of the memory, for ``torch.save``."""
@@ -60,6 +62,7 @@ class MemoryState:
             "strength": self.strength,
             "losses": list(self.losses),
             "budget": None if self.budget is None else dict(self.budget),
+            "outputs": None if self.outputs is None else dict(self.outputs),
         }
         return {**content, "digest": digest_of(content)}
 
@@ -91,6 +94,7 @@ class MemoryState:
                 strength=check_strength("strength", state["strength"]),
                 losses=tuple(map(float, state["losses"])),
                 budget=state["budget"],
+                outputs=state["outputs"],
             )
             loaded._check(space)
         except (AttributeError, InputError, KeyError, TypeError, ValueError) as error:

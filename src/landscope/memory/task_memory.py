@@ -13,10 +13,17 @@ from torch import Tensor, nn
 from landscope._checks import check_count, check_hooked, check_kind
 from landscope.errors import InputError
 from landscope.memory.accumulate import layerwise_penalty, task_penalty
-from landscope.memory.checks import check_flags, check_is_at_end, checked_ratio, checked_strength
+from landscope.memory.checks import (
+    check_flags,
+    check_is_at_end,
+    checked_ratio,
+    checked_strength,
+    follows_outputs,
+)
 from landscope.memory.held_tasks import HeldTasks
 from landscope.memory.holds_tasks import HoldsTasks
 from landscope.memory.methods import Method, resolve_method
+from landscope.memory.output_change import OutputChange
 from landscope.memory.rows import TaskRows
 from landscope.memory.snapshot import TaskSnapshot
 from landscope.memory.state import MemoryState
@@ -70,6 +77,9 @@ class TaskMemory(HoldsTasks):
         per_layer: Whether to find ``n_modes`` modes of every layer on its own, instead of modes of all weights. The
             directions of one layer are flat only while the others rest, so all layers share the floor of the stiffest.
         implicit: Whether to take implicit steps; pass False to add :meth:`penalty` to the loss yourself.
+        follow_outputs: Whether the strength grows where the outputs move farther than V counts, which is to first order
+            in the weights: every 20 steps both are measured on the latest batch, see :attr:`output_ratio`. By default
+            only the method ``"basin"`` with implicit steps does so.
 
     Raises:
         InputError: If the selection does not fit the model, the method is unknown, needs a strength or does not work
@@ -108,6 +118,7 @@ class TaskMemory(HoldsTasks):
         rank: int | None = None,
         per_layer: bool = False,
         implicit: bool = True,
+        follow_outputs: bool | None = None,
     ) -> None:
         self.model, self.space, self._selects_all = model, ParameterSpace.of(model, select), select is None
         self.method = resolve_method(method)
@@ -118,7 +129,9 @@ class TaskMemory(HoldsTasks):
         check_flags(self.method, per_layer=per_layer, implicit=implicit)
         self.method.check(model, self.space)
         self.per_layer, self.implicit = per_layer, implicit
-        self._tasks = HeldTasks(self.space, self.method, checked_strength(self.method, strength), self.rank)
+        self.follow_outputs = follows_outputs(self.method, follow_outputs, implicit=implicit)
+        outputs = OutputChange(model) if self.follow_outputs else None
+        self._tasks = HeldTasks(self.space, self.method, checked_strength(self.method, strength), self.rank, outputs)
         self.n_held = 0
         """Number of directions that the last task holds; 0 with ``per_layer``."""
         self._rows = TaskRows(self.space, check_count("window", window, minimum=3), self.every)
@@ -164,8 +177,9 @@ class TaskMemory(HoldsTasks):
         with contextlib.ExitStack() as stack:
             stack.callback(self._deactivate)
             if held is not None and self.implicit:
-                budget = self._tasks.budget
-                stack.enter_context(ProximalSteps(held, self.model, optimizer, self.space, adapted=budget))
+                if self._tasks.outputs is not None:
+                    stack.enter_context(self._tasks.outputs.watching(held))
+                stack.enter_context(ProximalSteps(held, self.model, optimizer, self.space, adapted=self._tasks.adapted))
             elif held is not None:
                 warn_of_statistics(self.model)
             if self.method.needs_recording:
@@ -324,7 +338,7 @@ class TaskMemory(HoldsTasks):
         budget = None if self._tasks.budget is None else self._tasks.budget.state()
         return MemoryState(
             self.n_tasks, self.n_held, rows.step, rows.latest(), self.held, self.strength, tuple(self._tasks.losses),
-            budget,
+            budget, None if self._tasks.outputs is None else self._tasks.outputs.state(),
         ).mapping(self._settings())  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -351,7 +365,7 @@ class TaskMemory(HoldsTasks):
         self._rows.load(loaded.rows, loaded.step)
 
     def _settings(self) -> dict[str, Any]:
-        names = ("n_modes", "window", "every", "ratio", "rank", "per_layer")
+        names = ("n_modes", "window", "every", "ratio", "rank", "per_layer", "follow_outputs")
         return {
             "method": self.method.settings(),
             **{name: getattr(self, name) for name in names},

@@ -1,8 +1,9 @@
-"""A penalty with the same stiffness about other weights."""
+"""Where a penalty is smallest, and the same penalty about other weights."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 from jaxtyping import Float
@@ -12,7 +13,7 @@ from landscope._checks import check_kind, check_vector
 from landscope.penalties.blocks import PartPenalty, PenaltySum
 from landscope.penalties.state import StoredPenalty
 
-__all__ = ["moved_penalty"]
+__all__ = ["anchor_of", "moved_penalty"]
 
 
 def moved_penalty(penalty: Any, w1: Float[Tensor, " N"]) -> Any:
@@ -42,3 +43,29 @@ def moved_penalty(penalty: Any, w1: Float[Tensor, " N"]) -> Any:
         return dataclasses.replace(penalty, part=moved_penalty(penalty.part, w1[penalty.columns.to(w1.device)]))
     check_kind("the penalty", penalty, StoredPenalty, hint="Pass a penalty of landscope.penalties.")
     return dataclasses.replace(penalty, anchor=w1.detach().to(penalty.anchor).reshape(penalty.anchor.shape).clone())
+
+
+def anchor_of(penalty: Any, w: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+    """The weights at which a penalty is smallest; of parts that hold the same weights, those of the last.
+
+    Args:
+        penalty: A penalty, or a sum of penalties.
+        w: Weights; those that no part holds stay as they are here.
+
+    Raises:
+        InputError: If it is no penalty of this library.
+
+    Example:
+        >>> import torch
+        >>> from landscope.penalties import PartPenalty, distance_penalty
+        >>> anchor_of(PartPenalty(distance_penalty(torch.ones(1)), torch.tensor([1]), dim=2), torch.tensor([5.0, 5.0]))
+        tensor([5., 1.])
+    """
+    if isinstance(penalty, PenaltySum):
+        return functools.reduce(lambda found, part: anchor_of(part, found), penalty.parts, w)
+    if isinstance(penalty, PartPenalty):
+        columns, found = penalty.columns.to(w.device), w.clone()
+        found[columns] = anchor_of(penalty.part, w[columns])
+        return found
+    check_kind("the penalty", penalty, StoredPenalty, hint="Pass a penalty of landscope.penalties.")
+    return penalty.anchor.flatten().to(w)
