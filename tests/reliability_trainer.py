@@ -1,8 +1,10 @@
 """Two tasks with a TaskMemory under the Hugging Face Trainer: it goes on from its last whole checkpoint."""
 
 import shutil
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_model
 from torch import nn
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
@@ -47,7 +49,13 @@ def one_task(folder, number):
         seed=3, optim="sgd", learning_rate=0.05, lr_scheduler_type="constant", save_steps=SAVE,
     )  # fmt: skip
     trainer = Trainer(model, arguments, train_dataset=rows, callbacks=[huggingface.TaskMemoryCallback(memory)])
-    trainer.train(resume_from_checkpoint=last_whole(place))
+    last = last_whole(place)
+    if last == str(place / f"checkpoint-{STEPS}"):  # a Trainer that goes on from its last step takes one more
+        load_model(model, f"{last}/model.safetensors")
+        (stored,) = Path(last).glob("landscope_task_memory*")
+        memory.load_state_dict(torch.load(stored, weights_only=True)["memory"])
+    else:
+        trainer.train(resume_from_checkpoint=last)
     memory.consolidate(CRITERION, task(number))
     torch.save({"model": model.state_dict(), "memory": memory.state_dict()}, folder / "new.pt")
     (folder / "new.pt").replace(folder / f"{number}-end.pt")

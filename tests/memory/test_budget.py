@@ -42,7 +42,7 @@ def test_the_predicted_rise_ends_at_the_budget_whatever_the_strength_was():
         assert memory.rise.allowed == pytest.approx(math.log(1.2))
         assert memory.rise.predicted == pytest.approx(memory.rise.allowed, rel=0.3)
         assert memory.rise.predicted == pytest.approx(
-            float(memory.held(memory.space.flatten(memory.model))) / strength, rel=1e-4
+            memory.output_ratio * float(memory.held(memory.space.flatten(memory.model))) / strength, rel=1e-4
         )
         factors.append(strength * memory.rise.factor)
     assert factors[0] == pytest.approx(factors[1], rel=0.3)

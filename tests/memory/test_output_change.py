@@ -95,7 +95,7 @@ def test_outputs_that_do_not_move_to_first_order_at_all_hold_with_the_largest_fa
     assert ratio(model, torch.ones(2)) >= 1e4 * (1 - EXACT)
 
 
-def trained(*, data, steps=60, method="basin", state=None, every=None, **options):
+def trained(*, data, steps=60, method="basin", **options):
     """A network that learns a second task while a memory holds the first; the memory and the network."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, 2))

@@ -7,10 +7,10 @@ from unittest import mock
 import pytest
 
 from landscope.claims.exponents import NULL_NAME
-from landscope.claims.verdict import Control
+from landscope.claims.verdict import Control, Measurement
 from landscope.law.intervals import prediction_band
 from landscope.reproduction.experiment.run import ExperimentRun
-from landscope.reproduction.seed_summary import SeedSummary, pooled_control
+from landscope.reproduction.seed_summary import SeedSummary, _note_of_all, pooled_control
 from landscope.study import saved
 from landscope.study.exponents import EXPONENTS
 
@@ -55,3 +55,10 @@ def test_surrogates_of_one_run_count_once_in_an_interval_over_seeds():
     summary = SeedSummary([run(0), run(1)])
     assert summary.rows["shuffled increments"]["psi"] == pytest.approx([4.5, 5.5])
     assert summary.rows["in-sample"]["psi"] == [4.0, 4.2]
+
+
+def test_a_value_that_some_seeds_lack_has_the_reason():
+    single = [Measurement(math.nan, note="the weights drift"), Measurement(1.0, note="3 modes"), Measurement(2.0)]
+    assert _note_of_all(single) == "not measured for 1 of 3 seeds: the weights drift"
+    assert _note_of_all(single[1:]) == ""
+    assert _note_of_all(single[:1] * 2) == "the weights drift"

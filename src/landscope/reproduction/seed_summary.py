@@ -102,8 +102,7 @@ class SeedSummary:
         possible = POSSIBLE.get(key, EVERYWHERE)
         pooled = {name: pooled_control(same, draws.get(name), possible) for name, same in named.items()}
         controls = {name: one_sided(key, control) if name in rows else control for name, control in pooled.items()}
-        notes = {measurement.note for measurement in single}
-        note = notes.pop() if len(notes) == 1 else ""
+        note = _note_of_all(single)
         mean = Measurement.over_seeds([measurement.value for measurement in single], note=note)
         if key == "modes_for_90_percent":
             modes = self.runs[0].load(saved.SPECTRUM.name, saved.SPECTRUM.kind).n_modes
@@ -136,6 +135,15 @@ class SeedSummary:
 
 _VALUED = ("first_mode", "plateau", "faster_decay", "short_correlation_time", "flatness_rises")
 """Claims whose value follows from a row of exponents alone."""
+
+
+def _note_of_all(single: Sequence[Measurement]) -> str:
+    """The note that all seeds share, or why some of them have no value."""
+    missing = [measurement.note for measurement in single if math.isnan(measurement.value)]
+    notes = {measurement.note for measurement in single}
+    if len(notes) == 1 or not missing:
+        return notes.pop() if len(notes) == 1 else ""
+    return f"not measured for {len(missing)} of {len(single)} seeds: {missing[0]}"
 
 
 def _drawn_value(key: str, run: ExperimentRun, row: Exponents) -> float:

@@ -44,5 +44,7 @@ def test_every_figure_of_single_runs(plan):
         section = sections[figure.key]
         assert {judgement.claim.key for judgement in section.judgements} == set(figure.claims)
         assert any(plot.draw() is not None for plot in section.plots)
+    (numbers,) = sections["fig3"].values.values()
+    assert set(numbers["values"]) == {key for figure in OF_SINGLE_RUNS for key in figure.claims}
     assert len(sections["fig3"].rows) > len(sections["fig1"].rows) == 5
     assert set(results.seconds) == {figure.title for figure in OF_SINGLE_RUNS}

@@ -76,6 +76,7 @@ FIGURES = (
             "tau_counts_minibatches", "psi_hessian", "inverse_einstein", "stationary", "tau_by_sampling",
             "flat_modes_stationary", "short_correlation_time", "velocity_correlations", "tau_from_velocities",
             "psi_at_ratio_two", "order_at_ratio_two",
+            "psi_infinity_of_run", "response_temperature", "batch_sharpness", "no_oscillation",
         ),
         plots=(
             "minibatch_profiles", "noise_against_flatness", "correlation_time_against_flatness",

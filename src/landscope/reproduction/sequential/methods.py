@@ -63,6 +63,8 @@ class ComparedMethod:
         strengths: Values of lambda to try, rising.
         counts: What a chosen number of is held: modes, single weights (0 for all), or None for all weights.
         measures_flatness: Whether it measures the flatness of every mode that it holds.
+        follow_outputs: Whether a memory multiplies its strength where outputs move farther than to first order; None
+            for what is usual with the method.
     """
 
     key: str
@@ -71,6 +73,7 @@ class ComparedMethod:
     strengths: tuple[float, ...]
     counts: Literal["modes", "weights"] | None = None
     measures_flatness: bool = False
+    follow_outputs: bool | None = None
 
 
 PSI_METHODS: Mapping[int, str] = {
@@ -80,8 +83,9 @@ PSI_METHODS: Mapping[int, str] = {
 
 _CONSTRAINT, _CURVATURE = decades(-1, 3), decades(1, 6)
 _ROWS = (
-    ComparedMethod("basin-default", "basin, nobody's choice of strength", Basin(), (1.0,)),
+    ComparedMethod("basin-default", "basin, default", Basin(), (1.0,)),
     ComparedMethod("basin", "basin, tuned", Basin(), decades(-1, 3)),
+    ComparedMethod("basin-fixed", "basin, strength 1 throughout", Basin(), (1.0,), follow_outputs=False),
     ComparedMethod("ldc-floor", "LDC with floor", LDC(), _CONSTRAINT, "modes", True),
     ComparedMethod("ldc-no-floor", "LDC, no floor", LDC(floor=False), _CONSTRAINT, "modes", True),
     ComparedMethod("ldc-factored", "LDC, factored", LDC(factored=True), _CONSTRAINT, "modes", True),
@@ -103,6 +107,9 @@ _ROWS = (
     ComparedMethod("ewc-empirical", "EWC, empirical Fisher", EWC("empirical"), _CURVATURE, "weights"),
     ComparedMethod("ewc-batch-mean", "EWC, batch-mean Fisher", EWC("batch-mean"), _CURVATURE, "weights"),
     ComparedMethod("kfac", "EWC, Kronecker factors", KFAC(), _CURVATURE),
+    ComparedMethod(
+        "kfac-following", "EWC, Kronecker factors, following the outputs", KFAC(), _CURVATURE, follow_outputs=True
+    ),
     ComparedMethod("mas", "memory-aware synapses", MAS(), _CURVATURE),
     ComparedMethod("hessian", "Hessian, leading", LeadingEigenvectors("Hessian"), _CURVATURE, "modes"),
     ComparedMethod("fisher", "Fisher, leading", LeadingEigenvectors("Fisher"), _CURVATURE, "modes"),
@@ -187,6 +194,7 @@ class MethodSettings:
             return TaskMemory(
                 model, select, method=COMPARED[self.method].method, strength=self.strength, rank=self.rank,
                 n_modes=max(1, self.n_modes), window=self.window or 500,
+                follow_outputs=COMPARED[self.method].follow_outputs,
             )  # fmt: skip
         makers: Mapping[str, Callable[[], Memory]] = {
             "si": lambda: SynapticIntelligence(model, select, strength=self.value),
