@@ -47,6 +47,7 @@ MODULES = {
     "profile_fits": "landscape.profile",
     "quadratic_penalty": "penalties.quadratic",
     "run_limit": "law.run_limit",
+    "second_task": "reproduction.figures.output_change",
     "sensitivity": "law.sensitivity",
     "spectrum": "law.spectrum",
     "springs": "noise.springs",

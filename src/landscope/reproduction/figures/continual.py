@@ -26,7 +26,7 @@ from landscope.reproduction.sequential.trainer import train_sequentially
 from landscope.reproduction.sequential.training import TaskTraining
 from landscope.reproduction.sequential.tuning import Seeds
 
-__all__ = ["ContinualBenchmark", "jobs", "key", "sections", "title"]
+__all__ = ["ContinualBenchmark", "benchmarks", "experiment_of", "jobs", "key", "sections", "title"]
 
 _GROUPS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
 _STRENGTHS: Mapping[str, tuple[float, ...]] = {
@@ -163,9 +163,13 @@ def sections(plan: Plan) -> list[Section]:
     return [overview, *(_section(*pair, by_method) for pair, by_method in zip(comparisons, results, strict=True))]
 
 
+def benchmarks(plan: Plan) -> tuple[ContinualBenchmark, ...]:
+    """The scenarios of a plan."""
+    return _QUICK if plan.quick else _BENCHMARKS
+
+
 def _comparisons(plan: Plan) -> list[tuple[ContinualBenchmark, MethodComparison]]:
-    benchmarks = _QUICK if plan.quick else _BENCHMARKS
-    return [(benchmark, _comparison(plan, benchmark)) for benchmark in benchmarks]
+    return [(benchmark, _comparison(plan, benchmark)) for benchmark in benchmarks(plan)]
 
 
 def _comparison(plan: Plan, benchmark: ContinualBenchmark) -> MethodComparison:
@@ -182,25 +186,25 @@ def _comparison(plan: Plan, benchmark: ContinualBenchmark) -> MethodComparison:
     )  # fmt: skip
 
 
-def _overview(plan: Plan, benchmarks: Sequence[ContinualBenchmark], results: Sequence[_Results]) -> Section:
+def _overview(plan: Plan, compared: Sequence[ContinualBenchmark], results: Sequence[_Results]) -> Section:
     """Methods x benchmarks."""
     columns: dict[str, Callable[[str], str]] = {"method": method_label}
-    for benchmark, runs in zip(benchmarks, results, strict=True):
+    for benchmark, runs in zip(compared, results, strict=True):
         columns[benchmark.name] = lambda method, runs=runs: _accuracy_cell(runs[method], runs[_REFERENCE])
     columns["stored / weights"] = lambda method: _range([_stored(runs[method]) for runs in results], ".3g")
     columns["seconds a task"] = lambda method: _range([_seconds(runs[method]) for runs in results], ".1f")
-    text = _TEXT.format(rank=benchmarks[0].rank, **_SEEDS.counts_of(plan))
+    text = _TEXT.format(rank=compared[0].rank, **_SEEDS.counts_of(plan))
     return Section(key, f"{title}: average accuracy (%)", text, *table(columns, _STRENGTHS), [], {})
 
 
 @functools.lru_cache(maxsize=1)
-def _experiment(settings: Settings) -> Experiment:
+def experiment_of(settings: Settings) -> Experiment:
     """One experiment for all seeds: the data are read once."""
     return Experiment(settings)
 
 
 def _prepare(benchmark: ContinualBenchmark, settings: Settings) -> Callable[[MethodSettings], ContinualResult]:
-    experiment, seed = _experiment(Settings.of({**settings.model_dump(), "seed": 0})), settings.seed
+    experiment, seed = experiment_of(Settings.of({**settings.model_dump(), "seed": 0})), settings.seed
     tasks = benchmark.scenario(experiment)
 
     def learn(method: MethodSettings) -> ContinualResult:
