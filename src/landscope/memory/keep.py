@@ -41,7 +41,7 @@ def keep(
         budget: Share by which the loss may rise, 0.05 for 5 %, see :meth:`landscope.TaskMemory.budget`; by default the
             strength is constant.
         samples: With a budget, the number of samples on which the rise is measured.
-        options: Further arguments of :class:`landscope.TaskMemory`.
+        options: Further arguments of :class:`landscope.TaskMemory`, such as ``replay=64``.
 
     Returns:
         A memory that holds one task. Train inside ``with memory.training(optimizer):``, or pass the memory to a

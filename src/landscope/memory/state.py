@@ -18,7 +18,7 @@ from landscope.trajectory import Trajectory
 
 __all__ = ["MemoryState"]
 
-_FORMAT = 4
+_FORMAT = 5
 _HINT = "Pass what memory.state_dict() returned."
 _COLUMNS = ("weights", "steps", "learning_rate", "loss")
 
@@ -36,6 +36,8 @@ class MemoryState:
         strength: Strength lambda at which they are held.
         losses: Loss of each task at its end.
         budget: Numbers of the budget, if there is one.
+        replayed: The samples that are learnt again, if there are any.
+        history: What was measured of the tasks, and their costs.
     """
 
     n_tasks: int
@@ -46,6 +48,8 @@ class MemoryState:
     strength: float = 1.0
     losses: tuple[float, ...] = ()
     budget: Mapping[str, Any] | None = None
+    replayed: Mapping[str, Any] | None = None
+    history: Mapping[str, Any] | None = None
 
     def mapping(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The state and the settings of the memory, for ``torch.save``."""
@@ -60,6 +64,8 @@ class MemoryState:
             "strength": self.strength,
             "losses": list(self.losses),
             "budget": None if self.budget is None else dict(self.budget),
+            "replayed": None if self.replayed is None else dict(self.replayed),
+            "history": None if self.history is None else dict(self.history),
         }
         return {**content, "digest": digest_of(content)}
 
@@ -91,6 +97,8 @@ class MemoryState:
                 strength=check_strength("strength", state["strength"]),
                 losses=tuple(map(float, state["losses"])),
                 budget=state["budget"],
+                replayed=state["replayed"],
+                history=state["history"],
             )
             loaded._check(space)
         except (AttributeError, InputError, KeyError, TypeError, ValueError) as error:
