@@ -44,8 +44,8 @@ def test_the_python_of_the_readme_runs(capsys, monkeypatch, tmp_path, smaller):
     assert re.search(r"psi along Hessian eigenvectors = -?\d+\.\d\d", printed)
     assert re.search(r"springs explain \d\.\d\d of ln L", printed)
     kept, learnt = re.search(r"old task (\d+)%, new task (\d+)% right", printed).groups()
-    assert int(kept) > 85
-    assert int(learnt) > 60
+    assert int(kept) > 90
+    assert int(learnt) > 90
     assert (tmp_path / "report.html").exists()
     _, new = (
         scope["memory"]

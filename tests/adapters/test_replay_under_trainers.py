@@ -95,12 +95,12 @@ def test_a_language_model_replays_its_own_samples_within_a_budget(tmp_path):
         )  # fmt: skip
         Trainer(model, arguments, train_dataset=texts[number], callbacks=list(callbacks)).train()
 
-    train(0, 40)
+    train(0, 25)
     data = {name: [{"input_ids": rows, "labels": rows}] for name, rows in zip(("old", "new"), orders, strict=True)}
     replay = Replay(16, Generated(count=40))
     memory = ls.keep(model, language_model_losses, data["old"], method="l2", strength=0.01, replay=replay)
     memory.budget(0.5, samples=lambda m: m(**data["old"][0]).loss)
-    train(1, 30, huggingface.TaskMemoryCallback(memory, criterion=language_model_losses))
+    train(1, 15, huggingface.TaskMemoryCallback(memory, criterion=language_model_losses))
     report = memory.report(data, language_model_losses, path=tmp_path / "report.html", points=2)
     (old_before, new_before), (old_after, new_after) = report.matrix.values.tolist()
     assert math.log(old_after / old_before) <= memory.rise.allowed + 1e-4

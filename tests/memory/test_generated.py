@@ -119,8 +119,9 @@ def test_the_loss_of_tokens_is_that_of_the_model_and_filling_does_not_count():
 
 
 @pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")
-@pytest.mark.parametrize("named", [False, True])
-@pytest.mark.parametrize("source", [Samples(3), Generated(count=40, length=8)])
+@pytest.mark.parametrize(
+    ("source", "named"), [(Samples(3), False), (Generated(count=40, length=8), False), (Generated(count=40), True)]
+)
 def test_replay_keeps_a_language(source, named):
     """A model that knows one order of tokens learns another."""
     orders = [(torch.arange(8) * step + torch.arange(5)[:, None]) % 5 for step in (1, 2)]
@@ -138,7 +139,7 @@ def test_replay_keeps_a_language(source, named):
             loss_of(tokens).backward()
             optimizer.step()
 
-    train(orders[0], 60, torch.optim.Adam(model.parameters(), lr=0.05))
+    train(orders[0], 40, torch.optim.Adam(model.parameters(), lr=0.05))
     data = [{"input_ids": orders[0], "labels": orders[0]}] if named else (orders[0], orders[0])
     state, losses = copy.deepcopy(model.state_dict()), []
     for replay in (None, Replay(16, source)):
@@ -147,6 +148,6 @@ def test_replay_keeps_a_language(source, named):
         memory.consolidate(language_model_losses, data)
         optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
         with memory.training(optimizer):
-            train(orders[1][:2], 40, optimizer)
+            train(orders[1][:2], 25, optimizer)
         losses.append(loss_of(orders[0]).item())
     assert losses[1] < 0.5 * losses[0]

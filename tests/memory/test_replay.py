@@ -17,9 +17,8 @@ from own_model import CE, X, Y, losses_of, net, sgd, step
 SOURCES = (Samples(2, per="class"), Samples(4), Samples(4, per="all"), Gaussians(3))
 
 
-def memory_of(model, source=SOURCES[0], *, method="l2", strength=0.0, **settings):
-    replay = Replay(8, source, **settings)
-    return ls.TaskMemory(model, method=method, strength=strength, replay=replay)
+def memory_of(model, source=SOURCES[0], **settings):
+    return ls.TaskMemory(model, method=None, replay=Replay(8, source, **settings))
 
 
 def tasks_of(model, source=SOURCES[0], **settings):
@@ -112,7 +111,7 @@ def test_weights_of_other_optimisers_and_unused_ones_keep_their_gradients():
     model = net()
     memory = memory_of(model)
     memory.consolidate(CE, (X, Y))
-    memory_first = ls.TaskMemory(model, "0.*", method="l2", strength=0.0, replay=8)
+    memory_first = ls.TaskMemory(model, "0.*", method=None, replay=8)
     memory_first.consolidate(CE, (X, Y))
     unused = nn.Parameter(torch.ones(1))
     optimizer = torch.optim.SGD([*model[0].parameters(), unused], lr=0.1)
@@ -190,12 +189,12 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing():
     memory = memory_of(net())
     memory.consolidate(CE, (X, Y))
     state = memory.state_dict()
-    other = ls.TaskMemory(net(), method="l2", strength=0.0, replay=8)
+    other = ls.TaskMemory(net(), method=None, replay=8)
     with pytest.raises(StorageError, match="replay"):
         other.load_state_dict(state)
     wider = net()
     wider.extra = nn.Linear(3, 3)
-    other = ls.TaskMemory(wider, ["0.*", "2.*"], method="l2", strength=0.0, replay=Replay(8, SOURCES[0]))
+    other = ls.TaskMemory(wider, ["0.*", "2.*"], method=None, replay=Replay(8, SOURCES[0]))
     with pytest.raises(StorageError, match="of this model"):
         other.load_state_dict(state)
     assert other.n_tasks == 0
@@ -218,6 +217,9 @@ def test_without_distillation_no_network_is_stored():
     tasks = tasks_of(net(), Samples(5), distillation=0.0)
     assert tasks.n_stored == 5 * 4 + 5
     assert tasks.before is None
+    memory = memory_of(net(), Samples(5), distillation=0.0)
+    memory.consolidate(CE, (X, Y))
+    assert memory.n_stored == tasks.n_stored
 
 
 def test_a_loss_that_is_not_the_cross_entropy_of_the_labels_is_said():

@@ -82,7 +82,8 @@ class HeldTasks:
     @property
     def n_stored(self) -> int:
         """Number of values stored: the penalty, and what is replayed."""
-        return sum(part.n_stored for part in (self.penalty, self.replayed) if part is not None)
+        parts = (self.penalty if self.strength else None, self.replayed)  # one of strength 0 is never used
+        return sum(part.n_stored for part in parts if part is not None)
 
     def on(self, device: torch.device, dtype: torch.dtype) -> Penalty | None:
         """The penalty, moved there for good."""

@@ -35,6 +35,7 @@ class TaskMatrix(
         dim: Number of weights of the model that can be trained.
 
     Example:
+        >>> import torch
         >>> matrix = TaskMatrix(
         ...     tasks=("a", "b"), values=torch.tensor([[0.875, 0.125], [0.5, 0.75]]), higher_is_better=True,
         ...     seconds=torch.ones(2).double(), n_stored=torch.tensor([10, 20]), dim=5,

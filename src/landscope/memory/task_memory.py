@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from landscope._checks import check_count, check_hooked, check_kind
 from landscope.errors import InputError
 from landscope.memory.accumulate import layerwise_penalty, task_penalty
-from landscope.memory.checks import check_flags, check_is_at_end, checked_ratio, checked_strength
+from landscope.memory.checks import check_flags, check_is_at_end, checked_ratio, method_and_strength
 from landscope.memory.held_tasks import HeldTasks
-from landscope.memory.methods import Method, resolve_method
+from landscope.memory.methods import Method
 from landscope.memory.replay import Replay, resolve_replay
 from landscope.memory.replay_steps import ReplaySteps
 from landscope.memory.replayed_tasks import ReplayedTasks
@@ -59,6 +59,7 @@ class TaskMemory(SavedMemory):
         method: How to protect a task: a name in ``landscope.memory.METHODS`` (``"basin"``, ``"ldc"``, ``"ewc"``,
             ``"kfac"``, ``"mas"``, ``"l2"``), or a method with options such as
             ``landscope.memory.LDC(flatness="variance", factored=True)``. Only ``"ldc"`` needs the recorded weights.
+            None holds no weight, and replays alone.
         strength: Factor lambda of the penalty; by default that of the method, if it has one. Tune it in factors of ten.
         n_modes: Number of directions to hold for each task, at most the number in which the weights moved.
         window: Number of the latest rows of a task in which the directions are found.
@@ -73,7 +74,7 @@ class TaskMemory(SavedMemory):
         implicit: Whether to take implicit steps; pass False to add :meth:`penalty` to the loss yourself.
         replay: Number of samples of earlier tasks that every step learns again, with the answers that the model gave
             before; or :class:`landscope.memory.Replay` with options, such as samples that a language model draws of
-            itself. ``method="l2", strength=0`` replays alone.
+            itself. Where real samples may be kept, ``method=None`` often learns more: it replays alone.
 
     Raises:
         InputError: If the selection does not fit the model, the method is unknown, needs a strength or does not work
@@ -103,7 +104,7 @@ class TaskMemory(SavedMemory):
         model: nn.Module,
         select: Selection | Iterable[Selection] | None = None,
         *,
-        method: str | Method = "basin",
+        method: str | Method | None = "basin",
         strength: float | None = None,
         n_modes: int = 100,
         window: int = 500,
@@ -115,7 +116,8 @@ class TaskMemory(SavedMemory):
         replay: int | Replay | None = None,
     ) -> None:
         self.model, self.space, self._selects_all = model, ParameterSpace.of(model, select), select is None
-        self.method = resolve_method(method)
+        self.replay = resolve_replay(replay)
+        self.method, at = method_and_strength(method, strength, self.replay)
         self.n_modes = check_count("n_modes", n_modes, minimum=1)
         self.every = check_count("every", every, minimum=1)
         self.ratio = checked_ratio(ratio)
@@ -123,9 +125,8 @@ class TaskMemory(SavedMemory):
         check_flags(self.method, per_layer=per_layer, implicit=implicit)
         self.method.check(model, self.space)
         self.per_layer, self.implicit = per_layer, implicit
-        self.replay = resolve_replay(replay)
         replayed = None if self.replay is None else ReplayedTasks.of(self.replay)
-        self._tasks = HeldTasks(self.space, self.method, checked_strength(self.method, strength), self.rank, replayed)
+        self._tasks = HeldTasks(self.space, self.method, at, self.rank, replayed)
         self.n_held = 0
         """Number of directions that the last task holds; 0 with ``per_layer``."""
         self._rows = TaskRows(self.space, check_count("window", window, minimum=3), self.every)
