@@ -29,7 +29,7 @@ def test_arguments_of_a_wrong_kind_are_named():
     for wrong in (None, model.state_dict(), list(model.parameters())):
         with pytest.raises(InputError, match="the model of type Module; got"):
             ls.TaskMemory(wrong, method="ldc")
-    for wrong in (None, LDC):
+    for wrong in (3, LDC):
         with pytest.raises(InputError, match=r'a method, or one of the names basin.*Pass "basin"'):
             ls.TaskMemory(model, method=wrong)
     for select in (3, [3]):
