@@ -27,6 +27,12 @@ def finish(memory, value):
     memory.consolidate(MSE, (torch.ones(2, 1), torch.zeros(2, 1)))
 
 
+@pytest.fixture
+def without_page(monkeypatch):
+    """What is measured, without the figures."""
+    monkeypatch.setattr("landscope.memory.page.write_report", lambda path, *_, **__: path)
+
+
 FUNCTIONS = {"a": weight, "b": lambda m: 2 * weight(m), "c": lambda m: -weight(m)}
 
 
@@ -77,6 +83,7 @@ def test_rows_of_several_tasks_come_together_and_what_was_not_measured_is_nan(tm
     assert torch.equal(again.matrix.values, found.matrix.values)
 
 
+@pytest.mark.usefixtures("without_page")
 def test_a_loaded_memory_has_the_rows_and_needs_the_old_weights_for_the_line(tmp_path):
     memory = line_memory()
     finish(memory, 1.0)
@@ -105,6 +112,7 @@ def test_other_trainings_stand_beside_it(tmp_path):
     assert "<td>memory</td>" in page
 
 
+@pytest.mark.usefixtures("without_page")
 def test_data_are_measured_by_their_mean_loss(tmp_path):
     model = net()
     memory = ls.TaskMemory(model, method="l2", strength=0.0)
@@ -118,6 +126,7 @@ def test_data_are_measured_by_their_mean_loss(tmp_path):
     assert as_losses.values.item() == pytest.approx(expected[0], rel=1e-6)
 
 
+@pytest.mark.usefixtures("without_page")
 def test_a_model_with_frozen_and_tied_weights_is_measured(tmp_path):
     class Tied(nn.Module):
         def __init__(self):
@@ -140,6 +149,7 @@ def test_a_model_with_frozen_and_tied_weights_is_measured(tmp_path):
     assert found.values[:, 0].tolist() == pytest.approx([before, after], rel=1e-6)
 
 
+@pytest.mark.usefixtures("without_page")
 def test_the_model_and_the_random_state_stay_as_they_are(tmp_path):
     model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 3)).train()
     memory = ls.TaskMemory(model, method="l2", strength=0.0)
@@ -166,6 +176,7 @@ def test_the_model_and_the_random_state_stay_as_they_are(tmp_path):
     assert np.random.get_state()[1].tolist() == states[1]  # noqa: NPY002
 
 
+@pytest.mark.usefixtures("without_page")
 def test_a_changed_head_leaves_the_end_unmeasured(tmp_path):
     model = net()
     memory = ls.TaskMemory(model, "0.*", method="l2", strength=0.0)
@@ -207,6 +218,7 @@ def test_evaluations_that_do_not_fit_are_refused(evaluations, settings, message,
         memory.report(evaluations, path=tmp_path / "r.html", **settings)
 
 
+@pytest.mark.usefixtures("without_page")
 def test_the_picture_is_the_matrix(tmp_path):
     memory = line_memory()
     finish(memory, 2.0)
