@@ -70,20 +70,16 @@ VALID = {
     "memory.KFAC": (ls.memory.KFAC, {"n_draws": 1, "seed": 0}),
     "memory.LDC": (lambda **settings: ls.memory.LDC(flatness="variance", **settings), {"psi": 4.0}),
     "memory.Replay": (
-        lambda **settings: ls.memory.Replay(net(), **settings),
-        {"n_samples": 2, "rank": 1, "batch_size": 3, "temperature": 2.0, "distillation": 1.0, "seed": 0},
+        ls.memory.Replay, {"batch_size": 3, "temperature": 2.0, "distillation": 1.0, "seed": 0},
     ),
+    "memory.Samples": (ls.memory.Samples, {"count": 3}),
+    "memory.Gaussians": (ls.memory.Gaussians, {"rank": 1}),
+    "memory.Generated": (ls.memory.Generated, {"count": 3, "length": 4, "prompt": 1, "temperature": 1.0}),
     "memory.interpolation": (
         ls.memory.interpolation,
         {"model": net(), "old": net(), "evaluations": {"a": lambda model: 0.0}, "higher_is_better": False, "points": 2},
     ),
     "memory.interpolated": (ls.memory.interpolated, {"model": net(), "old": net(), "share": 0.5}),
-    "memory.TaskResults.measure": (
-        lambda **settings: ls.memory.TaskResults({"a": lambda model: 0.0}, higher_is_better=False).measure(
-            net(), **settings
-        ),
-        {"n_stored": 3},
-    ),
     "EmpiricalRisk.kronecker_factors": (RISK.kronecker_factors, {"w": W0, "n_draws": 2, "seed": 0}),
     "TaskMemory": (
         memory,

@@ -35,8 +35,8 @@ FROZEN = {
         run_limit variance_flatness window_limit
     """,
     "landscope.memory": """
-        Basin Budget EWC Interpolation KFAC L2 LDC MAS METHODS Method Replay Rise TaskMatrix TaskMemory
-        TaskResults interpolated interpolation keep write_report
+        Basin Budget EWC Gaussians Generated Interpolation KFAC L2 LDC MAS METHODS Method Replay Rise Samples
+        TaskMatrix TaskMemory TaskReport interpolated interpolation keep
     """,
     "landscope.noise": """
         ActiveTemperature DirectResponse DriftLaw EdgeOfStability EffectiveCurvature GradientNoise LogHessian

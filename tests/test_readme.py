@@ -28,7 +28,7 @@ def smaller(monkeypatch):
 def test_the_python_of_the_readme_runs(capsys, monkeypatch, tmp_path, smaller):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     scope = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), scope)
@@ -46,6 +46,19 @@ def test_the_python_of_the_readme_runs(capsys, monkeypatch, tmp_path, smaller):
     kept, learnt = re.search(r"old task (\d+)%, new task (\d+)% right", printed).groups()
     assert int(kept) > 85
     assert int(learnt) > 60
+    assert (tmp_path / "report.html").exists()
+    before, after = (float(value) for value in re.findall(r"^(?:old|new) +\S+ +(\S+)$", printed, re.MULTILINE)[-2:])
+    assert after < before - 0.5  # of the new texts
+    assert scope["memory"].rise.measured <= scope["memory"].rise.allowed
+
+
+def test_keeping_a_model_takes_ten_lines():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    kept = [block for block in blocks if "ls.keep(" in block]
+    for block in kept:
+        lines = block.partition("# in place of a model that comes trained\n")[2] or block
+        assert sum(bool(line.strip()) for line in lines.splitlines()) <= 10
+    assert len(kept) == 2
 
 
 def test_the_first_example_is_fifteen_lines():
@@ -55,9 +68,8 @@ def test_the_first_example_is_fifteen_lines():
 
 def test_without_the_penalty_of_the_readme_the_old_task_is_lost(capsys, monkeypatch, tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    (shown,) = [block for block in blocks if "ls.keep" in block]
     line = "with memory.training(optimizer):"
-    assert line in shown
+    (shown,) = [block for block in blocks if line in block]
     recorded, _, analysed = blocks[0].partition("study.analyse()")
     assert "print" in analysed
     scope = {}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from landscope.errors import InputError
 
-__all__ = ["Scaling", "averaging_share", "is_schedule_free", "known_scaling", "momentum_factor"]
+__all__ = ["Scaling", "averaging_beta", "averaging_share", "is_schedule_free", "known_scaling", "momentum_factor"]
 
 _SQUARES = ("max_exp_avg_sq", "exp_avg_sq")
 """Names under which Adam and similar optimisers store the mean square of each gradient."""
@@ -140,13 +140,18 @@ def is_schedule_free(group: Mapping[str, Any], state: Mapping[str, Any]) -> bool
     return isinstance(state.get("z"), Tensor) and {"k", "weight_sum"} <= group.keys()
 
 
+def averaging_beta(group: Mapping[str, Any]) -> float:
+    """Share of the mean in the weights of a model that a schedule-free optimiser trains."""
+    return group["betas"][0] if "betas" in group else group["momentum"]
+
+
 def averaging_share(group: Mapping[str, Any]) -> float:
     r"""How far the weights of a model in training follow those that a schedule-free optimiser moves.
 
     The model has :math:`y = (1 - \beta) z + \beta x`, and the mean x has taken z with a weight c in the last step. So
     y moves by :math:`1 - \beta (1 - c)` times a change of z in that step.
     """
-    beta = group["betas"][0] if "betas" in group else group["momentum"]
+    beta = averaging_beta(group)
     largest = max(float(group.get("lr_max", 0.0)), 0.0)
     weight = float(group["k"]) ** group.get("r", 0.0) * largest ** group.get("weight_lr_power", 2.0)
     total = float(group["weight_sum"])

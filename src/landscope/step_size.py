@@ -11,7 +11,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope.errors import InputError
-from landscope.step_rules import Scaling, averaging_share, is_schedule_free, known_scaling, momentum_factor
+from landscope.step_rules import (
+    Scaling,
+    averaging_beta,
+    averaging_share,
+    is_schedule_free,
+    known_scaling,
+    momentum_factor,
+)
 
 __all__ = ["MovedWeights", "StepSizes", "gradient_scale"]
 
@@ -184,11 +191,13 @@ class MovedWeights:
 
     def __init__(self, optimizer: torch.optim.Optimizer, tensors: Sequence[Tensor]) -> None:
         self._tensors, groups = tensors, _groups_of(optimizer, tensors)
-        self._averaged: dict[int, tuple[Tensor, float]] = {}
+        self._averaged: dict[int, _Averaged] = {}
         for tensor, group in zip(tensors, groups, strict=True):
             state = optimizer.state.get(tensor) or {}
             if is_schedule_free(group, state):
-                self._averaged[id(tensor)] = (state["z"], averaging_share(group))
+                self._averaged[id(tensor)] = _Averaged(
+                    state["z"], averaging_share(group), averaging_beta(group), group.get("train_mode", True)
+                )
 
     def flat(self) -> Float[Tensor, " N"]:
         """All of them, one after another."""
@@ -197,16 +206,66 @@ class MovedWeights:
     @torch.no_grad()
     def set(self, weights: Float[Tensor, " N"]) -> None:
         """Move them, as if the optimiser had done so in its last step."""
-        parts = weights.split([tensor.numel() for tensor in self._tensors])
-        for tensor, part in zip(self._tensors, parts, strict=True):
-            value = part.view(tensor.shape)
-            if id(tensor) in self._averaged:
-                moved, share = self._averaged[id(tensor)]
-                tensor.add_((value - moved).to(tensor), alpha=share)
+        for tensor, value in self._parts(weights):
+            if (averaged := self._averaged.get(id(tensor))) is not None:
+                tensor.add_((value - averaged.moved).to(tensor), alpha=averaged.share)
             self._moved(tensor).copy_(value)
 
+    @property
+    def are_evaluated(self) -> bool:
+        """Whether the weights that a user evaluates are these, and not their means."""
+        return not self._averaged
+
+    @torch.no_grad()
+    def evaluated(self) -> Float[Tensor, " N"]:
+        """The weights that a user evaluates after the training: the means x of a schedule-free optimiser."""
+        return torch.cat([self._mean(tensor).detach().reshape(-1) for tensor in self._tensors])
+
+    @torch.no_grad()
+    def set_evaluated(self, weights: Float[Tensor, " N"]) -> None:
+        """Move the weights that a user evaluates, and those that the optimiser moves as far."""
+        for tensor, value in self._parts(weights):
+            if (averaged := self._averaged.get(id(tensor))) is None:
+                tensor.copy_(value)
+                continue
+            averaged.moved.add_((value - self._mean(tensor)).to(averaged.moved))
+            tensor.copy_(value.lerp(averaged.moved.to(value), averaged.share_of_moved))
+
+    def _parts(self, weights: Tensor) -> list[tuple[Tensor, Tensor]]:
+        parts = weights.split([tensor.numel() for tensor in self._tensors])
+        return [(tensor, part.view(tensor.shape)) for tensor, part in zip(self._tensors, parts, strict=True)]
+
     def _moved(self, tensor: Tensor) -> Tensor:
-        return self._averaged[id(tensor)][0] if id(tensor) in self._averaged else tensor
+        return self._averaged[id(tensor)].moved if id(tensor) in self._averaged else tensor
+
+    def _mean(self, tensor: Tensor) -> Tensor:
+        averaged = self._averaged.get(id(tensor))
+        if averaged is None or not averaged.share_of_moved:
+            return tensor
+        share = averaged.share_of_moved
+        return (tensor - share * averaged.moved) / (1 - share)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Averaged:
+    """One tensor of a schedule-free optimiser.
+
+    Args:
+        moved: The weights z that it moves.
+        share: How far the weights of the model follow a change of z in the last step.
+        beta: The model has the weights (1 - beta) z + beta x in training, and x in evaluation.
+        trains: Whether it is in training.
+    """
+
+    moved: Tensor
+    share: float
+    beta: float
+    trains: bool
+
+    @property
+    def share_of_moved(self) -> float:
+        """Share of z in the weights of the model; 0 where they are x, or x does not enter them."""
+        return 1 - self.beta if self.trains and self.beta else 0.0
 
 
 def gradient_scale(optimizer: torch.optim.Optimizer) -> Tensor | float:

@@ -14,7 +14,7 @@ def test_wrong_kinds_are_named():
     model = nn.Linear(3, 2)
     memory = ls.TaskMemory(model, method="ldc")
     for state in (None, []):
-        with pytest.raises(StorageError, match="the state of a TaskMemory, of format 4; got"):
+        with pytest.raises(StorageError, match="the state of a TaskMemory, of format 5; got"):
             memory.load_state_dict(state)
     with pytest.raises(InputError, match="optimizer of type Optimizer"), memory.training("adam"):
         pass
@@ -29,7 +29,7 @@ def test_arguments_of_a_wrong_kind_are_named():
     for wrong in (None, model.state_dict(), list(model.parameters())):
         with pytest.raises(InputError, match="the model of type Module; got"):
             ls.TaskMemory(wrong, method="ldc")
-    for wrong in (None, LDC):
+    for wrong in (3, LDC):
         with pytest.raises(InputError, match=r'a method, or one of the names basin.*Pass "basin"'):
             ls.TaskMemory(model, method=wrong)
     for select in (3, [3]):

@@ -2,47 +2,66 @@ import pytest
 import torch
 from torch import nn
 
+import landscope as ls
 from landscope.errors import InputError
-from landscope.memory import Replay
-from own_model import X, Y, net
+from landscope.memory import Gaussians, Generated, Replay, Samples
+from landscope.memory.replayed_tasks import ReplayedTasks
+from own_model import CE, X, Y, net
 
+pytestmark = pytest.mark.filterwarnings("ignore:replay learns the cross-entropy")  # the losses here are made up
 TOKENS = torch.randint(3, (12, 4))
 
 
+def tasks(source=None):
+    return ReplayedTasks.of(Replay() if source is None else Replay(source=source))
+
+
 @pytest.mark.parametrize(
-    ("data", "settings", "message"),
+    ("data", "message"),
     [
-        ((X, Y.double()), {}, "an integer label each"),
-        ((X, Y[:5]), {}, "an integer label each"),
-        ((X, X), {}, "an integer label each"),
-        ((X[:, 0], Y), {}, "an integer label each"),
-        ([], {}, "no batch"),
-        ([{"x": X, "labels": Y}], {}, "an integer label each"),
-        (3, {}, "inputs and labels, or batches of them"),
-        ((X[:0], Y[:0]), {}, "no sample"),
-        ((X, Y - 1), {}, "a smallest label -1"),
-        ((X * float("nan"), Y), {}, "NaN in the inputs"),
-        ((X, Y + 1), {}, "below the number of outputs, 3"),
-        ((X, Y), {"outputs": (0, 1)}, "3 different outputs or more"),
-        ((X, Y), {"outputs": (0, 1, 1)}, "3 different outputs or more"),
-        ((X, Y), {"outputs": (0, 1, 5)}, "below the number of outputs, 3"),
-        ((X, Y), {"outputs": (0, 1, -1)}, "each of outputs"),
+        ((X, Y.double()), "an integer label each"),
+        ((X, Y[:5]), "as many targets as inputs"),
+        ((X, X), "an integer label each"),
+        ((X[:, 0], Y), "an integer label each"),
+        ([], "at least one sample"),
+        ([{"x": X, "y": Y}], "For replay: Pass"),
+        (3, "For replay: Pass"),
+        ((X[:0], Y[:0]), "at least one sample"),
+        ((X, Y - 1), "a smallest label -1"),
+        ((X * float("nan"), Y), "NaN or infinity in the inputs"),
+        ((X, Y + 1), "below the number of outputs, 3"),
+        ([{"x": X, "more": [1] * 12, "labels": Y}], "an integer label each"),
+        ([(X, Y), (X[:, :3], Y)], "samples of one form"),
     ],
 )
-def test_data_that_are_no_labelled_samples_are_refused(data, settings, message):
-    replay = Replay(net())
+def test_data_that_are_no_labelled_samples_are_refused(data, message):
     with pytest.raises(InputError, match=message):
-        replay.consolidate(data, **settings)
-    assert (replay.n_tasks, replay.n_stored) == (0, 0)
+        tasks().with_task(net(), data, 1.0)
 
 
-def test_a_model_that_is_no_classifier_is_refused():
-    with pytest.raises(InputError, match="one row of logits a sample"):
-        Replay(nn.Embedding(3, 2)).consolidate((TOKENS, Y))
-    with pytest.raises(InputError, match="the model of type Module"):
-        Replay(lambda x: x)
-    with pytest.raises(InputError, match="store to be one of"):
-        Replay(net(), store="all")
+def test_options_are_checked():
+    for make in (
+        lambda: Replay(0), lambda: Replay(source="all"), lambda: Replay(temperature=0.0), lambda: Samples(per="day"),
+        lambda: Generated(prompt=0), lambda: Gaussians(-1), lambda: ls.TaskMemory(net(), replay="class"),
+        lambda: ls.TaskMemory(net(), replay=True), lambda: ls.TaskMemory(net(), replay=0),
+        lambda: ls.TaskMemory(net(), method=None), lambda: ls.TaskMemory(net(), method=None, strength=1.0, replay=8),
+    ):  # fmt: skip
+        with pytest.raises(InputError):
+            make()
+
+
+def test_a_model_or_a_source_that_does_not_fit_is_refused_and_nothing_changes():
+    with pytest.raises(InputError, match="a model with logits of shape"):
+        tasks().with_task(nn.Embedding(3, 2), (TOKENS, Y), 1.0)
+    with pytest.raises(InputError, match="as many of each class"):
+        tasks(Samples(2, per="class")).with_task(nn.Embedding(3, 3), (TOKENS, TOKENS), 1.0)
+    memory = ls.TaskMemory(net(), method="l2", strength=1.0, replay=Replay(source=Generated()))
+    with pytest.raises(InputError, match="their own labels"):
+        memory.consolidate(CE, (X, Y))
+    assert (memory.n_tasks, memory.n_stored) == (0, 0)
+    memory = ls.TaskMemory(net(), method="l2", strength=1.0, replay=8)
+    with pytest.raises(InputError, match="the data of the task, to replay"):
+        memory.consolidate_at(ls.EmpiricalRisk(memory.model, CE, (X, Y), space=memory.space))
 
 
 def test_gaussians_of_integers_and_of_another_shape_are_refused():
@@ -54,10 +73,19 @@ def test_gaussians_of_integers_and_of_another_shape_are_refused():
         def forward(self, tokens):
             return self.last(self.embedding(tokens).mean(1))
 
+    class Means(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last = nn.Linear(1, 3)
+
+        def forward(self, x):
+            return self.last(x.mean(1, keepdim=True))
+
     with pytest.raises(InputError, match="floating-point inputs"):
-        Replay(Tokens(), store="gaussians").consolidate((TOKENS, Y))
-    replay = Replay(Tokens())
-    replay.consolidate((TOKENS, Y))
+        tasks(Gaussians()).with_task(Tokens(), (TOKENS, Y), 1.1)
+    found = tasks(Gaussians()).with_task(Means(), (X, Y), 1.0)
     with pytest.raises(InputError, match="as of the earlier tasks"):
-        replay.consolidate((TOKENS[:, :2], Y))
-    assert replay.n_tasks == 1
+        found.with_task(Means(), (X[:, :2], Y), 1.0)
+    stored = tasks().with_task(Means(), (X, Y), 1.0)
+    with pytest.raises(InputError, match="of one form"):
+        stored.with_task(Means(), (X[:, :2], Y), 1.0)

@@ -4,6 +4,11 @@ import pytest
 import torch
 
 from landscope.memory.class_gaussians import ClassGaussians, leading_directions
+from landscope.memory.labelled import Labelled
+
+
+def of(inputs, labels, rank):
+    return ClassGaussians.of(Labelled(inputs, labels), rank)
 
 
 def generator(seed=0):
@@ -12,12 +17,12 @@ def generator(seed=0):
 
 def test_moments_by_hand():
     x = torch.tensor([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]]) + 5
-    found = ClassGaussians.of(x, torch.zeros(4).long(), task=3, rank=1)
+    found = of(x, torch.zeros(4).long(), 1)
     assert found.mean.tolist() == [[5.0, 5.0]]
     assert found.directions.abs().tolist() == [[[1.0, 0.0]]]
     assert found.scales.item() == pytest.approx(math.sqrt(8 / 3))  # variances of 4 samples: 8/3 and 2/3
     assert found.rest[0].tolist() == pytest.approx([0.0, 2 / 3], abs=1e-6)
-    assert (found.labels.tolist(), found.task.tolist(), found.shape) == ([0], [3], (2,))
+    assert (found.labels.tolist(), found.shape) == ([0], (2,))
     assert found.n_stored == 2 + 2 + 1 + 2 + 1
 
 
@@ -35,7 +40,7 @@ def test_every_variance_is_kept_and_with_all_directions_every_covariance():
         4, 4, generator=generator(1), dtype=torch.float64
     )
     for rank in (0, 2, 4):
-        found = ClassGaussians.of(x, torch.zeros(30).long(), 0, rank)
+        found = of(x, torch.zeros(30).long(), rank)
         v = found.directions[0] * found.scales[0][:, None]
         covariance = v.T @ v + torch.diag(found.rest[0])
         torch.testing.assert_close(covariance.diagonal(), x.var(0))
@@ -44,9 +49,10 @@ def test_every_variance_is_kept_and_with_all_directions_every_covariance():
 
 def test_draws_have_the_moments_and_are_not_clipped():
     x = torch.rand(50, 2, 2, generator=generator(), dtype=torch.float64) ** 4  # between 0 and 1
-    found = ClassGaussians.of(x, torch.zeros(50).long(), 0, 2)
+    found = of(x, torch.zeros(50).long(), 2)
     n = 20_000
-    drawn, labels, _ = found.draw(n, generator(1))
+    samples = found.draw(n, generator(1))
+    drawn, labels = samples.inputs, samples.labels
     assert drawn.shape == (n, 2, 2)
     assert bool((drawn < 0).any())
     assert bool((labels == 0).all())
@@ -56,17 +62,15 @@ def test_draws_have_the_moments_and_are_not_clipped():
     assert bool(((flat.var(0) / rows.var(0) - 1).abs() < 5 * math.sqrt(2 / n)).all())  # a variance of Gaussian draws
 
 
-def test_classes_and_tasks_stay_apart():
+def test_the_same_class_in_two_tasks_is_two_gaussians():
     x = torch.cat([torch.zeros(5, 3), torch.ones(5, 3)])
     labels = torch.tensor([0] * 5 + [1] * 5)
-    both = ClassGaussians.of(x, labels, 0, 2).joined(ClassGaussians.of(x + 2, labels, 1, 2))
-    drawn, classes, tasks = both.draw(200, generator())
-    assert torch.equal(drawn[:, 0], classes.float() + 2 * tasks)  # the samples of a class are all the same
-    assert sorted({*zip(classes.tolist(), tasks.tolist(), strict=True)}) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    drawn = of(x, labels, 2).joined(of(x + 2, labels, 2)).draw(200, generator())
+    found = {*zip(drawn.inputs[:, 0].tolist(), drawn.labels.tolist(), strict=True)}
+    assert sorted(found) == [(0.0, 0), (1.0, 1), (2.0, 0), (3.0, 1)]  # the samples of a class are all the same
 
 
 def test_a_class_with_one_sample_is_that_sample():
-    found = ClassGaussians.of(torch.ones(1, 3), torch.tensor([2]), 0, 4)
-    drawn, labels, _ = found.draw(3, generator())
-    assert torch.equal(drawn, torch.ones(3, 3))
-    assert labels.tolist() == [2, 2, 2]
+    drawn = of(torch.ones(1, 3), torch.tensor([2]), 4).draw(3, generator())
+    assert torch.equal(drawn.inputs, torch.ones(3, 3))
+    assert drawn.labels.tolist() == [2, 2, 2]

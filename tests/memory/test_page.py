@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from landscope.errors import InputError
-from landscope.memory import Interpolation, TaskMatrix, write_report
+from landscope.memory import Interpolation, TaskMatrix
 from landscope.memory.figures import interpolation_curve, old_against_new, values_over_tasks
+from landscope.memory.page import write_report
 
 
 def matrix(values, *, tasks=("a", "b"), higher_is_better=True):

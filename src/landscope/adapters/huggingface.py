@@ -176,9 +176,10 @@ class StudyCallback(StudySession, _RecordingTrainerSession):
 class TaskMemoryCallback(MemorySession, _TrainerSession):
     """Records the current task and protects the earlier ones during ``transformers.Trainer.train``.
 
-    Call ``memory.consolidate(...)`` after ``train()``. Every checkpoint folder contains a file with the memory. A
-    resumed training looks for that file in the folders of ``output_dir`` and loads it if it was written at the weights
-    that the Trainer loaded.
+    Call ``memory.consolidate(...)`` after ``train()``. A memory with ``replay=64`` learns samples of earlier tasks
+    again here too, after the clipping of gradients. Every checkpoint folder contains a file with the memory. A resumed
+    training looks for that file in the folders of ``output_dir`` and loads it if it was written at the weights that the
+    Trainer loaded.
 
     Args:
         memory: Memory of the Trainer's model, or of a module inside it.

@@ -169,8 +169,9 @@ class StudyCallback(StudySession, _RecordingLightningSession):
 class TaskMemoryCallback(MemorySession, _LightningSession):
     """Records the current task and protects the earlier ones during ``lightning.Trainer.fit``.
 
-    Call ``memory.consolidate(...)`` after ``fit()``. Lightning's checkpoints contain the memory, also in the middle of
-    a task: a ``fit`` that resumes from a checkpoint loads the memory from it, a ``validate`` or ``test`` does not.
+    Call ``memory.consolidate(...)`` after ``fit()``. A memory with ``replay=64`` learns samples of earlier tasks again
+    here too, after the clipping of gradients. Lightning's checkpoints contain the memory, also in the middle of a task:
+    a ``fit`` that resumes from a checkpoint loads the memory from it, a ``validate`` or ``test`` does not.
 
     Args:
         memory: Memory of the ``LightningModule``, or of a module inside it.

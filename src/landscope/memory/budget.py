@@ -120,26 +120,30 @@ class Budget:
         if self.measure is not None:
             self._measured1 = self._loss_of(model)
 
-    def follow(self, value: float, weights: Tensor, at: At) -> Tensor:
+    def follow(self, value: float, weights: Tensor, at: At, *, moved: float | None = None) -> Tensor:
         """Adapt the factor after a step.
 
         Args:
             value: The penalty at these weights, without the factor.
-            weights: The weights.
+            weights: The weights that the user will evaluate.
             at: ``at(w)`` is a context in which the model has the weights w.
+            moved: The penalty at the weights that the optimiser moves, where these are others, of which it takes means.
+                They drive the factor, because means follow slowly; a convex penalty is no larger at the mean.
 
         Returns:
             The weights to take: those given, or, where a measured rise is above the bound, the farthest ones on the
             line to the end of the task that stay within it.
         """
-        self.predicted = self.scale * value
+        scale = self.scale
         if self.outputs is not None and self.measure is None:
             self.outputs.follow(value, weights, at)
-            self.predicted *= self.outputs.factor
+            scale *= self.outputs.factor
+        self.predicted = scale * value
         if self.measure is not None and self._steps % self.every == 0:
             weights = self._measured_within(weights, at)
         self._steps += 1
-        over = math.log(max(self._correction * self.predicted, 1e-30) / self.allowed)
+        driving = self.predicted if moved is None else scale * moved
+        over = math.log(max(self._correction * driving, 1e-30) / self.allowed)
         self.factor = min(_MOST, max(_LEAST, self.factor * math.exp(_RATE * max(-1.0, min(1.0, over)))))
         return weights
 

@@ -10,11 +10,27 @@ from torch import Tensor
 
 from landscope._checks import check_kind, check_strength
 from landscope.errors import InputError
-from landscope.memory.methods import Method
+from landscope.memory.methods import L2, Method, resolve_method
+from landscope.memory.replay import Replay
 from landscope.risk.empirical import EmpiricalRisk
 from landscope.trajectory import Trajectory
 
-__all__ = ["check_flags", "check_is_at_end", "checked_ratio", "checked_strength", "follows_outputs"]
+__all__ = ["check_flags", "check_is_at_end", "checked_ratio", "follows_outputs", "method_and_strength"]
+
+
+def method_and_strength(
+    method: str | Method | None, strength: float | None, replay: Replay | None
+) -> tuple[Method, float]:
+    """The method with its strength; None replays alone, which is a strength of 0."""
+    if method is not None:
+        found = resolve_method(method)
+        return found, checked_strength(found, strength)
+    if replay is None or strength is not None:
+        raise InputError(
+            expected="replay= and no strength, with method=None", got=f"replay={replay}, strength={strength}",
+            hint="Pass replay=64 to replay alone, or a method such as method=\"basin\".",
+        )  # fmt: skip
+    return L2(), 0.0
 
 
 def checked_strength(method: Method, strength: float | None) -> float:

@@ -9,6 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from landscope.errors import InputError
+from landscope.memory.labelled import Labelled
+
 __all__ = ["ClassGaussians", "leading_directions"]
 
 _FLOOR = 1e-6
@@ -30,7 +33,6 @@ class ClassGaussians:
         scales: Standard deviations s along them.
         rest: Variance r of each number of the input that the directions leave.
         labels: Class of each Gaussian, as an output of the model.
-        task: Task of each Gaussian.
         shape: Shape of one input.
     """
 
@@ -39,30 +41,49 @@ class ClassGaussians:
     scales: Float[Tensor, "classes k"]
     rest: Float[Tensor, "classes d"]
     labels: Int[Tensor, " classes"]
-    task: Int[Tensor, " classes"]
     shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, inputs: Tensor, labels: Int[Tensor, " m"], task: int, rank: int) -> ClassGaussians:
-        """The Gaussians of the samples of one task."""
+    def of(cls, samples: Labelled, rank: int) -> ClassGaussians:
+        """The Gaussians of the samples of one task.
+
+        Raises:
+            InputError: If the inputs are no tensor of real numbers, or have no class each.
+        """
+        inputs, labels = samples.inputs, samples.labels
+        if samples.has_tokens or not isinstance(inputs, Tensor) or not inputs.is_floating_point():
+            raise InputError(
+                expected="floating-point inputs with one class each, for Gaussians",
+                got=str(inputs.dtype) if isinstance(inputs, Tensor) else type(inputs).__name__,
+                hint="Store real samples, Replay(source=Samples()); a language model can draw its own, Generated().",
+            )  # fmt: skip
         rows, classes = inputs.flatten(1), labels.unique()
         fitted = [_fitted(rows[labels == label].double(), rank) for label in classes]
         mean, directions, scales, rest = (torch.stack(part).to(inputs.dtype) for part in zip(*fitted, strict=True))
-        return cls(mean, directions, scales, rest, classes, torch.full_like(classes, task), tuple(inputs.shape[1:]))
+        return cls(mean, directions, scales, rest, classes, tuple(inputs.shape[1:]))
 
     def joined(self, later: ClassGaussians) -> ClassGaussians:
-        """These and those of a later task."""
-        names = ("mean", "directions", "scales", "rest", "labels", "task")
+        """These and those of a later task.
+
+        Raises:
+            InputError: If its inputs have another shape or type.
+        """
+        if (later.shape, later.mean.dtype) != (self.shape, self.mean.dtype):
+            raise InputError(
+                expected=f"inputs of shape {self.shape} and {self.mean.dtype}, as of the earlier tasks",
+                got=f"{later.shape} and {later.mean.dtype}", hint="Make a memory for each kind of input.",
+            )  # fmt: skip
+        names = ("mean", "directions", "scales", "rest", "labels")
         return ClassGaussians(*(torch.cat([getattr(self, name), getattr(later, name)]) for name in names), self.shape)
 
-    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Inputs, labels and tasks of new samples, every class as likely."""
+    def draw(self, count: int, generator: torch.Generator) -> Labelled:
+        """New samples, every class as likely."""
         chosen = torch.randint(len(self.labels), (count,), generator=generator)
         along = torch.randn(count, self.scales.shape[1], generator=generator, dtype=self.mean.dtype)
         beside = torch.randn(count, self.mean.shape[1], generator=generator, dtype=self.mean.dtype)
         leading = torch.einsum("bk,bkd->bd", along * self.scales[chosen], self.directions[chosen])
         rows = self.mean[chosen] + leading + self.rest[chosen].sqrt() * beside
-        return rows.reshape(count, *self.shape), self.labels[chosen], self.task[chosen]
+        return Labelled(rows.reshape(count, *self.shape), self.labels[chosen])
 
     @property
     def n_stored(self) -> int:

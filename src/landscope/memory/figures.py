@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope.memory.task_results import TaskMatrix
+from landscope.memory.task_matrix import TaskMatrix
 from landscope.memory.transfer import is_on_frontier
 from landscope.memory.weight_line import Interpolation
 from landscope.plots.style import MANY_COLORS, NULL, WALK, add_line, new_figure, numbers

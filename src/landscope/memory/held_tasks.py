@@ -15,7 +15,9 @@ from landscope.errors import InputError
 from landscope.memory.budget import Budget, Rise
 from landscope.memory.methods import Method
 from landscope.memory.output_change import OutputChange
+from landscope.memory.replayed_tasks import ReplayedTasks
 from landscope.memory.state import MemoryState
+from landscope.memory.task_history import TaskHistory
 from landscope.parameters import ParameterSpace
 from landscope.penalties.compression.scaled import scaled_penalty
 from landscope.penalties.warnings import warn
@@ -33,32 +35,61 @@ class HeldTasks:
         method: The method that made it.
         strength: Its factor lambda.
         rank: Number of directions to keep for all tasks together; all by default.
+        replayed: Their samples, where these are learnt again.
         outputs: What multiplies the strength where outputs move farther than to first order; None for nothing.
     """
 
     def __init__(
-        self, space: ParameterSpace, method: Method, strength: float, rank: int | None, outputs: OutputChange | None
+        self,
+        space: ParameterSpace,
+        method: Method,
+        strength: float,
+        rank: int | None,
+        replayed: ReplayedTasks | None = None,
+        outputs: OutputChange | None = None,
     ) -> None:
         self._space, self._method, self.strength, self._rank = space, method, strength, rank
+        self.replayed = replayed
         self.penalty: Penalty | None = None
         self.n_tasks = 0
         self.losses: list[float] = []
         """Loss of each task at its end."""
         self.budget: Budget | None = None
         self.outputs = outputs
+        self.history = TaskHistory()
         self._n_samples = 0
         self._samples: list[EmpiricalRisk] = []
 
-    def add(self, latest: Penalty, risk: EmpiricalRisk, model: nn.Module) -> Penalty:
-        """Add the penalty of a task that ended at the weights of its risk."""
+    def with_replay(self, model: nn.Module, data: Any, loss: float) -> ReplayedTasks | None:
+        """What will be replayed with a task that ends now; None where nothing is."""
+        if self.replayed is None:
+            return None
+        if data is None:
+            raise InputError(
+                expected="the data of the task, to replay samples of it", got="a risk alone",
+                hint="Call memory.consolidate(criterion, data).",
+            )  # fmt: skip
+        return self.replayed.with_task(model, data, loss, self._n_samples)
+
+    def add(
+        self, latest: Penalty, risk: EmpiricalRisk, loss: float, model: nn.Module, replayed: ReplayedTasks | None
+    ) -> Penalty:
+        """Add the penalty of a task that ended at the weights of its risk, and what is replayed with it."""
         self.penalty = self._method.added(self.penalty, latest, self._rank, risk.w0)
-        self.n_tasks, self.losses = self.n_tasks + 1, [*self.losses, float(risk(risk.w0))]
-        if self._n_samples:
+        self.n_tasks, self.losses, self.replayed = self.n_tasks + 1, [*self.losses, loss], replayed
+        if self._n_samples and not self._measures_on_replayed:
             self._samples.append(risk.random_subset(self._n_samples, seed=self.n_tasks))
         if self.outputs is not None:
             self.outputs.start()
         self._start_budget(model)
+        self.history.end_task(model, self.n_stored)
         return self.penalty
+
+    @property
+    def n_stored(self) -> int:
+        """Number of values stored: the penalty, and what is replayed."""
+        parts = (self.penalty if self.strength else None, self.replayed)  # one of strength 0 is never used
+        return sum(part.n_stored for part in parts if part is not None)
 
     def on(self, device: torch.device, dtype: torch.dtype) -> Penalty | None:
         """The penalty, moved there for good."""
@@ -84,7 +115,7 @@ class HeldTasks:
     ) -> None:
         """Adapt the strength to a budget, or with None no longer."""
         n_samples = 0 if callable(samples) else check_count("samples", samples, minimum=0)
-        if rise is not None and n_samples and self.n_tasks > len(self._samples):
+        if rise is not None and n_samples and self.n_tasks and not self._can_measure:
             raise InputError(
                 expected="a budget with samples before the first task is consolidated",
                 got=f"{self.n_tasks} tasks without samples",
@@ -118,13 +149,17 @@ class HeldTasks:
         return spent if predicts else dataclasses.replace(spent, predicted=math.nan)
 
     def load(self, state: MemoryState, model: nn.Module) -> None:
-        """Go on from a stored state, at the strength and with the samples of this memory."""
+        """Go on from a stored state, at the strength and with the budget's samples of this memory."""
+        replayed = None if self.replayed is None else self.replayed.loaded(state.replayed or {}, model)
         penalty = state.held
         if penalty is not None and state.strength != self.strength:
             penalty = self._at(penalty, state.strength, self.strength)
-        self.penalty, self.n_tasks, self.losses = penalty, state.n_tasks, list(state.losses)
+        self.penalty, self.n_tasks, self.losses, self.replayed = (
+            penalty, state.n_tasks, list(state.losses), replayed,
+        )  # fmt: skip
         if self.outputs is not None and state.outputs is not None:
             self.outputs.load(state.outputs)
+        self.history = TaskHistory.of(state.history) if state.history else TaskHistory()
         if state.budget is not None:
             self.budget = Budget.of(state.budget, self._measure_after_loading(), self.outputs)
             self._scale_budget()
@@ -133,9 +168,12 @@ class HeldTasks:
             self._start_budget(model)
 
     def _measure_after_loading(self) -> Callable[[nn.Module], Any] | None:
-        """How the rise is measured after a state was loaded, which has no samples of its tasks."""
+        """How the rise is measured after a state was loaded: only with replay of real samples, it has some."""
         measure = None if self.budget is None else self.budget.measure
-        if measure is None or len(self._samples) == self.n_tasks or not self._n_samples:
+        if measure is None and self.replayed is not None and self.replayed.held_out is not None:
+            self._n_samples = len(self.replayed.held_out.labels) // self.n_tasks
+            return self._measured
+        if measure is None or self._can_measure or not self._n_samples:
             return measure
         warn(
             "a state of a memory has no samples of its tasks, so the rise of their loss is predicted from now on; pass "
@@ -143,8 +181,19 @@ class HeldTasks:
         )
         return None
 
+    @property
+    def _measures_on_replayed(self) -> bool:
+        return self.replayed is not None and self.replayed.can_measure
+
+    @property
+    def _can_measure(self) -> bool:
+        """Whether there are samples of all tasks."""
+        return self._measures_on_replayed or len(self._samples) == self.n_tasks
+
     def _measured(self, model: nn.Module) -> float:
         """The mean loss on the samples of all tasks."""
+        if self.replayed is not None and self.replayed.can_measure:
+            return self.replayed.measured(model)
         found = [float(risk(risk.space.flatten(model))) for risk in self._samples]
         return sum(found) / len(found)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from os import PathLike
 from typing import Any
 
 from torch import nn
@@ -11,6 +12,8 @@ from torch import nn
 from landscope.errors import InputError
 from landscope.memory.budget import Rise
 from landscope.memory.held_tasks import HeldTasks
+from landscope.memory.task_matrix import TaskMatrix
+from landscope.memory.task_report import TaskReport, report_of
 from landscope.protocols import Penalty
 
 __all__ = ["HoldsTasks"]
@@ -99,5 +102,60 @@ class HoldsTasks:
 
     @property
     def n_stored(self) -> int:
-        """Number of values stored for earlier tasks."""
-        return 0 if self.held is None else self.held.n_stored
+        """Number of values stored for earlier tasks: the penalty, and what is replayed."""
+        return self._tasks.n_stored
+
+    def report(
+        self,
+        evaluations: Mapping[str, Any],
+        criterion: Callable[..., Any] | None = None,
+        *,
+        losses: Callable[[nn.Module, Any], Any] | None = None,
+        higher_is_better: bool | None = None,
+        path: str | PathLike[str] = "report.html",
+        old: Any = None,
+        others: Mapping[str, TaskMatrix] | None = None,
+        title: str = "Tasks one after another",
+        points: int = 11,
+    ) -> TaskReport:
+        """Measure the model on every task, and write a page of it.
+
+        The page has a row for the end of each finished task and one for the task that is learnt now, what was
+        forgotten, old tasks against the new one, the straight line between the weights before and after, which a method
+        should beat, and the cost. Call it after the training of each task, before its consolidation: it then measures
+        the end of the task before too. What ended unmeasured stays NaN. Neither the model nor the random state changes.
+
+        Args:
+            evaluations: Data of each task, whose mean loss is taken, by its name, in the order of learning; without a
+                criterion or ``losses``, ``function(model)`` that gives a number.
+            criterion: ``criterion(outputs, targets)``, see :class:`landscope.EmpiricalRisk`.
+            losses: ``losses(model, batch)`` in place of a criterion.
+            higher_is_better: Whether a higher number is better. Functions need it: True for accuracies.
+            path: Where to write the page.
+            old: The model, or its weights, at the end of the last finished task, where a state was loaded since.
+            others: Matrices of other trainings on the same tasks, such as one without a memory, to compare with.
+            title: Heading of the page.
+            points: Number of points on the straight line.
+
+        Returns:
+            The path of the page, the matrix and the line; printed, it is a table.
+
+        Raises:
+            InputError: If no task is finished, or the evaluations do not fit.
+
+        Example:
+            >>> import landscope as ls, tempfile, torch
+            >>> _ = torch.manual_seed(0)
+            >>> model, criterion = torch.nn.Linear(2, 2), torch.nn.CrossEntropyLoss()
+            >>> old, new = ((torch.randn(64, 2), torch.randint(2, (64,))) for _ in range(2))
+            >>> memory = ls.keep(model, criterion, old)
+            >>> _ = model.weight.data.mul_(2.0)  # in place of a training
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     report = memory.report({"old": old, "new": new}, criterion, path=folder + "/report.html")
+            >>> report.matrix.values.shape, report.line.share[0].item()
+            (torch.Size([2, 2]), 0.0)
+        """
+        return report_of(
+            self.model, self._tasks.history, self.n_tasks, self.n_stored, evaluations, criterion, losses,
+            higher_is_better=higher_is_better, path=path, old=old, others=others, title=title, points=points,
+        )  # fmt: skip

@@ -23,7 +23,7 @@ def keep(
     losses: Callable[[nn.Module, Any], Any] | None = None,
     loss_options: Mapping[str, Any] | None = None,
     select: Selection | Iterable[Selection] | None = None,
-    method: str | Method = "basin",
+    method: str | Method | None = "basin",
     budget: float | None = None,
     samples: int = 100,
     **options: Any,
@@ -37,11 +37,11 @@ def keep(
         losses: ``losses(model, batch)`` in place of a criterion.
         loss_options: How the loss is evaluated.
         select: Weights to hold; all trainable ones by default.
-        method: How to hold them; any method that needs no recorded weights.
+        method: How to hold them; any method that needs no recorded weights, or None to replay alone.
         budget: Share by which the loss may rise, 0.05 for 5 %, see :meth:`landscope.TaskMemory.budget`; by default the
             strength is constant.
         samples: With a budget, the number of samples on which the rise is measured.
-        options: Further arguments of :class:`landscope.TaskMemory`.
+        options: Further arguments of :class:`landscope.TaskMemory`, such as ``replay=64``.
 
     Returns:
         A memory that holds one task. Train inside ``with memory.training(optimizer):``, or pass the memory to a
@@ -65,8 +65,8 @@ def keep(
         >>> memory.rise.measured < 1.5 * memory.rise.allowed
         True
     """
-    chosen = resolve_method(method)
-    if chosen.needs_recording:
+    chosen = None if method is None else resolve_method(method)
+    if chosen is not None and chosen.needs_recording:
         raise InputError(
             expected="a method that needs no recorded weights", got=chosen.name,
             hint='Leave method out, or record the training that should be kept: memory = ls.TaskMemory(model, '

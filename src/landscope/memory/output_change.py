@@ -79,13 +79,14 @@ class OutputChange:
             handle.remove()
             self._call = self._penalty = None
 
-    def follow(self, value: float, weights: Tensor, at: At) -> Tensor:  # noqa: ARG002 - of the protocol
+    def follow(self, value: float, weights: Tensor, at: At, *, moved: float | None = None) -> Tensor:  # noqa: ARG002
         """Measure after some of the steps.
 
         Args:
             value: The penalty at these weights.
             weights: The weights.
             at: ``at(w)`` is a context in which the model has the weights w.
+            moved: The penalty at the weights that the optimiser moves, where these are others; of no use here.
 
         Returns:
             The same weights.

@@ -11,7 +11,7 @@ from landscope._checks import check_kind, check_path
 from landscope.errors import InputError
 from landscope.files.atomic import write_text
 from landscope.memory.figures import interpolation_curve, old_against_new, values_after_tasks, values_over_tasks
-from landscope.memory.task_results import TaskMatrix
+from landscope.memory.task_matrix import TaskMatrix
 from landscope.memory.weight_line import Interpolation
 from landscope.report.render import render
 from landscope.wording import without_nan
@@ -35,7 +35,7 @@ def write_report(
 
     Args:
         path: Where to write it, such as ``report.html``.
-        matrices: ``results.matrix`` of a :class:`landscope.memory.TaskResults`, or several by name, such as the same
+        matrices: the matrix of a :class:`landscope.memory.TaskReport`, or several by name, such as the same
             tasks learnt with several methods or strengths.
         line: The straight line between the weights before and after the last task, see
             :func:`landscope.memory.interpolation`; its last evaluation is that of the last task.
@@ -77,9 +77,11 @@ def write_report(
 
 
 def _by_name(matrices: TaskMatrix | Mapping[str, TaskMatrix]) -> dict[str, TaskMatrix]:
-    by_name = {"result": matrices} if isinstance(matrices, TaskMatrix) else dict(matrices)
+    by_name = {"memory": matrices} if isinstance(matrices, TaskMatrix) else dict(matrices)
     for matrix in by_name.values():
-        check_kind("each result", matrix, TaskMatrix, hint="Pass results.matrix of landscope.memory.TaskResults.")
+        check_kind(
+            "each result", matrix, TaskMatrix, hint="Pass the matrix of another report: memory.report(...).matrix."
+        )
     kinds = {(tuple(matrix.tasks), len(matrix.values), matrix.higher_is_better) for matrix in by_name.values()}
     if len(kinds) != 1:
         raise InputError(

@@ -37,6 +37,8 @@ class MemoryState:
         losses: Loss of each task at its end.
         budget: Numbers of the budget, if there is one.
         outputs: Numbers of the strength that follows the outputs, if it does.
+        replayed: The samples that are learnt again, if there are any.
+        history: What was measured of the tasks, and their costs.
     """
 
     n_tasks: int
@@ -48,6 +50,8 @@ class MemoryState:
     losses: tuple[float, ...] = ()
     budget: Mapping[str, Any] | None = None
     outputs: Mapping[str, Any] | None = None
+    replayed: Mapping[str, Any] | None = None
+    history: Mapping[str, Any] | None = None
 
     def mapping(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The state and the settings of the memory, for ``torch.save``."""
@@ -63,6 +67,8 @@ class MemoryState:
             "losses": list(self.losses),
             "budget": None if self.budget is None else dict(self.budget),
             "outputs": None if self.outputs is None else dict(self.outputs),
+            "replayed": None if self.replayed is None else dict(self.replayed),
+            "history": None if self.history is None else dict(self.history),
         }
         return {**content, "digest": digest_of(content)}
 
@@ -95,6 +101,8 @@ class MemoryState:
                 losses=tuple(map(float, state["losses"])),
                 budget=state["budget"],
                 outputs=state["outputs"],
+                replayed=state["replayed"],
+                history=state["history"],
             )
             loaded._check(space)
         except (AttributeError, InputError, KeyError, TypeError, ValueError) as error:

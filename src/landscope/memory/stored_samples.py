@@ -6,13 +6,16 @@ import dataclasses
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["StoredSamples", "Store"]
+from landscope.errors import InputError
+from landscope.memory.labelled import Labelled
 
-Store = Literal["class", "task", "reservoir"]
-"""Which samples are stored: as many of each class, as many of each task, or as many in all."""
+__all__ = ["Per", "StoredSamples"]
+
+Per = Literal["task", "class", "all"]
+"""Which samples are stored: as many of each task, as many of each class of it, or as many in all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,28 +23,30 @@ class StoredSamples:
     """Samples with a random number each: those with the smallest ones stay, so that every sample is as likely to.
 
     Args:
-        inputs: Inputs.
-        labels: Labels, as outputs of the model.
-        task: Task of each sample.
+        samples: The samples.
         order: The random numbers.
     """
 
-    inputs: Tensor
-    labels: Int[Tensor, " m"]
-    task: Int[Tensor, " m"]
+    samples: Labelled
     order: Float[Tensor, " m"]
 
     @classmethod
-    def of(
-        cls, inputs: Tensor, labels: Int[Tensor, " m"], task: int, store: Store, count: int, generator: torch.Generator
-    ) -> StoredSamples:
-        """The samples of one task that are stored: ``count`` of each class, or of the task."""
-        order = torch.rand(len(labels), generator=generator, dtype=torch.float64)
-        everything = cls(inputs, labels, torch.full_like(labels, task), order)
-        if store != "class":
+    def of(cls, samples: Labelled, per: Per, count: int, generator: torch.Generator) -> StoredSamples:
+        """The samples of one task that are stored: ``count`` of each class, or of the task.
+
+        Raises:
+            InputError: If samples with a label for each place are to be chosen by class.
+        """
+        everything = cls(samples, torch.rand(len(samples.labels), generator=generator, dtype=torch.float64))
+        if per != "class":
             return everything.first(count)
-        ranked = order.argsort()
-        rows = [ranked[labels[ranked] == label][:count] for label in labels.unique()]
+        if samples.has_tokens:
+            raise InputError(
+                expected="one class a sample, to store as many of each class", got="one label a token",
+                hint='Leave per out: Samples(200) stores as many of each task.',
+            )  # fmt: skip
+        ranked = everything.order.argsort()
+        rows = [ranked[samples.labels[ranked] == label][:count] for label in samples.labels.unique()]
         return everything._at(torch.cat(rows))
 
     def first(self, count: int) -> StoredSamples:
@@ -50,18 +55,16 @@ class StoredSamples:
 
     def joined(self, later: StoredSamples) -> StoredSamples:
         """These and those of a later task."""
-        names = [field.name for field in dataclasses.fields(self)]
-        return StoredSamples(*(torch.cat([getattr(self, name), getattr(later, name)]) for name in names))
+        return StoredSamples(self.samples.joined(later.samples), torch.cat([self.order, later.order]))
 
-    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Inputs, labels and tasks of stored samples, every one as likely, with replacement."""
-        chosen = torch.randint(len(self.labels), (count,), generator=generator)
-        return self.inputs[chosen], self.labels[chosen], self.task[chosen]
+    def draw(self, count: int, generator: torch.Generator) -> Labelled:
+        """Stored samples, every one as likely, with replacement."""
+        return self.samples.at(torch.randint(len(self.order), (count,), generator=generator))
 
     @property
     def n_stored(self) -> int:
         """Number of values stored."""
-        return self.inputs.numel() + self.labels.numel()
+        return self.samples.n_stored
 
-    def _at(self, rows: Int[Tensor, " k"]) -> StoredSamples:
-        return StoredSamples(self.inputs[rows], self.labels[rows], self.task[rows], self.order[rows])
+    def _at(self, rows: Tensor) -> StoredSamples:
+        return StoredSamples(self.samples.at(rows), self.order[rows])

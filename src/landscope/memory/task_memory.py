@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -17,16 +17,18 @@ from landscope.memory.checks import (
     check_flags,
     check_is_at_end,
     checked_ratio,
-    checked_strength,
     follows_outputs,
+    method_and_strength,
 )
 from landscope.memory.held_tasks import HeldTasks
-from landscope.memory.holds_tasks import HoldsTasks
-from landscope.memory.methods import Method, resolve_method
+from landscope.memory.methods import Method
 from landscope.memory.output_change import OutputChange
+from landscope.memory.replay import Replay, resolve_replay
+from landscope.memory.replay_steps import ReplaySteps
+from landscope.memory.replayed_tasks import ReplayedTasks
 from landscope.memory.rows import TaskRows
+from landscope.memory.saved_memory import SavedMemory
 from landscope.memory.snapshot import TaskSnapshot
-from landscope.memory.state import MemoryState
 from landscope.memory.task_loss import TaskLoss
 from landscope.memory.warnings import (
     StepMonitor,
@@ -34,7 +36,6 @@ from landscope.memory.warnings import (
     warn_if_parameters_never_moved,
     warn_if_weights_moved_since_recording,
     warn_of_few_rows,
-    warn_of_fewer_tasks,
     warn_of_unprotected,
 )
 from landscope.parameters import ParameterSpace, Selection
@@ -52,7 +53,7 @@ _MODES_FOUND = 2
 """Number of modes found, in multiples of those held."""
 
 
-class TaskMemory(HoldsTasks):
+class TaskMemory(SavedMemory):
     r"""Protects the tasks that a model has learnt while it learns the next ones (paper, Eq. 14).
 
     During training, the memory records the latest weights, and follows each step of the optimiser by an implicit step
@@ -65,6 +66,7 @@ class TaskMemory(HoldsTasks):
         method: How to protect a task: a name in ``landscope.memory.METHODS`` (``"basin"``, ``"ldc"``, ``"ewc"``,
             ``"kfac"``, ``"mas"``, ``"l2"``), or a method with options such as
             ``landscope.memory.LDC(flatness="variance", factored=True)``. Only ``"ldc"`` needs the recorded weights.
+            None holds no weight, and replays alone.
         strength: Factor lambda of the penalty; by default that of the method, if it has one. Tune it in factors of ten.
         n_modes: Number of directions to hold for each task, at most the number in which the weights moved.
         window: Number of the latest rows of a task in which the directions are found.
@@ -80,6 +82,9 @@ class TaskMemory(HoldsTasks):
         follow_outputs: Whether the strength grows where the outputs move farther than V counts, which is to first order
             in the weights: every 20 steps both are measured on the latest batch, see :attr:`output_ratio`. By default
             only the method ``"basin"`` with implicit steps does so.
+        replay: Number of samples of earlier tasks that every step learns again, with the answers that the model gave
+            before; or :class:`landscope.memory.Replay` with options, such as samples that a language model draws of
+            itself. Where real samples may be kept, ``method=None`` often learns more: it replays alone.
 
     Raises:
         InputError: If the selection does not fit the model, the method is unknown, needs a strength or does not work
@@ -109,7 +114,7 @@ class TaskMemory(HoldsTasks):
         model: nn.Module,
         select: Selection | Iterable[Selection] | None = None,
         *,
-        method: str | Method = "basin",
+        method: str | Method | None = "basin",
         strength: float | None = None,
         n_modes: int = 100,
         window: int = 500,
@@ -119,9 +124,11 @@ class TaskMemory(HoldsTasks):
         per_layer: bool = False,
         implicit: bool = True,
         follow_outputs: bool | None = None,
+        replay: int | Replay | None = None,
     ) -> None:
         self.model, self.space, self._selects_all = model, ParameterSpace.of(model, select), select is None
-        self.method = resolve_method(method)
+        self.replay = resolve_replay(replay)
+        self.method, at = method_and_strength(method, strength, self.replay)
         self.n_modes = check_count("n_modes", n_modes, minimum=1)
         self.every = check_count("every", every, minimum=1)
         self.ratio = checked_ratio(ratio)
@@ -131,7 +138,8 @@ class TaskMemory(HoldsTasks):
         self.per_layer, self.implicit = per_layer, implicit
         self.follow_outputs = follows_outputs(self.method, follow_outputs, implicit=implicit)
         outputs = OutputChange(model) if self.follow_outputs else None
-        self._tasks = HeldTasks(self.space, self.method, checked_strength(self.method, strength), self.rank, outputs)
+        replayed = None if self.replay is None else ReplayedTasks.of(self.replay)
+        self._tasks = HeldTasks(self.space, self.method, at, self.rank, replayed, outputs)
         self.n_held = 0
         """Number of directions that the last task holds; 0 with ``per_layer``."""
         self._rows = TaskRows(self.space, check_count("window", window, minimum=3), self.every)
@@ -175,6 +183,7 @@ class TaskMemory(HoldsTasks):
             warn_of_unprotected(self.model, tensors, optimizer)
         held = self._tasks.on(like.device, like.dtype)  # once a training: it checks all directions again
         with contextlib.ExitStack() as stack:
+            stack.enter_context(self._tasks.history.timed())
             stack.callback(self._deactivate)
             if held is not None and self.implicit:
                 if self._tasks.outputs is not None:
@@ -182,6 +191,8 @@ class TaskMemory(HoldsTasks):
                 stack.enter_context(ProximalSteps(held, self.model, optimizer, self.space, adapted=self._tasks.adapted))
             elif held is not None:
                 warn_of_statistics(self.model)
+            if (replayed := self._tasks.replayed) is not None and replayed.n_tasks:
+                stack.enter_context(ReplaySteps(replayed, self.model, optimizer))
             if self.method.needs_recording:
                 self._rows.record(stack, self.model, optimizer)
             monitor = StepMonitor(optimizer, implicit=self.implicit, has_tasks=self.held is not None)
@@ -222,6 +233,8 @@ class TaskMemory(HoldsTasks):
         risk = TaskLoss(criterion, data, losses, loss_options).risk(self.model, self.space)
         if not self.method.needs_recording:
             task_penalty(TaskSnapshot(risk, Trajectory.of(risk.w0[None].cpu())), self.method, self.strength, 1)
+        if self._tasks.replayed is not None:
+            self._tasks.replayed.check(self.model, data)
 
     def consolidate(
         self,
@@ -255,12 +268,14 @@ class TaskMemory(HoldsTasks):
                 recording ended, or some weights never moved although ``select`` was left out.
         """
         self._check_ended()
+        data = list(data) if isinstance(data, Iterator) and self.replay is not None else data  # it is read twice
         loss = TaskLoss(criterion, data, losses, loss_options)
-        if w0 is None:
-            return self.consolidate_at(loss.risk(self.model, self.space))
-        model = own_copy(self.model)
-        load_weights(w0, model, self.space, " for w0")
-        return self._consolidate_at(loss.risk(model, self.space), is_average=True)
+        average = None if w0 is None else own_copy(self.model)
+        if average is not None:
+            load_weights(w0, average, self.space, " for w0")
+        with self._tasks.history.timed():
+            risk = loss.risk(self.model if average is None else average, self.space)
+            return self._consolidate_at(risk, data, average=average)
 
     def consolidate_at(self, risk: EmpiricalRisk) -> Penalty:
         """End the current task with a risk that exists already, made with ``space=memory.space``.
@@ -280,21 +295,24 @@ class TaskMemory(HoldsTasks):
         self._check_ended()
         if risk.space == self.space:
             check_is_at_end(risk, self.space.flatten(self.model), self._rows.latest())
-        return self._consolidate_at(risk)
+        with self._tasks.history.timed():
+            return self._consolidate_at(risk)
 
-    def _consolidate_at(self, risk: EmpiricalRisk, *, is_average: bool = False) -> Penalty:
+    def _consolidate_at(self, risk: EmpiricalRisk, data: Any = None, *, average: nn.Module | None = None) -> Penalty:
         if risk.space != self.space:
             raise InputError(
                 expected=f"a risk on {', '.join(self.space.names)}", got=f"a risk on {', '.join(risk.space.names)}",
                 hint="Make the risk with space=memory.space.",
             )  # fmt: skip
+        loss = float(risk(risk.w0))
+        replayed = self._tasks.with_replay(self.model if average is None else average, data, loss)
         rows = self._rows.latest()
         window = Trajectory.of(risk.w0[None].cpu()) if rows is None else rows
         if self.method.needs_recording:
             warn_of_few_rows(len(window), self.n_modes, self.space.dim)
         if self._selects_all and self.n_tasks == 0 and rows is not None:
             warn_if_parameters_never_moved(rows, self.space)
-        if not is_average:
+        if average is None:
             warn_if_weights_moved_since_recording(window, risk.w0)
         task = TaskSnapshot(risk, window, _MODES_FOUND * self.n_modes, seed=self.n_tasks, ratio=self.ratio)
         make = layerwise_penalty if self.per_layer else task_penalty
@@ -303,7 +321,7 @@ class TaskMemory(HoldsTasks):
             n_held = len(latest.stiffness)  # a mode without a flatness is left to the floor
         else:
             n_held = 0 if self.per_layer else self.method.n_directions(task, self.n_modes)
-        held = self._tasks.add(latest, risk, self.model)
+        held = self._tasks.add(latest, risk, loss, self.model if average is None else average, replayed)
         self.n_held = n_held
         self._rows.end_task()
         return held
@@ -331,47 +349,6 @@ class TaskMemory(HoldsTasks):
         if value.requires_grad and self._monitor is not None:
             value.register_hook(self._monitor.penalty_differentiated)
         return value
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state for ``torch.save``: everything needed to continue after a restart, also in the middle of a task."""
-        rows = self._rows
-        budget = None if self._tasks.budget is None else self._tasks.budget.state()
-        return MemoryState(
-            self.n_tasks, self.n_held, rows.step, rows.latest(), self.held, self.strength, tuple(self._tasks.losses),
-            budget, None if self._tasks.outputs is None else self._tasks.outputs.state(),
-        ).mapping(self._settings())  # fmt: skip
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load a state made by :meth:`state_dict`.
-
-        Args:
-            state: The mapping, possibly read by ``torch.load``.
-
-        Raises:
-            InputError: If the memory is in a training.
-            StorageError: If the state is damaged, or of a memory of other weights, method or settings; the memory is
-                then left unchanged. The strength may differ: the tasks are then held at that of this memory.
-                A budget of this memory that the state has not begins at the weights of the model, so load these first.
-
-        Warns:
-            UserWarning: If the memory has consolidated more tasks than the state, or has a budget with samples, which a
-                state does not have.
-        """
-        self._check_outside("load the state")
-        loaded = MemoryState.read(state, self._settings(), self.space)
-        warn_of_fewer_tasks(loaded.n_tasks, self.n_tasks)
-        self._tasks.load(loaded, self.model)
-        self.n_held = loaded.n_held
-        self._rows.load(loaded.rows, loaded.step)
-
-    def _settings(self) -> dict[str, Any]:
-        names = ("n_modes", "window", "every", "ratio", "rank", "per_layer", "follow_outputs")
-        return {
-            "method": self.method.settings(),
-            **{name: getattr(self, name) for name in names},
-            "parameters": list(self.space.names),
-            "shapes": [list(shape) for shape in self.space.shapes],
-        }
 
     def _check_ended(self) -> None:
         """Raise unless a training has ended that can be consolidated."""

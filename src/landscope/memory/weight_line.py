@@ -19,7 +19,7 @@ from landscope.trajectory.checkpoints import load_checkpoint, own_copy
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["Interpolation", "interpolated", "interpolation"]
+__all__ = ["Interpolation", "interpolated", "interpolation", "line_between"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -130,8 +130,13 @@ def interpolation(
         >>> model.weight.item()
         1.0
     """
-    check_count("points", points, minimum=2)
     found = Evaluations.of(evaluations, criterion, losses, higher_is_better)
+    return line_between(model, old, found, points)
+
+
+def line_between(model: nn.Module, old: Any, found: Evaluations, points: int) -> Interpolation:
+    """The evaluations along the line, see :func:`interpolation`."""
+    check_count("points", points, minimum=2)
     new = evaluated_copy(model)
     start, end, at = _state_of(new, old), new.state_dict(), own_copy(new)
     share = torch.linspace(0, 1, points, dtype=torch.float64)

@@ -30,11 +30,17 @@ class AdaptedStrength(Protocol):
     factor: float
 
     def follow(
-        self, value: float, weights: Tensor, at: Callable[[Tensor], contextlib.AbstractContextManager[nn.Module]]
+        self,
+        value: float,
+        weights: Tensor,
+        at: Callable[[Tensor], contextlib.AbstractContextManager[nn.Module]],
+        *,
+        moved: float | None = None,
     ) -> Tensor:
         """Adapt the factor by the value of the penalty after a step; return the weights to take.
 
-        ``at(w)`` is a context in which the model has other weights.
+        ``at(w)`` is a context in which the model has other weights. The weights are those that a user evaluates; where
+        the optimiser moves others, ``moved`` is the value of the penalty there.
         """
         ...
 
@@ -71,7 +77,7 @@ class ProximalSteps(WarnsIfUnused):
         optimizer: Optimiser of the model.
         select: Parameters of the penalty, see :meth:`landscope.ParameterSpace.of`; by default those that it names.
         adapted: What adapts the strength from step to step: the penalty is multiplied by its ``factor``, and after
-            every step it is called as ``adapted.follow(value, weights, at)`` and returns the weights to take.
+            every step its ``follow`` returns the weights to take.
 
     Raises:
         InputError: If the penalty is on other weights, or the optimiser does not hold all of them.
@@ -193,18 +199,22 @@ class ProximalSteps(WarnsIfUnused):
                 got=error.got,
                 hint="Lower the learning rate or check that minibatch, and continue from saved weights.",
             ) from error
-        if self._adapted is not None:
-            weights = self._adapted.follow(float(self.penalty(weights)), weights, self._at)
         moved.set(weights)
+        if self._adapted is not None:
+            value = float(self.penalty(weights))
+            evaluated = weights if moved.are_evaluated else moved.evaluated()
+            there = value if moved.are_evaluated else float(self.penalty(evaluated))
+            if (allowed := self._adapted.follow(there, evaluated, self._at, moved=value)) is not evaluated:
+                moved.set_evaluated(allowed)
 
     @torch.no_grad()
     def _finish(self) -> None:
         """The weights that the last measurement allows."""
         if self._adapted is not None:
             moved = MovedWeights(self._optimizer, self._tensors)
-            weights = moved.flat()
+            weights = moved.evaluated()
             if (allowed := self._adapted.last(weights, self._at)) is not weights:
-                moved.set(allowed)
+                moved.set_evaluated(allowed)
 
     @contextlib.contextmanager
     def _at(self, w: Tensor) -> Generator[nn.Module]:

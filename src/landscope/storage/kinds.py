@@ -52,7 +52,7 @@ MODULES = {
     "spectrum": "law.spectrum",
     "springs": "noise.springs",
     "stored_penalty": "penalties.state",
-    "task_matrix": "memory.task_results",
+    "task_matrix": "memory.task_matrix",
     "temperature_over_training": "noise.temperature_over_training",
     "training_history": "training_history",
     "two_task_trials": "reproduction.sequential.two_tasks",

@@ -95,7 +95,7 @@ def sections(plan: Plan) -> list[Section]:
         for which in sorted(_trainings(plan), key=lambda which: RESTS.index(which[0]))
     }
     judgements = judged(plateau_measurements(found), CLAIMS)
-    values = {_name(*which): _numbers(limit) for which, (_, limit) in found.items()}
+    values = {_name(*which): _numbers(facts, limit) for which, (facts, limit) in found.items()}
     plots = plots_of(
         [
             ("psi(T).", _exponents, "Seed 0; bars: 95 % intervals, dotted: relaxation with the effective curvature."),
@@ -173,8 +173,9 @@ def _ends(runs: Sequence[_Run]) -> tuple[list[float], list[float]]:
     return [float(facts.psi[-1]) for facts, _ in runs], [float(facts.psi_relaxation[-1]) for facts, _ in runs]
 
 
-def _numbers(limit: RunLimit) -> dict[str, object]:
+def _numbers(facts: Plateau, limit: RunLimit) -> dict[str, object]:
     return {
+        "psi_of_all_directions": facts.psi.tolist(), "psi_of_relaxation": facts.psi_relaxation.tolist(),
         "length": limit.length.tolist(), "psi": limit.psi.tolist(), "psi_predicted": limit.psi_predicted.tolist(),
         "psi_infinity_of_run": limit.psi_infinity, "amplitude": limit.amplitude,
         "amplitude_local": limit.amplitude_local,

@@ -1,0 +1,105 @@
+"""The report of a memory: every task after every task, the line between old and new weights, and a page of both."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from landscope._checks import check_path
+from landscope.errors import InputError
+from landscope.memory.evaluations import Evaluations, evaluated_copy
+from landscope.memory.task_history import TaskHistory
+from landscope.memory.task_matrix import TaskMatrix
+from landscope.memory.weight_line import Interpolation, line_between
+from landscope.trajectory.checkpoints import load_checkpoint
+
+__all__ = ["TaskReport", "report_of"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskReport:
+    """What was measured of a model that learns tasks one after another.
+
+    Args:
+        path: The page, one file that works offline.
+        matrix: Every task after every task: forgetting, transfer, and cost.
+        line: The straight line between the weights at the end of the last finished task and those now; None where they
+            are the same, or the former are not known.
+    """
+
+    path: Path
+    matrix: TaskMatrix
+    line: Interpolation | None
+
+    def __str__(self) -> str:
+        matrix = self.matrix
+        width = max(len("after"), *map(len, matrix.tasks)) + 2
+        cells = [f"{value:>{max(width, 10)}.4g}" for value in matrix.values.flatten().tolist()]
+        count = len(matrix.tasks)
+        rows = [
+            f"{name:<{width}}" + "".join(cells[row * count : (row + 1) * count])
+            for row, name in enumerate(matrix.tasks[: len(matrix.values)])
+        ]
+        head = f"{'after':<{width}}" + "".join(f"{name:>{max(width, 10)}}" for name in matrix.tasks)
+        return "\n".join([head, *rows, f"forgetting {matrix.forgetting:.4g}; page: {self.path}"])
+
+
+def report_of(
+    model: nn.Module,
+    history: TaskHistory,
+    n_tasks: int,
+    n_stored: int,
+    evaluations: Mapping[str, Any],
+    criterion: Callable[..., Any] | None,
+    losses: Callable[[nn.Module, Any], Any] | None,
+    *,
+    higher_is_better: bool | None,
+    path: str | PathLike[str],
+    old: Any,
+    others: Mapping[str, TaskMatrix] | None,
+    title: str,
+    points: int,
+) -> TaskReport:
+    """Measure a model now, and at the end of its last finished task where that was not done, and write the page."""
+    check_path("the path of the report", path)
+    found = Evaluations.of(evaluations, criterion, losses, higher_is_better)
+    if n_tasks == 0:
+        raise InputError(
+            expected="a memory with a finished task", got="none",
+            hint="Call memory.consolidate(criterion, data) at the end of a task, or ls.keep(model, criterion, data).",
+        )  # fmt: skip
+    goes_on = not history.is_at_end(model)
+    last = n_tasks if goes_on else n_tasks - 1
+    if last >= len(found.names):
+        raise InputError(
+            expected=f"an evaluation of each of the {last + 1} tasks that were learnt", got=", ".join(found.names),
+            hint="Name all tasks, in the order of learning; the one that is learnt now is the last.",
+        )  # fmt: skip
+    line = None
+    if goes_on and (end := _end(model, history, old)) is not None:
+        if not history.has(found, n_tasks - 1):
+            history.measure(found, n_tasks - 1, evaluated_copy(end))
+        learnt = dataclasses.replace(found, functions=dict(list(found.functions.items())[: last + 1]))
+        line = line_between(model, end, learnt, points)
+    whole = evaluated_copy(model)
+    dim = sum(tensor.numel() for tensor in whole.parameters() if tensor.requires_grad)
+    history.measure(found, last, whole)
+    matrix = history.matrix(last + 1, n_stored, dim)
+    from landscope.memory.page import write_report  # plotly is loaded where a page is written
+
+    by_name = {"memory": matrix, **(others or {})}
+    return TaskReport(write_report(path, by_name, line, title=title), matrix, line)
+
+
+def _end(model: nn.Module, history: TaskHistory, old: Any) -> nn.Module | None:
+    """The model at the end of the last finished task."""
+    if old is None:
+        return history.end_of(model)
+    whole = evaluated_copy(model)
+    load_checkpoint(old, whole, " for the old weights")
+    return whole
