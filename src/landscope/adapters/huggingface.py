@@ -176,8 +176,8 @@ class StudyCallback(StudySession, _RecordingTrainerSession):
 class TaskMemoryCallback(MemorySession, _TrainerSession):
     """Records the current task and protects the earlier ones during ``transformers.Trainer.train``.
 
-    Call ``memory.consolidate(...)`` after ``train()``. A memory with ``replay=64`` learns samples of earlier tasks again
-    here too, after the clipping of gradients. Every checkpoint folder contains a file with the memory. A resumed
+    Call ``memory.consolidate(...)`` after ``train()``. A memory with ``replay=64`` learns samples of earlier tasks
+    again here too, after the clipping of gradients. Every checkpoint folder contains a file with the memory. A resumed
     training looks for that file in the folders of ``output_dir`` and loads it if it was written at the weights that the
     Trainer loaded.
 
