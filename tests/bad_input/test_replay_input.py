@@ -56,8 +56,9 @@ def test_a_model_or_a_source_that_does_not_fit_is_refused_and_nothing_changes():
     with pytest.raises(InputError, match="as many of each class"):
         tasks(Samples(2, per="class")).with_task(nn.Embedding(3, 3), (TOKENS, TOKENS), 1.0)
     memory = ls.TaskMemory(net(), method="l2", strength=1.0, replay=Replay(source=Generated()))
-    with pytest.raises(InputError, match="their own labels"):
-        memory.consolidate(CE, (X, Y))
+    for call in (memory.check, memory.consolidate):  # also before the training
+        with pytest.raises(InputError, match="their own labels"):
+            call(CE, (X, Y))
     assert (memory.n_tasks, memory.n_stored) == (0, 0)
     memory = ls.TaskMemory(net(), method="l2", strength=1.0, replay=8)
     with pytest.raises(InputError, match="the data of the task, to replay"):
@@ -87,5 +88,6 @@ def test_gaussians_of_integers_and_of_another_shape_are_refused():
     with pytest.raises(InputError, match="as of the earlier tasks"):
         found.with_task(Means(), (X[:, :2], Y), 1.0)
     stored = tasks().with_task(Means(), (X, Y), 1.0)
-    with pytest.raises(InputError, match="of one form"):
-        stored.with_task(Means(), (X[:, :2], Y), 1.0)
+    for call in (stored.check, lambda *given: stored.with_task(*given, 1.0)):
+        with pytest.raises(InputError, match="of one form"):
+            call(Means(), (X[:, :2], Y))

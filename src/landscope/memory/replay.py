@@ -37,6 +37,10 @@ class Source(abc.ABC):
             generator: Source of all draws.
         """
 
+    def tried(self) -> Source:
+        """A source that fails where this one does, and costs little."""
+        return self
+
     def added(self, earlier: Stored | None, latest: Any) -> Stored:
         """What is stored of all tasks."""
         return latest if earlier is None else earlier.joined(latest)
@@ -125,6 +129,10 @@ class Generated(Source):
         for name in ("count", "length", "prompt"):
             check_count(name, getattr(self, name))
         check_positive("temperature", self.temperature)
+
+    def tried(self) -> Generated:
+        """One token of one sequence."""
+        return dataclasses.replace(self, count=1, length=self.prompt + 1)
 
     def stored(self, samples: Labelled, model: nn.Module, generator: torch.Generator) -> StoredSamples:
         """The sequences."""

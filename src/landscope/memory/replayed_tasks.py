@@ -88,9 +88,10 @@ class ReplayedTasks:
         )
 
     def check(self, model: nn.Module, data: Any) -> None:
-        """Raise if such samples cannot be replayed."""
-        with torch.no_grad():
-            _logits_that_answer(evaluated_copy(model), labelled_samples(data))
+        """Raise if such samples cannot be replayed, with those of the earlier tasks."""
+        samples, whole, source = labelled_samples(data), evaluated_copy(model), self.replay.source.tried()
+        _mean_loss(whole, samples)
+        source.added(self.stored, source.stored(samples, whole, generator_of(0)))
 
     def _split(
         self, samples: Labelled, n_held_out: int, generator: torch.Generator
