@@ -38,7 +38,7 @@ FIGURES = {
         "_PRETRAINING_EPOCHS": 20,
     },
     continual: {
-        "_STRENGTHS": {name: continual._STRENGTHS[name] for name in ("none", "kfac", "gpm")}
+        "_STRENGTHS": {name: continual._STRENGTHS[name] for name in ("none", "kfac", "gpm", "gaussians")}
     },
     language: {"_STRENGTHS": {name: language._STRENGTHS[name] for name in ("none", "l2")}},
 }  # fmt: skip

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from torch import nn
@@ -39,10 +39,13 @@ _STRENGTHS: Mapping[str, tuple[float, ...]] = {
     "kfac-following": (0.1, 1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7),
     "si": (0.01, 0.1, 1.0, 10.0, 100.0, 1e3, 1e4),
     "mas": (1e-3, 0.01, 0.1, 1.0, 10.0, 100.0, 1e3), "l2": (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0),
-    "gpm": (0.5, 0.65, 0.8, 0.9, 0.97, 0.99), "ogd": NO_STRENGTH, "replay": NO_STRENGTH, "joint": NO_STRENGTH,
+    "gpm": (0.5, 0.65, 0.8, 0.9, 0.97, 0.99), "ogd": NO_STRENGTH, "replay": NO_STRENGTH, "gaussians": NO_STRENGTH,
+    "joint": NO_STRENGTH,
 }  # fmt: skip
 _TRIED_EVERYWHERE = ("gpm",)
 """Methods whose strengths (thresholds) do not depend on the benchmark."""
+_WITHOUT_HEADS = ("gaussians",)
+"""Methods that cannot answer by the head of the task that a sample is of."""
 _REFERENCE = "kfac"
 """The method that the others are compared with."""
 _SEEDS = Seeds(reported=5, tuning=2)
@@ -179,6 +182,7 @@ def _comparison(plan: Plan, benchmark: ContinualBenchmark) -> MethodComparison:
     strengths = {
         benchmark.method(method): tried if len(tried) == 1 or method in _TRIED_EVERYWHERE else tried[chosen]
         for method, tried in _STRENGTHS.items()
+        if benchmark.kind != "task" or method not in _WITHOUT_HEADS
     }
     return MethodComparison(
         plan, f"continual-{benchmark.key}", _SEEDS, strengths, functools.partial(_prepare, benchmark), numbers,
@@ -190,9 +194,15 @@ def _overview(plan: Plan, compared: Sequence[ContinualBenchmark], results: Seque
     """Methods x benchmarks."""
     columns: dict[str, Callable[[str], str]] = {"method": method_label}
     for benchmark, runs in zip(compared, results, strict=True):
-        columns[benchmark.name] = lambda method, runs=runs: _accuracy_cell(runs[method], runs[_REFERENCE])
-    columns["stored / weights"] = lambda method: _range([_stored(runs[method]) for runs in results], ".3g")
-    columns["seconds a task"] = lambda method: _range([_seconds(runs[method]) for runs in results], ".1f")
+        columns[benchmark.name] = lambda method, runs=runs: (
+            _accuracy_cell(runs[method], runs[_REFERENCE]) if method in runs else "–"
+        )
+    columns["stored / weights"] = lambda method: _range(
+        (_stored(runs[method]) for runs in results if method in runs), ".3g"
+    )
+    columns["seconds a task"] = lambda method: _range(
+        (_seconds(runs[method]) for runs in results if method in runs), ".1f"
+    )
     text = _TEXT.format(rank=compared[0].rank, **_SEEDS.counts_of(plan))
     return Section(key, f"{title}: average accuracy (%)", text, *table(columns, _STRENGTHS), [], {})
 
@@ -262,6 +272,7 @@ def _seconds(results: Sequence[ContinualResult]) -> float:
     return statistics.median(result.seconds_per_task for result in results)
 
 
-def _range(values: Sequence[float], form: str) -> str:
+def _range(found: Iterable[float], form: str) -> str:
+    values = list(found)
     ends = dict.fromkeys(f"{value:{form}}" for value in (min(values), max(values)))
     return " – ".join(ends)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from landscope import memory
 from landscope._checks import check_choice
 from landscope.memory.methods import EWC, KFAC, L2, LDC, MAS, METHODS, Basin, Method
 from landscope.memory.snapshot import TaskSnapshot
@@ -43,8 +44,9 @@ BASELINES: Mapping[str, str] = {
     "gpm": "GPM",
     "ogd": "OGD, 200 gradients a task",
     "replay": "replay, 100 samples a task",
+    "gaussians": "replay of class Gaussians of rank 10, with the old answers",
 }
-"""Published methods, and their labels."""
+"""Methods without a penalty, and their labels."""
 
 
 def decades(first: int, last: int) -> tuple[float, ...]:
@@ -201,6 +203,9 @@ class MethodSettings:
             "gpm": lambda: GradientProjectionMemory(model, select, threshold=self.value),
             "ogd": lambda: OrthogonalGradientDescent(model, select, seed=seed),
             "replay": lambda: Replay(model, seed=seed),
+            "gaussians": lambda: TaskMemory(
+                model, method=None, replay=memory.Replay(50, memory.Gaussians(10), seed=seed)
+            ),
         }
         return makers[self.method]() if self.method in makers else HeldPenalty(model)
 
