@@ -255,6 +255,8 @@ class Basin(Method):
         fisher: Kind of Fisher information, see :func:`landscope.penalties.basin_penalty`.
         n_draws: Answers drawn for each sample and point, where answers are drawn.
         seed: Seed of the samples, points and draws.
+        rank: Number of eigenvectors of each input factor to keep, beside the mean of the others; all by default. A
+            layer of n inputs then stores about ``rank`` n numbers in place of n^2.
 
     Raises:
         InputError: If the kind is unknown, or a number is out of range.
@@ -269,6 +271,7 @@ class Basin(Method):
     fisher: KroneckerKind = "auto"
     n_draws: int = 1
     seed: int = 0
+    rank: int | None = None
 
     name: ClassVar[str] = "basin"
     unit_of_rise: ClassVar[float | None] = 1.0
@@ -278,6 +281,8 @@ class Basin(Method):
         for name in ("n_points", "n_samples", "n_draws"):
             check_count(name, getattr(self, name), minimum=1)
         check_seed(self.seed)
+        if self.rank is not None:
+            check_count("rank", self.rank, minimum=0)
 
     @property
     def default_strength(self) -> float:
