@@ -26,6 +26,12 @@ LINE = torch.linspace(-1, 1, 7)
 W0, FEW = RISK.w0, torch.eye(RISK.space.dim)[:2]
 RUNS = torch.randn(4, 12, 2, generator=torch.Generator().manual_seed(0)).double()
 PENALTY = penalties.distance_penalty(torch.zeros(4), strength=1.0)
+LOW_RANK = {
+    "anchor": torch.zeros(2, 3),
+    "directions": torch.eye(3)[:1],
+    "values": torch.ones(1),
+    "outputs": torch.eye(2),
+}
 KRONECKER = {"anchor": torch.zeros(2, 3), "inputs": torch.eye(3), "outputs": torch.eye(2)}
 
 
@@ -65,7 +71,7 @@ VALID = {
     "penalties.scaled_penalty": (penalties.scaled_penalty, {"penalty": PENALTY, "factor": 2.0}),
     "memory.Budget": (ls.memory.Budget, {"rise": 0.1, "absolute": 0.1, "every": 2}),
     "TaskMemory.budget": (lambda **settings: memory().budget(**settings), {"rise": 0.1, "absolute": 0.1, "every": 2}),
-    "memory.Basin": (ls.memory.Basin, {"n_points": 2, "n_samples": 4, "n_draws": 1, "seed": 0}),
+    "memory.Basin": (ls.memory.Basin, {"n_points": 2, "n_samples": 4, "n_draws": 1, "seed": 0, "rank": 2}),
     "memory.EWC": (ls.memory.EWC, {"n_draws": 1, "seed": 0}),
     "memory.KFAC": (ls.memory.KFAC, {"n_draws": 1, "seed": 0}),
     "memory.LDC": (lambda **settings: ls.memory.LDC(flatness="variance", **settings), {"psi": 4.0}),
@@ -235,6 +241,15 @@ VALID = {
     "penalties.KroneckerPenalty.proximal_step": (
         penalties.KroneckerPenalty(**KRONECKER).proximal_step, {"w": torch.zeros(6), "step_size": 0.1},
     ),
+    "penalties.LowRankKroneckerPenalty": (
+        penalties.LowRankKroneckerPenalty, {**LOW_RANK, "floor": 0.0, "strength": 1.0},
+    ),
+    "penalties.LowRankKroneckerPenalty.proximal_step": (
+        penalties.LowRankKroneckerPenalty(**LOW_RANK).proximal_step, {"w": torch.zeros(6), "step_size": 0.1},
+    ),
+    "penalties.low_rank_penalty": (
+        penalties.low_rank_penalty, {"penalty": penalties.KroneckerPenalty(**KRONECKER), "rank": 1},
+    ),
     "penalties.QuadraticPenalty": (
         penalties.QuadraticPenalty,
         {"anchor": torch.zeros(4), "stiffness": torch.ones(4), "strength": 1.0, "floor": 0.0, "offset": 0.0},
@@ -253,7 +268,8 @@ VALID = {
     "penalties.PenaltySum.with_strength": (penalties.PenaltySum((PENALTY,)).with_strength, {"strength": 1.0}),
     "penalties.basin_penalty": (
         penalties.basin_penalty,
-        {"risk": RISK, "w1": W0, "strength": 1.0, "ratio": 2.0, "n_points": 2, "n_samples": 4, "n_draws": 1, "seed": 0},
+        {"risk": RISK, "w1": W0, "strength": 1.0, "ratio": 2.0, "n_points": 2, "n_samples": 4, "n_draws": 1, "seed": 0,
+         "rank": 2},
     ),
     "penalties.curvature_constraint": (
         penalties.curvature_constraint,

@@ -47,11 +47,11 @@ FROZEN = {
         oscillation_share stationary_variance velocity_statistics window_factor window_time yaida_relation
     """,
     "landscope.penalties": """
-        KroneckerPenalty PartPenalty PenaltySum ProximalSteps QuadraticPenalty basin_penalty
+        KroneckerPenalty LowRankKroneckerPenalty PartPenalty PenaltySum ProximalSteps QuadraticPenalty basin_penalty
         curvature_constraint distance_penalty elastic_weight_consolidation factored_penalty
         flatness_from_variance kronecker_elastic_weight_consolidation landscape_dependent_constraint
-        load_penalty memory_aware_synapses merged_penalty moved_penalty nearest_kronecker_penalty scaled_penalty
-        uncoupled_penalty
+        load_penalty low_rank_penalty memory_aware_synapses merged_penalty moved_penalty nearest_kronecker_penalty
+        scaled_penalty uncoupled_penalty
     """,
     "landscope.plots": """
         accumulated_variance active_modes as_html cooling_rates_against_flatness

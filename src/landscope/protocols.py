@@ -89,10 +89,11 @@ class Penalty(LossLandscape, Protocol):
         """A copy on another device or in another dtype."""
         ...
 
-    def proximal_step(self, w: Tensor, step_size: float | Tensor) -> Tensor:
+    def proximal_step(self, w: Tensor, step_size: float | Tensor, start: Tensor | None = None) -> Tensor:
         """``w[..., N] -> argmin_u V(u) + sum_j (u_j - w_j)^2 / (2 step_size_j)``.
 
-        The step size is one number, or one for each weight, ``[N]``: an adaptive optimiser has a tensor.
+        The step size is one number, or one for each weight, ``[N]``: an adaptive optimiser has a tensor. A step that is
+        solved by iterations may begin them at ``start``, the weights before the step of the optimiser.
         """
         ...
 

@@ -17,7 +17,7 @@ CE = nn.CrossEntropyLoss()
 
 
 def points_of(risk, **options):
-    found = basin(risk, risk.w0, layer_scale(risk.space, risk.w0), **options)
+    found = basin(risk, risk.w0, layer_scale(risk.space, risk.w0), precision=0.01, **options)
     return found, list(found.points())
 
 
@@ -27,7 +27,7 @@ def test_a_parabola_is_held_by_its_curvature_over_the_loss_at_the_edge():
     model.weight.data.fill_(1.0)
     risk = ls.EmpiricalRisk(model, nn.MSELoss(), (torch.ones(2, 1).double(), torch.tensor([[0.9], [1.1]]).double()))
     value = float(basin_penalty(risk, risk.w0)(torch.tensor([1.1]).double()))
-    assert value == pytest.approx(0.1**2 / (math.e * 0.01), rel=0.005)
+    assert value == pytest.approx(0.1**2 / (math.e * 0.01), rel=0.0101)  # the edge is known to 1 %
 
 
 class Squared(nn.Module):
@@ -50,20 +50,21 @@ def test_a_quartic_valley_is_held_by_what_gaussian_integration_gives():
     eps = ((math.e - 1) * c**2 / 3) ** 0.25
     expected = 8 * eps**2 / (2 * math.e * c**2)
     stiffness = float(penalty(torch.tensor([2.0]).double()))
+    # The mean loss at the edge is within 1 %, and the penalty goes with it as <L>^(-1/2).
     # z^2 has the relative variance 2 / n; the width, from z^4, adds at most its own, 96 / (4 * 16 n) for eps^2.
-    assert stiffness == pytest.approx(expected, rel=4 * math.sqrt((2 + 96 / 9 / 4) / n) + 0.005)
+    assert stiffness == pytest.approx(expected, rel=4 * math.sqrt((2 + 96 / 9 / 4) / n) + 0.01)
     found, points = points_of(risk, n_draws=n)
     z = torch.cat(points) - 1
     realised = float(8 * z.square().mean() / (2 * (c**2 + z.pow(4)).mean()))
     assert stiffness == pytest.approx(realised, rel=1e-6)
-    assert found.loss == pytest.approx(math.e * c**2, rel=0.01)
+    assert found.loss == pytest.approx(math.e * c**2, rel=0.0101)
 
 
 def test_one_layer_and_one_sample_is_exact():
     torch.manual_seed(0)
     model, data = nn.Linear(3, 4).double(), (torch.randn(1, 3).double(), torch.tensor([2]))
     risk = ls.EmpiricalRisk(model, CE, data)
-    penalty = basin_penalty(risk, risk.w0, n_points=3)
+    penalty = basin_penalty(risk, risk.w0, n_points=3, fisher="exact")
     found, points = points_of(risk, n_draws=3)
     a, z = torch.cat([data[0][0], torch.ones(1).double()]), torch.randn(16).double()
     change = torch.cat([z[:12].view(4, 3), z[12:, None]], dim=1) @ a
@@ -77,7 +78,7 @@ def test_one_layer_and_one_sample_is_exact():
 @pytest.mark.parametrize("name", MODELS)
 def test_the_factors_are_means_over_the_points(name):
     risk = small_classifier(name)[2]
-    penalty, (found, points) = basin_penalty(risk, risk.w0, n_points=3), points_of(risk, n_draws=3)
+    penalty, (found, points) = basin_penalty(risk, risk.w0, n_points=3, fisher="exact"), points_of(risk, n_draws=3)
     by_point = [risk.kronecker_factors(point) for point in points]
     z = torch.randn(risk.space.dim).double()
     expected = 0.0
@@ -105,7 +106,7 @@ def test_weights_of_other_layers_are_held_one_by_one():
     model, data = Tied().double(), (torch.randint(5, (12, 2)), torch.randint(5, (12,)))
     risk = ls.EmpiricalRisk(model, CE, data)
     assert risk.layers_with_factors() == ["mix"]
-    penalty, (found, points) = basin_penalty(risk, risk.w0, n_points=2), points_of(risk, n_draws=2)
+    penalty, (found, points) = basin_penalty(risk, risk.w0, n_points=2, fisher="exact"), points_of(risk, n_draws=2)
     *layers, single = penalty.parts
     names = ["tokens.weight", "norm.weight", "norm.bias"]
     assert [type(part.part) for part in (*layers, single)] == [KroneckerPenalty, QuadraticPenalty]
@@ -153,3 +154,32 @@ def test_few_samples_are_taken_at_random_and_numbers_are_checked():
         basin_penalty(risk, risk.w0, n_points=0)
     with pytest.raises(InputError, match="above 1"):
         basin_penalty(risk, risk.w0, ratio=1.0)
+
+
+def test_random_signs_are_taken_by_default_and_are_near_the_exact_information():
+    risk = small_classifier("perceptron")[2]
+    by_signs = basin_penalty(risk, risk.w0)
+    assert "mixtures" in by_signs.parts[0].part.stiffness_source
+    exact = basin_penalty(risk, risk.w0, fisher="exact")
+    many = basin_penalty(risk, risk.w0, n_draws=400)
+    for found, most, part in zip(by_signs.parts, many.parts, exact.parts, strict=True):
+        # The trace of one mixture of slopes s has the variance 2 sum (s_i s_j)^2 <= 2 (sum s_i^2)^2; 8 points times the
+        # samples, of unequal traces, have at most twice the relative error 2^(1/2) n^(-1/2): five of these.
+        n = 8 * len(risk.sample_losses(risk.w0))
+        errors = [float(abs(each.part.outputs.trace() / part.part.outputs.trace() - 1)) for each in (found, most)]
+        assert errors[0] < 5 * 2 * math.sqrt(2 / n)
+        assert errors[1] < 5 * 2 * math.sqrt(2 / (400 * n))
+
+
+def test_with_a_rank_the_inputs_are_kept_by_leading_eigenvectors():
+    torch.manual_seed(0)
+    risk = ls.EmpiricalRisk(nn.Linear(60, 2), CE, (torch.randn(80, 60), torch.randint(2, (80,))))
+    (dense,), (low,) = (
+        basin_penalty(risk, risk.w0, n_points=2).parts,
+        basin_penalty(risk, risk.w0, n_points=2, rank=3).parts,
+    )
+    assert isinstance(dense.part, QuadraticPenalty)  # 61^2 + 2^2 numbers are more than 20 times 2 x 61
+    assert low.n_stored == 2 * 61 + 2 * 2 + 3 * 61 + 3 + 1
+    assert float(low.part.inputs.trace()) == pytest.approx(
+        float(risk.kronecker_factors(risk.w0)[0].inputs.trace()), rel=1e-5
+    )

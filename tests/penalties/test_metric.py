@@ -121,3 +121,34 @@ def test_equal_step_sizes_are_one_step_size_and_others_are_refused():
         assert torch.equal(penalty.proximal_step(w, torch.zeros(DIM)), w)
         with pytest.raises(InputError, match="step sizes of at least 0"):
             penalty.proximal_step(w, -sizes)
+
+
+@pytest.mark.parametrize("strength", [1e-3, 1.0, 1e3, 1e9])
+@pytest.mark.parametrize("name", list(ITERATED))
+def test_iterations_from_the_weights_before_lead_downhill_and_on_to_the_minimum(name, strength):
+    """Conjugate gradients lower the objective of the step from their start, at any strength."""
+    torch.manual_seed(0)
+    penalty, sizes = ITERATED[name]().with_strength(strength), spread()
+    before = torch.randn(DIM).double()
+    w = before - sizes * torch.randn(DIM).double()
+    found, best = penalty.proximal_step(w, sizes, before), dense_step(penalty, w, sizes)
+    start, reached, least = (objective(penalty, u, w, sizes) for u in (before, found, best))
+    assert found[3] == w[3]
+    # A tenth of the residual leaves 1 % of the descent times the condition after the approximate inverse, below 100.
+    assert least - 1e-9 * abs(least) <= reached <= start
+    if strength <= 1.0:
+        assert reached - least <= 0.1 * (start - least)
+
+
+@pytest.mark.parametrize("name", [*EXACT, *ITERATED])
+def test_from_the_minimum_of_loss_plus_penalty_no_step_leads_away(name):
+    """Exactly, however few iterations there are: the right-hand side is what loss and penalty still pull."""
+    torch.manual_seed(0)
+    penalty = {**EXACT, **ITERATED}[name]()
+    curvature, centre = torch.rand(DIM).double(), torch.randn(DIM).double()
+    sizes = 0.5 * torch.rand(DIM).double() / curvature
+    hessian, at_zero = form_of(penalty, DIM)
+    least = torch.linalg.solve(hessian + torch.diag(curvature), curvature * centre - at_zero)
+    stepped = least - sizes * curvature * (least - centre)
+    away = float((penalty.proximal_step(stepped, sizes, least) - least).norm() / (stepped - least).norm())
+    assert away < (5e-3 if name in ("all kinds", "layers that overlap") else 1e-9)  # those begin elsewhere

@@ -9,7 +9,9 @@ from torch import nn
 from torch.distributions import Normal
 
 import landscope as ls
+from landscope.risk.answers import answers_of
 from landscope.risk.language_model import language_model_losses
+from landscope.risk.outputs import Outputs
 
 SAMPLES = 6
 
@@ -158,18 +160,35 @@ def test_the_exact_matrix_is_the_sum_over_samples_and_answers(problem):
     assert torch.allclose(fisher.product(risk.w0, vector), expected @ vector, rtol=1e-8, atol=1e-13)
 
 
-def test_draws_are_without_bias_and_follow_their_seed(problem):
+def test_the_mixtures_with_all_signs_are_the_exact_matrix():
+    """Two classes have four pairs of signs; the mean of s s' over them, with s written by hand, is exact."""
+    p, chosen = torch.tensor([[0.2, 0.8]]).double(), []
+    answers, outputs = answers_of(nn.CrossEntropyLoss()), Outputs.of(p.log())
+    for seed in range(40):
+        (slope,) = answers.mixed(outputs, torch.zeros(1).long(), torch.Generator().manual_seed(seed))
+        chosen.append(slope[0])
+    by_hand = [first * math.sqrt(0.2) * torch.tensor([0.8, -0.8]) + second * math.sqrt(0.8) * torch.tensor([-0.2, 0.2])
+               for first in (1, -1) for second in (1, -1)]  # fmt: skip
+    found = torch.stack(chosen).unique(dim=0)
+    assert len(found) == 4  # 40 seeds miss a pair of signs with the probability 4e-5
+    assert torch.allclose(found.sort(dim=0).values, torch.stack(by_hand).double().sort(dim=0).values, atol=1e-7)
+    matrix = torch.diag(p[0]) - torch.outer(p[0], p[0])
+    assert torch.allclose(found.T @ found / 4, matrix)
+
+
+@pytest.mark.parametrize("kind", ["monte-carlo", "random-signs"])
+def test_draws_are_without_bias_and_follow_their_seed(problem, kind):
     """An estimate is a mean over draws: repeated with other seeds, it scatters about the exact one by its own error."""
     risk, expected = problem
     fisher, n = risk.fisher_information(), 10
-    drawn = [fisher.diagonal(risk.w0, "monte-carlo", n_draws=8, seed=seed) for seed in range(n)]
-    assert torch.equal(fisher.diagonal(risk.w0, "monte-carlo", n_draws=8, seed=3), drawn[3])
+    drawn = [fisher.diagonal(risk.w0, kind, n_draws=8, seed=seed) for seed in range(n)]
+    assert torch.equal(fisher.diagonal(risk.w0, kind, n_draws=8, seed=3), drawn[3])
     rows = torch.stack(drawn)
     error = rows.std(dim=0) / math.sqrt(n)
     # With nine degrees of freedom, 6 standard errors of the sum leave 2e-4, and 10 of a weight 4e-6.
     total, exact = rows.sum(dim=1), expected.diagonal().sum()
-    assert abs(total.mean() - exact) < 6 * total.std() / math.sqrt(n)
-    away = ((rows.mean(dim=0) - expected.diagonal()).abs() / (error + 1e-15)).nan_to_num()
+    assert abs(total.mean() - exact) <= 6 * total.std() / math.sqrt(n) + 1e-12 * exact  # signs may scatter by nothing
+    away = ((rows.mean(dim=0) - expected.diagonal()).abs() / (error + 1e-12 * exact)).nan_to_num()
     assert float(away[expected.diagonal() > 1e-12].max()) < 10
 
 

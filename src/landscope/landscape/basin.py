@@ -11,7 +11,15 @@ from jaxtyping import Float
 from scipy import optimize
 from torch import Tensor
 
-from landscope._checks import check_count, check_number, check_one_point, check_ratio, check_seed, check_vector
+from landscope._checks import (
+    check_count,
+    check_number,
+    check_one_point,
+    check_positive,
+    check_ratio,
+    check_seed,
+    check_vector,
+)
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.protocols import LossLandscape
@@ -22,7 +30,7 @@ _LEAST_LOSS = 1e-7
 """Loss below which a minimum counts as zero: the rounding of a float32 loss near 1."""
 _NARROWEST, _WIDEST = 2.0**-20, 4.0
 """Widths between which the edge is sought; noise of four times the weights leaves nothing of a network."""
-_FIRST, _PRECISION, _FAR = 0.5, 1.001, 50.0
+_FIRST, _FAR = 0.5, 50.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +70,7 @@ def basin(
     ratio: float = math.e,
     n_draws: int = 8,
     seed: int = 0,
+    precision: float = 1e-3,
 ) -> Basin:
     r"""The width of the noise on all weights by which the mean loss rises to ``ratio`` times its minimum.
 
@@ -78,9 +87,10 @@ def basin(
         ratio: Loss at the edge over the loss at the minimum; a loss below 1e-7 counts as 1e-7.
         n_draws: Number n of points.
         seed: Seed of the points.
+        precision: Accuracy of the mean loss, relative to the loss at the edge.
 
     Returns:
-        The basin; its width is at most 4 and known to 0.1 %.
+        The basin; its width is at most 4. ``loss`` is the mean loss at just this width.
 
     Raises:
         InputError: If the loss is not above 0 at w0, or a number is out of range.
@@ -100,6 +110,7 @@ def basin(
     check_ratio("ratio", ratio)
     check_count("n_draws", n_draws, minimum=1)
     check_seed(seed)
+    check_positive("precision", precision)
     loss0 = check_number("the loss at w0", float(risk(w0)))
     if loss0 < 0:
         raise InputError(
@@ -111,13 +122,16 @@ def basin(
         losses = [float(risk(point)) for point in _finite(_points(w0, scale, width, n_draws, seed))]
         return sum(losses) / n_draws if len(losses) == n_draws and all(map(math.isfinite, losses)) else math.inf
 
-    width, loss, is_edge = _edge(mean_loss, ratio * max(loss0, _LEAST_LOSS))
+    width, loss, is_edge = _edge(mean_loss, max(loss0, _LEAST_LOSS), ratio, precision)
     return Basin(w0, scale, width, loss0, loss, is_edge, n_draws, seed)
 
 
-def _edge(mean_loss: Callable[[float], float], target: float) -> tuple[float, float, bool]:
-    """The width where the mean loss reaches the target; the mean loss there; whether it is reached."""
+def _edge(
+    mean_loss: Callable[[float], float], least: float, ratio: float, precision: float
+) -> tuple[float, float, bool]:
+    """The width where the mean loss reaches the ratio; the mean loss there; whether it is reached."""
     tried: dict[float, float] = {}
+    target = ratio * least
 
     def known(ln_width: float) -> float:
         if ln_width not in tried:
@@ -130,11 +144,15 @@ def _edge(mean_loss: Callable[[float], float], target: float) -> tuple[float, fl
         return width, mean_loss(width), inside is None
 
     def over(ln_width: float) -> float:
-        return max(-_FAR, min(_FAR, math.log(max(known(ln_width), math.exp(-_FAR)) / target)))
+        """The logarithm of the rise over that at the edge: nearly a straight line, so that few widths are tried."""
+        if abs(known(ln_width) / target - 1) < precision:
+            return 0.0  # near enough, which ends the search
+        rise = max((known(ln_width) - least) / (target - least), math.exp(-_FAR))
+        return min(_FAR, math.log(rise))
 
-    optimize.brentq(over, inside, outside, xtol=math.log(_PRECISION))
+    optimize.brentq(over, inside, outside, xtol=precision)
     finite = [ln_width for ln_width, loss in tried.items() if math.isfinite(loss)]
-    best = min(finite, key=lambda ln_width: (abs(over(ln_width)), -ln_width))  # the widest one below a jump
+    best = min(finite, key=lambda ln_width: (abs(tried[ln_width] - target), -ln_width))  # the widest one below a jump
     return math.exp(best), tried[best], True
 
 
@@ -156,8 +174,9 @@ def _finite(points: Iterator[Tensor]) -> Iterator[Tensor]:
 def _points(w0: Tensor, scale: Tensor, width: float, n_draws: int, seed: int) -> Iterator[Tensor]:
     generator = torch.Generator().manual_seed(seed)
     for _ in range(n_draws):
-        noise = torch.randn(len(w0), generator=generator, dtype=torch.float64).to(w0)
-        yield w0 + width * scale.to(w0) * noise
+        drawn = torch.float64 if w0.dtype == torch.float64 else torch.float32
+        noise = torch.randn(len(w0), generator=generator, dtype=drawn).to(w0)
+        yield noise.mul_(scale.to(w0)).mul_(width).add_(w0)
 
 
 def layer_scale(space: ParameterSpace, w: Float[Tensor, " N"]) -> Float[Tensor, " N"]:

@@ -14,6 +14,7 @@ from landscope.penalties.compression.factored import uncoupled_penalty
 from landscope.penalties.compression.merged import merged_penalty
 from landscope.penalties.compression.nearest import nearest_kronecker_penalty
 from landscope.penalties.kronecker import KroneckerPenalty
+from landscope.penalties.low_rank import LowRankKroneckerPenalty
 from landscope.penalties.quadratic import QuadraticPenalty
 from landscope.protocols import Penalty
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from landscope.memory.methods import Method
 
 __all__ = ["accumulate", "layerwise_penalty", "task_penalty"]
+
+_PRODUCTS = (KroneckerPenalty, LowRankKroneckerPenalty)
 
 
 def task_penalty(task: TaskSnapshot, method: Method, strength: float, n_modes: int) -> Penalty:
@@ -82,11 +85,11 @@ def _bounded(penalty: Penalty, rank: int) -> Penalty:
 
 def _merged(earlier: Penalty, latest: Penalty, rank: int | None) -> Penalty | None:
     """One penalty in place of both, exact or as near as a bounded memory allows; None where they stay apart."""
-    if rank is not None and isinstance(earlier, KroneckerPenalty) and isinstance(latest, KroneckerPenalty):
+    if rank is not None and isinstance(earlier, _PRODUCTS) and isinstance(latest, _PRODUCTS):
         return nearest_kronecker_penalty(earlier, latest)
     pair = [earlier, latest]
     if rank is not None:  # a layer that one task holds weight by weight is held so for all
-        pair = [uncoupled_penalty(p) if isinstance(p, KroneckerPenalty) else p for p in pair]
+        pair = [uncoupled_penalty(p) if isinstance(p, _PRODUCTS) else p for p in pair]
     quadratic = [penalty for penalty in pair if isinstance(penalty, QuadraticPenalty)]
     with_directions = {penalty.directions is not None for penalty in quadratic}
     if len(quadratic) < 2 or len(with_directions) == 2:
@@ -103,5 +106,5 @@ def _same_layers(first: Penalty, second: Penalty, rank: int | None) -> list[tupl
         for a, b in zip(first.parts, second.parts, strict=True)
         if isinstance(a, PartPenalty) and isinstance(b, PartPenalty) and torch.equal(a.columns, b.columns)
     ]
-    products = any(isinstance(part.part, KroneckerPenalty) for pair in pairs for part in pair)
+    products = any(isinstance(part.part, _PRODUCTS) for pair in pairs for part in pair)
     return [] if len(pairs) < len(first.parts) or (products and rank is None) else pairs

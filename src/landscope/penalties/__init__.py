@@ -16,11 +16,13 @@ from landscope.penalties.fisher import (
 )
 from landscope.penalties.kronecker import KroneckerPenalty
 from landscope.penalties.ldc import flatness_from_variance, landscape_dependent_constraint
+from landscope.penalties.low_rank import LowRankKroneckerPenalty, low_rank_penalty
 from landscope.penalties.proximal import ProximalSteps
 from landscope.penalties.quadratic import QuadraticPenalty
 
 __all__ = [
     "KroneckerPenalty",
+    "LowRankKroneckerPenalty",
     "PartPenalty",
     "PenaltySum",
     "ProximalSteps",
@@ -34,6 +36,7 @@ __all__ = [
     "kronecker_elastic_weight_consolidation",
     "landscape_dependent_constraint",
     "load_penalty",
+    "low_rank_penalty",
     "memory_aware_synapses",
     "merged_penalty",
     "moved_penalty",

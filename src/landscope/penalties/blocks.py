@@ -16,6 +16,7 @@ from landscope._checks import check_count, check_kind, check_vector
 from landscope.errors import InputError
 from landscope.full_precision import in_full_precision
 from landscope.penalties.kronecker import KroneckerPenalty
+from landscope.penalties.low_rank import LowRankKroneckerPenalty
 from landscope.penalties.metric import check_step_size, conjugate_gradients, working_dtype
 from landscope.penalties.products import SumOfProducts
 from landscope.penalties.state import check_keys, penalty_from
@@ -83,13 +84,17 @@ class PartPenalty:
         return self._scattered(self.part.hessian_vector_product(self._selected(w), vector[..., self.columns]))
 
     def proximal_step(
-        self, w: Float[Tensor, "*points N"], step_size: float | Float[Tensor, " N"]
+        self,
+        w: Float[Tensor, "*points N"],
+        step_size: float | Float[Tensor, " N"],
+        start: Float[Tensor, "*points N"] | None = None,
     ) -> Float[Tensor, "*points N"]:
         """The implicit step of the part; the free weights stay unchanged."""
         end = check_vector("w", w, dim=self.dim, device=self.columns.device).clone()
         sizes = check_step_size(step_size, dim=self.dim, like=end)
         here = sizes[self.columns] if isinstance(sizes, Tensor) else sizes
-        end[..., self.columns] = self.part.proximal_step(self._selected(w), here).to(end.dtype)
+        first = None if start is None else self._selected(start)
+        end[..., self.columns] = self.part.proximal_step(self._selected(w), here, first).to(end.dtype)
         return end
 
     @property
@@ -173,7 +178,10 @@ class PenaltySum:
         return _added(part.hessian_vector_product(w, vector) for part in self.parts)
 
     def proximal_step(
-        self, w: Float[Tensor, "*points N"], step_size: float | Float[Tensor, " N"]
+        self,
+        w: Float[Tensor, "*points N"],
+        step_size: float | Float[Tensor, " N"],
+        start: Float[Tensor, "*points N"] | None = None,
     ) -> Float[Tensor, "*points N"]:
         r"""The implicit step of the sum, :math:`u + \alpha \nabla V(u) = w`, by conjugate gradients.
 
@@ -183,6 +191,7 @@ class PenaltySum:
         Args:
             w: Weights before the step.
             step_size: Step size alpha, above 0, or one for each weight, at least 0.
+            start: Weights where iterations over products begin: those before the step of the optimiser.
 
         Returns:
             Weights after the step, to a residual of 1e-6 of the right-hand side in float32, or of 0.001 with a step
@@ -194,9 +203,9 @@ class PenaltySum:
         points = check_vector("w", w, dim=self.dim)
         sizes = check_step_size(step_size, dim=self.dim, like=points)
         if self._apart is not None:
-            return functools.reduce(lambda at, part: part.proximal_step(at, sizes), self._apart, w)
+            return functools.reduce(lambda at, part: part.proximal_step(at, sizes, start), self._apart, w)
         if isinstance(sizes, Tensor) and self._products is not None:
-            return self._products.steps(points, sizes)
+            return self._products.steps(points, sizes, start)
         steps = [self._step(point, sizes) for point in points.reshape(-1, self.dim)]
         return torch.stack(steps).reshape(w.shape)
 
@@ -251,7 +260,7 @@ class PenaltySum:
     @functools.cached_property
     def _products(self) -> SumOfProducts | None:
         """The parts as Kronecker products on one matrix, if they are."""
-        products = [part for part in self.parts if isinstance(part, KroneckerPenalty)]
+        products = [part for part in self.parts if isinstance(part, KroneckerPenalty | LowRankKroneckerPenalty)]
         if len(products) < len(self.parts) or len({part.anchor.shape for part in products}) > 1:
             return None
         return SumOfProducts(tuple(products))

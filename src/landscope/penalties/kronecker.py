@@ -16,7 +16,7 @@ from landscope.penalties.metric import check_step_size
 from landscope.penalties.products import SumOfProducts
 from landscope.penalties.state import StoredPenalty
 
-__all__ = ["KroneckerPenalty"]
+__all__ = ["KroneckerPenalty", "check_factor", "check_matrix"]
 
 _ASYMMETRY = 1e-4
 
@@ -60,46 +60,35 @@ class KroneckerPenalty(
     outputs: Float[Tensor, "m m"]
 
     def __post_init__(self) -> None:
-        if self.anchor.ndim != 2:
-            raise InputError(
-                expected="an anchor of shape [m, n]", got=f"{tuple(self.anchor.shape)}", hint="Pass a weight matrix."
-            )
-        check_vector("anchor", self.anchor, dim=self.anchor.shape[1])
+        check_matrix(self.anchor)
         for name, size in zip(("outputs", "inputs"), self.anchor.shape, strict=True):
-            factor = check_finite(
-                name, getattr(self, name), hint="Check the data and the weights that the factor was computed from."
-            )
-            if factor.shape != (size, size):
-                raise InputError(
-                    expected=f"{name} of shape {(size, size)}", got=f"{tuple(factor.shape)}",
-                    hint="Pass one row for each row (outputs) or column (inputs) of the weight matrix.",
-                )  # fmt: skip
-            if float((factor - factor.T).abs().max()) > _ASYMMETRY * float(factor.abs().max()):
-                raise InputError(
-                    expected=f"symmetric {name}", got="a matrix that is not symmetric", hint="Pass a covariance matrix."
-                )
+            check_factor(name, getattr(self, name), size)
         check_strength("strength", self.strength)
 
     def __call__(self, w: Float[Tensor, "*points N"]) -> Float[Tensor, "*points"]:
         """The penalty V(w); differentiable by torch."""
         z = self._from_anchor(w).unflatten(-1, self.anchor.shape)
-        return self.strength * (z * self._multiplied(z)).sum(dim=(-2, -1))
+        return self.strength * (z * self.multiplied(z)).sum(dim=(-2, -1))
 
     def hessian_vector_product(self, w: Float[Tensor, "*points N"], vector: Tensor) -> Float[Tensor, "*points N"]:  # noqa: ARG002
         r"""The Hessian, the same everywhere, times a vector v: :math:`2 \lambda\, G V A`."""
-        return 2 * self.strength * self._multiplied(vector.unflatten(-1, self.anchor.shape)).flatten(-2)
+        return 2 * self.strength * self.multiplied(vector.unflatten(-1, self.anchor.shape)).flatten(-2)
 
     def proximal_step(
-        self, w: Float[Tensor, "*points N"], step_size: float | Float[Tensor, " N"]
+        self,
+        w: Float[Tensor, "*points N"],
+        step_size: float | Float[Tensor, " N"],
+        start: Float[Tensor, "*points N"] | None = None,
     ) -> Float[Tensor, "*points N"]:
         r"""The implicit step: in the eigenvectors of G and A, each entry shrinks on its own.
 
         With one step size it is exact. With a step size for each weight it is solved by conjugate gradients, to 0.001
-        of the pull of the penalty.
+        of the pull of the penalty or, from given first weights, to a tenth of what is left to do there.
 
         Args:
             w: Weights before the step.
             step_size: Step size alpha, above 0, or one for each weight, at least 0.
+            start: Weights where the iterations begin: those before the step of the optimiser.
 
         Returns:
             Weights after the step.
@@ -110,7 +99,7 @@ class KroneckerPenalty(
         z = self._from_anchor(w).unflatten(-1, self.anchor.shape)
         sizes = check_step_size(step_size, dim=self.dim, like=z)
         if isinstance(sizes, Tensor):
-            return self._in_metric.steps(w.to(z), sizes)
+            return self._in_metric.steps(w.to(z), sizes, start)
         rate = 2 * sizes * self.strength
         (g, u), (a, v) = (pair.to(z) for pair in self._eigen[0]), (pair.to(z) for pair in self._eigen[1])
         inner = u.T @ z @ v
@@ -131,5 +120,29 @@ class KroneckerPenalty(
         pairs = [torch.linalg.eigh(factor.double()) for factor in (self.outputs, self.inputs)]
         return [(values.clamp(min=0).to(self.anchor), vectors.to(self.anchor)) for values, vectors in pairs]
 
-    def _multiplied(self, z: Tensor) -> Tensor:
+    def multiplied(self, z: Tensor) -> Tensor:
+        """The product G Z A."""
         return self.outputs.to(z) @ z @ self.inputs.to(z)
+
+
+def check_matrix(anchor: Tensor) -> None:
+    """Raise unless the anchor is a finite matrix."""
+    if anchor.ndim != 2:
+        raise InputError(
+            expected="an anchor of shape [m, n]", got=f"{tuple(anchor.shape)}", hint="Pass a weight matrix."
+        )
+    check_vector("anchor", anchor, dim=anchor.shape[1])
+
+
+def check_factor(name: str, factor: Tensor, size: int) -> None:
+    """Raise unless a factor is a finite symmetric matrix of this size."""
+    check_finite(name, factor, hint="Check the data and the weights that the factor was computed from.")
+    if factor.shape != (size, size):
+        raise InputError(
+            expected=f"{name} of shape {(size, size)}", got=f"{tuple(factor.shape)}",
+            hint="Pass one row for each row (outputs) or column (inputs) of the weight matrix.",
+        )  # fmt: skip
+    if float((factor - factor.T).abs().max()) > _ASYMMETRY * float(factor.abs().max()):
+        raise InputError(
+            expected=f"symmetric {name}", got="a matrix that is not symmetric", hint="Pass a covariance matrix."
+        )

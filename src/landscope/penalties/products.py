@@ -19,6 +19,8 @@ _LEADING = (8, 24)
 """Number of leading eigenvectors of outputs and of inputs in the approximate inverse."""
 _RTOL, _STEPS = 1e-3, 30
 """Accuracy of an implicit step, as a share of the pull of the penalty, and the largest number of iterations."""
+_RTOL_FROM_START = 0.1
+"""The same from given first weights, as a share of what is left to do there: it vanishes where the weights rest."""
 _JITTER = 1e-6
 """Added to the leading part of the approximate inverse, above the rounding of float32."""
 
@@ -47,6 +49,10 @@ class Product(Protocol):
         """Factor lambda."""
         ...
 
+    def multiplied(self, z: Tensor) -> Tensor:
+        """The product G Z A."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SumOfProducts:
@@ -56,7 +62,10 @@ class SumOfProducts:
 
     .. math:: (1 + s H s)\, y = -s\, \nabla V(w)
 
-    solved by conjugate gradients. The approximate inverse takes H as exact on the leading eigenvectors of the
+    solved by conjugate gradients. From the weights before the step of the optimiser, the right-hand side is what loss
+    and penalty together still pull; it vanishes where the weights rest, at the minimum of loss plus penalty, however
+    few iterations there are. So a tenth of it is accuracy enough: what is left is taken up by the next step. The
+    approximate inverse takes H as exact on the leading eigenvectors of the
     factors, a grid of outer products, and as diagonal on all others. So a few iterations suffice where the leading
     eigenvectors carry most of H; each costs two products with the factors.
 
@@ -66,35 +75,55 @@ class SumOfProducts:
 
     products: tuple[Product, ...]
 
-    def steps(self, w: Float[Tensor, "*points N"], step_size: Float[Tensor, " N"]) -> Float[Tensor, "*points N"]:
+    def steps(
+        self,
+        w: Float[Tensor, "*points N"],
+        step_size: Float[Tensor, " N"],
+        start: Float[Tensor, "*points N"] | None = None,
+    ) -> Float[Tensor, "*points N"]:
         """The weights after the implicit step from each of several points, in their dtype.
 
         Args:
             w: Weights before the step.
             step_size: Step sizes, at least 0.
+            start: Weights before the step of the optimiser that led to w, where the iterations begin.
         """
         shape = self.products[0].anchor.shape
         rates = step_size.view(shape)
         points = w.to(step_size).reshape(-1, *shape)
-        return torch.stack([self.step(point, rates) for point in points]).view(w.shape).to(w.dtype)
+        starts = points if start is None else start.to(step_size).reshape(-1, *shape)
+        ends = [
+            self.step(point, rates, None if start is None else own) for point, own in zip(points, starts, strict=True)
+        ]
+        return torch.stack(ends).view(w.shape).to(w.dtype)
 
-    def step(self, w: Float[Tensor, "m n"], step_size: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:
+    def step(
+        self, w: Float[Tensor, "m n"], step_size: Float[Tensor, "m n"], start: Float[Tensor, "m n"] | None = None
+    ) -> Float[Tensor, "m n"]:
         """The weights after the implicit step; those with a step size of 0 stay as they are.
 
         Args:
             w: Weights before the step.
             step_size: Step sizes, at least 0.
+            start: Where the iterations begin; by default at w.
         """
         root = step_size.sqrt()
-        pull = sum((_product(p, w - p.anchor.to(w)) for p in self.products), start=torch.zeros_like(w))
+        free = root > 0
+        start = w if start is None else torch.where(free, start, w)
+        pull = sum((_product(p, start - p.anchor.to(w)) for p in self.products), start=torch.zeros_like(w))
+        back = torch.where(free, (w - start) / torch.where(free, root, 1.0), 0.0)
 
         def system(y: Tensor) -> Tensor:
             return y + root * self._hessian(root * y)
 
         y, _ = conjugate_gradients(
-            system, -root * pull, precondition=self._inverse(step_size, root), rtol=_RTOL, n_steps=_STEPS
+            system,
+            back - root * pull,
+            precondition=self._inverse(step_size, root),
+            rtol=_RTOL if start is w else _RTOL_FROM_START,
+            n_steps=_STEPS,
         )
-        return w + root * y
+        return start + root * y
 
     def _hessian(self, z: Tensor) -> Tensor:
         return sum((_product(p, z) for p in self.products), start=torch.zeros_like(z))
@@ -104,8 +133,9 @@ class SumOfProducts:
         u, v, half, rest = (tensor.to(root) for tensor in self._leading)
         diagonal = 1 + step_size * rest
         shape = (u.shape[1], v.shape[1])
-        pairs = (step_size / diagonal) @ (v[:, :, None] * v[:, None, :]).flatten(1)  # over rows of the matrix
-        outer = (u[:, :, None] * u[:, None, :]).flatten(1).T @ pairs
+        (first, second), place = _pairs(v.shape[1])
+        pairs = (step_size / diagonal) @ (v[:, first] * v[:, second])  # over rows of the matrix
+        outer = ((u[:, :, None] * u[:, None, :]).flatten(1).T @ pairs)[:, place]
         among = outer.view(shape[0], shape[0], shape[1], shape[1]).transpose(1, 2).reshape(half.shape)
         inner = (half.T @ among @ half).double()
         size = 1 + _JITTER * float(inner.diagonal().max())
@@ -142,8 +172,16 @@ class SumOfProducts:
         return u, v, half, torch.as_tensor(rest).clamp(min=0)
 
 
+def _pairs(n: int) -> tuple[Tensor, Tensor]:
+    """The pairs of n columns, each once, ``[2, pairs]``; and which of them each of n x n products is."""
+    pairs = torch.triu_indices(n, n)
+    place = torch.empty(n, n, dtype=torch.long)
+    place[pairs[0], pairs[1]] = place[pairs[1], pairs[0]] = torch.arange(pairs.shape[1])
+    return pairs, place.flatten()
+
+
 def _product(p: Product, z: Tensor) -> Tensor:
-    return 2 * p.strength * (p.outputs.to(z) @ z @ p.inputs.to(z))
+    return 2 * p.strength * p.multiplied(z)
 
 
 def _eigenvectors(matrices: list[Tensor], n: int) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from landscope._checks import check_hooked, check_kind
 from landscope.errors import InputError, NonFiniteError
-from landscope.optimizer_steps import ends_step
+from landscope.optimizer_steps import ends_step, is_nested
 from landscope.parameters import ParameterSpace, Selection, named_tensors
 from landscope.penalties.warnings import WarnsIfUnused, warn, warn_of_statistics
 from landscope.protocols import Penalty
@@ -122,6 +122,9 @@ class ProximalSteps(WarnsIfUnused):
         self.penalty = penalty.to(w.device, w.dtype)
         self._optimizer, self._model, self._adapted = optimizer, model, adapted
         self._hook: torch.utils.hooks.RemovableHandle | None = None
+        self._first_hook: torch.utils.hooks.RemovableHandle | None = None
+        self._start: Tensor | None = None
+        """Weights before the step of an optimiser that may have a step size for each weight."""
         self._step_size_unchecked = True
         self._unused = (
             "landscope.ProximalSteps was made but never entered, so it took no step; write `with "
@@ -134,6 +137,8 @@ class ProximalSteps(WarnsIfUnused):
             self._hook = self._optimizer.register_step_post_hook(self._after_step)
             # First of all hooks, so that a recorder that was entered earlier also sees the weights after this step.
             self._optimizer._optimizer_step_post_hooks.move_to_end(self._hook.id, last=False)  # ty: ignore[missing-attribute] - typed as a dict
+            if not isinstance(self._optimizer, torch.optim.SGD):
+                self._first_hook = self._optimizer.register_step_pre_hook(self._before_step)
             _ACTIVE.add(self)
         self._unused = ""
         return self
@@ -149,7 +154,9 @@ class ProximalSteps(WarnsIfUnused):
         """Stop taking steps; called by the ``with`` statement."""
         if self._hook is not None:
             self._hook.remove()
-            self._hook = None
+            if self._first_hook is not None:
+                self._first_hook.remove()
+            self._hook = self._first_hook = self._start = None
             _ACTIVE.discard(self)
 
     def _check_length(self, penalty: Penalty) -> None:
@@ -177,6 +184,11 @@ class ProximalSteps(WarnsIfUnused):
         return float(self.penalty(self._weights()))
 
     @torch.no_grad()
+    def _before_step(self, *_: object) -> None:
+        if not is_nested(self._optimizer):
+            self._start = MovedWeights(self._optimizer, self._tensors).flat()
+
+    @torch.no_grad()
     def _after_step(self, *_: object) -> None:
         if not ends_step(self._optimizer):
             return
@@ -192,7 +204,7 @@ class ProximalSteps(WarnsIfUnused):
         moved = MovedWeights(self._optimizer, self._tensors)
         try:
             factor = 1.0 if self._adapted is None else self._adapted.factor  # lambda and alpha enter as their product
-            weights = self.penalty.proximal_step(moved.flat(), sizes * factor)
+            weights = self.penalty.proximal_step(moved.flat(), sizes * factor, self._start)
         except NonFiniteError as error:
             raise NonFiniteError(
                 expected="finite weights after a step of the optimiser",

@@ -126,7 +126,10 @@ class QuadraticPenalty(
         return self._scaled(vector, 2 * self.strength * self.stiffness, 2 * self.strength * self.floor)
 
     def proximal_step(
-        self, w: Float[Tensor, "*points N"], step_size: float | Float[Tensor, " N"]
+        self,
+        w: Float[Tensor, "*points N"],
+        step_size: float | Float[Tensor, " N"],
+        start: Float[Tensor, "*points N"] | None = None,  # noqa: ARG002 - the protocol's argument
     ) -> Float[Tensor, "*points N"]:
         r"""The exact implicit step, stable at any strength; explicit descent diverges where alpha lambda k_i > 1.
 
@@ -141,6 +144,7 @@ class QuadraticPenalty(
         Args:
             w: Weights before the step.
             step_size: Step size alpha, above 0, or one for each weight, at least 0.
+            start: Not used: the step needs no iterations.
 
         Returns:
             Weights after the step; the anchor is a fixed point.

@@ -40,6 +40,15 @@ class Answers(abc.ABC):
     def drawn(self, outputs: Outputs, targets: Any, generator: torch.Generator) -> Slopes:
         """The slope of ln p along the outputs, for one target of every sample drawn from the model."""
 
+    def mixed(self, outputs: Outputs, targets: Any, generator: torch.Generator) -> Slopes:
+        """The sum of all slopes, each with a random sign of each sample; the mean of s s' is the Fisher information."""
+        total: Slopes = []
+        for slopes in self.slopes(outputs, targets):
+            signs = _signs(slopes[0][(slice(None), *[0] * (slopes[0].ndim - 1))], generator)
+            signed = [signs.view(-1, *[1] * (slope.ndim - 1)) * slope for slope in slopes]
+            total = [a + b for a, b in zip(total, signed, strict=True)] if total else signed
+        return total
+
     @abc.abstractmethod
     def product(self, outputs: Outputs, change: Slopes, targets: Any) -> Slopes:
         """The Fisher information of the outputs times a change of the outputs."""
@@ -83,6 +92,12 @@ class ClassAnswers(Answers):
         rows = p.reshape(-1, p.shape[-1]).to(generator.device)
         labels = torch.multinomial(rows, 1, generator=generator).view(p.shape[:-1]).to(p.device)
         return self._masked(math.sqrt(self._share(p)) * (F.one_hot(labels, p.shape[-1]).to(p) - p), mask)
+
+    def mixed(self, outputs: Outputs, targets: Any, generator: torch.Generator) -> Slopes:
+        """All classes with a random sign at each position."""
+        p, mask = self._chances(outputs, targets)
+        signed = math.sqrt(self._share(p)) * p.sqrt() * _signs(p, generator)
+        return self._masked(signed - p * signed.sum(dim=-1, keepdim=True), mask)
 
     def product(self, outputs: Outputs, change: Slopes, targets: Any) -> Slopes:
         """(diag(p) - p p') times the change, at each position."""
@@ -142,6 +157,10 @@ class NumberAnswers(Answers):
         factor = math.sqrt(self._share(outputs))
         slopes = zip(self.slope(outputs.tensors, generator), outputs.tensors, strict=True)
         return [factor * slope.sum_to_size(tensor.shape) for slope, tensor in slopes]
+
+    def mixed(self, outputs: Outputs, targets: Any, generator: torch.Generator) -> Slopes:  # noqa: ARG002
+        """All outputs with random signs."""
+        return [scale.sqrt() * _signs(scale, generator) for scale in self._scaled(outputs)]
 
     def product(self, outputs: Outputs, change: Slopes, targets: Any) -> Slopes:  # noqa: ARG002
         """The information of each output times its change."""
@@ -314,6 +333,11 @@ def _next_tokens(logits: Tensor, targets: Any) -> Tensor:
     mask = torch.zeros(logits.shape[:-1], dtype=torch.bool, device=logits.device)
     mask[:, :-1] = targets[:, 1:] != -100
     return mask
+
+
+def _signs(like: Tensor, generator: torch.Generator) -> Tensor:
+    signs = torch.randint(2, like.shape, generator=generator, device=generator.device, dtype=torch.int8)
+    return (2 * signs - 1).to(like)
 
 
 def _normal(like: Tensor, generator: torch.Generator) -> Tensor:

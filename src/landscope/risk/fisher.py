@@ -37,8 +37,8 @@ from landscope.risk.whole_losses import ClosureLosses
 
 __all__ = ["FisherInformation", "FisherKind"]
 
-FisherKind = Literal["auto", "exact", "monte-carlo", "empirical", "batch-mean", "gauss-newton"]
-"""What the gradients are of: all answers of the model, answers drawn from it, or the targets of the data; see
+FisherKind = Literal["auto", "exact", "monte-carlo", "random-signs", "empirical", "batch-mean", "gauss-newton"]
+"""What the gradients are of: all answers of the model, answers drawn from it or mixed, or the targets of the data; see
 :meth:`FisherInformation.diagonal`."""
 
 _FEW_ANSWERS, _MOST_ANSWERS = 100, 4096
@@ -51,6 +51,7 @@ _DRAWS = 10
 _IN_WORDS: dict[FisherKind, str] = {
     "exact": "exact Fisher information",
     "monte-carlo": "Fisher information by {n_draws} draws for each sample",
+    "random-signs": "Fisher information by {n_draws} mixtures of all answers for each sample",
     "empirical": "empirical Fisher information, of the targets of the data",
     "batch-mean": "mean squares of gradients of minibatches",
     "gauss-newton": "Gauss-Newton matrix",
@@ -98,6 +99,11 @@ class FisherInformation:
     answers: Answers | None = None
     by_layers: bool | None = None
 
+    @property
+    def knows_answers(self) -> bool:
+        """Whether the distribution of the answers is known; if not, only the targets of the data are left."""
+        return self.answers is not None and isinstance(self.blocks, BlockOutputs)
+
     @on_all_data()
     def diagonal(
         self,
@@ -114,16 +120,18 @@ class FisherInformation:
         Args:
             w: Where.
             kind: ``"exact"``, the expectation above, by one backward pass for each answer; ``"monte-carlo"``, its
-                unbiased estimate from answers drawn from the model; ``"empirical"``, the sum of the squared gradients
+                unbiased estimate from answers drawn from the model; ``"random-signs"``, its unbiased estimate
+                from the sum over all answers y of :math:`\pm \sqrt{p(y)}\, g_y`, with a random sign for each sample and
+                answer, of smaller variance than draws; ``"empirical"``, the sum of the squared gradients
                 of the losses of single samples, by their own targets, over the weight of all; ``"batch-mean"``, the
                 mean square of gradients of minibatches, as some programs take it, smaller by up to the batch size;
                 ``"gauss-newton"``, the diagonal of the matrix of :meth:`gauss_newton_product`; ``"auto"``, exact for at
                 most 100 answers of a sample, and up to 4096 where answers times samples times weights are at most
                 1e11; by draws for more; or empirical where the distribution is not known. :meth:`taken` says which.
             batch_size: Samples in a minibatch, for ``"batch-mean"`` only.
-            n_draws: Answers drawn for each sample, for ``"monte-carlo"`` only. The error falls with the square root of
+            n_draws: Answers drawn, or sums with random signs, for each sample. The error falls with the square root of
                 the number of samples times draws.
-            seed: Seed of the draws.
+            seed: Seed of the draws or signs.
             names: Parameters whose entries are taken, in this order; all selected ones by default.
 
         Returns:
@@ -183,10 +191,12 @@ class FisherInformation:
         first = generator_of(seed)
         seeds = torch.randint(2**31, (source.n_blocks,), generator=first).tolist()
 
+        draw = answers.drawn if kind == "monte-carlo" else answers.mixed
+
         def drawn(outputs: Outputs, block: int) -> Iterator[Slopes]:
             generator = torch.Generator().manual_seed(seeds[block])  # the same draws for all weights
             for _ in range(n_draws):
-                one = answers.drawn(outputs, source.targets(block), generator)
+                one = draw(outputs, source.targets(block), generator)
                 yield [slope / math.sqrt(n_draws) for slope in one], None
 
         return SampleSlopes(axes, drawn, lambda _outputs, _block: n_draws)
@@ -230,7 +240,7 @@ class FisherInformation:
         """The kind itself; for ``"auto"`` the one that it stands for here."""
         if kind != "auto":
             return kind
-        if self.answers is None or not isinstance(source, CriterionOutputs):
+        if self.answers is None or not self.knows_answers:
             return "empirical"
         parameters, block = self.space.unflatten(w), source.largest_block
         with torch.no_grad():

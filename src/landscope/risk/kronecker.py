@@ -1,4 +1,4 @@
-"""Kronecker factors of the Fisher information of linear and convolutional layers."""
+"""Kronecker factors of the Fisher information of linear and convolutional layers, at one point or over several."""
 
 from __future__ import annotations
 
@@ -14,16 +14,24 @@ from torch import Tensor, nn
 
 from landscope._checks import check_choice, check_seed, for_float64
 from landscope.errors import InputError
+from landscope.full_precision import in_full_precision
 from landscope.parameters import ParameterSpace, named_layers
 from landscope.risk.evaluation import on_all_data
-from landscope.risk.fisher import FisherInformation
+from landscope.risk.fisher import FisherInformation, FisherKind
 from landscope.risk.layer_calls import Call, outputs_with_calls
 from landscope.risk.layer_terms import is_transposed_linear
 from landscope.risk.outputs import Outputs, output_source
 from landscope.risk.sample_axes import SampleAxes, probed
 from landscope.risk.sample_gradients import SampleSlopes, Slopes
 
-__all__ = ["KroneckerKind", "LayerFactors", "check_layers", "kronecker_factors", "layers_with_factors"]
+__all__ = [
+    "FactorSums",
+    "KroneckerKind",
+    "LayerFactors",
+    "check_layers",
+    "kronecker_factors",
+    "layers_with_factors",
+]
 
 _PROBED = 8
 
@@ -72,11 +80,10 @@ class _Layer:
         return g.flatten(2).transpose(1, 2) if convolves else g.reshape(len(g), -1, g.shape[-1])
 
 
-KroneckerKind = Literal["auto", "exact", "monte-carlo", "empirical"]
+KroneckerKind = Literal["auto", "exact", "monte-carlo", "random-signs", "empirical"]
 """Kinds of Fisher information that have Kronecker factors; see :meth:`FisherInformation.diagonal`."""
 
 
-@on_all_data()
 def kronecker_factors(
     fisher: FisherInformation,
     w: Float[Tensor, " N"],
@@ -94,27 +101,80 @@ def kronecker_factors(
         kind: Kind of Fisher information, see :meth:`FisherInformation.diagonal`.
         n_draws: Answers drawn for each sample, for draws only.
         seed: Seed of the draws.
-        names: Names of the layers; all with selected weights by default.
+        names: Names of the layers, see :class:`FactorSums`; all with selected weights by default.
 
     Raises:
         InputError: If a selected parameter belongs to another kind of layer, or a layer is called twice or mixes
             samples.
     """
-    check_seed(seed)
-    check_choice("kind", kind, get_args(KroneckerKind))
-    layers, source, count = _layers(fisher.model, fisher.space, names), output_source(fisher.blocks, fisher.model), 0
-    slopes, checked = fisher.slopes(source, w, kind, n_draws=n_draws, seed=seed), False
-    for block in range(source.n_blocks):
-        outputs, calls = outputs_with_calls(source, fisher.space, w, block, {part.name: part.module for part in layers})
-        samples = slopes.axes(outputs.detached(), block)
-        watched = [_add_inputs(layer, calls[layer.name]) for layer in layers]
-        if samples.count > 1 and not checked:
-            _check_one_sample_each(layers, watched, outputs, _of_single_samples(slopes, samples, outputs, block))
-            checked = True
-        _add_slopes(layers, watched, outputs, slopes.of_block(outputs.detached(), block), samples.count)
-        count += samples.count
-    weight = fisher.weight(w)
-    return [LayerFactors(layer.name, layer.columns, layer.a / count, layer.g / weight) for layer in layers]
+    sums = FactorSums(fisher, kind, n_draws=n_draws, names=names)
+    sums.add(w, seed=seed)
+    return sums.means()
+
+
+@in_full_precision
+class FactorSums:
+    """The Kronecker factors of some layers, added up over points: one pass over the data and two factors in memory.
+
+    The products of one block of samples are taken in the precision of the model, and at least in single precision;
+    they are added in float64.
+
+    Args:
+        fisher: The Fisher information to approximate.
+        kind: Kind of Fisher information, see :meth:`FisherInformation.diagonal`.
+        n_draws: Answers drawn for each sample, for draws only.
+        names: Names of the layers; all with selected weights by default.
+    """
+
+    def __init__(
+        self,
+        fisher: FisherInformation,
+        kind: KroneckerKind = "auto",
+        *,
+        n_draws: int = 10,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        check_choice("kind", kind, get_args(KroneckerKind))
+        self._kind: FisherKind = kind
+        self._fisher, self._n_draws = fisher, n_draws
+        self._layers = _layers(fisher.model, fisher.space, names)
+        self._modules = {part.name: part.module for part in self._layers}
+        self._source = output_source(fisher.blocks, fisher.model)
+        self._checked, self._count, self._n_points, self._weight = False, 0, 0, 0.0
+
+    @on_all_data()
+    def add(self, w: Float[Tensor, " N"], *, seed: int = 0) -> None:
+        """Add the factors at a point.
+
+        Args:
+            w: The point.
+            seed: Seed of the draws.
+
+        Raises:
+            InputError: If a layer is called twice or mixes samples.
+        """
+        check_seed(seed)
+        fisher, layers, source = self._fisher, self._layers, self._source
+        self._kind = fisher.resolved(self._kind, source, w)
+        slopes = fisher.slopes(source, w, self._kind, n_draws=self._n_draws, seed=seed)
+        for block in range(source.n_blocks):
+            outputs, calls = outputs_with_calls(source, fisher.space, w, block, self._modules)
+            samples = slopes.axes(outputs.detached(), block)
+            watched = [_add_inputs(layer, calls[layer.name]) for layer in layers]
+            if samples.count > 1 and not self._checked:
+                _check_one_sample_each(layers, watched, outputs, _of_single_samples(slopes, samples, outputs, block))
+                self._checked = True
+            _add_slopes(layers, watched, outputs, slopes.of_block(outputs.detached(), block), samples.count)
+            self._count += samples.count
+        self._weight = self._weight or fisher.weight(w)  # of the data: the same at all points
+        self._n_points += 1
+
+    def means(self) -> list[LayerFactors]:
+        """The factors of each layer, as means over all samples and points."""
+        return [
+            LayerFactors(layer.name, layer.columns, layer.a / self._count, layer.g / (self._n_points * self._weight))
+            for layer in self._layers
+        ]
 
 
 def _add_inputs(layer: _Layer, calls: Sequence[Call]) -> Tensor:
@@ -127,8 +187,7 @@ def _add_inputs(layer: _Layer, calls: Sequence[Call]) -> Tensor:
             hint="Select other weights, or use another penalty.",
         )
     ((entered, left),) = calls
-    rows = for_float64(layer.positions(entered).flatten(0, 1)).double()
-    layer.a += rows.T @ rows
+    layer.a += _product(layer.positions(entered).flatten(0, 1))
     return left
 
 
@@ -138,8 +197,13 @@ def _add_slopes(
     """Add the gradients of one block of samples to the factors, for each sample the mean over its positions."""
     for along, _ in slopes:
         for layer, rows in zip(layers, _rows_of_slopes(layers, watched, outputs, along), strict=True):
-            flat = for_float64(rows).double()
-            layer.g += flat.T @ flat * (count / len(flat))
+            layer.g += _product(rows) * (count / len(rows))
+
+
+def _product(rows: Tensor) -> Tensor:
+    """The sum of r r' over rows r: float32 rounds by 1e-7 times the root of their number."""
+    rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
+    return for_float64(rows.T @ rows).double()
 
 
 def _rows_of_slopes(

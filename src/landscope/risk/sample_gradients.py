@@ -20,7 +20,7 @@ from landscope.risk.sample_axes import SampleAxes, probed
 from landscope.risk.sample_costs import SampleCosts
 from landscope.risk.single_gradients import WAYS, SingleGradients, Way
 
-__all__ = ["SampleGradients", "SampleSlopes", "Slopes"]
+__all__ = ["SampleGradients", "SampleSlopes", "Slopes", "Ways"]
 
 Slopes = tuple[Sequence[Tensor], Tensor | None]
 """Slopes along the output tensors of every sample, and a factor of each sample."""
@@ -42,7 +42,7 @@ class SampleSlopes:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Ways:
+class Ways:
     """How the gradients of the samples are found, as it was tested.
 
     Args:
@@ -86,17 +86,18 @@ class SampleGradients:
     def _names(self) -> Sequence[str]:
         return self.space.names if self.names is None else self.names
 
-    def sums(self, w: Tensor, slopes: SampleSlopes, power: int = 2) -> Tensor:
+    def sums(self, w: Tensor, slopes: SampleSlopes, power: int = 2, ways: Ways | None = None) -> Tensor:
         """The sums for all slopes, in float64: ``[N]``, or as many as the named parameters have weights.
 
         Args:
             w: Selected weights.
             slopes: Slopes along the outputs.
             power: 1 for absolute values, 2 for squares.
+            ways: How the gradients are found, as :meth:`tested_on_all` returned it at other weights.
         """
         device = device_with_float64(w.device)
         totals = {name: torch.zeros(shape, dtype=torch.float64, device=device) for name, shape in self._shapes.items()}
-        ways = self.tested(w, self.source.largest_block, slopes, power, self._share)
+        ways = ways or self.tested_on_all(w, slopes, power)
         for block in range(self.source.n_blocks):
             try:
                 parts = self._of_block(w, block, ways, slopes, power)
@@ -108,6 +109,10 @@ class SampleGradients:
                 totals[name] += part
         return torch.cat([totals[name].flatten() for name in self._names])
 
+    def tested_on_all(self, w: Tensor, slopes: SampleSlopes, power: int = 2) -> Ways:
+        """The fastest ways for all samples, see :meth:`tested`."""
+        return self.tested(w, self.source.largest_block, slopes, power, self._share)
+
     @property
     def _share(self) -> float:
         """All samples, in units of the largest block."""
@@ -115,11 +120,11 @@ class SampleGradients:
         known = [count for count in counts if count]
         return sum(known) / max(known) if len(known) == len(counts) else len(counts)
 
-    def _of_block(self, w: Tensor, block: int, ways: _Ways, slopes: SampleSlopes, power: int) -> dict[str, Tensor]:
+    def _of_block(self, w: Tensor, block: int, ways: Ways, slopes: SampleSlopes, power: int) -> dict[str, Tensor]:
         parts = self._by_layers(w, block, ways, slopes, power) if ways.groups else {}
         return parts | (self._by_samples(w, block, ways, slopes, power) if ways.others else {})
 
-    def _by_layers(self, w: Tensor, block: int, ways: _Ways, slopes: SampleSlopes, power: int) -> dict[str, Tensor]:
+    def _by_layers(self, w: Tensor, block: int, ways: Ways, slopes: SampleSlopes, power: int) -> dict[str, Tensor]:
         """The sums of one block over the weights of some layers, by one pass for each slope."""
         outputs, calls = self._watched(w, block, ways.groups)
         n = slopes.axes(outputs.detached(), block).n
@@ -140,7 +145,7 @@ class SampleGradients:
         layers = {name: layer for group in groups.values() for name, layer in group.layers.items()}
         return outputs_with_calls(self.source, self.space, w, block, layers)
 
-    def _by_samples(self, w: Tensor, block: int, ways: _Ways, slopes: SampleSlopes, power: int) -> dict[str, Tensor]:
+    def _by_samples(self, w: Tensor, block: int, ways: Ways, slopes: SampleSlopes, power: int) -> dict[str, Tensor]:
         """The sums of one block over some weights, from the gradients of single samples."""
         outputs, axes = self._outputs(w, block, slopes)
         single = SingleGradients(self.source, self.space.unflatten(w.detach()), block, axes, ways.others)
@@ -154,7 +159,7 @@ class SampleGradients:
             outputs = self.source.outputs(self.space.unflatten(w.detach()), block)
         return outputs, slopes.axes(outputs, block)
 
-    def tested(self, w: Tensor, block: int, slopes: SampleSlopes, power: int, share: float = 1.0) -> _Ways:
+    def tested(self, w: Tensor, block: int, slopes: SampleSlopes, power: int, share: float = 1.0) -> Ways:
         """The fastest ways whose results for a few samples of a block are right.
 
         Layers may have the samples on any axis, also folded with positions. Those that mix samples, or are also used
@@ -172,7 +177,7 @@ class SampleGradients:
         trial = _Trial.of(single, outputs, power)
         groups, layer_axes = self._tested_layers(w, trial, slopes.count(outputs, block), share)
         left = [name for name in self._names if name not in selected_names(groups)]
-        return _Ways(groups, layer_axes, left, trial.way(left) if left else WAYS[-1])
+        return Ways(groups, layer_axes, left, trial.way(left) if left else WAYS[-1])
 
     def _tested_layers(
         self, w: Tensor, trial: _Trial, n_slopes: int, share: float
@@ -197,7 +202,7 @@ class SampleGradients:
         groups = {name: group for name, group in groups.items() if axes.keys() >= group.layers.keys()}
         if not pay(groups, are_tested=True):  # some cannot take part
             return {}, {}
-        ways = _Ways(groups, axes, [], WAYS[-1])
+        ways = Ways(groups, axes, [], WAYS[-1])
         found = self._by_layers(w, trial.single.block, ways, trial.slopes, trial.power) if groups else {}
         wrong = {name for name in selected_names(groups) if not _agree(found.get(name), trial.expected[name], w.dtype)}
         groups = {name: group for name, group in groups.items() if not selected_names({name: group}) & wrong}

@@ -34,6 +34,7 @@ MODULES = {
     "log_hessian": "noise.log_hessian",
     "loss_plane": "landscape.plane",
     "loss_profiles": "landscape.profile",
+    "low_rank_kronecker_penalty": "penalties.low_rank",
     "lyapunov_residual": "noise.stationarity",
     "minibatch_ensemble": "noise.ensemble",
     "mode_statistics": "noise.mode_statistics",

@@ -11,6 +11,7 @@ from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
 from landscope.penalties.blocks import PartPenalty, PenaltySum
 from landscope.penalties.kronecker import KroneckerPenalty
+from landscope.penalties.low_rank import LowRankKroneckerPenalty
 from landscope.penalties.quadratic import QuadraticPenalty
 from landscope.results import stamp
 
@@ -101,7 +102,7 @@ def _diagonal(penalty: QuadraticPenalty, columns: Tensor) -> QuadraticPenalty:
     )
 
 
-def uncoupled_penalty(penalty: KroneckerPenalty) -> QuadraticPenalty:
+def uncoupled_penalty(penalty: KroneckerPenalty | LowRankKroneckerPenalty) -> QuadraticPenalty:
     """Keep only the diagonal of the stiffness, without the coupling between weights.
 
     Args:

@@ -9,6 +9,7 @@ from torch import Tensor
 from landscope._checks import check_kind
 from landscope.errors import InputError
 from landscope.penalties.kronecker import KroneckerPenalty
+from landscope.penalties.low_rank import LowRankKroneckerPenalty, low_rank_penalty
 from landscope.results import stamp
 
 __all__ = ["nearest_kronecker_penalty"]
@@ -17,14 +18,18 @@ _NOTHING = 1e-12
 """Share of the stiffness below which a direction counts as free, in float64."""
 
 
-def nearest_kronecker_penalty(first: KroneckerPenalty, second: KroneckerPenalty) -> KroneckerPenalty:
+_Product = KroneckerPenalty | LowRankKroneckerPenalty
+
+
+def nearest_kronecker_penalty(first: _Product, second: _Product) -> _Product:
     r"""The Kronecker product nearest to a sum of two on the same layer, so that many tasks need the memory of one.
 
     The new anchor minimises the sum, :math:`\sum_t \lambda_t G_t (W - W_t) A_t = 0`; directions that neither penalty
     holds take the anchor of the second. The stiffness is the Kronecker product nearest to
     :math:`\sum_t \lambda_t G_t \otimes A_t` in the sum of squares of the difference (Van Loan and Pitsianis, 1993): G
     is a sum of the G_t and A a sum of the A_t, with weights of at least 0. It is exact if the G_t, or the A_t, are
-    proportional to each other.
+    proportional to each other. Of two penalties of low rank, A is then cut to the larger rank by
+    :func:`landscope.penalties.low_rank_penalty`.
 
     Args:
         first: Penalty of an earlier task on a layer.
@@ -32,7 +37,7 @@ def nearest_kronecker_penalty(first: KroneckerPenalty, second: KroneckerPenalty)
 
     Returns:
         The penalty, of strength 1, without the constant of the sum. Its ``provenance["settings"]["relative_error"]``
-        is the norm of the difference of stiffness over the norm of the stiffness.
+        is the norm of the difference of stiffness over the norm of the stiffness, before A is cut.
 
     Raises:
         InputError: If the penalties are on different weights.
@@ -47,9 +52,9 @@ def nearest_kronecker_penalty(first: KroneckerPenalty, second: KroneckerPenalty)
     """
     pair = (first, second)
     for penalty in pair:
-        check_kind(
-            "a penalty", penalty, KroneckerPenalty, hint="Merge other penalties with ls.penalties.merged_penalty."
-        )
+        if not isinstance(penalty, LowRankKroneckerPenalty):
+            hint = "Merge other penalties with ls.penalties.merged_penalty."
+            check_kind("a penalty", penalty, KroneckerPenalty, hint=hint)
     if first.anchor.shape != second.anchor.shape:
         raise InputError(
             expected="two penalties on the same weights of one layer",
@@ -58,15 +63,18 @@ def nearest_kronecker_penalty(first: KroneckerPenalty, second: KroneckerPenalty)
         )
     outputs, inputs, error = _nearest(pair)
     like = second.anchor
-    return KroneckerPenalty(
-        anchor=_least(*pair).to(like),
+    anchor = like.clone() if torch.equal(first.anchor, like) else _least(*pair).to(like)
+    merged = KroneckerPenalty(
+        anchor=anchor,
         inputs=inputs.to(like),
         outputs=outputs.to(like),
         provenance=stamp(relative_error=error),
     )
+    ranks = [len(penalty.values) for penalty in pair if isinstance(penalty, LowRankKroneckerPenalty)]
+    return low_rank_penalty(merged, max(ranks)) if len(ranks) == len(pair) else merged
 
 
-def _nearest(pair: tuple[KroneckerPenalty, KroneckerPenalty]) -> tuple[Tensor, Tensor, float]:
+def _nearest(pair: tuple[_Product, _Product]) -> tuple[Tensor, Tensor, float]:
     r"""The leading singular pair of :math:`\sum_t vec(G_t) vec(A_t)^\top`, within the span of the two."""
     g = torch.stack([penalty.strength * penalty.outputs.double() for penalty in pair])
     a = torch.stack([penalty.inputs.double() for penalty in pair])
@@ -83,7 +91,7 @@ def _nearest(pair: tuple[KroneckerPenalty, KroneckerPenalty]) -> tuple[Tensor, T
     return outputs, inputs, (max(0.0, rest) / square) ** 0.5
 
 
-def _least(first: KroneckerPenalty, second: KroneckerPenalty) -> Float[Tensor, "m n"]:
+def _least(first: _Product, second: _Product) -> Float[Tensor, "m n"]:
     """The minimum of the sum, in coordinates in which both output and both input factors are diagonal."""
     u, from_u, g, h = _common(first.strength * first.outputs.double(), second.strength * second.outputs.double())
     v, from_v, a, b = _common(first.inputs.double(), second.inputs.double())
