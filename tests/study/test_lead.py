@@ -33,6 +33,11 @@ def test_the_lead_says_above_or_below_by_how_much_and_what_follows():
     assert "outside" not in text
 
 
+def test_weights_that_move_along_one_direction_alone():
+    assert "Along all others they do not move." in lead(modes_for_90_percent=1)
+    assert "90 % lies in modes 2 to 6." in lead()
+
+
 def test_inside_it_says_that_the_null_gives_it_too():
     text = lead(psi=3.0, psi_process_band=(2.0, 5.0))
     assert "The 3.00 of the window lies within this range, so it cannot be told apart from what steps in random" in text

@@ -36,7 +36,8 @@ def lead_of(summary: dict[str, Any]) -> list[str]:
     share, few = 100 * summary["first_mode_share"], summary["modes_for_90_percent"]
     sentences = [
         f"In {summary['window_rows']:,} recorded steps, {share:.1f} % of the variance of the "
-        f"{summary['weights']:,} weights lies along one direction. Of the rest, 90 % lies in modes 2 to {few}."
+        f"{summary['weights']:,} weights lies along one direction. "
+        + (f"Of the rest, 90 % lies in modes 2 to {few}." if few > 1 else "Along all others they do not move.")
     ]
     psi, fresh = summary["psi"], summary["psi_fresh"]
     if psi != psi:
