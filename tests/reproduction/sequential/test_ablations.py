@@ -25,8 +25,8 @@ def snapshot():
 
 
 def test_labels_are_unique_and_keys_find_their_method():
-    assert len({row.label for row in COMPARED.values()}) == len(COMPARED) == 21
-    assert len({row.method for row in COMPARED.values()}) == 20  # one of them at its default strength and tuned
+    assert len({row.label for row in COMPARED.values()}) == len(COMPARED) == 22
+    assert len({row.method for row in COMPARED.values()}) == 21  # one of them at its default strength and tuned
     assert COMPARED[PSI_METHODS[4]].method == LDC("variance", floor=False)
     assert COMPARED["ldc-variance-psi3-no-floor"].label == "LDC, no floor, F from psi = 3"
     assert method_label("joint") == "all tasks so far at once"

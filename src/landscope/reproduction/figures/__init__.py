@@ -36,6 +36,7 @@ OF_THE_PAPER: tuple[Figure, ...] = (
 )
 """The figures of ``reproduce all``, in this order."""
 FIGURES = {
-    figure.key: figure for figure in (*OF_THE_PAPER, *_figures("continual", "language", "edge", "plateau", "findings"))
+    figure.key: figure
+    for figure in (*OF_THE_PAPER, *_figures("continual", "published", "language", "edge", "plateau", "findings"))
 }
 """All figures by key, those that the paper does not have at the end."""

@@ -20,11 +20,13 @@ from landscope.penalties.proximal import ProximalSteps
 from landscope.protocols import Penalty
 from landscope.recorder import TrajectoryRecorder
 from landscope.reproduction.sequential.ablations import (
+    BatchMeanEWC,
     FreshVarianceLDC,
     LeadingEigenvectors,
     LowFloorLDC,
     RandomDirections,
 )
+from landscope.reproduction.sequential.baselines.likely_answers import LikelyAnswersEWC
 from landscope.reproduction.sequential.baselines.path_integral import SynapticIntelligence
 from landscope.reproduction.sequential.baselines.projection import GradientProjectionMemory, OrthogonalGradientDescent
 from landscope.reproduction.sequential.baselines.protocol import Memory
@@ -42,6 +44,7 @@ BASELINES: Mapping[str, str] = {
     "si": "synaptic intelligence",
     "gpm": "GPM",
     "ogd": "OGD, 200 gradients a task",
+    "ewc-likely": "EWC, Fisher information of the likeliest answers",
     "replay": "replay, 100 samples a task",
 }
 """Published methods, and their labels."""
@@ -102,6 +105,7 @@ _ROWS = (
     ComparedMethod("ewc", "EWC, exact Fisher", EWC("exact"), _CURVATURE, "weights"),
     ComparedMethod("ewc-empirical", "EWC, empirical Fisher", EWC("empirical"), _CURVATURE, "weights"),
     ComparedMethod("ewc-batch-mean", "EWC, batch-mean Fisher", EWC("batch-mean"), _CURVATURE, "weights"),
+    ComparedMethod("ewc-batch-256", "EWC, Fisher information of means over 256 samples", BatchMeanEWC(256), _CURVATURE),
     ComparedMethod("kfac", "EWC, Kronecker factors", KFAC(), _CURVATURE),
     ComparedMethod("mas", "memory-aware synapses", MAS(), _CURVATURE),
     ComparedMethod("hessian", "Hessian, leading", LeadingEigenvectors("Hessian"), _CURVATURE, "modes"),
@@ -134,6 +138,7 @@ class MethodSettings:
             consolidation in Fig. 4, weights.
         rank: Directions that all tasks together may keep; all by default.
         window: Last steps of a task in which its modes are found; by default those of the training's window.
+        added: Whether a penalty is added to the loss, as in most programs, instead of taken as implicit steps.
 
     Raises:
         InputError: If the method is unknown.
@@ -144,6 +149,7 @@ class MethodSettings:
     n_modes: int = 0
     rank: int | None = None
     window: int | None = None
+    added: bool = False
 
     def __post_init__(self) -> None:
         check_choice("method", self.method, (*UNPROTECTED, *COMPARED, *BASELINES))
@@ -163,6 +169,7 @@ class MethodSettings:
         """The name of its results in a folder."""
         parts = [self.method, *([] if self.strength is None else [f"{self.strength:g}"])]
         parts += [f"{self.n_modes}"] if self.takes_modes else []
+        parts += ["added"] if self.added else []
         return "-".join([*parts, *([] if self.rank is None or self.method in UNPROTECTED else [f"rank{self.rank}"])])
 
     def at(self, strength: float) -> MethodSettings:
@@ -186,12 +193,13 @@ class MethodSettings:
         if self.method in COMPARED:
             return TaskMemory(
                 model, select, method=COMPARED[self.method].method, strength=self.strength, rank=self.rank,
-                n_modes=max(1, self.n_modes), window=self.window or 500,
+                n_modes=max(1, self.n_modes), window=self.window or 500, implicit=not self.added,
             )  # fmt: skip
         makers: Mapping[str, Callable[[], Memory]] = {
             "si": lambda: SynapticIntelligence(model, select, strength=self.value),
             "gpm": lambda: GradientProjectionMemory(model, select, threshold=self.value),
             "ogd": lambda: OrthogonalGradientDescent(model, select, seed=seed),
+            "ewc-likely": lambda: LikelyAnswersEWC(model, select, strength=self.value),
             "replay": lambda: Replay(model, seed=seed),
         }
         return makers[self.method]() if self.method in makers else HeldPenalty(model)
