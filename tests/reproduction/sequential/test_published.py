@@ -167,7 +167,7 @@ def test_the_information_of_batches_is_a_mean_over_batches():
     assert torch.allclose(2 * penalty.stiffness.double(), torch.stack(squares).mean(0), rtol=1e-4, atol=1e-12)
 
 
-def test_published_strengths_are_half_of_ours():
-    strengths = {key: dict(protocol.rows[0][0].__dict__)["strength"] for key, protocol in BY_KEY.items()}
+def test_strengths_are_twice_the_published_coefficients():
+    strengths = {key: protocol.rows[0][0].strength for key, protocol in BY_KEY.items()}
     assert (strengths["hsu-task"], strengths["hsu-domain"], strengths["hsu-class"]) == (200.0, 200.0, 1200.0)
     assert strengths["avalanche-permuted"] == 2.0

@@ -29,10 +29,13 @@ _TEXT = (
     "Nothing is tuned here; strengths of EWC are the published ones."
 )
 _QUICK = tuple(
-    dataclasses.replace(protocol, name=protocol.name.replace("MNIST", "digits"), hidden=(12,), n_tasks=3)
+    dataclasses.replace(
+        protocol, name=protocol.name.replace("MNIST", "digits"), hidden=(12,), n_tasks=3,
+        training=dataclasses.replace(protocol.training, epochs=30),
+    )
     for protocol in PROTOCOLS
     if protocol.key in ("published-hsu-class", "published-avalanche-permuted")
-)
+)  # fmt: skip
 """A quick reproduction has the digits in one protocol of each source."""
 
 

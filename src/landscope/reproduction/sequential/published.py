@@ -131,7 +131,6 @@ _HSU_TRAINING = PublishedTraining(epochs=4, window_epochs=0, batch_size=128, lea
 
 def _hsu(kind: Kind, strength: float, published: Mapping[str, str], others: str) -> PublishedProtocol:
     """Split MNIST of Hsu et al., with the strength of their EWC."""
-    names = {"task": "task", "domain": "domain", "class": "class"}
     rows = [
         (MethodSettings("ewc-likely", 2 * strength), published["EWC"]),
         (_NONE, published["Adam"]),
@@ -146,7 +145,7 @@ def _hsu(kind: Kind, strength: float, published: Mapping[str, str], others: str)
         f"Published and not run here: {others}."
     )
     return PublishedProtocol(
-        f"published-hsu-{kind}", f"Split MNIST of Hsu et al., incremental {names[kind]} learning", kind, (400, 400),
+        f"published-hsu-{kind}", f"Split MNIST of Hsu et al., incremental {kind} learning", kind, (400, 400),
         _HSU_TRAINING, rows, text, grows=kind == "class", padding=2, scale=(0.1, 0.2752),
     )  # fmt: skip
 
