@@ -42,7 +42,10 @@ FIGURES = {
     },
     published: {
         "_QUICK": [
-            dataclasses.replace(protocol, rows=protocol.rows[:2], n_tasks=2) for protocol in published._QUICK
+            dataclasses.replace(
+                protocol, rows=protocol.rows[:2], n_tasks=2, training=dataclasses.replace(protocol.training, epochs=1)
+            )
+            for protocol in published._QUICK
         ]
     },
     language: {"_STRENGTHS": {name: language._STRENGTHS[name] for name in ("none", "l2")}},

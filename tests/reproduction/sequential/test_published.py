@@ -171,3 +171,15 @@ def test_strengths_are_twice_the_published_coefficients():
     strengths = {key: protocol.rows[0][0].strength for key, protocol in BY_KEY.items()}
     assert (strengths["hsu-task"], strengths["hsu-domain"], strengths["hsu-class"]) == (200.0, 200.0, 1200.0)
     assert strengths["avalanche-permuted"] == 2.0
+
+
+@pytest.mark.slow
+@pytest.mark.mnist
+@pytest.mark.parametrize(("kind", "published", "spread"), [("domain", 55.16, 1.38), ("class", 19.71, 0.08)])
+def test_plain_training_gives_the_published_accuracy(mnist_folder, kind, published, spread):
+    """Hsu et al., Table 2, row Adam: a run here and the mean of ten there differ by sqrt(1.1) spreads."""
+    protocol = BY_KEY[f"hsu-{kind}"]
+    tasks = protocol.tasks(Experiment(Settings.of({"data": "mnist"})), 0)
+    result = train_sequentially(protocol.network(tasks, 0), tasks, MethodSettings("none"), protocol.trained(0))
+    student = 3.25 * 1.1**0.5  # 99 % of Student's t with nine degrees of freedom
+    assert 100 * (1 - result.average_error) == pytest.approx(published, abs=student * spread)
