@@ -8,7 +8,7 @@ import pytest
 from landscope.errors import StorageError
 from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.settings import Settings
-from landscope.reproduction.figures import capacity, continual, fig4, language, sec_s7, sec_s8, split_digits
+from landscope.reproduction.figures import capacity, continual, fig4, language, published, sec_s7, sec_s8, split_digits
 from landscope.reproduction.figures.figure import Plan
 from landscope.reproduction.sequential.methods import MethodSettings
 from landscope.reproduction.sequential.tuning import Seeds
@@ -39,6 +39,14 @@ FIGURES = {
     },
     continual: {
         "_STRENGTHS": {name: continual._STRENGTHS[name] for name in ("none", "kfac", "gpm", "gaussians")}
+    },
+    published: {
+        "_QUICK": [
+            dataclasses.replace(
+                protocol, rows=protocol.rows[:2], n_tasks=2, training=dataclasses.replace(protocol.training, epochs=1)
+            )
+            for protocol in published._QUICK
+        ]
     },
     language: {"_STRENGTHS": {name: language._STRENGTHS[name] for name in ("none", "l2")}},
 }  # fmt: skip

@@ -21,8 +21,10 @@ from landscope.errors import InputError
 __all__ = ["cifar_cnn", "gpt2", "gpt2_config", "mlp", "mnist_cnn", "residual_network"]
 
 
-def mlp(sizes: Sequence[int], *, bias: bool = False, seed: int | None = None) -> nn.Sequential:
-    """A multilayer perceptron with ReLU between layers; the paper's is ``mlp([784, 50, 50, 10])``, no bias.
+def mlp(
+    sizes: Sequence[int], *, bias: bool = False, seed: int | None = None, activation: type[nn.Module] = nn.ReLU
+) -> nn.Sequential:
+    """A multilayer perceptron, by default with ReLU between layers; the paper's is ``mlp([784, 50, 50, 10])``, no bias.
 
     Parameters are named ``"0.weight"``, ``"2.weight"``, ... in order. Inputs are rows ``[b, sizes[0]]``.
 
@@ -30,6 +32,7 @@ def mlp(sizes: Sequence[int], *, bias: bool = False, seed: int | None = None) ->
         sizes: Widths of all layers, inputs and outputs included.
         bias: Give each layer a bias.
         seed: Seed of the initialisation.
+        activation: Class of the modules between layers.
 
     Raises:
         InputError: If there are fewer than two sizes or one is below 1.
@@ -45,7 +48,7 @@ def mlp(sizes: Sequence[int], *, bias: bool = False, seed: int | None = None) ->
     with _seeded(seed):
         layers: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(sizes):
-            layers += [nn.Linear(inputs, outputs, bias=bias), nn.ReLU()]
+            layers += [nn.Linear(inputs, outputs, bias=bias), activation()]
         return nn.Sequential(*layers[:-1])
 
 

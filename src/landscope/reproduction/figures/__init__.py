@@ -37,6 +37,9 @@ OF_THE_PAPER: tuple[Figure, ...] = (
 """The figures of ``reproduce all``, in this order."""
 FIGURES = {
     figure.key: figure
-    for figure in (*OF_THE_PAPER, *_figures("continual", "output_change", "language", "edge", "plateau", "findings"))
+    for figure in (
+        *OF_THE_PAPER,
+        *_figures("continual", "output_change", "published", "language", "edge", "plateau", "findings"),
+    )
 }
 """All figures by key, those that the paper does not have at the end."""

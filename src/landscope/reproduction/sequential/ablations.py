@@ -10,11 +10,11 @@ from landscope.directions.principal import principal_modes
 from landscope.directions.random_directions import random_directions
 from landscope.memory.methods import LDC, Method, measured_ranks
 from landscope.memory.snapshot import TaskSnapshot
-from landscope.penalties.fisher import curvature_constraint
+from landscope.penalties.fisher import curvature_constraint, elastic_weight_consolidation
 from landscope.penalties.ldc import check_widths, flatness_from_variance, landscape_dependent_constraint
 from landscope.penalties.quadratic import QuadraticPenalty
 
-__all__ = ["FreshVarianceLDC", "LeadingEigenvectors", "LowFloorLDC", "RandomDirections"]
+__all__ = ["BatchMeanEWC", "FreshVarianceLDC", "LeadingEigenvectors", "LowFloorLDC", "RandomDirections"]
 
 _PSI = 4.0
 
@@ -106,3 +106,16 @@ class LeadingEigenvectors(Method):
                 lambda vector: fisher.product(task.w1, vector), task.w1, count, name="Fisher eigenvectors"
             )
         return curvature_constraint(task.w1, basis.directions, basis.values)
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchMeanEWC(Method):
+    """Elastic weight consolidation with the mean squares of gradients of minibatches, as some programs have it."""
+
+    batch_size: int
+
+    name: ClassVar[str] = "ewc-batch-mean"
+
+    def penalty(self, task: TaskSnapshot, count: int) -> QuadraticPenalty:  # noqa: ARG002 - the protocol's argument
+        """One stiffness a weight."""
+        return elastic_weight_consolidation(task.risk, task.w1, fisher="batch-mean", batch_size=self.batch_size)

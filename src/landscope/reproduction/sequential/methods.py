@@ -21,11 +21,13 @@ from landscope.penalties.proximal import ProximalSteps
 from landscope.protocols import Penalty
 from landscope.recorder import TrajectoryRecorder
 from landscope.reproduction.sequential.ablations import (
+    BatchMeanEWC,
     FreshVarianceLDC,
     LeadingEigenvectors,
     LowFloorLDC,
     RandomDirections,
 )
+from landscope.reproduction.sequential.baselines.likely_answers import LikelyAnswersEWC
 from landscope.reproduction.sequential.baselines.path_integral import SynapticIntelligence
 from landscope.reproduction.sequential.baselines.projection import GradientProjectionMemory, OrthogonalGradientDescent
 from landscope.reproduction.sequential.baselines.protocol import Memory
@@ -43,6 +45,7 @@ BASELINES: Mapping[str, str] = {
     "si": "synaptic intelligence",
     "gpm": "GPM",
     "ogd": "OGD, 200 gradients a task",
+    "ewc-likely": "EWC, Fisher information of the likeliest answers",
     "replay": "replay, 100 samples a task",
     "gaussians": "replay of class Gaussians of rank 10, with the old answers",
 }
@@ -108,6 +111,7 @@ _ROWS = (
     ComparedMethod("ewc", "EWC, exact Fisher", EWC("exact"), _CURVATURE, "weights"),
     ComparedMethod("ewc-empirical", "EWC, empirical Fisher", EWC("empirical"), _CURVATURE, "weights"),
     ComparedMethod("ewc-batch-mean", "EWC, batch-mean Fisher", EWC("batch-mean"), _CURVATURE, "weights"),
+    ComparedMethod("ewc-batch-256", "EWC, Fisher information of means over 256 samples", BatchMeanEWC(256), _CURVATURE),
     ComparedMethod("kfac", "EWC, Kronecker factors", KFAC(), _CURVATURE),
     ComparedMethod(
         "kfac-following", "EWC, Kronecker factors, following the outputs", KFAC(), _CURVATURE, follow_outputs=True
@@ -143,6 +147,7 @@ class MethodSettings:
             consolidation in Fig. 4, weights.
         rank: Directions that all tasks together may keep; all by default.
         window: Last steps of a task in which its modes are found; by default those of the training's window.
+        added: Whether a penalty is added to the loss, as in most programs, instead of taken as implicit steps.
 
     Raises:
         InputError: If the method is unknown.
@@ -153,6 +158,7 @@ class MethodSettings:
     n_modes: int = 0
     rank: int | None = None
     window: int | None = None
+    added: bool = False
 
     def __post_init__(self) -> None:
         check_choice("method", self.method, (*UNPROTECTED, *COMPARED, *BASELINES))
@@ -172,6 +178,7 @@ class MethodSettings:
         """The name of its results in a folder."""
         parts = [self.method, *([] if self.strength is None else [f"{self.strength:g}"])]
         parts += [f"{self.n_modes}"] if self.takes_modes else []
+        parts += ["added"] if self.added else []
         return "-".join([*parts, *([] if self.rank is None or self.method in UNPROTECTED else [f"rank{self.rank}"])])
 
     def at(self, strength: float) -> MethodSettings:
@@ -195,13 +202,14 @@ class MethodSettings:
         if self.method in COMPARED:
             return TaskMemory(
                 model, select, method=COMPARED[self.method].method, strength=self.strength, rank=self.rank,
-                n_modes=max(1, self.n_modes), window=self.window or 500,
+                n_modes=max(1, self.n_modes), window=self.window or 500, implicit=not self.added,
                 follow_outputs=COMPARED[self.method].follow_outputs,
             )  # fmt: skip
         makers: Mapping[str, Callable[[], Memory]] = {
             "si": lambda: SynapticIntelligence(model, select, strength=self.value),
             "gpm": lambda: GradientProjectionMemory(model, select, threshold=self.value),
             "ogd": lambda: OrthogonalGradientDescent(model, select, seed=seed),
+            "ewc-likely": lambda: LikelyAnswersEWC(model, select, strength=self.value),
             "replay": lambda: Replay(model, seed=seed),
             "gaussians": lambda: TaskMemory(
                 model, method=None, replay=memory.Replay(50, memory.Gaussians(10), seed=seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
@@ -12,7 +13,7 @@ from landscope._checks import generator_of
 from landscope.errors import InputError
 from landscope.reproduction.sequential.task_data import Labelled, Task, class_tasks
 
-__all__ = ["Kind", "n_outputs", "permuted_scenario", "split_scenario"]
+__all__ = ["Kind", "growing_outputs", "n_outputs", "permuted_scenario", "split_scenario"]
 
 Kind = Literal["task", "domain", "class"]
 """What is known of a test sample (van de Ven & Tolias, arXiv 1904.07734): its task; not its task, which does not
@@ -56,6 +57,24 @@ def split_scenario(train: Labelled, test: Labelled, groups: Sequence[Sequence[in
         data = (_renumbered(part, group, first if kind == "class" else 0) for part in (task.train, task.test))
         tasks.append(Task(task.name, *data, outputs=tuple(outputs)))
     return tasks
+
+
+def growing_outputs(tasks: Sequence[Task]) -> list[Task]:
+    """Tasks of one class-incremental scenario, of which each trains only the outputs of its classes and earlier ones.
+
+    In the tests all outputs may answer.
+
+    Example:
+        >>> import torch
+        >>> data = (torch.eye(4), torch.tensor([0, 1, 2, 3]))
+        >>> tasks = growing_outputs(split_scenario(data, data, [(0, 1), (2, 3)], "class"))
+        >>> [(task.outputs, task.tested) for task in tasks]
+        [((0, 1), (0, 1, 2, 3)), ((0, 1, 2, 3), (0, 1, 2, 3))]
+    """
+    return [
+        dataclasses.replace(task, outputs=tuple(range(int(task.train[1].max()) + 1)), asked=task.outputs)
+        for task in tasks
+    ]
 
 
 def _renumbered(data: Labelled, group: Sequence[int], base: int) -> Labelled:

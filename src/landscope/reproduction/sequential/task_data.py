@@ -30,12 +30,19 @@ class Task:
         train: Training inputs and labels.
         test: Test inputs and labels.
         outputs: Outputs of the network that may answer, side by side; all by default. Labels count within them.
+        asked: Outputs that may answer in its test, from the same first one, where they are not those of its training.
     """
 
     name: str
     train: Labelled
     test: Labelled
     outputs: tuple[int, ...] | None = None
+    asked: tuple[int, ...] | None = None
+
+    @property
+    def tested(self) -> tuple[int, ...] | None:
+        """Outputs that may answer in its test; all for None."""
+        return self.outputs if self.asked is None else self.asked
 
     def with_inputs(self, train: Tensor, test: Tensor) -> Task:
         """The same labels with other inputs, such as the features of frozen layers."""
@@ -71,19 +78,19 @@ def _subset(data: Labelled, group: Sequence[int]) -> Labelled:
 
 
 def joined_tasks(tasks: Sequence[Task]) -> Task:
-    """All tasks as one, of the outputs of the first."""
+    """All tasks as one, of the outputs of the last."""
 
     def concatenated(part: str) -> Labelled:
         pairs = [getattr(task, part) for task in tasks]
         return torch.cat([inputs for inputs, _ in pairs]), torch.cat([labels for _, labels in pairs])
 
     name = " and ".join(task.name for task in tasks)
-    return Task(name, concatenated("train"), concatenated("test"), tasks[0].outputs)
+    return Task(name, concatenated("train"), concatenated("test"), tasks[-1].outputs)
 
 
 def have_heads(tasks: Sequence[Task]) -> bool:
     """Whether tasks have outputs of their own, so that they share all layers but the last."""
-    return len({task.outputs for task in tasks}) > 1
+    return len({task.tested for task in tasks}) > 1
 
 
 def joint_task(tasks: Sequence[Task], criterion: Criterion) -> tuple[Task, Criterion]:

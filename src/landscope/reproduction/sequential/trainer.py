@@ -14,7 +14,7 @@ from landscope.memory.task_memory import TaskMemory
 from landscope.reproduction.sequential.baselines.protocol import Memory
 from landscope.reproduction.sequential.continual_result import ContinualResult, LearntTask, Observation
 from landscope.reproduction.sequential.methods import EndSnapshot, MethodSettings
-from landscope.reproduction.sequential.task_data import SelectedOutputs, Task, have_heads, joint_task
+from landscope.reproduction.sequential.task_data import Criterion, SelectedOutputs, Task, have_heads, joint_task
 from landscope.reproduction.sequential.training import TaskTraining
 from landscope.results import stamp
 
@@ -68,6 +68,8 @@ def train_sequentially(
         task, criterion = tasks[number], training.criterion
         if method.method == "joint":
             task, criterion = joint_task(tasks[: number + 1], criterion)
+        if isinstance(memory, TaskMemory) and not memory.implicit:
+            criterion = _with_penalty(criterion, memory)
         _look_back(memory, method, training.window(task.train))
 
         def observe(step: int, number: int = number) -> None:
@@ -101,11 +103,20 @@ def task_errors(model: nn.Module, tasks: Sequence[Task], training: TaskTraining)
     columns = model.columns if isinstance(model, SelectedOutputs) else slice(None)
     errors = []
     for task in tasks:
-        _select(model, task.outputs)
+        _select(model, task.tested)
         errors.append(training.error(model, task))
     if isinstance(model, SelectedOutputs):
         model.columns = columns
     return torch.tensor(errors, dtype=torch.float64)
+
+
+def _with_penalty(criterion: Criterion, memory: TaskMemory) -> Criterion:
+    """The mean loss of a minibatch plus the penalty, for methods without implicit steps."""
+
+    def loss(outputs: Tensor, labels: Tensor) -> Tensor:
+        return criterion(outputs, labels).mean() + memory.penalty()
+
+    return loss
 
 
 def _select(model: nn.Module, outputs: tuple[int, ...] | None) -> None:

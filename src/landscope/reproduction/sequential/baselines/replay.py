@@ -60,11 +60,13 @@ class Replay:
         drawn = torch.randint(int(counts.sum()), (self.batch_size,), generator=self._generator)
         task = torch.bucketize(drawn, counts.cumsum(0), right=True)
         place = drawn - (counts.cumsum(0) - counts)[task]
+        present = self.model.columns if isinstance(self.model, SelectedOutputs) else slice(None)
         body = self.model.body if isinstance(self.model, SelectedOutputs) else self.model
         for number, (criterion, inputs, labels, columns) in enumerate(self._stored):
             rows = place[task == number].to(labels.device)
             if len(rows):
-                loss = criterion(body(inputs[rows])[:, columns], labels[rows])
+                answering = present if columns.start == present.start else columns  # outputs that grew since
+                loss = criterion(body(inputs[rows])[:, answering], labels[rows])
                 (loss.mean() * (len(rows) / self.batch_size) * gradient_scale(optimizer)).backward()
 
     def consolidate(self, criterion: Callable[..., Tensor], data: tuple[Tensor, Tensor]) -> None:
