@@ -141,8 +141,8 @@ def _hsu(kind: Kind, strength: float, published: Mapping[str, str], others: str)
     ]
     text = (
         "Hsu et al. (arXiv 1810.12488, Table 2, ten runs): two hidden layers of 400 on images of 32 x 32, four epochs "
-        "of minibatches of 128 a task, Adam at 0.001. Penalties are added to the loss, as there, but for the default of "
-        "the basin: implicit steps whose strength follows the outputs. EWC has their "
+        "of minibatches of 128 a task, Adam at 0.001. Penalties are added to the loss, as there, but for the default "
+        "of the basin: implicit steps whose strength follows the outputs. EWC has their "
         f"coefficient, {strength:g} (λ/2); Kronecker EWC has the same; nobody chose the strength of the basin. "
         f"Published and not run here: {others}."
     )
