@@ -13,6 +13,8 @@ from torch import nn
 from landscope._checks import check_count, check_strength
 from landscope.errors import InputError
 from landscope.memory.budget import Budget, Rise
+from landscope.memory.changed_model import ChangedModel, changed_names
+from landscope.memory.fingerprint import Fingerprint
 from landscope.memory.methods import Method
 from landscope.memory.state import MemoryState
 from landscope.parameters import ParameterSpace
@@ -43,11 +45,14 @@ class HeldTasks:
         self.budget: Budget | None = None
         self._n_samples = 0
         self._samples: list[EmpiricalRisk] = []
+        self.fingerprint = Fingerprint()
+        """What the model was when its tasks were kept."""
 
     def add(self, latest: Penalty, risk: EmpiricalRisk, model: nn.Module) -> Penalty:
         """Add the penalty of a task that ended at the weights of its risk."""
         self.penalty = self._method.added(self.penalty, latest, self._rank, risk.w0)
         self.n_tasks, self.losses = self.n_tasks + 1, [*self.losses, float(risk(risk.w0))]
+        self.fingerprint = Fingerprint.of(model, self._space, risk.w0)
         if self._n_samples:
             self._samples.append(risk.random_subset(self._n_samples, seed=self.n_tasks))
         self._start_budget(model)
@@ -73,6 +78,7 @@ class HeldTasks:
         absolute: float,
         samples: int | Callable[[nn.Module], Any],
         every: int,
+        at_end: bool,
         model: nn.Module,
     ) -> None:
         """Adapt the strength to a budget, or with None no longer."""
@@ -84,12 +90,18 @@ class HeldTasks:
                 hint="Pass samples=f with f(model), the mean loss on samples of theirs, or ls.keep(..., budget=0.05).",
             )  # fmt: skip
         measure = samples if callable(samples) else (self._measured if samples else None)
+        if rise is not None and measure is None and at_end:
+            raise InputError(
+                expected="samples with at_end=True, to measure the rise on", got="none", hint="Pass samples=100."
+            )
         if rise is not None and measure is None and self._method.unit_of_rise is None:
             raise InputError(
                 expected="a method that predicts the rise of the loss, or samples to measure it on",
                 got=f"{self._method.name} alone", hint='Pass samples=100, or take the method "basin".',
             )  # fmt: skip
-        self.budget = None if rise is None else Budget(rise, absolute=absolute, measure=measure, every=every)
+        self.budget = None
+        if rise is not None:
+            self.budget = Budget(rise, absolute=absolute, measure=measure, every=every, at_end=at_end)
         self._n_samples = n_samples
         self._start_budget(model)
 
@@ -107,12 +119,33 @@ class HeldTasks:
         if penalty is not None and state.strength != self.strength:
             penalty = self._at(penalty, state.strength, self.strength)
         self.penalty, self.n_tasks, self.losses = penalty, state.n_tasks, list(state.losses)
+        self.fingerprint = state.fingerprint
         if state.budget is not None:
             self.budget = Budget.of(state.budget, self._measure_after_loading())
             self._scale_budget()
         elif self.budget is not None:
             self.budget.measure = self._measure_after_loading()
             self._start_budget(model)
+
+    def see(self, model: nn.Module) -> None:
+        """Note the weights as they are, by which they are recognised where their shape changes later."""
+        if self.fingerprint.selected and not changed_names(self._space, model):
+            self.fingerprint = self.fingerprint.seen(self._space, self._space.flatten(model))
+
+    def follow(self, space: ParameterSpace, model: nn.Module, *, rows: bool) -> None:
+        """Hold what is shared with the parameters that the model has now, and say what is not.
+
+        Raises:
+            InputError: If no weight is shared.
+        """
+        change = ChangedModel(self._space, space, model, self.fingerprint)
+        penalty, own_samples = change.penalty(self.penalty), bool(self._samples)
+        if self.penalty is not None:
+            change.warn(rows=rows, samples=own_samples and self.budget is not None)
+        self._space, self.penalty, self._samples = space, penalty, []
+        self.see(model)
+        if self.budget is not None:
+            self.budget.follow_model(change.weights, None if own_samples else self.budget.measure)
 
     def _measure_after_loading(self) -> Callable[[nn.Module], Any] | None:
         """How the rise is measured after a state was loaded, which has no samples of its tasks."""

@@ -26,6 +26,7 @@ def keep(
     method: str | Method = "basin",
     budget: float | None = None,
     samples: int = 100,
+    at_end: bool = False,
     **options: Any,
 ) -> TaskMemory:
     """Keep what a model knows now, such as a pretrained one, while it is trained further.
@@ -41,6 +42,8 @@ def keep(
         budget: Share by which the loss may rise, 0.05 for 5 %, see :meth:`landscope.TaskMemory.budget`; by default the
             strength is constant.
         samples: With a budget, the number of samples on which the rise is measured.
+        at_end: With a budget, whether it is held at the end of each training alone: the better choice for language
+            models, see :meth:`landscope.TaskMemory.budget`.
         options: Further arguments of :class:`landscope.TaskMemory`.
 
     Returns:
@@ -74,6 +77,6 @@ def keep(
         )  # fmt: skip
     memory = TaskMemory(model, select, method=chosen, **options)
     if budget is not None:
-        memory.budget(budget, samples=samples)
+        memory.budget(budget, samples=samples, at_end=at_end)
     memory.consolidate(criterion, data, losses=losses, loss_options=loss_options)
     return memory

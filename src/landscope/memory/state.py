@@ -10,17 +10,24 @@ import torch
 
 from landscope._checks import check_strength
 from landscope.errors import InputError, StorageError
+from landscope.memory.fingerprint import Fingerprint
 from landscope.parameters import ParameterSpace
 from landscope.penalties.blocks import load_penalty
 from landscope.protocols import Penalty
 from landscope.storage.digests import digest_of
 from landscope.trajectory import Trajectory
 
-__all__ = ["MemoryState"]
+__all__ = ["MemoryState", "memory_settings"]
 
-_FORMAT = 4
+_FORMAT = 5
 _HINT = "Pass what memory.state_dict() returned."
 _COLUMNS = ("weights", "steps", "learning_rate", "loss")
+
+
+def memory_settings(method: Mapping[str, Any], space: ParameterSpace, numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a state must share with the memory that loads it."""
+    shapes = [list(shape) for shape in space.shapes]
+    return {"method": dict(method), **numbers, "parameters": list(space.names), "shapes": shapes}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +43,7 @@ class MemoryState:
         strength: Strength lambda at which they are held.
         losses: Loss of each task at its end.
         budget: Numbers of the budget, if there is one.
+        fingerprint: What the model was at the end of the last task.
     """
 
     n_tasks: int
@@ -46,6 +54,7 @@ class MemoryState:
     strength: float = 1.0
     losses: tuple[float, ...] = ()
     budget: Mapping[str, Any] | None = None
+    fingerprint: Fingerprint = dataclasses.field(default_factory=Fingerprint)
 
     def mapping(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The state and the settings of the memory, for ``torch.save``."""
@@ -60,6 +69,7 @@ class MemoryState:
             "strength": self.strength,
             "losses": list(self.losses),
             "budget": None if self.budget is None else dict(self.budget),
+            "fingerprint": self.fingerprint.state(),
         }
         return {**content, "digest": digest_of(content)}
 
@@ -91,6 +101,7 @@ class MemoryState:
                 strength=check_strength("strength", state["strength"]),
                 losses=tuple(map(float, state["losses"])),
                 budget=state["budget"],
+                fingerprint=Fingerprint(**state["fingerprint"]),
             )
             loaded._check(space)
         except (AttributeError, InputError, KeyError, TypeError, ValueError) as error:

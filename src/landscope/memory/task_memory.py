@@ -11,15 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from landscope._checks import check_count, check_hooked, check_kind
-from landscope.errors import InputError
+from landscope.errors import InputError, StorageError
 from landscope.memory.accumulate import layerwise_penalty, task_penalty
+from landscope.memory.changed_model import ChangedModel, changed_names, check_base, stored_space
 from landscope.memory.checks import check_flags, check_is_at_end, checked_ratio, checked_strength
 from landscope.memory.held_tasks import HeldTasks
 from landscope.memory.holds_tasks import HoldsTasks
 from landscope.memory.methods import Method, resolve_method
 from landscope.memory.rows import TaskRows
 from landscope.memory.snapshot import TaskSnapshot
-from landscope.memory.state import MemoryState
+from landscope.memory.state import MemoryState, memory_settings
 from landscope.memory.task_loss import TaskLoss
 from landscope.memory.warnings import (
     StepMonitor,
@@ -109,7 +110,9 @@ class TaskMemory(HoldsTasks):
         per_layer: bool = False,
         implicit: bool = True,
     ) -> None:
-        self.model, self.space, self._selects_all = model, ParameterSpace.of(model, select), select is None
+        several = isinstance(select, Iterable) and not isinstance(select, str | type)
+        self._select = tuple(select) if several else select
+        self.model, self.space, self._selects_all = model, ParameterSpace.of(model, self._select), select is None
         self.method = resolve_method(method)
         self.n_modes = check_count("n_modes", n_modes, minimum=1)
         self.every = check_count("every", every, minimum=1)
@@ -135,13 +138,14 @@ class TaskMemory(HoldsTasks):
 
         Raises:
             InputError: If the memory is already in a training, the optimiser does not hold the selected weights or has
-                no learning rate, or the model's parameters changed name or shape.
+                no learning rate, or nothing is left of the held weights, or frozen weights have other values.
             NonFiniteError: If the weights became NaN or infinite.
 
         Warns:
             UserWarning: If ``select`` was left out and the optimiser moves weights that were not trainable when the
                 memory was made; if the context ends without a step of this optimiser; if a loss contains
-                :meth:`penalty` beside implicit steps or, with ``implicit=False``, does not contain it.
+                :meth:`penalty` beside implicit steps or, with ``implicit=False``, does not contain it; if parameters
+                changed name or shape since the last task: what both models share stays held, the rest is named.
             UnusedContextWarning: If the context is never entered by ``with``.
         """
         return TrainingContext(self._training(optimizer))
@@ -154,7 +158,8 @@ class TaskMemory(HoldsTasks):
                 expected="one training at a time", got="a second one inside the first",
                 hint="Leave the first `with memory.training(...)` block before.",
             )  # fmt: skip
-        tensors = self.space.tensors(self.model)  # raises early where parameters changed name or shape
+        self.follow_model()
+        tensors = self.space.tensors(self.model)
         like = tensors[0]
         if self.implicit:
             check_optimizer(self.space, tensors, optimizer)
@@ -185,6 +190,7 @@ class TaskMemory(HoldsTasks):
 
     def _deactivate(self) -> None:
         self._active = self._monitor = None
+        self._tasks.see(self.model)
 
     def check(
         self,
@@ -320,11 +326,12 @@ class TaskMemory(HoldsTasks):
 
     def state_dict(self) -> dict[str, Any]:
         """The state for ``torch.save``: everything needed to continue after a restart, also in the middle of a task."""
+        self._tasks.see(self.model)
         rows = self._rows
         budget = None if self._tasks.budget is None else self._tasks.budget.state()
         return MemoryState(
             self.n_tasks, self.n_held, rows.step, rows.latest(), self.held, self.strength, tuple(self._tasks.losses),
-            budget,
+            budget, self._tasks.fingerprint,
         ).mapping(self._settings())  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -335,29 +342,44 @@ class TaskMemory(HoldsTasks):
 
         Raises:
             InputError: If the memory is in a training.
-            StorageError: If the state is damaged, or of a memory of other weights, method or settings; the memory is
-                then left unchanged. The strength may differ: the tasks are then held at that of this memory.
+            StorageError: If the state is damaged, or of a memory of other weights, method or settings, or frozen
+                weights have other values, as after an adapter was merged; the memory is then left unchanged. The
+                strength may differ: the tasks are then held at that of this memory.
                 A budget of this memory that the state has not begins at the weights of the model, so load these first.
 
         Warns:
             UserWarning: If the memory has consolidated more tasks than the state, or has a budget with samples, which a
-                state does not have.
+                state does not have; if the model has parameters of other names or shapes than the state: what both
+                share is held, the rest is named.
         """
         self._check_outside("load the state")
-        loaded = MemoryState.read(state, self._settings(), self.space)
+        stored = stored_space(state, self.space, self.model)
+        loaded = MemoryState.read(state, self._settings(stored), stored)
+        check_base(loaded.fingerprint, self.model, StorageError)
         warn_of_fewer_tasks(loaded.n_tasks, self.n_tasks)
+        if stored != self.space:
+            change = ChangedModel(stored, self.space, self.model, loaded.fingerprint)
+            had_rows, loaded = loaded.rows is not None, change.state(loaded)
+            change.warn(rows=had_rows)
         self._tasks.load(loaded, self.model)
         self.n_held = loaded.n_held
         self._rows.load(loaded.rows, loaded.step)
 
-    def _settings(self) -> dict[str, Any]:
-        names = ("n_modes", "window", "every", "ratio", "rank", "per_layer")
-        return {
-            "method": self.method.settings(),
-            **{name: getattr(self, name) for name in names},
-            "parameters": list(self.space.names),
-            "shapes": [list(shape) for shape in self.space.shapes],
-        }
+    def _settings(self, space: ParameterSpace | None = None) -> dict[str, Any]:
+        numbers = {name: getattr(self, name) for name in ("n_modes", "window", "every", "ratio", "rank", "per_layer")}
+        return memory_settings(self.method.settings(), space or self.space, numbers)
+
+    def follow_model(self) -> None:
+        """Take the parameters that the model has now, where some changed name or shape; :meth:`training` calls it."""
+        check_base(self._tasks.fingerprint, self.model)
+        if not changed_names(self.space, self.model) or isinstance(self._select, ParameterSpace):
+            return
+        space = ParameterSpace.of(self.model, self._select)
+        self.method.check(self.model, space)
+        self._tasks.follow(space, self.model, rows=self._rows.latest() is not None)
+        self.space, step = space, self._rows.step
+        self._rows = TaskRows(space, self.window, self.every)
+        self._rows.load(None, step)
 
     def _check_ended(self) -> None:
         """Raise unless a training has ended that can be consolidated."""

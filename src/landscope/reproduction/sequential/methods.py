@@ -25,6 +25,7 @@ from landscope.reproduction.sequential.ablations import (
     LowFloorLDC,
     RandomDirections,
 )
+from landscope.reproduction.sequential.baselines.interpolation import WeightInterpolation
 from landscope.reproduction.sequential.baselines.path_integral import SynapticIntelligence
 from landscope.reproduction.sequential.baselines.projection import GradientProjectionMemory, OrthogonalGradientDescent
 from landscope.reproduction.sequential.baselines.protocol import Memory
@@ -43,8 +44,12 @@ BASELINES: Mapping[str, str] = {
     "gpm": "GPM",
     "ogd": "OGD, 200 gradients a task",
     "replay": "replay, 100 samples a task",
+    "interpolation": "interpolation (WiSE-FT), best share",
+    "midpoint": "interpolation (WiSE-FT), halfway",
 }
 """Published methods, and their labels."""
+_BUDGET_SAMPLES = 100
+"""Samples of each earlier task on which a budget measures its loss."""
 
 
 def decades(first: int, last: int) -> tuple[float, ...]:
@@ -63,6 +68,9 @@ class ComparedMethod:
         strengths: Values of lambda to try, rising.
         counts: What a chosen number of is held: modes, single weights (0 for all), or None for all weights.
         measures_flatness: Whether it measures the flatness of every mode that it holds.
+        budget: Share by which the loss of earlier tasks may rise, measured on a few samples; by default the strength
+            is constant.
+        at_end: Whether the budget is held at the end of each training alone.
     """
 
     key: str
@@ -71,6 +79,8 @@ class ComparedMethod:
     strengths: tuple[float, ...]
     counts: Literal["modes", "weights"] | None = None
     measures_flatness: bool = False
+    budget: float | None = None
+    at_end: bool = False
 
 
 PSI_METHODS: Mapping[int, str] = {
@@ -82,6 +92,10 @@ _CONSTRAINT, _CURVATURE = decades(-1, 3), decades(1, 6)
 _ROWS = (
     ComparedMethod("basin-default", "basin, nobody's choice of strength", Basin(), (1.0,)),
     ComparedMethod("basin", "basin, tuned", Basin(), decades(-1, 3)),
+    ComparedMethod("basin-budget", "basin, budget of 5 %", Basin(), (1.0,), budget=0.05),
+    ComparedMethod(
+        "basin-budget-at-end", "basin, budget of 5 % held at the end", Basin(), (1.0,), budget=0.05, at_end=True
+    ),
     ComparedMethod("ldc-floor", "LDC with floor", LDC(), _CONSTRAINT, "modes", True),
     ComparedMethod("ldc-no-floor", "LDC, no floor", LDC(floor=False), _CONSTRAINT, "modes", True),
     ComparedMethod("ldc-factored", "LDC, factored", LDC(factored=True), _CONSTRAINT, "modes", True),
@@ -129,7 +143,8 @@ class MethodSettings:
 
     Args:
         method: A key of :data:`COMPARED`, :data:`BASELINES` or :data:`UNPROTECTED`.
-        strength: lambda; c of synaptic intelligence, the threshold of GPM; None for a method's default, or for none.
+        strength: lambda; c of synaptic intelligence, the threshold of GPM, the share of new weights of interpolation;
+            None for a method's default, or for none.
         n_modes: Directions constrained for each task, at most as many as its weights moved along; of elastic weight
             consolidation in Fig. 4, weights.
         rank: Directions that all tasks together may keep; all by default.
@@ -184,15 +199,20 @@ class MethodSettings:
         """
         select = _all_but_last_layer(model) if shared_only else None
         if self.method in COMPARED:
-            return TaskMemory(
+            memory = TaskMemory(
                 model, select, method=COMPARED[self.method].method, strength=self.strength, rank=self.rank,
                 n_modes=max(1, self.n_modes), window=self.window or 500,
             )  # fmt: skip
+            if (rise := COMPARED[self.method].budget) is not None:
+                memory.budget(rise, samples=_BUDGET_SAMPLES, at_end=COMPARED[self.method].at_end)
+            return memory
         makers: Mapping[str, Callable[[], Memory]] = {
             "si": lambda: SynapticIntelligence(model, select, strength=self.value),
             "gpm": lambda: GradientProjectionMemory(model, select, threshold=self.value),
             "ogd": lambda: OrthogonalGradientDescent(model, select, seed=seed),
             "replay": lambda: Replay(model, seed=seed),
+            "interpolation": lambda: WeightInterpolation(model, share=0.5 if math.isnan(self.value) else self.value),
+            "midpoint": lambda: WeightInterpolation(model),
         }
         return makers[self.method]() if self.method in makers else HeldPenalty(model)
 
