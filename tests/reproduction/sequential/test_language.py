@@ -17,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:landscope evaluates the whole mo
 def gpt2(seed=0):
     torch.manual_seed(seed)
     config = GPT2Config(
-        vocab_size=256, n_positions=16, n_embd=16, n_layer=1, n_head=2, attn_implementation="eager",
+        vocab_size=256, n_positions=24, n_embd=16, n_layer=1, n_head=2, attn_implementation="eager",
         resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=None, eos_token_id=None,
     )  # fmt: skip
     return GPT2LMHeadModel(config)
@@ -63,7 +63,8 @@ def test_the_first_text_is_held_and_the_second_learnt(low_rank):
 
 
 def test_a_budget_at_the_end_is_the_memory_of_a_user():
-    learnt = FineTuning(gpt2(), TEXTS, FineTuningSettings(**{**SHORT, "steps": (100, 40), "max_samples": 12}))
+    texts = [byte_sequences(text[:8000], 24) for text in python_texts().values()]  # answers are drawn for long rows
+    learnt = FineTuning(gpt2(), texts, FineTuningSettings(**{**SHORT, "steps": (100, 40), "max_samples": 12}))
     free, held = (learnt.learn_second(MethodSettings(name)) for name in ("none", "basin-budget-at-end"))
     assert held.error[1, 0] < free.error[1, 0]
     assert held.error[1, 1] < held.error[0, 1]

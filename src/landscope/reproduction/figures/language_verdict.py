@@ -24,7 +24,7 @@ def verdict(losses: Mapping[str, Sequence[float]]) -> str:
     Example:
         >>> losses = {"none": [1.9, 1.92], "ewc-empirical": [1.91, 1.9], "interpolation": [1.84, 1.85]}
         >>> verdict({**losses, "basin-budget-at-end": [1.83, 1.84]}).partition(" in ")[0]
-        'The default of `ls.keep` with a budget of 5 % that is held at the end of the training has a lower loss'
+        'The default of `ls.keep` with a budget of 5 % that is held at the end of the training has a lower loss,'
         >>> verdict({**losses, "basin-budget-at-end": [1.85, 1.84]}).partition(";")[0]
         'Interpolation between old and new weights is better than the default of `ls.keep` with a budget of 5 %'
         >>> verdict({})
