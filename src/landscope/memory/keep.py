@@ -31,6 +31,9 @@ def keep(
 ) -> TaskMemory:
     """Keep what a model knows now, such as a pretrained one, while it is trained further.
 
+    For a language model, first try :func:`landscope.memory.interpolation` between the old and the new weights, which
+    needs no penalty; with ``at_end=True``, a budget chooses the point of that line.
+
     Args:
         model: The model, with the weights to keep.
         criterion: Loss of what it knows, as for :meth:`landscope.TaskMemory.consolidate`; None with ``losses``.
