@@ -27,7 +27,7 @@ __all__ = ["LanguageExperiment", "jobs", "key", "sections", "title"]
 _STRENGTHS: Mapping[str, tuple[float, ...]] = {
     "none": NO_STRENGTH, "interpolation": tuple(round(0.1 * tenths, 1) for tenths in range(2, 10)),
     "midpoint": NO_STRENGTH, "basin-default": (1.0,), "basin-budget": (1.0,), "basin-budget-at-end": (1.0,),
-    "ewc-empirical": (1e-3, 1e-2, 0.1, 1.0), "l2": (1e-4, 1e-3, 1e-2, 0.1, 1.0),
+    "ewc-empirical": (1e-2, 0.1, 1.0, 10.0, 100.0), "l2": (1e-4, 1e-3, 1e-2, 0.1, 1.0),
     "ldc-variance-factored": (4.0, 40.0, 400.0, 4e3), "ldc-floor": (4e-3, 0.04, 0.4, 4.0, 40.0),
     "ldc-no-floor": (0.4, 4.0, 40.0, 400.0),
 }  # fmt: skip
