@@ -98,6 +98,89 @@ def test_every_method_keeps_a_task_of_transformers(method):
     assert float(memory.held(w + torch.randn(len(w), generator=torch.Generator().manual_seed(0)).to(w))) > 0
 
 
+class AsMapping(nn.Module):
+    """A model that returns a plain dictionary."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids=None, labels=None):  # labels are the criterion's
+        return {"loss": None, "logits": self.model(input_ids=input_ids).logits}
+
+
+def losses_of_mapping(outputs, labels):
+    return language_model_losses(outputs["logits"], labels)
+
+
+@pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")
+@pytest.mark.parametrize("form", ["dataclass", "mapping"])
+@pytest.mark.parametrize("method", [*METHODS, "ewc-empirical", "ewc-batch"])
+def test_every_method_keeps_a_language_model(method, form):
+    named = {"ewc-empirical": EWC("empirical"), "ewc-batch": EWC("batch-mean", batch_size=2)}
+    model, tokens = language_model()
+    criterion = language_model_losses
+    if form == "mapping":
+        model, criterion = AsMapping(model), losses_of_mapping
+    chosen, data = named.get(method, method), [{"input_ids": tokens, "labels": tokens}]
+    memory = ls.TaskMemory(model, "*.mlp.*", method=chosen, strength=1.0, n_modes=2, window=4, ratio=1.01)
+    memory.check(criterion, data)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with memory.training(optimizer):
+        for _ in range(6):
+            optimizer.zero_grad()
+            total, counts = criterion(model(input_ids=tokens), tokens)
+            (total.sum() / counts.sum()).backward()
+            optimizer.step()
+    memory.consolidate(criterion, data)
+    w = memory.space.flatten(model)
+    assert float(memory.held(w)) == pytest.approx(0.0, abs=1e-12)
+    assert float(memory.held(w + torch.randn(len(w), generator=torch.Generator().manual_seed(0)).to(w))) > 0
+
+
+@pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")
+def test_squares_of_minibatches_of_tokens():
+    """Mean over minibatches of the squared gradient of the mean loss of a token; batch sizes are an option."""
+    model, tokens = language_model()
+    data = [{"input_ids": tokens, "labels": tokens.masked_fill(torch.arange(5) == 3, -100)}]
+    memory = ls.TaskMemory(model, "*.mlp.*", method=EWC("batch-mean", batch_size=2), strength=1.0)
+    memory.consolidate(language_model_losses, data)
+    expected = torch.zeros(memory.space.dim).double()
+    for rows in (slice(0, 2), slice(2, 4)):
+        total, counts = language_model_losses(model(tokens[rows]), data[0]["labels"][rows])
+        expected += gradient(total.sum() / counts.sum(), memory.space.tensors(model)).square() / 2
+    scale = memory.held.stiffness / expected
+    assert torch.allclose(memory.held.stiffness, scale.nanmedian() * expected, rtol=1e-6)
+    assert float(scale.nanmedian()) == pytest.approx(0.5)  # V is half the information, as for every kind
+    with pytest.raises(InputError, match="batch_size to be an integer between 1 and 4"):
+        ls.TaskMemory(model, "*.mlp.*", method=EWC("batch-mean"), strength=1.0).check(language_model_losses, data)
+
+
+@pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")
+def test_more_words_are_held_in_the_part_that_was_known():
+    """``resize_token_embeddings`` between two tasks: tied weights grow, the old rows stay held."""
+    model, tokens = language_model()
+    memory = ls.TaskMemory(model, method=EWC("empirical"), strength=1.0)
+    memory.consolidate(language_model_losses, [{"input_ids": tokens, "labels": tokens}])
+    anchor = model.transformer.wte.weight.detach().clone()
+    model.resize_token_embeddings(9, mean_resizing=False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def train():
+        with memory.training(optimizer):
+            model(input_ids=tokens, labels=tokens).loss.backward()
+            optimizer.step()
+
+    with pytest.warns(UserWarning, match="held in the part that both shapes have: transformer.wte.weight"):
+        train()
+    w = memory.space.flatten(model)
+    rows = memory.space.unflatten(memory.held.gradient(w))["transformer.wte.weight"]
+    assert torch.equal(rows[7:], torch.zeros(2, 8).double())
+    away = model.transformer.wte.weight.detach()[:7] - anchor
+    assert torch.equal(rows[:7].sign(), away.sign() * (rows[:7] != 0))
+    assert float(rows[:7].abs().max()) > 0
+
+
 @pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")
 def test_functions_of_a_batch_have_all_but_the_exact_one():
     """The losses of each sample from the logits inside a function; a loss made inside the model has no outputs."""

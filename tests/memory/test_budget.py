@@ -177,6 +177,42 @@ def test_the_rise_is_measured_on_samples_that_the_memory_took():
         plain.budget(0.1, samples=10)
 
 
+def test_a_budget_at_the_end_lets_the_training_run_and_goes_back_on_the_line():
+    """The weights are those of the same training without a budget, moved back by the least number of 64ths."""
+    model = network()
+    learn(model, sgd(model), task(0), 150, torch.Generator().manual_seed(1))
+    free = copy.deepcopy(model)
+    go_on(ls.keep(free, CRITERION, task(0)), sgd(free), 200)
+    memory = ls.keep(model, CRITERION, task(0), budget=0.2, samples=10**6, at_end=True)
+    before, w1 = loss_of_first(model), memory.space.flatten(model)
+    go_on(memory, sgd(model), 200)
+    away, found = memory.space.flatten(free) - w1, memory.space.flatten(model) - w1
+    share = float((found @ away) / (away @ away))
+    assert torch.allclose(found, share * away, atol=1e-6)
+    assert share * 64 == pytest.approx(round(share * 64), abs=1e-3)
+    assert 0 < share < 1
+
+    def rise(at):
+        nn.utils.vector_to_parameters(w1 + at * away, free.parameters())
+        return math.log(float(loss_of_first(free) / before))
+
+    assert rise(share) <= memory.rise.allowed < rise(share + 1 / 64)
+    assert memory.rise.measured == pytest.approx(rise(share), rel=1e-3)
+    assert memory.rise.factor == 1.0
+    assert memory.state_dict()["budget"]["at_end"] is True
+    with pytest.raises(InputError, match="samples with at_end=True"):
+        memory.budget(0.2, at_end=True)
+
+
+def test_weights_within_the_budget_at_the_end_stay():
+    model = network()
+    learn(model, sgd(model), task(0), 150, torch.Generator().manual_seed(1))
+    free = copy.deepcopy(model)
+    go_on(ls.keep(free, CRITERION, task(0)), sgd(free), 30)
+    go_on(ls.keep(model, CRITERION, task(0), budget=1e6, at_end=True), sgd(model), 30)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), free.parameters(), strict=True))
+
+
 def test_a_loaded_state_has_no_samples_and_says_so():
     model = network()
     learn(model, sgd(model), task(0), 150, torch.Generator().manual_seed(1))

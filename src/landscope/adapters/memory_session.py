@@ -65,9 +65,10 @@ class MemorySession(TrainingSession):
                 self.memory.check(criterion, few)
 
     def _check_model(self, model: nn.Module) -> None:
-        """Raise unless the memory is of this model or of a part of it."""
+        """Raise unless the memory is of this model or of a part of it, which may have changed since."""
         if all(part is not self.memory.model for part in model.modules()):
             raise InputError(
                 expected="a model that is, or contains, the model of the memory", got="another model",
                 hint="Make the memory from the same model object that is trained.",
             )  # fmt: skip
+        self.memory.follow_model()

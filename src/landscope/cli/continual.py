@@ -34,7 +34,8 @@ def continual(
     Errors of all tasks are shown while each is learnt. Methods: ldc-no-floor (the paper's constraints), ldc-floor,
     ldc-low-floor, ldc-factored (two small matrices a layer); with F from the variance ldc-variance-floor,
     ldc-variance-factored, ldc-variance-no-floor (psi = 4), ldc-variance-psi3-no-floor, ldc-variance-psi5-no-floor and
-    ldc-fresh; ewc, ewc-empirical, ewc-batch-mean, kfac, mas, hessian, fisher, random, l2, and joint (all tasks so far
+    ldc-fresh; basin, basin-default, basin-budget (5 %), basin-budget-at-end; ewc, ewc-empirical, ewc-batch-mean, kfac,
+    mas, hessian, fisher, random, l2; si, gpm, ogd, replay, interpolation, midpoint; and joint (all tasks so far
     together). A folder keeps all results; repeat the command with other methods to add them.
     Example: landscope continual --methods ldc-floor --methods ewc:1000
     """

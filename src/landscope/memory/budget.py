@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscope._checks import check_count, check_number, check_positive, check_strength
+from landscope._checks import check_count, check_kind, check_number, check_positive, check_strength
 from landscope.errors import InputError
 from landscope.memory.output_change import OutputChange
 from landscope.seeded import kept_random_state
@@ -64,6 +64,8 @@ class Budget:
         measure: ``measure(model)`` gives the mean loss on samples of earlier tasks.
         every: Number of steps between two measurements.
         outputs: What corrects the prediction where outputs move farther than to first order.
+        at_end: Whether to measure at the end of each training alone: the strength is the usual one, and only the end
+            goes back toward the end of the task. Without a measurement it has no effect.
 
     Raises:
         InputError: If a number is out of range.
@@ -85,6 +87,7 @@ class Budget:
         measure: Callable[[nn.Module], Any] | None = None,
         every: int = 10,
         outputs: OutputChange | None = None,
+        at_end: bool = False,
     ) -> None:
         self.rise, self.absolute = check_positive("rise", rise), check_strength("absolute", absolute)
         if measure is not None and not callable(measure):
@@ -94,6 +97,7 @@ class Budget:
             )  # fmt: skip
         self.measure, self.every = measure, check_count("every", every, minimum=1)
         self.outputs = outputs
+        self.at_end = check_kind("at_end", at_end, bool, hint="Pass True or False.")
         self.factor, self._loss1, self._measured1 = 1.0, math.nan, math.nan
         self._correction, self._steps = 1.0, 0
         self._w1: Tensor | None = None
@@ -135,10 +139,13 @@ class Budget:
             line to the end of the task that stay within it.
         """
         scale = self.scale
-        if self.outputs is not None and self.measure is None:
+        if self.outputs is not None and (self.measure is None or self.at_end):
             self.outputs.follow(value, weights, at)
             scale *= self.outputs.factor
         self.predicted = scale * value
+        if self.at_end and self.measure is not None:
+            self.factor = 1.0 if self.outputs is None else self.outputs.factor
+            return weights
         if self.measure is not None and self._steps % self.every == 0:
             weights = self._measured_within(weights, at)
         self._steps += 1
@@ -146,6 +153,16 @@ class Budget:
         over = math.log(max(self._correction * driving, 1e-30) / self.allowed)
         self.factor = min(_MOST, max(_LEAST, self.factor * math.exp(_RATE * max(-1.0, min(1.0, over)))))
         return weights
+
+    def follow_model(self, carried: Callable[[Tensor], Tensor], measure: Callable[[nn.Module], Any] | None) -> None:
+        """Go on with a model whose parameters changed.
+
+        Args:
+            carried: Gives the weights at the end of the task on the present parameters.
+            measure: How the rise is measured from now on; None to predict it alone.
+        """
+        self._w1 = None if self._w1 is None else carried(self._w1)
+        self.measure, self.measured = measure, None if measure is None else self.measured
 
     def last(self, weights: Tensor, at: At) -> Tensor:
         """The weights to end a training with: those given, or where the rise is within the bound."""
@@ -197,8 +214,8 @@ class Budget:
     def state(self) -> dict[str, Any]:
         """The numbers, for a checkpoint; the samples are not stored."""
         return {
-            "rise": self.rise, "absolute": self.absolute, "every": self.every, "factor": self.factor,
-            "loss1": self._loss1, "measured1": self._measured1, "w1": self._w1,
+            "rise": self.rise, "absolute": self.absolute, "every": self.every, "at_end": self.at_end,
+            "factor": self.factor, "loss1": self._loss1, "measured1": self._measured1, "w1": self._w1,
         }  # fmt: skip
 
     @classmethod
@@ -215,7 +232,8 @@ class Budget:
             measure: How the rise is measured from now on; None to predict it alone.
             outputs: What corrects the prediction.
         """
-        budget = cls(state["rise"], absolute=state["absolute"], measure=measure, every=state["every"], outputs=outputs)
+        given = {name: state[name] for name in ("rise", "absolute", "every", "at_end")}
+        budget = cls(**given, measure=measure, outputs=outputs)
         budget.factor = check_positive("factor", state["factor"])
         budget._w1 = state["w1"]
         budget._loss1, budget._measured1 = float(state["loss1"]), float(state["measured1"])

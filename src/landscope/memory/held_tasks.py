@@ -13,6 +13,8 @@ from torch import nn
 from landscope._checks import check_count, check_strength
 from landscope.errors import InputError
 from landscope.memory.budget import Budget, Rise
+from landscope.memory.changed_model import ChangedModel, changed_names
+from landscope.memory.fingerprint import Fingerprint
 from landscope.memory.methods import Method
 from landscope.memory.output_change import OutputChange
 from landscope.memory.replayed_tasks import ReplayedTasks
@@ -59,6 +61,8 @@ class HeldTasks:
         self.history = TaskHistory()
         self._n_samples = 0
         self._samples: list[EmpiricalRisk] = []
+        self.fingerprint = Fingerprint()
+        """What the model was when its tasks were kept."""
 
     def with_replay(self, model: nn.Module, data: Any, loss: float) -> ReplayedTasks | None:
         """What will be replayed with a task that ends now; None where nothing is."""
@@ -77,6 +81,7 @@ class HeldTasks:
         """Add the penalty of a task that ended at the weights of its risk, and what is replayed with it."""
         self.penalty = self._method.added(self.penalty, latest, self._rank, risk.w0)
         self.n_tasks, self.losses, self.replayed = self.n_tasks + 1, [*self.losses, loss], replayed
+        self.fingerprint = Fingerprint.of(model, self._space, risk.w0)
         if self._n_samples and not self._measures_on_replayed:
             self._samples.append(risk.random_subset(self._n_samples, seed=self.n_tasks))
         if self.outputs is not None:
@@ -111,6 +116,7 @@ class HeldTasks:
         absolute: float,
         samples: int | Callable[[nn.Module], Any],
         every: int,
+        at_end: bool,
         model: nn.Module,
     ) -> None:
         """Adapt the strength to a budget, or with None no longer."""
@@ -122,6 +128,10 @@ class HeldTasks:
                 hint="Pass samples=f with f(model), the mean loss on samples of theirs, or ls.keep(..., budget=0.05).",
             )  # fmt: skip
         measure = samples if callable(samples) else (self._measured if samples else None)
+        if rise is not None and measure is None and at_end:
+            raise InputError(
+                expected="samples with at_end=True, to measure the rise on", got="none", hint="Pass samples=100."
+            )
         if rise is not None and measure is None and self._method.unit_of_rise is None:
             raise InputError(
                 expected="a method that predicts the rise of the loss, or samples to measure it on",
@@ -130,7 +140,7 @@ class HeldTasks:
         self.budget = (
             None
             if rise is None
-            else Budget(rise, absolute=absolute, measure=measure, every=every, outputs=self.outputs)
+            else Budget(rise, absolute=absolute, measure=measure, every=every, at_end=at_end, outputs=self.outputs)
         )
         self._n_samples = n_samples
         self._start_budget(model)
@@ -159,6 +169,7 @@ class HeldTasks:
         )  # fmt: skip
         if self.outputs is not None and state.outputs is not None:
             self.outputs.load(state.outputs)
+        self.fingerprint = state.fingerprint
         self.history = TaskHistory.of(state.history) if state.history else TaskHistory()
         if state.budget is not None:
             self.budget = Budget.of(state.budget, self._measure_after_loading(), self.outputs)
@@ -166,6 +177,26 @@ class HeldTasks:
         elif self.budget is not None:
             self.budget.measure = self._measure_after_loading()
             self._start_budget(model)
+
+    def see(self, model: nn.Module) -> None:
+        """Note the weights as they are, by which they are recognised where their shape changes later."""
+        if self.fingerprint.selected and not changed_names(self._space, model):
+            self.fingerprint = self.fingerprint.seen(self._space, self._space.flatten(model))
+
+    def follow(self, space: ParameterSpace, model: nn.Module, *, rows: bool) -> None:
+        """Hold what is shared with the parameters that the model has now, and say what is not.
+
+        Raises:
+            InputError: If no weight is shared.
+        """
+        change = ChangedModel(self._space, space, model, self.fingerprint)
+        penalty, own_samples = change.penalty(self.penalty), bool(self._samples)
+        if self.penalty is not None:
+            change.warn(rows=rows, samples=own_samples and self.budget is not None)
+        self._space, self.penalty, self._samples = space, penalty, []
+        self.see(model)
+        if self.budget is not None:
+            self.budget.follow_model(change.weights, None if own_samples else self.budget.measure)
 
     def _measure_after_loading(self) -> Callable[[nn.Module], Any] | None:
         """How the rise is measured after a state was loaded: only with replay of real samples, it has some."""

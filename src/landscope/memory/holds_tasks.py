@@ -54,6 +54,7 @@ class HoldsTasks:
         absolute: float = 0.01,
         samples: int | Callable[[nn.Module], Any] = 0,
         every: int = 10,
+        at_end: bool = False,
     ) -> None:
         """Adapt the strength in training, so that the loss of earlier tasks rises by a share at most.
 
@@ -64,10 +65,14 @@ class HoldsTasks:
                 mean loss on samples of earlier tasks. The measurement corrects what the penalty predicts. Without
                 samples the rise is predicted alone; far from the end of a task it may be many times as large.
             every: Number of steps between two measurements. Samples are not part of a state.
+            at_end: Whether to measure at the end of each training alone. The strength then stays as it is, and at the
+                end the weights go back toward the end of the last task, on a straight line, until the measured rise is
+                within the budget. It is the better choice where the loss is low along that line, as it is for language
+                models; until the end of the training, the weights are over the budget.
 
         Raises:
-            InputError: If the memory is in a training or takes no implicit steps, a number is out of range, or the
-                method predicts no rise and there is no measurement.
+            InputError: If the memory is in a training or takes no implicit steps, a number is out of range, or there is
+                no measurement and the method predicts no rise or ``at_end`` is asked for.
         """
         self._check_outside("change the budget")
         if not self.implicit:
@@ -75,7 +80,7 @@ class HoldsTasks:
                 expected="implicit steps, whose strength can be adapted", got="implicit=False",
                 hint="Make the memory without implicit=False.",
             )  # fmt: skip
-        self._tasks.set_budget(rise, absolute, samples, every, self.model)
+        self._tasks.set_budget(rise, absolute, samples, every, at_end, self.model)
 
     @property
     def rise(self) -> Rise | None:

@@ -26,9 +26,13 @@ def keep(
     method: str | Method | None = "basin",
     budget: float | None = None,
     samples: int = 100,
+    at_end: bool = False,
     **options: Any,
 ) -> TaskMemory:
     """Keep what a model knows now, such as a pretrained one, while it is trained further.
+
+    For a language model, first try :func:`landscope.memory.interpolation` between the old and the new weights, which
+    needs no penalty; with ``at_end=True``, a budget chooses the point of that line.
 
     Args:
         model: The model, with the weights to keep.
@@ -41,6 +45,9 @@ def keep(
         budget: Share by which the loss may rise, 0.05 for 5 %, see :meth:`landscope.TaskMemory.budget`; by default the
             strength is constant.
         samples: With a budget, the number of samples on which the rise is measured.
+        at_end: With a budget, whether it is held at the end of each training alone: the better choice for language
+            models, see :meth:`landscope.TaskMemory.budget`.
+        options: Further arguments of :class:`landscope.TaskMemory`.
         options: Further arguments of :class:`landscope.TaskMemory`, such as ``replay=64``.
 
     Returns:
@@ -74,6 +81,6 @@ def keep(
         )  # fmt: skip
     memory = TaskMemory(model, select, method=chosen, **options)
     if budget is not None:
-        memory.budget(budget, samples=samples)
+        memory.budget(budget, samples=samples, at_end=at_end)
     memory.consolidate(criterion, data, losses=losses, loss_options=loss_options)
     return memory

@@ -179,31 +179,35 @@ class EWC(Method):
             exact where that is cheap, and by draws otherwise. The penalty's ``stiffness_source`` says which was taken.
         n_draws: Answers drawn for each sample, where answers are drawn.
         seed: Seed of the draws.
+        batch_size: Samples of a minibatch, for ``"batch-mean"``; there must be as many.
 
     Raises:
         InputError: If the kind is unknown.
 
     Example:
         >>> EWC(fisher="empirical").settings()
-        {'name': 'ewc', 'fisher': 'empirical', 'n_draws': 10, 'seed': 0}
+        {'name': 'ewc', 'fisher': 'empirical', 'n_draws': 10, 'seed': 0, 'batch_size': 50}
     """
 
     fisher: FisherKind = "auto"
     n_draws: int = 10
     seed: int = 0
+    batch_size: int = 50
 
     name: ClassVar[str] = "ewc"
 
     def __post_init__(self) -> None:
         check_choice("fisher", self.fisher, get_args(FisherKind))
         check_count("n_draws", self.n_draws, minimum=1)
+        check_count("batch_size", self.batch_size, minimum=1)
         check_seed(self.seed)
 
     def penalty(self, task: TaskSnapshot, count: int) -> QuadraticPenalty:
         """Every weight by its information, or the ``count`` weights of largest information."""
         return elastic_weight_consolidation(
-            task.risk, task.w1, fisher=self.fisher, n_draws=self.n_draws, seed=self.seed, n_weights=count or None
-        )
+            task.risk, task.w1, fisher=self.fisher, n_draws=self.n_draws, seed=self.seed, n_weights=count or None,
+            batch_size=self.batch_size,
+        )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

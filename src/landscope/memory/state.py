@@ -10,17 +10,24 @@ import torch
 
 from landscope._checks import check_strength
 from landscope.errors import InputError, StorageError
+from landscope.memory.fingerprint import Fingerprint
 from landscope.parameters import ParameterSpace
 from landscope.penalties.blocks import load_penalty
 from landscope.protocols import Penalty
 from landscope.storage.digests import digest_of
 from landscope.trajectory import Trajectory
 
-__all__ = ["MemoryState"]
+__all__ = ["MemoryState", "memory_settings"]
 
 _FORMAT = 5
 _HINT = "Pass what memory.state_dict() returned."
 _COLUMNS = ("weights", "steps", "learning_rate", "loss")
+
+
+def memory_settings(method: Mapping[str, Any], space: ParameterSpace, numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a state must share with the memory that loads it."""
+    shapes = [list(shape) for shape in space.shapes]
+    return {"method": dict(method), **numbers, "parameters": list(space.names), "shapes": shapes}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +46,7 @@ class MemoryState:
         outputs: Numbers of the strength that follows the outputs, if it does.
         replayed: The samples that are learnt again, if there are any.
         history: What was measured of the tasks, and their costs.
+        fingerprint: What the model was at the end of the last task.
     """
 
     n_tasks: int
@@ -52,6 +60,7 @@ class MemoryState:
     outputs: Mapping[str, Any] | None = None
     replayed: Mapping[str, Any] | None = None
     history: Mapping[str, Any] | None = None
+    fingerprint: Fingerprint = dataclasses.field(default_factory=Fingerprint)
 
     def mapping(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The state and the settings of the memory, for ``torch.save``."""
@@ -69,6 +78,7 @@ class MemoryState:
             "outputs": None if self.outputs is None else dict(self.outputs),
             "replayed": None if self.replayed is None else dict(self.replayed),
             "history": None if self.history is None else dict(self.history),
+            "fingerprint": self.fingerprint.state(),
         }
         return {**content, "digest": digest_of(content)}
 
@@ -103,6 +113,7 @@ class MemoryState:
                 outputs=state["outputs"],
                 replayed=state["replayed"],
                 history=state["history"],
+                fingerprint=Fingerprint(**state["fingerprint"]),
             )
             loaded._check(space)
         except (AttributeError, InputError, KeyError, TypeError, ValueError) as error:

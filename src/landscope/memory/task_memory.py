@@ -126,7 +126,9 @@ class TaskMemory(SavedMemory):
         follow_outputs: bool | None = None,
         replay: int | Replay | None = None,
     ) -> None:
-        self.model, self.space, self._selects_all = model, ParameterSpace.of(model, select), select is None
+        several = isinstance(select, Iterable) and not isinstance(select, str | type)
+        self._select = tuple(select) if several else select
+        self.model, self.space, self._selects_all = model, ParameterSpace.of(model, self._select), select is None
         self.replay = resolve_replay(replay)
         self.method, at = method_and_strength(method, strength, self.replay)
         self.n_modes = check_count("n_modes", n_modes, minimum=1)
@@ -156,13 +158,14 @@ class TaskMemory(SavedMemory):
 
         Raises:
             InputError: If the memory is already in a training, the optimiser does not hold the selected weights or has
-                no learning rate, or the model's parameters changed name or shape.
+                no learning rate, or nothing is left of the held weights, or frozen weights have other values.
             NonFiniteError: If the weights became NaN or infinite.
 
         Warns:
             UserWarning: If ``select`` was left out and the optimiser moves weights that were not trainable when the
                 memory was made; if the context ends without a step of this optimiser; if a loss contains
-                :meth:`penalty` beside implicit steps or, with ``implicit=False``, does not contain it.
+                :meth:`penalty` beside implicit steps or, with ``implicit=False``, does not contain it; if parameters
+                changed name or shape since the last task: what both models share stays held, the rest is named.
             UnusedContextWarning: If the context is never entered by ``with``.
         """
         return TrainingContext(self._training(optimizer))
@@ -175,7 +178,8 @@ class TaskMemory(SavedMemory):
                 expected="one training at a time", got="a second one inside the first",
                 hint="Leave the first `with memory.training(...)` block before.",
             )  # fmt: skip
-        tensors = self.space.tensors(self.model)  # raises early where parameters changed name or shape
+        self.follow_model()
+        tensors = self.space.tensors(self.model)
         like = tensors[0]
         if self.implicit:
             check_optimizer(self.space, tensors, optimizer)
@@ -210,6 +214,7 @@ class TaskMemory(SavedMemory):
 
     def _deactivate(self) -> None:
         self._active = self._monitor = None
+        self._tasks.see(self.model)
 
     def check(
         self,

@@ -15,6 +15,7 @@ from torch import Tensor
 from landscope._checks import check_count, check_kind, check_vector
 from landscope.errors import InputError
 from landscope.full_precision import in_full_precision
+from landscope.penalties.columns import columns_of, runs_of
 from landscope.penalties.kronecker import KroneckerPenalty
 from landscope.penalties.low_rank import LowRankKroneckerPenalty
 from landscope.penalties.metric import check_step_size, conjugate_gradients, working_dtype
@@ -105,7 +106,7 @@ class PartPenalty:
     def state_dict(self) -> dict[str, Any]:
         """The fields, for ``torch.save``; :func:`landscope.penalties.load_penalty` rebuilds the penalty."""
         return {
-            "kind": _PART, "part": self.part.state_dict(), "columns": self.columns, "dim": self.dim,
+            "kind": _PART, "part": self.part.state_dict(), "runs": runs_of(self.columns), "dim": self.dim,
             "parameters": list(self.parameters),
         }  # fmt: skip
 
@@ -333,7 +334,7 @@ def load_penalty(state: Mapping[str, Any]) -> Penalty:
         check_keys(state, ("parts",))
         return PenaltySum(tuple(load_penalty(part) for part in state["parts"]))
     if state.get("kind") == _PART:
-        check_keys(state, ("part", "columns", "dim", "parameters"))
-        columns, names = state["columns"], tuple(state["parameters"])
-        return PartPenalty(load_penalty(state["part"]), columns, dim=state["dim"], parameters=names)
+        check_keys(state, ("part", "runs", "dim", "parameters"))
+        part, names = load_penalty(state["part"]), tuple(state["parameters"])
+        return PartPenalty(part, columns_of(state["runs"], part.dim), dim=state["dim"], parameters=names)
     return penalty_from(state)

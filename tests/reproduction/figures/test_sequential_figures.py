@@ -48,7 +48,12 @@ FIGURES = {
             for protocol in published._QUICK
         ]
     },
-    language: {"_STRENGTHS": {name: language._STRENGTHS[name] for name in ("none", "l2")}},
+    language: {
+        "_STRENGTHS": {
+            name: language._STRENGTHS[name]
+            for name in ("none", "interpolation", "midpoint", "basin-budget-at-end", "ewc-empirical")
+        }
+    },
 }  # fmt: skip
 """Figures with the constants that make them tiny."""
 SMOKE = {"train_samples": 600, "batch_size": 100, "learning_rate": 0.2, "hidden": (12, 12)}

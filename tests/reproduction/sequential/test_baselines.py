@@ -8,6 +8,7 @@ from torch import nn
 
 import landscope as ls
 from blobs import CRITERION, learn, network, sgd, task
+from landscope.reproduction.sequential.baselines.interpolation import WeightInterpolation
 from landscope.reproduction.sequential.baselines.path_integral import SynapticIntelligence
 from landscope.reproduction.sequential.baselines.projection import GradientProjectionMemory, OrthogonalGradientDescent
 from landscope.reproduction.sequential.baselines.protocol import Memory
@@ -24,6 +25,7 @@ MEMORIES = {
     "gpm": lambda model: GradientProjectionMemory(model, threshold=0.99),
     "ogd": lambda model: OrthogonalGradientDescent(model, n_samples=200),
     "replay": lambda model: Replay(model, n_samples=50, batch_size=16),
+    "interpolation": lambda model: WeightInterpolation(model, share=0.5),
 }
 
 

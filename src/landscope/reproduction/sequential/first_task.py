@@ -11,9 +11,11 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from landscope.memory.methods import Basin
 from landscope.protocols import Penalty
+from landscope.reproduction.sequential.baselines.protocol import Memory
 from landscope.reproduction.sequential.continual_result import ContinualResult
-from landscope.reproduction.sequential.methods import COMPARED, EndSnapshot, HeldPenalty, MethodSettings
+from landscope.reproduction.sequential.methods import BASELINES, COMPARED, EndSnapshot, HeldPenalty, MethodSettings
 from landscope.reproduction.sequential.preparation import unchanged
 from landscope.reproduction.sequential.task_data import Task
 from landscope.reproduction.sequential.trainer import train_sequentially
@@ -66,7 +68,7 @@ class FirstTask:
         """Learn the second task and go back to the end of the first.
 
         Args:
-            method: A method that makes a penalty, or none.
+            method: A method, or none.
             count: Number of modes, or of weights, that it holds.
             training: How the second task is learnt.
             **watching: What :func:`train_sequentially` measures while it is learnt.
@@ -74,13 +76,22 @@ class FirstTask:
         Returns:
             Errors after both tasks; ``consolidation_seconds`` of the first is the time to make the penalty alone.
         """
-        penalty, seconds = self._penalty(method, count) if method.method in COMPARED else (None, 0.0)
+        memory, seconds = self._memory(method, count, training)
         (first,) = self.result.rows()
         with unchanged(self.model):
             return train_sequentially(
-                self.model, self.tasks, method, training, memory=HeldPenalty(self.model, penalty),
+                self.model, self.tasks, method, training, memory=memory,
                 earlier=[dataclasses.replace(first, consolidation_seconds=seconds)], **watching,
             )  # fmt: skip
+
+    def _memory(self, method: MethodSettings, count: int, training: TaskTraining) -> tuple[Memory, float]:
+        """The method at the end of the first task, and the seconds to make it."""
+        if not _is_made_whole(method):
+            penalty, seconds = self._penalty(method, count) if method.method in COMPARED else (None, 0.0)
+            return HeldPenalty(self.model, penalty), seconds
+        begun, memory = time.perf_counter(), method.memory(self.model, seed=training.seed)
+        memory.consolidate(training.criterion, training.measured_on(self.tasks[0].train))
+        return memory, time.perf_counter() - begun
 
     def _penalty(self, method: MethodSettings, count: int) -> tuple[Penalty, float]:
         """The penalty, and the seconds to make it alone: those of modes and flatness that several share count too."""
@@ -94,3 +105,11 @@ class FirstTask:
             self._penalties[key] = penalty, time.perf_counter() - begun + shared
         penalty, seconds = self._penalties[key]
         return penalty.with_strength(method.value), seconds
+
+
+def _is_made_whole(method: MethodSettings) -> bool:
+    """Whether a method is made as a user makes it: no penalty, one with a budget, or one with its own ratio."""
+    compared = COMPARED.get(method.method)
+    if compared is None:
+        return method.method in BASELINES
+    return compared.budget is not None or isinstance(compared.method, Basin)

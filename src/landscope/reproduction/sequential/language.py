@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,13 +16,16 @@ from landscope._checks import generator_of
 from landscope.reproduction.sequential.continual_result import ContinualResult
 from landscope.reproduction.sequential.first_task import FirstTask
 from landscope.reproduction.sequential.low_rank import add_low_rank
-from landscope.reproduction.sequential.methods import COMPARED, MethodSettings
+from landscope.reproduction.sequential.methods import COMPARED, HeldPenalty, MethodSettings
+from landscope.reproduction.sequential.preparation import unchanged
 from landscope.reproduction.sequential.task_data import Criterion, Labelled, Task
 from landscope.reproduction.sequential.trainer import train_sequentially
 from landscope.reproduction.sequential.training import TaskTraining
 from landscope.risk.language_model import language_model_losses
 
 __all__ = ["FineTuning", "FineTuningSettings", "TextTraining"]
+
+_INTERPOLATIONS = ("interpolation", "midpoint")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +41,7 @@ class FineTuningSettings:
         n_modes: Directions constrained.
         window: Last steps of the first text in which its modes are found.
         ratio: Loss at the edges of the valley of the first text over that at its bottom.
-        max_samples: Sequences on which the loss of the first text is measured.
+        max_samples: Sequences on which the loss of the first text is measured, evenly spread over it.
     """
 
     steps: tuple[int, int] = (1000, 500)
@@ -99,13 +104,33 @@ class TextTraining(TaskTraining):
         return sum(float(total.sum()) for total, _ in losses) / sum(int(counts.sum()) for _, counts in losses)
 
     def measured_on(self, data: Labelled) -> list[dict[str, Tensor]]:
-        """The first sequences, as one batch."""
-        rows = data[0][: self.how.max_samples]
+        """Some sequences from all of the text, as one batch."""
+        rows = data[0]
+        rows = rows[torch.linspace(0, len(rows) - 1, min(len(rows), self.how.max_samples)).long()]
         return [{"input_ids": rows, "labels": rows}]
 
     def settings(self) -> dict[str, Any]:
         """The numbers that describe it, for the provenance of results."""
         return {"seed": self.seed, **dataclasses.asdict(self.how)}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Repeated(TextTraining):
+    """Takes the weights that the same training ended with before, in place of training again."""
+
+    end: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    def train(
+        self,
+        model: nn.Module,
+        data: Labelled,  # noqa: ARG002
+        optimizer: torch.optim.Optimizer,  # noqa: ARG002
+        number: int,  # noqa: ARG002
+        criterion: Criterion,  # noqa: ARG002
+    ) -> bool:
+        """Load the weights."""
+        model.load_state_dict(self.end)
+        return False
 
 
 class FineTuning:
@@ -138,6 +163,7 @@ class FineTuning:
             ratio=how.ratio, seed=seed,
         )  # fmt: skip
         self._drawn = self._generator.get_state()
+        self._freely_learnt: tuple[dict[str, Tensor], Tensor] | None = None
 
     def _training(self, steps: int) -> TextTraining:
         return TextTraining(max_steps=steps, seed=self.seed, how=self.settings, generator=self._generator)
@@ -146,15 +172,47 @@ class FineTuning:
         """Learn the second text.
 
         Args:
-            method: A method of the library with its strength, or ``"none"``; its modes are those of the settings.
+            method: A method with its strength, or ``"none"``; its modes are those of the settings. All interpolations
+                begin with the same free training, which is done once.
 
         Returns:
             Mean losses of a token of both texts after each, in nats, stored numbers and times.
         """
         compared = COMPARED.get(method.method)
         count = 0 if compared is None else compared.method.n_directions(self.first.snapshot, self.settings.n_modes)
-        self._generator.set_state(self._drawn)
-        return self.first.learn_second(method, count, self._training(self.settings.steps[1]))
+        if method.method not in _INTERPOLATIONS:
+            self._generator.set_state(self._drawn)
+            return self.first.learn_second(method, count, self._training(self.settings.steps[1]))
+        end, seconds = self._free_end()
+        result = self.first.learn_second(method, count, _Repeated(seed=self.seed, how=self.settings, end=end))
+        return dataclasses.replace(result, seconds=result.seconds + seconds)
+
+    def _free_end(self) -> tuple[dict[str, Tensor], Tensor]:
+        """The weights after the second text without a method, and the seconds to learn it."""
+        if self._freely_learnt is None:
+            self._generator.set_state(self._drawn)
+            kept = _KeepsEnd(self.model)
+            training = self._training(self.settings.steps[1])
+            first = self.first.result.rows()
+            with unchanged(self.model):
+                free = train_sequentially(
+                    self.model, self.tasks, MethodSettings("none"), training, memory=kept, earlier=first
+                )
+            self._freely_learnt = kept.end, torch.cat([torch.zeros(1).double(), free.seconds[1:]])
+        return self._freely_learnt
+
+
+class _KeepsEnd(HeldPenalty):
+    """Holds nothing, and keeps the weights after a training."""
+
+    end: dict[str, Tensor]
+
+    @contextlib.contextmanager
+    def training(self, optimizer: torch.optim.Optimizer) -> Generator[None]:
+        """Copy the weights at the end."""
+        with super().training(optimizer):
+            yield
+        self.end = copy.deepcopy(self.model.state_dict())
 
 
 class _Logits(nn.Module):

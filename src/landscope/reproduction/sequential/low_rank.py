@@ -10,7 +10,7 @@ from torch import nn
 
 from landscope.errors import InputError
 
-__all__ = ["add_low_rank"]
+__all__ = ["add_low_rank", "merge_low_rank"]
 
 
 class _LowRankChange(nn.Module):
@@ -25,6 +25,13 @@ class _LowRankChange(nn.Module):
     def forward(self, x: Any) -> Any:
         """``[..., inputs] -> [..., outputs]``; annotated loosely because it is also traced."""
         return self.layer(x) + x @ self.down @ self.up
+
+    @torch.no_grad()
+    def merge(self) -> None:
+        """Move the product into the frozen layer; the change is zero again, the outputs stay the same."""
+        weight, change = self.layer.get_parameter("weight"), self.down @ self.up
+        weight.add_(change.T if isinstance(self.layer, nn.Linear) else change)  # Conv1D is transposed
+        self.up.zero_()
 
 
 def add_low_rank(model: nn.Module, pattern: str, rank: int) -> None:
@@ -54,3 +61,10 @@ def add_low_rank(model: nn.Module, pattern: str, rank: int) -> None:
         inputs, outputs = (columns, rows) if isinstance(layer, nn.Linear) else (rows, columns)  # Conv1D is transposed
         home = model.get_submodule(name.rpartition(".")[0])
         setattr(home, name.rpartition(".")[2], _LowRankChange(layer, inputs, outputs, rank).to(weight))
+
+
+def merge_low_rank(model: nn.Module) -> None:
+    """Move all low-rank changes of a model into their layers, in place; a model without any stays as it is."""
+    for module in model.modules():
+        if isinstance(module, _LowRankChange):
+            module.merge()

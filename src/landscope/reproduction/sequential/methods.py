@@ -11,9 +11,10 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from landscope import memory
 from landscope._checks import check_choice
 from landscope.memory.methods import EWC, KFAC, L2, LDC, MAS, METHODS, Basin, Method
+from landscope.memory.replay import Gaussians
+from landscope.memory.replay import Replay as ReplayOf
 from landscope.memory.snapshot import TaskSnapshot
 from landscope.memory.task_memory import TaskMemory
 from landscope.parameters import ParameterSpace
@@ -27,6 +28,7 @@ from landscope.reproduction.sequential.ablations import (
     LowFloorLDC,
     RandomDirections,
 )
+from landscope.reproduction.sequential.baselines.interpolation import WeightInterpolation
 from landscope.reproduction.sequential.baselines.likely_answers import LikelyAnswersEWC
 from landscope.reproduction.sequential.baselines.path_integral import SynapticIntelligence
 from landscope.reproduction.sequential.baselines.projection import GradientProjectionMemory, OrthogonalGradientDescent
@@ -48,8 +50,12 @@ BASELINES: Mapping[str, str] = {
     "ewc-likely": "EWC, Fisher information of the likeliest answers",
     "replay": "replay, 100 samples a task",
     "gaussians": "replay of class Gaussians of rank 10, with the old answers",
+    "interpolation": "interpolation (WiSE-FT), best share",
+    "midpoint": "interpolation (WiSE-FT), halfway",
 }
 """Methods without a penalty, and their labels."""
+_BUDGET_SAMPLES = 100
+"""Samples of each earlier task on which a budget measures its loss."""
 
 
 def decades(first: int, last: int) -> tuple[float, ...]:
@@ -70,6 +76,9 @@ class ComparedMethod:
         measures_flatness: Whether it measures the flatness of every mode that it holds.
         follow_outputs: Whether a memory multiplies its strength where outputs move farther than to first order; None
             for what is usual with the method.
+        budget: Share by which the loss of earlier tasks may rise, measured on a few samples; by default the strength
+            is constant.
+        at_end: Whether the budget is held at the end of each training alone.
     """
 
     key: str
@@ -79,6 +88,8 @@ class ComparedMethod:
     counts: Literal["modes", "weights"] | None = None
     measures_flatness: bool = False
     follow_outputs: bool | None = None
+    budget: float | None = None
+    at_end: bool = False
 
 
 PSI_METHODS: Mapping[int, str] = {
@@ -91,6 +102,10 @@ _ROWS = (
     ComparedMethod("basin-default", "basin, default", Basin(), (1.0,)),
     ComparedMethod("basin", "basin, tuned", Basin(), decades(-1, 3)),
     ComparedMethod("basin-fixed", "basin, strength 1 throughout", Basin(), (1.0,), follow_outputs=False),
+    ComparedMethod("basin-budget", "basin, budget of 5 %", Basin(), (1.0,), budget=0.05),
+    ComparedMethod(
+        "basin-budget-at-end", "basin, budget of 5 % held at the end", Basin(), (1.0,), budget=0.05, at_end=True
+    ),
     ComparedMethod("ldc-floor", "LDC with floor", LDC(), _CONSTRAINT, "modes", True),
     ComparedMethod("ldc-no-floor", "LDC, no floor", LDC(floor=False), _CONSTRAINT, "modes", True),
     ComparedMethod("ldc-factored", "LDC, factored", LDC(factored=True), _CONSTRAINT, "modes", True),
@@ -142,7 +157,8 @@ class MethodSettings:
 
     Args:
         method: A key of :data:`COMPARED`, :data:`BASELINES` or :data:`UNPROTECTED`.
-        strength: lambda; c of synaptic intelligence, the threshold of GPM; None for a method's default, or for none.
+        strength: lambda; c of synaptic intelligence, the threshold of GPM, the share of new weights of interpolation;
+            None for a method's default, or for none.
         n_modes: Directions constrained for each task, at most as many as its weights moved along; of elastic weight
             consolidation in Fig. 4, weights.
         rank: Directions that all tasks together may keep; all by default.
@@ -200,20 +216,23 @@ class MethodSettings:
         """
         select = _all_but_last_layer(model) if shared_only else None
         if self.method in COMPARED:
-            return TaskMemory(
+            memory = TaskMemory(
                 model, select, method=COMPARED[self.method].method, strength=self.strength, rank=self.rank,
                 n_modes=max(1, self.n_modes), window=self.window or 500, implicit=not self.added,
                 follow_outputs=COMPARED[self.method].follow_outputs,
             )  # fmt: skip
+            if (rise := COMPARED[self.method].budget) is not None:
+                memory.budget(rise, samples=_BUDGET_SAMPLES, at_end=COMPARED[self.method].at_end)
+            return memory
         makers: Mapping[str, Callable[[], Memory]] = {
             "si": lambda: SynapticIntelligence(model, select, strength=self.value),
             "gpm": lambda: GradientProjectionMemory(model, select, threshold=self.value),
             "ogd": lambda: OrthogonalGradientDescent(model, select, seed=seed),
             "ewc-likely": lambda: LikelyAnswersEWC(model, select, strength=self.value),
             "replay": lambda: Replay(model, seed=seed),
-            "gaussians": lambda: TaskMemory(
-                model, method=None, replay=memory.Replay(50, memory.Gaussians(10), seed=seed)
-            ),
+            "gaussians": lambda: TaskMemory(model, method=None, replay=ReplayOf(50, Gaussians(10), seed=seed)),
+            "interpolation": lambda: WeightInterpolation(model, share=0.5 if math.isnan(self.value) else self.value),
+            "midpoint": lambda: WeightInterpolation(model),
         }
         return makers[self.method]() if self.method in makers else HeldPenalty(model)
 

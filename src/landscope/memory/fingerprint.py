@@ -1,0 +1,102 @@
+"""A few values of every parameter of a model, by which it is recognised."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from landscope.parameters import ParameterSpace, named_tensors
+from landscope.storage.digests import digest_of
+
+__all__ = ["Fingerprint"]
+
+_MOST_VALUES = 64
+_DIGITS = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Fingerprint:
+    """What a model was when its tasks were kept.
+
+    Args:
+        selected: Some values of each selected parameter, evenly spread over it, when it was last seen.
+        frozen: Digest of such values of each parameter that is frozen and not selected.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+        >>> _ = model[0].requires_grad_(False)
+        >>> space = ParameterSpace.of(model)
+        >>> found = Fingerprint.of(model, space, space.flatten(model))
+        >>> _ = model[0].weight.add_(1.0)
+        >>> found.changed_base(model), found.frozen.keys()
+        (['0.weight'], dict_keys(['0.weight', '0.bias']))
+    """
+
+    selected: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+    frozen: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, model: nn.Module, space: ParameterSpace, w: Float[Tensor, " N"]) -> Fingerprint:
+        """The fingerprint of a model with the selected weights w."""
+        return cls(_selected(space, w), _frozen(model, space.names))
+
+    def seen(self, space: ParameterSpace, w: Float[Tensor, " N"]) -> Fingerprint:
+        """The same with the selected weights as they are now, where there are any."""
+        return dataclasses.replace(self, selected=_selected(space, w)) if self.selected else self
+
+    def changed_base(self, model: nn.Module) -> list[str]:
+        """Parameters that were frozen and still are, and have other values now."""
+        now = _frozen(model, tuple(self.selected)) if self.frozen else {}
+        return [name for name, digest in self.frozen.items() if now.get(name, digest) != digest]
+
+    def replaced(self, old: ParameterSpace, new: ParameterSpace, model: nn.Module) -> list[str]:
+        """Parameters of another shape that do not begin with their old values: other layers of the same name."""
+        before, now = (dict(zip(space.names, space.shapes, strict=True)) for space in (old, new))
+        tensors = named_tensors(model)
+        return [
+            name
+            for name in old.names
+            if name in now and now[name] != before[name] and not self._begins(name, before[name], tensors[name])
+        ]
+
+    def _begins(self, name: str, shape: tuple[int, ...], tensor: Tensor) -> bool:
+        """Whether the shared part of a parameter has the values that it had."""
+        if name not in self.selected or len(shape) != tensor.ndim:
+            return False
+        where = torch.stack(torch.unravel_index(_places(shape), shape), dim=1)
+        inside = (where < torch.tensor(tensor.shape)).all(dim=1)
+        values = tensor.detach().cpu()[tuple(where[inside].T)]
+        return bool(inside.any()) and torch.equal(values, self.selected[name][inside].to(values))
+
+    def state(self) -> dict[str, Any]:
+        """Plain values for a checkpoint."""
+        return {"selected": dict(self.selected), "frozen": dict(self.frozen)}
+
+
+def _selected(space: ParameterSpace, w: Tensor) -> dict[str, Tensor]:
+    return {name: _some(value, value.shape).cpu() for name, value in space.unflatten(w.detach()).items()}
+
+
+def _frozen(model: nn.Module, selected: tuple[str, ...]) -> dict[str, str]:
+    return {
+        name: digest_of(_some(tensor.detach(), tensor.shape))[:_DIGITS]
+        for name, tensor in named_tensors(model).items()
+        if not tensor.requires_grad and name not in selected and not tensor.is_meta and not nn.parameter.is_lazy(tensor)
+    }
+
+
+def _some(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    values = tensor.reshape(-1)[_places(shape).to(tensor.device)]
+    return values.float() if values.is_floating_point() and values.dtype != torch.float64 else values
+
+
+def _places(shape: tuple[int, ...]) -> Tensor:
+    """Positions of some values of a parameter, evenly spread, without rounding."""
+    size = torch.Size(shape).numel()
+    count = min(size, _MOST_VALUES)
+    return torch.arange(count) * max(size - 1, 0) // max(count - 1, 1)

@@ -1,0 +1,219 @@
+"""Models whose parameters change between tasks: more words, another head, merged adapters."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import landscope as ls
+from blobs import CRITERION, learn, network, sgd, task
+from landscope.errors import InputError, StorageError
+from landscope.memory import EWC
+from landscope.memory.fingerprint import Fingerprint
+
+METHODS = ["basin", EWC("empirical"), "ldc"]
+
+
+def kept(model, method="basin", **options):
+    memory, optimizer = ls.TaskMemory(model, method=method, strength=1.0, n_modes=4, window=30, **options), sgd(model)
+    with memory.training(optimizer):
+        learn(model, optimizer, task(0), 60, torch.Generator().manual_seed(0))
+    memory.consolidate(CRITERION, task(0))
+    return memory
+
+
+def with_more_classes(model, count=5):
+    """A head with further rows; the first ones stay."""
+    head = nn.Linear(24, count)
+    with torch.no_grad():
+        head.weight[:3], head.bias[:3] = model[4].weight, model[4].bias
+    model[4] = head
+
+
+def train(memory, steps=5):
+    optimizer = sgd(memory.model)
+    with memory.training(optimizer):
+        learn(memory.model, optimizer, task(1), steps, torch.Generator())
+
+
+@pytest.mark.parametrize("method", METHODS, ids=["basin", "ewc", "ldc"])
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_head_of_more_classes_is_held_in_the_part_that_it_had(method, loaded):
+    model = network()
+    memory = kept(model, method)
+    old, w1 = memory.held, memory.space.flatten(model)
+    state = memory.state_dict()
+    with_more_classes(model)
+    words = r"changed since .*held in the part that both shapes have: 4\.weight, 4\.bias"
+    if loaded:
+        memory = ls.TaskMemory(model, method=method, strength=1.0, n_modes=4, window=30)
+        with pytest.warns(UserWarning, match=words):
+            memory.load_state_dict(state)
+    else:
+        with pytest.warns(UserWarning, match=words):
+            train(memory, steps=1)
+    assert memory.held.dim == memory.space.dim == len(w1) + 2 * 25
+    before, after = (torch.randn(len(w1)) * 0.1 for _ in range(2))
+    shared = torch.cat([torch.arange(len(w1) - 75), len(w1) - 75 + torch.arange(72), len(w1) + 45 + torch.arange(3)])
+    point = memory.space.flatten(model)
+    point[shared] = w1 + before
+    assert float(memory.held(point)) == pytest.approx(float(old(w1 + before)), rel=1e-3)
+    other = point.clone()
+    other[len(w1) - 3 : len(w1) + 45] += 1.0  # the rows of the new classes
+    assert float(memory.held(other)) == pytest.approx(float(memory.held(point)), rel=1e-6)
+    train(memory)
+    memory.consolidate(CRITERION, task(1))
+    assert memory.n_tasks == 2
+    assert float(memory.held(memory.space.flatten(model) + after.new_ones(memory.space.dim))) > 0
+
+
+def test_further_tasks_of_the_default_add_to_one_product_a_layer():
+    model = network()
+    memory = kept(model)
+    with_more_classes(model)
+    with pytest.warns(UserWarning, match="changed since"):
+        train(memory)
+    memory.consolidate(CRITERION, task(1))
+    assert len(memory.held.parts) == 3
+
+
+def test_a_new_head_of_another_size_is_not_held_and_that_is_said():
+    model = network()
+    memory = kept(model)
+    model[4] = nn.Linear(24, 7)
+    with pytest.warns(UserWarning, match=r"no longer held, as shape and values are others: 4\.weight, 4\.bias"):
+        train(memory)
+    pushed = memory.held.gradient(memory.space.flatten(model) + 1.0)
+    assert float(pushed[memory.space.columns(["4.weight", "4.bias"])].abs().max()) == 0
+    assert float(pushed[memory.space.columns(["0.weight"])].abs().max()) > 0
+
+
+def test_layers_that_came_or_went_are_named():
+    model = network()
+    memory = kept(model)
+    model[4] = nn.Sequential(nn.Linear(24, 8), nn.Linear(8, 3))
+    words = r"gone or not selected: 4\.weight, 4\.bias; new, so not held by earlier tasks: 4\.0\.weight"
+    with pytest.warns(UserWarning, match=words):
+        train(memory)
+    stranger = ls.TaskMemory(nn.Linear(3, 4), strength=1.0, n_modes=4, window=30)
+    with pytest.raises(StorageError, match="parameters"):
+        stranger.load_state_dict(memory.state_dict())
+
+
+def test_nothing_shared_is_an_error_and_leaves_the_memory():
+    model = nn.Sequential(nn.Linear(2, 3))
+    memory = kept(model)
+    model[0] = nn.Sequential(nn.Linear(2, 3))
+    with pytest.raises(InputError, match=r"a model with some of the weights 0\.weight"):
+        train(memory)
+    assert memory.n_tasks == 1
+
+
+def test_a_budget_goes_on_and_says_what_it_lost():
+    model = network()
+    memory = ls.TaskMemory(model)
+    memory.budget(0.1, samples=20)
+    memory.consolidate(CRITERION, task(0))
+    state = memory.state_dict()
+    with_more_classes(model)
+    again = ls.TaskMemory(copy.deepcopy(model))
+    with pytest.warns(UserWarning, match="left out: the samples of the budget"):
+        train(memory)
+    assert memory.rise.measured is None
+    assert memory.rise.predicted > 0
+    with pytest.warns(UserWarning, match="held in the part"):
+        again.load_state_dict(state)
+    train(again)
+    assert len(again.state_dict()["budget"]["w1"]) == again.space.dim
+
+
+def test_rows_of_the_smaller_model_are_left_out():
+    model = network()
+    memory = kept(model, "ldc")
+    train(memory)
+    with_more_classes(model)
+    with pytest.warns(UserWarning, match=r"both shapes have: 4\.weight, 4\.bias; left out: the rows recorded"):
+        train(memory, steps=12)
+    assert len(memory.state_dict()["rows"]["weights"]) == 12
+
+
+class LowRank(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer.requires_grad_(False)
+        self.a, self.b = nn.Parameter(torch.randn(2, layer.in_features)), nn.Parameter(torch.zeros(3, 2))
+
+    def forward(self, x):
+        return self.layer(x) + x @ self.a.T @ self.b.T
+
+    def merge(self):
+        with torch.no_grad():
+            self.layer.weight += self.b @ self.a
+            self.b.zero_()
+
+
+def test_a_merged_adapter_is_recognised_by_its_base():
+    """After a merge, fresh factors of the same names mean another model: nothing is held silently."""
+    model = network().requires_grad_(False)
+    model[4] = LowRank(model[4])
+    memory = ls.TaskMemory(model, strength=1.0)
+    optimizer = sgd(model)
+    with memory.training(optimizer):
+        learn(model, optimizer, task(0), 60, torch.Generator())
+    memory.consolidate(CRITERION, task(0))
+    state, unmerged = memory.state_dict(), copy.deepcopy(model)
+    model[4].merge()
+    with pytest.raises(InputError, match=r"other values of 4\.layer\.weight.*If an adapter was merged"):
+        train(memory)
+    fresh = ls.TaskMemory(model, strength=1.0)
+    with pytest.raises(StorageError, match=r"other values of 4\.layer\.weight"):
+        fresh.load_state_dict(state)
+    assert fresh.n_tasks == 0
+    again = ls.TaskMemory(unmerged, strength=1.0)
+    again.load_state_dict(state)
+    train(again)
+
+
+def test_frozen_weights_that_learn_later_are_no_other_base():
+    model = network()
+    model[0].requires_grad_(False)
+    memory = ls.TaskMemory(model, ["2", "4"], strength=1.0)
+    memory.consolidate(CRITERION, task(0))
+    model[0].requires_grad_(True)
+    with torch.no_grad():
+        model[0].weight += 1.0
+    train(memory)
+
+
+def test_a_fingerprint_sees_a_change_of_every_weight_in_any_precision():
+    model = nn.Linear(40, 30).requires_grad_(False).half()
+    model.register_parameter("w", nn.Parameter(torch.zeros(3).half()))
+    space = ls.ParameterSpace.of(model)
+    found = Fingerprint.of(model, space, space.flatten(model))
+    assert found.changed_base(model) == []
+    model.weight += 0.5
+    assert found.changed_base(model) == ["weight"]
+    assert Fingerprint(**found.state()).changed_base(model) == ["weight"]
+
+
+def test_a_state_of_the_default_holds_little_beside_the_penalty():
+    """Nothing of the window, and of every parameter at most 64 values by which it is recognised."""
+    model = network()
+    memory = kept(model)
+    state = memory.state_dict()
+    assert state["rows"] is None
+    values = sum(value.numel() for value in tensors(state["penalty"]) if value.is_floating_point())
+    assert values == memory.n_stored
+    recognised = list(tensors(state["fingerprint"]))
+    assert sum(value.numel() for value in recognised) == sum(min(p.numel(), 64) for p in model.parameters())
+    positions = sum(value.numel() for value in tensors(state["penalty"]) if not value.is_floating_point())
+    assert positions <= 3 * 2 * (24 + 24 + 3)  # start, step and length of two runs a row
+
+
+def tensors(value):
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from tensors(each)
