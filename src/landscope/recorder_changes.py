@@ -10,7 +10,6 @@ from torch import Tensor
 
 from landscope.errors import LandscopeWarning
 from landscope.optimizer_steps import is_nested
-from landscope.recorder_checks import INTEGERS
 
 __all__ = ["ChangeWatch"]
 
@@ -18,6 +17,7 @@ _FIRST = 8
 _STRIDE = 7
 """Every step is compared at the beginning, and then every seventh: a comparison takes as long as a row, and a change at
 every 2nd, 5th, 10th or 100th step meets a multiple of seven soon."""
+_BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class ChangeWatch:
@@ -96,9 +96,7 @@ class ChangeWatch:
             if tensor.device != row.device:
                 return False
             now = tensor.detach().reshape(-1).to(row.dtype)
-            if not torch.equal(
-                now.view(INTEGERS[now.element_size()]), row[start:end].view(INTEGERS[row.element_size()])
-            ):
+            if not torch.equal(now.view(_BITS[now.element_size()]), row[start:end].view(_BITS[row.element_size()])):
                 return bool(torch.isfinite(now).all())  # the recorder says it of others, after the next step
             start = end
         return False

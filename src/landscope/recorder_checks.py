@@ -14,7 +14,7 @@ from landscope.errors import InputError, LandscopeWarning
 from landscope.optimizer_steps import inner_optimizers, is_nested
 from landscope.parameters import inner_model
 
-__all__ = ["INTEGERS", "HalfStepWatch", "RecordedPlaces", "fingerprint"]
+__all__ = ["HalfStepWatch", "RecordedPlaces", "fingerprint"]
 
 _OBSERVED = 6
 """Steps that are observed: three to a perturbed point and three back."""
@@ -22,14 +22,13 @@ _FEWEST = 8
 """Fewest weights; the change of a single one always lies along its gradient."""
 _ALONG = 0.99
 """Least cosine between a change of the weights and the gradient that is taken for a step uphill."""
-INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""The integers of so many bytes: weights are compared bit by bit, NaN too."""
+_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def fingerprint(tensors: Sequence[Tensor]) -> list[int]:
     """A number for each tensor that changes when a training moves it: the sum of its bits as integers."""
     own = [getattr(tensor, "to_local", tensor.detach)() for tensor in tensors]
-    return [int(tensor.detach().view(INTEGERS[tensor.element_size()]).sum()) for tensor in own]
+    return [int(tensor.detach().view(_INTEGERS[tensor.element_size()]).sum()) for tensor in own]
 
 
 class RecordedPlaces:

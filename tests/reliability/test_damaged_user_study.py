@@ -51,6 +51,7 @@ def test_every_damage_is_named(whole, other):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::landscope.errors.LandscopeWarning")  # settings that are written again are said
 def test_the_stated_command_heals_what_an_analysis_makes(whole, other, tmp_path):
     wanted, place, wrong, tried = damages.digests(whole), tmp_path / "place", [], 0
     for batch in damages.batches(whole, seed=0, size=8):
