@@ -16,6 +16,7 @@ from landscope._checks import check_hooked, check_kind
 from landscope.errors import InputError, NonFiniteError
 from landscope.optimizer_steps import ends_step, is_nested
 from landscope.parameters import ParameterSpace, Selection, named_tensors
+from landscope.penalties.step_bound import largest_step_size
 from landscope.penalties.warnings import WarnsIfUnused, warn, warn_of_statistics
 from landscope.protocols import Penalty
 from landscope.step_size import MovedWeights, StepSizes
@@ -126,6 +127,7 @@ class ProximalSteps(WarnsIfUnused):
         self._start: Tensor | None = None
         """Weights before the step of an optimiser that may have a step size for each weight."""
         self._step_size_unchecked = True
+        self._largest: float | None = None
         self._unused = (
             "landscope.ProximalSteps was made but never entered, so it took no step; write `with "
             "ls.ProximalSteps(...):`"
@@ -204,7 +206,7 @@ class ProximalSteps(WarnsIfUnused):
         moved = MovedWeights(self._optimizer, self._tensors)
         try:
             factor = 1.0 if self._adapted is None else self._adapted.factor  # lambda and alpha enter as their product
-            weights = self.penalty.proximal_step(moved.flat(), sizes * factor, self._start)
+            weights = self.penalty.proximal_step(moved.flat(), self._bounded(sizes * factor), self._start)
         except NonFiniteError as error:
             raise NonFiniteError(
                 expected="finite weights after a step of the optimiser",
@@ -218,6 +220,14 @@ class ProximalSteps(WarnsIfUnused):
             there = value if moved.are_evaluated else float(self.penalty(evaluated))
             if (allowed := self._adapted.follow(there, evaluated, self._at, moved=value)) is not evaluated:
                 moved.set_evaluated(allowed)
+
+    def _bounded(self, sizes: float | Tensor) -> float | Tensor:
+        """Step sizes of single weights, at most as large as the precision allows."""
+        if not isinstance(sizes, Tensor):
+            return sizes
+        if self._largest is None:
+            self._largest = largest_step_size(self.penalty, self._weights())
+        return sizes.clamp(max=self._largest)
 
     @torch.no_grad()
     def _finish(self) -> None:
