@@ -256,9 +256,10 @@ def layers_with_factors(fisher: FisherInformation, w: Float[Tensor, " N"]) -> li
     """
     space = fisher.space
     names = [name for name in space.layers if _works(lambda name=name: _layers(fisher.model, space, [name]))]
+    kind: KroneckerKind = "monte-carlo" if fisher.knows_answers else "empirical"  # the layers are the same for all
 
     def have_factors(names: Sequence[str]) -> bool:
-        return _works(lambda: kronecker_factors(fisher, w, "auto", n_draws=1, names=names))
+        return _works(lambda: kronecker_factors(fisher, w, kind, n_draws=1, names=names))
 
     return names if have_factors(names) else [name for name in names if have_factors([name])]
 
