@@ -99,7 +99,7 @@ def kronecker_factors(
         fisher: The Fisher information to approximate.
         w: Where.
         kind: Kind of Fisher information, see :meth:`FisherInformation.diagonal`.
-        n_draws: Answers drawn for each sample, for draws only.
+        n_draws: Answers or random signs drawn for each sample.
         seed: Seed of the draws.
         names: Names of the layers, see :class:`FactorSums`; all with selected weights by default.
 
@@ -122,7 +122,7 @@ class FactorSums:
     Args:
         fisher: The Fisher information to approximate.
         kind: Kind of Fisher information, see :meth:`FisherInformation.diagonal`.
-        n_draws: Answers drawn for each sample, for draws only.
+        n_draws: Answers or random signs drawn for each sample.
         names: Names of the layers; all with selected weights by default.
     """
 
