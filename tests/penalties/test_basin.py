@@ -159,7 +159,7 @@ def test_few_samples_are_taken_at_random_and_numbers_are_checked():
 def test_random_signs_are_taken_by_default_and_are_near_the_exact_information():
     risk = small_classifier("perceptron")[2]
     by_signs = basin_penalty(risk, risk.w0)
-    assert "mixtures" in by_signs.parts[0].part.stiffness_source
+    assert "random signs" in by_signs.parts[0].part.stiffness_source
     exact = basin_penalty(risk, risk.w0, fisher="exact")
     many = basin_penalty(risk, risk.w0, n_draws=400)
     for found, most, part in zip(by_signs.parts, many.parts, exact.parts, strict=True):

@@ -1,11 +1,20 @@
 """A penalty on changed parameters is the old one at the shared weights, with those that are gone at rest."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from landscope.errors import InputError
 from landscope.parameters import ParameterSpace
-from landscope.penalties import KroneckerPenalty, PartPenalty, PenaltySum, QuadraticPenalty
+from landscope.penalties import (
+    KroneckerPenalty,
+    LowRankKroneckerPenalty,
+    PartPenalty,
+    PenaltySum,
+    QuadraticPenalty,
+    low_rank_penalty,
+)
 from landscope.penalties.compression.carried import carried_penalty, shared_positions
 
 OLD = ParameterSpace(("word", "head.weight", "head.bias", "gone"), ((3, 2), (2, 3), (2,), (2,)))
@@ -32,6 +41,10 @@ def product():
     return PartPenalty(penalty, head(OLD).flatten(), dim=OLD.dim, parameters=OLD.names)
 
 
+def low_rank():
+    return dataclasses.replace(product(), part=low_rank_penalty(product().part, 2))
+
+
 def each():
     penalty = QuadraticPenalty(anchor=randn(8), stiffness=randn(8, seed=3).square(), strength=2.0)
     return PartPenalty(penalty, OLD.columns(["word", "gone"]), dim=OLD.dim, parameters=OLD.names)
@@ -45,7 +58,7 @@ def along(floor):
 
 
 PENALTIES = {
-    "product": product(), "each": each(), "along": along(0.0), "with floor": along(0.5),
+    "product": product(), "low rank": low_rank(), "each": each(), "along": along(0.0), "with floor": along(0.5),
     "sum": PenaltySum((product(), each(), along(0.5))),
 }  # fmt: skip
 
@@ -76,6 +89,21 @@ def test_a_layer_that_grew_keeps_its_columns_so_that_further_tasks_add_to_it():
     diagonal = carried_penalty(each(), OLD, GROWN, randn(GROWN.dim))
     assert torch.equal(diagonal.columns, GROWN.columns(["word"]))
     assert int((diagonal.part.stiffness > 0).sum()) == 6
+
+
+@pytest.mark.parametrize(("inputs", "stays"), [(3, True), (2, False), (5, False)])
+def test_a_product_of_low_rank_stays_one_where_its_inputs_do(inputs, stays):
+    """With other inputs the factor is dense: the floor of a low rank would hold the new columns."""
+    old, new = ParameterSpace(("w",), ((2, 3),)), ParameterSpace(("w",), ((4, inputs),))
+    full = KroneckerPenalty(anchor=randn(2, 3), inputs=covariance(3, 1), outputs=covariance(2, 2), strength=2.0)
+    part = low_rank_penalty(full, 1)
+    carried = carried_penalty(PartPenalty(part, torch.arange(6), dim=6), old, new, randn(new.dim))
+    assert isinstance(carried.part, LowRankKroneckerPenalty) is stays
+    shared = min(3, inputs)
+    assert torch.allclose(carried.part.inputs[:shared, :shared], part.inputs[:shared, :shared])
+    assert not carried.part.inputs[shared:].any()
+    assert torch.equal(carried.part.outputs[:2, :2], part.outputs)
+    assert not carried.part.outputs[2:].any()
 
 
 def test_a_layer_without_its_bias_is_held_weight_by_weight():

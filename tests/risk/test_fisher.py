@@ -6,7 +6,9 @@ from torch import nn
 
 import landscope as ls
 from classifiers import CLASSES, MODELS, SAMPLES, fisher_matrix, slopes_of_answers, small_classifier
+from landscope.errors import InputError
 from landscope.risk.diagonal_sums import DiagonalSums
+from landscope.risk.fisher import FisherInformation
 from landscope.risk.kronecker import FactorSums
 
 
@@ -170,3 +172,32 @@ def test_products_in_single_precision_round_by_little():
     # 500 terms of one product, each rounded to 6e-8 of a sum that is at most the diagonal: 3e-5, mostly far less.
     assert float((found.inputs - exact.inputs).abs().max()) < 3e-5 * float(exact.inputs.diagonal().max())
     assert float((found.outputs - exact.outputs).abs().max()) < 6e-5 * float(exact.outputs.diagonal().max())
+
+
+def test_the_trial_of_layers_takes_one_draw_however_many_answers_there_are(monkeypatch):
+    """The exact information of eight short rows, of 4,096 answers each, would be as many backward passes."""
+    taken = []
+    slopes = FisherInformation.slopes
+
+    def noted(self, source, w, kind, **options):
+        taken.append((kind, options["n_draws"]))
+        return slopes(self, source, w, kind, **options)
+
+    monkeypatch.setattr(FisherInformation, "slopes", noted)
+    data = (torch.randn(9, 3), torch.arange(9) % 2)
+    known, unknown = nn.CrossEntropyLoss(), nn.CrossEntropyLoss(weight=torch.ones(2))
+    assert ls.EmpiricalRisk(nn.Linear(3, 2), known, data).layers_with_factors() == [""]
+    assert ls.EmpiricalRisk(nn.Linear(3, 2), unknown, data).layers_with_factors() == [""]
+    assert [kind for kind, _ in taken] == ["monte-carlo", "empirical"]
+    assert taken[0][1] == 1
+
+
+def test_layers_have_factors_also_for_a_distribution_without_a_divergence():
+    """Its answers can be drawn, and neither gone through nor mixed."""
+    criterion = ls.NegativeLogLikelihood(lambda outputs: torch.distributions.StudentT(4.0, outputs))
+    risk = ls.EmpiricalRisk(nn.Linear(3, 2), criterion, (torch.randn(9, 3), torch.randn(9, 2)))
+    assert risk.layers_with_factors() == [""]
+    (factors,) = risk.kronecker_factors(risk.w0, "monte-carlo", n_draws=1)
+    assert float(factors.outputs.trace()) > 0
+    with pytest.raises(InputError, match="divergence"):
+        risk.kronecker_factors(risk.w0, "random-signs")

@@ -48,12 +48,13 @@ def elastic_weight_consolidation(
         w1: Weights at the end of the task.
         strength: Factor lambda.
         fisher: Kind of Fisher information: ``"exact"``, over all possible answers; ``"monte-carlo"``, over answers
-            drawn from the model; ``"empirical"`` or ``"batch-mean"``, the approximations of other programs; or
-            ``"auto"``, exact where that is cheap (at most 100 answers of a sample, such as classes, or up to 4096 for
-            small models and data), by draws for more, and empirical where the loss is not known as a negative
-            log-likelihood. See :meth:`landscope.risk.FisherInformation.diagonal`.
+            drawn from the model; ``"random-signs"``, over all answers with random signs; ``"empirical"`` or
+            ``"batch-mean"``, the approximations of other programs; or ``"auto"``, exact where that is cheap (at most
+            100 answers of a sample, such as classes, or up to 4096 for small models and data), by draws for more, and
+            empirical where the loss is not known as a negative log-likelihood. See
+            :meth:`landscope.risk.FisherInformation.diagonal`.
         batch_size: Batch size of ``"batch-mean"``.
-        n_draws: Answers drawn for each sample, where answers are drawn.
+        n_draws: Answers or random signs drawn for each sample, where they are drawn.
         seed: Seed of the draws.
         n_weights: Number of weights to hold, those of largest information (paper, Fig. 4F); all by default.
 
@@ -123,7 +124,7 @@ def kronecker_elastic_weight_consolidation(
         strength: Published factor lambda; the factor 1/2 is in G.
         fisher: Kind of Fisher information, see :func:`elastic_weight_consolidation`: ``"exact"``, ``"monte-carlo"``,
             ``"empirical"`` or ``"auto"``.
-        n_draws: Answers drawn for each sample, where answers are drawn.
+        n_draws: Answers or random signs drawn for each sample, where they are drawn.
         seed: Seed of the draws.
 
     Returns:

@@ -26,7 +26,7 @@ class DiagonalSums:
         fisher: The Fisher information.
         names: Names of the parameters.
         kind: Kind of Fisher information, see :meth:`FisherInformation.diagonal`; not ``"batch-mean"``.
-        n_draws: Answers drawn for each sample, for draws only.
+        n_draws: Answers or random signs drawn for each sample.
     """
 
     def __init__(self, fisher: FisherInformation, names: Sequence[str], kind: FisherKind, *, n_draws: int = 10) -> None:

@@ -311,7 +311,7 @@ class EmpiricalRisk(SampledRisk, HasModel):
         Args:
             w: Selected weights.
             kind: Kind of Fisher information, see :meth:`FisherInformation.diagonal`.
-            n_draws: Answers drawn for each sample, where they are drawn.
+            n_draws: Answers or random signs drawn for each sample.
             seed: Seed of the draws.
             layers: Names of the layers, see :meth:`layers_with_factors`; by default all that hold selected weights.
 

@@ -38,8 +38,8 @@ from landscope.risk.whole_losses import ClosureLosses
 __all__ = ["FisherInformation", "FisherKind"]
 
 FisherKind = Literal["auto", "exact", "monte-carlo", "random-signs", "empirical", "batch-mean", "gauss-newton"]
-"""What the gradients are of: all answers of the model, answers drawn from it or mixed, or the targets of the data; see
-:meth:`FisherInformation.diagonal`."""
+"""What the gradients are of: all answers of the model, one by one or with random signs; answers drawn from it; or the
+targets of the data. See :meth:`FisherInformation.diagonal`."""
 
 _FEW_ANSWERS, _MOST_ANSWERS = 100, 4096
 """Answers of a sample up to which ``"auto"`` goes through all of them at any cost, and up to which at a low cost."""
@@ -51,7 +51,7 @@ _DRAWS = 10
 _IN_WORDS: dict[FisherKind, str] = {
     "exact": "exact Fisher information",
     "monte-carlo": "Fisher information by {n_draws} draws for each sample",
-    "random-signs": "Fisher information by {n_draws} mixtures of all answers for each sample",
+    "random-signs": "Fisher information by random signs of all answers, drawn for each sample (n_draws = {n_draws})",
     "empirical": "empirical Fisher information, of the targets of the data",
     "batch-mean": "mean squares of gradients of minibatches",
     "gauss-newton": "Gauss-Newton matrix",
@@ -256,7 +256,7 @@ class FisherInformation:
         Args:
             w: Where.
             kind: The kind.
-            n_draws: Answers drawn for each sample.
+            n_draws: Answers or random signs drawn for each sample.
         """
         if check_choice("kind", kind, get_args(FisherKind)) == "auto":
             kind = self.resolved(kind, self._source(), self._checked("w", w))

@@ -99,7 +99,7 @@ def kronecker_factors(
         fisher: The Fisher information to approximate.
         w: Where.
         kind: Kind of Fisher information, see :meth:`FisherInformation.diagonal`.
-        n_draws: Answers drawn for each sample, for draws only.
+        n_draws: Answers or random signs drawn for each sample.
         seed: Seed of the draws.
         names: Names of the layers, see :class:`FactorSums`; all with selected weights by default.
 
@@ -122,7 +122,7 @@ class FactorSums:
     Args:
         fisher: The Fisher information to approximate.
         kind: Kind of Fisher information, see :meth:`FisherInformation.diagonal`.
-        n_draws: Answers drawn for each sample, for draws only.
+        n_draws: Answers or random signs drawn for each sample.
         names: Names of the layers; all with selected weights by default.
     """
 
@@ -256,9 +256,10 @@ def layers_with_factors(fisher: FisherInformation, w: Float[Tensor, " N"]) -> li
     """
     space = fisher.space
     names = [name for name in space.layers if _works(lambda name=name: _layers(fisher.model, space, [name]))]
+    kind: KroneckerKind = "monte-carlo" if fisher.knows_answers else "empirical"  # the layers are the same for all
 
     def have_factors(names: Sequence[str]) -> bool:
-        return _works(lambda: kronecker_factors(fisher, w, "auto", n_draws=1, names=names))
+        return _works(lambda: kronecker_factors(fisher, w, kind, n_draws=1, names=names))
 
     return names if have_factors(names) else [name for name in names if have_factors([name])]
 

@@ -173,6 +173,12 @@ def test_strengths_are_twice_the_published_coefficients():
     assert strengths["avalanche-permuted"] == 2.0
 
 
+def test_every_protocol_has_the_constant_strength_of_the_page_and_the_default():
+    for protocol in PROTOCOLS:
+        basins = [(row.method, row.strength) for row, _ in protocol.rows if row.method.startswith("basin")]
+        assert basins == [("basin-fixed", 1.0), ("basin-default", 1.0)]
+
+
 @pytest.mark.slow
 @pytest.mark.mnist
 @pytest.mark.parametrize(("kind", "published", "spread"), [("domain", 55.16, 1.38), ("class", 19.71, 0.08)])

@@ -16,6 +16,7 @@ from landscope.parameters import ParameterSpace
 from landscope.penalties.blocks import PartPenalty, PenaltySum
 from landscope.penalties.compression.factored import uncoupled_penalty
 from landscope.penalties.kronecker import KroneckerPenalty
+from landscope.penalties.low_rank import LowRankKroneckerPenalty
 from landscope.penalties.quadratic import QuadraticPenalty
 from landscope.protocols import Penalty
 
@@ -104,7 +105,7 @@ class _Change:
             return self._part(part.part, columns[part.columns.cpu()])
         if bool((self.positions[columns] < 0).all()):
             return None
-        if isinstance(part, KroneckerPenalty):
+        if isinstance(part, KroneckerPenalty | LowRankKroneckerPenalty):
             return self._product(part, columns) or self._each(uncoupled_penalty(part), columns)
         check_kind("the penalty", part, QuadraticPenalty, hint="Pass a penalty of landscope.penalties.")
         return self._each(part, columns) if part.directions is None else self._along(part, columns)
@@ -144,7 +145,7 @@ class _Change:
         )  # fmt: skip
         return self._placed(restricted, to[to >= 0])
 
-    def _product(self, part: KroneckerPenalty, columns: Tensor) -> Penalty | None:
+    def _product(self, part: KroneckerPenalty | LowRankKroneckerPenalty, columns: Tensor) -> Penalty | None:
         """A product of two factors: new rows and columns of the matrix have none; None if no matrix is left."""
         grid = columns.view(part.anchor.shape)
         touched = [name for name in self.old.names if bool(torch.isin(self.old.columns([name]), columns).any())]
@@ -166,13 +167,19 @@ class _Change:
         there_columns = [*range(inner), *([there.shape[1] - 1] if biased else [])]
         anchor = self.w.cpu()[there].to(part.anchor)
         anchor[:rows, there_columns] = part.anchor[:rows, here_columns]
-        inputs = part.inputs.new_zeros(there.shape[1], there.shape[1])
+        outputs = part.outputs.new_zeros(len(there), len(there))
+        outputs[:rows, :rows] = part.outputs[:rows, :rows]
+        if isinstance(part, LowRankKroneckerPenalty) and grid.shape[1] == there.shape[1]:
+            return self._placed(dataclasses.replace(part, anchor=anchor, outputs=outputs), there.flatten())
+        inputs = part.outputs.new_zeros(there.shape[1], there.shape[1])
         inputs[torch.tensor(there_columns)[:, None], there_columns] = part.inputs[
             torch.tensor(here_columns)[:, None], here_columns
         ]
-        outputs = part.outputs.new_zeros(len(there), len(there))
-        outputs[:rows, :rows] = part.outputs[:rows, :rows]
-        return self._placed(dataclasses.replace(part, anchor=anchor, inputs=inputs, outputs=outputs), there.flatten())
+        product = KroneckerPenalty(  # also of a low rank: its floor would hold the new columns
+            anchor=anchor, inputs=inputs, outputs=outputs, strength=part.strength,
+            stiffness_source=part.stiffness_source, provenance=part.provenance,
+        )  # fmt: skip
+        return self._placed(product, there.flatten())
 
 
 def _matrix(space: ParameterSpace, names: list[str], *, transposed: bool) -> Tensor | None:

@@ -8,8 +8,8 @@ import statistics
 from collections.abc import Callable, Sequence
 
 from landscope.law.intervals import mean_with_interval, mean_with_spread
-from landscope.reproduction.experiment.experiment import Experiment
 from landscope.reproduction.experiment.settings import Settings
+from landscope.reproduction.figures.continual import experiment_of
 from landscope.reproduction.figures.figure import Plan, Section, table
 from landscope.reproduction.figures.method_comparison import MethodComparison
 from landscope.reproduction.jobs import Job
@@ -68,15 +68,9 @@ def _comparison(plan: Plan, protocol: PublishedProtocol) -> MethodComparison:
     )
 
 
-@functools.lru_cache(maxsize=1)
-def _experiment(settings: Settings) -> Experiment:
-    """One experiment for all protocols and seeds: the data are read once."""
-    return Experiment(settings)
-
-
 def _prepare(protocol: PublishedProtocol, settings: Settings) -> Callable[[MethodSettings], ContinualResult]:
     data = {name: getattr(settings, name) for name in ("data", "train_samples", "device")}
-    tasks, seed = protocol.tasks(_experiment(Settings.of(data)), settings.seed), settings.seed
+    tasks, seed = protocol.tasks(experiment_of(Settings.of(data)), settings.seed), settings.seed
 
     def learn(method: MethodSettings) -> ContinualResult:
         return train_sequentially(protocol.network(tasks, seed), tasks, method, protocol.trained(seed))

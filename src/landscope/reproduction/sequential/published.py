@@ -176,7 +176,7 @@ _AVALANCHE_LWF = PublishedProtocol(
     PublishedTraining(epochs=21, window_epochs=0, batch_size=128, learning_rate=1e-3),
     [
         (_NONE, ""), (MethodSettings("ewc", 1.0), ""), (MethodSettings("kfac", 1.0, rank=_RANK), ""),
-        (MethodSettings("basin-default", 1.0), ""), (_REPLAY, ""),
+        (MethodSettings("basin-fixed", 1.0), ""), (MethodSettings("basin-default", 1.0), ""), (_REPLAY, ""),
     ],
     "ContinualAI/continual-learning-baselines has a target for LwF, 23 (van de Ven & Tolias, arXiv 1904.07734: 23.85), "
     "and none for EWC: one hidden layer of 200 with tanh, 21 epochs of minibatches of 128 a task, plain SGD at 0.001, "
@@ -190,7 +190,8 @@ _AVALANCHE_EWC = PublishedProtocol(
     PublishedTraining(epochs=10 // _SHORTER, window_epochs=0, batch_size=256, learning_rate=_SHORTER * 1e-3),
     [
         (MethodSettings("ewc-batch-256", 2.0, added=True), "83"), (_NONE, ""),
-        (MethodSettings("kfac", 1.0, rank=_RANK), ""), (MethodSettings("basin-default", 1.0), ""),
+        (MethodSettings("kfac", 1.0, rank=_RANK), ""), (MethodSettings("basin-fixed", 1.0), ""),
+        (MethodSettings("basin-default", 1.0), ""),
     ],
     "ContinualAI/continual-learning-baselines: one hidden layer of 512, ten epochs of minibatches of 256 a task, plain "
     "SGD at 0.001, EWC with ewc_lambda = 1 (λ/2) and the mean squares of gradients of minibatches of 256. Here one "
