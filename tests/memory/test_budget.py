@@ -263,3 +263,50 @@ def test_a_budget_made_before_a_state_is_loaded_holds_after_it():
         go_on(again, sgd(own), 100)
         assert 0 < again.rise.measured <= again.rise.allowed == pytest.approx(math.log(1.2))
         assert math.log(float(loss_of_first(own)) / before) == pytest.approx(again.rise.measured, rel=1e-4)
+
+
+@pytest.mark.parametrize("at_end", [False, True])
+def test_a_measured_budget_goes_on_in_the_middle_of_a_task_with_the_same_bits(at_end):
+    found = []
+    for stops in (False, True):
+        memory, optimizer = learnt(strength=1.0)
+        memory.budget(0.2, samples=loss_of_first, every=4, at_end=at_end)
+        go_on(memory, optimizer, 7)
+        if stops:
+            state, memory = memory.state_dict(), ls.TaskMemory(memory.model, strength=1.0)
+            memory.budget(0.2, samples=loss_of_first, every=4, at_end=at_end)
+            memory.load_state_dict(state)
+        between = memory.rise
+        go_on(memory, optimizer, 9)
+        found.append((between, memory.rise, memory.space.flatten(memory.model)))
+    assert found[0][:2] == found[1][:2]
+    assert torch.equal(found[0][2], found[1][2])
+
+
+@pytest.mark.parametrize(("method", "at_end"), [("l2", False), ("basin", True)])
+def test_a_budget_that_can_neither_measure_nor_predict_ends_and_says_so(method, at_end):
+    memory, optimizer = learnt(method=method, strength=1.0)
+    memory.budget(0.2, samples=loss_of_first, at_end=at_end)
+    go_on(memory, optimizer, 5)
+    again = ls.TaskMemory(memory.model, method=method, strength=1.0)
+    with pytest.warns(UserWarning, match="the budget ends, and the tasks are held at the strength of the memory"):
+        again.load_state_dict(memory.state_dict())
+    assert again.rise is None
+
+
+def test_a_stored_measured_budget_that_is_predicted_from_now_on_says_so():
+    memory, _ = learnt(strength=1.0)
+    memory.budget(0.2, samples=loss_of_first)
+    again = ls.TaskMemory(memory.model, strength=1.0)
+    with pytest.warns(UserWarning, match="so the rise is predicted from now on"):
+        again.load_state_dict(memory.state_dict())
+    assert again.rise.measured is None
+
+
+def test_a_finished_task_begins_without_a_rise():
+    memory, optimizer = learnt(strength=1.0)
+    memory.budget(0.2, samples=loss_of_first)
+    go_on(memory, optimizer, 20)
+    assert memory.rise.measured != 0
+    memory.consolidate(CRITERION, task(1))
+    assert (memory.rise.measured, memory.rise.predicted) == (0, 0)

@@ -122,7 +122,8 @@ def test_a_budget_goes_on_and_says_what_it_lost():
         train(memory)
     assert memory.rise.measured is None
     assert memory.rise.predicted > 0
-    with pytest.warns(UserWarning, match="held in the part"):
+    lost = pytest.warns(UserWarning, match="no samples of its tasks, so the rise is predicted from now on")
+    with lost, pytest.warns(UserWarning, match="held in the part"):
         again.load_state_dict(state)
     train(again)
     assert len(again.state_dict()["budget"]["w1"]) == again.space.dim
@@ -217,3 +218,13 @@ def tensors(value):
     elif isinstance(value, dict | list):
         for each in value.values() if isinstance(value, dict) else value:
             yield from tensors(each)
+
+
+def test_a_changed_model_ends_a_budget_that_only_measured_at_the_end():
+    memory = ls.TaskMemory(network(), strength=1.0)
+    memory.budget(0.1, samples=20, at_end=True)
+    memory.consolidate(CRITERION, task(0))
+    with_more_classes(memory.model)
+    with pytest.warns(UserWarning, match="the budget ends, and the tasks are held at the strength of the memory"):
+        train(memory)
+    assert memory.rise is None

@@ -9,6 +9,7 @@ from torch import nn
 
 import landscope as ls
 from landscope.errors import InputError
+from landscope.memory.task_history import TaskHistory
 from own_model import CE, MSE, X, Y, losses_of, net
 
 
@@ -225,3 +226,12 @@ def test_the_picture_is_the_matrix(tmp_path):
     (heat,) = report(memory, tmp_path).matrix.plot().data
     assert np.asarray(heat.z).tolist() == [[2.0, 4.0, -2.0]]
     assert list(heat.y) == ["a"]
+
+
+def test_a_checkpoint_in_a_training_has_its_time(monkeypatch):
+    clock = iter([10.0, 13.0, 20.0])
+    monkeypatch.setattr("landscope.memory.task_history.time.perf_counter", lambda: next(clock))
+    history = TaskHistory()
+    with history.timed():
+        assert history.state()["seconds"] == [3.0]
+    assert history.state()["seconds"] == [10.0]

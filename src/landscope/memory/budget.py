@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from landscope._checks import check_count, check_kind, check_number, check_positive, check_strength
 from landscope.errors import InputError
+from landscope.memory.evaluations import in_eval_mode
 from landscope.memory.output_change import OutputChange
-from landscope.seeded import kept_random_state
 
 __all__ = ["Budget", "Rise"]
 
@@ -121,8 +121,14 @@ class Budget:
             loss1: The loss of the earlier tasks there.
         """
         self._w1, self._loss1, self._correction, self._steps = w1.detach().clone(), loss1, 1.0, 0
+        self.predicted = 0.0
         if self.measure is not None:
-            self._measured1 = self._loss_of(model)
+            self._measured1, self.measured = self._loss_of(model), 0.0
+
+    @property
+    def follows_outputs(self) -> bool:
+        """Whether it is corrected by how far the outputs move: measurements in the training take its place."""
+        return self.outputs is not None and (self.measure is None or self.at_end)
 
     def follow(self, value: float, weights: Tensor, at: At, *, moved: float | None = None) -> Tensor:
         """Adapt the factor after a step.
@@ -139,7 +145,7 @@ class Budget:
             line to the end of the task that stay within it.
         """
         scale = self.scale
-        if self.outputs is not None and (self.measure is None or self.at_end):
+        if self.outputs is not None and self.follows_outputs:
             self.outputs.follow(value, weights, at)
             scale *= self.outputs.factor
         self.predicted = scale * value
@@ -166,6 +172,8 @@ class Budget:
 
     def last(self, weights: Tensor, at: At) -> Tensor:
         """The weights to end a training with: those given, or where the rise is within the bound."""
+        if self.outputs is not None and self.follows_outputs:
+            weights = self.outputs.last(weights, at)
         return weights if self.measure is None else self._measured_within(weights, at)
 
     def _measured_within(self, weights: Tensor, at: At) -> Tensor:
@@ -202,20 +210,16 @@ class Budget:
     def _loss_of(self, model: nn.Module) -> float:
         """The measured loss, with the model in eval mode; its modes and the random state are left as they were."""
         assert self.measure is not None  # noqa: S101 - asked for only with one
-        modes = {module: module.training for module in model.modules()}
-        try:
-            model.eval()
-            with kept_random_state():
-                return float(check_number("the measured loss", float(self.measure(model))))
-        finally:
-            for module, training in modes.items():
-                module.training = training
+        with in_eval_mode(model):
+            return float(check_number("the measured loss", float(self.measure(model))))
 
     def state(self) -> dict[str, Any]:
         """The numbers, for a checkpoint; the samples are not stored."""
         return {
             "rise": self.rise, "absolute": self.absolute, "every": self.every, "at_end": self.at_end,
             "factor": self.factor, "loss1": self._loss1, "measured1": self._measured1, "w1": self._w1,
+            "correction": self._correction, "steps": self._steps, "predicted": self.predicted,
+            "measured": self.measured,
         }  # fmt: skip
 
     @classmethod
@@ -237,6 +241,9 @@ class Budget:
         budget.factor = check_positive("factor", state["factor"])
         budget._w1 = state["w1"]
         budget._loss1, budget._measured1 = float(state["loss1"]), float(state["measured1"])
+        budget._correction, budget._steps = float(state["correction"]), int(state["steps"])
+        budget.predicted = float(state["predicted"])
+        budget.measured = None if measure is None else float(state["measured"] or 0.0)
         return budget
 
     def spent(self) -> Rise:

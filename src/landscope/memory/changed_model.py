@@ -96,19 +96,19 @@ class ChangedModel:
             budget["w1"] = self.weights(budget["w1"])
         return dataclasses.replace(state, held=held, rows=None, budget=budget)
 
-    def warn(self, *, rows: bool = False, samples: bool = False) -> None:
+    def warn(self, *, rows: bool = False, samples: str = "") -> None:
         """Say what is held and what is not.
 
         Args:
             rows: Whether recorded rows are left out.
-            samples: Whether the samples of a budget are.
+            samples: What follows where the samples of a budget are.
         """
         said = [f"{what}: {listed(names)}" for what, names in self._named().items() if names]
         if rows:
             said.append("left out: the rows recorded for the current task")
         if samples:
             said.append(
-                "left out: the samples of the budget, so the rise is predicted; pass memory.budget(..., samples=f) "
+                f"left out: the samples of the budget, so {samples}; pass memory.budget(..., samples=f) "
                 "with f(model), the mean loss on samples of earlier tasks, to measure it"
             )
         warn("the parameters of the model changed since its tasks were kept; " + "; ".join(said))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from landscope.risk.metrics import one_number
 from landscope.seeded import seeded
 from landscope.trajectory.checkpoints import own_copy
 
-__all__ = ["Evaluations", "evaluated_copy"]
+__all__ = ["Evaluations", "evaluated_copy", "in_eval_mode"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +79,29 @@ def evaluated_copy(model: nn.Module) -> nn.Module:
     """A copy of a model, without what wraps it: evaluations change neither the model nor its mode."""
     check_kind("the model", model, nn.Module, hint="Pass the model itself, not its parameters or its state.")
     return own_copy(inner_model(model)).eval()
+
+
+@contextlib.contextmanager
+def in_eval_mode(model: nn.Module) -> Generator[nn.Module]:
+    """The user's own model in eval mode; the modes of its parts and all random states are then as they were.
+
+    Every context draws the same random numbers, so that two measurements differ by the weights alone.
+
+    Example:
+        >>> model = nn.Dropout()
+        >>> with in_eval_mode(model) as evaluated:
+        ...     evaluated.training
+        False
+        >>> model.training
+        True
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    with seeded(0):
+        try:
+            yield model.eval()
+        finally:
+            for module, training in modes:
+                module.training = training
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -150,6 +150,11 @@ class HeldTasks:
         """What adapts the strength in a training: a budget, or else how far the outputs have moved."""
         return self.outputs if self.budget is None else self.budget
 
+    @property
+    def followed(self) -> OutputChange | None:
+        """What follows the outputs in a training; None where measurements of a budget take its place."""
+        return self.outputs if self.budget is None or self.budget.follows_outputs else None
+
     def rise(self) -> Rise | None:
         """How much the loss rose since the last task ended; None without a budget."""
         if self.budget is None:
@@ -172,11 +177,12 @@ class HeldTasks:
         self.fingerprint = state.fingerprint
         self.history = TaskHistory.of(state.history) if state.history else TaskHistory()
         if state.budget is not None:
-            self.budget = Budget.of(state.budget, self._measure_after_loading(), self.outputs)
+            self.budget = Budget.of(state.budget, self._measure_after_loading(state.budget), self.outputs)
             self._scale_budget()
         elif self.budget is not None:
             self.budget.measure = self._measure_after_loading()
             self._start_budget(model)
+        self._end_useless_budget()
 
     def see(self, model: nn.Module) -> None:
         """Note the weights as they are, by which they are recognised where their shape changes later."""
@@ -192,22 +198,42 @@ class HeldTasks:
         change = ChangedModel(self._space, space, model, self.fingerprint)
         penalty, own_samples = change.penalty(self.penalty), bool(self._samples)
         if self.penalty is not None:
-            change.warn(rows=rows, samples=own_samples and self.budget is not None)
+            lost = self.budget if own_samples else None
+            change.warn(rows=rows, samples="" if lost is None else self._unmeasured(at_end=lost.at_end))
         self._space, self.penalty, self._samples = space, penalty, []
         self.see(model)
         if self.budget is not None:
             self.budget.follow_model(change.weights, None if own_samples else self.budget.measure)
+        self._end_useless_budget()
 
-    def _measure_after_loading(self) -> Callable[[nn.Module], Any] | None:
+    def _can_predict(self, *, at_end: bool) -> bool:
+        """Whether a budget has an effect without a measurement."""
+        return self._method.unit_of_rise is not None and not at_end
+
+    def _unmeasured(self, *, at_end: bool) -> str:
+        """What follows where nothing measures the rise any more."""
+        if self._can_predict(at_end=at_end):
+            return "the rise is predicted from now on"
+        return "the budget ends, and the tasks are held at the strength of the memory"
+
+    def _end_useless_budget(self) -> None:
+        if (budget := self.budget) is not None and budget.measure is None:
+            self.budget = budget if self._can_predict(at_end=budget.at_end) else None
+
+    def _measure_after_loading(self, stored: Mapping[str, Any] | None = None) -> Callable[[nn.Module], Any] | None:
         """How the rise is measured after a state was loaded: only with replay of real samples, it has some."""
         measure = None if self.budget is None else self.budget.measure
         if measure is None and self.replayed is not None and self.replayed.held_out is not None:
             self._n_samples = len(self.replayed.held_out.labels) // self.n_tasks
             return self._measured
-        if measure is None or self._can_measure or not self._n_samples:
+        was_measured = self.budget is None and stored is not None and not math.isnan(stored["measured1"])
+        if measure is not None and (self._can_measure or not self._n_samples):
             return measure
+        if measure is None and not was_measured:
+            return None
+        at_end = bool(stored["at_end"]) if stored is not None else self.budget is not None and self.budget.at_end
         warn(
-            "a state of a memory has no samples of its tasks, so the rise of their loss is predicted from now on; pass "
+            f"a state of a memory has no samples of its tasks, so {self._unmeasured(at_end=at_end)}; pass "
             "memory.budget(..., samples=f) with f(model), the mean loss on samples of theirs, to measure it"
         )
         return None

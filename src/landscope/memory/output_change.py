@@ -10,14 +10,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from landscope._checks import check_count, check_positive
+from landscope.memory.distillation import precise
+from landscope.memory.latest_call import LatestCall
 from landscope.penalties.compression.moved import anchor_of
 from landscope.penalties.warnings import warn
 from landscope.protocols import Penalty
-from landscope.risk.outputs import Outputs
-from landscope.seeded import kept_random_state
+from landscope.wording import first_lines
 
 __all__ = ["OutputChange"]
 
@@ -37,7 +37,9 @@ class OutputChange:
     .. math:: r^2 = \max\Big(1, \frac{\|z(w) - z(w_1)\|^2}{\|J (w - w_1)\|^2}\Big)
 
     so that it counts the change that there is. The slope is a difference quotient over a step of the cube root of the
-    precision, in units of the length of the weights.
+    precision, in units of the length of the weights: 0.5 % of it in float32, 20 % in bfloat16. Where the weights have
+    moved less than that, the factor is 1. Outputs are computed in eval mode and in the precision of the weights, also
+    where the training has autocast.
 
     Args:
         model: The model in training.
@@ -56,9 +58,9 @@ class OutputChange:
         self.factor = 1.0
         """By how much the strength is multiplied now."""
         self._steps = 0
-        self._call: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+        self._latest = LatestCall()
         self._penalty: Penalty | None = None
-        self._unknown = 0
+        self._unknown, self._reason = 0, ""
 
     def start(self) -> None:
         """Begin at the end of a task."""
@@ -71,13 +73,21 @@ class OutputChange:
         Args:
             penalty: The penalty.
         """
-        handle = self._model.register_forward_pre_hook(self._see, with_kwargs=True)
-        self._penalty, self._unknown = penalty, 0
-        try:
-            yield
-        finally:
-            handle.remove()
-            self._call = self._penalty = None
+        self._penalty, self._unknown, self._reason = penalty, 0, ""
+        with self._latest.watching(self._model):
+            self._want()
+            try:
+                yield
+            finally:
+                self._penalty = None
+
+    def unwatched(self) -> contextlib.AbstractContextManager[None]:
+        """A context whose batches are not those of the training, such as replayed samples."""
+        return self._latest.unwatched()
+
+    def _want(self) -> None:
+        """Keep a batch for the next measurement alone."""
+        self._latest.wanted, self._latest.call = (self._steps + 1) % self.every == 0, None
 
     def follow(self, value: float, weights: Tensor, at: At, *, moved: float | None = None) -> Tensor:  # noqa: ARG002
         """Measure after some of the steps.
@@ -96,6 +106,7 @@ class OutputChange:
             ratio = self._ratio(weights, at)
             self._unknown = self._unknown + 1 if ratio is None else 0
             self.factor = self.factor if ratio is None else min(_MOST, max(1.0, ratio))
+        self._want()
         return weights
 
     def last(self, weights: Tensor, at: At) -> Tensor:  # noqa: ARG002 - of the protocol
@@ -103,7 +114,8 @@ class OutputChange:
         if self._unknown:
             warn(
                 "no outputs of the model could be compared in this training, so the strength does not follow how far "
-                "they move; call the model itself, and let it return its outputs, or pass follow_outputs=False"
+                "they move; call the model itself, and let it return its outputs (make the memory with the compiled "
+                f"model, if that is called), or pass follow_outputs=False{self._reason}"
             )
         return weights
 
@@ -118,45 +130,34 @@ class OutputChange:
             check_count("steps", state["steps"], minimum=0),
         )
 
-    def _see(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:  # noqa: ARG002
-        if torch.is_grad_enabled():
-            self._call = (args, kwargs)
-
     def _ratio(self, weights: Tensor, at: At) -> float | None:
         """The measured r^2; None where there is none."""
-        found = self._squares(weights, at)
-        change, slope, known = _over_processes(torch.tensor([*found, 1.0] if found else [0.0] * 3).to(weights))
+        try:
+            found = self._squares(weights, at)
+        except Exception as error:  # noqa: BLE001 - a training of hours must not end with a call that is not the user's
+            found, self._reason = None, f" ({type(error).__name__}: {first_lines(error, 1)})"
+        numbers = torch.tensor([*found, 1.0] if found else [0.0] * 3, device=weights.device)
+        change, slope, known = _over_processes(numbers)
         if not known:
             return None
         return 1.0 if change == 0 else change / slope if slope else _MOST
 
     def _squares(self, weights: Tensor, at: At) -> tuple[float, float] | None:
         """Squares of the change of the outputs, and of its first order; None where outputs cannot be compared."""
-        if self._call is None or self._penalty is None:
+        if self._latest.call is None or self._penalty is None:
             return None
         w1 = anchor_of(self._penalty, weights)
-        length, far = (float(torch.linalg.vector_norm(vector)) for vector in (w1, weights - w1))
-        part = min(1.0, torch.finfo(weights.dtype).eps ** (1 / 3) * max(length, far) / far) if far else 1.0
-        before, slightly, now = (self._outputs(w, at) for w in (w1, torch.lerp(w1, weights, part), weights))
-        if not before or [z.shape for z in before] != [z.shape for z in now]:
-            return None
-        change, slope = _distance(now, before), _distance(slightly, before) / part**2
+        length, far = (_length(vector) for vector in (w1, weights - w1))
+        step = self._latest.precision(self._model) ** (1 / 3) * max(length, far)
+        part = min(1.0, step / far) if far else 1.0
+        before = self._outputs(w1, at)
+        change = _distance(self._outputs(weights, at), before)
+        slope = change if part == 1 else _distance(self._outputs(torch.lerp(w1, weights, part), at), before) / part**2
         return (change, slope) if math.isfinite(change) and math.isfinite(slope) else None
 
-    @torch.no_grad()
     def _outputs(self, w: Tensor, at: At) -> list[Tensor]:
-        """The outputs for the latest batch, with the model in eval mode; its modes and random state are kept."""
-        assert self._call is not None  # noqa: S101 - asked for only with one
-        args, kwargs = tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, self._call)
-        modes = {module: module.training for module in self._model.modules()}
-        with at(w) as model, kept_random_state():
-            try:
-                model.eval()
-                found = Outputs.of(model(*args, **kwargs)).tensors
-            finally:
-                for module, training in modes.items():
-                    module.training = training
-        return [tensor.double() for tensor in found if tensor.ndim]
+        with at(w):
+            return self._latest.outputs(self._model)
 
 
 def _over_processes(numbers: Tensor) -> list[float]:
@@ -166,5 +167,12 @@ def _over_processes(numbers: Tensor) -> list[float]:
     return numbers.tolist()
 
 
+def _length(vector: Tensor) -> float:
+    return float(torch.linalg.vector_norm(vector, dtype=torch.promote_types(vector.dtype, torch.float32)))
+
+
 def _distance(one: list[Tensor], other: list[Tensor]) -> float:
-    return sum(float((a - b).square().sum()) for a, b in zip(one, other, strict=True))
+    """Square of the distance of two outputs; NaN where they cannot be compared."""
+    if not one or [z.shape for z in one] != [z.shape for z in other]:
+        return math.nan
+    return sum(_length(precise(a) - precise(b)) ** 2 for a, b in zip(one, other, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,10 +26,17 @@ class ReplaySteps:
         tasks: The K earlier tasks, one or more, and their loss R.
         model: The model.
         optimizer: Its optimiser.
+        within: Makes a context for every evaluation of the loss R.
     """
 
-    def __init__(self, tasks: ReplayedTasks, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        self._tasks, self._model, self._optimizer = tasks, model, optimizer
+    def __init__(
+        self,
+        tasks: ReplayedTasks,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        within: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
+    ) -> None:
+        self._tasks, self._model, self._optimizer, self._within = tasks, model, optimizer, within
 
     def __enter__(self) -> ReplaySteps:
         self._hook = self._optimizer.register_step_pre_hook(self._before_step)
@@ -64,7 +72,7 @@ class ReplaySteps:
     def _mix(self) -> None:
         count = self._tasks.n_tasks
         weights = [p for group in self._optimizer.param_groups for p in group["params"] if p.requires_grad]
-        with torch.enable_grad():
+        with torch.enable_grad(), self._within():
             loss = count * gradient_scale(self._optimizer) * self._tasks.loss(self._model)
             found = torch.autograd.grad(loss, weights, allow_unused=True)
         with torch.no_grad():

@@ -80,7 +80,7 @@ class TaskHistory:
         """The rows up to now, after so many tasks, the last of which may go on."""
         names, higher_is_better = self._measured
         unknown = [float("nan")] * len(names)
-        seconds = [*self._seconds, self._since_end][:n_rows]
+        seconds = [*self._seconds, self._spent()][:n_rows]
         return TaskMatrix(
             tasks=names,
             values=torch.tensor([self._rows.get(row, unknown) for row in range(n_rows)], dtype=torch.float64),
@@ -95,7 +95,7 @@ class TaskHistory:
         """All numbers, for a checkpoint; without the weights at the end of the last task."""
         names, higher_is_better = self._measured
         return {
-            "seconds": [*self._seconds, self._since_end],
+            "seconds": [*self._seconds, self._spent()],
             "n_stored": list(self._n_stored),
             "end": self._digest,
             "names": list(names),

@@ -186,17 +186,19 @@ class TaskMemory(SavedMemory):
         if self._selects_all:
             warn_of_unprotected(self.model, tensors, optimizer)
         held = self._tasks.on(like.device, like.dtype)  # once a training: it checks all directions again
+        outputs = self._tasks.followed
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._tasks.history.timed())
             stack.callback(self._deactivate)
             if held is not None and self.implicit:
-                if self._tasks.outputs is not None:
-                    stack.enter_context(self._tasks.outputs.watching(held))
+                if outputs is not None:
+                    stack.enter_context(outputs.watching(held))
                 stack.enter_context(ProximalSteps(held, self.model, optimizer, self.space, adapted=self._tasks.adapted))
             elif held is not None:
                 warn_of_statistics(self.model)
             if (replayed := self._tasks.replayed) is not None and replayed.n_tasks:
-                stack.enter_context(ReplaySteps(replayed, self.model, optimizer))
+                within = contextlib.nullcontext if outputs is None else outputs.unwatched
+                stack.enter_context(ReplaySteps(replayed, self.model, optimizer, within))
             if self.method.needs_recording:
                 self._rows.record(stack, self.model, optimizer)
             monitor = StepMonitor(optimizer, implicit=self.implicit, has_tasks=self.held is not None)
