@@ -14,7 +14,7 @@ def test_wrong_kinds_are_named():
     model = nn.Linear(3, 2)
     memory = ls.TaskMemory(model, method="ldc")
     for state in (None, []):
-        with pytest.raises(StorageError, match="the state of a TaskMemory, of format 5; got"):
+        with pytest.raises(StorageError, match="the state of a TaskMemory, of format 6; got"):
             memory.load_state_dict(state)
     with pytest.raises(InputError, match="optimizer of type Optimizer"), memory.training("adam"):
         pass
@@ -62,3 +62,16 @@ def test_samples_that_are_neither_a_number_nor_a_function_are_refused():
     memory = ls.TaskMemory(nn.Linear(3, 2))
     with pytest.raises(InputError, match="samples"):
         memory.budget(0.1, samples="few")
+
+
+@pytest.mark.parametrize(("arguments", "options", "said"), [
+    ("model", {"strenght": 3.0}, "an argument of ls.keep to be one of .*strength"),
+    ("swapped", {}, "the first argument"),
+    ("model", {"at_end": True}, "a budget that at_end=True holds"),
+])  # fmt: skip
+def test_slips_in_the_call_that_keeps_a_model_are_named(arguments, options, said):
+    model, criterion = nn.Linear(2, 2), nn.CrossEntropyLoss()
+    data = (torch.randn(8, 2), torch.randint(2, (8,)))
+    first = (model, criterion) if arguments == "model" else (criterion.forward, model)
+    with pytest.raises(InputError, match=said):
+        ls.keep(*first, data, **options)

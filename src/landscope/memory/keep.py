@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import nn
 
+from landscope._checks import check_choice, check_kind
 from landscope.errors import InputError
 from landscope.memory.methods import Method, resolve_method
 from landscope.memory.task_memory import TaskMemory
@@ -79,8 +81,21 @@ def keep(
             hint='Leave method out, or record the training that should be kept: memory = ls.TaskMemory(model, '
             f'method="{chosen.name}"), and train inside `with memory.training(optimizer):`.',
         )  # fmt: skip
+    _check_options(model, options, budget=budget, at_end=at_end)
     memory = TaskMemory(model, select, method=chosen, **options)
     if budget is not None:
         memory.budget(budget, samples=samples, at_end=at_end)
     memory.consolidate(criterion, data, losses=losses, loss_options=loss_options)
     return memory
+
+
+def _check_options(model: Any, options: Mapping[str, Any], *, budget: float | None, at_end: bool) -> None:
+    """Raise where an argument is none of a memory, or the first one is no model."""
+    check_kind("the first argument", model, nn.Module, hint="Call ls.keep(model, criterion, data).")
+    known = [name for name in inspect.signature(TaskMemory).parameters if name not in ("model", "select", "method")]
+    for name in options:
+        check_choice("an argument of ls.keep", name, [*known, "budget", "samples", "at_end", "losses", "loss_options"])
+    if at_end and budget is None:
+        raise InputError(
+            expected="a budget that at_end=True holds", got="none", hint="Pass budget=0.05 too, or leave at_end out.",
+        )  # fmt: skip
