@@ -35,7 +35,7 @@ def distillation_losses(
     return temperature**2 * (then.exp() * (then - now)).sum(1)
 
 
-def precise(logits: Float[Tensor, "b c"]) -> Float[Tensor, "b c"]:
+def precise(logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The logits, in float32 where they are of half precision."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
