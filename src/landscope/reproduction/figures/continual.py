@@ -256,7 +256,7 @@ def _accuracy_cell(results: Sequence[ContinualResult], reference: Sequence[Conti
 
 
 def _accuracies(results: Sequence[ContinualResult]) -> list[float]:
-    return [100 * (1 - result.average_error) for result in results]
+    return [result.average_accuracy for result in results]
 
 
 def _differences(results: Sequence[ContinualResult], reference: Sequence[ContinualResult]) -> list[float]:

@@ -102,7 +102,7 @@ def _name(row: MethodSettings) -> str:
 
 
 def _accuracies(results: Sequence[ContinualResult]) -> list[float]:
-    return [100 * (1 - result.average_error) for result in results]
+    return [result.average_accuracy for result in results]
 
 
 def _differences(results: Sequence[ContinualResult], reference: Sequence[float]) -> list[float]:

@@ -132,6 +132,11 @@ class ContinualResult(
         return float((self.seconds + self.consolidation_seconds).mean())
 
     @property
+    def average_accuracy(self) -> float:
+        """Mean share of right answers to all tasks after the last, in percent."""
+        return 100 * (1 - self.average_error)
+
+    @property
     def average_error(self) -> float:
         """Mean error of all tasks after the last."""
         return transfer.average_error(self.error)
