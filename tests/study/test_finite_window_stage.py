@@ -7,8 +7,10 @@ import torch
 
 import landscope as ls
 from landscope.errors import InputError
+from landscope.landscape.preconditioned import adam_preconditioner
 from landscope.law.window_limit import WindowLimit
 from landscope.noise import StepRule
+from landscope.study.checkpoints import Checkpoints
 from landscope.study.relaxation import relaxation_of, step_rule_of
 from landscope.study.second_moments import SecondMoments, steady_scale
 from landscope.study.training_facts import TrainingFacts
@@ -112,6 +114,30 @@ def test_adam_relaxes_in_its_own_coordinates(tmp_path):
     drifting = study_with(tmp_path / "drifting", adam(0.8))
     assert "second moments whose root changes by at most 25%" in why_not(drifting)
     assert "second moments" in drifting.report().read_text()
+
+
+@pytest.mark.parametrize("choose", [None, lambda step: False])
+def test_a_recording_that_begins_later_keeps_the_second_moments_of_its_begin(tmp_path, choose):
+    """The window of a training that went on before has its own begin, wherever its whole models stand."""
+    model, data = torch.nn.Linear(3, 1), (torch.ones(4, 3), torch.ones(4, 1))
+    optimizer = torch.optim.Adam(model.parameters())
+
+    def step():
+        optimizer.zero_grad()
+        torch.nn.functional.mse_loss(model(data[0]), data[1]).backward()
+        optimizer.step()
+
+    for _ in range(5):
+        step()
+    before = adam_preconditioner(model, optimizer, ls.ParameterSpace.of(model)).scale
+    study = ls.Study(tmp_path / "study", model, torch.nn.functional.mse_loss, data)
+    with study.record(optimizer, first_step=6, checkpoints=choose):
+        for _ in range(30):
+            step()
+    moments = SecondMoments(study.path / "second-moments")
+    assert torch.equal(moments.load(5), before)
+    assert Checkpoints(study.path / "checkpoints").steps()[0] == 5
+    assert torch.isfinite(steady_scale(moments, 6, moments.steps()[-1])).all()
 
 
 def test_second_moments_are_checked_where_they_were_saved(tmp_path):

@@ -112,8 +112,9 @@ class StudyRecorder:
         self._folder.drop_evaluated_history()
         data = None if self._data is None else dataclasses.asdict(self._data)
         self._folder.change_note("training", {**self._facts(), "data": data, "finished": False})
-        if self._choose is None and not store.rows:
+        if not store.rows and (self._choose is None or self._step > 0):
             self._checkpoints.save(self._step, self._model)
+            self._keep_moments()  # of a training that went before: the first window needs them from its begin on
         self._keep_model()
 
     @property

@@ -174,7 +174,7 @@ class Study(StudyResults):
             first_step: To continue a stopped training: number of its next step. Rows and models from that step on are
                 removed when the ``with`` begins, and recorded again.
             checkpoints: ``checkpoints(step) -> bool`` chooses the steps of whole models in place of 10 to 20
-                evenly spaced ones (fewer where these take more than 2 GiB).
+                evenly spaced ones (fewer where these take more than 2 GiB). The model of the begin is always kept.
 
         Returns:
             A context manager; train inside its ``with``. When you save a checkpoint of your own, call its ``flush()``:

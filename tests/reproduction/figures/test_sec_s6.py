@@ -26,7 +26,8 @@ def exponents(psi):
 
 
 def case(name, own, fresh, null, error=0.0):
-    return CaseResult(name, "digits", 100, "w", 6, [error], *([exponents(psi)] for psi in (own, fresh, null)))
+    found = [exponents(own)], [exponents(fresh)], [[exponents(null)]]
+    return CaseResult(name, "digits", 100, "w", 6, [error], *found)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from landscope.reproduction.figures.sec_s6.universality import (
     universality_measurements,
 )
 from landscope.reproduction.jobs import Job
+from landscope.study import saved
 from landscope.training_history import TrainingHistory
 from landscope.trajectory import Trajectory, open_trajectory
 
@@ -46,14 +48,18 @@ _COLUMNS: Mapping[str, Callable[[CaseResult], str]] = {
     "training error": lambda case: f"{100 * sum(case.training_error) / len(case.training_error):.2g} %",
     "ψ in-sample": lambda case: _psi(case.in_sample),
     "ψ fresh data": lambda case: _psi(case.fresh),
-    "ψ null": lambda case: _psi(case.null),
+    "ψ null": lambda case: _psi_of_draws(case.null),
+    "ψ process": lambda case: _psi_of_draws(case.process[0]),
+    "ψ process, next window": lambda case: _psi_of_draws(case.process[1]),
 }
 _TEXT = (
-    "The exponent ψ of σ² ~ F^(-ψ) along principal modes: in-sample as in the paper, along the same modes in "
-    "fresh data, and along the modes of the steps of the window in random order. All modes in the range count equally; "
-    "where log-spaced ones were measured, each stands for those nearest to it. Mean over seeds with Student's 95 % "
-    "interval; with one seed, a jackknife over blocks of time, in round brackets, where the window is long enough for "
-    "one. Exploration was reached where the training error is 0."
+    "The exponent ψ of σ² ~ F^(-ψ) along principal modes: in-sample as in the paper, along the same modes in fresh "
+    "data, along the modes of the steps of the window in random order, and of the finite-window process: a stationary "
+    "process with noise proportional to curvature, in a window of the same length and in the next one (where all "
+    "selected weights are analysed together). All modes in the range count equally; where log-spaced ones were "
+    "measured, each stands for those nearest to it. Mean over seeds with Student's 95 % interval; with one seed, a "
+    "jackknife over blocks of time, in round brackets, where the window is long enough for one. Exploration was "
+    "reached where the training error is 0."
 )
 
 
@@ -151,8 +157,18 @@ def _result(case: Case, layer: str, runs: Sequence[ExperimentRun]) -> CaseResult
         training_error=[float(history.train_error[history.at(int(end))]) for history, end in ends],
         in_sample=[rows[0] for rows in exponents],
         fresh=[rows[1] for rows in exponents],
-        null=[row for rows in exponents for row in rows[2:]],
+        null=[rows[2:] for rows in exponents],
+        process=_processes(case, runs),
     )
+
+
+def _processes(case: Case, runs: Sequence[ExperimentRun]) -> tuple[list[list[Exponents]], list[list[Exponents]]]:
+    """The finite-window processes of runs that are analysed as a whole; empty where one run has none."""
+    kinds = (saved.PROCESS, saved.PROCESS_FRESH)
+    own, following = (
+        [[run.load(name, Exponents) for name in run.results.folder.names(kind)] for run in runs] for kind in kinds
+    )
+    return ([], []) if case.layers or not all(own) else (own, following)
 
 
 def _psi(rows: Sequence[Exponents]) -> str:
@@ -162,8 +178,18 @@ def _psi(rows: Sequence[Exponents]) -> str:
     return f"{rows[0].psi:.2f}" + ("" if math.isnan(low) else f" ({low:.2f}, {high:.2f})")
 
 
+def _psi_of_draws(runs: Sequence[Sequence[Exponents]]) -> str:
+    """Mean over draws within each run first: draws of one run do not tell how runs differ."""
+    means = [statistics.fmean(row.psi for row in rows) for rows in runs]
+    if not means:
+        return "–"
+    return mean_with_interval(means) if len(means) > 1 else f"{means[0]:.2f}"
+
+
 def _values(result: CaseResult) -> dict[str, Any]:
-    parts = {"in-sample": result.in_sample, "fresh data": result.fresh, "null": result.null}
+    draws = {"null": result.null, "process": result.process[0], "process, next window": result.process[1]}
+    parts = {"in-sample": result.in_sample, "fresh data": result.fresh}
+    parts |= {name: [row for rows in runs for row in rows] for name, runs in draws.items()}
     return {
         "data": result.data,
         "samples": result.samples,

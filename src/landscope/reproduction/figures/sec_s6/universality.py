@@ -49,7 +49,9 @@ class CaseResult:
         training_error: Training error of each run at the end of its window.
         in_sample: Exponents of each run along its own modes.
         fresh: Exponents of each run along the same modes in fresh data.
-        null: Exponents of the surrogates of all runs.
+        null: Exponents of the surrogates of each run.
+        process: Exponents of the finite-window processes of each run, in the window and in the next one; none where
+            they are not measured.
     """
 
     name: str
@@ -60,7 +62,8 @@ class CaseResult:
     training_error: Sequence[float]
     in_sample: Sequence[Exponents]
     fresh: Sequence[Exponents]
-    null: Sequence[Exponents]
+    null: Sequence[Sequence[Exponents]]
+    process: tuple[Sequence[Sequence[Exponents]], Sequence[Sequence[Exponents]]] = ((), ())
 
 
 def universality_measurements(cases: Sequence[CaseResult]) -> dict[str, Measurement]:
@@ -113,8 +116,8 @@ def _null(cases: Sequence[CaseResult], answer: str) -> Control:
 
     They are so where the relation is real too. Fresh data, in which no modes were searched, decide between the two.
     """
-    tested = [case for case in cases if any(not math.isnan(row.psi) for row in case.null)]
-    as_inverse = [case for case in tested if _mean(case.in_sample) <= _upper(case.null)]
+    tested = [case for case in cases if any(not math.isnan(row.psi) for row in _all(case.null))]
+    as_inverse = [case for case in tested if _mean(case.in_sample) <= _upper(_all(case.null))]
     if not as_inverse and len(tested) < len(cases):
         finding, band = f"was measured in {len(tested)} of {len(cases)} cases", (math.nan, math.nan)
     else:
@@ -122,6 +125,10 @@ def _null(cases: Sequence[CaseResult], answer: str) -> Control:
         # Where each case has passed its own null, no value is that of the null.
         band = (-math.inf, math.inf if as_inverse else -math.inf)
     return Control(NULL_NAME, band, "differ", finding, answered_by=answer)
+
+
+def _all(draws: Sequence[Sequence[Exponents]]) -> list[Exponents]:
+    return [row for rows in draws for row in rows]
 
 
 def _upper(null: Sequence[Exponents]) -> float:
@@ -164,9 +171,13 @@ def exponents_of_cases(cases: Sequence[CaseResult]) -> go.Figure:
     """The exponent psi of every case: in-sample, in fresh data, under the null; every run is a point."""
     figure = new_figure("ψ", "")
     names = [f"{case.name}, {case.weights}" for case in cases]
-    parts = {"in_sample": ("in-sample", OWN), "fresh": ("fresh data", FRESH), "null": ("shuffled increments", NULL)}
-    for number, (part, (label, color)) in enumerate(parts.items()):
-        points = [(row.psi, place) for place, case in enumerate(cases) for row in getattr(case, part)]
+    parts = [
+        ([case.in_sample for case in cases], "in-sample", OWN),
+        ([case.fresh for case in cases], "fresh data", FRESH),
+        ([_all(case.null) for case in cases], "shuffled increments", NULL),
+    ]
+    for number, (found, label, color) in enumerate(parts):
+        points = [(row.psi, place) for place, rows in enumerate(found) for row in rows]
         x, y = np.array([psi for psi, _ in points]), np.array([place + 0.22 * (1 - number) for _, place in points])
         add_points(figure, x, y, label, color, 7)
     add_level(figure, 4, "paper: about 4", FIT, upright=True, at="start")
