@@ -8,7 +8,17 @@ import pytest
 from landscope.errors import StorageError
 from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.settings import Settings
-from landscope.reproduction.figures import capacity, continual, fig4, language, published, sec_s7, sec_s8, split_digits
+from landscope.reproduction.figures import (
+    capacity,
+    continual,
+    continual_further,
+    fig4,
+    language,
+    published,
+    sec_s7,
+    sec_s8,
+    split_digits,
+)
 from landscope.reproduction.figures.figure import Plan
 from landscope.reproduction.sequential.methods import MethodSettings
 from landscope.reproduction.sequential.tuning import Seeds
@@ -39,6 +49,9 @@ FIGURES = {
     },
     continual: {
         "_STRENGTHS": {name: continual._STRENGTHS[name] for name in ("none", "kfac", "gpm", "gaussians")}
+    },
+    continual_further: {
+        "_STRENGTHS": {name: continual_further._STRENGTHS[name] for name in ("none", "basin-default", "kfac")}
     },
     published: {
         "_QUICK": [
@@ -76,6 +89,7 @@ def run(figure, plan):
 
 
 @pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")  # the transformer
+@pytest.mark.filterwarnings("ignore:layers .* update running statistics")
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.key)
 def test_every_figure_is_made_and_kept(figure, plan, monkeypatch):
     changed(monkeypatch, figure, FIGURES[figure])

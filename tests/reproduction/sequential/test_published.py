@@ -15,10 +15,11 @@ from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.sequential.ablations import BatchMeanEWC
 from landscope.reproduction.sequential.baselines.likely_answers import LikelyAnswersEWC
 from landscope.reproduction.sequential.methods import MethodSettings
-from landscope.reproduction.sequential.published import PROTOCOLS, PublishedTraining
+from landscope.reproduction.sequential.published import PROTOCOLS
 from landscope.reproduction.sequential.scenarios import growing_outputs, n_outputs, split_scenario
 from landscope.reproduction.sequential.task_data import SelectedOutputs, Task, have_heads, joint_task
 from landscope.reproduction.sequential.trainer import train_sequentially
+from landscope.reproduction.sequential.training import TaskTraining
 from landscope.sampling import MinibatchOrder
 from landscope.trajectory import Trajectory
 
@@ -90,7 +91,7 @@ def body():
 def test_outputs_of_later_classes_rest_until_their_task_and_may_answer_in_every_test():
     model = body()
     last = model.body[2].weight.detach().clone()
-    training = PublishedTraining(epochs=1, window_epochs=0, batch_size=10, learning_rate=0.1, adam=True)
+    training = TaskTraining(epochs=1, window_epochs=0, batch_size=10, learning_rate=0.1, optimizer_name="adam")
     result = train_sequentially(model, CLASSES, MethodSettings("none"), training, n_tasks=1)
     assert torch.equal(model.body[2].weight[2:], last[2:])
     assert not torch.equal(model.body[2].weight[:2], last[:2])
@@ -102,7 +103,7 @@ def test_outputs_of_later_classes_rest_until_their_task_and_may_answer_in_every_
 
 
 def test_replayed_samples_are_answered_by_outputs_that_grew_since():
-    training = PublishedTraining(epochs=60, window_epochs=0, batch_size=10, learning_rate=0.1)
+    training = TaskTraining(epochs=60, window_epochs=0, batch_size=10, learning_rate=0.1)
     angle = LABELS * (torch.pi / 3)
     points = torch.stack([angle.cos(), angle.sin(), (2 * angle).cos(), (2 * angle).sin()], dim=1)
     data = (points + 0.05 * POINTS, LABELS)
@@ -117,7 +118,7 @@ def test_replayed_samples_are_answered_by_outputs_that_grew_since():
 
 def test_an_added_penalty_is_descent_on_loss_plus_penalty():
     tasks = [Task(f"{k}", task(k), task(k)) for k in range(2)]
-    training = PublishedTraining(epochs=2, window_epochs=0, batch_size=64, learning_rate=0.05)
+    training = TaskTraining(epochs=2, window_epochs=0, batch_size=64, learning_rate=0.05)
     method, model, twin = MethodSettings("ewc-batch-256", 3.0, added=True), network(), network()
     train_sequentially(model, tasks, method, training)
     optimizer, penalty = sgd(twin), None

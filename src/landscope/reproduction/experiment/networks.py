@@ -22,7 +22,12 @@ __all__ = ["cifar_cnn", "gpt2", "gpt2_config", "mlp", "mnist_cnn", "residual_net
 
 
 def mlp(
-    sizes: Sequence[int], *, bias: bool = False, seed: int | None = None, activation: type[nn.Module] = nn.ReLU
+    sizes: Sequence[int],
+    *,
+    bias: bool = False,
+    seed: int | None = None,
+    activation: type[nn.Module] = nn.ReLU,
+    batch_norm: bool = False,
 ) -> nn.Sequential:
     """A multilayer perceptron, by default with ReLU between layers; the paper's is ``mlp([784, 50, 50, 10])``, no bias.
 
@@ -33,6 +38,7 @@ def mlp(
         bias: Give each layer a bias.
         seed: Seed of the initialisation.
         activation: Class of the modules between layers.
+        batch_norm: Normalise each hidden layer over the minibatch, before its activation.
 
     Raises:
         InputError: If there are fewer than two sizes or one is below 1.
@@ -48,8 +54,9 @@ def mlp(
     with _seeded(seed):
         layers: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(sizes):
-            layers += [nn.Linear(inputs, outputs, bias=bias), activation()]
-        return nn.Sequential(*layers[:-1])
+            layers += [nn.Linear(inputs, outputs, bias=bias)]
+            layers += [nn.BatchNorm1d(outputs), activation()] if batch_norm else [activation()]
+        return nn.Sequential(*layers[: -2 if batch_norm else -1])
 
 
 def mnist_cnn(

@@ -39,7 +39,9 @@ FIGURES = {
     figure.key: figure
     for figure in (
         *OF_THE_PAPER,
-        *_figures("continual", "output_change", "published", "language", "edge", "plateau", "findings"),
+        *_figures(
+            "continual", "continual_further", "output_change", "published", "language", "edge", "plateau", "findings"
+        ),
     )
 }
 """All figures by key, those that the paper does not have at the end."""

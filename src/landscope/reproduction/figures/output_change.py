@@ -14,7 +14,8 @@ from torch.func import functional_call, jvp
 from landscope.law.intervals import mean_with_spread
 from landscope.memory.task_memory import TaskMemory
 from landscope.progress import Reporter
-from landscope.reproduction.figures.continual import ContinualBenchmark, benchmarks, experiment_of
+from landscope.reproduction.figures.continual import benchmarks
+from landscope.reproduction.figures.continual_benchmark import ContinualBenchmark, experiment_of
 from landscope.reproduction.figures.figure import Plan, Section, table
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.kept_results import make_missing

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from landscope.law.intervals import mean_with_interval, mean_with_spread
 from landscope.reproduction.experiment.settings import Settings
-from landscope.reproduction.figures.continual import experiment_of
+from landscope.reproduction.figures.continual_benchmark import experiment_of
 from landscope.reproduction.figures.figure import Plan, Section, table
 from landscope.reproduction.figures.method_comparison import MethodComparison
 from landscope.reproduction.jobs import Job

@@ -26,27 +26,10 @@ from landscope.reproduction.sequential.scenarios import (
 from landscope.reproduction.sequential.task_data import Labelled, SelectedOutputs, Task
 from landscope.reproduction.sequential.training import TaskTraining
 
-__all__ = ["PROTOCOLS", "PublishedProtocol", "PublishedTraining", "Row"]
+__all__ = ["PROTOCOLS", "PublishedProtocol", "Row"]
 
 Row = tuple[MethodSettings, str]
 """A method at its strength, and the published accuracy in percent; empty where there is none."""
-
-
-@dataclasses.dataclass(frozen=True)
-class PublishedTraining(TaskTraining):
-    """Training of every task with one optimiser, whose state goes on from task to task.
-
-    Args:
-        adam: Train by Adam with its usual momenta, in place of plain SGD.
-    """
-
-    adam: bool = False
-
-    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """The optimiser of the free parameters."""
-        if not self.adam:
-            return super().optimizer(model)
-        return torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=self.learning_rate)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +56,7 @@ class PublishedProtocol:
     name: str
     kind: Kind | Literal["permuted"]
     hidden: tuple[int, ...]
-    training: PublishedTraining
+    training: TaskTraining
     rows: Sequence[Row]
     text: str
     activation: type[nn.Module] = nn.ReLU
@@ -88,10 +71,10 @@ class PublishedProtocol:
         """Changes of the shared settings."""
         return {
             "hidden": self.hidden, "bias": True, "batch_size": self.training.batch_size,
-            "learning_rate": self.training.learning_rate, "optimizer": "adam" if self.training.adam else "sgd",
+            "learning_rate": self.training.learning_rate, "optimizer": self.training.optimizer_name,
         }  # fmt: skip
 
-    def trained(self, seed: int) -> PublishedTraining:
+    def trained(self, seed: int) -> TaskTraining:
         """How each task is learnt with a seed."""
         return dataclasses.replace(self.training, seed=seed)
 
@@ -126,7 +109,7 @@ class PublishedProtocol:
 _RANK = 100
 """Kronecker products of all tasks are merged to the nearest one."""
 _NONE, _REPLAY = MethodSettings("none"), MethodSettings("replay")
-_HSU_TRAINING = PublishedTraining(epochs=4, window_epochs=0, batch_size=128, learning_rate=1e-3, adam=True)
+_HSU_TRAINING = TaskTraining(epochs=4, window_epochs=0, batch_size=128, learning_rate=1e-3, optimizer_name="adam")
 
 
 def _hsu(kind: Kind, strength: float, published: Mapping[str, str], others: str) -> PublishedProtocol:
@@ -173,7 +156,7 @@ _SHORTER = 10
 """Factor by which the permuted tasks are learnt in fewer steps, each as many times as long."""
 _AVALANCHE_LWF = PublishedProtocol(
     "published-avalanche-split", "Split MNIST of Avalanche's baselines, class-incremental", "class", (200,),
-    PublishedTraining(epochs=21, window_epochs=0, batch_size=128, learning_rate=1e-3),
+    TaskTraining(epochs=21, window_epochs=0, batch_size=128, learning_rate=1e-3),
     [
         (_NONE, ""), (MethodSettings("ewc", 1.0), ""), (MethodSettings("kfac", 1.0, rank=_RANK), ""),
         (MethodSettings("basin-fixed", 1.0), ""), (MethodSettings("basin-default", 1.0), ""), (_REPLAY, ""),
@@ -187,7 +170,7 @@ _AVALANCHE_LWF = PublishedProtocol(
 )  # fmt: skip
 _AVALANCHE_EWC = PublishedProtocol(
     "published-avalanche-permuted", "Permuted MNIST of Avalanche's baselines, ten tasks", "permuted", (512,),
-    PublishedTraining(epochs=10 // _SHORTER, window_epochs=0, batch_size=256, learning_rate=_SHORTER * 1e-3),
+    TaskTraining(epochs=10 // _SHORTER, window_epochs=0, batch_size=256, learning_rate=_SHORTER * 1e-3),
     [
         (MethodSettings("ewc-batch-256", 2.0, added=True), "83"), (_NONE, ""),
         (MethodSettings("kfac", 1.0, rank=_RANK), ""), (MethodSettings("basin-fixed", 1.0), ""),

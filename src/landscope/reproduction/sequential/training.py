@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,12 +16,21 @@ from landscope.reproduction.experiment.training import evaluate, train
 from landscope.reproduction.sequential.task_data import Criterion, Labelled, Task
 from landscope.sampling import MinibatchOrder
 
-__all__ = ["TaskTraining"]
+__all__ = ["OptimizerName", "TaskTraining"]
+
+OptimizerName = Literal["sgd", "momentum", "adam", "adamw"]
+"""Plain SGD; SGD with momentum 0.9; Adam and AdamW with PyTorch's own settings."""
+_OPTIMIZERS: Mapping[OptimizerName, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "momentum": functools.partial(torch.optim.SGD, momentum=0.9),
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskTraining:
-    """Plain SGD on reshuffled minibatches of labelled samples.
+    """SGD, or another optimiser, on reshuffled minibatches of labelled samples.
 
     With a window, a task is trained until its training error is zero, ``epochs`` at most, and then for the window.
     Without one, it is trained for ``epochs``.
@@ -35,6 +45,7 @@ class TaskTraining:
         max_samples: Samples of a task on which its loss is measured, the first ones; all by default.
         seed: Seed of the minibatches.
         criterion: Loss of a task.
+        optimizer_name: The optimiser; its state goes on from task to task.
     """
 
     epochs: int = 50
@@ -46,10 +57,12 @@ class TaskTraining:
     max_samples: int | None = None
     seed: int = 0
     criterion: Criterion = F.cross_entropy
+    optimizer_name: OptimizerName = "sgd"
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """SGD on the free parameters."""
-        return torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=self.learning_rate)
+        """The optimiser of the free parameters."""
+        free = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        return _OPTIMIZERS[self.optimizer_name](free, lr=self.learning_rate)
 
     def steps_per_epoch(self, data: Labelled) -> int:
         """Whole minibatches of an epoch."""
