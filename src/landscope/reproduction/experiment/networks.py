@@ -38,7 +38,7 @@ def mlp(
         bias: Give each layer a bias.
         seed: Seed of the initialisation.
         activation: Class of the modules between layers.
-        batch_norm: Normalise each hidden layer over the minibatch, before its activation.
+        batch_norm: Normalise each hidden layer over the minibatch, before its activation, without weights of its own.
 
     Raises:
         InputError: If there are fewer than two sizes or one is below 1.
@@ -55,7 +55,7 @@ def mlp(
         layers: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(sizes):
             layers += [nn.Linear(inputs, outputs, bias=bias)]
-            layers += [nn.BatchNorm1d(outputs), activation()] if batch_norm else [activation()]
+            layers += [nn.BatchNorm1d(outputs, affine=False), activation()] if batch_norm else [activation()]
         return nn.Sequential(*layers[: -2 if batch_norm else -1])
 
 

@@ -51,7 +51,7 @@ class ContinualBenchmark:
         optimizer_name: The optimiser.
         learning_rate: alpha.
         n_tasks: Number of orders of the inputs, where they are permuted.
-        batch_norm: Whether each hidden layer of the perceptron is normalised over the minibatch.
+        batch_norm: Whether each hidden layer of the perceptron is normalised over the minibatch, without weights.
     """
 
     key: str
