@@ -141,8 +141,9 @@ def test_print_says_what_a_memory_holds():
     lines = repr(memory).splitlines()
     assert lines[2] == "  tasks     1 held: digits"
     assert lines[3] == "  strength  1, multiplied by 1 now, by the budget"
-    assert lines[4] == ("  budget    each loss may rise by 5 %, or by 0.01; loss of digits +0 % of +5 % allowed")
-    assert lines[5] == f"  stored    {memory.n_stored} numbers, {memory.n_stored / 2:.3g} for each weight"
+    assert lines[4] == "  budget    each loss may rise by 5 %, or by 0.01, measured on 10 samples of each task"
+    assert lines[5] == "  spent     loss of digits +0 % of +5 % allowed"
+    assert lines[6] == f"  stored    {memory.n_stored} numbers, {memory.n_stored / 2:.3g} for each weight"
 
 
 def test_print_names_replay_and_what_is_not_held():
@@ -156,3 +157,12 @@ def test_print_names_replay_and_what_is_not_held():
     for name in "abcdefghijkl":
         many.consolidate(MSE, XY, name=name)
     assert repr(many).splitlines()[2] == "  tasks     12 held: a, b, c, d, e, f, g, h, i, j, ..."
+
+
+def test_print_says_how_a_budget_is_known():
+    memory = memory_at([3.0, 4.0], method="basin")
+    for samples, said in ((0, "predicted"), (lambda _: 1.0, "measured by samples=f"), (5, "measured on 5 samples")):
+        memory.budget(0.2, absolute=0.0, samples=samples)
+        assert f"each loss may rise by 20 %, {said}" in repr(memory).splitlines()[4]
+    memory.budget(0.2, samples=5, at_end=True)
+    assert repr(memory).splitlines()[4].endswith(", measured on 5 samples of each task, at the end of each training")

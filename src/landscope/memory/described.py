@@ -16,13 +16,14 @@ _MOST_NAMES = 10
 
 
 def described(memory: HoldsTasks, tasks: HeldTasks) -> str:
-    """One line a fact: method, tasks, strength, budget, numbers stored, and replay."""
+    """One line a fact: method, tasks, strength, budget and what of it is spent, numbers stored, and replay."""
     dim = memory.space.dim
     facts = {
         "method": _method(memory),
         "tasks": f"{len(tasks.names)} held: {_listed(tasks.names)}" if tasks.names else "none held yet",
         "strength": _strength(memory),
-        "budget": _budget(memory, tasks),
+        "budget": _budget(tasks),
+        **({"spent": str(memory.rise)} if memory.rise is not None and tasks.names else {}),
         "stored": f"{memory.n_stored:,} numbers, {memory.n_stored / dim:.3g} for each weight" if dim else "nothing",
         "replay": _replay(memory.replay),
     }
@@ -49,14 +50,12 @@ def _strength(memory: HoldsTasks) -> str:
     return f"{found}, multiplied by {memory.output_ratio:.3g} now" if memory.output_ratio != 1 else found
 
 
-def _budget(memory: HoldsTasks, tasks: HeldTasks) -> str:
-    budget, rise = tasks.budget, memory.rise
-    if budget is None or rise is None:
+def _budget(tasks: HeldTasks) -> str:
+    if (budget := tasks.budget) is None:
         return "none"
     when = ", at the end of each training" if budget.at_end else ""
     least = f", or by {budget.absolute:.3g}" if budget.absolute else ""
-    share = f"each loss may rise by {100 * budget.rise:.3g} %{least}{when}"
-    return f"{share}; {rise}" if tasks.names else share
+    return f"each loss may rise by {100 * budget.rise:.3g} %{least}, {tasks.measured_on}{when}"
 
 
 def _replay(replay: Replay | None) -> str:

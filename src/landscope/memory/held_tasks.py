@@ -176,6 +176,13 @@ class HeldTasks:
         """What follows the outputs in a training; None where measurements of a budget take its place."""
         return self.outputs if self.budget is None or self.budget.follows_outputs else None
 
+    @property
+    def measured_on(self) -> str:
+        """On what a budget measures, in words."""
+        if self.budget is None or self.budget.measure is None:
+            return "predicted"
+        return f"measured on {self._n_samples} samples of each task" if self._n_samples else "measured by samples=f"
+
     def rise(self) -> Rise | None:
         """How much the loss rose since the last task ended; None without a budget."""
         if self.budget is None:
