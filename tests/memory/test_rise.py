@@ -86,6 +86,17 @@ def test_a_prediction_is_the_sum_of_all_tasks_within_the_smallest_bound():
     assert memory.rise.allowed == pytest.approx(allowed_rise(max(memory._tasks.losses), 0.3, 0.0))
 
 
+def test_a_budget_that_lost_its_samples_begins_a_task_with_the_losses_of_all():
+    model, w1 = nn.Linear(1, 1), torch.zeros(2)
+    budget = Budget(0.05, absolute=0.01, measure=lambda _: {"a": 0.01})
+    budget.start(model, w1, loss1=1.0)
+    assert budget.allowed == pytest.approx(math.log(2))
+    budget.follow_model(lambda w: w, None)
+    assert budget.allowed == pytest.approx(math.log(2))  # still from where the samples were measured
+    budget.start(model, w1, loss1=0.1)
+    assert budget.allowed == pytest.approx(math.log(1.1))
+
+
 @pytest.mark.parametrize(
     ("found", "message"),
     [

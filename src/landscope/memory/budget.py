@@ -119,9 +119,8 @@ class Budget:
         """
         self._w1, self._loss1, self._correction, self._steps = w1.detach().clone(), loss1, 1.0, 0
         self.predicted = 0.0
-        if self.measure is not None:
-            self._before = self._losses_of(model)
-            self._found = self._rises(self._before)
+        self._before = {} if self.measure is None else self._losses_of(model)
+        self._found = self._rises(self._before) if self._before else None
 
     @property
     def follows_outputs(self) -> bool:
