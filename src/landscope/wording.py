@@ -10,6 +10,7 @@ __all__ = [
     "accepted_text",
     "band_text",
     "cut",
+    "dash_for_nan",
     "drawn_text",
     "error_text",
     "first_lines",
@@ -56,6 +57,16 @@ def without_nan(text: str) -> str:
         ('the nanometre', 'not measured')
     """
     return _NAN.sub("not measured", text)
+
+
+def dash_for_nan(value: float, form: str = ".4g") -> str:
+    """A number in a table, or a dash in place of NaN.
+
+    Example:
+        >>> dash_for_nan(0.25), dash_for_nan(math.nan)
+        ('0.25', '–')
+    """
+    return "–" if math.isnan(value) else f"{value:{form}}"
 
 
 def band_text(band: Range) -> str:

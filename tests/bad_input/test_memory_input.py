@@ -14,7 +14,7 @@ def test_wrong_kinds_are_named():
     model = nn.Linear(3, 2)
     memory = ls.TaskMemory(model, method="ldc")
     for state in (None, []):
-        with pytest.raises(StorageError, match="the state of a TaskMemory, of format 6; got"):
+        with pytest.raises(StorageError, match="the state of a TaskMemory, of format 7; got"):
             memory.load_state_dict(state)
     with pytest.raises(InputError, match="optimizer of type Optimizer"), memory.training("adam"):
         pass
@@ -75,3 +75,10 @@ def test_slips_in_the_call_that_keeps_a_model_are_named(arguments, options, said
     first = (model, criterion) if arguments == "model" else (criterion.forward, model)
     with pytest.raises(InputError, match=said):
         ls.keep(*first, data, **options)
+
+
+def test_a_name_that_is_no_text_is_refused_before_anything_is_held():
+    memory = ls.TaskMemory(nn.Linear(3, 2))
+    with pytest.raises(InputError, match="the name of the task of type str; got int"):
+        memory.consolidate(nn.CrossEntropyLoss(), (torch.randn(4, 3), torch.tensor([0, 1, 0, 1])), name=1)
+    assert memory.tasks == ()

@@ -52,7 +52,7 @@ def test_one_result_without_a_line(tmp_path):
 
 def test_a_value_that_is_not_known_is_said(tmp_path):
     page = write_report(tmp_path / "r.html", matrix([[math.nan, 0.1]])).read_text()
-    assert ["a", "not measured", "0.1", "0", "1.0"] in cells(page)
+    assert ["a", "–", "0.1", "0", "1.0"] in cells(page)
 
 
 def test_the_frontier_marks_the_points_that_no_other_beats():

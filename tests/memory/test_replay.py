@@ -50,8 +50,8 @@ def test_the_loss_is_that_of_the_drawn_samples_by_hand(source):
 def test_a_step_is_that_of_the_mean_over_all_tasks():
     model = net()
     memory, optimizer = memory_of(model), sgd(model)
-    for _ in range(2):
-        memory.consolidate(CE, (X, Y))
+    for name in ("one", "other"):
+        memory.consolidate(CE, (X, Y), name=name)
     twin, tasks = copy.deepcopy(model), copy.deepcopy(memory._tasks.replayed)
     new = X.flip(0)
     with memory.training(optimizer):

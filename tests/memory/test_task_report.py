@@ -84,6 +84,61 @@ def test_rows_of_several_tasks_come_together_and_what_was_not_measured_is_nan(tm
     assert torch.equal(again.matrix.values, found.matrix.values)
 
 
+def test_a_task_that_is_added_later_leaves_what_was_measured(tmp_path):
+    memory, names = line_memory(), list(FUNCTIONS)
+    finish(memory, 1.0)
+    for count, value in ((2, 2.0), (3, 3.0)):
+        memory.model.weight.data.fill_(value)
+        found = report(memory, tmp_path, {name: FUNCTIONS[name] for name in names[:count]}, points=2)
+        finish(memory, value)
+    nan = np.nan  # c was no evaluation when a ended
+    expected = [[1.0, 2.0, nan], [2.0, 4.0, -2.0], [3.0, 6.0, -3.0]]
+    assert np.array_equal(found.matrix.values.numpy(), expected, equal_nan=True)
+    assert str(found).splitlines()[1].split() == ["a", "1", "2", "–"]
+    assert "–: not measured at the time" in str(found).splitlines()[-1]
+    assert ">–</td>" in found.path.read_text()
+    other = line_memory()
+    other.model.weight.data.fill_(3.0)
+    other.load_state_dict(memory.state_dict())
+    again = report(other, tmp_path, {name: FUNCTIONS[name] for name in ("c", "b", "a")}).matrix
+    assert np.array_equal(again.values.numpy(), [row[::-1] for row in expected], equal_nan=True)
+
+
+@pytest.mark.usefixtures("without_page")
+def test_losses_and_accuracies_of_one_task_stay_apart(tmp_path):
+    memory = line_memory()
+    finish(memory, 3.0)
+    lower = {"a": lambda m: -weight(m)}
+    for _ in range(2):
+        assert report(memory, tmp_path, {"a": weight}).matrix.values.tolist() == [[3.0]]
+        assert report(memory, tmp_path, lower, higher_is_better=False).matrix.values.tolist() == [[-3.0]]
+        assert report(memory, tmp_path, {"a": (torch.ones(1, 1), torch.zeros(1, 1))}, MSE).matrix.values.item() == 9.0
+    memory.model.weight.data.fill_(1.0)
+    finish(memory, 1.0)
+    found = report(memory, tmp_path, {"a": weight, "b": weight}).matrix.values
+    assert np.array_equal(found.numpy(), [[3.0, np.nan], [1.0, 1.0]], equal_nan=True)
+
+
+def test_the_worst_task_is_named_as_the_report_names_it(tmp_path):
+    """The losses w^2 and (w - 3)^2 are 1 and 4 at w = 1; at 1.2, where one step ends, they are 1.44 and 3.24."""
+    memory, x = line_memory(1.0), torch.ones(2, 1)
+    memory.budget(1.0, absolute=0.0, samples=10)
+    memory.consolidate(MSE, (x, 0 * x))
+    memory.consolidate(MSE, (x, 3 * x), name="second")
+    optimizer = torch.optim.SGD(memory.model.parameters(), lr=0.1)
+    with memory.training(optimizer):
+        (-2 * memory.model.weight).sum().backward()
+        optimizer.step()
+    found = report(memory, tmp_path, {"one": weight, "two": lambda m: -weight(m), "new": weight})
+    assert found.spent == "loss of one (the worst task) +44 % of +100 % allowed"
+    assert f"budget: {found.spent}" in str(found)
+    page = found.path.read_text()
+    assert found.spent in page
+    assert found.matrix.most_forgotten == ("two", pytest.approx(0.2))
+    assert "most of two: 0.2; page" in str(found)
+    assert "Most forgotten: memory: two, by 0.2." in page
+
+
 @pytest.mark.usefixtures("without_page")
 def test_a_loaded_memory_has_the_rows_and_needs_the_old_weights_for_the_line(tmp_path):
     memory = line_memory()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscope._checks import check_count, check_kind, check_number, check_positive, check_strength
+from landscope._checks import check_count, check_kind, check_positive, check_strength
 from landscope.errors import InputError
 from landscope.memory.evaluations import in_eval_mode
 from landscope.memory.output_change import OutputChange
+from landscope.memory.rise import Rise, RiseOfTasks, allowed_rise, losses_by_task
 
-__all__ = ["Budget", "Rise"]
+__all__ = ["Budget"]
 
 _RATE = 0.1
 """Largest change of ln lambda in a step: a factor of ten takes 23 steps."""
@@ -30,38 +30,26 @@ At = Callable[[Tensor], contextlib.AbstractContextManager[nn.Module]]
 """``at(w)`` is a context in which the model has the weights w."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Rise:
-    r"""How much the loss L of earlier tasks rose since the last one ended, as :math:`\ln(L / L_1)`.
-
-    Args:
-        predicted: By the penalty; exact only near the end of the task. NaN where the penalty predicts none.
-        measured: On samples of earlier tasks; None without any.
-        allowed: By the budget.
-        factor: By how much the strength was multiplied to stay within it.
-    """
-
-    predicted: float
-    measured: float | None
-    allowed: float
-    factor: float
-
-
 class Budget:
-    r"""Adapts the factor of a penalty at every step, so that the loss L of earlier tasks rises by a chosen share.
+    r"""Adapts the factor of a penalty at every step, so that the loss L of no earlier task rises by more than a share.
 
-    .. math:: \ln \frac{L}{L_1} \le \ln\Big(1 + \max\Big(\rho, \frac{a}{L_1}\Big)\Big)
+    .. math:: r_k = \ln \frac{L_k}{L_{k1}} \le \ln\Big(1 + \max\Big(\rho, \frac{a}{L_{k1}}\Big)\Big)
 
-    with the share rho and the absolute rise a, which matters where the loss is near zero. The rise is what the penalty
-    predicts, or what is measured on a few samples of earlier tasks: every few steps, the ratio of the measured to the
-    predicted rise corrects the prediction, and weights that went too far go back toward the end of the task until the
-    measured rise is within the bound. While the rise is below its bound, the factor falls, so the new task learns
-    as freely as the bound allows.
+    of every earlier task k, with the share rho and the absolute rise a, which matters where the loss is near zero. The
+    rise is measured on a few samples of each earlier task, or predicted by the penalty. Every few steps, the ratio of
+    the measured rise of the worst task to the predicted one corrects the prediction, and weights that went too far go
+    back toward the end of the last task until every measured rise is within its bound. The worst task has used the
+    largest part of its bound. While it is below it, the factor falls, so the new task learns as freely as the bound
+    allows.
+
+    A penalty predicts the sum of the rises of all tasks, and does not say which task rises. The sum stays within the
+    smallest bound, so no task is predicted to rise by more.
 
     Args:
         rise: Share rho, 0.05 for 5 %.
         absolute: Rise a of the loss that is always allowed.
-        measure: ``measure(model)`` gives the mean loss on samples of earlier tasks.
+        measure: ``measure(model)`` gives the loss of each earlier task on samples of it, by its name, as
+            ``{"task 1": 0.2}``. Where it gives one number, their mean, the bound holds for the mean alone.
         every: Number of steps between two measurements.
         outputs: What corrects the prediction where outputs move farther than to first order.
         at_end: Whether to measure at the end of each training alone: the strength is the usual one, and only the end
@@ -98,19 +86,28 @@ class Budget:
         self.measure, self.every = measure, check_count("every", every, minimum=1)
         self.outputs = outputs
         self.at_end = check_kind("at_end", at_end, bool, hint="Pass True or False.")
-        self.factor, self._loss1, self._measured1 = 1.0, math.nan, math.nan
+        self.factor, self._loss1 = 1.0, math.nan
+        self._before: dict[str, float] = {}
+        """Measured loss of each task at the end of the last one."""
+        self._found: RiseOfTasks | None = None
         self._correction, self._steps = 1.0, 0
         self._w1: Tensor | None = None
         self.scale = 1.0
         """Rise of ln L for each unit of the penalty."""
-        self.predicted, self.measured = 0.0, None if measure is None else 0.0
+        self.predicted = 0.0
 
     @property
     def allowed(self) -> float:
-        """The largest rise of ln L."""
-        loss1 = self._loss1 if math.isnan(self._measured1) else self._measured1
-        least = self.absolute / loss1 if loss1 > 0 else 0.0
-        return math.log1p(max(self.rise, least))
+        """The largest rise of ln L of the worst task; where none is measured, of the task that may rise least."""
+        if self._found is not None:
+            return self._found.allowed[self._found.worst]
+        return allowed_rise(max(self._before.values(), default=self._loss1), self.rise, self.absolute)
+
+    @property
+    def measured(self) -> float | None:
+        """The measured rise of ln L of the worst task; None where nothing is measured."""
+        found = 0.0 if self._found is None else self._found.of_worst
+        return None if self.measure is None else found
 
     def start(self, model: nn.Module, w1: Tensor, loss1: float) -> None:
         """Begin at the end of a task.
@@ -118,12 +115,12 @@ class Budget:
         Args:
             model: The model there.
             w1: Its selected weights.
-            loss1: The loss of the earlier tasks there.
+            loss1: The loss of the earlier tasks there; of several, the largest, which may rise by the smallest share.
         """
         self._w1, self._loss1, self._correction, self._steps = w1.detach().clone(), loss1, 1.0, 0
         self.predicted = 0.0
-        if self.measure is not None:
-            self._measured1, self.measured = self._loss_of(model), 0.0
+        self._before = {} if self.measure is None else self._losses_of(model)
+        self._found = self._rises(self._before) if self._before else None
 
     @property
     def follows_outputs(self) -> bool:
@@ -142,7 +139,7 @@ class Budget:
 
         Returns:
             The weights to take: those given, or, where a measured rise is above the bound, the farthest ones on the
-            line to the end of the task that stay within it.
+            line to the end of the last task at which every task stays within it.
         """
         scale = self.scale
         if self.outputs is not None and self.follows_outputs:
@@ -168,7 +165,7 @@ class Budget:
             measure: How the rise is measured from now on; None to predict it alone.
         """
         self._w1 = None if self._w1 is None else carried(self._w1)
-        self.measure, self.measured = measure, None if measure is None else self.measured
+        self.measure, self._found = measure, None if measure is None else self._found
 
     def last(self, weights: Tensor, at: At) -> Tensor:
         """The weights to end a training with: those given, or where the rise is within the bound."""
@@ -177,49 +174,53 @@ class Budget:
         return weights if self.measure is None else self._measured_within(weights, at)
 
     def _measured_within(self, weights: Tensor, at: At) -> Tensor:
-        """Measure the rise; go back toward the end of the task where it is too large."""
+        """Measure the rises; go back toward the end of the last task where one is too large."""
 
-        def rise(w: Tensor) -> float:
+        def losses(w: Tensor) -> dict[str, float]:
             with at(w) as model:
-                return self._log_rise(self._loss_of(model))
+                return self._losses_of(model)
 
-        if math.isnan(self._measured1) and self._w1 is not None:  # a stored budget that was not measured before
-            with at(self._w1.to(weights)) as model:
-                self._measured1 = self._loss_of(model)
-        self.measured = rise(weights)
+        now = losses(weights)
+        if now.keys() != self._before.keys() and self._w1 is not None:  # a stored budget that measured otherwise before
+            self._before = losses(self._w1.to(weights))
+        self._found = found = self._rises(now)
         if self.predicted > 0:
-            ratio = self.measured / self.predicted
+            ratio = found.of_worst / self.predicted
             self._correction = min(_LARGEST_CORRECTION, max(1 / _LARGEST_CORRECTION, ratio))
-        if self.measured <= self.allowed or self._w1 is None:
+        if found.is_within or self._w1 is None:
             return weights
         w1, low, high = self._w1.to(weights), 0.0, 1.0
+        self._found = self._rises(self._before)
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            if (found := rise(w1 + middle * (weights - w1))) <= self.allowed:
-                low, self.measured = middle, found
+            if (found := self._rises(losses(w1 + middle * (weights - w1)))).is_within:
+                low, self._found = middle, found
             else:
                 high = middle
-        self.measured = self.measured if low else 0.0
         return w1 + low * (weights - w1)
 
-    def _log_rise(self, loss: float) -> float:
-        tiny = 1e-12
-        return math.log(max(loss, tiny) / max(self._measured1, tiny))
+    def _rises(self, now: Mapping[str, float]) -> RiseOfTasks:
+        if now.keys() != self._before.keys():
+            raise InputError(
+                expected=f"the losses of the same tasks as before, {', '.join(self._before) or 'none'}",
+                got=", ".join(now), hint="Let samples=f return the same names each time.",
+            )  # fmt: skip
+        return RiseOfTasks.between(self._before, now, rise=self.rise, absolute=self.absolute)
 
     @torch.no_grad()
-    def _loss_of(self, model: nn.Module) -> float:
-        """The measured loss, with the model in eval mode; its modes and the random state are left as they were."""
+    def _losses_of(self, model: nn.Module) -> dict[str, float]:
+        """The measured losses, with the model in eval mode; its modes and the random state are left as they were."""
         assert self.measure is not None  # noqa: S101 - asked for only with one
         with in_eval_mode(model):
-            return float(check_number("the measured loss", float(self.measure(model))))
+            return losses_by_task(self.measure(model))
 
     def state(self) -> dict[str, Any]:
         """The numbers, for a checkpoint; the samples are not stored."""
         return {
             "rise": self.rise, "absolute": self.absolute, "every": self.every, "at_end": self.at_end,
-            "factor": self.factor, "loss1": self._loss1, "measured1": self._measured1, "w1": self._w1,
+            "factor": self.factor, "loss1": self._loss1, "before": dict(self._before), "w1": self._w1,
             "correction": self._correction, "steps": self._steps, "predicted": self.predicted,
-            "measured": self.measured,
+            "rises": None if self._found is None else dict(self._found.rises),
         }  # fmt: skip
 
     @classmethod
@@ -240,12 +241,16 @@ class Budget:
         budget = cls(**given, measure=measure, outputs=outputs)
         budget.factor = check_positive("factor", state["factor"])
         budget._w1 = state["w1"]
-        budget._loss1, budget._measured1 = float(state["loss1"]), float(state["measured1"])
+        budget._loss1 = float(state["loss1"])
+        budget._before = {str(task): float(loss) for task, loss in state["before"].items()}
         budget._correction, budget._steps = float(state["correction"]), int(state["steps"])
         budget.predicted = float(state["predicted"])
-        budget.measured = None if measure is None else float(state["measured"] or 0.0)
+        if measure is not None and state["rises"] is not None:
+            bound = {task: allowed_rise(loss, budget.rise, budget.absolute) for task, loss in budget._before.items()}
+            budget._found = RiseOfTasks({str(task): float(rise) for task, rise in state["rises"].items()}, bound)
         return budget
 
     def spent(self) -> Rise:
         """How much the loss rose, and what was done about it."""
-        return Rise(self.predicted, self.measured, self.allowed, self.factor)
+        task, by_task = (None, {}) if self._found is None else self._found.named()
+        return Rise(self.predicted, self.measured, self.allowed, self.factor, task, by_task)

@@ -65,6 +65,13 @@ class Evaluations:
         """Names of the tasks, in order."""
         return tuple(map(str, self.functions))
 
+    @property
+    def kind(self) -> str:
+        """What is measured: numbers of other kinds are not compared, also of the same task."""
+        if any(isinstance(function, _MeanLoss) for function in self.functions.values()):
+            return "mean loss"
+        return f"{'higher' if self.higher_is_better else 'lower'} is better"
+
     @torch.no_grad()
     def values(self, model: nn.Module) -> Float[Tensor, " tasks"]:
         """All numbers of a copy of the user's model, in eval mode; each function draws the same random numbers."""

@@ -43,11 +43,16 @@ class Fingerprint:
     @classmethod
     def of(cls, model: nn.Module, space: ParameterSpace, w: Float[Tensor, " N"]) -> Fingerprint:
         """The fingerprint of a model with the selected weights w."""
-        return cls(_selected(space, w), _frozen(model, space.names))
+        return cls(cls.some_of(space, w), _frozen(model, space.names))
+
+    @staticmethod
+    def some_of(space: ParameterSpace, w: Float[Tensor, " N"]) -> dict[str, Tensor]:
+        """Some values of each selected parameter, always at the same places of one shape."""
+        return {name: _some(value, value.shape).cpu() for name, value in space.unflatten(w.detach()).items()}
 
     def seen(self, space: ParameterSpace, w: Float[Tensor, " N"]) -> Fingerprint:
         """The same with the selected weights as they are now, where there are any."""
-        return dataclasses.replace(self, selected=_selected(space, w)) if self.selected else self
+        return dataclasses.replace(self, selected=self.some_of(space, w)) if self.selected else self
 
     def changed_base(self, model: nn.Module) -> list[str]:
         """Parameters that were frozen and still are, and have other values now."""
@@ -76,10 +81,6 @@ class Fingerprint:
     def state(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
         return {"selected": dict(self.selected), "frozen": dict(self.frozen)}
-
-
-def _selected(space: ParameterSpace, w: Tensor) -> dict[str, Tensor]:
-    return {name: _some(value, value.shape).cpu() for name, value in space.unflatten(w.detach()).items()}
 
 
 def _frozen(model: nn.Module, selected: tuple[str, ...]) -> dict[str, str]:

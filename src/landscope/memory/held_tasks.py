@@ -12,14 +12,16 @@ from torch import nn
 
 from landscope._checks import check_count, check_strength
 from landscope.errors import InputError
-from landscope.memory.budget import Budget, Rise
+from landscope.memory.budget import Budget
 from landscope.memory.changed_model import ChangedModel, changed_names
 from landscope.memory.fingerprint import Fingerprint
 from landscope.memory.methods import Method
 from landscope.memory.output_change import OutputChange
 from landscope.memory.replayed_tasks import ReplayedTasks
+from landscope.memory.rise import Rise
 from landscope.memory.state import MemoryState
 from landscope.memory.task_history import TaskHistory
+from landscope.memory.task_names import new_name
 from landscope.parameters import ParameterSpace
 from landscope.penalties.compression.scaled import scaled_penalty
 from landscope.penalties.warnings import warn
@@ -53,7 +55,8 @@ class HeldTasks:
         self._space, self._method, self.strength, self._rank = space, method, strength, rank
         self.replayed = replayed
         self.penalty: Penalty | None = None
-        self.n_tasks = 0
+        self.names: list[str] = []
+        """Name of each task."""
         self.losses: list[float] = []
         """Loss of each task at its end."""
         self.budget: Budget | None = None
@@ -61,8 +64,24 @@ class HeldTasks:
         self.history = TaskHistory()
         self._n_samples = 0
         self._samples: list[EmpiricalRisk] = []
+        self.is_trained = False
+        """Whether a training began since the last task ended."""
         self.fingerprint = Fingerprint()
         """What the model was when its tasks were kept."""
+
+    @property
+    def n_tasks(self) -> int:
+        """Number of finished tasks."""
+        return len(self.names)
+
+    def next_name(self, given: str | None, model: nn.Module) -> str:
+        """The name of a task that ends now.
+
+        Raises:
+            InputError: If another task has the name, or no name is given and nothing was learnt since the last task.
+        """
+        is_new = self.is_trained or not self.n_tasks or given is not None or not self.history.is_at_end(model)
+        return new_name(given, self.names, is_new=is_new)
 
     def with_replay(self, model: nn.Module, data: Any, loss: float) -> ReplayedTasks | None:
         """What will be replayed with a task that ends now; None where nothing is."""
@@ -76,11 +95,13 @@ class HeldTasks:
         return self.replayed.with_task(model, data, loss, self._n_samples)
 
     def add(
-        self, latest: Penalty, risk: EmpiricalRisk, loss: float, model: nn.Module, replayed: ReplayedTasks | None
-    ) -> Penalty:
+        self, latest: Penalty, risk: EmpiricalRisk, loss: float, model: nn.Module, replayed: ReplayedTasks | None,
+        name: str,
+    ) -> Penalty:  # fmt: skip
         """Add the penalty of a task that ended at the weights of its risk, and what is replayed with it."""
         self.penalty = self._method.added(self.penalty, latest, self._rank, risk.w0)
-        self.n_tasks, self.losses, self.replayed = self.n_tasks + 1, [*self.losses, loss], replayed
+        self.names, self.losses, self.replayed = [*self.names, name], [*self.losses, loss], replayed
+        self.is_trained = False
         self.fingerprint = Fingerprint.of(model, self._space, risk.w0)
         if self._n_samples and not self._measures_on_replayed:
             self._samples.append(risk.random_subset(self._n_samples, seed=self.n_tasks))
@@ -155,6 +176,13 @@ class HeldTasks:
         """What follows the outputs in a training; None where measurements of a budget take its place."""
         return self.outputs if self.budget is None or self.budget.follows_outputs else None
 
+    @property
+    def measured_on(self) -> str:
+        """On what a budget measures, in words."""
+        if self.budget is None or self.budget.measure is None:
+            return "predicted"
+        return f"measured on {self._n_samples} samples of each task" if self._n_samples else "measured by samples=f"
+
     def rise(self) -> Rise | None:
         """How much the loss rose since the last task ended; None without a budget."""
         if self.budget is None:
@@ -169,9 +197,10 @@ class HeldTasks:
         penalty = state.held
         if penalty is not None and state.strength != self.strength:
             penalty = self._at(penalty, state.strength, self.strength)
-        self.penalty, self.n_tasks, self.losses, self.replayed = (
-            penalty, state.n_tasks, list(state.losses), replayed,
+        self.penalty, self.names, self.losses, self.replayed = (
+            penalty, list(state.names), list(state.losses), replayed,
         )  # fmt: skip
+        self.is_trained = False
         if self.outputs is not None and state.outputs is not None:
             self.outputs.load(state.outputs)
         self.fingerprint = state.fingerprint
@@ -224,9 +253,9 @@ class HeldTasks:
         """How the rise is measured after a state was loaded: only with replay of real samples, it has some."""
         measure = None if self.budget is None else self.budget.measure
         if measure is None and self.replayed is not None and self.replayed.held_out is not None:
-            self._n_samples = len(self.replayed.held_out.labels) // self.n_tasks
+            self._n_samples = max(self.replayed.counts)
             return self._measured
-        was_measured = self.budget is None and stored is not None and not math.isnan(stored["measured1"])
+        was_measured = self.budget is None and stored is not None and bool(stored["before"])
         if measure is not None and (self._can_measure or not self._n_samples):
             return measure
         if measure is None and not was_measured:
@@ -247,12 +276,13 @@ class HeldTasks:
         """Whether there are samples of all tasks."""
         return self._measures_on_replayed or len(self._samples) == self.n_tasks
 
-    def _measured(self, model: nn.Module) -> float:
-        """The mean loss on the samples of all tasks."""
+    def _measured(self, model: nn.Module) -> dict[str, float]:
+        """The loss of each task on its samples, by its name."""
         if self.replayed is not None and self.replayed.can_measure:
-            return self.replayed.measured(model)
-        found = [float(risk(risk.space.flatten(model))) for risk in self._samples]
-        return sum(found) / len(found)
+            found = self.replayed.measured(model)
+        else:
+            found = [float(risk(risk.space.flatten(model))) for risk in self._samples]
+        return dict(zip(self.names, found, strict=True))
 
     @staticmethod
     def _at(penalty: Penalty, before: float, after: float) -> Penalty:
@@ -266,7 +296,7 @@ class HeldTasks:
     def _start_budget(self, model: nn.Module) -> None:
         if self.budget is not None and self.losses:
             self._scale_budget()
-            self.budget.start(model, self._space.flatten(model), sum(self.losses) / len(self.losses))
+            self.budget.start(model, self._space.flatten(model), max(self.losses))
 
     def _scale_budget(self) -> None:
         if self.budget is not None:

@@ -10,10 +10,14 @@ from typing import Any
 from torch import nn
 
 from landscope.errors import InputError
-from landscope.memory.budget import Rise
+from landscope.memory.described import described
 from landscope.memory.held_tasks import HeldTasks
+from landscope.memory.methods import Method
+from landscope.memory.replay import Replay
+from landscope.memory.rise import Rise
 from landscope.memory.task_matrix import TaskMatrix
 from landscope.memory.task_report import TaskReport, report_of
+from landscope.parameters import ParameterSpace
 from landscope.protocols import Penalty
 
 __all__ = ["HoldsTasks"]
@@ -23,6 +27,9 @@ class HoldsTasks:
     """A memory with finished tasks."""
 
     model: nn.Module
+    space: ParameterSpace
+    method: Method
+    replay: Replay | None
     implicit: bool
     _tasks: HeldTasks
     _active: contextlib.ExitStack | None
@@ -36,6 +43,11 @@ class HoldsTasks:
     def n_tasks(self) -> int:
         """Number of consolidated tasks."""
         return self._tasks.n_tasks
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the consolidated tasks, in order."""
+        return tuple(self._tasks.names)
 
     @property
     def strength(self) -> float:
@@ -56,14 +68,20 @@ class HoldsTasks:
         every: int = 10,
         at_end: bool = False,
     ) -> None:
-        """Adapt the strength in training, so that the loss of earlier tasks rises by a share at most.
+        """Adapt the strength in training, so that the loss of no earlier task rises by more than a share.
+
+        The rise is counted for each task from the end of the last one, when the model knew all of them; the worst task
+        decides, the one that has spent the largest part of what it is allowed. :attr:`rise` names it.
 
         Args:
             rise: The share, 0.05 for 5 %; None goes back to the chosen strength.
             absolute: Rise of the loss that is always allowed, for losses near zero.
-            samples: Number of samples of each task, from now on, on which the rise is measured; or ``f(model)``, the
-                mean loss on samples of earlier tasks. The measurement corrects what the penalty predicts. Without
-                samples the rise is predicted alone; far from the end of a task it may be many times as large.
+            samples: Number of samples of each task, from now on, on which its rise is measured; or ``f(model)``, the
+                loss of each earlier task on samples of it, as ``{"task 1": 0.2}``. Where it gives one number, the mean
+                over tasks, the budget holds for the mean alone. The measurement corrects what the penalty predicts.
+                Without samples the rise is predicted alone: all tasks are stored together, so what is predicted is the
+                sum of their rises, which bounds each of them, and no task is named; far from the end of a task the
+                rise may be many times as large.
             every: Number of steps between two measurements. Samples are not part of a state.
             at_end: Whether to measure at the end of each training alone. The strength then stays as it is, and at the
                 end the weights go back toward the end of the last task, on a straight line, until the measured rise is
@@ -84,7 +102,7 @@ class HoldsTasks:
 
     @property
     def rise(self) -> Rise | None:
-        """How much the loss of earlier tasks rose since the last one ended; None without a budget."""
+        """How much the loss of the worst earlier task rose since the last one ended; None without a budget."""
         return self._tasks.rise()
 
     def _check_outside(self, what: str) -> None:
@@ -127,12 +145,15 @@ class HoldsTasks:
 
         The page has a row for the end of each finished task and one for the task that is learnt now, what was
         forgotten, old tasks against the new one, the straight line between the weights before and after, which a method
-        should beat, and the cost. Call it after the training of each task, before its consolidation: it then measures
-        the end of the task before too. What ended unmeasured stays NaN. Neither the model nor the random state changes.
+        should beat, the cost, and, with a budget, the task whose loss has used most of it. Call it after the training
+        of each task, before its consolidation: it then measures the end of the task before too. What was measured in an
+        earlier call stays, also where tasks are added later; what nobody measured at the time is NaN, and a dash in the
+        table and on the page. Neither the model nor the random state changes.
 
         Args:
             evaluations: Data of each task, whose mean loss is taken, by its name, in the order of learning; without a
-                criterion or ``losses``, ``function(model)`` that gives a number.
+                criterion or ``losses``, ``function(model)`` that gives a number. Earlier measurements are found again
+                by the name.
             criterion: ``criterion(outputs, targets)``, see :class:`landscope.EmpiricalRisk`.
             losses: ``losses(model, batch)`` in place of a criterion.
             higher_is_better: Whether a higher number is better. Functions need it: True for accuracies.
@@ -163,4 +184,8 @@ class HoldsTasks:
         return report_of(
             self.model, self._tasks.history, self.n_tasks, self.n_stored, evaluations, criterion, losses,
             higher_is_better=higher_is_better, path=path, old=old, others=others, title=title, points=points,
+            names=self.tasks, rise=self.rise,
         )  # fmt: skip
+
+    def __repr__(self) -> str:
+        return described(self, self._tasks)

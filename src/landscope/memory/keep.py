@@ -24,6 +24,7 @@ def keep(
     *,
     losses: Callable[[nn.Module, Any], Any] | None = None,
     loss_options: Mapping[str, Any] | None = None,
+    name: str | None = None,
     select: Selection | Iterable[Selection] | None = None,
     method: str | Method | None = "basin",
     budget: float | None = None,
@@ -42,14 +43,14 @@ def keep(
         data: A thousand samples of what it knows, or more.
         losses: ``losses(model, batch)`` in place of a criterion.
         loss_options: How the loss is evaluated.
+        name: Name of what it knows, "task 1" by default; see :meth:`landscope.TaskMemory.consolidate`.
         select: Weights to hold; all trainable ones by default.
         method: How to hold them; any method that needs no recorded weights, or None to replay alone.
-        budget: Share by which the loss may rise, 0.05 for 5 %, see :meth:`landscope.TaskMemory.budget`; by default the
-            strength is constant.
+        budget: Share by which the loss of each task may rise, 0.05 for 5 %, see :meth:`landscope.TaskMemory.budget`; by
+            default the strength is constant.
         samples: With a budget, the number of samples on which the rise is measured.
         at_end: With a budget, whether it is held at the end of each training alone: the better choice for language
             models, see :meth:`landscope.TaskMemory.budget`.
-        options: Further arguments of :class:`landscope.TaskMemory`.
         options: Further arguments of :class:`landscope.TaskMemory`, such as ``replay=64``.
 
     Returns:
@@ -85,7 +86,7 @@ def keep(
     memory = TaskMemory(model, select, method=chosen, **options)
     if budget is not None:
         memory.budget(budget, samples=samples, at_end=at_end)
-    memory.consolidate(criterion, data, losses=losses, loss_options=loss_options)
+    memory.consolidate(criterion, data, losses=losses, loss_options=loss_options, name=name)
     return memory
 
 
@@ -94,7 +95,9 @@ def _check_options(model: Any, options: Mapping[str, Any], *, budget: float | No
     check_kind("the first argument", model, nn.Module, hint="Call ls.keep(model, criterion, data).")
     known = [name for name in inspect.signature(TaskMemory).parameters if name not in ("model", "select", "method")]
     for name in options:
-        check_choice("an argument of ls.keep", name, [*known, "budget", "samples", "at_end", "losses", "loss_options"])
+        check_choice(
+            "an argument of ls.keep", name, [*known, "budget", "samples", "at_end", "losses", "loss_options", "name"]
+        )
     if at_end and budget is None:
         raise InputError(
             expected="a budget that at_end=True holds", got="none", hint="Pass budget=0.05 too, or leave at_end out.",

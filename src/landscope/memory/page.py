@@ -14,7 +14,7 @@ from landscope.memory.figures import interpolation_curve, old_against_new, value
 from landscope.memory.task_matrix import TaskMatrix
 from landscope.memory.weight_line import Interpolation
 from landscope.report.render import render
-from landscope.wording import without_nan
+from landscope.wording import dash_for_nan
 
 __all__ = ["write_report"]
 
@@ -30,6 +30,7 @@ def write_report(
     line: Interpolation | None = None,
     *,
     title: str = "Tasks one after another",
+    spent: str = "",
 ) -> Path:
     """Write a page with the matrix of tasks, forgetting, old tasks against the new one, and costs; it works offline.
 
@@ -40,6 +41,7 @@ def write_report(
         line: The straight line between the weights before and after the last task, see
             :func:`landscope.memory.interpolation`; its last evaluation is that of the last task.
         title: Heading of the page.
+        spent: How much of its budget the first result has spent, in words.
 
     Returns:
         The path.
@@ -68,6 +70,8 @@ def write_report(
         rows=_rows(by_name, line),
         matrices=[(name, *_tables(matrix), *_figures(matrix, number))
                   for number, (name, matrix) in enumerate(by_name.items())],
+        forgotten=_forgotten(by_name),
+        spent=spent,
         frontier=plots.as_html(old_against_new(by_name, line), "old-against-new"),
         line=None if line is None else plots.as_html(interpolation_curve(line), "interpolation"),
         best="" if line is None else f"{line.best:.3g}",
@@ -116,6 +120,12 @@ def _rows(by_name: Mapping[str, TaskMatrix], line: Interpolation | None) -> list
     return rows
 
 
+def _forgotten(by_name: Mapping[str, TaskMatrix]) -> str:
+    """The worst task of each result: a mean over tasks hides it."""
+    named = {name: matrix.most_forgotten for name, matrix in by_name.items()}
+    return "; ".join(f"{name}: {most[0]}, by {most[1]:.4g}" for name, most in named.items() if most is not None)
+
+
 def _tables(matrix: TaskMatrix) -> tuple[list[str], list[list[str]]]:
     """Headings and rows of the matrix."""
     cells = zip(
@@ -133,4 +143,4 @@ def _figures(matrix: TaskMatrix, number: int) -> tuple[str, str]:
 
 
 def _shown(*values: float) -> list[str]:
-    return [without_nan(f"{value:.4g}") for value in values]
+    return [dash_for_nan(value) for value in values]

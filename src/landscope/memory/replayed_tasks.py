@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,6 +40,7 @@ class ReplayedTasks:
         stored: What is stored of their samples.
         held_out: Real samples of every task that are not learnt again, on which a budget measures; None without some
             of each.
+        counts: How many of them each task has.
         classes: Classes that were learnt; None where every label is a token.
         before: The network at the end of the last task, for its answers.
     """
@@ -48,6 +50,7 @@ class ReplayedTasks:
     n_tasks: int = 0
     stored: Stored | None = None
     held_out: Labelled | None = None
+    counts: tuple[int, ...] = ()
     classes: tuple[int, ...] | None = ()
     before: nn.Module | None = None
 
@@ -83,6 +86,7 @@ class ReplayedTasks:
             self.n_tasks + 1,
             stored,
             held_out,
+            (*self.counts, len(samples.labels) - len(rest.labels)),
             None if samples.has_tokens else tuple(sorted({*(self.classes or ()), *samples.labels.tolist()})),
             before if self.replay.distillation else None,
         )
@@ -111,10 +115,12 @@ class ReplayedTasks:
         """Whether a budget can measure on real samples of these tasks."""
         return self.held_out is not None
 
-    def measured(self, model: nn.Module) -> float:
-        """The mean loss on the samples that are not learnt again."""
+    def measured(self, model: nn.Module) -> list[float]:
+        """The mean loss of each task on its samples that are not learnt again."""
         assert self.held_out is not None  # noqa: S101 - asked for only with them
-        return _mean_loss(model, self.held_out)
+        ends = list(itertools.accumulate(self.counts))
+        parts = [slice(end - count, end) for end, count in zip(ends, self.counts, strict=True)]
+        return [_mean_loss(model, self.held_out.at(part)) for part in parts]
 
     @property
     def n_stored(self) -> int:
@@ -160,6 +166,7 @@ class ReplayedTasks:
             "n_tasks": self.n_tasks,
             "stored": None if self.stored is None else _fields(self.stored),
             "held_out": None if self.held_out is None else _fields(self.held_out),
+            "counts": list(self.counts),
             "classes": None if self.classes is None else list(self.classes),
             "before": None if self.before is None else _copied(self.before.state_dict()),
             "generator": self.generator.get_state(),
@@ -197,6 +204,7 @@ class ReplayedTasks:
             state["n_tasks"],
             None if state["stored"] is None else _of_fields(self.replay.source.kind, state["stored"]),
             None if state["held_out"] is None else _of_fields(Labelled, state["held_out"]),
+            tuple(map(int, state["counts"])),
             None if state["classes"] is None else tuple(state["classes"]),
             before,
         )

@@ -8,8 +8,7 @@ from typing import Any
 from landscope.errors import StorageError
 from landscope.memory.changed_model import ChangedModel, changed_names, check_base, stored_space
 from landscope.memory.holds_tasks import HoldsTasks
-from landscope.memory.methods import Method
-from landscope.memory.replay import Replay
+from landscope.memory.loaded_weights import warn_of_other_weights
 from landscope.memory.rows import TaskRows
 from landscope.memory.state import MemoryState, memory_settings
 from landscope.memory.warnings import warn_of_fewer_tasks
@@ -21,9 +20,6 @@ __all__ = ["SavedMemory"]
 class SavedMemory(HoldsTasks):
     """A memory with a state."""
 
-    space: ParameterSpace
-    method: Method
-    replay: Replay | None
     n_held: int
     follow_outputs: bool
     every: int
@@ -38,7 +34,7 @@ class SavedMemory(HoldsTasks):
         outputs = None if self._tasks.outputs is None else self._tasks.outputs.state()
         replayed = None if self._tasks.replayed is None else self._tasks.replayed.state()
         return MemoryState(
-            self.n_tasks, self.n_held, rows.step, rows.latest(), self.held, self.strength, tuple(self._tasks.losses),
+            self.tasks, self.n_held, rows.step, rows.latest(), self.held, self.strength, tuple(self._tasks.losses),
             budget, outputs, replayed, self._tasks.history.state(), self._tasks.fingerprint,
         ).mapping(self._settings())  # fmt: skip
 
@@ -56,9 +52,10 @@ class SavedMemory(HoldsTasks):
                 A budget of this memory that the state has not begins at the weights of the model, so load these first.
 
         Warns:
-            UserWarning: If the memory has consolidated more tasks than the state, or has a budget with samples, which a
-                state does not have; if the model has parameters of other names or shapes than the state: what both
-                share is held, the rest is named.
+            UserWarning: If the model has other weights than when the state was saved, as it has where its weights were
+                not loaded before; if the memory has consolidated more tasks than the state, or has a budget with
+                samples, which a state does not have; if the model has parameters of other names or shapes than the
+                state: what both share is held, the rest is named.
         """
         self._check_outside("load the state")
         stored = stored_space(state, self.space, self.model)
@@ -69,6 +66,7 @@ class SavedMemory(HoldsTasks):
             change = ChangedModel(stored, self.space, self.model, loaded.fingerprint)
             had_rows, loaded = loaded.rows is not None, change.state(loaded)
             change.warn(rows=had_rows)
+        warn_of_other_weights(loaded.fingerprint, loaded.held, stored, self.space, self.model)
         self._tasks.load(loaded, self.model)
         self.n_held = loaded.n_held
         self._rows.load(loaded.rows, loaded.step)

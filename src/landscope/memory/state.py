@@ -19,7 +19,7 @@ from landscope.trajectory import Trajectory
 
 __all__ = ["MemoryState", "memory_settings"]
 
-_FORMAT = 6
+_FORMAT = 7
 _HINT = "Pass what memory.state_dict() returned."
 _COLUMNS = ("weights", "steps", "learning_rate", "loss")
 
@@ -35,7 +35,7 @@ class MemoryState:
     """Everything that a memory needs to continue after a restart.
 
     Args:
-        n_tasks: Number of consolidated tasks.
+        names: Names of the consolidated tasks.
         n_held: Number of directions that the last of them holds.
         step: Number of the last recorded step.
         rows: The latest weights of the current task.
@@ -49,7 +49,7 @@ class MemoryState:
         fingerprint: What the model was at the end of the last task.
     """
 
-    n_tasks: int
+    names: tuple[str, ...]
     n_held: int
     step: int
     rows: Trajectory | None
@@ -62,12 +62,17 @@ class MemoryState:
     history: Mapping[str, Any] | None = None
     fingerprint: Fingerprint = dataclasses.field(default_factory=Fingerprint)
 
+    @property
+    def n_tasks(self) -> int:
+        """Number of consolidated tasks."""
+        return len(self.names)
+
     def mapping(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The state and the settings of the memory, for ``torch.save``."""
         content = {
             "format": _FORMAT,
             "settings": dict(settings),
-            "n_tasks": self.n_tasks,
+            "names": list(self.names),
             "n_held": self.n_held,
             "step": self.step,
             "rows": None if self.rows is None else {name: getattr(self.rows, name) for name in _COLUMNS},
@@ -104,7 +109,8 @@ class MemoryState:
         try:
             rows, penalty = state["rows"], state["penalty"]
             loaded = cls(
-                *(_count(state[name]) for name in ("n_tasks", "n_held", "step")),
+                _names(state["names"]),
+                *(_count(state[name]) for name in ("n_held", "step")),
                 rows=None if rows is None else Trajectory.of(**{k: rows[k] for k in _COLUMNS}, space=space),
                 held=None if penalty is None else load_penalty(penalty),
                 strength=check_strength("strength", state["strength"]),
@@ -127,11 +133,23 @@ class MemoryState:
         """Raise where the fields contradict each other: a memory without its penalty would hold nothing."""
         if self.held is not None and self.held.dim != space.dim:
             raise ValueError(f"a penalty on {self.held.dim} weights, not {space.dim}")
-        if min(self.n_tasks, self.n_held, self.step) < 0 or (self.n_tasks > 0) != (self.held is not None):
-            penalty = "no penalty" if self.held is None else "a penalty"
-            raise ValueError(f"{self.n_tasks} tasks, {self.n_held} directions, step {self.step} and {penalty}")
+        if (
+            min(self.n_held, self.step) < 0
+            or len(self.losses) != self.n_tasks
+            or (self.n_tasks > 0) != (self.held is not None)
+        ):
+            held = "no penalty" if self.held is None else "a penalty"
+            raise ValueError(
+                f"{self.n_tasks} tasks, {len(self.losses)} losses, {self.n_held} directions, step {self.step}, {held}"
+            )
         if self.rows is not None and not bool(torch.isfinite(self.rows.weights).all()):
             raise ValueError("weights that are NaN or infinite")
+
+
+def _names(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value) or len(set(value)) != len(value):
+        raise TypeError(f"{value!r} in place of names of tasks")
+    return tuple(value)
 
 
 def _count(value: object) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Generator, Mapping
 from typing import Any
@@ -28,8 +29,8 @@ class TaskHistory:
         self._n_stored: list[int] = []
         self._since_end = 0.0
         self._began: float | None = None
-        self._rows: dict[int, list[float]] = {}
-        self._measured: tuple[tuple[str, ...], bool] = ((), False)
+        self._measured: dict[str, dict[int, dict[str, float]]] = {}
+        """Value by the kind of the evaluation, the row, and the name of the task."""
 
     @contextlib.contextmanager
     def timed(self) -> Generator[None]:
@@ -66,25 +67,26 @@ class TaskHistory:
         return None
 
     def measure(self, found: Evaluations, row: int, model: nn.Module) -> None:
-        """Measure the model after a task; rows of other evaluations are forgotten."""
-        measured = (found.names, found.higher_is_better)
-        if measured != self._measured:
-            self._rows, self._measured = {}, measured
-        self._rows[row] = found.values(model).tolist()
+        """Measure the model after a task; what was measured of other tasks or in another way stays."""
+        values = dict(zip(found.names, found.values(model).tolist(), strict=True))
+        rows = self._measured.setdefault(found.kind, {})
+        rows[row] = rows.get(row, {}) | values
 
     def has(self, found: Evaluations, row: int) -> bool:
-        """Whether a row of these evaluations was measured."""
-        return (found.names, found.higher_is_better) == self._measured and row in self._rows
+        """Whether all of these evaluations were measured in a row."""
+        return set(found.names) <= self._row(found, row).keys()
 
-    def matrix(self, n_rows: int, n_stored: int, dim: int) -> TaskMatrix:
-        """The rows up to now, after so many tasks, the last of which may go on."""
-        names, higher_is_better = self._measured
-        unknown = [float("nan")] * len(names)
+    def _row(self, found: Evaluations, row: int) -> dict[str, float]:
+        return self._measured.get(found.kind, {}).get(row, {})
+
+    def matrix(self, found: Evaluations, n_rows: int, n_stored: int, dim: int) -> TaskMatrix:
+        """The rows up to now, after so many tasks, the last of which may go on; NaN where nothing was measured."""
+        values = [[self._row(found, row).get(name, math.nan) for name in found.names] for row in range(n_rows)]
         seconds = [*self._seconds, self._spent()][:n_rows]
         return TaskMatrix(
-            tasks=names,
-            values=torch.tensor([self._rows.get(row, unknown) for row in range(n_rows)], dtype=torch.float64),
-            higher_is_better=higher_is_better,
+            tasks=found.names,
+            values=torch.tensor(values, dtype=torch.float64),
+            higher_is_better=found.higher_is_better,
             seconds=torch.tensor(seconds, dtype=torch.float64),
             n_stored=torch.tensor([*self._n_stored, n_stored][:n_rows], dtype=torch.int64),
             dim=dim,
@@ -93,14 +95,13 @@ class TaskHistory:
 
     def state(self) -> dict[str, Any]:
         """All numbers, for a checkpoint; without the weights at the end of the last task."""
-        names, higher_is_better = self._measured
         return {
             "seconds": [*self._seconds, self._spent()],
             "n_stored": list(self._n_stored),
             "end": self._digest,
-            "names": list(names),
-            "higher_is_better": higher_is_better,
-            "rows": {str(row): list(cells) for row, cells in self._rows.items()},
+            "measured": {
+                kind: {str(row): dict(cells) for row, cells in rows.items()} for kind, rows in self._measured.items()
+            },
         }
 
     @classmethod
@@ -110,8 +111,12 @@ class TaskHistory:
         history._digest = str(state["end"])
         *history._seconds, history._since_end = map(float, state["seconds"])
         history._n_stored = list(map(int, state["n_stored"]))
-        history._measured = (tuple(map(str, state["names"])), bool(state["higher_is_better"]))
-        history._rows = {int(row): list(map(float, cells)) for row, cells in state["rows"].items()}
+        history._measured = {
+            str(kind): {
+                int(row): {str(name): float(value) for name, value in cells.items()} for row, cells in rows.items()
+            }
+            for kind, rows in state["measured"].items()
+        }
         return history
 
 

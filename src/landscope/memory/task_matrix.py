@@ -27,8 +27,8 @@ class TaskMatrix(
 
     Args:
         tasks: Names of the tasks, in the order of learning.
-        values: What was measured of each task after each task, in the unit of the evaluation; NaN after a task that
-            ended unmeasured. Tasks that are not learnt yet have a column and no row.
+        values: What was measured of each task after each task, in the unit of the evaluation; NaN where nobody
+            measured it then. Tasks that are not learnt yet have a column and no row.
         higher_is_better: Whether a higher value is better, as of an accuracy.
         seconds: Time in the training of each task and in its consolidation.
         n_stored: Numbers stored for all tasks so far.
@@ -42,6 +42,8 @@ class TaskMatrix(
         ... )
         >>> matrix.average, matrix.forgetting, matrix.backward_transfer
         (0.625, 0.375, -0.375)
+        >>> matrix.most_forgotten
+        ('a', 0.375)
         >>> matrix.old_and_new, matrix.stored_over_weights
         ((0.5, 0.75), 4.0)
     """
@@ -67,6 +69,13 @@ class TaskMatrix(
     def forgetting(self) -> float:
         """Mean loss of each task from its best value, without the last task (Chaudhry et al. 2018); above 0: worse."""
         return transfer.forgetting(self.error)
+
+    @property
+    def most_forgotten(self) -> tuple[str, float] | None:
+        """The earlier task whose value fell most from its best, and by how much; None where none is known to have."""
+        lost = transfer.forgetting_of_each(self.error).nan_to_num(nan=0.0)
+        place = int(lost.argmax()) if len(lost) else 0
+        return (self.tasks[place], float(lost[place])) if len(lost) and lost[place] > 0 else None
 
     @property
     def backward_transfer(self) -> float:

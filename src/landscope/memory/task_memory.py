@@ -202,6 +202,7 @@ class TaskMemory(SavedMemory):
             if self.method.needs_recording:
                 self._rows.record(stack, self.model, optimizer)
             monitor = StepMonitor(optimizer, implicit=self.implicit, has_tasks=self.held is not None)
+            self._tasks.is_trained = True
             self._active, self._monitor = stack, stack.enter_context(monitor)
             yield
 
@@ -251,6 +252,7 @@ class TaskMemory(SavedMemory):
         losses: Callable[[nn.Module, Any], Any] | None = None,
         loss_options: Mapping[str, Any] | None = None,
         w0: Any = None,
+        name: str | None = None,
     ) -> Penalty:
         """End the current task: from now on, the memory holds the weights where they are.
 
@@ -262,13 +264,15 @@ class TaskMemory(SavedMemory):
                 ``mode``, as a mapping.
             w0: Where to hold the weights, if not where they are: averaged weights (EMA, SWA) as a model, a state dict,
                 the path of a file, or a vector of the selected weights; flatness is measured there.
+            name: Name of the task in :attr:`tasks` and :attr:`rise`; by default "task 1", "task 2" and so on.
 
         Returns:
             The penalty V of all tasks so far, which is also ``memory.held``.
 
         Raises:
-            InputError: If no weights were recorded since the last task, the data do not fit, or no flatness was found;
-                the memory is then left unchanged.
+            InputError: If no weights were recorded since the last task, the data do not fit, no flatness was found, or
+                the name is taken; or if the model was not trained since the last task, which would then count twice:
+                only with a name of its own, other data can be held at the same weights. The memory is left unchanged.
 
         Warns:
             UserWarning: If far fewer steps were recorded than directions asked for, the weights are far from where the
@@ -282,37 +286,42 @@ class TaskMemory(SavedMemory):
             load_weights(w0, average, self.space, " for w0")
         with self._tasks.history.timed():
             risk = loss.risk(self.model if average is None else average, self.space)
-            return self._consolidate_at(risk, data, average=average)
+            return self._consolidate_at(risk, data, average=average, name=name)
 
-    def consolidate_at(self, risk: EmpiricalRisk) -> Penalty:
+    def consolidate_at(self, risk: EmpiricalRisk, *, name: str | None = None) -> Penalty:
         """End the current task with a risk that exists already, made with ``space=memory.space``.
 
         Args:
             risk: Loss of the task on the selected weights. Make it after the training, because it keeps the weights
                 that the model has when the risk is made.
+            name: Name of the task, see :meth:`consolidate`.
 
         Returns:
             The penalty V of all tasks so far.
 
         Raises:
             InputError: If no weights were recorded since the last task, or the risk is on other parameters, or was made
-                before the end of the training.
+                before the end of the training; or if the model was not trained since the last task.
         """
         check_kind("the risk", risk, EmpiricalRisk, hint="Pass ls.EmpiricalRisk(...), or call consolidate().")
         self._check_ended()
         if risk.space == self.space:
             check_is_at_end(risk, self.space.flatten(self.model), self._rows.latest())
         with self._tasks.history.timed():
-            return self._consolidate_at(risk)
+            return self._consolidate_at(risk, name=name)
 
-    def _consolidate_at(self, risk: EmpiricalRisk, data: Any = None, *, average: nn.Module | None = None) -> Penalty:
+    def _consolidate_at(
+        self, risk: EmpiricalRisk, data: Any = None, *, average: nn.Module | None = None, name: str | None
+    ) -> Penalty:
         if risk.space != self.space:
             raise InputError(
                 expected=f"a risk on {', '.join(self.space.names)}", got=f"a risk on {', '.join(risk.space.names)}",
                 hint="Make the risk with space=memory.space.",
             )  # fmt: skip
+        ended = self.model if average is None else average
+        name = self._tasks.next_name(name, ended)
         loss = float(risk(risk.w0))
-        replayed = self._tasks.with_replay(self.model if average is None else average, data, loss)
+        replayed = self._tasks.with_replay(ended, data, loss)
         rows = self._rows.latest()
         window = Trajectory.of(risk.w0[None].cpu()) if rows is None else rows
         if self.method.needs_recording:
@@ -328,7 +337,7 @@ class TaskMemory(SavedMemory):
             n_held = len(latest.stiffness)  # a mode without a flatness is left to the floor
         else:
             n_held = 0 if self.per_layer else self.method.n_directions(task, self.n_modes)
-        held = self._tasks.add(latest, risk, loss, self.model if average is None else average, replayed)
+        held = self._tasks.add(latest, risk, loss, ended, replayed, name)
         self.n_held = n_held
         self._rows.end_task()
         return held

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ from torch import nn
 from landscope._checks import check_path
 from landscope.errors import InputError
 from landscope.memory.evaluations import Evaluations, evaluated_copy
+from landscope.memory.rise import Rise
 from landscope.memory.task_history import TaskHistory
 from landscope.memory.task_matrix import TaskMatrix
 from landscope.memory.weight_line import Interpolation, line_between
 from landscope.trajectory.checkpoints import load_checkpoint
+from landscope.wording import dash_for_nan
 
 __all__ = ["TaskReport", "report_of"]
 
@@ -30,23 +32,33 @@ class TaskReport:
         matrix: Every task after every task: forgetting, transfer, and cost.
         line: The straight line between the weights at the end of the last finished task and those now; None where they
             are the same, or the former are not known.
+        spent: How much of a budget the worst task has spent; "" without a budget.
     """
 
     path: Path
     matrix: TaskMatrix
     line: Interpolation | None
+    spent: str = ""
 
     def __str__(self) -> str:
         matrix = self.matrix
         width = max(len("after"), *map(len, matrix.tasks)) + 2
-        cells = [f"{value:>{max(width, 10)}.4g}" for value in matrix.values.flatten().tolist()]
+        cells = [f"{dash_for_nan(value):>{max(width, 10)}}" for value in matrix.values.flatten().tolist()]
         count = len(matrix.tasks)
         rows = [
             f"{name:<{width}}" + "".join(cells[row * count : (row + 1) * count])
             for row, name in enumerate(matrix.tasks[: len(matrix.values)])
         ]
         head = f"{'after':<{width}}" + "".join(f"{name:>{max(width, 10)}}" for name in matrix.tasks)
-        return "\n".join([head, *rows, f"forgetting {matrix.forgetting:.4g}; page: {self.path}"])
+        most = "" if matrix.most_forgotten is None else ", most of {}: {:.4g}".format(*matrix.most_forgotten)
+        said = [f"forgetting {dash_for_nan(matrix.forgetting)}{most}; page: {self.path}"]
+        if self.spent:
+            said.append(f"budget: {self.spent}")
+        if bool(matrix.values.isnan().any()):
+            said.append(
+                "–: not measured at the time; memory.report(...) with all tasks after each training measures it"
+            )
+        return "\n".join([head, *rows, *said])
 
 
 def report_of(
@@ -64,6 +76,8 @@ def report_of(
     others: Mapping[str, TaskMatrix] | None,
     title: str,
     points: int,
+    names: Sequence[str],
+    rise: Rise | None,
 ) -> TaskReport:
     """Measure a model now, and at the end of its last finished task where that was not done, and write the page."""
     check_path("the path of the report", path)
@@ -89,11 +103,20 @@ def report_of(
     whole = evaluated_copy(model)
     dim = sum(tensor.numel() for tensor in whole.parameters() if tensor.requires_grad)
     history.measure(found, last, whole)
-    matrix = history.matrix(last + 1, n_stored, dim)
+    matrix = history.matrix(found, last + 1, n_stored, dim)
+    spent = "" if rise is None else str(_with_names(rise, dict(zip(names, found.names, strict=False))))
     from landscope.memory.page import write_report  # plotly is loaded where a page is written
 
     by_name = {"memory": matrix, **(others or {})}
-    return TaskReport(write_report(path, by_name, line, title=title), matrix, line)
+    return TaskReport(write_report(path, by_name, line, title=title, spent=spent), matrix, line, spent)
+
+
+def _with_names(rise: Rise, names: Mapping[str, str]) -> Rise:
+    """The rise with the names that the report gives the tasks."""
+    by_task = {names.get(task, task): value for task, value in rise.by_task.items()}
+    return dataclasses.replace(
+        rise, task=None if rise.task is None else names.get(rise.task, rise.task), by_task=by_task
+    )
 
 
 def _end(model: nn.Module, history: TaskHistory, old: Any) -> nn.Module | None:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-__all__ = ["average_error", "backward_transfer", "forgetting", "is_on_frontier"]
+__all__ = ["average_error", "backward_transfer", "forgetting", "forgetting_of_each", "is_on_frontier"]
 
 
 def average_error(error: Float[Tensor, "after tasks"]) -> float:
@@ -35,10 +35,18 @@ def forgetting(error: Float[Tensor, "after tasks"]) -> float:
         >>> round(forgetting(torch.tensor([[0.1, 0.9], [0.4, 0.2]])), 6)
         0.3
     """
-    if len(error) < 2:
-        return 0.0
+    return float(forgetting_of_each(error).mean()) if len(error) > 1 else 0.0
+
+
+def forgetting_of_each(error: Float[Tensor, "after tasks"]) -> Float[Tensor, " earlier"]:
+    """Rise of the error of each task from its minimum, without the last task; see :func:`forgetting`.
+
+    Example:
+        >>> forgetting_of_each(torch.tensor([[0.125, 0.875, 1.0], [0.375, 0.25, 1.0], [0.5, 0.25, 0.5]])).tolist()
+        [0.375, 0.0]
+    """
     earlier = [error[task:, task] for task in range(len(error) - 1)]
-    return float(torch.stack([column[-1] - column[:-1].min() for column in earlier]).mean())
+    return torch.stack([column[-1] - column[:-1].min() for column in earlier]) if earlier else error.new_zeros(0)
 
 
 def backward_transfer(error: Float[Tensor, "after tasks"]) -> float:

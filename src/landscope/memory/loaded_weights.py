@@ -1,0 +1,65 @@
+"""Whether a model has the weights with which the state of its memory was saved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from landscope.memory.fingerprint import Fingerprint
+from landscope.parameters import ParameterSpace
+from landscope.penalties.compression.moved import anchor_of
+from landscope.penalties.warnings import warn
+from landscope.protocols import Penalty
+
+__all__ = ["warn_of_other_weights"]
+
+_ROUNDING = 2.0**-8
+"""Weights that differ by this part of their length are the same in another precision: bfloat16 rounds by 2^-9."""
+
+
+def warn_of_other_weights(
+    print_: Fingerprint, held: Penalty | None, stored: ParameterSpace, space: ParameterSpace, model: nn.Module
+) -> None:
+    """Warn where a model has other weights than when its state was saved, such as one that was not loaded before.
+
+    In the middle of a task, weights are rightly far from the held ones. So they are compared with those at saving, by
+    a few values of each parameter that has the same shape. A task may also begin again at the held weights.
+
+    Args:
+        print_: What the model was when the state was saved.
+        held: The penalty of the state, on the weights that the model has now.
+        stored: The selected weights of the state.
+        space: The selected weights now.
+        model: The model.
+    """
+    if held is None or not print_.selected:
+        return
+    w = space.flatten(model).detach()
+    sizes = {
+        name: math.prod(shape)
+        for name, shape in zip(space.names, space.shapes, strict=True)
+        if name in print_.selected and (name, shape) in zip(stored.names, stored.shapes, strict=True)
+    }
+    now, ends = (Fingerprint.some_of(space, vector) for vector in (w, anchor_of(held, w)))
+    differ = _apart(now, print_.selected, sizes)
+    away, then = (_apart(values, ends, sizes) for values in (now, print_.selected))
+    if min(differ, away) <= _ROUNDING:
+        return
+    warn(
+        f"the model has other weights than when this state was saved: they differ by {differ:.2g} times their length. "
+        f"Their distance from the weights that the memory holds is {away:.2g} times the length of these, and it was "
+        f"{then:.2g} times at saving. If the model is a new one, load its weights before the state of its memory, or "
+        "a training will pull untrained weights to the held ones"
+    )
+
+
+def _apart(one: Mapping[str, Tensor], other: Mapping[str, Tensor], sizes: Mapping[str, int]) -> float:
+    """Estimate of the distance of two vectors over the length of the other, from a few values of each parameter."""
+    square = length = 0.0
+    for name, size in sizes.items():
+        a, b = one[name].double(), other[name].double()
+        each = size / max(len(a), 1)
+        square, length = square + each * float((a - b).square().sum()), length + each * float(b.square().sum())
+    return math.sqrt(square / length) if length else math.inf if square else 0.0
