@@ -15,6 +15,7 @@ from landscope._checks import check_count, check_kind, check_number, check_posit
 from landscope.errors import InputError
 from landscope.memory.evaluations import in_eval_mode
 from landscope.memory.output_change import OutputChange
+from landscope.risk.running_statistics import copied_statistics, lerped_statistics, set_statistics, with_statistics
 
 __all__ = ["Budget", "Rise"]
 
@@ -55,8 +56,9 @@ class Budget:
     with the share rho and the absolute rise a, which matters where the loss is near zero. The rise is what the penalty
     predicts, or what is measured on a few samples of earlier tasks: every few steps, the ratio of the measured to the
     predicted rise corrects the prediction, and weights that went too far go back toward the end of the task until the
-    measured rise is within the bound. While the rise is below its bound, the factor falls, so the new task learns
-    as freely as the bound allows.
+    measured rise is within the bound. Every loss is that of the running statistics that the model then has, and these
+    go back with the weights. While the rise is below its bound, the factor falls, so the new task learns as freely as
+    the bound allows.
 
     Args:
         rise: Share rho, 0.05 for 5 %.
@@ -101,6 +103,8 @@ class Budget:
         self.factor, self._loss1, self._measured1 = 1.0, math.nan, math.nan
         self._correction, self._steps = 1.0, 0
         self._w1: Tensor | None = None
+        self._statistics1: dict[str, Tensor] = {}
+        """Running statistics at the end of the task."""
         self.scale = 1.0
         """Rise of ln L for each unit of the penalty."""
         self.predicted, self.measured = 0.0, None if measure is None else 0.0
@@ -121,9 +125,14 @@ class Budget:
             loss1: The loss of the earlier tasks there.
         """
         self._w1, self._loss1, self._correction, self._steps = w1.detach().clone(), loss1, 1.0, 0
-        self.predicted = 0.0
+        self.predicted, self._statistics1 = 0.0, copied_statistics(model)
         if self.measure is not None:
             self._measured1, self.measured = self._loss_of(model), 0.0
+
+    @property
+    def holds_statistics(self) -> bool:
+        """Whether what running statistics do is measured: they go back with the weights."""
+        return self.measure is not None
 
     @property
     def follows_outputs(self) -> bool:
@@ -178,29 +187,33 @@ class Budget:
 
     def _measured_within(self, weights: Tensor, at: At) -> Tensor:
         """Measure the rise; go back toward the end of the task where it is too large."""
+        with at(weights) as model:
+            statistics = copied_statistics(model)
 
-        def rise(w: Tensor) -> float:
-            with at(w) as model:
-                return self._log_rise(self._loss_of(model))
+        def loss(share: float) -> float:
+            there = lerped_statistics(self._statistics1, statistics, share)
+            with at(_between(self._w1, weights, share)) as model, with_statistics(model, there):
+                return self._loss_of(model)
 
         if math.isnan(self._measured1) and self._w1 is not None:  # a stored budget that was not measured before
-            with at(self._w1.to(weights)) as model:
-                self._measured1 = self._loss_of(model)
-        self.measured = rise(weights)
+            self._measured1 = loss(0.0)
+        self.measured = self._log_rise(loss(1.0))
         if self.predicted > 0:
             ratio = self.measured / self.predicted
             self._correction = min(_LARGEST_CORRECTION, max(1 / _LARGEST_CORRECTION, ratio))
         if self.measured <= self.allowed or self._w1 is None:
             return weights
-        w1, low, high = self._w1.to(weights), 0.0, 1.0
+        low, high, least = 0.0, 1.0, None
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            if (found := rise(w1 + middle * (weights - w1))) <= self.allowed:
-                low, self.measured = middle, found
+            if (found := self._log_rise(loss(middle))) <= self.allowed:
+                low, least = middle, found
             else:
                 high = middle
-        self.measured = self.measured if low else 0.0
-        return w1 + low * (weights - w1)
+        self.measured = self._log_rise(loss(0.0)) if least is None else least
+        with at(weights) as model:
+            set_statistics(model, lerped_statistics(self._statistics1, statistics, low))
+        return _between(self._w1, weights, low)
 
     def _log_rise(self, loss: float) -> float:
         tiny = 1e-12
@@ -218,8 +231,8 @@ class Budget:
         return {
             "rise": self.rise, "absolute": self.absolute, "every": self.every, "at_end": self.at_end,
             "factor": self.factor, "loss1": self._loss1, "measured1": self._measured1, "w1": self._w1,
-            "correction": self._correction, "steps": self._steps, "predicted": self.predicted,
-            "measured": self.measured,
+            "statistics1": self._statistics1, "correction": self._correction, "steps": self._steps,
+            "predicted": self.predicted, "measured": self.measured,
         }  # fmt: skip
 
     @classmethod
@@ -239,7 +252,7 @@ class Budget:
         given = {name: state[name] for name in ("rise", "absolute", "every", "at_end")}
         budget = cls(**given, measure=measure, outputs=outputs)
         budget.factor = check_positive("factor", state["factor"])
-        budget._w1 = state["w1"]
+        budget._w1, budget._statistics1 = state["w1"], dict(state["statistics1"])
         budget._loss1, budget._measured1 = float(state["loss1"]), float(state["measured1"])
         budget._correction, budget._steps = float(state["correction"]), int(state["steps"])
         budget.predicted = float(state["predicted"])
@@ -249,3 +262,8 @@ class Budget:
     def spent(self) -> Rise:
         """How much the loss rose, and what was done about it."""
         return Rise(self.predicted, self.measured, self.allowed, self.factor)
+
+
+def _between(start: Tensor | None, end: Tensor, share: float) -> Tensor:
+    """The weights on the straight line from the end of the task."""
+    return end if start is None or share == 1 else start.to(end) + share * (end - start.to(end))

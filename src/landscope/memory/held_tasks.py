@@ -251,7 +251,7 @@ class HeldTasks:
         """The mean loss on the samples of all tasks."""
         if self.replayed is not None and self.replayed.can_measure:
             return self.replayed.measured(model)
-        found = [float(risk(risk.space.flatten(model))) for risk in self._samples]
+        found = [risk.at_model(model) for risk in self._samples]
         return sum(found) / len(found)
 
     @staticmethod

@@ -53,6 +53,7 @@ def warn_of_statistics(model: nn.Module) -> None:
     ]
     if updating:
         warn(
-            f"layers {listed(updating)} update running statistics, which are not weights, so no penalty holds them; "
-            "put these layers in eval mode to keep their statistics"
+            f"layers {listed(updating)} update running statistics, which are not weights, so no penalty holds them; a "
+            "memory holds them within a budget (ls.keep(..., budget=0.05)) or, at a lower learning rate, leaves them "
+            'as they are (batch_norm="kept")'
         )
