@@ -12,5 +12,5 @@ BatchNorm = Literal["kept", "re-estimated"]
 """Statistics of batch normalisation, see :class:`landscope.EmpiricalRisk`."""
 
 
-TrainedBatchNorm = Literal["updated", "kept"]
+TrainedBatchNorm = Literal["kept", "updated"]
 """Running statistics while a new task is learnt, see :class:`landscope.TaskMemory`."""

@@ -53,7 +53,7 @@ def plain_loss(model):
 
 def test_the_measured_rise_is_that_of_a_plain_evaluation():
     model = one_layer()
-    memory, optimizer = held(model, budget=100.0, samples=2), sgd(model)
+    memory, optimizer = held(model, batch_norm="updated", budget=100.0, samples=2), sgd(model)
     with memory.training(optimizer):
         one_step(model, optimizer)
     assert (model[0].running_mean.item(), model[0].running_var.item()) == pytest.approx((0.0, 4.0), abs=1e-6)
@@ -65,7 +65,7 @@ def test_the_measured_rise_is_that_of_a_plain_evaluation():
 def test_statistics_that_raise_the_loss_too_far_go_back(at_end):
     """At the share t of the way, the loss is (1 + 4 t^2) / (1 + 3 t); six halvings find t = 51 / 64 for 5 %."""
     model = one_layer()
-    memory, optimizer = held(model, budget=0.05, samples=2, at_end=at_end), sgd(model)
+    memory, optimizer = held(model, batch_norm="updated", budget=0.05, samples=2, at_end=at_end), sgd(model)
     with memory.training(optimizer):
         one_step(model, optimizer)
     share = 51 / 64
@@ -87,7 +87,7 @@ def test_a_stored_budget_knows_the_statistics_at_the_end_of_the_task():
     first.budget(0.05, samples=loss)
     state = first.state_dict()
     model[0].running_mean.fill_(0.0)
-    memory = ls.TaskMemory(model, method="l2", strength=1.0)
+    memory = ls.TaskMemory(model, method="l2", strength=1.0, batch_norm="updated")
     memory.budget(0.05, samples=loss)
     memory.load_state_dict(state)
     optimizer = sgd(model)
@@ -110,7 +110,7 @@ def test_a_rise_that_no_weights_undo_is_measured_as_it_is():
 @pytest.mark.parametrize("options", [{}, {"implicit": False}])
 def test_kept_statistics_stay_and_others_are_named(options):
     model = one_layer()
-    memory, optimizer = held(model, batch_norm="kept", **options), sgd(model)
+    memory, optimizer = held(model, **options), sgd(model)  # the default
     with memory.training(optimizer):
         one_step(model, optimizer)
         if options:
@@ -118,9 +118,9 @@ def test_kept_statistics_stay_and_others_are_named(options):
     assert (model[0].running_mean.item(), model[0].running_var.item()) == (2.0, 1.0)
     assert plain_loss(model) == 1.0
     assert model[0].training
-    memory, optimizer = held(model, **options), sgd(model)
+    memory, optimizer = held(model, batch_norm="updated", **options), sgd(model)
     training = memory.training(optimizer)
-    with pytest.warns(UserWarning, match='layers .0. update running statistics.*budget=0.05.*batch_norm="kept"'):
+    with pytest.warns(UserWarning, match='layers .0. update running statistics.*batch_norm="kept".*budget'):
         training.__enter__()
     one_step(model, optimizer)
     memory.penalty().sum().backward() if options else None
@@ -130,12 +130,12 @@ def test_kept_statistics_stay_and_others_are_named(options):
 
 def test_statistics_of_the_first_task_are_learnt_and_those_of_a_stored_memory_stay():
     model = one_layer()
-    memory, optimizer = ls.TaskMemory(model, method="l2", strength=1.0, batch_norm="kept"), sgd(model)
+    memory, optimizer = ls.TaskMemory(model, method="l2", strength=1.0), sgd(model)
     with memory.training(optimizer):
         one_step(model, optimizer, OLD)
     assert model[0].running_var.item() == pytest.approx(2.0)  # unbiased
     memory.consolidate(CRITERION, OLD)
-    other = ls.TaskMemory(model, method="l2", strength=1.0, batch_norm="kept")
+    other = ls.TaskMemory(model, method="l2", strength=1.0)
     other.load_state_dict(memory.state_dict())
     with other.training(optimizer):
         one_step(model, optimizer)
@@ -163,7 +163,7 @@ class Lit(lightning.LightningModule):
 def test_kept_under_lightning_with_validation_between(tmp_path):
     model = one_layer()
     loader = DataLoader(TensorDataset(*NEW), 2)
-    callback = pl.TaskMemoryCallback(held(model, batch_norm="kept"))
+    callback = pl.TaskMemoryCallback(held(model))
     lightning.Trainer(
         max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, callbacks=[callback], default_root_dir=tmp_path,
@@ -191,7 +191,7 @@ def test_kept_under_the_trainer(tmp_path):
         str(tmp_path), max_steps=2, per_device_train_batch_size=2, report_to=[], disable_tqdm=True, use_cpu=True,
         save_strategy="no",
     )  # fmt: skip
-    callback = huggingface.TaskMemoryCallback(held(model, batch_norm="kept"))
+    callback = huggingface.TaskMemoryCallback(held(model))
     Trainer(WithLoss(model), arguments, train_dataset=rows, callbacks=[callback]).train()
     assert (model[0].running_mean.item(), model[0].running_var.item()) == (2.0, 1.0)
     assert "train" not in vars(model[0])

@@ -87,6 +87,10 @@ class TaskMemory(SavedMemory):
         replay: Number of samples of earlier tasks that every step learns again, with the answers that the model gave
             before; or :class:`landscope.memory.Replay` with options, such as samples that a language model draws of
             itself. Where real samples may be kept, ``method=None`` often learns more: it replays alone.
+        batch_norm: Running statistics of batch normalisation while a further task is learnt. ``"kept"``: these layers
+            stay in eval mode, whatever mode the model is set to, and get their modes back at the end; they need a lower
+            learning rate than a training from scratch. ``"updated"``: they follow the new task, and no penalty holds
+            them. A budget with samples holds both.
 
     Raises:
         InputError: If the selection does not fit the model, the method is unknown, needs a strength or does not work
@@ -127,7 +131,7 @@ class TaskMemory(SavedMemory):
         implicit: bool = True,
         follow_outputs: bool | None = None,
         replay: int | Replay | None = None,
-        batch_norm: TrainedBatchNorm = "updated",
+        batch_norm: TrainedBatchNorm = "kept",
     ) -> None:
         several = isinstance(select, Iterable) and not isinstance(select, str | type)
         self._select = tuple(select) if several else select

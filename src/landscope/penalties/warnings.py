@@ -53,7 +53,7 @@ def warn_of_statistics(model: nn.Module) -> None:
     ]
     if updating:
         warn(
-            f"layers {listed(updating)} update running statistics, which are not weights, so no penalty holds them; a "
-            "memory holds them within a budget (ls.keep(..., budget=0.05)) or, at a lower learning rate, leaves them "
-            'as they are (batch_norm="kept")'
+            f"layers {listed(updating)} update running statistics, which are not weights, so no penalty holds them; "
+            'ls.keep and ls.TaskMemory leave them as they are with batch_norm="kept", their default, and a budget with '
+            "samples holds them too"
         )
