@@ -62,8 +62,9 @@ class HoldsTasks:
             rise: The share, 0.05 for 5 %; None goes back to the chosen strength.
             absolute: Rise of the loss that is always allowed, for losses near zero.
             samples: Number of samples of each task, from now on, on which the rise is measured; or ``f(model)``, the
-                mean loss on samples of earlier tasks. The measurement corrects what the penalty predicts. Without
-                samples the rise is predicted alone; far from the end of a task it may be many times as large.
+                mean loss on samples of earlier tasks. The measurement corrects what the penalty predicts, with the
+                running statistics of batch normalisation that the model has then. Without samples the rise is predicted
+                alone; far from the end of a task it may be many times as large.
             every: Number of steps between two measurements. Samples are not part of a state.
             at_end: Whether to measure at the end of each training alone. The strength then stays as it is, and at the
                 end the weights go back toward the end of the last task, on a straight line, until the measured rise is
