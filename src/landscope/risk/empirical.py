@@ -265,9 +265,9 @@ class EmpiricalRisk(SampledRisk, HasModel):
 
         Example:
             >>> import torch
-            >>> model = torch.nn.BatchNorm1d(1, eps=0.0).eval()
+            >>> model = torch.nn.Sequential(torch.nn.BatchNorm1d(1, eps=1e-12))
             >>> risk = EmpiricalRisk(model, torch.nn.MSELoss(), (torch.ones(4, 1), torch.zeros(4, 1)))
-            >>> _ = model.running_mean.fill_(3.0)
+            >>> _ = model[0].running_mean.fill_(3.0)
             >>> float(risk(risk.w0)), risk.at_model(model)
             (1.0, 4.0)
         """
