@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-__all__ = ["BatchNorm", "Sampling"]
+__all__ = ["BatchNorm", "Sampling", "TrainedBatchNorm"]
 
 Sampling = Literal["reshuffled", "shuffled-once", "fixed", "with-replacement"]
 """Orders of minibatches, as :mod:`landscope.sampling` makes them."""
@@ -10,3 +10,7 @@ Sampling = Literal["reshuffled", "shuffled-once", "fixed", "with-replacement"]
 
 BatchNorm = Literal["kept", "re-estimated"]
 """Statistics of batch normalisation, see :class:`landscope.EmpiricalRisk`."""
+
+
+TrainedBatchNorm = Literal["kept", "updated"]
+"""Running statistics while a new task is learnt, see :class:`landscope.TaskMemory`."""

@@ -15,6 +15,7 @@ from landscope.errors import InputError
 from landscope.memory.evaluations import in_eval_mode
 from landscope.memory.output_change import OutputChange
 from landscope.memory.rise import Rise, RiseOfTasks, allowed_rise, losses_by_task
+from landscope.risk.running_statistics import copied_statistics, lerped_statistics, set_statistics, with_statistics
 
 __all__ = ["Budget"]
 
@@ -39,8 +40,9 @@ class Budget:
     rise is measured on a few samples of each earlier task, or predicted by the penalty. Every few steps, the ratio of
     the measured rise of the worst task to the predicted one corrects the prediction, and weights that went too far go
     back toward the end of the last task until every measured rise is within its bound. The worst task has used the
-    largest part of its bound. While it is below it, the factor falls, so the new task learns as freely as the bound
-    allows.
+    largest part of its bound. Every loss is that of the running statistics that the model then has, and these go back
+    with the weights. While the worst task is below its bound, the factor falls, so the new task learns as freely as the
+    bound allows.
 
     A penalty predicts the sum of the rises of all tasks, and does not say which task rises. The sum stays within the
     smallest bound, so no task is predicted to rise by more.
@@ -92,6 +94,8 @@ class Budget:
         self._found: RiseOfTasks | None = None
         self._correction, self._steps = 1.0, 0
         self._w1: Tensor | None = None
+        self._statistics1: dict[str, Tensor] = {}
+        """Running statistics at the end of the task."""
         self.scale = 1.0
         """Rise of ln L for each unit of the penalty."""
         self.predicted = 0.0
@@ -118,9 +122,14 @@ class Budget:
             loss1: The loss of the earlier tasks there; of several, the largest, which may rise by the smallest share.
         """
         self._w1, self._loss1, self._correction, self._steps = w1.detach().clone(), loss1, 1.0, 0
-        self.predicted = 0.0
+        self.predicted, self._statistics1 = 0.0, copied_statistics(model)
         self._before = {} if self.measure is None else self._losses_of(model)
         self._found = self._rises(self._before) if self._before else None
+
+    @property
+    def holds_statistics(self) -> bool:
+        """Whether what running statistics do is measured: they go back with the weights."""
+        return self.measure is not None
 
     @property
     def follows_outputs(self) -> bool:
@@ -175,29 +184,34 @@ class Budget:
 
     def _measured_within(self, weights: Tensor, at: At) -> Tensor:
         """Measure the rises; go back toward the end of the last task where one is too large."""
+        with at(weights) as model:
+            statistics = copied_statistics(model)
 
-        def losses(w: Tensor) -> dict[str, float]:
-            with at(w) as model:
+        def losses(share: float) -> dict[str, float]:
+            there = lerped_statistics(self._statistics1, statistics, share)
+            with at(_between(self._w1, weights, share)) as model, with_statistics(model, there):
                 return self._losses_of(model)
 
-        now = losses(weights)
+        now = losses(1.0)
         if now.keys() != self._before.keys() and self._w1 is not None:  # a stored budget that measured otherwise before
-            self._before = losses(self._w1.to(weights))
+            self._before = losses(0.0)
         self._found = found = self._rises(now)
         if self.predicted > 0:
             ratio = found.of_worst / self.predicted
             self._correction = min(_LARGEST_CORRECTION, max(1 / _LARGEST_CORRECTION, ratio))
         if found.is_within or self._w1 is None:
             return weights
-        w1, low, high = self._w1.to(weights), 0.0, 1.0
-        self._found = self._rises(self._before)
+        low, high, least = 0.0, 1.0, None
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            if (found := self._rises(losses(w1 + middle * (weights - w1)))).is_within:
-                low, self._found = middle, found
+            if (found := self._rises(losses(middle))).is_within:
+                low, least = middle, found
             else:
                 high = middle
-        return w1 + low * (weights - w1)
+        self._found = self._rises(losses(0.0)) if least is None else least
+        with at(weights) as model:
+            set_statistics(model, lerped_statistics(self._statistics1, statistics, low))
+        return _between(self._w1, weights, low)
 
     def _rises(self, now: Mapping[str, float]) -> RiseOfTasks:
         if now.keys() != self._before.keys():
@@ -219,8 +233,8 @@ class Budget:
         return {
             "rise": self.rise, "absolute": self.absolute, "every": self.every, "at_end": self.at_end,
             "factor": self.factor, "loss1": self._loss1, "before": dict(self._before), "w1": self._w1,
-            "correction": self._correction, "steps": self._steps, "predicted": self.predicted,
-            "rises": None if self._found is None else dict(self._found.rises),
+            "statistics1": self._statistics1, "correction": self._correction, "steps": self._steps,
+            "predicted": self.predicted, "rises": None if self._found is None else dict(self._found.rises),
         }  # fmt: skip
 
     @classmethod
@@ -240,7 +254,7 @@ class Budget:
         given = {name: state[name] for name in ("rise", "absolute", "every", "at_end")}
         budget = cls(**given, measure=measure, outputs=outputs)
         budget.factor = check_positive("factor", state["factor"])
-        budget._w1 = state["w1"]
+        budget._w1, budget._statistics1 = state["w1"], dict(state["statistics1"])
         budget._loss1 = float(state["loss1"])
         budget._before = {str(task): float(loss) for task, loss in state["before"].items()}
         budget._correction, budget._steps = float(state["correction"]), int(state["steps"])
@@ -254,3 +268,8 @@ class Budget:
         """How much the loss rose, and what was done about it."""
         task, by_task = (None, {}) if self._found is None else self._found.named()
         return Rise(self.predicted, self.measured, self.allowed, self.factor, task, by_task)
+
+
+def _between(start: Tensor | None, end: Tensor, share: float) -> Tensor:
+    """The weights on the straight line from the end of the task."""
+    return end if start is None or share == 1 else start.to(end) + share * (end - start.to(end))

@@ -281,7 +281,7 @@ class HeldTasks:
         if self.replayed is not None and self.replayed.can_measure:
             found = self.replayed.measured(model)
         else:
-            found = [float(risk(risk.space.flatten(model))) for risk in self._samples]
+            found = [risk.at_model(model) for risk in self._samples]
         return dict(zip(self.names, found, strict=True))
 
     @staticmethod

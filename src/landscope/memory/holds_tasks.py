@@ -78,10 +78,11 @@ class HoldsTasks:
             absolute: Rise of the loss that is always allowed, for losses near zero.
             samples: Number of samples of each task, from now on, on which its rise is measured; or ``f(model)``, the
                 loss of each earlier task on samples of it, as ``{"task 1": 0.2}``. Where it gives one number, the mean
-                over tasks, the budget holds for the mean alone. The measurement corrects what the penalty predicts.
-                Without samples the rise is predicted alone: all tasks are stored together, so what is predicted is the
-                sum of their rises, which bounds each of them, and no task is named; far from the end of a task the
-                rise may be many times as large.
+                over tasks, the budget holds for the mean alone. The measurement corrects what the penalty predicts,
+                with the running statistics of batch normalisation that the model has then. Without samples the rise is
+                predicted alone: all tasks are stored together, so what is predicted is the sum of their rises, which
+                bounds each of them, and no task is named; far from the end of a task the rise may be many times as
+                large.
             every: Number of steps between two measurements. Samples are not part of a state.
             at_end: Whether to measure at the end of each training alone. The strength then stays as it is, and at the
                 end the weights go back toward the end of the last task, on a straight line, until the measured rise is

@@ -62,6 +62,11 @@ class OutputChange:
         self._penalty: Penalty | None = None
         self._unknown, self._reason = 0, ""
 
+    @property
+    def holds_statistics(self) -> bool:
+        """No: both outputs that it compares are of the same running statistics."""
+        return False
+
     def start(self) -> None:
         """Begin at the end of a task."""
         self.factor, self._steps = 1.0, 0

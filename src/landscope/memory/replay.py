@@ -151,8 +151,8 @@ class Replay:
     task (Hinton et al. 2015; Li & Hoiem 2016; the weights are those of van de Ven & Tolias 2018), for classes that were
     learnt. R is the mean over samples that are drawn anew at every step, or over their tokens. Before each step of the
     optimiser the gradient of its weights, which is that of L_new, becomes that of L: after a clipping of gradients, and
-    once for all minibatches that are accumulated. The model is called in the mode that it has, so batch normalisation
-    takes statistics of these samples too.
+    once for all minibatches that are accumulated. The model is called in the mode that it has, so with
+    ``batch_norm="updated"`` batch normalisation takes statistics of these samples too.
 
     Args:
         batch_size: Number of samples that are learnt again in each step.

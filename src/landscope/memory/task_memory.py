@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
-from landscope._checks import check_count, check_hooked, check_kind
+from landscope._checks import check_choice, check_count, check_hooked, check_kind
+from landscope._names import TrainedBatchNorm
 from landscope.errors import InputError
 from landscope.memory.accumulate import layerwise_penalty, task_penalty
 from landscope.memory.checks import (
@@ -21,6 +22,7 @@ from landscope.memory.checks import (
     method_and_strength,
 )
 from landscope.memory.held_tasks import HeldTasks
+from landscope.memory.kept_statistics import kept_statistics
 from landscope.memory.methods import Method
 from landscope.memory.output_change import OutputChange
 from landscope.memory.replay import Replay, resolve_replay
@@ -85,6 +87,10 @@ class TaskMemory(SavedMemory):
         replay: Number of samples of earlier tasks that every step learns again, with the answers that the model gave
             before; or :class:`landscope.memory.Replay` with options, such as samples that a language model draws of
             itself. Where real samples may be kept, ``method=None`` often learns more: it replays alone.
+        batch_norm: Running statistics of batch normalisation while a further task is learnt. ``"kept"``: these layers
+            stay in eval mode, whatever mode the model is set to, and get their modes back at the end; they need a lower
+            learning rate than a training from scratch. ``"updated"``: they follow the new task, and no penalty holds
+            them. A budget with samples holds both.
 
     Raises:
         InputError: If the selection does not fit the model, the method is unknown, needs a strength or does not work
@@ -125,11 +131,13 @@ class TaskMemory(SavedMemory):
         implicit: bool = True,
         follow_outputs: bool | None = None,
         replay: int | Replay | None = None,
+        batch_norm: TrainedBatchNorm = "kept",
     ) -> None:
         several = isinstance(select, Iterable) and not isinstance(select, str | type)
         self._select = tuple(select) if several else select
         self.model, self.space, self._selects_all = model, ParameterSpace.of(model, self._select), select is None
         self.replay = resolve_replay(replay)
+        self.batch_norm = check_choice("batch_norm", batch_norm, get_args(TrainedBatchNorm))
         self.method, at = method_and_strength(method, strength, self.replay)
         self.n_modes = check_count("n_modes", n_modes, minimum=1)
         self.every = check_count("every", every, minimum=1)
@@ -190,6 +198,8 @@ class TaskMemory(SavedMemory):
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._tasks.history.timed())
             stack.callback(self._deactivate)
+            if self.batch_norm == "kept" and self.n_tasks:
+                stack.enter_context(kept_statistics(self.model))
             if held is not None and self.implicit:
                 if outputs is not None:
                     stack.enter_context(outputs.watching(held))

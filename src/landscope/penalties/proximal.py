@@ -30,6 +30,11 @@ class AdaptedStrength(Protocol):
 
     factor: float
 
+    @property
+    def holds_statistics(self) -> bool:
+        """Whether running statistics go back too, where the weights that it returns do."""
+        ...
+
     def follow(
         self,
         value: float,
@@ -85,8 +90,8 @@ class ProximalSteps(WarnsIfUnused):
         NonFiniteError: During training, if the weights became NaN or infinite; they stay as the optimiser left them.
 
     Warns:
-        UserWarning: If the model updates running statistics (batch normalisation), which no penalty holds; or if the
-            step size of the optimiser is not known.
+        UserWarning: If the model updates running statistics (batch normalisation), which no penalty holds, and
+            nothing measures what they do; or if the step size of the optimiser is not known.
         UnusedContextWarning: If it is never entered by ``with``.
 
     Example:
@@ -117,7 +122,8 @@ class ProximalSteps(WarnsIfUnused):
         self.space = _space_of(penalty, model, select)
         self._check_length(penalty)
         self._tensors = self.space.tensors(model)
-        warn_of_statistics(model)
+        if adapted is None or not adapted.holds_statistics:
+            warn_of_statistics(model)
         self._step_sizes = check_optimizer(self.space, self._tensors, optimizer)
         w = self._weights()
         self.penalty = penalty.to(w.device, w.dtype)

@@ -54,5 +54,6 @@ def warn_of_statistics(model: nn.Module) -> None:
     if updating:
         warn(
             f"layers {listed(updating)} update running statistics, which are not weights, so no penalty holds them; "
-            "put these layers in eval mode to keep their statistics"
+            'ls.keep and ls.TaskMemory leave them as they are with batch_norm="kept", their default, and a budget with '
+            "samples holds them too"
         )

@@ -36,6 +36,7 @@ from landscope.risk.lines import TracedLines
 from landscope.risk.losses import is_plain_cross_entropy
 from landscope.risk.metrics import HasModel
 from landscope.risk.prepared import prepared_closure, prepared_data
+from landscope.risk.running_statistics import running_statistics, with_statistics
 from landscope.risk.sampled import SampledRisk
 from landscope.risk.traced_blocks import fastest_losses, traced_lines
 from landscope.risk.weighted_losses import total_weight
@@ -255,6 +256,30 @@ class EmpiricalRisk(SampledRisk, HasModel):
         with torch.set_grad_enabled(torch.is_grad_enabled() and w.requires_grad):
             points = [self._risk(point) for point in w.reshape(-1, self.space.dim)]
             return torch.stack(points).reshape(w.shape[:-1]) if points else w.new_empty(w.shape[:-1]).double()
+
+    def at_model(self, model: nn.Module) -> float:
+        """The risk with the selected weights and the running statistics that a model has now.
+
+        Args:
+            model: The model of this risk, or a copy; what else it has stays as the risk copied it.
+
+        Example:
+            >>> import torch
+            >>> model = torch.nn.Sequential(torch.nn.BatchNorm1d(1, eps=1e-12))
+            >>> risk = EmpiricalRisk(model, torch.nn.MSELoss(), (torch.ones(4, 1), torch.zeros(4, 1)))
+            >>> _ = model[0].running_mean.fill_(3.0)
+            >>> float(risk(risk.w0)), risk.at_model(model)
+            (1.0, 4.0)
+        """
+        ours, theirs = running_statistics(self._model), running_statistics(model)
+        with torch.no_grad():
+            w = self.space.flatten(model)
+            if all(name not in theirs or torch.equal(value, theirs[name].to(value)) for name, value in ours.items()):
+                return float(self(w))
+            other = EmpiricalRisk.__new__(type(self))
+            other.__dict__ = {**self.__dict__, "_blocks": self._blocks.without_stored()}
+            with with_statistics(self._model, theirs):
+                return float(other(w))
 
     def checked(self, name: str, w: Tensor) -> Tensor:
         """A vector of selected weights on the device and in the dtype of the model."""

@@ -82,6 +82,10 @@ class BlockLosses(abc.ABC):
     def random_subset(self, n: int, generator: torch.Generator) -> BlockLosses:
         """The losses of about ``n`` samples: samples at random where they can be picked, otherwise whole batches."""
 
+    @abc.abstractmethod
+    def without_stored(self) -> BlockLosses:
+        """The same losses without stored results, for a model whose buffers changed."""
+
     def check_apart(self, parameters: dict[str, Tensor]) -> None:  # noqa: B027 - most losses are known to be apart
         """Raise if the losses of samples depend on what else is in their batch."""
 
@@ -244,6 +248,12 @@ class TracedLosses(BlockOutputs):
         parts, together = self._samples(list(places_by_block(self.sizes, random_rows(sum(self.sizes), n, generator))))
         blocks = parts if together is None else cut_blocks([together], max(self.sizes))
         return TracedLosses(self.split, self.sample_losses, blocks, self.prefix_outputs.cache_bytes)
+
+    def without_stored(self) -> TracedLosses:
+        """The same losses, whose prefix is evaluated at every call."""
+        other = copy.copy(self)
+        other.prefix_outputs = PrefixCache(self.split, self.blocks, 0)
+        return other
 
     def _evaluated(self, parameters: dict[str, Tensor], batch: Block) -> WeightedLosses:
         inputs, targets = batch

@@ -92,6 +92,10 @@ class ClosureLosses(BlockLosses):
         other._cut = self._cut.of(other, other.evaluated)
         return other
 
+    def without_stored(self) -> ClosureLosses:
+        """The same losses, in which no call of a module is skipped."""
+        return self._of_blocks(range(self.n_blocks))
+
     @property
     def takes_derivatives(self) -> bool:
         """Whether the losses were found to take derivatives themselves."""
