@@ -8,6 +8,7 @@ from collections.abc import Generator, Mapping
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from landscope.memory.evaluations import Evaluations, evaluated_copy
@@ -65,12 +66,12 @@ class TaskHistory:
             return whole
         return None
 
-    def measure(self, found: Evaluations, row: int, model: nn.Module) -> None:
-        """Measure the model after a task; rows of other evaluations are forgotten."""
+    def note(self, found: Evaluations, row: int, values: Float[Tensor, " tasks"]) -> None:
+        """Note what was measured after a task; rows of other evaluations are forgotten."""
         measured = (found.names, found.higher_is_better)
         if measured != self._measured:
             self._rows, self._measured = {}, measured
-        self._rows[row] = found.values(model).tolist()
+        self._rows[row] = values.tolist()
 
     def has(self, found: Evaluations, row: int) -> bool:
         """Whether a row of these evaluations was measured."""

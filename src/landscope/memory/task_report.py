@@ -15,7 +15,7 @@ from landscope.errors import InputError
 from landscope.memory.evaluations import Evaluations, evaluated_copy
 from landscope.memory.task_history import TaskHistory
 from landscope.memory.task_matrix import TaskMatrix
-from landscope.memory.weight_line import Interpolation, line_between
+from landscope.memory.weight_line import Interpolation, ends_on_line, line_between
 from landscope.trajectory.checkpoints import load_checkpoint
 
 __all__ = ["TaskReport", "report_of"]
@@ -80,15 +80,16 @@ def report_of(
             expected=f"an evaluation of each of the {last + 1} tasks that were learnt", got=", ".join(found.names),
             hint="Name all tasks, in the order of learning; the one that is learnt now is the last.",
         )  # fmt: skip
-    line = None
+    line, latest = None, ()
     if goes_on and (end := _end(model, history, old)) is not None:
+        line = line_between(model, end, found.first(last + 1), points)
+        latest = line.values[-1].tolist()  # both ends are measured on the line, and not again
         if not history.has(found, n_tasks - 1):
-            history.measure(found, n_tasks - 1, evaluated_copy(end))
-        learnt = dataclasses.replace(found, functions=dict(list(found.functions.items())[: last + 1]))
-        line = line_between(model, end, learnt, points)
+            earliest = line.values[0].tolist() if ends_on_line(end, model) else ()
+            history.note(found, n_tasks - 1, found.values(evaluated_copy(end), earliest))
     whole = evaluated_copy(model)
     dim = sum(tensor.numel() for tensor in whole.parameters() if tensor.requires_grad)
-    history.measure(found, last, whole)
+    history.note(found, last, found.values(whole, latest))
     matrix = history.matrix(last + 1, n_stored, dim)
     from landscope.memory.page import write_report  # plotly is loaded where a page is written
 
