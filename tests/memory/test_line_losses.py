@@ -129,3 +129,20 @@ def test_an_integer_that_the_model_reads_is_that_of_each_end(tmp_path):
     model.n.add_(1)
     found = memory.report({"a": (X, Y), "b": (X, Y)}, CE, path=tmp_path / "report.html", points=2)
     assert found.matrix.values[:, 0].tolist() == pytest.approx([before, CE(model(X), Y).item()])
+
+
+def test_a_mean_with_its_count_is_reported_as_its_losses_are(tmp_path):
+    torch.manual_seed(0)
+    old = net()
+    model, data = moved(old), {"a": [(X[:8], Y[:8]), (X[8:], Y[8:])]}
+
+    def mean(model, batch):
+        return CE(model(batch[0]), batch[1])
+
+    options = {"count": lambda batch: len(batch[0])}
+    found = interpolation(model, old, data, losses=mean, loss_options=options, points=2)
+    assert found.values.flatten().tolist() == pytest.approx([CE(m(X), Y).item() for m in (old, model)])
+    memory = ls.TaskMemory(model, method="l2", strength=0.0)
+    memory.consolidate(data=data["a"], losses=mean, loss_options=options)
+    report = memory.report(data, losses=mean, loss_options=options, path=tmp_path / "report.html")
+    assert report.matrix.values.item() == pytest.approx(CE(model(X), Y).item())

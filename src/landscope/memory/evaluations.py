@@ -41,6 +41,7 @@ class Evaluations:
         criterion: Callable[..., Any] | None = None,
         losses: Callable[[nn.Module, Any], Any] | None = None,
         higher_is_better: bool | None = None,
+        loss_options: Mapping[str, Any] | None = None,
     ) -> Evaluations:
         """Functions of the model as they are; data with a criterion or losses as their mean loss.
 
@@ -58,7 +59,10 @@ class Evaluations:
                 expected="a loss, which is better where it is lower", got="higher_is_better=True",
                 hint="Leave higher_is_better out, or pass functions of the model without a criterion.",
             )  # fmt: skip
-        return cls({name: MeanLoss(TaskLoss(criterion, data, losses)) for name, data in evaluations.items()}, False)
+        functions = {
+            name: MeanLoss(TaskLoss(criterion, data, losses, loss_options)) for name, data in evaluations.items()
+        }
+        return cls(functions, False)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -116,6 +116,7 @@ class HoldsTasks:
         criterion: Callable[..., Any] | None = None,
         *,
         losses: Callable[[nn.Module, Any], Any] | None = None,
+        loss_options: Mapping[str, Any] | None = None,
         higher_is_better: bool | None = None,
         path: str | PathLike[str] = "report.html",
         old: Any = None,
@@ -135,12 +136,13 @@ class HoldsTasks:
                 criterion or ``losses``, ``function(model)`` that gives a number.
             criterion: ``criterion(outputs, targets)``, see :class:`landscope.EmpiricalRisk`.
             losses: ``losses(model, batch)`` in place of a criterion.
+            loss_options: How the loss is evaluated, see :meth:`landscope.TaskMemory.consolidate`.
             higher_is_better: Whether a higher number is better. Functions need it: True for accuracies.
             path: Where to write the page.
             old: The model, or its weights, at the end of the last finished task, where a state was loaded since.
             others: Matrices of other trainings on the same tasks, such as one without a memory, to compare with.
             title: Heading of the page.
-            points: Number of points on the straight line.
+            points: Number of points on the straight line; each costs an evaluation of every task.
 
         Returns:
             The path of the page, the matrix and the line; printed, it is a table.
@@ -162,5 +164,6 @@ class HoldsTasks:
         """
         return report_of(
             self.model, self._tasks.history, self.n_tasks, self.n_stored, evaluations, criterion, losses,
-            higher_is_better=higher_is_better, path=path, old=old, others=others, title=title, points=points,
+            loss_options=loss_options, higher_is_better=higher_is_better, path=path,
+            old=old, others=others, title=title, points=points,
         )  # fmt: skip

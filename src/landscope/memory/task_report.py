@@ -58,6 +58,7 @@ def report_of(
     criterion: Callable[..., Any] | None,
     losses: Callable[[nn.Module, Any], Any] | None,
     *,
+    loss_options: Mapping[str, Any] | None,
     higher_is_better: bool | None,
     path: str | PathLike[str],
     old: Any,
@@ -67,7 +68,7 @@ def report_of(
 ) -> TaskReport:
     """Measure a model now, and at the end of its last finished task where that was not done, and write the page."""
     check_path("the path of the report", path)
-    found = Evaluations.of(evaluations, criterion, losses, higher_is_better)
+    found = Evaluations.of(evaluations, criterion, losses, higher_is_better, loss_options)
     if n_tasks == 0:
         raise InputError(
             expected="a memory with a finished task", got="none",

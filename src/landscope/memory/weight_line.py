@@ -89,6 +89,7 @@ def interpolation(
     criterion: Callable[..., Any] | None = None,
     *,
     losses: Callable[[nn.Module, Any], Any] | None = None,
+    loss_options: Mapping[str, Any] | None = None,
     higher_is_better: bool | None = None,
     points: int = 11,
 ) -> Interpolation:
@@ -106,6 +107,7 @@ def interpolation(
             instead, whose mean loss is taken.
         criterion: ``criterion(outputs, targets)``, see :class:`landscope.EmpiricalRisk`.
         losses: ``losses(model, batch)`` in place of a criterion.
+        loss_options: How the loss is evaluated, see :meth:`landscope.TaskMemory.consolidate`.
         higher_is_better: Whether a higher number is better. Functions need it: True for accuracies, False for losses.
         points: Number of points, both ends included. Each costs one evaluation on the data.
 
@@ -131,7 +133,7 @@ def interpolation(
         >>> model.weight.item()
         1.0
     """
-    found = Evaluations.of(evaluations, criterion, losses, higher_is_better)
+    found = Evaluations.of(evaluations, criterion, losses, higher_is_better, loss_options)
     return line_between(model, old, found, points)
 
 
