@@ -132,3 +132,15 @@ def test_a_memory_learns_again_with_the_function_and_its_state_goes_on():
             optimizer.step()
     for ours, theirs in zip(model.parameters(), other.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_inputs_by_position_name_the_keywords_that_the_model_takes():
+    with pytest.raises(
+        InputError, match=r"keywords alone: x, labels. Pass .* \[\{'x': x, 'labels': y\}\], or pass losses=f"
+    ):
+        ls.keep(ByKeyword(plain), CE, (X, Y))
+    held = ls.keep(ByKeyword(plain), CE, [{"x": X, "labels": Y}]).held
+    other = ls.keep(
+        ByKeyword(plain), data=[(X, Y)], losses=lambda m, b: F.cross_entropy(m(x=b[0]), b[1], reduction="none")
+    )
+    assert held.dim == other.held.dim
