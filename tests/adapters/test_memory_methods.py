@@ -208,7 +208,7 @@ def test_functions_of_a_batch_have_all_but_the_exact_one():
         return model(**batch).loss * SAMPLES, SAMPLES
 
     risk = ls.EmpiricalRisk.from_closure(model, inside, data, space=space)
-    with pytest.raises(InputError, match="one loss for each sample"):
+    with pytest.raises(InputError, match="not known to be the sum over its samples"):
         risk.fisher_information().diagonal(risk.w0, "empirical")
     with pytest.raises(InputError, match="inside the model"):
         risk.gauss_newton_product(risk.w0, vector)

@@ -4,13 +4,18 @@ import landscope as ls
 from landscope.adapters import huggingface
 from landscope.adapters import lightning as pl
 from landscope.errors import InputError
-from own_model import CE, X, Y, net
+from own_model import CE, X, Y, losses_of, net
 
 
 def test_a_criterion_alone_is_enough_and_data_alone_are_not():
     memory = ls.TaskMemory(net(), n_modes=2, method="ldc")
     for make in (pl.TaskMemoryCallback, huggingface.TaskMemoryCallback):
         make(memory, criterion=CE)
+        make(memory, losses=losses_of, data=[(X, Y)])
+        with pytest.raises(InputError, match=r"losses\(model, batch\); got str"):
+            make(memory, losses="mean")
+        with pytest.raises(InputError, match="beside the data or loss_options"):
+            make(memory, loss_options={"seed": 0})
         with pytest.raises(InputError, match="a criterion beside the data"):
             make(memory, data=(X, Y))
         with pytest.raises(InputError, match=r"criterion\(outputs, targets\); got tuple"):

@@ -42,8 +42,8 @@ def test_data_that_are_no_labelled_samples_are_refused(data, message):
 def test_options_are_checked():
     for make in (
         lambda: Replay(0), lambda: Replay(source="all"), lambda: Replay(temperature=0.0), lambda: Samples(per="day"),
-        lambda: Generated(prompt=0), lambda: Gaussians(-1), lambda: ls.TaskMemory(net(), replay="class"),
-        lambda: ls.TaskMemory(net(), batch_norm="frozen"),
+        lambda: Replay(outputs="scores"), lambda: Generated(prompt=0), lambda: Gaussians(-1),
+        lambda: ls.TaskMemory(net(), replay="class"), lambda: ls.TaskMemory(net(), batch_norm="frozen"),
         lambda: ls.TaskMemory(net(), replay=True), lambda: ls.TaskMemory(net(), replay=0),
         lambda: ls.TaskMemory(net(), method=None), lambda: ls.TaskMemory(net(), method=None, strength=1.0, replay=8),
     ):  # fmt: skip

@@ -1,6 +1,7 @@
 """The notice about a model that is evaluated as a whole: once, and with the line to change."""
 
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -138,3 +139,50 @@ def test_an_encoder_that_treats_padding_otherwise_without_gradients_is_named():
     with torch.no_grad():
         expected = float(nn.functional.cross_entropy(model.eval()(data[0]), Y))
     assert float(risk(risk.w0)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_warning_stands_at_the_line_of_the_user():
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        ls.EmpiricalRisk(Length(), nn.CrossEntropyLoss(), (X, Y))
+    assert [Path(one.filename).name for one in told] == ["test_untraced.py"]
+
+
+class TwoInputs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(6, 3)
+
+    def forward(self, x, scale):
+        return self.last(x) * scale
+
+
+@pytest.mark.parametrize(("name", "count"), [("several inputs", 0), ("a line of the user", 1)])
+def test_a_memory_gives_only_advice_about_a_line_of_the_user(name, count, tmp_path):
+    """It holds all layers, so that it cannot select later ones."""
+    model, data = (TwoInputs(), [(X, torch.ones(len(X), 1), Y)]) if name == "several inputs" else (Length(), (X, Y))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        memory = ls.keep(model, nn.CrossEntropyLoss(), data, method="l2", strength=1.0)
+        memory.consolidate(nn.CrossEntropyLoss(), data)
+        model.last.bias.data.add_(1.0)
+        memory.report(dict.fromkeys("abc", data), nn.CrossEntropyLoss(), path=tmp_path / "report.html", points=2)
+    assert sum("evaluates the whole model" in str(one.message) for one in told) == count
+
+
+def test_a_risk_of_several_inputs_is_told_to_select_later_layers_and_of_no_code():
+    with pytest.warns(UserWarning, match="To make it faster, select weights of later layers"):
+        ls.EmpiricalRisk(TwoInputs(), nn.CrossEntropyLoss(), [(X, torch.ones(len(X), 1), Y)])
+
+
+def test_code_of_landscope_is_not_named():
+    class Named(Plain):
+        def forward(self, x):
+            return {"out": self.last(x), "inputs": x}
+
+    def loss(outputs, targets):
+        return nn.functional.cross_entropy(outputs["out"], targets, reduction="none")
+
+    with pytest.warns(UserWarning, match="evaluates the whole model") as told:
+        ls.EmpiricalRisk(Named(), loss, (X, Y))
+    assert "full_precision.py" not in str(told[0].message)

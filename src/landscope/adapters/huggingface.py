@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -188,6 +188,8 @@ class TaskMemoryCallback(MemorySession, _TrainerSession):
             it, the method is tried on a few samples before the first step, so that a training of hours does not end
             with its error.
         data: Data of the task in the form that the memory's model takes; by default the loader of the Trainer.
+        losses: ``losses(model, batch)`` in place of a criterion.
+        loss_options: How the loss is evaluated, as for ``memory.consolidate``.
 
     Raises:
         InputError: When training begins, if the method does not work for this model and this criterion (where one was
@@ -210,8 +212,10 @@ class TaskMemoryCallback(MemorySession, _TrainerSession):
         *,
         criterion: Callable[..., Any] | None = None,
         data: Any = None,
+        losses: Callable[[nn.Module, Any], Any] | None = None,
+        loss_options: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(memory, criterion, data)
+        super().__init__(memory, criterion, data, losses=losses, loss_options=loss_options)
         self._resume_from = resume_from
 
     def on_train_begin(

@@ -178,6 +178,8 @@ class TaskMemoryCallback(MemorySession, _LightningSession):
         criterion: Loss of the task, as you pass it to ``memory.consolidate``. With it, the method is tried on a few
             samples before the first step, so that a ``fit`` of hours does not end with its error.
         data: Data of the task in the form that the memory's model takes; by default the loader of ``fit``.
+        losses: ``losses(model, batch)`` in place of a criterion.
+        loss_options: How the loss is evaluated, as for ``memory.consolidate``.
 
     Raises:
         InputError: When training begins, if the method does not work for this model and this criterion (where one was

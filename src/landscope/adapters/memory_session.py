@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -28,21 +28,32 @@ class MemorySession(TrainingSession):
         criterion: Loss of the task, as for ``memory.consolidate``; with it, the method is tried on a few samples before
             the first step. None to try nothing.
         data: Data of the task, as for ``memory.consolidate``; by default those of the framework's loader.
+        losses: ``losses(model, batch)`` in place of a criterion.
+        loss_options: How the loss is evaluated, as for ``memory.consolidate``.
     """
 
-    def __init__(self, memory: TaskMemory, criterion: Callable[..., Any] | None = None, data: Any = None) -> None:
+    def __init__(
+        self,
+        memory: TaskMemory,
+        criterion: Callable[..., Any] | None = None,
+        data: Any = None,
+        *,
+        losses: Callable[[nn.Module, Any], Any] | None = None,
+        loss_options: Mapping[str, Any] | None = None,
+    ) -> None:
         self.memory = check_kind("the memory", memory, TaskMemory, hint="Pass ls.TaskMemory(model).")
-        if criterion is not None and not callable(criterion):
+        for call, loss in (("criterion(outputs, targets)", criterion), ("losses(model, batch)", losses)):
+            if loss is not None and not callable(loss):
+                raise InputError(
+                    expected=call, got=type(loss).__name__,
+                    hint="Pass the loss of the task, as for memory.consolidate(criterion, data).",
+                )  # fmt: skip
+        if (data is not None or loss_options is not None) and criterion is None and losses is None:
             raise InputError(
-                expected="criterion(outputs, targets)", got=type(criterion).__name__,
-                hint="Pass the loss of the task, as for memory.consolidate(criterion, data).",
-            )  # fmt: skip
-        if data is not None and criterion is None:
-            raise InputError(
-                expected="a criterion beside the data", got="none",
+                expected="a criterion beside the data or loss_options, or losses=", got="none",
                 hint="Pass both, as for memory.consolidate(criterion, data).",
             )  # fmt: skip
-        self._criterion, self._data = criterion, data
+        self._criterion, self._data, self._losses, self._loss_options = criterion, data, losses, loss_options
 
     def close(self) -> None:
         """End the session of a training that was interrupted; does nothing after a training that ended."""
@@ -52,17 +63,17 @@ class MemorySession(TrainingSession):
 
     def _context(self, training: Training) -> contextlib.AbstractContextManager[None]:
         self._check_model(training.model)
-        if self._criterion is not None:
+        if self._criterion is not None or self._losses is not None:
             self._try(self._criterion, training.data if self._data is None else self._data)
         return self.memory.training(training.optimizer_for(self.memory.space, self.memory.model))
 
-    def _try(self, criterion: Callable[..., Any], data: Any) -> None:
+    def _try(self, criterion: Callable[..., Any] | None, data: Any) -> None:
         """Raise if the method does not work for this model and this loss; the training stays as it is to the bit."""
         with seeded(0), warnings.catch_warnings(), torch.enable_grad():
             warnings.simplefilter("ignore")  # the end of the task says it again, of all data
             few = first_samples(data, collated=True)
             if few is not None:
-                self.memory.check(criterion, few)
+                self.memory.check(criterion, few, losses=self._losses, loss_options=self._loss_options)
 
     def _check_model(self, model: nn.Module) -> None:
         """Raise unless the memory is of this model or of a part of it, which may have changed since."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from landscope.risk.metrics import one_number
 from landscope.seeded import seeded
 from landscope.trajectory.checkpoints import own_copy
 
-__all__ = ["Evaluations", "evaluated_copy", "in_eval_mode"]
+__all__ = ["Evaluations", "MeanLoss", "evaluated_copy", "in_eval_mode"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Evaluations:
         criterion: Callable[..., Any] | None = None,
         losses: Callable[[nn.Module, Any], Any] | None = None,
         higher_is_better: bool | None = None,
+        loss_options: Mapping[str, Any] | None = None,
     ) -> Evaluations:
         """Functions of the model as they are; data with a criterion or losses as their mean loss.
 
@@ -58,7 +59,10 @@ class Evaluations:
                 expected="a loss, which is better where it is lower", got="higher_is_better=True",
                 hint="Leave higher_is_better out, or pass functions of the model without a criterion.",
             )  # fmt: skip
-        return cls({name: _MeanLoss(TaskLoss(criterion, data, losses)) for name, data in evaluations.items()}, False)
+        functions = {
+            name: MeanLoss(TaskLoss(criterion, data, losses, loss_options)) for name, data in evaluations.items()
+        }
+        return cls(functions, False)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -68,15 +72,24 @@ class Evaluations:
     @property
     def kind(self) -> str:
         """What is measured: numbers of other kinds are not compared, also of the same task."""
-        if any(isinstance(function, _MeanLoss) for function in self.functions.values()):
+        if any(isinstance(function, MeanLoss) for function in self.functions.values()):
             return "mean loss"
         return f"{'higher' if self.higher_is_better else 'lower'} is better"
 
+    def first(self, count: int) -> Evaluations:
+        """The first functions."""
+        return dataclasses.replace(self, functions=dict(list(self.functions.items())[:count]))
+
     @torch.no_grad()
-    def values(self, model: nn.Module) -> Float[Tensor, " tasks"]:
-        """All numbers of a copy of the user's model, in eval mode; each function draws the same random numbers."""
-        found = []
-        for function in self.functions.values():
+    def values(self, model: nn.Module, known: Sequence[float] = ()) -> Float[Tensor, " tasks"]:
+        """All numbers of a copy of the user's model, in eval mode; each function draws the same random numbers.
+
+        Args:
+            model: The copy.
+            known: Numbers of the first functions, which are not called again.
+        """
+        found = list(known)
+        for function in list(self.functions.values())[len(found) :]:
             with seeded(0):
                 found.append(one_number(function(model.eval())))
         return torch.tensor(found, dtype=torch.float64)
@@ -112,12 +125,17 @@ def in_eval_mode(model: nn.Module) -> Generator[nn.Module]:
 
 
 @dataclasses.dataclass(frozen=True)
-class _MeanLoss:
-    """The mean loss of a model on some data."""
+class MeanLoss:
+    """The mean loss of a model on some data.
+
+    Args:
+        loss: The loss and its data.
+    """
 
     loss: TaskLoss
 
     def __call__(self, model: nn.Module) -> float:
+        """The mean loss at the weights that the model has."""
         risk = self.loss.risk(model, _one_parameter(model))
         return float(risk(risk.w0))
 

@@ -8,13 +8,16 @@ from torch import Tensor, nn
 
 from landscope.errors import InputError
 from landscope.memory.labelled import IGNORED, Labelled, tokens_of
-from landscope.risk.data import call_model, fits
+from landscope.memory.model_answers import ModelAnswers
+from landscope.risk.data import fits
+from landscope.risk.hints import described
 from landscope.seeded import kept_random_state
 
 __all__ = ["generated_samples"]
 
 _AT_ONCE = 64
 """Sequences that are drawn together."""
+_PLAIN = ModelAnswers()
 
 
 def generated_samples(
@@ -26,6 +29,7 @@ def generated_samples(
     prompt: int,
     temperature: float,
     generator: torch.Generator,
+    answers: ModelAnswers = _PLAIN,
 ) -> Labelled:
     r"""Sequences that a causal language model draws token by token, with :math:`p(z_{i+1} \mid z_{\le i})^{1 / T}`.
 
@@ -39,6 +43,7 @@ def generated_samples(
         prompt: Number of first tokens that are taken from the samples.
         temperature: T.
         generator: Source of all draws; no other random state moves.
+        answers: Gives the logits of the model.
 
     Returns:
         The sequences in the form of the samples.
@@ -63,7 +68,7 @@ def generated_samples(
     named = not isinstance(samples.inputs, Tensor)
     with torch.no_grad(), kept_random_state():
         parts = [
-            _continued(model, part.to(device), length, temperature, generator, named=named)
+            _continued(model, part.to(device), length, temperature, generator, answers, named=named)
             for part in begun.split(_AT_ONCE)
         ]
     drawn = torch.cat(parts).cpu().to(tokens.dtype)
@@ -88,19 +93,27 @@ def _continued(
     length: int,
     temperature: float,
     generator: torch.Generator,
+    answers: ModelAnswers,
     *,
     named: bool,
 ) -> Int[Tensor, "m length"]:
     """Tokens, one after another; a model that can goes on from what it computed before."""
-    caches = named and fits(model, (), {"input_ids": tokens, "past_key_values": None, "use_cache": True})
+    offered = {"input_ids": tokens, "past_key_values": None, "use_cache": True}
+    caches = named and answers.outputs is None and fits(model, (), offered)
     cache, fresh = None, tokens
     while tokens.shape[1] < length:
         if caches:
             found = model(input_ids=fresh, past_key_values=cache, use_cache=True)
             cache = getattr(found, "past_key_values", None)
+            logits = answers.among(found)
         else:
-            found = call_model(model, {"input_ids": tokens} if named else tokens)
-        logits = (found if isinstance(found, Tensor) else found.logits)[:, -1].float().cpu()
+            logits = answers(model, {"input_ids": tokens} if named else tokens)
+        if not isinstance(logits, Tensor) or logits.ndim != 3:
+            raise InputError(
+                expected="a language model with logits of shape (sequences, tokens, words)", got=described(logits),
+                hint=answers.hint({"input_ids": tokens} if named else tokens),
+            )  # fmt: skip
+        logits = logits[:, -1].float().cpu()
         drawn = torch.multinomial((logits / temperature).softmax(1), 1, generator=generator).to(tokens)
         tokens = torch.cat([tokens, drawn], dim=1)
         fresh = tokens if cache is None else drawn

@@ -135,6 +135,7 @@ class HoldsTasks:
         criterion: Callable[..., Any] | None = None,
         *,
         losses: Callable[[nn.Module, Any], Any] | None = None,
+        loss_options: Mapping[str, Any] | None = None,
         higher_is_better: bool | None = None,
         path: str | PathLike[str] = "report.html",
         old: Any = None,
@@ -157,12 +158,13 @@ class HoldsTasks:
                 by the name.
             criterion: ``criterion(outputs, targets)``, see :class:`landscope.EmpiricalRisk`.
             losses: ``losses(model, batch)`` in place of a criterion.
+            loss_options: How the loss is evaluated, see :meth:`landscope.TaskMemory.consolidate`.
             higher_is_better: Whether a higher number is better. Functions need it: True for accuracies.
             path: Where to write the page.
             old: The model, or its weights, at the end of the last finished task, where a state was loaded since.
             others: Matrices of other trainings on the same tasks, such as one without a memory, to compare with.
             title: Heading of the page.
-            points: Number of points on the straight line.
+            points: Number of points on the straight line; each costs an evaluation of every task.
 
         Returns:
             The path of the page, the matrix and the line; printed, it is a table.
@@ -184,8 +186,8 @@ class HoldsTasks:
         """
         return report_of(
             self.model, self._tasks.history, self.n_tasks, self.n_stored, evaluations, criterion, losses,
-            higher_is_better=higher_is_better, path=path, old=old, others=others, title=title, points=points,
-            names=self.tasks, rise=self.rise,
+            loss_options=loss_options, higher_is_better=higher_is_better, path=path,
+            old=old, others=others, title=title, points=points, names=self.tasks, rise=self.rise,
         )  # fmt: skip
 
     def __repr__(self) -> str:

@@ -39,19 +39,34 @@ def keep(
 
     Args:
         model: The model, with the weights to keep.
-        criterion: Loss of what it knows, as for :meth:`landscope.TaskMemory.consolidate`; None with ``losses``.
-        data: A thousand samples of what it knows, or more.
-        losses: ``losses(model, batch)`` in place of a criterion.
-        loss_options: How the loss is evaluated.
+        criterion: Loss of what it knows, ``criterion(outputs, targets)``; for a causal language model
+            ``landscope.adapters.huggingface.language_model_losses``; None with ``losses``.
+        data: A thousand samples of what it knows, or more: ``(inputs, targets)``, or batches, such as a ``DataLoader``;
+            a mapping is passed to the model by keywords, without its ``labels``.
+        losses: ``losses(model, batch)`` in place of a criterion; it gives the loss of each sample,
+            ``(losses, weights)``, or ``(sum, count)``.
+        loss_options: How the loss is evaluated: ``count`` (``count(batch)``, the number of samples or tokens of a loss
+            that is a mean), ``cache_bytes`` (2**30) and, with ``losses``, ``seed`` (None) and ``mode`` (``"eval"``),
+            see :meth:`landscope.EmpiricalRisk.from_closure`.
         name: Name of what it knows, "task 1" by default; see :meth:`landscope.TaskMemory.consolidate`.
-        select: Weights to hold; all trainable ones by default.
-        method: How to hold them; any method that needs no recorded weights, or None to replay alone.
+        select: Weights to hold, by globs over names or classes of layers, see :meth:`landscope.ParameterSpace.of`; all
+            trainable ones by default.
+        method: How to hold them: ``"basin"``, ``"ewc"``, ``"kfac"``, ``"mas"`` or ``"l2"``, or with options
+            :class:`landscope.memory.Basin`, ``EWC``, ``KFAC``, ``MAS`` or ``L2``; None to replay alone.
         budget: Share by which the loss of each task may rise, 0.05 for 5 %, see :meth:`landscope.TaskMemory.budget`; by
             default the strength is constant.
         samples: With a budget, the number of samples on which the rise is measured.
         at_end: With a budget, whether it is held at the end of each training alone: the better choice for language
             models, see :meth:`landscope.TaskMemory.budget`.
-        options: Further arguments of :class:`landscope.TaskMemory`, such as ``replay=64``.
+        options: Further arguments of :class:`landscope.TaskMemory`, with these defaults. ``strength`` (1 for
+            ``"basin"``; the others need one): factor of the penalty, tuned in factors of ten. ``replay`` (None):
+            samples of earlier tasks that each step learns again, a number or :class:`landscope.memory.Replay`.
+            ``ratio`` (e): loss at the edge of the basin over the loss now. ``follow_outputs`` (None: with ``"basin"``
+            alone): whether the strength grows where outputs move far. ``rank`` (None: no limit): directions to keep
+            for all tasks together. ``implicit`` (True): whether steps of the optimiser are followed by implicit ones;
+            if not, add ``memory.penalty()`` to the loss. ``batch_norm`` (``"kept"``): whether running statistics stay
+            those of the tasks held, or are ``"updated"``. ``n_modes``, ``window``, ``every`` and ``per_layer`` are of
+            ``"ldc"``, which needs recorded weights, and have no effect here.
 
     Returns:
         A memory that holds one task. Train inside ``with memory.training(optimizer):``, or pass the memory to a

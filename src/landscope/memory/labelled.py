@@ -12,13 +12,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from landscope.errors import InputError
-from landscope.risk.data import call_model, read_data
+from landscope.memory.model_answers import ModelAnswers
+from landscope.risk.data import read_data
+from landscope.risk.hints import described
 from landscope.risk.samples import count_of, joined, moved, rows_of
 
 __all__ = ["IGNORED", "Labelled", "labelled_samples", "logits_of"]
 
 IGNORED = -100
 """Label of a place that does not count."""
+_PLAIN = ModelAnswers()
 
 _FORMS = (
     "Pass (inputs, labels) or batches of them, or mappings with labels: integers, one a sample, or for a language "
@@ -94,19 +97,20 @@ def labelled_samples(data: Any) -> Labelled:
     return found
 
 
-def logits_of(model: nn.Module, samples: Labelled) -> tuple[Float[Tensor, "n columns"], Int[Tensor, " n"]]:
+def logits_of(
+    model: nn.Module, samples: Labelled, answers: ModelAnswers = _PLAIN
+) -> tuple[Float[Tensor, "n columns"], Int[Tensor, " n"]]:
     """The logits of a batch and their labels: one row a sample, or one for each place that counts.
 
     Raises:
         InputError: If the model gives something else.
     """
     device = next(model.parameters()).device
-    found, labels = call_model(model, moved(samples.inputs, device)), samples.labels.to(device)
-    logits = found if isinstance(found, Tensor) else getattr(found, "logits", found)
+    logits, labels = answers(model, moved(samples.inputs, device)), samples.labels.to(device)
     if not isinstance(logits, Tensor) or logits.shape[:-1] != labels.shape or not logits.is_floating_point():
         raise InputError(
-            expected=f"a model with logits of shape {(*labels.shape, 'classes')}", got=_of(logits),
-            hint="Replay works for classifiers and language models: one row of logits a sample, or one a token.",
+            expected=f"a model with logits of shape {(*labels.shape, 'classes')}", got=described(logits),
+            hint=answers.hint(samples.inputs),
         )  # fmt: skip
     if samples.shifted:
         logits, labels = logits[:, :-1], labels[:, 1:]

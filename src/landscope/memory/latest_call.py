@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from landscope.memory.evaluations import in_eval_mode
+from landscope.memory.model_answers import ModelAnswers
 from landscope.risk.outputs import Outputs
 
 __all__ = ["LatestCall"]
@@ -77,7 +78,7 @@ class LatestCall:
         mode = _without_autocast(model) if exact else _autocast(_device(model), self._autocast)
         with in_eval_mode(model), mode:
             found = model(*args, **kwargs)
-        logits = getattr(found, "logits", None)
+        logits = ModelAnswers.among(found)
         tensors = [logits] if isinstance(logits, Tensor) else Outputs.of(found).tensors
         return [tensor for tensor in tensors if tensor.ndim]
 

@@ -174,9 +174,13 @@ def measured_ranks(n_modes: int) -> list[int]:
 class EWC(Method):
     """Elastic weight consolidation: hold every weight by its Fisher information.
 
+    It has no default strength: pass ``TaskMemory(..., method="ewc", strength=...)``.
+
     Args:
         fisher: Kind of Fisher information, see :func:`landscope.penalties.elastic_weight_consolidation`: by default
-            exact where that is cheap, and by draws otherwise. The penalty's ``stiffness_source`` says which was taken.
+            exact where that is cheap, by draws where it is not, and of the targets of the data (``"empirical"``) where
+            the distribution of the answers is not known, as with ``losses=``. The penalty's ``stiffness_source`` says
+            which was taken.
         n_draws: Answers drawn for each sample, where answers are drawn.
         seed: Seed of the draws.
         batch_size: Samples of a minibatch, for ``"batch-mean"``; there must be as many.
@@ -214,9 +218,11 @@ class EWC(Method):
 class KFAC(Method):
     """Elastic weight consolidation with one Kronecker-factored Fisher information a layer.
 
+    It has no default strength: pass ``TaskMemory(..., method="kfac", strength=...)``.
+
     Args:
-        fisher: Kind of Fisher information, see :func:`landscope.penalties.kronecker_elastic_weight_consolidation`: by
-            default exact where that is cheap, and by draws otherwise.
+        fisher: Kind of Fisher information, see :func:`landscope.penalties.kronecker_elastic_weight_consolidation`; the
+            default is that of :class:`EWC`.
         n_draws: Answers drawn for each sample, where answers are drawn.
         seed: Seed of the draws.
 
@@ -259,7 +265,8 @@ class Basin(Method):
     Args:
         n_points: Number of points in the basin.
         n_samples: Number of samples of the task that are used, chosen at random.
-        fisher: Kind of Fisher information, see :func:`landscope.penalties.basin_penalty`.
+        fisher: Kind of Fisher information, see :func:`landscope.penalties.basin_penalty`: by default random signs of
+            all answers, or ``"empirical"`` where their distribution is not known, as with ``losses=``.
         n_draws: Answers drawn for each sample and point, where answers are drawn.
         seed: Seed of the samples, points and draws.
         rank: Number of eigenvectors of each input factor to keep, beside the mean of the others; all by default. A

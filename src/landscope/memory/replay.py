@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar, get_args
 
 import torch
 from torch import nn
 
 from landscope._checks import check_choice, check_count, check_kind, check_positive, check_seed, check_strength
+from landscope.errors import InputError
 from landscope.memory.class_gaussians import ClassGaussians
 from landscope.memory.generated import generated_samples
 from landscope.memory.labelled import Labelled
+from landscope.memory.model_answers import ModelAnswers
 from landscope.memory.stored_samples import Per, StoredSamples
 
 __all__ = ["Gaussians", "Generated", "Replay", "Samples", "Source", "resolve_replay"]
@@ -28,13 +31,14 @@ class Source(abc.ABC):
     """What is stored."""
 
     @abc.abstractmethod
-    def stored(self, samples: Labelled, model: nn.Module, generator: torch.Generator) -> Stored:
+    def stored(self, samples: Labelled, model: nn.Module, generator: torch.Generator, answers: ModelAnswers) -> Stored:
         """What is stored of the samples of a task.
 
         Args:
             samples: Samples of the task.
             model: The model at its end, in eval mode.
             generator: Source of all draws.
+            answers: Gives the logits of the model.
         """
 
     def tried(self) -> Source:
@@ -67,7 +71,13 @@ class Samples(Source):
         check_count("count", self.count)
         check_choice("per", self.per, get_args(Per))
 
-    def stored(self, samples: Labelled, model: nn.Module, generator: torch.Generator) -> StoredSamples:  # noqa: ARG002
+    def stored(
+        self,
+        samples: Labelled,
+        model: nn.Module,  # noqa: ARG002 - of the protocol
+        generator: torch.Generator,
+        answers: ModelAnswers,  # noqa: ARG002
+    ) -> StoredSamples:
         """Some of the samples, chosen at random."""
         return StoredSamples.of(samples, self.per, self.count, generator)
 
@@ -98,7 +108,13 @@ class Gaussians(Source):
     def __post_init__(self) -> None:
         check_count("rank", self.rank, minimum=0)
 
-    def stored(self, samples: Labelled, model: nn.Module, generator: torch.Generator) -> ClassGaussians:  # noqa: ARG002
+    def stored(
+        self,
+        samples: Labelled,
+        model: nn.Module,  # noqa: ARG002 - of the protocol
+        generator: torch.Generator,  # noqa: ARG002
+        answers: ModelAnswers,  # noqa: ARG002
+    ) -> ClassGaussians:
         """The Gaussians of the samples."""
         return ClassGaussians.of(samples, self.rank)
 
@@ -134,9 +150,11 @@ class Generated(Source):
         """One token of one sequence."""
         return dataclasses.replace(self, count=1, length=self.prompt + 1)
 
-    def stored(self, samples: Labelled, model: nn.Module, generator: torch.Generator) -> StoredSamples:
+    def stored(
+        self, samples: Labelled, model: nn.Module, generator: torch.Generator, answers: ModelAnswers
+    ) -> StoredSamples:
         """The sequences."""
-        drawn = generated_samples(model, samples, generator=generator, **dataclasses.asdict(self))
+        drawn = generated_samples(model, samples, generator=generator, answers=answers, **dataclasses.asdict(self))
         return StoredSamples.of(drawn, "task", self.count, generator)
 
 
@@ -161,6 +179,9 @@ class Replay:
         distillation: Factor alpha of the distillation. It stores a copy of the network; at 0 the samples are only
             learnt again.
         seed: Seed of the choice and of all draws. The random state of torch is not used.
+        outputs: ``outputs(model, inputs)`` gives the logits, one row a sample or one a token, of the model that it is
+            given. By default the model is called with the inputs, a mapping by keywords, and may return a tensor, an
+            object or a mapping with ``logits``, or something with one tensor alone. It is not part of a state.
 
     Raises:
         InputError: If an argument is out of its range.
@@ -168,6 +189,7 @@ class Replay:
     Example:
         >>> Replay(64, Generated(count=100), distillation=0.0).batch_size
         64
+        >>> replay = Replay(64, outputs=lambda model, inputs: model(pixels=inputs)["scores"])
     """
 
     batch_size: int = 64
@@ -175,6 +197,7 @@ class Replay:
     temperature: float = 2.0
     distillation: float = 1.0
     seed: int = 0
+    outputs: Callable[[nn.Module, Any], Any] | None = None
 
     def __post_init__(self) -> None:
         check_count("batch_size", self.batch_size)
@@ -182,10 +205,21 @@ class Replay:
         check_positive("temperature", self.temperature)
         check_strength("distillation", self.distillation)
         check_seed(self.seed)
+        if self.outputs is not None and not callable(self.outputs):
+            raise InputError(
+                expected="outputs as a function of a model and inputs", got=type(self.outputs).__name__,
+                hint='For example outputs=lambda model, inputs: model(**inputs)["scores"].',
+            )  # fmt: skip
+
+    @property
+    def answers(self) -> ModelAnswers:
+        """Gives the logits of a model."""
+        return ModelAnswers(self.outputs)
 
     def settings(self) -> dict[str, Any]:
-        """All options, as plain values for a checkpoint."""
-        return {**dataclasses.asdict(self), "source": {"of": type(self.source).__name__, **vars(self.source)}}
+        """All options but the function, as plain values for a checkpoint."""
+        plain = {name: value for name, value in vars(self).items() if name != "outputs"}
+        return {**plain, "source": {"of": type(self.source).__name__, **vars(self.source)}}
 
 
 def resolve_replay(replay: int | Replay | None) -> Replay | None:

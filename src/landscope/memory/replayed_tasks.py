@@ -17,6 +17,7 @@ from landscope.errors import InputError, StorageError
 from landscope.memory.distillation import distillation_losses, precise
 from landscope.memory.evaluations import evaluated_copy
 from landscope.memory.labelled import Labelled, labelled_samples, logits_of
+from landscope.memory.model_answers import ModelAnswers
 from landscope.memory.replay import Replay, Samples, Stored
 from landscope.penalties.warnings import warn
 from landscope.seeded import seeded
@@ -75,11 +76,13 @@ class ReplayedTasks:
             UserWarning: If the loss of the task is not the cross-entropy of its labels.
         """
         samples, before = labelled_samples(data), evaluated_copy(model).requires_grad_(False)
-        _warn_of_another_loss(_mean_loss(before, samples), loss)
+        _warn_of_another_loss(_mean_loss(before, samples, self.replay.answers), loss)
         generator = torch.Generator()
         generator.set_state(self.generator.get_state())
         held_out, rest = self._split(samples, n_held_out, generator)
-        stored = self.replay.source.added(self.stored, self.replay.source.stored(rest, before, generator))
+        stored = self.replay.source.added(
+            self.stored, self.replay.source.stored(rest, before, generator, self.replay.answers)
+        )
         return ReplayedTasks(
             self.replay,
             generator,
@@ -94,8 +97,8 @@ class ReplayedTasks:
     def check(self, model: nn.Module, data: Any) -> None:
         """Raise if such samples cannot be replayed, with those of the earlier tasks."""
         samples, whole, source = labelled_samples(data), evaluated_copy(model), self.replay.source.tried()
-        _mean_loss(whole, samples)
-        source.added(self.stored, source.stored(samples, whole, generator_of(0)))
+        _mean_loss(whole, samples, self.replay.answers)
+        source.added(self.stored, source.stored(samples, whole, generator_of(0), self.replay.answers))
 
     def _split(
         self, samples: Labelled, n_held_out: int, generator: torch.Generator
@@ -120,7 +123,7 @@ class ReplayedTasks:
         assert self.held_out is not None  # noqa: S101 - asked for only with them
         ends = list(itertools.accumulate(self.counts))
         parts = [slice(end - count, end) for end, count in zip(ends, self.counts, strict=True)]
-        return [_mean_loss(model, self.held_out.at(part)) for part in parts]
+        return [_mean_loss(model, self.held_out.at(part), self.replay.answers) for part in parts]
 
     @property
     def n_stored(self) -> int:
@@ -139,7 +142,7 @@ class ReplayedTasks:
         assert self.stored is not None  # noqa: S101 - asked for only after a task
         samples = self.stored.draw(self.replay.batch_size, self.generator)
         with seeded(int(torch.randint(2**31, (), generator=self.generator))):  # of dropout
-            logits, labels = _logits_that_answer(model, samples)
+            logits, labels = _logits_that_answer(model, samples, self.replay.answers)
         losses = F.cross_entropy(precise(logits), labels, reduction="none")
         if self.before is not None:
             losses = losses + self.replay.distillation * self._distilled(samples, logits)
@@ -148,7 +151,7 @@ class ReplayedTasks:
     def _distilled(self, samples: Labelled, logits: Tensor) -> Tensor:
         assert self.before is not None  # noqa: S101 - asked for only with it
         with torch.no_grad():
-            before, _ = logits_of(self.before.to(logits.device), samples)
+            before, _ = logits_of(self.before.to(logits.device), samples, self.replay.answers)
         if logits.shape[1] < before.shape[1]:
             raise InputError(
                 expected=f"a model with the {before.shape[1]} outputs that it had, or more", got=f"{logits.shape[1]}",
@@ -210,8 +213,8 @@ class ReplayedTasks:
         )
 
 
-def _logits_that_answer(model: nn.Module, samples: Labelled) -> tuple[Tensor, Tensor]:
-    logits, labels = logits_of(model, samples)
+def _logits_that_answer(model: nn.Module, samples: Labelled, answers: ModelAnswers) -> tuple[Tensor, Tensor]:
+    logits, labels = logits_of(model, samples, answers)
     if (highest := int(labels.max()) if len(labels) else -1) >= logits.shape[1]:
         raise InputError(
             expected=f"labels below the number of outputs, {logits.shape[1]}", got=f"{highest}",
@@ -221,11 +224,11 @@ def _logits_that_answer(model: nn.Module, samples: Labelled) -> tuple[Tensor, Te
 
 
 @torch.no_grad()
-def _mean_loss(model: nn.Module, samples: Labelled) -> float:
+def _mean_loss(model: nn.Module, samples: Labelled, answers: ModelAnswers) -> float:
     """The mean cross-entropy of a model in eval mode."""
     total, count = 0.0, 0
     for start in range(0, len(samples.labels), _AT_ONCE):
-        logits, labels = _logits_that_answer(model, samples.at(slice(start, start + _AT_ONCE)))
+        logits, labels = _logits_that_answer(model, samples.at(slice(start, start + _AT_ONCE)), answers)
         total += float(F.cross_entropy(precise(logits), labels, reduction="sum"))
         count += len(labels)
     return total / max(count, 1)

@@ -9,6 +9,7 @@ from collections.abc import Generator, Mapping
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from landscope.memory.evaluations import Evaluations, evaluated_copy
@@ -66,11 +67,10 @@ class TaskHistory:
             return whole
         return None
 
-    def measure(self, found: Evaluations, row: int, model: nn.Module) -> None:
-        """Measure the model after a task; what was measured of other tasks or in another way stays."""
-        values = dict(zip(found.names, found.values(model).tolist(), strict=True))
+    def note(self, found: Evaluations, row: int, values: Float[Tensor, " tasks"]) -> None:
+        """Note what was measured after a task; what was measured of other tasks or in another way stays."""
         rows = self._measured.setdefault(found.kind, {})
-        rows[row] = rows.get(row, {}) | values
+        rows[row] = rows.get(row, {}) | dict(zip(found.names, values.tolist(), strict=True))
 
     def has(self, found: Evaluations, row: int) -> bool:
         """Whether all of these evaluations were measured in a row."""

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from landscope.errors import InputError
+from landscope.notices import user_code_alone
 from landscope.parameters import ParameterSpace
 from landscope.risk.data import is_pair_of_tensors
 from landscope.risk.empirical import EmpiricalRisk
@@ -57,6 +58,10 @@ class TaskLoss:
     def risk(self, model: nn.Module, space: ParameterSpace) -> EmpiricalRisk:
         """The loss as a landscape, at the weights of a model."""
         options = dict(self.options or {})
+        with user_code_alone():  # a memory holds all layers, so the advice to select later ones is of no use
+            return self._risk(model, space, options)
+
+    def _risk(self, model: nn.Module, space: ParameterSpace, options: dict[str, Any]) -> EmpiricalRisk:
         if self.losses is not None:
             data = [self.data] if is_pair_of_tensors(self.data) else self.data
             return EmpiricalRisk.from_closure(model, self.losses, data, space=space, **options)

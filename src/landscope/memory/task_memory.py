@@ -69,7 +69,8 @@ class TaskMemory(SavedMemory):
             ``"kfac"``, ``"mas"``, ``"l2"``), or a method with options such as
             ``landscope.memory.LDC(flatness="variance", factored=True)``. Only ``"ldc"`` needs the recorded weights.
             None holds no weight, and replays alone.
-        strength: Factor lambda of the penalty; by default that of the method, if it has one. Tune it in factors of ten.
+        strength: Factor lambda of the penalty; by default 1 for ``"basin"`` and 4 for ``"ldc"`` (10 without a floor).
+            ``"ewc"``, ``"kfac"``, ``"mas"`` and ``"l2"`` have no default. Tune it in factors of ten.
         n_modes: Number of directions to hold for each task, at most the number in which the weights moved.
         window: Number of the latest rows of a task in which the directions are found.
         every: Number of steps between two recorded rows.

@@ -16,7 +16,7 @@ from landscope.memory.evaluations import Evaluations, evaluated_copy
 from landscope.memory.rise import Rise
 from landscope.memory.task_history import TaskHistory
 from landscope.memory.task_matrix import TaskMatrix
-from landscope.memory.weight_line import Interpolation, line_between
+from landscope.memory.weight_line import Interpolation, ends_on_line, line_between
 from landscope.trajectory.checkpoints import load_checkpoint
 from landscope.wording import dash_for_nan
 
@@ -70,6 +70,7 @@ def report_of(
     criterion: Callable[..., Any] | None,
     losses: Callable[[nn.Module, Any], Any] | None,
     *,
+    loss_options: Mapping[str, Any] | None,
     higher_is_better: bool | None,
     path: str | PathLike[str],
     old: Any,
@@ -81,7 +82,7 @@ def report_of(
 ) -> TaskReport:
     """Measure a model now, and at the end of its last finished task where that was not done, and write the page."""
     check_path("the path of the report", path)
-    found = Evaluations.of(evaluations, criterion, losses, higher_is_better)
+    found = Evaluations.of(evaluations, criterion, losses, higher_is_better, loss_options)
     if n_tasks == 0:
         raise InputError(
             expected="a memory with a finished task", got="none",
@@ -94,15 +95,16 @@ def report_of(
             expected=f"an evaluation of each of the {last + 1} tasks that were learnt", got=", ".join(found.names),
             hint="Name all tasks, in the order of learning; the one that is learnt now is the last.",
         )  # fmt: skip
-    line = None
+    line, latest = None, ()
     if goes_on and (end := _end(model, history, old)) is not None:
+        line = line_between(model, end, found.first(last + 1), points)
+        latest = line.values[-1].tolist()  # both ends are measured on the line, and not again
         if not history.has(found, n_tasks - 1):
-            history.measure(found, n_tasks - 1, evaluated_copy(end))
-        learnt = dataclasses.replace(found, functions=dict(list(found.functions.items())[: last + 1]))
-        line = line_between(model, end, learnt, points)
+            earliest = line.values[0].tolist() if ends_on_line(end, model) else ()
+            history.note(found, n_tasks - 1, found.values(evaluated_copy(end), earliest))
     whole = evaluated_copy(model)
     dim = sum(tensor.numel() for tensor in whole.parameters() if tensor.requires_grad)
-    history.measure(found, last, whole)
+    history.note(found, last, found.values(whole, latest))
     matrix = history.matrix(found, last + 1, n_stored, dim)
     spent = "" if rise is None else str(_with_names(rise, dict(zip(names, found.names, strict=False))))
     from landscope.memory.page import write_report  # plotly is loaded where a page is written

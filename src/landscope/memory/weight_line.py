@@ -12,14 +12,15 @@ from torch import Tensor, nn
 
 from landscope._checks import check_count, check_number
 from landscope.errors import InputError
-from landscope.memory.evaluations import Evaluations, evaluated_copy
+from landscope.memory.evaluations import Evaluations, MeanLoss, evaluated_copy
+from landscope.memory.line_losses import losses_on_line
 from landscope.results import Result, register_picture, stamp
 from landscope.trajectory.checkpoints import load_checkpoint, own_copy
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["Interpolation", "interpolated", "interpolation", "line_between"]
+__all__ = ["Interpolation", "ends_on_line", "interpolated", "interpolation", "line_between"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -88,6 +89,7 @@ def interpolation(
     criterion: Callable[..., Any] | None = None,
     *,
     losses: Callable[[nn.Module, Any], Any] | None = None,
+    loss_options: Mapping[str, Any] | None = None,
     higher_is_better: bool | None = None,
     points: int = 11,
 ) -> Interpolation:
@@ -105,8 +107,9 @@ def interpolation(
             instead, whose mean loss is taken.
         criterion: ``criterion(outputs, targets)``, see :class:`landscope.EmpiricalRisk`.
         losses: ``losses(model, batch)`` in place of a criterion.
+        loss_options: How the loss is evaluated, see :meth:`landscope.TaskMemory.consolidate`.
         higher_is_better: Whether a higher number is better. Functions need it: True for accuracies, False for losses.
-        points: Number of points, both ends included.
+        points: Number of points, both ends included. Each costs one evaluation on the data.
 
     Returns:
         The curves; ``.best`` is the share of the new weights at the best mean.
@@ -130,24 +133,47 @@ def interpolation(
         >>> model.weight.item()
         1.0
     """
-    found = Evaluations.of(evaluations, criterion, losses, higher_is_better)
+    found = Evaluations.of(evaluations, criterion, losses, higher_is_better, loss_options)
     return line_between(model, old, found, points)
 
 
 def line_between(model: nn.Module, old: Any, found: Evaluations, points: int) -> Interpolation:
     """The evaluations along the line, see :func:`interpolation`."""
     check_count("points", points, minimum=2)
-    new = evaluated_copy(model)
-    start, end, at = _state_of(new, old), new.state_dict(), own_copy(new)
-    share = torch.linspace(0, 1, points, dtype=torch.float64)
-    values = []
-    for a in share.tolist():
-        at.load_state_dict(_between(start, end, a))
-        values.append(found.values(at))
+    new, share = evaluated_copy(model), torch.linspace(0, 1, points, dtype=torch.float64)
+    start = _state_of(new, old)
+    columns: dict[str, Any] = {name: _losses(function, new, start, share) for name, function in found.functions.items()}
+    others = {name: function for name, function in found.functions.items() if columns[name] is None}
+    if others:
+        end, at, rows = new.state_dict(), own_copy(new), []
+        for a in share.tolist():
+            at.load_state_dict(_between(start, end, a))
+            rows.append(dataclasses.replace(found, functions=others).values(at))
+        columns |= dict(zip(others, torch.stack(rows, 1), strict=True))
     return Interpolation(
-        names=found.names, share=share, values=torch.stack(values), higher_is_better=found.higher_is_better,
-        provenance=stamp(points=points),
+        names=found.names, share=share, higher_is_better=found.higher_is_better, provenance=stamp(points=points),
+        values=torch.stack([torch.as_tensor(column, dtype=torch.float64) for column in columns.values()], 1),
     )  # fmt: skip
+
+
+def _losses(function: Any, new: nn.Module, start: Mapping[str, Any], share: Tensor) -> list[float] | None:
+    """The mean loss at all points, where one landscape has them all."""
+    if not isinstance(function, MeanLoss):
+        return None
+    return losses_on_line(function.loss, new, start, share.tolist(), _entry_between)
+
+
+def ends_on_line(old: nn.Module, new: nn.Module) -> bool:
+    """Whether the old model is a point of the line: integers there are those of the new model.
+
+    Counters of batch normalisation are of no use in eval mode.
+    """
+    later = new.state_dict()
+    return all(
+        name in later and torch.equal(value, later[name].to(value.device))
+        for name, value in old.state_dict().items()
+        if isinstance(value, Tensor) and not value.is_floating_point() and not name.endswith("num_batches_tracked")
+    )
 
 
 def interpolated(model: nn.Module, old: Any, share: float) -> dict[str, Any]:

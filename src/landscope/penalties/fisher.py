@@ -49,9 +49,10 @@ def elastic_weight_consolidation(
         strength: Factor lambda.
         fisher: Kind of Fisher information: ``"exact"``, over all possible answers; ``"monte-carlo"``, over answers
             drawn from the model; ``"random-signs"``, over all answers with random signs; ``"empirical"`` or
-            ``"batch-mean"``, the approximations of other programs; or ``"auto"``, exact where that is cheap (at most
-            100 answers of a sample, such as classes, or up to 4096 for small models and data), by draws for more, and
-            empirical where the loss is not known as a negative log-likelihood. See
+            ``"batch-mean"``, the approximations of other programs; or ``"auto"``: exact for at most 100 answers of a
+            sample (classes, or positions times classes), or up to 4096 where answers times samples times weights are
+            at most 1e11; by draws for more; and empirical where the distribution of the answers is not known, as of
+            a criterion that is no negative log-likelihood, or a risk made by ``from_closure``. See
             :meth:`landscope.risk.FisherInformation.diagonal`.
         batch_size: Batch size of ``"batch-mean"``.
         n_draws: Answers or random signs drawn for each sample, where they are drawn.
@@ -123,7 +124,7 @@ def kronecker_elastic_weight_consolidation(
         w1: Weights at the end of the task.
         strength: Published factor lambda; the factor 1/2 is in G.
         fisher: Kind of Fisher information, see :func:`elastic_weight_consolidation`: ``"exact"``, ``"monte-carlo"``,
-            ``"empirical"`` or ``"auto"``.
+            ``"random-signs"``, ``"empirical"`` or ``"auto"``.
         n_draws: Answers or random signs drawn for each sample, where they are drawn.
         seed: Seed of the draws.
 

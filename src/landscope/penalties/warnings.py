@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Sequence
 
 from torch import nn
 
-__all__ = ["UnusedContextWarning", "WarnsIfUnused", "listed", "warn", "warn_of_statistics"]
+from landscope.notices import warn
 
-_INNER = ("landscope", "contextlib", "jaxtyping", "torch")
-"""Packages whose lines are not the user's."""
+__all__ = ["UnusedContextWarning", "WarnsIfUnused", "listed", "warn", "warn_of_statistics"]
 
 
 class UnusedContextWarning(UserWarning):
@@ -29,14 +26,6 @@ class WarnsIfUnused:
     def __del__(self) -> None:
         if self._unused:
             warn(self._unused, UnusedContextWarning)
-
-
-def warn(message: str, kind: type[Warning] = UserWarning) -> None:
-    """Warn at the line of the user's program that led here."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _INNER:
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, kind, stacklevel=level)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from landscope.errors import InputError, LandscopeWarning
+from landscope.notices import warn
 from landscope.risk.data import Block
 from landscope.risk.losses import SampleLosses
 from landscope.risk.model_copy import detached_copy
@@ -28,12 +28,11 @@ def running_norms(model: nn.Module) -> list[_BatchNorm]:
 
 def warn_of_other_statistics() -> None:
     """Say that a landscape is centred at weights whose running statistics the risk does not have."""
-    warnings.warn(
+    warn(
         "The lines start at other weights than those of the risk, but its batch normalisation keeps the running "
         "statistics of the model that it was made from. Make the risk from the whole model of that step "
         '(study.risk(step)), or pass batch_norm="re-estimated".',
         LandscopeWarning,
-        stacklevel=5,
     )
 
 

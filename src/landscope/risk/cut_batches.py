@@ -63,6 +63,12 @@ class CutBatches:
                 "the risk with batches of this size.",
             )
 
+    def adds_up(self, parameters: dict[str, Tensor]) -> bool:
+        """Whether the loss of a batch is the sum over its samples: that of its halves, or it is of one sample."""
+        if self._can_cut is None:
+            self._look_at_batches(parameters)
+        return bool(self._can_cut) or max(self._counts, default=0) == 1
+
     def picked(self, parameters: dict[str, Tensor], rows: Tensor) -> tuple[Tensor, float]:
         """The losses of some samples, cut out of the batches; or from whole batches, where they cannot be cut."""
         if self._can_cut is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from torch.utils.data import (
@@ -16,6 +15,7 @@ from torch.utils.data import (
 )
 
 from landscope.errors import LandscopeWarning
+from landscope.notices import warn
 
 __all__ = ["warn_of_draws", "with_dropped_samples"]
 
@@ -84,4 +84,4 @@ def _n_samples(loader: DataLoader[Any]) -> int:
 
 
 def _say(message: str) -> None:
-    warnings.warn(message, LandscopeWarning, stacklevel=6)
+    warn(message, LandscopeWarning)

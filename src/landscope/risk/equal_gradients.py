@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from landscope._checks import for_float64
 from landscope.errors import LandscopeWarning
+from landscope.notices import warn
 from landscope.parameters import ParameterSpace
 from landscope.risk.weighted_losses import mean_of, total_weight
 
@@ -80,14 +80,13 @@ def warn_of_nonlinear_backward(loss: Tensor, leaf: Tensor, gradient: Tensor, nam
     try:
         _check_linear(loss, leaf, gradient)
     except OtherGradientError:
-        warnings.warn(
+        warn(
             f"The backward pass of {name} clips gradients or adds to them, as in a hook or an autograd.Function. The "
             "gradient of a mean over samples is then not the mean of their gradients. Losses are right, but gradients, "
             "Hessians and noise are not those of the training: they depend on the samples that are evaluated "
             "together. Clip gradients after backward(), as by torch.nn.utils.clip_grad_norm_, and add a loss to the "
             "loss itself.",
             LandscopeWarning,
-            stacklevel=4,
         )
 
 

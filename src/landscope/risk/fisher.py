@@ -48,6 +48,12 @@ _LOW_COST = 1e11
 _DRAWS = 10
 
 
+_OF_SAMPLES = (
+    "Return the loss of each sample, or (losses, weights) with one weight for each sample, as "
+    'language_model_losses(model(...), labels) does. The methods "mas" and "l2" need no losses of single samples.'
+)
+"""What to do where a function gives one loss for a batch."""
+
 _IN_WORDS: dict[FisherKind, str] = {
     "exact": "exact Fisher information",
     "monte-carlo": "Fisher information by {n_draws} draws for each sample",
@@ -216,11 +222,13 @@ class FisherInformation:
 
     def _empirical(self, source: OutputSource, w: Tensor, parameters: dict[str, Tensor]) -> SampleSlopes:
         """The slopes of the losses; one sample after another, where it cannot be told which outputs are whose."""
-        self._check_sample_losses(w)
+        are_sums = self._checked_sums(w)
         if isinstance(source, ClosureOutputs):
             check_own_outputs(source, parameters)
 
         def axes(outputs: Outputs, block: int) -> SampleAxes:
+            if are_sums:
+                return known_samples(source, parameters, block, outputs, _OF_SAMPLES)
             found = samples_of(source, parameters, block, outputs)
             return found or SampleAxes.whole(outputs.tensors, n_losses(source, outputs, block))
 
@@ -324,17 +332,25 @@ class FisherInformation:
         padded = has_padding(self.model)
         return through_outputs(source, self.space, w, vector, curved, forward_mode=not padded)
 
-    def _check_sample_losses(self, w: Tensor) -> None:
-        """A function of a batch must say which loss is whose."""
+    def _checked_sums(self, w: Tensor) -> bool:
+        """Whether a function gives one sum for a batch; its slope along the outputs of a sample is that of the sample.
+
+        Raises:
+            InputError: If it does, and is not the sum over the samples.
+        """
         if isinstance(self.blocks, BlockOutputs) or not isinstance(self.blocks, ClosureLosses):
-            return
+            return False
+        parameters = self.space.unflatten(w)
         with torch.no_grad():
-            losses, weight = self.blocks.losses(self.space.unflatten(w), 0)
-        if len(losses) == 1 and total_weight(weight) > 1:
-            raise InputError(
-                expected="a function that gives one loss for each sample", got="one sum for a batch",
-                hint="Return the losses of the samples, or take another Fisher information.",
-            )  # fmt: skip
+            losses, weight = self.blocks.losses(parameters, 0)
+            if len(losses) != 1 or total_weight(weight) <= 1:
+                return False
+            if self.blocks.adds_up(parameters):
+                return True
+        raise InputError(
+            expected="losses of single samples, or a sum over the samples of a batch",
+            got="one loss for a batch, which is not known to be the sum over its samples", hint=_OF_SAMPLES,
+        )  # fmt: skip
 
     def _mean_squares_of_batches(self, w: Tensor, batch_size: int) -> Tensor:
         count = sum(self.blocks.sizes) if isinstance(self.blocks, BlockOutputs) else round(self.weight(w))

@@ -59,7 +59,13 @@ def inputs_hint(model: nn.Module, inputs: Any) -> str:
         parts.append(f"The weights are in {str(like.dtype).removeprefix('torch.')}: pass {way}.")
     if any(isinstance(leaf, np.ndarray) for leaf in leaves):
         parts.append("Arrays of numpy become tensors by torch.as_tensor(array).")
-    if isinstance(inputs, tuple):
+    if not isinstance(inputs, Mapping) and (names := _keywords_alone(model)):
+        parts.append(
+            f"{type(model).__name__}.forward takes keywords alone: {', '.join(names)}. Pass batches as mappings with "
+            f"the targets, such as [{{{names[0]!r}: x, 'labels': y}}], or pass losses=f, where f(model, batch) "
+            "calls the model and gives the losses."
+        )
+    elif isinstance(inputs, tuple):
         parts.append(
             "The last item of a batch is the targets, and all others are inputs: leave out what is neither, such as an "
             "index, by [(x, y) for x, y, _ in loader]."
@@ -71,6 +77,13 @@ def inputs_hint(model: nn.Module, inputs: Any) -> str:
             f"the keywords of {type(model).__name__}.forward, which are: {wanted}. Rename the keys."
         )
     return " ".join(parts)
+
+
+def _keywords_alone(model: nn.Module) -> list[str]:
+    """The arguments of a model that takes none by its position."""
+    parameters = inspect.signature(model.forward).parameters.values()
+    by_position = any(each.kind not in (each.KEYWORD_ONLY, each.VAR_KEYWORD) for each in parameters)
+    return [] if by_position else [each.name for each in parameters if each.kind == each.KEYWORD_ONLY]
 
 
 def check_takes_two(criterion: Callable[..., Any]) -> None:

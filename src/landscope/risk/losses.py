@@ -272,7 +272,8 @@ class Unreduced:
                     expected="a criterion whose samples can be counted",
                     got="one number for a batch that does not say how many samples it has",
                     hint="Return the loss of each sample or (losses, weight), or pass count=f, where f(batch) gives "
-                    "the number of samples that the mean is taken over (ls.Study: loss_options={'count': f}).",
+                    "the number of samples that the mean is taken over (ls.Study, ls.keep, consolidate: "
+                    "loss_options={'count': f}).",
                 )
             return losses.reshape(1) * count, float(count)
         rows = losses.reshape(len(losses), -1)

@@ -151,7 +151,8 @@ class OutputSource(abc.ABC):
                 expected="a loss that is computed from what the model returns for each sample",
                 got="a loss computed inside the model" if used else "a loss that uses no tensor of the outputs",
                 hint="Compute the loss of each sample from the logits, with a criterion or in the function of "
-                "from_closure, which must call the model that it is given.",
+                "from_closure or losses=, which must call the model that it is given. For a causal language model, "
+                "pass language_model_losses of landscope.adapters.huggingface as the criterion.",
             )
         return used
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Generator
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from landscope.errors import LandscopeWarning
 from landscope.full_precision import is_autocast_on
+from landscope.notices import warn
 
 __all__ = ["warn_of_own_autocast"]
 
@@ -40,10 +40,9 @@ def warn_of_own_autocast(what: str) -> Generator[None]:
     with _Watch() as watch:
         yield
     if watch.is_on:
-        warnings.warn(
+        warn(
             f"{what} switches torch.autocast on itself. landscope leaves it on there: the loss then has 3 digits, its "
             "lines are staircases, and widths and curvatures may be wrong by several per cent. landscope evaluates in "
             "eval mode: write torch.autocast(..., enabled=self.training) in forward, and switch it off in a loss.",
             LandscopeWarning,
-            stacklevel=5,
         )

@@ -6,7 +6,6 @@ import copy
 import inspect
 import random
 import types
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from landscope.errors import LandscopeWarning
+from landscope.notices import warn
 from landscope.seeded import seeded
 
 __all__ = ["warn_of_random_samples", "with_own_state"]
@@ -38,12 +38,11 @@ def warn_of_random_samples(data: Any) -> None:
     except Exception:  # noqa: BLE001 - a data set with other indices, or samples that cannot be compared
         return
     if differ:
-        warnings.warn(
+        warn(
             "The data set gives another sample each time that it is read, as random augmentation does. landscope has "
             "read every sample once: the landscape is that of this one draw. For the landscape without augmentation, "
             "pass a data set without random transforms.",
             LandscopeWarning,
-            stacklevel=6,
         )
 
 

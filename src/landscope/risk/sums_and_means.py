@@ -73,7 +73,8 @@ def check_sums_and_means(
                 expected="the sum of the losses of a batch with their count, (losses.sum(), count)",
                 got=f"{cut}, as a mean gives",
                 hint="Return reduction='none' losses, or multiply the mean by its count. Or return the mean alone and "
-                "pass count=f, with f(batch) giving the number of samples (ls.Study: loss_options={'count': f}).",
+                "pass count=f, with f(batch) giving the number of samples (ls.Study, ls.keep, consolidate: "
+                "loss_options={'count': f}).",
             )
 
 

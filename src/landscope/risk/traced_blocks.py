@@ -20,7 +20,7 @@ from landscope.risk.losses import SampleLosses
 from landscope.risk.prepared import PreparedData
 from landscope.risk.stored_calls import check_equal, mean_loss, points_around
 from landscope.risk.tracing import SplitModel, largest_tensor, split_model
-from landscope.risk.untraced import SeveralInputsError, notice_whole_model, reason_in_words
+from landscope.risk.untraced import SeveralInputsError, is_in_user_code, notice_whole_model, reason_in_words
 
 __all__ = ["fastest_losses", "traced_lines"]
 
@@ -51,11 +51,11 @@ def fastest_losses(
     except InputError:
         raise
     except Exception as error:  # noqa: BLE001 - tracing may fail in any manner; other evaluations remain
-        untraced = reason_in_words(error)
+        untraced, is_user_code = reason_in_words(error), is_in_user_code(error, user_model)
     losses = found.whole()
     reason = losses.store_calls(space, w0, cache_bytes)
     if reason:
-        notice_whole_model(user_model, untraced, reason)
+        notice_whole_model(user_model, untraced, reason, is_user_code=is_user_code)
     return losses
 
 

@@ -73,8 +73,9 @@ def read_losses(returned: Any) -> WeightedLosses:
     raise InputError(
         expected="a function that returns the loss of each sample, or (sum, count) with the sum as a tensor",
         got=_described(returned),
-        hint="Return reduction='none' losses, or (losses.sum(), len(losses)), without .item(). For one mean pass "
-        "count=f, with f(batch) giving the number of its samples (ls.Study: loss_options={'count': f}).",
+        hint="Return reduction='none' losses, or (losses.sum(), len(losses)), without .item(). For one mean, such as "
+        "the loss that a model of transformers returns, pass count=f, with f(batch) giving the number of its samples "
+        "or tokens (ls.Study, ls.keep, consolidate: loss_options={'count': f}).",
     )
 
 

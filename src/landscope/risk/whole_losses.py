@@ -113,6 +113,14 @@ class ClosureLosses(BlockLosses):
         """Raise if the losses of samples depend on what else is in their batch."""
         self._cut.check_apart(parameters)
 
+    def adds_up(self, parameters: dict[str, Tensor]) -> bool:
+        """Whether the loss of a batch is known to be the sum over its samples; counted means were compared before."""
+        draws = self._conditions is not None and self._conditions.seed is not None
+        try:
+            return (self.returns_means and not draws) or self._cut.adds_up(parameters)
+        except InputError:  # the samples of a batch cannot be counted
+            return False
+
     def evaluated(
         self, parameters: dict[str, Tensor], batch: Any, block: int, calls: Calls | None = None
     ) -> WeightedLosses:

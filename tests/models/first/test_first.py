@@ -125,7 +125,7 @@ def test_a_mean_over_unequally_many_pixels_is_refused():
 @pytest.mark.parametrize(
     ("name", "method", "message"),
     [
-        ("detector with losses in train mode", EWC(), "one loss for each sample"),
+        ("detector with losses in train mode", EWC(), "the loss of each sample"),
         ("several tasks", EWC("exact"), "negative log-likelihood"),
         ("LSTM, packed", KFAC(), "weights of linear layers"),
     ],

@@ -33,7 +33,7 @@ def test_one_loss_for_a_batch_says_how_its_noise_is_found():
     risk = structured.GRAPH.risk(model)
     with pytest.raises(InputError, match=r"minibatches\(None\)"):
         risk.minibatches(5)
-    with pytest.raises(InputError, match="Return the losses of the samples"):
+    with pytest.raises(InputError, match="Return the loss of each sample"):
         ls.TaskMemory(model, method="ewc", strength=1.0).consolidate_at(risk)
 
 
