@@ -164,7 +164,7 @@ def test_a_memory_gives_only_advice_about_a_line_of_the_user(name, count, tmp_pa
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         memory = ls.keep(model, nn.CrossEntropyLoss(), data, method="l2", strength=1.0)
-        memory.consolidate(nn.CrossEntropyLoss(), data)
+        memory.consolidate(nn.CrossEntropyLoss(), data, name="again")
         model.last.bias.data.add_(1.0)
         memory.report(dict.fromkeys("abc", data), nn.CrossEntropyLoss(), path=tmp_path / "report.html", points=2)
     assert sum("evaluates the whole model" in str(one.message) for one in told) == count

@@ -134,7 +134,7 @@ def test_without_saved_models_the_cooling_is_not_measured_and_the_page_says_what
             file.unlink()
     delete(copied, "noise-temperature-over-training")
     run = ExperimentRun.open(copied)
-    with pytest.warns(LandscopeWarning, match="19 files that the training left"):
+    with pytest.warns(LandscopeWarning, match="20 files that the training left"):
         run.study.analyse(until="noise", progress=False)  # the study alone; the run would train again
     verdicts = {judgement.claim.key: judgement.verdict for judgement in run.results.claims}
     assert verdicts["cooling"] == verdicts["frozen"] == "not measured"
