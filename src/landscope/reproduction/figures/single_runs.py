@@ -24,7 +24,7 @@ __all__ = ["Pair", "SingleRuns", "create_run", "run_name", "standard_pair"]
 Pair = tuple[int, float]
 """Batch size B and learning rate alpha."""
 
-_TABLE_TEXT = "Mean over seeds with Student's 95 % interval; the null pools the surrogates of all seeds."
+_TABLE_TEXT = "Mean over seeds with Student's 95 % interval; surrogates of one run are averaged first."
 
 
 def standard_pair(settings: Settings) -> Pair:
