@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 
@@ -34,6 +35,8 @@ _CHAINS, _DRAWS = 4, 40
 _MINIBATCH = 256
 _RELAXATIONS = 5
 """Relaxation times of a flat direction in the burn-in, which set the localisation."""
+_SHORTER = (1, 4, 16)
+"""Factors by which steps are shortened, and as many more taken, while a chain diverges."""
 
 
 def _flatness(analysis: Analysis) -> InvariantFlatness:
@@ -54,7 +57,11 @@ def _flatness(analysis: Analysis) -> InvariantFlatness:
 
 
 def _coefficient(analysis: Analysis) -> LearningCoefficient:
-    """Four chains of as many steps as set, each with two gradients of 256 samples, and 40 losses of all data each."""
+    """Four chains of as many steps as set, each with two gradients of 256 samples, and 40 losses of all data each.
+
+    Steps follow from the curvature at w0. Chains go to where the loss is higher, and so is the curvature; where one
+    diverges, steps are a quarter as long, and four times as many, up to twice.
+    """
     risk, settings = analysis.risk, analysis.settings
     n_samples, n_steps = len(risk.sample_losses(risk.w0)), settings.learning_coefficient_steps
     with one_thread():
@@ -66,11 +73,28 @@ def _coefficient(analysis: Analysis) -> LearningCoefficient:
                 expected="a positive curvature at w0, which sets the steps", got="none", hint="Look at another w0."
             )
         localisation = 2 * _RELAXATIONS / (n_steps // 2) * stiffest
-        return learning_coefficient(
-            risk, risk.w0, n_samples=n_samples, step=0.5 / (stiffest + localisation), localisation=localisation,
-            seed=settings.seed, n_steps=n_steps, n_chains=_CHAINS, n_draws=_DRAWS,
-            gradient=_estimate(risk, n_samples), progress=analysis.progress,
+        return steady_coefficient(
+            functools.partial(
+                learning_coefficient, risk, risk.w0, n_samples=n_samples, localisation=localisation, seed=settings.seed,
+                n_chains=_CHAINS, n_draws=_DRAWS, gradient=_estimate(risk, n_samples), progress=analysis.progress,
+            ),
+            step=0.5 / (stiffest + localisation), n_steps=n_steps,
         )  # fmt: skip
+
+
+def steady_coefficient(chains: Callable[..., LearningCoefficient], *, step: float, n_steps: int) -> LearningCoefficient:
+    """Chains of shorter and shorter steps until none diverges, or the last ones.
+
+    Args:
+        chains: Runs all chains with ``step`` and ``n_steps``.
+        step: Step size to begin with.
+        n_steps: Number of steps to begin with; step times number of steps stays the same.
+    """
+    for shorter in _SHORTER:
+        found = chains(step=step / shorter, n_steps=n_steps * shorter)
+        if not bool(found.diverged.any()):
+            break
+    return found
 
 
 def _estimate(risk: EmpiricalRisk, n_samples: int) -> Callable[[Tensor, torch.Generator], Tensor] | None:
