@@ -1,6 +1,7 @@
 """What becomes of a task in a network with batch normalisation: ``python docs/results/batch_normalisation.py``.
 
-Prints the table of batch-normalisation.md; pass seeds to take others than 0, 1 and 2. The data are found as those of
+Prints the table of batch-normalisation.md, with the seeds that it has; pass seeds to take others for both columns, or
+``statistics`` to print how far each change moves the statistics. The data are found as those of
 ``landscope run --data mnist``.
 """
 
@@ -30,6 +31,7 @@ MEMORIES: dict[str, dict[str, Any] | None] = {
     "basin, budget 2": {"budget": 2.0, "samples": 1000},
     "replay, budget 2": {"method": None, "replay": BATCH, "budget": 2.0, "samples": 1000},
 }
+SEEDS = {"turned": [0, 1], "negative": [0, 1, 2]}
 CHANGES = {"turned": lambda x: x.rot90(1, (2, 3)), "negative": lambda x: 1 - x}
 
 
@@ -124,6 +126,33 @@ def rows(change: str, seed: int) -> dict[str, list[float]]:
     return found
 
 
+@torch.no_grad()
+def moved_statistics(change: str, seed: int) -> list[tuple[float, float]]:
+    """By layer, how far the new images move the means, in standard deviations of the old ones, and the ln variance.
+
+    Root mean squares over channels of what 3,000 images give in train mode.
+    """
+    (old, _), (new, _) = tasks(change, seed)
+    torch.manual_seed(seed)
+    model = network()
+    with torch.enable_grad():
+        train(model, sgd(model, 0.05), old)
+    norms = [part for part in model if isinstance(part, nn.BatchNorm2d)]
+    found = []
+    for data in (old, new):
+        for norm in norms:
+            norm.momentum = 1.0  # the statistics of this call alone
+        model.train()(data[0])
+        found.append([(norm.running_mean.clone(), norm.running_var.clone()) for norm in norms])
+    return [
+        (
+            float(((m2 - m1) / v1.sqrt()).square().mean().sqrt()),
+            float((v2 / v1).log().square().mean().sqrt()),
+        )
+        for (m1, v1), (m2, v2) in zip(*found, strict=True)
+    ]
+
+
 def table(found: dict[str, list[dict[str, list[float]]]]) -> str:
     """Means and standard deviations over the seeds, in per cent."""
 
@@ -149,8 +178,16 @@ def table(found: dict[str, list[dict[str, list[float]]]]) -> str:
 def main() -> None:
     """Print the table."""
     warnings.simplefilter("ignore")
-    seeds = [int(word) for word in sys.argv[1:]] or [0, 1, 2]
-    sys.stdout.write(table({change: [rows(change, seed) for seed in seeds] for change in CHANGES}))
+    if sys.argv[1:] == ["statistics"]:
+        for change, seeds in SEEDS.items():
+            for seed in seeds:
+                moved = (f"{mean:.2f} and {variance:.2f}" for mean, variance in moved_statistics(change, seed))
+                sys.stdout.write(f"{change}, seed {seed}: {', '.join(moved)}\n")
+        return
+    chosen = [int(word) for word in sys.argv[1:]]
+    sys.stdout.write(
+        table({change: [rows(change, seed) for seed in chosen or seeds] for change, seeds in SEEDS.items()})
+    )
 
 
 if __name__ == "__main__":

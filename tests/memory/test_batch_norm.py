@@ -41,6 +41,10 @@ def sgd(model):
 
 def one_step(model, optimizer, data=NEW):
     model.train()
+    further_step(model, optimizer, data)
+
+
+def further_step(model, optimizer, data=NEW):
     optimizer.zero_grad()
     CRITERION(model(data[0]), data[1]).backward()
     optimizer.step()
@@ -128,6 +132,28 @@ def test_kept_statistics_stay_and_others_are_named(options):
     assert model[0].running_mean.item() == pytest.approx(0.0, abs=1e-6)
 
 
+@pytest.mark.parametrize("at_end", [True, False])
+def test_a_measured_budget_gives_kept_layers_back_in_train_mode(at_end):
+    model = one_layer()
+    memory, optimizer = held(model, budget=100.0, samples=2, at_end=at_end), sgd(model)
+    with memory.training(optimizer):
+        one_step(model, optimizer)
+        assert model.training
+    assert memory.rise.measured == 0.0
+    assert [part.training for part in model.modules()] == [True] * 3
+
+
+def test_outputs_that_are_followed_leave_kept_layers_in_train_mode():
+    model = one_layer()
+    memory = ls.keep(model, CRITERION, OLD)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    with memory.training(optimizer):
+        for _ in range(25):
+            further_step(model, optimizer)
+    assert memory.output_ratio != 1.0  # outputs were compared
+    assert [part.training for part in model.modules()] == [True] * 3
+
+
 def test_statistics_of_the_first_task_are_learnt_and_those_of_a_stored_memory_stay():
     model = one_layer()
     memory, optimizer = ls.TaskMemory(model, method="l2", strength=1.0), sgd(model)
@@ -170,6 +196,7 @@ def test_kept_under_lightning_with_validation_between(tmp_path):
     ).fit(Lit(model), loader, loader)  # fmt: skip
     assert (model[0].running_mean.item(), model[0].running_var.item()) == (2.0, 1.0)
     assert "train" not in vars(model[0])
+    assert model[0].training
 
 
 class WithLoss(nn.Module):
@@ -195,3 +222,4 @@ def test_kept_under_the_trainer(tmp_path):
     Trainer(WithLoss(model), arguments, train_dataset=rows, callbacks=[callback]).train()
     assert (model[0].running_mean.item(), model[0].running_var.item()) == (2.0, 1.0)
     assert "train" not in vars(model[0])
+    assert model[0].training

@@ -9,6 +9,7 @@ from torch import nn
 import landscope as ls
 from blobs import CRITERION, learn, network, sgd, task
 from landscope.errors import InputError
+from landscope.memory.loaded_weights import _apart
 from own_model import MSE
 
 XY = torch.ones(2, 2), torch.zeros(2, 1)
@@ -104,6 +105,58 @@ def test_a_few_values_estimate_the_distance():
     share = (other[2].weight.numel() / memory.space.dim) ** 0.5
     with pytest.warns(UserWarning, match=f"differ by {share:.2g} times"):
         ls.TaskMemory(other, method="l2", strength=1.0).load_state_dict(memory.state_dict())
+
+
+@pytest.mark.parametrize(("strength", "pulls"), [(1.0, True), (0.0, False)])
+def test_only_a_strength_pulls_weights_that_were_not_loaded(strength, pulls):
+    memory = memory_at([3.0, 4.0])
+    memory.consolidate(MSE, XY)
+    with pytest.warns(UserWarning, match="load its weights before") as caught:
+        memory_at([6.0, 8.0], strength=strength).load_state_dict(memory.state_dict())
+    assert ("will pull untrained weights" in str(caught[0].message)) is pulls
+
+
+def test_replay_alone_pulls_no_weights():
+    options = {"method": None, "replay": 2}
+    memory = ls.TaskMemory(network(), **options)
+    memory.consolidate(CRITERION, task(0))
+    with pytest.warns(UserWarning, match="load its weights before") as caught:
+        ls.TaskMemory(network(seed=1), **options).load_state_dict(memory.state_dict())
+    assert "pull" not in str(caught[0].message)
+
+
+class Elsewhere(torch.Tensor):
+    """As on another device: it meets no other tensor, and ``cpu`` alone brings it here."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if func is torch.Tensor.cpu:
+            with torch._C.DisableTorchFunctionSubclass():
+                return args[0].as_subclass(torch.Tensor)
+        if any(isinstance(value, torch.Tensor) and not isinstance(value, cls) for value in args):
+            raise RuntimeError("Expected all tensors to be on the same device")
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+@pytest.mark.parametrize("moved", [0, 1])
+def test_a_checkpoint_read_onto_another_device_is_compared(moved):
+    """|(3, 4) - (6, 8)| is half of |(6, 8)|."""
+    vectors = [{"w": torch.tensor([3.0, 4.0])}, {"w": torch.tensor([6.0, 8.0])}]
+    vectors[moved] = {"w": vectors[moved]["w"].as_subclass(Elsewhere)}
+    assert _apart(*vectors, {"w": 2}) == pytest.approx(0.5)
+
+
+@pytest.mark.usefixtures("silent")
+def test_a_model_without_values_yet_is_not_compared():
+    memory = memory_at([3.0, 4.0])
+    memory.consolidate(MSE, XY)
+    with torch.device("meta"):
+        model = nn.Linear(2, 1, bias=False)
+    other = ls.TaskMemory(model, method="l2", strength=1.0)
+    other.load_state_dict(memory.state_dict())
+    model.to_empty(device="cpu").load_state_dict(memory.model.state_dict())
+    assert other.tasks == ("task 1",)
+    assert other.penalty().item() == 0.0  # at the weights that are held
 
 
 @pytest.mark.usefixtures("silent")

@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+import pickletools
 
 import pytest
 import torch
@@ -47,6 +48,51 @@ def test_each_layer_ends_in_the_mode_that_was_asked_for_last(before, asked):
     assert "train" not in vars(net[0])
 
 
+def evaluated_by_flags(net):
+    """As Lightning's validation does: the modes are noted, and given back as flags."""
+    modes = [(module, module.training) for module in net.modules()]
+    net.eval()
+    for module, training in modes:
+        module.training = training
+
+
+@pytest.mark.parametrize("around", [lambda net: nn.Sequential(net), lambda net: net])
+def test_an_evaluation_in_between_is_no_mode_that_was_asked_for(around):
+    net = model()
+    whole = around(net)
+    with kept_statistics(net):
+        evaluated_by_flags(whole)
+        assert net.training
+        assert not net[0].training
+    assert net[0].training
+    assert moves(net[0])
+
+
+def test_an_evaluation_at_the_end_leaves_the_model_as_it_is():
+    net = model()
+    with kept_statistics(net):
+        evaluated_by_flags(net)
+        net.eval()
+    assert not net[0].training
+
+
+def test_a_layer_that_was_set_to_eval_alone_stays_so():
+    net = model()
+    with kept_statistics(net):
+        net.train()
+        net[0].eval()
+        evaluated_by_flags(net)
+    assert net.training
+    assert not net[0].training
+
+
+def test_a_layer_that_is_the_model_has_the_mode_that_was_asked_for_last():
+    norm = model()[0]
+    with kept_statistics(norm):
+        norm.eval()
+    assert not norm.training
+
+
 def test_an_error_in_the_loop_gives_the_layers_back():
     net = model()
     with pytest.raises(ZeroDivisionError), kept_statistics(net):
@@ -76,8 +122,18 @@ def test_copies_made_meanwhile_are_plain_models():
         for other in copies:
             assert not moves(other.eval()[0])
             assert moves(other.train()[0])
-            assert "train" not in vars(other[0])
+            assert other[0].train.__func__ is nn.Module.train
+            assert other[0].train.__self__ is other[0]
         assert not moves(net[0])
+
+
+def test_a_file_of_the_whole_model_needs_no_landscope():
+    net = model()
+    with kept_statistics(net):
+        stored = pickle.dumps(net)
+    names = [str(argument) for _, argument, _ in pickletools.genops(stored)]
+    assert any("BatchNorm1d" in name for name in names)
+    assert not any("landscope" in name for name in names)
 
 
 def test_a_train_method_of_the_user_stays():
@@ -87,8 +143,11 @@ def test_a_train_method_of_the_user_stays():
     own = net[0].train
     with kept_statistics(net):
         net.eval()
+        copied = copy.deepcopy(net)
     assert asked == [False]
     assert net[0].train is own
+    copied[0].train(True)
+    assert asked == [False, True]
 
 
 @pytest.mark.slow

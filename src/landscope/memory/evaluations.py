@@ -105,7 +105,8 @@ def evaluated_copy(model: nn.Module) -> nn.Module:
 def in_eval_mode(model: nn.Module) -> Generator[nn.Module]:
     """The user's own model in eval mode; the modes of its parts and all random states are then as they were.
 
-    Every context draws the same random numbers, so that two measurements differ by the weights alone.
+    Every context draws the same random numbers, so that two measurements differ by the weights alone. The modes are
+    set and given back as flags: methods ``train`` of the model, which may do more, are not called.
 
     Example:
         >>> model = nn.Dropout()
@@ -118,7 +119,9 @@ def in_eval_mode(model: nn.Module) -> Generator[nn.Module]:
     modes = [(module, module.training) for module in model.modules()]
     with seeded(0):
         try:
-            yield model.eval()
+            for module, _ in modes:
+                module.training = False
+            yield model
         finally:
             for module, training in modes:
                 module.training = training

@@ -20,7 +20,13 @@ _ROUNDING = 2.0**-8
 
 
 def warn_of_other_weights(
-    print_: Fingerprint, held: Penalty | None, stored: ParameterSpace, space: ParameterSpace, model: nn.Module
+    print_: Fingerprint,
+    held: Penalty | None,
+    stored: ParameterSpace,
+    space: ParameterSpace,
+    model: nn.Module,
+    *,
+    pulls: bool,
 ) -> None:
     """Warn where a model has other weights than when its state was saved, such as one that was not loaded before.
 
@@ -32,9 +38,10 @@ def warn_of_other_weights(
         held: The penalty of the state, on the weights that the model has now.
         stored: The selected weights of the state.
         space: The selected weights now.
-        model: The model.
+        model: The model; one on the meta device has no weights yet.
+        pulls: Whether a training pulls weights to the held ones, as it does at a strength above 0.
     """
-    if held is None or not print_.selected:
+    if held is None or not print_.selected or any(tensor.is_meta for tensor in space.tensors(model)):
         return
     w = space.flatten(model).detach()
     sizes = {
@@ -47,19 +54,23 @@ def warn_of_other_weights(
     away, then = (_apart(values, ends, sizes) for values in (now, print_.selected))
     if min(differ, away) <= _ROUNDING:
         return
+    pulled = ", or a training will pull untrained weights to the held ones" if pulls else ""
     warn(
         f"the model has other weights than when this state was saved: they differ by {differ:.2g} times their length. "
         f"Their distance from the weights that the memory holds is {away:.2g} times the length of these, and it was "
-        f"{then:.2g} times at saving. If the model is a new one, load its weights before the state of its memory, or "
-        "a training will pull untrained weights to the held ones"
+        f"{then:.2g} times at saving. If the model is a new one, load its weights before the state of its "
+        f"memory{pulled}"
     )
 
 
 def _apart(one: Mapping[str, Tensor], other: Mapping[str, Tensor], sizes: Mapping[str, int]) -> float:
-    """Estimate of the distance of two vectors over the length of the other, from a few values of each parameter."""
+    """Estimate of the distance of two vectors over the length of the other, from a few values of each parameter.
+
+    A checkpoint may have been read onto another device than that of the model.
+    """
     square = length = 0.0
     for name, size in sizes.items():
-        a, b = one[name].double(), other[name].double()
+        a, b = one[name].cpu().double(), other[name].cpu().double()
         each = size / max(len(a), 1)
         square, length = square + each * float((a - b).square().sum()), length + each * float(b.square().sum())
     return math.sqrt(square / length) if length else math.inf if square else 0.0

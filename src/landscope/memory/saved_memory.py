@@ -66,7 +66,7 @@ class SavedMemory(HoldsTasks):
             change = ChangedModel(stored, self.space, self.model, loaded.fingerprint)
             had_rows, loaded = loaded.rows is not None, change.state(loaded)
             change.warn(rows=had_rows)
-        warn_of_other_weights(loaded.fingerprint, loaded.held, stored, self.space, self.model)
+        warn_of_other_weights(loaded.fingerprint, loaded.held, stored, self.space, self.model, pulls=self.strength > 0)
         self._tasks.load(loaded, self.model)
         self.n_held = loaded.n_held
         self._rows.load(loaded.rows, loaded.step)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from landscope.notices import warn
+from landscope.risk.running_statistics import updating_layers
 
 __all__ = ["UnusedContextWarning", "WarnsIfUnused", "listed", "warn", "warn_of_statistics"]
 
@@ -35,14 +36,11 @@ def listed(names: Sequence[str]) -> str:
 
 def warn_of_statistics(model: nn.Module) -> None:
     """Warn where layers update running statistics, which no penalty holds."""
-    updating = [
-        repr(name)
-        for name, module in model.named_modules()
-        if module.training and getattr(module, "track_running_stats", False) and hasattr(module, "running_mean")
-    ]
-    if updating:
+    updating = {layer for layer in updating_layers(model) if layer.training}
+    names = [repr(name) for name, module in model.named_modules() if module in updating]
+    if names:
         warn(
-            f"layers {listed(updating)} update running statistics, which are not weights, so no penalty holds them; "
+            f"layers {listed(names)} update running statistics, which are not weights, so no penalty holds them; "
             'ls.keep and ls.TaskMemory leave them as they are with batch_norm="kept", their default, and a budget with '
             "samples holds them too"
         )

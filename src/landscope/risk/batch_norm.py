@@ -15,15 +15,11 @@ from landscope.risk.data import Block
 from landscope.risk.losses import SampleLosses
 from landscope.risk.model_copy import detached_copy
 from landscope.risk.module_cut import Calls
+from landscope.risk.running_statistics import updating_layers
 from landscope.risk.weighted_losses import WeightedLosses
 from landscope.risk.whole_losses import ClosureLosses, whole_evaluation
 
-__all__ = ["ReestimatedLosses", "running_norms", "warn_of_other_statistics"]
-
-
-def running_norms(model: nn.Module) -> list[_BatchNorm]:
-    """The layers of a model that normalise by running statistics."""
-    return [part for part in model.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
+__all__ = ["ReestimatedLosses", "warn_of_other_statistics"]
 
 
 def warn_of_other_statistics() -> None:
@@ -45,7 +41,7 @@ class ReestimatedLosses(ClosureLosses):
 
     def __init__(self, model: nn.Module, sample_losses: SampleLosses, blocks: Sequence[Block]) -> None:
         super().__init__(detached_copy(model), whole_evaluation(sample_losses), blocks)
-        self._norms = running_norms(self._module)
+        self._norms = [layer for layer in updating_layers(self._module) if isinstance(layer, _BatchNorm)]
         self._estimated_at: dict[str, Tensor] | None = None
         if not self._norms:
             raise InputError(

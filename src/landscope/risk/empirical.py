@@ -26,7 +26,7 @@ from landscope.plain_lines import PlainLines
 from landscope.protocols import Lines, ProgressCallback, silent
 from landscope.risk import checks, derivatives
 from landscope.risk.answers import Answers, answers_of
-from landscope.risk.batch_norm import running_norms, warn_of_other_statistics
+from landscope.risk.batch_norm import warn_of_other_statistics
 from landscope.risk.conditions import Conditions, Mode
 from landscope.risk.copied import copied
 from landscope.risk.evaluation import BlockLosses, TracedLosses, evaluated, on_all_data
@@ -36,7 +36,7 @@ from landscope.risk.lines import TracedLines
 from landscope.risk.losses import is_plain_cross_entropy
 from landscope.risk.metrics import HasModel
 from landscope.risk.prepared import prepared_closure, prepared_data
-from landscope.risk.running_statistics import running_statistics, with_statistics
+from landscope.risk.running_statistics import running_statistics, updating_layers, with_statistics
 from landscope.risk.sampled import SampledRisk
 from landscope.risk.traced_blocks import fastest_losses, traced_lines
 from landscope.risk.weighted_losses import total_weight
@@ -203,7 +203,7 @@ class EmpiricalRisk(SampledRisk, HasModel):
     def _set_model(self, model: nn.Module) -> None:
         self._model, self.w0 = model, self.space.flatten(model)
         self._device, self._dtype = self.w0.device, self.w0.dtype
-        self._keeps_statistics = bool(running_norms(model))
+        self._keeps_statistics = bool(updating_layers(model))
 
     def random_subset(self, n_samples: int, *, seed: int = 0) -> EmpiricalRisk:
         """The risk on a part of the data, for estimates that need no more.

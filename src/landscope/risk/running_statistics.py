@@ -12,7 +12,7 @@ from landscope.parameters import named_layers
 
 __all__ = [
     "copied_statistics", "layers_with_statistics", "lerped_statistics", "running_statistics",
-    "set_statistics", "with_statistics",
+    "set_statistics", "updating_layers", "with_statistics",
 ]  # fmt: skip
 
 _KINDS = ("running_mean", "running_var")
@@ -26,6 +26,20 @@ def layers_with_statistics(model: nn.Module) -> list[nn.Module]:
         1
     """
     return [part for part in model.modules() if isinstance(getattr(part, "running_mean", None), Tensor)]
+
+
+def updating_layers(model: nn.Module) -> list[nn.Module]:
+    """Those of them that update their statistics in train mode; frozen ones of other packages have no momentum.
+
+    Example:
+        >>> len(updating_layers(nn.Sequential(nn.BatchNorm1d(2), nn.InstanceNorm1d(2, track_running_stats=True))))
+        2
+    """
+    return [
+        layer
+        for layer in layers_with_statistics(model)
+        if getattr(layer, "track_running_stats", hasattr(layer, "momentum"))
+    ]
 
 
 def running_statistics(model: nn.Module) -> dict[str, Tensor]:

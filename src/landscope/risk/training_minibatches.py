@@ -19,6 +19,7 @@ from landscope.risk.data import call_model
 from landscope.risk.losses import sample_losses_of
 from landscope.risk.minibatches import partition
 from landscope.risk.model_copy import private_copy
+from landscope.risk.running_statistics import updating_layers
 from landscope.risk.samples import count_of, rows_of
 from landscope.risk.weighted_losses import total_weight
 
@@ -69,7 +70,7 @@ class TrainingMinibatches:
         self.space = ParameterSpace.of(model)
         self._model = private_copy(model)
         norms = [module for module in self._model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-        for module in norms:
+        for module in (*norms, *updating_layers(self._model)):
             module.train()
         self.has_batch_norm = bool(norms)
         self._call, self._losses, self._data = ClosureModule(self._model, call_model), sample_losses_of(criterion), data

@@ -8,6 +8,7 @@ import torch
 
 import landscope as ls
 from landscope.claims.statements import judged
+from landscope.law.intervals import mean_with_interval
 from landscope.law.inverse_relation import InverseRelation
 from landscope.progress import QuietReporter
 from landscope.reproduction.figures import sec_s6
@@ -59,6 +60,14 @@ def test_only_the_exploration_phase_counts():
     assert verdicts(measured, CLAIMS)["universal"] == "undecided"
     assert "the training error was not zero for b (w)" in measured["universal"].note
     assert verdicts(universality_measurements([other]), CLAIMS)["universal"] == "not measured"
+
+
+def test_draws_are_averaged_within_each_run_that_has_any():
+    """A run without surrogates (``n_nulls=0``) has no mean; the means of two others differ by 2 about 2."""
+    two_runs = [[exponents(0.5), exponents(1.5)], [], [exponents(3.0)]]
+    assert sec_s6._psi_of_draws(two_runs) == mean_with_interval([1.0, 3.0])
+    assert sec_s6._psi_of_draws(two_runs[:2]) == "1.00"
+    assert sec_s6._psi_of_draws([[], []]) == sec_s6._psi_of_draws([]) == "–"
 
 
 FEW_SAMPLES = {

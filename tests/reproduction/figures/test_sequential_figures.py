@@ -12,6 +12,7 @@ from landscope.reproduction.figures import (
     capacity,
     continual,
     continual_further,
+    continual_tables,
     fig4,
     language,
     published,
@@ -89,7 +90,6 @@ def run(figure, plan):
 
 
 @pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")  # the transformer
-@pytest.mark.filterwarnings("ignore:layers .* update running statistics")
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.key)
 def test_every_figure_is_made_and_kept(figure, plan, monkeypatch):
     changed(monkeypatch, figure, FIGURES[figure])
@@ -106,6 +106,15 @@ def test_every_figure_is_made_and_kept(figure, plan, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in plan.folder.rglob("*.zarr.zip")} == times
     assert [section.rows for section in again] == [section.rows for section in sections]
     assert repr([section.judgements for section in again]) == repr([section.judgements for section in sections])
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("methods", [("none", "kfac"), ("kfac", "ldc-floor")])
+def test_a_section_names_what_its_rows_have(batch_norm, methods):
+    benchmark = dataclasses.replace(continual_further._BENCHMARKS[0], batch_norm=batch_norm)
+    text = continual_tables._text(benchmark, Settings.of(SMOKE), methods)
+    assert ("LDC holds 50 modes of the last 200 steps" in text) is ("ldc-floor" in methods)
+    assert ("batch normalisation without weights of its own" in text) is batch_norm
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from landscope.law.intervals import mean_with_interval, mean_with_spread, seed_interval
+from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.figures.continual_benchmark import ContinualBenchmark
 from landscope.reproduction.figures.figure import Section, table
 from landscope.reproduction.figures.method_comparison import MethodComparison
@@ -21,10 +22,10 @@ _OPTIMIZERS: Mapping[OptimizerName, str] = {
     "sgd": "plain SGD", "momentum": "SGD with momentum 0.9", "adam": "Adam", "adamw": "AdamW with weight decay 0.01",
 }  # fmt: skip
 _HOW = (
-    "Each task for {epochs} epochs of minibatches of {batch_size} by {optimizer}, learning rate {learning_rate:g}. LDC "
-    "holds {n_modes} modes of the last {window} steps of a task; losses and Fisher information are measured on "
-    "{max_samples} of its samples."
+    "Each task for {epochs} epochs of minibatches of {batch_size} by {optimizer}, learning rate {learning_rate:g}. "
+    "{ldc}Losses and Fisher information are measured on {max_samples} samples of a task."
 )
+_LDC = "LDC holds {n_modes} modes of the last {window} steps of a task. "
 _Results = Mapping[str, Sequence[ContinualResult]]
 """Results of the reported seeds, by method."""
 
@@ -82,13 +83,18 @@ def _section(benchmark: ContinualBenchmark, comparison: MethodComparison, result
         "stored / weights": lambda method: f"{_stored(results[method]):.3g}",
         "seconds a task": lambda method: f"{_seconds(results[method]):.1f}",
     }
-    settings = comparison.settings(0)
+    text = _text(benchmark, comparison.settings(0), results)
+    return Section(comparison.key, benchmark.name, text, *table(columns, results), [], comparison.values())
+
+
+def _text(benchmark: ContinualBenchmark, settings: Settings, methods: Iterable[str]) -> str:
+    """The network, and how every task is learnt."""
     is_cnn = settings.network == "cifar-cnn"
-    parts = "biases and batch normalisation" if benchmark.batch_norm else "biases"
+    parts = "biases and batch normalisation without weights of its own" if benchmark.batch_norm else "biases"
     network = "The CNN of the paper. " if is_cnn else f"Two hidden layers of {settings.hidden[0]}, with {parts}. "
     numbers = vars(benchmark.training(0)) | vars(benchmark) | {"optimizer": _OPTIMIZERS[benchmark.optimizer_name]}
-    text = network + _HOW.format(**numbers)
-    return Section(comparison.key, benchmark.name, text, *table(columns, results), [], comparison.values())
+    ldc = _LDC.format(**numbers) if any(method.startswith("ldc") for method in methods) else ""
+    return network + _HOW.format(ldc=ldc, **numbers)
 
 
 def _accuracy_cell(results: Sequence[ContinualResult], reference: Sequence[ContinualResult]) -> str:

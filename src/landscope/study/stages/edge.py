@@ -8,8 +8,8 @@ from typing import Any
 from landscope.errors import InputError
 from landscope.noise.edge_of_stability import EdgeOfStability, edge_of_stability
 from landscope.parameters import ParameterSpace
-from landscope.risk.batch_norm import running_norms
 from landscope.risk.data import is_pair_of_tensors
+from landscope.risk.running_statistics import updating_layers
 from landscope.risk.training_minibatches import TrainingMinibatches
 from landscope.study import saved
 from landscope.study.analysis import Analysis
@@ -42,7 +42,7 @@ def _edge(analysis: Analysis) -> EdgeOfStability:
 def _losses(analysis: Analysis) -> tuple[Any, Any]:
     """The loss of all trained weights, and those of the minibatches, as the training sees them."""
     step, subject = analysis.windows.step, analysis.subject
-    if not running_norms(subject.model):
+    if not updating_layers(subject.model):
         whole = analysis.risk_at(step, ParameterSpace.of(subject.model))
         return whole, analysis.ensemble_of(whole)
     if subject.criterion is None or not is_pair_of_tensors(subject.data):

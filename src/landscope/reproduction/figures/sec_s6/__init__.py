@@ -35,8 +35,8 @@ from landscope.trajectory import Trajectory, open_trajectory
 __all__ = ["jobs", "key", "sections", "title"]
 
 _QUICK_MODES = 30
-_IN_SAMPLE = "in-sample"
 """Number of modes to measure a layer along in a quick reproduction."""
+_IN_SAMPLE = "in-sample"
 _NUMBERS = ("psi", "psi_interval", "psi_D", "psi_tau", "gamma", "n_used", "n_censored", "flatness_range")
 _COLUMNS: Mapping[str, Callable[[CaseResult], str]] = {
     "case": lambda case: case.name,
@@ -179,8 +179,8 @@ def _psi(rows: Sequence[Exponents]) -> str:
 
 
 def _psi_of_draws(runs: Sequence[Sequence[Exponents]]) -> str:
-    """Mean over draws within each run first: draws of one run do not tell how runs differ."""
-    means = [statistics.fmean(row.psi for row in rows) for rows in runs]
+    """Mean over draws within each run that has any, first: draws of one run do not tell how runs differ."""
+    means = [statistics.fmean(row.psi for row in rows) for rows in runs if rows]
     if not means:
         return "–"
     return mean_with_interval(means) if len(means) > 1 else f"{means[0]:.2f}"
