@@ -67,7 +67,7 @@ def test_a_measured_rise_stays_within_the_budget_where_the_prediction_is_wrong()
     go_on(memory, optimizer, 400)
     rise = math.log(float(loss_of_first(memory.model)) / before)
     assert memory.rise.allowed == pytest.approx(math.log(1.5))
-    assert rise == pytest.approx(memory.rise.allowed, rel=0.5)
+    assert 0.5 * memory.rise.allowed < rise <= memory.rise.allowed + 1e-5  # float32
 
 
 def test_a_loss_near_zero_may_rise_by_the_absolute_amount():
