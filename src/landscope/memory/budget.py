@@ -57,6 +57,7 @@ class Budget:
         outputs: What corrects the prediction where outputs move farther than to first order.
         at_end: Whether to measure at the end of each training alone: the strength is the usual one, and only the end
             goes back toward the end of the task. Without a measurement it has no effect.
+        predict: ``predict(V)``, the rise of ln L that a value of the penalty without the factor predicts; by default V.
 
     Raises:
         InputError: If a number is out of range.
@@ -79,6 +80,7 @@ class Budget:
         every: int = 10,
         outputs: OutputChange | None = None,
         at_end: bool = False,
+        predict: Callable[[float], float] = float,
     ) -> None:
         self.rise, self.absolute = check_positive("rise", rise), check_strength("absolute", absolute)
         if measure is not None and not callable(measure):
@@ -97,8 +99,7 @@ class Budget:
         self._w1: Tensor | None = None
         self._statistics1: dict[str, Tensor] = {}
         """Running statistics at the end of the task."""
-        self.scale = 1.0
-        """Rise of ln L for each unit of the penalty."""
+        self._predict = predict
         self.predicted = 0.0
 
     @property
@@ -151,18 +152,18 @@ class Budget:
             The weights to take: those given, or, where a measured rise is above the bound, the farthest ones on the
             line to the end of the last task at which every task stays within it.
         """
-        scale = self.scale
+        farther = 1.0
         if self.outputs is not None and self.follows_outputs:
             self.outputs.follow(value, weights, at)
-            scale *= self.outputs.factor
-        self.predicted = scale * value
+            farther = self.outputs.factor
+        self.predicted = self._predict(farther * value)
         if self.at_end and self.measure is not None:
             self.factor = 1.0 if self.outputs is None else self.outputs.factor
             return weights
         if self.measure is not None and self._steps % self.every == 0:
             weights = self._measured_within(weights, at)
         self._steps += 1
-        driving = self.predicted if moved is None else scale * moved
+        driving = self.predicted if moved is None else self._predict(farther * moved)
         over = math.log(max(self._correction * driving, 1e-30) / self.allowed)
         self.factor = min(_MOST, max(_LEAST, self.factor * math.exp(_RATE * max(-1.0, min(1.0, over)))))
         return weights
@@ -252,6 +253,7 @@ class Budget:
         state: Mapping[str, Any],
         measure: Callable[[nn.Module], Any] | None,
         outputs: OutputChange | None = None,
+        predict: Callable[[float], float] = float,
     ) -> Budget:
         """A budget that goes on from a stored one.
 
@@ -259,9 +261,10 @@ class Budget:
             state: What :meth:`state` returned.
             measure: How the rise is measured from now on; None to predict it alone.
             outputs: What corrects the prediction.
+            predict: The rise that a value of the penalty predicts.
         """
         given = {name: state[name] for name in ("rise", "absolute", "every", "at_end")}
-        budget = cls(**given, measure=measure, outputs=outputs)
+        budget = cls(**given, measure=measure, outputs=outputs, predict=predict)
         budget.factor = check_positive("factor", state["factor"])
         budget._w1, budget._statistics1 = state["w1"], dict(state["statistics1"])
         budget._loss1 = float(state["loss1"])
