@@ -161,8 +161,22 @@ def test_print_names_replay_and_what_is_not_held():
 
 def test_print_says_how_a_budget_is_known():
     memory = memory_at([3.0, 4.0], method="basin")
-    for samples, said in ((0, "predicted"), (lambda _: 1.0, "measured by samples=f"), (5, "measured on 5 samples")):
+    for samples, said in (
+        (0, "predicted"),
+        (lambda _: 1.0, "measured by samples=f"),
+        (5, "measured on up to 5 samples"),
+    ):
         memory.budget(0.2, absolute=0.0, samples=samples)
         assert f"each loss may rise by 20 %, {said}" in repr(memory).splitlines()[4]
     memory.budget(0.2, samples=5, at_end=True)
-    assert repr(memory).splitlines()[4].endswith(", measured on 5 samples of each task, at the end of each training")
+    assert (
+        repr(memory).splitlines()[4].endswith(", measured on up to 5 samples of each task, at the end of each training")
+    )
+
+
+def test_print_says_whether_each_loss_or_their_mean_is_held():
+    for measure, said in ((lambda _: {"task 1": 1.0}, "each loss"), (lambda _: 1.0, "their mean loss")):
+        memory = memory_at([3.0, 4.0], method="basin")
+        memory.budget(0.2, samples=measure)
+        memory.consolidate(MSE, XY)
+        assert f"{said} may rise by 20 %" in repr(memory)

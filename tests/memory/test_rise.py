@@ -160,6 +160,7 @@ def test_held_out_samples_of_a_replay_are_measured_for_each_task():
         memory.consolidate(CRITERION, data)
     tasks = memory._tasks.replayed
     assert tasks.counts == (100, 20)
+    assert "measured on 20 to 100 samples of each task" in repr(memory)
     (inputs,) = tasks.held_out.inputs if isinstance(tasks.held_out.inputs, tuple) else (tasks.held_out.inputs,)
     with torch.no_grad():
         found = [
