@@ -141,7 +141,7 @@ def test_print_says_what_a_memory_holds():
     lines = repr(memory).splitlines()
     assert lines[2] == "  tasks     1 held: digits"
     assert lines[3] == "  strength  1, multiplied by 1 now, by the budget"
-    assert lines[4] == "  budget    each loss may rise by 5 %, or by 0.01, measured on 10 samples of each task"
+    assert lines[4] == "  budget    each loss may rise by 5 %, or by 0.01, measured on up to 10 samples of each task"
     assert lines[5] == "  spent     loss of digits +0 % of +5 % allowed"
     assert lines[6] == f"  stored    {memory.n_stored} numbers, {memory.n_stored / 2:.3g} for each weight"
 
