@@ -14,9 +14,9 @@ def test_a_criterion_alone_is_enough_and_data_alone_are_not():
         make(memory, losses=losses_of, data=[(X, Y)])
         with pytest.raises(InputError, match=r"losses\(model, batch\); got str"):
             make(memory, losses="mean")
-        with pytest.raises(InputError, match="beside the data or loss_options"):
+        with pytest.raises(InputError, match="criterion or losses=, with data or loss_options"):
             make(memory, loss_options={"seed": 0})
-        with pytest.raises(InputError, match="a criterion beside the data"):
+        with pytest.raises(InputError, match="criterion or losses=, with data or loss_options"):
             make(memory, data=(X, Y))
         with pytest.raises(InputError, match=r"criterion\(outputs, targets\); got tuple"):
             make(memory, criterion=(X, Y))

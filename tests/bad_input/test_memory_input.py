@@ -14,7 +14,7 @@ def test_wrong_kinds_are_named():
     model = nn.Linear(3, 2)
     memory = ls.TaskMemory(model, method="ldc")
     for state in (None, []):
-        with pytest.raises(StorageError, match="the state of a TaskMemory, of format 7; got"):
+        with pytest.raises(StorageError, match="the state of a TaskMemory, of format 8; got"):
             memory.load_state_dict(state)
     with pytest.raises(InputError, match="optimizer of type Optimizer"), memory.training("adam"):
         pass

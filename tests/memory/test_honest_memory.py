@@ -194,7 +194,7 @@ def test_print_says_what_a_memory_holds():
     lines = repr(memory).splitlines()
     assert lines[2] == "  tasks     1 held: digits"
     assert lines[3] == "  strength  1, multiplied by 1 now, by the budget"
-    assert lines[4] == "  budget    each loss may rise by 5 %, or by 0.01, measured on 10 samples of each task"
+    assert lines[4] == "  budget    each loss may rise by 5 %, or by 0.01, measured on up to 10 samples of each task"
     assert lines[5] == "  spent     loss of digits +0 % of +5 % allowed"
     assert lines[6] == f"  stored    {memory.n_stored} numbers, {memory.n_stored / 2:.3g} for each weight"
 
@@ -214,8 +214,22 @@ def test_print_names_replay_and_what_is_not_held():
 
 def test_print_says_how_a_budget_is_known():
     memory = memory_at([3.0, 4.0], method="basin")
-    for samples, said in ((0, "predicted"), (lambda _: 1.0, "measured by samples=f"), (5, "measured on 5 samples")):
+    for samples, said in (
+        (0, "predicted"),
+        (lambda _: 1.0, "measured by samples=f"),
+        (5, "measured on up to 5 samples"),
+    ):
         memory.budget(0.2, absolute=0.0, samples=samples)
         assert f"each loss may rise by 20 %, {said}" in repr(memory).splitlines()[4]
     memory.budget(0.2, samples=5, at_end=True)
-    assert repr(memory).splitlines()[4].endswith(", measured on 5 samples of each task, at the end of each training")
+    assert (
+        repr(memory).splitlines()[4].endswith(", measured on up to 5 samples of each task, at the end of each training")
+    )
+
+
+def test_print_says_whether_each_loss_or_their_mean_is_held():
+    for measure, said in ((lambda _: {"task 1": 1.0}, "each loss"), (lambda _: 1.0, "their mean loss")):
+        memory = memory_at([3.0, 4.0], method="basin")
+        memory.budget(0.2, samples=measure)
+        memory.consolidate(MSE, XY)
+        assert f"{said} may rise by 20 %" in repr(memory)

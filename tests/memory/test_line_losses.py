@@ -33,6 +33,12 @@ class Mixed(nn.Module):
         return self.last(self.first(x).double()).float()
 
 
+@pytest.fixture(autouse=True)
+def without_page(monkeypatch):
+    """What is measured, without the figures, which cost more than all evaluations."""
+    monkeypatch.setattr("landscope.memory.page.write_report", lambda path, *_, **__: path)
+
+
 def frozen():
     model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 4))
     model[0].requires_grad_(False)

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import inspect
 
 import pytest
 import torch
@@ -11,7 +12,10 @@ from torch.nn import functional as F
 import landscope as ls
 from landscope.errors import InputError
 from landscope.memory import Replay, Samples
+from landscope.memory.model_answers import ModelAnswers
 from landscope.memory.replayed_tasks import ReplayedTasks
+from landscope.risk.checks import check_inputs
+from landscope.risk.hints import inputs_hint
 from own_model import CE, X, Y, net, sgd
 
 
@@ -107,6 +111,27 @@ def test_the_error_says_what_came():
         tasks(ByKeyword(plain), [{"x": X, "index": torch.arange(12), "labels": Y}])
     with pytest.raises(InputError, match=r"got \{loss: \[\] of float32\}"):
         tasks(Returning(lambda z, _: {"loss": z.sum()}), (X, Y))
+
+
+def test_a_model_without_a_signature_is_called_as_it_is():
+    """As one of TorchScript; what does not fit is then the error of the model itself."""
+    model = nn.Module()
+    model.forward = torch.tanh
+    assert torch.equal(ModelAnswers()(model, X), torch.tanh(X))
+    with pytest.raises(TypeError, match="must be Tensor"):
+        ModelAnswers()(model, {"x": X})
+    for inputs in (X, {"x": X}):
+        assert "Check their shape" in inputs_hint(model, inputs)
+    check_inputs(model, {"x": X})
+
+
+def test_a_signature_is_read_once(monkeypatch):
+    model, read = Returning(plain), []
+    signature = inspect.signature
+    monkeypatch.setattr(inspect, "signature", lambda function: read.append(function) or signature(function))
+    for _ in range(3):
+        ModelAnswers()(model, X)
+    assert len(read) == 1
 
 
 def test_a_memory_learns_again_with_the_function_and_its_state_goes_on():

@@ -244,6 +244,101 @@ def test_a_changed_head_leaves_the_end_unmeasured(tmp_path):
     assert bool(found.matrix.values[1].isfinite().all())
 
 
+def with_compiled_layer(model):
+    model[0] = torch.compile(model[0], backend="eager")
+    return model
+
+
+WRAPPERS = {
+    "compiled": lambda model: torch.compile(model, backend="eager"),
+    "data parallel": nn.DataParallel,
+    "a compiled layer": with_compiled_layer,
+}
+
+
+@pytest.mark.usefixtures("without_page")
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_a_wrapped_model_has_the_report_of_the_inner_one(name, tmp_path):
+    rows = []
+    for wrap in (lambda model: model, WRAPPERS[name]):
+        torch.manual_seed(0)
+        model = wrap(nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 3)))
+        memory = ls.TaskMemory(model, method="l2", strength=0.0)
+        memory.consolidate(CE, (X, Y))
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.add_(0.3 * torch.randn(weight.shape))
+        found = report(memory, tmp_path, {"a": (X, Y), "b": (X[:7], Y[:7])}, CE, points=3)
+        rows.append((found.matrix.values.tolist(), found.line.values.tolist()))
+    assert rows[0] == rows[1]
+    assert rows[0][0][0] != rows[0][0][1]
+
+
+def test_a_state_of_a_wrapped_model_is_recognised_by_the_inner_one(tmp_path):
+    model = nn.Linear(4, 3)
+    memory = ls.TaskMemory(torch.compile(model, backend="eager"), method="l2", strength=0.0)
+    memory.consolidate(CE, (X, Y))
+    other = ls.TaskMemory(model, method="l2", strength=0.0)
+    other.load_state_dict(memory.state_dict())
+    with pytest.raises(InputError, match="count twice"):
+        other.consolidate(CE, (X, Y))
+
+
+@pytest.mark.usefixtures("without_page")
+def test_weights_that_were_frozen_at_the_end_leave_it_unmeasured(tmp_path):
+    model = net()
+    model[0].requires_grad_(False)
+    memory = ls.TaskMemory(model, method="l2", strength=0.0)
+    memory.consolidate(CE, (X, Y))
+    model.requires_grad_(True)
+    model[0].weight.data.add_(1.0)
+    found = report(memory, tmp_path, {"a": (X, Y), "b": (X, Y)}, CE)
+    assert found.line is None  # the old weights of this layer are not known
+    assert bool(found.matrix.values[0].isnan().all())
+
+
+@pytest.mark.usefixtures("without_page")
+def test_tasks_that_end_at_the_same_weights_share_what_is_measured_there(tmp_path):
+    memory = line_memory(3.0)
+    finish(memory, 3.0)
+    memory.consolidate(MSE, (torch.ones(2, 1), torch.ones(2, 1)), name="other data")
+    memory.model.weight.data.fill_(1.0)
+    found = report(memory, tmp_path).matrix
+    assert found.values.tolist() == [[3.0, 6.0, -3.0], [3.0, 6.0, -3.0], [1.0, 2.0, -1.0]]
+    assert found.forgetting == ((3 - 1) + (6 - 2)) / 2
+    assert found.most_forgotten == ("b", 4.0)
+    again = line_memory(1.0)
+    again.load_state_dict(memory.state_dict())
+    assert torch.equal(report(again, tmp_path).matrix.values, found.values)
+
+
+@pytest.mark.usefixtures("without_page")
+def test_what_is_measured_in_the_middle_of_a_task_is_not_its_end(tmp_path):
+    memory = line_memory()
+    finish(memory, 4.0)
+    memory.model.weight.data.fill_(3.0)
+    assert report(memory, tmp_path).matrix.values[:, 0].tolist() == [4.0, 3.0]
+    finish(memory, 2.0)
+    memory.model.weight.data.fill_(1.0)
+    assert report(memory, tmp_path).matrix.values[:, 0].tolist() == [4.0, 2.0, 1.0]
+    finish(memory, 1.0)
+    assert {len(states) for states in memory._tasks.history.state()["measured"].values()} == {3}
+
+
+@pytest.mark.usefixtures("without_page")
+def test_another_criterion_is_another_measure(tmp_path):
+    memory, data = line_memory(), {"a": (torch.ones(2, 1), torch.zeros(2, 1))}
+    data["b"] = data["a"]
+    finish(memory, 3.0)
+    report(memory, tmp_path, data, MSE)
+    finish(memory, 2.0)
+    memory.model.weight.data.fill_(1.0)
+    found = report(memory, tmp_path, {**data, "c": data["a"]}, nn.L1Loss()).matrix.values[:, 0]
+    assert np.array_equal(found.numpy(), [np.nan, 2.0, 1.0], equal_nan=True)
+    found = report(memory, tmp_path, {**data, "c": data["a"]}, MSE).matrix.values[:, 0]
+    assert found.tolist() == [9.0, 4.0, 1.0]
+
+
 def test_what_cannot_be_reported_is_refused(tmp_path):
     memory = line_memory()
     with pytest.raises(InputError, match="a finished task"):

@@ -26,13 +26,13 @@ def averaged(model, batch):
     return losses_of(model, batch).mean()
 
 
-def by_hand():
+def by_hand(inputs=X, targets=Y):
     """Mean of the squared gradients of all samples, one at a time."""
     model, squares = net(), 0.0
-    for x, y in zip(X, Y, strict=True):
+    for x, y in zip(inputs, targets, strict=True):
         gradients = torch.autograd.grad(F.cross_entropy(model(x[None]), y[None]), list(model.parameters()))
         squares = squares + torch.cat([gradient.flatten() for gradient in gradients]).double().square()
-    return squares / len(X)
+    return squares / len(inputs)
 
 
 @pytest.mark.parametrize(
@@ -61,17 +61,47 @@ def test_batches_of_one_sample_need_no_halves():
     torch.testing.assert_close(information.diagonal(risk.w0, "empirical"), 2 * by_hand(), rtol=1e-5, atol=1e-9)
 
 
-def test_a_sum_that_compares_samples_is_refused():
-    def contrast(model, batch):
-        z = model(batch[0])
-        return torch.logsumexp(z @ z.T, 1).sum(), len(z)
+def contrast(model, batch):
+    z = model(batch[0])
+    return torch.logsumexp(z @ z.T, 1).sum(), len(z)
 
-    risk, information = of(contrast)
+
+def mean_contrast(model, batch):
+    total, count = contrast(model, batch)
+    return total / count
+
+
+def pairs(model, batch):
+    """Near its mean over half of the batch: it compares each sample with its neighbour."""
+    z = model(batch[0])
+    return (z * z.roll(1, 0)).mean()
+
+
+COUNTED = {"count": lambda batch: len(batch[0])}
+
+
+@pytest.mark.parametrize(("losses", "options"), [(contrast, {}), (mean_contrast, COUNTED), (pairs, COUNTED)])
+def test_a_sum_that_compares_samples_is_refused(losses, options):
+    risk, information = of(losses, **options)
     with pytest.raises(InputError, match=r"not known to be the sum over its samples.*language_model_losses"):
         information.diagonal(risk.w0, "empirical")
     memory = ls.TaskMemory(net(), method="ewc", strength=1.0)
     with pytest.raises(InputError, match="not known to be the sum over its samples"):
-        memory.consolidate(data=BATCHES, losses=contrast)
+        memory.consolidate(data=BATCHES, losses=losses, loss_options=options or None)
+
+
+def test_a_mean_over_some_of_the_targets_is_a_sum_over_them():
+    ignored = Y.clone()
+    ignored[::3] = -100
+    batches = [(X[:8], ignored[:8]), (X[8:], ignored[8:])]
+
+    def mean(model, batch):
+        return F.cross_entropy(model(batch[0]), batch[1])
+
+    risk, information = of(mean, batches, count=lambda batch: int((batch[1] >= 0).sum()))
+    kept = ignored >= 0
+    expected = by_hand(X[kept], Y[kept])
+    torch.testing.assert_close(information.diagonal(risk.w0, "empirical"), expected, rtol=1e-5, atol=1e-9)
 
 
 class Turned(nn.Module):

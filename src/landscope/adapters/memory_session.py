@@ -50,7 +50,7 @@ class MemorySession(TrainingSession):
                 )  # fmt: skip
         if (data is not None or loss_options is not None) and criterion is None and losses is None:
             raise InputError(
-                expected="a criterion beside the data or loss_options, or losses=", got="none",
+                expected="criterion or losses=, with data or loss_options", got="none",
                 hint="Pass both, as for memory.consolidate(criterion, data).",
             )  # fmt: skip
         self._criterion, self._data, self._losses, self._loss_options = criterion, data, losses, loss_options

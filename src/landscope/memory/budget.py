@@ -14,6 +14,7 @@ from landscope._checks import check_count, check_kind, check_positive, check_str
 from landscope.errors import InputError
 from landscope.memory.evaluations import in_eval_mode
 from landscope.memory.output_change import OutputChange
+from landscope.memory.processes import means_over_processes
 from landscope.memory.rise import Rise, RiseOfTasks, allowed_rise, losses_by_task
 from landscope.risk.running_statistics import copied_statistics, lerped_statistics, set_statistics, with_statistics
 
@@ -41,8 +42,8 @@ class Budget:
     the measured rise of the worst task to the predicted one corrects the prediction, and weights that went too far go
     back toward the end of the last task until every measured rise is within its bound. The worst task has used the
     largest part of its bound. Every loss is that of the running statistics that the model then has, and these go back
-    with the weights. While the worst task is below its bound, the factor falls, so the new task learns as freely as the
-    bound allows.
+    with the weights; in a distributed training it is the mean over the processes. While the worst task is below its
+    bound, the factor falls, so the new task learns as freely as the bound allows.
 
     A penalty predicts the sum of the rises of all tasks, and does not say which task rises. The sum stays within the
     smallest bound, so no task is predicted to rise by more.
@@ -56,6 +57,7 @@ class Budget:
         outputs: What corrects the prediction where outputs move farther than to first order.
         at_end: Whether to measure at the end of each training alone: the strength is the usual one, and only the end
             goes back toward the end of the task. Without a measurement it has no effect.
+        predict: ``predict(V)``, the rise of ln L that a value of the penalty without the factor predicts; by default V.
 
     Raises:
         InputError: If a number is out of range.
@@ -78,6 +80,7 @@ class Budget:
         every: int = 10,
         outputs: OutputChange | None = None,
         at_end: bool = False,
+        predict: Callable[[float], float] = float,
     ) -> None:
         self.rise, self.absolute = check_positive("rise", rise), check_strength("absolute", absolute)
         if measure is not None and not callable(measure):
@@ -96,8 +99,7 @@ class Budget:
         self._w1: Tensor | None = None
         self._statistics1: dict[str, Tensor] = {}
         """Running statistics at the end of the task."""
-        self.scale = 1.0
-        """Rise of ln L for each unit of the penalty."""
+        self._predict = predict
         self.predicted = 0.0
 
     @property
@@ -124,7 +126,7 @@ class Budget:
         self._w1, self._loss1, self._correction, self._steps = w1.detach().clone(), loss1, 1.0, 0
         self.predicted, self._statistics1 = 0.0, copied_statistics(model)
         self._before = {} if self.measure is None else self._losses_of(model)
-        self._found = self._rises(self._before) if self._before else None
+        self._found = self._compared(self._before, self._before) if self._before else None
 
     @property
     def holds_statistics(self) -> bool:
@@ -150,18 +152,18 @@ class Budget:
             The weights to take: those given, or, where a measured rise is above the bound, the farthest ones on the
             line to the end of the last task at which every task stays within it.
         """
-        scale = self.scale
+        farther = 1.0
         if self.outputs is not None and self.follows_outputs:
             self.outputs.follow(value, weights, at)
-            scale *= self.outputs.factor
-        self.predicted = scale * value
+            farther = self.outputs.factor
+        self.predicted = self._predict(farther * value)
         if self.at_end and self.measure is not None:
             self.factor = 1.0 if self.outputs is None else self.outputs.factor
             return weights
         if self.measure is not None and self._steps % self.every == 0:
             weights = self._measured_within(weights, at)
         self._steps += 1
-        driving = self.predicted if moved is None else scale * moved
+        driving = self.predicted if moved is None else self._predict(farther * moved)
         over = math.log(max(self._correction * driving, 1e-30) / self.allowed)
         self.factor = min(_MOST, max(_LEAST, self.factor * math.exp(_RATE * max(-1.0, min(1.0, over)))))
         return weights
@@ -195,7 +197,7 @@ class Budget:
         now = losses(1.0)
         if now.keys() != self._before.keys() and self._w1 is not None:  # a stored budget that measured otherwise before
             self._before = losses(0.0)
-        self._found = found = self._rises(now)
+        self._found = found = self._rises(now, weights.device)
         if self.predicted > 0:
             ratio = found.of_worst / self.predicted
             self._correction = min(_LARGEST_CORRECTION, max(1 / _LARGEST_CORRECTION, ratio))
@@ -204,22 +206,30 @@ class Budget:
         low, high, least = 0.0, 1.0, None
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            if (found := self._rises(losses(middle))).is_within:
+            if (found := self._rises(losses(middle), weights.device)).is_within:
                 low, least = middle, found
             else:
                 high = middle
-        self._found = self._rises(losses(0.0)) if least is None else least
+        self._found = self._rises(losses(0.0), weights.device) if least is None else least
         with at(weights) as model:
             set_statistics(model, lerped_statistics(self._statistics1, statistics, low))
         return _between(self._w1, weights, low)
 
-    def _rises(self, now: Mapping[str, float]) -> RiseOfTasks:
+    def _rises(self, now: Mapping[str, float], device: torch.device) -> RiseOfTasks:
+        """The rises of the mean losses over the processes of a distributed training, which must go the same way."""
         if now.keys() != self._before.keys():
             raise InputError(
                 expected=f"the losses of the same tasks as before, {', '.join(self._before) or 'none'}",
                 got=", ".join(now), hint="Let samples=f return the same names each time.",
             )  # fmt: skip
-        return RiseOfTasks.between(self._before, now, rise=self.rise, absolute=self.absolute)
+        tasks = sorted(now)
+        numbers = [losses[task] for losses in (self._before, now) for task in tasks]
+        means = means_over_processes(numbers, device)
+        before, after = (dict(zip(tasks, part, strict=True)) for part in (means[: len(tasks)], means[len(tasks) :]))
+        return self._compared(before, after)
+
+    def _compared(self, before: Mapping[str, float], now: Mapping[str, float]) -> RiseOfTasks:
+        return RiseOfTasks.between(before, now, rise=self.rise, absolute=self.absolute)
 
     @torch.no_grad()
     def _losses_of(self, model: nn.Module) -> dict[str, float]:
@@ -243,6 +253,7 @@ class Budget:
         state: Mapping[str, Any],
         measure: Callable[[nn.Module], Any] | None,
         outputs: OutputChange | None = None,
+        predict: Callable[[float], float] = float,
     ) -> Budget:
         """A budget that goes on from a stored one.
 
@@ -250,9 +261,10 @@ class Budget:
             state: What :meth:`state` returned.
             measure: How the rise is measured from now on; None to predict it alone.
             outputs: What corrects the prediction.
+            predict: The rise that a value of the penalty predicts.
         """
         given = {name: state[name] for name in ("rise", "absolute", "every", "at_end")}
-        budget = cls(**given, measure=measure, outputs=outputs)
+        budget = cls(**given, measure=measure, outputs=outputs, predict=predict)
         budget.factor = check_positive("factor", state["factor"])
         budget._w1, budget._statistics1 = state["w1"], dict(state["statistics1"])
         budget._loss1 = float(state["loss1"])

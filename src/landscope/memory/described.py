@@ -54,8 +54,11 @@ def _budget(tasks: HeldTasks) -> str:
     if (budget := tasks.budget) is None:
         return "none"
     when = ", at the end of each training" if budget.at_end else ""
+    rise = tasks.rise()
+    of_mean = tasks.names and rise is not None and rise.measured is not None and rise.task is None
     least = f", or by {budget.absolute:.3g}" if budget.absolute else ""
-    return f"each loss may rise by {100 * budget.rise:.3g} %{least}, {tasks.measured_on}{when}"
+    whose = "their mean loss" if of_mean else "each loss"
+    return f"{whose} may rise by {100 * budget.rise:.3g} %{least}, {tasks.measured_on}{when}"
 
 
 def _replay(replay: Replay | None) -> str:

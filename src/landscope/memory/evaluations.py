@@ -72,8 +72,9 @@ class Evaluations:
     @property
     def kind(self) -> str:
         """What is measured: numbers of other kinds are not compared, also of the same task."""
-        if any(isinstance(function, MeanLoss) for function in self.functions.values()):
-            return "mean loss"
+        losses = [function.loss for function in self.functions.values() if isinstance(function, MeanLoss)]
+        if losses:
+            return f"mean loss by {_named(losses[0].criterion or losses[0].losses)}"
         return f"{'higher' if self.higher_is_better else 'lower'} is better"
 
     def first(self, count: int) -> Evaluations:
@@ -141,6 +142,11 @@ class MeanLoss:
         """The mean loss at the weights that the model has."""
         risk = self.loss.risk(model, _one_parameter(model))
         return float(risk(risk.w0))
+
+
+def _named(loss: Any) -> str:
+    """The name of a function, or of the class of an object: another loss has another name."""
+    return getattr(loss, "__qualname__", type(loss).__qualname__)
 
 
 def _one_parameter(model: nn.Module) -> ParameterSpace:

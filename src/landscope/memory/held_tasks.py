@@ -41,6 +41,7 @@ class HeldTasks:
         rank: Number of directions to keep for all tasks together; all by default.
         replayed: Their samples, where these are learnt again.
         outputs: What multiplies the strength where outputs move farther than to first order; None for nothing.
+        ratio: Loss at the edge of a basin over that at its minimum.
     """
 
     def __init__(
@@ -51,7 +52,9 @@ class HeldTasks:
         rank: int | None,
         replayed: ReplayedTasks | None = None,
         outputs: OutputChange | None = None,
+        ratio: float = math.e,
     ) -> None:
+        self._ratio = ratio
         self._space, self._method, self.strength, self._rank = space, method, strength, rank
         self.replayed = replayed
         self.penalty: Penalty | None = None
@@ -129,7 +132,6 @@ class HeldTasks:
         if self.penalty is not None and value != self.strength:
             self.penalty = self._at(self.penalty, self.strength, value)
         self.strength = value
-        self._scale_budget()
 
     def set_budget(
         self,
@@ -158,11 +160,12 @@ class HeldTasks:
                 expected="a method that predicts the rise of the loss, or samples to measure it on",
                 got=f"{self._method.name} alone", hint='Pass samples=100, or take the method "basin".',
             )  # fmt: skip
-        self.budget = (
-            None
-            if rise is None
-            else Budget(rise, absolute=absolute, measure=measure, every=every, at_end=at_end, outputs=self.outputs)
-        )
+        self.budget = None
+        if rise is not None:
+            self.budget = Budget(
+                rise, absolute=absolute, measure=measure, every=every,
+                outputs=self.outputs, at_end=at_end, predict=self._predicted,
+            )  # fmt: skip
         self._n_samples = n_samples
         self._start_budget(model)
 
@@ -181,7 +184,12 @@ class HeldTasks:
         """On what a budget measures, in words."""
         if self.budget is None or self.budget.measure is None:
             return "predicted"
-        return f"measured on {self._n_samples} samples of each task" if self._n_samples else "measured by samples=f"
+        if not self._n_samples:
+            return "measured by samples=f"
+        if self.replayed is None or not self._measures_on_replayed:
+            return f"measured on up to {self._n_samples} samples of each task"  # data may have fewer
+        least, most = min(self.replayed.counts), max(self.replayed.counts)
+        return f"measured on {f'{least} to {most}' if least < most else most} samples of each task"
 
     def rise(self) -> Rise | None:
         """How much the loss rose since the last task ended; None without a budget."""
@@ -206,8 +214,8 @@ class HeldTasks:
         self.fingerprint = state.fingerprint
         self.history = TaskHistory.of(state.history) if state.history else TaskHistory()
         if state.budget is not None:
-            self.budget = Budget.of(state.budget, self._measure_after_loading(state.budget), self.outputs)
-            self._scale_budget()
+            measure = self._measure_after_loading(state.budget)
+            self.budget = Budget.of(state.budget, measure, self.outputs, self._predicted)
         elif self.budget is not None:
             self.budget.measure = self._measure_after_loading()
             self._start_budget(model)
@@ -295,9 +303,9 @@ class HeldTasks:
 
     def _start_budget(self, model: nn.Module) -> None:
         if self.budget is not None and self.losses:
-            self._scale_budget()
             self.budget.start(model, self._space.flatten(model), max(self.losses))
 
-    def _scale_budget(self) -> None:
-        if self.budget is not None:
-            self.budget.scale = (self._method.unit_of_rise or 1.0) / self.strength if self.strength else 0.0
+    def _predicted(self, value: float) -> float:
+        """The rise of ln L that a value of the penalty at the present strength predicts."""
+        unit = (self._method.unit_of_rise or 1.0) / self.strength if self.strength else 0.0
+        return self._method.predicted_rise(unit * value, self._ratio)

@@ -155,7 +155,8 @@ class HoldsTasks:
         Args:
             evaluations: Data of each task, whose mean loss is taken, by its name, in the order of learning; without a
                 criterion or ``losses``, ``function(model)`` that gives a number. Earlier measurements are found again
-                by the name.
+                by the name, so one name means one measure of one set of data in all reports. Losses by criteria of
+                other names and numbers of the other direction stay apart; an accuracy and an F1 need two names.
             criterion: ``criterion(outputs, targets)``, see :class:`landscope.EmpiricalRisk`.
             losses: ``losses(model, batch)`` in place of a criterion.
             loss_options: How the loss is evaluated, see :meth:`landscope.TaskMemory.consolidate`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, get_args
 
@@ -50,7 +51,7 @@ class Method(abc.ABC):
     """Whether the method needs the recorded weights of the task."""
 
     unit_of_rise: ClassVar[float | None] = None
-    """The strength at which the penalty is about the rise of ln L; None where it predicts none."""
+    """The strength at which the penalty predicts the rise of ln L; None where it predicts none."""
 
     follows_outputs: ClassVar[bool] = False
     """Whether the strength follows how far the outputs move, where nothing is said."""
@@ -79,6 +80,15 @@ class Method(abc.ABC):
     def n_directions(self, task: TaskSnapshot, n_modes: int) -> int:
         """Number of directions to hold: ``n_modes``, or fewer where the weights moved along fewer."""
         return min(n_modes, task.modes.n_moving) if self.needs_recording else 0
+
+    def predicted_rise(self, value: float, ratio: float) -> float:  # noqa: ARG002 - of the basin
+        """The rise of ln L that the penalty predicts.
+
+        Args:
+            value: The penalty, at the strength :attr:`unit_of_rise`.
+            ratio: Loss at the edge of the valley over that at its bottom.
+        """
+        return value
 
     def settings(self) -> dict[str, Any]:
         """Name and options, as plain values for a checkpoint."""
@@ -305,6 +315,26 @@ class Basin(Method):
     def default_strength(self) -> float:
         """1, where V is about the rise of the logarithm of the smoothed loss."""
         return 1.0
+
+    def predicted_rise(self, value: float, ratio: float) -> float:
+        r"""The rise of ln L that the penalty predicts.
+
+        .. math:: \ln \frac{L}{L_1} \approx \max\Big(V, \ln(1 + r V)\Big), \qquad
+                  \langle L \rangle = r L_1
+
+        V is the rise of L over the mean loss of the basin, so L rises by the share r V of L_1: exactly so for a
+        parabola, up to r = e: 5.75 times its minimum. Beyond that V is larger, as a loss such as the cross-entropy
+        rises faster than a parabola, and its logarithm is nearer to one.
+
+        Args:
+            value: The penalty V at strength 1.
+            ratio: Mean loss r in the basin over the loss L_1 at the minimum.
+
+        Example:
+            >>> round(Basin().predicted_rise(0.01, math.e), 3), Basin().predicted_rise(3.0, math.e)
+            (0.027, 3.0)
+        """
+        return max(value, math.log1p(ratio * value))
 
     def penalty(self, task: TaskSnapshot, count: int) -> PenaltySum:  # noqa: ARG002 - the protocol's argument
         """One Kronecker product a layer."""

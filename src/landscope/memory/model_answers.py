@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from landscope.errors import InputError
-from landscope.risk.data import call_model, fits
+from landscope.risk.data import call_arguments, call_model, fits, signature_of
 from landscope.risk.hints import described
 
 __all__ = ["ModelAnswers"]
@@ -66,13 +65,14 @@ class ModelAnswers:
 
 
 def _check_accepts(model: nn.Module, inputs: Any) -> None:
-    """Raise if the signature of the model does not fit, before an error deep in its code."""
-    by_name = isinstance(inputs, Mapping)
-    if (by_name and fits(model, (), inputs)) or (isinstance(inputs, tuple) and fits(model, inputs, {})):
+    """Raise if the signature of the model, where it has one, does not fit, before an error deep in its code."""
+    positional, _ = call_arguments(model, inputs)
+    is_whole = len(positional) == 1 and positional[0] is inputs
+    if not is_whole or (signature := signature_of(model)) is None:
         return
-    parameters = inspect.signature(model.forward).parameters
-    unknown = by_name and not set(inputs) <= set(parameters)
-    if fits(model, (inputs,), {}) and not (unknown and set(inputs) & set(parameters)):
+    parameters = signature.parameters
+    known = set(inputs) & set(parameters) if isinstance(inputs, Mapping) else set()
+    if fits(model, positional, {}) and not 0 < len(known) < len(inputs):
         return
     names = ", ".join(parameters)
     raise InputError(

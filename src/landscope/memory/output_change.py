@@ -8,12 +8,12 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from landscope._checks import check_count, check_positive
 from landscope.memory.distillation import precise
 from landscope.memory.latest_call import LatestCall
+from landscope.memory.processes import sums_over_processes
 from landscope.penalties.compression.moved import anchor_of
 from landscope.penalties.warnings import warn
 from landscope.protocols import Penalty
@@ -141,8 +141,8 @@ class OutputChange:
             found = self._squares(weights, at)
         except Exception as error:  # noqa: BLE001 - a training of hours must not end with a call that is not the user's
             found, self._reason = None, f" ({type(error).__name__}: {first_lines(error, 1)})"
-        numbers = torch.tensor([*found, 1.0] if found else [0.0] * 3, device=weights.device)
-        change, slope, known = _over_processes(numbers)
+        numbers = [*found, 1.0] if found else [0.0] * 3
+        change, slope, known = sums_over_processes(numbers, weights.device)  # all must take the same strength
         if not known:
             return None
         return 1.0 if change == 0 else change / slope if slope else _MOST
@@ -163,13 +163,6 @@ class OutputChange:
     def _outputs(self, w: Tensor, at: At) -> list[Tensor]:
         with at(w):
             return self._latest.outputs(self._model)
-
-
-def _over_processes(numbers: Tensor) -> list[float]:
-    """The sums over the processes of a distributed training, which must all take the same strength."""
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        dist.all_reduce(numbers)
-    return numbers.tolist()
 
 
 def _length(vector: Tensor) -> float:

@@ -23,8 +23,9 @@ class Rise:
     r"""How much the loss L of earlier tasks rose since the last one ended, as :math:`\ln(L / L_1)`.
 
     Args:
-        predicted: By the penalty: the sum of the rises of all tasks, so none is predicted to rise by more, exact only
-            near the end of the task. NaN where the penalty predicts none.
+        predicted: By the penalty: the sum of the rises of all tasks, so none is predicted to rise by more; see
+            :meth:`landscope.memory.methods.Basin.predicted_rise`. It is exact near the end of a task alone, where the
+            outputs follow the weights to first order. NaN where the penalty predicts none.
         measured: Of the worst task, on its samples; None without any.
         allowed: By the budget: of the worst task where it is measured, otherwise of the task that may rise least.
         factor: By how much the strength was multiplied to stay within it.

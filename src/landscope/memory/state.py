@@ -19,7 +19,7 @@ from landscope.trajectory import Trajectory
 
 __all__ = ["MemoryState", "memory_settings"]
 
-_FORMAT = 7
+_FORMAT = 8
 _HINT = "Pass what memory.state_dict() returned."
 _COLUMNS = ("weights", "steps", "learning_rate", "loss")
 

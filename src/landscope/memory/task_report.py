@@ -88,7 +88,8 @@ def report_of(
             expected="a memory with a finished task", got="none",
             hint="Call memory.consolidate(criterion, data) at the end of a task, or ls.keep(model, criterion, data).",
         )  # fmt: skip
-    goes_on = not history.is_at_end(model)
+    now, end_state = history.state_of(model), history.last_end
+    goes_on = now != end_state
     last = n_tasks if goes_on else n_tasks - 1
     if last >= len(found.names):
         raise InputError(
@@ -99,13 +100,13 @@ def report_of(
     if goes_on and (end := _end(model, history, old)) is not None:
         line = line_between(model, end, found.first(last + 1), points)
         latest = line.values[-1].tolist()  # both ends are measured on the line, and not again
-        if not history.has(found, n_tasks - 1):
+        if not history.has(found, end_state):
             earliest = line.values[0].tolist() if ends_on_line(end, model) else ()
-            history.note(found, n_tasks - 1, found.values(evaluated_copy(end), earliest))
+            history.note(found, end_state, found.values(evaluated_copy(end), earliest))
     whole = evaluated_copy(model)
     dim = sum(tensor.numel() for tensor in whole.parameters() if tensor.requires_grad)
-    history.note(found, last, found.values(whole, latest))
-    matrix = history.matrix(found, last + 1, n_stored, dim)
+    history.note(found, now, found.values(whole, latest))
+    matrix = history.matrix(found, now, n_stored, dim)
     spent = "" if rise is None else str(_with_names(rise, dict(zip(names, found.names, strict=False))))
     from landscope.memory.page import write_report  # plotly is loaded where a page is written
 

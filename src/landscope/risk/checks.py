@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,7 +16,7 @@ from landscope.parameters import ParameterSpace
 from landscope.risk.batch_norm import ReestimatedLosses
 from landscope.risk.checkpointing import no_checkpointing
 from landscope.risk.closure_module import ClosureModule
-from landscope.risk.data import OTHER_BATCHES, Block, call_model, fits
+from landscope.risk.data import OTHER_BATCHES, Block, call_model, fits, signature_of
 from landscope.risk.equal_gradients import warn_of_nonlinear_backward
 from landscope.risk.evaluation import BlockLosses
 from landscope.risk.finite_loss import check_loss_is_a_number
@@ -47,7 +46,9 @@ _GRAPH_HINT = (
 
 def check_inputs(model: nn.Module, inputs: Any) -> None:
     """Raise if the model does not accept the keys of a batch; its own error would only mention wrong types."""
-    wanted = list(inspect.signature(model.forward).parameters)
+    if (signature := signature_of(model)) is None:
+        return
+    wanted = list(signature.parameters)
     if isinstance(inputs, Mapping) and not fits(model, (), inputs) and (len(wanted) != 1 or wanted[0] in inputs):
         raise InputError(
             expected=f"batches with the arguments of {type(model).__name__}.forward: {', '.join(wanted)}",

@@ -29,6 +29,7 @@ __all__ = [
     "check_no_bare_batch",
     "cut_blocks_by_label",
     "cut_blocks",
+    "call_arguments",
     "call_model",
     "can_join",
     "fits",
@@ -36,6 +37,7 @@ __all__ = [
     "read_data",
     "read_batches",
     "rows_at_once",
+    "signature_of",
 ]
 
 _INPUT_ELEMENTS = 2**21
@@ -178,20 +180,36 @@ def _to(value: Any, device: torch.device) -> Any:
 
 def call_model(model: nn.Module, inputs: Any) -> Any:
     """Call ``model(inputs)``; if ``forward`` accepts them, pass the parts of a mapping or tuple as single arguments."""
+    positional, keywords = call_arguments(model, inputs)
+    return model(*positional, **keywords)
+
+
+def call_arguments(model: nn.Module, inputs: Any) -> tuple[tuple[Any, ...], Mapping[Any, Any]]:
+    """The arguments by position and by name with which :func:`call_model` calls a model."""
     if isinstance(inputs, Mapping) and fits(model, (), inputs):
-        return model(**inputs)
+        return (), inputs
     if isinstance(inputs, tuple) and fits(model, inputs, {}):
-        return model(*inputs)
-    return model(inputs)
+        return inputs, {}
+    return (inputs,), {}
 
 
 def fits(model: nn.Module, positional: tuple[Any, ...], keywords: Mapping[Any, Any]) -> bool:
     """Whether ``model.forward`` accepts these arguments."""
+    if (signature := signature_of(model)) is None:
+        return False
     try:
-        _signature(model).bind(*positional, **keywords)
-    except (TypeError, ValueError):
+        signature.bind(*positional, **keywords)
+    except TypeError:
         return False
     return True
+
+
+def signature_of(model: nn.Module) -> inspect.Signature | None:
+    """The signature of ``model.forward``; None where it has none, as in TorchScript."""
+    try:
+        return _signature(model)
+    except (TypeError, ValueError):
+        return None
 
 
 def _signature(model: nn.Module) -> inspect.Signature:

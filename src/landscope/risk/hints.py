@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from landscope.errors import InputError
+from landscope.risk.data import signature_of
 
 __all__ = ["check_takes_two", "criterion_hint", "described", "inputs_hint"]
 
@@ -70,8 +71,8 @@ def inputs_hint(model: nn.Module, inputs: Any) -> str:
             "The last item of a batch is the targets, and all others are inputs: leave out what is neither, such as an "
             "index, by [(x, y) for x, y, _ in loader]."
         )
-    if isinstance(inputs, Mapping):
-        wanted = ", ".join(inspect.signature(model.forward).parameters)
+    if isinstance(inputs, Mapping) and (signature := signature_of(model)) is not None:
+        wanted = ", ".join(signature.parameters)
         parts.append(
             "The targets, under labels, label, targets or target, are taken out of a mapping, and the other keys are "
             f"the keywords of {type(model).__name__}.forward, which are: {wanted}. Rename the keys."
@@ -81,7 +82,8 @@ def inputs_hint(model: nn.Module, inputs: Any) -> str:
 
 def _keywords_alone(model: nn.Module) -> list[str]:
     """The arguments of a model that takes none by its position."""
-    parameters = inspect.signature(model.forward).parameters.values()
+    signature = signature_of(model)
+    parameters = () if signature is None else signature.parameters.values()
     by_position = any(each.kind not in (each.KEYWORD_ONLY, each.VAR_KEYWORD) for each in parameters)
     return [] if by_position else [each.name for each in parameters if each.kind == each.KEYWORD_ONLY]
 

@@ -58,6 +58,7 @@ class ClosureLosses(BlockLosses):
         device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
         self.blocks = [moved(batch, device) for batch in copy.deepcopy(read_batches(batches))]
         self.n_blocks = len(self.blocks)
+        self._count, self._rows = count, rows
         self._means_over = None if count is None else [counted_by(count, batch) for batch in self.blocks]
         draws = conditions is not None and conditions.seed is not None
         self._cut = CutBatches(self, self.evaluated, rows, may_cut=count is None and not draws)
@@ -114,12 +115,20 @@ class ClosureLosses(BlockLosses):
         self._cut.check_apart(parameters)
 
     def adds_up(self, parameters: dict[str, Tensor]) -> bool:
-        """Whether the loss of a batch is known to be the sum over its samples; counted means were compared before."""
+        """Whether the loss of a batch is known to be the sum over its samples, as a mean times its count may be."""
         draws = self._conditions is not None and self._conditions.seed is not None
+        of_means = self.returns_means and not draws
+        cut = CutBatches(self, self._counted_anew, self._rows, may_cut=True) if of_means else self._cut
         try:
-            return (self.returns_means and not draws) or self._cut.adds_up(parameters)
+            return cut.adds_up(parameters)
         except InputError:  # the samples of a batch cannot be counted
             return False
+
+    def _counted_anew(self, parameters: dict[str, Tensor], part: Any, block: int) -> WeightedLosses:
+        """The mean of a part of a batch times its own count."""
+        assert self._count is not None  # noqa: S101 - of means alone
+        mean, count = self._evaluate(parameters, part, block, None), counted_by(self._count, part)
+        return WeightedLosses(mean.reshape(1) * count, float(count))
 
     def evaluated(
         self, parameters: dict[str, Tensor], batch: Any, block: int, calls: Calls | None = None

@@ -1,0 +1,97 @@
+"""Processes of one distributed training measure other numbers, and take the same weights."""
+
+import contextlib
+import datetime
+import os
+import sys
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from landscope.memory import Budget
+from landscope.memory.output_change import OutputChange
+from landscope.memory.processes import means_over_processes
+from landscope.penalties import distance_penalty
+
+N_PROCESSES = 2
+
+
+def in_processes(call, folder):
+    """What ``call(rank)`` returns in each of two forked processes of one group; nothing is imported again."""
+    pids = []
+    for rank in range(N_PROCESSES):
+        if pid := os.fork():
+            pids.append(pid)
+            continue
+        status = 1
+        try:
+            dist.init_process_group(
+                "gloo", store=dist.FileStore(str(folder / "store"), N_PROCESSES), rank=rank, world_size=N_PROCESSES,
+                timeout=datetime.timedelta(seconds=30),
+            )  # fmt: skip
+            torch.save(call(rank), folder / f"{rank}.pt")
+            status = 0
+        except BaseException as error:  # noqa: BLE001 - told to the parent
+            print(f"process {rank}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        finally:
+            os._exit(status)
+    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0] * N_PROCESSES
+    return [torch.load(folder / f"{rank}.pt") for rank in range(N_PROCESSES)]
+
+
+@contextlib.contextmanager
+def at(model, w):
+    model.weight.data.copy_(w.view_as(model.weight))
+    yield model
+
+
+def gone_back(rank):
+    """Where a budget of 0.5 lets the weight go from 0 to 1, of tasks a: 1 + s w^2 and b: 2 with s = 9 or 1."""
+    model, stiffness = nn.Linear(1, 1, bias=False), (9.0, 1.0)[rank]
+    nn.init.zeros_(model.weight)
+
+    def measure(m):
+        losses = {"a": 1 + stiffness * m.weight.detach().square().sum(), "b": 2.0}
+        return losses if rank else dict(reversed(losses.items()))
+
+    budget = Budget(0.5, absolute=0.0, measure=measure, every=1)
+    budget.start(model, torch.zeros(1), loss1=2.0)
+    w = budget.follow(0.1, torch.ones(1), lambda w: at(model, w))
+    return w.item(), budget.factor, budget.spent().by_task
+
+
+def output_ratio(rank):
+    """The change of the outputs w1 w2 x from (1, 1) to (2, 2) is 3 x, and 2 x to first order, of other x."""
+
+    class Product(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(2))
+
+        def forward(self, x):
+            return x * self.weight.prod() if rank else x * self.weight.sum()
+
+    model = Product()
+    change = OutputChange(model, every=1)
+    with change.watching(distance_penalty(torch.ones(2))):
+        model(torch.full((1, 1), 1.0 + rank))
+        change.follow(0.0, torch.full((2,), 2.0), lambda w: at(model, w))
+    return change.factor
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
+def test_all_processes_take_the_same_way_back_and_the_same_strength(tmp_path):
+    found = in_processes(lambda rank: (gone_back(rank), output_ratio(rank)), tmp_path)
+    assert found[0] == found[1]
+    (w, _, by_task), ratio = found[0]
+    assert w == 20 / 64  # the mean 1 + 5 w^2 may be 1.5, at sqrt(0.1) = 20.2 / 64; six halvings
+    assert by_task.keys() == {"a", "b"}
+    assert by_task["b"] == 0
+    # One process has changes of 2 x and 2 x with x = 1, the other of 3 x and 2 x with x = 2.
+    assert ratio == pytest.approx((2**2 + 6**2) / (2**2 + 4**2), rel=0.05)
+
+
+def test_one_process_has_its_own_numbers():
+    assert means_over_processes([0.1, 3.0], torch.device("cpu")) == [0.1, 3.0]
