@@ -19,6 +19,7 @@ from landscope.law.exponents import Exponents
 from landscope.law.sensitivity import Sensitivity
 from landscope.law.window_growth import Growth
 from landscope.law.window_limit import WindowLimit
+from landscope.noise import window_factor
 from landscope.reproduction.seed_summary import pooled_control
 from verdicts import verdicts
 
@@ -61,12 +62,12 @@ def grown(flat, spread=0.05, count=32):
 
 def without_end(psi, half=0.05, relaxations=1e3):
     """psi_infinity with its interval, in a window that shows so many relaxation times of each direction."""
-    ones = torch.ones(3).double()
+    ones, shown = torch.ones(3).double(), float(window_factor(torch.tensor(relaxations)))
     return WindowLimit(
-        name="", curvature=ones, variance=ones, predicted=ones, limit=ones, relaxations=relaxations * ones,
-        width=ones.cumsum(0), used=ones.bool(), psi=psi, psi_interval=NOTHING, psi_predicted=psi,
-        psi_infinity=psi, psi_infinity_interval=(psi - half, psi + half), psi_infinity_reach=half, interval_reason="",
-        n_used=3,
+        name="", curvature=ones, variance=ones, predicted=shown * ones, limit=ones, time=ones,
+        relaxations=relaxations * ones, width=ones.cumsum(0), used=ones.bool(), psi=psi, psi_interval=NOTHING,
+        psi_predicted=psi, psi_infinity=psi, psi_infinity_interval=(psi - half, psi + half), psi_infinity_reach=half,
+        interval_reason="", n_used=3, steps_per_epoch=None,
     )  # fmt: skip
 
 

@@ -10,7 +10,6 @@ from landscope.law.exponents import Exponents
 from landscope.law.intervals import EVERYWHERE, Range, prediction_band
 from landscope.law.time_blocks import FEWEST_BLOCKS
 from landscope.law.window_limit import WindowLimit
-from landscope.noise.finite_window import window_factor
 from landscope.power_law import fit_power_law
 from landscope.wording import drawn_text
 
@@ -116,7 +115,9 @@ def process_control(draws: Sequence[float], *, answered_by: str = "", possible: 
 
 
 def limit_control(key: str, limit: WindowLimit | None) -> Control:
-    """The exponent of D (1 + beta)/(2 alpha lambda), of D, or of their ratio, along eigenvectors of the curvature.
+    """The exponent of sigma^2(infinity), of D, or of their ratio, along eigenvectors of the curvature.
+
+    They are those of the run's own order of minibatches, as the limit is.
 
     Args:
         key: Name of the exponent: psi, psi_D or psi_tau.
@@ -125,8 +126,8 @@ def limit_control(key: str, limit: WindowLimit | None) -> Control:
     if limit is None or math.isnan(limit.psi_infinity):
         return Control(LIMIT_NAME, (math.nan, math.nan), "agree")
     used = limit.used
-    # With fixed curvature tau_infinity = (1 + beta)/(2 alpha lambda) has no error, and D has all of it.
-    tau = fit_power_law(limit.width[used], limit.curvature[used]).exponent
+    # With fixed curvature tau_infinity = sigma^2(infinity)/D has no error, and D has all of it.
+    tau = -fit_power_law(limit.width[used], limit.time[used]).exponent
     if key == "psi_tau":
         band = (tau, tau)
     else:
@@ -139,7 +140,7 @@ def limit_control(key: str, limit: WindowLimit | None) -> Control:
 
 def too_short_for_the_limit(limit: WindowLimit) -> str:
     """Why a window cannot show its limit: it holds too little of the variance of its slowest direction; or empty."""
-    shown = float(window_factor(limit.relaxations[limit.used]).min())
+    shown = float(limit.shown[limit.used].min())
     if shown > _LEAST_SHOWN:
         return ""
     return (
