@@ -1,4 +1,4 @@
-"""Claims that the controls decide: other directions, thermal equilibrium, orders of minibatches, window lengths."""
+"""Claims that the controls decide: other directions, thermal equilibrium, orders of minibatches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 
 import torch
 from jaxtyping import Float
-from scipy import stats
 from torch import Tensor
 
 from landscope.claims.exponents import exponent_of, fresh_exponent, limit_control
@@ -17,13 +16,11 @@ from landscope.law.exponents import Exponents
 from landscope.law.intervals import prediction_band
 from landscope.law.sensitivity import Sensitivity, exponents_over
 from landscope.law.time_blocks import FEWEST_BLOCKS
-from landscope.law.window_growth import Growth
 from landscope.law.window_limit import WindowLimit
 
 __all__ = [
     "CLAIMS",
     "equilibrium_measurements",
-    "growth_measurements",
     "hessian_basis_measurements",
     "sampling_measurements",
 ]
@@ -60,16 +57,6 @@ CLAIMS = (
         "differences within the tolerance of the printed 1.8",
         "the same modes under four orders of the minibatches",
         paper="Kühn & Rosenow, arXiv 2306.05300",
-    ),
-    Claim(
-        "flat_modes_stationary",
-        "Eq. 5",
-        "The variance along flat modes does not grow with the window (exponent of sigma^2 on the"
-        " window's length, flattest quarter).",
-        "a property of the window",
-        (-exponent_tolerance(1.0), exponent_tolerance(1.0)),
-        "no growth within the tolerance of the exponent 1 of free diffusion",
-        "window lengths of one epoch to all that was recorded",
     ),
 )
 
@@ -172,40 +159,6 @@ def sampling_measurements(replaced: Exponents, reshuffled: Exponents) -> dict[st
             freedom=FEWEST_BLOCKS - 1,
         )
     }
-
-
-def growth_measurements(growth: Growth) -> dict[str, Measurement]:
-    """Measure how the variance of flat directions grows with the window.
-
-    One path holds all windows, so that the exponent has no interval. The exponents of the single directions of the
-    flattest quarter say how far another run may be: of n of them the median lies between those of the ranks r and
-    n + 1 - r, with r the quantile of 2.5 % of n tosses of a coin. Directions count as independent in that; fewer than
-    six tell nothing.
-    """
-    return {
-        "flat_modes_stationary": Measurement(
-            growth.flat_exponent,
-            note=f"the sharpest quarter has {growth.sharp_exponent:.2f}; 1 is free diffusion; lengths of "
-            f"{growth.epochs[0]:.0f} to {growth.epochs[-1]:.0f} epochs",
-            no_interval="its windows are parts of one path",
-            reach=_reach_of_growth(growth),
-        )
-    }
-
-
-def _reach_of_growth(growth: Growth) -> float:
-    """How far the median of the exponents of the flattest quarter may be off; NaN for fewer than six directions."""
-    if len(growth.epochs) < 2:
-        return math.nan
-    length = torch.log(growth.epochs) - torch.log(growth.epochs).mean()
-    slope = (length[:, None] * torch.log(growth.variance)).sum(dim=0) / length.square().sum()
-    order = torch.argsort(torch.where(torch.isfinite(growth.width), growth.width, math.inf))
-    flat = slope[order[-max(1, len(order) // 4) :]].sort().values
-    rank = int(stats.binom.ppf(0.025, len(flat), 0.5))
-    if rank < 1:
-        return math.nan
-    low, high = float(flat[rank - 1]), float(flat[len(flat) - rank])
-    return max(growth.flat_exponent - low, high - growth.flat_exponent)
 
 
 def _difference_interval(first: Exponents, second: Exponents) -> tuple[float, float]:

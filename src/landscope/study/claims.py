@@ -17,6 +17,7 @@ from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.claim_group import ClaimGroup
 from landscope.study.claim_table import ClaimTable
+from landscope.study.growth_claim import growth_of_study
 from landscope.study.remedies import is_run
 from landscope.study.result_words import needed
 from landscope.study.same_training import CONTINUED
@@ -135,10 +136,6 @@ def _sampling(analysis: Analysis) -> Mapping[str, Measurement]:
     )
 
 
-def _growth(analysis: Analysis) -> Mapping[str, Measurement]:
-    return controls.growth_measurements(analysis.load(saved.GROWTH))
-
-
 def _edge(analysis: Analysis) -> Mapping[str, Measurement]:
     return edge.edge_measurements(analysis.load(saved.EDGE))
 
@@ -206,7 +203,7 @@ _GROUPS = (
     ClaimGroup("dynamics", ("psi_infinity_of_run",), (saved.RUN_LIMIT,), _limit, uses_rate=True),
     ClaimGroup("dynamics", ("batch_sharpness", "no_oscillation"), (saved.EDGE,), _edge, uses_rate=True),
     ClaimGroup("dynamics", ("response_temperature",), (saved.RESPONSE, saved.FLATNESS), _response),
-    ClaimGroup("controls", ("flat_modes_stationary",), (saved.GROWTH,), _growth),
+    ClaimGroup("controls", ("flat_modes_stationary",), (saved.GROWTH,), growth_of_study),
     ClaimGroup(
         "dynamics",
         ("stationary",),
