@@ -14,13 +14,14 @@ from landscope.power_law import fit_power_law
 from landscope.wording import drawn_text
 
 __all__ = [
-    "LIMIT_NAME", "NULL_NAME", "PROCESS_NAME", "exponent_measurement", "exponent_of", "fresh_exponent",
-    "limit_control", "no_band", "process_control", "too_short_for_the_limit",
+    "ALONG_CURVATURE", "LIMIT_NAME", "NULL_NAME", "PROCESS_NAME", "exponent_measurement", "exponent_of",
+    "fresh_exponent", "limit_control", "no_band", "process_control", "too_short_for_the_limit",
 ]  # fmt: skip
 
 NULL_NAME = "the shuffled-increment null"
 PROCESS_NAME = "a stationary process with the run's noise and curvature, in a window of the same length,"
 LIMIT_NAME = "its limit in a window without end, along eigenvectors of the curvature,"
+ALONG_CURVATURE = "the same along eigenvectors of the curvature"
 _MADE_BY_THE_WINDOW = ("psi", "psi_tau", "gamma")
 """Exponents that the length of the window makes; psi_D the process takes from the run."""
 _LEAST_SHOWN = 0.9
@@ -61,7 +62,7 @@ def exponent_measurement(
     if key in _MADE_BY_THE_WINDOW:
         draws = [getattr(row, key) for row in processes]
         controls.insert(0, process_control(draws, answered_by="" if key == "gamma" else LIMIT_NAME))
-    # D is what it is in any window: its limit is further evidence, and no evidence is missing without it.
+    # D is what it is in any window: along the curvature it is further evidence, and none is missing without it.
     if key in ("psi", "psi_tau") or (key == "psi_D" and limit is not None):
         controls.insert(0, limit_control(key, limit))
     return exponent_of(key, in_sample, tuple(controls))
@@ -117,7 +118,8 @@ def process_control(draws: Sequence[float], *, answered_by: str = "", possible: 
 def limit_control(key: str, limit: WindowLimit | None) -> Control:
     """The exponent of sigma^2(infinity), of D, or of their ratio, along eigenvectors of the curvature.
 
-    They are those of the run's own order of minibatches, as the limit is.
+    They are those of the run's own order of minibatches, as the limit is. D is measured by increments, so that it is
+    the same in any window; only the other two wait for a window that is long enough.
 
     Args:
         key: Name of the exponent: psi, psi_D or psi_tau.
@@ -135,6 +137,9 @@ def limit_control(key: str, limit: WindowLimit | None) -> Control:
             limit.psi_infinity, interval=limit.psi_infinity_interval, reach=limit.psi_infinity_reach
         ).band
         band = known if key == "psi" else (known[0] - tau, known[1] - tau)
+    if key == "psi_D":
+        # Increments do not feel how long the window is: it leaves no doubt, whatever it shows of the variance.
+        return Control(ALONG_CURVATURE, band, "agree")
     return Control(LIMIT_NAME, band, "agree", unidentified=too_short_for_the_limit(limit))
 
 
