@@ -21,7 +21,8 @@ from landscope.study.growth_claim import growth_of_study
 from landscope.study.remedies import is_run
 from landscope.study.result_words import needed
 from landscope.study.same_training import CONTINUED
-from landscope.study.text_claims import TEXT_GROUPS
+from landscope.study.stages.run_limit import source_of_limit
+from landscope.study.text_claims import TEXT_GROUPS, curvature_of_modes
 from landscope.study.training_facts import training_facts
 
 __all__ = ["judgements_of", "layers_of", "measurements_of"]
@@ -87,6 +88,7 @@ def _temperature(analysis: Analysis) -> Mapping[str, Measurement]:
         analysis.load(saved.FLATNESS).width[: len(noise.variance)],
         analysis.load(saved.TEMPERATURE_OVER_TRAINING),
         analysis.settings.fit_modes,
+        curvature_of_modes(analysis)[: len(noise.variance)],
     )
 
 
@@ -150,7 +152,7 @@ def _stationarity(analysis: Analysis) -> Mapping[str, Measurement]:
 
 
 def _limit(analysis: Analysis) -> Mapping[str, Measurement]:
-    return run_limit.limit_measurements(analysis.load(saved.RUN_LIMIT))
+    return run_limit.limit_measurements(analysis.load(saved.RUN_LIMIT), source_of_limit(analysis))
 
 
 def _response(analysis: Analysis) -> Mapping[str, Measurement]:
