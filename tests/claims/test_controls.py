@@ -7,7 +7,6 @@ import torch
 
 from landscope.claims.controls import (
     equilibrium_measurements,
-    growth_measurements,
     hessian_basis_measurements,
     sampling_measurements,
 )
@@ -17,8 +16,8 @@ from landscope.claims.verdict import Control, Measurement, judge
 from landscope.law.equilibrium import Equilibrium
 from landscope.law.exponents import Exponents
 from landscope.law.sensitivity import Sensitivity
-from landscope.law.window_growth import Growth
 from landscope.law.window_limit import WindowLimit
+from landscope.noise import window_factor
 from landscope.reproduction.seed_summary import pooled_control
 from verdicts import verdicts
 
@@ -48,38 +47,24 @@ def thermal_noise(psi, proportional):
     )  # fmt: skip
 
 
-def grown(flat, spread=0.05, count=32):
-    """Variances that grow as a power of the length; the flattest quarter has exponents about a known one."""
-    epochs = torch.tensor([1.0, 2.0, 5.0]).double()
-    exponents = torch.zeros(count).double()
-    exponents[-(count // 4) :] = flat + spread * torch.linspace(-1, 1, count // 4).double()
-    return Growth(
-        epochs=epochs, variance=epochs[:, None] ** exponents, width=torch.arange(1.0, count + 1), psi=torch.zeros(3),
-        psi_interval=torch.zeros(3, 2), flat_exponent=flat, sharp_exponent=0.0,
-    )  # fmt: skip
-
-
 def without_end(psi, half=0.05, relaxations=1e3):
     """psi_infinity with its interval, in a window that shows so many relaxation times of each direction."""
-    ones = torch.ones(3).double()
+    ones, shown = torch.ones(3).double(), float(window_factor(torch.tensor(relaxations)))
     return WindowLimit(
-        name="", curvature=ones, variance=ones, predicted=ones, limit=ones, relaxations=relaxations * ones,
-        width=ones.cumsum(0), used=ones.bool(), psi=psi, psi_interval=NOTHING, psi_predicted=psi,
-        psi_infinity=psi, psi_infinity_interval=(psi - half, psi + half), psi_infinity_reach=half, interval_reason="",
-        n_used=3,
+        name="", curvature=ones, variance=ones, predicted=shown * ones, limit=ones, time=ones,
+        relaxations=relaxations * ones, width=ones.cumsum(0), used=ones.bool(), psi=psi, psi_interval=NOTHING,
+        psi_predicted=psi, psi_infinity=psi, psi_infinity_interval=(psi - half, psi + half), psi_infinity_reach=half,
+        interval_reason="", n_used=3, steps_per_epoch=None,
     )  # fmt: skip
 
 
-def controls(
-    *, hessian=1.0, thermal=-2.0, proportional=0.5, replaced=-1.0, reshuffled=-1.0, flat=0.0, limit=(1.0, 0.05)
-):
+def controls(*, hessian=1.0, thermal=-2.0, proportional=0.5, replaced=-1.0, reshuffled=-1.0, limit=(1.0, 0.05)):
     limit = limit and without_end(*limit)
     sensitivity = Sensitivity(choices=("as reported",), exponents=torch.full((1, 3), 4.0))
     return {
         **hessian_basis_measurements(row(hessian), row(hessian), sensitivity, limit),
         **equilibrium_measurements(row(hessian), thermal_noise(thermal, proportional), limit),
         **sampling_measurements(row(0, replaced), row(0, reshuffled)),
-        **growth_measurements(grown(flat)),
     }
 
 
@@ -104,24 +89,10 @@ def controls(
         ("psi_hessian", {"hessian": 4.0, "limit": (0.1, 0.05)}, "contested"),
         ("psi_hessian", {"hessian": 4.0, "limit": None}, "undecided"),
         ("psi_hessian", {"hessian": 1.0}, "not reproduced"),
-        ("flat_modes_stationary", {"flat": 0.0}, "reproduced"),
-        ("flat_modes_stationary", {"flat": 1.0}, "not reproduced"),
     ],
 )
 def test_the_controls_decide(key, world, expected):
     assert verdicts(controls(**world))[key] == expected
-
-
-@pytest.mark.parametrize(
-    ("flat", "spread", "count", "expected"),
-    [(0.1, 0.05, 32, "reproduced"), (0.1, 0.5, 32, "undecided"), (0.4, 0.5, 32, "undecided"),
-     (0.1, 0.05, 20, "undecided"), (0.9, 0.05, 20, "undecided")],
-)  # fmt: skip
-def test_growth_of_one_path_is_decided_by_the_scatter_of_its_directions(flat, spread, count, expected):
-    """Of eight directions the median lies between the first and the last with 99 %; five tell nothing."""
-    found = growth_measurements(grown(flat, spread, count))["flat_modes_stationary"]
-    assert verdicts({"flat_modes_stationary": found}) == {"flat_modes_stationary": expected}
-    assert found.reach == pytest.approx(spread) if count == 32 else math.isnan(found.reach)
 
 
 def test_one_draw_of_the_finite_window_process_decides_nothing():

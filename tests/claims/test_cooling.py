@@ -28,8 +28,19 @@ def noise(slope):
 
 @pytest.mark.parametrize(("slope", "expected"), [(-2.0, "reproduced"), (-1.0, "not reproduced")])
 def test_the_exponent_of_the_temperature(slope, expected):
-    found = temperature_exponent_measurements(noise(slope), WIDTH, (2, 30))
+    found = temperature_exponent_measurements(noise(slope), WIDTH, (2, 30), WIDTH.rsqrt())
     assert verdicts(found) == {"temperature_exponent": expected}
+
+
+def test_noise_proportional_to_curvature_has_the_exponent_too():
+    scatter = torch.randn(30, generator=torch.Generator().manual_seed(0)).double().mul(0.1).exp()
+    curvature = 8 * WIDTH**-2 * scatter
+    found = temperature_exponent_measurements(noise(-2.0), WIDTH, (2, 30), curvature)
+    assert verdicts(found) == {"temperature_exponent": "contested"}
+    x, y = WIDTH[1:].log(), curvature[1:].log()
+    fit = stats.linregress(x.numpy(), y.numpy())
+    band = next(c.band for c in found["temperature_exponent"].controls if c.name.startswith("noise proportional"))
+    assert band == pytest.approx((-fit.slope - 1.96 * fit.stderr, -fit.slope + 1.96 * fit.stderr))
 
 
 def cooling(*, rate=None, at=100.0, loss_at=100.0, profile=-1.0, drawn=5, checkpoints=TIME):

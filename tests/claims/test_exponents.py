@@ -44,7 +44,8 @@ def test_a_true_law_is_reproduced_in_a_window_that_shows_it(setting):
 def test_a_true_law_is_undecided_in_a_shorter_window(setting):
     run = RelaxingRun(**setting)
     assert shown(run) < 0.9
-    assert run.verdicts() == dict.fromkeys(("psi", "psi_D", "psi_tau"), "undecided")
+    # D is measured by increments, which do not feel the length of the window.
+    assert run.verdicts() == {"psi": "undecided", "psi_D": "reproduced", "psi_tau": "undecided"}
     judgement = judge(CLAIMS["psi"], run.measurements["psi"])
     assert "of the stationary variance of the slowest direction" in judgement.why
 

@@ -1,5 +1,7 @@
 """Every verdict on the active temperature can come out both ways."""
 
+import math
+
 import pytest
 import torch
 
@@ -10,7 +12,7 @@ from landscope.noise.temperature_over_training import TemperatureOverTraining
 from verdicts import verdicts
 
 
-def temperatures(*, profile=1.0, slope=-2.0, correlation=0.97, narrowing=0.5, checkpoints=6):
+def temperatures(*, profile=1.0, slope=-2.0, correlation=0.97, narrowing=0.5, checkpoints=6, curvature=None):
     width = torch.logspace(0, 1, 20, dtype=torch.float64)
     line = torch.linspace(-1, 1, 11, dtype=torch.float64)[None]
     along = ActiveTemperature(
@@ -28,7 +30,7 @@ def temperatures(*, profile=1.0, slope=-2.0, correlation=0.97, narrowing=0.5, ch
         noise_dimension=torch.linspace(100, 100 * narrowing, checkpoints), drawn_rank=2, first_counted=0,
         correlation=correlation, correlation_from_start=0.0,
     )  # fmt: skip
-    return temperature_measurements(along, noise, width, cooling, (2, 20))
+    return temperature_measurements(along, noise, width, cooling, (2, 20), (curvature or (lambda F: F))(width))
 
 
 @pytest.mark.parametrize(
@@ -38,6 +40,8 @@ def temperatures(*, profile=1.0, slope=-2.0, correlation=0.97, narrowing=0.5, ch
         ("temperature_profile", {"profile": -1.0}, "not reproduced"),
         ("temperature_by_flatness", {}, "reproduced"),
         ("temperature_by_flatness", {"slope": 2.0}, "not reproduced"),
+        ("temperature_by_flatness", {"curvature": lambda width: width**-2}, "contested"),
+        ("temperature_by_flatness", {"curvature": lambda width: math.nan * width}, "undecided"),
         ("cooling", {}, "reproduced"),
         ("cooling", {"correlation": 0.2}, "not reproduced"),
         ("cooling", {"checkpoints": 3}, "not measured"),

@@ -43,6 +43,12 @@ def test_verdicts_remain_if_their_false_discovery_rate_allows_it():
     assert (inside.n_decided, inside.n_kept) == (1, 1)
 
 
+def test_an_interval_without_width_is_none():
+    same = judge(CLAIM, Measurement.over_seeds([1.8, 1.8, 1.8]))
+    found = false_verdicts([same, *judgements([1.9], 0.199)])
+    assert (found.n_tested, found.n_decided, found.n_without_interval, found.n_kept) == (1, 1, 1, 1)
+
+
 @pytest.mark.parametrize("values", [[1.7, 1.9, 1.8], [0.7, 0.9, 0.8], [1.1, 1.3, 1.0, 1.2, 1.25]])
 def test_p_values_of_seeds_are_those_of_students_test(values):
     """Twin: scipy's test of one sample against each edge; inside, the larger of two one-sided tests."""

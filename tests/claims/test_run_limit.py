@@ -40,3 +40,8 @@ def test_what_is_not_identified_is_not_measured_and_says_why():
     found = verdict(lost)
     assert found.verdict == "not measured"
     assert "Not identified: it diffuses" in found.sentence
+
+
+def test_the_note_names_what_it_was_measured_in():
+    found = limit_measurements(limit_of(4.0), "the training that goes on")["psi_infinity_of_run"]
+    assert found.note.startswith("measured in the training that goes on; ")

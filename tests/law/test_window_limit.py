@@ -9,7 +9,8 @@ import landscope as ls
 from known import flatness_of
 from landscope.directions import Directions
 from landscope.errors import InputError
-from landscope.synthetic import autoregressive
+from landscope.noise import window_time
+from landscope.synthetic import autoregressive, sgd_over_epochs
 
 RATE, ROWS = 0.1, 4000
 CURVATURE = torch.logspace(0, -3, 150).double()
@@ -102,3 +103,56 @@ def test_uneven_rows_and_a_rate_that_is_not_positive_are_refused():
         ls.law.window_limit(axes, ls.Trajectory.of(path, steps=steps), widths, learning_rate=0.1)
     with pytest.raises(InputError, match="positive learning rate"):
         ls.law.window_limit(axes, ls.Trajectory.of(path), widths, learning_rate=torch.zeros(60))
+
+
+def reshuffled(curvature, epoch, n_epochs, seed=0):
+    """SGD in reshuffled epochs with gradient noise proportional to the curvature."""
+    gradients = torch.randn(epoch, len(curvature), generator=torch.Generator().manual_seed(seed)).double()
+    gradients = (gradients - gradients.mean(dim=0)) * curvature.sqrt()
+    path = sgd_over_epochs(gradients, n_epochs, learning_rate=RATE, seed=seed, curvature=curvature)
+    return Directions.of(torch.eye(len(curvature)).double(), values=curvature), ls.Trajectory.of(path)
+
+
+def test_in_reshuffled_epochs_noise_proportional_to_curvature_has_no_exponent_of_zero():
+    """M = 1,200: alpha lambda M goes from 120 to 0.12, and flat directions end near D (M + 1)/6."""
+    curvature, epoch = torch.logspace(0, -3, 60).double(), 1200
+    axes, window = reshuffled(curvature, epoch, 2)
+    width = (8 / curvature).sqrt()
+    own, white = (
+        ls.law.window_limit(axes, window, flatness_of(width), learning_rate=RATE, steps_per_epoch=count)
+        for count in (epoch, None)
+    )
+    strength = ls.noise.mode_statistics(axes, window).velocity_variance
+    for found, count in ((own, epoch), (white, None)):
+        for row, value in enumerate(curvature.tolist()):
+            endless = window_time(torch.tensor([value]), torch.tensor([math.inf]), learning_rate=RATE,
+                                  steps_per_epoch=count)  # fmt: skip
+            assert float(found.time[row]) == pytest.approx(float(endless), rel=1e-4)
+        torch.testing.assert_close(found.limit, strength * found.time)
+    # sigma^2 = C/(1 - a^2) (C_0 + 2 sum_h a^h C_h), with C ~ lambda, by a plain loop over eigenvalues.
+    known = []
+    for value in curvature.tolist():
+        a = 1 - RATE * value
+        memory = sum(a**h * (epoch - h) / (epoch * (epoch - 1)) for h in range(1, epoch))
+        known.append(value * (1 - 2 * memory) / (1 - a**2))
+    psi = -ls.power_law.fit_power_law(width, torch.tensor(known).double()).exponent
+    assert psi > 0.5
+    # D is known to (2/2400)^(1/2) = 3 % in each of 60 directions over 1.5 decades of flatness: 0.01 in the exponent.
+    assert own.psi_infinity == pytest.approx(psi, abs=0.03)
+    assert white.psi_infinity == pytest.approx(0.0, abs=0.06)  # D of a stiff direction is 2/(2 - alpha lambda) larger
+    assert (own.order, white.order) == ("reshuffled epochs of 1,200 minibatches", "independent minibatches")
+
+
+def test_a_path_in_reshuffled_epochs_shows_what_is_expected_of_its_order():
+    curvature, epoch = torch.tensor([0.01, 0.1, 1.0]).double().repeat_interleave(60), 60
+    axes, path = reshuffled(curvature, epoch, 40)
+    window, widths = path.part(slice(20 * epoch, None)), flatness_of((8 / curvature).sqrt())
+    own, white = (
+        ls.law.window_limit(axes, window, widths, learning_rate=RATE, steps_per_epoch=count) for count in (epoch, None)
+    )
+    ratio = (own.variance / own.predicted).reshape(3, 60)
+    assert ((ratio.mean(dim=1) - 1).abs() < 4 * ratio.std(dim=1) / math.sqrt(60) + 0.01).all()
+    assert float((white.variance / white.predicted)[:60].mean()) < 0.2
+    # An epoch is enough for a flat direction to show nearly all of its variance; of independent noise it shows x/3.
+    assert float(own.shown[0]) > 0.9
+    assert float(white.shown[0]) == pytest.approx(float(ls.noise.window_factor(white.relaxations[:1])))

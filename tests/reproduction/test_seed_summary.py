@@ -62,3 +62,26 @@ def test_a_value_that_some_seeds_lack_has_the_reason():
     assert _note_of_all(single) == "not measured for 1 of 3 seeds: the weights drift"
     assert _note_of_all(single[1:]) == ""
     assert _note_of_all(single[:1] * 2) == "the weights drift"
+
+
+def test_a_note_has_the_means_of_its_numbers_over_seeds():
+    single = [Measurement(50.0 + seed, note=f"without the largest 1.{seed}; 499 modes") for seed in (2, 4)]
+    assert _note_of_all(single) == "without the largest 1.3; 499 modes (means over seeds)"
+    assert _note_of_all([Measurement(1.0, note=note) for note in ("one thing", "another")]) == ""
+
+
+@pytest.mark.parametrize(("values", "expected"), [((0.6, 0.6, 0.6), "undecided"), ((0.6, 0.7, 0.6), "not reproduced")])
+def test_seeds_that_all_give_the_same_coarse_count_have_no_interval(values, expected):
+    """Fig. 5C: rank correlations of five checkpoints, in steps of a tenth."""
+    key = "temperature_profile_falls"
+
+    def run(value):
+        made = mock.MagicMock(spec=ExperimentRun)
+        made.has.return_value = False
+        made.settings = SimpleNamespace(n_nulls=0, n_processes=0)
+        made.results = SimpleNamespace(measurements={key: Measurement(value)})
+        return made
+
+    (judgement,) = SeedSummary([run(value) for value in values]).judgements_on([key])
+    assert judgement.verdict == expected
+    assert judgement.measurement.has_interval == (len(set(values)) > 1)

@@ -49,14 +49,15 @@ def test_the_rows_are_those_of_the_library(plain):
         plain.folder.load("flatness-curvature", ls.landscape.Flatness),
     )
     pulled = ls.directions.Directions.of(curvature.directions, values=curvature.values + 0.01)
+    assert ls.surrogates.epoch_noise_share(plain.window, pulled, 10) > 0.5
     expected = ls.law.window_limit(pulled, plain.window, widths, learning_rate=0.1)
     torch.testing.assert_close(found.limit, expected.limit, rtol=1e-9, atol=0)
+    assert found.order == "independent minibatches"
     risk = plain.risk()
     product = risk.fisher_information().product
     rest = ls.surrogates.rest_curvature(plain.window, curvature, lambda v: product(risk.w0, v.to(risk.w0)), seed=0)
-    share = ls.surrogates.epoch_noise_share(plain.window, curvature, 10)
     both = ls.surrogates.finite_window_process(
-        plain.window, pulled, rest=rest + 0.01, seed=2, n_windows=2, steps_per_epoch=10 if share < 0.5 else None
+        plain.window, pulled, rest=rest + 0.01, seed=2, n_windows=2
     )  # fmt: skip
     row = [row for row in plain.law.rows if row.name == "finite-window process"][1]
     own = ls.principal_modes(both.part(slice(len(plain.window))), len(row.variance))
@@ -71,12 +72,52 @@ def test_the_default_analysis_shows_it_in_the_table_the_summary_and_on_the_page(
     assert "A stationary process with the noise of the run" in page
     assert "in a window without end" in page
     assert "A window without end." in page
+    assert "with independent minibatches" in page
     assert {"variance_along_curvature", "variance_against_flatness"} <= plain.plots.available().keys()
     legend = {trace.name for trace in plain.plots.variance_against_flatness().data}
     assert "finite-window process" in legend
     psi = next(judgement for judgement in plain.claims if judgement.claim.key == "psi")
     (control,) = [control for control in psi.measurement.controls if control.name.startswith("a stationary process")]
     assert control.was_measured
+
+
+def in_epochs(model, optimizer):
+    """240 steps over 24 epochs of ten minibatches, each in a new order."""
+    inputs, labels = samples()
+    for epoch in range(24):
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(epoch))
+        for batch in order.split(len(labels) // 10):
+            optimizer.zero_grad()
+            CRITERION(model(inputs[batch]), labels[batch]).backward()
+            optimizer.step()
+
+
+def test_a_run_in_reshuffled_epochs_has_the_limit_of_its_own_order(tmp_path):
+    torch.manual_seed(2)
+    model = torch.nn.Sequential(torch.nn.Linear(6, 10), torch.nn.Tanh(), torch.nn.Linear(10, 3))
+    optimizer, (inputs, labels) = torch.optim.SGD(model.parameters(), lr=0.2, weight_decay=0.01), samples()
+    for _ in range(1000):  # to rest: where the loss still falls, the drift of an epoch hides its noise
+        optimizer.zero_grad()
+        CRITERION(model(inputs), labels).backward()
+        optimizer.step()
+    few = {**SHORT, "curvature_modes": 6, "n_processes": 1}
+    study = ls.Study(tmp_path / "study", model, CRITERION, samples(), steps_per_epoch=10, **few)
+    with study.record(optimizer, SELECT):
+        in_epochs(model, optimizer)
+    study.analyse(progress=False)
+    curvature = study.folder.load("basis-curvature", ls.directions.Directions)
+    widths = study.folder.load("flatness-curvature", ls.landscape.Flatness)
+    found = study.folder.load("window-limit", WindowLimit)
+    pulled = ls.directions.Directions.of(curvature.directions, values=curvature.values + 0.01)
+    own, independent = (
+        ls.law.window_limit(pulled, study.window, widths, learning_rate=0.2, steps_per_epoch=count)
+        for count in (10, None)
+    )
+    torch.testing.assert_close(found.limit, own.limit, rtol=1e-9, atol=0)
+    assert found.order == "reshuffled epochs of 10 minibatches"
+    assert found.psi_infinity != pytest.approx(independent.psi_infinity, abs=0.01)
+    assert found.order in study.report().read_text()
+    assert found.order in study.plots.variance_along_curvature().data[0].name
 
 
 def test_a_schedule_is_said_and_counted(tmp_path):

@@ -11,7 +11,7 @@ SUMMARY = {
     "first_mode_share": 0.474, "modes_for_90_percent": 6, "window_rows": 60, "weights": 600, "psi": 4.0,
     "psi_fresh": 1.5, "psi_null": [2.0, 2.4], "psi_null_band": (1.0, 3.5), "psi_process": [4.4, 4.8],
     "psi_process_band": (4.25, 5.0), "psi_process_fresh": [1.0], "rate_changed": False,
-    "limit_directions": "eigenvectors",
+    "limit_directions": "eigenvectors", "limit_order": "independent minibatches",
     "psi_along_curvature": 1.0, "psi_along_curvature_expected": 0.9, "psi_infinity_of_process": 0.1,
     "psi_infinity_of_process_interval": (0.0, 0.2), "psi_infinity_of_run": NAN,
     "psi_infinity_of_run_interval": NOTHING, "fresh": [1, 60], "exploration_reached": True, "caveats": [],
@@ -54,6 +54,7 @@ def test_one_draw_is_compared_and_decides_nothing(psi, said):
 
 def test_each_exponent_of_a_window_without_end_has_its_name():
     text = lead(psi_infinity_of_run=0.3, psi_infinity_of_run_interval=(0.1, 0.5))
+    assert "the process, with independent minibatches, 0.90." in text
     assert "ψ∞ of the process = 0.10 [0.00, 0.20]. ψ∞ of the process is computed:" in text
     assert "ψ∞ of the run = 0.30 [0.10, 0.50]. ψ∞ of the run is measured:" in text
     assert "ψ∞ of the run" not in lead()

@@ -122,3 +122,15 @@ def test_what_has_no_such_process_is_refused():
     ):
         with pytest.raises(InputError, match=words):
             ask()
+
+
+@pytest.mark.parametrize(
+    ("first", "every", "known"), [(0, 1, True), (1, 2, True), (3, 4, True), (0, 2, False), (0, 3, False)]
+)
+def test_rows_at_the_ends_of_epochs_tell_the_order_of_the_minibatches(first, every, known):
+    """Every second or fourth of eight steps ends an epoch too, every third does not; nor do odd steps."""
+    noise = torch.randn(8, 3, generator=torch.Generator().manual_seed(0)).double()
+    path = sgd_over_epochs(noise - noise.mean(0), 6, learning_rate=0.1, seed=0)
+    rows = ls.Trajectory.of(path, steps=torch.arange(1, 49)).part(slice(first, None)).thin(every)
+    share = ls.surrogates.epoch_noise_share(rows, ls.directions.Directions.of(torch.eye(3)[:1]), 8)
+    assert share < 1e-20 if known else math.isnan(share)

@@ -20,6 +20,8 @@ from jaxtyping import Float
 from scipy import stats
 from torch import Tensor
 
+from landscope.claims.proportional import proportional_exponent
+from landscope.claims.tolerance import SAME_EXPONENT, exponent_range
 from landscope.claims.verdict import Claim, Control, Measurement
 from landscope.noise.gradient import GradientNoise
 from landscope.noise.temperature_decay import cooling_rates, power_law_break
@@ -40,9 +42,9 @@ CLAIMS = (
         "Fig. 5B, inset",
         "At one loss the active temperature falls with flatness as D does (exponent of T on 1/F at w0).",
         "inverse; 2 where D = 2 alpha T",
-        (1.5, 2.5),
-        "as for psi_D: alpha T is half of D without the mean gradient",
-        "T of all minibatches at w0, and noise of equal strength in all directions",
+        exponent_range(2.0),
+        SAME_EXPONENT,
+        "T of all minibatches at w0; noise of equal strength in all directions, and noise proportional to curvature",
     ),
     Claim(
         "temperature_profile_falls",
@@ -79,7 +81,7 @@ CLAIMS = (
 
 
 def temperature_exponent_measurements(
-    noise: GradientNoise, width: Float[Tensor, " k"], mode_range: tuple[int, int]
+    noise: GradientNoise, width: Float[Tensor, " k"], mode_range: tuple[int, int], curvature: Float[Tensor, " k"]
 ) -> dict[str, Measurement]:
     """Measure the exponent of the active temperature on the inverse of flatness, at w0.
 
@@ -87,6 +89,7 @@ def temperature_exponent_measurements(
         noise: Gradient noise at w0 along the first modes.
         width: Flatness of these modes; NaN if the loss does not reach the threshold.
         mode_range: First and last mode of the fit.
+        curvature: Curvature along these modes at w0; NaN where it is not known.
     """
     used = slice(mode_range[0] - 1, min(mode_range[1], len(width), len(noise.variance)))
     variance, widths = noise.variance[used], width[used]
@@ -94,7 +97,13 @@ def temperature_exponent_measurements(
     enough = int(kept.sum()) >= _FEWEST
     value = -fit_power_law(widths[kept], variance[kept]).exponent if enough else math.nan
     isotropic = Control("isotropic noise", (0.0, 0.0), "differ", "has 0 exactly")
-    return {"temperature_exponent": Measurement(value, controls=(isotropic,), note=f"{int(kept.sum())} modes")}
+    return {
+        "temperature_exponent": Measurement(
+            value,
+            controls=(isotropic, proportional_exponent(curvature[used], widths)),
+            note=f"{int(kept.sum())} modes",
+        )
+    }
 
 
 def cooling_measurements(over_training: TemperatureOverTraining, width: Float[Tensor, " k"]) -> dict[str, Measurement]:

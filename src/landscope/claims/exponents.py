@@ -10,18 +10,18 @@ from landscope.law.exponents import Exponents
 from landscope.law.intervals import EVERYWHERE, Range, prediction_band
 from landscope.law.time_blocks import FEWEST_BLOCKS
 from landscope.law.window_limit import WindowLimit
-from landscope.noise.finite_window import window_factor
 from landscope.power_law import fit_power_law
 from landscope.wording import drawn_text
 
 __all__ = [
-    "LIMIT_NAME", "NULL_NAME", "PROCESS_NAME", "exponent_measurement", "exponent_of", "fresh_exponent",
-    "limit_control", "no_band", "process_control", "too_short_for_the_limit",
+    "ALONG_CURVATURE", "LIMIT_NAME", "NULL_NAME", "PROCESS_NAME", "exponent_measurement", "exponent_of",
+    "fresh_exponent", "limit_control", "no_band", "process_control", "too_short_for_the_limit",
 ]  # fmt: skip
 
 NULL_NAME = "the shuffled-increment null"
 PROCESS_NAME = "a stationary process with the run's noise and curvature, in a window of the same length,"
 LIMIT_NAME = "its limit in a window without end, along eigenvectors of the curvature,"
+ALONG_CURVATURE = "the same along eigenvectors of the curvature"
 _MADE_BY_THE_WINDOW = ("psi", "psi_tau", "gamma")
 """Exponents that the length of the window makes; psi_D the process takes from the run."""
 _LEAST_SHOWN = 0.9
@@ -62,7 +62,7 @@ def exponent_measurement(
     if key in _MADE_BY_THE_WINDOW:
         draws = [getattr(row, key) for row in processes]
         controls.insert(0, process_control(draws, answered_by="" if key == "gamma" else LIMIT_NAME))
-    # D is what it is in any window: its limit is further evidence, and no evidence is missing without it.
+    # D is what it is in any window: along the curvature it is further evidence, and none is missing without it.
     if key in ("psi", "psi_tau") or (key == "psi_D" and limit is not None):
         controls.insert(0, limit_control(key, limit))
     return exponent_of(key, in_sample, tuple(controls))
@@ -116,7 +116,10 @@ def process_control(draws: Sequence[float], *, answered_by: str = "", possible: 
 
 
 def limit_control(key: str, limit: WindowLimit | None) -> Control:
-    """The exponent of D (1 + beta)/(2 alpha lambda), of D, or of their ratio, along eigenvectors of the curvature.
+    """The exponent of sigma^2(infinity), of D, or of their ratio, along eigenvectors of the curvature.
+
+    They are those of the run's own order of minibatches, as the limit is. D is measured by increments, so that it is
+    the same in any window; only the other two wait for a window that is long enough.
 
     Args:
         key: Name of the exponent: psi, psi_D or psi_tau.
@@ -125,8 +128,8 @@ def limit_control(key: str, limit: WindowLimit | None) -> Control:
     if limit is None or math.isnan(limit.psi_infinity):
         return Control(LIMIT_NAME, (math.nan, math.nan), "agree")
     used = limit.used
-    # With fixed curvature tau_infinity = (1 + beta)/(2 alpha lambda) has no error, and D has all of it.
-    tau = fit_power_law(limit.width[used], limit.curvature[used]).exponent
+    # With fixed curvature tau_infinity = sigma^2(infinity)/D has no error, and D has all of it.
+    tau = -fit_power_law(limit.width[used], limit.time[used]).exponent
     if key == "psi_tau":
         band = (tau, tau)
     else:
@@ -134,12 +137,15 @@ def limit_control(key: str, limit: WindowLimit | None) -> Control:
             limit.psi_infinity, interval=limit.psi_infinity_interval, reach=limit.psi_infinity_reach
         ).band
         band = known if key == "psi" else (known[0] - tau, known[1] - tau)
+    if key == "psi_D":
+        # Increments do not feel how long the window is: it leaves no doubt, whatever it shows of the variance.
+        return Control(ALONG_CURVATURE, band, "agree")
     return Control(LIMIT_NAME, band, "agree", unidentified=too_short_for_the_limit(limit))
 
 
 def too_short_for_the_limit(limit: WindowLimit) -> str:
     """Why a window cannot show its limit: it holds too little of the variance of its slowest direction; or empty."""
-    shown = float(window_factor(limit.relaxations[limit.used]).min())
+    shown = float(limit.shown[limit.used].min())
     if shown > _LEAST_SHOWN:
         return ""
     return (

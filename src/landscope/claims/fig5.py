@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from landscope.claims.proportional import proportional_fall
 from landscope.claims.verdict import Claim, Measurement
 from landscope.noise.gradient import GradientNoise
 from landscope.noise.temperature import ActiveTemperature
@@ -34,7 +35,7 @@ CLAIMS = (
         "inverse",
         (-1.0, -0.5),
         "a clear monotone relation",
-        "T against F at one L",
+        "T against F at one L, and noise proportional to curvature, whose temperature falls with flatness by itself",
         possible=(-1.0, 1.0),
     ),
     Claim(
@@ -65,6 +66,7 @@ def temperature_measurements(
     width: Float[Tensor, " k"],
     cooling: TemperatureOverTraining,
     mode_range: tuple[int, int],
+    curvature: Float[Tensor, " k"],
 ) -> dict[str, Measurement]:
     """Measure the claims of Fig. 5 in one run.
 
@@ -74,6 +76,7 @@ def temperature_measurements(
         width: Flatness of these modes; NaN if the loss does not reach the threshold.
         cooling: Temperature over training.
         mode_range: First and last mode of the rank correlation.
+        curvature: Curvature along these modes at w0; NaN where it is not known.
     """
     counted = len(cooling.steps) - cooling.first_counted
     enough = counted >= MIN_CHECKPOINTS
@@ -83,7 +86,7 @@ def temperature_measurements(
     falling = rank_correlation(noise.variance[used][kept], width[used][kept])
     return {
         "temperature_profile": Measurement(float(torch.tensor(likeness).median()) if likeness else math.nan),
-        "temperature_by_flatness": Measurement(falling),
+        "temperature_by_flatness": Measurement(falling, controls=(proportional_fall(curvature[used], width[used]),)),
         "cooling": Measurement(
             cooling.correlation if enough else math.nan,
             note=f"over {counted} checkpoints from the first epoch on, along modes "

@@ -94,7 +94,9 @@ def false_verdicts(judgements: Sequence[Judgement]) -> FalseVerdicts:
 
 def _has_interval(judgement: Judgement) -> bool:
     measurement = judgement.measurement
-    return measurement.has_interval and not math.isnan(measurement.value)
+    low, high = measurement.interval
+    # An interval of no width is none: values that are the same by chance say nothing of their error.
+    return measurement.has_interval and high > low and not math.isnan(measurement.value)
 
 
 def _p_value(judgement: Judgement) -> float:

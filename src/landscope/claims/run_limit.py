@@ -25,11 +25,12 @@ CLAIMS = (
 )
 
 
-def limit_measurements(limit: RunLimit) -> dict[str, Measurement]:
+def limit_measurements(limit: RunLimit, source: str = "") -> dict[str, Measurement]:
     """Measure psi_infinity of the run; NaN with the reason where it is not identified.
 
     Args:
         limit: The limit along eigenvectors of the curvature.
+        source: What it was measured in, in words.
     """
     shares = ", ".join(
         f"{share:.2g} with {name}"
@@ -42,6 +43,7 @@ def limit_measurements(limit: RunLimit) -> dict[str, Measurement]:
             limit.psi_infinity_interval,
             freedom=FEWEST_BLOCKS - 1,
             note=joined(
+                source and f"measured in {source}",
                 f"not identified: {limit.reason}" if limit.reason else "",
                 f"variance over the formula in the whole window (median): {shares}" if shares else "",
             ),

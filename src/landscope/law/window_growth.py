@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from landscope.directions.directions import Directions
@@ -18,7 +18,9 @@ from landscope.power_law import fit_power_laws_resampled
 from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
 
-__all__ = ["Growth", "growing_lengths", "measure_growth", "variance_in_windows"]
+__all__ = [
+    "Growth", "flattest_quarter", "growing_lengths", "growth_exponents", "measure_growth", "variance_in_windows",
+]  # fmt: skip
 
 _FEWEST_ROWS = 20
 _MOST_LENGTHS = 8
@@ -115,23 +117,43 @@ def measure_growth(everything: Trajectory, basis: Directions, widths: Flatness, 
         rows.append(of_windows.mean(dim=0))
         exponents.append(_psi(of_windows, widths))
     variance = torch.stack(rows)
-    slope = torch.full((theta.shape[1],), math.nan, dtype=torch.float64)
-    if len(lengths) > 1:
-        x = torch.log(torch.tensor(lengths, dtype=torch.float64))
-        x = x - x.mean()
-        slope = (x[:, None] * torch.log(variance)).sum(dim=0) / x.square().sum()
+    slope = growth_exponents(torch.tensor(lengths, dtype=torch.float64), variance)
     order = torch.argsort(torch.where(torch.isfinite(widths.width), widths.width, math.inf))
-    quarter = max(1, len(order) // 4)
     return Growth(
         epochs=torch.tensor(lengths, dtype=torch.float64),
         variance=variance,
         width=widths.width,
         psi=torch.tensor([value for value, _ in exponents], dtype=torch.float64),
         psi_interval=torch.tensor([interval for _, interval in exponents], dtype=torch.float64),
-        flat_exponent=float(slope[order[-quarter:]].median()),
-        sharp_exponent=float(slope[order[:quarter]].median()),
+        flat_exponent=float(slope[flattest_quarter(widths.width)].median()),
+        sharp_exponent=float(slope[order[: max(1, len(order) // 4)]].median()),
         provenance=stamp(steps_per_epoch=steps_per_epoch),
     )
+
+
+def growth_exponents(lengths: Float[Tensor, " n"], variance: Float[Tensor, "n k"]) -> Float[Tensor, " k"]:
+    """Slope of ln sigma^2 on ln length of each direction; NaN where there are fewer than two lengths.
+
+    Example:
+        >>> growth_exponents(torch.tensor([1.0, 10.0]), torch.tensor([[1.0, 2.0], [1.0, 20.0]])).round(decimals=6)
+        tensor([0., 1.], dtype=torch.float64)
+    """
+    if len(lengths) < 2:
+        return torch.full((variance.shape[1],), math.nan, dtype=torch.float64)
+    x = lengths.double().log()
+    x = x - x.mean()
+    return (x[:, None] * variance.double().log()).sum(dim=0) / x.square().sum()
+
+
+def flattest_quarter(width: Float[Tensor, " k"]) -> Int[Tensor, " n"]:
+    """Positions of the flattest quarter of directions, those without a flatness within reach among them; one at least.
+
+    Example:
+        >>> flattest_quarter(torch.tensor([1.0, 3.0, 2.0, 0.5])).tolist()
+        [1]
+    """
+    order = torch.argsort(torch.where(torch.isfinite(width), width, math.inf))
+    return order[-max(1, len(order) // 4) :]
 
 
 def _psi(variances: Float[Tensor, "windows k"], widths: Flatness) -> tuple[float, tuple[float, float]]:

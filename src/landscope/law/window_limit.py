@@ -1,4 +1,4 @@
-"""What is left of the law in a window without end: psi_infinity of a stationary process with the run's own noise."""
+"""The law of a stationary process with the run's noise, order and curvature in a window without end: psi_infinity."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from landscope.directions.directions import Directions
 from landscope.errors import InputError
 from landscope.landscape.flatness import Flatness
 from landscope.law.time_blocks import NO_INTERVAL, TimeBlocks, TimeInterval, reasons
+from landscope.noise.epoch_order import order_factors
 from landscope.noise.finite_window import window_factor
 from landscope.noise.mode_statistics import mode_statistics
 from landscope.noise.step_rule import StepRule
@@ -22,7 +23,7 @@ from landscope.results import Result, stamp
 from landscope.trajectory import Trajectory
 from landscope.trajectory.spacing import equal_distance
 
-__all__ = ["WindowLimit", "window_limit"]
+__all__ = ["WindowLimit", "order_words", "window_limit"]
 
 _FEWEST = 3
 
@@ -42,20 +43,23 @@ class WindowLimit(
         name: Name of the eigenvectors.
         curvature: lambda_k, ``[k]``.
         variance: sigma_k^2(T) of the window.
-        predicted: kappa(x_k) sigma_k^2(infinity): what a stationary process shows.
-        limit: sigma_k^2(infinity), D_k/(2 alpha lambda_k) for plain SGD.
+        predicted: What a stationary process shows in the window, in the order of minibatches of ``steps_per_epoch``.
+        limit: sigma_k^2(infinity) in that order; D_k/(2 alpha lambda_k) for plain SGD with independent minibatches.
+        time: sigma_k^2(infinity)/D_k, in rows; infinite where nothing pulls the direction.
         relaxations: x_k, the length of the window in relaxation times of the direction.
         width: Flatness F_k; NaN where it is not within reach.
         used: Directions fitted: positive curvature, motion, and a flatness within reach.
         psi: Exponent of the measured variance, sigma^2 ~ F^(-psi).
         psi_interval: Its interval.
         psi_predicted: Exponent of ``predicted``.
-        psi_infinity: Exponent of ``limit``: the law of a process with this noise and curvature in a window without end.
+        psi_infinity: Exponent of ``limit``: the law of a process with this noise, its order and this curvature in a
+            window without end.
         psi_infinity_interval: Its interval; curvature and flatness are held fixed.
         psi_infinity_reach: How far another run of the same length may move psi_infinity with 95 %, also where it has
             no interval; NaN where nothing was fitted.
         interval_reason: Why an exponent has no interval; empty where both have one.
         n_used: Directions fitted.
+        steps_per_epoch: M, where the minibatches are those of reshuffled epochs; None where they are independent.
     """
 
     name: str
@@ -63,6 +67,7 @@ class WindowLimit(
     variance: Float[Tensor, " k"]
     predicted: Float[Tensor, " k"]
     limit: Float[Tensor, " k"]
+    time: Float[Tensor, " k"]
     relaxations: Float[Tensor, " k"]
     width: Float[Tensor, " k"]
     used: Bool[Tensor, " k"]
@@ -74,6 +79,26 @@ class WindowLimit(
     psi_infinity_reach: float
     interval_reason: str
     n_used: int
+    steps_per_epoch: int | None
+
+    @property
+    def order(self) -> str:
+        """The order of the minibatches that is counted with, in words."""
+        return order_words(self.steps_per_epoch)
+
+    @property
+    def shown(self) -> Float[Tensor, " k"]:
+        """The share of its stationary variance that each direction shows in the window, on average."""
+        return self.predicted / self.limit
+
+
+def order_words(steps_per_epoch: int | None) -> str:
+    """An order of minibatches in words.
+
+    Args:
+        steps_per_epoch: M of reshuffled epochs; None for independent minibatches.
+    """
+    return f"reshuffled epochs of {steps_per_epoch:,} minibatches" if steps_per_epoch else "independent minibatches"
 
 
 def window_limit(
@@ -83,6 +108,7 @@ def window_limit(
     *,
     learning_rate: float | Float[Tensor, " T"],
     rule: StepRule | None = None,
+    steps_per_epoch: int | None = None,
 ) -> WindowLimit:
     r"""Compare a window with a stationary process of the same noise and curvature, direction by direction.
 
@@ -91,9 +117,14 @@ def window_limit(
               \sigma_k^2(\infty) = \frac{D_k (1+\beta)}{2\bar\alpha\gamma\lambda_k} \sim F_k^{-\psi_\infty}
 
     along eigenvectors of the curvature, which the variance did not choose; the last form is that of SGD with
-    momentum beta, see :class:`landscope.noise.StepRule` for others. The window alone makes psi larger than
-    psi_infinity: flat directions need 1/(alpha lambda) steps to reach their variance. With noise proportional to
-    curvature, D ~ lambda, psi_infinity is 0.
+    momentum beta and independent minibatches, see :class:`landscope.noise.StepRule` for others. The window alone makes
+    psi larger than psi_infinity: flat directions need 1/(alpha lambda) steps to reach their variance. With noise
+    proportional to curvature, D ~ lambda, psi_infinity is 0.
+
+    Reshuffled epochs of M minibatches have noise that sums to zero over each (``steps_per_epoch``). Then kappa and
+    sigma^2(infinity)/D are those of that order (:func:`landscope.noise.window_time`). Directions with alpha lambda M
+    below about 3 have sigma^2(infinity) near D (M + 1)/6, whatever their curvature, so that noise proportional to
+    curvature has a psi_infinity between 0 and 2.
 
     Where the learning rate changes, the noise of a step has the variance alpha_t^2 s^2 and the limit is the mean
     of alpha_t s^2/(2 lambda). So :math:`\bar\alpha = \langle\alpha^2\rangle/\langle\alpha\rangle` stands beside D.
@@ -104,6 +135,7 @@ def window_limit(
         flatness: Flatness along the same directions.
         learning_rate: alpha, or that of each row.
         rule: Step of the optimiser; plain SGD by default.
+        steps_per_epoch: M, where the minibatches were reshuffled; None for independent ones.
 
     Returns:
         The variances and the three exponents.
@@ -135,8 +167,14 @@ def window_limit(
     total, alpha = spacing * float(rates.sum()), float(rates.square().sum() / rates.sum())
     relaxations = rule.relaxation_rate(total * curvature, total * rule.decoupled_decay).clamp(min=0)
     pulls, decay = (alpha * curvature).clamp(min=0), alpha * rule.decoupled_decay
-    limit = motion.velocity_variance * rule.variance_over_velocity(pulls, decay, spacing=spacing)
-    predicted = torch.where(relaxations > 0, limit * window_factor(relaxations), math.nan)
+    time, shown = rule.variance_over_velocity(pulls, decay, spacing=spacing), window_factor(relaxations)
+    if steps_per_epoch is not None:
+        endless, within = order_factors(
+            rule, pulls, decay, n_rows=len(window), spacing=spacing, steps_per_epoch=steps_per_epoch
+        )
+        time, shown = time * endless, shown * within / endless
+    limit = motion.velocity_variance * time
+    predicted = torch.where(relaxations > 0, limit * shown, math.nan)
     used = (curvature > 0) & motion.moves & flatness.bracketed
     psi = predicted_psi = psi_infinity = math.nan
     intervals = dict.fromkeys(("psi", "psi_infinity"), TimeInterval(NO_INTERVAL))
@@ -154,6 +192,7 @@ def window_limit(
         variance=motion.variance,
         predicted=predicted,
         limit=limit,
+        time=time,
         relaxations=relaxations,
         width=torch.where(flatness.bracketed, flatness.width, math.nan),
         used=used,
@@ -165,7 +204,8 @@ def window_limit(
         psi_infinity_reach=intervals["psi_infinity"].reach,
         interval_reason=reasons(intervals),
         n_used=int(used.sum()),
-        provenance=stamp(learning_rate=alpha, rule=dataclasses.asdict(rule)),
+        steps_per_epoch=steps_per_epoch,
+        provenance=stamp(learning_rate=alpha, rule=dataclasses.asdict(rule), steps_per_epoch=steps_per_epoch),
     )
 
 

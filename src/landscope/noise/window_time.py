@@ -11,7 +11,7 @@ from torch import Tensor
 from landscope._checks import check_count, check_momentum, check_positive
 from landscope.errors import InputError
 
-__all__ = ["window_time"]
+__all__ = ["running_mean", "window_time"]
 
 _COLUMNS = 32
 _SMALL_PULL = 0.5
@@ -110,9 +110,10 @@ def _half_displacement(pull: Tensor, lag: Tensor) -> Tensor:
 def _over_epoch(pull: Tensor, count: int, steps: int) -> Tensor:
     """U_M(h) for h below ``count``: two running means over an epoch are the triangular one."""
     lag = torch.arange(-(steps - 1), count + steps - 1, dtype=torch.float64).abs()
-    return _running_mean(_running_mean(_half_displacement(pull, lag), steps), steps)
+    return running_mean(running_mean(_half_displacement(pull, lag), steps), steps)
 
 
-def _running_mean(values: Tensor, steps: int) -> Tensor:
+def running_mean(values: Float[Tensor, "n k"], steps: int) -> Float[Tensor, "m k"]:
+    """Means over a number of rows that follow each other; twice, they weigh as a triangle does."""
     sums = torch.cat([values.new_zeros(1, values.shape[1]), values.cumsum(dim=0)])
     return (sums[steps:] - sums[:-steps]) / steps

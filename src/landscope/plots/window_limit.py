@@ -13,13 +13,16 @@ __all__ = ["variance_along_curvature"]
 
 
 def variance_along_curvature(limit: WindowLimit) -> go.Figure:
-    """Variance against flatness along eigenvectors of the curvature, in the window and in a window without end."""
+    """Variance against flatness along eigenvectors of the curvature, in the window and in a window without end.
+
+    Both expectations are those of the order of the minibatches, which the names of the points say.
+    """
     figure = new_figure("flatness F<sub>k</sub>", "variance σ<sub>k</sub>²", log_x=True, log_y=True)
     used = numbers(limit.used).astype(bool)
     x = numbers(limit.width)[used]
     for values, name, color in (
-        (limit.predicted, f"expected in the window, ψ = {limit.psi_predicted:.2f}", NULL),
-        (limit.limit, f"window without end, ψ<sub>∞</sub> of the process = {_exponent(limit)}", PROCESS),
+        (limit.predicted, f"expected in the window, {limit.order}, ψ = {limit.psi_predicted:.2f}", NULL),
+        (limit.limit, f"window without end, {limit.order}, ψ<sub>∞</sub> of the process = {_exponent(limit)}", PROCESS),
         (limit.variance, f"measured, ψ = {limit.psi:.2f}", OWN),
     ):
         y = numbers(values)[used]

@@ -72,7 +72,7 @@ CAPTIONS = {
         "A window without end.",
         "Variance along eigenvectors of the curvature against flatness along them: measured (blue), expected of a "
         "stationary process in a window of the same length (grey), and of the same process in a window without end "
-        "(green), "
+        "(green), both in the order of minibatches that the figure names, "
         f"whose exponent is {PROCESS_LIMIT}. {PROCESS_LIMIT_IS}",
     ),
     "minibatch_profiles": (

@@ -7,7 +7,8 @@ __all__ = ["PROCESS_LIMIT", "PROCESS_LIMIT_IS", "RUN_LIMIT", "RUN_LIMIT_IS"]
 PROCESS_LIMIT = "ψ∞ of the process"
 PROCESS_LIMIT_IS = (
     f"{PROCESS_LIMIT} is computed: it is the exponent that a stationary process with the noise of this run and the "
-    "curvature along the recorded weights would show in a window without end."
+    "curvature along the recorded weights would show in a window without end, with minibatches in the "
+    "order of the run: independent, or in reshuffled epochs whose noise sums to zero where the run's does."
 )
 RUN_LIMIT = "ψ∞ of the run"
 RUN_LIMIT_IS = (

@@ -19,6 +19,7 @@ from landscope.law.exponents import Exponents
 from landscope.law.intervals import EVERYWHERE, Range, mean_with_interval, prediction_band, seed_interval
 from landscope.law.inverse_relation import FRESH, IN_SAMPLE, SHUFFLED
 from landscope.reproduction.experiment.run import ExperimentRun
+from landscope.reproduction.mean_note import mean_note
 from landscope.study import saved
 from landscope.study.exponents import EXPONENTS, row_results
 from landscope.study.stages.finite_window import PROCESS, PROCESS_FRESH
@@ -104,6 +105,10 @@ class SeedSummary:
         controls = {name: one_sided(key, control) if name in rows else control for name, control in pooled.items()}
         note = _note_of_all(single)
         mean = Measurement.over_seeds([measurement.value for measurement in single], note=note)
+        values = {measurement.value for measurement in single}
+        if len(single) > 1 and len(values) == 1 and not math.isnan(mean.value):
+            # A coarse count can be the same by chance: no spread is seen, and none is known.
+            mean = dataclasses.replace(mean, interval=(math.nan, math.nan), no_interval="all seeds give the same value")
         if key == "modes_for_90_percent":
             modes = self.runs[0].load(saved.SPECTRUM.name, saved.SPECTRUM.kind).n_modes
             for name, row in rows.items():
@@ -138,11 +143,11 @@ _VALUED = ("first_mode", "plateau", "faster_decay", "short_correlation_time", "f
 
 
 def _note_of_all(single: Sequence[Measurement]) -> str:
-    """The note that all seeds share, or why some of them have no value."""
+    """The note of all seeds with its numbers as means over them, or why some seeds have no value."""
     missing = [measurement.note for measurement in single if math.isnan(measurement.value)]
-    notes = {measurement.note for measurement in single}
-    if len(notes) == 1 or not missing:
-        return notes.pop() if len(notes) == 1 else ""
+    note = mean_note([measurement.note for measurement in single])
+    if note or not missing:
+        return note
     return f"not measured for {len(missing)} of {len(single)} seeds: {missing[0]}"
 
 

@@ -17,10 +17,12 @@ from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.claim_group import ClaimGroup
 from landscope.study.claim_table import ClaimTable
+from landscope.study.growth_claim import growth_of_study
 from landscope.study.remedies import is_run
 from landscope.study.result_words import needed
 from landscope.study.same_training import CONTINUED
-from landscope.study.text_claims import TEXT_GROUPS
+from landscope.study.stages.run_limit import source_of_limit
+from landscope.study.text_claims import TEXT_GROUPS, curvature_of_modes
 from landscope.study.training_facts import training_facts
 
 __all__ = ["judgements_of", "layers_of", "measurements_of"]
@@ -86,6 +88,7 @@ def _temperature(analysis: Analysis) -> Mapping[str, Measurement]:
         analysis.load(saved.FLATNESS).width[: len(noise.variance)],
         analysis.load(saved.TEMPERATURE_OVER_TRAINING),
         analysis.settings.fit_modes,
+        curvature_of_modes(analysis)[: len(noise.variance)],
     )
 
 
@@ -135,10 +138,6 @@ def _sampling(analysis: Analysis) -> Mapping[str, Measurement]:
     )
 
 
-def _growth(analysis: Analysis) -> Mapping[str, Measurement]:
-    return controls.growth_measurements(analysis.load(saved.GROWTH))
-
-
 def _edge(analysis: Analysis) -> Mapping[str, Measurement]:
     return edge.edge_measurements(analysis.load(saved.EDGE))
 
@@ -153,7 +152,7 @@ def _stationarity(analysis: Analysis) -> Mapping[str, Measurement]:
 
 
 def _limit(analysis: Analysis) -> Mapping[str, Measurement]:
-    return run_limit.limit_measurements(analysis.load(saved.RUN_LIMIT))
+    return run_limit.limit_measurements(analysis.load(saved.RUN_LIMIT), source_of_limit(analysis))
 
 
 def _response(analysis: Analysis) -> Mapping[str, Measurement]:
@@ -206,7 +205,7 @@ _GROUPS = (
     ClaimGroup("dynamics", ("psi_infinity_of_run",), (saved.RUN_LIMIT,), _limit, uses_rate=True),
     ClaimGroup("dynamics", ("batch_sharpness", "no_oscillation"), (saved.EDGE,), _edge, uses_rate=True),
     ClaimGroup("dynamics", ("response_temperature",), (saved.RESPONSE, saved.FLATNESS), _response),
-    ClaimGroup("controls", ("flat_modes_stationary",), (saved.GROWTH,), _growth),
+    ClaimGroup("controls", ("flat_modes_stationary",), (saved.GROWTH,), growth_of_study),
     ClaimGroup(
         "dynamics",
         ("stationary",),

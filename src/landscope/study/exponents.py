@@ -112,7 +112,7 @@ def _without_end(analysis: Analysis) -> tuple[str, ...]:
     process, run = analysis.load_if_there(saved.WINDOW_LIMIT), analysis.load_if_there(saved.RUN_LIMIT)
     if process is not None:
         value = with_interval(process.psi_infinity, process.psi_infinity_interval)
-        lines.append(f"{PROCESS_LIMIT} = {value} along {process.name}. {PROCESS_LIMIT_IS}")
+        lines.append(f"{PROCESS_LIMIT} = {value} along {process.name}, with {process.order}. {PROCESS_LIMIT_IS}")
     elif reason := reasons.get(saved.WINDOW_LIMIT.name):
         lines.append(f"{PROCESS_LIMIT}: not measured: {reason}")
     if run is not None and run.is_identified:

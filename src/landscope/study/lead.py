@@ -126,7 +126,8 @@ def _without_end(summary: dict[str, Any]) -> list[str]:
             )
         sentences.append(
             f"Along {summary['limit_directions']} the window shows ψ = {summary['psi_along_curvature']:.2f}, and the "
-            f"process {summary['psi_along_curvature_expected']:.2f}. {PROCESS_LIMIT} = {infinity:.2f}"
+            f"process, with {summary['limit_order']}, "
+            f"{summary['psi_along_curvature_expected']:.2f}. {PROCESS_LIMIT} = {infinity:.2f}"
             f"{_interval(summary['psi_infinity_of_process_interval'])}. {PROCESS_LIMIT_IS}"
         )
     if of_run == of_run:

@@ -87,6 +87,7 @@ def _without_end(analysis: Analysis) -> dict[str, Any]:
         "psi_process_fresh": [row.psi for row in analysis.processes_fresh],
         "rate_changed": bool(analysis.rate_caveat),
         "limit_directions": limit.name if limit else "",
+        "limit_order": limit.order if limit else "",
         "psi_along_curvature": limit.psi if limit else math.nan,
         "psi_along_curvature_expected": limit.psi_predicted if limit else math.nan,
         "psi_infinity_of_process": limit.psi_infinity if limit else math.nan,

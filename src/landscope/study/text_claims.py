@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from landscope.claims import cooling, correlation_time, first_mode, ratio_two, regimes
 from landscope.claims.verdict import Measurement
@@ -13,7 +15,7 @@ from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.claim_group import ClaimGroup
 
-__all__ = ["TEXT_GROUPS"]
+__all__ = ["TEXT_GROUPS", "curvature_of_modes"]
 
 
 def _regimes(analysis: Analysis) -> Mapping[str, Measurement]:
@@ -58,10 +60,21 @@ def _training_error(analysis: Analysis) -> Mapping[str, Measurement]:
     return first_mode.training_error_measurements(path)
 
 
+def curvature_of_modes(analysis: Analysis) -> Float[Tensor, " k"]:
+    """Curvature along the modes that have a flatness; NaN where it was not measured."""
+    curvature = torch.full_like(analysis.load(saved.FLATNESS).width, math.nan, dtype=torch.float64)
+    both = analysis.load_if_there(saved.FLATNESS_AND_CURVATURE)
+    if both is not None:
+        near = both.ranks <= len(curvature)
+        curvature[both.ranks[near] - 1] = both.curvature[near].double()
+    return curvature
+
+
 def _temperature_exponent(analysis: Analysis) -> Mapping[str, Measurement]:
     return cooling.temperature_exponent_measurements(
-        analysis.load(saved.GRADIENT_NOISE), analysis.load(saved.FLATNESS).width, analysis.settings.fit_modes
-    )
+        analysis.load(saved.GRADIENT_NOISE), analysis.load(saved.FLATNESS).width, analysis.settings.fit_modes,
+        curvature_of_modes(analysis),
+    )  # fmt: skip
 
 
 def _cooling(analysis: Analysis) -> Mapping[str, Measurement]:

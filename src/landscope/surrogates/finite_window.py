@@ -81,12 +81,13 @@ def epoch_noise_share(window: Trajectory, curvature: Directions, steps_per_epoch
     epoch. It is 1 for independent minibatches, and near 0 for reshuffled epochs, whose noise sums to zero.
 
     Args:
-        window: The window, with a row for every step.
+        window: The window, with rows at even distances.
         curvature: The sharp directions.
         steps_per_epoch: Minibatches in an epoch.
 
     Returns:
-        The share; NaN where the window holds fewer than two whole epochs or nothing moves outside the directions.
+        The share; NaN where the window holds fewer than two whole epochs, no rows stand at the ends of epochs, or
+        nothing moves outside the directions.
 
     Raises:
         InputError: If the window has fewer than three rows.
@@ -101,9 +102,12 @@ def epoch_noise_share(window: Trajectory, curvature: Directions, steps_per_epoch
     """
     _, increments = increments_of(window)
     epoch = (window.steps[1:] - 1) // check_count("steps_per_epoch", steps_per_epoch, minimum=2)
+    first, second = window.steps[:2].tolist()
+    spacing = second - first
+    rows = steps_per_epoch // spacing if steps_per_epoch % spacing == first % spacing == 0 else 0
     outside = _outside(increments, curvature.directions)
     parts = outside.split(torch.unique_consecutive(epoch, return_counts=True)[1].tolist())
-    whole = [part for part in parts if len(part) == steps_per_epoch]
+    whole = [part for part in parts if len(part) == rows > 1]
     power = sum(float(part.square().sum()) for part in whole)
     if len(whole) < 2 or not power > 0:
         return math.nan

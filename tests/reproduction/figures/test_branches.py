@@ -1,5 +1,7 @@
 """Branches: short ones, and claims that can come out either way."""
 
+import math
+
 import pytest
 
 from landscope.errors import StorageError
@@ -27,6 +29,25 @@ def test_freezing(early, expected):
     measured = branch_measurements(found)
     assert verdicts(measured, CLAIMS)["freezing"] == expected
     assert verdicts(measured, CLAIMS)["noise_chooses_flat"] == expected
+
+
+@pytest.mark.parametrize(
+    ("rise", "expected"),
+    [(1.0, "reproduced"), (9.0, "reproduced"), (100.0, "contested"), (1e4, "reproduced")],
+)
+def test_a_higher_loss_that_explains_the_flatness_is_the_null(rise, expected):
+    """F is ten times larger: half of ln 100 at the same curvature, where the loss is 100 times higher."""
+    found = [
+        Branch(
+            parent=parent, step=10, batch_size=size, learning_rate=0.1, loss=0.01 if size == 500 else 0.01 * rise,
+            train_error=0.0, test_error=0.1, flatness=1.0 if size == 500 else 10.0 + 0.3 * parent, distance=1.0,
+            barrier=1.0,
+        )
+        for parent in (0, 1, 2) for size in (50, 500)
+    ]  # fmt: skip
+    measured = branch_measurements(found)["noise_chooses_flat"]
+    assert verdicts({"noise_chooses_flat": measured}, CLAIMS)["noise_chooses_flat"] == expected
+    assert measured.controls[0].band == pytest.approx((math.log(rise) / 2,) * 2)
 
 
 def test_parents_without_barriers_say_nothing():

@@ -26,6 +26,8 @@ def test_the_ends_of_the_seeds_decide(ratio, share, expected):
     judgements = edge_judgements("resnet", ends)
     assert [judgement.claim.key for judgement in judgements] == ["batch_sharpness_resnet", "no_oscillation_resnet"]
     assert {judgement.verdict for judgement in judgements} == {expected}
+    mean = sum(share + 0.01 * seed for seed in range(3)) / 3
+    assert f"a bowl of the same curvature has {mean:.3g}" in judgements[1].why
 
 
 @pytest.mark.filterwarnings("ignore:landscope evaluates the whole model")  # the check of shapes is not traced

@@ -1,5 +1,6 @@
 """Section S9: short descents, and claims that can come out either way."""
 
+import dataclasses
 import math
 
 import pytest
@@ -37,6 +38,19 @@ def test_noise_by_flatness(own, none, expected):
     assert verdicts(measured, CLAIMS)["flatness_noise_error"] == expected
     assert verdicts(measured, CLAIMS)["flatness_noise_width"] == expected
     assert "sgd" in measured["flatness_noise_error"].note
+
+
+@pytest.mark.parametrize(("rise", "expected"), [(1.0, "reproduced"), (4.0, "contested"), (0.25, "reproduced")])
+def test_a_higher_loss_alone_makes_flatness(rise, expected):
+    """Twice as flat: half of ln 4, as a loss that is four times higher makes it at the same curvature."""
+
+    def runs(width, loss=0.1):
+        made = [noisy(0.1, width * (1 + 0.01 * seed)) for seed in range(3)]
+        return [dataclasses.replace(one, train_loss=torch.tensor([loss]).double()) for one in made]
+
+    flat = [noisy(0.1, 1.0) for _ in range(3)]
+    measured = noise_measurements({"flatness": runs(2.0, 0.1 * rise), "isotropic": flat, "none": runs(0.5)})
+    assert verdicts(measured, CLAIMS)["flatness_noise_width"] == expected
 
 
 def test_short_descents(plan, monkeypatch):

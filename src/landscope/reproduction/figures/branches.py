@@ -15,7 +15,7 @@ from scipy import stats
 from torch import nn
 
 from landscope.claims.statements import judged
-from landscope.claims.verdict import Claim, Measurement, joined
+from landscope.claims.verdict import Claim, Control, Measurement, joined
 from landscope.landscape.barrier import log_barrier
 from landscope.plots.style import PALETTE, add_points, new_figure
 from landscope.progress import Reporter
@@ -26,7 +26,7 @@ from landscope.reproduction.experiment.train import is_log_spaced
 from landscope.reproduction.experiment.training import evaluate, train
 from landscope.reproduction.figures.figure import Plan, Section, plots_of, table
 from landscope.reproduction.figures.single_runs import create_run, standard_pair
-from landscope.reproduction.figures.valley import measure_valley
+from landscope.reproduction.figures.valley import loss_alone, measure_valley
 from landscope.reproduction.jobs import Job
 from landscope.reproduction.sequential.kept_results import make_missing
 from landscope.results import Result, stamp
@@ -86,7 +86,8 @@ CLAIMS = (
         "flatter",
         (0.0, math.inf),
         "the sign",
-        "branches from one checkpoint with other B and alpha, trained for the same learning rate times steps",
+        "branches from one checkpoint with other B and alpha, trained for the same learning rate times steps; half"
+        " the difference of ln L, which alone makes F larger",
     ),
 )
 
@@ -235,19 +236,23 @@ def branch_measurements(branches: Sequence[Branch]) -> dict[str, Measurement]:
     """Measure whether the valley is chosen early, and whether stronger noise chooses a flatter one."""
     parents = sorted({branch.parent for branch in branches})
     of_parent = [[branch for branch in branches if branch.parent == parent] for parent in parents]
+    ends = [_strongest_and_weakest(group) for group in of_parent]
     highest = max(branch.barrier for branch in branches)
     barriers = f"the highest barrier is {highest:.2f}" if highest > 0 else "no barrier anywhere: all end in one valley"
     return {
         "freezing": _over_parents([_correlation(group) for group in of_parent], barriers),
-        "noise_chooses_flat": _over_parents([_gain(group) for group in of_parent]),
+        "noise_chooses_flat": _over_parents(
+            [math.log(strong.flatness / weak.flatness) for strong, weak in ends],
+            controls=(loss_alone([(strong.loss, weak.loss) for strong, weak in ends]),),
+        ),
     }
 
 
-def _over_parents(values: Sequence[float], note: str = "") -> Measurement:
+def _over_parents(values: Sequence[float], note: str = "", controls: Sequence[Control] = ()) -> Measurement:
     finite = [value for value in values if not math.isnan(value)]
     silent = len(values) - len(finite)
     say_nothing = f"{silent} of {len(values)} parents do not say" if silent else ""
-    return Measurement.over_seeds(finite, note=joined(note, say_nothing))
+    return Measurement.over_seeds(finite, *controls, note=joined(note, say_nothing))
 
 
 def _correlation(group: Sequence[Branch]) -> float:
@@ -257,11 +262,12 @@ def _correlation(group: Sequence[Branch]) -> float:
     return float(stats.spearmanr([b.step for b in apart], [b.barrier for b in apart]).statistic)
 
 
-def _gain(group: Sequence[Branch]) -> float:
+def _strongest_and_weakest(group: Sequence[Branch]) -> tuple[Branch, Branch]:
+    """The earliest branches of one parent with the strongest and the weakest noise."""
     first = min(branch.step for branch in group)
     early = [branch for branch in group if branch.step == first]
     early.sort(key=lambda branch: branch.learning_rate / branch.batch_size)  # the strength of the noise
-    return math.log(early[-1].flatness / early[0].flatness)
+    return early[-1], early[0]
 
 
 def _barrier_by_step(branches: Sequence[Branch]) -> go.Figure:

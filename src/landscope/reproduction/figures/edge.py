@@ -33,6 +33,7 @@ from landscope.reproduction.experiment.networks import gpt2, residual_network
 from landscope.reproduction.experiment.training import train
 from landscope.reproduction.figures.figure import Plan, Plot, Section, table
 from landscope.reproduction.jobs import Job
+from landscope.reproduction.mean_note import mean_note
 from landscope.reproduction.sequential.kept_results import make_missing
 from landscope.results import Result, stamp
 from landscope.risk.empirical import EmpiricalRisk
@@ -263,7 +264,9 @@ def edge_judgements(case: str, ends: Sequence[EdgeOfStability]) -> list[Judgemen
     """
     by_seed = [edge_measurements(end) for end in ends]
     pooled = {
-        f"{name}_{case}": Measurement.over_seeds([found[name].value for found in by_seed], note=by_seed[0][name].note)
+        f"{name}_{case}": Measurement.over_seeds(
+            [found[name].value for found in by_seed], note=mean_note([found[name].note for found in by_seed])
+        )
         for name in by_seed[0]
     }
     return judged(pooled, CLAIMS)

@@ -80,9 +80,12 @@ _ALONG_MODES = (
     "long as the run's."
 )
 _ALONG_CURVATURE = (
-    "psi along eigenvectors of the Gauss-Newton matrix, which the variance did not choose. psi_infinity of the process "
-    "is the exponent of D/(2 alpha lambda), in a window without end. That of the run has the force of all weights, "
-    "lambda_eff, and counts only where growing windows follow it; the last column says in how many seeds they do."
+    "psi along eigenvectors of the Gauss-Newton matrix, which the variance did not choose. What is expected in the "
+    "window, and psi_infinity of the process, are of a stationary process with this curvature and the run's D, in the "
+    "run's own order of minibatches: sigma^2(infinity) is D/(2 alpha lambda) with independent minibatches; where the "
+    "noise of reshuffled epochs of M minibatches sums to zero, it is near D (M + 1)/6 in directions with alpha lambda "
+    "M below 3. psi_infinity of the run has the force of all weights, lambda_eff, and counts only where growing "
+    "windows follow it; the last column says in how many seeds they do."
 )
 _AMPLITUDE = (
     "Variance of the window over that of the formula, median over directions, in the training that goes on from w0 in "
@@ -234,8 +237,8 @@ _MODE_COLUMNS = {
 _CURVATURE_COLUMNS = {
     **_HEAD,
     "psi": _column("along curvature"),
-    "expected in the window": _column("expected"),
-    "psi_infinity of the process": _column("process, limit"),
+    "expected in the window, own order": _column("expected"),
+    "psi_infinity of the process, own order": _column("process, limit"),
     "psi_infinity of the run": _column("limit, curvature"),
     "identified": lambda found: found.known("limit, curvature"),
 }
@@ -275,7 +278,7 @@ def _psi_of_cases(found: Sequence[_Found]) -> go.Figure:
     figure = new_figure("training", "ψ")
     series = (
         ("psi", "in-sample", OWN), ("shuffled", "shuffled increments", NULL), ("process", "process", PROCESS),
-        ("psi, next", "next window", FRESH), ("process, limit", "process, window without end", FIT),
+        ("psi, next", "next window", FRESH), ("process, limit", "process, own order, window without end", FIT),
     )  # fmt: skip
     for number, (name, words, color) in enumerate(series):
         x = [position + (number - 2) / 12 for position, one in enumerate(found) for _ in one.rows]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from landscope.claims.verdict import Control
 from landscope.directions.hessian_eigenvectors import hessian_eigenvectors
 from landscope.landscape import flatness
+from landscope.law.intervals import seed_interval
 from landscope.risk.empirical import EmpiricalRisk
 
-__all__ = ["Valley", "measure_valley"]
+__all__ = ["Valley", "loss_alone", "measure_valley"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +48,21 @@ class Valley:
     def relative_sharpness(self) -> float:
         """Largest eigenvalue over the loss, times the squared norm."""
         return float(self.curvature[0]) / self.loss * self.norm**2
+
+
+def loss_alone(losses: Sequence[tuple[float, float]]) -> Control:
+    r"""The difference of ln F that a difference of losses makes at one curvature, as a null of flatter valleys.
+
+    The width at which the loss rises by a factor is :math:`F = \sqrt{8 L/H}` (for e), so that a higher loss is flatter
+    by itself: :math:`\Delta\ln F = \tfrac12 \Delta\ln L` at equal H.
+
+    Args:
+        losses: Loss at the end of each run, and at the end of the run that it is compared with.
+    """
+    halves = [math.log(ours / other) / 2 if ours > 0 and other > 0 else math.nan for ours, other in losses]
+    known = [half for half in halves if not math.isnan(half)]
+    band = seed_interval(known) if len(known) > 1 else (known[0], known[0]) if known else (math.nan, math.nan)
+    return Control("half the difference of ln L, a higher loss at the same curvature,", band, "differ")
 
 
 def measure_valley(risk: EmpiricalRisk, n_directions: int = 20, *, ratio: float = math.e, seed: int = 0) -> Valley:

@@ -81,11 +81,13 @@ def _relaxing(analysis: Analysis) -> tuple[Relaxation, Directions]:
 
 def _limit(analysis: Analysis) -> WindowLimit:
     window, (relaxation, curvature) = analysis.window, _relaxing(analysis)
-    key = "curvature" if relaxation.scale is None else "relaxation"
+    key, own = "curvature" if relaxation.scale is None else "relaxation", relaxation.scaled(window)
+    with one_thread():
+        epoch = reshuffled_epochs(own, curvature, analysis)
     return window_limit(
-        curvature, relaxation.scaled(window), analysis.load(saved.basis_flatness(key)),
+        curvature, own, analysis.load(saved.basis_flatness(key)),
         learning_rate=window.learning_rate if analysis.has_every_rate else analysis.learning_rate,
-        rule=relaxation.rule,
+        rule=relaxation.rule, steps_per_epoch=epoch,
     )  # fmt: skip
 
 
@@ -108,7 +110,11 @@ def _process(number: int, analysis: Analysis) -> tuple[Trajectory, Trajectory]:
 
 
 def reshuffled_epochs(window: Trajectory, curvature: Directions, analysis: Analysis) -> int | None:
-    """Minibatches in an epoch where the noise of the run sums to zero over it."""
+    """Minibatches in an epoch where the noise of the run sums to zero over it.
+
+    Minibatches count as independent where the recording does not say: in fewer than two whole epochs, or with rows so
+    far apart that none stand at the ends of epochs.
+    """
     count = analysis.steps_per_epoch
     if count is None or count < 2:
         return None
@@ -166,6 +172,7 @@ def finite_window_parts(analysis: Analysis) -> tuple[Part, ...]:
             )
             for key in keys
         ),
-        Part(saved.WINDOW_LIMIT, _limit, after=(saved.basis_flatness(keys[-1]),), is_optional=True),
+        Part(saved.WINDOW_LIMIT, _limit, after=(saved.basis_flatness(keys[-1]),), uses=("epochs",),
+             is_optional=True),
         *draws,
     )  # fmt: skip

@@ -18,10 +18,14 @@ from landscope.study.stages.continued import fitted_modes, limit_along
 from landscope.study.stages.finite_window import reshuffled_epochs
 from landscope.threads import one_thread
 
-__all__ = ["run_limit_parts"]
+__all__ = ["run_limit_parts", "source_of_limit"]
 
 _FEWEST = 5
-_SOURCES = ("with-replacement", "reshuffled", "checkpoints")
+_SOURCES = {
+    "with-replacement": "the training that goes on from the end of the window, with replacement",
+    "reshuffled": "the training that goes on from the end of the window, reshuffled",
+    "checkpoints": "the window itself, at its saved models",
+}
 """Where the limit along the curvature comes from, the best first: independent minibatches need no other formula."""
 
 
@@ -90,6 +94,12 @@ def _of_the_run(analysis: Analysis) -> RunLimit:
         analysis.load(saved.effective_curvature("checkpoints", "curvature")), analysis.facts, analysis.learning_rate,
         reshuffled_epochs(analysis.window, curvature, analysis),
     )  # fmt: skip
+
+
+def source_of_limit(analysis: Analysis) -> str:
+    """What the limit of the run was measured in, in words; empty where it was not measured."""
+    there = (words for name, words in _SOURCES.items() if analysis.has(saved.run_limit(name, "curvature")))
+    return next(there, "")
 
 
 def _best(analysis: Analysis) -> RunLimit:
