@@ -15,6 +15,7 @@ from landscope.directions.hessian_eigenvectors import hessian_eigenvectors
 from landscope.landscape import flatness
 from landscope.law.intervals import seed_interval
 from landscope.risk.empirical import EmpiricalRisk
+from landscope.wording import band_text
 
 __all__ = ["Valley", "loss_alone", "measure_valley"]
 
@@ -54,7 +55,8 @@ def loss_alone(losses: Sequence[tuple[float, float]]) -> Control:
     r"""The difference of ln F that a difference of losses makes at one curvature, as a null of flatter valleys.
 
     The width at which the loss rises by a factor is :math:`F = \sqrt{8 L/H}` (for e), so that a higher loss is flatter
-    by itself: :math:`\Delta\ln F = \tfrac12 \Delta\ln L` at equal H.
+    by itself: :math:`\Delta\ln F = \tfrac12 \Delta\ln L` at equal H. A smaller difference than that
+    is no flatter valley either, so the band is open below.
 
     Args:
         losses: Loss at the end of each run, and at the end of the run that it is compared with.
@@ -62,7 +64,10 @@ def loss_alone(losses: Sequence[tuple[float, float]]) -> Control:
     halves = [math.log(ours / other) / 2 if ours > 0 and other > 0 else math.nan for ours, other in losses]
     known = [half for half in halves if not math.isnan(half)]
     band = seed_interval(known) if len(known) > 1 else (known[0], known[0]) if known else (math.nan, math.nan)
-    return Control("half the difference of ln L, a higher loss at the same curvature,", band, "differ")
+    name = "half the difference of ln L, a higher loss at the same curvature,"
+    if any(math.isnan(end) for end in band):
+        return Control(name, band, "differ")
+    return Control(name, (-math.inf, band[1]), "differ", f"gives {band_text(band)}")
 
 
 def measure_valley(risk: EmpiricalRisk, n_directions: int = 20, *, ratio: float = math.e, seed: int = 0) -> Valley:
