@@ -162,7 +162,8 @@ VALID = {
          "momentum": 0.0, "weight_decay": 0.0, "steps_per_epoch": 10},
     ),
     "law.window_limit": (
-        law.window_limit, {"eigenvectors": EIGEN, "window": WINDOW, "flatness": F, "learning_rate": 0.1},
+        law.window_limit,
+        {"eigenvectors": EIGEN, "window": WINDOW, "flatness": F, "learning_rate": 0.1, "steps_per_epoch": 10},
     ),
     "noise.StepRule": (
         noise.StepRule, {"momentum": 0.5, "gradient_share": 0.5, "decoupled_decay": 0.1},

@@ -109,7 +109,7 @@ CHECKED_ELSEWHERE = {
     "Study.record", "Study.use_checkpoints", "Study.risk", "Trajectory.model_at",
     "LossForms",  # made by a function, not by a user
     # A TaskMemory calls the methods of its method, with the numbers that it has checked.
-    "Basin.added", "Method.added", "Method.n_directions",
+    "Basin.added", "Method.added", "Method.n_directions", "Basin.predicted_rise", "Method.predicted_rise",
     *(f"{name}.penalty" for name in ("Basin", "EWC", "KFAC", "L2", "LDC", "MAS", "Method")),
 }  # fmt: skip
 
