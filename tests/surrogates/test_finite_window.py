@@ -134,3 +134,20 @@ def test_rows_at_the_ends_of_epochs_tell_the_order_of_the_minibatches(first, eve
     rows = ls.Trajectory.of(path, steps=torch.arange(1, 49)).part(slice(first, None)).thin(every)
     share = ls.surrogates.epoch_noise_share(rows, ls.directions.Directions.of(torch.eye(3)[:1]), 8)
     assert share < 1e-20 if known else math.isnan(share)
+
+
+@pytest.mark.parametrize("reshuffled", [True, False])
+def test_a_drift_does_not_hide_the_order_of_the_minibatches(reshuffled):
+    """The drift of an epoch is as long as the noise of all its steps; the noise alone tells the order."""
+    epochs, steps, dim = 40, 20, 30
+    noise = torch.randn(epochs, steps, dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    if reshuffled:
+        noise -= noise.mean(dim=1, keepdim=True)
+    drift = torch.ones(dim, dtype=torch.float64) / math.sqrt(steps)
+    increments = torch.cat([torch.zeros(1, dim).double(), (noise + drift).flatten(0, 1)])
+    path = ls.Trajectory.of(increments.cumsum(0), steps=torch.arange(len(increments)))
+    along = Directions.of(torch.eye(dim)[:1].double())
+    share = ls.surrogates.epoch_noise_share(path, along, steps)
+    # The epochs give at least 38 independent halves of squared differences in 29 directions: a relative error of
+    # sqrt(2 x 1.5/(38 x 29)) = 5 %, times four; the drift adds 1/20 to the power of a step.
+    assert share == pytest.approx(0 if reshuffled else 1 / 1.05, abs=1e-9 if reshuffled else 0.2)

@@ -75,10 +75,12 @@ def rest_curvature(
 def epoch_noise_share(window: Trajectory, curvature: Directions, steps_per_epoch: int) -> float:
     r"""How much of the noise is left over an epoch: whether minibatches were drawn without replacement.
 
-    .. math:: \frac{\sum_e |\sum_{t \in e} r_t|^2}{\sum_t |r_t|^2}
+    .. math:: \frac{\tfrac12 \langle |R_{e+1} - R_e|^2 \rangle_e}{\langle \sum_{t \in e} |r_t|^2 \rangle_e},
+              \qquad R_e = \sum_{t \in e} r_t
 
-    over whole epochs, with r_t the increments outside the given sharp directions, where nothing relaxes within an
-    epoch. It is 1 for independent minibatches, and near 0 for reshuffled epochs, whose noise sums to zero.
+    over whole epochs e, with r_t the increments outside the given sharp directions, where nothing relaxes within an
+    epoch. It is 1 for independent minibatches, and near 0 for reshuffled epochs, whose noise sums to zero. A steady
+    drift is the same in neighbouring epochs, and cancels.
 
     Args:
         window: The window, with rows at even distances.
@@ -111,7 +113,8 @@ def epoch_noise_share(window: Trajectory, curvature: Directions, steps_per_epoch
     power = sum(float(part.square().sum()) for part in whole)
     if len(whole) < 2 or not power > 0:
         return math.nan
-    return sum(float(part.sum(dim=0).square().sum()) for part in whole) / power
+    changes = torch.stack([part.sum(dim=0) for part in whole]).diff(dim=0)
+    return float(changes.square().sum()) / (2 * len(changes)) / (power / len(whole))
 
 
 def finite_window_process(
