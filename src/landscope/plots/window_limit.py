@@ -20,9 +20,10 @@ def variance_along_curvature(limit: WindowLimit) -> go.Figure:
     figure = new_figure("flatness F<sub>k</sub>", "variance σ<sub>k</sub>²", log_x=True, log_y=True)
     used = numbers(limit.used).astype(bool)
     x = numbers(limit.width)[used]
+    order = "reshuffled" if limit.steps_per_epoch else "independent"  # a longer legend would leave a narrow plot
     for values, name, color in (
-        (limit.predicted, f"expected in the window, {limit.order}, ψ = {limit.psi_predicted:.2f}", NULL),
-        (limit.limit, f"window without end, {limit.order}, ψ<sub>∞</sub> of the process = {_exponent(limit)}", PROCESS),
+        (limit.predicted, f"expected in the window, {order}, ψ = {limit.psi_predicted:.2f}", NULL),
+        (limit.limit, f"window without end, {order}, ψ<sub>∞</sub> of the process = {_exponent(limit)}", PROCESS),
         (limit.variance, f"measured, ψ = {limit.psi:.2f}", OWN),
     ):
         y = numbers(values)[used]
