@@ -12,10 +12,13 @@ EPOCH, ROWS = 20, 60
 PULLS = torch.tensor([1e-4, 3e-3, 0.03, 0.3, 1.2]).double()
 
 
-def test_for_plain_steps_it_is_the_ratio_of_the_window_times():
+@pytest.mark.parametrize("momentum", [0.0, 0.8])
+def test_for_single_steps_it_is_the_ratio_of_the_window_times(momentum):
     ends = torch.tensor([math.inf, ROWS]).double()
-    own, white = (window_time(PULLS, ends, learning_rate=1.0, steps_per_epoch=epoch) for epoch in (EPOCH, None))
-    found = torch.stack(order_factors(StepRule(), PULLS, n_rows=ROWS, steps_per_epoch=EPOCH))
+    own, white = (
+        window_time(PULLS, ends, learning_rate=1.0, momentum=momentum, steps_per_epoch=epoch) for epoch in (EPOCH, None)
+    )
+    found = torch.stack(order_factors(StepRule(momentum=momentum), PULLS, n_rows=ROWS, steps_per_epoch=EPOCH))
     torch.testing.assert_close(found, own / white)
 
 

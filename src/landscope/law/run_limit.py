@@ -189,7 +189,7 @@ def run_limit(
     quantile = float(stats.t.ppf(0.5 + _LEVEL / 2, effective.n_blocks - 1))
     held = pulls[""] > quantile * effective.stderr
     moving = motion.moves & flatness.bracketed
-    used = moving & held & (learning_rate * pulls[""] < 2 * (1 - momentum))
+    used = moving & held & (learning_rate * pulls[""] < 2 * (1 + momentum))
     ends = torch.cat([length, torch.tensor([math.inf], dtype=torch.float64)])
     times = {name: _times(pull, ends, steps_per_epoch, rates) for name, pull in pulls.items()}
     white = {name: _times(pull, length[-1:], None, rates)[0] for name, pull in pulls.items()}
@@ -249,7 +249,7 @@ def _alike(steps: Tensor, momentum: float) -> Tensor:
 
 def _times(pull: Tensor, ends: Tensor, steps_per_epoch: int | None, rates: dict[str, float]) -> Tensor:
     """sigma^2/D in windows of some lengths; NaN where the direction is not pulled back in stable steps."""
-    stable = (pull > 0) & (rates["learning_rate"] * pull < 2 * (1 - rates["momentum"]))
+    stable = (pull > 0) & (rates["learning_rate"] * pull < 2 * (1 + rates["momentum"]))
     found = torch.full((len(ends), len(pull)), math.nan, dtype=torch.float64)
     found[:, stable] = window_time(pull[stable], ends, steps_per_epoch=steps_per_epoch, **rates)
     return found

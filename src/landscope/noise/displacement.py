@@ -1,0 +1,75 @@
+"""Mean squared displacement of one relaxing coordinate, with independent minibatches or reshuffled epochs."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from landscope.noise.step_rule import StepRule
+
+__all__ = ["half_displacement", "over_epochs"]
+
+_SMALLEST_PULL = 1e-9
+"""The smallest alpha lambda at which the covariance of the step is solved for."""
+
+
+def half_displacement(
+    rule: StepRule, pulls: Float[Tensor, " k"], decay: float, count: int
+) -> tuple[Float[Tensor, "count k"], Float[Tensor, " k"]]:
+    r"""Half of the mean squared displacement after h steps, for independent noise alpha n of variance 1.
+
+    .. math:: U(h) = [(I - A^h) S]_{11}, \qquad U(\infty) = S_{11}
+
+    with A the step of the optimiser and S its stationary covariance (:meth:`StepRule.covariance`).
+
+    Args:
+        rule: Step of the optimiser.
+        pulls: alpha lambda; below 1e-9 it is 1e-9.
+        decay: alpha w.
+        count: Number of h, from 0.
+
+    Returns:
+        U(h) and U without end, float64.
+    """
+    kept = pulls.double().clamp(min=_SMALLEST_PULL)
+    step, covariance = rule.matrices(kept, decay)[0], rule.covariance(kept, decay)
+    # U(h) is the sum of the first elements of A^i (I - A) S: without a difference of near numbers.
+    change = (covariance - step @ covariance)[:, :, 0][None]
+    power = step
+    while len(change) < count - 1:
+        change = torch.cat([change, torch.einsum("kij,hkj->hki", power, change)])
+        power = power @ power
+    sums = change[: count - 1, :, 0].cumsum(dim=0)
+    return torch.cat([sums.new_zeros(1, len(kept)), sums]), covariance[:, 0, 0]
+
+
+def over_epochs(
+    white: Float[Tensor, "ahead k"], count: int, steps_per_epoch: int
+) -> tuple[Float[Tensor, "count k"], Float[Tensor, " k"]]:
+    r"""The same for reshuffled epochs of M minibatches, whose noise sums to zero over each.
+
+    Its covariance is that of white noise less a triangle (Kühn & Rosenow, arXiv 2306.05300), so that
+
+    .. math:: V(h) = U(h) - U_M(h) + U_M(0), \qquad V(\infty) = U_M(0), \qquad
+              U_M(h) = \sum_{|j| < M} \frac{M - |j|}{M^2}\, U(|h - j|),
+
+    averaged over where in the epoch the displacement begins.
+
+    Args:
+        white: U(h) for h below ``count + steps_per_epoch - 1`` at least.
+        count: Number of h, from 0.
+        steps_per_epoch: M.
+
+    Returns:
+        V(h) and V without end, float64.
+    """
+    both_ways = torch.cat([white[1:steps_per_epoch].flip(0), white])
+    # Two running means over an epoch weigh as a triangle does.
+    smoothed = _running_mean(_running_mean(both_ways, steps_per_epoch), steps_per_epoch)
+    return white[:count] - (smoothed[:count] - smoothed[0]), smoothed[0]
+
+
+def _running_mean(values: Tensor, steps: int) -> Tensor:
+    sums = torch.cat([values.new_zeros(1, values.shape[1]), values.cumsum(dim=0)])
+    return (sums[steps:] - sums[:-steps]) / steps
