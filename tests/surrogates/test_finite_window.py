@@ -8,7 +8,7 @@ import torch
 import landscope as ls
 from landscope.directions import Directions
 from landscope.errors import InputError
-from landscope.noise import StepRule, stationary_variance, window_factor
+from landscope.noise import StepRule, stationary_variance, window_factor, window_time
 from landscope.surrogates.finite_window import finite_window_process, rest_curvature
 from landscope.synthetic import InverseGaussian, autoregressive, sgd_over_epochs
 
@@ -65,6 +65,28 @@ def test_reshuffled_noise_of_a_flat_direction_has_the_time_of_kuehn_and_rosenow(
     for rows in (path, made):
         time = rows.var(dim=0, correction=0).mean() / rows.diff(dim=0).square().mean()
         assert float(time) == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("first", [0, 13])
+def test_reshuffled_noise_is_stationary_from_the_first_row_on(momentum, first):
+    """The window is as long as 0.6 to 20 relaxations, so that a start that is not stationary would be seen in it."""
+    batches, rows, copies, rate = 20, 1000, 150, 0.1
+    curvature = torch.tensor([6e-3, 2e-2, 0.2]).double() * (1 - momentum)
+    walk = torch.randn(rows, 3 * copies, generator=torch.Generator().manual_seed(0)).double().cumsum(0)
+    window = ls.Trajectory.of(walk, steps=first + torch.arange(rows), learning_rate=torch.full((rows,), rate).double())
+    made = finite_window_process(
+        window, axes(curvature.repeat_interleave(copies)), rest=0.0, rule=StepRule(momentum=momentum),
+        steps_per_epoch=batches, seed=0,
+    )  # fmt: skip
+    assert made.steps.tolist() == window.steps.tolist()
+    ends, rates = torch.tensor([float(rows)]), {"learning_rate": rate, "momentum": momentum}
+    expected = window_time(curvature, ends, steps_per_epoch=batches, **rates)[0]
+    found = made.weights.var(dim=0, correction=0).reshape(3, copies)
+    assert ((found.mean(dim=1) - expected).abs() < 4 * found.std(dim=1) / math.sqrt(copies)).all()
+    # The increments of the walk have variance 1, and so have those of the process.
+    strength = made.weights.diff(dim=0).square().mean(dim=0).reshape(3, copies)
+    assert ((strength.mean(dim=1) - 1).abs() < 4 * strength.std(dim=1) / math.sqrt(copies)).all()
 
 
 def test_a_process_with_noise_like_curvature_shows_an_inverse_law_without_one():

@@ -1,4 +1,4 @@
-"""Mean squared displacement of one relaxing coordinate, with independent minibatches or reshuffled epochs."""
+"""How one relaxing coordinate moves under noise of variance 1, from independent minibatches or reshuffled epochs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope.noise.step_rule import StepRule
+from landscope.noise.step_rule import StepRule, stationary_covariance
 
-__all__ = ["half_displacement", "over_epochs"]
+__all__ = ["covariance_between_epochs", "half_displacement", "over_epochs"]
 
 _SMALLEST_PULL = 1e-9
 """The smallest alpha lambda at which the covariance of the step is solved for."""
@@ -68,6 +68,33 @@ def over_epochs(
     # Two running means over an epoch weigh as a triangle does.
     smoothed = _running_mean(_running_mean(both_ways, steps_per_epoch), steps_per_epoch)
     return white[:count] - (smoothed[:count] - smoothed[0]), smoothed[0]
+
+
+def covariance_between_epochs(
+    rule: StepRule, pulls: Float[Tensor, " k"], decay: float, steps_per_epoch: int
+) -> Float[Tensor, "k 2 2"]:
+    r"""Covariance of the state (theta, alpha b) where one reshuffled epoch of M minibatches ends and the next begins.
+
+    .. math:: S = A^M S A^{M\top} + \sum_{j<M} A^j B B^\top A^{j\top} - \frac{q q^\top}{M}, \qquad
+              q = \sum_{j<M} A^j B
+
+    with the noise of each step entering by B (:meth:`StepRule.matrices`): the noise of an epoch sums to zero, so that
+    slow directions are much nearer to the minimum here than in the middle of an epoch.
+
+    Args:
+        rule: Step of the optimiser.
+        pulls: alpha lambda; below 1e-9 it is 1e-9.
+        decay: alpha w.
+        steps_per_epoch: M.
+    """
+    step, noise = rule.matrices(pulls.double().clamp(min=_SMALLEST_PULL), decay)
+    impulse = noise.expand(len(step), 2)
+    total, source = torch.zeros_like(impulse), torch.zeros_like(step)
+    for _ in range(steps_per_epoch):
+        total, source = total + impulse, source + impulse[:, :, None] * impulse[:, None]
+        impulse = torch.einsum("kij,kj->ki", step, impulse)
+    source = source - total[:, :, None] * total[:, None] / steps_per_epoch
+    return stationary_covariance(torch.linalg.matrix_power(step, steps_per_epoch), source)
 
 
 def _running_mean(values: Tensor, steps: int) -> Tensor:

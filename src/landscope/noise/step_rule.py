@@ -11,7 +11,7 @@ from torch import Tensor
 from landscope._checks import check_count, check_number, check_strength
 from landscope.errors import InputError
 
-__all__ = ["StepRule"]
+__all__ = ["StepRule", "stationary_covariance"]
 
 _SMALLEST_PULL = 1e-9
 """Below it the variance is 1e9 times the noise: the equations keep half of their digits down to here."""
@@ -111,16 +111,7 @@ class StepRule:
         """
         least = max(0.0, _SMALLEST_PULL - _checked_decay(decay))
         step, noise = self.matrices(pull.double().clamp(min=least), decay)
-        (a, b), (c, d) = (row.unbind(-1) for row in step.unbind(-2))
-        rows = [
-            torch.stack([a * a, 2 * a * b, b * b], dim=-1),
-            torch.stack([a * c, a * d + b * c, b * d], dim=-1),
-            torch.stack([c * c, 2 * c * d, d * d], dim=-1),
-        ]
-        sources = torch.stack([noise[0] ** 2, noise[0] * noise[1], noise[1] ** 2])
-        system = torch.eye(3, dtype=torch.float64) - torch.stack(rows, dim=-2)
-        found = torch.linalg.solve(system, sources.expand(len(system), 3))
-        return torch.stack([found[:, :2], found[:, 1:]], dim=-2)
+        return stationary_covariance(step, (noise[:, None] * noise).expand_as(step))
 
     def velocity_variance(
         self, pull: Float[Tensor, " k"], decay: float = 0.0, *, spacing: int = 1
@@ -159,6 +150,24 @@ class StepRule:
         """
         kept = self.covariance(pull, decay)[:, 0, 0] / self.velocity_variance(pull, decay, spacing=spacing)
         return torch.where((pull.double() > 0) | (decay > 0), kept, torch.inf)
+
+
+def stationary_covariance(step: Float[Tensor, "k 2 2"], source: Float[Tensor, "k 2 2"]) -> Float[Tensor, "k 2 2"]:
+    r"""The covariance that a linear step with noise leaves as it is: :math:`S = A S A^\top + Q`.
+
+    Args:
+        step: A.
+        source: Q, the covariance of the noise of a step.
+    """
+    (a, b), (c, d) = (row.unbind(-1) for row in step.unbind(-2))
+    rows = [
+        torch.stack([a * a, 2 * a * b, b * b], dim=-1),
+        torch.stack([a * c, a * d + b * c, b * d], dim=-1),
+        torch.stack([c * c, 2 * c * d, d * d], dim=-1),
+    ]
+    system = torch.eye(3, dtype=torch.float64) - torch.stack(rows, dim=-2)
+    found = torch.linalg.solve(system, torch.stack([source[:, 0, 0], source[:, 0, 1], source[:, 1, 1]], dim=-1))
+    return torch.stack([found[:, :2], found[:, 1:]], dim=-2)
 
 
 def _checked_decay(decay: float) -> float:

@@ -14,6 +14,7 @@ from landscope.directions.directions import Directions
 from landscope.errors import InputError
 from landscope.noise.step_rule import StepRule
 from landscope.surrogates.building import increments_of, surrogate_of
+from landscope.surrogates.stationary_walk import stationary_walk
 from landscope.trajectory import Trajectory
 from landscope.trajectory.spacing import check_every_step
 
@@ -23,8 +24,6 @@ _MOST_BYTES = 2**33
 """The most that the increments of the window and the rows of the process may take in memory."""
 _COLUMNS = 512
 """Weights that walk at once."""
-_SAME_RATE = 0.01
-"""Learning rates within this share of each other have noise of one scale, which hardly depends on the rate."""
 
 
 def rest_curvature(
@@ -138,7 +137,8 @@ def finite_window_process(
     covariance and no memory; it is scaled so that the velocity variance of the process is that of the run in every
     direction. Where the learning rate changes, each step relaxes and fluctuates at its own: over the window a direction
     relaxes by the sum of :math:`\alpha_t \lambda_k`. With ``steps_per_epoch`` the noise sums to zero over each epoch,
-    as that of reshuffled minibatches does. The process starts from its stationary distribution.
+    as that of reshuffled minibatches does. The process starts from its stationary distribution: for reshuffled epochs
+    that between two of them (:mod:`landscope.noise.displacement`), from which it walks to the first row.
 
     What its modes, flatness and exponents show comes from the curvature, the noise covariance and the length of the
     window. An exponent of the run that it shows too says nothing about dynamics beyond these.
@@ -181,10 +181,15 @@ def finite_window_process(
     check_number("rest", rest)
     if learning_rate is not None:
         check_positive("learning_rate", learning_rate)
-    _check_memory(window, check_count("n_windows", n_windows, minimum=1))
+    check_count("n_windows", n_windows, minimum=1)
+    first = int(window.steps[0])
+    before = 0 if steps_per_epoch is None else first % check_count("steps_per_epoch", steps_per_epoch, minimum=2)
+    _check_memory(window, n_windows, before)
     rule, recorded = StepRule() if rule is None else rule, _rates(window, learning_rate)
-    rates = torch.cat([recorded.repeat(n_windows), recorded[-1:].expand(n_windows - 1)])  # a step between two windows
-    steps = int(window.steps[0]) + torch.arange(len(rates) + 1)
+    # The steps from the begin of the epoch on, and one between two windows.
+    ends = recorded[:1].expand(before), recorded[-1:].expand(n_windows - 1)
+    rates = torch.cat([ends[0], recorded.repeat(n_windows), ends[1]])
+    steps = first - before + torch.arange(len(rates) + 1)
     pulls = torch.cat([curvature.values.double().clamp(min=0), torch.tensor([max(rest, 0.0)]).double()])
     top = float(rates.max())
     if not rule.is_stable(top * pulls, top * rule.decoupled_decay):
@@ -203,18 +208,19 @@ def finite_window_process(
     # One curvature pulls alike in every direction, so that a walk of all weights with it needs a correction along the
     # eigenvectors only.
     noise_along = rows[1:] @ sharp.T
-    along = _walk(noise_along, draws_along, pulls[:-1], rates, rule)
-    along -= _walk(noise_along, draws_along, pulls[-1:], rates, rule)
+    along = stationary_walk(noise_along, draws_along, pulls[:-1], rates, rule, steps_per_epoch)
+    along -= stationary_walk(noise_along, draws_along, pulls[-1:], rates, rule, steps_per_epoch)
     for columns in torch.arange(window.dim).split(_COLUMNS):
         part = slice(int(columns[0]), int(columns[-1]) + 1)
-        rows[:, part] = _walk(rows[1:, part], draws[:, part], pulls[-1:], rates, rule)
+        rows[:, part] = stationary_walk(rows[1:, part], draws[:, part], pulls[-1:], rates, rule, steps_per_epoch)
     rows.addmm_(along, sharp)
+    rows, steps = rows[before:], steps[before:]
     rows += sum(block.double().sum(dim=0) for block in window.blocks()) / len(window) - rows.mean(dim=0)
     return surrogate_of(window, rows, "finite-window process", seed, steps=steps)
 
 
-def _check_memory(window: Trajectory, n_windows: int) -> None:
-    size = 8 * (1 + n_windows) * len(window) * window.dim
+def _check_memory(window: Trajectory, n_windows: int, before: int) -> None:
+    size = 8 * ((1 + n_windows) * len(window) + before) * window.dim
     if size > _MOST_BYTES:
         raise InputError(
             expected=f"a process of at most {_MOST_BYTES / 2**30:g} GiB in memory",
@@ -249,54 +255,12 @@ def _noise(
     noise *= (signs * rates / recorded[order])[:, None]
     if steps_per_epoch is None:
         return rows
-    count = check_count("steps_per_epoch", steps_per_epoch, minimum=2)
-    epoch = (steps[1:] - 1) // count
+    epoch = (steps[1:] - 1) // steps_per_epoch
     for part in noise.split(torch.unique_consecutive(epoch, return_counts=True)[1].tolist()):
         # Of n minibatches of an epoch the sum has the variance n (1 - n/M), nothing for all M.
-        part -= part.mean(dim=0) * (1 - math.sqrt(max(0.0, 1 - len(part) / count)))
-    noise *= math.sqrt(count / (count - 1))
+        part -= part.mean(dim=0) * (1 - math.sqrt(max(0.0, 1 - len(part) / steps_per_epoch)))
     return rows
 
 
 def _outside(rows: Tensor, directions: Tensor) -> Tensor:
     return rows - (rows @ directions.T) @ directions
-
-
-def _walk(noise: Tensor, draws: Tensor, curvature: Tensor, rates: Tensor, rule: StepRule) -> Float[Tensor, "rows n"]:
-    """Positions of the process from its stationary distribution on."""
-    kinds, kind_of_step = _kinds_of_rate(rates)
-    scales = [rule.velocity_variance(rate * curvature, rate * rule.decoupled_decay).rsqrt() for rate in kinds]
-    first = rates[0] * curvature, float(rates[0]) * rule.decoupled_decay
-    covariance = rule.covariance(*first) * rule.velocity_variance(*first)[:, None, None].reciprocal()
-    carried = covariance[:, 1, 1].sqrt()
-    share = covariance[:, 0, 1] / carried
-    # Without a pull there is no stationary place: any will do.
-    reach = torch.where(first[0] + first[1] > 0, (covariance[:, 0, 0] - share.square()).clamp(min=0).sqrt(), 0.0)
-    buffer, theta = carried * draws[0], share * draws[0] + reach * draws[1]
-    buffer /= rates[0]
-    rows = torch.empty(len(noise) + 1, noise.shape[1], dtype=torch.float64)
-    rows[0] = theta
-    direct, through = (1.0, rule.momentum) if rule.nesterov else (0.0, 1.0)
-    share_in, gradient = rule.gradient_share if rule.momentum else 1.0, torch.empty_like(theta)
-    steps = zip(
-        rates.tolist(), kind_of_step.tolist(), noise.unbind(), rows.unbind()[:-1], rows.unbind()[1:], strict=True
-    )
-    for rate, kind, impulse, here, there in steps:
-        torch.mul(here, curvature, out=gradient)
-        gradient.addcmul_(scales[kind], impulse, value=1 / rate)
-        if rule.momentum:
-            buffer.mul_(rule.momentum).add_(gradient, alpha=share_in)
-        torch.sub(here, buffer if rule.momentum else gradient, alpha=rate * through, out=there)
-        if direct:
-            there.sub_(gradient, alpha=rate * direct)
-        if rule.decoupled_decay:
-            there.sub_(here, alpha=rate * rule.decoupled_decay)
-    return rows
-
-
-def _kinds_of_rate(rates: Tensor) -> tuple[list[float], Tensor]:
-    """Learning rates that differ by more than a share, and which of them each step has."""
-    near = torch.round(rates.log() / _SAME_RATE)
-    _, kind_of_step = torch.unique(near, return_inverse=True)
-    sums, counts = torch.zeros(int(kind_of_step.max()) + 1).double(), torch.bincount(kind_of_step)
-    return (sums.index_add_(0, kind_of_step, rates) / counts).tolist(), kind_of_step
