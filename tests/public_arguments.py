@@ -141,7 +141,7 @@ VALID = {
     "law.equilibrium": (
         law.equilibrium,
         {"curvature": CURVATURE, "flatness": F, "n_rows": 20, "learning_rate": 0.1, "momentum": 0.5, "every": 1,
-         "n_draws": 2, "seed": 0},
+         "steps_per_epoch": 10, "n_draws": 2, "seed": 0},
     ),
     "law.errors_in_variables_exponent": (
         law.errors_in_variables_exponent, {"x": CURVATURE, "y": CURVATURE**-2, "error_ratio": 1.0},
@@ -332,7 +332,7 @@ VALID = {
     "surrogates.relaxing_process": (
         surrogates.relaxing_process,
         {"curvature": CURVATURE, "noise": CURVATURE, "n_rows": 5, "learning_rate": 0.1, "momentum": 0.5, "every": 1,
-         "seed": 0},
+         "steps_per_epoch": 10, "seed": 0},
     ),
     "surrogates.rest_curvature": (
         surrogates.rest_curvature,

@@ -12,6 +12,7 @@ from landscope.claims.controls import equilibrium_measurements
 from landscope.claims.statements import judged
 from landscope.law.equilibrium import difference_of_exponents, equilibrium
 from landscope.law.exponents import fit_exponents
+from landscope.noise.displacement import velocity_variance
 from landscope.surrogates import relaxing_process, walk_beside
 from landscope.surrogates.langevin import langevin
 from landscope.synthetic import InverseGaussian, QuadraticBowl
@@ -43,6 +44,39 @@ def test_draws_have_the_exponents_that_kappa_gives(momentum):
     assert found.psi_expected > -1.7  # without end it would be -2
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_reshuffled_minibatches_show_noise_proportional_to_curvature_an_exponent_without_a_window(momentum):
+    """Below alpha lambda M = 3 the variance is D (M + 1)/6, and D goes as the curvature; isotropic noise is no such."""
+    batches, rows = 40, 4000
+    rates = {"learning_rate": RATE, "momentum": momentum, "seed": 0}
+    own, white = (
+        equilibrium(CURVATURE, flatness_of(WIDTH), rows, steps_per_epoch=epoch, **rates) for epoch in (batches, None)
+    )
+    assert own.psi_proportional_expected > white.psi_proportional_expected + 0.2
+    spread = 4 * float(own.psi_proportional.std()) / math.sqrt(len(own.psi_proportional))
+    # The mean of the logarithm of few relaxations lies below that of the mean, by 2/5 at most.
+    assert float(own.psi_proportional.mean()) == pytest.approx(
+        own.psi_proportional_expected, abs=spread + 0.4 / math.log(10)
+    )
+    torch.testing.assert_close(own.psi, white.psi)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.8])
+@pytest.mark.parametrize("every", [1, 3])
+def test_the_reshuffled_process_has_the_variance_of_its_window(momentum, every):
+    batches, rows, copies = 20, 400, 200
+    stiff = torch.tensor([0.02, 0.2, 2.0]).double() * (1 - momentum)
+    path = relaxing_process(
+        stiff.repeat_interleave(copies), torch.ones(3 * copies), rows, learning_rate=RATE, momentum=momentum,
+        every=every, steps_per_epoch=batches, seed=0,
+    )  # fmt: skip
+    found = path.var(dim=0, correction=0).reshape(3, copies)
+    steps, rates = torch.tensor([float(rows * every)]), {"learning_rate": RATE, "momentum": momentum}
+    strength = velocity_variance(ls.noise.StepRule(momentum=momentum), RATE * stiff, 0.0, batches)
+    known = strength * ls.noise.window_time(stiff, steps, steps_per_epoch=batches, **rates)[0]
+    assert ((found.mean(dim=1) - known).abs() < 4 * found.std(dim=1) / math.sqrt(copies) + 0.01 * known).all()
+
+
 def test_a_window_without_end_gives_the_einstein_relation():
     stiff = torch.logspace(0, -1, 6).double()
     found = equilibrium(stiff, flatness_of((8 / stiff).sqrt()), 20_000, learning_rate=RATE, n_draws=2, seed=0, every=1)
@@ -56,7 +90,7 @@ def test_directions_that_are_not_stable_are_left_out_and_repelling_ones_diffuse(
     curvature = torch.tensor([30.0, 2.0, 1.0, 0.5, 0.0, -1.0]).double()
     found = equilibrium(curvature, flatness_of(torch.arange(1, 7).double()), 500, learning_rate=RATE, seed=0)
     assert found.used.tolist() == [False, True, True, True, True, True]
-    assert float(found.expected[4]) == pytest.approx(500 / 6)
+    assert float(found.expected[4]) == pytest.approx((500**2 - 1) / (6 * 500))
     assert found.expected[4] == found.expected[5]
     assert bool(torch.isfinite(found.psi).all() & torch.isfinite(found.psi_proportional).all())
 

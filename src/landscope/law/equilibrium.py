@@ -1,4 +1,4 @@
-"""What noise that is no minibatch noise shows in a window as long as the run's, along the same directions."""
+"""What isotropic noise and noise proportional to curvature show in a window as long as the run's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from torch import Tensor
 
 from landscope._checks import check_count, check_momentum, check_positive, check_seed
 from landscope.landscape.flatness import Flatness
-from landscope.noise.finite_window import stationary_variance, window_factor
+from landscope.noise.displacement import velocity_variance
+from landscope.noise.step_rule import StepRule
+from landscope.noise.window_time import window_time
 from landscope.power_law import fit_power_law, fit_power_laws_resampled
 from landscope.results import Result, stamp
 from landscope.surrogates.equilibrium import relaxing_process
@@ -40,7 +42,8 @@ class Equilibrium(
         used: Directions fitted: a flatness within reach, and alpha lambda_k below 2(1 + beta), the limit of stability.
         psi_expected: Exponent of ``expected``; -2 in a bowl in a window without end.
         psi: Exponents of isotropic noise, thermal equilibrium, one for each draw.
-        psi_proportional_expected: The same as ``psi_expected`` for noise proportional to the curvature, C ~ H.
+        psi_proportional_expected: The same as ``psi_expected`` for noise proportional to the curvature, C ~ H, in the
+            order of minibatches of ``steps_per_epoch``.
         psi_proportional: Exponents of noise proportional to the curvature.
         anharmonic: How much psi of a short walk in the loss itself differs from that of its twin in the bowl, with the
             same kicks; NaN if it was not measured.
@@ -69,6 +72,7 @@ def equilibrium(
     learning_rate: float,
     momentum: float = 0.0,
     every: int = 1,
+    steps_per_epoch: int | None = None,
     n_draws: int = 10,
     seed: int,
 ) -> Equilibrium:
@@ -88,6 +92,8 @@ def equilibrium(
         learning_rate: alpha.
         momentum: beta.
         every: Steps between rows.
+        steps_per_epoch: M, where the minibatches of the run were reshuffled: the noise proportional to curvature then
+            sums to zero over each epoch. Isotropic noise does not come from minibatches.
         n_draws: Draws of each process, two at least, for a band; k numbers a step each.
         seed: Seed of the first draw.
 
@@ -112,20 +118,26 @@ def equilibrium(
     check_seed(seed)
     check_momentum(momentum)
     check_positive("learning_rate", learning_rate)
+    if steps_per_epoch is not None:
+        check_count("steps_per_epoch", steps_per_epoch, minimum=2)
     pull = curvature.double().clamp(min=0)
     used = flatness.bracketed & (learning_rate * pull < 2 * (1 + momentum))
     steps = (n_rows - 1) * every + 1
     found: dict[str, tuple[Tensor, Tensor]] = {}
-    for name, noise in (("isotropic", torch.ones_like(pull)), ("proportional", pull)):
+    for name, noise, epoch in (
+        ("isotropic", torch.ones_like(pull), None),
+        ("proportional", pull, steps_per_epoch),
+    ):
         fitted = used & (noise > 0)
-        expected, width = _expected(pull, noise, steps, learning_rate, momentum), flatness.width[fitted]
+        kept = torch.where(used, pull, 0.0)
+        expected, width = _expected(kept, noise, steps, learning_rate, momentum, epoch), flatness.width[fitted]
         if int(fitted.sum()) < _FEWEST:
             found[name] = expected, torch.full((n_draws + 1,), math.nan).double()
             continue
         variance = torch.stack([
             relaxing_process(
                 pull[fitted], noise[fitted], n_rows, learning_rate=learning_rate, momentum=momentum, every=every,
-                seed=seed + draw,
+                steps_per_epoch=epoch, seed=seed + draw,
             ).var(dim=0, correction=0)
             for draw in range(n_draws)
         ])  # fmt: skip
@@ -143,7 +155,9 @@ def equilibrium(
         anharmonic=math.nan,
         n_walked=0,
         n_steps=steps,
-        provenance=stamp(learning_rate=learning_rate, momentum=momentum, every=every, seed=seed),
+        provenance=stamp(
+            learning_rate=learning_rate, momentum=momentum, every=every, steps_per_epoch=steps_per_epoch, seed=seed
+        ),
     )
 
 
@@ -159,9 +173,11 @@ def difference_of_exponents(
     return fit_power_law(width, both[1]).exponent - fit_power_law(width, both[0]).exponent
 
 
-def _expected(pull: Tensor, noise: Tensor, steps: int, learning_rate: float, momentum: float) -> Tensor:
-    """Variance in the window; that of free diffusion where nothing pulls: D T (1 + beta)/(6 (1 - beta))."""
-    strength = noise / ((1 - momentum) * (1 + momentum - learning_rate * pull / 2))
-    limit = stationary_variance(strength, pull, learning_rate=learning_rate, momentum=momentum)
-    relaxing = limit * window_factor(learning_rate * pull * steps / (1 - momentum))
-    return torch.where(pull > 0, relaxing, strength * steps * (1 + momentum) / (6 * (1 - momentum)))
+def _expected(
+    pull: Tensor, noise: Tensor, steps: int, learning_rate: float, momentum: float, steps_per_epoch: int | None
+) -> Tensor:
+    """Variance in the window for noise zeta of these variances."""
+    strength = velocity_variance(StepRule(momentum=momentum), learning_rate * pull, 0.0, steps_per_epoch)
+    end = torch.tensor([steps], dtype=torch.float64)
+    time = window_time(pull, end, learning_rate=learning_rate, momentum=momentum, steps_per_epoch=steps_per_epoch)
+    return noise * strength * time[0]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from landscope.noise.step_rule import StepRule, stationary_covariance
 
-__all__ = ["covariance_between_epochs", "half_displacement", "over_epochs"]
+__all__ = ["covariance_between_epochs", "half_displacement", "over_epochs", "velocity_variance"]
 
 _SMALLEST_PULL = 1e-9
 """The smallest alpha lambda at which the covariance of the step is solved for."""
@@ -68,6 +68,23 @@ def over_epochs(
     # Two running means over an epoch weigh as a triangle does.
     smoothed = _running_mean(_running_mean(both_ways, steps_per_epoch), steps_per_epoch)
     return white[:count] - (smoothed[:count] - smoothed[0]), smoothed[0]
+
+
+def velocity_variance(
+    rule: StepRule, pulls: Float[Tensor, " k"], decay: float, steps_per_epoch: int | None
+) -> Float[Tensor, " k"]:
+    """Mean squared change in a step: 2 U(1) (:meth:`StepRule.velocity_variance`), or 2 V(1) for reshuffled epochs.
+
+    Args:
+        rule: Step of the optimiser.
+        pulls: alpha lambda; below 1e-9 it is 1e-9.
+        decay: alpha w.
+        steps_per_epoch: M; None for independent minibatches.
+    """
+    if steps_per_epoch is None:
+        return rule.velocity_variance(pulls, decay)
+    white, _ = half_displacement(rule, pulls, decay, steps_per_epoch + 1)
+    return 2 * over_epochs(white, 2, steps_per_epoch)[0][1]
 
 
 def covariance_between_epochs(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,6 +12,8 @@ from torch import Tensor
 from landscope._checks import check_count, check_momentum, check_positive, check_vector, generator_of
 from landscope.derivatives import gradient_function
 from landscope.errors import InputError
+from landscope.noise.displacement import covariance_between_epochs
+from landscope.noise.step_rule import StepRule
 from landscope.protocols import LossLandscape, ProgressCallback, silent
 
 __all__ = ["relaxing_process", "walk_beside"]
@@ -22,6 +27,7 @@ def relaxing_process(
     learning_rate: float,
     momentum: float = 0.0,
     every: int = 1,
+    steps_per_epoch: int | None = None,
     seed: int,
 ) -> Float[Tensor, "rows k"]:
     r"""A window of heavy-ball descent in a bowl with constant noise, from its stationary distribution on.
@@ -32,15 +38,17 @@ def relaxing_process(
 
     The formula replaces the full gradients that a walk in the loss would take at every step. Equal noise in all
     directions is thermal equilibrium, sigma^2 = T/lambda for small alpha lambda. Directions of curvature 0 diffuse
-    freely from 0.
+    freely from 0. With ``steps_per_epoch`` the noise sums to zero over each epoch, as that of reshuffled minibatches
+    does, and the window begins between two epochs.
 
     Args:
         curvature: lambda_k, at least 0.
-        noise: Variance of zeta_k in a step.
+        noise: Variance of zeta_k in a step; with ``steps_per_epoch``, before the mean of the epoch is taken off.
         n_rows: Rows.
         learning_rate: alpha.
         momentum: beta.
         every: Steps between rows.
+        steps_per_epoch: M, for noise that sums to zero over reshuffled epochs; None for independent noise.
         seed: Seed of the noise.
 
     Returns:
@@ -65,20 +73,48 @@ def relaxing_process(
             got=f"{float(pull.min()):.3g} to {float(pull.max()):.3g}",
             hint="Leave the other directions out: nothing is stationary there.",
         )
+    if steps_per_epoch is not None:
+        check_count("steps_per_epoch", steps_per_epoch, minimum=2)
     generator = generator_of(seed)
-    strength = noise.double() / ((1 - momentum) * (1 + momentum - pull / 2))
-    # Position and velocity of one step are correlated: <theta v> = D/2.
-    reach = torch.where(pull > 0, (1 + momentum) / (2 * pull) - 0.25, 0.0).clamp(min=0).sqrt()
-    first, second = torch.randn(2, len(pull), dtype=torch.float64, generator=generator) * strength.sqrt()
-    velocity, theta = first, torch.where(pull > 0, first / 2 + reach * second, 0.0)
+    theta, velocity = _start(pull, noise.double(), momentum, steps_per_epoch, generator)
+    kicks = _kicks(noise.double().sqrt(), every, steps_per_epoch, generator)
     rows = torch.empty(n_rows, len(pull), dtype=torch.float64)
     rows[0] = theta
     for row in range(1, n_rows):
-        for kick in torch.randn(every, len(pull), dtype=torch.float64, generator=generator) * noise.double().sqrt():
+        for kick in itertools.islice(kicks, every):
             velocity = momentum * velocity - pull * theta + kick
             theta = theta + velocity
         rows[row] = theta
     return rows
+
+
+def _start(
+    pull: Tensor, noise: Tensor, momentum: float, steps_per_epoch: int | None, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Position and velocity of the stationary process; of reshuffled epochs, between two."""
+    first, second = torch.randn(2, len(pull), dtype=torch.float64, generator=generator)
+    if steps_per_epoch is None:
+        strength = (noise / ((1 - momentum) * (1 + momentum - pull / 2))).sqrt()
+        # Position and velocity of one step are correlated: <theta v> = D/2.
+        reach = torch.where(pull > 0, (1 + momentum) / (2 * pull) - 0.25, 0.0).clamp(min=0).sqrt()
+        return strength * torch.where(pull > 0, first / 2 + reach * second, 0.0), strength * first
+    # The state has alpha b in the place of the velocity, which is its negative.
+    covariance = covariance_between_epochs(StepRule(momentum=momentum), pull, 0.0, steps_per_epoch)
+    carried = covariance[:, 1, 1].sqrt()
+    share = covariance[:, 0, 1] / carried
+    reach = (covariance[:, 0, 0] - share.square()).clamp(min=0).sqrt()
+    return noise.sqrt() * (share * first + reach * second), -noise.sqrt() * carried * first
+
+
+def _kicks(
+    scale: Tensor, every: int, steps_per_epoch: int | None, generator: torch.Generator
+) -> Iterator[Float[Tensor, " k"]]:
+    """The noise of one step after another, without end."""
+    while True:
+        kicks = torch.randn(steps_per_epoch or every, len(scale), dtype=torch.float64, generator=generator)
+        if steps_per_epoch is not None:
+            kicks -= kicks.mean(dim=0)
+        yield from kicks * scale
 
 
 def walk_beside(

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from landscope.noise.displacement import covariance_between_epochs, half_displacement, over_epochs
+from landscope.noise.displacement import covariance_between_epochs, velocity_variance
 from landscope.noise.step_rule import StepRule
 
 __all__ = ["stationary_walk"]
@@ -37,7 +37,10 @@ def stationary_walk(
         steps_per_epoch: M, where the noise sums to zero over epochs.
     """
     kinds, kind_of_step = _kinds_of_rate(rates)
-    scales = [_velocity_variance(rule, curvature, rate, steps_per_epoch).rsqrt() for rate in kinds]
+    scales = [
+        velocity_variance(rule, rate * curvature, rate * rule.decoupled_decay, steps_per_epoch).rsqrt()
+        for rate in kinds
+    ]
     theta, buffer = _start(draws, curvature, float(rates[0]), rule, steps_per_epoch)
     rows = torch.empty(len(noise) + 1, noise.shape[1], dtype=torch.float64)
     rows[0] = theta
@@ -68,20 +71,12 @@ def _start(
         covariance = rule.covariance(pull, decay)
     else:
         covariance = covariance_between_epochs(rule, pull, decay, steps_per_epoch)
-    covariance = covariance / _velocity_variance(rule, curvature, rate, steps_per_epoch)[:, None, None]
+    covariance = covariance / velocity_variance(rule, pull, decay, steps_per_epoch)[:, None, None]
     carried = covariance[:, 1, 1].sqrt()
     share = covariance[:, 0, 1] / carried
     # Without a pull there is no stationary place: any will do.
     reach = torch.where(pull + decay > 0, (covariance[:, 0, 0] - share.square()).clamp(min=0).sqrt(), 0.0)
     return share * draws[0] + reach * draws[1], carried * draws[0] / rate
-
-
-def _velocity_variance(rule: StepRule, curvature: Tensor, rate: float, steps_per_epoch: int | None) -> Tensor:
-    pull, decay = rate * curvature, rate * rule.decoupled_decay
-    if steps_per_epoch is None:
-        return rule.velocity_variance(pull, decay)
-    white, _ = half_displacement(rule, pull, decay, steps_per_epoch + 1)
-    return 2 * over_epochs(white, 2, steps_per_epoch)[0][1]
 
 
 def _kinds_of_rate(rates: Tensor) -> tuple[list[float], Tensor]:

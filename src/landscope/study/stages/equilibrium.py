@@ -15,6 +15,7 @@ from landscope.noise.mode_statistics import mode_statistics
 from landscope.study import saved
 from landscope.study.analysis import Analysis
 from landscope.study.parts import Part
+from landscope.study.stages.finite_window import reshuffled_epochs
 from landscope.study.training_facts import check_heavy_ball
 from landscope.surrogates.equilibrium import relaxing_process, walk_beside
 from landscope.threads import one_thread
@@ -46,7 +47,8 @@ def _equilibrium(analysis: Analysis) -> Equilibrium:
     with one_thread():  # the bits must not depend on the number of threads
         found = equilibrium(
             curvature, widths, len(analysis.window), learning_rate=analysis.learning_rate, momentum=momentum,
-            every=analysis.facts.every, seed=settings.seed,
+            every=analysis.facts.every, steps_per_epoch=reshuffled_epochs(analysis.window, basis, analysis),
+            seed=settings.seed,
         )  # fmt: skip
         used, pull = found.used, curvature[found.used].clamp(min=0)
         if not bool(used.any()):
@@ -83,6 +85,13 @@ def equilibrium_parts() -> tuple[Part, ...]:
     """The curvature near w0, the exponents of equilibrium noise, and their row in the table."""
     return (
         Part(saved.PROFILES_NEAR, _near_profiles, after=(saved.basis_flatness("hessian"),)),
-        Part(saved.EQUILIBRIUM, _equilibrium, needs=("learning_rate",), after=(saved.PROFILES_NEAR,), is_optional=True),
+        Part(
+            saved.EQUILIBRIUM,
+            _equilibrium,
+            needs=("learning_rate",),
+            after=(saved.PROFILES_NEAR,),
+            uses=("epochs",),
+            is_optional=True,
+        ),
         Part(saved.exponents("langevin"), _row, after=(saved.EQUILIBRIUM,), is_optional=True),
     )
