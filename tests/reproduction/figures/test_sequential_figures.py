@@ -9,6 +9,7 @@ from landscope.errors import StorageError
 from landscope.progress import QuietReporter
 from landscope.reproduction.experiment.settings import Settings
 from landscope.reproduction.figures import (
+    basin_ablations,
     capacity,
     continual,
     continual_further,
@@ -53,6 +54,11 @@ FIGURES = {
     },
     continual_further: {
         "_STRENGTHS": {name: continual_further._STRENGTHS[name] for name in ("none", "basin-default", "kfac")}
+    },
+    basin_ablations: {
+        "_STRENGTHS": {
+            name: basin_ablations._STRENGTHS[name] for name in ("basin-default", "basin-of-loss", "basin-anchored")
+        }
     },
     published: {
         "_QUICK": [

@@ -6,11 +6,12 @@ import torch
 import landscope as ls
 from blobs import CRITERION, learn, network, sgd, task
 from landscope.errors import InputError
-from landscope.memory import LDC
+from landscope.memory import LDC, Basin
 from landscope.memory.accumulate import layerwise_penalty, task_penalty
 from landscope.memory.snapshot import TaskSnapshot
 from landscope.penalties import flatness_from_variance, landscape_dependent_constraint
-from landscope.reproduction.sequential.ablations import FreshVarianceLDC, LowFloorLDC
+from landscope.penalties.compression.moved import moved_penalty
+from landscope.reproduction.sequential.ablations import BasinAblation, FreshVarianceLDC, LowFloorLDC
 from landscope.reproduction.sequential.methods import COMPARED, PSI_METHODS, MethodSettings, method_label
 
 
@@ -25,8 +26,8 @@ def snapshot():
 
 
 def test_labels_are_unique_and_keys_find_their_method():
-    assert len({row.label for row in COMPARED.values()}) == len(COMPARED) == 26
-    assert len({row.method for row in COMPARED.values()}) == 21  # of two some are tuned or follow the outputs
+    assert len({row.label for row in COMPARED.values()}) == len(COMPARED) == 34
+    assert len({row.method for row in COMPARED.values()}) == 29  # of two some are tuned or follow the outputs
     assert COMPARED[PSI_METHODS[4]].method == LDC("variance", floor=False)
     assert COMPARED["ldc-variance-psi3-no-floor"].label == "LDC, no floor, F from psi = 3"
     assert method_label("joint") == "all tasks so far at once"
@@ -67,6 +68,25 @@ def test_fresh_variance_comes_from_the_half_that_did_not_choose_the_modes(snapsh
     found = FreshVarianceLDC().penalty(snapshot, 6)
     w = snapshot.w1 + torch.randn(3, len(snapshot.w1))
     assert torch.allclose(found(w), expected(w))
+
+
+def test_the_curvature_of_the_loss_is_that_of_ln_l_times_the_mean_loss_of_the_basin(snapshot):
+    w = snapshot.w1 + 0.1 * torch.randn(len(snapshot.w1))
+    whole, of_loss = (BasinAblation(of_loss=of_loss).penalty(snapshot, 0) for of_loss in (False, True))
+    mean_loss = whole.parts[0].part.provenance["settings"]["mean_loss"]
+    assert float(of_loss(w)) == pytest.approx(mean_loss * float(whole(w)), rel=1e-5)
+    assert float(whole(w)) == pytest.approx(float(Basin().penalty(snapshot, 0)(w)), rel=1e-6)
+
+
+def test_tasks_keep_products_and_anchors_of_their_own_where_they_are_told_to(snapshot):
+    first, w1 = Basin().penalty(snapshot, 0), snapshot.w1 + 0.3
+    w = w1 + 0.1 * torch.randn(len(w1))
+    second = moved_penalty(Basin(seed=1).penalty(snapshot, 0), w1)
+    anchored = BasinAblation(is_merged=False, is_moved=False).added(first, second, None, w1)
+    assert float(anchored(w)) == pytest.approx(float(first(w) + second(w)), rel=1e-5)
+    products = BasinAblation(is_merged=False).added(first, second, None, w1)
+    assert float(products(w)) == pytest.approx(float(moved_penalty(first, w1)(w) + second(w)), rel=1e-5)
+    assert products.n_stored == 2 * Basin().added(first, second, None, w1).n_stored
 
 
 def test_fresh_variance_serves_layer_by_layer(snapshot):

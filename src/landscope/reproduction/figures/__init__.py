@@ -40,7 +40,15 @@ FIGURES = {
     for figure in (
         *OF_THE_PAPER,
         *_figures(
-            "continual", "continual_further", "output_change", "published", "language", "edge", "plateau", "findings"
+            "continual",
+            "continual_further",
+            "basin_ablations",
+            "output_change",
+            "published",
+            "language",
+            "edge",
+            "plateau",
+            "findings",
         ),
     )
 }

@@ -16,8 +16,6 @@ from landscope.reproduction.sequential.training import OptimizerName
 
 __all__ = ["continual_sections"]
 
-_REFERENCE = "kfac"
-"""The method that the others are compared with."""
 _OPTIMIZERS: Mapping[OptimizerName, str] = {
     "sgd": "plain SGD", "momentum": "SGD with momentum 0.9", "adam": "Adam", "adamw": "AdamW with weight decay 0.01",
 }  # fmt: skip
@@ -31,7 +29,12 @@ _Results = Mapping[str, Sequence[ContinualResult]]
 
 
 def continual_sections(
-    key: str, title: str, text: str, compared: Sequence[tuple[ContinualBenchmark, MethodComparison]]
+    key: str,
+    title: str,
+    text: str,
+    compared: Sequence[tuple[ContinualBenchmark, MethodComparison]],
+    *,
+    reference: str = "kfac",
 ) -> list[Section]:
     """All benchmarks in one table, then one table each.
 
@@ -40,20 +43,29 @@ def continual_sections(
         title: Its title.
         text: What was done in all benchmarks.
         compared: The benchmarks and the methods compared in them.
+        reference: The method that the others are compared with.
     """
     results = [_reported(comparison) for _, comparison in compared]
-    overview = _overview(key, title, text, [benchmark for benchmark, _ in compared], results)
-    return [overview, *(_section(*pair, by_method) for pair, by_method in zip(compared, results, strict=True))]
+    overview = _overview(key, title, text, [benchmark for benchmark, _ in compared], results, reference)
+    return [
+        overview,
+        *(_section(*pair, by_method, reference) for pair, by_method in zip(compared, results, strict=True)),
+    ]
 
 
 def _overview(
-    key: str, title: str, text: str, compared: Sequence[ContinualBenchmark], results: Sequence[_Results]
+    key: str,
+    title: str,
+    text: str,
+    compared: Sequence[ContinualBenchmark],
+    results: Sequence[_Results],
+    reference: str,
 ) -> Section:
     """Methods x benchmarks."""
     columns: dict[str, Callable[[str], str]] = {"method": method_label}
     for benchmark, runs in zip(compared, results, strict=True):
         columns[benchmark.name] = lambda method, runs=runs: (
-            _accuracy_cell(runs[method], runs[_REFERENCE]) if method in runs else "–"
+            _accuracy_cell(runs[method], runs[reference]) if method in runs else "–"
         )
     columns["stored / weights"] = lambda method: _range(
         (_stored(runs[method]) for runs in results if method in runs), ".3g"
@@ -69,13 +81,13 @@ def _reported(comparison: MethodComparison) -> _Results:
     return {row.method: results for row, results in comparison.results().items()}
 
 
-def _section(benchmark: ContinualBenchmark, comparison: MethodComparison, results: _Results) -> Section:
+def _section(benchmark: ContinualBenchmark, comparison: MethodComparison, results: _Results, reference: str) -> Section:
     strengths = {row.method: str(comparison.tuner.best(row)) for row in comparison.strengths}
     columns: dict[str, Callable[[str], str]] = {
         "method": method_label,
         "average accuracy (%)": lambda method: mean_with_spread(_accuracies(results[method])),
-        "ahead of Kronecker EWC by (points)": lambda method: (
-            "–" if method == _REFERENCE else mean_with_interval(_differences(results[method], results[_REFERENCE]))
+        f"minus {method_label(reference)} (points)": lambda method: (
+            "–" if method == reference else mean_with_interval(_differences(results[method], results[reference]))
         ),
         "backward transfer (points)": lambda m: mean_with_spread([100 * r.backward_transfer for r in results[m]]),
         "forgetting (points)": lambda m: mean_with_spread([100 * result.forgetting for result in results[m]]),

@@ -5,16 +5,26 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar, Literal
 
+from torch import Tensor
+
 from landscope.directions.hessian_eigenvectors import hessian_eigenvectors, leading_eigenvectors
 from landscope.directions.principal import principal_modes
 from landscope.directions.random_directions import random_directions
-from landscope.memory.methods import LDC, Method, measured_ranks
+from landscope.memory.accumulate import accumulate
+from landscope.memory.methods import LDC, Basin, Method, measured_ranks
 from landscope.memory.snapshot import TaskSnapshot
+from landscope.penalties.basin import basin_penalty
+from landscope.penalties.blocks import PartPenalty, PenaltySum
+from landscope.penalties.compression.moved import moved_penalty
 from landscope.penalties.fisher import curvature_constraint, elastic_weight_consolidation
+from landscope.penalties.kronecker import KroneckerPenalty
 from landscope.penalties.ldc import check_widths, flatness_from_variance, landscape_dependent_constraint
 from landscope.penalties.quadratic import QuadraticPenalty
+from landscope.protocols import Penalty
 
-__all__ = ["BatchMeanEWC", "FreshVarianceLDC", "LeadingEigenvectors", "LowFloorLDC", "RandomDirections"]
+__all__ = [
+    "BasinAblation", "BatchMeanEWC", "FreshVarianceLDC", "LeadingEigenvectors", "LowFloorLDC", "RandomDirections",
+]  # fmt: skip
 
 _PSI = 4.0
 
@@ -119,3 +129,47 @@ class BatchMeanEWC(Method):
     def penalty(self, task: TaskSnapshot, count: int) -> QuadraticPenalty:  # noqa: ARG002 - the protocol's argument
         """One stiffness a weight."""
         return elastic_weight_consolidation(task.risk, task.w1, fisher="batch-mean", batch_size=self.batch_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class BasinAblation(Basin):
+    """The basin method with one of its parts changed.
+
+    Args:
+        ratio: Mean loss in the basin over the loss at its minimum; near 1 for no basin, by default the usual one.
+        of_loss: Take the curvature of L, not of ln L.
+        is_merged: Keep one product a layer for all tasks, not one for each.
+        is_moved: Hold all tasks about the latest weights, not each about its own.
+    """
+
+    ratio: float | None = None
+    of_loss: bool = False
+    is_merged: bool = True
+    is_moved: bool = True
+
+    def penalty(self, task: TaskSnapshot, count: int) -> PenaltySum:  # noqa: ARG002 - the protocol's argument
+        """One Kronecker product a layer."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(Basin)}
+        found = basin_penalty(task.risk, task.w1, ratio=self.ratio or task.ratio, **fields)
+        return PenaltySum(tuple(_of_loss(part) for part in found.parts)) if self.of_loss else found
+
+    def added(self, earlier: Penalty | None, latest: Penalty, rank: int | None, w1: Tensor) -> Penalty:  # noqa: ARG002
+        """The sum over tasks."""
+        if earlier is None:
+            return latest
+        kept = moved_penalty(earlier, w1) if self.is_moved else earlier
+        return accumulate(kept, latest, 0 if self.is_merged else None)
+
+
+def _of_loss(penalty: Penalty) -> Penalty:
+    """A penalty of ln L times the mean loss that it was divided by."""
+    assert isinstance(penalty, PartPenalty)  # noqa: S101 - the basin has one part a layer
+    part = penalty.part
+    if isinstance(part, QuadraticPenalty):
+        return dataclasses.replace(penalty, part=dataclasses.replace(part, stiffness=part.stiffness * _mean_loss(part)))
+    assert isinstance(part, KroneckerPenalty)  # noqa: S101 - it keeps every eigenvector of the input factors
+    return dataclasses.replace(penalty, part=dataclasses.replace(part, outputs=part.outputs * _mean_loss(part)))
+
+
+def _mean_loss(penalty: KroneckerPenalty | QuadraticPenalty) -> float:
+    return float(penalty.provenance["settings"]["mean_loss"])

@@ -22,6 +22,7 @@ from landscope.penalties.proximal import ProximalSteps
 from landscope.protocols import Penalty
 from landscope.recorder import TrajectoryRecorder
 from landscope.reproduction.sequential.ablations import (
+    BasinAblation,
     BatchMeanEWC,
     FreshVarianceLDC,
     LeadingEigenvectors,
@@ -105,6 +106,19 @@ _ROWS = (
     ComparedMethod("basin-budget", "basin, budget of 5 %", Basin(), (1.0,), budget=0.05),
     ComparedMethod(
         "basin-budget-at-end", "basin, budget of 5 % held at the end", Basin(), (1.0,), budget=0.05, at_end=True
+    ),
+    ComparedMethod("basin-at-minimum", "basin, curvature at the minimum alone", BasinAblation(ratio=1.001), (1.0,)),
+    ComparedMethod("basin-ratio-1.5", "basin of 1.5 times the loss", BasinAblation(ratio=1.5), (1.0,)),
+    ComparedMethod("basin-ratio-10", "basin of 10 times the loss", BasinAblation(ratio=10.0), (1.0,)),
+    ComparedMethod("basin-points-2", "basin of 2 points", Basin(n_points=2), (1.0,)),
+    ComparedMethod("basin-points-32", "basin of 32 points", Basin(n_points=32), (1.0,)),
+    ComparedMethod("basin-of-loss", "basin, curvature of L, tuned", BasinAblation(of_loss=True), _CURVATURE),
+    ComparedMethod("basin-products", "basin, one product a task", BasinAblation(is_merged=False), (1.0,)),
+    ComparedMethod(
+        "basin-anchored",
+        "basin, one product a task about its own weights",
+        BasinAblation(is_merged=False, is_moved=False),
+        (1.0,),
     ),
     ComparedMethod("ldc-floor", "LDC with floor", LDC(), _CONSTRAINT, "modes", True),
     ComparedMethod("ldc-no-floor", "LDC, no floor", LDC(floor=False), _CONSTRAINT, "modes", True),
