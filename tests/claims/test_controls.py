@@ -75,6 +75,7 @@ def controls(*, hessian=1.0, thermal=-2.0, proportional=0.5, replaced=-1.0, resh
         ("inverse_einstein", {"hessian": -1.0}, "not reproduced"),
         ("inverse_einstein", {"hessian": 0.9, "thermal": 0.9}, "contested"),
         ("inverse_einstein", {"hessian": 0.9, "proportional": 0.9}, "contested"),
+        ("inverse_einstein", {"hessian": 0.9, "proportional": 2.0}, "contested"),  # the sign is claimed
         ("inverse_einstein", {"thermal": math.nan}, "not measured"),
         ("inverse_einstein", {"limit": (0.0, 0.05)}, "contested"),  # the window makes the sign
         ("inverse_einstein", {"limit": (0.15, 0.05)}, "contested"),

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from landscope.claims.exponents import exponent_of, fresh_exponent, limit_control
+from landscope.claims.one_sided import one_sided
 from landscope.claims.tolerance import SAME_EXPONENT, exponent_range, exponent_tolerance
 from landscope.claims.verdict import Claim, Control, Measurement, joined
 from landscope.law.equilibrium import Equilibrium
@@ -42,8 +43,8 @@ CLAIMS = (
         "Fluctuations fall with flatness, against the Einstein relation (psi along Hessian eigenvectors, fresh data).",
         "the opposite sign",
         (exponent_tolerance(2.0), math.inf),
-        "above 0 by more than the tolerance of an exponent of 2: the Einstein relation has -2, noise proportional to"
-        " curvature 0",
+        "above 0 by more than the tolerance of an exponent of 2: the Einstein relation has -2, noise of independent"
+        " minibatches that is proportional to curvature 0",
         "psi in a window without end; isotropic noise, and noise proportional to curvature, at the same learning rate"
         " in a window as long",
     ),
@@ -92,8 +93,8 @@ def equilibrium_measurements(
     """Measure whether fluctuations fall with flatness, beyond what the length of the window makes.
 
     In any window that ends, flat directions have not reached their variance, so that psi is positive for noise
-    proportional to curvature too, and for noise near it more so. The limit of a window without end must agree: without
-    it nothing is decided.
+    proportional to curvature too, and for noise near it more so; with reshuffled epochs also in a window without end.
+    The limit of a window without end must agree: without it nothing is decided.
 
     Args:
         fresh: Exponents of the fresh data along Hessian eigenvectors.
@@ -107,15 +108,18 @@ def equilibrium_measurements(
         ("isotropic noise", equilibrium.psi),
         ("relaxation with noise proportional to curvature", equilibrium.psi_proportional),
     )
+    # The sign is claimed, so that a null of a larger exponent explains it as well.
     bands = tuple(
-        Control(f"{name}, at the same learning rate in a window as long,", _band_of(psi, equilibrium), "differ")
-        for name, psi in controls
+        one_sided(
+            "inverse_einstein", Control(f"{name}, at the same learning rate in a window as long,", band, "differ")
+        )
+        for name, band in ((name, _band_of(psi, equilibrium)) for name, psi in controls)
     )
     controlled = (limit_control("psi", limit), *bands)
     note = joined(
         f"along {int(equilibrium.used.sum())} directions {equilibrium.psi_expected:.2f} is expected of isotropic noise "
         f"in this window (-2 without end) and {equilibrium.psi_proportional_expected:.2f} of noise proportional to "
-        "curvature (0 without end)",
+        "curvature, in the order of the run's minibatches",
         f"a walk of {equilibrium.n_walked} steps in the loss itself differs from its bowl by "
         f"{equilibrium.anharmonic:.2f}",
     )

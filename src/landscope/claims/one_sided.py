@@ -13,7 +13,7 @@ from landscope.law.intervals import EVERYWHERE, Range, prediction_band
 __all__ = ["ONE_SIDED", "POSSIBLE", "drawn_controls", "one_sided"]
 
 ONE_SIDED = {"first_mode": "large", "plateau": "small", "faster_decay": "large", "short_correlation_time": "small",
-             "flatness_rises": "large", "tau_counts_minibatches": "large"}  # fmt: skip
+             "flatness_rises": "large", "tau_counts_minibatches": "large", "inverse_einstein": "large"}  # fmt: skip
 """Claims with nulls that are drawn, each with the values that are claimed."""
 POSSIBLE: dict[str, Range] = {
     "first_mode": (0.0, 1.0), "short_correlation_time": (0.0, math.inf), "tau_counts_minibatches": (-1.0, 1.0),
